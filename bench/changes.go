@@ -143,8 +143,8 @@ func (b *bench) changes(ctx context.Context) error {
 			return err
 		}
 	}
-	b.note("An add is a call of the wire with its access token, of an owner and a host of its own, through the nodes in turn; it is answered " +
-		"after its commit. The inserts write a row of rules and one of the log of changes, with the same indexes, without the triggers. " +
+	b.note("An add is a call of the wire with its access token, of an owner and a host of its own, through the nodes in turn; it is " +
+		"answered after its commit. The inserts write a row of rules and one of the log of changes, with the same indexes, without the triggers. " +
 		"All servers, the database (fsync on) and the clients share all cores.")
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
 		b.note("Load of the machine at the end, this run included: %s.", strings.Join(strings.Fields(string(load))[:3], ", "))
@@ -268,7 +268,8 @@ func newPlainChanges(ctx context.Context, address, embedded, work string, sessio
 		p.sessions = append(p.sessions, conn)
 	}
 	first := p.sessions[0]
-	_, err := first.Exec(ctx, `CREATE TABLE plain_rules (LIKE rules INCLUDING ALL); CREATE TABLE plain_changes (LIKE changes INCLUDING ALL)`)
+	_, err := first.Exec(ctx, `CREATE TABLE plain_rules (LIKE rules INCLUDING ALL);
+		CREATE TABLE plain_changes (LIKE changes INCLUDING ALL)`)
 	if err != nil {
 		return nil, errors.Join(err, p.close())
 	}

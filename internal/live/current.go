@@ -51,6 +51,7 @@ type Current struct {
 	reloading sync.Mutex // one reads everything at a time; taken before reading
 	mu        sync.Mutex
 	missed    map[string]missed // what could not be read again yet, by its name
+	next      *changedRules     // wait for reading; nil = none do
 	loaded    bool
 	swaps     uint64 // how often everything was put in place of what there was
 	followed  position
@@ -70,21 +71,57 @@ type missed struct {
 	since time.Time
 }
 
-// RuleChanged reads the rule with a key again.
+// RuleChanged reads the rule with a key again. Rules that wait for the line of all reads are
+// read together.
 func (c *Current) RuleChanged(ctx context.Context, key string) {
-	_ = c.readAgain(ctx, "rule "+key, func(ctx context.Context) error {
-		return c.RuleStore.ViewRules(ctx, func(tx rules.Tx) error {
-			r, err := tx.Rule(ctx, key)
-			if errors.Is(err, rules.ErrNoRule) {
+	c.mu.Lock()
+	those := c.next
+	if those != nil && len(those.keys) < followTogether {
+		those.keys = append(those.keys, key)
+		c.mu.Unlock()
+		<-those.read
+		return
+	}
+	those = &changedRules{keys: []string{key}, read: make(chan struct{})}
+	c.next = those
+	c.mu.Unlock()
+	defer close(those.read)
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.mu.Lock()
+	if c.next == those { // whoever comes now is not read any more
+		c.next = nil
+	}
+	c.mu.Unlock()
+	err := c.readKeys(ctx, those.keys)
+	for _, key := range those.keys {
+		what := "rule " + key
+		c.note(what, func(ctx context.Context) error {
+			return c.readAgain(ctx, what, func(ctx context.Context) error { return c.readKeys(ctx, []string{key}) })
+		}, err)
+	}
+}
+
+// changedRules are rules that wait to be read again.
+type changedRules struct {
+	keys []string
+	read chan struct{} // closed once they are
+}
+
+func (c *Current) readKeys(ctx context.Context, keys []string) error {
+	return c.RuleStore.ViewRules(ctx, func(tx rules.Tx) error {
+		all, err := tx.RulesAt(ctx, keys)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			if n := slices.IndexFunc(all, func(r rules.Rule) bool { return r.Prefix.Key == key }); n >= 0 {
+				c.Rules.Set(all[n])
+			} else {
 				c.Rules.Remove(key)
-				return nil
 			}
-			if err != nil {
-				return err
-			}
-			c.Rules.Set(r)
-			return nil
-		})
+		}
+		return nil
 	})
 }
 

@@ -70,6 +70,8 @@ type Bell interface {
 // Limits of following.
 const (
 	followPage = 1000
+	// followTogether is how many rules that changed are read again at once.
+	followTogether = 100
 	// followEvery is how often the log is looked at although no bell rang.
 	followEvery = time.Second
 	// FollowLimit is how old the memory may be before a node says that it is not

@@ -164,6 +164,15 @@ func (tx rulesTx) Rule(_ context.Context, key string) (rules.Rule, error) {
 	return tx.rule(slices.Index(names[:], key))
 }
 
+func (tx rulesTx) RulesAt(ctx context.Context, keys []string) (list []rules.Rule, err error) {
+	for _, key := range keys {
+		if r, err := tx.Rule(ctx, key); err == nil {
+			list = append(list, r)
+		}
+	}
+	return list, nil
+}
+
 type accountsTx struct {
 	accounts.Tx
 	state
@@ -216,6 +225,9 @@ func (f *fakeStore) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	}
 }
 
+func (*fakeStore) ChangeRules(context.Context, string, string, func(rules.Tx) error) error {
+	panic("not used")
+}
 func (*fakeStore) UpdateRules(context.Context, func(rules.Tx) error) error       { panic("not used") }
 func (*fakeStore) Reserve(context.Context, int) (accounts.Numbers, error)        { panic("not used") }
 func (*fakeStore) UpdateAccounts(context.Context, func(accounts.Tx) error) error { panic("not used") }

@@ -102,6 +102,15 @@ type keptTx struct {
 	of *keptStore
 }
 
+func (tx keptTx) RulesAt(ctx context.Context, keys []string) (list []rules.Rule, err error) {
+	for _, key := range keys {
+		if r, err := tx.Rule(ctx, key); err == nil {
+			list = append(list, r)
+		}
+	}
+	return list, nil
+}
+
 func (tx keptTx) Rule(_ context.Context, key string) (rules.Rule, error) {
 	r, ok := tx.of.now[key]
 	if !ok {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -43,6 +44,7 @@ type Book struct {
 	Epochs *accounts.Epochs
 
 	listings listings
+	forgot   atomic.Int64 // when old checks of verification files were removed, in Unix seconds
 	nearOnce sync.Once
 	nearing  chan struct{} // has room for those that Near lets read
 }
@@ -122,11 +124,15 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	if err := checkDraft(owner, d); err != nil {
 		return err
 	}
+	p, err := ParsePrefix(d.Prefix, kindFor(owner), s.AllowPrivateHosts)
+	if err == nil && (kindFor(owner) == Service || vouched(p, "", s)) {
+		return b.add(ctx, owner, d, s, p, true) // no stranger's host is asked
+	}
 	var rule Rule
 	var status DomainStatus
 	// Everything but the file is checked before a stranger's host is asked,
 	// and again with the write, because others write meanwhile.
-	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		rule, status, err = b.admit(ctx, tx, owner, d, s)
 		return err
 	})
@@ -143,17 +149,36 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 			return err
 		}
 	}
-	origin, key := rule.Prefix.Origin(), rule.Prefix.Key
-	err = b.Store.UpdateRules(ctx, func(tx Tx) error {
+	return b.add(ctx, owner, d, s, rule.Prefix, false)
+}
+
+// add is Add in one transaction; confirms: it also says there why no host is asked.
+func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s settings.Settings, p Prefix, confirms bool) error {
+	if confirms {
+		if err := b.forget(ctx); err != nil {
+			return err
+		}
+	}
+	err := b.Store.ChangeRules(ctx, limitHolder(owner, d), p.Origin(), func(tx Tx) error {
 		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
 			return err
 		}
-		if err := tx.LockOrigin(ctx, origin); err != nil {
+		if err := tx.LockOrigin(ctx, p.Origin()); err != nil {
 			return err
 		}
-		var err error
-		if rule, _, err = b.admit(ctx, tx, owner, d, s); err != nil {
+		rule, status, err := b.admit(ctx, tx, owner, d, s)
+		if err != nil {
 			return err
+		}
+		if confirms && rule.Kind == Ordinary {
+			record, err := b.confirm(ctx, owner, p, status, s)
+			if err != nil {
+				return err
+			}
+			record.RID, record.At = accounts.AuthorOf(ctx).RID, b.Now()
+			if err := tx.PutConfirmation(ctx, record); err != nil {
+				return err
+			}
 		}
 		rule.CreatedAt, rule.ChangedAt = b.Now(), b.Now()
 		_, err = tx.AddRule(ctx, rule, Deed{At: b.Now(), Did: "add"})
@@ -162,7 +187,7 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 		}
 		return err
 	})
-	return b.awaitMemory(ctx, key, err)
+	return b.awaitMemory(ctx, p.Key, err)
 }
 
 // limitHolder is the account whose number of rules an add raises.
@@ -375,7 +400,8 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 		return err
 	}
 	var key string
-	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
+	link, _ := ParseLink(d.Prefix)
+	err := b.Store.ChangeRules(ctx, limitHolder(owner, d), link.Origin(), func(tx Tx) error {
 		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
 			return err
 		}
@@ -462,15 +488,23 @@ const confirmationMemory = 30 * 24 * time.Hour
 
 // keep stores a check of a verification file, and removes those that are old.
 func (b *Book) keep(ctx context.Context, c Confirmation) error {
-	forget := b.ClockBelieved == nil || b.ClockBelieved()
-	return b.Store.UpdateRules(ctx, func(tx Tx) error {
-		if forget {
-			if err := tx.ForgetConfirmations(ctx, c.At.Add(-confirmationMemory)); err != nil {
-				return err
-			}
-		}
-		return tx.PutConfirmation(ctx, c)
-	})
+	if err := b.forget(ctx); err != nil {
+		return err
+	}
+	return b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.PutConfirmation(ctx, c) })
+}
+
+// forget removes checks that are old, once a minute at most.
+func (b *Book) forget(ctx context.Context) error {
+	if b.ClockBelieved != nil && !b.ClockBelieved() {
+		return nil
+	}
+	now := b.Now()
+	last := b.forgot.Load()
+	if since := now.Unix() - last; since >= 0 && since < 60 || !b.forgot.CompareAndSwap(last, now.Unix()) {
+		return nil
+	}
+	return b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.ForgetConfirmations(ctx, now.Add(-confirmationMemory)) })
 }
 
 // platformQuota is how often a month the platform lets a Mini Program publish,
@@ -490,7 +524,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		return errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
 	}
 	var key string
-	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
+	err := b.Store.ChangeRules(ctx, owner.AppID, link.Origin(), func(tx Tx) error {
 		key = ""
 		s := b.Settings.Get()
 		since := s.MonthStart(b.countNow()) // Choice(rules.publish.month)
@@ -565,7 +599,7 @@ func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid
 		return errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
 	}
 	var key string
-	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
+	err := b.Store.ChangeRules(ctx, owner.AppID, link.Origin(), func(tx Tx) error {
 		if err := tx.LockOwner(ctx, owner.AppID); err != nil {
 			return err
 		}

@@ -987,6 +987,10 @@ func (l *losing) UpdateRules(ctx context.Context, f func(rules.Tx) error) error 
 	panic("unreachable")
 }
 
+func (l *losing) ChangeRules(ctx context.Context, _, _ string, f func(rules.Tx) error) error {
+	return l.UpdateRules(ctx, f)
+}
+
 type losingTx struct {
 	rules.Tx
 	store *losing

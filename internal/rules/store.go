@@ -14,6 +14,9 @@ type Store interface {
 	// UpdateRules runs f in one transaction. It may run f again after a
 	// conflict, so f must not keep state between runs.
 	UpdateRules(ctx context.Context, f func(Tx) error) error
+	// ChangeRules is UpdateRules for an f that locks this owner and this origin. Changes
+	// that wait are made in one transaction where they can be; one that fails fails alone.
+	ChangeRules(ctx context.Context, owner, origin string, f func(Tx) error) error
 	// ViewRules runs f on a consistent state that f does not change.
 	ViewRules(ctx context.Context, f func(Tx) error) error
 	// AllRules streams every rule, oldest first.

@@ -141,7 +141,7 @@ func (t *Tx) noteAt(ctx context.Context, at time.Time, kind, key, did string, de
 // ends. It comes last of all locks, so that they wait for a moment only; an add
 // of a rule, whose number is that of its change, asks nextChange for it earlier.
 func (t *Tx) lockHead(ctx context.Context) error {
-	if t.head != nil {
+	if t.head != nil || t.member != nil {
 		return nil
 	}
 	if query := t.engine.holding(); query != "" {
@@ -189,6 +189,9 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 
 // nextChange is the number that the next change noted will have.
 func (t *Tx) nextChange(ctx context.Context) (int64, error) {
+	if t.member != nil {
+		return 0, t.member.goAlone()
+	}
 	if err := t.lockHead(ctx); err != nil {
 		return 0, err
 	}

@@ -9,7 +9,6 @@ import (
 	"reflect"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -96,62 +95,78 @@ func (p *pipe) push(ctx context.Context) error {
 	if err := p.over(); err != nil || p == nil || len(p.waiting) == 0 {
 		return err
 	}
-	last := len(p.waiting) - 1
-	one := p.waiting[last]
-	p.waiting = p.waiting[:last]
-	_, err := p.send(ctx, one, nil)
-	return err
+	return p.answer(ctx)
 }
 
-// send sends what waits and one statement more, and returns what that one did.
-// Its first row is put into values, unless that is nil. After a failure the server
-// does nothing that follows.
-func (p *pipe) send(ctx context.Context, last statement, values *[]any) (tag pgconn.CommandTag, err error) {
-	all := append(p.waiting, last)
-	p.waiting = nil
-	var b pgx.Batch
-	for _, s := range all {
-		b.Queue(s.query, s.args...)
+// question is a statement whose answer is wanted.
+type question struct {
+	statement
+	changed  int64 // rows
+	rows     []fewValues
+	err      error
+	answered chan struct{} // closed once it is; nil = nobody waits for that
+}
+
+// first is the first row of the answer.
+func (q *question) first(err error) row {
+	if err == nil && len(q.rows) == 0 {
+		err = sql.ErrNoRows
 	}
-	err = p.conn.Raw(func(any) (err error) {
+	if err != nil {
+		return failed{err}
+	}
+	return q.rows[0]
+}
+
+// answer sends what waits and some questions more. After a failure the server does
+// nothing that follows.
+func (p *pipe) answer(ctx context.Context, asked ...*question) error {
+	all := make([]*question, 0, len(p.waiting)+len(asked))
+	for _, s := range p.waiting {
+		all = append(all, &question{statement: s})
+	}
+	p.waiting = nil
+	all = append(all, asked...)
+	var b pgx.Batch
+	for _, q := range all {
+		b.Queue(q.query, q.args...)
+	}
+	return p.conn.Raw(func(any) (err error) {
 		results := p.pg.SendBatch(ctx, &b)
 		defer func() {
 			if closed := results.Close(); err == nil {
 				err = closed
 			}
 		}()
-		for i, s := range all {
-			if values != nil && i == len(all)-1 {
-				*values, err = firstRow(results)
-				return err
-			}
-			if tag, err = results.Exec(); err == nil && s.check != nil {
-				err = s.check(tag.RowsAffected())
-			}
-			if err != nil {
+		for _, q := range all {
+			if err := q.read(results); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	return tag, err
 }
 
-func firstRow(results pgx.BatchResults) (values []any, err error) {
+func (q *question) read(results pgx.BatchResults) error {
 	found, err := results.Query()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer found.Close()
-	if found.Next() {
-		if values, err = found.Values(); err != nil {
-			return nil, err
+	for found.Next() {
+		values, err := found.Values()
+		if err != nil {
+			return err
 		}
-	} else if found.Err() == nil {
-		err = sql.ErrNoRows
+		q.rows = append(q.rows, values)
 	}
-	found.Close()
-	return values, errors.Join(found.Err(), err)
+	if found.Err() != nil {
+		return found.Err()
+	}
+	if q.changed = found.CommandTag().RowsAffected(); q.check != nil {
+		return q.check(q.changed)
+	}
+	return nil
 }
 
 // Commit ends the transaction.
@@ -213,12 +228,16 @@ func (f failed) Scan(...any) error { return f.error }
 
 func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
 	args = storable(args)
+	if t.member != nil {
+		return 0, t.member.goAlone()
+	}
 	if err := t.pipe.over(); err != nil {
 		return 0, err
 	}
 	if t.pipe != nil && len(t.pipe.waiting) > 0 {
-		tag, err := t.pipe.send(ctx, statement{query: query, args: args}, nil)
-		return tag.RowsAffected(), err
+		q := &question{statement: statement{query: query, args: args}}
+		err := t.pipe.answer(ctx, q)
+		return q.changed, err
 	}
 	result, err := t.result(ctx, query, args)
 	if err != nil {
@@ -245,6 +264,10 @@ func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, 
 // none) judges how many rows it changed, and if that or the statement fails, so
 // does the next one whose answer is wanted, or the commit.
 func (t *Tx) later(ctx context.Context, check func(rows int64) error, query string, args ...any) error {
+	if t.member != nil {
+		t.member.writes = append(t.member.writes, statement{query, args, check})
+		return nil
+	}
 	if t.pipe != nil {
 		t.pipe.waiting = append(t.pipe.waiting, statement{query, storable(args), check})
 		if len(t.pipe.waiting) >= mostQueued {
@@ -261,6 +284,10 @@ func (t *Tx) later(ctx context.Context, check func(rows int64) error, query stri
 
 // row asks for one row.
 func (t *Tx) row(ctx context.Context, query string, args ...any) row {
+	if t.member != nil {
+		q, err := t.member.ask(query, args)
+		return q.first(err)
+	}
 	if err := t.pipe.push(ctx); err != nil {
 		return failed{err}
 	}
@@ -278,11 +305,8 @@ func (t *Tx) few(ctx context.Context, query string, args ...any) row {
 	if t.pipe == nil || len(t.pipe.waiting) == 0 || t.pipe.over() != nil {
 		return t.row(ctx, query, args...)
 	}
-	var values fewValues
-	if _, err := t.pipe.send(ctx, statement{query: query, args: storable(args)}, (*[]any)(&values)); err != nil {
-		return failed{err}
-	}
-	return values
+	q := &question{statement: statement{query: query, args: storable(args)}}
+	return q.first(t.pipe.answer(ctx, q))
 }
 
 // alone is row that begins no transaction if none was begun yet: it sees the state
@@ -307,6 +331,9 @@ func (r *rows) Close() error {
 }
 
 func (t *Tx) query(ctx context.Context, query string, args ...any) (*rows, error) {
+	if t.member != nil {
+		return nil, t.member.goAlone()
+	}
 	if err := t.pipe.push(ctx); err != nil {
 		return nil, err
 	}
@@ -319,6 +346,34 @@ func (t *Tx) query(ctx context.Context, query string, args ...any) (*rows, error
 		stop = context.AfterFunc(t.pipe.life, func() { _ = found.Close() })
 	}
 	return &rows{found, stop}, nil
+}
+
+// cursor is what rows and came have.
+type cursor interface {
+	Next() bool
+	Scan(into ...any) error
+	Err() error
+	Close() error
+}
+
+// came are rows that came with others' answers; at is the one after that which is read.
+type came struct {
+	rows []fewValues
+	at   int
+}
+
+func (c *came) Next() bool             { c.at++; return c.at <= len(c.rows) }
+func (c *came) Scan(into ...any) error { return c.rows[c.at-1].Scan(into...) }
+func (*came) Err() error               { return nil }
+func (*came) Close() error             { return nil }
+
+// some is query where all columns are numbers and texts, and rows are few.
+func (t *Tx) some(ctx context.Context, query string, args ...any) (cursor, error) {
+	if t.member != nil {
+		q, err := t.member.ask(query, args)
+		return &came{rows: q.rows}, err
+	}
+	return t.query(ctx, query, args...)
 }
 
 func (t *Tx) found(ctx context.Context, query string, args []any) (*sql.Rows, error) {
@@ -334,6 +389,9 @@ func (t *Tx) found(ctx context.Context, query string, args []any) (*sql.Rows, er
 
 // prepare prepares a statement; what is said later does not go out with it.
 func (t *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	if t.member != nil {
+		return nil, t.member.goAlone()
+	}
 	if err := t.pipe.push(ctx); err != nil {
 		return nil, err
 	}

@@ -356,6 +356,10 @@ func again(s *string, b sql.RawBytes) {
 
 // AddRule implements rules.Tx.
 func (t *Tx) AddRule(ctx context.Context, r rules.Rule, d rules.Deed) (rules.Rule, error) {
+	if t.member != nil {
+		t.member.adds = append(t.member.adds, added{r, d})
+		return r, nil
+	}
 	id, err := t.nextChange(ctx)
 	if err != nil {
 		return r, err
@@ -366,6 +370,12 @@ func (t *Tx) AddRule(ctx context.Context, r rules.Rule, d rules.Deed) (rules.Rul
 	}
 	return r, t.noteRule(ctx, r, d)
 }
+
+// insertRule and freeKey stand before and after the rows of new rules.
+const (
+	insertRule = `INSERT INTO rules (` + ruleColumns + `)`
+	freeKey    = ` ON CONFLICT (key) DO NOTHING`
+)
 
 // insertRules stores new rules. A prefix that an import has written and not yet shown is
 // waited for a moment: the end of the log may be locked here, which everybody wants.
@@ -382,9 +392,7 @@ func (t *Tx) insertRules(ctx context.Context, all []rules.Rule) error {
 		}
 	}
 	columns := strings.Count(ruleColumns, ",") + 1
-	n, err := t.addMany(ctx, `INSERT INTO rules (`+ruleColumns+`)`, ` ON CONFLICT (key) DO NOTHING`, columns, len(all), func(i int) []any {
-		return ruleArgs(&all[i])
-	})
+	n, err := t.addMany(ctx, insertRule, freeKey, columns, len(all), func(i int) []any { return ruleArgs(&all[i]) })
 	switch {
 	case isLocked(outageOf(t.engine, err)) && t.apart != nil:
 		return fmt.Errorf("another change of one of the prefixes is not at its end: %w", accounts.ErrMoved)
@@ -456,12 +464,8 @@ func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 		return err
 	}
 	t.touched.Add(rules.Epoch(r.Owner))
-	n, err := t.exec(ctx, `DELETE FROM rules WHERE id = $1`, r.ID)
-	if err != nil {
+	if err := t.later(ctx, someRule, `DELETE FROM rules WHERE id = $1`, r.ID); err != nil {
 		return err
-	}
-	if n == 0 {
-		return rules.ErrNoRule
 	}
 	return t.noteRule(ctx, r, d)
 }
@@ -551,7 +555,11 @@ func (t *Tx) Publishing(ctx context.Context, owner string, link rules.Link, sinc
 	// begins, which is when it has them.
 	key := link.Key
 	for _, part := range []string{ownerPart(owner), originPart(link.Origin())} {
-		if query, args := t.engine.lock(allRules, part); query != "" {
+		if t.member != nil {
+			if err := t.lock(ctx, allRules, part); err != nil {
+				return p, err
+			}
+		} else if query, args := t.engine.lock(allRules, part); query != "" {
 			if err := t.later(ctx, nil, query, args...); err != nil {
 				return p, err
 			}
@@ -652,9 +660,8 @@ func (t *Tx) DeleteDomain(ctx context.Context, host string) error {
 
 // PutConfirmation implements rules.Tx.
 func (t *Tx) PutConfirmation(ctx context.Context, c rules.Confirmation) error {
-	_, err := t.exec(ctx, `INSERT INTO confirmations (rid, at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	return t.later(ctx, nil, `INSERT INTO confirmations (rid, at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (rid) DO NOTHING`, c.RID, millis(c.At), c.Owner, c.Prefix, c.URL, flag(c.OK), c.Reason, inJSON(&c.Steps).text())
-	return err
 }
 
 // ForgetConfirmations implements rules.Tx.

@@ -40,6 +40,7 @@ type Store struct {
 	patient     *atomic.Bool                                   // no silence ends a connection; nil = none ever does
 	epochs      *accounts.Epochs                               // told of commits that change identities; nil = nobody remembers any
 	trouble     trouble
+	together    together
 	migration   struct {
 		patience time.Duration                      // how long a migration waits for a lock; 0 = migrationPatience
 		waits    func(what string, until time.Time) // told when one waited in vain, and goes on trying; nil = nobody
@@ -197,6 +198,7 @@ type Tx struct {
 	looks    bool                 // it changes nothing
 	apart    *apart               // what it writes apart; nil = nothing
 	lasts    bool                 // it is bulk work
+	member   *member              // of several changes in one transaction; nil = it is a transaction
 }
 
 // statements run in a transaction.
@@ -391,7 +393,7 @@ func storable(args []any) []any {
 
 // list runs a query and collects what scan makes of each row.
 func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := t.query(ctx, query, args...)
+	rows, err := t.some(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -438,6 +440,12 @@ func (t *Tx) LockAccounts(ctx context.Context) error {
 // lock makes transactions that lock the same part of something wait for each other;
 // "" makes all transactions that lock a part of it wait, and waits for them.
 func (t *Tx) lock(ctx context.Context, whole, part string) error {
+	if t.member != nil {
+		if whole != allRules || !slices.Contains(t.member.parts[:], part) {
+			return t.member.goAlone()
+		}
+		return nil
+	}
 	if query, args := t.engine.lock(whole, part); query != "" {
 		_, err := t.exec(ctx, query, args...)
 		return err

@@ -1,0 +1,328 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// Changes of rules that wait on this node are made by one transaction, and answered after
+// its commit: the head of the log of changes is held once for all of them. Decision 57.
+
+// togetherMost is how many changes one transaction makes, and togetherTime what it may take.
+const (
+	togetherMost = 64
+	togetherTime = 20 * time.Second
+)
+
+// togetherWait is how long a change waits for its turn: then it goes alone.
+var togetherWait = time.Second
+
+// errAlone says that a change is to be made in a transaction of its own.
+var errAlone = errors.New("this change goes alone")
+
+// ChangeRules implements rules.Store.
+func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(rules.Tx) error) error {
+	_, within := ctx.Value(oneKey{}).(*Tx)
+	// On SQLite a transaction is alone already. A change that expects something to be as it
+	// was is compared with the log under a head of its own.
+	if !within && s.engine.sharesRows() && history.Expected(ctx) == nil {
+		m := &member{parts: [2]string{ownerPart(owner), originPart(origin)}, begins: make(chan *gathering, 1), ends: make(chan error, 1)}
+		if err := s.together.make(ctx, s, m, f); !errors.Is(err, errAlone) {
+			return s.trouble.remember(s.outage(err))
+		}
+	}
+	return s.UpdateRules(ctx, f)
+}
+
+// together are the changes that wait on a node.
+type together struct {
+	mu      sync.Mutex
+	waiting []*member
+	running bool
+}
+
+// member is one change of several in a transaction.
+type member struct {
+	parts  [2]string       // that it has locked
+	begins chan *gathering // nil = it goes alone
+	ends   chan error      // of the transaction
+
+	in     *gathering
+	alone  bool // it asked for what a member cannot have
+	author context.Context
+	adds   []added
+	writes []statement
+	noted  []change
+}
+
+// added is a rule without its number, which the head of the log gives it.
+type added struct {
+	rule rules.Rule
+	deed rules.Deed
+}
+
+// gathering collects what the members ask, so that it goes out in one round trip.
+type gathering struct{ events chan event }
+
+// event is what one of the members that run does next: it asks, or it has ended.
+type event struct{ asks *question }
+
+// make returns errAlone where nothing was done, and the caller has to do it alone.
+func (g *together) make(ctx context.Context, s *Store, m *member, f func(rules.Tx) error) error {
+	g.mu.Lock()
+	g.waiting = append(g.waiting, m)
+	if !g.running {
+		g.running = true
+		go g.run(s)
+	}
+	g.mu.Unlock()
+	patience := time.NewTimer(togetherWait)
+	defer patience.Stop()
+	select {
+	case m.in = <-m.begins:
+	case <-ctx.Done():
+		if g.left(m) {
+			return context.Cause(ctx)
+		}
+		m.in = <-m.begins
+	case <-patience.C:
+		if g.left(m) {
+			return errAlone
+		}
+		m.in = <-m.begins
+	}
+	if m.in == nil {
+		return errAlone
+	}
+	if err := m.decide(ctx, s, f); err != nil || m.alone {
+		if m.alone {
+			err = errAlone
+		}
+		return err // nothing of it is written
+	}
+	return <-m.ends
+}
+
+// left takes a member back that nobody has begun.
+func (g *together) left(m *member) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(g.waiting, m)
+	if i >= 0 {
+		g.waiting = slices.Delete(g.waiting, i, i+1)
+	}
+	return i >= 0
+}
+
+// decide runs the change of a member on the goroutine of its caller, whom its panic is.
+func (m *member) decide(ctx context.Context, s *Store, f func(rules.Tx) error) error {
+	decided := false
+	defer func() {
+		if !decided || m.alone {
+			m.adds, m.writes, m.noted = nil, nil, nil
+		}
+		m.in.events <- event{}
+	}()
+	m.author = context.WithoutCancel(ctx)
+	tx := &Tx{engine: s.engine, keeping: s.keeping, member: m}
+	err := f(tx)
+	if decided = err == nil; decided {
+		m.noted = tx.noted
+	}
+	return err
+}
+
+// run makes what waits until nothing does.
+func (g *together) run(s *Store) {
+	for {
+		g.mu.Lock()
+		var taken, later []*member
+		locked := map[string]bool{}
+		for _, m := range g.waiting {
+			// Two that would wait for each other are made one after the other.
+			if len(taken) == togetherMost || locked[m.parts[0]] || locked[m.parts[1]] {
+				later = append(later, m)
+				continue
+			}
+			locked[m.parts[0]], locked[m.parts[1]] = true, true
+			taken = append(taken, m)
+		}
+		g.waiting = later
+		if g.running = len(taken) > 0; !g.running {
+			g.mu.Unlock()
+			return
+		}
+		g.mu.Unlock()
+		s.makeTogether(taken)
+	}
+}
+
+// makeTogether makes the changes of members in one transaction. Where it fails before its
+// commit, each is made alone.
+func (s *Store) makeTogether(all []*member) {
+	ctx, cancel := context.WithTimeout(context.Background(), togetherTime)
+	defer cancel()
+	var begun []*member
+	var locked error // the head was not free: alone it would not be either
+	err := safely(func() error {
+		return s.run(ctx, s.write, false, func(tx *Tx) error {
+			free, err := tx.begin(ctx, all)
+			if err != nil {
+				return err
+			}
+			begun, all = free, slices.DeleteFunc(all, func(m *member) bool { return slices.Contains(free, m) })
+			sendAlone(all)
+			all = nil
+			if err := tx.gather(ctx, begun); err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(begun, func(m *member) bool { return len(m.adds)+len(m.writes)+len(m.noted) > 0 }) {
+				return nil
+			}
+			if err := tx.lockHead(ctx); err != nil {
+				if isLocked(s.outage(err)) {
+					locked = err
+				}
+				return err
+			}
+			return tx.writeAll(ctx, begun)
+		})
+	})
+	sendAlone(all)
+	c, is := err.(*cut)
+	switch {
+	case err == nil:
+		s.trouble.remember(nil)
+	case locked != nil:
+		err = locked
+	case !is || !c.sent:
+		err = errAlone
+	}
+	for _, m := range begun {
+		m.ends <- err
+	}
+}
+
+func sendAlone(all []*member) {
+	for _, m := range all {
+		m.begins <- nil
+	}
+}
+
+// safely makes an error of a panic: it is no caller's, and ends nobody else's change.
+func safely(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("changes together: %v", p)
+		}
+	}()
+	return f()
+}
+
+// begin takes the locks of all members that are free, and returns these members: it waits
+// for none, so that nobody waits for the owner of another.
+func (t *Tx) begin(ctx context.Context, all []*member) (begun []*member, err error) {
+	owners, origins := make([]int64, len(all)), make([]int64, len(all))
+	for i, m := range all {
+		owners[i], origins[i] = lockNumber(m.parts[0]), lockNumber(m.parts[1])
+	}
+	free := &question{statement: statement{query: `SELECT pg_try_advisory_xact_lock_shared($1) AND pg_try_advisory_xact_lock(owner)
+		AND pg_try_advisory_xact_lock(origin) FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS m(owner, origin, i) ORDER BY i`,
+		args: []any{lockNumber(allRules), owners, origins}}}
+	err = t.pipe.answer(ctx, free)
+	for i, row := range free.rows {
+		if row[0] == true && err == nil {
+			begun = append(begun, all[i])
+		}
+	}
+	return begun, err
+}
+
+// gather lets the members decide. Once each of them waits for an answer, or has decided,
+// their questions go out in one round trip. They are answered in any case.
+func (t *Tx) gather(ctx context.Context, begun []*member) (err error) {
+	in := &gathering{events: make(chan event)}
+	for _, m := range begun {
+		m.begins <- in
+	}
+	for running := len(begun); running > 0; {
+		var asked []*question
+		for range running {
+			if e := <-in.events; e.asks != nil {
+				asked = append(asked, e.asks)
+			}
+		}
+		running = len(asked)
+		if err == nil && running > 0 {
+			err = safely(func() error { return t.pipe.answer(ctx, asked...) })
+		}
+		for _, q := range asked {
+			q.err = err
+			close(q.answered)
+		}
+	}
+	return err
+}
+
+// writeAll writes what the members decided. The head of the log is locked.
+func (t *Tx) writeAll(ctx context.Context, begun []*member) error {
+	var rows [][]any
+	for _, m := range begun {
+		for _, a := range m.adds {
+			a.rule.ID = t.head.seq + int64(len(t.noted)) + 1
+			rows = append(rows, ruleArgs(&a.rule))
+			if err := t.noteRule(m.author, a.rule, a.deed); err != nil {
+				return err
+			}
+		}
+		for _, w := range m.writes {
+			if err := t.later(ctx, w.check, w.query, w.args...); err != nil {
+				return err
+			}
+		}
+		t.noted = append(t.noted, m.noted...)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	if err := t.later(ctx, nil, hasty); err != nil {
+		return err
+	}
+	all := func(n int64) error {
+		if n != int64(len(rows)) {
+			return rules.ErrPrefixTaken
+		}
+		return nil
+	}
+	if err := t.later(ctx, all, insertRule+` VALUES `+t.rowMarks(len(rows), len(rows[0]))+freeKey, slices.Concat(rows...)...); err != nil {
+		return err
+	}
+	return t.later(ctx, nil, patient)
+}
+
+// ask waits for the answer to a question of a member.
+func (m *member) ask(query string, args []any) (*question, error) {
+	q := &question{statement: statement{query: query, args: storable(args)}, answered: make(chan struct{})}
+	if m.alone {
+		return q, errAlone
+	}
+	m.in.events <- event{q}
+	<-q.answered
+	if q.err != nil {
+		return q, m.goAlone()
+	}
+	return q, nil
+}
+
+// goAlone is the error of all that a member cannot have.
+func (m *member) goAlone() error {
+	m.alone = true
+	return errAlone
+}

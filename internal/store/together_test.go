@@ -1,0 +1,286 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/settings"
+)
+
+// On a busy machine no change of these tests loses its patience.
+func init() { togetherWait = time.Hour }
+
+// waiting are changes of rules that wait while a stranger has the head of the log.
+type waiting struct {
+	t     *testing.T
+	s     *Store
+	book  *rules.Book
+	free  func() // gives the head back
+	all   sync.WaitGroup
+	asked int
+}
+
+// eachWaiting runs f on PostgreSQL, where the first change waits for the head already:
+// whatever comes now waits behind it.
+func eachWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
+	eachCopy(t, func(t *testing.T, target Target) {
+		if target.URL == "" {
+			t.Skip("on SQLite a change is alone")
+		}
+		nodes := [2]*Store{open(t, target), open(t, target)}
+		book := books(nodes, func(s *settings.Settings) { s.RuleLimit = 2 })[0]
+		locked, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		go func() {
+			ended <- nodes[1].update(context.Background(), func(tx *Tx) error {
+				err := tx.lockHead(t.Context())
+				close(locked)
+				<-release
+				return err
+			})
+		}()
+		<-locked
+		w := &waiting{t: t, s: nodes[0], book: book, free: func() {
+			close(release)
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}}
+		w.all.Go(func() {
+			if err := add(t.Context(), book, w.owner("first"), "rid of first", "https://first.example/", false); err != nil {
+				t.Error(err)
+			}
+		})
+		w.until("the first change to wait for the head", func() bool {
+			var n int
+			err := nodes[1].read.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+				AND datname = current_database()`).Scan(&n)
+			return err == nil && n == 1
+		})
+		f(t, w)
+	})
+}
+
+func (w *waiting) until(what string, holds func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// does makes a change that waits.
+func (w *waiting) does(change func() error) <-chan error {
+	w.t.Helper()
+	err := make(chan error, 1)
+	w.all.Go(func() { err <- change() })
+	w.asked++
+	w.until("the change to wait", func() bool {
+		w.s.together.mu.Lock()
+		defer w.s.together.mu.Unlock()
+		return len(w.s.together.waiting) == w.asked
+	})
+	return err
+}
+
+func (w *waiting) owner(name string) accounts.Account {
+	return accounts.Account{AppID: name, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true}
+}
+
+// adds adds rule n of an owner, on a host of its own.
+func (w *waiting) adds(ctx context.Context, name string, n int) <-chan error {
+	owner := w.owner(name)
+	return w.does(func() error {
+		return add(ctx, w.book, owner, fmt.Sprint("rid of ", name, n), fmt.Sprintf("https://%s.example/%d/", name, n), false)
+	})
+}
+
+// transactions is how many of them stored the rules of owners.
+func (w *waiting) transactions() (n int) {
+	w.t.Helper()
+	err := w.s.read.QueryRowContext(w.t.Context(), `SELECT COUNT(DISTINCT xmin::text) FROM rules WHERE owner <> 'first'`).Scan(&n)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+func (w *waiting) verified(rules int) {
+	w.t.Helper()
+	var n, seq int
+	err := w.s.read.QueryRowContext(w.t.Context(), `SELECT (SELECT COUNT(*) FROM rules), (SELECT COUNT(*) FROM changes c JOIN rules r
+		ON r.id = c.seq AND r.key = c.key AND c.actor = r.owner AND c.rid LIKE 'rid of ' || r.owner || '%')`).
+		Scan(&n, &seq)
+	if err != nil || n != rules || seq != rules {
+		w.t.Errorf("%d rules, %d of them with an entry of their own under their number: want %d (%v)", n, seq, rules, err)
+	}
+	checked, err := w.s.VerifyChanges(w.t.Context())
+	if err != nil || checked.Fault != nil {
+		w.t.Errorf("the log of changes: %v %v", checked.Fault, err)
+	}
+}
+
+func TestChangesThatWaitAreMadeInOneTransaction(t *testing.T) {
+	eachWaiting(t, func(t *testing.T, w *waiting) {
+		var all []<-chan error
+		for i := range 20 {
+			all = append(all, w.adds(t.Context(), fmt.Sprint("owner", i), 0))
+		}
+		w.free()
+		for i, err := range all {
+			if err := <-err; err != nil {
+				t.Errorf("owner%d: %v", i, err)
+			}
+		}
+		w.all.Wait()
+		if n := w.transactions(); n != 1 {
+			t.Errorf("20 changes were made by %d transactions", n)
+		}
+		w.verified(21)
+	})
+}
+
+func TestAChangeOfSeveralFailsAlone(t *testing.T) {
+	eachWaiting(t, func(t *testing.T, w *waiting) {
+		good := w.adds(t.Context(), "good", 0)
+		// What the domain refuses.
+		refused := w.does(func() error { return w.book.Publish(t.Context(), w.owner("refused"), "https://refused.example/none/") })
+		// One whose caller goes away before its turn.
+		ctx, away := context.WithCancelCause(t.Context())
+		gone := w.adds(ctx, "gone", 0)
+		// A panic is its caller's.
+		panicked := w.does(func() (err error) {
+			defer func() { err = fmt.Errorf("panic: %v", recover()) }()
+			return w.s.ChangeRules(t.Context(), "panics", "https://panics.example", func(rules.Tx) error { panic("of a caller") })
+		})
+		tail := w.adds(t.Context(), "tail", 0)
+		away(errors.New("the caller is gone"))
+		if err := <-gone; err == nil || err.Error() != "the caller is gone" {
+			t.Errorf("a caller that went away was told %v", err)
+		}
+		w.free()
+		if err := <-refused; !errors.Is(err, errcode.InvalidArgs) {
+			t.Errorf("a publish of no rule: %v", err)
+		}
+		if err := <-panicked; err == nil || err.Error() != "panic: of a caller" {
+			t.Errorf("a change that panics: %v", err)
+		}
+		for _, err := range []<-chan error{good, tail} {
+			if err := <-err; err != nil {
+				t.Errorf("a change beside those: %v", err)
+			}
+		}
+		w.all.Wait()
+		if n := w.transactions(); n != 1 {
+			t.Errorf("what was left was made by %d transactions", n)
+		}
+		w.verified(3)
+	})
+}
+
+func TestAFaultOfOneChangeLeavesTheOthersWhole(t *testing.T) {
+	for name, fault := range map[string]func(context.Context, *Tx) error{
+		"a question that fails": func(ctx context.Context, tx *Tx) error {
+			return tx.row(ctx, `SELECT 1 / (id - id) FROM rules`).Scan(new(int))
+		},
+		"a write that fails": func(ctx context.Context, tx *Tx) error {
+			return tx.later(ctx, nil, `INSERT INTO rules (id) VALUES (1)`)
+		},
+		"a write that finds nothing": func(ctx context.Context, tx *Tx) error {
+			return tx.PutRule(ctx, rules.Rule{ID: 1 << 40, Kind: rules.Ordinary}, rules.Deed{Did: "edit"})
+		},
+		"a lock of another": func(ctx context.Context, tx *Tx) error {
+			if err := tx.LockOwner(ctx, "stranger"); err != nil {
+				return err
+			}
+			return errors.New("refused alone")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachWaiting(t, func(t *testing.T, w *waiting) {
+				good := w.adds(t.Context(), "good", 0)
+				bad := w.does(func() error {
+					return w.s.ChangeRules(t.Context(), "bad", "https://bad.example", func(tx rules.Tx) error {
+						return fault(t.Context(), tx.(*Tx))
+					})
+				})
+				tail := w.adds(t.Context(), "tail", 0)
+				w.free()
+				if err := <-bad; err == nil || errors.Is(err, errAlone) {
+					t.Errorf("the change that fails: %v", err)
+				}
+				for _, err := range []<-chan error{good, tail} {
+					if err := <-err; err != nil {
+						t.Errorf("a change beside it: %v", err)
+					}
+				}
+				w.all.Wait()
+				w.verified(3)
+			})
+		})
+	}
+}
+
+func TestChangesOfOneOwnerSeeEachOther(t *testing.T) {
+	eachWaiting(t, func(t *testing.T, w *waiting) {
+		var all []<-chan error
+		for i := range 5 {
+			all = append(all, w.adds(t.Context(), "owner", i))
+		}
+		w.free()
+		stored := 0
+		for _, err := range all {
+			switch err := <-err; {
+			case err == nil:
+				stored++
+			case !errors.Is(err, errcode.PrefixLimit):
+				t.Error(err)
+			}
+		}
+		if stored != 2 {
+			t.Errorf("%d rules of an owner that may have 2", stored)
+		}
+		w.verified(3)
+	})
+}
+
+func TestAChangeWaitsForNoStrangersOwner(t *testing.T) {
+	eachWaiting(t, func(t *testing.T, w *waiting) {
+		held := make(chan struct{})
+		let := make(chan struct{})
+		ended := make(chan error, 1)
+		go func() {
+			ended <- w.s.update(context.Background(), func(tx *Tx) error {
+				err := tx.LockOwner(context.Background(), "busy")
+				close(held)
+				<-let
+				return err
+			})
+		}()
+		<-held
+		busy := w.adds(t.Context(), "busy", 0)
+		good := w.adds(t.Context(), "good", 0)
+		w.free()
+		if err := <-good; err != nil {
+			t.Errorf("a change of another owner: %v", err)
+		}
+		select {
+		case err := <-busy:
+			t.Errorf("the change of an owner whose lock somebody has came to its end: %v", err)
+		default:
+		}
+		close(let)
+		if err := errors.Join(<-busy, <-ended); err != nil {
+			t.Error(err)
+		}
+		w.all.Wait()
+		w.verified(3)
+	})
+}
