@@ -41,18 +41,28 @@ func (t *Taken) Add(o Origin) {
 	}
 }
 
+// With adds an event to what may be nothing yet.
+func (t *Taken) With(o Origin) *Taken {
+	if t == nil {
+		t = &Taken{}
+	}
+	t.Add(o)
+	return t
+}
+
 // Clone is a copy that changes by itself.
 func (t *Taken) Clone() *Taken { return &Taken{t.UpTo, *t.beyond.Clone()} }
 
 // Last is the last position that is counted.
 func (t *Taken) Last() int64 {
 	if t == nil || t.beyond.IsEmpty() {
-		return t.upTo()
+		return t.From()
 	}
 	return max(t.UpTo, int64(t.beyond.Maximum()))
 }
 
-func (t *Taken) upTo() int64 {
+// From is up to where every event is counted: what is not is behind it.
+func (t *Taken) From() int64 {
 	if t == nil {
 		return 0
 	}

@@ -351,7 +351,8 @@ func (s *Shipper) rename(ctx context.Context) (none Mark, err error) {
 		return none, err
 	}
 	s.Log.WarnContext(ctx,
-		"this journal is not the one that was shipped under its name, perhaps a copy or an older one; it gets a new name and is shipped from its beginning, and what is there already counts once", "was", s.Node, "is", node)
+		"this journal is not the one that was shipped under its name, perhaps a copy or an older one; "+
+			"it gets a new name and is shipped again, and what was shipped already counts once", "was", s.Node, "is", node)
 	s.Node = node
 	s.id.Store(&node)
 	return none, nil
@@ -428,7 +429,7 @@ func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Mark, back Re
 	if err != nil {
 		return mark, fmt.Errorf("asking which scans of this node are counted under its former name: %w", err)
 	}
-	if back.From = min(back.From, counted.upTo(), s.Journal.end()); back.From <= mark.Position {
+	if back.From = min(back.From, counted.From(), s.Journal.end()); back.From <= mark.Position {
 		return mark, nil
 	}
 	skipped, _, err := s.markAt(ctx, back.From, 0)
@@ -478,19 +479,25 @@ func (s *Shipper) tidy(ctx context.Context) {
 		}
 	}
 	list, err := s.To.Erased(ctx, s.erased)
-	if err == nil && len(list) > 0 {
-		// All in one pass: after a start they are all that ever were.
-		users, last := map[UserHash]int64{}, s.erased
-		for _, e := range list {
-			users[e.User], last = max(e.UpTo, users[e.User]), max(e.UpTo, last)
-		}
-		if _, err = s.Journal.eraseAll(ctx, users, math.MaxInt64); err == nil {
-			s.erased = last
-		}
+	if err == nil {
+		s.erased, err = s.Journal.EraseSince(ctx, s.erased, list)
 	}
 	if err != nil && ctx.Err() == nil {
 		s.Log.WarnContext(ctx, "a user who was erased cannot be erased in this node's journal yet", "error", err)
 	}
+}
+
+// EraseSince makes the events of a list of users anonymous who were erased after a moment, and returns the moment of the last
+// of them. It is one pass: after a start they are all that ever were.
+func (j *Journal) EraseSince(ctx context.Context, last int64, list []Erasure) (int64, error) {
+	users, since := map[UserHash]int64{}, last
+	for _, e := range list {
+		users[e.User], last = max(e.UpTo, users[e.User]), max(e.UpTo, last)
+	}
+	if _, err := j.eraseAll(ctx, users, math.MaxInt64); err != nil {
+		return since, err
+	}
+	return last, nil
 }
 
 // unneeded is up to where nobody needs the journal any more.

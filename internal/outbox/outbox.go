@@ -4,6 +4,8 @@ package outbox
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/outbound"
@@ -117,6 +119,44 @@ type Useless string
 
 func (u Useless) Error() string { return string(u) }
 
+// Fault is why a part of what is done before each look failed. Each part is said once, whatever becomes of the others.
+type Fault struct {
+	Of  string
+	Err error
+}
+
+func (f Fault) Error() string { return f.Err.Error() }
+
+// Unwrap returns the error.
+func (f Fault) Unwrap() error { return f.Err }
+
+// FaultOf is the fault of a part; nil where there is none.
+func FaultOf(part string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return Fault{part, err}
+}
+
+// faultsOf are the faults of an error by their parts.
+func faultsOf(err error) map[string]error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		all := map[string]error{}
+		for _, one := range many.Unwrap() {
+			maps.Copy(all, faultsOf(one))
+		}
+		return all
+	}
+	f, ok := errors.AsType[Fault](err)
+	switch {
+	case ok:
+		return map[string]error{f.Of: err}
+	case err != nil:
+		return map[string]error{"": err}
+	}
+	return nil
+}
+
 // Policy is what one kind of rows has of its own.
 type Policy struct {
 	Kind Kind
@@ -127,7 +167,7 @@ type Policy struct {
 	// 0 = any number.
 	Most int
 	// Before is done before each look for what is due, and reports whether there is
-	// more of it to do at once; nil = nothing is.
+	// more of it to do at once; nil = nothing is. Its error may join several Faults.
 	Before func(ctx context.Context) (more bool, err error)
 	// Open prepares sending to a receiver. The function that it returns makes the request of a
 	// row at the moment of sending; a Useless row is given up. nil = the receiver

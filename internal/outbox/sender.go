@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -44,7 +45,7 @@ type Sender struct {
 	Log   *slog.Logger
 
 	awake   chan struct{}
-	failing bool // Before does, which was said
+	failing map[string]error // what was said to fail of what is done before each look, and the look
 	wait    sync.WaitGroup
 	mu      sync.Mutex
 	busy    map[string]bool // receivers
@@ -98,15 +99,10 @@ func (s *Sender) Once(ctx context.Context) {
 
 // round looks once, and begins to send to whom something is due.
 func (s *Sender) round(ctx context.Context) {
+	var faults error
 	if s.Before != nil {
 		more, err := s.Before(ctx)
-		switch {
-		case err != nil && !s.failing:
-			s.logFault(ctx, "what is to be sent could not be prepared; it is tried again", err)
-		case err == nil && s.failing:
-			s.Log.InfoContext(ctx, "what is to be sent is prepared again", "outbox", s.Kind)
-		}
-		if s.failing = err != nil; more {
+		if faults = err; more {
 			s.Wake()
 		}
 	}
@@ -116,7 +112,7 @@ func (s *Sender) round(ctx context.Context) {
 		due, err = tx.Receivers(ctx, s.Kind, s.Now(), 1000)
 		return err
 	})
-	s.logFault(ctx, "what is due could not be read", err)
+	s.sayFaults(ctx, faultsOf(errors.Join(faults, FaultOf("what is due", err))))
 	// The next after the one that was started last is the first: receivers that
 	// are slow must not keep the others from ever having a turn.
 	slices.Sort(due)
@@ -124,6 +120,24 @@ func (s *Sender) round(ctx context.Context) {
 	for i := range due {
 		s.start(ctx, due[(first+i)%len(due)])
 	}
+}
+
+// sayFaults says once what begins to fail, and once what is well again.
+func (s *Sender) sayFaults(ctx context.Context, now map[string]error) {
+	if ctx.Err() != nil {
+		return
+	}
+	for _, part := range slices.Sorted(maps.Keys(now)) {
+		if s.failing[part] == nil {
+			s.logFault(ctx, "what is to be sent could not be prepared; it is tried again", now[part], "part", part)
+		}
+	}
+	for _, part := range slices.Sorted(maps.Keys(s.failing)) {
+		if now[part] == nil {
+			s.Log.InfoContext(ctx, "what is to be sent is prepared again", "outbox", s.Kind, "part", part)
+		}
+	}
+	s.failing = now
 }
 
 // logFault logs an error that is not the end of ctx.

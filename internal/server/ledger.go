@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,36 +68,40 @@ func (s *Server) leaveStream(ctx context.Context, skip func(node string, to ledg
 		if err != nil {
 			return err
 		}
-		counted, err := s.store.Origin(ctx, node)
-		if err != nil {
-			return err
-		}
-		to := left.To
-		if same, err := journal.Is(ctx, to); err != nil {
-			return err
-		} else if !same {
-			s.log.WarnContext(ctx, "the stream is left with a journal that is not the one that was shipped, perhaps an older one: "+
-				"nobody knows which of its scans are counted")
-			return skip(node, to)
-		}
-		if last := counted.Last(); last > to.Position { // a kill came before the mark
-			for e, err := range journal.Read(ctx, last-1) {
-				if err != nil {
-					return err
-				}
-				if e.Position == last {
-					to = ledger.Mark{Position: last, ID: e.ID}
-				}
-				break
+		for to, settled := left.To, int64(0); ; {
+			if same, err := journal.Is(ctx, to); err != nil {
+				return err
+			} else if !same {
+				s.log.WarnContext(ctx, "the stream is left with a journal that is not the one that was shipped, perhaps an older one: "+
+					"nobody knows which of its scans are counted")
+				return skip(node, to)
 			}
+			counted, err := s.store.Origin(ctx, node)
+			if err != nil {
+				return err
+			}
+			if last := counted.Last(); last > to.Position { // a kill came before an earlier version noted the mark
+				for e, err := range journal.Read(ctx, last-1) {
+					if err != nil {
+						return err
+					}
+					if e.Position == last {
+						to = ledger.Mark{Position: last, ID: e.ID}
+					}
+					break
+				}
+			}
+			if to.Position <= settled { // and nothing further was counted meanwhile
+				if to == (ledger.Mark{}) {
+					return nil
+				}
+				return skip(node, to)
+			}
+			if err := s.settleRest(ctx, node, left.Begin, to.Position, counted); err != nil {
+				return err
+			}
+			settled = to.Position
 		}
-		if to == (ledger.Mark{}) {
-			return nil
-		}
-		if err := s.settleRest(ctx, node, left.Begin, to.Position, counted); err != nil {
-			return err
-		}
-		return skip(node, to)
 	})
 	if err != nil {
 		return fmt.Errorf("leaving the stream of scans: %w", err)
@@ -116,10 +121,22 @@ func (s *Server) settleRest(ctx context.Context, node string, begin, upTo int64,
 		s.log.WarnContext(ctx, "the stream is left with scans of this node of which nobody knows whether they are counted: "+
 			"its journal was a copy, or an earlier version shipped them", "scans at most", unknown)
 	}
-	rest := func(yield func(ledger.Entry, error) bool) {
-		for e, err := range journal.Read(ctx, after) {
-			if err == nil && e.Position > upTo || !yield(e, err) {
+	erased := int64(0)
+	rest := func(after int64) iter.Seq2[ledger.Entry, error] {
+		// Whoever was erased while this node was down is in none of it.
+		list, err := s.store.Erasures(ctx, erased)
+		if err == nil {
+			erased, err = journal.EraseSince(ctx, erased, list)
+		}
+		return func(yield func(ledger.Entry, error) bool) {
+			if err != nil {
+				yield(ledger.Entry{}, err)
 				return
+			}
+			for e, err := range journal.Read(ctx, after) {
+				if err == nil && e.Position > upTo || !yield(e, err) {
+					return
+				}
 			}
 		}
 	}
@@ -131,17 +148,19 @@ func (s *Server) settleRest(ctx context.Context, node string, begin, upTo int64,
 		return nil // the journal itself is counted, and told of
 	}
 	missing := counted.Lacks(upTo) - counted.Lacks(after)
+	s.log.InfoContext(ctx, "leaving the stream: what nobody counted or told of it is counted and told from this node's journal",
+		"not counted, at most", missing, "behind", max(after, counted.From()), "up to", upTo)
 	book := &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
-	told, err := book.TellRest(ctx, node, counted, rest)
+	told, err := book.TellRest(ctx, node, counted, after, rest)
 	if err != nil {
 		return fmt.Errorf("telling of the scans that were not told in the stream: %w", err)
 	}
-	n, err := s.newCounter(journal, nil).CountRest(ctx, node, rest)
+	n, err := s.newCounter(journal, nil).CountRest(ctx, node, max(after, counted.From()), rest)
 	if err != nil {
 		return fmt.Errorf("counting the scans that were not counted in the stream: %w", err)
 	}
 	if told > 0 || n > 0 {
-		s.log.InfoContext(ctx, "the stream is left: what nobody counted or told of it is counted and told from this node's journal",
+		s.log.InfoContext(ctx, "the stream is left",
 			"counted", n, "told", told)
 	}
 	if missing > n {
@@ -230,7 +249,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 	within, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	switch err := l.Ready(within); {
-	case errors.Is(err, stream.ErrNotFlushed) && !errors.Is(err, stream.ErrNoMonitor):
+	case errors.Is(err, stream.ErrNotFlushed) && !errors.Is(err, stream.ErrNoMonitor), errors.Is(err, stream.ErrTooOld):
 		return usage("--events: %v", err)
 	case err != nil:
 		s.log.WarnContext(ctx, "the stream of scans is away; scans are answered and wait in the journal", "error", err)

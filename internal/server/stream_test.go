@@ -159,6 +159,77 @@ func TestAServerLeavesAStreamThatIsNotCounted(t *testing.T) {
 	})
 }
 
+// Issue 29, 4: a server is killed after the stream took a batch and before that was noted, and leaves the stream. Whoever reads
+// the stream later counts none of it again.
+func TestAServerIsKilledBeforeItNotesWhatItBrought(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		p, nats := where(t), natstest.Start(t, natstest.Options{Blind: true})
+		c := p.counting(t, nats.Events(), "")
+		c.scan(3)
+		c.counted("from the stream", 3)
+		c.Stop()
+		shipped := filepath.Join(p.data, "scans", "shipped")
+		before, err := os.ReadFile(shipped)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = p.counting(t, nats.Unread(), c.key) // nobody reads what comes
+		c.scan(5)
+		conn, js := streams(t, nats.Events())
+		defer conn.Close()
+		eventually(t, "the scans in the stream", func() bool {
+			stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")
+			return err == nil && stream.CachedInfo().State.Msgs == 8
+		})
+		c.Stop()
+		after, err := os.ReadFile(shipped)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Position and scan are those of before, and the rest says what was about to be brought.
+		killed := append(strings.Fields(string(before))[:2], strings.Fields(string(after))[2:]...)
+		if err := os.WriteFile(shipped, []byte(strings.Join(killed, " ")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c = p.counting(t, "", c.key)
+		c.counted("left", 8)
+		c.Stop()
+		c = p.counting(t, nats.Events(), c.key)
+		c.counted("in the stream again", 8)
+		c.scan(1)
+		c.counted("and scanned", 9)
+	})
+}
+
+// Issue 29, 4: a user is erased while a node is down whose scans in the stream nobody counted. The node leaves the stream: the
+// user is in nothing that it counts from its journal.
+func TestAnErasureWhileANodeThatLeavesIsDown(t *testing.T) {
+	t.Parallel()
+	p, nats := onPostgres(t), natstest.Start(t, natstest.Options{Blind: true})
+	c := p.counting(t, nats.Unread(), "")
+	for _, user := range []string{"bob", "eve"} {
+		if a := c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/","user":"`+user+`"}`,
+			"Authorization: Bearer "+c.key)); a.Status != 200 {
+			t.Fatalf("%d %s", a.Status, a.Body)
+		}
+	}
+	conn, js := streams(t, nats.Events())
+	defer conn.Close()
+	eventually(t, "the scans in the stream", func() bool {
+		stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")
+		return err == nil && stream.CachedInfo().State.Msgs == 2
+	})
+	c.Stop()
+	other := p.secondOf(t).counting(t, "", c.key)
+	other.Admin("DELETE", "/users/bob/scans", "")
+	c = p.counting(t, "", c.key)
+	c.counted("left", 2)
+	if a := c.Admin("GET", "/statistics?count=users", ""); !strings.Contains(a.Body, `"users":1}`) {
+		t.Errorf("the users are %s, want one", a.Body)
+	}
+}
+
 // A stream that nothing came to is left as well, by whoever comes from it.
 func TestAServerLeavesAStreamThatIsEmpty(t *testing.T) {
 	t.Parallel()

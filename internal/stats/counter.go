@@ -270,25 +270,25 @@ func (c *Counter) CatchUpAndSave(ctx context.Context) error {
 	return c.saveAll(ctx, true)
 }
 
-// CountRest counts events of a node's journal that were for a stream which is left, and
-// that nobody has counted: it returns how many. It asks no log.
-func (c *Counter) CountRest(ctx context.Context, node string, journal iter.Seq2[ledger.Entry, error]) (n int64, err error) {
+// CountRest counts events of a node's journal behind a position that were for a stream which is left, and that nobody has
+// counted: it returns how many. It asks no log. journal yields those behind a position.
+func (c *Counter) CountRest(ctx context.Context, node string, after int64, journal func(after int64) iter.Seq2[ledger.Entry, error]) (
+	n int64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer func() { c.loaded = false }()
 	for more := true; more && err == nil; {
 		var some int64
-		if some, more, err = c.countRest(ctx, node, journal); errors.Is(err, errMoved) && ctx.Err() == nil {
-			more, err = true, nil // another node counted meanwhile, perhaps some of them
-			continue
-		}
+		some, after, more, err = c.countRest(ctx, node, after, journal(after))
 		n += some
 	}
 	return n, err
 }
 
-// countRest counts as many as the memory takes.
-func (c *Counter) countRest(ctx context.Context, node string, journal iter.Seq2[ledger.Entry, error]) (n int64, more bool, err error) {
+// countRest counts some of them, and returns up to where it did. Another node may count some at the same time, out of the
+// stream: then they are looked at again, and are fewer.
+func (c *Counter) countRest(ctx context.Context, node string, after int64, journal iter.Seq2[ledger.Entry, error]) (
+	n, reached int64, more bool, err error) {
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
 		if c.state, err = tx.StatisticsState(ctx); err == nil {
 			c.taken, err = tx.Origins(ctx)
@@ -296,30 +296,31 @@ func (c *Counter) countRest(ctx context.Context, node string, journal iter.Seq2[
 		return err
 	})
 	if err != nil {
-		return 0, false, fmt.Errorf("reading how far scans are counted: %w", err)
+		return 0, after, false, fmt.Errorf("reading how far scans are counted: %w", err)
 	}
 	c.state.settle()
 	c.groups, c.byID, c.places, c.large = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}, nil
 	c.pending, c.tail = newPending(c.state.Position), newTail()
-	c.pending.rest = true
+	reached = after
 	for e, err := range journal {
 		if err != nil {
-			return 0, false, fmt.Errorf("reading the journal of scans: %w", err)
+			return 0, after, false, fmt.Errorf("reading the journal of scans: %w", err)
 		}
-		if c.taken[node].Has(e.Position) {
-			continue
-		}
-		if more = c.full(); more {
+		if more = len(c.pending.rest) == sliceEvents || c.full(); more {
 			break
+		}
+		if reached = e.Position; c.taken[node].Has(e.Position) {
+			continue
 		}
 		e.From = ledger.Origin{Node: node, Position: e.Position}
 		if err := c.count(ctx, &e); err != nil {
-			return 0, false, err
+			return 0, after, false, err
 		}
+		c.pending.rest = append(c.pending.rest, e.From)
 	}
 	n = int64(c.pending.events)
 	if n == 0 {
-		return 0, false, nil
+		return 0, reached, more, nil
 	}
 	// Users first: to add one twice changes nothing.
 	sketches := c.tail.sketches()
@@ -328,9 +329,12 @@ func (c *Counter) countRest(ctx context.Context, node string, journal iter.Seq2[
 		_, err := c.mergeUsers(ctx, tx, slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare), sketches)
 		return err
 	}); err != nil {
-		return 0, false, fmt.Errorf("writing the distinct users: %w", err)
+		return 0, after, false, fmt.Errorf("writing the distinct users: %w", err)
 	}
-	return n, more, c.save(ctx)
+	if err = c.save(ctx); errors.Is(err, errMoved) {
+		return 0, after, true, context.Cause(ctx)
+	}
+	return n, reached, more, err
 }
 
 // saveAll stores what was added up, and the users too where that is due.

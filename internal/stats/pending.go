@@ -56,7 +56,7 @@ type pending struct {
 	age    int             // in seconds
 	events int             // that count
 	again  int             // that were counted in a ledger that was lost
-	rest   bool            // they stand in no ledger that is counted
+	rest   []ledger.Origin // of events that stand in no ledger that is counted
 	nodes  map[string]bool // whose events are among them
 	cells  map[cell]int32  // where in counts
 	counts []cellCount

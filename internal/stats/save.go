@@ -53,17 +53,31 @@ func (c *Counter) save(ctx context.Context) error {
 	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
 		// A position says nothing without its ledger: one of another may be the same.
 		// A node that leaves a stream counts scans of it without a position.
-		if s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.Offset != c.state.Offset || s.Scans != c.state.Scans {
+		if s.Offset != c.state.Offset ||
+			p.rest == nil && (s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.Scans != c.state.Scans) {
 			return errMoved
 		}
-		if s.Scans += int64(p.events); !p.rest {
+		origins := p.origins(c.taken)
+		if s.Scans += int64(p.events); p.rest == nil {
 			s.Position, s.Mark, s.Scan, s.ScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
 			s.Held, s.Lacking = s.Held+int64(p.size()), max(0, s.Lacking-int64(p.again))
 		} else {
 			// In the journal they stand behind those whose users are not in the sketches yet.
 			s.UsersPosition = max(0, s.UsersPosition-int64(p.events))
+			s.Forgotten = c.Now() // no recount finds them in a ledger of all nodes
+			now, err := tx.Origins(ctx)
+			if err != nil {
+				return err
+			}
+			for _, o := range p.rest {
+				if now[o.Node].Has(o.Position) {
+					return errMoved
+				}
+				origins[o.Node] = now[o.Node].With(o)
+				now[o.Node] = origins[o.Node]
+			}
 		}
-		if err := tx.PutOrigins(ctx, p.origins(c.taken)); err != nil {
+		if err := tx.PutOrigins(ctx, origins); err != nil {
 			return fmt.Errorf("noting which scans of each node are counted: %w", err)
 		}
 		firsts, err := c.saveCodes(ctx, tx, names)

@@ -259,7 +259,8 @@ func (t *Tx) AddMisses(ctx context.Context, rows []stats.MissRow) error {
 
 // RecallLedger implements stats.Tx.
 func (t *Tx) RecallLedger(ctx context.Context, ledger string) (l stats.Left, err error) {
-	err = t.row(ctx, `SELECT position, folded, told, last FROM ledgers WHERE id = $1`, ledger).Scan(&l.Position, &l.Users, &l.Told, &l.Last)
+	err = t.row(ctx, `SELECT position, folded, told, last FROM ledgers WHERE id = $1`, ledger).
+		Scan(&l.Position, &l.Users, &l.Told, &l.Last)
 	if errors.Is(err, sql.ErrNoRows) {
 		return stats.Left{Users: -1, Told: -1}, nil
 	}

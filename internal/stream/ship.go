@@ -26,6 +26,9 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to ledger.Mark, entries 
 	if _, err := l.ready(ctx); err != nil {
 		return err
 	}
+	if err := l.intend(to); err != nil {
+		return err
+	}
 	last, n, broken := l.append(ctx, from.Position, entries)
 	if broken != nil {
 		if n == 0 {
@@ -137,7 +140,10 @@ func (l *Log) Rewind(ctx context.Context, mark ledger.Mark, settled int64) (r le
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.into, l.begin, l.leaveOut = l.id(), was.begin, 0
+	l.into, l.begin, l.leaveOut, l.upTo = l.id(), was.begin, 0, was.upTo
+	if mark != was.Mark {
+		l.upTo = ledger.Mark{}
+	}
 	r.From = mark.Position
 	switch {
 	case mark != was.Mark: // of another journal, or an older one: what is for the stream is new
@@ -173,7 +179,8 @@ type brought struct {
 // shipped is how far this node's journal was shipped, and where.
 type shippedTo struct {
 	ledger.Mark
-	begin  int64 // where the events begin that are for a stream; -1 = not known
+	upTo   ledger.Mark // up to here it may be in a stream: a kill can come before the mark
+	begin  int64       // where the events begin that are for a stream; -1 = not known
 	last   brought
 	stream string // its id
 	at     string // its address
@@ -183,14 +190,36 @@ type shippedTo struct {
 
 func (l *Log) keepMark(m ledger.Mark, last brought) error {
 	l.mu.Lock()
-	s := shippedTo{m, l.begin, last, l.into, l.address(), l.leaveOut}
+	if m.Position > l.upTo.Position {
+		l.upTo = m
+	}
+	s := shippedTo{m, l.upTo, l.begin, last, l.into, l.address(), l.leaveOut}
 	l.mu.Unlock()
 	return l.write(s)
 }
 
+// intend notes up to where the journal is about to be brought.
+func (l *Log) intend(to ledger.Mark) error {
+	l.mu.Lock()
+	noted := l.upTo.Position >= to.Position
+	if !noted {
+		l.upTo = to
+	}
+	l.mu.Unlock()
+	if noted {
+		return nil
+	}
+	was, err := readShipped(l.markFile())
+	if err == nil {
+		was.upTo = to
+		err = l.write(was)
+	}
+	return err
+}
+
 func (l *Log) write(s shippedTo) error {
-	if err := ledger.WriteFile(l.markFile(), fmt.Appendf(nil, "%d %s %d %d %q %q %s %d\n", s.Position, s.ID, s.begin, s.last.sequence,
-		s.stream, s.at, s.last.id, s.leaveOut)); err != nil {
+	if err := ledger.WriteFile(l.markFile(), fmt.Appendf(nil, "%d %s %d %d %q %q %s %d %d %s\n", s.Position, s.ID, s.begin,
+		s.last.sequence, s.stream, s.at, s.last.id, s.leaveOut, s.upTo.Position, s.upTo.ID)); err != nil {
 		return fmt.Errorf("noting how far scans were shipped: %w", err)
 	}
 	return nil
@@ -206,7 +235,7 @@ func (l *Log) Begin(from func() (ledger.Mark, error)) error {
 	if err != nil {
 		return err
 	}
-	return l.write(shippedTo{Mark: m, begin: m.Position})
+	return l.write(shippedTo{Mark: m, upTo: m, begin: m.Position})
 }
 
 func (l *Log) markFile() string { return filepath.Join(l.options.Marks, "shipped") }
@@ -216,8 +245,8 @@ func (l *Log) Shipped(context.Context, string) (m ledger.Mark, err error) {
 	return readMark(l.markFile())
 }
 
-// Left is what of a journal was for a stream: what follows a position, up to a mark
-// at least. A kill may have come between what was brought last and its mark.
+// Left is what of a journal was for a stream: what follows a position, up to a mark. Nothing behind it was brought, unless by
+// an earlier version, which a kill ended before it noted the mark.
 type Left struct {
 	Begin int64 // -1 = not known: by an earlier version
 	To    ledger.Mark
@@ -233,7 +262,7 @@ func Leave(marks string, left func(Left) error) error {
 	}
 	was, err := readShipped(file)
 	if err == nil && was != (shippedTo{}) {
-		err = left(Left{was.begin, was.Mark})
+		err = left(Left{was.begin, was.upTo})
 	}
 	if err != nil {
 		return err
@@ -258,22 +287,27 @@ func readShipped(file string) (s shippedTo, err error) {
 	if err != nil {
 		return s, err
 	}
-	var id, last string
-	fields, err := fmt.Sscanf(string(text), "%d %s %d %d %q %q %s %d", &s.Position, &id, &s.begin, &s.last.sequence, &s.stream, &s.at,
-		&last, &s.leaveOut)
-	if err != nil && fields != 2 && fields != 6 && fields != 7 {
+	var id, last, upTo string
+	fields, err := fmt.Sscanf(string(text), "%d %s %d %d %q %q %s %d %d %s", &s.Position, &id, &s.begin, &s.last.sequence, &s.stream,
+		&s.at, &last, &s.leaveOut, &s.upTo.Position, &upTo)
+	if err != nil && fields != 2 && fields != 6 && fields != 7 && fields != 8 {
 		return shippedTo{}, nil // all is published again, and counts once
 	}
-	switch fields { // fewer: of an earlier version
-	case 2:
-		s.begin = -1
-	case 7, 8:
-		if s.last.id, err = ledger.ParseScanID(last); err != nil {
-			return shippedTo{}, nil
-		}
+	if s.ID, err = ledger.ParseScanID(id); err == nil && fields > 6 {
+		s.last.id, err = ledger.ParseScanID(last)
 	}
-	if s.ID, err = ledger.ParseScanID(id); err != nil {
+	switch { // fewer: of an earlier version
+	case err != nil:
+	case fields > 8:
+		s.upTo.ID, err = ledger.ParseScanID(upTo)
+	default:
+		s.upTo = s.Mark
+	}
+	if err != nil {
 		return shippedTo{}, nil
+	}
+	if fields == 2 {
+		s.begin = -1
 	}
 	return s, nil
 }

@@ -43,6 +43,7 @@ type Log struct {
 	lost    map[string]bool // ids of streams that were here and are no more
 	into    string          // id of the stream that is shipped to
 	begin   int64           // where the events of the journal begin that are for a stream
+	upTo    ledger.Mark     // up to here they may be in one
 	// leaveOut: up to here, what is counted and told stands in a former stream alone.
 	leaveOut int64
 }
@@ -92,6 +93,18 @@ func (o Options) answerTime() time.Duration { return cmp.Or(o.Patience, 10*time.
 // ErrNotFlushed is returned while the servers acknowledge what they have not
 // flushed, or nobody can say.
 var ErrNotFlushed = errors.New("the NATS server is not known to flush before it acknowledges")
+
+// ErrTooOld is returned while the server is of a version that numbers every stream from 1.
+var ErrTooOld = errors.New("qrjump needs NATS 2.10 or later, which can begin a stream at a number")
+
+// tooOld returns ErrTooOld for a version before 2.10; what says no version is believed.
+func tooOld(version string) error {
+	var major, minor int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &major, &minor); n == 2 && (major < 2 || major == 2 && minor < 10) {
+		return fmt.Errorf("%w: this server is %s", ErrTooOld, version)
+	}
+	return nil
+}
 
 // ErrNoMonitor is returned while a server's monitoring address does not answer.
 var ErrNoMonitor = errors.New("its monitoring address does not answer")
@@ -214,6 +227,9 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 				return nil, err
 			}
 		}
+	}
+	if err := tooOld(l.conn.ConnectedServerVersion()); err != nil {
+		return nil, err
 	}
 	was, err := readShipped(l.markFile())
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -794,5 +795,95 @@ func TestAnOlderJournalIsShippedFromWhereItIsForTheStream(t *testing.T) {
 				t.Errorf("%d scans are in the stream that were counted before", len(there)-80)
 			}
 		})
+	}
+}
+
+// Issue 29, 4: a kill may come while a batch is on its way: by then it is noted up to where the journal may be in the stream.
+func TestWhatIsAboutToBeBroughtIsNoted(t *testing.T) {
+	t.Parallel()
+	_, address := startNATS(t, t.TempDir(), true)
+	o, err := Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	way := &tap{before: "PUB qrjump.scans."}
+	o.Marks, o.Patience, o.dialer = t.TempDir(), time.Minute, way
+	l, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }); err != nil {
+		t.Fatal(err)
+	}
+	j := openJournal(t, filepath.Join(o.Marks, "scans"), ledger.JournalOptions{})
+	if err := j.Append(t.Context(), events(0, 5)); err != nil {
+		t.Fatal(err)
+	}
+	killed := t.TempDir()
+	way.happen = func() {
+		text, err := os.ReadFile(filepath.Join(o.Marks, "shipped"))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(killed, "shipped"), text, 0o600)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	ship := &ledger.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+	if err := ship.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := readMark(filepath.Join(killed, "shipped")); err != nil || m.Position != 0 {
+		t.Errorf("the mark was noted before: %+v, %v", m, err)
+	}
+	var left Left
+	if err := Leave(killed, func(l Left) error { left = l; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if want := (Left{To: ledger.Mark{Position: 5, ID: anEvent(4).ID}}); left != want {
+		t.Errorf("left %+v, want %+v", left, want)
+	}
+}
+
+// aged is a way to a server that says that it is of an old version.
+type aged struct{ net.Conn }
+
+func (aged) Dial(network, address string) (net.Conn, error) {
+	c, err := net.Dial(network, address)
+	return aged{c}, err
+}
+
+var version = regexp.MustCompile(`"version":"[^"]*"`)
+
+func (c aged) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	copy(b, version.ReplaceAllFunc(b[:n], func(is []byte) []byte {
+		return []byte(`"version":"2.9.` + strings.Repeat("1", len(is)-len(`"version":"2.9."`)) + `"`)
+	}))
+	return n, err
+}
+
+// Issue 29, 4: a server that cannot begin a stream at a number gets no scan, and says so.
+func TestAServerThatIsTooOldIsRefused(t *testing.T) {
+	t.Parallel()
+	_, address := startNATS(t, t.TempDir(), true)
+	o, err := Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Marks, o.dialer = t.TempDir(), aged{}
+	l, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Ready(t.Context()); !errors.Is(err, ErrTooOld) || !strings.Contains(err.Error(), "this server is 2.9.") {
+		t.Errorf("%v", err)
+	}
+	for is, want := range map[string]bool{"2.10.0": false, "2.9.25": true, "1.4.1": true, "3.0.0": false, "": false, "next": false} {
+		if got := tooOld(is) != nil; got != want {
+			t.Errorf("%q: too old is %t", is, got)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/outbox"
@@ -37,7 +38,7 @@ func (b *Book) Collect(ctx context.Context) (more bool, err error) {
 	if errors.Is(err2, errMoved) {
 		err2 = nil
 	}
-	return scans || alarms, errors.Join(err, err2)
+	return scans || alarms, errors.Join(outbox.FaultOf("scans", err), outbox.FaultOf("alarms", err2))
 }
 
 // queued is an event that is to be queued for some.
@@ -81,22 +82,27 @@ func (b *Book) queue(ctx context.Context, source string, from, to place, events 
 		if err != nil {
 			return err
 		}
-		for _, w := range hooks {
-			var list []outbox.Row
-			for _, e := range events {
-				if !w.Enabled || !e.wants(w) {
-					continue
-				}
-				list = append(list, outbox.Row{Receiver: number(w.ID), Event: e.event, Body: e.body, CreatedAt: now, NextAt: now})
-			}
-			if err := tx.AddRows(ctx, outbox.Deliveries, list); err != nil {
-				return err
-			}
-		}
-		return nil
+		return addFor(ctx, tx, hooks, events, now)
 	})
 	if err != nil {
 		return fmt.Errorf("queueing %s for webhooks: %w", source, err)
+	}
+	return nil
+}
+
+// addFor adds events to the outbox for those of some webhooks that want them.
+func addFor(ctx context.Context, tx Tx, hooks []Webhook, events []queued, now time.Time) error {
+	for _, w := range hooks {
+		var list []outbox.Row
+		for _, e := range events {
+			if !w.Enabled || !e.wants(w) {
+				continue
+			}
+			list = append(list, outbox.Row{Receiver: number(w.ID), Event: e.event, Body: e.body, CreatedAt: now, NextAt: now})
+		}
+		if err := tx.AddRows(ctx, outbox.Deliveries, list); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -119,20 +125,34 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 	if err := tx.PutMark(ctx, source, to.mark); err != nil {
 		return err
 	}
-	if err := tx.PutTold(ctx, to.told); err != nil || from.all || !to.learn {
-		return err
-	}
 	// A version that notes nothing told before. Where the counting is between the two places,
 	// what is counted was told, and what this step read.
-	if err := tx.LearnTold(ctx, from.position, to.position); err != nil {
+	if to.learn && !from.all {
+		if err := tx.LearnTold(ctx, from.position, to.position); err != nil {
+			return err
+		}
+	}
+	return noteTold(ctx, tx, to.read, nil)
+}
+
+// noteTold adds events to what was told of their journals, where that is known, or where begin says what was told of it before.
+// Nobody else changes it meanwhile.
+func noteTold(ctx context.Context, tx Tx, read []ledger.Origin, begin *ledger.Taken) error {
+	if len(read) == 0 {
+		return nil
+	}
+	now, changed := place{}, map[string]*ledger.Taken{}
+	var err error
+	if now.told, now.all, err = tx.Told(ctx); err != nil {
 		return err
 	}
-	at, changed := place{}, map[string]*ledger.Taken{}
-	if at.told, at.all, err = tx.Told(ctx); err != nil || !at.all {
-		return err
-	}
-	for _, o := range to.read {
-		changed[o.Node] = at.add(o)
+	for _, o := range read {
+		if begin != nil && !now.knows(o.Node) {
+			now.told[o.Node] = begin.Clone()
+		}
+		if now.knows(o.Node) {
+			changed[o.Node] = now.add(o)
+		}
 	}
 	return tx.PutTold(ctx, changed)
 }
@@ -191,10 +211,7 @@ func (p *place) knows(node string) bool { return p.all || p.told[node] != nil }
 
 // add notes that an event was told, and returns what was told of its journal.
 func (p *place) add(o ledger.Origin) *ledger.Taken {
-	if p.told[o.Node] == nil {
-		p.told[o.Node] = &ledger.Taken{}
-	}
-	p.told[o.Node].Add(o)
+	p.told[o.Node] = p.told[o.Node].With(o)
 	return p.told[o.Node]
 }
 
@@ -226,14 +243,14 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 		return false, nil
 	case from.position == end:
 		to := from
-		to.learn, to.told = true, nil
+		to.learn = true
 		return false, b.queue(ctx, ScanSource, from, to, nil)
 	case from.position > end:
 		return false, b.restart(ctx, ScanSource, from, end)
 	case b.Origins && from.mark == Unmarked:
 		return true, b.firstUntold(ctx, from)
 	}
-	to, after := place{position: from.position, told: map[string]*ledger.Taken{}, learn: b.Origins}, from.position
+	to, after := place{position: from.position, learn: b.Origins}, from.position
 	if b.Origins && strings.HasPrefix(from.mark, strconv.FormatInt(after, 10)+" ") {
 		after-- // what stands there says whether it is the log that was read
 	}
@@ -258,7 +275,7 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 		if node := e.From.Node; node != "" {
 			to.read = append(to.read, e.From)
 			if from.knows(node) {
-				to.told[node] = from.add(e.From)
+				from.add(e.From)
 			}
 		}
 		if had || !slices.ContainsFunc(hooks, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }) {
@@ -297,70 +314,71 @@ func (b *Book) firstUntold(ctx context.Context, from place) error {
 	return b.queue(ctx, ScanSource, from, to, nil)
 }
 
-// TellRest queues events of a node's journal that were for a stream which is left, and
-// that were not told of: it returns how many. counted decides where nothing is known of the
-// journal.
-func (b *Book) TellRest(ctx context.Context, node string, counted *ledger.Taken, journal iter.Seq2[ledger.Entry, error]) (
-	n int, err error) {
-	for {
-		some, err := b.tellRest(ctx, node, counted, journal)
-		if n += some; !errors.Is(err, errMoved) || ctx.Err() != nil {
-			return n, err
-		}
-	}
-}
-
-func (b *Book) tellRest(ctx context.Context, node string, counted *ledger.Taken, journal iter.Seq2[ledger.Entry, error]) (
-	n int, err error) {
+// TellRest queues events of a node's journal behind a position that were for a stream which is left, and that were not told
+// of: it returns how many. counted decides where nothing is known of the journal, which journal yields behind a position. The
+// reader of webhooks, who goes on meanwhile, stays where it is.
+func (b *Book) TellRest(ctx context.Context, node string, counted *ledger.Taken, after int64,
+	journal func(after int64) iter.Seq2[ledger.Entry, error]) (n int, err error) {
 	hooks, from, err := b.since(ctx, ScanSource)
 	if err != nil || len(hooks) == 0 {
 		return 0, err
 	}
 	told := from.told[node]
-	switch {
-	case told == nil && from.all:
-		told = &ledger.Taken{}
-	case told == nil:
-		told = counted.Clone()
+	if !from.knows(node) {
+		told = counted
 	}
-	var events []queued
-	var rest []ledger.Origin
-	flush := func() error {
-		for _, o := range rest {
-			told.Add(o)
-		}
-		err := b.queue(ctx, ScanSource, from,
-			place{position: from.position, mark: from.mark, told: map[string]*ledger.Taken{node: told}}, events)
-		if err == nil {
-			n, events, rest = n+len(rest), nil, nil
-		}
-		return err
-	}
-	for e, err := range journal {
+	var some []ledger.Entry
+	for e, err := range journal(max(after, told.From())) {
 		if err != nil {
 			return n, fmt.Errorf("reading the journal of scans: %w", err)
 		}
 		if told.Has(e.Position) {
 			continue
 		}
-		rest = append(rest, ledger.Origin{Node: node, Position: e.Position})
-		if slices.ContainsFunc(hooks, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }) {
-			id, body, err := scanMessage(e.Event)
-			if err != nil {
+		e.From = ledger.Origin{Node: node, Position: e.Position}
+		if some = append(some, e); len(some) == collected {
+			if err := b.tellRest(ctx, counted, some); err != nil {
 				return n, err
 			}
-			events = append(events, queued{id, body, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }})
-		}
-		if len(rest) == collected {
-			if err := flush(); err != nil {
-				return n, err
-			}
+			n, some = n+len(some), some[:0]
 		}
 	}
-	if len(rest) > 0 {
-		err = flush()
+	if len(some) > 0 {
+		err = b.tellRest(ctx, counted, some)
+		n += len(some)
 	}
 	return n, err
+}
+
+func (b *Book) tellRest(ctx context.Context, counted *ledger.Taken, some []ledger.Entry) error {
+	now := b.Now()
+	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		if err := tx.HoldReader(ctx, ScanSource); err != nil {
+			return err
+		}
+		hooks, err := tx.Webhooks(ctx)
+		if err != nil {
+			return err
+		}
+		var events []queued
+		var told []ledger.Origin
+		for _, e := range some {
+			id, body, err := scanMessage(e.Event)
+			if err != nil {
+				return err
+			}
+			told = append(told, e.From)
+			events = append(events, queued{id, body, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }})
+		}
+		if err := noteTold(ctx, tx, told, counted); err != nil {
+			return err
+		}
+		return addFor(ctx, tx, hooks, events, now)
+	})
+	if err != nil {
+		return fmt.Errorf("queueing scans for webhooks: %w", err)
+	}
+	return nil
 }
 
 func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {

@@ -32,7 +32,7 @@ func (b *Book) Policy() outbox.Policy {
 		Before: func(ctx context.Context) (bool, error) {
 			collected, err := b.Collect(ctx)
 			forgot, err2 := b.forget(ctx)
-			return collected || forgot, errors.Join(err, err2)
+			return collected || forgot, errors.Join(err, outbox.FaultOf("old deliveries", err2))
 		},
 		// The status says whether it was taken. A body that is too long, packed or broken
 		// off changes nothing of that.

@@ -134,6 +134,11 @@ func (n *streamNode) next(many int) (list []ledger.Event) {
 	return list
 }
 
+// rest is its journal behind a position.
+func (n *streamNode) rest(t *testing.T) func(int64) iter.Seq2[ledger.Entry, error] {
+	return func(after int64) iter.Seq2[ledger.Entry, error] { return n.journal.Read(t.Context(), after) }
+}
+
 func (w *town) flush(n *streamNode) {
 	w.t.Helper()
 	// A server that was started again refuses once more what was under way.
@@ -386,7 +391,7 @@ func TestTheRestOfAStreamIsToldOf(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := w.book.TellRest(t.Context(), one.name, counted, one.journal.Read(t.Context(), 0)); err != nil {
+			if _, err := w.book.TellRest(t.Context(), one.name, counted, 0, one.rest(t)); err != nil {
 				t.Fatal(err)
 			}
 			log := w.book.Log
@@ -404,11 +409,21 @@ func TestTheRestOfAStreamIsToldOf(t *testing.T) {
 type reads struct {
 	webhooks.Scans
 	after []int64
+	then  func() // once that is read
 }
 
 func (r *reads) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
 	r.after = append(r.after, after)
-	return r.Scans.Read(ctx, after)
+	return func(yield func(ledger.Entry, error) bool) {
+		for e, err := range r.Scans.Read(ctx, after) {
+			if !yield(e, err) {
+				return
+			}
+		}
+		if r.then != nil {
+			r.then()
+		}
+	}
 }
 
 // Issue 29, 4: one node has left a stream on which others are: the counting is turned from one ledger to the other and back
@@ -483,6 +498,70 @@ func TestNodesOnAStreamAndWithoutAreToldOf(t *testing.T) {
 	})
 }
 
+// Issue 29, 4: a node leaves a stream with much that nobody counted or told, while others count and read on at each step of it:
+// it looks at each scan of its journal once, and ends. What a reader notes in the middle stays noted.
+func TestAStreamIsLeftBesideOthers(t *testing.T) {
+	t.Parallel()
+	eachTown(t, func(t *testing.T, w *town) {
+		one := w.node("a")
+		two := w.node("b")
+		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+		w.scan(one, 10)
+		w.scan(two, 10)
+		w.count(20)
+		const rest = 2500
+		if err := one.journal.Append(t.Context(), one.next(rest)); err != nil {
+			t.Fatal(err)
+		}
+		looked := 0
+		journal := func(after int64) iter.Seq2[ledger.Entry, error] {
+			return func(yield func(ledger.Entry, error) bool) {
+				for e, err := range one.journal.Read(t.Context(), after) {
+					if looked++; looked > 2*rest {
+						yield(e, errors.New("it never ends"))
+						return
+					}
+					if !yield(e, err) {
+						return
+					}
+					if e.Position%500 == 0 {
+						w.scan(two, 1)
+						_, err := w.book.Collect(t.Context())
+						if err := errors.Join(err, w.counter.CatchUp(t.Context())); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+			}
+		}
+		// A reader has read what node one brought, and notes it when the rest is told.
+		between := &reads{Scans: one.log}
+		between.then = func() {
+			between.then = nil
+			counted, err := w.db.Origin(t.Context(), one.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := w.book.TellRest(t.Context(), one.name, counted, 0, journal); err != nil || n < rest {
+				t.Errorf("%d are told, want %d at least: %v", n, rest, err)
+			}
+		}
+		w.book.Log = between
+		w.step()
+		if told, err := w.db.Told(t.Context(), one.name); err != nil || told.Lacks(rest+10) > 0 {
+			t.Errorf("of %d scans of the node %d are not noted as told: %v", rest+10, told.Lacks(rest+10), err)
+		}
+		looked = 0
+		c := w.newCounter(one)
+		c.Events = 200
+		if n, err := c.CountRest(t.Context(), one.name, 10, journal); err != nil || n != rest || looked > rest+rest/100 {
+			t.Errorf("%d are counted after %d looks, want %d: %v", n, looked, rest, err)
+		}
+		w.count(int64(one.scanned + two.scanned))
+		w.told("left", one, two)
+	})
+}
+
 // A stream is put back older, and another node fills it beyond the reader before anybody
 // looks: at the place of the reader stands another scan.
 func TestAnOlderStreamIsToldOf(t *testing.T) {
@@ -543,10 +622,18 @@ func TestALogThatIsAwayIsQuiet(t *testing.T) {
 	if got := p.events(receiver); !slices.Equal(got, []string{"alarm_1", "alarm_2"}) || strings.Count(p.logs.String(), "\n") != 1 {
 		t.Errorf("told %v; the log says:\n%s", got, p.logs.String())
 	}
-	p.book.Log = p.ledger
+	// Alarms begin to fail as well: that is another line.
+	alarms := p.book.Alarms
+	p.book.Alarms = func(context.Context, int64, int) ([]webhooks.Alarm, error) { return nil, errors.New("no alarms now") }
+	p.alarms = append(p.alarms, webhooks.Alarm{Number: 3, At: began})
+	p.step()
+	if n := strings.Count(p.logs.String(), "no alarms now"); n != 1 || strings.Count(p.logs.String(), "\n") != 2 {
+		t.Errorf("alarms fail too; the log says:\n%s", p.logs.String())
+	}
+	p.book.Alarms, p.book.Log = alarms, p.ledger
 	p.ledger.add(ofRule(1))
 	p.step()
-	if got := p.events("https://b.example/"); len(got) != 1 || strings.Count(p.logs.String(), "\n") != 2 {
+	if got := p.events("https://b.example/"); len(got) != 1 || strings.Count(p.logs.String(), "\n") != 4 {
 		t.Errorf("back: told %v; the log says:\n%s", got, p.logs.String())
 	}
 }
