@@ -41,8 +41,10 @@ func TestTranscripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	var played []string
+	ran := 0
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			ran++
 			want, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
@@ -68,6 +70,9 @@ func TestTranscripts(t *testing.T) {
 				}
 			}
 		})
+	}
+	if ran < len(files) {
+		return // -run asked for some of them
 	}
 	for _, path := range api.Paths() {
 		family, _, _ := strings.Cut(path[1:], "/")
