@@ -17,6 +17,7 @@ func (a *Admin) listBehaviours(context.Context, *none) (client.BehaviourList, er
 }
 
 func showBehaviour(b behaviour.Behaviour, now time.Time) client.Behaviour {
-	return client.Behaviour{ID: b.ID, Mark: string(b.Mark), Section: b.Section, English: b.English, Chinese: b.Chinese, Source: b.Source,
+	return client.Behaviour{ID: b.ID, Mark: string(b.Mark), Section: b.Section, English: b.Says().English(),
+		Chinese: b.Says().Chinese(), Source: b.Source,
 		Date: b.Date, Old: b.Stale(now)}
 }

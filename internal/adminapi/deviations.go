@@ -26,7 +26,7 @@ func showDeviation(d calls.Deviation) client.Deviation {
 		First: d.FirstRID, FirstAt: d.FirstAt, Last: d.LastRID, LastAt: d.LastAt}
 	if row, known := behaviour.ByID(d.Behaviour); known { // else of a node of another version
 		what, _ := row.Deviation()
-		shown.Mark, shown.Advice, shown.Chinese = string(what.Minds), what.English, what.Chinese
+		shown.Mark, shown.Advice, shown.Chinese = string(what.Minds), what.Advice().English(), what.Advice().Chinese()
 	}
 	return shown
 }

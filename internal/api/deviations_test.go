@@ -304,7 +304,8 @@ func TestEveryDeviationIsReported(t *testing.T) {
 			continue
 		}
 		found := list[i]
-		if found.Mark != string(d.Minds) || found.Advice != d.English || found.Chinese != d.Chinese || found.Times < 1 ||
+		if found.Mark != string(d.Minds) || found.Advice != d.Advice().English() ||
+			found.Chinese != d.Advice().Chinese() || found.Times < 1 ||
 			found.Endpoint == "" {
 			t.Errorf("%s: %+v", id, found)
 		}

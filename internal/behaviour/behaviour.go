@@ -4,11 +4,19 @@ package behaviour
 
 import (
 	"context"
+	"embed"
 	"encoding/json"
 	"math/bits"
 	"sync/atomic"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/phrase"
 )
+
+//go:embed locale
+var locale embed.FS
+
+var book = phrase.Open(locale)
 
 // Mark says how a row is known. docs/contract/README.md explains the marks.
 type Mark string
@@ -41,8 +49,6 @@ type Behaviour struct {
 	ID      string // never changes once released
 	Mark    Mark
 	Section string // of docs/contract: "rules 1.4", "marketcode 3.5"
-	English string // what the server does, in one sentence
-	Chinese string
 	Source  string // the evidence; "" where there is none
 	Date    string // of the newest evidence, 2006-01-02 or the beginning of it
 }
@@ -55,19 +61,22 @@ func (b Behaviour) Stale(at time.Time) bool {
 	return b.Date != "" && b.Date < at.AddDate(-staleAfter, 0, 0).Format(time.DateOnly)
 }
 
-// Known says in English and Chinese how the row is known at a time.
-func (b Behaviour) Known(at time.Time) (english, chinese string) {
-	words := map[Mark][2]string{Seen: {"seen in a live answer", "见于平台的真实回答"}, Page: {"a page of the platform says so", "平台文档如此说明"},
-		Inferred: {"inferred: no source says it", "由多处资料推断，无一明言"},
-		Choice:   {"a choice of qrjump: the platform may differ", "本服务器的选择，平台可能不同"}}[b.Mark]
-	english, chinese = words[0], words[1]
-	if b.Date != "" {
-		english, chinese = english+", "+b.Date, chinese+"，"+b.Date
+// Says is what the server does, in one sentence.
+func (b Behaviour) Says() phrase.Text { return book.Text(b.ID) }
+
+// Known says how the row is known at a time.
+func (b Behaviour) Known(at time.Time) phrase.Text {
+	if b.Mark == "" {
+		return phrase.Text{}
 	}
-	if b.Stale(at) {
-		english, chinese = english+", older than three years", chinese+"，已超过三年"
+	known := book.Text("known." + string(b.Mark))
+	switch {
+	case b.Stale(at):
+		return book.Text("known.stale", known, b.Date)
+	case b.Date != "":
+		return book.Text("known.dated", known, b.Date)
 	}
-	return english, chinese
+	return known
 }
 
 // Row names a line of the table. The number is for this process alone: what is
@@ -189,18 +198,18 @@ func Note(ctx context.Context, row Row) {
 // read is when the documentation pages were read for the contract.
 const read = "2026-11-20"
 
-func seen(id, section, source, date, english, chinese string) Row {
-	return define(Behaviour{ID: id, Mark: Seen, Section: section, Source: source, Date: date, English: english, Chinese: chinese})
+func seen(id, section, source, date string) Row {
+	return define(Behaviour{ID: id, Mark: Seen, Section: section, Source: source, Date: date})
 }
 
-func page(id, section, source, english, chinese string) Row {
-	return define(Behaviour{ID: id, Mark: Page, Section: section, Source: source, Date: read, English: english, Chinese: chinese})
+func page(id, section, source string) Row {
+	return define(Behaviour{ID: id, Mark: Page, Section: section, Source: source, Date: read})
 }
 
-func inferred(id, section, source, english, chinese string) Row {
-	return define(Behaviour{ID: id, Mark: Inferred, Section: section, Source: source, English: english, Chinese: chinese})
+func inferred(id, section, source string) Row {
+	return define(Behaviour{ID: id, Mark: Inferred, Section: section, Source: source})
 }
 
-func choice(id, section, english, chinese string) Row {
-	return define(Behaviour{ID: id, Mark: Choice, Section: section, English: english, Chinese: chinese})
+func choice(id, section string) Row {
+	return define(Behaviour{ID: id, Mark: Choice, Section: section})
 }

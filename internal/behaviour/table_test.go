@@ -36,7 +36,7 @@ func TestRowsAreWhole(t *testing.T) {
 			t.Errorf("%q is no name, or another row's", b.ID)
 		case !slices.Contains(behaviour.Marks, b.Mark):
 			t.Errorf("%s has the mark %q", b.ID, b.Mark)
-		case !strings.HasSuffix(b.English, ".") || !strings.HasSuffix(b.Chinese, "。"):
+		case !strings.HasSuffix(b.Says().English(), ".") || !strings.HasSuffix(b.Says().Chinese(), "。"):
 			t.Errorf("%s: want a sentence in each language", b.ID)
 		case !heading.MatchString(contract[document]):
 			t.Errorf("%s: the contract has no section %q", b.ID, b.Section)
@@ -66,7 +66,7 @@ func TestDeviationsAreWhole(t *testing.T) {
 			t.Errorf("%s is there twice, or no row", d.Row)
 		case !slices.Contains(behaviour.Marks, d.Minds):
 			t.Errorf("%s has the mark %q", d.Row, d.Minds)
-		case !strings.HasSuffix(d.English, ".") || !strings.HasSuffix(d.Chinese, "。"):
+		case !strings.HasSuffix(d.Advice().English(), ".") || !strings.HasSuffix(d.Advice().Chinese(), "。"):
 			t.Errorf("%s: want advice in each language", d.Row)
 		case d.Refusal != 0 && d.Refusal < 40000:
 			t.Errorf("%s is refused by %d", d.Row, d.Refusal)

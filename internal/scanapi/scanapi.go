@@ -170,9 +170,9 @@ type step struct {
 func surely(s scan.Step, now time.Time) step {
 	row, _ := behaviour.ByID(s.Behaviour)
 	b := row.Get()
-	english, chinese := b.Known(now)
+	known := b.Known(now)
 	return step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.Says.English(), Chinese: s.Says.Chinese(),
-		Behaviour: s.Behaviour, Mark: b.Mark, Date: b.Date, Known: english, KnownZH: chinese}
+		Behaviour: s.Behaviour, Mark: b.Mark, Date: b.Date, Known: known.English(), KnownZH: known.Chinese()}
 }
 
 // problem is an RFC 9457 document.

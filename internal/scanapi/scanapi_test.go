@@ -480,9 +480,9 @@ func testVerdicts(t *testing.T, own bool) {
 					continue
 				}
 				row, known := behaviour.ByID(step.Behaviour)
-				english, chinese := row.Get().Known(servertest.Began)
-				if !known || step.Mark != string(row.Get().Mark) || step.Date != row.Get().Date || step.MarkEn != english ||
-					step.MarkZh != chinese {
+				sure := row.Get().Known(servertest.Began)
+				if !known || step.Mark != string(row.Get().Mark) || step.Date != row.Get().Date || step.MarkEn != sure.English() ||
+					step.MarkZh != sure.Chinese() {
 					t.Errorf("how sure it is: %+v", step)
 				}
 				if step.Verdict != c.verdict || !strings.HasSuffix(step.En, ".") || !strings.HasSuffix(step.Zh, "。") || step.Owner == "" {

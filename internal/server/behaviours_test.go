@@ -24,8 +24,8 @@ func TestTheTableOfBehavioursIsAnswered(t *testing.T) {
 			t.Fatalf("%d behaviours, %v", len(list), err)
 		}
 		for i, one := range list {
-			if want := behaviour.All()[i]; one.ID != want.ID || one.Mark != string(want.Mark) || one.English != want.English ||
-				one.Chinese != want.Chinese || one.Source != want.Source || one.Date != want.Date || one.Section != want.Section {
+			if want := behaviour.All()[i]; one.ID != want.ID || one.Mark != string(want.Mark) || one.English != want.Says().English() ||
+				one.Chinese != want.Says().Chinese() || one.Source != want.Source || one.Date != want.Date || one.Section != want.Section {
 				t.Errorf("got %+v, want %+v", one, want)
 			}
 			if one.Old {

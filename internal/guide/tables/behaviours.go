@@ -112,9 +112,9 @@ func (p *press) behaviours(l language, path string) (rows []behaviourRow) {
 		if path != "" && !of || path != "" && path != every && shared {
 			continue
 		}
-		row := behaviourRow{b.ID, l.mark(b.Mark), b.English, cmp.Or(strings.Trim(b.Source+", "+b.Date, ", "), "–")}
+		row := behaviourRow{b.ID, l.mark(b.Mark), l.say(b.Says()), cmp.Or(strings.Trim(b.Source+", "+b.Date, ", "), "–")}
 		if l.chinese {
-			row.Says, row.Evidence = b.Chinese, cmp.Or(b.Date, "–")
+			row.Evidence = cmp.Or(b.Date, "–")
 		}
 		rows = append(rows, row)
 	}
@@ -154,7 +154,7 @@ func (p *press) behavioursPage(l language) any {
 		return cmp.Compare(slices.Index(behaviour.Marks, a.Minds), slices.Index(behaviour.Marks, b.Minds))
 	})
 	for _, d := range list {
-		page.Deviations = append(page.Deviations, deviationRow{d.Row.String(), l.mark(d.Minds), l.of([]string{d.English, d.Chinese}),
+		page.Deviations = append(page.Deviations, deviationRow{d.Row.String(), l.mark(d.Minds), l.say(d.Advice()),
 			d.Refusal, d.Closed(), d.Turns()})
 	}
 	return page
