@@ -322,8 +322,10 @@ type load struct {
 	url, file, method, path, token string
 	connections                    int
 	duration                       time.Duration
-	pid                            int     // whose processor time is counted
-	server                         *qrjump // nil = none of ours
+	pid                            int      // whose processor time is counted
+	server                         *qrjump  // nil = none of ours
+	tokens                         []string // by account; see once
+	prepared                       bool     // what is published is there
 }
 
 const wrkScript = `

@@ -7,11 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,11 +28,11 @@ func bareServer(ctx context.Context, args []string) error {
 	address, folder := args[0], args[1]
 	mux := http.NewServeMux()
 	for _, call := range wireCalls {
-		answer, err := os.ReadFile(filepath.Join(folder, call.name+".answer"))
+		answer, err := os.ReadFile(filepath.Join(folder, url.PathEscape(call.name)+".answer"))
 		if err != nil {
 			return err
 		}
-		mux.HandleFunc("POST "+call.path, func(w http.ResponseWriter, r *http.Request) {
+		mux.HandleFunc("/"+strings.ReplaceAll(url.PathEscape(call.name), "%", "-"), func(w http.ResponseWriter, r *http.Request) {
 			if _, err := io.ReadAll(r.Body); err != nil {
 				return
 			}
@@ -47,21 +52,39 @@ func bareServer(ctx context.Context, args []string) error {
 	}
 }
 
-// wireCalls are the calls that are measured, with how many times the bare
-// handler's processor time each may take.
+// wireCalls are the calls that an SDK makes in its day, with how many times the bare
+// handler's processor time each may take; 0 = no target: it is a write, or may be made
+// some times a minute.
 var wireCalls = []struct {
 	name, path string
 	target     float64
+	once       bool // each request is made once
 }{
-	{"tickettocode", "/intp/marketcode/tickettocode", 2},
-	{"codeactivequery", "/intp/marketcode/codeactivequery", 2},
-	{"qrcodejumpget", "/cgi-bin/wxopen/qrcodejumpget", 4},
+	{"tickettocode", "/intp/marketcode/tickettocode", 2, false},
+	{"codeactivequery", "/intp/marketcode/codeactivequery", 2, false},
+	{"qrcodejumpget", "/cgi-bin/wxopen/qrcodejumpget", 4, false},
+	{"qrcodejumpget, get_type 1", "/cgi-bin/wxopen/qrcodejumpget", 4, false},
+	{"qrcodejumpget, get_type 2", "/cgi-bin/wxopen/qrcodejumpget", 4, false},
+	{"openapi/quota/get", "/cgi-bin/openapi/quota/get", 4, false},
+	{"token", "/cgi-bin/token", 0, true},
+	{"stable_token", "/cgi-bin/stable_token", 0, true},
+	{"qrcodejumpadd", "/cgi-bin/wxopen/qrcodejumpadd", 0, true},
+	{"qrcodejumppublish", "/cgi-bin/wxopen/qrcodejumppublish", 0, true},
 }
+
+// wireOnce is how many requests are made in a round where each is made once, and
+// wireAccounts by how many accounts: a stable token may be asked for 20 times a minute.
+const wireOnce, wireAccounts = 400, 400
 
 const wireSeed = `  other_rate_limit: 0
   verification: [wire.example]
+  token_daily_limit: 1000000
+  rule_limit: 1000000
+  publish_quota: 1000000
 rules:
 `
+
+func wireAccount(i int) string { return fmt.Sprintf("wxwire%011d", i) }
 
 // wireRules is how many rules the owner has who asks for them.
 const wireRules = 10
@@ -71,8 +94,20 @@ const wireRules = 10
 func (b *bench) wire(ctx context.Context) error {
 	b.peer(strings.TrimSpace(version("wrk", "-v")))
 	count := b.scaled(20_000, 2_000)
+	limits := map[string]bool{}
+	for _, call := range wireCalls {
+		if !call.once {
+			limits[call.path+": 1000000000"] = true
+		}
+	}
 	seed := strings.ReplaceAll(codesSeed, "{/intp/marketcode/tickettocode: 1000000000}",
-		"{/intp/marketcode/tickettocode: 1000000000, /intp/marketcode/codeactivequery: 1000000000, /cgi-bin/wxopen/qrcodejumpget: 1000000000}")
+		"{"+strings.Join(slices.Sorted(maps.Keys(limits)), ", ")+"}")
+	var accounts strings.Builder
+	for i := range wireAccounts {
+		fmt.Fprintf(&accounts, "  - {appid: %s, kind: mini_program, secret: bench-secret%08d, certified: true, versions: [release]}\n",
+			wireAccount(i), i)
+	}
+	seed = strings.Replace(seed, "settings:\n", accounts.String()+"settings:\n", 1)
 	seed += wireSeed
 	for i := range wireRules {
 		seed += fmt.Sprintf(
@@ -127,31 +162,39 @@ func (b *bench) wire(ctx context.Context) error {
 		l.url, l.pid, l.server = "http://"+address, bare.pid(), nil
 		loads[len(modes)] = append(loads[len(modes)], l)
 	}
+	for c, call := range wireCalls {
+		loads[len(modes)][c].path = "/" + strings.ReplaceAll(url.PathEscape(call.name), "%", "-")
+	}
 
 	for c, call := range wireCalls {
 		cost := make([][]float64, len(loads))
 		for round := range b.rounds + 1 { // the first warms up
 			for i := range loads {
 				i = (i + round) % len(loads)
-				r, err := b.wrkAll(ctx, loads[i][c])
+				one, err := b.wireCost(ctx, loads[i][c], call.name, call.once)
 				if err != nil {
-					return err
+					return fmt.Errorf("%s: %w", call.name, err)
 				}
 				if round > 0 {
-					cost[i] = append(cost[i], r.cpuPerRequest())
+					cost[i] = append(cost[i], one)
 				}
 			}
 		}
 		bare := cost[len(modes)]
 		for i, mode := range modes {
 			b.row(Row{What: fmt.Sprintf("CPU of %s, %s, %d connections", call.name, mode.name, keepAlive),
-				Anchor: "a bare net/http handler, the same body and answer", Target: call.target, Values: ratios(cost[i], bare), Main: true,
-				Note: fmt.Sprintf("median %.1f µs, the bare handler %.1f µs", quantile(cost[i], 0.5)/1e3, quantile(bare, 0.5)/1e3)})
+				Anchor: "a bare net/http handler, the same body and answer", Target: call.target, Values: ratios(cost[i], bare),
+				Main: call.target > 0, Note: fmt.Sprintf("median %.1f µs, the bare handler %.1f µs", quantile(cost[i], 0.5)/1e3,
+					quantile(bare, 0.5)/1e3)})
 		}
 	}
 	b.note("Processor time of the server process, all its threads, from before the load until everything that follows from it is written. "+
-		"The embedded store; %d tickets and as many codes; an owner of %d rules. All servers and the load share all cores.", count,
-		wireRules)
+		"The embedded store; %d tickets and as many codes; an owner of %d rules. All servers and the load share all cores. "+
+		"token, stable_token, qrcodejumpadd and qrcodejumppublish are made %d times a round, by %d accounts, each request once.", count,
+		wireRules, wireOnce, wireAccounts)
+	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
+		b.note("Load of the machine at the end, this run included: %s.", strings.Join(strings.Fields(string(load))[:3], ", "))
+	}
 	return nil
 }
 
@@ -179,34 +222,156 @@ func (b *bench) wireLoads(ctx context.Context, q *qrjump, mode, count int) ([]lo
 	for i := range queries {
 		queries[i] = fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, code.Batch, i)
 	}
+	var prefixes []string
+	for i := range wireRules {
+		prefixes = append(prefixes, fmt.Sprintf("%q", fmt.Sprintf("https://wire.example/%d/", i)))
+	}
 	var loads []load
-	for i, bodies := range [][]string{tickets, queries, {`{"get_type":0}`}} {
-		name, path, token := wireCalls[i].name, wireCalls[i].path, service
-		if name == "qrcodejumpget" {
-			token = got.AccessToken
+	for i, call := range wireCalls {
+		l := load{url: q.url, method: "POST", path: call.path + "?access_token=" + got.AccessToken, pid: q.pid(), server: q,
+			connections: keepAlive, duration: 2 * time.Second}
+		bodies := queries
+		switch call.name {
+		case "tickettocode":
+			bodies, l.path = tickets, call.path+"?access_token="+service
+		case "codeactivequery":
+			l.path = call.path + "?access_token=" + service
+		case "qrcodejumpget":
+			bodies = []string{`{"get_type":0}`}
+		case "qrcodejumpget, get_type 1":
+			bodies = []string{`{"get_type":1,"prefix_list":[` + strings.Join(prefixes, ",") + `]}`}
+		case "qrcodejumpget, get_type 2":
+			bodies = []string{`{"get_type":2,"page_num":1,"page_size":20}`}
+		case "openapi/quota/get":
+			bodies = []string{`{"cgi_path":"/cgi-bin/wxopen/qrcodejumpget"}`}
+		default: // each request is another
+			l.path, bodies = call.path, []string{""}
+			l.tokens = make([]string, wireAccounts)
+			for a := range l.tokens {
+				if l.tokens[a], err = q.wireToken(ctx, a); err != nil {
+					return nil, err
+				}
+			}
 		}
-		path += "?access_token=" + token
-		file, err := b.linesFile(fmt.Sprintf("wire%d.%s", mode, name), bodies, func(s string) string { return s })
-		if err != nil {
+		var answer []byte
+		if call.once {
+			if answer, err = l.once(ctx, call.name, 0); err != nil {
+				return nil, err
+			}
+		} else {
+			if l.file, err = b.linesFile(fmt.Sprintf("wire%d.%d", mode, i), bodies, func(s string) string { return s }); err != nil {
+				return nil, err
+			}
+			// wrk looks at the status alone, and the wire always answers 200.
+			if answer, err = wireAnswer(ctx, http.MethodPost, q.url+l.path, bodies[0]); err != nil {
+				return nil, fmt.Errorf("%s: %w", call.name, err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(b.work, url.PathEscape(call.name)+".answer"), answer, 0o644); err != nil {
 			return nil, err
 		}
-		// wrk looks at the status alone, and the wire always answers 200.
-		answer, err := wireAnswer(ctx, q.url+path, bodies[0])
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		if err := os.WriteFile(filepath.Join(b.work, name+".answer"), answer, 0o644); err != nil {
-			return nil, err
-		}
-		loads = append(loads, load{url: q.url, file: file, method: "POST", path: path, pid: q.pid(), server: q,
-			connections: keepAlive, duration: 2 * time.Second})
+		loads = append(loads, l)
 	}
 	return loads, nil
 }
 
+// wireToken is an access token of an account.
+func (q *qrjump) wireToken(ctx context.Context, i int) (string, error) {
+	var got struct {
+		AccessToken string `json:"access_token"`
+	}
+	path := fmt.Sprintf("/cgi-bin/token?grant_type=client_credential&appid=%s&secret=bench-secret%08d", wireAccount(i), i)
+	err := call(ctx, http.MethodGet, q.url+path, "", nil, &got)
+	return got.AccessToken, err
+}
+
+// wireTurn numbers the requests that are made once.
+var wireTurn atomic.Int64
+
+// once makes a request that nobody made before; turn 0 takes a number of its own. Publishes
+// are of rules that are there: a turn adds and publishes.
+func (l load) once(ctx context.Context, name string, turn int64) ([]byte, error) {
+	if turn == 0 {
+		turn = wireTurn.Add(1)
+	}
+	account := int(turn) % len(l.tokens)
+	method, path, body := http.MethodPost, l.path, ""
+	switch name {
+	case "token":
+		method = http.MethodGet
+		path += fmt.Sprintf("?grant_type=client_credential&appid=%s&secret=bench-secret%08d", wireAccount(account), account)
+	case "stable_token":
+		body = fmt.Sprintf(`{"grant_type":"client_credential","appid":"%s","secret":"bench-secret%08d"}`, wireAccount(account), account)
+	case "qrcodejumpadd":
+		path, body = path+"?access_token="+l.tokens[account], wireRule(name, turn)
+	case "qrcodejumppublish":
+		path, body = path+"?access_token="+l.tokens[account], fmt.Sprintf(`{"prefix":"https://wire.example/%s/%d/"}`, name, turn)
+		if l.server != nil && !l.prepared {
+			if err := l.addTurn(ctx, name, turn); err != nil {
+				return nil, err
+			}
+		}
+	}
+	answer, err := wireAnswer(ctx, method, l.url+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return answer, nil
+}
+
+func wireRule(name string, turn int64) string {
+	return fmt.Sprintf(`{"prefix":"https://wire.example/%s/%d/","permit_sub_rule":1,"path":"pages/i/i","open_version":3,"is_edit":0}`,
+		name, turn)
+}
+
+// addTurn adds the rule that a turn publishes.
+func (l load) addTurn(ctx context.Context, name string, turn int64) error {
+	address := l.url + "/cgi-bin/wxopen/qrcodejumpadd?access_token=" + l.tokens[int(turn)%len(l.tokens)]
+	if _, err := wireAnswer(ctx, http.MethodPost, address, wireRule(name, turn)); err != nil {
+		return fmt.Errorf("adding what is published: %w", err)
+	}
+	return nil
+}
+
+// wireCost is the processor time of a call, in nanoseconds.
+func (b *bench) wireCost(ctx context.Context, l load, name string, once bool) (float64, error) {
+	if !once {
+		r, err := b.wrkAll(ctx, l)
+		return r.cpuPerRequest(), err
+	}
+	first := wireTurn.Add(wireOnce) - wireOnce + 1
+	if name == "qrcodejumppublish" && l.server != nil {
+		for i := range int64(wireOnce) { // what is published is there before the clock runs
+			if err := l.addTurn(ctx, name, first+i); err != nil {
+				return 0, err
+			}
+		}
+	}
+	l.prepared = true
+	r, err := b.allOf(ctx, l, func() (float64, error) {
+		var all sync.WaitGroup
+		var failed atomic.Pointer[error]
+		for client := range int64(keepAlive) {
+			all.Go(func() {
+				for i := client; i < wireOnce; i += keepAlive {
+					if _, err := l.once(ctx, name, first+i); err != nil {
+						failed.Store(&err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if err := failed.Load(); err != nil {
+			return 0, *err
+		}
+		return wireOnce, nil
+	})
+	return r.cpuPerRequest(), err
+}
+
 // wireAnswer is the answer to a call that must succeed.
-func wireAnswer(ctx context.Context, address, body string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(body))
+func wireAnswer(ctx context.Context, method, address, body string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -229,11 +394,19 @@ func wireAnswer(ctx context.Context, address, body string) ([]byte, error) {
 // wrkAll is wrkFree with the processor time of all that follows: the calls that
 // wait for the log are written too.
 func (b *bench) wrkAll(ctx context.Context, l load) (wrkResult, error) {
+	return b.allOf(ctx, l, func() (float64, error) {
+		r, err := b.wrkFree(ctx, l)
+		return r.requests, err
+	})
+}
+
+// allOf is the processor time of so many requests as a function makes, and of all that follows.
+func (b *bench) allOf(ctx context.Context, l load, requests func() (float64, error)) (r wrkResult, err error) {
 	before, err := cpu(l.pid)
 	if err != nil {
-		return wrkResult{}, err
+		return r, err
 	}
-	r, err := b.wrkFree(ctx, l)
+	r.requests, err = requests()
 	for waiting := 1.0; err == nil && l.server != nil && waiting > 0; {
 		time.Sleep(50 * time.Millisecond)
 		waiting, err = l.server.metric(ctx, "qrjump_call_log_waiting")

@@ -83,6 +83,8 @@ type Book struct {
 	Exact map[string]func(settings.Settings) int
 	// Interfaces are the paths that a clear sets to 0.
 	Interfaces []string
+	// Alone says that no other process counts calls in the same store.
+	Alone bool
 	// Minutes counts calls of a minute.
 	Minutes Minutes
 

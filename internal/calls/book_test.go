@@ -172,6 +172,58 @@ func TestACountCostsNoWrite(t *testing.T) {
 	}
 }
 
+// looks counts the transactions that only look.
+type looks struct {
+	calls.Store
+	n int
+}
+
+func (l *looks) ViewCalls(ctx context.Context, f func(calls.Tx) error) error {
+	l.n++
+	return l.Store.ViewCalls(ctx, f)
+}
+
+// A process that is alone reads a count once, and counts on from there. Where another one
+// writes too, or another transaction counts, the store is asked each time.
+func TestAQuotaIsReadOnceByAProcessThatIsAlone(t *testing.T) {
+	for _, alone := range []bool{true, false} {
+		b, m := newBook()
+		m.counts = map[string]int{}
+		counted := &looks{Store: m}
+		b.Store, b.Alone = counted, alone
+		b.Exact = map[string]func(settings.Settings) int{"/exact": func(settings.Settings) int { return 9 }}
+		reads := func(what, path string, want, used int) {
+			t.Helper()
+			before := counted.n
+			q, err := b.Quota(t.Context(), "wxa", path)
+			if err != nil || q.Used != used || counted.n-before != want {
+				t.Errorf("alone %t, %s of %s: %d used after %d reads: want %d after %d (%v)", alone, what, path, q.Used, counted.n-before, used,
+					want, err)
+			}
+		}
+		again := 1
+		if alone {
+			again = 0
+		}
+		reads("the first", "/a", 1, 0)
+		reads("the second", "/a", again, 0)
+		if err := b.Spend(t.Context(), "wxa", "/a"); err != nil {
+			t.Fatal(err)
+		}
+		reads("after a call", "/a", again, 1)
+		if err := b.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		reads("after a write", "/a", again, 1)
+		if err := b.Clear(t.Context(), "wxa", "/a"); err != nil {
+			t.Fatal(err)
+		}
+		reads("after a clear", "/a", 1, 0)
+		reads("the first", "/exact", 1, 0)
+		reads("the second", "/exact", 1, 0)
+	}
+}
+
 // A store that fails costs no count, and the log waits for it.
 func TestAWriteThatFails(t *testing.T) {
 	b, m := newBook()

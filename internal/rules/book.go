@@ -700,8 +700,8 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 		}
 	}
 	month := s.MonthStart(b.countNow())
-	wanted := listed{owner: owner.AppID, newest: q.Newest, offset: q.Offset, limit: q.Limit}
-	remembers := b.Epochs != nil && q.Keys == nil && req.AppID == ""
+	wanted := listed{owner: owner.AppID, newest: q.Newest, offset: q.Offset, limit: q.Limit, keys: keysOf(q.Keys)}
+	remembers := b.Epochs != nil && req.AppID == ""
 	var epoch uint64
 	quiet := false
 	if remembers {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"strings"
 	"sync"
 	"time"
 )
@@ -16,12 +17,28 @@ const (
 	listingsMost = 1 << 15
 )
 
-// listed is what an account asks of its rules, page by page or the newest.
+// listed is what an account asks of its rules: page by page, the newest, or some by their keys.
 type listed struct {
 	owner         string
 	newest        bool
 	offset, limit int
+	keys          string // keysOf; "" = any
 }
+
+// keysMost is how many bytes the keys may have of a list that is remembered, and keysAre how
+// many of them count as much as a rule.
+const keysMost, keysAre = 4 << 10, 256
+
+// keysOf are keys as one text, which no other keys have.
+func keysOf(keys []string) string {
+	if keys == nil {
+		return ""
+	}
+	return "\n" + strings.Join(keys, "\n") // none has one in it
+}
+
+// size is what a list counts as.
+func (l listed) size(r *remembered) int { return 1 + len(r.rules) + len(l.keys)/keysAre }
 
 // remembered is what the store had, at an epoch of the account's rules.
 type remembered struct {
@@ -36,7 +53,7 @@ type remembered struct {
 type listings struct {
 	mu  sync.RWMutex
 	by  map[listed]*remembered
-	has int // rules of all lists, and one for each list
+	has int // the sizes of all
 }
 
 // get returns what is remembered and still true.
@@ -48,7 +65,7 @@ func (m *listings) get(wanted listed, epoch uint64, month time.Time) (*remembere
 }
 
 func (m *listings) remember(wanted listed, l *remembered) {
-	if len(l.rules) > listingMost {
+	if len(l.rules) > listingMost || len(wanted.keys) > keysMost {
 		return
 	}
 	m.mu.Lock()
@@ -58,7 +75,7 @@ func (m *listings) remember(wanted listed, l *remembered) {
 	}
 	m.forget(wanted)
 	m.by[wanted] = l
-	m.has += 1 + len(l.rules)
+	m.has += wanted.size(l)
 	for other := range m.by { // any one: it is read again when it is asked for
 		if m.has <= listingsMost {
 			return
@@ -71,7 +88,7 @@ func (m *listings) remember(wanted listed, l *remembered) {
 
 func (m *listings) forget(wanted listed) {
 	if l := m.by[wanted]; l != nil {
-		m.has -= 1 + len(l.rules)
+		m.has -= wanted.size(l)
 		delete(m.by, wanted)
 	}
 }

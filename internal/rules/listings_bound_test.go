@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -22,9 +23,18 @@ func TestListsThatAreRememberedAreBounded(t *testing.T) {
 			}
 		}
 	}
+	for n := range 2 * listingsMost / (keysMost / keysAre) {
+		for _, size := range []int{keysMost, keysMost + 1} {
+			wanted := listed{owner: "wxa", offset: n, keys: strings.Repeat("k", size)}
+			m.remember(wanted, &remembered{epoch: 1 << 32, month: month})
+			if _, ok := m.get(wanted, 1<<32, month); ok != (size == keysMost) {
+				t.Fatalf("list %d of keys of %d bytes: remembered %t", n, size, ok)
+			}
+		}
+	}
 	has := 0
-	for _, l := range m.by {
-		has += 1 + len(l.rules)
+	for wanted, l := range m.by {
+		has += 1 + len(l.rules) + len(wanted.keys)/keysAre
 	}
 	if has != m.has || has > listingsMost {
 		t.Errorf("%d are remembered and %d counted: want at most %d", has, m.has, listingsMost)

@@ -28,7 +28,9 @@ func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
 	d.Book.Store = counted
 	list := func(what string, read, total, left int, prefixes ...string) {
 		t.Helper()
-		for _, req := range []rules.ListRequest{{}, {Type: rules.ListPage, Page: 1, PageSize: 10}} {
+		some := rules.ListRequest{Type: rules.ListPrefixes, Prefixes: append([]string{"https://h.example/none/", "not a link"}, prefixes...)}
+		for _, req := range []rules.ListRequest{{}, {Type: rules.ListPage, Page: 1, PageSize: 10}, {Type: rules.ListPage, Page: 1, PageSize: 200},
+			some} {
 			for again := range 2 {
 				before := counted.n
 				got, err := d.List(t.Context(), d.as("wxa"), req)
@@ -63,6 +65,14 @@ func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	list("after a delete", 1, 1, 7, "https://h.example/a/")
+	for _, prefixes := range [][]string{{"https://h.example/a/"}, {"https://h.example/b/"}, {"https://h.example/a/b/"}, {"not a link"}} {
+		for range 2 {
+			got, err := d.List(t.Context(), d.as("wxb"), rules.ListRequest{Type: rules.ListPrefixes, Prefixes: prefixes})
+			if err != nil || len(got.Rules) != 0 || got.Total != 1 {
+				t.Errorf("%v of nobody: %v, %v", prefixes, got, err)
+			}
+		}
+	}
 	a := d.as("wxa")
 	a.JumpOpen = false
 	d.put(a)
