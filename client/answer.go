@@ -60,16 +60,26 @@ const (
 // refused is the error of an answer that is none of success: a *Problem, or a
 // *WrongServer where it is not an API of qrjump that refuses.
 func (c *Client) refused(method, path string, a answer) error {
-	p := &Problem{}
-	if json.Unmarshal(a.body, p) != nil || p.Title == "" && p.Detail == "" {
+	p, is := ReadProblem(a.status, a.body)
+	if !is {
 		return c.wrong(method, path, "%s: %s", strings.TrimSpace(fmt.Sprint(a.status, " ", http.StatusText(a.status))), excerpt(a.body))
 	}
 	if p.Type == problemElsewhere || p.Type == problemNoPath {
 		return &WrongServer{URL: c.baseOf(path), API: apiOf(path), Call: method + " " + path,
 			Flaw: fmt.Sprintf("%d: %s", a.status, p.Detail), NoSuchCall: p.Type == problemNoPath}
 	}
-	p.Status = a.status
 	return p
+}
+
+// ReadProblem reads an answer with a status that is none of success, for callers that read an answer themselves. is is false
+// where the answer is no problem document; then the problem says the status alone.
+func ReadProblem(status int, body []byte) (p *Problem, is bool) {
+	p = &Problem{}
+	if json.Unmarshal(body, p) != nil || p.Title == "" && p.Detail == "" {
+		return &Problem{Title: http.StatusText(status), Status: status}, false
+	}
+	p.Status = status
+	return p, true
 }
 
 // readAnswer reads an answer of success of the scan or the admin API into reply, a
@@ -78,7 +88,11 @@ func (c *Client) readAnswer(method, path string, a answer, reply any) error {
 	if a.status/100 != 2 {
 		return c.refused(method, path, a)
 	}
-	if flaw := decode(a.body, reply, false); flaw != "" {
+	if c.options.Inside {
+		if err := json.Unmarshal(a.body, reply); err != nil {
+			return c.wrong(method, path, "%v in %s", err, excerpt(a.body))
+		}
+	} else if flaw := decode(a.body, reply, false); flaw != "" {
 		return c.wrong(method, path, "%s", flaw)
 	}
 	return nil

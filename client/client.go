@@ -46,6 +46,10 @@ type Options struct {
 	Timeout     time.Duration // of one call; 0 = 15 s
 	RateRetries int           // how often a wire call that was refused as too frequent is tried again, a second later
 	HTTP        *http.Client  // its transport is used; nil = one of our own
+
+	// Inside says that the transport hands calls to the server in this very program, whose answers are what they should be: they
+	// are not looked through for fields that are missing.
+	Inside bool
 }
 
 // Client talks to one server.
@@ -169,14 +173,14 @@ func (c *Client) send(ctx context.Context, r request, limit int64) (answer, erro
 		return answer{}, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	if err != nil {
+	body := bytes.NewBuffer(make([]byte, 0, min(max(resp.ContentLength, 0), limit)+bytes.MinRead))
+	if _, err := body.ReadFrom(io.LimitReader(resp.Body, limit+1)); err != nil {
 		return answer{}, &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the answer broke off: %w", withoutAddress(err))}
 	}
-	if int64(len(body)) > limit {
+	if int64(body.Len()) > limit {
 		return answer{}, fmt.Errorf("%s %s: the answer is longer than %d bytes", r.method, r.path, limit)
 	}
-	return answer{status: resp.StatusCode, header: resp.Header, body: body}, nil
+	return answer{status: resp.StatusCode, header: resp.Header, body: body.Bytes()}, nil
 }
 
 // encode writes JSON as it is meant: & < > stay what they are.

@@ -35,9 +35,13 @@ func rangeQuery(r CodeRange) url.Values {
 }
 
 // CodeRuns tells which codes of a range are what now; a To of 0 is the end of the
-// application. Of very many runs it returns the first, and More.
-func (c *Client) CodeRuns(ctx context.Context, id int64, r CodeRange) (runs CodeRuns, err error) {
-	err = c.admin(ctx, http.MethodGet, batchPath(id, "runs")+"?"+rangeQuery(r).Encode(), nil, &runs)
+// application. Of more runs than limit, 0 = as many as the server likes to give, it returns the first, and More.
+func (c *Client) CodeRuns(ctx context.Context, id int64, r CodeRange, limit int) (runs CodeRuns, err error) {
+	query := rangeQuery(r)
+	if limit > 0 {
+		query.Set("limit", strconv.Itoa(limit))
+	}
+	err = c.admin(ctx, http.MethodGet, batchPath(id, "runs")+"?"+query.Encode(), nil, &runs)
 	return runs, err
 }
 

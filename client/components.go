@@ -135,6 +135,13 @@ func (c *Client) Withdraw(ctx context.Context, component, appid string) error {
 	return c.admin(ctx, http.MethodDelete, componentPath(component)+"/authorizations/"+url.PathEscape(appid), nil, &done)
 }
 
+// WithdrawFromAccount is Withdraw by the side of the account: IfMatch is about the account, where that of Withdraw is about the
+// platform.
+func (c *Client) WithdrawFromAccount(ctx context.Context, appid, component string) error {
+	var done Withdrawn
+	return c.admin(ctx, http.MethodDelete, accountPath(appid, "authorizations", component), nil, &done)
+}
+
 // Agreement is what a person agrees to on the emulator, without a page.
 type Agreement struct {
 	Component      string `json:"component" doc:"the platform that asked"`

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
@@ -102,9 +103,16 @@ func (c *Client) AddFault(ctx context.Context, f Fault) error {
 }
 
 // ClearFaults ends all faults.
-func (c *Client) ClearFaults(ctx context.Context) error {
+func (c *Client) ClearFaults(ctx context.Context) error { return c.ReseedFaults(ctx, 0) }
+
+// ReseedFaults ends all faults and begins the sequence of chances of a seed; 0 = the same sequence again.
+func (c *Client) ReseedFaults(ctx context.Context, seed uint64) error {
+	query := map[string]string{}
+	if seed != 0 {
+		query["seed"] = strconv.FormatUint(seed, 10)
+	}
 	var left faultList
-	return c.admin(ctx, http.MethodDelete, "emulator/faults", nil, &left)
+	return c.admin(ctx, http.MethodDelete, with("emulator/faults", query), nil, &left)
 }
 
 // Stub answers calls of a path in place of the server.
@@ -112,10 +120,24 @@ type Stub struct {
 	Method string `json:"method,omitempty"` // "" = any
 	Path   string `json:"path"`             // any of the platform's, for example /cgi-bin/menu/get
 	Status int    `json:"status,omitempty"` // 0 = 200
-	Body   any    `json:"body,omitempty"`   // JSON, or the body itself as a text
+	Body   any    `json:"body,omitempty"`   // JSON, or the body itself as a text; json.RawMessage in one that was read
 	Delay  string `json:"delay,omitempty"`  // for example "3s"
 	Times  int    `json:"times,omitempty"`  // 0 = without end
 	Served int    `json:"served,omitempty"` // how often it answered
+}
+
+// UnmarshalJSON keeps the body as it is written: its numbers, and the order of its fields.
+func (s *Stub) UnmarshalJSON(b []byte) error {
+	type plain Stub
+	var body json.RawMessage
+	read := plain{Body: &body}
+	if err := json.Unmarshal(b, &read); err != nil {
+		return err
+	}
+	if *s, s.Body = Stub(read), nil; body != nil {
+		s.Body = body
+	}
+	return nil
 }
 
 type stubList struct {

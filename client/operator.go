@@ -28,7 +28,12 @@ func (c *Client) Domains(ctx context.Context) ([]Domain, error) {
 	return c.domains(ctx, http.MethodGet, "domains", nil)
 }
 
-// domains makes a call that answers all hosts.
+// DomainsAfter lists at most limit of these hosts by name, the first after the given one.
+func (c *Client) DomainsAfter(ctx context.Context, after string, limit int) ([]Domain, error) {
+	return c.domains(ctx, http.MethodGet, with("domains", map[string]string{"after": after, "limit": limitText(limit)}), nil)
+}
+
+// domains makes a call that answers hosts.
 func (c *Client) domains(ctx context.Context, method, path string, body any) ([]Domain, error) {
 	var reply DomainList
 	err := c.admin(ctx, method, path, body, &reply)

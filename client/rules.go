@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 )
@@ -120,10 +119,10 @@ type NoticeList struct {
 	Notices []Notice `json:"notices"`
 }
 
-// Notices lists what an account was told, newest first.
-func (c *Client) Notices(ctx context.Context, appid string) ([]Notice, error) {
+// Notices lists at most limit things that an account was told, newest first; 0 = as many as the server likes to give.
+func (c *Client) Notices(ctx context.Context, appid string, limit int) ([]Notice, error) {
 	var reply NoticeList
-	err := c.admin(ctx, http.MethodGet, "accounts/"+url.PathEscape(appid)+"/notices", nil, &reply)
+	err := c.admin(ctx, http.MethodGet, with(accountPath(appid, "notices"), map[string]string{"limit": limitText(limit)}), nil, &reply)
 	return reply.Notices, err
 }
 

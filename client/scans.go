@@ -159,14 +159,19 @@ func (c *Client) RecordedScan(ctx context.Context, id string) (RecordedScan, err
 // empty one all. It lasts as long as there are scans: bound it with ctx. After an
 // error what was written is not whole.
 func (c *Client) ExportScans(ctx context.Context, format string, f ScanFilter, w io.Writer) error {
+	return c.exportTable(ctx, "scans/export", format, f.query(), w)
+}
+
+// exportTable writes a table that the server makes a file of, as csv or parquet, to w.
+func (c *Client) exportTable(ctx context.Context, path, format string, asked map[string]string, w io.Writer) error {
 	query := url.Values{"format": {format}}
-	for name, value := range f.query() {
+	for name, value := range asked {
 		if value != "" {
 			query.Set(name, value)
 		}
 	}
 	kind := map[string]string{"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}[format]
-	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/scans/export", query: query, bearer: c.options.AdminToken}, kind, w)
+	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/" + path, query: query, bearer: c.options.AdminToken}, kind, w)
 }
 
 // Erased is what an erasure did.
@@ -248,17 +253,34 @@ type StatisticsRow struct {
 	Users int64      `json:"users,omitempty"`
 }
 
+// asked is the question as a request has it, without the place in its answer.
+func (q StatisticsQuery) asked() map[string]string {
+	query := map[string]string{"from": q.From, "to": q.To, "by": q.By, "group": q.Group, "count": q.Count, "wait": yes(q.Wait)}
+	maps.Copy(query, q.Filter)
+	return query
+}
+
+// yes is a query parameter that is said, "" where it is not.
+func yes(said bool) string {
+	if said {
+		return "true"
+	}
+	return ""
+}
+
 // Statistics asks how often was scanned.
 func (c *Client) Statistics(ctx context.Context, q StatisticsQuery) (Statistics, error) {
-	query := map[string]string{"from": q.From, "to": q.To, "by": q.By, "group": q.Group, "count": q.Count, "limit": limitText(q.Limit),
-		"offset": limitText(q.Offset)}
-	maps.Copy(query, q.Filter)
-	if q.Wait {
-		query["wait"] = "true"
-	}
+	query := q.asked()
+	query["limit"], query["offset"] = limitText(q.Limit), limitText(q.Offset)
 	var a Statistics
 	err := c.admin(ctx, http.MethodGet, with("statistics", query), nil, &a)
 	return a, err
+}
+
+// ExportStatistics writes the whole answer to a question to w, as csv or parquet: its Limit and Offset say nothing. After an
+// error what was written is not whole.
+func (c *Client) ExportStatistics(ctx context.Context, format string, q StatisticsQuery, w io.Writer) error {
+	return c.exportTable(ctx, "statistics/export", format, q.asked(), w)
 }
 
 // Miss is a place that was scanned and had nothing.
@@ -272,12 +294,24 @@ type MissList struct {
 	Places []Miss `json:"places"`
 }
 
+// MissQuery says which misses are wanted; From, To and Wait are as in StatisticsQuery.
+type MissQuery struct {
+	From, To string
+	Limit    int // 0 = 100, at most 1,000
+	Wait     bool
+}
+
 // Misses returns what was scanned and found nothing, the most scanned first.
-func (c *Client) Misses(ctx context.Context, from, to string, limit int) ([]Miss, error) {
+func (c *Client) Misses(ctx context.Context, q MissQuery) ([]Miss, error) {
 	var reply MissList
 	err := c.admin(ctx, http.MethodGet, with("statistics/misses",
-		map[string]string{"from": from, "to": to, "limit": limitText(limit), "wait": "true"}), nil, &reply)
+		map[string]string{"from": q.From, "to": q.To, "limit": limitText(q.Limit), "wait": yes(q.Wait)}), nil, &reply)
 	return reply.Places, err
+}
+
+// ExportMisses writes all of them to w, as csv or parquet: Limit says nothing. After an error what was written is not whole.
+func (c *Client) ExportMisses(ctx context.Context, format string, q MissQuery, w io.Writer) error {
+	return c.exportTable(ctx, "statistics/misses/export", format, map[string]string{"from": q.From, "to": q.To, "wait": yes(q.Wait)}, w)
 }
 
 // Difference is a number that a recount does not find again.
@@ -346,24 +380,34 @@ type AlarmQuery struct {
 	Limit         int   // 0 = 100, at most 1,000
 }
 
-// Alarms returns alarms, oldest first.
-func (c *Client) Alarms(ctx context.Context, q AlarmQuery) ([]Alarm, error) {
-	var reply struct {
-		Alarms []Alarm `json:"alarms"`
-	}
-	query := map[string]string{"limit": limitText(q.Limit)}
+// asked is the query as a request has it, without its limit.
+func (q AlarmQuery) asked() map[string]string {
+	query := map[string]string{"open": yes(q.Open), "standing": yes(q.Standing)}
 	for name, value := range map[string]int64{"after": q.After, "application_id": q.ApplicationID} {
 		if value > 0 {
 			query[name] = strconv.FormatInt(value, 10)
 		}
 	}
-	for name, asked := range map[string]bool{"open": q.Open, "standing": q.Standing} {
-		if asked {
-			query[name] = "true"
-		}
+	return query
+}
+
+// Alarms returns alarms, oldest first.
+func (c *Client) Alarms(ctx context.Context, q AlarmQuery) ([]Alarm, error) {
+	var reply struct {
+		Alarms []Alarm `json:"alarms"`
 	}
+	query := q.asked()
+	query["limit"] = limitText(q.Limit)
 	err := c.admin(ctx, http.MethodGet, with("alarms", query), nil, &reply)
 	return reply.Alarms, err
+}
+
+// ExportAlarms writes all alarms of a query to w, as csv or parquet: its Limit says nothing. language, en or zh, is that of
+// their reasons; "" = en. After an error what was written is not whole.
+func (c *Client) ExportAlarms(ctx context.Context, format, language string, q AlarmQuery, w io.Writer) error {
+	query := q.asked()
+	query["language"] = language
+	return c.exportTable(ctx, "alarms/export", format, query, w)
 }
 
 // AcknowledgeAlarm notes that somebody has seen an alarm.

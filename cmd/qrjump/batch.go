@@ -308,7 +308,7 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 	}
 	byRecall := codes.NewSet(recalled...)
 	for from := r.From; from <= r.To; {
-		runs, err := operator.CodeRuns(ctx, c.ID, client.CodeRange{From: from, To: r.To})
+		runs, err := operator.CodeRuns(ctx, c.ID, client.CodeRange{From: from, To: r.To}, 0)
 		if err != nil {
 			return n, err
 		}

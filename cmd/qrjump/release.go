@@ -57,7 +57,7 @@ func (c *accountNotices) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	list, err := qrjump.Notices(s.ctx, c.AppID)
+	list, err := qrjump.Notices(s.ctx, c.AppID, 0)
 	if err != nil {
 		return aboutAccount(s, qrjump, "notices of", c.AppID, err)
 	}

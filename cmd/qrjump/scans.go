@@ -21,8 +21,7 @@ type scansCommand struct {
 	Follow bool          `short:"f" help:"Print what comes from now on, or after --after, until interrupted."`
 	Every  time.Duration `default:"1s" hidden:""`
 	CSV    bool          `name:"csv" help:"Print CSV, for spreadsheets."`
-	Format string        `enum:"csv,parquet," default:"" placeholder:"csv|parquet" help:"Write a file that the server makes of all scans, or of those that the flags below want: csv, or parquet for DuckDB, pandas and their like."`
-	Out    string        `placeholder:"FILE" help:"The file of --format; without it standard output." file:"out"`
+	tableFlags
 
 	Since     time.Duration `placeholder:"TIME" xor:"from" help:"Only scans of the last 90m, 24h and so on, by this machine's clock."`
 	From      string        `placeholder:"TIME" xor:"from" help:"No earlier scans: 2026-01-31T15:00:00+08:00, or a day in the server's zone."`
@@ -90,11 +89,8 @@ const mostRules = 100
 
 // file writes the scans that are wanted as a file of the server's.
 func (c *scansCommand) file(s *session) error {
-	switch {
-	case c.CSV, c.JSON, c.Follow, c.Limit != nil, c.After != "":
+	if c.CSV || c.JSON || c.Follow || c.Limit != nil || c.After != "" {
 		return misused("--format %s is all scans that match: leave out --csv, --json, --follow, --limit and --after", c.Format)
-	case c.Out == "" && c.Format == "parquet" && isTerminal(s.out):
-		return misused("--format parquet is nothing to read on a terminal: name a file with --out")
 	}
 	operator, err := c.client()
 	if err != nil {
@@ -107,19 +103,12 @@ func (c *scansCommand) file(s *session) error {
 	if wanted == nil {
 		wanted = &client.ScanFilter{}
 	}
-	fill := func(w io.Writer) error {
+	_, err = c.write(s, false, func(w io.Writer) error {
 		if err := operator.ExportScans(s.ctx, c.Format, *wanted, w); err != nil {
 			return fmt.Errorf("export scans: %w", err)
 		}
 		return nil
-	}
-	if c.Out == "" {
-		return fill(s.out)
-	}
-	size, err := replaceFile(c.Out, fill)
-	if err == nil {
-		fmt.Fprintf(s.out, "wrote %s to %s\n", counted(int(size), "byte"), plain(c.Out))
-	}
+	})
 	return err
 }
 

@@ -35,9 +35,38 @@ func (t statsTime) bounds(utc bool) (from, to string) {
 	return begin(t.From, 0), begin(t.To, 1)
 }
 
+// tableFlags are for a table that the server makes a file of.
+type tableFlags struct {
+	Format string `enum:"csv,parquet," default:"" placeholder:"csv|parquet" help:"Write all that matches as a file that the server makes: csv, or parquet for DuckDB, pandas and their like."`
+	Out    string `placeholder:"FILE" help:"The file of --format; without it standard output." file:"out"`
+}
+
+// write writes the file that fill asks the server for, and reports whether one is wanted; otherwise says that a flag wants
+// something else.
+func (f tableFlags) write(s *session, otherwise bool, fill func(io.Writer) error) (wanted bool, err error) {
+	switch {
+	case f.Format != "" && otherwise:
+		return true, misused("--format %s writes all that matches as a file: leave out --csv, --json and what changes something", f.Format)
+	case f.Format == "" && f.Out != "":
+		return true, misused("--out %s: say what to write, with --format csv or --format parquet", plain(f.Out))
+	case f.Format == "":
+		return false, nil
+	case f.Out == "" && f.Format == "parquet" && isTerminal(s.out):
+		return true, misused("--format parquet is nothing to read on a terminal: name a file with --out")
+	case f.Out == "":
+		return true, fill(s.out)
+	}
+	size, err := replaceFile(f.Out, fill)
+	if err == nil {
+		fmt.Fprintf(s.out, "wrote %s to %s\n", counted(int(size), "byte"), plain(f.Out))
+	}
+	return true, err
+}
+
 type statsShow struct {
 	operator
 	statsTime
+	tableFlags
 	By     string            `enum:",hour,day,week,month" default:"" placeholder:"hour|day|week|month" help:"A row for each hour, day, week (from Monday) or month."`
 	Group  string            `enum:",activity,brand,product,batch,rule,app,source,result,region" default:"" placeholder:"NAME" help:"A row for each activity, brand, product, batch, rule, app, source, result or region."`
 	Count  string            `enum:"scans,first,users" default:"scans" placeholder:"scans|first|users" help:"Scans, scans that were the first of their code, or different users (${default})."`
@@ -62,8 +91,14 @@ func (c *statsShow) Run(s *session) error {
 		return err
 	}
 	from, to := c.bounds(c.UTC)
-	found, err := operator.Statistics(s.ctx, client.StatisticsQuery{From: from, To: to, By: c.By, Group: c.Group, Count: c.Count,
-		Filter: c.Filter, Limit: c.Limit, Wait: true})
+	asked := client.StatisticsQuery{From: from, To: to, By: c.By, Group: c.Group, Count: c.Count, Filter: c.Filter, Limit: c.Limit,
+		Wait: true}
+	if wanted, err := c.write(s, c.CSV || c.JSON, func(w io.Writer) error {
+		return operator.ExportStatistics(s.ctx, c.Format, asked, w)
+	}); wanted {
+		return err
+	}
+	found, err := operator.Statistics(s.ctx, asked)
 	if err != nil {
 		return fmt.Errorf("stats: %w", err)
 	}
@@ -216,6 +251,7 @@ func grouped(n int64) string {
 type statsMisses struct {
 	operator
 	statsTime
+	tableFlags
 	Limit int `default:"20" placeholder:"N" help:"At most so many rows (${default}, at most 1000)."`
 }
 
@@ -226,7 +262,13 @@ func (c *statsMisses) Run(s *session) error {
 		return err
 	}
 	from, to := c.bounds(c.UTC)
-	list, err := operator.Misses(s.ctx, from, to, c.Limit)
+	asked := client.MissQuery{From: from, To: to, Limit: c.Limit, Wait: true}
+	if wanted, err := c.write(s, c.JSON, func(w io.Writer) error {
+		return operator.ExportMisses(s.ctx, c.Format, asked, w)
+	}); wanted {
+		return err
+	}
+	list, err := operator.Misses(s.ctx, asked)
 	if err != nil {
 		return fmt.Errorf("stats misses: %w", err)
 	}
@@ -280,6 +322,7 @@ func (c *statsVerify) Run(s *session) error {
 type statsAlarms struct {
 	operator
 	languageFlags
+	tableFlags
 	All         bool   `xor:"which" help:"Also those that somebody acknowledged or dismissed."`
 	Standing    bool   `xor:"which" help:"Also those that somebody acknowledged, and nobody dismissed."`
 	Batch       int64  `placeholder:"ID" help:"Only of codes of this application."`
@@ -296,6 +339,12 @@ func (c *statsAlarms) Run(s *session) error {
 	}
 	operator, err := c.client()
 	if err != nil {
+		return err
+	}
+	asked := client.AlarmQuery{Open: !c.All && !c.Standing, Standing: c.Standing, ApplicationID: c.Batch, Limit: 1000}
+	if wanted, err := c.write(s, c.JSON || c.Dismiss != 0 || c.Acknowledge != 0, func(w io.Writer) error {
+		return operator.ExportAlarms(s.ctx, c.Format, c.of("en", "zh"), asked, w)
+	}); wanted {
 		return err
 	}
 	if c.Dismiss != 0 {
@@ -315,8 +364,7 @@ func (c *statsAlarms) Run(s *session) error {
 		}
 		return c.print(s, a, func(w io.Writer) { fmt.Fprintf(w, "alarm %d is acknowledged by %s\n", a.ID, plain(a.AcknowledgedBy)) })
 	}
-	list, err := operator.Alarms(s.ctx, client.AlarmQuery{Open: !c.All && !c.Standing, Standing: c.Standing, ApplicationID: c.Batch,
-		Limit: 1000})
+	list, err := operator.Alarms(s.ctx, asked)
 	if err != nil {
 		return fmt.Errorf("stats alarms: %w", err)
 	}

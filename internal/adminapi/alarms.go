@@ -48,15 +48,25 @@ func showAlarm(a stats.Alarm) alarm {
 		DismissedAt: optional(a.DismissedAt), DismissedBy: a.DismissedBy, Note: a.Note}
 }
 
-func (a *Admin) listAlarms(ctx context.Context, in *struct {
+// AlarmFilter says which alarms are wanted.
+type AlarmFilter struct {
 	After         int64 `query:"after" minimum:"0" doc:"only alarms after this id"`
 	Open          bool  `query:"open" doc:"only those that nobody acknowledged or dismissed"`
 	Standing      bool  `query:"standing" doc:"only those that nobody dismissed"`
 	ApplicationID int64 `query:"application_id" minimum:"0" doc:"only of codes of this application"`
+}
+
+func (f AlarmFilter) query() stats.AlarmQuery {
+	return stats.AlarmQuery{After: f.After, Open: f.Open, Standing: f.Standing, Batch: f.ApplicationID}
+}
+
+func (a *Admin) listAlarms(ctx context.Context, in *struct {
+	AlarmFilter
 	Page
 }) (alarmList, error) {
-	list, err := a.Scans.Alarms(ctx, stats.AlarmQuery{After: in.After, Open: in.Open, Standing: in.Standing, Batch: in.ApplicationID,
-		Limit: in.Limit})
+	q := in.query()
+	q.Limit = in.Limit
+	list, err := a.Scans.Alarms(ctx, q)
 	return alarmList{each(list, showAlarm)}, err
 }
 

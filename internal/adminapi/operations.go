@@ -156,10 +156,16 @@ func (a *Admin) Operations() []o.Operation {
 		o.Get("/statistics", "askStatistics", o.Marketer, a.askStatistics,
 			"How often was scanned, by time and by what the scans have in common"),
 		o.Get("/statistics/misses", "listMisses", o.Marketer, a.listMisses, "What was scanned and found nothing, the most scanned first"),
+		o.Get("/statistics/export", "exportStatistics", o.Marketer, a.exportStatistics,
+			"All rows of an answer about scans as a file, as askStatistics has them").Answers("the rows", "text/csv", parquetType),
+		o.Get("/statistics/misses/export", "exportMisses", o.Marketer, a.exportMisses,
+			"What was scanned and found nothing as a file, the most scanned first").Answers("the places", "text/csv", parquetType),
 		o.Post("/statistics/recount", "recountStatistics", o.Operator, a.recountStatistics,
 			"Count the whole ledger again and say where that differs from what is counted").Patient().
 			Alone("another recount is running: wait for its end"),
 		o.Get("/alarms", "listAlarms", o.Marketer, a.listAlarms, "Codes that look as if they were copied, and spoiled ones that were scanned, oldest alarm first"),
+		o.Get("/alarms/export", "exportAlarms", o.Marketer, a.exportAlarms, "Alarms as a file, oldest first, with their reasons in a language").
+			Answers("the alarms", "text/csv", parquetType),
 		o.Post("/alarms/{id}/acknowledge", "acknowledgeAlarm", o.Marketer, a.acknowledgeAlarm,
 			"Note that somebody has seen an alarm; the first one stays"),
 		o.Post("/alarms/{id}/dismiss", "dismissAlarm", o.Marketer, a.dismissAlarm,

@@ -356,12 +356,11 @@ func (s *parquetSink) finish() error {
 }
 
 func (a *Admin) exportScans(_ context.Context, in *struct {
-	Format string `query:"format" enum:"csv,parquet" default:"csv"`
+	TableFormat
 	ScanFilter
 }) (operations.File, error) {
 	f, err := a.filter(&in.ScanFilter)
-	kind := map[string]string{"csv": "text/csv; charset=utf-8", "parquet": parquetType}[in.Format]
-	return operations.File{Name: "scans." + in.Format, Type: kind, Write: func(ctx context.Context, w io.Writer) error {
+	return operations.File{Name: "scans." + in.Format, Type: tableKinds[in.Format], Write: func(ctx context.Context, w io.Writer) error {
 		if err := a.writeScans(ctx, w, in.Format, f); err != nil {
 			return fmt.Errorf("exporting scans: %w", err)
 		}

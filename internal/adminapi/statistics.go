@@ -77,24 +77,35 @@ func (a *Admin) counted(ctx context.Context, p Period) (from, to time.Time, err 
 	return from, to, err
 }
 
-func (a *Admin) askStatistics(ctx context.Context, in *struct {
+// StatisticsQuestion is what can be asked about scans.
+type StatisticsQuestion struct {
 	StatisticsFilter
 	Period
-	By     string `query:"by" enum:"hour,day,week,month" doc:"a row for each; weeks begin on Monday; left out: one for the whole time"`
-	Group  string `query:"group" enum:"activity,brand,product,batch,rule,app,source,result,region"`
-	Count  string `query:"count" enum:"scans,first,users" default:"scans"`
-	Offset int    `query:"offset" minimum:"0" maximum:"100000"`
-	Page
-}) (statisticsAnswer, error) {
+	By    string `query:"by" enum:"hour,day,week,month" doc:"a row for each; weeks begin on Monday; left out: one for the whole time"`
+	Group string `query:"group" enum:"activity,brand,product,batch,rule,app,source,result,region"`
+	Count string `query:"count" enum:"scans,first,users" default:"scans"`
+}
+
+// question reads what is asked, and waits for what is not counted yet if it says so.
+func (a *Admin) question(ctx context.Context, in *StatisticsQuestion) (stats.Question, error) {
 	from, to, err := a.counted(ctx, in.Period)
-	if err != nil {
-		return statisticsAnswer{}, err
-	}
-	q := stats.Question{From: from, To: to, By: stats.By(in.By), Filter: in.dims(), What: stats.What(in.Count), Limit: in.Limit,
-		Offset: in.Offset}
+	q := stats.Question{From: from, To: to, By: stats.By(in.By), Filter: in.dims(), What: stats.What(in.Count)}
 	if in.Group != "" {
 		q.Group, _ = stats.ParseDim(in.Group)
 	}
+	return q, err
+}
+
+func (a *Admin) askStatistics(ctx context.Context, in *struct {
+	StatisticsQuestion
+	Offset int `query:"offset" minimum:"0" maximum:"100000"`
+	Page
+}) (statisticsAnswer, error) {
+	q, err := a.question(ctx, &in.StatisticsQuestion)
+	if err != nil {
+		return statisticsAnswer{}, err
+	}
+	q.Limit, q.Offset = in.Limit, in.Offset
 	found, err := a.Scans.Ask(ctx, q)
 	if err != nil {
 		return statisticsAnswer{}, err

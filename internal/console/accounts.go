@@ -2,8 +2,6 @@ package console
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -54,15 +52,15 @@ func (c *Console) accounts(v *visit) {
 		v.show(http.StatusOK, "account-form", accountForm{New: true, AccountPut: client.AccountPut{Kind: kind, JumpOpen: true}})
 		return
 	}
-	var list client.AccountList
-	if v.failed(v.ask("GET", fmt.Sprintf("/accounts?limit=%d&after=%s", pageRows, url.QueryEscape(q.Get("after"))), nil, &list)) {
+	list, err := v.api.Accounts(v.ctx(), q.Get("after"), pageRows)
+	if v.failed(err) {
 		return
 	}
 	more := ""
-	if len(list.Accounts) == pageRows {
-		more = list.Accounts[pageRows-1].AppID
+	if len(list) == pageRows {
+		more = list[pageRows-1].AppID
 	}
-	v.show(http.StatusOK, "accounts", map[string]any{"Accounts": list.Accounts, "More": more})
+	v.show(http.StatusOK, "accounts", map[string]any{"Accounts": list, "More": more})
 }
 
 func accountPage(appid string) string { return Root + "/accounts/" + url.PathEscape(appid) }
@@ -102,18 +100,17 @@ func (f *accountForm) read(r *http.Request) {
 }
 
 // put makes the account so, or shows the form again with what was typed and why not.
-func (v *visit) put(f accountForm, done string) {
+func (v *visit) put(f accountForm) {
 	v.fresh = f.New
-	err := v.ask("PUT", "/accounts/"+url.PathEscape(f.AppID), f.AccountPut, nil)
-	if said, ok := errors.AsType[refusal](err); ok && said.overtaken() && f.New {
+	err := v.api.PutAccount(v.ctx(), f.AppID, f.AccountPut)
+	said, is := unfit(err)
+	switch {
+	case f.New && client.ChangedMeanwhile(err) != nil:
 		f.again(v, http.StatusConflict, v.say("accounts.exists", f.AppID))
-		return
-	} else if ok && said.Status/100 == 4 && said.Status != http.StatusForbidden && !said.overtaken() {
+	case is:
 		f.again(v, said.Status, said.Detail)
-		return
-	}
-	if !v.failed(err) {
-		v.redirect(accountPage(f.AppID) + "?done=" + done)
+	case !v.failed(err):
+		v.redirect(accountPage(f.AppID) + "?done=account")
 	}
 }
 
@@ -131,22 +128,13 @@ func (c *Console) makeAccount(v *visit) {
 		f.again(v, http.StatusUnprocessableEntity, v.say("accounts.appid.wanted"))
 		return
 	}
-	// An account that is there would be replaced.
-	err := v.ask("GET", "/accounts/"+url.PathEscape(f.AppID), nil, nil)
-	if said, ok := errors.AsType[refusal](err); ok && said.Status == http.StatusNotFound {
-		v.put(f, "account")
-		return
-	}
-	if err == nil {
-		f.again(v, http.StatusConflict, v.say("accounts.exists", f.AppID))
-		return
-	}
-	v.failed(err)
+	v.put(f)
 }
 
 // theAccount is the account that the address names; false after a page said why not.
-func (v *visit) theAccount() (a client.Account, ok bool) {
-	return a, !v.failed(v.ask("GET", "/accounts/"+url.PathEscape(v.r.PathValue("appid")), nil, &a))
+func (v *visit) theAccount() (client.Account, bool) {
+	a, err := v.api.Account(v.ctx(), v.r.PathValue("appid"))
+	return a, !v.failed(err)
 }
 
 func (c *Console) editAccount(v *visit) {
@@ -160,7 +148,7 @@ func (c *Console) replaceAccount(v *visit) {
 		f := accountForm{AppID: a.AppID, AccountPut: a.Put()}
 		f.Linked = nil // those that are there stay
 		f.read(v.r)
-		v.put(f, "account")
+		v.put(f)
 	}
 }
 
@@ -204,24 +192,20 @@ func (c *Console) account(v *visit) {
 	if !ok {
 		return
 	}
-	data, below := accountView{Account: a}, "/accounts/"+url.PathEscape(a.AppID)
-	var may client.AbilityList
-	var links client.AccountLinkList
-	var holders client.HoldingList
-	var notices client.NoticeList
-	var left client.Quota
-	if a.Kind == "service_account" && v.failed(v.ask("GET", below+"/links", nil, &links)) {
+	data, ctx := accountView{Account: a}, v.ctx()
+	if a.Kind == "service_account" && v.failed(into(&data.Links)(v.api.Links(ctx, a.AppID))) {
 		return
 	}
-	if v.failed(v.ask("GET", below+"/abilities", nil, &may)) || v.failed(v.ask("GET", below+"/authorizations", nil, &holders)) ||
-		v.failed(v.ask("GET", below+"/notices?limit=10", nil, &notices)) {
+	if v.failed(into(&data.Abilities)(v.api.Abilities(ctx, a.AppID))) ||
+		v.failed(into(&data.Holders)(v.api.Authorizations(ctx, a.AppID))) ||
+		v.failed(into(&data.Notices)(v.api.Notices(ctx, a.AppID, 10))) {
 		return
 	}
 	if a.Kind == "mini_program" {
-		if v.failed(v.ask("GET", below+"/quota", nil, &left)) {
+		data.Left = new(int)
+		if v.failed(into(data.Left)(v.api.PublishesLeft(ctx, a.AppID))) {
 			return
 		}
-		data.Left = &left.PublishesLeft
 	}
 	after := v.r.URL.Query().Get("members")
 	for _, user := range slices.Sorted(maps.Keys(a.Members)) {
@@ -234,55 +218,52 @@ func (c *Console) account(v *visit) {
 		}
 		data.Users = append(data.Users, user)
 	}
-	data.Abilities, data.Links, data.Holders, data.Notices = may.Abilities, links.Links, holders.Authorizations, notices.Notices
 	v.show(http.StatusOK, "account", data)
 }
 
 // changeAccount does one thing to an account. What ends something asks for its name
 // first.
 func (c *Console) changeAccount(v *visit) {
-	appid, form := v.r.PathValue("appid"), v.r.FormValue
-	below := "/accounts/" + url.PathEscape(appid)
+	appid, form, ctx := v.r.PathValue("appid"), v.r.FormValue, v.ctx()
 	user, mini, component := strings.TrimSpace(form("user")), strings.TrimSpace(form("mini_program")), form("component")
 	var err error
 	switch form("did") {
 	case "versions":
 		_ = v.r.ParseForm()
-		err = v.ask("PUT", below+"/versions", map[string]any{"versions": append([]string{}, v.r.Form["versions"]...)}, nil)
+		err = v.api.SetVersions(ctx, appid, v.r.Form["versions"])
 	case "jump-on":
-		err = v.ask("PUT", below+"/jump", map[string]bool{"open": true}, nil)
+		err = v.api.SetJump(ctx, appid, true)
 	case "jump-off":
 		if !v.sure("sure.jump-off", appid) {
 			return
 		}
-		err = v.ask("PUT", below+"/jump", map[string]bool{"open": false}, nil)
+		err = v.api.SetJump(ctx, appid, false)
 	case "member":
-		err = v.ask("PUT", below+"/members/"+url.PathEscape(user), map[string]string{"role": form("role")}, nil)
+		err = v.api.SetMember(ctx, appid, user, form("role"))
 	case "member-off":
 		if !v.sure("sure.member", user) {
 			return
 		}
-		err = v.ask("DELETE", below+"/members/"+url.PathEscape(user), nil, nil)
+		err = v.api.RemoveMember(ctx, appid, user)
 	case "link":
-		err = v.ask("PUT", below+"/links/"+url.PathEscape(mini), nil, nil)
+		err = v.api.Link(ctx, appid, mini)
 	case "unlink":
 		if !v.sure("sure.unlink", mini) {
 			return
 		}
-		err = v.ask("DELETE", below+"/links/"+url.PathEscape(mini), nil, nil)
+		err = v.api.Unlink(ctx, appid, mini)
 	case "agree", "refuse":
-		err = v.ask("POST", below+"/links/"+url.PathEscape(mini)+"/confirm",
-			map[string]any{"side": form("side"), "agree": form("did") == "agree"}, nil)
+		_, err = v.api.ConfirmLink(ctx, appid, mini, form("side"), form("did") == "agree")
 	case "withdraw":
 		if !v.sure("sure.withdraw", component) {
 			return
 		}
-		err = v.ask("DELETE", below+"/authorizations/"+url.PathEscape(component), nil, nil)
+		err = v.api.WithdrawFromAccount(ctx, appid, component)
 	case "tokens":
 		if !v.sure("sure.tokens", appid) {
 			return
 		}
-		err = v.ask("DELETE", below+"/tokens", nil, nil)
+		err = v.api.EndTokens(ctx, appid)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return

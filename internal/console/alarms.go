@@ -1,7 +1,6 @@
 package console
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 type alarmsView struct {
 	Which  string // "" = those that nobody acknowledged or dismissed; standing = those that nobody dismissed; all
 	Batch  string // only of codes of this application; "" = of any
+	batch  int64  // its number
 	Alarms []alarmView
 	More   int64 // the number after which others follow; 0 = none do
 	Fault  string
@@ -39,28 +39,17 @@ func (d alarmsView) File(format string) string {
 	return Root + "/statistics/alarms." + format + "?" + url.Values{"which": {d.Which}, "batch": {d.Batch}}.Encode()
 }
 
-// alarmsAsked is what the address asks for.
-func (v *visit) alarmsAsked() alarmsView {
-	q := v.r.URL.Query()
-	return alarmsView{Which: q.Get("which"), Batch: strings.TrimSpace(q.Get("batch"))}
+// query is which alarms of the admin API these are.
+func (d alarmsView) query() client.AlarmQuery {
+	return client.AlarmQuery{Open: d.Which != "all" && d.Which != "standing", Standing: d.Which == "standing", ApplicationID: d.batch}
 }
 
-// alarmList reads alarms after a number.
-func (v *visit) alarmList(d alarmsView, after string, limit int) ([]alarmView, error) {
-	asked := url.Values{"limit": {strconv.Itoa(limit)}}
-	if d.Which != "all" && d.Which != "standing" {
-		asked.Set("open", "true")
-	} else if d.Which == "standing" {
-		asked.Set("standing", "true")
-	}
-	for name, value := range map[string]string{"after": after, "application_id": d.Batch} {
-		if value != "" {
-			asked.Set(name, value)
-		}
-	}
-	var list struct{ Alarms []client.Alarm }
-	err := v.ask("GET", "/alarms?"+asked.Encode(), nil, &list)
-	return v.withReasons(list.Alarms), err
+// alarmsAsked is what the address asks for; false after a page said why it cannot be.
+func (v *visit) alarmsAsked() (d alarmsView, ok bool) {
+	q := v.r.URL.Query()
+	d = alarmsView{Which: q.Get("which"), Batch: strings.TrimSpace(q.Get("batch"))}
+	d.batch, ok = v.number("batch")
+	return d, ok
 }
 
 func (v *visit) withReasons(list []client.Alarm) []alarmView {
@@ -78,13 +67,23 @@ func (v *visit) withReasons(list []client.Alarm) []alarmView {
 	return shown
 }
 
-func (c *Console) alarms(v *visit) { v.showAlarms(http.StatusOK, v.alarmsAsked()) }
+func (c *Console) alarms(v *visit) {
+	if data, ok := v.alarmsAsked(); ok {
+		v.showAlarms(http.StatusOK, data)
+	}
+}
 
 func (v *visit) showAlarms(status int, data alarmsView) {
-	var err error
-	if data.Alarms, err = v.alarmList(data, v.r.URL.Query().Get("after"), pageRows); v.failed(err) {
+	query, ok := data.query(), true
+	if query.After, ok = v.number("after"); !ok {
 		return
 	}
+	query.Limit = pageRows
+	list, err := v.api.Alarms(v.ctx(), query)
+	if v.failed(err) {
+		return
+	}
+	data.Alarms = v.withReasons(list)
 	if n := len(data.Alarms); n == pageRows {
 		data.More = data.Alarms[n-1].ID
 	}
@@ -103,15 +102,18 @@ func (c *Console) actOnAlarm(v *visit) {
 	if who == "" {
 		who = "admin"
 	}
-	var err error
+	ctx, err := v.ctx(), error(nil)
 	switch form("did") {
 	case "acknowledge":
-		err = v.ask("POST", fmt.Sprintf("/alarms/%d/acknowledge", id), map[string]string{"actor": who}, nil)
+		_, err = v.api.AcknowledgeAlarm(ctx, id, who)
 	case "dismiss":
 		note := strings.TrimSpace(form("note"))
-		err = v.ask("POST", fmt.Sprintf("/alarms/%d/dismiss", id), map[string]string{"note": note, "actor": who}, nil)
-		if said, ok := errors.AsType[refusal](err); ok && said.Status == http.StatusUnprocessableEntity {
-			data := v.alarmsAsked()
+		_, err = v.api.DismissAlarm(ctx, id, note, who)
+		if said, is := refused(err, http.StatusUnprocessableEntity); is {
+			data, ok := v.alarmsAsked()
+			if !ok {
+				return
+			}
 			if data.Fault, data.Wrong, data.Note = v.say("alarms.note.wrong"), form("id"), note; data.Which == "" {
 				data.Which = "standing" // it may have been acknowledged
 			}
@@ -129,8 +131,7 @@ func (c *Console) actOnAlarm(v *visit) {
 		if !v.sure("sure.freeze", form("code")) {
 			return
 		}
-		body := map[string]any{"did": "freeze", "ranges": []map[string]int64{{"from": index, "to": index}}}
-		err = v.ask("POST", fmt.Sprintf("/batches/%d/states", batch), body, nil)
+		_, err = v.api.ChangeCodes(ctx, batch, client.Freeze, codesOf(index, index))
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
@@ -159,19 +160,20 @@ func (c *Console) setBatchAlarm(v *visit) {
 	}
 	data := batchView{Alarm: &batchAlarmView{Asked: strings.TrimSpace(v.r.FormValue("threshold"))}}
 	threshold, wrong := strconv.ParseInt(data.Alarm.Asked, 10, 64)
-	body := map[string]any{}
+	var put client.BatchAlarmPut
 	switch did := v.r.FormValue("did"); {
 	case did == "off":
-		body["off"] = true
+		put.Off = true
 	case did == "default":
 	case (did == "set" || did == "replay") && (wrong != nil || threshold < 1 || threshold > 100_000):
 		data.Alarm.Fault = v.say("batch.alarm.wrong")
 		v.showBatch(http.StatusUnprocessableEntity, batch, data)
 		return
 	case did == "set":
-		body["threshold"] = threshold
+		put.Threshold = threshold
 	case did == "replay":
-		if !v.failed(v.ask("GET", fmt.Sprintf("/batches/%d/alarm/replay?threshold=%d", batch, threshold), nil, &data.Alarm.Replay)) {
+		data.Alarm.Replay = &client.AlarmReplay{}
+		if !v.failed(into(data.Alarm.Replay)(v.api.ReplayAlarms(v.ctx(), batch, threshold))) {
 			v.showBatch(http.StatusOK, batch, data)
 		}
 		return
@@ -179,7 +181,7 @@ func (c *Console) setBatchAlarm(v *visit) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	if !v.failed(v.ask("PUT", fmt.Sprintf("/batches/%d/alarm", batch), body, nil)) {
+	if _, err := v.api.PutBatchAlarm(v.ctx(), batch, put); !v.failed(err) {
 		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
 	}
 }

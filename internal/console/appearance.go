@@ -6,7 +6,6 @@ import (
 	"html/template"
 	"io"
 	"net/http"
-	"net/url"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -25,12 +24,10 @@ type appearanceView struct {
 // Languages are those of the form, in its order.
 func (appearanceView) Languages() []string { return []string{"en", "zh"} }
 
-func appearancePath(appid string) string { return "/accounts/" + url.PathEscape(appid) + "/appearance" }
-
 // appearance shows how an account looks to buyers, as a form.
 func (c *Console) appearance(v *visit) {
 	data := appearanceView{AppID: v.r.PathValue("appid")}
-	if !v.failed(v.ask("GET", appearancePath(data.AppID), nil, &data.Look)) {
+	if !v.failed(into(&data.Look)(v.api.Appearance(v.ctx(), data.AppID))) {
 		v.showAppearance(http.StatusOK, data)
 	}
 }
@@ -87,10 +84,10 @@ func (c *Console) changeAppearance(v *visit) {
 	} else if v.r.PostForm != nil && len(want.Logo) > 0 {
 		v.r.PostForm.Set("logo_kept", base64.RawURLEncoding.EncodeToString(want.Logo))
 	}
-	err = v.ask("PUT", appearancePath(appid), want, nil)
-	if said, ok := errors.AsType[refusal](err); ok && said.Status == http.StatusUnprocessableEntity {
+	_, err = v.api.PutAppearance(v.ctx(), appid, want)
+	if said, is := refused(err, http.StatusUnprocessableEntity); is {
 		data := appearanceView{AppID: appid, Fault: said.Detail}
-		if v.failed(v.ask("GET", appearancePath(appid), nil, &data.Look)) {
+		if v.failed(into(&data.Look)(v.api.Appearance(v.ctx(), appid))) {
 			return
 		}
 		data.Look.Revision = v.r.PostFormValue(revisionField)
@@ -99,6 +96,6 @@ func (c *Console) changeAppearance(v *visit) {
 		return
 	}
 	if !v.failed(err) {
-		v.redirect(Root + appearancePath(appid) + "?done=appearance")
+		v.redirect(accountPage(appid) + "/appearance?done=appearance")
 	}
 }

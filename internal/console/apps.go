@@ -2,7 +2,6 @@ package console
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
@@ -19,9 +18,8 @@ type appsView struct {
 func (c *Console) apps(v *visit) { v.showApps(appsView{}) }
 
 func (v *visit) showApps(data appsView) {
-	var list struct{ Keys []client.ScanKey }
-	if !v.failed(v.ask("GET", "/scan-keys", nil, &list)) {
-		data.Keys, data.More = shown(v, "keys", list.Keys)
+	if list, err := v.api.ScanKeys(v.ctx()); !v.failed(err) {
+		data.Keys, data.More = shown(v, "keys", list)
 		v.show(http.StatusOK, "apps", data)
 	}
 }
@@ -32,22 +30,21 @@ func (c *Console) changeApps(v *visit) {
 	switch v.r.FormValue("did") {
 	case "add":
 		// One of the same name would be replaced, and its app refused from then on.
-		var list struct{ Keys []client.ScanKey }
-		if v.failed(v.ask("GET", "/scan-keys", nil, &list)) {
+		list, err := v.api.ScanKeys(v.ctx())
+		if v.failed(err) {
 			return
 		}
-		for _, one := range list.Keys {
+		for _, one := range list {
 			if one.Name == name && !v.sure("sure.scan-key.new", name) {
 				return
 			}
 		}
-		var made struct{ Key string }
-		put := client.ScanKey{Name: name, Namespace: strings.TrimSpace(v.r.FormValue("namespace"))}
-		if !v.failed(v.ask("POST", "/scan-keys", put, &made)) {
-			v.showApps(appsView{Name: name, Key: made.Key})
+		key, err := v.api.AddScanKey(v.ctx(), client.ScanKey{Name: name, Namespace: strings.TrimSpace(v.r.FormValue("namespace"))})
+		if !v.failed(err) {
+			v.showApps(appsView{Name: name, Key: key})
 		}
 	case "delete":
-		if v.sure("sure.scan-key", name) && !v.failed(v.ask("DELETE", "/scan-keys/"+url.PathEscape(name), nil, nil)) {
+		if v.sure("sure.scan-key", name) && !v.failed(v.api.DeleteScanKey(v.ctx(), name)) {
 			v.redirect(Root + "/operate/apps?done=operate")
 		}
 	default:

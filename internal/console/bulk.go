@@ -1,7 +1,6 @@
 package console
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -41,7 +40,7 @@ func (c *Console) loadBulk(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostBulk)
 	data := bulkView{What: v.r.FormValue("what")}
 	refuse := func(status int, fault string) {
-		data.Fault = fault
+		data.Fault, data.Done = fault, nil
 		v.show(status, "bulk", data)
 	}
 	err := v.r.ParseMultipartForm(1 << 20)
@@ -59,27 +58,20 @@ func (c *Console) loadBulk(v *visit) {
 			lines = file
 		}
 	}
-	dry := "?dry_run=true"
-	if v.r.FormValue("did") == "store" {
-		dry = ""
-	}
-	var a *answered
+	dry := v.r.FormValue("did") != "store"
+	data.Done = &client.Imported{}
 	switch data.What {
 	case "accounts":
-		a, err = v.send("POST", "/import/accounts"+dry, "application/x-ndjson", lines)
+		*data.Done, err = v.api.ImportAccounts(v.ctx(), lines, dry)
 	case "rules":
-		a, err = v.send("POST", "/import/rules"+dry, "application/x-ndjson", lines)
+		*data.Done, err = v.api.ImportRules(v.ctx(), lines, dry)
 	default:
 		refuse(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
-		said.Status == http.StatusConflict) {
+	if said, is := mendable(err); is {
 		refuse(said.Status, said.Detail)
-		return
+	} else if !v.failed(err) {
+		v.show(http.StatusOK, "bulk", data)
 	}
-	if v.failed(err) || v.failed(json.Unmarshal(a.body.Bytes(), &data.Done)) {
-		return
-	}
-	v.show(http.StatusOK, "bulk", data)
 }

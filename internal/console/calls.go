@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -26,6 +27,14 @@ func (v *visit) filter() url.Values {
 		}
 	}
 	return wanted
+}
+
+// callQuery is the same for the admin API; false after a page said why it cannot be.
+func (v *visit) callQuery() (q client.CallQuery, ok bool) {
+	wanted := v.filter()
+	errcode, ok := v.number("errcode")
+	return client.CallQuery{RID: wanted.Get("rid"), Account: wanted.Get("account"), Path: wanted.Get("path"), ErrCode: int(errcode),
+		Failed: wanted.Get("failed") == "true"}, ok
 }
 
 // grouped are failed calls of one endpoint with one number.
@@ -62,12 +71,14 @@ func (c *Console) calls(v *visit) {
 		c.keptCalls(v, data, grouping)
 		return
 	}
-	ask := "limit=100"
-	if grouping {
-		ask = "limit=1000&failed=true"
+	query, ok := v.callQuery()
+	if !ok {
+		return
 	}
-	if v.failed(v.ask("GET", "/emulator/calls?"+ask+"&"+data.Filter.Encode(), nil, &data.Page)) ||
-		v.failed(v.ask("GET", "/emulator/clock", nil, &data.Clock)) {
+	if query.Limit = 100; grouping {
+		query.Limit, query.Failed = 1000, true
+	}
+	if v.failed(into(&data.Page)(v.api.Calls(v.ctx(), query))) || v.failed(into(&data.Clock)(v.api.Clock(v.ctx()))) {
 		return
 	}
 	wanted := url.Values{"after": {data.Page.Next}}
@@ -106,12 +117,21 @@ func (c *Console) keptCalls(v *visit, data callsView, grouping bool) {
 		}
 		data.Filter.Set("account", mine[0])
 	}
-	if before := v.r.URL.Query().Get("before"); before != "" {
-		data.Filter.Set("before", before)
+	q, ok := v.callQuery()
+	if !ok {
+		return
+	}
+	q.Account = data.Filter.Get("account")
+	before, ok := v.number("before")
+	if !ok {
+		return
+	}
+	if before != 0 {
+		data.Filter.Set("before", strconv.FormatInt(before, 10))
 	}
 	if grouping {
-		var list client.CallErrorList
-		if v.failed(v.ask("GET", "/call-errors?"+data.Filter.Encode(), nil, &list)) {
+		list, err := v.api.CallErrors(v.ctx(), q.Account, q.Path, q.ErrCode, before)
+		if v.failed(err) {
 			return
 		}
 		data.Kept = list.Searched
@@ -120,8 +140,9 @@ func (c *Console) keptCalls(v *visit, data callsView, grouping bool) {
 				client.RecordedCall{RID: e.Last, At: e.LastAt, Detail: e.Detail}})
 		}
 	} else {
-		var list client.KeptCallPage
-		if v.failed(v.ask("GET", "/calls?"+data.Filter.Encode(), nil, &list)) {
+		list, err := v.api.KeptCalls(v.ctx(), client.KeptCallQuery{RID: q.RID, Account: q.Account, Path: q.Path, ErrCode: q.ErrCode,
+			Failed: q.Failed, Before: before})
+		if v.failed(err) {
 			return
 		}
 		data.Kept = list.Searched
@@ -152,6 +173,10 @@ func (c *Console) live(v *visit) {
 	case "", "same-origin", "none":
 	default:
 		v.fault(http.StatusForbidden, v.say("fault.origin"))
+		return
+	}
+	wanted, ok := v.callQuery()
+	if wanted.Limit = 50; !ok {
 		return
 	}
 	c.streams.Lock()
@@ -201,11 +226,9 @@ func (c *Console) live(v *visit) {
 		if c.Stopping() {
 			return
 		}
-		wanted := v.filter()
-		wanted.Set("after", after)
-		wanted.Set("limit", "50")
-		var page client.CallPage
-		if err := v.ask("GET", "/emulator/calls?"+wanted.Encode(), nil, &page); err != nil {
+		wanted.After = after
+		page, err := v.api.Calls(v.ctx(), wanted)
+		if err != nil {
 			return
 		}
 		if page.Next != after {
@@ -245,7 +268,7 @@ type callView struct {
 func (c *Console) call(v *visit) {
 	rid, har := strings.CutSuffix(v.r.PathValue("rid"), ".har")
 	data := callView{}
-	if v.failed(v.ask("GET", "/calls/"+url.PathEscape(rid), nil, &data.Call)) {
+	if v.failed(into(&data.Call)(v.api.Call(v.ctx(), rid))) {
 		return
 	}
 	if har {
@@ -333,16 +356,12 @@ func (c *Console) har(call client.Call) any {
 // wrong in the same way.
 func (c *Console) again(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<20)
-	var was client.Call
-	if v.failed(v.ask("GET", "/calls/"+url.PathEscape(v.r.PathValue("rid")), nil, &was)) {
+	was, err := v.api.Call(v.ctx(), v.r.PathValue("rid"))
+	if v.failed(err) {
 		return
 	}
 	if v.r.FormValue("did") == "fault" {
-		fault := map[string]any{"path": was.Endpoint, "errcode": was.ErrCode, "times": 1}
-		if was.Account != "" {
-			fault["appid"] = was.Account
-		}
-		if !v.failed(v.ask("POST", "/emulator/faults", fault, nil)) {
+		if !v.failed(v.api.AddFault(v.ctx(), client.Fault{Path: was.Endpoint, ErrCode: was.ErrCode, AppID: was.Account, Times: 1})) {
 			v.redirect(Root + "/calls/" + url.PathEscape(was.RID) + "?done=fault")
 		}
 		return

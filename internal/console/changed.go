@@ -1,7 +1,6 @@
 package console
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -16,21 +15,6 @@ import (
 
 // revisionField is the field of a form that says which revision of a thing it shows.
 const revisionField = "revision"
-
-// matching lets a call change only what the form of the visitor showed.
-func (v *visit) matching(r *http.Request) {
-	if r.Method == http.MethodGet || v.r.Method != http.MethodPost {
-		return
-	}
-	if v.fresh {
-		r.Header.Set("If-None-Match", "*")
-	} else if revision := cmp.Or(v.saw, v.r.PostForm.Get(revisionField)); revision != "" {
-		r.Header.Set("If-Match", `"`+revision+`"`)
-	}
-}
-
-// overtaken reports whether a thing is another than the one that the form showed.
-func (f refusal) overtaken() bool { return f.Type == client.ProblemChanged }
 
 // changedView is a form that came too late: what it says, and how the thing is now.
 type changedView struct {
@@ -80,7 +64,7 @@ var ticked = map[string]string{"certified": "subject", "secret_frozen": "subject
 
 // changed is the page of a form that came too late: both versions, and a choice. Nothing
 // that was typed is lost.
-func (v *visit) changed(said refusal) {
+func (v *visit) changed(said *client.Problem) {
 	form := url.Values{}
 	maps.Copy(form, v.r.PostForm)
 	data := changedView{Action: v.r.URL.RequestURI(), Back: v.before(), Changes: said.Changes, Gone: len(said.Current) == 0}

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -41,18 +40,18 @@ type codesView struct {
 
 // nameOf is the name of a code as a person says it: APPLICATION:INDEX, nine characters,
 // or the code text.
-func nameOf(asked string) map[string]any {
+func nameOf(asked string) client.CodeName {
 	if batch, index, ok := strings.Cut(asked, ":"); ok {
 		b, err1 := strconv.ParseInt(batch, 10, 64)
 		i, err2 := strconv.ParseInt(index, 10, 64)
 		if err1 == nil && err2 == nil {
-			return map[string]any{"application_id": b, "code_index": i}
+			return client.CodeName{ID: b, Index: i}
 		}
 	}
 	if len(asked) == 9 {
-		return map[string]any{"code": asked}
+		return client.CodeName{Code: asked}
 	}
-	return map[string]any{"code_url": asked}
+	return client.CodeName{URL: asked}
 }
 
 // codes lists applications, and shows what is known of a code.
@@ -64,39 +63,31 @@ func (c *Console) codes(v *visit) {
 		data.Fault = v.say("scan.fault." + key)
 	}
 	if data.Asked != "" {
-		err := v.ask("POST", "/codes/lookup", nameOf(data.Asked), &data.Found)
-		if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusNotFound ||
-			said.Status == http.StatusUnprocessableEntity) {
-			data.Fault, status, err = v.say("codes.unknown"), said.Status, nil
-		}
-		if v.failed(err) {
+		found, err := v.api.LookupCode(v.ctx(), nameOf(data.Asked))
+		if said, is := refused(err, http.StatusNotFound, http.StatusUnprocessableEntity); is {
+			data.Fault, status = v.say("codes.unknown"), said.Status
+		} else if v.failed(err) {
 			return
-		}
-		if data.Found != nil {
+		} else {
+			data.Found = &found
 			var standing []client.Alarm
 			for _, a := range data.Found.Alarms {
 				standing = append(standing, client.Alarm{ID: a.ID, Kind: a.Kind, ApplicationID: data.Found.ApplicationID, At: a.At,
 					Score: a.Score, Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
 			}
 			data.Alarms = v.withReasons(standing)
-			at := fmt.Sprintf("/batches/%d/codes/%d/scans", data.Found.ApplicationID, data.Found.CodeIndex)
-			if err := v.ask("GET", at, nil, &data.Scans); err != nil {
-				data.Scans = nil // the code is what was asked for
+			if scans, err := v.api.CodeScans(v.ctx(), found.ApplicationID, found.CodeIndex); err == nil { // the code is what was asked for
+				data.Scans = &scans
 			}
 		}
 	}
-	asked := url.Values{"limit": {strconv.Itoa(pageRows)}}
-	for name, value := range map[string]string{"account": data.Account, "after": q.Get("after")} {
-		if value != "" {
-			asked.Set(name, value)
-		}
-	}
-	var list client.BatchList
-	if v.failed(v.ask("GET", "/batches?"+asked.Encode(), nil, &list)) {
+	after, ok := v.number("after")
+	wanted := client.BatchQuery{Account: data.Account, After: after, Limit: pageRows}
+	if !ok || v.failed(into(&data.Batches)(v.api.Batches(v.ctx(), wanted))) {
 		return
 	}
-	if data.Batches = list.Batches; len(list.Batches) == pageRows {
-		data.More = list.Batches[pageRows-1].ID
+	if len(data.Batches) == pageRows {
+		data.More = data.Batches[pageRows-1].ID
 	}
 	v.show(status, "codes", data)
 }
@@ -173,17 +164,16 @@ func (c *Console) batch(v *visit) {
 }
 
 func (v *visit) showBatch(status int, id int64, data batchView) {
-	at := fmt.Sprintf("/batches/%d", id)
-	if v.failed(v.ask("GET", at, nil, &data.Batch)) {
+	ctx := v.ctx()
+	if v.failed(into(&data.Batch)(v.api.Batch(ctx, id))) {
 		return
 	}
 	if from, err := strconv.ParseInt(v.r.URL.Query().Get("from"), 10, 64); err == nil && from > 0 && from < data.Batch.Count {
 		data.From = from
 	}
 	var runs client.CodeRuns
-	var events struct{ Events []client.CodeEvent }
-	if v.failed(v.ask("GET", fmt.Sprintf("%s/runs?limit=%d&from=%d&to=%d", at, mostRuns, data.From, data.Batch.Count-1), nil, &runs)) ||
-		v.failed(v.ask("GET", fmt.Sprintf("%s/events?limit=%d", at, mostEvents), nil, &events)) {
+	if v.failed(into(&runs)(v.api.CodeRuns(ctx, id, client.CodeRange{From: data.From}, mostRuns))) ||
+		v.failed(into(&data.Events)(v.api.CodeEvents(ctx, id, 0, mostEvents))) {
 		return
 	}
 	for _, run := range runs.Runs {
@@ -196,7 +186,7 @@ func (v *visit) showBatch(status int, id int64, data batchView) {
 		data.Range.To = data.Batch.Count - 1
 	}
 	data.Map = drawRuns(data.Runs)
-	data.Events, data.Whole = events.Events, len(events.Events) < mostEvents
+	data.Whole = len(data.Events) < mostEvents
 	for from := int64(0); from < data.Batch.Count && len(data.Segments) < mostSegments; from += int64(data.Batch.Segment) {
 		data.Segments = append(data.Segments, client.CodeRange{From: from, To: min(from+int64(data.Batch.Segment), data.Batch.Count) - 1})
 	}
@@ -204,7 +194,7 @@ func (v *visit) showBatch(status int, id int64, data batchView) {
 		if data.Alarm == nil {
 			data.Alarm = &batchAlarmView{}
 		}
-		if v.failed(v.ask("GET", at+"/alarm", nil, &data.Alarm.BatchAlarm)) {
+		if v.failed(into(&data.Alarm.BatchAlarm)(v.api.BatchAlarm(ctx, id))) {
 			return
 		}
 	}
@@ -237,14 +227,7 @@ func drawRuns(runs []runView) template.HTML {
 func (c *Console) codeList(v *visit) {
 	q := v.r.URL.Query()
 	asked := url.Values{"from": {q.Get("from")}, "to": {q.Get("to")}}
-	a, err := v.through(v.c.API, "GET", "/admin/v1/batches/"+url.PathEscape(v.r.PathValue("batch"))+"/codes?"+asked.Encode(), nil)
-	if v.failed(err) {
-		return
-	}
-	for _, name := range []string{"Content-Type", "Content-Disposition"} {
-		v.w.Header().Set(name, a.header.Get(name))
-	}
-	_, _ = v.w.Write(a.body.Bytes())
+	v.pass("GET", "/batches/"+url.PathEscape(v.r.PathValue("batch"))+"/codes?"+asked.Encode(), "", nil)
 }
 
 // sure is a change of codes that is asked back before it is done.
@@ -277,38 +260,25 @@ func (c *Console) changeCodes(v *visit) {
 		v.showBatch(http.StatusOK, batch, data)
 		return
 	}
-	at := fmt.Sprintf("/batches/%d/", batch)
-	body := map[string]any{"did": s.Did, "ranges": []client.CodeRange{{From: from, To: to}}}
-	var when *time.Time
+	var at time.Time // zero: at once
 	if s.At != "" {
-		moment, wrong := moment(s.At)
-		if wrong != nil {
+		if at, err = moment(s.At); err != nil {
 			data.Fault = v.say("scan.fault.at")
 			v.showBatch(http.StatusUnprocessableEntity, batch, data)
 			return
 		}
-		when = &moment
 	}
-	switch s.Did {
+	switch ctx := v.ctx(); s.Did {
 	case "activate":
-		at += "activations"
-		body = map[string]any{"code_start": from, "code_end": to, "binding": s.Binding}
+		_, err = v.api.ScheduleCodes(ctx, batch, data.Range, s.Binding, at, "", "")
 	case "withdraw":
-		at += "withdrawals"
-		delete(body, "did")
+		_, err = v.api.WithdrawCodes(ctx, batch, at, codesOf(from, to))
 	case "retarget":
-		at, when = at+"retarget", nil
-		body = map[string]any{"code_start": from, "code_end": to, "wxa_appid": s.Binding.WxaAppID, "wxa_path": s.Binding.WxaPath,
-			"wxa_type": s.Binding.WxaType}
+		_, err = v.api.RetargetCodes(ctx, batch, data.Range, s.Binding.WxaAppID, s.Binding.WxaPath, s.Binding.WxaType, "")
 	default:
-		at, when = at+"states", nil
+		_, err = v.api.ChangeCodes(ctx, batch, s.Did, codesOf(from, to))
 	}
-	if when != nil {
-		body["at"] = when
-	}
-	err = v.ask("POST", at, body, nil)
-	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
-		said.Status == http.StatusConflict) {
+	if said, is := mendable(err); is {
 		data.Fault = said.Detail
 		v.showBatch(said.Status, batch, data)
 		return
@@ -316,6 +286,11 @@ func (c *Console) changeCodes(v *visit) {
 	if !v.failed(err) {
 		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
 	}
+}
+
+// codesOf are the codes of a range, for a change of the visitor's.
+func codesOf(from, to int64) client.CodeChange {
+	return client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: from, To: to}}}}
 }
 
 // mostSerials is how long a list of serial numbers may be here, in bytes: ten thousand of
@@ -350,10 +325,8 @@ func (c *Console) bindSerials(v *visit) {
 		refuse(http.StatusUnprocessableEntity, v.say("serials.count", client.MaxSerials))
 		return
 	}
-	err = v.ask("PUT", fmt.Sprintf("/batches/%d/serials", batch),
-		map[string]any{"serials": list, "replace": v.r.FormValue("replace") != ""}, nil)
-	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
-		said.Status == http.StatusConflict) {
+	_, err = v.api.BindSerials(v.ctx(), batch, list, v.r.FormValue("replace") != "", "")
+	if said, is := mendable(err); is {
 		refuse(said.Status, said.Detail)
 		return
 	}

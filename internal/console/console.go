@@ -4,12 +4,12 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"html/template"
-	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -109,6 +109,7 @@ type Console struct {
 	Version  string
 	Log      *slog.Logger
 
+	client   *client.Client
 	decoding sync.Map    // sessions that have a picture looked at
 	reading  turns.Turns // of pictures
 	streams  sync.Mutex
@@ -117,6 +118,7 @@ type Console struct {
 
 // Handler serves everything below Root.
 func (c *Console) Handler() http.Handler {
+	c.client = newClient()
 	mux := http.NewServeMux()
 	for _, a := range []*look.Asset{style, script, camera} {
 		mux.Handle("GET "+a.Path(), a)
@@ -206,13 +208,14 @@ type visit struct {
 	w      http.ResponseWriter
 	r      *http.Request
 	caller people.Caller
+	api    *client.Client // of the admin API and the scan API
 	phrase.Speaker
 	fresh bool   // what is made must not be there yet
 	saw   string // the revision that a call is of; "" = the one of the form
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller people.Caller) *visit {
-	return &visit{c: c, w: w, r: r, caller: caller, Speaker: book().In(phrase.Preferred(r))}
+	return &visit{c: c, w: w, r: r, caller: caller, api: c.client, Speaker: book().In(phrase.Preferred(r))}
 }
 
 // say is a text that the book has.
@@ -284,120 +287,6 @@ func (c *Console) caller(r *http.Request, by func(context.Context, string) (peop
 
 func (v *visit) redirect(to string) { http.Redirect(v.w, v.r, to, http.StatusSeeOther) }
 
-// refusal is what the admin API said instead of an answer.
-type refusal struct {
-	Status int
-	Detail string `json:"detail"`
-	Type   string `json:"type"`
-	// Of a thing that somebody else changed meanwhile: how it is now, and its last changes.
-	Current json.RawMessage      `json:"current"`
-	Changes []client.ThingChange `json:"changes"`
-}
-
-func (f refusal) Error() string { return f.Detail }
-
-// answered keeps what a handler answers in this process.
-type answered struct {
-	visitors http.ResponseWriter // waits as long as the handler wants
-	header   http.Header
-	status   int
-	body     bytes.Buffer
-}
-
-// SetWriteDeadline is for operations that take their time: the visitor waits so long.
-func (a *answered) SetWriteDeadline(at time.Time) error {
-	if a.visitors == nil {
-		return http.ErrNotSupported
-	}
-	return http.NewResponseController(a.visitors).SetWriteDeadline(at)
-}
-
-// SetReadDeadline is the same for what a visitor sends.
-func (a *answered) SetReadDeadline(at time.Time) error {
-	if a.visitors == nil {
-		return http.ErrNotSupported
-	}
-	return http.NewResponseController(a.visitors).SetReadDeadline(at)
-}
-
-func (a *answered) Header() http.Header { return a.header }
-func (a *answered) WriteHeader(s int) {
-	if a.status == 0 {
-		a.status = s
-	}
-}
-func (a *answered) Write(b []byte) (int, error) {
-	a.WriteHeader(http.StatusOK)
-	return a.body.Write(b)
-}
-
-// through makes a call of an API in this process, as the one who visits.
-func (v *visit) through(h http.Handler, method, target string, body any) (*answered, error) {
-	var send io.Reader = http.NoBody
-	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
-			return nil, err
-		}
-		send = bytes.NewReader(text)
-	}
-	return v.by(h, method, target, "application/json", send)
-}
-
-// send makes a call of the admin API with a body of any kind.
-func (v *visit) send(method, path, kind string, body io.Reader) (*answered, error) {
-	return v.by(v.c.API, method, operations.Base+path, kind, body)
-}
-
-func (v *visit) by(h http.Handler, method, target, kind string, body io.Reader) (*answered, error) {
-	r, err := v.request(method, target, kind, body)
-	if err != nil {
-		return nil, err
-	}
-	v.matching(r)
-	a := &answered{visitors: v.w, header: http.Header{}}
-	h.ServeHTTP(a, v.c.As(r, v.caller))
-	if a.status == 0 {
-		a.status = http.StatusOK
-	}
-	if a.status/100 == 2 {
-		return a, nil
-	}
-	return nil, a.refusal()
-}
-
-// request is one to an API in this process.
-func (v *visit) request(method, target, kind string, body io.Reader) (*http.Request, error) {
-	r, err := http.NewRequestWithContext(v.r.Context(), method, target, body)
-	if err != nil {
-		return nil, err
-	}
-	r.RequestURI, r.RemoteAddr, r.Host = target, v.r.RemoteAddr, v.r.Host
-	if kind != "" {
-		r.Header.Set("Content-Type", kind)
-	}
-	return r, nil
-}
-
-// refusal is what a handler said instead of an answer.
-func (a *answered) refusal() refusal {
-	said := refusal{Status: a.status}
-	if json.Unmarshal(a.body.Bytes(), &said) != nil || said.Detail == "" {
-		said.Detail = fmt.Sprintf("%d %s", a.status, http.StatusText(a.status))
-	}
-	said.Status = a.status
-	return said
-}
-
-// ask makes a call of the admin API and reads its answer into out.
-func (v *visit) ask(method, path string, body, out any) error {
-	a, err := v.through(v.c.API, method, operations.Base+path, body)
-	if err != nil || out == nil {
-		return err
-	}
-	return json.Unmarshal(a.body.Bytes(), out)
-}
-
 // view is what a template sees.
 type view struct {
 	*visit
@@ -458,18 +347,20 @@ func (v *visit) fault(status int, text string) { v.show(status, "fault", text) }
 
 // failed shows an error of an API, and reports whether there was one.
 func (v *visit) failed(err error) bool {
-	switch err := err.(type) {
-	case nil:
+	if err == nil {
 		return false
-	case refusal:
-		if err.Status == http.StatusServiceUnavailable {
-			err.Detail = v.say("fault.store")
-		}
-		if err.overtaken() {
-			v.changed(err)
-			return true
-		}
-		v.fault(err.Status, err.Detail)
+	}
+	said, refused := errors.AsType[*client.Problem](err)
+	other, wrong := errors.AsType[*client.WrongServer](err)
+	switch {
+	case refused && said.Status == http.StatusServiceUnavailable:
+		v.fault(said.Status, v.say("fault.store"))
+	case client.ChangedMeanwhile(err) != nil:
+		v.changed(said)
+	case refused:
+		v.fault(said.Status, cmp.Or(said.Detail, said.Title, http.StatusText(said.Status)))
+	case wrong && other.NoSuchCall: // a name that is empty makes another path
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 	default:
 		v.c.Log.ErrorContext(v.r.Context(), "a page failed", "path", v.r.URL.Path, "error", err)
 		v.fault(http.StatusInternalServerError, v.say("fault.inside"))

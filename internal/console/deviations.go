@@ -21,12 +21,12 @@ type deviationsView struct {
 // deviations lists what callers did that the platform may mind.
 func (c *Console) deviations(v *visit) {
 	data := deviationsView{Account: v.narrowed("account")}
-	var list client.DeviationList
-	if v.failed(v.ask("GET", "/deviations"+ofAccount(data.Account), nil, &list)) {
+	list, err := v.api.Deviations(v.ctx(), data.Account)
+	if v.failed(err) {
 		return
 	}
-	data.Deviations = list.Deviations[:min(len(list.Deviations), mostDeviations)]
-	data.More = len(list.Deviations) - len(data.Deviations)
+	data.Deviations = list[:min(len(list), mostDeviations)]
+	data.More = len(list) - len(data.Deviations)
 	v.show(http.StatusOK, "deviations", data)
 }
 
@@ -44,7 +44,7 @@ func (c *Console) forgetDeviations(v *visit) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	if !v.failed(v.ask("DELETE", "/deviations"+ofAccount(appid), nil, nil)) {
+	if _, err := v.api.ForgetDeviations(v.ctx(), appid); !v.failed(err) {
 		v.redirect(Root + "/calls/deviations" + ofAccount(appid))
 	}
 }
@@ -63,12 +63,12 @@ type behavioursView struct {
 func (c *Console) behaviours(v *visit) {
 	q := v.r.URL.Query()
 	data := behavioursView{Mark: q.Get("mark"), Word: strings.TrimSpace(q.Get("word")), Marks: marks}
-	var list client.BehaviourList
-	if v.failed(v.ask("GET", "/behaviours", nil, &list)) {
+	list, err := v.api.Behaviours(v.ctx())
+	if v.failed(err) {
 		return
 	}
 	word := strings.ToLower(data.Word)
-	data.Behaviours = slices.DeleteFunc(list.Behaviours, func(b client.Behaviour) bool {
+	data.Behaviours = slices.DeleteFunc(list, func(b client.Behaviour) bool {
 		return data.Mark != "" && b.Mark != data.Mark ||
 			!strings.Contains(strings.ToLower(b.ID+" "+b.English+" "+b.Chinese), word)
 	})

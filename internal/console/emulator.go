@@ -1,13 +1,13 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -37,25 +37,26 @@ func (c *Console) showEmulator(v *visit, status int, data emulatorView) {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
-	var faults struct{ Faults []client.FaultInForce }
-	var stubs struct{ Stubs json.RawMessage }
-	var platforms client.ComponentList
-	if v.failed(v.ask("GET", "/emulator/clock", nil, &data.Clock)) || v.failed(v.ask("GET", "/emulator/faults", nil, &faults)) ||
-		v.failed(v.ask("GET", "/emulator/stubs", nil, &stubs)) {
+	var stubs []client.Stub
+	ctx := v.ctx()
+	if v.failed(into(&data.Clock)(v.api.Clock(ctx))) || v.failed(into(&data.Faults)(v.api.Faults(ctx))) ||
+		v.failed(into(&stubs)(v.api.Stubs(ctx))) {
 		return
 	}
 	// A visitor that is limited to accounts sees no platforms.
-	if err := v.ask("GET", "/components?limit=20", nil, &platforms); err == nil {
-		data.Platforms = platforms.Components
-	}
-	if data.Faults = faults.Faults; string(stubs.Stubs) != "[]" {
-		data.Stubs = nice(string(stubs.Stubs))
+	data.Platforms, _ = v.api.Components(ctx, "", 20)
+	if len(stubs) > 0 {
+		text, err := json.Marshal(stubs)
+		if v.failed(err) {
+			return
+		}
+		data.Stubs = nice(string(text))
 	}
 	v.show(status, "emulator", data)
 }
 
-// fault is the fault that a form asks for; ok is false for what is no number.
-func faultForm(r *http.Request) (f client.Fault, number *int, ok bool) {
+// faultForm is the fault that a form asks for; ok is false for what is no number, and for the number of success.
+func faultForm(r *http.Request) (f client.Fault, ok bool) {
 	ok = true
 	integer := func(name string) int {
 		text := strings.TrimSpace(r.FormValue(name))
@@ -74,18 +75,16 @@ func faultForm(r *http.Request) (f client.Fault, number *int, ok bool) {
 	case "drop_after":
 		f.DropAfter = true
 	case "delay":
-	case "after":
-		f.After = true
-		number = new(integer("errcode"))
 	default:
-		number = new(integer("errcode"))
+		f.After, f.ErrCode = r.FormValue("how") == "after", integer("errcode")
+		ok = ok && f.ErrCode != 0
 	}
 	if text := strings.TrimSpace(r.FormValue("percent")); text != "" {
 		part, err := strconv.ParseFloat(text, 64)
 		ok = ok && err == nil
 		f.Probability = new(part / 100)
 	}
-	return f, number, ok
+	return f, ok
 }
 
 // mostSeed is how long a seed may be here, in bytes. For a longer one there is serve --seed.
@@ -114,10 +113,8 @@ func (c *Console) addSeed(v *visit) {
 		refuse(http.StatusRequestEntityTooLarge, v.say("emulator.plant.large"))
 		return
 	}
-	var done client.Planted
-	err := v.ask("POST", "/emulator/seed", map[string]string{"seed": data.Seed}, &done)
-	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
-		said.Status == http.StatusRequestEntityTooLarge) {
+	done, err := v.api.AddSeed(v.ctx(), data.Seed)
+	if said, is := refused(err, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge); is {
 		refuse(said.Status, said.Detail)
 		return
 	}
@@ -129,47 +126,63 @@ func (c *Console) addSeed(v *visit) {
 func (c *Console) changeEmulator(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4*mostSeed)
 	form := v.r.FormValue
-	var err error
+	ctx, err := v.ctx(), error(nil)
 	switch form("did") {
 	case "advance":
-		err = v.ask("PUT", "/emulator/clock", map[string]any{"advance": form("advance")}, nil)
+		by, wrong := time.ParseDuration(form("advance"))
+		if wrong != nil {
+			v.fault(http.StatusUnprocessableEntity, v.say("emulator.advance.form"))
+			return
+		}
+		err = v.api.Advance(ctx, by)
 	case "set":
 		at, wrong := moment(form("now"))
 		if wrong != nil {
 			v.fault(http.StatusUnprocessableEntity, v.say("scan.fault.at"))
 			return
 		}
-		err = v.ask("PUT", "/emulator/clock", map[string]any{"now": at}, nil)
+		err = v.api.SetClock(ctx, at)
 	case "freeze":
-		err = v.ask("PUT", "/emulator/clock", map[string]any{"freeze": true}, nil)
+		err = v.api.FreezeClock(ctx)
 	case "run":
-		err = v.ask("PUT", "/emulator/clock", map[string]any{"freeze": false}, nil)
+		err = v.api.RunClock(ctx)
 	case "real":
-		err = v.ask("PUT", "/emulator/clock", map[string]any{"real": true}, nil)
+		err = v.api.RealClock(ctx)
 	case "fault":
-		f, number, ok := faultForm(v.r)
+		f, ok := faultForm(v.r)
 		if !ok {
 			v.fault(http.StatusUnprocessableEntity, v.say("emulator.fault.form"))
 			return
 		}
-		err = v.ask("POST", "/emulator/faults", struct {
-			client.Fault
-			ErrCode *int `json:"errcode,omitempty"`
-		}{f, number}, nil)
+		err = v.api.AddFault(ctx, f)
 	case "remove":
-		err = v.ask("DELETE", "/emulator/faults?id="+url.QueryEscape(form("id")), nil, nil)
+		id, wrong := strconv.Atoi(form("id"))
+		if wrong != nil || id <= 0 {
+			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+			return
+		}
+		err = v.api.RemoveFault(ctx, id)
 	case "clear":
-		err = v.ask("DELETE", "/emulator/faults", nil, nil)
+		err = v.api.ClearFaults(ctx)
 	case "chance":
-		err = v.ask("DELETE", "/emulator/faults?seed="+url.QueryEscape(strings.TrimSpace(form("seed"))), nil, nil)
+		seed, wrong := strconv.ParseUint(cmp.Or(strings.TrimSpace(form("seed")), "0"), 10, 64)
+		if wrong != nil {
+			v.fault(http.StatusUnprocessableEntity, v.say("emulator.fault.form"))
+			return
+		}
+		err = v.api.ReseedFaults(ctx, seed)
 	case "stubs":
-		if !json.Valid([]byte(form("stubs"))) {
+		type fields client.Stub
+		var stubs []client.Stub
+		known := json.NewDecoder(strings.NewReader(form("stubs")))
+		known.DisallowUnknownFields()
+		if json.Unmarshal([]byte(form("stubs")), &stubs) != nil || known.Decode(new([]fields)) != nil {
 			v.fault(http.StatusUnprocessableEntity, v.say("emulator.stubs.form"))
 			return
 		}
-		err = v.ask("PUT", "/emulator/stubs", map[string]json.RawMessage{"stubs": json.RawMessage(form("stubs"))}, nil)
+		err = v.api.SetStubs(ctx, stubs)
 	case "stubs-clear":
-		err = v.ask("DELETE", "/emulator/stubs", nil, nil)
+		err = v.api.ClearStubs(ctx)
 	case "plant":
 		c.addSeed(v)
 		return
@@ -177,7 +190,7 @@ func (c *Console) changeEmulator(v *visit) {
 		if !v.sure("sure.reset", "reset") {
 			return
 		}
-		err = v.ask("POST", "/emulator/reset", nil, nil)
+		err = v.api.Reset(ctx)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return

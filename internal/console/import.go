@@ -48,17 +48,16 @@ type importView struct {
 func (v *visit) storedRules(owner string) (all []client.StoredRule, err error) {
 	const size = 1000
 	for after := int64(0); ; {
-		var page client.StoredRuleList
-		asked := url.Values{"owner": {owner}, "limit": {strconv.Itoa(size)}, "after": {strconv.FormatInt(after, 10)}}
-		if err := v.ask("GET", "/rules?"+asked.Encode(), nil, &page); err != nil {
+		page, err := v.api.StoredRules(v.ctx(), client.StoredRuleQuery{Owner: owner, Limit: size, After: after})
+		if err != nil {
 			return nil, err
 		}
-		all = append(all, page.Rules...)
+		all = append(all, page...)
 		switch {
-		case len(page.Rules) < size:
+		case len(page) < size:
 			return all, nil
 		case len(all) >= mostStored:
-			return nil, refusal{Status: http.StatusUnprocessableEntity, Detail: v.say("import.stored", mostStored)}
+			return nil, &client.Problem{Status: http.StatusUnprocessableEntity, Detail: v.say("import.stored", mostStored)}
 		}
 		after = all[len(all)-1].ID
 	}
@@ -92,15 +91,14 @@ func (c *Console) importRules(v *visit) {
 		refuse(v.say("import.large"))
 		return
 	}
-	var account client.Account
-	if v.failed(v.ask("GET", "/accounts/"+url.PathEscape(data.Owner), nil, &account)) {
+	if _, err := v.api.Account(v.ctx(), data.Owner); v.failed(err) {
 		return
 	}
 	stored, err := v.storedRules(data.Owner)
 	if err == nil {
 		err = v.plan(&data, stored)
 	}
-	if said, ok := errors.AsType[refusal](err); ok && said.Status == http.StatusUnprocessableEntity {
+	if said, is := refused(err, http.StatusUnprocessableEntity); is {
 		refuse(said.Detail)
 		return
 	}
@@ -136,14 +134,13 @@ func (v *visit) replay(data *importView) {
 		v.show(http.StatusOK, "import", *data)
 		return
 	}
-	status := http.StatusOK
-	err := v.ask("POST", "/rules/plan/replay", map[string]any{"changes": changes, "days": data.Days}, &data.Replayed)
-	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
-		said.Status == http.StatusConflict) {
-		data.Fault, status, err = said.Detail, said.Status, nil
-	}
-	if !v.failed(err) {
-		v.show(status, "import", *data)
+	done, err := v.api.ReplayPlan(v.ctx(), changes, data.Days)
+	if said, is := mendable(err); is {
+		data.Fault = said.Detail
+		v.show(said.Status, "import", *data)
+	} else if !v.failed(err) {
+		data.Replayed = &done
+		v.show(http.StatusOK, "import", *data)
 	}
 }
 
@@ -151,7 +148,7 @@ func (v *visit) replay(data *importView) {
 func (v *visit) plan(data *importView, stored []client.StoredRule) error {
 	wanted, wrong, err := ruleplan.ReadToApply("file", []byte(data.Text), data.Owner, "")
 	if err != nil {
-		return refusal{Status: http.StatusUnprocessableEntity, Detail: err.Error()}
+		return &client.Problem{Status: http.StatusUnprocessableEntity, Detail: err.Error()}
 	}
 	if data.Wrong = wrong; len(wrong) > 0 {
 		return nil
@@ -185,7 +182,6 @@ func (v *visit) apply(data *importView, stored []client.StoredRule) {
 	for _, r := range stored {
 		revisions[r.Prefix] = r.Revision
 	}
-	at := "/accounts/" + url.PathEscape(data.Owner) + "/rules"
 	for i := range data.Steps {
 		step := &data.Steps[i]
 		own := client.OwnRule{Prefix: step.Draft.Prefix, Path: step.Draft.Path, AppID: step.Draft.AppID, Occupy: step.Draft.Occupy}
@@ -199,18 +195,22 @@ func (v *visit) apply(data *importView, stored []client.StoredRule) {
 		var err error
 		var now client.StoredRule
 		v.saw = revisions[step.Prefix]
-		switch step.Do {
+		switch ctx := v.ctx(); step.Do {
 		case "add":
-			err = v.ask("POST", at, own, &now)
+			now, err = v.api.AddRuleOf(ctx, data.Owner, own)
 		case "edit":
-			err = v.ask("PUT", at, own, &now)
+			now, err = v.api.EditRuleOf(ctx, data.Owner, own)
 		case "publish":
-			err = v.ask("POST", at+"/publish", map[string]string{"prefix": step.Prefix}, &now)
+			now, err = v.api.PublishRuleOf(ctx, data.Owner, step.Prefix)
 		case "delete":
-			err = v.ask("DELETE", at+"?prefix="+url.QueryEscape(step.Prefix), nil, nil)
+			_, err = v.api.DeleteRuleOf(ctx, data.Owner, step.Prefix) // what is added again has no revision before
 		}
 		if err != nil {
-			data.Stopped = v.say("import.stopped", i+1, len(data.Steps), step.Prefix, err.Error())
+			why := err.Error()
+			if said, is := errors.AsType[*client.Problem](err); is {
+				why = said.Detail
+			}
+			data.Stopped = v.say("import.stopped", i+1, len(data.Steps), step.Prefix, why)
 			return
 		}
 		step.Done, revisions[step.Prefix] = true, now.Revision

@@ -1,12 +1,9 @@
 package console
 
 import (
-	"encoding/json"
 	"strconv"
 	"strings"
 )
-
-func jsonOf(a *answered, out any) error { return json.Unmarshal(a.body.Bytes(), out) }
 
 // narrowed is an AppID that a list is limited to: what the address says, or the only
 // one that the visitor may see.

@@ -1,15 +1,14 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -58,36 +57,36 @@ type operateView struct {
 	Nodes   []client.ScanNode
 	Refused []client.RefusedCredential
 	Counted client.Statistics
-	Backup  *changed
-	Drill   *changed
+	Backup  *client.Change
+	Drill   *client.Change
 	Found   client.Drill // by the drill
 }
 
 func (c *Console) operate(v *visit) {
 	var data operateView
-	var nodes client.ScanNodeList
-	var refused client.RefusedCredentialList
-	var backups, drills struct{ Changes []changed }
-	if v.failed(v.ask("GET", "/scan-nodes", nil, &nodes)) || v.failed(v.ask("GET", "/refused-credentials", nil, &refused)) ||
-		v.failed(v.ask("GET", "/statistics?limit=1", nil, &data.Counted)) ||
-		v.failed(v.ask("GET", "/changes?newest=true&limit=1&kind=export", nil, &backups)) ||
-		v.failed(v.ask("GET", "/changes?newest=true&limit=1&kind=drill", nil, &drills)) {
+	var refused []client.RefusedCredential
+	var backups, drills []client.Change
+	ctx := v.ctx()
+	if v.failed(into(&data.Nodes)(v.api.ScanNodes(ctx))) || v.failed(into(&refused)(v.api.RefusedCredentials(ctx))) ||
+		v.failed(into(&data.Counted)(v.api.Statistics(ctx, client.StatisticsQuery{Limit: 1}))) ||
+		v.failed(into(&backups)(v.api.Changes(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"}))) ||
+		v.failed(into(&drills)(v.api.Changes(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "drill"}))) {
 		return
 	}
-	if len(drills.Changes) > 0 {
-		data.Drill = &drills.Changes[0]
+	if len(drills) > 0 {
+		data.Drill = &drills[0]
 		if v.failed(json.Unmarshal(data.Drill.Detail, &data.Found)) {
 			return
 		}
 	}
 	// One that was mistyped once is nobody's trouble.
-	for _, one := range refused.Credentials {
+	for _, one := range refused {
 		if one.Times >= 3 && len(data.Refused) < mostRefused {
 			data.Refused = append(data.Refused, one)
 		}
 	}
-	if data.Nodes = nodes.Nodes; len(backups.Changes) > 0 {
-		data.Backup = &backups.Changes[0]
+	if len(backups) > 0 {
+		data.Backup = &backups[0]
 	}
 	v.show(http.StatusOK, "operate", data)
 }
@@ -95,21 +94,16 @@ func (c *Console) operate(v *visit) {
 // changeNodes waits no more for a node.
 func (c *Console) changeNodes(v *visit) {
 	node := v.r.FormValue("node")
-	if v.sure("sure.node", node) && !v.failed(v.ask("DELETE", "/scan-nodes/"+url.PathEscape(node), nil, nil)) {
+	if !v.sure("sure.node", node) {
+		return
+	}
+	if _, err := v.api.ForgetScanNode(v.ctx(), node); !v.failed(err) {
 		v.redirect(Root + "/operate?done=operate")
 	}
 }
 
-// changed is an entry of the log of changes.
-type changed struct {
-	Seq                             int64
-	At                              time.Time
-	Kind, Key, Actor, Via, RID, Did string
-	Detail                          json.RawMessage
-}
-
 type auditView struct {
-	Changes  []changed
+	Changes  []client.Change
 	More     int64
 	Verified *client.Verified
 }
@@ -118,18 +112,14 @@ func (c *Console) audit(v *visit) { v.showAudit(nil) }
 
 func (v *visit) showAudit(verified *client.Verified) {
 	data, q := auditView{Verified: verified}, v.r.URL.Query()
-	asked := url.Values{"newest": {"true"}, "limit": {strconv.Itoa(pageRows)}}
-	for _, name := range []string{"kind", "actor", "key", "before"} {
-		if text := strings.TrimSpace(q.Get(name)); text != "" {
-			asked.Set(name, text)
-		}
-	}
-	var log struct{ Changes []changed }
-	if v.failed(v.ask("GET", "/changes?"+asked.Encode(), nil, &log)) {
+	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
+	before, ok := v.number("before")
+	if !ok || v.failed(into(&data.Changes)(v.api.Changes(v.ctx(), client.ChangesQuery{Newest: true, Limit: pageRows, Kind: text("kind"),
+		Actor: text("actor"), Key: text("key"), Before: before}))) {
 		return
 	}
-	if data.Changes = log.Changes; len(log.Changes) == pageRows {
-		data.More = log.Changes[pageRows-1].Seq
+	if len(data.Changes) == pageRows {
+		data.More = data.Changes[pageRows-1].Seq
 	}
 	v.show(http.StatusOK, "audit", data)
 }
@@ -137,8 +127,7 @@ func (v *visit) showAudit(verified *client.Verified) {
 // verifyAudit reads the whole log and says what does not fit. It changes nothing, and is
 // work: so it is no GET.
 func (c *Console) verifyAudit(v *visit) {
-	var done client.Verified
-	if !v.failed(v.ask("POST", "/audit/verify", nil, &done)) {
+	if done, err := v.api.VerifyAudit(v.ctx()); !v.failed(err) {
 		v.showAudit(&done)
 	}
 }
@@ -185,12 +174,12 @@ func (s settingView) Switch() bool {
 }
 
 func (c *Console) settings(v *visit) {
-	var list client.SettingList
-	if v.failed(v.ask("GET", "/settings/described", nil, &list)) {
+	list, err := v.api.DescribeSettings(v.ctx())
+	if v.failed(err) {
 		return
 	}
 	var shown []settingView
-	for _, one := range list.Settings {
+	for _, one := range list {
 		shown = append(shown, settingView{one, strings.ReplaceAll(words().Settings[one.Name], "`", ""), AllowedInChinese(one.Allowed)})
 	}
 	v.show(http.StatusOK, "settings", shown)
@@ -207,9 +196,9 @@ func (c *Console) changeSettings(v *visit) {
 		if !json.Valid(value) {
 			value, _ = json.Marshal(text)
 		}
-		err = v.ask("PUT", "/settings", map[string]json.RawMessage{name: value}, nil)
+		err = v.api.SetSettings(v.ctx(), map[string]any{name: value})
 	case "reset":
-		err = v.ask("DELETE", "/settings/"+url.PathEscape(name), nil, nil)
+		err = v.api.ResetSetting(v.ctx(), name)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
@@ -232,21 +221,22 @@ func (webhooksView) States() []string { return []string{"waiting", "delivered", 
 func (c *Console) webhooks(v *visit) { v.showWebhooks(webhooksView{}) }
 
 func (v *visit) showWebhooks(data webhooksView) {
-	asked := url.Values{"limit": {strconv.Itoa(pageRows)}}
-	for _, name := range []string{"webhook", "state", "before"} {
-		if text := v.r.URL.Query().Get(name); text != "" {
-			asked.Set(name, text)
-		}
-	}
-	var hooks client.WebhookList
-	var sent client.DeliveryList
-	if v.failed(v.ask("GET", "/webhooks", nil, &hooks)) || v.failed(v.ask("GET", "/deliveries?"+asked.Encode(), nil, &sent)) {
+	of, ok := v.number("webhook")
+	if !ok {
 		return
 	}
-	data.Webhooks, data.MoreHooks = shown(v, "hooks", hooks.Webhooks)
-	data.Deliveries = sent.Deliveries
-	if len(sent.Deliveries) == pageRows {
-		data.More = sent.Deliveries[pageRows-1].ID
+	before, ok := v.number("before")
+	if !ok {
+		return
+	}
+	wanted := client.DeliveryQuery{Webhook: of, State: v.r.URL.Query().Get("state"), Before: before, Limit: pageRows}
+	var hooks []client.Webhook
+	if v.failed(into(&hooks)(v.api.Webhooks(v.ctx()))) || v.failed(into(&data.Deliveries)(v.api.Deliveries(v.ctx(), wanted))) {
+		return
+	}
+	data.Webhooks, data.MoreHooks = shown(v, "hooks", hooks)
+	if len(data.Deliveries) == pageRows {
+		data.More = data.Deliveries[pageRows-1].ID
 	}
 	v.show(http.StatusOK, "webhooks", data)
 }
@@ -287,44 +277,42 @@ func webhookForm(r *http.Request) (w client.WebhookPut, ok bool) {
 }
 
 func (c *Console) changeWebhooks(v *visit) {
-	id := v.r.FormValue("id")
-	below := "/webhooks/" + url.PathEscape(id)
-	var err error
-	switch v.r.FormValue("did") {
+	id, err := strconv.ParseInt(cmp.Or(v.r.FormValue("id"), v.r.FormValue("delivery"), "0"), 10, 64)
+	did, ctx := v.r.FormValue("did"), v.ctx()
+	if err != nil {
+		did = "" // no form of ours has such an id
+	}
+	switch did {
 	case "add":
 		w, ok := webhookForm(v.r)
 		if !ok {
 			v.fault(http.StatusUnprocessableEntity, v.say("hooks.fault"))
 			return
 		}
-		var added client.WebhookAdded
-		if !v.failed(v.ask("POST", "/webhooks", w, &added)) {
+		if added, err := v.api.AddWebhook(ctx, w); !v.failed(err) {
 			v.showWebhooks(webhooksView{Secret: added.Secret})
 		}
 		return
 	case "on", "off":
-		var list client.WebhookList
-		if v.failed(v.ask("GET", "/webhooks", nil, &list)) {
+		list, wrong := v.api.Webhooks(ctx)
+		if v.failed(wrong) {
 			return
 		}
-		i := slices.IndexFunc(list.Webhooks, func(w client.Webhook) bool { return fmt.Sprint(w.ID) == id })
+		i := slices.IndexFunc(list, func(w client.Webhook) bool { return w.ID == id })
 		if i < 0 {
 			v.fault(http.StatusNotFound, v.say("hooks.gone"))
 			return
 		}
-		err = v.ask("PUT", below, struct {
-			client.WebhookPut
-			Enabled bool `json:"enabled"`
-		}{list.Webhooks[i].Put(), v.r.FormValue("did") == "on"}, nil)
+		_, err = v.api.SetWebhook(ctx, id, list[i].Put(), new(did == "on"))
 	case "test":
-		err = v.ask("POST", below+"/test", nil, nil)
+		_, err = v.api.TestWebhook(ctx, id)
 	case "delete":
-		if !v.sure("sure.hook", id) {
+		if !v.sure("sure.hook", v.r.FormValue("id")) {
 			return
 		}
-		err = v.ask("DELETE", below, nil, nil)
+		_, err = v.api.DeleteWebhook(ctx, id)
 	case "again":
-		err = v.ask("POST", "/deliveries/"+url.PathEscape(v.r.FormValue("delivery"))+"/replay", nil, nil)
+		_, err = v.api.ReplayDelivery(ctx, id)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
@@ -346,24 +334,14 @@ func (checksView) Words() []string { return []string{"trusted", "denied", "no_ic
 
 func (c *Console) checks(v *visit) {
 	data := checksView{Owner: v.narrowed("owner")}
-	asked := url.Values{"limit": {strconv.Itoa(pageRows)}}
-	if data.Owner != "" {
-		asked.Set("owner", data.Owner)
-	}
-	looked := url.Values{"limit": {strconv.Itoa(pageRows)}, "failing": {"true"}} // of a million files those that want somebody
-	if data.Owner != "" {
-		looked = asked
-	}
-	var confirmations struct{ Confirmations []client.Confirmation }
-	var rechecks client.RecheckList
-	var domains client.DomainList
-	if v.failed(v.ask("GET", "/confirmations?"+asked.Encode(), nil, &confirmations)) ||
-		v.failed(v.ask("GET", "/rechecks?"+looked.Encode(), nil, &rechecks)) ||
-		v.failed(v.ask("GET", fmt.Sprintf("/domains?limit=%d&after=%s", pageRows, url.QueryEscape(v.r.URL.Query().Get("after"))), nil,
-			&domains)) {
+	ctx := v.ctx()
+	// Of a million files the page shows those that want somebody.
+	looked := client.RecheckQuery{Owner: data.Owner, Failing: data.Owner == "", Limit: pageRows}
+	if v.failed(into(&data.Confirmations)(v.api.Confirmations(ctx, client.ConfirmationQuery{Owner: data.Owner, Limit: pageRows}))) ||
+		v.failed(into(&data.Rechecks)(v.api.Rechecks(ctx, looked))) ||
+		v.failed(into(&data.Domains)(v.api.DomainsAfter(ctx, v.r.URL.Query().Get("after"), pageRows))) {
 		return
 	}
-	data.Confirmations, data.Rechecks, data.Domains = confirmations.Confirmations, rechecks.Rechecks, domains.Domains
 	if len(data.Domains) == pageRows {
 		data.More = data.Domains[pageRows-1].Host
 	}
@@ -372,17 +350,17 @@ func (c *Console) checks(v *visit) {
 
 func (c *Console) changeChecks(v *visit) {
 	host := strings.TrimSpace(v.r.FormValue("host"))
-	var err error
+	ctx, err := v.ctx(), error(nil)
 	switch v.r.FormValue("did") {
 	case "recheck":
-		err = v.ask("POST", "/rechecks", nil, nil)
+		_, err = v.api.RecheckNow(ctx)
 	case "domain":
-		err = v.ask("PUT", "/domains/"+url.PathEscape(host), map[string]string{"status": v.r.FormValue("status")}, nil)
+		err = v.api.SetDomain(ctx, host, v.r.FormValue("status"))
 	case "forget":
 		if !v.sure("sure.domain", host) {
 			return
 		}
-		err = v.ask("DELETE", "/domains/"+url.PathEscape(host), nil, nil)
+		err = v.api.ForgetDomain(ctx, host)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return

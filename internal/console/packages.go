@@ -3,7 +3,6 @@ package console
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -128,20 +127,21 @@ func (c *Console) packages(v *visit) {
 }
 
 func (v *visit) showPackages(status int, form packageForm) {
-	q := v.r.URL.Query()
 	data := packagesView{Account: v.narrowed("account"), Form: form}
-	asked := url.Values{"limit": {strconv.Itoa(pageRows)}}
-	for name, value := range map[string]string{"account": data.Account, "application_id": q.Get("batch"), "after": q.Get("after")} {
-		if value != "" {
-			asked.Set(name, value)
-		}
-	}
-	var list client.PackageList
-	if v.failed(v.ask("GET", "/packages?"+asked.Encode(), nil, &list)) || v.failed(v.ask("GET", "/package-signer", nil, &data.Signer)) {
+	batch, ok := v.number("batch")
+	if !ok {
 		return
 	}
-	if data.Packages = list.Packages; len(list.Packages) == pageRows {
-		data.More = list.Packages[pageRows-1].ID
+	after, ok := v.number("after")
+	if !ok {
+		return
+	}
+	wanted := client.PackageQuery{Account: data.Account, ApplicationID: batch, After: after, Limit: pageRows}
+	if v.failed(into(&data.Packages)(v.api.Packages(v.ctx(), wanted))) || v.failed(into(&data.Signer)(v.api.PackageSigner(v.ctx()))) {
+		return
+	}
+	if len(data.Packages) == pageRows {
+		data.More = data.Packages[pageRows-1].ID
 	}
 	v.show(status, "packages", data)
 }
@@ -205,10 +205,8 @@ func (c *Console) makePackage(v *visit) {
 		v.showPackages(http.StatusUnprocessableEntity, f)
 		return
 	}
-	var made client.Package
-	err := v.ask("POST", fmt.Sprintf("/batches/%d/packages", batch), wish, &made)
-	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
-		said.Status == http.StatusConflict) {
+	made, err := v.api.MakePackage(v.ctx(), batch, wish)
+	if said, is := mendable(err); is {
 		f.blame(said.Detail)
 		v.showPackages(said.Status, f)
 		return
@@ -228,27 +226,38 @@ type packageView struct {
 func (c *Console) onePackage(v *visit) { v.showPackage(http.StatusOK, "") }
 
 func (v *visit) showPackage(status int, fault string) {
-	data := packageView{Fault: fault}
-	if !v.failed(v.ask("GET", "/packages/"+url.PathEscape(v.r.PathValue("package")), nil, &data.Package)) {
-		v.show(status, "package", data)
+	id, ok := v.packageID()
+	if !ok {
+		return
 	}
+	if one, err := v.api.Package(v.ctx(), id); !v.failed(err) {
+		v.show(status, "package", packageView{one, fault})
+	}
+}
+
+// packageID is the number of the package that the address names; false after a page said that it names none.
+func (v *visit) packageID() (int64, bool) {
+	id, err := strconv.ParseInt(v.r.PathValue("package"), 10, 64)
+	if err != nil {
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+	}
+	return id, err == nil
 }
 
 // changePackage recalls a package, or notes what the printer destroyed of it.
 func (c *Console) changePackage(v *visit) {
-	name := v.r.PathValue("package")
-	at := "/packages/" + url.PathEscape(name)
-	body := map[string]any{}
-	if note := strings.TrimSpace(v.r.FormValue("note")); note != "" {
-		body["note"] = note
+	id, ok := v.packageID()
+	if !ok {
+		return
 	}
+	name, note := v.r.PathValue("package"), strings.TrimSpace(v.r.FormValue("note"))
 	var err error
 	switch v.r.FormValue("did") {
 	case "recall":
 		if !v.sure("sure.recall", name) {
 			return
 		}
-		err = v.ask("POST", at+"/recall", body, nil)
+		_, err = v.api.RecallPackage(v.ctx(), id, note, "")
 	case "spoil":
 		var ranges []client.CodeRange
 		for _, word := range listed(v.r.FormValue("ranges")) {
@@ -271,19 +280,17 @@ func (c *Console) changePackage(v *visit) {
 		if !v.sure("sure.spoil", name) {
 			return
 		}
-		body["ranges"] = ranges
-		err = v.ask("POST", at+"/spoiled", body, nil)
+		_, err = v.api.SpoilCodes(v.ctx(), id, ranges, note, "")
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	if said, ok := errors.AsType[refusal](err); ok && (said.Status == http.StatusUnprocessableEntity ||
-		said.Status == http.StatusConflict) {
+	if said, is := mendable(err); is {
 		v.showPackage(said.Status, said.Detail)
 		return
 	}
 	if !v.failed(err) {
-		v.redirect(Root + "/packages/" + url.PathEscape(name) + "?done=package")
+		v.redirect(packagePage(id) + "?done=package")
 	}
 }
 

@@ -2,7 +2,6 @@ package console
 
 import (
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -21,13 +20,13 @@ type peopleView struct {
 }
 
 func (v *visit) showPeople(data peopleView) {
-	var people client.PersonList
-	var keys client.AdminKeyList
-	if v.failed(v.ask("GET", "/people", nil, &people)) || v.failed(v.ask("GET", "/admin-keys", nil, &keys)) {
+	var people []client.Person
+	var keys []client.AdminKey
+	if v.failed(into(&people)(v.api.People(v.ctx()))) || v.failed(into(&keys)(v.api.AdminKeys(v.ctx()))) {
 		return
 	}
-	data.People, data.MorePeople = shown(v, "people", people.People)
-	data.Keys, data.MoreKeys = shown(v, "keys", keys.Keys)
+	data.People, data.MorePeople = shown(v, "people", people)
+	data.Keys, data.MoreKeys = shown(v, "keys", keys)
 	data.Roles = []string{"viewer", "marketer", "rules", "operator", "admin"}
 	v.show(http.StatusOK, "people", data)
 }
@@ -39,19 +38,19 @@ func (c *Console) changePeople(v *visit) {
 	name, role := strings.TrimSpace(v.r.FormValue("name")), v.r.FormValue("role")
 	appids := strings.FieldsFunc(v.r.FormValue("accounts"), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })
 	var data peopleView
-	var err error
+	ctx, err := v.ctx(), error(nil)
 	switch v.r.FormValue("did") {
 	case "add":
-		err = v.ask("POST", "/people", client.PersonPut{Name: name, Role: role, Accounts: appids, Password: v.r.FormValue("password")}, nil)
+		_, err = v.api.AddPerson(ctx, client.PersonPut{Name: name, Role: role, Accounts: appids, Password: v.r.FormValue("password")})
 	case "delete":
-		err = v.ask("DELETE", "/people/"+url.PathEscape(name), nil, nil)
+		_, err = v.api.DeletePerson(ctx, name)
 	case "sign-out":
-		err = v.ask("DELETE", "/people/"+url.PathEscape(name)+"/sessions", nil, nil)
+		_, err = v.api.SignOutPerson(ctx, name)
 	case "factor":
-		err = v.ask("PATCH", "/people/"+url.PathEscape(name), map[string]string{"second_factor": "new"}, &data.Factor)
+		data.Factor, err = v.api.ChangePerson(ctx, name, client.PersonChange{SecondFactor: new("new")})
 	case "link":
 		var link client.LoginLink
-		err = v.ask("POST", "/login-links", map[string]string{"name": name}, &link)
+		link, err = v.api.LoginLink(ctx, name)
 		data.Link = link.URL
 	case "add-key":
 		put := client.AdminKeyPut{Name: name, Role: role, Accounts: appids}
@@ -59,10 +58,10 @@ func (c *Console) changePeople(v *visit) {
 			put.Expires = new(time.Now().AddDate(0, 0, days).Truncate(time.Second))
 		}
 		var made client.AdminKeyMade
-		err = v.ask("POST", "/admin-keys", put, &made)
+		made, err = v.api.AddAdminKey(ctx, put)
 		data.Key = made.Key
 	case "delete-key":
-		err = v.ask("DELETE", "/admin-keys/"+url.PathEscape(v.r.FormValue("id")), nil, nil)
+		_, err = v.api.DeleteAdminKey(ctx, v.r.FormValue("id"))
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return

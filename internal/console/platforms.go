@@ -1,7 +1,6 @@
 package console
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -58,33 +57,29 @@ type platformsView struct {
 func (c *Console) platforms(v *visit) { v.showPlatforms(http.StatusOK, platformForm{}) }
 
 func (v *visit) showPlatforms(status int, form platformForm) {
-	var list client.ComponentList
-	after := url.QueryEscape(v.r.URL.Query().Get("after"))
-	if v.failed(v.ask("GET", fmt.Sprintf("/components?limit=%d&after=%s", pageRows, after), nil, &list)) {
+	list, err := v.api.Components(v.ctx(), v.r.URL.Query().Get("after"), pageRows)
+	if v.failed(err) {
 		return
 	}
-	data := platformsView{Components: list.Components, Form: form}
-	if len(list.Components) == pageRows {
-		data.More = list.Components[pageRows-1].AppID
+	data := platformsView{Components: list, Form: form}
+	if len(list) == pageRows {
+		data.More = list[pageRows-1].AppID
 	}
 	v.show(status, "platforms", data)
 }
 
 // putPlatform makes the platform so; else it shows the form again by show.
 func (v *visit) putPlatform(appid string, f platformForm, show func(int, platformForm)) {
-	err := v.ask("PUT", "/components/"+url.PathEscape(appid), f.put(v.r), nil)
-	said, refused := errors.AsType[refusal](err)
+	_, err := v.api.PutComponent(v.ctx(), appid, f.put(v.r))
+	said, is := unfit(err)
 	switch {
-	case refused && said.overtaken() && v.fresh:
+	case v.fresh && client.ChangedMeanwhile(err) != nil:
 		f.Fault = v.say("platform.exists", appid)
 		show(http.StatusConflict, f)
-		return
-	case refused && said.Status/100 == 4 && said.Status != http.StatusForbidden && !said.overtaken():
+	case is:
 		f.Fault = said.Detail
 		show(said.Status, f)
-		return
-	}
-	if !v.failed(err) {
+	case !v.failed(err):
 		v.redirect(platformPage(appid) + "?done=account")
 	}
 }
@@ -97,18 +92,8 @@ func (c *Console) makePlatform(v *visit) {
 		v.showPlatforms(http.StatusUnprocessableEntity, f)
 		return
 	}
-	err := v.ask("GET", "/components/"+url.PathEscape(f.New), nil, nil)
-	if said, ok := errors.AsType[refusal](err); ok && said.Status == http.StatusNotFound {
-		v.fresh = true
-		v.putPlatform(f.New, f, v.showPlatforms)
-		return
-	}
-	if err == nil {
-		f.Fault = v.say("platform.exists", f.New)
-		v.showPlatforms(http.StatusConflict, f)
-		return
-	}
-	v.failed(err)
+	v.fresh = true
+	v.putPlatform(f.New, f, v.showPlatforms)
 }
 
 // platformView is the page of a platform. Ticket is shown this once.
@@ -122,12 +107,10 @@ type platformView struct {
 func (c *Console) platform(v *visit) { v.showPlatform(http.StatusOK, platformView{}) }
 
 func (v *visit) showPlatform(status int, data platformView) {
-	below := "/components/" + url.PathEscape(v.r.PathValue("component"))
-	var pushes client.PushList
-	if v.failed(v.ask("GET", below, nil, &data.Component)) || v.failed(v.ask("GET", below+"/pushes?limit=20", nil, &pushes)) {
+	appid, ctx := v.r.PathValue("component"), v.ctx()
+	if v.failed(into(&data.Component)(v.api.Component(ctx, appid))) || v.failed(into(&data.Pushes)(v.api.Pushes(ctx, appid, 20))) {
 		return
 	}
-	data.Pushes = pushes.Pushes
 	if data.Form.Fault == "" {
 		data.Form = platformForm{URL: data.EventURL, Addresses: strings.Join(data.IPAllowlist, ", "),
 			Hosts: strings.Join(data.RedirectHosts, ", "), Revision: data.Revision}
@@ -138,10 +121,10 @@ func (v *visit) showPlatform(status int, data platformView) {
 // changePlatform does one thing to a platform.
 func (c *Console) changePlatform(v *visit) {
 	component, appid := v.r.PathValue("component"), strings.TrimSpace(v.r.FormValue("appid"))
-	var err error
+	ctx, err := v.ctx(), error(nil)
 	switch v.r.FormValue("did") {
 	case "put":
-		if v.failed(v.ask("GET", "/components/"+url.PathEscape(component), nil, nil)) { // none is made by a slip of the address
+		if _, err := v.api.Component(ctx, component); v.failed(err) { // none is made by a slip of the address
 			return
 		}
 		v.putPlatform(component, filledPlatform(v.r), func(status int, f platformForm) { v.showPlatform(status, platformView{Form: f}) })
@@ -150,32 +133,22 @@ func (c *Console) changePlatform(v *visit) {
 		if !v.sure("sure.withdraw.account", appid) {
 			return
 		}
-		err = v.ask("DELETE", "/components/"+url.PathEscape(component)+"/authorizations/"+url.PathEscape(appid), nil, nil)
+		err = v.api.Withdraw(ctx, component, appid)
 	case "ticket":
-		var made struct {
-			Ticket string `json:"component_verify_ticket"`
-		}
-		if !v.failed(v.ask("POST", "/emulator/ticket", map[string]string{"component": component}, &made)) {
-			v.showPlatform(http.StatusOK, platformView{Ticket: made.Ticket})
+		if ticket, err := v.api.MakeTicket(ctx, component); !v.failed(err) {
+			v.showPlatform(http.StatusOK, platformView{Ticket: ticket})
 		}
 		return
 	case "authorize":
-		agreed := map[string]any{"component": component, "pre_auth_code": strings.TrimSpace(v.r.FormValue("pre_auth_code")), "appid": appid,
-			"move": v.r.FormValue("move") != ""}
-		var sets []int
+		agreed := client.Agreement{Component: component, PreAuthCode: strings.TrimSpace(v.r.FormValue("pre_auth_code")), AppID: appid,
+			Move: v.r.FormValue("move") != ""}
 		for _, text := range v.r.PostForm["sets"] {
 			if id, wrong := strconv.Atoi(text); wrong == nil {
-				sets = append(sets, id)
+				agreed.PermissionSets = append(agreed.PermissionSets, id)
 			}
 		}
-		if len(sets) > 0 {
-			agreed["permission_sets"] = sets
-		}
-		var made struct {
-			Code string `json:"auth_code"`
-		}
-		if !v.failed(v.ask("POST", "/emulator/authorize", agreed, &made)) {
-			v.showPlatform(http.StatusOK, platformView{Code: made.Code})
+		if code, err := v.api.Authorize(ctx, agreed); !v.failed(err) {
+			v.showPlatform(http.StatusOK, platformView{Code: code})
 		}
 		return
 	default:

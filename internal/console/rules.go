@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -46,19 +44,13 @@ func (c *Console) rules(v *visit) {
 		v.showRule(http.StatusOK, ruleView{Owner: data.Owner, Prefix: data.Prefix})
 		return
 	}
-	asked := url.Values{"limit": {strconv.Itoa(pageRows)}}
-	for name, value := range map[string]string{"owner": data.Owner, "after": q.Get("after")} {
-		if value != "" {
-			asked.Set(name, value)
-		}
-	}
-	var list client.StoredRuleList
-	if v.failed(v.ask("GET", "/rules?"+asked.Encode(), nil, &list)) {
+	after, ok := v.number("after")
+	wanted := client.StoredRuleQuery{Owner: data.Owner, After: after, Limit: pageRows}
+	if !ok || v.failed(into(&data.Rules)(v.api.StoredRules(v.ctx(), wanted))) {
 		return
 	}
-	data.Rules = list.Rules
-	if len(list.Rules) == pageRows {
-		data.More = list.Rules[pageRows-1].ID
+	if len(data.Rules) == pageRows {
+		data.More = data.Rules[pageRows-1].ID
 	}
 	data.Left = v.left(data.Owner)
 	v.show(http.StatusOK, "rules", data)
@@ -66,11 +58,14 @@ func (c *Console) rules(v *visit) {
 
 // left is how many publishes an account has this month; "" where it has none to count.
 func (v *visit) left(appid string) string {
-	var left client.Quota
-	if appid == "" || v.ask("GET", "/accounts/"+url.PathEscape(appid)+"/quota", nil, &left) != nil {
+	if appid == "" {
 		return ""
 	}
-	return strconv.Itoa(left.PublishesLeft)
+	left, err := v.api.PublishesLeft(v.ctx(), appid)
+	if err != nil {
+		return ""
+	}
+	return strconv.Itoa(left)
 }
 
 // ruleView is what is known of one prefix.
@@ -89,35 +84,24 @@ type ruleView struct {
 
 // showRule shows one prefix with what was just found out of it.
 func (v *visit) showRule(status int, data ruleView) {
-	named := url.Values{"prefix": {data.Prefix}}
-	var mine client.StoredRuleList
-	asked := url.Values{"prefix": {data.Prefix}, "limit": {"1"}}
-	if data.Owner != "" {
-		asked.Set("owner", data.Owner)
-	}
-	if v.failed(v.ask("GET", "/rules?"+asked.Encode(), nil, &mine)) {
-		return
-	}
-	if len(mine.Rules) > 0 {
-		data.Rule = &mine.Rules[0]
-		data.Owner, data.Left = data.Rule.Owner, v.left(data.Rule.Owner)
-	}
-	var history client.RuleChanges
-	var occupiers client.StoredRuleList
-	err := v.ask("GET", "/rules/history?"+named.Encode(), nil, &history)
-	if err == nil {
-		err = v.ask("GET", "/rules/occupiers?"+named.Encode(), nil, &occupiers)
-	}
-	// Those that see some accounts only see the rules of these, and not whose others were.
-	if said, ok := errors.AsType[refusal](err); ok && said.Status == http.StatusForbidden {
-		err = nil
-	} else {
-		data.Whole = true
-	}
+	ctx := v.ctx()
+	mine, err := v.api.StoredRules(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
 	if v.failed(err) {
 		return
 	}
-	data.History, data.Occupiers = history.Changes, occupiers.Rules
+	if len(mine) > 0 {
+		data.Rule = &mine[0]
+		data.Owner, data.Left = data.Rule.Owner, v.left(data.Rule.Owner)
+	}
+	if data.History, err = v.api.RuleHistory(ctx, data.Prefix); err == nil {
+		data.Occupiers, err = v.api.Occupiers(ctx, data.Prefix)
+	}
+	// Those that see some accounts only see the rules of these, and not whose others were.
+	_, some := refused(err, http.StatusForbidden)
+	if !some && v.failed(err) {
+		return
+	}
+	data.Whole = !some
 	v.show(status, "rule", data)
 }
 
@@ -134,34 +118,35 @@ func (c *Console) changeRule(v *visit) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	at := "/accounts/" + url.PathEscape(data.Owner) + "/rules"
-	var err error
-	done := ""
-	switch did := v.r.FormValue("did"); did {
+	ctx, err, done := v.ctx(), error(nil), ""
+	switch v.r.FormValue("did") {
 	case "publish":
-		done, err = "rule.published", v.ask("POST", at+"/publish", map[string]string{"prefix": data.Prefix}, nil)
+		done = "rule.published"
+		_, err = v.api.PublishRuleOf(ctx, data.Owner, data.Prefix)
 	case "delete":
 		data.Sure = true
 	case "delete-sure":
-		done, err = "rule.deleted", v.ask("DELETE", at+"?prefix="+url.QueryEscape(data.Prefix), nil, nil)
+		done = "rule.deleted"
+		_, err = v.api.DeleteRuleOf(ctx, data.Owner, data.Prefix)
 	case "release":
 		if !v.sure("sure.release", data.Prefix) {
 			return
 		}
-		err = v.ask("POST", "/prefixes/release", client.Release{Prefix: data.Prefix, Below: v.r.FormValue("below") != "",
-			Reason: strings.TrimSpace(v.r.FormValue("reason"))}, &data.Released)
+		data.Released = &client.Released{}
+		data.Released.Released, data.Released.More, err = v.api.ReleasePrefix(ctx, client.Release{Prefix: data.Prefix,
+			Below: v.r.FormValue("below") != "", Reason: strings.TrimSpace(v.r.FormValue("reason"))})
 	case "check":
-		if err = v.ask("POST", at+"/check", checked{client.OwnRule{Prefix: data.Prefix, Path: "-"}, true}, &data.Check); err == nil {
-			data.Check.ErrCode = 0 // it is a rule already; what counts is its file
-		}
+		data.Check = &client.RuleCheck{}
+		*data.Check, err = v.api.CheckRule(ctx, data.Owner, client.OwnRule{Prefix: data.Prefix, Path: "-"}, true)
+		data.Check.ErrCode = 0 // it is a rule already; what counts is its file
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	said, refused := errors.AsType[refusal](err)
+	said, is := refused(err, http.StatusUnprocessableEntity)
 	switch {
-	case refused && said.Status == http.StatusUnprocessableEntity:
-		data.Fault = said.Detail
+	case is:
+		data.Fault, data.Released, data.Check = said.Detail, nil, nil
 		v.showRule(said.Status, data)
 	case v.failed(err):
 	case done != "":
@@ -178,15 +163,15 @@ func (c *Console) undo(v *visit) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	if !v.failed(v.ask("POST", fmt.Sprintf("/rules/changes/%d/undo", seq), nil, nil)) {
+	if _, err := v.api.UndoRuleChange(v.ctx(), seq); !v.failed(err) {
 		v.redirect(ofRule("undone", "", v.r.FormValue("prefix")))
 	}
 }
 
 // confirmFile gives the verification file of an account to whoever puts it on a host.
 func (c *Console) confirmFile(v *visit) {
-	var a client.Account
-	if v.failed(v.ask("GET", "/accounts/"+url.PathEscape(v.r.URL.Query().Get("owner")), nil, &a)) {
+	a, err := v.api.Account(v.ctx(), v.r.URL.Query().Get("owner"))
+	if v.failed(err) {
 		return
 	}
 	v.attach("text/plain; charset=utf-8", a.ConfirmFile.Name)
@@ -203,12 +188,6 @@ func (v *visit) attach(kind, name string) {
 	}, name)
 	v.w.Header().Set("Content-Type", kind)
 	v.w.Header().Set("Content-Disposition", `attachment; filename="`+plain+`"`)
-}
-
-// checked is what a check of a rule asks.
-type checked struct {
-	client.OwnRule
-	Look bool `json:"look,omitempty"`
 }
 
 // ruleForm is a rule that is being added or changed.
@@ -254,16 +233,15 @@ func (v *visit) readRuleForm() ruleForm {
 func (c *Console) ruleForm(v *visit) {
 	f := v.readRuleForm()
 	if f.Edit && !v.r.URL.Query().Has("path") {
-		var list client.StoredRuleList
-		asked := url.Values{"owner": {f.Owner}, "prefix": {f.Prefix}, "limit": {"1"}}
-		if v.failed(v.ask("GET", "/rules?"+asked.Encode(), nil, &list)) {
+		list, err := v.api.StoredRules(v.ctx(), client.StoredRuleQuery{Owner: f.Owner, Prefix: f.Prefix, Limit: 1})
+		if v.failed(err) {
 			return
 		}
-		if len(list.Rules) == 0 {
+		if len(list) == 0 {
 			v.fault(http.StatusNotFound, v.say("rule.none", f.Prefix))
 			return
 		}
-		r := list.Rules[0]
+		r := list[0]
 		f.Path, f.Occupy, f.OpenVersion, f.TestLinks = r.Path, r.Occupy, cmp.Or(r.OpenVersion, 3), strings.Join(r.TestLinks, "\n")
 		f.Revision = r.Revision
 		if f.Published = r.Published; r.Target != r.Owner {
@@ -286,11 +264,10 @@ func (c *Console) ruleForm(v *visit) {
 }
 
 func (v *visit) showRuleForm(status int, f ruleForm) {
-	var list client.AccountList
-	if v.failed(v.ask("GET", fmt.Sprintf("/accounts?limit=%d", pageRows), nil, &list)) {
+	if v.failed(into(&f.Accounts)(v.api.Accounts(v.ctx(), "", pageRows))) {
 		return
 	}
-	f.Accounts, f.Left = list.Accounts, v.left(f.Owner)
+	f.Left = v.left(f.Owner)
 	v.show(status, "rule_form", f)
 }
 
@@ -303,10 +280,11 @@ func (v *visit) try(f *ruleForm, look bool) error {
 	if own.Path == "" {
 		own.Path = "-" // what is still to be typed is no fault
 	}
-	err := v.ask("POST", "/accounts/"+url.PathEscape(f.Owner)+"/rules/check", checked{own, look}, &f.Check)
+	check, err := v.api.CheckRule(v.ctx(), f.Owner, own, look)
 	if err != nil {
 		return err
 	}
+	f.Check = &check
 	link := cmp.Or(f.Link, f.Prefix)
 	if f.Link == "" && strings.HasSuffix(link, "/") {
 		link += "1"
@@ -316,9 +294,13 @@ func (v *visit) try(f *ruleForm, look bool) error {
 	if own.TestLinks != nil {
 		assumed.TestLinks = *own.TestLinks
 	}
-	err = v.explain(client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link}, Assume: []client.AssumedRule{assumed}}, &f.Tried)
 	f.Link = link
-	if _, said := errors.AsType[refusal](err); said {
+	tried, err := v.api.Explain(v.ctx(), client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link},
+		Assume: []client.AssumedRule{assumed}})
+	if err == nil {
+		f.Tried = &tried
+	}
+	if _, said := errors.AsType[*client.Problem](err); said {
 		return nil // the check says what is wrong; those that see some accounts only get no explanation
 	}
 	return err
@@ -332,18 +314,16 @@ func (c *Console) saveRule(v *visit) {
 		v.showRuleForm(http.StatusUnprocessableEntity, f)
 		return
 	}
-	method, done := "POST", "rule.added"
+	save, done := v.api.AddRuleOf, "rule.added"
 	if f.Edit {
-		method, done = "PUT", "rule.edited"
+		save, done = v.api.EditRuleOf, "rule.edited"
 	}
-	err := v.ask(method, "/accounts/"+url.PathEscape(f.Owner)+"/rules", f.own(), nil)
-	said, refused := errors.AsType[refusal](err)
-	switch {
-	case err == nil:
-		v.redirect(ofRule(done, f.Owner, f.Prefix))
-		return
-	case !refused || !slices.Contains([]int{http.StatusUnprocessableEntity, http.StatusNotFound}, said.Status):
-		v.failed(err)
+	_, err := save(v.ctx(), f.Owner, f.own())
+	said, is := refused(err, http.StatusUnprocessableEntity, http.StatusNotFound)
+	if !is {
+		if !v.failed(err) {
+			v.redirect(ofRule(done, f.Owner, f.Prefix))
+		}
 		return
 	}
 	f.Fault = said.Detail

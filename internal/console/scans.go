@@ -3,7 +3,6 @@ package console
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,29 +30,20 @@ type scansView struct {
 	Erased                                       *client.Erased
 }
 
-// askedScans is what of the scans the address wants; ok is false where it cannot be.
-func (v *visit) askedScans() (s scansView, asked url.Values, ok bool) {
+// askedScans is what of the scans the address wants; ok is false where the name of the code cannot be.
+func (v *visit) askedScans() (s scansView, asked client.ScanFilter, ok bool) {
 	text := func(name string) string { return strings.TrimSpace(v.r.URL.Query().Get(name)) }
 	s = scansView{From: text("from"), To: text("to"), User: text("user"), Namespace: text("namespace"), Rule: text("rule"),
 		Code: text("code"), AppID: text("appid")}
-	asked = url.Values{}
-	for name, value := range map[string]string{"from": s.From, "to": s.To, "user": s.User, "rule": s.Rule} {
-		if value != "" {
-			asked.Set(name, value)
-		}
-	}
-	if s.User != "" && s.Namespace != "" {
-		asked.Set("namespace", s.Namespace)
+	asked = client.ScanFilter{From: s.From, To: s.To, User: s.User}
+	if s.User != "" {
+		asked.Namespace = s.Namespace
 	}
 	if s.Code != "" {
-		batch, index, _ := strings.Cut(s.Code, ":")
-		_, wrong := strconv.ParseInt(batch, 10, 64)
-		_, bad := strconv.ParseInt(index, 10, 64)
-		if wrong != nil || bad != nil {
-			return s, nil, false
+		name := nameOf(s.Code)
+		if asked.ApplicationID, asked.CodeIndex = name.ID, name.Index; name.ID <= 0 {
+			return s, asked, false
 		}
-		asked.Set("application_id", batch)
-		asked.Set("code_index", index)
 	}
 	return s, asked, true
 }
@@ -68,25 +58,29 @@ func (v *visit) showScans(status int, erased *client.Erased) {
 		v.show(http.StatusUnprocessableEntity, "scans", data)
 		return
 	}
-	if data.AppID != "" && data.User != "" {
-		var found client.OpenID
-		named := url.Values{"appid": {data.AppID}}
-		if data.Namespace != "" {
-			named.Set("namespace", data.Namespace)
+	for word := range strings.SplitSeq(data.Rule, ",") {
+		if word = strings.TrimSpace(word); word == "" {
+			continue
 		}
-		if v.failed(v.ask("GET", "/users/"+url.PathEscape(data.User)+"/openid?"+named.Encode(), nil, &found)) {
+		id, err := strconv.ParseInt(word, 10, 64)
+		if err != nil {
+			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 			return
 		}
-		data.OpenID = found.OpenID
+		asked.Rules = append(asked.Rules, id)
 	}
-	if data.Newest = len(asked) == 0; data.Newest {
-		asked.Set("newest", strconv.Itoa(pageRows))
-	} else if after := v.r.URL.Query().Get("after"); after != "" {
-		asked.Set("after", after)
+	if data.AppID != "" && data.User != "" &&
+		v.failed(into(&data.OpenID)(v.api.OpenID(v.ctx(), data.AppID, data.User, data.Namespace))) {
+		return
 	}
-	asked.Set("limit", strconv.Itoa(pageRows))
 	var page client.ScanPage
-	if v.failed(v.ask("GET", "/scans?"+asked.Encode(), nil, &page)) {
+	var err error
+	if data.Newest = data.From+data.To+data.User+data.Rule+data.Code == ""; data.Newest {
+		page, err = v.api.NewestScans(v.ctx(), pageRows)
+	} else {
+		page, err = v.api.FindScans(v.ctx(), asked, v.r.URL.Query().Get("after"), pageRows)
+	}
+	if v.failed(err) {
 		return
 	}
 	if data.Scans = page.Scans; data.Newest {
@@ -102,8 +96,7 @@ func (v *visit) showScans(status int, erased *client.Erased) {
 
 // oneScan shows one scan.
 func (c *Console) oneScan(v *visit) {
-	var found client.RecordedScan
-	if !v.failed(v.ask("GET", "/scans/"+url.PathEscape(v.r.PathValue("scan")), nil, &found)) {
+	if found, err := v.api.RecordedScan(v.ctx(), v.r.PathValue("scan")); !v.failed(err) {
 		v.show(http.StatusOK, "one-scan", found)
 	}
 }
@@ -118,13 +111,8 @@ func (c *Console) eraseUser(v *visit) {
 	if !v.sure("sure.erase", user) {
 		return
 	}
-	path := "/users/" + url.PathEscape(user) + "/scans"
-	if namespace != "" {
-		path += "?namespace=" + url.QueryEscape(namespace)
-	}
-	var done client.Erased
-	if !v.failed(v.ask("DELETE", path, nil, &done)) {
-		v.showScans(http.StatusOK, &done)
+	if scans, err := v.api.EraseUser(v.ctx(), namespace, user); !v.failed(err) {
+		v.showScans(http.StatusOK, &client.Erased{Scans: scans})
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
@@ -25,7 +24,7 @@ func (c *Console) numberPages() map[string]func(*visit) {
 // groups are what statistics can be told apart by.
 var groups = []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region"}
 
-// mostNumbers is how many rows of numbers a page and its files have.
+// mostNumbers is how many rows of numbers a page has.
 const mostNumbers = 500
 
 type statisticsView struct {
@@ -83,27 +82,18 @@ func (s statisticsView) fields(names ...string) url.Values {
 	return kept
 }
 
-func (v *visit) numbers(s statisticsView) (n client.Statistics, err error) {
-	asked := s.fields(append([]string{"by", "group", "count", "from", "to"}, groups...)...)
-	return n, v.ask("GET", fmt.Sprintf("/statistics?limit=%d&%s", mostNumbers, asked.Encode()), nil, &n)
-}
-
-func (v *visit) misses(s statisticsView, limit int) ([]client.Miss, error) {
-	var list client.MissList
-	err := v.ask("GET", fmt.Sprintf("/statistics/misses?limit=%d&%s", limit, s.fields("from", "to").Encode()), nil, &list)
-	return list.Places, err
-}
-
 func (c *Console) statistics(v *visit) { v.showStatistics(nil) }
 
 func (v *visit) showStatistics(again *client.Recount) {
 	data := v.question()
 	data.Recount = again
-	var err error
-	if data.Numbers, err = v.numbers(data); v.failed(err) {
-		return
+	only := map[string]string{}
+	for _, o := range data.Only {
+		only[o.Name] = o.Value
 	}
-	if data.Misses, err = v.misses(data, 20); v.failed(err) {
+	if v.failed(into(&data.Numbers)(v.api.Statistics(v.ctx(), client.StatisticsQuery{From: data.From, To: data.To, By: data.By,
+		Group: data.Group, Count: data.Count, Filter: only, Limit: mostNumbers}))) ||
+		v.failed(into(&data.Misses)(v.api.Misses(v.ctx(), client.MissQuery{From: data.From, To: data.To, Limit: 20}))) {
 		return
 	}
 	data.Chart = v.draw(data)
@@ -116,8 +106,7 @@ func (c *Console) recount(v *visit) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	var again client.Recount
-	if !v.failed(v.ask("POST", "/statistics/recount", nil, &again)) {
+	if again, err := v.api.Recount(v.ctx()); !v.failed(err) {
 		v.showStatistics(&again)
 	}
 }
@@ -285,12 +274,4 @@ func (v view) Percent(part, whole int64) string {
 		return "–"
 	}
 	return strconv.FormatFloat(100*float64(part)/float64(whole), 'f', 1, 64)
-}
-
-// tables are what of the page there is as a file.
-var tables = []string{"numbers", "misses", "alarms", "scans"}
-
-// known reports whether there is such a file.
-func known(table, format string) bool {
-	return slices.Contains(tables, table) && (format == "csv" || format == "parquet")
 }

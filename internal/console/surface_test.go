@@ -176,14 +176,17 @@ func walkAccounts(c *recorded) {
 	c.s.Do("POST", "/cgi-bin/component/api_component_token", `{"component_appid":"plat","component_appsecret":"the-secret-of-plat",`+
 		`"component_verify_ticket":"`+ticket+`"}`).JSON(c.t, &token)
 	c.s.Hide(token.Text)
-	var asked struct {
-		Code string `json:"pre_auth_code"`
+	for page, withdraw := range map[string]string{"/console/platforms/plat": "did=withdraw&appid=shop&sure=shop",
+		"/console/accounts/shop": "did=withdraw&component=plat&sure=plat"} {
+		var asked struct {
+			Code string `json:"pre_auth_code"`
+		}
+		c.s.Do("POST", "/cgi-bin/component/api_create_preauthcode?component_access_token="+token.Text,
+			`{"component_appid":"plat"}`).JSON(c.t, &asked)
+		c.s.Hide(asked.Code)
+		c.post("/console/platforms/plat", "did=authorize&appid=shop&sets=18&pre_auth_code="+url.QueryEscape(asked.Code))
+		c.post(page, withdraw)
 	}
-	c.s.Do("POST", "/cgi-bin/component/api_create_preauthcode?component_access_token="+token.Text,
-		`{"component_appid":"plat"}`).JSON(c.t, &asked)
-	c.s.Hide(asked.Code)
-	c.post("/console/platforms/plat", "did=authorize&appid=shop&sets=18&pre_auth_code="+url.QueryEscape(asked.Code))
-	c.post("/console/platforms/plat", "did=withdraw&appid=shop&sure=shop")
 }
 
 func walkRules(c *recorded) {
@@ -278,7 +281,9 @@ func walkScans(c *recorded, batch string) {
 	c.s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/7","user":"ann"}`).JSON(c.t, &first)
 	c.s.Admin("GET", "/statistics?wait=true", "")
 	c.get("/console/statistics")
-	c.get("/console/statistics/scans.csv")
+	for _, table := range []string{"numbers", "misses", "alarms", "scans"} {
+		c.get("/console/statistics/" + table + ".csv")
+	}
 	c.get("/console/statistics/scans").wants(c.t, first.ID)
 	c.get("/console/statistics/scans?user=ann&appid=shop").wants(c.t, first.ID, "openid under shop")
 	c.get("/console/statistics/scans/"+first.ID).wants(c.t, "https://shop.example/7")

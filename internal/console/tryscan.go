@@ -57,6 +57,7 @@ func (c *Console) scan(v *visit) {
 	if u, err := url.Parse(data.Text); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") {
 		data.Link, _, _ = strings.Cut(data.Text, "?")
 	}
+	asked := client.ScanRequest{Text: data.Text, User: data.User, Source: data.Source}
 	status, err := http.StatusOK, error(nil)
 	if data.Moment == "then" {
 		at, wrong := moment(data.At)
@@ -66,17 +67,14 @@ func (c *Console) scan(v *visit) {
 			return
 		}
 		data.At = at.In(time.Local).Format(fieldTime)
-		query := url.Values{"text": {data.Text}, "user": {data.User}, "at": {at.Format(time.RFC3339)}}
-		if data.Source != "" {
-			query.Set("source", data.Source)
-		}
-		err = v.ask("GET", "/history/resolve?"+query.Encode(), nil, &data.Then)
+		data.Then = &client.Past{}
+		*data.Then, err = v.api.ResolveThen(v.ctx(), asked, at)
 	} else {
-		err = v.explain(client.ExplainRequest{ScanRequest: client.ScanRequest{Text: data.Text, User: data.User, Source: data.Source},
-			AssumePublished: data.Moment == "published"}, &data.Now)
+		data.Now = &client.Explanation{}
+		*data.Now, err = v.api.Explain(v.ctx(), client.ExplainRequest{ScanRequest: asked, AssumePublished: data.Moment == "published"})
 	}
-	if said, ok := errors.AsType[refusal](err); ok {
-		data.Fault, status = said.Detail, said.Status
+	if said, ok := errors.AsType[*client.Problem](err); ok {
+		data.Fault, status, data.Then, data.Now = said.Detail, said.Status, nil, nil
 	} else if v.failed(err) {
 		return
 	}
@@ -95,19 +93,6 @@ func moment(text string) (time.Time, error) {
 		return at, nil
 	}
 	return time.ParseInLocation("2006-01-02T15:04", text, time.Local)
-}
-
-func (v *visit) explain(ask client.ExplainRequest, out **client.Explanation) error {
-	a, err := v.through(v.c.Scan, "POST", "/scan/v1/explain", ask)
-	if err != nil {
-		return err
-	}
-	var e client.Explanation
-	if err := jsonOf(a, &e); err != nil {
-		return err
-	}
-	*out = &e
-	return nil
 }
 
 const (

@@ -27,9 +27,7 @@ const (
 // absent says of each surface why an operation is not on it. A new surface is a new
 // column here.
 var absent = map[Surface]map[string]string{
-	GoClient: {
-		"withdrawFromAccount": "Withdraw does the same from the platform's side",
-	},
+	GoClient: {},
 	CommandLine: {
 		"withdrawFromAccount":    "component withdraw does the same from the platform's side",
 		"getPackage":             "package list has all of them",
@@ -45,14 +43,13 @@ var absent = map[Surface]map[string]string{
 		"checkRule":              "verify looks for the file from where it runs, and rule plan says what an add would do",
 	},
 	Console: {
-		"withdrawFromAccount": "a platform's page does the same from its side",
-		"getSettings":         "the page of settings calls describeSettings",
-		"exportEverything":    "an archive with the keys of everything belongs in no browser's folder of downloads: qrjump export writes it",
-		"noteDrill":           "qrjump drill runs where the archive is, and notes what it found; the page of operation shows it",
-		"beginImport":         "a file of codes has gigabytes: the command line brings it, and goes on where it broke off",
-		"importCodes":         "as beginImport",
-		"takeBackImport":      "as beginImport",
-		"verifyLake":          "it reads the whole ledger and the whole lake: qrjump lake verify waits for that",
+		"getSettings":      "the page of settings calls describeSettings",
+		"exportEverything": "an archive with the keys of everything belongs in no browser's folder of downloads: qrjump export writes it",
+		"noteDrill":        "qrjump drill runs where the archive is, and notes what it found; the page of operation shows it",
+		"beginImport":      "a file of codes has gigabytes: the command line brings it, and goes on where it broke off",
+		"importCodes":      "as beginImport",
+		"takeBackImport":   "as beginImport",
+		"verifyLake":       "it reads the whole ledger and the whole lake: qrjump lake verify waits for that",
 	},
 }
 

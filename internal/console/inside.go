@@ -1,0 +1,177 @@
+package console
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/operations"
+)
+
+type visitKey struct{}
+
+// newClient is the client by which pages call the admin API and the scan API: the handlers of this process answer it. A call
+// lasts as long as its page does.
+func newClient() *client.Client {
+	api, err := client.New("http://inside", client.Options{HTTP: &http.Client{Transport: transport{}}, Inside: true,
+		Timeout: 24 * time.Hour})
+	if err != nil {
+		panic(err)
+	}
+	return api
+}
+
+// ctx is the context of the calls of a visit. They change only what the form of the visitor showed.
+func (v *visit) ctx() context.Context {
+	ctx := context.WithValue(v.r.Context(), visitKey{}, v)
+	if v.r.Method != http.MethodPost {
+		return ctx
+	}
+	if v.fresh {
+		return client.IfNone(ctx)
+	}
+	return client.IfMatch(ctx, cmp.Or(v.saw, v.r.PostFormValue(revisionField)))
+}
+
+// transport is that of the client: it hands a call to a handler of this process, as the one who visits.
+type transport struct{}
+
+func (transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	v := r.Context().Value(visitKey{}).(*visit)
+	a := &answered{visitors: v.w, header: http.Header{}}
+	v.serve(a, r)
+	return &http.Response{StatusCode: cmp.Or(a.status, http.StatusOK), Header: a.header, Body: io.NopCloser(&a.body),
+		ContentLength: int64(a.body.Len()), Request: r}, nil
+}
+
+// serve lets the handler of an API answer a request as one of the visitor's.
+func (v *visit) serve(w http.ResponseWriter, r *http.Request) {
+	h := v.c.API
+	if strings.HasPrefix(r.URL.Path, "/scan/") {
+		h = v.c.Scan
+	}
+	in, to := *r, *r.URL
+	to.Scheme, to.Host = "", ""
+	in.URL, in.RequestURI, in.RemoteAddr, in.Host = &to, to.RequestURI(), v.r.RemoteAddr, v.r.Host
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	h.ServeHTTP(w, v.c.As(&in, v.caller))
+}
+
+// answered keeps what a handler answers in this process.
+type answered struct {
+	visitors http.ResponseWriter // waits as long as the handler wants
+	header   http.Header
+	status   int
+	body     bytes.Buffer
+}
+
+// SetWriteDeadline is for operations that take their time: the visitor waits so long.
+func (a *answered) SetWriteDeadline(at time.Time) error {
+	return http.NewResponseController(a.visitors).SetWriteDeadline(at)
+}
+
+// SetReadDeadline is the same for what a visitor sends.
+func (a *answered) SetReadDeadline(at time.Time) error {
+	return http.NewResponseController(a.visitors).SetReadDeadline(at)
+}
+
+func (a *answered) Header() http.Header { return a.header }
+func (a *answered) WriteHeader(s int) {
+	if a.status == 0 {
+		a.status = s
+	}
+}
+func (a *answered) Write(b []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	return a.body.Write(b)
+}
+
+// refused is what an API said instead of an answer, where it is of one of these statuses.
+func refused(err error, statuses ...int) (said *client.Problem, is bool) {
+	said, is = errors.AsType[*client.Problem](err)
+	return said, is && slices.Contains(statuses, said.Status)
+}
+
+// mendable reports whether the visitor can mend what was refused: the form is shown again with what the server said.
+func mendable(err error) (said *client.Problem, is bool) {
+	return refused(err, http.StatusUnprocessableEntity, http.StatusConflict)
+}
+
+// into keeps what a call answered, and passes its error on.
+func into[T any](to *T) func(T, error) error {
+	return func(answer T, err error) error {
+		*to = answer
+		return err
+	}
+}
+
+// number is a number that the address says, 0 where it says none. For what is no number there is a page, and ok is false.
+func (v *visit) number(name string) (n int64, ok bool) {
+	text := strings.TrimSpace(v.r.URL.Query().Get(name))
+	if text == "" {
+		return 0, true
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+	}
+	return n, err == nil
+}
+
+// pass answers the file that an operation of the admin API writes, piece by piece as it comes: it may be long. A refusal
+// becomes a page.
+func (v *visit) pass(method, path, kind string, body io.Reader) {
+	r, err := http.NewRequestWithContext(v.r.Context(), method, operations.Base+path, body)
+	if v.failed(err) {
+		return
+	}
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
+	}
+	w := &passing{ResponseWriter: v.w, refused: &answered{header: http.Header{}}}
+	v.serve(w, r)
+	if w.refused.status != 0 {
+		v.w.Header().Del("Content-Length")
+		said, _ := client.ReadProblem(w.refused.status, w.refused.body.Bytes())
+		v.failed(said)
+	}
+}
+
+// passing keeps refusals to itself.
+type passing struct {
+	http.ResponseWriter
+	refused *answered
+}
+
+func (p *passing) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+func (p *passing) WriteHeader(status int) {
+	if status/100 != 2 {
+		p.refused.WriteHeader(status)
+		return
+	}
+	p.ResponseWriter.WriteHeader(status)
+}
+
+func (p *passing) Write(b []byte) (int, error) {
+	if p.refused.status != 0 {
+		return p.refused.Write(b)
+	}
+	return p.ResponseWriter.Write(b)
+}
+
+// unfit reports whether an API refused what was sent for what it says: not for whoever sent it, and not because it came too late.
+func unfit(err error) (said *client.Problem, is bool) {
+	said, is = errors.AsType[*client.Problem](err)
+	return said, is && said.Status/100 == 4 && said.Status != http.StatusForbidden && client.ChangedMeanwhile(err) == nil
+}
