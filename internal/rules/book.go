@@ -673,12 +673,7 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 			return Listing{}, errcode.InvalidArgs.With(behaviour.RulesGetPrefixes, "prefix_list has %d entries: want 1 to %d",
 				len(req.Prefixes), maxPrefixes)
 		}
-		q.Limit, q.Keys = maxPrefixes, []string{} // Inferred(rules.get.whole)
-		for _, p := range req.Prefixes {
-			if link, ok := ParseLink(p); ok && PlainText(p) {
-				q.Keys = append(q.Keys, link.Key)
-			}
-		}
+		q.Limit = maxPrefixes
 	case ListPage:
 		if req.Page < 1 || req.PageSize < 1 || req.PageSize > maxPage {
 			return Listing{}, errcode.InvalidArgs.With(behaviour.RulesGetPage, "page_num %d, page_size %d: want 1 or more, and 1 to %d",
@@ -700,14 +695,27 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 		}
 	}
 	month := s.MonthStart(b.countNow())
-	wanted := listed{owner: owner.AppID, newest: q.Newest, offset: q.Offset, limit: q.Limit, keys: keysOf(q.Keys)}
+	wanted := listed{owner: owner.AppID, newest: q.Newest, offset: q.Offset, limit: q.Limit}
 	remembers := b.Epochs != nil && req.AppID == ""
+	if req.Type == ListPrefixes {
+		var alone bool
+		wanted.prefixes, alone = asOne(req.Prefixes)
+		remembers = remembers && alone
+	}
 	var epoch uint64
 	quiet := false
 	if remembers {
 		epoch, quiet = b.Epochs.Of(Epoch(owner.AppID))
 		if l, ok := b.listings.get(wanted, epoch, month); ok {
 			return b.listing(owner, l), nil
+		}
+	}
+	if req.Type == ListPrefixes {
+		q.Keys = []string{} // Inferred(rules.get.whole)
+		for _, p := range req.Prefixes {
+			if link, ok := ParseLink(p); ok && PlainText(p) {
+				q.Keys = append(q.Keys, link.Key)
+			}
 		}
 	}
 	l := remembered{epoch: epoch, month: month}

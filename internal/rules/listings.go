@@ -17,28 +17,26 @@ const (
 	listingsMost = 1 << 15
 )
 
-// listed is what an account asks of its rules: page by page, the newest, or some by their keys.
+// listed is what an account asks of its rules: page by page, the newest, or some by their prefixes.
 type listed struct {
 	owner         string
 	newest        bool
 	offset, limit int
-	keys          string // keysOf; "" = any
+	prefixes      string // asOne; "" = any
 }
 
-// keysMost is how many bytes the keys may have of a list that is remembered, and keysAre how
-// many of them count as much as a rule.
-const keysMost, keysAre = 4 << 10, 256
+// prefixesMost is how many bytes the prefixes may have of a list that is remembered, and
+// prefixesAre how many of them count as much as a rule.
+const prefixesMost, prefixesAre = 4 << 10, 256
 
-// keysOf are keys as one text, which no other keys have.
-func keysOf(keys []string) string {
-	if keys == nil {
-		return ""
-	}
-	return "\n" + strings.Join(keys, "\n") // none has one in it
+// asOne are prefixes as one text; alone: no others have it.
+func asOne(prefixes []string) (text string, alone bool) {
+	text = "\n" + strings.Join(prefixes, "\n")
+	return text, strings.Count(text, "\n") == len(prefixes)
 }
 
 // size is what a list counts as.
-func (l listed) size(r *remembered) int { return 1 + len(r.rules) + len(l.keys)/keysAre }
+func (l listed) size(r *remembered) int { return 1 + len(r.rules) + len(l.prefixes)/prefixesAre }
 
 // remembered is what the store had, at an epoch of the account's rules.
 type remembered struct {
@@ -65,7 +63,7 @@ func (m *listings) get(wanted listed, epoch uint64, month time.Time) (*remembere
 }
 
 func (m *listings) remember(wanted listed, l *remembered) {
-	if len(l.rules) > listingMost || len(wanted.keys) > keysMost {
+	if len(l.rules) > listingMost || len(wanted.prefixes) > prefixesMost {
 		return
 	}
 	m.mu.Lock()

@@ -23,18 +23,18 @@ func TestListsThatAreRememberedAreBounded(t *testing.T) {
 			}
 		}
 	}
-	for n := range 2 * listingsMost / (keysMost / keysAre) {
-		for _, size := range []int{keysMost, keysMost + 1} {
-			wanted := listed{owner: "wxa", offset: n, keys: strings.Repeat("k", size)}
+	for n := range 2 * listingsMost / (prefixesMost / prefixesAre) {
+		for _, size := range []int{prefixesMost, prefixesMost + 1} {
+			wanted := listed{owner: "wxa", offset: n, prefixes: strings.Repeat("k", size)}
 			m.remember(wanted, &remembered{epoch: 1 << 32, month: month})
-			if _, ok := m.get(wanted, 1<<32, month); ok != (size == keysMost) {
+			if _, ok := m.get(wanted, 1<<32, month); ok != (size == prefixesMost) {
 				t.Fatalf("list %d of keys of %d bytes: remembered %t", n, size, ok)
 			}
 		}
 	}
 	has := 0
 	for wanted, l := range m.by {
-		has += 1 + len(l.rules) + len(wanted.keys)/keysAre
+		has += 1 + len(l.rules) + len(wanted.prefixes)/prefixesAre
 	}
 	if has != m.has || has > listingsMost {
 		t.Errorf("%d are remembered and %d counted: want at most %d", has, m.has, listingsMost)

@@ -65,6 +65,19 @@ func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	list("after a delete", 1, 1, 7, "https://h.example/a/")
+	// One text with a line's end in it is not two.
+	for prefix, found := range map[string]int{"https://h.example/a/\nhttps://h.example/none/": 0, "https://h.example/a/": 1} {
+		prefixes := []string{prefix}
+		if found > 0 {
+			prefixes = append(prefixes, "https://h.example/none/")
+		}
+		for range 2 {
+			got, err := d.List(t.Context(), d.as("wxa"), rules.ListRequest{Type: rules.ListPrefixes, Prefixes: prefixes})
+			if err != nil || len(got.Rules) != found {
+				t.Errorf("%q: %d rules, want %d (%v)", prefixes, len(got.Rules), found, err)
+			}
+		}
+	}
 	for _, prefixes := range [][]string{{"https://h.example/a/"}, {"https://h.example/b/"}, {"https://h.example/a/b/"}, {"not a link"}} {
 		for range 2 {
 			got, err := d.List(t.Context(), d.as("wxb"), rules.ListRequest{Type: rules.ListPrefixes, Prefixes: prefixes})
