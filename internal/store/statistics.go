@@ -301,7 +301,8 @@ func (t *Tx) TurnReaders(ctx context.Context, left stats.State, to string, posit
 		return err
 	}
 	if _, err := t.exec(ctx, `UPDATE webhook_readers SET position = COALESCE((SELECT told`+known+`$1),
-		mark = COALESCE((SELECT ledgers.mark`+known+`'`+webhooks.Unmarked+`') WHERE name = $3`, position, to, webhooks.ScanSource); err != nil {
+		mark = COALESCE((SELECT ledgers.mark`+known+`'`+webhooks.Unmarked+`') WHERE name = $3`,
+		position, to, webhooks.ScanSource); err != nil {
 		return err
 	}
 	// The scan behind which a webhook began stood in the ledger that is left.
