@@ -1,5 +1,4 @@
-// Package docs holds the pages of the guide as they are written, and the words that
-// tables in the code lack in Chinese.
+// Package docs holds the pages of the guide as they are written.
 package docs
 
 import "embed"
@@ -8,8 +7,3 @@ import "embed"
 //
 //go:embed en zh
 var Pages embed.FS
-
-// Words is the Chinese of what tables in the code say in English, in YAML.
-//
-//go:embed words.yaml
-var Words []byte

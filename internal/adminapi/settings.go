@@ -1,7 +1,6 @@
 package adminapi
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"reflect"
@@ -39,7 +38,7 @@ func settingsChange(r huma.Registry) *huma.Schema {
 
 // SettingSchema describes one setting.
 func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
-	s := &huma.Schema{Type: huma.TypeArray, Description: f.Meaning}
+	s := &huma.Schema{Type: huma.TypeArray, Description: f.Meaning().String()}
 	switch f.Of(settings.Defaults()).(type) {
 	case bool:
 		s.Type = huma.TypeBoolean
@@ -98,7 +97,7 @@ func (a *Admin) describeSettings(context.Context, *none) (client.SettingList, er
 func (a *Admin) describe(now settings.Settings) (list client.SettingList, err error) {
 	fallback := a.DefaultSettings()
 	for _, f := range settings.Table {
-		one := client.Setting{Name: f.Name, Meaning: f.Meaning, Allowed: f.Allowed(), Effect: cmp.Or(f.Effect, settings.AtOnce)}
+		one := client.Setting{Name: f.Name, Meaning: f.Meaning().String(), Allowed: f.Allowed().String(), Effect: f.Counts().String()}
 		if one.Value, err = json.Marshal(f.Of(now)); err != nil {
 			return list, err
 		}

@@ -8,12 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-
-	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/docs"
+	"github.com/qrjump/qrjump/internal/settings"
 )
 
 // operatePages are the pages of those who keep the server running.
@@ -132,26 +129,6 @@ func (c *Console) verifyAudit(v *visit) {
 	}
 }
 
-// words are what settings mean, and which values they can have, in Chinese; English comes with each setting.
-var words = sync.OnceValue(func() (words struct{ Settings, Limits map[string]string }) {
-	if err := yaml.Unmarshal(docs.Words, &words); err != nil {
-		panic(err)
-	}
-	return words
-})
-
-// AllowedInChinese says in Chinese which values a setting can have.
-func AllowedInChinese(allowed string) string {
-	span, limits, both := strings.Cut(allowed, ", ")
-	switch known := words().Limits; {
-	case known[allowed] != "":
-		return known[allowed]
-	case both && known[limits] != "":
-		allowed = span + "，" + known[limits]
-	}
-	return strings.NewReplacer(" to ", " 至 ", " or ", " 或 ").Replace(allowed)
-}
-
 // settingView is a setting as somebody may change it.
 type settingView struct {
 	client.Setting
@@ -180,7 +157,12 @@ func (c *Console) settings(v *visit) {
 	}
 	var shown []settingView
 	for _, one := range list {
-		shown = append(shown, settingView{one, strings.ReplaceAll(words().Settings[one.Name], "`", ""), AllowedInChinese(one.Allowed)})
+		setting := settingView{Setting: one}
+		if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == one.Name }); i >= 0 {
+			f := settings.Table[i]
+			setting.Chinese, setting.AllowedChinese = strings.ReplaceAll(f.Meaning().Chinese(), "`", ""), f.Allowed().Chinese()
+		}
+		shown = append(shown, setting)
 	}
 	v.show(http.StatusOK, "settings", shown)
 }

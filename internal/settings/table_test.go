@@ -12,8 +12,8 @@ func TestEverySettingHasItsLine(t *testing.T) {
 		t.Fatalf("%d settings and %d lines of the table", kind.NumField(), len(Table))
 	}
 	for i, f := range Table {
-		if name := kind.Field(i).Tag.Get("json"); f.Name != name || f.Meaning == "" {
-			t.Errorf("the setting %s is %q in the table and means %q", name, f.Name, f.Meaning)
+		if name := kind.Field(i).Tag.Get("json"); f.Name != name || f.Meaning().IsZero() {
+			t.Errorf("the setting %s is %q in the table and means %q", name, f.Name, f.Meaning())
 		}
 	}
 }

@@ -23,7 +23,6 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/adminapi"
 	"github.com/qrjump/qrjump/internal/api"
-	"github.com/qrjump/qrjump/internal/console"
 	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/server"
@@ -42,12 +41,10 @@ func (p *press) settingRows(l language) any {
 		if err != nil {
 			p.lacks("the default of %s: %w", f.Name, err)
 		}
-		row := settingRow{f.Name, cmp.Or(schema.Type, "string or array"), string(fallback), f.Allowed(), f.Meaning, f.Effect}
-		if l.chinese {
-			row.Means, row.Limits, row.Effect = p.words.Settings[f.Name], console.AllowedInChinese(row.Limits), p.words.Effects[f.Effect]
-			if row.Means == "" || f.Effect != "" && row.Effect == "" || f.Limits != "" && p.words.Limits[f.Limits] == "" {
-				p.lacks("docs/words.yaml lacks the Chinese of the setting %s (limits %q, effect %q)", f.Name, f.Limits, f.Effect)
-			}
+		row := settingRow{Name: f.Name, Type: cmp.Or(schema.Type, "string or array"), Default: string(fallback), Limits: l.say(f.Allowed()),
+			Means: l.say(f.Meaning())}
+		if f.Effect != "" {
+			row.Effect = l.say(f.Counts())
 		}
 		rows = append(rows, row)
 	}

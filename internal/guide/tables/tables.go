@@ -69,7 +69,7 @@ type press struct {
 }
 
 // wordTexts is docs/words.yaml: the Chinese of what tables in the code say in English.
-type wordTexts struct{ Settings, Limits, Effects, Metrics map[string]string }
+type wordTexts struct{ Metrics map[string]string }
 
 func (p *press) lacks(format string, args ...any) {
 	p.faults = append(p.faults, fmt.Errorf(format, args...))
