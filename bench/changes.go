@@ -144,7 +144,8 @@ func (b *bench) changes(ctx context.Context) error {
 		}
 	}
 	b.note("An add is a call of the wire with its access token, of an owner and a host of its own, through the nodes in turn; it is " +
-		"answered after its commit. The inserts write a row of rules and one of the log of changes, with the same indexes, without the triggers. " +
+		"answered after its commit. The inserts write a row of rules and one of the log of changes, with the same indexes, " +
+		"without the triggers. " +
 		"All servers, the database (fsync on) and the clients share all cores.")
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
 		b.note("Load of the machine at the end, this run included: %s.", strings.Join(strings.Fields(string(load))[:3], ", "))

@@ -197,8 +197,8 @@ func TestAQuotaIsReadOnceByAProcessThatIsAlone(t *testing.T) {
 			before := counted.n
 			q, err := b.Quota(t.Context(), "wxa", path)
 			if err != nil || q.Used != used || counted.n-before != want {
-				t.Errorf("alone %t, %s of %s: %d used after %d reads: want %d after %d (%v)", alone, what, path, q.Used, counted.n-before, used,
-					want, err)
+				t.Errorf("alone %t, %s of %s: %d used after %d reads: want %d after %d (%v)", alone, what, path, q.Used,
+					counted.n-before, used, want, err)
 			}
 		}
 		again := 1

@@ -28,9 +28,9 @@ func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
 	d.Book.Store = counted
 	list := func(what string, read, total, left int, prefixes ...string) {
 		t.Helper()
-		some := rules.ListRequest{Type: rules.ListPrefixes, Prefixes: append([]string{"https://h.example/none/", "not a link"}, prefixes...)}
-		for _, req := range []rules.ListRequest{{}, {Type: rules.ListPage, Page: 1, PageSize: 10}, {Type: rules.ListPage, Page: 1, PageSize: 200},
-			some} {
+		some := append([]string{"https://h.example/none/", "not a link"}, prefixes...)
+		for _, req := range []rules.ListRequest{{}, {Type: rules.ListPage, Page: 1, PageSize: 10},
+			{Type: rules.ListPage, Page: 1, PageSize: 200}, {Type: rules.ListPrefixes, Prefixes: some}} {
 			for again := range 2 {
 				before := counted.n
 				got, err := d.List(t.Context(), d.as("wxa"), req)
