@@ -153,6 +153,7 @@ type node struct {
 	*cluster
 	number int
 	delay  time.Duration // between SIGTERM and the drain
+	url    string        // of its database; "" = that of the cluster
 	// running is nil while the node is down.
 	running atomic.Pointer[process]
 }
@@ -185,7 +186,8 @@ func newCluster(t testing.TB, database, seed string, nodes int) *cluster {
 
 func (n *node) config() childConfig {
 	var child childConfig
-	child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(n.dir, fmt.Sprintf("node%d", n.number), "data"), n.database,
+	child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(n.dir, fmt.Sprintf("node%d", n.number), "data"),
+		cmp.Or(n.url, n.database),
 		anyPort, "text"
 	child.AdminToken, child.Seed, child.MasterKey, child.CodePrefix = adminToken, n.seed, n.master, "C.EXAMPLE/"
 	if n.database != "" {

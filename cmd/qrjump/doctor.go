@@ -386,6 +386,9 @@ func (v *walk) metrics(d dialogue) {
 	if !bad["ledger"] {
 		v.pass("ledger", say("doctor.ledger", values["qrjump_scans_behind"]+values["qrjump_scans_waiting"]))
 	}
+	if n := values["qrjump_database_primaries"]; n > 1 {
+		v.fail("store", say("doctor.primaries", n), say("doctor.primaries.next"))
+	}
 	if values["qrjump_database_hosts"] > 1 && values["qrjump_database_replicas"] == 0 {
 		v.warn("store", say("doctor.replica"),
 			say("doctor.replica.next"))

@@ -259,8 +259,20 @@ func (s *Shipper) Flush(ctx context.Context) error {
 
 // look makes sure that what was shipped is still there.
 func (s *Shipper) look(ctx context.Context) error {
+	if !s.known {
+		return nil
+	}
 	r, ok := s.To.(Rewinder)
-	if !ok || !s.known {
+	if !ok {
+		if s.mark.Position < s.Journal.end() {
+			return nil // whoever takes the next one sees it
+		}
+		// A database that was put back to an earlier moment, or lost its last commits, wants them once more.
+		there, err := s.To.Shipped(ctx, s.Node)
+		if err != nil {
+			return fmt.Errorf("asking how far scans were shipped: %w", err)
+		}
+		s.known = there == s.mark
 		return nil
 	}
 	whole, err := r.Whole(ctx)

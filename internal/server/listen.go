@@ -43,6 +43,7 @@ type serving struct {
 	accepting   sync.WaitGroup     // the servers
 	requests    sync.RWMutex       // read-locked by each; locked for good when there are to be no more
 	cutRequests context.CancelFunc // ends what those that run wait for
+	endWaiting  *time.Timer        // ends what waits for the database; nil = nothing does yet
 }
 
 // listenersPart serves until running requests ended, or were cut.
@@ -182,12 +183,19 @@ func (s *Server) counted(next http.Handler) http.Handler {
 	})
 }
 
+// lastWaits is what is left of the drain when nothing waits for the database any more: a commit whose replica is away would wait
+// for ever, and so would everything that is written behind it.
+const lastWaits = 2 * time.Second
+
 // drain takes no new connections and waits for running requests, then cuts them.
 // Each listener has the whole time: a client that is slow on one costs nobody on another
 // anything. No request goes on when it returns.
 func (s *Server) drain(ctx context.Context) error {
 	s.draining.Store(true)
 	s.forgetAddresses()
+	if s.store != nil {
+		s.endWaiting = time.AfterFunc(max(s.drainTime-lastWaits, s.drainTime/2), s.store.End)
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.drainTime)
 	defer cancel()
 	for _, h := range s.servers {

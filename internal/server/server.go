@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/lane"
@@ -57,7 +58,8 @@ type Server struct {
 	metrics *metrics
 	parts   runner
 	world
-	store *store.Store
+	store   *store.Store
+	writing atomic.Pointer[store.Servers] // of PostgreSQL, when they were last asked; nil = not yet
 	secrets
 	wall *wallClock
 	emulation
@@ -122,7 +124,8 @@ func newServer(c Config, logs io.Writer, seams Seams) *Server {
 // ledger, and everything before the store.
 func (s *Server) order() []part {
 	return []part{
-		s.regionsPart(), s.storePart(), s.keysPart(), s.wallClockPart(), s.domainPart(), s.settingsPart(), s.countsPart(),
+		s.regionsPart(), s.storePart(), s.primariesPart(), s.keysPart(), s.wallClockPart(), s.domainPart(), s.settingsPart(),
+		s.countsPart(),
 		s.memoryPart(), s.snapshotsPart(), s.followPart(), s.contactPart(),
 		s.ledgerPart(), s.counterPart(), s.lakePart(), s.shipperPart(), s.nodesPart(), s.minutePart(), s.forgetPart(),
 		s.webhooksPart(), s.rechecksPart(), s.messagesPart(), s.pushesPart(),

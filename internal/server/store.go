@@ -37,6 +37,9 @@ func (s *Server) storePart() part {
 			if s.store == nil {
 				return nil
 			}
+			if s.endWaiting != nil {
+				s.endWaiting.Stop()
+			}
 			return s.store.Close()
 		},
 	}

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,13 +51,17 @@ var (
 			"-1 while the store cannot be asked.", []string{"outbox"}, nil)
 	hostsMetric = prometheus.NewDesc("qrjump_database_hosts", "Servers of PostgreSQL that --database names; 0 = the embedded database.",
 		nil, nil)
+	primariesMetric = prometheus.NewDesc("qrjump_database_primaries",
+		"Servers of PostgreSQL that take writes, as far as this node knows: more than 1 is too many; 0 = none answers, or the "+
+			"embedded database.", nil, nil)
 	replicasMetric = prometheus.NewDesc("qrjump_database_replicas",
 		"Replicas that have each change before it is acknowledged; -1 while the store cannot be asked.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (watcher) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{readyMetric, awayMetric, waitingMetric, oldestMetric, hostsMetric, replicasMetric} {
+	for _, d := range []*prometheus.Desc{readyMetric, awayMetric, waitingMetric, oldestMetric, hostsMetric, primariesMetric,
+		replicasMetric} {
 		to <- d
 	}
 }
@@ -92,6 +98,7 @@ func (w watcher) Collect(to chan<- prometheus.Metric) {
 	if err != nil {
 		r.Replicas = -1
 	}
+	show(primariesMetric, float64(w.primaries()))
 	show(replicasMetric, float64(r.Replicas))
 }
 
@@ -120,4 +127,71 @@ func (s *Server) warnOfNoReplica(ctx context.Context) {
 		s.log.WarnContext(ctx, "--database names several servers, and no replica has a change before it is acknowledged: "+
 			"what only a dead primary had is lost; set synchronous_standby_names on every server", "servers", r.Hosts)
 	}
+}
+
+// primariesEvery is how often the servers of the database are asked whether they take writes.
+const primariesEvery = 10 * time.Second
+
+// primariesPart asks all servers that --database names whether they take writes. Decision 58.
+func (s *Server) primariesPart() part {
+	return part{name: "look at the primaries", run: func(ctx context.Context) {
+		if !s.store.Shared() {
+			return
+		}
+		tick := time.NewTicker(primariesEvery)
+		defer tick.Stop()
+		said, silent := "", ""
+		for {
+			found := s.store.AskServers(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			s.writing.Store(&found)
+			said = s.sayPrimaries(ctx, found, said)
+			if now := strings.Join(found.Silent, " "); now != silent {
+				if silent = now; now != "" {
+					s.log.WarnContext(ctx, "servers that --database names cannot be asked whether they take writes", "servers", now)
+				} else {
+					s.log.InfoContext(ctx, "all servers that --database names answer")
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}}
+}
+
+// sayPrimaries logs that two servers take writes, or do no longer; said is what was logged before.
+func (s *Server) sayPrimaries(ctx context.Context, found store.Servers, said string) string {
+	now := ""
+	if found.Primaries() > 1 {
+		var all []string
+		for _, one := range found.Writing {
+			all = append(all, fmt.Sprintf("%s (timeline %d)", one.Name, one.Timeline))
+		}
+		if found.Missing > 0 {
+			all = append(all, fmt.Sprintf("one that this node does not reach (timeline %d)", found.Missing))
+		}
+		now = strings.Join(all, ", ")
+	}
+	switch {
+	case now == said:
+	case now == "":
+		s.log.InfoContext(ctx, "one server of the database takes writes again")
+	default:
+		s.log.ErrorContext(ctx, "two servers of the database take writes; this node uses that of the latest timeline alone: "+
+			"stop the others for good, and make them replicas of it", "servers", now)
+	}
+	return now
+}
+
+// primaries is how many servers of the database take writes, as far as this node knows.
+func (s *Server) primaries() int {
+	if found := s.writing.Load(); found != nil {
+		return found.Primaries()
+	}
+	return 0
 }

@@ -32,10 +32,12 @@ const (
 	startingDatabase   = "takes no connections yet"
 	brokenConnection   = "broke off the connection"
 	crowdedDatabase    = "has no connection free"
+	oldDatabase        = "is an old primary"
+	tiedDatabase       = "has two servers that take writes"
 )
 
 // Causes are why changes are refused, in the words of a metric.
-var Causes = []string{"away", "late", "lock", "disk", "read_only", "connections", "other"}
+var Causes = []string{"away", "late", "lock", "disk", "read_only", "primaries", "connections", "other"}
 
 func causeOf(what string) string {
 	switch what {
@@ -51,6 +53,9 @@ func causeOf(what string) string {
 		return "read_only"
 	case crowdedDatabase:
 		return "connections"
+	}
+	if strings.HasPrefix(what, oldDatabase) || strings.HasPrefix(what, tiedDatabase) {
+		return "primaries"
 	}
 	return "other"
 }
@@ -79,6 +84,9 @@ func outageOf(e engine, err error) error {
 // outage of PostgreSQL, by the codes of its errors.
 func (e postgresEngine) outage(err error) (where, what, do string) {
 	where = "database " + e.where
+	if old, is := errors.AsType[*oldPrimaryError](err); is {
+		return where, old.what(), "stop the server that is not to stay, and make it a replica of the other; nodes go on by themselves when they reach that one"
+	}
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	if is {
 		what, do = refusal(refused.Code)

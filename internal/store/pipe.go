@@ -180,7 +180,21 @@ func (p *pipe) Commit() error {
 	if err := p.push(p.life); err != nil {
 		return &unsent{err}
 	}
-	return p.say("commit", "COMMIT")
+	return committing(p.pg, func() error { return p.say("commit", "COMMIT") })
+}
+
+// committing sends a commit by f. As long as nobody knows what became of it, nothing cancels it.
+func committing(c *pgx.Conn, f func() error) error {
+	line := lineOf(c)
+	if line == nil {
+		return f()
+	}
+	line.commits.Store(true)
+	err := f()
+	if !c.IsClosed() {
+		line.commits.Store(false)
+	}
+	return err
 }
 
 func (p *pipe) say(query, answer string) error {

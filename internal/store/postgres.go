@@ -61,20 +61,30 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		return nil, err
 	}
 	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, connectTime)
+	patient := &patience{}
+	patient.Store(t.alone)
+	var all *servers // of those whose work is theirs alone, an operator chose the server
+	if !t.alone {
+		all = &servers{each: eachServer(config), highest: map[string]int64{}}
+		all.ask(ctx)
+		config.ValidateConnect = all.enter(config.ValidateConnect)
+	}
 	bells := config.Copy()
 	bells.DialFunc = dialer.DialContext
-	patient := &atomic.Bool{}
-	patient.Store(t.alone)
-	config.DialFunc = listening(patient)
 	engine := postgresEngine{where: whereIs(config), hosts: len(hostsOf(config)), bulk: lasting, hold: holding}
 	fence := &atomic.Pointer[fence]{}
 	connect := func(config *pgx.ConnConfig) *sql.DB {
-		return sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
-			if t.alone {
-				return nil
-			}
-			return enter(ctx, c, fence.Load())
-		}), stdlib.OptionResetSession(usable)))
+		dial := func(_ context.Context, one *pgx.ConnConfig) error {
+			one.DialFunc = patient.listening()
+			return nil
+		}
+		return sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionBeforeConnect(dial),
+			stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+				if t.alone {
+					return nil
+				}
+				return enter(ctx, c, fence.Load())
+			}), stdlib.OptionResetSession(func(_ context.Context, c *pgx.Conn) error { return usable(c, all) })))
 	}
 	var db *sql.DB
 	closing := []func() error{func() error { return db.Close() }}
@@ -105,9 +115,9 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		return nil, errors.Join(outageOf(engine, errReadOnly), shut(closing))
 	}
 	asked := make(chan struct{}, 1)
-	return &Store{asked: asked, write: db, read: db, engine: engine, fence: fence, close: closing, patient: patient,
+	return &Store{asked: asked, write: db, read: db, engine: engine, fence: fence, close: closing, patient: patient, servers: all,
 		listen: func(ctx context.Context) (live.Bell, error) {
-			bell, err := listen(ctx, bells, asked)
+			bell, err := listen(ctx, bells, all, asked)
 			return bell, outageOf(engine, err)
 		},
 		migrating: func() (*sql.DB, error) { // the tables may be in use by other nodes, for long
@@ -185,7 +195,7 @@ type postgresBell struct {
 	asked chan<- struct{} // has room for one ring
 }
 
-func listen(ctx context.Context, config *pgx.ConnConfig, asked chan<- struct{}) (live.Bell, error) {
+func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked chan<- struct{}) (live.Bell, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to hear of changes: %w", err)
@@ -198,6 +208,9 @@ func listen(ctx context.Context, config *pgx.ConnConfig, asked chan<- struct{}) 
 	if err != nil {
 		b.Close()
 		return nil, fmt.Errorf("listening for changes: %w", err)
+	}
+	if all != nil {
+		all.bell.Store(conn)
 	}
 	return b, nil
 }
@@ -229,9 +242,9 @@ func (b postgresBell) Close() {
 const users = `hashtextextended('qrjump uses ' || coalesce(current_schema(), ''), 0)`
 
 // usable lets a connection be used once more, but not one that refuses changes: it does so as long as it lives, also when new ones
-// take them.
-func usable(_ context.Context, c *pgx.Conn) error {
-	if c.PgConn().ParameterStatus("default_transaction_read_only") == "on" {
+// take them. Nor one to an old primary.
+func usable(c *pgx.Conn, all *servers) error {
+	if c.PgConn().ParameterStatus("default_transaction_read_only") == "on" || all.still(c) != nil {
 		return driver.ErrBadConn
 	}
 	return nil

@@ -275,7 +275,7 @@ func insertScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also f
 		SELECT seq + $1, day, `+scanColumns+` FROM scan_batch ORDER BY seq ON CONFLICT (day, id) DO NOTHING`, last-int64(len(events))); err != nil {
 		return fmt.Errorf("storing scans: %w", err)
 	}
-	if err := tx.Commit(ctx); err != nil {
+	if err := committing(c, func() error { return tx.Commit(ctx) }); err != nil {
 		return fmt.Errorf("committing scans: %w", err)
 	}
 	return nil

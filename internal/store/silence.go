@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -9,8 +11,8 @@ import (
 	"time"
 )
 
-// silence is how long PostgreSQL may leave a statement or a commit without a
-// word before its connection is given up. Without it a call would wait for ever
+// silence is how long PostgreSQL may leave a statement without a
+// word before its connection is given up, but for a commit. Without it a call would wait for ever
 // when the network has lost its way, and would hold its connection and its
 // locks all that time. It is no statement_timeout: that would also end the wait
 // of a commit for the replica, and PostgreSQL calls such a commit a success.
@@ -23,27 +25,86 @@ const connectTime = 5 * time.Second
 // dialer finds dead peers of idle connections within half a minute.
 var dialer = net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 
-// listening is how connections to PostgreSQL are made that end after a silence,
-// unless patient is set.
-func listening(patient *atomic.Bool) func(ctx context.Context, network, address string) (net.Conn, error) {
+// patience is how long the connections of a store wait for a word. While it is true they wait as long as it takes.
+type patience struct {
+	atomic.Bool
+	limit atomic.Int64 // nanoseconds; 0 = silence
+
+	mu    sync.Mutex
+	lines map[*impatient]struct{} // that are open
+}
+
+// At the end of a process a word may take lastWord. After one that did not come, others have nextWord: they would wait for the same.
+const lastWord, nextWord = time.Second, 100 * time.Millisecond
+
+// errStopping is what is said to those that want another connection when the process has no more time.
+var errStopping = errors.New("the process ends: it makes no connection any more")
+
+// end lets nobody wait for longer than a moment from now on, those that do already included, and lets nobody connect.
+func (p *patience) end() {
+	p.limit.CompareAndSwap(0, int64(lastWord))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.lines {
+		c.end()
+	}
+}
+
+// ending reports whether there is no more time.
+func (p *patience) ending() bool { return p.limit.Load() != 0 }
+
+// least is how long a word may take now.
+func (p *patience) least() time.Duration { return cmp.Or(time.Duration(p.limit.Load()), silence) }
+
+// listening is how one connection to PostgreSQL is made that ends after a silence. pgx dials once more to cancel what a connection
+// was about when that ended. A commit is never cancelled: PostgreSQL would show it to everybody without its replica.
+func (p *patience) listening() func(ctx context.Context, network, address string) (net.Conn, error) {
+	var line atomic.Pointer[impatient]
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if c := line.Load(); c != nil && c.commits.Load() {
+			return nil, errors.New("a commit is not cancelled")
+		}
+		if p.ending() {
+			return nil, errStopping
+		}
 		conn, err := dialer.DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		return &impatient{Conn: conn, patient: patient}, nil
+		c := &impatient{Conn: conn, patience: p}
+		line.Store(c)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.lines == nil {
+			p.lines = map[*impatient]struct{}{}
+		}
+		p.lines[c] = struct{}{}
+		return c, nil
 	}
 }
 
 // impatient is a connection whose reads end after a silence.
 type impatient struct {
 	net.Conn
-	patient *atomic.Bool
-	waits   atomic.Bool // for the statement that was sent last, however long it is silent
+	patience *patience
+	waits    atomic.Bool // for the statement that was sent last, however long it is silent
+	// A commit was sent, and nobody knows yet what became of it. It waits for the replica as long as that takes: given up, it
+	// would go on waiting in the server, and the next one beside it, until no connection is free.
+	commits atomic.Bool
 
 	mu sync.Mutex
 	// until is what the user of the connection wants; zero = no deadline.
 	until time.Time
+	// since is when the read began that waits; zero = none does.
+	since time.Time
+}
+
+// Close ends the connection.
+func (c *impatient) Close() error {
+	c.patience.mu.Lock()
+	delete(c.patience.lines, c)
+	c.patience.mu.Unlock()
+	return c.Conn.Close()
 }
 
 func (c *impatient) SetDeadline(t time.Time) error {
@@ -61,27 +122,45 @@ func (c *impatient) SetReadDeadline(t time.Time) error {
 }
 
 func (c *impatient) Read(p []byte) (int, error) {
-	ours, err := c.begin()
-	if err != nil {
+	if err := c.begin(); err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Read(p)
-	if timeout, ok := err.(net.Error); ok && timeout.Timeout() && ours {
-		err = fmt.Errorf("no answer in %v: %w", silence, err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	began := c.since
+	c.since = time.Time{}
+	if timeout, ok := err.(net.Error); ok && timeout.Timeout() && (c.until.IsZero() || time.Now().Before(c.until)) {
+		err = fmt.Errorf("no answer in %v: %w", time.Since(began).Round(time.Millisecond), err)
+		if c.patience.ending() {
+			c.patience.limit.Store(int64(nextWord))
+		}
 	}
 	return n, err
 }
 
-// begin sets the deadline of one read; ours says that it is not the user's.
-func (c *impatient) begin() (ours bool, err error) {
+// begin sets the deadline of one read.
+func (c *impatient) begin() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.patient.Load() || c.waits.Load() {
-		return false, c.Conn.SetReadDeadline(c.until)
+	c.since = time.Now() // of a socket: real time
+	return c.bound()
+}
+
+// end bounds the read that waits, if one does.
+func (c *impatient) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.since.IsZero() {
+		_ = c.bound() // a connection that is closed waits no more
 	}
-	end := time.Now().Add(silence) // of a socket: real time
-	if !c.until.IsZero() && c.until.Before(end) {
-		return false, c.Conn.SetReadDeadline(c.until)
+}
+
+// bound lets a read wait from since on as long as its user wants, or until the silence is too long.
+func (c *impatient) bound() error {
+	end := c.since.Add(c.patience.least())
+	if !c.patience.ending() && (c.patience.Load() || c.waits.Load() || c.commits.Load()) || !c.until.IsZero() && c.until.Before(end) {
+		end = c.until
 	}
-	return true, c.Conn.SetReadDeadline(end)
+	return c.Conn.SetReadDeadline(end)
 }

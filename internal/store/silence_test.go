@@ -3,7 +3,6 @@ package store
 import (
 	"net"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +25,7 @@ func TestSilence(t *testing.T) {
 		{"the user's deadline comes later", false, time.Hour, 0, time.Minute, "no answer in 1m0s"},
 		{"who is patient waits", true, 0, time.Hour, time.Hour, ""},
 		{"who is patient keeps the user's deadline", true, time.Second, 0, time.Second, "timeout"},
+		{"a commit is waited for", false, 0, time.Hour, time.Hour, ""},
 		{"a statement that may read long is waited for", false, 0, time.Hour, time.Hour, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -33,10 +33,11 @@ func TestSilence(t *testing.T) {
 				here, there := net.Pipe()
 				defer here.Close()
 				defer there.Close()
-				patient := &atomic.Bool{}
+				patient := &patience{}
 				patient.Store(c.patient)
-				conn := &impatient{Conn: here, patient: patient}
+				conn := &impatient{Conn: here, patience: patient}
 				conn.waits.Store(strings.HasPrefix(c.name, "a statement"))
+				conn.commits.Store(strings.HasPrefix(c.name, "a commit"))
 				if c.deadline > 0 {
 					if err := conn.SetDeadline(time.Now().Add(c.deadline)); err != nil {
 						t.Fatal(err)
@@ -67,7 +68,7 @@ func TestSilenceEndsAtOnce(t *testing.T) {
 		here, there := net.Pipe()
 		defer here.Close()
 		defer there.Close()
-		conn := &impatient{Conn: here, patient: &atomic.Bool{}}
+		conn := &impatient{Conn: here, patience: &patience{}}
 		began := time.Now()
 		go func() {
 			time.Sleep(time.Second)
@@ -75,6 +76,51 @@ func TestSilenceEndsAtOnce(t *testing.T) {
 		}()
 		if _, err := conn.Read(make([]byte, 1)); err == nil || time.Since(began) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// When the process ends, nobody waits for longer than a second, and the next for less; those that wait already are bounded too, and
+// nobody connects.
+func TestNobodyWaitsAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		patient := &patience{}
+		patient.Store(true)
+		lines, took := map[*impatient]struct{}{}, make(chan time.Duration, 2)
+		for range 2 {
+			here, there := net.Pipe()
+			defer there.Close()
+			lines[&impatient{Conn: here, patience: patient}] = struct{}{}
+		}
+		patient.lines = lines
+		for one := range lines {
+			go func() {
+				began := time.Now()
+				if _, err := one.Read(make([]byte, 1)); err == nil {
+					t.Error("a word came")
+				}
+				took <- time.Since(began)
+			}()
+		}
+		time.Sleep(500 * time.Millisecond)
+		patient.end()
+		for range 2 {
+			if d := <-took; d != lastWord {
+				t.Errorf("a read that waited for half a second ended after %v", d)
+			}
+		}
+		for one := range lines {
+			began := time.Now()
+			if _, err := one.Read(make([]byte, 1)); err == nil || time.Since(began) != nextWord {
+				t.Errorf("the next one: %v after %v", err, time.Since(began))
+			}
+			one.Close()
+		}
+		if _, err := patient.listening()(t.Context(), "tcp", "127.0.0.1:1"); err != errStopping {
+			t.Errorf("a new connection: %v", err)
+		}
+		if len(patient.lines) != 0 {
+			t.Error("connections that are closed are remembered")
 		}
 	})
 }

@@ -37,7 +37,8 @@ type Store struct {
 	asked       chan struct{}                                  // rings when nodes are asked for their scans; nil = nobody asks
 	migrating   func() (*sql.DB, error)                        // connections for what changes whole tables
 	loading     func(context.Context) (*sql.DB, func(), error) // connections for what fills an empty database alone, until func
-	patient     *atomic.Bool                                   // no silence ends a connection; nil = none ever does
+	patient     *patience                                      // how long connections wait for a word; nil = as long as it takes
+	servers     *servers                                       // those of PostgreSQL; nil = the database is embedded
 	epochs      *accounts.Epochs                               // told of commits that change identities; nil = nobody remembers any
 	trouble     trouble
 	together    together
@@ -159,6 +160,14 @@ func (s *Store) Engine() string { return s.engine.name() }
 
 // Shared reports whether other processes may write to the database.
 func (s *Store) Shared() bool { return s.listen != nil }
+
+// End lets no call wait for the database for longer than a moment from now on: the process ends. What became of a commit that
+// is cut off nobody knows; PostgreSQL makes it as soon as its replica has it.
+func (s *Store) End() {
+	if s.patient != nil {
+		s.patient.end()
+	}
+}
 
 // Close waits for running transactions and closes the database.
 func (s *Store) Close() error { return shut(s.close) }
@@ -292,6 +301,11 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	if s.epochs != nil && t.touched != (accounts.Touched{}) {
 		s.epochs.Committing(&t.touched)
 		defer s.epochs.Ended(&t.touched)
+	}
+	if t.pipe != nil && !looks {
+		if err := s.servers.still(t.pipe.pg); err != nil {
+			return err // another server took its place meanwhile
+		}
 	}
 	if err := t.end.Commit(); err != nil {
 		_, unsent := errors.AsType[*unsent](err)

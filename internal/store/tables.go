@@ -107,6 +107,7 @@ var schema = []table{
 	{name: "statistics_users", order: "dim, day, value", users: []userColumn{{name: "users", is: noUser}, {name: "sketch", is: noUser}}},
 	{name: "statistics_users_since", order: "dim, day, value, part", users: []userColumn{{name: "sketch", is: noUser}}},
 	{name: "tickets", order: "hash", users: []userColumn{{name: "app_user_id", is: openID, account: "appid"}}},
+	{name: "timelines", kept: true},  // of this system of PostgreSQL alone
 	{name: "vault_keys", kept: true}, // an export keeps them under its passphrase
 	{name: "webhook_readers", order: "name"},
 	{name: "webhooks", order: "id"},

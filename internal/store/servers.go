@@ -1,0 +1,289 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// servers are those that a URL names. A promotion begins a timeline with a higher number. A primary that was not stopped goes
+// on with the old one: nothing of what it takes now is on the new one. So a connection is used only where no server of a later
+// timeline is known. Decision 58.
+type servers struct {
+	each []*pgx.ConnConfig
+	bell atomic.Pointer[pgx.Conn] // listens; nil = nothing does
+
+	mu      sync.Mutex
+	highest map[string]int64 // the latest timeline that was ever seen, of each system
+	tied    map[string]bool  // two servers of a system take writes on one timeline
+}
+
+// stand is what a server says of itself. Every role may ask for it.
+type stand struct {
+	system   string // a primary and its replicas have the same; "" = it does not say
+	timeline int64  // on which it takes writes; 0 = it takes none
+	started  string // tells two servers from two names of one
+}
+
+const standQuery = `SELECT (SELECT system_identifier FROM pg_control_system())::text,
+	CASE WHEN current_setting('transaction_read_only')::bool THEN 0
+		ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END,
+	pg_postmaster_start_time()::text, to_regclass('timelines') IS NOT NULL`
+
+// standOf asks a server. One that refuses to say is compared with no other.
+func standOf(ctx context.Context, c *pgconn.PgConn) (st stand, marks bool, err error) {
+	rows, err := rowsFrom(ctx, c, standQuery)
+	if _, refused := errors.AsType[*pgconn.PgError](err); refused && !c.IsClosed() {
+		return stand{}, false, nil
+	}
+	if err != nil || len(rows) != 1 || len(rows[0]) != 4 {
+		return stand{}, false, err
+	}
+	st = stand{system: rows[0][0], started: rows[0][2]}
+	st.timeline, err = strconv.ParseInt(rows[0][1], 10, 64)
+	return st, rows[0][3] == "t", err
+}
+
+// rowsFrom are the rows that a question brings.
+func rowsFrom(ctx context.Context, c *pgconn.PgConn, query string) (rows [][]string, err error) {
+	results, err := c.Exec(ctx, query).ReadAll()
+	if err != nil || len(results) == 0 {
+		return nil, err
+	}
+	for _, row := range results[len(results)-1].Rows {
+		var line []string
+		for _, value := range row {
+			line = append(line, string(value))
+		}
+		rows = append(rows, line)
+	}
+	return rows, nil
+}
+
+// oldPrimaryError is of a server that takes writes and must not.
+type oldPrimaryError struct {
+	own, highest int64
+}
+
+// what says what to do as well: all who are refused read it, and not the log alone.
+func (e *oldPrimaryError) what() string {
+	if e.own == e.highest {
+		return fmt.Sprintf("%s on timeline %d, one of which is to be stopped", tiedDatabase, e.own)
+	}
+	return fmt.Sprintf("%s that is to be stopped for good (it is on timeline %d, and another server on %d)", oldDatabase, e.own, e.highest)
+}
+
+func (e *oldPrimaryError) Error() string {
+	return fmt.Sprintf("timeline %d, the latest seen is %d", e.own, e.highest)
+}
+
+// compare returns an oldPrimaryError of a server that others took the place of.
+func (v *servers) compare(st stand) error {
+	if v == nil || st.system == "" || st.timeline == 0 {
+		return nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if highest := v.highest[st.system]; st.timeline < highest || v.tied[st.system] && st.timeline == highest {
+		return &oldPrimaryError{st.timeline, highest}
+	}
+	return nil
+}
+
+// raise notes that a timeline was seen.
+func (v *servers) raise(system string, timeline int64) {
+	if system == "" || timeline == 0 {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.highest[system] = max(v.highest[system], timeline)
+}
+
+// standing is where a connection keeps what its server said.
+const standing = "standing"
+
+// enter lets a new connection in, after what the URL wants of its server; else pgx goes on with the next one.
+func (v *servers) enter(wanted pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
+	return func(ctx context.Context, c *pgconn.PgConn) error {
+		if wanted != nil {
+			if err := wanted(ctx, c); err != nil {
+				return err
+			}
+		}
+		st, _, err := standOf(ctx, c)
+		if err != nil {
+			return err
+		}
+		c.CustomData()[standing] = st
+		v.raise(st.system, st.timeline)
+		return v.compare(st)
+	}
+}
+
+// still returns an oldPrimaryError of a connection to a server that others took the place of since.
+func (v *servers) still(c *pgx.Conn) error {
+	st, _ := c.PgConn().CustomData()[standing].(stand)
+	return v.compare(st)
+}
+
+// Server is one that takes writes.
+type Server struct {
+	Name     string // host and port
+	Timeline int64
+	Old      bool // no change goes there
+
+	stand
+}
+
+// Servers is what was found when they were asked.
+type Servers struct {
+	Writing []Server // the latest timeline first
+	Silent  []string // names of those that do not answer
+	// Missing: a later timeline was seen than that of any server which answers.
+	Missing int64 // 0 = none was
+}
+
+// Primaries is how many servers take writes, as far as is known.
+func (s Servers) Primaries() int {
+	if s.Missing > 0 {
+		return len(s.Writing) + 1
+	}
+	return len(s.Writing)
+}
+
+// askTime is how long a server may take to say whether it takes writes.
+const askTime = 3 * time.Second
+
+// AskServers asks each server of PostgreSQL that the URL names whether it takes writes, and leaves word of the latest timeline on
+// each that does: a node that sees the old one alone reads it there. Of an embedded database there is nothing to ask.
+func (s *Store) AskServers(ctx context.Context) Servers {
+	if s.servers == nil {
+		return Servers{}
+	}
+	return s.servers.ask(ctx)
+}
+
+func (v *servers) ask(ctx context.Context) (found Servers) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	heard := make([]*heard, len(v.each))
+	var all sync.WaitGroup
+	for i, config := range v.each {
+		all.Go(func() { heard[i] = v.hear(ctx, config) })
+	}
+	all.Wait()
+	seen := map[stand]bool{}
+	highest, tied := map[string]int64{}, map[string]bool{}
+	for i, h := range heard {
+		if h == nil {
+			found.Silent = append(found.Silent, hostOf(v.each[i]))
+		}
+		if h == nil || h.timeline == 0 || h.system == "" || seen[h.stand] {
+			continue
+		}
+		seen[h.stand] = true
+		tied[h.system] = h.timeline == highest[h.system] || tied[h.system] && h.timeline < highest[h.system]
+		highest[h.system] = max(highest[h.system], h.timeline)
+		found.Writing = append(found.Writing, Server{Name: hostOf(v.each[i]), Timeline: h.timeline, stand: h.stand})
+	}
+	v.mu.Lock()
+	v.tied = tied
+	known := maps.Clone(v.highest)
+	v.mu.Unlock()
+	for i := range found.Writing {
+		one := &found.Writing[i]
+		one.Old = v.compare(one.stand) != nil
+		if known[one.system] > highest[one.system] {
+			found.Missing = known[one.system]
+		}
+	}
+	slices.SortStableFunc(found.Writing, func(a, b Server) int { return int(b.Timeline - a.Timeline) })
+	for _, h := range heard {
+		if h != nil {
+			h.leaveWord(ctx, known[h.system])
+		}
+	}
+	if c := v.bell.Load(); c != nil && v.still(c) != nil {
+		c.PgConn().Conn().Close() // whoever listens on it listens anew
+	}
+	return found
+}
+
+// heard is a server that answered.
+type heard struct {
+	stand
+	conn  *pgx.Conn
+	marks bool  // it has the table of timelines
+	mark  int64 // the latest that was written down there
+}
+
+// hear asks one server; nil = it does not answer.
+func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *heard {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil
+	}
+	h := &heard{conn: conn}
+	if h.stand, h.marks, err = standOf(ctx, conn.PgConn()); err == nil && h.marks {
+		err = conn.QueryRow(ctx, `SELECT COALESCE(MAX(timeline), 0) FROM timelines WHERE system = $1`, h.system).Scan(&h.mark)
+	}
+	if err != nil {
+		h.end()
+		return nil
+	}
+	v.raise(h.system, max(h.timeline, h.mark))
+	return h
+}
+
+// leaveWord writes down which timeline is the latest, and ends the connection. Word that cannot be left now is left later.
+func (h *heard) leaveWord(ctx context.Context, highest int64) {
+	if h.marks && h.timeline > 0 && h.mark < highest {
+		_, _ = h.conn.Exec(ctx, `INSERT INTO timelines (system, timeline) VALUES ($1, $2)
+			ON CONFLICT (system) DO UPDATE SET timeline = excluded.timeline WHERE timelines.timeline < excluded.timeline`, h.system, highest)
+	}
+	h.end()
+}
+
+func (h *heard) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = h.conn.Close(ctx)
+}
+
+// eachServer is a configuration for each server that a URL names.
+func eachServer(config *pgx.ConnConfig) (all []*pgx.ConnConfig) {
+	ways := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
+	for _, host := range hostsOf(config) {
+		one := config.Copy()
+		one.ValidateConnect, one.DialFunc = nil, dialer.DialContext
+		// An old primary without its replica must not keep whoever leaves word waiting.
+		one.RuntimeParams["synchronous_commit"] = "local"
+		one.Host, one.Fallbacks = "", nil
+		for _, way := range ways {
+			switch {
+			case net.JoinHostPort(way.Host, strconv.Itoa(int(way.Port))) != host:
+			case one.Host == "":
+				one.Host, one.Port, one.TLSConfig = way.Host, way.Port, way.TLSConfig
+			default:
+				one.Fallbacks = append(one.Fallbacks, way) // the same server, with or without TLS
+			}
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+func hostOf(config *pgx.ConnConfig) string {
+	return net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))
+}
