@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -57,6 +58,7 @@ settings:
 var program = filepath.Join("bin", "qrjump")
 
 func main() {
+	signal.Ignore(syscall.SIGPIPE) // whoever reads has seen enough: the server is stopped all the same
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)

@@ -169,10 +169,6 @@ func (c *connection) scan(text string) (decision, error) {
 
 func secretOf(appid string) string { return "the AppSecret of " + appid }
 
-// oldSecretOf is the AppSecret of an account of an old archive. Some are shorter
-// than one may be today.
-func oldSecretOf(appid string) string { return "secret of " + appid }
-
 // The calls of a test's own goroutine: anything unexpected ends the test.
 
 type must struct {

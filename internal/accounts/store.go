@@ -15,7 +15,7 @@ type Store interface {
 	// ViewAccounts runs f on a consistent state that f does not change.
 	ViewAccounts(ctx context.Context, f func(Tx) error) error
 	// Reserve gives out n numbers for changes that are written apart. None where the store
-	// has one writer, or is shared with processes of an earlier version. ErrImporting.
+	// has one writer. ErrImporting.
 	Reserve(ctx context.Context, n int) (Numbers, error)
 }
 

@@ -17,12 +17,6 @@ type Block struct {
 	Last   int64  // the number of the newest; 0 before it is written
 }
 
-// Single is a call of a version that kept each in a row of its own, as a block.
-func Single(c Call, number int64) (Block, error) {
-	text, err := json.Marshal(c)
-	return Block{Second: ridSecond(c.RID), Calls: 1, Text: string(text) + "\n", Last: number}, err
-}
-
 // blockMost is how long the text of a block gets before another one begins, in bytes.
 const blockMost = 256 << 10
 

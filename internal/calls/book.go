@@ -49,10 +49,8 @@ type Tx interface {
 
 	// Calls returns the blocks of a second, without those of which all is forgotten.
 	Calls(ctx context.Context, second int64) ([]Block, error)
-	// Call returns a call of a version that kept each in a row of its own; ErrNoCall.
-	Call(ctx context.Context, rid string) (Call, error)
 	// NewestCalls returns at most limit blocks with calls of a smaller number than before,
-	// 0 = of any, the newest first, and calls of rows of their own as blocks.
+	// 0 = of any, the newest first.
 	NewestCalls(ctx context.Context, before int64, limit int) ([]Block, error)
 	// AddCalls appends to the log and returns the number of the newest call.
 	AddCalls(ctx context.Context, blocks []Block) (newest int64, err error)

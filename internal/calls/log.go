@@ -218,8 +218,7 @@ func (b *Book) find(ctx context.Context, rid string) (Call, error) {
 				return err
 			}
 		}
-		c, err = tx.Call(ctx, rid)
-		return err
+		return ErrNoCall
 	})
 	return c, err
 }

@@ -79,9 +79,7 @@ func (s *Server) keysPart() part {
 		if err := keepIdentity(s.config, s.vault); err != nil {
 			return err
 		}
-		if err := s.keepChanges(ctx); err != nil {
-			return err
-		}
+		s.keepChanges()
 		if s.oidcSecret, err = oidcSecret(s.config); err != nil {
 			return err
 		}

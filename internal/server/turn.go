@@ -101,9 +101,6 @@ func (t Turn) Run(ctx context.Context) (Turned, error) {
 		return done, err
 	}
 	s.KeepChanges(t.Now, func(text string) string { return old.Hash(changePurpose, text) })
-	if err := s.BeginChain(ctx); err != nil {
-		return done, err
-	}
 	if !inEnvironment {
 		if err := replaceFile(newMasterFile(t.Config.Data), []byte(text+"\n"), 0o600); err != nil {
 			return done, fmt.Errorf("writing the new master key: %w", err)

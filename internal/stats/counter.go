@@ -298,7 +298,6 @@ func (c *Counter) countRest(ctx context.Context, node string, after int64, journ
 	if err != nil {
 		return 0, after, false, fmt.Errorf("reading how far scans are counted: %w", err)
 	}
-	c.state.settle()
 	c.groups, c.byID, c.places, c.large = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}, nil
 	c.pending, c.tail = newPending(c.state.Position), newTail()
 	reached = after

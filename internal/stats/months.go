@@ -50,29 +50,6 @@ func (c *Counter) part(most int) int {
 	return most
 }
 
-// Known is what was counted by a version that knows months.
-type Known struct{ Scans, Users int64 }
-
-// known is what is counted by now.
-func (s *State) known() Known { return Known{s.Scans, s.UsersPosition} }
-
-// rolled is the first month that may not be asked for: those before it are rolled up.
-// What a version counted that knows no months is in the days alone.
-func (s *State) rolled() int64 {
-	if s.Known != s.known() {
-		return MonthOf(s.DaysFrom)
-	}
-	return s.Months
-}
-
-// settle rolls months again that an earlier version did not know when it counted.
-func (s *State) settle() {
-	if months := s.rolled(); months != s.Months {
-		s.Months, s.Rolling = months, ""
-	}
-	s.Known = s.known()
-}
-
 // rolledDays are the days before which what is counted belongs to a month as well.
 func (s *State) rolledDays() int64 {
 	if s.Rolling != "" {

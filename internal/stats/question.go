@@ -242,7 +242,7 @@ func (s *State) inDays(day, end int64) (list []Span) {
 	if end <= s.DaysFrom {
 		end = firstDay(MonthOf(end-1) + 1)
 	}
-	whole, rest := MonthOf(day-1)+1, min(MonthOf(end), s.rolled())
+	whole, rest := MonthOf(day-1)+1, min(MonthOf(end), s.Months)
 	if whole >= rest {
 		return []Span{{PerDay, day, end}}
 	}

@@ -28,7 +28,7 @@ func (n *recounting) compareMonths(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				if last = month >= state.rolled(); last || firstDay(month) < state.DaysFrom {
+				if last = month >= state.Months; last || firstDay(month) < state.DaysFrom {
 					next.Table = rollEnd
 					return nil
 				}

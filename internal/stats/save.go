@@ -36,9 +36,7 @@ func (c *Counter) change(ctx context.Context, f func(context.Context, Tx, *State
 		if state = before; err != nil {
 			return err
 		}
-		state.settle()
-		err = f(ctx, tx, &state)
-		if state.Known = state.known(); err != nil || state == before {
+		if err = f(ctx, tx, &state); err != nil || state == before {
 			return err
 		}
 		return tx.PutStatisticsState(ctx, state)

@@ -319,8 +319,6 @@ type State struct {
 	// Seam is the first day that was counted by this zone alone, since the zone was changed
 	// after hours were removed.
 	Seam int64
-	// Known is what a version that knows months counted: see rolled.
-	Known Known
 }
 
 // Left is how a ledger was left.

@@ -101,7 +101,6 @@ func (c *Counter) judge(ctx context.Context, end int64) (t turn, err error) {
 		if t.state, err = tx.StatisticsState(ctx); err != nil {
 			return err
 		}
-		t.state.settle()
 		before, err = tx.RecallLedger(ctx, t.ledger)
 		return err
 	})

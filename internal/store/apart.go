@@ -40,15 +40,11 @@ type apart struct {
 type piece struct{ first, n int64 }
 
 // pieceRows is how many rules a piece has at most that is written at once, as in
-// migrations/00022_counted.sql.
+// migrations/00100_first.sql.
 const pieceRows = 1024
 
-// importing is the lock of the one import that writes apart; following is shared by the
-// connections of processes that know how to follow one.
-const (
-	importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
-	following = `hashtextextended('qrjump follows stretches ' || coalesce(current_schema(), ''), 0)`
-)
+// importing is the lock of the one import that writes apart.
+const importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
 
 // held says in SQL that a row of pg_locks, by its name in the query, is a lock that somebody has.
 func held(table, lock string) string {
@@ -56,11 +52,6 @@ func held(table, lock string) string {
 		`.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND ((` + table + `.classid::bigint << 32) | ` + table + `.objid::bigint) = ` + lock
 }
-
-// strangers counts the connections of running servers that would not follow a stretch:
-// those of an earlier version.
-var strangers = `SELECT COUNT(*) FROM pg_locks u WHERE ` + held("u", users) +
-	` AND NOT EXISTS (SELECT 1 FROM pg_locks f WHERE f.pid = u.pid AND ` + held("f", following) + `)`
 
 // hasty lets the transaction wait for a lock for a moment only while an import writes apart: whoever has the end of
 // the log must not wait for a row that nobody will see for minutes.
@@ -101,17 +92,6 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// onlyFollowers returns accounts.ErrMoved where a server of an earlier version runs on this database. It would go past the
-// numbers of a stretch and never read what is shown under them.
-func (t *Tx) onlyFollowers(ctx context.Context) error {
-	var earlier int64
-	err := t.row(ctx, strangers).Scan(&earlier)
-	if err == nil && earlier > 0 {
-		err = fmt.Errorf("a server of an earlier version came to this database meanwhile: %w", accounts.ErrMoved)
-	}
-	return err
-}
-
 // Reserve implements rules.Store.
 func (s *Store) Reserve(ctx context.Context, n int) (accounts.Numbers, error) {
 	var given accounts.Numbers
@@ -121,11 +101,6 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.Numbers, error) {
 	err := s.update(ctx, func(tx *Tx) error {
 		given = accounts.Numbers{}
 		if err := tx.importAlone(ctx, 1); err != nil {
-			return err
-		}
-		if err := tx.onlyFollowers(ctx); errors.Is(err, accounts.ErrMoved) {
-			return nil
-		} else if err != nil {
 			return err
 		}
 		if err := tx.lockHead(ctx); err != nil {
@@ -160,7 +135,7 @@ func (t *Tx) beginApart(ctx context.Context, under accounts.Numbers) error {
 			return err
 		}
 	}
-	return t.onlyFollowers(ctx)
+	return nil
 }
 
 // AddApart implements rules.Tx.
@@ -301,9 +276,6 @@ func (t *Tx) ShowApart(ctx context.Context) error {
 		return fmt.Errorf("counting the rules: %w", err)
 	}
 	if err := t.lockHead(ctx); err != nil {
-		return err
-	}
-	if err := t.onlyFollowers(ctx); err != nil {
 		return err
 	}
 	return t.note(ctx, ofImport, live.StretchKey(a.First, a.Last), "show", stretchRecord{Rules: a.Last - a.First + 1, Hash: a.Hash})

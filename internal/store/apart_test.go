@@ -272,33 +272,6 @@ func TestAnImportWhoseSessionIsEnded(t *testing.T) {
 	sound(t, nodes[1])
 }
 
-// Beside a node of an earlier version, which would not hear of rules that are shown, an
-// import is written into the log itself.
-func TestAnImportBesideAnEarlierVersion(t *testing.T) {
-	target, nodes, b, _, _ := twoNodes(t)
-	mustDo(t, admin(t, target), `SELECT pg_advisory_lock_shared(`+users+`)`)
-	if _, err := b[0].Import(t.Context(), planOf(many, nil), false); err != nil {
-		t.Fatal(err)
-	}
-	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), many)
-	want(t, "entries that a node of an earlier version does not follow",
-		number(t, nodes[1], `SELECT COUNT(*) FROM changes WHERE kind IN ('numbers', 'import')`), 0)
-	sound(t, nodes[1])
-}
-
-// So it is where that node comes while the import is written: it may have gone past the numbers already.
-func TestAnEarlierVersionComesWhileAnImportIsWritten(t *testing.T) {
-	target, nodes, b, _, _ := twoNodes(t)
-	if _, err := b[0].Import(t.Context(), midway(planOf(many, nil), func() {
-		mustDo(t, admin(t, target), `SELECT pg_advisory_lock_shared(`+users+`)`)
-	}), false); err != nil {
-		t.Fatal(err)
-	}
-	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), many)
-	want(t, "entries that show a stretch", number(t, nodes[1], `SELECT COUNT(*) FROM changes WHERE kind = 'import'`), 0)
-	sound(t, nodes[1])
-}
-
 // A server that takes over without the numbers of an import gives them to others: nothing is written under them.
 func TestNumbersThatWereTakenBack(t *testing.T) {
 	_, nodes, _, own, _ := twoNodes(t)

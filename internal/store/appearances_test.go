@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
 	"testing"
 
@@ -54,41 +53,5 @@ func TestAnAppearanceComesBackAsItWasPut(t *testing.T) {
 			t.Fatal(err)
 		}
 		check("the account is deleted", want, "", appearance.ErrNone)
-	})
-}
-
-// Rows of when ask_first chose the page with a button: whatever they said, their accounts have it.
-func TestAnAppearanceOfBeforeHasThePageOfALink(t *testing.T) {
-	eachTarget(t, func(t *testing.T, target Target) {
-		s, err := connect(t.Context(), target)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { s.Close() })
-		if err := s.migrateTo(t.Context(), 35); err != nil {
-			t.Fatal(err)
-		}
-		for asked := range 2 {
-			_, err := s.write.ExecContext(t.Context(), `INSERT INTO appearances (appid, accent, help, ask_first, texts, logo_hash, logo_width,
-				logo_height, logo_bytes) VALUES ($1, '#0b6b45', '', $2, '{}', '', 0, 0, 0)`, fmt.Sprint("shop", asked), asked)
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := s.migrateTo(t.Context(), NewestSchema()); err != nil {
-			t.Fatal(err)
-		}
-		for asked := range 2 {
-			err := s.ViewAppearances(t.Context(), func(tx appearance.Tx) error {
-				a, err := tx.Appearance(t.Context(), fmt.Sprint("shop", asked))
-				if a.OpenAtOnce || a.Accent != "#0b6b45" {
-					t.Errorf("ask_first was %d: %+v", asked, a)
-				}
-				return err
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
 	})
 }

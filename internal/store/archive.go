@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -166,11 +168,16 @@ var ErrNotEmpty = errors.New("the database is not empty")
 // be older than this program's.
 func OpenEmpty(ctx context.Context, t Target, schema int64) (*Store, error) {
 	t.alone = true
+	into, err := Imports(schema)
+	if err != nil {
+		return nil, err
+	}
 	s, err := connect(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.migrateTo(ctx, schema); err != nil {
+	s.unreleased = schema < firstSchema
+	if err := s.migrateTo(ctx, into); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -186,9 +193,10 @@ type Loading struct {
 	tables []string
 	loaded map[string]bool
 
-	scansInto func(id string) (*ledger.Restoring, error) // nil = into the database
-	restoring *ledger.Restoring
-	days      map[int64]bool // of scans that have their partition
+	unreleased bool                                       // the archive is of a build from before 0.1.0
+	scansInto  func(id string) (*ledger.Restoring, error) // nil = into the database
+	restoring  *ledger.Restoring
+	days       map[int64]bool // of scans that have their partition
 }
 
 // Load runs f on an empty database in one transaction: all of it or nothing.
@@ -224,10 +232,10 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) err
 			return fmt.Errorf("looking at the database: %w", err)
 		}
 		slices.Sort(tables)
-		// An earlier schema has fewer; and there may be some of other programs.
+		// There may be some of other programs.
 		tables = slices.DeleteFunc(tables, func(name string) bool {
 			_, known := tableOf(name)
-			return !known && !slices.Contains(formerly, name) && name != "vault_keys"
+			return !known && name != "vault_keys"
 		})
 		for _, name := range tables {
 			if known, _ := tableOf(name); known.begun {
@@ -241,7 +249,8 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) err
 				return fmt.Errorf("looking at %s: %w", name, err)
 			}
 		}
-		l := &Loading{tx: tx, tables: tables, loaded: map[string]bool{"vault_keys": true}, scansInto: s.scansInto, days: map[int64]bool{}}
+		l := &Loading{tx: tx, tables: tables, loaded: map[string]bool{"vault_keys": true}, unreleased: s.unreleased, scansInto: s.scansInto,
+			days: map[int64]bool{}}
 		if tx.engine.name() == "postgres" {
 			l.conn = conn
 		}
@@ -273,6 +282,14 @@ func (l *Loading) Key(ctx context.Context, name, sealed string) error {
 
 // LoadRows stores the rows that WriteRows wrote and returns how many there were.
 func (l *Loading) LoadRows(ctx context.Context, table string, r io.Reader) (n int64, err error) {
+	if columns, is := former[table]; is && l.unreleased {
+		if columns == nil {
+			return countRows(r)
+		}
+		if r, err = without(columns, r); err != nil {
+			return 0, fmt.Errorf("reading %s: %w", table, err)
+		}
+	}
 	if !slices.Contains(l.tables, table) || l.loaded[table] {
 		return 0, fmt.Errorf("the archive has a table %q, which has no place in the database", table)
 	}
@@ -342,4 +359,41 @@ func arguments(columns []string, row map[string]any) ([]any, error) {
 		}
 	}
 	return args, nil
+}
+
+// without gives the rows of a small table without some columns.
+func without(columns []string, rows io.Reader) (io.Reader, error) {
+	var b bytes.Buffer
+	d, e := json.NewDecoder(io.LimitReader(rows, maxRow)), json.NewEncoder(&b)
+	d.UseNumber()
+	for {
+		var row map[string]any
+		if err := d.Decode(&row); errors.Is(err, io.EOF) {
+			return &b, nil
+		} else if err != nil {
+			return nil, err
+		}
+		for _, name := range columns {
+			delete(row, name)
+		}
+		if err := e.Encode(row); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// countRows counts rows that are left out: one for each line.
+func countRows(rows io.Reader) (n int64, err error) {
+	lines := bufio.NewReader(rows)
+	for {
+		_, err := lines.ReadSlice('\n')
+		switch {
+		case err == nil:
+			n++
+		case errors.Is(err, io.EOF):
+			return n, nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return n, err
+		}
+	}
 }

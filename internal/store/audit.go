@@ -3,9 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -105,8 +103,7 @@ func (s *Store) VerifyChanges(ctx context.Context) (history.Checked, error) {
 type verification struct {
 	tx *Tx
 	history.Checked
-	chain  *chainRecord // the log was begun with rows of an earlier version
-	events int64        // the last event of codes that was seen
+	events int64 // the last event of codes that was seen
 	// What was given numbers to be written apart, by the first of them.
 	stretches map[int64]*stretch
 	within    *stretch // of the change before; nil = it is of no stretch
@@ -131,9 +128,6 @@ func (v *verification) run(ctx context.Context) error {
 	if err := v.tx.row(ctx, `SELECT seq, hash FROM change_head WHERE id = 1`).Scan(&last.seq, &last.hash); errors.Is(err, sql.ErrNoRows) {
 		return faultAt(0, "the row that names the last change is gone")
 	} else if err != nil {
-		return err
-	}
-	if err := v.findChain(ctx); err != nil {
 		return err
 	}
 	if err := v.findStretches(ctx); err != nil {
@@ -226,24 +220,6 @@ func (v *verification) shows(c *change) error {
 	return nil
 }
 
-// findChain finds how the log began, if it was made of rows of an earlier
-// version. Whether that change itself is true shows when it is its turn.
-func (v *verification) findChain(ctx context.Context) error {
-	var detail string
-	err := v.tx.row(ctx, `SELECT detail FROM changes WHERE kind = '`+ofChain+`' ORDER BY seq LIMIT 1`).Scan(&detail)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var chain chainRecord
-	if json.Unmarshal([]byte(detail), &chain) == nil {
-		v.chain, v.events = &chain, chain.Events
-	}
-	return nil
-}
-
 // link checks that a change follows the one before it.
 func (v *verification) link(c *change) error {
 	if is, err := v.apart(c); is {
@@ -254,7 +230,7 @@ func (v *verification) link(c *change) error {
 	switch {
 	case v.Changes > 0 && c.seq != v.Seq+1 && !unwritten:
 		return faultAt(v.Seq+1, "it is gone")
-	case v.Changes == 0 && c.seq != 1 && c.kind != ofReset && (v.chain == nil || v.chain.First != c.seq):
+	case v.Changes == 0 && c.seq != 1 && c.kind != ofReset:
 		return faultAt(c.seq, "it is not the first of a log: what was before it is gone")
 	case v.Changes > 0 && c.kind == ofReset:
 		return faultAt(c.seq, "a reset begins a log and stands in none")
@@ -277,15 +253,6 @@ func (v *verification) link(c *change) error {
 func (v *verification) codes(ctx context.Context, page []change) error {
 	for i := range page {
 		c := &page[i]
-		if c.kind == ofChain {
-			digest, err := v.tx.eventsDigest(ctx, v.chain.Events)
-			if err != nil {
-				return err
-			}
-			if digest != v.chain.EventsDigest {
-				return faultAt(c.seq, "the events of codes from before it were altered")
-			}
-		}
 		if c.kind != ofCodes {
 			continue
 		}
@@ -304,22 +271,6 @@ func (v *verification) codes(ctx context.Context, page []change) error {
 		v.events = record.Event
 	}
 	return nil
-}
-
-// eventsDigest is a hash over all events of codes up to one.
-func (t *Tx) eventsDigest(ctx context.Context, until int64) (string, error) {
-	h := sha256.New()
-	for after := int64(0); ; {
-		page, err := list(ctx, t, scanEventRow, `SELECT `+eventColumns+
-			` FROM code_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT 1000`, after, until)
-		if err != nil || len(page) == 0 {
-			return hex.EncodeToString(h.Sum(nil)), err
-		}
-		for _, e := range page {
-			fmt.Fprintln(h, e.digest())
-		}
-		after = page[len(page)-1].seq
-	}
 }
 
 // present compares what there is now with the last changes of it.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -310,67 +309,6 @@ func TestAChainThatWasMadeWithoutTheKeyShows(t *testing.T) {
 		}
 		if done := verify(t, s); done.Fault == nil || done.Fault.Seq != 1 {
 			t.Errorf("%+v", done)
-		}
-	})
-}
-
-func TestALogOfAnEarlierVersionIsChained(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a table, read by one goroutine")
-	}
-	eachTarget(t, func(t *testing.T, target Target) {
-		s, err := connect(t.Context(), target)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		}()
-		if err := s.migrateTo(t.Context(), 5); err != nil {
-			t.Fatal(err)
-		}
-		// A reset has taken the first six.
-		for n := 7; n < 507; n++ {
-			direct(t, s,
-				`INSERT INTO rule_changes (seq, at, actor, rid, did, key, owner, rule) VALUES ($1, $2, 'wxa', 'rid', 'add', $3, 'wxa', $4)`,
-				n, 1000+n, fmt.Sprintf("https://h%d.example/", n),
-				fmt.Sprintf(
-					`{"id":%d,"kind":"ordinary","owner":"wxa","target":"wxa","prefix":"https://h%d.example/","path":"p","occupy":false,"open_version":3,"test_links":null,"published":false,"created_at":1,"changed_at":1,"published_at":0}`, n, n))
-			direct(t, s, `INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy, open_version, test_links, published, created_at, changed_at, published_at, host, segment, link_path)
-				VALUES ($1, $2, 'ordinary', 'wxa', 'wxa', $2, 'p', 0, 3, 'null', 0, 1, 1, 0, 'h', 's', 'l')`, n, fmt.Sprintf("https://h%d.example/", n))
-		}
-		direct(t, s,
-			`INSERT INTO code_events (seq, batch, did, first_idx, last_idx, codes, binding, at, from_at, actor, rid, note) VALUES (1, 2, 'freeze', 0, 0, $1, '{}', 1, 1, 'a', '', '')`,
-			codes.NewSet(codes.Range{From: 0, To: 0}).Encode())
-		direct(t, s, `UPDATE sequences SET value = 506 WHERE name = 'change'`)
-		direct(t, s, `INSERT INTO accounts (appid, kind, name, subject, certified, versions, jump_open, features, members, message_url, ip_allowlist, secret_hash, secret_frozen, marketcode_key, confirm_name, confirm_content, created_at)
-			VALUES ('wxa', 'mini_program', '', '', 0, '[]', 1, '[]', '{}', '', '[]', '', 0, '', '', '', 0)`)
-		if err := s.Migrate(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		// Nothing is written to a log that is not chained yet.
-		if err := s.PutMeta(t.Context(), "x", "y"); err == nil || !strings.Contains(err.Error(), "not chained yet") {
-			t.Error(err)
-		}
-		for range 2 {
-			if err := s.BeginChain(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		addRules(t, s, aRule(t, "wxa", "https://new.example/"))
-		done := verify(t, s)
-		want(t, "verified", done, history.Checked{Changes: 503, First: 7, Seq: 509, Hash: done.Hash})
-		for _, q := range []string{`DELETE FROM changes WHERE seq = 7`, `UPDATE code_events SET note = 'x'`,
-			`DELETE FROM changes WHERE seq < 507`} {
-			direct(t, s, q)
-			if done := verify(t, s); done.Fault == nil {
-				t.Error(q, "does not show")
-			}
-		}
-		if _, err := s.ChangeHash(t.Context(), 7); err != nil && !errors.Is(err, context.Canceled) {
-			t.Error(err)
 		}
 	})
 }

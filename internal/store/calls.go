@@ -1,15 +1,8 @@
 package store
 
 import (
-	"cmp"
 	"context"
-	"database/sql"
-	"errors"
-	"fmt"
 	"math"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/qrjump/qrjump/internal/calls"
 )
@@ -44,26 +37,6 @@ func (t *Tx) ForgetCounts(ctx context.Context, before int64) error {
 	return err
 }
 
-const callColumns = `rid, account, at, took, path, query, request, response, client_ip, errcode, detail, behaviours`
-
-func scanCall(scan func(...any) error) (c calls.Call, err error) {
-	var at, took int64
-	var behaviours string
-	err = scan(&c.RID, &c.Account, &at, &took, &c.Path, &c.Query, &c.Request, &c.Response, &c.ClientIP, &c.ErrCode, &c.Detail, &behaviours)
-	c.Behaviours = strings.Fields(behaviours)
-	c.At, c.Took = fromMillis(at), time.Duration(took)*time.Millisecond
-	return c, err
-}
-
-// Call implements calls.Tx.
-func (t *Tx) Call(ctx context.Context, rid string) (calls.Call, error) {
-	c, err := scanCall(t.row(ctx, `SELECT `+callColumns+` FROM calls WHERE rid = $1`, rid).Scan)
-	if errors.Is(err, sql.ErrNoRows) {
-		return c, calls.ErrNoCall
-	}
-	return c, err
-}
-
 // callGone is the sequence whose number is that of the last call that is forgotten.
 const callGone = "call_gone"
 
@@ -89,30 +62,13 @@ func (t *Tx) NewestCalls(ctx context.Context, before int64, limit int) ([]calls.
 		return nil, err
 	}
 	// The block that has the number upTo may end with a greater one.
-	blocks, err := list(ctx, t, func(scan func(...any) error) (b calls.Block, err error) {
+	return list(ctx, t, func(scan func(...any) error) (b calls.Block, err error) {
 		err = scan(&b.Last, &b.Second, &b.Calls, &b.Text)
 		b.Gone = int(max(0, gone-b.Last+int64(b.Calls)))
 		return b, err
 	}, `SELECT seq, second, calls, text FROM call_blocks
 		WHERE seq > $1 AND seq <= COALESCE((SELECT MIN(seq) FROM call_blocks WHERE seq >= $2), $2) ORDER BY seq DESC LIMIT $3`,
 		gone, upTo, limit)
-	if err != nil {
-		return nil, err
-	}
-	singles, err := list(ctx, t, func(scan func(...any) error) (calls.Block, error) {
-		var number int64
-		c, err := scanCall(func(to ...any) error { return scan(append([]any{&number}, to...)...) })
-		if err != nil {
-			return calls.Block{}, err
-		}
-		return calls.Single(c, number)
-	}, `SELECT seq, `+callColumns+` FROM calls WHERE seq > $1 AND seq <= $2 ORDER BY seq DESC LIMIT $3`, gone, upTo, limit)
-	if err != nil {
-		return nil, err
-	}
-	blocks = append(blocks, singles...)
-	slices.SortFunc(blocks, func(a, b calls.Block) int { return cmp.Compare(b.Last, a.Last) })
-	return blocks[:min(limit, len(blocks))], nil
 }
 
 // AddCalls implements calls.Tx.
@@ -136,15 +92,8 @@ func (t *Tx) AddCalls(ctx context.Context, blocks []calls.Block) (int64, error) 
 	return newest, nil
 }
 
-// singles is how many calls in rows of their own are removed where one block would be.
-const singles = 20
-
 // ForgetCalls implements calls.Tx.
 func (t *Tx) ForgetCalls(ctx context.Context, upTo, second int64, limit int) error {
-	rid := "" // nothing sorts before it
-	if second > 0 {
-		rid = fmt.Sprintf("%08x", second)
-	}
 	for _, query := range []struct {
 		text string
 		args []any
@@ -153,8 +102,6 @@ func (t *Tx) ForgetCalls(ctx context.Context, upTo, second int64, limit int) err
 		{`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE seq <= $1 ORDER BY seq LIMIT $2)`, []any{upTo, limit}},
 		{`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE second < $1 ORDER BY second LIMIT $2)`,
 			[]any{second, limit}},
-		{`DELETE FROM calls WHERE seq IN (SELECT seq FROM calls WHERE seq <= $1 ORDER BY seq LIMIT $2)`, []any{upTo, singles * limit}},
-		{`DELETE FROM calls WHERE rid IN (SELECT rid FROM calls WHERE rid < $1 ORDER BY rid LIMIT $2)`, []any{rid, singles * limit}},
 	} {
 		if _, err := t.exec(ctx, query.text, query.args...); err != nil {
 			return err

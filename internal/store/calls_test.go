@@ -115,53 +115,6 @@ func TestCallsLeaveInOrder(t *testing.T) {
 	})
 }
 
-// Calls of a version that kept each in a row of its own are found until they are
-// forgotten as the others are.
-func TestOlderCallsAreFound(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		b := aBook(s)
-		for n := range 10 {
-			update(t, s, func(ctx context.Context, tx *Tx) error {
-				number, err := tx.next(ctx, "call")
-				if err != nil {
-					return err
-				}
-				_, err = tx.exec(ctx, `INSERT INTO calls
-					(seq, rid, account, at, took, path, query, request, response, client_ip, errcode, detail, behaviours) VALUES ($1, $2, 'a', $3, 7, '/p', 'q', 'in', 'out', '::1', 40097, 'wrong', 'wire.a wire.b')`,
-					number, ridAt(at.Add(time.Duration(n)*time.Second), n), at.UnixMilli())
-				return err
-			})
-		}
-		left := func(what string, from int) {
-			t.Helper()
-			for n := range 10 {
-				rid := ridAt(at.Add(time.Duration(n)*time.Second), n)
-				got, err := b.Look(t.Context(), rid)
-				if n < from {
-					if !errors.Is(err, calls.ErrNoCall) {
-						t.Errorf("%s: call %d is there: %v", what, n, err)
-					}
-					continue
-				}
-				want(t, what, err, nil)
-				want(t, what, got, calls.Call{RID: rid, Account: "a", At: at, Took: 7 * time.Millisecond, Path: "/p",
-					Query: "q", Request: "in", Response: "out", ClientIP: "::1", ErrCode: 40097, Detail: "wrong",
-					Behaviours: []string{"wire.a", "wire.b"}})
-			}
-		}
-		left("all", 0)
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.ForgetCalls(ctx, 3, 0, 1) })
-		left("up to a number", 3)
-		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return tx.ForgetCalls(ctx, 0, at.Add(5*time.Second).Unix(), 1)
-		})
-		left("before a second", 5)
-		b.Record(calls.Call{RID: ridAt(at.Add(time.Hour), 1), Account: "a"})
-		want(t, "flush", b.Flush(t.Context()), nil)
-		want(t, "the next number", number(t, s, `SELECT MAX(seq) FROM call_blocks`), 11)
-	})
-}
-
 func TestCountsAddUpAndAreForgotten(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
@@ -323,7 +276,7 @@ func TestDeviationsAddUp(t *testing.T) {
 	})
 }
 
-// Issue 17: calls are listed newest first, over blocks and over rows of their own, by pages that miss and repeat nothing.
+// Issue 17: calls are listed newest first, over blocks, by pages that miss and repeat nothing.
 func TestCallsAreListedNewestFirst(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		one, other := aBook(s), aBook(s) // of two nodes
@@ -343,17 +296,6 @@ func TestCallsAreListedNewestFirst(t *testing.T) {
 				want(t, "flush", one.Flush(t.Context()), nil)
 			}
 		}
-		update(t, s, func(ctx context.Context, tx *Tx) error { // a node of an older version
-			number, err := tx.next(ctx, "call")
-			if err != nil {
-				return err
-			}
-			_, err = tx.exec(ctx, `INSERT INTO calls
-				(seq, rid, account, at, took, path, query, request, response, client_ip, errcode, detail, behaviours)
-				VALUES ($1, $2, 'a1', $3, 7, '/p0', '', '', '', '', 40097, '', '')`, number, aRID(1000), at.UnixMilli())
-			return err
-		})
-		all = slices.Insert(all, 0, aRID(1000))
 		for n := 40; n < 60; n++ {
 			add(other, n)
 		}
@@ -406,7 +348,7 @@ func TestCallsAreListedNewestFirst(t *testing.T) {
 		groups, seen, err := other.Failures(t.Context(), calls.Search{})
 		want(t, "failures", err, nil)
 		want(t, "groups", len(groups), 2)
-		want(t, "of the first", groups[0].Times, 8) // 7 of /p0 in blocks, and the single one
+		want(t, "of the first", groups[0].Times, 7)
 		want(t, "of the second", groups[1].Times, 6)
 		want(t, "the last of the second", groups[1].Last.RID, ridAt(at.Add(55/7*time.Second), 55))
 		want(t, "since", seen.Since, at.UTC().Truncate(time.Second))

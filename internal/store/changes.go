@@ -43,7 +43,6 @@ const (
 	ofPackage    = "package"
 	ofAlarm      = "alarm"
 	ofSerials    = "serials"
-	ofChain      = "chain"
 	ofNumbers    = "numbers"
 	ofImport     = live.ImportChange
 )
@@ -206,10 +205,6 @@ func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
 	if err := t.lockHead(ctx); err != nil {
 		return nil, err
 	}
-	if t.head.hash == "" && t.head.seq > 0 && !t.unchained && t.noted[0].kind != ofReset {
-		return nil,
-			errors.New("the log of changes was moved here from an earlier version and is not chained yet: the start of a server does it")
-	}
 	rows := t.noted
 	t.noted = nil
 	for i := range rows {
@@ -360,99 +355,4 @@ func (s *Store) Listen(ctx context.Context) (live.Bell, error) {
 		return nil, errors.New("no other process writes to this database")
 	}
 	return s.listen(ctx)
-}
-
-// BeginChain chains what was moved here from an earlier schema, where no hashes
-// were kept. It does nothing to a log that is chained.
-func (s *Store) BeginChain(ctx context.Context) error {
-	return s.update(ctx, func(tx *Tx) error {
-		if err := tx.lockHead(ctx); err != nil || tx.head.hash != "" || tx.head.seq == 0 {
-			return err
-		}
-		first, rows, before := int64(0), 0, ""
-		for after := int64(0); ; {
-			page, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE seq > $1 ORDER BY seq LIMIT 200`, after)
-			if err != nil {
-				return err
-			}
-			if len(page) == 0 {
-				break
-			}
-			if rows == 0 {
-				first = page[0].seq
-			}
-			var cases strings.Builder
-			var args []any
-			for i := range page {
-				c := &page[i]
-				before = tx.keeping.hash(c.text(before))
-				fmt.Fprintf(&cases, " WHEN $%d THEN $%d", 2*i+1, 2*i+2)
-				args = append(args, c.seq, before)
-			}
-			after = page[len(page)-1].seq
-			args = append(args, page[0].seq, after)
-			if _, err := tx.exec(ctx, fmt.Sprintf(`UPDATE changes SET hash = CASE seq%s END WHERE seq >= $%d AND seq <= $%d`,
-				cases.String(), len(args)-1, len(args)), args...); err != nil {
-				return fmt.Errorf("chaining what was there: %w", err)
-			}
-			rows += len(page)
-		}
-		if rows == 0 {
-			first = tx.head.seq + 1
-		}
-		tx.head.hash = before
-		tx.unchained = rows == 0
-		record := chainRecord{First: first, Rows: rows}
-		if err := tx.row(ctx, `SELECT COALESCE(MAX(seq), 0) FROM code_events`).Scan(&record.Events); err != nil {
-			return err
-		}
-		var err error
-		if record.EventsDigest, err = tx.eventsDigest(ctx, record.Events); err != nil {
-			return err
-		}
-		if err := tx.note(ctx, ofChain, "", "begin", record); err != nil {
-			return err
-		}
-		return tx.noteFound(ctx)
-	})
-}
-
-// noteFound notes the accounts and links that were there before the log.
-func (t *Tx) noteFound(ctx context.Context) error {
-	for after := ""; ; {
-		page, err := t.Accounts(ctx, after, 1000)
-		if err != nil {
-			return err
-		}
-		for _, a := range page {
-			after = a.AppID
-			if err := t.note(ctx, ofAccount, a.AppID, "found", accountRecordOf(a, a)); err != nil {
-				return err
-			}
-			links, err := t.LinksOf(ctx, a.AppID)
-			if err != nil {
-				return err
-			}
-			for _, l := range links {
-				if err := t.note(ctx, ofLink, linkKey(l.Service, l.MiniProgram), "found", linkRecordOf(l)); err != nil {
-					return err
-				}
-			}
-		}
-		if len(page) == 0 {
-			return nil
-		}
-		if err := t.writeNoted(ctx); err != nil { // not all of them in memory
-			return err
-		}
-	}
-}
-
-// chainRecord says where a chain begins that was made of rows without hashes.
-type chainRecord struct {
-	First int64 `json:"first"`
-	Rows  int   `json:"rows"`
-	// The last event of codes from before, and a hash of all of them.
-	Events       int64  `json:"events"`
-	EventsDigest string `json:"events_sha256"`
 }

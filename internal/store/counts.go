@@ -9,7 +9,7 @@ import (
 )
 
 // What counts rules and publishes is kept by triggers, with the change itself
-// (migrations/00022_counted.sql), and read in rules.go.
+// (migrations/00100_first.sql), and read in rules.go.
 
 // countedRules and countedPublishes are what rule_counts and publish_counts say.
 const (

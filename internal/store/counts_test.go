@@ -249,45 +249,6 @@ func TestIDsThatAreNotTheHighestAreCounted(t *testing.T) {
 	})
 }
 
-func TestRulesOfBeforeAreCounted(t *testing.T) {
-	eachTarget(t, func(t *testing.T, target Target) {
-		s, err := connect(t.Context(), target)
-		if err != nil {
-			t.Fatal(err)
-		}
-		const before = 21
-		if err := s.migrateTo(t.Context(), before); err != nil {
-			t.Fatal(err)
-		}
-		importMany(t, s, someRules(t, 1100))
-		update(t, s, func(ctx context.Context, tx *Tx) error {
-			for i := range 50 {
-				if err := tx.AddPublish(ctx, "wxa", "k", at.Add(time.Duration(i)*20*time.Minute)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		s = open(t, target)
-		wantCounted(t, s, "after the migration")
-		want(t, "pieces", number(t, s, `SELECT COUNT(*) FROM rule_pieces`), 7)
-		addRules(t, s, aRule(t, "wxa", "https://a.example/more"))
-		wantCounted(t, s, "after an add")
-		for _, since := range []time.Time{at, at.Truncate(time.Hour), at.Add(time.Minute), at.Add(30 * time.Minute),
-			at.Add(time.Hour * 24)} {
-			view(t, s, func(ctx context.Context, tx *Tx) error {
-				n, err := tx.PublishesSince(ctx, "wxa", since)
-				want(t, "publishes since "+since.String(), int64(n),
-					number(t, s, `SELECT COUNT(*) FROM publishes WHERE at >= $1`, millis(since)))
-				return err
-			})
-		}
-	})
-}
-
 func TestCountsAreExactWhenManyChangeAtOnce(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		b := books(nodes, nil)

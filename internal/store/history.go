@@ -105,8 +105,7 @@ func (s *Store) AccountThen(ctx context.Context, appid string, at time.Time) (th
 			Versions: r.Versions, JumpOpen: r.JumpOpen,
 			Features: r.Features, Members: r.Members, MessageURL: r.MessageURL, IPAllowlist: r.IPAllowlist, SecretFrozen: r.SecretFrozen,
 			CreatedAt: fromMillis(r.CreatedAt)}
-		// Found at the beginning of the log: how long it was there it says itself.
-		then.Known = c.did != "found" || !then.Account.CreatedAt.After(at)
+		then.Known = true
 		return nil
 	})
 	return then, err

@@ -86,28 +86,3 @@ func TestOnlyALinkThatIsDoneCounts(t *testing.T) {
 		})
 	})
 }
-
-// Accounts that were linked before links had states stay linked.
-func TestLinksOfAnEarlierSchemaAreDone(t *testing.T) {
-	eachTarget(t, func(t *testing.T, target Target) {
-		s, err := connect(t.Context(), target)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.migrateTo(t.Context(), 3); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.write.ExecContext(t.Context(),
-			`INSERT INTO links (service, mini_program, created_at) VALUES ('wxs', 'wxm', 1)`); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		view(t, open(t, target), func(ctx context.Context, tx *Tx) error {
-			linked, err := tx.Linked(ctx, "wxs", "wxm")
-			want(t, "linked", linked, true)
-			return err
-		})
-	})
-}

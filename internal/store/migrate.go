@@ -21,6 +21,16 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+const (
+	// firstSchema is that of version 0.1.0. Those before it are of builds that nobody released.
+	firstSchema = 100
+	// lastUnreleased is the last of these. An export with it has the same tables, but for what former has.
+	lastUnreleased = 43
+)
+
+// former is what an export with lastUnreleased has besides: columns of a table, or all of it.
+var former = map[string][]string{"calls": nil, "statistics_state": {"known_scans", "known_users"}}
+
 // NewestSchema is the version of the schema that this program works with.
 func NewestSchema() int64 {
 	names, err := fs.Glob(migrations, "migrations/*.sql")
@@ -47,19 +57,36 @@ func (s *Store) checkedSchema(ctx context.Context) (schema int64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading the version of the schema: %w", err)
 	}
-	return schema, notNewer(schema)
+	return schema, fitting(schema)
 }
 
-func notNewer(schema int64) error {
-	if newest := NewestSchema(); schema > newest {
+// fitting is an error for a schema of another program's.
+func fitting(schema int64) error {
+	switch newest := NewestSchema(); {
+	case schema > newest:
 		return fmt.Errorf("the database has schema %d, this qrjump knows %d: use a newer qrjump", schema, newest)
+	case schema > 0 && schema < firstSchema:
+		return fmt.Errorf("the database has schema %d of a build from before 0.1.0: run qrjump export with that build, "+
+			"and qrjump import with this one into an empty folder or database", schema)
 	}
 	return nil
 }
 
+// Imports says which schema an archive's rows are loaded into; an error for that of a build whose exports cannot be read.
+func Imports(schema int64) (int64, error) {
+	if schema == lastUnreleased {
+		return firstSchema, nil
+	}
+	if schema < firstSchema {
+		return 0, fmt.Errorf("it has schema %d of a build from before 0.1.0: start the last of these builds (schema %d) on its data, "+
+			"and export with that", schema, lastUnreleased)
+	}
+	return schema, nil
+}
+
 // migrateTo brings the schema up to a version. Many processes may do so at once.
 func (s *Store) migrateTo(ctx context.Context, want int64) error {
-	files, err := fs.Sub(migrations, "migrations")
+	files, err := fs.Sub(cmp.Or[fs.FS](s.migration.files, migrations), "migrations")
 	if err != nil {
 		return err
 	}
@@ -102,7 +129,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if err != nil {
 		return fmt.Errorf("reading the version of the schema: %w", s.outage(err))
 	}
-	if err := notNewer(have); err != nil {
+	if err := fitting(have); err != nil {
 		return err
 	}
 	if have > want {
@@ -111,7 +138,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if err := s.migrateBeside(ctx, p, want); err != nil {
 		return fmt.Errorf("migrating the database: %w", s.outage(err))
 	}
-	if s.engine.name() == "postgres" && want >= 10 {
+	if s.engine.name() == "postgres" {
 		if err := s.update(ctx, func(tx *Tx) error { return tx.unlog(ctx) }); err != nil {
 			return fmt.Errorf("making the table of limits unlogged: %w", err)
 		}

@@ -2,15 +2,39 @@ package store
 
 import (
 	"context"
+	"io/fs"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 )
+
+// withOneMore is the program's migrations and one more, which makes an index of the rules and drops another.
+func withOneMore(t *testing.T) fs.FS {
+	t.Helper()
+	more := fstest.MapFS{}
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(migrations, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more[name] = &fstest.MapFile{Data: text}
+	}
+	more["migrations/99999_one_more.sql"] = &fstest.MapFile{Data: []byte(`-- +goose Up
+-- postgres strongest lock: LOCK TABLE rules IN ACCESS EXCLUSIVE MODE;
+CREATE INDEX rules_by_age ON rules (created_at, id);
+DROP INDEX rules_to;
+`)}
+	return more
+}
 
 // A transaction of another node holds what a migration needs. Changes that come meanwhile go on, and the migration is done when that
 // transaction ends.
 func TestAMigrationLetsOthersPass(t *testing.T) {
-	const before = 15 // the next one makes an index of the rules, and drops another
 	for name, held := range map[string]string{
 		"a reader that will write": `SELECT COUNT(*) FROM rules`,
 		"a writer":                 `LOCK TABLE rules IN ROW EXCLUSIVE MODE`,
@@ -22,7 +46,7 @@ func TestAMigrationLetsOthersPass(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { s.Close() })
-			if err := s.migrateTo(t.Context(), before); err != nil {
+			if err := s.migrateTo(t.Context(), NewestSchema()); err != nil {
 				t.Fatal(err)
 			}
 			other, err := s.write.BeginTx(t.Context(), nil)
@@ -34,9 +58,9 @@ func TestAMigrationLetsOthersPass(t *testing.T) {
 				t.Fatal(err)
 			}
 			said, done := make(chan string, 1000), make(chan error, 1)
-			s.migration.patience = 20 * time.Millisecond
+			s.migration.files, s.migration.patience = withOneMore(t), 20*time.Millisecond
 			s.migration.waits = func(what string, until time.Time) { said <- what }
-			go func() { done <- s.migrateTo(context.WithoutCancel(t.Context()), before+1) }()
+			go func() { done <- s.migrateTo(context.WithoutCancel(t.Context()), 99999) }()
 			for range 3 { // it tries more than once
 				select {
 				case what := <-said:

@@ -254,8 +254,7 @@ func usable(c *pgx.Conn, all *servers) error {
 // keys than this process knows.
 func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 	var free bool
-	if err := c.QueryRow(ctx, `SELECT pg_try_advisory_lock_shared(`+users+`) AND pg_try_advisory_lock_shared(`+following+`)`).
-		Scan(&free); err != nil {
+	if err := c.QueryRow(ctx, `SELECT pg_try_advisory_lock_shared(`+users+`)`).Scan(&free); err != nil {
 		return err
 	}
 	if !free {

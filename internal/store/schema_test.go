@@ -49,11 +49,11 @@ func TestADatabaseOfAnyEarlierSchemaEndsLikeANewOne(t *testing.T) {
 	}
 	eachTarget(t, func(t *testing.T, target Target) {
 		fresh := describe(t, open(t, target))
-		// Here: through every schema one by one, and from the middle. Whole: from each.
-		froms := map[string][]int64{"through all": slices.Collect(upTo(1, newest(t))), fmt.Sprint("from ", newest(t)/2): {newest(t) / 2}}
+		// Here: through every schema one by one. Whole: from each.
+		froms := map[string][]int64{"through all": slices.Collect(upTo(firstSchema, newest(t)))}
 		if whole.Run() {
-			for before := range newest(t) {
-				froms[fmt.Sprint("from ", before)] = slices.Collect(upTo(max(before, 1), before+1))
+			for before := range upTo(firstSchema, newest(t)) {
+				froms[fmt.Sprint("from ", before)] = []int64{before}
 			}
 		}
 		for name, befores := range froms {
@@ -169,6 +169,24 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 			want(t, "error", err.Error(), fmt.Sprintf("the database has schema %d, this qrjump knows %d: use a newer qrjump", latest+1,
 				latest))
 		}
+	})
+}
+
+func TestABuildFromBeforeTheFirstVersionIsRefused(t *testing.T) {
+	eachTarget(t, func(t *testing.T, target Target) {
+		s, err := Open(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.write.ExecContext(t.Context(), `UPDATE goose_db_version SET version_id = $1 WHERE version_id > 0`, lastUnreleased); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		_, err = Open(t.Context(), target)
+		want(t, "error", fmt.Sprint(err), fmt.Sprintf("the database has schema %d of a build from before 0.1.0: run qrjump export with that build, "+
+			"and qrjump import with this one into an empty folder or database", lastUnreleased))
 	})
 }
 

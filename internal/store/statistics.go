@@ -30,9 +30,9 @@ func (t *Tx) LockStatistics(ctx context.Context) error { return t.lock(ctx, "sta
 func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
 	var scanAt, forgotten, turned int64
 	err = t.row(ctx, `SELECT ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned,
-			months, rolling, hours_from, days_from, seam, known_scans, known_users FROM statistics_state WHERE id = 1`).
+			months, rolling, hours_from, days_from, seam FROM statistics_state WHERE id = 1`).
 		Scan(&s.Ledger, &s.Position, &s.Mark, &s.Scan, &scanAt, &s.Scans, &s.Held, &s.Lacking, &s.UsersPosition, &s.Offset, &forgotten,
-			&turned, &s.Months, &s.Rolling, &s.HoursFrom, &s.DaysFrom, &s.Seam, &s.Known.Scans, &s.Known.Users)
+			&turned, &s.Months, &s.Rolling, &s.HoursFrom, &s.DaysFrom, &s.Seam)
 	if errors.Is(err, sql.ErrNoRows) {
 		return stats.State{}, nil
 	}
@@ -43,14 +43,13 @@ func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
 // PutStatisticsState implements stats.Tx.
 func (t *Tx) PutStatisticsState(ctx context.Context, s stats.State) error {
 	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned,
-			months, rolling, hours_from, days_from, seam, known_scans, known_users)
-		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+			months, rolling, hours_from, days_from, seam)
+		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 		ON CONFLICT (id) DO UPDATE SET ledger = excluded.ledger, position = excluded.position, mark = excluded.mark, scan = excluded.scan, scan_at = excluded.scan_at,
 			scans = excluded.scans, held = excluded.held, lacking = excluded.lacking, users_position = excluded.users_position, zone = excluded.zone, forgotten = excluded.forgotten, turned = excluded.turned,
-			months = excluded.months, rolling = excluded.rolling, hours_from = excluded.hours_from, days_from = excluded.days_from, seam = excluded.seam,
-			known_scans = excluded.known_scans, known_users = excluded.known_users`,
+			months = excluded.months, rolling = excluded.rolling, hours_from = excluded.hours_from, days_from = excluded.days_from, seam = excluded.seam`,
 		s.Ledger, s.Position, s.Mark, s.Scan, millis(s.ScanAt), s.Scans, s.Held, s.Lacking, s.UsersPosition, s.Offset, millis(s.Forgotten),
-		millis(s.Turned), s.Months, s.Rolling, s.HoursFrom, s.DaysFrom, s.Seam, s.Known.Scans, s.Known.Users)
+		millis(s.Turned), s.Months, s.Rolling, s.HoursFrom, s.DaysFrom, s.Seam)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -42,7 +43,9 @@ type Store struct {
 	epochs      *accounts.Epochs                               // told of commits that change identities; nil = nobody remembers any
 	trouble     trouble
 	together    together
+	unreleased  bool // what is loaded is of a build from before 0.1.0
 	migration   struct {
+		files    fs.FS                              // instead of the program's, in a test; nil = the program's
 		patience time.Duration                      // how long a migration waits for a lock; 0 = migrationPatience
 		waits    func(what string, until time.Time) // told when one waited in vain, and goes on trying; nil = nobody
 	}
@@ -195,8 +198,6 @@ type Tx struct {
 	noted []change // not written yet
 	head  *head    // the last change, once it is locked
 	moved bool     // it is another than before
-	// unchained: there is nothing before the first change, whatever its number.
-	unchained bool
 
 	prepared map[string]*sql.Stmt // of kept, by their text
 

@@ -51,8 +51,6 @@ var schema = []table{
 	{name: "appearances", order: "appid"},
 	{name: "batches", order: "id"},
 	{name: "call_blocks", order: "seq", users: []userColumn{{name: "text", is: aged}}},
-	{name: "calls", order: "seq", users: []userColumn{{name: "query", is: aged}, {name: "request", is: aged},
-		{name: "response", is: aged}, {name: "detail", is: aged}}},
 	{name: "change_head", order: "id", kept: true, begun: true}, // numbers go on, so whoever follows the log sees that all is new
 	{name: "changes", order: "seq"},
 	{name: "code_counts", order: "batch, idx", users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser},
@@ -101,7 +99,7 @@ var schema = []table{
 	{name: "sessions", kept: true}, // of this server: whoever is signed in there is not signed in here
 	{name: "statistics_counts", order: "per, at, rule, tuple"},
 	{name: "statistics_misses", order: "hour, place"},
-	{name: "statistics_state", order: "id", users: []userColumn{{name: "users_position", is: noUser}, {name: "known_users", is: noUser}}},
+	{name: "statistics_state", order: "id", users: []userColumn{{name: "users_position", is: noUser}}},
 	{name: "statistics_sums", order: "per, dim, at, value"},
 	{name: "statistics_tuples", order: "id"},
 	{name: "statistics_users", order: "dim, day, value", users: []userColumn{{name: "users", is: noUser}, {name: "sketch", is: noUser}}},
@@ -112,9 +110,6 @@ var schema = []table{
 	{name: "webhook_readers", order: "name"},
 	{name: "webhooks", order: "id"},
 }
-
-// formerly are tables of exports of earlier schemas.
-var formerly = []string{"rule_changes", "statistics_duplicates", "statistics_seen"}
 
 // tableOf finds a table; false = there is none of that name in an export.
 func tableOf(name string) (table, bool) {
