@@ -48,7 +48,8 @@ all() {
   needs mandoc mandoc "man pages, read by what prints them"
   needs nginx nginx-light "exported pages and proxies, served by another program"
   needs promtool prometheus "rules of alerts, checked by Prometheus"
-  needs systemd-analyze systemd "the unit, checked by systemd"
+  needs systemd-analyze systemd "units, checked by systemd"
+  needs haproxy haproxy "the cluster to copy, behind its balancer"
   needs strace strace "which calls of the system a write makes"
   needs ip iproute2 "a program with a network of its own"
 }
@@ -95,7 +96,7 @@ if [ ! -e "$policy" ]; then
 fi
 # shellcheck disable=SC2086 # a list of words
 "${apt[@]}" install --no-install-recommends $packages || echo "not all of these could be installed: $packages" >&2
-for service in nginx prometheus postgresql; do
+for service in nginx prometheus postgresql haproxy; do
   case " $packages " in
     *" $service"*) ! command -v systemctl >/dev/null || systemctl disable --quiet "$service" >&2 || true ;;
   esac
