@@ -51,6 +51,7 @@ var everyVerb = []verb{
 	{path: "completion", words: "bash", says: `(?m)^complete -F _qrjump qrjump$`},
 	{path: "man", words: "$OUT", says: `^wrote \d+ pages to `},
 	{path: "__complete", words: "-- versi", says: `^version\tSay which`},
+	{path: "__commands", api: otherTest},
 	{path: "licences", says: `^qrjump itself is under the Apache License 2.0\.`},
 	{path: "serve", api: otherTest},
 	{path: "doctor", api: otherTest},

@@ -246,9 +246,10 @@ func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *heard {
 	return h
 }
 
-// leaveWord writes down which timeline is the latest, and ends the connection. Word that cannot be left now is left later.
+// leaveWord writes down which timeline is the latest where the server's own is older, and ends the connection. Word that cannot
+// be left now is left later.
 func (h *heard) leaveWord(ctx context.Context, highest int64) {
-	if h.marks && h.timeline > 0 && h.mark < highest {
+	if h.marks && h.timeline > 0 && max(h.timeline, h.mark) < highest {
 		_, _ = h.conn.Exec(ctx, `INSERT INTO timelines (system, timeline) VALUES ($1, $2)
 			ON CONFLICT (system) DO UPDATE SET timeline = excluded.timeline WHERE timelines.timeline < excluded.timeline`, h.system, highest)
 	}
