@@ -93,14 +93,22 @@ func (c *Current) RuleChanged(ctx context.Context, key string) {
 		c.next = nil
 	}
 	c.mu.Unlock()
-	err := c.readKeys(ctx, those.keys)
-	for _, key := range those.keys {
-		what := "rule " + key
-		c.note(what, func(ctx context.Context) error {
-			return c.readAgain(ctx, what, func(ctx context.Context) error { return c.readKeys(ctx, []string{key}) })
-		}, err)
-	}
+	err := errUnread // after a panic: others wait for these too, and are read again later
+	defer func() {
+		for _, key := range those.keys {
+			what, err := "rule "+key, err
+			if err != nil && !errors.Is(err, errUnread) && len(those.keys) > 1 { // one must not keep the others out
+				err = c.readKeys(ctx, []string{key})
+			}
+			c.note(what, func(ctx context.Context) error {
+				return c.readAgain(ctx, what, func(ctx context.Context) error { return c.readKeys(ctx, []string{key}) })
+			}, err)
+		}
+	}()
+	err = c.readKeys(ctx, those.keys)
 }
+
+var errUnread = errors.New("reading it broke off")
 
 // changedRules are rules that wait to be read again.
 type changedRules struct {

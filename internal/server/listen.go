@@ -43,6 +43,7 @@ type serving struct {
 	accepting   sync.WaitGroup     // the servers
 	requests    sync.RWMutex       // read-locked by each; locked for good when there are to be no more
 	cutRequests context.CancelFunc // ends what those that run wait for
+	startEnds   func() bool        // no end of ctx ends what waits for the database any more; nil = nothing does
 	endWaiting  *time.Timer        // ends what waits for the database; nil = nothing does yet
 }
 

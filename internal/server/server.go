@@ -96,6 +96,9 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server,
 	if err := s.parts.start(ctx, s.order()); err != nil {
 		return nil, err
 	}
+	if s.startEnds != nil {
+		s.startEnds()
+	}
 	return s, nil
 }
 

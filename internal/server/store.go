@@ -30,6 +30,7 @@ func (s *Server) storePart() part {
 			if s.store, err = store.Open(ctx, target); err != nil {
 				return usageError{err}
 			}
+			s.startEnds = context.AfterFunc(ctx, s.store.End) // a start may wait for a replica, too
 			s.warnOfNoReplica(ctx)
 			return nil
 		},

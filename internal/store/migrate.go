@@ -66,8 +66,12 @@ func fitting(schema int64) error {
 	case schema > newest:
 		return fmt.Errorf("the database has schema %d, this qrjump knows %d: use a newer qrjump", schema, newest)
 	case schema > 0 && schema < firstSchema:
-		return fmt.Errorf("the database has schema %d of a build from before 0.1.0: run qrjump export with that build, "+
-			"and qrjump import with this one into an empty folder or database", schema)
+		first := "run"
+		if schema < lastUnreleased {
+			first = fmt.Sprintf("start the last of these builds (schema %d) on it, run", lastUnreleased)
+		}
+		return fmt.Errorf("the database has schema %d of a build from before 0.1.0: %s qrjump export with that build, "+
+			"and qrjump import with this one into an empty folder or database", schema, first)
 	}
 	return nil
 }

@@ -67,6 +67,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	if !t.alone {
 		all = &servers{each: eachServer(config), highest: map[string]int64{}}
 		all.ask(ctx)
+		all.cut = patient.cut
 		config.ValidateConnect = all.enter(config.ValidateConnect)
 	}
 	bells := config.Copy()
@@ -75,7 +76,15 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	fence := &atomic.Pointer[fence]{}
 	connect := func(config *pgx.ConnConfig) *sql.DB {
 		dial := func(_ context.Context, one *pgx.ConnConfig) error {
-			one.DialFunc = patient.listening()
+			dial, stands := patient.listening()
+			one.DialFunc = dial
+			if enter := one.ValidateConnect; enter != nil {
+				one.ValidateConnect = func(ctx context.Context, c *pgconn.PgConn) error {
+					err := enter(ctx, c)
+					stands(c)
+					return err
+				}
+			}
 			return nil
 		}
 		return sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionBeforeConnect(dial),
@@ -245,6 +254,11 @@ const users = `hashtextextended('qrjump uses ' || coalesce(current_schema(), '')
 // take them. Nor one to an old primary.
 func usable(c *pgx.Conn, all *servers) error {
 	if c.PgConn().ParameterStatus("default_transaction_read_only") == "on" || all.still(c) != nil {
+		return driver.ErrBadConn
+	}
+	// It was a standby's when it was made, which took no writes then: what it is now is to be asked anew.
+	if st, _ := c.PgConn().CustomData()[standing].(stand); st.system != "" && st.timeline == 0 &&
+		c.PgConn().ParameterStatus("in_hot_standby") == "off" {
 		return driver.ErrBadConn
 	}
 	return nil

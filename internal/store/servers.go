@@ -22,6 +22,9 @@ import (
 type servers struct {
 	each []*pgx.ConnConfig
 	bell atomic.Pointer[pgx.Conn] // listens; nil = nothing does
+	// cut ends the connections of a kind, and what waits for a word on them: an old primary whose replica has gone to the new one
+	// lets a commit wait for ever. nil = there are none yet.
+	cut func(old func(stand) bool)
 
 	mu      sync.Mutex
 	highest map[string]int64 // the latest timeline that was ever seen, of each system
@@ -211,9 +214,13 @@ func (v *servers) ask(ctx context.Context) (found Servers) {
 	slices.SortStableFunc(found.Writing, func(a, b Server) int { return int(b.Timeline - a.Timeline) })
 	for _, h := range heard {
 		if h != nil {
-			h.leaveWord(ctx, known[h.system])
+			all.Go(func() { h.leaveWord(ctx, known[h.system]) })
 		}
 	}
+	if v.cut != nil {
+		v.cut(func(st stand) bool { return v.compare(st) != nil })
+	}
+	all.Wait()
 	if c := v.bell.Load(); c != nil && v.still(c) != nil {
 		c.PgConn().Conn().Close() // whoever listens on it listens anew
 	}
@@ -249,6 +256,9 @@ func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *heard {
 // leaveWord writes down which timeline is the latest where the server's own is older, and ends the connection. Word that cannot
 // be left now is left later.
 func (h *heard) leaveWord(ctx context.Context, highest int64) {
+	// Another server that is silent may have taken all the time there was.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
 	if h.marks && h.timeline > 0 && max(h.timeline, h.mark) < highest {
 		_, _ = h.conn.Exec(ctx, `INSERT INTO timelines (system, timeline) VALUES ($1, $2)
 			ON CONFLICT (system) DO UPDATE SET timeline = excluded.timeline WHERE timelines.timeline < excluded.timeline`, h.system, highest)

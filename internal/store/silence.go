@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // silence is how long PostgreSQL may leave a statement without a
@@ -22,8 +24,9 @@ const silence = time.Minute
 // not say connect_timeout.
 const connectTime = 5 * time.Second
 
-// dialer finds dead peers of idle connections within half a minute.
-var dialer = net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
+// dialer finds dead peers within half a minute: those of idle connections, and those that take nothing of what was sent.
+var dialer = net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
+	Control: untaken}
 
 // patience is how long the connections of a store wait for a word. While it is true they wait as long as it takes.
 type patience struct {
@@ -58,8 +61,15 @@ func (p *patience) least() time.Duration { return cmp.Or(time.Duration(p.limit.L
 
 // listening is how one connection to PostgreSQL is made that ends after a silence. pgx dials once more to cancel what a connection
 // was about when that ended. A commit is never cancelled: PostgreSQL would show it to everybody without its replica.
-func (p *patience) listening() func(ctx context.Context, network, address string) (net.Conn, error) {
+//
+// stands notes on the line what the server said of itself.
+func (p *patience) listening() (dial func(ctx context.Context, network, address string) (net.Conn, error), stands func(*pgconn.PgConn)) {
 	var line atomic.Pointer[impatient]
+	stands = func(c *pgconn.PgConn) {
+		if st, is := c.CustomData()[standing].(stand); is {
+			line.Load().stand.Store(&st)
+		}
+	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if c := line.Load(); c != nil && c.commits.Load() {
 			return nil, errors.New("a commit is not cancelled")
@@ -80,6 +90,17 @@ func (p *patience) listening() func(ctx context.Context, network, address string
 		}
 		p.lines[c] = struct{}{}
 		return c, nil
+	}, stands
+}
+
+// cut ends the lines to servers of a kind. Whoever waits for a word there hears that the connection is lost.
+func (p *patience) cut(old func(stand) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.lines {
+		if st := c.stand.Load(); st != nil && old(*st) {
+			_ = c.Conn.Close()
+		}
 	}
 }
 
@@ -87,7 +108,8 @@ func (p *patience) listening() func(ctx context.Context, network, address string
 type impatient struct {
 	net.Conn
 	patience *patience
-	waits    atomic.Bool // for the statement that was sent last, however long it is silent
+	stand    atomic.Pointer[stand] // what its server said of itself; nil = it was not asked
+	waits    atomic.Bool           // for the statement that was sent last, however long it is silent
 	// A commit was sent, and nobody knows yet what became of it. It waits for the replica as long as that takes: given up, it
 	// would go on waiting in the server, and the next one beside it, until no connection is free.
 	commits atomic.Bool

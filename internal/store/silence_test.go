@@ -116,7 +116,8 @@ func TestNobodyWaitsAtTheEnd(t *testing.T) {
 			}
 			one.Close()
 		}
-		if _, err := patient.listening()(t.Context(), "tcp", "127.0.0.1:1"); err != errStopping {
+		dial, _ := patient.listening()
+		if _, err := dial(t.Context(), "tcp", "127.0.0.1:1"); err != errStopping {
 			t.Errorf("a new connection: %v", err)
 		}
 		if len(patient.lines) != 0 {
