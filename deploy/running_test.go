@@ -358,7 +358,8 @@ const shop = "the-secret-of-shop"
 
 func (c *customers) scan(client *http.Client, address string) error {
 	var opened struct{ Action string }
-	err := c.call(client, http.MethodPost, address, "/scan/v1/resolve", c.key, map[string]any{"text": "https://shop.example/open/7"}, &opened)
+	err := c.call(client, http.MethodPost, address, "/scan/v1/resolve", c.key,
+		map[string]any{"text": "https://shop.example/open/7"}, &opened)
 	switch {
 	case err != nil:
 		c.unanswered.Add(1)
