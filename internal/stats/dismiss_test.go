@@ -251,6 +251,11 @@ func TestAlarmsAreDismissedWhileOthersAreRaised(t *testing.T) {
 			clock.Unlock()
 			n.count(n.a, people.scans(30, at.Add(-time.Minute))) // some before, some after a dismissal of this hour
 			n.count(n.b, people.scans(30, at.Add(time.Minute)))
+			for { // the hands have taken back what stood, so that the next hour's scans can alarm again
+				if _, err := n.a.Alarm(t.Context(), people.name); errors.Is(err, stats.ErrNoAlarm) || t.Failed() {
+					break
+				}
+			}
 		}
 		stop()
 		hands.Wait()
