@@ -299,9 +299,8 @@ func (s *Server) countRest(ctx context.Context, log ledger.Log, id string, share
 			return err
 		}
 	}
-	s.log.WarnContext(ctx, "webhooks were not told of the last scans from before --events: other nodes count meanwhile; start this node again",
-		"told up to", left.Told, "counted up to", left.Position)
-	return nil
+	return fmt.Errorf("webhooks were told of the scans from before --events up to %d of %d, for another node counted meanwhile: start this node again",
+		left.Told, left.Position)
 }
 
 // leftAt is what is counted, and up to where a ledger is counted and told of, where it is left or counted now; told of as far
