@@ -106,7 +106,7 @@ func advice(err error) phrase.Text {
 		return phrase.Plain(next)
 	}
 	if code, ok := errcode.ByNumber(w.Code); ok {
-		return phrase.Plain(code.Meaning)
+		return code.Meaning()
 	}
 	return phrase.Text{}
 }

@@ -172,7 +172,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 		return huma.Error409Conflict(detail)
 	}
 	if code != errcode.SystemError {
-		return huma.Error422UnprocessableEntity(cmp.Or(detail, code.Meaning))
+		return huma.Error422UnprocessableEntity(cmp.Or(detail, code.Meaning().String()))
 	}
 	a.Log.ErrorContext(ctx, "admin call failed", "error", err)
 	if out, ok := errors.AsType[*errcode.Outage](err); ok {

@@ -104,7 +104,7 @@ func (a *Admin) checkRule(ctx context.Context, in *struct {
 		if code == errcode.SystemError {
 			return client.RuleCheck{}, err
 		}
-		shown.ErrCode, shown.Detail = code.Number, cmp.Or(detail, code.Meaning)
+		shown.ErrCode, shown.Detail = code.Number, cmp.Or(detail, code.Meaning().String())
 	}
 	if !in.Body.Look || tried.File == "" {
 		return shown, nil

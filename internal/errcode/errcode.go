@@ -1,14 +1,22 @@
 // Package errcode knows every number that a caller of the wire can see: its
-// text, what it means and how we know. It knows nothing of who returns it.
+// text, what it means, what to do about it and how we know. It knows nothing of who returns it.
 package errcode
 
 import (
+	"embed"
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 
 	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/phrase"
 )
+
+//go:embed locale
+var locale embed.FS
+
+var book = phrase.Open(locale)
 
 // Evidence says how we know a code's text.
 type Evidence string
@@ -26,12 +34,22 @@ const (
 type Code struct {
 	Number   int
 	Text     string // errmsg, before the request id
-	Meaning  string // for people: when it is returned
 	Evidence Evidence
 }
 
 // Error makes a code an error, so that a decision returns the row itself.
 func (c *Code) Error() string { return fmt.Sprintf("%d %s", c.Number, c.Text) }
+
+// Meaning is when the code is returned, and Cure what its caller does then. A number that a fault of the emulator invents has neither.
+func (c *Code) Meaning() phrase.Text { return known(strconv.Itoa(c.Number)) }
+func (c *Code) Cure() phrase.Text    { return known(strconv.Itoa(c.Number) + ".do") }
+
+func known(key string) phrase.Text {
+	if !book.Has(key) {
+		return phrase.Text{}
+	}
+	return book.Text(key)
+}
 
 // With returns the code with the row that decided, and a detail that says which
 // thing and why. Both go to the log and to the record of the call; whether the
@@ -135,8 +153,8 @@ func ByNumber(number int) (code *Code, ok bool) {
 
 var all []*Code
 
-func define(number int, text, meaning string, evidence Evidence) *Code {
-	c := &Code{Number: number, Text: text, Meaning: meaning, Evidence: evidence}
+func define(number int, text string, evidence Evidence) *Code {
+	c := &Code{Number: number, Text: text, Evidence: evidence}
 	all = append(all, c)
 	return c
 }

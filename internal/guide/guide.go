@@ -21,6 +21,7 @@ import (
 	"sync"
 
 	"github.com/qrjump/qrjump/internal/look"
+	"github.com/qrjump/qrjump/internal/phrase"
 )
 
 // Root is where the guide is served.
@@ -56,12 +57,22 @@ var Assets = []*look.Asset{style, script}
 // Language is one of those that the guide is written in.
 type Language struct {
 	Code string // in paths
-	Tag  string // in HTML
-	Word string // what it calls itself
+	Tag  phrase.Language
 }
 
 // Languages are all, the one that is asked for by nobody first.
-var Languages = []Language{{"en", "en", "English"}, {"zh", "zh-CN", "中文"}}
+var Languages = []Language{{"en", phrase.English}, {"zh", phrase.Chinese}}
+
+//go:embed locale
+var locale embed.FS
+
+var book = phrase.Open(locale)
+
+// Say is a text of the guide's own in the language.
+func (l Language) Say(key string, with ...any) string { return book.Text(key, with...).In(l.Tag) }
+
+// Word is what the language calls itself.
+func (l Language) Word() string { return l.Say("language") }
 
 // Guide is the documents. Its zero value is of no use; see New.
 type Guide struct {
@@ -95,7 +106,7 @@ type rendered struct {
 func New(pages fs.FS, url, version string) (*Guide, error) {
 	g := &Guide{pages: map[string]*page{}, order: map[string][]*page{}, sections: map[string][]section{}, version: version,
 		index: map[string]func() *index{}}
-	for at, language := range Languages {
+	for _, language := range Languages {
 		err := fs.WalkDir(pages, language.Code, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".md") {
 				return err
@@ -120,7 +131,7 @@ func New(pages fs.FS, url, version string) (*Guide, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := g.arrange(at, language.Code); err != nil {
+		if err := g.arrange(language); err != nil {
 			return nil, err
 		}
 		g.index[language.Code] = sync.OnceValue(func() *index { return newIndex(g.order[language.Code], g.order[Languages[0].Code]) })
@@ -132,10 +143,11 @@ func New(pages fs.FS, url, version string) (*Guide, error) {
 }
 
 // arrange puts the pages of a language into the order of the contents.
-func (g *Guide) arrange(at int, language string) error {
+func (g *Guide) arrange(l Language) error {
+	language := l.Code
 	used := map[*page]bool{}
 	for _, of := range contents {
-		s := section{title: of.titles[at]}
+		s := section{title: l.Say(of.title)}
 		for _, name := range of.names {
 			p := g.pages[language+"/"+name]
 			if p == nil {
@@ -199,13 +211,14 @@ func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if language < 0 || !inside {
 		h.Set("Vary", "Accept-Language")
 		if rest != "" && language < 0 {
-			g.missing(w, r, Languages[asked(r)])
+			g.missing(w, asked(r))
 			return
 		}
-		if language < 0 {
-			language = asked(r)
+		to := asked(r)
+		if language >= 0 {
+			to = Languages[language]
 		}
-		http.Redirect(w, r, Root+Languages[language].Code+"/", http.StatusFound)
+		http.Redirect(w, r, Root+to.Code+"/", http.StatusFound)
 		return
 	}
 	if name == "search" {
@@ -220,7 +233,7 @@ func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p == nil {
-		g.missing(w, r, Languages[language])
+		g.missing(w, Languages[language])
 		return
 	}
 	made := p.rendered()
@@ -228,18 +241,10 @@ func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	look.WriteZipped(w, r, made.tag, made.plain, made.zipped)
 }
 
-// asked is the language that a browser prefers. Of the guide's two only Chinese has
-// to be found.
-func asked(r *http.Request) int {
-	for one := range strings.SplitSeq(r.Header.Get("Accept-Language"), ",") {
-		word, _, _ := strings.Cut(strings.TrimSpace(one), ";")
-		for i, l := range Languages {
-			if main, _, _ := strings.Cut(word, "-"); strings.EqualFold(main, l.Code) {
-				return i
-			}
-		}
-	}
-	return 0
+// asked is the language that a browser prefers.
+func asked(r *http.Request) Language {
+	tag := phrase.Accepted(r.Header.Get("Accept-Language"))
+	return Languages[slices.IndexFunc(Languages, func(l Language) bool { return l.Tag == tag })]
 }
 
 // view is what the layout shows.
@@ -264,14 +269,6 @@ type part struct {
 	Title string
 	Open  bool
 	Pages []link
-}
-
-// Say is the text of the view's language.
-func (v view) Say(english, chinese string) string {
-	if v.Code == "zh" {
-		return chinese
-	}
-	return english
 }
 
 // view is the layout of a page of a language; p is nil where it is none of the contents.
@@ -326,11 +323,10 @@ func (g *Guide) render(p *page) rendered {
 	return rendered{tag: `"` + Hash(plain.Bytes()) + `"`, plain: plain.Bytes(), zipped: zipped.Bytes()}
 }
 
-func (g *Guide) missing(w http.ResponseWriter, _ *http.Request, l Language) {
+func (g *Guide) missing(w http.ResponseWriter, l Language) {
 	v := g.view(l, nil)
-	v.Title = v.Say("There is no such page", "没有这个页面")
-	v.Body = template.HTML("<h1>" + v.Title + "</h1>\n<p>" + v.Say("Search for it, or take a page of the contents.", "请搜索，或从目录中选择。") +
-		"</p>")
+	v.Title = v.Say("missing")
+	v.Body = template.HTML("<h1>" + v.Title + "</h1>\n<p>" + v.Say("missing.next") + "</p>")
 	g.write(w, http.StatusNotFound, v)
 }
 

@@ -85,8 +85,7 @@ func sayNotRun(p *page, block *ast.FencedCodeBlock) {
 	}
 	line := ast.NewParagraph()
 	line.SetAttributeString("class", []byte("muted"))
-	said := map[string]string{"en": "No test of ours runs this: it " + reason + ".", "zh": "我们的测试没有运行这段命令：" + reason + "。"}
-	line.AppendChild(line, ast.NewString([]byte(said[p.language.Code])))
+	line.AppendChild(line, ast.NewString([]byte(p.language.Say("not_run", reason))))
 	block.Parent().InsertAfter(block.Parent(), block, line)
 }
 

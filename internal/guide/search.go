@@ -335,9 +335,9 @@ func (g *Guide) search(w http.ResponseWriter, r *http.Request, l Language) {
 	}
 	v := g.view(l, nil)
 	v.Asked, v.Other.Path = question, v.Other.Path+"search?"+url.Values{"q": {question}}.Encode()
-	v.Title = v.Say("Search", "搜索")
+	v.Title = v.Say("search")
 	if question != "" {
-		v.Title += v.Say(": ", "：") + question
+		v.Title = v.Say("search.of", question)
 	}
 	v.Results = &results{Found: g.index[l.Code]().find(question)}
 	g.write(w, http.StatusOK, v)

@@ -441,7 +441,7 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.Faults) 
 			code, detail := errcode.Of(err)
 			switch {
 			case code != errcode.SystemError && err != nil:
-				faults = append(faults, accounts.Fault{Line: batch[n].Line, Why: cmp.Or(detail, code.Meaning)})
+				faults = append(faults, accounts.Fault{Line: batch[n].Line, Why: cmp.Or(detail, code.Meaning().String())})
 			case err != nil:
 				return done, err
 			case stored == nil:

@@ -13,7 +13,7 @@ import (
 // docs/architecture.md with it.
 var mayImport = map[string][]string{
 	"internal/behaviour":    {"internal/phrase"},
-	"internal/errcode":      {"internal/behaviour"},
+	"internal/errcode":      {"internal/behaviour", "internal/phrase"},
 	"internal/vault":        {},
 	"internal/version":      {},
 	"internal/supervisor":   {},
@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 		"internal/phrase", "internal/provider",
 		"internal/ruleplan", "internal/settings", "internal/turns"},
 	"internal/start": {"internal/look", "internal/phrase"},
-	"internal/guide": {"internal/look"},
+	"internal/guide": {"internal/look", "internal/phrase"},
 	"docs":           {},
 	"internal/guide/tables": {"client", "internal/accounts", "internal/adminapi", "internal/api", "internal/behaviour",
 		"internal/emulator", "internal/errcode", "internal/guide", "internal/operations", "internal/phrase",

@@ -260,11 +260,10 @@ func (s *Server) openRooms() {
 	for apart, name := range map[bool]string{false: "public", true: "admin"} {
 		r, labels := s.rooms[apart], prometheus.Labels{"listener": name}
 		s.metrics.registry.MustRegister(
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_connections",
-				Help: "Open connections: on the admin listener, where it is one of its own, and on all others.", ConstLabels: labels},
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_connections", Help: help("qrjump_connections"), ConstLabels: labels},
 				func() float64 { return float64(r.open()) }),
-			prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "qrjump_connections_cut_total",
-				Help: "Idle connections that were closed to make room for new ones.", ConstLabels: labels},
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "qrjump_connections_cut_total", Help: help("qrjump_connections_cut_total"), ConstLabels: labels},
 				func() float64 { return float64(r.cut.Load()) }))
 	}
 }

@@ -102,12 +102,9 @@ func (s *Server) followClock(ctx context.Context) error {
 // watchFollowing shows how far this node is behind.
 func (m *metrics) watchFollowing(c *live.Current) {
 	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "qrjump_follow_lag_seconds", Help: "How long ago this node last held every committed change in memory."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_follow_lag_seconds")),
 			func() float64 { return c.Age().Seconds() }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "qrjump_follow_lag_changes",
-			Help: "Committed changes that this node has not followed yet; -1 while the store cannot be asked."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_follow_lag_changes")),
 			func() float64 {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()

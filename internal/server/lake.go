@@ -114,18 +114,14 @@ func lakeRow(e *stats.Counted) lake.Row {
 // watchLake shows how far the lake is behind.
 func (m *metrics) watchLake(l *scanLedger) {
 	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "qrjump_lake_behind",
-			Help: "Scans of this node that are durable in its journal and not yet in the lake; 0 without --lake."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_lake_behind")),
 			func() float64 {
 				if l.lake == nil {
 					return 0
 				}
 				return float64(l.lake.Behind())
 			}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "qrjump_lake_age_seconds",
-			Help: "How long ago the lake last had every scan of this node, in seconds; at rest up to 15; 0 without --lake."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_lake_age_seconds")),
 			func() float64 {
 				if l.lake == nil {
 					return 0

@@ -436,20 +436,16 @@ func (s *Server) forgetOldScans(ctx context.Context) {
 // watchJournal shows the state of this node's journal.
 func (m *metrics) watchJournal(l *scanLedger) {
 	m.registry.MustRegister(
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "qrjump_scans_damaged_total", Help: "Scans in the journal that were found to be unreadable, as far as that can be told."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_damaged_total")),
 			func() float64 { return float64(l.journal.Damaged()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "qrjump_scans_behind", Help: "Scans of this node that are durable in its journal and not yet in the log of all nodes."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scans_behind")),
 			func() float64 {
 				if l.shipper == nil {
 					return 0
 				}
 				return float64(l.shipper.Behind())
 			}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "qrjump_scans_gone_total",
-			Help: "Scans that were brought to a stream that lost them, are not counted, and are in this node's journal no more either."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_gone_total")),
 			func() float64 {
 				if l.shipper == nil {
 					return 0

@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/scanapi"
 )
@@ -37,6 +38,13 @@ type metrics struct {
 	outcomes map[outcome]counted
 }
 
+// Metric is what a metric of that name counts.
+func Metric(name string) phrase.Text { return says(name) }
+
+func help(name string) string { return Metric(name).String() }
+
+func metric(name string) prometheus.Opts { return prometheus.Opts{Name: name, Help: help(name)} }
+
 // Registered are the metrics that this server registered.
 func (s *Server) Registered() *prometheus.Registry { return s.metrics.registry }
 
@@ -44,51 +52,37 @@ func newMetrics(rules func() float64, behind func() float64) *metrics {
 	m := &metrics{
 		outcomes: map[outcome]counted{},
 		registry: prometheus.NewRegistry(),
-		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "qrjump_calls_total", Help: "Calls of the wire by endpoint and errcode."}, []string{"endpoint", "errcode"}),
+		calls:    prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_calls_total")), []string{"endpoint", "errcode"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "qrjump_call_seconds", Help: "How long calls of the wire took.",
+			Name: "qrjump_call_seconds", Help: help("qrjump_call_seconds"),
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}, []string{"endpoint"}),
-		scans: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "qrjump_scans_total", Help: "Scans by what they opened."}, []string{"action"}),
-		confirms: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "qrjump_confirmations_total", Help: "Verification files asked for, by result."}, []string{"result"}),
+		scans:    prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_scans_total")), []string{"action"}),
+		confirms: prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_confirmations_total")), []string{"result"}),
 	}
 	m.opened = map[scan.Action]prometheus.Counter{}
 	for _, action := range []scan.Action{scan.OpenMiniProgram, scan.OpenURL, scan.ShowText, scan.ShowMessage} {
 		m.opened[action] = m.scans.WithLabelValues(string(action))
 	}
-	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "qrjump_scans_unrecorded_total",
-		Help: "Scans that the ledger did not take, by cause. With scan_durability durable they were refused, with soon they were answered."}, []string{"cause"})
+	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_scans_unrecorded_total")), []string{"cause"})
 	for _, cause := range []string{scanapi.UnrecordedFull, scanapi.UnrecordedFailed} {
 		m.lost.WithLabelValues(cause)
 	}
-	m.guesses = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "qrjump_wrong_secrets_total",
-		Help: "Wrong credentials by what they should be: those that were logged (wrong), and those after too many of an address (refused)."},
+	m.guesses = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_wrong_secrets_total")),
 		[]string{"what", "answer"})
 	for _, at := range doors {
 		for _, answer := range []string{"wrong", "refused"} {
 			m.guesses.WithLabelValues(at.name, answer)
 		}
 	}
-	m.sends = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "qrjump_outbox_tries_total",
-		Help: "Attempts to send what waits for platforms (pushes), accounts (messages) and webhooks (deliveries), by whether it was taken."},
+	m.sends = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_outbox_tries_total")),
 		[]string{"outbox", "result"})
-	m.lane = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "qrjump_scan_lane_answers_total", Help: "Scans that the lane of the scan listener answered; the others cost twice as much."})
-	m.handed = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "qrjump_scan_lane_handed_total",
-		Help: "Connections of the scan listener that went to net/http, because a request on them was not plain."})
-	m.adminPlain = prometheus.NewGauge(prometheus.GaugeOpts{Name: "qrjump_admin_plain",
-		Help: "1 while other machines reach the admin API in plain HTTP, on the listener of the wire or of scans."})
+	m.lane = prometheus.NewCounter(prometheus.CounterOpts(metric("qrjump_scan_lane_answers_total")))
+	m.handed = prometheus.NewCounter(prometheus.CounterOpts(metric("qrjump_scan_lane_handed_total")))
+	m.adminPlain = prometheus.NewGauge(prometheus.GaugeOpts(metric("qrjump_admin_plain")))
 	m.registry.MustRegister(m.adminPlain, m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.sends, m.lane, m.handed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_rules", Help: "Rules that scans are answered from."}, rules),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_index_behind",
-			Help: "1 while committed changes are not yet seen by scans."}, behind))
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_rules")), rules),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_index_behind")), behind))
 	return m
 }
 
@@ -104,11 +98,9 @@ func (m *metrics) tried(kind outbox.Kind, taken bool) {
 // watchBook shows how the log of calls keeps up.
 func (m *metrics) watchBook(l *calls.Book) {
 	m.registry.MustRegister(
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "qrjump_call_log_dropped_total", Help: "Calls that the log of calls lost because the store was slower than they came."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_call_log_dropped_total")),
 			func() float64 { return float64(l.Dropped()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "qrjump_call_log_waiting", Help: "Calls that wait to be written into the log of calls."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_call_log_waiting")),
 			func() float64 { return float64(l.Waiting()) }))
 }
 
@@ -153,8 +145,6 @@ func (m *metrics) observeUnrecorded(cause string) { m.lost.WithLabelValues(cause
 
 // watchAge shows how old the memory may be that scans are answered from.
 func (m *metrics) watchAge(age func() time.Duration) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "qrjump_index_age_seconds",
-		Help: "How old the memory may be that scans are answered from: 0 while the store answers, else the seconds since it last did."},
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_index_age_seconds")),
 		func() float64 { return age().Seconds() }))
 }

@@ -17,8 +17,7 @@ import (
 
 // pages puts what browsers see before the API of the public listener.
 func (s *Server) pages(next http.Handler) http.Handler {
-	views := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "qrjump_page_views_total", Help: "Pages and files for browsers by what they were."}, []string{"page"})
+	views := prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_page_views_total")), []string{"page"})
 	s.metrics.registry.MustRegister(views)
 	g := &gateway.Gateway{
 		Resolve: s.scanAPI().Resolver.Resolve,

@@ -20,9 +20,7 @@ func (s *Server) rechecksPart() part {
 
 func (s *Server) openRechecks(context.Context) error {
 	var failing atomic.Int64
-	s.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "qrjump_verification_files_failing",
-		Help: "Verification files that were not in place when they were looked at last; their rules go on."},
+	s.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_verification_files_failing")),
 		func() float64 { return float64(failing.Load()) }))
 	s.rechecks = &rules.Rechecker{Book: s.rules, Store: s.store, Log: s.log, Failing: failing.Store,
 		Off: func() bool { return !s.settings.Get().RecheckFiles }}

@@ -199,7 +199,7 @@ func wireFault(f emulator.Fault) api.Fault {
 	}
 	code, known := errcode.ByNumber(*f.ErrCode)
 	if !known {
-		code = &errcode.Code{Number: *f.ErrCode, Text: "injected fault", Meaning: "a fault of the emulator", Evidence: errcode.Inferred}
+		code = &errcode.Code{Number: *f.ErrCode, Text: "injected fault", Evidence: errcode.Inferred}
 	}
 	if f.ErrMsg != "" {
 		code = code.Reworded("%s", f.ErrMsg)

@@ -138,14 +138,10 @@ func (s *Server) userHash(namespace, user string) ledger.UserHash {
 // watchLedger shows how the disk keeps up with the scans.
 func (m *metrics) watchLedger(r *ledger.Recorder) {
 	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "qrjump_scans_waiting", Help: "Scans that wait to be made durable."}, func() float64 { return float64(r.Waiting()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "qrjump_scans_recorded_total", Help: "Scans that were made durable in the ledger."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scans_waiting")), func() float64 { return float64(r.Waiting()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_recorded_total")),
 			func() float64 { return float64(r.Recorded()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "qrjump_scan_flushes_total",
-			Help: "How often the disk was written to for scans: recorded scans by flushes is how many shared one."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scan_flushes_total")),
 			func() float64 { return float64(r.Flushes()) }))
 }
 

@@ -98,12 +98,9 @@ func (s *Server) counterPart() part {
 // watchCounter shows how far the counting is.
 func (m *metrics) watchCounter(c *stats.Counter) {
 	m.registry.MustRegister(
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "qrjump_scans_counted_total", Help: "Events of the ledger that this process has counted since it started."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_counted_total")),
 			func() float64 { return float64(c.Counted()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "qrjump_scans_lacking",
-			Help: "Scans that are counted and gone from the ledger although nothing removed them, at most; -1 while the store cannot be asked."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scans_lacking")),
 			func() float64 {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()

@@ -107,6 +107,9 @@ func inCode(t *testing.T, path string, book *phrase.Book, texts map[string]strin
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.BasicLit:
+			if n.Kind == gotoken.INT {
+				named.whole[n.Value] = true
+			}
 			if text, ok := literal(n); ok {
 				named.whole[text] = true
 				if strings.HasSuffix(text, ".") {
@@ -115,6 +118,10 @@ func inCode(t *testing.T, path string, book *phrase.Book, texts map[string]strin
 				if begins, _, computed := strings.Cut(text, ".%"); computed {
 					named.beginnings = append(named.beginnings, begins+".")
 				}
+			}
+		case *ast.UnaryExpr:
+			if lit, ok := n.X.(*ast.BasicLit); ok {
+				named.whole[n.Op.String()+lit.Value] = true
 			}
 		case *ast.BinaryExpr:
 			if text, ok := literal(n.Y); ok && n.Op == gotoken.ADD && strings.HasPrefix(text, ".") {

@@ -17,52 +17,42 @@ const NodeSilence = 5 * time.Minute
 
 // watch shows whether this server is ready, what it asks of its database, and what the database knows of others.
 func (s *Server) watch() {
-	refused := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "qrjump_changes_refused_total",
-		Help: "Changes, of callers and the server's own, that a fault of the database stopped, by cause."}, []string{"cause"})
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_changes_refused_total")), []string{"cause"})
 	for _, cause := range store.Causes {
 		refused.WithLabelValues(cause)
 	}
 	s.store.OnRefused(func(cause string) { refused.WithLabelValues(cause).Inc() })
 	s.metrics.registry.MustRegister(refused, watcher{s},
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_database_connections_in_use",
-			Help: "Connections to the database that do something at this moment."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_database_connections_in_use")),
 			func() float64 { return float64(s.store.Connections().InUse) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_database_connections_most",
-			Help: "Connections to the database that this node may have at once."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_database_connections_most")),
 			func() float64 { return float64(s.store.Connections().Most) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "qrjump_database_connections_waited_seconds_total",
-			Help: "How long was waited for a free connection to the database, all together."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_database_connections_waited_seconds_total")),
 			func() float64 { return s.store.Connections().Waited.Seconds() }))
 }
 
 // watcher is what is asked when the metrics are.
 type watcher struct{ *Server }
 
-var (
-	readyMetric = prometheus.NewDesc("qrjump_ready", "1 while this node is ready for scans or for changes, as GET /readyz?for= says.",
-		[]string{"kind"}, nil)
-	awayMetric = prometheus.NewDesc("qrjump_nodes_away",
-		"Nodes that did not stop in order and were not heard of for five minutes; -1 while the store cannot be asked.", nil, nil)
-	waitingMetric = prometheus.NewDesc("qrjump_outbox_waiting",
-		"Pushes, messages and deliveries (webhooks) that are to be sent, by all nodes together, at most 100000; "+
-			"-1 while the store cannot be asked.", []string{"outbox"}, nil)
-	oldestMetric = prometheus.NewDesc("qrjump_outbox_oldest_seconds",
-		"How long the oldest push, message or delivery waits that is to be sent; 0 = none does, "+
-			"-1 while the store cannot be asked.", []string{"outbox"}, nil)
-	hostsMetric = prometheus.NewDesc("qrjump_database_hosts", "Servers of PostgreSQL that --database names; 0 = the embedded database.",
-		nil, nil)
-	primariesMetric = prometheus.NewDesc("qrjump_database_primaries",
-		"Servers of PostgreSQL that take writes, as far as this node knows: more than 1 is too many; 0 = none answers, or the "+
-			"embedded database.", nil, nil)
-	replicasMetric = prometheus.NewDesc("qrjump_database_replicas",
-		"Replicas that have each change before it is acknowledged; -1 while the store cannot be asked.", nil, nil)
-)
+// watched are the metrics of watcher, each with its label.
+var watched = map[string][]string{
+	"qrjump_ready":                 {"kind"},
+	"qrjump_nodes_away":            nil,
+	"qrjump_outbox_waiting":        {"outbox"},
+	"qrjump_outbox_oldest_seconds": {"outbox"},
+	"qrjump_database_hosts":        nil,
+	"qrjump_database_primaries":    nil,
+	"qrjump_database_replicas":     nil,
+}
+
+func describe(name string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help(name), watched[name], nil)
+}
 
 // Describe implements prometheus.Collector.
 func (watcher) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{readyMetric, awayMetric, waitingMetric, oldestMetric, hostsMetric, primariesMetric,
-		replicasMetric} {
-		to <- d
+	for name := range watched {
+		to <- describe(name)
 	}
 }
 
@@ -70,17 +60,17 @@ func (watcher) Describe(to chan<- *prometheus.Desc) {
 func (w watcher) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTime)
 	defer cancel()
-	show := func(d *prometheus.Desc, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	show := func(name string, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(describe(name), prometheus.GaugeValue, value, labels...)
 	}
 	for _, kind := range []string{forScan, forChange} {
 		ready := 0.0
 		if fault, _ := w.fault(ctx, kind); fault == "" {
 			ready = 1
 		}
-		show(readyMetric, ready, kind)
+		show("qrjump_ready", ready, kind)
 	}
-	show(awayMetric, w.away(ctx))
+	show("qrjump_nodes_away", w.away(ctx))
 	waiting, err := w.store.WaitingRows(ctx)
 	for _, kind := range []outbox.Kind{outbox.Pushes, outbox.Messages, outbox.Deliveries} {
 		rows, oldest := -1.0, -1.0
@@ -90,16 +80,16 @@ func (w watcher) Collect(to chan<- prometheus.Metric) {
 				oldest = max(0, w.now().Sub(at).Seconds())
 			}
 		}
-		show(waitingMetric, rows, string(kind))
-		show(oldestMetric, oldest, string(kind))
+		show("qrjump_outbox_waiting", rows, string(kind))
+		show("qrjump_outbox_oldest_seconds", oldest, string(kind))
 	}
 	r, err := w.store.Replication(ctx)
-	show(hostsMetric, float64(r.Hosts))
+	show("qrjump_database_hosts", float64(r.Hosts))
 	if err != nil {
 		r.Replicas = -1
 	}
-	show(primariesMetric, float64(w.primaries()))
-	show(replicasMetric, float64(r.Replicas))
+	show("qrjump_database_primaries", float64(w.primaries()))
+	show("qrjump_database_replicas", float64(r.Replicas))
 }
 
 // away is how many nodes were not heard of, -1 where that cannot be asked.

@@ -14,7 +14,6 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -54,21 +53,16 @@ func (p *press) settingRows(l language) any {
 // metricRow is a line of the page about metrics.
 type metricRow struct{ Name, Type, Labels, Says string }
 
-func (p *press) metricRows(l language, rows []metricRow) any {
-	if !l.chinese {
-		return rows
-	}
+func metricRows(l language, rows []metricRow) any {
 	rows = slices.Clone(rows)
 	for i, row := range rows {
-		if rows[i].Says = p.words.Metrics[row.Name]; rows[i].Says == "" {
-			p.lacks("docs/words.yaml lacks the Chinese of the metric %s", row.Name)
-		}
+		rows[i].Says = l.say(server.Metric(row.Name))
 	}
 	return rows
 }
 
 var described = regexp.MustCompile(
-	`fqName: "(\w+)", help: (".*?"), (?:unit: "[^"]*", )?constLabels: \{(?:(\w+)=.*)?\}, variableLabels: \{(.*)\}\}$`)
+	`fqName: "(\w+)", help: ".*?", (?:unit: "[^"]*", )?constLabels: \{(?:(\w+)=.*)?\}, variableLabels: \{(.*)\}\}$`)
 
 // metricsOfAServer are what a server registers, by name. One call is made of it, after which it shows the types of all but counters.
 func metricsOfAServer(ctx context.Context) (rows []metricRow, err error) {
@@ -116,11 +110,10 @@ func metricsOfAServer(ctx context.Context) (rows []metricRow, err error) {
 		if !strings.HasPrefix(name, "qrjump_") || lines[name].Name != "" {
 			continue
 		}
-		help, bad := strconv.Unquote(is[2])
-		if bad != nil || kind == "" {
-			err = fmt.Errorf("%s has the type %q: let the server above show it (%w)", name, kind, bad)
+		if kind == "" {
+			err = fmt.Errorf("%s has no type: let the server above show it", name)
 		}
-		lines[name] = metricRow{name, kind, strings.ReplaceAll(strings.Trim(is[3]+","+is[4], ","), ",", ", "), help}
+		lines[name] = metricRow{Name: name, Type: kind, Labels: strings.ReplaceAll(strings.Trim(is[2]+","+is[3], ","), ",", ", ")}
 	}
 	for _, name := range slices.Sorted(maps.Keys(lines)) {
 		rows = append(rows, lines[name])

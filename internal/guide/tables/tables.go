@@ -60,16 +60,11 @@ type press struct {
 	root      string
 	pages     map[string]string
 	calls     callTexts
-	causes    map[int][]string
-	words     wordTexts
 	commands  commandTexts
 	sdks      []sdkText
 	endpoints map[string]api.Description
 	faults    []error
 }
-
-// wordTexts is docs/words.yaml: the Chinese of what tables in the code say in English.
-type wordTexts struct{ Metrics map[string]string }
 
 func (p *press) lacks(format string, args ...any) {
 	p.faults = append(p.faults, fmt.Errorf(format, args...))
@@ -79,7 +74,7 @@ func (p *press) lacks(format string, args ...any) {
 // It starts a server, whose metrics are those of the page. Errors: texts that docs/*.yaml lacks, all at once.
 func Pages(ctx context.Context, root string, commands []byte) (map[string]string, error) {
 	p := &press{root: root, pages: map[string]string{}, endpoints: map[string]api.Description{}}
-	for name, into := range map[string]any{"calls": &p.calls, "errors": &p.causes, "words": &p.words, "commands": &p.commands,
+	for name, into := range map[string]any{"calls": &p.calls, "commands": &p.commands,
 		"sdk": &p.sdks} {
 		text, err := os.ReadFile(filepath.Join(root, "docs", name+".yaml"))
 		if err == nil {
@@ -113,7 +108,7 @@ func Pages(ctx context.Context, root string, commands []byte) (map[string]string
 	p.print("errors", "errors", p.errorsPage)
 	p.print("settings", "settings", p.settingRows)
 	p.print("behaviours", "behaviours", p.behavioursPage)
-	p.print("metrics", "metrics", func(l language) any { return p.metricRows(l, metrics) })
+	p.print("metrics", "metrics", func(l language) any { return metricRows(l, metrics) })
 	p.print("commands", "commands", func(l language) any { return p.commandsPage(l, verbs) })
 	p.pages["docs/admin.md"] = p.frame(languages[0], "admin", operations)
 	p.pages["docs/what-this-is-not.md"] = p.frame(languages[0], "what-this-is-not", countMarks())
@@ -202,13 +197,9 @@ type numberRow struct {
 }
 
 func (p *press) number(l language, c *errcode.Code) numberRow {
-	cause := p.causes[c.Number]
-	row := numberRow{Number: c.Number, Text: c.Text, Mark: l.mark(behaviour.Mark(c.Evidence)), Why: c.Meaning, Do: l.of(cause[1:])}
+	row := numberRow{Number: c.Number, Text: c.Text, Mark: l.mark(behaviour.Mark(c.Evidence)), Why: l.say(c.Meaning()), Do: l.say(c.Cure())}
 	if c.Text == "" {
 		row.Text = " "
-	}
-	if l.chinese {
-		row.Why = cause[0]
 	}
 	return row
 }
