@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/failure"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
+	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 // serveStream is a NATS server that flushes what it takes.
@@ -83,20 +84,23 @@ func (s *stream) lose() {
 
 // TestChaosStream: three nodes whose scans meet in a stream. While clients scan,
 // the stream's server is killed, loses its folder and comes back empty; nodes are
-// killed; the clock of a node jumps ahead and is repaired. After each round the feed
-// has every scan that was acknowledged, once, and a recount finds nothing lacking.
+// killed; the clock of a node jumps ahead and is repaired; the reader of webhooks stays
+// behind what is counted, and the stream is lost meanwhile. After each round the feed
+// has every scan that was acknowledged, once, and a recount finds nothing lacking. In
+// the end a webhook was told of every scan of its rule.
 //
 //	CHAOS_MINUTES=8 QRJUMP_TEST_SEED=1 go test -run 'TestChaosStream$' -timeout 60m ./endurance
 func TestChaosStream(t *testing.T) {
-	seed := failure.Seed(t)
+	chance := failure.Seed(t)
 	length := amount(10*time.Second, 0) // one round
 	if minutes := number(t, "CHAOS_MINUTES", 0); minutes > 0 {
 		length = time.Duration(minutes) * time.Minute / 10
 	}
 	t.Logf("%v", length)
-	s := &streamStorm{t: t, rnd: rand.New(rand.NewPCG(seed, 0)), stream: newStream(t), acked: map[string]bool{}}
+	s := &streamStorm{t: t, rnd: rand.New(rand.NewPCG(chance, 0)), stream: newStream(t), acked: map[string]bool{}}
 	s.stream.start()
-	s.cluster = newCluster(t, ownDatabase(t), "accounts: []\n", 3)
+	seed := strings.Replace(spaceSeed, "settings: {", "settings: {allow_private_hosts: true, ", 1)
+	s.cluster = newCluster(t, ownDatabase(t), seed, 3)
 	s.cluster.clocks = true
 	s.cluster.events = fmt.Sprintf("nats://%s?flush=vouched", net.JoinHostPort(s.stream.Host, strconv.Itoa(s.stream.Port)))
 	for _, n := range s.cluster.nodes {
@@ -115,14 +119,19 @@ func TestChaosStream(t *testing.T) {
 			return err == nil
 		})
 	}
+	s.told = hear(t, admin, "https://shop.example/open/")
 	end := time.Now().Add(length)
 	for s.rounds == 0 || time.Now().Before(end) && !t.Failed() {
 		s.round()
 	}
+	for _, n := range s.cluster.nodes {
+		n.setClock(27 * time.Hour) // what a killed node had begun to send is due, also that of one whose clock was ahead
+	}
+	s.told.hasAll()
 	s.cluster.stop()
 	t.Logf(
-		"%d rounds: the stream lost its folder %d times and was killed %d times, nodes were killed %d times, a clock jumped ahead %d times",
-		s.rounds, s.losses, s.streamKills, s.nodeKills, s.jumps)
+		"%d rounds: the stream lost its folder %d times and was killed %d times, %d times the reader of webhooks was behind; nodes were killed %d times, a clock jumped ahead %d times",
+		s.rounds, s.losses, s.streamKills, s.behinds, s.nodeKills, s.jumps)
 	t.Logf("%d scans acknowledged, %d sent without an answer, %d in the feed", len(s.acked), s.unsure.Load(), s.fed)
 }
 
@@ -134,7 +143,9 @@ type streamStorm struct {
 	stream  *stream
 	key     string
 
-	rounds, losses, streamKills, nodeKills, jumps, fed int
+	rounds, losses, streamKills, behinds, nodeKills, jumps, fed int
+
+	told *told
 
 	ended  atomic.Bool
 	acks   atomic.Int64
@@ -156,6 +167,11 @@ func (s *streamStorm) round() {
 		all.Go(func() { s.scan(rnd) })
 	}
 	s.wait(50 + s.rnd.IntN(300))
+	catchUp, behind := func() {}, s.rounds == 0 || s.rnd.IntN(3) == 0
+	if behind {
+		catchUp = s.behind()
+		s.wait(50 + s.rnd.IntN(100)) // which are counted, and not told
+	}
 	var what string
 	if s.rounds == 0 { // the worst that can happen to a stream comes in every run
 		what = s.lost(false)
@@ -167,6 +183,7 @@ func (s *streamStorm) round() {
 		what = fmt.Sprintf("the clock of node %d jumped ahead; %s", ahead.number, what)
 	}
 	s.wait(50 + s.rnd.IntN(300))
+	catchUp()
 	s.ended.Store(true)
 	all.Wait()
 	s.cluster.allReady()
@@ -227,6 +244,18 @@ func (s *streamStorm) lost(kept bool) string {
 	return what
 }
 
+// behind keeps the reader of webhooks where it is, until catchUp is called.
+func (s *streamStorm) behind() (catchUp func()) {
+	s.behinds++
+	one := operator(s.t, s.cluster.database)
+	does(s.t, one, `BEGIN`)
+	does(s.t, one, `SELECT 1 FROM webhook_readers WHERE name = '`+webhooks.ScanSource+`' FOR UPDATE`)
+	return func() {
+		does(s.t, one, `ROLLBACK`)
+		one.Close(s.t.Context())
+	}
+}
+
 func (s *streamStorm) killed(n *node) string {
 	n.kill()
 	s.nodeKills++
@@ -271,7 +300,8 @@ func (s *streamStorm) scan(rnd *rand.Rand) {
 // burst sends scans in one request and returns how many were acknowledged: those
 // of an answer that breaks off are too.
 func (s *streamStorm) burst(c *http.Client, p *process, many int) (got int) {
-	lot := strings.Repeat(`{"text":"https://nowhere.example/"}`+"\n", many)
+	// The first falls on the rule of the webhook.
+	lot := `{"text":"https://shop.example/open/x"}` + "\n" + strings.Repeat(`{"text":"https://nowhere.example/"}`+"\n", many-1)
 	req, err := http.NewRequest(http.MethodPost, p.URL+"/scan/v1/resolve", strings.NewReader(lot))
 	if err != nil {
 		s.t.Error(err)
@@ -302,6 +332,9 @@ func (s *streamStorm) burst(c *http.Client, p *process, many int) (got int) {
 		s.mu.Lock()
 		s.acked[d.ScanID] = true
 		s.mu.Unlock()
+		if got == 0 {
+			s.told.note(d)
+		}
 		got++
 	}
 }

@@ -23,8 +23,9 @@ import (
 // TestChaos: three nodes on a PostgreSQL primary with a synchronous replica.
 // While clients write and scan, nodes and the primary are killed at random
 // moments, the replica is promoted, a new one is made, nodes are stopped (also
-// while everybody waits for them) and go on, sessions are ended, and the clock of
-// a node jumps ahead and is repaired. What every node
+// while everybody waits for them, and in the middle of an import) and go on, sessions
+// are ended, two servers take writes, all nodes are replaced one after the other, and
+// the clock of a node jumps ahead and is repaired. What every node
 // answered is compared with the promises of history_test.go, no batch may
 // share a code with another, and every ticket that was handed out is good.
 // In make test each fault that is a thing of its own comes once; else all of
@@ -60,8 +61,8 @@ func TestChaos(t *testing.T) {
 	s.last()
 	s.cluster.stop()
 	t.Logf(
-		"%d rounds: nodes killed %d times, the primary %d times; nodes stood still %d times, and %d times while all changes waited for them; all sessions were ended %d times, a clock jumped ahead %d times",
-		s.rounds, s.nodesKilled, s.primariesKilled, s.stops, s.heads, s.sessions, s.jumps)
+		"%d rounds: nodes killed %d times, the primary %d times; nodes stood still %d times, and %d times while all changes waited for them; all sessions were ended %d times, a clock jumped ahead %d times; %d imports broke off in the middle; all nodes were replaced %d times; %d times two servers took writes",
+		s.rounds, s.nodesKilled, s.primariesKilled, s.stops, s.heads, s.sessions, s.jumps, s.imports, s.rolls, s.splits)
 	t.Logf("%d calls of %d owners compared (%d without an answer), %d batches of codes, %d tickets, %d first scans, %d scans in the ledger",
 		s.compared, len(s.kept), s.lost, len(s.batches), len(s.tickets), len(s.firsts), len(s.ledger))
 	t.Logf("slowest answer to a write %v", s.slowest.Round(time.Millisecond))
@@ -80,6 +81,7 @@ type storm struct {
 	long                                 bool
 	rounds, nodesKilled, primariesKilled int
 	stops, heads, sessions, jumps        int
+	imports, rolls, splits               int
 	compared, lost                       int
 	slowest                              time.Duration
 
@@ -89,10 +91,12 @@ type storm struct {
 	raging atomic.Bool
 	// moves counts the beginnings and ends of moves of a clock; ahead has one that
 	// is wrong. A round in which one jumped has tokens that have ended.
-	moves   atomic.Int64
-	ahead   atomic.Pointer[process]
-	stale   atomic.Bool
-	ended   atomic.Bool
+	moves atomic.Int64
+	ahead atomic.Pointer[process]
+	stale atomic.Bool
+	ended atomic.Bool
+	// split: two servers take writes, and not every node knows. One that does not reads from the old one meanwhile.
+	split   atomic.Bool
 	history *history
 	ids     atomic.Int64
 	scans   atomic.Int64
@@ -136,7 +140,8 @@ func (s *storm) seed(length time.Duration) string {
 			"  - {appid: brand%d, kind: service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, secret: %q, linked: [owner0]}\n",
 			n, secretOf(fmt.Sprint("brand", n)))
 	}
-	fmt.Fprintf(&b, "settings: {rate_limit: 900, verification: trust, publish_quota: %d}\n", chaosQuota)
+	fmt.Fprintf(&b, "  - {appid: importer, kind: mini_program, secret: %q, versions: [release]}\n", secretOf("importer"))
+	fmt.Fprintf(&b, "settings: {rate_limit: 900, verification: trust, publish_quota: %d, rule_limit: 1000000}\n", chaosQuota)
 	return b.String()
 }
 
@@ -256,6 +261,9 @@ var faults = []fault{
 	{2, true, (*storm).stoppedAtHead},
 	{1, true, (*storm).sessionsEnded},
 	{3, true, (*storm).jumped},
+	{3, true, (*storm).importStopped},
+	{1, false, (*storm).replaced},
+	{2, false, (*storm).twoPrimaries},
 }
 
 // fault is one of the faults, by chance.
@@ -433,6 +441,7 @@ func chaosPrefix(owner string, n int) string { return fmt.Sprintf("https://%s.ex
 // record makes a call and notes it; it returns false for a token that has ended.
 func (c *client) record(e entry, call, token string, body any) (inForce bool) {
 	e.call = c.history.now()
+	split := c.split.Load()
 	got, err := c.conn.wire(call, token, body)
 	e.back, e.code = c.history.now(), got.ErrCode
 	if err != nil || got.ErrCode == -1 {
@@ -456,6 +465,9 @@ func (c *client) record(e entry, call, token string, body any) (inForce bool) {
 		return true
 	}
 	if e.did == "get" {
+		if split || c.split.Load() {
+			return true
+		}
 		e.rules, e.left = states(e.owner, got), got.QRCodeJumpPubQuota
 	}
 	c.history.add(e)
@@ -748,6 +760,11 @@ func (s *storm) last() {
 	}
 	s.exchange(300)
 	s.judgeLedger()
+	var verified struct{ Fault any }
+	n.admin().check(n.admin().do(http.MethodPost, "/admin/v1/audit/verify", nil, &verified))
+	if verified.Fault != nil {
+		s.t.Errorf("the audit log: %v", verified.Fault)
+	}
 }
 
 // judgeLedger wants every scan that was answered in the ledger, once: nodes

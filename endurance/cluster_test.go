@@ -100,6 +100,12 @@ func (p *pair) failOver() {
 	p.script("promote", p.dirs[p.primary])
 }
 
+// split is the promotion of the replica while the old primary goes on.
+func (p *pair) split() {
+	p.primary = 1 - p.primary
+	p.script("promote", p.dirs[p.primary])
+}
+
 // heal makes a new replica where the killed primary was and waits until it is
 // a synchronous one.
 func (p *pair) heal() {

@@ -1,7 +1,8 @@
 // Package endurance is tests only: it tries to break what docs/en/handbook.md
 // promises. The whole server over real HTTP, in processes that are killed at any
 // instant; three nodes on a PostgreSQL primary with a synchronous replica, of
-// which anything may die or have a wrong clock; a stream that loses its folder; a disk that loses what was not synced; disks and
+// which anything may die, stand still in the middle of an import or have a wrong clock, and both servers take writes; a stream
+// that loses its folder while webhooks are behind; a disk that loses what was not synced; disks and
 // databases that are full, read-only, silent or of another version; races for
 // the last publish and for one prefix; upgrades from the previous program.
 //

@@ -49,14 +49,17 @@ var oldArchives = []oldArchive{
 	{"unreleased", "2fe834c", 43},
 }
 
-// oldProgram is the last commit whose program has a schema.
+// oldProgram is a commit whose program has a schema.
 type oldProgram struct {
 	schema int64
 	commit string
 }
 
-// oldPrograms are of each schema from that of 0.1.0 on. With a new schema comes the commit before it.
-var oldPrograms = []oldProgram{}
+// oldPrograms are of each schema from that of 0.1.0 on. With a new schema comes the last commit before it. One of the newest
+// schema itself may stand here as well.
+var oldPrograms = []oldProgram{
+	{100, "d9f5524"},
+}
 
 // firstSchema is that of 0.1.0.
 const firstSchema = 100
@@ -567,10 +570,9 @@ type told struct {
 	heard    map[string]bool // scans that the receiver was told of
 }
 
-// listen makes a webhook for a rule of the story, and scans it on whatever node answers until the returned function is called.
-func (u *upgrade) listen(f facts) (w *told, end func()) {
-	const prefix = "https://old.example/mini1/1/"
-	w = &told{t: u.t, heard: map[string]bool{}}
+// hear makes a webhook for a rule.
+func hear(t *testing.T, admin must, prefix string) *told {
+	w := &told{t: t, heard: map[string]bool{}}
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var message struct {
 			Data struct {
@@ -578,14 +580,13 @@ func (u *upgrade) listen(f facts) (w *told, end func()) {
 			}
 		}
 		if err := json.NewDecoder(r.Body).Decode(&message); err != nil {
-			u.t.Errorf("a message of the webhook: %v", err)
+			return // a sender that was killed; it is sent again
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.heard[message.Data.ScanID] = true
 	}))
-	u.t.Cleanup(receiver.Close)
-	admin := u.cluster.nodes[0].admin()
+	t.Cleanup(receiver.Close)
 	var list struct {
 		Rules []struct {
 			ID     int64
@@ -596,8 +597,17 @@ func (u *upgrade) listen(f facts) (w *told, end func()) {
 	for _, r := range list.Rules {
 		if r.Prefix == prefix {
 			admin.check(admin.do(http.MethodPost, "/admin/v1/webhooks", map[string]any{"url": receiver.URL, "rules": []int64{r.ID}}, nil))
+			return w
 		}
 	}
+	t.Fatalf("there is no rule %s", prefix)
+	return nil
+}
+
+// listen makes a webhook for a rule of the story, and scans it on whatever node answers until the returned function is called.
+func (u *upgrade) listen(f facts) (w *told, end func()) {
+	const prefix = "https://old.example/mini1/1/"
+	w = hear(u.t, u.cluster.nodes[0].admin(), prefix)
 	var ended atomic.Bool
 	var all sync.WaitGroup
 	c := connect(u.t, "", f.ScanKey)
@@ -679,7 +689,7 @@ func (u *upgrade) works(n *node, old oldProgram, scanKey string) {
 // webhook. Nothing that was acknowledged is lost, the webhook tells of every scan, and old nodes beside new ones do what the
 // handbook says. It builds the old programs from the repository, a minute each.
 func TestRollingUpgrade(t *testing.T) {
-	if len(oldPrograms) != int(store.NewestSchema()-firstSchema) {
+	if len(oldPrograms) < int(store.NewestSchema()-firstSchema) {
 		t.Errorf("oldPrograms lacks a schema: add the last commit before schema %d", store.NewestSchema())
 	}
 	whole.Only(t, "new nodes start on data of each earlier schema, under writers (TestOldSchema); old programs are not built")
