@@ -98,6 +98,8 @@ func writeLedger(ctx context.Context, c ledgerChild) error {
 	if err != nil || int(end) < c.From {
 		return errors.Join(err, fmt.Errorf("%d of %d acknowledged scans are there", end, c.From))
 	}
+	// All of it may be there, and only the line that said so was lost with the process.
+	fmt.Println(end)
 	for n := int(end); n < c.To; {
 		var list []ledger.Event
 		for len(list) < childBatch && n < c.To {
