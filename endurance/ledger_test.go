@@ -17,6 +17,9 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
+	"github.com/qrjump/qrjump/internal/stats/recount"
+	"github.com/qrjump/qrjump/internal/stats/sketch"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/failure"
@@ -254,11 +257,11 @@ func compareLedger(t *testing.T, dir, database string, stream scanStream) {
 	}
 	want := map[key]stats.Count{}
 	seen := make([]bool, streamCodes)
-	users, sketches := map[int64][]bool{}, map[int64]*stats.Sketch{}
+	users, sketches := map[int64][]bool{}, map[int64]*sketch.Users{}
 	for n := range stream.total {
 		e := stream.event(n)
-		hour := stats.HourOf(e.At)
-		k := key{stats.DayOf(hour, 8), activityOf(e.Activation)}
+		hour := calendar.Hour(e.At)
+		k := key{calendar.Day(hour, 8), activityOf(e.Activation)}
 		c := want[k]
 		c.Scans++
 		if e.Batch != 0 && !seen[e.Index] {
@@ -267,7 +270,7 @@ func compareLedger(t *testing.T, dir, database string, stream scanStream) {
 		}
 		want[k] = c
 		if users[k.day] == nil {
-			users[k.day], sketches[k.day] = make([]bool, streamUsers), &stats.Sketch{}
+			users[k.day], sketches[k.day] = make([]bool, streamUsers), &sketch.Users{}
 		}
 		users[k.day][binary.BigEndian.Uint64(e.User[:])] = true
 		sketches[k.day].Add(e.User)
@@ -317,7 +320,7 @@ func compareLedger(t *testing.T, dir, database string, stream scanStream) {
 			t.Errorf("day %d: %d users, want %d: a sketch of %d within 1 %%", row.At, row.Users, sketch, exact)
 		}
 	}
-	r, err := l.counter.Recount(t.Context())
+	r, err := recount.Recounter{Counter: l.counter}.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ type Admin struct {
 	// Export writes an archive of everything; an error before its first byte
 	// leaves w untouched.
 	Export func(ctx context.Context, w io.Writer, passphrase string) error
-	// Spool is the folder for what an import sends, until it ends.
+	// Spool is the folder for what an import sends and for the notes of a recount, until they end.
 	Spool string
 	Log   *slog.Logger
 	Calls *calls.Book

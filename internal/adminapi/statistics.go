@@ -6,6 +6,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/recount"
 )
 
 // StatisticsFilter keeps only scans with these values.
@@ -127,9 +128,9 @@ func (a *Admin) listMisses(ctx context.Context, in *struct {
 }
 
 func (a *Admin) recountStatistics(ctx context.Context, _ *none) (client.Recount, error) {
-	r, err := a.Scans.Recount(ctx)
+	r, err := recount.Recounter{Counter: a.Scans, Scratch: a.Spool}.Run(ctx)
 	return client.Recount{Scans: r.Scans, Lacking: &r.Lacking, Compared: r.Compared, Differences: r.Differences,
-		Shown: each(r.Shown, func(d stats.Difference) client.Difference { return client.Difference(d) }), Since: optional(r.Since)}, err
+		Shown: each(r.Shown, func(d recount.Difference) client.Difference { return client.Difference(d) }), Since: optional(r.Since)}, err
 }
 
 func showAnswers(q stats.Question, found stats.Answers) statisticsAnswer {

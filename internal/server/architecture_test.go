@@ -57,7 +57,11 @@ var mayImport = map[string][]string{
 	"internal/ledger": {},
 	"internal/lake":   {"internal/ledger"},
 	"internal/stream": {"internal/ledger"},
-	"internal/stats":  {"internal/codes", "internal/ledger", "internal/phrase", "internal/settings"},
+	"internal/stats": {"internal/codes", "internal/ledger", "internal/phrase", "internal/settings", "internal/stats/calendar",
+		"internal/stats/sketch"},
+	"internal/stats/calendar": {},
+	"internal/stats/sketch":   {"internal/ledger"},
+	"internal/stats/recount":  {"internal/ledger", "internal/stats", "internal/stats/calendar", "internal/stats/sketch"},
 
 	"internal/history": {"internal/accounts", "internal/codes", "internal/ledger", "internal/live", "internal/rules", "internal/scan"},
 
@@ -70,7 +74,7 @@ var mayImport = map[string][]string{
 
 	"internal/store": {"internal/people", "internal/errcode",
 		"internal/accounts", "internal/appearance", "internal/codes", "internal/history", "internal/ledger", "internal/live",
-		"internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/webhooks"},
+		"internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/stats/calendar", "internal/webhooks"},
 
 	"internal/api": {"internal/behaviour", "internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings",
 		"internal/calls"},
@@ -79,7 +83,7 @@ var mayImport = map[string][]string{
 		"internal/errcode",
 		"internal/history",
 		"internal/lake", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings",
-		"internal/stats",
+		"internal/stats", "internal/stats/recount",
 		"internal/webhooks", "client", "internal/labels", "internal/operations", "internal/parcel", "internal/people", "internal/phrase",
 		"internal/spelling", "internal/symbol", "internal/turns", "internal/verification"},
 	"internal/scanapi": {"internal/accounts", "internal/behaviour", "internal/codes", "internal/errcode", "internal/lane",
@@ -126,8 +130,10 @@ var mayImport = map[string][]string{
 	"internal/testkit/pagetest":    {},
 	"internal/testkit/readtest":    {"internal/testkit/whole"},
 	"internal/testkit/rowtest":     {"internal/behaviour"},
-	"internal/testkit/storetest":   {"internal/store", "internal/testkit/dbtest"},
-	"internal/testkit/whole":       {},
+	"internal/testkit/scantest": {"internal/ledger", "internal/settings", "internal/stats", "internal/store", "internal/testkit/dbtest",
+		"internal/testkit/storetest", "internal/testkit/whole"},
+	"internal/testkit/storetest": {"internal/store", "internal/testkit/dbtest"},
+	"internal/testkit/whole":     {},
 }
 
 // testsOnly says whether a package is there for tests alone.

@@ -64,7 +64,7 @@ func (s *Server) lacking(ctx context.Context) string {
 
 func (s *Server) newCounter(log ledger.Log, flush func(context.Context) error) *stats.Counter {
 	c := &stats.Counter{Log: log, Alone: log == ledger.Log(s.ledger.journal), Flush: flush, Store: s.store, Settings: s.settings,
-		Now: s.now, Logger: s.log, Random: s.random, Scratch: s.config.Data}
+		Now: s.now, Logger: s.log, Random: s.random}
 	if s.regions != nil {
 		c.Places = s.regions
 	}

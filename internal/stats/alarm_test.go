@@ -16,6 +16,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -184,8 +185,8 @@ func (c *CodeScans) scan(w *market, s sight) {
 	if w.located {
 		at.Known, at.Lat, at.Lon = true, 22+float64(city%8)*2.5, 102+float64(city/8)*4
 	}
-	hour := HourOf(e.At)
-	c.add(&e, DayOf(hour, 8), int((hour+8)%24), at)
+	hour := calendar.Hour(e.At)
+	c.add(&e, calendar.Day(hour, 8), int((hour+8)%24), at)
 }
 
 func b2i(b bool) int {

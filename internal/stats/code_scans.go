@@ -13,6 +13,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats/sketch"
 )
 
 // CodeScans is what is known of the scans of one code.
@@ -21,7 +22,7 @@ type CodeScans struct {
 	Scans   int64
 	FirstAt time.Time // of the scan that came first in the ledger
 	LastAt  time.Time // the latest
-	Users   Sketch
+	Users   sketch.Users
 	// Networks and Regions are how many different ones there were; they stop
 	// at manyNetworks and manyRegions.
 	Networks int
@@ -108,15 +109,15 @@ func (c *CodeScans) state() codeState {
 		By: c.thereBy, Erased: c.Erased}
 }
 
-func textUnlessEmpty(s *Sketch) string {
+func textUnlessEmpty(s *sketch.Users) string {
 	if s.Count() == 0 {
 		return ""
 	}
 	return s.Encode()
 }
 
-// readCode is the inverse of row.
-func readCode(r CodeRow) (*CodeScans, error) {
+// ReadCode is the inverse of row.
+func ReadCode(r CodeRow) (*CodeScans, error) {
 	c := &CodeScans{CodeName: r.CodeName, Scans: r.Scans, FirstAt: r.FirstAt, LastAt: r.LastAt, DismissedAt: r.Dismissed}
 	var state codeState
 	err := json.Unmarshal([]byte(r.State), &state)
@@ -141,7 +142,7 @@ func readCode(r CodeRow) (*CodeScans, error) {
 }
 
 func (c *CodeScans) setState(state codeState) (err error) {
-	c.Users, err = DecodeSketch(state.Users)
+	c.Users, err = sketch.Decode(state.Users)
 	for _, list := range []struct {
 		text string
 		into *[]uint32
@@ -173,9 +174,9 @@ func (c *CodeScans) after(e *ledger.Event) bool { return c.since == nil || e.At.
 
 // replaceUser puts a number in the place of a user, in what is known of all scans and of those since a dismissal.
 func (c *CodeScans) replaceUser(user ledger.UserHash, by uint64) (changed bool) {
-	if c.Users.Replace(user, by) || c.Users.registers != nil {
+	if c.Users.Replace(user, by) {
 		c.Erased++
-		if c.thereBy == uint32(userNumber(user)) {
+		if c.thereBy == uint32(sketch.Number(user)) {
 			c.thereBy = uint32(by)
 		}
 		changed = true
@@ -209,7 +210,7 @@ func (c *CodeScans) add(e *ledger.Event, day int64, hourOfDay int, at place) {
 	c.days = addNumber(c.days, uint32(day), manyDays)
 	c.hours |= 1 << hourOfDay
 	if at.Region != "" || at.Known {
-		ms, by := e.At.UnixMilli(), uint32(userNumber(e.User))
+		ms, by := e.At.UnixMilli(), uint32(sketch.Number(e.User))
 		// One user in two places is a wrong place: a carrier's gateway, a tunnel.
 		if c.thereAt != 0 && by != c.thereBy && tooFar(c.there, at, max(ms-c.thereAt, c.thereAt-ms)) {
 			c.Trips++

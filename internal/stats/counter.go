@@ -15,9 +15,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/settings"
-
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/settings"
 )
 
 // Counter counts what a log holds and answers questions about it. Its counts
@@ -51,9 +50,6 @@ type Counter struct {
 	// Announce is told of a user who is about to be erased, where the logs tell nobody;
 	// nil = nobody else has scans.
 	Announce func(ctx context.Context, user ledger.UserHash) error
-	// Scratch is the folder where a recount keeps notes that do not fit in memory; "" =
-	// the system's for such files.
-	Scratch string
 	// Events is how many events one transaction counts at most; 0 = 2,000,000.
 	Events int
 
@@ -69,10 +65,9 @@ type Counter struct {
 	large    map[UsersKey]since // what stands beside large sketches
 	foldedAt time.Time
 
-	counted   atomic.Int64
-	erasures  erasures
-	notesHeld int // bytes of a recount's notes in memory, and of a part; 0 = recountNotes and recountPart
-	parts     int // rows of a part that is rolled up or removed; 0 = as many as usual
+	counted  atomic.Int64
+	erasures erasures
+	parts    int // rows of a part that is rolled up or removed; 0 = as many as usual
 
 	bindings struct {
 		sync.Mutex
@@ -93,9 +88,9 @@ const (
 	maxTailBytes    = 64 << 20
 	// maxKnown bounds the caches of combinations and activations.
 	maxKnown = 200_000
-	// maxPlaces is how many places of a day (of UTC) are kept apart; further ones
+	// MaxPlaces is how many places of a day (of UTC) are kept apart; further ones
 	// count under OtherPlaces.
-	maxPlaces = 2_000
+	MaxPlaces = 2_000
 	// maxPlaceDays bounds how many days' places are known by heart.
 	maxPlaceDays = 40
 

@@ -5,205 +5,27 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
-	"log/slog"
 	"math/rand/v2"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
+	"github.com/qrjump/qrjump/internal/stats/recount"
 	"github.com/qrjump/qrjump/internal/store"
-	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
-	"github.com/qrjump/qrjump/internal/testkit/storetest"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
-// memoryLog is a log that keeps nothing.
-type memoryLog struct {
-	ledger.Log
-	id      string
-	mu      sync.Mutex
-	entries []ledger.Entry
-	gaps    *rand.Rand // positions have gaps
-	reads   int
-	yielded int
-}
-
-func (l *memoryLog) ID() string                                      { return "memory" + l.id }
-func (l *memoryLog) Lost(string) bool                                { return false }
-func (l *memoryLog) Missing(int64) int64                             { return 0 }
-func (l *memoryLog) Announce(context.Context, ledger.UserHash) error { return nil }
-
-func (l *memoryLog) Append(_ context.Context, events []ledger.Event) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	position := int64(0)
-	if n := len(l.entries); n > 0 {
-		position = l.entries[n-1].Position
-	}
-	for _, e := range events {
-		position++
-		if l.gaps != nil && l.gaps.IntN(100) == 0 {
-			position += l.gaps.Int64N(50)
-		}
-		l.entries = append(l.entries, ledger.Entry{Position: position, Event: e})
-	}
-	return nil
-}
-
-func (l *memoryLog) End(context.Context) (int64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.entries) == 0 {
-		return 0, nil
-	}
-	return l.entries[len(l.entries)-1].Position, nil
-}
-
-func (l *memoryLog) Read(_ context.Context, after int64) iter.Seq2[ledger.Entry, error] {
-	return func(yield func(ledger.Entry, error) bool) {
-		l.mu.Lock()
-		all := l.entries
-		l.reads++
-		l.mu.Unlock()
-		at, found := slices.BinarySearchFunc(all, after, func(e ledger.Entry, p int64) int { return int(e.Position - p) })
-		if found {
-			at++
-		}
-		for _, e := range all[at:] {
-			l.mu.Lock()
-			l.yielded++
-			l.mu.Unlock()
-			if !yield(e, nil) {
-				return
-			}
-		}
-	}
-}
-
-// Between knows nothing of times, as it may.
-func (l *memoryLog) Between(ctx context.Context, after int64, _, _ time.Time) iter.Seq2[ledger.Entry, error] {
-	return l.Read(ctx, after)
-}
-
-func (l *memoryLog) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {
-	return of(l.Read(ctx, after), users)
-}
-
-// of is what a log yields of some users.
-func of(all iter.Seq2[ledger.Entry, error], users ledger.Users) iter.Seq2[ledger.Entry, error] {
-	return func(yield func(ledger.Entry, error) bool) {
-		for e, err := range all {
-			if users[e.User] && !yield(e, err) {
-				return
-			}
-		}
-	}
-}
-
-func (l *memoryLog) Find(_ context.Context, id ledger.ScanID) (int64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, e := range l.entries {
-		if e.ID == id {
-			return e.Position, nil
-		}
-	}
-	return 0, ledger.ErrNoScan
-}
-
-func (l *memoryLog) Erase(_ context.Context, users ledger.Users, upTo int64) (n int64, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.entries = slices.Clone(l.entries)
-	for i := range l.entries {
-		if users[l.entries[i].User] && l.entries[i].Position <= upTo {
-			// As the real ones do.
-			l.entries[i].User, l.entries[i].Client, l.entries[i].Network = ledger.UserHash{}, "", netip.Prefix{}
-			n++
-		}
-	}
-	return n, nil
-}
-
-// Before knows nothing, as it may.
-func (l *memoryLog) Before(context.Context, time.Time) (int64, error) { return 0, nil }
-
-// Forget removes what is older, as a journal does with whole files.
-func (l *memoryLog) Forget(_ context.Context, before time.Time) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := 0
-	for n < len(l.entries) && l.entries[n].At.Before(before) {
-		n++
-	}
-	l.entries = l.entries[n:]
-	return nil
-}
-
-// scanID is an id of a moment.
-func scanID(at time.Time, r *rand.Rand) (id ledger.ScanID) {
-	binary.BigEndian.PutUint64(id[:], uint64(at.UnixMilli())<<16|r.Uint64N(1<<16))
-	binary.BigEndian.PutUint64(id[8:], r.Uint64())
-	return id
-}
-
-var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
-
-// traffic makes scans of many kinds, some of them late.
-type traffic struct {
-	r     *rand.Rand
-	now   time.Time
-	sent  []ledger.Event
-	users int
-}
-
-func (s *traffic) next() ledger.Event {
-	s.now = s.now.Add(time.Duration(s.r.IntN(90_000)) * time.Millisecond)
-	at := s.now
-	if s.r.IntN(10) == 0 { // late
-		at = at.Add(-time.Duration(s.r.IntN(72*3600)) * time.Second)
-	}
-	e := ledger.Event{ID: scanID(at, s.r), At: at, Source: []string{"scan", "press", "album"}[s.r.IntN(3)], Action: "open_mini_program",
-		App: fmt.Sprintf("wx%d", s.r.IntN(3))}
-	if n := s.r.IntN(s.users); n > 0 {
-		binary.BigEndian.PutUint64(e.User[:], uint64(n))
-	}
-	if s.r.IntN(3) > 0 {
-		e.Region = []string{"CN-31", "CN-11", "CN-44", "DE-BE"}[s.r.IntN(4)]
-		e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(s.r.IntN(3)), byte(s.r.IntN(50)), 0}), 24)
-	}
-	switch s.r.IntN(4) {
-	case 0:
-		e.Kind, e.RuleID, e.Text = "rule", 1+s.r.Int64N(5), "https://shop.example/t/1"
-	case 1:
-		e.Action, e.App, e.Text = "open_url", "", fmt.Sprintf("https://Host%d.example/p%d/x?y", s.r.IntN(4), s.r.IntN(3))
-	case 2:
-		e.Kind, e.Batch, e.Index, e.Activation = "code", 500000001+s.r.Int64N(2), s.r.Int64N(60), 1+s.r.Int64N(3)
-	case 3:
-		e.Action, e.App, e.Reason, e.Batch, e.Index = "show_message", "", "frozen", 500000001, s.r.Int64N(60)
-	}
-	s.sent = append(s.sent, e)
-	return e
-}
-
-func (s *traffic) take(n int) (list []ledger.Event) {
-	for range n {
-		list = append(list, s.next())
-	}
-	return list
-}
+var began = scantest.Began
 
 // naive counts events by adding them up one by one.
 type naive struct {
@@ -277,44 +99,7 @@ func (n *naive) add(e ledger.Event) {
 }
 
 func TestMain(m *testing.M) {
-	childtest.Roles{"recount": childtest.Role(recountForEver)}.Play()
 	os.Exit(dbtest.Run(m))
-}
-
-func eachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
-	dbtest.Each(t, storetest.Postgres, func(t *testing.T, url string) {
-		f(t, openStore(t, store.Target{URL: url, Dir: storetest.Folder(t)}))
-	})
-}
-
-// oneStore is eachStore for tests of what counters do, whose SQL other tests run on both databases: in make test it is played on
-// the embedded one.
-func oneStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
-	if whole.Run() {
-		eachStore(t, f)
-		return
-	}
-	f(t, openStore(t, store.Target{Dir: storetest.Folder(t)}))
-}
-
-func openStore(t *testing.T, target store.Target) *store.Store {
-	t.Helper()
-	s, err := store.Open(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error("closing:", err)
-		}
-	})
-	return s
-}
-
-func newCounter(s stats.Store, l ledger.Log) *stats.Counter {
-	_, journal := l.(*ledger.Journal)
-	return &stats.Counter{Log: l, Alone: journal, Store: s, Settings: settings.NewLive(settings.Defaults()),
-		Now: func() time.Time { return began }, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // check compares everything that is counted with a count one by one.
@@ -377,22 +162,22 @@ func check(t *testing.T, c *stats.Counter, n *naive) {
 // TestCountsEqualACountOneByOne: whatever comes late, wherever the
 // counting is cut off and begun again, by one node or two.
 func TestCountsEqualACountOneByOne(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		for seed := range uint64(whole.Or(4, 2)) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			if err := s.Reset(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			log, events := &memoryLog{gaps: r}, &traffic{r: r, now: began, users: 200}
+			log, events := &scantest.Memory{Gaps: r}, &scantest.Traffic{Random: r, Now: began, Users: 200}
 			counter := func() *stats.Counter {
-				c := newCounter(s, log)
+				c := scantest.NewCounter(s, log)
 				c.Events = 1 + r.IntN(300)
 				return c
 			}
 			nodes := []*stats.Counter{counter(), counter()}
 			sum := newNaive(8)
 			for range 8 {
-				list := events.take(1 + r.IntN(400))
+				list := events.Take(1 + r.IntN(400))
 				if err := log.Append(t.Context(), list); err != nil {
 					t.Fatal(err)
 				}
@@ -416,7 +201,7 @@ func TestCountsEqualACountOneByOne(t *testing.T) {
 // noDifference wants a recount of the log to be what is counted.
 func noDifference(t *testing.T, c *stats.Counter) {
 	t.Helper()
-	r, err := c.Recount(t.Context())
+	r, err := recount.Recounter{Counter: c}.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -429,12 +214,12 @@ func noDifference(t *testing.T, c *stats.Counter) {
 // counted when less comes, when a minute has passed or when somebody waits for
 // it, and once, also where another node counts first or the process dies.
 func TestABusyCounterStoresLater(t *testing.T) {
-	oneStore(t, func(t *testing.T, s *store.Store) {
-		log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(5, 6)), now: began, users: 50}
+	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(5, 6)), Now: began, Users: 50}
 		sum := newNaive(8)
 		come := func(n int) {
 			t.Helper()
-			list := events.take(n)
+			list := events.Take(n)
 			if err := log.Append(t.Context(), list); err != nil {
 				t.Fatal(err)
 			}
@@ -456,7 +241,7 @@ func TestABusyCounterStoresLater(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		busy := newCounter(s, log)
+		busy := scantest.NewCounter(s, log)
 		come(600)
 		second(busy)
 		if n := counted(busy); n != 0 {
@@ -484,7 +269,7 @@ func TestABusyCounterStoresLater(t *testing.T) {
 		come(700)
 		second(busy)
 		// Another node is asked, and this one dies.
-		other := newCounter(s, log)
+		other := scantest.NewCounter(s, log)
 		if err := other.CatchUp(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -501,15 +286,15 @@ func TestABusyCounterStoresLater(t *testing.T) {
 // TestErasureAndRetentionLeaveTheCounts: what is counted stays, also where the
 // ledger no longer says why, and what can be compared with it is equal.
 func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(3, 4))
-		log, events := &memoryLog{}, &traffic{r: r, now: began, users: 50}
-		c := newCounter(s, log)
+		log, events := &scantest.Memory{}, &scantest.Traffic{Random: r, Now: began, Users: 50}
+		c := scantest.NewCounter(s, log)
 		c.Random = rand.NewChaCha8([32]byte{1})
 		sum := newNaive(8)
 		more := func() {
 			t.Helper()
-			list := events.take(1000)
+			list := events.Take(1000)
 			if err := log.Append(t.Context(), list); err != nil {
 				t.Fatal(err)
 			}
@@ -542,7 +327,7 @@ func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
 		if err != nil || len(a.Rows) != 1 || a.Rows[0].Scans != sum.scans {
 			t.Errorf("%+v, %v", a, err)
 		}
-		rc, err := c.Recount(t.Context())
+		rc, err := recount.Recounter{Counter: c}.Run(t.Context())
 		if err != nil || rc.Differences > 0 || rc.Compared == 0 || rc.Since.IsZero() {
 			t.Errorf("%+v, %v", rc, err)
 		}
@@ -552,14 +337,15 @@ func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
 // TestAnotherLedgerAddsToTheCounts: an import brings counts whose scans are
 // elsewhere.
 func TestAnotherLedgerAddsToTheCounts(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		for n := 1; n <= 2; n++ {
-			log, events := &memoryLog{id: fmt.Sprint(n)}, &traffic{r: rand.New(rand.NewPCG(uint64(n), 4)), now: began, users: 50}
-			list := events.take(300 / n)
+			log := &scantest.Memory{Name: fmt.Sprint(n)}
+			events := &scantest.Traffic{Random: rand.New(rand.NewPCG(uint64(n), 4)), Now: began, Users: 50}
+			list := events.Take(300 / n)
 			if err := log.Append(t.Context(), list); err != nil {
 				t.Fatal(err)
 			}
-			c := newCounter(s, log)
+			c := scantest.NewCounter(s, log)
 			if err := c.CatchUp(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -580,12 +366,12 @@ func TestAnotherLedgerAddsToTheCounts(t *testing.T) {
 
 // slowEnd is a log whose end is known late: meanwhile something happens, once.
 type slowEnd struct {
-	*memoryLog
+	*scantest.Memory
 	meanwhile func()
 }
 
 func (l *slowEnd) End(ctx context.Context) (int64, error) {
-	end, err := l.memoryLog.End(ctx)
+	end, err := l.Memory.End(ctx)
 	if f := l.meanwhile; f != nil {
 		l.meanwhile = nil
 		f()
@@ -596,14 +382,14 @@ func (l *slowEnd) End(ctx context.Context) (int64, error) {
 // TestACounterIsPassed: another node counts on while one asks where the log
 // ends. That is no reason to take it for another log and count all again.
 func TestACounterIsPassed(t *testing.T) {
-	oneStore(t, func(t *testing.T, s *store.Store) {
-		log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(6, 7)), now: began, users: 50}
-		slow := &slowEnd{memoryLog: log}
-		one, other := newCounter(s, slow), newCounter(s, log)
+	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 50}
+		slow := &slowEnd{Memory: log}
+		one, other := scantest.NewCounter(s, slow), scantest.NewCounter(s, log)
 		sum := newNaive(8)
 		come := func(c *stats.Counter) {
 			t.Helper()
-			list := events.take(300)
+			list := events.Take(300)
 			for _, e := range list {
 				sum.add(e)
 			}
@@ -632,7 +418,7 @@ func TestACounterIsPassed(t *testing.T) {
 
 // renewed is a log that can be made anew.
 type renewed struct {
-	*memoryLog
+	*scantest.Memory
 	id string
 }
 
@@ -641,14 +427,14 @@ func (l *renewed) ID() string { return l.id }
 // TestALogThatIsMadeAnewIsCounted: also while the counter runs, and from its
 // beginning.
 func TestALogThatIsMadeAnewIsCounted(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
-		events := &traffic{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
-		log := &renewed{&memoryLog{}, "first"}
-		c := newCounter(s, log)
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
+		log := &renewed{&scantest.Memory{}, "first"}
+		c := scantest.NewCounter(s, log)
 		sum := int64(0)
 		for n, id := range []string{"first", "second", "third"} {
-			log.memoryLog, log.id = &memoryLog{}, id
-			list, ids := events.take(300/(n+1)), map[ledger.ScanID]bool{}
+			log.Memory, log.id = &scantest.Memory{}, id
+			list, ids := events.Take(300/(n+1)), map[ledger.ScanID]bool{}
 			for _, e := range list {
 				ids[e.ID] = true
 			}
@@ -667,14 +453,15 @@ func TestALogThatIsMadeAnewIsCounted(t *testing.T) {
 // Two nodes that count different ledgers for a while, as when one after the
 // other goes to a stream, meet at the same position: it is not the same place.
 func TestTheSamePositionOfAnotherLedger(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
-		events := &traffic{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
-		one, other := newCounter(s, &renewed{&memoryLog{}, "one"}), newCounter(s, &renewed{&memoryLog{}, "other"})
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
+		one := scantest.NewCounter(s, &renewed{&scantest.Memory{}, "one"})
+		other := scantest.NewCounter(s, &renewed{&scantest.Memory{}, "other"})
 		sum := int64(0)
 		for n, c := range []*stats.Counter{one, other, one, other, other, one} {
-			list := events.take(100)
+			list := events.Take(100)
 			for i := range list {
-				list[i].ID = scanID(began, events.r)
+				list[i].ID = scantest.ID(began, events.Random)
 			}
 			sum += int64(len(list))
 			if err := errors.Join(c.Log.(*renewed).Append(t.Context(), list), c.CatchUp(t.Context())); err != nil {
@@ -692,19 +479,19 @@ func TestTheSamePositionOfAnotherLedger(t *testing.T) {
 // the stream came: scans count once, and the users of those that the sketches
 // lacked are counted too.
 func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
-	oneStore(t, func(t *testing.T, s *store.Store) {
-		events := &traffic{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 5000}
+	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 5000}
 		journal, err := ledger.OpenJournal(filepath.Join(t.TempDir(), "scans"), ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer journal.Close()
-		there := &renewed{&memoryLog{}, "there"}
-		c, sum := newCounter(s, there), newNaive(8)
+		there := &renewed{&scantest.Memory{}, "there"}
+		c, sum := scantest.NewCounter(s, there), newNaive(8)
 		for n := range 4 {
 			var list []ledger.Event
 			for range 200 {
-				list = append(list, events.next())
+				list = append(list, events.Next())
 				sum.add(list[len(list)-1])
 			}
 			if err := journal.Append(t.Context(), list); err != nil {
@@ -714,7 +501,7 @@ func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
 			case 0, 1, 2:
 				err = errors.Join(there.Append(t.Context(), list), c.CatchUp(t.Context()))
 			case 3:
-				c = newCounter(s, journal)
+				c = scantest.NewCounter(s, journal)
 				err = c.CatchUp(t.Context())
 			}
 			if err != nil {
@@ -728,17 +515,17 @@ func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
 // A reader of one scan after the other goes on at the same scan, whatever
 // ledger is counted.
 func TestReadersTurnWithTheLedger(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
-		events := &traffic{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
 		journal, err := ledger.OpenJournal(filepath.Join(t.TempDir(), "scans"), ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer journal.Close()
-		there, reached := &renewed{&memoryLog{}, "there"}, int64(0)
+		there, reached := &renewed{&scantest.Memory{}, "there"}, int64(0)
 		fresh := func(n int) (list []ledger.Event) {
 			for range n {
-				list = append(list, events.next())
+				list = append(list, events.Next())
 			}
 			return list
 		}
@@ -778,15 +565,15 @@ func TestReadersTurnWithTheLedger(t *testing.T) {
 		if err := journal.Append(t.Context(), fresh(100)); err != nil {
 			t.Fatal(err)
 		}
-		read(newCounter(s, journal), 100)
+		read(scantest.NewCounter(s, journal), 100)
 		both := fresh(30)
 		if err := errors.Join(journal.Append(t.Context(), both), there.Append(t.Context(), both)); err != nil {
 			t.Fatal(err)
 		}
 		reached = 0
-		read(newCounter(s, there), 20)
+		read(scantest.NewCounter(s, there), 20)
 		reached = 120 // of 130, as 20 of 30
-		read(newCounter(s, journal), 130)
+		read(scantest.NewCounter(s, journal), 130)
 	})
 }
 
@@ -820,13 +607,13 @@ func scansWebhook(t *testing.T, s *store.Store, from, at int64) (told func() [2]
 // after the other is replaced. The older knows nothing of the scan that stands at a
 // position: what this version noted of another position says nothing of the ledger.
 func TestAnEarlierVersionCountsInBetween(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
-		events, sum := &traffic{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}, newNaive(8)
-		log := &renewed{&memoryLog{}, "one"}
-		c, earlier := newCounter(s, log), newCounter(s, log)
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}, newNaive(8)
+		log := &renewed{&scantest.Memory{}, "one"}
+		c, earlier := scantest.NewCounter(s, log), scantest.NewCounter(s, log)
 		come := func(c *stats.Counter) {
 			t.Helper()
-			list := events.take(200)
+			list := events.Take(200)
 			for _, e := range list {
 				sum.add(e)
 			}
@@ -887,22 +674,22 @@ func TestAnOlderLedgerThatWentOn(t *testing.T) {
 		"shorter, filled from journals": {origins: true, scans: 210, told: [2]int64{40, 100}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachStore(t, func(t *testing.T, s *store.Store) {
-				events := &traffic{r: rand.New(rand.NewPCG(8, 9)), now: began, users: 50}
-				log := &renewed{&memoryLog{}, "one"}
-				count := newCounter(s, log)
+			scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+				events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
+				log := &renewed{&scantest.Memory{}, "one"}
+				count := scantest.NewCounter(s, log)
 				// A node brings events of its journal, from one position on.
 				bring := func(n int, from int64, list []ledger.Event, again int) []ledger.Event {
 					t.Helper()
 					for len(list) < n {
-						list = append(list, events.next())
+						list = append(list, events.Next())
 					}
 					if err := log.Append(t.Context(), list); err != nil {
 						t.Fatal(err)
 					}
 					for i := range list {
 						if c.origins {
-							e := &log.entries[len(log.entries)-len(list)+i]
+							e := &log.Entries[len(log.Entries)-len(list)+i]
 							e.From = ledger.Origin{Node: "n", Position: from + int64(i), Before: from - 1, Again: i < again}
 						}
 					}
@@ -924,13 +711,13 @@ func TestAnOlderLedgerThatWentOn(t *testing.T) {
 					return scans, lacking
 				}
 				bring(100, 1, nil, 0)
-				older := slices.Clone(log.entries)
+				older := slices.Clone(log.Entries)
 				lost := bring(100, 101, nil, 0)
 				if scans, lacking := state(); scans != 200 || lacking != 0 {
 					t.Fatalf("%d scans are counted and %d are lacking", scans, lacking)
 				}
 				told := scansWebhook(t, s, 40, 120)
-				log.entries = older
+				log.Entries = older
 				switch {
 				case c.origins && c.longer: // in another order: what is new comes first
 					bring(80, 201, nil, 0)
@@ -942,7 +729,7 @@ func TestAnOlderLedgerThatWentOn(t *testing.T) {
 				default:
 					bring(10, 0, nil, 0)
 				}
-				count = newCounter(s, log)
+				count = scantest.NewCounter(s, log)
 				scans, lacking := state()
 				if c.origins && !c.longer {
 					if lacking != 100 {
@@ -969,9 +756,9 @@ func BenchmarkQuestion(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(1, 2)), now: began, users: 100_000}
-	c := newCounter(s, log)
-	if err := log.Append(b.Context(), events.take(200_000)); err != nil {
+	log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(1, 2)), Now: began, Users: 100_000}
+	c := scantest.NewCounter(s, log)
+	if err := log.Append(b.Context(), events.Take(200_000)); err != nil {
 		b.Fatal(err)
 	}
 	if err := c.CatchUp(b.Context()); err != nil {
@@ -1000,14 +787,14 @@ func BenchmarkQuestion(b *testing.B) {
 		for b.Loop() {
 			days := map[string]int{}
 			for e := range log.Read(b.Context(), 0) {
-				days[fmt.Sprint(stats.DayOf(stats.HourOf(e.At), 8), e.App)]++
+				days[fmt.Sprint(calendar.Day(calendar.Hour(e.At), 8), e.App)]++
 			}
 		}
 	})
 }
 
 func TestTheAlarmOfACodeIsFoundWhetherSeenOrNot(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		c := &stats.Counter{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
 		name := stats.CodeName{Batch: 7, Index: 3}
 		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
@@ -1036,10 +823,10 @@ func TestTheAlarmOfACodeIsFoundWhetherSeenOrNot(t *testing.T) {
 // The newest scans are those at the end of the whole feed, each once, and nobody
 // reads the whole ledger for them. Issue 11, 6.
 func TestTheNewestScansEndTheFeed(t *testing.T) {
-	oneStore(t, func(t *testing.T, s *store.Store) {
+	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(11, 6))
-		log, events := &memoryLog{gaps: r}, &traffic{r: r, now: began, users: 200}
-		c := newCounter(s, log)
+		log, events := &scantest.Memory{Gaps: r}, &scantest.Traffic{Random: r, Now: began, Users: 200}
+		c := scantest.NewCounter(s, log)
 		same := func(n, limit int, all []stats.Counted) {
 			t.Helper()
 			list, older, err := c.Newest(t.Context(), n, limit)
@@ -1055,7 +842,7 @@ func TestTheNewestScansEndTheFeed(t *testing.T) {
 		}
 		same(5, 5, nil)
 		for range 6 {
-			if err := log.Append(t.Context(), events.take(500)); err != nil {
+			if err := log.Append(t.Context(), events.Take(500)); err != nil {
 				t.Fatal(err)
 			}
 			var all []stats.Counted
@@ -1073,9 +860,9 @@ func TestTheNewestScansEndTheFeed(t *testing.T) {
 				same(n, 3, all)
 			}
 		}
-		log.yielded = 0
-		if _, _, err := c.Newest(t.Context(), 10, 10); err != nil || log.yielded > 500 {
-			t.Errorf("%d of %d entries were read for the newest ten, %v", log.yielded, len(log.entries), err)
+		log.Yielded = 0
+		if _, _, err := c.Newest(t.Context(), 10, 10); err != nil || log.Yielded > 500 {
+			t.Errorf("%d of %d entries were read for the newest ten, %v", log.Yielded, len(log.Entries), err)
 		}
 	})
 }

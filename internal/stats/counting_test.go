@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
 // BenchmarkCounting is what it costs the processor to count a scan of a
@@ -64,7 +65,7 @@ func BenchmarkCounting(b *testing.B) {
 			defer j.Close()
 			r := rand.New(rand.NewPCG(1, 2))
 			next, now := one.make(r), began
-			c := newCounter(s, j)
+			c := scantest.NewCounter(s, j)
 			var spent time.Duration
 			n := 0
 			for b.Loop() {
@@ -72,7 +73,7 @@ func BenchmarkCounting(b *testing.B) {
 				for range 100 {
 					for i := range events {
 						now = now.Add(50 * time.Microsecond)
-						events[i] = ledger.Event{ID: scanID(now, r), At: now.Truncate(time.Millisecond)}
+						events[i] = ledger.Event{ID: scantest.ID(now, r), At: now.Truncate(time.Millisecond)}
 						next(&events[i])
 					}
 					if err := j.Append(b.Context(), events); err != nil {

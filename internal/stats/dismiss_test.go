@@ -12,7 +12,9 @@ import (
 
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/recount"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -37,14 +39,14 @@ func (c *crowd) scans(n int, at time.Time) (list []ledger.Event) {
 // nodes are two that count the same log into the same store. Their clock is moved by hand.
 type nodes struct {
 	t    *testing.T
-	log  *memoryLog
+	log  *scantest.Memory
 	now  time.Time
 	a, b *stats.Counter
 }
 
 func twoNodes(t *testing.T, s *store.Store) *nodes {
-	n := &nodes{t: t, log: &memoryLog{}, now: began}
-	n.a, n.b = newCounter(s, n.log), newCounter(s, n.log)
+	n := &nodes{t: t, log: &scantest.Memory{}, now: began}
+	n.a, n.b = scantest.NewCounter(s, n.log), scantest.NewCounter(s, n.log)
 	n.a.Now, n.b.Now = func() time.Time { return n.now }, func() time.Time { return n.now }
 	return n
 }
@@ -79,7 +81,7 @@ func (n *nodes) stands(name stats.CodeName) (id int64) {
 // Issue 28, 2: an alarm was for ever. Dismissed on one node it stands on none, and the scans that were made before are
 // no reason for another, however late they are counted.
 func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		n := twoNodes(t, s)
 		people := &crowd{name: stats.CodeName{Batch: 7, Index: 3}}
 		n.count(n.a, people.scans(40, began))
@@ -106,7 +108,7 @@ func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
 			t.Errorf("the code: %+v, a score of %d for alarms and %d in all, %v", known, known.AlarmScore(), known.Score(), err)
 		}
 		// Whoever is erased meanwhile stays counted, there too.
-		if _, err := n.a.Erase(t.Context(), ledger.UserHash(n.log.entries[105].User)); err != nil {
+		if _, err := n.a.Erase(t.Context(), ledger.UserHash(n.log.Entries[105].User)); err != nil {
 			t.Fatal(err)
 		}
 		n.count(n.b, people.scans(40, n.now.Add(time.Hour)))
@@ -127,7 +129,7 @@ func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
 		if rest, err := n.a.News(t.Context(), 1, 1); err != nil || len(rest) != 1 || rest[0].Number != 2 {
 			t.Errorf("one after the first: %+v, %v", rest, err)
 		}
-		if r, err := n.a.Recount(t.Context()); err != nil || r.Differences != 0 {
+		if r, err := (recount.Recounter{Counter: n.a}).Run(t.Context()); err != nil || r.Differences != 0 {
 			t.Errorf("a recount: %+v, %v", r, err)
 		}
 	})
@@ -135,7 +137,7 @@ func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
 
 // A threshold counts for what is counted from then on, on any node, whichever way it is changed.
 func TestABatchHasAThresholdOfItsOwn(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		n := twoNodes(t, s)
 		set := func(batch int64, score *int64) {
 			t.Helper()
@@ -171,7 +173,7 @@ func TestABatchHasAThresholdOfItsOwn(t *testing.T) {
 
 // What a threshold would have given is what it gives.
 func TestAReplaySaysWhatAThresholdGives(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		n := twoNodes(t, s)
 		var all []ledger.Event
 		for i := range int64(30) { // of one more person each
@@ -220,7 +222,7 @@ func TestAReplaySaysWhatAThresholdGives(t *testing.T) {
 // A scan raises the alarm while it is dismissed: one alarm stands at most, each dismissal has a number of its own, and no
 // alarm rests on a scan from before the dismissal of the one before it.
 func TestAlarmsAreDismissedWhileOthersAreRaised(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		n := twoNodes(t, s)
 		people := &crowd{name: stats.CodeName{Batch: 7, Index: 3}}
 		var clock sync.Mutex

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
 )
 
 // erasures are those that wait, and whose turn it is.
@@ -179,14 +180,14 @@ func (r *round) read(ctx context.Context, c *Counter, log ledger.Log, after, upT
 			return nil
 		}
 		of := r.of[e.User]
-		t, err := c.tuple(ctx, &e.Event)
+		t, err := c.Tuple(ctx, &e.Event)
 		if err != nil {
 			return err
 		}
-		day := DayOf(HourOf(e.At), r.offset)
-		for d := range dims {
+		day := calendar.Day(calendar.Hour(e.At), r.offset)
+		for d := range Dims {
 			of.keys[UsersKey{day, d, t.Value(d)}] = true
-			of.keys[UsersKey{MonthSketches + MonthOf(day), d, t.Value(d)}] = true
+			of.keys[UsersKey{MonthSketches + calendar.Month(day), d, t.Value(d)}] = true
 		}
 		if e.Batch != 0 {
 			of.names[CodeName{e.Batch, e.Index}] = true
@@ -245,11 +246,11 @@ func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map
 			}
 			var changed []UsersRow
 			for _, row := range have {
-				s, err := row.whole()
+				s, err := row.Whole()
 				if err != nil {
 					return err
 				}
-				if s.Replace(user, by) || s.registers != nil {
+				if s.Replace(user, by) {
 					row.Users, row.Sketch, row.Erased = s.Count(), s.Encode(), row.Erased+1
 					changed = append(changed, row)
 				}
@@ -265,7 +266,7 @@ func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map
 			}
 			var changed []CodeRow
 			for _, row := range have {
-				one, err := readCode(row)
+				one, err := ReadCode(row)
 				if err != nil {
 					return err
 				}

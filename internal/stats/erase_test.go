@@ -10,12 +10,14 @@ import (
 
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/recount"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
 // gatedLog tells when a user's scan is read, and goes on when it is let.
 type gatedLog struct {
-	*memoryLog
+	*scantest.Memory
 	user    ledger.UserHash
 	reached chan struct{}
 	let     chan struct{}
@@ -23,7 +25,7 @@ type gatedLog struct {
 
 func (l *gatedLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
 	return func(yield func(ledger.Entry, error) bool) {
-		for e, err := range l.memoryLog.Read(ctx, after) {
+		for e, err := range l.Memory.Read(ctx, after) {
 			if l.reached != nil && e.User == l.user {
 				l.reached <- struct{}{}
 				<-l.let
@@ -36,7 +38,7 @@ func (l *gatedLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry
 }
 
 func (l *gatedLog) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {
-	return of(l.Read(ctx, after), users)
+	return scantest.Of(l.Read(ctx, after), users)
 }
 
 // watchedStore knows whether a transaction that writes is open.
@@ -55,7 +57,7 @@ func (s *watchedStore) UpdateStatistics(ctx context.Context, f func(context.Cont
 
 // farLog is a log on the other side of a network.
 type farLog struct {
-	*memoryLog
+	*scantest.Memory
 	t     *testing.T
 	store *watchedStore
 	id    string
@@ -74,35 +76,35 @@ func (l *farLog) ID() string {
 
 func (l *farLog) End(ctx context.Context) (int64, error) {
 	l.asked("its end")
-	return l.memoryLog.End(ctx)
+	return l.Memory.End(ctx)
 }
 
 func (l *farLog) Find(ctx context.Context, id ledger.ScanID) (int64, error) {
 	l.asked("a scan")
-	return l.memoryLog.Find(ctx, id)
+	return l.Memory.Find(ctx, id)
 }
 
 func (l *farLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
 	l.asked("its scans")
-	return l.memoryLog.Read(ctx, after)
+	return l.Memory.Read(ctx, after)
 }
 
 func (l *farLog) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {
 	l.asked("a user's scans")
-	return l.memoryLog.Of(ctx, users, after)
+	return l.Memory.Of(ctx, users, after)
 }
 
 // Issue 12, 12: nothing waits for a network within a transaction that writes.
 func TestNoLogIsAskedWithinATransaction(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
-		events := &traffic{r: rand.New(rand.NewPCG(12, 13)), now: began, users: 20}
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(12, 13)), Now: began, Users: 20}
 		watched := &watchedStore{Store: s}
 		for _, id := range []string{"one", "another", "one"} { // back to where it was, which looks for a scan
-			log := &farLog{&memoryLog{}, t, watched, id}
-			if err := log.Append(t.Context(), events.take(300)); err != nil {
+			log := &farLog{&scantest.Memory{}, t, watched, id}
+			if err := log.Append(t.Context(), events.Take(300)); err != nil {
 				t.Fatal(err)
 			}
-			c := newCounter(watched, log)
+			c := scantest.NewCounter(watched, log)
 			if err := c.CatchUpAndSave(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -116,15 +118,15 @@ func TestNoLogIsAskedWithinATransaction(t *testing.T) {
 // Issue 12, 12: while the ledger is read for a user who is erased, scans are
 // counted on and questions are answered; what comes meanwhile is counted too.
 func TestAnErasureHoldsNobodyUp(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
-		events := &traffic{r: rand.New(rand.NewPCG(12, 12)), now: began, users: 20}
-		log := &gatedLog{memoryLog: &memoryLog{}, let: make(chan struct{})}
-		c := newCounter(s, log)
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(12, 12)), Now: began, Users: 20}
+		log := &gatedLog{Memory: &scantest.Memory{}, let: make(chan struct{})}
+		c := scantest.NewCounter(s, log)
 		more := func() {
 			t.Helper()
 			var list []ledger.Event
 			for range 200 {
-				list = append(list, events.next())
+				list = append(list, events.Next())
 			}
 			for _, e := range list {
 				if log.user == (ledger.UserHash{}) {
@@ -177,7 +179,7 @@ func TestAnErasureHoldsNobodyUp(t *testing.T) {
 		if err := c.CatchUp(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := c.Recount(t.Context()); err != nil || r.Differences != 0 {
+		if r, err := (recount.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences != 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})
@@ -185,20 +187,20 @@ func TestAnErasureHoldsNobodyUp(t *testing.T) {
 
 // Issue 14: users whose erasures wait for another are erased in one pass.
 func TestErasuresThatWaitAreOnePass(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
-		events := &traffic{r: rand.New(rand.NewPCG(14, 7)), now: began, users: 20}
-		log := &gatedLog{memoryLog: &memoryLog{}, let: make(chan struct{})}
-		if err := log.Append(t.Context(), events.take(300)); err != nil {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 7)), Now: began, Users: 20}
+		log := &gatedLog{Memory: &scantest.Memory{}, let: make(chan struct{})}
+		if err := log.Append(t.Context(), events.Take(300)); err != nil {
 			t.Fatal(err)
 		}
 		want := map[ledger.UserHash]int64{}
-		for _, e := range events.sent {
+		for _, e := range events.Sent {
 			if e.User != (ledger.UserHash{}) {
 				want[e.User]++
 				log.user = e.User
 			}
 		}
-		c := newCounter(s, log)
+		c := scantest.NewCounter(s, log)
 		if err := c.CatchUp(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -244,11 +246,11 @@ func TestErasuresThatWaitAreOnePass(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if log.reads > 4 { // counting, two passes, and what came meanwhile
-			t.Errorf("the ledger was read %d times for %d users", log.reads, len(want))
+		if log.Reads > 4 { // counting, two passes, and what came meanwhile
+			t.Errorf("the ledger was read %d times for %d users", log.Reads, len(want))
 		}
 		noDifference(t, c)
-		for _, e := range log.entries {
+		for _, e := range log.Entries {
 			if e.User != (ledger.UserHash{}) {
 				t.Errorf("%v is still there", e.User)
 			}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
-
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 

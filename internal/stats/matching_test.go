@@ -9,16 +9,17 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
 // Issue 16, 2: what a filter finds, page by page, is what is found by looking at
 // each scan, and no call looks at more than it may.
 func TestMatchingFindsWhatALookAtEachScanFinds(t *testing.T) {
-	s := openStore(t, store.Target{Dir: storetest.Folder(t)})
-	log := &memoryLog{}
-	c := newCounter(s, log)
-	events := (&traffic{r: rand.New(rand.NewPCG(16, 2)), now: began, users: 40}).take(stats.MaxLooked + 300)
+	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
+	log := &scantest.Memory{}
+	c := scantest.NewCounter(s, log)
+	events := (&scantest.Traffic{Random: rand.New(rand.NewPCG(16, 2)), Now: began, Users: 40}).Take(stats.MaxLooked + 300)
 	for i := range events {
 		events[i].RuleID = int64(i % 7)
 	}

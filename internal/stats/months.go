@@ -5,26 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/stats/calendar"
+	"github.com/qrjump/qrjump/internal/stats/sketch"
 )
-
-// MonthOf is the calendar month of a day, in months since January 1970.
-func MonthOf(day int64) int64 {
-	y, m, _ := time.Unix(day*86_400, 0).UTC().Date()
-	return int64(y-1970)*12 + int64(m) - 1
-}
-
-// firstDay is the first day of a month.
-func firstDay(month int64) int64 {
-	return time.Date(1970, time.Month(1+month), 1, 0, 0, 0, 0, time.UTC).Unix() / 86_400
-}
-
-// WeekOf is the week of a day, from Monday, in weeks since the one of 1970-01-01.
-func WeekOf(day int64) int64 { return floorDiv(day+3, 7) }
-
-// monday is the first day of a week.
-func monday(week int64) int64 { return 7*week - 3 }
 
 // MonthSketches is where the sketches of months stand among those of days: behind every
 // day. The number is stored.
@@ -53,19 +40,19 @@ func (c *Counter) part(most int) int {
 // rolledDays are the days before which what is counted belongs to a month as well.
 func (s *State) rolledDays() int64 {
 	if s.Rolling != "" {
-		return firstDay(s.Months + 1)
+		return calendar.FirstDay(s.Months + 1)
 	}
-	return firstDay(s.Months)
+	return calendar.FirstDay(s.Months)
 }
 
 // place says where a row is stored: at once in what is there of hours and days, and in a
 // month that is rolled up.
 func (s *State) place(per Per, at, rolled int64) (here bool, month int64, inMonth bool) {
-	if per.hours() {
+	if per.Hours() {
 		return at >= s.HoursFrom, 0, false
 	}
 	if at < rolled {
-		month, inMonth = MonthOf(at), true
+		month, inMonth = calendar.Month(at), true
 	}
 	return at >= s.DaysFrom, month, inMonth
 }
@@ -106,8 +93,8 @@ func (s *State) placeSums(rows []SumRow) []SumRow {
 }
 
 // placeUsers is placeCounts for the users of days.
-func (s *State) placeUsers(days map[UsersKey]*Sketch) map[UsersKey]*Sketch {
-	rolled, all := s.rolledDays(), make(map[UsersKey]*Sketch, len(days))
+func (s *State) placeUsers(days map[UsersKey]*sketch.Users) map[UsersKey]*sketch.Users {
+	rolled, all := s.rolledDays(), make(map[UsersKey]*sketch.Users, len(days))
 	for key, users := range days {
 		if key.Day >= s.DaysFrom {
 			all[key] = users
@@ -115,9 +102,9 @@ func (s *State) placeUsers(days map[UsersKey]*Sketch) map[UsersKey]*Sketch {
 		if key.Day >= rolled {
 			continue
 		}
-		key.Day = MonthSketches + MonthOf(key.Day)
+		key.Day = MonthSketches + calendar.Month(key.Day)
 		if all[key] == nil {
-			all[key] = &Sketch{}
+			all[key] = &sketch.Users{}
 		}
 		all[key].Merge(*users)
 	}
@@ -144,7 +131,7 @@ func addedUp[R counting](rows []R, same func(a, b *R) bool) []R {
 	n := 0
 	for i := range rows {
 		if n > 0 && same(&rows[n-1], &rows[i]) {
-			countOf(&rows[n-1]).add(*countOf(&rows[i]))
+			countOf(&rows[n-1]).Add(*countOf(&rows[i]))
 			continue
 		}
 		rows[n] = rows[i]
@@ -153,9 +140,9 @@ func addedUp[R counting](rows []R, same func(a, b *R) bool) []R {
 	return rows[:n]
 }
 
-// rollKey is from where on a month is rolled up: its tables one after the other, each
+// RollKey is from where on a month is rolled up: its tables one after the other, each
 // in the order of its keys.
-type rollKey struct {
+type RollKey struct {
 	Table rollTable
 	Dim   Dim    `json:",omitempty"` // of sums and users
 	Rule  int64  `json:",omitempty"` // of counts
@@ -174,17 +161,26 @@ const (
 )
 
 // next is the first key behind a table or, of sums and users, behind a dimension.
-func (k rollKey) next() rollKey {
-	if k.Table < rollSums || k.Dim == dims-1 {
-		return rollKey{Table: k.Table + 1}
+func (k RollKey) next() RollKey {
+	if k.Table < rollSums || k.Dim == Dims-1 {
+		return RollKey{Table: k.Table + 1}
 	}
 	if k.Dim++; k.Table == rollSums && k.Dim == Rule {
 		k.Dim++
 	}
-	return rollKey{Table: k.Table, Dim: k.Dim}
+	return RollKey{Table: k.Table, Dim: k.Dim}
 }
 
-func (k rollKey) text() (string, error) {
+// before reports whether a key comes before another.
+func (k RollKey) before(o RollKey) bool {
+	return cmp.Or(cmp.Compare(k.Table, o.Table), cmp.Compare(k.Dim, o.Dim), cmp.Compare(k.Rule, o.Rule), cmp.Compare(k.Tuple, o.Tuple),
+		cmp.Compare(k.Value, o.Value)) < 0
+}
+
+// Ended reports whether there is nothing behind the key.
+func (k RollKey) Ended() bool { return k.Table == rollEnd }
+
+func (k RollKey) text() (string, error) {
 	b, err := json.Marshal(k)
 	return string(b), err
 }
@@ -195,10 +191,10 @@ func (k rollKey) text() (string, error) {
 func (c *Counter) Roll(ctx context.Context, now time.Time) (more bool, err error) {
 	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
 		more = false
-		var at rollKey
+		var at RollKey
 		if s.Rolling == "" {
-			first, any, err := tx.FirstCounted(ctx, PerDayOfAll, firstDay(s.Months))
-			month := MonthOf(first)
+			first, any, err := tx.FirstCounted(ctx, PerDayOfAll, calendar.FirstDay(s.Months))
+			month := calendar.Month(first)
 			if err != nil || !any || PerMonth.Start(month+1, s.Offset).Add(rollAfter).After(now) {
 				return err
 			}
@@ -210,7 +206,7 @@ func (c *Counter) Roll(ctx context.Context, now time.Time) (more bool, err error
 		if at, err = c.rollPart(ctx, tx, s.Months, at); err != nil {
 			return fmt.Errorf("rolling up the days of a month: %w", err)
 		}
-		if at.Table == rollEnd {
+		if at.Ended() {
 			s.Months, s.Rolling = s.Months+1, ""
 			return nil
 		}
@@ -221,34 +217,76 @@ func (c *Counter) Roll(ctx context.Context, now time.Time) (more bool, err error
 }
 
 // rollPart rolls up a part of a month from a key on, and returns the next.
-func (c *Counter) rollPart(ctx context.Context, tx Tx, month int64, at rollKey) (next rollKey, err error) {
+func (c *Counter) rollPart(ctx context.Context, tx Tx, month int64, at RollKey) (next RollKey, err error) {
+	part, next, err := c.OfDays(ctx, tx, month, at)
+	if err == nil {
+		err = tx.PutScanCounts(ctx, part.Counts)
+	}
+	if err == nil {
+		err = tx.PutSums(ctx, part.Sums)
+	}
+	if err == nil {
+		err = tx.PutUsers(ctx, part.Users)
+	}
+	return next, err
+}
+
+// MonthPart is some of what is counted of a month, of one table.
+type MonthPart struct {
+	Counts []CountRow
+	Sums   []SumRow
+	Users  []UsersRow
+}
+
+// OfDays is a part of a month from a key on, added up from its days, and the key behind it.
+func (c *Counter) OfDays(ctx context.Context, tx Tx, month int64, at RollKey) (part MonthPart, next RollKey, err error) {
 	switch at.Table {
 	case rollCounts, rollCountsOfAll:
-		rows, next, err := c.countsOfDays(ctx, tx, month, at)
-		if err != nil {
-			return next, err
-		}
-		return next, tx.PutScanCounts(ctx, rows)
+		part.Counts, next, err = c.countsOfDays(ctx, tx, month, at)
 	case rollSums:
-		rows, next, err := c.sumsOfDays(ctx, tx, month, at)
-		if err != nil {
-			return next, err
-		}
-		return next, tx.PutSums(ctx, rows)
+		part.Sums, next, err = c.sumsOfDays(ctx, tx, month, at)
 	default:
-		rows, next, err := c.usersOfDays(ctx, tx, month, at)
-		if err != nil {
-			return next, err
-		}
-		return next, tx.PutUsers(ctx, rows)
+		part.Users, next, err = c.usersOfDays(ctx, tx, month, at)
 	}
+	return part, next, err
+}
+
+// OfMonth is what is stored of a month that is rolled up, from a key up to but without another.
+func (c *Counter) OfMonth(ctx context.Context, tx Tx, month int64, at, next RollKey) (part MonthPart, err error) {
+	rows := aMonth * c.part(rolledRows)
+	switch at.Table {
+	case rollCounts, rollCountsOfAll:
+		part.Counts, err = tx.CountsFrom(ctx, Span{at.per().month(), month, month + 1}, at.Rule, at.Tuple, rows)
+		part.Counts = slices.DeleteFunc(part.Counts, func(r CountRow) bool {
+			return !(RollKey{Table: at.Table, Rule: r.Rule, Tuple: r.Tuple}).before(next)
+		})
+	case rollSums:
+		part.Sums, err = tx.SumsFrom(ctx, Span{PerMonth, month, month + 1}, at.Dim, at.Value, rows)
+		part.Sums = slices.DeleteFunc(part.Sums, func(r SumRow) bool {
+			return !(RollKey{Table: at.Table, Dim: r.Dim, Value: r.Value}).before(next)
+		})
+	default:
+		keys, err := tx.UsersFrom(ctx, Span{PerDay, MonthSketches + month, MonthSketches + month + 1}, at.Dim, at.Value,
+			aMonth*c.part(rolledSketches))
+		if err != nil {
+			return part, err
+		}
+		keys = slices.DeleteFunc(keys, func(k UsersKey) bool {
+			return !(RollKey{Table: at.Table, Dim: k.Dim, Value: k.Value}).before(next)
+		})
+		have, err := tx.UsersRows(ctx, keys)
+		return MonthPart{Users: slices.Collect(maps.Values(have))}, err
+	}
+	return part, err
 }
 
 // daysOfMonth is the span of a month's days.
-func daysOfMonth(per Per, month int64) Span { return Span{per, firstDay(month), firstDay(month + 1)} }
+func daysOfMonth(per Per, month int64) Span {
+	return Span{per, calendar.FirstDay(month), calendar.FirstDay(month + 1)}
+}
 
 // per is the sort of days whose counts a part rolls up.
-func (k rollKey) per() Per {
+func (k RollKey) per() Per {
 	if k.Table == rollCountsOfAll {
 		return PerDayOfAll
 	}
@@ -272,7 +310,7 @@ func ofAllDays[R any](rows []R, most int, day func(*R) int64, compare func(a, b 
 }
 
 // countsOfDays are some rows of a month, added up from days.
-func (c *Counter) countsOfDays(ctx context.Context, tx Tx, month int64, at rollKey) ([]CountRow, rollKey, error) {
+func (c *Counter) countsOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]CountRow, RollKey, error) {
 	rows, err := tx.CountsFrom(ctx, daysOfMonth(at.per(), month), at.Rule, at.Tuple, c.part(rolledRows))
 	if err != nil {
 		return nil, at, err
@@ -281,7 +319,7 @@ func (c *Counter) countsOfDays(ctx context.Context, tx Tx, month int64, at rollK
 	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *CountRow) int64 { return r.At },
 		func(a, b CountRow) int { return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Tuple, b.Tuple)) })
 	if rest != nil {
-		next = rollKey{Table: at.Table, Rule: rest.Rule, Tuple: rest.Tuple}
+		next = RollKey{Table: at.Table, Rule: rest.Rule, Tuple: rest.Tuple}
 	}
 	for i := range rows {
 		rows[i].Per, rows[i].At = at.per().month(), month
@@ -290,7 +328,7 @@ func (c *Counter) countsOfDays(ctx context.Context, tx Tx, month int64, at rollK
 }
 
 // sumsOfDays is countsOfDays for sums.
-func (c *Counter) sumsOfDays(ctx context.Context, tx Tx, month int64, at rollKey) ([]SumRow, rollKey, error) {
+func (c *Counter) sumsOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]SumRow, RollKey, error) {
 	rows, err := tx.SumsFrom(ctx, daysOfMonth(PerDay, month), at.Dim, at.Value, c.part(rolledRows))
 	if err != nil {
 		return nil, at, err
@@ -299,7 +337,7 @@ func (c *Counter) sumsOfDays(ctx context.Context, tx Tx, month int64, at rollKey
 	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *SumRow) int64 { return r.At },
 		func(a, b SumRow) int { return cmp.Compare(a.Value, b.Value) })
 	if rest != nil {
-		next = rollKey{Table: at.Table, Dim: at.Dim, Value: rest.Value}
+		next = RollKey{Table: at.Table, Dim: at.Dim, Value: rest.Value}
 	}
 	for i := range rows {
 		rows[i].Per, rows[i].At = PerMonth, month
@@ -308,7 +346,7 @@ func (c *Counter) sumsOfDays(ctx context.Context, tx Tx, month int64, at rollKey
 }
 
 // usersOfDays is countsOfDays for users.
-func (c *Counter) usersOfDays(ctx context.Context, tx Tx, month int64, at rollKey) ([]UsersRow, rollKey, error) {
+func (c *Counter) usersOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]UsersRow, RollKey, error) {
 	keys, err := tx.UsersFrom(ctx, daysOfMonth(PerDay, month), at.Dim, at.Value, c.part(rolledSketches))
 	if err != nil {
 		return nil, at, err
@@ -317,7 +355,7 @@ func (c *Counter) usersOfDays(ctx context.Context, tx Tx, month int64, at rollKe
 	keys, rest := ofAllDays(keys, c.part(rolledSketches), func(k *UsersKey) int64 { return k.Day },
 		func(a, b UsersKey) int { return cmp.Compare(a.Value, b.Value) })
 	if rest != nil {
-		next = rollKey{Table: at.Table, Dim: at.Dim, Value: rest.Value}
+		next = RollKey{Table: at.Table, Dim: at.Dim, Value: rest.Value}
 	}
 	have, err := tx.UsersRows(ctx, keys)
 	if err != nil {
@@ -325,10 +363,10 @@ func (c *Counter) usersOfDays(ctx context.Context, tx Tx, month int64, at rollKe
 	}
 	var rows []UsersRow
 	for n := 0; n < len(keys); {
-		row, users := UsersRow{UsersKey: UsersKey{Day: MonthSketches + month, Dim: at.Dim, Value: keys[n].Value}}, Sketch{}
+		row, users := UsersRow{UsersKey: UsersKey{Day: MonthSketches + month, Dim: at.Dim, Value: keys[n].Value}}, sketch.Users{}
 		for ; n < len(keys) && keys[n].Value == row.Value; n++ {
 			day := have[keys[n]]
-			one, err := day.whole()
+			one, err := day.Whole()
 			if err != nil {
 				return nil, at, err
 			}
@@ -380,7 +418,7 @@ func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 		return any && first < than, err
 	}
 	if !days.IsZero() {
-		from := firstDay(min(MonthOf(DayOf(HourOf(days), s.Offset)), s.Months))
+		from := calendar.FirstDay(min(calendar.Month(calendar.Day(calendar.Hour(days), s.Offset)), s.Months))
 		some, err := older(PerDayOfAll, from)
 		if err != nil {
 			return err
@@ -391,7 +429,7 @@ func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 	}
 	from := int64(0)
 	if !hours.IsZero() {
-		from = DayOf(HourOf(hours), s.Offset)*24 - s.Offset
+		from = calendar.Day(calendar.Hour(hours), s.Offset)*24 - s.Offset
 		some, err := older(PerHourOfAll, from)
 		if err != nil {
 			return err
@@ -407,9 +445,9 @@ func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 	return nil
 }
 
-// missesFrom is the first hour of which scans that found nothing may be asked for: where
+// MissesFrom is the first hour of which scans that found nothing may be asked for: where
 // the first day that is kept begins in this zone.
-func (s *State) missesFrom() int64 {
+func (s *State) MissesFrom() int64 {
 	if s.DaysFrom == 0 {
 		return 0
 	}

@@ -15,7 +15,9 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -43,35 +45,35 @@ func (s *dying) UpdateStatistics(ctx context.Context, f func(context.Context, st
 
 // longTraffic is scans of months, some of them days late and some months.
 type longTraffic struct {
-	traffic
+	scantest.Traffic
 	*naive
 	first []bool // of each that was sent: it was the first scan of its code
 	dims  []map[stats.Dim]string
 }
 
 func newLongTraffic(r *rand.Rand) *longTraffic {
-	return &longTraffic{traffic{r: r, now: began, users: 60}, newNaive(8), nil, nil}
+	return &longTraffic{scantest.Traffic{Random: r, Now: began, Users: 60}, newNaive(8), nil, nil}
 }
 
 // come appends scans to a log.
-func (l *longTraffic) come(t *testing.T, log *memoryLog, n, hours int) {
+func (l *longTraffic) come(t *testing.T, log *scantest.Memory, n, hours int) {
 	t.Helper()
-	from := len(l.sent)
+	from := len(l.Sent)
 	for range n {
-		l.now = l.now.Add(time.Duration(l.r.IntN(hours*3600)) * time.Second)
-		l.next()
-		if e := &l.sent[len(l.sent)-1]; l.r.IntN(12) == 0 {
-			e.At = e.At.Add(-time.Duration(l.r.IntN(100*24*3600)) * time.Second)
-			e.ID = scanID(e.At, l.r)
+		l.Now = l.Now.Add(time.Duration(l.Random.IntN(hours*3600)) * time.Second)
+		l.Next()
+		if e := &l.Sent[len(l.Sent)-1]; l.Random.IntN(12) == 0 {
+			e.At = e.At.Add(-time.Duration(l.Random.IntN(100*24*3600)) * time.Second)
+			e.ID = scantest.ID(e.At, l.Random)
 		}
 	}
-	for _, e := range l.sent[from:] {
+	for _, e := range l.Sent[from:] {
 		name := stats.CodeName{Batch: e.Batch, Index: e.Index}
 		l.first = append(l.first, e.Batch != 0 && l.codes[name] == 0)
 		l.dims = append(l.dims, l.values(e))
 		l.add(e)
 	}
-	if err := log.Append(t.Context(), l.sent[from:]); err != nil {
+	if err := log.Append(t.Context(), l.Sent[from:]); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -97,7 +99,7 @@ func (l *longTraffic) begins(by stats.By, at time.Time) time.Time {
 func (l *longTraffic) ask(q stats.Question, from, to time.Time) map[string]int64 {
 	all, users := map[string]int64{}, map[string]map[ledger.UserHash]bool{}
 next:
-	for i, e := range l.sent {
+	for i, e := range l.Sent {
 		if e.At.Before(from) || !e.At.Before(to) {
 			continue
 		}
@@ -126,16 +128,16 @@ next:
 
 // question makes one up.
 func (l *longTraffic) question() stats.Question {
-	dim := func() stats.Dim { return stats.Dim(l.r.IntN(int(stats.Region) + 1)) }
-	span := l.now.Sub(began) + 150*24*time.Hour
-	from := began.AddDate(0, -4, 0).Add(time.Duration(l.r.Int64N(int64(span))).Truncate(time.Minute))
-	q := stats.Question{From: from, To: from.Add(time.Hour + time.Duration(l.r.Int64N(int64(span)))), Group: dim(),
+	dim := func() stats.Dim { return stats.Dim(l.Random.IntN(int(stats.Region) + 1)) }
+	span := l.Now.Sub(began) + 150*24*time.Hour
+	from := began.AddDate(0, -4, 0).Add(time.Duration(l.Random.Int64N(int64(span))).Truncate(time.Minute))
+	q := stats.Question{From: from, To: from.Add(time.Hour + time.Duration(l.Random.Int64N(int64(span)))), Group: dim(),
 		By: []stats.By{stats.AllTime, stats.AllTime, stats.AllTime, stats.ByHour, stats.ByDay, stats.ByWeek, stats.ByMonth,
-			stats.ByMonth}[l.r.IntN(8)],
-		What:  []stats.What{stats.Scans, stats.Firsts, stats.Users}[l.r.IntN(3)],
+			stats.ByMonth}[l.Random.IntN(8)],
+		What:  []stats.What{stats.Scans, stats.Firsts, stats.Users}[l.Random.IntN(3)],
 		Limit: stats.MaxAnswers, Filter: map[stats.Dim]string{}}
-	values := l.dims[l.r.IntN(len(l.sent))]
-	for range l.r.IntN(3) {
+	values := l.dims[l.Random.IntN(len(l.Sent))]
+	for range l.Random.IntN(3) {
 		if d := dim(); d != stats.Total {
 			q.Filter[d] = values[d]
 		}
@@ -251,17 +253,17 @@ func nothingBefore(t *testing.T, s *store.Store, state stats.State) {
 // rolled up, on the way, and after its hours and days are removed, where it may be asked
 // at all; whatever comes late, whoever is killed.
 func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		rolled, removed, refused := int64(0), 0, 0
 		for seed := range uint64(whole.Or(3, 1)) {
 			r := rand.New(rand.NewPCG(seed, 39))
 			if err := s.Reset(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			log, events := &memoryLog{}, newLongTraffic(r)
+			log, events := &scantest.Memory{}, newLongTraffic(r)
 			mortal := &dying{s, -1}
 			born := func() *stats.Counter {
-				c := newCounter(mortal, log)
+				c := scantest.NewCounter(mortal, log)
 				c.InParts(2 + r.IntN(5))
 				mortal.lives = -1
 				if r.IntN(2) == 0 {
@@ -285,13 +287,13 @@ func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
 				case 0, 1:
 					events.come(t, log, 200, 5)
 				case 2:
-					more, err := c.Roll(t.Context(), events.now)
+					more, err := c.Roll(t.Context(), events.Now)
 					for n := r.IntN(60); may(err) && more && n > 0; n-- {
-						more, err = c.Roll(t.Context(), events.now)
+						more, err = c.Roll(t.Context(), events.Now)
 					}
 				case 3:
 					days := 20 + r.IntN(100)
-					hours, old := events.now.AddDate(0, 0, -days/2), events.now.AddDate(0, 0, -days)
+					hours, old := events.Now.AddDate(0, 0, -days/2), events.Now.AddDate(0, 0, -days)
 					if r.IntN(3) == 0 {
 						old = time.Time{}
 					}
@@ -300,7 +302,7 @@ func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
 						more, err = c.Shed(t.Context(), hours, old)
 					}
 				}
-				if len(events.sent) == 0 {
+				if len(events.Sent) == 0 {
 					continue
 				}
 				catchUp := (*stats.Counter).CatchUp
@@ -314,7 +316,7 @@ func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
 			mortal.lives = -1
 			for more := true; more; {
 				var err error
-				if more, err = c.Shed(t.Context(), events.now.AddDate(0, 0, -20), events.now.AddDate(0, 0, -40)); err != nil {
+				if more, err = c.Shed(t.Context(), events.Now.AddDate(0, 0, -20), events.Now.AddDate(0, 0, -40)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -343,16 +345,16 @@ func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
 // TestScansOfAMonthThatIsOnItsWay: scans of a month come after each part of it that is
 // rolled up; before the next one the process is killed.
 func TestScansOfAMonthThatIsOnItsWay(t *testing.T) {
-	oneStore(t, func(t *testing.T, s *store.Store) {
-		log, events := &memoryLog{}, newLongTraffic(rand.New(rand.NewPCG(3, 9)))
+	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &scantest.Memory{}, newLongTraffic(rand.New(rand.NewPCG(3, 9)))
 		mortal := &dying{s, -1}
-		c := newCounter(mortal, log)
+		c := scantest.NewCounter(mortal, log)
 		events.come(t, log, 150, 8)
-		later, parts := events.now.AddDate(0, 3, 0), 0
+		later, parts := events.Now.AddDate(0, 3, 0), 0
 		roll := func(lives int) (bool, error) {
 			mortal.lives = lives
 			defer func() { mortal.lives = -1 }()
-			c = newCounter(mortal, log)
+			c = scantest.NewCounter(mortal, log)
 			c.InParts(3)
 			return c.Roll(t.Context(), later)
 		}
@@ -367,7 +369,7 @@ func TestScansOfAMonthThatIsOnItsWay(t *testing.T) {
 			if more, err = roll(-1); err != nil {
 				t.Fatal(err)
 			}
-			events.now = began.AddDate(0, 0, parts%20)
+			events.Now = began.AddDate(0, 0, parts%20)
 			events.come(t, log, 3, 4)
 			if err := c.CatchUpAndSave(t.Context()); err != nil {
 				t.Fatal(err)
@@ -409,14 +411,14 @@ func rolledAll(t *testing.T, c *stats.Counter, now, hours, days time.Time) {
 // TestAnotherZoneAfterHoursAreGone: days of hours that are there are cut by the new zone,
 // and months from them; each scan counts once all the same, and to and fro.
 func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
-	oneStore(t, func(t *testing.T, s *store.Store) {
-		log, events := &memoryLog{}, newLongTraffic(rand.New(rand.NewPCG(11, 12)))
-		c := newCounter(s, log)
+	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &scantest.Memory{}, newLongTraffic(rand.New(rand.NewPCG(11, 12)))
+		c := scantest.NewCounter(s, log)
 		events.come(t, log, 300, 30)
 		if err := c.CatchUpAndSave(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		now := events.now.AddDate(0, 1, 0)
+		now := events.Now.AddDate(0, 1, 0)
 		end := now.AddDate(0, 0, -110)
 		rolledAll(t, c, now, time.Time{}, end)
 		state := stateOf(t, s)
@@ -470,15 +472,15 @@ func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
 // TestAnotherZoneFindsWhatFoundNothing: where old days are removed, a zone in which the
 // first day that is kept begins later takes nothing from one in which it begins sooner.
 func TestAnotherZoneFindsWhatFoundNothing(t *testing.T) {
-	oneStore(t, func(t *testing.T, s *store.Store) {
-		log, r, first := &memoryLog{}, rand.New(rand.NewPCG(21, 22)), time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-		c, sent := newCounter(s, log), []ledger.Event(nil)
+	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+		log, r, first := &scantest.Memory{}, rand.New(rand.NewPCG(21, 22)), time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+		c, sent := scantest.NewCounter(s, log), []ledger.Event(nil)
 		come := func(hours int) {
 			t.Helper()
 			from := len(sent)
 			for n := range hours {
 				at := first.Add(time.Duration(n-24) * time.Hour)
-				sent = append(sent, ledger.Event{ID: scanID(at, r), At: at, Source: "scan", Text: "https://shop.example/lost/1"})
+				sent = append(sent, ledger.Event{ID: scantest.ID(at, r), At: at, Source: "scan", Text: "https://shop.example/lost/1"})
 			}
 			if err := errors.Join(log.Append(t.Context(), sent[from:]), c.CatchUpAndSave(t.Context())); err != nil {
 				t.Fatal(err)
@@ -486,7 +488,7 @@ func TestAnotherZoneFindsWhatFoundNothing(t *testing.T) {
 		}
 		come(240)
 		rolledAll(t, c, first.AddDate(0, 2, 0), time.Time{}, first.AddDate(0, 0, 10))
-		day := stats.DayOf(stats.HourOf(first), 0)
+		day := calendar.Day(calendar.Hour(first), 0)
 		if state := stateOf(t, s); state.DaysFrom != day {
 			t.Fatalf("%+v", state)
 		}
@@ -517,21 +519,21 @@ func TestAnotherZoneFindsWhatFoundNothing(t *testing.T) {
 // TestAnErasureReachesMonths: the users of a month stay as many, and nobody is known in
 // it any more.
 func TestAnErasureReachesMonths(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
-		log, events := &memoryLog{}, newLongTraffic(rand.New(rand.NewPCG(13, 14)))
-		c := newCounter(s, log)
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &scantest.Memory{}, newLongTraffic(rand.New(rand.NewPCG(13, 14)))
+		c := scantest.NewCounter(s, log)
 		c.Random = rand.NewChaCha8([32]byte{1})
 		events.come(t, log, 600, 10)
 		if err := c.CatchUpAndSave(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		now := events.now.AddDate(0, 2, 0)
+		now := events.Now.AddDate(0, 2, 0)
 		q := stats.Question{From: began.AddDate(-1, 0, 0), To: now, By: stats.ByMonth, Group: stats.Source, What: stats.Users,
 			Limit: stats.MaxAnswers}
 		rolledAll(t, c, began.AddDate(0, 2, 0), time.Time{}, time.Time{})
 		want := answer(t, c, q)
 		var somebody ledger.Event
-		for _, e := range events.sent {
+		for _, e := range events.Sent {
 			if e.User != (ledger.UserHash{}) && e.At.Before(began.AddDate(0, 0, 15)) && e.At.After(began) {
 				somebody = e
 			}
@@ -546,7 +548,7 @@ func TestAnErasureReachesMonths(t *testing.T) {
 			t.Error(cmp.Diff(want, got))
 		}
 		// The same user again is somebody else.
-		somebody.ID = scanID(somebody.At, events.r)
+		somebody.ID = scantest.ID(somebody.At, events.Random)
 		if err := errors.Join(log.Append(t.Context(), []ledger.Event{somebody}), c.CatchUpAndSave(t.Context())); err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,9 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/recount"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
 // BenchmarkPasses is what passes over a ledger of so many scans cost: 400 days, 30 %
@@ -48,7 +50,7 @@ func BenchmarkPasses(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer j.Close()
-	c := newCounter(s, j)
+	c := scantest.NewCounter(s, j)
 	r := rand.New(rand.NewPCG(14, uint64(scans)))
 	zipf := rand.NewZipf(r, 1.1, 1, 49_999)
 	have, err := j.End(b.Context())
@@ -75,7 +77,7 @@ func BenchmarkPasses(b *testing.B) {
 		events := make([]ledger.Event, min(20_000, scans-n))
 		for i := range events {
 			at := began.Add(400 * 24 * time.Hour / time.Duration(scans) * time.Duration(n+i)).Truncate(time.Millisecond)
-			e := ledger.Event{ID: scanID(at, r), At: at, Source: "scan", Client: "bench/1", Action: "open_mini_program",
+			e := ledger.Event{ID: scantest.ID(at, r), At: at, Source: "scan", Client: "bench/1", Action: "open_mini_program",
 				App:     "wxminiprogram0001",
 				Version: "release", Region: "CN-31",
 				Network: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(r.IntN(200)), byte(r.IntN(250)), 0}), 24)}
@@ -104,7 +106,7 @@ func BenchmarkPasses(b *testing.B) {
 	}
 	for b.Loop() {
 		metric("recount", func() {
-			if r, err := c.Recount(b.Context()); err != nil || r.Differences != 0 {
+			if r, err := (recount.Recounter{Counter: c}).Run(b.Context()); err != nil || r.Differences != 0 {
 				b.Fatalf("%+v, %v", r, err)
 			}
 		})

@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/codes"
-
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
 )
 
 // group is what a scan is counted by beside its rule and its time.
@@ -33,7 +33,7 @@ func (c *Counter) group(ctx context.Context, e *ledger.Event) (*group, error) {
 	if g := c.groups[key]; g != nil {
 		return g, nil
 	}
-	t, err := c.tuple(ctx, e)
+	t, err := c.Tuple(ctx, e)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ var errOtherLedger = errors.New("stats: the ledger became another one")
 
 // count adds up one event. After an error nothing of it is added.
 func (c *Counter) count(ctx context.Context, e *ledger.Entry) error {
-	p, hour := c.pending, HourOf(e.At)
+	p, hour := c.pending, calendar.Hour(e.At)
 	g, err := c.group(ctx, &e.Event)
 	if err != nil {
 		return err
@@ -145,12 +145,12 @@ func (c *Counter) count(ctx context.Context, e *ledger.Entry) error {
 		p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
 		p.again++
 		c.countedFrom(e.From)
-		c.tail.add(DayOf(hour, c.state.Offset), g, &e.Event)
+		c.tail.add(calendar.Day(hour, c.state.Offset), g, &e.Event)
 		return nil
 	}
 	if e.Kind == "" {
 		if place, missed := PlaceOf(&e.Event); missed {
-			if place, err = c.place(ctx, DayOf(hour, 0), place); err != nil {
+			if place, err = c.place(ctx, calendar.Day(hour, 0), place); err != nil {
 				return err
 			}
 			p.misses[missOf{hour, place}]++
@@ -172,7 +172,7 @@ func (c *Counter) count(ctx context.Context, e *ledger.Entry) error {
 		p.byCode[name] = append(p.byCode[name], int32(len(p.codes)))
 		p.codes = append(p.codes, codeScan{e.Event, at})
 	}
-	c.tail.add(DayOf(hour, c.state.Offset), g, &e.Event)
+	c.tail.add(calendar.Day(hour, c.state.Offset), g, &e.Event)
 	return nil
 }
 
@@ -196,7 +196,7 @@ func (c *Counter) place(ctx context.Context, day int64, name string) (string, er
 		if len(c.places) >= maxPlaceDays && len(c.pending.misses) == 0 {
 			clear(c.places)
 		}
-		list, err := view(ctx, c, func(tx Tx) ([]string, error) { return tx.Places(ctx, day*24, day*24+24, maxPlaces+1) })
+		list, err := view(ctx, c, func(tx Tx) ([]string, error) { return tx.Places(ctx, day*24, day*24+24, MaxPlaces+1) })
 		if err != nil {
 			return "", fmt.Errorf("reading what was scanned and found nothing: %w", err)
 		}
@@ -210,7 +210,7 @@ func (c *Counter) place(ctx context.Context, day int64, name string) (string, er
 	if places[name] {
 		return name, nil
 	}
-	if len(places) >= maxPlaces {
+	if len(places) >= MaxPlaces {
 		return OtherPlaces, nil
 	}
 	places[name] = true
@@ -258,8 +258,8 @@ func clean(text string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// tuple is what an event is counted by.
-func (c *Counter) tuple(ctx context.Context, e *ledger.Event) (Tuple, error) {
+// Tuple is what an event is counted by.
+func (c *Counter) Tuple(ctx context.Context, e *ledger.Event) (Tuple, error) {
 	t := Tuple{Batch: e.Batch, Rule: e.RuleID, App: clean(e.App), Source: clean(e.Source), Result: clean(ResultOf(e)),
 		Region: clean(e.Region)}
 	if e.Activation == 0 {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
+	"github.com/qrjump/qrjump/internal/stats/sketch"
 )
 
 // Question is about what was counted. It is answered from the counts alone:
@@ -44,7 +46,7 @@ func (b By) Start(at, offset int64) time.Time {
 	case ByHour:
 		return PerHour.Start(at, offset)
 	case ByWeek:
-		return PerDay.Start(monday(at), offset)
+		return PerDay.Start(calendar.Monday(at), offset)
 	case ByMonth:
 		return PerMonth.Start(at, offset)
 	}
@@ -131,7 +133,7 @@ func (q Query) Alone() (Dim, bool) {
 
 // Start is the moment when an hour, day or month begins.
 func (p Per) Start(at, offset int64) time.Time {
-	if !p.hours() {
+	if !p.Hours() {
 		at = p.day(at)*24 - offset
 	}
 	return time.Unix(at*3600, 0).UTC()
@@ -140,7 +142,7 @@ func (p Per) Start(at, offset int64) time.Time {
 // day is the day on which a day or month begins.
 func (p Per) day(at int64) int64 {
 	if p == PerMonth || p == PerMonthOfAll {
-		return firstDay(at)
+		return calendar.FirstDay(at)
 	}
 	return at
 }
@@ -171,8 +173,8 @@ func (q Question) query(s State) (Query, error) {
 	default:
 		return Query{}, BadQuestion("count is scans, first or users")
 	}
-	first, last := HourOf(q.From), HourOf(q.To.Add(-time.Millisecond))+1
-	day, end := DayOf(first, s.Offset), DayOf(last-1, s.Offset)+1
+	first, last := calendar.Hour(q.From), calendar.Hour(q.To.Add(-time.Millisecond))+1
+	day, end := calendar.Day(first, s.Offset), calendar.Day(last-1, s.Offset)+1
 	switch q.By {
 	case ByHour:
 		if first < s.HoursFrom {
@@ -186,13 +188,13 @@ func (q Question) query(s State) (Query, error) {
 		}
 		out.Spans = []Span{{PerDay, day, end}}
 	case ByWeek:
-		if day, end = monday(WeekOf(day)), monday(WeekOf(end-1)+1); day < s.DaysFrom {
+		if day, end = calendar.Monday(calendar.Week(day)), calendar.Monday(calendar.Week(end-1)+1); day < s.DaysFrom {
 			return Query{}, BadQuestion("weeks are added up from days, which are kept from " + s.moment(PerDay, s.DaysFrom) +
-				" on: ask from " + s.moment(PerDay, monday(WeekOf(s.DaysFrom-1)+1)) + " on, or with by=month")
+				" on: ask from " + s.moment(PerDay, calendar.Monday(calendar.Week(s.DaysFrom-1)+1)) + " on, or with by=month")
 		}
 		out.Spans = []Span{{PerDay, day, end}}
 	case ByMonth:
-		out.Spans = s.inDays(firstDay(MonthOf(day)), firstDay(MonthOf(end-1)+1))
+		out.Spans = s.inDays(calendar.FirstDay(calendar.Month(day)), calendar.FirstDay(calendar.Month(end-1)+1))
 	case AllTime:
 		if q.What == Users {
 			out.Spans = s.inDays(day, end)
@@ -214,12 +216,12 @@ func (s *State) moment(per Per, at int64) string {
 // both ends from the hours. Where hours are removed, an end is widened to a day.
 func (s *State) inHours(first, last int64) (list []Span) {
 	if first < s.HoursFrom {
-		first = DayOf(first, s.Offset)*24 - s.Offset
+		first = calendar.Day(first, s.Offset)*24 - s.Offset
 	}
-	if day := DayOf(last, s.Offset)*24 - s.Offset; day < last && day < s.HoursFrom {
+	if day := calendar.Day(last, s.Offset)*24 - s.Offset; day < last && day < s.HoursFrom {
 		last = day + 24
 	}
-	whole, end := DayOf(first+23, s.Offset), DayOf(last, s.Offset)
+	whole, end := calendar.Day(first+23, s.Offset), calendar.Day(last, s.Offset)
 	if whole >= end {
 		return []Span{{PerHour, first, last}}
 	}
@@ -237,16 +239,17 @@ func (s *State) inHours(first, last int64) (list []Span) {
 // days are removed, an end is widened to a month.
 func (s *State) inDays(day, end int64) (list []Span) {
 	if day < s.DaysFrom {
-		day = firstDay(MonthOf(day))
+		day = calendar.FirstDay(calendar.Month(day))
 	}
 	if end <= s.DaysFrom {
-		end = firstDay(MonthOf(end-1) + 1)
+		end = calendar.FirstDay(calendar.Month(end-1) + 1)
 	}
-	whole, rest := MonthOf(day-1)+1, min(MonthOf(end), s.Months)
+	whole, rest := calendar.Month(day-1)+1, min(calendar.Month(end), s.Months)
 	if whole >= rest {
 		return []Span{{PerDay, day, end}}
 	}
-	for _, span := range [...]Span{{PerDay, day, firstDay(whole)}, {PerMonth, whole, rest}, {PerDay, firstDay(rest), end}} {
+	before, after := Span{PerDay, day, calendar.FirstDay(whole)}, Span{PerDay, calendar.FirstDay(rest), end}
+	for _, span := range [...]Span{before, {PerMonth, whole, rest}, after} {
 		if span.From < span.To {
 			list = append(list, span)
 		}
@@ -320,11 +323,11 @@ type usersAsked struct {
 	rows   int
 	bytes  int
 	counts map[UsersKey]int64 // of a row, where each is a number of the answer
-	users  map[UsersKey]*Sketch
+	users  map[UsersKey]*sketch.Users
 }
 
 func newUsersAsked(q Query) *usersAsked {
-	u := &usersAsked{Query: q, counts: map[UsersKey]int64{}, users: map[UsersKey]*Sketch{}}
+	u := &usersAsked{Query: q, counts: map[UsersKey]int64{}, users: map[UsersKey]*sketch.Users{}}
 	u.dim, _ = q.Alone()
 	u.wanted, u.filtered = q.Filter[u.dim]
 	return u
@@ -338,10 +341,10 @@ func (u *usersAsked) key(day int64, value string) UsersKey {
 	case ByDay:
 		k.Day = day
 	case ByWeek:
-		k.Day = WeekOf(day)
+		k.Day = calendar.Week(day)
 	case ByMonth:
 		if k.Day = day - MonthSketches; k.Day < 0 {
-			k.Day = MonthOf(day)
+			k.Day = calendar.Month(day)
 		}
 	}
 	if u.Group != Total {
@@ -374,23 +377,23 @@ func (u *usersAsked) row(row UsersRow) error {
 		u.counts[u.key(row.Day, row.Value)] = row.Users
 		return nil
 	}
-	s, err := row.whole()
+	s, err := row.Whole()
 	if err != nil {
 		return err
 	}
-	return u.change(u.key(row.Day, row.Value), func(all *Sketch) { all.Merge(s) })
+	return u.change(u.key(row.Day, row.Value), func(all *sketch.Users) { all.Merge(s) })
 }
 
 // change adds users to a number of the answer.
-func (u *usersAsked) change(k UsersKey, add func(*Sketch)) error {
+func (u *usersAsked) change(k UsersKey, add func(*sketch.Users)) error {
 	s := u.users[k]
 	if s == nil {
-		s = &Sketch{}
+		s = &sketch.Users{}
 		u.users[k] = s
 	}
-	u.bytes -= s.size()
+	u.bytes -= s.Size()
 	add(s)
-	if u.bytes += s.size(); u.bytes > maxSketchBytes {
+	if u.bytes += s.Size(); u.bytes > maxSketchBytes {
 		return tooManyUsers
 	}
 	return nil
@@ -400,19 +403,20 @@ func (u *usersAsked) change(k UsersKey, add func(*Sketch)) error {
 // scans that are not in them yet.
 func (c *Counter) countUsers(ctx context.Context, u *usersAsked, state State) ([]Answer, error) {
 	var err error
-	known := c.visitTail(state, u.dim, func(day int64, value string, s *Sketch) {
+	known := c.visitTail(state, u.dim, func(day int64, value string, s *sketch.Users) {
 		if err == nil && u.mine(day, value) {
-			err = u.change(u.key(day, value), func(all *Sketch) { all.Merge(*s) })
+			err = u.change(u.key(day, value), func(all *sketch.Users) { all.Merge(*s) })
 		}
 	})
 	if !known {
 		err = c.readTail(ctx, state, func(e *ledger.Entry) (bool, error) {
-			t, err := c.tuple(ctx, &e.Event)
+			t, err := c.Tuple(ctx, &e.Event)
 			if err != nil {
 				return false, err
 			}
-			if day, value := DayOf(HourOf(e.At), state.Offset), t.Value(u.dim); e.User != (ledger.UserHash{}) && u.mine(day, value) {
-				err = u.change(u.key(day, value), func(all *Sketch) { all.Add(e.User) })
+			day, value := calendar.Day(calendar.Hour(e.At), state.Offset), t.Value(u.dim)
+			if e.User != (ledger.UserHash{}) && u.mine(day, value) {
+				err = u.change(u.key(day, value), func(all *sketch.Users) { all.Add(e.User) })
 			}
 			return err == nil, err
 		})
@@ -463,9 +467,9 @@ func (c *Counter) join(ctx context.Context, u *usersAsked) error {
 		}
 		for k, row := range have {
 			k = u.key(k.Day, k.Value)
-			s, err := row.whole()
+			s, err := row.Whole()
 			if err == nil {
-				err = u.change(k, func(all *Sketch) { all.Merge(s) })
+				err = u.change(k, func(all *sketch.Users) { all.Merge(s) })
 			}
 			if err != nil {
 				return err
@@ -478,7 +482,7 @@ func (c *Counter) join(ctx context.Context, u *usersAsked) error {
 // visitTail calls visit with the users that came after what is stored, where
 // this process knows them by heart: those of scans that are counted, and of a
 // few that came since. On other nodes, and just after the start, it is false.
-func (c *Counter) visitTail(state State, dim Dim, visit func(day int64, value string, s *Sketch)) bool {
+func (c *Counter) visitTail(state State, dim Dim, visit func(day int64, value string, s *sketch.Users)) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.loaded || c.state.UsersPosition != state.UsersPosition || c.state.Offset != state.Offset || c.pending.to < state.Position {
@@ -499,11 +503,11 @@ func (c *Counter) Misses(ctx context.Context, from, to time.Time, limit int) ([]
 		if err != nil {
 			return nil, err
 		}
-		if HourOf(from) < s.missesFrom() {
-			return nil, BadQuestion("what was scanned and found nothing is kept from " + s.moment(PerHour, s.missesFrom()) +
+		if calendar.Hour(from) < s.MissesFrom() {
+			return nil, BadQuestion("what was scanned and found nothing is kept from " + s.moment(PerHour, s.MissesFrom()) +
 				" on: ask from then on")
 		}
-		return tx.Misses(ctx, HourOf(from), HourOf(to.Add(-time.Millisecond))+1, limit)
+		return tx.Misses(ctx, calendar.Hour(from), calendar.Hour(to.Add(-time.Millisecond))+1, limit)
 	})
 }
 
@@ -512,7 +516,7 @@ func (c *Counter) Misses(ctx context.Context, from, to time.Time, limit int) ([]
 func (c *Counter) Code(ctx context.Context, name CodeName) (*CodeScans, error) {
 	have, err := view(ctx, c, func(tx Tx) (map[CodeName]CodeRow, error) { return tx.Codes(ctx, []CodeName{name}) })
 	if row, ok := have[name]; ok && err == nil {
-		return readCode(row)
+		return ReadCode(row)
 	}
 	return &CodeScans{CodeName: name}, err
 }

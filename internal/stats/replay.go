@@ -117,7 +117,7 @@ func (c *Counter) replay(ctx context.Context, r *Replay, some []CodeRow, state S
 		if one == nil || e.At.After(r.To) {
 			continue
 		}
-		c.addToCode(one, &e.Event, state.Offset)
+		c.AddToCode(one, &e.Event, state.Offset)
 		score := int64(one.Score())
 		if score < r.Threshold {
 			continue

@@ -3,6 +3,8 @@ package stats
 import (
 	"cmp"
 	"slices"
+
+	"github.com/qrjump/qrjump/internal/stats/calendar"
 )
 
 // rows are the counts with what follows from them: of days, of all rules
@@ -15,7 +17,7 @@ func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumR
 	hours = summed(hours)
 	days := slices.Clone(hours)
 	for i := range days {
-		days[i].hour = DayOf(days[i].hour, offset)
+		days[i].hour = calendar.Day(days[i].hour, offset)
 	}
 	days = summed(days)
 	hoursOfAll, daysOfAll := ofAll(hours), ofAll(days)
@@ -52,7 +54,7 @@ func summed(cells []cellCount) []cellCount {
 	n := 0
 	for _, one := range cells {
 		if n > 0 && cells[n-1].cell == one.cell {
-			cells[n-1].add(one.Count)
+			cells[n-1].Add(one.Count)
 			continue
 		}
 		cells[n] = one
@@ -76,7 +78,7 @@ func appendSums(all []SumRow, per Per, cells []cellCount) []SumRow {
 		of[i] = n
 	}
 	places := make([]int, len(groups)) // of their values
-	for d := range dims {
+	for d := range Dims {
 		if d == Rule {
 			continue
 		}
@@ -98,7 +100,7 @@ func appendSums(all []SumRow, per Per, cells []cellCount) []SumRow {
 				if sums[place] == (Count{}) {
 					there = append(there, place)
 				}
-				sums[place].add(cells[i].Count)
+				sums[place].Add(cells[i].Count)
 			}
 			slices.Sort(there)
 			for _, place := range there {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
 )
 
 // view answers from a consistent state.
@@ -155,7 +156,7 @@ func (c *Counter) saveCodes(ctx context.Context, tx Tx, names []CodeName) (map[i
 	for _, name := range names {
 		one := &CodeScans{CodeName: name}
 		if row, ok := have[name]; ok {
-			if one, err = readCode(row); err != nil {
+			if one, err = ReadCode(row); err != nil {
 				return nil, err
 			}
 		}
@@ -165,7 +166,7 @@ func (c *Counter) saveCodes(ctx context.Context, tx Tx, names []CodeName) (map[i
 			if one.Scans == 0 {
 				firsts[e.cell]++
 			}
-			c.addToCode(one, &e.Event, c.state.Offset)
+			c.AddToCode(one, &e.Event, c.state.Offset)
 			if threshold := thresholds(name.Batch); !raised && threshold != NoAlarm && one.after(&e.Event) &&
 				int64(one.AlarmScore()) >= threshold {
 				raised = true // now, or it stands already
@@ -191,13 +192,13 @@ func (c *Counter) saveCodes(ctx context.Context, tx Tx, names []CodeName) (map[i
 	return firsts, tx.PutCodes(ctx, changed)
 }
 
-func (c *Counter) addToCode(one *CodeScans, e *ledger.Event, offset int64) {
-	hour := HourOf(e.At)
+func (c *Counter) AddToCode(one *CodeScans, e *ledger.Event, offset int64) {
+	hour := calendar.Hour(e.At)
 	at := place{Region: e.Region}
 	if c.Places != nil && e.Network.IsValid() {
 		at.Lat, at.Lon, at.Known = c.Places.Coordinates(e.Network.Addr())
 	}
-	one.add(e, DayOf(hour, offset), int(((hour+offset)%24+24)%24), at)
+	one.add(e, calendar.Day(hour, offset), int(((hour+offset)%24+24)%24), at)
 }
 
 // alarmed is what the log says of an alarm of a kind.

@@ -9,7 +9,10 @@ import (
 
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/recount"
+	"github.com/qrjump/qrjump/internal/stats/sketch"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
 // writingStore counts what is written of sketches.
@@ -49,14 +52,14 @@ func (t *writingTx) AddUsers(ctx context.Context, rows []stats.UsersSince) error
 // came before.
 func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 	const many, few, dims = 6000, 5, 10
-	oneStore(t, func(t *testing.T, s *store.Store) {
-		log, r, now := &memoryLog{}, rand.New(rand.NewPCG(14, 5)), began
-		var all, today stats.Sketch
+	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+		log, r, now := &scantest.Memory{}, rand.New(rand.NewPCG(14, 5)), began
+		var all, today sketch.Users
 		come := func(n int) {
 			t.Helper()
 			list := make([]ledger.Event, n)
 			for i := range list {
-				e := ledger.Event{ID: scanID(now, r), At: now, Source: "scan", Action: "open_mini_program", Kind: "rule", RuleID: 1,
+				e := ledger.Event{ID: scantest.ID(now, r), At: now, Source: "scan", Action: "open_mini_program", Kind: "rule", RuleID: 1,
 					App: "wx1"}
 				binary.BigEndian.PutUint64(e.User[:], r.Uint64N(2*many)+1)
 				all.Add(e.User)
@@ -86,7 +89,7 @@ func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 			}
 		}
 		written := &writingStore{Store: s, whole: map[stats.UsersKey]int{}}
-		c := newCounter(written, log)
+		c := scantest.NewCounter(written, log)
 		c.Now = func() time.Time { return now }
 		come(many)
 		if err := c.AddUp(t.Context()); err != nil {
@@ -114,8 +117,8 @@ func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 				most, large)
 		}
 		wants(c)
-		wants(newCounter(s, log)) // as after a start
-		if r, err := c.Recount(t.Context()); err != nil || r.Differences > 0 {
+		wants(scantest.NewCounter(s, log)) // as after a start
+		if r, err := (recount.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences > 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
 		for range 70 {
@@ -131,31 +134,31 @@ func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 		}
 		// An erasure writes them whole, and the end of the day does.
 		minute()
-		if _, err := c.Erase(t.Context(), log.entries[0].User); err != nil {
+		if _, err := c.Erase(t.Context(), log.Entries[0].User); err != nil {
 			t.Fatal(err)
 		}
 		minute()
 		wants(c)
 		written.whole, written.beside = map[stats.UsersKey]int{}, 0
 		minute()
-		now, today = now.Add(48*time.Hour), stats.Sketch{}
+		now, today = now.Add(48*time.Hour), sketch.Users{}
 		minute()
 		if len(written.whole) != 2*dims || written.beside != dims {
 			t.Errorf("at the end of a day %d sketches were written whole, and %d parts beside them", len(written.whole), written.beside)
 		}
 		wants(c)
-		wants(newCounter(s, log))
+		wants(scantest.NewCounter(s, log))
 	})
 }
 
 // Issue 14: the hourly removal of old scans lets the counting go on where it is.
 func TestForgettingReadsNothingAgain(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
-		log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(14, 6)), now: began, users: 50}
-		c, sum := newCounter(s, log), newNaive(8)
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 6)), Now: began, Users: 50}
+		c, sum := scantest.NewCounter(s, log), newNaive(8)
 		come := func(n int) {
 			t.Helper()
-			list := events.take(n)
+			list := events.Take(n)
 			if err := log.Append(t.Context(), list); err != nil {
 				t.Fatal(err)
 			}
@@ -171,10 +174,10 @@ func TestForgettingReadsNothingAgain(t *testing.T) {
 		if err := c.Forget(t.Context(), began.AddDate(0, -1, 0)); err != nil {
 			t.Fatal(err)
 		}
-		log.yielded = 0
+		log.Yielded = 0
 		come(1)
-		if log.yielded != 1 {
-			t.Errorf("%d scans were read after old ones were removed, and one came", log.yielded)
+		if log.Yielded != 1 {
+			t.Errorf("%d scans were read after old ones were removed, and one came", log.Yielded)
 		}
 		check(t, c, sum)
 	})

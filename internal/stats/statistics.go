@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
-
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats/sketch"
 )
 
 // Dim is something that scans are counted by. The numbers are stored: they
@@ -32,17 +32,17 @@ const (
 	Source
 	Result
 	Region
-	dims
+	Dims
 )
 
-var dimNames = [dims]string{"total", "activity", "brand", "product", "batch", "rule", "app", "source", "result", "region"}
+var dimNames = [Dims]string{"total", "activity", "brand", "product", "batch", "rule", "app", "source", "result", "region"}
 
 // String is the name of the dimension.
 func (d Dim) String() string { return dimNames[d] }
 
 // AllDims are the dimensions, Total first.
 func AllDims() (all []Dim) {
-	for d := range dims {
+	for d := range Dims {
 		all = append(all, d)
 	}
 	return all
@@ -98,7 +98,7 @@ func (t Tuple) Value(d Dim) string {
 // ever.
 func (t Tuple) ID() int64 {
 	var b []byte
-	for d := Activity; d < dims; d++ {
+	for d := Activity; d < Dims; d++ {
 		if d != Rule {
 			value := t.Value(d)
 			b = append(append(append(strconv.AppendInt(b, int64(len(value)), 10), ':'), value...), ';')
@@ -131,22 +131,6 @@ func ResultOf(e *ledger.Event) string {
 	return strings.Join([]string{e.Action, e.Kind, e.Reason}, "/")
 }
 
-// HourOf is the hour of a moment, in hours since 1970-01-01 UTC. Zones are
-// whole hours off UTC, so an hour lies within one day of every zone.
-func HourOf(t time.Time) int64 { return floorDiv(t.Unix(), 3600) }
-
-// DayOf is the day of an hour in a zone so many hours east of UTC, in days
-// since 1970-01-01 there.
-func DayOf(hour, offset int64) int64 { return floorDiv(hour+offset, 24) }
-
-func floorDiv(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
-}
-
 // Per is how long a row counts: an hour, a day or a calendar month. The numbers are
 // stored.
 type Per int64
@@ -166,14 +150,15 @@ const (
 // month is the sort of months that are the sums of a sort of days.
 func (p Per) month() Per { return p + PerMonth - PerDay }
 
-// hours reports whether a row counts an hour.
-func (p Per) hours() bool { return p == PerHour || p == PerHourOfAll }
+// Hours reports whether a row counts an hour.
+func (p Per) Hours() bool { return p == PerHour || p == PerHourOfAll }
 
 // Count is how often codes and links were scanned, and how many of these scans
 // were the first of their code.
 type Count struct{ Scans, Firsts int64 }
 
-func (c *Count) add(o Count) { c.Scans, c.Firsts = c.Scans+o.Scans, c.Firsts+o.Firsts }
+// Add adds another count.
+func (c *Count) Add(o Count) { c.Scans, c.Firsts = c.Scans+o.Scans, c.Firsts+o.Firsts }
 
 // TupleRow counts the scans of an hour, a day or a month with the same Tuple.
 type TupleRow struct {
@@ -236,12 +221,12 @@ type UsersRow struct {
 // Large reports whether there may be a Since: the sketch holds nobody's number.
 func (r *UsersRow) Large() bool { return strings.HasPrefix(r.Sketch, "r") }
 
-// whole is the sketch with what came since.
-func (r *UsersRow) whole() (Sketch, error) {
-	s, err := DecodeSketch(r.Sketch)
+// Whole is the sketch with what came since.
+func (r *UsersRow) Whole() (sketch.Users, error) {
+	s, err := sketch.Decode(r.Sketch)
 	for _, text := range r.Since {
 		if err == nil {
-			err = s.mergeText(text)
+			err = s.MergeText(text)
 		}
 	}
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/stream"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
@@ -51,13 +52,13 @@ func TestAStreamIsCountedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	s := openStore(t, store.Target{Dir: storetest.Folder(t)})
-	c := newCounter(s, l)
+	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
+	c := scantest.NewCounter(s, l)
 	c.Random = rand.NewChaCha8([32]byte{1})
-	events, sum := &traffic{r: rand.New(rand.NewPCG(6, 7)), now: began, users: 20}, newNaive(8)
+	events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 20}, newNaive(8)
 	come := func() {
 		t.Helper()
-		list := events.take(200)
+		list := events.Take(200)
 		for _, e := range list {
 			sum.add(e)
 		}
@@ -90,14 +91,14 @@ func TestAStreamIsCountedOnce(t *testing.T) {
 		return list
 	}
 	come()
-	again(events.sent[50:150])
+	again(events.Sent[50:150])
 	come()
 	before := feed()
 	if len(before) != 400 {
 		t.Errorf("%d scans in the feed, want 400", len(before))
 	}
 	noDifference(t, c)
-	user := events.sent[0].User
+	user := events.Sent[0].User
 	if n, err := c.Erase(t.Context(), user); err != nil || n < 3 {
 		t.Fatalf("%d scans were erased: %v", n, err)
 	}
@@ -105,13 +106,13 @@ func TestAStreamIsCountedOnce(t *testing.T) {
 		t.Errorf("the feed was\n%v, and is\n%s", before, got)
 	}
 	noDifference(t, c)
-	again(events.sent[150:250]) // also of the user who is erased
+	again(events.Sent[150:250]) // also of the user who is erased
 	if n, err := c.Erase(t.Context(), user); err != nil || n > 0 &&
-		!slices.ContainsFunc(events.sent[150:250], func(e ledger.Event) bool { return e.User == user }) {
+		!slices.ContainsFunc(events.Sent[150:250], func(e ledger.Event) bool { return e.User == user }) {
 		t.Fatalf("%d scans were erased: %v", n, err)
 	}
 	come()
-	c = newCounter(s, l)
+	c = scantest.NewCounter(s, l)
 	come()
 	if n := int64(len(feed())); n != sum.scans {
 		t.Errorf("%d scans in the feed, want %d", n, sum.scans)
@@ -122,7 +123,7 @@ func TestAStreamIsCountedOnce(t *testing.T) {
 // torn is a log that becomes another while it is read, of which the reader gets a part.
 type torn struct {
 	*renewed
-	next *memoryLog
+	next *scantest.Memory
 }
 
 var errTorn = errors.New("the answer broke off")
@@ -130,7 +131,7 @@ var errTorn = errors.New("the answer broke off")
 func (l *torn) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
 	tears := l.next != nil
 	if tears {
-		l.memoryLog, l.id, l.next = l.next, "anew", nil
+		l.Memory, l.id, l.next = l.next, "anew", nil
 	}
 	return func(yield func(ledger.Entry, error) bool) {
 		for e, err := range l.renewed.Read(ctx, after) {
@@ -151,17 +152,17 @@ func (l *torn) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, er
 // the log before, where what stands before it is counted.
 func TestALogThatIsMadeAnewWhileItIsReadInPart(t *testing.T) {
 	t.Parallel()
-	events := &traffic{r: rand.New(rand.NewPCG(6, 8)), now: began, users: 20}
-	before, anew := &memoryLog{}, &memoryLog{}
-	if err := errors.Join(before.Append(t.Context(), events.take(300)), anew.Append(t.Context(), events.take(700))); err != nil {
+	events := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 8)), Now: began, Users: 20}
+	before, anew := &scantest.Memory{}, &scantest.Memory{}
+	if err := errors.Join(before.Append(t.Context(), events.Take(300)), anew.Append(t.Context(), events.Take(700))); err != nil {
 		t.Fatal(err)
 	}
 	log := &torn{renewed: &renewed{before, "before"}}
-	c := newCounter(openStore(t, store.Target{Dir: storetest.Folder(t)}), log)
+	c := scantest.NewCounter(scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)}), log)
 	if err := c.CatchUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := before.Append(t.Context(), events.take(1)); err != nil { // so that there is something to read
+	if err := before.Append(t.Context(), events.Take(1)); err != nil { // so that there is something to read
 		t.Fatal(err)
 	}
 	log.next = anew
@@ -201,7 +202,7 @@ func (i *interrupted) Ship(ctx context.Context, node string, from, to ledger.Mar
 // was said of the stream that it reads.
 func TestAStreamThatIsMadeAnewWhileANodeShips(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
-	s := openStore(t, store.Target{Dir: storetest.Folder(t)})
+	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
 	open := func(marks string) *stream.Log {
 		o, err := stream.Parse(server.Events())
 		if err != nil {
@@ -232,7 +233,7 @@ func TestAStreamThatIsMadeAnewWhileANodeShips(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, c := &traffic{r: rand.New(rand.NewPCG(6, 7)), now: began, users: 20}, newCounter(s, another)
+	events, c := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 20}, scantest.NewCounter(s, another)
 	counted := func() int64 {
 		t.Helper()
 		if err := c.CatchUp(t.Context()); err != nil {
@@ -245,7 +246,7 @@ func TestAStreamThatIsMadeAnewWhileANodeShips(t *testing.T) {
 		}
 		return a.Scans
 	}
-	if err := errors.Join(journal.Append(t.Context(), events.take(40)), ship.Flush(t.Context())); err != nil {
+	if err := errors.Join(journal.Append(t.Context(), events.Take(40)), ship.Flush(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	to.happens = func() {
@@ -256,7 +257,7 @@ func TestAStreamThatIsMadeAnewWhileANodeShips(t *testing.T) {
 			t.Log(err)
 		}
 	}
-	if err := journal.Append(t.Context(), events.take(60)); err != nil {
+	if err := journal.Append(t.Context(), events.Take(60)); err != nil {
 		t.Fatal(err)
 	}
 	if err := ship.Flush(t.Context()); !errors.Is(err, errInterrupted) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
+	"github.com/qrjump/qrjump/internal/stats/sketch"
 )
 
 // readUsers reads what the sketches of users lack; where that is much, it
@@ -23,7 +25,7 @@ func (c *Counter) readUsers(ctx context.Context) error {
 			if err != nil {
 				return false, err
 			}
-			c.tail.add(DayOf(HourOf(e.At), c.state.Offset), g, &e.Event)
+			c.tail.add(calendar.Day(calendar.Hour(e.At), c.state.Offset), g, &e.Event)
 			if c.tail.full() {
 				reached = e.Position
 			}
@@ -62,8 +64,8 @@ func (c *Counter) readTail(ctx context.Context, s State, visit func(*ledger.Entr
 // user is entered for the rule and for all else once: what the dimensions have
 // in common is taken apart when the sketches are written.
 type tail struct {
-	rules  map[ruleDay]*Sketch
-	groups map[groupDay]*Sketch
+	rules  map[ruleDay]*sketch.Users
+	groups map[groupDay]*sketch.Users
 	events int64
 	bytes  int
 }
@@ -75,7 +77,9 @@ type groupDay struct {
 	*group
 }
 
-func newTail() *tail { return &tail{rules: map[ruleDay]*Sketch{}, groups: map[groupDay]*Sketch{}} }
+func newTail() *tail {
+	return &tail{rules: map[ruleDay]*sketch.Users{}, groups: map[groupDay]*sketch.Users{}}
+}
 
 func (t *tail) full() bool {
 	return t.events >= maxTail || len(t.rules)+len(t.groups) >= maxSketchesHeld || t.bytes >= maxTailBytes
@@ -86,28 +90,28 @@ func (t *tail) add(day int64, g *group, e *ledger.Event) {
 	if e.User == (ledger.UserHash{}) {
 		return
 	}
-	n := userNumber(e.User)
+	n := sketch.Number(e.User)
 	rule := t.rules[ruleDay{day, e.RuleID}]
 	if rule == nil {
-		rule = &Sketch{}
+		rule = &sketch.Users{}
 		t.rules[ruleDay{day, e.RuleID}] = rule
 	}
 	of := t.groups[groupDay{day, g}]
 	if of == nil {
-		of = &Sketch{}
+		of = &sketch.Users{}
 		t.groups[groupDay{day, g}] = of
 	}
-	for _, s := range [...]*Sketch{rule, of} {
-		before := s.size()
-		if s.add(n) {
-			t.bytes += s.size() - before
+	for _, s := range [...]*sketch.Users{rule, of} {
+		before := s.Size()
+		if s.AddNumber(n) {
+			t.bytes += s.Size() - before
 		}
 	}
 }
 
 // of calls visit with the users of each day and value of a dimension, some of
 // them in parts.
-func (t *tail) of(d Dim, visit func(day int64, value string, s *Sketch)) {
+func (t *tail) of(d Dim, visit func(day int64, value string, s *sketch.Users)) {
 	if d == Rule {
 		for k, s := range t.rules {
 			visit(k.day, number(k.rule), s)
@@ -120,16 +124,16 @@ func (t *tail) of(d Dim, visit func(day int64, value string, s *Sketch)) {
 }
 
 // sketches are the users by what they are stored by.
-func (t *tail) sketches() map[UsersKey]*Sketch {
-	all := make(map[UsersKey]*Sketch, len(t.rules)+len(t.groups))
-	for d := range dims {
-		parts := map[UsersKey][]*Sketch{}
-		t.of(d, func(day int64, value string, s *Sketch) {
+func (t *tail) sketches() map[UsersKey]*sketch.Users {
+	all := make(map[UsersKey]*sketch.Users, len(t.rules)+len(t.groups))
+	for d := range Dims {
+		parts := map[UsersKey][]*sketch.Users{}
+		t.of(d, func(day int64, value string, s *sketch.Users) {
 			key := UsersKey{Day: day, Dim: d, Value: value}
 			parts[key] = append(parts[key], s)
 		})
 		for key, some := range parts {
-			all[key] = merged(some)
+			all[key] = sketch.Merged(some)
 		}
 	}
 	return all
@@ -182,7 +186,7 @@ const (
 )
 
 // settleLarge lets the large sketches of days that are over be written whole, once.
-func (c *Counter) settleLarge(sketches map[UsersKey]*Sketch) {
+func (c *Counter) settleLarge(sketches map[UsersKey]*sketch.Users) {
 	newest := int64(math.MinInt64)
 	for key := range sketches {
 		newest = max(newest, key.Day)
@@ -191,7 +195,7 @@ func (c *Counter) settleLarge(sketches map[UsersKey]*Sketch) {
 		switch {
 		case key.Day >= newest-1 && len(c.large) < maxLarge:
 		case of.rows > 0 && sketches[key] == nil:
-			sketches[key] = &Sketch{}
+			sketches[key] = &sketch.Users{}
 			fallthrough
 		default:
 			delete(c.large, key)
@@ -200,7 +204,7 @@ func (c *Counter) settleLarge(sketches map[UsersKey]*Sketch) {
 }
 
 // mergeUsers adds users to what is stored, and returns the sketches that are large then.
-func (c *Counter) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketches map[UsersKey]*Sketch) (
+func (c *Counter) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketches map[UsersKey]*sketch.Users) (
 	large map[UsersKey]since, err error) {
 	if large = maps.Clone(c.large); large == nil {
 		large = map[UsersKey]since{}
@@ -211,7 +215,7 @@ func (c *Counter) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketch
 		if !is || of.rows >= maxSinceRows {
 			return false
 		}
-		text := sketches[key].changes()
+		text := sketches[key].Changes()
 		if of.bytes += len(text); of.bytes > maxSinceBytes {
 			return false
 		}
@@ -231,7 +235,7 @@ func (c *Counter) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketch
 		changed := make([]UsersRow, 0, len(some))
 		for _, key := range some {
 			row := have[key]
-			s, err := row.whole()
+			s, err := row.Whole()
 			if err != nil {
 				return nil, err
 			}

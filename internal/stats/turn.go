@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
 )
 
 // load reads the state where it is not known, and begins anew where the store
@@ -193,16 +194,16 @@ func (c *Counter) turnDays(ctx context.Context, tx Tx, state *State) error {
 	}
 	// Days and months of hours that are removed stay as the former zone cut them. Users of
 	// months are those of their days, whichever these are.
-	months, hour := MonthOf(state.DaysFrom), state.HoursFrom
+	months, hour := calendar.Month(state.DaysFrom), state.HoursFrom
 	if hour == 0 {
-		hour = -never
+		hour = -1 << 40 // before every hour
 	}
 	if err := tx.TurnDays(ctx, hour, was, offset, months); err != nil {
 		return err
 	}
 	state.Months, state.Rolling = months, ""
 	if state.HoursFrom > 0 {
-		state.Seam = DayOf(state.HoursFrom+47, offset)
+		state.Seam = calendar.Day(state.HoursFrom+47, offset)
 	}
 	if !state.Forgotten.IsZero() {
 		state.Turned = c.Now()
@@ -296,15 +297,15 @@ func (c *Counter) Begin(ctx context.Context) error {
 	if _, err := c.loadState(ctx, end); err != nil {
 		return fmt.Errorf("reading how far scans are counted: %w", err)
 	}
-	if n := c.missing(c.state); n > 0 {
+	if n := c.Missing(c.state); n > 0 {
 		c.Logger.ErrorContext(ctx, "the ledger lacks scans that were counted, as when a file of it is gone: they stay counted", "lacking",
 			n)
 	}
 	return nil
 }
 
-// missing is how many counted scans the files of a ledger lack at the moment.
-func (c *Counter) missing(state State) int64 {
+// Missing is how many counted scans the files of a ledger lack at the moment.
+func (c *Counter) Missing(state State) int64 {
 	if state.Ledger != c.Log.ID() {
 		return 0
 	}
@@ -316,5 +317,5 @@ func (c *Counter) missing(state State) int64 {
 // that was lost and that no journal had any more.
 func (c *Counter) Lacking(ctx context.Context) (int64, error) {
 	state, err := c.stored(ctx)
-	return state.Lacking + c.missing(state), err
+	return state.Lacking + c.Missing(state), err
 }

@@ -59,10 +59,10 @@ func (t *Tx) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
 // column as it is.
 func cutOf(by stats.By, per stats.Per, at string) string {
 	switch {
-	case by == stats.ByWeek: // see stats.WeekOf; division cuts towards zero
+	case by == stats.ByWeek: // see calendar.Week; division cuts towards zero
 		return `(` + at + ` + 7000000003) / 7 - 1000000000`
 	case by == stats.ByMonth && per == stats.PerDay:
-		// See stats.MonthOf: 400 years have 146,097 days, years begin in March.
+		// See calendar.Month: 400 years have 146,097 days, years begin in March.
 		doe := `((` + at + ` + 719468) % 146097)`
 		year := `((` + doe + ` - ` + doe + ` / 1460 + ` + doe + ` / 36524 - ` + doe + ` / 146096) / 365)`
 		day := `(` + doe + ` - 365 * ` + year + ` - ` + year + ` / 4 + ` + year + ` / 100)`

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
 )
 
 // daysTurned is how many days are counted again at once: a statement that counted all
@@ -17,7 +18,7 @@ const daysTurned = 31
 
 // TurnDays implements stats.Tx.
 func (t *Tx) TurnDays(ctx context.Context, hour, was, offset, month int64) error {
-	first := stats.DayOf(hour, was) // may hold hours that are removed
+	first := calendar.Day(hour, was) // may hold hours that are removed
 	run := func(query string, args ...any) error {
 		err := t.patiently(func() error {
 			_, err := t.exec(ctx, query, args...)

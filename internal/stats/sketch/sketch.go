@@ -1,4 +1,5 @@
-package stats
+// Package sketch counts how many different users there were, in little memory.
+package sketch
 
 import (
 	"bytes"
@@ -17,36 +18,37 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// A Sketch counts how many different users it was given: exactly up to its
+// Users counts how many different users it was given: exactly up to its
 // limit, then within 1 % (three standard errors are 0.9 %). Its content
 // depends on the set of users alone, not on their order or on how sketches
 // were merged, so that a recount gives equal bytes. The zero value is empty.
-type Sketch struct {
+type Users struct {
 	exact     []uint64 // sorted; while registers is nil
 	registers []byte
 }
 
 const (
-	// sketchExact is how many users are kept one by one.
-	sketchExact = 2048
-	// sketchBits: 2^17 registers have a standard error of 1.04/√2^17 = 0.29 %,
+	// Exact is up to how many users are kept one by one.
+	Exact = 2048
+	// registerBits: 2^17 registers have a standard error of 1.04/√2^17 = 0.29 %,
 	// so that 1 % is more than three of them.
-	sketchBits = 17
+	registerBits = 17
 )
 
-// userNumber is a user in a sketch. The zero user is nobody.
-func userNumber(u ledger.UserHash) uint64 { return xxhash.Sum64(u[:]) }
+// Number is a user in a sketch. The zero user is nobody.
+func Number(u ledger.UserHash) uint64 { return xxhash.Sum64(u[:]) }
 
 // Add notes a user; the zero user is nobody and changes nothing. It reports
 // whether the sketch is another one now.
-func (s *Sketch) Add(u ledger.UserHash) bool {
+func (s *Users) Add(u ledger.UserHash) bool {
 	if u == (ledger.UserHash{}) {
 		return false
 	}
-	return s.add(userNumber(u))
+	return s.AddNumber(Number(u))
 }
 
-func (s *Sketch) add(n uint64) bool {
+// AddNumber is Add of the number of a user.
+func (s *Users) AddNumber(n uint64) bool {
 	if s.registers != nil {
 		return s.raise(n)
 	}
@@ -60,11 +62,11 @@ func (s *Sketch) add(n uint64) bool {
 }
 
 // compact changes to registers when there are too many to keep one by one.
-func (s *Sketch) compact() {
-	if len(s.exact) <= sketchExact {
+func (s *Users) compact() {
+	if len(s.exact) <= Exact {
 		return
 	}
-	s.registers = make([]byte, 1<<sketchBits)
+	s.registers = make([]byte, 1<<registerBits)
 	for _, n := range s.exact {
 		s.raise(n)
 	}
@@ -72,7 +74,7 @@ func (s *Sketch) compact() {
 }
 
 // raise enters a number in its register.
-func (s *Sketch) raise(n uint64) bool {
+func (s *Users) raise(n uint64) bool {
 	at, rank := register(n)
 	if s.registers[at] >= rank {
 		return false
@@ -83,17 +85,17 @@ func (s *Sketch) raise(n uint64) bool {
 
 // register says which one a number raises, and to which rank.
 func register(n uint64) (at uint64, rank byte) {
-	return n >> (64 - sketchBits), byte(bits.LeadingZeros64(n<<sketchBits|1<<(sketchBits-1)) + 1)
+	return n >> (64 - registerBits), byte(bits.LeadingZeros64(n<<registerBits|1<<(registerBits-1)) + 1)
 }
 
 // maxRank is the highest rank.
-const maxRank = 64 - sketchBits + 1
+const maxRank = 64 - registerBits + 1
 
-// size is how many bytes the sketch holds.
-func (s *Sketch) size() int { return 8*cap(s.exact) + len(s.registers) }
+// Size is how many bytes the sketch holds.
+func (s *Users) Size() int { return 8*cap(s.exact) + len(s.registers) }
 
 // Merge adds everybody of another sketch.
-func (s *Sketch) Merge(o Sketch) {
+func (s *Users) Merge(o Users) {
 	switch {
 	case o.registers == nil:
 		if s.registers == nil {
@@ -117,12 +119,12 @@ func (s *Sketch) Merge(o Sketch) {
 	}
 }
 
-// merged is everybody of some sketches, or the only one of them.
-func merged(some []*Sketch) *Sketch {
+// Merged is everybody of some sketches, or the only one of them.
+func Merged(some []*Users) *Users {
 	if len(some) == 1 {
 		return some[0]
 	}
-	s := &Sketch{}
+	s := &Users{}
 	var exact []uint64
 	for _, o := range some {
 		if o.registers != nil {
@@ -158,27 +160,26 @@ func union(a, b []uint64) []uint64 {
 	return append(append(all, a...), b...)
 }
 
-// Replace puts a number that means nothing in the place of a user whose data
-// are erased: the count stays. It reports whether anything changed. Registers
-// hold nobody's number.
-func (s *Sketch) Replace(u ledger.UserHash, by uint64) bool {
-	i, have := slices.BinarySearch(s.exact, userNumber(u))
+// Replace puts a number that means nothing in the place of a user whose data are erased: the count stays. It reports
+// whether the user may have been counted: registers hold nobody's number, so there anybody may have been.
+func (s *Users) Replace(u ledger.UserHash, by uint64) bool {
+	i, have := slices.BinarySearch(s.exact, Number(u))
 	if !have {
-		return false
+		return s.registers != nil
 	}
 	s.exact = slices.Delete(s.exact, i, i+1)
-	s.add(by)
+	s.AddNumber(by)
 	return true
 }
 
 // Count is how many users there are. Above the limit it is the estimate of
 // O. Ertl, "New cardinality estimation algorithms for HyperLogLog sketches"
 // (2017), which needs no tables of corrections.
-func (s *Sketch) Count() int64 {
+func (s *Users) Count() int64 {
 	if s.registers == nil {
 		return int64(len(s.exact))
 	}
-	const q, m = 64 - sketchBits, 1 << sketchBits
+	const q, m = 64 - registerBits, 1 << registerBits
 	var have [q + 2]float64
 	for _, rank := range s.registers {
 		have[rank]++
@@ -223,12 +224,12 @@ func tau(x float64) float64 {
 	}
 }
 
-// changes is the sketch as a text that is as long as its users are many, and holds
+// Changes is the sketch as a text that is as long as its users are many, and holds
 // nobody's number: the registers that they raise.
-func (s *Sketch) changes() string {
+func (s *Users) Changes() string {
 	var b []byte
 	put := func(at uint64, rank byte) {
-		if at |= uint64(rank) << sketchBits; rank > 0 {
+		if at |= uint64(rank) << registerBits; rank > 0 {
 			b = append(b, byte(at>>16), byte(at>>8), byte(at))
 		}
 	}
@@ -248,10 +249,10 @@ func (s *Sketch) changes() string {
 	return "s" + base64.RawStdEncoding.EncodeToString(b)
 }
 
-// mergeText adds everybody of another sketch, as it is stored.
-func (s *Sketch) mergeText(text string) error {
+// MergeText adds everybody of another sketch, as it is stored.
+func (s *Users) MergeText(text string) error {
 	if s.registers == nil || !strings.HasPrefix(text, "s") {
-		o, err := DecodeSketch(text)
+		o, err := Decode(text)
 		if err == nil {
 			s.Merge(o)
 		}
@@ -263,7 +264,7 @@ func (s *Sketch) mergeText(text string) error {
 	}
 	for ; len(b) > 0; b = b[3:] {
 		n := uint32(b[0])<<16 | uint32(b[1])<<8 | uint32(b[2])
-		at, rank := n&(1<<sketchBits-1), byte(n>>sketchBits)
+		at, rank := n&(1<<registerBits-1), byte(n>>registerBits)
 		if rank > maxRank {
 			return errSketch
 		}
@@ -273,10 +274,10 @@ func (s *Sketch) mergeText(text string) error {
 }
 
 // errSketch says that a stored sketch is none.
-var errSketch = errors.New("stats: a stored sketch cannot be read")
+var errSketch = errors.New("sketch: a stored sketch cannot be read")
 
 // Encode is the sketch as text.
-func (s *Sketch) Encode() string {
+func (s *Users) Encode() string {
 	if s.registers == nil {
 		b := make([]byte, 0, 8*len(s.exact))
 		for _, n := range s.exact {
@@ -294,8 +295,8 @@ func (s *Sketch) Encode() string {
 	return "r" + base64.RawStdEncoding.EncodeToString(b.Bytes())
 }
 
-// DecodeSketch reads what Encode wrote; "" is an empty sketch.
-func DecodeSketch(text string) (s Sketch, err error) {
+// Decode reads what Encode wrote; "" is an empty sketch.
+func Decode(text string) (s Users, err error) {
 	if text == "" {
 		return s, nil
 	}
@@ -305,7 +306,7 @@ func DecodeSketch(text string) (s Sketch, err error) {
 	}
 	switch text[0] {
 	case 'e':
-		if len(b)%8 != 0 || len(b) > 8*sketchExact {
+		if len(b)%8 != 0 || len(b) > 8*Exact {
 			return s, errSketch
 		}
 		for ; len(b) > 0; b = b[8:] {
@@ -316,19 +317,19 @@ func DecodeSketch(text string) (s Sketch, err error) {
 		}
 		return s, nil
 	case 'r':
-		s.registers = make([]byte, 1<<sketchBits)
+		s.registers = make([]byte, 1<<registerBits)
 		if _, err := io.ReadFull(flate.NewReader(bytes.NewReader(b)), s.registers); err != nil {
-			return Sketch{}, errSketch
+			return Users{}, errSketch
 		}
 		for _, rank := range s.registers {
 			if rank > maxRank {
-				return Sketch{}, errSketch
+				return Users{}, errSketch
 			}
 		}
 		return s, nil
 	case 's':
-		s.registers = make([]byte, 1<<sketchBits)
-		return s, s.mergeText(text)
+		s.registers = make([]byte, 1<<registerBits)
+		return s, s.MergeText(text)
 	}
 	return s, errSketch
 }

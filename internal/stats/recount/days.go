@@ -1,4 +1,4 @@
-package stats
+package recount
 
 import (
 	"context"
@@ -8,13 +8,16 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
+	"github.com/qrjump/qrjump/internal/stats/sketch"
 )
 
 // dayNotes is what the fresh notes of a day have said so far: each combination of
 // values is written out once between two moves into the file.
 type dayNotes struct {
 	last   int64 // position
-	tuples map[Tuple]uint64
+	tuples map[stats.Tuple]uint64
 }
 
 // Marks of a note of a day, beside the hour.
@@ -26,17 +29,17 @@ const (
 
 // noteScan notes under its day what a scan is counted by.
 func (n *recounting) noteScan(ctx context.Context, e *ledger.Entry, first bool) error {
-	t, err := n.c.tuple(ctx, &e.Event)
+	t, err := n.c.Tuple(ctx, &e.Event)
 	if err != nil {
 		return err
 	}
 	t.Rule = 0
-	hour := HourOf(e.At)
-	day := DayOf(hour, n.began.Offset)
+	hour := calendar.Hour(e.At)
+	day := calendar.Day(hour, n.began.Offset)
 	name := drawer{of: ofDays, a: day}
 	to, known := n.notes.open(name), n.fresh[day]
 	if known == nil {
-		known = &dayNotes{tuples: map[Tuple]uint64{}}
+		known = &dayNotes{tuples: map[stats.Tuple]uint64{}}
 		n.fresh[day] = known
 	}
 	before := len(to.fresh)
@@ -62,7 +65,7 @@ func (n *recounting) noteScan(ctx context.Context, e *ledger.Entry, first bool) 
 	}
 	b = binary.AppendVarint(append(b, marks), e.RuleID)
 	if marks&userOfNote != 0 {
-		b = binary.BigEndian.AppendUint64(b, userNumber(e.User))
+		b = binary.BigEndian.AppendUint64(b, sketch.Number(e.User))
 	}
 	to.fresh = b
 	return n.notes.added(to, len(b)-before)
@@ -70,13 +73,13 @@ func (n *recounting) noteScan(ctx context.Context, e *ledger.Entry, first bool) 
 
 // dayNote is what noteScan noted.
 type dayNote struct {
-	position int64
-	Tuple    // Rule is 0
-	hour     int64
-	rule     int64
-	user     uint64
-	hasUser  bool
-	first    bool
+	position    int64
+	stats.Tuple // Rule is 0
+	hour        int64
+	rule        int64
+	user        uint64
+	hasUser     bool
+	first       bool
 }
 
 // errNotes says that notes are not what was written.
@@ -115,13 +118,13 @@ func (r *notesReader) varint() int64 {
 // readDay calls visit with the notes of a part of a day's drawer.
 func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
 	r := notesReader{b: part}
-	var tuples []Tuple
+	var tuples []stats.Tuple
 	var note dayNote
 	for len(r.b) > 0 {
 		note.position += int64(r.uvarint())
 		at := r.uvarint()
 		if at == uint64(len(tuples)) {
-			t := Tuple{Batch: r.varint()}
+			t := stats.Tuple{Batch: r.varint()}
 			for _, text := range [...]*string{&t.Activity, &t.Brand, &t.Product, &t.App, &t.Source, &t.Result, &t.Region} {
 				*text = string(r.next(r.uvarint()))
 			}
@@ -143,9 +146,10 @@ func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
 
 // spans are the hours that are kept and the days of a stretch of days, then those of
 // all rules.
-func spans(from, to int64, state State) []Span {
-	hours := Span{PerHour, max(from*24-state.Offset, state.HoursFrom), to*24 - state.Offset}
-	return []Span{hours, {PerDay, from, to}, {PerHourOfAll, hours.From, hours.To}, {PerDayOfAll, from, to}}
+func spans(from, to int64, state stats.State) []stats.Span {
+	hours := stats.Span{Per: stats.PerHour, From: max(from*24-state.Offset, state.HoursFrom), To: to*24 - state.Offset}
+	return []stats.Span{hours, {Per: stats.PerDay, From: from, To: to}, {Per: stats.PerHourOfAll, From: hours.From, To: hours.To},
+		{Per: stats.PerDayOfAll, From: from, To: to}}
 }
 
 // never is a day before or after all others.
@@ -159,15 +163,15 @@ func daysOf(from, to drawer, since int64) (int64, int64) {
 // daysCount is what a part of the days counts.
 type daysCount struct {
 	hoursFrom int64 // that are kept
-	numbers   map[Tuple]int32
-	counts    map[daysKey]Count
-	users     map[UsersKey]*Sketch
-	groups    map[groupOf]*[dims]*Sketch // the same sketches
-	rules     map[ruleDay]*Sketch        // the same sketches
+	numbers   map[stats.Tuple]int32
+	counts    map[daysKey]stats.Count
+	users     map[stats.UsersKey]*sketch.Users
+	groups    map[groupOf]*[stats.Dims]*sketch.Users // the same sketches
+	rules     map[ruleDay]*sketch.Users              // the same sketches
 }
 
 type daysKey struct {
-	per   Per
+	per   stats.Per
 	at    int64
 	rule  int64
 	tuple int32 // its number; -1 = in no event
@@ -179,7 +183,7 @@ type groupOf struct {
 }
 
 // number is that of a combination of values.
-func (d *daysCount) number(t Tuple, add bool) int32 {
+func (d *daysCount) number(t stats.Tuple, add bool) int32 {
 	t.Rule = 0
 	at, have := d.numbers[t]
 	switch {
@@ -193,9 +197,11 @@ func (d *daysCount) number(t Tuple, add bool) int32 {
 	return at
 }
 
-func (d *daysCount) sketch(k UsersKey) *Sketch {
+type ruleDay struct{ day, rule int64 }
+
+func (d *daysCount) sketch(k stats.UsersKey) *sketch.Users {
 	if d.users[k] == nil {
-		d.users[k] = &Sketch{}
+		d.users[k] = &sketch.Users{}
 	}
 	return d.users[k]
 }
@@ -203,17 +209,17 @@ func (d *daysCount) sketch(k UsersKey) *Sketch {
 // add counts one scan, and its user where that is to be.
 func (d *daysCount) add(day int64, note *dayNote, user bool) {
 	at := d.number(note.Tuple, true)
-	one := Count{Scans: 1}
+	one := stats.Count{Scans: 1}
 	if note.first {
 		one.Firsts = 1
 	}
-	for _, k := range [...]daysKey{{PerHour, note.hour, note.rule, at}, {PerDay, day, note.rule, at}, {PerHourOfAll, note.hour, 0, at},
-		{PerDayOfAll, day, 0, at}} {
-		if k.per.hours() && k.at < d.hoursFrom {
+	for _, k := range [...]daysKey{{stats.PerHour, note.hour, note.rule, at}, {stats.PerDay, day, note.rule, at},
+		{stats.PerHourOfAll, note.hour, 0, at}, {stats.PerDayOfAll, day, 0, at}} {
+		if k.per.Hours() && k.at < d.hoursFrom {
 			continue
 		}
 		sum := d.counts[k]
-		sum.add(one)
+		sum.Add(one)
 		d.counts[k] = sum
 	}
 	if !user {
@@ -221,38 +227,38 @@ func (d *daysCount) add(day int64, note *dayNote, user bool) {
 	}
 	of := d.groups[groupOf{day, at}]
 	if of == nil {
-		of = new([dims]*Sketch)
-		for dim := range dims {
-			if dim != Rule {
-				of[dim] = d.sketch(UsersKey{day, dim, note.Value(dim)})
+		of = new([stats.Dims]*sketch.Users)
+		for dim := range stats.Dims {
+			if dim != stats.Rule {
+				of[dim] = d.sketch(stats.UsersKey{Day: day, Dim: dim, Value: note.Value(dim)})
 			}
 		}
 		d.groups[groupOf{day, at}] = of
 	}
 	rule := d.rules[ruleDay{day, note.rule}]
 	if rule == nil {
-		rule = d.sketch(UsersKey{day, Rule, number(note.rule)})
+		rule = d.sketch(stats.UsersKey{Day: day, Dim: stats.Rule, Value: stats.Tuple{Rule: note.rule}.Value(stats.Rule)})
 		d.rules[ruleDay{day, note.rule}] = rule
 	}
 	for dim, s := range of {
-		if Dim(dim) == Rule {
+		if stats.Dim(dim) == stats.Rule {
 			s = rule
 		}
-		s.add(note.user)
+		s.AddNumber(note.user)
 	}
 }
 
 // compareDays compares combinations, sums and users, some days at a time.
 func (n *recounting) compareDays(ctx context.Context) error {
 	return n.inParts(ofDays, func(first, last drawer) error {
-		return n.compareWith(ctx, func(tx Tx, state State) error {
+		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
 			from, to := daysOf(first, last, n.since(state))
 			if from >= to {
 				return nil
 			}
-			d := daysCount{hoursFrom: state.HoursFrom, numbers: map[Tuple]int32{}, counts: map[daysKey]Count{},
-				users:  map[UsersKey]*Sketch{},
-				groups: map[groupOf]*[dims]*Sketch{}, rules: map[ruleDay]*Sketch{}}
+			d := daysCount{hoursFrom: state.HoursFrom, numbers: map[stats.Tuple]int32{}, counts: map[daysKey]stats.Count{},
+				users:  map[stats.UsersKey]*sketch.Users{},
+				groups: map[groupOf]*[stats.Dims]*sketch.Users{}, rules: map[ruleDay]*sketch.Users{}}
 			for name, parts := range n.within(first, last) {
 				if name.a < from {
 					continue
@@ -279,8 +285,8 @@ func (n *recounting) compareDays(ctx context.Context) error {
 
 // compareTuples compares the combinations of a stretch of days with the ledger, and
 // their sums with them.
-func (n *recounting) compareTuples(ctx context.Context, tx Tx, state State, d *daysCount, from, to int64) error {
-	compare := func(per Per, at int64, t Tuple, counted, recounted Count) {
+func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats.State, d *daysCount, from, to int64) error {
+	compare := func(per stats.Per, at int64, t stats.Tuple, counted, recounted stats.Count) {
 		what := func(what string) func() string {
 			return func() string {
 				return fmt.Sprintf("%s of %s, %+v", what, per.Start(at, state.Offset).Format(time.RFC3339), t)
@@ -292,8 +298,8 @@ func (n *recounting) compareTuples(ctx context.Context, tx Tx, state State, d *d
 		}
 	}
 	sums := sumsCount{}
-	err := tx.AllTuples(ctx, spans(from, to, state), func(row TupleRow) error {
-		if row.Per == PerHour || row.Per == PerDay {
+	err := tx.AllTuples(ctx, spans(from, to, state), func(row stats.TupleRow) error {
+		if row.Per == stats.PerHour || row.Per == stats.PerDay {
 			sums.add(&row)
 		}
 		k := daysKey{row.Per, row.At, row.Rule, d.number(row.Tuple, false)}
@@ -305,67 +311,68 @@ func (n *recounting) compareTuples(ctx context.Context, tx Tx, state State, d *d
 		return err
 	}
 	if len(d.counts) > 0 {
-		named := make([]Tuple, len(d.numbers))
+		named := make([]stats.Tuple, len(d.numbers))
 		for t, at := range d.numbers {
 			named[at] = t
 		}
 		for k, count := range d.counts {
 			t := named[k.tuple]
 			t.Rule = k.rule
-			compare(k.per, k.at, t, Count{}, count)
+			compare(k.per, k.at, t, stats.Count{}, count)
 		}
 	}
 	return n.compareSums(ctx, tx, state, sums, from, to)
 }
 
 // sumsCount adds up combinations of hours and of days.
-type sumsCount map[sumKey]Count
+type sumsCount map[sumKey]stats.Count
 
 type sumKey struct {
-	per   Per
-	dim   Dim
+	per   stats.Per
+	dim   stats.Dim
 	at    int64
 	value string
 }
 
-func (s sumsCount) add(row *TupleRow) {
-	for d := range dims {
-		if d == Rule {
+func (s sumsCount) add(row *stats.TupleRow) {
+	for d := range stats.Dims {
+		if d == stats.Rule {
 			continue
 		}
 		k := sumKey{row.Per, d, row.At, row.Value(d)}
 		sum := s[k]
-		sum.add(row.Count)
+		sum.Add(row.Count)
 		s[k] = sum
 	}
 }
 
-func (n *recounting) compareSums(ctx context.Context, tx Tx, state State, sums sumsCount, from, to int64) error {
-	compare := func(k sumKey, counted, added Count) {
+func (n *recounting) compareSums(ctx context.Context, tx stats.Tx, state stats.State, sums sumsCount, from, to int64) error {
+	compare := func(k sumKey, counted, added stats.Count) {
 		what := func() string {
 			return fmt.Sprintf("sum of %s, %s %q", k.per.Start(k.at, state.Offset).Format(time.RFC3339), k.dim, k.value)
 		}
 		n.r.compare(counted.Scans, added.Scans, what)
 		n.r.compare(counted.Firsts, added.Firsts, what)
 	}
-	err := tx.AllSums(ctx, spans(from, to, state)[:2], func(row SumRow) error {
+	err := tx.AllSums(ctx, spans(from, to, state)[:2], func(row stats.SumRow) error {
 		k := sumKey{row.Per, row.Dim, row.At, row.Value}
 		compare(k, row.Count, sums[k])
 		delete(sums, k)
 		return nil
 	})
 	for k, count := range sums {
-		compare(k, Count{}, count)
+		compare(k, stats.Count{}, count)
 	}
 	return err
 }
 
-func (n *recounting) compareSketches(ctx context.Context, tx Tx, state State, users map[UsersKey]*Sketch, from, to int64) error {
-	what := func(k UsersKey) func() string {
+func (n *recounting) compareSketches(ctx context.Context, tx stats.Tx, state stats.State,
+	users map[stats.UsersKey]*sketch.Users, from, to int64) error {
+	what := func(k stats.UsersKey) func() string {
 		return func() string { return fmt.Sprintf("users of day %d, %s %q", k.Day, k.Dim, k.Value) }
 	}
-	later := map[UsersKey][]string{} // than the sketches
-	err := tx.AllUsers(ctx, Span{PerDay, from, to}, func(row UsersRow) error {
+	later := map[stats.UsersKey][]string{} // than the sketches
+	err := tx.AllUsers(ctx, stats.Span{Per: stats.PerDay, From: from, To: to}, func(row stats.UsersRow) error {
 		if !usersKnown(state, row.Day) {
 			return nil
 		}
@@ -374,7 +381,7 @@ func (n *recounting) compareSketches(ctx context.Context, tx Tx, state State, us
 			return nil
 		}
 		if row.Since = later[row.UsersKey]; row.Since != nil {
-			s, err := row.whole()
+			s, err := row.Whole()
 			if err != nil {
 				return err
 			}

@@ -1,4 +1,5 @@
-package stats
+// Package recount counts a whole ledger again, one by one, and compares that with what is counted.
+package recount
 
 import (
 	"cmp"
@@ -12,16 +13,19 @@ import (
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
+	"github.com/qrjump/qrjump/internal/stats/sketch"
 )
 
-// Recount is what a plain count of the whole ledger came to, beside what is
+// Result is what a plain count of the whole ledger came to, beside what is
 // counted.
-type Recount struct {
+type Result struct {
 	Position int64 // up to which both counted
 	Scans    int64
 	Compared int64 // numbers that were compared
 	// Lacking is how many scans are counted and not in the ledger, although nothing
-	// removed them; where there are any, they are one difference. See Counter.Lacking.
+	// removed them; where there are any, they are one difference.
 	Lacking int64
 	// Differences is how many of them were not the same, Shown the first ones.
 	Differences int64
@@ -41,7 +45,7 @@ type Difference struct {
 
 const maxShown = 100
 
-func (r *Recount) compare(counted, recounted int64, what func() string) {
+func (r *Result) compare(counted, recounted int64, what func() string) {
 	r.Compared++
 	if counted == recounted {
 		return
@@ -51,13 +55,15 @@ func (r *Recount) compare(counted, recounted int64, what func() string) {
 	}
 }
 
-// What a recount holds in memory: notes of the ledger beyond recountNotes bytes go into
-// a file, and are compared in parts of about recountPart bytes of notes. Added up, a part
-// is up to twenty times as large; a day, or a stretch of codes, is one part at least.
-const (
-	recountNotes = 32 << 20
-	recountPart  = 2 << 20
-)
+// Recounter counts again what a counter counted.
+type Recounter struct {
+	Counter *stats.Counter
+	// Scratch is the folder of notes that do not fit in memory; "" = the system's for such files.
+	Scratch string
+	// Held is how many bytes of notes are held in memory, and about how many are compared at once; 0 = 32 MiB and
+	// 2 MiB. Added up, a part is up to twenty times as large; a day, or a stretch of codes, is one part at least.
+	Held int
+}
 
 // errBehind says that more was counted than was read of the ledger.
 var errBehind = errors.New("stats: more is counted meanwhile")
@@ -65,33 +71,32 @@ var errBehind = errors.New("stats: more is counted meanwhile")
 // errTurned says that the counts are of another ledger or zone than at the beginning.
 var errTurned = errors.New("stats: the ledger or the zone of days was changed meanwhile")
 
-// Recount counts the whole ledger again, one by one, and compares the result with what
+// Run counts the whole ledger again, one by one, and compares the result with what
 // is counted, while the counting goes on. It reads the ledger once, from its beginning
 // to its end, and notes what it read by days and by codes. Then it compares a part
 // after the other, each in a transaction of its own: with what is counted by then, after
 // it read what came meanwhile. What it read of the ledger is never younger than what it
 // is compared with, so that an erasure, which takes a user out of the counts first, is
 // no difference. It changes nothing, so that one that is ended on its way leaves nothing.
-func (c *Counter) Recount(ctx context.Context) (Recount, error) {
+func (o Recounter) Run(ctx context.Context) (Result, error) {
 	for {
-		r, err := c.recount(ctx)
+		r, err := o.run(ctx)
 		if !errors.Is(err, errTurned) || ctx.Err() != nil {
 			return r, err
 		}
 	}
 }
 
-func (c *Counter) recount(ctx context.Context) (r Recount, err error) {
-	if err := c.CatchUpAll(ctx); err != nil {
+func (o Recounter) run(ctx context.Context) (r Result, err error) {
+	if err := o.Counter.CatchUpAll(ctx); err != nil {
 		return r, err
 	}
-	state, err := c.stored(ctx)
+	n, err := o.begin(ctx, &r)
 	if err != nil {
-		return r, fmt.Errorf("reading how far scans are counted: %w", err)
+		return r, err
 	}
-	n := c.newRecounting(state, &r)
 	defer func() { err = errors.Join(err, n.notes.close()) }()
-	if err := n.readUpTo(ctx, state.Position); err != nil {
+	if err := n.readUpTo(ctx, n.began.Position); err != nil {
 		return r, err
 	}
 	if err := n.notes.letGo(); err != nil { // comparing wants the memory
@@ -102,12 +107,12 @@ func (c *Counter) recount(ctx context.Context) (r Recount, err error) {
 			return r, err
 		}
 	}
-	return r, n.compareWith(ctx, func(_ Tx, state State) error {
+	return r, n.compareWith(ctx, func(_ stats.Tx, state stats.State) error {
 		r.Position, r.Scans = state.Position, n.scans
 		if since := n.since(state); since != math.MinInt64 {
-			r.Since = PerDay.Start(since, state.Offset)
+			r.Since = stats.PerDay.Start(since, state.Offset)
 		}
-		r.Lacking = state.Lacking + c.missing(state)
+		r.Lacking = state.Lacking + n.c.Missing(state)
 		r.compare(r.Lacking, 0, func() string { return "counted scans that the ledger lacks" })
 		if state.Forgotten.IsZero() {
 			r.compare(state.Scans, r.Scans, func() string { return "scans" })
@@ -116,18 +121,26 @@ func (c *Counter) recount(ctx context.Context) (r Recount, err error) {
 	})
 }
 
-func (c *Counter) newRecounting(state State, r *Recount) *recounting {
-	n := &recounting{c: c, began: state, r: r, seen: map[int64]*roaring64.Bitmap{}, fresh: map[int64]*dayNotes{}}
-	n.notes = scratch{dir: c.Scratch, most: cmp.Or(c.notesHeld, recountNotes), moved: func() { clear(n.fresh) }}
-	n.part = int64(cmp.Or(c.notesHeld, recountPart))
-	return n
+// begin is a recount of what is counted by now.
+func (o Recounter) begin(ctx context.Context, r *Result) (*recounting, error) {
+	n := &recounting{c: o.Counter, r: r, seen: map[int64]*roaring64.Bitmap{}, fresh: map[int64]*dayNotes{}}
+	n.notes = scratch{dir: o.Scratch, most: cmp.Or(o.Held, 32<<20), moved: func() { clear(n.fresh) }}
+	n.part = int64(cmp.Or(o.Held, 2<<20))
+	err := o.Counter.Store.ViewStatistics(ctx, func(tx stats.Tx) (err error) {
+		n.began, err = tx.StatisticsState(ctx)
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("reading how far scans are counted: %w", err)
+	}
+	return n, err
 }
 
 // recounting is a recount on its way.
 type recounting struct {
-	c       *Counter
-	r       *Recount
-	began   State
+	c       *stats.Counter
+	r       *Result
+	began   stats.State
 	notes   scratch
 	reached int64                       // up to where the ledger was read
 	scans   int64                       // up to there
@@ -150,7 +163,7 @@ const codesInDrawer = 1 << 16
 
 // since is the first day that is whole after what was forgotten in the ledger, kept of
 // the counts, and cut by no former zone.
-func (n *recounting) since(state State) int64 {
+func (n *recounting) since(state stats.State) int64 {
 	since := max(state.DaysFrom, state.Seam)
 	if since == 0 {
 		since = math.MinInt64
@@ -158,7 +171,7 @@ func (n *recounting) since(state State) int64 {
 	if state.Forgotten.IsZero() {
 		return since
 	}
-	return max(since, DayOf(HourOf(state.Forgotten)+24, state.Offset))
+	return max(since, calendar.Day(calendar.Hour(state.Forgotten)+24, state.Offset))
 }
 
 // readUpTo reads on in the ledger up to a position.
@@ -193,13 +206,13 @@ func (n *recounting) read(ctx context.Context, e *ledger.Entry) error {
 			}
 		}
 	}
-	hour := HourOf(e.At)
-	if place, missed := PlaceOf(&e.Event); missed {
+	hour := calendar.Hour(e.At)
+	if place, missed := stats.PlaceOf(&e.Event); missed {
 		if err := n.noteMiss(hour, place); err != nil {
 			return err
 		}
 	}
-	if DayOf(hour, n.began.Offset) < n.since(n.began) {
+	if calendar.Day(hour, n.began.Offset) < n.since(n.began) {
 		return nil
 	}
 	return n.noteScan(ctx, e, first)
@@ -207,10 +220,10 @@ func (n *recounting) read(ctx context.Context, e *ledger.Entry) error {
 
 // compareWith lets f compare with what is counted up to where the ledger was read, in
 // one transaction. The comparison may run again, and then counts once.
-func (n *recounting) compareWith(ctx context.Context, f func(Tx, State) error) error {
+func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.State) error) error {
 	before, position := *n.r, n.reached
 	for {
-		err := n.c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		err := n.c.Store.ViewStatistics(ctx, func(tx stats.Tx) error {
 			*n.r = before
 			state, err := tx.StatisticsState(ctx)
 			switch position = state.Position; {
@@ -269,14 +282,14 @@ func (n *recounting) within(from, to drawer) iter.Seq2[drawer, iter.Seq2[[]byte,
 
 // usersKnown reports whether the users of a day are counted by days of this
 // zone.
-func usersKnown(state State, day int64) bool {
-	return state.Turned.IsZero() || day > DayOf(HourOf(state.Turned)+24, state.Offset)
+func usersKnown(state stats.State, day int64) bool {
+	return state.Turned.IsZero() || day > calendar.Day(calendar.Hour(state.Turned)+24, state.Offset)
 }
 
 // compareUsers takes into account that the log no longer says who they were
 // whose data are erased; the counts kept them.
-func (r *Recount) compareUsers(counted, recounted, erased int64, what func() string) {
-	if erased > 0 && recounted <= counted && (recounted+erased >= counted || counted > sketchExact) {
+func (r *Result) compareUsers(counted, recounted, erased int64, what func() string) {
+	if erased > 0 && recounted <= counted && (recounted+erased >= counted || counted > sketch.Exact) {
 		recounted = counted
 	}
 	r.compare(counted, recounted, what)

@@ -1,4 +1,4 @@
-package stats
+package sketch
 
 import (
 	"encoding/binary"
@@ -20,7 +20,7 @@ func user(n uint64) (u ledger.UserHash) {
 
 func TestDistinctUsersAreWithinOnePercent(t *testing.T) {
 	for seed := range uint64(5) {
-		var s Sketch
+		var s Users
 		next := 1000
 		for n := 1; n <= 1_000_000; n++ {
 			s.Add(user(seed<<40 + uint64(n)))
@@ -32,7 +32,7 @@ func TestDistinctUsersAreWithinOnePercent(t *testing.T) {
 			if off := math.Abs(got-float64(n)) / float64(n); off > 0.01 {
 				t.Errorf("seed %d: %d users are counted as %.0f, %.2f %% off", seed, n, got, 100*off)
 			}
-			if n <= sketchExact && int(got) != n {
+			if n <= Exact && int(got) != n {
 				t.Errorf("seed %d: %d users are counted as %.0f, not exactly", seed, n, got)
 			}
 		}
@@ -42,18 +42,18 @@ func TestDistinctUsersAreWithinOnePercent(t *testing.T) {
 func TestASketchDependsOnItsUsersAlone(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
-		n := 1 + r.IntN(2*sketchExact)
-		var whole Sketch
-		parts := make([]Sketch, 1+r.IntN(4))
+		n := 1 + r.IntN(2*Exact)
+		var whole Users
+		parts := make([]Users, 1+r.IntN(4))
 		for range n {
 			u := user(r.Uint64N(uint64(n)))
 			whole.Add(u)
 			parts[r.IntN(len(parts))].Add(u)
 			parts[r.IntN(len(parts))].Add(u)
 		}
-		var merged Sketch
+		var merged Users
 		for _, i := range r.Perm(len(parts)) {
-			part, err := DecodeSketch(parts[i].Encode())
+			part, err := Decode(parts[i].Encode())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,7 +66,7 @@ func TestASketchDependsOnItsUsersAlone(t *testing.T) {
 }
 
 func TestAnErasedUserLeavesTheCountAndNoNumber(t *testing.T) {
-	var s, others Sketch
+	var s, others Users
 	for n := range uint64(100) {
 		s.Add(user(n))
 		if n != 7 {
@@ -79,14 +79,14 @@ func TestAnErasedUserLeavesTheCountAndNoNumber(t *testing.T) {
 	if s.Replace(user(7), 12345) {
 		t.Error("the number of the user is still there")
 	}
-	others.add(12345)
+	others.AddNumber(12345)
 	if diff := cmp.Diff(others.exact, s.exact); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func FuzzDecodeSketch(f *testing.F) {
-	var s Sketch
+	var s Users
 	f.Add(s.Encode())
 	for n := range uint64(3000) {
 		s.Add(user(n))
@@ -95,12 +95,12 @@ func FuzzDecodeSketch(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := DecodeSketch(text)
+		s, err := Decode(text)
 		if err != nil {
 			return
 		}
 		s.Count()
-		if again, err := DecodeSketch(s.Encode()); err != nil || again.Encode() != s.Encode() {
+		if again, err := Decode(s.Encode()); err != nil || again.Encode() != s.Encode() {
 			t.Errorf("%.40q: %v", text, err)
 		}
 	})

@@ -1,4 +1,4 @@
-package stats_test
+package recount_test
 
 import (
 	"context"
@@ -15,11 +15,20 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/recount"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
+
+func TestMain(m *testing.M) {
+	childtest.Roles{"recount": childtest.Role(recountForEver)}.Play()
+	os.Exit(dbtest.Run(m))
+}
+
+var began = scantest.Began
 
 // lookingStore knows whether a transaction that reads is open, and calls before first.
 type lookingStore struct {
@@ -41,7 +50,7 @@ func (s *lookingStore) ViewStatistics(ctx context.Context, f func(stats.Tx) erro
 
 // onceLog is a log that is read outside of transactions.
 type onceLog struct {
-	*memoryLog
+	*scantest.Memory
 	t     *testing.T
 	store *lookingStore
 }
@@ -50,36 +59,34 @@ func (l *onceLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry,
 	if l.store.open > 0 {
 		l.t.Error("the ledger is read while a transaction stands still")
 	}
-	return l.memoryLog.Read(ctx, after)
+	return l.Memory.Read(ctx, after)
 }
 
 // Issue 14: a recount reads the ledger once, however much it holds in memory, and no
 // transaction lasts as long as that.
 func TestARecountReadsTheLedgerOnce(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		for _, held := range []int{0, 1, 1000} {
 			if err := s.Reset(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			looking := &lookingStore{Store: s}
-			log := &onceLog{&memoryLog{gaps: rand.New(rand.NewPCG(1, 2))}, t, looking}
-			events := &traffic{r: rand.New(rand.NewPCG(14, 1)), now: began, users: 300}
-			if err := log.Append(t.Context(), events.take(3000)); err != nil {
+			log := &onceLog{&scantest.Memory{Gaps: rand.New(rand.NewPCG(1, 2))}, t, looking}
+			events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 1)), Now: began, Users: 300}
+			if err := log.Append(t.Context(), events.Take(3000)); err != nil {
 				t.Fatal(err)
 			}
-			c := newCounter(looking, log)
-			c.Scratch = t.TempDir()
-			c.HoldNotes(held)
+			c := scantest.NewCounter(looking, log)
 			if err := c.CatchUpAndSave(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			log.reads, log.yielded = 0, 0
-			r, err := c.Recount(t.Context())
+			log.Reads, log.Yielded = 0, 0
+			r, err := recount.Recounter{Counter: c, Scratch: t.TempDir(), Held: held}.Run(t.Context())
 			if err != nil || r.Differences > 0 || r.Scans != 3000 || r.Compared < 1000 {
 				t.Errorf("held %d: %+v, %v", held, r, err)
 			}
-			if log.yielded != 3000 {
-				t.Errorf("held %d: %d scans were read of 3000, in %d passes", held, log.yielded, log.reads)
+			if log.Yielded != 3000 {
+				t.Errorf("held %d: %d scans were read of 3000, in %d passes", held, log.Yielded, log.Reads)
 			}
 		}
 	})
@@ -95,20 +102,18 @@ func TestARecountHoldsLittleOfManyScans(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	events := &traffic{r: rand.New(rand.NewPCG(14, 7)), now: began, users: 300}
+	events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 7)), Now: began, Users: 300}
 	for _, scans := range []int{1000, 10_000} {
-		log, list := &memoryLog{}, events.take(scans)
+		log, list := &scantest.Memory{}, events.Take(scans)
 		for i := range list {
 			list[i].At = began.Add(time.Duration(i) * 3 * time.Hour)
 		}
 		if err := log.Append(t.Context(), list); err != nil {
 			t.Fatal(err)
 		}
-		c := newCounter(s, log)
-		c.HoldNotes(held)
-		c.Scratch = t.TempDir()
+		c := scantest.NewCounter(s, log)
 		most := 0
-		left, days, bytes, err := c.ReadForRecount(t.Context(), func(n stats.NotesHeld) {
+		left, days, bytes, err := recount.Recounter{Counter: c, Scratch: t.TempDir(), Held: held}.Read(t.Context(), func(n recount.Held) {
 			most = max(most, n.Combinations)
 			if n.Bytes >= held {
 				t.Errorf("%d scans: %d bytes of notes are held", scans, n.Bytes)
@@ -121,7 +126,7 @@ func TestARecountHoldsLittleOfManyScans(t *testing.T) {
 		if most == 0 || most > held/aCombination {
 			t.Errorf("%d scans: %d combinations were held", scans, most)
 		}
-		if left != (stats.NotesHeld{}) {
+		if left != (recount.Held{}) {
 			t.Errorf("%d scans: %+v is held while parts are compared", scans, left)
 		}
 		for i := range days {
@@ -137,16 +142,16 @@ func TestARecountHoldsLittleOfManyScans(t *testing.T) {
 
 // Issue 14: what is counted while a recount runs is in what it compares.
 func TestScansAreCountedWhileARecountRuns(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store.Store) {
-		log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(14, 2)), now: began, users: 100}
-		other := newCounter(s, log)
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 2)), Now: began, Users: 100}
+		other := scantest.NewCounter(s, log)
 		came, views := 0, 0
 		more := func() {
 			if views++; views%2 == 1 || views > 60 {
 				return // a recount gets on when nothing is counted for a moment
 			}
 			came += 20
-			if err := log.Append(t.Context(), events.take(20)); err != nil {
+			if err := log.Append(t.Context(), events.Take(20)); err != nil {
 				t.Error(err)
 			}
 			if err := other.CatchUpAndSave(t.Context()); err != nil {
@@ -155,9 +160,8 @@ func TestScansAreCountedWhileARecountRuns(t *testing.T) {
 		}
 		more()
 		more()
-		c := newCounter(&lookingStore{Store: s, before: more}, log)
-		c.HoldNotes(500)
-		r, err := c.Recount(t.Context())
+		c := scantest.NewCounter(&lookingStore{Store: s, before: more}, log)
+		r, err := recount.Recounter{Counter: c, Held: 500}.Run(t.Context())
 		if err != nil || r.Differences > 0 || r.Compared == 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
@@ -195,36 +199,39 @@ func TestARecountFindsWhatDiffers(t *testing.T) {
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			eachStore(t, func(t *testing.T, s *store.Store) {
-				log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(14, 3)), now: began, users: 10}
-				if err := log.Append(t.Context(), events.take(200)); err != nil {
+			scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+				log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 3)), Now: began, Users: 10}
+				if err := log.Append(t.Context(), events.Take(200)); err != nil {
 					t.Fatal(err)
 				}
-				c := newCounter(s, log)
+				c := scantest.NewCounter(s, log)
 				if err := c.CatchUpAndSave(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				noDifference(t, c)
+				if r, err := (recount.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences > 0 || r.Compared < 100 {
+					t.Fatalf("%+v, %v", r, err)
+				}
 				if err := s.UpdateStatistics(t.Context(), alter); err != nil {
 					t.Fatal(err)
 				}
-				if r, err := c.Recount(t.Context()); err != nil || r.Differences == 0 || len(r.Shown) == 0 || r.Shown[0].Counted != 1 {
+				r, err := recount.Recounter{Counter: c}.Run(t.Context())
+				if err != nil || r.Differences == 0 || len(r.Shown) == 0 || r.Shown[0].Counted != 1 {
 					t.Errorf("%+v, %v", r, err)
 				}
 			})
 		})
 	}
-	eachStore(t, func(t *testing.T, s *store.Store) {
-		log, events := &memoryLog{}, &traffic{r: rand.New(rand.NewPCG(14, 4)), now: began, users: 10}
-		if err := log.Append(t.Context(), events.take(200)); err != nil {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 4)), Now: began, Users: 10}
+		if err := log.Append(t.Context(), events.Take(200)); err != nil {
 			t.Fatal(err)
 		}
-		c := newCounter(s, log)
+		c := scantest.NewCounter(s, log)
 		if err := c.CatchUpAndSave(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		log.entries[0].App = "wx of another" // the ledger says otherwise
-		if r, err := c.Recount(t.Context()); err != nil || r.Differences == 0 {
+		log.Entries[0].App = "wx of another" // the ledger says otherwise
+		if r, err := (recount.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences == 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})
@@ -244,11 +251,11 @@ func recountForEver(ctx context.Context, o recounting) error {
 	}
 	c := &stats.Counter{Log: j, Alone: true, Store: s, Settings: settings.NewLive(settings.Defaults()),
 		Now:    func() time.Time { return began },
-		Logger: slog.New(slog.DiscardHandler), Scratch: filepath.Join(o.Dir, "scratch")}
-	c.HoldNotes(1000)
+		Logger: slog.New(slog.DiscardHandler)}
+	again := recount.Recounter{Counter: c, Scratch: filepath.Join(o.Dir, "scratch"), Held: 1000}
 	for {
 		fmt.Println("begun")
-		if r, err := c.Recount(ctx); err != nil || r.Differences > 0 {
+		if r, err := again.Run(ctx); err != nil || r.Differences > 0 {
 			return fmt.Errorf("%+v: %w", r, err)
 		}
 	}
@@ -263,7 +270,7 @@ func TestAKilledRecountLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		chance := rand.New(rand.NewPCG(14, 5))
-		events := &traffic{r: rand.New(rand.NewPCG(14, 6)), now: began, users: 100}
+		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 6)), Now: began, Users: 100}
 		for round := range 3 {
 			func() {
 				s, err := store.Open(t.Context(), store.Target{URL: url, Dir: dir})
@@ -277,14 +284,15 @@ func TestAKilledRecountLeavesNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer j.Close()
-				if err := j.Append(t.Context(), events.take(700)); err != nil {
+				if err := j.Append(t.Context(), events.Take(700)); err != nil {
 					t.Fatal(err)
 				}
-				c := newCounter(s, j)
+				c := scantest.NewCounter(s, j)
 				if err := c.CatchUpAndSave(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if r, err := c.Recount(t.Context()); err != nil || r.Differences > 0 || r.Scans != int64(700*(round+1)) {
+				r, err := recount.Recounter{Counter: c}.Run(t.Context())
+				if err != nil || r.Differences > 0 || r.Scans != int64(700*(round+1)) {
 					t.Errorf("round %d: %+v, %v", round, r, err)
 				}
 			}()

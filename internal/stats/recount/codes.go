@@ -1,4 +1,4 @@
-package stats
+package recount
 
 import (
 	"context"
@@ -7,11 +7,13 @@ import (
 	"math"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
 )
 
 // noteCode notes under its code what is known of the scans of codes.
 func (n *recounting) noteCode(e *ledger.Entry) error {
-	to := n.notes.open(drawer{ofCodes, e.Batch, floorDiv(e.Index, codesInDrawer)})
+	to := n.notes.open(drawer{ofCodes, e.Batch, e.Index / codesInDrawer})
 	n.note = ledger.AppendRecord(n.note[:0], &ledger.Event{At: e.At, User: e.User, Network: e.Network, Region: e.Region, Batch: e.Batch,
 		Index: e.Index})
 	before := len(to.fresh)
@@ -20,21 +22,21 @@ func (n *recounting) noteCode(e *ledger.Entry) error {
 }
 
 // codeOf is the first code of a drawer.
-func codeOf(d drawer) CodeName {
+func codeOf(d drawer) stats.CodeName {
 	if d.a == math.MinInt64 || d.a == math.MaxInt64 {
-		return CodeName{d.a, d.a}
+		return stats.CodeName{Batch: d.a, Index: d.a}
 	}
-	return CodeName{d.a, d.b * codesInDrawer}
+	return stats.CodeName{Batch: d.a, Index: d.b * codesInDrawer}
 }
 
 // compareCodes compares what is known of the scans of codes, some of them at a time.
 func (n *recounting) compareCodes(ctx context.Context) error {
 	return n.inParts(ofCodes, func(from, to drawer) error {
-		return n.compareWith(ctx, func(tx Tx, state State) error {
+		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
 			if !state.Forgotten.IsZero() {
 				return nil // of a code, the first scans may be gone
 			}
-			codes := map[CodeName]*CodeScans{}
+			codes := map[stats.CodeName]*stats.CodeScans{}
 			for _, parts := range n.within(from, to) {
 				for part, err := range parts {
 					if err == nil {
@@ -45,7 +47,7 @@ func (n *recounting) compareCodes(ctx context.Context) error {
 					}
 				}
 			}
-			err := tx.AllCodes(ctx, codeOf(from), codeOf(to), func(row CodeRow) error { return n.compareCode(row, codes) })
+			err := tx.AllCodes(ctx, codeOf(from), codeOf(to), func(row stats.CodeRow) error { return n.compareCode(row, codes) })
 			for name, one := range codes {
 				n.r.compare(0, one.Scans, func() string {
 					return fmt.Sprintf("scans of code %d of application %d", name.Index,
@@ -58,30 +60,30 @@ func (n *recounting) compareCodes(ctx context.Context) error {
 }
 
 // addCodes counts the notes of a part of a drawer.
-func (n *recounting) addCodes(codes map[CodeName]*CodeScans, part []byte, offset int64) error {
+func (n *recounting) addCodes(codes map[stats.CodeName]*stats.CodeScans, part []byte, offset int64) error {
 	r, known := notesReader{b: part}, ledger.Texts{}
 	for len(r.b) > 0 {
 		e, err := ledger.DecodeRecord(r.next(r.uvarint()), &known)
 		if err != nil || r.bad {
 			return errNotes
 		}
-		name := CodeName{e.Batch, e.Index}
+		name := stats.CodeName{Batch: e.Batch, Index: e.Index}
 		if codes[name] == nil {
-			codes[name] = &CodeScans{CodeName: name}
+			codes[name] = &stats.CodeScans{CodeName: name}
 		}
-		n.c.addToCode(codes[name], &e, offset)
+		n.c.AddToCode(codes[name], &e, offset)
 	}
 	return nil
 }
 
-func (n *recounting) compareCode(row CodeRow, codes map[CodeName]*CodeScans) error {
-	counted, err := readCode(row)
+func (n *recounting) compareCode(row stats.CodeRow, codes map[stats.CodeName]*stats.CodeScans) error {
+	counted, err := stats.ReadCode(row)
 	if err != nil {
 		return err
 	}
 	one := codes[row.CodeName]
 	if one == nil {
-		one = &CodeScans{}
+		one = &stats.CodeScans{}
 	}
 	delete(codes, row.CodeName)
 	of := func(what string) func() string {
@@ -101,9 +103,14 @@ func (n *recounting) compareCode(row CodeRow, codes map[CodeName]*CodeScans) err
 	return nil
 }
 
+type missOf struct {
+	hour  int64
+	place string
+}
+
 // noteMiss notes under its day of UTC a scan that found nothing.
 func (n *recounting) noteMiss(hour int64, place string) error {
-	day := DayOf(hour, 0)
+	day := calendar.Day(hour, 0)
 	to := n.notes.open(drawer{of: ofMisses, a: day})
 	before := len(to.fresh)
 	b := append(to.fresh, byte(hour-24*day))
@@ -115,13 +122,13 @@ func (n *recounting) noteMiss(hour int64, place string) error {
 // which places are kept apart is decided by these.
 func (n *recounting) compareMisses(ctx context.Context) error {
 	return n.inParts(ofMisses, func(first, last drawer) error {
-		return n.compareWith(ctx, func(tx Tx, state State) error {
+		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
 			since := int64(math.MinInt64)
 			if !state.Forgotten.IsZero() {
-				since = DayOf(HourOf(state.Forgotten)+48+23, 0)
+				since = calendar.Day(calendar.Hour(state.Forgotten)+48+23, 0)
 			}
 			if state.DaysFrom > 0 {
-				since = max(since, DayOf(state.missesFrom()+23, 0))
+				since = max(since, calendar.Day(state.MissesFrom()+23, 0))
 			}
 			from, to := daysOf(first, last, since)
 			if from >= to {
@@ -139,11 +146,11 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 						hour := name.a*24 + int64(r.next(1)[0])
 						place := string(r.next(r.uvarint()))
 						// The first ones of a day of UTC are kept apart.
-						if first := (missOf{name.a, place}); !apart[first] && kept < maxPlaces {
+						if first := (missOf{name.a, place}); !apart[first] && kept < stats.MaxPlaces {
 							apart[first] = true
 							kept++
 						} else if !apart[first] {
-							place = OtherPlaces
+							place = stats.OtherPlaces
 						}
 						if misses[missOf{hour, place}]++; r.bad {
 							err = errNotes
@@ -157,7 +164,7 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 			what := func(key missOf) func() string {
 				return func() string { return fmt.Sprintf("scans that found nothing in hour %d at %q", key.hour, key.place) }
 			}
-			err := tx.AllMisses(ctx, Span{PerHour, from * 24, to * 24}, func(row MissRow) error {
+			err := tx.AllMisses(ctx, stats.Span{Per: stats.PerHour, From: from * 24, To: to * 24}, func(row stats.MissRow) error {
 				key := missOf{row.Hour, row.Place}
 				n.r.compare(row.Scans, misses[key], what(key))
 				delete(misses, key)

@@ -1,0 +1,243 @@
+// Package scantest gives tests scans of many kinds, a ledger that is only in memory, and what counts them.
+package scantest
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
+	"github.com/qrjump/qrjump/internal/testkit/whole"
+)
+
+// Memory is a log that keeps nothing.
+type Memory struct {
+	ledger.Log
+	Name    string
+	mu      sync.Mutex
+	Entries []ledger.Entry
+	Gaps    *rand.Rand // positions have gaps
+	Reads   int
+	Yielded int
+}
+
+func (l *Memory) ID() string                                      { return "memory" + l.Name }
+func (l *Memory) Lost(string) bool                                { return false }
+func (l *Memory) Missing(int64) int64                             { return 0 }
+func (l *Memory) Announce(context.Context, ledger.UserHash) error { return nil }
+
+func (l *Memory) Append(_ context.Context, events []ledger.Event) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	position := int64(0)
+	if n := len(l.Entries); n > 0 {
+		position = l.Entries[n-1].Position
+	}
+	for _, e := range events {
+		position++
+		if l.Gaps != nil && l.Gaps.IntN(100) == 0 {
+			position += l.Gaps.Int64N(50)
+		}
+		l.Entries = append(l.Entries, ledger.Entry{Position: position, Event: e})
+	}
+	return nil
+}
+
+func (l *Memory) End(context.Context) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.Entries) == 0 {
+		return 0, nil
+	}
+	return l.Entries[len(l.Entries)-1].Position, nil
+}
+
+func (l *Memory) Read(_ context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+	return func(yield func(ledger.Entry, error) bool) {
+		l.mu.Lock()
+		all := l.Entries
+		l.Reads++
+		l.mu.Unlock()
+		at, found := slices.BinarySearchFunc(all, after, func(e ledger.Entry, p int64) int { return int(e.Position - p) })
+		if found {
+			at++
+		}
+		for _, e := range all[at:] {
+			l.mu.Lock()
+			l.Yielded++
+			l.mu.Unlock()
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Between knows nothing of times, as it may.
+func (l *Memory) Between(ctx context.Context, after int64, _, _ time.Time) iter.Seq2[ledger.Entry, error] {
+	return l.Read(ctx, after)
+}
+
+func (l *Memory) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {
+	return Of(l.Read(ctx, after), users)
+}
+
+// Of is what a log yields of some users.
+func Of(all iter.Seq2[ledger.Entry, error], users ledger.Users) iter.Seq2[ledger.Entry, error] {
+	return func(yield func(ledger.Entry, error) bool) {
+		for e, err := range all {
+			if users[e.User] && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+func (l *Memory) Find(_ context.Context, id ledger.ScanID) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.Entries {
+		if e.ID == id {
+			return e.Position, nil
+		}
+	}
+	return 0, ledger.ErrNoScan
+}
+
+func (l *Memory) Erase(_ context.Context, users ledger.Users, upTo int64) (n int64, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.Entries = slices.Clone(l.Entries)
+	for i := range l.Entries {
+		if users[l.Entries[i].User] && l.Entries[i].Position <= upTo {
+			// As the real ones do.
+			l.Entries[i].User, l.Entries[i].Client, l.Entries[i].Network = ledger.UserHash{}, "", netip.Prefix{}
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Before knows nothing, as it may.
+func (l *Memory) Before(context.Context, time.Time) (int64, error) { return 0, nil }
+
+// Forget removes what is older, as a journal does with whole files.
+func (l *Memory) Forget(_ context.Context, before time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for n < len(l.Entries) && l.Entries[n].At.Before(before) {
+		n++
+	}
+	l.Entries = l.Entries[n:]
+	return nil
+}
+
+// ID is an id of a moment.
+func ID(at time.Time, r *rand.Rand) (id ledger.ScanID) {
+	binary.BigEndian.PutUint64(id[:], uint64(at.UnixMilli())<<16|r.Uint64N(1<<16))
+	binary.BigEndian.PutUint64(id[8:], r.Uint64())
+	return id
+}
+
+// Began is when the first scans come.
+var Began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
+
+// Traffic makes scans of many kinds, some of them late.
+type Traffic struct {
+	Random *rand.Rand
+	Now    time.Time
+	Sent   []ledger.Event
+	Users  int
+}
+
+// Next is one more scan.
+func (s *Traffic) Next() ledger.Event {
+	s.Now = s.Now.Add(time.Duration(s.Random.IntN(90_000)) * time.Millisecond)
+	at := s.Now
+	if s.Random.IntN(10) == 0 { // late
+		at = at.Add(-time.Duration(s.Random.IntN(72*3600)) * time.Second)
+	}
+	e := ledger.Event{ID: ID(at, s.Random), At: at, Source: []string{"scan", "press", "album"}[s.Random.IntN(3)],
+		Action: "open_mini_program",
+		App:    fmt.Sprintf("wx%d", s.Random.IntN(3))}
+	if n := s.Random.IntN(s.Users); n > 0 {
+		binary.BigEndian.PutUint64(e.User[:], uint64(n))
+	}
+	if s.Random.IntN(3) > 0 {
+		e.Region = []string{"CN-31", "CN-11", "CN-44", "DE-BE"}[s.Random.IntN(4)]
+		e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(s.Random.IntN(3)), byte(s.Random.IntN(50)), 0}), 24)
+	}
+	switch s.Random.IntN(4) {
+	case 0:
+		e.Kind, e.RuleID, e.Text = "rule", 1+s.Random.Int64N(5), "https://shop.example/t/1"
+	case 1:
+		e.Action, e.App, e.Text = "open_url", "", fmt.Sprintf("https://Host%d.example/p%d/x?y", s.Random.IntN(4), s.Random.IntN(3))
+	case 2:
+		e.Kind, e.Batch, e.Index, e.Activation = "code", 500000001+s.Random.Int64N(2), s.Random.Int64N(60), 1+s.Random.Int64N(3)
+	case 3:
+		e.Action, e.App, e.Reason, e.Batch, e.Index = "show_message", "", "frozen", 500000001, s.Random.Int64N(60)
+	}
+	s.Sent = append(s.Sent, e)
+	return e
+}
+
+// Take is some more scans.
+func (s *Traffic) Take(n int) (list []ledger.Event) {
+	for range n {
+		list = append(list, s.Next())
+	}
+	return list
+}
+
+// EachStore runs a test on a new store of each database. The package's TestMain must call dbtest.Run.
+func EachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
+	dbtest.Each(t, storetest.Postgres, func(t *testing.T, url string) {
+		f(t, OpenStore(t, store.Target{URL: url, Dir: storetest.Folder(t)}))
+	})
+}
+
+// OneStore is EachStore for tests of what counters do, whose SQL other tests run on both databases: in make test it is played on
+// the embedded one.
+func OneStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
+	if whole.Run() {
+		EachStore(t, f)
+		return
+	}
+	f(t, OpenStore(t, store.Target{Dir: storetest.Folder(t)}))
+}
+
+// OpenStore opens a store until the test ends.
+func OpenStore(t *testing.T, target store.Target) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error("closing:", err)
+		}
+	})
+	return s
+}
+
+// NewCounter counts what a log holds.
+func NewCounter(s stats.Store, l ledger.Log) *stats.Counter {
+	_, journal := l.(*ledger.Journal)
+	return &stats.Counter{Log: l, Alone: journal, Store: s, Settings: settings.NewLive(settings.Defaults()),
+		Now: func() time.Time { return Began }, Logger: slog.New(slog.DiscardHandler)}
+}
