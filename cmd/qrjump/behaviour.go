@@ -61,7 +61,8 @@ func (c *behaviourShow) Run(s *session) error {
 		return err
 	}
 	return c.print(s, one, func(w io.Writer) {
-		printFields(w, [2]string{"behaviour", one.ID}, [2]string{"the server", one.English}, [2]string{"服务器", one.Chinese},
+		server := say("behaviour.server")
+		printFields(w, [2]string{"behaviour", one.ID}, [2]string{server.English(), one.English}, [2]string{server.Chinese(), one.Chinese},
 			[2]string{"known by", sureness(one)}, [2]string{"evidence", one.Source}, [2]string{"contract", one.Section})
 	})
 }

@@ -12,9 +12,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	text "text/template"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -24,12 +27,32 @@ const mostStatic = 50_000
 //go:embed static.html
 var staticText string
 
-var staticPages = template.Must(template.New("static").Parse(staticText))
+// staticPages say everything in both languages: whoever writes the folder does not know who will read it.
+var staticPages = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("static").
+		Funcs(template.FuncMap{"zh": book.In(phrase.Chinese).Say, "en": book.In(phrase.English).Say}).Parse(staticText))
+})
+
+//go:embed static.txt
+var staticReadmeText string
 
 // staticReadme is what the folder says of itself.
-//
-//go:embed static.txt
-var staticReadme string
+func staticReadme() (string, error) {
+	var b strings.Builder
+	for _, language := range []phrase.Language{phrase.English, phrase.Chinese} {
+		t, err := text.New("readme").Funcs(text.FuncMap{"say": book.In(language).Say}).Parse(staticReadmeText)
+		if err == nil && b.Len() > 0 {
+			b.WriteString("\n\n")
+		}
+		if err == nil {
+			err = t.Execute(&b, nil)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return b.String(), nil
+}
 
 // staticRule is a published rule as its page shows it.
 type staticRule struct {
@@ -261,16 +284,17 @@ func (f *staticFolder) write(final string) error {
 			}
 		}
 	}
-	return cmp.Or(f.page("index.html", "list", hosts), f.page("404.html", "list", hosts), f.file("nginx.conf", f.nginx(final)),
-		f.file("README.txt", staticReadme))
+	readme, err := staticReadme()
+	return cmp.Or(err, f.page("index.html", "list", hosts), f.page("404.html", "list", hosts), f.file("nginx.conf", f.nginx(final)),
+		f.file("README.txt", readme))
 }
 
 func (f *staticFolder) page(name, kind string, data any) error {
-	var text strings.Builder
-	if err := staticPages.ExecuteTemplate(&text, kind, data); err != nil {
+	var said strings.Builder
+	if err := staticPages().ExecuteTemplate(&said, kind, data); err != nil {
 		return err
 	}
-	return f.file(name, text.String())
+	return f.file(name, said.String())
 }
 
 func (f *staticFolder) file(name, text string) error {

@@ -68,7 +68,7 @@ func textsOf(t *testing.T, dir string) {
 	named := mentions{whole: map[string]bool{}}
 	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
-		case err != nil || name == "." || d.IsDir() && d.Name() != phrase.Folder && d.Name() != "testdata":
+		case err != nil || name == "." || d.IsDir() && d.Name() != phrase.Folder && d.Name() != "testdata" && !hasBook(files, name):
 			return err
 		case d.IsDir():
 			return fs.SkipDir
@@ -87,6 +87,12 @@ func textsOf(t *testing.T, dir string) {
 			t.Errorf("%s: nothing says %q", dir, key)
 		}
 	}
+}
+
+// hasBook reports whether a folder below is a package with texts of its own.
+func hasBook(files fs.FS, name string) bool {
+	_, err := fs.Stat(files, name+"/"+phrase.Folder)
+	return err == nil
 }
 
 // inCode reads which keys a file of Go names.
@@ -157,7 +163,7 @@ func inCode(t *testing.T, path string, book *phrase.Book, texts map[string]strin
 var (
 	action = regexp.MustCompile(`(?s)\{\{.*?\}\}`)
 	quoted = regexp.MustCompile("\"([^\"]*)\"|`([^`]*)`")
-	spoken = regexp.MustCompile(`\.(?:Say|Both) "([^"]+[^."])"`)
+	spoken = regexp.MustCompile(`(?:\.Say|\.Both|\b(?:say|zh|en)) "([^"]+[^."])"`)
 )
 
 // inTemplate reads which keys a template names.

@@ -131,9 +131,7 @@ func byDoubt() []behaviour.Behaviour {
 	return list
 }
 
-var markWords = map[behaviour.Mark]string{behaviour.Seen: "实测", behaviour.Page: "文档", behaviour.Inferred: "推断", behaviour.Choice: "自定"}
-
-func (l language) mark(m behaviour.Mark) string { return l.of([]string{string(m), markWords[m]}) }
+func (l language) mark(m behaviour.Mark) string { return l.says("mark." + string(m)) }
 
 // deviationRow is something that callers do, this server lets pass and the platform may mind. Refusal is what strict answers it with,
 // 0 where it waits; without strict it is refused as well where Closed says so.

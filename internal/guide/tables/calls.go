@@ -1,7 +1,9 @@
 package tables
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"regexp"
 	"slices"
@@ -10,34 +12,69 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/guide"
+	"github.com/qrjump/qrjump/internal/phrase"
 )
 
 // callTexts is docs/calls.yaml.
 type callTexts struct {
-	Fields map[string][]string // type, English, Chinese
+	Fields map[string]string // their types
 	Calls  []callText
 }
 
 type callText struct {
-	Page, Path   string
-	Title, About []string
-	Answer       []string
-	Notes        [][]string
-	Token        string // mini, service, component or authorizer; "" = none
-	Tokenless    bool   // the token is for what comes before
-	Before       string // commands, or the name of some
-	Body         string
-	Query        *string
-	Save         string
-	SDK          string // what makes the call in an SDK, where that is not the token's
+	Page, Path string
+	Answer     []string
+	Token      string // mini, service, component or authorizer; "" = none
+	Tokenless  bool   // the token is for what comes before
+	Before     string // commands, or the name of some
+	Body       string
+	Query      *string
+	Save       string
+	SDK        string // what makes the call in an SDK, where that is not the token's
 }
 
-// field is the type of a field of a call and its two texts; nil where there are none.
-func (t callTexts) field(c callText, name string) []string {
-	if own := t.Fields[c.Page+"."+name]; own != nil {
-		return own
+// kind is the type of a field of a call; "" where it has none.
+func (t callTexts) kind(c callText, name string) string {
+	return cmp.Or(t.Fields[c.Page+"."+name], t.Fields[name])
+}
+
+// text is what the book says under a key, "" where it says nothing.
+func (p *press) text(l language, key string) string {
+	if !book.Has(key) {
+		return ""
 	}
-	return t.Fields[name]
+	p.texts[key] = true
+	return l.says(key)
+}
+
+// checkSaid finds texts of calls and fields that no page says.
+func (p *press) checkSaid() {
+	texts, _ := phrase.Read(locale)
+	for key := range texts[phrase.English] {
+		if (strings.HasPrefix(key, "call.") || strings.HasPrefix(key, "field.")) && !p.texts[key] {
+			p.lacks("internal/guide/tables/locale has %s, which no page says", key)
+		}
+	}
+}
+
+// about is a text that the page of a call must have.
+func (p *press) about(l language, c callText, key string) string {
+	said := p.text(l, key)
+	if said == "" {
+		p.lacks("internal/guide/tables/locale lacks %s of %s", key, c.Page)
+	}
+	return said
+}
+
+// notes are the remarks on a call, which the book numbers.
+func (p *press) notes(l language, c callText) (notes []string) {
+	for {
+		said := p.text(l, fmt.Sprintf("call.%s.note.%d", c.Page, len(notes)+1))
+		if said == "" {
+			return notes
+		}
+		notes = append(notes, said)
+	}
 }
 
 // checkTexts holds the texts to the tables of the code.
@@ -78,10 +115,10 @@ func (p *press) checkExample(c callText) {
 		p.lacks("the example of %s: %w", c.Page, err)
 	}
 	for name, value := range body {
-		said := p.calls.field(c, name)
+		said := p.calls.kind(c, name)
 		kind := map[reflect.Kind]string{reflect.String: "string", reflect.Float64: "number", reflect.Bool: "boolean", reflect.Map: "object",
 			reflect.Slice: "array of string"}[reflect.TypeOf(value).Kind()]
-		if len(said) == 0 || kind != said[0] {
+		if kind != said {
 			p.lacks("the example of %s has %s as %s, the table says %q", c.Page, name, kind, said)
 		}
 	}
@@ -229,13 +266,16 @@ func (p *press) callPage(l language, c callText) any {
 	e := p.endpoints[c.Path]
 	page := struct {
 		callText
-		Short, Method, Query, Script string
-		Sets                         []set
-		Request, Answer              []field
-		Codes                        []numberRow
-		Behaviours                   []behaviourRow
-		SDK                          sdkSection
-	}{callText: c, Short: shortOf(c.Path), Method: e.Method, Script: c.script(),
+		Short, Title, About   string
+		Notes                 []string
+		Method, Query, Script string
+		Sets                  []set
+		Request, Answer       []field
+		Codes                 []numberRow
+		Behaviours            []behaviourRow
+		SDK                   sdkSection
+	}{callText: c, Short: shortOf(c.Path), Title: p.about(l, c, "call."+c.Page), About: p.about(l, c, "call."+c.Page+".about"),
+		Notes: p.notes(l, c), Method: e.Method, Script: c.script(),
 		Behaviours: p.behaviours(l, c.Path), SDK: p.sdkSection(l, c)}
 	switch {
 	case e.Token && strings.Contains(c.Path, "/component/"):
@@ -249,12 +289,15 @@ func (p *press) callPage(l language, c callText) any {
 		}
 	}
 	text := func(name string, must bool) field {
-		said := p.calls.field(c, name)
-		if len(said) != 3 {
-			p.lacks("docs/calls.yaml has no type and two texts for the field %s of %s", name, c.Page)
-			return field{Name: name}
+		kind := p.calls.kind(c, name)
+		if kind == "" {
+			p.lacks("docs/calls.yaml has no type of the field %s of %s", name, c.Page)
 		}
-		return field{name, said[0], l.of(said[1:]), must}
+		said := p.text(l, "field."+c.Page+"."+name)
+		if said == "" {
+			said = p.about(l, c, "field."+name)
+		}
+		return field{name, kind, said, must}
 	}
 	for _, f := range e.Fields {
 		page.Request = append(page.Request, text(f.Name, f.Must))

@@ -19,19 +19,8 @@ type sdkText struct {
 	Get                 string
 }
 
-type sdkSetup struct {
-	kind string
-	name []string
-}
-
-// sdkSetups are the kinds of app that the calls are made with, and what each is.
-var sdkSetups = []sdkSetup{
-	{"mini", []string{"A Mini Program", "小程序"}},
-	{"service", []string{"A service account", "服务号"}},
-	{"platform", []string{"A third-party platform", "第三方平台"}},
-	{"component", []string{"A third-party platform with its ticket", "已有 ticket 的第三方平台"}},
-	{"authorizer", []string{"A service account that authorised a platform", "已授权第三方平台的服务号"}},
-}
+// sdkSetups are the kinds of app that the calls are made with.
+var sdkSetups = []string{"mini", "service", "platform", "component", "authorizer"}
 
 // setup is the kind of app that makes the call.
 func (c callText) setup() string { return cmp.Or(c.SDK, c.Token, "mini") }
@@ -210,7 +199,7 @@ type sdkSection struct {
 }
 
 func (p *press) sdkSection(l language, c callText) (s sdkSection) {
-	s.Setup = l.of(sdkSetups[slices.IndexFunc(sdkSetups, func(one sdkSetup) bool { return one.kind == c.setup() })].name)
+	s.Setup = l.says("sdk." + c.setup())
 	for _, found := range sdkVariable.FindAllStringSubmatch(c.Body+c.parameters(), -1) {
 		if name := "`" + variableName(found[1]) + "`"; found[1] != "TOKEN" && !slices.Contains(s.Names, name) {
 			s.Names = append(s.Names, name)
@@ -244,8 +233,8 @@ func (p *press) sdksPage(l language) any {
 			p.lacks("docs/sdk.yaml has %s %s, and %s another version: %w", s.Name, s.Version, s.Pinned, err)
 		}
 		one := shown{sdkText: s}
-		for _, setup := range sdkSetups {
-			one.Setups = append(one.Setups, snippet{l.of(setup.name), s.Code, s.Setup[setup.kind]})
+		for _, kind := range sdkSetups {
+			one.Setups = append(one.Setups, snippet{l.says("sdk." + kind), s.Code, s.Setup[kind]})
 		}
 		page = append(page, one)
 	}

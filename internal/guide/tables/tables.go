@@ -1,7 +1,7 @@
 // Package tables knows which pages of the documents are tables of the code, and prints them.
 //
-// A page is a frame, a template beside this file in the folder of its language, into which go the tables of the code and the texts of
-// docs/*.yaml. What a table lacks in one of the languages is an error, so that no page is half one and half the other.
+// A page is a frame, a template beside this file in the folder of its language, into which go the tables of the code and their texts.
+// What a table lacks in one of the languages is an error, so that no page is half one and half the other.
 package tables
 
 import (
@@ -47,13 +47,13 @@ func (l language) say(t phrase.Text) string {
 	return t.English()
 }
 
-// of is the text of a pair.
-func (l language) of(pair []string) string {
-	if l.chinese {
-		return pair[1]
-	}
-	return pair[0]
-}
+//go:embed locale
+var locale embed.FS
+
+var book = phrase.Open(locale)
+
+// says is a text of the pages' own in the language.
+func (l language) says(key string) string { return l.say(book.Text(key)) }
 
 // press prints pages and keeps what it found wrong.
 type press struct {
@@ -64,6 +64,7 @@ type press struct {
 	sdks      []sdkText
 	endpoints map[string]api.Description
 	faults    []error
+	texts     map[string]bool // that were said
 }
 
 func (p *press) lacks(format string, args ...any) {
@@ -73,7 +74,7 @@ func (p *press) lacks(format string, args ...any) {
 // Pages are the printed pages by their paths below root, the folder of the repository. commands is what "qrjump __commands" prints.
 // It starts a server, whose metrics are those of the page. Errors: texts that docs/*.yaml lacks, all at once.
 func Pages(ctx context.Context, root string, commands []byte) (map[string]string, error) {
-	p := &press{root: root, pages: map[string]string{}, endpoints: map[string]api.Description{}}
+	p := &press{root: root, pages: map[string]string{}, endpoints: map[string]api.Description{}, texts: map[string]bool{}}
 	for name, into := range map[string]any{"calls": &p.calls, "commands": &p.commands,
 		"sdk": &p.sdks} {
 		text, err := os.ReadFile(filepath.Join(root, "docs", name+".yaml"))
@@ -112,6 +113,7 @@ func Pages(ctx context.Context, root string, commands []byte) (map[string]string
 	p.print("commands", "commands", func(l language) any { return p.commandsPage(l, verbs) })
 	p.pages["docs/admin.md"] = p.frame(languages[0], "admin", operations)
 	p.pages["docs/what-this-is-not.md"] = p.frame(languages[0], "what-this-is-not", countMarks())
+	p.checkSaid()
 	return p.pages, errors.Join(p.faults...)
 }
 
@@ -151,7 +153,7 @@ func (p *press) print(name, frame string, data func(language) any) {
 // frame is a frame of a language with its data put in.
 func (p *press) frame(l language, name string, data any) string {
 	t := template.New(name + ".md")
-	t.Funcs(template.FuncMap{"of": l.of, "item": item, "join": strings.Join, "cell": cell,
+	t.Funcs(template.FuncMap{"item": item, "join": strings.Join, "cell": cell,
 		"replace": func(text, old, new string) string { return strings.Replace(text, old, new, 1) },
 		// heading is the text that the frame defines under a name, "" where it defines none.
 		"heading": func(of string) (string, error) {
@@ -226,7 +228,7 @@ func (p *press) errorsPage(l language) any {
 			}
 		}
 		if slices.Contains(shared, code) {
-			row.Calls = []string{l.of([]string{"[every call](calls/every-call.md)", "[所有接口](calls/every-call.md)"})}
+			row.Calls = []string{l.says("calls.every")}
 		}
 		page.Codes = append(page.Codes, row)
 	}
