@@ -12,9 +12,9 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
-// Everything that the index keeps is a record in an arena: bytes that are
-// written once, before anybody is told where they are, and never changed while
-// they can be found. So readers need no lock and nothing holds a pointer.
+// Everything that the index keeps is a record in an arena. Its bytes are written once, before any
+// reader can find them, and do not change while one can. So readers need no lock, and no record
+// holds a pointer.
 
 const (
 	chunkBits = 16
@@ -22,13 +22,13 @@ const (
 	// pageBits is how many chunks one page of the directory holds.
 	pageBits = 12
 	dirBits  = 12
-	// maxChunks bounds an arena to 1 TiB; numbers of chunks are never used
-	// again, so this also bounds what may be appended before a Load.
+	// maxChunks bounds an arena to 1 TiB. The number of a chunk is never used a second time, so
+	// this also bounds what may be appended before a Load.
 	maxChunks = 1 << (pageBits + dirBits)
 )
 
-// An address is a place in an arena: number of the chunk, offset in it. It has
-// 40 bits. 0 is no record: the first eight bytes of chunk 0 are left free.
+// An address is a place in an arena: the number of a chunk and the offset in it, 40 bits. 0 means
+// no record: the first eight bytes of chunk 0 are left free.
 type address uint64
 
 type chunk [chunkSize]byte
@@ -98,7 +98,7 @@ func (a *arena) reserve(n int) {
 	a.bytes += int64(len(all))
 }
 
-// trim gives back what the last slab has too much. Nobody may know of it yet.
+// trim gives back the unused rest of the last slab. No reader may know of that slab yet.
 func (a *arena) trim() {
 	if len(a.slabs) == 0 || len(a.slabs[len(a.slabs)-1].spare)*16 < len(a.chunks) {
 		return
@@ -163,8 +163,8 @@ func (a *arena) bury(at address, size int32) {
 	}
 }
 
-// leave returns a chunk that is to be emptied next, so that its slab can be
-// freed: of a slab of which more than half is dead.
+// leave returns the chunk to be emptied next, of a slab of which more than half is dead, so that
+// the slab can be freed.
 func (a *arena) leave() (n int, ok bool) {
 	if a.leaving == 0 {
 		return 0, false
@@ -213,8 +213,8 @@ func (a *arena) bytesAt(at address) []byte {
 // view is bytes of an arena as a text. They never change.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// textOf is text where the length is known unless it is 255: the bytes are not
-// touched.
+// textOf is text for a known length, so that the bytes are not touched; 255 means that the length
+// is to be read.
 func (a *arena) textOf(at address, length byte) string {
 	b := a.bytesAt(at)
 	if length == 255 || len(b) < 2+int(length) {

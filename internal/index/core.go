@@ -81,8 +81,8 @@ type reached struct {
 	tags   uint64
 }
 
-// reach loads the buckets of places before any of them is judged, so that their
-// ways to memory overlap.
+// reach loads the buckets of all places before the first is looked at, so that the processor waits
+// for memory once and not for each.
 func (c *core) reach(found []place, near *[window]reached) {
 	for i := range found {
 		s := c.ruleTable.segment(found[i].hash)
@@ -147,9 +147,8 @@ func (c *core) further(l *look, p place, n uint64, first *bucket) (record, addre
 	return record{}, 0
 }
 
-// fits compares a record with the link up to an end. The promise of the hash is
-// judged again in full: this is rules.Prefix.Matches for a rule whose key ends
-// there.
+// fits compares a record with the link up to an end. It trusts no hash and compares every byte:
+// this is rules.Prefix.Matches for a rule whose key ends there.
 func (l *look) fits(r record, end int) bool {
 	if !r.ok() || r.tailLen() != end || r.host() != l.host {
 		return false
@@ -212,7 +211,7 @@ func (c *core) rule(r record) rules.Rule {
 	return rule
 }
 
-// At the writer's side.
+// From here on: what the writer alone calls.
 
 // intern returns the address of a text, adding it where it is new; 0 where the
 // arena is full.
@@ -371,9 +370,8 @@ type entry struct {
 	at   address
 }
 
-// build makes a state of a stream of rules: of two with one key the later one.
-// An error of the stream, a prefix that is none, and more than an arena can hold
-// are returned.
+// build makes a state of a stream of rules; of two with one key the later counts. It returns an
+// error of the stream, and one where a prefix is invalid or an arena is full.
 func build(list iter.Seq2[rules.Rule, error]) (*core, error) {
 	c := newCore(0)
 	var sorted [parts][]entry
@@ -398,7 +396,7 @@ func build(list iter.Seq2[rules.Rule, error]) (*core, error) {
 	c.rules.trim()
 	c.ruleTable = newTable(n)
 	c.ruleTable.fill(&sorted, c)
-	// A key that came twice: only what its last rule lists counts.
+	// A key may have come twice: only the test links of its last rule count.
 	for text, keys := range c.tests {
 		slices.Sort(keys)
 		keys = slices.DeleteFunc(slices.Compact(keys), func(key string) bool {

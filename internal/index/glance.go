@@ -15,9 +15,9 @@ import (
 // 31 bytes, at most four places, no service account's code. Everything else is
 // for core.search, which gives the same answers; tests hold both together.
 //
-// A processor goes on past a memory access that it waits for as long as nothing
-// that it decides hangs on it. So where the table is read hangs on the link
-// alone; what the host's line says only decides, and decisions are guessed.
+// While a processor waits for memory it goes on with everything that does not depend on what it
+// waits for, and guesses how branches go. So the places in the table that are read follow from the
+// link alone; the host's line only steers branches.
 
 const (
 	ones    = 0x0101010101010101
@@ -128,7 +128,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Hit) (ok, done bool) {
 	path := at
 	n -= at
 	at = 0
-	if h.longest() < n && n > 512 { // most of it is not to be looked at
+	if h.longest() < n && n > 512 { // a rule ends long before the end of this link
 		return false, false
 	}
 	var found spots
@@ -247,7 +247,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Hit) (ok, done bool) {
 	return false, true
 }
 
-// plain reports that a host of a link is as it stands what is looked up.
+// plain reports whether a link's host can be looked up as it is written.
 func plain(origin string) bool {
 	for i := range len(origin) {
 		if c := origin[i]; c == '?' || c == '#' || 'A' <= c && c <= 'Z' {
@@ -292,8 +292,8 @@ func same(a, b unsafe.Pointer, n int) bool {
 	return d|(load(a, n-8)^load(b, n-8))>>(uint(8*(at+8-n))&63) == 0
 }
 
-// at is the record at an address that has a tail of n bytes or another one; nil
-// where there is none that could.
+// at is the record at an address, if its chunk has room there for a record whose tail has n bytes;
+// else nil. Whether its tail has n bytes is still to be compared.
 func (a *arena) at(where address, n int) unsafe.Pointer {
 	c := a.chunk(where)
 	from := int(where & (chunkSize - 1))

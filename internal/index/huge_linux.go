@@ -6,10 +6,10 @@ import (
 	"unsafe"
 )
 
-// Memory in pages of 4 KiB costs a look-up in a large index more for finding
-// the page than for reading it. Where the kernel gives large pages on request
-// ("madvise" or "always" in transparent_hugepage/enabled) the tables are in
-// them. A kernel that does not is asked in vain, and nothing else changes.
+// Memory in pages of 4 KiB costs a look-up in a large index more for finding the page than for
+// reading it. Where the kernel gives large pages on request ("madvise" or "always" in
+// transparent_hugepage/enabled) the tables are in them. Another kernel ignores the request, and
+// everything works as without it.
 
 const (
 	smallPage    = 4 << 10

@@ -17,8 +17,8 @@ import (
 // every look-up that begins after Set or Remove returned, and a look-up sees
 // one state of the rules, never half of two.
 //
-// Of a rule it keeps what a decision and its explanation need; when the rule
-// was added and changed it does not know.
+// Of a rule it keeps what a decision and its explanation need. It does not keep when the rule was
+// added or changed.
 type Index struct {
 	// version is odd while a change is being made: a look-up that saw it change
 	// looks again.
@@ -52,13 +52,13 @@ func (x *Index) Len() int { return int(x.count.Load()) }
 // Bytes is how much memory the rules take, texts included.
 func (x *Index) Bytes() int64 { return x.memory.Load() }
 
-// measure notes Len and Bytes, which wait for no writer.
+// measure notes what Len and Bytes return, so that they wait for no writer.
 func (x *Index) measure(c *core) {
 	x.count.Store(int64(c.ruleTable.n))
 	x.memory.Store(c.bytes())
 }
 
-// replace puts another state in place of the one that there is.
+// replace makes another state the current one.
 func (x *Index) replace(c *core) {
 	x.state.Store(c)
 	x.measure(c)
@@ -130,8 +130,8 @@ func (x *Index) change(c *core, key string, before, now []string, do func()) {
 	}
 }
 
-// buried makes room where a record died: at most one chunk is tidied for one
-// change, however many rules there are.
+// buried tidies up after a change that left a dead record: at most one chunk, however many rules
+// there are.
 func (x *Index) buried(c *core, before address) {
 	defer func() { x.measure(x.state.Load()) }()
 	if before == 0 {
@@ -175,9 +175,8 @@ func (x *Index) Adopt(other *Index) {
 	x.replace(other.state.Load())
 }
 
-// Load replaces every rule by those of a stream, of two with one key by the
-// later one. Until it returns look-ups see the rules of before; after an error,
-// which is the stream's, they still do.
+// Load replaces every rule by those of a stream; of two with one key the later counts. Until it
+// returns, look-ups see the old rules, and they still do after an error.
 func (x *Index) Load(list iter.Seq2[rules.Rule, error]) error {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -189,8 +188,7 @@ func (x *Index) Load(list iter.Seq2[rules.Rule, error]) error {
 	return nil
 }
 
-// patience is how often a look-up tries again while changes are made before it
-// waits for its turn.
+// patience is how often a look-up starts anew because of a change before it waits for the writer.
 const patience = 16
 
 func (x *Index) step(name string) {
@@ -222,7 +220,7 @@ func (x *Index) Governing(text string) (hit rules.Hit, ok bool) {
 	return x.state.Load().search(text, x)
 }
 
-// search finds what governs any text; glance is for those that come often.
+// search finds what governs a text of any kind; glance does it faster for the most common ones.
 func (c *core) search(text string, x *Index) (hit rules.Hit, ok bool) {
 	link, ok := rules.ParseLink(text)
 	if !ok {
@@ -288,7 +286,7 @@ func (h *hiding) has(owner address) bool {
 	return ok
 }
 
-// Matching implements scan.Finder. A rule of it has no times.
+// Matching implements scan.Finder. Its rules have no times.
 func (x *Index) Matching(link rules.Link) []rules.Rule {
 	for range patience {
 		before := x.version.Load()
@@ -319,7 +317,7 @@ func (c *core) matching(link *rules.Link) (list []rules.Rule) {
 	return list
 }
 
-// Testing implements scan.Finder. A rule of it has no times.
+// Testing implements scan.Finder. Its rules have no times.
 func (x *Index) Testing(text string) []rules.Rule {
 	for range patience {
 		c := x.state.Load()

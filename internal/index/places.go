@@ -35,8 +35,8 @@ func after(state, block uint64, end int, host uint64) uint64 {
 	return mix(state^block&(^uint64(0)>>(uint(-8*end)&56))^uint64(end)*mixLength^host, mixEnd)
 }
 
-// hashText is the hash of a whole text: of a rule's tail under the hash of its
-// host, of AppID or page under none. The state begins as the seed.
+// hashText is the hash of a text: of a rule's tail, with the hash of its host; of an AppID or a
+// page, with 0 in its place. The state begins as the seed.
 func hashText(seed, host uint64, s string) uint64 {
 	state := seed
 	at := 0
@@ -82,9 +82,9 @@ func block(s string, at int) uint64 {
 	return w
 }
 
-// places adds where rules of a host can end in a link, shortest first, in one
-// pass over the link. pathLen is the length of the path, tail what begins with
-// it; both are of a link that is no service account's code.
+// places adds where rules of a host can end in a link, shortest first, in one pass over the link.
+// pathLen is the length of the path, and tail is the link from its path on. The link is no service
+// account's code.
 func places(found []place, seed uint64, h *host, tail string, pathLen int) []place {
 	under := atomic.LoadUint64(&h[0])
 	paths, asks := atomic.LoadUint64(&h[1]), atomic.LoadUint64(&h[2])&askLengths
@@ -138,7 +138,7 @@ func places(found []place, seed uint64, h *host, tail string, pathLen int) []pla
 	}
 	if asks&1 != 0 && pathLen == len(tail) && len(tail) < longest {
 		// A link without "?" also satisfies a rule that ends with a bare "?".
-		if from != len(tail) { // the last block was not full: take it again
+		if from != len(tail) { // the last block was not full: read it again
 			found = append(found, place{hashAsked(seed, under, tail), len(tail) + 1})
 		} else {
 			found = append(found, place{after(state, '?', len(tail)+1, under), len(tail) + 1})

@@ -49,7 +49,7 @@ var (
 	ErrSnapshotDamaged = errors.New("damaged")
 )
 
-// Mark says of which state of the store a snapshot holds at least all.
+// Mark is a state of the store. A snapshot with the mark holds everything up to it, and maybe more.
 type Mark struct {
 	// Seq is the number of the last change, Identity what tells the history up
 	// to it from any other, such as the value of its hash chain.
@@ -102,8 +102,9 @@ type segmentImage struct {
 	Spent int32  `json:"spent,omitempty"`
 }
 
-// possible reports whether a segment can stand after another one and have n
-// things of 64 bytes, each with room for some entries, in a part of left bytes.
+// possible reports whether what a file says of a segment can be true. It comes after another
+// segment, and is one of count; its N buckets or lines, of 64 bytes and room entries each, lie in
+// the left bytes of a part.
 func (s segmentImage) possible(after, count int, room uint64, left int64) bool {
 	return s.At > after && s.At < count && s.N > 0 && s.N <= uint64(left)/64 && s.Used >= 0 && s.Spent >= 0 && uint64(s.Used) <= s.N*room
 }
@@ -153,7 +154,7 @@ func (x *Index) WriteSnapshot(path string, mark Mark, list []SnapshotAccount) (e
 		return err
 	}
 	if dir, err := os.Open(filepath.Dir(path)); err == nil {
-		_ = dir.Sync() // a snapshot that a power cut takes back is built again
+		_ = dir.Sync() // if a power cut undoes it, the next start reads the store instead
 		dir.Close()
 	}
 	return nil
@@ -206,8 +207,8 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Mark, list []SnapshotAccoun
 	}
 	c := x.beginCopy()
 	defer x.endCopy()
-	// Segments are copied one by one, each in a moment; what changes meanwhile
-	// is noted and written at the end.
+	// Segments are copied one by one; no change is made while one is copied. What changes between
+	// two copies is noted and written at the end.
 	var table, hosts bytes.Buffer
 	image := coreImage{Machine: byteOrder, Seed: c.seed, Bits: c.ruleTable.bits}
 	table.Grow(int(c.ruleTable.bytes))
@@ -367,8 +368,8 @@ type Snapshot struct {
 	Accounts []SnapshotAccount
 }
 
-// ReadSnapshot reads a file. It returns an error of os.Open, ErrSnapshotFormat
-// or ErrSnapshotDamaged. No more memory is taken than the file is long.
+// ReadSnapshot reads a file. It returns an error of os.Open, ErrSnapshotFormat or
+// ErrSnapshotDamaged. It takes no more memory than the file is long.
 func ReadSnapshot(path string) (*Snapshot, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -460,7 +461,7 @@ func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 		}
 		return nil
 	}
-	// A small part is checked before it is looked at.
+	// A small part is checked before it is parsed.
 	small := func(v any) error {
 		var text []byte
 		err := part(func(r *partReader) error {

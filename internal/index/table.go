@@ -8,11 +8,10 @@ import (
 
 // A table finds addresses by hash. It knows nothing of what lies there.
 //
-// It is cut into segments, each an array of buckets of one cache line: word 0
-// holds seven tags of seven bits (0 = free), one for each of the seven slots
-// behind it; its last byte says which tags had to go on to the next bucket. A
-// slot is an address (40 bits) and 24 bits of the hash. A look-up so reads one
-// line, and goes on to a record only with one in a million to be mistaken.
+// It is cut into segments, each an array of buckets of one cache line: word 0 holds seven tags of
+// seven bits (0 = free), one for each of the seven slots behind it; its last byte says which tags
+// had to go on to the next bucket. A slot is an address (40 bits) and 24 bits of the hash. So a
+// look-up reads one line, and of a million records that it goes on to about one is the wrong one.
 //
 // Readers take no lock. A slot changes by one atomic store. A full segment is
 // built anew, alone, from its own slots.
@@ -38,16 +37,16 @@ type segment struct {
 	buckets atomic.Pointer[bucket]
 }
 
-// segmentUse is how many slots are taken, and how many were freed again since
-// the segment was built: their marks of going on stay.
+// segmentUse is how many slots are taken, and how many were freed since the segment was built: a
+// freed slot leaves the mark that sends look-ups on to the next bucket.
 type segmentUse struct{ used, spent int32 }
 
 const (
 	lowBits  = 0x7f7f7f7f7f7f7f7f
 	tagBytes = 0x0080808080808080
 
-	// fillNew and fillMost are how full a segment is built and gets, in slots a
-	// thousand. Emptier costs memory, fuller more buckets a look-up.
+	// fillNew is how full a new segment is, and fillMost how full it may become, in taken slots of
+	// a thousand. Less costs memory, more costs look-ups more buckets.
 	fillNew  = 640
 	fillMost = 800
 
@@ -68,8 +67,7 @@ func bucketAt(first *bucket, i uint64) *bucket {
 	return (*bucket)(unsafe.Add(unsafe.Pointer(first), i*uint64(unsafe.Sizeof(bucket{}))))
 }
 
-// partOf are the 24 bits of a hash that a slot keeps; home the bucket of n in
-// which they begin.
+// partOf are the 24 bits of a hash that a slot keeps; home is the first of n buckets to look in.
 func partOf(hash uint64) uint64     { return hash >> 7 & 0xffffff }
 func home(part, n uint64) uint64    { return part * n >> 24 }
 func tagOf(hash uint64) uint64      { return hash&0x7f | 0x80 }
@@ -107,8 +105,8 @@ func (t *table) find(hash uint64, eq func(address) bool) (b *bucket, slot int) {
 	return nil, 0
 }
 
-// room makes sure that one more entry fits. version is counted while a larger
-// segment takes the place of a full one; readers find the same in both.
+// room makes sure that one more entry fits. Where a larger segment takes the place of a full one,
+// version is raised meanwhile; readers find the same in both.
 func (t *table) room(hash uint64, version *atomic.Uint64) {
 	i := hash >> (64 - t.bits)
 	s, use := &t.segments[i], &t.use[i]
@@ -131,7 +129,7 @@ func (t *table) room(hash uint64, version *atomic.Uint64) {
 	version.Add(1)
 }
 
-// live walks the buckets of a segment.
+// live yields the buckets of a segment.
 func (t *table) live(s *segment) func(yield func(*bucket) bool) {
 	return func(yield func(*bucket) bool) {
 		n, first := s.n.Load(), s.buckets.Load()
@@ -143,7 +141,7 @@ func (t *table) live(s *segment) func(yield func(*bucket) bool) {
 	}
 }
 
-// tags walks the slots that are taken: number and tag.
+// tags yields number and tag of each taken slot.
 func (b *bucket) tags() func(yield func(int, uint64) bool) {
 	return func(yield func(int, uint64) bool) {
 		for i := range slots {

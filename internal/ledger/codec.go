@@ -46,8 +46,8 @@ const (
 // errRecord is what decoding answers for bytes that are no record.
 var errRecord = errors.New("ledger: not a record of a scan")
 
-// words are the texts that stand as a number. The list only ever grows: files
-// hold its indexes.
+// words are the texts that are written as their number in this list. The list only grows, at its
+// end: files hold the numbers.
 var words = [...]string{"",
 	"scan", "press", "album",
 	"open_mini_program", "open_url", "show_text", "show_message",
@@ -63,8 +63,8 @@ var wordNumbers = func() map[string]uint64 {
 	return m
 }()
 
-// appendText writes a text: an odd number is a word of the list, an even one
-// twice the length of what follows.
+// appendText writes a number and maybe a text after it: an odd number stands for a word of the
+// list, an even one is twice the length of the text that follows.
 func appendText(b []byte, s string, limit int) []byte {
 	if s == "" {
 		return append(b, 1)
@@ -78,14 +78,15 @@ func appendText(b []byte, s string, limit int) []byte {
 	return append(b, s...)
 }
 
-// appendFree writes a text that is hardly ever a word of the list.
+// appendFree writes a text without looking for it in the list of words.
 func appendFree(b []byte, s string, limit int) []byte {
 	s = Fit(s, limit)
 	b = binary.AppendUvarint(b, uint64(len(s))<<1)
 	return append(b, s...)
 }
 
-// Fit makes a text one that every store can hold, and cuts it at a character.
+// Fit replaces in a text what a store may refuse, and cuts it at the limit, after a whole
+// character.
 func Fit(s string, limit int) string {
 	if len(s) > limit {
 		n := limit
@@ -103,9 +104,8 @@ func Fit(s string, limit int) string {
 	return s
 }
 
-// Kept is an event as a log keeps it: texts that every store can hold and that
-// are not too long, a network without the bits behind its prefix, a time to the
-// millisecond.
+// Kept is an event as a log keeps it: texts fitted to their limits (Fit), a network without the
+// bits behind its prefix, a time to the millisecond.
 func (e *Event) Kept() Event {
 	kept := *e
 	kept.At = atMillis(e.At.UnixMilli())
@@ -128,7 +128,7 @@ func idMillis(id *ScanID) int64 {
 	return int64(id[0])<<40 | int64(id[1])<<32 | int64(id[2])<<24 | int64(id[3])<<16 | int64(id[4])<<8 | int64(id[5])
 }
 
-// appendRecord writes an event. It allocates only where b grows.
+// AppendRecord writes an event. It allocates only where b grows.
 func AppendRecord(b []byte, e *Event) []byte {
 	b = append(b, recordVersion)
 	b = append(b, e.ID[:]...)
@@ -174,7 +174,7 @@ func AppendRecord(b []byte, e *Event) []byte {
 	return binary.AppendVarint(b, e.Activation)
 }
 
-// recordID is the id of a record that is at least as long as one.
+// RecordID is the id of a record; ok is false where it is shorter than any record.
 func RecordID(b []byte) (id ScanID, ok bool) {
 	if len(b) < 18 || b[0] != recordVersion {
 		return id, false
@@ -190,7 +190,7 @@ func recordUser(b []byte) (u UserHash, ok bool) {
 	return UserHash(b[18:34]), true
 }
 
-// interned keeps one copy of the texts that come again and again.
+// Texts keeps one copy of each text that occurs many times.
 type Texts map[string]string
 
 // maxInterned bounds what a reader remembers.
@@ -211,7 +211,7 @@ func (in *Texts) text(b []byte) string {
 	return s
 }
 
-// recordReader takes a record apart. The first thing that is wrong stays.
+// recordReader takes a record apart. It keeps the first error.
 type recordReader struct {
 	b   []byte
 	bad bool
@@ -274,8 +274,7 @@ func (r *recordReader) text(in *Texts, limit int) string {
 	return in.text(b)
 }
 
-// decodeRecord reads what appendRecord wrote. It allocates no more than the
-// texts of the record.
+// DecodeRecord reads what AppendRecord wrote. It allocates no more than the texts of the record.
 func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
 	if len(b) > maxRecord {
 		return e, errRecord
@@ -333,8 +332,8 @@ func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
 	return e, nil
 }
 
-// eraseRecord makes a record anonymous without changing its length: the user,
-// what the app said of itself and the network go.
+// eraseRecord makes a record anonymous without changing its length: it removes the user, what the
+// app said of itself and the network.
 func eraseRecord(b []byte) error {
 	var in Texts
 	e, err := DecodeRecord(b, &in)
@@ -349,7 +348,7 @@ func eraseRecord(b []byte) error {
 	return nil
 }
 
-// anonymised is what an erasure leaves of an event.
+// Anonymous is what an erasure leaves of an event.
 func Anonymous(e *Event) *Event {
 	left := *e
 	left.User, left.Client, left.Network = UserHash{}, "", netip.Prefix{}

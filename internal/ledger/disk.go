@@ -87,8 +87,8 @@ func (f realFile) size() (int64, error) {
 	return info.Size(), nil
 }
 
-// writeWhole makes a file with a content, durably and at once: a crash leaves
-// the old file or the new one.
+// writeWhole replaces a file durably and in one step: a crash leaves the whole old file or the
+// whole new one.
 func writeWhole(d disk, name string, content []byte) error {
 	f, err := d.create(name + newSuffix)
 	if err != nil {
@@ -113,21 +113,20 @@ func WriteFile(name string, content []byte) error { return writeWhole(realDisk{}
 // SyncDir makes what was created, renamed and removed in a folder durable.
 func SyncDir(dir string) error { return realDisk{}.syncDir(dir) }
 
-// newSuffix marks a file that is being written; one that a start finds is
-// what a crash left over.
+// newSuffix marks a file that is being written; if a start finds one, a crash left it.
 const newSuffix = ".new"
 
 // LeastRoom is how many bytes must be free where scans and changes are written.
 const LeastRoom = 1 << 20
 
-// Room returns why LeastRoom more bytes cannot be written into a folder. They
-// are written there, and removed.
+// Room returns why LeastRoom more bytes cannot be written into a folder. It writes them there and
+// removes them.
 func Room(dir string) error {
 	f, err := os.CreateTemp(dir, ".room-*")
 	if err != nil {
 		return err
 	}
-	removed := os.Remove(f.Name()) == nil // a crash leaves nothing, where a file may go that is open
+	removed := os.Remove(f.Name()) == nil // at once, where the system lets an open file go: then a crash leaves nothing
 	if _, err = f.Write(make([]byte, LeastRoom)); err == nil {
 		err = f.Sync()
 	}

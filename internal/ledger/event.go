@@ -74,11 +74,11 @@ type Event struct {
 
 // Entry is an event with its place in the log.
 type Entry struct {
-	// Position is where the event stands: later appended is greater. It is
-	// never given out twice.
+	// Position is where the event stands: later events have greater positions. No position is given
+	// out twice.
 	Position int64
 	Event
-	// From is set in a log that is shipped to and may be lost.
+	// From is set where the log is one to which journals are shipped and which may be lost.
 	From Origin
 }
 
@@ -86,20 +86,19 @@ type Entry struct {
 // of files beside the embedded database, a partitioned table of PostgreSQL, a
 // JetStream stream.
 type Log interface {
-	// ID is the log's: positions mean something in it alone. "" = it was not seen
-	// yet. Nobody is asked for it.
+	// ID names the log: positions are those of this log alone. "" = it is not known yet. The call
+	// does no input or output.
 	ID() string
-	// Lost reports whether a log that stood here before this one is nowhere any more.
+	// Lost reports whether a log that was here before this one no longer exists anywhere.
 	Lost(id string) bool
-	// Missing is how many events up to a position are gone although nothing removed
-	// them, as when a file is.
+	// Missing is how many events up to a position are gone although this program did not remove
+	// them, for example because a file is gone.
 	Missing(upTo int64) int64
-	// Read yields what was appended after a position, in order, up to what is
-	// durable when it is called, and no id at two positions. Position 0 is the
-	// beginning.
+	// Read yields the events after a position, in order, up to the last one that is durable when it
+	// is called. It yields no id twice. Position 0 is the beginning.
 	Read(ctx context.Context, after int64) iter.Seq2[Entry, error]
-	// Between is Read of the events from a moment up to but without another, by their At.
-	// Others may be among them.
+	// Between is Read of the events whose At is in a span of time, the moment to excluded. Other
+	// events may be among them.
 	Between(ctx context.Context, after int64, from, to time.Time) iter.Seq2[Entry, error]
 	// Of is Read of the events of some users.
 	Of(ctx context.Context, users Users, after int64) iter.Seq2[Entry, error]
@@ -114,8 +113,8 @@ type Log interface {
 	// Forget removes events that are older than a moment, as far as they can be
 	// removed in bulk. It is what retention does.
 	Forget(ctx context.Context, before time.Time) error
-	// Announce notes that a user is erased: events from before that come later are
-	// anonymous too.
+	// Announce notes that a user is erased, so that older events of the user that arrive later
+	// become anonymous too.
 	Announce(ctx context.Context, user UserHash) error
 	// Erase makes every event of some users up to a position anonymous and returns how
 	// many there were.

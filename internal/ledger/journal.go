@@ -18,11 +18,10 @@ import (
 // Journal is a Log in files of one folder. One process at a time may have it
 // open: the lock of the data folder sees to that.
 //
-// Events are written in groups, each with one flush to the disk. A file whose
-// flush or write failed is never written again: what the disk holds of its end
-// is not known, and a second flush may claim success without having written.
-// The journal then goes on in a new file, which says at which position it
-// begins; whatever stands in the older one from there on does not count.
+// Events are written in groups, each with one flush to the disk. A file whose flush or write failed
+// is never written again: nobody knows what the disk holds of its end, and a second flush may claim
+// success without having written. The journal then goes on in a new file, which says at which
+// position it begins; what the older file has from that position on does not count.
 type Journal struct {
 	dir         string
 	disk        disk
@@ -30,7 +29,8 @@ type Journal struct {
 	segmentSize int64
 	id          [16]byte
 
-	// writing is held while a group is written, or what is written to changes.
+	// writing is held while a group is written, or while another file becomes the one that is
+	// written.
 	writing sync.Mutex
 	active  file        // of the last segment; nil until there is one to write to
 	users   *userFilter // of the last segment, while active is not nil
@@ -42,7 +42,7 @@ type Journal struct {
 	mu       sync.Mutex // the rest
 	segments []*segment // in order; while active is not nil, the last one is written to
 	next     int64      // position of the next event
-	kept     int64      // what is missing from here on was not removed by this program
+	kept     int64      // this program removed nothing from here on
 	skip     int64      // positions before next that are never given out
 	closed   bool
 	grown    chan struct{} // closed when there is more to read; nil when nobody waits
@@ -56,7 +56,7 @@ type damageAt struct {
 	offset int64
 }
 
-// JournalOptions are what a journal may be told. The zero value is ready.
+// JournalOptions are what a journal can be told. The zero value works.
 type JournalOptions struct {
 	// Log is where damage is reported; nil = nowhere.
 	Log *slog.Logger
@@ -68,7 +68,7 @@ type JournalOptions struct {
 	disk disk
 }
 
-// ErrClosed is returned by what was closed.
+// ErrClosed is returned by a journal or a recorder that was closed.
 var ErrClosed = errors.New("ledger: the ledger is closed")
 
 const (
@@ -185,7 +185,8 @@ func (j *Journal) start() error {
 // writing is held.
 func (j *Journal) abandon() {
 	s := j.last()
-	// A help for who looks at the file; that it is forgotten does not matter.
+	// This helps a person who looks at the file. Nothing depends on it, so its error does not
+	// matter.
 	j.active.truncate(s.size)
 	j.active.Close()
 	j.active = nil
@@ -222,8 +223,8 @@ func (j *Journal) seal() error {
 	return err
 }
 
-// write makes groups durable with one flush. After an error none of them counts
-// for this process; a start may find them whole.
+// write makes groups durable with one flush. After an error none of them counts for this process;
+// the next start may find them complete.
 func (j *Journal) write(groups ...*batch) error {
 	j.writing.Lock()
 	defer j.writing.Unlock()
@@ -283,8 +284,8 @@ func (j *Journal) write(groups ...*batch) error {
 	return nil
 }
 
-// Lost implements Log: a journal whose folder was replaced. A stream, which can be
-// gone back to, has a space in its id.
+// Lost implements Log. The former log is lost if it was a journal: its folder was replaced. A
+// stream still exists elsewhere; its id has a space.
 func (j *Journal) Lost(id string) bool { return id != "" && !strings.Contains(id, " ") }
 
 // Append makes events durable without a recorder.

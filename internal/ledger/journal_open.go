@@ -89,8 +89,8 @@ func (j *Journal) load(names []string) error {
 	return nil
 }
 
-// loadKept reads from which position on everything should be here. A folder of an
-// earlier version does not say it: then it begins with what is there.
+// loadKept reads the position from which on everything should be here. Where no file says it, that
+// is the first position that is here.
 func (j *Journal) loadKept() error {
 	first := int64(1)
 	if len(j.segments) > 0 {
@@ -115,7 +115,7 @@ func (j *Journal) loadKept() error {
 	return nil
 }
 
-// keepFrom notes durably that what is before a position may be missing.
+// keepFrom notes durably that events before a position may be missing.
 func (j *Journal) keepFrom(position int64) error {
 	if err := writeWhole(j.disk, j.path(keptFile), fmt.Appendf(nil, "%d\n", position)); err != nil {
 		return fmt.Errorf("noting from where on scans are kept: %w", err)
@@ -126,9 +126,8 @@ func (j *Journal) keepFrom(position int64) error {
 	return nil
 }
 
-// Missing is how many positions up to one are in no file, although they were given
-// out and nothing removed them. Unreadable places within a file are not among
-// them: see Damaged.
+// Missing is how many positions up to one are in no file, although they were given out and this
+// program did not remove them. Unreadable places within a file are counted by Damaged, not here.
 func (j *Journal) Missing(upTo int64) (n int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -140,9 +139,9 @@ func (j *Journal) Missing(upTo int64) (n int64) {
 	return n
 }
 
-// loadSegment learns what is in a file; nothing in it from the position bound
-// on counts. A file that was not sealed is written anew, so that what is read
-// from now on is what the disk holds, and not only what it was last asked to.
+// loadSegment learns what is in a file; its events from the position bound on do not count. A file
+// that was not sealed is written anew and flushed: what reads return from then on is on the disk
+// for sure.
 func (j *Journal) loadSegment(s *segment, bound int64) error {
 	f, err := j.disk.open(j.path(s.name))
 	if err != nil {
@@ -208,7 +207,7 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 	return nil
 }
 
-// allZero reports whether nothing but zeros is in a stretch.
+// allZero reports whether a damaged stretch holds zeros alone.
 func allZero(f file, d damage) bool {
 	b := make([]byte, min(d.length, readAhead))
 	for at := d.offset; at < d.offset+d.length; at += int64(len(b)) {
@@ -225,7 +224,7 @@ func allZero(f file, d damage) bool {
 	return true
 }
 
-// spanOf is the times of the records of a group.
+// spanOf is the span of time of a group's records.
 func spanOf(records []byte) (span, error) {
 	times := noSpan
 	var in Texts

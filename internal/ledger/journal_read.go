@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// view is a segment as a reader found it.
+// view is what a reader knows of a segment since it began.
 type view struct {
 	segment
 	path string
@@ -41,11 +41,11 @@ func (j *Journal) Before(_ context.Context, moment time.Time) (position int64, e
 	return position, nil
 }
 
-// reading is what of a journal is read.
+// reading says which events of a journal are read.
 type reading struct {
 	after, upTo int64 // positions
-	users       Users // of them alone; nil = of everybody
-	from, to    int64 // blocks with events of this time alone, in Unix milliseconds
+	users       Users // only theirs; nil = of everybody
+	from, to    int64 // only blocks with events of this time, in Unix milliseconds
 }
 
 // Read implements Log. Damaged records are reported and left out.
@@ -92,16 +92,16 @@ func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {
 	}
 }
 
-// within reports whether something of the time that is read lies in a run of events.
+// within reports whether a run of events has any of the time that is read.
 func (s *span) within(r *reading) bool { return s.maxAt >= r.from && s.minAt < r.to }
 
-// stretches are where in a segment lies what is read, each with the position that its
-// first group is not before. end is after the last event, 0 = not known.
+// stretches are the parts of a segment that are to be read, each with a position that its first
+// group is not before, and with the position after its last event; 0 = not known.
 func (v *view) stretches(r *reading) (list []groupReader) {
 	blocks := v.all()
 	for i, b := range blocks {
 		if i == 0 {
-			b.offset, b.first = headerSize, v.first // what is damaged before it is reported too
+			b.offset, b.first = headerSize, v.first // so that damage in front of the first group is reported too
 		}
 		end, limit := v.end, v.size
 		if i+1 < len(blocks) {
@@ -129,7 +129,7 @@ func (j *Journal) readSegment(ctx context.Context, v *view, r *reading, in *Text
 	yield func(Entry, error) bool) (bool, error) {
 	f, err := j.disk.open(v.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil // forgotten meanwhile
+		return true, nil // retention removed the file meanwhile
 	}
 	if err != nil {
 		return false, err

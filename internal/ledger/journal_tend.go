@@ -32,7 +32,7 @@ func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
 	all := n > 0 && j.segments[n-1].end > j.segments[n-1].first && old(j.segments[n-1])
 	j.mu.Unlock()
 	if all {
-		// The position must live on in a file.
+		// A file must be left that says the next position.
 		if _, err := j.renew(); err != nil {
 			return fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
 		}
@@ -97,7 +97,7 @@ func (j *Journal) renew() (int64, error) {
 	return next, j.turn()
 }
 
-// turn is renew, while writing is held.
+// turn is renew for a caller that holds writing.
 func (j *Journal) turn() error {
 	if j.active != nil {
 		if last := j.last(); last.end == last.first {
@@ -110,8 +110,8 @@ func (j *Journal) turn() error {
 	return j.start()
 }
 
-// Announce implements Log: what comes later comes from this process, which knows
-// whom it erased.
+// Announce implements Log. It has nothing to note: all later events come from this process, which
+// knows whom it erased.
 func (j *Journal) Announce(context.Context, UserHash) error { return nil }
 
 // Erase implements Log.
@@ -123,10 +123,10 @@ func (j *Journal) Erase(ctx context.Context, users Users, upTo int64) (int64, er
 	return j.eraseAll(ctx, until, upTo)
 }
 
-// eraseAll makes the events of users anonymous, of each up to a moment in Unix
-// milliseconds and up to a position. A file with such events is written anew, at the same length, and
-// takes the place of the old one at once. Nobody else who tends to the files waits for
-// longer than one of them.
+// eraseAll makes the events of users anonymous: for each user those up to a moment in Unix
+// milliseconds, and for all up to a position. A file with such events is written anew, at the same
+// length, and takes the place of the old one in one step. It lets others remove or rewrite files
+// after each file.
 func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, position int64) (int64, error) {
 	if delete(users, UserHash{}); len(users) == 0 {
 		return 0, nil
@@ -136,7 +136,7 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 		last = max(last, upTo)
 	}
 	if list, _ := j.views(0); !slices.ContainsFunc(list, func(v view) bool { return v.minAt <= last }) {
-		return 0, nil // nothing is so old
+		return 0, nil // every event is younger than these users' erasures
 	}
 	of := usersOf(users)
 	next, err := j.leave(of)
@@ -159,16 +159,15 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 			}
 		}
 	}
-	// Also when there was nothing: an earlier attempt may have failed just here.
+	// Even where nothing was erased: an earlier attempt may have failed just here.
 	if err := j.disk.syncDir(j.dir); err != nil {
 		return total, fmt.Errorf("erasing a user in %s: %w", j.dir, err)
 	}
 	return total, nil
 }
 
-// leave makes sure that no event of some users is in the file that is written: it is
-// sealed, unless they have none in it. It returns the position before which all of
-// theirs are.
+// leave makes sure that the file that is written has no event of some users: it seals the file,
+// unless they have none in it. It returns the position before which all their events are.
 func (j *Journal) leave(users Users) (int64, error) {
 	j.writing.Lock()
 	defer j.writing.Unlock()
@@ -184,8 +183,8 @@ func (j *Journal) leave(users Users) (int64, error) {
 	return next, j.turn()
 }
 
-// eraseSegment erases in one file, while nobody else tends to it. note: which users
-// are left is noted also where none of the others is found.
+// eraseSegment erases in one file, while nobody else removes or rewrites files. With note the
+// filter of the file's users is written even where nothing was erased.
 func (j *Journal) eraseSegment(ctx context.Context, v *view, users map[UserHash]int64, position int64, note bool) (int64, error) {
 	j.tending.Lock()
 	defer j.tending.Unlock()
@@ -216,8 +215,9 @@ func (j *Journal) eraseSegment(ctx context.Context, v *view, users map[UserHash]
 	return n, nil
 }
 
-// eraseIn writes a file anew if it holds events of users who are erased, and fills a
-// filter with the users that it holds then; whole: there is nothing else in it.
+// eraseIn writes a file anew if it holds events of users who are erased, and fills a filter with
+// the users that are left; whole reports that nothing was damaged, so that the filter has all of
+// them.
 func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64, position int64, left *userFilter) (n int64, whole bool,
 	err error) {
 	f, err := j.disk.open(v.path)
@@ -309,10 +309,10 @@ func erasedBy(users map[UserHash]int64, user UserHash, record []byte) bool {
 	}
 	var in Texts
 	e, err := DecodeRecord(record, &in)
-	return err != nil || e.At.UnixMilli() <= upTo // what cannot be read is told by eraseRecord
+	return err != nil || e.At.UnixMilli() <= upTo // a record that cannot be read is reported by eraseRecord
 }
 
-// copyOf copies a whole file beside itself.
+// copyOf makes a copy of a file in the same folder.
 func (j *Journal) copyOf(from file, name string) (file, error) {
 	size, err := from.size()
 	if err != nil {

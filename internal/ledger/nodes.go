@@ -14,9 +14,9 @@ import (
 type Node struct {
 	ID       string // of its journal
 	Name     string // what an operator knows it by: host and data folder
-	Answered int64  // the last question that it answered by bringing all it had
+	Answered int64  // the number of the last question for which it shipped all it had
 	Ended    int64  // the position of its last scan when it last said so
-	Shipped  int64  // up to where they were brought then
+	Shipped  int64  // up to where it had shipped them by then
 	Stopped  bool   // it ended in order
 	SeenAt   time.Time
 	Lag      Lag
@@ -24,39 +24,39 @@ type Node struct {
 
 // Lag is how far the memory of a node was behind the log of changes, in its own words.
 type Lag struct {
-	Changes int64     // that it had not followed
+	Changes int64     // how many it had not followed
 	LevelAt time.Time // when it last held every change
 	At      time.Time // when it said so; zero = it never did
 }
 
-// NodeStore is where nodes meet. Questions are numbered.
+// NodeStore is how nodes know of each other and ask each other. Questions are numbered.
 type NodeStore interface {
-	// AskNodes asks all nodes to bring what they have, and returns the number.
+	// AskNodes asks all nodes to ship what they have, and returns the number of the question.
 	AskNodes(ctx context.Context) (ask int64, err error)
 	// ScanNodes returns the nodes and the last question.
 	ScanNodes(ctx context.Context) (all []Node, ask int64, err error)
-	// PutNode stores what is known of a node, but for its lag.
+	// PutNode stores what is known of a node, except its lag.
 	PutNode(ctx context.Context, n Node) error
-	// ReportNode stores what a running node says of itself: what it holds in memory is
-	// followed, and its lag what the log of changes has beyond.
+	// ReportNode stores what a running node says of itself. followed is the last change that it has
+	// in memory; its lag is what the log of changes has after that.
 	ReportNode(ctx context.Context, n Node, followed int64) error
 	// ForgetNode removes a node that owes nothing.
 	ForgetNode(ctx context.Context, node string) error
-	// ForgetStopped removes a stopped node, unless it was heard of since it was read.
+	// ForgetStopped removes a stopped node, unless it reported after it was read.
 	ForgetStopped(ctx context.Context, read Node) error
 	// GiveUpNode removes a node that never comes back; false = there was none.
 	GiveUpNode(ctx context.Context, node string) (there bool, err error)
-	// Origin is which events of a node's journal are counted.
+	// Origin says which events of a node's journal are counted.
 	Origin(ctx context.Context, node string) (*Taken, error)
 }
 
-// Nodes brings the scans of all nodes into the log that they share: each answers
-// when it is asked, and a node that does not answer is named.
+// Nodes brings the scans of all nodes into the log that they share: each node ships its scans when
+// it is asked, and a node that does not is named.
 type Nodes struct {
 	Store   NodeStore
 	Shipper *Shipper
 	Name    string
-	Asked   <-chan struct{}  // rings when nodes are asked; it may miss some
+	Asked   <-chan struct{}  // rings when nodes are asked; it may miss a question
 	Now     func() time.Time // the real time
 	Log     *slog.Logger
 	// Memory follows the log of changes.
@@ -64,7 +64,7 @@ type Nodes struct {
 		Followed() (change int64)
 		Age() time.Duration
 	}
-	// Wait is how long nodes are waited for; 0 = 10 s.
+	// Wait is how long Gather waits for other nodes; 0 = 10 s.
 	Wait time.Duration
 }
 
@@ -92,13 +92,13 @@ func (n *Nodes) put(ctx context.Context, answered int64, stopped bool) error {
 	return n.Store.PutNode(ctx, own)
 }
 
-// own is this node as it is now.
+// own describes this node as it is now.
 func (n *Nodes) own() Node {
 	s := n.Shipper
 	return Node{ID: s.ID(), Name: n.Name, Ended: s.Journal.end(), Shipped: s.position.Load(), SeenAt: n.Now()}
 }
 
-// Report says to all how this node is, for those who look at another.
+// Report stores how this node is, so that the others can show it.
 func (n *Nodes) Report(ctx context.Context) error {
 	own, followed := n.own(), n.Memory.Followed()
 	own.Lag = Lag{LevelAt: own.SeenAt.Add(-n.Memory.Age()), At: own.SeenAt}
@@ -125,7 +125,7 @@ func (n *Nodes) Run(ctx context.Context) {
 	}
 }
 
-// answer brings all that there is, if that was asked for.
+// answer ships everything, if that was asked for.
 func (n *Nodes) answer(ctx context.Context) error {
 	all, ask, err := n.Store.ScanNodes(ctx)
 	if err != nil {
@@ -184,7 +184,7 @@ func (n *Nodes) Gather(ctx context.Context) error {
 	}
 }
 
-// others are the nodes but this one.
+// others are all nodes except this one.
 func (n *Nodes) others(ctx context.Context) (others []Node, err error) {
 	all, _, err := n.Store.ScanNodes(ctx)
 	if err != nil {
@@ -198,9 +198,9 @@ func (n *Nodes) others(ctx context.Context) (others []Node, err error) {
 	return others, nil
 }
 
-// Counted makes sure that the scans of nodes that are stopped are counted, after
-// everything in the log was. A stream that was lost may have had them: then only
-// their own journals have them. Unreached.
+// Counted makes sure that the scans of stopped nodes are counted, once everything in the log is. A
+// stream that held them may have been lost: then only the nodes' own journals have them. Unreached
+// names these nodes.
 func (n *Nodes) Counted(ctx context.Context) error {
 	others, err := n.others(ctx)
 	if err != nil {
@@ -232,8 +232,8 @@ func (n *Nodes) Counted(ctx context.Context) error {
 	return nil
 }
 
-// Leave says that this node ends in order. Events that it still has are asked for
-// until it is started again.
+// Leave notes that this node ends in order. If it still has events, the others go on to ask for
+// them until it is started again.
 func (n *Nodes) Leave(ctx context.Context) error {
 	s := n.Shipper
 	if _, may := s.To.(Rewinder); !may && s.Behind() == 0 {

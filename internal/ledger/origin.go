@@ -6,20 +6,20 @@ import (
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 )
 
-// Origin is from which journal an event came into a log that many nodes share and
-// that may be lost while the journals are not. Node "" = the log does not say.
+// Origin says from which journal an event came into a shared log. Such a log may be lost while the
+// journals are not. Node "" = the log does not say.
 type Origin struct {
 	Node     string
 	Position int64 // in the node's journal
-	// Before: up to this position of the journal the log had everything when this
-	// event came into it, or need not have it.
+	// Before is the position of the journal up to which the log had every event that it needs when
+	// this one came.
 	Before int64
-	// Again: the event was counted in a log that was lost.
+	// Again says that the event was counted already, in a log that was lost.
 	Again bool
 }
 
-// Taken is which events of a node's journal are counted, or told to webhooks, whatever
-// log they were read in: all up to a position, and some behind it.
+// Taken says which events of a node's journal are counted, or told to webhooks, in whatever log
+// they were read: all up to a position, and some after it.
 type Taken struct {
 	UpTo   int64
 	beyond roaring64.Bitmap
@@ -32,7 +32,7 @@ func (t *Taken) Has(position int64) bool {
 
 // Add takes in an event that is counted, after everything before it in the log.
 func (t *Taken) Add(o Origin) {
-	if o.Position > t.UpTo { // else it is in already: what a lost stream had comes again
+	if o.Position > t.UpTo { // else it is known already: what a lost stream had comes once more
 		t.beyond.Add(uint64(o.Position))
 	}
 	if o.Before > t.UpTo {
@@ -41,7 +41,7 @@ func (t *Taken) Add(o Origin) {
 	}
 }
 
-// With adds an event to what may be nothing yet.
+// With is Add for a Taken that may be nil.
 func (t *Taken) With(o Origin) *Taken {
 	if t == nil {
 		t = &Taken{}
@@ -50,7 +50,7 @@ func (t *Taken) With(o Origin) *Taken {
 	return t
 }
 
-// Clone is a copy that changes by itself.
+// Clone is an independent copy.
 func (t *Taken) Clone() *Taken { return &Taken{t.UpTo, *t.beyond.Clone()} }
 
 // Last is the last position that is counted.
@@ -61,7 +61,7 @@ func (t *Taken) Last() int64 {
 	return max(t.UpTo, int64(t.beyond.Maximum()))
 }
 
-// From is up to where every event is counted: what is not is behind it.
+// From is the position up to which every event is counted: those that are not come after it.
 func (t *Taken) From() int64 {
 	if t == nil {
 		return 0

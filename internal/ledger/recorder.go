@@ -10,30 +10,29 @@ import (
 	"time"
 )
 
-// Window is the most that is lost in a power cut of what was answered before it
-// was durable. A caller that answers so asks Late first.
+// Window bounds what a power cut may lose of scans that were answered before they were durable:
+// those of this time. A caller that answers so asks Late first.
 const Window = time.Second
 
 // ErrFull is returned by Enqueue while the disk is too far behind.
 var ErrFull = errors.New("ledger: too many scans wait for the disk")
 
-// Pauses before a flush. A flush costs the processor much the same for one scan
-// and for a hundred, so fewer are better while nobody waits longer than he would
-// notice beside the flush itself.
+// Pauses before a flush. A flush costs the processor about as much for one scan as for a hundred.
+// So a few flushes are better than many, as long as a caller waits hardly longer than for the flush
+// alone.
 const (
-	// gather is how long a group is held open for scans that are expected: as many
-	// as there were of late. On a slow disk it is half of what the last flush
-	// took, at most slowGather.
+	// gather is how long a group is held open for as many scans as came lately. On a slow disk it
+	// is half of the time of the last flush, at most slowGather.
 	gather     = 500 * time.Microsecond
 	slowGather = 5 * time.Millisecond
-	// unhurried is how long a group is held open that nobody waits for.
+	// unhurried is how long a group is held open for which nobody waits.
 	unhurried = 20 * time.Millisecond
 	// heavy is how many bytes of events are flushed without a pause.
 	heavy = 256 << 10
 )
 
-// Recorder makes scans durable in groups: all that come while one flush is
-// under way are the next group, with those that come shortly after.
+// Recorder makes scans durable in groups. The scans that come during a flush, and shortly after it,
+// are the next group.
 type Recorder struct {
 	journal  *Journal
 	now      func() time.Time
@@ -41,17 +40,17 @@ type Recorder struct {
 	maxCount int
 
 	mu     sync.Mutex
-	open   *Group // that takes events; nil while there is none
+	open   *Group // the group that takes events; nil while there is none
 	spare  *batch
 	oldest time.Time // when the first event came that is not durable yet; zero = all are
-	taken  time.Time // when the first one of open came
+	taken  time.Time // when the first event of open came
 	busy   bool      // a flush is under way, or a pause before it
 	wanted int       // the scans for which the pause ends; 0 = there is no pause
 	expect int       // how many scans the next group may be waited for
 	closed bool
 	last   error // of the last flush
-	// unheard are events of flushes that failed after the last that succeeded, for which nobody waited: whoever answers
-	// before it is durable has told of them.
+	// unheard is how many events of failed flushes nobody waited for, since the last flush that succeeded: their
+	// callers were answered before the events were durable.
 	unheard int64
 
 	patience time.Duration // how long the next group is held open; the flusher's own
@@ -105,9 +104,8 @@ func NewRecorder(j *Journal, o RecorderOptions) *Recorder {
 	return r
 }
 
-// Enqueue takes a copy of an event and returns the group that it becomes
-// durable with. It never waits for the disk. ErrFull, ErrClosed: the event is
-// not taken.
+// Enqueue takes a copy of an event and returns the group with which it becomes durable. It never
+// waits for the disk. After ErrFull or ErrClosed the event was not taken.
 func (r *Recorder) Enqueue(e *Event) (*Group, error) {
 	r.mu.Lock()
 	if r.closed {
@@ -148,8 +146,8 @@ func (r *Recorder) poke() {
 	}
 }
 
-// Wait returns nil once the group is durable, or why it is not: nobody knows of
-// each of its events whether it was stored, so none may be acknowledged.
+// Wait returns nil once the group is durable. After an error any of its events may be stored or
+// not, so none may be acknowledged.
 func (g *Group) Wait(ctx context.Context) error {
 	g.hurry()
 	select {
@@ -166,9 +164,9 @@ func (g *Group) Done() <-chan struct{} {
 	return g.done
 }
 
-// Then lets f be called with what Wait returns, once, on another goroutine: with
-// others, so it must not block. It costs less than a goroutine that waits. False
-// where the answer is there already; then f is not called.
+// Then makes f be called once with the result of Wait. The goroutine that calls f also calls those
+// of others, so f must not block. This costs less than a goroutine that waits. Then returns false,
+// and does not call f, where the result is known already.
 func (g *Group) Then(f func(error)) bool {
 	r := g.recorder
 	r.mu.Lock()
@@ -195,7 +193,7 @@ func (g *Group) hurry() {
 	}
 }
 
-// await notes that somebody waits, and reports whether that ends a pause.
+// await notes that somebody waits, and reports whether the pause ends by that.
 func (g *Group) await() bool {
 	r := g.recorder
 	if g.awaited || g != r.open {
@@ -258,7 +256,7 @@ func (r *Recorder) run() {
 	}
 }
 
-// share is how many one goroutine calls.
+// share is how many functions one goroutine calls.
 const share = 128
 
 // callAll gives the result of a group to all that wait for it.
@@ -274,7 +272,8 @@ func callAll(then []func(error), err error) {
 	}
 }
 
-// nextGroup closes the open group, when it is time for it; nil where there is none.
+// nextGroup waits until it is time to flush the open group, and closes that; nil where there is
+// none.
 func (r *Recorder) nextGroup(pause *time.Timer) *Group {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -315,9 +314,8 @@ func (r *Recorder) nextGroup(pause *time.Timer) *Group {
 	return g
 }
 
-// Close writes what waits and stops. ErrClosed is what Enqueue answers from
-// then on. An error says that events are lost for which nobody waited; those that
-// waited have theirs.
+// Close writes what waits and stops. ErrClosed is what Enqueue answers from then on. An error says
+// that events were lost for which nobody waited; a caller that waited has got its own error.
 func (r *Recorder) Close() error {
 	r.mu.Lock()
 	r.closed = true
@@ -332,9 +330,9 @@ func (r *Recorder) Close() error {
 	return nil
 }
 
-// Late reports whether an event that is answered before it is durable could be
-// lost beyond Window: the last flush failed, or the oldest event that waits has
-// done so for half of it. Then the answer has to wait for its group.
+// Late reports whether an event that is answered before it is durable might break the promise of
+// Window: the last flush failed, or the oldest event has waited for half of Window. Then the answer
+// has to wait for its group.
 func (r *Recorder) Late() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Restoring is a journal that is filled from an archive: every event gets the
-// position that it had. It takes its place at the end, as a whole.
+// Restoring is a journal that is filled from an archive. Every event gets the position that it had.
+// At the end the whole journal is moved to its place.
 type Restoring struct {
 	dir     string
 	journal *Journal
@@ -19,14 +19,15 @@ type Restoring struct {
 	at      int64 // position after the last event
 }
 
-// ErrLedgerNotEmpty is returned where a journal is to be restored and there is one.
+// ErrNotEmpty is returned where a journal with events stands in the place of the one to be
+// restored.
 var ErrNotEmpty = errors.New("there are scans already")
 
 // restoreSuffix marks the folder of a journal that is being filled.
 const restoreSuffix = ".import"
 
-// RestoreJournal begins to fill a journal for a folder with no events in it.
-// ledger is its id, "" = a new one. ErrLedgerNotEmpty.
+// RestoreJournal begins to fill a journal for a folder that holds no events, else ErrNotEmpty.
+// ledger is its id, "" = a new one.
 func RestoreJournal(dir, ledger string, o JournalOptions) (*Restoring, error) {
 	if err := emptied(dir, false); err != nil {
 		return nil, err
@@ -54,13 +55,12 @@ func RestoreJournal(dir, ledger string, o JournalOptions) (*Restoring, error) {
 	return r, nil
 }
 
-// RestoreInto returns what begins to fill a journal in a folder, given its id.
+// RestoreInto returns RestoreJournal for a folder, as a function of the journal's id.
 func RestoreInto(dir string, random io.Reader) func(id string) (*Restoring, error) {
 	return func(id string) (*Restoring, error) { return RestoreJournal(dir, id, JournalOptions{Random: random}) }
 }
 
-// emptied makes sure that no events are in a folder of scans; and if it is to
-// be removed, that it is not there.
+// emptied makes sure that a folder of scans holds no events. With remove it removes the folder.
 func emptied(dir string, remove bool) error {
 	names, err := realDisk{}.list(dir)
 	if errors.Is(err, os.ErrNotExist) {

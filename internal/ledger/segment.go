@@ -37,16 +37,16 @@ const (
 	footerMark  = 0x5c9d317a
 	summarySize = 72
 	footerMagic = "qrjseal\n"
-	// maxFooter bounds what a footer may say of itself.
+	// maxFooter bounds the length that a footer may claim.
 	maxFooter = 64 << 20
 
-	// blockSize is about how far one block of the index reaches.
+	// blockSize is about how many bytes one block of the index covers.
 	blockSize = 64 << 10
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// span is what of time lies in a run of events.
+// span is the span of time of a run of events.
 type span struct {
 	minAt, maxAt int64 // of the events
 	minID, maxID int64 // in their ids
@@ -115,10 +115,10 @@ func segmentHeader(ledger [16]byte, first, skip int64) []byte {
 	return b
 }
 
-// errHeader is returned for a file that does not begin like a segment.
+// errHeader is returned for a file that does not begin with the header of a segment.
 var errHeader = errors.New("it does not begin like a file of scans")
 
-// editionAt is where the edition stands in the header. The checksum is older.
+// editionAt is where the edition stands in the header. The checksum does not cover it.
 const editionAt = 48
 
 func readHeader(r io.ReaderAt) (ledger [16]byte, s segment, err error) {
@@ -144,7 +144,7 @@ type block struct {
 	span
 }
 
-// segment is what is known of a file. Of a sealed one nothing changes any more.
+// segment is what is known of a file. For a sealed file it does not change any more.
 type segment struct {
 	name   string // of the file in its folder
 	first  int64  // position of its first event
@@ -155,8 +155,8 @@ type segment struct {
 	// edition is how often it was written anew for an erasure.
 	edition int64
 	span
-	// Of a sealed one the blocks stand in the footer. A block of this list
-	// never changes, so that readers may share it; tail is the one that grows.
+	// A sealed file has its blocks in the footer. A block in this list never changes, so that
+	// readers may share it; tail is the last block, which grows.
 	blocks []block
 	tail   block
 }
@@ -205,8 +205,7 @@ func (s *segment) footer() []byte {
 	return b
 }
 
-// readFooter fills in what the footer of a file says; false when it has none
-// that is whole.
+// readFooter reads the footer of a file; false when it has none, or one that is incomplete.
 func (s *segment) readFooter(f file) bool {
 	size, err := f.size()
 	if err != nil || size < headerSize+summarySize {
@@ -265,8 +264,7 @@ type damage struct {
 	lost int64
 }
 
-// groupReader walks over the groups of a segment. It skips what is damaged and
-// goes on behind it.
+// groupReader yields the groups of a segment. It skips damaged stretches and goes on after them.
 type groupReader struct {
 	r     io.ReaderAt
 	at    int64 // offset of the next group
@@ -275,7 +273,7 @@ type groupReader struct {
 	end   int64 // position after the last event; 0 = not known
 
 	buf []byte // what was read ahead
-	off int64  // its offset
+	off int64  // the offset of buf
 
 	// of the group that next found
 	offset  int64
@@ -311,7 +309,7 @@ func (g *groupReader) bytes(at int64, n int) ([]byte, error) {
 	return b[:min(n, len(b))], nil
 }
 
-// try reads the group at an offset; false where none is.
+// try reads the group at an offset; false where there is no valid group.
 func (g *groupReader) try(at int64) (bool, error) {
 	b, err := g.bytes(at, groupHeaderSize)
 	if err != nil || len(b) < groupHeaderSize || binary.LittleEndian.Uint32(b) != groupMark {
@@ -334,7 +332,7 @@ func (g *groupReader) try(at int64) (bool, error) {
 	return true, nil
 }
 
-// scan goes to the next good group; false at the end of the segment.
+// scan goes to the next valid group; false at the end of the segment.
 func (g *groupReader) scan() (bool, error) {
 	begin := g.at
 	for g.at < g.limit {
@@ -360,7 +358,7 @@ func (g *groupReader) scan() (bool, error) {
 	return false, nil
 }
 
-// mark finds the next place that begins like a group.
+// mark finds the next place where the bytes look like the beginning of a group.
 func (g *groupReader) mark(at int64) (int64, error) {
 	var mark [4]byte
 	binary.LittleEndian.PutUint32(mark[:], groupMark)
@@ -380,7 +378,7 @@ func (g *groupReader) mark(at int64) (int64, error) {
 	return g.limit, nil
 }
 
-// record takes the next record off the records of a group.
+// record splits the first record off the records of a group.
 func record(b []byte) (one, rest []byte, err error) {
 	length, n := binary.Uvarint(b)
 	if n <= 0 || length > maxRecord || length > uint64(len(b)-n) {

@@ -17,14 +17,14 @@ import (
 	"time"
 )
 
-// Mark is how far a journal was shipped: a position, and the scan that stands
-// there, so that another journal is told from this one.
+// Mark is how far a journal was shipped: a position, and the scan at it. By the scan another
+// journal is told from this one.
 type Mark struct {
 	Position int64
 	ID       ScanID
 }
 
-// Harbour is where shippers of many nodes bring their events.
+// Harbour is the shared log, to which the shippers of many nodes bring their events.
 type Harbour interface {
 	// Shipped returns how far a node's events were taken; the zero Mark = none.
 	Shipped(ctx context.Context, node string) (Mark, error)
@@ -36,8 +36,8 @@ type Harbour interface {
 	Erased(ctx context.Context, after int64) ([]Erasure, error)
 }
 
-// Rewinder is a Harbour that may lose what was brought there, while the database
-// knows what of it is counted.
+// Rewinder is a Harbour that may lose events that were shipped to it, while the database still
+// knows which of them were counted.
 type Rewinder interface {
 	Harbour
 	// Whole reports whether what was shipped is still there.
@@ -46,21 +46,21 @@ type Rewinder interface {
 	Taken(ctx context.Context, node string) (*Taken, error)
 	// Told is which of them were told to webhooks; nil = none waits for any.
 	Told(ctx context.Context, node string) (*Taken, error)
-	// Rewind says from where on a journal is to be shipped that was shipped up to a
-	// mark: further back where what was shipped is there no more. settled is up to where
-	// everything is counted and told, -1 = nobody knows. Ship is right for what Rewind
-	// found.
+	// Rewind finds out from which mark on a journal has to be shipped that was shipped up to mark.
+	// It goes back where shipped events are gone. settled is the position up to which everything is
+	// counted and told, -1 = unknown. Ship works from the mark that Rewind found.
 	Rewind(ctx context.Context, mark Mark, settled int64) (Rewound, error)
-	// Restart notes that a journal is shipped from a mark on as Rewind found, so that a
-	// loss is found once.
+	// Restart notes that a journal is shipped from a mark that Rewind found, so that a loss is
+	// reported once.
 	Restart(ctx context.Context, from Mark, back Rewound) error
 }
 
-// Rewound is from where on a journal is shipped.
+// Rewound is the answer of Rewind.
 type Rewound struct {
 	From int64
 	Why  string // "" = from where it was shipped to
-	// LeaveOut: up to here, what is counted and told is elsewhere, and need not be here.
+	// LeaveOut is the position up to which events that are counted and told need not be shipped
+	// again.
 	LeaveOut int64
 }
 
@@ -73,8 +73,8 @@ type Erasure struct {
 // ErrNotThere is returned by Ship when another mark is stored.
 var ErrNotThere = errors.New("ledger: this node's events were taken up to another place")
 
-// Shipper brings the events of a node's journal to the log that all nodes
-// share. Events that are there are removed from the journal after a while.
+// Shipper brings the events of a node's journal to the log that all nodes share. Some time later it
+// removes them from the journal.
 type Shipper struct {
 	Journal *Journal
 	To      Harbour
@@ -89,7 +89,8 @@ type Shipper struct {
 	ClockBelieved func() bool
 	// Batch is how many events are shipped at once; 0 = 5,000.
 	Batch int
-	// Held is up to where the journal need not be kept for others who read it; nil = nobody does.
+	// Held is the position up to which no other reader needs the journal; nil = there is no other
+	// reader.
 	Held func() int64
 	// Pause is the least time between two batches that are not full, so that few
 	// scans make few transactions; 0 = 100 ms.
@@ -98,11 +99,11 @@ type Shipper struct {
 	shipping sync.Mutex
 	mark     Mark
 	known    bool   // mark is what the harbour has
-	through  int64  // nothing that can be read is left up to here
+	through  int64  // up to here every event that can be read was shipped
 	erased   int64  // erasures up to this moment are done in the journal
 	taken    *Taken // what was counted when the harbour was last asked; nil = nobody knows
 	told     *Taken // what was told by then; nil = nobody waits for any
-	leaveOut int64  // up to here, what is counted and told is not shipped
+	leaveOut int64  // up to here, events that are counted and told are not shipped
 
 	position atomic.Int64
 	id       atomic.Pointer[string] // Node, after it was named anew
@@ -127,7 +128,8 @@ func (j *Journal) NodeID(random io.Reader) (string, error) {
 	return j.newNodeID(random, 0)
 }
 
-// NamedAt is up to where the journal's events may have been shipped under another name.
+// NamedAt is the position up to which the journal's events may have been shipped under another
+// name.
 func (j *Journal) NamedAt() (upTo int64) {
 	text, err := os.ReadFile(filepath.Join(j.dir, nodeFile))
 	if _, rest, found := strings.Cut(string(text), " "); err == nil && found {
@@ -161,8 +163,8 @@ func (j *Journal) Last(ctx context.Context) (m Mark, err error) {
 	return m, nil
 }
 
-// Is reports whether a mark is of this journal: its scan stands there, or stood there
-// and is forgotten.
+// Is reports whether a mark is of this journal: its scan stands at its position, or retention
+// removed what stood there.
 func (j *Journal) Is(ctx context.Context, mark Mark) (bool, error) {
 	if mark.Position == 0 {
 		return true, nil
@@ -203,7 +205,7 @@ func (s *Shipper) Run(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			// Doubles up to five seconds, for as long as it takes.
+			// Tries go on without end, with pauses that double up to five seconds.
 			delay = min(max(2*delay, pause), 5*time.Second)
 			continue
 		}
@@ -239,7 +241,7 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	err := s.look(ctx)
 	for err == nil && (!s.known || max(s.mark.Position, s.through) < end) {
 		if err = s.step(ctx, end); errors.Is(err, ErrNotThere) {
-			err = s.step(ctx, end) // from where it is to be shipped now
+			err = s.step(ctx, end) // look may have changed from where it is to be shipped
 		}
 	}
 	s.mu.Lock()
@@ -265,9 +267,10 @@ func (s *Shipper) look(ctx context.Context) error {
 	r, ok := s.To.(Rewinder)
 	if !ok {
 		if s.mark.Position < s.Journal.end() {
-			return nil // whoever takes the next one sees it
+			return nil // there is something to ship: Ship will notice the loss
 		}
-		// A database that was put back to an earlier moment, or lost its last commits, wants them once more.
+		// A database that was restored to an earlier moment, or lost its last commits, needs these
+		// events again.
 		there, err := s.To.Shipped(ctx, s.Node)
 		if err != nil {
 			return fmt.Errorf("asking how far scans were shipped: %w", err)
@@ -319,7 +322,7 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 	}
 	err := s.To.Ship(ctx, s.Node, s.mark, to, events)
 	if err != nil {
-		s.known = false // a lost answer may hide that all went well
+		s.known = false // the answer may have been lost although the events were taken
 		return fmt.Errorf("shipping scans: %w", err)
 	}
 	s.mark = to
@@ -370,8 +373,8 @@ func (s *Shipper) rename(ctx context.Context) (none Mark, err error) {
 	return none, nil
 }
 
-// needed is which events of this node are counted, which are told, and up to where both
-// are; -1 = nobody knows.
+// needed returns which events of this node are counted, which are told, and the position up to
+// which all are both; -1 = unknown.
 func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *Taken, settled int64, err error) {
 	if taken, err = r.Taken(ctx, s.Node); err != nil || taken == nil {
 		return nil, nil, -1, err
@@ -382,12 +385,13 @@ func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *Taken, s
 	return taken, told, min(taken.UpTo, told.UpTo), nil
 }
 
-// rewind goes back to where the harbour lacks events that were shipped. A journal that has
-// a new name begins where its events are for the harbour.
+// rewind goes back to the first shipped event that the harbour lacks. A journal with a new name
+// begins with the first event that the harbour should get from it.
 func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark, former string) (Mark, error) {
 	taken, told, settled, err := s.needed(ctx, r)
 	if err == nil && taken.Last() > s.Journal.end() {
-		// Others stood there: an older journal would give their places to new scans.
+		// Other events stood there: this is an older copy of the journal, which would give their
+		// positions to new scans.
 		former = s.Node
 		if mark, err = s.rename(ctx); err == nil {
 			taken, told, settled, err = s.needed(ctx, r)
@@ -431,8 +435,8 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark, former stri
 	return mark, nil
 }
 
-// skipFormer skips what is not for the harbour of a journal that got a new name, up to where
-// it is counted under the former one for sure.
+// skipFormer moves the mark of a journal that got a new name: past the events that are counted
+// under its former name for sure, which the harbour must not get again.
 func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Mark, back Rewound, former string) (Mark, error) {
 	if former == "" || back.From <= mark.Position {
 		return mark, nil
@@ -451,9 +455,8 @@ func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Mark, back Re
 	return skipped, r.Restart(ctx, skipped, back)
 }
 
-// markAt is the mark at a position, and the oldest position behind it that the journal has,
-// or one that is before. The journal may have forgotten where that is, and begins later:
-// then it is the zero Mark.
+// markAt returns the mark at a position, or the zero Mark where retention removed its event, and
+// the oldest position after it that the journal has, or before, if that is smaller.
 func (s *Shipper) markAt(ctx context.Context, position, before int64) (mark Mark, oldest int64, err error) {
 	oldest = before
 	for e, err := range s.Journal.Read(ctx, max(0, position-1)) {
@@ -468,8 +471,8 @@ func (s *Shipper) markAt(ctx context.Context, position, before int64) (mark Mark
 	return mark, oldest, nil
 }
 
-// Gone is how many scans were shipped, lost there before they were counted, and
-// had left the journal already; those since the start.
+// Gone is how many scans were lost since the start: shipped, removed from the journal, and then
+// lost at the harbour before they were counted.
 func (s *Shipper) Gone() int64 { return s.gone.Load() }
 
 // forgot reports whether a position was given out and its event removed.
@@ -479,7 +482,8 @@ func (j *Journal) forgot(position int64) bool {
 	return len(j.segments) > 0 && position < j.segments[0].first
 }
 
-// tidy removes what was shipped a while ago, and erases who was erased.
+// tidy removes events that were shipped some time ago, and makes the events of erased users
+// anonymous.
 func (s *Shipper) tidy(ctx context.Context) {
 	keep := s.Keep
 	if keep <= 0 {
@@ -521,8 +525,8 @@ func (s *Shipper) unneeded(ctx context.Context) int64 {
 	return safe
 }
 
-// safe is up to where the journal need not be kept: where what was shipped may be
-// lost, up to where it is counted and told.
+// safe is the position up to which the journal need not be kept. Where the harbour may lose events,
+// it is the one up to which all are counted and told.
 func (s *Shipper) safe(ctx context.Context) int64 {
 	r, ok := s.To.(Rewinder)
 	if !ok {
@@ -538,7 +542,7 @@ func (s *Shipper) safe(ctx context.Context) int64 {
 	return min(s.position.Load(), settled)
 }
 
-// Reached is up to where the journal was shipped.
+// Reached is the position up to which the journal was shipped.
 func (s *Shipper) Reached() int64 { return s.position.Load() }
 
 // Behind is how many events of the journal were not shipped yet.

@@ -36,7 +36,7 @@ type kernelFlush struct {
 	fd      int
 	event   *os.File // of fd: an eventfd, which counts flushes that ended
 	last    uint64   // number of the last one
-	broken  bool     // what ended is not known any more
+	broken  bool     // nobody knows any more which flushes ended
 }
 
 // errNotTaken is for a flush that did not begin.
@@ -92,7 +92,7 @@ func (k *kernelFlush) flush(f *os.File) error {
 	if errno != 0 || n != 1 {
 		return errNotTaken
 	}
-	// Until its end is seen, nobody may take a later flush for this one.
+	// Until the end of this flush is seen, a later one must not be taken for it.
 	k.broken = true
 	var count [8]byte
 	if _, err := k.event.Read(count[:]); err != nil {

@@ -14,21 +14,22 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Users are those whose events are looked for.
+// Users is a set of users.
 type Users map[UserHash]bool
 
-// Beside a segment that is closed stands a filter of its users, so that the events of
-// one are looked for where they may be: a Bloom filter in blocks, each read by itself.
+// Beside each sealed segment lies a filter of its users, so that the events of a user are looked
+// for only in segments that may have some. It is a Bloom filter in blocks, each of which can be
+// read alone.
 //
 //	header  8 bytes magic, 4 version, 4 checksum of the rest of the header, 16 ledger,
 //	        8 first position, 8 position after the last, 8 edition of the segment,
 //	        8 how many blocks
 //	blocks  60 bytes of bits, 4 checksum of them, of the header's and of the number
 //
-// A filter says of a user who is there that he may be there, always; of one who is not
-// it says so in less than one case of a hundred. It has 12 to 20 bits a user, a fiftieth
-// of the segment. Nothing depends on it: where one is lacking, is damaged, or is of
-// another edition of the segment, the segment is read and gets one.
+// A filter answers "maybe" for every user of its segment, and for less than one of a hundred
+// others. It has 12 to 20 bits for each user, and a fiftieth of the segment's length. Where a
+// filter is lacking or damaged, or is of another edition of the segment, the segment itself is read
+// and gets a new filter.
 const (
 	usersSuffix  = ".users"
 	usersMagic   = "qrjusers"
@@ -42,7 +43,7 @@ const (
 	leastRecord = 64
 )
 
-// userFilter is a filter that is being filled: the blocks without their checksums.
+// userFilter is a filter in memory: its blocks without their checksums.
 type userFilter struct{ blocks []byte }
 
 // newUserFilter has room for the users of a segment of so many bytes.
@@ -74,8 +75,7 @@ func (f *userFilter) add(user *UserHash) {
 	})
 }
 
-// addRecords adds the users of the records of a group; those behind what is no record
-// are lost, as they are for every reader.
+// addRecords adds the users of the records of a group. It stops at damage, as every reader does.
 func (f *userFilter) addRecords(records []byte) {
 	for len(records) > 0 {
 		b, rest, err := record(records)
@@ -89,7 +89,7 @@ func (f *userFilter) addRecords(records []byte) {
 	}
 }
 
-// mayHold reports whether one of some users may be there.
+// mayHold reports whether one of some users may be in the filter.
 func (f *userFilter) mayHold(users Users) bool {
 	for user := range users {
 		if may(f.blocks, &user) {
@@ -107,8 +107,9 @@ func may(blocks []byte, user *UserHash) (may bool) {
 	return may
 }
 
-// fit halves the filter while no more than half of its bits are set afterwards: the
-// number of blocks is a power of two, and a user's block is told by the last bits.
+// fit halves the filter for as long as at most half of its bits are set afterwards. It can be
+// halved because the number of blocks is a power of two, and the last bits of a hash tell a user's
+// block.
 func (f *userFilter) fit() {
 	for len(f.blocks) > usersBlock {
 		half := len(f.blocks) / 2
@@ -145,8 +146,8 @@ func usersChecksum(header, block []byte, at int) uint32 {
 	return crc32.Update(crc32.Checksum(of[:], castagnoli), castagnoli, block[:usersBlock-4])
 }
 
-// keepUsers writes the filter of a segment. It is not flushed: what a power cut leaves of
-// it is told by its checksums. That it cannot be written is no harm.
+// keepUsers writes the filter of a segment. It is not flushed: its checksums tell what a power cut
+// damaged. It does no harm if it cannot be written.
 func (j *Journal) keepUsers(s *segment, f *userFilter) {
 	f.fit()
 	n := len(f.blocks) / usersBlock
@@ -165,7 +166,7 @@ func (j *Journal) keepUsers(s *segment, f *userFilter) {
 		}
 	}
 	if err != nil {
-		_ = j.disk.remove(name + newSuffix) // a start does, where it cannot go now
+		_ = j.disk.remove(name + newSuffix) // if that fails, the next start removes it
 		j.log.Warn("which users are in a file of scans cannot be noted; it is read where one is looked for", "file", j.path(s.name),
 			"error", err)
 	}
@@ -174,11 +175,11 @@ func (j *Journal) keepUsers(s *segment, f *userFilter) {
 // usersName is the name of the filter of a segment.
 func usersName(segment string) string { return segment[:len(segment)-len(segmentSuffix)] + usersSuffix }
 
-// usersAtOnce is from how many users on a filter is read as a whole.
+// usersAtOnce is the number of users from which on the whole filter is read, not single blocks.
 const usersAtOnce = 32
 
-// mayHold reports whether one of some users may have events in a segment: no, if its
-// filter says so. known: there is a filter that can be believed.
+// mayHold reports whether one of some users may have events in a segment. known is false where
+// there is no valid filter, so that they may.
 func (j *Journal) mayHold(s *segment, users Users) (may, known bool) {
 	if !s.sealed {
 		return true, false
@@ -226,7 +227,7 @@ func (j *Journal) mayHold(s *segment, users Users) (may, known bool) {
 	return may, true
 }
 
-// removeUsers removes the filter of a segment that is gone.
+// removeUsers removes the filter of a segment that was removed.
 func (j *Journal) removeUsers(segment string) error {
 	if err := j.disk.remove(j.path(usersName(segment))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -234,7 +235,7 @@ func (j *Journal) removeUsers(segment string) error {
 	return nil
 }
 
-// maySegments leaves out of a list the segments that hold none of some users.
+// maySegments drops from a list the segments whose filters say that they hold none of some users.
 func (j *Journal) maySegments(list []view, users Users) []view {
 	return slices.DeleteFunc(list, func(v view) bool {
 		may, _ := j.mayHold(&v.segment, users)

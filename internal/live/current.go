@@ -22,9 +22,9 @@ import (
 
 // Current keeps the memory that scans are answered from equal to the store.
 //
-// It never applies a change from hand to hand: told that something changed, it
-// reads that thing again and keeps what it read. Reads are in one line, so the
-// last of them sees the last commit, whatever order the changes came in.
+// It never applies a change that somebody hands to it. Told that something changed, it reads that
+// thing from the store again and keeps what it read. Reads queue for one lock, so the last of them
+// sees the last commit, in whatever order the changes were told.
 type Current struct {
 	Rules    *index.Index
 	Accounts *Directory
@@ -34,34 +34,33 @@ type Current struct {
 	AccountStore accounts.Store
 	Log          *slog.Logger
 
-	// Changes is the log that Follow follows; nil where no other process writes:
-	// then History is set.
+	// Changes is the log that Follow follows; nil where no other process writes, and History is set
+	// instead.
 	Changes ChangeLog
-	// History is the same log where nobody else writes: snapshots hang on it.
+	// History is the same log where nobody else writes: snapshots are compared with it.
 	History ChangeLog
 	// SnapshotFile is where the index is kept for the next start; "" = nowhere.
 	SnapshotFile string
-	// On is what else hangs on a kind of change, of other nodes and of this one;
-	// it is given the key. Load calls each with "": all may be another.
+	// On is called with the key of a change of its kind, whether this node made it or another. Load
+	// calls each with "", which means that everything may have changed.
 	On map[string]func(ctx context.Context, key string) error
 	// Now is real time, for the age of the memory; nil = time.Now.
 	Now func() time.Time
 
-	reading   sync.Mutex // the line of all that is read into the memory
+	reading   sync.Mutex // held by whoever reads something into the memory
 	reloading sync.Mutex // one reads everything at a time; taken before reading
 	mu        sync.Mutex
-	missed    map[string]missed // what could not be read again yet, by its name
-	next      *changedRules     // wait for reading; nil = none do
+	missed    map[string]missed // what is still to be read again after a read failed, by its name
+	next      *changedRules     // the rules that wait for reading; nil = none do
 	loaded    bool
-	swaps     uint64 // how often everything was put in place of what there was
+	swaps     uint64 // how often a whole new memory took the place of the old one
 	followed  position
-	checked   time.Time // at this moment the memory had all up to followed
-	silent    bool      // the log cannot be read, and that was said
-	restored  bool      // the snapshot file was tried
+	checked   time.Time // when the memory last had every change up to followed
+	silent    bool      // the log cannot be read, and that was logged
+	restored  bool      // an attempt was made to use the snapshot file
 	kept      position  // up to here the snapshot file has every rule; 0 = there is none of this log
-	ruled     position  // up to here the memory has every rule, if not more; of who holds reading
-	// midway is called before a reload gets into the line; tests force interleavings
-	// by it.
+	ruled     position  // up to here the memory has every rule, and maybe further; guarded by reading
+	// midway is called before a reload takes reading; tests force interleavings by it.
 	midway func(context.Context)
 }
 
@@ -71,8 +70,8 @@ type missed struct {
 	since time.Time
 }
 
-// RuleChanged reads the rule with a key again. Rules that wait for the line of all reads are
-// read together.
+// RuleChanged reads the rule with a key again. Rules that wait for the lock of reads are read
+// together.
 func (c *Current) RuleChanged(ctx context.Context, key string) {
 	c.mu.Lock()
 	those := c.next
@@ -89,15 +88,16 @@ func (c *Current) RuleChanged(ctx context.Context, key string) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	c.mu.Lock()
-	if c.next == those { // whoever comes now is not read any more
+	if c.next == those { // a rule that comes from now on waits for the next read
 		c.next = nil
 	}
 	c.mu.Unlock()
-	err := errUnread // after a panic: others wait for these too, and are read again later
+	err := errUnread // stays set after a panic: those who wait are told, and the rules are read again later
 	defer func() {
 		for _, key := range those.keys {
 			what, err := "rule "+key, err
-			if err != nil && !errors.Is(err, errUnread) && len(those.keys) > 1 { // one must not keep the others out
+			// One rule that cannot be read must not keep the others out.
+			if err != nil && !errors.Is(err, errUnread) && len(those.keys) > 1 {
 				err = c.readKeys(ctx, []string{key})
 			}
 			c.note(what, func(ctx context.Context) error {
@@ -133,10 +133,11 @@ func (c *Current) readKeys(ctx context.Context, keys []string) error {
 	})
 }
 
-// ManyChanged reads about n rules again that were noted from a change on.
+// ManyChanged reads about n rules again, which the log has from the change with the number first
+// on.
 func (c *Current) ManyChanged(ctx context.Context, first int64, n int) {
 	again := func(ctx context.Context) error {
-		// One by one costs more than all at once, where it is most of them.
+		// Where most rules changed, reading all at once costs less than reading one by one.
 		if n < c.Rules.Len() {
 			if another, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled); !another || err != nil {
 				return err
@@ -165,7 +166,7 @@ func (c *Current) AccountsChanged(ctx context.Context, appids ...string) {
 	}
 }
 
-// accountsName is the same for the same accounts alone.
+// accountsName is a name that only the same accounts have.
 func accountsName(appids []string) string {
 	if len(appids) == 1 {
 		return "account " + appids[0]
@@ -200,7 +201,7 @@ func (c *Current) readThese(ctx context.Context, into *Directory, appids []strin
 func setAccounts(ctx context.Context, tx accounts.Tx, into *Directory, all []accounts.Account) error {
 	var services []string
 	for _, a := range all {
-		// A Mini Program is only the other end of links.
+		// Links are kept with the service account.
 		if a.Kind != accounts.MiniProgram {
 			services = append(services, a.AppID)
 		}
@@ -215,8 +216,8 @@ func setAccounts(ctx context.Context, tx accounts.Tx, into *Directory, all []acc
 	return nil
 }
 
-// readAgain reads one thing, in the line of all reads. Where that fails Retry does
-// it later, and until then Ready says that the memory is behind.
+// readAgain reads one thing again, under the lock of reads. Where that fails, Retry does it later,
+// and until then Ready says that the memory is behind.
 func (c *Current) readAgain(ctx context.Context, what string, read func(context.Context) error) error {
 	c.reading.Lock()
 	defer c.reading.Unlock()
@@ -225,7 +226,7 @@ func (c *Current) readAgain(ctx context.Context, what string, read func(context.
 	return err
 }
 
-// note keeps what could not be read, until it was.
+// note remembers a read that failed, and forgets it once it succeeded.
 func (c *Current) note(what string, again func(context.Context) error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -245,7 +246,7 @@ func (c *Current) note(what string, again func(context.Context) error, err error
 	c.missed[what] = missed{again, since}
 }
 
-// Retry reads again what could not be read, every interval until ctx ends.
+// Retry repeats the reads that failed, every interval until ctx ends.
 func (c *Current) Retry(ctx context.Context, interval time.Duration) {
 	for {
 		select {
@@ -261,8 +262,8 @@ func (c *Current) Retry(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// behind is what could not be read yet. It stays missed until it was read:
-// Ready must not say otherwise meanwhile.
+// behind is what could not be read yet. It stays missed while it is being read: until that
+// succeeded, Ready must report it.
 func (c *Current) behind() map[string]missed {
 	c.mu.Lock()
 	defer c.mu.Unlock()

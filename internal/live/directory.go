@@ -68,10 +68,10 @@ func (d *Directory) Remove(appid string) {
 	d.change(appid, func(m map[string]*listed) { delete(m, appid) })
 }
 
-// beside is an empty one whose accounts this one can adopt.
+// beside is an empty directory with the same seed, so that this one can adopt its accounts.
 func (d *Directory) beside() *Directory { return &Directory{seed: d.seed} }
 
-// adopt takes the accounts of another over, which nobody else uses.
+// adopt takes over the accounts of another directory, which nobody else may use.
 func (d *Directory) adopt(other *Directory) {
 	d.writing.Lock()
 	defer d.writing.Unlock()

@@ -36,8 +36,8 @@ func StretchOf(key string) (first, last int64, ok bool) {
 	return first, last, n == 2 && err == nil && first > 0 && first <= last
 }
 
-// Change is one entry of the log of changes, which has all that was committed,
-// by whatever node, in the order of commits and without gaps.
+// Change is one entry of the log of changes. The log has every commit of every node, in their order
+// and without gaps.
 type Change struct {
 	Seq  int64
 	Hash string // of this entry and all before it
@@ -58,11 +58,10 @@ type ChangeLog interface {
 	Listen(ctx context.Context) (Bell, error)
 }
 
-// Bell tells that something may have been committed. It may ring for nothing,
-// and a broken connection loses rings: the log is the truth.
+// Bell rings when something may have been committed. It may ring for nothing, and a broken
+// connection loses rings: only the log says what was committed.
 type Bell interface {
-	// Wait returns nil after a commit, the error of a broken connection, or when
-	// ctx ends.
+	// Wait returns nil after a commit, or the error of a broken connection or of ctx.
 	Wait(ctx context.Context) error
 	Close()
 }
@@ -77,7 +76,7 @@ const (
 	// FollowLimit is how old the memory may be before a node says that it is not
 	// ready.
 	FollowLimit = 5 * time.Second
-	// The pauses before the bell's connection is made again.
+	// The pauses before the bell's connection is opened again.
 	firstPause, longestPause = 50 * time.Millisecond, 5 * time.Second
 )
 
@@ -85,7 +84,7 @@ const (
 type position struct {
 	seq  int64
 	hash string
-	// The follower read the changes that the next entry shows up to this number; 0 = none of them.
+	// Of the changes that the next entry shows, those up to this number were read; 0 = none.
 	shown int64
 }
 
@@ -95,7 +94,7 @@ func (c *Current) Follow(ctx context.Context) {
 	rung := make(chan struct{}, 1)
 	var listening sync.WaitGroup
 	listening.Go(func() { c.listen(ctx, rung) })
-	defer listening.Wait() // its connection ends before the store does
+	defer listening.Wait() // its connection must end before the store closes
 	for ctx.Err() == nil {
 		err := c.CatchUp(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -109,7 +108,8 @@ func (c *Current) Follow(ctx context.Context) {
 	}
 }
 
-// notFollowing logs that the log cannot be read: once until it can be again.
+// notFollowing logs that the log cannot be read, and does not repeat that until it could be read
+// again.
 func (c *Current) notFollowing(ctx context.Context, err error) {
 	c.mu.Lock()
 	first := !c.silent
@@ -121,12 +121,12 @@ func (c *Current) notFollowing(ctx context.Context, err error) {
 	}
 }
 
-// listen passes rings on, over as many connections as it takes.
+// listen passes rings on. It opens a new connection where one breaks.
 func (c *Current) listen(ctx context.Context, rung chan<- struct{}) {
 	ring := func() {
 		select {
 		case rung <- struct{}{}:
-		default: // one waits already
+		default: // a ring waits already
 		}
 	}
 	pause := firstPause
@@ -165,8 +165,8 @@ func (c *Current) CatchUp(ctx context.Context) error {
 	}
 }
 
-// catchUp reads one page of the log. It holds the line of all reads: what it
-// keeps is never older than what another reader kept.
+// catchUp reads one page of the log, under the lock of reads: so what it keeps is never older than
+// what another reader kept.
 func (c *Current) catchUp(ctx context.Context) (more bool, err error) {
 	c.reading.Lock()
 	began, at, swaps := c.now(), c.at(), c.swapped()
@@ -193,11 +193,11 @@ func (c *Current) catchUp(ctx context.Context) (more bool, err error) {
 	return more, err
 }
 
-// page reads one page of the log behind a position into a memory. another: what
-// was followed ends there, and all has to be read again.
+// page reads the page of the log after a position into a memory. another reports that the log is
+// not the one that was followed, so that everything has to be read again.
 func (c *Current) page(ctx context.Context, into memory, at *position) (more, another bool, err error) {
-	// The entry that was read last comes again: it proves that this is still the
-	// log that was followed.
+	// The page begins with the entry that was read last: its hash proves that this is still the log
+	// that was followed.
 	list, err := c.log().ChangesFrom(ctx, at.seq, followPage)
 	if err != nil {
 		return false, false, err
@@ -228,8 +228,8 @@ func (c *Current) page(ctx context.Context, into memory, at *position) (more, an
 	return full, false, nil
 }
 
-// shown reads one page of the changes that an entry shows. Their numbers are lower than
-// its own: whoever followed the log went past them before they were there.
+// shown reads one page of the changes that an entry shows. Their numbers are lower than its own:
+// this node went past these numbers before the changes could be seen.
 func (c *Current) shown(ctx context.Context, into memory, entry Change, at *position) error {
 	first, last, ok := StretchOf(entry.Key)
 	if ok {
@@ -252,7 +252,7 @@ func (c *Current) shown(ctx context.Context, into memory, entry Change, at *posi
 	return nil
 }
 
-// applyAll reads again what the entries name, each thing once, and accounts together.
+// applyAll reads again what the entries name: each thing once, and all accounts together.
 func (c *Current) applyAll(ctx context.Context, into memory, list []Change) error {
 	var appids []string
 	seen := map[string]bool{}
@@ -329,8 +329,8 @@ func (c *Current) now() time.Time {
 	return c.Now()
 }
 
-// Age is how long ago the memory was known to hold everything that was
-// committed: 0 where no other process can commit and nothing was missed.
+// Age is the time since the memory was last known to hold every commit: 0 where no other process
+// can commit and no read failed.
 func (c *Current) Age() time.Duration {
 	now := c.now()
 	c.mu.Lock()

@@ -20,13 +20,13 @@ const (
 	// snapshotPause is the least time between two; a large one waits twenty
 	// times as long as it took to write.
 	snapshotPause = 30 * time.Second
-	// changeShare is how many bytes each change pays for the next file, which is
-	// due when the changes that the last one lacks have paid for as many bytes.
+	// changeShare is how many bytes of the next file each change allows for: the file is due when
+	// the changes since the last one allow for as many bytes as it will have.
 	changeShare = 8192
 	// smallSnapshot is how many bytes are written for any change.
 	smallSnapshot = 64 << 10
-	// A change that is read again costs a start as much as four rules that are read
-	// all at once; this many cost it little in any case.
+	// To a start, a change that is read again costs as much as changeCost rules that are read all
+	// at once; fewChanges of them cost little in any case.
 	changeCost, fewChanges = 4, 10_000
 )
 
@@ -69,8 +69,8 @@ func (c *Current) restore(ctx context.Context, into *memory) (at position, ok bo
 	return at, true
 }
 
-// fits returns an error unless a position lies in the store's history, so near its
-// end that some rules and what changed since are read sooner than all rules.
+// fits returns an error unless a position lies in the store's history, and so near to its end that
+// the changes since can be read sooner than all rules.
 func (c *Current) fits(ctx context.Context, at position, rules int) error {
 	head, _, err := c.log().ChangeHead(ctx)
 	if err != nil {
@@ -88,9 +88,9 @@ func (c *Current) fits(ctx context.Context, at position, rules int) error {
 	return nil
 }
 
-// followRules brings rules from a position to the end of the log, page by page in
-// the line of all others that read into them, and moves the position with them.
-// another: that cannot be done change by change.
+// followRules brings rules from a position to the end of the log, and moves the position with them.
+// For each page it takes line, the lock of all who read into these rules. another reports that it
+// cannot be done change by change.
 func (c *Current) followRules(ctx context.Context, into *index.Index, line sync.Locker, at *position) (another bool, err error) {
 	page := func() (more bool) {
 		line.Lock()
@@ -122,8 +122,8 @@ func (c *Current) readRules(ctx context.Context, into *memory) error {
 	return nil
 }
 
-// SaveSnapshot writes the snapshot file when it is due. It does nothing where there
-// is none to be kept, or before the first change of a store.
+// SaveSnapshot writes the snapshot file when it is due. It does nothing where no file is kept, or
+// before the first change of a store.
 func (c *Current) SaveSnapshot(ctx context.Context) error {
 	if c.SnapshotFile == "" {
 		return nil
@@ -147,7 +147,7 @@ func (c *Current) SaveSnapshot(ctx context.Context) error {
 func (c *Current) rulesToTheEnd(ctx context.Context) (at position, err error) {
 	another, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled)
 	if another && err == nil {
-		c.keep(position{}) // the file is of the log that was
+		c.keep(position{}) // the file belongs to the former log
 		err = c.readBeside(ctx, false)
 	}
 	c.reading.Lock()
@@ -163,9 +163,8 @@ func (c *Current) keep(to position) {
 	c.kept = to
 }
 
-// due reports whether a file of the rules at a position is worth its bytes: so
-// that a year of changes writes no more than changeShare bytes for each, however
-// many rules there are.
+// due reports whether a file of the rules at a position is worth its bytes: each change may cost
+// changeShare bytes of writing, however many rules there are.
 func (c *Current) due(at position) bool {
 	c.mu.Lock()
 	kept := c.kept
@@ -213,8 +212,8 @@ func (d *Directory) snapshot() []index.SnapshotAccount {
 	return list
 }
 
-// DirectoryOf is what a snapshot file holds of accounts. It knows no members:
-// nobody has test links.
+// DirectoryOf is the directory of the accounts in a snapshot file. They have no members, so nobody
+// gets test links.
 func DirectoryOf(list []index.SnapshotAccount) *Directory {
 	d := NewDirectory()
 	for _, a := range list {

@@ -11,13 +11,12 @@ import (
 	"github.com/qrjump/qrjump/internal/index"
 )
 
-// memory is what scans are answered from: the living one, or one that is read
-// beside it.
+// memory is what scans are answered from: the current one, or a new one that is being filled.
 type memory struct {
 	rules    *index.Index
 	accounts *Directory    // nil = rules alone
 	codes    *codes.Memory // nil = no codes
-	// kept is up to where the snapshot file has every rule; 0 = it was not read.
+	// kept is up to where the snapshot file that was read has every rule; 0 = none was read.
 	kept position
 }
 
@@ -25,14 +24,14 @@ func (c *Current) living() memory {
 	return memory{rules: c.Rules, accounts: c.Accounts, codes: c.Codes}
 }
 
-// swapped is how often everything was put in place of what there was.
+// swapped is how often a whole new memory took the place of the old one.
 func (c *Current) swapped() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.swaps
 }
 
-// Load fills the memory from the store. What fails is tried again by Retry.
+// Load fills the memory from the store. Retry repeats what failed.
 func (c *Current) Load(ctx context.Context) error {
 	c.mu.Lock()
 	c.loaded = false
@@ -54,17 +53,16 @@ func (c *Current) reload(ctx context.Context, wanted func() bool) error {
 	return err
 }
 
-// readBeside is beside in turn.
+// readBeside calls beside when its turn has come.
 func (c *Current) readBeside(ctx context.Context, all bool) error {
 	c.reloading.Lock()
 	defer c.reloading.Unlock()
 	return c.beside(ctx, all)
 }
 
-// beside reads all there is, or all rules, into a memory beside the living one,
-// which answers and follows changes meanwhile. What it followed is in the log of
-// changes: the other follows the log to its end before it takes the place of the
-// living, and nobody reads into either at that moment.
+// beside reads everything, or every rule, into a new memory. The current one answers and follows
+// changes meanwhile; these are in the log of changes. So the new one follows the log to its end
+// before it takes the place of the current one, and at that moment nobody reads into either.
 func (c *Current) beside(ctx context.Context, all bool) error {
 	for {
 		done, err := c.once(ctx, all)
@@ -74,15 +72,15 @@ func (c *Current) beside(ctx context.Context, all bool) error {
 	}
 }
 
-// swapTries is how often a memory is tried before it is read anew: one try fails
-// when a change is committed and read at its moment.
+// swapTries is how often a new memory tries to take the place of the current one before it is read
+// anew. A try fails when the current memory reads a change at that moment.
 const swapTries = 100
 
-// once reports done = false where all has to be read anew: the log became another
+// once reports done = false where everything has to be read anew, because the log was replaced
 // meanwhile.
 func (c *Current) once(ctx context.Context, all bool) (done bool, err error) {
 	var at position
-	// A change from here on is followed, even if it is read below.
+	// Changes after this are followed, even those that are read below already.
 	if at.seq, at.hash, err = c.log().ChangeHead(ctx); err != nil {
 		return false, fmt.Errorf("reading the log of changes: %w", err)
 	}
@@ -118,8 +116,8 @@ func (c *Current) once(ctx context.Context, all bool) (done bool, err error) {
 	return done, err
 }
 
-// swap puts a memory in place of the living one, if it can be brought to the end
-// of the log by one more page.
+// swap puts a new memory in place of the current one, if one more page brings it to the end of the
+// log.
 func (c *Current) swap(ctx context.Context, fresh memory, at *position) (done, another bool, err error) {
 	if c.midway != nil {
 		c.midway(ctx)

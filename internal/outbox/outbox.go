@@ -1,5 +1,5 @@
-// Package outbox sends rows that wait to their receivers, each by one node at a
-// time, until they are answered or given up. Decision 26.
+// Package outbox sends waiting rows to their receivers until they are taken or given up; one node
+// at a time sends a row. Decision 26.
 package outbox
 
 import (
@@ -25,19 +25,18 @@ const (
 type Row struct {
 	ID        int64
 	Receiver  string // the AppID of a platform or an account, the number of a webhook
-	Event     string // what it tells of
-	Body      string // what is sent, or what that is made of
+	Event     string // the event that it tells
+	Body      string // what is sent, or what the request is made of
 	CreatedAt time.Time
 	Attempts  int
 	NextAt    time.Time // zero = nothing more is sent
 	SentAt    time.Time // the last attempt
 	Status    int       // the HTTP status of its answer; 0 = there was none
 	Fault     string    // why the last attempt failed
-	// DeliveredAt is when the receiver took it; zero with a zero NextAt = it was
-	// given up.
+	// DeliveredAt is when the receiver took it; where it and NextAt are zero, the row was given up.
 	DeliveredAt time.Time
 
-	// Only pushes keep what follows.
+	// Only rows of pushes have the fields below.
 	AppID  string // the account that it is about
 	URL    string // where it was sent
 	Shown  string // the message without its secrets
@@ -81,10 +80,10 @@ type Store interface {
 	ViewOutbox(ctx context.Context, f func(Tx) error) error
 }
 
-// Adder is what a transaction that tells somebody of itself needs.
+// Adder is what a transaction needs that tells somebody what it does.
 type Adder interface {
-	// AddRows stores rows and gives ids, in their order, to those that have none. A
-	// receiver gets a delivery of the same event once.
+	// AddRows stores rows, and gives ids in their order to rows without one. A delivery of an event
+	// that the receiver has already is left out.
 	AddRows(ctx context.Context, kind Kind, rows []Row) error
 }
 
@@ -95,23 +94,23 @@ type Tx interface {
 	NewRowID(ctx context.Context, kind Kind) (int64, error)
 	// Rows lists rows, newest first.
 	Rows(ctx context.Context, kind Kind, q Query) ([]Row, error)
-	// Receivers lists who has a row that is due.
+	// Receivers lists the receivers that have a row that is due.
 	Receivers(ctx context.Context, kind Kind, now time.Time, limit int) ([]string, error)
-	// ClaimRows makes the oldest rows of a receiver that are due the caller's until
-	// a moment, and returns them, oldest first. Of messages it is the oldest that
-	// waits, or none while that one is not due.
+	// ClaimRows returns the oldest rows of a receiver that are due, oldest first; until a moment
+	// nobody else gets them. Messages keep their order: only the oldest that waits is returned, or
+	// none while it is not due.
 	ClaimRows(ctx context.Context, kind Kind, receiver string, now, until time.Time, limit int) ([]Row, error)
-	// SaveRow stores what became of a row whose NextAt was the given one. It reports
-	// false where that has changed: another has it, or had it. A row that was given up
-	// meanwhile can still turn out to be delivered.
+	// SaveRow stores what became of a row whose NextAt was the given one. It reports false where
+	// NextAt has changed, because another node claimed the row. Even a row that was given up
+	// meanwhile becomes delivered, if that is what became of it.
 	SaveRow(ctx context.Context, kind Kind, r Row, was time.Time) (bool, error)
-	// GiveUpRows gives up the oldest rows of a receiver that wait, so that so many
-	// are left, and returns how many it gave up.
+	// GiveUpRows gives up the oldest waiting rows of a receiver, all but keep of them, and returns
+	// how many it gave up.
 	GiveUpRows(ctx context.Context, kind Kind, receiver string, keep int, fault string) (int, error)
 }
 
-// Farthest is beyond what any attempt is put off for: a row that is due later
-// was put off by a clock that was ahead, and is due now.
+// Farthest is longer than any pause before the next attempt: a row that is due later than that was
+// put off while a clock was ahead, and is due now.
 const Farthest = 48 * time.Hour
 
 // Useless says why a row need not be sent any more.
@@ -119,7 +118,8 @@ type Useless string
 
 func (u Useless) Error() string { return string(u) }
 
-// Fault is why a part of what is done before each look failed. Each part is said once, whatever becomes of the others.
+// Fault says which part of the work before each look failed, and why. Each part is reported once,
+// whatever becomes of the others.
 type Fault struct {
 	Of  string
 	Err error
@@ -138,7 +138,7 @@ func FaultOf(part string, err error) error {
 	return Fault{part, err}
 }
 
-// faultsOf are the faults of an error by their parts.
+// faultsOf are the errors in an error, by their parts.
 func faultsOf(err error) map[string]error {
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		all := map[string]error{}
@@ -157,7 +157,7 @@ func faultsOf(err error) map[string]error {
 	return nil
 }
 
-// Policy is what one kind of rows has of its own.
+// Policy is how one kind of rows differs from others.
 type Policy struct {
 	Kind Kind
 	// Batch is how many rows one claim takes, and Lease for how long.
@@ -166,8 +166,8 @@ type Policy struct {
 	// Most is how many rows wait for one receiver: of more the oldest are given up;
 	// 0 = any number.
 	Most int
-	// Before is done before each look for what is due, and reports whether there is
-	// more of it to do at once; nil = nothing is. Its error may join several Faults.
+	// Before is called before each look for rows that are due, and reports whether it has more to
+	// do at once; nil = nothing is done. Its error may join several Faults.
 	Before func(ctx context.Context) (more bool, err error)
 	// Open prepares sending to a receiver. The function that it returns makes the request of a
 	// row at the moment of sending; a Useless row is given up. nil = the receiver
@@ -175,10 +175,8 @@ type Policy struct {
 	Open func(ctx context.Context, receiver string) (seal func(*Row) (outbound.Request, error), err error)
 	// Judge says why an answer does not take a row; "" = it does.
 	Judge func(r *Row, a outbound.Answer, err error) (fault string)
-	// Again is when a row is tried again whose last attempt failed; zero = it is
-	// given up.
+	// Again is when to try a row again after an attempt that failed; zero = the row is given up.
 	Again func(r Row, began, ended time.Time) time.Time
-	// Gone is called when a receiver answered 410 to a row; nil = that is a failure as
-	// any other.
+	// Gone is called when a receiver answered 410 to a row; nil = it is a failure like any other.
 	Gone func(ctx context.Context, r Row) error
 }

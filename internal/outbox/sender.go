@@ -18,34 +18,33 @@ import (
 const (
 	// maxReceivers is how many receivers are sent to at once.
 	maxReceivers = 64
-	// handTime is how long one hand sends to a receiver until others have a turn.
-	// It is shorter than any lease: what is not sent by then is put back.
+	// handTime is how long one goroutine sends to a receiver before other receivers have their
+	// turn. It is shorter than any lease: rows that are not sent by then are put back.
 	handTime = 30 * time.Second
-	// patience is how many failures in a row end a hand: the receiver is away.
+	// patience is the number of failures in a row after which a receiver is taken for away.
 	patience = 3
-	// sayAgain is how often it is said that rows were given up unanswered.
+	// sayAgain is how often the log says that rows were given up unanswered.
 	sayAgain = time.Minute
 )
 
-// Sender sends the rows of one kind. It keeps nothing that a restart could
-// lose: what must be sent stands in the store, so that a crash, another node or
-// a clock that was moved change nothing but when.
+// Sender sends the rows of one kind. It keeps nothing that a restart could lose, since the rows are
+// in the store: a crash, another node or a clock that was moved change only when a row is sent.
 type Sender struct {
 	Policy
 	Store Store
 	// Post sends a request.
 	Post func(context.Context, outbound.Request) (outbound.Answer, error)
 	Now  func() time.Time
-	// RealNow measures how long a hand has had its rows.
+	// RealNow measures how long a goroutine has had its rows.
 	RealNow func() time.Time
-	// Slow is called for an attempt that was not answered in time; nil = nobody is.
+	// Slow is called for an attempt that was not answered in time; nil = nothing is called.
 	Slow func(Kind, Row)
-	// Tried is called for every attempt; nil = nobody is.
+	// Tried is called for every attempt; nil = nothing is called.
 	Tried func(kind Kind, taken bool)
 	Log   *slog.Logger
 
 	awake   chan struct{}
-	failing map[string]error // what was said to fail of what is done before each look, and the look
+	failing map[string]error // which parts of a look were last reported to fail
 	wait    sync.WaitGroup
 	mu      sync.Mutex
 	busy    map[string]bool // receivers
@@ -53,7 +52,7 @@ type Sender struct {
 	given   map[string]givenUp
 }
 
-// givenUp is how many rows were given up unanswered since that was last said.
+// givenUp counts rows that were given up unanswered since the log last said so.
 type givenUp struct {
 	n    int
 	why  string
@@ -69,13 +68,12 @@ func New(p Policy, s Store, log *slog.Logger) *Sender {
 func (s *Sender) Wake() {
 	select {
 	case s.awake <- struct{}{}:
-	default: // it is awake
+	default: // a wake-up waits already
 	}
 }
 
-// Run sends until ctx ends, and returns when nothing is on its way any more.
-// The server's clock, which may jump, says which rows are due; it looks for them
-// every interval of real time.
+// Run sends until ctx ends, and returns once no request is under way. The server's clock, which may
+// jump, says which rows are due; it looks for them every interval of real time.
 func (s *Sender) Run(ctx context.Context, interval time.Duration) {
 	defer s.wait.Wait()
 	tick := time.NewTicker(interval)
@@ -91,13 +89,13 @@ func (s *Sender) Run(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// Once looks once, and returns when all that it began to send is answered.
+// Once looks once for rows that are due, and returns when all that it began to send is done.
 func (s *Sender) Once(ctx context.Context) {
 	s.round(ctx)
 	s.wait.Wait()
 }
 
-// round looks once, and begins to send to whom something is due.
+// round looks once, and begins to send to the receivers that have rows that are due.
 func (s *Sender) round(ctx context.Context) {
 	var faults error
 	if s.Before != nil {
@@ -113,8 +111,8 @@ func (s *Sender) round(ctx context.Context) {
 		return err
 	})
 	s.sayFaults(ctx, faultsOf(errors.Join(faults, FaultOf("what is due", err))))
-	// The next after the one that was started last is the first: receivers that
-	// are slow must not keep the others from ever having a turn.
+	// It begins after the receiver that was started last, so that slow receivers cannot keep the
+	// others from their turn for ever.
 	slices.Sort(due)
 	first, _ := slices.BinarySearch(due, s.last+"\x00")
 	for i := range due {
@@ -122,7 +120,7 @@ func (s *Sender) round(ctx context.Context) {
 	}
 }
 
-// sayFaults says once what begins to fail, and once what is well again.
+// sayFaults logs once what begins to fail, and once what works again.
 func (s *Sender) sayFaults(ctx context.Context, now map[string]error) {
 	if ctx.Err() != nil {
 		return
@@ -147,7 +145,7 @@ func (s *Sender) logFault(ctx context.Context, what string, err error, more ...a
 	}
 }
 
-// start begins a hand for a receiver unless it has one or all hands are busy.
+// start begins a goroutine for a receiver, unless it has one already or the most are running.
 func (s *Sender) start(ctx context.Context, receiver string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,8 +164,8 @@ func (s *Sender) start(ctx context.Context, receiver string) {
 	})
 }
 
-// hand sends a receiver what is due to it, for some time or until it seems to be
-// away, and reports whether something may have come meanwhile.
+// hand sends a receiver the rows that are due, for handTime or until the receiver seems to be away,
+// and reports whether more may be due by now.
 func (s *Sender) hand(ctx context.Context, receiver string) (again bool) {
 	began, failures := s.RealNow(), 0
 	for ctx.Err() == nil {
@@ -209,7 +207,7 @@ func (s *Sender) batch(ctx context.Context, receiver string, failures *int) (n i
 	if len(rows) == 0 {
 		return 0, true, nil
 	}
-	// Where this fails, the rows are due again when the lease ends.
+	// If this fails, the rows are due again when the lease ends.
 	seal, err := s.Open(ctx, receiver)
 	if err != nil {
 		return 0, false, err
@@ -222,11 +220,11 @@ func (s *Sender) batch(ctx context.Context, receiver string, failures *int) (n i
 		}
 		more = s.send(ctx, seal, &rows[i], failures)
 	}
-	// They were sent: that is worth noting even while the server stops.
+	// The rows were sent: their results are stored even while the server stops.
 	ctx = context.WithoutCancel(ctx)
 	return len(rows), more, s.Store.UpdateOutbox(ctx, func(tx Tx) error {
 		for _, r := range rows {
-			// Another node has what this one was too slow with.
+			// Where it reports false, this node was too slow and another one has the row.
 			if _, err := tx.SaveRow(ctx, s.Kind, r, until); err != nil {
 				return err
 			}
@@ -259,7 +257,7 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (outbound.Request, er
 	}
 	fault := oneLine(s.Judge(r, answer, err))
 	if fault != "" && ctx.Err() != nil {
-		r.NextAt = began // cut off by the end of this server: no failure of the receiver
+		r.NextAt = began // this server stopped in the middle: no failure of the receiver
 		return false
 	}
 	r.Attempts++
@@ -296,8 +294,7 @@ func (s *Sender) gaveUp(receiver string, n int, why string) {
 	s.given[receiver] = one
 }
 
-// sayGivenUp says what was given up without an answer, once a minute for each
-// receiver.
+// sayGivenUp logs what was given up without an answer, once a minute for each receiver.
 func (s *Sender) sayGivenUp(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -316,7 +313,7 @@ func (s *Sender) sayGivenUp(ctx context.Context) {
 	}
 }
 
-// oneLine is a bounded line of a fault.
+// oneLine is a fault as one line of bounded length.
 func oneLine(fault string) string {
 	line := strings.Join(strings.Fields(strings.ToValidUTF8(fault, "")), " ")
 	line = strings.Map(func(r rune) rune {

@@ -33,20 +33,20 @@ type Book struct {
 	Fetch         Fetch
 	// Changed is called after a rule changed, before the change is acknowledged.
 	Changed func(ctx context.Context, key string)
-	// ManyChanged is called instead when about n rules changed, all of them noted
-	// from a change on.
+	// ManyChanged is called instead of it when about n rules changed at once. The log of changes
+	// has them from the change with the number first on.
 	ManyChanged func(ctx context.Context, first int64, n int)
 	// Queued is called when an event waits to be sent to an account.
 	Queued func()
 
-	// Epochs are those of the Store: lists of an account's rules are remembered until
-	// they say that one may have changed. nil = every call asks the Store.
+	// Epochs are those of the Store. Lists of an account's rules are remembered until its epoch
+	// says that a rule may have changed. nil = every call asks the Store.
 	Epochs *accounts.Epochs
 
 	listings listings
 	forgot   atomic.Int64 // when old checks of verification files were removed, in Unix seconds
 	nearOnce sync.Once
-	nearing  chan struct{} // has room for those that Near lets read
+	nearing  chan struct{} // one place for each call of Near that may read
 }
 
 func (b *Book) countNow() time.Time {
@@ -130,8 +130,8 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	}
 	var rule Rule
 	var status DomainStatus
-	// Everything but the file is checked before a stranger's host is asked,
-	// and again with the write, because others write meanwhile.
+	// Everything except the file is checked twice: before a stranger's host is asked, and again in
+	// the transaction that writes, because others write meanwhile.
 	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		rule, status, err = b.admit(ctx, tx, owner, d, s)
 		return err
@@ -152,7 +152,8 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	return b.add(ctx, owner, d, s, rule.Prefix, false)
 }
 
-// add is Add in one transaction; confirms: it also says there why no host is asked.
+// add is Add in one transaction. With confirms it also stores there the record that says why no
+// host is asked.
 func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s settings.Settings, p Prefix, confirms bool) error {
 	if confirms {
 		if err := b.forget(ctx); err != nil {
@@ -376,7 +377,8 @@ const (
 	platformServiceRules = 100_000
 )
 
-// checkCount returns 85073 above the limit in force, and whether the rule is above the platform's own.
+// checkCount returns 85073 where the rule is above the limit in force, and whether it is above the
+// platform's own limit.
 func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) (above bool, err error) {
 	count, limit, most := tx.CountOwned, s.RuleLimit, platformRules
 	if rule.Kind == Service {
@@ -392,8 +394,8 @@ func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) (abo
 	return n >= most, nil
 }
 
-// Edit changes a rule of the caller. 40097 for a prefix that is no rule of the
-// caller and for what may not change. Contract: rules 1.2.
+// Edit changes a rule of the caller. 40097 for a prefix of which the caller has no rule, and for a
+// field that may not change. Contract: rules 1.2.
 func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error {
 	s := b.Settings.Get()
 	if err := checkDraft(owner, d); err != nil {
@@ -464,8 +466,8 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 	return b.awaitMemory(ctx, key, err)
 }
 
-// ownRule returns the caller's rule with a prefix; 40097 where there is none,
-// whether or not another account has it.
+// ownRule returns the caller's rule with a prefix. 40097 where the caller has none, whether or not
+// another account has one.
 func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) (Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok {
@@ -475,7 +477,7 @@ func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) 
 	return ownedBy(owner, prefix, rule, err)
 }
 
-// ownedBy is what was read of a prefix if it is the caller's rule, else 40097.
+// ownedBy takes the answer of a read, and returns the rule if it is the caller's, else 40097.
 func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule, error) {
 	if errors.Is(err, ErrNoRule) || err == nil && rule.Owner != owner.AppID {
 		return Rule{}, errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "%s has no rule with the prefix %.120q", owner.AppID, prefix)
@@ -486,7 +488,7 @@ func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule,
 // confirmationMemory is how long checks of verification files are kept.
 const confirmationMemory = 30 * 24 * time.Hour
 
-// keep stores a check of a verification file, and removes those that are old.
+// keep stores a check of a verification file, and removes old checks.
 func (b *Book) keep(ctx context.Context, c Confirmation) error {
 	if err := b.forget(ctx); err != nil {
 		return err
@@ -535,13 +537,13 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 			return err
 		}
 		if rule.Kind == Service {
-			// Also of a published one: no scan opens it.
+			// A rule that is published already is checked too: without the link no scan opens it.
 			if _, err := checkLink(ctx, tx, owner, rule.Target, behaviour.RulesPublishUnlinked); err != nil {
 				return err
 			}
 		}
-		// Also where another node published it and this one has not seen it yet:
-		// a scan after this answer must.
+		// Another node may have published the rule, and this one may not have read that yet: a scan
+		// that comes after this answer must see it.
 		key = rule.Prefix.Key
 		if rule.Published {
 			behaviour.Note(ctx, behaviour.RulesPublishAgain)
@@ -550,7 +552,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		if p.Target.AppID == "" {
 			return errcode.NotReleased.With(behaviour.RulesPublishUnreleased, "%s is gone", rule.Target)
 		}
-		// The locks may have taken their time, and it is another month.
+		// The wait for the locks may have lasted into the next month.
 		now, counted, spent := b.Now(), b.countNow(), p.Spent
 		if month := s.MonthStart(counted); !month.Equal(since) {
 			if spent, err = tx.PublishesSince(ctx, owner.AppID, month); err != nil {
@@ -655,7 +657,7 @@ type ListRequest struct {
 // Listing is the caller's rules.
 type Listing struct {
 	Rules         []Rule
-	Total         int // of all rules that a page is taken from
+	Total         int // how many rules all pages have together
 	Open          bool
 	PublishesLeft int // of this month
 }
@@ -746,8 +748,8 @@ func (b *Book) listing(owner accounts.Account, l *remembered) Listing {
 	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: b.left(owner, l.spent)}
 }
 
-// left is how many publishes an account has left that has spent some. It is never
-// negative: some clients read it as unsigned.
+// left is how many publishes an account has left after it spent some. It is never negative: some
+// clients read it as unsigned.
 func (b *Book) left(owner accounts.Account, spent int) int {
 	s := b.Settings.Get()
 	quota := s.PublishQuota
@@ -790,9 +792,8 @@ func CheckPlanted(owner accounts.Account, d Draft) (Prefix, error) {
 	return Prefix{}, fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
 }
 
-// Plant stores a rule that an operator wrote into a seed: the checks of Add
-// but the verification file and the quota. A rule that the owner has already
-// becomes what the seed says.
+// Plant stores a rule that an operator wrote into a seed. It checks what Add checks, except the
+// verification file and the quota. A rule that the owner has already becomes what the seed says.
 func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, published bool) error {
 	p, err := CheckPlanted(owner, d)
 	if err != nil {
@@ -863,9 +864,9 @@ func (b *Book) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
 	return list, err
 }
 
-// awaitMemory waits until the memory has the rule of the key that a transaction was about; "" = of none.
-// An error that was not decided here may hide a commit whose answer was lost:
-// what is stored is looked at then, too.
+// awaitMemory waits until the memory has read again the rule that a transaction was about; key "" =
+// there is none. It does so after an error too, unless the error is a decision of ours: a lost
+// connection may hide a commit.
 func (b *Book) awaitMemory(ctx context.Context, key string, err error) error {
 	if _, decided := errors.AsType[*errcode.Code](err); key != "" && !decided && b.Changed != nil {
 		// The change is committed: it must show even if the caller went away.

@@ -19,7 +19,7 @@ const MaxConfirmBody = 64
 // ConfirmTimeout is how long fetching a verification file may take in all.
 const ConfirmTimeout = 3 * time.Second
 
-// FetchStep is one thing that happened while a file was fetched.
+// FetchStep is one step of fetching a file.
 type FetchStep struct {
 	At     time.Time `json:"at"`
 	Did    string    `json:"did"`
@@ -27,8 +27,8 @@ type FetchStep struct {
 	Failed bool      `json:"failed,omitempty"`
 }
 
-// Fetch gets a stranger's file: status 200 and at most MaxConfirmBody bytes,
-// or an error that says why in one line. The steps come in either case.
+// Fetch gets a stranger's file: status 200 and at most MaxConfirmBody bytes, or an error that says
+// why in one line. The steps are returned in both cases.
 type Fetch func(ctx context.Context, url string, allowPrivate bool) (body []byte, steps []FetchStep, err error)
 
 // confirm checks that the owner controls the directory of a prefix: nil, or

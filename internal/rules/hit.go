@@ -19,7 +19,7 @@ type Hit struct {
 	Page string
 }
 
-// Hit is what a decision needs of a whole rule.
+// Hit returns the part of the rule that a decision needs.
 func (r Rule) Hit() Hit {
 	return Hit{Matched: Matched{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text}, Page: r.Path}
 }

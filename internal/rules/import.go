@@ -20,16 +20,17 @@ import (
 const (
 	// MaxImport is how many rules one import has at most.
 	MaxImport = 10_000_000
-	// importBatch is how many lines are looked at together.
+	// importBatch is how many lines are checked together.
 	importBatch = 500
 	// importCache bounds what is remembered of accounts and links while lines
 	// are checked.
 	importCache = 10_000
-	// singlyUpTo is up to how many changed rules Changed is called for each, and up to how
-	// many new ones are not written apart.
+	// singlyUpTo is the number of changed rules up to which Changed is called for each of them, and
+	// up to which new rules are not written apart.
 	singlyUpTo = 1000
-	// editsInMemory is up to how many rules that become others an import writes while
-	// others wait; more take everybody's lock before, as they take long.
+	// editsInMemory is the number of edited rules that an import keeps in memory and writes at its
+	// end. An import with more takes the lock of all rules before it reads them, since it takes
+	// long.
 	editsInMemory = 100_000
 )
 
@@ -43,22 +44,21 @@ type Planned struct {
 	Fault error
 }
 
-// Plan yields the lines of an import, the same whenever it is called. An error
-// means that they cannot be read to their end.
+// Plan yields the lines of an import, the same whenever it is called. An error means that the lines
+// cannot be read to their end.
 type Plan func() iter.Seq2[Planned, error]
 
-// Import stores rules that the operator brings, all of them or none: the checks
-// of Add but the verification file, the number of rules and the quota. A rule
-// that the owner has already becomes what its line says. Rules of one import do
-// not occupy against each other: a state in which one lies below another's is
-// possible, so it can be moved. Faults names the lines that cannot be. dry only
-// checks.
+// Import stores rules that the operator brings, all of them or none. It checks what Add checks,
+// except the verification file, the number of rules and the quota. A rule that the owner has
+// already becomes what its line says. Rules of one import do not occupy against each other: a
+// server may hold a rule below another owner's occupied prefix, and its export must be importable.
+// Faults names the lines that cannot be stored. dry only checks.
 //
-// Nobody waits for it longer than for another change: lines are checked beside
-// others, many rules are written where nobody sees them, and all is shown at one
-// moment, if nothing changed since the check that it depends on. Decision 55.
+// Nobody waits for an import longer than for another change. Lines are checked while others change
+// rules; many rules are written where nobody sees them; and all are shown at one moment, if nothing
+// that the check depends on changed since. Decision 55.
 func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imported, error) {
-	// A fault of the lines themselves costs no transaction.
+	// What is wrong with the lines alone is found without a transaction.
 	faults, marks, last, err := checkLines(plan)
 	if err != nil {
 		return accounts.Imported{}, err
@@ -97,7 +97,7 @@ func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Import
 type importing struct {
 	book  *Book
 	plan  Plan
-	last  int // the line up to which its lines were looked at
+	last  int // the number of the last line that was checked
 	marks []lineMark
 
 	// The check found this.
@@ -110,17 +110,17 @@ type importing struct {
 
 	// The last try stored this.
 	first int64    // the number of its first change; 0 = nothing was to be stored
-	keys  []string // of what changed; nil where that is much
+	keys  []string // of the rules that changed; nil where they are many
 }
 
-// edit is a rule that becomes another.
+// edit is a stored rule and what it becomes.
 type edit struct{ now, old Rule }
 
 // held reports whether all that changes is in memory.
 func (i *importing) held() bool { return i.added != nil && i.edits != nil }
 
-// store stores what the check found. alone keeps everybody else from changing rules, and
-// checks again.
+// store stores what the check found. With alone nobody else changes rules meanwhile, and the lines
+// are checked again under that lock.
 func (i *importing) store(ctx context.Context, alone bool) error {
 	i.first, i.keys = 0, nil
 	if i.done.Added+i.done.Changed == 0 {
@@ -168,8 +168,8 @@ func (i *importing) store(ctx context.Context, alone bool) error {
 	})
 }
 
-// apart writes the new rules where nobody sees them, then all that changes what others
-// see, for which they wait.
+// apart writes the new rules where nobody sees them. Then, while others wait, it writes the edits
+// and shows the new rules.
 func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.Numbers) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
@@ -208,11 +208,11 @@ func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.Numbers) 
 	return i.still(ctx, tx, &since)
 }
 
-// newOf are the rules of a batch that are not there.
+// newOf are the rules of a batch that are not stored yet.
 func (i *importing) newOf(ctx context.Context, c *importCheck, batch []Planned, now time.Time) ([]Rule, error) {
 	var here map[string]Rule
 	var err error
-	if i.done.Added < i.done.Lines { // some of them were there
+	if i.done.Added < i.done.Lines { // else no line has a stored rule
 		if here, err = c.here(ctx, batch); err != nil {
 			return nil, err
 		}
@@ -233,7 +233,7 @@ func (i *importing) newOf(ctx context.Context, c *importCheck, batch []Planned, 
 	return added, nil
 }
 
-// madeAt is a rule that is new.
+// madeAt is the rule with the times of a rule that is new.
 func (r Rule) madeAt(now time.Time) Rule {
 	r.CreatedAt, r.ChangedAt = now, now
 	if r.Published {
@@ -242,7 +242,7 @@ func (r Rule) madeAt(now time.Time) Rule {
 	return r
 }
 
-// at is what an edit stores.
+// at is the rule that an edit stores: the new one, with the old one's number and times.
 func (e edit) at(now time.Time) Rule {
 	r := e.now.madeAt(now)
 	r.ID, r.CreatedAt = e.old.ID, e.old.CreatedAt
@@ -252,7 +252,7 @@ func (e edit) at(now time.Time) Rule {
 	return r
 }
 
-// storeEdits stores the rules that become others.
+// storeEdits stores the edited rules.
 func (i *importing) storeEdits(ctx context.Context, tx Tx, now time.Time) error {
 	for _, e := range i.edits {
 		if err := tx.PutRule(ctx, e.at(now), Deed{At: now, Did: "edit"}); err != nil {
@@ -262,7 +262,7 @@ func (i *importing) storeEdits(ctx context.Context, tx Tx, now time.Time) error 
 	return nil
 }
 
-// storeHeld stores all that changes from memory.
+// storeHeld stores all changes, where memory holds them all.
 func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	now := i.book.Now()
 	if err := i.storeEdits(ctx, tx, now); err != nil {
@@ -283,13 +283,13 @@ func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	return tx.AddRules(ctx, added, Deed{At: now, Did: "add"})
 }
 
-// still returns accounts.ErrMoved where something changed since a change that the check
-// depends on, and moves that on.
+// still returns accounts.ErrMoved where a change after the one with the number since concerns the
+// check, else it moves since to the last change.
 func (i *importing) still(ctx context.Context, tx Tx, since *int64) error {
 	return accounts.StillAsChecked(ctx, tx, since, i.concerns)
 }
 
-// concerns reports whether lines may have to be judged otherwise after a change.
+// concerns reports whether a change may alter what the check found.
 func (i *importing) concerns(one accounts.Concern) bool {
 	if one.All || one.Account != "" && i.accounts[one.Account] {
 		return true
@@ -306,8 +306,8 @@ func (i *importing) concerns(one accounts.Concern) bool {
 	return !ok || i.hosts[link.Host]
 }
 
-// lineMark remembers a key in 16 bytes: two keys of ten million that look the
-// same are as good as impossible.
+// lineMark remembers a key in 16 bytes: that two of ten million keys have the same sum is as good
+// as impossible.
 type lineMark struct {
 	sum  [12]byte
 	line uint32
@@ -318,8 +318,8 @@ func markOf(key string) [12]byte {
 	return [12]byte(sum[:12])
 }
 
-// checkLines finds what is wrong with lines whatever is stored. marks are in the order of
-// their sums; last is the line up to which it looked.
+// checkLines finds what is wrong with the lines by themselves, whatever is stored. marks are in the
+// order of their sums; last is the number of the last line that it read.
 func checkLines(plan Plan) (faults accounts.Faults, marks []lineMark, last int, err error) {
 	for p, err := range plan() {
 		if err != nil {
@@ -348,7 +348,7 @@ func checkLines(plan Plan) (faults accounts.Faults, marks []lineMark, last int, 
 			first = i
 			continue
 		}
-		// The first of many is enough.
+		// The first faults of very many are enough.
 		if faults = append(faults, accounts.Fault{Line: int(marks[i].line),
 			Why: fmt.Sprintf("the same prefix is on line %d", marks[first].line)}); len(faults) >= 1000 {
 			faults = faults.First()
@@ -357,7 +357,7 @@ func checkLines(plan Plan) (faults accounts.Faults, marks []lineMark, last int, 
 	return faults.First(), marks, last, nil
 }
 
-// key is that of the rule that a line says.
+// key is the key of the rule on a line.
 func (p *Planned) key() (string, error) {
 	if p.Fault != nil {
 		return "", p.Fault
@@ -375,8 +375,8 @@ func (p *Planned) key() (string, error) {
 	return link.Key, nil
 }
 
-// inBatches yields the lines of a plan that are rules, some at a time, up to a
-// line.
+// inBatches yields, in batches, the lines of a plan that are rules, up to the line with the number
+// last.
 func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
 	return func(yield func([]Planned, error) bool) {
 		batch := make([]Planned, 0, importBatch)
@@ -389,7 +389,7 @@ func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
 				break
 			}
 			if _, fault := p.key(); fault != nil {
-				continue // it was named before
+				continue // checkLines named this fault before
 			}
 			if batch = append(batch, p); len(batch) == importBatch {
 				if !yield(batch, nil) {
@@ -404,8 +404,8 @@ func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
 	}
 }
 
-// check holds every line against what is stored: Faults, known ones included, or what the
-// import will do.
+// check compares every line with what is stored. It returns Faults, with the known ones among them,
+// or notes what the import will do.
 func (i *importing) check(ctx context.Context, tx Tx, known accounts.Faults) error {
 	i.done, i.added, i.edits = accounts.Imported{}, []Rule{}, []edit{}
 	i.accounts, i.hosts = map[string]bool{}, map[string]bool{}
@@ -463,7 +463,7 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.Faults) 
 	return done, nil
 }
 
-// keepUpTo adds to a list, but keeps none that is longer than most: nil.
+// keepUpTo adds to a list. A list that would be longer than most becomes nil, and stays nil.
 func keepUpTo[T any](most int, list []T, one T) []T {
 	if list == nil || len(list) == most {
 		return nil
@@ -471,7 +471,7 @@ func keepUpTo[T any](most int, list []T, one T) []T {
 	return append(list, one)
 }
 
-// load stores all lines, while nobody else changes anything.
+// load stores all lines, while nobody else changes rules.
 func (i *importing) load(ctx context.Context, tx Tx) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
@@ -483,7 +483,7 @@ func (i *importing) load(ctx context.Context, tx Tx) error {
 			return err
 		}
 		var here map[string]Rule
-		if i.done.Added < i.done.Lines { // some of them were there
+		if i.done.Added < i.done.Lines { // else no line has a stored rule
 			if here, err = c.here(ctx, batch); err != nil {
 				return err
 			}
@@ -510,7 +510,7 @@ func (i *importing) load(ctx context.Context, tx Tx) error {
 	return nil
 }
 
-// same reports whether a line asks for what is stored.
+// same reports whether a line asks for the rule that is stored already.
 func same(r, stored Rule) bool {
 	return r.Kind == stored.Kind && r.Owner == stored.Owner && r.Target == stored.Target && r.Prefix.Text == stored.Prefix.Text &&
 		r.Path == stored.Path &&
@@ -521,7 +521,7 @@ func same(r, stored Rule) bool {
 // importCheck judges lines within one transaction.
 type importCheck struct {
 	tx       Tx
-	domains  bool // the operator said something of some host
+	domains  bool // the operator's list of hosts has entries
 	accounts map[string]accounts.Account
 	linked   map[[2]string]error
 }
@@ -562,8 +562,8 @@ func (c *importCheck) stored(ctx context.Context, batch []Planned, of func(Link)
 	return found, err
 }
 
-// rule is what a line makes, and what it replaces; an error with a code is a
-// fault of the line.
+// rule returns the rule that a line makes, and the stored one that it replaces. An error with a
+// code is a fault of the line.
 func (c *importCheck) rule(ctx context.Context, p *Planned, above map[string]Rule) (rule Rule, stored *Rule, err error) {
 	if rule, err = c.draft(ctx, p); err != nil {
 		return rule, nil, err
@@ -600,7 +600,8 @@ func (c *importCheck) rule(ctx context.Context, p *Planned, above map[string]Rul
 	return rule, nil, nil
 }
 
-// draft is the rule that a line says, as far as accounts and its own form tell.
+// draft is the rule on a line. It is checked against accounts and by its own form, not against
+// other rules.
 func (c *importCheck) draft(ctx context.Context, p *Planned) (Rule, error) {
 	owner, err := c.account(ctx, p.Owner)
 	if errors.Is(err, accounts.ErrNoAccount) {

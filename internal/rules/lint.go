@@ -42,9 +42,9 @@ type Finding struct {
 	Other int // the place of the rule that it meets; -1 where there is none
 	// Link is a link on which the finding shows; "" where none is needed.
 	Link string
-	// Prefixes are what would say what was meant: of AlsoCatches the rules that,
-	// added and left unpublished, keep longer numbers out; no smaller set does.
-	// Of NoFinalSlash the prefix with its slash.
+	// Prefixes are the prefixes that would say what was meant. For AlsoCatches: of the rules that,
+	// added and left unpublished, keep longer numbers out; no smaller set does. For NoFinalSlash:
+	// the prefix with its slash.
 	Prefixes []string
 }
 
@@ -62,9 +62,9 @@ func Lint(set []Rule) []Finding {
 	return l.found
 }
 
-// Openers returns for each rule of a set the place of the rule that opens the
-// rule's own text; -1 where none does. A link whose longest rule it is opens the
-// same. Every account is taken as able to open.
+// Openers returns for each rule of a set the place of the rule that opens the rule's own text; -1
+// where none does. Every link of which the rule is the longest match opens the same. Every account
+// is taken as able to open.
 func Openers(set []Rule) []int {
 	l := newLinted(set)
 	list := make([]int, len(set))
@@ -92,7 +92,7 @@ func newLinted(set []Rule) *linted {
 
 func (l *linted) add(f Finding) { l.found = append(l.found, f) }
 
-// look finds what is to be said of one rule.
+// look adds the findings of one rule.
 func (l *linted) look(i int) {
 	r := l.set[i]
 	if first := l.first[r.Prefix.Key]; first != i {
@@ -127,8 +127,8 @@ func (l *linted) matching(link Link) (list []int) {
 	return list
 }
 
-// governing is the rule of those that match, longest first, that opens a link;
-// -1 where none does. Contract: rules 2.9.
+// governing is the rule that opens a link, among those that match it, longest first; -1 where none
+// does. Contract: rules 2.9.
 func (l *linted) governing(matching []int) int {
 	for at, i := range matching {
 		own := func(longer int) bool { return l.set[longer].Owner == l.set[i].Owner }
@@ -139,9 +139,9 @@ func (l *linted) governing(matching []int) int {
 	return -1
 }
 
-// number finds that a rule whose last parameter is a number matches longer
-// numbers. Each digit that may follow needs a rule of its own to be kept out:
-// every rule that matches the number matches what is longer too.
+// number finds a rule whose last parameter is a number: it matches longer numbers too. Ten rules
+// keep these out, one for each digit that may follow: a shorter rule would match the number itself
+// too.
 func (l *linted) number(i int) {
 	r := l.set[i]
 	if !r.Published || !endsInNumber(r.Prefix) {
@@ -194,8 +194,8 @@ func (l *linted) below(i int, matching []int) {
 	}
 }
 
-// keptOut reports whether an unpublished rule is one of the answers to
-// AlsoCatches: every longer number has a rule.
+// keptOut reports whether an unpublished rule was added to keep longer numbers out, as AlsoCatches
+// advises: then there is one for each digit that may follow.
 func (l *linted) keptOut(number, hiding int) bool {
 	short, long := l.set[number].Prefix, l.set[hiding].Prefix
 	if !endsInNumber(short) || !endsInNumber(long) || len(long.Key) != len(short.Key)+1 {
@@ -209,8 +209,8 @@ func (l *linted) keptOut(number, hiding int) bool {
 	return true
 }
 
-// slash finds that a rule matches nothing below its path, where the path does
-// not look like that of a file.
+// slash finds a rule that matches nothing below its path although the path does not look like that
+// of a file.
 func (l *linted) slash(i int) {
 	p := l.set[i].Prefix
 	last := p.Path()[strings.LastIndexByte(p.Path(), '/')+1:]

@@ -17,19 +17,20 @@ const (
 	listingsMost = 1 << 15
 )
 
-// listed is what an account asks of its rules: page by page, the newest, or some by their prefixes.
+// listed is a list that an account asks for: a page, the newest rules, or the rules with some
+// prefixes.
 type listed struct {
 	owner         string
 	newest        bool
 	offset, limit int
-	prefixes      string // asOne; "" = any
+	prefixes      string // as of asOne; "" = any
 }
 
-// prefixesMost is how many bytes the prefixes may have of a list that is remembered, and
-// prefixesAre how many of them count as much as a rule.
+// prefixesMost is how many bytes of prefixes a list may have that is remembered; prefixesAre of
+// these bytes count as much as one rule.
 const prefixesMost, prefixesAre = 4 << 10, 256
 
-// asOne are prefixes as one text; alone: no others have it.
+// asOne joins prefixes into one text. alone reports that no other prefixes join into the same text.
 func asOne(prefixes []string) (text string, alone bool) {
 	text = "\n" + strings.Join(prefixes, "\n")
 	return text, strings.Count(text, "\n") == len(prefixes)
@@ -38,7 +39,7 @@ func asOne(prefixes []string) (text string, alone bool) {
 // size is what a list counts as.
 func (l listed) size(r *remembered) int { return 1 + len(r.rules) + len(l.prefixes)/prefixesAre }
 
-// remembered is what the store had, at an epoch of the account's rules.
+// remembered is what the store answered at an epoch of the account's rules.
 type remembered struct {
 	epoch uint64
 	month time.Time
@@ -74,7 +75,7 @@ func (m *listings) remember(wanted listed, l *remembered) {
 	m.forget(wanted)
 	m.by[wanted] = l
 	m.has += wanted.size(l)
-	for other := range m.by { // any one: it is read again when it is asked for
+	for other := range m.by { // whichever: it is read again when it is asked for
 		if m.has <= listingsMost {
 			return
 		}

@@ -42,14 +42,14 @@ func (b *Book) History(ctx context.Context, prefix string, limit int) ([]Change,
 	return changes, err
 }
 
-// ErrBusy means that too many others ask the same.
+// ErrBusy means that too many others call Near.
 var ErrBusy = errors.New("too many ask for the rules near a link at once")
 
 const (
-	// nearAtOnce is how many may read the rules near a link at once: explanations
-	// must leave connections to the store for others.
+	// nearAtOnce is how many calls of Near read at once: explanations must leave connections to the
+	// store for everything else.
 	nearAtOnce = 2
-	nearTime   = 10 * time.Second // how long the others wait for their turn
+	nearTime   = 10 * time.Second // how long another call waits for its turn
 )
 
 // Near returns stored rules that an explanation of a link looks at. It returns
@@ -95,7 +95,7 @@ func (b *Book) Domains(ctx context.Context) ([]Domain, error) {
 	return list, err
 }
 
-// DomainsAfter is at most limit of them, those whose host is after another one.
+// DomainsAfter lists at most limit of them, those whose host comes after the given one.
 func (b *Book) DomainsAfter(ctx context.Context, after string, limit int) ([]Domain, error) {
 	var list []Domain
 	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
@@ -109,7 +109,7 @@ var domainHost = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[a-z0-9_.\[\]:-]{1,255}$`)
 })
 
-// SetDomain says something of a host; status "" takes it back.
+// SetDomain sets what the operator says of a host; status "" takes that back.
 func (b *Book) SetDomain(ctx context.Context, host string, status DomainStatus) error {
 	host = strings.ToLower(host)
 	if !domainHost().MatchString(host) {

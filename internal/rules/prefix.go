@@ -22,15 +22,15 @@ const MaxLink = 4096
 // serviceStart is how every service-account prefix begins. Contract: rules 1.
 const serviceStart = "http://weixin.qq.com/q/"
 
-// Link is a scanned text or a prefix, cut where it matters for matching.
+// Link is a scanned text or a prefix, cut into the parts that matching compares.
 type Link struct {
 	// Text is the link as it came.
 	Text string
 	// Key is the text to compare: scheme and host in lower case, an empty path
 	// made "/", the rest untouched. Contract: rules 2.5, 2.10.
 	Key string
-	// Scheme and Host are lower case; Host includes what else stands in the
-	// authority (port, user information).
+	// Scheme and Host are lower case. Host is the whole authority, with its port and user
+	// information.
 	Scheme, Host string
 	// path is where the path begins in Key, query where the first "?" is (the
 	// length of Key where there is none).
@@ -70,8 +70,7 @@ func ParseLink(text string) (link Link, ok bool) {
 	return link, true
 }
 
-// special are the bytes that end the authority of a link, and those that are
-// folded.
+// special are the bytes that end the authority of a link, and the capitals, which are folded.
 var special = func() (is [256]bool) {
 	for _, c := range "/?#ABCDEFGHIJKLMNOPQRSTUVWXYZ" {
 		is[c] = true
@@ -143,7 +142,8 @@ func (l Link) Query() string {
 	return l.Key[l.query+1:]
 }
 
-// Segment is the path up to its second "/": what explain calls near.
+// Segment is the path up to its second "/". Rules with the same segment are those that explain
+// calls near.
 func (l Link) Segment() string {
 	path := l.Path()
 	if i := strings.IndexByte(path[min(1, len(path)):], '/'); i >= 0 {
@@ -203,8 +203,8 @@ type Prefix struct {
 	Sub bool
 }
 
-// A host of the public internet: at least two labels, no final dot. A form with long counts is made by the first
-// who asks: each command would pay for it at its start.
+// A host of the public internet: at least two labels, no final dot. The expression is compiled when it is first
+// used: with its long counts that takes a time which every command would spend at its start.
 var publicHost = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 })
@@ -251,9 +251,9 @@ func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
 	return p, nil
 }
 
-// StoredPrefix is the prefix of a stored rule. It was checked when it came:
-// whether private hosts are allowed today does not unmake a rule. ok is false
-// for a text that ParsePrefix never let through.
+// StoredPrefix is the prefix of a stored rule. It was checked when it was added: a rule stays one
+// even where private hosts are not allowed any more. ok is false for a text that ParsePrefix never
+// accepted.
 func StoredPrefix(text string) (p Prefix, ok bool) {
 	link, ok := ParseLink(text)
 	if !ok || len(text) > MaxPrefix {

@@ -15,11 +15,11 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// RecheckEvery is how often a verification file is looked at again.
+// RecheckEvery is how often a verification file is fetched again.
 const RecheckEvery = 24 * time.Hour
 
-// Recheck is the latest look at the verification file of one directory. It
-// changes nothing: rules go on whatever it finds.
+// Recheck is the latest check of the verification file of one directory. Rules stay as they are
+// whatever it finds.
 type Recheck struct {
 	Owner     string
 	Directory string // where the file must be, with its final slash
@@ -56,8 +56,8 @@ type RecheckQuery struct {
 	Limit                      int
 }
 
-// Rechecker looks at verification files again, once a day each, at times that
-// are spread over the day.
+// Rechecker fetches every verification file again once a day, at times that are spread over the
+// day.
 type Rechecker struct {
 	Book  *Book
 	Store RecheckStore
@@ -73,10 +73,9 @@ const (
 	recheckHands = 8
 	// recheckLease is how long a directory is not taken by another node.
 	recheckLease = time.Hour
-	// plannedPage is how many rules are read at once while looking for their
-	// directories, plannedSeen how many of these are remembered, and plannedRest
-	// how many times as long as a page took nothing is done: it is a fifth of a
-	// core at most.
+	// plannedPage is how many rules are read at once to find their directories, and plannedSeen how
+	// many directories are remembered. After each page the plan rests plannedRest times as long as
+	// the page took, so that it uses a fifth of a core at most.
 	plannedPage, plannedSeen, plannedRest = 1000, 1 << 18, 4
 )
 
@@ -111,7 +110,7 @@ func (r *Rechecker) Run(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// Look looks at files that are due, at most limit, and returns at how many.
+// Look checks files that are due, at most limit, and returns how many it checked.
 func (r *Rechecker) Look(ctx context.Context, limit int) (n int, err error) {
 	now := r.Book.Now()
 	// The row without an owner says when to look for new directories.
@@ -141,13 +140,13 @@ func (r *Rechecker) Look(ctx context.Context, limit int) (n int, err error) {
 	}
 	hands.Wait()
 	if n == 0 && len(due) > 0 {
-		n = 1 // the plan: there may be more now
+		n = 1 // the row of the plan: there may be more to check now
 	}
 	return n, errors.Join(faults...)
 }
 
-// LookNow makes every file due, those of new rules too, and looks at the first
-// of them; it returns at how many.
+// LookNow makes every file due, those of new rules too, and checks the first limit of them. It
+// returns how many it checked.
 func (r *Rechecker) LookNow(ctx context.Context, limit int) (n int, err error) {
 	now := r.Book.Now()
 	if err := r.Store.AddRechecks(ctx, []Recheck{{NextAt: now}}); err != nil {
@@ -162,12 +161,11 @@ func (r *Rechecker) LookNow(ctx context.Context, limit int) (n int, err error) {
 	return r.Look(ctx, limit)
 }
 
-// plan adds the directories of all rules, each at a time of its own. It reads
-// them in pages, and where nobody waits for it, it rests between them: there
-// may be ten million.
+// plan adds the directories of all rules, each with a time of its own. It reads the rules in pages,
+// since there may be ten million, and rests between pages unless somebody waits (hurry).
 func (r *Rechecker) plan(ctx context.Context, planned Recheck, now time.Time, hurry bool) error {
-	// The author of a rule chooses these texts, so no sum that can be foreseen tells
-	// whether one was seen: of two of one sum the second would not be looked at.
+	// The author of a rule chooses these texts, so the sum must not be foreseeable: of two
+	// directories with the same sum the second is never checked.
 	seed := maphash.MakeSeed()
 	seen := map[uint64]bool{}
 	var fresh []Recheck
@@ -195,10 +193,10 @@ func (r *Rechecker) plan(ctx context.Context, planned Recheck, now time.Time, hu
 				continue
 			}
 			if len(seen) >= plannedSeen {
-				clear(seen) // the store knows them as well
+				clear(seen) // the store keeps each directory once in any case
 			}
 			seen[mark] = true
-			// The place in the day may be foreseen.
+			// The time of day may be foreseeable.
 			sum := fnv.New64a()
 			_, _ = io.WriteString(sum, name)
 			place := sum.Sum64()
@@ -224,8 +222,8 @@ func (r *Rechecker) plan(ctx context.Context, planned Recheck, now time.Time, hu
 	return r.Store.SaveRecheck(ctx, planned)
 }
 
-// ruleThere is the prefix of a rule of the owner in the directory: the one that
-// was there when it was looked at last, or another one. ErrNoRule.
+// ruleThere returns the prefix of a rule of the owner in the directory: that of the last check if
+// it is still there, else another. ErrNoRule where there is none.
 func ruleThere(ctx context.Context, tx Tx, one Recheck, p Prefix) (Prefix, error) {
 	rule, err := tx.Rule(ctx, p.Key)
 	if err == nil && rule.Owner == one.Owner {
@@ -238,7 +236,7 @@ func ruleThere(ctx context.Context, tx Tx, one Recheck, p Prefix) (Prefix, error
 	return rule.Prefix, err
 }
 
-// look looks at one file.
+// look checks one file.
 func (r *Rechecker) look(ctx context.Context, one Recheck) error {
 	b := r.Book
 	p, err := ParsePrefix(one.Prefix, Ordinary, true)

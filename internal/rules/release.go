@@ -18,20 +18,19 @@ const (
 	MaxRelease = 1000
 )
 
-// ReleaseRequest says what an operator takes away from its owners.
+// ReleaseRequest says which rules an operator takes away from their owners.
 type ReleaseRequest struct {
 	Prefix string
-	// Below: also every rule that begins with Prefix, which ends in "/" then.
+	// Below adds every rule that begins with Prefix, which then ends in "/".
 	Below  bool
 	Reason string // for the audit log and the old owners
 }
 
-// Release deletes rules without their owners, because the domain has changed
-// hands: the prefix is free at once. Each rule is a transaction of its own, in
-// which the log of changes gets the reason and the old owner a notice and, if
-// it has a message URL, an event. The publishes that were spent stay spent. It
-// returns the rules as they were; more says that there are others left. A rule
-// that is gone already when it begins is no error; ErrNoRule when nothing was there.
+// Release deletes rules without their owners, because the domain has changed hands: the prefix is
+// free at once. Each rule is a transaction of its own, in which the log of changes gets the reason
+// and the old owner a notice and, if it has a message URL, an event. The publishes that were spent
+// stay spent. It returns the rules as they were; more reports that rules are left for another call.
+// A rule that its owner deleted meanwhile is no error; ErrNoRule where there was no rule at all.
 func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule, more bool, err error) {
 	link, ok := ParseLink(req.Prefix)
 	switch {
@@ -73,7 +72,7 @@ func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule
 	return released, more, nil
 }
 
-// release deletes one rule; gone is false where its owner was quicker.
+// release deletes one rule; gone is false where its owner deleted it first.
 func (b *Book) release(ctx context.Context, r Rule, reason string) (gone bool, err error) {
 	key, told := r.Prefix.Key, false
 	err = b.Store.UpdateRules(ctx, func(tx Tx) error {

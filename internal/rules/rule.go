@@ -64,8 +64,8 @@ type Draft struct {
 	Occupy      bool
 	OpenVersion int
 	TestLinks   []string
-	KeepLinks   bool // an edit that says nothing of the test links keeps them
-	EmptyLinks  bool // with KeepLinks: it said that there are none, and a setting keeps them
+	KeepLinks   bool // an edit without the field of test links keeps them
+	EmptyLinks  bool // with KeepLinks: the list was given and is empty, and a setting keeps the links all the same
 }
 
 // kindFor is the kind of rule that an account makes.

@@ -14,8 +14,8 @@ type Store interface {
 	// UpdateRules runs f in one transaction. It may run f again after a
 	// conflict, so f must not keep state between runs.
 	UpdateRules(ctx context.Context, f func(Tx) error) error
-	// ChangeRules is UpdateRules for an f that locks this owner and this origin. Changes
-	// that wait are made in one transaction where they can be; one that fails fails alone.
+	// ChangeRules is UpdateRules for an f that locks this owner and this origin. Changes that wait
+	// share one transaction where they can; a change that fails does not fail the others.
 	ChangeRules(ctx context.Context, owner, origin string, f func(Tx) error) error
 	// ViewRules runs f on a consistent state that f does not change.
 	ViewRules(ctx context.Context, f func(Tx) error) error
@@ -31,7 +31,8 @@ type Tx interface {
 	// those of the same scheme and host. Lock the owner first.
 	LockOwner(ctx context.Context, appid string) error
 	LockOrigin(ctx context.Context, origin string) error
-	// LockRules makes all of them wait, and waits for all of them. It comes first.
+	// LockRules makes every other writer of rules wait, and waits for those that write now. It
+	// comes before any other lock.
 	LockRules(ctx context.Context) error
 
 	// Account and Linked are as in accounts.Tx.
@@ -57,29 +58,30 @@ type Tx interface {
 	// rules that open a Mini Program.
 	CountOwned(ctx context.Context, owner string) (int, error)
 	CountTargeted(ctx context.Context, target string) (int, error)
-	// Near returns the rules under the same host and first path segment whose
-	// keys have most in common with the link's under either scheme, and rules
-	// with the same path on another host: at most each before and after the
-	// link in each scheme, and each elsewhere.
+	// Near returns the rules under the same host and first path segment whose keys have most in
+	// common with the link's under either scheme, and rules with the same path on another host: at
+	// most each of them before the link and each after it in either scheme, and each on other
+	// hosts.
 	Near(ctx context.Context, link Link, each int) ([]Rule, error)
 
 	// AddRule stores a new rule and gives it its ID; ErrPrefixTaken if the key
 	// has an owner already. The author of every change is the context's.
 	AddRule(ctx context.Context, r Rule, d Deed) (Rule, error)
-	// AddRules stores many new rules at once; ErrPrefixTaken if one of the keys is
-	// taken. NextChange is the number of the change that is noted next; from here
-	// on nobody else notes one.
+	// AddRules stores many new rules at once; ErrPrefixTaken if one of the keys is taken.
+	// NextChange returns the number that the next change will have; until the commit nobody else
+	// notes a change.
 	AddRules(ctx context.Context, list []Rule, d Deed) error
 	NextChange(ctx context.Context) (int64, error)
-	// AddApart stores many new rules under numbers of Reserve, ShowApart shows them with the
-	// commit: all numbers are given to rules by then, and LockToShow comes before. It is
-	// LockRules for whom everybody waits, and who waits for nobody: it tries again and again.
-	// ErrPrefixTaken, also where there are more rules than numbers, or fewer; accounts.ErrImporting.
+	// AddApart stores many new rules, which nobody sees, under numbers of Reserve. ShowApart shows
+	// them with the commit; LockToShow comes before it, and every number has its rule by then.
+	// LockToShow is LockRules that waits for a second at a time and lets others pass between its
+	// tries, so that nobody waits long behind it. ErrPrefixTaken, also where there are more rules
+	// than numbers, or fewer; accounts.ErrImporting.
 	AddApart(ctx context.Context, list []Rule, d Deed, under accounts.Numbers) error
 	LockToShow(ctx context.Context) error
 	ShowApart(ctx context.Context) error
-	// LastChange is the number of the last change that the transaction sees, ChangedSince
-	// at most limit of what changed after one, but for what it stored apart itself.
+	// LastChange is the number of the last change that the transaction sees. ChangedSince lists at
+	// most limit changes after a number, without those that the transaction itself stored apart.
 	LastChange(ctx context.Context) (int64, error)
 	ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.Concern, error)
 	PutRule(ctx context.Context, r Rule, d Deed) error
@@ -90,18 +92,18 @@ type Tx interface {
 	// (Seq 0 = none), or ErrNoChange.
 	RuleChange(ctx context.Context, seq int64) (change, before Change, err error)
 
-	// Publishing locks an owner and the origin of a link, as LockOwner and LockOrigin
-	// do, and returns what the owner's publish of the rule at the link depends on then,
-	// or ErrNoRule; Spent counts the owner's publishes since a time.
+	// Publishing locks an owner and the origin of a link, as LockOwner and LockOrigin do, and then
+	// returns what a publish of the owner's rule at the link depends on, or ErrNoRule. Spent counts
+	// the owner's publishes since a time.
 	Publishing(ctx context.Context, owner string, link Link, since time.Time) (Publishing, error)
 	PublishesSince(ctx context.Context, owner string, since time.Time) (int, error)
 	AddPublish(ctx context.Context, owner, prefix string, at time.Time) error
 
-	// Domain returns what the operator said of a host or, for a status that
-	// covers what lies below, of a host above it; "" = nothing.
+	// Domain returns what the operator says of a host, or of a host above it if that status covers
+	// the hosts below; "" = nothing.
 	Domain(ctx context.Context, host string) (DomainStatus, error)
 	Domains(ctx context.Context) ([]Domain, error)
-	// DomainsAfter is at most limit of them, those whose host is after another one.
+	// DomainsAfter lists at most limit of them, those whose host comes after the given one.
 	DomainsAfter(ctx context.Context, after string, limit int) ([]Domain, error)
 	PutDomain(ctx context.Context, d Domain) error
 	DeleteDomain(ctx context.Context, host string) error
@@ -186,7 +188,7 @@ type Confirmation struct {
 type ConfirmationQuery struct {
 	RID           string // "" = any
 	Owner         string // "" = any
-	Prefix        string // as it was sent; "" = any. Without an owner all that are kept are walked
-	Failed, Found bool   // only those that did not find the file, or that did
+	Prefix        string // as it was sent; "" = any. Without an owner every stored check is read
+	Failed, Found bool   // Failed: only checks that did not find the file; Found: only those that did
 	Limit         int
 }

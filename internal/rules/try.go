@@ -6,9 +6,9 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-// Tried is what Try found beside the fault.
+// Tried is what Try found, apart from the fault.
 type Tried struct {
-	// File is where the verification file must be; "" where the prefix is none, or the
+	// File is where the verification file must be; "" where the text is no valid prefix, or the
 	// rule needs no file.
 	File string
 	// Vouched says that the operator vouches for the host, so that nobody asks for the file.

@@ -44,7 +44,7 @@ func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 		if err := tx.LockOrigin(ctx, prefix.Origin()); err != nil {
 			return err
 		}
-		// Under the locks the rule stands still.
+		// Under the locks the rule cannot change, so it is read again.
 		change, before, err := tx.RuleChange(ctx, seq)
 		if err != nil {
 			return err
@@ -79,7 +79,7 @@ func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 	return done, b.awaitMemory(ctx, done.Rule.Prefix.Key, err)
 }
 
-// limited is the account whose rules an add of this one would raise.
+// limited is the account whose number of rules would rise if this rule were added.
 func limited(r Rule) string {
 	if r.Kind == Service {
 		return r.Target
@@ -115,10 +115,10 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did Deed) (Rule, er
 	return tx.AddRule(ctx, r, did)
 }
 
-// Foresee is what a rule would be after an add, an edit, a publish or a delete,
-// without any of it being done: nil = there would be none. The checks are those of
-// Plant. An edit stands for a delete and an add as well, so it may change
-// anything of a rule. published nil is true for an add; an edit leaves it then.
+// Foresee returns what a rule would be after an add, an edit, a publish or a delete, and does none
+// of it; nil = there would be no rule. The checks are those of Plant. An edit also stands for a
+// delete followed by an add, so it may change every field of a rule. published nil means true for
+// an add and unchanged for an edit.
 func (b *Book) Foresee(ctx context.Context, owner accounts.Account, do string, d Draft, published *bool) (key string, r *Rule, err error) {
 	if do == "add" || do == "edit" {
 		if err := checkDraft(owner, d); err != nil {

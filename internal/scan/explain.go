@@ -56,7 +56,7 @@ func restsOn(v Verdict, rule rules.Rule) string {
 	case NoRelease, OwnerSwitchedOff:
 		return "scan.blocked"
 	}
-	switch { // it matches, or what of it does not
+	switch { // the rule matches, or the part of it that differs
 	case rule.Kind == rules.Service:
 		return "scan.match.service"
 	case v == SchemeDiffers || v == HostDiffers:

@@ -8,13 +8,11 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
-// Overlay is a Finder that answers as if some rules were others. Explanations
-// with assumed rules, plans that are tried on past scans, and the past itself
-// are decided by it.
+// Overlay is a Finder that answers as if some rules were others. It serves explanations with
+// assumed rules, plans that are tried on past scans, and what opened at a moment in the past.
 type Overlay struct {
 	Under Finder // the rules that there are; nil = none
-	// Rules are those that would be others, by their keys; nil = there would be
-	// none.
+	// Rules are the rules that are assumed to differ, by their keys; a nil rule = the key has none.
 	Rules        map[string]*rules.Rule
 	AllPublished bool // as if every rule were published
 }
@@ -57,9 +55,9 @@ func (o Overlay) Testing(text string) (list []rules.Rule) {
 	return o.published(list)
 }
 
-// Near drops from stored neighbours those that would be others and adds what is
-// near instead: the same host and first path segment under any scheme, or the
-// same path on another host.
+// Near drops from the stored neighbours those that are assumed to differ, and adds the assumed
+// rules that are near: the same host and first path segment under any scheme, or the same path on
+// another host.
 func (o Overlay) Near(link rules.Link, stored []rules.Rule) []rules.Rule {
 	list := o.left(stored)
 	for _, key := range slices.Sorted(maps.Keys(o.Rules)) {
@@ -71,7 +69,7 @@ func (o Overlay) Near(link rules.Link, stored []rules.Rule) []rules.Rule {
 	return list
 }
 
-// Touches reports whether a link can fall on a rule that would be another.
+// Touches reports whether a link can fall on a rule that is assumed to differ.
 func (o Overlay) Touches(link rules.Link) bool {
 	return slices.ContainsFunc(link.Ends(), func(key string) bool {
 		r, changed := o.Rules[key]
@@ -79,7 +77,7 @@ func (o Overlay) Touches(link rules.Link) bool {
 	})
 }
 
-// left are the rules of a list that stay as they are.
+// left are the rules of a list about which nothing is assumed.
 func (o Overlay) left(list []rules.Rule) []rules.Rule {
 	return slices.DeleteFunc(slices.Clone(list), func(r rules.Rule) bool {
 		_, changed := o.Rules[r.Prefix.Key]

@@ -172,9 +172,9 @@ func (d Decision) WithTicket(ticket string) Decision {
 	return d
 }
 
-// testLink decides a scan of a test link by a member in its range: the
-// longest prefix, then the oldest rule. Where the wanted version does not
-// exist ordinary matching goes on. Contract: rules 2.6, 2.10.
+// testLink decides a scan of a test link by a member in its range: the longest prefix, then the
+// oldest rule. Where the wanted version does not exist, the link is matched as any other. Contract:
+// rules 2.6, 2.10.
 func (r Resolver) testLink(req Request) (Decision, bool) {
 	if req.User == "" { // Choice(scan.test.anonymous)
 		return Decision{}, false
