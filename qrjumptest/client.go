@@ -32,7 +32,7 @@ func (s *Server) Operator() *client.Client {
 }
 
 // within is the time of one call.
-func within() (context.Context, context.CancelFunc) {
+func callContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), patience)
 }
 
@@ -110,7 +110,7 @@ type Codes struct {
 func (s *Server) Apply(appid, secret string, count int64) Codes {
 	s.t.Helper()
 	codes := Codes{Count: count, s: s, owner: s.As(appid, secret)}
-	ctx, cancel := within()
+	ctx, cancel := callContext()
 	defer cancel()
 	id, err := codes.owner.ApplyCodes(ctx, count, fmt.Sprintf("test-%d", time.Now().UnixNano()))
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *Server) Apply(appid, secret string, count int64) Codes {
 // binding says.
 func (c Codes) Activate(from, to int64, b client.CodeBinding) {
 	c.s.t.Helper()
-	ctx, cancel := within()
+	ctx, cancel := callContext()
 	defer cancel()
 	if err := c.owner.ActivateCodes(ctx, c.ID, client.CodeRange{From: from, To: to}, b); err != nil {
 		c.s.t.Fatalf("activating %d to %d of application %d: %v", from, to, c.ID, err)
@@ -159,7 +159,7 @@ func (c Codes) Text(index int64) string {
 // operate makes calls of the operator's; an error fails the test.
 func (s *Server) operate(what string, do func(context.Context, *client.Client) error) {
 	s.t.Helper()
-	ctx, cancel := within()
+	ctx, cancel := callContext()
 	defer cancel()
 	if err := do(ctx, s.Operator()); err != nil {
 		s.t.Fatalf("%s: %v", what, err)

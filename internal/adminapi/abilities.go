@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 )
 
-// standing is what decides what an account may do.
+// standing is what the abilities of an account depend on.
 type standing struct {
 	accounts.Account
 	linked int // Mini Programs that it is linked with
@@ -17,8 +17,8 @@ type standing struct {
 	prefix bool
 }
 
-// abilities are what an account of its kind can do, and what each needs. The domain
-// decides by itself: a test holds the two equal.
+// abilities are what an account of its kind can do, and what each of them still needs. The domain
+// packages decide on their own; a test makes sure that both agree.
 func (s standing) abilities() []client.Ability {
 	released := client.Need{Need: "released", Met: s.Has(accounts.Release)}
 	switched := client.Need{Need: "switched_on", Met: s.JumpOpen}

@@ -17,8 +17,8 @@ import (
 	"github.com/qrjump/qrjump/internal/spelling"
 )
 
-// accountInput is what an operator may say of an account; client.AccountPut cannot
-// leave jump_open out.
+// accountInput is what an operator may set of an account. It is not client.AccountPut, which cannot
+// leave out jump_open.
 type accountInput struct {
 	Kind          accounts.Kind            `json:"kind" enum:"mini_program,service_account,subscription_account"`
 	Name          string                   `json:"name,omitempty"`
@@ -46,8 +46,8 @@ func (in accountInput) registration(appid string) accounts.Registration {
 		URLScheme: in.URLScheme, Pages: in.Pages, Options: in.Options, IPAllowlist: in.IPAllowlist, SecretFrozen: in.SecretFrozen}}
 }
 
-// AppIDPath is exported because huma sees no embedded field that is not; so are
-// its like.
+// AppIDPath is exported, like other embedded inputs, because huma sees no embedded field that is
+// not.
 type AppIDPath struct {
 	AppID string `path:"appid" maxLength:"128"`
 }
@@ -69,7 +69,7 @@ func (a *Admin) showAccount(ctx context.Context, one accounts.Account) (client.A
 	return shown, err
 }
 
-// account answers an account as it is, after what was done to it.
+// account answers an account as it is after a change.
 func (a *Admin) account(ctx context.Context, appid string, err error) (client.Account, error) {
 	if err != nil {
 		return client.Account{}, err
@@ -145,8 +145,8 @@ func (a *Admin) putAccount(ctx context.Context, in *struct {
 	return a.account(ctx, in.AppID, a.Accounts.Put(ctx, in.Body.registration(in.AppID)))
 }
 
-// theirLinks refuses new links with Mini Programs that a limited caller may not see, as
-// putLink does.
+// theirLinks refuses, to a caller that is limited to accounts, new links with Mini Programs that it
+// may not see, as putLink does.
 func (a *Admin) theirLinks(ctx context.Context, appid string, wanted []string) error {
 	caller := operations.CallerOf(ctx)
 	if !slices.ContainsFunc(wanted, func(mini string) bool { return !caller.Sees(mini) }) {

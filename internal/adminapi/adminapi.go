@@ -34,7 +34,7 @@ import (
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
-// Admin is what the operator's API works on.
+// Admin is the operator's API, with what it works on.
 type Admin struct {
 	Accounts *accounts.Directory
 	Rules    *rules.Book
@@ -42,7 +42,7 @@ type Admin struct {
 	Desk     *codes.Desk
 	// PackageSigner signs printers' packages.
 	PackageSigner *parcel.Signer
-	// PassphraseWork is the work of a package's passphrase; 0 = as much as it should be.
+	// PassphraseWork is how much work it is to try a package's passphrase, for age; 0 = the usual.
 	PassphraseWork int
 	OpenIDs        *accounts.OpenIDs
 	Keys           *accounts.ScanKeys
@@ -71,11 +71,11 @@ type Admin struct {
 	// SaveSettings puts the fields that a JSON object names in force, and keeps
 	// them over a restart.
 	SaveSettings func(ctx context.Context, object []byte) error
-	// ResetSetting takes back what was chosen of a setting, and DefaultSettings are
-	// what counts then.
+	// ResetSetting takes back what was chosen for a setting; DefaultSettings then apply.
 	ResetSetting    func(ctx context.Context, name string) error
 	DefaultSettings func() settings.Settings
-	// StoredSettings are those that every node follows, whatever this one has in force yet.
+	// StoredSettings are those in the store, which every node follows; this one may not have them
+	// in force yet.
 	StoredSettings func(ctx context.Context) (settings.Settings, error)
 	// Export writes an archive of everything; an error before its first byte
 	// leaves w untouched.
@@ -89,7 +89,7 @@ type Admin struct {
 
 	// ChangeHead is the number of the last change in the log.
 	ChangeHead func(ctx context.Context) (int64, error)
-	// History is the log of changes, Times what was when, Resolver what is now.
+	// History is the log of changes, Times answers what was at a moment, Resolver what is now.
 	History  history.Store
 	Times    history.Times
 	Resolver scan.Resolver
@@ -101,8 +101,7 @@ type Admin struct {
 	drawing  turns.Turns // of symbols for packages
 }
 
-// explained are errors that say what is wrong, with the status and text of their
-// answer.
+// explained are the errors that a caller may see, with the status and text of their answers.
 var explained = []struct {
 	err    error
 	status int
@@ -181,21 +180,21 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 	return huma.Error500InternalServerError("the call failed inside the server: its log says why")
 }
 
-// refused is an answer of 422, for what no type of the domain says.
+// refused is an answer of 422 for an input that no type of the domain refuses.
 func refused(format string, args ...any) error {
 	return huma.Error422UnprocessableEntity(fmt.Sprintf(format, args...))
 }
 
-// Page says how much of a list is wanted. It is exported, like all that stands in
-// other inputs, because huma sees no embedded field that is not.
+// Page says how much of a list is wanted. Like other embedded inputs it is exported, because huma
+// sees no embedded field that is not.
 type Page struct {
 	Limit int `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
-// none is a call that takes nothing.
-type none struct{}
+// noInput is the input of an operation that takes nothing.
+type noInput struct{}
 
-// each is what is shown of a list, [] where there is none.
+// each shows every entry of a list; nil becomes [].
 func each[T, U any](list []T, show func(T) U) []U {
 	shown := make([]U, 0, len(list))
 	for _, one := range list {
@@ -204,12 +203,12 @@ func each[T, U any](list []T, show func(T) U) []U {
 	return shown
 }
 
-// words are texts of another type; an empty list stays a list.
+// words converts texts to another type; nil becomes an empty list.
 func words[To, From ~string](list []From) []To {
 	return each(list, func(t From) To { return To(t) })
 }
 
-// optional is a moment that may not have been.
+// optional is a moment, nil where the time is zero.
 func optional(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

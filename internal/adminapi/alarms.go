@@ -13,8 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/stats"
 )
 
-// alarm is what the scans of a code gave rise to. client.Alarm passes on what was
-// known of the code, whatever a later server says.
+// alarm is an alarm as it is shown.
 type alarm struct {
 	ID             int64                `json:"id"`
 	Kind           string               `json:"kind"`
@@ -103,7 +102,7 @@ func (a *Admin) getBatchAlarm(ctx context.Context, in *BatchPath) (client.BatchA
 	}
 	shown := client.BatchAlarm{ApplicationID: in.ID, Threshold: threshold.Score, Off: threshold.Score == stats.NoAlarm, Own: threshold.Own}
 	chosen := shown
-	if !chosen.Own { // what the whole server has is no choice for the application
+	if !chosen.Own { // the threshold is that of the whole server, and was not chosen for this application
 		chosen = client.BatchAlarm{ApplicationID: in.ID}
 	}
 	shown.Revised = revisionOf(chosen)
@@ -112,7 +111,8 @@ func (a *Admin) getBatchAlarm(ctx context.Context, in *BatchPath) (client.BatchA
 	return shown, err
 }
 
-// ThresholdPath names the batch of a threshold, which has a revision of its own: that of the batch says nothing of it.
+// ThresholdPath names the batch of a threshold. A threshold has a revision of its own, apart from
+// its batch's.
 type ThresholdPath struct {
 	ID int64 `path:"application_id" minimum:"1"`
 }
@@ -163,7 +163,7 @@ func (a *Admin) replayAlarms(ctx context.Context, in *struct {
 		})}, err
 }
 
-// addAlarms says of runs, in order, which of their codes have an alarm that stands.
+// addAlarms adds to runs, which are in order, which of their codes have an alarm that stands.
 func (a *Admin) addAlarms(ctx context.Context, batch int64, runs []client.CodeRun) error {
 	if len(runs) == 0 {
 		return nil

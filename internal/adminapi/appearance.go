@@ -21,7 +21,7 @@ func showAppearance(a appearance.Appearance, png []byte) client.Appearance {
 	}
 	drawn := shown
 	if shown.Logo != nil {
-		drawn.Logo = &client.Logo{Path: shown.Logo.Path} // which names the picture
+		drawn.Logo = &client.Logo{Path: shown.Logo.Path} // the path has the hash of the picture
 	}
 	shown.Revised = revisionOf(drawn)
 	return shown

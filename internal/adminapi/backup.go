@@ -12,7 +12,8 @@ import (
 
 func (a *Admin) exportEverything(_ context.Context, in *struct {
 	Body struct {
-		// Its length is no rule of the schema: an answer would quote it.
+		// The schema has no rule for its length, because an answer about a broken rule would quote
+		// the passphrase.
 		Passphrase string `json:"passphrase" doc:"at least 12 characters; whoever has it and the archive has every secret of the server"`
 	}
 }) (operations.File, error) {
@@ -27,7 +28,8 @@ func (a *Admin) exportEverything(_ context.Context, in *struct {
 	}}, nil
 }
 
-// noteDrill notes in the audit log what a restore drill found: it ran elsewhere, from an archive of this server.
+// noteDrill notes in the audit log what a restore drill found. The drill ran elsewhere, with an
+// archive of this server.
 func (a *Admin) noteDrill(ctx context.Context, in *struct{ Body client.Drill }) (client.Drill, error) {
 	did := "restored"
 	switch d := in.Body; {

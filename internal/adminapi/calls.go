@@ -61,7 +61,7 @@ func showCall(c calls.Call) client.Call {
 		Answer: c.Response, IP: c.ClientIP, ErrCode: c.ErrCode, Detail: c.Detail, Took: c.Took,
 		Behaviours: append([]string{}, c.Behaviours...), Deviations: []string{}}
 	for _, id := range c.Behaviours {
-		if row, ok := behaviour.ByID(id); ok { // else of a node of another version
+		if row, ok := behaviour.ByID(id); ok { // else a node of another version noted it
 			if _, deviates := row.Deviation(); deviates {
 				shown.Deviations = append(shown.Deviations, id)
 			}

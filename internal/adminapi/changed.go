@@ -28,7 +28,7 @@ import (
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
-// The kinds of things that callers see whole, in the words of the log of changes.
+// The kinds of things that have a revision, by their names in the log of changes.
 const (
 	accountThing    = "account"
 	appearanceThing = "appearance"
@@ -41,8 +41,8 @@ const (
 	thresholdThing  = "threshold"
 )
 
-// Thing implements operations.Changing, like those below: whoever embeds one of these
-// inputs in that of a PUT, PATCH or DELETE has it take If-Match.
+// Thing implements operations.Changing, and so do those below: a PUT, PATCH or DELETE whose input
+// embeds one of these takes If-Match.
 func (p AppIDPath) Thing() operations.Thing {
 	return operations.Thing{Kind: accountThing, Key: p.AppID}
 }
@@ -94,7 +94,7 @@ func (w WithdrawalByAccount) Thing() operations.Thing { return w.AppIDPath.Thing
 func (in SettingsInput) Thing() operations.Thing {
 	t := operations.Thing{Kind: settingThing}
 	var object map[string]json.RawMessage
-	_ = json.Unmarshal(in.Body, &object) // the call itself says what is wrong with it
+	_ = json.Unmarshal(in.Body, &object) // the operation itself reports what is wrong with it
 	for name, value := range object {
 		if string(value) != "null" { // it changes nothing
 			t.Parts = append(t.Parts, strings.ToLower(name))
@@ -104,44 +104,43 @@ func (in SettingsInput) Thing() operations.Thing {
 	return t
 }
 
-// revisionOf tells what is shown of a thing, and secrets that nobody is shown, from every
-// other. The secrets come as they are stored: hashed by a key, salted, or sealed.
+// revisionOf is a hash that differs whenever something shown of a thing differs, or one of its
+// secrets. The secrets are given as they are stored: hashed by a key, salted, or sealed.
 func revisionOf(shown any, secrets ...string) client.Revised {
 	text, err := json.Marshal(shown)
 	if err != nil {
-		panic(err) // it is an answer too
+		panic(err) // the same value is answered as JSON
 	}
 	return client.Revised{Revision: short(string(text)+"\x00"+strings.Join(secrets, "\x00"), 16)}
 }
 
-// short is a hash of so many bytes as text.
+// short is the first bytes of a text's hash, as text.
 func short(text string, bytes int) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:bytes])
 }
 
-// settingRevision is that of one setting. That of all of them is theirs, one after the
-// other, so that each can be compared by itself.
+// settingRevision is the revision of one setting. The revision of all settings is these, one after
+// the other, so that each can be compared by itself.
 func settingRevision(f settings.Field, in settings.Settings) string {
 	value, err := json.Marshal(f.Of(in))
 	if err != nil {
-		panic(err) // it is an answer too
+		panic(err) // the same value is answered as JSON
 	}
 	return short(f.Name+"="+string(value), 6)
 }
 
-// ETag is the revision of each setting, with dots between.
+// ETag is the revisions of all settings, with dots between.
 func (s settingsNow) ETag() string {
 	return strings.Join(each(settings.Table, func(f settings.Field) string { return settingRevision(f, settings.Settings(s)) }), ".")
 }
 
-// matching is how often a change is begun again because something of its thing happened
-// beside it.
+// matching is how often a change is begun anew because its thing changed meanwhile.
 const matching = 20
 
-// Guard lets a change happen only where its thing is what the caller saw. The thing is
-// read and compared, and the transaction of the change holds under the lock of all
-// changes that nothing of it changed since: else the thing is read and compared again.
+// Guard lets a change happen only where its thing is as the caller saw it. It reads the thing and
+// compares. The transaction of the change then makes sure, under the lock of all changes, that
+// nothing of the thing changed since; where something did, the thing is read and compared again.
 func (a *Admin) Guard() operations.Guard {
 	return operations.Guard{Run: a.unlessChanged, Problem: reflect.TypeFor[changedMeanwhile]()}
 }
@@ -149,7 +148,8 @@ func (a *Admin) Guard() operations.Guard {
 func (a *Admin) unlessChanged(ctx context.Context, t operations.Thing, saw operations.Seen,
 	change func(context.Context) (any, error)) (any, error) {
 	for range matching {
-		// The head first: what changes after it is noticed, whatever is read.
+		// The head is read before the thing: then any change that the read may have missed comes
+		// after the head.
 		head, err := a.ChangeHead(ctx)
 		if err != nil {
 			return nil, err
@@ -172,14 +172,14 @@ func (a *Admin) unlessChanged(ctx context.Context, t operations.Thing, saw opera
 	return nil, huma.Error503ServiceUnavailable(fmt.Sprintf("%s changes all the time: nothing was changed; try again", nameOf(t)))
 }
 
-// same reports whether what is there is what the caller saw. There is one tag of a thing,
-// one of each part that is compared by itself, and none of what is not there.
+// same reports whether a thing is as the caller saw it. A thing has one tag, or one for each part
+// that is compared by itself; a thing that does not exist has none.
 func same(t operations.Thing, saw operations.Seen, tags []string) bool {
 	switch {
 	case saw.None:
 		return len(tags) == 0
 	case len(tags) == 0:
-		return t.Kind == settingThing // the call names none: it says so itself
+		return t.Kind == settingThing // the change names no setting, which the operation itself reports
 	case saw.Some:
 		return true
 	}
@@ -192,8 +192,8 @@ func same(t operations.Thing, saw operations.Seen, tags []string) bool {
 	return !slices.ContainsFunc(tags, func(tag string) bool { return !slices.Contains(seen, tag) })
 }
 
-// touching are the names under which the log of changes knows what changes a thing, or
-// what is shown of it.
+// touching are the names in the log of changes under which changes of a thing, or of what is shown
+// with it, are noted.
 func touching(t operations.Thing) []history.Name {
 	switch t.Kind {
 	case accountThing:
@@ -209,8 +209,8 @@ func touching(t operations.Thing) []history.Name {
 	return []history.Name{{Key: t.Key}, {Kind: "reset"}}
 }
 
-// current is how a thing is now, as it is shown, and its tags: none where it is not there.
-// It is read in the store: the memory of this node may be behind.
+// current is a thing as it would be shown now, with its tags; no tags where it does not exist. It
+// is read from the store, since the memory of this node may be behind.
 func (a *Admin) current(ctx context.Context, t operations.Thing) (shown any, tags []string, err error) {
 	switch t.Kind {
 	case accountThing:
@@ -224,7 +224,7 @@ func (a *Admin) current(ctx context.Context, t operations.Thing) (shown any, tag
 		one, err = a.Rules.Own(ctx, accounts.Account{AppID: t.Owner}, t.Key)
 		shown = showRule(one)
 	case batchThing:
-		id, _ := strconv.ParseInt(t.Key, 10, 64) // it is an id of an input
+		id, _ := strconv.ParseInt(t.Key, 10, 64) // the input has it as a number
 		shown, err = a.getBatch(ctx, &BatchPath{id})
 	case thresholdThing:
 		id, _ := strconv.ParseInt(t.Key, 10, 64) // likewise
@@ -249,7 +249,7 @@ func (a *Admin) current(ctx context.Context, t operations.Thing) (shown any, tag
 	return shown, []string{operations.TagOf(shown)}, nil
 }
 
-// pick shows the one of a list that is wanted; nil = it is not there.
+// pick shows the wanted entry of a list; nil = there is none.
 func pick[T, S any](list []T, show func(T) S, wanted func(T) bool) any {
 	if i := slices.IndexFunc(list, wanted); i >= 0 {
 		return show(list[i])
@@ -257,7 +257,7 @@ func pick[T, S any](list []T, show func(T) S, wanted func(T) bool) any {
 	return nil
 }
 
-// settingsShown are some settings, each with its own revision; of one, that one.
+// settingsShown are some settings, each with its own revision.
 type settingsShown struct{ client.SettingList }
 
 func (s settingsShown) MarshalJSON() ([]byte, error) {
@@ -285,15 +285,15 @@ func (a *Admin) currentSettings(ctx context.Context, names []string) (shown any,
 	return settingsShown{list}, each(list.Settings, func(one client.Setting) string { return one.Revision }), nil
 }
 
-// changedMeanwhile is the problem of a change whose thing is another than the one that
-// the caller saw.
+// changedMeanwhile is the problem that answers a change whose thing is no longer as the caller saw
+// it.
 type changedMeanwhile struct {
 	huma.ErrorModel
 	Current any                  `json:"current,omitempty" doc:"the thing as it is now, with its revision; left out: it is gone, or was never there"`
 	Changes []client.ThingChange `json:"changes" doc:"its last changes, newest first; the first of them at least came after what the caller saw"`
 }
 
-// Schema is that of the fields; what a thing looks like says the call that shows it.
+// Schema describes the fields. How a thing looks is described at the operation that shows it.
 func (changedMeanwhile) Schema(r huma.Registry) *huma.Schema {
 	s := *r.SchemaFromRef(r.Schema(reflect.TypeFor[huma.ErrorModel](), true, "").Ref)
 	s.Properties = mapWith(s.Properties, map[string]*huma.Schema{
@@ -362,8 +362,8 @@ func nameOf(t operations.Thing) string {
 	return fmt.Sprintf("%s %.200s", t.Kind, t.Key)
 }
 
-// lastChanges are the last changes of a thing, newest first, as somebody may hear of them
-// who may change the thing itself.
+// lastChanges are the last changes of a thing, newest first, with what a caller may know who may
+// change the thing.
 func (a *Admin) lastChanges(ctx context.Context, t operations.Thing) (found []client.ThingChange, err error) {
 	for _, name := range touching(t) {
 		if name.Kind == "reset" {
@@ -399,12 +399,12 @@ func (a *Admin) lastChanges(ctx context.Context, t operations.Thing) (found []cl
 	return found, nil
 }
 
-// ownerIn is the owner of a rule that an entry tells of; "" = it tells of none.
+// ownerIn is the owner of the rule in an entry; "" = there is none.
 func ownerIn(e history.Entry) string {
 	var rule struct {
 		Owner string `json:"owner"`
 	}
-	_ = json.Unmarshal(e.Detail, &rule) // what is no object has no owner
+	_ = json.Unmarshal(e.Detail, &rule) // a detail that is no object has no owner
 	return rule.Owner
 }
 
@@ -432,7 +432,7 @@ func changedFields(e, before history.Entry) []string {
 		}
 	}
 	slices.Sort(fields)
-	// What no reader of a thing sees is no field of it.
+	// Fields that are never shown do not count.
 	return slices.DeleteFunc(fields, func(name string) bool { return slices.Contains([]string{"changed_at", "published_at", "id"}, name) })
 }
 
@@ -440,10 +440,10 @@ func empty(value json.RawMessage) bool {
 	return slices.Contains([]string{"", "null", "false", "0", `""`, "[]", "{}"}, string(value))
 }
 
-// detailOf are the fields of an entry's detail; of the settings, the settings.
+// detailOf are the fields of an entry's detail; for an entry about settings, the settings.
 func detailOf(e history.Entry) map[string]json.RawMessage {
 	fields := map[string]json.RawMessage{}
-	_ = json.Unmarshal(e.Detail, &fields) // what is no object has none
+	_ = json.Unmarshal(e.Detail, &fields) // a detail that is no object has none
 	if text := ""; e.Kind == "meta" && json.Unmarshal(fields["value"], &text) == nil {
 		fields = map[string]json.RawMessage{}
 		_ = json.Unmarshal([]byte(text), &fields)

@@ -35,7 +35,7 @@ func (a *Admin) listChanges(ctx context.Context, in *struct {
 	return changeList{append([]history.Entry{}, list...)}, err
 }
 
-func (a *Admin) verifyAudit(ctx context.Context, _ *none) (history.Checked, error) {
+func (a *Admin) verifyAudit(ctx context.Context, _ *noInput) (history.Checked, error) {
 	return a.History.VerifyChanges(ctx)
 }
 

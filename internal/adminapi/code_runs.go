@@ -66,8 +66,8 @@ func (a *Admin) listCodes(ctx context.Context, in *struct {
 		out := bufio.NewWriterSize(w, 64<<10)
 		fmt.Fprint(out, "index,code,code_text\r\n")
 		err := a.Codes.EachPrint(ctx, b, r, func(i int64, code, text string) error {
-			// Neither has a comma or a quote. None of ours begins as a formula does, some
-			// that were made elsewhere do.
+			// Neither text has a comma or a quote. Codes that were made elsewhere may begin like a
+			// formula.
 			_, err := fmt.Fprintf(out, "%d,%s,%s\r\n", i, operations.Cell(code), operations.Cell(text))
 			return err
 		})

@@ -24,7 +24,7 @@ func acting(ctx context.Context, name string) context.Context {
 	switch author.Actor {
 	case "", "server", "admin":
 		author.Actor = cmp.Or(name, "admin")
-	default: // a person or a key is named whatever it says of itself
+	default: // a person or a key keeps its own name in the log
 		author.Via = name
 	}
 	return accounts.By(ctx, author)
@@ -66,7 +66,7 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 			name = codes.CodeName{Code: text, ID: b.ID}
 		}
 		f, err := a.Codes.Find(ctx, name)
-		// Which of them, by its place: the code itself is not for logs.
+		// The place says which code it is: the code itself must not get into logs.
 		if code, detail := errcode.Of(err); code == errcode.CodeMalformed {
 			return nil, accounts.Invalid(fmt.Sprintf("codes[%d]: %s", i, detail))
 		}
@@ -90,7 +90,7 @@ func (a *Admin) showBatch(ctx context.Context, b codes.Batch) (client.Batch, err
 		shown.Version = ""
 	}
 	shown.Revised = revisionOf(shown)
-	// How far it is, and what became of its codes, is counted.
+	// Its progress and the states of its codes are counted when they are asked for.
 	status, _, _, err := a.Codes.Progress(ctx, b)
 	counts := a.Codes.Memory.Counts(b.ID, now)
 	shown.Status = string(status)
@@ -161,13 +161,13 @@ func (a *Admin) listCodeEvents(ctx context.Context, in *struct {
 	return shown, nil
 }
 
-// changeDone is how far a change went, and what looks wrong with it.
+// changeDone is how far a change went, with warnings about it.
 type changeDone struct {
 	client.CodesChanged
 	Warning string `json:"warning,omitempty"`
 }
 
-// at is when something takes effect; nil = at once.
+// at is the time at which a change takes effect; nil = at once.
 func at(t *time.Time) (from time.Time) {
 	if t != nil {
 		from = *t

@@ -20,7 +20,8 @@ func (a *Admin) showComponent(ctx context.Context, one accounts.Component) (clie
 	shown := client.Component{AppID: one.AppID, EventURL: one.EventURL, IPAllowlist: words[string](one.IPAllowlist),
 		RedirectHosts: words[string](one.RedirectHosts),
 		CreatedAt:     one.CreatedAt}
-	// What accounts grant a platform is theirs, and comes and goes by the wire.
+	// What accounts grant a platform is not part of its revision: that changes by calls of the
+	// wire.
 	shown.Revised = revisionOf(shown, one.SecretHash, one.MessageToken, one.EncodingAESKey)
 	total, page, err := a.Accounts.Authorizations(ctx, one.AppID, 0, accounts.ListLimit)
 	shown.Total, shown.Authorizations = total, each(page, showGrant)
@@ -60,7 +61,7 @@ func (a *Admin) putComponent(ctx context.Context, in *struct {
 		if b.EventURL != nil {
 			one.EventURL = *b.EventURL
 		}
-		// An empty list is said, an absent one is not.
+		// An empty list is a value; an absent one leaves the list as it is.
 		if b.IPAllowlist != nil {
 			one.IPAllowlist = *b.IPAllowlist
 		}
@@ -95,7 +96,7 @@ func (a *Admin) withdrawAuthorization(ctx context.Context, in *Withdrawal) (clie
 	return client.Withdrawn{Withdrawn: true}, a.Accounts.Withdraw(ctx, in.Component, in.AppID)
 }
 
-// WithdrawalByAccount is a Withdrawal whose caller looked at the account.
+// WithdrawalByAccount is a Withdrawal whose If-Match is about the account.
 type WithdrawalByAccount struct{ Withdrawal }
 
 func (a *Admin) withdrawFromAccount(ctx context.Context, in *WithdrawalByAccount) (client.Withdrawn, error) {

@@ -24,7 +24,7 @@ func (a *Admin) listDeviations(ctx context.Context, in *ofAccount) (client.Devia
 func showDeviation(d calls.Deviation) client.Deviation {
 	shown := client.Deviation{Behaviour: d.Behaviour, Account: d.Account, Endpoint: d.Endpoint, Times: d.Times,
 		First: d.FirstRID, FirstAt: d.FirstAt, Last: d.LastRID, LastAt: d.LastAt}
-	if row, known := behaviour.ByID(d.Behaviour); known { // else of a node of another version
+	if row, known := behaviour.ByID(d.Behaviour); known { // else a node of another version noted it
 		what, _ := row.Deviation()
 		shown.Mark, shown.Advice, shown.Chinese = string(what.Minds), what.Advice().English(), what.Advice().Chinese()
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/operations"
 )
 
-// fourColumns is what lines of codes are.
+// fourColumns is the content type of lines of codes.
 const fourColumns = "text/plain"
 
 // maxImportBody is how many bytes a call of importCodes reads at most: as many lines
@@ -48,7 +48,7 @@ func (a *Admin) importCodes(ctx context.Context, in *struct {
 	}
 	body := &bounded{r: in, left: maxImportBody + 1, arrived: in.Arrived}
 	done, err := a.Codes.ImportCodes(acting(ctx, in.Actor), in.ID, in.Line, body)
-	// A client that still sends would not see the answer.
+	// A client that is still sending does not read an answer, so the rest is read first.
 	_, _ = io.Copy(io.Discard, body)
 	if faults, ok := errors.AsType[accounts.Faults](err); ok {
 		named := each(faults, func(f accounts.Fault) error {
@@ -74,8 +74,7 @@ func (a *Admin) takeBackImport(ctx context.Context, in *struct {
 // errBroken is the error of a body that did not arrive whole.
 var errBroken = errors.New("the body broke off")
 
-// bounded is a body of a length that is bounded. At its end the answer has as long as
-// it wants.
+// bounded is a body of bounded length. After its end the answer has no deadline.
 type bounded struct {
 	r       io.Reader
 	left    int

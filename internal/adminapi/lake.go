@@ -44,7 +44,7 @@ func (a *Admin) verifyLake(ctx context.Context, in *struct {
 			break
 		}
 		if day.Before(forgotten) {
-			continue // the lake has scans that the ledger need not have
+			continue // the lake may have older scans than the ledger keeps
 		}
 		c, err := l.Compare(ctx, day.Format(time.DateOnly), func() iter.Seq2[*ledger.Event, error] { return a.scansOf(ctx, day) })
 		if err != nil {

@@ -87,7 +87,7 @@ func (l *accountLine) planned(line int) accounts.Planned {
 // line is one line of a text, without its end.
 type line struct {
 	number int
-	text   []byte // worth nothing once the next line is read
+	text   []byte // valid until the next line is read
 	fault  error
 }
 
@@ -124,7 +124,7 @@ func lines(r io.Reader) iter.Seq2[line, error] {
 	}
 }
 
-// plan reads lines of a kind as often as they are wanted.
+// plan returns a function that reads the lines of a text anew on each call.
 func plan[L, P any](text io.ReadSeeker, planned func(*L, int) P, faulty func(int, error) P) func() iter.Seq2[P, error] {
 	return func() iter.Seq2[P, error] {
 		return func(yield func(P, error) bool) {
@@ -194,7 +194,7 @@ func written(what string, each func(context.Context, func(any) error) error) (op
 	}}, nil
 }
 
-func (a *Admin) exportRules(context.Context, *none) (operations.File, error) {
+func (a *Admin) exportRules(context.Context, *noInput) (operations.File, error) {
 	return written("rules", func(ctx context.Context, write func(any) error) error {
 		for r, err := range a.Rules.Store.AllRules(ctx) {
 			if err == nil {
@@ -208,7 +208,7 @@ func (a *Admin) exportRules(context.Context, *none) (operations.File, error) {
 	})
 }
 
-func (a *Admin) exportAccounts(context.Context, *none) (operations.File, error) {
+func (a *Admin) exportAccounts(context.Context, *noInput) (operations.File, error) {
 	return written("accounts", func(ctx context.Context, write func(any) error) error {
 		return a.Accounts.Each(ctx, func(one accounts.Account, linked []string) error { return write(lineOfAccount(one, linked)) })
 	})
@@ -269,7 +269,7 @@ func (a *Admin) spool(body *importInput) (*spooled, error) {
 		return nil, err
 	}
 	s := &spooled{File: f}
-	// Without a name nothing stays behind, whatever happens; not every system can.
+	// A file without a name leaves nothing behind, whatever happens. Not every system allows it.
 	s.nameless = os.Remove(f.Name()) == nil
 	n, err := io.Copy(f, io.LimitReader(body, maxImport+1))
 	body.Arrived()

@@ -24,7 +24,7 @@ var partEndings = map[string]string{"csv": ".csv", "ndjson": ".ndjson", "lines":
 // onSheets is the format of labels on pages.
 const onSheets = "sheet"
 
-// isDrawn reports whether a format is one of labels, and no list.
+// isDrawn reports whether a format has drawn labels, and is no list.
 func isDrawn(format string) bool { return !slices.Contains(labels.Lists, labels.List(format)) }
 
 // drawingOf is how the labels of a wish are drawn, as JSON; "" where it has lists alone.
@@ -75,8 +75,8 @@ func (a *Admin) drawingOf(ctx context.Context, id int64, w client.PackageWish) (
 	return string(text), nil
 }
 
-// mostDots is how many dots a label has at most that the server draws: 170 mm square
-// at 300 dots an inch. A picture of it is in memory.
+// mostDots is how many dots a label may have that the server draws, because its picture is in
+// memory: 170 mm square at 300 dots an inch.
 const mostDots = 4 << 20
 
 func smallEnough(ctx context.Context, p labels.Printing, batch int64, one codes.Lot) error {
@@ -100,7 +100,7 @@ func smallEnough(ctx context.Context, p labels.Printing, batch int64, one codes.
 	return nil
 }
 
-// undrawable says what of a drawing cannot be.
+// undrawable is the answer to a label that cannot be drawn.
 func undrawable(err error) error {
 	if word, is := errors.AsType[*labels.WordError](err); is {
 		return refused("drawing.%s: %v", word.Word, word.Err)
@@ -111,7 +111,7 @@ func undrawable(err error) error {
 	return refused("drawing: %v", err)
 }
 
-// partOf is what writes a part, the same each time.
+// partOf returns the function that writes a part; it writes the same each time.
 func partOf(p codes.PrintPackage, batch int64, format string, list codes.Lot) (
 	func(context.Context, io.Writer) error, error) {
 	var drawing client.LabelDrawing

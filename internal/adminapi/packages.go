@@ -39,7 +39,7 @@ func showPackage(p codes.PrintPackage) client.Package {
 	var drawing *client.LabelDrawing
 	if p.Drawing != "" {
 		drawing = new(client.LabelDrawing)
-		_ = json.Unmarshal([]byte(p.Drawing), drawing) // drawingOf made it
+		_ = json.Unmarshal([]byte(p.Drawing), drawing) // drawingOf wrote it
 	}
 	return client.Package{Drawing: drawing, ID: p.ID,
 		ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare, Proofs: p.Proofs,
@@ -179,8 +179,8 @@ func (a *Admin) writePackage(ctx context.Context, w io.Writer, p codes.PrintPack
 	return parcel.Pack(ctx, w, m, parts, a.PackageSigner, to)
 }
 
-// untilRecalled writes a part as long as its package is not recalled, and asks for
-// that each so many bytes.
+// untilRecalled writes a part until its package is recalled. It asks every so many bytes whether it
+// is.
 type untilRecalled struct {
 	ctx context.Context
 	io.Writer
@@ -234,7 +234,7 @@ func (a *Admin) spoilCodes(ctx context.Context, in *struct {
 	return showPackage(p), err
 }
 
-func (a *Admin) packageSigner(context.Context, *none) (client.PackageSigner, error) {
+func (a *Admin) packageSigner(context.Context, *noInput) (client.PackageSigner, error) {
 	s := a.PackageSigner
 	return client.PackageSigner{PublicKey: s.PublicKey(), AllowedSigners: s.AllowedSigners(), Fingerprint: s.Fingerprint()}, nil
 }

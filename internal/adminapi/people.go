@@ -28,7 +28,7 @@ func showKey(k people.Key) client.AdminKey {
 		Expires: optional(k.ExpiresAt), SeenAt: optional(k.SeenAt)}
 }
 
-// checkRole refuses a role that is none, and AppIDs that no account has.
+// checkRole refuses a role that does not exist, and AppIDs that no account has.
 func (a *Admin) checkRole(ctx context.Context, role *string, appids []string) error {
 	if role != nil && !operations.Role(*role).Known() {
 		return refused("role: want one of %s", strings.Join(words[string](operations.Roles), ", "))
@@ -49,9 +49,10 @@ func (a *Admin) checkRole(ctx context.Context, role *string, appids []string) er
 	return nil
 }
 
-// nearAccount asks for the account whose AppID is nearest to one that no account has.
+// nearAccount is a question to the caller: whether the account with the nearest AppID was meant,
+// where no account has the given one.
 func (a *Admin) nearAccount(ctx context.Context, appid string) string {
-	// The refusal stands without a guess too.
+	// Without the list there is no guess; the refusal stands in any case.
 	list, err := a.Accounts.List(ctx, "", 1000)
 	if err != nil {
 		return ""
@@ -59,7 +60,7 @@ func (a *Admin) nearAccount(ctx context.Context, appid string) string {
 	return spelling.DidYouMean(appid, each(list, func(one accounts.Account) string { return one.AppID })...)
 }
 
-func (a *Admin) listPeople(ctx context.Context, _ *none) (client.PersonList, error) {
+func (a *Admin) listPeople(ctx context.Context, _ *noInput) (client.PersonList, error) {
 	list, err := a.People.People(ctx)
 	return client.PersonList{People: each(list, showPerson)}, err
 }
@@ -121,20 +122,20 @@ func (a *Admin) signOutPerson(ctx context.Context, in *PersonPath) (client.Perso
 	return showPerson(p), err
 }
 
-// RefusedCredential is a credential that keeps being wrong, as the server that refuses it tells.
+// RefusedCredential is a wrong credential that was shown several times, as this server saw it.
 type RefusedCredential struct {
 	What, Name, IP string
 	Times          int64
 	First, Last    time.Time
 }
 
-func (a *Admin) listRefusedCredentials(context.Context, *none) (client.RefusedCredentialList, error) {
+func (a *Admin) listRefusedCredentials(context.Context, *noInput) (client.RefusedCredentialList, error) {
 	return client.RefusedCredentialList{Credentials: each(a.Refused(), func(one RefusedCredential) client.RefusedCredential {
 		return client.RefusedCredential(one)
 	})}, nil
 }
 
-func (a *Admin) listAdminKeys(ctx context.Context, _ *none) (client.AdminKeyList, error) {
+func (a *Admin) listAdminKeys(ctx context.Context, _ *noInput) (client.AdminKeyList, error) {
 	list, err := a.People.Keys(ctx)
 	return client.AdminKeyList{Keys: each(list, showKey)}, err
 }

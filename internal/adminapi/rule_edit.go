@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
-// The operator's way to what an account does with its rules by the wire: the same
-// checks, the same quota, the same verification file.
+// Here an operator does what an account does with its rules by the wire: with the same checks,
+// quota and verification file.
 
 type RuleInput struct {
 	AppIDPath
@@ -82,8 +82,8 @@ func (a *Admin) deleteRule(ctx context.Context, in *RulePath) (client.StoredRule
 	return showRule(rule), a.Rules.Delete(ctx, owner, in.Prefix, rule.Target)
 }
 
-// checkRule answers what an add would be answered, and where the verification file
-// must be; with look it looks for the file there.
+// checkRule answers what an add would answer, and where the verification file must be. With look it
+// also fetches the file.
 func (a *Admin) checkRule(ctx context.Context, in *struct {
 	AppIDPath
 	Body struct {

@@ -90,7 +90,7 @@ func (a *Admin) listRechecks(ctx context.Context, in *struct {
 	})}, err
 }
 
-func (a *Admin) recheckNow(ctx context.Context, _ *none) (done client.RechecksDone, err error) {
+func (a *Admin) recheckNow(ctx context.Context, _ *noInput) (done client.RechecksDone, err error) {
 	if done.Files, err = a.Rechecks.LookNow(ctx, 50); err == nil {
 		done.Failing, err = a.Rechecks.Store.CountFailing(ctx)
 	}
@@ -119,7 +119,7 @@ func showDomains(list []rules.Domain) client.DomainList {
 	})}
 }
 
-// setDomain says something of a host, "" = nothing, and answers all hosts.
+// setDomain sets what the operator says of a host ("" = nothing) and answers the list of hosts.
 func (a *Admin) setDomain(ctx context.Context, host string, status rules.DomainStatus) (client.DomainList, error) {
 	if err := a.Rules.SetDomain(ctx, host, status); err != nil {
 		return client.DomainList{}, err

@@ -59,7 +59,7 @@ func (a *Admin) period(from, to string, days int) (begin, end time.Time, err err
 			return begin, end, err
 		}
 	} else {
-		end = end.Add(time.Hour) // the hour that runs
+		end = end.Add(time.Hour) // the current hour is included
 	}
 	begin = end.AddDate(0, 0, -days)
 	if from != "" {
@@ -148,7 +148,7 @@ func (a *Admin) filter(in *ScanFilter) (f stats.Filter, err error) {
 	return f, nil
 }
 
-// matchingScans is listScans of the scans that a filter wants.
+// matchingScans is listScans for the scans that match a filter.
 func (a *Admin) matchingScans(ctx context.Context, from string, newest, limit int, in *ScanFilter) (page client.ScanPage, err error) {
 	var after ledger.ScanID
 	if newest > 0 {
@@ -194,7 +194,7 @@ func (a *Admin) getScan(ctx context.Context, in *struct {
 	return shown[0], err
 }
 
-func (a *Admin) listScanNodes(ctx context.Context, _ *none) (client.ScanNodeList, error) {
+func (a *Admin) listScanNodes(ctx context.Context, _ *noInput) (client.ScanNodeList, error) {
 	nodes := a.Scans.Nodes
 	if nodes == nil {
 		return client.ScanNodeList{Nodes: []client.ScanNode{}}, nil
@@ -245,7 +245,7 @@ func (a *Admin) eraseUser(ctx context.Context, in *struct {
 		err = a.Desk.Erase(ctx, hex.EncodeToString(hash[:]),
 			func(account string) string { return a.OpenIDs.OpenID(in.Namespace, account, in.User) })
 	}
-	// Whose scans they were is not told: it would undo the erasure.
+	// The log does not name the user: that would undo the erasure.
 	if err == nil {
 		err = a.History.Note(ctx, "scans", "", "erase", map[string]int64{"scans": n})
 	}
@@ -327,7 +327,7 @@ func newParquetSink(w io.Writer) *parquetSink {
 }
 
 func (s *parquetSink) add(r client.RecordedScan) error {
-	var index int64 // 0 where the scan is of no code, which the application says
+	var index int64 // 0 where the scan is of no code; the application is 0 then too
 	if r.CodeIndex != nil {
 		index = *r.CodeIndex
 	}
@@ -381,7 +381,7 @@ func (a *Admin) writeScans(ctx context.Context, w io.Writer, format string, f st
 			return err
 		}
 	}
-	page := make([]client.RecordedScan, 0, 1000) // whose serial numbers are asked for together
+	page := make([]client.RecordedScan, 0, 1000) // their serial numbers are read together
 	flush := func() error {
 		err := a.addSerials(ctx, page)
 		for _, r := range page {

@@ -25,7 +25,7 @@ func (a *Admin) bindSerials(ctx context.Context, in *struct {
 			name.Index, name.HasIndex = *s.Index, true
 		}
 		f, err := a.Codes.Find(ctx, name)
-		// Which of them, by its place: the code itself is not for logs.
+		// The place says which code it is: the code itself must not get into logs.
 		if code, detail := errcode.Of(err); code == errcode.CodeMalformed {
 			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d]: %s", i, detail))
 		}

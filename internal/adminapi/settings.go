@@ -28,8 +28,8 @@ func (settingsNow) Schema(r huma.Registry) *huma.Schema {
 	return s
 }
 
-// settingsChange describes a change: settings.Merge says what is wrong with one,
-// better than a schema would.
+// settingsChange describes a change loosely: settings.Merge says what is wrong with one better than
+// a schema could.
 func settingsChange(r huma.Registry) *huma.Schema {
 	s := settingsNow{}.Schema(r)
 	s.Required = nil
@@ -68,7 +68,7 @@ func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
 	return s
 }
 
-func (a *Admin) getSettings(context.Context, *none) (settingsNow, error) {
+func (a *Admin) getSettings(context.Context, *noInput) (settingsNow, error) {
 	return settingsNow(a.Settings.Get()), nil
 }
 
@@ -90,7 +90,7 @@ func (a *Admin) putSettings(ctx context.Context, in *SettingsInput) (settingsNow
 	return settingsNow(a.Settings.Get()), err
 }
 
-func (a *Admin) describeSettings(context.Context, *none) (client.SettingList, error) {
+func (a *Admin) describeSettings(context.Context, *noInput) (client.SettingList, error) {
 	return a.describe(a.Settings.Get())
 }
 
@@ -125,8 +125,8 @@ func (a *Admin) resetSetting(ctx context.Context, in *SettingPath) (settingsNow,
 	return settingsNow(a.Settings.Get()), err
 }
 
-// scanKey is a scan key without the key itself; client.ScanKey is also what asks
-// for one.
+// scanKey is a scan key without the key itself. It is not client.ScanKey, which also serves as the
+// input for a new one.
 type scanKey struct {
 	Name      string    `json:"name"`
 	Namespace string    `json:"namespace" doc:"users of two namespaces never meet"`
@@ -137,7 +137,7 @@ type scanKeyList struct {
 	Keys []scanKey `json:"keys"`
 }
 
-func (a *Admin) listScanKeys(ctx context.Context, _ *none) (scanKeyList, error) {
+func (a *Admin) listScanKeys(ctx context.Context, _ *noInput) (scanKeyList, error) {
 	list, err := a.Keys.Store.ScanKeys(ctx)
 	return scanKeyList{each(list, func(k accounts.ScanKey) scanKey { return scanKey{k.Name, k.Namespace, k.CreatedAt} })}, err
 }

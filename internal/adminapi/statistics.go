@@ -38,8 +38,8 @@ func (f StatisticsFilter) dims() map[stats.Dim]string {
 	return all
 }
 
-// statisticsRow tells a 0 from a number that was not asked for; client.StatisticsRow
-// does not.
+// statisticsRow differs from client.StatisticsRow in that it can tell a 0 from a number that was
+// not asked for.
 type statisticsRow struct {
 	At    *time.Time `json:"at,omitempty" doc:"when the hour, day, week or month begins"`
 	Value string     `json:"value" doc:"of the group; empty where the scans have none"`
@@ -69,7 +69,8 @@ type Period struct {
 	Wait bool   `query:"wait" doc:"first count everything that was scanned before this call"`
 }
 
-// counted reads the period, and waits for what is not counted yet if it says so.
+// counted reads the period. If the caller asked for it, it waits until all scans so far are
+// counted.
 func (a *Admin) counted(ctx context.Context, p Period) (from, to time.Time, err error) {
 	from, to, err = a.period(p.From, p.To, 30)
 	if err == nil && p.Wait {
@@ -87,7 +88,8 @@ type StatisticsQuestion struct {
 	Count string `query:"count" enum:"scans,first,users" default:"scans"`
 }
 
-// question reads what is asked, and waits for what is not counted yet if it says so.
+// question reads what is asked. If the caller asked for it, it waits until all scans so far are
+// counted.
 func (a *Admin) question(ctx context.Context, in *StatisticsQuestion) (stats.Question, error) {
 	from, to, err := a.counted(ctx, in.Period)
 	q := stats.Question{From: from, To: to, By: stats.By(in.By), Filter: in.dims(), What: stats.What(in.Count)}
@@ -127,7 +129,7 @@ func (a *Admin) listMisses(ctx context.Context, in *struct {
 		err
 }
 
-func (a *Admin) recountStatistics(ctx context.Context, _ *none) (client.Recount, error) {
+func (a *Admin) recountStatistics(ctx context.Context, _ *noInput) (client.Recount, error) {
 	r, err := recount.Recounter{Counter: a.Scans, Scratch: a.Spool}.Run(ctx)
 	return client.Recount{Scans: r.Scans, Lacking: &r.Lacking, Compared: r.Compared, Differences: r.Differences,
 		Shown: each(r.Shown, func(d recount.Difference) client.Difference { return client.Difference(d) }), Since: optional(r.Since)}, err

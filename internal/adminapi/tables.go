@@ -16,12 +16,12 @@ import (
 	"github.com/qrjump/qrjump/internal/stats"
 )
 
-// TableFormat is the form of a table that is a file.
+// TableFormat is the format of a table as a file.
 type TableFormat struct {
 	Format string `query:"format" enum:"csv,parquet" default:"csv"`
 }
 
-// tableKinds are the types of the formats.
+// tableKinds are the content types of the formats.
 var tableKinds = map[string]string{"csv": "text/csv; charset=utf-8", "parquet": parquetType}
 
 // tableFile is rows as a file. Its columns are the fields of a row, by their names in Parquet.
@@ -41,7 +41,7 @@ func tableFile[Row any](name string, as TableFormat, rows func(context.Context) 
 				column, _, _ := strings.Cut(field.Tag.Get("parquet"), ",")
 				line = append(line, column)
 			}
-			_ = out.Write(line) // Error says it
+			_ = out.Write(line) // out.Error reports it
 			for _, row := range list {
 				line = line[:0]
 				for _, value := range reflect.ValueOf(row).Fields() {
@@ -130,7 +130,7 @@ func (a *Admin) exportStatistics(_ context.Context, in *struct {
 	}), nil
 }
 
-// mostMisses is how many places a file has: those of several days, of which each has 2,000 at most.
+// mostMisses is how many rows a file has. Each day has 2,000 at most.
 const mostMisses = 100_000
 
 func (a *Admin) exportMisses(_ context.Context, in *struct {

@@ -47,7 +47,7 @@ type WebhookPath struct {
 	ID int64 `path:"id" minimum:"1"`
 }
 
-func (a *Admin) listWebhooks(ctx context.Context, _ *none) (client.WebhookList, error) {
+func (a *Admin) listWebhooks(ctx context.Context, _ *noInput) (client.WebhookList, error) {
 	list, err := a.Webhooks.List(ctx)
 	return client.WebhookList{Webhooks: each(list, showWebhook)}, err
 }

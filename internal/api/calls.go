@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// account is whose call it is: the account of the token, also where a platform
-// calls for it, the platform of its own token, or whoever gave the right secret.
+// account is whose call it is: the account of the token, even where a platform calls for it; the
+// platform that shows its own token; or whoever gave the right secret.
 func (c *call) account() string { return cmp.Or(c.caller.AppID, c.component, c.proven) }
 
 // author is who makes the changes of the call.
@@ -25,8 +25,8 @@ func (c *call) author() accounts.Author {
 	return by
 }
 
-// bySecret remembers whose call it is where a secret stands for a token, given the
-// outcome. A caller with a wrong secret has no name: it fills neither counts nor log.
+// bySecret remembers whose call it is where a secret stands in for a token, given the outcome err.
+// A caller with a wrong secret is nobody: its calls are neither counted nor logged for an account.
 func (c *call) bySecret(appid string, err error) {
 	if accounts.IsGuessing(err) {
 		return
@@ -59,8 +59,8 @@ func (r Record) Kept() calls.Call {
 	return kept
 }
 
-// spendBySecret is for the calls with a secret, as run is for those with a
-// token: it notes whose the call is and counts it.
+// spendBySecret does for calls with a secret what run does for those with a token: it notes whose
+// the call is and counts it.
 func (a *API) spendBySecret(ctx context.Context, c *call, appid, path string, err error) error {
 	c.bySecret(appid, err)
 	if err != nil {
@@ -69,7 +69,7 @@ func (a *API) spendBySecret(ctx context.Context, c *call, appid, path string, er
 	return a.Calls.Spend(ctx, appid, path)
 }
 
-// notAccount makes 40013 of 61024, which speaks of tokens.
+// notAccount turns 61024, whose text speaks of tokens, into 40013.
 func notAccount(err error) error {
 	if errors.Is(err, errcode.ComponentToken) {
 		return errcode.InvalidAppID.With(behaviour.QuotaPlatform, "the AppID is a third-party platform's")

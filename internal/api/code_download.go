@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// packageReply is an answer that is made while it is sent: memory does not grow
-// with the segment. Contract: marketcode 3.3, 4.
+// packageReply is an answer that is made while it is sent, so that it takes no memory for the
+// segment. Contract: marketcode 3.3, 4.
 type packageReply struct {
 	codes codes.PackageRange
 	key   [16]byte
@@ -44,7 +44,7 @@ func (p packageReply) write(ctx context.Context, w http.ResponseWriter) error {
 	return err
 }
 
-// patient gives a client time for each piece, and no client for ever.
+// patient gives a client some time for each piece of an answer.
 type patient struct {
 	io.Writer
 	control *http.ResponseController

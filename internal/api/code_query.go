@@ -45,7 +45,7 @@ func readCodeName(f *fields, missingIsZero bool) (codes.CodeName, error) {
 	index, given := f.number("code_index")
 	name.Index, name.HasIndex = int64(index), given || missingIsZero
 	if missingIsZero && !given && name.ID != 0 && name.URL == "" && name.Code == "" {
-		f.pass(behaviour.CodesQueryIndexTaken, "code_index", "the number of a code")
+		f.noteOrRefuse(behaviour.CodesQueryIndexTaken, "code_index", "the number of a code")
 	}
 	return name, f.err
 }
@@ -59,7 +59,7 @@ func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 	}
 	found, err := a.Codes.Look(ctx, c.caller, name)
 	if err == nil && found.State.Activation == nil && s.InactiveCodeIsAnError {
-		// not the code: this is logged
+		// the code itself must not be logged
 		err = errcode.CodeNotActive.With(behaviour.CodesQueryInactive, "code_index %d of application_id %d is not active", found.Index,
 			found.Batch.ID)
 	}
@@ -67,7 +67,7 @@ func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, err
 	}
 	if found.State.Activation == nil {
-		if err := a.pass(c, behaviour.CodesQueryBare, "code_index %d of application_id %d is not active", found.Index,
+		if err := a.noteOrRefuse(c, behaviour.CodesQueryBare, "code_index %d of application_id %d is not active", found.Index,
 			found.Batch.ID); err != nil {
 			return nil, err
 		}

@@ -16,17 +16,17 @@ type sets struct{ miniProgram, official int }
 // account's.
 var ruleSets = sets{miniProgram: accounts.MiniProgramDev, official: accounts.AccountService}
 
-// only is one set for accounts of every kind.
+// only is the same set for accounts of every kind.
 func only(set int) sets { return sets{set, set} }
 
-func (s sets) of(kind accounts.Kind) int {
+func (s sets) forKind(kind accounts.Kind) int {
 	if kind == accounts.MiniProgram {
 		return s.miniProgram
 	}
 	return s.official
 }
 
-// under makes an endpoint need a permission set where a platform calls.
+// under makes an endpoint ask for a permission set where a platform calls.
 func (e endpoint) under(s sets) endpoint {
 	e.sets = s
 	return e
@@ -37,8 +37,8 @@ func (e endpoint) under(s sets) endpoint {
 var behalf = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.NotAuthorizing, errcode.ComponentIP,
 	errcode.InvalidComponent, errcode.NotComponentSet}
 
-// authenticate finds whose token is in the query, and whether a platform that
-// calls for the account may. Contract: rules 1.8, the order of checks.
+// authenticate finds whose token is in the query. Where a platform calls for the account, it checks
+// that the platform may. Contract: rules 1.8, the order of checks.
 func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 	text := c.query.Get("access_token")
 	if text == "" && e.needs&eitherToken != 0 {
@@ -60,11 +60,11 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 		return err
 	}
 	if caller.Outlived {
-		if err := a.pass(c, behaviour.ComponentReauthorized, "%s authorised %s anew", c.caller.AppID, c.component); err != nil {
+		if err := a.noteOrRefuse(c, behaviour.ComponentReauthorized, "%s authorised %s anew", c.caller.AppID, c.component); err != nil {
 			return err
 		}
 	}
-	if err := caller.Granted(e.sets.of(caller.Kind)); err != nil || e.may == nil {
+	if err := caller.Granted(e.sets.forKind(caller.Kind)); err != nil || e.may == nil {
 		return err
 	}
 	return e.may(a, c)
@@ -112,8 +112,8 @@ func showSets(sets []int) []funcInfo {
 	return list
 }
 
-// platformCredentials reads who calls where there is no token. The secret has
-// two names. Contract: rules 3.2, clients.
+// platformCredentials reads AppID and secret of a platform that calls without a token. The secret
+// has two names. Contract: rules 3.2, clients.
 func platformCredentials(c *call, f *fields, secret string) accounts.PlatformCredentials {
 	return accounts.PlatformCredentials{AppID: f.text("component_appid"), Secret: f.text(secret), IP: c.ip}
 }

@@ -31,7 +31,7 @@ type authorizerInfo struct {
 	AccountStatus   int              `json:"account_status"`
 }
 
-// businessInfo: none of these abilities are ours.
+// businessInfo names abilities that this server does not have.
 type businessInfo struct {
 	OpenPay   int `json:"open_pay"`
 	OpenShake int `json:"open_shake"`

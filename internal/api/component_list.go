@@ -24,7 +24,7 @@ func (a *API) authorizerList(ctx context.Context, c *call, f *fields) (any, erro
 	offset, _ := f.number("offset")
 	count, given := f.number("count")
 	if !given {
-		f.pass(behaviour.ComponentListDefault, "count", "a number")
+		f.noteOrRefuse(behaviour.ComponentListDefault, "count", "a number")
 		count = accounts.ListLimit
 	}
 	if f.err != nil {

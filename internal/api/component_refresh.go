@@ -17,7 +17,7 @@ type authorizerTokenReply struct {
 // 3.2.
 func (a *API) authorizerToken(ctx context.Context, c *call, f *fields) (any, error) {
 	appid, refresh := f.text("authorizer_appid"), f.text("authorizer_refresh_token")
-	// A refresh token that is missing is none that works. Contract: rules 3.2.
+	// A missing refresh token is refused like a wrong one. Contract: rules 3.2.
 	if f.err == nil && appid == "" {
 		f.err = errcode.InvalidArgs.With(behaviour.ComponentAccountMissing, "authorizer_appid is missing")
 	}

@@ -14,22 +14,23 @@ import (
 	"github.com/qrjump/qrjump/internal/settings"
 )
 
-// pass notes what a row lets pass; where the operator wants that refused, it is the
-// refusal. Decision 37.
-func (a *API) pass(c *call, row behaviour.Row, format string, args ...any) error {
+// noteOrRefuse notes that a call rests on a row of behaviours. Where the operator refuses that, it
+// returns the refusal. Decision 37.
+func (a *API) noteOrRefuse(c *call, row behaviour.Row, format string, args ...any) error {
 	if a.lets(c, row) {
 		return nil
 	}
 	return errcode.Strict(row, format, args...)
 }
 
-// lets is pass where a call that passes may cost nothing: it makes no words.
+// lets is noteOrRefuse without a text, for where a call that is let pass must not cost an
+// allocation.
 func (a *API) lets(c *call, row behaviour.Row) bool {
 	c.notes.Add(row)
 	return !a.Settings.Refuses(row)
 }
 
-// names reports whether a page names a field of the endpoint.
+// names reports whether the platform's page of the endpoint names a field.
 func (e *endpoint) names(field []byte) bool {
 	return slices.Contains(e.fields, string(field))
 }
@@ -37,21 +38,21 @@ func (e *endpoint) names(field []byte) bool {
 // isToken reports whether a name in the query is that of a token.
 func isToken(name string) bool { return name == "access_token" || name == "component_access_token" }
 
-// passFields lets pass a body of another type, fields that no page names, and fields
-// that stand where they do not count.
+// passFields notes, or refuses, a body of another type, fields that no page names, and fields in a
+// place where they do not count.
 func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error {
 	inQuery := e.needs&anyMethod != 0
 	if !inQuery && len(c.body) > 0 && !isJSON(r.Header.Get("Content-Type")) && !a.lets(c, behaviour.WireBodyType) {
 		return errcode.Strict(behaviour.WireBodyType, "the Content-Type is %.60q", r.Header.Get("Content-Type"))
 	}
 	if f.doubled != "" {
-		if err := a.pass(c, behaviour.WireFieldDoubled, "%.60q stands twice", f.doubled); err != nil {
+		if err := a.noteOrRefuse(c, behaviour.WireFieldDoubled, "%.60q stands twice", f.doubled); err != nil {
 			return err
 		}
 	}
 	for i := range f.list {
 		if name := f.list[i].name; !e.names(name) && !(inQuery && isToken(string(name))) {
-			if err := a.pass(c, behaviour.WireFieldUnknown, "no page names %.60q", name); err != nil {
+			if err := a.noteOrRefuse(c, behaviour.WireFieldUnknown, "no page names %.60q", name); err != nil {
 				return err
 			}
 		}
@@ -68,7 +69,7 @@ func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error 
 		if named {
 			row = behaviour.WireFieldQuery
 		}
-		if err := a.pass(c, row, "%.60q is in the query", name); err != nil {
+		if err := a.noteOrRefuse(c, row, "%.60q is in the query", name); err != nil {
 			return err
 		}
 	}
@@ -85,7 +86,7 @@ func isJSON(contentType string) bool {
 // interface, whatever a setting lets. Contract: rules 0.
 const platformPace = 5
 
-// keepPace lets calls pass that are more a second than the platform grants.
+// keepPace notes, or refuses, more calls a second than the platform grants.
 func (a *API) keepPace(c *call, e endpoint, s settings.Settings) error {
 	if limit := e.perSecond(s); e.sets != ruleSets || limit > 0 && limit <= platformPace ||
 		a.pace.allow(c.account()+" "+e.path, platformPace, a.RealNow()) || a.lets(c, behaviour.WireRateAbove) {
@@ -94,8 +95,8 @@ func (a *API) keepPace(c *call, e endpoint, s settings.Settings) error {
 	return errcode.Strict(behaviour.WireRateAbove, "%s called %s more than %d times within a second", c.account(), e.path, platformPace)
 }
 
-// habits is what callers did lately, as far as a single call cannot show it. Its zero
-// value is ready.
+// habits is what callers did lately, for deviations that no single call shows. The zero value
+// works.
 type habits struct {
 	once    sync.Once
 	seed    maphash.Seed
@@ -116,9 +117,9 @@ func (a *API) ForgetCallers() {
 	a.pace.calls = nil
 }
 
-// lately counts what happened by key, from one to two windows back, and of at most two
-// times latelyMax keys. A key is a hash: two keys that have the same are rare, and
-// would cost a wrong note.
+// lately counts by key what happened in the last one to two windows, for at most two times
+// latelyMax keys. A key is a hash: equal hashes of two callers are rare, and would cost a wrong
+// note.
 type lately struct {
 	mu         sync.Mutex
 	young, old map[uint64]int
@@ -158,11 +159,11 @@ func (h *habits) key(texts ...string) uint64 {
 	return sum.Sum64()
 }
 
-// A habit of a minute: calls repeated, tokens not kept.
+// habit is the window for calls that are repeated and tokens that are not kept.
 const habit = time.Minute
 
-// incurable are the numbers that the same call gets again, whatever time passes and
-// whoever else does something.
+// incurable are the numbers that the same call always gets again, however long its caller waits and
+// whatever others do.
 var incurable = map[*errcode.Code]bool{
 	errcode.InvalidArgs: true, errcode.DataFormat: true, errcode.EmptyPostData: true, errcode.RequirePost: true,
 	errcode.InvalidGrantType: true, errcode.AppIDMissing: true, errcode.SecretMissing: true, errcode.InvalidAppID: true,
@@ -179,9 +180,9 @@ var incurable = map[*errcode.Code]bool{
 	errcode.NoSegment: true, errcode.CodeMalformed: true,
 }
 
-// again reports whether a caller repeats, as it was, a call whose refusal no
-// repetition cures.
-func (a *API) again(r *http.Request, e endpoint, c *call, code *errcode.Code) bool {
+// repeatsRefusal reports whether a caller repeats a call unchanged although repeating cannot cure
+// its refusal.
+func (a *API) repeatsRefusal(r *http.Request, e endpoint, c *call, code *errcode.Code) bool {
 	if !incurable[code] {
 		return false
 	}
@@ -195,15 +196,15 @@ func (a *API) again(r *http.Request, e endpoint, c *call, code *errcode.Code) bo
 	return a.habits.refused.times(a.habits.key(who, e.path, fmt.Sprint(code.Number), what), a.RealNow(), habit) > 1
 }
 
-// madeToken notes a token that was made although those before are new. of names the
-// account where a platform fetches tokens of many.
+// madeToken notes a token that was made soon after the last ones. of names the account where a
+// platform fetches tokens of many.
 func (a *API) madeToken(c *call, err error, of ...string) {
 	if err == nil && a.habits.tokens.times(a.habits.key(append(of, c.account())...), a.RealNow(), habit) > 2 {
 		c.notes.Add(behaviour.TokenAgain)
 	}
 }
 
-// traded notes a ticket that is traded again, as far as this process knows.
+// traded notes a ticket that is traded a second time, as far as this process knows.
 func (a *API) traded(c *call, openid, ticket string) {
 	if a.habits.tickets.times(a.habits.key(openid, ticket), a.RealNow(), 30*habit) > 1 {
 		c.notes.Add(behaviour.CodesTicketAgain)

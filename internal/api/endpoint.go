@@ -43,7 +43,7 @@ type API struct {
 	ClientIP func(*http.Request) netip.Addr
 	// BodyTimeout is how long a body may take to arrive.
 	BodyTimeout time.Duration
-	// Faults says what goes wrong with a call on purpose; nil outside the emulator.
+	// Faults returns the fault to inject into a call; nil outside the emulator.
 	Faults func(path, appid string) Fault
 	// Stub is the answer that an operator set for a path; nil outside the emulator.
 	Stub func(method, path string) (Stub, bool)
@@ -52,21 +52,21 @@ type API struct {
 	// WhyBelow is the path below which the record of a call can be asked for by its
 	// request id: a developer's server names it in a header of each answer. "" = no header.
 	WhyBelow string
-	// PageOf is the address of the page that shows a call; the log line of a refused one
-	// ends in it. nil = there is none that whoever reads the log may open.
+	// PageOf is the address of the page that shows a call; the log line of a refused one ends in
+	// it. nil = there is no page that a reader of the log may open.
 	PageOf func(rid string) string
-	// Shared counts the calls of a second over all nodes, as limiter does for one
-	// (up to SharedMost of them); nil = there is one node.
+	// Shared does over all nodes what limiter does for one: it counts the calls of a second, up to
+	// SharedMost of them. nil = there is one node.
 	Shared func(ctx context.Context, key string, limit int) (bool, error)
 	// Observe counts calls; path is an endpoint's, or "" for an unknown one.
 	Observe func(path string, errcode int, d time.Duration)
-	// Proven is called for a call that showed a token or secret, Refused for one that
-	// showed none and failed, with the request's context; nil = nobody is.
+	// Proven is called, with the request's context, for a call that showed a valid token or secret;
+	// Refused for one that showed none and failed. nil = nothing is called.
 	Proven, Refused func(context.Context)
 
 	limiter  limiter
 	pictures limiter
-	pace     limiter // at the platform's own limit, where a setting lets more through
+	pace     limiter // counts by the platform's own limit, where a setting allows more
 	habits   habits
 	table    map[string]endpoint
 }
@@ -80,8 +80,8 @@ type Fault struct {
 	DropAfter bool // do the call, then close the connection instead of an answer
 }
 
-// Handler returns the handler of every path that no other part of the server
-// has: an unknown one answers 40066.
+// Handler returns the handler of every path that no other part of the server serves. It answers
+// 40066 to an unknown one.
 func (a *API) Handler() http.Handler {
 	a.table = map[string]endpoint{}
 	for _, e := range a.endpoints() {
@@ -91,23 +91,24 @@ func (a *API) Handler() http.Handler {
 	return http.HandlerFunc(a.serve)
 }
 
-// needs says what an endpoint wants before its function runs, and what it leaves.
+// needs says what an endpoint demands before its function runs, and how its calls differ from
+// others.
 type needs int
 
 const (
 	open         needs = 0
 	token        needs = 1 << iota // an access token in the query
-	emptyBody                      // an empty body counts as {} where the operator turned the row so
+	emptyBody                      // an empty body counts as {} where the operator chose that behaviour
 	noBody                         // the page has no body: an empty one counts as {}
 	anyMethod                      // GET, with the fields in the query
-	makes                          // with anyMethod: what is asked for is made or used up, so only GET and POST ask for it
-	ticketOnly                     // a setting lets the call come without a token
-	listing                        // a setting lets the call come by GET
+	makes                          // with anyMethod: the call makes something or uses it up, so only GET and POST are taken
+	ticketOnly                     // a setting allows the call without a token
+	listing                        // a setting allows the call by GET
 	platform                       // a third-party platform's own token, and its AppID in component_appid
-	platformLast                   // the same, which the endpoint asks for by itself, after the account
-	eitherToken                    // with token: a platform's own token will do
+	platformLast                   // the same, but the endpoint itself checks it, after the account
+	eitherToken                    // with token: a platform's own token is taken too
 	queryToo                       // fields may stand in the query, and the body be empty
-	reads                          // it reads, or counts, issues and uses up: the log of changes has nothing of it
+	reads                          // the log of changes gets nothing: the call reads, or only counts, issues tokens, uses up codes
 )
 
 type endpoint struct {
@@ -119,8 +120,8 @@ type endpoint struct {
 	page  string // the fields that the platform's page names, in body or query, with ! behind those that it requires
 	// fields are those of page, from Handler on.
 	fields []string
-	// may says why an account cannot use the family at all, or lets it pass. It is asked after
-	// the token and before the body; nil = every account may.
+	// may returns why an account cannot use the endpoint's family at all; nil error = it can. It is
+	// asked after the token and before the body. nil = every account may.
 	may func(*API, *call) error
 }
 
@@ -134,9 +135,9 @@ func get(path string, n needs, page string, f func(context.Context, *call, *fiel
 	return post(path, n|anyMethod, page, f, codes...)
 }
 
-// gated makes an endpoint refuse the accounts that may not use its family, whatever
-// their body is. Contract: rules 1.8, 3.4, 3.5, marketcode 1.
-// Inferred(codes.gate): 48001 has no hint, so it is the gate that speaks.
+// gated makes an endpoint refuse the accounts that may not use its family, before it looks at the
+// body. Contract: rules 1.8, 3.4, 3.5, marketcode 1. Inferred(codes.gate): 48001 has no hint, so it
+// is the gate that speaks.
 func (e endpoint) gated(may func(*API, *call) error) endpoint {
 	e.may = may
 	return e
@@ -144,7 +145,8 @@ func (e endpoint) gated(may func(*API, *call) error) endpoint {
 
 // The gates of the families.
 var (
-	// A personal Mini Program is told so after the fields were read, with a number of its own.
+	// A personal Mini Program is refused later, after the fields were read, with a number of its
+	// own.
 	forRules = func(_ *API, c *call) error {
 		if err := c.caller.JumpRules(); !errors.Is(err, errcode.PersonalSubject) {
 			return err
@@ -161,14 +163,14 @@ func (e endpoint) ofRules() endpoint { return e.under(ruleSets).gated(forRules) 
 func (e endpoint) ofLinks() endpoint { return e.under(only(accounts.Linking)).gated(forLinks) }
 func (e endpoint) ofCodes() endpoint { return e.under(only(accounts.OneItemOneCode)).gated(forCodes) }
 
-// streamed is an answer that goes out by itself and not as one JSON value.
+// streamed is an answer that writes itself, in place of one JSON value.
 type streamed interface {
 	// masked is the answer as it may be recorded.
 	masked() []byte
 	write(ctx context.Context, w http.ResponseWriter) error
 }
 
-// call is one call on its way.
+// call is one call while it is served.
 type call struct {
 	rid string
 	ip  netip.Addr
@@ -177,17 +179,19 @@ type call struct {
 	query   url.Values
 	body    []byte
 	caller  accounts.Account // zero where the endpoint wants no token
-	// granted returns 61007 unless the caller may use a permission set; nil = it shows no token of an account.
+	// granted returns 61007 unless the caller may use a permission set; nil = the call showed no
+	// token of an account.
 	granted func(set int) error
 	// component is the platform that calls for itself or for caller; "" where
 	// an account calls with a token of its own.
 	component string
 	// proven is the account that gave its right secret where the endpoint wants no token.
 	proven string
-	// notes are the rows that decided without a refusal: what it was lenient about
-	// and what nobody wrote down.
+	// notes are the behaviours on which a call rests that was not refused: where the server was
+	// lenient, and where no page says what the platform does.
 	notes behaviour.Notes
-	// done says that the endpoint did what was asked, also where a fault answers otherwise.
+	// done says that the endpoint did what was asked, even where an injected fault answers
+	// something else.
 	done bool
 }
 
@@ -217,13 +221,13 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	code, detail := errcode.Of(err)
 	if code != errcode.OK && !c.done {
-		c.notes.Clear() // a call that was refused rested on nothing that it met before
+		c.notes.Clear() // what was noted before the refusal decided nothing
 	}
 	c.notes.Add(errcode.RowOf(err))
-	if known && a.again(r, e, c, code) {
+	if known && a.repeatsRefusal(r, e, c, code) {
 		c.notes.Add(behaviour.WireRetry)
 	}
-	detail = cut(detail, maxDetail) // it may quote the caller
+	detail = truncate(detail, maxDetail) // it may quote the caller
 	if a.WhyBelow != "" {
 		w.Header().Set("X-Qrjump-Why", a.WhyBelow+c.rid)
 	}
@@ -276,8 +280,8 @@ var (
 	answerCache = []string{"no-store"}
 )
 
-// storeTime is how long a call waits for the store, before the commit of what it
-// changes; then it is answered -1, and nothing happened.
+// storeTime is how long a call waits for the store. If that ends before the commit of its change,
+// the answer is -1 and nothing was changed.
 const storeTime = 20 * time.Second
 
 // run does what all endpoints share, in this order: method, token, limits of
@@ -286,11 +290,11 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	// The store may hang: no call waits for it for ever. The delay of an injected
 	// fault is not counted.
 	noting := behaviour.Noting(r.Context(), &c.notes)
-	ctx := within(noting, storeTime)
+	ctx := newPatience(noting, storeTime)
 	defer ctx.close()
 	s := a.Settings.Get()
 	if e.needs&listing != 0 && s.RulesByGet && r.Method == http.MethodGet {
-		if err := a.pass(c, behaviour.RulesGetByGET, "got GET"); err != nil {
+		if err := a.noteOrRefuse(c, behaviour.RulesGetByGET, "got GET"); err != nil {
 			return nil, Fault{}, err
 		}
 		e.needs |= anyMethod
@@ -307,7 +311,7 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 		c.notes.Add(behaviour.WireMethodTaken)
 	}
 	if e.needs&ticketOnly != 0 && s.TicketWithoutToken && c.query.Get("access_token") == "" {
-		if err := a.pass(c, behaviour.CodesTicketToken, "no access_token in the query"); err != nil {
+		if err := a.noteOrRefuse(c, behaviour.CodesTicketToken, "no access_token in the query"); err != nil {
 			return nil, Fault{}, err
 		}
 	} else if e.needs&token != 0 {
@@ -349,7 +353,7 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 		case <-r.Context().Done():
 			return nil, Fault{Drop: true}, r.Context().Err()
 		}
-		ctx = within(noting, storeTime)
+		ctx = newPatience(noting, storeTime)
 		defer ctx.close()
 	}
 	if fault.Code != nil {
@@ -370,7 +374,7 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	case err == nil:
 		return nil, fault, fault.Code.With(behaviour.WireFault, injected+" after the call was done")
 	case refused == errcode.SystemError && detail == "":
-		return nil, fault, err // a fault of ours, which the log tells of
+		return nil, fault, err // a fault of the server: log writes it down
 	}
 	return nil, fault, fault.Code.With(behaviour.WireFault, injected+"; without it the call was refused: %d %s, %s", refused.Number,
 		refused.Text, detail)
@@ -414,8 +418,8 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	if e.needs&anyMethod != 0 {
 		return queryFields(c.query), nil
 	}
-	// The deadline is the connection's: it is real time, whatever the clock
-	// says. A recorder in a test has none.
+	// The deadline is the connection's, so it is real time whatever the server's clock says. A
+	// recorder in a test has none.
 	control := http.NewResponseController(w)
 	if err := control.SetReadDeadline(time.Now().Add(a.BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return nil, err
@@ -450,16 +454,17 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	}
 	f, err := parseFields(body)
 	if err != nil && strings.HasPrefix(e.path, "/cgi-bin/component/") {
-		// Any other token names no platform. Contract: rules 3.2.
+		// A token of another kind names no platform. Contract: rules 3.2.
 		return nil, errcode.ComponentMissing.With(behaviour.WireBodyComponent, "%v", err)
 	}
 	if err == nil && e.needs&queryToo != 0 {
-		// Of a query only what pages name: it may be as long as the body, and a look-up walks the fields.
+		// Of a query only the fields that pages name are kept: it may be as long as a body, and a
+		// look-up walks all fields.
 		for _, name := range e.fields {
 			if !c.query.Has(name) || !f.absent(name) {
 				continue
 			}
-			if err := a.pass(c, behaviour.QuotaInQuery, "%s is in the query", name); err != nil {
+			if err := a.noteOrRefuse(c, behaviour.QuotaInQuery, "%s is in the query", name); err != nil {
 				return nil, err
 			}
 			quoted, err := json.Marshal(c.query.Get(name))
@@ -501,7 +506,8 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 	if a.PageOf != nil && code.Number != 0 {
 		attrs = append(attrs, slog.String("page", a.PageOf(c.rid)))
 	}
-	// As Log.LogAttrs, which also looks for the line of code that logs: it is always this one.
+	// This is Log.LogAttrs without the search for the line of code that logs, which is always this
+	// one.
 	if h := a.Log.Handler(); h.Enabled(r.Context(), level) {
 		line := slog.NewRecord(time.Now(), level, "call", 0)
 		line.AddAttrs(attrs...)

@@ -8,9 +8,9 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// endpoints is the whole wire on one screen. Each line names the codes that
-// the endpoint itself can answer; the codes of shared are everywhere. It names the fields
-// that the platform's page has, in its order, with ! behind those that the page requires.
+// endpoints is the whole wire on one screen. Each line names the codes that the endpoint itself can
+// answer; those of shared every endpoint can. It names the fields that the platform's page has, in
+// its order, with ! behind those that the page requires.
 func (a *API) endpoints() []endpoint {
 	return []endpoint{
 		get("/cgi-bin/token", makes|reads, "grant_type! appid! secret!", a.token, credentialCodes...),
@@ -143,15 +143,16 @@ type Description struct {
 	Path   string
 	Method string
 	Token  bool
-	Codes  []*errcode.Code // beside those that every endpoint can answer
+	Codes  []*errcode.Code // without those that every endpoint can answer
 	Fields []Field
-	Reads  bool // the log of changes has nothing of it
+	Reads  bool // the log of changes gets nothing from it
 	// Sets are the permission sets that a platform needs to call for a Mini Program and
 	// for a service account; 0 = none.
 	Sets [2]int
 }
 
-// Field is one that the platform's page of an endpoint names; Must says that the page requires it.
+// Field is a field that the platform's page of an endpoint names; Must says that the page requires
+// it.
 type Field struct {
 	Name string
 	Must bool

@@ -22,8 +22,8 @@ func (a *API) callbackIPs(ctx context.Context, _ *call, _ *fields) (any, error) 
 	return ipReply{addresses(ctx, a.Settings.Get().CallbackIPs)}, nil
 }
 
-// addresses are those that the operator set. Without them it is the address at
-// which this very call arrived: what the machine can say for certain.
+// addresses are those that the operator set. Without them it is the one at which this call arrived:
+// the only one that the machine knows for certain.
 func addresses(ctx context.Context, set settings.Addresses) []string {
 	if len(set) > 0 {
 		return set

@@ -28,21 +28,21 @@ type fields struct {
 	list  []field
 	err   error
 	notes *behaviour.Notes // of the call; nil = nobody's
-	// settings say what of this is refused; nil = nothing.
+	// settings say which leniency the operator refuses; nil = none.
 	settings *settings.Live
 	doubled  string // a name that stands twice
 }
 
-// pass notes that a field is taken as a row says; where the operator wants that
-// refused, the field is wrong.
-func (f *fields) pass(row behaviour.Row, name, want string) {
+// noteOrRefuse notes that a field is taken as a row of behaviours says. Where the operator refuses
+// that, the field is wrong.
+func (f *fields) noteOrRefuse(row behaviour.Row, name, want string) {
 	f.notes.Add(row)
 	if f.settings.Refuses(row) {
 		f.wrong(row, name, want)
 	}
 }
 
-// field is a field as it came; name is what its quotes hold.
+// field is a field as it came; name is without its quotes.
 type field struct {
 	name []byte
 	raw  json.RawMessage
@@ -76,7 +76,7 @@ func parseFields(body []byte) (*fields, error) {
 	return f, nil
 }
 
-// doubledName is a name that stands twice in a JSON object; "" = none does.
+// doubledName is a name that occurs twice in a JSON object; "" = none does.
 func doubledName(body []byte) string {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if _, err := d.Token(); err != nil {
@@ -106,8 +106,8 @@ func fieldsOf(object map[string]json.RawMessage) *fields {
 	return f
 }
 
-// plainFields reads what most bodies are, at a fraction of the cost: an object of
-// plain texts, whole numbers, true, false and null. ok is false for everything else.
+// plainFields reads, at a fraction of the cost, what most bodies are: an object of plain texts,
+// whole numbers, true, false and null. ok is false for everything else.
 func plainFields(body []byte) (*fields, bool) {
 	at := skipSpace(body, 0)
 	if at == len(body) || body[at] != '{' {
@@ -164,7 +164,7 @@ func (f *fields) raw(name string) json.RawMessage {
 	return nil
 }
 
-// set puts a field in, in place of one that has its name; had reports that there was one.
+// set adds a field, or replaces the one with the same name; had reports that there was one.
 func (f *fields) set(name []byte, raw json.RawMessage) (had bool) {
 	for i := range f.list {
 		if bytes.Equal(f.list[i].name, name) {
@@ -187,15 +187,15 @@ func (f *fields) wrong(row behaviour.Row, name, want string) {
 	f.err = errcode.InvalidArgs.With(row, "%s: want %s, got %s", name, want, got)
 }
 
-// peek returns a text field without judging it.
+// peek returns a text field, and notes nothing where it is none.
 func (f *fields) peek(name string) (s string, ok bool) { return unquoted(f.raw(name)) }
 
-// absent reports whether a field is not there or says nothing.
-// Choice(wire.field.null): clients send null and "" for what they do not mean.
+// absent reports whether a field is missing or empty. Choice(wire.field.null): clients send null
+// and "" for what they do not mean.
 func (f *fields) absent(name string) bool {
 	switch string(bytes.TrimSpace(f.raw(name))) {
 	case "null", `""`:
-		f.pass(behaviour.WireFieldNull, name, "a value, or no such field")
+		f.noteOrRefuse(behaviour.WireFieldNull, name, "a value, or no such field")
 		return true
 	case "":
 		return true
@@ -255,7 +255,7 @@ func (f *fields) number(name string) (n int, ok bool) {
 			f.wrong(behaviour.WireNumberForm, name, "a whole number")
 			return 0, false
 		}
-		f.pass(behaviour.WireNumberText, name, "a number")
+		f.noteOrRefuse(behaviour.WireNumberText, name, "a number")
 	}
 	if n, err := strconv.Atoi(literal); err == nil {
 		return n, true
@@ -266,7 +266,7 @@ func (f *fields) number(name string) (n int, ok bool) {
 		f.wrong(behaviour.WireFieldType, name, "a whole number")
 		return 0, false
 	}
-	f.pass(behaviour.WireNumberFloat, name, "a number without point or exponent")
+	f.noteOrRefuse(behaviour.WireNumberFloat, name, "a number without point or exponent")
 	return int(x), true
 }
 
@@ -285,7 +285,7 @@ func digits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// flag returns a true/false field, also written 1/0; false where it is absent.
+// flag returns a true/false field, which may also be written 1/0; false where it is absent.
 func (f *fields) flag(name string) bool {
 	if f.absent(name) {
 		return false
@@ -294,7 +294,7 @@ func (f *fields) flag(name string) bool {
 	if json.Unmarshal(f.raw(name), &b) == nil {
 		return b
 	}
-	f.pass(behaviour.WireFlagWord, name, "true or false")
+	f.noteOrRefuse(behaviour.WireFlagWord, name, "true or false")
 	switch strings.Trim(string(f.raw(name)), `" `) {
 	case "1", "true":
 		return true
@@ -312,13 +312,13 @@ func (f *fields) switched(name string) bool {
 		return false
 	}
 	literal := string(f.raw(name))
-	if s, ok := isText(f.raw(name)); ok { // as the platform's sample has it
+	if s, ok := isText(f.raw(name)); ok { // the platform's sample writes it so
 		literal = strings.TrimSpace(s)
-		f.pass(behaviour.WireNumberText, name, "a number")
+		f.noteOrRefuse(behaviour.WireNumberText, name, "a number")
 	}
 	switch literal {
 	case "true", "false":
-		f.pass(behaviour.WireFlagWord, name, "1 or 0")
+		f.noteOrRefuse(behaviour.WireFlagWord, name, "1 or 0")
 		return literal == "true"
 	case "1", "0":
 		return literal == "1"
@@ -334,7 +334,7 @@ func (f *fields) texts(name string) (list []string, given bool) {
 		return nil, false
 	}
 	if one, ok := isText(f.raw(name)); ok {
-		f.pass(behaviour.WireListText, name, "a list of strings")
+		f.noteOrRefuse(behaviour.WireListText, name, "a list of strings")
 		return []string{one}, true
 	}
 	var many []*string
@@ -361,7 +361,7 @@ func (f *fields) textOrNumber(name string) string {
 	}
 	var n json.Number
 	if raw := f.raw(name); raw[0] != '"' && json.Unmarshal(raw, &n) == nil {
-		f.pass(behaviour.WireTextNumber, name, "a string")
+		f.noteOrRefuse(behaviour.WireTextNumber, name, "a string")
 		return n.String()
 	}
 	return f.text(name)

@@ -41,9 +41,9 @@ func (a *API) limit(ctx context.Context, account string, e endpoint, s settings.
 	return nil
 }
 
-// perSecond is how many calls a second an account may make to an interface that
-// wants its token; 0 = no limit. Choice(wire.rate.other): the pages name a limit for the jump
-// rules, and what is called once a scan must stand a shop's pace.
+// perSecond is how many calls a second an account may make to an interface that wants its token; 0
+// = no limit. Choice(wire.rate.other): the pages name a limit for the jump rules, and a call that
+// is made for each scan must keep up with a busy shop.
 func (e endpoint) perSecond(s settings.Settings) int {
 	if e.sets == ruleSets {
 		return s.RateLimit
@@ -82,8 +82,8 @@ type recent struct {
 	next  int
 }
 
-// allow notes a call at a time and reports whether it is within the limit. A
-// limit of 0 is none. A refused call counts for nothing.
+// allow notes a call at a moment and reports whether it is within the limit; 0 = no limit. A
+// refused call is not counted.
 func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	if limit <= 0 {
 		return true
@@ -97,7 +97,7 @@ func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	r := l.calls[key]
 	if r == nil || r.limit != limit {
 		if r == nil && len(l.calls) >= maxKeys {
-			for other := range l.calls { // any one: it begins anew
+			for other := range l.calls { // any of them: its count begins anew
 				delete(l.calls, other)
 				break
 			}

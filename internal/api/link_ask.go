@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// mayLink returns 48001 for an account that has no links, and for one that calls with
-// a token of its own, unless the operator lets it. Contract: rules 3.4.
+// mayLink returns 48001 for an account of a kind that has no links, and for one that calls with its
+// own token unless the operator allows that. Contract: rules 3.4.
 func (a *API) mayLink(c *call) error {
 	if c.component == "" && !a.Settings.Get().LinksByOwnToken {
 		return errcode.Unauthorized.With(behaviour.LinkOwnToken,
@@ -18,7 +18,7 @@ func (a *API) mayLink(c *call) error {
 	if err := c.caller.MayLink(); err != nil || c.component != "" {
 		return err
 	}
-	return a.pass(c, behaviour.LinkOwnTaken, "%s calls with a token of its own", c.caller.AppID)
+	return a.noteOrRefuse(c, behaviour.LinkOwnTaken, "%s calls with a token of its own", c.caller.AppID)
 }
 
 func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
@@ -29,7 +29,8 @@ func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
 	case r.MiniProgram == "":
 		f.err = errcode.InvalidArgs.With(behaviour.LinkAppIDMissing, "appid is missing")
 	case f.absent("notify_users") && f.absent("show_profile"):
-		// Contract: clients 17: with neither, one client means the opposite.
+		// Contract: clients 17: what a call without both fields means, two clients see in opposite
+		// ways.
 		f.err = errcode.InvalidArgs.With(behaviour.LinkFlagsMissing, "neither notify_users nor show_profile is given")
 	}
 	return r, f.err

@@ -32,9 +32,9 @@ func (a *API) tradeLogin(ctx context.Context, c *call, f *fields) (any, error) {
 	return a.tradeCode(ctx, credentials.AppID, code)
 }
 
-// tradeLoginByPlatform is jscode2session for a platform that an account authorised: its
-// token stands for the account's secret. What may be wrong is looked at in the order of
-// jscode2session. Contract: rules 3.2.
+// tradeLoginByPlatform is jscode2session for a platform that an account authorised: its token
+// stands for the account's secret. Faults are looked for in the order of jscode2session. Contract:
+// rules 3.2.
 func (a *API) tradeLoginByPlatform(ctx context.Context, c *call, f *fields) (any, error) {
 	appid, grant, code := f.text("appid"), f.text("grant_type"), f.text("js_code")
 	switch {

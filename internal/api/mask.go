@@ -39,8 +39,8 @@ func maskPlain(body []byte) (shown string, ok bool) {
 // maskRoom are slices in which a body is shown.
 var maskRoom = sync.Pool{New: func() any { return new([]byte) }}
 
-// appendMasked appends the value at a place as it is shown, and returns the place
-// behind it, -1 where the value is not plain.
+// appendMasked appends the value at a place, masked, and returns the place after it; -1 where the
+// value is not plain.
 func appendMasked(shown, body []byte, at, deep int) ([]byte, int) {
 	switch {
 	case at == len(body) || deep == 0:
@@ -135,7 +135,7 @@ func appendMaskedObject(shown, body []byte, at, deep int) ([]byte, int) {
 	if at == len(body) {
 		return shown, -1
 	}
-	if !sorted { // as a map is written
+	if !sorted { // as encoding/json writes a map
 		for i := range fields { // they are few
 			for j := i; j > 0 && fields[j].compare(&fields[j-1]) < 0; j-- {
 				fields[j], fields[j-1] = fields[j-1], fields[j]
@@ -163,8 +163,8 @@ func skipSpace(b []byte, at int) int {
 	return at
 }
 
-// plainText returns the text at a place with its quotes, if it is one that is
-// written as it stands there, and the place behind it.
+// plainText returns the text at a place, with its quotes, and the place after it. A text with
+// escapes, or with bytes that JSON would escape, is none.
 func plainText(b []byte, at int) ([]byte, int) {
 	if at == len(b) || b[at] != '"' {
 		return nil, at

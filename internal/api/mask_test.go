@@ -29,7 +29,7 @@ func FuzzMaskPlainIsMaskAny(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		shown, ok := maskPlain(body)
-		if ok && cut(shown, maxRecorded) != maskAny(body) {
+		if ok && truncate(shown, maxRecorded) != maskAny(body) {
 			t.Errorf("%q is shown as %q, not as %q", body, shown, maskAny(body))
 		}
 	})

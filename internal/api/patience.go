@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// patience is a context that ends at a time, as that of context.WithDeadline. It sets
-// no timer before somebody waits for its end: most calls are answered from memory.
+// patience is a context with a deadline, like that of context.WithDeadline. It sets its timer when
+// somebody first waits for its end, since most calls are answered from memory.
 type patience struct {
-	context.Context // whose end it does not outlive
+	context.Context // the parent: patience ends with it at the latest
 	at              time.Time
 
 	mu    sync.Mutex
-	timed context.Context // once somebody asked
+	timed context.Context // nil until somebody asks for the end
 	end   context.CancelFunc
 	over  bool // nobody waits any more
 }
 
-func within(ctx context.Context, d time.Duration) *patience {
+func newPatience(ctx context.Context, d time.Duration) *patience {
 	return &patience{Context: ctx, at: time.Now().Add(d)}
 }
 
-// close ends it; whoever waits for it, now or later, need not.
+// close ends it for everybody who waits, now or later.
 func (p *patience) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -24,7 +24,7 @@ import (
 // pictureSide is how wide and high a picture is, in pixels, as on the platform.
 const pictureSide = 430
 
-// pictureAge is how long a picture may be kept by who got it.
+// pictureAge is how long a client may keep a picture.
 const pictureAge = 24 * time.Hour
 
 // picture is the answer of showqrcode: a JPEG, or a status alone.
@@ -34,7 +34,7 @@ type picture struct {
 	age    time.Duration
 }
 
-// masked is what is recorded: the picture says no more than its size.
+// masked is what is recorded: the size of the picture in place of the picture.
 func (p picture) masked() []byte {
 	return fmt.Appendf(nil, "[status %d, %d bytes]", p.status, len(p.jpeg))
 }
@@ -99,9 +99,9 @@ func neighbourhood(ip netip.Addr) string {
 	return ip.String()
 }
 
-// drawQRCode writes a text as a QR code that was read back. The lowest level of
-// correction makes the largest modules; of 300 such codes one has a pattern
-// that the reader takes for a corner, and gets another level.
+// drawQRCode writes a text as a QR code that was read back. It takes the lowest level of
+// correction, which makes the largest modules. About one in 300 such codes has a pattern that the
+// reader takes for a corner: it is drawn with another level.
 func drawQRCode(w io.Writer, text string) error {
 	for _, level := range []qr.ErrorCorrectionLevel{qr.L, qr.Q, qr.H, qr.M} {
 		code, err := qr.Encode(text, level, qr.Unicode)

@@ -39,13 +39,13 @@ func (a *API) getQuota(ctx context.Context, c *call, f *fields) (any, error) {
 	reply := quotaReply{envelope: success}
 	reply.Quota.Limit, reply.Quota.Used, reply.Quota.Remain = quota.Limit, quota.Used, max(0, quota.Limit-quota.Used)
 	reply.Rate = a.rateOf(e, quota.Limit)
-	// Here a platform's calls for an account have the limit of the account's own.
+	// On this server a platform's calls for an account have the same limit as the account's own.
 	reply.Component = reply.Rate
 	return reply, nil
 }
 
-// rateOf is the limit in force beside the day's. Where there is none, the day's
-// limit says the same in the same form.
+// rateOf is the limit that is in force besides the daily one. Where there is none, it is the daily
+// limit in the same form.
 func (a *API) rateOf(e endpoint, perDay int) rate {
 	switch limit := e.perSecond(a.Settings.Get()); {
 	case e.path == "/cgi-bin/stable_token":
@@ -78,8 +78,8 @@ func (a *API) quotaPath(c *call, f *fields) (endpoint, error) {
 	return e, nil
 }
 
-// visible says why an interface is not the caller's: its kind, the permission set that a
-// platform has not, or the gate of the family. Contract: rules 3.1.
+// visible returns why a caller has no quota of an interface: its kind, a permission set that a
+// platform does not have, or the gate of the family. Contract: rules 3.1.
 func (a *API) visible(c *call, e endpoint) error {
 	ofPlatforms := strings.HasPrefix(e.path, "/cgi-bin/component/")
 	switch {
@@ -90,7 +90,7 @@ func (a *API) visible(c *call, e endpoint) error {
 	case c.caller.AppID == "":
 		return nil
 	}
-	if err := c.granted(e.sets.of(c.caller.Kind)); err != nil {
+	if err := c.granted(e.sets.forKind(c.caller.Kind)); err != nil {
 		return err
 	}
 	if e.sets == ruleSets {
@@ -99,6 +99,6 @@ func (a *API) visible(c *call, e endpoint) error {
 	if e.may == nil {
 		return nil
 	}
-	// It is asked, and not made: what the gate lets pass is no note of this call.
+	// The gate is asked about a call that is not made, so its notes go to a call of its own.
 	return e.may(a, &call{caller: c.caller, component: c.component})
 }

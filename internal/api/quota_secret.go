@@ -6,8 +6,8 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-// clearBySecret is clearQuota for an account without a token, for when it has
-// no call left to fetch one. Contract: rules 3.1, clients (both in the query).
+// clearBySecret is clearQuota with the account's secret, for when it has no call left to fetch a
+// token. Contract: rules 3.1, clients (both in the query).
 func (a *API) clearBySecret(ctx context.Context, c *call, f *fields) (any, error) {
 	const grant = "client_credential" // the call has none
 	credentials := accounts.Credentials{GrantType: grant, AppID: f.text("appid"), Secret: f.text("appsecret"), IP: c.ip}

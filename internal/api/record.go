@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// Record is one call as it may be shown and kept: nothing in it lets anybody in.
+// Record is one call as it may be shown and kept: it holds no secret and no token.
 type Record struct {
 	RID     string    `json:"rid"`
 	At      time.Time `json:"at"`
@@ -50,9 +50,9 @@ var hidden = []string{
 
 const masked = "[masked]"
 
-// isHidden also knows names that nobody has yet: better one too many.
+// isHidden also hides names that merely look like those of secrets: better one too many.
 func isHidden(name string) bool {
-	switch name { // those that most bodies have: a map takes several times as long
+	switch name { // the names of most bodies: a map takes several times as long
 	case "errcode", "errmsg", "openid", "appid", "application_id", "isv_application_id", "path", "prefix", "rid",
 		"code_start", "code_end", "code_index", "wxa_appid", "wxa_path", "wxa_type", "activity_name", "product_brand", "product_title",
 		"product_code", "rule_list", "state", "permit_sub_rule", "open_version", "debug_url", "qrcodejump_open", "list_size",
@@ -75,20 +75,20 @@ func newRecord(at time.Time, r *http.Request, e endpoint, c *call, answer []byte
 	var request string
 	var object map[string]any
 	if e.needs&token == 0 && len(c.body) > 0 && json.Unmarshal(c.body, &object) != nil {
-		// It holds a secret, and where in a text of no known form nobody can say.
+		// It holds a secret, and in a text of unknown form nobody can say where.
 		request = fmt.Sprintf("[not a JSON object, %d bytes]", len(c.body))
 	} else {
 		request = maskBody(c.body)
 	}
 	return Record{
-		RID: c.rid, At: at, Account: c.account(), IP: c.address, Method: cut(r.Method, 16),
+		RID: c.rid, At: at, Account: c.account(), IP: c.address, Method: truncate(r.Method, 16),
 		URL:     maskPath(r.URL.Path) + maskQuery(c.query),
 		Request: request, Answer: maskAnswer(answer),
 		ErrCode: code.Number, Detail: detail, Behaviours: c.notes.Rows(), Took: took,
 	}
 }
 
-func cut(s string, n int) string {
+func truncate(s string, n int) string {
 	if len(s) <= n && utf8.ValidString(s) {
 		return s
 	}
@@ -114,7 +114,7 @@ func maskQuery(query url.Values) string {
 			if isHidden(name) {
 				v = masked
 			}
-			shown.Add(cut(name, 64), cut(v, 256))
+			shown.Add(truncate(name, 64), truncate(v, 256))
 		}
 	}
 	return "?" + shown.Encode()
@@ -131,8 +131,8 @@ var knownWords = sync.OnceValue(func() map[string]bool {
 	return words
 })
 
-// LoggedPath is a path as it may stand in a log: of what is no word of this
-// server's own paths only the length, as a caller may have put a secret there.
+// LoggedPath is a path as it may stand in a log. A part that is no word of this server's own paths
+// is shown as its length, since a caller may have put a secret there.
 func LoggedPath(path string) string {
 	var shown strings.Builder
 	for i, word := range strings.SplitN(path, "/", 9) {
@@ -148,13 +148,13 @@ func LoggedPath(path string) string {
 	return shown.String()
 }
 
-// maskPath is a path as it may be shown: a caller that writes "&" for "?" has the query
-// in it.
+// maskPath is a path as it may be shown. A caller that writes "&" for "?" has its query in the
+// path.
 func maskPath(path string) string {
 	if !strings.Contains(path, "=") {
-		return cut(path, 256)
+		return truncate(path, 256)
 	}
-	return cut(hiddenPair.ReplaceAllString(path, "${1}"+masked), 256)
+	return truncate(hiddenPair.ReplaceAllString(path, "${1}"+masked), 256)
 }
 
 // hiddenPair finds hidden values in a text that is not JSON as a whole.
@@ -167,17 +167,17 @@ func maskBody(body []byte) string {
 		return ""
 	}
 	if shown, ok := maskPlain(body); ok {
-		return cut(shown, maxRecorded)
+		return truncate(shown, maxRecorded)
 	}
 	return maskAny(body)
 }
 
-// maskAny is maskBody for whatever there may be.
+// maskAny is maskBody for a body of any form.
 func maskAny(body []byte) string {
 	var v any
 	if json.Unmarshal(body, &v) != nil {
-		// A part that is not recorded is not looked at: a stranger's megabyte takes long.
-		return cut(hiddenPair.ReplaceAllString(string(body[:min(len(body), maxRecorded+1)]), "${1}"+masked), maxRecorded)
+		// Only the part that is recorded is searched: a stranger's megabyte would take long.
+		return truncate(hiddenPair.ReplaceAllString(string(body[:min(len(body), maxRecorded+1)]), "${1}"+masked), maxRecorded)
 	}
 	var shown strings.Builder
 	out := json.NewEncoder(&shown)
@@ -185,7 +185,7 @@ func maskAny(body []byte) string {
 	if out.Encode(maskValue(v)) != nil {
 		return masked
 	}
-	return cut(strings.TrimSuffix(shown.String(), "\n"), maxRecorded)
+	return truncate(strings.TrimSuffix(shown.String(), "\n"), maxRecorded)
 }
 
 // hiddenAnswer finds hidden values in the beginning of an answer of our own.
@@ -197,7 +197,7 @@ func maskAnswer(answer []byte) string {
 	if len(answer) <= 2*maxRecorded {
 		return maskBody(answer)
 	}
-	return cut(hiddenAnswer.ReplaceAllString(string(answer[:maxRecorded+1]), `${1}"`+masked+`"`), maxRecorded)
+	return truncate(hiddenAnswer.ReplaceAllString(string(answer[:maxRecorded+1]), `${1}"`+masked+`"`), maxRecorded)
 }
 
 func maskValue(v any) any {

@@ -87,8 +87,8 @@ func (e endpoint) advises(code *errcode.Code) bool {
 // Contract: marketcode 1.1.
 func (e endpoint) hints() bool { return strings.HasPrefix(e.path, "/intp/marketcode/") }
 
-// hint is what the code family puts before the request id: a token and the
-// time at the platform. Seen(wire.answer.hint). Contract: marketcode 1.1.
+// hint is what the code family puts before the request id: random letters and the time at the
+// platform. Seen(wire.answer.hint). Contract: marketcode 1.1.
 func (a *API) hint() string {
 	var raw [8]byte
 	if _, err := io.ReadFull(a.Random, raw[:]); err != nil {

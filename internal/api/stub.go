@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// Stub is an answer that an operator set in place of an endpoint's, or of none.
+// Stub is an answer that an operator set for a path, whether an endpoint has the path or not.
 type Stub struct {
 	Status int
 	Body   []byte
@@ -27,7 +27,7 @@ func (a *API) serveStub(w http.ResponseWriter, r *http.Request, stub Stub) {
 	c.notes.Add(behaviour.WireStub)
 	// A recorder in a test has no deadline.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.BodyTimeout))
-	c.body, _ = io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody)) // what came of it is on record
+	c.body, _ = io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody)) // the record shows as much as came
 	if stub.Delay > 0 {
 		select {
 		case <-time.After(stub.Delay):

@@ -232,7 +232,7 @@ func (a answered) number() int {
 }
 
 // of is the value of a stand-in on our server, made up where there is none yet.
-func (p *player) of(m mark, at time.Time) string {
+func (p *player) valueOf(m mark, at time.Time) string {
 	value, known := p.bound[m.n]
 	if !known {
 		value = m.standIn(at)
@@ -264,7 +264,7 @@ func (p *player) text(masked string, at time.Time) string {
 	var b strings.Builder
 	for _, one := range parseMarks(masked) {
 		if one.mark.n > 0 {
-			b.WriteString(p.of(one.mark, at))
+			b.WriteString(p.valueOf(one.mark, at))
 		} else {
 			b.WriteString(one.literal)
 		}
@@ -276,7 +276,7 @@ func (p *player) text(masked string, at time.Time) string {
 func (p *player) real(v value, at time.Time) value {
 	if v.kind == text {
 		if m, ok := wholeMark(v.text); ok && m.number {
-			return value{kind: number, text: p.of(m, at)}
+			return value{kind: number, text: p.valueOf(m, at)}
 		}
 		return value{kind: text, text: p.text(v.text, at), escaped: v.escaped}
 	}
@@ -297,7 +297,7 @@ func (p *player) quotable(r *Recorded) []string {
 	var visit func(v value)
 	visit = func(v value) {
 		if m, ok := wholeMark(v.text); v.kind == text && ok && !m.number {
-			c.quotable(p.of(m, r.At))
+			c.quotable(p.valueOf(m, r.At))
 		}
 		for _, item := range v.items {
 			visit(item)
@@ -325,7 +325,7 @@ func (p *player) address(r *Recorded) string {
 
 func (p *player) send(ctx context.Context, r *Recorded) (answered, error) {
 	var body []byte
-	if m := whole(r.request); r.rawKind != "" {
+	if m := asStandIn(r.request); r.rawKind != "" {
 		body = m.rawBody()
 	} else if r.request.kind != absent {
 		body = p.real(r.request, r.At).json()

@@ -43,9 +43,9 @@ func newCounting() counting {
 
 // who makes a line's call.
 func (p *player) who(r *Recorded) int {
-	token := whole(r.query.field("access_token"))
+	token := asStandIn(r.query.field("access_token"))
 	if token.n == 0 {
-		token = whole(r.query.field("component_access_token"))
+		token = asStandIn(r.query.field("component_access_token"))
 	}
 	if owner, known := p.stage.owner[token.n]; known {
 		return owner

@@ -54,29 +54,29 @@ const listPath = componentPath + "api_get_authorizer_list"
 
 // prepareInfo lets an account allow what the answer shows.
 func (p *player) prepareInfo(ctx context.Context, r *Recorded) error {
-	component, account := p.stage.parties[whole(r.said("component_appid")).n], p.stage.parties[whole(r.said("authorizer_appid")).n]
+	component, account := p.stage.parties[asStandIn(r.said("component_appid")).n], p.stage.parties[asStandIn(r.said("authorizer_appid")).n]
 	if !r.worked() || component == nil || account == nil {
 		return nil
 	}
 	info := r.answer.field("authorization_info")
-	return p.allow(ctx, r, component, account, setsOf(info), whole(info.field("authorizer_refresh_token")))
+	return p.allow(ctx, r, component, account, setsOf(info), asStandIn(info.field("authorizer_refresh_token")))
 }
 
 // prepareList lets those accounts allow something that are in the list; in a list that is
 // whole, no others.
 func (p *player) prepareList(ctx context.Context, r *Recorded) error {
-	component := p.stage.parties[whole(r.said("component_appid")).n]
+	component := p.stage.parties[asStandIn(r.said("component_appid")).n]
 	if !r.worked() || component == nil {
 		return nil
 	}
 	listed := map[int]bool{}
 	for _, one := range r.answer.field("list").items {
-		account := p.stage.parties[whole(one.field("authorizer_appid")).n]
+		account := p.stage.parties[asStandIn(one.field("authorizer_appid")).n]
 		if account == nil {
 			continue
 		}
 		listed[account.n] = true
-		if err := p.allow(ctx, r, component, account, nil, whole(one.field("refresh_token"))); err != nil {
+		if err := p.allow(ctx, r, component, account, nil, asStandIn(one.field("refresh_token"))); err != nil {
 			return err
 		}
 	}

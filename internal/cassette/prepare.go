@@ -47,7 +47,7 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 	case "/intp/marketcode/codeactivequery":
 		return p.prepareQuery(ctx, r)
 	case "/cgi-bin/showqrcode":
-		if m := whole(r.query.field("ticket")); m.n != 0 && !p.isBound(m) && r.Status == http.StatusOK && r.answer.kind != object {
+		if m := asStandIn(r.query.field("ticket")); m.n != 0 && !p.isBound(m) && r.Status == http.StatusOK && r.answer.kind != object {
 			return "the ticket was made before the recording began", nil
 		}
 	}
@@ -56,7 +56,7 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 
 // prepareTokens makes a token that was fetched before the recording began.
 func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
-	if m := whole(r.query.field("access_token")); m.n != 0 && !p.isBound(m) {
+	if m := asStandIn(r.query.field("access_token")); m.n != 0 && !p.isBound(m) {
 		if caller := p.stage.caller(r); caller != nil && !caller.platform {
 			token, err := p.fetch(ctx, caller)
 			if err != nil {
@@ -65,11 +65,11 @@ func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
 			p.bind(m.n, token)
 		}
 	}
-	m := whole(r.query.field("component_access_token"))
+	m := asStandIn(r.query.field("component_access_token"))
 	if m.n == 0 || p.isBound(m) || r.Fault != "" || slices.Contains(badToken, r.number()) {
 		return nil
 	}
-	if component := p.stage.parties[whole(r.said("component_appid")).n]; component != nil && component.platform {
+	if component := p.stage.parties[asStandIn(r.said("component_appid")).n]; component != nil && component.platform {
 		token, err := p.componentToken(ctx, component)
 		if err != nil {
 			return err
@@ -82,11 +82,11 @@ func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
 // withdraw ends the authorisation that the account had ended when the platform
 // answered so.
 func (p *player) withdraw(ctx context.Context, r *Recorded) error {
-	token := whole(r.query.field("access_token")).n
+	token := asStandIn(r.query.field("access_token")).n
 	component, account := p.stage.parties[p.stage.agent[token]], p.stage.parties[p.stage.owner[token]]
 	if token == 0 {
-		component = p.stage.parties[whole(r.said("component_appid")).n]
-		account = p.stage.parties[whole(r.authorizer()).n]
+		component = p.stage.parties[asStandIn(r.said("component_appid")).n]
+		account = p.stage.parties[asStandIn(r.authorizer()).n]
 	}
 	if component == nil || account == nil {
 		return nil
@@ -146,8 +146,8 @@ func (p *player) componentToken(ctx context.Context, component *party) (string, 
 
 // prepareTicket makes the verify ticket that the platform had pushed.
 func (p *player) prepareTicket(ctx context.Context, r *Recorded) (missing string, err error) {
-	m := whole(r.said("component_verify_ticket"))
-	component := p.stage.parties[whole(r.said("component_appid")).n]
+	m := asStandIn(r.said("component_verify_ticket"))
+	component := p.stage.parties[asStandIn(r.said("component_appid")).n]
 	switch {
 	case m.n == 0 || p.isBound(m):
 	case r.number() == errcode.TicketExpired.Number:
@@ -164,7 +164,7 @@ func (p *player) prepareTicket(ctx context.Context, r *Recorded) (missing string
 
 // prepareCode lets a person agree to what the platform's answer shows.
 func (p *player) prepareCode(ctx context.Context, r *Recorded) (missing string, err error) {
-	m := whole(r.said("authorization_code"))
+	m := asStandIn(r.said("authorization_code"))
 	if m.n == 0 || p.isBound(m) {
 		return "", nil
 	}
@@ -172,11 +172,11 @@ func (p *player) prepareCode(ctx context.Context, r *Recorded) (missing string, 
 		return "the code was made before the recording began", nil
 	}
 	info := r.answer.field("authorization_info")
-	component, account := p.stage.parties[whole(r.said("component_appid")).n], p.stage.parties[whole(info.field("authorizer_appid")).n]
+	component, account := p.stage.parties[asStandIn(r.said("component_appid")).n], p.stage.parties[asStandIn(info.field("authorizer_appid")).n]
 	if !r.worked() || component == nil || account == nil {
 		return "", nil
 	}
-	code, err := p.agree(ctx, r, component, account, setsOf(info), whole(info.field("authorizer_refresh_token")))
+	code, err := p.agree(ctx, r, component, account, setsOf(info), asStandIn(info.field("authorizer_refresh_token")))
 	if err == nil {
 		p.bind(m.n, code)
 	}
@@ -185,11 +185,11 @@ func (p *player) prepareCode(ctx context.Context, r *Recorded) (missing string, 
 
 // prepareRefresh reads the refresh token that an account's authorisation has.
 func (p *player) prepareRefresh(ctx context.Context, r *Recorded) error {
-	m := whole(r.said("authorizer_refresh_token"))
+	m := asStandIn(r.said("authorizer_refresh_token"))
 	if m.n == 0 || p.isBound(m) || !r.worked() {
 		return nil
 	}
-	component, account := p.stage.parties[whole(r.said("component_appid")).n], p.stage.parties[whole(r.said("authorizer_appid")).n]
+	component, account := p.stage.parties[asStandIn(r.said("component_appid")).n], p.stage.parties[asStandIn(r.said("authorizer_appid")).n]
 	if component == nil || account == nil {
 		return nil
 	}
@@ -211,18 +211,18 @@ func user(openid mark) string { return fmt.Sprintf("user-%d", openid.n) }
 
 // prepareLogin logs the user in whose code the call trades.
 func (p *player) prepareLogin(ctx context.Context, r *Recorded) (missing string, err error) {
-	m := whole(r.said("js_code"))
+	m := asStandIn(r.said("js_code"))
 	if m.n == 0 || p.isBound(m) {
 		return "", nil
 	}
 	if r.number() == errcode.LoginCodeUsed.Number {
 		return "the code was used before the recording began", nil
 	}
-	account := p.stage.parties[whole(r.said("appid")).n]
+	account := p.stage.parties[asStandIn(r.said("appid")).n]
 	if !r.worked() || account == nil {
 		return "", nil
 	}
-	made, err := p.ask(ctx, http.MethodPost, "/scan/v1/login", map[string]string{"user": user(whole(r.answer.field("openid"))),
+	made, err := p.ask(ctx, http.MethodPost, "/scan/v1/login", map[string]string{"user": user(asStandIn(r.answer.field("openid"))),
 		"appid": p.appID(account)})
 	if err == nil {
 		p.bind(m.n, made.field("js_code").text)
@@ -237,7 +237,7 @@ func (p *player) code(ctx context.Context, r *Recorded) (value, error) {
 		return value{}, err
 	}
 	name := map[string]any{"application_id": id}
-	if m := whole(r.answer.field("code")); p.isBound(m) {
+	if m := asStandIn(r.answer.field("code")); p.isBound(m) {
 		name["code"] = p.bound[m.n]
 	} else {
 		name["code_index"], _ = r.answer.field("code_start").int()
@@ -246,7 +246,7 @@ func (p *player) code(ctx context.Context, r *Recorded) (value, error) {
 }
 
 func (p *player) applicationOf(r *Recorded) (id int, err error) {
-	m := whole(r.answer.field("application_id"))
+	m := asStandIn(r.answer.field("application_id"))
 	if m.n == 0 || !p.isBound(m) {
 		return 0, refusedError{"the application was made before the recording began"}
 	}
@@ -256,7 +256,7 @@ func (p *player) applicationOf(r *Recorded) (id int, err error) {
 
 // prepareScan lets the user scan the code whose ticket the call trades.
 func (p *player) prepareScan(ctx context.Context, r *Recorded) error {
-	ticket, openid := whole(r.said("code_ticket")), whole(r.said("openid"))
+	ticket, openid := asStandIn(r.said("code_ticket")), asStandIn(r.said("openid"))
 	if ticket.n == 0 || p.isBound(ticket) || !r.worked() {
 		return nil
 	}
@@ -288,7 +288,7 @@ func (p *player) prepareScan(ctx context.Context, r *Recorded) error {
 // prepareQuery finds the text of a code that the call names by what was printed.
 func (p *player) prepareQuery(ctx context.Context, r *Recorded) (missing string, err error) {
 	for _, name := range []string{"code_url", "code"} {
-		m := whole(r.said(name))
+		m := asStandIn(r.said(name))
 		switch {
 		case m.n == 0 || p.isBound(m) || r.number() == errcode.CodeMalformed.Number:
 			continue

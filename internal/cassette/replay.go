@@ -101,7 +101,7 @@ func (p *Player) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 		w.Header()["Content-Type"] = nil
 	}
 	w.WriteHeader(r.Status)
-	if m := whole(r.answer); r.answerRawKind != "" {
+	if m := asStandIn(r.answer); r.answerRawKind != "" {
 		_ = m.writeRaw(w) // a caller that leaves has what it wanted
 	} else if r.answer.kind != absent {
 		w.Write(show(r, r.answer).json())

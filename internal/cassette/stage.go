@@ -130,7 +130,7 @@ func (r *Recorded) number() int {
 func (r *Recorded) worked() bool { return r.Fault == "" && r.answer.kind == object && r.number() == 0 }
 
 // whole is the stand-in that a field is; n = 0 where it is none.
-func whole(v value) mark {
+func asStandIn(v value) mark {
 	if v.kind != text {
 		return mark{}
 	}
@@ -140,7 +140,7 @@ func whole(v value) mark {
 
 // party is whoever an AppID is of, new where it was not met before.
 func (s *Stage) party(v value) *party {
-	id := whole(v)
+	id := asStandIn(v)
 	if id.n == 0 {
 		return &party{} // nobody: an AppID that is a public word, or none
 	}
@@ -182,7 +182,7 @@ func (s *Stage) issued(r *Recorded) {
 		return
 	}
 	give := func(token value, to *party) {
-		if m := whole(token); m.n != 0 && to.n != 0 {
+		if m := asStandIn(token); m.n != 0 && to.n != 0 {
 			s.owner[m.n] = to.n
 		}
 	}
@@ -193,11 +193,11 @@ func (s *Stage) issued(r *Recorded) {
 		give(r.answer.field("component_access_token"), s.party(r.said("component_appid")))
 	case componentPath + "api_authorizer_token":
 		give(r.answer.field("authorizer_access_token"), s.party(r.said("authorizer_appid")))
-		s.agent[whole(r.answer.field("authorizer_access_token")).n] = whole(r.said("component_appid")).n
+		s.agent[asStandIn(r.answer.field("authorizer_access_token")).n] = asStandIn(r.said("component_appid")).n
 	case componentPath + "api_query_auth":
 		info := r.answer.field("authorization_info")
 		give(info.field("authorizer_access_token"), s.party(info.field("authorizer_appid")))
-		s.agent[whole(info.field("authorizer_access_token")).n] = whole(r.said("component_appid")).n
+		s.agent[asStandIn(info.field("authorizer_access_token")).n] = asStandIn(r.said("component_appid")).n
 	}
 }
 
@@ -211,7 +211,7 @@ var badToken = []int{errcode.InvalidCredential.Number, errcode.InvalidAccessToke
 
 // caller is whose token a call came with; nil where the token was of no use.
 func (s *Stage) caller(r *Recorded) *party {
-	token := whole(r.query.field("access_token"))
+	token := asStandIn(r.query.field("access_token"))
 	if token.n == 0 || r.Fault != "" || slices.Contains(badToken, r.number()) || r.answer.kind != object {
 		return nil
 	}
@@ -232,7 +232,7 @@ func (s *Stage) fetchedBefore() {
 			return // a platform has tokens of many accounts
 		}
 		if r.Path == "/cgi-bin/token" || r.Path == "/cgi-bin/stable_token" {
-			if n := whole(r.said("appid")).n; r.worked() && n != 0 {
+			if n := asStandIn(r.said("appid")).n; r.worked() && n != 0 {
 				if account != 0 && account != n {
 					return
 				}
@@ -242,7 +242,7 @@ func (s *Stage) fetchedBefore() {
 			}
 			continue
 		}
-		if token := whole(r.query.field("access_token")).n; token != 0 {
+		if token := asStandIn(r.query.field("access_token")).n; token != 0 {
 			last[token] = i
 		}
 	}
@@ -262,13 +262,13 @@ func (s *Stage) learn(r *Recorded) {
 		s.learnComponent(r)
 		return
 	}
-	if appID := r.said("appid"); whole(r.said("secret")).n != 0 && !slices.Contains(noSuchParty, r.number()) {
+	if appID := r.said("appid"); asStandIn(r.said("secret")).n != 0 && !slices.Contains(noSuchParty, r.number()) {
 		p := s.party(appID)
 		p.platform = p.platform || r.number() == errcode.ComponentToken.Number
 		if r.worked() {
-			p.secret = whole(r.said("secret"))
+			p.secret = asStandIn(r.said("secret"))
 		} else if r.number() != errcode.InvalidSecret.Number && p.secret.n == 0 && slices.Contains(afterSecret, r.number()) {
-			p.secret = whole(r.said("secret"))
+			p.secret = asStandIn(r.said("secret"))
 		}
 	}
 	if p := s.caller(r); p != nil {
@@ -292,10 +292,10 @@ func (s *Stage) learnComponent(r *Recorded) {
 		return
 	}
 	p.platform = true
-	if secret := whole(r.said("component_appsecret")); secret.n != 0 && r.number() != errcode.InvalidSecret.Number {
+	if secret := asStandIn(r.said("component_appsecret")); secret.n != 0 && r.number() != errcode.InvalidSecret.Number {
 		p.secret = secret
 	}
-	if token := whole(r.query.field("component_access_token")); token.n != 0 && s.owner[token.n] == 0 {
+	if token := asStandIn(r.query.field("component_access_token")); token.n != 0 && s.owner[token.n] == 0 {
 		s.owner[token.n] = p.n
 	}
 	if !r.worked() {
@@ -305,7 +305,7 @@ func (s *Stage) learnComponent(r *Recorded) {
 		return
 	}
 	info := r.answer.field("authorization_info")
-	if refresh := whole(info.field("authorizer_refresh_token")); refresh.n != 0 && s.sets[refresh.n] == nil {
+	if refresh := asStandIn(info.field("authorizer_refresh_token")); refresh.n != 0 && s.sets[refresh.n] == nil {
 		s.sets[refresh.n] = setsOf(info)
 	}
 	switch strings.TrimPrefix(r.Path, componentPath) {
@@ -410,13 +410,13 @@ func (s *Stage) learnCall(r *Recorded, p *party) {
 	switch {
 	case strings.HasPrefix(r.Path, "/intp/marketcode/"):
 		p.service, p.codes = p.service || !refused, p.codes || !refused
-		if target := r.said("wxa_appid"); r.worked() && whole(target).n != 0 {
+		if target := r.said("wxa_appid"); r.worked() && asStandIn(target).n != 0 {
 			s.link(p, s.party(target))
 		}
 	case strings.HasPrefix(r.Path, "/cgi-bin/wxopen/wxamp"):
 		p.service = p.service || !refused
 		s.ownLink = s.ownLink || !refused
-		if target := r.said("appid"); whole(target).n != 0 && !slices.Contains(noSuchParty, r.number()) {
+		if target := r.said("appid"); asStandIn(target).n != 0 && !slices.Contains(noSuchParty, r.number()) {
 			s.learnLink(p, s.party(target), r)
 		}
 	case r.Path == "/cgi-bin/qrcode/create":
@@ -451,7 +451,7 @@ var privateHost = regexp.MustCompile(`^https?://(\{ip:|[^/]*:\{number:|[^/]*:[0-
 
 func (s *Stage) learnRule(r *Recorded, p *party, call string) {
 	target := p
-	if named := r.said("appid"); whole(named).n != 0 && !slices.Contains(noSuchParty, r.number()) {
+	if named := r.said("appid"); asStandIn(named).n != 0 && !slices.Contains(noSuchParty, r.number()) {
 		target = s.party(named)
 		if r.worked() {
 			p.service = true

@@ -106,16 +106,16 @@ func (v *visit) put(f accountForm) {
 	said, is := unfit(err)
 	switch {
 	case f.New && client.ChangedMeanwhile(err) != nil:
-		f.again(v, http.StatusConflict, v.say("accounts.exists", f.AppID))
+		f.showAgain(v, http.StatusConflict, v.say("accounts.exists", f.AppID))
 	case is:
-		f.again(v, said.Status, said.Detail)
+		f.showAgain(v, said.Status, said.Detail)
 	case !v.failed(err):
 		v.redirect(accountPage(f.AppID) + "?done=account")
 	}
 }
 
-// again shows the form as it was filled in. Secrets are typed again.
-func (f accountForm) again(v *visit, status int, fault string) {
+// showAgain shows the form as it was filled in, except its secrets, which have to be typed again.
+func (f accountForm) showAgain(v *visit, status int, fault string) {
 	f.Fault, f.Secret, f.MarketcodeKey = fault, "", ""
 	v.show(status, "account-form", f)
 }
@@ -125,7 +125,7 @@ func (c *Console) makeAccount(v *visit) {
 	f := accountForm{New: true, AccountPut: client.AccountPut{JumpOpen: true}}
 	f.read(v.r)
 	if f.AppID == "" {
-		f.again(v, http.StatusUnprocessableEntity, v.say("accounts.appid.wanted"))
+		f.showAgain(v, http.StatusUnprocessableEntity, v.say("accounts.appid.wanted"))
 		return
 	}
 	v.put(f)

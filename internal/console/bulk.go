@@ -27,9 +27,9 @@ func (c *Console) bulkFile(v *visit) {
 	}
 	switch v.r.PathValue("file") {
 	case "accounts.ndjson":
-		v.pass("GET", "/export/accounts", "", nil)
+		v.forward("GET", "/export/accounts", "", nil)
 	case "rules.ndjson":
-		v.pass("GET", "/export/rules", "", nil)
+		v.forward("GET", "/export/rules", "", nil)
 	default:
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 	}

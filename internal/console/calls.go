@@ -352,9 +352,9 @@ func (c *Console) har(call client.Call) any {
 			"cache": map[string]any{}, "timings": map[string]any{"send": 0, "wait": took, "receive": 0}, "comment": call.RID}}}}
 }
 
-// again makes a call once more, as it was or edited, or lets the next one like it go
-// wrong in the same way.
-func (c *Console) again(v *visit) {
+// repeatCall makes a call once more, as it was or edited, or makes the next call to its path fail
+// in the same way.
+func (c *Console) repeatCall(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<20)
 	was, err := v.api.Call(v.ctx(), v.r.PathValue("rid"))
 	if v.failed(err) {

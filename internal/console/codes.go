@@ -227,7 +227,7 @@ func drawRuns(runs []runView) template.HTML {
 func (c *Console) codeList(v *visit) {
 	q := v.r.URL.Query()
 	asked := url.Values{"from": {q.Get("from")}, "to": {q.Get("to")}}
-	v.pass("GET", "/batches/"+url.PathEscape(v.r.PathValue("batch"))+"/codes?"+asked.Encode(), "", nil)
+	v.forward("GET", "/batches/"+url.PathEscape(v.r.PathValue("batch"))+"/codes?"+asked.Encode(), "", nil)
 }
 
 // sure is a change of codes that is asked back before it is done.

@@ -149,7 +149,7 @@ func (c *Console) routes() map[string]func(*visit) {
 		"GET /console/calls":                        c.calls,
 		"GET /console/calls/live":                   c.live,
 		"GET /console/calls/{rid}":                  c.call,
-		"POST /console/calls/{rid}":                 c.again,
+		"POST /console/calls/{rid}":                 c.repeatCall,
 		"GET /console/calls/deviations":             c.deviations,
 		"POST /console/calls/deviations":            c.forgetDeviations,
 		"GET /console/calls/behaviours":             c.behaviours,

@@ -54,7 +54,7 @@ func (c *Console) download(v *visit) {
 		asked = v.question().fields("from", "to")
 	}
 	asked.Set("format", format)
-	v.pass("GET", path+"?"+asked.Encode(), "", nil)
+	v.forward("GET", path+"?"+asked.Encode(), "", nil)
 }
 
 // flag is a yes as an address says it; a no is left out.

@@ -128,9 +128,9 @@ func (v *visit) number(name string) (n int64, ok bool) {
 	return n, err == nil
 }
 
-// pass answers the file that an operation of the admin API writes, piece by piece as it comes: it may be long. A refusal
-// becomes a page.
-func (v *visit) pass(method, path, kind string, body io.Reader) {
+// forward answers with the file that an operation of the admin API writes, piece by piece as it comes: it may be long. A
+// refusal becomes a page.
+func (v *visit) forward(method, path, kind string, body io.Reader) {
 	r, err := http.NewRequestWithContext(v.r.Context(), method, operations.Base+path, body)
 	if v.failed(err) {
 		return

@@ -303,6 +303,6 @@ func (c *Console) sendPackage(v *visit) {
 	}
 	body, err := json.Marshal(wish)
 	if !v.failed(err) {
-		v.pass("POST", "/packages/"+url.PathEscape(v.r.PathValue("package"))+"/file", "application/json", bytes.NewReader(body))
+		v.forward("POST", "/packages/"+url.PathEscape(v.r.PathValue("package"))+"/file", "application/json", bytes.NewReader(body))
 	}
 }

@@ -204,8 +204,8 @@ type ruleForm struct {
 	Accounts                    []client.Account
 }
 
-// own is the rule as the admin API wants it.
-func (f ruleForm) own() client.OwnRule {
+// ownRule is the rule as the admin API wants it.
+func (f ruleForm) ownRule() client.OwnRule {
 	links := []string{}
 	for line := range strings.Lines(f.TestLinks) {
 		if line = strings.TrimSpace(line); line != "" {
@@ -276,7 +276,7 @@ func (v *visit) try(f *ruleForm, look bool) error {
 	if f.Owner == "" || f.Prefix == "" {
 		return nil
 	}
-	own := f.own()
+	own := f.ownRule()
 	if own.Path == "" {
 		own.Path = "-" // what is still to be typed is no fault
 	}
@@ -318,7 +318,7 @@ func (c *Console) saveRule(v *visit) {
 	if f.Edit {
 		save, done = v.api.EditRuleOf, "rule.edited"
 	}
-	_, err := save(v.ctx(), f.Owner, f.own())
+	_, err := save(v.ctx(), f.Owner, f.ownRule())
 	said, is := refused(err, http.StatusUnprocessableEntity, http.StatusNotFound)
 	if !is {
 		if !v.failed(err) {

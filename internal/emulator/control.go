@@ -100,14 +100,14 @@ func (c *Control[Call]) Operations() []o.Operation {
 	}, c.Platforms.operations()...)
 }
 
-// none is a call that takes nothing.
-type none struct{}
+// noInput is the input of an operation that takes nothing.
+type noInput struct{}
 
 type resetDone struct {
 	Reset bool `json:"reset"`
 }
 
-func (c *Control[Call]) reset(ctx context.Context, _ *none) (resetDone, error) {
+func (c *Control[Call]) reset(ctx context.Context, _ *noInput) (resetDone, error) {
 	// Half a reset would be worse than one nobody waits for.
 	if err := c.Reset(context.WithoutCancel(ctx)); err != nil {
 		return resetDone{}, huma.Error500InternalServerError("the reset failed: " + err.Error())
@@ -165,7 +165,7 @@ func (c *Control[Call]) listCalls(_ context.Context, in *struct {
 	return list, nil
 }
 
-func (c *Control[Call]) getClock(context.Context, *none) (clockView, error) {
+func (c *Control[Call]) getClock(context.Context, *noInput) (clockView, error) {
 	return clockView{c.Clock.Now(), c.Clock.Frozen(), c.Clock.Real()}, nil
 }
 
@@ -193,7 +193,7 @@ type faultList struct {
 	Faults []faultView `json:"faults"`
 }
 
-func (c *Control[Call]) listFaults(context.Context, *none) (faultList, error) {
+func (c *Control[Call]) listFaults(context.Context, *noInput) (faultList, error) {
 	shown := faultList{[]faultView{}}
 	for _, f := range c.Plan.List() {
 		shown.Faults = append(shown.Faults, viewFault(f))

@@ -128,7 +128,7 @@ type stubList struct {
 	Stubs []stubView `json:"stubs"`
 }
 
-func (c *Control[Call]) listStubs(context.Context, *none) (stubList, error) {
+func (c *Control[Call]) listStubs(context.Context, *noInput) (stubList, error) {
 	shown := stubList{[]stubView{}}
 	for _, s := range c.Stubs.List() {
 		v := stubView{Method: s.Method, Path: s.Path, Status: s.Status, Body: s.Body, Times: s.Times, Served: s.Served}
@@ -158,7 +158,7 @@ func (c *Control[Call]) setStubs(ctx context.Context, in *struct{ Body stubList 
 	return c.listStubs(ctx, nil)
 }
 
-func (c *Control[Call]) clearStubs(ctx context.Context, _ *none) (stubList, error) {
+func (c *Control[Call]) clearStubs(ctx context.Context, _ *noInput) (stubList, error) {
 	c.Stubs.Clear()
 	return c.listStubs(ctx, nil)
 }

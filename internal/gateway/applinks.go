@@ -27,20 +27,19 @@ import (
 // owner"; so every rule becomes one line, longest first, that says what
 // happens where no longer rule matches.
 //
-// The grammar cannot say these: schemes (the files are for https, so only its
-// rules count), fragments (a rule with "#" is left out, and a fragment after a
-// path is not looked at), and a "?" or "$(" in the text of a rule, which
-// become "any one character". Android knows parameters only one by one and in
-// any order. A rule that neither format can express opens the app rather than the browser: the
-// app asks what to do with the link and may find that it is none.
+// The grammar cannot say these: schemes (the files are for https, so only its rules count),
+// fragments (a rule with "#" is left out, and a fragment after a path is not looked at), and a "?"
+// or "$(" in the text of a rule, which become "any single character". Android knows parameters only
+// one by one and in any order. A rule that neither format can express opens the app rather than the
+// browser: the app asks what to do with the link and may find that it is none.
 const (
 	applePath   = "/.well-known/apple-app-site-association"
 	androidPath = "/.well-known/assetlinks.json"
 	// maxLinks is how long a file may be, in bytes: what Apple reads.
 	maxLinks = 128 << 10
-	// maxHostRules is how many rules of a host are looked at.
+	// maxHostRules is how many rules of a host go into a file.
 	maxHostRules = 20_000
-	// linksFresh is how long a file counts here, linksAge how long elsewhere.
+	// linksFresh is how long this server keeps a file, linksAge how long others may.
 	linksFresh, linksAge = 10 * time.Second, 5 * time.Minute
 )
 
@@ -52,11 +51,11 @@ type component struct {
 	CaseSensitive *bool  `json:"caseSensitive,omitempty"`
 }
 
-// serveLinks answers one of the two files; 404 where the operator has no app
-// or no link of the host would open in it, 503 where nobody can tell: whoever
-// keeps the file must not take an outage for an empty one.
+// serveLinks answers one of the two files; 404 where the operator has no app or no link of the host
+// would open in it; 503 where the rules cannot be read, so that telephones do not take an outage
+// for an empty file.
 func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file string) {
-	if !g.within(w, r, "landing", 1, g.Settings.Get().PageLimit*landingsPerCode) {
+	if !g.withinLimit(w, r, "landing", 1, g.Settings.Get().PageLimit*landingsPerCode) {
 		return
 	}
 	made, err := g.linksFile(r.Context(), host, file)
@@ -97,7 +96,7 @@ func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file 
 type linksCache struct {
 	mu     sync.Mutex
 	files  map[[2]string]madeFile
-	making sync.Mutex // one at a time: a host with many rules is work
+	making sync.Mutex // one file at a time: a host with many rules takes long
 }
 
 type madeFile struct {
@@ -115,9 +114,9 @@ func (c *linksCache) get(key [2]string, now time.Time) (have madeFile, fresh boo
 	return have, ok && age >= 0 && age < linksFresh
 }
 
-// linksFile is a file of a host. An error comes once: what is returned with it
-// counts until the file is looked at again. While the rules cannot be read the
-// file is what it was.
+// linksFile is a file of a host. An error is returned once, for the log; the file that is returned
+// with it is served until the rules are read again. While they cannot be read the file stays as it
+// was.
 func (g *Gateway) linksFile(ctx context.Context, host, file string) (madeFile, error) {
 	key := [2]string{host, file}
 	if have, fresh := g.links.get(key, g.RealNow()); fresh {
@@ -132,7 +131,7 @@ func (g *Gateway) linksFile(ctx context.Context, host, file string) (madeFile, e
 	}
 	body, err := g.makeLinks(ctx, host, file)
 	if ctx.Err() != nil {
-		return madeFile{away: true}, context.Cause(ctx) // the caller went away: that says nothing of the file
+		return madeFile{away: true}, context.Cause(ctx) // the caller went away: that says nothing about the file
 	}
 	made := madeFile{body: body, at: now}
 	if _, long := errors.AsType[tooLong](err); err != nil && !long {
@@ -219,7 +218,7 @@ func (g *Gateway) components(host string, list []rules.Rule) []component {
 	slices.SortFunc(sorted, func(a, b rules.Prefix) int {
 		return cmp.Or(cmp.Compare(len(b.Key), len(a.Key)), cmp.Compare(a.Key, b.Key))
 	})
-	// All links whose longest rule is the same open the same: one is asked for all.
+	// All links with the same longest rule open the same, so one of them is tried for all.
 	opened := map[string]bool{}
 	for _, p := range sorted {
 		opened[p.Key] = opens(g.Resolve(scan.Request{Text: sample(p), At: g.Now()}))
@@ -234,8 +233,8 @@ func (g *Gateway) components(host string, list []rules.Rule) []component {
 	return lines
 }
 
-// sample is a link that a rule matches and no longer rule does, if there is
-// one: below a path, a name that is too long for a rule.
+// sample is a link that matches a rule and no longer rule, if there is one: below a path it appends
+// a name that is too long for any rule.
 func sample(p rules.Prefix) string {
 	if p.Sub {
 		return p.Key + strings.Repeat("-", rules.MaxPrefix)
@@ -253,7 +252,7 @@ func above(byKey map[string]rules.Prefix, p rules.Prefix) (key string, ok bool) 
 	return "", false
 }
 
-// line is what a rule is in the grammar.
+// line is a rule in the grammar.
 func line(p rules.Prefix, exclude bool) component {
 	c := component{Path: pattern(p.Path()), Exclude: exclude}
 	if p.Sub {
@@ -265,8 +264,8 @@ func line(p rules.Prefix, exclude bool) component {
 	return c
 }
 
-// pattern is a text that stands for itself. "*" is in no rule; there is no
-// escape for what else means more than itself, but "any one character" is near.
+// pattern is a pattern that matches a text. No rule has a "*". The grammar has no escape for "$(",
+// so that becomes "any single character", which is close.
 func pattern(text string) string { return strings.ReplaceAll(text, "$(", "?(") }
 
 // codeLines are the lines for code texts, where the host has any: they open
@@ -287,8 +286,8 @@ func (g *Gateway) codeLines(host string) (lines []component) {
 	return lines
 }
 
-// forAndroid says with single parameters what can be said so, and opens the
-// app where it cannot.
+// forAndroid turns a query into single parameters, where it consists of such. Any other line opens
+// the app whatever the query is, and a line that excludes a query is left out.
 func forAndroid(lines []component) (list []component) {
 	for _, c := range lines {
 		c.CaseSensitive = nil

@@ -1,8 +1,7 @@
-// Package gateway is what a browser sees of a printed code: the page of a Mini
-// Program, the authenticity page of a code, and the two files by which an
-// operator's own app opens links. It knows HTML and redirects; what a text
-// opens is decided in scan. A look through a browser is no scan: it is counted
-// apart and changes nothing.
+// Package gateway is what a browser sees of a printed code: the page of a Mini Program, the
+// authenticity page of a code, and the two files by which an operator's own app opens links. It
+// knows HTML and redirects; what a text opens is decided in scan. A page that a browser opens is no
+// scan: it is counted apart and changes nothing.
 package gateway
 
 import (
@@ -39,10 +38,10 @@ type Gateway struct {
 	// APIPaths are the paths of the API. Their first segments stay the API's
 	// under every host, unless the operator named the API's hosts.
 	APIPaths []string
-	// APIPages are pages of the API: they stay its own like APIPaths, and what is
-	// beside or below them does not.
+	// APIPages are single pages of the API. Like APIPaths they stay the API's under every host;
+	// paths beside or below them do not.
 	APIPages []string
-	// Looks are how accounts look; nil = as nothing was said of them.
+	// Looks are how accounts look; nil = no account has a look of its own.
 	Looks    *appearance.Book
 	Settings *settings.Live
 	Now      func() time.Time
@@ -87,8 +86,7 @@ const (
 	LogoFile     Page = "logo"
 )
 
-// Around serves pages and files where a request is for one of them, and leaves
-// every other to the API.
+// Around serves requests for pages and files of this package, and leaves every other to the API.
 func (g *Gateway) Around(next http.Handler) http.Handler {
 	family := map[string]bool{}
 	for _, path := range g.APIPaths {
@@ -134,8 +132,8 @@ func (g *Gateway) scheme(r *http.Request) string {
 	return "http"
 }
 
-// serve answers a request under a host. unknown answers where the host is
-// nobody's; nil = the page that says so.
+// serve answers a request under a host. unknown answers where no rule and no printed code has the
+// host; nil = the page that says so.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unknown http.Handler) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -199,20 +197,20 @@ func isCode(d scan.Decision) bool {
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
 	perMinute := g.Settings.Get().PageLimit
 	if opens(d) {
-		// The page of a link is no secret, but drawing its code is work, and more of it
-		// for a longer link.
-		if !g.within(w, r, "landing", (len(text)+lengthOfOne-1)/lengthOfOne, perMinute*landingsPerCode) {
+		// The page of a link is no secret, but drawing its code takes time, and more for a longer
+		// link.
+		if !g.withinLimit(w, r, "landing", (len(text)+lengthOfOne-1)/lengthOfOne, perMinute*landingsPerCode) {
 			return
 		}
 		g.landing(w, r, text, d)
 		return
 	}
-	// A made-up code and any other text are one page at one price, so that
-	// walking tells nothing.
-	if !g.within(w, r, "code", 1, perMinute) {
+	// A made-up code and any other text get the same page at the same price, so that trying codes
+	// one after the other tells nothing.
+	if !g.withinLimit(w, r, "code", 1, perMinute) {
 		return
 	}
-	if d.Code.Err != nil { // nobody can tell now whether it is one
+	if d.Code.Err != nil { // the store did not answer: it may be a code or not
 		g.Log.ErrorContext(r.Context(), "whether a text is a code made elsewhere cannot be read", "error", d.Code.Err)
 		g.away(w, r)
 		return
@@ -224,17 +222,17 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 	g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
 }
 
-// landingsPerCode is how many pages of Mini Programs an address may see for
-// one of a code: they tell less, and many phones share an address.
+// landingsPerCode is how many pages of Mini Programs an address may see in place of one page of a
+// code: they tell less, and many phones share an address.
 const landingsPerCode = 10
 
-// lengthOfOne is up to how many bytes a link costs one page of a Mini Program;
-// twice as many cost two.
+// lengthOfOne is how many bytes of a link cost one page of a Mini Program: a link of twice as many
+// costs two.
 const lengthOfOne = 100
 
-// within charges the caller's address so many pages, and shows the page that
-// asks for patience where it asked too often.
-func (g *Gateway) within(w http.ResponseWriter, r *http.Request, what string, pages, perMinute int) bool {
+// withinLimit charges the caller's address so many pages. Where it asked too often, it shows the
+// page that asks for patience and reports false.
+func (g *Gateway) withinLimit(w http.ResponseWriter, r *http.Request, what string, pages, perMinute int) bool {
 	wait := g.limits.draw(what, g.ClientIP(r), pages, perMinute, g.RealNow())
 	if wait == 0 {
 		return true
@@ -261,14 +259,14 @@ func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d
 	v.Open = template.URL(address) // of an app's scheme, see accounts.Account.ValidURLScheme
 	if len(text) <= maxDrawn {
 		if !g.hands.acquire(r.Context()) {
-			return // nobody is there any more
+			return // the caller went away
 		}
 		v.QR = g.picture(text)
 	}
 	g.show(w, r, LandingPage, http.StatusOK, v)
 }
 
-// picture draws with a hand that was taken; "" = there is no code of the text.
+// picture draws the code of a text and releases the caller's hand; "" = no code holds the text.
 func (g *Gateway) picture(text string) template.URL {
 	defer g.hands.release()
 	draw := g.draw
@@ -287,8 +285,8 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 	if a := s.State.Activation; a != nil && v.Key == "active" {
 		v.Brand, v.Product = a.Binding.ProductBrand, a.Binding.ProductTitle
 	}
-	// A code that was taken back may be a copied one: how often it was checked
-	// is for everybody to see, whatever its state.
+	// A code that was taken back may be a copied one: so its page shows how often it was checked,
+	// whatever its state.
 	v.Checked = g.checked(r.Context(), s)
 	v.Key = v.Checked.doubt(v.Key)
 	g.show(w, r, CodePage, http.StatusOK, v)
@@ -298,13 +296,14 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 // compare with the print, too few to print another.
 const shownSymbols = 4
 
-// checked is what a code has been through.
+// checked is what is known of a code's scans and alarms.
 type checked struct {
-	Known  bool // false: nobody can tell at this moment how often it was checked
+	Known  bool // false: how often it was checked cannot be told at this moment
 	First  time.Time
 	Times  int64
-	Copied bool // there is an alarm
-	// Redeemed: RedeemedAt says when; zero = nobody can tell at this moment.
+	Copied bool // it raised an alarm for looking copied
+	// Redeemed says that the code was redeemed, at RedeemedAt; a zero time = it cannot be told at
+	// this moment.
 	Redeemed   bool
 	RedeemedAt time.Time
 }
@@ -334,7 +333,7 @@ func (g *Gateway) checked(ctx context.Context, s codes.Scanned) checked {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	batch, index, zone := s.Batch.ID, s.Index, g.Settings.Get().Zone()
-	// Warnings for a buyer are asked first, and the slowest question last.
+	// What warns a buyer is asked first, and the slowest question last.
 	if g.First != nil && g.Checks != nil && g.Copied != nil {
 		if err := g.count(ctx, &c, batch, index, zone); err != nil {
 			g.Log.WarnContext(ctx, "a page could not tell how often a code was checked; it says so", "batch", batch, "index", index,
@@ -353,7 +352,7 @@ func (g *Gateway) checked(ctx context.Context, s codes.Scanned) checked {
 	return c
 }
 
-// count learns of alarms, and then how often a code was checked.
+// count asks for alarms, and then how often a code was checked.
 func (g *Gateway) count(ctx context.Context, c *checked, batch, index int64, zone *time.Location) (err error) {
 	if c.Copied, err = g.Copied(ctx, batch, index); err != nil {
 		return err
@@ -368,7 +367,7 @@ func (g *Gateway) count(ctx context.Context, c *checked, batch, index int64, zon
 	}
 	c.Known, c.Times = true, times
 	if ok {
-		// The count follows the scans by a moment.
+		// Scans are counted a moment after they happened.
 		c.First, c.Times = first.In(zone), max(times, 1)
 	}
 	return nil

@@ -15,8 +15,8 @@ import (
 
 // Hosts are the rules by host.
 type Hosts interface {
-	// RulesOfHost returns the ordinary rules under a host, for http and https,
-	// longest prefix first; of more than limit any so many.
+	// RulesOfHost returns the ordinary rules under a host, for http and https, longest prefix
+	// first; where there are more than limit, any limit of them.
 	RulesOfHost(ctx context.Context, host string, limit int) ([]rules.Rule, error)
 	// HasRules reports whether there is any.
 	HasRules(ctx context.Context, host string) (bool, error)
@@ -29,9 +29,9 @@ var PlatformNames = []string{"api.weixin.qq.com", "api2.weixin.qq.com", "sh.api.
 	"hk.api.weixin.qq.com",
 	"mp.weixin.qq.com", "open.weixin.qq.com"}
 
-// pageHost is the Host of a request as rules write it; ok is false for one
-// that is the API's whatever there is, or that no rule can have: addresses,
-// this machine, and the names under which client libraries know the platform.
+// pageHost is the Host of a request as rules write it. ok is false for a host that no rule can
+// have, or that is always the API's: addresses, this machine, and the names under which client
+// libraries know the platform.
 func pageHost(header, scheme string) (host string, ok bool) {
 	if header == "" || len(header) > 253+6 {
 		return "", false
@@ -60,17 +60,16 @@ func pageHost(header, scheme string) (host string, ok bool) {
 	return host, true
 }
 
-// hostCache remembers for a moment whether hosts have rules: those that have
-// apart from those that do not, so that names that somebody makes up displace
-// none that is real.
+// hostCache remembers for a moment whether hosts have rules. Hosts with rules and hosts without are
+// kept apart, so that made-up names displace no real one.
 type hostCache struct {
 	mu      sync.Mutex
-	yes, no map[string]time.Time // until when it counts
+	yes, no map[string]time.Time // until when the answer is used
 }
 
 const (
-	// hostFresh is how long an answer about a host counts. A link that a rule
-	// opens is shown at once; this is for the page that says "nothing here".
+	// hostFresh is how long an answer about a host is used. It delays only the page that says
+	// "nothing here": a link that a rule opens is shown at once.
 	hostFresh = 5 * time.Second
 	// maxHosts is how many hosts of each kind are remembered.
 	maxHosts = 4096
@@ -101,9 +100,9 @@ func (c *hostCache) remember(host string, known bool, now time.Time) {
 	(*is)[host] = now.Add(hostFresh)
 }
 
-// known reports whether a host is one of printed codes or has rules. It
-// charges the caller for a host that nobody knows yet, because asking is work;
-// answered is true where the caller asked too often and was told so.
+// known reports whether a host is one of printed codes or has rules. It charges the caller for a
+// host that is not remembered, because the store has to be asked. answered is true where the caller
+// asked too often and was told so.
 func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (known, answered bool) {
 	if slices.Contains(g.prefixHosts(), host) {
 		return true, false
@@ -113,7 +112,7 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (kn
 	if fresh {
 		return was, false
 	}
-	if !was && !g.within(w, r, "host", 1, g.Settings.Get().PageLimit) {
+	if !was && !g.withinLimit(w, r, "host", 1, g.Settings.Get().PageLimit) {
 		return false, true
 	}
 	known, err := g.Rules.HasRules(r.Context(), host)
@@ -121,7 +120,7 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (kn
 		g.Log.WarnContext(r.Context(), "whether a host has rules could not be read; the API answers instead of a page", "host", host,
 			"error", err)
 		if file := r.URL.Path; !was && (file == applePath || file == androidPath) {
-			g.away(w, r) // whoever asks for one keeps what the API would say
+			g.away(w, r) // a telephone that asks for such a file would keep the API's answer
 			return false, true
 		}
 		return was, false

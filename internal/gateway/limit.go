@@ -29,9 +29,9 @@ type bucket struct {
 // maxBuckets is how many addresses a generation holds: some 20 MiB in all.
 const maxBuckets = 100_000
 
-// draw removes tokens and returns 0, or removes none and returns how long to wait
-// for them; more than a minute's worth are never asked for. A limit of 0 is
-// none. Of IPv6 a caller has a /64 at least, so that is an address.
+// draw removes tokens and returns 0, or removes none and returns how long to wait for them. It
+// never asks for more than a minute's worth. perMinute 0 = no limit. With IPv6 a caller has a whole
+// /64, so that counts as one address.
 func (l *limits) draw(what string, ip netip.Addr, tokens, perMinute int, now time.Time) (wait time.Duration) {
 	if perMinute <= 0 {
 		return 0
@@ -52,7 +52,7 @@ func (l *limits) draw(what string, ip netip.Addr, tokens, perMinute int, now tim
 			b = bucket{full, now}
 		}
 	}
-	// A clock that went back refills nothing and removes nothing.
+	// Where the clock went back nothing is refilled.
 	if passed := now.Sub(b.at); passed > 0 {
 		b.tokens = min(full, b.tokens+full*passed.Minutes())
 	}

@@ -8,7 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/appearance"
 )
 
-// dress puts on a page how an account looks, and its name where it is not on the page.
+// dress gives a page the look of an account, and the account's name where the page does not have
+// it.
 func (g *Gateway) dress(r *http.Request, v *view, appid string) {
 	if g.Looks == nil || appid == "" {
 		return
@@ -21,13 +22,13 @@ func (g *Gateway) dress(r *http.Request, v *view, appid string) {
 	}
 }
 
-// logo answers the picture of a hash. Its path never has another content, so that a
-// browser keeps it for a year; its type is always that of what the server drew itself.
+// logo answers the picture with a hash. The content of such a path never changes, so a browser may
+// keep it for a year. The server drew the picture itself, so its type is always the same.
 func (g *Gateway) logo(w http.ResponseWriter, r *http.Request, hash string) {
 	file, kept := g.Looks.Kept(hash)
 	if !kept {
-		// Hashes can be made up, and looking is work.
-		if !g.within(w, r, "logo", 1, g.Settings.Get().PageLimit) {
+		// Hashes can be made up, and looking for one takes time.
+		if !g.withinLimit(w, r, "logo", 1, g.Settings.Get().PageLimit) {
 			return
 		}
 		var err error

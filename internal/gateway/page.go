@@ -23,7 +23,7 @@ type view struct {
 
 	App  string
 	Link string
-	Open template.URL // opens the app; "" = it has no address
+	Open template.URL // opens the app; "" = the app has no address
 	QR   template.URL // "" = the link is too long for one
 
 	Ends    string // the last characters of the code
@@ -32,7 +32,7 @@ type view struct {
 	Checked checked
 
 	Look  appearance.Appearance
-	Maker string // whose look it is, where it has one and the page does not name it
+	Maker string // the account whose look it is, where the page does not name it already
 
 	// First is what the reader prefers; Second is there for those who want the other.
 	First, Second side
@@ -54,7 +54,7 @@ func (v *view) Sides() []side { return []side{v.First, v.Second} }
 func (v *view) LogoWidth() int  { return (v.Look.Logo.Width + 1) / 2 }
 func (v *view) LogoHeight() int { return (v.Look.Logo.Height + 1) / 2 }
 
-// Title is that of the window, which does not change with the language shown.
+// Title is the title of the window, which stays the same in both languages.
 func (v *view) Title() (string, error) {
 	if v.Kind == "landing" {
 		return v.App, nil
@@ -73,7 +73,7 @@ func (s side) Heading() (string, error) { return s.Say("title." + s.Key) }
 // Lang is the language as HTML names it.
 func (s side) Lang() string { return string(s.Language) }
 
-// ID is where a link to this language leads.
+// ID is the anchor of this language.
 func (s side) ID() string {
 	if s.Chinese() {
 		return string(appearance.Chinese)
@@ -81,7 +81,7 @@ func (s side) ID() string {
 	return string(appearance.English)
 }
 
-// Own is what the account says itself.
+// Own are the account's own texts.
 func (s side) Own() appearance.Texts { return s.Look.Texts[appearance.Language(s.ID())] }
 
 // Scanner is what users call the app that scans.
@@ -140,7 +140,7 @@ var (
 	book   = phrase.Open(files)
 )
 
-// source is how a policy names an inline text: by its hash, so that there is no other.
+// source is how a policy names an inline text: by its hash, so that no other text is allowed.
 func source(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
@@ -154,8 +154,8 @@ func styled(accent appearance.Colour) string {
 	return style + ":root{--accent:" + string(accent) + ";--on-accent:" + string(accent.On()) + "}\n"
 }
 
-// policy lets a page have its own style, its own script where it has one, the picture in
-// it and the account's logo: nothing else is run or fetched.
+// policy allows a page its own style, its own script, the picture in it and the account's logo. A
+// browser runs and fetches nothing else.
 func policy(style, script string) string {
 	may := "default-src 'none'; style-src " + source(style)
 	if script != "" {
@@ -171,8 +171,8 @@ func guardHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// show writes a page in both languages: the one that the browser prefers is seen, and a
-// link shows the other, because a printed link has no place for a language.
+// show writes a page in both languages, because a printed link has no place for a language. The one
+// that the browser prefers is seen, and a link shows the other.
 func (g *Gateway) show(w http.ResponseWriter, r *http.Request, kind Page, status int, v view) {
 	g.observe(kind)
 	first, second := phrase.English, phrase.Chinese
@@ -180,7 +180,7 @@ func (g *Gateway) show(w http.ResponseWriter, r *http.Request, kind Page, status
 		first, second = second, first
 	}
 	v.First, v.Second = side{&v, book.In(first), "first"}, side{&v, book.In(second), "second"}
-	v.Style = template.CSS(styled(v.Look.Accent)) // ours, see policy; a colour is six digits
+	v.Style = template.CSS(styled(v.Look.Accent)) // safe: our own text, and a colour is six digits
 	if v.Kind == "landing" {
 		v.Script = template.JS(script)
 	}

@@ -24,7 +24,7 @@ const (
 	maxDrawing = 2
 )
 
-// hands draw. The zero value is ready.
+// hands bounds how many pictures are drawn at once. The zero value works.
 type hands struct {
 	once sync.Once
 	free chan struct{}
@@ -62,7 +62,7 @@ func drawLink(text string) (address template.URL, ok bool) {
 		return "", false
 	}
 	side := code.Bounds().Dx()
-	// Browsers that smooth what they enlarge need some pixels a module.
+	// Some browsers smooth pictures that they enlarge: several pixels a module keep them sharp.
 	scale := max(2, 300/(side+2*quiet))
 	m := image.NewPaletted(image.Rect(0, 0, scale*(side+2*quiet), scale*(side+2*quiet)), color.Palette{color.White, color.Black})
 	for y := range side {

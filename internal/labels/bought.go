@@ -7,23 +7,23 @@ import (
 	"strings"
 )
 
-// boughtSheet is a sheet of labels that is sold cut, in the words of a Printing.
+// boughtSheet is a sheet of labels that is sold cut, described by the fields of a Printing.
 type boughtSheet struct {
 	Page          string
 	Columns, Rows int
 	Label, Pitch  string
-	Margin        string // top and left; what is left over is at the right and below
+	Margin        string // at the top and at the left
 }
 
 // bought are sheets by the name that is printed on their box.
 //
-// Avery's measures follow from the size of a label and the distance between two, which Avery prints by the number of the product; blocks of
-// labels stand in the middle of the paper. The template database of gLabels (templates/avery-iso-templates.xml and
-// avery-us-templates.xml) agrees within 0.3 mm for L7160 and L7651. Its left margin of L7163 is 1.3 mm smaller: --offset corrects it on a
-// printer where that is right.
+// Avery publishes, for each product number, the size of a label and the distance between two. The labels stand in the middle of
+// the paper, from which their margins follow. The template database of gLabels (templates/avery-iso-templates.xml and
+// avery-us-templates.xml) agrees within 0.3 mm for L7160 and L7651. Its left margin of L7163 is 1.3 mm smaller: --offset corrects
+// it on a printer where that is right.
 //
-// Those that begin with a4- are the cuts that shops in China sell by the number of labels a sheet (格), of many makers, and that other
-// countries know as Zweckform 3474, 3651, 3652 and their like. Their makers print no drawing of them: what stands here is the size on
+// Names that begin with a4- are sheets of many makers that shops in China sell by the number of labels (格), and that other
+// countries know as Zweckform 3474, 3651, 3652 and the like. Their makers publish no drawing: the measures here are the size on
 // the box, in the middle of the paper. Lay the first page on a sheet before the rest is printed, and move it by --offset.
 var bought = map[string]boughtSheet{
 	"l7159": {"a4", 3, 8, "63.5x33.9mm", "66.04x33.9mm", "12.9mm,7.21mm"},
@@ -50,7 +50,7 @@ var bought = map[string]boughtSheet{
 	"a4-65": {"a4", 5, 13, "38.1x21.2mm", "40.6x21.2mm", "10.7mm,4.75mm"},
 }
 
-// otherNames are sheets for other printers that are cut as one above.
+// otherNames are sheets for other printers, cut like one above.
 var otherNames = map[string]string{"j8159": "l7159", "j8160": "l7160", "j8161": "l7161", "j8162": "l7162", "j8163": "l7163",
 	"j8165": "l7165", "l7551": "l7651", "j8651": "l7651", "8160": "5160", "5260": "5160", "8161": "5161", "5261": "5161", "8163": "5163",
 	"5263": "5163"}

@@ -29,12 +29,13 @@ type Design struct {
 	Lines []string
 	// Processors is how many draw at once; 0 = all of the machine.
 	Processors int
-	// Drawn is told each label that was drawn and read back, by several processors at once; nil = nobody asks.
+	// Drawn is called for each label that was drawn and read back, by several goroutines at once;
+	// nil = nothing is called.
 	Drawn func(Row, symbol.Drawing)
 }
 
-// Draw lays out the label of a row of a batch, and reads its symbols back from the dots that are printed: what says
-// something else than it should, or is not whole modules in a white zone, is an error and no label.
+// Draw lays out the label of a row of a batch, and reads its symbols back from the dots that are printed. It
+// returns an error where a symbol says something else than it should, or is not whole modules in a white zone.
 func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 	kinds := []Kind{d.Kind}
 	if d.Kind == Both {
@@ -64,7 +65,8 @@ func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 		says, err := seen[i].Read()
 		switch {
 		case err != nil && !ours:
-			// The dots came from elsewhere, and may be of a symbol whose making is nobody's but its maker's.
+			// The dots came from elsewhere, and may be a symbol of a kind that only its maker can
+			// read.
 		case err != nil:
 			return symbol.Drawing{}, fmt.Errorf("what was drawn is not read: %w", err)
 		case says != want:

@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/symbol"
 )
 
-// papers are those with a name.
+// papers are the sizes of paper that have a name.
 var papers = map[string]Paper{"a3": {297_000, 420_000}, "a4": {210_000, 297_000}, "a5": {148_000, 210_000}, "a6": {105_000, 148_000},
 	"letter": {215_900, 279_400}}
 
@@ -35,7 +35,7 @@ func parseSize(text string) (width, height symbol.Length, err error) {
 	return both[0], both[1], nil
 }
 
-// parseLengths reads lengths, of which all take the unit of the last where they have none; 0 needs none.
+// parseLengths reads lengths. One without a unit takes that of the last; 0 needs no unit.
 func parseLengths(parts []string) (lengths []symbol.Length, err error) {
 	unit := ""
 	for i := range parts {
@@ -108,11 +108,12 @@ func parseTwo(text string) (x, y symbol.Length, err error) {
 	return 0, 0, fmt.Errorf("%.60q: want one length, or two with a comma between, as in 2.5mm,0mm", text)
 }
 
-// countSlack is how much more than their room labels may want when they are counted: what is written on a box is rounded.
+// countSlack is by how much labels may be too large for the paper when they are counted: the
+// measures on a box are rounded.
 const countSlack = symbol.Length(500)
 
-// layout places the labels of a page. What it does not say follows from the rest: the size of labels from their
-// number and the paper, or their number from their size; the pitch from label and gap.
+// layout places the labels of a page. Measures that are not given follow from the others: the size of labels
+// from their number and the paper, or their number from their size; the pitch from label and gap.
 func (p Printing) layout(s *Sheet) (err error) {
 	if p.Sheet != "" {
 		named, err := boughtAs(p.Sheet)
@@ -165,7 +166,7 @@ func (p Printing) layout(s *Sheet) (err error) {
 				side.between, *side.label+side.between, *side.pitch)}
 		}
 		switch {
-		case *side.label == 0 && *side.pitch == 0: // as many as are said, as large as there is room
+		case *side.label == 0 && *side.pitch == 0: // a number is given: labels are as large as there is room
 			if *side.count > 0 && *side.count <= mostCells {
 				*side.label = (room - symbol.Length(*side.count-1)*side.between) / symbol.Length(*side.count)
 			}
@@ -175,7 +176,7 @@ func (p Printing) layout(s *Sheet) (err error) {
 		case *side.pitch == 0:
 			*side.pitch = *side.label + side.between
 		}
-		if *side.count == 0 && *side.pitch > 0 { // as many as there is room for
+		if *side.count == 0 && *side.pitch > 0 { // a size is given: as many labels as there is room for
 			*side.count = max(1, int((room+countSlack+*side.pitch-*side.label)/(*side.pitch)))
 		}
 	}
@@ -190,7 +191,7 @@ func (p Printing) layout(s *Sheet) (err error) {
 	return nil
 }
 
-// overSheet is p with what it does not say taken from a sheet.
+// overSheet is p, with the fields that it leaves empty taken from a sheet.
 func (p Printing) overSheet(named boughtSheet) Printing {
 	for _, word := range []struct {
 		is    *string

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// inOrder does something to each of what comes, on so many processors (0 = all), and hands over
-// the results in the order of what came. At most a few are held at a time. It ends
-// with the first error of any of the three.
+// inOrder calls do for each value of in, on so many processors (0 = all), and take for each result
+// in the order of the values. It holds a few of them at most, and ends with the first error of in,
+// do or take.
 func inOrder[In, Out any](workers int, in iter.Seq2[In, error], do func(In) (Out, error), take func(Out) error) error {
 	type job struct {
 		in   In
@@ -68,7 +68,8 @@ func inOrder[In, Out any](workers int, in iter.Seq2[In, error], do func(In) (Out
 	return nil
 }
 
-// groups puts rows together, so many first and so many in each that follows; the last group may be smaller.
+// groups puts rows together: first of them in the first group, size in each other; the last may be
+// smaller.
 func groups(rows iter.Seq2[Row, error], first, size int) iter.Seq2[[]Row, error] {
 	return func(yield func([]Row, error) bool) {
 		var group []Row

@@ -18,13 +18,14 @@ type Format string
 var Formats = map[Format]func(io.Writer, symbol.Drawing) error{"svg": symbol.SVG, "png": symbol.PNG, "pdf": symbol.PDF, "zpl": symbol.ZPL,
 	"epl": symbol.EPL}
 
-// ForPrinters reports whether labels of a format follow each other in one stream.
+// ForPrinters reports whether a format is one in which labels follow each other in one stream to a
+// printer.
 func (f Format) ForPrinters() bool { return f == "zpl" || f == "epl" }
 
 // together is how many labels one processor draws before they are handed over.
 const together = 32
 
-// drawn is some labels, each by itself.
+// drawn is a number of labels, each as its own bytes.
 type drawn struct {
 	rows   []Row
 	labels [][]byte
@@ -64,7 +65,7 @@ func (d Design) Labels(batch int64, rows iter.Seq2[Row, error], format Format, t
 func (d Design) Zip(w io.Writer, batch int64, rows iter.Seq2[Row, error], format Format, done func(labels int)) error {
 	z := zip.NewWriter(w)
 	err := d.Labels(batch, rows, format, func(r Row, label []byte) error {
-		// No time of day: the same labels are the same archive.
+		// Without a time, so that the same labels make the same archive.
 		f, err := z.CreateHeader(&zip.FileHeader{Name: fmt.Sprintf("%012d.%s", r.Index, format), Method: zip.Deflate,
 			Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)})
 		if err != nil {

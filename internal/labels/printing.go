@@ -21,8 +21,8 @@ type Printing struct {
 	Colour     string
 	Background string
 
-	// Those of sheets.
-	Sheet     string // the name of one that is bought; what else is said changes it
+	// The fields below are for sheets.
+	Sheet     string // the name of a sheet that is sold; other fields change its measures
 	Page      string
 	Columns   int // 0: as many as labels of this size have room
 	Rows      int // as Columns
@@ -31,18 +31,18 @@ type Printing struct {
 	Margin    string // one, two or four lengths, as in CSS
 	Gap       string // one length, or two
 	StartAt   int    // the label of the first page that is printed first, from 1; 0: 1
-	Offset    string // by how much all is moved to the right and down
+	Offset    string // by how much everything is moved to the right and down
 	CropMarks bool
 	Footer    string
 }
 
-// OrUsual is p with what is usual where it says nothing.
+// OrUsual is p, with the usual values in fields that it leaves empty.
 func (p Printing) OrUsual() Printing {
 	p.Kind, p.Level = cmp.Or(p.Kind, string(QR)), cmp.Or(p.Level, "Q")
 	p.Module, p.LineHeight, p.DPI = cmp.Or(p.Module, "0.4mm"), cmp.Or(p.LineHeight, "2mm"), cmp.Or(p.DPI, 300)
 	p.Colour, p.Background = cmp.Or(p.Colour, "black"), cmp.Or(p.Background, "white")
 	if p.Sheet != "" {
-		return p // it says the rest
+		return p // the name of a sheet says the rest
 	}
 	p.Page, p.Margin = cmp.Or(p.Page, "a4"), cmp.Or(p.Margin, "10mm")
 	if p.Label == "" && p.Pitch == "" {
@@ -51,9 +51,9 @@ func (p Printing) OrUsual() Printing {
 	return p
 }
 
-// WordError is what is wrong with one word of a Printing.
+// WordError is what is wrong with one field of a Printing.
 type WordError struct {
-	Word string // as JSON has it: line_height
+	Word string // the field's name in JSON, such as line_height
 	Err  error
 }
 
@@ -92,8 +92,8 @@ func (p Printing) Design() (d Design, err error) {
 	return d, d.Style.Check()
 }
 
-// OnSheets is how labels of a design stand on pages; it is not checked, so that a logo
-// can be added.
+// OnSheets is how labels of a design stand on pages. The caller may add a logo, and has to check it
+// then.
 func (p Printing) OnSheets(d Design) (Sheet, error) {
 	s := Sheet{CropMarks: p.CropMarks, Footer: p.Footer, Design: d}
 	return s, p.layout(&s)

@@ -44,7 +44,7 @@ func Rows(in io.Reader) iter.Seq2[Row, error] {
 		for ; lines.Scan(); n++ {
 			r, err := parseRow(lines.Text())
 			if err != nil && broken.err != nil {
-				err = broken.err // the line was cut by it
+				err = broken.err // that is why the line ends early
 			} else if err != nil {
 				err = fmt.Errorf("line %d: %w", n, err)
 			}
@@ -64,7 +64,7 @@ func Rows(in io.Reader) iter.Seq2[Row, error] {
 	}
 }
 
-// breaks remembers why reading ended before the end.
+// breaks remembers the error that ended reading early.
 type breaks struct {
 	io.Reader
 	err error
@@ -117,8 +117,7 @@ func (l List) Header(matrix bool) string {
 	return ""
 }
 
-// Append writes a row behind a text. csv and ndjson leave away a dot matrix that the
-// row has not.
+// Append writes a row behind a text. csv and ndjson leave out a dot matrix where the row has none.
 func (l List) Append(to []byte, r Row) []byte {
 	switch l {
 	case "csv":
@@ -146,8 +145,8 @@ func (l List) Append(to []byte, r Row) []byte {
 	return append(append(to, r.Text...), '\n')
 }
 
-// bare reports whether both formats write a text as it is, as they do with every
-// code of ours. Rows of a file may have others.
+// bare reports whether both formats write a text as it is. That is so for every code of ours, but
+// not for every text in a file of rows.
 func bare(text string) bool {
 	return strings.IndexFunc(text, func(r rune) bool {
 		return !('0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || strings.ContainsRune("$-./:_", r))

@@ -20,7 +20,7 @@ type Sheet struct {
 	Left, Top        symbol.Length // of the first cell
 	Width, Height    symbol.Length // of a cell
 	PitchX, PitchY   symbol.Length // from one cell to the next
-	OffsetX, OffsetY symbol.Length // by how much a printer has to be told to move all
+	OffsetX, OffsetY symbol.Length // by how much everything is moved, to correct a printer
 	StartAt          int           // the cell of the first page that is used first, from 1; 0 = 1
 	CropMarks        bool          // in the margin, at the edges of the cells
 	// Footer stands in the lower margin; {batch}, {from}, {to} and {page} are
@@ -45,7 +45,7 @@ const (
 // PerPage is how many labels a page has.
 func (s Sheet) PerPage() int { return s.Columns * s.Rows }
 
-// Lead is how many cells of the first page stay empty.
+// Lead is how many cells of the first page are skipped.
 func (s Sheet) Lead() int { return max(s.StartAt, 1) - 1 }
 
 // Check returns what makes a sheet impossible, whatever is on its labels.
@@ -88,7 +88,7 @@ func (s Sheet) rest() (right, below symbol.Length) {
 		s.Paper.Height - s.Top - symbol.Length(s.Rows-1)*s.PitchY - s.Height
 }
 
-// leastFooter is the margin that holds a footer, beside crop marks or alone.
+// leastFooter is the smallest margin that holds a footer, with crop marks or without.
 func (s Sheet) leastFooter() symbol.Length {
 	if s.CropMarks {
 		return 2*footerSize + markGap + markLength
@@ -101,7 +101,7 @@ const footerSize = symbol.Length(2500)
 
 func (s Sheet) dots(l symbol.Length) int { return l.Dots(s.Design.Style.DPI) }
 
-// cell is the size of a cell in whole dots that are within it.
+// cell is the size of a cell in dots, rounded down to whole ones.
 func (s Sheet) cell() (width, height int) {
 	whole := func(l symbol.Length) int {
 		return int(math.Floor(l.Millimetres()*float64(s.Design.Style.DPI)/25.4 + 1e-6))
@@ -109,13 +109,14 @@ func (s Sheet) cell() (width, height int) {
 	return whole(s.Width), whole(s.Height)
 }
 
-// at is the top left corner of a cell in dots. Each cell is rounded by itself, so that
-// what is lost at one is not lost at all that follow.
+// at is the top left corner of a cell in dots. Each cell is rounded by itself, so that errors do
+// not add up.
 func (s Sheet) at(i int) (x, y int) {
 	return s.dots(s.Left + s.OffsetX + symbol.Length(i%s.Columns)*s.PitchX), s.dots(s.Top + s.OffsetY + symbol.Length(i/s.Columns)*s.PitchY)
 }
 
-// middle is the top left corner in dots of what stands in the middle of a cell, which is rounded once.
+// middle is the top left corner, in dots, of something of a size in the middle of a cell. It is
+// rounded once.
 func (s Sheet) middle(i, width, height int) (x, y int) {
 	at := func(begin, pitch, size symbol.Length, n, dots int) int {
 		middle := (begin + symbol.Length(n)*pitch).Millimetres() + size.Millimetres()/2

@@ -13,16 +13,16 @@ import (
 	"os"
 )
 
-// Permutation is an order of the numbers below a count that looks like chance, and
-// the same for the same seed. It keeps nothing: a Feistel network over AES on the
-// smallest even number of bits that has room, walked until it is below the count.
+// Permutation is an order of the numbers below a count that looks random and is the same for the
+// same seed. It needs no memory: it is a Feistel network over AES on the smallest even number of
+// bits that has room, applied again until the result is below the count.
 type Permutation struct {
 	count uint64
 	half  int
 	block cipher.Block
 }
 
-// rounds are those of the network; four look like chance, eight leave room.
+// rounds are the rounds of the network; four look random, eight are safe.
 const rounds = 8
 
 // NewPermutation returns the order of a seed.
@@ -35,7 +35,7 @@ func NewPermutation(count uint64, seed string) Permutation {
 	return Permutation{count: count, half: (bits.Len64(max(count, 2)-1) + 1) / 2, block: block}
 }
 
-// At is the number that stands at a place below the count.
+// At is the number at a place; the place is below the count.
 func (p Permutation) At(place uint64) uint64 {
 	for {
 		if place = p.once(place); place < p.count {
@@ -60,9 +60,9 @@ func (p Permutation) once(v uint64) uint64 {
 // recordSize is the size of a row in a spool: matrix, index, code, text.
 const recordSize = (matrixLength+7)/8 + 8 + 1 + longestCode + 1 + longestText
 
-// Shuffled writes rows into a file and returns them in the order of a seed, from
-// some place on. A file that nobody else reads holds them meanwhile, 193 bytes a
-// row, so that memory does not grow; the caller deletes it when the rows are read.
+// Shuffled returns rows in the order of a seed, from some place on. So that it needs no memory for
+// them, it writes them to a file first, 193 bytes a row. The caller deletes the file when the rows
+// are read.
 func Shuffled(spool *os.File, rows iter.Seq2[Row, error], count int64, seed string, from int64) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		if err := fill(spool, rows, count); err != nil {
@@ -113,8 +113,8 @@ func pack(r Row) (record [recordSize]byte) {
 	return record
 }
 
-// unpack is the row of a record. A matrix without a black dot is no symbol: the row had
-// none.
+// unpack is the row of a record. A matrix without a black dot is no symbol: it stands for a row
+// without one.
 func unpack(record [recordSize]byte) Row {
 	matrix := make([]byte, matrixLength)
 	black := false

@@ -109,7 +109,7 @@ func (c *conn) serve() {
 		c.in = make([]byte, buffer)
 	}
 	for ; ; first = false {
-		switch c.one(first) {
+		switch c.answerNext(first) {
 		case gone:
 			return
 		case foreign:
@@ -170,7 +170,7 @@ const (
 )
 
 // one answers the next request, and says what the connection is then.
-func (c *conn) one(first bool) state {
+func (c *conn) answerNext(first bool) state {
 	h, state := c.await(first)
 	if state == parked {
 		return state

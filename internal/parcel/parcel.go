@@ -172,13 +172,13 @@ func Open(r io.Reader, by []age.Identity, signers Signers, part func(p Part, r i
 	if err != nil {
 		return m, fmt.Errorf("%w: it is no file of age: %w", ErrCut, err)
 	}
-	plain = whole{plain}
+	plain = damageReader{plain}
 	t := tar.NewReader(plain)
 	member := func(name string, most int64) (io.Reader, int64, error) {
 		h, err := t.Next()
 		switch {
 		case err != nil:
-			return nil, 0, cut(err)
+			return nil, 0, asDamage(err)
 		case h.Name != name || h.Typeflag != tar.TypeReg:
 			return nil, 0, fmt.Errorf("%w: %.70q stands where %s should", ErrChanged, h.Name, name)
 		case most > 0 && h.Size > most:
@@ -220,7 +220,7 @@ func Open(r io.Reader, by []age.Identity, signers Signers, part func(p Part, r i
 	if h, err := t.Next(); err == nil {
 		return m, fmt.Errorf("%w: %.70q is more than it says", ErrChanged, h.Name)
 	} else if err != io.EOF {
-		return m, cut(err)
+		return m, asDamage(err)
 	}
 	// Behind the tar there is nothing: age says so only at its end.
 	if n, err := io.Copy(io.Discard, plain); err != nil {
@@ -233,17 +233,17 @@ func Open(r io.Reader, by []age.Identity, signers Signers, part func(p Part, r i
 
 // whole says of every error of what it reads that the package is damaged: age
 // gives nothing that it has not authenticated.
-type whole struct{ io.Reader }
+type damageReader struct{ io.Reader }
 
-func (w whole) Read(b []byte) (int, error) {
+func (w damageReader) Read(b []byte) (int, error) {
 	n, err := w.Reader.Read(b)
 	if err != nil && err != io.EOF {
-		err = cut(err)
+		err = asDamage(err)
 	}
 	return n, err
 }
 
-func cut(err error) error {
+func asDamage(err error) error {
 	if errors.Is(err, ErrCut) {
 		return err
 	}

@@ -58,7 +58,7 @@ func NewRun(j *Job) *Run {
 // -1 for any other.
 func (r *Run) Read(read string) (v Verdict, index int64) {
 	r.lines++
-	v, index = r.judge(read)
+	v, index = r.verdictOn(read)
 	r.count[v]++
 	if v == Good || v == Again || v == Unread || len(r.found[v]) == MostFindings {
 		return v, index
@@ -73,7 +73,7 @@ func (r *Run) Read(read string) (v Verdict, index int64) {
 	return v, index
 }
 
-func (r *Run) judge(read string) (Verdict, int64) {
+func (r *Run) verdictOn(read string) (Verdict, int64) {
 	at, kind, ok := r.Job.find(read)
 	if bare := unwrapped(read); !ok && bare != read {
 		read = bare

@@ -95,7 +95,7 @@ func compared(all map[Language]map[string]string) (faults []string) {
 			for other, others := range all {
 				same, ok := others[key]
 				// Chinese has one form for any number.
-				if !ok && !strings.HasSuffix(key, one) {
+				if !ok && !strings.HasSuffix(key, oneSuffix) {
 					faults = append(faults, fmt.Sprintf("%s: %s is missing", other, key))
 				}
 				if ok && !alike(places(text), places(same)) {
@@ -168,7 +168,7 @@ func (s Speaker) Has(key string) bool { return s.book.Has(key) }
 func (s Speaker) Count(key string, n int) (string, error) { return s.Say(key, n) }
 
 // one ends the key of a text that speaks of one thing, where that is not said like any number.
-const one = ".one"
+const oneSuffix = ".one"
 
 // fill says a text that is there. Of one thing it says key.one, where the language has it.
 func (s Speaker) fill(key string, with []any) string {
@@ -176,7 +176,7 @@ func (s Speaker) fill(key string, with []any) string {
 	if len(with) == 0 {
 		return text
 	}
-	if single, ok := s.book.texts()[s.Language][key+one]; ok && fmt.Sprint(with[0]) == "1" {
+	if single, ok := s.book.texts()[s.Language][key+oneSuffix]; ok && fmt.Sprint(with[0]) == "1" {
 		if text = single; len(places(single)) == 0 {
 			return text
 		}

@@ -67,7 +67,7 @@ func valuesOf(claim any) (list []string) {
 }
 
 // own begins a value that is meant for this server, in a claim that others read too.
-const own = "qrjump:"
+const ownPrefix = "qrjump:"
 
 // role is what the claim lets somebody do: ROLE or ROLE:APPID, each maybe after
 // "qrjump:"; where one value has that, only those that have it count. The role that
@@ -78,12 +78,12 @@ func (p *Provider) role(all map[string]any) (operations.Role, []string, error) {
 		return "", nil, &Refusal{Absent, p.RolesClaim}
 	}
 	values := valuesOf(claim)
-	if slices.ContainsFunc(values, func(v string) bool { return strings.HasPrefix(v, own) }) {
-		values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return !strings.HasPrefix(v, own) })
+	if slices.ContainsFunc(values, func(v string) bool { return strings.HasPrefix(v, ownPrefix) }) {
+		values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return !strings.HasPrefix(v, ownPrefix) })
 	}
 	appids, whole := map[operations.Role][]string{}, map[operations.Role]bool{}
 	for _, value := range values {
-		name, appid, limited := strings.Cut(strings.TrimPrefix(value, own), ":")
+		name, appid, limited := strings.Cut(strings.TrimPrefix(value, ownPrefix), ":")
 		role := operations.Role(name)
 		switch {
 		case !role.Known() || limited && (appid == "" || len(appid) > 64):

@@ -107,7 +107,8 @@ func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid strin
 	return target, link, target.JumpRules()
 }
 
-// checkLink returns 40166, as a row says, unless the service account is linked with appid.
+// checkLink returns 40166 unless the service account is linked with appid; row is the behaviour
+// that the refusal names.
 func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string, row behaviour.Row) (accounts.Link, error) {
 	link, err := tx.Link(ctx, owner.AppID, appid)
 	if errors.Is(err, accounts.ErrNoLink) || err == nil && link.Status != accounts.LinkDone {
@@ -214,7 +215,7 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 			behaviour.Note(ctx, behaviour.LinkAtOnce)
 		}
 	}
-	if err := passPage(ctx, s, target, d.Path); err != nil {
+	if err := noteOrRefusePage(ctx, s, target, d.Path); err != nil {
 		return Rule{}, "", err
 	}
 	p, err := ParsePrefix(d.Prefix, rule.Kind, s.AllowPrivateHosts)
@@ -222,11 +223,11 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 		return Rule{}, "", err
 	}
 	rule.Prefix = p
-	if err := passText(ctx, s, p); err != nil {
+	if err := noteOrRefuseText(ctx, s, p); err != nil {
 		return Rule{}, "", err
 	}
 	if rule.Kind == Ordinary {
-		if err := passHost(ctx, p, s); err != nil {
+		if err := noteOrRefuseHost(ctx, p, s); err != nil {
 			return Rule{}, "", err
 		}
 		if s.RefuseNewerDomains && p.underNewerDomain() {
@@ -243,14 +244,14 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	}
 	made, err := checkMaker(ctx, tx, rule)
 	if err == nil && rule.Kind == Service && !made {
-		err = pass(ctx, s, behaviour.RulesAddMadeElsewhere, "no qrcode/create of this server made %.120q", d.Prefix)
+		err = noteOrRefuse(ctx, s, behaviour.RulesAddMadeElsewhere, "no qrcode/create of this server made %.120q", d.Prefix)
 	}
 	if err != nil {
 		return Rule{}, "", err
 	}
 	above, err := checkCount(ctx, tx, rule, s)
 	if err == nil && above {
-		err = pass(ctx, s, behaviour.RulesAddAbove, "%s has as many rules as the platform lets it have", rule.Target)
+		err = noteOrRefuse(ctx, s, behaviour.RulesAddAbove, "%s has as many rules as the platform lets it have", rule.Target)
 	}
 	if err != nil {
 		return Rule{}, "", err
@@ -268,15 +269,16 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 		return Rule{}, "", errcode.ICPFailed.With(behaviour.RulesAddICP, "the operator has no ICP record for %s", p.Host)
 	}
 	if status == "" && !named(p, status, s) {
-		if err := pass(ctx, s, behaviour.RulesAddICPUnasked, "nobody says that %s has an ICP record", p.Host); err != nil {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesAddICPUnasked, "nobody says that %s has an ICP record", p.Host); err != nil {
 			return Rule{}, "", err
 		}
 	}
 	return rule, status, nil
 }
 
-// pass notes what is let pass; where the operator wants it refused, it is the refusal.
-func pass(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
+// noteOrRefuse notes that a call rests on a row of behaviours. Where the operator refuses that, it
+// returns the refusal. Decision 37.
+func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
 	behaviour.Note(ctx, row)
 	if s.Refuses(row) {
 		return errcode.Strict(row, format, args...)
@@ -284,49 +286,49 @@ func pass(ctx context.Context, s settings.Settings, row behaviour.Row, format st
 	return nil
 }
 
-// passPage lets pass a page that may not be there, or returns 40097.
-func passPage(ctx context.Context, s settings.Settings, target accounts.Account, path string) error {
+// noteOrRefusePage notes a page that may not exist, or returns 40097.
+func noteOrRefusePage(ctx context.Context, s settings.Settings, target accounts.Account, path string) error {
 	if strings.HasPrefix(path, "/") {
-		if err := pass(ctx, s, behaviour.RulesPathSlash, "path %.120q begins with /", path); err != nil {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesPathSlash, "path %.120q begins with /", path); err != nil {
 			return err
 		}
 	}
 	switch has, known := target.HasPage(path); {
 	case !known:
-		return pass(ctx, s, behaviour.RulesPathUnasked, "")
+		return noteOrRefuse(ctx, s, behaviour.RulesPathUnasked, "")
 	case !has:
-		return pass(ctx, s, behaviour.RulesPathUnknown, "%s has no page %.120q", target.AppID, path)
+		return noteOrRefuse(ctx, s, behaviour.RulesPathUnknown, "%s has no page %.120q", target.AppID, path)
 	}
 	return nil
 }
 
-// passText lets pass a prefix that is written otherwise than the platform may compare it, or returns 85066.
-func passText(ctx context.Context, s settings.Settings, p Prefix) error {
+// noteOrRefuseText notes a prefix that the platform may compare in another form, or returns 85066.
+func noteOrRefuseText(ctx context.Context, s settings.Settings, p Prefix) error {
 	if strings.Contains(p.Text, "%") {
-		if err := pass(ctx, s, behaviour.RulesPrefixEncoded, "prefix %.120q has a %%", p.Text); err != nil {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixEncoded, "prefix %.120q has a %%", p.Text); err != nil {
 			return err
 		}
 	}
 	if !strings.HasPrefix(p.Text, p.Origin()) {
-		return pass(ctx, s, behaviour.RulesPrefixCase, "prefix %.120q has capitals in front of its path", p.Text)
+		return noteOrRefuse(ctx, s, behaviour.RulesPrefixCase, "prefix %.120q has capitals in front of its path", p.Text)
 	}
 	return nil
 }
 
-// passHost lets pass a host that the platform would refuse, or returns 85066.
-func passHost(ctx context.Context, p Prefix, s settings.Settings) error {
+// noteOrRefuseHost notes a host that the platform would refuse, or returns 85066.
+func noteOrRefuseHost(ctx context.Context, p Prefix, s settings.Settings) error {
 	if row, why := p.hostFault(false); row == behaviour.RulesPrefixHost {
-		if err := pass(ctx, s, behaviour.RulesPrefixPrivate, "prefix %.120q: %s", p.Text, why); err != nil {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixPrivate, "prefix %.120q: %s", p.Text, why); err != nil {
 			return err
 		}
 	}
 	if strings.Contains(p.Host[strings.LastIndexByte(p.Host, ']')+1:], ":") {
-		if err := pass(ctx, s, behaviour.RulesPrefixPortTaken, "prefix %.120q has a port", p.Text); err != nil {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixPortTaken, "prefix %.120q has a port", p.Text); err != nil {
 			return err
 		}
 	}
 	if p.underNewerDomain() && !s.RefuseNewerDomains {
-		return pass(ctx, s, behaviour.RulesPrefixNewerTaken, "prefix %.120q: the platform refused its top-level domain", p.Text)
+		return noteOrRefuse(ctx, s, behaviour.RulesPrefixNewerTaken, "prefix %.120q: the platform refused its top-level domain", p.Text)
 	}
 	return nil
 }
@@ -448,7 +450,7 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 			}
 		}
 		if d.Path != rule.Path && !rule.Published {
-			if err := passPage(ctx, s, target, d.Path); err != nil {
+			if err := noteOrRefusePage(ctx, s, target, d.Path); err != nil {
 				return err
 			}
 		}
@@ -561,7 +563,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		}
 		quota := s.PublishQuota
 		if rule.Kind == Ordinary && spent >= platformQuota && spent < quota {
-			if err := pass(ctx, s, behaviour.RulesPublishAbove, "%s published %d times this month", owner.AppID, spent); err != nil {
+			if err := noteOrRefuse(ctx, s, behaviour.RulesPublishAbove, "%s published %d times this month", owner.AppID, spent); err != nil {
 				return err
 			}
 		}
@@ -570,7 +572,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 				quota = -1
 			}
 			if spent >= platformQuota && (quota < 0 || spent < quota) {
-				if err := pass(ctx, s, behaviour.RulesPublishService, "%s published %d times this month", owner.AppID, spent); err != nil {
+				if err := noteOrRefuse(ctx, s, behaviour.RulesPublishService, "%s published %d times this month", owner.AppID, spent); err != nil {
 					return err
 				}
 			}
@@ -692,7 +694,7 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 	}
 	s := b.Settings.Get()
 	if kindFor(owner) == Service && req.AppID == "" {
-		if err := pass(ctx, s, behaviour.RulesGetAll, "appid is missing"); err != nil {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesGetAll, "appid is missing"); err != nil {
 			return Listing{}, err
 		}
 	}

@@ -57,7 +57,7 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 	case fault != "":
 		c.Reason = fault
 	case string(body) != owner.Confirm.Content:
-		if err := pass(ctx, s, behaviour.RulesConfirmTrim, "%s: white space stands round the content", c.URL); err != nil {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesConfirmTrim, "%s: white space stands round the content", c.URL); err != nil {
 			_, c.Reason = errcode.Of(err)
 			return c, err
 		}

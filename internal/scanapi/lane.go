@@ -9,8 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/lane"
 )
 
-// Lane is a lane for resolve requests, with as much patience as bodies have at
-// most.
+// Lane is a lane for resolve requests. patience bounds how long a request may take to arrive.
 func (a *API) Lane(patience time.Duration) *lane.Lane {
 	l := &lane.Lane{Path: resolvePath, MaxBody: MaxRequest, Streams: "ndjson", Patience: min(patience, a.BodyTimeout), Log: a.Log}
 	of := func(namespace string) string {

@@ -8,18 +8,17 @@ import (
 	"github.com/qrjump/qrjump/internal/scan"
 )
 
-// These functions read and write the JSON of a resolve without reflection.
-// encoding/json is the definition: what quick does not read it reads, and
-// fuzzing holds the two against each other.
+// These functions read and write the JSON of a resolve without reflection. encoding/json is the
+// definition: it reads what quick does not, and fuzzing compares the two.
 
 // asked is one request as it was read.
 type asked struct {
 	request
 	text    string
 	hasText bool
-	// replaced: encoding/json put U+FFFD in place of what was no Unicode.
+	// replaced says that encoding/json put U+FFFD in place of bytes that are no Unicode.
 	replaced bool
-	// userReplaced: it did so in the user.
+	// userReplaced says that it did so in the user.
 	userReplaced bool
 }
 
@@ -58,7 +57,7 @@ func quick(s string) (q asked, ok bool) {
 		case "client":
 			field, q.Client = 4, value
 		}
-		// "at" is rare, another name may be one of ours in capitals.
+		// "at" is rare, and another name may be one of the known in capitals.
 		if field < 0 || seen[field] {
 			return q, false
 		}
@@ -104,7 +103,7 @@ func quoted(s string, i int) (text string, end int, ok bool) {
 	return "", i, false
 }
 
-// escaped goes on with a string from its first escape, at j.
+// escaped reads the rest of a string from its first escape on, which is at j.
 func escaped(s string, i, j int) (text string, end int, ok bool) {
 	out := make([]byte, 0, len(s)-i)
 	out = append(out, s[i:j]...)
@@ -140,7 +139,7 @@ func escaped(s string, i, j int) (text string, end int, ok bool) {
 				return "", j, false
 			}
 			r, err := strconv.ParseUint(s[j+2:j+6], 16, 16)
-			if err != nil || 0xd800 <= r && r < 0xe000 { // pairs are for encoding/json
+			if err != nil || 0xd800 <= r && r < 0xe000 { // encoding/json reads surrogate pairs
 				return "", j, false
 			}
 			out = utf8.AppendRune(out, rune(r))
@@ -153,8 +152,7 @@ func escaped(s string, i, j int) (text string, end int, ok bool) {
 	return "", j, false
 }
 
-// appendDecision appends what a JSON encoder makes of show(d) under an id,
-// with the newline.
+// appendDecision appends what a JSON encoder writes for show(d) with an id, newline included.
 func appendDecision(b []byte, id string, d *scan.Decision) []byte {
 	b = append(b, `{"scan_id":"`...)
 	b = append(b, id...)
@@ -244,7 +242,7 @@ func appendString(b []byte, s string) []byte {
 		case r == utf8.RuneError && size == 1:
 			b = append(append(b, s[from:i]...), `\ufffd`...)
 			from = i + size
-		case r == '\u2028' || r == '\u2029': // no newlines in JavaScript
+		case r == '\u2028' || r == '\u2029': // JavaScript takes these for line ends
 			b = append(append(b, s[from:i]...), `\u202`...)
 			b = append(b, hexDigits[r&15])
 			from = i + size

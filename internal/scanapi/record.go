@@ -41,7 +41,7 @@ const (
 	UnrecordedFailed = "failed"
 )
 
-// scanned is one scan on its way through: decided, kept, written down.
+// scanned is one scan while it is served: decided, handed to the desk, recorded.
 type scanned struct {
 	asked
 	api       *API
@@ -52,12 +52,12 @@ type scanned struct {
 	event     ledger.Event
 	receipt   *codes.Receipt
 	group     Durable
-	soon      bool  // it is answered even if the ledger does not take it
-	tried     bool  // nothing may be waited for: see try
+	soon      bool  // it is answered before it is durable, even if the ledger refuses it
+	tried     bool  // the scan must not wait for anything: see try
 	err       error // why it is not answered
 }
 
-// scans are those that were answered, to be used again.
+// scans holds answered scans for reuse.
 var scans = sync.Pool{New: func() any { return new(scanned) }}
 
 // decide reads a request and decides it. It has no effect.
@@ -84,11 +84,11 @@ func (a *API) decide(s *scanned, namespace string, body []byte) error {
 	return nil
 }
 
-// errWaits is why a scan that was tried has to be begun.
+// errWaits ends a try: the scan has to go through begin.
 var errWaits = errors.New("this scan waits for something")
 
-// waits reports whether a scan of a text may wait for the store (Codes.Scan, Codes.Withhold, Accounts.ScannedCode) or the
-// desk, or its answer for a disk that is late.
+// waits reports whether a scan of a text may have to wait: for the store (Codes.Scan, Codes.Withhold,
+// Accounts.ScannedCode), for the desk, or for a disk that is late.
 func (a *API) waits(text string) bool {
 	if _, ok := accounts.CodeOf(text); ok {
 		return true
@@ -96,8 +96,8 @@ func (a *API) waits(text string) bool {
 	return a.Codes != nil && a.Codes.May(text) || a.Soon != nil && a.Late != nil && a.Soon() && a.Late()
 }
 
-// ofCode reports whether a scan fell on a code that was given out. The bare
-// nine characters are not one: they prove nothing of a code.
+// ofCode reports whether a scan fell on a code that was given out. The bare nine characters do not
+// count: anybody can make them up.
 func (s *scanned) ofCode() bool {
 	d := &s.decision
 	return d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly
@@ -119,8 +119,9 @@ func (a *API) visit(ctx context.Context, s *scanned) {
 		}
 		s.receipt, s.err = a.Desk.Visit(ctx, visit)
 	case d.Action == scan.OpenURL && s.User != "":
-		// Choice(qrcode.event): also where a rule matches that opens nothing now (its Mini
-		// Program has no release, or the link ended): the user sees the account.
+		// Choice(qrcode.event): the event is sent even where the rule that matches opens nothing
+		// now (its Mini Program has no release, or the link ended), because then the user sees the
+		// account.
 		openID := func(account string) string { return a.OpenIDs.OpenID(s.namespace, account, s.User) }
 		s.err = a.Accounts.ScannedCode(ctx, s.in.Text, openID, s.in.At)
 	}
@@ -143,8 +144,8 @@ func (a *API) record(ctx context.Context, s *scanned) {
 	}
 	s.event = a.eventOf(s)
 	group, err := a.Record(&s.event)
-	// By the operator's choice the answer goes first; not while the disk is so
-	// late that a power cut would cost more than the loss window.
+	// By the operator's choice the answer goes first, except while the disk is so late that a power
+	// cut would cost more than the loss window.
 	s.soon = !s.ofCode() && a.Soon != nil && a.Soon()
 	switch {
 	case err == nil && (!s.soon || !s.tried && a.Late != nil && a.Late()):
@@ -157,7 +158,7 @@ func (a *API) record(ctx context.Context, s *scanned) {
 	}
 }
 
-// await waits until the scan is durable, as far as it must be.
+// await waits until the scan is durable, where its answer has to wait for that.
 func (a *API) await(ctx context.Context, s *scanned) error {
 	a.wait(ctx, s)
 	a.observe(s)
@@ -186,8 +187,8 @@ func (a *API) observe(s *scanned) {
 	}
 }
 
-// unwritten is the answer to a scan that the ledger did not take: nothing is
-// acknowledged that is not durable.
+// unwritten is the answer to a scan that the ledger did not take: a scan that is not durable is not
+// acknowledged.
 func (a *API) unwritten(err error) error {
 	a.countLost(err)
 	if errors.Is(err, context.Canceled) {
@@ -217,15 +218,16 @@ func (a *API) answer(ctx context.Context, namespace string, body, to []byte) ([]
 	return a.finish(ctx, a.begin(ctx, namespace, body), to)
 }
 
-// begin is answer up to the wait for the ledger: finish is the rest of it. A
-// scan of a code has waited already.
+// begin is the first half of answer, up to the wait for the ledger; finish is the second. A scan of
+// a code has waited for the ledger by then.
 func (a *API) begin(ctx context.Context, namespace string, body []byte) *scanned {
 	s := scans.Get().(*scanned)
 	s.api = a
 	return a.goOn(ctx, s, namespace, body)
 }
 
-// try is begin where that waits for nothing, and neither will the answer; nil, without any effect, where it would.
+// try is begin for a scan that waits for nothing, neither now nor before its answer. For any other
+// scan it returns nil and has no effect.
 func (a *API) try(ctx context.Context, namespace string, body []byte) *scanned {
 	s := scans.Get().(*scanned)
 	s.api, s.tried = a, true
@@ -263,7 +265,7 @@ func (a *API) finish(ctx context.Context, s *scanned, to []byte) ([]byte, error)
 	return s.append(to), nil
 }
 
-// release gives back what is not used any more.
+// release gives the scan back for reuse.
 func (s *scanned) release() {
 	*s = scanned{}
 	scans.Put(s)
@@ -275,7 +277,7 @@ func (s *scanned) append(to []byte) []byte {
 	return appendDecision(to, string(id[:]), &s.decision)
 }
 
-// deskProblem makes a problem of what the desk answers when the store is away.
+// deskProblem turns an error of the desk, such as that the store is away, into a problem.
 func (a *API) deskProblem(err error) error {
 	switch {
 	case errors.Is(err, codes.ErrDeskBusy):
@@ -314,11 +316,12 @@ func (a *API) eventOf(s *scanned) ledger.Event {
 			e.Activation = found.State.Activation.Seq
 		}
 	}
-	// A code text is as good as the code, and another text may be anything.
+	// A code text must not be kept, because whoever has it has the code; a text that is no link may
+	// be anything.
 	if d.Action == scan.OpenURL || d.Kind != "" && d.Kind != scan.ByCode {
 		e.Text = s.in.Text
 		if a.Codes != nil {
-			e.Text = a.Codes.Withhold(e.Text) // a code with something around it
+			e.Text = a.Codes.Withhold(e.Text) // it may have a code in it
 		}
 		e.Text = ledger.Fit(e.Text, ledger.MaxText)
 	}
@@ -332,8 +335,7 @@ func (a *API) hashed(s *scanned) ledger.UserHash {
 	return a.UserHash(s.namespace, s.User)
 }
 
-// network is the part of an address that tells the place and not the person:
-// /24, or /48 of IPv6.
+// network is the part of an address that tells a place and no person: /24, or /48 of IPv6.
 func network(ip string) netip.Prefix {
 	if ip == "" {
 		return netip.Prefix{}
@@ -377,8 +379,8 @@ func cleaned(client string) string {
 	return string(out)
 }
 
-// chances are random bytes that were drawn in one piece: asking the kernel for
-// ten bytes a scan costs more than the rest of an id.
+// chances holds random bytes that were drawn many at once: asking the kernel for ten bytes each
+// scan costs more than everything else about an id.
 var chances = sync.Pool{New: func() any { return new(chance) }}
 
 type chance struct {

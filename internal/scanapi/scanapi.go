@@ -73,8 +73,8 @@ type API struct {
 	// Operator returns nil for the token of somebody who may see every rule: they may explain without a scan key, as a
 	// user of the default namespace. accounts.ErrNoScanKey where a text is no such token, ErrLimited. nil = nobody may.
 	Operator func(context.Context, string) error
-	// Wrong is told of a key that is none, and reports whether too many came from there
-	// before it; nil = nobody is told.
+	// Wrong is called for an invalid key, and reports whether too many came from the same address
+	// before; nil = nothing is called.
 	Wrong  func(r *http.Request, key string) (tooMany bool)
 	Now    func() time.Time
 	Random io.Reader
@@ -84,8 +84,8 @@ type API struct {
 	BodyTimeout time.Duration
 	Log         *slog.Logger
 	Observe     func(scan.Action)
-	// Proven and Refused are called with what became of the key of a request, with its
-	// context; nil = nobody is.
+	// Proven is called for a request with a valid key, Refused for one without, both with the
+	// request's context; nil = nothing is called.
 	Proven, Refused func(context.Context)
 }
 
@@ -121,14 +121,13 @@ type matched struct {
 	CodeIndex     *int64         `json:"code_index,omitempty"`
 }
 
-// Embedded under names that are exported, so that the document describes their
-// fields too.
+// These are embedded under exported names, so that the API document describes their fields too.
 type (
 	Request  = request
 	Decision = decision
 )
 
-// explainRequest is a scan and what to take for true beside what is stored.
+// explainRequest is a scan, with rules to assume besides those that are stored.
 type explainRequest struct {
 	Request
 	AssumePublished bool      `json:"assume_published,omitempty" doc:"answer as if every rule were published"`
@@ -166,7 +165,7 @@ type step struct {
 	KnownZH   string         `json:"mark_zh" doc:"the same in Chinese"`
 }
 
-// surely is a step with how sure its verdict is.
+// surely adds to a step how sure its verdict is.
 func surely(s scan.Step, now time.Time) step {
 	row, _ := behaviour.ByID(s.Behaviour)
 	b := row.Get()
@@ -238,14 +237,15 @@ func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespac
 	return a.guarded(next, nil)
 }
 
-// ErrLimited: the token is good, and limited to some accounts.
+// ErrLimited is returned for a token that is valid, but only for some accounts.
 var ErrLimited = errors.New("an explanation shows rules of all accounts, and this admin key is limited to some: " +
 	"send a scan key, or an admin key without accounts")
 
 // makesKey says where a scan key comes from.
 const makesKey = "qrjump scan-key add NAME makes one (POST /admin/v1/scan-keys)"
 
-// guarded lets a request through that has a scan key, or the token of an operator where one may come too.
+// guarded lets a request through that has a scan key or, where operators may call too, the token of
+// one.
 func (a *API) guarded(next func(w http.ResponseWriter, r *http.Request, namespace string),
 	operator func(context.Context, string) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -304,7 +304,7 @@ func (a *API) resolve(w http.ResponseWriter, r *http.Request, namespace string) 
 		a.fail(w, err)
 		return
 	}
-	// The scan happened, whether or not somebody still listens.
+	// The scan happened, so it is recorded even if the caller went away.
 	answer, err := a.answer(context.WithoutCancel(r.Context()), namespace, body, nil)
 	if err != nil {
 		a.fail(w, err)
@@ -397,11 +397,11 @@ func userReplaced(body []byte, user string) bool {
 	var request struct {
 		User rawUser `json:"user"`
 	}
-	_ = json.NewDecoder(bytes.NewReader(body)).Decode(&request) // it was read before
+	_ = json.NewDecoder(bytes.NewReader(body)).Decode(&request) // it was decoded without an error before
 	return bool(request.User)
 }
 
-// rawUser reads a JSON string and is true where that is no Unicode.
+// rawUser is true after it read a JSON string that is no Unicode.
 type rawUser bool
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -469,9 +469,8 @@ func unmarshal(body []byte, into any) error {
 	return nil
 }
 
-// member is the name that a user has among the members of an account: user ids
-// of two namespaces never meet. No namespace has a slash in it, so a name with
-// one is of the namespace before the first.
+// member is the name of a user among the members of an account: namespace, slash, user id. No
+// namespace has a slash, so users of two namespaces never have the same name.
 func member(namespace, user string) string {
 	if user == "" || namespace == accounts.DefaultNamespace && !strings.Contains(user, "/") {
 		return user
@@ -517,7 +516,7 @@ func show(d scan.Decision) decision {
 	case "":
 		shown.Reason, shown.Message = d.Reason, messages()[d.Reason]
 	case scan.ByCode:
-		// Never the original code: it is for the owner's server, by a ticket.
+		// The code itself is never shown: the owner's server gets it for a ticket.
 		shown.Matched = &matched{Kind: d.Kind, ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
 	default:
 		shown.Matched = &matched{Kind: d.Kind, Prefix: matchedPrefix(&d)}
@@ -575,7 +574,7 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 		for end == nil && len(group) < streamGroup && (len(group) == 0 || lineWaits(in)) {
 			line, tooLong, err := readLine(in)
 			if end = err; end != nil && end != io.EOF {
-				break // the rest of this line may still be on its way
+				break // the rest of this line may not have arrived yet
 			}
 			if line = bytes.TrimSpace(line); len(line) == 0 {
 				continue
@@ -609,19 +608,19 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 	}
 }
 
-// brokeOff ends a stream whose body did not arrive whole. Full duplex leaves it
-// to the handler to see this: net/http would read what is left of the body as
-// the next request, so the connection must end here.
+// brokeOff ends a stream whose body did not arrive whole. With full duplex the handler has to
+// notice this: net/http would read the rest of the body as the next request, so the connection must
+// end here.
 func (a *API) brokeOff(w http.ResponseWriter, control *http.ResponseController, end error, answered bool) {
 	if answered {
 		_ = control.Flush()
-		panic(http.ErrAbortHandler) // the client misses the end of its answers
+		panic(http.ErrAbortHandler) // so the client notices that answers are missing
 	}
 	w.Header().Set("Connection", "close")
 	a.fail(w, unread(end))
 }
 
-// lineWaits reports whether a whole line is there already.
+// lineWaits reports whether a whole line has arrived already.
 func lineWaits(in *bufio.Reader) bool {
 	there, _ := in.Peek(in.Buffered())
 	return bytes.IndexByte(there, '\n') >= 0
@@ -663,8 +662,8 @@ func (a *API) answerLines(ctx context.Context, group []scanned, out []byte) []by
 	return out
 }
 
-// readLine reads a line of at most MaxRequest bytes; of a longer one all that
-// is left is whether there was anything on it.
+// readLine reads a line of at most MaxRequest bytes. Of a longer one it returns nothing but
+// tooLong.
 func readLine(in *bufio.Reader) (line []byte, tooLong bool, err error) {
 	line, err = in.ReadSlice('\n')
 	if !errors.Is(err, bufio.ErrBufferFull) {
@@ -735,7 +734,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 		return explanation{}, a.deskProblem(err)
 	}
 	if replaced(body, in.Text) {
-		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}} // as in one
+		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}} // as for one that is alone
 	}
 	shown := explanation{Decision: show(e.Decision), Steps: []step{}}
 	for _, s := range e.Steps {

@@ -33,7 +33,7 @@ const positionHeader = "Qrjump-Position"
 func byPosition(e ledger.Entry, position int64) int { return cmp.Compare(e.Position, position) }
 
 // within are those of positions from one up to but without another.
-func (c *copies) within(from, to int64) []ledger.Entry {
+func (c *copies) between(from, to int64) []ledger.Entry {
 	i, _ := slices.BinarySearchFunc(c.list, from, byPosition)
 	k, _ := slices.BinarySearchFunc(c.list, to, byPosition)
 	return c.list[i:k]
@@ -42,7 +42,7 @@ func (c *copies) within(from, to int64) []ledger.Entry {
 // missing are the copies of positions that are missing in the stream: before one
 // was deleted its copy was there.
 func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]ledger.Entry, error) {
-	if int64(len(c.within(from, to))) < to-from {
+	if int64(len(c.between(from, to))) < to-from {
 		end, err := l.End(ctx)
 		if err == nil {
 			err = l.readCopies(ctx, c, end)
@@ -51,7 +51,7 @@ func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]ledger.
 			return nil, err
 		}
 	}
-	return slices.Clone(c.within(from, to)), nil // the list grows while they are given
+	return slices.Clone(c.between(from, to)), nil // the list grows while they are given
 }
 
 // readCopies reads on up to a sequence.

@@ -36,13 +36,13 @@ func ParseColour(text string) (Colour, error) {
 
 func (c Colour) String() string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B) }
 
-// leastContrast is how much more light the paper throws back than the ink: that of
-// grade B for symbol contrast in ISO/IEC 15415, so that a print that is a little
-// worse than the screen is still a C.
+// leastContrast is how much more light the paper must reflect than the ink: that of grade B for
+// symbol contrast in ISO/IEC 15415, so that a print that is a little worse than the screen is still
+// grade C.
 const leastContrast = 0.55
 
-// red and grey are the shares of light that a colour throws back: of the red light
-// of industrial cameras, and of all light, as phones see it. From IEC 61966-2-1.
+// red and grey are the shares of light that a colour reflects: of the red light of industrial
+// cameras, and of all light, as phones see it. From IEC 61966-2-1.
 func (c Colour) red() float64 { return linear(c.R) }
 func (c Colour) grey() float64 {
 	return 0.2126*linear(c.R) + 0.7152*linear(c.G) + 0.0722*linear(c.B)

@@ -12,7 +12,8 @@ import (
 // dmLongest is how many characters the largest symbol here holds at most: digits, two a codeword.
 const dmLongest = 2608
 
-// dmLargest is the side of the largest symbol that is drawn. There is one of 144, in whose order of blocks readers do not agree.
+// dmLargest is the side of the largest symbol that is drawn. The standard has one of 144, but
+// readers do not agree on the order of its blocks.
 const dmLargest = 132
 
 // squareFor is the smallest square symbol for so many codewords, nil where there is none.
@@ -28,7 +29,7 @@ func squareFor(codewords int) *encoder.SymbolInfo {
 	return size
 }
 
-// Codewords of a Data Matrix that are no data. ISO/IEC 16022, 5.2.
+// Codewords of a Data Matrix that do not stand for characters. ISO/IEC 16022, 5.2.
 const (
 	dmPad        = 129
 	dmUpperShift = 235 // the next ASCII codeword is of a character 128 higher
@@ -38,9 +39,9 @@ const (
 	dmASCII      = 254 // ends C40 and text
 )
 
-// DataMatrix returns the smallest square ECC 200 Data Matrix of a text. It takes the
-// characters of ISO/IEC 8859-1, which its bytes mean where a symbol says nothing else;
-// of other bytes readers of Data Matrix do not agree what they mean.
+// DataMatrix returns the smallest square ECC 200 Data Matrix of a text. It takes the characters of
+// ISO/IEC 8859-1: that is what bytes mean by default. On the meaning of anything else readers of
+// Data Matrix do not agree.
 func DataMatrix(text string) (Grid, error) {
 	if err := checkText(text); err != nil {
 		return Grid{}, err
@@ -87,10 +88,10 @@ func DataMatrix(text string) (Grid, error) {
 	return g, nil
 }
 
-// dmStep is one way to go on from a character of a text: in one encodation up to
-// another character, where ASCII is in force again.
+// dmStep is one way to go on from a character of a text: one encodation up to a later character,
+// from where ASCII is in force again.
 type dmStep struct {
-	from, cost int // all codewords up to the step's end
+	from, cost int // cost: all codewords up to the step's end
 	mode       byte
 }
 
@@ -98,8 +99,8 @@ type dmStep struct {
 // symbol that holds them; nil where none does. Of all ways to write the text in ASCII,
 // C40, text and base 256, it takes the one with the fewest codewords.
 func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
-	best := make([]dmStep, len(text)+1) // by the character that is next
-	open := dmStep{cost: -1}            // C40 or text up to the end of the symbol, without the codeword that ends it
+	best := make([]dmStep, len(text)+1) // by the index of the next character
+	open := dmStep{cost: -1}            // C40 or text up to the end of the symbol, where the codeword that ends it is not needed
 	for i := 1; i < len(best); i++ {
 		best[i].cost = -1
 	}
@@ -145,13 +146,13 @@ func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 	size := squareFor(best[len(text)].cost)
 	if exact := squareFor(max(open.cost, 0)); open.cost > 0 && exact != nil && exact.GetDataCapacity() == open.cost &&
 		(size == nil || open.cost < size.GetDataCapacity()) {
-		// What fills a symbol to its end needs no end of its own.
+		// An encodation that fills the symbol to its end needs no codeword that ends it.
 		best[len(text)], size = open, exact
 	}
 	if size == nil {
 		return nil, nil
 	}
-	var steps []int // by where they end
+	var steps []int // the indexes of their ends in the text
 	for to := len(text); to > 0; to = best[to].from {
 		steps = append(steps, to)
 	}
@@ -159,7 +160,7 @@ func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 	for _, to := range slices.Backward(steps) {
 		out = appendDataMatrix(out, best[to].mode, text[best[to].from:to])
 	}
-	out = out[:min(len(out), size.GetDataCapacity())] // the end of C40 or text that is not needed
+	out = out[:min(len(out), size.GetDataCapacity())] // cut off the codeword that ends C40 or text, where it is not needed
 	for pad := false; len(out) < size.GetDataCapacity(); pad = true {
 		if pad {
 			out = append(out, dm253(len(out)+1))
@@ -172,7 +173,8 @@ func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 
 func isDigit(b byte) bool { return '0' <= b && b <= '9' }
 
-// appendDataMatrix writes a part of a text in one encodation, from ASCII to ASCII.
+// appendDataMatrix writes a part of a text in one encodation: it switches from ASCII and back to
+// it.
 func appendDataMatrix(out []byte, mode byte, part []byte) []byte {
 	switch mode {
 	case dmASCII:
@@ -203,7 +205,7 @@ func appendDataMatrix(out []byte, mode byte, part []byte) []byte {
 	return append(out, dmASCII)
 }
 
-// dmLength is how base 256 says how many bytes follow.
+// dmLength are the codewords by which base 256 says how many bytes follow.
 func dmLength(n int) []byte {
 	if n < 250 {
 		return []byte{byte(n)}
@@ -231,8 +233,8 @@ func dm253(place int) byte {
 // dmShift2 are the characters of the second shift of C40 and text.
 const dmShift2 = `!"#$%&'()*+,-./:;<=>?@[\]^_`
 
-// dmValues are the values of a character in C40 or text: one where it is of the basic
-// set, two behind a shift, two more where it is above ASCII.
+// dmValues are the values of a character in C40 or text: one for a character of the basic set, two
+// for one that needs a shift, and two more for one above ASCII.
 func dmValues(mode, b byte) []int {
 	if b >= 128 {
 		return append([]int{1, 30}, dmValues(mode, b-128)...)
@@ -256,7 +258,7 @@ func dmValues(mode, b byte) []int {
 	if i := strings.IndexByte(dmShift2, b); i >= 0 {
 		return []int{1, i}
 	}
-	// What is left of the third shift: ` and from { on.
+	// The third shift: ` and the characters from { on.
 	if b == '`' {
 		return []int{2, 0}
 	}

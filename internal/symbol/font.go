@@ -20,8 +20,8 @@ import (
 	"github.com/qrjump/qrjump/internal/pdf"
 )
 
-// Font draws the lines that people read, as outlines: the same in every format,
-// and no printer needs it.
+// Font draws lines for people as outlines, so that they look the same in every format and no
+// printer needs the font.
 type Font struct {
 	font *sfnt.Font
 	mu   sync.Mutex
@@ -64,12 +64,12 @@ func ParseFont(file []byte) (*Font, error) {
 	return &Font{font: f, seen: map[rune]glyph{}}, nil
 }
 
-// outlineTables are those of a font that an outline is read from. Others are left
-// away: nothing here uses them, and a mistake in one would stop the font.
+// outlineTables are the tables of a font from which outlines are read. The others are dropped:
+// nothing here uses them, and a fault in one would make the font useless.
 const outlineTables = "CFF  OS/2 cmap glyf head hhea hmtx loca maxp post"
 
 // onlyOutlines is a font, or the first of a collection, as a file of its own with these tables, each at a
-// place that four divides. Fonts of Debian keep theirs anywhere, which the library refuses.
+// place that four divides. Debian's fonts have theirs at other places, which the library refuses.
 func onlyOutlines(file []byte) ([]byte, error) {
 	errNone := errors.New("no TrueType or OpenType font: want a file that ends in .ttf, .otf or .ttc")
 	part := func(at, size uint32) []byte {
@@ -110,10 +110,10 @@ func onlyOutlines(file []byte) ([]byte, error) {
 		return nil, errNone
 	}
 	out := binary.BigEndian.AppendUint16(slices.Clone(head[:4]), uint16(len(tables)))
-	out = append(out, make([]byte, 6)...) // for a search that nobody makes
+	out = append(out, make([]byte, 6)...) // numbers for a binary search, which no reader here does
 	at := 12 + 16*len(tables)
 	for _, t := range tables {
-		out = append(append(out, t.tag...), 0, 0, 0, 0) // the sum is not looked at
+		out = append(append(out, t.tag...), 0, 0, 0, 0) // no reader here checks the sum
 		out = binary.BigEndian.AppendUint32(out, uint32(at))
 		out = binary.BigEndian.AppendUint32(out, uint32(len(t.content)))
 		at += (len(t.content) + 3) &^ 3
@@ -166,7 +166,7 @@ func (f *Font) load(r rune) (g glyph) {
 		case sfnt.SegmentOpLineTo:
 			g.outline = append(g.outline, pdf.Segment{Op: 'l', Points: p})
 			last = p[0]
-		case sfnt.SegmentOpQuadTo: // as a cubic: PDF has no other
+		case sfnt.SegmentOpQuadTo: // as a cubic curve: PDF has no quadratic ones
 			g.outline = append(g.outline, pdf.Segment{Op: 'c', Points: [3][2]float64{
 				between(last, p[0], 2./3), between(p[1], p[0], 2./3), p[1]}})
 			last = p[1]
@@ -184,7 +184,7 @@ func between(a, b [2]float64, share float64) [2]float64 {
 	return [2]float64{a[0] + (b[0]-a[0])*share, a[1] + (b[1]-a[1])*share}
 }
 
-// Check returns what a font cannot write of a text.
+// Check returns which characters of a text the font does not have.
 func (f *Font) Check(text string) error {
 	for _, r := range text {
 		if _, _, ok := f.Glyph(r); !ok || unicode.IsControl(r) {
@@ -194,7 +194,7 @@ func (f *Font) Check(text string) error {
 	return nil
 }
 
-// chineseFont is a usual one with Chinese, of Debian's package fonts-wqy-microhei.
+// chineseFont is a common Chinese font, of Debian's package fonts-wqy-microhei.
 const chineseFont = "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc"
 
 // width is how wide a text is in a size, both in dots.

@@ -31,8 +31,8 @@ const (
 	lineHeight = 120
 )
 
-// Drawing is a label ready to be written, measured in dots from its top left
-// corner: symbols with their quiet zones from left to right, lines below or beside.
+// Drawing is a label that is ready to be written, measured in dots from its top left corner. Its
+// symbols, with their quiet zones, stand from left to right; its lines below or beside them.
 type Drawing struct {
 	Width, Height, DPI int
 	Module             int // side of a module in dots
@@ -42,8 +42,8 @@ type Drawing struct {
 	size               int // of the lines
 	font               *Font
 	dots               func() *bitmap // drawn once, when they are first wanted
-	// Says is what the symbols were read back to say, from left to right; "" is one that was drawn as it came, and that no reader here
-	// knows.
+	// Says is what was read back from the symbols, from left to right; "" for a symbol that was drawn as it came and that no
+	// reader here knows.
 	Says []string
 }
 
@@ -60,8 +60,8 @@ type line struct {
 // ModuleLength is the side of a module as it is drawn.
 func (d Drawing) ModuleLength() Length { return LengthOf(d.Module, d.DPI) }
 
-// Check returns what is wrong with a style, whatever is drawn in it: a *SizeError
-// where another size can be printed.
+// Check returns what is wrong with a style, whatever is drawn in it. It is a *SizeError where
+// another size can be printed.
 func (s Style) Check() error {
 	if _, err := ModuleDots(s.Module, s.DPI); err != nil {
 		return err
@@ -87,9 +87,8 @@ func (s Style) Face() *Font {
 	return s.Font
 }
 
-// Draw lays out the label of symbols and lines. The error is that of Check, or
-// says that a quiet zone is too small, a line has letters that the font has not,
-// or that the picture is too large.
+// Draw lays out the label of symbols and lines. The error is that of Check, or says that a quiet
+// zone is too small, that the font lacks a letter of a line, or that the picture is too large.
 func (s Style) Draw(lines []string, symbols ...Grid) (Drawing, error) {
 	if err := s.Check(); err != nil {
 		return Drawing{}, err
@@ -137,7 +136,7 @@ func modules(n int) string {
 	return fmt.Sprintf("%d modules", n)
 }
 
-// smaller is the module at which what needs some dots now is within others.
+// smaller is the size of a module at which a label that needs needed dots now fits into room dots.
 func (s Style) smaller(room, needed int) Length {
 	dots, err := ModuleDots(s.Module, s.DPI)
 	if err != nil || needed == 0 {

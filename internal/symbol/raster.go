@@ -93,9 +93,8 @@ func PNG(w io.Writer, d Drawing) error {
 // errColour is that of formats for printers with one ribbon.
 var errColour = errors.New("a label printer has one ribbon: its formats are black on white, and the ribbon makes the colour")
 
-// ZPL writes a drawing as a label in ZPL II, for a printer of the drawing's dots an
-// inch. It is one graphic field: a printer that drew the symbol itself would choose
-// its size and its mask by itself.
+// ZPL writes a drawing as a label in ZPL II, for a printer of the drawing's dots an inch. It is one
+// graphic field, because a printer that draws a symbol itself chooses its size and mask.
 func ZPL(w io.Writer, d Drawing) error {
 	if d.ink != Black || d.paper != White {
 		return errColour

@@ -9,7 +9,7 @@ import (
 	qrdecoder "github.com/makiuchi-d/gozxing/qrcode/decoder"
 )
 
-// family is what reads a symbol.
+// family says which reader reads a symbol.
 type family byte
 
 const (
@@ -17,7 +17,7 @@ const (
 	dataMatrix
 )
 
-// Read is what a symbol says to a reader that did not draw it.
+// Read is what a reader, other than the code that drew it, reads from a symbol.
 func (g Grid) Read() (string, error) {
 	rows := make([][]bool, g.Height)
 	for y := range rows {
@@ -41,9 +41,9 @@ func (g Grid) Read() (string, error) {
 	return found.GetText(), nil
 }
 
-// Grids are the symbols of a drawing as they are printed, from left to right: taken
-// from its dots, which must be those of whole modules within a white quiet zone, and
-// which must be what SVG and PDF draw as rectangles.
+// Grids are the symbols of a drawing, from left to right, read from the dots that are printed. The
+// dots must be whole modules in a white quiet zone, and the same as the rectangles that SVG and PDF
+// draw.
 func (d Drawing) Grids() ([]Grid, error) {
 	b := d.dots()
 	var grids []Grid
@@ -75,7 +75,8 @@ func (d Drawing) Grids() ([]Grid, error) {
 	return grids, nil
 }
 
-// wrongDot looks for a row of dots, within a symbol or the quiet zone that its standard demands, that is not as its modules are.
+// wrongDot looks for a row of dots, in a symbol or in its quiet zone, that differs from the
+// symbol's modules.
 func (p placed) wrongDot(b *bitmap, module int) (row int, wrong bool) {
 	around := p.quiet * module
 	left, right := p.x-around, p.x+p.Width*module+around

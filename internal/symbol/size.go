@@ -10,8 +10,8 @@ import (
 const (
 	// inch is an inch in micrometres.
 	inch = 25_400
-	// leastDots is how many dots of the printer a module has at least. With one,
-	// the ink of a neighbour closes it.
+	// leastDots is how many dots of the printer a module has at least. A module of one dot is
+	// closed by the ink of its neighbours.
 	leastDots = 2
 	// leastModule is the smallest module in micrometres: below it, cameras of
 	// phones do not tell two modules apart at the distance at which they focus.
@@ -60,12 +60,12 @@ func LengthOf(dots, dpi int) Length {
 	return Length(math.Round(float64(dots) * inch / float64(dpi)))
 }
 
-// SizeError says that something cannot be printed at the size that was wished.
+// SizeError says that something cannot be printed at the size that was asked for.
 type SizeError struct {
 	Why string
 	// Can is a size of a module that can be printed, 0 where none is known.
 	Can Length
-	// Next is what to do besides, or instead.
+	// Next is what to do in addition, or instead.
 	Next string
 }
 
@@ -109,7 +109,7 @@ func ModuleDots(module Length, dpi int) (int, error) {
 	case module < leastModule:
 		return 0, &SizeError{Can: can,
 			Why: fmt.Sprintf("modules of %v are smaller than cameras tell apart (%v)", module, Length(leastModule))}
-	case exact < leastDots-0.05: // 0.25mm are 1.998 dots of 203 an inch, and meant as two
+	case exact < leastDots-0.05: // 0.25mm is 1.998 dots at 203 an inch, and two are meant
 		enough := int(math.Ceil(leastDots * inch / float64(module)))
 		return 0, &SizeError{Why: fmt.Sprintf("modules of %v are %.1f dots of a printer of %d dots an inch, and need %d", module, exact, dpi,
 			leastDots), Can: can, Next: fmt.Sprintf("a printer of %d dots an inch or more", enough)}

@@ -41,9 +41,9 @@ func (g Grid) Dark(x, y int) bool {
 	return x >= 0 && y >= 0 && x < g.Width && y < g.Height && g.dark[y*g.Width+x]
 }
 
-// QR returns the QR code of a text. Texts of digits, capital letters and $%*+-./:
-// alone make smaller symbols. The error says why there is none: a text that is too
-// long for the level, empty, or no UTF-8.
+// QR returns the QR code of a text. Texts of digits, capital letters and $%*+-./: alone make
+// smaller symbols. The error says why there is none: the text is empty, no UTF-8, or too long for
+// the level.
 func QR(text string, level Level) (Grid, error) {
 	if err := checkText(text); err != nil {
 		return Grid{}, err
@@ -83,9 +83,9 @@ func gridOf(m image.Image) Grid {
 	return g
 }
 
-// Field returns the symbol of a dot matrix as a row of a batch has it: 19×19
-// characters row by row, 0 = white, 1 = black. White edges are left away, since a
-// quiet zone is drawn around. Contract: marketcode 4.2.
+// Field returns the symbol of a dot matrix as a row of a batch has it: 19×19 characters row by row,
+// 0 = white, 1 = black. White edges are cut off, since a quiet zone is drawn around it. Contract:
+// marketcode 4.2.
 func Field(dots string) (Grid, error) {
 	if len(dots) != FieldSide*FieldSide || strings.Trim(dots, "01") != "" {
 		return Grid{}, fmt.Errorf("a dot matrix is %d characters 0 and 1, not these %d", FieldSide*FieldSide, len(dots))
@@ -109,7 +109,7 @@ func Field(dots string) (Grid, error) {
 	return g, nil
 }
 
-// rects are rectangles that cover the dark modules, each module once, in modules.
+// rects yields rectangles, measured in modules, that cover each dark module once.
 func (g Grid) rects() iter.Seq[image.Rectangle] {
 	return func(yield func(image.Rectangle) bool) {
 		done := make([]bool, len(g.dark))

@@ -32,7 +32,7 @@ var Get = sync.OnceValue(func() Info {
 		return Info{Version: number, Commit: commit, Date: date}
 	}
 	build, _ := debug.ReadBuildInfo()
-	return of(build)
+	return infoOf(build)
 })
 
 // Number is the version alone.
@@ -40,7 +40,7 @@ func Number() string { return Get().Version }
 
 // of reads the notes of a build, which may be that of a program that only uses
 // the module.
-func of(build *debug.BuildInfo) Info {
+func infoOf(build *debug.BuildInfo) Info {
 	i := Info{Version: unreleased}
 	if build == nil {
 		return i

@@ -24,7 +24,7 @@ func TestABuildWithoutAReleaseSaysWhatTheGoCommandKnew(t *testing.T) {
 			Info{Version: "0.3.0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, of(test.build)); diff != "" {
+			if diff := cmp.Diff(test.want, infoOf(test.build)); diff != "" {
 				t.Error(diff)
 			}
 		})

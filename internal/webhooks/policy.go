@@ -27,7 +27,7 @@ const (
 
 // Policy is how webhooks are sent what waits for them.
 func (b *Book) Policy() outbox.Policy {
-	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open, Again: b.again,
+	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open, Again: b.nextAttempt,
 		Gone: b.switchOff,
 		Before: func(ctx context.Context) (bool, error) {
 			collected, err := b.Collect(ctx)
@@ -136,7 +136,7 @@ var pauses = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute,
 
 // again is when a delivery is tried again: up to a fifth of the pause sooner or
 // later, so that receivers that were away are not all asked at once.
-func (b *Book) again(r outbox.Row, _, ended time.Time) time.Time {
+func (b *Book) nextAttempt(r outbox.Row, _, ended time.Time) time.Time {
 	pause := pauses[min(r.Attempts, len(pauses))-1]
 	var raw [4]byte
 	if _, err := io.ReadFull(b.Random, raw[:]); err == nil {
