@@ -153,6 +153,7 @@ func (b *Book) Reset(f func() error) error {
 	b.deviations.writing.Lock()
 	defer b.deviations.writing.Unlock()
 	if err := f(); err != nil {
+		b.meter.doubt()
 		return err
 	}
 	b.meter.forget()

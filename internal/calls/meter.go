@@ -3,6 +3,7 @@ package calls
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -54,6 +55,14 @@ func (m *meter) at(k key) *count {
 		m.counts[k] = c
 	}
 	return c
+}
+
+// doubt forgets what the store has of the counts, where a change of them failed that may have happened nevertheless. Calls
+// that are not written yet are only here: with them the store says anew what it has.
+func (m *meter) doubt() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.counts, func(_ key, c *count) bool { return c.pending == 0 })
 }
 
 func (m *meter) forget() {
@@ -264,6 +273,7 @@ func (b *Book) Clear(ctx context.Context, appid, path string) error {
 		return nil
 	})
 	if err != nil {
+		m.doubt()
 		return err
 	}
 	m.mu.Lock()

@@ -157,9 +157,7 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 // host is asked.
 func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s settings.Settings, p Prefix, confirms bool) error {
 	if confirms {
-		if err := b.forget(ctx); err != nil {
-			return err
-		}
+		b.forget(ctx)
 	}
 	err := b.Store.ChangeRules(ctx, limitHolder(owner, d), p.Origin(), func(tx Tx) error {
 		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
@@ -492,23 +490,21 @@ const confirmationMemory = 30 * 24 * time.Hour
 
 // keep stores a check of a verification file, and removes old checks.
 func (b *Book) keep(ctx context.Context, c Confirmation) error {
-	if err := b.forget(ctx); err != nil {
-		return err
-	}
+	b.forget(ctx)
 	return b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.PutConfirmation(ctx, c) })
 }
 
-// forget removes checks that are old, once a minute at most.
-func (b *Book) forget(ctx context.Context) error {
+// forget removes checks that are old, once a minute at most. Those that stay for now are no reason to refuse a change.
+func (b *Book) forget(ctx context.Context) {
 	if b.ClockBelieved != nil && !b.ClockBelieved() {
-		return nil
+		return
 	}
 	now := b.Now()
 	last := b.forgot.Load()
 	if since := now.Unix() - last; since >= 0 && since < 60 || !b.forgot.CompareAndSwap(last, now.Unix()) {
-		return nil
+		return
 	}
-	return b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.ForgetConfirmations(ctx, now.Add(-confirmationMemory)) })
+	_ = b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.ForgetConfirmations(ctx, now.Add(-confirmationMemory)) })
 }
 
 // platformQuota is how often a month the platform lets a Mini Program publish,

@@ -100,6 +100,9 @@ func TestAnImportStopsNobody(t *testing.T) {
 		if !isLocked(err) || !strings.Contains(err.Error(), "an import that is not at its end") {
 			t.Errorf("the same prefix: %v", err)
 		}
+		if nodes[1].together.alone[ownerPart(other.AppID)].IsZero() {
+			t.Error("the next change of that owner is made together with those of others, and breaks them up again")
+		}
 		// One import at a time is written like this, but a short one waits for none.
 		if _, err := b[1].Import(ctx, planOf(many, nil), false); !errors.Is(err, accounts.ErrImporting) {
 			t.Errorf("a second import: %v", err)

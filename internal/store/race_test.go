@@ -47,6 +47,24 @@ func books(nodes [2]*Store, change func(*settings.Settings)) (b [2]*rules.Book) 
 	return b
 }
 
+// hoarder is a store of rules that makes the changes of rules alone.
+type hoarder struct{ rules.Store }
+
+func (hoarder) UpdateRules(context.Context, func(rules.Tx) error) error {
+	return errors.New("old checks cannot be removed")
+}
+
+// Old checks of verification files that cannot be removed are no reason to refuse a rule.
+func TestOldChecksThatStayRefuseNoRule(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		b := books([2]*Store{s, s}, nil)[0]
+		b.Store = hoarder{s}
+		if err := add(t.Context(), b, miniProgram(t, s, "wxa"), "r", "https://old.example/", false); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func miniProgram(t *testing.T, s *Store, appid string) accounts.Account {
 	t.Helper()
 	a := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true,

@@ -377,6 +377,9 @@ const (
 	freeKey    = ` ON CONFLICT (key) DO NOTHING`
 )
 
+// errBeingImported is of a rule whose prefix an import has written and not shown yet.
+var errBeingImported = errors.New("one of the prefixes is being written by an import that is not at its end; try again")
+
 // insertRules stores new rules. A prefix that an import has written and not yet shown is
 // waited for a moment: the end of the log may be locked here, which everybody wants.
 func (t *Tx) insertRules(ctx context.Context, all []rules.Rule) error {
@@ -397,7 +400,7 @@ func (t *Tx) insertRules(ctx context.Context, all []rules.Rule) error {
 	case isLocked(outageOf(t.engine, err)) && t.apart != nil:
 		return fmt.Errorf("another change of one of the prefixes is not at its end: %w", accounts.ErrMoved)
 	case isLocked(outageOf(t.engine, err)):
-		return fmt.Errorf("storing rules: one of the prefixes is being written by an import that is not at its end; try again: %w", err)
+		return fmt.Errorf("storing rules: %w: %w", errBeingImported, err)
 	case err != nil:
 		return fmt.Errorf("storing rules: %w", err)
 	case n != int64(len(all)):

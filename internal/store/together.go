@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -15,14 +17,23 @@ import (
 // Changes of rules that wait on this node are made by one transaction, and answered after
 // its commit: the head of the log of changes is held once for all of them. Decision 57.
 
-// togetherMost is how many changes one transaction makes, and togetherTime what it may take.
+// togetherMost is how many changes one transaction makes, and togetherTime what it may take. Until it wants the end of the log
+// it waits for no lock of another change: decidingTime is much, and more is a connection that says nothing.
 const (
 	togetherMost = 64
 	togetherTime = 20 * time.Second
+	decidingTime = 3 * time.Second
 )
 
-// togetherWait is how long a change waits for its turn: then it goes alone.
+// togetherWait is how long a change waits for its turn: then it goes alone, if no more than mostImpatient do. All of those that
+// wait would be in each other's way for as long as more come.
 var togetherWait = time.Second
+
+const mostImpatient = 4
+
+// aloneTime is for how long the changes of an owner go alone that added what an import was writing: the transaction of several
+// fails for that, and each of them would wait.
+const aloneTime = 10 * time.Second
 
 // errAlone says that a change is to be made in a transaction of its own.
 var errAlone = errors.New("this change goes alone")
@@ -37,15 +48,45 @@ func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(ru
 		if err := s.together.make(ctx, s, m, f); !errors.Is(err, errAlone) {
 			return s.trouble.remember(s.outage(err))
 		}
+		defer s.together.made(m)
 	}
-	return s.UpdateRules(ctx, f)
+	err := s.UpdateRules(ctx, f)
+	if errors.Is(err, errBeingImported) {
+		s.together.keepAlone(owner)
+	}
+	return err
 }
 
 // together are the changes that wait on a node.
 type together struct {
-	mu      sync.Mutex
-	waiting []*member
-	running bool
+	mu        sync.Mutex
+	waiting   []*member
+	running   bool
+	impatient int                  // changes that go alone because they waited for long
+	alone     map[string]time.Time // owners whose changes go alone until then
+
+	wait, deciding time.Duration // of a test; 0 = togetherWait, decidingTime
+}
+
+// keepAlone lets the changes of an owner go alone for a while.
+func (g *together) keepAlone(owner string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(g.alone, func(_ string, until time.Time) bool { return until.Before(now) })
+	if g.alone == nil {
+		g.alone = map[string]time.Time{}
+	}
+	g.alone[ownerPart(owner)] = now.Add(aloneTime)
+}
+
+// made is called when a change that went alone has ended.
+func (g *together) made(m *member) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m.impatient {
+		g.impatient--
+	}
 }
 
 // member is one change of several in a transaction.
@@ -54,12 +95,13 @@ type member struct {
 	begins chan *gathering // nil = it goes alone
 	ends   chan error      // of the transaction
 
-	in     *gathering
-	alone  bool // it asked for what a member cannot have
-	author context.Context
-	adds   []added
-	writes []statement
-	noted  []change
+	in        *gathering
+	alone     bool // it asked for what a member cannot have
+	impatient bool // it is one of those that waited for long
+	author    context.Context
+	adds      []added
+	writes    []statement
+	noted     []change
 }
 
 // added is a rule without its number, which the head of the log gives it.
@@ -77,26 +119,32 @@ type event struct{ asks *question }
 // make returns errAlone where nothing was done, and the caller has to do it alone.
 func (g *together) make(ctx context.Context, s *Store, m *member, f func(rules.Tx) error) error {
 	g.mu.Lock()
+	if time.Now().Before(g.alone[m.parts[0]]) {
+		g.mu.Unlock()
+		return errAlone
+	}
 	g.waiting = append(g.waiting, m)
 	if !g.running {
 		g.running = true
 		go g.run(s)
 	}
 	g.mu.Unlock()
-	patience := time.NewTimer(togetherWait)
+	patience := time.NewTicker(cmp.Or(g.wait, togetherWait))
 	defer patience.Stop()
-	select {
-	case m.in = <-m.begins:
-	case <-ctx.Done():
-		if g.left(m) {
-			return context.Cause(ctx)
+	for begun := false; !begun; {
+		select {
+		case m.in = <-m.begins:
+			begun = true
+		case <-ctx.Done():
+			if g.left(m) {
+				return context.Cause(ctx)
+			}
+			m.in, begun = <-m.begins, true
+		case <-patience.C:
+			if g.goesAlone(m) {
+				return errAlone
+			}
 		}
-		m.in = <-m.begins
-	case <-patience.C:
-		if g.left(m) {
-			return errAlone
-		}
-		m.in = <-m.begins
 	}
 	if m.in == nil {
 		return errAlone
@@ -110,10 +158,25 @@ func (g *together) make(ctx context.Context, s *Store, m *member, f func(rules.T
 	return <-m.ends
 }
 
+// goesAlone takes a member out of the line that waited for long, unless enough of them are out.
+func (g *together) goesAlone(m *member) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.impatient < mostImpatient && g.takeBack(m) {
+		m.impatient = true
+		g.impatient++
+	}
+	return m.impatient
+}
+
 // left takes a member back that nobody has begun.
 func (g *together) left(m *member) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.takeBack(m)
+}
+
+func (g *together) takeBack(m *member) bool {
 	i := slices.Index(g.waiting, m)
 	if i >= 0 {
 		g.waiting = slices.Delete(g.waiting, i, i+1)
@@ -170,17 +233,19 @@ func (s *Store) makeTogether(all []*member) {
 	ctx, cancel := context.WithTimeout(context.Background(), togetherTime)
 	defer cancel()
 	var begun []*member
+	early, enough := context.WithTimeout(ctx, cmp.Or(s.together.deciding, decidingTime))
+	defer enough()
 	var locked error // the head was not free: alone it would not be either
 	err := safely(func() error {
 		return s.run(ctx, s.write, false, func(tx *Tx) error {
-			free, err := tx.begin(ctx, all)
+			free, err := tx.begin(early, all)
 			if err != nil {
 				return err
 			}
 			begun, all = free, slices.DeleteFunc(all, func(m *member) bool { return slices.Contains(free, m) })
 			sendAlone(all)
 			all = nil
-			if err := tx.gather(ctx, begun); err != nil {
+			if err := tx.gather(early, begun); err != nil {
 				return err
 			}
 			if !slices.ContainsFunc(begun, func(m *member) bool { return len(m.adds)+len(m.writes)+len(m.noted) > 0 }) {
@@ -246,7 +311,7 @@ func (t *Tx) begin(ctx context.Context, all []*member) (begun []*member, err err
 }
 
 // gather lets the members decide. Once each of them waits for an answer, or has decided,
-// their questions go out in one round trip. They are answered in any case.
+// their questions go out in one round trip. They are answered in any case. A table that is locked is for each of them.
 func (t *Tx) gather(ctx context.Context, begun []*member) (err error) {
 	in := &gathering{events: make(chan event)}
 	for _, m := range begun {
@@ -261,7 +326,7 @@ func (t *Tx) gather(ctx context.Context, begun []*member) (err error) {
 		}
 		running = len(asked)
 		if err == nil && running > 0 {
-			err = safely(func() error { return t.pipe.answer(ctx, asked...) })
+			err = outageOf(t.engine, safely(func() error { return t.pipe.answer(ctx, asked...) }))
 		}
 		for _, q := range asked {
 			q.err = err
@@ -315,6 +380,9 @@ func (m *member) ask(query string, args []any) (*question, error) {
 	}
 	m.in.events <- event{q}
 	<-q.answered
+	if isLocked(q.err) {
+		return q, q.err
+	}
 	if q.err != nil {
 		return q, m.goAlone()
 	}

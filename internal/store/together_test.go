@@ -284,3 +284,129 @@ func TestAChangeWaitsForNoStrangersOwner(t *testing.T) {
 		w.verified(3)
 	})
 }
+
+// sessionsThatWait is how many sessions wait for a lock.
+func (w *waiting) sessionsThatWait() (n int) {
+	w.t.Helper()
+	err := w.s.read.QueryRowContext(w.t.Context(), `SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+		AND datname = current_database()`).Scan(&n)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// A change that waited for long goes alone, but no more than a few at once: the others keep their places.
+func TestFewOfTheChangesThatWaitForLongGoAlone(t *testing.T) {
+	eachWaiting(t, func(t *testing.T, w *waiting) {
+		w.s.together.wait = time.Millisecond
+		var all []<-chan error
+		const many = 20
+		for i := range many {
+			err := make(chan error, 1)
+			owner := fmt.Sprint("owner", i)
+			all = append(all, err)
+			w.all.Go(func() {
+				err <- add(t.Context(), w.book, w.owner(owner), "rid of "+owner, fmt.Sprintf("https://%s.example/", owner), false)
+			})
+		}
+		w.until("a few changes to wait for the head alone, and the others in the line", func() bool {
+			w.s.together.mu.Lock()
+			defer w.s.together.mu.Unlock()
+			return len(w.s.together.waiting) == many-mostImpatient && w.sessionsThatWait() == 1+mostImpatient
+		})
+		w.free()
+		for _, err := range all {
+			if err := <-err; err != nil {
+				t.Error(err)
+			}
+		}
+		w.all.Wait()
+		w.verified(1 + many)
+		if n := w.s.together.impatient; n != 0 {
+			t.Errorf("%d places of those that go alone were not given back", n)
+		}
+	})
+}
+
+// The session ends when the commit of several was sent: each is told that nobody knows, and none is made once more.
+func TestACommitOfSeveralWhoseAnswerIsLost(t *testing.T) {
+	eachWaiting(t, func(t *testing.T, w *waiting) {
+		for _, statement := range []string{
+			`CREATE FUNCTION ends_the_session() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'`,
+			`CREATE CONSTRAINT TRIGGER at_the_commit AFTER INSERT ON rules DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+				WHEN (NEW.owner <> 'first') EXECUTE FUNCTION ends_the_session()`,
+		} {
+			if _, err := w.s.write.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var all []<-chan error
+		for i := range 3 {
+			all = append(all, w.adds(t.Context(), fmt.Sprint("owner", i), 0))
+		}
+		w.free()
+		for i, err := range all {
+			if _, is := errors.AsType[*errcode.Outage](<-err); !is {
+				t.Errorf("owner%d is told something else than that the session ended", i)
+			}
+		}
+		w.all.Wait()
+		w.verified(1)
+	})
+}
+
+// Nothing answers before the end of the log is wanted: a table is locked here, a connection says nothing elsewhere. Each of the
+// changes goes alone after a while.
+func TestChangesGoAloneWhereNothingAnswersThem(t *testing.T) {
+	s := open(t, newPostgres(t))
+	s.together.deciding = 100 * time.Millisecond
+	w := &waiting{t: t, s: s, book: books([2]*Store{s, s}, nil)[0]}
+	locked, err := s.write.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer locked.Rollback()
+	if _, err := locked.ExecContext(t.Context(), `LOCK TABLE rule_counts`); err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error, 3)
+	for i := range cap(errs) {
+		name := fmt.Sprint("owner", i)
+		w.all.Go(func() {
+			errs <- add(t.Context(), w.book, w.owner(name), "rid of "+name, "https://"+name+".example/", false)
+		})
+	}
+	w.until("three changes to wait for the table, each on a session of its own", func() bool { return w.sessionsThatWait() == 3 })
+	if err := locked.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	w.all.Wait()
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := w.transactions(); n != 3 {
+		t.Errorf("3 changes were made by %d transactions", n)
+	}
+	w.verified(3)
+}
+
+// An owner that added what an import is writing (TestAnImportStopsNobody) goes alone for a while, and breaks up no other
+// transaction of several.
+func TestAnOwnerThatMetAnImportGoesAlone(t *testing.T) {
+	eachWaiting(t, func(t *testing.T, w *waiting) {
+		w.s.together.keepAlone("met")
+		met := make(chan error, 1)
+		w.all.Go(func() { met <- add(t.Context(), w.book, w.owner("met"), "rid of met", "https://met.example/", false) })
+		w.until("the change of that owner to wait for the head alone", func() bool { return w.sessionsThatWait() == 2 })
+		other := w.adds(t.Context(), "other", 0)
+		w.free()
+		if err := errors.Join(<-met, <-other); err != nil {
+			t.Error(err)
+		}
+		w.all.Wait()
+		w.verified(3)
+	})
+}
