@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	gotoken "go/token"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/qrjump/qrjump/internal/phrase"
 )
@@ -184,6 +186,65 @@ func inTemplate(t *testing.T, path string, texts map[string]string, named *menti
 			if texts[found[1]] == "" {
 				t.Errorf("%s: no text is called %q", path, found[1])
 			}
+		}
+	}
+}
+
+// chinese are the files outside of books and documents that have Chinese, each with the reason why that is no text for people of ours.
+var chinese = map[string]string{
+	"docs/commands.yaml":                "the help of commands is not moved into a book yet",
+	"internal/errcode/codes.go":         "the wire: texts of the platform",
+	"internal/codes/ticket.go":          "the wire: a text of the platform",
+	"internal/api/link_list.go":         "the wire: names that the platform gives",
+	"internal/guide/sought.go":          "words by which readers search; nobody reads them",
+	"internal/guide/search.go":          "words of a question that say nothing of what is sought",
+	"internal/labels/bought.go":         "what may stand behind a number that people type",
+	"internal/cassette/standin.go":      "stands in for a name in Chinese",
+	"compat/harness/codes.go":           "a name in Chinese that passes through other people's clients",
+	"docs/contract/seen/answers.ndjson": "answers of the platform",
+}
+
+// written are the ends of the names of code, templates, scripts and tables.
+var written = []string{".go", ".html", ".js", ".mjs", ".css", ".svg", ".txt", ".tmpl", ".sql", ".json", ".ndjson", ".yaml", ".yml", ".sh",
+	".py", ".conf", ".service", ".fish", ".zsh"}
+
+// unread are folders of books, of answers that tests expect, and of what is no part of the sources.
+var unread = []string{phrase.Folder, "testdata", "node_modules", ".git", "bin", "dist", "pages", "qrjump-data"}
+
+// Decision 59: code, templates, scripts and tables have no Chinese. It stands in books and in documents.
+func TestChineseStandsInBooks(t *testing.T) {
+	t.Parallel()
+	const root = "../.."
+	files, found := 0, map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch name := d.Name(); {
+		case err != nil:
+			return err
+		case d.IsDir():
+			if slices.Contains(unread, name) {
+				return fs.SkipDir
+			}
+			return nil
+		case !slices.Contains(written, filepath.Ext(name)) || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		files++
+		content, err := os.ReadFile(path)
+		if at := bytes.IndexFunc(content, func(r rune) bool { return unicode.Is(unicode.Han, r) }); err == nil && at >= 0 {
+			name, _ := filepath.Rel(root, path)
+			found[name] = true
+			if line := 1 + bytes.Count(content[:at], []byte("\n")); chinese[name] == "" {
+				t.Errorf("%s:%d has Chinese: let a key of a book say it (decision 59)", name, line)
+			}
+		}
+		return err
+	})
+	if err != nil || files < 500 {
+		t.Fatalf("%d files were read: %v", files, err)
+	}
+	for name := range chinese {
+		if !found[name] {
+			t.Errorf("%s has no Chinese any more: take it off the list", name)
 		}
 	}
 }
