@@ -29,7 +29,7 @@ func listed(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(",;，；、", r) })
 }
 
-// The words of an account, in the order in which forms show them.
+// The values of an account's fields, in the order in which forms show them.
 var (
 	accountKinds    = []string{"mini_program", "service_account", "subscription_account"}
 	accountSubjects = []string{"company", "personal", "media", "government", "other"}
@@ -65,7 +65,7 @@ func (c *Console) accounts(v *visit) {
 
 func accountPage(appid string) string { return Root + "/accounts/" + url.PathEscape(appid) }
 
-// accountForm is an account as somebody fills it in.
+// accountForm is the form of an account, with what somebody typed.
 type accountForm struct {
 	New   bool
 	AppID string
@@ -79,7 +79,7 @@ func (accountForm) Subjects() []string    { return accountSubjects }
 func (accountForm) AllVersions() []string { return accountVersions }
 func (accountForm) AllFeatures() []string { return features }
 
-// read puts what the form says; what it does not show stays.
+// read takes over the values of a form. Fields that the form does not show stay.
 func (f *accountForm) read(r *http.Request) {
 	f.Name, f.Subject = strings.TrimSpace(r.FormValue("name")), r.FormValue("subject")
 	f.Certified, f.SecretFrozen = r.FormValue("certified") != "", r.FormValue("secret_frozen") != ""
@@ -99,7 +99,8 @@ func (f *accountForm) read(r *http.Request) {
 	}
 }
 
-// put makes the account so, or shows the form again with what was typed and why not.
+// put stores the account as the form says. Where that is refused, it shows the form again, with
+// what was typed and the reason.
 func (v *visit) put(f accountForm) {
 	v.fresh = f.New
 	err := v.api.PutAccount(v.ctx(), f.AppID, f.AccountPut)
@@ -146,7 +147,7 @@ func (c *Console) editAccount(v *visit) {
 func (c *Console) replaceAccount(v *visit) {
 	if a, ok := v.theAccount(); ok {
 		f := accountForm{AppID: a.AppID, AccountPut: a.Put()}
-		f.Linked = nil // those that are there stay
+		f.Linked = nil // links that exist stay
 		f.read(v.r)
 		v.put(f)
 	}
@@ -161,13 +162,13 @@ type accountView struct {
 	Notices   []client.Notice
 	Left      *int // publishes of this month
 	Users     []string
-	More      string // the user after whom the members go on; "" = these are all
+	More      string // the user after whom further members come; "" = these are all
 }
 
 func (accountView) AllVersions() []string { return accountVersions }
 func (accountView) Roles() []string       { return memberRoles }
 
-// Mend is where a need of the account is met.
+// Mend is the page on which a need of the account can be met.
 func (a accountView) Mend(need string) string {
 	switch here := accountPage(a.AppID); need {
 	case "released":
@@ -221,8 +222,8 @@ func (c *Console) account(v *visit) {
 	v.show(http.StatusOK, "account", data)
 }
 
-// changeAccount does one thing to an account. What ends something asks for its name
-// first.
+// changeAccount does one thing to an account. Before it ends something it asks for the account's
+// name.
 func (c *Console) changeAccount(v *visit) {
 	appid, form, ctx := v.r.PathValue("appid"), v.r.FormValue, v.ctx()
 	user, mini, component := strings.TrimSpace(form("user")), strings.TrimSpace(form("mini_program")), form("component")

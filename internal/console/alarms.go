@@ -12,14 +12,14 @@ import (
 
 // alarmsView is the page of alarms.
 type alarmsView struct {
-	Which  string // "" = those that nobody acknowledged or dismissed; standing = those that nobody dismissed; all
+	Which  string // "" = those that nobody acknowledged or dismissed; "standing" = those that nobody dismissed; "all"
 	Batch  string // only of codes of this application; "" = of any
 	batch  int64  // its number
 	Alarms []alarmView
-	More   int64 // the number after which others follow; 0 = none do
+	More   int64 // the number after which further alarms come; 0 = none do
 	Fault  string
 	Wrong  string // the alarm whose form was refused
-	Note   string // as it was typed there
+	Note   string // the note that was typed in that form
 }
 
 // alarmView is an alarm with its reasons in the reader's language.
@@ -34,17 +34,17 @@ func (a alarmView) Code() string { return fmt.Sprintf("%d:%d", a.ApplicationID, 
 // Number is the alarm's, as forms send it.
 func (a alarmView) Number() string { return strconv.FormatInt(a.ID, 10) }
 
-// File is where the alarms of the page are as a file.
+// File is the address of the alarms of the page as a file.
 func (d alarmsView) File(format string) string {
 	return Root + "/statistics/alarms." + format + "?" + url.Values{"which": {d.Which}, "batch": {d.Batch}}.Encode()
 }
 
-// query is which alarms of the admin API these are.
+// query is how the admin API is asked for these alarms.
 func (d alarmsView) query() client.AlarmQuery {
 	return client.AlarmQuery{Open: d.Which != "all" && d.Which != "standing", Standing: d.Which == "standing", ApplicationID: d.batch}
 }
 
-// alarmsAsked is what the address asks for; false after a page said why it cannot be.
+// alarmsAsked is what the address asks for; false where it is wrong, and a page said why.
 func (v *visit) alarmsAsked() (d alarmsView, ok bool) {
 	q := v.r.URL.Query()
 	d = alarmsView{Which: q.Get("which"), Batch: strings.TrimSpace(q.Get("batch"))}
@@ -59,7 +59,7 @@ func (v *visit) withReasons(list []client.Alarm) []alarmView {
 		for _, reason := range one.Reasons {
 			a.Reasons = append(a.Reasons, view{visit: v}.In(reason.English, reason.Chinese))
 		}
-		if len(a.Reasons) == 0 { // of a server that says none
+		if len(a.Reasons) == 0 { // from a server that gives no reasons
 			a.Reasons = []string{string(one.Why)}
 		}
 		shown = append(shown, a)
@@ -151,7 +151,8 @@ type batchAlarmView struct {
 	Fault  string
 }
 
-// setBatchAlarm chooses from which score on codes of an application are alarmed, or says what a threshold would have given.
+// setBatchAlarm sets the score from which on codes of an application raise alarms, or says which
+// alarms a threshold would have raised.
 func (c *Console) setBatchAlarm(v *visit) {
 	batch, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
 	if err != nil {

@@ -10,14 +10,14 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostAppearance is how long the form of an appearance may be in bytes: its logo is the
-// most of it, and the admin API says of that how long it may be.
+// mostAppearance is how long the form of an appearance may be, in bytes. Most of it is the logo,
+// whose length the admin API limits.
 const mostAppearance = 800 << 10
 
 type appearanceView struct {
 	AppID string
 	Look  client.Appearance
-	Logo  template.URL // of the server's own making
+	Logo  template.URL // safe: the server drew it
 	Fault string
 }
 
@@ -39,8 +39,8 @@ func (v *visit) showAppearance(status int, data appearanceView) {
 	v.show(status, "appearance", data)
 }
 
-// changeAppearance puts what the form says. What is refused stands in the form again,
-// but for the file, which no page can choose.
+// changeAppearance stores what the form says. Where that is refused, the form is shown again with
+// what was typed, except the file: a page cannot choose a file.
 func (c *Console) changeAppearance(v *visit) {
 	appid := v.r.PathValue("appid")
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostAppearance)
@@ -49,7 +49,7 @@ func (c *Console) changeAppearance(v *visit) {
 		v.fault(http.StatusRequestEntityTooLarge, v.say("appearance.large"))
 		return
 	}
-	if err != nil && !errors.Is(err, http.ErrNotMultipart) { // one without a file may come so
+	if err != nil && !errors.Is(err, http.ErrNotMultipart) { // a form without a file may be of another type
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
@@ -71,16 +71,17 @@ func (c *Console) changeAppearance(v *visit) {
 	}
 	if file, about, err := v.r.FormFile("logo"); err == nil {
 		if about.Size > 0 {
-			want.Logo, err = io.ReadAll(file) // of the form, which is bounded
+			want.Logo, err = io.ReadAll(file) // the form is bounded
 		}
 		file.Close()
 		if v.failed(err) {
 			return
 		}
 	}
-	// A file that came with a form which was too late stays with it: no page can choose it again.
+	// The file of a form that came too late is kept in the next form, since a page cannot choose a
+	// file.
 	if kept := v.r.PostFormValue("logo_kept"); kept != "" && len(want.Logo) == 0 {
-		want.Logo, _ = base64.RawURLEncoding.DecodeString(kept) // what is no picture is refused as such
+		want.Logo, _ = base64.RawURLEncoding.DecodeString(kept) // bytes that are no picture are refused later
 	} else if v.r.PostForm != nil && len(want.Logo) > 0 {
 		v.r.PostForm.Set("logo_kept", base64.RawURLEncoding.EncodeToString(want.Logo))
 	}

@@ -9,9 +9,9 @@ import (
 
 type appsView struct {
 	Keys []client.ScanKey
-	More string // where they go on
+	More string // after which further keys come
 	Name string // of a new one
-	Key  string // itself, shown this once
+	Key  string // the new key, shown once
 }
 
 // apps lists the keys of apps that scan.
@@ -29,7 +29,7 @@ func (c *Console) changeApps(v *visit) {
 	name := strings.TrimSpace(v.r.FormValue("name"))
 	switch v.r.FormValue("did") {
 	case "add":
-		// One of the same name would be replaced, and its app refused from then on.
+		// A key with the same name would be replaced, and its app refused from then on.
 		list, err := v.api.ScanKeys(v.ctx())
 		if v.failed(err) {
 			return

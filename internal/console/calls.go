@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/operations"
 )
 
-// filter is what of the calls is wanted, as it stands in the address.
+// filter is the part of the address that says which calls are wanted.
 func (v *visit) filter() url.Values {
 	q, wanted := v.r.URL.Query(), url.Values{}
 	for _, name := range []string{"account", "path", "errcode", "rid", "failed"} {
@@ -29,7 +29,7 @@ func (v *visit) filter() url.Values {
 	return wanted
 }
 
-// callQuery is the same for the admin API; false after a page said why it cannot be.
+// callQuery is the same for the admin API; false where it is wrong, and a page said why.
 func (v *visit) callQuery() (q client.CallQuery, ok bool) {
 	wanted := v.filter()
 	errcode, ok := v.number("errcode")
@@ -37,7 +37,7 @@ func (v *visit) callQuery() (q client.CallQuery, ok bool) {
 		Failed: wanted.Get("failed") == "true"}, ok
 }
 
-// grouped are failed calls of one endpoint with one number.
+// grouped are the failed calls of one endpoint with the same number.
 type grouped struct {
 	Path    string
 	ErrCode int
@@ -52,9 +52,9 @@ type callsView struct {
 	Groups []grouped
 	Wire   string
 	Clock  client.Clock
-	// Kept is said where the calls are those of the log: what was looked at.
+	// Kept says, where the calls come from the log, how much of it was searched.
 	Kept     client.Searched
-	Accounts []string // of a visitor that is limited to several; one is to be chosen
+	Accounts []string // of a visitor that is limited to several accounts and has to choose one
 }
 
 // endpointOf is the path that was called.
@@ -155,15 +155,15 @@ func (c *Console) keptCalls(v *visit, data callsView, grouping bool) {
 }
 
 const (
-	// mostStreams is how many streams there are at once.
+	// mostStreams is how many streams may be open at once.
 	mostStreams = 100
-	// lookEvery is how often a stream looks for calls: so many a second reach a page at most.
+	// lookEvery is how often a stream looks for calls, which bounds how often a page changes.
 	lookEvery = 300 * time.Millisecond
-	// pingEvery is how often an idle stream says that it lives. Then, and before it shows
-	// something, it looks whether the session does.
+	// pingEvery is how often an idle stream sends a sign of life. Then, and before it shows
+	// anything, it checks that the session has not ended.
 	pingEvery = 15 * time.Second
-	// streamWrite is how long a reader may take for one piece: a slower one is dropped, and
-	// may come again with the id of the last it got.
+	// streamWrite is how long a reader may take for one piece. A slower one is dropped, and may
+	// come again with the id of the last row that it got.
 	streamWrite = 10 * time.Second
 )
 
@@ -202,7 +202,7 @@ func (c *Console) live(v *visit) {
 		return control.Flush() == nil
 	}
 	_ = control.SetReadDeadline(time.Time{})
-	// A busy stream is never idle: the session is looked at before every piece.
+	// A busy stream is never idle, so the session is checked before every piece.
 	ended := func() bool {
 		caller, err := c.watcherOf(v.r)
 		if err != nil {
@@ -322,8 +322,8 @@ func (c *Console) address(call client.Call) string {
 	return to
 }
 
-// curl is a line that makes a call again: a token that is masked is the shell's. By -d
-// a body of a stranger that begins with @ would name a file of the reader.
+// curl is a line of shell that makes a call again. In place of a masked token it has a variable. It
+// does not use -d, because a stranger's body that begins with @ would name a file of the reader.
 func (c *Console) curl(call client.Call) string {
 	to := strings.ReplaceAll(quoted(c.address(call)), "%5Bmasked%5D", `'"$TOKEN"'`)
 	if call.Request == "" {

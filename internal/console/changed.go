@@ -16,7 +16,7 @@ import (
 // revisionField is the field of a form that says which revision of a thing it shows.
 const revisionField = "revision"
 
-// changedView is a form that came too late: what it says, and how the thing is now.
+// changedView is a form that came too late, with how its thing is now.
 type changedView struct {
 	Action, Back string
 	Changes      []client.ThingChange
@@ -25,15 +25,15 @@ type changedView struct {
 	Gone         bool
 }
 
-// version is a field as the form has it, and as it is now.
+// version is a field, with its value in the form and its value now.
 type version struct {
 	Label, Mine, Theirs string
 	Typed               bool // the form has it
 	Differs             bool
 }
 
-// versions are the fields of things in the order in which a page compares them: their
-// names in a form and in the admin API, and the text that names them.
+// versions are the fields of things, in the order in which a page compares them: each with its name
+// in forms, its name in the admin API, and the text that names it.
 var versions = []struct{ field, json, label string }{
 	{"name", "name", "accounts.name"}, {"subject", "subject", "accounts.subject"}, {"certified", "certified", "need.certified"},
 	{"versions", "versions", "accounts.versions"}, {"jump_open", "jump_open", "accounts.jump"},
@@ -57,8 +57,8 @@ var versions = []struct{ field, json, label string }{
 	{"role", "role", "people.role"}, {"accounts", "accounts", "people.accounts"}, {"second_factor", "second_factor", "people.factor"},
 }
 
-// ticked are fields that a browser leaves out where they are off; each with one that
-// says that the form has it.
+// ticked are fields that a browser leaves out where they are off. Each has another field that tells
+// that the form has it.
 var ticked = map[string]string{"certified": "subject", "secret_frozen": "subject", "features": "subject", "occupy": "open_version",
 	"open_at_once": "help"}
 
@@ -101,7 +101,7 @@ func (v *visit) changed(said *client.Problem) {
 	v.show(http.StatusPreconditionFailed, "changed", data)
 }
 
-// typed is what a form says of a field, as the admin API would show it.
+// typed is the value of a field in a form, as the admin API would show it.
 func (v *visit) typed(form url.Values, field string) (text string, has bool) {
 	values, has := form[field]
 	if with, box := ticked[field]; box && !has {

@@ -32,7 +32,7 @@ type codesView struct {
 	More    int64
 	Asked   string
 	Found   *client.StoredCode
-	Scans   *client.CodeScans // nil: those that may not, or there are none
+	Scans   *client.CodeScans // nil: the visitor may not see them, or there are none
 	Alarms  []alarmView       // that stand for the code
 	Fault   string
 	Sure    *sure
@@ -108,17 +108,17 @@ type batchView struct {
 	Batch    client.Batch
 	From     int64 // where the map begins
 	Runs     []runView
-	Next     int64 // where it goes on; 0 = it is whole
+	Next     int64 // where it goes on; 0 = this is the end
 	Map      template.HTML
 	Events   []client.CodeEvent
 	Whole    bool // all events are shown
 	Binding  client.CodeBinding
-	Range    client.CodeRange // of the forms
+	Range    client.CodeRange // the range that forms are filled in with
 	Fault    string
 	Sure     *sure
 	Segments []client.CodeRange
 	Serials  string          // as they were typed
-	Alarm    *batchAlarmView // nil: those that may not
+	Alarm    *batchAlarmView // nil: the visitor may not see it
 }
 
 // runView is a run of the map.
@@ -128,10 +128,10 @@ type runView struct {
 	Count int64
 }
 
-// FirstOf are the first of many codes, as many as a row has room for.
+// FirstOf are the first of many codes: as many as a row has room for.
 func (v view) FirstOf(indexes []int64) []int64 { return indexes[:min(len(indexes), 10)] }
 
-// stateOf is the word for the strongest of what is true of codes.
+// stateOf is the word for the strongest state of the codes of a run.
 func stateOf(r client.CodeRun) string {
 	switch {
 	case r.Void:
@@ -201,8 +201,8 @@ func (v *visit) showBatch(status int, id int64, data batchView) {
 	v.show(status, "batch", data)
 }
 
-// drawRuns is the map as a picture: each state has a height of its own, so that it is read
-// without colour; the table below says the same.
+// drawRuns is the map as a picture. Each state has a height of its own, so that the picture can be
+// read without colours. The table below it says the same.
 func drawRuns(runs []runView) template.HTML {
 	if len(runs) == 0 {
 		return ""
@@ -223,14 +223,14 @@ func drawRuns(runs []runView) template.HTML {
 	return template.HTML(b.String())
 }
 
-// codeList gives the codes of a range as a file.
+// codeList answers the codes of a range as a file.
 func (c *Console) codeList(v *visit) {
 	q := v.r.URL.Query()
 	asked := url.Values{"from": {q.Get("from")}, "to": {q.Get("to")}}
 	v.forward("GET", "/batches/"+url.PathEscape(v.r.PathValue("batch"))+"/codes?"+asked.Encode(), "", nil)
 }
 
-// sure is a change of codes that is asked back before it is done.
+// sure is a change of codes that the visitor has to confirm.
 type sure struct {
 	Batch, Did, From, To string
 	Binding              client.CodeBinding // of an activation
@@ -238,7 +238,7 @@ type sure struct {
 	Count                int64
 }
 
-// changeCodes asks back how many codes it is, then does it.
+// changeCodes says how many codes a change concerns, and makes it once the visitor confirmed.
 func (c *Console) changeCodes(v *visit) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	s := &sure{Batch: text("batch"), Did: text("did"), From: text("from"), To: text("to"), At: text("at")}
@@ -288,7 +288,7 @@ func (c *Console) changeCodes(v *visit) {
 	}
 }
 
-// codesOf are the codes of a range, for a change of the visitor's.
+// codesOf is a change by the visitor of the codes of a range.
 func codesOf(from, to int64) client.CodeChange {
 	return client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: from, To: to}}}}
 }

@@ -1,5 +1,5 @@
-// Package console knows the pages for people who develop with this server, or run
-// it. What they show and do is what the admin API answers.
+// Package console knows the pages for people who develop with this server, or run it. Everything
+// that they show and do goes through the admin API.
 package console
 
 import (
@@ -51,8 +51,8 @@ var (
 	style  = asset("console.css")
 	script = asset("console.js")
 	camera = asset("camera.js")
-	// templates are the pages, each with the layout around it and the parts that several have. As the book, they are read when
-	// the first is wanted: commands that serve nothing do not wait for them.
+	// templates are the pages, each with the layout and the parts that pages share. Like the book they are read when they are
+	// first used, so that commands that serve nothing do not wait for them.
 	templates = sync.OnceValue(func() map[string]*template.Template {
 		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html",
 			"templates/parts/*.html"))
@@ -70,12 +70,13 @@ var (
 	})
 )
 
-// policy lets a page have styles and scripts of this server and pictures that it holds
-// itself. Nothing is inline.
+// policy allows a page styles and scripts of this server, and pictures in the page itself. Nothing
+// is inline.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; " +
 	"base-uri 'none'; frame-ancestors 'none'; object-src 'none'; require-trusted-types-for 'script'; trusted-types qrjump"
 
-// permitting is what a page may ask its reader for: a camera, on the page that reads codes, and nothing else.
+// permitting says for what a page may ask its reader: the page that reads codes for a camera, and
+// nothing else.
 func permitting(camera string) string {
 	return "camera=" + camera + ", microphone=(), geolocation=(), display-capture=(), usb=()"
 }
@@ -86,8 +87,8 @@ type Console struct {
 	API, Scan http.Handler
 	As        func(*http.Request, people.Caller) *http.Request
 	People    *people.Directory
-	Provider  *provider.Provider // of people without a password here; nil = there is none
-	// Open is the caller that everybody is, with --dev; nil = people sign in.
+	Provider  *provider.Provider // signs in people that have no password here; nil = there is none
+	// Open is who everybody is taken for, with --dev; nil = people sign in.
 	Open *people.Caller
 	// AdminToken reports whether a text is the admin token; people.ErrTooMany.
 	AdminToken func(r *http.Request, text string) (bool, error)
@@ -95,14 +96,15 @@ type Console struct {
 	Demanded func(role string) bool
 	// Emulates says that calls are remembered, and that time can be moved.
 	Emulates bool
-	// Again makes a call of the wire once more, in an account's name, and returns the
-	// path of its record; nil = this server does not.
+	// Again makes a call of the wire once more, in an account's name, and returns the request id of
+	// its record; nil = this server does not do that.
 	Again func(ctx context.Context, account, path, query, body string) (rid string, err error)
-	// Secure reports whether a browser came by TLS, TLSOnly whether it shall never come
-	// to this host otherwise: a browser keeps that for a year, for all ports and names below.
+	// Secure reports whether a browser came by TLS. TLSOnly reports whether to tell it that it must
+	// never come to this host otherwise: a browser remembers that for a year, for all ports and for
+	// names below the host.
 	Secure, TLSOnly func(*http.Request) bool
 	ClientIP        func(*http.Request) netip.Addr
-	// Stopping reports whether the server ends: a stream ends with it.
+	// Stopping reports whether the server is stopping, so that streams end.
 	Stopping func() bool
 	Wire     func() string // base URL of the wire
 	Docs     string        // path of the documents; "" = there are none here
@@ -110,7 +112,7 @@ type Console struct {
 	Log      *slog.Logger
 
 	client   *client.Client
-	decoding sync.Map    // sessions that have a picture looked at
+	decoding sync.Map    // sessions of which a picture is being read
 	reading  turns.Turns // of pictures
 	streams  sync.Mutex
 	open     int
@@ -175,11 +177,11 @@ func Routes() []string {
 	return append(slices.Sorted(maps.Keys((&Console{}).everyRoute())), waysIn...)
 }
 
-// waysIn are for everybody.
+// waysIn are the patterns that need no session.
 var waysIn = []string{"GET /console/login", "POST /console/login", "POST /console/logout", "GET /console/login/provider",
 	"GET /console/login/callback", "POST /console/login/callback"}
 
-// guard puts on every answer what keeps a page to itself.
+// guard puts on every answer the headers that protect a page from other sites.
 func (c *Console) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -193,7 +195,7 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		if c.TLSOnly(r) {
 			h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 		}
-		// Whoever asks for a language keeps it.
+		// A visitor who asks for a language gets it from then on.
 		if l, ok := phrase.Parse(r.URL.Query().Get("lang")); ok {
 			http.SetCookie(w, &http.Cookie{Name: phrase.Cookie, Value: string(l), Path: "/", MaxAge: 365 * 24 * 3600,
 				SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(r)})
@@ -210,8 +212,8 @@ type visit struct {
 	caller people.Caller
 	api    *client.Client // of the admin API and the scan API
 	phrase.Speaker
-	fresh bool   // what is made must not be there yet
-	saw   string // the revision that a call is of; "" = the one of the form
+	fresh bool   // the call must make a new thing, and not replace one
+	saw   string // the revision of the thing that a call changes; "" = the one in the form
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller people.Caller) *visit {
@@ -227,12 +229,12 @@ func (v *visit) say(key string, with ...any) string {
 	return text
 }
 
-// signedIn serves those that are signed in; others are sent to where they can.
+// signedIn serves people who are signed in, and sends others to the page of signing in.
 func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		stream := r.Header.Get("Accept") == "text/event-stream"
 		find := c.callerOf
-		if stream { // a browser opens it again by itself, for ever
+		if stream { // a browser would open it again and again
 			find = c.watcherOf
 		}
 		caller, err := find(r)
@@ -262,12 +264,13 @@ func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
 	}
 }
 
-// callerOf is who is signed in and asks for something; people.ErrNoSession.
+// callerOf is who is signed in, and counts as a use of the session; people.ErrNoSession.
 func (c *Console) callerOf(r *http.Request) (people.Caller, error) {
 	return c.caller(r, c.People.BySession)
 }
 
-// watcherOf is who is signed in, where maybe nobody sits; people.ErrNoSession.
+// watcherOf is who is signed in, for a page that may run without anybody at it;
+// people.ErrNoSession.
 func (c *Console) watcherOf(r *http.Request) (people.Caller, error) {
 	return c.caller(r, c.People.Still)
 }
@@ -292,7 +295,7 @@ type view struct {
 	*visit
 	Name string // of the page
 	Data any
-	Note string // what was done
+	Note string // a text about what was just done
 	Look, Style, Script,
 	Docs, Version, Self, Theme string
 	SignedIn, Emulates bool
@@ -359,7 +362,7 @@ func (v *visit) failed(err error) bool {
 		v.changed(said)
 	case refused:
 		v.fault(said.Status, cmp.Or(said.Detail, said.Title, http.StatusText(said.Status)))
-	case wrong && other.NoSuchCall: // a name that is empty makes another path
+	case wrong && other.NoSuchCall: // an empty name makes the path that of another operation
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 	default:
 		v.c.Log.ErrorContext(v.r.Context(), "a page failed", "path", v.r.URL.Path, "error", err)
@@ -378,7 +381,7 @@ func (v view) With(name, value string) string {
 	return v.r.URL.Path + "?" + q.Encode()
 }
 
-// Over is this view of something else, for a part of the page.
+// Over is this view with other data, for a part of the page.
 func (v view) Over(data any) view {
 	v.Data = data
 	return v
@@ -387,13 +390,13 @@ func (v view) Over(data any) view {
 // Q is a field of the query.
 func (v view) Q(name string) string { return v.r.URL.Query().Get(name) }
 
-// May reports whether the visitor's role covers another one: a page shows nobody what the
-// server would refuse.
+// May reports whether the visitor's role covers another one: a page offers nobody what the server
+// would refuse.
 func (v view) May(role string) bool {
 	return operations.Role(v.caller.Role).Covers(operations.Role(role))
 }
 
-// Who is whoever is signed in.
+// Who is the name of who is signed in.
 func (v view) Who() string {
 	if v.caller.Name == "" {
 		return v.say("who.admin")
@@ -439,7 +442,7 @@ func nice(text string) string {
 	return b.String()
 }
 
-// prefer keeps what a reader prefers. Language and theme are no state of the server.
+// prefer keeps a reader's language and theme in the browser: they are no state of the server.
 func (c *Console) prefer(v *visit) {
 	if v.r.PathValue("of") == "theme" {
 		http.SetCookie(v.w, &http.Cookie{Name: "qrjump_theme", Value: v.r.FormValue("theme"), Path: Root, MaxAge: 365 * 24 * 3600,
@@ -448,7 +451,8 @@ func (c *Console) prefer(v *visit) {
 	v.redirect(inside(v.r.FormValue("back")))
 }
 
-// inside is a path of a page, whatever was given: nobody is sent elsewhere.
+// inside is the path to if it is one of a page here, else that of the first page: so nobody is sent
+// to another site.
 func inside(to string) string {
 	u, err := url.Parse(to)
 	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(to, Root+"/") || strings.ContainsAny(to, "\\\r\n") ||

@@ -15,7 +15,7 @@ const mostDeviations = 100
 type deviationsView struct {
 	Account    string
 	Deviations []client.Deviation
-	More       int // that have no room
+	More       int // how many more there are
 }
 
 // deviations lists what callers did that the platform may mind.
@@ -49,7 +49,7 @@ func (c *Console) forgetDeviations(v *visit) {
 	}
 }
 
-// marks are how sure a behaviour is, the surest first.
+// marks say how sure a behaviour is; the surest comes first.
 var marks = []string{"seen", "page", "inferred", "choice"}
 
 type behavioursView struct {

@@ -25,9 +25,9 @@ type emulatorView struct {
 	Faults    []client.FaultInForce
 	Stubs     string // JSON
 	Platforms []client.Component
-	Seed      string          // a seed that is not applied, or that is wrong
+	Seed      string          // a seed that was not applied, or that is wrong
 	SeedFault string          // what is wrong with it
-	Planted   *client.Planted // what became of one
+	Planted   *client.Planted // what became of a seed that was applied
 }
 
 func (c *Console) emulator(v *visit) { c.showEmulator(v, http.StatusOK, emulatorView{}) }
@@ -55,7 +55,8 @@ func (c *Console) showEmulator(v *visit, status int, data emulatorView) {
 	v.show(status, "emulator", data)
 }
 
-// faultForm is the fault that a form asks for; ok is false for what is no number, and for the number of success.
+// faultForm is the fault that a form asks for; ok is false where the code is no number, or that of
+// success.
 func faultForm(r *http.Request) (f client.Fault, ok bool) {
 	ok = true
 	integer := func(name string) int {

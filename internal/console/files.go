@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// fromHere reports whether no page of another site asks. Such a page cannot read a file, and
-// shall not make the server work for one.
+// fromHere reports whether a request comes from no other site's page. Such a page could not read
+// the file, and must not make the server work for it.
 func (v *visit) fromHere() bool {
 	switch v.r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
@@ -17,11 +17,12 @@ func (v *visit) fromHere() bool {
 	return false
 }
 
-// tables are the operations of the admin API that give a table of the pages of statistics as a file.
+// tables are the operations of the admin API that answer a table of the pages of statistics as a
+// file.
 var tables = map[string]string{"numbers": "/statistics/export", "misses": "/statistics/misses/export", "alarms": "/alarms/export",
 	"scans": "/scans/export"}
 
-// download gives a table of the page of statistics as a file.
+// download answers a table of the page of statistics as a file.
 func (c *Console) download(v *visit) {
 	table, format, _ := strings.Cut(v.r.PathValue("table"), ".")
 	path, known := tables[table]
@@ -57,7 +58,7 @@ func (c *Console) download(v *visit) {
 	v.forward("GET", path+"?"+asked.Encode(), "", nil)
 }
 
-// flag is a yes as an address says it; a no is left out.
+// flag is how an address says yes; for no it is left out.
 func flag(yes bool) string {
 	if yes {
 		return "true"

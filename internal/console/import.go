@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// mostImport is how long a file of rules may be here, in bytes; mostSteps is how much of a
-	// plan is done at once, for a verification file may be looked for with each add. For more
-	// there is the command line.
+	// mostImport is how long a file of rules may be here, in bytes, and mostSteps how many steps of
+	// a plan are done at once, since each add may fetch a verification file. For more there is the
+	// command line.
 	mostImport = 1 << 20
 	mostSteps  = 200
 	// mostStored is how many rules of an account are compared and written here.
@@ -32,15 +32,15 @@ type importView struct {
 	Owner, Text string
 	Prune       bool
 	Fault       string
-	Wrong       []string // with their lines
+	Wrong       []string // each with its line
 	Planned     bool
 	Steps       []ruleplan.Step
 	Publishes   int
 	Left        string
-	Sum         string // of the steps: that these and no others are done
+	Sum         string // a checksum of the steps, so that these and no others are done
 	Many        bool
 	Stopped     string // what stopped the steps
-	Days        int    // of the scans that are replayed
+	Days        int    // how many days of scans are replayed
 	Replayed    *client.Replayed
 }
 
@@ -67,7 +67,7 @@ func (c *Console) importPage(v *visit) {
 	v.show(http.StatusOK, "import", importView{Owner: v.narrowed("owner")})
 }
 
-// importRules shows what a file would change, and does that once it was seen.
+// importRules shows what a file would change, and changes it once the visitor confirmed.
 func (c *Console) importRules(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 2*mostImport)
 	data := importView{Owner: strings.TrimSpace(v.r.FormValue("owner")), Text: v.r.FormValue("text"), Prune: v.r.FormValue("prune") != ""}
@@ -113,7 +113,7 @@ func (c *Console) importRules(v *visit) {
 		v.replay(&data)
 		return
 	}
-	// What was seen is done, and nothing else: another plan is shown first.
+	// Only the plan that was shown is carried out. If it became another one, that is shown first.
 	if sure := v.r.FormValue("sure"); sure != "" && sure == data.Sum && !data.Many {
 		v.apply(&data, stored)
 		if data.Stopped == "" {
@@ -178,7 +178,7 @@ func (v *visit) plan(data *importView, stored []client.StoredRule) error {
 
 // apply does the steps in order, up to the first that fails.
 func (v *visit) apply(data *importView, stored []client.StoredRule) {
-	revisions := map[string]string{} // of the rules that the plan was made of
+	revisions := map[string]string{} // of the rules from which the plan was made
 	for _, r := range stored {
 		revisions[r.Prefix] = r.Revision
 	}
@@ -203,7 +203,7 @@ func (v *visit) apply(data *importView, stored []client.StoredRule) {
 		case "publish":
 			now, err = v.api.PublishRuleOf(ctx, data.Owner, step.Prefix)
 		case "delete":
-			_, err = v.api.DeleteRuleOf(ctx, data.Owner, step.Prefix) // what is added again has no revision before
+			_, err = v.api.DeleteRuleOf(ctx, data.Owner, step.Prefix) // a rule that is added again has no earlier revision
 		}
 		if err != nil {
 			why := err.Error()

@@ -29,7 +29,8 @@ func newClient() *client.Client {
 	return api
 }
 
-// ctx is the context of the calls of a visit. They change only what the form of the visitor showed.
+// ctx is the context of the calls of a visit. They change a thing only if it is still as the
+// visitor's form showed it.
 func (v *visit) ctx() context.Context {
 	ctx := context.WithValue(v.r.Context(), visitKey{}, v)
 	if v.r.Method != http.MethodPost {
@@ -41,7 +42,8 @@ func (v *visit) ctx() context.Context {
 	return client.IfMatch(ctx, cmp.Or(v.saw, v.r.PostFormValue(revisionField)))
 }
 
-// transport is that of the client: it hands a call to a handler of this process, as the one who visits.
+// transport is the client's transport: it hands a call to a handler of this process, in the name of
+// the visitor.
 type transport struct{}
 
 func (transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -52,7 +54,7 @@ func (transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		ContentLength: int64(a.body.Len()), Request: r}, nil
 }
 
-// serve lets the handler of an API answer a request as one of the visitor's.
+// serve lets the handler of an API answer a request in the name of the visitor.
 func (v *visit) serve(w http.ResponseWriter, r *http.Request) {
 	h := v.c.API
 	if strings.HasPrefix(r.URL.Path, "/scan/") {
@@ -67,15 +69,16 @@ func (v *visit) serve(w http.ResponseWriter, r *http.Request) {
 	h.ServeHTTP(w, v.c.As(&in, v.caller))
 }
 
-// answered keeps what a handler answers in this process.
+// answered keeps the answer of a handler in memory.
 type answered struct {
-	visitors http.ResponseWriter // waits as long as the handler wants
+	visitors http.ResponseWriter // its deadlines follow the handler's
 	header   http.Header
 	status   int
 	body     bytes.Buffer
 }
 
-// SetWriteDeadline is for operations that take their time: the visitor waits so long.
+// SetWriteDeadline passes on the deadline of an operation that takes long, so that the visitor's
+// connection waits.
 func (a *answered) SetWriteDeadline(at time.Time) error {
 	return http.NewResponseController(a.visitors).SetWriteDeadline(at)
 }
@@ -96,13 +99,15 @@ func (a *answered) Write(b []byte) (int, error) {
 	return a.body.Write(b)
 }
 
-// refused is what an API said instead of an answer, where it is of one of these statuses.
+// refused is the problem with which an API refused a call; is = false for other errors, or other
+// statuses than these.
 func refused(err error, statuses ...int) (said *client.Problem, is bool) {
 	said, is = errors.AsType[*client.Problem](err)
 	return said, is && slices.Contains(statuses, said.Status)
 }
 
-// mendable reports whether the visitor can mend what was refused: the form is shown again with what the server said.
+// mendable reports whether the visitor can mend what was refused, so that the form should be shown
+// again.
 func mendable(err error) (said *client.Problem, is bool) {
 	return refused(err, http.StatusUnprocessableEntity, http.StatusConflict)
 }
@@ -115,7 +120,8 @@ func into[T any](to *T) func(T, error) error {
 	}
 }
 
-// number is a number that the address says, 0 where it says none. For what is no number there is a page, and ok is false.
+// number is a number in the address, 0 where it has none. Where it is no number, a page says so and
+// ok is false.
 func (v *visit) number(name string) (n int64, ok bool) {
 	text := strings.TrimSpace(v.r.URL.Query().Get(name))
 	if text == "" {
@@ -147,7 +153,7 @@ func (v *visit) forward(method, path, kind string, body io.Reader) {
 	}
 }
 
-// passing keeps refusals to itself.
+// passing passes an answer on, but keeps a refusal to itself.
 type passing struct {
 	http.ResponseWriter
 	refused *answered
@@ -170,7 +176,8 @@ func (p *passing) Write(b []byte) (int, error) {
 	return p.ResponseWriter.Write(b)
 }
 
-// unfit reports whether an API refused what was sent for what it says: not for whoever sent it, and not because it came too late.
+// unfit reports whether an API refused a call because of its content, and not because of who sent
+// it or because it came too late.
 func unfit(err error) (said *client.Problem, is bool) {
 	said, is = errors.AsType[*client.Problem](err)
 	return said, is && said.Status/100 == 4 && said.Status != http.StatusForbidden && client.ChangedMeanwhile(err) == nil

@@ -13,8 +13,8 @@ import (
 // mostKept is how long a form may be that waits while somebody signs in, in bytes.
 const mostKept = 256 << 10
 
-// keptForm is a form that came without a session. It stays in the page of signing in, and
-// so with whoever sent it, until that person is in.
+// keptForm is a form that came without a session. The page of signing in carries it, so that only
+// the person who sent it has it, until that person is signed in.
 type keptForm struct {
 	To     string      `json:"to"` // where it goes
 	Fields []keptField `json:"fields"`
@@ -26,13 +26,13 @@ type keptField struct {
 	Value string `json:"value"`
 }
 
-// Secret reports whether nobody who looks at the page should read it.
+// Secret reports whether the page must not show the field.
 func (f keptField) Secret() bool {
 	secrets := []string{"password", "secret", "code", "marketcode_key", "message_token", "encoding_aes_key"}
 	return slices.Contains(secrets, f.Name) || strings.HasSuffix(f.Name, "_password")
 }
 
-// keep is what was sent, without files; false where it is no form, or too long.
+// keep reads the form of a request, without files; false where it is no form, or too long.
 func keep(w http.ResponseWriter, r *http.Request) (k keptForm, ok bool) {
 	r.Body = http.MaxBytesReader(w, r.Body, mostKept)
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -69,8 +69,8 @@ func (k keptForm) text() string {
 	return string(text)
 }
 
-// goOn leads to where somebody who signed in wanted to be: to a page, or back to the form
-// that waited, which is sent by a button of its own.
+// goOn leads somebody who signed in to where they wanted to be: to a page, or to the form that
+// waited, which they send by a button.
 func (c *Console) goOn(v *visit, form signingIn) {
 	var k keptForm
 	if form.Kept == "" || json.Unmarshal([]byte(form.Kept), &k) != nil || inside(k.To) != k.To {
@@ -80,8 +80,8 @@ func (c *Console) goOn(v *visit, form signingIn) {
 	v.show(http.StatusOK, "kept", k)
 }
 
-// expired answers a form that came without a session: with the page of signing in, where
-// the form waits.
+// expired answers a form that came without a session, with a page of signing in that carries the
+// form.
 func (c *Console) expired(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, people.Caller{})
 	k, ok := keep(w, r)

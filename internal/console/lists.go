@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// narrowed is an AppID that a list is limited to: what the address says, or the only
-// one that the visitor may see.
+// narrowed is the AppID to which a list is limited: that in the address, or the only one that the
+// visitor may see.
 func (v *visit) narrowed(name string) string {
 	if asked := strings.TrimSpace(v.r.URL.Query().Get(name)); asked != "" || len(v.caller.Accounts) == 0 {
 		return asked
@@ -16,8 +16,8 @@ func (v *visit) narrowed(name string) string {
 
 const pageRows = 50
 
-// shown is what a page has room for of a list that comes whole, from the place that a field
-// of the address says; next is where it goes on, "" = nowhere.
+// shown is the part of a list for which a page has room, from the place on that a field of the
+// address names. next is where the list goes on; "" = it ends here.
 func shown[T any](v *visit, field string, list []T) (some []T, next string) {
 	from, _ := strconv.Atoi(v.r.URL.Query().Get(field))
 	from = min(max(from, 0), len(list))

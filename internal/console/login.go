@@ -7,8 +7,8 @@ import (
 	"github.com/qrjump/qrjump/internal/people"
 )
 
-// cookie is the name of a session's cookie: under TLS no other host and no plain
-// connection can set one of this name.
+// cookie is the name of a session's cookie. Under TLS the name is one that no other host and no
+// plain connection can set.
 func (c *Console) cookie(r *http.Request) string {
 	if c.Secure(r) {
 		return "__Host-qrjump_session"
@@ -24,8 +24,8 @@ func (c *Console) setCookie(v *visit, text string, age int) {
 // signingIn is what the page of signing in shows.
 type signingIn struct {
 	Next, Once, Name string
-	Provider         string // the host of one that is offered
-	Out              string // where somebody who signed out here signs out at the provider
+	Provider         string // the host of the provider that is offered
+	Out              string // where to sign out at the provider too, after signing out here
 	Kept             string // a form that waits
 	WantsCode        bool
 	Fault            string
@@ -34,12 +34,13 @@ type signingIn struct {
 func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, people.Caller{})
 	q := r.URL.Query()
-	// A link is used up by the button below it only: a program that looks at links would take it.
+	// A button uses up the link, and not the link itself: a program that follows links in messages
+	// would use it up.
 	v.show(http.StatusOK, "login", signingIn{Next: inside(q.Get("next")), Once: q.Get("once"), Provider: c.offered(),
 		Out: c.signedOut(q.Get("out"))})
 }
 
-// signedOut is where somebody who was signed in by the provider ends that too.
+// signedOut is the page on which somebody can also sign out at the provider.
 func (c *Console) signedOut(how string) string {
 	if c.Provider == nil || how != "provider" {
 		return ""
@@ -49,7 +50,7 @@ func (c *Console) signedOut(how string) string {
 
 // login begins a session by a link, the admin token, or name and password.
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 4*mostKept) // a form that waits is written out in it
+	r.Body = http.MaxBytesReader(w, r.Body, 4*mostKept) // it may carry a form that waits
 	v := c.visit(w, r, people.Caller{})
 	form := signingIn{Next: inside(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"),
 		Provider: c.offered()}
@@ -141,7 +142,7 @@ func (c *Console) endSession(v *visit) {
 	if id := v.r.FormValue("id"); id == "others" {
 		err = c.People.EndOthers(v.r.Context(), v.caller.Name, v.caller.Session)
 	} else if err = c.People.End(v.r.Context(), v.caller.Name, id); errors.Is(err, people.ErrNoSession) {
-		err = nil // it is over, as was asked
+		err = nil // the session is over, as was asked
 	}
 	if !v.failed(err) {
 		v.redirect(Root + "/sessions?done=ended")

@@ -56,7 +56,7 @@ type operateView struct {
 	Counted client.Statistics
 	Backup  *client.Change
 	Drill   *client.Change
-	Found   client.Drill // by the drill
+	Found   client.Drill // what the drill found
 }
 
 func (c *Console) operate(v *visit) {
@@ -76,7 +76,7 @@ func (c *Console) operate(v *visit) {
 			return
 		}
 	}
-	// One that was mistyped once is nobody's trouble.
+	// A credential that was mistyped once matters to nobody.
 	for _, one := range refused {
 		if one.Times >= 3 && len(data.Refused) < mostRefused {
 			data.Refused = append(data.Refused, one)
@@ -88,7 +88,7 @@ func (c *Console) operate(v *visit) {
 	v.show(http.StatusOK, "operate", data)
 }
 
-// changeNodes waits no more for a node.
+// changeNodes gives up a node, so that nobody waits for it any more.
 func (c *Console) changeNodes(v *visit) {
 	node := v.r.FormValue("node")
 	if !v.sure("sure.node", node) {
@@ -121,15 +121,15 @@ func (v *visit) showAudit(verified *client.Verified) {
 	v.show(http.StatusOK, "audit", data)
 }
 
-// verifyAudit reads the whole log and says what does not fit. It changes nothing, and is
-// work: so it is no GET.
+// verifyAudit reads the whole log and says what does not fit. It changes nothing, but it is no GET,
+// since it takes long.
 func (c *Console) verifyAudit(v *visit) {
 	if done, err := v.api.VerifyAudit(v.ctx()); !v.failed(err) {
 		v.showAudit(&done)
 	}
 }
 
-// settingView is a setting as somebody may change it.
+// settingView is a setting with the form that changes it.
 type settingView struct {
 	client.Setting
 	Chinese        string
@@ -167,13 +167,13 @@ func (c *Console) settings(v *visit) {
 	v.show(http.StatusOK, "settings", shown)
 }
 
-// changeSettings puts one setting in force, or takes back what was chosen.
+// changeSettings changes one setting, or takes back what was chosen.
 func (c *Console) changeSettings(v *visit) {
 	name, text := v.r.FormValue("name"), strings.TrimSpace(v.r.FormValue("value"))
 	var err error
 	switch v.r.FormValue("did") {
 	case "set":
-		// What is no JSON is a text.
+		// A value that is no JSON is taken as a text.
 		value := json.RawMessage(text)
 		if !json.Valid(value) {
 			value, _ = json.Marshal(text)
@@ -194,7 +194,7 @@ type webhooksView struct {
 	Webhooks   []client.Webhook
 	Deliveries []client.Delivery
 	More       int64
-	Secret     string // of a new one, shown this once
+	Secret     string // of a new webhook, shown once
 	MoreHooks  string // where the webhooks go on
 }
 
@@ -223,8 +223,8 @@ func (v *visit) showWebhooks(data webhooksView) {
 	v.show(http.StatusOK, "webhooks", data)
 }
 
-// webhookForm is what a form says that a webhook is told. It is a rule's number or
-// codes, as BATCH, BATCH:INDEX or BATCH:FROM-TO.
+// webhookForm reads from a form what a webhook is told: of a rule by its number, or of codes as
+// BATCH, BATCH:INDEX or BATCH:FROM-TO.
 func webhookForm(r *http.Request) (w client.WebhookPut, ok bool) {
 	w = client.WebhookPut{URL: strings.TrimSpace(r.FormValue("url")), Alarms: r.FormValue("alarms") != ""}
 	for _, word := range listed(r.FormValue("rules")) {
@@ -309,7 +309,7 @@ type checksView struct {
 	Confirmations []client.Confirmation
 	Rechecks      []client.Recheck
 	Domains       []client.Domain
-	More          string // the host after which the domains go on; "" = these are all
+	More          string // the host after which further domains come; "" = these are all
 }
 
 func (checksView) Words() []string { return []string{"trusted", "denied", "no_icp"} }
@@ -317,7 +317,7 @@ func (checksView) Words() []string { return []string{"trusted", "denied", "no_ic
 func (c *Console) checks(v *visit) {
 	data := checksView{Owner: v.narrowed("owner")}
 	ctx := v.ctx()
-	// Of a million files the page shows those that want somebody.
+	// There may be a million files: the page shows those that need attention.
 	looked := client.RecheckQuery{Owner: data.Owner, Failing: data.Owner == "", Limit: pageRows}
 	if v.failed(into(&data.Confirmations)(v.api.Confirmations(ctx, client.ConfirmationQuery{Owner: data.Owner, Limit: pageRows}))) ||
 		v.failed(into(&data.Rechecks)(v.api.Rechecks(ctx, looked))) ||

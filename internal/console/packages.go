@@ -45,14 +45,14 @@ type packagesView struct {
 	Form     packageForm
 }
 
-// packageForm is a package as somebody fills it in.
+// packageForm is the form of a package, with what somebody typed.
 type packageForm struct {
 	Batch, From, To, Spare, Proofs, Printer, Recipients, Reason string
 
 	Chosen []string          // formats
 	Drawn  map[string]string // how labels are drawn, by the names of the admin API
-	Faults map[string]string // by field, "drawing" for all of them
-	Fault  string            // of no field
+	Faults map[string]string // by field; "drawing" is for all label fields together
+	Fault  string            // a fault of no single field
 }
 
 func (packageForm) Lists() []string  { return listFormats }
@@ -67,7 +67,7 @@ func (f packageForm) Has(format string) bool { return slices.Contains(f.Chosen, 
 // draws reports whether labels are chosen.
 func (f packageForm) draws() bool { return slices.ContainsFunc(drawnFormats, f.Has) }
 
-// Open reports whether the fields of labels show before anybody asks for them.
+// Open reports whether the fields of labels are shown unfolded.
 func (f packageForm) Open() bool { return f.draws() || f.Faults["drawing"] != "" }
 
 // packageField is one input of the form; Label and Hint are phrases, Hint "" for none.
@@ -76,7 +76,7 @@ type packageField struct {
 	Wanted                          bool
 }
 
-// Fields say which codes go to whom.
+// Fields are those for which codes go to whom.
 func (f packageForm) Fields() []packageField {
 	return []packageField{
 		{"batch", "codes.batch", "", f.Batch, f.Faults["batch"], true},
@@ -89,7 +89,8 @@ func (f packageForm) Fields() []packageField {
 	}
 }
 
-// LabelFields and PageFields say how labels are drawn, and how they stand on sheets.
+// LabelFields are the fields for how labels are drawn, PageFields those for how they stand on
+// sheets.
 func (f packageForm) LabelFields() []packageField { return f.drawn(labelFields) }
 func (f packageForm) PageFields() []packageField  { return f.drawn(pageFields) }
 
@@ -101,7 +102,7 @@ func (f packageForm) drawn(names []string) (fields []packageField) {
 	return fields
 }
 
-// blame notes what is wrong with the field that a refusal of the admin API begins with.
+// blame notes a refusal of the admin API at the field whose name it begins with.
 func (f *packageForm) blame(detail string) {
 	for of, field := range map[string]string{"drawing: ": "drawing", "formats": "format", "printer: ": "printer", "reason: ": "reason",
 		"spare is ": "spare", "proofs is ": "proofs", "code_start ": "from", "code_end ": "to"} {
@@ -196,7 +197,7 @@ func (c *Console) makePackage(v *visit) {
 		}
 		wish.Drawing = &d
 	}
-	for line := range strings.Lines(f.Recipients) { // a key of ssh has blanks in it
+	for line := range strings.Lines(f.Recipients) { // line by line: an SSH key has blanks in it
 		if line = strings.TrimSpace(line); line != "" {
 			wish.Recipients = append(wish.Recipients, line)
 		}
@@ -235,7 +236,8 @@ func (v *visit) showPackage(status int, fault string) {
 	}
 }
 
-// packageID is the number of the package that the address names; false after a page said that it names none.
+// packageID is the number of the package that the address names; false where it names none, and a
+// page said so.
 func (v *visit) packageID() (int64, bool) {
 	id, err := strconv.ParseInt(v.r.PathValue("package"), 10, 64)
 	if err != nil {
@@ -294,8 +296,8 @@ func (c *Console) changePackage(v *visit) {
 	}
 }
 
-// sendPackage gives the file of a package. A download that breaks off is repeated so: it is
-// a form, since each is noted.
+// sendPackage answers the file of a package, also once more where a download broke off. It takes a
+// form and no link, since each download is noted.
 func (c *Console) sendPackage(v *visit) {
 	wish := map[string]string{}
 	if words := v.r.FormValue("passphrase"); words != "" {

@@ -13,9 +13,9 @@ type peopleView struct {
 	People               []client.Person
 	Keys                 []client.AdminKey
 	Roles                []string
-	Key                  string // a new one, shown this once
+	Key                  string // a new key, shown once
 	Link                 string // likewise
-	MorePeople, MoreKeys string // where these lists go on
+	MorePeople, MoreKeys string // after which these lists go on
 	Factor               client.PersonMade
 }
 
@@ -33,7 +33,8 @@ func (v *visit) showPeople(data peopleView) {
 
 func (c *Console) people(v *visit) { v.showPeople(peopleView{}) }
 
-// changePeople makes and ends people and keys. What is shown once is in the answer itself.
+// changePeople makes and ends people and keys. Secrets, which are shown once, are on the page that
+// answers.
 func (c *Console) changePeople(v *visit) {
 	name, role := strings.TrimSpace(v.r.FormValue("name")), v.r.FormValue("role")
 	appids := strings.FieldsFunc(v.r.FormValue("accounts"), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })

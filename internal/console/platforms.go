@@ -30,7 +30,7 @@ func (v view) Set(id int) string {
 
 func platformPage(appid string) string { return Root + "/platforms/" + url.PathEscape(appid) }
 
-// platformForm is a platform as somebody fills it in.
+// platformForm is the form of a platform, with what somebody typed.
 type platformForm struct {
 	New, URL, Addresses, Hosts string
 	Revision                   string // of the platform that the form shows
@@ -68,7 +68,8 @@ func (v *visit) showPlatforms(status int, form platformForm) {
 	v.show(status, "platforms", data)
 }
 
-// putPlatform makes the platform so; else it shows the form again by show.
+// putPlatform stores the platform as the form says. Where that is refused, it shows the form again
+// by show.
 func (v *visit) putPlatform(appid string, f platformForm, show func(int, platformForm)) {
 	_, err := v.api.PutComponent(v.ctx(), appid, f.put(v.r))
 	said, is := unfit(err)
@@ -96,7 +97,7 @@ func (c *Console) makePlatform(v *visit) {
 	v.putPlatform(f.New, f, v.showPlatforms)
 }
 
-// platformView is the page of a platform. Ticket is shown this once.
+// platformView is the page of a platform. Ticket is shown once.
 type platformView struct {
 	client.Component
 	Pushes       []client.Push
@@ -124,7 +125,7 @@ func (c *Console) changePlatform(v *visit) {
 	ctx, err := v.ctx(), error(nil)
 	switch v.r.FormValue("did") {
 	case "put":
-		if _, err := v.api.Component(ctx, component); v.failed(err) { // none is made by a slip of the address
+		if _, err := v.api.Component(ctx, component); v.failed(err) { // a mistyped address must not make a platform
 			return
 		}
 		v.putPlatform(component, filledPlatform(v.r), func(status int, f platformForm) { v.showPlatform(status, platformView{Form: f}) })
@@ -160,5 +161,5 @@ func (c *Console) changePlatform(v *visit) {
 	}
 }
 
-// AllSets are the permission sets that matter here, as a platform asks for them.
+// AllSets are the permission sets that this server knows.
 func (platformView) AllSets() []int { return []int{3, 18, 33, 46} }

@@ -12,9 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/provider"
 )
 
-// flowCookie is the name of the cookie that binds a sign-in at the provider to the
-// browser that began it. It is sent when the provider sends the browser back, so it is
-// no strict one.
+// flowCookie is the name of the cookie that binds a sign-in at the provider to the browser that
+// began it. It must arrive when the provider sends the browser back, so it is not SameSite=Strict.
 func (c *Console) flowCookie(r *http.Request) string {
 	if c.Secure(r) {
 		return "__Host-qrjump_flow"
@@ -39,8 +38,8 @@ func (c *Console) offered() string {
 // name and attributes.
 const mostFlow = 3500
 
-// toProvider sends somebody to the provider. It is a link, since a form may not lead to
-// another origin; a page of another origin cannot follow it for them.
+// toProvider sends somebody to the provider. It is a link, since a form may not lead to another
+// origin. A page of another origin cannot follow the link in a visitor's name.
 func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, people.Caller{})
 	next := inside(r.URL.Query().Get("next"))
@@ -84,9 +83,8 @@ func (c *Console) unreached(v *visit, next string, err error) {
 // cameBack are the fields of a provider's answer.
 var cameBack = []string{"state", "code", "iss", "error"}
 
-// callbackPage hands what the provider sent on to a form of this origin: the GET that
-// another site leads to changes nothing, and the session's strict cookie comes along
-// with what the form leads to.
+// callbackPage hands the provider's answer to a form of this origin. So the GET to which another
+// site leads changes nothing, and the session's strict cookie is sent with the form.
 func (c *Console) callbackPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, people.Caller{})
 	if c.Provider == nil {
@@ -102,7 +100,7 @@ func (c *Console) callbackPage(w http.ResponseWriter, r *http.Request) {
 	v.show(http.StatusOK, "callback", map[string]any{"Provider": c.Provider.Host(), "Fields": fields})
 }
 
-// callback begins a session for whom the provider sent back to this browser.
+// callback begins a session for the person for whom the provider sent this browser back.
 func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 32<<10)
 	v := c.visit(w, r, people.Caller{})
@@ -123,8 +121,7 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	who, next, err := c.Provider.Finish(r.Context(), kept, came)
 	if errors.Is(err, provider.ErrNotBegun) {
-		// Whoever makes somebody follow a link can bring them here: that ends no sign-in
-		// which they began.
+		// A stranger can bring people here by a link. That must not end a sign-in that they began.
 		c.turnAway(v, c.People.Misled(browser), http.StatusForbidden,
 			signingIn{Next: inside(next), Provider: c.offered(), Fault: v.say("provider.begun")})
 		return
@@ -142,7 +139,7 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	c.refused(ctx, v, who, inside(next), browser, err)
 }
 
-// refused says why the provider's answer lets nobody in. Who has no role any more is
+// refused says why the provider's answer lets nobody in. A person who has no role any more is
 // signed out everywhere.
 func (c *Console) refused(ctx context.Context, v *visit, who people.Outsider, next string, from people.Browser, err error) {
 	if errors.Is(err, provider.ErrDown) {
@@ -172,7 +169,8 @@ func (c *Console) refused(ctx context.Context, v *visit, who people.Outsider, ne
 	c.turnAway(v, tooMany, status, page)
 }
 
-// turnAway shows why an answer lets nobody in, after too many from one address only that there were.
+// turnAway shows why an answer lets nobody in. After too many from one address it says only that
+// there were too many.
 func (c *Console) turnAway(v *visit, tooMany bool, status int, page signingIn) {
 	if tooMany {
 		v.w.Header().Set("Retry-After", "60")

@@ -33,7 +33,7 @@ type rulesView struct {
 	Owner, Prefix string
 	Rules         []client.StoredRule
 	Left          string // publishes of this month
-	More          int64  // the last id, where there are more
+	More          int64  // the last id of the page, where further rules follow
 }
 
 // rules lists rules, or shows what is known of one prefix.
@@ -56,7 +56,7 @@ func (c *Console) rules(v *visit) {
 	v.show(http.StatusOK, "rules", data)
 }
 
-// left is how many publishes an account has this month; "" where it has none to count.
+// left is how many publishes an account has left this month; "" where that cannot be read.
 func (v *visit) left(appid string) string {
 	if appid == "" {
 		return ""
@@ -73,16 +73,16 @@ type ruleView struct {
 	Owner, Prefix string
 	Rule          *client.StoredRule
 	Left          string
-	Whole         bool // what happened to the prefix, and who forbids it, is shown
+	Whole         bool // the prefix's history, and the rules that forbid it, are shown
 	History       []client.RuleChange
 	Occupiers     []client.StoredRule
 	Check         *client.RuleCheck
 	Fault         string
-	Sure          bool // a delete is asked back
+	Sure          bool // a delete waits for confirmation
 	Released      *client.Released
 }
 
-// showRule shows one prefix with what was just found out of it.
+// showRule shows one prefix, with what was just found out about it.
 func (v *visit) showRule(status int, data ruleView) {
 	ctx := v.ctx()
 	mine, err := v.api.StoredRules(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
@@ -96,7 +96,7 @@ func (v *visit) showRule(status int, data ruleView) {
 	if data.History, err = v.api.RuleHistory(ctx, data.Prefix); err == nil {
 		data.Occupiers, err = v.api.Occupiers(ctx, data.Prefix)
 	}
-	// Those that see some accounts only see the rules of these, and not whose others were.
+	// Visitors who may see some accounts only see the rules of these, and not who owned others.
 	_, some := refused(err, http.StatusForbidden)
 	if !some && v.failed(err) {
 		return
@@ -105,13 +105,13 @@ func (v *visit) showRule(status int, data ruleView) {
 	v.show(status, "rule", data)
 }
 
-// ofRule is the address of what is known of a prefix.
+// ofRule is the address of the page about a prefix.
 func ofRule(done, owner, prefix string) string {
 	return Root + "/rules?" + url.Values{"done": {done}, "owner": {owner}, "prefix": {prefix}}.Encode()
 }
 
-// changeRule publishes a rule, deletes one after it was asked back, takes one away from an
-// owner whose domain changed hands, or looks for its verification file.
+// changeRule publishes a rule, deletes one after a confirmation, takes one away from an owner whose
+// domain changed hands, or looks for its verification file.
 func (c *Console) changeRule(v *visit) {
 	data := ruleView{Owner: v.r.FormValue("owner"), Prefix: v.r.FormValue("prefix")}
 	if data.Owner == "" || data.Prefix == "" {
@@ -138,7 +138,7 @@ func (c *Console) changeRule(v *visit) {
 	case "check":
 		data.Check = &client.RuleCheck{}
 		*data.Check, err = v.api.CheckRule(ctx, data.Owner, client.OwnRule{Prefix: data.Prefix, Path: "-"}, true)
-		data.Check.ErrCode = 0 // it is a rule already; what counts is its file
+		data.Check.ErrCode = 0 // the rule exists, so only its file matters
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
@@ -168,7 +168,7 @@ func (c *Console) undo(v *visit) {
 	}
 }
 
-// confirmFile gives the verification file of an account to whoever puts it on a host.
+// confirmFile answers the verification file of an account, for whoever puts it on a host.
 func (c *Console) confirmFile(v *visit) {
 	a, err := v.api.Account(v.ctx(), v.r.URL.Query().Get("owner"))
 	if v.failed(err) {
@@ -178,7 +178,7 @@ func (c *Console) confirmFile(v *visit) {
 	_, _ = v.w.Write([]byte(a.ConfirmFile.Content))
 }
 
-// attach makes what follows a file of this name.
+// attach makes the answer a file to be saved under this name.
 func (v *visit) attach(kind, name string) {
 	plain := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || strings.ContainsRune(`"\/`, r) {
@@ -194,7 +194,7 @@ func (v *visit) attach(kind, name string) {
 type ruleForm struct {
 	Owner, Prefix, Path, Target string
 	TestLinks                   string // one a line
-	Link                        string // that is tried
+	Link                        string // a link that is tried with the rule
 	OpenVersion                 int
 	Occupy, Edit, Published     bool
 	Left, Fault                 string
@@ -219,7 +219,7 @@ func (f ruleForm) ownRule() client.OwnRule {
 	return r
 }
 
-// readRuleForm is the form as it was sent, or as an address fills it in.
+// readRuleForm is the form as it was sent, or as the address fills it in.
 func (v *visit) readRuleForm() ruleForm {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	f := ruleForm{Owner: text("owner"), Prefix: text("prefix"), Path: text("path"), Target: text("target"), TestLinks: text("links"),
@@ -229,7 +229,7 @@ func (v *visit) readRuleForm() ruleForm {
 	return f
 }
 
-// ruleForm shows the form of a rule, with what the rule would do; as part=tried that alone.
+// ruleForm shows the form of a rule with what the rule would do; with part=tried only the latter.
 func (c *Console) ruleForm(v *visit) {
 	f := v.readRuleForm()
 	if f.Edit && !v.r.URL.Query().Has("path") {
@@ -271,7 +271,7 @@ func (v *visit) showRuleForm(status int, f ruleForm) {
 	v.show(status, "rule_form", f)
 }
 
-// try says what an add would be answered, and what the rule would do to a link.
+// try finds out what an add would answer, and what the rule would do to a link.
 func (v *visit) try(f *ruleForm, look bool) error {
 	if f.Owner == "" || f.Prefix == "" {
 		return nil
@@ -301,12 +301,12 @@ func (v *visit) try(f *ruleForm, look bool) error {
 		f.Tried = &tried
 	}
 	if _, said := errors.AsType[*client.Problem](err); said {
-		return nil // the check says what is wrong; those that see some accounts only get no explanation
+		return nil // the check says what is wrong; visitors who may see some accounts only get no explanation
 	}
 	return err
 }
 
-// saveRule adds a rule, or changes one. What is wrong comes back with the form.
+// saveRule adds a rule, or changes one. Where that is refused, the form is shown with the reason.
 func (c *Console) saveRule(v *visit) {
 	f := v.readRuleForm()
 	if f.Owner == "" || f.Prefix == "" {
@@ -329,7 +329,7 @@ func (c *Console) saveRule(v *visit) {
 	f.Fault = said.Detail
 	if said.Status == http.StatusUnprocessableEntity && v.try(&f, false) == nil && f.Check != nil && !f.Edit && f.Check.ErrCode == 0 &&
 		!f.Check.Vouched {
-		// Nothing but the file can have been in the way: it is looked for once more, step by step.
+		// Only the file can have been missing: it is fetched once more, to show each step.
 		_ = v.try(&f, true)
 	}
 	v.showRuleForm(said.Status, f)

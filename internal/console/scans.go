@@ -22,15 +22,16 @@ func (c *Console) scanPages() map[string]func(*visit) {
 type scansView struct {
 	From, To, User, Namespace, Rule, Code, AppID string
 	Scans                                        []client.RecordedScan
-	Newest                                       bool   // these are the newest, not those that match
-	Next                                         string // the scan that a page goes on after; "" = there are no more
+	Newest                                       bool   // these are the newest scans, not the ones that match
+	Next                                         string // the scan after which the next page begins; "" = there are no more
 	Looked                                       int
 	OpenID                                       string
 	Fault                                        string
 	Erased                                       *client.Erased
 }
 
-// askedScans is what of the scans the address wants; ok is false where the name of the code cannot be.
+// askedScans says which scans the address asks for; ok is false where the name of the code is
+// wrong.
 func (v *visit) askedScans() (s scansView, asked client.ScanFilter, ok bool) {
 	text := func(name string) string { return strings.TrimSpace(v.r.URL.Query().Get(name)) }
 	s = scansView{From: text("from"), To: text("to"), User: text("user"), Namespace: text("namespace"), Rule: text("rule"),

@@ -20,15 +20,14 @@ import (
 // selfView is what people see of themselves.
 type selfView struct {
 	Person  people.Person
-	Named   bool // false: the admin token, which is nobody
+	Named   bool // false: the admin token, which belongs to no person
 	Factor  people.Factor
 	Picture template.URL // the new factor, for an app's camera
 	Waits   string       // the new factor until it is confirmed
 	Fault   string
 }
 
-// everyRoute are the pages and forms for people who are signed in, with those of
-// oneself.
+// everyRoute are the pages and forms for people who are signed in, with the page about themselves.
 func (c *Console) everyRoute() map[string]func(*visit) {
 	all := c.routes()
 	all["GET /console/self"], all["POST /console/self"] = c.self, c.changeSelf
@@ -47,8 +46,8 @@ func (c *Console) showSelf(v *visit, status int, data selfView) {
 	v.show(status, "self", data)
 }
 
-// changeSelf changes what somebody signs in by. They prove it once more, and all their
-// other sessions end.
+// changeSelf changes how somebody signs in. They prove who they are once more, and all their other
+// sessions end.
 func (c *Console) changeSelf(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 32<<10)
 	ctx := accounts.By(v.r.Context(), accounts.Author{Actor: v.caller.Actor})
@@ -127,8 +126,9 @@ func pictureOf(text string) (template.URL, error) {
 	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b.Bytes())), nil
 }
 
-// lacksFactor reports whether somebody must set up a second factor before anything but
-// that. Whom a provider signs in is its matter; the admin token is nobody's.
+// lacksFactor reports whether somebody must set up a second factor before they may do anything
+// else. For people whom a provider signs in that is the provider's matter; the admin token belongs
+// to no person.
 func (c *Console) lacksFactor(v *visit) bool {
 	who := v.caller
 	if c.Demanded == nil || who.Session == "" || who.Name == "" || who.Issuer != "" || who.Factor || !c.Demanded(who.Role) {
@@ -138,7 +138,7 @@ func (c *Console) lacksFactor(v *visit) bool {
 	return path != Root+"/self" && !strings.HasPrefix(path, Root+"/preferences/")
 }
 
-// setUp leads to where a second factor is set up.
+// setUp leads to the page on which a second factor is set up.
 func (c *Console) setUp(v *visit, stream bool) {
 	switch {
 	case stream:

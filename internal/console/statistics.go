@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// numberPages are the pages of what was scanned.
+// numberPages are the pages of statistics.
 func (c *Console) numberPages() map[string]func(*visit) {
 	return map[string]func(*visit){
 		"GET /console/statistics":         c.statistics,
@@ -21,7 +21,7 @@ func (c *Console) numberPages() map[string]func(*visit) {
 	}
 }
 
-// groups are what statistics can be told apart by.
+// groups are the values by which statistics can be grouped.
 var groups = []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region"}
 
 // mostNumbers is how many rows of numbers a page has.
@@ -38,13 +38,13 @@ type statisticsView struct {
 	asked                      url.Values
 }
 
-// only is a value that scans are kept by.
+// only is a value that limits which scans count.
 type only struct{ Name, Value string }
 
 // Users reports whether people are counted, not scans.
 func (s statisticsView) Users() bool { return s.Count == "users" }
 
-// File is where a table of the page is as a file.
+// File is the address of a table of the page as a file.
 func (s statisticsView) File(table, format string) string {
 	return Root + "/statistics/" + table + "." + format + "?" + s.asked.Encode()
 }
@@ -71,7 +71,7 @@ func (v *visit) question() (view statisticsView) {
 	return view
 }
 
-// fields are those of the question that an operation has.
+// fields are those fields of the question that an operation takes.
 func (s statisticsView) fields(names ...string) url.Values {
 	kept := url.Values{}
 	for _, name := range names {
@@ -111,18 +111,17 @@ func (c *Console) recount(v *visit) {
 	}
 }
 
-// chart is the numbers as bars. How tall they are is drawn and written, so that nobody
-// needs a colour.
+// chart is the numbers as bars. Their values are drawn and written, so that nobody needs colours.
 type chart struct {
 	Wide, High int
 	Most       int64
 	Bars       []bar
-	Lines      bool // bars lie: one for a value, not for a time
+	Lines      bool // the bars lie: there is one for each value, not for each time
 }
 
 type bar struct {
 	X, Y, Wide, High float64
-	First            float64 // of its length, the first scans
+	First            float64 // the part of its length that stands for first scans
 	Label, Text      string
 	Number           int64
 	To               string // where a click leads; "" = nowhere
@@ -135,10 +134,10 @@ func (b bar) FirstY() float64 { return b.Y + b.High - b.First }
 // Mid is the middle of the bar.
 func (b bar) Mid() float64 { return b.X + b.Wide/2 }
 
-// Below is where its number stands when it lies.
+// Below is where the number of a lying bar stands.
 func (b bar) Below() float64 { return b.Y + b.High - 4 }
 
-// End is where the bar ends when it lies.
+// End is where a lying bar ends.
 func (b bar) End() float64 { return b.X + b.Wide + 6 }
 
 const (
@@ -146,11 +145,11 @@ const (
 	chartTall = 220
 	// mostWritten is how many bars have room for their number.
 	mostWritten = 31
-	// mostLying is how many values are drawn; the table has all.
+	// mostLying is how many values are drawn; the table has all of them.
 	mostLying = 20
 )
 
-// draw makes the bars of an answer: by time where there is one, else by value.
+// draw makes the bars of an answer: by time where its rows have times, else by value.
 func (v *visit) draw(s statisticsView) chart {
 	rows := s.Numbers.Rows
 	if len(rows) == 0 || s.By != "" && s.Group != "" {
@@ -238,8 +237,8 @@ func (v *visit) narrowTo(group, value string) string {
 	return Root + "/statistics?" + q.Encode()
 }
 
-// narrowBy is the address of this page within one day, week or month, by what is
-// shorter; "" within an hour.
+// narrowBy is the address of this page for one day, week or month, counted by the next shorter
+// span; "" for an hour.
 func (v *visit) narrowBy(at time.Time, by string) string {
 	last := at
 	within := map[string]string{"day": "hour", "week": "day", "month": "day"}[by]

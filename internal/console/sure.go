@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// sureView asks for the name of what would be gone.
+// sureView asks for the name of the thing that would be destroyed.
 type sureView struct {
 	Text, Name, Action, Back string
 	Wrong                    bool
 	Fields                   url.Values
 }
 
-// sure reports whether the visitor typed the name of what a form destroys. If not, it
-// shows a page that says what would happen, and asks for the name.
+// sure reports whether the visitor typed the name of the thing that a form destroys. If not, it
+// shows a page that says what would happen and asks for the name.
 func (v *visit) sure(text, name string) bool {
 	typed := strings.TrimSpace(v.r.FormValue("sure"))
 	if typed == name && name != "" {

@@ -29,10 +29,10 @@ type scanView struct {
 	Now                            *client.Explanation
 	Then                           *client.Past
 	Fault                          string
-	Code                           template.HTML // a picture of ours
+	Code                           template.HTML // a picture that the server drew
 	Side                           int
-	Long                           bool   // too long for a code that a camera reads
-	Link                           string // without its query, where the text is a link: what a rule could begin with
+	Long                           bool   // the text is too long for a code that a camera reads
+	Link                           string // the text without its query, where it is a link: a prefix for a new rule
 }
 
 // Camera is the script that reads codes by a camera.
@@ -101,8 +101,8 @@ const (
 	mostPixels  = 16 << 20
 )
 
-// picture goes on with the text of the code on a picture. A script that asks for JSON, as of
-// frames of a camera, gets the text, or what was wrong.
+// picture reads the code on a picture and shows the page of its text. A script that asks for JSON,
+// as the camera's does, gets the text or what was wrong.
 func (c *Console) picture(v *visit) {
 	text, fault, ok := c.readPicture(v)
 	switch {
@@ -112,7 +112,7 @@ func (c *Console) picture(v *visit) {
 			said = map[string]string{"fault": fault, "says": v.say("scan.fault." + fault)}
 		}
 		v.w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(v.w).Encode(said) // a browser that went away
+		_ = json.NewEncoder(v.w).Encode(said) // an error means that the browser went away
 	case fault != "":
 		v.redirect(Root + "/scan?fault=" + fault)
 	case ok:
@@ -120,10 +120,11 @@ func (c *Console) picture(v *visit) {
 	}
 }
 
-// readPicture reads the code on a picture that was sent and keeps nothing of it: its text,
-// or by a word what was wrong with it, or neither where something was answered already.
+// readPicture reads the code on a picture that was sent, and keeps nothing of the picture. It
+// returns the code's text; or, with ok false, the word for what was wrong, or neither where it has
+// answered already.
 func (c *Console) readPicture(v *visit) (text, fault string, ok bool) {
-	// One at a time for each that is signed in: reading a picture is work.
+	// One picture at a time for each person: reading one takes long.
 	whom := v.caller.Actor + " " + v.caller.Session + " " + c.ClientIP(v.r).String()
 	if _, busy := c.decoding.LoadOrStore(whom, true); busy {
 		return "", "busy", false
@@ -149,8 +150,8 @@ func (c *Console) readPicture(v *visit) (text, fault string, ok bool) {
 	if _, err := file.Seek(0, io.SeekStart); v.failed(err) {
 		return "", "", false
 	}
-	// A picture of the most pixels takes some hundred MB while it is read: one at a time
-	// for everybody together.
+	// A picture of mostPixels takes some hundred MB while it is read: so one at a time is read for
+	// everybody together.
 	done, err := c.reading.Take(v.r.Context(), 1, 0)
 	if err != nil {
 		return "", "", false
@@ -183,7 +184,7 @@ func readCode(m image.Image) (string, error) {
 	return "", last
 }
 
-// decode keeps what a stranger's picture does to a reader to itself.
+// decode returns an error where a stranger's picture makes a reader panic.
 func decode(reader gozxing.Reader, bitmap *gozxing.BinaryBitmap) (text string, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -197,11 +198,11 @@ func decode(reader gozxing.Reader, bitmap *gozxing.BinaryBitmap) (text string, e
 	return found.GetText(), nil
 }
 
-// mostDrawn is how long a text may be whose code a phone still reads from a screen.
+// mostDrawn is how long a text may be, in bytes, for a phone to read its code from a screen.
 const mostDrawn = 500
 
-// draw is the QR code of a text as a picture whose colours no theme changes; side 0 for
-// one that is too long.
+// draw is the QR code of a text, as a picture whose colours no theme changes; side 0 where the text
+// is too long.
 func draw(text string) (picture template.HTML, side int) {
 	if len(text) > mostDrawn {
 		return "", 0

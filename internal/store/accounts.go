@@ -53,7 +53,7 @@ func (t *Tx) PutAccount(ctx context.Context, a accounts.Account) error {
 	if did == "edit" || !t.engine.sharesRows() {
 		return accountRows.put(ctx, t, a)
 	}
-	// An AppID that an import has written and not yet shown is waited for a moment.
+	// An import may have written this AppID without showing it yet: wait for a moment only.
 	if err := t.later(ctx, nil, hasty); err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ type accountRecord struct {
 }
 
 func accountRecordOf(old, a accounts.Account) accountRecord {
-	// A record leaves out what is empty. The table says {} and [] there.
+	// A record leaves out empty fields; the table has {} and [] there.
 	if len(a.Options) == 0 {
 		a.Options = nil
 	}
@@ -291,8 +291,8 @@ func (t *Tx) Bearer(ctx context.Context, hash string) (k accounts.Token, a accou
 
 // LatestToken implements accounts.Tx.
 func (t *Tx) LatestToken(ctx context.Context, appid string, series accounts.Series) (accounts.Token, error) {
-	// A token that was not replaced is the latest, whatever the clock did.
-	return tokenRows.one(ctx, t, `appid = $1 AND series = $2 ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
+	// A token that was not replaced is the latest, even if the clock was moved.
+	return tokenRows.find(ctx, t, `appid = $1 AND series = $2 ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
 		appid, string(series))
 }
 

@@ -79,7 +79,7 @@ func (t *Tx) News(ctx context.Context, after int64, limit int) ([]stats.News, er
 
 // Alarm implements stats.Tx.
 func (t *Tx) Alarm(ctx context.Context, kind string, name stats.CodeName) (stats.Alarm, error) {
-	return alarmRows.one(ctx, t, `kind = $1 AND batch = $2 AND idx = $3 AND dismissed_at = 0`, kind, name.Batch, name.Index)
+	return alarmRows.find(ctx, t, `kind = $1 AND batch = $2 AND idx = $3 AND dismissed_at = 0`, kind, name.Batch, name.Index)
 }
 
 // Alarmed implements stats.Tx.
@@ -106,15 +106,16 @@ func (t *Tx) Acknowledge(ctx context.Context, id int64, by string, at time.Time)
 	if err != nil {
 		return stats.Alarm{}, err
 	}
-	return alarmRows.one(ctx, t, `id = $1`, id)
+	return alarmRows.find(ctx, t, `id = $1`, id)
 }
 
 // Dismiss implements stats.Tx.
 func (t *Tx) Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (stats.Alarm, error) {
-	if a, err := alarmRows.one(ctx, t, `id = $1`, id); err != nil || a.Dismissal > 0 {
+	if a, err := alarmRows.find(ctx, t, `id = $1`, id); err != nil || a.Dismissal > 0 {
 		return a, err
 	}
-	// Whoever draws a number waits for the others who do, so that one of two dismisses it.
+	// Drawing a number waits for others who draw one, so that of two who dismiss an alarm only one
+	// does.
 	number, err := t.next(ctx, "alarm")
 	if err != nil {
 		return stats.Alarm{}, err
@@ -130,7 +131,7 @@ func (t *Tx) Dismiss(ctx context.Context, id int64, by, note string, at time.Tim
 			return stats.Alarm{}, err
 		}
 	}
-	return alarmRows.one(ctx, t, `id = $1`, id)
+	return alarmRows.find(ctx, t, `id = $1`, id)
 }
 
 // Thresholds implements stats.Tx.

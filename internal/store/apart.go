@@ -18,49 +18,50 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
-// A stretch of the log of changes that is written apart: its numbers are given out
-// first, its entries are chained to each other, and the entry that shows them names
-// their last hash. Decision 55.
+// An import writes a stretch of the log of changes apart. Its numbers are given out first, its
+// entries are chained to each other, and the entry that shows them has their last hash. Decision
+// 55.
 
-// stretchRecord is the detail of both entries: of numbers that were given out, and of
-// what is shown under them. Names are kept for ever.
+// stretchRecord is the detail of two entries: the one that gives numbers out, and the one that
+// shows what was written under them. Names are kept for ever.
 type stretchRecord struct {
 	Rules int64  `json:"rules"`
 	Hash  string `json:"hash,omitempty"` // of the last entry of the stretch
 }
 
-// apart is what a transaction writes apart.
+// apart is the stretch that a transaction writes apart.
 type apart struct {
 	accounts.Numbers
 	next    int64
 	counted map[[2]string][]piece // by owner and target, as in rule_pieces
 }
 
-// piece is one of rule_pieces.
+// piece is one row of rule_pieces.
 type piece struct{ first, n int64 }
 
-// pieceRows is how many rules a piece has at most that is written at once, as in
-// migrations/00100_first.sql.
+// pieceRows is how many rules a new piece has at most, as in migrations/00100_first.sql.
 const pieceRows = 1024
 
-// importing is the lock of the one import that writes apart.
+// importing is the lock that the import holds that writes apart: there is one at a time.
 const importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
 
-// held says in SQL that a row of pg_locks, by its name in the query, is a lock that somebody has.
+// held is the SQL condition that a row of pg_locks, by its alias in the query, is a lock that a
+// session holds.
 func held(table, lock string) string {
 	return table + `.locktype = 'advisory' AND ` + table + `.objsubid = 1 AND ` + table + `.granted AND ` + table +
 		`.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND ((` + table + `.classid::bigint << 32) | ` + table + `.objid::bigint) = ` + lock
 }
 
-// hasty lets the transaction wait for a lock for a moment only while an import writes apart: whoever has the end of
-// the log must not wait for a row that nobody will see for minutes.
+// hasty makes the transaction wait for a lock for a moment only, if an import is writing apart: a transaction that
+// has locked the end of the log must not wait for a row that stays hidden for minutes.
 var hasty = `SELECT set_config('lock_timeout', '200ms', true) FROM pg_locks i WHERE ` + held("i", importing) + ` LIMIT 1`
 
-// patient takes that back: the commit may wait as long as any other.
+// patient undoes hasty: the commit may wait as long as any other.
 const patient = `SET LOCAL lock_timeout TO DEFAULT`
 
-// A session that broke is ended by the server within 15 s. An import that goes on upon another one waits for that.
+// The server ends a broken session within 15 s. An import that goes on with another session waits
+// for that.
 const (
 	aloneTries = 60
 	alonePause = 300 * time.Millisecond
@@ -96,7 +97,7 @@ func pause(ctx context.Context, d time.Duration) error {
 func (s *Store) Reserve(ctx context.Context, n int) (accounts.Numbers, error) {
 	var given accounts.Numbers
 	if !s.Shared() {
-		return given, nil // its one writer is alone anyway
+		return given, nil // SQLite has one writer at a time anyway, so writing apart would gain nothing
 	}
 	err := s.update(ctx, func(tx *Tx) error {
 		given = accounts.Numbers{}
@@ -121,7 +122,7 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.Numbers, error) {
 	return given, err
 }
 
-// beginApart begins to write under numbers of Reserve, or goes on.
+// beginApart begins to write under numbers of Reserve, unless that has begun already.
 func (t *Tx) beginApart(ctx context.Context, under accounts.Numbers) error {
 	if t.apart == nil {
 		if err := t.importAlone(ctx, aloneTries); err != nil {
@@ -148,7 +149,7 @@ func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under
 	}
 	a := t.apart
 	if a.next+int64(len(all))-1 > a.Last {
-		return rules.ErrPrefixTaken // more than was given numbers: something changed meanwhile
+		return rules.ErrPrefixTaken // more rules than numbers: something changed meanwhile
 	}
 	for i := range all {
 		r := &all[i]
@@ -197,8 +198,8 @@ func (t *Tx) writeApart(ctx context.Context) error {
 	return nil
 }
 
-// given returns accounts.ErrMoved where a log does not know that numbers were given out: a replica that had not heard of
-// it took over, and gives them to others.
+// given returns accounts.ErrMoved where the log does not have the entry that gave the numbers out: a replica that lacked
+// it took over, and will give them to others.
 func (t *Tx) given(ctx context.Context, under accounts.Numbers) error {
 	var hash string
 	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, under.Last+1).Scan(&hash)
@@ -208,7 +209,7 @@ func (t *Tx) given(ctx context.Context, under accounts.Numbers) error {
 	return err
 }
 
-// count adds a rule to the last piece of those that it is one of.
+// count adds a rule to the last piece of its owner and target.
 func (a *apart) count(owner, target string, id int64) {
 	at := [2]string{owner, target}
 	all := a.counted[at]
@@ -219,15 +220,16 @@ func (a *apart) count(owner, target string, id int64) {
 	all[len(all)-1].n++
 }
 
-// showTries is how often the lock of all rules is tried for a second before an import
-// gives up, and showPause how long it lets others pass between two tries.
+// showTries is how often an import tries for a second to get the lock of all rules before it gives
+// up, and showPause how long it lets others go first between two tries.
 const (
 	showTries = 60
 	showPause = 300 * time.Millisecond
 )
 
-// LockToShow implements rules.Tx. Whoever wants to change a rule waits behind whoever
-// waits for the lock of all: so it waits for a second only, and lets them pass.
+// LockToShow implements rules.Tx. While a transaction waits for the lock of all rules, everybody
+// who wants to change one waits behind it. So this waits for a second only, and then lets them go
+// first.
 func (t *Tx) LockToShow(ctx context.Context) error { return t.lockToShow(ctx, allRules) }
 
 // LockAccountsToShow implements accounts.Tx.
@@ -239,7 +241,8 @@ func (t *Tx) lockToShow(ctx context.Context, whole string) error {
 	}
 	for n := 1; ; n++ {
 		err := t.lockForASecond(ctx, whole)
-		// A deadlock, with somebody who waits for a row of the import, ends like a wait that was too long.
+		// A deadlock with a transaction that waits for a row of the import is treated like a wait
+		// that was too long.
 		if refused, is := errors.AsType[*pgconn.PgError](err); !is || refused.Code != "55P03" && refused.Code != "40P01" || n == showTries {
 			return err
 		}
@@ -270,7 +273,7 @@ func (t *Tx) lockForASecond(ctx context.Context, whole string) error {
 func (t *Tx) ShowApart(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.next != a.Last+1 {
-		return accounts.ErrMoved // fewer than were given numbers
+		return accounts.ErrMoved // fewer rules than numbers
 	}
 	if err := t.countApart(ctx); err != nil {
 		return fmt.Errorf("counting the rules: %w", err)
@@ -281,7 +284,7 @@ func (t *Tx) ShowApart(ctx context.Context) error {
 	return t.note(ctx, ofImport, live.StretchKey(a.First, a.Last), "show", stretchRecord{Rules: a.Last - a.First + 1, Hash: a.Hash})
 }
 
-// countApart counts what the triggers did not. Nobody else changes rules.
+// countApart counts the rules that no trigger counted. Nobody else changes rules meanwhile.
 func (t *Tx) countApart(ctx context.Context) error {
 	a := t.apart
 	if len(a.counted) == 0 {
@@ -302,8 +305,8 @@ func (t *Tx) countApart(ctx context.Context) error {
 		}
 		counts = append(counts, sum)
 	}
-	// Rules that their owners added meanwhile have higher numbers, and may be counted in a
-	// piece that begins before the stretch.
+	// Rules that owners added meanwhile have higher numbers, and may have been counted in a piece
+	// that begins before the stretch.
 	later, err := list(ctx, t, scanText, `SELECT DISTINCT owner FROM rules WHERE id > $1`, a.Last)
 	if err != nil {
 		return err
@@ -334,8 +337,8 @@ func (t *Tx) countApart(ctx context.Context) error {
 	return err
 }
 
-// cutPiece ends the piece that goes over a stretch before it, and begins another behind
-// it: those in between have pieces of their own.
+// cutPiece ends, before a stretch, the piece that reaches over it, and begins another after the
+// stretch: the rules in the stretch have pieces of their own.
 func (t *Tx) cutPiece(ctx context.Context, owner, target string, first, last int64) error {
 	var before, behind int64
 	if err := t.row(ctx, `SELECT COALESCE(MAX(CASE WHEN first < $3 THEN first END), 0),

@@ -19,7 +19,7 @@ var appearanceRows = noun[appearance.Appearance]{table: "appearances", key: "app
 
 // Appearance implements appearance.Tx.
 func (t *Tx) Appearance(ctx context.Context, appid string) (appearance.Appearance, error) {
-	return appearanceRows.one(ctx, t, `appid = $1`, appid)
+	return appearanceRows.find(ctx, t, `appid = $1`, appid)
 }
 
 // Logo implements appearance.Tx.

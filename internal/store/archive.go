@@ -28,8 +28,8 @@ type Snapshot struct {
 
 // Snapshot runs f on one consistent state, while others write on.
 func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
-	// Of every scan up to here the first scan of its code is in the state that
-	// follows: it was stored before the scan came into the log beside it.
+	// The state that is read next has the first scan of every code that was scanned up to here: the
+	// database got it before the log beside it got the scan.
 	before := int64(0)
 	if s.beside != nil {
 		var err error
@@ -45,7 +45,7 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		if err := tx.row(ctx, `SELECT MAX(version_id) FROM goose_db_version`).Scan(&p.Schema); err != nil {
 			return fmt.Errorf("reading the version of the schema: %w", err)
 		}
-		// A newer node may have brought tables that this program knows nothing of.
+		// A newer node may have made tables that this program does not know.
 		if newest := NewestSchema(); p.Schema != newest {
 			return fmt.Errorf("the database has schema %d, this qrjump knows %d: export with the newer qrjump", p.Schema, newest)
 		}
@@ -76,8 +76,8 @@ func (p *Snapshot) Tables() (names []string) {
 	return names
 }
 
-// WriteRows writes the rows of a table as lines of JSON, equal states as equal
-// bytes whatever the database, and returns how many there are.
+// WriteRows writes the rows of a table as lines of JSON and returns how many there are. Both
+// databases write equal states as equal bytes.
 func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n int64, err error) {
 	known, ok := tableOf(table)
 	if !ok {
@@ -137,16 +137,16 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 	return lines.n, nil
 }
 
-// hereCounted are ledgers where it is noted that the scans of the archive are
-// counted, though from a stream.
+// hereCounted reads the ledgers as if the scans of the archive had been counted from the ledger
+// here, even where a stream was counted.
 const hereCounted = `(SELECT id, here, last, mark, CASE WHEN here = 1 THEN CAST($1 AS BIGINT) ELSE position END AS position,
 	CASE WHEN here = 1 THEN -1 ELSE folded END AS folded, CASE WHEN here = 1 THEN -1 ELSE told END AS told FROM ledgers) AS l`
 
-// sequencesUpTo are the sequences with another number of the last scan.
+// sequencesUpTo reads the sequences, with another number as that of the last scan.
 const sequencesUpTo = `(SELECT name, CASE WHEN name = 'scan' THEN CAST($1 AS BIGINT) ELSE value END AS value FROM sequences) AS s`
 
-// columns lists the columns of a table by name: databases that came to their
-// schema on different ways may have them in different orders.
+// columns lists the columns of a table by name: their order differs where databases came to their
+// schema in different ways.
 func (t *Tx) columns(ctx context.Context, table string) ([]string, error) {
 	rows, err := t.query(ctx, `SELECT * FROM `+table+` WHERE 1 = 0`)
 	if err != nil {
@@ -189,20 +189,20 @@ func (s *Store) Migrate(ctx context.Context) error { return s.migrateTo(ctx, New
 // Loading fills an empty database.
 type Loading struct {
 	tx     *Tx
-	conn   *sql.Conn // that tx runs on, where there is COPY; otherwise nil
+	conn   *sql.Conn // the connection of tx, where there is COPY; otherwise nil
 	tables []string
 	loaded map[string]bool
 
 	unreleased bool                                       // the archive is of a build from before 0.1.0
 	scansInto  func(id string) (*ledger.Restoring, error) // nil = into the database
 	restoring  *ledger.Restoring
-	days       map[int64]bool // of scans that have their partition
+	days       map[int64]bool // days of scans that have a partition
 }
 
 // Load runs f on an empty database in one transaction: all of it or nothing.
 // ErrNotEmpty, ErrInUse. It may run f again after a conflict.
 func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
-	// A COPY says nothing before its end.
+	// The server is silent during a COPY.
 	if s.patient != nil && !s.patient.Swap(true) {
 		defer s.patient.Store(false)
 	}
@@ -232,7 +232,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) err
 			return fmt.Errorf("looking at the database: %w", err)
 		}
 		slices.Sort(tables)
-		// There may be some of other programs.
+		// Other programs may have tables there.
 		tables = slices.DeleteFunc(tables, func(name string) bool {
 			_, known := tableOf(name)
 			return !known && name != "vault_keys"
@@ -320,7 +320,7 @@ func (l *Loading) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 		return 0, fmt.Errorf("preparing to fill %s: %w", table, err)
 	}
 	defer insert.Close()
-	// A row is stored before anybody could break it off.
+	// A row is stored so fast that nothing needs to break it off.
 	whole := context.WithoutCancel(ctx)
 	for ; ; n++ {
 		if ctx.Err() != nil {
@@ -338,7 +338,7 @@ func (l *Loading) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 	}
 }
 
-// arguments are the values of a row in the order of the columns.
+// arguments are the values of a row, in the order of the columns.
 func arguments(columns []string, row map[string]any) ([]any, error) {
 	if len(row) != len(columns) {
 		return nil, fmt.Errorf("it has %d columns, not %d", len(row), len(columns))
@@ -361,7 +361,7 @@ func arguments(columns []string, row map[string]any) ([]any, error) {
 	return args, nil
 }
 
-// without gives the rows of a small table without some columns.
+// without reads the rows of a small table and drops some columns.
 func without(columns []string, rows io.Reader) (io.Reader, error) {
 	var b bytes.Buffer
 	d, e := json.NewDecoder(io.LimitReader(rows, maxRow)), json.NewEncoder(&b)
@@ -382,7 +382,7 @@ func without(columns []string, rows io.Reader) (io.Reader, error) {
 	}
 }
 
-// countRows counts rows that are left out: one for each line.
+// countRows counts rows that are not stored: one for each line.
 func countRows(rows io.Reader) (n int64, err error) {
 	lines := bufio.NewReader(rows)
 	for {

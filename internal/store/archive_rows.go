@@ -28,8 +28,8 @@ func newRowWriter(columns []string, w io.Writer) *rowWriter {
 	return &rowWriter{w: w, heads: headsOf(columns)}
 }
 
-// value writes the value of the next column: a text or a whole number, because
-// those are all that both databases keep alike.
+// value writes the value of the next column: a text or a whole number, the only types that both
+// databases keep in the same way.
 func (r *rowWriter) value(value any) error {
 	switch v := value.(type) {
 	case int64:
@@ -87,7 +87,7 @@ func appendText(line []byte, s string) []byte {
 	return append(append(line, s[from:]...), '"')
 }
 
-// lineSeparator and the character behind it end lines in JavaScript.
+// lineSeparator and the next character end lines in JavaScript.
 const lineSeparator = "\u2028"
 
 func appendAnyText(line []byte, s string) []byte {
@@ -98,7 +98,7 @@ func appendAnyText(line []byte, s string) []byte {
 	return b.Bytes()[:b.Len()-1] // without the end of the line
 }
 
-// headsOf is what stands before each value of a row.
+// headsOf is the text in front of each value of a row.
 func headsOf(columns []string) []string {
 	heads := make([]string, len(columns))
 	for i, name := range columns {
@@ -131,9 +131,8 @@ func newRowReader(table string, columns []string, r io.Reader) *rowReader {
 		args: make([]any, len(columns))}
 }
 
-// next returns the values of the next row in the order of the columns, texts
-// and int64, until it is called again. io.EOF after the last row; other errors
-// name the row.
+// next returns the values of the next row, texts and int64, in the order of the columns. They are
+// valid until it is called again. io.EOF after the last row; other errors name the row.
 func (r *rowReader) next() ([]any, error) {
 	for {
 		line, err := r.line()
@@ -161,7 +160,7 @@ func (r *rowReader) fault(err error) error {
 	return fmt.Errorf("row %d of %s: %w", r.n+1, r.table, err)
 }
 
-// line returns the next line until it is called again.
+// line returns the next line, which is valid until it is called again.
 func (r *rowReader) line() ([]byte, error) {
 	line, err := r.lines.ReadSlice('\n')
 	if !errors.Is(err, bufio.ErrBufferFull) {
@@ -179,16 +178,16 @@ func (r *rowReader) line() ([]byte, error) {
 	return r.long, err
 }
 
-// anyRow is what a line means: one object with each column and nothing else.
+// anyRow reads a line of any form: one object with each column and nothing else.
 func anyRow(line []byte, columns []string) ([]any, error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber()
-	// Word by word, so that what no row has takes no memory: a gzip may hold a thousand
-	// times its length of it.
+	// It is read token by token, so that a value that no column can have takes no memory: a gzip
+	// may hold a thousand times its own length of it.
 	word := func() (json.Token, error) {
 		w, err := d.Token()
 		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF // the line ends, and not the rows
+			err = io.ErrUnexpectedEOF // the line ended in the middle of its row
 		}
 		return w, err
 	}

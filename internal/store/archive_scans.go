@@ -13,20 +13,20 @@ import (
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
-// outside is what an archive takes from a log of scans that is not in the database:
-// its scans stand behind those of the table, as if they had been stored there.
+// outside is the part of an archive that comes from a log of scans outside of the database. Its
+// scans follow those of the table, as if they had been stored there.
 type outside struct {
 	log     ledger.Log
 	base    int64 // the last number of the table
 	upTo    int64 // the last scan
-	counted int64 // up to here the rows are counted, though from another log; 0 = from this one
+	counted int64 // up to here the scans are counted, but from another log; 0 = from this one
 }
 
-// KeepScansIn says in which log beside it the scans of the embedded database are: an
-// archive has them as rows, like those of PostgreSQL.
+// KeepScansIn names the log, beside the embedded database, that has its scans. An archive has them
+// as rows, like the scans in PostgreSQL.
 func (s *Store) KeepScansIn(ctx context.Context, beside ledger.Log) error {
 	err := s.update(ctx, func(tx *Tx) error {
-		// The log may be another than the one that was there before.
+		// Another log may have been here before.
 		if _, err := tx.exec(ctx, `UPDATE ledgers SET here = 0 WHERE here = 1 AND id <> $1`, beside.ID()); err != nil {
 			return err
 		}
@@ -42,13 +42,13 @@ func (s *Store) KeepScansIn(ctx context.Context, beside ledger.Log) error {
 	return nil
 }
 
-// KeepScansElsewhere says that scans are in a log for all nodes: an archive has what
-// is counted of it as rows, behind those that are in the table from the time before.
+// KeepScansElsewhere names the log that all nodes share outside of the database. An archive has the
+// scans of it that are counted as rows, after the older ones that are in the table.
 func (s *Store) KeepScansElsewhere(log ledger.Log) { s.elsewhere = log }
 
-// outside reads up to where the scans of a log beside the database belong to a state:
-// up to a position, and further where the state counts them or has told of them
-// already; or up to where a log elsewhere is counted.
+// outside finds out which scans of a log belong to a state of the database. Of a log beside the
+// database these are all up to a position, and further as far as the state has counted them or told
+// of them; of a log elsewhere all that are counted.
 func (t *Tx) outside(ctx context.Context, s *Store, before int64) (*outside, error) {
 	state, err := t.StatisticsState(ctx)
 	if err != nil {
@@ -79,7 +79,7 @@ func (t *Tx) outside(ctx context.Context, s *Store, before int64) (*outside, err
 }
 
 func (t *Tx) besideUpTo(ctx context.Context, log ledger.Log, state stats.State, before int64) (*outside, error) {
-	end, err := log.End(ctx) // a position beyond it is of another log
+	end, err := log.End(ctx) // a position after it belongs to another log
 	if err != nil {
 		return nil, err
 	}

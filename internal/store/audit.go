@@ -23,9 +23,9 @@ func (s *Store) Entries(ctx context.Context, q history.Query) ([]history.Entry, 
 		args = append(args, arg)
 		where = append(where, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
 	}
-	// Of one kind or one actor alone, the changes are a stretch of an index, and are asked
-	// for as one. Where it was a filter, PostgreSQL walked through the whole log for many
-	// that are all at its other end: it supposes that they lie everywhere.
+	// The changes of one kind or one actor are a range of an index, and the query asks for that
+	// range. With a plain filter PostgreSQL, which supposes that they lie everywhere, walked
+	// through the whole log when they were all at its other end.
 	stretch := ""
 	switch {
 	case q.Key == "" && q.Actor == "" && q.Kind != "":
@@ -39,7 +39,7 @@ func (s *Store) Entries(ctx context.Context, q history.Query) ([]history.Entry, 
 	}
 	if stretch != "" {
 		args = append(args, cmp.Or(q.Kind, q.Actor))
-		// It also guesses from these, not from > and <, how many there are.
+		// From a range of this form it also estimates how many there are; from > and < it does not.
 		filter("("+stretch+", seq) >= ($1, ?)", q.After+1)
 		filter("("+stretch+", seq) <= ($1, ?)", cmp.Or(q.Before, math.MaxInt64)-1)
 		order += stretch + direction + ", "
@@ -86,7 +86,7 @@ func (s *Store) VerifyChanges(ctx context.Context) (history.Checked, error) {
 	var done history.Checked
 	err := s.view(ctx, func(tx *Tx) error {
 		v := verification{tx: tx}
-		// A missing entry shows after everything else was looked at.
+		// Whether an entry is missing is known only after everything else was checked.
 		err := tx.patiently(func() error { return v.run(ctx) })
 		done = v.Checked
 		fault, found := errors.AsType[history.Fault](err)
@@ -104,15 +104,15 @@ type verification struct {
 	tx *Tx
 	history.Checked
 	events int64 // the last event of codes that was seen
-	// What was given numbers to be written apart, by the first of them.
+	// The stretches that were given numbers, by their first number.
 	stretches map[int64]*stretch
-	within    *stretch // of the change before; nil = it is of no stretch
+	within    *stretch // that of the last change; nil = it was in no stretch
 }
 
 // stretch is a part of the log that was written apart.
 type stretch struct {
 	first, last int64
-	hash        string // of the entry that gave the numbers out, then of the last that was seen
+	hash        string // of the entry that gave the numbers out, later of the last entry that was seen
 	seen, shown bool
 }
 
@@ -166,8 +166,8 @@ func (v *verification) run(ctx context.Context) error {
 	return v.present(ctx)
 }
 
-// findStretches finds the numbers that were given out to be written apart. Whether the
-// entries that say so are true shows when it is their turn.
+// findStretches finds the numbers that were given out to be written apart. The entries that say so
+// are checked later, when it is their turn.
 func (v *verification) findStretches(ctx context.Context) error {
 	given, err := list(ctx, v.tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE kind = '`+ofNumbers+`' ORDER BY seq`)
 	v.stretches = make(map[int64]*stretch, len(given))
@@ -179,14 +179,14 @@ func (v *verification) findStretches(ctx context.Context) error {
 	return err
 }
 
-// apart checks a change that is one of a stretch: it follows the one before it there, not
-// the one before it in the log. is = false for all others.
+// apart checks a change of a stretch: its hash follows from the change before it in the stretch,
+// not from the one before it in the log. is = false for a change of no stretch.
 func (v *verification) apart(c *change) (is bool, err error) {
 	s := v.stretches[v.Seq+1]
 	switch {
 	case v.within != nil:
 		s = v.within
-	case s == nil || c.seq > s.last: // of none, or of one that was never written
+	case s == nil || c.seq > s.last: // of no stretch, or of one that was never written
 		return false, nil
 	}
 	if c.seq != v.Seq+1 {
@@ -273,7 +273,7 @@ func (v *verification) codes(ctx context.Context, page []change) error {
 	return nil
 }
 
-// present compares what there is now with the last changes of it.
+// present compares what is stored now with the last changes.
 func (v *verification) present(ctx context.Context) error {
 	var one int64
 	switch err := v.tx.row(ctx, `SELECT seq FROM code_events WHERE seq > $1 ORDER BY seq LIMIT 1`, v.events).Scan(&one); {
@@ -294,7 +294,7 @@ func lastOf(kind, table, key string) string {
 		` AND c.seq = (SELECT MAX(seq) FROM changes WHERE kind = '` + kind + `' AND key = x.` + key + `)`
 }
 
-// gone finds what the log says is there and is not.
+// gone finds rows that exist according to the log and do not.
 func (v *verification) gone(ctx context.Context, kind, table, key string) error {
 	var seq int64
 	var name string
@@ -310,8 +310,8 @@ func (v *verification) gone(ctx context.Context, kind, table, key string) error 
 	return faultAt(seq, "the %s %.200s is gone, and nothing says that it was deleted", kind, name)
 }
 
-// compare goes through a table beside the last change of each row. same says
-// whether the row is what the change made of it.
+// compare reads a table together with the last change of each row. same reports whether the row is
+// as the change left it.
 func (v *verification) compare(ctx context.Context, kind, table, key, columns string,
 	same func(scan func(...any) error) (name string, seq int64, same bool, err error)) error {
 	rows, err := v.tx.query(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.did, ''), COALESCE(c.detail, ''), `+columns+

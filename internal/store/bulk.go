@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// argumentsAtOnce is how many arguments a statement of many rows has at most:
-// below what either database takes.
+// argumentsAtOnce is how many arguments a statement of many rows has at most: fewer than either
+// database's limit.
 func (t *Tx) argumentsAtOnce() int {
 	if t.engine.name() == "sqlite" {
 		return 800
@@ -16,9 +16,8 @@ func (t *Tx) argumentsAtOnce() int {
 	return 8000
 }
 
-// marks are n placeholders for arguments from a number on. The SQLite driver
-// looks for the name of each among those of all, which takes longer than the
-// rest: there they have none.
+// marks are n placeholders for arguments from a number on. On SQLite they have no numbers, because
+// its driver would look for each number among all of them, which takes longer than everything else.
 func (t *Tx) marks(first, n int) string {
 	if t.engine.name() == "sqlite" {
 		return strings.Repeat("?, ", n-1) + "?"
@@ -94,9 +93,9 @@ func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int,
 // keptMost is how many statements a transaction keeps prepared.
 const keptMost = 100
 
-// kept is a statement that bulk work says again and again, prepared; nil = it is to be
-// said as it is: by other work, to a database whose driver keeps statements itself, or
-// after very many others.
+// kept returns a statement that bulk work repeats, prepared. nil = run it without that: because
+// this is other work, because the driver keeps statements itself, or because keptMost others are
+// kept.
 func (t *Tx) kept(ctx context.Context, query string) (*sql.Stmt, error) {
 	if !t.lasts || t.pipe != nil {
 		return nil, nil
@@ -133,8 +132,8 @@ func values(rows, columns int) string {
 	return b.String()
 }
 
-// inPieces hands out all in pieces of powers of two, at most 128: so few
-// statements differ that the database keeps every one of them prepared.
+// inPieces cuts all into pieces whose lengths are powers of two, at most 128. So there are few
+// different statements, and the database keeps every one of them prepared.
 func inPieces[T any](all []T, f func([]T) error) error {
 	for size := 128; len(all) > 0; size /= 2 {
 		for len(all) >= size {

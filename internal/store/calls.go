@@ -37,7 +37,7 @@ func (t *Tx) ForgetCounts(ctx context.Context, before int64) error {
 	return err
 }
 
-// callGone is the sequence whose number is that of the last call that is forgotten.
+// callGone is the sequence that holds the number of the last call that was forgotten.
 const callGone = "call_gone"
 
 // Calls implements calls.Tx.

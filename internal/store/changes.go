@@ -53,9 +53,9 @@ type keeping struct {
 	sign func(text string) string
 }
 
-// KeepChanges says by which clock changes are dated and which keyed hash chains
-// them: whoever has only the database cannot make a chain anew. Without it they
-// have time 0 and a plain hash. To be called before anything is written.
+// KeepChanges sets the clock that dates changes and the keyed hash that chains them: somebody who
+// has only the database cannot forge a chain. Without it changes have time 0 and a plain hash. To
+// be called before anything is written.
 func (s *Store) KeepChanges(now func() time.Time, sign func(text string) string) {
 	s.keeping = keeping{now, sign}
 }
@@ -93,8 +93,8 @@ func scanChange(scan func(...any) error) (c change, err error) {
 	return c, err
 }
 
-// text is what the hash of a change is of, the hash before it included. Lengths
-// keep the columns apart.
+// text is the text of which the hash of a change is made; it has the hash before it. Lengths keep
+// the columns apart.
 func (c *change) text(before string) string {
 	b := make([]byte, 0, 200+len(before)+len(c.key)+len(c.detail))
 	b = append(b, "change v1"...)
@@ -113,7 +113,7 @@ type head struct {
 	hash string
 }
 
-// note adds a change to what the transaction will leave in the log.
+// note adds a change to those that the transaction will write into the log.
 func (t *Tx) note(ctx context.Context, kind, key, did string, detail any) error {
 	return t.noteAt(ctx, t.keeping.at(), kind, key, did, detail)
 }
@@ -136,9 +136,9 @@ func (t *Tx) noteAt(ctx context.Context, at time.Time, kind, key, did string, de
 	return nil
 }
 
-// lockHead makes every other writer of changes wait until this transaction
-// ends. It comes last of all locks, so that they wait for a moment only; an add
-// of a rule, whose number is that of its change, asks nextChange for it earlier.
+// lockHead makes every other writer of changes wait until this transaction ends. It is the last of
+// all locks, so that they wait for a moment only. An add of a rule takes it earlier, by nextChange,
+// because the rule has the number of its change.
 func (t *Tx) lockHead(ctx context.Context) error {
 	if t.head != nil || t.member != nil {
 		return nil
@@ -159,8 +159,8 @@ func (t *Tx) lockHead(ctx context.Context) error {
 	return nil
 }
 
-// unmoved returns history.ErrMoved where something changed that the caller expects to be
-// as it was. The head is locked: what changes later waits for this transaction.
+// unmoved returns history.ErrMoved where something changed that the caller expects to be unchanged.
+// The head is locked, so later changes wait for this transaction.
 func (t *Tx) unmoved(ctx context.Context, h head) error {
 	expected := history.Expected(ctx)
 	if expected == nil {
@@ -170,7 +170,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	if h.seq <= expected.Since {
 		return nil
 	}
-	// All that came since is read by its numbers, whatever the log holds.
+	// Everything since then is read by its numbers, however long the log is.
 	const most = 1000
 	since, err := list(ctx, t, func(scan func(...any) error) (name history.Name, err error) {
 		err = scan(&name.Kind, &name.Key)
@@ -179,7 +179,8 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	if err != nil {
 		return fmt.Errorf("looking for what changed meanwhile: %w", err)
 	}
-	// An import shows what has lower numbers: whoever read before it may not have seen that.
+	// An import shows changes with lower numbers, which a caller that read before it may have
+	// missed.
 	if len(since) == most || slices.ContainsFunc(since, func(n history.Name) bool { return n.Kind == ofImport || expected.Names(n) }) {
 		return history.ErrMoved
 	}
@@ -220,7 +221,7 @@ func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
 	return rows, nil
 }
 
-// insertsBut stores rows, but for the last of them returns the statement.
+// insertsBut stores all rows except the last ones, for which it returns the statement.
 func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args []any, err error) {
 	const columns = 10
 	most := t.engine.rowsAtOnce()
@@ -284,8 +285,8 @@ func (s *Store) ChangeHead(ctx context.Context) (seq int64, hash string, err err
 	return seq, hash, err
 }
 
-// ChangeHash is the hash of a change; "" where there is no such change: it was
-// never made, or not in this database's past, or it is from before a reset.
+// ChangeHash is the hash of a change; "" where there is none: it was never made, it was made in
+// another database's history, or a reset removed it.
 func (s *Store) ChangeHash(ctx context.Context, seq int64) (hash string, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		return tx.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, seq).Scan(&hash)
@@ -302,8 +303,7 @@ func (s *Store) ChangedRules(ctx context.Context, after int64) iter.Seq2[string,
 	return stream(ctx, s, scanText, `SELECT DISTINCT key FROM changes WHERE kind = '`+ofRule+`' AND seq > $1`, after)
 }
 
-// nowRule is the rule that a change names as it is now; zeros where there is
-// none.
+// nowRule selects, for a change, its rule as it is now; zeros where there is none.
 var nowRule = func() string {
 	var b strings.Builder
 	for i, name := range strings.Split(ruleColumns, ",") {
@@ -324,7 +324,7 @@ var nowRule = func() string {
 
 // ChangesFrom implements live.ChangeLog.
 func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]live.Change, error) {
-	// The rules come along as they are now: one question, one moment.
+	// The rules as they are now come with the same query, so that both are of one moment.
 	rows := stream(ctx, s, func(row func(...any) error) (c live.Change, err error) {
 		var stored bool
 		var unread error

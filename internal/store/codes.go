@@ -47,7 +47,7 @@ func scanBatch(scan func(...any) error) (b codes.Batch, err error) {
 	}
 	if err == nil {
 		b.Version, b.CreatedAt = version[0], fromMillis(created)
-		// One that was made elsewhere has no counters: see AddBatch.
+		// A batch that was made elsewhere has no counters: see AddBatch.
 		if b.Imported = start < 0; !b.Imported {
 			b.Start = uint64(start)
 		}
@@ -108,7 +108,7 @@ func (t *Tx) PutImport(ctx context.Context, b codes.Batch, did string) error {
 // batchID is the next application_id that is free, or the wanted one.
 func (t *Tx) batchID(ctx context.Context, wanted int64) (int64, error) {
 	if wanted != 0 {
-		// Whoever takes the next waits until this one is there.
+		// A transaction that takes the next number waits until this one is stored.
 		if _, err := t.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'application'`); err != nil {
 			return 0, err
 		}
@@ -147,8 +147,7 @@ func (t *Tx) SetCounters(ctx context.Context, next uint64) error {
 	return err
 }
 
-// EarlierBatches implements codes.Store. A column that a later schema added has its
-// default here.
+// EarlierBatches implements codes.Store. A column that the earlier schema lacks has its default.
 func (s *Store) EarlierBatches(ctx context.Context) iter.Seq2[codes.Batch, error] {
 	return stream(ctx, s, scanBatch, `SELECT id, account, isv, codes, start, prefix, version, segment, first_code, first_text, created_at, 0
 		FROM batches ORDER BY id`)
@@ -159,8 +158,8 @@ func (s *Store) Batches(ctx context.Context) iter.Seq2[codes.Batch, error] {
 	return stream(ctx, s, scanBatch, `SELECT `+batchColumns+` FROM batches ORDER BY id`)
 }
 
-// streamFirst is how many rows of a stream are read before the first is given
-// out: so long another session can begin again.
+// streamFirst is how many rows of a stream are read before the first is given out: until then the
+// query can be repeated on another session.
 const streamFirst = 1000
 
 // stream yields what scan makes of each row; after an error it stops.
@@ -213,8 +212,8 @@ type bindingRecord struct {
 	WxaType      int    `json:"wxa_type,omitempty"`
 }
 
-// activationRecord is what the column of bindings holds. A version that does not
-// know the rest reads past it.
+// activationRecord is what the column of bindings holds. A program that does not know a field
+// ignores it.
 type activationRecord struct {
 	bindingRecord
 	Renews *renewed `json:"renews,omitempty"`
@@ -273,8 +272,8 @@ func (t *Tx) AddEvent(ctx context.Context, e codes.Event) (codes.Event, error) {
 	return e, t.noteAt(ctx, e.At, ofCodes, strconv.FormatInt(e.Batch, 10), string(e.Did), codesRecordOf(e))
 }
 
-// codesRecord is what the log of changes has of an event: enough to see that
-// the event is what it was.
+// codesRecord is what the log of changes has of an event: enough to prove that the event was not
+// altered.
 type codesRecord struct {
 	Event  int64  `json:"event"`
 	Codes  int64  `json:"codes"`
@@ -327,9 +326,8 @@ func (t *Tx) EventsAt(ctx context.Context, batch, index, before int64, limit int
 // of a batch.
 const eventLevels = 9
 
-// eventBlocks is the smallest block that holds all codes of an event, as migration 23
-// has it in an index. Of ranges that do not overlap at most 15 are in one block and in
-// no smaller one.
+// eventBlocks is the smallest block that holds all codes of an event, as migration 23 has it in an
+// index. Of ranges that do not overlap, at most 15 have the same smallest block.
 const eventBlocks = `CASE
 	WHEN first_idx = last_idx THEN first_idx * 16
 	WHEN first_idx >> 4 = last_idx >> 4 THEN (first_idx >> 4) * 16 + 1
@@ -349,8 +347,8 @@ func eventBlock(index int64, level int) int64 {
 	return index>>(4*level)*16 + int64(level)
 }
 
-// eventsAt looks at the events of each block around a code apart: each has its place
-// in an index, and none reads another's.
+// eventsAt reads the events of each block around a code by a part of the query of its own, so that
+// each reads its place in an index and no more.
 var eventsAt = func() string {
 	var parts []string
 	for level := range eventLevels {
@@ -365,8 +363,8 @@ func (t *Tx) EventsAfter(ctx context.Context, batch, after int64) ([]codes.Event
 	return list(ctx, t, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`, batch, after)
 }
 
-// Events implements codes.Store. It reads page by page, the first a small one:
-// PostgreSQL sends all that a statement finds, also where nobody reads on.
+// Events implements codes.Store. It reads page by page, the first a small one: PostgreSQL sends
+// everything that a statement finds, even where the reader stops.
 func (s *Store) Events(ctx context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
 	return func(yield func(codes.Event, error) bool) {
 		for page := 100; ; page = eventsAtOnce {

@@ -70,7 +70,7 @@ func (t *Tx) eraseOpenIDs(ctx context.Context, table string, of userColumn, held
 		}
 		return nil
 	}
-	// Tickets are many, and no index knows whose they are: one walk is for many accounts.
+	// There are many tickets and no index by owner: so one walk through them serves many accounts.
 	for some := range slices.Chunk(held, chunk) {
 		var args []any
 		for _, account := range some {

@@ -18,7 +18,7 @@ var componentRows = noun[accounts.Component]{table: "components", key: "appid", 
 
 // ComponentAlone implements accounts.Tx.
 func (t *Tx) ComponentAlone(ctx context.Context, appid string) (accounts.Component, error) {
-	return componentRows.one(ctx, t, `appid = $1`, appid)
+	return componentRows.find(ctx, t, `appid = $1`, appid)
 }
 
 // PutComponentAlone implements accounts.Tx.
@@ -64,7 +64,7 @@ var (
 
 // Grant implements accounts.Tx.
 func (t *Tx) Grant(ctx context.Context, component, appid string) (accounts.Grant, error) {
-	return grantRows.one(ctx, t, `component = $1 AND appid = $2`, component, appid)
+	return grantRows.find(ctx, t, `component = $1 AND appid = $2`, component, appid)
 }
 
 // Grants implements accounts.Tx.
@@ -159,7 +159,7 @@ var grantCodeRows = noun[accounts.GrantCode]{table: "component_codes", key: "has
 
 // GrantCode implements accounts.Tx.
 func (t *Tx) GrantCode(ctx context.Context, hash string) (accounts.GrantCode, error) {
-	return grantCodeRows.one(ctx, t, `hash = $1`, hash)
+	return grantCodeRows.find(ctx, t, `hash = $1`, hash)
 }
 
 // PutGrantCode implements accounts.Tx.

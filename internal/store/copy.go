@@ -13,16 +13,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// copyRows stores rows by COPY, which PostgreSQL alone has: a stream in the text
-// format, in which a server's error says the line. The connection belongs to it
-// meanwhile, so a row that needs something done first ends the stream, and the
-// next one goes on.
+// copyRows stores rows by COPY, which PostgreSQL alone has: a stream in the text format, in which a
+// server's error says the line. The connection does nothing else meanwhile. So where a row needs
+// something done first, the stream ends, and another one begins with that row.
 func (l *Loading) copyRows(ctx context.Context, rows *rowReader) error {
 	kinds, err := l.tx.kinds(ctx, rows.table, rows.columns)
 	if err != nil {
 		return err
 	}
-	// Only scan_events is in parts.
+	// Only scan_events has partitions.
 	day := -1
 	for i, name := range rows.columns {
 		if rows.table == "scan_events" && name == "day" {
@@ -89,8 +88,8 @@ func (t *Tx) kinds(ctx context.Context, table string, columns []string) ([]strin
 	return kinds, rows.Err()
 }
 
-// copyFault names the row because of which a COPY failed: the source's, or one
-// before it that the server refused.
+// copyFault names the row because of which a COPY failed: one that could not be read, or an earlier
+// one that the server refused.
 func copyFault(err, broken error, rows *rowReader, before int64) error {
 	e, refused := errors.AsType[*pgconn.PgError](err)
 	if broken != nil && (!refused || e.Code == copyFailed) {
@@ -131,7 +130,7 @@ type copySource struct {
 	next func() ([]any, error)
 
 	mu    sync.Mutex
-	text  []byte // that was not read yet
+	text  []byte // the rest that is still to be read
 	space []byte
 	err   error // after text
 	ended bool
@@ -140,7 +139,7 @@ type copySource struct {
 // copyText is about how much text is made at a time, in bytes.
 const copyText = 32 << 10
 
-// errBroken goes to the server and its log, which have no need to see more.
+// errBroken is what the server and its log see of an error: they need no more.
 var errBroken = errors.New("a row cannot be read")
 
 func (c *copySource) Read(p []byte) (int, error) {
@@ -181,8 +180,7 @@ func (c *copySource) end() error {
 	return c.err
 }
 
-// appendCopy appends a row. A text that PostgreSQL cannot hold is NULL, as it is
-// for storable.
+// appendCopy appends a row. A text that PostgreSQL cannot hold becomes NULL, as in storable.
 func appendCopy(b []byte, row []any) []byte {
 	for i, value := range row {
 		if i > 0 {

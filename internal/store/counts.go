@@ -8,10 +8,10 @@ import (
 	"strconv"
 )
 
-// What counts rules and publishes is kept by triggers, with the change itself
-// (migrations/00100_first.sql), and read in rules.go.
+// Triggers count rules and publishes, in the transaction of each change
+// (migrations/00100_first.sql). rules.go reads these counts.
 
-// countedRules and countedPublishes are what rule_counts and publish_counts say.
+// countedRules and countedPublishes count anew what rule_counts and publish_counts keep.
 const (
 	countedRules = `SELECT owner, '' AS target, COUNT(*) AS n FROM rules GROUP BY owner
 		UNION ALL SELECT owner, target, COUNT(*) FROM rules WHERE kind = 'service_rule' GROUP BY owner, target
@@ -19,8 +19,8 @@ const (
 	countedPublishes = `SELECT owner, CAST(at / 3600000 AS TEXT) AS hour, COUNT(*) AS n FROM publishes GROUP BY owner, at / 3600000`
 )
 
-// wrongPieces finds pieces of an owner's rules with another number of them than they
-// say; of is which of the owner's rules a piece is of.
+// wrongPieces finds the pieces of an owner's rules that hold a wrong number; of says which of the
+// owner's rules a piece counts.
 func wrongPieces(pieces, of string) string {
 	return `SELECT owner, target, n FROM (SELECT owner, target, first, n,
 			LEAD(first, 1, CAST(9223372036854775807 AS BIGINT)) OVER (PARTITION BY owner, target ORDER BY first) AS next
@@ -28,8 +28,7 @@ func wrongPieces(pieces, of string) string {
 		WHERE n <> (SELECT COUNT(*) FROM rules AS r WHERE r.owner = p.owner AND r.id >= p.first AND r.id < p.next` + of + `)`
 }
 
-// CheckCounts counts row by row what is counted, and returns an error where something
-// else is kept.
+// CheckCounts counts rows anew, and returns an error where a count that is kept differs.
 func (p *Snapshot) CheckCounts(ctx context.Context) error {
 	missed := func(all, some string) string {
 		return `SELECT * FROM (` + all + `) AS a EXCEPT SELECT * FROM (` + some + `) AS s`

@@ -7,7 +7,8 @@ import (
 )
 
 // userTimeout is TCP_USER_TIMEOUT: how long sent bytes may wait for the peer's system to take them, in milliseconds. Without it
-// ours would try for a quarter of an hour. A commit that waits for a replica was taken, and is not ended by it.
+// our system would try for a quarter of an hour. It does not end a commit that waits for a replica, because the server has
+// taken its bytes.
 const (
 	userTimeout = 0x12
 	untakenTime = 30 * time.Second

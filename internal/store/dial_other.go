@@ -4,5 +4,5 @@ package store
 
 import "syscall"
 
-// untaken is for Linux alone: other systems give up by themselves, or not.
+// untaken works on Linux alone: on other systems their own limit applies.
 func untaken(string, string, syscall.RawConn) error { return nil }

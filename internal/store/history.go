@@ -61,21 +61,20 @@ func (s *Store) RulesThen(ctx context.Context, keys []string, at time.Time) ([]r
 	return found, err
 }
 
-// rulesThen asks for the last change of each of n keys up to a moment, which is the
-// last argument. It looks at the changes of these keys since then, newest first, and
-// at none that are older.
+// rulesThen asks for the last change of each of n keys up to a moment, which is the last argument.
+// It reads the changes of these keys from the newest back to that one, and none that is older.
 func rulesThen(n int) string {
 	return `SELECT ` + ruleChangeColumns + ` FROM changes WHERE seq IN (SELECT (SELECT c.seq FROM changes c WHERE c.kind = '` + ofRule +
 		`' AND c.key = asked.column1 AND c.at <= $` + strconv.Itoa(n+1) + ` ORDER BY c.seq DESC LIMIT 1) FROM (VALUES ` + values(n, 1) +
 		`) AS asked)`
 }
 
-// then is the last change of something up to a moment.
+// then is the last change of a thing up to a moment.
 func (t *Tx) then(ctx context.Context, kind, key string, at time.Time) (c change, found bool, err error) {
 	c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
 		` FROM changes WHERE kind = $1 AND key = $2 AND at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(at)).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
-		// Rows from before the log began were noted at its beginning.
+		// Rows that are older than the log were noted when it began.
 		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
 			` FROM changes WHERE kind = $1 AND key = $2 AND did = 'found' ORDER BY seq LIMIT 1`, kind, key).Scan)
 	}

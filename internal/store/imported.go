@@ -63,7 +63,7 @@ func (t *Tx) ForgetFirstScans(ctx context.Context, batch int64, r codes.Range) e
 
 // AddImported implements codes.Tx.
 func (t *Tx) AddImported(ctx context.Context, all []codes.ImportedCode) (int64, error) {
-	if err := t.bulk(ctx); err != nil { // which keeps the statement prepared
+	if err := t.bulk(ctx); err != nil { // keeps the statement prepared
 		return 0, err
 	}
 	return t.addMany(ctx, `INSERT INTO imported_codes (`+importedColumns+`)`, ` ON CONFLICT DO NOTHING`, 5, len(all), func(i int) []any {

@@ -8,14 +8,13 @@ import (
 	"time"
 )
 
-// Allow notes a call of a key and reports whether it is one of at most limit
-// within any second, counted over all nodes by the one clock of the database.
-// A refused call counts for nothing. A row holds limit times: it is for small
-// limits. Only for a Shared store.
+// Allow notes a call of a key and reports whether it is one of at most limit within any second,
+// counted over all nodes by the one clock of the database. A refused call is not counted. A row
+// holds limit times, so this is for small limits. Only for a Shared store.
 func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) {
-	// Calls of one key wait for its row, and the clock is read after that: the
-	// times of a row are in order. Times that a clock set back left in the future
-	// count for no longer than a second of it.
+	// Calls of one key wait for its row, and the clock is read after that: the times of a row are
+	// in order. Times that lie in the future, because the clock was set back, count for a second at
+	// most.
 	const query = `INSERT INTO limits AS l (key, times, at, ok) VALUES ($1, ARRAY[` + microseconds + `]::text, ` + microseconds + `, 1)
 		ON CONFLICT (key) DO UPDATE SET (times, at, ok) = (
 			SELECT CASE WHEN cardinality(r.recent) < $2 THEN (r.recent || r.now)::text ELSE r.recent::text END, r.now,
@@ -24,7 +23,7 @@ func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) 
 				FROM (SELECT ` + microseconds + ` AS now OFFSET 0) c OFFSET 0) r)
 		RETURNING ok`
 	var ok int
-	// Where a session was ended, the call may count twice within its second.
+	// Where a session was ended and this is repeated, the call may count twice within its second.
 	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, query, key, limit).Scan(&ok)) })
 	if err != nil {
 		return false, fmt.Errorf("counting the calls of a second: %w", s.outage(err))
@@ -32,9 +31,9 @@ func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) 
 	return ok == 1, nil
 }
 
-// AllowTimes notes a call of a key, which names the while that it is for, and reports
-// whether it is one of at most limit, counted over all nodes. A refused call counts for
-// nothing. Only for a Shared store. A while is a minute at most: see ForgetLimits.
+// AllowTimes notes a call of a key and reports whether it is one of at most limit, counted over all
+// nodes. The key names the span of time that is limited, of a minute at most: see ForgetLimits. A
+// refused call is not counted. Only for a Shared store.
 func (s *Store) AllowTimes(ctx context.Context, key string, limit int) (bool, error) {
 	const query = `INSERT INTO limits AS l (key, times, at, ok) VALUES ($1, '{}', ` + microseconds + `, 1)
 		ON CONFLICT (key) DO UPDATE SET (at, ok) = (excluded.at, l.ok + 1) WHERE l.ok < $2 RETURNING ok`
@@ -51,8 +50,7 @@ func (s *Store) AllowTimes(ctx context.Context, key string, limit int) (bool, er
 
 const microseconds = `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
 
-// ForgetLimits removes what is older than a while, so that accounts that are
-// quiet take no room.
+// ForgetLimits removes rows that no limit needs any more, so that quiet accounts take no room.
 func (s *Store) ForgetLimits(ctx context.Context) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `DELETE FROM limits WHERE at < `+microseconds+` - $1`, time.Minute.Microseconds())
@@ -60,9 +58,9 @@ func (s *Store) ForgetLimits(ctx context.Context) error {
 	})
 }
 
-// unlog makes the table of limits one that no call waits for the disk for.
+// unlog makes the table of limits unlogged, so that no call waits for the disk.
 func (t *Tx) unlog(ctx context.Context) error {
-	// One process at a time; one that finds it done needs no right to do it.
+	// One process at a time. A process that finds it done needs no right to do it.
 	if err := t.lock(ctx, "limits unlogged", ""); err != nil {
 		return err
 	}

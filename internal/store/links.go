@@ -15,7 +15,7 @@ var linkRows = noun[accounts.Link]{table: "links", key: "service, mini_program",
 
 // Link implements accounts.LinkTx.
 func (t *Tx) Link(ctx context.Context, service, miniProgram string) (accounts.Link, error) {
-	return linkRows.one(ctx, t, `service = $1 AND mini_program = $2`, service, miniProgram)
+	return linkRows.find(ctx, t, `service = $1 AND mini_program = $2`, service, miniProgram)
 }
 
 // LinksOf implements accounts.LinkTx.

@@ -6,26 +6,26 @@ import (
 	"errors"
 )
 
-// cut is what failed because its session was ended, or never came to be.
+// cut is the error of work whose session was ended, or could not begin.
 type cut struct {
 	error
-	sent bool // the commit of a change, and nobody knows what became of it
+	sent bool // the commit of a change was sent, and nobody knows what became of it
 }
 
 func (c *cut) Unwrap() error { return c.error }
 
-// unsent is a failure of what a commit had to send before itself.
+// unsent is the error of a statement that had to be sent before a commit.
 type unsent struct{ error }
 
 func (u *unsent) Unwrap() error { return u.error }
 
-// onLive tries until it meets a session that lives, within the time of ctx. An
-// operator, a server that is restarted or a limit may end sessions while they
-// are in the pool: what had no effect on one of them is done on another.
+// onLive calls try until it meets a session that works, within the time of ctx. An operator, a
+// restart of the server or a limit may end sessions while they are in the pool: work that had no
+// effect on one of them is repeated on another.
 func (s *Store) onLive(ctx context.Context, db beginner, try func() error) error {
 	pool, is := db.(*sql.DB)
 	if !is {
-		return try() // on this connection, or nowhere
+		return try() // this is one connection: there is no other
 	}
 	// Each try takes one dead session out of the pool.
 	most := pool.Stats().MaxOpenConnections + attempts
@@ -34,15 +34,15 @@ func (s *Store) onLive(ctx context.Context, db beginner, try func() error) error
 		if err == nil || n >= most || ctx.Err() != nil {
 			return err
 		}
-		// Not one within: that was of another session.
+		// errors.As would also find one of another session within it.
 		if c, is := err.(*cut); !is || c.sent || !s.engine.lost(err) {
 			return err
 		}
 	}
 }
 
-// query asks outside of a transaction; first (nil = nothing) reads the first
-// rows, and may be called again on other rows. The error is told.
+// query runs outside of a transaction. first (nil = nothing) reads the first rows, and may be
+// called again with other rows, when the session was lost. The error is one that because explains.
 func (s *Store) query(ctx context.Context, first func(*sql.Rows) error, query string, args ...any) (rows *sql.Rows, err error) {
 	err = s.onLive(ctx, s.read, func() error {
 		if rows, err = s.read.QueryContext(ctx, query, args...); err == nil && first != nil {

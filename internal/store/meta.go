@@ -48,8 +48,8 @@ func (s *Store) SealedKey(ctx context.Context, name string) (sealed string, err 
 	return sealed, err
 }
 
-// FirstSealedKey returns a sealed key, storing first if there is none yet: of many
-// processes that start at once, all get the same.
+// FirstSealedKey returns a sealed key, and stores first as that key if there is none yet. Processes
+// that start at once all get the same one.
 func (s *Store) FirstSealedKey(ctx context.Context, name, first string) (sealed string, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		if _, err := tx.exec(ctx, `INSERT INTO vault_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name,
@@ -81,7 +81,7 @@ func (s *Store) PutSeeded(ctx context.Context, hash string, at time.Time) error 
 	})
 }
 
-// Reset empties the database but for its keys (the emulator's reset).
+// Reset empties the database except its keys (the emulator's reset).
 func (s *Store) Reset(ctx context.Context) error {
 	return s.update(ctx, func(tx *Tx) error {
 		tx.touched.AddAll()
@@ -93,8 +93,8 @@ func (s *Store) Reset(ctx context.Context) error {
 				return err
 			}
 		}
-		// The log begins again with this. Numbers go on, so who follows it sees
-		// that all is new.
+		// The log begins anew with this entry. Its number follows the last one, so a follower sees
+		// that everything is new.
 		tx.noted = nil
 		return tx.note(ctx, ofReset, "", "reset", nil)
 	})

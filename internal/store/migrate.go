@@ -24,11 +24,13 @@ var migrations embed.FS
 const (
 	// firstSchema is that of version 0.1.0. Those before it are of builds that nobody released.
 	firstSchema = 100
-	// lastUnreleased is the last of these. An export with it has the same tables, but for what former has.
+	// lastUnreleased is the last of these. An export with it has the same tables, and also what
+	// former names.
 	lastUnreleased = 43
 )
 
-// former is what an export with lastUnreleased has besides: columns of a table, or all of it.
+// former names what an export with lastUnreleased has in addition: columns of a table, or a whole
+// table.
 var former = map[string][]string{"calls": nil, "statistics_state": {"known_scans", "known_users"}}
 
 // NewestSchema is the version of the schema that this program works with.
@@ -44,8 +46,8 @@ func NewestSchema() int64 {
 	return version
 }
 
-// checkedSchema is the version of the schema; 0 = there is none. One that is
-// newer than this program's is refused. It makes nothing.
+// checkedSchema reads the version of the schema; 0 = there is none. It refuses one that is newer
+// than this program's, and creates nothing.
 func (s *Store) checkedSchema(ctx context.Context) (schema int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		tables, err := list(ctx, tx, scanText, tx.engine.tablesQuery())
@@ -60,7 +62,7 @@ func (s *Store) checkedSchema(ctx context.Context) (schema int64, err error) {
 	return schema, fitting(schema)
 }
 
-// fitting is an error for a schema of another program's.
+// fitting returns an error for a schema that this program cannot use.
 func fitting(schema int64) error {
 	switch newest := NewestSchema(); {
 	case schema > newest:
@@ -94,7 +96,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if err != nil {
 		return err
 	}
-	if s.patient != nil && !s.patient.Swap(true) { // an index of many rows takes its time
+	if s.patient != nil && !s.patient.Swap(true) { // an index over many rows takes long
 		defer s.patient.Store(false)
 	}
 	db, err := s.migrating()
@@ -150,21 +152,21 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	return nil
 }
 
-// A migration that changes whole tables waits migrationPatience for a lock. Whoever comes after it waits as long, so then
-// it lets all pass and tries again, until migrationBudget is over.
+// A migration that changes whole tables waits migrationPatience for a lock. Everybody who comes after it waits as long.
+// So then it lets them go first and tries again, until migrationBudget is over.
 const (
 	migrationPatience = 2 * time.Second
 	migrationBudget   = 5 * time.Minute
 )
 
-// migrateBeside migrates while other nodes write. A migration that met their locks has changed nothing, or can be done
-// anew: it is tried again.
+// migrateBeside migrates while other nodes write. A migration that failed on their locks has changed nothing, or can
+// be run anew: so it is tried again.
 func (s *Store) migrateBeside(ctx context.Context, p *goose.Provider, want int64) error {
 	until := time.Now().Add(migrationBudget)
 	for {
 		_, err := p.UpTo(ctx, want)
 		met, is := errors.AsType[*pgconn.PgError](err)
-		if !is || met.Code != "55P03" && !s.engine.again(err) || time.Now().After(until) {
+		if !is || met.Code != "55P03" && !s.engine.retryable(err) || time.Now().After(until) {
 			return err
 		}
 		if s.migration.waits != nil {
@@ -178,7 +180,8 @@ func (s *Store) migrateBeside(ctx context.Context, p *goose.Provider, want int64
 	}
 }
 
-// longest says whose transaction is open for longest, which is most likely what a migration waits for.
+// longest describes the transaction that has been open for longest: most likely a migration waits
+// for that.
 func (s *Store) longest(ctx context.Context) string {
 	var session int64
 	var program string
@@ -193,11 +196,11 @@ func (s *Store) longest(ctx context.Context) string {
 		since.UTC().Format(time.RFC3339))
 }
 
-// withLinesFor shows the lines of migrations that are for one database alone,
-// such as "-- postgres: …", and hides those that are for the other. Those of inUse are
-// for a schema that has tables already, in which other nodes may write meanwhile: a
-// migration that has some runs there in no transaction. Those of strongest are for such a
-// schema too: they take the strongest lock that the migration needs, before a weaker one.
+// withLinesFor shows the lines of migrations that are for one database alone, such as "-- postgres:
+// …", and hides those that are for the other. Lines of inUse are for a schema that has tables
+// already, in which other nodes may write meanwhile; a migration with such lines runs there without
+// a transaction. Lines of strongest are for such a schema too: they take the strongest lock that
+// the migration needs before any weaker one.
 type withLinesFor struct {
 	fs.FS
 	lines []string

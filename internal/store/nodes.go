@@ -6,7 +6,8 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// AskNodes implements ledger.NodeStore. Nodes hear the bell, or look once a second.
+// AskNodes implements ledger.NodeStore. The bell tells the nodes; without it they look once a
+// second.
 func (s *Store) AskNodes(ctx context.Context) (ask int64, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		if err := tx.row(ctx, `UPDATE sequences SET value = value + 1 WHERE name = 'scan_ask' RETURNING value`).Scan(&ask); err != nil ||
@@ -19,10 +20,10 @@ func (s *Store) AskNodes(ctx context.Context) (ask int64, err error) {
 	return ask, err
 }
 
-// asking is what the bell says when nodes are asked for their scans.
+// asking is the message of the bell when nodes are asked for their scans.
 const asking = "scans"
 
-// Asked hears that nodes were asked; some questions are not heard.
+// Asked rings when nodes were asked for their scans. It may miss a question.
 func (s *Store) Asked() <-chan struct{} { return s.asked }
 
 var scanNodeRows = noun[ledger.Node]{table: "scan_nodes", key: "node", fields: func(n *ledger.Node) []field {
@@ -48,7 +49,7 @@ func (s *Store) PutNode(ctx context.Context, n ledger.Node) error {
 	return s.update(ctx, func(tx *Tx) error { return scanNodeRows.put(ctx, tx, n, "lag_changes", "level_at", "lag_at") })
 }
 
-// ReportNode implements ledger.NodeStore. A node that was given up, or ended, stays so.
+// ReportNode implements ledger.NodeStore. A node that was given up or has ended is left as it is.
 func (s *Store) ReportNode(ctx context.Context, n ledger.Node, followed int64) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `UPDATE scan_nodes SET ended = $2, shipped = $3, seen_at = $4, level_at = $5, lag_at = $6,

@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// noun is a table whose rows are values of T: which column holds what stands once.
+// noun is a table whose rows are values of T. It names once which column holds which field.
 type noun[T any] struct {
 	table string
-	key   string // its columns, as in ON CONFLICT
+	key   string // the columns of its key, as in ON CONFLICT
 	// fields are the columns of a row, each with the variable that holds its value.
 	fields func(*T) []field
-	none   error // where one row is asked for, and there is none; nil = sql.ErrNoRows
+	none   error // the error where a row is asked for and there is none; nil = sql.ErrNoRows
 
 	columns string // all of them; rows fills it in
 }
 
-// rows makes a noun whole.
+// rows completes a noun.
 func (n noun[T]) rows() noun[T] {
 	var names []string
 	for _, f := range n.fields(new(T)) {
@@ -48,7 +48,7 @@ func (n noun[T]) args(v *T) []any {
 	return all
 }
 
-// stored is what a column keeps of a variable.
+// stored is the value of a column for a variable.
 func stored(at any) any {
 	switch at := at.(type) {
 	case moment:
@@ -66,7 +66,7 @@ func stored(at any) any {
 	}
 }
 
-// into are the variables of a row in the order of its columns.
+// into are the variables that a row is read into, in the order of its columns.
 func (n noun[T]) into(v *T) []any {
 	fields := n.fields(v)
 	all := make([]any, len(fields))
@@ -88,12 +88,12 @@ func (n noun[T]) query(rest string) string {
 	return `SELECT ` + n.columns + ` FROM ` + n.table + ` ` + rest
 }
 
-// one reads the row that where finds.
-func (n noun[T]) one(ctx context.Context, t *Tx, where string, args ...any) (T, error) {
+// find reads the row that where selects.
+func (n noun[T]) find(ctx context.Context, t *Tx, where string, args ...any) (T, error) {
 	return n.scan(t.row(ctx, n.query(`WHERE `+where), args...).Scan)
 }
 
-// few is one, asked together with what waits.
+// few is find that sends its query together with the statements that wait.
 func (n noun[T]) few(ctx context.Context, t *Tx, where string, args ...any) (T, error) {
 	return n.scan(t.few(ctx, n.query(`WHERE `+where), args...).Scan)
 }
@@ -106,8 +106,7 @@ func (n noun[T]) all(ctx context.Context, t *Tx, rest string, args ...any) ([]T,
 // add stores a new row.
 func (n noun[T]) add(ctx context.Context, t *Tx, v T) error { return n.insert(ctx, t, v, ``) }
 
-// put stores a row in place of the one with the same key, in which the columns of
-// kept stay as they were.
+// put stores a row, or replaces the one with the same key except for the columns in kept.
 func (n noun[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
 	kept = append(kept, strings.Split(n.key, ", ")...)
 	var set []string

@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// The texts that an operator reads of an outage, in the words that /readyz repeats.
+// The texts about an outage that an operator reads, also at /readyz.
 const (
 	readOnlyDatabase   = "is read-only"
 	silentDatabase     = "does not answer"
@@ -60,11 +60,11 @@ func causeOf(what string) string {
 	return "other"
 }
 
-// errReadOnly is what a database says of itself that was asked.
+// errReadOnly stands for a database that answered, when asked, that it refuses changes.
 var errReadOnly = errors.New("changes are refused")
 
-// outage says of an error whether the database is at fault, and what to do then.
-// All other errors come back as they are.
+// outage turns an error for which the database is at fault into an outage that says what to do. Any
+// other error is returned as it is.
 func (s *Store) outage(err error) error { return outageOf(s.engine, err) }
 
 func outageOf(e engine, err error) error {
@@ -151,7 +151,7 @@ func refusal(code string) (what, do string) {
 	return "", ""
 }
 
-// lostConnection reports whether an error is one of the way to the server.
+// lostConnection reports whether an error is about the connection to the server.
 func lostConnection(err error) bool {
 	if _, is := errors.AsType[*pgconn.ConnectError](err); is {
 		return true
@@ -164,7 +164,7 @@ func lostConnection(err error) bool {
 		errors.Is(err, os.ErrDeadlineExceeded) || pgconn.SafeToRetry(err)
 }
 
-// untrusted reports whether the server could not show who it is.
+// untrusted reports whether the server could not prove its identity.
 func untrusted(err error) bool {
 	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)

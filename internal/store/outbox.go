@@ -21,17 +21,17 @@ func (s *Store) ViewOutbox(ctx context.Context, f func(outbox.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx) })
 }
 
-// rowTable is one of the tables of rows. They have one shape, and statements are
-// written in words that stand for their names.
+// rowTable is one of the tables of rows. They have the same shape: statements name tables and
+// columns by words in braces.
 type rowTable struct {
 	words    *strings.Replacer
 	sequence string
-	insert   string // ends a statement that adds
-	inOrder  bool   // a receiver's oldest row that waits has its turn alone
-	removed  bool   // a row of which nothing more is sent is removed
-	emptied  string // what such a row loses otherwise
+	insert   string // the end of a statement that adds rows
+	inOrder  bool   // only the oldest waiting row of a receiver may be sent
+	removed  bool   // a row is removed once nothing more is sent
+	emptied  string // else: what such a row loses then
 	took     string // when it was delivered
-	due      string // of a receiver r: it has a row whose turn it is
+	due      string // the condition that a receiver r has a row that may be sent now
 }
 
 var rowTables = map[outbox.Kind]rowTable{
@@ -69,11 +69,11 @@ func scanOutboxRow(scan func(...any) error) (r outbox.Row, err error) {
 	return r, err
 }
 
-// reads is what is read of a row.
+// reads are the columns that are read of a row.
 func (k rowTable) reads() string { return strings.Replace(rowColumns, "{delivered}", k.took, 1) }
 
-// A row is due that lies not between a moment after now and one that no row is
-// put off to. The first and the last by their times tell it of all.
+// A row is due unless its time lies between now and Farthest from now. The rows with the first and
+// the last time of a receiver tell whether any is due.
 const anyDue = `((SELECT {next} FROM {rows} WHERE {receiver} = r.receiver AND {next} > 0 ORDER BY {next} LIMIT 1) < $1
 	OR (SELECT {next} FROM {rows} WHERE {receiver} = r.receiver AND {next} > 0 ORDER BY {next} DESC LIMIT 1) > $2)`
 
@@ -137,16 +137,16 @@ func (t *Tx) Rows(ctx context.Context, kind outbox.Kind, q outbox.Query) ([]outb
 	}
 	order := ` ORDER BY id DESC`
 	if q.ID == 0 && q.Receiver == "" && q.State == outbox.Waiting {
-		// The plus makes the database sort these few: by their order it would read all
-		// that was delivered since the last of them.
+		// The plus makes the database sort these few rows. Else it would read, in the order of ids,
+		// everything that was delivered since the oldest of them.
 		order = ` ORDER BY +id DESC`
 	}
 	return list(ctx, t, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(where)+order+` LIMIT $1`),
 		args...)
 }
 
-// Receivers implements outbox.Tx. It goes from one receiver with rows that wait
-// to the next, by an index: what was sent costs nothing, nor how many wait.
+// Receivers implements outbox.Tx. By an index it goes from one receiver with waiting rows to the
+// next: neither sent rows nor the number of waiting ones cost anything.
 func (t *Tx) Receivers(ctx context.Context, kind outbox.Kind, now time.Time, limit int) ([]string, error) {
 	from, to := between(now)
 	return list(ctx, t, scanText, receiversQuery(kind), from, to, limit)
@@ -160,8 +160,8 @@ func receiversQuery(kind outbox.Kind) string {
 		SELECT receiver FROM r WHERE receiver IS NOT NULL AND ` + k.due + ` LIMIT $3`)
 }
 
-// ClaimRows implements outbox.Tx. On PostgreSQL a row that another node claims
-// at the same time is judged again when that is done: it is not due any more.
+// ClaimRows implements outbox.Tx. On PostgreSQL, when another node claims a row at the same time,
+// the condition is checked again after that node's commit: the row is not due any more.
 func (t *Tx) ClaimRows(ctx context.Context, kind outbox.Kind, receiver string, now, until time.Time, limit int) ([]outbox.Row, error) {
 	k := rowTables[kind]
 	if k.inOrder {
@@ -174,8 +174,8 @@ func (t *Tx) ClaimRows(ctx context.Context, kind outbox.Kind, receiver string, n
 }
 
 func claimQuery(k rowTable) string {
-	// The first id and the plus make SQLite go in the order of ids: by what is due
-	// first it would read and sort all that waits.
+	// The condition on the first id, and the plus, make SQLite go in the order of ids. In the order
+	// of times it would read and sort all waiting rows.
 	turn := ` AND +{next} NOT BETWEEN $3 AND $4`
 	if k.inOrder {
 		turn = ""
@@ -207,7 +207,7 @@ func (t *Tx) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.Row, was ti
 func (t *Tx) GiveUpRows(ctx context.Context, kind outbox.Kind, receiver string, keep int, fault string) (int, error) {
 	k := rowTables[kind]
 	const waiting = `SELECT id FROM {rows} WHERE {receiver} = $1 AND {next} > 0 ORDER BY id`
-	// Numbers tell cheaply that there cannot be too many, which is the rule.
+	// Usually the span of their ids shows, at little cost, that there cannot be too many.
 	var span int64
 	err := t.row(ctx, k.words.Replace(`SELECT COALESCE((`+waiting+` DESC LIMIT 1) - (`+waiting+` LIMIT 1) + 1, 0)`), receiver).Scan(&span)
 	if err != nil || span <= int64(keep) {

@@ -77,7 +77,7 @@ func (t *Tx) PackagesWithin(ctx context.Context, batch int64, r codes.Range) ([]
 
 // PrintPackage implements codes.Tx.
 func (t *Tx) PrintPackage(ctx context.Context, id int64) (codes.PrintPackage, error) {
-	return packageRows.one(ctx, t, `id = $1`, id)
+	return packageRows.find(ctx, t, `id = $1`, id)
 }
 
 // PutPackage implements codes.Tx.

@@ -37,12 +37,12 @@ func (t *Tx) LockPeople(ctx context.Context) error { return t.lock(ctx, "people"
 
 // Person implements people.Tx.
 func (t *Tx) Person(ctx context.Context, name string) (people.Person, error) {
-	return personRows.one(ctx, t, `name = $1`, name)
+	return personRows.find(ctx, t, `name = $1`, name)
 }
 
 // PersonOf implements people.Tx.
 func (t *Tx) PersonOf(ctx context.Context, issuer, subject string) (people.Person, error) {
-	return personRows.one(ctx, t, `issuer = $1 AND subject = $2 AND subject <> ''`, issuer, subject)
+	return personRows.find(ctx, t, `issuer = $1 AND subject = $2 AND subject <> ''`, issuer, subject)
 }
 
 // People implements people.Tx.
@@ -86,7 +86,7 @@ func (t *Tx) DeletePerson(ctx context.Context, name string) error {
 
 // AdminKeyByHash implements people.Tx.
 func (t *Tx) AdminKeyByHash(ctx context.Context, hash string) (people.Key, error) {
-	return adminKeyRows.one(ctx, t, `hash = $1`, hash)
+	return adminKeyRows.find(ctx, t, `hash = $1`, hash)
 }
 
 // AdminKeys implements people.Tx.
@@ -116,7 +116,7 @@ func (t *Tx) DeleteAdminKey(ctx context.Context, id string) error {
 
 // Session implements people.Tx.
 func (t *Tx) Session(ctx context.Context, hash string) (people.Session, error) {
-	return sessionRows.one(ctx, t, `hash = $1`, hash)
+	return sessionRows.find(ctx, t, `hash = $1`, hash)
 }
 
 // SessionsOf implements people.Tx.

@@ -12,20 +12,20 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// pipe is the connection to PostgreSQL that one transaction runs on, and what the
-// transaction has said that needs no answer yet, its beginning first: it goes out
-// with the first statement whose answer is wanted, in one round trip. The server
-// runs it one after the other, in this order, as if it had come piece by piece.
+// pipe is the connection to PostgreSQL of one transaction, with the statements whose answers are
+// not needed yet, BEGIN first. They are sent together with the first statement whose answer is
+// needed, in one round trip. The server runs them one after the other, as if they had come one by
+// one.
 type pipe struct {
 	conn    *sql.Conn // nil = the transaction is over
 	pooled  bool      // conn came out of the pool for it
-	pg      *pgx.Conn // what conn is
+	pg      *pgx.Conn // the connection below conn
 	line    *impatient
 	life    context.Context // of the transaction
 	waiting []statement
 }
 
-// statement is one that waits.
+// statement is a statement that waits to be sent.
 type statement struct {
 	query string
 	args  []any
@@ -63,7 +63,8 @@ func newPipe(ctx context.Context, db beginner, begin string) (*pipe, error) {
 // pgxOf is the connection behind one of database/sql.
 func pgxOf(driver any) *pgx.Conn { return driver.(*stdlib.Conn).Conn() }
 
-// lineOf is what is below a connection; nil = no silence ends a statement.
+// lineOf is the network connection below a connection; nil = silence of the server ends no
+// statement.
 func lineOf(c *pgx.Conn) *impatient {
 	line := c.PgConn().Conn()
 	if secure, is := line.(*tls.Conn); is {
@@ -73,7 +74,7 @@ func lineOf(c *pgx.Conn) *impatient {
 	return below
 }
 
-// ended reports whether it is known that the session is no more.
+// ended reports whether it is known that the session has ended.
 func (p *pipe) ended() bool { return p != nil && p.pg.IsClosed() }
 
 // over is the error of a statement that comes too late.
@@ -84,13 +85,13 @@ func (p *pipe) over() error {
 	return nil
 }
 
-// unbegun reports whether the server knows of nothing that was said.
+// unbegun reports whether nothing was sent to the server yet, and only BEGIN waits.
 func (p *pipe) unbegun() bool { return p.idle() && len(p.waiting) == 1 }
 
 // idle reports whether the server knows of no transaction.
 func (p *pipe) idle() bool { return p.pg.PgConn().TxStatus() == 'I' }
 
-// push sends what waits; without a pipe nothing does.
+// push sends the statements that wait; without a pipe none do.
 func (p *pipe) push(ctx context.Context) error {
 	if err := p.over(); err != nil || p == nil || len(p.waiting) == 0 {
 		return err
@@ -98,13 +99,13 @@ func (p *pipe) push(ctx context.Context) error {
 	return p.answer(ctx)
 }
 
-// question is a statement whose answer is wanted.
+// question is a statement whose answer is needed.
 type question struct {
 	statement
 	changed  int64 // rows
 	rows     []fewValues
 	err      error
-	answered chan struct{} // closed once it is; nil = nobody waits for that
+	answered chan struct{} // closed once the answer is here; nil = nobody waits for that
 }
 
 // first is the first row of the answer.
@@ -118,8 +119,8 @@ func (q *question) first(err error) row {
 	return q.rows[0]
 }
 
-// answer sends what waits and some questions more. After a failure the server does
-// nothing that follows.
+// answer sends the statements that wait and then some questions. After a failure the server does
+// none of the following ones.
 func (p *pipe) answer(ctx context.Context, asked ...*question) error {
 	all := make([]*question, 0, len(p.waiting)+len(asked))
 	for _, s := range p.waiting {
@@ -175,15 +176,15 @@ func (p *pipe) Commit() error {
 		p.waiting = nil // nothing was asked or said
 		return nil
 	}
-	// Everything is answered and judged before the commit, which goes out by
-	// itself: only then it is known what an answer that is lost was to.
+	// Everything is answered and checked before the commit, which is sent alone: so a lost answer
+	// can only be the commit's.
 	if err := p.push(p.life); err != nil {
 		return &unsent{err}
 	}
 	return committing(p.pg, func() error { return p.say("commit", "COMMIT") })
 }
 
-// committing sends a commit by f. As long as nobody knows what became of it, nothing cancels it.
+// committing sends a commit by f. Nothing cancels it as long as its result is not known.
 func committing(c *pgx.Conn, f func() error) error {
 	line := lineOf(c)
 	if line == nil {
@@ -216,7 +217,7 @@ func (p *pipe) Rollback() error {
 	var err error
 	if !p.pg.IsClosed() && !p.idle() {
 		if err = p.say("rollback", "ROLLBACK"); err != nil {
-			// Nobody knows in which state it is.
+			// The connection is in an unknown state.
 			err = errors.Join(err, p.conn.Raw(func(any) error { return p.pg.Close(p.life) }))
 		}
 	}
@@ -231,7 +232,7 @@ func (p *pipe) release() (err error) {
 	return err
 }
 
-// The statements of a Tx go through the methods below. On SQLite nothing waits.
+// A Tx runs its statements by the methods below. On SQLite no statement waits.
 
 // row is one row of an answer.
 type row interface{ Scan(into ...any) error }
@@ -265,7 +266,7 @@ func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, 
 		if err != nil {
 			return nil, err
 		}
-		// It is short: nobody waits beside it for ctx to end.
+		// It takes a moment: so no goroutine watches for the end of ctx.
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -274,9 +275,9 @@ func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, 
 	return t.sql.ExecContext(ctx, query, args...)
 }
 
-// later is exec of a statement whose answer nobody waits for: check (nil =
-// none) judges how many rows it changed, and if that or the statement fails, so
-// does the next one whose answer is wanted, or the commit.
+// later is exec for a statement whose answer is not needed now. check (nil = none) gets how many
+// rows it changed. If check or the statement fails, so does the next statement whose answer is
+// needed, or the commit.
 func (t *Tx) later(ctx context.Context, check func(rows int64) error, query string, args ...any) error {
 	if t.member != nil {
 		t.member.writes = append(t.member.writes, statement{query, args, check})
@@ -313,8 +314,8 @@ func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 	return t.sql.QueryRowContext(ctx, query, storable(args)...)
 }
 
-// few is row where all columns are numbers and texts: the question goes out
-// together with what waits.
+// few is row for columns that are numbers and texts: its query is sent together with the statements
+// that wait.
 func (t *Tx) few(ctx context.Context, query string, args ...any) row {
 	if t.pipe == nil || len(t.pipe.waiting) == 0 || t.pipe.over() != nil {
 		return t.row(ctx, query, args...)
@@ -323,8 +324,8 @@ func (t *Tx) few(ctx context.Context, query string, args ...any) row {
 	return q.first(t.pipe.answer(ctx, q))
 }
 
-// alone is row that begins no transaction if none was begun yet: it sees the state
-// of this moment, not that of the transaction.
+// alone is row, but begins no transaction where none was begun yet: it then sees the state of this
+// moment, not that of the transaction.
 func (t *Tx) alone(ctx context.Context, query string, args ...any) row {
 	if t.pipe != nil && t.pipe.unbegun() && t.pipe.over() == nil {
 		return t.sql.QueryRowContext(ctx, query, storable(args)...)
@@ -338,7 +339,7 @@ type rows struct {
 	stop func() bool
 }
 
-// Close gives the connection free.
+// Close releases the connection.
 func (r *rows) Close() error {
 	r.stop()
 	return r.Rows.Close()
@@ -362,7 +363,7 @@ func (t *Tx) query(ctx context.Context, query string, args ...any) (*rows, error
 	return &rows{found, stop}, nil
 }
 
-// cursor is what rows and came have.
+// cursor is what rows and came have in common.
 type cursor interface {
 	Next() bool
 	Scan(into ...any) error
@@ -370,7 +371,7 @@ type cursor interface {
 	Close() error
 }
 
-// came are rows that came with others' answers; at is the one after that which is read.
+// came are rows that arrived together with other answers; at is the index after the current one.
 type came struct {
 	rows []fewValues
 	at   int
@@ -381,7 +382,8 @@ func (c *came) Scan(into ...any) error { return c.rows[c.at-1].Scan(into...) }
 func (*came) Err() error               { return nil }
 func (*came) Close() error             { return nil }
 
-// some is query where all columns are numbers and texts, and rows are few.
+// some is query for columns that are numbers and texts, and for few rows: it is sent with the
+// statements that wait.
 func (t *Tx) some(ctx context.Context, query string, args ...any) (cursor, error) {
 	if t.member != nil {
 		q, err := t.member.ask(query, args)
@@ -401,7 +403,8 @@ func (t *Tx) found(ctx context.Context, query string, args []any) (*sql.Rows, er
 	return t.sql.QueryContext(ctx, query, args...)
 }
 
-// prepare prepares a statement; what is said later does not go out with it.
+// prepare sends the statements that wait, and then prepares a statement. Running it sends no
+// waiting statements along.
 func (t *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	if t.member != nil {
 		return nil, t.member.goAlone()
@@ -416,8 +419,8 @@ func (t *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	return made, err
 }
 
-// patiently lets what f asks read and sort as long as there is much, without a
-// word: no silence ends it.
+// patiently lets queries of f read and sort for as long as they need: no silence of the server ends
+// them.
 func (t *Tx) patiently(f func() error) error {
 	if t.pipe != nil && t.pipe.line != nil {
 		t.pipe.line.waits.Store(true)
@@ -426,7 +429,7 @@ func (t *Tx) patiently(f func() error) error {
 	return f()
 }
 
-// fewValues are a row that came with others' answers: texts and numbers.
+// fewValues are a row that arrived together with other answers: texts and numbers.
 type fewValues []any
 
 // Scan does what (*sql.Row).Scan does.

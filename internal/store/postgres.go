@@ -32,11 +32,11 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		// The error of the parser may quote the password.
 		return nil, fmt.Errorf("database: the postgres:// URL cannot be read")
 	}
-	// A copy that was not flushed is not acknowledged.
+	// A commit is acknowledged only when it is flushed, on the replicas too.
 	config.RuntimeParams["synchronous_commit"] = "on"
 	config.RuntimeParams["application_name"] = cmp.Or(config.RuntimeParams["application_name"], "qrjump")
-	// It would end a commit's wait for the replica and call that a success. The
-	// end of a call (20 s) and silence (a minute) end statements instead.
+	// A statement timeout would end a commit's wait for the replica and report success. The end of
+	// a call (20 s) and silence (a minute) end statements instead.
 	config.RuntimeParams["statement_timeout"] = "0"
 	lasting := ""
 	for _, name := range []string{idleTimeout, unheardTimeout} {
@@ -52,7 +52,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	for name, bound := range bounds {
 		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
 	}
-	if t.alone { // nobody else waits
+	if t.alone { // then nobody else waits
 		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout] = "0", "0", "0"
 		lasting, holding = "", ""
 	}
@@ -63,7 +63,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, connectTime)
 	patient := &patience{}
 	patient.Store(t.alone)
-	var all *servers // of those whose work is theirs alone, an operator chose the server
+	var all *servers // nil for work that must be alone: there an operator chose the server
 	if !t.alone {
 		all = &servers{each: eachServer(config), highest: map[string]int64{}}
 		all.ask(ctx)
@@ -98,7 +98,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	var db *sql.DB
 	closing := []func() error{func() error { return db.Close() }}
 	if t.alone {
-		// The files of the folder are this process's too.
+		// The folder is locked too, since this process alone may use its files.
 		lock, err := lockFolder(t.Dir)
 		if err != nil {
 			return nil, err
@@ -137,9 +137,9 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		loading: func(context.Context) (*sql.DB, func(), error) { return db, func() {}, nil }}, nil
 }
 
-// bounds are for what a session waits for, where the URL does not say them.
-// Nobody waits for a node for ever that died or stands still while it holds a lock:
-// one that holds the end of the log of changes stops the changes of all nodes.
+// bounds are the session's time limits, for those that the URL does not set. They end the session
+// of a node that died or stands still while it holds a lock: one that holds the end of the log of
+// changes stops the changes of all nodes.
 var bounds = map[string]string{
 	"lock_timeout":            "10s",
 	idleTimeout:               "15s",
@@ -161,14 +161,14 @@ const (
 	holdingIdle    = "5s"
 )
 
-// How many connections a node has at most: so many, unless the URL says
-// pool_max_conns, and one on which it listens. Some things need several at once.
+// How many connections a node has at most, unless the URL says pool_max_conns, without the one on
+// which it listens. Some work needs several at once.
 const (
 	defaultConns, fewestConns, mostConns = 32, 4, 1000
 	connsParameter                       = "pool_max_conns"
 )
 
-// poolSize takes our own parameter out of those that are for the server.
+// poolSize takes our own parameter from those that would be sent to the server.
 func poolSize(config *pgx.ConnConfig) (int, error) {
 	text, given := config.RuntimeParams[connsParameter]
 	if !given {
@@ -182,8 +182,7 @@ func poolSize(config *pgx.ConnConfig) (int, error) {
 	return n, nil
 }
 
-// whereIs names the servers and the database of a URL, without user and
-// password.
+// whereIs names the servers and the database in a URL, without user and password.
 func whereIs(config *pgx.ConnConfig) string {
 	return strings.Join(hostsOf(config), ",") + "/" + config.Database
 }
@@ -233,7 +232,7 @@ func (b postgresBell) Wait(ctx context.Context) error {
 		}
 		select {
 		case b.asked <- struct{}{}:
-		default: // one waits already
+		default: // a ring waits already
 		}
 	}
 }
@@ -246,12 +245,12 @@ func (b postgresBell) Close() {
 	_ = b.conn.Close(ctx)
 }
 
-// users is the number of the lock that every connection of a running server
-// shares, one for each schema of a database.
+// users is the number of the lock that all connections of running servers share; each schema of a
+// database has its own.
 const users = `hashtextextended('qrjump uses ' || coalesce(current_schema(), ''), 0)`
 
-// usable lets a connection be used once more, but not one that refuses changes: it does so as long as it lives, also when new ones
-// take them. Nor one to an old primary.
+// usable reports whether a pooled connection may be used once more. One that refuses changes may not: it goes on to refuse them,
+// even when new connections take them. Nor may one to an old primary.
 func usable(c *pgx.Conn, all *servers) error {
 	if c.PgConn().ParameterStatus("default_transaction_read_only") == "on" || all.still(c) != nil {
 		return driver.ErrBadConn
@@ -264,8 +263,8 @@ func usable(c *pgx.Conn, all *servers) error {
 	return nil
 }
 
-// enter lets a new connection in: never while somebody works alone, or with other
-// keys than this process knows.
+// enter checks a new connection. It refuses it while another process works alone on the database,
+// and where the database has other keys than this process knows.
 func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 	var free bool
 	if err := c.QueryRow(ctx, `SELECT pg_try_advisory_lock_shared(`+users+`)`).Scan(&free); err != nil {
@@ -289,7 +288,7 @@ func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 
 // makeBinary makes the collation "binary", which SQLite has built in.
 func makeBinary(ctx context.Context, t *Tx) error {
-	// One process at a time; and who finds it needs no right to make it.
+	// One process at a time. A process that finds the collation needs no right to make it.
 	if err := t.lock(ctx, "collation binary", ""); err != nil {
 		return err
 	}
@@ -303,9 +302,9 @@ func makeBinary(ctx context.Context, t *Tx) error {
 
 type postgresEngine struct {
 	where string
-	hosts int // that the URL names
-	// What a transaction says to stand still for long, or for a moment only ("" = the URL
-	// says how long).
+	hosts int // how many hosts the URL names
+	// The statements that let a transaction stand still for long, or for a moment only ("" = the
+	// URL sets that).
 	bulk, hold string
 }
 
@@ -324,8 +323,8 @@ func (postgresEngine) unindex(context.Context, *Tx) (func() error, error) {
 
 func (postgresEngine) rowsAtOnce() int { return 200 }
 
-// lock takes advisory locks until the transaction ends: whoever locks a part shares
-// the lock of the whole. Two texts with the same hash only wait for each other.
+// lock takes advisory locks until the transaction ends. A transaction that locks a part shares the
+// lock of the whole. Two texts with the same hash wait for each other, which does no harm.
 func (postgresEngine) lock(whole, part string) (query string, args []any) {
 	if part == "" {
 		return "SELECT pg_advisory_xact_lock($1)", []any{lockNumber(whole)}
@@ -344,11 +343,11 @@ func (postgresEngine) lockOut(ctx context.Context, t *Tx) error {
 	return nil
 }
 
-// overwrite: what PostgreSQL keeps of old rows is for its VACUUM to remove.
+// overwrite does nothing: old rows are removed by PostgreSQL's VACUUM.
 func (postgresEngine) overwrite(context.Context, *sql.DB) error { return nil }
 
-// begin: each statement of a change sees the latest commit; what must not change
-// between two statements is locked first.
+// begin chooses the isolation: each statement of a change sees the latest commit, so a change first
+// locks what must stay the same between two statements.
 func (postgresEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 	begin := "begin isolation level read committed"
 	if t.looks {
@@ -361,15 +360,14 @@ func (postgresEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 	return err
 }
 
-// again: serialization failure and deadlock.
-func (postgresEngine) again(err error) bool {
+// retryable: serialization failure and deadlock.
+func (postgresEngine) retryable(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (e.Code == "40001" || e.Code == "40P01")
 }
 
-// lost: all but refusals of the server and answers that came too late. A server
-// that cannot be reached is no session that ended, but one may be ended while it
-// begins.
+// lost: any error, except a refusal by the server and an answer that came too late. Where a server
+// cannot be reached no session ended; but one can be ended while it begins.
 func (postgresEngine) lost(err error) bool {
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	if refused, is := errors.AsType[*pgconn.PgError](err); is {
@@ -391,11 +389,11 @@ func (e postgresEngine) lasting() string { return e.bulk }
 func (e postgresEngine) holding() string { return e.hold }
 func (postgresEngine) sharesRows() bool  { return true }
 
-// lasted: it was for the transaction alone.
+// lasted: the end of the transaction undid lasting.
 func (postgresEngine) lasted() string { return "" }
 
-// room: the function's rows are more than the memory that they may take, and go
-// to a file that the server removes at once.
+// room: the rows of the function need more memory than they may take, so the server writes them to
+// a file, which it removes at once.
 func (postgresEngine) room(ctx context.Context, t *Tx) error {
 	if _, err := t.exec(ctx, `SET LOCAL work_mem = '64kB'`); err != nil {
 		return err
@@ -428,7 +426,7 @@ func (postgresEngine) headQuery() string {
 	return `SELECT seq, hash FROM change_head WHERE id = 1 FOR UPDATE`
 }
 
-// bell is the channel on which the nodes of a schema are told of changes.
+// bell is the NOTIFY channel on which the nodes of a schema are told of changes.
 const bell = `'qrjump_' || md5(coalesce(current_schema(), ''))`
 
 // writeLast does it all in one statement, because everybody waits for the head, and
@@ -441,6 +439,6 @@ func (postgresEngine) writeLast(ctx context.Context, t *Tx, h head, insert strin
 		query += `, noted AS (` + insert + `)`
 	}
 	query += fmt.Sprintf(` SELECT pg_notify(`+bell+`, $%d)`, n+3)
-	// Its answer is looked at before the commit.
+	// Its answer is checked before the commit.
 	return t.later(ctx, nil, query, append(args, h.seq, h.hash, strconv.FormatInt(h.seq, 10))...)
 }

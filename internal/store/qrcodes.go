@@ -14,17 +14,17 @@ var qrcodeRows = noun[accounts.QRCode]{table: "qrcodes", none: accounts.ErrNoQRC
 
 // QRCode implements accounts.QRCodeTx.
 func (t *Tx) QRCode(ctx context.Context, code string) (accounts.QRCode, error) {
-	return qrcodeRows.one(ctx, t, `code = $1`, code)
+	return qrcodeRows.find(ctx, t, `code = $1`, code)
 }
 
 // QRCodeByTicket implements accounts.QRCodeTx.
 func (t *Tx) QRCodeByTicket(ctx context.Context, ticket string) (accounts.QRCode, error) {
-	return qrcodeRows.one(ctx, t, `ticket = $1`, ticket)
+	return qrcodeRows.find(ctx, t, `ticket = $1`, ticket)
 }
 
 // PermanentQRCode implements accounts.QRCodeTx.
 func (t *Tx) PermanentQRCode(ctx context.Context, account string, action accounts.QRAction, scene string) (accounts.QRCode, error) {
-	return qrcodeRows.one(ctx, t, `account = $1 AND action = $2 AND scene = $3 AND expires_at = 0`, account, string(action), scene)
+	return qrcodeRows.find(ctx, t, `account = $1 AND action = $2 AND scene = $3 AND expires_at = 0`, account, string(action), scene)
 }
 
 // CountPermanentQRCodes implements accounts.QRCodeTx.
@@ -37,15 +37,15 @@ func (t *Tx) CountPermanentQRCodes(ctx context.Context, account string) (int, er
 // AddQRCode implements accounts.QRCodeTx.
 func (t *Tx) AddQRCode(ctx context.Context, q accounts.QRCode) error {
 	if err := qrcodeRows.add(ctx, t, q); err != nil || !q.Permanent() {
-		return err // what expires in a moment is no state of the server
+		return err // codes that expire soon are not noted in the log of changes
 	}
 	return t.note(ctx, ofQRCode, q.Code, "add", map[string]any{"account": q.Account, "action": q.Action, "scene": q.Scene})
 }
 
 // ForgetQRCodes implements accounts.QRCodeTx.
 func (t *Tx) ForgetQRCodes(ctx context.Context, account string, before time.Time) error {
-	// More than one call adds, so that all go in the end, and not so many that
-	// others wait long.
+	// Each call removes more codes than it adds, so that all old ones go in time, but few enough
+	// that nobody waits long.
 	_,
 		err := t.exec(ctx,
 		`DELETE FROM qrcodes WHERE code IN (SELECT code FROM qrcodes WHERE account = $1 AND expires_at > 0 AND expires_at < $2 LIMIT 100)`,

@@ -17,7 +17,7 @@ func scanAnswer(scan func(...any) error) (a stats.Answer, err error) {
 	return a, err
 }
 
-// ordered is how the rows of a query are cut.
+// ordered is the ORDER BY and LIMIT of a query.
 func ordered(q stats.Query) string {
 	largest := "scans"
 	if q.What == stats.Firsts {
@@ -46,8 +46,8 @@ func (t *Tx) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
 				WHERE per = `+per+` AND dim = `+of+` AND at >= `+from+` AND at < `+to)
 			continue
 		}
-		// Each hour or day that there is has one row of all, and at most one of the value.
-		// In SQLite, CROSS JOIN keeps this order.
+		// Each hour or day has one row of the total, and at most one of the value. In SQLite, CROSS
+		// JOIN keeps this order.
 		parts = append(parts, `SELECT `+cutOf(q.By, span.Per, `s.at`)+` AS at, s.value AS value, s.scans AS scans, s.firsts AS firsts FROM statistics_sums a
 			CROSS JOIN statistics_sums s WHERE a.per = `+per+` AND a.dim = `+strconv.Itoa(int(stats.Total))+` AND a.at >= `+from+
 			` AND a.at < `+to+` AND a.value = '' AND s.per = `+per+` AND s.dim = `+of+` AND s.at = a.at AND s.value = `+bind(&args, value))
@@ -55,8 +55,8 @@ func (t *Tx) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
 	return t.answers(ctx, q, nil, parts, args)
 }
 
-// cutOf is the SQL of the week or month of a day, where an answer is cut so; else the
-// column as it is.
+// cutOf is the SQL of the week or month of a day, where the answer is by weeks or months; else the
+// column itself.
 func cutOf(by stats.By, per stats.Per, at string) string {
 	switch {
 	case by == stats.ByWeek: // see calendar.Week; division cuts towards zero
@@ -71,8 +71,8 @@ func cutOf(by stats.By, per stats.Per, at string) string {
 	return at
 }
 
-// fewTuples is up to how many combinations are looked up one by one in each
-// hour or day, instead of reading all of them.
+// fewTuples is the number of combinations up to which each is looked up alone in every hour or day,
+// instead of reading all rows.
 const fewTuples = 200
 
 // Tuples implements stats.Tx.
@@ -138,8 +138,8 @@ func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) 
 			parts = append(parts, part+` WHERE c.per = `+per+` AND c.at >= `+from+` AND c.at < `+to+strings.Join(where, ``))
 			continue
 		}
-		// Hours or days that there are, then in each only what is asked for. In
-		// SQLite, CROSS JOIN keeps this order.
+		// First the hours or days that exist, then in each only what is asked for. In SQLite, CROSS
+		// JOIN keeps this order.
 		ats := `ats` + strconv.Itoa(i)
 		with = append(with, ats+`(at) AS (SELECT MIN(at) FROM statistics_counts WHERE per = `+per+` AND at >= `+from+` AND at < `+to+`
 			UNION ALL SELECT (SELECT MIN(n.at) FROM statistics_counts n WHERE n.per = `+per+` AND n.at > `+ats+`.at AND n.at < `+to+`) FROM `+ats+` WHERE `+ats+`.at IS NOT NULL)`)
@@ -160,8 +160,7 @@ func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) 
 	return t.answers(ctx, q, with, parts, args)
 }
 
-// numberOf reads the value of a dimension that is a number; false for a text
-// that is the value of nothing.
+// numberOf reads the value of a dimension that is a number; false for a text that is no number.
 func numberOf(value string) (int64, bool) {
 	if value == "" {
 		return 0, true
@@ -195,7 +194,7 @@ func (t *Tx) answers(ctx context.Context, q stats.Query, with, parts []string, a
 	} else {
 		query += ` HAVING COUNT(*) > 0`
 	}
-	// A value without first scans is no answer.
+	// Where first scans are asked for, a value without any is left out.
 	query = `SELECT at, value, scans, firsts FROM (` + query + `) AS found`
 	if q.What == stats.Firsts {
 		query += ` WHERE firsts > 0`

@@ -19,7 +19,8 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Recheck) error {
 	if len(list) == 0 {
 		return nil
 	}
-	// Mostly all of them are there: a look needs no place among the writers.
+	// Usually all of them are stored already: reading first saves most calls from waiting for other
+	// writers.
 	var fresh []rules.Recheck
 	err := s.view(ctx, func(tx *Tx) error {
 		fresh = fresh[:0]

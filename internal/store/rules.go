@@ -170,7 +170,7 @@ func conditions(where []string) string {
 	return " WHERE " + strings.Join(where, " AND ")
 }
 
-// total is how many rules a list is taken from.
+// total is how many rules match a query, on all pages.
 func (t *Tx) total(ctx context.Context, where []string, args []any, q rules.Query) (n int, err error) {
 	switch {
 	case q.NoTotal:
@@ -182,8 +182,8 @@ func (t *Tx) total(ctx context.Context, where []string, args []any, q rules.Quer
 	return n, err
 }
 
-// opened is what rule_counts and rule_pieces have as the target of an owner's list:
-// "" where it is of all that the owner has.
+// opened is the target by which rule_counts and rule_pieces count the rules of a list: "" = all of
+// the owner's.
 func opened(q rules.Query) string {
 	if q.Target == q.Owner {
 		return ""
@@ -210,9 +210,9 @@ func (t *Tx) CountTargeted(ctx context.Context, target string) (int, error) {
 	return t.counted(ctx, "", target)
 }
 
-// pieceAt finds the piece of an owner's rules with the one that stands at an offset:
-// the id that it begins with, and how many rules stand before it. It reads a row for
-// about 1,024 rules before the page.
+// pieceAt finds the piece that has the rule at an offset of an owner's list: the id that the piece
+// begins with, and how many rules come before it. It reads one row for about 1,024 rules before the
+// page.
 func (t *Tx) pieceAt(ctx context.Context, q rules.Query) (first int64, before int, err error) {
 	pieces, err := t.query(ctx, `SELECT first, n FROM rule_pieces WHERE owner = $1 AND target = $2 ORDER BY first`, q.Owner, opened(q))
 	if err != nil {
@@ -227,13 +227,13 @@ func (t *Tx) pieceAt(ctx context.Context, q rules.Query) (first int64, before in
 	return math.MaxInt64, q.Offset, pieces.Err()
 }
 
-// The questions of Near. Each looks at no more rows than it may answer, or than
-// nearLooked, however many rules there are.
+// The queries of Near. Each reads at most as many rows as it may answer, or nearLooked, however
+// many rules there are.
 const (
 	nearUp   = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`
 	nearDown = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key DESC LIMIT $3`
-	// Where a host has more rules of one path than this, those elsewhere
-	// may be missed. Rules of the host itself are nearer.
+	// Where one host has more rules with a path than this, rules with the path on other hosts may
+	// be missed. Those of the host itself are nearer anyway.
 	nearLooked    = 1000
 	nearElsewhere = `SELECT ` + ruleColumns + ` FROM (SELECT ` + ruleColumns + ` FROM rules WHERE link_path = $1 ORDER BY id LIMIT $4) AS on_path
 		WHERE host <> $2 ORDER BY id LIMIT $3`
@@ -242,8 +242,8 @@ const (
 // Near implements rules.Tx.
 func (t *Tx) Near(ctx context.Context, link rules.Link, each int) ([]rules.Rule, error) {
 	var near []rules.Rule
-	// Keys are sorted by bytes, so those that have most in common with the link
-	// stand right before and after it; once for each scheme.
+	// Keys are sorted by bytes, so those that have most in common with the link come right before
+	// and after it. This is done for each scheme.
 	for _, scheme := range []string{"http", "https"} {
 		pivot := scheme + link.Key[len(link.Scheme):]
 		parts := segmentParts(scheme+"://"+link.Host, link.Segment())
@@ -300,8 +300,8 @@ func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	}
 }
 
-// allRules says whether yield wanted no more. It may take minutes: the rest of an
-// answer lies here long after the server has sent it.
+// allRules reports whether yield stopped it. It may take minutes, because yield takes its time with
+// rows that the server sent long before.
 func (t *Tx) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (stopped bool, err error) {
 	if err := t.lasting(ctx); err != nil {
 		return false, err
@@ -312,8 +312,7 @@ func (t *Tx) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (
 		return false, err
 	}
 	defer rows.Close()
-	// Ten million of them: what is the same as in the row before is not
-	// copied again.
+	// There may be ten million: a text that is the same as in the row before is not copied again.
 	var last rules.Rule
 	var kind, owner, target, prefix, path, links sql.RawBytes
 	for rows.Next() {
@@ -324,10 +323,10 @@ func (t *Tx) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (
 			&changed, &published); err != nil {
 			return false, err
 		}
-		again((*string)(&r.Kind), kind)
-		again(&r.Owner, owner)
-		again(&r.Target, target)
-		again(&r.Path, path)
+		setText((*string)(&r.Kind), kind)
+		setText(&r.Owner, owner)
+		setText(&r.Target, target)
+		setText(&r.Path, path)
 		last = r
 		r.CreatedAt, r.ChangedAt, r.PublishedAt = fromMillis(created), fromMillis(changed), fromMillis(published)
 		if text := string(links); text == "[]" {
@@ -347,8 +346,8 @@ func (t *Tx) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (
 	return false, rows.Err()
 }
 
-// again sets a text unless it is the same already.
-func again(s *string, b sql.RawBytes) {
+// setText sets a text, unless it has that value already.
+func setText(s *string, b sql.RawBytes) {
 	if *s != string(b) {
 		*s = string(b)
 	}
@@ -377,11 +376,12 @@ const (
 	freeKey    = ` ON CONFLICT (key) DO NOTHING`
 )
 
-// errBeingImported is of a rule whose prefix an import has written and not shown yet.
+// errBeingImported is the error for a rule whose prefix an import has written without showing it
+// yet.
 var errBeingImported = errors.New("one of the prefixes is being written by an import that is not at its end; try again")
 
-// insertRules stores new rules. A prefix that an import has written and not yet shown is
-// waited for a moment: the end of the log may be locked here, which everybody wants.
+// insertRules stores new rules. Where an import has written a prefix without showing it yet, this
+// waits for a moment only: it may have locked the end of the log, which everybody needs.
 func (t *Tx) insertRules(ctx context.Context, all []rules.Rule) error {
 	for i := range all {
 		if i == 0 || all[i].Owner != all[i-1].Owner {
@@ -412,8 +412,8 @@ func (t *Tx) insertRules(ctx context.Context, all []rules.Rule) error {
 	return nil
 }
 
-// AddRules implements rules.Tx. It keeps nothing of them in memory, however many
-// come after each other.
+// AddRules implements rules.Tx. It keeps none of them in memory, however many calls follow each
+// other.
 func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, d rules.Deed) error {
 	next, err := t.nextChange(ctx)
 	if err != nil {
@@ -428,7 +428,7 @@ func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, d rules.Deed) error
 	if err := t.insertRules(ctx, all); err != nil {
 		return err
 	}
-	// Also what was noted of rules that were only changed.
+	// This also writes the notes about rules that were only changed.
 	return t.writeNoted(ctx)
 }
 
@@ -437,7 +437,7 @@ func (t *Tx) NextChange(ctx context.Context) (int64, error) { return t.nextChang
 
 // PutRule implements rules.Tx.
 func (t *Tx) PutRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
-	if r.Kind == rules.Service && !r.Published { // it may have another target now, which is counted
+	if r.Kind == rules.Service && !r.Published { // its target may change, and rules are counted by target
 		if err := t.lockHead(ctx); err != nil {
 			return err
 		}
@@ -462,7 +462,7 @@ func someRule(n int64) error {
 
 // DeleteRule implements rules.Tx.
 func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
-	// As an add does: the rows that count rules come after the head.
+	// The order of locks is that of an add: the head comes before the rows that count rules.
 	if err := t.lockHead(ctx); err != nil {
 		return err
 	}
@@ -534,9 +534,9 @@ func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
 	return c, err
 }
 
-// spentSince counts the publishes of the owner $2 since the moment $3, which is in the
-// hour before $4: whole hours from their rows, the rest one by one. A month begins with
-// an hour, and has no rest.
+// spentSince counts the publishes of the owner $2 since the moment $3. From the hour $4 on, the
+// first that begins at $3 or later, it adds up the rows of hours; before that it counts publishes
+// one by one. A month begins with an hour, so that there are none to count.
 const spentSince = `(SELECT CAST(COALESCE(SUM(n), 0) AS BIGINT) FROM publish_counts WHERE owner = $2 AND hour >= $4)
 	+ (SELECT COUNT(*) FROM publishes WHERE owner = $2 AND at >= $3 AND at < $4 * 3600000)`
 
@@ -554,8 +554,8 @@ func (t *Tx) PublishesSince(ctx context.Context, owner string, since time.Time) 
 
 // Publishing implements rules.Tx.
 func (t *Tx) Publishing(ctx context.Context, owner string, link rules.Link, since time.Time) (p rules.Publishing, err error) {
-	// The locks go out with the question. It sees what was committed when it
-	// begins, which is when it has them.
+	// The locks are sent together with the query. The query begins when they are held, and sees
+	// what was committed by then.
 	key := link.Key
 	for _, part := range []string{ownerPart(owner), originPart(link.Origin())} {
 		if t.member != nil {
@@ -576,7 +576,7 @@ func (t *Tx) Publishing(ctx context.Context, owner string, link rules.Link, sinc
 	if !errors.Is(err, rules.ErrNoRule) {
 		return p, err
 	}
-	// There is no rule, or no account that it opens.
+	// There is no rule, or the account that it opens does not exist.
 	if p.Rule, err = t.Rule(ctx, key); err != nil {
 		return p, err
 	}
@@ -585,7 +585,7 @@ func (t *Tx) Publishing(ctx context.Context, owner string, link rules.Link, sinc
 	return p, err
 }
 
-// qualified is a list of columns of one of several tables.
+// qualified is a list of columns with the name of their table.
 func qualified(table, columns string) string {
 	names := strings.Split(columns, ",")
 	for i, name := range names {
@@ -615,7 +615,7 @@ func (t *Tx) Domain(ctx context.Context, host string) (rules.DomainStatus, error
 	if err != nil {
 		return "", err
 	}
-	// The longest entry wins; Trusted counts for its very host only.
+	// The entry of the longest host wins; Trusted applies to the host itself only.
 	var best rules.Domain
 	for _, d := range found {
 		if len(d.Host) > len(best.Host) && (d.Status != rules.Trusted || d.Host == host) {

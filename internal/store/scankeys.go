@@ -14,7 +14,7 @@ var scanKeyRows = noun[accounts.ScanKey]{table: "scan_keys", key: "name", none: 
 // ScanKey implements accounts.ScanKeyStore.
 func (s *Store) ScanKey(ctx context.Context, hash string) (k accounts.ScanKey, err error) {
 	err = s.view(ctx, func(tx *Tx) (err error) {
-		k, err = scanKeyRows.one(ctx, tx, `hash = $1`, hash)
+		k, err = scanKeyRows.find(ctx, tx, `hash = $1`, hash)
 		return err
 	})
 	return k, err

@@ -29,10 +29,10 @@ type Scans struct {
 	now  func() time.Time
 	log  *slog.Logger
 	mu   sync.Mutex
-	days map[int64]time.Time // until when they need no thought
+	days map[int64]time.Time // until when the partition of a day need not be looked for
 }
 
-// ScansOptions are what Scans needs beside the database.
+// ScansOptions are what Scans needs in addition to the database.
 type ScansOptions struct {
 	Random io.Reader        // for the id of a new ledger
 	Now    func() time.Time // the real time: up to when a user is erased, which days are made ahead
@@ -59,7 +59,7 @@ func (s *Store) OpenScans(ctx context.Context, o ScansOptions) (*Scans, error) {
 // firstLedger returns the id of the ledger, storing one if there is none.
 func (s *Store) firstLedger(ctx context.Context, id string) (first string, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
-		// Two nodes that store one at once would have two.
+		// Without it two nodes that store an id at once would have two ledgers.
 		if err := tx.lock(ctx, "ledger", ""); err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (t *Tx) ledgerHere(ctx context.Context) (id string, err error) {
 // ID implements ledger.Log.
 func (l *Scans) ID() string { return l.id }
 
-// Lost implements ledger.Log: a table does not stand in the place of another.
+// Lost implements ledger.Log: a table never takes the place of another log.
 func (l *Scans) Lost(string) bool { return false }
 
 // Missing implements ledger.Log.
@@ -142,7 +142,7 @@ const millisOfDay = 24 * 60 * 60 * 1000
 // scansAtOnce is how many rows one statement reads or stores.
 const scansAtOnce = 5000
 
-// Append stores events of no node.
+// Append stores events that come from no node's journal.
 func (l *Scans) Append(ctx context.Context, events []ledger.Event) error {
 	for some := range slices.Chunk(events, 4*scansAtOnce) {
 		if err := l.insert(ctx, some, nil); err != nil {
@@ -173,8 +173,8 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to ledger.Mark, ent
 	})
 }
 
-// Skip notes that a node's journal need not be brought here up to a mark: it was
-// brought elsewhere.
+// Skip notes that a node's journal need not be shipped here up to a mark, because it was shipped
+// elsewhere.
 func (l *Scans) Skip(ctx context.Context, node string, to ledger.Mark) error {
 	return l.s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, setNode+` WHERE ledger_nodes.position < excluded.position`, node, to.Position, to.ID.String())
@@ -210,20 +210,20 @@ func (l *Scans) Shipped(ctx context.Context, node string) (m ledger.Mark, err er
 	return m, err
 }
 
-// insert stores events in one transaction; those that are there stay as they are.
-// also runs in it, after all others who store have ended.
+// insert stores events in one transaction; events that are stored already stay as they are. also
+// runs in the same transaction, at a time when no other one stores events.
 func (l *Scans) insert(ctx context.Context, events []ledger.Event, also func(pgx.Tx) error) error {
 	l.prepare(ctx, events)
 	for n := 1; ; n++ {
 		err := l.raw(ctx, func(c *pgx.Conn) error { return insertScans(ctx, c, events, also) })
-		if err == nil || n == attempts || ctx.Err() != nil || !l.s.engine.again(err) {
+		if err == nil || n == attempts || ctx.Err() != nil || !l.s.engine.retryable(err) {
 			return err
 		}
 	}
 }
 
-// raw runs f on a connection, which is given up where f may have left it in the
-// middle of something.
+// raw runs f on a connection, and closes the connection where f may have left it in the middle of
+// something.
 func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
 	conn, err := l.s.write.Conn(ctx)
 	if err != nil {
@@ -255,8 +255,8 @@ func insertScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also f
 	if err != nil {
 		return fmt.Errorf("copying scans: %w", err)
 	}
-	// From here on one at a time, in the order of the commits: a reader of what
-	// comes after a number misses nothing.
+	// From here on one transaction at a time, so that numbers are in the order of commits: a reader
+	// that asks for what follows a number misses nothing.
 	var last int64
 	if err := tx.QueryRow(ctx, `UPDATE sequences SET value = value + $1 WHERE name = 'scan' RETURNING value`,
 		len(events)).Scan(&last); err != nil {
@@ -281,19 +281,19 @@ func insertScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also f
 	return nil
 }
 
-// Days that get a partition of their own: years of our era. A scan of any other
-// day lies with the others that have none.
+// Days that get a partition of their own: years of our era. Scans of all other days share one
+// partition.
 const (
 	firstDay = 10_000 // 1997
 	lastDay  = 60_000 // 2134
 )
 
-// dayAgain is after what time a partition is tried again that a long transaction,
-// such as an export, was in the way of.
+// dayAgain is when to try again to make a partition, after a long transaction such as an export was
+// in the way.
 const dayAgain = 10 * time.Minute
 
-// prepare makes the partitions of the days that events are of, and of tomorrow.
-// Where one cannot be made now, its events go to those that have none.
+// prepare makes the partitions for the days of events, and for tomorrow. Where one cannot be made
+// now, its events go to the partition of all other days.
 func (l *Scans) prepare(ctx context.Context, events []ledger.Event) {
 	now := l.now()
 	today := now.UnixMilli() / millisOfDay
@@ -325,7 +325,7 @@ func (l *Scans) prepare(ctx context.Context, events []ledger.Event) {
 			refused, is := errors.AsType[*pgconn.PgError](err)
 			switch {
 			case !is || strings.HasPrefix(refused.Code, "57"):
-				delete(l.days, day) // the database is away, and so says who stores
+				delete(l.days, day) // the database is away: the insert will say so
 				continue
 			case refused.Code != "23514": // then scans of the day lie there already
 				l.days[day] = now.Add(dayAgain)
@@ -338,7 +338,7 @@ func (l *Scans) prepare(ctx context.Context, events []ledger.Event) {
 
 // makeDay makes the partition of a day if there is none.
 func (t *Tx) makeDay(ctx context.Context, day int64) error {
-	// Two nodes that make it at once would fail each other.
+	// Without it two nodes that make one at once would make each other fail.
 	if err := t.lock(ctx, "scan days", ""); err != nil {
 		return err
 	}
@@ -422,7 +422,7 @@ func (l *Scans) page(ctx context.Context, after, upTo int64) (page []ledger.Entr
 	return page, err
 }
 
-// scansOf reads a page of events, of some users alone where there are any.
+// scansOf reads a page of events; where users are given, only theirs.
 func (t *Tx) scansOf(ctx context.Context, users []any, after, upTo int64) ([]ledger.Entry, error) {
 	of := ""
 	if len(users) > 0 {
@@ -446,15 +446,15 @@ func usersArgs(users ledger.Users) (args []any) {
 const scansBetween = `SELECT seq, ` + scanColumns + ` FROM scan_events WHERE seq > $1 AND seq <= $2 AND day BETWEEN $4 AND $5
 	AND at >= $6 AND at < $7 ORDER BY seq LIMIT $3`
 
-// Between implements ledger.Log: it reads the days of which ids such events may have.
+// Between implements ledger.Log: it reads the partitions in which such events may be.
 func (l *Scans) Between(ctx context.Context, after int64, from, to time.Time) iter.Seq2[ledger.Entry, error] {
 	return l.pages(ctx, after, func(tx *Tx, after, upTo int64) ([]ledger.Entry, error) {
 		return list(ctx, tx, scanEntry, scansBetween, betweenArgs(after, upTo, from, to)...)
 	})
 }
 
-// betweenArgs are the arguments of scansBetween. An id is made of the time of its event;
-// there is room for one that says a day less, or two days more.
+// betweenArgs are the arguments of scansBetween. The day of an event is that of its id, which may
+// be up to a day before the event's own time or two days after it.
 func betweenArgs(after, upTo int64, from, to time.Time) []any {
 	return []any{after, upTo, scansAtOnce, from.UnixMilli()/millisOfDay - 1, to.UnixMilli()/millisOfDay + 2, from.UnixMilli(),
 		to.UnixMilli()}
@@ -469,7 +469,7 @@ func (l *Scans) Of(ctx context.Context, users ledger.Users, after int64) iter.Se
 	return l.pages(ctx, after, func(tx *Tx, after, upTo int64) ([]ledger.Entry, error) { return tx.scansOf(ctx, of, after, upTo) })
 }
 
-// pages yields what is read by pages after a position, for as long as they are full.
+// pages yields events page by page after a position, until a page is not full.
 func (l *Scans) pages(ctx context.Context, after int64,
 	read func(tx *Tx, after, upTo int64) ([]ledger.Entry, error)) iter.Seq2[ledger.Entry, error] {
 	upTo, err := l.End(ctx)
@@ -525,7 +525,8 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	}
 	for _, name := range names {
 		err := l.s.update(ctx, func(tx *Tx) error {
-			// A reader or writer must not wait for long behind this.
+			// While this waits for its lock, readers and writers wait behind it: so it must not
+			// wait for long.
 			if _, err := tx.exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
 				return err
 			}
@@ -561,8 +562,7 @@ func (l *Scans) Announce(ctx context.Context, user ledger.UserHash) error {
 	return l.s.AddErasure(ctx, ledger.Erasure{User: user, UpTo: l.now().UnixMilli()})
 }
 
-// Erase implements ledger.Log. Events of the user that nodes bring later are
-// anonymous too, if they are from before.
+// Erase implements ledger.Log. Older events of the user that nodes ship later become anonymous too.
 func (l *Scans) Erase(ctx context.Context, users ledger.Users, upTo int64) (n int64, err error) {
 	of := usersArgs(users)
 	if len(of) == 0 {
@@ -591,10 +591,10 @@ func (l *Scans) Erased(ctx context.Context, after int64) ([]ledger.Erasure, erro
 	return l.s.Erasures(ctx, after)
 }
 
-// AddErasure stores that a user was erased, for events that are on the way.
+// AddErasure stores that a user was erased, for older events that were not shipped yet.
 func (s *Store) AddErasure(ctx context.Context, e ledger.Erasure) error {
 	err := s.update(ctx, func(tx *Tx) error {
-		// A transaction that stores scans now ends before this is known; a later one knows it.
+		// This waits for transactions that are storing scans now; later ones see the erasure.
 		if _, err := tx.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'scan'`); err != nil {
 			return err
 		}
@@ -627,8 +627,8 @@ func (s *Store) Erasures(ctx context.Context, after int64) (all []ledger.Erasure
 // Close implements ledger.Log; the store stays open.
 func (l *Scans) Close() error { return nil }
 
-// ScansInto says where Load shall put the scans of an archive beside the database: begin
-// gets the id of their ledger.
+// ScansInto makes Load put the scans of an archive into a ledger beside the database, which begin
+// begins with a given id.
 func (s *Store) ScansInto(begin func(id string) (*ledger.Restoring, error)) { s.scansInto = begin }
 
 // ledgerHere is Tx.ledgerHere, also in a schema before 21.
@@ -652,7 +652,7 @@ func (l *Loading) loadScans(ctx context.Context, r io.Reader) (n int64, err erro
 		return 0, err
 	}
 	columns := append([]string{"seq"}, strings.Split(scanColumns, ", ")...)
-	// The day is in the id; an archive has it as well.
+	// The day follows from the id, but an archive has it as a column too.
 	rows := newRowReader("scan_events", slices.Sorted(slices.Values(append([]string{"day"}, columns...))), r)
 	args := make([]any, len(columns))
 	for ; ; n++ {
@@ -679,7 +679,7 @@ func (l *Loading) loadScans(ctx context.Context, r io.Reader) (n int64, err erro
 	}
 }
 
-// assign puts texts and numbers where they belong.
+// assign puts the values of a row into variables of their types.
 func assign(into, args []any, columns []string) error {
 	for i := range into {
 		ok := false
@@ -699,7 +699,7 @@ func assign(into, args []any, columns []string) error {
 // lacksRoom reports whether a row of an archive goes to a partition that was not
 // made yet.
 func (l *Loading) lacksRoom(value any) bool {
-	day, ok := value.(int64) // whether it is a number is for others to say
+	day, ok := value.(int64) // another type is refused later
 	return ok && !l.days[day] && day >= firstDay && day <= lastDay
 }
 

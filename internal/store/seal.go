@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// sealed lists every column with texts that the vault sealed, the columns that
-// name its rows, and the place (vault.Key.Seal) without these names. A column
-// that is missing here would be lost when the master key is turned; a test
-// looks for the places in the code. Where several columns name a row, "/"
-// stands between them.
+// sealed lists every column with texts that the vault sealed, the columns that name its rows, and
+// the place (vault.Key.Seal) without these names. The texts of a column that is missing here would
+// become unreadable when the master key is turned; a test compares this list with the places in the
+// code. Where several columns name a row, "/" stands between them.
 var sealed = []sealedColumn{
 	{"access_tokens", "sealed", []string{"hash"}, "access_tokens/"},
 	{"accounts", "marketcode_key", []string{"appid"}, "accounts/marketcode_key/"},
@@ -53,9 +52,9 @@ func OpenAlone(ctx context.Context, t Target) (*Store, error) {
 	return s, nil
 }
 
-// onceFree runs f, and again for ten seconds while it fails with ErrInUse:
-// PostgreSQL needs a moment to notice that a process has ended, seconds where a
-// commit was under way on a busy disk.
+// onceFree runs f, and repeats it for up to ten seconds while it fails with ErrInUse: PostgreSQL
+// needs a moment to notice that a process has ended, and seconds where a commit was under way on a
+// busy disk.
 func onceFree(ctx context.Context, f func() error) error {
 	for n := 1; ; n++ {
 		err := f()
@@ -69,10 +68,9 @@ func onceFree(ctx context.Context, f func() error) error {
 	}
 }
 
-// Reseal gives every sealed text to key (those of vault_keys) or column and
-// keeps what comes back, all in one transaction, in which nobody else uses the
-// database. It returns how many texts the columns had. ErrInUse. It may run
-// both functions again after a conflict.
+// Reseal replaces every sealed text by what key (for those of vault_keys) or column (for all
+// others) makes of it, in one transaction, during which nobody else uses the database. It returns
+// how many texts the columns had. ErrInUse. It may run both functions again after a conflict.
 func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (string, error),
 	column func(place, sealed string) (string, error)) (n int, err error) {
 	if err := s.engine.overwrite(ctx, s.write); err != nil {
@@ -111,7 +109,7 @@ type sealedRow struct {
 	text string
 }
 
-// reseal replaces a column of every row that has a text there.
+// reseal replaces the text in a column of every row that has one there.
 func (t *Tx) reseal(ctx context.Context, table, column string, keys []string, anew func(names []string, old string) (string, error)) error {
 	columns := strings.Join(keys, ", ")
 	scan := func(scan func(...any) error) (r sealedRow, err error) {
@@ -156,9 +154,8 @@ func (t *Tx) reseal(ctx context.Context, table, column string, keys []string, an
 	}
 }
 
-// Fence says which sealed key this process works with. When the master key is
-// turned while the process has no connection, no new one is let in: it would
-// seal with a key that nobody has any more.
+// Fence sets the sealed key that this process works with. If the master key is turned while the
+// process has no connection, it gets no new one: it would seal with a key that nobody has any more.
 func (s *Store) Fence(name, sealed string) { s.fence.Store(&fence{name, sealed}) }
 
 type fence struct{ name, sealed string }

@@ -42,7 +42,8 @@ func serialsIn[T any](ctx context.Context, t *Tx, batch int64, column string, wa
 	})
 }
 
-// PutSerials implements codes.Tx. The log has a sum of the numbers, not all of them.
+// PutSerials implements codes.Tx. The log of changes has a checksum of the numbers in place of the
+// numbers.
 func (t *Tx) PutSerials(ctx context.Context, batch int64, all []codes.Serial) error {
 	sum := sha256.New()
 	err := inPieces(all, func(some []codes.Serial) error {

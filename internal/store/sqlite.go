@@ -25,21 +25,21 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	own(filepath.Join(dir, "qrjump.db"))
-	// Short keys are checked by the driver, _pragma=… are not.
+	restrictToOwner(filepath.Join(dir, "qrjump.db"))
+	// The driver checks the short names of options, but not _pragma=….
 	path := (&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()
 	writing := "file:" + path + "?_txlock=immediate&_busy_timeout=10000&_journal_mode=WAL&_synchronous=FULL&_foreign_keys=1"
-	// Writers wait in the pool of one, in order and where a context ends the
-	// wait, not inside SQLite. What a statement needs to take itself back, and what it
-	// sorts, stays in memory: of theirs none sorts a whole table, or changes all its rows
-	// but to delete them.
+	// There is one connection for writing. Writers wait for it in the pool, where they keep their
+	// order and a context can end the wait, not inside SQLite. Temporary data, for undoing a
+	// statement and for sorting, stays in memory: no statement of these writers sorts a whole
+	// table, or changes all its rows except to delete them.
 	write, err := sql.Open("sqlite", writing+"&_pragma=temp_store(memory)")
 	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
 	write.SetMaxOpenConns(1)
 	if err := write.PingContext(ctx); err != nil {
-		// SQLite says no more than that it cannot open it.
+		// SQLite says only that it cannot open the file.
 		return nil, errors.Join(fmt.Errorf("opening the database in %s: %w", dir, cmp.Or(writable(dir), err)), write.Close(), lock.Unlock())
 	}
 	read, err := sql.Open("sqlite", "file:"+path+"?_busy_timeout=10000&_query_only=1")
@@ -49,7 +49,7 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	const readers = 8
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
-	// A migration changes and sorts whole tables, with files.
+	// A migration changes and sorts whole tables, and uses files for that.
 	migrating := func() (*sql.DB, error) {
 		db, err := sql.Open("sqlite", writing)
 		if err == nil {
@@ -57,8 +57,8 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 		}
 		return db, err
 	}
-	// What fills a database is alone: it writes new pages into the file at once, and into a
-	// journal those that were there before.
+	// A load is alone in the database. It writes pages into the file itself, and only the old
+	// content of pages into a journal.
 	loading := func(ctx context.Context) (*sql.DB, func(), error) {
 		db, err := migrating()
 		if err != nil {
@@ -67,7 +67,7 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 		read.SetMaxIdleConns(0)
 		write.SetMaxIdleConns(0)
 		mode := func(ctx context.Context, mode string) {
-			// Where somebody else is there, it stays as it is: everything is written twice.
+			// Where another connection is open this has no effect, and everything is written twice.
 			_, _ = db.ExecContext(ctx, "PRAGMA journal_mode = "+mode)
 		}
 		mode(ctx, "DELETE")
@@ -83,16 +83,16 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 		close:   []func() error{read.Close, write.Close, lock.Unlock}}, nil
 }
 
-// own makes a database and its companions readable by their owner alone, whatever
-// the umask was when they were made: SQLite gives new companions the mode of the
-// database. Where the owner is another, they stay as they are.
-func own(path string) {
+// restrictToOwner makes a database and its companion files readable by their owner alone, whatever
+// the umask was when they were made. SQLite gives new companion files the mode of the database.
+// Files of another owner stay as they are.
+func restrictToOwner(path string) {
 	if f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err == nil {
 		f.Close()
 	}
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		if info, err := os.Stat(path + suffix); err == nil && info.Mode().Perm() != 0o600 {
-			os.Chmod(path+suffix, 0o600) // of what stays readable a start warns
+			os.Chmod(path+suffix, 0o600) // the start warns of files that stay readable
 		}
 	}
 }
@@ -126,7 +126,7 @@ type sqliteEngine struct{ dir string }
 
 func (sqliteEngine) name() string { return "sqlite" }
 
-// lock: an immediate transaction is alone.
+// lock has nothing to do: an immediate transaction is alone.
 func (sqliteEngine) lock(string, string) (query string, args []any) { return "", nil }
 
 func (sqliteEngine) begin(ctx context.Context, db beginner, t *Tx) error {
@@ -137,10 +137,11 @@ func (sqliteEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 	return err
 }
 
-// rowsAtOnce: more do not make it faster.
+// rowsAtOnce: more rows do not make it faster.
 func (sqliteEngine) rowsAtOnce() int { return 8 }
 
-// unindex: an index of sorted entries is written once from its beginning to its end.
+// unindex: an index that is made at the end, from sorted entries, is written once from beginning to
+// end.
 func (sqliteEngine) unindex(ctx context.Context, t *Tx) (func() error, error) {
 	type index struct{ name, made string }
 	all, err := list(ctx, t, func(scan func(...any) error) (i index, err error) {
@@ -165,40 +166,40 @@ func (sqliteEngine) unindex(ctx context.Context, t *Tx) (func() error, error) {
 	}, nil
 }
 
-func (sqliteEngine) again(err error) bool {
+func (sqliteEngine) retryable(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
-// lost: there is no session that somebody could end.
+// lost: nobody can end a session of SQLite.
 func (sqliteEngine) lost(error) bool { return false }
 
-// lasting: nothing ends a transaction that stands still. Rows that come in another
-// order than that of their keys change pages again and again: 64 MiB of them stay in
-// memory meanwhile, not 2.
+// lasting: nothing ends a transaction that stands still. But rows that come in another order than
+// that of their keys change the same pages many times, so 64 MiB of pages stay in memory instead of
+// 2.
 func (sqliteEngine) lasting() string { return "PRAGMA cache_size = -65536" }
 
-// holding: only this process could wait.
+// holding has nothing to do: no other process can wait.
 func (sqliteEngine) holding() string  { return "" }
 func (sqliteEngine) sharesRows() bool { return false }
 
 func (sqliteEngine) lasted() string { return "PRAGMA cache_size = -2000; PRAGMA shrink_memory" }
 
-// room looks beside the database: in its own files there may be some that the
-// next change does not find.
+// room tries a file beside the database: free space within the database's own files proves nothing,
+// since the next change may not be able to use it.
 func (e sqliteEngine) room(context.Context, *Tx) error { return ledger.Room(e.dir) }
 
 // lockOut does nothing: the folder has one process.
 func (sqliteEngine) lockOut(context.Context, *Tx) error { return nil }
 
-// overwrite: the file keeps no old texts in its free space, and its log is
-// taken in when the database is closed.
+// overwrite makes SQLite wipe freed space in the file. Its log disappears when the database is
+// closed.
 func (sqliteEngine) overwrite(ctx context.Context, db *sql.DB) error {
 	_, err := db.ExecContext(ctx, "PRAGMA secure_delete = ON")
 	return err
 }
 
-// readOnlyQuery: that a file cannot be written shows when it is.
+// readOnlyQuery has nothing to ask: whether the file can be written shows when it is written.
 func (sqliteEngine) replication() (hosts int, query string) { return 0, "" }
 
 func (sqliteEngine) readOnlyQuery() string { return `SELECT 0` }
@@ -207,12 +208,12 @@ func (sqliteEngine) tablesQuery() string {
 	return `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`
 }
 
-// headQuery needs no lock: an immediate transaction is alone.
+// headQuery takes no lock: an immediate transaction is alone.
 func (sqliteEngine) sameHead() string { return `UPDATE change_head SET seq = seq WHERE id = 1` }
 
 func (sqliteEngine) headQuery() string { return `SELECT seq, hash FROM change_head WHERE id = 1` }
 
-// writeLast calls nobody: the folder has one process.
+// writeLast rings no bell: the folder has one process.
 func (sqliteEngine) writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error {
 	if insert != "" {
 		if _, err := t.exec(ctx, insert, args...); err != nil {

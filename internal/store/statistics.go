@@ -53,7 +53,7 @@ func (t *Tx) PutStatisticsState(ctx context.Context, s stats.State) error {
 	return err
 }
 
-// tupleColumns are all dimensions but the rule.
+// tupleColumns are all dimensions except the rule.
 const tupleColumns = `activity, brand, product, batch, app, source, result, region`
 
 func tupleArgs(args []any, t *stats.Tuple) []any {
@@ -77,7 +77,7 @@ func (t *Tx) AddScanCounts(ctx context.Context, list []stats.CountRow) error {
 	return t.putCounts(ctx, ` scans = statistics_counts.scans + excluded.scans, firsts = statistics_counts.firsts + excluded.firsts`, list)
 }
 
-// putCounts stores rows, some of them in the place of what is there.
+// putCounts stores rows; set says what becomes of a row that exists already.
 func (t *Tx) putCounts(ctx context.Context, set string, list []stats.CountRow) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_counts (per, at, rule, tuple, scans, firsts)`,
 		` ON CONFLICT (per, at, rule, tuple) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
@@ -108,7 +108,7 @@ func scanCodeCount(scan func(...any) error) (r stats.CodeRow, err error) {
 	return r, err
 }
 
-// scanCodeJudged is scanCodeCount with when an alarm of the code was last dismissed.
+// scanCodeJudged is scanCodeCount, and also reads when an alarm of the code was last dismissed.
 func scanCodeJudged(scan func(...any) error) (r stats.CodeRow, err error) {
 	var dismissed int64
 	r, err = scanCodeCount(func(into ...any) error { return scan(append(into, &dismissed)...) })
@@ -266,7 +266,8 @@ func (t *Tx) RecallLedger(ctx context.Context, ledger string) (l stats.Left, err
 	return l, err
 }
 
-// rememberLedger notes up to where a ledger is counted that is left, and read.
+// rememberLedger notes, for a ledger that is no longer counted, up to where it was counted and up
+// to where its users were.
 func (t *Tx) rememberLedger(ctx context.Context, ledger string, position, users int64) error {
 	_, err := t.exec(ctx, `INSERT INTO ledgers (id, here, position, last, folded) VALUES ($1, 0, $2, '', $3)
 		ON CONFLICT (id) DO UPDATE SET position = excluded.position, folded = excluded.folded`, ledger, position, users)
@@ -304,14 +305,13 @@ func (t *Tx) TurnReaders(ctx context.Context, left stats.State, to string, posit
 		position, to, webhooks.ScanSource); err != nil {
 		return err
 	}
-	// The scan behind which a webhook began stood in the ledger that is left.
+	// scans_from is a position in the former ledger.
 	_, err := t.exec(ctx, `UPDATE webhooks SET scans_from = 0`)
 	return err
 }
 
-// LeaveStream notes the last scan that this server brought to the stream that was
-// counted until now: up to it the stream is counted from the journal, and the journal
-// is counted, and told of.
+// LeaveStream notes the last scan that this server shipped to the stream that was counted until
+// now. Up to that scan the journal counts as counted and told.
 func (s *Store) LeaveStream(ctx context.Context, journal string, last ledger.Mark) error {
 	return s.update(ctx, func(tx *Tx) error {
 		state, err := tx.StatisticsState(ctx)
@@ -337,8 +337,8 @@ func (t *Tx) Origins(ctx context.Context) (map[string]*ledger.Taken, error) {
 	return t.taken(ctx, `scan_origins`)
 }
 
-// everyJournal stands in scan_told, in the place of a node, where a journal that is not
-// there is one of which nothing was told.
+// everyJournal is a row of scan_told in the place of a node. Where it exists, nothing was told of a
+// journal that has no row.
 const everyJournal = ""
 
 // Told implements webhooks.Tx.
@@ -349,7 +349,7 @@ func (t *Tx) Told(ctx context.Context) (of map[string]*ledger.Taken, all bool, e
 	return of, all, err
 }
 
-// taken reads which events of each journal were taken, for counting or telling.
+// taken reads which events of each journal were counted, or told, by the table.
 func (t *Tx) taken(ctx context.Context, table string) (map[string]*ledger.Taken, error) {
 	all := map[string]*ledger.Taken{}
 	_, err := list(ctx, t, func(scan func(...any) error) (n struct{}, err error) {
@@ -387,8 +387,8 @@ func (t *Tx) putTaken(ctx context.Context, table string, of map[string]*ledger.T
 	return nil
 }
 
-// BeginOrigin notes that a journal's events are counted, and told, up to a position, where
-// nothing is known of the journal yet.
+// BeginOrigin notes that a journal's events are counted and told up to a position, unless something
+// is known of the journal already.
 func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error {
 	return s.update(ctx, func(tx *Tx) error {
 		n, err := tx.exec(ctx, `INSERT INTO scan_origins (node, up_to, beyond) VALUES ($1, $2, '') ON CONFLICT (node) DO NOTHING`, node,
@@ -402,8 +402,7 @@ func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error 
 	})
 }
 
-// Origin is which events of a journal are counted; none where nothing is known
-// of it.
+// Origin says which events of a journal are counted; none where nothing is known of the journal.
 func (s *Store) Origin(ctx context.Context, node string) (*ledger.Taken, error) {
 	var all map[string]*ledger.Taken
 	err := s.view(ctx, func(tx *Tx) (err error) {
@@ -416,8 +415,8 @@ func (s *Store) Origin(ctx context.Context, node string) (*ledger.Taken, error) 
 	return all[node], err
 }
 
-// Told is which events of a journal were told to webhooks; nil where none wants scans,
-// or nothing is known of the journal.
+// Told says which events of a journal were told to webhooks; nil where no webhook wants scans, or
+// nothing is known of the journal.
 func (s *Store) Told(ctx context.Context, node string) (told *ledger.Taken, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		told = nil
@@ -434,7 +433,7 @@ func (s *Store) Told(ctx context.Context, node string) (told *ledger.Taken, err 
 	return told, err
 }
 
-// CountedUpTo is the last position that is counted, of whatever ledger.
+// CountedUpTo is the last position that is counted, in the ledger that is counted now.
 func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		state, err := tx.StatisticsState(ctx)
@@ -546,7 +545,8 @@ func (t *Tx) AllUsers(ctx context.Context, days stats.Span, yield func(stats.Use
 	return nil
 }
 
-// usersOf calls yield with what came beside the sketches of some days, then with them.
+// usersOf calls yield with the users that came since the sketches of some days, then with the
+// sketches.
 func (t *Tx) usersOf(ctx context.Context, dim stats.Dim, days stats.Span, only string, value []any,
 	yield func(stats.UsersRow) error) error {
 	where := ` WHERE dim = $1 AND day >= $2 AND day < $3` + only

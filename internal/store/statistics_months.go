@@ -12,13 +12,13 @@ import (
 	"github.com/qrjump/qrjump/internal/stats/calendar"
 )
 
-// daysTurned is how many days are counted again at once: a statement that counted all
-// would need memory for all.
+// daysTurned is how many days are added up anew by one statement: a statement for all days would
+// need memory for all.
 const daysTurned = 31
 
 // TurnDays implements stats.Tx.
 func (t *Tx) TurnDays(ctx context.Context, hour, was, offset, month int64) error {
-	first := calendar.Day(hour, was) // may hold hours that are removed
+	first := calendar.Day(hour, was) // some of its hours may have been removed
 	run := func(query string, args ...any) error {
 		err := t.patiently(func() error {
 			_, err := t.exec(ctx, query, args...)
@@ -29,9 +29,9 @@ func (t *Tx) TurnDays(ctx context.Context, hour, was, offset, month int64) error
 		}
 		return err
 	}
-	// cut adds hours to their days in a zone, or takes them out.
+	// cut adds hours to their days in a zone, or subtracts them.
 	cut := func(sign string, offset, from, to int64) error {
-		// Division cuts towards zero: hours before 1970 are moved above it first.
+		// Division rounds towards zero: so hours before 1970 are made positive first.
 		const day = `(at + $1 + 24000000000) / 24 - 1000000000`
 		sums := sign + `SUM(scans), ` + sign + `SUM(firsts)`
 		add := ` DO UPDATE SET scans = o.scans + excluded.scans, firsts = o.firsts + excluded.firsts`
@@ -93,8 +93,7 @@ func (t *Tx) FirstCounted(ctx context.Context, per stats.Per, from int64) (at in
 	return first.Int64, first.Valid, err
 }
 
-// dayByDay is a statement that reads the first rows of each day of a span, in the order of
-// their key.
+// dayByDay is a query that reads the first rows of each day of a span, in the order of their key.
 func dayByDay(of stats.Span, day func(at string) string, order string, limit int) string {
 	var parts []string
 	for at := of.From; at < of.To; at++ {
@@ -146,7 +145,8 @@ func (t *Tx) PutSums(ctx context.Context, list []stats.SumRow) error {
 	return t.putSums(ctx, ` scans = excluded.scans, firsts = excluded.firsts`, list)
 }
 
-// remove removes the first rows of a table that a condition holds for, by their key.
+// remove removes rows of a table that meet a condition, in the order of their key, at most *left of
+// them.
 func (t *Tx) remove(ctx context.Context, table, key, where string, left *int, args ...any) error {
 	if *left <= 0 {
 		return nil

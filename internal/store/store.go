@@ -32,22 +32,22 @@ type Store struct {
 	fence       *atomic.Pointer[fence]
 	keeping     keeping
 	beside      ledger.Log                                     // has the scans of an embedded database; nil = the database has them
-	elsewhere   ledger.Log                                     // has scans beside the table; nil = there is none
+	elsewhere   ledger.Log                                     // has scans in place of the table; nil = the table has them
 	scansInto   func(id string) (*ledger.Restoring, error)     // begins the ledger of an archive; nil = into the database
 	listen      func(context.Context) (live.Bell, error)       // nil = no other process writes
-	asked       chan struct{}                                  // rings when nodes are asked for their scans; nil = nobody asks
-	migrating   func() (*sql.DB, error)                        // connections for what changes whole tables
-	loading     func(context.Context) (*sql.DB, func(), error) // connections for what fills an empty database alone, until func
+	asked       chan struct{}                                  // rings when nodes are asked for their scans; nil = there are no other nodes
+	migrating   func() (*sql.DB, error)                        // connections for work that changes whole tables
+	loading     func(context.Context) (*sql.DB, func(), error) // connections that fill an empty database, alone in it until func is called
 	patient     *patience                                      // how long connections wait for a word; nil = as long as it takes
-	servers     *servers                                       // those of PostgreSQL; nil = the database is embedded
-	epochs      *accounts.Epochs                               // told of commits that change identities; nil = nobody remembers any
+	servers     *servers                                       // the servers of PostgreSQL; nil = the database is embedded
+	epochs      *accounts.Epochs                               // told of commits that change identities; nil = nothing remembers identities
 	trouble     trouble
 	together    together
 	unreleased  bool // what is loaded is of a build from before 0.1.0
 	migration   struct {
 		files    fs.FS                              // instead of the program's, in a test; nil = the program's
 		patience time.Duration                      // how long a migration waits for a lock; 0 = migrationPatience
-		waits    func(what string, until time.Time) // told when one waited in vain, and goes on trying; nil = nobody
+		waits    func(what string, until time.Time) // called when a migration waited in vain and will try again; nil = nothing is called
 	}
 }
 
@@ -55,37 +55,38 @@ type Store struct {
 type engine interface {
 	// name is "sqlite" or "postgres".
 	name() string
-	// lock is the statement that makes transactions wait for each other which lock the
-	// same part of something; "" is all of it. "" = they do anyway.
+	// lock is the statement by which transactions that lock the same part of a whole wait for each
+	// other; part "" = all of it. It is "" where they wait anyway.
 	lock(whole, part string) (query string, args []any)
 	// begin begins the transaction of a Tx.
 	begin(ctx context.Context, db beginner, t *Tx) error
-	// again reports whether a failed transaction may succeed when run again.
-	again(err error) bool
-	// lost reports whether an error is the end of a session that was open, and with
-	// it of everything that it had not begun to commit.
+	// retryable reports whether a failed transaction may succeed when it is run again.
+	retryable(err error) bool
+	// lost reports whether an error means that an open session ended, and with it everything that
+	// it had not begun to commit.
 	lost(err error) bool
-	// lasting lets a transaction stand still for minutes between two statements, and
-	// gives it what bulk work needs until it ends; "" = it has all that.
+	// lasting is the statement that lets a transaction stand still for minutes between two
+	// statements, and gives it what bulk work needs; "" = none is needed.
 	lasting() string
-	// holding ends the transaction soon when it stands still from here on: it has what
-	// everybody waits for; "" = nobody waits, or the operator said how long.
+	// holding is the statement that makes the database end the transaction soon if it stands still
+	// from here on, because it holds a lock that everybody needs; "" = nobody waits, or the
+	// operator set the time.
 	holding() string
 	// sharesRows reports whether one transaction may wait for a row of another.
 	sharesRows() bool
-	// lasted takes that back where the end of the transaction does not; "" = it does.
+	// lasted is the statement that undoes lasting after the transaction; "" = its end did that.
 	lasted() string
 	// room returns an error while the database cannot write some more to its disk.
 	room(ctx context.Context, t *Tx) error
-	// outage says of an error which database is at fault, what happened to it and
-	// what to do; "" = another error.
+	// outage says, for an error of the database, which database it is, what happened and what to
+	// do; "" = the error is another.
 	outage(err error) (where, what, do string)
 	// lockOut keeps every other process out until the transaction ends. ErrInUse.
 	lockOut(ctx context.Context, t *Tx) error
-	// overwrite makes the database wipe, where it can, what is replaced from now on.
+	// overwrite makes the database wipe texts that are replaced from now on, where it can.
 	overwrite(ctx context.Context, db *sql.DB) error
-	// unindex lets an empty database store rows without the indexes that it can make
-	// later faster; index makes them.
+	// unindex drops the indexes of an empty database that are made faster after its rows are
+	// stored; index makes them.
 	unindex(ctx context.Context, t *Tx) (index func() error, err error)
 	// replication is how many servers are named, and the query that asks whether commits wait for replicas, and for how many;
 	// 0 and "" = the database has none.
@@ -100,8 +101,8 @@ type engine interface {
 	headQuery() string
 	// sameHead is the statement that writes the last change as it is, and fails at once where another transaction has it.
 	sameHead() string
-	// writeLast does what is left of storing changes ("" = nothing), stores which is
-	// the last, and rings the bell of nodes that follow them, with the commit.
+	// writeLast runs the last insert of changes ("" = none), stores which change is the last, and
+	// makes the commit ring the bell of the nodes that follow.
 	writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error
 }
 
@@ -111,10 +112,12 @@ type Target struct {
 	URL string
 	// Dir is the data folder, which exists.
 	Dir string
-	// Check is asked of a database before its schema is brought up to date; 0 =
-	// there is none yet. Its error leaves the database as it was. nil = any will do.
+	// Check is called before the schema is brought up to date, with the version of the schema; 0 =
+	// there is none yet. After an error of Check the database stays as it was. nil = nothing is
+	// checked.
 	Check func(ctx context.Context, s *Store, schema int64) error
-	// Waits is told, each time, what keeps a migration from a lock, and until when it is tried again. nil = nobody is.
+	// Waits is called each time a migration does not get a lock, with what holds it and until when
+	// it is tried again. nil = nothing is called.
 	Waits func(what string, until time.Time)
 
 	alone bool
@@ -164,8 +167,8 @@ func (s *Store) Engine() string { return s.engine.name() }
 // Shared reports whether other processes may write to the database.
 func (s *Store) Shared() bool { return s.listen != nil }
 
-// End lets no call wait for the database for longer than a moment from now on: the process ends. What became of a commit that
-// is cut off nobody knows; PostgreSQL makes it as soon as its replica has it.
+// End lets no call wait for the database for longer than a moment from now on, because the process ends. Nobody knows what
+// became of a commit that is cut off; PostgreSQL completes it as soon as its replica has it.
 func (s *Store) End() {
 	if s.patient != nil {
 		s.patient.end()
@@ -190,25 +193,25 @@ type Tx struct {
 		Commit() error
 		Rollback() error
 	}
-	pipe *pipe // what sql is on PostgreSQL; nil = nothing waits
+	pipe *pipe // the connection of sql on PostgreSQL; nil on SQLite, where no statement waits
 
 	engine  engine
 	keeping keeping
 
 	noted []change // not written yet
 	head  *head    // the last change, once it is locked
-	moved bool     // it is another than before
+	moved bool     // the head was moved by this transaction
 
-	prepared map[string]*sql.Stmt // of kept, by their text
+	prepared map[string]*sql.Stmt // the statements of kept, by their text
 
-	expected *history.Expectation // was held when the head was locked; nil = none was
-	touched  accounts.Touched     // whose identity, or whose rules, it changes
-	once     bool                 // somebody may have a part of what it gives: it is not run again
-	twice    bool                 // it is the same when it is done twice
+	expected *history.Expectation // what a caller expects to be unchanged, checked when the head is locked; nil = nothing
+	touched  accounts.Touched     // the accounts whose identity or rules it changes
+	once     bool                 // a caller may have received a part of its results: so it is not run again
+	twice    bool                 // doing it twice has the same effect as once
 	looks    bool                 // it changes nothing
 	apart    *apart               // what it writes apart; nil = nothing
 	lasts    bool                 // it is bulk work
-	member   *member              // of several changes in one transaction; nil = it is a transaction
+	member   *member              // its place among several changes in one transaction; nil = it is a transaction of its own
 }
 
 // statements run in a transaction.
@@ -241,7 +244,7 @@ type beginner interface {
 func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) error {
 	for n := 1; ; n++ {
 		err := s.onLive(ctx, db, func() error { return s.run(ctx, db, false, f) })
-		if err == nil || n == attempts || ctx.Err() != nil || !s.engine.again(err) {
+		if err == nil || n == attempts || ctx.Err() != nil || !s.engine.retryable(err) {
 			return s.trouble.remember(s.outage(err))
 		}
 	}
@@ -270,8 +273,8 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	// The end of ctx ends the transaction, but no commit: of one that was cut
-	// off nobody would know whether it happened.
+	// The end of ctx ends the transaction, but not a commit: nobody would know whether a commit
+	// that was cut off happened.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	attached := context.AfterFunc(ctx, end)
@@ -290,7 +293,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		err = t.writeNotes(life)
 	}
 	if err != nil {
-		// Where ctx ended, the session is not ours to look at.
+		// Where ctx ended, the session may be in use elsewhere already.
 		if err = because(ctx, err); attached() && t.pipe.ended() && !t.once {
 			err = &cut{error: err}
 		}
@@ -305,7 +308,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	}
 	if t.pipe != nil && !looks {
 		if err := s.servers.still(t.pipe.pg); err != nil {
-			return err // another server took its place meanwhile
+			return err // another server became the primary meanwhile
 		}
 	}
 	if err := t.end.Commit(); err != nil {
@@ -329,9 +332,8 @@ func (s *Store) lasted(ctx context.Context, db beginner) {
 	}
 }
 
-// because puts why ctx ended, if it did, before a failure. A call that it ended fails
-// in many words: a transaction that is done, a statement that is closed, a
-// connection that is.
+// because adds to an error why ctx ended, if it did. A call that ended with ctx fails with errors
+// of many kinds: of a finished transaction, a closed statement, a closed connection.
 func because(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -342,9 +344,8 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// Epochs are those of this store; nil where other processes write as well, of
-// whose commits this one hears too late. To be called once, before anything is
-// written that somebody remembers.
+// Epochs are those of this store; nil where other processes write too, because this one hears too
+// late of their commits. To be called once, before anything is written.
 func (s *Store) Epochs() *accounts.Epochs {
 	if s.Shared() {
 		return nil
@@ -393,9 +394,8 @@ func (s *Store) ViewRules(ctx context.Context, f func(rules.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx) })
 }
 
-// storable makes NULL of a text that PostgreSQL cannot hold (NUL, invalid
-// UTF-8) and SQLite could: it equals nothing that is stored, and no column
-// takes it.
+// storable turns a text that PostgreSQL cannot hold (NUL, invalid UTF-8) into NULL, on SQLite too:
+// NULL equals nothing that is stored, and no column takes it.
 func storable(args []any) []any {
 	for i, arg := range args {
 		if s, ok := arg.(string); ok && (!utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0) {
@@ -495,8 +495,8 @@ func (t *Tx) LockRules(ctx context.Context) error {
 	return t.lock(ctx, allRules, "")
 }
 
-// bulk gives the transaction what bulk work needs. It may stand still no longer than
-// another: others wait for what it has locked.
+// bulk gives the transaction what bulk work needs. It may not stand still longer than any other,
+// since others wait for its locks.
 func (t *Tx) bulk(ctx context.Context) error {
 	if t.pipe != nil {
 		return nil
@@ -504,8 +504,8 @@ func (t *Tx) bulk(ctx context.Context) error {
 	return t.lasting(ctx)
 }
 
-// lasting lets the transaction stand still for minutes between two statements:
-// it is for work whose caller has much to add up or to hand out, and that holds no lock.
+// lasting lets the transaction stand still for minutes between two statements. It is for work that
+// holds no lock and whose caller has much to do with each row.
 func (t *Tx) lasting(ctx context.Context) error {
 	query := t.engine.lasting()
 	if query == "" || t.looks && t.pipe == nil {
@@ -562,7 +562,7 @@ func inJSON[T any](v *T) asJSON[T] { return asJSON[T]{v} }
 func (j asJSON[T]) text() string {
 	b, err := json.Marshal(j.v)
 	if err != nil {
-		panic(err) // only lists and maps of texts and numbers are kept so
+		panic(err) // only lists and maps of texts and numbers are stored so
 	}
 	return string(b)
 }

@@ -9,12 +9,11 @@ import (
 // have to know of a table. The handbooks, docs/en/handbook.md and its Chinese, show the list.
 type table struct {
 	name string
-	// order are the columns that put its rows in one order only in an export; "" = no
-	// export has it.
+	// order are columns that give its rows a definite order in an export; "" = no export has it.
 	order string
-	// kept: a reset of the emulator leaves it as it is. Others are emptied.
+	// kept says that a reset of the emulator leaves it as it is. Other tables are emptied.
 	kept bool
-	// begun: a new database has rows in it, in whose place those of an import come.
+	// begun says that a new database has rows in it, which those of an import replace.
 	begun bool
 	// users are the columns that can say something of a user.
 	users []userColumn
@@ -41,7 +40,7 @@ const (
 	aged       whatOfUsers = "texts of calls: removed after their seven days"
 )
 
-// schema is every table, in the order of an export, but goose's own.
+// schema is every table except goose's own, in the order of an export.
 var schema = []table{
 	{name: "access_tokens", order: "hash"},
 	{name: "accounts", order: "appid", users: []userColumn{{name: "members", is: testers}}},

@@ -369,7 +369,7 @@ func TestAClosureThatAlwaysLosesGivesUp(t *testing.T) {
 			}
 			return lost()
 		})
-		if err == nil || !s.engine.again(err) {
+		if err == nil || !s.engine.retryable(err) {
 			t.Errorf("error: %v", err)
 		}
 		want(t, "runs", runs, attempts)

@@ -15,21 +15,21 @@ import (
 // known that changes can be made again.
 type trouble struct {
 	last    atomic.Pointer[errcode.Outage] // nil = none
-	refused func(cause string)             // told of each change that failed so; nil = nobody is
+	refused func(cause string)             // called for each change that failed so; nil = nothing is called
 
 	mu   sync.Mutex
 	look *look // that runs; nil = none does
 }
 
-// look is one try to make a change. All who want to know meanwhile share it.
+// look is one try to make a change. All callers that ask meanwhile share its result.
 type look struct {
-	done chan struct{} // closed once the rest is known
+	done chan struct{} // closed once the result is known
 	err  error
-	cut  bool // whoever looked had no more time
+	cut  bool // the caller that made the try ran out of time
 }
 
-// tried is the result of try, or of one that runs already: of the next one where
-// that was cut off.
+// tried returns the result of try, or of a try that is running already; where that one is cut off,
+// of the next.
 func (t *trouble) tried(ctx context.Context, try func() error) error {
 	for {
 		t.mu.Lock()
@@ -61,7 +61,8 @@ func (t *trouble) tried(ctx context.Context, try func() error) error {
 	return mine.err
 }
 
-// remember stores err if it is an outage, and returns it. Waiting for a lock says nothing of the next change.
+// remember stores err if it is an outage, and returns it. Waiting for a lock says nothing about the
+// next change.
 func (t *trouble) remember(err error) error {
 	out, is := errors.AsType[*errcode.Outage](err)
 	if is && t.refused != nil {
@@ -73,10 +74,10 @@ func (t *trouble) remember(err error) error {
 	return err
 }
 
-// Ping returns nil when the database answers and takes changes, or an
-// errcode.Outage. After a change that failed it makes one that changes nothing,
-// as it is the only way to know: it waits for the disk and for the replica. A lock
-// that another one holds is no fault of the database, and is not waited for.
+// Ping returns nil when the database answers and takes changes, or an errcode.Outage. After a
+// change that failed it makes one that changes nothing, the only way to know: that waits for the
+// disk and for the replica. It does not wait for a lock that somebody else holds, which is no fault
+// of the database.
 func (s *Store) Ping(ctx context.Context) error {
 	var off bool
 	err := s.onLive(ctx, s.read, func() error {
@@ -102,8 +103,8 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// tryChange makes a change that changes nothing. Where the disk was full it wants
-// more room than that takes.
+// tryChange makes a change that changes nothing. Where the disk was full, it also demands more room
+// than that change takes.
 func (s *Store) tryChange(ctx context.Context, last *errcode.Outage) error {
 	if slices.Contains([]string{fullDatabase, unwritableDatabase, brokenDatabase}, last.What) {
 		enough := errors.New("there is room")
@@ -111,7 +112,7 @@ func (s *Store) tryChange(ctx context.Context, last *errcode.Outage) error {
 			if err := s.engine.room(ctx, tx); err != nil {
 				return err
 			}
-			return enough // for a change that is not made
+			return enough // rolls back: it was only about the room
 		})
 		if !errors.Is(err, enough) {
 			return err
@@ -121,7 +122,7 @@ func (s *Store) tryChange(ctx context.Context, last *errcode.Outage) error {
 	return s.outage(err)
 }
 
-// isLocked reports whether an outage is a lock that did not become free.
+// isLocked reports whether an outage is a lock that was not released in time.
 func isLocked(err error) bool {
 	out, is := errors.AsType[*errcode.Outage](err)
 	return is && out.What == lockedDatabase

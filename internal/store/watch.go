@@ -8,16 +8,18 @@ import (
 	"github.com/qrjump/qrjump/internal/outbox"
 )
 
-// Waiting is what of one kind of rows is to be sent.
+// Waiting says which rows of a kind wait to be sent.
 type Waiting struct {
 	Rows   int64     // at most mostWaiting
 	Oldest time.Time // zero = none waits
 }
 
-// mostWaiting is how many rows that wait are looked at: more would cost each look too much.
+// mostWaiting is how many waiting rows are counted at most: more would make each look too
+// expensive.
 const mostWaiting = 100_000
 
-// WaitingRows says of each kind what waits to be sent. Rows of a webhook that is off are sent to nobody.
+// WaitingRows returns for each kind which rows wait to be sent. Those of a webhook that is off do
+// not count: they are not sent.
 func (s *Store) WaitingRows(ctx context.Context) (all map[outbox.Kind]Waiting, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		all = map[outbox.Kind]Waiting{}
@@ -40,14 +42,15 @@ func (s *Store) WaitingRows(ctx context.Context) (all map[outbox.Kind]Waiting, e
 	return all, err
 }
 
-// Replication is how many servers have a change before it is acknowledged.
+// Replication says how many servers have a change before it is acknowledged.
 type Replication struct {
-	Hosts    int   // that the URL names; 0 = the database is embedded
+	Hosts    int   // how many the URL names; 0 = the database is embedded
 	Wanted   bool  // commits wait for a replica
-	Replicas int64 // for which they wait now
+	Replicas int64 // how many replicas they wait for now
 }
 
-// Replication asks the database. A role that may not see how replicas stand takes each of them for one that is waited for.
+// Replication asks the database. Where the role may not see which replicas are synchronous, all of
+// them are counted.
 func (s *Store) Replication(ctx context.Context) (r Replication, err error) {
 	hosts, query := s.engine.replication()
 	r.Hosts = hosts
@@ -61,7 +64,7 @@ func (s *Store) Replication(ctx context.Context) (r Replication, err error) {
 // Connections are those of this process to the database.
 type Connections struct {
 	InUse, Most int
-	Waited      time.Duration // for a free one, of all together
+	Waited      time.Duration // how long all callers together waited for a free one
 }
 
 // Connections says how many there are now.
@@ -77,5 +80,6 @@ func (s *Store) Connections() (c Connections) {
 	return c
 }
 
-// OnRefused is told of each change that a fault of the database stopped, one of Causes. To be called once, before others use the store.
+// OnRefused sets the function that is called, with one of Causes, for each change that a fault of
+// the database stopped. To be called once, before others use the store.
 func (s *Store) OnRefused(f func(cause string)) { s.trouble.refused = f }

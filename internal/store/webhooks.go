@@ -45,7 +45,7 @@ func (t *Tx) PutWebhook(ctx context.Context, w webhooks.Webhook) error {
 	if err := webhookRows.put(ctx, t, w); err != nil {
 		return err
 	}
-	// Its path and query may let somebody in at the receiver's.
+	// Its path and query may hold a secret of the receiver.
 	address := ""
 	if u, err := url.Parse(w.URL); err == nil && u.Host != "" {
 		address = u.Scheme + "://" + u.Host
@@ -56,7 +56,7 @@ func (t *Tx) PutWebhook(ctx context.Context, w webhooks.Webhook) error {
 
 // Webhook implements webhooks.Tx.
 func (t *Tx) Webhook(ctx context.Context, id int64) (webhooks.Webhook, error) {
-	return webhookRows.one(ctx, t, `id = $1`, id)
+	return webhookRows.find(ctx, t, `id = $1`, id)
 }
 
 // Webhooks implements webhooks.Tx.
@@ -64,7 +64,7 @@ func (t *Tx) Webhooks(ctx context.Context) ([]webhooks.Webhook, error) {
 	return webhookRows.all(ctx, t, `ORDER BY id`)
 }
 
-// Unknown returns which of these rules and applications are not there.
+// Unknown returns which of these rules and applications do not exist.
 func (s *Store) Unknown(ctx context.Context, rules, batches []int64) (noRules, noBatches []int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		if noRules, err = tx.absent(ctx, "rules", rules); err == nil {
@@ -75,7 +75,7 @@ func (s *Store) Unknown(ctx context.Context, rules, batches []int64) (noRules, n
 	return noRules, noBatches, err
 }
 
-// absent returns which ids no row of a table has, in their order.
+// absent returns which of some ids no row of a table has, in their order.
 func (t *Tx) absent(ctx context.Context, table string, ids []int64) (missing []int64, err error) {
 	there := map[int64]bool{}
 	for some := range slices.Chunk(ids, t.argumentsAtOnce()) {
@@ -161,8 +161,8 @@ func (t *Tx) Counting(ctx context.Context) (ledger string, err error) {
 	return state.Ledger, err
 }
 
-// BeginTelling implements webhooks.Tx. Where the counting goes on meanwhile, what it counts
-// between the statements was scanned before the webhook was there.
+// BeginTelling implements webhooks.Tx. Scans that are counted between its statements were made
+// before the webhook was there.
 func (t *Tx) BeginTelling(ctx context.Context) error {
 	for _, statement := range [...]string{
 		`UPDATE webhook_readers SET mark = '', position = COALESCE((SELECT position FROM statistics_state WHERE id = 1), 0)
@@ -179,7 +179,7 @@ func (t *Tx) BeginTelling(ctx context.Context) error {
 	return nil
 }
 
-// LearnTold implements webhooks.Tx. It is one statement, so that nobody counts on in between.
+// LearnTold implements webhooks.Tx. It is one statement, so that nothing is counted in between.
 func (t *Tx) LearnTold(ctx context.Context, from, to int64) error {
 	const reached = ` WHERE EXISTS (SELECT 1 FROM statistics_state WHERE id = 1 AND position BETWEEN $1 AND $2) `
 	_, err := t.exec(ctx, `INSERT INTO scan_told (node, up_to, beyond) SELECT node, up_to, beyond FROM scan_origins`+reached+
@@ -187,8 +187,8 @@ func (t *Tx) LearnTold(ctx context.Context, from, to int64) error {
 	return err
 }
 
-// CountForgettable implements webhooks.Tx. In no order, PostgreSQL would look through all
-// deliveries for the first that is old, as soon as it plans for any time at once.
+// CountForgettable implements webhooks.Tx. Without an order PostgreSQL would read all deliveries to
+// find the first old one, as soon as it uses a plan that is made for any time.
 func (t *Tx) CountForgettable(ctx context.Context, before time.Time) (n int, err error) {
 	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM deliveries WHERE next_at = 0 AND created_at < $1
 		ORDER BY created_at LIMIT 1) AS found`, millis(before)).Scan(&n)
