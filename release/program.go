@@ -77,7 +77,7 @@ func beside(root string, own *program, work string) (files []file, err error) {
 		files = append(files, file{name, []byte(text + "\n"), 0o644})
 	}
 	pages := filepath.Join(work, "man")
-	if _, err := output("", own.path, "man", pages); err != nil {
+	if _, err := output("", own.path, "man", "--lang", "en", pages); err != nil {
 		return nil, err
 	}
 	for pattern, into := range map[string]string{pages + "/*.1": "man/man1/", pages + "/*.5": "man/man5/", root + "/LICENSE": "",

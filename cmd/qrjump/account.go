@@ -103,7 +103,7 @@ func onOff(b bool) string {
 
 type accountShow struct {
 	operator
-	AppID string `arg:"" name:"appid" help:"The account."`
+	AppID string `arg:"" name:"appid"`
 }
 
 // Run shows one account.
@@ -166,18 +166,18 @@ func printAccount(w io.Writer, a client.Account) {
 
 type accountPut struct {
 	operator
-	AppID     string   `arg:"" name:"appid" help:"The account."`
-	Kind      *string  `enum:"mini_program,service_account,subscription_account" placeholder:"KIND" help:"mini_program, service_account or subscription_account; fixed once the account exists."`
-	Name      *string  `help:"What people call it."`
-	Subject   *string  `enum:"company,personal,media,government,other" placeholder:"SUBJECT" help:"company, personal, media, government or other (company)."`
-	Secret    string   `placeholder:"SECRET" help:"The AppSecret; - reads it from standard input, so that it is not in the list of processes." file:"in,self"`
-	Certified *bool    `negatable:"" help:"Whether the account is certified."`
-	Version   []string `enum:"release,trial,development" sep:"none" placeholder:"VERSION" help:"A version that exists; repeat it for more."`
-	Page      []string `sep:"none" placeholder:"PAGE" help:"A page of the Mini Program, such as pages/index/index; repeat it for more, and leave none out. An empty one: nobody looks at pages."`
-	Feature   []string `sep:"none" placeholder:"±FEATURE" help:"Grant a feature (+marketcode) or take it away (--feature=-marketcode); repeat it for more. Others stay."`
-	Linked    []string `sep:"none" placeholder:"APPID" help:"A Mini Program to link a service account with; repeat it for more."`
+	AppID     string  `arg:"" name:"appid"`
+	Kind      *string `enum:"mini_program,service_account,subscription_account" placeholder:"KIND"`
+	Name      *string
+	Subject   *string  `enum:"company,personal,media,government,other" placeholder:"SUBJECT"`
+	Secret    string   `placeholder:"SECRET" file:"in,self"`
+	Certified *bool    `negatable:""`
+	Version   []string `enum:"release,trial,development" sep:"none" placeholder:"VERSION"`
+	Page      []string `sep:"none" placeholder:"PAGE"`
+	Feature   []string `sep:"none" placeholder:"±FEATURE"`
+	Linked    []string `sep:"none" placeholder:"APPID"`
 
-	PackageKeyFile string `placeholder:"FILE" help:"The first line of FILE is the key, 16 characters, that the account's packages of codes are encrypted with." file:"in"`
+	PackageKeyFile string `placeholder:"FILE" file:"in"`
 }
 
 // features are those that can be granted.
@@ -279,9 +279,9 @@ func (o operator) after(s *session, qrjump *client.Client, appid, did string) er
 
 type accountRelease struct {
 	operator
-	AppID    string   `arg:"" name:"appid" help:"The Mini Program."`
-	Versions []string `arg:"" optional:"" name:"version" enum:"release,trial,development" help:"The versions that exist from now on."`
-	None     bool     `help:"No version exists: nothing of the Mini Program opens."`
+	AppID    string   `arg:"" name:"appid"`
+	Versions []string `arg:"" optional:"" name:"version" enum:"release,trial,development"`
+	None     bool
 }
 
 // Run sets which versions exist.
@@ -305,10 +305,10 @@ func (c *accountRelease) Run(s *session) error {
 
 type accountMember struct {
 	operator
-	AppID  string `arg:"" name:"appid" help:"The Mini Program."`
-	User   string `arg:"" help:"The user, as the scanning app calls them."`
-	Role   string `arg:"" optional:"" help:"admin, developer or trial."`
-	Remove bool   `help:"Take the role away."`
+	AppID  string `arg:"" name:"appid"`
+	User   string `arg:""`
+	Role   string `arg:"" optional:""`
+	Remove bool
 }
 
 // Run gives or takes a role.
@@ -334,9 +334,9 @@ func (c *accountMember) Run(s *session) error {
 
 type accountLink struct {
 	operator
-	Service     string `arg:"" help:"The service account."`
-	MiniProgram string `arg:"" name:"mini" help:"The Mini Program."`
-	Remove      bool   `help:"End the link."`
+	Service     string `arg:""`
+	MiniProgram string `arg:"" name:"mini"`
+	Remove      bool
 }
 
 // Run links or unlinks.
@@ -363,7 +363,7 @@ func (c *accountLink) Run(s *session) error {
 
 type accountEndTokens struct {
 	operator
-	AppID string `arg:"" name:"appid" help:"The account."`
+	AppID string `arg:"" name:"appid"`
 }
 
 // Run ends all access tokens of an account.
@@ -380,8 +380,8 @@ func (c *accountEndTokens) Run(s *session) error {
 
 type accountJump struct {
 	operator
-	AppID string `arg:"" name:"appid" help:"The account."`
-	State string `arg:"" enum:"on,off" help:"on or off."`
+	AppID string `arg:"" name:"appid"`
+	State string `arg:"" enum:"on,off"`
 }
 
 // Run switches all rules of an account.
@@ -398,7 +398,7 @@ func (c *accountJump) Run(s *session) error {
 
 type accountQuota struct {
 	operator
-	AppID string `arg:"" name:"appid" help:"The account."`
+	AppID string `arg:"" name:"appid"`
 }
 
 // Run says how many publishes are left.
@@ -418,9 +418,9 @@ func (c *accountQuota) Run(s *session) error {
 
 type accountOpenID struct {
 	operator
-	AppID     string `arg:"" name:"appid" help:"The account."`
-	User      string `arg:"" help:"The user, as the scanning app calls them."`
-	Namespace string `placeholder:"NAME" help:"Namespace of the app's scan key (default)."`
+	AppID     string `arg:"" name:"appid"`
+	User      string `arg:""`
+	Namespace string `placeholder:"NAME"`
 }
 
 // Run says by which openid an account knows a user.

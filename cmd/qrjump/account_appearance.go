@@ -11,19 +11,19 @@ import (
 
 type accountAppearance struct {
 	operator
-	AppID      string  `arg:"" name:"appid" help:"The account."`
-	Accent     *string `placeholder:"RRGGBB" help:"Ground of the button, as six hexadecimal digits; \"\" is the pages' own."`
-	HelpLink   *string `placeholder:"URL" help:"Where buyers get help, an https address; \"\" is none."`
-	OpenAtOnce *bool   `negatable:"" help:"Send a browser to the account's url_scheme at once; without this, a page with a button opens it."`
-	Logo       string  `type:"existingfile" placeholder:"FILE" xor:"logo" help:"A picture as PNG, JPEG or WebP, 512 KiB at most." file:"in"`
-	NoLogo     bool    `xor:"logo" help:"Remove the logo."`
+	AppID      string  `arg:"" name:"appid"`
+	Accent     *string `placeholder:"RRGGBB"`
+	HelpLink   *string `placeholder:"URL"`
+	OpenAtOnce *bool   `negatable:""`
+	Logo       string  `type:"existingfile" placeholder:"FILE" xor:"logo" file:"in"`
+	NoLogo     bool    `xor:"logo"`
 
-	AppEn     *string `placeholder:"TEXT" help:"In English: what users call the app that scans, 40 characters at most."`
-	AppZh     *string `placeholder:"TEXT" help:"The same in Chinese."`
-	LandingEn *string `placeholder:"TEXT" help:"In English: what the page of a link says, 300 characters at most."`
-	LandingZh *string `placeholder:"TEXT" help:"The same in Chinese."`
-	CodeEn    *string `placeholder:"TEXT" help:"In English: what stands below the verdict on a code, 300 characters at most."`
-	CodeZh    *string `placeholder:"TEXT" help:"The same in Chinese."`
+	AppEn     *string `placeholder:"TEXT"`
+	AppZh     *string `placeholder:"TEXT"`
+	LandingEn *string `placeholder:"TEXT"`
+	LandingZh *string `placeholder:"TEXT"`
+	CodeEn    *string `placeholder:"TEXT"`
+	CodeZh    *string `placeholder:"TEXT"`
 }
 
 // changed is the appearance with what the flags say; false = they say nothing.

@@ -52,10 +52,10 @@ func (c *auditVerify) Run(s *session) error {
 
 type auditList struct {
 	operator
-	Kind  string `placeholder:"KIND" help:"Only what changed things of this kind: rule, account, appearance, link, tokens, component, grant, domain, qrcode, batch, codes, serials, package, scan_key, webhook, alarm, scans, person, admin_key, meta, seed, export, drill, keys, reset, chain, numbers, import."`
-	Key   string `placeholder:"KEY" help:"Only what changed this one; with --kind."`
-	Actor string `placeholder:"APPID" help:"Only changes by this account, or by admin or seed."`
-	Limit int    `default:"50" placeholder:"N" help:"How many, at most 1000 (${default})."`
+	Kind  string `placeholder:"KIND"`
+	Key   string `placeholder:"KEY"`
+	Actor string `placeholder:"APPID"`
+	Limit int    `default:"50" placeholder:"N"`
 }
 
 // Run lists the latest changes, oldest first.
@@ -89,7 +89,7 @@ func (c *auditList) Run(s *session) error {
 
 type ruleUndo struct {
 	operator
-	Seq int64 `arg:"" help:"Number of the change, as rule history shows it."`
+	Seq int64 `arg:""`
 }
 
 // Run undoes a change of a rule.

@@ -20,7 +20,7 @@ import (
 // passphraseFlags say where the passphrase of an archive comes from. It is
 // never a flag itself: that would show in the list of processes.
 type passphraseFlags struct {
-	PassphraseFile string `env:"QRJUMP_PASSPHRASE_FILE" placeholder:"FILE" help:"The first line of FILE is the passphrase; otherwise it is QRJUMP_PASSPHRASE, or asked for." file:"in"`
+	PassphraseFile string `env:"QRJUMP_PASSPHRASE_FILE" placeholder:"FILE" file:"in"`
 }
 
 // passphrase returns the passphrase; again asks a person to type it twice.
@@ -92,8 +92,8 @@ type exportCommand struct {
 	serverFlags
 	adminFlags
 	passphraseFlags
-	File   string `arg:"" optional:"" help:"The archive; one of this name is replaced when the new one is whole." file:"out"`
-	Static string `placeholder:"DIR" help:"Instead of an archive, a new folder of files that any web server serves in place of this one; its README.txt says what they cannot do."`
+	File   string `arg:"" optional:"" file:"out"`
+	Static string `placeholder:"DIR"`
 }
 
 // Run writes beside the file, checks what was written, and renames it.
@@ -164,9 +164,9 @@ func finish(f *os.File) (archive.Manifest, int64, error) {
 
 type importCommand struct {
 	passphraseFlags
-	Data     string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR" help:"Folder of the embedded database and the keys, new or empty (${default})."`
-	Database string `env:"QRJUMP_DATABASE" placeholder:"URL" help:"postgres://… instead of the embedded database; empty. The master key is in DIR all the same."`
-	File     string `arg:"" help:"The archive that qrjump export made." file:"in"`
+	Data     string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
+	Database string `env:"QRJUMP_DATABASE" placeholder:"URL"`
+	File     string `arg:"" file:"in"`
 }
 
 // Run fills an empty database.

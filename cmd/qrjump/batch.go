@@ -118,8 +118,8 @@ func countedCodes(n int64) string { return counted(int(n), "code") }
 type batchApply struct {
 	member
 	adminFlags
-	Count int64  `arg:"" help:"How many codes: a multiple of 10,000."`
-	ISV   string `name:"isv" required:"" placeholder:"ID" help:"A number of your own for the application; the same again is answered with the same application, so that nothing is applied for twice."`
+	Count int64  `arg:""`
+	ISV   string `name:"isv" required:"" placeholder:"ID"`
 }
 
 // Run applies for codes.
@@ -139,8 +139,8 @@ func (c *batchApply) Run(s *session) error {
 
 type batchShow struct {
 	member
-	ID  int64  `arg:"" optional:"" name:"id" help:"The application."`
-	ISV string `name:"isv" placeholder:"ID" help:"The number of your own that it was applied for with, instead of ID."`
+	ID  int64  `arg:"" optional:"" name:"id"`
+	ISV string `name:"isv" placeholder:"ID"`
 }
 
 // Run shows how far an application is, and what can be downloaded of it.
@@ -178,7 +178,7 @@ func (c *batchShow) Run(s *session) error {
 
 type batchList struct {
 	operator
-	Account string `placeholder:"APPID" help:"Only those of this service account."`
+	Account string `placeholder:"APPID"`
 }
 
 // Run lists all applications, page by page.
@@ -225,16 +225,16 @@ func (c *batchList) Run(s *session) error {
 
 // codePage is the page that active codes open.
 type codePage struct {
-	Target string `required:"" placeholder:"APPID" help:"The Mini Program to open."`
-	Path   string `required:"" placeholder:"PAGE" help:"The page that opens, for example pages/index/index."`
-	Type   string `enum:"release,development,trial" default:"release" placeholder:"release|development|trial" help:"The version that opens (${default}); the other two for members only."`
+	Target string `required:"" placeholder:"APPID"`
+	Path   string `required:"" placeholder:"PAGE"`
+	Type   string `enum:"release,development,trial" default:"release" placeholder:"release|development|trial"`
 }
 
 type batchActivate struct {
 	member
 	adminFlags
-	ID    int64    `arg:"" name:"id" help:"The application."`
-	Range []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
+	ID    int64    `arg:"" name:"id"`
+	Range []string `arg:"" name:"range"`
 	bindingFlags
 }
 
@@ -348,9 +348,9 @@ func (c *batchWithdraw) Run(s *session) error {
 
 type batchRetarget struct {
 	operator
-	ID    int64    `arg:"" name:"id" help:"The application."`
-	Range []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
-	Actor string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+	ID    int64    `arg:"" name:"id"`
+	Range []string `arg:"" name:"range"`
+	Actor string   `placeholder:"WHO"`
 	codePage
 }
 

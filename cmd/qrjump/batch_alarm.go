@@ -10,11 +10,11 @@ import (
 
 type batchAlarm struct {
 	operator
-	ID        int64 `arg:"" name:"id" help:"The application."`
-	Threshold int64 `xor:"alarm" placeholder:"N" help:"A code is alarmed from this score on, 1 to 100000."`
-	Off       bool  `xor:"alarm" help:"No score raises an alarm."`
-	Default   bool  `xor:"alarm" help:"As on the whole server: the setting alarm_threshold."`
-	Replay    int64 `xor:"alarm" placeholder:"N" help:"Change nothing, and say what this threshold would have given in the last 90 days."`
+	ID        int64 `arg:"" name:"id"`
+	Threshold int64 `xor:"alarm" placeholder:"N"`
+	Off       bool  `xor:"alarm"`
+	Default   bool  `xor:"alarm"`
+	Replay    int64 `xor:"alarm" placeholder:"N"`
 }
 
 // Run shows or chooses from which score on codes of an application are alarmed.

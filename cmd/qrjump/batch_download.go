@@ -20,12 +20,12 @@ import (
 
 type batchDownload struct {
 	member
-	ID      int64    `arg:"" name:"id" help:"The application."`
-	Range   []string `arg:"" optional:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all, which is meant without it."`
-	Out     string   `required:"" placeholder:"FILE|DIR/" help:"The file to write; or a folder, for one file a segment. What is there is replaced when the new one is whole." file:"out"`
-	Plain   bool     `help:"Decrypt: write rows of dot matrix, code, index and code text. Otherwise packages are written as they come, in Base64."`
-	Key     string   `env:"QRJUMP_PACKAGE_KEY" placeholder:"KEY16" help:"For --plain: the account's package key, 16 characters. In the environment it does not show in the list of processes."`
-	KeyFile string   `xor:"key" placeholder:"FILE" help:"The first line of FILE is the package key, whatever --key says." file:"in"`
+	ID      int64    `arg:"" name:"id"`
+	Range   []string `arg:"" optional:"" name:"range"`
+	Out     string   `required:"" placeholder:"FILE|DIR/" file:"out"`
+	Plain   bool
+	Key     string `env:"QRJUMP_PACKAGE_KEY" placeholder:"KEY16"`
+	KeyFile string `xor:"key" placeholder:"FILE" file:"in"`
 }
 
 // downloadedFile is one file of a download.

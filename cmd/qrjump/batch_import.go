@@ -17,12 +17,12 @@ import (
 
 type batchImport struct {
 	operator
-	Files       []string `arg:"" name:"file" help:"The codes: a line each with dot matrix, original code, index and code text, in the order of their indexes. Several files are parts of one application, in any order." file:"in"`
-	Account     string   `required:"" placeholder:"APPID" help:"The service account whose codes they are."`
-	ISV         string   `name:"isv" required:"" placeholder:"ID" help:"A number of your own for the application; the same again goes on with the same import."`
-	Application int64    `placeholder:"ID" help:"The application_id that the codes had, if programs know it; without it they get one."`
-	Count       int64    `placeholder:"N" help:"How many codes the application has in all, where these files have only some of them; the same with each part."`
-	Actor       string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+	Files       []string `arg:"" name:"file" file:"in"`
+	Account     string   `required:"" placeholder:"APPID"`
+	ISV         string   `name:"isv" required:"" placeholder:"ID"`
+	Application int64    `placeholder:"ID"`
+	Count       int64    `placeholder:"N"`
+	Actor       string   `placeholder:"WHO"`
 }
 
 // importAtOnce is how many lines a call brings: other writers wait for its transaction.
@@ -176,10 +176,10 @@ func someLines(in *bufio.Reader, most int) (text []byte, err error) {
 
 type batchTakeBack struct {
 	operator
-	ID    int64    `arg:"" name:"id" help:"The application, which was imported."`
-	Range []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
-	Note  string   `placeholder:"TEXT" help:"Why, for the history."`
-	Actor string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+	ID    int64    `arg:"" name:"id"`
+	Range []string `arg:"" name:"range"`
+	Note  string   `placeholder:"TEXT"`
+	Actor string   `placeholder:"WHO"`
 }
 
 // Run takes codes back, some thousand a call.

@@ -70,7 +70,7 @@ func (f *rangeFlags) said(s *session, total int64, files []printedFile, read *re
 
 type batchListCodes struct {
 	rangeFlags
-	Format string `enum:"csv,ndjson,text,lines" default:"csv" placeholder:"csv|ndjson|text|lines" help:"Format (${default}): commas and a header, a JSON object a line, the texts alone, or the four columns of the wire: dot matrix, code, index, text."`
+	Format string `enum:"csv,ndjson,text,lines" default:"csv" placeholder:"csv|ndjson|text|lines"`
 }
 
 // Run lists codes.
@@ -118,16 +118,16 @@ func (c *batchListCodes) Run(s *session) error {
 // labelFlags say what stands on each label of a job.
 type labelFlags struct {
 	printFlags
-	Kind string `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both" help:"The text as QR code (${default}) or Data Matrix, the dot matrix, or QR code and dot matrix beside each other."`
+	Kind string `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both"`
 }
 
 type batchSheet struct {
 	rangeFlags
 	labelFlags
 	pageFlags
-	Logo      string `placeholder:"FILE" help:"A picture left of each symbol, PNG or JPEG." file:"in"`
-	LogoWidth string `default:"10mm" placeholder:"LENGTH" help:"Width of the logo (${default})."`
-	PerFile   int64  `placeholder:"PAGES" help:"Pages a file, as FILE-0001.pdf; without it one file of all. --resume keeps whole files."`
+	Logo      string `placeholder:"FILE" file:"in"`
+	LogoWidth string `default:"10mm" placeholder:"LENGTH"`
+	PerFile   int64  `placeholder:"PAGES"`
 }
 
 // Run writes pages of labels.
@@ -211,8 +211,8 @@ func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, each, lead
 type batchPictures struct {
 	rangeFlags
 	labelFlags
-	Format  string `enum:"svg,png,pdf,zpl,epl" default:"png" placeholder:"svg|png|pdf|zpl|epl" help:"Format of each (${default}); zpl and epl are for label printers."`
-	PerFile int64  `default:"50000" placeholder:"N" help:"Pictures a ZIP, as FILE-0001.zip where there are more (${default}); --resume keeps whole files."`
+	Format  string `enum:"svg,png,pdf,zpl,epl" default:"png" placeholder:"svg|png|pdf|zpl|epl"`
+	PerFile int64  `default:"50000" placeholder:"N"`
 }
 
 // Run writes each label by itself: into an archive, or as a stream for a label printer.

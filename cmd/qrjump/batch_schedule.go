@@ -12,10 +12,10 @@ import (
 
 // bindingFlags say what active codes are for, and what they open.
 type bindingFlags struct {
-	Activity    string `required:"" placeholder:"NAME" help:"What the codes are for."`
-	Brand       string `required:"" placeholder:"NAME" help:"The product's brand."`
-	Title       string `required:"" placeholder:"NAME" help:"The product."`
-	ProductCode string `required:"" placeholder:"EAN" help:"The product's EAN or GTIN."`
+	Activity    string `required:"" placeholder:"NAME"`
+	Brand       string `required:"" placeholder:"NAME"`
+	Title       string `required:"" placeholder:"NAME"`
+	ProductCode string `required:"" placeholder:"EAN"`
 	codePage
 }
 
@@ -26,11 +26,11 @@ func (c bindingFlags) binding() client.CodeBinding {
 
 type batchSchedule struct {
 	operator
-	ID    int64    `arg:"" name:"id" help:"The application."`
-	Range []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
-	At    string   `required:"" placeholder:"TIME" help:"When the codes become active: 2026-01-31T15:04:05Z."`
-	Note  string   `placeholder:"TEXT" help:"Why, for the history."`
-	Actor string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+	ID    int64    `arg:"" name:"id"`
+	Range []string `arg:"" name:"range"`
+	At    string   `required:"" placeholder:"TIME"`
+	Note  string   `placeholder:"TEXT"`
+	Actor string   `placeholder:"WHO"`
 	bindingFlags
 }
 
@@ -65,9 +65,9 @@ func (c *batchSchedule) Run(s *session) error {
 
 type batchEvents struct {
 	operator
-	ID    int64 `arg:"" name:"id" help:"The application."`
-	After int64 `placeholder:"SEQ" help:"Only what happened after this event."`
-	Limit int   `default:"100" placeholder:"N" help:"How many, at most 1000 (${default})."`
+	ID    int64 `arg:"" name:"id"`
+	After int64 `placeholder:"SEQ"`
+	Limit int   `default:"100" placeholder:"N"`
 }
 
 // Run lists what happened to the codes of an application, oldest first.
@@ -111,7 +111,7 @@ func (c *batchEvents) Run(s *session) error {
 
 type codeScans struct {
 	operator
-	Code string `arg:"" help:"The code: its nine characters, its text (in single quotes, because of the $), or ID:INDEX."`
+	Code string `arg:""`
 }
 
 // Run says what is known of the scans of a code.

@@ -15,10 +15,10 @@ import (
 
 type batchSerials struct {
 	operator
-	ID      int64  `arg:"" name:"id" help:"The application."`
-	File    string `arg:"" help:"A CSV whose first line names its columns: serial, and index, code or text, as in a list of codes; - is standard input." file:"in,self"`
-	Replace bool   `help:"A code that has another serial number gets this one."`
-	Actor   string `placeholder:"WHO" help:"Who did it, for the log (admin)."`
+	ID      int64  `arg:"" name:"id"`
+	File    string `arg:"" file:"in,self"`
+	Replace bool
+	Actor   string `placeholder:"WHO"`
 }
 
 // Run binds serial numbers, some thousands a call. The same file again changes

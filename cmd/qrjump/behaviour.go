@@ -11,8 +11,8 @@ import (
 
 type behaviourList struct {
 	operator
-	Mark string `enum:",seen,page,inferred,choice" default:"" placeholder:"MARK" help:"Only those that are known so: seen, page, inferred or choice."`
-	Of   string `placeholder:"BEGINNING" help:"Only those whose id begins so, for example rules.publish."`
+	Mark string `enum:",seen,page,inferred,choice" default:"" placeholder:"MARK"`
+	Of   string `placeholder:"BEGINNING"`
 }
 
 // Run lists what the server does where the platform might differ.
@@ -43,7 +43,7 @@ func (c *behaviourList) Run(s *session) error {
 
 type behaviourShow struct {
 	operator
-	ID string `arg:"" name:"id" help:"The behaviour, as qrjump why and the log name it."`
+	ID string `arg:"" name:"id"`
 }
 
 // Run shows one behaviour with its evidence.

@@ -16,17 +16,17 @@ import (
 
 type callsCommand struct {
 	operator
-	Account string        `placeholder:"APPID" help:"Only calls of this account."`
-	Path    string        `placeholder:"PATH" help:"Only calls of this endpoint."`
-	ErrCode int           `name:"errcode" placeholder:"NUMBER" help:"Only calls that were answered with this number."`
-	Failed  bool          `help:"Only calls that were answered with another number than 0."`
-	RID     string        `name:"rid" placeholder:"RID" help:"Only the call with this request id."`
-	Bodies  bool          `short:"b" help:"Show what was sent and answered as well."`
-	Limit   int           `default:"50" placeholder:"N" help:"How many, at most 1000 (${default}); of the log 100."`
-	Kept    bool          `help:"Of the log of the last seven days, as without an emulator: calls of accounts, of all nodes."`
-	Errors  bool          `help:"Of the log, by endpoint and number, those that failed."`
-	Before  int64         `placeholder:"NUMBER" help:"Of the log, older ones: go on where another answer ended."`
-	Follow  bool          `short:"f" help:"Print what comes from now on, until interrupted."`
+	Account string `placeholder:"APPID"`
+	Path    string `placeholder:"PATH"`
+	ErrCode int    `name:"errcode" placeholder:"NUMBER"`
+	Failed  bool
+	RID     string `name:"rid" placeholder:"RID"`
+	Bodies  bool   `short:"b"`
+	Limit   int    `default:"50" placeholder:"N"`
+	Kept    bool
+	Errors  bool
+	Before  int64         `placeholder:"NUMBER"`
+	Follow  bool          `short:"f"`
 	Every   time.Duration `default:"500ms" hidden:""`
 }
 

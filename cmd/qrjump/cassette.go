@@ -21,10 +21,10 @@ import (
 )
 
 type recordCommand struct {
-	Upstream string        `required:"" placeholder:"URL" help:"Where calls are passed on to, for example https://api.weixin.qq.com."`
-	Listen   string        `default:"127.0.0.1:8090" placeholder:"ADDR" help:"Address that the caller uses in place of the upstream; port 0 picks one (${default})."`
-	Out      string        `required:"" placeholder:"FILE" help:"The new cassette." file:"out"`
-	Timeout  time.Duration `default:"30s" placeholder:"TIME" help:"How long an answer may take (${default})."`
+	Upstream string        `required:"" placeholder:"URL"`
+	Listen   string        `default:"127.0.0.1:8090" placeholder:"ADDR"`
+	Out      string        `required:"" placeholder:"FILE" file:"out"`
+	Timeout  time.Duration `default:"30s" placeholder:"TIME"`
 }
 
 // Run passes calls on and records them, until a signal comes.
@@ -87,9 +87,9 @@ func serveOn(s *session, l net.Listener, h http.Handler, patience time.Duration)
 
 type compareCommand struct {
 	outputFlags
-	File      string `arg:"" help:"The cassette that qrjump record made." file:"in"`
-	Behaviour string `placeholder:"ID" help:"Only the differences of one behaviour."`
-	Keep      string `placeholder:"DIR" help:"Add answers that nobody has shown yet to a folder like docs/contract/seen."`
+	File      string `arg:"" file:"in"`
+	Behaviour string `placeholder:"ID"`
+	Keep      string `placeholder:"DIR"`
 }
 
 // Run plays a cassette on a new server and lists what differs.
@@ -180,9 +180,9 @@ func printComparison(w io.Writer, r cassette.Report) {
 }
 
 type replayCommand struct {
-	File      string `arg:"" help:"The cassette that qrjump record made." file:"in"`
-	Listen    string `default:"127.0.0.1:8091" placeholder:"ADDR" help:"Address that the caller uses in place of the platform; port 0 picks one (${default})."`
-	ByContent bool   `help:"Answer each call by a line that asks the same, in whatever order they come."`
+	File      string `arg:"" file:"in"`
+	Listen    string `default:"127.0.0.1:8091" placeholder:"ADDR"`
+	ByContent bool
 }
 
 // Run answers calls from a cassette, until a signal comes.

@@ -71,7 +71,7 @@ func longTime(d time.Duration) string {
 
 type clockSet struct {
 	operator
-	Time string `arg:"" placeholder:"TIME" help:"The time to show, later than what it shows: 2026-01-31T15:04:05Z."`
+	Time string `arg:"" placeholder:"TIME"`
 }
 
 // Run sets the clock.
@@ -89,7 +89,7 @@ func (c *clockSet) Run(s *session) error {
 
 type clockAdvance struct {
 	operator
-	By time.Duration `arg:"" help:"How far: 90s, 30m, 36h."`
+	By time.Duration `arg:""`
 }
 
 // Run moves the clock on.
@@ -139,7 +139,7 @@ func (c *clockReal) Run(s *session) error {
 
 type resetCommand struct {
 	operator
-	Yes bool `help:"Yes, everything that the seed does not say is lost."`
+	Yes bool
 }
 
 // Run brings the server back to its seed and to real time.

@@ -38,7 +38,7 @@ func codeName(text string) (client.CodeName, error) {
 type codeShow struct {
 	member
 	adminFlags
-	Code string `arg:"" help:"The code: its nine characters, its text (in single quotes, because of the $), or ID:INDEX."`
+	Code string `arg:""`
 }
 
 // Run shows a code as its operator sees it, or as its account does.
@@ -154,11 +154,11 @@ func boundFields(b *client.CodeBinding) [][2]string {
 
 // selectedCodes names codes of an application, and who changes them and why.
 type selectedCodes struct {
-	ID        int64    `arg:"" name:"id" help:"The application."`
-	Ranges    []string `arg:"" optional:"" name:"range" help:"Which codes: an index (5), both ends of a range (5-9), or all; several of them name more."`
-	CodesFile string   `placeholder:"FILE" help:"A file with one code or code text a line; - is standard input." file:"in,self"`
-	Note      string   `placeholder:"TEXT" help:"Why, for the history."`
-	Actor     string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+	ID        int64    `arg:"" name:"id"`
+	Ranges    []string `arg:"" optional:"" name:"range"`
+	CodesFile string   `placeholder:"FILE" file:"in,self"`
+	Note      string   `placeholder:"TEXT"`
+	Actor     string   `placeholder:"WHO"`
 }
 
 // selections are what was named, in calls that are not too long. Contract of
@@ -332,7 +332,7 @@ func (c *codeRedeem) Run(s *session) error { return c.changeState(s, c.operator,
 type codeVoid struct {
 	operator
 	selectedCodes
-	Yes bool `help:"Yes, for ever."`
+	Yes bool
 }
 
 // Run voids codes.
@@ -345,8 +345,8 @@ func (c *codeVoid) Run(s *session) error {
 
 type codeTrade struct {
 	member
-	Ticket string `arg:"" help:"The code_ticket that the page was opened with."`
-	OpenID string `name:"openid" required:"" placeholder:"OPENID" help:"Of the user who scanned, under the service account or the Mini Program."`
+	Ticket string `arg:""`
+	OpenID string `name:"openid" required:"" placeholder:"OPENID"`
 }
 
 // Run trades the ticket of a scan for the code.

@@ -2,8 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"io"
-	"strings"
 
 	"github.com/alecthomas/kong"
 )
@@ -11,10 +9,18 @@ import (
 // commandsCommand prints the table of commands for the program that prints the documents (docs/print).
 type commandsCommand struct{}
 
-// Run writes the table as JSON.
-func (c *commandsCommand) Run(s *session) error { return writeCommands(s.out, s.everything()) }
+// Run writes the table as JSON, in each language.
+func (c *commandsCommand) Run(s *session) error {
+	said := map[reader]any{}
+	for _, r := range []reader{"en", "zh"} {
+		one := *s
+		one.reader = r
+		said[r] = tableOf(one.everything())
+	}
+	return json.NewEncoder(s.out).Encode(said)
+}
 
-func writeCommands(w io.Writer, model *kong.Application) error {
+func tableOf(m manual) any {
 	type argument struct {
 		Name, Help, Default string
 		Envs                []string
@@ -29,21 +35,26 @@ func writeCommands(w io.Writer, model *kong.Application) error {
 	}
 	var list struct {
 		Exits []exit
+		Flags []argument // of every verb
 		Verbs []verb
 	}
-	for code, one := range exits {
-		list.Exits = append(list.Exits, exit{code, one.kind, one.meaning})
+	arguments := func(flags []*kong.Flag) (list []argument) {
+		for _, f := range flags {
+			list = append(list, argument{f.Name, f.Help, f.Default, f.Envs})
+		}
+		return list
 	}
-	for _, leaf := range model.Leaves(true) {
-		v := verb{Name: strings.TrimPrefix(leaf.FullPath(), "qrjump "), Group: leaf.Group.Title, Help: leaf.Help,
-			Example: leaf.Tag.Get("example")}
+	for code, kind := range exits {
+		list.Exits = append(list.Exits, exit{code, kind, m.says("exit." + kind)})
+	}
+	list.Flags = arguments(flagsOf(m.Node))
+	for _, leaf := range m.Leaves(true) {
+		v := verb{Name: leaf.Path(), Group: leaf.ClosestGroup().Title, Help: leaf.Help, Example: m.example(leaf),
+			Flags: arguments(flagsOf(leaf))}
 		for _, p := range leaf.Positional {
 			v.Arguments = append(v.Arguments, argument{Name: p.Summary(), Help: p.Help})
 		}
-		for _, f := range flagsOf(leaf) {
-			v.Flags = append(v.Flags, argument{f.Name, f.Help, f.Default, f.Envs})
-		}
 		list.Verbs = append(list.Verbs, v)
 	}
-	return json.NewEncoder(w).Encode(list)
+	return list
 }

@@ -26,7 +26,7 @@ var (
 )
 
 type completionCommand struct {
-	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+	Shell string `arg:"" enum:"bash,zsh,fish"`
 }
 
 // Run prints the script.
@@ -53,7 +53,7 @@ func (c *completeCommand) Run(s *session) error {
 	if len(words) > 0 && words[0] == "--" {
 		words = words[1:]
 	}
-	for _, one := range completions(s, s.everything(), words) {
+	for _, one := range completions(s, s.everything().Application, words) {
 		line := plain(one.word)
 		if one.means != "" {
 			line += "\t" + plain(one.means)

@@ -14,11 +14,7 @@ import (
 // commandModel is the table of commands as the program parses it.
 func commandModel(t *testing.T) *kong.Application {
 	t.Helper()
-	parser, err := newParser(session{out: io.Discard, err: io.Discard}, &commands{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parser.Model
+	return (&session{}).everything().Application
 }
 
 // completing returns what says which words a shell would show.
@@ -45,7 +41,8 @@ func TestCompletionKnowsWhatTheParserTakes(t *testing.T) {
 				t.Errorf("%q offers %q", path[:i+1], got)
 			}
 		}
-		if got := completed(append(path, "--")...); !slices.IsSorted(got) || len(got) != len(flagsOf(verb))+1 {
+		of := len(flagsOf(verb)) + len([]string{"--help", "--lang"})
+		if got := completed(append(path, "--")...); !slices.IsSorted(got) || len(got) != of {
 			t.Errorf("%s offers %q", verb.Path(), got)
 		}
 		for _, f := range flagsOf(verb) {
@@ -128,8 +125,8 @@ func TestCompletionFollowsTheLine(t *testing.T) {
 
 // Issue 16, 8: help, man page and completion agree with the code.
 func TestEveryCommandHasItsManPage(t *testing.T) {
-	model := commandModel(t)
-	pages := manPages(model)
+	model := (&session{}).everything()
+	pages := model.pages()
 	if want := len(model.Leaves(true)) + 2; len(pages) != want {
 		t.Errorf("%d pages, want %d", len(pages), want)
 	}

@@ -66,7 +66,7 @@ func aboutComponent(s *session, operator *client.Client, did, appid string, err 
 
 type componentShow struct {
 	operator
-	AppID string `arg:"" name:"appid" help:"The platform."`
+	AppID string `arg:"" name:"appid"`
 }
 
 // Run shows one platform and which accounts authorised it.
@@ -110,14 +110,14 @@ func sets(list []int) string {
 
 type componentPut struct {
 	operator
-	AppID          string   `arg:"" name:"appid" help:"The platform."`
-	Secret         string   `placeholder:"SECRET" help:"Its secret; - reads it from standard input, so that it is not in the list of processes." file:"in,self"`
-	MessageToken   string   `placeholder:"TOKEN" help:"What signs its messages."`
-	EncodingAESKey string   `name:"encoding-aes-key" placeholder:"KEY" help:"What encrypts its messages, 43 characters."`
-	EventURL       *string  `name:"event-url" placeholder:"URL" help:"Where tickets and events are pushed; '' is nowhere."`
-	IP             []string `name:"ip" sep:"none" placeholder:"RANGE" help:"Where its calls come from, for example 203.0.113.0/24; repeat it for more."`
-	AnyIP          bool     `name:"any-ip" help:"Its calls come from any address."`
-	RedirectHost   []string `sep:"none" placeholder:"HOST" help:"Where the authorisation page may send people back; repeat it for more."`
+	AppID          string   `arg:"" name:"appid"`
+	Secret         string   `placeholder:"SECRET" file:"in,self"`
+	MessageToken   string   `placeholder:"TOKEN"`
+	EncodingAESKey string   `name:"encoding-aes-key" placeholder:"KEY"`
+	EventURL       *string  `name:"event-url" placeholder:"URL"`
+	IP             []string `name:"ip" sep:"none" placeholder:"RANGE"`
+	AnyIP          bool     `name:"any-ip"`
+	RedirectHost   []string `sep:"none" placeholder:"HOST"`
 }
 
 // Run creates a platform or changes what is named of one.
@@ -159,8 +159,8 @@ func (c *componentPut) Run(s *session) error {
 
 type componentPushes struct {
 	operator
-	AppID string `arg:"" name:"appid" help:"The platform."`
-	Limit int    `default:"50" placeholder:"N" help:"How many, at most 1000 (${default})."`
+	AppID string `arg:"" name:"appid"`
+	Limit int    `default:"50" placeholder:"N"`
 }
 
 // Run lists what was sent to a platform's event URL.
@@ -198,9 +198,9 @@ func (c *componentPushes) Run(s *session) error {
 
 type componentWithdraw struct {
 	operator
-	Component string `arg:"" help:"The platform."`
-	AppID     string `arg:"" name:"appid" help:"The account that takes back what it granted."`
-	Yes       bool   `help:"Yes, the platform's tokens for it end at once."`
+	Component string `arg:""`
+	AppID     string `arg:"" name:"appid"`
+	Yes       bool
 }
 
 // Run ends what an account granted a platform.
@@ -231,11 +231,11 @@ func (c *componentWithdraw) Run(s *session) error {
 
 type componentAuthorize struct {
 	operator
-	Component   string `arg:"" help:"The platform that asks."`
-	AppID       string `arg:"" name:"appid" help:"The account that agrees."`
-	PreAuthCode string `required:"" placeholder:"CODE" help:"What api_create_preauthcode answered."`
-	Set         []int  `sep:"," placeholder:"NUMBER" help:"The permission sets that are granted (3,18,33,46)."`
-	Move        bool   `help:"Take exclusive sets away from the platform that has them."`
+	Component   string `arg:""`
+	AppID       string `arg:"" name:"appid"`
+	PreAuthCode string `required:"" placeholder:"CODE"`
+	Set         []int  `sep:"," placeholder:"NUMBER"`
+	Move        bool
 }
 
 // Run agrees in place of a person, on the emulator.
@@ -268,7 +268,7 @@ func (c *componentAuthorize) Run(s *session) error {
 
 type componentTicket struct {
 	operator
-	Component string `arg:"" help:"The platform."`
+	Component string `arg:""`
 }
 
 // Run makes a verify ticket, on the emulator.
@@ -289,7 +289,7 @@ func (c *componentTicket) Run(s *session) error {
 
 type accountAuthorizations struct {
 	operator
-	AppID string `arg:"" name:"appid" help:"The account."`
+	AppID string `arg:"" name:"appid"`
 }
 
 // Run lists which platforms an account authorised.
@@ -317,8 +317,8 @@ func (c *accountAuthorizations) Run(s *session) error {
 
 type accountLinks struct {
 	operator
-	Service string `arg:"" optional:"" help:"The service account; without it all of them."`
-	Waiting bool   `help:"Only links that wait for an administrator."`
+	Service string `arg:"" optional:""`
+	Waiting bool
 }
 
 // linkOf is a link with the service account that it is of.
@@ -422,10 +422,10 @@ func serviceAccounts(s *session, qrjump *client.Client) ([]string, error) {
 
 type accountConfirmLink struct {
 	operator
-	Service     string `arg:"" help:"The service account."`
-	MiniProgram string `arg:"" name:"mini" help:"The Mini Program."`
-	Side        string `required:"" enum:"account,mini_program" placeholder:"SIDE" help:"For whose administrator the answer is: account or mini_program."`
-	Refuse      bool   `help:"Answer no."`
+	Service     string `arg:""`
+	MiniProgram string `arg:"" name:"mini"`
+	Side        string `required:"" enum:"account,mini_program" placeholder:"SIDE"`
+	Refuse      bool
 }
 
 // Run answers for an administrator whether a link, or its end, shall be.

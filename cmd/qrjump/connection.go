@@ -25,16 +25,16 @@ const defaultServer = "http://127.0.0.1:8080"
 
 // serverFlags say where a server is.
 type serverFlags struct {
-	Context string `env:"QRJUMP_CONTEXT" placeholder:"NAME" help:"A server of the file of contexts; without it and without an address the current one (qrjump context list)."`
-	Server  string `env:"QRJUMP_SERVER" placeholder:"URL" help:"Address of the server; without it the one that runs in --data, else http://127.0.0.1:8080."`
-	Data    string `env:"QRJUMP_DATA" placeholder:"DIR" help:"Data folder of a server on this machine: its addresses and its admin token are found there (./qrjump-data)."`
-	CAFile  string `name:"ca-file" env:"QRJUMP_CA_FILE" placeholder:"FILE" help:"The authority that made the server's certificate, PEM, beside those that this machine trusts; the one of serve --tls-dev in --data is trusted without it." file:"in"`
+	Context string `env:"QRJUMP_CONTEXT" placeholder:"NAME"`
+	Server  string `env:"QRJUMP_SERVER" placeholder:"URL"`
+	Data    string `env:"QRJUMP_DATA" placeholder:"DIR"`
+	CAFile  string `name:"ca-file" env:"QRJUMP_CA_FILE" placeholder:"FILE" file:"in"`
 }
 
 // adminFlags say where the admin API is, and who the operator is.
 type adminFlags struct {
-	AdminServer string `env:"QRJUMP_ADMIN_SERVER" placeholder:"URL" help:"Address of the admin API, where it has a listener of its own (serve --admin-listen) and --data is not at hand."`
-	AdminToken  string `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN" help:"Token of the admin API; without it DIR/admin-token is used, that of ./qrjump-data for a server on this machine only."`
+	AdminServer string `env:"QRJUMP_ADMIN_SERVER" placeholder:"URL"`
+	AdminToken  string `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN"`
 }
 
 // whereFlags are the flags that say where a server is.
@@ -174,9 +174,9 @@ func (o operator) client() (*client.Client, error) { return o.asOperator(o.admin
 // member are the flags of commands that call the wire for one account.
 type member struct {
 	serverFlags
-	AppID       string `name:"appid" env:"QRJUMP_APPID" placeholder:"APPID" help:"The account that calls."`
-	Secret      string `env:"QRJUMP_SECRET" placeholder:"SECRET" help:"Its AppSecret; - reads it from standard input. In the environment it does not show in the list of processes." file:"in,self"`
-	AccessToken string `env:"QRJUMP_ACCESS_TOKEN" placeholder:"TOKEN" help:"An access token, instead of --appid and --secret."`
+	AppID       string `name:"appid" env:"QRJUMP_APPID" placeholder:"APPID"`
+	Secret      string `env:"QRJUMP_SECRET" placeholder:"SECRET" file:"in,self"`
+	AccessToken string `env:"QRJUMP_ACCESS_TOKEN" placeholder:"TOKEN"`
 	outputFlags
 }
 

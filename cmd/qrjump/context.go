@@ -32,15 +32,15 @@ type contextFile struct {
 // as the flags whose values they are; a flag and an environment variable stand
 // above them.
 type serverContext struct {
-	Server      string `yaml:"server,omitempty" json:"server,omitempty" placeholder:"URL" help:"Address of the server."`
-	AdminServer string `yaml:"admin-server,omitempty" json:"admin_server,omitempty" placeholder:"URL" help:"Address of the admin API, where it is another."`
-	ScanServer  string `yaml:"scan-server,omitempty" json:"scan_server,omitempty" placeholder:"URL" help:"Address of the scan API, where it is another."`
-	Data        string `yaml:"data,omitempty" json:"data,omitempty" placeholder:"DIR" help:"Data folder of a server on this machine."`
-	CAFile      string `yaml:"ca-file,omitempty" json:"ca_file,omitempty" name:"ca-file" placeholder:"FILE" help:"The authority that made the server's certificate."`
-	AppID       string `yaml:"appid,omitempty" json:"appid,omitempty" name:"appid" placeholder:"APPID" help:"The account that calls."`
-	Secret      string `yaml:"secret,omitempty" json:"secret,omitempty" placeholder:"SOURCE" help:"Where its AppSecret is: env:NAME, file:PATH or command:PROGRAM ARGUMENTS."`
-	AdminToken  string `yaml:"admin-token,omitempty" json:"admin_token,omitempty" placeholder:"SOURCE" help:"Where the operator's token is: env:NAME, file:PATH or command:PROGRAM ARGUMENTS."`
-	Key         string `yaml:"key,omitempty" json:"key,omitempty" placeholder:"SOURCE" help:"Where the scan key is: env:NAME, file:PATH or command:PROGRAM ARGUMENTS."`
+	Server      string `yaml:"server,omitempty" json:"server,omitempty" placeholder:"URL"`
+	AdminServer string `yaml:"admin-server,omitempty" json:"admin_server,omitempty" placeholder:"URL"`
+	ScanServer  string `yaml:"scan-server,omitempty" json:"scan_server,omitempty" placeholder:"URL"`
+	Data        string `yaml:"data,omitempty" json:"data,omitempty" placeholder:"DIR"`
+	CAFile      string `yaml:"ca-file,omitempty" json:"ca_file,omitempty" name:"ca-file" placeholder:"FILE"`
+	AppID       string `yaml:"appid,omitempty" json:"appid,omitempty" name:"appid" placeholder:"APPID"`
+	Secret      string `yaml:"secret,omitempty" json:"secret,omitempty" placeholder:"SOURCE"`
+	AdminToken  string `yaml:"admin-token,omitempty" json:"admin_token,omitempty" placeholder:"SOURCE"`
+	Key         string `yaml:"key,omitempty" json:"key,omitempty" placeholder:"SOURCE"`
 }
 
 // addressFlags say where a server is; secretFlags are read from where the context
@@ -298,7 +298,7 @@ func (c serverContext) place() string {
 }
 
 type contextShow struct {
-	Name string `arg:"" optional:"" help:"The context; without it the current one."`
+	Name string `arg:"" optional:""`
 	outputFlags
 }
 
@@ -330,7 +330,7 @@ func (c *contextShow) Run(s *session) error {
 }
 
 type contextUse struct {
-	Name string `arg:"" help:"The context that commands use from now on; - is none."`
+	Name string `arg:""`
 }
 
 // Run makes a context the current one.
@@ -358,7 +358,7 @@ func (c *contextUse) Run(s *session) error {
 }
 
 type contextSet struct {
-	Name string `arg:"" help:"The context: letters, digits, . _ and -."`
+	Name string `arg:""`
 	serverContext
 }
 
@@ -409,7 +409,7 @@ func (c *contextSet) Run(s *session) error {
 }
 
 type contextDelete struct {
-	Name string `arg:"" help:"The context."`
+	Name string `arg:""`
 }
 
 // Run removes a context.

@@ -12,10 +12,9 @@ import (
 
 type deviationsCommand struct {
 	operator
-	languageFlags
-	Account string `placeholder:"APPID" help:"Only those of this account."`
-	FailOn  string `placeholder:"MARK" enum:",seen,page,inferred,choice" default:"" help:"Exit with 1 where the platform minds one at least as surely as this: seen, page, inferred, or choice for any. For CI."`
-	Clear   bool   `help:"Begin the list anew, of this account or of all."`
+	Account string `placeholder:"APPID"`
+	FailOn  string `placeholder:"MARK" enum:",seen,page,inferred,choice" default:""`
+	Clear   bool
 }
 
 // sureMarks are how sure it is that the platform minds, the surest first.
@@ -48,7 +47,7 @@ func (c *deviationsCommand) Run(s *session) error {
 		case len(list) == 0:
 			fmt.Fprintln(w, "no call deviated")
 		default:
-			c.table(w, list)
+			printDeviations(w, s.reader, list)
 		}
 	})
 	if err == nil && c.FailOn != "" && !c.Clear && slices.ContainsFunc(list, func(d client.Deviation) bool {
@@ -65,8 +64,8 @@ func surer(mark, other string) bool {
 	return i >= 0 && i <= slices.Index(sureMarks, other)
 }
 
-// table prints a table, the surest first, and then what to change.
-func (c *deviationsCommand) table(w io.Writer, list []client.Deviation) {
+// printDeviations prints a table, the surest first, and then what to change.
+func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b client.Deviation) int {
 		return slices.Index(sureMarks, a.Mark) - slices.Index(sureMarks, b.Mark)
@@ -80,7 +79,7 @@ func (c *deviationsCommand) table(w io.Writer, list []client.Deviation) {
 	for _, d := range list {
 		if !said[d.Behaviour] {
 			said[d.Behaviour] = true
-			fmt.Fprintf(w, "%s: %s\n", plain(d.Behaviour), plain(c.of(d.Advice, d.Chinese)))
+			fmt.Fprintf(w, "%s: %s\n", plain(d.Behaviour), plain(r.of(d.Advice, d.Chinese)))
 		}
 	}
 }

@@ -27,11 +27,10 @@ import (
 
 type doctorCommand struct {
 	operator
-	languageFlags
-	Config    string        `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"The configuration that the server is started with (serve --config)." file:"in"`
-	Node      []string      `placeholder:"URL" help:"Address of the admin API of another node: it is asked as well how far it is behind. Repeat it for more."`
-	Backups   string        `placeholder:"PATH" help:"An export, or the folder where exports are put: the newest is looked at."`
-	BackupAge time.Duration `default:"48h" placeholder:"TIME" help:"How old the newest export may be (${default})."`
+	Config    string        `env:"QRJUMP_CONFIG" placeholder:"FILE" file:"in"`
+	Node      []string      `placeholder:"URL"`
+	Backups   string        `placeholder:"PATH"`
+	BackupAge time.Duration `default:"48h" placeholder:"TIME"`
 }
 
 // Run looks at everything that can be looked at from here, and changes nothing.
@@ -53,7 +52,7 @@ func (c *doctorCommand) Run(s *session) error {
 	}
 	c.nodes(s, &v)
 	c.backups(&v)
-	return v.diagnosis(s, c.outputFlags, c.languageFlags)
+	return v.diagnosis(s, c.outputFlags)
 }
 
 // walk is what was looked at so far.
@@ -72,7 +71,7 @@ func (v *walk) fail(about string, detail, next phrase.Text) {
 }
 
 // diagnosis prints what was found, for programs in English, and fails where something is wrong.
-func (v *walk) diagnosis(s *session, o outputFlags, l languageFlags) error {
+func (v *walk) diagnosis(s *session, o outputFlags) error {
 	wrong, warned, steps := 0, 0, []verification.Step{}
 	for _, f := range v.found {
 		if !f.OK {
@@ -84,17 +83,17 @@ func (v *walk) diagnosis(s *session, o outputFlags, l languageFlags) error {
 	}
 	err := o.print(s, map[string]any{"ok": wrong == 0, "checks": steps}, func(w io.Writer) {
 		for i, f := range v.found {
-			fmt.Fprintf(w, "%-3s %s %s\n", markOf(steps[i]), inColumn(l.say(say("about."+f.About)), 13), plain(l.say(f.Detail)))
-			if next := l.say(f.Next); next != "" {
+			fmt.Fprintf(w, "%-3s %s %s\n", markOf(steps[i]), inColumn(s.say(say("about."+f.About)), 13), plain(s.say(f.Detail)))
+			if next := s.say(f.Next); next != "" {
 				fmt.Fprintf(w, "    %-13s   %s\n", "", plain(next))
 			}
 		}
 		if wrong == 0 {
-			fmt.Fprintln(w, l.say(say("doctor.nothing", say("count.check", len(steps)), say("count.remark", warned))))
+			fmt.Fprintln(w, s.say(say("doctor.nothing", say("count.check", len(steps)), say("count.remark", warned))))
 		}
 	})
 	if err == nil && wrong > 0 {
-		err = errors.New(l.say(say("doctor.wrong", wrong, say("count.check", len(steps)))))
+		err = errors.New(s.say(say("doctor.wrong", wrong, say("count.check", len(steps)))))
 	}
 	return err
 }

@@ -37,7 +37,7 @@ func TestDoctorKnowsChinese(t *testing.T) {
 
 // Numbers stand where Chinese has them, and words within words are said in Chinese.
 func TestDoctorsWordsAreFilledIn(t *testing.T) {
-	chinese := languageFlags{Lang: "zh"}
+	chinese := reader("zh")
 	for want, text := range map[string]phrase.Text{
 		"共检查 12 项，其中 1 项有问题":   say("doctor.wrong", 1, say("count.check", 12)),
 		"http://a：没有回答：x":      say("doctor.of", "http://a", say("doctor.node.silent", "x")),

@@ -42,8 +42,8 @@ func (c *domainList) Run(s *session) error {
 
 type domainSet struct {
 	operator
-	Host   string `arg:"" help:"The host, with its port where rules have one."`
-	Status string `arg:"" enum:"trusted,denied,no_icp" help:"trusted (its verification file is not looked for), denied (nobody may set rules on it or below it) or no_icp (an add answers that it has no ICP record)."`
+	Host   string `arg:""`
+	Status string `arg:"" enum:"trusted,denied,no_icp"`
 }
 
 // Run says something of a host.
@@ -63,7 +63,7 @@ func (c *domainSet) Run(s *session) error {
 
 type domainForget struct {
 	operator
-	Host string `arg:"" help:"The host."`
+	Host string `arg:""`
 }
 
 // Run takes back what was said of a host.

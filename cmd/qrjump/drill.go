@@ -13,8 +13,8 @@ import (
 type drillCommand struct {
 	passphraseFlags
 	operator
-	File string `arg:"" help:"The archive that qrjump export made." file:"in"`
-	Note bool   `help:"Note what was found in the audit log of the server, for the console and doctor. Without it no server is asked."`
+	File string `arg:"" file:"in"`
+	Note bool
 }
 
 // Run restores an archive into a temporary folder, tries it, and removes it.

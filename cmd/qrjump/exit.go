@@ -33,16 +33,9 @@ const (
 // errSaid ends a verb with an exit code where all is said already.
 var errSaid = errors.New("")
 
-// exits says what each exit code means, in the order of the codes.
-var exits = [...]struct{ kind, meaning string }{
-	exitDone:        {"done", "it worked"},
-	exitFailed:      {"failed", "it failed for a reason without a number of its own, such as a full disk"},
-	exitMisused:     {"usage", "it was asked for wrongly, and nothing was done"},
-	exitRefused:     {"refused", "the server refused it"},
-	exitAbsent:      {"not_found", "what was named is not there"},
-	exitUnreachable: {"unreachable", "no server answered, or what answered is not one"},
-	exitDifferent:   {"differences", "it worked, and what was compared differs, or rule lint found something"},
-}
+// exits are the kinds of ends, in the order of their codes. What each means says the book: exit.done.
+var exits = [...]string{exitDone: "done", exitFailed: "failed", exitMisused: "usage", exitRefused: "refused", exitAbsent: "not_found",
+	exitUnreachable: "unreachable", exitDifferent: "differences"}
 
 // coded is an error that knows its exit code.
 type coded struct {
@@ -114,7 +107,7 @@ type failure struct {
 // failureOf describes an error for programs.
 func failureOf(err error) failure {
 	f := failure{Exit: exitOf(err), Message: plain(err.Error())}
-	f.Kind = exits[f.Exit].kind
+	f.Kind = exits[f.Exit]
 	next, details := remedy(err)
 	f.Next, f.Details = next.String(), details
 	if w, ok := errors.AsType[*client.WireError](err); ok {
@@ -166,8 +159,8 @@ func complain(s session, err error, asJSON bool) {
 // looks for them: qrjump --server URL rule list.
 func verbFirst(model *kong.Application, args []string) []string {
 	takesValue := map[string]bool{}
-	for _, verb := range model.Leaves(false) {
-		for _, f := range verb.Flags {
+	for _, node := range append(model.Leaves(false), model.Node) {
+		for _, f := range node.Flags {
 			takesValue[f.Name] = !f.IsBool()
 			if f.Short != 0 {
 				takesValue[string(f.Short)] = !f.IsBool()

@@ -70,15 +70,15 @@ func faultText(f client.Fault) string {
 
 type faultAdd struct {
 	operator
-	Path      string        `arg:"" help:"The endpoint, for example /cgi-bin/wxopen/qrcodejumppublish."`
-	ErrCode   int           `name:"errcode" placeholder:"NUMBER" help:"Answer this number; a negative one as --errcode=-1."`
-	After     bool          `help:"With --errcode: do the call all the same."`
-	Drop      bool          `help:"Close the connection in place of the call."`
-	DropAfter bool          `help:"Do the call, then close the connection in place of an answer."`
-	Delay     time.Duration `placeholder:"TIME" help:"Wait so long before the call, at most 1m."`
-	Times     int           `placeholder:"N" help:"How often it happens; without it again and again."`
-	Chance    *float64      `placeholder:"0..1" help:"How likely it is for each call (1)."`
-	Account   string        `placeholder:"APPID" help:"Only for calls of this account."`
+	Path      string `arg:""`
+	ErrCode   int    `name:"errcode" placeholder:"NUMBER"`
+	After     bool
+	Drop      bool
+	DropAfter bool
+	Delay     time.Duration `placeholder:"TIME"`
+	Times     int           `placeholder:"N"`
+	Chance    *float64      `placeholder:"0..1"`
+	Account   string        `placeholder:"APPID"`
 }
 
 // Run makes calls of an endpoint go wrong.
@@ -115,7 +115,7 @@ func (c *faultAdd) Run(s *session) error {
 
 type faultClear struct {
 	operator
-	ID int `arg:"" optional:"" help:"Only this one, by its id."`
+	ID int `arg:"" optional:""`
 }
 
 // Run ends faults.
@@ -188,7 +188,7 @@ func (c *stubListCommand) Run(s *session) error {
 
 type stubSet struct {
 	operator
-	File string `arg:"" help:"YAML or JSON with a list under the key stubs: method, path, status, body, delay, times; as stub list --json writes it." file:"in"`
+	File string `arg:"" file:"in"`
 }
 
 // fileStub is a stub as a file says it.

@@ -14,7 +14,7 @@ import (
 
 type healthCommand struct {
 	serverFlags
-	Timeout time.Duration `default:"3s" placeholder:"TIME" help:"How long the answer may take (${default})."`
+	Timeout time.Duration `default:"3s" placeholder:"TIME"`
 }
 
 // Run asks GET /readyz, for a container without a shell.

@@ -10,8 +10,8 @@ import (
 
 type lakeVerify struct {
 	operator
-	From string `placeholder:"DAY" help:"The first day; seven days before the last without it."`
-	To   string `placeholder:"DAY" help:"The last day; today without it."`
+	From string `placeholder:"DAY"`
+	To   string `placeholder:"DAY"`
 }
 
 // Run compares the lake with the ledger.

@@ -19,7 +19,7 @@ import (
 type linesExport struct {
 	serverFlags
 	adminFlags
-	File string `arg:"" help:"The file; one of this name is replaced when the new one is whole. - writes to standard output." file:"out,self"`
+	File string `arg:"" file:"out,self"`
 }
 
 func (c *linesExport) write(s *session, what string, export func(*client.Client, context.Context, io.Writer) error) error {
@@ -55,8 +55,8 @@ func (c *accountExport) Run(s *session) error {
 // linesImport are the flags of commands that load a JSON object a line.
 type linesImport struct {
 	operator
-	File   string `arg:"" help:"The file: a JSON object a line, fields as in a seed. - reads standard input." file:"in,self"`
-	DryRun bool   `help:"Only check."`
+	File   string `arg:"" file:"in,self"`
+	DryRun bool
 }
 
 func (c *linesImport) load(s *session, noun string,

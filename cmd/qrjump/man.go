@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -12,7 +13,7 @@ import (
 )
 
 type manCommand struct {
-	Dir string `arg:"" name:"dir" help:"The folder; it is made where it is not there, and pages of the same names are replaced."`
+	Dir string `arg:"" name:"dir"`
 }
 
 // Run writes a page for qrjump, one for each verb, and one for the configuration
@@ -21,7 +22,7 @@ func (c *manCommand) Run(s *session) error {
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return err
 	}
-	pages := manPages(s.everything())
+	pages := s.everything().pages()
 	for name, text := range pages {
 		if err := os.WriteFile(filepath.Join(c.Dir, name), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("writing the page %s: %w", name, err)
@@ -34,13 +35,13 @@ func (c *manCommand) Run(s *session) error {
 // configPage is the name of the page about the file that serve --config reads.
 const configPage = "qrjump.yaml"
 
-// manPages are the pages by their file names.
-func manPages(model *kong.Application) map[string]string {
-	pages := map[string]string{"qrjump.1": overviewPage(model)}
-	for _, verb := range model.Leaves(true) {
-		pages[pageName(verb)+".1"] = verbPage(verb)
+// pages are the man pages by their file names.
+func (m manual) pages() map[string]string {
+	pages := map[string]string{"qrjump.1": m.overviewPage()}
+	for _, verb := range m.Leaves(true) {
+		pages[pageName(verb)+".1"] = m.verbPage(verb)
 		if verb.Path() == "serve" {
-			pages[configPage+".5"] = configurationPage(verb)
+			pages[configPage+".5"] = m.configurationPage(verb)
 		}
 	}
 	return pages
@@ -50,21 +51,29 @@ func manPages(model *kong.Application) map[string]string {
 func pageName(verb *kong.Node) string { return "qrjump-" + strings.ReplaceAll(verb.Path(), " ", "-") }
 
 // page is a man page that is being written, in the macros that every man knows.
-type page struct{ strings.Builder }
+type page struct {
+	strings.Builder
+	manual
+}
 
-func newPage(name, section, about string) *page {
-	p := &page{}
-	about = strings.TrimSuffix(about, ".")
+func (m manual) newPage(name, section, about string) *page {
+	p := &page{manual: m}
+	about = strings.TrimSuffix(strings.TrimSuffix(about, "."), "。")
 	day, _, _ := strings.Cut(version.Get().Date, "T")
 	fmt.Fprintf(p, ".TH \"%s\" \"%s\" \"%s\" \"qrjump %s\" \"qrjump\"\n", roff(strings.ToUpper(name)), section, day, roff(version.Number()))
-	fmt.Fprintf(p, ".SH NAME\n%s \\- %s\n", roff(name), roff(about))
+	p.section("name")
+	fmt.Fprintf(p, "%s \\- %s\n", roff(name), roff(about))
 	return p
 }
 
-func (p *page) section(title string) { fmt.Fprintf(p, ".SH %s\n", title) }
+// section begins one, whose title the book has.
+func (p *page) section(title string) { fmt.Fprintf(p, ".SH %s\n", p.says("man."+title)) }
 
 // text is a paragraph.
 func (p *page) text(text string) { fmt.Fprintf(p, "%s\n", roff(text)) }
+
+// typed stands for words that somebody types.
+func (p *page) typed(kind string) string { return `\fI` + roff(p.says("man."+kind)) + `\fR` }
 
 // item is a term with its meaning.
 func (p *page) item(term, means string) { fmt.Fprintf(p, ".TP\n%s\n%s\n", term, roff(means)) }
@@ -105,90 +114,91 @@ func flagTerm(f *kong.Flag) string {
 	return term
 }
 
-// flagsOf are the flags of a verb, without --help.
-func flagsOf(verb *kong.Node) (list []*kong.Flag) {
-	for _, group := range verb.AllFlags(true) {
-		for _, f := range group {
-			if f.Name != "help" {
-				list = append(list, f)
-			}
-		}
-	}
-	return list
+// flagsOf are the flags of a verb, without those that every verb has; or these, without --help.
+func flagsOf(node *kong.Node) []*kong.Flag {
+	return slices.DeleteFunc(slices.Clone(node.Flags), func(f *kong.Flag) bool { return f.Hidden || f.Name == "help" })
 }
 
-func overviewPage(model *kong.Application) string {
-	p := newPage("qrjump", "1", model.Help)
-	p.section("SYNOPSIS")
-	fmt.Fprintf(p, "%s \\fIcommand\\fR [\\fIargument\\fR ...] [\\fIflag\\fR ...]\n", bold("qrjump"))
-	p.section("DESCRIPTION")
-	p.text("Flags stand before or behind the command. The flags of a command: qrjump help COMMAND, or its own page.")
-	groups, verbs := inGroups(model.Node)
+// options are flags with their meanings.
+func (p *page) options(flags []*kong.Flag) {
+	if len(flags) > 0 {
+		p.section("options")
+	}
+	for _, f := range flags {
+		p.item(flagTerm(f), f.Help)
+	}
+}
+
+func (m manual) overviewPage() string {
+	p := m.newPage("qrjump", "1", m.Help)
+	p.section("synopsis")
+	fmt.Fprintf(p, "%s %s [%s ...] [%s ...]\n", bold("qrjump"), p.typed("command"), p.typed("argument"), p.typed("flag"))
+	p.section("description")
+	p.text(m.says("man.where"))
+	groups, verbs := inGroups(m.Node)
 	for _, group := range groups {
 		fmt.Fprintf(p, ".SS %s\n", roff(group))
 		for _, verb := range verbs[group] {
 			p.item(bold("qrjump "+verb.Path()), verb.Help)
 		}
 	}
-	p.section("EXIT STATUS")
-	for code, one := range exits {
-		p.item(bold(fmt.Sprint(code)), one.meaning)
+	p.options(flagsOf(m.Node))
+	p.section("exit_status")
+	for code, kind := range exits {
+		p.item(bold(fmt.Sprint(code)), m.says("exit."+kind))
 	}
-	p.section("ENVIRONMENT")
-	p.text("A flag with a variable is named with it on its page; an empty variable says nothing. Beside these:")
-	p.item(bold("QRJUMP_MASTER_KEY"), "The key that everything secret is sealed by, for serve; without it the server keeps one in its data folder.")
-	p.item(bold("QRJUMP_CONTEXTS"), "The file of servers by name.")
-	p.item(bold("NO_COLOR"), "Where it is set, nothing is coloured.")
-	p.section("FILES")
-	p.item(bold("./qrjump-data"), "The data folder of a server that is told no other: its database, its keys, admin-token, addresses.json.")
-	p.item(bold("~/.config/qrjump/contexts.yaml"), "Servers by name; qrjump context writes it.")
-	p.section("SEE ALSO")
+	p.section("environment")
+	p.text(m.says("man.variables"))
+	p.named("QRJUMP_MASTER_KEY", "QRJUMP_CONTEXTS", "NO_COLOR")
+	p.section("files")
+	p.named("./qrjump-data", "~/.config/qrjump/contexts.yaml")
+	p.section("see_also")
 	var others []string
-	for _, verb := range model.Leaves(true) {
+	for _, verb := range m.Leaves(true) {
 		others = append(others, bold(pageName(verb))+"(1)")
 	}
 	p.WriteString(strings.Join(append(others, bold(configPage)+"(5)"), ",\n") + "\n")
 	return p.String()
 }
 
-func verbPage(verb *kong.Node) string {
-	p := newPage(pageName(verb), "1", verb.Help)
-	p.section("SYNOPSIS")
+// named are variables or files, of which the book says what they are.
+func (p *page) named(names ...string) {
+	for _, name := range names {
+		p.item(bold(name), p.says("man."+name))
+	}
+}
+
+func (m manual) verbPage(verb *kong.Node) string {
+	p := m.newPage(pageName(verb), "1", verb.Help)
+	p.section("synopsis")
 	p.WriteString(bold("qrjump " + verb.Path()))
 	for _, argument := range verb.Positional {
 		p.WriteString(" \\fI" + roff(argument.Summary()) + "\\fR")
 	}
-	p.WriteString(" [\\fIflag\\fR ...]\n")
-	p.section("DESCRIPTION")
+	fmt.Fprintf(p, " [%s ...]\n", p.typed("flag"))
+	p.section("description")
 	p.text(verb.Help)
 	if len(verb.Positional) > 0 {
-		p.section("ARGUMENTS")
+		p.section("arguments")
 		for _, argument := range verb.Positional {
 			p.item(`\fI`+roff(argument.Summary())+`\fR`, argument.Help)
 		}
 	}
-	if flags := flagsOf(verb); len(flags) > 0 {
-		p.section("OPTIONS")
-		for _, f := range flags {
-			p.item(flagTerm(f), f.Help)
-		}
-	}
-	p.section("EXIT STATUS")
-	p.text("0 where it did what it was asked for; the others are those of qrjump(1).")
-	p.section("EXAMPLES")
-	p.literal(verb.Tag.Get("example"))
-	p.section("SEE ALSO")
+	p.options(flagsOf(verb))
+	p.section("exit_status")
+	p.text(m.says("man.exits"))
+	p.section("examples")
+	p.literal(m.example(verb))
+	p.section("see_also")
 	p.WriteString(bold("qrjump") + "(1)\n")
 	return p.String()
 }
 
-func configurationPage(serve *kong.Node) string {
-	p := newPage(configPage, "5", "what a qrjump server may be told in a file")
-	p.section("DESCRIPTION")
-	p.text("qrjump serve --config FILE reads this file: YAML, one key a line, named as the flag that it stands for. " +
-		"A flag beats the environment, and the environment beats the file. A key that does not exist is refused. " +
-		"Flags that can be repeated take a list.")
-	p.section("KEYS")
+func (m manual) configurationPage(serve *kong.Node) string {
+	p := m.newPage(configPage, "5", m.says("man.configuration"))
+	p.section("description")
+	p.text(m.says("man.configuration.says"))
+	p.section("keys")
 	for _, f := range flagsOf(serve) {
 		if f.Name == "config" {
 			continue // a file cannot name another
@@ -201,10 +211,10 @@ func configurationPage(serve *kong.Node) string {
 		}
 		p.item(term, f.Help)
 	}
-	p.section("EXAMPLES")
+	p.section("examples")
 	p.literal("listen: 0.0.0.0:443", "scan-listen: 127.0.0.1:8081", "admin-listen: 127.0.0.1:8082", "data: /var/lib/qrjump",
 		"tls-cert: /etc/qrjump/tls.crt", "tls-key: /etc/qrjump/tls.key", "code-prefix: C.EXAMPLE/", "trusted-proxy:", "  - 10.0.0.0/8")
-	p.section("SEE ALSO")
+	p.section("see_also")
 	p.WriteString(bold("qrjump-serve") + "(1)\n")
 	return p.String()
 }

@@ -8,9 +8,9 @@ import (
 )
 
 type masterKeyTurn struct {
-	Data       string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR" help:"Folder of the embedded database and the keys (${default})."`
-	Database   string `env:"QRJUMP_DATABASE" placeholder:"URL" help:"postgres://… instead of the embedded database. The master key is in DIR all the same."`
-	NewKeyFile string `env:"QRJUMP_NEW_KEY_FILE" placeholder:"FILE" help:"The new master key, 64 hexadecimal digits; otherwise it is drawn. Needed where QRJUMP_MASTER_KEY holds the old one." file:"in"`
+	Data       string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
+	Database   string `env:"QRJUMP_DATABASE" placeholder:"URL"`
+	NewKeyFile string `env:"QRJUMP_NEW_KEY_FILE" placeholder:"FILE" file:"in"`
 }
 
 // Run turns the master key and says what is left to do.

@@ -33,8 +33,8 @@ func (f *faithful) Write(b []byte) (int, error) {
 }
 
 type outputFlags struct {
-	JSON bool `name:"json" env:"QRJUMP_JSON" help:"Print JSON, for programs."`
-	UTC  bool `name:"utc" env:"QRJUMP_UTC" help:"Print times in UTC; without it in this machine's zone. Each time says its own."`
+	JSON bool `name:"json" env:"QRJUMP_JSON"`
+	UTC  bool `name:"utc" env:"QRJUMP_UTC"`
 }
 
 // zone is the one in which people read times. A process runs one command, which
@@ -44,11 +44,6 @@ var zone = time.Local
 // when is a time as people read it, with the zone behind it.
 func when(t time.Time) string { return t.In(zone).Format(time.RFC3339) }
 
-// languageFlags say in which language a person reads what has two.
-type languageFlags struct {
-	Lang string `enum:"zh,en," default:"" env:"QRJUMP_LANG" placeholder:"zh|en" help:"Language of what is said in both; without it that of LC_ALL, LC_MESSAGES or LANG."`
-}
-
 //go:embed locale
 var locale embed.FS
 
@@ -57,21 +52,41 @@ var book = phrase.Open(locale)
 // say is a text of the command line with what it speaks of, in no language yet.
 func say(key string, of ...any) phrase.Text { return book.Text(key, of...) }
 
-// language is the one that a person reads.
-func (l languageFlags) language() phrase.Language {
-	asked := cmp.Or(l.Lang, os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"), os.Getenv("LANG"))
-	if strings.HasPrefix(strings.ToLower(asked), "zh") {
-		return phrase.Chinese
+// reader is the language of whoever reads what a command prints: "zh" or "en"; "" is English.
+type reader string
+
+// readerOf reads the language from --lang, else from the environment. The help of a command is printed before its flags are.
+func readerOf(args []string) reader {
+	asked := ""
+	for i, arg := range args {
+		if arg == "--" {
+			break
+		}
+		if value, ok := strings.CutPrefix(arg, "--lang="); ok {
+			asked = value
+		} else if arg == "--lang" && i+1 < len(args) {
+			asked = args[i+1]
+		}
 	}
-	return phrase.English
+	asked = cmp.Or(asked, os.Getenv("QRJUMP_LANG"), os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"), os.Getenv("LANG"))
+	if strings.HasPrefix(strings.ToLower(asked), "zh") {
+		return "zh"
+	}
+	return "en"
+}
+
+// language is the one that a person reads.
+func (r reader) language() phrase.Language {
+	language, _ := phrase.Parse(string(r))
+	return language
 }
 
 // say is a text in the language of its reader.
-func (l languageFlags) say(t phrase.Text) string { return t.In(l.language()) }
+func (r reader) say(t phrase.Text) string { return t.In(r.language()) }
 
 // of is that of two texts of an answer which its reader understands.
-func (l languageFlags) of(english, chinese string) string {
-	if l.language() == phrase.Chinese && chinese != "" {
+func (r reader) of(english, chinese string) string {
+	if r.language() == phrase.Chinese && chinese != "" {
 		return chinese
 	}
 	return english

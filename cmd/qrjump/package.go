@@ -16,21 +16,21 @@ import (
 type packageMake struct {
 	operator
 	passphraseFlags
-	ID           int64    `arg:"" name:"id" help:"The application."`
-	Range        []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
-	For          string   `required:"" placeholder:"PRINTER" help:"The printer's public key (age1…, ssh-ed25519 … or ssh-rsa …), or a file with one a line; with --by-passphrase the printer's name."`
-	Name         string   `placeholder:"NAME" help:"What the printer is called; without it the name of the file, or what stands behind the key. Overlapping codes go to one printer only."`
-	ByPassphrase bool     `help:"Encrypt by a passphrase instead of a key."`
-	Out          string   `placeholder:"FILE" help:"The file to write; without it package-ID.age here. One that is there is replaced when the new one is whole." file:"out"`
-	Format       []string `enum:"csv,ndjson,lines,text" default:"csv" placeholder:"csv|ndjson|lines|text" help:"How codes are written: with a header; a JSON object a line; the four columns of the wire; code texts alone. Several with commas between (${default})."`
-	With         []string `enum:"sheet,png,svg,pdf,zpl,epl" placeholder:"sheet|png|svg|pdf|zpl|epl" help:"Labels too, drawn by the server: pages as PDF, a ZIP of pictures, a stream for a label printer. Several with commas between; of 50,000 codes at most. The flags below say how."`
-	Kind         string   `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both" help:"The text as QR code (${default}) or Data Matrix, the dot matrix, or QR code and dot matrix beside each other."`
+	ID           int64    `arg:"" name:"id"`
+	Range        []string `arg:"" name:"range"`
+	For          string   `required:"" placeholder:"PRINTER"`
+	Name         string   `placeholder:"NAME"`
+	ByPassphrase bool
+	Out          string   `placeholder:"FILE" file:"out"`
+	Format       []string `enum:"csv,ndjson,lines,text" default:"csv" placeholder:"csv|ndjson|lines|text"`
+	With         []string `enum:"sheet,png,svg,pdf,zpl,epl" placeholder:"sheet|png|svg|pdf|zpl|epl"`
+	Kind         string   `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both"`
 	lookFlags
 	pageFlags
-	Spare  int64  `placeholder:"N" help:"The last N codes of the range stand in for what spoils."`
-	Proofs int64  `placeholder:"N" help:"Add N proof codes for trials: they look and scan like real ones, and never activate."`
-	Reason string `placeholder:"TEXT" help:"Why these codes are in more packages than usual (setting package_copies)."`
-	Actor  string `placeholder:"WHO" help:"Who made it, for the log (admin)."`
+	Spare  int64  `placeholder:"N"`
+	Proofs int64  `placeholder:"N"`
+	Reason string `placeholder:"TEXT"`
+	Actor  string `placeholder:"WHO"`
 }
 
 // Run makes a package and downloads its file.
@@ -173,9 +173,9 @@ func savePackage(s *session, qrjump *client.Client, id int64, word, out string) 
 type packageSend struct {
 	operator
 	passphraseFlags
-	Package      int64  `arg:"" help:"The package."`
-	ByPassphrase bool   `help:"It is one that was made by a passphrase: give one again."`
-	Out          string `placeholder:"FILE" help:"The file to write; without it package-ID.age here." file:"out"`
+	Package      int64 `arg:""`
+	ByPassphrase bool
+	Out          string `placeholder:"FILE" file:"out"`
 }
 
 // Run downloads the file of a package again.
@@ -211,8 +211,8 @@ func aboutPackage(did string, id int64, err error) error {
 
 type packageList struct {
 	operator
-	Account string `placeholder:"APPID" help:"Only those with codes of this service account."`
-	Batch   int64  `placeholder:"ID" help:"Only those with codes of this application."`
+	Account string `placeholder:"APPID"`
+	Batch   int64  `placeholder:"ID"`
 }
 
 // Run lists packages, page by page.
@@ -274,10 +274,10 @@ func (c *packageSigner) Run(s *session) error {
 
 type packageRecall struct {
 	operator
-	Package int64  `arg:"" help:"The package."`
-	Yes     bool   `help:"Do not ask: its codes are frozen at once."`
-	Note    string `placeholder:"TEXT" help:"Why, for the history."`
-	Actor   string `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+	Package int64 `arg:""`
+	Yes     bool
+	Note    string `placeholder:"TEXT"`
+	Actor   string `placeholder:"WHO"`
 }
 
 // Run recalls a package.
@@ -300,11 +300,11 @@ func (c *packageRecall) Run(s *session) error {
 
 type packageSpoil struct {
 	operator
-	Package int64    `arg:"" help:"The package."`
-	Ranges  []string `arg:"" name:"range" help:"Which codes of its application: an index (5), both ends of a range (5-9); several of them name more."`
-	Yes     bool     `help:"Do not ask: the codes are void for ever."`
-	Note    string   `placeholder:"TEXT" help:"Why, for the history."`
-	Actor   string   `placeholder:"WHO" help:"Who did it, for the history (admin)."`
+	Package int64    `arg:""`
+	Ranges  []string `arg:"" name:"range"`
+	Yes     bool
+	Note    string `placeholder:"TEXT"`
+	Actor   string `placeholder:"WHO"`
 }
 
 // Run notes that codes were destroyed.

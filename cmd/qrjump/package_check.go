@@ -21,14 +21,14 @@ import (
 
 type packageCheck struct {
 	outputFlags
-	Job       string   `arg:"" help:"The folder that the package was opened in, or its file line.qjl alone." file:"in"`
-	Log       []string `arg:"" name:"log" help:"What the cameras logged, one read a line, in the order of time; - is standard input." file:"in,self"`
-	Column    string   `placeholder:"NAME|N" help:"The logs are tables with commas: the read stands in this column, by its name in the first line, or by its number from 1 where the first line is a read too."`
-	Separator string   `default:"," placeholder:"CHAR" help:"What stands between the columns (${default}); tab is a word for the tabulator."`
-	NoRead    string   `default:"NOREAD" placeholder:"TEXT" help:"What the camera logs where it saw no code (${default}); an empty line means the same."`
-	Spoiled   []string `sep:"," placeholder:"RANGES" help:"Codes that were destroyed: 5-9,20. One of them in the log is an alarm, and none is missing."`
-	Reprinted []string `sep:"," placeholder:"RANGES" help:"Codes that are printed a second time on purpose: the second read is no double."`
-	Live      bool     `help:"Say what each read is as soon as it comes, one line each: for a machine beside the line."`
+	Job       string   `arg:"" file:"in"`
+	Log       []string `arg:"" name:"log" file:"in,self"`
+	Column    string   `placeholder:"NAME|N"`
+	Separator string   `default:"," placeholder:"CHAR"`
+	NoRead    string   `default:"NOREAD" placeholder:"TEXT"`
+	Spoiled   []string `sep:"," placeholder:"RANGES"`
+	Reprinted []string `sep:"," placeholder:"RANGES"`
+	Live      bool
 }
 
 // Run judges the logs of a printing run. It exits 6 where something is missing,

@@ -18,8 +18,8 @@ import (
 // packageReader says by what a package is opened and believed.
 type packageReader struct {
 	passphraseFlags
-	Identity string `short:"i" placeholder:"FILE" help:"The private key: a file of age-keygen, or an SSH key without a passphrase. Without it a package of a passphrase is meant." file:"in"`
-	Signer   string `required:"" placeholder:"FILE" help:"Whose signature is believed: a file with the line that qrjump package signer prints, which came another way than the package." file:"in"`
+	Identity string `short:"i" placeholder:"FILE" file:"in"`
+	Signer   string `required:"" placeholder:"FILE" file:"in"`
 }
 
 // signers reads --signer.
@@ -107,8 +107,8 @@ func aboutFile(err error) error {
 type packageOpen struct {
 	outputFlags
 	packageReader
-	File string `arg:"" help:"The package." file:"in"`
-	Out  string `required:"" placeholder:"DIR" help:"A new folder for its files, for their owner only."`
+	File string `arg:"" file:"in"`
+	Out  string `required:"" placeholder:"DIR"`
 }
 
 // Run writes beside the folder, and renames when all is checked.
@@ -156,7 +156,7 @@ func printManifest(w io.Writer, m parcel.Manifest) {
 type packageVerify struct {
 	outputFlags
 	packageReader
-	File string `arg:"" help:"The package, or a folder that one was opened in." file:"in"`
+	File string `arg:"" file:"in"`
 }
 
 // Run checks a package, or what became of one.

@@ -3,9 +3,14 @@ package main
 import (
 	"bytes"
 	"io"
+	"os"
+	"strings"
 	"testing"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/qrjump/qrjump/internal/guide/tables"
+	"github.com/qrjump/qrjump/internal/phrase"
 )
 
 // The pages of the documents that are tables of the code say what the code says. They are printed by docs/print.
@@ -26,10 +31,61 @@ func TestPagesAreFresh(t *testing.T) {
 	}
 }
 
-func TestEveryCommandHasHelpAndAnExample(t *testing.T) {
-	for _, verb := range commandModel(t).Leaves(true) {
-		if verb.Help == "" || verb.Tag.Get("example") == "" || verb.Group == nil {
-			t.Errorf("%s has no help, no example or no group", verb.Path())
+// Every verb, argument and flag has a meaning, every verb an example of its own, and the book says nothing of one that is none.
+// That it says so in both languages sees TestEveryTextIsSaid.
+func TestTheBookSaysWhatEveryCommandIs(t *testing.T) {
+	texts, _ := phrase.Read(os.DirFS("."))
+	said := map[string]bool{"help.qrjump": true, "help.usage": true, "help.arguments": true, "help.flags": true, "help.example": true,
+		"help.more": true}
+	for _, code := range exits {
+		said["exit."+code] = true
+	}
+	m := (&session{}).everything()
+	takes := func(words []string, name, help string) {
+		if help == "" {
+			t.Errorf("%s has no meaning", helpKey(append(words[:len(words):len(words)], name)))
+		}
+		for n := len(words); n >= 0; n-- {
+			if key := helpKey(append(words[:n:n], name)); texts[phrase.English][key] != "" {
+				said[key] = true
+				return
+			}
+		}
+	}
+	var look func(*kong.Node, []string)
+	look = func(node *kong.Node, words []string) {
+		for _, p := range node.Positional {
+			takes(words, "<"+p.Name+">", p.Help)
+		}
+		for _, f := range node.Flags {
+			if !f.Hidden {
+				takes(words, "--"+f.Name, f.Help)
+			}
+		}
+		for _, child := range node.Children {
+			if child.Hidden {
+				continue
+			}
+			below := append(words[:len(words):len(words)], child.Name)
+			said[helpKey(below)] = true
+			if child.Leaf() {
+				said[helpKey(append(below, "example"))], said["group."+child.ClosestGroup().Key] = true, true
+				if m.example(child) == "" || child.ClosestGroup().Title == "" {
+					t.Errorf("%s has no example or no group", child.Path())
+				}
+			}
+			if child.Help == "" {
+				t.Errorf("%s has no help", child.Path())
+			}
+			look(child, below)
+		}
+	}
+	look(m.Node, nil)
+	for key := range texts[phrase.English] {
+		for _, begins := range []string{"help.", "group.", "exit."} {
+			if strings.HasPrefix(key, begins) && !said[key] {
+				t.Errorf("%s is of no command", key)
+			}
 		}
 	}
 }

@@ -56,11 +56,11 @@ func (c *personList) Run(s *session) error {
 
 type personAdd struct {
 	operator
-	Name         string   `arg:"" help:"The name."`
-	Role         string   `required:"" placeholder:"ROLE" help:"viewer, marketer (codes, statistics), rules, operator or admin."`
-	Account      []string `placeholder:"APPID" help:"Only for this account; repeat it for more."`
-	Password     string   `env:"QRJUMP_PERSON_PASSWORD" placeholder:"PASSWORD" help:"12 characters or more; - reads it from standard input." file:"in,self"`
-	SecondFactor bool     `help:"Also make a second factor, for an authenticator app."`
+	Name         string   `arg:""`
+	Role         string   `required:"" placeholder:"ROLE"`
+	Account      []string `placeholder:"APPID"`
+	Password     string   `env:"QRJUMP_PERSON_PASSWORD" placeholder:"PASSWORD" file:"in,self"`
+	SecondFactor bool
 }
 
 // Run makes a person.
@@ -100,12 +100,12 @@ func printFactor(w io.Writer, made client.PersonMade) {
 
 type personChange struct {
 	operator
-	Name         string   `arg:"" help:"The name."`
-	Role         *string  `placeholder:"ROLE" help:"viewer, marketer, rules, operator or admin."`
-	Account      []string `placeholder:"APPID" help:"Only for this account; repeat it for more."`
-	AllAccounts  bool     `help:"For all accounts."`
-	Password     *string  `placeholder:"PASSWORD" help:"12 characters or more; - reads it from standard input." file:"in,self"`
-	SecondFactor *string  `placeholder:"new|off" help:"Make a new second factor, or take it away."`
+	Name         string   `arg:""`
+	Role         *string  `placeholder:"ROLE"`
+	Account      []string `placeholder:"APPID"`
+	AllAccounts  bool
+	Password     *string `placeholder:"PASSWORD" file:"in,self"`
+	SecondFactor *string `placeholder:"new|off"`
 }
 
 // Run changes what is named.
@@ -143,7 +143,7 @@ func (c *personChange) Run(s *session) error {
 
 type personSignOut struct {
 	operator
-	Name string `arg:"" help:"The name."`
+	Name string `arg:""`
 }
 
 // Run ends a person's sessions.
@@ -179,8 +179,8 @@ func aboutPerson(s *session, operator *client.Client, did, name string, err erro
 
 type personDelete struct {
 	operator
-	Name string `arg:"" help:"The name."`
-	Yes  bool   `help:"Yes, it may sign in no more."`
+	Name string `arg:""`
+	Yes  bool
 }
 
 // Run removes a person.
@@ -236,10 +236,10 @@ func (c *adminKeyList) Run(s *session) error {
 
 type adminKeyAdd struct {
 	operator
-	Name    string   `arg:"" help:"What it is for."`
-	Role    string   `required:"" placeholder:"ROLE" help:"viewer, marketer (codes, statistics), rules, operator or admin."`
-	Account []string `placeholder:"APPID" help:"Only for this account; repeat it for more."`
-	Days    int      `placeholder:"N" help:"How many days it is good for; left out: until it is removed."`
+	Name    string   `arg:""`
+	Role    string   `required:"" placeholder:"ROLE"`
+	Account []string `placeholder:"APPID"`
+	Days    int      `placeholder:"N"`
 }
 
 // Run makes an admin key.
@@ -266,8 +266,8 @@ func (c *adminKeyAdd) Run(s *session) error {
 
 type adminKeyDelete struct {
 	operator
-	ID  string `arg:"" name:"id" help:"Its id, as admin-key list shows it."`
-	Yes bool   `help:"Yes, its program may administer no more."`
+	ID  string `arg:"" name:"id"`
+	Yes bool
 }
 
 // Run ends an admin key.
@@ -298,7 +298,7 @@ func (c *adminKeyDelete) Run(s *session) error {
 
 type loginLink struct {
 	operator
-	Name string `arg:"" optional:"" help:"Of the person; left out: with all that the admin token may."`
+	Name string `arg:"" optional:""`
 }
 
 // Run prints a link.

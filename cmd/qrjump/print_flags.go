@@ -15,37 +15,37 @@ import (
 
 // lookFlags say how a symbol is printed, wherever it is drawn.
 type lookFlags struct {
-	Module     string   `default:"0.4mm" placeholder:"LENGTH" help:"Side of a module (${default}), rounded to whole dots of the printer."`
-	DPI        int      `name:"dpi" default:"300" placeholder:"DOTS" help:"Dots an inch of the printer (${default}); of label printers 203, 300 or 600."`
-	Level      string   `enum:"L,M,Q,H" default:"Q" placeholder:"L|M|Q|H" help:"How much of a QR code may be damaged: 7, 15, 25 or 30 % (${default})."`
-	Quiet      *int     `placeholder:"MODULES" help:"Quiet zone around a symbol; without it what its standard demands: 4 for QR codes, 1 for Data Matrix."`
-	Line       []string `sep:"none" placeholder:"TEXT" help:"A line for people below the symbol; {serial}, {text}, {index} and {batch} are replaced. Repeat it for more."`
-	LineHeight string   `default:"2mm" placeholder:"LENGTH" help:"Size of the lines (${default})."`
-	Beside     bool     `help:"The lines stand to the right of the symbol, and not below."`
-	Colour     string   `name:"colour" aliases:"color" default:"black" placeholder:"#RRGGBB" help:"Colour of the ink (${default}); refused where cameras would not tell it from the background."`
-	Background string   `default:"white" placeholder:"#RRGGBB" help:"Colour of the background (${default})."`
+	Module     string   `default:"0.4mm" placeholder:"LENGTH"`
+	DPI        int      `name:"dpi" default:"300" placeholder:"DOTS"`
+	Level      string   `enum:"L,M,Q,H" default:"Q" placeholder:"L|M|Q|H"`
+	Quiet      *int     `placeholder:"MODULES"`
+	Line       []string `sep:"none" placeholder:"TEXT"`
+	LineHeight string   `default:"2mm" placeholder:"LENGTH"`
+	Beside     bool
+	Colour     string `name:"colour" aliases:"color" default:"black" placeholder:"#RRGGBB"`
+	Background string `default:"white" placeholder:"#RRGGBB"`
 }
 
 // printFlags say how a symbol is printed on this machine.
 type printFlags struct {
 	lookFlags
-	Font string `placeholder:"FILE" help:"A TrueType or OpenType font for the lines, for instance one with Chinese; without it Go Mono." file:"in"`
+	Font string `placeholder:"FILE" file:"in"`
 }
 
 // pageFlags say how labels stand on pages.
 type pageFlags struct {
-	Sheet     string `placeholder:"NAME" help:"A sheet of labels as it is bought: l7160, l7163, l7651, 5160 and others of Avery; a4-24, a4-40, a4-65 and others by their number of labels. A wrong name lists all. Flags beside it change it."`
-	Page      string `placeholder:"PAPER" help:"Paper: a3, a4, a5, a6, letter, or a size as in 100x150mm (a4)."`
-	Columns   *int   `placeholder:"N" help:"Columns of labels (4; with --label or --pitch as many as there is room for)."`
-	PageRows  *int   `name:"rows" placeholder:"N" help:"Rows of labels (10; with --label or --pitch as many as there is room for)."`
-	Label     string `placeholder:"WxH" help:"Size of a label, as in 63.5x38.1mm; without it what the paper gives."`
-	Pitch     string `placeholder:"XxY" help:"From the edge of one label to the same edge of the next, as in 66.04x38.1mm; without it label and gap."`
-	Margin    string `placeholder:"LENGTHS" help:"Margin around all labels (10mm): one length for all sides; two for vertical and horizontal; four for top, right, bottom, left. With commas between: 15.1mm,7.2mm."`
-	Gap       string `placeholder:"LENGTHS" help:"Gap between two labels (0mm): one length, or horizontal and vertical: 2.5mm,0mm."`
-	StartAt   *int   `placeholder:"N" help:"The label of the first page that is printed first (1), row by row: the labels before it are used up."`
-	Offset    string `placeholder:"X,Y" help:"By how much all is moved to the right and down, where a printer draws the paper in askew: --offset=-0.5mm,1mm."`
-	CropMarks bool   `help:"Short lines in the margin where the paper is cut."`
-	Footer    string `placeholder:"TEXT" help:"A line in the lower margin; {batch}, {from}, {to} and {page} are replaced."`
+	Sheet     string `placeholder:"NAME"`
+	Page      string `placeholder:"PAPER"`
+	Columns   *int   `placeholder:"N"`
+	PageRows  *int   `name:"rows" placeholder:"N"`
+	Label     string `placeholder:"WxH"`
+	Pitch     string `placeholder:"XxY"`
+	Margin    string `placeholder:"LENGTHS"`
+	Gap       string `placeholder:"LENGTHS"`
+	StartAt   *int   `placeholder:"N"`
+	Offset    string `placeholder:"X,Y"`
+	CropMarks bool
+	Footer    string `placeholder:"TEXT"`
 }
 
 // check refuses numbers that the admin API would take as left out.

@@ -19,8 +19,8 @@ import (
 
 // packageKeyFlags say by which key packages of codes are opened.
 type packageKeyFlags struct {
-	Key     string `env:"QRJUMP_PACKAGE_KEY" placeholder:"KEY16" help:"The account's package key, 16 characters. In the environment it does not show in the list of processes."`
-	KeyFile string `xor:"key" placeholder:"FILE" help:"The first line of FILE is the package key, whatever --key says." file:"in"`
+	Key     string `env:"QRJUMP_PACKAGE_KEY" placeholder:"KEY16"`
+	KeyFile string `xor:"key" placeholder:"FILE" file:"in"`
 }
 
 func (f packageKeyFlags) key() (string, error) {
@@ -38,13 +38,13 @@ type rangeFlags struct {
 	member
 	adminFlags
 	packageKeyFlags
-	ID       int64    `arg:"" name:"id" help:"The application."`
-	Range    []string `arg:"" name:"range" help:"Which codes: both ends of a range (0-4999), an index (7), or all."`
-	FromFile string   `placeholder:"FILE" help:"Rows of four columns that are here already (batch download --plain, or those of a package), instead of asking the server." file:"in"`
-	Every    int64    `default:"1" placeholder:"N" help:"Only each N-th of them, from the first on."`
-	Shuffle  string   `placeholder:"SEED" help:"In an order that looks like chance, the same for the same seed, so that neighbours on a reel are none in the batch. A temporary file beside --out holds the rows meanwhile, 193 bytes each."`
-	Out      string   `required:"" placeholder:"FILE" help:"The file; one of this name is replaced when the new one is whole. - is standard output." file:"out,self"`
-	Resume   bool     `help:"Go on where the same command broke off: FILE.job says where that was. Without such a file it begins."`
+	ID       int64    `arg:"" name:"id"`
+	Range    []string `arg:"" name:"range"`
+	FromFile string   `placeholder:"FILE" file:"in"`
+	Every    int64    `default:"1" placeholder:"N"`
+	Shuffle  string   `placeholder:"SEED"`
+	Out      string   `required:"" placeholder:"FILE" file:"out,self"`
+	Resume   bool
 }
 
 // rowSource is where rows come from: a server, or a file.

@@ -9,10 +9,10 @@ import (
 
 type ruleRelease struct {
 	operator
-	Prefix string `arg:"" help:"The prefix, whoever has it."`
-	Below  bool   `help:"Also every rule that begins with it; it ends in / then."`
-	Reason string `required:"" placeholder:"TEXT" help:"Why: for the audit log and the old owners."`
-	Yes    bool   `help:"Yes, take them away."`
+	Prefix string `arg:""`
+	Below  bool
+	Reason string `required:"" placeholder:"TEXT"`
+	Yes    bool
 }
 
 // Run takes rules away from their owners.
@@ -48,7 +48,7 @@ func (c *ruleRelease) Run(s *session) error {
 
 type accountNotices struct {
 	operator
-	AppID string `arg:"" name:"appid" help:"The account."`
+	AppID string `arg:"" name:"appid"`
 }
 
 // Run shows what an account was told.

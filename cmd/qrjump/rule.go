@@ -18,7 +18,7 @@ import (
 
 type ruleList struct {
 	member
-	Target string `placeholder:"APPID" help:"Of a service account: only rules that open this Mini Program."`
+	Target string `placeholder:"APPID"`
 }
 
 // Run lists the account's rules, oldest first.
@@ -76,13 +76,13 @@ func occupies(r client.Rule) string {
 type ruleAdd struct {
 	member
 	adminFlags
-	Prefix      string   `arg:"" help:"The rule: the link itself, or with a final / everything below it."`
-	Page        string   `arg:"" help:"The page that opens, for example pages/index/index."`
-	Occupy      bool     `help:"Nobody else may set a rule below."`
-	OpenVersion int      `enum:"1,2,3" default:"3" placeholder:"1|2|3" help:"What test links open: 1 development, 2 trial, 3 release (${default})."`
-	TestLink    []string `sep:"none" placeholder:"LINK" help:"A link that testers open before the rule is published; repeat it for more, up to five."`
-	Target      string   `placeholder:"APPID" help:"For a service account: the Mini Program to open."`
-	Publish     bool     `help:"Publish it as well."`
+	Prefix      string `arg:""`
+	Page        string `arg:""`
+	Occupy      bool
+	OpenVersion int      `enum:"1,2,3" default:"3" placeholder:"1|2|3"`
+	TestLink    []string `sep:"none" placeholder:"LINK"`
+	Target      string   `placeholder:"APPID"`
+	Publish     bool
 }
 
 // Run adds a rule and perhaps publishes it.
@@ -143,13 +143,13 @@ func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, er
 
 type ruleEdit struct {
 	member
-	Prefix      string   `arg:"" help:"The rule."`
-	Page        string   `arg:"" optional:"" help:"The page that opens; that of a published rule cannot change."`
-	Occupy      *bool    `negatable:"" help:"Whether nobody else may set a rule below."`
-	OpenVersion int      `enum:"0,1,2,3" default:"0" placeholder:"1|2|3" help:"What test links open: 1 development, 2 trial, 3 release."`
-	TestLink    []string `sep:"none" placeholder:"LINK" xor:"links" help:"A test link instead of those that are there; repeat it for more."`
-	NoTestLinks bool     `xor:"links" help:"Take the test links away."`
-	Target      string   `placeholder:"APPID" help:"For a service account: the Mini Program to open."`
+	Prefix      string   `arg:""`
+	Page        string   `arg:"" optional:""`
+	Occupy      *bool    `negatable:""`
+	OpenVersion int      `enum:"0,1,2,3" default:"0" placeholder:"1|2|3"`
+	TestLink    []string `sep:"none" placeholder:"LINK" xor:"links"`
+	NoTestLinks bool     `xor:"links"`
+	Target      string   `placeholder:"APPID"`
 }
 
 // Run changes what is named; the wire wants the rest said again.
@@ -190,7 +190,7 @@ func (c *ruleEdit) Run(s *session) error {
 
 type rulePublish struct {
 	member
-	Prefix string `arg:"" help:"The rule."`
+	Prefix string `arg:""`
 }
 
 // Run publishes a rule and says what that left of the month's publishes.
@@ -219,8 +219,8 @@ func (m member) unknown(did, prefix string, err error) error {
 
 type ruleDelete struct {
 	member
-	Prefix string `arg:"" help:"The rule."`
-	Target string `placeholder:"APPID" help:"Of a service account, required: the Mini Program that the rule opens."`
+	Prefix string `arg:""`
+	Target string `placeholder:"APPID"`
 }
 
 // Run deletes a rule.
@@ -240,8 +240,8 @@ func (c *ruleDelete) Run(s *session) error {
 
 type ruleFile struct {
 	member
-	Prefix string `placeholder:"PREFIX" help:"Say where the file must be for this rule."`
-	Write  string `placeholder:"DIR" help:"Write the file into this folder."`
+	Prefix string `placeholder:"PREFIX"`
+	Write  string `placeholder:"DIR"`
 }
 
 // Run shows the verification file. Contract: rules 1.6, 2.7.
@@ -297,7 +297,7 @@ func write(dir string, file client.ConfirmFile) (path string, err error) {
 
 type ruleHistory struct {
 	operator
-	Prefix string `arg:"" help:"The prefix, whoever has or had it."`
+	Prefix string `arg:""`
 }
 
 // Run shows what happened to a prefix.
@@ -326,7 +326,7 @@ func (c *ruleHistory) Run(s *session) error {
 
 type ruleOccupiers struct {
 	operator
-	Prefix string `arg:"" help:"The prefix that somebody wants."`
+	Prefix string `arg:""`
 }
 
 // Run shows whose rules forbid a prefix to others.

@@ -11,10 +11,10 @@ import (
 
 type ruleFind struct {
 	operator
-	Owner  string `placeholder:"APPID" help:"Only rules of this account."`
-	Target string `placeholder:"APPID" help:"Only rules that open this Mini Program."`
-	After  int64  `placeholder:"ID" help:"Only rules after this one."`
-	Limit  int    `default:"100" placeholder:"N" help:"How many; 0 is all (${default})."`
+	Owner  string `placeholder:"APPID"`
+	Target string `placeholder:"APPID"`
+	After  int64  `placeholder:"ID"`
+	Limit  int    `default:"100" placeholder:"N"`
 }
 
 // Run lists rules of all accounts, oldest first.

@@ -17,10 +17,9 @@ import (
 type ruleLint struct {
 	member
 	adminFlags
-	languageFlags
-	File        string   `arg:"" optional:"" help:"A file of rules, as rule plan reads it; a rule that does not say whether it is published is taken as published. Without it the rules of the account on the server." file:"in"`
-	AllAccounts bool     `help:"The rules of all accounts on the server, by the operator's token: also where one owner's rules meet another's."`
-	Ignore      []string `placeholder:"KIND" help:"Do not look for this kind: also_catches, hides_published, others_open, others_take, shadowed, redundant, no_final_slash, test_link or duplicate; repeat it, or put commas between."`
+	File        string `arg:"" optional:"" file:"in"`
+	AllAccounts bool
+	Ignore      []string `placeholder:"KIND"`
 }
 
 // lintFinding is a finding for programs.
@@ -54,22 +53,22 @@ func (c *ruleLint) Run(s *session) error {
 	found := []lintFinding{}
 	for _, f := range rules.Lint(set) {
 		if !slices.Contains(c.Ignore, string(f.Kind)) {
-			found = append(found, c.tell(f, set, places))
+			found = append(found, tell(s.reader, f, set, places))
 		}
 	}
 	err = c.print(s, map[string]any{"findings": found, "rules": len(set)}, func(w io.Writer) {
 		for _, f := range found {
 			if f.At != "" {
-				f.Says = c.say(say("lint.at", f.At, f.Says))
+				f.Says = s.say(say("lint.at", f.At, f.Says))
 			}
 			fmt.Fprintf(w, "%s\n    %s\n", plain(f.Says), plain(f.Next))
 		}
 		if len(found) == 0 {
-			fmt.Fprintln(w, c.say(say("lint.nothing", say("count.rule", len(set)))))
+			fmt.Fprintln(w, s.say(say("lint.nothing", say("count.rule", len(set)))))
 		}
 	})
 	if err == nil && len(found) > 0 {
-		err = different("%s", c.say(say("lint.found", say("count.finding", len(found)), say("count.rule", len(set)))))
+		err = different("%s", s.say(say("lint.found", say("count.finding", len(found)), say("count.rule", len(set)))))
 	}
 	return err
 }
@@ -155,9 +154,9 @@ func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err
 }
 
 // tell says a finding in words, and what to do.
-func (c *ruleLint) tell(f rules.Finding, set []rules.Rule, places []string) lintFinding {
-	r := set[f.Rule]
-	t := lintFinding{Kind: f.Kind, Owner: r.Owner, Prefix: r.Prefix.Text, Link: f.Link, Prefixes: append([]string{}, f.Prefixes...)}
+func tell(r reader, f rules.Finding, set []rules.Rule, places []string) lintFinding {
+	one := set[f.Rule]
+	t := lintFinding{Kind: f.Kind, Owner: one.Owner, Prefix: one.Prefix.Text, Link: f.Link, Prefixes: append([]string{}, f.Prefixes...)}
 	if places != nil {
 		t.At = places[f.Rule]
 	}
@@ -178,6 +177,6 @@ func (c *ruleLint) tell(f rules.Finding, set []rules.Rule, places []string) lint
 		next = []any{strings.Join(f.Prefixes, " ")}
 	}
 	key := "lint." + string(f.Kind)
-	t.Says, t.Next = c.say(say(key, t.Prefix, about)), c.say(say(key+".next", next...))
+	t.Says, t.Next = r.say(say(key, t.Prefix, about)), r.say(say(key+".next", next...))
 	return t
 }

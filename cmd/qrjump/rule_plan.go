@@ -15,10 +15,10 @@ import (
 // planFlags are what plan and apply share.
 type planFlags struct {
 	member
-	File   string `arg:"" help:"YAML file with a list of rules: prefix, path, occupy, open_version, test_links, published; appid for a service account. Also what rule list --json and rule export write: of that the rules of --appid." file:"in"`
-	Prune  bool   `help:"Delete the account's rules that are not in the file."`
-	Target string `placeholder:"APPID" help:"Of a service account: look only at rules that open this Mini Program."`
-	All    bool   `help:"Show every step, however many there are."`
+	File   string `arg:"" file:"in"`
+	Prune  bool
+	Target string `placeholder:"APPID"`
+	All    bool
 }
 
 // plan is what makes the account's rules what the file says.
@@ -196,7 +196,7 @@ func (p plan) down() string {
 
 type rulePlan struct {
 	planFlags
-	DetailedExitcode bool `help:"Exit with 2 where there is something to do, 0 where there is nothing and 1 after any error."`
+	DetailedExitcode bool
 }
 
 // Run shows what apply would do; it fails where apply would do nothing because
@@ -223,7 +223,7 @@ func (c *rulePlan) Run(s *session) error {
 type ruleApply struct {
 	planFlags
 	adminFlags
-	Yes bool `help:"Yes, take live rules down, for good or to add them again."`
+	Yes bool
 }
 
 // Run shows the plan and does it, up to the first error. Doing it again goes

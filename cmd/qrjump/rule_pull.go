@@ -11,7 +11,7 @@ import (
 
 type rulePull struct {
 	member
-	Target []string `placeholder:"APPID" help:"Of a service account, required: the Mini Programs that its rules open, which a list of the wire does not say; repeat it, or put commas between."`
+	Target []string `placeholder:"APPID"`
 }
 
 // Run writes the account's rules as rule plan reads them. It needs the wire

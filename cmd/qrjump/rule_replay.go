@@ -14,7 +14,7 @@ import (
 type ruleReplay struct {
 	planFlags
 	adminFlags
-	Days int `default:"7" placeholder:"N" help:"The scans of how many days (${default})."`
+	Days int `default:"7" placeholder:"N"`
 }
 
 // replayMost is how many changes one replay takes.

@@ -15,17 +15,16 @@ import (
 
 type scanCommand struct {
 	serverFlags
-	ScanServer      string `env:"QRJUMP_SCAN_SERVER" placeholder:"URL" help:"Address of the scan API, where it has a listener of its own (serve --scan-listen) and --data is not at hand."`
-	Key             string `env:"QRJUMP_KEY" placeholder:"SCANKEY" help:"The app's scan key; a server with --dev wants none."`
-	Link            string `arg:"" help:"What the camera read; - reads one a line from standard input and prints one JSON answer a line." file:"in,self"`
-	User            string `placeholder:"USER" help:"Who scans; without it nobody in particular, who has no test links."`
-	Source          string `enum:"scan,press,album" default:"scan" placeholder:"scan|press|album" help:"How it was read (${default})."`
-	Explain         bool   `help:"Say why: every rule nearby and what it had to do with it. Records nothing."`
-	AssumePublished bool   `help:"Explain as if every rule were published."`
-	Snapshot        string `placeholder:"FILE" help:"Ask this file, which a server keeps as rules.snapshot in its data folder, instead of a server." file:"in"`
-	At              string `placeholder:"TIME" help:"Say what it opened at a past moment, and who changed it since (operator): 2026-01-31T15:04:05Z."`
+	ScanServer      string `env:"QRJUMP_SCAN_SERVER" placeholder:"URL"`
+	Key             string `env:"QRJUMP_KEY" placeholder:"SCANKEY"`
+	Link            string `arg:"" file:"in,self"`
+	User            string `placeholder:"USER"`
+	Source          string `enum:"scan,press,album" default:"scan" placeholder:"scan|press|album"`
+	Explain         bool
+	AssumePublished bool
+	Snapshot        string `placeholder:"FILE" file:"in"`
+	At              string `placeholder:"TIME"`
 	adminFlags
-	languageFlags
 	outputFlags
 }
 
@@ -61,7 +60,7 @@ func (c *scanCommand) Run(s *session) error {
 		return c.show(s, e.Decision, func(w io.Writer) {
 			// A code is read before any rule.
 			if isCode := e.Reason != "" || e.Matched != nil && e.Matched.CodeIndex != nil; !isCode {
-				printSteps(w, c.languageFlags, e.Steps)
+				printSteps(w, s.reader, e.Steps)
 			}
 		})
 	}
@@ -118,7 +117,7 @@ func opens(d client.Decision) [][2]string {
 	return [][2]string{{"action", d.Action}}
 }
 
-func printSteps(w io.Writer, language languageFlags, steps []client.Step) {
+func printSteps(w io.Writer, r reader, steps []client.Step) {
 	if len(steps) == 0 {
 		fmt.Fprintln(w, "\nno rule is near this link")
 		return
@@ -126,7 +125,7 @@ func printSteps(w io.Writer, language languageFlags, steps []client.Step) {
 	fmt.Fprintln(w)
 	rows := [][]string{}
 	for _, step := range steps {
-		rows = append(rows, []string{step.Verdict, step.Prefix, step.Owner, language.of(step.English, step.Chinese)})
+		rows = append(rows, []string{step.Verdict, step.Prefix, step.Owner, r.of(step.English, step.Chinese)})
 	}
 	printTable(w, []string{"VERDICT", "PREFIX", "OWNER", "WHY"}, rows)
 }

@@ -43,9 +43,9 @@ func moment(t *time.Time) string {
 
 type scanKeyAdd struct {
 	operator
-	Name      string `arg:"" help:"What the key is called: letters, digits, dots, underscores and hyphens."`
-	Namespace string `placeholder:"NAME" help:"Whose user ids these are: those of two namespaces never meet (default)."`
-	Replace   bool   `help:"End the key that has the name."`
+	Name      string `arg:""`
+	Namespace string `placeholder:"NAME"`
+	Replace   bool
 }
 
 // Run makes a key. It is shown this once.
@@ -76,8 +76,8 @@ func (c *scanKeyAdd) Run(s *session) error {
 
 type scanKeyDelete struct {
 	operator
-	Name string `arg:"" help:"The key."`
-	Yes  bool   `help:"Yes, its app cannot scan any more."`
+	Name string `arg:""`
+	Yes  bool
 }
 
 // Run ends a key at once.

@@ -47,8 +47,8 @@ func (c *scanNodeList) Run(s *session) error {
 
 type scanNodeForget struct {
 	operator
-	Node string `arg:"" help:"The node, by the id of its journal."`
-	Yes  bool   `help:"Yes, it never comes back, and the scans that it did not bring are lost."`
+	Node string `arg:""`
+	Yes  bool
 }
 
 // Run waits no more for the scans of a node.

@@ -16,20 +16,20 @@ import (
 
 type scansCommand struct {
 	operator
-	After  string        `placeholder:"SCANID" help:"From the first scan after this one; without it, the newest."`
-	Limit  *int          `placeholder:"N" help:"At most so many; 0 is all that there are. Without it 100; with --csv or --json all."`
-	Follow bool          `short:"f" help:"Print what comes from now on, or after --after, until interrupted."`
+	After  string        `placeholder:"SCANID"`
+	Limit  *int          `placeholder:"N"`
+	Follow bool          `short:"f"`
 	Every  time.Duration `default:"1s" hidden:""`
-	CSV    bool          `name:"csv" help:"Print CSV, for spreadsheets."`
+	CSV    bool          `name:"csv"`
 	tableFlags
 
-	Since     time.Duration `placeholder:"TIME" xor:"from" help:"Only scans of the last 90m, 24h and so on, by this machine's clock."`
-	From      string        `placeholder:"TIME" xor:"from" help:"No earlier scans: 2026-01-31T15:00:00+08:00, or a day in the server's zone."`
-	To        string        `placeholder:"TIME" help:"No later scans; a day belongs to it."`
-	User      string        `placeholder:"USER" help:"Only scans of this user: what the app calls it, or the hash that a scan shows."`
-	Namespace string        `placeholder:"NAME" help:"Of the user: that of the app's scan key."`
-	Code      string        `placeholder:"CODE" help:"Only scans of this code: its nine characters, its text, or ID:INDEX."`
-	Rule      string        `placeholder:"PREFIX" help:"Only scans that fell on the rule of this prefix, whoever had it, or on the rule of this number."`
+	Since     time.Duration `placeholder:"TIME" xor:"from"`
+	From      string        `placeholder:"TIME" xor:"from"`
+	To        string        `placeholder:"TIME"`
+	User      string        `placeholder:"USER"`
+	Namespace string        `placeholder:"NAME"`
+	Code      string        `placeholder:"CODE"`
+	Rule      string        `placeholder:"PREFIX"`
 }
 
 func (c *scansCommand) filters() bool {

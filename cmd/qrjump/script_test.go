@@ -28,7 +28,15 @@ var update = flag.Bool("update", false, "rewrite what the scripts expect")
 
 func TestMain(m *testing.M) {
 	// It is the program, but for what a passphrase costs: that is there against guesses, a second and 256 MiB each time.
-	testscript.Main(m, map[string]func(){"qrjump": func() { program(server.Seams{PassphraseWork: whole.Or(0, 4)}) }})
+	testscript.Main(inEnglish{m}, map[string]func(){"qrjump": func() { program(server.Seams{PassphraseWork: whole.Or(0, 4)}) }})
+}
+
+// inEnglish are tests of a program that speaks English, wherever they run.
+type inEnglish struct{ *testing.M }
+
+func (m inEnglish) Run() int {
+	os.Setenv("LC_ALL", "C")
+	return m.M.Run()
 }
 
 // TestScripts plays the stories: the real binary, a real server, nothing else.

@@ -11,7 +11,7 @@ const mostSeed = 1 << 20
 
 type seedCommand struct {
 	operator
-	File string `arg:"" help:"The seed, YAML as serve --seed reads it, at most 1 MiB. - reads standard input." file:"in,self"`
+	File string `arg:"" file:"in,self"`
 }
 
 // Run applies a seed to a running emulator.

@@ -17,35 +17,35 @@ import (
 // serveCommand's flags are also environment variables and keys of the
 // configuration file. A flag beats the environment, that beats the file.
 type serveCommand struct {
-	Data         string   `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR" help:"Folder of the embedded database and the keys (${default})."`
-	Database     string   `env:"QRJUMP_DATABASE" placeholder:"URL" help:"postgres://… instead of the embedded database."`
-	Events       string   `env:"QRJUMP_EVENTS" placeholder:"URL" help:"nats://HOST:4222?monitor=http://HOST:8222: scans go to a JetStream stream there, instead of the database. The server needs sync_interval: always."`
-	Lake         string   `env:"QRJUMP_LAKE" placeholder:"PLACE" help:"DIR or s3://BUCKET/PREFIX: this node's scans are written there as Parquet files by day, for DuckDB, Spark and their like. A bucket is found by AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and their like."`
-	Listen       string   `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of everything; port 0 picks one (${default})."`
-	ScanListen   string   `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR" help:"Address of its own for the scan API."`
-	AdminListen  string   `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR" help:"Address of its own for the admin API and metrics."`
-	Seed         string   `env:"QRJUMP_SEED" placeholder:"FILE" help:"YAML file with accounts, rules and settings; each content is applied once." file:"in"`
-	Dev          bool     `env:"QRJUMP_DEV" help:"Demo accounts, emulator controls, private hosts in rules, no credentials for the scan and admin APIs."`
-	DevPublic    bool     `env:"QRJUMP_DEV_PUBLIC" help:"Allow --dev and --emulator where strangers can reach the server."`
-	DevHost      []string `env:"QRJUMP_DEV_HOST" placeholder:"NAME" help:"With --dev, a name under which the server is called, beside this machine's own; repeat it for more."`
-	Emulator     bool     `env:"QRJUMP_EMULATOR" help:"Emulator controls without the rest of --dev."`
-	Strict       bool     `env:"QRJUMP_STRICT" help:"Refuse what the platform is known or inferred to refuse, instead of letting it pass; the settings strict and behaviours say otherwise."`
-	TLSCert      string   `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" help:"Certificate of every listener, PEM, with those between it and the authority; read again when it changes." file:"in"`
-	TLSKey       string   `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" help:"Its private key." file:"in"`
-	TLSDev       bool     `name:"tls-dev" env:"QRJUMP_TLS_DEV" help:"TLS by a local authority in DIR/tls, for api., api2., sh.api., sz.api., hk.api., mp. and open.weixin.qq.com and localhost: for SDKs with a fixed address."`
-	TrustedProxy []string `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR" help:"Range of proxies whose X-Forwarded-For is believed; repeat it for more."`
-	CodePrefix   string   `env:"QRJUMP_CODE_PREFIX" placeholder:"TEXT" help:"Stands before every new code text, for example C.EXAMPLE/; without it no codes are given out, except with --dev."`
-	CodeFloor    uint64   `env:"QRJUMP_CODE_FLOOR" default:"0" placeholder:"N" help:"New codes' counters are not below this: for a server restored from an old backup."`
-	Regions      string   `env:"QRJUMP_REGIONS" placeholder:"FILE" help:"A file in the MaxMind DB format that says where an address is: scans are counted by region." file:"in"`
-	AdminToken   string   `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN" help:"Token of the admin API, instead of the one in DIR/admin-token."`
-	OIDCIssuer   string   `name:"oidc-issuer" env:"QRJUMP_OIDC_ISSUER" placeholder:"URL" help:"People may sign in to the console at this OpenID Connect provider."`
-	OIDCClient   string   `name:"oidc-client-id" env:"QRJUMP_OIDC_CLIENT_ID" placeholder:"ID" help:"This server's client there; its redirect address is CONSOLE/login/callback."`
-	OIDCSecret   string   `name:"oidc-client-secret" env:"QRJUMP_OIDC_CLIENT_SECRET" placeholder:"SECRET" help:"The client's secret, instead of the one in DIR/oidc-client-secret; without both it is a public client."`
-	OIDCRoles    string   `name:"oidc-roles-claim" env:"QRJUMP_OIDC_ROLES_CLAIM" default:"roles" placeholder:"CLAIM" help:"The claim that says what somebody may do here: ROLE or ROLE:APPID (${default})."`
+	Data         string   `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
+	Database     string   `env:"QRJUMP_DATABASE" placeholder:"URL"`
+	Events       string   `env:"QRJUMP_EVENTS" placeholder:"URL"`
+	Lake         string   `env:"QRJUMP_LAKE" placeholder:"PLACE"`
+	Listen       string   `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR"`
+	ScanListen   string   `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR"`
+	AdminListen  string   `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR"`
+	Seed         string   `env:"QRJUMP_SEED" placeholder:"FILE" file:"in"`
+	Dev          bool     `env:"QRJUMP_DEV"`
+	DevPublic    bool     `env:"QRJUMP_DEV_PUBLIC"`
+	DevHost      []string `env:"QRJUMP_DEV_HOST" placeholder:"NAME"`
+	Emulator     bool     `env:"QRJUMP_EMULATOR"`
+	Strict       bool     `env:"QRJUMP_STRICT"`
+	TLSCert      string   `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" file:"in"`
+	TLSKey       string   `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" file:"in"`
+	TLSDev       bool     `name:"tls-dev" env:"QRJUMP_TLS_DEV"`
+	TrustedProxy []string `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR"`
+	CodePrefix   string   `env:"QRJUMP_CODE_PREFIX" placeholder:"TEXT"`
+	CodeFloor    uint64   `env:"QRJUMP_CODE_FLOOR" default:"0" placeholder:"N"`
+	Regions      string   `env:"QRJUMP_REGIONS" placeholder:"FILE" file:"in"`
+	AdminToken   string   `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN"`
+	OIDCIssuer   string   `name:"oidc-issuer" env:"QRJUMP_OIDC_ISSUER" placeholder:"URL"`
+	OIDCClient   string   `name:"oidc-client-id" env:"QRJUMP_OIDC_CLIENT_ID" placeholder:"ID"`
+	OIDCSecret   string   `name:"oidc-client-secret" env:"QRJUMP_OIDC_CLIENT_SECRET" placeholder:"SECRET"`
+	OIDCRoles    string   `name:"oidc-roles-claim" env:"QRJUMP_OIDC_ROLES_CLAIM" default:"roles" placeholder:"CLAIM"`
 	// No default: with --dev and --emulator there is no delay.
-	ShutdownDelay *time.Duration `env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME" help:"How long /readyz answers 503 after SIGTERM before connections are refused: longer than a load balancer takes to notice (3s; 0s with --dev and --emulator)."`
-	LogFormat     string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log on standard error (${default})."`
-	Config        string         `env:"QRJUMP_CONFIG" placeholder:"FILE" help:"YAML file with the names of these flags as keys." file:"in"`
+	ShutdownDelay *time.Duration `env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME"`
+	LogFormat     string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json"`
+	Config        string         `env:"QRJUMP_CONFIG" placeholder:"FILE" file:"in"`
 }
 
 // Run serves until a signal comes.

@@ -13,7 +13,7 @@ import (
 
 type settingList struct {
 	operator
-	Changed bool `help:"Only those whose value is not the default."`
+	Changed bool
 }
 
 // Run lists the settings.
@@ -56,7 +56,7 @@ func setting(s *session, qrjump *client.Client, did, name string) (client.Settin
 
 type settingGet struct {
 	operator
-	Name string `arg:"" help:"The setting."`
+	Name string `arg:""`
 }
 
 // Run shows one setting with all that is known of it.
@@ -85,8 +85,8 @@ func orElse(s, otherwise string) string {
 
 type settingSet struct {
 	operator
-	Name  string  `arg:"" help:"The setting; NAME=VALUE says both, also a value that begins with a hyphen."`
-	Value *string `arg:"" optional:"" help:"Its value: a number, true or false, a word, or JSON, for example '[\"tea.example\"]'."`
+	Name  string  `arg:""`
+	Value *string `arg:"" optional:""`
 }
 
 // Run changes one setting.
@@ -141,7 +141,7 @@ func (o operator) changed(s *session, qrjump *client.Client, before client.Setti
 
 type settingReset struct {
 	operator
-	Name string `arg:"" help:"The setting."`
+	Name string `arg:""`
 }
 
 // Run takes back what was chosen of a setting.

@@ -16,8 +16,8 @@ import (
 
 // statsTime is which scans are meant. A day is one of the server's zone; with --utc, of UTC.
 type statsTime struct {
-	From string `placeholder:"TIME" help:"A day such as 2026-01-31, or a time such as 2026-01-31T15:00:00+08:00; without it, 30 days before --to."`
-	To   string `placeholder:"TIME" help:"The same; a day belongs to it. Without it, now."`
+	From string `placeholder:"TIME"`
+	To   string `placeholder:"TIME"`
 }
 
 // bounds are from and to as the server reads them.
@@ -37,8 +37,8 @@ func (t statsTime) bounds(utc bool) (from, to string) {
 
 // tableFlags are for a table that the server makes a file of.
 type tableFlags struct {
-	Format string `enum:"csv,parquet," default:"" placeholder:"csv|parquet" help:"Write all that matches as a file that the server makes: csv, or parquet for DuckDB, pandas and their like."`
-	Out    string `placeholder:"FILE" help:"The file of --format; without it standard output." file:"out"`
+	Format string `enum:"csv,parquet," default:"" placeholder:"csv|parquet"`
+	Out    string `placeholder:"FILE" file:"out"`
 }
 
 // write writes the file that fill asks the server for, and reports whether one is wanted; otherwise says that a flag wants
@@ -67,12 +67,12 @@ type statsShow struct {
 	operator
 	statsTime
 	tableFlags
-	By     string            `enum:",hour,day,week,month" default:"" placeholder:"hour|day|week|month" help:"A row for each hour, day, week (from Monday) or month."`
-	Group  string            `enum:",activity,brand,product,batch,rule,app,source,result,region" default:"" placeholder:"NAME" help:"A row for each activity, brand, product, batch, rule, app, source, result or region."`
-	Count  string            `enum:"scans,first,users" default:"scans" placeholder:"scans|first|users" help:"Scans, scans that were the first of their code, or different users (${default})."`
-	Filter map[string]string `name:"only" placeholder:"NAME=VALUE" help:"Only scans of an activity, brand, …: --only app=wxminiprogram0001; repeat it for more. - is those that have none."`
-	Limit  int               `default:"100" placeholder:"N" help:"At most so many rows (${default}, at most 1000)."`
-	CSV    bool              `name:"csv" help:"Print CSV, for spreadsheets."`
+	By     string            `enum:",hour,day,week,month" default:"" placeholder:"hour|day|week|month"`
+	Group  string            `enum:",activity,brand,product,batch,rule,app,source,result,region" default:"" placeholder:"NAME"`
+	Count  string            `enum:"scans,first,users" default:"scans" placeholder:"scans|first|users"`
+	Filter map[string]string `name:"only" placeholder:"NAME=VALUE"`
+	Limit  int               `default:"100" placeholder:"N"`
+	CSV    bool              `name:"csv"`
 }
 
 // Run asks the server, which first counts what was scanned before.
@@ -252,7 +252,7 @@ type statsMisses struct {
 	operator
 	statsTime
 	tableFlags
-	Limit int `default:"20" placeholder:"N" help:"At most so many rows (${default}, at most 1000)."`
+	Limit int `default:"20" placeholder:"N"`
 }
 
 // Run shows what was scanned and found nothing.
@@ -321,15 +321,14 @@ func (c *statsVerify) Run(s *session) error {
 
 type statsAlarms struct {
 	operator
-	languageFlags
 	tableFlags
-	All         bool   `xor:"which" help:"Also those that somebody acknowledged or dismissed."`
-	Standing    bool   `xor:"which" help:"Also those that somebody acknowledged, and nobody dismissed."`
-	Batch       int64  `placeholder:"ID" help:"Only of codes of this application."`
-	Acknowledge int64  `xor:"what" placeholder:"ID" help:"Note that you have seen this one."`
-	Dismiss     int64  `xor:"what" placeholder:"ID" help:"Take this one back: the code is no copy. Its page is as before, and only scans that come after can alarm it again."`
-	Note        string `placeholder:"TEXT" help:"Why it is dismissed."`
-	Actor       string `default:"admin" placeholder:"NAME" help:"Who has seen it, or dismisses it (${default})."`
+	All         bool   `xor:"which"`
+	Standing    bool   `xor:"which"`
+	Batch       int64  `placeholder:"ID"`
+	Acknowledge int64  `xor:"what" placeholder:"ID"`
+	Dismiss     int64  `xor:"what" placeholder:"ID"`
+	Note        string `placeholder:"TEXT"`
+	Actor       string `default:"admin" placeholder:"NAME"`
 }
 
 // Run lists alarms, or acknowledges or dismisses one.
@@ -343,7 +342,7 @@ func (c *statsAlarms) Run(s *session) error {
 	}
 	asked := client.AlarmQuery{Open: !c.All && !c.Standing, Standing: c.Standing, ApplicationID: c.Batch, Limit: 1000}
 	if wanted, err := c.write(s, c.JSON || c.Dismiss != 0 || c.Acknowledge != 0, func(w io.Writer) error {
-		return operator.ExportAlarms(s.ctx, c.Format, c.of("en", "zh"), asked, w)
+		return operator.ExportAlarms(s.ctx, c.Format, s.of("en", "zh"), asked, w)
 	}); wanted {
 		return err
 	}
@@ -370,13 +369,13 @@ func (c *statsAlarms) Run(s *session) error {
 	}
 	return c.print(s, list, func(w io.Writer) {
 		if len(list) == 0 {
-			fmt.Fprintln(w, c.say(say("alarms.none")))
+			fmt.Fprintln(w, s.say(say("alarms.none")))
 			return
 		}
 		rows := [][]string{}
 		for _, a := range list {
 			rows = append(rows, []string{strconv.FormatInt(a.ID, 10), when(a.At),
-				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), strconv.FormatInt(a.Score, 10), c.reason(a),
+				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), strconv.FormatInt(a.Score, 10), reason(s.reader, a),
 				orDash(a.AcknowledgedBy), orDash(dismissal(a))})
 		}
 		printTable(w, []string{"ID", "AT", "CODE", "SCORE", "WHY", "SEEN BY", "DISMISSED"}, rows)
@@ -392,13 +391,13 @@ func dismissal(a client.Alarm) string {
 }
 
 // reason says in words why there is an alarm: those of the server, or what an older one knew.
-func (c *statsAlarms) reason(a client.Alarm) string {
+func reason(r reader, a client.Alarm) string {
 	said := []string{}
 	for _, one := range a.Reasons {
-		said = append(said, c.of(one.English, one.Chinese))
+		said = append(said, r.of(one.English, one.Chinese))
 	}
 	if len(said) == 0 {
 		return string(a.Why)
 	}
-	return strings.Join(said, c.of(" ", ""))
+	return strings.Join(said, r.of(" ", ""))
 }

@@ -18,8 +18,8 @@ import (
 // symbolFlags say what is drawn, and where it goes.
 type symbolFlags struct {
 	printFlags
-	Format string `enum:"svg,png,pdf,zpl,epl" default:"svg" placeholder:"svg|png|pdf|zpl|epl" help:"Format (${default}); png has one bit a dot, zpl and epl are for label printers."`
-	Out    string `required:"" placeholder:"FILE" help:"The file; one of this name is replaced. - is standard output." file:"out,self"`
+	Format string `enum:"svg,png,pdf,zpl,epl" default:"svg" placeholder:"svg|png|pdf|zpl|epl"`
+	Out    string `required:"" placeholder:"FILE" file:"out,self"`
 }
 
 // drawnSymbol is what was drawn, for programs.
@@ -75,9 +75,9 @@ type symbolCommand struct {
 	member
 	adminFlags
 	packageKeyFlags
-	Kind string `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both" help:"The text as QR code (${default}) or Data Matrix; of a code of a batch also its dot matrix, or QR code and dot matrix beside each other."`
+	Kind string `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both"`
 	symbolFlags
-	What string `arg:"" name:"what" help:"The text to draw; or BATCH:INDEX, a code of a batch, which is downloaded and wants the account and its package key."`
+	What string `arg:"" name:"what"`
 }
 
 // Run draws one symbol.
@@ -158,8 +158,8 @@ func (c *symbolCommand) notOneCode() error {
 type ruleQR struct {
 	member
 	symbolFlags
-	Unpublished bool   `help:"Also where the rule is not published yet: nobody but members opens it until it is."`
-	Link        string `arg:"" help:"The link to print: one that a rule of the account opens."`
+	Unpublished bool
+	Link        string `arg:""`
 }
 
 // Run draws the QR code of a link, if a rule opens it.

@@ -11,7 +11,13 @@ import (
 func tableFor(args []string) any {
 	table := reflect.TypeFor[commands]()
 	if one := withOnly(table, args); one != nil {
-		table = one
+		fields := []reflect.StructField{one.Field(0)}
+		for f := range table.Fields() {
+			if !isVerb(f) { // a flag of every verb
+				fields = append(fields, f)
+			}
+		}
+		table = reflect.StructOf(fields)
 	}
 	return reflect.New(table).Interface()
 }
@@ -19,7 +25,7 @@ func tableFor(args []string) any {
 // withOnly is a table with one verb, and nil where the arguments begin with none of its verbs.
 func withOnly(table reflect.Type, args []string) reflect.Type {
 	for f := range table.Fields() {
-		if len(args) == 0 || args[0] != wordOf(f) {
+		if len(args) == 0 || args[0] != wordOf(f) || !isVerb(f) {
 			continue
 		}
 		if f.Type.Name() == "" { // a noun, which has a table of its own
@@ -30,6 +36,12 @@ func withOnly(table reflect.Type, args []string) reflect.Type {
 		return reflect.StructOf([]reflect.StructField{{Name: f.Name, Type: f.Type, Tag: f.Tag}})
 	}
 	return nil
+}
+
+// isVerb reports whether a field of the table is a verb or a noun.
+func isVerb(f reflect.StructField) bool {
+	_, is := f.Tag.Lookup("cmd")
+	return is
 }
 
 // wordOf is how a verb or a noun of the table is typed.

@@ -11,11 +11,11 @@ import (
 
 type confirmationList struct {
 	operator
-	Account string `placeholder:"APPID" help:"Only checks for this account."`
-	Prefix  string `placeholder:"PREFIX" help:"Only checks for this rule, as it was sent."`
-	RID     string `name:"rid" placeholder:"RID" help:"Only the check of this call."`
-	Failed  bool   `help:"Only checks that did not find the file."`
-	Limit   int    `default:"50" placeholder:"N" help:"How many, at most 1000 (${default})."`
+	Account string `placeholder:"APPID"`
+	Prefix  string `placeholder:"PREFIX"`
+	RID     string `name:"rid" placeholder:"RID"`
+	Failed  bool
+	Limit   int `default:"50" placeholder:"N"`
 }
 
 // Run lists checks of verification files, the newest last.
@@ -53,7 +53,7 @@ func (c *confirmationList) Run(s *session) error {
 
 type confirmationShow struct {
 	operator
-	RID string `arg:"" placeholder:"RID" help:"The request id of the call that added the rule."`
+	RID string `arg:"" placeholder:"RID"`
 }
 
 // Run tells one check in full.
@@ -107,8 +107,8 @@ func stepText(did string) string {
 
 type recheckList struct {
 	operator
-	Account string `placeholder:"APPID" help:"Only files of this account."`
-	Failing bool   `help:"Only files that are not in place."`
+	Account string `placeholder:"APPID"`
+	Failing bool
 }
 
 // Run lists the latest looks at verification files, page by page.
@@ -173,9 +173,9 @@ func (c *recheckNow) Run(s *session) error {
 
 type userErase struct {
 	operator
-	User      string `arg:"" help:"The user, as the scanning app calls them."`
-	Namespace string `placeholder:"NAME" help:"Namespace of the app's scan key (default)."`
-	Yes       bool   `help:"Yes, it cannot be taken back."`
+	User      string `arg:""`
+	Namespace string `placeholder:"NAME"`
+	Yes       bool
 }
 
 // Run makes every scan of a user anonymous.

@@ -15,12 +15,11 @@ import (
 
 type verifyCommand struct {
 	member
-	languageFlags
-	URL          string `arg:"" name:"url" help:"The prefix of a rule, or the address of the file itself."`
-	Name         string `placeholder:"FILE" help:"The file's name; without it and --content the server says both for --appid."`
-	Content      string `placeholder:"TEXT" help:"What the file must hold; the URL is then that of the file, unless --name says its name."`
-	AllowPrivate bool   `help:"Go to private addresses, ports other than 80 and 443, and hosts without a dot too; the platform does not."`
-	HostCAFile   string `name:"host-ca-file" placeholder:"FILE" help:"The authority of the host's certificate, PEM, beside those that this machine trusts." file:"in"`
+	URL          string `arg:"" name:"url"`
+	Name         string `placeholder:"FILE"`
+	Content      string `placeholder:"TEXT"`
+	AllowPrivate bool
+	HostCAFile   string `name:"host-ca-file" placeholder:"FILE" file:"in"`
 }
 
 // Run fetches the file by the rules of the server's own fetch, and judges it as
@@ -55,9 +54,9 @@ func (c *verifyCommand) Run(s *session) error {
 	}
 	last := steps[len(steps)-1]
 	err = c.print(s, map[string]any{"url": address, "ok": last.OK, "steps": steps},
-		func(w io.Writer) { showWalk(w, address, steps, c.languageFlags) })
+		func(w io.Writer) { showWalk(w, address, steps, s.reader) })
 	if err == nil && !last.OK {
-		err = advised{error: errors.New(c.say(say("verify.refused", address, last.Did, last.Detail))), next: c.say(last.Next)}
+		err = advised{error: errors.New(s.say(say("verify.refused", address, last.Did, last.Detail))), next: s.say(last.Next)}
 	}
 	return err
 }
@@ -91,16 +90,16 @@ func markOf(s verification.Step) string {
 }
 
 // showWalk prints a line for each step, and what to do below it.
-func showWalk(w io.Writer, address string, steps []verification.Step, language languageFlags) {
+func showWalk(w io.Writer, address string, steps []verification.Step, r reader) {
 	fmt.Fprintln(w, plain(address))
 	for _, step := range steps {
-		fmt.Fprintf(w, "%-3s %-8s %s\n", markOf(step), language.say(step.Did), plain(language.say(step.Detail)))
+		fmt.Fprintf(w, "%-3s %-8s %s\n", markOf(step), r.say(step.Did), plain(r.say(step.Detail)))
 		if !step.Next.IsZero() && step.OK {
-			fmt.Fprintf(w, "             %s\n", plain(language.say(step.Next)))
+			fmt.Fprintf(w, "             %s\n", plain(r.say(step.Next)))
 		}
 	}
 	if verification.InPlace(steps) {
-		fmt.Fprintln(w, language.say(say("verify.in_place")))
+		fmt.Fprintln(w, r.say(say("verify.in_place")))
 	}
 }
 

@@ -64,9 +64,9 @@ func toldOf(w client.Webhook) string {
 
 // webhookWishes say what a webhook is told.
 type webhookWishes struct {
-	Codes  []string `sep:"none" placeholder:"ID[:RANGE]" help:"Scans of the codes of an application: 500000001, or 500000001:0-4999 for some of them; repeat it for more."`
-	Rule   []int64  `sep:"none" placeholder:"ID" help:"Scans that fell on this rule, by its id as qrjump rule find shows it; repeat it for more."`
-	Alarms *bool    `negatable:"" help:"Codes that look as if they were copied, and spoiled ones that were scanned."`
+	Codes  []string `sep:"none" placeholder:"ID[:RANGE]"`
+	Rule   []int64  `sep:"none" placeholder:"ID"`
+	Alarms *bool    `negatable:""`
 }
 
 var webhookCodesForm = regexp.MustCompile(`^([1-9][0-9]{0,17})(?::(.*))?$`)
@@ -105,7 +105,7 @@ func (c webhookWishes) on(w *client.WebhookPut) error {
 
 type webhookAdd struct {
 	operator
-	URL string `arg:"" help:"Where the receiver is: http or https."`
+	URL string `arg:""`
 	webhookWishes
 }
 
@@ -154,9 +154,9 @@ func webhook(s *session, qrjump *client.Client, did string, id int64) (client.We
 
 type webhookChange struct {
 	operator
-	ID      int64   `arg:"" help:"The webhook, by its id."`
-	URL     *string `name:"url" placeholder:"URL" help:"Where the receiver is now."`
-	Enabled *bool   `negatable:"" help:"Send again, or with --no-enabled send nothing and collect nothing."`
+	ID      int64   `arg:""`
+	URL     *string `name:"url" placeholder:"URL"`
+	Enabled *bool   `negatable:""`
 	webhookWishes
 }
 
@@ -192,8 +192,8 @@ func (c *webhookChange) Run(s *session) error {
 
 type webhookDelete struct {
 	operator
-	ID  int64 `arg:"" help:"The webhook, by its id."`
-	Yes bool  `help:"Yes, what waits for it is lost."`
+	ID  int64 `arg:""`
+	Yes bool
 }
 
 // Run removes a webhook.
@@ -217,8 +217,8 @@ func (c *webhookDelete) Run(s *session) error {
 
 type webhookTest struct {
 	operator
-	ID   int64         `arg:"" help:"The webhook, by its id."`
-	Wait time.Duration `default:"15s" placeholder:"TIME" help:"How long to wait for what the receiver answers; 0 does not wait (${default})."`
+	ID   int64         `arg:""`
+	Wait time.Duration `default:"15s" placeholder:"TIME"`
 }
 
 // Run sends a message that tells of nothing and says what the receiver answered.
@@ -285,10 +285,10 @@ func (c *webhookTest) tried(ctx context.Context, qrjump *client.Client, event st
 
 type webhookDeliveries struct {
 	operator
-	Webhook int64  `placeholder:"ID" help:"Only those of this webhook."`
-	State   string `enum:",waiting,delivered,dead" default:"" placeholder:"STATE" help:"Only those that are waiting, delivered or dead (given up)."`
-	Before  int64  `placeholder:"ID" help:"Only those before this delivery."`
-	Limit   int    `default:"50" placeholder:"N" help:"How many, at most 1000 (${default})."`
+	Webhook int64  `placeholder:"ID"`
+	State   string `enum:",waiting,delivered,dead" default:"" placeholder:"STATE"`
+	Before  int64  `placeholder:"ID"`
+	Limit   int    `default:"50" placeholder:"N"`
 }
 
 // Run lists what was sent and what became of it.
@@ -323,7 +323,7 @@ func (c *webhookDeliveries) Run(s *session) error {
 
 type webhookResend struct {
 	operator
-	ID int64 `arg:"" help:"The delivery, by its id."`
+	ID int64 `arg:""`
 }
 
 // Run sends something again.

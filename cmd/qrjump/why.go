@@ -9,8 +9,7 @@ import (
 
 type whyCommand struct {
 	operator
-	languageFlags
-	RID string `arg:"" placeholder:"RID" help:"The request id, as it stands in the errmsg or in the log."`
+	RID string `arg:"" placeholder:"RID"`
 }
 
 // Run says why a call was answered so, and how sure that is.
@@ -33,7 +32,7 @@ func (c *whyCommand) Run(s *session) error {
 			fmt.Fprintf(w, "because:   %s\n", plain(call.Detail))
 		}
 		for _, row := range call.Rows {
-			fmt.Fprintf(w, "behaviour: %s (%s)\n           %s\n", plain(row.ID), sureness(row), plain(c.of(row.English, row.Chinese)))
+			fmt.Fprintf(w, "behaviour: %s (%s)\n           %s\n", plain(row.ID), sureness(row), plain(s.of(row.English, row.Chinese)))
 		}
 		for _, id := range call.Deviations {
 			fmt.Fprintf(w, "deviation: %s; qrjump deviations says what to change\n", plain(id))

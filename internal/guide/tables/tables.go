@@ -60,7 +60,6 @@ type press struct {
 	root      string
 	pages     map[string]string
 	calls     callTexts
-	commands  commandTexts
 	sdks      []sdkText
 	endpoints map[string]api.Description
 	faults    []error
@@ -75,8 +74,7 @@ func (p *press) lacks(format string, args ...any) {
 // It starts a server, whose metrics are those of the page. Errors: texts that docs/*.yaml lacks, all at once.
 func Pages(ctx context.Context, root string, commands []byte) (map[string]string, error) {
 	p := &press{root: root, pages: map[string]string{}, endpoints: map[string]api.Description{}, texts: map[string]bool{}}
-	for name, into := range map[string]any{"calls": &p.calls, "commands": &p.commands,
-		"sdk": &p.sdks} {
+	for name, into := range map[string]any{"calls": &p.calls, "sdk": &p.sdks} {
 		text, err := os.ReadFile(filepath.Join(root, "docs", name+".yaml"))
 		if err == nil {
 			err = yaml.UnmarshalWithOptions(text, into, yaml.DisallowUnknownField())
@@ -110,7 +108,7 @@ func Pages(ctx context.Context, root string, commands []byte) (map[string]string
 	p.print("settings", "settings", p.settingRows)
 	p.print("behaviours", "behaviours", p.behavioursPage)
 	p.print("metrics", "metrics", func(l language) any { return metricRows(l, metrics) })
-	p.print("commands", "commands", func(l language) any { return p.commandsPage(l, verbs) })
+	p.print("commands", "commands", func(l language) any { return commandsPage(verbs[l.code]) })
 	p.pages["docs/admin.md"] = p.frame(languages[0], "admin", operations)
 	p.pages["docs/what-this-is-not.md"] = p.frame(languages[0], "what-this-is-not", countMarks())
 	p.checkSaid()
