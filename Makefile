@@ -58,8 +58,8 @@ bench-sqlite: ## the SQLite drivers against each other
 	cd bench && go run ./sqlitedrivers
 
 bench-alarms: ## which copied codes raise an alarm, and which honest ones; writes docs/alarms.md
-	go test -count=1 -run TestAlarmsOnCodesWhoseTruthIsKnown ./internal/stats -update
-	QRJUMP_TEST_WHOLE=1 go test -count=1 -v -run TestAlarmsOnCodesWhoseTruthIsKnown ./internal/stats -update
+	go test -count=1 -run TestAlarmsOnCodesWhoseTruthIsKnown ./internal/alarms -update
+	QRJUMP_TEST_WHOLE=1 go test -count=1 -v -run TestAlarmsOnCodesWhoseTruthIsKnown ./internal/alarms -update
 
 compat: ## other people's client libraries against a running server
 	compat/run.sh

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
@@ -44,8 +45,9 @@ func (b *bench) analysis(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	counter := &stats.Counter{Log: log, Store: s, Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
-		Logger: slog.New(slog.DiscardHandler), Random: rand.Reader}
+	chosen, silent := settings.NewLive(settings.Defaults()), slog.New(slog.DiscardHandler)
+	counter := &stats.Counter{Log: log, Store: s, Settings: chosen, Now: time.Now, Logger: silent, Random: rand.Reader,
+		Alarms: &alarms.Book{Store: s, Settings: chosen, Now: time.Now, Logger: silent}}
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/failure"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
 // ledgerChild says what a process does that writes scans into a ledger and counts them.
@@ -143,7 +144,8 @@ func openLedger(ctx context.Context, dir, database string) (*openedLedger, error
 	if err != nil {
 		return nil, err
 	}
-	return &openedLedger{s, j, &stats.Counter{Log: j, Alone: true, Store: s, Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
+	return &openedLedger{s, j, &stats.Counter{Log: j, Alone: true, Store: s, Alarms: scantest.Alarms(s),
+		Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}}, nil
 }
 

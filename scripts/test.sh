@@ -16,7 +16,7 @@ everyday=(deps check tests)
 rest=(deps lint whole race compat codes)
 read -ra race_packages <<<"${RACE_PACKAGES:-./internal/index ./internal/live ./internal/scan ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks ./internal/ledger ./internal/stream ./internal/scanapi ./internal/lane ./internal/people}"
 # of these only the tests that start goroutines: the others run one, and take most of the time
-read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/stats ./internal/stats/recount ./internal/accounts ./internal/api ./internal/console}"
+read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/stats ./internal/stats/recount ./internal/alarms ./internal/accounts ./internal/api ./internal/console}"
 read -ra test_packages <<<"${TEST_PACKAGES:-./...}"
 read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 60m -vet=off}" # check has vetted all
 

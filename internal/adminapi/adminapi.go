@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/appearance"
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/codes"
@@ -53,6 +54,7 @@ type Admin struct {
 	ConsoleURL func() string
 	Settings   *settings.Live
 	Scans      *stats.Counter
+	Alarms     *alarms.Book
 	// Lake is where scans are written for other engines; nil = nowhere.
 	Lake *lake.Lake
 	// Following knows how far the memory of this node is behind the log of changes.
@@ -120,7 +122,7 @@ var explained = []struct {
 	{stats.ErrForgotten, http.StatusNotFound,
 		"this scan is older than what the ledger keeps: read on without after, from the oldest scan that there is"},
 	{ledger.ErrNoScan, http.StatusNotFound, "there is no scan with this id on this server"},
-	{stats.ErrNoAlarm, http.StatusNotFound, "there is no alarm with this id"},
+	{alarms.ErrNoAlarm, http.StatusNotFound, "there is no alarm with this id"},
 	{people.ErrNoPerson, http.StatusNotFound, ""},
 	{people.ErrNoKey, http.StatusNotFound, ""},
 	{people.ErrExists, http.StatusConflict, ""},

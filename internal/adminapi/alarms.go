@@ -8,9 +8,9 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/phrase"
-	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // alarm is an alarm as it is shown.
@@ -22,7 +22,7 @@ type alarm struct {
 	At             time.Time            `json:"at" doc:"of the scan that gave rise to it"`
 	ScanID         string               `json:"scan_id"`
 	Score          int64                `json:"score"`
-	Why            stats.Why            `json:"why" doc:"what was known of the code then"`
+	Why            alarms.Why           `json:"why" doc:"what was known of the code then"`
 	Reasons        []client.AlarmReason `json:"reasons" doc:"the same for people, the heaviest first"`
 	AcknowledgedAt *time.Time           `json:"acknowledged_at,omitempty"`
 	AcknowledgedBy string               `json:"acknowledged_by,omitempty"`
@@ -40,7 +40,7 @@ func inBoth(reason phrase.Text) client.AlarmReason {
 	return client.AlarmReason{English: reason.English(), Chinese: reason.Chinese()}
 }
 
-func showAlarm(a stats.Alarm) alarm {
+func showAlarm(a alarms.Alarm) alarm {
 	return alarm{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index, At: a.At, ScanID: a.Scan, Score: a.Score,
 		Why: a.Why, Reasons: each(a.Reasons(), inBoth),
 		AcknowledgedAt: optional(a.SeenAt), AcknowledgedBy: a.SeenBy,
@@ -55,8 +55,8 @@ type AlarmFilter struct {
 	ApplicationID int64 `query:"application_id" minimum:"0" doc:"only of codes of this application"`
 }
 
-func (f AlarmFilter) query() stats.AlarmQuery {
-	return stats.AlarmQuery{After: f.After, Open: f.Open, Standing: f.Standing, Batch: f.ApplicationID}
+func (f AlarmFilter) query() alarms.Query {
+	return alarms.Query{After: f.After, Open: f.Open, Standing: f.Standing, Batch: f.ApplicationID}
 }
 
 func (a *Admin) listAlarms(ctx context.Context, in *struct {
@@ -65,7 +65,7 @@ func (a *Admin) listAlarms(ctx context.Context, in *struct {
 }) (alarmList, error) {
 	q := in.query()
 	q.Limit = in.Limit
-	list, err := a.Scans.Alarms(ctx, q)
+	list, err := a.Alarms.Alarms(ctx, q)
 	return alarmList{each(list, showAlarm)}, err
 }
 
@@ -75,7 +75,7 @@ func (a *Admin) acknowledgeAlarm(ctx context.Context, in *struct {
 		Actor string `json:"actor,omitempty" maxLength:"128" doc:"who; left out: admin"`
 	}
 }) (alarm, error) {
-	found, err := a.Scans.Acknowledge(ctx, in.ID, cmp.Or(in.Body.Actor, "admin"))
+	found, err := a.Alarms.Acknowledge(ctx, in.ID, cmp.Or(in.Body.Actor, "admin"))
 	return showAlarm(found), err
 }
 
@@ -87,7 +87,7 @@ func (a *Admin) dismissAlarm(ctx context.Context, in *struct {
 	}
 }) (alarm, error) {
 	ctx = acting(ctx, in.Body.Actor)
-	found, err := a.Scans.Dismiss(ctx, in.ID, accounts.AuthorOf(ctx).Actor, in.Body.Note)
+	found, err := a.Alarms.Dismiss(ctx, in.ID, accounts.AuthorOf(ctx).Actor, in.Body.Note)
 	return showAlarm(found), err
 }
 
@@ -96,17 +96,17 @@ func (a *Admin) getBatchAlarm(ctx context.Context, in *BatchPath) (client.BatchA
 	if err != nil {
 		return client.BatchAlarm{}, err
 	}
-	threshold, err := a.Scans.Threshold(ctx, in.ID)
+	threshold, err := a.Alarms.Threshold(ctx, in.ID)
 	if err != nil {
 		return client.BatchAlarm{}, err
 	}
-	shown := client.BatchAlarm{ApplicationID: in.ID, Threshold: threshold.Score, Off: threshold.Score == stats.NoAlarm, Own: threshold.Own}
+	shown := client.BatchAlarm{ApplicationID: in.ID, Threshold: threshold.Score, Off: threshold.Score == alarms.NoAlarm, Own: threshold.Own}
 	chosen := shown
 	if !chosen.Own { // the threshold is that of the whole server, and was not chosen for this application
 		chosen = client.BatchAlarm{ApplicationID: in.ID}
 	}
 	shown.Revised = revisionOf(chosen)
-	standing, err := a.Scans.Alarmed(ctx, in.ID, codes.Range{From: 0, To: b.Count - 1})
+	standing, err := a.Alarms.Alarmed(ctx, in.ID, codes.Range{From: 0, To: b.Count - 1})
 	shown.Standing = int64(len(standing))
 	return shown, err
 }
@@ -129,11 +129,11 @@ func (a *Admin) putBatchAlarm(ctx context.Context, in *struct {
 	case in.Body.Off && in.Body.Threshold != 0:
 		return client.BatchAlarm{}, refused("threshold and off: choose one, or neither for the setting alarm_threshold")
 	case in.Body.Off:
-		chosen = new(int64(stats.NoAlarm))
+		chosen = new(int64(alarms.NoAlarm))
 	case in.Body.Threshold != 0:
 		chosen = &in.Body.Threshold
 	}
-	if err := a.Scans.SetThreshold(ctx, in.ID, chosen); err != nil {
+	if err := a.Alarms.SetThreshold(ctx, in.ID, chosen); err != nil {
 		return client.BatchAlarm{}, err
 	}
 	return a.getBatchAlarm(ctx, &BatchPath{in.ID})
@@ -147,18 +147,22 @@ func (a *Admin) replayAlarms(ctx context.Context, in *struct {
 		return client.AlarmReplay{}, err
 	}
 	if in.Threshold == 0 {
-		now, err := a.Scans.Threshold(ctx, in.ID)
+		now, err := a.Alarms.Threshold(ctx, in.ID)
 		if err != nil {
 			return client.AlarmReplay{}, err
 		}
-		if in.Threshold = now.Score; in.Threshold == stats.NoAlarm {
+		if in.Threshold = now.Score; in.Threshold == alarms.NoAlarm {
 			return client.AlarmReplay{}, refused("threshold: application %d has none now, because its alarms are off: say one, such as 100", in.ID)
 		}
 	}
-	r, err := a.Scans.Replay(ctx, in.ID, in.Threshold)
+	counted, err := a.Scans.Reached(ctx)
+	if err != nil {
+		return client.AlarmReplay{}, err
+	}
+	r, err := a.Alarms.Replay(ctx, counted, in.ID, in.Threshold)
 	return client.AlarmReplay{ApplicationID: in.ID, Threshold: r.Threshold, From: r.From, To: r.To, Scanned: r.Scanned, Alarms: r.Alarms,
 		Raised: r.Raised, Dismissed: r.Dismissed, StillDismissed: r.StillDismissed, Since: optional(r.Since),
-		First: each(r.First, func(c stats.Crossed) client.ReplayedAlarm {
+		First: each(r.First, func(c alarms.Crossed) client.ReplayedAlarm {
 			return client.ReplayedAlarm{CodeIndex: c.Index, At: c.At, Score: c.Score}
 		})}, err
 }
@@ -168,7 +172,7 @@ func (a *Admin) addAlarms(ctx context.Context, batch int64, runs []client.CodeRu
 	if len(runs) == 0 {
 		return nil
 	}
-	alarmed, err := a.Scans.Alarmed(ctx, batch, codes.Range{From: runs[0].From, To: runs[len(runs)-1].To})
+	alarmed, err := a.Alarms.Alarmed(ctx, batch, codes.Range{From: runs[0].From, To: runs[len(runs)-1].To})
 	for i := range runs {
 		n, _ := slices.BinarySearch(alarmed, runs[i].To+1)
 		runs[i].Alarmed, alarmed = alarmed[:n:n], alarmed[n:]

@@ -11,9 +11,9 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/stats"
 )
 
 const noGTIN = "product_code is no EAN or GTIN with a right check digit"
@@ -291,9 +291,9 @@ func (a *Admin) lookupCode(ctx context.Context, in *struct {
 		shown.Serial = serials[f.Index]
 	}
 	if err == nil {
-		name := stats.CodeName{Batch: f.Batch.ID, Index: f.Index}
-		var standing []stats.Alarm
-		standing, err = a.Scans.Alarms(ctx, stats.AlarmQuery{Standing: true, Code: &name, Limit: 10})
+		name := alarms.CodeName{Batch: f.Batch.ID, Index: f.Index}
+		var standing []alarms.Alarm
+		standing, err = a.Alarms.Alarms(ctx, alarms.Query{Standing: true, Code: &name, Limit: 10})
 		for _, s := range standing {
 			shown.Alarms = append(shown.Alarms, client.StandingAlarm{ID: s.ID, Kind: s.Kind, At: s.At, Score: s.Score,
 				Reasons:        each(s.Reasons(), inBoth),
@@ -314,7 +314,7 @@ func (a *Admin) getCodeScans(ctx context.Context, in *struct {
 	if err := b.Within(codes.Range{From: in.Index, To: in.Index}); err != nil {
 		return client.CodeScans{}, err
 	}
-	c, err := a.Scans.Code(ctx, stats.CodeName{Batch: in.ID, Index: in.Index})
+	c, err := a.Alarms.Code(ctx, alarms.CodeName{Batch: in.ID, Index: in.Index})
 	if err != nil {
 		return client.CodeScans{}, err
 	}
@@ -323,7 +323,7 @@ func (a *Admin) getCodeScans(ctx context.Context, in *struct {
 	if c.Scans > 0 {
 		shown.FirstAt, shown.LastAt = &c.FirstAt, &c.LastAt
 	}
-	threshold, err := a.Scans.Threshold(ctx, in.ID)
+	threshold, err := a.Alarms.Threshold(ctx, in.ID)
 	shown.Threshold = &threshold.Score
 	return shown, err
 }

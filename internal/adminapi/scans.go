@@ -14,6 +14,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/stats"
@@ -143,7 +144,7 @@ func (a *Admin) filter(in *ScanFilter) (f stats.Filter, err error) {
 		}
 	}
 	if f.Rules = in.Rules; in.ApplicationID != 0 {
-		f.Code = &stats.CodeName{Batch: in.ApplicationID, Index: in.CodeIndex}
+		f.Code = &alarms.CodeName{Batch: in.ApplicationID, Index: in.CodeIndex}
 	}
 	return f, nil
 }

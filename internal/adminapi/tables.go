@@ -156,7 +156,7 @@ func (a *Admin) exportAlarms(_ context.Context, in *struct {
 	return tableFile("alarms", in.TableFormat, func(ctx context.Context) (rows []alarmRow, err error) {
 		q := in.query()
 		for q.Limit = stats.MaxAnswers; ; q.After = rows[len(rows)-1].ID {
-			list, err := a.Scans.Alarms(ctx, q)
+			list, err := a.Alarms.Alarms(ctx, q)
 			if err != nil {
 				return nil, err
 			}

@@ -57,11 +57,14 @@ var mayImport = map[string][]string{
 	"internal/ledger": {},
 	"internal/lake":   {"internal/ledger"},
 	"internal/stream": {"internal/ledger"},
-	"internal/stats": {"internal/codes", "internal/ledger", "internal/phrase", "internal/settings", "internal/stats/calendar",
+	"internal/alarms": {"internal/codes", "internal/ledger", "internal/phrase", "internal/settings", "internal/stats/calendar",
+		"internal/stats/sketch"},
+	"internal/stats": {"internal/alarms", "internal/codes", "internal/ledger", "internal/settings", "internal/stats/calendar",
 		"internal/stats/sketch"},
 	"internal/stats/calendar": {},
 	"internal/stats/sketch":   {"internal/ledger"},
-	"internal/stats/recount":  {"internal/ledger", "internal/stats", "internal/stats/calendar", "internal/stats/sketch"},
+	"internal/stats/recount": {"internal/alarms", "internal/ledger", "internal/stats", "internal/stats/calendar",
+		"internal/stats/sketch"},
 
 	"internal/history": {"internal/accounts", "internal/codes", "internal/ledger", "internal/live", "internal/rules", "internal/scan"},
 
@@ -72,13 +75,13 @@ var mayImport = map[string][]string{
 
 	"internal/appearance": {"internal/accounts", "internal/turns"},
 
-	"internal/store": {"internal/people", "internal/errcode",
+	"internal/store": {"internal/alarms", "internal/people", "internal/errcode",
 		"internal/accounts", "internal/appearance", "internal/codes", "internal/history", "internal/ledger", "internal/live",
 		"internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/stats/calendar", "internal/webhooks"},
 
 	"internal/api": {"internal/behaviour", "internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings",
 		"internal/calls"},
-	"internal/adminapi": {"internal/behaviour", "internal/accounts", "internal/appearance", "internal/archive",
+	"internal/adminapi": {"internal/alarms", "internal/behaviour", "internal/accounts", "internal/appearance", "internal/archive",
 		"internal/calls", "internal/codes",
 		"internal/errcode",
 		"internal/history",
@@ -94,7 +97,7 @@ var mayImport = map[string][]string{
 	"internal/emulator": {"internal/operations", "internal/spelling"},
 	"internal/consent":  {"internal/accounts", "internal/phrase"},
 
-	"internal/server": {"internal/accounts", "internal/adminapi", "internal/appearance", "internal/api", "internal/archive",
+	"internal/server": {"internal/accounts", "internal/adminapi", "internal/alarms", "internal/appearance", "internal/api", "internal/archive",
 		"internal/codes", "internal/consent",
 		"internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/lane",
 		"internal/lake", "internal/ledger", "internal/live", "internal/outbound", "internal/outbox", "internal/phrase",
@@ -130,7 +133,7 @@ var mayImport = map[string][]string{
 	"internal/testkit/pagetest":    {},
 	"internal/testkit/readtest":    {"internal/testkit/whole"},
 	"internal/testkit/rowtest":     {"internal/behaviour"},
-	"internal/testkit/scantest": {"internal/ledger", "internal/settings", "internal/stats", "internal/store", "internal/testkit/dbtest",
+	"internal/testkit/scantest": {"internal/alarms", "internal/ledger", "internal/settings", "internal/stats", "internal/store", "internal/testkit/dbtest",
 		"internal/testkit/storetest", "internal/testkit/whole"},
 	"internal/testkit/storetest": {"internal/store", "internal/testkit/dbtest"},
 	"internal/testkit/whole":     {},

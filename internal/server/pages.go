@@ -9,10 +9,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/consent"
 	"github.com/qrjump/qrjump/internal/gateway"
-	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // pages puts what browsers see before the API of the public listener.
@@ -38,15 +38,15 @@ func (s *Server) pages(next http.Handler) http.Handler {
 			return first.At, ok, err
 		},
 		Checks: func(ctx context.Context, batch, index int64) (int64, error) {
-			code, err := s.counter.Code(ctx, stats.CodeName{Batch: batch, Index: index})
+			code, err := s.alarms.Code(ctx, alarms.CodeName{Batch: batch, Index: index})
 			if err != nil {
 				return 0, err
 			}
 			return code.Scans, nil
 		},
 		Copied: func(ctx context.Context, batch, index int64) (bool, error) {
-			_, err := s.counter.Alarm(ctx, stats.CodeName{Batch: batch, Index: index})
-			if errors.Is(err, stats.ErrNoAlarm) {
+			_, err := s.alarms.Alarm(ctx, alarms.CodeName{Batch: batch, Index: index})
+			if errors.Is(err, alarms.ErrNoAlarm) {
 				return false, nil
 			}
 			return err == nil, err

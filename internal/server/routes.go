@@ -236,7 +236,7 @@ func (s *Server) adminAPI(h huma.API) {
 		Export:  s.export,
 		Spool:   s.config.Data,
 		Refused: s.refusedCredentials,
-		Scans:   s.counter, Lake: s.ledger.lake, UserHash: s.userHash, Log: s.log, Following: s.current,
+		Scans:   s.counter, Alarms: s.alarms, Lake: s.ledger.lake, UserHash: s.userHash, Log: s.log, Following: s.current,
 		History: s.store, Times: history.Times{Store: s.store, Codes: s.press},
 		Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},
 		ScanLog:  func() ledger.Log { return s.counter.Log }, Now: s.now}

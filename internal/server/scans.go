@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/lake"
 	"github.com/qrjump/qrjump/internal/lane"
 	"github.com/qrjump/qrjump/internal/ledger"
@@ -51,6 +52,7 @@ type scanning struct {
 	users   *vault.Hasher // of the ledger
 	regions *stats.Regions
 	counter *stats.Counter
+	alarms  *alarms.Book
 }
 
 // scanLedger is where this node's scans become durable.
@@ -71,6 +73,7 @@ func (s *Server) ledgerPart() part {
 	return part{
 		name: "ledger of scans",
 		start: func(ctx context.Context) error {
+			s.openAlarms()
 			if err := s.openLedger(ctx); err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 )
@@ -37,6 +38,14 @@ func (s *Server) region() func(netip.Addr) string {
 	return s.regions.Lookup
 }
 
+// openAlarms prepares what is known of each code's scans.
+func (s *Server) openAlarms() {
+	s.alarms = &alarms.Book{Store: s.store, Settings: s.settings, Now: s.now, Logger: s.log}
+	if s.regions != nil {
+		s.alarms.Places = s.regions
+	}
+}
+
 // openCounter prepares the counting, and looks whether the ledger beside an
 // embedded database is the one that was counted, before the first scan comes into it.
 func (s *Server) openCounter(ctx context.Context) error {
@@ -63,12 +72,8 @@ func (s *Server) lacking(ctx context.Context) string {
 }
 
 func (s *Server) newCounter(log ledger.Log, flush func(context.Context) error) *stats.Counter {
-	c := &stats.Counter{Log: log, Alone: log == ledger.Log(s.ledger.journal), Flush: flush, Store: s.store, Settings: s.settings,
-		Now: s.now, Logger: s.log, Random: s.random}
-	if s.regions != nil {
-		c.Places = s.regions
-	}
-	return c
+	return &stats.Counter{Log: log, Alone: log == ledger.Log(s.ledger.journal), Flush: flush, Store: s.store, Alarms: s.alarms,
+		Settings: s.settings, Now: s.now, Logger: s.log, Random: s.random}
 }
 
 // lastCount is how long the end of the server waits for what is not counted yet.

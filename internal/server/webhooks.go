@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/outbound"
-	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
@@ -19,21 +19,21 @@ func (s *Server) openWebhooks() {
 	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: currentLog{s},
 		Origins: s.ledger.stream != nil, LastAlarm: s.store.LastAlarm,
 		Alarms: func(ctx context.Context, after int64, limit int) ([]webhooks.Alarm, error) {
-			list, err := s.counter.News(ctx, after, limit)
+			list, err := s.alarms.News(ctx, after, limit)
 			if err != nil {
 				return nil, err
 			}
-			alarms := make([]webhooks.Alarm, len(list))
+			news := make([]webhooks.Alarm, len(list))
 			for i, a := range list {
 				data := alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
 					At: a.At.UTC(), ScanID: a.Scan, Score: a.Score, Why: a.Why}
-				alarms[i] = webhooks.Alarm{Number: a.Number, At: a.At, Data: data}
+				news[i] = webhooks.Alarm{Number: a.Number, At: a.At, Data: data}
 				if a.Dismissed {
 					data.Dismissed = &dismissalData{At: a.DismissedAt.UTC(), By: a.DismissedBy, Note: a.Note}
-					alarms[i] = webhooks.Alarm{Number: a.Number, At: a.DismissedAt, Dismissed: true, Data: data}
+					news[i] = webhooks.Alarm{Number: a.Number, At: a.DismissedAt, Dismissed: true, Data: data}
 				}
 			}
-			return alarms, nil
+			return news, nil
 		},
 		Check: s.checkWebhook, Unknown: s.store.Unknown, RealNow: s.realNow, ClockBelieved: s.wall.believed,
 		Life: func() time.Duration { return time.Duration(s.settings.Get().WebhookDays) * 24 * time.Hour }}
@@ -41,14 +41,14 @@ func (s *Server) openWebhooks() {
 
 // alarmData is an alarm as receivers read it.
 type alarmData struct {
-	ID            int64     `json:"id"`
-	Kind          string    `json:"kind"`
-	ApplicationID int64     `json:"application_id"`
-	CodeIndex     int64     `json:"code_index"`
-	At            time.Time `json:"at"`
-	ScanID        string    `json:"scan_id"`
-	Score         int64     `json:"score"`
-	Why           stats.Why `json:"why"`
+	ID            int64      `json:"id"`
+	Kind          string     `json:"kind"`
+	ApplicationID int64      `json:"application_id"`
+	CodeIndex     int64      `json:"code_index"`
+	At            time.Time  `json:"at"`
+	ScanID        string     `json:"scan_id"`
+	Score         int64      `json:"score"`
+	Why           alarms.Why `json:"why"`
 
 	Dismissed *dismissalData `json:"dismissed,omitempty"`
 }

@@ -8,12 +8,12 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
@@ -26,6 +26,7 @@ import (
 type Counter struct {
 	Log      ledger.Log
 	Store    Store
+	Alarms   *alarms.Book   // of the same store
 	Settings *settings.Live // where days begin
 	Now      func() time.Time
 	Logger   *slog.Logger
@@ -36,17 +37,11 @@ type Counter struct {
 	// Alone: the log is the journal of the only node, which has every scan that this
 	// store ever counted, in whatever log.
 	Alone bool
-	// Places finds out where a network is; nil = nobody knows.
-	Places interface {
-		Coordinates(netip.Addr) (lat, lon float64, ok bool)
-	}
 	// Flush brings into the log what is durable and waits to get there; nil =
 	// nothing ever waits.
 	Flush func(context.Context) error
 	// Nodes brings what other nodes have; nil = there are no others.
 	Nodes *ledger.Nodes
-	// OnAlarm is called with a new alarm within the transaction that stores it.
-	OnAlarm func(context.Context, Alarm) error
 	// Announce is told of a user who is about to be erased, where the logs tell nobody;
 	// nil = nobody else has scans.
 	Announce func(ctx context.Context, user ledger.UserHash) error

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/stats/calendar"
@@ -30,19 +31,19 @@ var began = scantest.Began
 // naive counts events by adding them up one by one.
 type naive struct {
 	seen     map[ledger.ScanID]bool
-	codes    map[stats.CodeName]int64
+	codes    map[alarms.CodeName]int64
 	counts   map[string]stats.Count
 	users    map[string]map[ledger.UserHash]bool
-	perCode  map[stats.CodeName]map[ledger.UserHash]bool
+	perCode  map[alarms.CodeName]map[ledger.UserHash]bool
 	scans    int64
 	offset   int64
 	bindings map[int64][3]string
 }
 
 func newNaive(offset int64) *naive {
-	return &naive{seen: map[ledger.ScanID]bool{}, codes: map[stats.CodeName]int64{}, counts: map[string]stats.Count{},
+	return &naive{seen: map[ledger.ScanID]bool{}, codes: map[alarms.CodeName]int64{}, counts: map[string]stats.Count{},
 		users:   map[string]map[ledger.UserHash]bool{},
-		perCode: map[stats.CodeName]map[ledger.UserHash]bool{}, offset: offset}
+		perCode: map[alarms.CodeName]map[ledger.UserHash]bool{}, offset: offset}
 }
 
 func (n *naive) values(e ledger.Event) map[stats.Dim]string {
@@ -71,7 +72,7 @@ func (n *naive) add(e ledger.Event) {
 	n.seen[e.ID] = true
 	n.scans++
 	one := stats.Count{Scans: 1}
-	name := stats.CodeName{Batch: e.Batch, Index: e.Index}
+	name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
 	if e.Batch != 0 {
 		if n.codes[name]++; n.codes[name] == 1 {
 			one.Firsts = 1
@@ -149,7 +150,7 @@ func check(t *testing.T, c *stats.Counter, n *naive) {
 		t.Fatalf("users (-want +got):\n%s", diff)
 	}
 	for name, scans := range n.codes {
-		one, err := c.Code(t.Context(), name)
+		one, err := c.Alarms.Code(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -788,33 +789,6 @@ func BenchmarkQuestion(b *testing.B) {
 			days := map[string]int{}
 			for e := range log.Read(b.Context(), 0) {
 				days[fmt.Sprint(calendar.Day(calendar.Hour(e.At), 8), e.App)]++
-			}
-		}
-	})
-}
-
-func TestTheAlarmOfACodeIsFoundWhetherSeenOrNot(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
-		c := &stats.Counter{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
-		name := stats.CodeName{Batch: 7, Index: 3}
-		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
-			_, _, err := tx.AddAlarm(ctx, stats.Alarm{Kind: stats.Copied, CodeName: name, Scan: "s", Score: 120})
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, seen := range []string{"", "eve"} {
-			if a, err := c.Alarm(t.Context(), name); err != nil || a.CodeName != name || a.SeenBy != seen {
-				t.Errorf("the alarm, seen by %q: %+v, %v", seen, a, err)
-			}
-			for _, other := range []stats.CodeName{{Batch: 7, Index: 4}, {Batch: 8, Index: 3}} {
-				if a, err := c.Alarm(t.Context(), other); !errors.Is(err, stats.ErrNoAlarm) {
-					t.Errorf("an alarm of %+v: %+v, %v", other, a, err)
-				}
-			}
-			if _, err := c.Acknowledge(t.Context(), 1, "eve"); err != nil {
-				t.Fatal(err)
 			}
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats/calendar"
 )
@@ -95,7 +96,7 @@ type erasing struct {
 // counted is where a user is counted.
 type counted struct {
 	keys  map[UsersKey]bool
-	names map[CodeName]bool
+	names map[alarms.CodeName]bool
 	known map[ledger.ScanID]bool
 }
 
@@ -111,7 +112,7 @@ func (c *Counter) erase(ctx context.Context, all []*erasing) error {
 	r := &round{users: ledger.Users{}, of: map[ledger.UserHash]*counted{}}
 	for _, x := range all {
 		r.users[x.user] = true
-		r.of[x.user] = &counted{map[UsersKey]bool{}, map[CodeName]bool{}, map[ledger.ScanID]bool{}}
+		r.of[x.user] = &counted{map[UsersKey]bool{}, map[alarms.CodeName]bool{}, map[ledger.ScanID]bool{}}
 	}
 	logs := append([]ledger.Log{c.Log}, c.Earlier...)
 	// First: what is on its way is anonymous when it arrives, and the rest is there.
@@ -190,7 +191,7 @@ func (r *round) read(ctx context.Context, c *Counter, log ledger.Log, after, upT
 			of.keys[UsersKey{MonthSketches + calendar.Month(day), d, t.Value(d)}] = true
 		}
 		if e.Batch != 0 {
-			of.names[CodeName{e.Batch, e.Index}] = true
+			of.names[alarms.CodeName{Batch: e.Batch, Index: e.Index}] = true
 		}
 		of.known[e.ID] = true
 	}
@@ -237,7 +238,7 @@ func (c *Counter) random() io.Reader {
 }
 
 // replace puts a number in the place of a user.
-func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map[CodeName]bool, user ledger.UserHash, by uint64) error {
+func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map[alarms.CodeName]bool, user ledger.UserHash, by uint64) error {
 	_, err := c.change(ctx, func(ctx context.Context, tx Tx, _ *State) error {
 		for some := range slices.Chunk(slices.SortedFunc(maps.Keys(keys), UsersKey.Compare), usersAtOnce) {
 			have, err := tx.UsersRows(ctx, some)
@@ -259,26 +260,7 @@ func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map
 				return err
 			}
 		}
-		for some := range slices.Chunk(slices.SortedFunc(maps.Keys(names), CodeName.Compare), usersAtOnce) {
-			have, err := tx.Codes(ctx, some)
-			if err != nil {
-				return err
-			}
-			var changed []CodeRow
-			for _, row := range have {
-				one, err := ReadCode(row)
-				if err != nil {
-					return err
-				}
-				if one.replaceUser(user, by) {
-					changed = append(changed, one.row())
-				}
-			}
-			if err := tx.PutCodes(ctx, changed); err != nil {
-				return err
-			}
-		}
-		return nil
+		return alarms.Erase(ctx, tx, slices.SortedFunc(maps.Keys(names), alarms.CodeName.Compare), user, by)
 	})
 	return err
 }

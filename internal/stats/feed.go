@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
 )
@@ -104,7 +105,7 @@ type Filter struct {
 	From, To time.Time // from a moment up to but without another, by when was scanned
 	User     ledger.UserHash
 	Rules    []int64 // the numbers of rules
-	Code     *CodeName
+	Code     *alarms.CodeName
 }
 
 func (f *Filter) wants(e *ledger.Entry) bool {
@@ -218,6 +219,15 @@ func (c *Counter) find(ctx context.Context, id ledger.ScanID) (int64, error) {
 		return 0, fmt.Errorf("looking for the scan %s: %w", id, err)
 	}
 	return position, nil
+}
+
+// Reached counts what is in the ledger, and says how far it is counted.
+func (c *Counter) Reached(ctx context.Context) (alarms.Counted, error) {
+	if err := c.CatchUp(ctx); err != nil {
+		return alarms.Counted{}, err
+	}
+	state, err := c.stored(ctx)
+	return alarms.Counted{Log: c.Log, Position: state.Position, Offset: state.Offset, Forgotten: state.Forgotten}, err
 }
 
 // Forgotten is before when the ledger forgot scans; zero = it forgot none.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
@@ -68,7 +69,7 @@ func (l *longTraffic) come(t *testing.T, log *scantest.Memory, n, hours int) {
 		}
 	}
 	for _, e := range l.Sent[from:] {
-		name := stats.CodeName{Batch: e.Batch, Index: e.Index}
+		name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
 		l.first = append(l.first, e.Batch != 0 && l.codes[name] == 0)
 		l.dims = append(l.dims, l.values(e))
 		l.add(e)

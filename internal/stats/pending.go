@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats/calendar"
@@ -61,7 +62,7 @@ type pending struct {
 	cells  map[cell]int32  // where in counts
 	counts []cellCount
 	codes  []codeScan
-	byCode map[CodeName][]int32 // where in codes
+	byCode map[alarms.CodeName][]int32 // where in codes
 	misses map[missOf]int64
 }
 
@@ -88,7 +89,7 @@ type missOf struct {
 }
 
 func newPending(position int64) *pending {
-	return &pending{to: position, cells: map[cell]int32{}, byCode: map[CodeName][]int32{}, misses: map[missOf]int64{},
+	return &pending{to: position, cells: map[cell]int32{}, byCode: map[alarms.CodeName][]int32{}, misses: map[missOf]int64{},
 		nodes: map[string]bool{}}
 }
 
@@ -168,7 +169,7 @@ func (c *Counter) count(ctx context.Context, e *ledger.Entry) error {
 	}
 	p.counts[at].Scans++
 	if e.Batch != 0 {
-		name := CodeName{e.Batch, e.Index}
+		name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
 		p.byCode[name] = append(p.byCode[name], int32(len(p.codes)))
 		p.codes = append(p.codes, codeScan{e.Event, at})
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats/calendar"
 	"github.com/qrjump/qrjump/internal/stats/sketch"
@@ -509,57 +508,4 @@ func (c *Counter) Misses(ctx context.Context, from, to time.Time, limit int) ([]
 		}
 		return tx.Misses(ctx, calendar.Hour(from), calendar.Hour(to.Add(-time.Millisecond))+1, limit)
 	})
-}
-
-// Code is what is known of the scans of a code; the zero value but for its name
-// where there were none.
-func (c *Counter) Code(ctx context.Context, name CodeName) (*CodeScans, error) {
-	have, err := view(ctx, c, func(tx Tx) (map[CodeName]CodeRow, error) { return tx.Codes(ctx, []CodeName{name}) })
-	if row, ok := have[name]; ok && err == nil {
-		return ReadCode(row)
-	}
-	return &CodeScans{CodeName: name}, err
-}
-
-// Alarms returns the alarms that a query wants, oldest first.
-func (c *Counter) Alarms(ctx context.Context, q AlarmQuery) ([]Alarm, error) {
-	return view(ctx, c, func(tx Tx) ([]Alarm, error) { return tx.Alarms(ctx, q) })
-}
-
-// News returns what happened to alarms after a number, oldest first.
-func (c *Counter) News(ctx context.Context, after int64, limit int) ([]News, error) {
-	return view(ctx, c, func(tx Tx) ([]News, error) { return tx.News(ctx, after, limit) })
-}
-
-// Alarmed are the indexes of the codes of a range for which an alarm of any kind stands, in order.
-func (c *Counter) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error) {
-	return view(ctx, c, func(tx Tx) ([]int64, error) { return tx.Alarmed(ctx, batch, r) })
-}
-
-// Alarm returns the alarm that stands for a code because it looks copied, acknowledged
-// or not; ErrNoAlarm where none does.
-func (c *Counter) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
-	return view(ctx, c, func(tx Tx) (Alarm, error) { return tx.Alarm(ctx, Copied, name) })
-}
-
-// Acknowledge notes who has seen an alarm; the first one stays.
-// ErrNoAlarm where there is none.
-func (c *Counter) Acknowledge(ctx context.Context, id int64, by string) (a Alarm, err error) {
-	err = c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
-		a, err = tx.Acknowledge(ctx, id, by, c.Now())
-		return err
-	})
-	return a, err
-}
-
-// Dismiss notes that the code of an alarm is no copy after all, who says so, and why.
-// The first one stays. The pages of buyers ask for alarms that stand, so all nodes
-// know it at once; the code is alarmed again by scans of a later time alone.
-// ErrNoAlarm where there is none.
-func (c *Counter) Dismiss(ctx context.Context, id int64, by, note string) (a Alarm, err error) {
-	err = c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
-		a, err = tx.Dismiss(ctx, id, by, note, c.Now())
-		return err
-	})
-	return a, err
 }

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 
-	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/stats/calendar"
 )
 
 // view answers from a consistent state.
@@ -48,7 +48,7 @@ func (c *Counter) change(ctx context.Context, f func(context.Context, Tx, *State
 // save stores what was added up and how far that is, in one transaction.
 func (c *Counter) save(ctx context.Context) error {
 	p := c.pending
-	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), CodeName.Compare), p.unnamed(), p.missRows()
+	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), alarms.CodeName.Compare), p.unnamed(), p.missRows()
 	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
 		// A position says nothing without its ledger: one of another may be the same.
 		// A node that leaves a stream counts scans of it without a position.
@@ -140,79 +140,22 @@ func (p *pending) missRows() []MissRow {
 }
 
 // saveCodes adds the scans to their codes and returns how many of them
-// were the first of a code.
-func (c *Counter) saveCodes(ctx context.Context, tx Tx, names []CodeName) (map[int32]int64, error) {
+// were the first of a code, by cell.
+func (c *Counter) saveCodes(ctx context.Context, tx Tx, names []alarms.CodeName) (map[int32]int64, error) {
 	p := c.pending
-	have, err := tx.Codes(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-	thresholds, err := c.thresholds(ctx, tx, names)
-	if err != nil {
-		return nil, err
-	}
-	firsts := map[int32]int64{} // by cell
-	changed := make([]CodeRow, 0, len(names))
-	for _, name := range names {
-		one := &CodeScans{CodeName: name}
-		if row, ok := have[name]; ok {
-			if one, err = ReadCode(row); err != nil {
-				return nil, err
-			}
-		}
-		asked, raised := false, false
-		for _, i := range p.byCode[name] {
-			e := &p.codes[i]
-			if one.Scans == 0 {
-				firsts[e.cell]++
-			}
-			c.AddToCode(one, &e.Event, c.state.Offset)
-			if threshold := thresholds(name.Batch); !raised && threshold != NoAlarm && one.after(&e.Event) &&
-				int64(one.AlarmScore()) >= threshold {
-				raised = true // now, or it stands already
-				if err := c.alarm(ctx, tx, Copied, one, &e.Event); err != nil {
-					return nil, err
+	scans := func(name alarms.CodeName) iter.Seq[*ledger.Event] {
+		return func(yield func(*ledger.Event) bool) {
+			for _, i := range p.byCode[name] {
+				if !yield(&p.codes[i].Event) {
+					return
 				}
 			}
-			if e.Reason != string(codes.IsVoid) || asked {
-				continue
-			}
-			asked = true
-			if spoiled, err := tx.Spoiled(ctx, name); err != nil {
-				return nil, err
-			} else if !spoiled {
-				continue
-			}
-			if err := c.alarm(ctx, tx, Spoiled, one, &e.Event); err != nil {
-				return nil, err
-			}
 		}
-		changed = append(changed, one.row())
 	}
-	return firsts, tx.PutCodes(ctx, changed)
-}
-
-func (c *Counter) AddToCode(one *CodeScans, e *ledger.Event, offset int64) {
-	hour := calendar.Hour(e.At)
-	at := place{Region: e.Region}
-	if c.Places != nil && e.Network.IsValid() {
-		at.Lat, at.Lon, at.Known = c.Places.Coordinates(e.Network.Addr())
+	never, err := c.Alarms.Count(ctx, tx, names, scans, c.state.Offset)
+	firsts := map[int32]int64{}
+	for _, name := range never {
+		firsts[p.codes[p.byCode[name][0]].cell]++
 	}
-	one.add(e, calendar.Day(hour, offset), int(((hour+offset)%24+24)%24), at)
-}
-
-// alarmed is what the log says of an alarm of a kind.
-var alarmed = map[string]string{Copied: "a code looks as if it was copied", Spoiled: "a code that a printer spoiled was scanned"}
-
-func (c *Counter) alarm(ctx context.Context, tx Tx, kind string, one *CodeScans, e *ledger.Event) error {
-	a, fresh, err := tx.AddAlarm(ctx, Alarm{Kind: kind, CodeName: one.CodeName, At: e.At, Scan: e.ID.String(),
-		Score: int64(one.AlarmScore()), Why: one.judged().why()})
-	if err != nil || !fresh {
-		return err
-	}
-	c.Logger.WarnContext(ctx, alarmed[kind], "application_id", a.Batch, "code_index", a.Index, "score", a.Score, "alarm", a.ID)
-	if c.OnAlarm == nil {
-		return nil
-	}
-	return c.OnAlarm(ctx, a)
+	return firsts, err
 }

@@ -6,11 +6,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats/sketch"
@@ -249,27 +251,8 @@ type MissRow struct {
 	Scans int64
 }
 
-// CodeName names a code.
-type CodeName struct{ Batch, Index int64 }
-
-// Compare orders names.
-func (n CodeName) Compare(o CodeName) int {
-	return cmp.Or(cmp.Compare(n.Batch, o.Batch), cmp.Compare(n.Index, o.Index))
-}
-
-// CodeRow is what is known of a code's scans, as stored.
-type CodeRow struct {
-	CodeName
-	Scans   int64
-	Users   int64     // distinct, see CodeScans
-	FirstAt time.Time // of the scan that came first in the ledger
-	LastAt  time.Time // the latest
-	Score   int64
-	State   string // the rest, see CodeScans
-	Since   string // the same of the scans since an alarm was dismissed; "" = none
-	// Dismissed is when an alarm of the code was last dismissed. It is read with the row, and stored with the alarm.
-	Dismissed time.Time
-}
+// ErrNoActivation is returned where no activation has a number.
+var ErrNoActivation = errors.New("stats: no such activation")
 
 // State is how far the counting is.
 type State struct {
@@ -316,6 +299,7 @@ type Left struct {
 
 // Store keeps what is counted.
 type Store interface {
+	alarms.Store
 	// UpdateStatistics runs f in one transaction, of which the store's calls
 	// with f's context are a part. It may run f again after a conflict, so f
 	// must not keep state between runs.
@@ -326,6 +310,7 @@ type Store interface {
 
 // Tx is one transaction on what is counted.
 type Tx interface {
+	alarms.Tx
 	// LockStatistics makes others who count wait until the transaction ends.
 	LockStatistics(ctx context.Context) error
 	// RunsLong lets the transaction stand still for minutes between two calls; it
@@ -341,9 +326,6 @@ type Tx interface {
 	// are in the order of their keys.
 	AddScanCounts(ctx context.Context, rows []CountRow) error
 	AddSums(ctx context.Context, rows []SumRow) error
-	// Codes returns what is known of codes; one without scans is left out.
-	Codes(ctx context.Context, names []CodeName) (map[CodeName]CodeRow, error)
-	PutCodes(ctx context.Context, rows []CodeRow) error
 	// UsersRows returns the sketches that there are of the keys, with what came since.
 	UsersRows(ctx context.Context, keys []UsersKey) (map[UsersKey]UsersRow, error)
 	// PutUsers stores sketches; what came since is in them, and goes.
@@ -402,33 +384,6 @@ type Tx interface {
 	// largest first.
 	Misses(ctx context.Context, from, to int64, limit int) ([]MissRow, error)
 
-	// AddAlarm stores an alarm and gives it its number; false where one of this kind
-	// stands for the code, or was dismissed after the scan.
-	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
-	// Alarms returns alarms, oldest first.
-	Alarms(ctx context.Context, q AlarmQuery) ([]Alarm, error)
-	// News returns what happened to alarms after a number, oldest first.
-	News(ctx context.Context, after int64, limit int) ([]News, error)
-	// Alarm is the alarm of a kind that stands for a code, ErrNoAlarm where none does.
-	Alarm(ctx context.Context, kind string, name CodeName) (Alarm, error)
-	// Alarmed are the indexes of the codes of a range for which an alarm stands, in order.
-	Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error)
-	// Acknowledge notes who has seen an alarm; ErrNoAlarm where there is none.
-	Acknowledge(ctx context.Context, id int64, by string, at time.Time) (Alarm, error)
-	// Dismiss notes who said that the code of an alarm is no copy, and why; ErrNoAlarm
-	// where there is none. The first one stays.
-	Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (Alarm, error)
-	// Thresholds are the scores from which codes of batches are alarmed, of those that have
-	// one of their own; NoAlarm = no score is enough.
-	Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error)
-	// PutThreshold stores that of a batch; nil = it has none of its own any more.
-	PutThreshold(ctx context.Context, batch int64, threshold *int64) error
-	// CodesScoring returns the codes of a batch that were scanned since a moment and have a
-	// score or more, by all their scans, and how many were scanned since then.
-	CodesScoring(ctx context.Context, batch, score int64, since time.Time) (list []CodeRow, scanned int64, err error)
-	// Spoiled reports whether a printer said that it destroyed a code.
-	Spoiled(ctx context.Context, name CodeName) (bool, error)
-
 	// Binding is what an activation bound, ErrNoActivation where there is none.
 	Binding(ctx context.Context, activation int64) (codes.Binding, error)
 
@@ -439,6 +394,4 @@ type Tx interface {
 	// AllUsers yields what came since before the sketch itself, without which there is none.
 	AllUsers(ctx context.Context, days Span, yield func(UsersRow) error) error
 	AllMisses(ctx context.Context, hours Span, yield func(MissRow) error) error
-	// AllCodes is of the codes from one up to but without another.
-	AllCodes(ctx context.Context, from, to CodeName, yield func(CodeRow) error) error
 }

@@ -8,18 +8,29 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/stats"
 )
 
-var alarmRows = noun[stats.Alarm]{table: "alarms", none: stats.ErrNoAlarm, fields: func(a *stats.Alarm) []field {
+var alarmRows = noun[alarms.Alarm]{table: "alarms", none: alarms.ErrNoAlarm, fields: func(a *alarms.Alarm) []field {
 	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"at", moment{&a.At}}, {"scan", &a.Scan},
 		{"score", &a.Score}, {"why", inJSON(&a.Why)}, {"seen_at", moment{&a.SeenAt}}, {"seen_by", &a.SeenBy},
 		{"dismissed_at", moment{&a.DismissedAt}}, {"dismissed_by", &a.DismissedBy}, {"note", &a.Note}, {"dismissal", &a.Dismissal}}
 }}.rows()
 
-// AddAlarm implements stats.Tx.
-func (t *Tx) AddAlarm(ctx context.Context, a stats.Alarm) (stats.Alarm, bool, error) {
+// UpdateAlarms implements alarms.Store.
+func (s *Store) UpdateAlarms(ctx context.Context, f func(context.Context, alarms.Tx) error) error {
+	return s.UpdateStatistics(ctx, func(ctx context.Context, tx stats.Tx) error { return f(ctx, tx) })
+}
+
+// ViewAlarms implements alarms.Store.
+func (s *Store) ViewAlarms(ctx context.Context, f func(alarms.Tx) error) error {
+	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// AddAlarm implements alarms.Tx.
+func (t *Tx) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alarm, bool, error) {
 	var n int
 	if err := t.row(ctx, `SELECT COUNT(*) FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3
 		AND (dismissed_at = 0 OR dismissed_at >= $4)`,
@@ -35,8 +46,8 @@ func (t *Tx) AddAlarm(ctx context.Context, a stats.Alarm) (stats.Alarm, bool, er
 	return a, err == nil, err
 }
 
-// Alarms implements stats.Tx.
-func (t *Tx) Alarms(ctx context.Context, q stats.AlarmQuery) ([]stats.Alarm, error) {
+// Alarms implements alarms.Tx.
+func (t *Tx) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alarm, error) {
 	where, args := `WHERE id > $1`, []any{q.After}
 	and := func(column string, value int64) {
 		args = append(args, value)
@@ -59,30 +70,30 @@ func (t *Tx) Alarms(ctx context.Context, q stats.AlarmQuery) ([]stats.Alarm, err
 	return alarmRows.all(ctx, t, where+fmt.Sprintf(` ORDER BY id LIMIT $%d`, len(args)), args...)
 }
 
-// News implements stats.Tx.
-func (t *Tx) News(ctx context.Context, after int64, limit int) ([]stats.News, error) {
+// News implements alarms.Tx.
+func (t *Tx) News(ctx context.Context, after int64, limit int) ([]alarms.News, error) {
 	raised, err := alarmRows.all(ctx, t, `WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
 	if err != nil {
 		return nil, err
 	}
 	dismissed, err := alarmRows.all(ctx, t, `WHERE dismissal > 0 AND dismissal > $1 ORDER BY dismissal LIMIT $2`, after, limit)
-	news := make([]stats.News, 0, len(raised)+len(dismissed))
+	news := make([]alarms.News, 0, len(raised)+len(dismissed))
 	for _, a := range raised {
-		news = append(news, stats.News{Number: a.ID, Alarm: a})
+		news = append(news, alarms.News{Number: a.ID, Alarm: a})
 	}
 	for _, a := range dismissed {
-		news = append(news, stats.News{Number: a.Dismissal, Dismissed: true, Alarm: a})
+		news = append(news, alarms.News{Number: a.Dismissal, Dismissed: true, Alarm: a})
 	}
-	slices.SortFunc(news, func(a, b stats.News) int { return cmp.Compare(a.Number, b.Number) })
+	slices.SortFunc(news, func(a, b alarms.News) int { return cmp.Compare(a.Number, b.Number) })
 	return news[:min(len(news), limit)], err
 }
 
-// Alarm implements stats.Tx.
-func (t *Tx) Alarm(ctx context.Context, kind string, name stats.CodeName) (stats.Alarm, error) {
+// Alarm implements alarms.Tx.
+func (t *Tx) Alarm(ctx context.Context, kind string, name alarms.CodeName) (alarms.Alarm, error) {
 	return alarmRows.find(ctx, t, `kind = $1 AND batch = $2 AND idx = $3 AND dismissed_at = 0`, kind, name.Batch, name.Index)
 }
 
-// Alarmed implements stats.Tx.
+// Alarmed implements alarms.Tx.
 func (t *Tx) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error) {
 	return list(ctx, t, func(scan func(...any) error) (index int64, err error) {
 		err = scan(&index)
@@ -91,26 +102,26 @@ func (t *Tx) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, 
 		ORDER BY idx`, batch, r.From, r.To)
 }
 
-// Spoiled implements stats.Tx.
-func (t *Tx) Spoiled(ctx context.Context, name stats.CodeName) (bool, error) {
+// Spoiled implements alarms.Tx.
+func (t *Tx) Spoiled(ctx context.Context, name alarms.CodeName) (bool, error) {
 	list, err := t.PackagesWithin(ctx, name.Batch, codes.Range{From: name.Index, To: name.Index})
 	return slices.ContainsFunc(list, func(p codes.PrintPackage) bool { return p.Spoiled.Has(name.Index) }), err
 }
 
-// Acknowledge implements stats.Tx.
-func (t *Tx) Acknowledge(ctx context.Context, id int64, by string, at time.Time) (stats.Alarm, error) {
+// Acknowledge implements alarms.Tx.
+func (t *Tx) Acknowledge(ctx context.Context, id int64, by string, at time.Time) (alarms.Alarm, error) {
 	changed, err := t.exec(ctx, `UPDATE alarms SET seen_at = $2, seen_by = $3 WHERE id = $1 AND seen_at = 0`, id, millis(at), by)
 	if err == nil && changed > 0 {
 		err = t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "acknowledge", map[string]string{"actor": by})
 	}
 	if err != nil {
-		return stats.Alarm{}, err
+		return alarms.Alarm{}, err
 	}
 	return alarmRows.find(ctx, t, `id = $1`, id)
 }
 
-// Dismiss implements stats.Tx.
-func (t *Tx) Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (stats.Alarm, error) {
+// Dismiss implements alarms.Tx.
+func (t *Tx) Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (alarms.Alarm, error) {
 	if a, err := alarmRows.find(ctx, t, `id = $1`, id); err != nil || a.Dismissal > 0 {
 		return a, err
 	}
@@ -118,23 +129,23 @@ func (t *Tx) Dismiss(ctx context.Context, id int64, by, note string, at time.Tim
 	// does.
 	number, err := t.next(ctx, "alarm")
 	if err != nil {
-		return stats.Alarm{}, err
+		return alarms.Alarm{}, err
 	}
 	changed, err := t.exec(ctx, `UPDATE alarms SET dismissed_at = $2, dismissed_by = $3, note = $4, dismissal = $5
 		WHERE id = $1 AND dismissal = 0`,
 		id, millis(at), by, note, number)
 	if err != nil {
-		return stats.Alarm{}, err
+		return alarms.Alarm{}, err
 	}
 	if changed > 0 {
 		if err := t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "dismiss", map[string]string{"note": note}); err != nil {
-			return stats.Alarm{}, err
+			return alarms.Alarm{}, err
 		}
 	}
 	return alarmRows.find(ctx, t, `id = $1`, id)
 }
 
-// Thresholds implements stats.Tx.
+// Thresholds implements alarms.Tx.
 func (t *Tx) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error) {
 	type own struct{ batch, threshold int64 }
 	found := map[int64]int64{}
@@ -158,7 +169,7 @@ func (t *Tx) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, 
 	return found, nil
 }
 
-// PutThreshold implements stats.Tx.
+// PutThreshold implements alarms.Tx.
 func (t *Tx) PutThreshold(ctx context.Context, batch int64, threshold *int64) error {
 	var err error
 	if threshold == nil {
@@ -173,13 +184,13 @@ func (t *Tx) PutThreshold(ctx context.Context, batch int64, threshold *int64) er
 	return t.note(ctx, ofAlarm, fmt.Sprintf("application %d", batch), "threshold", map[string]*int64{"threshold": threshold})
 }
 
-// CodesScoring implements stats.Tx.
-func (t *Tx) CodesScoring(ctx context.Context, batch, score int64, since time.Time) (rows []stats.CodeRow, scanned int64, err error) {
+// CodesScoring implements alarms.Tx.
+func (t *Tx) CodesScoring(ctx context.Context, batch, score int64, since time.Time) (rows []alarms.Row, scanned int64, err error) {
 	if err := t.row(ctx, `SELECT COUNT(*) FROM code_counts WHERE batch = $1 AND last_at >= $2`, batch,
 		millis(since)).Scan(&scanned); err != nil {
 		return nil, 0, err
 	}
-	rows, err = list(ctx, t, func(scan func(...any) error) (r stats.CodeRow, err error) {
+	rows, err = list(ctx, t, func(scan func(...any) error) (r alarms.Row, err error) {
 		var first int64
 		err = scan(&r.Index, &first, &r.Score)
 		r.Batch, r.FirstAt = batch, fromMillis(first)

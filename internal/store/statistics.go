@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
@@ -101,7 +102,7 @@ func (t *Tx) putSums(ctx context.Context, set string, list []stats.SumRow) error
 
 const codeCountColumns = `batch, idx, scans, users, first_at, last_at, score, state, since`
 
-func scanCodeCount(scan func(...any) error) (r stats.CodeRow, err error) {
+func scanCodeCount(scan func(...any) error) (r alarms.Row, err error) {
 	var first, last int64
 	err = scan(&r.Batch, &r.Index, &r.Scans, &r.Users, &first, &last, &r.Score, &r.State, &r.Since)
 	r.FirstAt, r.LastAt = fromMillis(first), fromMillis(last)
@@ -109,7 +110,7 @@ func scanCodeCount(scan func(...any) error) (r stats.CodeRow, err error) {
 }
 
 // scanCodeJudged is scanCodeCount, and also reads when an alarm of the code was last dismissed.
-func scanCodeJudged(scan func(...any) error) (r stats.CodeRow, err error) {
+func scanCodeJudged(scan func(...any) error) (r alarms.Row, err error) {
 	var dismissed int64
 	r, err = scanCodeCount(func(into ...any) error { return scan(append(into, &dismissed)...) })
 	r.Dismissed = fromMillis(dismissed)
@@ -117,15 +118,15 @@ func scanCodeJudged(scan func(...any) error) (r stats.CodeRow, err error) {
 }
 
 const lastDismissed = `COALESCE((SELECT MAX(dismissed_at) FROM alarms WHERE alarms.batch = code_counts.batch
-	AND alarms.idx = code_counts.idx AND kind = '` + stats.Copied + `'), 0)`
+	AND alarms.idx = code_counts.idx AND kind = '` + alarms.Copied + `'), 0)`
 
 // Codes implements stats.Tx.
-func (t *Tx) Codes(ctx context.Context, names []stats.CodeName) (map[stats.CodeName]stats.CodeRow, error) {
+func (t *Tx) Codes(ctx context.Context, names []alarms.CodeName) (map[alarms.CodeName]alarms.Row, error) {
 	indexes := map[int64][]any{}
 	for _, name := range names {
 		indexes[name.Batch] = append(indexes[name.Batch], name.Index)
 	}
-	all := make(map[stats.CodeName]stats.CodeRow, len(names))
+	all := make(map[alarms.CodeName]alarms.Row, len(names))
 	for batch, of := range indexes {
 		for some := range slices.Chunk(of, t.argumentsAtOnce()/2) {
 			found, err := list(ctx, t, scanCodeJudged, `SELECT `+codeCountColumns+`, `+lastDismissed+
@@ -143,7 +144,7 @@ func (t *Tx) Codes(ctx context.Context, names []stats.CodeName) (map[stats.CodeN
 }
 
 // PutCodes implements stats.Tx.
-func (t *Tx) PutCodes(ctx context.Context, rows []stats.CodeRow) error {
+func (t *Tx) PutCodes(ctx context.Context, rows []alarms.Row) error {
 	return t.insertMany(ctx, `INSERT INTO code_counts (`+codeCountColumns+`)`,
 		` ON CONFLICT (batch, idx) DO UPDATE SET scans = excluded.scans, users = excluded.users, first_at = excluded.first_at, last_at = excluded.last_at,
 			score = excluded.score, state = excluded.state, since = excluded.since`,
@@ -566,7 +567,7 @@ func (t *Tx) AllMisses(ctx context.Context, hours stats.Span, yield func(stats.M
 }
 
 // AllCodes implements stats.Tx.
-func (t *Tx) AllCodes(ctx context.Context, from, to stats.CodeName, yield func(stats.CodeRow) error) error {
+func (t *Tx) AllCodes(ctx context.Context, from, to alarms.CodeName, yield func(alarms.Row) error) error {
 	return each(ctx, t, scanCodeCount, yield, `SELECT `+codeCountColumns+
 		` FROM code_counts WHERE (batch, idx) >= ($1, $2) AND (batch, idx) < ($3, $4)`,
 		from.Batch, from.Index, to.Batch, to.Index)

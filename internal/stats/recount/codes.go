@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/stats/calendar"
@@ -22,11 +23,11 @@ func (n *recounting) noteCode(e *ledger.Entry) error {
 }
 
 // codeOf is the first code of a drawer.
-func codeOf(d drawer) stats.CodeName {
+func codeOf(d drawer) alarms.CodeName {
 	if d.a == math.MinInt64 || d.a == math.MaxInt64 {
-		return stats.CodeName{Batch: d.a, Index: d.a}
+		return alarms.CodeName{Batch: d.a, Index: d.a}
 	}
-	return stats.CodeName{Batch: d.a, Index: d.b * codesInDrawer}
+	return alarms.CodeName{Batch: d.a, Index: d.b * codesInDrawer}
 }
 
 // compareCodes compares what is known of the scans of codes, some of them at a time.
@@ -36,7 +37,7 @@ func (n *recounting) compareCodes(ctx context.Context) error {
 			if !state.Forgotten.IsZero() {
 				return nil // of a code, the first scans may be gone
 			}
-			codes := map[stats.CodeName]*stats.CodeScans{}
+			codes := map[alarms.CodeName]*alarms.Scans{}
 			for _, parts := range n.within(from, to) {
 				for part, err := range parts {
 					if err == nil {
@@ -47,7 +48,7 @@ func (n *recounting) compareCodes(ctx context.Context) error {
 					}
 				}
 			}
-			err := tx.AllCodes(ctx, codeOf(from), codeOf(to), func(row stats.CodeRow) error { return n.compareCode(row, codes) })
+			err := tx.AllCodes(ctx, codeOf(from), codeOf(to), func(row alarms.Row) error { return n.compareCode(row, codes) })
 			for name, one := range codes {
 				n.r.compare(0, one.Scans, func() string {
 					return fmt.Sprintf("scans of code %d of application %d", name.Index,
@@ -60,30 +61,30 @@ func (n *recounting) compareCodes(ctx context.Context) error {
 }
 
 // addCodes counts the notes of a part of a drawer.
-func (n *recounting) addCodes(codes map[stats.CodeName]*stats.CodeScans, part []byte, offset int64) error {
+func (n *recounting) addCodes(codes map[alarms.CodeName]*alarms.Scans, part []byte, offset int64) error {
 	r, known := notesReader{b: part}, ledger.Texts{}
 	for len(r.b) > 0 {
 		e, err := ledger.DecodeRecord(r.next(r.uvarint()), &known)
 		if err != nil || r.bad {
 			return errNotes
 		}
-		name := stats.CodeName{Batch: e.Batch, Index: e.Index}
+		name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
 		if codes[name] == nil {
-			codes[name] = &stats.CodeScans{CodeName: name}
+			codes[name] = &alarms.Scans{CodeName: name}
 		}
-		n.c.AddToCode(codes[name], &e, offset)
+		codes[name].Add(&e, offset, n.c.Alarms.Places)
 	}
 	return nil
 }
 
-func (n *recounting) compareCode(row stats.CodeRow, codes map[stats.CodeName]*stats.CodeScans) error {
-	counted, err := stats.ReadCode(row)
+func (n *recounting) compareCode(row alarms.Row, codes map[alarms.CodeName]*alarms.Scans) error {
+	counted, err := alarms.Read(row)
 	if err != nil {
 		return err
 	}
 	one := codes[row.CodeName]
 	if one == nil {
-		one = &stats.CodeScans{}
+		one = &alarms.Scans{}
 	}
 	delete(codes, row.CodeName)
 	of := func(what string) func() string {

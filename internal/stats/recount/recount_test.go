@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
@@ -192,10 +193,10 @@ func TestARecountFindsWhatDiffers(t *testing.T) {
 			return tx.PutUsers(ctx, []stats.UsersRow{{UsersKey: stats.UsersKey{Day: 1 << 20, Dim: stats.Source, Value: "scan"}, Users: 1}})
 		},
 		"a code": func(ctx context.Context, tx stats.Tx) error {
-			return tx.PutCodes(ctx, []stats.CodeRow{{CodeName: stats.CodeName{Batch: 600_000_000, Index: 1 << 40}, Scans: 1, State: "{}"}})
+			return tx.PutCodes(ctx, []alarms.Row{{CodeName: alarms.CodeName{Batch: 600_000_000, Index: 1 << 40}, Scans: 1, State: "{}"}})
 		},
 		"another code": func(ctx context.Context, tx stats.Tx) error {
-			return tx.PutCodes(ctx, []stats.CodeRow{{CodeName: stats.CodeName{Batch: 1}, Scans: 1, State: "{}"}})
+			return tx.PutCodes(ctx, []alarms.Row{{CodeName: alarms.CodeName{Batch: 1}, Scans: 1, State: "{}"}})
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -249,8 +250,8 @@ func recountForEver(ctx context.Context, o recounting) error {
 	if err != nil {
 		return err
 	}
-	c := &stats.Counter{Log: j, Alone: true, Store: s, Settings: settings.NewLive(settings.Defaults()),
-		Now:    func() time.Time { return began },
+	c := &stats.Counter{Log: j, Alone: true, Store: s, Alarms: scantest.Alarms(s),
+		Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return began },
 		Logger: slog.New(slog.DiscardHandler)}
 	again := recount.Recounter{Counter: c, Scratch: filepath.Join(o.Dir, "scratch"), Held: 1000}
 	for {

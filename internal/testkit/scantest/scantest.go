@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
@@ -235,9 +236,15 @@ func OpenStore(t *testing.T, target store.Target) *store.Store {
 	return s
 }
 
+// Alarms keeps what is known of the codes of a store.
+func Alarms(s alarms.Store) *alarms.Book {
+	return &alarms.Book{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return Began },
+		Logger: slog.New(slog.DiscardHandler)}
+}
+
 // NewCounter counts what a log holds.
 func NewCounter(s stats.Store, l ledger.Log) *stats.Counter {
 	_, journal := l.(*ledger.Journal)
-	return &stats.Counter{Log: l, Alone: journal, Store: s, Settings: settings.NewLive(settings.Defaults()),
+	return &stats.Counter{Log: l, Alone: journal, Store: s, Alarms: Alarms(s), Settings: settings.NewLive(settings.Defaults()),
 		Now: func() time.Time { return Began }, Logger: slog.New(slog.DiscardHandler)}
 }

@@ -1,4 +1,4 @@
-package stats
+package alarms
 
 import (
 	"encoding/base64"
@@ -13,11 +13,12 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/stats/calendar"
 	"github.com/qrjump/qrjump/internal/stats/sketch"
 )
 
-// CodeScans is what is known of the scans of one code.
-type CodeScans struct {
+// Scans is what is known of the scans of one code.
+type Scans struct {
 	CodeName
 	Scans   int64
 	FirstAt time.Time // of the scan that came first in the ledger
@@ -37,7 +38,7 @@ type CodeScans struct {
 	// DismissedAt is when an alarm of the code was last dismissed; zero = none ever was.
 	DismissedAt time.Time
 	// since is what is known of the scans after DismissedAt alone; nil = no alarm was dismissed.
-	since *CodeScans
+	since *Scans
 
 	networks, regions, days []uint32 // sorted
 	hours                   uint32
@@ -59,7 +60,7 @@ type place struct {
 	Lat, Lon float64
 }
 
-// codeState is what a row keeps of CodeScans beside its columns. Names are
+// codeState is what a row keeps of Scans beside its columns. Names are
 // kept for ever.
 type codeState struct {
 	Users    string  `json:"u,omitempty"`
@@ -85,8 +86,8 @@ type sinceState struct {
 }
 
 // row is what is stored.
-func (c *CodeScans) row() CodeRow {
-	row := CodeRow{CodeName: c.CodeName, Scans: c.Scans, Users: c.Users.Count(), FirstAt: c.FirstAt, LastAt: c.LastAt,
+func (c *Scans) row() Row {
+	row := Row{CodeName: c.CodeName, Scans: c.Scans, Users: c.Users.Count(), FirstAt: c.FirstAt, LastAt: c.LastAt,
 		Score: int64(c.Score()), State: stateText(c.state()), Dismissed: c.DismissedAt}
 	if c.since != nil {
 		row.Since = stateText(sinceState{From: c.DismissedAt.UnixMilli(), Scans: c.since.Scans, codeState: c.since.state()})
@@ -102,7 +103,7 @@ func stateText(state any) string {
 	return string(text)
 }
 
-func (c *CodeScans) state() codeState {
+func (c *Scans) state() codeState {
 	return codeState{Users: textUnlessEmpty(&c.Users), Networks: numbersText(c.networks),
 		Regions: numbersText(c.regions), Days: numbersText(c.days),
 		Hours: c.hours, Trips: c.Trips, Region: c.there.Region, Known: c.there.Known, Lat: c.there.Lat, Lon: c.there.Lon, At: c.thereAt,
@@ -116,16 +117,16 @@ func textUnlessEmpty(s *sketch.Users) string {
 	return s.Encode()
 }
 
-// ReadCode is the inverse of row.
-func ReadCode(r CodeRow) (*CodeScans, error) {
-	c := &CodeScans{CodeName: r.CodeName, Scans: r.Scans, FirstAt: r.FirstAt, LastAt: r.LastAt, DismissedAt: r.Dismissed}
+// Read is the inverse of row.
+func Read(r Row) (*Scans, error) {
+	c := &Scans{CodeName: r.CodeName, Scans: r.Scans, FirstAt: r.FirstAt, LastAt: r.LastAt, DismissedAt: r.Dismissed}
 	var state codeState
 	err := json.Unmarshal([]byte(r.State), &state)
 	if err == nil {
 		err = c.setState(state)
 	}
 	if err == nil && !r.Dismissed.IsZero() {
-		c.since = &CodeScans{CodeName: r.CodeName}
+		c.since = &Scans{CodeName: r.CodeName}
 		var since sinceState
 		if r.Since != "" {
 			err = json.Unmarshal([]byte(r.Since), &since)
@@ -141,7 +142,7 @@ func ReadCode(r CodeRow) (*CodeScans, error) {
 	return c, nil
 }
 
-func (c *CodeScans) setState(state codeState) (err error) {
+func (c *Scans) setState(state codeState) (err error) {
 	c.Users, err = sketch.Decode(state.Users)
 	for _, list := range []struct {
 		text string
@@ -159,7 +160,7 @@ func (c *CodeScans) setState(state codeState) (err error) {
 }
 
 // judged is what the code's alarm goes by: its scans, or those after its last alarm was dismissed.
-func (c *CodeScans) judged() *CodeScans {
+func (c *Scans) judged() *Scans {
 	if c.since != nil {
 		return c.since
 	}
@@ -167,13 +168,13 @@ func (c *CodeScans) judged() *CodeScans {
 }
 
 // AlarmScore is the score that alarms go by: that of all scans, or of those after the last alarm was dismissed.
-func (c *CodeScans) AlarmScore() int { return c.judged().Score() }
+func (c *Scans) AlarmScore() int { return c.judged().Score() }
 
 // after reports whether a scan comes after every dismissal, so that the code can be alarmed by it.
-func (c *CodeScans) after(e *ledger.Event) bool { return c.since == nil || e.At.After(c.DismissedAt) }
+func (c *Scans) after(e *ledger.Event) bool { return c.since == nil || e.At.After(c.DismissedAt) }
 
 // replaceUser puts a number in the place of a user, in what is known of all scans and of those since a dismissal.
-func (c *CodeScans) replaceUser(user ledger.UserHash, by uint64) (changed bool) {
+func (c *Scans) replaceUser(user ledger.UserHash, by uint64) (changed bool) {
 	if c.Users.Replace(user, by) {
 		c.Erased++
 		if c.thereBy == uint32(sketch.Number(user)) {
@@ -184,12 +185,26 @@ func (c *CodeScans) replaceUser(user ledger.UserHash, by uint64) (changed bool) 
 	return c.since != nil && c.since.replaceUser(user, by) || changed
 }
 
-func (c *CodeScans) count() {
+func (c *Scans) count() {
 	c.Networks, c.Regions, c.Days, c.Hours = len(c.networks), len(c.regions), len(c.days), bits.OnesCount32(c.hours)
 }
 
-// add counts one more scan. The events come in the order of the log.
-func (c *CodeScans) add(e *ledger.Event, day int64, hourOfDay int, at place) {
+// Places knows where a network is.
+type Places interface {
+	Coordinates(netip.Addr) (lat, lon float64, ok bool)
+}
+
+// Add counts one more scan, in days of a zone so many hours east of UTC. The events come in the order of the log.
+func (c *Scans) Add(e *ledger.Event, offset int64, places Places) {
+	hour := calendar.Hour(e.At)
+	at := place{Region: e.Region}
+	if places != nil && e.Network.IsValid() {
+		at.Lat, at.Lon, at.Known = places.Coordinates(e.Network.Addr())
+	}
+	c.add(e, calendar.Day(hour, offset), int(calendar.HourOfDay(hour, offset)), at)
+}
+
+func (c *Scans) add(e *ledger.Event, day int64, hourOfDay int, at place) {
 	if c.since != nil && c.after(e) {
 		c.since.add(e, day, hourOfDay, at)
 	}

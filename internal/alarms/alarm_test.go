@@ -1,4 +1,4 @@
-package stats
+package alarms
 
 import (
 	"bytes"
@@ -144,7 +144,7 @@ func (w *market) scansOf() (list []sight) {
 }
 
 // code lets an item, or many with the same code, be scanned.
-func (w *market) code(items int) *CodeScans {
+func (w *market) code(items int) *Scans {
 	var list []sight
 	for range items {
 		// Only some of the copies that are sold are ever scanned.
@@ -153,7 +153,7 @@ func (w *market) code(items int) *CodeScans {
 		}
 	}
 	slices.SortFunc(list, func(a, b sight) int { return int(a.at - b.at) })
-	c := &CodeScans{}
+	c := &Scans{}
 	for _, s := range list {
 		c.scan(w, s)
 	}
@@ -168,7 +168,7 @@ var regionNames = func() (names [20]string) {
 }()
 
 // scan adds a scan as the ledger would have it.
-func (c *CodeScans) scan(w *market, s sight) {
+func (c *Scans) scan(w *market, s sight) {
 	city := s.city
 	if s.mobile && w.r.IntN(60) == 0 {
 		city = w.city() // the carrier's gateway is elsewhere

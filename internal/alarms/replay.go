@@ -1,10 +1,12 @@
-package stats
+package alarms
 
 import (
 	"context"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/ledger"
 )
 
 // Replay is what a threshold would have given in a time.
@@ -21,6 +23,14 @@ type Replay struct {
 	// Since: scans from before it are gone from the ledger, so that a code that had some
 	// then may have more points than are replayed; zero = none are gone.
 	Since time.Time
+}
+
+// Counted is a ledger, and how far it is counted.
+type Counted struct {
+	Log       ledger.Log
+	Position  int64
+	Offset    int64     // the zone of days, in hours east of UTC
+	Forgotten time.Time // scans from before it may be gone
 }
 
 // Crossed is a code that came to a threshold.
@@ -43,25 +53,18 @@ const (
 // Replay says which codes of a batch a threshold would have alarmed in the last days.
 // Only codes that have so many points by now can have come to it; their scans are read
 // from the ledger again, from the first one on. It changes nothing.
-func (c *Counter) Replay(ctx context.Context, batch, threshold int64) (r Replay, err error) {
-	if err := c.CatchUp(ctx); err != nil {
-		return r, err
-	}
-	r = Replay{Threshold: threshold, To: c.Now()}
+func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int64) (r Replay, err error) {
+	r = Replay{Threshold: threshold, To: b.Now()}
 	r.From = r.To.AddDate(0, 0, -ReplayDays)
 	dismissed := map[int64]bool{}
-	var reached []CodeRow
-	var state State
-	err = c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
+	var reached []Row
+	err = b.Store.ViewAlarms(ctx, func(tx Tx) (err error) {
 		r.Raised, r.Dismissed = 0, 0
 		clear(dismissed)
-		if state, err = tx.StatisticsState(ctx); err != nil {
-			return err
-		}
 		if reached, r.Scanned, err = tx.CodesScoring(ctx, batch, threshold, r.From); err != nil {
 			return err
 		}
-		q := AlarmQuery{Batch: batch, Limit: 1000}
+		q := Query{Batch: batch, Limit: 1000}
 		for {
 			list, err := tx.Alarms(ctx, q)
 			if err != nil {
@@ -85,7 +88,7 @@ func (c *Counter) Replay(ctx context.Context, batch, threshold int64) (r Replay,
 		return r, fmt.Errorf("which codes of application %d have %d points: %w", batch, threshold, err)
 	}
 	for some := range slices.Chunk(reached, replayedAtOnce) {
-		if err := c.replay(ctx, &r, some, state, dismissed); err != nil {
+		if err := b.replay(ctx, &r, counted, some, dismissed); err != nil {
 			return r, err
 		}
 	}
@@ -95,29 +98,29 @@ func (c *Counter) Replay(ctx context.Context, batch, threshold int64) (r Replay,
 }
 
 // replay reads the scans of some codes again.
-func (c *Counter) replay(ctx context.Context, r *Replay, some []CodeRow, state State, dismissed map[int64]bool) error {
-	codes, first := map[CodeName]*CodeScans{}, r.To
+func (b *Book) replay(ctx context.Context, r *Replay, counted Counted, some []Row, dismissed map[int64]bool) error {
+	codes, first := map[CodeName]*Scans{}, r.To
 	for _, row := range some {
-		codes[row.CodeName] = &CodeScans{CodeName: row.CodeName}
+		codes[row.CodeName] = &Scans{CodeName: row.CodeName}
 		if row.FirstAt.Before(first) {
 			first = row.FirstAt
 		}
 	}
-	if first.Before(state.Forgotten) {
-		r.Since = state.Forgotten
+	if first.Before(counted.Forgotten) {
+		r.Since = counted.Forgotten
 	}
-	for e, err := range c.Log.Between(ctx, 0, first, r.To.Add(time.Millisecond)) {
+	for e, err := range counted.Log.Between(ctx, 0, first, r.To.Add(time.Millisecond)) {
 		if err != nil {
 			return fmt.Errorf("reading the ledger: %w", err)
 		}
-		if e.Position > state.Position {
+		if e.Position > counted.Position {
 			break
 		}
 		one := codes[CodeName{e.Batch, e.Index}]
 		if one == nil || e.At.After(r.To) {
 			continue
 		}
-		c.AddToCode(one, &e.Event, state.Offset)
+		one.Add(&e.Event, counted.Offset, b.Places)
 		score := int64(one.Score())
 		if score < r.Threshold {
 			continue

@@ -1,4 +1,5 @@
-package stats
+// Package alarms says what is wrong with a code, by its scans.
+package alarms
 
 import (
 	"errors"
@@ -7,10 +8,7 @@ import (
 )
 
 // ErrNoAlarm is returned where no alarm has a number.
-var ErrNoAlarm = errors.New("stats: no such alarm")
-
-// ErrNoActivation is returned where no activation has a number.
-var ErrNoActivation = errors.New("stats: no such activation")
+var ErrNoAlarm = errors.New("alarms: no such alarm")
 
 // The kinds of alarms.
 const (
@@ -40,8 +38,8 @@ type Alarm struct {
 	Dismissal   int64  // the number of the dismissal, of the sequence that alarms have; 0 = it stands
 }
 
-// AlarmQuery says which alarms are wanted; the zero value wants none of the limits.
-type AlarmQuery struct {
+// Query says which alarms are wanted; the zero value wants none of the limits.
+type Query struct {
 	After    int64     // only alarms after this number
 	Open     bool      // only those that nobody acknowledged or dismissed
 	Standing bool      // only those that nobody dismissed
@@ -69,7 +67,7 @@ type Why struct {
 
 // Score says how much the scans of a code look as if it stood on more than one
 // item; from the threshold of its batch on there is an alarm.
-func (c *CodeScans) Score() int {
+func (c *Scans) Score() int {
 	points := 0.0
 	// An item is in few hands: its buyer's, their family's, a shop's.
 	if users := float64(c.Users.Count()); users > 3 {
@@ -87,7 +85,7 @@ func (c *CodeScans) Score() int {
 	return int(points)
 }
 
-func (c *CodeScans) why() Why {
+func (c *Scans) why() Why {
 	return Why{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, Trips: c.Trips, Days: c.Days}
 }
 

@@ -1,4 +1,4 @@
-package stats_test
+package alarms_test
 
 import (
 	"context"
@@ -6,21 +6,28 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/stats/recount"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
+func TestMain(m *testing.M) { os.Exit(dbtest.Run(m)) }
+
+var began = scantest.Began
+
 // crowd makes scans of one code, each by another user in another network.
 type crowd struct {
-	name stats.CodeName
+	name alarms.CodeName
 	made uint64
 }
 
@@ -47,7 +54,7 @@ type nodes struct {
 func twoNodes(t *testing.T, s *store.Store) *nodes {
 	n := &nodes{t: t, log: &scantest.Memory{}, now: began}
 	n.a, n.b = scantest.NewCounter(s, n.log), scantest.NewCounter(s, n.log)
-	n.a.Now, n.b.Now = func() time.Time { return n.now }, func() time.Time { return n.now }
+	n.a.Alarms.Now, n.b.Alarms.Now = func() time.Time { return n.now }, func() time.Time { return n.now }
 	return n
 }
 
@@ -62,11 +69,11 @@ func (n *nodes) count(by *stats.Counter, events []ledger.Event) {
 }
 
 // stands is the number of the alarm that stands for a code by what each node says; 0 = none.
-func (n *nodes) stands(name stats.CodeName) (id int64) {
+func (n *nodes) stands(name alarms.CodeName) (id int64) {
 	n.t.Helper()
 	for i, c := range []*stats.Counter{n.a, n.b} {
-		found, err := c.Alarm(n.t.Context(), name)
-		if err != nil && !errors.Is(err, stats.ErrNoAlarm) {
+		found, err := c.Alarms.Alarm(n.t.Context(), name)
+		if err != nil && !errors.Is(err, alarms.ErrNoAlarm) {
 			n.t.Fatal(err)
 		}
 		if i == 0 {
@@ -83,19 +90,19 @@ func (n *nodes) stands(name stats.CodeName) (id int64) {
 func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		n := twoNodes(t, s)
-		people := &crowd{name: stats.CodeName{Batch: 7, Index: 3}}
+		people := &crowd{name: alarms.CodeName{Batch: 7, Index: 3}}
 		n.count(n.a, people.scans(40, began))
 		if id := n.stands(people.name); id != 1 {
 			t.Fatalf("40 people scanned it: alarm %d stands", id)
 		}
 		n.now = began.Add(time.Hour)
 		for _, by := range []string{"eve", "mallory"} { // the first one stays
-			a, err := n.b.Dismiss(t.Context(), 1, by, "by "+by)
+			a, err := n.b.Alarms.Dismiss(t.Context(), 1, by, "by "+by)
 			if err != nil || a.DismissedBy != "eve" || a.Note != "by eve" || !a.DismissedAt.Equal(n.now) || a.Dismissal != 2 {
 				t.Fatalf("dismissed by %s: %+v, %v", by, a, err)
 			}
 		}
-		if _, err := n.a.Dismiss(t.Context(), 9, "eve", "none"); !errors.Is(err, stats.ErrNoAlarm) {
+		if _, err := n.a.Alarms.Dismiss(t.Context(), 9, "eve", "none"); !errors.Is(err, alarms.ErrNoAlarm) {
 			t.Errorf("an alarm that is none: %v", err)
 		}
 		n.count(n.b, people.scans(60, began.Add(30*time.Minute))) // by a node that was cut off
@@ -103,7 +110,7 @@ func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
 		if id := n.stands(people.name); id != 0 {
 			t.Errorf("12 people scanned it since: alarm %d stands", id)
 		}
-		known, err := n.a.Code(t.Context(), people.name)
+		known, err := n.a.Alarms.Code(t.Context(), people.name)
 		if err != nil || known.Scans != 112 || known.AlarmScore() >= 100 || known.Score() < 200 || !known.DismissedAt.Equal(n.now) {
 			t.Errorf("the code: %+v, a score of %d for alarms and %d in all, %v", known, known.AlarmScore(), known.Score(), err)
 		}
@@ -113,12 +120,12 @@ func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
 		}
 		n.count(n.b, people.scans(40, n.now.Add(time.Hour)))
 		id := n.stands(people.name)
-		list, err := n.a.Alarms(t.Context(), stats.AlarmQuery{After: 1, Limit: 10, Code: &people.name})
+		list, err := n.a.Alarms.Alarms(t.Context(), alarms.Query{After: 1, Limit: 10, Code: &people.name})
 		if err != nil || len(list) != 1 || list[0].ID != id || list[0].Why.Users < 13 || list[0].Why.Users > 20 || list[0].Score < 100 ||
 			list[0].Score > 130 {
 			t.Errorf("12 and more people since: alarm %d, %+v, %v", id, list, err)
 		}
-		news, err := n.a.News(t.Context(), 0, 10)
+		news, err := n.a.Alarms.News(t.Context(), 0, 10)
 		if err != nil || len(news) != 3 || news[0].Dismissed || !news[1].Dismissed || news[1].ID != 1 || news[1].Number != 2 ||
 			news[2].ID != 3 {
 			t.Errorf("what happened to alarms: %+v, %v", news, err)
@@ -126,7 +133,7 @@ func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
 		if last, err := s.LastAlarm(t.Context()); err != nil || last != 3 {
 			t.Errorf("the last number: %d, %v", last, err)
 		}
-		if rest, err := n.a.News(t.Context(), 1, 1); err != nil || len(rest) != 1 || rest[0].Number != 2 {
+		if rest, err := n.a.Alarms.News(t.Context(), 1, 1); err != nil || len(rest) != 1 || rest[0].Number != 2 {
 			t.Errorf("one after the first: %+v, %v", rest, err)
 		}
 		if r, err := (recount.Recounter{Counter: n.a}).Run(t.Context()); err != nil || r.Differences != 0 {
@@ -141,7 +148,7 @@ func TestABatchHasAThresholdOfItsOwn(t *testing.T) {
 		n := twoNodes(t, s)
 		set := func(batch int64, score *int64) {
 			t.Helper()
-			if err := n.b.SetThreshold(t.Context(), batch, score); err != nil {
+			if err := n.b.Alarms.SetThreshold(t.Context(), batch, score); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -152,20 +159,20 @@ func TestABatchHasAThresholdOfItsOwn(t *testing.T) {
 				t.Errorf("%s: alarm %d stands", what, id)
 			}
 		}
-		off, high := int64(stats.NoAlarm), int64(1000)
-		restaurant, shop := &crowd{name: stats.CodeName{Batch: 7, Index: 1}}, &crowd{name: stats.CodeName{Batch: 8, Index: 2}}
+		off, high := int64(alarms.NoAlarm), int64(1000)
+		restaurant, shop := &crowd{name: alarms.CodeName{Batch: 7, Index: 1}}, &crowd{name: alarms.CodeName{Batch: 8, Index: 2}}
 		set(7, &off)
 		n.count(n.a, append(restaurant.scans(40, n.now), shop.scans(40, n.now)...))
 		stands("off", restaurant, false)
 		stands("as the server", shop, true)
 		set(7, &high)
 		stands("out of reach", restaurant, false)
-		if own, err := n.a.Threshold(t.Context(), 7); err != nil || own != (stats.Threshold{Score: 1000, Own: true}) {
+		if own, err := n.a.Alarms.Threshold(t.Context(), 7); err != nil || own != (alarms.Threshold{Score: 1000, Own: true}) {
 			t.Errorf("the threshold: %+v, %v", own, err)
 		}
 		set(7, nil)
 		stands("as the server again", restaurant, true)
-		if own, err := n.a.Threshold(t.Context(), 7); err != nil || own != (stats.Threshold{Score: 100}) {
+		if own, err := n.a.Alarms.Threshold(t.Context(), 7); err != nil || own != (alarms.Threshold{Score: 100}) {
 			t.Errorf("the threshold of the server: %+v, %v", own, err)
 		}
 	})
@@ -177,19 +184,23 @@ func TestAReplaySaysWhatAThresholdGives(t *testing.T) {
 		n := twoNodes(t, s)
 		var all []ledger.Event
 		for i := range int64(30) { // of one more person each
-			c := &crowd{name: stats.CodeName{Batch: 7, Index: i}}
+			c := &crowd{name: alarms.CodeName{Batch: 7, Index: i}}
 			all = append(all, c.scans(10+int(i), began.AddDate(0, 0, -int(4*i)))...) // the last were scanned before the 90 days
 		}
 		n.count(n.a, all)
 		n.now = began.Add(time.Hour)
 		for _, threshold := range []int64{100, 120, 60} {
-			r, err := n.b.Replay(t.Context(), 7, threshold)
+			counted, err := n.b.Reached(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := n.b.Alarms.Replay(t.Context(), counted, 7, threshold)
 			if err != nil {
 				t.Fatal(err)
 			}
 			want, still := 0, int64(0)
 			for i := range int64(23) { // 88 days ago at most
-				one, err := n.a.Code(t.Context(), stats.CodeName{Batch: 7, Index: i})
+				one, err := n.a.Alarms.Code(t.Context(), alarms.CodeName{Batch: 7, Index: i})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -207,9 +218,9 @@ func TestAReplaySaysWhatAThresholdGives(t *testing.T) {
 				if r.Raised != r.Alarms {
 					t.Errorf("at %d there were %d alarms, and would be %d", threshold, r.Raised, r.Alarms)
 				}
-				a, err := n.a.Alarm(t.Context(), stats.CodeName{Batch: 7, Index: 22})
+				a, err := n.a.Alarms.Alarm(t.Context(), alarms.CodeName{Batch: 7, Index: 22})
 				if err == nil {
-					_, err = n.a.Dismiss(t.Context(), a.ID, "eve", "a campaign")
+					_, err = n.a.Alarms.Dismiss(t.Context(), a.ID, "eve", "a campaign")
 				}
 				if err != nil {
 					t.Fatal(err)
@@ -224,22 +235,22 @@ func TestAReplaySaysWhatAThresholdGives(t *testing.T) {
 func TestAlarmsAreDismissedWhileOthersAreRaised(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		n := twoNodes(t, s)
-		people := &crowd{name: stats.CodeName{Batch: 7, Index: 3}}
+		people := &crowd{name: alarms.CodeName{Batch: 7, Index: 3}}
 		var clock sync.Mutex
 		now := began
-		n.a.Now = func() time.Time { clock.Lock(); defer clock.Unlock(); return now }
-		n.b.Now = n.a.Now
+		n.a.Alarms.Now = func() time.Time { clock.Lock(); defer clock.Unlock(); return now }
+		n.b.Alarms.Now = n.a.Alarms.Now
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		var hands sync.WaitGroup
 		for _, c := range []*stats.Counter{n.a, n.b} {
 			hands.Go(func() {
 				for ctx.Err() == nil {
-					a, err := c.Alarm(t.Context(), people.name)
+					a, err := c.Alarms.Alarm(t.Context(), people.name)
 					if err == nil {
-						_, err = c.Dismiss(t.Context(), a.ID, "eve", "no copy")
+						_, err = c.Alarms.Dismiss(t.Context(), a.ID, "eve", "no copy")
 					}
-					if err != nil && !errors.Is(err, stats.ErrNoAlarm) {
+					if err != nil && !errors.Is(err, alarms.ErrNoAlarm) {
 						t.Error(err)
 						return
 					}
@@ -254,14 +265,14 @@ func TestAlarmsAreDismissedWhileOthersAreRaised(t *testing.T) {
 			n.count(n.a, people.scans(30, at.Add(-time.Minute))) // some before, some after a dismissal of this hour
 			n.count(n.b, people.scans(30, at.Add(time.Minute)))
 			for { // the hands have taken back what stood, so that the next hour's scans can alarm again
-				if _, err := n.a.Alarm(t.Context(), people.name); errors.Is(err, stats.ErrNoAlarm) || t.Failed() {
+				if _, err := n.a.Alarms.Alarm(t.Context(), people.name); errors.Is(err, alarms.ErrNoAlarm) || t.Failed() {
 					break
 				}
 			}
 		}
 		stop()
 		hands.Wait()
-		list, err := n.a.Alarms(t.Context(), stats.AlarmQuery{Limit: 1000})
+		list, err := n.a.Alarms.Alarms(t.Context(), alarms.Query{Limit: 1000})
 		if err != nil || len(list) < 2 {
 			t.Fatalf("%d alarms, %v", len(list), err)
 		}
@@ -276,6 +287,33 @@ func TestAlarmsAreDismissedWhileOthersAreRaised(t *testing.T) {
 			}
 			if i > 0 && (list[i-1].DismissedAt.IsZero() || !a.At.After(list[i-1].DismissedAt)) {
 				t.Errorf("alarm %d rests on a scan of %v, the one before it was dismissed at %v", a.ID, a.At, list[i-1].DismissedAt)
+			}
+		}
+	})
+}
+
+func TestTheAlarmOfACodeIsFoundWhetherSeenOrNot(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		c := &alarms.Book{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
+		name := alarms.CodeName{Batch: 7, Index: 3}
+		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
+			_, _, err := tx.AddAlarm(ctx, alarms.Alarm{Kind: alarms.Copied, CodeName: name, Scan: "s", Score: 120})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, seen := range []string{"", "eve"} {
+			if a, err := c.Alarm(t.Context(), name); err != nil || a.CodeName != name || a.SeenBy != seen {
+				t.Errorf("the alarm, seen by %q: %+v, %v", seen, a, err)
+			}
+			for _, other := range []alarms.CodeName{{Batch: 7, Index: 4}, {Batch: 8, Index: 3}} {
+				if a, err := c.Alarm(t.Context(), other); !errors.Is(err, alarms.ErrNoAlarm) {
+					t.Errorf("an alarm of %+v: %+v, %v", other, a, err)
+				}
+			}
+			if _, err := c.Acknowledge(t.Context(), 1, "eve"); err != nil {
+				t.Fatal(err)
 			}
 		}
 	})
