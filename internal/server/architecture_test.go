@@ -77,7 +77,8 @@ var mayImport = map[string][]string{
 
 	"internal/store": {"internal/alarms", "internal/people", "internal/errcode",
 		"internal/accounts", "internal/appearance", "internal/codes", "internal/history", "internal/ledger", "internal/live",
-		"internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/stats/calendar", "internal/webhooks"},
+		"internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/stats/calendar",
+		"internal/webhooks"},
 
 	"internal/api": {"internal/behaviour", "internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings",
 		"internal/calls"},
@@ -97,7 +98,8 @@ var mayImport = map[string][]string{
 	"internal/emulator": {"internal/operations", "internal/spelling"},
 	"internal/consent":  {"internal/accounts", "internal/phrase"},
 
-	"internal/server": {"internal/accounts", "internal/adminapi", "internal/alarms", "internal/appearance", "internal/api", "internal/archive",
+	"internal/server": {"internal/accounts", "internal/adminapi", "internal/alarms",
+		"internal/appearance", "internal/api", "internal/archive",
 		"internal/codes", "internal/consent",
 		"internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/lane",
 		"internal/lake", "internal/ledger", "internal/live", "internal/outbound", "internal/outbox", "internal/phrase",

@@ -238,7 +238,8 @@ func (c *Counter) random() io.Reader {
 }
 
 // replace puts a number in the place of a user.
-func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map[alarms.CodeName]bool, user ledger.UserHash, by uint64) error {
+func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map[alarms.CodeName]bool, user ledger.UserHash,
+	by uint64) error {
 	_, err := c.change(ctx, func(ctx context.Context, tx Tx, _ *State) error {
 		for some := range slices.Chunk(slices.SortedFunc(maps.Keys(keys), UsersKey.Compare), usersAtOnce) {
 			have, err := tx.UsersRows(ctx, some)
