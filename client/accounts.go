@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Account is something with an AppID, as the operator sees it.
+// Account is an account, which has an AppID, as the operator sees it.
 type Account struct {
 	AppID        string            `json:"appid"`
 	Kind         string            `json:"kind"` // mini_program, service_account or subscription_account
@@ -31,7 +31,7 @@ type Account struct {
 	Revised
 }
 
-// AccountPut is what an account shall be. Secrets that are empty stay.
+// AccountPut is what an account is to become. A secret that is empty here stays as it is.
 type AccountPut struct {
 	Kind          string            `json:"kind"`
 	Name          string            `json:"name,omitempty"`
@@ -52,7 +52,7 @@ type AccountPut struct {
 	MarketcodeKey string            `json:"marketcode_key,omitempty"` // 16 characters
 }
 
-// Put is what would put the account as it is.
+// Put is the AccountPut that would leave the account as it is.
 func (a Account) Put() AccountPut {
 	return AccountPut{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
 		JumpOpen: a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme,

@@ -18,7 +18,7 @@ type Problem struct {
 	Detail string         `json:"detail"`
 	Errors []ProblemError `json:"errors,omitempty"`
 
-	// Of a thing that changed meanwhile: how it is now, and its last changes.
+	// Where a thing changed meanwhile (see ChangedMeanwhile): how it is now, and its last changes.
 	Current json.RawMessage `json:"current,omitempty"`
 	Changes []ThingChange   `json:"changes,omitempty"`
 }

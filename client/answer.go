@@ -28,17 +28,16 @@ func apiOf(path string) string {
 	return apiWire
 }
 
-// WrongServer says that an answer is none of the API that was called: another
-// program answers at the address, another listener of the server, or a qrjump of
-// another version. It may have done what was asked: look before you ask again.
+// WrongServer says that an answer is not one of the API that was called: another program answers at
+// the address, or another listener of the server, or a qrjump of another version. It may have done
+// what was asked: check before you repeat the call.
 type WrongServer struct {
 	URL  string // base URL that was called
 	API  string // wire, scan API or admin API
 	Call string // method and path
 	Flaw string // what is wrong with the answer
-	// NoSuchCall says that it is a qrjump that answers, and that it has no such
-	// call: it is of another version, or runs without what the call is for, such as
-	// the emulator.
+	// NoSuchCall says that a qrjump answered and does not have the call: it is of another version,
+	// or runs without the part that the call is for, such as the emulator.
 	NoSuchCall bool
 }
 
@@ -46,7 +45,7 @@ func (w *WrongServer) Error() string {
 	return fmt.Sprintf("%s: %s does not answer like the %s (%s); check the address", w.Call, w.URL, w.API, w.Flaw)
 }
 
-// wrong is the error of an answer that is none of the API that was called.
+// wrong is the error for an answer that is not one of the API that was called.
 func (c *Client) wrong(method, path, flaw string, args ...any) error {
 	return &WrongServer{URL: c.baseOf(path), API: apiOf(path), Call: method + " " + path, Flaw: fmt.Sprintf(flaw, args...)}
 }
@@ -57,8 +56,8 @@ const (
 	problemNoPath    = "urn:qrjump:problem:no-such-path"
 )
 
-// refused is the error of an answer that is none of success: a *Problem, or a
-// *WrongServer where it is not an API of qrjump that refuses.
+// refused is the error for an answer without success: a *Problem, or a *WrongServer where no API of
+// qrjump refused the call.
 func (c *Client) refused(method, path string, a answer) error {
 	p, is := ReadProblem(a.status, a.body)
 	if !is {
@@ -71,8 +70,8 @@ func (c *Client) refused(method, path string, a answer) error {
 	return p
 }
 
-// ReadProblem reads an answer with a status that is none of success, for callers that read an answer themselves. is is false
-// where the answer is no problem document; then the problem says the status alone.
+// ReadProblem reads an answer without success, for callers that read answers themselves. is is false where the answer is no
+// problem document; the problem then has the status alone.
 func ReadProblem(status int, body []byte) (p *Problem, is bool) {
 	p = &Problem{}
 	if json.Unmarshal(body, p) != nil || p.Title == "" && p.Detail == "" {
@@ -82,8 +81,8 @@ func ReadProblem(status int, body []byte) (p *Problem, is bool) {
 	return p, true
 }
 
-// readAnswer reads an answer of success of the scan or the admin API into reply, a
-// pointer to a struct: no call of ours is believed without its answer.
+// readAnswer reads a successful answer of the scan or the admin API into reply, a pointer to a
+// struct. Every call has such an answer: without it, it is not taken for done.
 func (c *Client) readAnswer(method, path string, a answer, reply any) error {
 	if a.status/100 != 2 {
 		return c.refused(method, path, a)
@@ -128,8 +127,8 @@ var (
 	rawType  = reflect.TypeFor[json.RawMessage]()
 )
 
-// missing names the first field of a type that JSON does not have. JSON of
-// another kind is left to encoding/json.
+// missing names the first field of a type that a JSON object lacks. Other JSON is left to
+// encoding/json.
 func missing(t reflect.Type, body json.RawMessage) string {
 	switch {
 	case t.Kind() == reflect.Pointer:
@@ -206,7 +205,7 @@ func holdsStructs(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t != timeType
 }
 
-// nullable reports whether null is a value of a type: an empty list, nothing.
+// nullable reports whether null is a value of a type, such as an empty list.
 func nullable(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:

@@ -32,8 +32,8 @@ type Logo struct {
 	PNG    []byte `json:"png"`
 }
 
-// AppearancePut is how an account shall look. What is left out is none, but the logo
-// stays.
+// AppearancePut is how an account is to look. A field that is left out is emptied, except the logo,
+// which stays.
 type AppearancePut struct {
 	Accent     string                `json:"accent,omitempty" maxLength:"7" doc:"#rrggbb"`
 	Help       string                `json:"help,omitempty" maxLength:"512" doc:"an https address"`
@@ -43,20 +43,20 @@ type AppearancePut struct {
 	NoLogo     bool                  `json:"no_logo,omitempty" doc:"remove the logo"`
 }
 
-// Put is what would put the appearance as it is; the logo stays.
+// Put is the AppearancePut that would leave the appearance as it is; the logo stays.
 func (a Appearance) Put() AppearancePut {
 	return AppearancePut{Accent: a.Accent, Help: a.Help, OpenAtOnce: a.OpenAtOnce, Texts: a.Texts}
 }
 
-// Appearance is how an account looks on the pages that buyers see; the zero value but for
-// the AppID where nothing was said.
+// Appearance is how an account looks on the pages that buyers see. Where nothing was set, it has
+// the AppID alone.
 func (c *Client) Appearance(ctx context.Context, appid string) (Appearance, error) {
 	var a Appearance
 	err := c.admin(ctx, http.MethodGet, accountPath(appid, "appearance"), nil, &a)
 	return a, err
 }
 
-// PutAppearance says how an account looks, and returns what became of it.
+// PutAppearance sets how an account looks, and returns the result.
 func (c *Client) PutAppearance(ctx context.Context, appid string, want AppearancePut) (Appearance, error) {
 	var a Appearance
 	err := c.admin(ctx, http.MethodPut, accountPath(appid, "appearance"), want, &a)

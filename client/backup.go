@@ -10,9 +10,9 @@ import (
 	"sync"
 )
 
-// Export writes an archive of everything on the server to w, its keys sealed by
-// a passphrase of at least 12 characters. It lasts as long as the state is
-// large: bound it with ctx. After an error what was written is no archive.
+// Export writes an archive of everything on the server to w, its keys sealed by a passphrase of at
+// least 12 characters. The time that it takes grows with the state: bound it with ctx. After an
+// error what was written is no archive.
 func (c *Client) Export(ctx context.Context, passphrase string, w io.Writer) error {
 	body, err := encode(map[string]string{"passphrase": passphrase})
 	if err != nil {
@@ -22,7 +22,7 @@ func (c *Client) Export(ctx context.Context, passphrase string, w io.Writer) err
 		contentType: "application/json", body: bytes.NewReader(body)}, "application/gzip", w)
 }
 
-// pour makes a call and writes the answer, which must be of a kind, to w.
+// pour makes a call and writes the answer to w; the answer must have the content type kind.
 func (c *Client) pour(ctx context.Context, r request, kind string, w io.Writer) error {
 	r.accept = kind + ", application/problem+json"
 	resp, err := c.open(ctx, r)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Call is why a call of the wire was answered as it was. Secrets in it are masked.
+// Call is a call of the wire, with the reason of its answer. Secrets in it are masked.
 type Call struct {
 	RID      string        `json:"rid"`
 	At       time.Time     `json:"at"`
@@ -25,7 +25,7 @@ type Call struct {
 	// that refused, and those that the server was lenient by.
 	Behaviours []string    `json:"behaviours"`
 	Rows       []Behaviour `json:"rows,omitempty"` // the same with their texts and marks
-	// Deviations are those of them that the server was lenient by, see Client.Deviations.
+	// Deviations are those of them by which the server was lenient, see Client.Deviations.
 	Deviations []string `json:"deviations"`
 }
 
@@ -51,13 +51,13 @@ type CallQuery struct {
 	RID, Account, Path string // "" = any
 	ErrCode            int    // 0 = any
 	Failed             bool   // only calls that were answered with another number than 0
-	// After is the Next of a page before: only what came since then, oldest first.
-	// "": the newest, newest first.
+	// After is the Next of an earlier page: only calls that came since then, oldest first. "" = the
+	// newest calls, newest first.
 	After string
 	Limit int // 0 = 100
 }
 
-// CallPage are calls, and where to go on.
+// CallPage is a page of calls. Next is the After of the page that follows.
 type CallPage struct {
 	Calls  []RecordedCall `json:"calls"`
 	Next   string         `json:"next"`
@@ -87,7 +87,7 @@ func (c *Client) Call(ctx context.Context, rid string) (Call, error) {
 	return one, err
 }
 
-// Searched is what of the log of calls was looked at for an answer.
+// Searched says which part of the log of calls was searched for an answer.
 type Searched struct {
 	Looked int        `json:"looked"`                            // how many calls
 	Since  *time.Time `json:"since,omitempty" answer:"optional"` // the second of the oldest; nil where there was none
@@ -101,8 +101,8 @@ type KeptCallQuery struct {
 	RID, Account, Path string // "" = any
 	ErrCode            int    // 0 = any
 	Failed             bool   // only calls that were answered with another number than 0
-	Before             int64  // the Next of a page before: older ones
-	After              int64  // the Newest of a page before: later ones alone
+	Before             int64  // the Next of an earlier page: older calls
+	After              int64  // the Newest of an earlier page: only later calls
 	Limit              int    // 0 = 50; 100 at most
 }
 
@@ -112,9 +112,9 @@ type KeptCallPage struct {
 	Searched
 }
 
-// KeptCalls lists calls of the wire of the last seven days, newest first: those that
-// showed a token or a secret of an account, of all nodes. A page may have few or none
-// while its Next says that there are older ones.
+// KeptCalls lists the calls of the last seven days on all nodes that showed a token or a secret of
+// an account, newest first. A page may have few or none although its Next says that there are older
+// ones.
 func (c *Client) KeptCalls(ctx context.Context, q KeptCallQuery) (KeptCallPage, error) {
 	query := searchQuery(q.Account, q.Path, q.ErrCode, q.Before)
 	query["rid"], query["limit"] = q.RID, limitText(q.Limit)
@@ -129,7 +129,7 @@ func (c *Client) KeptCalls(ctx context.Context, q KeptCallQuery) (KeptCallPage, 
 	return page, err
 }
 
-// CallError is a number that calls of an endpoint were answered with.
+// CallError is a number with which calls of an endpoint were answered.
 type CallError struct {
 	Endpoint string    `json:"endpoint"`
 	ErrCode  int       `json:"errcode"`
@@ -145,8 +145,8 @@ type CallErrorList struct {
 	Searched
 }
 
-// CallErrors groups calls of the log that failed by endpoint and number, of as many
-// calls as one answer looks at: see Searched. "" and 0 mean any.
+// CallErrors groups failed calls of the log by endpoint and number. One answer searches a part of
+// the log: see Searched. "" and 0 mean any.
 func (c *Client) CallErrors(ctx context.Context, account, path string, errcode int, before int64) (CallErrorList, error) {
 	var list CallErrorList
 	err := c.admin(ctx, http.MethodGet, with("call-errors", searchQuery(account, path, errcode, before)), nil, &list)

@@ -29,13 +29,13 @@ import (
 // Platform is the base URL of the real platform's wire.
 const Platform = "https://api.weixin.qq.com"
 
-// Options are who calls and how patient the caller is. The zero value calls a
-// development server (qrjump serve --dev) whose scan and admin APIs are open.
+// Options say who calls, and how long a call may take. The zero value calls a development server
+// (qrjump serve --dev) whose scan and admin APIs are open.
 type Options struct {
 	AppID  string // of the account that makes the wire calls
 	Secret string // its AppSecret; with AppID the client fetches and renews the token itself
 
-	AccessToken string // instead of AppID and Secret: a token that somebody else renews
+	AccessToken string // in place of AppID and Secret: a token that somebody else renews
 	AdminToken  string
 	ScanKey     string
 
@@ -47,15 +47,15 @@ type Options struct {
 	RateRetries int           // how often a wire call that was refused as too frequent is tried again, a second later
 	HTTP        *http.Client  // its transport is used; nil = one of our own
 
-	// Inside says that the transport hands calls to the server in this very program, whose answers are what they should be: they
-	// are not looked through for fields that are missing.
+	// Inside says that the transport hands calls to a server in the same program: its answers are not checked for missing
+	// fields.
 	Inside bool
 }
 
 // Client talks to one server.
 type Client struct {
 	base    string            // without a final slash
-	bases   map[string]string // of the APIs that are elsewhere
+	bases   map[string]string // of the APIs that have a base URL of their own
 	options Options
 	http    *http.Client
 
@@ -90,7 +90,7 @@ func New(baseURL string, o Options) (*Client, error) {
 	if o.HTTP != nil {
 		h = *o.HTTP
 	}
-	// A redirect would carry the token in the query to another place.
+	// A redirect would carry the token, which is in the query, to another host.
 	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{base: bases[apiWire], bases: bases, options: o, http: &h}, nil
 }
@@ -183,7 +183,7 @@ func (c *Client) send(ctx context.Context, r request, limit int64) (answer, erro
 	return answer{status: resp.StatusCode, header: resp.Header, body: body.Bytes()}, nil
 }
 
-// encode writes JSON as it is meant: & < > stay what they are.
+// encode writes JSON without escaping & < >.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -192,7 +192,7 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// excerpt is the beginning of an answer that is not what it should be.
+// excerpt is the beginning of an answer, for an error that quotes it.
 func excerpt(body []byte) string {
 	const most = 200
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "\ufffd")), " ")

@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// CodeRun is a run of codes of which the same is true.
+// CodeRun is a run of codes that are in the same state.
 type CodeRun struct {
 	CodeRange
 	Active     bool         `json:"active"`
@@ -20,7 +20,7 @@ type CodeRun struct {
 	Alarmed    []int64      `json:"alarmed,omitempty" answer:"optional" doc:"which of them have an alarm that nobody dismissed"`
 }
 
-// CodeRuns is what is true of the codes of a range.
+// CodeRuns are the states of the codes of a range.
 type CodeRuns struct {
 	Runs []CodeRun `json:"runs" doc:"in order, without gaps"`
 	More bool      `json:"more" doc:"the range has others: go on after the last"`
@@ -34,8 +34,8 @@ func rangeQuery(r CodeRange) url.Values {
 	return query
 }
 
-// CodeRuns tells which codes of a range are what now; a To of 0 is the end of the
-// application. Of more runs than limit, 0 = as many as the server likes to give, it returns the first, and More.
+// CodeRuns returns the states of the codes of a range now; a To of 0 is the end of the application. It returns
+// at most limit runs, 0 = as many as the server likes to give, and More where there are further ones.
 func (c *Client) CodeRuns(ctx context.Context, id int64, r CodeRange, limit int) (runs CodeRuns, err error) {
 	query := rangeQuery(r)
 	if limit > 0 {
@@ -45,8 +45,8 @@ func (c *Client) CodeRuns(ctx context.Context, id int64, r CodeRange, limit int)
 	return runs, err
 }
 
-// ListCodes writes the codes of a range to w as CSV, 50,000 at most: index, code and
-// code text. After an error what was written is not whole.
+// ListCodes writes the codes of a range to w as CSV, 50,000 at most: index, code and code text.
+// After an error what was written is incomplete.
 func (c *Client) ListCodes(ctx context.Context, id int64, r CodeRange, w io.Writer) error {
 	query := url.Values{"from": {strconv.FormatInt(r.From, 10)}, "to": {strconv.FormatInt(r.To, 10)}}
 	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/" + batchPath(id, "codes"), query: query,

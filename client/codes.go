@@ -77,9 +77,8 @@ type BoundCode struct {
 	Activated     *CodeRange   `json:"activated,omitempty"`
 }
 
-// ApplyCodes applies for codes under a number of the caller's own, once: the
-// same number and count again are answered with the same application, another
-// count is a *WireError with 80307.
+// ApplyCodes applies for codes under a number that the caller chooses. A second call with the same
+// number and count returns the same application; with another count it is a *WireError with 80307.
 func (c *Client) ApplyCodes(ctx context.Context, count int64, isv string) (id int64, err error) {
 	var reply struct {
 		ID int64 `json:"application_id"`
@@ -120,8 +119,8 @@ func (c *Client) QueryApplication(ctx context.Context, key ApplicationKey) (Appl
 	return a, nil
 }
 
-// ActivateCodes binds a range of an application to a page, at once. The very same
-// range again replaces; another one that overlaps it is a *WireError with 80302,
+// ActivateCodes binds a range of an application to a page, at once. Activating exactly the same
+// range again replaces its binding. Another range that overlaps it is a *WireError with 80302,
 // unless the server's settings let the last call win.
 func (c *Client) ActivateCodes(ctx context.Context, id int64, r CodeRange, b CodeBinding) error {
 	return c.call(ctx, "/intp/marketcode/codeactive", map[string]any{"application_id": id, "code_start": r.From, "code_end": r.To,
@@ -129,8 +128,8 @@ func (c *Client) ActivateCodes(ctx context.Context, id int64, r CodeRange, b Cod
 		"wxa_appid": b.WxaAppID, "wxa_path": b.WxaPath, "wxa_type": b.WxaType}, nil)
 }
 
-// QueryCode says what a code of the calling account is bound to. One that is not
-// active is a *WireError with 80304, unless the server's settings say otherwise.
+// QueryCode says what a code of the calling account is bound to. A code that is not active is a
+// *WireError with 80304, unless the server's settings say otherwise.
 func (c *Client) QueryCode(ctx context.Context, name CodeName) (BoundCode, error) {
 	return c.boundCode(ctx, "/intp/marketcode/codeactivequery", name.fields())
 }
@@ -143,7 +142,7 @@ func (c *Client) TradeTicket(ctx context.Context, openid, ticket string) (BoundC
 
 func (c *Client) boundCode(ctx context.Context, path string, body map[string]any) (BoundCode, error) {
 	var reply struct {
-		// Contract: marketcode 2: one form of tickettocode is without the two ids.
+		// Contract: marketcode 2: one form of the answer of tickettocode lacks the two ids.
 		Code          string `json:"code"`
 		ApplicationID int64  `json:"application_id" answer:"optional"`
 		ISV           string `json:"isv_application_id" answer:"optional"`

@@ -32,7 +32,7 @@ type ComponentList struct {
 	Components []Component `json:"components"`
 }
 
-// ComponentPut is what a platform shall be. What is left out stays as it is.
+// ComponentPut is what a platform is to become. A field that is left out stays as it is.
 type ComponentPut struct {
 	Secret         string    `json:"secret,omitempty" doc:"left out: the stored one stays"`
 	MessageToken   string    `json:"message_token,omitempty" doc:"left out: the stored one stays"`
@@ -83,8 +83,8 @@ func (c *Client) Component(ctx context.Context, appid string) (Component, error)
 	return one, err
 }
 
-// PutComponent creates a third-party platform, or changes what p names of one;
-// its authorisations stay. A *Problem with status 422 says what cannot be.
+// PutComponent creates a third-party platform, or changes the fields that p names; its
+// authorisations stay. A *Problem with status 422 says what is wrong.
 func (c *Client) PutComponent(ctx context.Context, appid string, p ComponentPut) (Component, error) {
 	var one Component
 	err := c.admin(ctx, http.MethodPut, componentPath(appid), p, &one)
@@ -135,14 +135,14 @@ func (c *Client) Withdraw(ctx context.Context, component, appid string) error {
 	return c.admin(ctx, http.MethodDelete, componentPath(component)+"/authorizations/"+url.PathEscape(appid), nil, &done)
 }
 
-// WithdrawFromAccount is Withdraw by the side of the account: IfMatch is about the account, where that of Withdraw is about the
-// platform.
+// WithdrawFromAccount is Withdraw seen from the account: its IfMatch is about the account, that of Withdraw about the platform.
 func (c *Client) WithdrawFromAccount(ctx context.Context, appid, component string) error {
 	var done Withdrawn
 	return c.admin(ctx, http.MethodDelete, accountPath(appid, "authorizations", component), nil, &done)
 }
 
-// Agreement is what a person agrees to on the emulator, without a page.
+// Agreement is what a person would agree to on the page of consent; with the emulator no page is
+// needed.
 type Agreement struct {
 	Component      string `json:"component" doc:"the platform that asked"`
 	PreAuthCode    string `json:"pre_auth_code"`

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Deviation is something that a caller did and that the platform may mind, although
-// the server let it pass.
+// Deviation is something that a caller did, that the server accepted, and that the platform may
+// refuse.
 type Deviation struct {
 	Behaviour string    `json:"behaviour"` // the id of a row of the table of behaviours
 	Mark      string    `json:"mark"`      // how sure it is that the platform minds: seen, page, inferred; choice = nothing says so
@@ -23,7 +23,7 @@ type Deviation struct {
 	Chinese   string    `json:"advice_zh"` // the same
 }
 
-// DeviationList is what callers deviated in.
+// DeviationList are the deviations of callers.
 type DeviationList struct {
 	Deviations []Deviation `json:"deviations"`
 }
@@ -36,16 +36,16 @@ func ofAccount(account string) string {
 	return "?account=" + url.QueryEscape(account)
 }
 
-// Deviations lists what the calls of an account deviated in, or of all accounts where
-// account is "", by account, endpoint and behaviour; at most 10,000.
+// Deviations lists the deviations of an account, "" = of all accounts, by account, endpoint and
+// behaviour; at most 10,000.
 func (c *Client) Deviations(ctx context.Context, account string) ([]Deviation, error) {
 	var reply DeviationList
 	err := c.admin(ctx, http.MethodGet, "deviations"+ofAccount(account), nil, &reply)
 	return reply.Deviations, err
 }
 
-// ForgetDeviations begins that list anew, for an account or, where account is "", for
-// all, and returns what is left.
+// ForgetDeviations empties that list for an account, "" = for all accounts, and returns what is
+// left.
 func (c *Client) ForgetDeviations(ctx context.Context, account string) ([]Deviation, error) {
 	var reply DeviationList
 	err := c.admin(ctx, http.MethodDelete, "deviations"+ofAccount(account), nil, &reply)

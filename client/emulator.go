@@ -12,8 +12,8 @@ import (
 type Clock struct {
 	Now    time.Time `json:"now"`
 	Frozen bool      `json:"frozen"`
-	// Real is what it would show if nobody had moved it; zero from a server that
-	// does not say it.
+	// Real is the time that the clock would show if nobody had moved it; zero where the server does
+	// not say it.
 	Real time.Time `json:"real,omitzero"`
 }
 
@@ -39,13 +39,13 @@ func (c *Client) FreezeClock(ctx context.Context) error {
 	return c.moveClock(ctx, map[string]any{"freeze": true})
 }
 
-// RunClock lets a clock that stands still run on from where it is.
+// RunClock lets a frozen clock run on from where it is.
 func (c *Client) RunClock(ctx context.Context) error {
 	return c.moveClock(ctx, map[string]any{"freeze": false})
 }
 
-// RealClock lets the server's clock follow real time again. A *Problem with status
-// 409: it is ahead of it, and only Reset takes it back.
+// RealClock lets the server's clock follow real time again. A *Problem with status 409: the clock
+// is ahead of real time, and only Reset takes it back.
 func (c *Client) RealClock(ctx context.Context) error {
 	return c.moveClock(ctx, map[string]any{"real": true})
 }
@@ -55,7 +55,7 @@ func (c *Client) moveClock(ctx context.Context, move map[string]any) error {
 	return c.admin(ctx, http.MethodPut, "emulator/clock", move, &k)
 }
 
-// Fault is something that shall go wrong.
+// Fault makes calls of an endpoint fail on purpose.
 type Fault struct {
 	Path        string   `json:"path"`                  // of the wire, for example /cgi-bin/wxopen/qrcodejumppublish
 	ErrCode     int      `json:"errcode,omitempty"`     // answered instead of the call
@@ -105,7 +105,8 @@ func (c *Client) AddFault(ctx context.Context, f Fault) error {
 // ClearFaults ends all faults.
 func (c *Client) ClearFaults(ctx context.Context) error { return c.ReseedFaults(ctx, 0) }
 
-// ReseedFaults ends all faults and begins the sequence of chances of a seed; 0 = the same sequence again.
+// ReseedFaults ends all faults and begins the random sequence of a seed, from which probabilities
+// are drawn; 0 = the same sequence again.
 func (c *Client) ReseedFaults(ctx context.Context, seed uint64) error {
 	query := map[string]string{}
 	if seed != 0 {
@@ -151,7 +152,7 @@ func (c *Client) Stubs(ctx context.Context) ([]Stub, error) {
 	return list.Stubs, err
 }
 
-// SetStubs puts stubs in force, in place of those before.
+// SetStubs puts stubs in force, and ends all earlier ones.
 func (c *Client) SetStubs(ctx context.Context, stubs []Stub) error {
 	asked := stubList{make([]Stub, 0, len(stubs))}
 	for _, s := range stubs {
@@ -168,7 +169,7 @@ func (c *Client) ClearStubs(ctx context.Context) error {
 	return c.admin(ctx, http.MethodDelete, "emulator/stubs", nil, &left)
 }
 
-// Planted is what a seed says, and whether that was done.
+// Planted is what a seed contains, and whether it was applied.
 type Planted struct {
 	Applied    bool `json:"applied"` // false: this very text was applied before, and nothing was done
 	Accounts   int  `json:"accounts"`

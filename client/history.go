@@ -51,7 +51,7 @@ func (c *Client) Changes(ctx context.Context, q ChangesQuery) ([]Change, error) 
 	return reply.Changes, err
 }
 
-// Verified is what came of verifying the audit log.
+// Verified is the result of verifying the audit log.
 type Verified struct {
 	Changes int64  `json:"changes"`
 	First   int64  `json:"first"`
@@ -64,16 +64,16 @@ type Verified struct {
 	} `json:"fault"`
 }
 
-// VerifyAudit verifies the whole audit log of a server, which takes as long as
-// the log is long: bound it with ctx.
+// VerifyAudit verifies the whole audit log of a server. The time that it takes grows with the log:
+// bound it with ctx.
 func (c *Client) VerifyAudit(ctx context.Context) (Verified, error) {
 	var done Verified
 	err := c.long(ctx, http.MethodPost, "audit/verify", nil, &done)
 	return done, err
 }
 
-// UndoRuleChange restores what was before a change of a rule. A Problem with
-// status 409 says what came after it.
+// UndoRuleChange restores a rule as it was before a change. A *Problem with status 409 says which
+// later change forbids that.
 func (c *Client) UndoRuleChange(ctx context.Context, seq int64) (RuleChange, error) {
 	var done RuleChange
 	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("rules/changes/%d/undo", seq), nil, &done)
@@ -103,7 +103,7 @@ type PastDecision struct {
 	Matched *PastMatch `json:"matched,omitempty"`
 }
 
-// PastMatch is on what it fell.
+// PastMatch is what a scan in the past fell on.
 type PastMatch struct {
 	Kind          string `json:"kind"`
 	Prefix        string `json:"prefix,omitempty"`

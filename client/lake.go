@@ -13,7 +13,7 @@ type LakeVerification struct {
 	Nodes []LakeNode `json:"nodes"`
 }
 
-// LakeDay is what the ledger and the lake have of a day.
+// LakeDay compares a day in the ledger with the same day in the lake.
 type LakeDay struct {
 	Date     string `json:"date"`
 	Ledger   int64  `json:"ledger" doc:"scans in the ledger"`
@@ -25,7 +25,7 @@ type LakeDay struct {
 	Named    int64  `json:"named" doc:"rows that name a user who was erased"`
 }
 
-// Right reports whether the lake has what it should have.
+// Right reports whether the lake has exactly what it should have.
 func (d LakeDay) Right() bool { return d.Missing+d.Twice+d.Unknown+d.Named == 0 }
 
 // LakeNode is up to when a node has written its scans.

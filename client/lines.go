@@ -10,9 +10,9 @@ import (
 
 const ndjson = "application/x-ndjson"
 
-// ExportRules writes all rules to w, a JSON object a line, as they are at one
-// moment. It lasts as long as they are many: bound it with ctx. After an error
-// what was written is not all of them.
+// ExportRules writes all rules to w, a JSON object a line, as they are at one moment. The time that
+// it takes grows with their number: bound it with ctx. After an error what was written is
+// incomplete.
 func (c *Client) ExportRules(ctx context.Context, w io.Writer) error {
 	return c.exportLines(ctx, "rules", w)
 }
@@ -35,15 +35,15 @@ type Imported struct {
 	DryRun    bool `json:"dry_run" doc:"nothing was stored"`
 }
 
-// ImportRules loads lines such as ExportRules writes, of at most 16 KiB each: all
-// of them or none. A *Problem with status 422 names the first lines that cannot
-// be, at most 20. It lasts as long as they are many: bound it with ctx.
+// ImportRules loads lines such as ExportRules writes, of at most 16 KiB each: all of them or none.
+// A *Problem with status 422 names the first lines that are wrong, at most 20. The time that it
+// takes grows with their number: bound it with ctx.
 func (c *Client) ImportRules(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
 	return c.importLines(ctx, "rules", lines, dryRun)
 }
 
-// ImportAccounts is ImportRules for accounts. An account that is there keeps its
-// secret where the line names none.
+// ImportAccounts is ImportRules for accounts. An account that exists keeps its secret where the
+// line has none.
 func (c *Client) ImportAccounts(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
 	return c.importLines(ctx, "accounts", lines, dryRun)
 }

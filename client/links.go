@@ -61,9 +61,9 @@ func (c *Client) links(ctx context.Context, method string, body any, service str
 	return reply.Links, err
 }
 
-// ConfirmLink answers for the administrator of one side, SideAccount or
-// SideMiniProgram, whether a link, or its end, shall be, and returns the links of
-// the service account. A *Problem with status 422 says that nothing waits there.
+// ConfirmLink agrees to a link, or to its end, or refuses it, for the administrator of one side,
+// SideAccount or SideMiniProgram. It returns the links of the service account. A *Problem with
+// status 422: nothing waits for that side.
 func (c *Client) ConfirmLink(ctx context.Context, service, miniProgram, side string, agree bool) ([]AccountLink, error) {
 	return c.links(ctx, http.MethodPost, map[string]any{"side": side, "agree": agree}, service, miniProgram, "confirm")
 }

@@ -40,7 +40,7 @@ func (c *Client) domains(ctx context.Context, method, path string, body any) ([]
 	return reply.Domains, err
 }
 
-// SetDomain says something of a host: trusted, denied or no_icp.
+// SetDomain sets what the operator says of a host: trusted, denied or no_icp.
 func (c *Client) SetDomain(ctx context.Context, host, status string) error {
 	_, err := c.domains(ctx, http.MethodPut, "domains/"+url.PathEscape(host), map[string]any{"status": status})
 	return err
@@ -63,7 +63,7 @@ func (c *Client) Settings(ctx context.Context) (Settings, error) {
 
 // settings makes a call that answers all settings.
 func (c *Client) settings(ctx context.Context, method, rest string, body any) (Settings, error) {
-	// Their names are the server's; this one every server has.
+	// The names are the server's; this is one that every server has.
 	var reply struct {
 		Verification json.RawMessage `json:"verification"`
 	}
@@ -92,7 +92,7 @@ type Setting struct {
 	Revised
 }
 
-// Changed reports whether the value is another than the default.
+// Changed reports whether the value differs from the default.
 func (s Setting) Changed() bool { return !bytes.Equal(s.Value, s.Default) }
 
 // SettingList are all settings.
@@ -108,18 +108,18 @@ func (c *Client) DescribeSettings(ctx context.Context) ([]Setting, error) {
 	return reply.Settings, err
 }
 
-// ResetSetting takes back what was chosen of a setting, so that its default counts,
-// also that of a later version. A *Problem with status 404: there is no such setting.
+// ResetSetting takes back what was chosen for a setting, so that its default applies, even where a
+// later version changes that. A *Problem with status 404: there is no such setting.
 func (c *Client) ResetSetting(ctx context.Context, name string) error {
 	_, err := c.settings(ctx, http.MethodDelete, "/"+url.PathEscape(name), nil)
 	return err
 }
 
-// ScanKey lets an app scan. User ids of two namespaces never meet.
+// ScanKey lets an app scan. The same user id in two namespaces means two users.
 type ScanKey struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
-	// CreatedAt is when it was made; nil where one is asked for.
+	// CreatedAt is when it was made; nil in a request for a new one.
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 }
 
@@ -137,12 +137,12 @@ func (c *Client) scanKeys(ctx context.Context, method, path string) ([]ScanKey, 
 	return reply.Keys, err
 }
 
-// AddScanKey makes a scan key. It is shown this once.
+// AddScanKey makes a scan key. It is shown only in this answer.
 func (c *Client) AddScanKey(ctx context.Context, k ScanKey) (key string, err error) {
 	var reply struct {
 		Key string `json:"key"`
 	}
-	k.CreatedAt = nil // the server says it
+	k.CreatedAt = nil // the server sets it
 	err = c.admin(ctx, http.MethodPost, "scan-keys", k, &reply)
 	return reply.Key, err
 }
@@ -151,7 +151,7 @@ func (c *Client) AddScanKey(ctx context.Context, k ScanKey) (key string, err err
 func (c *Client) DeleteScanKey(ctx context.Context, name string) error {
 	_, err := c.scanKeys(ctx, http.MethodDelete, "scan-keys/"+url.PathEscape(name))
 	if _, odd := errors.AsType[*WrongServer](err); odd {
-		// An older server answers nothing: its list says whether the key is gone.
+		// An older server answers nothing: the list of its keys shows whether this one is gone.
 		left, listErr := c.ScanKeys(ctx)
 		if listErr == nil && !slices.ContainsFunc(left, func(k ScanKey) bool { return k.Name == name }) {
 			return nil

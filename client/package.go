@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// CodePackage is the package of a download while it comes: reading it gives
-// the Base64 text. Memory does not grow with it. Close it.
+// CodePackage is the package of a download. Reading it yields the Base64 text as it arrives, so
+// that it takes no memory for the package. Close it at the end.
 type CodePackage struct {
 	Size int64 // about how many bytes come; -1 = not known
 
@@ -36,8 +36,8 @@ type CodePackage struct {
 // maxMembers bounds what an answer has beside its package.
 const maxMembers = 64 << 10
 
-// DownloadCodes begins the download of a range, which lies in one segment of
-// the application. It lasts as long as something comes within Options.Timeout.
+// DownloadCodes begins the download of a range, which lies in one segment of the application. It
+// goes on for as long as bytes arrive within each Options.Timeout.
 func (c *Client) DownloadCodes(ctx context.Context, id int64, r CodeRange) (*CodePackage, error) {
 	body, err := encode(map[string]any{"application_id": id, "code_start": r.From, "code_end": r.To})
 	if err != nil {
@@ -77,8 +77,8 @@ func (c *Client) openPackage(ctx context.Context, r request) (*CodePackage, erro
 	return p, nil
 }
 
-// attended ends a call whose answer stands still. Time that the reader takes
-// does not count.
+// attended ends a call of whose answer no more bytes arrive. The time that the reader takes does
+// not count.
 type attended struct {
 	in       io.Reader
 	quiet    *time.Timer
@@ -127,7 +127,7 @@ func (p *CodePackage) begin(body io.Reader) error {
 	return p.odd(nil)
 }
 
-// enter goes over the colon and the quote.
+// enter reads past the colon and the opening quote.
 func (p *CodePackage) enter() error {
 	for _, want := range []byte(`:"`) {
 		for {
@@ -146,7 +146,7 @@ func (p *CodePackage) enter() error {
 	return nil
 }
 
-// odd is the error of an answer that is none of the wire.
+// odd is the error for an answer that is not one of the wire.
 func (p *CodePackage) odd(err error) error {
 	if _, bad := errors.AsType[*json.SyntaxError](err); err != nil && !bad {
 		return p.broken(err)
@@ -154,7 +154,7 @@ func (p *CodePackage) odd(err error) error {
 	return &WrongServer{URL: p.base, API: apiWire, Call: "POST /intp/marketcode/applycodedownload", Flaw: "no package is in it"}
 }
 
-// broken is the error of an answer that does not come or breaks off.
+// broken is the error for an answer that does not come, or breaks off.
 func (p *CodePackage) broken(err error) error {
 	if u, ok := errors.AsType[*Unreachable](err); ok {
 		err = u.Err
@@ -168,7 +168,7 @@ func (p *CodePackage) broken(err error) error {
 	return &Unreachable{URL: p.base, Err: fmt.Errorf("the package did not come whole: %w", withoutAddress(err))}
 }
 
-// Read reads the Base64 text. io.EOF comes after a whole answer only.
+// Read reads the Base64 text. io.EOF comes only after a complete answer.
 func (p *CodePackage) Read(b []byte) (int, error) {
 	for p.err == nil && len(b) > 0 {
 		if _, err := p.in.Peek(1); err != nil {
@@ -200,7 +200,7 @@ func (p *CodePackage) Read(b []byte) (int, error) {
 	return 0, nil
 }
 
-// special reads an escape, or the quote and all that follows it.
+// special reads an escape, or the closing quote and everything after it.
 func (p *CodePackage) special() (char byte, ok bool, err error) {
 	first, err := p.in.ReadByte()
 	if err != nil {
@@ -254,9 +254,9 @@ func (p *CodePackage) Close() error {
 // ErrPackageKey says that a key does not open a package.
 var ErrPackageKey = errors.New("the key does not open this package")
 
-// Rows opens a package as it comes: from its Base64 text the rows, one code a
-// line: dot matrix, code, index, code text. The key has 16 characters.
-// Reading returns ErrPackageKey for another account's key.
+// Rows decrypts a package while it is read. From the Base64 text of pkg it makes the rows, one code
+// a line: dot matrix, code, index, code text. The key has 16 characters. Reading returns
+// ErrPackageKey for another account's key.
 func Rows(pkg io.Reader, key string) (io.Reader, error) {
 	if len(key) != aes.BlockSize {
 		return nil, fmt.Errorf("a package key has %d characters, not %d", aes.BlockSize, len(key))

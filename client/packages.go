@@ -16,8 +16,8 @@ type PackageWish struct {
 	Spare   int64  `json:"spare,omitempty" minimum:"0" doc:"of these, the last so many stand in for what spoils"`
 	Proofs  int64  `json:"proofs,omitempty" minimum:"0" maximum:"10000" doc:"proof codes, which never activate"`
 	Printer string `json:"printer" doc:"what the printer is called: overlapping codes go to one printer"`
-	// Recipients are the printer's public keys; none = by a passphrase, which
-	// goes with each download.
+	// Recipients are the printer's public keys; none = a passphrase opens the package, which is
+	// given with each download.
 	Recipients []string `json:"recipients,omitempty" maxItems:"20" doc:"public keys: age1…, ssh-ed25519 … or ssh-rsa …; none: a passphrase"`
 	// Formats are those of the parts: lists, and labels that are drawn.
 	Formats []string      `json:"formats,omitempty" maxItems:"10" doc:"lists: csv, ndjson, lines, text; labels: sheet (PDF pages), png, svg, pdf (a ZIP each), zpl, epl; left out: csv"`
@@ -26,7 +26,7 @@ type PackageWish struct {
 	Actor   string        `json:"actor,omitempty" doc:"who made it; left out: admin"`
 }
 
-// LabelDrawing says how labels are drawn. What is left out is as usual.
+// LabelDrawing says how labels are drawn. A field that is left out has its usual value.
 type LabelDrawing struct {
 	Kind       string   `json:"kind,omitempty" doc:"qr, datamatrix, matrix or both; left out: qr"`
 	Module     string   `json:"module,omitempty" doc:"side of a module, rounded to whole dots of the printer; left out: 0.4mm"`
@@ -90,9 +90,9 @@ func packagePath(id int64, what string) string {
 	return path
 }
 
-// SendPackage writes the file of a package to w. passphrase is "" where the
-// package has recipients. It lasts as long as the codes are many: bound it with
-// ctx. After an error what was written is no package; the same call repeats it.
+// SendPackage writes the file of a package to w. passphrase is "" where the package has recipients.
+// The time that it takes grows with the number of codes: bound it with ctx. After an error what was
+// written is no package; call again for all of it.
 func (c *Client) SendPackage(ctx context.Context, id int64, passphrase string, w io.Writer) error {
 	var wish struct {
 		Passphrase string `json:"passphrase,omitempty"`
@@ -146,8 +146,8 @@ func (c *Client) RecallPackage(ctx context.Context, id int64, note, actor string
 	return one, err
 }
 
-// SpoilCodes notes that the printer destroyed codes of a package: they are void
-// for ever, and in no package any more.
+// SpoilCodes notes that the printer destroyed codes of a package: they are void for ever, and no
+// longer in the package.
 func (c *Client) SpoilCodes(ctx context.Context, id int64, ranges []CodeRange, note, actor string) (one Package, err error) {
 	body := noteOf(note, actor)
 	body["ranges"] = ranges
@@ -166,7 +166,7 @@ func noteOf(note, actor string) map[string]any {
 	return body
 }
 
-// PackageSigner is by which key packages are signed.
+// PackageSigner is the key by which packages are signed.
 type PackageSigner struct {
 	PublicKey      string `json:"public_key" doc:"ssh-ed25519 and Base64"`
 	AllowedSigners string `json:"allowed_signers" doc:"the line that ssh-keygen -Y verify wants in its file"`

@@ -25,8 +25,8 @@ type PersonList struct {
 	People []Person `json:"people"`
 }
 
-// PersonPut is a new person. A password has 12 characters or more and is none that
-// others guess first; without one only login links sign in.
+// PersonPut is a new person. A password has 12 characters or more and is not one of those that are
+// guessed first. Without a password the person signs in by login links only.
 type PersonPut struct {
 	Name         string   `json:"name" maxLength:"40"`
 	Role         string   `json:"role"`
@@ -35,7 +35,7 @@ type PersonPut struct {
 	SecondFactor string   `json:"second_factor,omitempty" enum:",new" doc:"new: answer a second factor"`
 }
 
-// PersonChange is what of a person is to be; nil stays.
+// PersonChange says what changes of a person; a nil field stays as it is.
 type PersonChange struct {
 	Role         *string   `json:"role,omitempty"`
 	Accounts     *[]string `json:"accounts,omitempty"`
@@ -75,7 +75,7 @@ type AdminKeyPut struct {
 	Expires  *time.Time `json:"expires,omitempty"`
 }
 
-// AdminKeyMade is a new admin key. Key is shown this once.
+// AdminKeyMade is a new admin key. Key is shown only in this answer.
 type AdminKeyMade struct {
 	ID  string `json:"id"`
 	Key string `json:"key" doc:"shown this once"`
@@ -100,7 +100,7 @@ func (c *Client) AddPerson(ctx context.Context, p PersonPut) (made PersonMade, e
 	return made, err
 }
 
-// ChangePerson changes a person, who is signed out everywhere by it.
+// ChangePerson changes a person, and ends all their sessions.
 func (c *Client) ChangePerson(ctx context.Context, name string, p PersonChange) (made PersonMade, err error) {
 	err = c.admin(ctx, http.MethodPatch, "people/"+url.PathEscape(name), p, &made)
 	return made, err
@@ -139,8 +139,8 @@ func (c *Client) DeleteAdminKey(ctx context.Context, id string) ([]AdminKey, err
 	return reply.Keys, err
 }
 
-// LoginLink makes a link that signs a person in to the console once, within ten minutes;
-// "" = with all that the admin token may.
+// LoginLink makes a link that signs a person in to the console once, within ten minutes. With the
+// name "" it signs in with all rights of the admin token.
 func (c *Client) LoginLink(ctx context.Context, name string) (link LoginLink, err error) {
 	var body struct {
 		Name string `json:"name,omitempty"`

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// RefusedCredential is a credential that keeps being wrong, and where it comes from.
+// RefusedCredential is a wrong credential that was shown several times, and from where.
 type RefusedCredential struct {
 	// The kind of credential; admin keys count as admin_token.
 	What  string    `json:"what" enum:"admin_token,app_secret,scan_key,person,login_link,provider" doc:"what it should be"`
@@ -22,8 +22,8 @@ type RefusedCredentialList struct {
 	Credentials []RefusedCredential `json:"credentials"`
 }
 
-// RefusedCredentials lists the wrong credentials that the node which answers saw within the last day, the most frequent
-// first: the program with an old key is among them. A node forgets them when it ends.
+// RefusedCredentials lists the wrong credentials that the answering node saw within the last day, the most frequent
+// first. A program with an old key shows up here. A node forgets them when it ends.
 func (c *Client) RefusedCredentials(ctx context.Context) ([]RefusedCredential, error) {
 	var reply RefusedCredentialList
 	err := c.admin(ctx, http.MethodGet, "refused-credentials", nil, &reply)

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Revised is part of every thing that the admin API shows by itself.
+// Revised is part of every thing that the admin API can show alone.
 type Revised struct {
-	// Revision is another as soon as the thing is another; "" from an older server.
+	// Revision differs as soon as the thing changed; "" from an older server.
 	Revision string `json:"revision" answer:"optional" doc:"another as soon as the thing is another, and not by what is merely counted of it; the ETag of an answer that shows it alone"`
 }
 
@@ -20,10 +20,9 @@ func (w WebhookAdded) ETag() string { return w.Webhook.Revision }
 
 type revisionKey struct{}
 
-// IfMatch returns a context with which calls change a thing only while it has one of
-// these revisions. Else nothing is changed, and the error is a *Problem whose
-// ChangedMeanwhile is true. Without a revision, or with empty ones, calls change what is
-// there, whatever it is.
+// IfMatch returns a context with which calls change a thing only if it has one of these revisions.
+// Else they change nothing, and ChangedMeanwhile finds the *Problem in the error. Without a
+// revision, or with empty ones, calls change a thing whatever its revision is.
 func IfMatch(ctx context.Context, revisions ...string) context.Context {
 	var tags []string
 	for _, one := range revisions {
@@ -34,13 +33,13 @@ func IfMatch(ctx context.Context, revisions ...string) context.Context {
 	return context.WithValue(ctx, revisionKey{}, http.Header{"If-Match": tags})
 }
 
-// IfNone returns a context with which a call makes a thing only where there is none; else
-// it is as with IfMatch.
+// IfNone returns a context with which a call makes a new thing, and fails as with IfMatch where it
+// exists.
 func IfNone(ctx context.Context) context.Context {
 	return context.WithValue(ctx, revisionKey{}, http.Header{"If-None-Match": {"*"}})
 }
 
-// matching puts what IfMatch or IfNone said into a call that changes something.
+// matching puts the headers of IfMatch or IfNone into a call that changes something.
 func matching(ctx context.Context, r *http.Request) {
 	said, _ := ctx.Value(revisionKey{}).(http.Header)
 	if r.Method == http.MethodGet || !strings.Contains(r.URL.Path, "/admin/v1/") {
@@ -53,8 +52,8 @@ func matching(ctx context.Context, r *http.Request) {
 	}
 }
 
-// ProblemChanged is the type of the problem of a change whose thing is another than the
-// one that the caller saw.
+// ProblemChanged is the type of the problem that refuses a change because its thing changed since
+// the caller saw it.
 const ProblemChanged = "urn:qrjump:problem:changed-meanwhile"
 
 // ThingChange is a change of a thing, as the audit log has it.
@@ -68,8 +67,8 @@ type ThingChange struct {
 	What  []string  `json:"what" doc:"the fields that it changed"`
 }
 
-// ChangedMeanwhile returns the problem of a change whose thing is another than the one that
-// the caller saw: how it is now is in Current, its last changes in Changes. nil for every
+// ChangedMeanwhile returns the problem in an error that says that a thing changed since the caller
+// saw it: Current has the thing as it is now, Changes its last changes. It returns nil for every
 // other error.
 func ChangedMeanwhile(err error) *Problem {
 	if p, is := errors.AsType[*Problem](err); is && p.Type == ProblemChanged {
@@ -78,9 +77,9 @@ func ChangedMeanwhile(err error) *Problem {
 	return nil
 }
 
-// Revision is that of the thing as it is now; "" = it is gone.
+// Revision is the revision of the thing as it is now; "" = it does not exist.
 func (p *Problem) Revision() string {
 	var now Revised
-	_ = json.Unmarshal(p.Current, &now) // what is gone has none
+	_ = json.Unmarshal(p.Current, &now) // a thing that does not exist has none
 	return now.Revision
 }

@@ -97,15 +97,15 @@ type Released struct {
 	More     bool         `json:"more" doc:"there are others left: call again"`
 }
 
-// ReleasePrefix deletes rules without their owners and returns them. more says
-// that there are others left: call it again.
+// ReleasePrefix deletes rules without asking their owners, and returns them. more says that others
+// are left: call it again.
 func (c *Client) ReleasePrefix(ctx context.Context, r Release) (released []StoredRule, more bool, err error) {
 	var reply Released
 	err = c.long(ctx, http.MethodPost, "prefixes/release", r, &reply)
 	return reply.Released, reply.More, err
 }
 
-// Notice is what an account was told of a thing that an operator did to it.
+// Notice tells an account what an operator did to one of its things.
 type Notice struct {
 	ID     int64     `json:"id"`
 	At     time.Time `json:"at"`
@@ -114,12 +114,13 @@ type Notice struct {
 	Reason string    `json:"reason"`
 }
 
-// NoticeList is what an account was told.
+// NoticeList are the notices of an account.
 type NoticeList struct {
 	Notices []Notice `json:"notices"`
 }
 
-// Notices lists at most limit things that an account was told, newest first; 0 = as many as the server likes to give.
+// Notices lists at most limit notices of an account, newest first; 0 = as many as the server likes
+// to give.
 func (c *Client) Notices(ctx context.Context, appid string, limit int) ([]Notice, error) {
 	var reply NoticeList
 	err := c.admin(ctx, http.MethodGet, with(accountPath(appid, "notices"), map[string]string{"limit": limitText(limit)}), nil, &reply)
@@ -138,7 +139,7 @@ type Confirmation struct {
 	Steps  []ConfirmationStep `json:"steps"`
 }
 
-// ConfirmationStep is one thing that happened while a file was fetched.
+// ConfirmationStep is one step of fetching a file.
 type ConfirmationStep struct {
 	At     time.Time `json:"at"`
 	Did    string    `json:"did"`
@@ -170,7 +171,7 @@ func (c *Client) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Conf
 	return reply.Confirmations, err
 }
 
-// Recheck is the latest look at a verification file.
+// Recheck is the latest check of a verification file.
 type Recheck struct {
 	Owner     string     `json:"owner"`
 	Directory string     `json:"directory"`
@@ -182,13 +183,12 @@ type Recheck struct {
 	NextAt    time.Time  `json:"next_at"`
 }
 
-// RecheckList is a page of looks at verification files.
+// RecheckList is a page of checks of verification files.
 type RecheckList struct {
 	Rechecks []Recheck `json:"rechecks"`
 }
 
-// RecheckQuery selects looks by owner and directory; the zero value is the first of
-// all.
+// RecheckQuery selects checks, by owner and directory; the zero value selects the first of all.
 type RecheckQuery struct {
 	Owner   string // "" = of any
 	Failing bool   // only files that are not in place
@@ -197,7 +197,7 @@ type RecheckQuery struct {
 	Limit                      int // 0 = as many as the server likes to give
 }
 
-// Rechecks lists the nightly looks at verification files.
+// Rechecks lists the daily checks of verification files.
 func (c *Client) Rechecks(ctx context.Context, q RecheckQuery) ([]Recheck, error) {
 	query := map[string]string{"owner": q.Owner, "after_owner": q.AfterOwner, "after_directory": q.AfterDirectory,
 		"limit": limitText(q.Limit)}
@@ -209,14 +209,14 @@ func (c *Client) Rechecks(ctx context.Context, q RecheckQuery) ([]Recheck, error
 	return reply.Rechecks, err
 }
 
-// RechecksDone is what a look at all verification files found.
+// RechecksDone is what a check of all verification files found.
 type RechecksDone struct {
 	Files   int   `json:"files" doc:"how many were looked at in this call; the rest follows in the background"`
 	Failing int64 `json:"failing" doc:"how many of all are not in place"`
 }
 
-// RecheckNow looks at all verification files now: at the first of them before it
-// returns, which may take as long as their hosts are slow, so bound it with ctx.
+// RecheckNow makes the server check all verification files now, the first of them before it
+// returns. With slow hosts that takes long: bound it with ctx.
 func (c *Client) RecheckNow(ctx context.Context) (RechecksDone, error) {
 	var done RechecksDone
 	err := c.long(ctx, http.MethodPost, "rechecks", nil, &done)
@@ -231,7 +231,7 @@ const (
 	PlanDelete  = "delete"
 )
 
-// PlannedRule is a change of a rule that nobody made yet.
+// PlannedRule is a change of a rule that is not made yet.
 type PlannedRule struct {
 	Do          string `json:"do"`
 	Owner       string `json:"owner"`
@@ -243,7 +243,7 @@ type PlannedRule struct {
 	Published   *bool  `json:"published,omitempty"`    // nil = true for an add, as it is for an edit
 }
 
-// Replayed is what planned changes would have done to the scans of the last days.
+// Replayed says what planned changes would have done to the scans of the last days.
 type Replayed struct {
 	Since  time.Time `json:"since"`
 	Scans  int64     `json:"scans"`  // of links, in that time
@@ -253,11 +253,11 @@ type Replayed struct {
 	// Cut says that there were more scans than are replayed at once: these are the
 	// oldest.
 	Cut bool `json:"cut,omitempty" answer:"optional"`
-	// Anonymous says that all are replayed as scans of nobody in particular.
+	// Anonymous says that all are replayed as scans without a user.
 	Anonymous bool `json:"anonymous"`
 }
 
-// Turn is what would have become of some scans.
+// Turn says what some scans would have opened in place of what they opened.
 type Turn struct {
 	Before   string   `json:"before"` // the action, the Mini Program and the rule
 	After    string   `json:"after"`
@@ -265,9 +265,9 @@ type Turn struct {
 	Examples []string `json:"examples"` // links of them
 }
 
-// ReplayPlan says what changes of rules, at most 1,000, would have done to the scans
-// of the last days; nothing is changed. A *Problem with status 422 names a change
-// that cannot be. It lasts as long as the scans are many: bound it with ctx.
+// ReplayPlan says what changes of rules, at most 1,000, would have done to the scans of the last
+// days; nothing is changed. A *Problem with status 422 names a change that is impossible. The time
+// that it takes grows with the number of scans: bound it with ctx.
 func (c *Client) ReplayPlan(ctx context.Context, changes []PlannedRule, days int) (Replayed, error) {
 	var done Replayed
 	err := c.long(ctx, http.MethodPost, "rules/plan/replay", map[string]any{"changes": changes, "days": days}, &done)

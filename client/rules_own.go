@@ -14,11 +14,11 @@ type OwnRule struct {
 	Occupy bool   `json:"occupy,omitempty" doc:"nobody else may set a rule below"`
 	// OpenVersion 0 is OpenRelease.
 	OpenVersion int `json:"open_version,omitempty" minimum:"0" maximum:"3" doc:"what test links open: 1 development, 2 trial, 3 release; 0 or left out: 3"`
-	// TestLinks of nil are kept on an edit.
+	// TestLinks nil keeps the test links on an edit.
 	TestLinks *[]string `json:"test_links,omitempty" doc:"at most five; left out of an edit: they stay"`
 }
 
-// FileStep is one thing that was looked at while a verification file was fetched.
+// FileStep is one step of fetching a verification file.
 type FileStep struct {
 	Did    string `json:"did" doc:"address, DNS, public, connect, TLS, redirect, status, type, size, content or time"`
 	OK     bool   `json:"ok"`
@@ -28,7 +28,7 @@ type FileStep struct {
 	Cure   string `json:"cure,omitempty" doc:"a word for what next says, the same in every language"`
 }
 
-// RuleCheck is what an add of a rule would be answered.
+// RuleCheck is the answer that an add of a rule would get.
 type RuleCheck struct {
 	ErrCode     int         `json:"errcode" doc:"0: nothing but the file could be in the way"`
 	Detail      string      `json:"detail" doc:"what exactly is wrong"`
@@ -67,8 +67,8 @@ func (c *Client) DeleteRuleOf(ctx context.Context, appid, prefix string) (delete
 	return deleted, err
 }
 
-// CheckRule says what AddRuleOf would be answered and where the verification file must
-// be; look: it is looked for there now. Nothing is changed.
+// CheckRule says what AddRuleOf would answer, and where the verification file must be; with look
+// the server fetches the file now. It changes nothing.
 func (c *Client) CheckRule(ctx context.Context, appid string, r OwnRule, look bool) (check RuleCheck, err error) {
 	err = c.long(ctx, http.MethodPost, ownRules(appid)+"/check", struct {
 		OwnRule

@@ -46,7 +46,7 @@ type Decision struct {
 	Raw json.RawMessage `json:"-"` // the answer as it came
 }
 
-// Matched is on what a scan fell.
+// Matched is what a scan fell on.
 type Matched struct {
 	Kind          string `json:"kind"` // rule, test_link, service_rule, code, …
 	Prefix        string `json:"prefix,omitempty"`
@@ -69,7 +69,7 @@ type ExplainRequest struct {
 	Assume          []AssumedRule `json:"assume,omitempty"`           // as if these rules existed
 }
 
-// AssumedRule is a rule that an explanation takes for stored.
+// AssumedRule is a rule that an explanation assumes to be stored.
 type AssumedRule struct {
 	Owner       string   `json:"owner"`
 	Prefix      string   `json:"prefix"`
@@ -113,10 +113,10 @@ func (c *Client) Explain(ctx context.Context, r ExplainRequest) (Explanation, er
 // maxLine is how long one answer of a stream may be.
 const maxLine = 64 << 10
 
-// ResolveStream resolves scans one after another over one connection, answers
-// in the order of the requests. Each answer has Raw; one that is bad has only
-// that, {"error": …}, and the stream goes on. A fault of the whole stream comes
-// last. It lasts as long as the requests do: bound it with ctx.
+// ResolveStream resolves scans one after another over one connection, and yields the answers in the
+// order of the requests. Each answer has Raw; that of a bad request has only Raw, {"error": …}, and
+// the stream goes on. An error of the whole stream comes last. It goes on for as long as there are
+// requests: bound it with ctx.
 func (c *Client) ResolveStream(ctx context.Context, requests iter.Seq[ScanRequest]) iter.Seq2[Decision, error] {
 	return func(yield func(Decision, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -170,7 +170,7 @@ func (c *Client) ResolveStream(ctx context.Context, requests iter.Seq[ScanReques
 		}
 		err = answers.Err()
 		if err == nil && (!finished.Load() || received < sent.Load()) {
-			// The server waits for the next request only so long.
+			// The server waits for the next request for a limited time.
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {

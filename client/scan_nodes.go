@@ -14,7 +14,7 @@ type ScanNode struct {
 	Stopped bool      `json:"stopped" doc:"it ended in order"`
 	Behind  int64     `json:"behind" doc:"scans that it had not brought to the ledger when it was last heard of"`
 	SeenAt  time.Time `json:"seen_at"`
-	// Lag is nil for a node that is stopped, or never said.
+	// Lag is nil for a node that is stopped, or that never reported one.
 	Lag *NodeLag `json:"lag,omitempty" doc:"how far its memory was behind the log of changes when it last said so, which it does once a minute"`
 }
 
@@ -39,9 +39,8 @@ func (c *Client) ScanNodes(ctx context.Context) ([]ScanNode, error) {
 	return reply.Nodes, err
 }
 
-// ForgetScanNode waits no more for the scans of a node that never comes back, and
-// returns the nodes that are left. What it did not bring is lost. A *Problem with
-// status 404: there is no such node.
+// ForgetScanNode gives up a node that never comes back, and returns the nodes that are left. Scans
+// that it had not shipped are lost. A *Problem with status 404: there is no such node.
 func (c *Client) ForgetScanNode(ctx context.Context, node string) ([]ScanNode, error) {
 	var reply ScanNodeList
 	err := c.admin(ctx, http.MethodDelete, "scan-nodes/"+url.PathEscape(node), nil, &reply)

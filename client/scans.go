@@ -42,7 +42,7 @@ type RecordedScan struct {
 	Raw json.RawMessage `json:"-"`
 }
 
-// UnmarshalJSON keeps the text beside what it says.
+// UnmarshalJSON also keeps the JSON itself, in Raw.
 func (s *RecordedScan) UnmarshalJSON(b []byte) error {
 	type plain RecordedScan
 	if err := json.Unmarshal(b, (*plain)(s)); err != nil {
@@ -59,11 +59,11 @@ type ScanPage struct {
 	More  bool           `json:"more" doc:"there are further ones already"`
 	// Older is nil where the server is older and does not say.
 	Older *bool `json:"older" nullable:"false" doc:"there are further ones before them"`
-	// Looked is nil where the server is older and does not filter.
+	// Looked is nil where the server is older and has no filter.
 	Looked *int `json:"looked" nullable:"false" doc:"how many were looked at, of which these match"`
 }
 
-// ScanFilter says which scans are wanted; what is empty says nothing.
+// ScanFilter says which scans are wanted. An empty field does not filter.
 type ScanFilter struct {
 	From, To  string  // RFC 3339, or days in the server's zone; a day in To belongs to it
 	User      string  // what the app called the user, or the hash of RecordedScan.User
@@ -89,9 +89,9 @@ func (f ScanFilter) query() map[string]string {
 // ErrNoFilter says that a server is older than FindScans.
 var ErrNoFilter = errors.New("this server is older and cannot look for scans")
 
-// FindScans is Scans of those that a filter wants. The server looks at 20,000 scans
-// for each call: a page may have none while More says that others follow; go on
-// after Next. An older server, which does not filter, gives ErrNoFilter.
+// FindScans is Scans for those that match a filter. The server searches 20,000 scans for each call,
+// so a page may have none although More says that others follow: go on after Next. An older server,
+// which does not filter, gives ErrNoFilter.
 func (c *Client) FindScans(ctx context.Context, f ScanFilter, after string, limit int) (ScanPage, error) {
 	var page ScanPage
 	query := f.query()
@@ -155,9 +155,9 @@ func (c *Client) RecordedScan(ctx context.Context, id string) (RecordedScan, err
 	return s, err
 }
 
-// ExportScans writes the scans that a filter wants to w, as csv or parquet; of an
-// empty one all. It lasts as long as there are scans: bound it with ctx. After an
-// error what was written is not whole.
+// ExportScans writes the scans that match a filter to w, as csv or parquet; an empty filter matches
+// all. The time that it takes grows with their number: bound it with ctx. After an error what was
+// written is incomplete.
 func (c *Client) ExportScans(ctx context.Context, format string, f ScanFilter, w io.Writer) error {
 	return c.exportTable(ctx, "scans/export", format, f.query(), w)
 }
@@ -206,7 +206,8 @@ type CodeScans struct {
 	Regions  int        `json:"regions" doc:"different ones, at most 32 are told apart"`
 	Trips    int        `json:"trips" doc:"how often it was in two places with too little time between them"`
 	Score    int        `json:"score" doc:"what its alarm goes by: the points of its scans, or of those after its last alarm was dismissed"`
-	// Threshold is nil where the server is older, and has 100. DismissedAt is nil where no alarm of it was dismissed.
+	// Threshold is nil where the server is older; its threshold is 100. DismissedAt is nil where no
+	// alarm of the code was dismissed.
 	Threshold   *int64     `json:"threshold,omitempty" required:"true" answer:"optional" doc:"the score from which it is alarmed; 0 = no score is enough"`
 	DismissedAt *time.Time `json:"dismissed_at,omitempty" answer:"optional" doc:"when its last alarm was dismissed"`
 }
@@ -260,7 +261,7 @@ func (q StatisticsQuery) asked() map[string]string {
 	return query
 }
 
-// yes is a query parameter that is said, "" where it is not.
+// yes is a yes as a query parameter; "" for a no.
 func yes(said bool) string {
 	if said {
 		return "true"
@@ -268,7 +269,7 @@ func yes(said bool) string {
 	return ""
 }
 
-// Statistics asks how often was scanned.
+// Statistics asks how many scans there were.
 func (c *Client) Statistics(ctx context.Context, q StatisticsQuery) (Statistics, error) {
 	query := q.asked()
 	query["limit"], query["offset"] = limitText(q.Limit), limitText(q.Offset)
@@ -277,19 +278,19 @@ func (c *Client) Statistics(ctx context.Context, q StatisticsQuery) (Statistics,
 	return a, err
 }
 
-// ExportStatistics writes the whole answer to a question to w, as csv or parquet: its Limit and Offset say nothing. After an
-// error what was written is not whole.
+// ExportStatistics writes the whole answer to a question to w, as csv or parquet: its Limit and Offset do not count. After
+// an error what was written is incomplete.
 func (c *Client) ExportStatistics(ctx context.Context, format string, q StatisticsQuery, w io.Writer) error {
 	return c.exportTable(ctx, "statistics/export", format, q.asked(), w)
 }
 
-// Miss is a place that was scanned and had nothing.
+// Miss is a place where links were scanned that opened nothing.
 type Miss struct {
 	Place string `json:"place" doc:"host and first path segment; * is all that a day had no room for"`
 	Scans int64  `json:"scans"`
 }
 
-// MissList is what was scanned and had nothing.
+// MissList are places where links were scanned that opened nothing.
 type MissList struct {
 	Places []Miss `json:"places"`
 }
@@ -301,7 +302,7 @@ type MissQuery struct {
 	Wait     bool
 }
 
-// Misses returns what was scanned and found nothing, the most scanned first.
+// Misses returns the places where links were scanned that opened nothing, the most scanned first.
 func (c *Client) Misses(ctx context.Context, q MissQuery) ([]Miss, error) {
 	var reply MissList
 	err := c.admin(ctx, http.MethodGet, with("statistics/misses",
@@ -309,19 +310,20 @@ func (c *Client) Misses(ctx context.Context, q MissQuery) ([]Miss, error) {
 	return reply.Places, err
 }
 
-// ExportMisses writes all of them to w, as csv or parquet: Limit says nothing. After an error what was written is not whole.
+// ExportMisses writes all of them to w, as csv or parquet: Limit does not count. After an error
+// what was written is incomplete.
 func (c *Client) ExportMisses(ctx context.Context, format string, q MissQuery, w io.Writer) error {
 	return c.exportTable(ctx, "statistics/misses/export", format, map[string]string{"from": q.From, "to": q.To, "wait": yes(q.Wait)}, w)
 }
 
-// Difference is a number that a recount does not find again.
+// Difference is a number for which a recount found another.
 type Difference struct {
 	What      string `json:"what"`
 	Counted   int64  `json:"counted"`
 	Recounted int64  `json:"recounted"`
 }
 
-// Recount is what counting the whole ledger again came to.
+// Recount is the result of counting the whole ledger again.
 type Recount struct {
 	Scans      int64 `json:"scans" doc:"in the ledger"`
 	Duplicates int64 `json:"duplicates" doc:"0: a ledger has each scan once"`
@@ -333,8 +335,8 @@ type Recount struct {
 	Since       *time.Time   `json:"since,omitempty" doc:"only days from then on were compared, because older scans are gone from the ledger, or older days from the counts"`
 }
 
-// Recount lets the server count its whole ledger again and compare. It lasts
-// as long as the ledger is long: bound it with ctx.
+// Recount makes the server count its whole ledger again and compare. The time that it takes grows
+// with the ledger: bound it with ctx.
 func (c *Client) Recount(ctx context.Context) (Recount, error) {
 	var r Recount
 	err := c.long(ctx, http.MethodPost, "statistics/recount", nil, &r)
@@ -402,8 +404,8 @@ func (c *Client) Alarms(ctx context.Context, q AlarmQuery) ([]Alarm, error) {
 	return reply.Alarms, err
 }
 
-// ExportAlarms writes all alarms of a query to w, as csv or parquet: its Limit says nothing. language, en or zh, is that of
-// their reasons; "" = en. After an error what was written is not whole.
+// ExportAlarms writes all alarms of a query to w, as csv or parquet: its Limit does not count. language, en or zh, is that
+// of their reasons; "" = en. After an error what was written is incomplete.
 func (c *Client) ExportAlarms(ctx context.Context, format, language string, q AlarmQuery, w io.Writer) error {
 	query := q.asked()
 	query["language"] = language
@@ -417,15 +419,15 @@ func (c *Client) AcknowledgeAlarm(ctx context.Context, id int64, actor string) (
 	return a, err
 }
 
-// DismissAlarm takes an alarm back: its code is no copy, and why. The code's page is as before the alarm, and it is
-// alarmed again only by scans that come after. The first dismissal of an alarm stays.
+// DismissAlarm takes an alarm back, with a note why the code is no copy. The code's page then is as before the
+// alarm, and only later scans can raise another one. A second dismissal of an alarm changes nothing.
 func (c *Client) DismissAlarm(ctx context.Context, id int64, note, actor string) (Alarm, error) {
 	var a Alarm
 	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("alarms/%d/dismiss", id), map[string]string{"note": note, "actor": actor}, &a)
 	return a, err
 }
 
-// BatchAlarm says from which score on codes of an application are alarmed because they look copied.
+// BatchAlarm is the score from which on codes of an application raise an alarm for looking copied.
 type BatchAlarm struct {
 	ApplicationID int64 `json:"application_id"`
 	Threshold     int64 `json:"threshold" doc:"the score from which a code is alarmed; 0 = no score is enough"`
@@ -435,26 +437,26 @@ type BatchAlarm struct {
 	Revised
 }
 
-// BatchAlarmPut chooses it: a threshold, off, or neither for the server's own.
+// BatchAlarmPut sets it: a threshold, off, or neither for the server's own.
 type BatchAlarmPut struct {
 	Threshold int64 `json:"threshold,omitempty" minimum:"1" maximum:"100000" doc:"the score from which a code is alarmed"`
 	Off       bool  `json:"off,omitempty" doc:"no score raises an alarm"`
 }
 
-// BatchAlarm shows from which score on codes of an application are alarmed.
+// BatchAlarm returns the score from which on codes of an application raise an alarm.
 func (c *Client) BatchAlarm(ctx context.Context, id int64) (a BatchAlarm, err error) {
 	err = c.admin(ctx, http.MethodGet, batchPath(id, "alarm"), nil, &a)
 	return a, err
 }
 
-// PutBatchAlarm chooses from which score on codes of an application are alarmed, from the next scan on. Alarms that
-// stand stay.
+// PutBatchAlarm sets the score from which on codes of an application raise an alarm, from the next scan on. Earlier
+// alarms stay.
 func (c *Client) PutBatchAlarm(ctx context.Context, id int64, put BatchAlarmPut) (a BatchAlarm, err error) {
 	err = c.admin(ctx, http.MethodPut, batchPath(id, "alarm"), put, &a)
 	return a, err
 }
 
-// AlarmReplay says what a threshold would have given in the last 90 days.
+// AlarmReplay says which alarms a threshold would have raised in the last 90 days.
 type AlarmReplay struct {
 	ApplicationID  int64           `json:"application_id"`
 	Threshold      int64           `json:"threshold"`
@@ -476,8 +478,8 @@ type ReplayedAlarm struct {
 	Score     int64     `json:"score"`
 }
 
-// ReplayAlarms says what a threshold would have given for an application in the last 90 days; 0 = the one in force.
-// It changes nothing. The server reads its ledger for it: bound it with ctx.
+// ReplayAlarms says which alarms a threshold would have raised for an application in the last 90 days; 0 = the one
+// in force. It changes nothing. The server reads its ledger for it: bound it with ctx.
 func (c *Client) ReplayAlarms(ctx context.Context, id, threshold int64) (r AlarmReplay, err error) {
 	query := map[string]string{}
 	if threshold > 0 {

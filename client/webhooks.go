@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Webhook is a receiver that is told of scans and alarms, without its secret.
+// Webhook is a receiver of scans and alarms, shown without its secret.
 type Webhook struct {
 	ID        int64          `json:"id"`
 	URL       string         `json:"url"`
@@ -33,7 +33,7 @@ type WebhookList struct {
 	Webhooks []Webhook `json:"webhooks"`
 }
 
-// WebhookPut is what a webhook shall be.
+// WebhookPut is what a webhook is to become.
 type WebhookPut struct {
 	URL    string         `json:"url" maxLength:"2048" doc:"http or https; inside the network only if the setting allow_private_hosts is on"`
 	Codes  []WebhookCodes `json:"codes,omitempty" maxItems:"1000" doc:"scans of these codes"`
@@ -41,7 +41,7 @@ type WebhookPut struct {
 	Alarms bool           `json:"alarms,omitempty" doc:"codes that look as if they were copied, and spoiled ones that were scanned"`
 }
 
-// Put is what would put the webhook as it is.
+// Put is the WebhookPut that would leave the webhook as it is.
 func (w Webhook) Put() WebhookPut {
 	return WebhookPut{URL: w.URL, Codes: w.Codes, Rules: w.Rules, Alarms: w.Alarms}
 }
@@ -64,16 +64,16 @@ func (c *Client) webhooks(ctx context.Context, method, path string) ([]Webhook, 
 	return reply.Webhooks, err
 }
 
-// AddWebhook tells a receiver of scans and alarms from now on. Its secret is shown
-// this once. A *Problem with status 422 says what cannot be.
+// AddWebhook adds a receiver, which is told of scans and alarms from now on. Its secret is shown
+// only in this answer. A *Problem with status 422 says what is wrong.
 func (c *Client) AddWebhook(ctx context.Context, w WebhookPut) (WebhookAdded, error) {
 	var added WebhookAdded
 	err := c.admin(ctx, http.MethodPost, "webhooks", w, &added)
 	return added, err
 }
 
-// SetWebhook changes what a webhook is told and where it is; enabled nil leaves it
-// on or off. What waits for it stays. A *Problem with status 404: there is none.
+// SetWebhook changes what a webhook is told and where it is; enabled nil leaves it on or off.
+// Events that wait for it stay. A *Problem with status 404: there is none.
 func (c *Client) SetWebhook(ctx context.Context, id int64, w WebhookPut, enabled *bool) (Webhook, error) {
 	var changed Webhook
 	err := c.admin(ctx, http.MethodPut, webhookPath(id), struct {
@@ -85,19 +85,19 @@ func (c *Client) SetWebhook(ctx context.Context, id int64, w WebhookPut, enabled
 
 func webhookPath(id int64) string { return "webhooks/" + strconv.FormatInt(id, 10) }
 
-// DeleteWebhook removes a webhook and what waits for it, and returns those that
+// DeleteWebhook removes a webhook and the events that wait for it, and returns the webhooks that
 // are left. A *Problem with status 404: there is none.
 func (c *Client) DeleteWebhook(ctx context.Context, id int64) ([]Webhook, error) {
 	return c.webhooks(ctx, http.MethodDelete, webhookPath(id))
 }
 
-// WebhookTest is a message that tells of nothing, on its way.
+// WebhookTest names a test message that was sent.
 type WebhookTest struct {
 	Event string `json:"event" doc:"by which its delivery is found"`
 }
 
-// TestWebhook sends a message that tells of nothing, and returns the event by
-// which Deliveries has it. A *Problem with status 404: there is no such webhook.
+// TestWebhook sends a test message, and returns the event by which Deliveries lists it. A *Problem
+// with status 404: there is no such webhook.
 func (c *Client) TestWebhook(ctx context.Context, id int64) (event string, err error) {
 	var sent WebhookTest
 	err = c.admin(ctx, http.MethodPost, webhookPath(id)+"/test", nil, &sent)
@@ -146,8 +146,8 @@ func (c *Client) Deliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, e
 	return reply.Deliveries, err
 }
 
-// ReplayDelivery sends something again, whatever became of it, with the same event
-// id. A *Problem with status 404: there is no such delivery.
+// ReplayDelivery sends a message again with the same event id, whatever became of it. A *Problem
+// with status 404: there is no such delivery.
 func (c *Client) ReplayDelivery(ctx context.Context, id int64) (Delivery, error) {
 	var again Delivery
 	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("deliveries/%d/replay", id), nil, &again)

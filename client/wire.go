@@ -92,7 +92,7 @@ const (
 	OpenRelease     OpenVersion = 3 // administrators, developers and trial users, the release
 )
 
-// RuleDraft is what a rule shall be.
+// RuleDraft is what a rule is to become.
 type RuleDraft struct {
 	Prefix string
 	Path   string // page, for example pages/index/index
@@ -107,8 +107,8 @@ type RuleDraft struct {
 // AddRule adds a rule, unpublished.
 func (c *Client) AddRule(ctx context.Context, d RuleDraft) error { return c.saveRule(ctx, d, 0) }
 
-// EditRule changes a rule. The page of a published rule cannot change, nor can
-// anything of a published service-account rule: delete and add it.
+// EditRule changes a rule. The page of a published rule cannot change, and of a published
+// service-account rule nothing can: delete it and add it again.
 func (c *Client) EditRule(ctx context.Context, d RuleDraft) error { return c.saveRule(ctx, d, 1) }
 
 func (c *Client) saveRule(ctx context.Context, d RuleDraft, isEdit int) error {
@@ -204,7 +204,7 @@ func (c *Client) AllRules(ctx context.Context, appid string) (RuleList, error) {
 		return RuleList{}, err
 	}
 	if list.Total <= len(list.Rules) {
-		slices.Reverse(list.Rules) // they come with the newest first
+		slices.Reverse(list.Rules) // they come newest first
 		return list, nil
 	}
 	all := []Rule{}
@@ -334,9 +334,9 @@ func (c *Client) forget(token string) {
 	}
 }
 
-// wire makes a call and reads the answer into reply: *WireError if its errcode
-// is not 0. An answer of success has an errcode where reply is nil, else the
-// fields of reply: those with a token have no errcode.
+// wire makes a call and reads the answer into reply: *WireError if its errcode is not 0. A
+// successful answer has an errcode where reply is nil, else the fields of reply: answers with a
+// token have no errcode.
 func (c *Client) wire(ctx context.Context, r request, limit int64, reply any) error {
 	a, err := c.send(ctx, r, limit)
 	if err != nil {
@@ -365,8 +365,8 @@ func (c *Client) wire(ctx context.Context, r request, limit int64, reply any) er
 	return nil
 }
 
-// notTheWire is the error of an answer with another status: those of the wire
-// have 200, whatever they say.
+// notTheWire is the error for an answer with another status than 200, which every answer of the
+// wire has.
 func (c *Client) notTheWire(r request, a answer) error {
 	err := c.refused(r.method, r.path, a)
 	if p, ok := errors.AsType[*Problem](err); ok {

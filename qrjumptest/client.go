@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// patience is how long one call of a test may take. It is no promise of the server's: so long that a machine that does
-// much else, as those of CI do, never needs it.
+// patience is how long one call of a test may take. It promises nothing about the server: it is so long that even a
+// busy machine of CI never needs it.
 const patience = 5 * time.Minute
 
 // As returns a client that calls the wire for an account. Its errors have types:
@@ -24,14 +24,13 @@ func (s *Server) As(appid, secret string) *client.Client {
 	return c
 }
 
-// Operator returns a client of the scan and the admin API, which a test may call
-// without a secret.
+// Operator returns a client of the scan API and the admin API, which need no secret in a test.
 func (s *Server) Operator() *client.Client {
 	s.t.Helper()
 	return s.As("", "")
 }
 
-// within is the time of one call.
+// callContext bounds the time of one call.
 func callContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), patience)
 }
@@ -43,14 +42,14 @@ func (s *Server) Freeze() {
 	s.operate("stopping the clock", func(ctx context.Context, c *client.Client) error { return c.FreezeClock(ctx) })
 }
 
-// Run lets a clock that was frozen run on.
+// Run lets a frozen clock run on.
 func (s *Server) Run() {
 	s.t.Helper()
 	s.operate("starting the clock", func(ctx context.Context, c *client.Client) error { return c.RunClock(ctx) })
 }
 
-// Stub answers calls of a path of the platform in place of the server, as
-// client.Stub says; it stands beside those before.
+// Stub answers calls of a path of the platform in place of the server, as client.Stub says. Earlier
+// stubs stay in force.
 func (s *Server) Stub(stub client.Stub) {
 	s.t.Helper()
 	s.operate("a stub for "+stub.Path, func(ctx context.Context, c *client.Client) error {
@@ -84,8 +83,8 @@ func (s *Server) Calls(q client.CallQuery) (list []client.RecordedCall) {
 	return list
 }
 
-// Explain says what a scan by a user would open, and why of each rule that was near.
-// It counts as no scan. The user may be "".
+// Explain says what a scan by a user would open, and for each rule near the link why it opens it or
+// not. It does not count as a scan. The user may be "".
 func (s *Server) Explain(user, text string) (e client.Explanation) {
 	s.t.Helper()
 	s.operate("explaining "+text, func(ctx context.Context, c *client.Client) (err error) {
@@ -129,8 +128,7 @@ func (s *Server) Apply(appid, secret string, count int64) Codes {
 	}
 }
 
-// Activate lets the codes from one index to another, both included, open what a
-// binding says.
+// Activate makes the codes from one index to another, both included, open what a binding says.
 func (c Codes) Activate(from, to int64, b client.CodeBinding) {
 	c.s.t.Helper()
 	ctx, cancel := callContext()
@@ -150,13 +148,13 @@ func (c Codes) Look(index int64) (code client.StoredCode) {
 	return code
 }
 
-// Text is what a camera reads of a code.
+// Text is the text that a camera reads from a code.
 func (c Codes) Text(index int64) string {
 	c.s.t.Helper()
 	return c.Look(index).CodeURL
 }
 
-// operate makes calls of the operator's; an error fails the test.
+// operate makes calls as the operator; an error fails the test.
 func (s *Server) operate(what string, do func(context.Context, *client.Client) error) {
 	s.t.Helper()
 	ctx, cancel := callContext()

@@ -51,8 +51,8 @@ func Seed(yaml string) Option { return func(o *options) { o.seed = yaml } }
 // embedded database.
 func Database(url string) Option { return func(o *options) { o.database = url } }
 
-// Strict fails the test, at its end, with each deviation that the platform is known
-// or inferred to mind. What nobody knows does not fail it: Deviations lists that too.
+// Strict fails the test, at its end, with each deviation that the platform is known or inferred to
+// refuse. Deviations of which nobody knows that do not fail it; Server.Deviations lists them too.
 func Strict() Option { return func(o *options) { o.strict = true } }
 
 // Start starts a server that stops with the test. Private hosts are allowed in
@@ -89,11 +89,11 @@ func Start(t testing.TB, opts ...Option) *Server {
 	return started
 }
 
-// Deviation is something that a caller did and that the platform may mind, although
-// this server let it pass.
+// Deviation is something that a caller did, that this server accepted, and that the platform may
+// refuse.
 type Deviation struct {
 	Behaviour string    `json:"behaviour"` // its id in docs/en/behaviours.md
-	Mark      string    `json:"mark"`      // how sure it is that the platform minds: seen, page, inferred; choice = nothing says so
+	Mark      string    `json:"mark"`      // how sure it is that the platform refuses it: seen, page, inferred; choice = nothing says so
 	Account   string    `json:"account"`   // "" where the caller showed no token and no secret
 	Endpoint  string    `json:"endpoint"`
 	Times     int       `json:"times"` // in how many calls
@@ -104,7 +104,7 @@ type Deviation struct {
 	Advice    string    `json:"advice"` // what to change in the caller
 }
 
-// Deviations lists what callers deviated in since the start or the last Reset.
+// Deviations lists the deviations of all callers since the start or the last Reset.
 func (s *Server) Deviations() []Deviation {
 	s.t.Helper()
 	var list struct{ Deviations []Deviation }

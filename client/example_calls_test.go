@@ -1,0 +1,120 @@
+package client_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// The verification file of an account must be readable below its prefix before the
+// rule is added, unless the operator trusts the host.
+func ExampleClient_DownloadFile() {
+	url, stop := demo()
+	defer stop()
+	shop, err := client.New(url, client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	file, err := shop.DownloadFile(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	// The file of the prefix https://tea.example/t/ is https://tea.example/t/NAME.
+	fmt.Println(strings.HasSuffix(file.Name, ".txt"), len(file.Content))
+	// Output: true 32
+}
+
+// AllRules reads every page of an account's rules.
+func ExampleClient_AllRules() {
+	url, stop := demo()
+	defer stop()
+	shop, err := client.New(url, client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	list, err := shop.AllRules(context.Background(), "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, rule := range list.Rules {
+		fmt.Println(rule.Prefix, rule.Path, rule.Published)
+	}
+	// Output:
+	// https://coffee.example/t/ pages/table/table true
+	// https://coffee.example/menu pages/menu/menu false
+}
+
+// Many scans go over one connection, and are answered in their order.
+func ExampleClient_ResolveStream() {
+	url, stop := demo()
+	defer stop()
+	app, err := client.New(url, client.Options{}) // with a ScanKey, where the server wants one
+	if err != nil {
+		log.Fatal(err)
+	}
+	scans := []client.ScanRequest{{Text: "https://coffee.example/t/7", User: "u-1"}, {Text: "https://nobody.example/"}, {Text: "hello"}}
+	for d, err := range app.ResolveStream(context.Background(), slices.Values(scans)) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(d.Action, d.AppID == "wxminiprogram0001")
+	}
+	// Output:
+	// open_mini_program true
+	// open_url false
+	// show_text false
+}
+
+// A printer opens the package of a segment with the account's key: each row has the
+// dot matrix, the code, its index and the text to print.
+func ExampleRows() {
+	url, stop := demo()
+	defer stop()
+	ctx := context.Background()
+	brand, err := client.New(url, client.Options{AppID: "wxserviceacct0001", Secret: "secret0002"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	id, err := brand.ApplyCodes(ctx, 10_000, "order-1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	pkg, err := brand.DownloadCodes(ctx, id, client.CodeRange{From: 0, To: 99})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pkg.Close()
+	rows, err := client.Rows(pkg, "0123456789abcdef")
+	if err != nil {
+		log.Fatal(err)
+	}
+	n := 0
+	for lines := bufio.NewScanner(rows); lines.Scan(); n++ {
+		if columns := strings.Fields(lines.Text()); n == 0 {
+			fmt.Println(len(columns[0]), len(columns[1]), columns[2])
+		}
+	}
+	fmt.Println(n, "codes")
+	// Output:
+	// 361 9 0
+	// 100 codes
+}
+
+// Where nothing listens, an error says which address was asked.
+func ExampleUnreachable() {
+	c, err := client.New("http://127.0.0.1:1", client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = c.DownloadFile(context.Background())
+	if away, ok := errors.AsType[*client.Unreachable](err); ok {
+		fmt.Println("start qrjump:", away.URL)
+	}
+	// Output: start qrjump: http://127.0.0.1:1
+}

@@ -1,0 +1,205 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// An operator makes an account, which then calls the wire with its secret.
+func ExampleClient_PutAccount() {
+	url, stop := demo()
+	defer stop()
+	ctx := context.Background()
+	operator, err := client.New(url, client.Options{}) // with an AdminToken, where the server wants one
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = operator.PutAccount(ctx, "wxteahouse", client.AccountPut{Kind: "mini_program", Name: "Tea", Versions: []string{"release"},
+		JumpOpen: true, Secret: "tea-secret"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	tea, err := client.New(url, client.Options{AppID: "wxteahouse", Secret: "tea-secret"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(tea.AddRule(ctx, client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"}))
+	// Output: <nil>
+}
+
+// Abilities says what an account may do, and what is missing where it may not.
+func ExampleClient_Abilities() {
+	url, stop := demo()
+	defer stop()
+	ctx := context.Background()
+	operator, err := client.New(url, client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := operator.PutAccount(ctx, "wxteahouse", client.AccountPut{Kind: "mini_program", Secret: "tea-secret", JumpOpen: true}); err != nil {
+		log.Fatal(err)
+	}
+	abilities, err := operator.Abilities(ctx, "wxteahouse")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, a := range abilities {
+		for _, need := range a.Needs {
+			if !need.Met {
+				fmt.Println(a.Ability, "needs", need.Need)
+			}
+		}
+	}
+	// Output:
+	// publish needs released
+	// open needs released
+}
+
+// A refusal of the admin API or the scan API is a Problem: a status, and a text that
+// says what to do.
+func ExampleProblem() {
+	url, stop := demo()
+	defer stop()
+	operator, err := client.New(url, client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = operator.Account(context.Background(), "wxnobody")
+	if refused, ok := errors.AsType[*client.Problem](err); ok {
+		fmt.Println(refused.Status, refused.Title)
+	}
+	// Output: 404 Not Found
+}
+
+// With IfMatch a change is made only if nobody changed the thing since it was read.
+func ExampleIfMatch() {
+	url, stop := demo()
+	defer stop()
+	ctx := context.Background()
+	operator, err := client.New(url, client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	read, err := operator.Account(ctx, "wxminiprogram0001")
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := operator.SetJump(ctx, "wxminiprogram0001", false); err != nil { // somebody else is quicker
+		log.Fatal(err)
+	}
+	want := read.Put()
+	want.Name = "Coffee and tea"
+	err = operator.PutAccount(client.IfMatch(ctx, read.Revision), "wxminiprogram0001", want)
+	if changed := client.ChangedMeanwhile(err); changed != nil {
+		fmt.Println(changed.Status, changed.Changes[0].What)
+	}
+	// Output: 412 [jump_open]
+}
+
+// Rules come and go as lines of JSON, all of them or none. A dry run only says what
+// would happen.
+func ExampleClient_ImportRules() {
+	url, stop := demo()
+	defer stop()
+	operator, err := client.New(url, client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	lines := `{"owner": "wxminiprogram0001", "prefix": "https://tea.example/t/", "path": "pages/table/table", "published": true}
+{"owner": "wxminiprogram0001", "prefix": "https://coffee.example/t/", "path": "pages/table/table", "published": true}
+`
+	done, err := operator.ImportRules(context.Background(), strings.NewReader(lines), true)
+	fmt.Println(done.Added, done.Unchanged, done.DryRun, err)
+	// Output: 1 1 true <nil>
+}
+
+// Statistics counts scans; Wait counts those first that were made just now.
+func ExampleClient_Statistics() {
+	url, stop := demo()
+	defer stop()
+	ctx := context.Background()
+	c, err := client.New(url, client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, text := range []string{"https://coffee.example/t/7", "https://coffee.example/t/8", "https://nobody.example/"} {
+		if _, err := c.Resolve(ctx, client.ScanRequest{Text: text}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	answer, err := c.Statistics(ctx, client.StatisticsQuery{Group: "app", Wait: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, row := range answer.Rows {
+		fmt.Printf("%q %d\n", row.Value, row.Scans)
+	}
+	// Output:
+	// "wxminiprogram0001" 2
+	// "" 1
+}
+
+// A setting is changed by its name, as in a seed file, while the server runs.
+func ExampleClient_SetSettings() {
+	url, stop := demo()
+	defer stop()
+	ctx := context.Background()
+	operator, err := client.New(url, client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := operator.SetSettings(ctx, map[string]any{"publish_quota": 3}); err != nil {
+		log.Fatal(err)
+	}
+	left, err := operator.PublishesLeft(ctx, "wxminiprogram0001")
+	fmt.Println(left, err)
+	// Output: 3 <nil>
+}
+
+// A fault makes calls fail on purpose, so that a caller's retry can be tried.
+func ExampleClient_AddFault() {
+	url, stop := demo()
+	defer stop()
+	ctx := context.Background()
+	shop, err := client.New(url, client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = shop.AddFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Times: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 2 {
+		_, err := shop.DownloadFile(ctx)
+		refused, ok := errors.AsType[*client.WireError](err)
+		fmt.Println(ok && refused.Code == -1, err == nil)
+	}
+	// Output:
+	// true false
+	// false true
+}
+
+// Calls shows what reached the wire, with the reason of a refusal; secrets are masked.
+func ExampleClient_Calls() {
+	url, stop := demo()
+	defer stop()
+	ctx := context.Background()
+	shop, err := client.New(url, client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_ = shop.PublishRule(ctx, "https://nobody.example/t/")
+	page, err := shop.Calls(ctx, client.CallQuery{Failed: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, call := range page.Calls {
+		fmt.Println(call.ErrCode, call.Detail)
+	}
+	// Output: 40097 wxminiprogram0001 has no rule with the prefix "https://nobody.example/t/"
+}
