@@ -1,7 +1,7 @@
 # Every target is a short form of a command that also works without make.
 .DEFAULT_GOAL := help
 .PHONY: release release-check release-stories
-.PHONY: bench-alarms grown help build demo demo-codes test test-all check lint race fuzz chaos bench bench-sqlite compat pages update
+.PHONY: bench-alarms grown help build demo demo-codes test test-all check lint race fuzz chaos bench compat pages update
 
 FUZZTIME ?= 20s
 BENCH ?= all
@@ -53,9 +53,6 @@ bench: ## side by side with the peers, into docs/benchmarks.md (BENCH=index,http
 
 grown: ## a year of a large brand at three sizes, and what each thing costs there (GROWN=0.01 in minutes, GROWN_FLAGS)
 	cd bench && go run . -sections grown -grown $(GROWN) $(if $(BENCH_DIR),-dir $(BENCH_DIR)) $(GROWN_FLAGS)
-
-bench-sqlite: ## the SQLite drivers against each other
-	cd bench && go run ./sqlitedrivers
 
 bench-alarms: ## which copied codes raise an alarm, and which honest ones; writes docs/alarms.md
 	go test -count=1 -run TestAlarmsOnCodesWhoseTruthIsKnown ./internal/alarms -update
