@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"go/ast"
 	"go/parser"
 	gotoken "go/token"
@@ -12,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
+	"github.com/qrjump/qrjump/internal/guide"
 )
 
 // TestNamedFieldsAreThoseThatEndpointsRead holds the list of fields that pages name
@@ -69,25 +68,14 @@ var typeRead = map[string]string{"text": "string", "number": "number", "flag": "
 // TestPagesSayTheTypesThatAreRead holds the types of requests' fields on the pages of calls against how the source reads them.
 func TestPagesSayTheTypesThatAreRead(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../docs/calls.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pages struct {
-		Fields map[string]string
-		Calls  []struct{ Page, Path string }
-	}
-	if err := yaml.Unmarshal(text, &pages); err != nil {
-		t.Fatal(err)
-	}
-	named := map[string]string{}
-	for _, c := range pages.Calls {
-		named[c.Path] = c.Page
+	calls := map[string]guide.Call{}
+	for _, c := range guide.Calls() {
+		calls[c.Path] = c
 	}
 	reads, held := fieldsRead(t), 0
 	for _, e := range Describe() {
 		for _, f := range e.Fields {
-			said := cmp.Or(pages.Fields[named[e.Path]+"."+f.Name], pages.Fields[f.Name])
+			said := calls[e.Path].FieldType(f.Name)
 			read := typeRead[reads[e.Path][f.Name]]
 			if read == "" {
 				t.Logf("%s: how %q is read is not seen: %s", e.Path, f.Name, reads[e.Path][f.Name])

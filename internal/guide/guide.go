@@ -148,7 +148,11 @@ func (g *Guide) arrange(l Language) error {
 	used := map[*page]bool{}
 	for _, of := range contents {
 		s := section{title: l.Say(of.title)}
-		for _, name := range of.names {
+		names := of.names
+		for _, c := range of.calls {
+			names = append(names, "calls/"+c.Page)
+		}
+		for _, name := range names {
 			p := g.pages[language+"/"+name]
 			if p == nil {
 				return fmt.Errorf("the contents have %q, which is no page in %q", name, language)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/phrase"
 )
 
 // subjects are the endpoints of which rows speak, by the beginning of their ids; the longest beginning counts. A path that ends in *
@@ -106,14 +107,14 @@ func (p *press) behaviours(l language, path string) (rows []behaviourRow) {
 	for _, b := range byDoubt() {
 		shared, known := speaksOf(b.ID, every)
 		of, _ := speaksOf(b.ID, path)
-		if !known && path == "" && !l.chinese {
+		if !known && path == "" && l.Tag == phrase.English {
 			p.lacks("internal/guide/tables/behaviours.go does not say of which endpoint the behaviour %s speaks", b.ID)
 		}
 		if path != "" && !of || path != "" && path != every && shared {
 			continue
 		}
 		row := behaviourRow{b.ID, l.mark(b.Mark), l.say(b.Says()), cmp.Or(strings.Trim(b.Source+", "+b.Date, ", "), "–")}
-		if l.chinese {
+		if l.Tag == phrase.Chinese {
 			row.Evidence = cmp.Or(b.Date, "–")
 		}
 		rows = append(rows, row)

@@ -1,7 +1,6 @@
 package tables
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -14,29 +13,6 @@ import (
 	"github.com/qrjump/qrjump/internal/guide"
 	"github.com/qrjump/qrjump/internal/phrase"
 )
-
-// callTexts is docs/calls.yaml.
-type callTexts struct {
-	Fields map[string]string // their types
-	Calls  []callText
-}
-
-type callText struct {
-	Page, Path string
-	Answer     []string
-	Token      string // mini, service, component or authorizer; "" = none
-	Tokenless  bool   // the token is for what comes before
-	Before     string // commands, or the name of some
-	Body       string
-	Query      *string
-	Save       string
-	SDK        string // what makes the call in an SDK, where that is not the token's
-}
-
-// kind is the type of a field of a call; "" where it has none.
-func (t callTexts) kind(c callText, name string) string {
-	return cmp.Or(t.Fields[c.Page+"."+name], t.Fields[name])
-}
 
 // text is what the book says under a key, "" where it says nothing.
 func (p *press) text(l language, key string) string {
@@ -58,7 +34,7 @@ func (p *press) checkSaid() {
 }
 
 // about is a text that the page of a call must have.
-func (p *press) about(l language, c callText, key string) string {
+func (p *press) about(l language, c guide.Call, key string) string {
 	said := p.text(l, key)
 	if said == "" {
 		p.lacks("internal/guide/tables/locale lacks %s of %s", key, c.Page)
@@ -67,7 +43,7 @@ func (p *press) about(l language, c callText, key string) string {
 }
 
 // notes are the remarks on a call, which the book numbers.
-func (p *press) notes(l language, c callText) (notes []string) {
+func (p *press) notes(l language, c guide.Call) (notes []string) {
 	for {
 		said := p.text(l, fmt.Sprintf("call.%s.note.%d", c.Page, len(notes)+1))
 		if said == "" {
@@ -80,15 +56,15 @@ func (p *press) notes(l language, c callText) (notes []string) {
 // checkTexts holds the texts to the tables of the code.
 func (p *press) checkTexts() {
 	said := map[string]bool{}
-	for _, c := range p.calls.Calls {
+	for _, c := range guide.Calls() {
 		if said[c.Path] = true; p.endpoints[c.Path].Path == "" {
-			p.lacks("docs/calls.yaml has %s, which is no call", c.Path)
+			p.lacks("internal/guide/calls.go has %s, which is no call", c.Path)
 		}
 		p.checkExample(c)
 	}
 	for path := range p.endpoints {
 		if !said[path] {
-			p.lacks("docs/calls.yaml says nothing of %s", path)
+			p.lacks("internal/guide/calls.go says nothing of %s", path)
 		}
 	}
 	for _, c := range errcode.All() {
@@ -98,7 +74,7 @@ func (p *press) checkTexts() {
 	}
 	for subject, of := range subjects {
 		for path := range strings.FieldsSeq(of) {
-			if path != every && !slices.ContainsFunc(p.calls.Calls, func(c callText) bool { return meets(path, c.Path) }) {
+			if path != every && !slices.ContainsFunc(guide.Calls(), func(c guide.Call) bool { return meets(path, c.Path) }) {
 				p.lacks("the behaviours %s speak of %s, which is no call", subject, path)
 			}
 		}
@@ -106,7 +82,7 @@ func (p *press) checkTexts() {
 }
 
 // checkExample holds the types of a request's fields to the body of its example.
-func (p *press) checkExample(c callText) {
+func (p *press) checkExample(c guide.Call) {
 	if c.Body == "" {
 		return
 	}
@@ -115,7 +91,7 @@ func (p *press) checkExample(c callText) {
 		p.lacks("the example of %s: %w", c.Page, err)
 	}
 	for name, value := range body {
-		said := p.calls.kind(c, name)
+		said := c.FieldType(name)
 		kind := map[reflect.Kind]string{reflect.String: "string", reflect.Float64: "number", reflect.Bool: "boolean", reflect.Map: "object",
 			reflect.Slice: "array of string"}[reflect.TypeOf(value).Kind()]
 		if kind != said {
@@ -198,7 +174,7 @@ var befores = map[string]string{"apply": takeApplication, "activate": activated,
 	"consent": takeConsent, "refresh": takeRefresh, "login": takeLogin}
 
 // script are the commands of a call's example.
-func (c callText) script() string {
+func script(c guide.Call) string {
 	before, named := befores[c.Before]
 	if !named {
 		before = c.Before
@@ -208,8 +184,8 @@ func (c callText) script() string {
 		text = fieldOf + text
 	}
 	url := here + c.Path
-	if parameters := c.parameters(); parameters != "" {
-		url = `"` + url + "?" + parameters + `"`
+	if query := parameters(c); query != "" {
+		url = `"` + url + "?" + query + `"`
 	}
 	if c.Body != "" {
 		return text + postLine(url, c.Body) + "\n"
@@ -224,18 +200,15 @@ func (c callText) script() string {
 }
 
 // parameters are the query of a call's example.
-func (c callText) parameters() string {
-	parameters := ""
+func parameters(c guide.Call) string {
+	query := ""
 	switch {
 	case c.Token == "component":
-		parameters = "component_access_token=$TOKEN"
+		query = "component_access_token=$TOKEN"
 	case c.Token != "" && !c.Tokenless:
-		parameters = "access_token=$TOKEN"
+		query = "access_token=$TOKEN"
 	}
-	if c.Query != nil && *c.Query != "" {
-		parameters = strings.Trim(parameters+"&"+*c.Query, "&")
-	}
-	return parameters
+	return strings.Trim(query+"&"+c.Query, "&")
 }
 
 // shortOf is how people name a call.
@@ -254,7 +227,7 @@ func shortOf(path string) string {
 }
 
 // callPage is the page of a call.
-func (p *press) callPage(l language, c callText) any {
+func (p *press) callPage(l language, c guide.Call) any {
 	type field struct {
 		Name, Type, Says string
 		Must             bool
@@ -265,7 +238,7 @@ func (p *press) callPage(l language, c callText) any {
 	}
 	e := p.endpoints[c.Path]
 	page := struct {
-		callText
+		guide.Call
 		Short, Title, About   string
 		Notes                 []string
 		Method, Query, Script string
@@ -274,8 +247,8 @@ func (p *press) callPage(l language, c callText) any {
 		Codes                 []numberRow
 		Behaviours            []behaviourRow
 		SDK                   sdkSection
-	}{callText: c, Short: shortOf(c.Path), Title: p.about(l, c, "call."+c.Page), About: p.about(l, c, "call."+c.Page+".about"),
-		Notes: p.notes(l, c), Method: e.Method, Script: c.script(),
+	}{Call: c, Short: shortOf(c.Path), Title: p.about(l, c, "call."+c.Page), About: p.about(l, c, "call."+c.Page+".about"),
+		Notes: p.notes(l, c), Method: e.Method, Script: script(c),
 		Behaviours: p.behaviours(l, c.Path), SDK: p.sdkSection(l, c)}
 	switch {
 	case e.Token && strings.Contains(c.Path, "/component/"):
@@ -289,9 +262,9 @@ func (p *press) callPage(l language, c callText) any {
 		}
 	}
 	text := func(name string, must bool) field {
-		kind := p.calls.kind(c, name)
+		kind := c.FieldType(name)
 		if kind == "" {
-			p.lacks("docs/calls.yaml has no type of the field %s of %s", name, c.Page)
+			p.lacks("internal/guide/calls.go has no type of the field %s of %s", name, c.Page)
 		}
 		said := p.text(l, "field."+c.Page+"."+name)
 		if said == "" {
@@ -302,7 +275,7 @@ func (p *press) callPage(l language, c callText) any {
 	for _, f := range e.Fields {
 		page.Request = append(page.Request, text(f.Name, f.Must))
 	}
-	for _, name := range c.Answer {
+	for _, name := range strings.Fields(c.Answer) {
 		page.Answer = append(page.Answer, text(name, false))
 	}
 	seen := map[int]bool{}

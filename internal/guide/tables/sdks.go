@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/qrjump/qrjump/internal/guide"
 )
 
 // sdkText is an SDK of docs/sdk.yaml.
@@ -22,11 +24,11 @@ type sdkText struct {
 // sdkSetups are the kinds of app that the calls are made with.
 var sdkSetups = []string{"mini", "service", "platform", "component", "authorizer"}
 
-// setup is the kind of app that makes the call.
-func (c callText) setup() string { return cmp.Or(c.SDK, c.Token, "mini") }
+// setupOf is the kind of app that makes the call.
+func setupOf(c guide.Call) string { return cmp.Or(c.SDK, c.Token, "mini") }
 
 // snippet is the call as a user of the SDK writes it.
-func (s sdkText) snippet(c callText, method string) (string, error) {
+func (s sdkText) snippet(c guide.Call, method string) (string, error) {
 	code := s.Own[c.Page]
 	if code == "" && method == "GET" {
 		code = s.Get
@@ -198,14 +200,14 @@ type sdkSection struct {
 	Calls []snippet
 }
 
-func (p *press) sdkSection(l language, c callText) (s sdkSection) {
-	s.Setup = l.says("sdk." + c.setup())
-	for _, found := range sdkVariable.FindAllStringSubmatch(c.Body+c.parameters(), -1) {
+func (p *press) sdkSection(l language, c guide.Call) (s sdkSection) {
+	s.Setup = l.says("sdk." + setupOf(c))
+	for _, found := range sdkVariable.FindAllStringSubmatch(c.Body+parameters(c), -1) {
 		if name := "`" + variableName(found[1]) + "`"; found[1] != "TOKEN" && !slices.Contains(s.Names, name) {
 			s.Names = append(s.Names, name)
 		}
 	}
-	switch c.setup() {
+	switch setupOf(c) {
 	case "component":
 		s.Names = append(s.Names, "`ticket`")
 	case "authorizer":

@@ -32,20 +32,12 @@ const Command = "go run ./docs/print"
 var frames embed.FS
 
 // language is one of the two while a page is printed.
-type language struct {
-	code    string
-	chinese bool
-}
+type language guide.Language
 
-var languages = []language{{code: "en"}, {code: "zh", chinese: true}}
+var languages = []language{language(guide.Languages[0]), language(guide.Languages[1])}
 
 // say is a text in the language.
-func (l language) say(t phrase.Text) string {
-	if l.chinese {
-		return t.Chinese()
-	}
-	return t.English()
-}
+func (l language) say(t phrase.Text) string { return t.In(l.Tag) }
 
 //go:embed locale
 var locale embed.FS
@@ -59,7 +51,6 @@ func (l language) says(key string) string { return l.say(book.Text(key)) }
 type press struct {
 	root      string
 	pages     map[string]string
-	calls     callTexts
 	sdks      []sdkText
 	endpoints map[string]api.Description
 	faults    []error
@@ -71,17 +62,15 @@ func (p *press) lacks(format string, args ...any) {
 }
 
 // Pages are the printed pages by their paths below root, the folder of the repository. commands is what "qrjump __commands" prints.
-// It starts a server, whose metrics are those of the page. Errors: texts that docs/*.yaml lacks, all at once.
+// It starts a server, whose metrics are those of the page. Errors: what a page lacks, all at once.
 func Pages(ctx context.Context, root string, commands []byte) (map[string]string, error) {
 	p := &press{root: root, pages: map[string]string{}, endpoints: map[string]api.Description{}, texts: map[string]bool{}}
-	for name, into := range map[string]any{"calls": &p.calls, "sdk": &p.sdks} {
-		text, err := os.ReadFile(filepath.Join(root, "docs", name+".yaml"))
-		if err == nil {
-			err = yaml.UnmarshalWithOptions(text, into, yaml.DisallowUnknownField())
-		}
-		if err != nil {
-			return nil, fmt.Errorf("docs/%s.yaml: %w", name, err)
-		}
+	text, err := os.ReadFile(filepath.Join(root, "docs/sdk.yaml"))
+	if err == nil {
+		err = yaml.UnmarshalWithOptions(text, &p.sdks, yaml.DisallowUnknownField())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("docs/sdk.yaml: %w", err)
 	}
 	for _, e := range api.Describe() {
 		p.endpoints[e.Path] = e
@@ -99,7 +88,7 @@ func Pages(ctx context.Context, root string, commands []byte) (map[string]string
 		return nil, fmt.Errorf("the operations: %w", err)
 	}
 	p.checkTexts()
-	for _, c := range p.calls.Calls {
+	for _, c := range guide.Calls() {
 		p.print("calls/"+c.Page, "call", func(l language) any { return p.callPage(l, c) })
 	}
 	p.print("calls/sdks", "sdks", p.sdksPage)
@@ -108,7 +97,7 @@ func Pages(ctx context.Context, root string, commands []byte) (map[string]string
 	p.print("settings", "settings", p.settingRows)
 	p.print("behaviours", "behaviours", p.behavioursPage)
 	p.print("metrics", "metrics", func(l language) any { return metricRows(l, metrics) })
-	p.print("commands", "commands", func(l language) any { return commandsPage(verbs[l.code]) })
+	p.print("commands", "commands", func(l language) any { return commandsPage(verbs[l.Code]) })
 	p.pages["docs/admin.md"] = p.frame(languages[0], "admin", operations)
 	p.pages["docs/what-this-is-not.md"] = p.frame(languages[0], "what-this-is-not", countMarks())
 	p.checkSaid()
@@ -163,12 +152,12 @@ func (p *press) frame(l language, name string, data any) string {
 			return b.String(), err
 		}})
 	var b strings.Builder
-	_, err := t.ParseFS(frames, l.code+"/"+name+".md", l.code+"/rows.md")
+	_, err := t.ParseFS(frames, l.Code+"/"+name+".md", l.Code+"/rows.md")
 	if err == nil {
 		err = t.Execute(&b, data)
 	}
 	if err != nil {
-		p.lacks("the frame %s/%s: %w", l.code, name, err)
+		p.lacks("the frame %s/%s: %w", l.Code, name, err)
 	}
 	return b.String()
 }
@@ -220,7 +209,7 @@ func (p *press) errorsPage(l language) any {
 	}
 	for _, code := range errcode.All() {
 		row := p.number(l, code)
-		for _, c := range p.calls.Calls {
+		for _, c := range guide.Calls() {
 			if slices.Contains(p.endpoints[c.Path].Codes, code) && !slices.Contains(shared, code) {
 				row.Calls = append(row.Calls, fmt.Sprintf("[%s](calls/%s.md)", shortOf(c.Path), c.Page))
 			}
