@@ -340,6 +340,10 @@ func run(s session, args []string) int {
 	}
 	args = verbFirst(parser.Model, args)
 	chosen, err := parser.Parse(args)
+	asJSON := wantsJSON(chosen, args)
+	if asJSON {
+		s.reader = "en" // programs read one language
+	}
 	if err == nil {
 		zone = chosenZone(chosen)
 		var done func(error) error
@@ -356,7 +360,7 @@ func run(s session, args []string) int {
 		err = fmt.Errorf("the output is not whole: %w", out.err)
 	}
 	if err != nil {
-		complain(s, err, wantsJSON(chosen, args))
+		complain(s, err, asJSON)
 	}
 	code := exitOf(err)
 	if code == exitMisused && err != nil && !errors.Is(err, errSaid) && slices.Contains(args, "--detailed-exitcode") {

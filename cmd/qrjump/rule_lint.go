@@ -32,8 +32,8 @@ type lintFinding struct {
 	OtherOwner string            `json:"other_owner"` //
 	Link       string            `json:"link"`        // on which it shows
 	Prefixes   []string          `json:"prefixes"`    // that would say what was meant
-	Says       string            `json:"says"`
-	Next       string            `json:"next"`
+	Says       phrase.Text       `json:"says"`
+	Next       phrase.Text       `json:"next"`
 }
 
 // Run looks for what the rules do and their author hardly meant.
@@ -53,15 +53,15 @@ func (c *ruleLint) Run(s *session) error {
 	found := []lintFinding{}
 	for _, f := range rules.Lint(set) {
 		if !slices.Contains(c.Ignore, string(f.Kind)) {
-			found = append(found, tell(s.reader, f, set, places))
+			found = append(found, tell(f, set, places))
 		}
 	}
 	err = c.print(s, map[string]any{"findings": found, "rules": len(set)}, func(w io.Writer) {
 		for _, f := range found {
 			if f.At != "" {
-				f.Says = s.say(say("lint.at", f.At, f.Says))
+				f.Says = say("lint.at", f.At, f.Says)
 			}
-			fmt.Fprintf(w, "%s\n    %s\n", plain(f.Says), plain(f.Next))
+			fmt.Fprintf(w, "%s\n    %s\n", plain(s.say(f.Says)), plain(s.say(f.Next)))
 		}
 		if len(found) == 0 {
 			fmt.Fprintln(w, s.say(say("lint.nothing", say("count.rule", len(set)))))
@@ -154,7 +154,7 @@ func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err
 }
 
 // tell says a finding in words, and what to do.
-func tell(r reader, f rules.Finding, set []rules.Rule, places []string) lintFinding {
+func tell(f rules.Finding, set []rules.Rule, places []string) lintFinding {
 	one := set[f.Rule]
 	t := lintFinding{Kind: f.Kind, Owner: one.Owner, Prefix: one.Prefix.Text, Link: f.Link, Prefixes: append([]string{}, f.Prefixes...)}
 	if places != nil {
@@ -177,6 +177,6 @@ func tell(r reader, f rules.Finding, set []rules.Rule, places []string) lintFind
 		next = []any{strings.Join(f.Prefixes, " ")}
 	}
 	key := "lint." + string(f.Kind)
-	t.Says, t.Next = r.say(say(key, t.Prefix, about)), r.say(say(key+".next", next...))
+	t.Says, t.Next = say(key, t.Prefix, about), say(key+".next", next...)
 	return t
 }
