@@ -179,6 +179,7 @@ type call struct {
 	query   url.Values
 	body    []byte
 	caller  accounts.Account // zero where the endpoint wants no token
+	needs   needs            // of the endpoint, as the settings have it
 	// granted returns 61007 unless the caller may use a permission set; nil = the call showed no
 	// token of an account.
 	granted func(set int) error
@@ -280,109 +281,6 @@ var (
 	answerCache = []string{"no-store"}
 )
 
-// storeTime is how long a call waits for the store. If that ends before the commit of its change,
-// the answer is -1 and nothing was changed.
-const storeTime = 20 * time.Second
-
-// run does what all endpoints share, in this order: method, token, limits of
-// calls a second, a minute and a day, body, injected fault, the endpoint itself.
-func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (any, Fault, error) {
-	// The store may hang: no call waits for it for ever. The delay of an injected
-	// fault is not counted.
-	noting := behaviour.Noting(r.Context(), &c.notes)
-	ctx := newPatience(noting, storeTime)
-	defer ctx.close()
-	s := a.Settings.Get()
-	if e.needs&listing != 0 && s.RulesByGet && r.Method == http.MethodGet {
-		if err := a.noteOrRefuse(c, behaviour.RulesGetByGET, "got GET"); err != nil {
-			return nil, Fault{}, err
-		}
-		e.needs |= anyMethod
-	}
-	asks := r.Method == http.MethodPost || e.needs&anyMethod != 0 && (r.Method == http.MethodGet || e.needs&makes == 0)
-	if !asks {
-		row := behaviour.WireMethodProbe
-		if r.Method == http.MethodGet {
-			row = behaviour.WireMethodPost
-		}
-		return nil, Fault{}, errcode.RequirePost.With(row, "got %.16s", r.Method)
-	}
-	if e.needs&anyMethod != 0 && r.Method == http.MethodPost {
-		c.notes.Add(behaviour.WireMethodTaken)
-	}
-	if e.needs&ticketOnly != 0 && s.TicketWithoutToken && c.query.Get("access_token") == "" {
-		if err := a.noteOrRefuse(c, behaviour.CodesTicketToken, "no access_token in the query"); err != nil {
-			return nil, Fault{}, err
-		}
-	} else if e.needs&token != 0 {
-		if err := a.authenticate(ctx, e, c); err != nil {
-			return nil, Fault{}, err
-		}
-		if err := a.limit(ctx, c.account(), e, s); err != nil {
-			return nil, Fault{}, err
-		}
-		if err := a.keepPace(c, e, s); err != nil {
-			return nil, Fault{}, err
-		}
-		if err := a.limitMinute(ctx, c.caller, e.path, s); err != nil {
-			return nil, Fault{}, err
-		}
-	}
-	if e.needs&platform != 0 {
-		if err := a.authenticatePlatform(ctx, c); err != nil {
-			return nil, Fault{}, err
-		}
-	}
-	if appid := c.account(); appid != "" {
-		if err := a.Calls.Spend(ctx, appid, e.path); err != nil {
-			return nil, Fault{}, err
-		}
-	}
-	f, err := a.readFields(w, r, e, c)
-	if err != nil {
-		return nil, Fault{}, err
-	}
-	f.notes, f.settings = &c.notes, a.Settings
-	if err := a.passFields(r, e, c, f); err != nil {
-		return nil, Fault{}, err
-	}
-	fault := a.fault(e, c, f)
-	if fault.Delay > 0 {
-		select {
-		case <-time.After(fault.Delay):
-		case <-r.Context().Done():
-			return nil, Fault{Drop: true}, r.Context().Err()
-		}
-		ctx = newPatience(noting, storeTime)
-		defer ctx.close()
-	}
-	if fault.Code != nil {
-		fault.Code = fault.Code.Addressed(c.ip)
-	}
-	if fault.Code != nil && !fault.After {
-		return nil, fault, fault.Code.With(behaviour.WireFault, injected)
-	}
-	if fault.Drop {
-		return nil, fault, errcode.SystemError.With(behaviour.WireFault, "dropped by a fault")
-	}
-	reply, err := a.do(ctx, e, c, f)
-	if fault.Code == nil {
-		return reply, fault, err
-	}
-	refused, detail := errcode.Of(err)
-	switch {
-	case err == nil:
-		return nil, fault, fault.Code.With(behaviour.WireFault, injected+" after the call was done")
-	case refused == errcode.SystemError && detail == "":
-		return nil, fault, err // a fault of the server: log writes it down
-	}
-	return nil, fault, fault.Code.With(behaviour.WireFault, injected+"; without it the call was refused: %d %s, %s", refused.Number,
-		refused.Text, detail)
-}
-
-// injected begins the detail of an error that a fault makes.
-const injected = "injected by a fault"
-
 // do is the endpoint itself.
 func (a *API) do(ctx context.Context, e endpoint, c *call, f *fields) (any, error) {
 	if e.needs&platform != 0 {
@@ -397,20 +295,6 @@ func (a *API) do(ctx context.Context, e endpoint, c *call, f *fields) (any, erro
 	}
 	c.done = err == nil
 	return reply, err
-}
-
-func (a *API) fault(e endpoint, c *call, f *fields) Fault {
-	if a.Faults == nil {
-		return Fault{}
-	}
-	appid := c.caller.AppID
-	if appid == "" {
-		appid, _ = f.peek("appid")
-	}
-	if appid == "" {
-		appid, _ = f.peek("component_appid")
-	}
-	return a.Faults(e.path, appid)
 }
 
 // readFields reads the body, or the query of an endpoint that takes one.
