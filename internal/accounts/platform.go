@@ -26,28 +26,8 @@ func (d *Directory) ChangeComponent(ctx context.Context, appid string, change fu
 // putComponent stores c, or, where change is given, what that makes of the platform as it is.
 func (d *Directory) putComponent(ctx context.Context, c Component, change func(*Component), secret, messageToken, aesKey string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		before, err := grantedTo(ctx, tx, c)
+		before, err := lockComponent(ctx, tx, c)
 		if err != nil {
-			return err
-		}
-		accounts := slices.Clone(before)
-		for _, g := range c.Grants {
-			accounts = append(accounts, g.AppID)
-		}
-		slices.Sort(accounts)
-		// Accounts before platforms, as lockGrants does.
-		for _, appid := range append(slices.Compact(accounts), c.AppID) {
-			if err := tx.LockAccount(ctx, appid); err != nil {
-				return err
-			}
-		}
-		// Now its grants stand still. One that came meanwhile ends like the others.
-		if before, err = grantedTo(ctx, tx, c); err != nil {
-			return err
-		}
-		if _, err := tx.Account(ctx, c.AppID); err == nil {
-			return invalidf("appid %s is an account's", c.AppID)
-		} else if !errors.Is(err, ErrNoAccount) {
 			return err
 		}
 		old, err := tx.ComponentAlone(ctx, c.AppID)
@@ -71,41 +51,14 @@ func (d *Directory) putComponent(ctx context.Context, c Component, change func(*
 			sealed.CreatedAt, sealed.SecretHash, sealed.MessageToken, sealed.EncodingAESKey = old.CreatedAt, old.SecretHash,
 				old.MessageToken, old.EncodingAESKey
 		}
-		if sealed.SecretHash, err = d.newSecret("component", c.AppID, secret, sealed.SecretHash); err != nil {
+		if err := d.sealComponent(ctx, tx, &sealed, secret, messageToken, aesKey); err != nil {
 			return err
-		}
-		if secret != "" {
-			if sealed.SecretHash != old.SecretHash {
-				if err := tx.CutTokens(ctx, c.AppID, Platform, now); err != nil {
-					return err
-				}
-			}
-		}
-		if messageToken != "" || sealed.MessageToken == "" {
-			sealed.MessageToken = d.Key.Seal("components/message_token/"+c.AppID, []byte(messageToken))
-		}
-		if aesKey != "" {
-			sealed.EncodingAESKey = d.Key.Seal("components/encoding_aes_key/"+c.AppID, []byte(aesKey))
 		}
 		if c.Grants == nil {
 			return tx.PutComponentAlone(ctx, sealed)
 		}
-		// A set that is granted no longer ends at once, and its platform gets a push.
-		for _, appid := range before {
-			if slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.AppID == appid }) {
-				continue
-			}
-			if err := d.withdraw(ctx, tx, c.AppID, appid, now); err != nil {
-				return err
-			}
-		}
-		sealed.Grants = nil
-		for _, g := range c.Grants {
-			g, err := d.plantGrant(ctx, tx, c.AppID, g, now)
-			if err != nil {
-				return err
-			}
-			sealed.Grants = append(sealed.Grants, g)
+		if sealed.Grants, err = d.replaceGrants(ctx, tx, c, before, now); err != nil {
+			return err
 		}
 		return tx.PutComponent(ctx, sealed)
 	})
@@ -113,6 +66,71 @@ func (d *Directory) putComponent(ctx context.Context, c Component, change func(*
 		d.wakePusher()
 	}
 	return err
+}
+
+// lockComponent locks the accounts that grant the platform something, or are to, and the platform. It returns those that do.
+func lockComponent(ctx context.Context, tx Tx, c Component) (before []string, err error) {
+	if before, err = grantedTo(ctx, tx, c); err != nil {
+		return nil, err
+	}
+	accounts := slices.Clone(before)
+	for _, g := range c.Grants {
+		accounts = append(accounts, g.AppID)
+	}
+	slices.Sort(accounts)
+	// Accounts before platforms, as lockGrants does.
+	for _, appid := range append(slices.Compact(accounts), c.AppID) {
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := tx.Account(ctx, c.AppID); err == nil {
+		return nil, invalidf("appid %s is an account's", c.AppID)
+	} else if !errors.Is(err, ErrNoAccount) {
+		return nil, err
+	}
+	// Now its grants stand still. One that came meanwhile ends like the others.
+	return grantedTo(ctx, tx, c)
+}
+
+// sealComponent seals the secrets that are given; one that is empty stays as it is.
+func (d *Directory) sealComponent(ctx context.Context, tx Tx, c *Component, secret, messageToken, aesKey string) (err error) {
+	old := c.SecretHash
+	if c.SecretHash, err = d.newSecret("component", c.AppID, secret, old); err != nil {
+		return err
+	}
+	if secret != "" && c.SecretHash != old {
+		if err := tx.CutTokens(ctx, c.AppID, Platform, d.Now()); err != nil {
+			return err
+		}
+	}
+	if messageToken != "" || c.MessageToken == "" {
+		c.MessageToken = d.Key.Seal("components/message_token/"+c.AppID, []byte(messageToken))
+	}
+	if aesKey != "" {
+		c.EncodingAESKey = d.Key.Seal("components/encoding_aes_key/"+c.AppID, []byte(aesKey))
+	}
+	return nil
+}
+
+// replaceGrants grants what c says. A set that is granted no longer ends at once, and its platform gets a push.
+func (d *Directory) replaceGrants(ctx context.Context, tx Tx, c Component, before []string, now time.Time) (granted []Grant, err error) {
+	for _, appid := range before {
+		if slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.AppID == appid }) {
+			continue
+		}
+		if err := d.withdraw(ctx, tx, c.AppID, appid, now); err != nil {
+			return nil, err
+		}
+	}
+	for _, g := range c.Grants {
+		g, err := d.plantGrant(ctx, tx, c.AppID, g, now)
+		if err != nil {
+			return nil, err
+		}
+		granted = append(granted, g)
+	}
+	return granted, nil
 }
 
 // CheckComponent returns an error for what PutComponent refuses whatever is stored.

@@ -179,43 +179,20 @@ func (c *Console) live(v *visit) {
 	if wanted.Limit = 50; !ok {
 		return
 	}
-	c.streams.Lock()
-	full := c.open >= mostStreams
-	if !full {
-		c.open++
-	}
-	c.streams.Unlock()
-	if full {
+	if !c.openStream() {
 		http.Error(v.w, "too many pages are live: close some", http.StatusServiceUnavailable)
 		return
 	}
-	defer func() { c.streams.Lock(); c.open--; c.streams.Unlock() }()
-	control := http.NewResponseController(v.w)
+	defer c.closeStream()
 	h := v.w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
 	h.Set("X-Accel-Buffering", "no")
-	send := func(text string) bool {
-		_ = control.SetWriteDeadline(time.Now().Add(streamWrite))
-		if _, err := v.w.Write([]byte(text)); err != nil {
-			return false
-		}
-		return control.Flush() == nil
-	}
-	_ = control.SetReadDeadline(time.Time{})
-	// A busy stream is never idle, so the session is checked before every piece.
-	ended := func() bool {
-		caller, err := c.watcherOf(v.r)
-		if err != nil {
-			send("event: over\ndata: {}\n\n")
-		}
-		v.caller = caller
-		return err != nil
-	}
-	after := cmp.Or(v.r.Header.Get("Last-Event-ID"), v.r.URL.Query().Get("after"))
-	if !send("retry: 2000\n: live\n\n") {
+	_ = http.NewResponseController(v.w).SetReadDeadline(time.Time{})
+	wanted.After = cmp.Or(v.r.Header.Get("Last-Event-ID"), v.r.URL.Query().Get("after"))
+	if !v.send("retry: 2000\n: live\n\n") {
 		return
 	}
-	tick, pinged := time.NewTicker(lookEvery), time.Now()
+	tick, sent := time.NewTicker(lookEvery), time.Now()
 	defer tick.Stop()
 	for {
 		select {
@@ -226,36 +203,81 @@ func (c *Console) live(v *visit) {
 		if c.Stopping() {
 			return
 		}
-		wanted.After = after
 		page, err := v.api.Calls(v.ctx(), wanted)
 		if err != nil {
 			return
 		}
-		if page.Next != after {
-			after = page.Next
-			if len(page.Calls) > 0 {
-				if ended() {
-					return
-				}
-				slices.Reverse(page.Calls)
-				var rows bytes.Buffer
-				if err := templates()["calls"].ExecuteTemplate(&rows, "rows", view{visit: v, Data: callsView{Page: page}}); err != nil {
-					return
-				}
-				said, err := json.Marshal(map[string]any{"html": rows.String(), "count": len(page.Calls)})
-				if err != nil || !send("id: "+after+"\nevent: calls\ndata: "+string(said)+"\n\n") {
-					return
-				}
-				pinged = time.Now()
-			}
-		}
-		if time.Since(pinged) >= pingEvery {
-			pinged = time.Now()
-			if ended() || !send(": still here\n\n") {
+		wanted.After = page.Next
+		text := ""
+		if len(page.Calls) > 0 {
+			// A busy stream is never idle, so the session is checked before every piece, and its caller is the one who reads.
+			if c.streamEnded(v) {
 				return
 			}
+			if text, err = callsEvent(v, page); err != nil {
+				return
+			}
+		} else if time.Since(sent) >= pingEvery {
+			if c.streamEnded(v) {
+				return
+			}
+			text = ": still here\n\n"
+		}
+		if text == "" {
+			continue
+		}
+		if sent = time.Now(); !v.send(text) {
+			return
 		}
 	}
+}
+
+// openStream reports whether one more page may be live; closeStream gives its place back.
+func (c *Console) openStream() bool {
+	c.streams.Lock()
+	defer c.streams.Unlock()
+	if c.open >= mostStreams {
+		return false
+	}
+	c.open++
+	return true
+}
+
+func (c *Console) closeStream() {
+	c.streams.Lock()
+	c.open--
+	c.streams.Unlock()
+}
+
+// streamEnded reports whether the session of a live page is over, and tells the page.
+func (c *Console) streamEnded(v *visit) bool {
+	caller, err := c.watcherOf(v.r)
+	if err != nil {
+		v.send("event: over\ndata: {}\n\n")
+	}
+	v.caller = caller
+	return err != nil
+}
+
+// send reports whether a piece of a stream reached the system.
+func (v *visit) send(text string) bool {
+	control := http.NewResponseController(v.w)
+	_ = control.SetWriteDeadline(time.Now().Add(streamWrite))
+	if _, err := v.w.Write([]byte(text)); err != nil {
+		return false
+	}
+	return control.Flush() == nil
+}
+
+// callsEvent is the piece of a stream with these calls, newest first.
+func callsEvent(v *visit, page client.CallPage) (string, error) {
+	slices.Reverse(page.Calls)
+	var rows bytes.Buffer
+	if err := templates()["calls"].ExecuteTemplate(&rows, "rows", view{visit: v, Data: callsView{Page: page}}); err != nil {
+		return "", err
+	}
+	said, err := json.Marshal(map[string]any{"html": rows.String(), "count": len(page.Calls)})
+	return "id: " + page.Next + "\nevent: calls\ndata: " + string(said) + "\n\n", err
 }
 
 type callView struct {
