@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"net/http"
 	"os"
@@ -152,41 +153,65 @@ func (u *unanswered) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 500, Body: io.NopCloser(bytes.NewReader(nil)), Header: http.Header{}, Request: r}, nil
 }
 
-// EachClientCall calls every method of the Go client with made-up values, and hands on the first call that each makes: what follows
-// in a method only helps the first.
+// EachClientCall calls every method of EachClientMethod, and hands on the first call that each makes: what follows in a method only
+// helps the first.
 func EachClientCall(ctx context.Context, note func(call *http.Request, method string)) error {
 	sent := &unanswered{}
 	c, err := client.New("http://127.0.0.1:1", client.Options{HTTP: &http.Client{Transport: sent}, AccessToken: "t"})
 	if err != nil {
 		return err
 	}
-	for method := range reflect.TypeFor[*client.Client]().Methods() {
-		kind := method.Func.Type()
-		if kind.NumIn() < 2 || kind.Out(0).Kind() == reflect.Func {
-			continue
-		}
-		in := []reflect.Value{reflect.ValueOf(c), reflect.ValueOf(ctx)}
-		for i := 2; i < kind.NumIn(); i++ {
-			v := reflect.New(kind.In(i)).Elem()
-			switch v.Kind() {
-			case reflect.String:
-				v.SetString("x")
-			case reflect.Int, reflect.Int64:
-				v.SetInt(1)
-			case reflect.Interface:
-				if file := reflect.ValueOf(struct {
-					io.Reader
-					io.Writer
-				}{strings.NewReader(""), io.Discard}); file.Type().Implements(v.Type()) {
-					v.Set(file)
-				}
-			}
-			in = append(in, v)
-		}
+	for name, call := range EachClientMethod() {
 		sent.calls = nil
-		if method.Func.Call(in); len(sent.calls) > 0 {
-			note(sent.calls[0], method.Name)
+		if _ = call(ctx, c); len(sent.calls) > 0 {
+			note(sent.calls[0], name)
 		}
 	}
 	return nil
+}
+
+// EachClientMethod are the methods of the Go client that ask a server, each with made-up values: 1 for a number, and for a name "csv",
+// which is a format as well. Those that give an iterator are left out.
+func EachClientMethod() iter.Seq2[string, func(context.Context, *client.Client) error] {
+	return func(yield func(string, func(context.Context, *client.Client) error) bool) {
+		for method := range reflect.TypeFor[*client.Client]().Methods() {
+			kind := method.Func.Type()
+			if kind.NumIn() < 2 || kind.Out(0).Kind() == reflect.Func {
+				continue
+			}
+			call := func(ctx context.Context, c *client.Client) error {
+				out := method.Func.Call(append([]reflect.Value{reflect.ValueOf(c), reflect.ValueOf(ctx)}, madeUp(kind)...))
+				err, _ := out[len(out)-1].Interface().(error)
+				if file, ok := out[0].Interface().(io.Closer); ok && err == nil {
+					err = file.Close()
+				}
+				return err
+			}
+			if !yield(method.Name, call) {
+				return
+			}
+		}
+	}
+}
+
+// madeUp are values for what a method takes beside the client and the context.
+func madeUp(method reflect.Type) (values []reflect.Value) {
+	for i := 2; i < method.NumIn(); i++ {
+		v := reflect.New(method.In(i)).Elem()
+		switch v.Kind() {
+		case reflect.String:
+			v.SetString("csv")
+		case reflect.Int, reflect.Int64:
+			v.SetInt(1)
+		case reflect.Interface:
+			if file := reflect.ValueOf(struct {
+				io.Reader
+				io.Writer
+			}{strings.NewReader(""), io.Discard}); file.Type().Implements(v.Type()) {
+				v.Set(file)
+			}
+		}
+		values = append(values, v)
+	}
+	return values
 }
