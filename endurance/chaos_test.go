@@ -464,10 +464,16 @@ func (c *client) record(e entry, call, token string, body any) (inForce bool) {
 		c.t.Errorf("%s of %s on node life %d: %d %s", e.did, e.owner, e.life, got.ErrCode, got.ErrMsg)
 		return true
 	}
-	if e.did == "get" {
-		if split || c.split.Load() {
+	if split || c.split.Load() {
+		// What changed nothing may be of before the promotion: a list, a refusal, a publish of what was published.
+		if e.did == "get" || e.code != done {
 			return true
 		}
+		if e.did == "publish" {
+			e.code, e.back = lost, never
+		}
+	}
+	if e.did == "get" {
 		e.rules, e.left = states(e.owner, got), got.QRCodeJumpPubQuota
 	}
 	c.history.add(e)

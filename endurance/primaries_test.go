@@ -4,10 +4,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
@@ -214,6 +216,29 @@ func TestANodeEndsWhileACommitWaitsForTheReplica(t *testing.T) {
 	}
 	n.start()
 	n.stop()
+}
+
+// Issue 29, 6: a start that waits for a replica, with the tables of an empty database, ends when it is told to.
+func TestAStartEndsWhileItWaitsForTheReplica(t *testing.T) {
+	p := newSingle(t)
+	c := newCluster(t, p.database("begins"), spaceSeed, 1)
+	dbtest.Exec(t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = 'nobody'`)
+	dbtest.Exec(t, p.urls[0], `SELECT pg_reload_conf()`)
+	child := c.nodes[0].config()
+	if err := os.MkdirAll(child.Data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	starting := childtest.Start(t, childtest.Command("server", child))
+	until(t, "the start to wait for the replica", func() bool {
+		return dbtest.Number(t, p.urls[0], `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = 'begins'`) > 0
+	})
+	if _, err := starting.Stop(); err == nil {
+		t.Error("a start that did not come to its end says that it did")
+	}
+	dbtest.Exec(t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = ''`)
+	dbtest.Exec(t, p.urls[0], `SELECT pg_reload_conf()`)
+	c.nodes[0].start()
+	c.nodes[0].stop()
 }
 
 // Issue 29, 6: the database is put back to an earlier moment, and the node keeps its folder. Every scan that was acknowledged since

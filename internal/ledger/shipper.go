@@ -96,7 +96,8 @@ type Shipper struct {
 	// scans make few transactions; 0 = 100 ms.
 	Pause time.Duration
 
-	shipping sync.Mutex
+	turns    sync.Once
+	shipping chan struct{} // has room for the one who ships
 	mark     Mark
 	known    bool   // mark is what the harbour has
 	through  int64  // up to here every event that can be read was shipped
@@ -235,8 +236,14 @@ func (j *Journal) isClosed() bool {
 
 // Flush ships everything that was durable when it was called.
 func (s *Shipper) Flush(ctx context.Context) error {
-	s.shipping.Lock()
-	defer s.shipping.Unlock()
+	// Whoever wants it shipped waits no longer than the caller: a commit may wait for a replica.
+	s.turns.Do(func() { s.shipping = make(chan struct{}, 1) })
+	select {
+	case s.shipping <- struct{}{}:
+		defer func() { <-s.shipping }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	end := s.Journal.end()
 	err := s.look(ctx)
 	for err == nil && (!s.known || max(s.mark.Position, s.through) < end) {

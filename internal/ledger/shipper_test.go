@@ -59,6 +59,45 @@ func (p *pier) Erased(_ context.Context, after int64) (list []Erasure, err error
 	return list, nil
 }
 
+// stuck is a pier that takes nothing until it is let.
+type stuck struct {
+	*pier
+	let chan struct{}
+}
+
+func (s stuck) Ship(ctx context.Context, node string, from, to Mark, entries []Entry) error {
+	<-s.let
+	return s.pier.Ship(ctx, node, from, to, entries)
+}
+
+// While a commit waits for a replica, whoever wants everything to be shipped leaves when it has no more time.
+func TestNobodyWaitsForAShipperForLongerThanItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, err := OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: seeded(1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+		to := stuck{&pier{marks: map[string]Mark{}}, make(chan struct{})}
+		s := &Shipper{Journal: j, To: to, Node: "n", Random: seeded(2), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+		if err := j.Append(t.Context(), events(0, 5)); err != nil {
+			t.Fatal(err)
+		}
+		first := make(chan error)
+		go func() { first <- s.Flush(t.Context()) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("one who has no more time: %v", err)
+		}
+		close(to.let)
+		if err := <-first; err != nil || s.Behind() != 0 {
+			t.Errorf("the one who ships: %v, %d are behind", err, s.Behind())
+		}
+	})
+}
+
 // A shipper ships what comes, waits while nobody takes it, forgets what was
 // taken, and ends.
 func TestAShipperRuns(t *testing.T) {

@@ -63,13 +63,10 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, connectTime)
 	patient := &patience{}
 	patient.Store(t.alone)
-	var all *servers // nil for work that must be alone: there an operator chose the server
-	if !t.alone {
-		all = &servers{each: eachServer(config), highest: map[string]int64{}}
-		all.ask(ctx)
-		all.cut = patient.cut
-		config.ValidateConnect = all.enter(config.ValidateConnect)
-	}
+	all := &servers{each: eachServer(config), highest: map[string]int64{}}
+	all.ask(ctx, startGrace)
+	all.cut = patient.cut
+	config.ValidateConnect = all.enter(config.ValidateConnect)
 	bells := config.Copy()
 	bells.DialFunc = dialer.DialContext
 	engine := postgresEngine{where: whereIs(config), hosts: len(hostsOf(config)), bulk: lasting, hold: holding}

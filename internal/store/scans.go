@@ -215,7 +215,7 @@ func (l *Scans) Shipped(ctx context.Context, node string) (m ledger.Mark, err er
 func (l *Scans) insert(ctx context.Context, events []ledger.Event, also func(pgx.Tx) error) error {
 	l.prepare(ctx, events)
 	for n := 1; ; n++ {
-		err := l.raw(ctx, func(c *pgx.Conn) error { return insertScans(ctx, c, events, also) })
+		err := l.raw(ctx, func(c *pgx.Conn) error { return l.s.insertScans(ctx, c, events, also) })
 		if err == nil || n == attempts || ctx.Err() != nil || !l.s.engine.retryable(err) {
 			return err
 		}
@@ -233,7 +233,7 @@ func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
 	return because(ctx, conn.Raw(func(driver any) error { return f(pgxOf(driver)) }))
 }
 
-func insertScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also func(pgx.Tx) error) error {
+func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also func(pgx.Tx) error) error {
 	tx, err := c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
@@ -274,6 +274,9 @@ func insertScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also f
 	if _, err := tx.Exec(ctx, `INSERT INTO scan_events (seq, day, `+scanColumns+`)
 		SELECT seq + $1, day, `+scanColumns+` FROM scan_batch ORDER BY seq ON CONFLICT (day, id) DO NOTHING`, last-int64(len(events))); err != nil {
 		return fmt.Errorf("storing scans: %w", err)
+	}
+	if err := s.servers.still(c); err != nil {
+		return fmt.Errorf("storing scans: %w", err) // another server took its place meanwhile
 	}
 	if err := committing(c, func() error { return tx.Commit(ctx) }); err != nil {
 		return fmt.Errorf("committing scans: %w", err)

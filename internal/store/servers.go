@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,8 +166,12 @@ func (s Servers) Primaries() int {
 	return len(s.Writing)
 }
 
-// askTime is how long a server may take to say whether it takes writes.
-const askTime = 3 * time.Second
+// askTime is how long a server may take to say whether it takes writes. A start waits for others no longer than startGrace after
+// one has answered: it knows of what they say ten seconds later, as a node that runs.
+const (
+	askTime    = 3 * time.Second
+	startGrace = 500 * time.Millisecond
+)
 
 // AskServers asks each server of PostgreSQL that the URL names whether it takes writes, and leaves word of the latest timeline on
 // each that does: a node that sees the old one alone reads it there. Of an embedded database there is nothing to ask.
@@ -174,31 +179,37 @@ func (s *Store) AskServers(ctx context.Context) Servers {
 	if s.servers == nil {
 		return Servers{}
 	}
-	return s.servers.ask(ctx)
+	return s.servers.ask(ctx, askTime)
 }
 
-func (v *servers) ask(ctx context.Context) (found Servers) {
+// ask gives those that are silent no more than grace from when another one has answered.
+func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	heard := make([]*heard, len(v.each))
-	var all sync.WaitGroup
-	for i, config := range v.each {
-		all.Go(func() { heard[i] = v.hear(ctx, config) })
+	each := v.addressed(ctx)
+	heard := v.hearAll(ctx, each, grace)
+	writing, highest, tied := primaries(heard)
+	if len(tied) > 0 {
+		// A server that was restarted between the answers by two of its names is not there twice.
+		for i, h := range heard {
+			if h != nil && !h.still(ctx) {
+				h.end()
+				heard[i] = nil
+			}
+		}
+		writing, highest, tied = primaries(heard)
 	}
-	all.Wait()
-	seen := map[stand]bool{}
-	highest, tied := map[string]int64{}, map[string]bool{}
-	for i, h := range heard {
-		if h == nil {
-			found.Silent = append(found.Silent, hostOf(v.each[i]))
+	found.Writing = writing
+	answers := map[string]bool{}
+	for _, h := range heard {
+		if h != nil {
+			answers[h.name] = true
 		}
-		if h == nil || h.timeline == 0 || h.system == "" || seen[h.stand] {
-			continue
+	}
+	for _, one := range each {
+		if name := hostOf(one); !answers[name] && !slices.Contains(found.Silent, name) {
+			found.Silent = append(found.Silent, name)
 		}
-		seen[h.stand] = true
-		tied[h.system] = h.timeline == highest[h.system] || tied[h.system] && h.timeline < highest[h.system]
-		highest[h.system] = max(highest[h.system], h.timeline)
-		found.Writing = append(found.Writing, Server{Name: hostOf(v.each[i]), Timeline: h.timeline, stand: h.stand})
 	}
 	v.mu.Lock()
 	v.tied = tied
@@ -212,6 +223,7 @@ func (v *servers) ask(ctx context.Context) (found Servers) {
 		}
 	}
 	slices.SortStableFunc(found.Writing, func(a, b Server) int { return int(b.Timeline - a.Timeline) })
+	var all sync.WaitGroup
 	for _, h := range heard {
 		if h != nil {
 			all.Go(func() { h.leaveWord(ctx, known[h.system]) })
@@ -227,9 +239,70 @@ func (v *servers) ask(ctx context.Context) (found Servers) {
 	return found
 }
 
+// addressed is a configuration for each server: a name may be that of several.
+func (v *servers) addressed(ctx context.Context) (each []*pgx.ConnConfig) {
+	for _, config := range v.each {
+		var addresses []string
+		if net.ParseIP(config.Host) == nil && !strings.HasPrefix(config.Host, "/") && config.LookupFunc != nil {
+			addresses, _ = config.LookupFunc(ctx, config.Host) // whoever connects says what is wrong with a name
+		}
+		if len(addresses) < 2 {
+			each = append(each, config)
+			continue
+		}
+		for _, address := range addresses {
+			one := config.Copy()
+			one.LookupFunc = func(context.Context, string) ([]string, error) { return []string{address}, nil }
+			each = append(each, one)
+		}
+	}
+	return each
+}
+
+// hearAll asks all; nil = one does not answer.
+func (v *servers) hearAll(ctx context.Context, each []*pgx.ConnConfig, grace time.Duration) []*heard {
+	ctx, enough := context.WithCancel(ctx)
+	defer enough()
+	var first sync.Once
+	heard := make([]*heard, len(each))
+	var all sync.WaitGroup
+	for i, config := range each {
+		all.Go(func() {
+			if heard[i] = v.hear(ctx, config); heard[i] != nil {
+				first.Do(func() { time.AfterFunc(grace, enough) })
+			}
+		})
+	}
+	all.Wait()
+	return heard
+}
+
+// primaries are the servers that take writes, the latest timeline of each system, and the systems of which two servers write on
+// the latest one.
+func primaries(all []*heard) (writing []Server, highest map[string]int64, tied map[string]bool) {
+	seen := map[stand]bool{}
+	highest, tied = map[string]int64{}, map[string]bool{}
+	for _, h := range all {
+		if h == nil || h.timeline == 0 || h.system == "" || seen[h.stand] {
+			continue
+		}
+		seen[h.stand] = true
+		switch {
+		case h.timeline == highest[h.system]:
+			tied[h.system] = true
+		case h.timeline > highest[h.system]:
+			highest[h.system] = h.timeline
+			delete(tied, h.system)
+		}
+		writing = append(writing, Server{Name: h.name, Timeline: h.timeline, stand: h.stand})
+	}
+	return writing, highest, tied
+}
+
 // heard is a server that answered.
 type heard struct {
 	stand
+	name  string
 	conn  *pgx.Conn
 	marks bool  // it has the table of timelines
 	mark  int64 // the latest that was written down there
@@ -241,7 +314,7 @@ func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *heard {
 	if err != nil {
 		return nil
 	}
-	h := &heard{conn: conn}
+	h := &heard{name: hostOf(config), conn: conn}
 	if h.stand, h.marks, err = standOf(ctx, conn.PgConn()); err == nil && h.marks {
 		err = conn.QueryRow(ctx, `SELECT COALESCE(MAX(timeline), 0) FROM timelines WHERE system = $1`, h.system).Scan(&h.mark)
 	}
@@ -251,6 +324,12 @@ func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *heard {
 	}
 	v.raise(h.system, max(h.timeline, h.mark))
 	return h
+}
+
+// still reports whether the server goes on that was heard.
+func (h *heard) still(ctx context.Context) bool {
+	now, _, err := standOf(ctx, h.conn.PgConn())
+	return err == nil && now == h.stand
 }
 
 // leaveWord writes down which timeline is the latest where the server's own is older, and ends the connection. Word that cannot

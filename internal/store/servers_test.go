@@ -1,11 +1,15 @@
 package store
 
 import (
+	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
@@ -83,5 +87,101 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 	}
 	if err := fmt.Sprint(late); len(err) > 0 && strings.Contains(err, "\n") {
 		t.Errorf("it is said in several lines: %s", err)
+	}
+}
+
+func TestThePrimariesOfWhatWasHeard(t *testing.T) {
+	at := func(system string, timeline int64, started string) *heard {
+		return &heard{stand: stand{system: system, timeline: timeline, started: started}}
+	}
+	for name, c := range map[string]struct {
+		all     []*heard
+		writing int
+		tied    bool
+	}{
+		"one":                            {[]*heard{at("a", 1, "x")}, 1, false},
+		"one, and one that is silent":    {[]*heard{nil, at("a", 1, "x")}, 1, false},
+		"one, and its replica":           {[]*heard{at("a", 1, "x"), at("a", 0, "y")}, 1, false},
+		"one by two names":               {[]*heard{at("a", 1, "x"), at("a", 1, "x")}, 1, false},
+		"an old one":                     {[]*heard{at("a", 1, "x"), at("a", 2, "y")}, 2, false},
+		"two on one timeline":            {[]*heard{at("a", 2, "x"), at("a", 2, "y"), at("a", 1, "z")}, 3, true},
+		"two on an old one":              {[]*heard{at("a", 1, "x"), at("a", 1, "y"), at("a", 2, "z")}, 3, false},
+		"two that are no copies":         {[]*heard{at("a", 1, "x"), at("b", 1, "y")}, 2, false},
+		"two that do not say what it is": {[]*heard{at("", 1, "x"), at("", 1, "y")}, 0, false},
+	} {
+		writing, highest, tied := primaries(c.all)
+		if len(writing) != c.writing || tied["a"] != c.tied || len(tied) > 1 {
+			t.Errorf("%s: %v, the latest %v, tied %v", name, writing, highest, tied)
+		}
+	}
+}
+
+// A name may be that of several servers. Each of them is asked, and the name is silent where none of them answers.
+func TestANameOfSeveralServers(t *testing.T) {
+	t.Parallel()
+	s := open(t, newPostgres(t))
+	one := s.servers.each[0]
+	addresses := []string{one.Host, "127.0.0.77"} // nothing listens there
+	one.Host = "name.example"
+	one.LookupFunc = func(context.Context, string) ([]string, error) { return addresses, nil }
+	each := s.servers.addressed(t.Context())
+	if len(each) != 2 {
+		t.Fatalf("%d are asked", len(each))
+	}
+	heard := s.servers.hearAll(t.Context(), each, askTime)
+	if heard[0] == nil || heard[1] != nil {
+		t.Error("not each of the addresses was asked")
+	}
+	for _, h := range heard {
+		if h != nil {
+			h.end()
+		}
+	}
+	if found := s.AskServers(t.Context()); len(found.Writing) != 1 || len(found.Silent) != 0 {
+		t.Errorf("%+v", found)
+	}
+	addresses = addresses[1:]
+	if found := s.AskServers(t.Context()); len(found.Writing) != 0 || len(found.Silent) != 1 {
+		t.Errorf("%+v", found)
+	}
+}
+
+// Between the answers by two names of a server it may be restarted: then two have answered, and one of them is no more.
+func TestAServerThatEndedSinceItAnswered(t *testing.T) {
+	t.Parallel()
+	target := newPostgres(t)
+	s := open(t, target)
+	h := s.servers.hear(t.Context(), s.servers.each[0])
+	if h == nil || !h.still(t.Context()) {
+		t.Fatal("a server that goes on is no more")
+	}
+	defer h.end()
+	mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, h.conn.PgConn().PID()))
+	if h.still(t.Context()) {
+		t.Error("a server that ended goes on")
+	}
+}
+
+// A connection to a standby says that it takes no writes. It is asked anew when the standby was promoted.
+func TestAConnectionToAFormerStandby(t *testing.T) {
+	t.Parallel()
+	s := open(t, newPostgres(t))
+	conn, err := pgx.ConnectConfig(t.Context(), s.servers.each[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for name, c := range map[string]struct {
+		said stand
+		want error
+	}{
+		"a standby when it was made, and now a primary": {stand{system: "a"}, driver.ErrBadConn},
+		"a primary then and now":                        {stand{system: "a", timeline: 1}, nil},
+		"a server that says nothing of itself":          {stand{}, nil},
+	} {
+		conn.PgConn().CustomData()[standing] = c.said
+		if err := usable(conn, s.servers); err != c.want {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

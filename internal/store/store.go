@@ -130,6 +130,7 @@ func Open(ctx context.Context, t Target) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer context.AfterFunc(ctx, s.End)() // a commit of a migration may wait for a replica
 	if err := s.checkAndMigrate(ctx, t); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

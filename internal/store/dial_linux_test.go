@@ -1,0 +1,45 @@
+package store
+
+import (
+	"net"
+	"syscall"
+	"testing"
+)
+
+// What a server does not take is given up after half a minute, also where a commit waits behind it: the kernel was told so, for
+// each connection.
+func TestWhatAServerDoesNotTakeIsGivenUp(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	dial, _ := (&patience{}).listening()
+	for name, connect := range map[string]func() (net.Conn, error){
+		"a connection of the pool":    func() (net.Conn, error) { return dial(t.Context(), "tcp", listener.Addr().String()) },
+		"one on which a node listens": func() (net.Conn, error) { return dialer.DialContext(t.Context(), "tcp", listener.Addr().String()) },
+	} {
+		conn, err := connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if line, is := conn.(*impatient); is {
+			conn = line.Conn
+		}
+		raw, err := conn.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		if failed := raw.Control(func(fd uintptr) {
+			got, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout)
+		}); failed != nil || err != nil {
+			t.Fatal(failed, err)
+		}
+		if got != int(untakenTime.Milliseconds()) {
+			t.Errorf("%s: TCP_USER_TIMEOUT is %d ms", name, got)
+		}
+	}
+}
