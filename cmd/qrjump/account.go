@@ -61,30 +61,15 @@ func emptyFor(s *session, operator *client.Client, did, appid string, found int)
 type accountList struct{ operator }
 
 // Run lists all accounts, page by page.
-func (c *accountList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *accountList) Run(s *session, qrjump *client.Client) error {
 	const page = 1000
-	all := []client.Account{}
-	for after := ""; ; after = all[len(all)-1].AppID {
-		list, err := qrjump.Accounts(s.ctx, after, page)
-		if err != nil {
-			return fmt.Errorf("list accounts: %w", err)
-		}
-		if all = append(all, list...); len(list) < page {
-			break
-		}
-	}
-	return c.print(s, map[string]any{"accounts": all}, func(w io.Writer) {
-		rows := [][]string{}
-		for _, a := range all {
-			rows = append(rows, []string{a.AppID, a.Kind, a.Subject, yesNo(a.Certified), orDash(strings.Join(a.Versions, " ")),
-				onOff(a.JumpOpen), a.Name})
-		}
-		printTable(w, []string{"APPID", "KIND", "SUBJECT", "CERTIFIED", "VERSIONS", "JUMP", "NAME"}, rows)
-	})
+	all, err := everyPage(page, func(after client.Account) ([]client.Account, error) { return qrjump.Accounts(s.ctx, after.AppID, page) })
+	return listing[client.Account]{name: "accounts",
+		heads: []string{"APPID", "KIND", "SUBJECT", "CERTIFIED", "VERSIONS", "JUMP", "NAME"},
+		row: func(a client.Account) []string {
+			return []string{a.AppID, a.Kind, a.Subject, yesNo(a.Certified), orDash(strings.Join(a.Versions, " ")),
+				onOff(a.JumpOpen), a.Name}
+		}}.print(s, c.outputFlags, all, failed("list", "accounts", err))
 }
 
 func orDash(s string) string {
@@ -107,11 +92,7 @@ type accountShow struct {
 }
 
 // Run shows one account.
-func (c *accountShow) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *accountShow) Run(s *session, qrjump *client.Client) error {
 	a, err := qrjump.Account(s.ctx, c.AppID)
 	if err != nil {
 		return aboutAccount(s, qrjump, "show", c.AppID, err)
@@ -210,11 +191,7 @@ func changedFeatures(have, changes []string) ([]string, error) {
 
 // Run puts what is there with what the flags say: one flag changes one thing, and nothing
 // at all where somebody else changed the account since it was read.
-func (c *accountPut) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *accountPut) Run(s *session, qrjump *client.Client) error {
 	want := client.AccountPut{JumpOpen: true}
 	did, ctx := "created", client.IfNone(s.ctx)
 	old, err := qrjump.Account(s.ctx, c.AppID)
@@ -255,17 +232,18 @@ func (c *accountPut) Run(s *session) error {
 	if c.Linked != nil {
 		want.Linked = c.Linked
 	}
-	if err := unlessOvertaken("qrjump account show "+c.AppID, qrjump.PutAccount(ctx, c.AppID, want)); err != nil {
-		if isProblem(err, http.StatusUnprocessableEntity) {
-			return fmt.Errorf("%w%s", failed("put", c.AppID, err), nearAccount(s, qrjump, c.Linked...))
-		}
-		return failed("put", c.AppID, err)
+	err = failed("put", c.AppID, unlessOvertaken("qrjump account show "+c.AppID, qrjump.PutAccount(ctx, c.AppID, want)))
+	if isProblem(err, http.StatusUnprocessableEntity) {
+		err = fmt.Errorf("%w%s", err, nearAccount(s, qrjump, c.Linked...))
 	}
-	return c.after(s, qrjump, c.AppID, did)
+	return c.after(s, qrjump, c.AppID, err, did)
 }
 
-// after shows an account after a change: one line, or all of it for programs.
-func (o operator) after(s *session, qrjump *client.Client, appid, did string) error {
+// after shows an account after a change: one line, or all of it for programs; or it returns why nothing changed.
+func (o operator) after(s *session, qrjump *client.Client, appid string, err error, did string) error {
+	if err != nil {
+		return err
+	}
 	if !o.JSON {
 		_, err := fmt.Fprintln(s.out, plain(did+" "+appid))
 		return err
@@ -293,14 +271,12 @@ func (c *accountRelease) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := qrjump.SetVersions(s.ctx, c.AppID, c.Versions); err != nil {
-		return aboutAccount(s, qrjump, "release", c.AppID, err)
-	}
+	err = qrjump.SetVersions(s.ctx, c.AppID, c.Versions)
 	did := "these versions exist: " + strings.Join(c.Versions, ", ") + ", of"
 	if c.None {
 		did = "no version exists of"
 	}
-	return c.after(s, qrjump, c.AppID, did)
+	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "release", c.AppID, err), did)
 }
 
 type accountMember struct {
@@ -321,15 +297,13 @@ func (c *accountMember) Run(s *session) error {
 		return err
 	}
 	if c.Remove {
-		if err := qrjump.RemoveMember(s.ctx, c.AppID, c.User); err != nil {
-			return aboutAccount(s, qrjump, "remove "+c.User+" from", c.AppID, err)
-		}
-		return c.after(s, qrjump, c.AppID, c.User+" is no member any more of")
+		err := qrjump.RemoveMember(s.ctx, c.AppID, c.User)
+		return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "remove "+c.User+" from", c.AppID, err),
+			c.User+" is no member any more of")
 	}
-	if err := qrjump.SetMember(s.ctx, c.AppID, c.User, c.Role); err != nil {
-		return aboutAccount(s, qrjump, "make "+c.User+" a member of", c.AppID, err)
-	}
-	return c.after(s, qrjump, c.AppID, c.User+" is now "+c.Role+" of")
+	err = qrjump.SetMember(s.ctx, c.AppID, c.User, c.Role)
+	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "make "+c.User+" a member of", c.AppID, err),
+		c.User+" is now "+c.Role+" of")
 }
 
 type accountLink struct {
@@ -340,16 +314,11 @@ type accountLink struct {
 }
 
 // Run links or unlinks.
-func (c *accountLink) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *accountLink) Run(s *session, qrjump *client.Client) error {
 	if c.Remove {
-		if err := qrjump.Unlink(s.ctx, c.Service, c.MiniProgram); err != nil {
-			return aboutAccount(s, qrjump, "unlink "+c.MiniProgram+" from", c.Service, err)
-		}
-		return c.after(s, qrjump, c.Service, c.MiniProgram+" is no longer linked with")
+		err := qrjump.Unlink(s.ctx, c.Service, c.MiniProgram)
+		return c.after(s, qrjump, c.Service, aboutAccount(s, qrjump, "unlink "+c.MiniProgram+" from", c.Service, err),
+			c.MiniProgram+" is no longer linked with")
 	}
 	if err := qrjump.Link(s.ctx, c.Service, c.MiniProgram); err != nil {
 		if isProblem(err, http.StatusUnprocessableEntity) {
@@ -358,7 +327,7 @@ func (c *accountLink) Run(s *session) error {
 		}
 		return aboutAccount(s, qrjump, "link "+c.MiniProgram+" with", c.Service, err)
 	}
-	return c.after(s, qrjump, c.Service, c.MiniProgram+" is now linked with")
+	return c.after(s, qrjump, c.Service, nil, c.MiniProgram+" is now linked with")
 }
 
 type accountEndTokens struct {
@@ -367,15 +336,10 @@ type accountEndTokens struct {
 }
 
 // Run ends all access tokens of an account.
-func (c *accountEndTokens) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
-	if err := qrjump.EndTokens(s.ctx, c.AppID); err != nil {
-		return aboutAccount(s, qrjump, "end the tokens of", c.AppID, err)
-	}
-	return c.after(s, qrjump, c.AppID, "no token is left of")
+func (c *accountEndTokens) Run(s *session, qrjump *client.Client) error {
+	err := qrjump.EndTokens(s.ctx, c.AppID)
+	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "end the tokens of", c.AppID, err),
+		"no token is left of")
 }
 
 type accountJump struct {
@@ -385,15 +349,10 @@ type accountJump struct {
 }
 
 // Run switches all rules of an account.
-func (c *accountJump) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
-	if err := qrjump.SetJump(s.ctx, c.AppID, c.State == "on"); err != nil {
-		return aboutAccount(s, qrjump, "switch "+c.State, c.AppID, err)
-	}
-	return c.after(s, qrjump, c.AppID, "jumping is "+c.State+" for")
+func (c *accountJump) Run(s *session, qrjump *client.Client) error {
+	err := qrjump.SetJump(s.ctx, c.AppID, c.State == "on")
+	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "switch "+c.State, c.AppID, err),
+		"jumping is "+c.State+" for")
 }
 
 type accountQuota struct {
@@ -402,18 +361,10 @@ type accountQuota struct {
 }
 
 // Run says how many publishes are left.
-func (c *accountQuota) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *accountQuota) Run(s *session, qrjump *client.Client) error {
 	left, err := qrjump.PublishesLeft(s.ctx, c.AppID)
-	if err != nil {
-		return aboutAccount(s, qrjump, "quota of", c.AppID, err)
-	}
-	return c.print(s, map[string]any{"publishes_left": left}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s has %s left this month\n", plain(c.AppID), counted(left, "publish"))
-	})
+	return c.outcome(s, map[string]any{"publishes_left": left}, aboutAccount(s, qrjump, "quota of", c.AppID, err),
+		"%s has %s left this month", plain(c.AppID), counted(left, "publish"))
 }
 
 type accountOpenID struct {
@@ -424,14 +375,8 @@ type accountOpenID struct {
 }
 
 // Run says by which openid an account knows a user.
-func (c *accountOpenID) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *accountOpenID) Run(s *session, qrjump *client.Client) error {
 	id, err := qrjump.OpenID(s.ctx, c.AppID, c.User, c.Namespace)
-	if err != nil {
-		return aboutAccount(s, qrjump, "openid of "+c.User+" under", c.AppID, err)
-	}
-	return c.print(s, map[string]any{"openid": id}, func(w io.Writer) { fmt.Fprintln(w, id) })
+	return c.outcome(s, map[string]any{"openid": id}, aboutAccount(s, qrjump, "openid of "+c.User+" under", c.AppID, err),
+		"%s", id)
 }

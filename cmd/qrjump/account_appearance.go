@@ -79,11 +79,7 @@ func logoOf(name string) ([]byte, error) {
 }
 
 // Run shows how an account looks to buyers, after the changes that flags name.
-func (c *accountAppearance) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *accountAppearance) Run(s *session, qrjump *client.Client) error {
 	look, err := qrjump.Appearance(s.ctx, c.AppID)
 	if err != nil {
 		return aboutAccount(s, qrjump, "show how buyers see", c.AppID, err)

@@ -20,11 +20,7 @@ type auditVerify struct {
 var errAltered = errors.New("the audit log does not verify")
 
 // Run verifies the audit log and says what does not fit.
-func (c *auditVerify) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *auditVerify) Run(s *session, qrjump *client.Client) error {
 	done, err := qrjump.VerifyAudit(s.ctx)
 	if err != nil {
 		return fmt.Errorf("verify the audit log: %w", err)
@@ -59,32 +55,17 @@ type auditList struct {
 }
 
 // Run lists the latest changes, oldest first.
-func (c *auditList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *auditList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Changes(s.ctx, client.ChangesQuery{Newest: true, Kind: c.Kind, Key: c.Key, Actor: c.Actor, Limit: c.Limit})
-	if err != nil {
-		return fmt.Errorf("list changes: %w", err)
-	}
-	return c.print(s, map[string]any{"changes": list}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "no change is like that")
-			return
-		}
-		rows := [][]string{}
-		for i := len(list) - 1; i >= 0; i-- {
-			e := list[i]
+	return listing[client.Change]{name: "changes", none: "no change is like that", newestFirst: true,
+		heads: []string{"SEQ", "AT", "KIND", "DID", "WHICH", "BY", "RID"},
+		row: func(e client.Change) []string {
 			by := e.Actor
 			if e.Via != "" {
 				by += " via " + e.Via
 			}
-			rows = append(rows, []string{strconv.FormatInt(e.Seq, 10), when(e.At), e.Kind, e.Did, plain(e.Key), by,
-				orDash(e.RID)})
-		}
-		printTable(w, []string{"SEQ", "AT", "KIND", "DID", "WHICH", "BY", "RID"}, rows)
-	})
+			return []string{number(e.Seq), when(e.At), e.Kind, e.Did, plain(e.Key), by, orDash(e.RID)}
+		}}.print(s, c.outputFlags, list, failed("list", "changes", err))
 }
 
 type ruleUndo struct {
@@ -93,14 +74,10 @@ type ruleUndo struct {
 }
 
 // Run undoes a change of a rule.
-func (c *ruleUndo) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *ruleUndo) Run(s *session, qrjump *client.Client) error {
 	done, err := qrjump.UndoRuleChange(s.ctx, c.Seq)
 	if err != nil {
-		return failed("undo change", strconv.FormatInt(c.Seq, 10), err)
+		return failed("undo change", number(c.Seq), err)
 	}
 	return c.print(s, done, func(w io.Writer) {
 		what := map[string]string{"add": "is back", "delete": "is gone again", "edit": "is as it was before"}[done.Did]
@@ -133,7 +110,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 		for _, e := range past.Since {
 			seq := "-"
 			if e.Seq > 0 {
-				seq = strconv.FormatInt(e.Seq, 10)
+				seq = number(e.Seq)
 			}
 			rows = append(rows, []string{seq, when(e.At), e.Kind, e.Did, plain(e.Key), e.Actor, orDash(e.RID)})
 		}

@@ -57,6 +57,9 @@ var codeAdvice = map[int]string{
 // aboutCodes says what to do about an error of codes, which differs from what
 // the same number says of rules.
 func aboutCodes(did string, err error) error {
+	if err == nil {
+		return nil
+	}
 	happened := fmt.Errorf("%s: %w", did, err)
 	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
 		return advised{error: happened, next: "see: qrjump batch list"}
@@ -123,18 +126,11 @@ type batchApply struct {
 }
 
 // Run applies for codes.
-func (c *batchApply) Run(s *session) error {
-	wire, err := c.client(s)
-	if err != nil {
-		return err
-	}
+func (c *batchApply) Run(s *session, wire *client.Client) error {
 	id, err := wire.ApplyCodes(s.ctx, c.Count, c.ISV)
-	if err != nil {
-		return c.unauthorized(s, c.adminFlags, aboutCodes("apply for "+countedCodes(c.Count), err))
-	}
-	return c.print(s, map[string]any{"application_id": id, "isv_application_id": c.ISV}, func(w io.Writer) {
-		fmt.Fprintf(w, "application %d; how far it is says: qrjump batch show %d\n", id, id)
-	})
+	return c.outcome(s, map[string]any{"application_id": id, "isv_application_id": c.ISV},
+		c.unauthorized(s, c.adminFlags, aboutCodes("apply for "+countedCodes(c.Count), err)),
+		"application %d; how far it is says: qrjump batch show %d", id, id)
 }
 
 type batchShow struct {
@@ -164,9 +160,9 @@ func (c *batchShow) Run(s *session) error {
 		rows := [][]string{}
 		for _, r := range a.Segments {
 			ready += r.Len()
-			rows = append(rows, []string{strconv.FormatInt(r.From, 10), strconv.FormatInt(r.To, 10), strconv.FormatInt(r.Len(), 10)})
+			rows = append(rows, []string{number(r.From), number(r.To), number(r.Len())})
 		}
-		printFields(w, [2]string{"application", strconv.FormatInt(a.ID, 10)}, [2]string{"isv", a.ISV}, [2]string{"status", a.Status},
+		printFields(w, [2]string{"application", number(a.ID)}, [2]string{"isv", a.ISV}, [2]string{"status", a.Status},
 			[2]string{"ready", countedCodes(ready) + " in " + counted(len(a.Segments), "segment")},
 			[2]string{"created", when(a.CreatedAt)}, [2]string{"updated", when(a.UpdatedAt)})
 		if len(rows) > 0 {
@@ -182,45 +178,20 @@ type batchList struct {
 }
 
 // Run lists all applications, page by page.
-func (c *batchList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *batchList) Run(s *session, qrjump *client.Client) error {
 	const page = 1000
-	all := []client.Batch{}
-	for after := int64(0); ; after = all[len(all)-1].ID {
-		list, err := qrjump.Batches(s.ctx, client.BatchQuery{Account: c.Account, After: after, Limit: page})
-		if err != nil {
-			return fmt.Errorf("list applications: %w", err)
-		}
-		if all = append(all, list...); len(list) < page {
-			break
-		}
-	}
-	if err := emptyFor(s, qrjump, "list applications of", c.Account, len(all)); err != nil {
-		return err
-	}
-	return c.print(s, map[string]any{"batches": all}, func(w io.Writer) {
-		if len(all) == 0 {
-			fmt.Fprintln(w, "no applications; the first: qrjump batch apply 10000 --isv order-1")
-			return
-		}
-		rows := [][]string{}
-		for _, b := range all {
-			row := []string{b.Account, b.ISV, b.Status, when(b.CreatedAt), b.Prefix}
-			for i, n := range []int64{b.ID, b.Count, b.Frozen, b.Void, b.Redeemed} {
-				number := strconv.FormatInt(n, 10)
-				if i == 0 {
-					row = append([]string{number}, row...)
-				} else {
-					row = append(row, number)
-				}
-			}
-			rows = append(rows, row)
-		}
-		printTable(w, []string{"ID", "ACCOUNT", "ISV", "STATUS", "CREATED", "PREFIX", "CODES", "FROZEN", "VOID", "REDEEMED"}, rows)
+	all, err := everyPage(page, func(after client.Batch) ([]client.Batch, error) {
+		return qrjump.Batches(s.ctx, client.BatchQuery{Account: c.Account, After: after.ID, Limit: page})
 	})
+	if err != nil {
+		return failed("list", "applications", err)
+	}
+	return listing[client.Batch]{name: "batches", none: "no applications; the first: qrjump batch apply 10000 --isv order-1",
+		heads: []string{"ID", "ACCOUNT", "ISV", "STATUS", "CREATED", "PREFIX", "CODES", "FROZEN", "VOID", "REDEEMED"},
+		row: func(b client.Batch) []string {
+			return append([]string{number(b.ID), b.Account, b.ISV, b.Status, when(b.CreatedAt), b.Prefix}, number(b.Count), number(b.Frozen),
+				number(b.Void), number(b.Redeemed))
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, "list applications of", c.Account, len(all)))
 }
 
 // codePage is the page that active codes open.

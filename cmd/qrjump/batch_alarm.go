@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -60,7 +59,7 @@ func (c *batchAlarm) Run(s *session) error {
 
 func printReplay(w io.Writer, r client.AlarmReplay) {
 	fields := [][2]string{{"from", when(r.From)}, {"to", when(r.To)}, {"codes scanned", grouped(r.Scanned)},
-		{"alarms at " + strconv.FormatInt(r.Threshold, 10), grouped(r.Alarms)}, {"alarms raised", grouped(r.Raised)},
+		{"alarms at " + number(r.Threshold), grouped(r.Alarms)}, {"alarms raised", grouped(r.Raised)},
 		{"of them dismissed", grouped(r.Dismissed)}, {"of these alarmed too", grouped(r.StillDismissed)}}
 	if r.Since != nil {
 		fields = append(fields, [2]string{"since", when(*r.Since) +
@@ -73,7 +72,7 @@ func printReplay(w io.Writer, r client.AlarmReplay) {
 	fmt.Fprintln(w)
 	rows := [][]string{}
 	for _, one := range r.First {
-		rows = append(rows, []string{when(one.At), fmt.Sprintf("%d:%d", r.ApplicationID, one.CodeIndex), strconv.FormatInt(one.Score, 10)})
+		rows = append(rows, []string{when(one.At), fmt.Sprintf("%d:%d", r.ApplicationID, one.CodeIndex), number(one.Score)})
 	}
 	printTable(w, []string{"AT", "CODE", "SCORE"}, rows)
 	if int64(len(r.First)) < r.Alarms {

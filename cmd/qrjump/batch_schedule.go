@@ -54,13 +54,9 @@ func (c *batchSchedule) Run(s *session) error {
 		}
 	}
 	done, err := qrjump.ScheduleCodes(s.ctx, c.ID, r, c.binding(), at, c.Actor, c.Note)
-	if err != nil {
-		return aboutStored(s, qrjump, "schedule "+rangeText(r)+" of", c.ID, err)
-	}
-	return c.print(s, done, func(w io.Writer) {
-		fmt.Fprintf(w, "%s of %d: from %s on those that are not void or frozen open %s of %s\n", countedCodes(done.Codes), c.ID, when(at), plain(c.Path),
-			plain(c.Target))
-	})
+	return c.outcome(s, done, aboutStored(s, qrjump, "schedule "+rangeText(r)+" of", c.ID, err),
+		"%s of %d: from %s on those that are not void or frozen open %s of %s", countedCodes(done.Codes), c.ID, when(at), plain(c.Path),
+		plain(c.Target))
 }
 
 type batchEvents struct {
@@ -71,22 +67,16 @@ type batchEvents struct {
 }
 
 // Run lists what happened to the codes of an application, oldest first.
-func (c *batchEvents) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *batchEvents) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.CodeEvents(s.ctx, c.ID, c.After, c.Limit)
-	if err != nil {
-		return aboutStored(s, qrjump, "events of", c.ID, err)
+	more := ""
+	if n := len(list); n > 0 && n == c.Limit {
+		more = fmt.Sprintf("there may be more: --after %d", list[n-1].Seq)
 	}
-	return c.print(s, map[string]any{"events": append([]client.CodeEvent{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "nothing happened to these codes")
-			return
-		}
-		rows := [][]string{}
-		for _, e := range list {
+	return listing[client.CodeEvent]{name: "events", none: "nothing happened to these codes",
+		heads: []string{"SEQ", "AT", "DID", "CODES", "WHICH", "FROM", "BY", "NOTE", "RID"},
+		more:  more,
+		row: func(e client.CodeEvent) []string {
 			var ranges []string
 			for _, r := range e.Ranges {
 				ranges = append(ranges, rangeText(r))
@@ -99,14 +89,9 @@ func (c *batchEvents) Run(s *session) error {
 			if !e.From.Equal(e.At) {
 				from = when(e.From)
 			}
-			rows = append(rows, []string{strconv.FormatInt(e.Seq, 10), when(e.At), e.Did, strconv.FormatInt(e.Codes, 10),
-				orDash(text), from, e.Actor, orDash(e.Note), orDash(e.RID)})
-		}
-		printTable(w, []string{"SEQ", "AT", "DID", "CODES", "WHICH", "FROM", "BY", "NOTE", "RID"}, rows)
-		if len(list) == c.Limit {
-			fmt.Fprintf(w, "there may be more: --after %d\n", list[len(list)-1].Seq)
-		}
-	})
+			return []string{number(e.Seq), when(e.At), e.Did, number(e.Codes),
+				orDash(text), from, e.Actor, orDash(e.Note), orDash(e.RID)}
+		}}.print(s, c.outputFlags, list, aboutStored(s, qrjump, "events of", c.ID, err))
 }
 
 type codeScans struct {
@@ -140,8 +125,8 @@ func (c *codeScans) Run(s *session) error {
 			fmt.Fprintf(w, "code %d:%d was never scanned\n", name.ID, name.Index)
 			return
 		}
-		printFields(w, [2]string{"code", fmt.Sprintf("%d:%d", name.ID, name.Index)}, [2]string{"scans", strconv.FormatInt(known.Scans, 10)},
-			[2]string{"users", strconv.FormatInt(known.Users, 10)}, [2]string{"first", moment(known.FirstAt)},
+		printFields(w, [2]string{"code", fmt.Sprintf("%d:%d", name.ID, name.Index)}, [2]string{"scans", number(known.Scans)},
+			[2]string{"users", number(known.Users)}, [2]string{"first", moment(known.FirstAt)},
 			[2]string{"last", moment(known.LastAt)}, [2]string{"networks", strconv.Itoa(known.Networks)},
 			[2]string{"regions", strconv.Itoa(known.Regions)},
 			[2]string{"score", scoreText(known)})

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -16,29 +15,15 @@ type behaviourList struct {
 }
 
 // Run lists what the server does where the platform might differ.
-func (c *behaviourList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Behaviours(s.ctx)
-	if err != nil {
-		return fmt.Errorf("list behaviours: %w", err)
-	}
 	list = slices.DeleteFunc(list, func(b client.Behaviour) bool {
 		return c.Mark != "" && b.Mark != c.Mark || !strings.HasPrefix(b.ID, c.Of)
 	})
-	return c.print(s, map[string]any{"behaviours": append([]client.Behaviour{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "no behaviour is like that")
-			return
-		}
-		rows := [][]string{}
-		for _, b := range list {
-			rows = append(rows, []string{b.ID, b.Mark, orDash(b.Date), b.English})
-		}
-		printTable(w, []string{"BEHAVIOUR", "KNOWN BY", "SINCE", "WHAT THE SERVER DOES"}, rows)
-	})
+	return listing[client.Behaviour]{name: "behaviours", none: "no behaviour is like that",
+		heads: []string{"BEHAVIOUR", "KNOWN BY", "SINCE", "WHAT THE SERVER DOES"},
+		row:   func(b client.Behaviour) []string { return []string{b.ID, b.Mark, orDash(b.Date), b.English} },
+	}.print(s, c.outputFlags, list, failed("list", "behaviours", err))
 }
 
 type behaviourShow struct {
@@ -47,11 +32,7 @@ type behaviourShow struct {
 }
 
 // Run shows one behaviour with its evidence.
-func (c *behaviourShow) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *behaviourShow) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Behaviours(s.ctx)
 	if err != nil {
 		return failed("show behaviour", c.ID, err)

@@ -31,11 +31,7 @@ type callsCommand struct {
 }
 
 // Run lists the last calls, the newest last: for programs one a line.
-func (c *callsCommand) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 	if c.Kept || c.Errors || c.Before != 0 {
 		return c.kept(s, qrjump)
 	}

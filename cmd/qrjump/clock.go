@@ -13,11 +13,7 @@ import (
 type clockShow struct{ operator }
 
 // Run shows the emulator's clock.
-func (c *clockShow) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *clockShow) Run(s *session, qrjump *client.Client) error {
 	return c.clock(s, qrjump, "show the clock", nil)
 }
 
@@ -107,33 +103,21 @@ func (c *clockAdvance) Run(s *session) error {
 type clockFreeze struct{ operator }
 
 // Run stops the clock.
-func (c *clockFreeze) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *clockFreeze) Run(s *session, qrjump *client.Client) error {
 	return c.clock(s, qrjump, "freeze the clock", func() error { return qrjump.FreezeClock(s.ctx) })
 }
 
 type clockRun struct{ operator }
 
 // Run lets the clock run on from where it stands.
-func (c *clockRun) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *clockRun) Run(s *session, qrjump *client.Client) error {
 	return c.clock(s, qrjump, "let the clock run", func() error { return qrjump.RunClock(s.ctx) })
 }
 
 type clockReal struct{ operator }
 
 // Run lets the clock follow real time again.
-func (c *clockReal) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *clockReal) Run(s *session, qrjump *client.Client) error {
 	return c.clock(s, qrjump, "go back to real time", func() error { return qrjump.RealClock(s.ctx) })
 }
 
@@ -143,21 +127,14 @@ type resetCommand struct {
 }
 
 // Run brings the server back to its seed and to real time.
-func (c *resetCommand) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *resetCommand) Run(s *session, qrjump *client.Client) error {
 	if _, err := qrjump.Clock(s.ctx); err != nil { // before anything is asked
 		return emulated("reset", err)
 	}
 	if err := confirmed(s, c.Yes, "everything on "+qrjump.URL()+" that its seed does not say is lost"); err != nil {
 		return err
 	}
-	if err := qrjump.Reset(s.ctx); err != nil {
-		return emulated("reset", err)
-	}
-	return c.print(s, map[string]any{"reset": true}, func(w io.Writer) {
-		fmt.Fprintln(w, "the server is back at its seed and at real time; scan keys and the admin token stay")
-	})
+	err := qrjump.Reset(s.ctx)
+	return c.outcome(s, map[string]any{"reset": true}, emulated("reset", err),
+		"the server is back at its seed and at real time; scan keys and the admin token stay")
 }

@@ -90,8 +90,8 @@ func printCode(w io.Writer, c client.StoredCode) {
 			states = append(states, s.name)
 		}
 	}
-	fields := [][2]string{{"code", c.Code}, {"text", c.CodeURL}, {"application", strconv.FormatInt(c.ApplicationID, 10)},
-		{"index", strconv.FormatInt(c.CodeIndex, 10)}, {"serial", c.Serial}, {"state", strings.Join(states, ", ")}}
+	fields := [][2]string{{"code", c.Code}, {"text", c.CodeURL}, {"application", number(c.ApplicationID)},
+		{"index", number(c.CodeIndex)}, {"serial", c.Serial}, {"state", strings.Join(states, ", ")}}
 	for _, a := range c.Alarms {
 		fields = append(fields, [2]string{"alarm", standingAlarm(a)})
 	}
@@ -113,7 +113,7 @@ func printCode(w io.Writer, c client.StoredCode) {
 		if !e.From.Equal(e.At) {
 			from = when(e.From)
 		}
-		rows = append(rows, []string{when(e.At), e.Did, strconv.FormatInt(e.Codes, 10), e.Actor, from, orDash(e.Note),
+		rows = append(rows, []string{when(e.At), e.Did, number(e.Codes), e.Actor, from, orDash(e.Note),
 			orDash(e.RID)})
 	}
 	printTable(w, []string{"AT", "DID", "CODES", "BY", "FROM", "NOTE", "RID"}, rows)
@@ -121,7 +121,7 @@ func printCode(w io.Writer, c client.StoredCode) {
 
 // standingAlarm is an alarm that nobody dismissed, in a line.
 func standingAlarm(a client.StandingAlarm) string {
-	what := "it looks copied, score " + strconv.FormatInt(a.Score, 10)
+	what := "it looks copied, score " + number(a.Score)
 	if a.Kind == client.SpoiledCode {
 		what = "it was spoiled, and scanned all the same"
 	}
@@ -134,7 +134,7 @@ func standingAlarm(a client.StandingAlarm) string {
 }
 
 func printBound(w io.Writer, b client.BoundCode) {
-	fields := [][2]string{{"code", b.Code}, {"application", strconv.FormatInt(b.ApplicationID, 10)}, {"isv", b.ISV}}
+	fields := [][2]string{{"code", b.Code}, {"application", number(b.ApplicationID)}, {"isv", b.ISV}}
 	if b.Binding == nil {
 		printFields(w, append(fields, [2]string{"state", "not active"})...)
 		return
@@ -350,11 +350,7 @@ type codeTrade struct {
 }
 
 // Run trades the ticket of a scan for the code.
-func (c *codeTrade) Run(s *session) error {
-	wire, err := c.client(s)
-	if err != nil {
-		return err
-	}
+func (c *codeTrade) Run(s *session, wire *client.Client) error {
 	found, err := wire.TradeTicket(s.ctx, c.OpenID, c.Ticket)
 	if err != nil {
 		return aboutCodes("trade the ticket", err)

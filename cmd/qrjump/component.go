@@ -17,33 +17,17 @@ const seeComponents = "qrjump component list"
 type componentList struct{ operator }
 
 // Run lists all third-party platforms, page by page.
-func (c *componentList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *componentList) Run(s *session, qrjump *client.Client) error {
 	const page = 100
-	all := []client.Component{}
-	for after := ""; ; after = all[len(all)-1].AppID {
-		list, err := qrjump.Components(s.ctx, after, page)
-		if err != nil {
-			return fmt.Errorf("list components: %w", err)
-		}
-		if all = append(all, list...); len(list) < page {
-			break
-		}
-	}
-	return c.print(s, map[string]any{"components": all}, func(w io.Writer) {
-		if len(all) == 0 {
-			fmt.Fprintln(w, "there is no third-party platform; make one with: qrjump component put APPID")
-			return
-		}
-		rows := [][]string{}
-		for _, one := range all {
-			rows = append(rows, []string{one.AppID, strconv.Itoa(one.Total), orDash(one.EventURL), when(one.CreatedAt)})
-		}
-		printTable(w, []string{"APPID", "AUTHORISED BY", "EVENTS GO TO", "MADE"}, rows)
+	all, err := everyPage(page, func(after client.Component) ([]client.Component, error) {
+		return qrjump.Components(s.ctx, after.AppID, page)
 	})
+	return listing[client.Component]{name: "components",
+		none:  "there is no third-party platform; make one with: qrjump component put APPID",
+		heads: []string{"APPID", "AUTHORISED BY", "EVENTS GO TO", "MADE"},
+		row: func(one client.Component) []string {
+			return []string{one.AppID, strconv.Itoa(one.Total), orDash(one.EventURL), when(one.CreatedAt)}
+		}}.print(s, c.outputFlags, all, failed("list", "components", err))
 }
 
 // aboutComponent names the platform that an error is about; where there is none with
@@ -70,11 +54,7 @@ type componentShow struct {
 }
 
 // Run shows one platform and which accounts authorised it.
-func (c *componentShow) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 	one, err := qrjump.Component(s.ctx, c.AppID)
 	if err != nil {
 		return aboutComponent(s, qrjump, "show component", c.AppID, err)
@@ -151,10 +131,8 @@ func (c *componentPut) Run(s *session) error {
 		want.RedirectHosts = &c.RedirectHost
 	}
 	one, err := qrjump.PutComponent(ctx, c.AppID, want)
-	if err != nil {
-		return failed("put component", c.AppID, unlessOvertaken("qrjump component show "+c.AppID, err))
-	}
-	return c.print(s, one, func(w io.Writer) { fmt.Fprintln(w, plain(did+" "+c.AppID)) })
+	return c.outcome(s, one, failed("put component", c.AppID, unlessOvertaken("qrjump component show "+c.AppID, err)),
+		"%s", plain(did+" "+c.AppID))
 }
 
 type componentPushes struct {
@@ -164,36 +142,22 @@ type componentPushes struct {
 }
 
 // Run lists what was sent to a platform's event URL.
-func (c *componentPushes) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *componentPushes) Run(s *session, qrjump *client.Client) error {
 	if _, err := qrjump.Component(s.ctx, c.AppID); err != nil {
 		return aboutComponent(s, qrjump, "pushes of component", c.AppID, err)
 	}
 	list, err := qrjump.Pushes(s.ctx, c.AppID, c.Limit)
-	if err != nil {
-		return failed("pushes of component", c.AppID, err)
-	}
-	return c.print(s, map[string]any{"pushes": append([]client.Push{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, plain("nothing was sent to "+c.AppID))
-			return
-		}
-		rows := [][]string{}
-		for _, p := range list {
+	return listing[client.Push]{name: "pushes", none: plain("nothing was sent to " + c.AppID),
+		heads: []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "TRIES", "ANSWERED", "NEXT TRY", "FAULT"}, row: func(p client.Push) []string {
 			state := "waiting"
 			if p.Delivered {
 				state = "delivered"
 			} else if p.NextAt == nil {
 				state = "given up"
 			}
-			rows = append(rows, []string{strconv.FormatInt(p.ID, 10), when(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
-				strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Fault)})
-		}
-		printTable(w, []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "TRIES", "ANSWERED", "NEXT TRY", "FAULT"}, rows)
-	})
+			return []string{number(p.ID), when(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
+				strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Fault)}
+		}}.print(s, c.outputFlags, list, failed("pushes of component", c.AppID, err))
 }
 
 type componentWithdraw struct {
@@ -204,11 +168,7 @@ type componentWithdraw struct {
 }
 
 // Run ends what an account granted a platform.
-func (c *componentWithdraw) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *componentWithdraw) Run(s *session, qrjump *client.Client) error {
 	what := c.AppID + " from " + c.Component
 	held, err := qrjump.Authorizations(s.ctx, c.AppID)
 	if err != nil {
@@ -221,12 +181,9 @@ func (c *componentWithdraw) Run(s *session) error {
 	if err := confirmed(s, c.Yes, c.Component+" cannot act for "+c.AppID+" any more: its tokens end at once"); err != nil {
 		return err
 	}
-	if err := qrjump.Withdraw(s.ctx, c.Component, c.AppID); err != nil {
-		return failed("withdraw", what, err)
-	}
-	return c.print(s, map[string]any{"component": c.Component, "appid": c.AppID, "withdrawn": true}, func(w io.Writer) {
-		fmt.Fprintln(w, plain(c.AppID+" took back what it granted "+c.Component))
-	})
+	err = qrjump.Withdraw(s.ctx, c.Component, c.AppID)
+	return c.outcome(s, map[string]any{"component": c.Component, "appid": c.AppID, "withdrawn": true}, failed("withdraw", what, err),
+		"%s", plain(c.AppID+" took back what it granted "+c.Component))
 }
 
 type componentAuthorize struct {
@@ -239,11 +196,7 @@ type componentAuthorize struct {
 }
 
 // Run agrees in place of a person, on the emulator.
-func (c *componentAuthorize) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *componentAuthorize) Run(s *session, qrjump *client.Client) error {
 	did := "authorize " + c.Component + " for " + c.AppID
 	code, err := qrjump.Authorize(s.ctx, client.Agreement{Component: c.Component, AppID: c.AppID, PreAuthCode: c.PreAuthCode,
 		PermissionSets: c.Set, Move: c.Move})
@@ -272,11 +225,7 @@ type componentTicket struct {
 }
 
 // Run makes a verify ticket, on the emulator.
-func (c *componentTicket) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *componentTicket) Run(s *session, qrjump *client.Client) error {
 	ticket, err := qrjump.MakeTicket(s.ctx, c.Component)
 	if err != nil {
 		if isNotFound(err) {
@@ -293,26 +242,12 @@ type accountAuthorizations struct {
 }
 
 // Run lists which platforms an account authorised.
-func (c *accountAuthorizations) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *accountAuthorizations) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Authorizations(s.ctx, c.AppID)
-	if err != nil {
-		return aboutAccount(s, qrjump, "authorizations of", c.AppID, err)
-	}
-	return c.print(s, map[string]any{"authorizations": append([]client.Holding{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, plain(c.AppID+" authorised no platform"))
-			return
-		}
-		rows := [][]string{}
-		for _, h := range list {
-			rows = append(rows, []string{h.Component, sets(h.PermissionSets), when(h.GrantedAt)})
-		}
-		printTable(w, []string{"PLATFORM", "PERMISSION SETS", "SINCE"}, rows)
-	})
+	return listing[client.Holding]{name: "authorizations", none: plain(c.AppID + " authorised no platform"),
+		heads: []string{"PLATFORM", "PERMISSION SETS", "SINCE"}, row: func(h client.Holding) []string {
+			return []string{h.Component, sets(h.PermissionSets), when(h.GrantedAt)}
+		}}.print(s, c.outputFlags, list, aboutAccount(s, qrjump, "authorizations of", c.AppID, err))
 }
 
 type accountLinks struct {
@@ -329,12 +264,8 @@ type linkOf struct {
 }
 
 // Run lists links, of one service account or of all.
-func (c *accountLinks) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
-	services := []string{c.Service}
+func (c *accountLinks) Run(s *session, qrjump *client.Client) error {
+	services, err := []string{c.Service}, error(nil)
 	if c.Service == "" {
 		if services, err = serviceAccounts(s, qrjump); err != nil {
 			return fmt.Errorf("list accounts: %w", err)
@@ -352,25 +283,20 @@ func (c *accountLinks) Run(s *session) error {
 			}
 		}
 	}
-	return c.print(s, map[string]any{"links": all}, func(w io.Writer) {
-		switch {
-		case len(all) == 0 && c.Waiting:
-			fmt.Fprintln(w, "no link waits for anybody")
-			return
-		case len(all) == 0:
-			fmt.Fprintln(w, "there is no link")
-			return
-		}
-		rows := [][]string{}
-		for _, l := range all {
-			rows = append(rows, []string{l.Service, l.MiniProgram, l.Name, linkState(l.AccountLink), when(l.CreatedAt)})
-		}
-		printTable(w, []string{"SERVICE ACCOUNT", "MINI PROGRAM", "NAME", "STATE", "SINCE"}, rows)
-		if i := waitingLink(all); i >= 0 {
-			fmt.Fprintf(w, "answer with: qrjump account confirm-link %s %s --side %s [--refuse]\n", plain(all[i].Service),
-				plain(all[i].MiniProgram), all[i].Waits)
-		}
-	})
+	none, more := "there is no link", ""
+	if c.Waiting {
+		none = "no link waits for anybody"
+	}
+	if i := waitingLink(all); i >= 0 {
+		more = fmt.Sprintf("answer with: qrjump account confirm-link %s %s --side %s [--refuse]", plain(all[i].Service),
+			plain(all[i].MiniProgram), all[i].Waits)
+	}
+	return listing[linkOf]{name: "links", none: none,
+		heads: []string{"SERVICE ACCOUNT", "MINI PROGRAM", "NAME", "STATE", "SINCE"},
+		more:  more,
+		row: func(l linkOf) []string {
+			return []string{l.Service, l.MiniProgram, l.Name, linkState(l.AccountLink), when(l.CreatedAt)}
+		}}.print(s, c.outputFlags, all, nil)
 }
 
 func waitingLink(list []linkOf) int {
@@ -429,11 +355,7 @@ type accountConfirmLink struct {
 }
 
 // Run answers for an administrator whether a link, or its end, shall be.
-func (c *accountConfirmLink) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *accountConfirmLink) Run(s *session, qrjump *client.Client) error {
 	what := c.Service + " with " + c.MiniProgram
 	list, err := qrjump.ConfirmLink(s.ctx, c.Service, c.MiniProgram, c.Side, !c.Refuse)
 	if err != nil {

@@ -171,6 +171,9 @@ type operator struct {
 
 func (o operator) client() (*client.Client, error) { return o.asOperator(o.adminFlags) }
 
+// ProvideClient gives the client to each Run that wants one, before it runs; a Run that first looks at its flags asks for it itself.
+func (o operator) ProvideClient() (*client.Client, error) { return o.client() }
+
 // member are the flags of commands that call the wire for one account.
 type member struct {
 	serverFlags
@@ -182,6 +185,9 @@ type member struct {
 
 // rateRetries is how often a refusal as too frequent is waited out.
 const rateRetries = 5
+
+// ProvideClient gives the client to each Run that wants one, as that of an operator does.
+func (m member) ProvideClient(s *session) (*client.Client, error) { return m.client(s) }
 
 func (m member) client(s *session) (*client.Client, error) {
 	o := client.Options{AppID: m.AppID, Secret: m.Secret, AccessToken: m.AccessToken, RateRetries: rateRetries}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -24,11 +23,7 @@ var sureMarks = []string{"seen", "page", "inferred", "choice"}
 var errDeviations = errors.New("callers deviated from the platform")
 
 // Run lists deviations, or begins the list anew.
-func (c *deviationsCommand) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 	ask := qrjump.Deviations
 	if c.Clear {
 		ask = qrjump.ForgetDeviations
@@ -72,7 +67,7 @@ func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	})
 	rows, said := [][]string{}, map[string]bool{}
 	for _, d := range list {
-		rows = append(rows, []string{d.Behaviour, d.Mark, orDash(d.Account), d.Endpoint, strconv.FormatInt(d.Times, 10), d.First, d.Last})
+		rows = append(rows, []string{d.Behaviour, d.Mark, orDash(d.Account), d.Endpoint, number(d.Times), d.First, d.Last})
 	}
 	printTable(w, []string{"BEHAVIOUR", "MINDS", "ACCOUNT", "ENDPOINT", "TIMES", "FIRST", "LAST"}, rows)
 	fmt.Fprintln(w, "\nwhat to change in the caller:")

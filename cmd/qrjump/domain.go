@@ -18,26 +18,12 @@ var domainMeanings = map[string]string{
 }
 
 // Run lists what was said of hosts.
-func (c *domainList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *domainList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Domains(s.ctx)
-	if err != nil {
-		return fmt.Errorf("list domains: %w", err)
-	}
-	return c.print(s, map[string]any{"domains": append([]client.Domain{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "nothing is said of any host")
-			return
-		}
-		rows := [][]string{}
-		for _, d := range list {
-			rows = append(rows, []string{d.Host, d.Status, when(d.At), domainMeanings[d.Status]})
-		}
-		printTable(w, []string{"HOST", "STATUS", "SINCE", "MEANING"}, rows)
-	})
+	return listing[client.Domain]{name: "domains", none: "nothing is said of any host",
+		heads: []string{"HOST", "STATUS", "SINCE", "MEANING"}, row: func(d client.Domain) []string {
+			return []string{d.Host, d.Status, when(d.At), domainMeanings[d.Status]}
+		}}.print(s, c.outputFlags, list, failed("list", "domains", err))
 }
 
 type domainSet struct {
@@ -47,11 +33,7 @@ type domainSet struct {
 }
 
 // Run says something of a host.
-func (c *domainSet) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *domainSet) Run(s *session, qrjump *client.Client) error {
 	if err := qrjump.SetDomain(s.ctx, c.Host, c.Status); err != nil {
 		return failed("set domain", c.Host, err)
 	}
@@ -67,11 +49,7 @@ type domainForget struct {
 }
 
 // Run takes back what was said of a host.
-func (c *domainForget) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *domainForget) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Domains(s.ctx)
 	if err != nil {
 		return failed("forget domain", c.Host, err)
@@ -81,10 +59,7 @@ func (c *domainForget) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := qrjump.ForgetDomain(s.ctx, c.Host); err != nil {
-		return failed("forget domain", c.Host, err)
-	}
-	return c.print(s, one, func(w io.Writer) {
-		fmt.Fprintf(w, "nothing is said of %s any more; it was %s\n", plain(one.Host), one.Status)
-	})
+	err = qrjump.ForgetDomain(s.ctx, c.Host)
+	return c.outcome(s, one, failed("forget domain", c.Host, err),
+		"nothing is said of %s any more; it was %s", plain(one.Host), one.Status)
 }

@@ -17,31 +17,17 @@ import (
 type faultList struct{ operator }
 
 // Run lists the faults in force.
-func (c *faultList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *faultList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Faults(s.ctx)
-	if err != nil {
-		return emulated("list faults", err)
-	}
-	return c.print(s, map[string]any{"faults": append([]client.FaultInForce{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "nothing goes wrong on purpose")
-			return
-		}
-		rows := [][]string{}
-		for _, f := range list {
+	return listing[client.FaultInForce]{name: "faults", none: "nothing goes wrong on purpose",
+		heads: []string{"ID", "PATH", "ACCOUNT", "WHAT HAPPENS", "HOW OFTEN", "HAPPENED"}, row: func(f client.FaultInForce) []string {
 			times := "without end"
 			if f.Times > 0 {
 				times = fmt.Sprintf("%d of %d", f.Fired, f.Times)
 			}
-			rows = append(rows, []string{strconv.Itoa(f.ID), f.Path, orElse(f.AppID, "any"), faultText(f.Fault), times,
-				strconv.Itoa(f.Fired)})
-		}
-		printTable(w, []string{"ID", "PATH", "ACCOUNT", "WHAT HAPPENS", "HOW OFTEN", "HAPPENED"}, rows)
-	})
+			return []string{strconv.Itoa(f.ID), f.Path, orElse(f.AppID, "any"), faultText(f.Fault), times,
+				strconv.Itoa(f.Fired)}
+		}}.print(s, c.outputFlags, list, emulated("list faults", err))
 }
 
 // faultText says in words what a fault does.
@@ -119,11 +105,7 @@ type faultClear struct {
 }
 
 // Run ends faults.
-func (c *faultClear) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *faultClear) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Faults(s.ctx)
 	if err != nil {
 		return emulated("clear faults", err)
@@ -155,22 +137,10 @@ func (c *faultClear) Run(s *session) error {
 type stubListCommand struct{ operator }
 
 // Run lists the stubs in force.
-func (c *stubListCommand) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *stubListCommand) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Stubs(s.ctx)
-	if err != nil {
-		return emulated("list stubs", err)
-	}
-	return c.print(s, map[string]any{"stubs": append([]client.Stub{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "no path is answered by a stub")
-			return
-		}
-		rows := [][]string{}
-		for _, one := range list {
+	return listing[client.Stub]{name: "stubs", none: "no path is answered by a stub",
+		heads: []string{"METHOD", "PATH", "STATUS", "DELAY", "HOW OFTEN", "ANSWERED"}, row: func(one client.Stub) []string {
 			left := "without end"
 			if one.Times > 0 {
 				left = fmt.Sprintf("%d of %d", one.Served, one.Times)
@@ -179,11 +149,9 @@ func (c *stubListCommand) Run(s *session) error {
 			if status == 0 {
 				status = 200
 			}
-			rows = append(rows, []string{orElse(one.Method, "any"), one.Path, strconv.Itoa(status), orDash(one.Delay), left,
-				strconv.Itoa(one.Served)})
-		}
-		printTable(w, []string{"METHOD", "PATH", "STATUS", "DELAY", "HOW OFTEN", "ANSWERED"}, rows)
-	})
+			return []string{orElse(one.Method, "any"), one.Path, strconv.Itoa(status), orDash(one.Delay), left,
+				strconv.Itoa(one.Served)}
+		}}.print(s, c.outputFlags, list, emulated("list stubs", err))
 }
 
 type stubSet struct {
@@ -236,22 +204,14 @@ func (c *stubSet) Run(s *session) error {
 	if err == nil {
 		err = qrjump.SetStubs(s.ctx, stubs)
 	}
-	if err != nil {
-		return emulated("set the stubs of "+c.File, err)
-	}
-	return c.print(s, map[string]any{"stubs": stubs}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s in force, in place of %d before\n", counted(len(stubs), "stub"), len(before))
-	})
+	return c.outcome(s, map[string]any{"stubs": stubs}, emulated("set the stubs of "+c.File, err),
+		"%s in force, in place of %d before", counted(len(stubs), "stub"), len(before))
 }
 
 type stubClear struct{ operator }
 
 // Run ends all stubs.
-func (c *stubClear) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *stubClear) Run(s *session, qrjump *client.Client) error {
 	before, err := qrjump.Stubs(s.ctx)
 	if err == nil {
 		err = qrjump.ClearStubs(s.ctx)

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -15,11 +14,7 @@ type lakeVerify struct {
 }
 
 // Run compares the lake with the ledger.
-func (c *lakeVerify) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *lakeVerify) Run(s *session, qrjump *client.Client) error {
 	v, err := qrjump.VerifyLake(s.ctx, c.From, c.To)
 	if err != nil {
 		return fmt.Errorf("verify the lake: %w", err)
@@ -48,7 +43,7 @@ func showLake(w io.Writer, v client.LakeVerification) {
 		if d.OnTheWay > 0 {
 			state += fmt.Sprintf(", %d on the way", d.OnTheWay)
 		}
-		rows = append(rows, []string{d.Date, strconv.FormatInt(d.Ledger, 10), strconv.FormatInt(d.Lake, 10), state})
+		rows = append(rows, []string{d.Date, number(d.Ledger), number(d.Lake), state})
 	}
 	printTable(w, []string{"DAY", "LEDGER", "LAKE", "THE LAKE IS"}, rows)
 	for _, n := range v.Nodes {

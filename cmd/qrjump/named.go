@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/spelling"
@@ -61,9 +60,9 @@ func nearNumber(given int64, there []int64) string {
 	}
 	texts := []string{}
 	for _, n := range there {
-		texts = append(texts, strconv.FormatInt(n, 10))
+		texts = append(texts, number(n))
 	}
-	if meant := spelling.DidYouMean(strconv.FormatInt(given, 10), texts...); meant != "" {
+	if meant := spelling.DidYouMean(number(given), texts...); meant != "" {
 		return meant
 	}
 	apart := func(n int64) int64 { return max(n-given, given-n) }

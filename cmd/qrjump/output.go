@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -201,6 +202,9 @@ func printFields(w io.Writer, pairs ...[2]string) {
 	}
 	t.Flush()
 }
+
+// number is a number as a cell of a table.
+func number(n int64) string { return strconv.FormatInt(n, 10) }
 
 func yesNo(b bool) string {
 	if b {

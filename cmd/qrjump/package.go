@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
@@ -98,7 +97,7 @@ func (c *packageMake) Run(s *session) error {
 func packagesText(ids []int64) string {
 	texts := make([]string, len(ids))
 	for i, id := range ids {
-		texts[i] = strconv.FormatInt(id, 10)
+		texts[i] = number(id)
 	}
 	noun := "package "
 	if len(ids) > 1 {
@@ -193,20 +192,12 @@ func (c *packageSend) Run(s *session) error {
 	}
 	out := cmp.Or(c.Out, fmt.Sprintf("package-%d.age", c.Package))
 	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.SendPackage(s.ctx, c.Package, word, w) })
-	if err != nil {
-		return aboutPackage("download", c.Package, err)
-	}
-	return c.print(s, map[string]any{"package": c.Package, "file": out, "bytes": size}, func(w io.Writer) {
-		fmt.Fprintf(w, "wrote package %d to %s, %s\n", c.Package, plain(out), counted(int(size), "byte"))
-	})
+	return c.outcome(s, map[string]any{"package": c.Package, "file": out, "bytes": size}, aboutPackage("download", c.Package, err),
+		"wrote package %d to %s, %s", c.Package, plain(out), counted(int(size), "byte"))
 }
 
 func aboutPackage(did string, id int64, err error) error {
-	happened := fmt.Errorf("%s package %d: %w", did, id, err)
-	if isNotFound(err) {
-		return advised{error: happened, next: "see: qrjump package list"}
-	}
-	return happened
+	return seeList(did+" package", number(id), "qrjump package list", err)
 }
 
 type packageList struct {
@@ -216,60 +207,35 @@ type packageList struct {
 }
 
 // Run lists packages, page by page.
-func (c *packageList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *packageList) Run(s *session, qrjump *client.Client) error {
 	const page = 1000
-	all := []client.Package{}
-	for after := int64(0); ; after = all[len(all)-1].ID {
-		list, err := qrjump.Packages(s.ctx, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch, After: after, Limit: page})
-		if err != nil {
-			return fmt.Errorf("list packages: %w", err)
-		}
-		if all = append(all, list...); len(list) < page {
-			break
-		}
+	all, err := everyPage(page, func(after client.Package) ([]client.Package, error) {
+		return qrjump.Packages(s.ctx, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch, After: after.ID, Limit: page})
+	})
+	if err != nil {
+		return failed("list", "packages", err)
 	}
-	if err := emptyFor(s, qrjump, "list packages of", c.Account, len(all)); err != nil {
-		return err
-	}
-	return c.print(s, map[string]any{"packages": all}, func(w io.Writer) {
-		if len(all) == 0 {
-			fmt.Fprintln(w, "no packages; the first: qrjump package make ID 0-4999 --for age1…")
-			return
-		}
-		rows := [][]string{}
-		for _, p := range all {
+	return listing[client.Package]{name: "packages", none: "no packages; the first: qrjump package make ID 0-4999 --for age1…",
+		heads: []string{"ID", "APPLICATION", "CODES", "PRINTER", "STATE", "SENT", "MADE", "BY", "REASON"},
+		row: func(p client.Package) []string {
 			state := "with the printer"
 			if p.RecalledAt != nil {
 				state = "recalled " + when(*p.RecalledAt)
 			} else if p.Sent == 0 {
 				state = "not sent"
 			}
-			rows = append(rows, []string{strconv.FormatInt(p.ID, 10), strconv.FormatInt(p.ApplicationID, 10),
-				rangeText(client.CodeRange{From: p.From, To: p.To}), p.Printer, state, strconv.FormatInt(p.Sent, 10), when(p.MadeAt),
-				p.MadeBy,
-				orDash(p.Reason)})
-		}
-		printTable(w, []string{"ID", "APPLICATION", "CODES", "PRINTER", "STATE", "SENT", "MADE", "BY", "REASON"}, rows)
-	})
+			return []string{number(p.ID), number(p.ApplicationID), rangeText(client.CodeRange{From: p.From, To: p.To}), p.Printer, state,
+				number(p.Sent), when(p.MadeAt), p.MadeBy, orDash(p.Reason)}
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, "list packages of", c.Account, len(all)))
 }
 
 type packageSigner struct{ operator }
 
 // Run prints the key by which printers check packages.
-func (c *packageSigner) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *packageSigner) Run(s *session, qrjump *client.Client) error {
 	signer, err := qrjump.PackageSigner(s.ctx)
-	if err != nil {
-		return fmt.Errorf("ask for the signer of packages: %w", err)
-	}
-	return c.print(s, signer, func(w io.Writer) { fmt.Fprintln(w, plain(signer.AllowedSigners)) })
+	return c.outcome(s, signer, failed("ask", "for the signer of packages", err),
+		"%s", plain(signer.AllowedSigners))
 }
 
 type packageRecall struct {
@@ -290,12 +256,8 @@ func (c *packageRecall) Run(s *session) error {
 		return err
 	}
 	p, err := qrjump.RecallPackage(s.ctx, c.Package, c.Note, c.Actor)
-	if err != nil {
-		return aboutPackage("recall", c.Package, err)
-	}
-	return c.print(s, p, func(w io.Writer) {
-		fmt.Fprintf(w, "recalled package %d: %s of %d are frozen\n", p.ID, countedCodes(p.To-p.From+1), p.ApplicationID)
-	})
+	return c.outcome(s, p, aboutPackage("recall", c.Package, err),
+		"recalled package %d: %s of %d are frozen", p.ID, countedCodes(p.To-p.From+1), p.ApplicationID)
 }
 
 type packageSpoil struct {

@@ -122,7 +122,7 @@ func (c *packageCheck) read(s *session, run *parcel.Run, log string) error {
 		}
 		line := string(v)
 		if index >= 0 {
-			line += " " + strconv.FormatInt(index, 10)
+			line += " " + number(index)
 		}
 		_, err := fmt.Fprintln(s.out, line)
 		return errors.Join(err, s.ctx.Err())
@@ -294,9 +294,9 @@ func printRun(w io.Writer, r parcel.Report) {
 			}
 			index := ""
 			if f.Index != nil {
-				index = strconv.FormatInt(*f.Index, 10)
+				index = number(*f.Index)
 			}
-			rows = append(rows, []string{strconv.FormatInt(f.Line, 10), string(one.v), orDash(index), orDash(f.Read)})
+			rows = append(rows, []string{number(f.Line), string(one.v), orDash(index), orDash(f.Read)})
 		}
 	}
 	if r.Hint != "" {

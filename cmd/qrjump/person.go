@@ -26,11 +26,7 @@ func forAccounts(list []string) string { return cmp.Or(strings.Join(list, ","), 
 type personList struct{ operator }
 
 // Run lists people.
-func (c *personList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *personList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.People(s.ctx)
 	if err != nil {
 		return fmt.Errorf("person list: %w", err)
@@ -64,15 +60,12 @@ type personAdd struct {
 }
 
 // Run makes a person.
-func (c *personAdd) Run(s *session) error {
-	qrjump, err := c.client()
+func (c *personAdd) Run(s *session, qrjump *client.Client) error {
+	password, err := secret(s, c.Password)
 	if err != nil {
 		return err
 	}
-	p := client.PersonPut{Name: c.Name, Role: c.Role, Accounts: c.Account}
-	if p.Password, err = secret(s, c.Password); err != nil {
-		return err
-	}
+	p := client.PersonPut{Name: c.Name, Role: c.Role, Accounts: c.Account, Password: password}
 	if c.SecondFactor {
 		p.SecondFactor = "new"
 	}
@@ -147,16 +140,10 @@ type personSignOut struct {
 }
 
 // Run ends a person's sessions.
-func (c *personSignOut) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *personSignOut) Run(s *session, qrjump *client.Client) error {
 	p, err := qrjump.SignOutPerson(s.ctx, c.Name)
-	if err != nil {
-		return aboutPerson(s, qrjump, "person sign-out", c.Name, err)
-	}
-	return c.print(s, p, func(w io.Writer) { fmt.Fprintf(w, "%s is signed out everywhere\n", plain(p.Name)) })
+	return c.outcome(s, p, aboutPerson(s, qrjump, "person sign-out", c.Name, err),
+		"%s is signed out everywhere", plain(p.Name))
 }
 
 // aboutPerson names the person that an error is about; where there is none of the
@@ -184,11 +171,7 @@ type personDelete struct {
 }
 
 // Run removes a person.
-func (c *personDelete) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *personDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.People(s.ctx)
 	if err != nil {
 		return failed("delete person", c.Name, err)
@@ -201,22 +184,15 @@ func (c *personDelete) Run(s *session) error {
 		return err
 	}
 	left, err := qrjump.DeletePerson(client.IfMatch(s.ctx, one.Revision), c.Name)
-	if err != nil {
-		return seeList("person delete", c.Name, "qrjump person list", unlessOvertaken("qrjump person list", err))
-	}
-	return c.print(s, client.PersonList{People: left}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s may sign in no more\n", plain(c.Name))
-	})
+	return c.outcome(s, client.PersonList{People: left},
+		seeList("person delete", c.Name, "qrjump person list", unlessOvertaken("qrjump person list", err)),
+		"%s may sign in no more", plain(c.Name))
 }
 
 type adminKeyList struct{ operator }
 
 // Run lists admin keys.
-func (c *adminKeyList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *adminKeyList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AdminKeys(s.ctx)
 	if err != nil {
 		return fmt.Errorf("admin-key list: %w", err)
@@ -256,12 +232,8 @@ func (c *adminKeyAdd) Run(s *session) error {
 		k.Expires = new(time.Now().AddDate(0, 0, c.Days).Truncate(time.Second))
 	}
 	made, err := qrjump.AddAdminKey(s.ctx, k)
-	if err != nil {
-		return fmt.Errorf("admin-key add %s: %w", c.Name, err)
-	}
-	return c.print(s, made, func(w io.Writer) {
-		fmt.Fprintf(w, "%s\nthis is the key %s of %s, shown this once; send it as Authorization: Bearer\n", made.Key, plain(made.ID), plain(c.Name))
-	})
+	return c.outcome(s, made, failed("admin-key add", c.Name, err),
+		"%s\nthis is the key %s of %s, shown this once; send it as Authorization: Bearer", made.Key, plain(made.ID), plain(c.Name))
 }
 
 type adminKeyDelete struct {
@@ -271,11 +243,7 @@ type adminKeyDelete struct {
 }
 
 // Run ends an admin key.
-func (c *adminKeyDelete) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *adminKeyDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AdminKeys(s.ctx)
 	if err != nil {
 		return failed("delete admin key", c.ID, err)
@@ -288,12 +256,8 @@ func (c *adminKeyDelete) Run(s *session) error {
 		return err
 	}
 	left, err := qrjump.DeleteAdminKey(s.ctx, c.ID)
-	if err != nil {
-		return seeList("admin-key delete", c.ID, "qrjump admin-key list", err)
-	}
-	return c.print(s, client.AdminKeyList{Keys: left}, func(w io.Writer) {
-		fmt.Fprintf(w, "the key %s opens nothing any more\n", plain(c.ID))
-	})
+	return c.outcome(s, client.AdminKeyList{Keys: left}, seeList("admin-key delete", c.ID, "qrjump admin-key list", err),
+		"the key %s opens nothing any more", plain(c.ID))
 }
 
 type loginLink struct {
@@ -302,16 +266,8 @@ type loginLink struct {
 }
 
 // Run prints a link.
-func (c *loginLink) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *loginLink) Run(s *session, qrjump *client.Client) error {
 	link, err := qrjump.LoginLink(s.ctx, c.Name)
-	if err != nil {
-		return aboutPerson(s, qrjump, "login-link for", cmp.Or(c.Name, "the admin token"), err)
-	}
-	return c.print(s, link, func(w io.Writer) {
-		fmt.Fprintf(w, "%s\ngood once, until %s\n", link.URL, when(link.Expires))
-	})
+	return c.outcome(s, link, aboutPerson(s, qrjump, "login-link for", cmp.Or(c.Name, "the admin token"), err),
+		"%s\ngood once, until %s", link.URL, when(link.Expires))
 }

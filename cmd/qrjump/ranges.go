@@ -92,7 +92,7 @@ func wholeOf(s *session, wire *client.Client, id int64) (client.CodeRange, error
 
 func rangeText(r client.CodeRange) string {
 	if r.From == r.To {
-		return strconv.FormatInt(r.From, 10)
+		return number(r.From)
 	}
 	return fmt.Sprintf("%d-%d", r.From, r.To)
 }

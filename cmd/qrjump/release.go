@@ -52,24 +52,10 @@ type accountNotices struct {
 }
 
 // Run shows what an account was told.
-func (c *accountNotices) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *accountNotices) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Notices(s.ctx, c.AppID, 0)
-	if err != nil {
-		return aboutAccount(s, qrjump, "notices of", c.AppID, err)
-	}
-	return c.print(s, map[string]any{"notices": list}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, plain(c.AppID)+" was told nothing")
-			return
-		}
-		rows := [][]string{}
-		for _, n := range list {
-			rows = append(rows, []string{when(n.At), n.Kind, n.Prefix, n.Reason})
-		}
-		printTable(w, []string{"AT", "WHAT", "PREFIX", "REASON"}, rows)
-	})
+	return listing[client.Notice]{name: "notices", none: plain(c.AppID) + " was told nothing",
+		heads: []string{"AT", "WHAT", "PREFIX", "REASON"}, row: func(n client.Notice) []string {
+			return []string{when(n.At), n.Kind, n.Prefix, n.Reason}
+		}}.print(s, c.outputFlags, list, aboutAccount(s, qrjump, "notices of", c.AppID, err))
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,11 +21,7 @@ type ruleList struct {
 }
 
 // Run lists the account's rules, oldest first.
-func (c *ruleList) Run(s *session) error {
-	wire, err := c.client(s)
-	if err != nil {
-		return err
-	}
+func (c *ruleList) Run(s *session, wire *client.Client) error {
 	list, err := wire.AllRules(s.ctx, c.Target)
 	if err != nil {
 		return fmt.Errorf("list rules: %w", err)
@@ -86,12 +81,8 @@ type ruleAdd struct {
 }
 
 // Run adds a rule and perhaps publishes it.
-func (c *ruleAdd) Run(s *session) error {
-	wire, err := c.client(s)
-	if err != nil {
-		return err
-	}
-	err = wire.AddRule(s.ctx, client.RuleDraft{Prefix: c.Prefix, Path: c.Page, AppID: c.Target, Occupy: c.Occupy,
+func (c *ruleAdd) Run(s *session, wire *client.Client) error {
+	err := wire.AddRule(s.ctx, client.RuleDraft{Prefix: c.Prefix, Path: c.Page, AppID: c.Target, Occupy: c.Occupy,
 		OpenVersion: client.OpenVersion(c.OpenVersion), TestLinks: c.TestLink})
 	if err != nil {
 		return failed("add", c.Prefix, confirmFailed(s.ctx, c.serverFlags, c.adminFlags, err))
@@ -153,11 +144,7 @@ type ruleEdit struct {
 }
 
 // Run changes what is named; the wire wants the rest said again.
-func (c *ruleEdit) Run(s *session) error {
-	wire, err := c.client(s)
-	if err != nil {
-		return err
-	}
+func (c *ruleEdit) Run(s *session, wire *client.Client) error {
 	list, err := wire.ListRules(s.ctx, client.ListRequest{AppID: c.Target, Prefixes: []string{c.Prefix}})
 	if err != nil {
 		return failed("edit", c.Prefix, err)
@@ -194,11 +181,7 @@ type rulePublish struct {
 }
 
 // Run publishes a rule and says what that left of the month's publishes.
-func (c *rulePublish) Run(s *session) error {
-	wire, err := c.client(s)
-	if err != nil {
-		return err
-	}
+func (c *rulePublish) Run(s *session, wire *client.Client) error {
 	if err := wire.PublishRule(s.ctx, c.Prefix); err != nil {
 		return c.unknown("publish", c.Prefix, err)
 	}
@@ -224,11 +207,7 @@ type ruleDelete struct {
 }
 
 // Run deletes a rule.
-func (c *ruleDelete) Run(s *session) error {
-	wire, err := c.client(s)
-	if err != nil {
-		return err
-	}
+func (c *ruleDelete) Run(s *session, wire *client.Client) error {
 	if link, ok := rules.ParseLink(c.Prefix); ok && link.IsService() && c.Target == "" {
 		return misused("a service account's rule is deleted with --target APPID: the Mini Program that it opens")
 	}
@@ -301,27 +280,13 @@ type ruleHistory struct {
 }
 
 // Run shows what happened to a prefix.
-func (c *ruleHistory) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *ruleHistory) Run(s *session, qrjump *client.Client) error {
 	changes, err := qrjump.RuleHistory(s.ctx, c.Prefix)
-	if err != nil {
-		return failed("history of", c.Prefix, err)
-	}
-	return c.print(s, map[string]any{"changes": changes}, func(w io.Writer) {
-		if len(changes) == 0 {
-			fmt.Fprintln(w, "nothing ever happened to "+plain(c.Prefix))
-			return
-		}
-		rows := [][]string{}
-		for _, h := range changes {
-			rows = append(rows, []string{strconv.FormatInt(h.Seq, 10), when(h.At), h.Did, h.Actor, state(h.Rule.Published),
-				h.Rule.Target, h.Rule.Path, orDash(h.RID)})
-		}
-		printTable(w, []string{"SEQ", "AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, rows)
-	})
+	return listing[client.RuleChange]{name: "changes", none: "nothing ever happened to " + plain(c.Prefix),
+		heads: []string{"SEQ", "AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, row: func(h client.RuleChange) []string {
+			return []string{number(h.Seq), when(h.At), h.Did, h.Actor, state(h.Rule.Published),
+				h.Rule.Target, h.Rule.Path, orDash(h.RID)}
+		}}.print(s, c.outputFlags, changes, failed("history of", c.Prefix, err))
 }
 
 type ruleOccupiers struct {
@@ -330,24 +295,10 @@ type ruleOccupiers struct {
 }
 
 // Run shows whose rules forbid a prefix to others.
-func (c *ruleOccupiers) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *ruleOccupiers) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Occupiers(s.ctx, c.Prefix)
-	if err != nil {
-		return failed("occupiers of", c.Prefix, err)
-	}
-	return c.print(s, map[string]any{"rules": list}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "nobody forbids "+plain(c.Prefix))
-			return
-		}
-		rows := [][]string{}
-		for _, r := range list {
-			rows = append(rows, []string{r.Owner, r.Prefix, yesNo(r.Occupy), state(r.Published), r.Path})
-		}
-		printTable(w, []string{"OWNER", "PREFIX", "OCCUPIES", "STATE", "PAGE"}, rows)
-	})
+	return listing[client.StoredRule]{name: "rules", none: "nobody forbids " + plain(c.Prefix),
+		heads: []string{"OWNER", "PREFIX", "OCCUPIES", "STATE", "PAGE"}, row: func(r client.StoredRule) []string {
+			return []string{r.Owner, r.Prefix, yesNo(r.Occupy), state(r.Published), r.Path}
+		}}.print(s, c.outputFlags, list, failed("occupiers of", c.Prefix, err))
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"strconv"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
@@ -51,20 +49,15 @@ func (c *ruleFind) Run(s *session) error {
 			return err
 		}
 	}
-	return c.print(s, map[string]any{"rules": all}, func(w io.Writer) {
-		if len(all) == 0 {
-			fmt.Fprintln(w, "no rule is like that")
-			return
-		}
-		rows := [][]string{}
-		for _, r := range all {
-			rows = append(rows, []string{strconv.FormatInt(r.ID, 10), r.Owner, r.Prefix, state(r.Published), orElse(r.Target, r.Owner),
-				r.Path,
-				orDash(strings.Join(r.TestLinks, " "))})
-		}
-		printTable(w, []string{"ID", "OWNER", "PREFIX", "STATE", "OPENS", "PAGE", "TEST LINKS"}, rows)
-		if more {
-			fmt.Fprintf(w, "there may be more: --after %d, or --limit 0 for all\n", after)
-		}
-	})
+	below := ""
+	if more {
+		below = fmt.Sprintf("there may be more: --after %d, or --limit 0 for all", after)
+	}
+	return listing[client.StoredRule]{name: "rules", none: "no rule is like that",
+		heads: []string{"ID", "OWNER", "PREFIX", "STATE", "OPENS", "PAGE", "TEST LINKS"},
+		more:  below,
+		row: func(r client.StoredRule) []string {
+			return []string{number(r.ID), r.Owner, r.Prefix, state(r.Published), orElse(r.Target, r.Owner), r.Path,
+				orDash(strings.Join(r.TestLinks, " "))}
+		}}.print(s, c.outputFlags, all, nil)
 }

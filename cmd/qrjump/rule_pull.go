@@ -16,11 +16,7 @@ type rulePull struct {
 
 // Run writes the account's rules as rule plan reads them. It needs the wire
 // alone, so that it works with the real platform as well.
-func (c *rulePull) Run(s *session) error {
-	wire, err := c.client(s)
-	if err != nil {
-		return err
-	}
+func (c *rulePull) Run(s *session, wire *client.Client) error {
 	all, err := everyRule(s, wire, "")
 	if err != nil {
 		return fmt.Errorf("list rules: %w", err)

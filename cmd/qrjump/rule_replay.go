@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
@@ -75,7 +74,7 @@ func showReplay(w io.Writer, file string, days int, done client.Replayed) {
 			if len(t.Examples) > 0 {
 				example = t.Examples[0]
 			}
-			rows = append(rows, []string{strconv.FormatInt(t.Scans, 10), outcomeText(t.Before), outcomeText(t.After), example})
+			rows = append(rows, []string{number(t.Scans), outcomeText(t.Before), outcomeText(t.After), example})
 		}
 		printTable(w, []string{"SCANS", "OPENED", "WOULD OPEN", "FOR EXAMPLE"}, rows)
 	}

@@ -11,26 +11,12 @@ import (
 type scanKeyList struct{ operator }
 
 // Run lists the keys of apps that scan.
-func (c *scanKeyList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *scanKeyList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanKeys(s.ctx)
-	if err != nil {
-		return fmt.Errorf("list scan keys: %w", err)
-	}
-	return c.print(s, map[string]any{"keys": append([]client.ScanKey{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "no app has a key; make one with: qrjump scan-key add NAME")
-			return
-		}
-		rows := [][]string{}
-		for _, k := range list {
-			rows = append(rows, []string{k.Name, k.Namespace, moment(k.CreatedAt)})
-		}
-		printTable(w, []string{"NAME", "NAMESPACE", "MADE"}, rows)
-	})
+	return listing[client.ScanKey]{name: "keys", none: "no app has a key; make one with: qrjump scan-key add NAME",
+		heads: []string{"NAME", "NAMESPACE", "MADE"}, row: func(k client.ScanKey) []string {
+			return []string{k.Name, k.Namespace, moment(k.CreatedAt)}
+		}}.print(s, c.outputFlags, list, failed("list", "scan keys", err))
 }
 
 // moment is a time that may not have been.
@@ -49,11 +35,7 @@ type scanKeyAdd struct {
 }
 
 // Run makes a key. It is shown this once.
-func (c *scanKeyAdd) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *scanKeyAdd) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanKeys(s.ctx)
 	if err != nil {
 		return failed("add scan key", c.Name, err)
@@ -81,11 +63,7 @@ type scanKeyDelete struct {
 }
 
 // Run ends a key at once.
-func (c *scanKeyDelete) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *scanKeyDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanKeys(s.ctx)
 	if err != nil {
 		return failed("delete scan key", c.Name, err)
@@ -97,8 +75,7 @@ func (c *scanKeyDelete) Run(s *session) error {
 	if err := confirmed(s, c.Yes, "the app with the key "+one.Name+" cannot scan any more"); err != nil {
 		return err
 	}
-	if err := qrjump.DeleteScanKey(s.ctx, c.Name); err != nil {
-		return failed("delete scan key", c.Name, err)
-	}
-	return c.print(s, one, func(w io.Writer) { fmt.Fprintf(w, "the key %s ended\n", plain(c.Name)) })
+	err = qrjump.DeleteScanKey(s.ctx, c.Name)
+	return c.outcome(s, one, failed("delete scan key", c.Name, err),
+		"the key %s ended", plain(c.Name))
 }

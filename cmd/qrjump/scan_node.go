@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"strconv"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -11,22 +9,17 @@ import (
 type scanNodeList struct{ operator }
 
 // Run lists the nodes whose scans may not be in the ledger yet.
-func (c *scanNodeList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *scanNodeList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanNodes(s.ctx)
-	if err != nil {
-		return fmt.Errorf("list scan nodes: %w", err)
+	more := ""
+	if len(list) > 1 {
+		more = "each node says once a minute how far it is behind; one that said nothing for longer is cut off, or older than " +
+			"this server: qrjump doctor --node URL asks it"
 	}
-	return c.print(s, map[string]any{"nodes": append([]client.ScanNode{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "no node is waited for: with an embedded database every scan is in the ledger")
-			return
-		}
-		rows := [][]string{}
-		for _, n := range list {
+	return listing[client.ScanNode]{name: "nodes", none: "no node is waited for: with an embedded database every scan is in the ledger",
+		heads: []string{"NODE", "WHERE", "STATE", "SCANS BEHIND", "CHANGES BEHIND", "LAST HEARD OF"},
+		more:  more,
+		row: func(n client.ScanNode) []string {
 			state := "runs"
 			if n.Stopped {
 				state = "stopped in order"
@@ -35,14 +28,8 @@ func (c *scanNodeList) Run(s *session) error {
 			if n.Lag != nil {
 				lag = fmt.Sprintf("%d (%.1f s), %.0f s ago", n.Lag.Changes, n.Lag.Seconds, n.Lag.SaidAgo)
 			}
-			rows = append(rows, []string{n.Node, n.Name, state, strconv.FormatInt(n.Behind, 10), lag, when(n.SeenAt)})
-		}
-		printTable(w, []string{"NODE", "WHERE", "STATE", "SCANS BEHIND", "CHANGES BEHIND", "LAST HEARD OF"}, rows)
-		if len(list) > 1 {
-			fmt.Fprintln(w, "each node says once a minute how far it is behind; one that said nothing for longer is cut off, or older than "+
-				"this server: qrjump doctor --node URL asks it")
-		}
-	})
+			return []string{n.Node, n.Name, state, number(n.Behind), lag, when(n.SeenAt)}
+		}}.print(s, c.outputFlags, list, failed("list", "scan nodes", err))
 }
 
 type scanNodeForget struct {
@@ -52,11 +39,7 @@ type scanNodeForget struct {
 }
 
 // Run waits no more for the scans of a node.
-func (c *scanNodeForget) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *scanNodeForget) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanNodes(s.ctx)
 	if err != nil {
 		return failed("forget scan node", c.Node, err)
@@ -70,10 +53,7 @@ func (c *scanNodeForget) Run(s *session) error {
 		return err
 	}
 	left, err := qrjump.ForgetScanNode(s.ctx, c.Node)
-	if err != nil {
-		return seeList("forget scan node", c.Node, "qrjump scan-node list", err)
-	}
-	return c.print(s, map[string]any{"nodes": append([]client.ScanNode{}, left...)}, func(w io.Writer) {
-		fmt.Fprintf(w, "the node %s is waited for no more; %s left\n", plain(c.Node), counted(len(left), "node"))
-	})
+	return c.outcome(s, map[string]any{"nodes": append([]client.ScanNode{}, left...)},
+		seeList("forget scan node", c.Node, "qrjump scan-node list", err),
+		"the node %s is waited for no more; %s left", plain(c.Node), counted(len(left), "node"))
 }

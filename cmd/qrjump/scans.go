@@ -286,7 +286,7 @@ func (c *scanCSV) print(s client.RecordedScan) error {
 		s.Reason, s.AppID, s.Version, numberOrNone(s.RuleID), "", "",
 		s.Activity, s.Brand, s.Product, s.Text, s.Serial}
 	if s.CodeIndex != nil {
-		row[13], row[14] = strconv.FormatInt(s.ApplicationID, 10), strconv.FormatInt(*s.CodeIndex, 10)
+		row[13], row[14] = number(s.ApplicationID), number(*s.CodeIndex)
 	}
 	for i, text := range row {
 		row[i] = harmless(text)
@@ -311,7 +311,7 @@ func numberOrNone(n int64) string {
 	if n == 0 {
 		return ""
 	}
-	return strconv.FormatInt(n, 10)
+	return number(n)
 }
 
 // scanTable prints lines that stand under each other without knowing those to

@@ -17,29 +17,16 @@ type settingList struct {
 }
 
 // Run lists the settings.
-func (c *settingList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *settingList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.DescribeSettings(s.ctx)
-	if err != nil {
-		return fmt.Errorf("list settings: %w", err)
-	}
 	if c.Changed {
 		list = slices.DeleteFunc(list, func(one client.Setting) bool { return !one.Changed() })
 	}
-	return c.print(s, map[string]any{"settings": append([]client.Setting{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "every setting has its default")
-			return
-		}
-		rows := [][]string{}
-		for _, one := range list {
-			rows = append(rows, []string{one.Name, string(one.Value), string(one.Default), unmarked(one.Meaning)})
-		}
-		printTable(w, []string{"SETTING", "VALUE", "DEFAULT", "MEANING"}, rows)
-	})
+	return listing[client.Setting]{name: "settings", none: "every setting has its default",
+		heads: []string{"SETTING", "VALUE", "DEFAULT", "MEANING"},
+		row: func(one client.Setting) []string {
+			return []string{one.Name, string(one.Value), string(one.Default), unmarked(one.Meaning)}
+		}}.print(s, c.outputFlags, list, failed("list", "settings", err))
 }
 
 // unmarked is a text of the reference without what only a page shows.
@@ -60,11 +47,7 @@ type settingGet struct {
 }
 
 // Run shows one setting with all that is known of it.
-func (c *settingGet) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *settingGet) Run(s *session, qrjump *client.Client) error {
 	one, err := setting(s, qrjump, "get", c.Name)
 	if err != nil {
 		return err
@@ -145,11 +128,7 @@ type settingReset struct {
 }
 
 // Run takes back what was chosen of a setting.
-func (c *settingReset) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *settingReset) Run(s *session, qrjump *client.Client) error {
 	before, err := setting(s, qrjump, "reset", c.Name)
 	if err != nil {
 		return err

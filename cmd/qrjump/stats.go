@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -165,7 +164,7 @@ func (c *statsShow) csv(w io.Writer, found client.Statistics) error {
 		for i, cell := range cells {
 			cells[i] = harmless(cell)
 		}
-		if err := out.Write(append(cells, strconv.FormatInt(c.number(r), 10))); err != nil {
+		if err := out.Write(append(cells, number(c.number(r)))); err != nil {
 			return err
 		}
 	}
@@ -241,7 +240,7 @@ func barOf(n, largest int64) string {
 
 // grouped is a number with its thousands apart.
 func grouped(n int64) string {
-	text := strconv.FormatInt(n, 10)
+	text := number(n)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
 		text = text[:i] + "," + text[i:]
 	}
@@ -256,11 +255,7 @@ type statsMisses struct {
 }
 
 // Run shows what was scanned and found nothing.
-func (c *statsMisses) Run(s *session) error {
-	operator, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *statsMisses) Run(s *session, operator *client.Client) error {
 	from, to := c.bounds(c.UTC)
 	asked := client.MissQuery{From: from, To: to, Limit: c.Limit, Wait: true}
 	if wanted, err := c.write(s, c.JSON, func(w io.Writer) error {
@@ -288,11 +283,7 @@ func (c *statsMisses) Run(s *session) error {
 type statsVerify struct{ operator }
 
 // Run lets the server count its ledger again; a difference is a failure.
-func (c *statsVerify) Run(s *session) error {
-	operator, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *statsVerify) Run(s *session, operator *client.Client) error {
 	r, err := operator.Recount(s.ctx)
 	if err != nil {
 		return fmt.Errorf("stats verify: %w", err)
@@ -374,8 +365,8 @@ func (c *statsAlarms) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, a := range list {
-			rows = append(rows, []string{strconv.FormatInt(a.ID, 10), when(a.At),
-				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), strconv.FormatInt(a.Score, 10), reason(s.reader, a),
+			rows = append(rows, []string{number(a.ID), when(a.At),
+				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), number(a.Score), reason(s.reader, a),
 				orDash(a.AcknowledgedBy), orDash(dismissal(a))})
 		}
 		printTable(w, []string{"ID", "AT", "CODE", "SCORE", "WHY", "SEEN BY", "DISMISSED"}, rows)

@@ -19,36 +19,19 @@ type confirmationList struct {
 }
 
 // Run lists checks of verification files, the newest last.
-func (c *confirmationList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *confirmationList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Confirmations(s.ctx, client.ConfirmationQuery{RID: c.RID, Owner: c.Account, Prefix: c.Prefix, Failed: c.Failed,
 		Limit: c.Limit})
 	if err != nil {
-		return fmt.Errorf("list confirmations: %w", err)
+		return failed("list", "confirmations", err)
 	}
-	if err := emptyFor(s, qrjump, "list confirmations of", c.Account, len(list)); err != nil {
-		return err
-	}
-	return c.print(s, map[string]any{"confirmations": append([]client.Confirmation{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "no check of a verification file is like that; they are kept for 30 days")
-			return
-		}
-		rows := [][]string{}
-		for i := len(list) - 1; i >= 0; i-- {
-			one := list[i]
-			found := "no"
-			if one.OK {
-				found = "yes"
-			}
-			rows = append(rows, []string{when(one.At), one.RID, one.Owner, found, one.Prefix, one.Reason})
-		}
-		printTable(w, []string{"AT", "RID", "ACCOUNT", "FOUND", "PREFIX", "WHY"}, rows)
-		fmt.Fprintln(w, "each step of one: qrjump confirmation show RID")
-	})
+	return listing[client.Confirmation]{name: "confirmations", newestFirst: true,
+		none:  "no check of a verification file is like that; they are kept for 30 days",
+		heads: []string{"AT", "RID", "ACCOUNT", "FOUND", "PREFIX", "WHY"},
+		more:  "each step of one: qrjump confirmation show RID",
+		row: func(one client.Confirmation) []string {
+			return []string{when(one.At), one.RID, one.Owner, yesNo(one.OK), one.Prefix, one.Reason}
+		}}.print(s, c.outputFlags, list, emptyFor(s, qrjump, "list confirmations of", c.Account, len(list)))
 }
 
 type confirmationShow struct {
@@ -57,11 +40,7 @@ type confirmationShow struct {
 }
 
 // Run tells one check in full.
-func (c *confirmationShow) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *confirmationShow) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Confirmations(s.ctx, client.ConfirmationQuery{RID: c.RID, Limit: 1})
 	if err != nil {
 		return failed("show confirmation", c.RID, err)
@@ -112,52 +91,30 @@ type recheckList struct {
 }
 
 // Run lists the latest looks at verification files, page by page.
-func (c *recheckList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *recheckList) Run(s *session, qrjump *client.Client) error {
 	const page = 1000
-	all := []client.Recheck{}
-	for query := (client.RecheckQuery{Owner: c.Account, Failing: c.Failing, Limit: page}); ; {
-		list, err := qrjump.Rechecks(s.ctx, query)
-		if err != nil {
-			return fmt.Errorf("list rechecks: %w", err)
-		}
-		if all = append(all, list...); len(list) < page {
-			break
-		}
-		query.AfterOwner, query.AfterDirectory = all[len(all)-1].Owner, all[len(all)-1].Directory
-	}
-	if err := emptyFor(s, qrjump, "list rechecks of", c.Account, len(all)); err != nil {
-		return err
-	}
-	return c.print(s, map[string]any{"rechecks": all}, func(w io.Writer) {
-		switch {
-		case len(all) == 0 && c.Failing:
-			fmt.Fprintln(w, "every verification file that was looked at is in place")
-			return
-		case len(all) == 0:
-			fmt.Fprintln(w, "no verification file was looked at yet; look now with: qrjump recheck now")
-			return
-		}
-		rows := [][]string{}
-		for _, one := range all {
-			rows = append(rows, []string{one.Owner, one.Directory, yesNo(one.OK), moment(one.Since), when(one.CheckedAt),
-				when(one.NextAt), one.Reason})
-		}
-		printTable(w, []string{"ACCOUNT", "DIRECTORY", "IN PLACE", "FAILING SINCE", "LOOKED AT", "NEXT LOOK", "WHY"}, rows)
+	all, err := everyPage(page, func(after client.Recheck) ([]client.Recheck, error) {
+		return qrjump.Rechecks(s.ctx, client.RecheckQuery{Owner: c.Account, Failing: c.Failing, Limit: page, AfterOwner: after.Owner,
+			AfterDirectory: after.Directory})
 	})
+	if err != nil {
+		return failed("list", "rechecks", err)
+	}
+	none := "no verification file was looked at yet; look now with: qrjump recheck now"
+	if c.Failing {
+		none = "every verification file that was looked at is in place"
+	}
+	return listing[client.Recheck]{name: "rechecks", none: none,
+		heads: []string{"ACCOUNT", "DIRECTORY", "IN PLACE", "FAILING SINCE", "LOOKED AT", "NEXT LOOK", "WHY"},
+		row: func(one client.Recheck) []string {
+			return []string{one.Owner, one.Directory, yesNo(one.OK), moment(one.Since), when(one.CheckedAt), when(one.NextAt), one.Reason}
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, "list rechecks of", c.Account, len(all)))
 }
 
 type recheckNow struct{ operator }
 
 // Run looks at all verification files now.
-func (c *recheckNow) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *recheckNow) Run(s *session, qrjump *client.Client) error {
 	done, err := qrjump.RecheckNow(s.ctx)
 	if err != nil {
 		return fmt.Errorf("look at the verification files: %w", err)
@@ -179,11 +136,7 @@ type userErase struct {
 }
 
 // Run makes every scan of a user anonymous.
-func (c *userErase) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *userErase) Run(s *session, qrjump *client.Client) error {
 	whose := c.User + " in the namespace " + orElse(c.Namespace, "default")
 	if err := confirmed(s, c.Yes, "every scan of "+whose+" becomes anonymous, and tickets and logins of theirs end, for ever"); err != nil {
 		return err

@@ -17,27 +17,13 @@ import (
 type webhookList struct{ operator }
 
 // Run lists who is told of scans and alarms.
-func (c *webhookList) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *webhookList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Webhooks(s.ctx)
-	if err != nil {
-		return fmt.Errorf("list webhooks: %w", err)
-	}
-	return c.print(s, map[string]any{"webhooks": append([]client.Webhook{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "there is no webhook; add one with: qrjump webhook add URL --alarms")
-			return
-		}
-		rows := [][]string{}
-		for _, one := range list {
-			rows = append(rows, []string{strconv.FormatInt(one.ID, 10), onOff(one.Enabled), one.URL, orDash(toldOf(one)),
-				when(one.CreatedAt)})
-		}
-		printTable(w, []string{"ID", "STATE", "URL", "TOLD OF", "MADE"}, rows)
-	})
+	return listing[client.Webhook]{name: "webhooks", none: "there is no webhook; add one with: qrjump webhook add URL --alarms",
+		heads: []string{"ID", "STATE", "URL", "TOLD OF", "MADE"}, row: func(one client.Webhook) []string {
+			return []string{number(one.ID), onOff(one.Enabled), one.URL, orDash(toldOf(one)),
+				when(one.CreatedAt)}
+		}}.print(s, c.outputFlags, list, failed("list", "webhooks", err))
 }
 
 // toldOf says in words what a webhook is told.
@@ -181,13 +167,10 @@ func (c *webhookChange) Run(s *session) error {
 		want.URL = *c.URL
 	}
 	changed, err := qrjump.SetWebhook(client.IfMatch(s.ctx, one.Revision), c.ID, want, c.Enabled)
-	if err != nil {
-		return seeList("change webhook", strconv.FormatInt(c.ID, 10), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err))
-	}
-	return c.print(s, changed, func(w io.Writer) {
-		fmt.Fprintf(w, "changed webhook %d: it is %s and tells %s of %s\n", changed.ID, onOff(changed.Enabled), plain(changed.URL),
-			orElse(toldOf(changed), "nothing"))
-	})
+	return c.outcome(s, changed,
+		seeList("change webhook", number(c.ID), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err)),
+		"changed webhook %d: it is %s and tells %s of %s", changed.ID, onOff(changed.Enabled), plain(changed.URL),
+		orElse(toldOf(changed), "nothing"))
 }
 
 type webhookDelete struct {
@@ -197,11 +180,7 @@ type webhookDelete struct {
 }
 
 // Run removes a webhook.
-func (c *webhookDelete) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *webhookDelete) Run(s *session, qrjump *client.Client) error {
 	one, err := webhook(s, qrjump, "delete", c.ID)
 	if err != nil {
 		return err
@@ -210,7 +189,7 @@ func (c *webhookDelete) Run(s *session) error {
 		return err
 	}
 	if _, err := qrjump.DeleteWebhook(client.IfMatch(s.ctx, one.Revision), c.ID); err != nil {
-		return seeList("delete webhook", strconv.FormatInt(c.ID, 10), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err))
+		return seeList("delete webhook", number(c.ID), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err))
 	}
 	return c.print(s, one, func(w io.Writer) { fmt.Fprintf(w, "deleted webhook %d to %s\n", one.ID, plain(one.URL)) })
 }
@@ -222,17 +201,13 @@ type webhookTest struct {
 }
 
 // Run sends a message that tells of nothing and says what the receiver answered.
-func (c *webhookTest) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 	if _, err := webhook(s, qrjump, "test", c.ID); err != nil {
 		return err
 	}
 	event, err := qrjump.TestWebhook(s.ctx, c.ID)
 	if err != nil {
-		return seeList("test webhook", strconv.FormatInt(c.ID, 10), "qrjump webhook list", err)
+		return seeList("test webhook", number(c.ID), "qrjump webhook list", err)
 	}
 	sent, err := c.tried(s.ctx, qrjump, event)
 	if err != nil {
@@ -253,7 +228,7 @@ func (c *webhookTest) Run(s *session) error {
 			why = fmt.Sprintf("the receiver answered %d", sent.Status)
 		}
 		err = advised{error: fmt.Errorf("webhook %d: %s (delivery %d)", c.ID, why, sent.ID),
-			next: "it is tried again later; at once: qrjump webhook resend " + strconv.FormatInt(sent.ID, 10)}
+			next: "it is tried again later; at once: qrjump webhook resend " + number(sent.ID)}
 	}
 	return err
 }
@@ -292,33 +267,19 @@ type webhookDeliveries struct {
 }
 
 // Run lists what was sent and what became of it.
-func (c *webhookDeliveries) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *webhookDeliveries) Run(s *session, qrjump *client.Client) error {
 	if c.Webhook != 0 {
 		if _, err := webhook(s, qrjump, "deliveries of", c.Webhook); err != nil {
 			return err
 		}
 	}
 	list, err := qrjump.Deliveries(s.ctx, client.DeliveryQuery{Webhook: c.Webhook, State: c.State, Before: c.Before, Limit: c.Limit})
-	if err != nil {
-		return fmt.Errorf("list deliveries: %w", err)
-	}
-	return c.print(s, map[string]any{"deliveries": append([]client.Delivery{}, list...)}, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "no delivery is like that")
-			return
-		}
-		rows := [][]string{}
-		for _, d := range list {
+	return listing[client.Delivery]{name: "deliveries", none: "no delivery is like that",
+		heads: []string{"ID", "WEBHOOK", "EVENT", "STATE", "TRIES", "ANSWERED", "LAST TRY", "NEXT TRY", "FAULT"}, row: func(d client.Delivery) []string {
 			answered := cmp.Or(numberOrNone(int64(d.Status)), "-")
-			rows = append(rows, []string{strconv.FormatInt(d.ID, 10), strconv.FormatInt(d.Webhook, 10), d.Event, d.State,
-				strconv.Itoa(d.Attempts), answered, moment(d.SentAt), moment(d.NextAt), orDash(d.Fault)})
-		}
-		printTable(w, []string{"ID", "WEBHOOK", "EVENT", "STATE", "TRIES", "ANSWERED", "LAST TRY", "NEXT TRY", "FAULT"}, rows)
-	})
+			return []string{number(d.ID), number(d.Webhook), d.Event, d.State,
+				strconv.Itoa(d.Attempts), answered, moment(d.SentAt), moment(d.NextAt), orDash(d.Fault)}
+		}}.print(s, c.outputFlags, list, failed("list", "deliveries", err))
 }
 
 type webhookResend struct {
@@ -327,16 +288,8 @@ type webhookResend struct {
 }
 
 // Run sends something again.
-func (c *webhookResend) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *webhookResend) Run(s *session, qrjump *client.Client) error {
 	again, err := qrjump.ReplayDelivery(s.ctx, c.ID)
-	if err != nil {
-		return seeList("resend delivery", strconv.FormatInt(c.ID, 10), "qrjump webhook deliveries", err)
-	}
-	return c.print(s, again, func(w io.Writer) {
-		fmt.Fprintf(w, "delivery %d is sent to webhook %d again, with the same event %s\n", again.ID, again.Webhook, plain(again.Event))
-	})
+	return c.outcome(s, again, seeList("resend delivery", number(c.ID), "qrjump webhook deliveries", err),
+		"delivery %d is sent to webhook %d again, with the same event %s", again.ID, again.Webhook, plain(again.Event))
 }

@@ -13,11 +13,7 @@ type whyCommand struct {
 }
 
 // Run says why a call was answered so, and how sure that is.
-func (c *whyCommand) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 	call, err := qrjump.Call(s.ctx, c.RID)
 	if err != nil {
 		return fmt.Errorf("why %s: %w", c.RID, err)
