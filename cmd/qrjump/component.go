@@ -219,6 +219,42 @@ func (c *componentAuthorize) Run(s *session, qrjump *client.Client) error {
 	})
 }
 
+type componentAgree struct {
+	operator
+	Link  string `arg:""`
+	AppID string `arg:"" name:"appid"`
+	Set   []int  `sep:"," placeholder:"NUMBER"`
+	Move  bool
+}
+
+// Run agrees as the page of a platform's link does.
+func (c *componentAgree) Run(s *session) error {
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	asked, err := qrjump.AskedAuthorization(s.ctx, client.AuthorizationQuestion{Reference: c.Link, Part: c.AppID})
+	if err != nil {
+		return failed("agree for", c.AppID, err)
+	}
+	if c.Set == nil {
+		c.Set = asked.PermissionSets
+	}
+	location, err := qrjump.AgreeToPlatform(s.ctx, client.AuthorizationAgreed{Reference: c.Link, AppID: c.AppID, PermissionSets: c.Set,
+		Move: c.Move})
+	if isProblem(err, http.StatusConflict) {
+		p, _ := errors.AsType[*client.Problem](err)
+		return coded{advised{error: fmt.Errorf("agree for %s: %s", c.AppID, p.Detail), next: "say --move"}, exitRefused}
+	}
+	if err != nil {
+		return failed("agree for", c.AppID, err)
+	}
+	return c.print(s, map[string]any{"location": location}, func(w io.Writer) {
+		fmt.Fprintln(w, location)
+		fmt.Fprintln(s.err, plain(c.AppID+" agreed: open this address, by which "+asked.Component+" learns of it"))
+	})
+}
+
 type componentTicket struct {
 	operator
 	Component string `arg:""`

@@ -225,6 +225,7 @@ type commands struct {
 		Put       componentPut       `cmd:""`
 		Pushes    componentPushes    `cmd:""`
 		Withdraw  componentWithdraw  `cmd:""`
+		Agree     componentAgree     `cmd:""`
 		Authorize componentAuthorize `cmd:"" group:"emulator"`
 		Ticket    componentTicket    `cmd:"" group:"emulator"`
 	} `cmd:"" group:"platforms"`

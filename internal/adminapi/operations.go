@@ -43,6 +43,10 @@ func (a *Admin) Operations() []o.Operation {
 		o.Delete("/components/{component}/authorizations/{appid}", "withdrawAuthorization", o.Operator, a.withdrawAuthorization,
 			"An account takes back what it granted a platform: its tokens end at once"),
 		o.Get("/accounts/{appid}/authorizations", "listHolders", o.Viewer, a.listHolders, "Which platforms an account authorised"),
+		o.Post("/authorizations/lookup", "lookupAuthorization", o.Operator, a.lookupAuthorization,
+			"What does a platform ask for by its link, and for which accounts may the caller agree?").Everyone(),
+		o.Post("/authorizations", "agreeToPlatform", o.Operator, a.agreeToPlatform,
+			"Let a platform act for an account, as the page of its link does; once by each link").Everyone(),
 		o.Delete("/accounts/{appid}/authorizations/{component}", "withdrawFromAccount", o.Operator, a.withdrawFromAccount,
 			"The same, by the account's side"),
 

@@ -166,7 +166,7 @@ func (c *Console) routes() map[string]func(*visit) {
 		"POST /console/preferences/{of}":            c.prefer,
 	}
 	for _, pages := range []map[string]func(*visit){c.accountPages(), c.platformPages(), c.numberPages(), c.operatePages(),
-		c.emulatorPages(), c.rulePages(), c.codePages(), c.scanPages(), c.packagePages()} {
+		c.emulatorPages(), c.rulePages(), c.codePages(), c.scanPages(), c.packagePages(), c.agreePages()} {
 		maps.Copy(all, pages)
 	}
 	return all
@@ -258,6 +258,9 @@ func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			c.expired(w, r)
+			return
+		}
+		if c.arrives(w, r) {
 			return
 		}
 		http.Redirect(w, r, Root+"/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)

@@ -62,7 +62,7 @@ rules:
   - {owner: shop, prefix: "https://shop.example/", path: ` + quoted("pages/"+stranger) + `, published: true}
   - {owner: shop, prefix: "https://gone.example/", path: pages/a, published: true}
 components:
-  - {appid: plat, secret: the-secret-of-plat, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
+  - {appid: plat, secret: the-secret-of-plat, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, redirect_hosts: [plat.example]}
 settings: {verification: trust, rate_limit: 0}
 `})
 	rid := s.Rule("shop", "publish", `{"prefix":`+quoted("https://none.example/"+stranger)+`}`).RID(t)
@@ -109,7 +109,10 @@ settings: {verification: trust, rate_limit: 0}
 	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/token","errcode":-1,"times":1}`)
 	s.Admin("PUT", "/emulator/stubs", `{"stubs":[{"path":"/cgi-bin/menu/get","body":{"a":`+body+`}}]}`)
 	s.Admin("PUT", "/accounts/shop/appearance", `{"texts":{"en":{"app":"Tea","landing":`+body+`}}}`)
-	return s, strings.NewReplacer("RID", rid, "BATCH", id, "SCAN", scan.ID, "PACKAGE", fmt.Sprint(pack.Package),
+	asked := "?" + url.Values{"component_appid": {"plat"}, "redirect_uri": {"https://plat.example/"},
+		"pre_auth_code": {s.PreAuthCode(s.ComponentToken("plat"), "plat")}}.Encode()
+	return s, strings.NewReplacer("ASKED", url.QueryEscape(asked),
+		"RID", rid, "BATCH", id, "SCAN", scan.ID, "PACKAGE", fmt.Sprint(pack.Package),
 		"TEXT", url.QueryEscape(code.Text),
 		"STRANGER", url.QueryEscape(stranger))
 }
@@ -169,13 +172,17 @@ var everyPage = []looked{{path: "/", tells: true},
 	{path: "/console/operate/apps"}, {path: "/console/operate/apps", form: "did=add&name=till&namespace=tills"},
 	{path: "/console/operate/bulk"}, {path: "/console/operate/bulk", form: "what=rules&did=check&text=STRANGER"},
 	{path: "/console/people"}, {path: "/console/people", form: "did=factor&name=alice"},
+	{path: "/console/agree?ref=ASKED", tells: true},
+	{path: "/console/agree", form: "ref=ASKED&did=find&part=STRANGER&set=33", tells: true},
+	{path: "/console/agree", form: "ref=ASKED&did=agree", tells: true},
 	{path: "/console/emulator", tells: true}, {path: "/console/emulator", form: "did=reset"},
 	{path: "/console/emulator", form: "did=plant&text=STRANGER", tells: true},
 	{path: "/console/self"}, {path: "/console/sessions"}, {path: "/console/nowhere"},
 }
 
 // guardedPages are those that are there only where people sign in, in their order.
-var guardedPages = []looked{{path: "/console/login"}, {path: "/console/login?once=STRANGER", tells: true},
+var guardedPages = []looked{{path: "/console/agree?ref=STRANGER", tells: true, still: true},
+	{path: "/console/login"}, {path: "/console/login?once=STRANGER", tells: true},
 	{path: "/console/login/callback?state=a&code=STRANGER", tells: true, still: true},
 	{path: "/console/rules/new", form: "owner=shop&prefix=STRANGER&path=STRANGER", tells: true}, // keeps the form
 	{path: "/console/login", form: "name=STRANGER&password=wrong", tells: true},

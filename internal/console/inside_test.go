@@ -54,7 +54,7 @@ func pastTheClient(t *testing.T, name string) (found []string) {
 				}
 			case *ast.SelectorExpr:
 				switch of, _ := n.X.(*ast.Ident); {
-				case n.Sel.Name == "pass":
+				case n.Sel.Name == "forward":
 					found = append(found, in+" passes a file")
 				case of != nil && of.Name == "operations" && n.Sel.Name == "Base", strings.HasPrefix(n.Sel.Name, "NewRequest"),
 					n.Sel.Name == "API", n.Sel.Name == "Scan" && of == nil:

@@ -96,7 +96,7 @@ var mayImport = map[string][]string{
 	"internal/gateway": {"internal/accounts", "internal/appearance", "internal/codes", "internal/phrase", "internal/rules", "internal/scan",
 		"internal/settings"},
 	"internal/emulator": {"internal/operations", "internal/spelling"},
-	"internal/consent":  {"internal/accounts", "internal/phrase"},
+	"internal/consent":  {"internal/accounts", "internal/look", "internal/phrase"},
 
 	"internal/server": {"internal/accounts", "internal/adminapi", "internal/alarms",
 		"internal/appearance", "internal/api", "internal/archive",

@@ -206,6 +206,11 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		}, "grant isv shop put admin"},
 		{"withdrawFromAccount", admin("DELETE", "/accounts/shop/authorizations/isv", ``), "grant isv shop delete admin"},
 		{"putComponent", admin("PUT", "/components/isv", `{"redirect_hosts":["isv.example"]}`), "component isv edit admin"},
+		{"agreeToPlatform", func() servertest.Answer {
+			link := "/cgi-bin/componentloginpage?component_appid=isv&redirect_uri=https://isv.example/&pre_auth_code=" +
+				s.PreAuthCode(platform, "isv")
+			return admin("POST", "/authorizations", fmt.Sprintf(`{"reference":%q,"appid":"shop","permission_sets":[33]}`, link))()
+		}, "grant isv shop put admin"},
 		{"eraseUser", admin("DELETE", "/users/u/scans", ``), "scans erase admin"},
 		{"importRules", func() servertest.Answer {
 			return s.Send(s.Request("POST", "/admin/v1/import/rules",
@@ -256,7 +261,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 	}
 	// Operations that change nothing, or that count, issue and use up at a high rate. An endpoint of the wire says so in its line.
 	none := strings.Fields(`explain login resolve lookupCode checkRule makeTicket recountStatistics replayPlan verifyAudit
-		addFault clearFaults setStubs clearStubs testWebhook replayDelivery recheckNow forgetDeviations makeLoginLink`)
+		addFault clearFaults setStubs clearStubs testWebhook replayDelivery recheckNow forgetDeviations makeLoginLink lookupAuthorization`)
 	// Leaves a change, but not without what this test has not: an alarm, another node.
 	none = append(none, "acknowledgeAlarm", "dismissAlarm", "forgetScanNode")
 	for _, e := range api.Describe() {

@@ -6,12 +6,15 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/consent"
+	"github.com/qrjump/qrjump/internal/console"
 	"github.com/qrjump/qrjump/internal/emulator"
 )
 
 // consentPage is the authorisation page: without --dev the admin token agrees.
 func (s *Server) consentPage() http.Handler {
-	p := &consent.Page{Accounts: s.accounts, Log: s.log}
+	p := &consent.Page{Accounts: s.accounts, Log: s.log, HandOver: func(reference string) string {
+		return s.AdminURL + console.AgreePage(reference)
+	}}
 	if !s.config.Dev {
 		p.Admin = func(r *http.Request, token string) (right, tooMany bool) {
 			right, err := s.isAdminToken(r, token)

@@ -1,0 +1,57 @@
+package client
+
+import (
+	"context"
+	"net/http"
+)
+
+// AuthorizationRequest is what a third-party platform asks for by a link to the authorisation page.
+type AuthorizationRequest struct {
+	Component      string         `json:"component" doc:"the platform that asks"`
+	ReturnTo       string         `json:"return_to" doc:"the origin that whoever agrees is sent back to"`
+	PermissionSets []int          `json:"permission_sets" doc:"what it asks for"`
+	Accounts       []AskedAccount `json:"accounts" doc:"those that it asks for and the caller may agree for, by AppID"`
+	More           bool           `json:"more" doc:"there are more such accounts: name a part"`
+}
+
+// AskedAccount is an account that a platform asks for.
+type AskedAccount struct {
+	AppID string `json:"appid"`
+	Name  string `json:"name"`
+	Kind  string `json:"kind"`
+}
+
+// AuthorizationQuestion asks what a link is about.
+type AuthorizationQuestion struct {
+	Reference string `json:"reference" maxLength:"8192" doc:"what the authorisation page handed over, or the whole link of the platform"`
+	Part      string `json:"part,omitempty" maxLength:"128" doc:"only accounts with it in their name or AppID"`
+	Limit     int    `json:"limit,omitempty" minimum:"0" maximum:"500" doc:"of accounts; 50 where it is left out"`
+}
+
+// AskedAuthorization says what a platform asks for. A *Problem with status 422: the reference is not right, expired, or used.
+func (c *Client) AskedAuthorization(ctx context.Context, q AuthorizationQuestion) (AuthorizationRequest, error) {
+	var asked AuthorizationRequest
+	err := c.admin(ctx, http.MethodPost, "authorizations/lookup", q, &asked)
+	return asked, err
+}
+
+// AuthorizationAgreed is what a person agrees to.
+type AuthorizationAgreed struct {
+	Reference      string `json:"reference" maxLength:"8192" doc:"what the authorisation page handed over, or the whole link of the platform; it works once"`
+	AppID          string `json:"appid" maxLength:"128" doc:"the account"`
+	PermissionSets []int  `json:"permission_sets" doc:"of those that the platform asks for"`
+	Move           bool   `json:"move,omitempty" doc:"true takes exclusive sets away from the platform that has them"`
+}
+
+// AuthorizationMade is where a browser goes on after an agreement.
+type AuthorizationMade struct {
+	Location string `json:"location" doc:"the platform's address, with the auth_code"`
+}
+
+// AgreeToPlatform lets a platform act for an account and returns the address by which the platform learns of it. A *Problem with
+// status 409: another platform has an exclusive set; 422: what was agreed to is not what is asked for, or the reference is not right.
+func (c *Client) AgreeToPlatform(ctx context.Context, a AuthorizationAgreed) (location string, err error) {
+	var made AuthorizationMade
+	err = c.admin(ctx, http.MethodPost, "authorizations", a, &made)
+	return made.Location, err
+}
