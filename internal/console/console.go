@@ -299,34 +299,16 @@ type view struct {
 	Name string // of the page
 	Data any
 	Note string // a text about what was just done
-	Look, Style, Script,
+	Look, Style, Script, Copies,
 	Docs, Version, Self, Theme string
 	SignedIn, Emulates bool
-	Places             []place
 }
-
-// place is a page of the navigation.
-type place struct {
-	Name, Path string
-	Here       bool
-}
-
-var places = []string{"calls", "scan", "rules", "codes", "statistics", "accounts", "operate", "people"}
 
 func (v *visit) show(status int, name string, data any) {
-	s := view{visit: v, Name: name, Data: data, Look: look.Sheet.Path(), Style: style.Path(), Script: script.Path(), Docs: v.c.Docs,
-		Version: v.c.Version, Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
+	s := view{visit: v, Name: name, Data: data, Look: look.Sheet.Path(), Style: style.Path(), Script: script.Path(),
+		Copies: look.Script.Path(), Docs: v.c.Docs, Version: v.c.Version, Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
 	if cookie, err := v.r.Cookie("qrjump_theme"); err == nil && (cookie.Value == "light" || cookie.Value == "dark") {
 		s.Theme = cookie.Value
-	}
-	for _, one := range places {
-		here := strings.HasPrefix(v.r.URL.Path, Root+"/"+one) || one == "accounts" && strings.HasPrefix(v.r.URL.Path, Root+"/platforms") ||
-			one == "codes" && strings.HasPrefix(v.r.URL.Path, Root+"/packages") ||
-			one == "statistics" && strings.HasPrefix(v.r.URL.Path, Root+"/alarms")
-		s.Places = append(s.Places, place{one, Root + "/" + one, here})
-	}
-	if v.c.Emulates {
-		s.Places = append(s.Places, place{"emulator", Root + "/emulator", strings.HasPrefix(v.r.URL.Path, Root+"/emulator")})
 	}
 	if done := v.r.URL.Query().Get("done"); done != "" && v.Has("done."+done) {
 		s.Note = v.say("done." + done)

@@ -34,18 +34,6 @@ func (c *Console) operatePages() map[string]func(*visit) {
 	}
 }
 
-// Parts are the pages of this kind, by their names.
-func (v view) Parts() []place {
-	list := []place{{"nodes", Root + "/operate", false}}
-	for _, name := range []string{"settings", "webhooks", "checks", "apps", "bulk", "audit"} {
-		list = append(list, place{name, Root + "/operate/" + name, false})
-	}
-	for i := range list {
-		list[i].Here = list[i].Path == v.r.URL.Path
-	}
-	return list
-}
-
 // mostRefused is how many wrong credentials are shown.
 const mostRefused = 50
 

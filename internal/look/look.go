@@ -20,9 +20,15 @@ import (
 //go:embed look.css
 var sheet []byte
 
+//go:embed look.js
+var script []byte
+
 // Sheet is the style that all pages share. A listener that serves pages serves it at its own path:
 // mux.Handle("GET "+look.Sheet.Path(), look.Sheet). Assets of this server are below /qrjump/, which no link of a rule is likely to have.
 var Sheet = NewAsset("/qrjump/look.css", sheet)
+
+// Script puts a button on texts that are meant to be copied (class copy).
+var Script = NewAsset("/qrjump/look.js", script)
 
 // Asset is a file that never changes: the hash of its content is in its name, so that a browser keeps it
 // for a year and a new version has another name.

@@ -16,7 +16,7 @@ import (
 // mountFirstPage answers a browser that opens a listener's root; every other
 // caller gets what then answers.
 func (s *Server) mountFirstPage(mux *http.ServeMux, what surface, then http.Handler) {
-	for _, asset := range []*look.Asset{look.Sheet, start.Own} {
+	for _, asset := range []*look.Asset{look.Sheet, look.Script} {
 		mux.Handle("GET "+asset.Path(), asset)
 	}
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {

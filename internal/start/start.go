@@ -15,24 +15,17 @@ import (
 	"github.com/qrjump/qrjump/internal/phrase"
 )
 
-//go:embed page.html start.css locale
+//go:embed page.html locale
 var files embed.FS
 
 var (
 	book = phrase.Open(files)
 	page = template.Must(template.ParseFS(files, "page.html"))
-	// Own is the style that this page alone has.
-	Own = func() *look.Asset {
-		text, err := files.ReadFile("start.css")
-		if err != nil {
-			panic(err)
-		}
-		return look.NewAsset("/look/start.css", text)
-	}()
 )
 
-// Policy lets a page have styles of this server and nothing else.
-const Policy = "default-src 'none'; style-src 'self'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+// Policy lets a page have styles and scripts of this server and nothing else.
+const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; form-action 'none'; " +
+	"base-uri 'none'; frame-ancestors 'none'"
 
 // Address is where a part of the server is.
 type Address struct {
@@ -61,9 +54,9 @@ type Server struct {
 type view struct {
 	Server
 	phrase.Speaker
-	Look, Own string
-	Lines     []string
-	SDKs      []SDK
+	Look, Script string
+	Lines        []string
+	SDKs         []SDK
 }
 
 // Wanted reports whether a request is a browser's for the page: programs do not
@@ -85,7 +78,7 @@ func Wanted(r *http.Request) bool {
 
 // Serve writes the page.
 func (s Server) Serve(w http.ResponseWriter, r *http.Request) {
-	v := view{Server: s, Speaker: book.In(phrase.Preferred(r)), Look: look.Sheet.Path(), Own: Own.Path()}
+	v := view{Server: s, Speaker: book.In(phrase.Preferred(r)), Look: look.Sheet.Path(), Script: look.Script.Path()}
 	if a := s.miniProgram(); a.Secret != "" {
 		v.Lines, v.SDKs = s.Try(a), s.Libraries(a)
 	}

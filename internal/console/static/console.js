@@ -1,16 +1,26 @@
-// What scripts add to pages that work without them: a live list, copying, dropping a picture.
+// What scripts add to pages that work without them: a live list, rows as cards, dropping a picture.
 
 // Rows come from this server as HTML that its templates escaped; nothing else becomes HTML here.
 const policy = window.trustedTypes?.createPolicy('qrjump', { createHTML: text => text }) ?? { createHTML: text => text };
 
-for (const button of document.querySelectorAll('.copies')) {
-  if (!navigator.clipboard) continue; // plain HTTP to another machine: a click selects the text
-  button.hidden = false;
-  button.addEventListener('click', async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent);
-    button.textContent = button.dataset.done;
-  });
-}
+// On a narrow screen a row of a table is a card (console.css): each value stands beside its head, and what lost the display of a table
+// keeps the roles of one.
+const cards = table => {
+  const heads = [...table.querySelectorAll('thead th')];
+  if (heads.length === 0) return;
+  table.classList.add('stacks');
+  table.setAttribute('role', 'table');
+  table.querySelectorAll('thead, tbody').forEach(part => part.setAttribute('role', 'rowgroup'));
+  table.querySelectorAll('tr').forEach(row => row.setAttribute('role', 'row'));
+  heads.forEach(head => head.setAttribute('role', 'columnheader'));
+  for (const row of table.querySelectorAll('tbody tr')) {
+    [...row.cells].forEach((cell, i) => {
+      cell.setAttribute('role', cell.tagName === 'TH' ? 'rowheader' : 'cell');
+      if (cell.colSpan === 1 && heads[i]) cell.dataset.head = heads[i].textContent.trim();
+    });
+  }
+};
+document.querySelectorAll('.wrap > table').forEach(cards);
 
 // Back from the provider of a sign-in.
 document.getElementById('goes-on')?.requestSubmit();
@@ -41,6 +51,7 @@ if (live?.dataset.stream && window.EventSource) {
     const table = new DOMParser().parseFromString(policy.createHTML(`<table><tbody>${html}</tbody></table>`), 'text/html');
     rows.prepend(...table.querySelectorAll('tbody > tr'));
     while (rows.rows.length > most) rows.lastElementChild.remove();
+    cards(rows.parentElement);
     document.getElementById('empty')?.remove();
   };
   const open = () => {

@@ -1,0 +1,111 @@
+package console
+
+import (
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/people"
+)
+
+// entry is a page of the navigation, and whom it opens for.
+type entry struct {
+	name, path string
+	least      operations.Role
+	all        bool // only for those who may see all accounts
+	emulates   bool // only where calls are emulated
+	kept       bool // where they are, only for those who may see all accounts: an emulator does not tell calls apart by account
+}
+
+// group is what stands together in the navigation. Its name is a text of its own; the last one is behind a gear.
+type group struct {
+	name    string
+	entries []entry
+}
+
+const gear = "gear"
+
+var navigation = []group{
+	{"rules", []entry{
+		{name: "rules", path: "/rules", least: operations.Viewer},
+		{name: "scan", path: "/scan", least: operations.Viewer},
+		{name: "checks", path: "/operate/checks", least: operations.Viewer, all: true},
+	}},
+	{"codes", []entry{
+		{name: "codes", path: "/codes", least: operations.Viewer},
+		{name: "packages", path: "/packages", least: operations.Viewer},
+	}},
+	{"scans", []entry{
+		{name: "statistics", path: "/statistics", least: operations.Marketer, all: true},
+		{name: "scans", path: "/statistics/scans", least: operations.Marketer, all: true},
+		{name: "alarms", path: "/alarms", least: operations.Marketer, all: true},
+	}},
+	{"developer", []entry{
+		{name: "calls", path: "/calls", least: operations.Viewer, kept: true},
+		{name: "deviations", path: "/calls/deviations", least: operations.Viewer},
+		{name: "behaviours", path: "/calls/behaviours", least: operations.Viewer},
+		{name: "emulator", path: "/emulator", least: operations.Viewer, all: true, emulates: true},
+	}},
+	{gear, []entry{
+		{name: "accounts", path: "/accounts", least: operations.Viewer},
+		{name: "platforms", path: "/platforms", least: operations.Viewer, all: true},
+		{name: "people", path: "/people", least: operations.Admin},
+		{name: "settings", path: "/operate/settings", least: operations.Viewer, all: true},
+		{name: "apps", path: "/operate/apps", least: operations.Operator, all: true},
+		{name: "webhooks", path: "/operate/webhooks", least: operations.Operator, all: true},
+		{name: "bulk", path: "/operate/bulk", least: operations.Viewer},
+		{name: "nodes", path: "/operate", least: operations.Operator, all: true},
+		{name: "audit", path: "/operate/audit", least: operations.Operator, all: true},
+	}},
+}
+
+// opens reports whether a caller may open the page.
+func (e entry) opens(caller people.Caller, emulates bool) bool {
+	limited := len(caller.Accounts) > 0
+	return operations.Role(caller.Role).Covers(e.least) && (emulates || !e.emulates) && !(limited && (e.all || e.kept && emulates))
+}
+
+// section is a group as somebody sees it.
+type section struct {
+	Name   string
+	Gear   bool
+	Here   bool // the page is one of its places
+	Places []place
+}
+
+// place is a page of the navigation.
+type place struct {
+	Name, Path string
+	Here       bool
+}
+
+// Sections are the navigation: what opens for the reader, and nothing else. The place that is marked is the one whose address is the
+// longest beginning of this page's.
+func (v view) Sections() []section {
+	var list []section
+	at, longest := [2]int{}, 0
+	for _, g := range navigation {
+		s := section{Name: g.name, Gear: g.name == gear}
+		for _, e := range g.entries {
+			if !e.opens(v.caller, v.c.Emulates) {
+				continue
+			}
+			path := Root + e.path
+			if below(v.r.URL.Path, path) && len(path) > longest {
+				at, longest = [2]int{len(list), len(s.Places)}, len(path)
+			}
+			s.Places = append(s.Places, place{Name: e.name, Path: path})
+		}
+		if len(s.Places) > 0 {
+			list = append(list, s)
+		}
+	}
+	if longest > 0 {
+		list[at[0]].Here, list[at[0]].Places[at[1]].Here = true, true
+	}
+	return list
+}
+
+// below reports whether an address is a page's, or one of those below it.
+func below(address, page string) bool {
+	return address == page || strings.HasPrefix(address, page+"/")
+}
