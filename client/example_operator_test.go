@@ -41,7 +41,8 @@ func ExampleClient_Abilities() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := operator.PutAccount(ctx, "wxteahouse", client.AccountPut{Kind: "mini_program", Secret: "tea-secret", JumpOpen: true}); err != nil {
+	teahouse := client.AccountPut{Kind: "mini_program", Secret: "tea-secret", JumpOpen: true}
+	if err := operator.PutAccount(ctx, "wxteahouse", teahouse); err != nil {
 		log.Fatal(err)
 	}
 	abilities, err := operator.Abilities(ctx, "wxteahouse")

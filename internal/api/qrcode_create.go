@@ -74,7 +74,8 @@ func (a *API) createQRCode(ctx context.Context, c *call, f *fields) (any, error)
 		return nil, err
 	}
 	if draft.Action.Permanent() && draft.Life != nil {
-		if err := a.noteOrRefuse(c, behaviour.QRCodeLifeIgnored, "expire_seconds is %d, and the code is permanent", *draft.Life); err != nil {
+		err := a.noteOrRefuse(c, behaviour.QRCodeLifeIgnored, "expire_seconds is %d, and the code is permanent", *draft.Life)
+		if err != nil {
 			return nil, err
 		}
 	}

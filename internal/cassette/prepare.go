@@ -172,7 +172,8 @@ func (p *player) prepareCode(ctx context.Context, r *Recorded) (missing string, 
 		return "the code was made before the recording began", nil
 	}
 	info := r.answer.field("authorization_info")
-	component, account := p.stage.parties[asStandIn(r.said("component_appid")).n], p.stage.parties[asStandIn(info.field("authorizer_appid")).n]
+	component := p.stage.parties[asStandIn(r.said("component_appid")).n]
+	account := p.stage.parties[asStandIn(info.field("authorizer_appid")).n]
 	if !r.worked() || component == nil || account == nil {
 		return "", nil
 	}

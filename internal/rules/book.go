@@ -557,9 +557,12 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 				return err
 			}
 		}
+		above := func(row behaviour.Row) error {
+			return noteOrRefuse(ctx, s, row, "%s published %d times this month", owner.AppID, spent)
+		}
 		quota := s.PublishQuota
 		if rule.Kind == Ordinary && spent >= platformQuota && spent < quota {
-			if err := noteOrRefuse(ctx, s, behaviour.RulesPublishAbove, "%s published %d times this month", owner.AppID, spent); err != nil {
+			if err := above(behaviour.RulesPublishAbove); err != nil {
 				return err
 			}
 		}
@@ -568,7 +571,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 				quota = -1
 			}
 			if spent >= platformQuota && (quota < 0 || spent < quota) {
-				if err := noteOrRefuse(ctx, s, behaviour.RulesPublishService, "%s published %d times this month", owner.AppID, spent); err != nil {
+				if err := above(behaviour.RulesPublishService); err != nil {
 					return err
 				}
 			}
