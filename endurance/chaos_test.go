@@ -484,7 +484,9 @@ func (c *client) record(e entry, call, token string, body any) (inForce bool) {
 		c.acks.Add(1)
 	}
 	c.mu.Lock()
-	c.slowest = max(c.slowest, time.Duration(e.back-e.call))
+	if e.back != never {
+		c.slowest = max(c.slowest, time.Duration(e.back-e.call))
+	}
 	c.mu.Unlock()
 	return true
 }

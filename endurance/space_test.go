@@ -456,6 +456,11 @@ func TestDatabaseDown(t *testing.T) {
 		t.Errorf("a scan without a database %v", d)
 	}
 	until(t, "/readyz to say so", func() bool { return statusOf(t, n.running.Load().URL+"/readyz") == http.StatusServiceUnavailable })
+	for kind, want := range map[string]int{"change": http.StatusServiceUnavailable, "scan": http.StatusOK} {
+		if got, said := askFor(t, n, kind); got != want {
+			t.Errorf("/readyz?for=%s is %d %s", kind, got, said)
+		}
+	}
 	if got := statusOf(t, n.running.Load().URL+"/healthz"); got != http.StatusOK {
 		t.Errorf("healthz answers %d", got)
 	}

@@ -617,6 +617,9 @@ func TestALogThatIsAwayIsQuiet(t *testing.T) {
 	p.book.Log = p.ledger
 	p.add("https://b.example/", webhooks.Wanted{Rules: []int64{1}})
 	p.book.Log = away
+	if _, _, err := p.book.Add(t.Context(), "https://c.example/", webhooks.Wanted{Rules: []int64{1}}); err == nil {
+		t.Error("a webhook that wants scans is added while nobody knows which came before it")
+	}
 	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, At: began})
 	p.step()
 	if got := p.events(receiver); !slices.Equal(got, []string{"alarm_1", "alarm_2"}) || strings.Count(p.logs.String(), "\n") != 1 {
