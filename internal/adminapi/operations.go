@@ -1,10 +1,19 @@
 package adminapi
 
-import o "github.com/qrjump/qrjump/internal/operations"
+import (
+	"slices"
 
-// Operations is the whole API on one screen: path, name, the least role that may
-// call, the function, and what it does.
+	o "github.com/qrjump/qrjump/internal/operations"
+)
+
+// Operations is the whole API: path, name, the least role that may call, the function, and what it does.
 func (a *Admin) Operations() []o.Operation {
+	return slices.Concat(a.accountOperations(), a.platformOperations(), a.ruleOperations(), a.codeOperations(),
+		a.scanOperations(), a.webhookOperations(), a.serverOperations(), a.archiveOperations())
+}
+
+// accountOperations are those of accounts, and what users have of them.
+func (a *Admin) accountOperations() []o.Operation {
 	return []o.Operation{
 		o.Get("/accounts", "listAccounts", o.Viewer, a.listAccounts, "List accounts by AppID").Everyone(),
 		o.Get("/accounts/{appid}", "getAccount", o.Viewer, a.getAccount, "Show an account"),
@@ -33,7 +42,12 @@ func (a *Admin) Operations() []o.Operation {
 		o.Get("/users/{user}/openid", "getOpenID", o.Operator, a.getOpenID, "The openid of a user under an account").OfQuery("appid"),
 		o.Delete("/users/{user}/scans", "eraseUser", o.Admin, a.eraseUser,
 			"Make every scan of a user anonymous, and remove tickets, logins and what else stands by the user's openids; what the scans count stays").Patient(),
+	}
+}
 
+// platformOperations are those of third-party platforms.
+func (a *Admin) platformOperations() []o.Operation {
+	return []o.Operation{
 		o.Get("/components", "listComponents", o.Viewer, a.listComponents, "List third-party platforms by AppID"),
 		o.Get("/components/{component}", "getComponent", o.Viewer, a.getComponent, "One third-party platform and who authorised it"),
 		o.Put("/components/{component}", "putComponent", o.Operator, a.putComponent,
@@ -49,7 +63,12 @@ func (a *Admin) Operations() []o.Operation {
 			"Let a platform act for an account, as the page of its link does; once by each link").Everyone(),
 		o.Delete("/accounts/{appid}/authorizations/{component}", "withdrawFromAccount", o.Operator, a.withdrawFromAccount,
 			"The same, by the account's side"),
+	}
+}
 
+// ruleOperations are those of rules and domains.
+func (a *Admin) ruleOperations() []o.Operation {
+	return []o.Operation{
 		o.Get("/rules", "listRules", o.Viewer, a.listRules, "List rules of all owners, oldest first").OfQuery("owner"),
 		o.Post("/accounts/{appid}/rules", "addRule", o.Rules, a.addRule,
 			"Add a rule of an account, as the account does by the wire: the same checks, the same verification file"),
@@ -80,7 +99,12 @@ func (a *Admin) Operations() []o.Operation {
 		o.Get("/domains", "listDomains", o.Viewer, a.listDomains, "Hosts that are trusted or denied"),
 		o.Put("/domains/{host}", "putDomain", o.Operator, a.putDomain, "Trust a host, or deny it and those below it"),
 		o.Delete("/domains/{host}", "deleteDomain", o.Operator, a.deleteDomain, "Say nothing of a host any more"),
+	}
+}
 
+// codeOperations are those of applications, codes and packages for printers.
+func (a *Admin) codeOperations() []o.Operation {
+	return []o.Operation{
 		o.Get("/batches", "listBatches", o.Viewer, a.listBatches, "Applications for codes, oldest first").OfQuery("account"),
 		o.Get("/batches/{application_id}", "getBatch", o.Viewer, a.getBatch, "Show an application").Of(a.ofBatch),
 		o.Get("/batches/{application_id}/events", "listCodeEvents", o.Viewer, a.listCodeEvents,
@@ -142,7 +166,12 @@ func (a *Admin) Operations() []o.Operation {
 		o.Get("/package-signer", "packageSigner", o.Viewer, a.packageSigner, "The public key by which printers check packages").Everyone(),
 		o.Post("/codes/lookup", "lookupCode", o.Marketer, a.lookupCode,
 			"Find a code by its text, its nine characters, or application and index, with its history"),
+	}
+}
 
+// scanOperations are those of scans and what is counted of them.
+func (a *Admin) scanOperations() []o.Operation {
+	return []o.Operation{
 		o.Get("/scans", "listScans", o.Marketer, a.listScans, "Scans in the order in which they became known; each once").
 			More("With `from`, `to`, `user`, `rule` or `application_id` only those that match. Such a call looks at 20,000 scans at most, so that " +
 				"a page may have few or none while `more` says that others follow: go on after `next`."),
@@ -176,7 +205,12 @@ func (a *Admin) Operations() []o.Operation {
 			"Take an alarm back: the code is no copy. Its page is as before, and only later scans can alarm it again; the first one stays"),
 		o.Get("/history/resolve", "resolveThen", o.Viewer, a.resolveThen,
 			"What a link or a code opened at a past moment, and who changed it since"),
+	}
+}
 
+// webhookOperations are those of receivers of scans and alarms.
+func (a *Admin) webhookOperations() []o.Operation {
+	return []o.Operation{
 		o.Get("/webhooks", "listWebhooks", o.Viewer, a.listWebhooks, "Who is told of scans and alarms, without the secrets"),
 		o.Post("/webhooks", "createWebhook", o.Operator, a.createWebhook,
 			"Tell somebody of scans of chosen codes and rules, and of alarms, from now on"),
@@ -189,7 +223,12 @@ func (a *Admin) Operations() []o.Operation {
 			"What was sent to webhooks and what became of it, newest first"),
 		o.Post("/deliveries/{id}/replay", "replayDelivery", o.Operator, a.replayDelivery,
 			"Send something again, whatever became of it, with the same event id"),
+	}
+}
 
+// serverOperations are those of calls, settings, people and the audit log.
+func (a *Admin) serverOperations() []o.Operation {
+	return []o.Operation{
 		o.Get("/behaviours", "listBehaviours", o.Viewer, a.listBehaviours,
 			"What this server does where the platform might differ, and how sure each line is").Everyone(),
 		o.Get("/calls", "listKeptCalls", o.Operator, a.listKeptCalls,
@@ -236,7 +275,12 @@ func (a *Admin) Operations() []o.Operation {
 			"The audit log: every change, by whom and through which call, oldest first"),
 		o.Post("/audit/verify", "verifyAudit", o.Operator, a.verifyAudit,
 			"Verify the whole audit log: its chain of hashes, and that rules, accounts and codes are what it says").Patient(),
+	}
+}
 
+// archiveOperations are those of all that there is, as files.
+func (a *Admin) archiveOperations() []o.Operation {
+	return []o.Operation{
 		o.Post("/export", "exportEverything", o.Admin, a.exportEverything,
 			"An archive of everything as it is now, its keys sealed by a passphrase").
 			Answers("the archive, for qrjump import", "application/gzip").Alone("another export is running: wait for its end"),

@@ -245,25 +245,11 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 		if !ok {
 			break
 		}
-		group = group[:0]
-		for at, here := 0, g.first; at < len(g.records) && here <= position; here++ {
-			b, rest, err := record(g.records[at:])
-			if err != nil {
-				return 0, false, fmt.Errorf("at offset %d: %w", g.offset, err)
-			}
-			if has, ok := recordUser(b); ok && erasedBy(users, has, b) {
-				if len(group) == 0 {
-					group = append(append(group, make([]byte, groupHeaderSize)...), g.records...)
-				}
-				end := len(group) - len(rest)
-				if err := eraseRecord(group[end-len(b) : end]); err != nil {
-					return 0, false, fmt.Errorf("at offset %d: %w", g.offset, err)
-				}
-				n++
-			}
-			at = len(g.records) - len(rest)
+		var some int64
+		if group, some, err = eraseInGroup(group[:0], &g, users, position); err != nil {
+			return 0, false, fmt.Errorf("at offset %d: %w", g.offset, err)
 		}
-		if len(group) == 0 {
+		if n += some; len(group) == 0 {
 			left.addRecords(g.records)
 			continue
 		}
@@ -299,6 +285,29 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 		return 0, false, errors.Join(err, j.disk.remove(j.path(v.name+newSuffix)))
 	}
 	return n, whole, nil
+}
+
+// eraseInGroup appends a group, with room for its header, in which users are no longer named, and returns how many of its
+// records that changed; where there are none it appends nothing.
+func eraseInGroup(group []byte, g *groupReader, users map[UserHash]int64, position int64) (_ []byte, n int64, err error) {
+	for at, here := 0, g.first; at < len(g.records) && here <= position; here++ {
+		b, rest, err := record(g.records[at:])
+		if err != nil {
+			return nil, 0, err
+		}
+		if has, ok := recordUser(b); ok && erasedBy(users, has, b) {
+			if len(group) == 0 {
+				group = append(append(group, make([]byte, groupHeaderSize)...), g.records...)
+			}
+			end := len(group) - len(rest)
+			if err := eraseRecord(group[end-len(b) : end]); err != nil {
+				return nil, 0, err
+			}
+			n++
+		}
+		at = len(g.records) - len(rest)
+	}
+	return group, n, nil
 }
 
 // erasedBy reports whether a user's record is one that is to be anonymous.

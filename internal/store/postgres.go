@@ -26,72 +26,28 @@ import (
 // oldestPostgres is the first server version that is supported.
 const oldestPostgres = 150000
 
+// openPostgres opens a database of a server that this process shares with others, or works on alone.
 func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	config, err := pgx.ParseConfig(t.URL)
 	if err != nil {
 		// The error of the parser may quote the password.
 		return nil, fmt.Errorf("database: the postgres:// URL cannot be read")
 	}
-	// A commit is acknowledged only when it is flushed, on the replicas too.
-	config.RuntimeParams["synchronous_commit"] = "on"
-	config.RuntimeParams["application_name"] = cmp.Or(config.RuntimeParams["application_name"], "qrjump")
-	// A statement timeout would end a commit's wait for the replica and report success. The end of
-	// a call (20 s) and silence (a minute) end statements instead.
-	config.RuntimeParams["statement_timeout"] = "0"
-	lasting := ""
-	for _, name := range []string{idleTimeout, unheardTimeout} {
-		if config.RuntimeParams[name] == "" {
-			lasting += `, set_config('` + name + `', '` + lastingIdle + `', true)`
-		}
-	}
-	lasting = strings.Replace(lasting, ",", "SELECT", 1)
-	holding := ""
-	if config.RuntimeParams[idleTimeout] == "" {
-		holding = `SELECT set_config('` + idleTimeout + `', '` + holdingIdle + `', true)`
-	}
-	for name, bound := range bounds {
-		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
-	}
-	if t.alone { // then nobody else waits
-		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout] = "0", "0", "0"
-		lasting, holding = "", ""
-	}
+	engine := postgresEngine{where: whereIs(config), hosts: len(hostsOf(config))}
+	engine.bulk, engine.hold = limitSessions(config, t.alone)
 	most, err := poolSize(config)
 	if err != nil {
 		return nil, err
 	}
 	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, connectTime)
-	patient := &patience{}
-	patient.Store(t.alone)
-	all := &servers{each: eachServer(config), highest: map[string]int64{}}
-	all.ask(ctx, startGrace)
-	all.cut = patient.cut
-	config.ValidateConnect = all.enter(config.ValidateConnect)
+	way := connecting{patient: &patience{}, fence: &atomic.Pointer[fence]{}, alone: t.alone,
+		servers: &servers{each: eachServer(config), highest: map[string]int64{}}}
+	way.patient.Store(t.alone)
+	way.servers.ask(ctx, startGrace)
+	way.servers.cut = way.patient.cut
+	config.ValidateConnect = way.servers.enter(config.ValidateConnect)
 	bells := config.Copy()
 	bells.DialFunc = dialer.DialContext
-	engine := postgresEngine{where: whereIs(config), hosts: len(hostsOf(config)), bulk: lasting, hold: holding}
-	fence := &atomic.Pointer[fence]{}
-	connect := func(config *pgx.ConnConfig) *sql.DB {
-		dial := func(_ context.Context, one *pgx.ConnConfig) error {
-			dial, stands := patient.listening()
-			one.DialFunc = dial
-			if enter := one.ValidateConnect; enter != nil {
-				one.ValidateConnect = func(ctx context.Context, c *pgconn.PgConn) error {
-					err := enter(ctx, c)
-					stands(c)
-					return err
-				}
-			}
-			return nil
-		}
-		return sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionBeforeConnect(dial),
-			stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
-				if t.alone {
-					return nil
-				}
-				return enter(ctx, c, fence.Load())
-			}), stdlib.OptionResetSession(func(_ context.Context, c *pgx.Conn) error { return usable(c, all) })))
-	}
 	var db *sql.DB
 	closing := []func() error{func() error { return db.Close() }}
 	if t.alone {
@@ -102,36 +58,100 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		}
 		closing = append(closing, lock.Unlock)
 	}
-	db = connect(config)
+	db = way.open(config)
 	db.SetMaxOpenConns(most)
 	db.SetMaxIdleConns(most)
 	db.SetConnMaxIdleTime(5 * time.Minute)
-	var version int
-	var readOnly bool
-	if err := db.QueryRowContext(ctx,
-		"SELECT current_setting('server_version_num')::int, current_setting('transaction_read_only')::bool").Scan(&version,
-		&readOnly); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the database: %w", outageOf(engine, err)), shut(closing))
-	}
-	if version < oldestPostgres {
-		return nil, errors.Join(fmt.Errorf("database %s is PostgreSQL %d: 15 or later is needed", engine.where, version/10000),
-			shut(closing))
-	}
-	if readOnly {
-		return nil, errors.Join(outageOf(engine, errReadOnly), shut(closing))
+	if err := engine.fit(ctx, db); err != nil {
+		return nil, errors.Join(err, shut(closing))
 	}
 	asked := make(chan struct{}, 1)
-	return &Store{asked: asked, write: db, read: db, engine: engine, fence: fence, close: closing, patient: patient, servers: all,
+	return &Store{asked: asked, write: db, read: db, engine: engine, fence: way.fence, close: closing, patient: way.patient,
+		servers: way.servers,
 		listen: func(ctx context.Context) (live.Bell, error) {
-			bell, err := listen(ctx, bells, all, asked)
+			bell, err := listen(ctx, bells, way.servers, asked)
 			return bell, outageOf(engine, err)
 		},
 		migrating: func() (*sql.DB, error) { // the tables may be in use by other nodes, for long
 			config := config.Copy()
 			config.RuntimeParams["lock_timeout"] = "0"
-			return connect(config), nil
+			return way.open(config), nil
 		},
 		loading: func(context.Context) (*sql.DB, func(), error) { return db, func() {}, nil }}, nil
+}
+
+// limitSessions bounds how long a session may stand still, and returns the statements of a transaction that may do so for
+// long, or for a moment only.
+func limitSessions(config *pgx.ConnConfig, alone bool) (lasting, holding string) {
+	// A commit is acknowledged only when it is flushed, on the replicas too.
+	config.RuntimeParams["synchronous_commit"] = "on"
+	config.RuntimeParams["application_name"] = cmp.Or(config.RuntimeParams["application_name"], "qrjump")
+	// A statement timeout would end a commit's wait for the replica and report success. The end of
+	// a call (20 s) and silence (a minute) end statements instead.
+	config.RuntimeParams["statement_timeout"] = "0"
+	for _, name := range []string{idleTimeout, unheardTimeout} {
+		if config.RuntimeParams[name] == "" {
+			lasting += `, set_config('` + name + `', '` + lastingIdle + `', true)`
+		}
+	}
+	if config.RuntimeParams[idleTimeout] == "" {
+		holding = `SELECT set_config('` + idleTimeout + `', '` + holdingIdle + `', true)`
+	}
+	for name, bound := range bounds {
+		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
+	}
+	if alone { // then nobody else waits
+		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout] = "0", "0", "0"
+		return "", ""
+	}
+	return strings.Replace(lasting, ",", "SELECT", 1), holding
+}
+
+// connecting is how a process connects to a database.
+type connecting struct {
+	patient *patience
+	fence   *atomic.Pointer[fence]
+	servers *servers
+	alone   bool
+}
+
+func (w connecting) open(config *pgx.ConnConfig) *sql.DB {
+	dial := func(_ context.Context, one *pgx.ConnConfig) error {
+		dial, stands := w.patient.listening()
+		one.DialFunc = dial
+		if enter := one.ValidateConnect; enter != nil {
+			one.ValidateConnect = func(ctx context.Context, c *pgconn.PgConn) error {
+				err := enter(ctx, c)
+				stands(c)
+				return err
+			}
+		}
+		return nil
+	}
+	return sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionBeforeConnect(dial),
+		stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+			if w.alone {
+				return nil
+			}
+			return enter(ctx, c, w.fence.Load())
+		}), stdlib.OptionResetSession(func(_ context.Context, c *pgx.Conn) error { return usable(c, w.servers) })))
+}
+
+// fit says why a server cannot be used: it is too old, or takes no changes.
+func (e postgresEngine) fit(ctx context.Context, db *sql.DB) error {
+	var version int
+	var readOnly bool
+	err := db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int, current_setting('transaction_read_only')::bool").
+		Scan(&version, &readOnly)
+	switch {
+	case err != nil:
+		return fmt.Errorf("opening the database: %w", outageOf(e, err))
+	case version < oldestPostgres:
+		return fmt.Errorf("database %s is PostgreSQL %d: 15 or later is needed", e.where, version/10000)
+	case readOnly:
+		return outageOf(e, errReadOnly)
+	}
+	return nil
 }
 
 // bounds are the session's time limits, for those that the URL does not set. They end the session

@@ -117,14 +117,9 @@ func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) 
 	default:
 		value, joined = `u.`+dimColumns[q.Group], true
 	}
-	few := ofRule
-	if !few && len(where) > 0 && q.Group != stats.Rule {
-		var n int
-		if err := t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM statistics_tuples u WHERE `+strings.Join(match, ` AND `)+` LIMIT `+
-			strconv.Itoa(fewTuples+1)+`) AS found`, matched...).Scan(&n); err != nil {
-			return nil, err
-		}
-		few = n <= fewTuples
+	few, err := t.fewMatch(ctx, q, match, matched)
+	if err != nil {
+		return nil, err
 	}
 	var with, parts []string
 	for i, span := range q.Spans {
@@ -158,6 +153,20 @@ func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) 
 		parts = append(parts, part+strings.Join(where, ``))
 	}
 	return t.answers(ctx, q, with, parts, args)
+}
+
+// fewMatch reports whether few rows of each hour or day have what a question asks for.
+func (t *Tx) fewMatch(ctx context.Context, q stats.Query, match []string, matched []any) (bool, error) {
+	if _, ofRule := q.Filter[stats.Rule]; ofRule {
+		return true, nil
+	}
+	if len(match) == 0 || q.Group == stats.Rule {
+		return false, nil
+	}
+	var n int
+	err := t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM statistics_tuples u WHERE `+strings.Join(match, ` AND `)+` LIMIT `+
+		strconv.Itoa(fewTuples+1)+`) AS found`, matched...).Scan(&n)
+	return n <= fewTuples, err
 }
 
 // numberOf reads the value of a dimension that is a number; false for a text that is no number.
