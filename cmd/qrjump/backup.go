@@ -183,7 +183,8 @@ func (c *importCommand) Run(s *session) error {
 	for _, table := range m.Tables() {
 		if table.Name == "tables/batches.ndjson" && table.Rows > 0 {
 			fmt.Fprintf(s.out,
-				"if the old server gave out codes after that, add their number to %d and serve with that --code-floor: without it, more than 10,000 of them a second would be given out again\n",
+				"if the old server gave out codes after that, add their number to %d and serve with that --code-floor: without it, "+
+					"more than 10,000 of them a second would be given out again\n",
 				server.CodeFloorAt(time.Now()))
 		}
 	}

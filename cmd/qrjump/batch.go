@@ -43,15 +43,17 @@ func aboutStoredCodes(s *session, operator *client.Client, did string, id int64,
 
 // codeAdvice says in plain words what a number of codes means, and what to do.
 var codeAdvice = map[int]string{
-	errcode.ActivationOverlaps.Number: "the range overlaps codes that are active by another range: withdraw them first (qrjump batch withdraw), or change what they open (qrjump batch retarget); only the very same range replaces",
-	errcode.CodeMalformed.Number:      "this server has no such code",
-	errcode.CodeNotActive.Number:      "the code is not active: qrjump batch activate",
-	errcode.IndexBeyond.Number:        "an index past the end of the application; how many codes it has says: qrjump batch show",
-	errcode.ApplicationExists.Number:  "this --isv was used before with another count: take another, or see: qrjump batch show --isv",
-	errcode.NotFinished.Number:        "the application is not FINISH yet; how far it is says: qrjump batch show",
-	errcode.NoSegment.Number:          "the range lies in no one segment; the segments are listed by: qrjump batch show",
-	errcode.SegmentExpired.Number:     "the codes were made elsewhere: the operator prints them (--admin-token), or anybody from their file (--from-file)",
-	errcode.NoPackageKey.Number:       "the account has no package key: qrjump account put APPID --package-key-file FILE",
+	errcode.ActivationOverlaps.Number: "the range overlaps codes that are active by another range: withdraw them first " +
+		"(qrjump batch withdraw), or change what they open (qrjump batch retarget); only the very same range replaces",
+	errcode.CodeMalformed.Number:     "this server has no such code",
+	errcode.CodeNotActive.Number:     "the code is not active: qrjump batch activate",
+	errcode.IndexBeyond.Number:       "an index past the end of the application; how many codes it has says: qrjump batch show",
+	errcode.ApplicationExists.Number: "this --isv was used before with another count: take another, or see: qrjump batch show --isv",
+	errcode.NotFinished.Number:       "the application is not FINISH yet; how far it is says: qrjump batch show",
+	errcode.NoSegment.Number:         "the range lies in no one segment; the segments are listed by: qrjump batch show",
+	errcode.SegmentExpired.Number: "the codes were made elsewhere: the operator prints them (--admin-token), or anybody " +
+		"from their file (--from-file)",
+	errcode.NoPackageKey.Number: "the account has no package key: qrjump account put APPID --package-key-file FILE",
 }
 
 // aboutCodes says what to do about an error of codes, which differs from what
@@ -189,8 +191,8 @@ func (c *batchList) Run(s *session, qrjump *client.Client) error {
 	return listing[client.Batch]{name: "batches", none: "no applications; the first: qrjump batch apply 10000 --isv order-1",
 		heads: []string{"ID", "ACCOUNT", "ISV", "STATUS", "CREATED", "PREFIX", "CODES", "FROZEN", "VOID", "REDEEMED"},
 		row: func(b client.Batch) []string {
-			return append([]string{number(b.ID), b.Account, b.ISV, b.Status, when(b.CreatedAt), b.Prefix}, number(b.Count), number(b.Frozen),
-				number(b.Void), number(b.Redeemed))
+			return []string{number(b.ID), b.Account, b.ISV, b.Status, when(b.CreatedAt), b.Prefix, number(b.Count), number(b.Frozen),
+				number(b.Void), number(b.Redeemed)}
 		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, "list applications of", c.Account, len(all)))
 }
 
@@ -237,13 +239,14 @@ func (c *batchActivate) Run(s *session) error {
 		fmt.Fprintf(w, "activated %s of %d: ", countedCodes(r.Len()), c.ID)
 		switch {
 		case !known:
-			fmt.Fprintf(w, "those that are not void, frozen or recalled open %s of %s; which these are, an operator sees: qrjump batch list\n",
+			fmt.Fprintf(w, "those that are not void, frozen or recalled open %s of %s; which these are, "+
+				"an operator sees: qrjump batch list\n",
 				plain(c.Path), plain(c.Target))
 		case closed.all() == 0:
 			fmt.Fprintf(w, "all of them open %s of %s\n", plain(c.Path), plain(c.Target))
 		default:
-			fmt.Fprintf(w, "%d open %s of %s; %d stay void, %d frozen and %d recalled, and open nothing\n", r.Len()-closed.all(), plain(c.Path),
-				plain(c.Target), closed.void, closed.frozen, closed.recalled)
+			fmt.Fprintf(w, "%d open %s of %s; %d stay void, %d frozen and %d recalled, and open nothing\n",
+				r.Len()-closed.all(), plain(c.Path), plain(c.Target), closed.void, closed.frozen, closed.recalled)
 		}
 	})
 }

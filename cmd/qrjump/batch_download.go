@@ -70,7 +70,8 @@ func (c *batchDownload) Run(s *session) error {
 	}
 	if !folder && !c.Plain && len(pieces) > 1 {
 		return misused(
-			"the codes come in %d packages, each encrypted by itself: give --out a folder (%s/), or decrypt them into one file with --plain", len(pieces), strings.TrimRight(c.Out, "/"))
+			"the codes come in %d packages, each encrypted by itself: give --out a folder (%s/), or decrypt them "+
+				"into one file with --plain", len(pieces), strings.TrimRight(c.Out, "/"))
 	}
 	total := pieces[len(pieces)-1].To - pieces[0].From + 1
 	d := download{session: s, wire: wire, id: c.ID, key: key, bar: newBar(s, total, "downloading")}

@@ -82,7 +82,8 @@ func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string
 		all := client.ImportToTakeBack{To: b.Count - 1, Note: "the import was refused", Actor: actor}
 		done, err := qrjump.TakeBackImport(s.ctx, b.ID, all)
 		if err != nil {
-			return advised{error: refused, next: fmt.Sprintf("the application was begun, and could not be taken back (%v): qrjump batch take-back %d all",
+			return advised{error: refused, next: fmt.Sprintf("the application was begun, and could not be taken back (%v): "+
+				"qrjump batch take-back %d all",
 				err, b.ID)}
 		}
 		if !done.More {

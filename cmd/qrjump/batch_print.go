@@ -228,7 +228,8 @@ func (c *batchPictures) Run(s *session) error {
 	}
 	format, zipped := labels.Format(c.Format), strings.HasSuffix(c.Out, ".zip")
 	if !zipped && !format.ForPrinters() {
-		return misused("--out %s: pictures go into an archive: give a name that ends in .zip (zpl and epl may go into one file, label by label)",
+		return misused("--out %s: pictures go into an archive: give a name that ends in .zip "+
+			"(zpl and epl may go into one file, label by label)",
 			c.Out)
 	}
 	src, err := c.source(s)

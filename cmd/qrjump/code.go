@@ -232,8 +232,9 @@ var participle = map[string]string{client.Freeze: "frozen", client.Unfreeze: "un
 // before says how it was with codes that a change left as they were.
 var before = map[string]string{
 	client.Freeze: "were frozen before", client.Void: "were void before", client.Redeem: "had been redeemed before",
-	"withdraw":      "were not active",
-	client.Unfreeze: "were not frozen or stay so: a frozen batch is unfrozen with all, and codes that were frozen by themselves by naming them",
+	"withdraw": "were not active",
+	client.Unfreeze: "were not frozen or stay so: a frozen batch is unfrozen with all, and codes that were frozen " +
+		"by themselves by naming them",
 }
 
 // change makes a change to what was named.

@@ -148,7 +148,8 @@ func (c *componentPushes) Run(s *session, qrjump *client.Client) error {
 	}
 	list, err := qrjump.Pushes(s.ctx, c.AppID, c.Limit)
 	return listing[client.Push]{name: "pushes", none: plain("nothing was sent to " + c.AppID),
-		heads: []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "TRIES", "ANSWERED", "NEXT TRY", "FAULT"}, row: func(p client.Push) []string {
+		heads: []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "TRIES", "ANSWERED", "NEXT TRY", "FAULT"},
+		row: func(p client.Push) []string {
 			state := "waiting"
 			if p.Delivered {
 				state = "delivered"
@@ -263,13 +264,10 @@ type componentTicket struct {
 // Run makes a verify ticket, on the emulator.
 func (c *componentTicket) Run(s *session, qrjump *client.Client) error {
 	ticket, err := qrjump.MakeTicket(s.ctx, c.Component)
-	if err != nil {
-		if isNotFound(err) {
-			return aboutComponent(s, qrjump, "ticket for component", c.Component, err)
-		}
-		return emulated("ticket for component "+c.Component, err)
+	if isNotFound(err) {
+		return aboutComponent(s, qrjump, "ticket for component", c.Component, err)
 	}
-	return c.print(s, map[string]any{"component_verify_ticket": ticket}, func(w io.Writer) { fmt.Fprintln(w, ticket) })
+	return c.outcome(s, map[string]any{"component_verify_ticket": ticket}, emulated("ticket for component "+c.Component, err), "%s", ticket)
 }
 
 type accountAuthorizations struct {
@@ -281,7 +279,8 @@ type accountAuthorizations struct {
 func (c *accountAuthorizations) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Authorizations(s.ctx, c.AppID)
 	return listing[client.Holding]{name: "authorizations", none: plain(c.AppID + " authorised no platform"),
-		heads: []string{"PLATFORM", "PERMISSION SETS", "SINCE"}, row: func(h client.Holding) []string {
+		heads: []string{"PLATFORM", "PERMISSION SETS", "SINCE"},
+		row: func(h client.Holding) []string {
 			return []string{h.Component, sets(h.PermissionSets), when(h.GrantedAt)}
 		}}.print(s, c.outputFlags, list, aboutAccount(s, qrjump, "authorizations of", c.AppID, err))
 }

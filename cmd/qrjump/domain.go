@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"io"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
@@ -34,13 +32,10 @@ type domainSet struct {
 
 // Run says something of a host.
 func (c *domainSet) Run(s *session, qrjump *client.Client) error {
-	if err := qrjump.SetDomain(s.ctx, c.Host, c.Status); err != nil {
-		return failed("set domain", c.Host, err)
-	}
+	err := qrjump.SetDomain(s.ctx, c.Host, c.Status)
 	host := strings.ToLower(c.Host)
-	return c.print(s, map[string]any{"host": host, "status": c.Status}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is %s now: %s\n", plain(host), c.Status, domainMeanings[c.Status])
-	})
+	return c.outcome(s, map[string]any{"host": host, "status": c.Status}, failed("set domain", c.Host, err),
+		"%s is %s now: %s", plain(host), c.Status, domainMeanings[c.Status])
 }
 
 type domainForget struct {

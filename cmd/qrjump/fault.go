@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -84,19 +83,15 @@ func (c *faultAdd) Run(s *session) error {
 	if c.Delay != 0 {
 		f.Delay = c.Delay.String()
 	}
-	if err := qrjump.AddFault(s.ctx, f); err != nil {
-		return emulated("add fault on "+c.Path, err)
+	whose, often := "every call", ""
+	if c.Account != "" {
+		whose += " of " + c.Account
 	}
-	return c.print(s, f, func(w io.Writer) {
-		whose, often := "every call", ""
-		if c.Account != "" {
-			whose += " of " + c.Account
-		}
-		if c.Times > 0 {
-			often = fmt.Sprintf(", %s", counted(c.Times, "time"))
-		}
-		fmt.Fprintln(w, plain(fmt.Sprintf("%s to %s from now on%s: %s", whose, c.Path, often, faultText(f))))
-	})
+	if c.Times > 0 {
+		often = ", " + counted(c.Times, "time")
+	}
+	return c.outcome(s, f, emulated("add fault on "+c.Path, qrjump.AddFault(s.ctx, f)),
+		"%s to %s from now on%s: %s", plain(whose), plain(c.Path), often, plain(faultText(f)))
 }
 
 type faultClear struct {
@@ -125,13 +120,11 @@ func (c *faultClear) Run(s *session, qrjump *client.Client) error {
 	} else if err := qrjump.ClearFaults(s.ctx); err != nil {
 		return emulated("clear faults", err)
 	}
-	return c.print(s, map[string]any{"ended": append([]client.FaultInForce{}, ended...)}, func(w io.Writer) {
-		if len(ended) == 0 {
-			fmt.Fprintln(w, "there was no fault")
-			return
-		}
-		fmt.Fprintf(w, "%s ended\n", counted(len(ended), "fault"))
-	})
+	says := counted(len(ended), "fault") + " ended"
+	if len(ended) == 0 {
+		says = "there was no fault"
+	}
+	return c.outcome(s, map[string]any{"ended": append([]client.FaultInForce{}, ended...)}, nil, "%s", says)
 }
 
 type stubListCommand struct{ operator }
@@ -216,14 +209,9 @@ func (c *stubClear) Run(s *session, qrjump *client.Client) error {
 	if err == nil {
 		err = qrjump.ClearStubs(s.ctx)
 	}
-	if err != nil {
-		return emulated("clear stubs", err)
+	says := counted(len(before), "stub") + " ended"
+	if len(before) == 0 {
+		says = "there was no stub"
 	}
-	return c.print(s, map[string]any{"ended": append([]client.Stub{}, before...)}, func(w io.Writer) {
-		if len(before) == 0 {
-			fmt.Fprintln(w, "there was no stub")
-			return
-		}
-		fmt.Fprintf(w, "%s ended\n", counted(len(before), "stub"))
-	})
+	return c.outcome(s, map[string]any{"ended": append([]client.Stub{}, before...)}, emulated("clear stubs", err), "%s", says)
 }

@@ -133,15 +133,16 @@ var nextSteps = map[int]string{
 	errcode.InvalidWeappAppID.Number:  "link the service account first: qrjump account link SERVICE MINI",
 	errcode.TooFrequent.Number:        "wait a second and do it again",
 	errcode.Unauthorized.Number:       "the account is not certified, is of another kind, or was not granted the interface",
-	errcode.IllegalPrefix.Number:      "want http:// or https:// and a path on a public host of your own, only ASCII, no port; for a service account http://weixin.qq.com/q/…",
-	errcode.TestLinkNotBelow.Number:   "every --test-link must match the prefix",
-	errcode.ConfirmFileFailed.Number:  "put the file in place first; it is shown by: qrjump rule file --prefix PREFIX",
-	errcode.PrefixAdded.Number:        "it is yours already; change it with: qrjump rule edit",
-	errcode.PrefixOwned.Number:        "whose it is says, to the operator: qrjump rule occupiers PREFIX",
-	errcode.PrefixLimit.Number:        "delete rules first; see: qrjump rule list",
-	errcode.NotReleased.Number:        "release the Mini Program first; on a server of your own: qrjump account release APPID release",
-	errcode.PublishQuota.Number:       "this month's publishes are used up; they come back on the first",
-	errcode.RuleDamaged.Number:        "delete the rule and add it again",
+	errcode.IllegalPrefix.Number: "want http:// or https:// and a path on a public host of your own, only ASCII, no port; " +
+		"for a service account http://weixin.qq.com/q/…",
+	errcode.TestLinkNotBelow.Number:  "every --test-link must match the prefix",
+	errcode.ConfirmFileFailed.Number: "put the file in place first; it is shown by: qrjump rule file --prefix PREFIX",
+	errcode.PrefixAdded.Number:       "it is yours already; change it with: qrjump rule edit",
+	errcode.PrefixOwned.Number:       "whose it is says, to the operator: qrjump rule occupiers PREFIX",
+	errcode.PrefixLimit.Number:       "delete rules first; see: qrjump rule list",
+	errcode.NotReleased.Number:       "release the Mini Program first; on a server of your own: qrjump account release APPID release",
+	errcode.PublishQuota.Number:      "this month's publishes are used up; they come back on the first",
+	errcode.RuleDamaged.Number:       "delete the rule and add it again",
 }
 
 // loopback reports whether a server is on this machine.

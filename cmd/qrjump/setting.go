@@ -78,7 +78,8 @@ func (c *settingSet) Run(s *session) error {
 		c.Name, c.Value = name, &value
 	}
 	if c.Value == nil {
-		return misused("say the value as well: qrjump setting set %s VALUE; its default: qrjump setting reset %s", plain(c.Name), plain(c.Name))
+		return misused("say the value as well: qrjump setting set %s VALUE; its default: qrjump setting reset %s",
+			plain(c.Name), plain(c.Name))
 	}
 	qrjump, err := c.client()
 	if err != nil {

@@ -339,20 +339,13 @@ func (c *statsAlarms) Run(s *session) error {
 	}
 	if c.Dismiss != 0 {
 		a, err := operator.DismissAlarm(s.ctx, c.Dismiss, c.Note, c.Actor)
-		if err != nil {
-			return failed("dismiss", fmt.Sprint("alarm ", c.Dismiss), err)
-		}
-		return c.print(s, a, func(w io.Writer) {
-			fmt.Fprintf(w, "alarm %d of code %d:%d is dismissed by %s: %s\n", a.ID, a.ApplicationID, a.CodeIndex,
-				plain(a.DismissedBy), plain(a.Note))
-		})
+		return c.outcome(s, a, failed("dismiss", fmt.Sprint("alarm ", c.Dismiss), err), "alarm %d of code %d:%d is dismissed by %s: %s",
+			a.ID, a.ApplicationID, a.CodeIndex, plain(a.DismissedBy), plain(a.Note))
 	}
 	if c.Acknowledge != 0 {
 		a, err := operator.AcknowledgeAlarm(s.ctx, c.Acknowledge, c.Actor)
-		if err != nil {
-			return failed("acknowledge", fmt.Sprint("alarm ", c.Acknowledge), err)
-		}
-		return c.print(s, a, func(w io.Writer) { fmt.Fprintf(w, "alarm %d is acknowledged by %s\n", a.ID, plain(a.AcknowledgedBy)) })
+		return c.outcome(s, a, failed("acknowledge", fmt.Sprint("alarm ", c.Acknowledge), err), "alarm %d is acknowledged by %s",
+			a.ID, plain(a.AcknowledgedBy))
 	}
 	list, err := operator.Alarms(s.ctx, asked)
 	if err != nil {

@@ -151,7 +151,8 @@ func (c *symbolCommand) notOneCode() error {
 	if part != "all" && !rangeForm.MatchString(part) {
 		part = "RANGE"
 	}
-	return misused("%q looks like codes of batch %s, and symbol draws one: one code is qrjump symbol %s:INDEX; several are qrjump batch pictures %s "+
+	return misused("%q looks like codes of batch %s, and symbol draws one: one code is qrjump symbol %s:INDEX; "+
+		"several are qrjump batch pictures %s "+
 		"%s --out FILE.zip, or on pages qrjump batch sheet %s %s --out FILE.pdf", c.What, id, id, id, part, id, part)
 }
 

@@ -46,7 +46,8 @@ func (c *confirmationShow) Run(s *session, qrjump *client.Client) error {
 		return failed("show confirmation", c.RID, err)
 	}
 	if len(list) == 0 {
-		return absent(advised{error: fmt.Errorf("show confirmation %s: no call of the last 30 days with this request id looked for a file", c.RID),
+		return absent(advised{error: fmt.Errorf("show confirmation %s: no call of the last 30 days with this request id looked for a file",
+			c.RID),
 			next: "see: qrjump confirmation list"})
 	}
 	one := list[0]
@@ -116,16 +117,12 @@ type recheckNow struct{ operator }
 // Run looks at all verification files now.
 func (c *recheckNow) Run(s *session, qrjump *client.Client) error {
 	done, err := qrjump.RecheckNow(s.ctx)
-	if err != nil {
-		return fmt.Errorf("look at the verification files: %w", err)
+	see := ""
+	if done.Failing > 0 {
+		see = "\nsee: qrjump recheck list --failing"
 	}
-	return c.print(s, done, func(w io.Writer) {
-		fmt.Fprintf(w, "looked at %s; others follow in the background. Not in place of all that are known: %d\n",
-			counted(done.Files, "file"), done.Failing)
-		if done.Failing > 0 {
-			fmt.Fprintln(w, "see: qrjump recheck list --failing")
-		}
-	})
+	return c.outcome(s, done, failed("look", "at the verification files", err),
+		"looked at %s; others follow in the background. Not in place of all that are known: %d%s", counted(done.Files, "file"), done.Failing, see)
 }
 
 type userErase struct {
@@ -142,16 +139,11 @@ func (c *userErase) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	scans, err := qrjump.EraseUser(s.ctx, c.Namespace, c.User)
-	if err != nil {
-		return failed("erase", whose, err)
+	says := fmt.Sprintf("erased %s: %s anonymous now, and count as before", whose, isAre(scans, "scan"))
+	if scans == 0 {
+		says = "no scan of " + whose + " is known; tickets and logins, if there were any, are gone"
 	}
-	return c.print(s, map[string]any{"scans": scans}, func(w io.Writer) {
-		if scans == 0 {
-			fmt.Fprintln(w, plain("no scan of "+whose+" is known; tickets and logins, if there were any, are gone"))
-			return
-		}
-		fmt.Fprintln(w, plain(fmt.Sprintf("erased %s: %s anonymous now, and count as before", whose, isAre(scans, "scan"))))
-	})
+	return c.outcome(s, map[string]any{"scans": scans}, failed("erase", whose, err), "%s", plain(says))
 }
 
 // isAre is a number with its noun and its verb.

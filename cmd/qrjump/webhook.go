@@ -20,7 +20,8 @@ type webhookList struct{ operator }
 func (c *webhookList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Webhooks(s.ctx)
 	return listing[client.Webhook]{name: "webhooks", none: "there is no webhook; add one with: qrjump webhook add URL --alarms",
-		heads: []string{"ID", "STATE", "URL", "TOLD OF", "MADE"}, row: func(one client.Webhook) []string {
+		heads: []string{"ID", "STATE", "URL", "TOLD OF", "MADE"},
+		row: func(one client.Webhook) []string {
 			return []string{number(one.ID), onOff(one.Enabled), one.URL, orDash(toldOf(one)),
 				when(one.CreatedAt)}
 		}}.print(s, c.outputFlags, list, failed("list", "webhooks", err))
@@ -188,10 +189,9 @@ func (c *webhookDelete) Run(s *session, qrjump *client.Client) error {
 	if err := confirmed(s, c.Yes, fmt.Sprintf("webhook %d to %s ends, and what waits for it is lost", c.ID, one.URL)); err != nil {
 		return err
 	}
-	if _, err := qrjump.DeleteWebhook(client.IfMatch(s.ctx, one.Revision), c.ID); err != nil {
-		return seeList("delete webhook", number(c.ID), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err))
-	}
-	return c.print(s, one, func(w io.Writer) { fmt.Fprintf(w, "deleted webhook %d to %s\n", one.ID, plain(one.URL)) })
+	_, err = qrjump.DeleteWebhook(client.IfMatch(s.ctx, one.Revision), c.ID)
+	return c.outcome(s, one, seeList("delete webhook", number(c.ID), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err)),
+		"deleted webhook %d to %s", one.ID, plain(one.URL))
 }
 
 type webhookTest struct {
@@ -218,8 +218,8 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 		case sent.State == "delivered":
 			fmt.Fprintf(w, "webhook %d works: the receiver answered %d (delivery %d)\n", c.ID, sent.Status, sent.ID)
 		case sent.Attempts == 0:
-			fmt.Fprintf(w, "the test message of webhook %d waits to be sent (event %s); see: qrjump webhook deliveries --webhook %d\n", c.ID,
-				plain(event), c.ID)
+			fmt.Fprintf(w, "the test message of webhook %d waits to be sent (event %s); "+
+				"see: qrjump webhook deliveries --webhook %d\n", c.ID, plain(event), c.ID)
 		}
 	})
 	if err == nil && sent.Attempts > 0 && sent.State != "delivered" {
@@ -275,7 +275,8 @@ func (c *webhookDeliveries) Run(s *session, qrjump *client.Client) error {
 	}
 	list, err := qrjump.Deliveries(s.ctx, client.DeliveryQuery{Webhook: c.Webhook, State: c.State, Before: c.Before, Limit: c.Limit})
 	return listing[client.Delivery]{name: "deliveries", none: "no delivery is like that",
-		heads: []string{"ID", "WEBHOOK", "EVENT", "STATE", "TRIES", "ANSWERED", "LAST TRY", "NEXT TRY", "FAULT"}, row: func(d client.Delivery) []string {
+		heads: []string{"ID", "WEBHOOK", "EVENT", "STATE", "TRIES", "ANSWERED", "LAST TRY", "NEXT TRY", "FAULT"},
+		row: func(d client.Delivery) []string {
 			answered := cmp.Or(numberOrNone(int64(d.Status)), "-")
 			return []string{number(d.ID), number(d.Webhook), d.Event, d.State,
 				strconv.Itoa(d.Attempts), answered, moment(d.SentAt), moment(d.NextAt), orDash(d.Fault)}
