@@ -135,8 +135,9 @@ var mayImport = map[string][]string{
 	"internal/testkit/pagetest":    {},
 	"internal/testkit/readtest":    {"internal/testkit/whole"},
 	"internal/testkit/rowtest":     {"internal/behaviour"},
-	"internal/testkit/scantest": {"internal/alarms", "internal/ledger", "internal/settings", "internal/stats", "internal/store",
-		"internal/testkit/dbtest", "internal/testkit/storetest", "internal/testkit/whole"},
+	"internal/testkit/scantest": {"internal/alarms", "internal/codes", "internal/ledger", "internal/rules", "internal/settings",
+		"internal/stats", "internal/store", "internal/testkit/dbtest",
+		"internal/testkit/storetest", "internal/testkit/whole"},
 	"internal/testkit/storetest": {"internal/store", "internal/testkit/dbtest"},
 	"internal/testkit/whole":     {},
 }

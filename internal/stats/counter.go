@@ -64,6 +64,8 @@ type Counter struct {
 	erasures erasures
 	parts    int // rows of a part that is rolled up or removed; 0 = as many as usual
 
+	owners owners
+
 	bindings struct {
 		sync.Mutex
 		known map[int64]codes.Binding
@@ -98,6 +100,8 @@ const (
 	// memory, for maxAge at most.
 	quietScans = 500
 	maxAge     = 60 // seconds
+	// ownTime is for how long of a second counts of before are added up for their owners.
+	ownTime = 200 * time.Millisecond
 )
 
 // errMoved says that another node counted meanwhile.
@@ -128,6 +132,11 @@ func (c *Counter) Run(ctx context.Context) {
 			c.Logger.ErrorContext(ctx, "scans are not counted; they stay in the ledger and are counted later", "error", err)
 		case err == nil && failing:
 			c.Logger.InfoContext(ctx, "scans are counted again")
+		}
+		if err == nil {
+			if err := c.ownFor(ctx, ownTime); err != nil && ctx.Err() == nil {
+				c.Logger.WarnContext(ctx, "what was counted of scans before owners were known is not added up; it is tried again", "error", err)
+			}
 		}
 		if failing = err != nil && !errors.Is(err, errMoved); failing {
 			c.lookAgain() // a log that was away may come back older
@@ -365,6 +374,7 @@ func (c *Counter) Reset(f func() error) error {
 	c.loaded = false
 	c.bindings.Lock()
 	c.bindings.known = nil
+	c.owners.forget()
 	c.bindings.Unlock()
 	return f()
 }

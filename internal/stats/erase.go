@@ -185,6 +185,9 @@ func (r *round) read(ctx context.Context, c *Counter, log ledger.Log, after, upT
 		if err != nil {
 			return err
 		}
+		if t.Owner, err = c.Owner(ctx, e.RuleID, e.Batch); err != nil {
+			return err
+		}
 		day := calendar.Day(calendar.Hour(e.At), r.offset)
 		for d := range Dims {
 			of.keys[UsersKey{day, d, t.Value(d)}] = true

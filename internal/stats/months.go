@@ -144,7 +144,7 @@ func addedUp[R counting](rows []R, same func(a, b *R) bool) []R {
 // in the order of its keys.
 type RollKey struct {
 	Table rollTable
-	Dim   Dim    `json:",omitempty"` // of sums and users
+	Dim   Dim    `json:",omitempty"` // of sums and users; of counts of all, Owner = those of owners
 	Rule  int64  `json:",omitempty"` // of counts
 	Tuple int64  `json:",omitempty"`
 	Value string `json:",omitempty"`
@@ -162,7 +162,10 @@ const (
 
 // next is the first key behind a table or, of sums and users, behind a dimension.
 func (k RollKey) next() RollKey {
-	if k.Table < rollSums || k.Dim == Dims-1 {
+	switch {
+	case k.Table == rollCountsOfAll && k.Dim == Total:
+		return RollKey{Table: rollCountsOfAll, Dim: Owner}
+	case k.Table < rollSums || k.Dim >= Dims-1:
 		return RollKey{Table: k.Table + 1}
 	}
 	if k.Dim++; k.Table == rollSums && k.Dim == Rule {
@@ -258,7 +261,7 @@ func (c *Counter) OfMonth(ctx context.Context, tx Tx, month int64, at, next Roll
 	case rollCounts, rollCountsOfAll:
 		part.Counts, err = tx.CountsFrom(ctx, Span{at.per().month(), month, month + 1}, at.Rule, at.Tuple, rows)
 		part.Counts = slices.DeleteFunc(part.Counts, func(r CountRow) bool {
-			return !(RollKey{Table: at.Table, Rule: r.Rule, Tuple: r.Tuple}).before(next)
+			return !(RollKey{Table: at.Table, Dim: at.Dim, Rule: r.Rule, Tuple: r.Tuple}).before(next)
 		})
 	case rollSums:
 		part.Sums, err = tx.SumsFrom(ctx, Span{PerMonth, month, month + 1}, at.Dim, at.Value, rows)
@@ -287,10 +290,13 @@ func daysOfMonth(per Per, month int64) Span {
 
 // per is the sort of days whose counts a part rolls up.
 func (k RollKey) per() Per {
-	if k.Table == rollCountsOfAll {
-		return PerDayOfAll
+	switch {
+	case k.Table != rollCountsOfAll:
+		return PerDay
+	case k.Dim == Owner:
+		return PerDayOfOwner
 	}
-	return PerDay
+	return PerDayOfAll
 }
 
 // ofAllDays puts the first rows of each of some days in the order of their keys, up to
@@ -319,7 +325,7 @@ func (c *Counter) countsOfDays(ctx context.Context, tx Tx, month int64, at RollK
 	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *CountRow) int64 { return r.At },
 		func(a, b CountRow) int { return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Tuple, b.Tuple)) })
 	if rest != nil {
-		next = RollKey{Table: at.Table, Rule: rest.Rule, Tuple: rest.Tuple}
+		next = RollKey{Table: at.Table, Dim: at.Dim, Rule: rest.Rule, Tuple: rest.Tuple}
 	}
 	for i := range rows {
 		rows[i].Per, rows[i].At = at.per().month(), month

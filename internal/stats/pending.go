@@ -17,9 +17,10 @@ import (
 
 // group is what a scan is counted by beside its rule and its time.
 type group struct {
-	Tuple       // Rule is 0
-	id    int64 // of Tuple
-	named bool  // in the store
+	Tuple        // Rule is 0
+	id    int64  // of Tuple
+	named bool   // in the store
+	owner string // of its application; "" = it has none, or none was asked for
 }
 
 // groupKey is what decides a scan's group.
@@ -64,6 +65,7 @@ type pending struct {
 	codes  []codeScan
 	byCode map[alarms.CodeName][]int32 // where in codes
 	misses map[missOf]int64
+	owners map[int64]string // by their numbers
 }
 
 // cell is what a stored number counts: an hour, a rule and all else.
@@ -74,6 +76,7 @@ type cell struct {
 
 type cellCount struct {
 	cell
+	owner int64 // its number
 	Count
 }
 
@@ -90,7 +93,7 @@ type missOf struct {
 
 func newPending(position int64) *pending {
 	return &pending{to: position, cells: map[cell]int32{}, byCode: map[alarms.CodeName][]int32{}, misses: map[missOf]int64{},
-		nodes: map[string]bool{}}
+		nodes: map[string]bool{}, owners: map[int64]string{}}
 }
 
 // size is how many events there are.
@@ -141,12 +144,16 @@ func (c *Counter) count(ctx context.Context, e *ledger.Entry) error {
 	if err != nil {
 		return err
 	}
+	of, err := c.owner(ctx, e.RuleID, e.Batch)
+	if err != nil {
+		return err
+	}
 	if c.taken[e.From.Node].Has(e.From.Position) {
 		// It was counted in a ledger that was lost, and may be asked for here.
 		p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
 		p.again++
 		c.countedFrom(e.From)
-		c.tail.add(calendar.Day(hour, c.state.Offset), g, &e.Event)
+		c.tail.add(calendar.Day(hour, c.state.Offset), g, of.name, &e.Event)
 		return nil
 	}
 	if e.Kind == "" {
@@ -165,7 +172,8 @@ func (c *Counter) count(ctx context.Context, e *ledger.Entry) error {
 	if !have {
 		at = int32(len(p.counts))
 		p.cells[key] = at
-		p.counts = append(p.counts, cellCount{cell: key})
+		p.counts = append(p.counts, cellCount{cell: key, owner: of.number})
+		p.owners[of.number] = of.name
 	}
 	p.counts[at].Scans++
 	if e.Batch != 0 {
@@ -173,7 +181,7 @@ func (c *Counter) count(ctx context.Context, e *ledger.Entry) error {
 		p.byCode[name] = append(p.byCode[name], int32(len(p.codes)))
 		p.codes = append(p.codes, codeScan{e.Event, at})
 	}
-	c.tail.add(calendar.Day(hour, c.state.Offset), g, &e.Event)
+	c.tail.add(calendar.Day(hour, c.state.Offset), g, of.name, &e.Event)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/ledger"
@@ -22,6 +23,7 @@ type Question struct {
 	By       By
 	Group    Dim            // a number for each value of it; Total = one number
 	Filter   map[Dim]string // only scans with these values
+	Owners   []string       // only scans of these; "" = those of nobody; none = of anybody
 	What     What
 	Limit    int // numbers in the answer, 1 to MaxAnswers; 0 = 100
 	Offset   int // how many to leave out
@@ -98,6 +100,8 @@ type Answers struct {
 	Scans    int64
 	// Offset is the zone of the days, in hours east of UTC.
 	Offset int64
+	// OwnersSince is, of a question about owners, from when on they are known; zero = always.
+	OwnersSince time.Time
 }
 
 // Span is a stretch of hours, days or months: From up to but without To.
@@ -112,6 +116,7 @@ type Query struct {
 	By     By
 	Group  Dim
 	Filter map[Dim]string
+	Owners []string
 	What   What
 	Limit  int
 	Offset int
@@ -121,6 +126,12 @@ type Query struct {
 // several.
 func (q Query) Alone() (Dim, bool) {
 	d := q.Group
+	if len(q.Owners) > 0 {
+		if d != Total && d != Owner {
+			return 0, false
+		}
+		d = Owner
+	}
 	for one := range q.Filter {
 		if d != Total && d != one {
 			return 0, false
@@ -140,7 +151,7 @@ func (p Per) Start(at, offset int64) time.Time {
 
 // day is the day on which a day or month begins.
 func (p Per) day(at int64) int64 {
-	if p == PerMonth || p == PerMonthOfAll {
+	if p == PerMonth || p == PerMonthOfAll || p == PerMonthOfOwner {
 		return calendar.FirstDay(at)
 	}
 	return at
@@ -157,7 +168,7 @@ func (q Question) query(s State) (Query, error) {
 	if q.Limit < 0 || q.Limit > MaxAnswers || q.Offset < 0 || q.Offset > MaxOffset {
 		return Query{}, BadQuestion(fmt.Sprintf("limit is at most %d and offset at most %d", MaxAnswers, MaxOffset))
 	}
-	out := Query{By: q.By, Group: q.Group, Filter: q.Filter, What: q.What, Limit: cmp.Or(q.Limit, 100), Offset: q.Offset}
+	out := Query{By: q.By, Group: q.Group, Filter: q.Filter, Owners: q.Owners, What: q.What, Limit: cmp.Or(q.Limit, 100), Offset: q.Offset}
 	switch q.What {
 	case Scans, Firsts:
 	case Users:
@@ -262,6 +273,11 @@ func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
 	var users *usersAsked
 	var query Query
 	var state State
+	group := q.Group
+	whose, theirs, err := c.narrow(ctx, &q)
+	if err != nil {
+		return a, err
+	}
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
 		if state, err = tx.StatisticsState(ctx); err != nil {
 			return err
@@ -276,6 +292,7 @@ func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
 		ask := query
 		ask.Limit++ // to know whether there are more
 		switch {
+		case !theirs:
 		case q.What == Users:
 			users = newUsersAsked(query)
 			err = tx.UsersOf(ctx, query, users.row)
@@ -289,7 +306,7 @@ func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
 	if err != nil {
 		return a, err
 	}
-	if q.What == Users {
+	if users != nil {
 		if a.Rows, err = c.countUsers(ctx, users, state); err != nil {
 			return a, err
 		}
@@ -300,7 +317,47 @@ func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
 	first, last := query.Spans[0], query.Spans[len(query.Spans)-1]
 	a.From, a.To = first.Per.Start(first.From, state.Offset), last.Per.Start(last.To, state.Offset)
 	a.Scan, a.ScanAt, a.Position, a.Scans, a.Offset = state.Scan, state.ScanAt, state.Position, state.Scans, state.Offset
+	if group == Owner && q.Group != Owner {
+		for i := range a.Rows {
+			a.Rows[i].Value = whose
+		}
+	}
+	if group == Owner || len(q.Owners) > 0 {
+		a.OwnersSince = state.ownersSince(c.Now())
+	}
 	return a, nil
+}
+
+// narrow leaves the owners out of a question about one rule or application, which has one: whose it is. theirs = it is of
+// one who is asked for.
+func (c *Counter) narrow(ctx context.Context, q *Question) (whose string, theirs bool, err error) {
+	rule, ofRule := q.Filter[Rule]
+	batch, ofBatch := q.Filter[Batch]
+	ruleNumber, err := strconv.ParseInt(cmp.Or(rule, "0"), 10, 64)
+	batchNumber, wrong := strconv.ParseInt(cmp.Or(batch, "0"), 10, 64)
+	asked, one := len(q.Owners) > 0 || q.Group == Owner, ruleNumber != 0 || batchNumber != 0 || ofRule && ofBatch
+	if !asked || !one || err != nil || wrong != nil {
+		return "", true, nil
+	}
+	if whose, err = c.Owner(ctx, ruleNumber, batchNumber); err != nil {
+		return "", false, err
+	}
+	theirs = len(q.Owners) == 0 || slices.Contains(q.Owners, whose)
+	if q.Owners = nil; q.Group == Owner {
+		q.Group = Total
+	}
+	return whose, theirs, nil
+}
+
+// ownersSince is from when on owners are known of everything that is counted; zero = always.
+func (s *State) ownersSince(now time.Time) time.Time {
+	switch {
+	case s.OwnersMissed || s.OwnersSince == never:
+		return now
+	case s.OwnersSince == 0:
+		return time.Time{}
+	}
+	return PerDay.Start(s.OwnersSince, s.Offset)
 }
 
 // maxSketches and maxSketchBytes bound what one question reads and holds: a
@@ -316,8 +373,9 @@ const tooManyUsers = BadQuestion("this asks for the users of too many days and v
 type usersAsked struct {
 	Query
 	dim      Dim
-	filtered bool   // only one value is asked for:
-	wanted   string // this one
+	filtered bool // only some values are asked for, wanted among them
+	wanted   string
+	several  bool // further ones are
 
 	rows   int
 	bytes  int
@@ -329,6 +387,9 @@ func newUsersAsked(q Query) *usersAsked {
 	u := &usersAsked{Query: q, counts: map[UsersKey]int64{}, users: map[UsersKey]*sketch.Users{}}
 	u.dim, _ = q.Alone()
 	u.wanted, u.filtered = q.Filter[u.dim]
+	if u.dim == Owner && len(q.Owners) > 0 {
+		u.wanted, u.filtered, u.several = q.Owners[0], true, len(q.Owners) > 1
+	}
 	return u
 }
 
@@ -355,12 +416,15 @@ func (u *usersAsked) key(day int64, value string) UsersKey {
 // mine reports whether it is asked for the users of a day and value.
 func (u *usersAsked) mine(day int64, value string) bool {
 	first, last := u.Spans[0], u.Spans[len(u.Spans)-1]
-	return day >= first.Per.day(first.From) && day < last.Per.day(last.To) && (!u.filtered || value == u.wanted)
+	if day < first.Per.day(first.From) || day >= last.Per.day(last.To) {
+		return false
+	}
+	return !u.filtered || value == u.wanted || u.several && slices.Contains(u.Owners, value)
 }
 
 // alone reports whether a row is a number of the answer by itself.
 func (u *usersAsked) alone(row *UsersRow) bool {
-	return row.Since == nil && (u.By == ByDay || u.By == ByMonth && row.Day >= MonthSketches)
+	return row.Since == nil && (!u.several || u.Group != Total) && (u.By == ByDay || u.By == ByMonth && row.Day >= MonthSketches)
 }
 
 // row takes one row of the store: where it is a number of its own, the sketch is not
@@ -410,11 +474,14 @@ func (c *Counter) countUsers(ctx context.Context, u *usersAsked, state State) ([
 	if !known {
 		err = c.readTail(ctx, state, func(e *ledger.Entry) (bool, error) {
 			t, err := c.Tuple(ctx, &e.Event)
+			if err == nil && u.dim == Owner {
+				t.Owner, err = c.Owner(ctx, e.RuleID, e.Batch)
+			}
 			if err != nil {
 				return false, err
 			}
 			day, value := calendar.Day(calendar.Hour(e.At), state.Offset), t.Value(u.dim)
-			if e.User != (ledger.UserHash{}) && u.mine(day, value) {
+			if e.User != (ledger.UserHash{}) && u.mine(day, value) && (u.dim != Owner || value != "") {
 				err = u.change(u.key(day, value), func(all *sketch.Users) { all.Add(e.User) })
 			}
 			return err == nil, err

@@ -20,15 +20,39 @@ func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumR
 		days[i].hour = calendar.Day(days[i].hour, offset)
 	}
 	days = summed(days)
-	hoursOfAll, daysOfAll := ofAll(hours), ofAll(days)
+	hoursOfAll, daysOfAll, hoursOfOwners, daysOfOwners := ofAll(hours), ofAll(days), ofOwners(hours), ofOwners(days)
 
-	counts := make([]CountRow, 0, len(hours)+len(days)+len(hoursOfAll)+len(daysOfAll))
-	for per, list := range [...][]cellCount{PerHour: hours, PerDay: days, PerHourOfAll: hoursOfAll, PerDayOfAll: daysOfAll} {
+	counts := make([]CountRow, 0, 2*(len(hours)+len(days)))
+	for per, list := range [...][]cellCount{PerHour: hours, PerDay: days, PerHourOfAll: hoursOfAll, PerDayOfAll: daysOfAll,
+		PerHourOfOwner: hoursOfOwners, PerDayOfOwner: daysOfOwners} {
 		for _, one := range list {
 			counts = append(counts, CountRow{Per(per), one.hour, one.rule, one.group.id, one.Count})
 		}
 	}
-	return counts, appendSums(appendSums(nil, PerHour, hoursOfAll), PerDay, daysOfAll)
+	sums := p.appendOwners(appendSums(nil, PerHour, hoursOfAll), PerHour, hoursOfOwners)
+	return counts, p.appendOwners(appendSums(sums, PerDay, daysOfAll), PerDay, daysOfOwners)
+}
+
+// ofOwners are cells with owners in the place of their rules.
+func ofOwners(cells []cellCount) []cellCount {
+	cells = slices.Clone(cells)
+	for i := range cells {
+		cells[i].rule = cells[i].owner
+	}
+	return summed(cells)
+}
+
+// appendOwners appends the sums of each owner.
+func (p *pending) appendOwners(all []SumRow, per Per, cells []cellCount) []SumRow {
+	first := len(all)
+	for i := range cells {
+		if i == 0 || cells[i].hour != cells[i-1].hour || cells[i].rule != cells[i-1].rule {
+			all = append(all, SumRow{Per: per, Dim: Owner, At: cells[i].hour, Value: p.owners[cells[i].rule]})
+		}
+		all[len(all)-1].Add(cells[i].Count)
+	}
+	slices.SortFunc(all[first:], func(a, b SumRow) int { return a.compare(&b) })
+	return all
 }
 
 // ofAll are cells without their rules.
@@ -79,7 +103,7 @@ func appendSums(all []SumRow, per Per, cells []cellCount) []SumRow {
 	}
 	places := make([]int, len(groups)) // of their values
 	for d := range Dims {
-		if d == Rule {
+		if !d.Combined() {
 			continue
 		}
 		values := make([]string, len(groups))

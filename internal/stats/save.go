@@ -84,6 +84,9 @@ func (c *Counter) save(ctx context.Context) error {
 			return fmt.Errorf("counting codes: %w", err)
 		}
 		counts, sums := p.rows(firsts, s.Offset)
+		if err := tx.NameOwners(ctx, slices.Sorted(maps.Values(p.owners))); err != nil {
+			return fmt.Errorf("naming owners: %w", err)
+		}
 		if err := tx.NameTuples(ctx, tuples); err != nil {
 			return fmt.Errorf("naming combinations: %w", err)
 		}

@@ -51,7 +51,7 @@ func (t *writingTx) AddUsers(ctx context.Context, rows []stats.UsersSince) error
 // Issue 14: a minute in which a few users came writes as much as they are, however many
 // came before.
 func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
-	const many, few, dims = 6000, 5, 10
+	const many, few, dims = 6000, 5, 11
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		log, r, now := &scantest.Memory{}, rand.New(rand.NewPCG(14, 5)), began
 		var all, today sketch.Users

@@ -34,10 +34,11 @@ const (
 	Source
 	Result
 	Region
+	Owner // of the rule, or who applied for the code
 	Dims
 )
 
-var dimNames = [Dims]string{"total", "activity", "brand", "product", "batch", "rule", "app", "source", "result", "region"}
+var dimNames = [Dims]string{"total", "activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 
 // String is the name of the dimension.
 func (d Dim) String() string { return dimNames[d] }
@@ -49,6 +50,10 @@ func AllDims() (all []Dim) {
 	}
 	return all
 }
+
+// Combined reports whether a Tuple's number says the value of a dimension: not the rule and the owner, for which rows of
+// counts have a number of their own.
+func (d Dim) Combined() bool { return d != Rule && d != Owner }
 
 // ParseDim reads a name; false for one that is none.
 func ParseDim(name string) (Dim, bool) {
@@ -68,6 +73,7 @@ type Tuple struct {
 	App, Source              string
 	Result                   string // see ResultOf
 	Region                   string
+	Owner                    string // only where it was asked for: see Counter.Owner
 }
 
 // Value is the value of a dimension; of Total it is "".
@@ -91,6 +97,8 @@ func (t Tuple) Value(d Dim) string {
 		return t.Result
 	case Region:
 		return t.Region
+	case Owner:
+		return t.Owner
 	}
 	return ""
 }
@@ -101,7 +109,7 @@ func (t Tuple) Value(d Dim) string {
 func (t Tuple) ID() int64 {
 	var b []byte
 	for d := Activity; d < Dims; d++ {
-		if d != Rule {
+		if d.Combined() {
 			value := t.Value(d)
 			b = append(append(append(strconv.AppendInt(b, int64(len(value)), 10), ':'), value...), ';')
 		}
@@ -138,22 +146,27 @@ func ResultOf(e *ledger.Event) string {
 type Per int64
 
 // The lengths. The sums over all rules stand beside those of each: their
-// rows have rule 0.
+// rows have rule 0. Those of each owner have the number of the owner in its place.
 const (
-	PerHour Per = iota
-	PerDay
-	PerHourOfAll
-	PerDayOfAll
-	PerMonth
-	_
-	PerMonthOfAll
+	PerHour         Per = 0
+	PerDay          Per = 1
+	PerHourOfAll    Per = 2
+	PerDayOfAll     Per = 3
+	PerMonth        Per = 4
+	PerMonthOfAll   Per = 6
+	PerHourOfOwner  Per = 7
+	PerDayOfOwner   Per = 8
+	PerMonthOfOwner Per = 11
 )
+
+// OfOwner is the sort of rows of owners that are the sums of a sort of rows of rules.
+func (p Per) OfOwner() Per { return p + PerHourOfOwner }
 
 // month is the sort of months that are the sums of a sort of days.
 func (p Per) month() Per { return p + PerMonth - PerDay }
 
 // Hours reports whether a row counts an hour.
-func (p Per) Hours() bool { return p == PerHour || p == PerHourOfAll }
+func (p Per) Hours() bool { return p == PerHour || p == PerHourOfAll || p == PerHourOfOwner }
 
 // Count is how often codes and links were scanned, and how many of these scans
 // were the first of their code.
@@ -287,6 +300,18 @@ type State struct {
 	// Seam is the first day that was counted by this zone alone, since the zone was changed
 	// after hours were removed.
 	Seam int64
+	// OwnersSince is the first day from which on everything is counted for owners too, 0 = all days are; before it, days
+	// are added up again by and by. See Own.
+	OwnersSince int64
+	// OwnersMissed: a version that knows no owners counted last.
+	OwnersMissed bool
+}
+
+// OwnedRow counts the scans of an hour, a day or a month with the same owner and combination.
+type OwnedRow struct {
+	Owner string
+	Tuple int64 // see Tuple.ID
+	Count
 }
 
 // Left is how a ledger was left.
@@ -319,6 +344,19 @@ type Tx interface {
 	StatisticsState(ctx context.Context) (State, error)
 	PutStatisticsState(ctx context.Context, s State) error
 
+	// RuleOwners are whose rules are or were, from a number up to but without another; other numbers of changes may be among
+	// them. RuleOwner is whose a rule is or was, and BatchOwner who applied for codes; "" = nobody knows.
+	RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error)
+	RuleOwner(ctx context.Context, rule int64) (string, error)
+	BatchOwner(ctx context.Context, batch int64) (string, error)
+	// NameOwners stores which owners there are; those that are there stay.
+	NameOwners(ctx context.Context, names []string) error
+	// LastCounted is the last hour, day or month before one in which anything is counted.
+	LastCounted(ctx context.Context, per Per, before int64) (at int64, any bool, err error)
+	// LackingOwners are the hours, days or months of a span, the newest first, whose sums of owners are not the sum of all.
+	LackingOwners(ctx context.Context, of Span) ([]int64, error)
+	// CountsByOwner adds up the counts of the rules of an hour, day or month by their owners.
+	CountsByOwner(ctx context.Context, per Per, at int64) ([]OwnedRow, error)
 	// NameTuples stores which combinations there are, whatever their rule; those
 	// that are there stay.
 	NameTuples(ctx context.Context, list []Tuple) error

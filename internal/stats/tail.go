@@ -25,7 +25,11 @@ func (c *Counter) readUsers(ctx context.Context) error {
 			if err != nil {
 				return false, err
 			}
-			c.tail.add(calendar.Day(calendar.Hour(e.At), c.state.Offset), g, &e.Event)
+			of, err := c.owner(ctx, e.RuleID, e.Batch)
+			if err != nil {
+				return false, err
+			}
+			c.tail.add(calendar.Day(calendar.Hour(e.At), c.state.Offset), g, of.name, &e.Event)
 			if c.tail.full() {
 				reached = e.Position
 			}
@@ -66,6 +70,7 @@ func (c *Counter) readTail(ctx context.Context, s State, visit func(*ledger.Entr
 type tail struct {
 	rules  map[ruleDay]*sketch.Users
 	groups map[groupDay]*sketch.Users
+	owners map[int64]string // of the rules
 	events int64
 	bytes  int
 }
@@ -78,14 +83,14 @@ type groupDay struct {
 }
 
 func newTail() *tail {
-	return &tail{rules: map[ruleDay]*sketch.Users{}, groups: map[groupDay]*sketch.Users{}}
+	return &tail{rules: map[ruleDay]*sketch.Users{}, groups: map[groupDay]*sketch.Users{}, owners: map[int64]string{}}
 }
 
 func (t *tail) full() bool {
 	return t.events >= maxTail || len(t.rules)+len(t.groups) >= maxSketchesHeld || t.bytes >= maxTailBytes
 }
 
-func (t *tail) add(day int64, g *group, e *ledger.Event) {
+func (t *tail) add(day int64, g *group, owner string, e *ledger.Event) {
 	t.events++
 	if e.User == (ledger.UserHash{}) {
 		return
@@ -94,7 +99,10 @@ func (t *tail) add(day int64, g *group, e *ledger.Event) {
 	rule := t.rules[ruleDay{day, e.RuleID}]
 	if rule == nil {
 		rule = &sketch.Users{}
-		t.rules[ruleDay{day, e.RuleID}] = rule
+		t.rules[ruleDay{day, e.RuleID}], t.owners[e.RuleID] = rule, owner
+	}
+	if g.Batch != 0 {
+		g.owner = owner
 	}
 	of := t.groups[groupDay{day, g}]
 	if of == nil {
@@ -112,14 +120,21 @@ func (t *tail) add(day int64, g *group, e *ledger.Event) {
 // of calls visit with the users of each day and value of a dimension, some of
 // them in parts.
 func (t *tail) of(d Dim, visit func(day int64, value string, s *sketch.Users)) {
-	if d == Rule {
-		for k, s := range t.rules {
+	for k, s := range t.rules {
+		switch {
+		case d == Rule:
 			visit(k.day, number(k.rule), s)
+		case d == Owner && k.rule != 0 && t.owners[k.rule] != "":
+			visit(k.day, t.owners[k.rule], s)
 		}
-		return
 	}
 	for k, s := range t.groups {
-		visit(k.day, k.Value(d), s)
+		switch {
+		case d.Combined():
+			visit(k.day, k.Value(d), s)
+		case d == Owner && k.owner != "":
+			visit(k.day, k.owner, s)
+		}
 	}
 }
 

@@ -12,6 +12,28 @@ import (
 var dimColumns = map[stats.Dim]string{stats.Activity: "activity", stats.Brand: "brand", stats.Product: "product", stats.Batch: "batch",
 	stats.App: "app", stats.Source: "source", stats.Result: "result", stats.Region: "region"}
 
+// in is a condition that a column has one of some values.
+func in(args *[]any, column string, values []any) string {
+	marks := make([]string, len(values))
+	for i, value := range values {
+		marks[i] = bind(args, value)
+	}
+	return column + ` IN (` + strings.Join(marks, `, `) + `)`
+}
+
+// wanted are the values of a dimension that a query wants; nil = any.
+func wanted(q stats.Query, dim stats.Dim) (values []any) {
+	if value, filtered := q.Filter[dim]; filtered {
+		return []any{value}
+	}
+	if dim == stats.Owner {
+		for _, owner := range q.Owners {
+			values = append(values, owner)
+		}
+	}
+	return values
+}
+
 func scanAnswer(scan func(...any) error) (a stats.Answer, err error) {
 	err = scan(&a.At, &a.Value, &a.Scans, &a.Firsts)
 	return a, err
@@ -40,17 +62,17 @@ func (t *Tx) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
 	for _, span := range q.Spans {
 		per, of := bind(&args, int64(span.Per)), bind(&args, int64(dim))
 		from, to := bind(&args, span.From), bind(&args, span.To)
-		value, filtered := q.Filter[dim]
-		if !filtered {
+		values := wanted(q, dim)
+		if values == nil {
 			parts = append(parts, `SELECT `+cutOf(q.By, span.Per, `at`)+` AS at, value, scans, firsts FROM statistics_sums
 				WHERE per = `+per+` AND dim = `+of+` AND at >= `+from+` AND at < `+to)
 			continue
 		}
-		// Each hour or day has one row of the total, and at most one of the value. In SQLite, CROSS
+		// Each hour or day has one row of the total, and at most one of each value. In SQLite, CROSS
 		// JOIN keeps this order.
 		parts = append(parts, `SELECT `+cutOf(q.By, span.Per, `s.at`)+` AS at, s.value AS value, s.scans AS scans, s.firsts AS firsts FROM statistics_sums a
 			CROSS JOIN statistics_sums s WHERE a.per = `+per+` AND a.dim = `+strconv.Itoa(int(stats.Total))+` AND a.at >= `+from+
-			` AND a.at < `+to+` AND a.value = '' AND s.per = `+per+` AND s.dim = `+of+` AND s.at = a.at AND s.value = `+bind(&args, value))
+			` AND a.at < `+to+` AND a.value = '' AND s.per = `+per+` AND s.dim = `+of+` AND s.at = a.at AND `+in(&args, `s.value`, values))
 	}
 	return t.answers(ctx, q, nil, parts, args)
 }
@@ -105,8 +127,18 @@ func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) 
 		match = append(match, `u.`+dimColumns[dim]+` = `+bind(&matched, value))
 	}
 	of, value, joined := int64(stats.PerHourOfAll), `''`, len(where) > 0
-	if ofRule || q.Group == stats.Rule {
+	switch {
+	case ofRule || q.Group == stats.Rule:
 		of = int64(stats.PerHour)
+	case q.Group == stats.Owner || len(q.Owners) > 0:
+		of = int64(stats.PerHourOfOwner)
+	}
+	rules := []any{ruleNumber}
+	if of == int64(stats.PerHourOfOwner) {
+		rules = nil
+		for _, owner := range q.Owners {
+			rules = append(rules, stats.OwnerNumber(owner))
+		}
 	}
 	switch q.Group {
 	case stats.Total:
@@ -114,12 +146,23 @@ func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) 
 		value = numberText(`c.rule`)
 	case stats.Batch:
 		value, joined = numberText(`u.batch`), true
+	case stats.Owner:
+		if value = t.countOwner(); of == int64(stats.PerHour) {
+			break
+		}
+		value = `COALESCE((SELECT o.name FROM statistics_owners o WHERE o.number = c.rule), '')`
 	default:
 		value, joined = `u.`+dimColumns[q.Group], true
 	}
 	few, err := t.fewMatch(ctx, q, match, matched)
 	if err != nil {
 		return nil, err
+	}
+	theirs := func() string { // rows of rules do not say whose they are
+		if of != int64(stats.PerHour) || len(q.Owners) == 0 {
+			return ``
+		}
+		return ` AND ` + in(&args, t.countOwner(), wanted(q, stats.Owner))
 	}
 	var with, parts []string
 	for i, span := range q.Spans {
@@ -130,7 +173,8 @@ func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) 
 			if joined {
 				part += ` JOIN statistics_tuples u ON u.id = c.tuple`
 			}
-			parts = append(parts, part+` WHERE c.per = `+per+` AND c.at >= `+from+` AND c.at < `+to+strings.Join(where, ``))
+			part += ` WHERE c.per = ` + per + ` AND c.at >= ` + from + ` AND c.at < ` + to
+			parts = append(parts, part+theirs()+strings.Join(where, ``))
 			continue
 		}
 		// First the hours or days that exist, then in each only what is asked for. In SQLite, CROSS
@@ -139,18 +183,18 @@ func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) 
 		with = append(with, ats+`(at) AS (SELECT MIN(at) FROM statistics_counts WHERE per = `+per+` AND at >= `+from+` AND at < `+to+`
 			UNION ALL SELECT (SELECT MIN(n.at) FROM statistics_counts n WHERE n.per = `+per+` AND n.at > `+ats+`.at AND n.at < `+to+`) FROM `+ats+` WHERE `+ats+`.at IS NOT NULL)`)
 		switch {
-		case ofRule && joined:
+		case (ofRule || of == int64(stats.PerHourOfOwner)) && joined:
 			part += ats + ` CROSS JOIN statistics_counts c CROSS JOIN statistics_tuples u`
-		case ofRule:
+		case ofRule || of == int64(stats.PerHourOfOwner):
 			part += ats + ` CROSS JOIN statistics_counts c`
 		default:
 			part += `statistics_tuples u CROSS JOIN ` + ats + ` CROSS JOIN statistics_counts c`
 		}
-		part += ` WHERE c.per = ` + per + ` AND c.at = ` + ats + `.at AND c.rule = ` + bind(&args, ruleNumber)
+		part += ` WHERE c.per = ` + per + ` AND c.at = ` + ats + `.at AND ` + in(&args, `c.rule`, rules)
 		if joined {
 			part += ` AND c.tuple = u.id`
 		}
-		parts = append(parts, part+strings.Join(where, ``))
+		parts = append(parts, part+theirs()+strings.Join(where, ``))
 	}
 	return t.answers(ctx, q, with, parts, args)
 }
@@ -160,7 +204,10 @@ func (t *Tx) fewMatch(ctx context.Context, q stats.Query, match []string, matche
 	if _, ofRule := q.Filter[stats.Rule]; ofRule {
 		return true, nil
 	}
-	if len(match) == 0 || q.Group == stats.Rule {
+	if len(q.Owners) > 0 && q.Group != stats.Rule {
+		return true, nil
+	}
+	if len(match) == 0 || q.Group == stats.Rule || q.Group == stats.Owner {
 		return false, nil
 	}
 	var n int
@@ -217,9 +264,9 @@ func (t *Tx) answers(ctx context.Context, q stats.Query, with, parts []string, a
 // UsersOf implements stats.Tx.
 func (t *Tx) UsersOf(ctx context.Context, q stats.Query, yield func(stats.UsersRow) error) error {
 	dim, _ := q.Alone()
-	only, value := ``, []any(nil)
-	if v, filtered := q.Filter[dim]; filtered {
-		only, value = ` AND value = $4`, []any{v}
+	only, value := ``, wanted(q, dim)
+	if value != nil {
+		only = ` AND value IN (` + t.marks(4, len(value)) + `)`
 	}
 	for _, days := range q.Spans {
 		if days.Per == stats.PerMonth {

@@ -35,7 +35,7 @@ func (t *Tx) TurnDays(ctx context.Context, hour, was, offset, month int64) error
 		const day = `(at + $1 + 24000000000) / 24 - 1000000000`
 		sums := sign + `SUM(scans), ` + sign + `SUM(firsts)`
 		add := ` DO UPDATE SET scans = o.scans + excluded.scans, firsts = o.firsts + excluded.firsts`
-		for _, per := range []int64{0, 2} {
+		for _, per := range []int64{0, 2, 7} {
 			if err := run(`INSERT INTO statistics_counts AS o (per, at, rule, tuple, scans, firsts)
 				SELECT per + 1, `+day+`, rule, tuple, `+sums+` FROM statistics_counts WHERE at >= $2 AND at < $3 AND per = $4
 				GROUP BY per, `+day+`, rule, tuple ON CONFLICT (per, at, rule, tuple)`+add, offset, from, to, per); err != nil {
@@ -51,8 +51,8 @@ func (t *Tx) TurnDays(ctx context.Context, hour, was, offset, month int64) error
 		}
 		return nil
 	}
-	for query, from := range map[string]int64{`DELETE FROM statistics_counts WHERE per IN (1, 3) AND at > $1`: first,
-		`DELETE FROM statistics_sums WHERE per = 1 AND at > $1`: first, `DELETE FROM statistics_counts WHERE per IN (4, 6) AND at >= $1`: month,
+	for query, from := range map[string]int64{`DELETE FROM statistics_counts WHERE per IN (1, 3, 8) AND at > $1`: first,
+		`DELETE FROM statistics_sums WHERE per = 1 AND at > $1`: first, `DELETE FROM statistics_counts WHERE per IN (4, 6, 11) AND at >= $1`: month,
 		`DELETE FROM statistics_sums WHERE per = 4 AND at >= $1`: month} {
 		if err := run(query, from); err != nil {
 			return err
@@ -77,7 +77,7 @@ func (t *Tx) TurnDays(ctx context.Context, hour, was, offset, month int64) error
 			return err
 		}
 	}
-	for _, query := range []string{`DELETE FROM statistics_counts WHERE per IN (1, 3) AND at = $1 AND scans = 0`,
+	for _, query := range []string{`DELETE FROM statistics_counts WHERE per IN (1, 3, 8) AND at = $1 AND scans = 0`,
 		`DELETE FROM statistics_sums WHERE per = 1 AND at = $1 AND scans = 0`} {
 		if err := run(query, first); err != nil {
 			return err
@@ -160,7 +160,7 @@ func (t *Tx) remove(ctx context.Context, table, key, where string, left *int, ar
 // RemoveCounted implements stats.Tx.
 func (t *Tx) RemoveCounted(ctx context.Context, per stats.Per, before int64, limit int) (n int, err error) {
 	left := limit
-	for _, of := range [...]stats.Per{per, per + stats.PerHourOfAll} {
+	for _, of := range [...]stats.Per{per, per + stats.PerHourOfAll, per + stats.PerHourOfOwner} {
 		if err := t.remove(ctx, `statistics_counts`, `per, at, rule, tuple`, `per = $1 AND at < $2`, &left, int64(of), before); err != nil {
 			return limit - left, err
 		}

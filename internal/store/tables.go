@@ -98,6 +98,7 @@ var schema = []table{
 	{name: "sessions", kept: true}, // of this server: whoever is signed in there is not signed in here
 	{name: "statistics_counts", order: "per, at, rule, tuple"},
 	{name: "statistics_misses", order: "hour, place"},
+	{name: "statistics_owners", order: "number"},
 	{name: "statistics_state", order: "id", users: []userColumn{{name: "users_position", is: noUser}}},
 	{name: "statistics_sums", order: "per, dim, at, value"},
 	{name: "statistics_tuples", order: "id"},

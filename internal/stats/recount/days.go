@@ -1,10 +1,14 @@
 package recount
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"strconv"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/ledger"
@@ -229,7 +233,7 @@ func (d *daysCount) add(day int64, note *dayNote, user bool) {
 	if of == nil {
 		of = new([stats.Dims]*sketch.Users)
 		for dim := range stats.Dims {
-			if dim != stats.Rule {
+			if dim.Combined() {
 				of[dim] = d.sketch(stats.UsersKey{Day: day, Dim: dim, Value: note.Value(dim)})
 			}
 		}
@@ -241,11 +245,11 @@ func (d *daysCount) add(day int64, note *dayNote, user bool) {
 		d.rules[ruleDay{day, note.rule}] = rule
 	}
 	for dim, s := range of {
-		if stats.Dim(dim) == stats.Rule {
-			s = rule
+		if stats.Dim(dim).Combined() {
+			s.AddNumber(note.user)
 		}
-		s.AddNumber(note.user)
 	}
+	rule.AddNumber(note.user)
 }
 
 // compareDays compares combinations, sums and users, some days at a time.
@@ -275,6 +279,9 @@ func (n *recounting) compareDays(ctx context.Context) error {
 					}
 				}
 			}
+			if err := n.ownSketches(ctx, d.users); err != nil {
+				return err
+			}
 			if err := n.compareTuples(ctx, tx, state, &d, from, to); err != nil {
 				return err
 			}
@@ -297,10 +304,11 @@ func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats
 			n.r.compare(counted.Firsts, recounted.Firsts, what("first scans"))
 		}
 	}
-	sums := sumsCount{}
+	sums, counted := sumsCount{}, map[span]bool{}
 	err := tx.AllTuples(ctx, spans(from, to, state), func(row stats.TupleRow) error {
 		if row.Per == stats.PerHour || row.Per == stats.PerDay {
 			sums.add(&row)
+			counted[span{row.Per, row.At}] = true
 		}
 		k := daysKey{row.Per, row.At, row.Rule, d.number(row.Tuple, false)}
 		compare(row.Per, row.At, row.Tuple, row.Count, d.counts[k])
@@ -321,7 +329,83 @@ func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats
 			compare(k.per, k.at, t, stats.Count{}, count)
 		}
 	}
+	if !state.OwnersMissed && state.OwnersSince <= from { // else they are added up later
+		for at := range counted {
+			if err := n.compareOwners(ctx, tx, state, at, sums); err != nil {
+				return err
+			}
+		}
+	}
 	return n.compareSums(ctx, tx, state, sums, from, to)
+}
+
+// span is an hour or a day.
+type span struct {
+	per stats.Per
+	at  int64
+}
+
+// compareOwners compares the counts of owners with those of their rules and applications, and adds these to the sums.
+func (n *recounting) compareOwners(ctx context.Context, tx stats.Tx, state stats.State, of span, sums sumsCount) error {
+	rows, err := tx.CountsByOwner(ctx, of.per, of.at)
+	if err != nil {
+		return err
+	}
+	type key struct{ owner, tuple int64 }
+	added := map[key]stats.Count{}
+	for _, row := range rows {
+		added[key{stats.OwnerNumber(row.Owner), row.Tuple}] = row.Count
+		k := sumKey{of.per, stats.Owner, of.at, row.Owner}
+		sum := sums[k]
+		sum.Add(row.Count)
+		sums[k] = sum
+	}
+	compare := func(k key, counted stats.Count) {
+		what := func() string {
+			at := of.per.Start(of.at, state.Offset).Format(time.RFC3339)
+			return fmt.Sprintf("scans of %s, owner %d, combination %d", at, k.owner, k.tuple)
+		}
+		n.r.compare(counted.Scans, added[k].Scans, what)
+		n.r.compare(counted.Firsts, added[k].Firsts, what)
+		delete(added, k)
+	}
+	counted, err := tx.CountsFrom(ctx, stats.Span{Per: of.per.OfOwner(), From: of.at, To: of.at + 1}, 0, math.MinInt64, math.MaxInt32)
+	for _, row := range counted {
+		compare(key{row.Rule, row.Tuple}, row.Count)
+	}
+	for k := range added {
+		compare(k, stats.Count{})
+	}
+	return err
+}
+
+// ownSketches adds the users of owners to those of their rules and applications.
+func (n *recounting) ownSketches(ctx context.Context, users map[stats.UsersKey]*sketch.Users) error {
+	owned := map[stats.UsersKey]*sketch.Users{}
+	for key, some := range users {
+		number, err := strconv.ParseInt(cmp.Or(key.Value, "0"), 10, 64)
+		if key.Dim != stats.Rule && key.Dim != stats.Batch || number == 0 {
+			continue
+		}
+		var owner string
+		if err == nil && key.Dim == stats.Rule {
+			owner, err = n.c.Owner(ctx, number, 0)
+		} else if err == nil {
+			owner, err = n.c.Owner(ctx, 0, number)
+		}
+		if err != nil {
+			return err
+		}
+		if key = (stats.UsersKey{Day: key.Day, Dim: stats.Owner, Value: owner}); owner == "" {
+			continue
+		}
+		if owned[key] == nil {
+			owned[key] = &sketch.Users{}
+		}
+		owned[key].Merge(*some)
+	}
+	maps.Copy(users, owned)
+	return nil
 }
 
 // sumsCount adds up combinations of hours and of days.
@@ -336,7 +420,7 @@ type sumKey struct {
 
 func (s sumsCount) add(row *stats.TupleRow) {
 	for d := range stats.Dims {
-		if d == stats.Rule {
+		if !d.Combined() {
 			continue
 		}
 		k := sumKey{row.Per, d, row.At, row.Value(d)}
@@ -355,6 +439,9 @@ func (n *recounting) compareSums(ctx context.Context, tx stats.Tx, state stats.S
 		n.r.compare(counted.Firsts, added.Firsts, what)
 	}
 	err := tx.AllSums(ctx, spans(from, to, state)[:2], func(row stats.SumRow) error {
+		if row.Dim == stats.Owner && (state.OwnersMissed || state.OwnersSince > from) {
+			return nil
+		}
 		k := sumKey{row.Per, row.Dim, row.At, row.Value}
 		compare(k, row.Count, sums[k])
 		delete(sums, k)

@@ -91,6 +91,11 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 	if err := o.Counter.CatchUpAll(ctx); err != nil {
 		return r, err
 	}
+	for more := true; more; {
+		if more, err = o.Counter.Own(ctx); err != nil {
+			return r, err
+		}
+	}
 	n, err := o.begin(ctx, &r)
 	if err != nil {
 		return r, err
@@ -194,6 +199,9 @@ func (n *recounting) readUpTo(ctx context.Context, position int64) error {
 // read notes one event.
 func (n *recounting) read(ctx context.Context, e *ledger.Entry) error {
 	n.scans++
+	if _, err := n.c.Owner(ctx, e.RuleID, e.Batch); err != nil { // known by heart when the users are compared
+		return err
+	}
 	first := false
 	if e.Batch != 0 {
 		if n.seen[e.Batch] == nil {

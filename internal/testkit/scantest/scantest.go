@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/alarms"
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
@@ -207,7 +209,9 @@ func (s *Traffic) Take(n int) (list []ledger.Event) {
 // EachStore runs a test on a new store of each database. The package's TestMain must call dbtest.Run.
 func EachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
 	dbtest.Each(t, storetest.Postgres, func(t *testing.T, url string) {
-		f(t, OpenStore(t, store.Target{URL: url, Dir: storetest.Folder(t)}))
+		s := OpenStore(t, store.Target{URL: url, Dir: storetest.Folder(t)})
+		AddOwners(t, s)
+		f(t, s)
 	})
 }
 
@@ -218,7 +222,63 @@ func OneStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
 		EachStore(t, f)
 		return
 	}
-	f(t, OpenStore(t, store.Target{Dir: storetest.Folder(t)}))
+	s := OpenStore(t, store.Target{Dir: storetest.Folder(t)})
+	AddOwners(t, s)
+	f(t, s)
+}
+
+// OwnerOf is whose a scan of Traffic is, once AddOwners ran.
+func OwnerOf(e *ledger.Event) string {
+	switch {
+	case e.RuleID != 0:
+		return ruleOwners[e.RuleID-1]
+	case e.Batch != 0:
+		return batchOwners[e.Batch-500000001]
+	}
+	return ""
+}
+
+// ruleOwners are the owners of the rules of Traffic, the last of whom is deleted, and batchOwners those of its codes.
+var ruleOwners, batchOwners = []string{"wxa", "wxb", "wxa", "wxgone", "wxgone"}, []string{"wxa", "wxc"}
+
+// AddOwners adds the rules and applications that the scans of Traffic fall on to an empty store.
+func AddOwners(t testing.TB, s *store.Store) {
+	t.Helper()
+	deed := rules.Deed{At: Began, Did: "add"}
+	err := s.UpdateRules(t.Context(), func(tx rules.Tx) error {
+		for n, owner := range ruleOwners {
+			prefix, err := rules.ParsePrefix(fmt.Sprintf("https://%s.example/r%d/", owner, n+1), rules.Ordinary, true)
+			if err != nil {
+				return err
+			}
+			r, err := tx.AddRule(t.Context(), rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: prefix, Path: "p",
+				OpenVersion: rules.OpenRelease, CreatedAt: Began, ChangedAt: Began}, deed)
+			if err == nil && r.ID != int64(n+1) {
+				err = fmt.Errorf("rule %d is not the %d. change", r.ID, n+1)
+			}
+			if err == nil && n == len(ruleOwners)-1 {
+				err = tx.DeleteRule(t.Context(), r, rules.Deed{At: Began, Did: "delete"})
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = s.UpdateCodes(t.Context(), func(tx codes.Tx) error {
+			for n, account := range batchOwners {
+				if _, err := tx.AddBatch(t.Context(), codes.Batch{ID: 500000001 + int64(n), Account: account, ISV: fmt.Sprint(n),
+					Count: 100, Start: uint64(n), Version: '0', CreatedAt: Began}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // OpenStore opens a store until the test ends.

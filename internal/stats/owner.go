@@ -1,0 +1,119 @@
+package stats
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"sync"
+)
+
+// OwnerNumber is the number by which rows of counts name an owner, in the place of a rule: 63 bits of a hash, 0 = nobody.
+// The form is fixed for ever.
+func OwnerNumber(appid string) int64 {
+	if appid == "" {
+		return 0
+	}
+	sum := sha256.Sum256([]byte(appid))
+	return int64(binary.BigEndian.Uint64(sum[:]) >> 1)
+}
+
+// owner is whose a scan is.
+type owner struct {
+	number int64 // see OwnerNumber
+	name   string
+}
+
+// rulesTogether is for how many rules with neighbouring numbers the store is asked at once.
+const rulesTogether = 1024
+
+// maxRuleBlocks bounds the rules whose owners are known by heart, in 64 MiB.
+const maxRuleBlocks = 16_384
+
+// owners know by heart whose rules and applications are, which never changes.
+type owners struct {
+	mu      sync.Mutex
+	rules   map[int64]*[rulesTogether]uint32 // where in all; 0 = not known
+	batches map[int64]uint32
+	numbers map[string]uint32
+	all     []owner
+}
+
+func (o *owners) forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.rules, o.batches, o.numbers, o.all = nil, nil, nil, nil
+}
+
+// number is where in all an owner stands.
+func (o *owners) number(name string) uint32 {
+	n, known := o.numbers[name]
+	if !known {
+		if o.numbers == nil {
+			o.numbers, o.all = map[string]uint32{}, []owner{{}}
+		}
+		n = uint32(len(o.all))
+		o.numbers[name], o.all = n, append(o.all, owner{OwnerNumber(name), name})
+	}
+	return n
+}
+
+// Owner is whose a scan is that fell on a rule, or on a code of an application: the owner of the rule, or the account
+// that applied for the code; "" = nobody's, or nobody knows.
+func (c *Counter) Owner(ctx context.Context, rule, batch int64) (string, error) {
+	of, err := c.owner(ctx, rule, batch)
+	return of.name, err
+}
+
+func (c *Counter) owner(ctx context.Context, rule, batch int64) (of owner, err error) {
+	if rule == 0 && batch == 0 {
+		return of, nil
+	}
+	o := &c.owners
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if rule != 0 {
+		return c.ownerOfRule(ctx, o, rule)
+	}
+	n, known := o.batches[batch]
+	if !known {
+		name, err := view(ctx, c, func(tx Tx) (string, error) { return tx.BatchOwner(ctx, batch) })
+		if err != nil {
+			return of, fmt.Errorf("reading whose application %d is: %w", batch, err)
+		}
+		if o.batches == nil || len(o.batches) >= maxKnown {
+			o.batches = map[int64]uint32{}
+		}
+		n = o.number(name)
+		o.batches[batch] = n
+	}
+	return o.all[n], nil
+}
+
+func (c *Counter) ownerOfRule(ctx context.Context, o *owners, rule int64) (of owner, err error) {
+	key, at := rule/rulesTogether, rule%rulesTogether
+	block := o.rules[key]
+	if block == nil {
+		first := key * rulesTogether
+		names, err := view(ctx, c, func(tx Tx) (map[int64]string, error) { return tx.RuleOwners(ctx, first, first+rulesTogether) })
+		if err != nil {
+			return of, fmt.Errorf("reading whose rules are: %w", err)
+		}
+		if o.rules == nil || len(o.rules) >= maxRuleBlocks {
+			o.rules = map[int64]*[rulesTogether]uint32{}
+		}
+		block = &[rulesTogether]uint32{}
+		o.rules[key] = block
+		for id, name := range names {
+			block[id-first] = o.number(name)
+		}
+	}
+	if block[at] == 0 { // it was added since, or nobody knows
+		name, err := view(ctx, c, func(tx Tx) (string, error) { return tx.RuleOwner(ctx, rule) })
+		if err != nil {
+			return of, fmt.Errorf("reading whose rule %d is: %w", rule, err)
+		}
+		block[at] = o.number(name)
+	}
+	return o.all[block[at]], nil
+}

@@ -1,0 +1,94 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// RuleOwners implements stats.Tx.
+func (t *Tx) RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error) {
+	all := map[int64]string{}
+	_, err := list(ctx, t, func(scan func(...any) error) (n struct{}, err error) {
+		var id int64
+		var owner string
+		err = scan(&id, &owner)
+		all[id] = owner
+		return n, err
+	}, `SELECT id, owner FROM rules WHERE id >= $1 AND id < $2
+		UNION SELECT seq, `+t.loggedOwner()+` FROM changes h WHERE seq >= $1 AND seq < $2 AND kind = '`+ofRule+`'
+			AND NOT EXISTS (SELECT 1 FROM rules WHERE id = seq)`, from, to)
+	return all, err
+}
+
+// ruleOwner is the owner of the rule with the number in a column, as SQL; NULL = nobody knows. The number of a rule is that of
+// the change that added it, which stays when the rule is deleted.
+func (t *Tx) ruleOwner(column string) string {
+	return `COALESCE((SELECT r.owner FROM rules r WHERE r.id = ` + column + `),
+		(SELECT ` + t.loggedOwner() + ` FROM changes h WHERE h.seq = ` + column + ` AND h.kind = '` + ofRule + `'))`
+}
+
+// loggedOwner is the owner of the rule that a change h is of, as SQL.
+func (t *Tx) loggedOwner() string {
+	if t.engine.name() == "postgres" {
+		return `CAST(h.detail AS json) ->> 'owner'`
+	}
+	return `json_extract(h.detail, '$.owner')`
+}
+
+// countOwner is whose the scans of a row c of statistics_counts are that counts a rule, as SQL.
+func (t *Tx) countOwner() string {
+	return `COALESCE(CASE WHEN c.rule <> 0 THEN ` + t.ruleOwner(`c.rule`) + `
+		ELSE (SELECT b.account FROM statistics_tuples w JOIN batches b ON b.id = w.batch WHERE w.id = c.tuple) END, '')`
+}
+
+// RuleOwner implements stats.Tx.
+func (t *Tx) RuleOwner(ctx context.Context, rule int64) (string, error) {
+	var owner sql.NullString
+	err := t.row(ctx, `SELECT `+t.ruleOwner(`$1`), rule).Scan(&owner)
+	return owner.String, err
+}
+
+// BatchOwner implements stats.Tx.
+func (t *Tx) BatchOwner(ctx context.Context, batch int64) (owner string, err error) {
+	err = t.row(ctx, `SELECT account FROM batches WHERE id = $1`, batch).Scan(&owner)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return owner, err
+}
+
+// NameOwners implements stats.Tx.
+func (t *Tx) NameOwners(ctx context.Context, names []string) error {
+	return t.insertMany(ctx, `INSERT INTO statistics_owners (number, name)`, ` ON CONFLICT (number) DO NOTHING`, 2, len(names),
+		func(i int, args []any) []any { return append(args, stats.OwnerNumber(names[i]), names[i]) })
+}
+
+// LackingOwners implements stats.Tx.
+func (t *Tx) LackingOwners(ctx context.Context, of stats.Span) ([]int64, error) {
+	return list(ctx, t, func(scan func(...any) error) (at int64, err error) {
+		err = scan(&at)
+		return at, err
+	}, `SELECT a.at FROM statistics_sums a WHERE a.per = $1 AND a.dim = $2 AND a.at >= $3 AND a.at < $4 AND a.value = ''
+			AND a.scans <> COALESCE((SELECT SUM(o.scans) FROM statistics_sums o WHERE o.per = $1 AND o.dim = $5 AND o.at = a.at), 0)
+		ORDER BY a.at DESC`, int64(of.Per), int64(stats.Total), of.From, of.To, int64(stats.Owner))
+}
+
+// CountsByOwner implements stats.Tx.
+func (t *Tx) CountsByOwner(ctx context.Context, per stats.Per, at int64) ([]stats.OwnedRow, error) {
+	return list(ctx, t, func(scan func(...any) error) (r stats.OwnedRow, err error) {
+		err = scan(&r.Owner, &r.Tuple, &r.Scans, &r.Firsts)
+		return r, err
+	}, `SELECT owner, tuple, CAST(SUM(scans) AS BIGINT), CAST(SUM(firsts) AS BIGINT) FROM (SELECT `+t.countOwner()+` AS owner, c.tuple AS tuple, c.scans AS scans, c.firsts AS firsts
+			FROM statistics_counts c WHERE c.per = $1 AND c.at = $2) AS owned
+		GROUP BY owner, tuple`, int64(per), at)
+}
+
+// LastCounted implements stats.Tx.
+func (t *Tx) LastCounted(ctx context.Context, per stats.Per, before int64) (at int64, any bool, err error) {
+	var last sql.NullInt64
+	err = t.row(ctx, `SELECT MAX(at) FROM statistics_counts WHERE per = $1 AND at < $2`, int64(per), before).Scan(&last)
+	return last.Int64, last.Valid, err
+}
