@@ -164,6 +164,7 @@ func (c *Console) routes() map[string]func(*visit) {
 		"GET /console/sessions":                     c.sessions,
 		"POST /console/sessions":                    c.endSession,
 		"POST /console/preferences/{of}":            c.prefer,
+		"POST /console/see-as":                      c.seeAs,
 	}
 	for _, pages := range []map[string]func(*visit){c.accountPages(), c.platformPages(), c.numberPages(), c.operatePages(),
 		c.emulatorPages(), c.rulePages(), c.codePages(), c.scanPages(), c.packagePages(), c.agreePages()} {
@@ -214,6 +215,8 @@ type visit struct {
 	phrase.Speaker
 	fresh bool   // the call must make a new thing, and not replace one
 	saw   string // the revision of the thing that a call changes; "" = the one in the form
+	// seenAs says that an admin sees what another role would, and changes nothing.
+	seenAs bool
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller people.Caller) *visit {
@@ -239,9 +242,12 @@ func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
 		}
 		caller, err := find(r)
 		if err == nil {
-			if v := c.visit(w, r, caller); c.lacksFactor(v) {
+			v := c.visit(w, r, caller)
+			if c.lacksFactor(v) {
 				c.setUp(v, stream)
-			} else {
+				return
+			}
+			if v.caller, v.seenAs = seenAs(r, caller); !v.looks() {
 				serve(v)
 			}
 			return

@@ -17,6 +17,8 @@ type peopleView struct {
 	Link                 string // likewise
 	MorePeople, MoreKeys string // after which these lists go on
 	Factor               client.PersonMade
+	// How an admin wants to see the console, and what is wrong with it.
+	SeenAs, SeenFor, SeenFault string
 }
 
 func (v *visit) showPeople(data peopleView) {

@@ -32,7 +32,8 @@ func TestEveryPageIsJudged(t *testing.T) {
 		mux.Handle(pattern, http.NotFoundHandler())
 	}
 	judged := map[string]bool{"GET /console/calls/live": true, // TestTheStreamIsForThoseThatMay
-		"GET /console/agree": true, "POST /console/agree": true, // TestAReferenceWorksOnce
+		"POST /console/see-as": true,                              // TestAnAdminSeesWhatOthersSee
+		"GET /console/agree":   true, "POST /console/agree": true, // TestAReferenceWorksOnce
 		"GET /console/self": true, "POST /console/self": true} // TestPeopleChangeTheirOwnSignIn
 	for _, p := range pages {
 		r, err := http.NewRequestWithContext(t.Context(), p.method, p.path, nil)

@@ -1,0 +1,94 @@
+package console
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/people"
+)
+
+// seenAsCookie says as which role, with which limit, an admin sees the console. Whoever writes it sees less, never more.
+const seenAsCookie = "qrjump_seen_as"
+
+// seenAs is an admin's caller as the cookie has it, and whether there is one.
+func seenAs(r *http.Request, caller people.Caller) (people.Caller, bool) {
+	cookie, err := r.Cookie(seenAsCookie)
+	if err != nil || !admin(caller) {
+		return caller, false
+	}
+	role, appids, _ := strings.Cut(cookie.Value, "/")
+	if !operations.Role(role).Known() || operations.Role(role) == operations.Admin {
+		return caller, false
+	}
+	caller.Role = role
+	if appids != "" {
+		caller.Accounts = strings.Split(appids, "/")
+	}
+	return caller, true
+}
+
+// admin reports whether a caller is one for everything.
+func admin(caller people.Caller) bool {
+	return operations.Role(caller.Role) == operations.Admin && len(caller.Accounts) == 0
+}
+
+// mostSeenAs is how many accounts the cookie has room for.
+const mostSeenAs = 50
+
+// seeAs begins to show an admin the console as another role sees it, or ends that.
+func (c *Console) seeAs(v *visit) {
+	cookie := &http.Cookie{Name: seenAsCookie, Path: Root, MaxAge: -1, SameSite: http.SameSiteStrictMode, HttpOnly: true,
+		Secure: c.Secure(v.r)}
+	if v.r.FormValue("did") == "end" {
+		http.SetCookie(v.w, cookie)
+		v.redirect(Root + "/people")
+		return
+	}
+	role, appids := operations.Role(v.r.FormValue("role")), listed(v.r.FormValue("accounts"))
+	switch {
+	case !admin(v.caller):
+		v.fault(http.StatusForbidden, v.say("agree.role", v.say("role.admin")))
+		return
+	case !role.Known() || role == operations.Admin:
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	case len(appids) > mostSeenAs:
+		v.showPeople(peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: v.say("seen_as.many", mostSeenAs)})
+		return
+	}
+	for _, appid := range appids {
+		if _, err := v.api.Account(v.ctx(), appid); err != nil {
+			v.showPeople(peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: v.say("seen_as.unknown", appid)})
+			return
+		}
+	}
+	slices.Sort(appids)
+	cookie.Value, cookie.MaxAge = strings.Join(append([]string{string(role)}, slices.Compact(appids)...), "/"), 8*3600
+	http.SetCookie(v.w, cookie)
+	v.redirect(Root + "/")
+}
+
+// stays are the forms that are sent also while an admin only looks: they change nothing of the server.
+var stays = []string{Root + "/see-as", Root + "/preferences/theme", Root + "/scan"}
+
+// looks reports whether a form comes from an admin who only looks, and refuses it.
+func (v *visit) looks() bool {
+	if !v.seenAs || v.r.Method == http.MethodGet || v.r.Method == http.MethodHead || slices.Contains(stays, v.r.URL.Path) {
+		return false
+	}
+	v.fault(http.StatusForbidden, v.say("seen_as.reading"))
+	return true
+}
+
+// SeenAs says on every page as whom an admin sees it; "" = as itself.
+func (v view) SeenAs() string {
+	switch {
+	case !v.seenAs:
+		return ""
+	case len(v.caller.Accounts) == 0:
+		return v.say("seen_as.all", v.say("role."+v.caller.Role))
+	}
+	return v.say("seen_as.for", v.say("role."+v.caller.Role), strings.Join(v.caller.Accounts, ", "))
+}
