@@ -149,8 +149,9 @@ type cluster struct {
 	seed     string
 	master   string
 	emulator bool
-	clocks   bool   // the nodes' clocks can be moved
-	events   string // --events
+	clocks   bool          // the nodes' clocks can be moved
+	events   string        // --events
+	looks    time.Duration // how often nodes look for two primaries; 0 = as it is
 	nodes    []*node
 }
 
@@ -199,7 +200,7 @@ func (n *node) config() childConfig {
 	if n.database != "" {
 		child.Database += fmt.Sprintf("&application_name=node%d", n.number)
 	}
-	child.Emulator, child.ShutdownDelay, child.Events = n.emulator, n.delay, n.events
+	child.Emulator, child.ShutdownDelay, child.Events, child.PrimariesEvery = n.emulator, n.delay, n.events, n.looks
 	if n.clocks {
 		child.Clock = n.clock()
 	}

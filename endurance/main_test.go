@@ -30,6 +30,8 @@ type childConfig struct {
 	Clock string
 	// LakeEvery is how often scans are written to the lake; 0 = as it is.
 	LakeEvery time.Duration
+	// PrimariesEvery is how often servers of the database are asked whether they take writes; 0 = as it is.
+	PrimariesEvery time.Duration
 }
 
 func TestMain(m *testing.M) {
@@ -52,7 +54,7 @@ func serve(ctx context.Context, c childConfig) error {
 		}
 		stdout = untilReady{d}
 	}
-	seams := server.Seams{LakeEvery: c.LakeEvery}
+	seams := server.Seams{LakeEvery: c.LakeEvery, PrimariesEvery: c.PrimariesEvery}
 	if c.DrawsToLive != 0 {
 		seams.Random = &mortal{left: c.DrawsToLive}
 	}

@@ -53,6 +53,7 @@ func TestTwoPrimaries(t *testing.T) {
 	hosts := []string{hostOf(t, p.urls[0]), hostOf(t, p.urls[1])}
 	plain := url.UserPassword("plain", "plain")
 	c := newCluster(t, on(t, database, plain), spaceSeed, 2)
+	c.looks = 100 * time.Millisecond // nothing here is about the ten seconds
 	both, one := c.nodes[0], c.nodes[1]
 	one.url = on(t, database, plain, hosts[0])
 	c.start()

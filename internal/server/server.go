@@ -43,6 +43,8 @@ type Seams struct {
 	NoLane bool
 	// LakeEvery is how often scans are written to the lake; 0 = as it is.
 	LakeEvery time.Duration
+	// PrimariesEvery is how often servers of the database are asked whether they take writes; 0 = as it is.
+	PrimariesEvery time.Duration
 	// PassphraseWork makes the passphrase of an export or of a package cheap; 0 = as dear as it is.
 	PassphraseWork int
 	// Demo lets a database with the demo accounts start without --dev: nobody

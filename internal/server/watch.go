@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -128,7 +129,7 @@ func (s *Server) primariesPart() part {
 		if !s.store.Shared() {
 			return
 		}
-		tick := time.NewTicker(primariesEvery)
+		tick := time.NewTicker(cmp.Or(s.seams.PrimariesEvery, primariesEvery))
 		defer tick.Stop()
 		said, silent := "", ""
 		for {
