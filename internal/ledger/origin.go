@@ -95,6 +95,5 @@ func DecodeTaken(upTo int64, beyond string) (*Taken, error) {
 	if _, err := t.beyond.FromBase64(beyond); err != nil {
 		return nil, fmt.Errorf("which scans of a node are counted cannot be read: %w", err)
 	}
-	t.beyond.RemoveRange(0, uint64(max(0, upTo))+1) // an earlier version left some there
 	return t, nil
 }

@@ -24,7 +24,7 @@ var exact = map[string]func(settings.Settings) int{
 
 // openBook prepares the counts and the log of calls.
 func (s *Server) openBook() {
-	s.book = &calls.Book{Store: s.store, Settings: s.settings, Now: s.countNow, ClockBelieved: s.wall.believed, Log: s.log, Exact: exact,
+	s.book = &calls.Book{Store: s.store, Settings: s.settings, Now: s.countNow, ClockBelieved: s.wall.Believed, Log: s.log, Exact: exact,
 		Interfaces: api.Paths(), Alone: !s.store.Shared()}
 	if s.store.Shared() {
 		s.book.Minutes.Shared = func(ctx context.Context, key string, limit int) (bool, error) {

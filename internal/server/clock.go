@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/wallclock"
 )
 
 const clockMeta = "emulator.clock"
@@ -51,6 +52,19 @@ func (s *Server) openClock(ctx context.Context) error {
 	return nil
 }
 
+// wallClockPart looks at the clock of this machine.
+func (s *Server) wallClockPart() part {
+	return part{
+		name: "clock of the machine",
+		start: func(context.Context) error {
+			s.wall = wallclock.Open(s.config.Data, s.realNow, s.seams.Elapsed, s.log)
+			return nil
+		},
+		// It writes into the data folder, which ends with the server.
+		run: func(ctx context.Context) { s.wall.Watch(ctx) },
+	}
+}
+
 // countNow is the time by whose days and months limits are counted: a clock that
 // jumped ahead begins no new ones. An emulated clock is moved to do just that.
 func (s *Server) countNow() time.Time {
@@ -58,5 +72,5 @@ func (s *Server) countNow() time.Time {
 	if s.config.emulates() {
 		return now
 	}
-	return now.Add(-s.wall.lead())
+	return now.Add(-s.wall.Ahead())
 }

@@ -32,7 +32,7 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 	s.openIDs, s.users = openIDs, s.vault.Hasher("scan_user")
 	defer func() { s.desk = codes.NewDesk(s.press) }()
 	s.press = &codes.Press{Store: s.store, Memory: s.current.Codes, Keys: keys, Vault: s.vault, OpenIDs: openIDs, Settings: s.settings,
-		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.believed, Random: s.random, Log: s.log, Prefix: prefix,
+		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed, Random: s.random, Log: s.log, Prefix: prefix,
 		Closed: s.config.CodePrefix == "" && !s.config.Dev,
 		Floor:  s.config.CodeFloor, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.current.BatchChanged}
 	return nil

@@ -49,9 +49,9 @@ func (s *Server) openDomain(ctx context.Context) error {
 	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random,
 		LeastSecret: s.config.leastSecret(),
 		Changed:     s.current.AccountsChanged, Spend: s.book.Spend, Minutes: s.book.Minutes.Allow, Epochs: epochs,
-		ClockBelieved: s.wall.believed,
+		ClockBelieved: s.wall.Believed,
 		CountNow:      s.countNow, RealNow: s.realNow, Guessed: s.guessed}
-	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.believed,
+	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed,
 		Epochs: epochs, Fetch: s.fetch,
 		Changed: s.current.RuleChanged, ManyChanged: s.current.ManyChanged}
 	if err := s.openPress(ctx, s.ring); err != nil {

@@ -60,7 +60,7 @@ func refuseEmpty(c Config, empty bool) error {
 // did not. The master key and the admin token may be put into a new folder.
 func traceOf(c Config) (string, error) {
 	traces := []string{identityFile(c.Data)}
-	if c.Database == "" { // folders of earlier versions have no identity of an embedded database
+	if c.Database == "" { // a copy of a part of a folder may lack the identity
 		traces = append(traces, filepath.Join(c.Data, "clock"), filepath.Join(c.Data, "rules.snapshot"), c.scansDir())
 	}
 	for _, path := range traces {

@@ -53,7 +53,7 @@ func (s *Server) openScanLog(ctx context.Context) error {
 		return err
 	}
 	l.log = scans
-	l.shipper = &ledger.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.believed,
+	l.shipper = &ledger.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.Believed,
 		Log: s.log}
 	return nil
 }
@@ -114,12 +114,9 @@ func (s *Server) leaveStream(ctx context.Context, skip func(node string, to ledg
 func (s *Server) settleRest(ctx context.Context, node string, begin, upTo int64, counted *ledger.Taken) error {
 	journal := s.ledger.journal
 	after := max(begin, min(journal.NamedAt(), upTo))
-	if begin < 0 {
-		after = upTo // an earlier version does not say
-	}
-	if unknown := counted.Lacks(after) - counted.Lacks(max(0, begin)); unknown > 0 {
+	if unknown := counted.Lacks(after) - counted.Lacks(begin); unknown > 0 {
 		s.log.WarnContext(ctx, "the stream is left with scans of this node of which nobody knows whether they are counted: "+
-			"its journal was a copy, or an earlier version shipped them", "scans at most", unknown)
+			"its journal was a copy", "scans at most", unknown)
 	}
 	erased := int64(0)
 	rest := func(after int64) iter.Seq2[ledger.Entry, error] {
@@ -214,7 +211,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 		return err
 	}
 	s.ledger.shipper = &ledger.Shipper{Journal: s.ledger.journal, To: l, Node: node, Random: s.random, Now: s.realNow,
-		ClockBelieved: s.wall.believed, Log: s.log}
+		ClockBelieved: s.wall.Believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
 		// Scans from before --events are in the journal alone.
@@ -390,7 +387,7 @@ func (s *Server) forgetScans(ctx context.Context) {
 // tidyCounts rolls up months that are over, and removes hours and days that are old.
 func (s *Server) tidyCounts(ctx context.Context) {
 	now, wanted := s.now(), s.settings.Get()
-	if !s.wall.believed() {
+	if !s.wall.Believed() {
 		return
 	}
 	before := func(days int) time.Time {
@@ -425,7 +422,7 @@ func (s *Server) tidyCounts(ctx context.Context) {
 
 func (s *Server) forgetOldScans(ctx context.Context) {
 	days, now := s.settings.Get().ScanDays, s.now()
-	if days == 0 || !s.wall.believed() {
+	if days == 0 || !s.wall.Believed() {
 		return
 	}
 	if err := s.counter.Forget(ctx, now.AddDate(0, 0, -days)); err != nil && ctx.Err() == nil {

@@ -67,7 +67,7 @@ func TestALostDatabaseFileIsRefused(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	// Folders of earlier versions know less.
+	// A copy of a part of the folder knows less.
 	for _, mark := range []string{"database", "clock", "rules.snapshot"} {
 		if err := os.Remove(filepath.Join(p.data, mark)); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
@@ -144,6 +144,6 @@ func TestTheDatabaseIsReadByItsOwnerAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = p.start(t, servertest.Options{Seed: brand})
-	private("made by an earlier version")
+	private("with other rights")
 	s.Stop()
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/wallclock"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
@@ -26,7 +27,9 @@ const DrainTimeout = 10 * time.Second
 
 // Seams are what a test replaces; the zero value is the real world.
 type Seams struct {
-	RealNow  func() time.Time
+	RealNow func() time.Time
+	// Elapsed is how long the server runs, whatever its clock shows; nil = as it really passes.
+	Elapsed  func() time.Duration
 	Random   io.Reader
 	Outbound *outbound.Client
 	// BodyTimeout is how long the body of a request may take; 0 = 10 seconds.
@@ -63,7 +66,7 @@ type Server struct {
 	store   *store.Store
 	writing atomic.Pointer[store.Servers] // of PostgreSQL, when they were last asked; nil = not yet
 	secrets
-	wall *wallClock
+	wall *wallclock.Clock
 	emulation
 	domain
 	chosen

@@ -35,7 +35,7 @@ func (s *Server) openWebhooks() {
 			}
 			return news, nil
 		},
-		Check: s.checkWebhook, Unknown: s.store.Unknown, RealNow: s.realNow, ClockBelieved: s.wall.believed,
+		Check: s.checkWebhook, Unknown: s.store.Unknown, RealNow: s.realNow, ClockBelieved: s.wall.Believed,
 		Life: func() time.Duration { return time.Duration(s.settings.Get().WebhookDays) * 24 * time.Hour }}
 }
 

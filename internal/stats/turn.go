@@ -155,7 +155,7 @@ func (c *Counter) uncounted(ctx context.Context, end int64) (upTo int64, origins
 			break
 		}
 		if e.From.Node == "" {
-			continue // of an earlier version
+			continue // the log does not say: it is the journal itself
 		}
 		if origins = true; !taken[e.From.Node].Has(e.From.Position) {
 			return e.Position - 1, true, nil

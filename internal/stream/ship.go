@@ -89,7 +89,7 @@ func (l *Log) Whole(ctx context.Context) (bool, error) {
 // holds reports whether the last event that was brought stands where it stood: not in
 // a stream that was put back older, which another node may have filled beyond it.
 func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
-	if last.id == (ledger.ScanID{}) { // nothing, or by an earlier version
+	if last.id == (ledger.ScanID{}) { // nothing was brought
 		return true, nil
 	}
 	stream, err := l.ready(ctx)
@@ -147,13 +147,13 @@ func (l *Log) Rewind(ctx context.Context, mark ledger.Mark, settled int64) (r le
 	r.From = mark.Position
 	switch {
 	case mark != was.Mark: // of another journal, or an older one: what is for the stream is new
-		r.From = max(0, was.begin)
-	case was.stream == "": // the first time, or of an earlier version
+		r.From = was.begin
+	case was.stream == "": // the first time
 		was.stream, was.at = l.into, l.address()
 		return r, l.write(was)
 	case was.stream == l.into && holds:
 		r.LeaveOut, l.leaveOut = was.leaveOut, was.leaveOut
-	case was.at == l.address() && was.begin >= 0:
+	case was.at == l.address():
 		r.From, r.Why = min(was.begin, mark.Position), "the stream lost what was in it"
 	case settled >= 0:
 		// The former stream is elsewhere, and has what was counted and told from it.
@@ -180,7 +180,7 @@ type brought struct {
 type shippedTo struct {
 	ledger.Mark
 	upTo   ledger.Mark // up to here it may be in a stream: a kill can come before the mark
-	begin  int64       // where the events begin that are for a stream; -1 = not known
+	begin  int64       // where the events begin that are for a stream
 	last   brought
 	stream string // its id
 	at     string // its address
@@ -245,10 +245,9 @@ func (l *Log) Shipped(context.Context, string) (m ledger.Mark, err error) {
 	return readMark(l.markFile())
 }
 
-// Left is what of a journal was for a stream: what follows a position, up to a mark. Nothing behind it was brought, unless by
-// an earlier version, which a kill ended before it noted the mark.
+// Left is what of a journal was for a stream: what follows a position, up to a mark. Nothing behind it was brought.
 type Left struct {
-	Begin int64 // -1 = not known: by an earlier version
+	Begin int64
 	To    ledger.Mark
 }
 
@@ -288,26 +287,18 @@ func readShipped(file string) (s shippedTo, err error) {
 		return s, err
 	}
 	var id, last, upTo string
-	fields, err := fmt.Sscanf(string(text), "%d %s %d %d %q %q %s %d %d %s", &s.Position, &id, &s.begin, &s.last.sequence, &s.stream,
+	_, err = fmt.Sscanf(string(text), "%d %s %d %d %q %q %s %d %d %s", &s.Position, &id, &s.begin, &s.last.sequence, &s.stream,
 		&s.at, &last, &s.leaveOut, &s.upTo.Position, &upTo)
-	if err != nil && fields != 2 && fields != 6 && fields != 7 && fields != 8 {
-		return shippedTo{}, nil // all is published again, and counts once
-	}
-	if s.ID, err = ledger.ParseScanID(id); err == nil && fields > 6 {
-		s.last.id, err = ledger.ParseScanID(last)
-	}
-	switch { // fewer: of an earlier version
-	case err != nil:
-	case fields > 8:
-		s.upTo.ID, err = ledger.ParseScanID(upTo)
-	default:
-		s.upTo = s.Mark
+	for _, id := range []struct {
+		text string
+		into *ledger.ScanID
+	}{{id, &s.ID}, {last, &s.last.id}, {upTo, &s.upTo.ID}} {
+		if err == nil {
+			*id.into, err = ledger.ParseScanID(id.text)
+		}
 	}
 	if err != nil {
-		return shippedTo{}, nil
-	}
-	if fields == 2 {
-		s.begin = -1
+		return shippedTo{}, nil // all is published again, and counts once
 	}
 	return s, nil
 }

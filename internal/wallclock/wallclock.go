@@ -1,4 +1,5 @@
-package server
+// Package wallclock judges whether the clock of a machine may be believed.
+package wallclock
 
 import (
 	"context"
@@ -11,14 +12,14 @@ import (
 )
 
 const (
-	// clockLead is how far the clock may run ahead of what was seen of it, and
+	// Lead is how far the clock may run ahead of what was seen of it, and
 	// for how long it has to stay there to be believed.
-	clockLead = 24 * time.Hour
-	// clockKept is how often the time that was seen is stored.
-	clockKept = 10 * time.Minute
+	Lead = 24 * time.Hour
+	// keptEvery is how often the time that was seen is stored.
+	keptEvery = 10 * time.Minute
 )
 
-// wallClock judges whether the clock of this machine may be believed by what
+// Clock judges whether the clock of this machine may be believed by what
 // destroys something for its age: the retention of scans, the end of a
 // webhook's tries, the removal of expired codes, tickets, logins and tokens, the
 // log of calls; and by what is given out once a day or a month. A clock that
@@ -28,7 +29,7 @@ const (
 // machine that is switched off each night would never remove anything again. A
 // server that was off for longer than a day waits as long, as it cannot tell one
 // from the other.
-type wallClock struct {
+type Clock struct {
 	file    string
 	now     func() time.Time
 	elapsed func() time.Duration // since the start, whatever the clock shows
@@ -43,25 +44,15 @@ type wallClock struct {
 	spent time.Duration // how long earlier runs found it ahead
 }
 
-// wallClockPart looks at the clock of this machine.
-func (s *Server) wallClockPart() part {
-	return part{
-		name: "clock of the machine",
-		start: func(context.Context) error {
-			s.wall = openWallClock(s.config.Data, s.realNow, s.log)
-			return nil
-		},
-		// It writes into the data folder, which ends with the server.
-		run: func(ctx context.Context) { s.wall.watch(ctx) },
+// Open reads what an earlier run saw. Without it, or when it cannot be
+// read, the clock is believed. elapsed is how long this run lasts; nil = as it really passes.
+func Open(folder string, now func() time.Time, elapsed func() time.Duration, log *slog.Logger) *Clock {
+	if elapsed == nil {
+		start := time.Now()
+		elapsed = func() time.Duration { return time.Since(start) }
 	}
-}
-
-// openWallClock reads what an earlier run saw. Without it, or when it cannot be
-// read, the clock is believed.
-func openWallClock(folder string, now func() time.Time, log *slog.Logger) *wallClock {
-	start := time.Now()
-	c := &wallClock{file: filepath.Join(folder, "clock"), now: now, elapsed: func() time.Duration { return time.Since(start) }, log: log,
-		kept: -clockKept}
+	c := &Clock{file: filepath.Join(folder, "clock"), now: now, elapsed: elapsed, log: log,
+		kept: -keptEvery}
 	if b, err := os.ReadFile(c.file); err == nil {
 		text, spent, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
 		if seen, err := time.Parse(time.RFC3339, text); err == nil {
@@ -72,9 +63,9 @@ func openWallClock(folder string, now func() time.Time, log *slog.Logger) *wallC
 	return c
 }
 
-// believed reports whether what is old by this clock may be destroyed. A caller
+// Believed reports whether what is old by this clock may be destroyed. A caller
 // that removes reads the time first and asks then: a jump in between is no danger.
-func (c *wallClock) believed() bool {
+func (c *Clock) Believed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	running := c.elapsed()
@@ -83,32 +74,32 @@ func (c *wallClock) believed() bool {
 	return ok
 }
 
-// lead is how far the clock is ahead of the time that it would show without its
+// Ahead is how far the clock is ahead of the time that it would show without its
 // jump; 0 where it is believed. Shares of a day or a month are
 // counted by that time, so that a jump gives nobody a second one. It writes
 // nothing: calls ask for it.
-func (c *wallClock) lead() time.Duration {
+func (c *Clock) Ahead() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, lead := c.judge(c.elapsed())
 	return lead
 }
 
-// judge is believed and lead at a moment of running time.
-func (c *wallClock) judge(running time.Duration) (believed bool, ahead time.Duration) {
+// judge is Believed and Ahead at a moment of running time.
+func (c *Clock) judge(running time.Duration) (believed bool, ahead time.Duration) {
 	// Round: else two times of one process differ by what passed between them,
 	// whatever the clock shows.
 	now := c.now().Round(0)
 	lead := now.Sub(c.seen.Add(running - c.at))
 	switch {
-	case c.seen.IsZero() || lead <= clockLead:
+	case c.seen.IsZero() || lead <= Lead:
 	case !c.ahead:
 		c.ahead, c.since = true, running-c.spent
 		c.log.Warn("this machine's clock is further ahead than the time that passed since it was last seen: repair it if it is wrong; "+
 			"for a day nothing is removed for its age, and daily and monthly limits are those of the time before",
 			"clock", now.UTC().Format(time.RFC3339), "last seen", c.seen.UTC().Format(time.RFC3339))
 		return false, lead - c.spent
-	case running-c.since < clockLead:
+	case running-c.since < Lead:
 		return false, lead - c.spent
 	default:
 		c.log.Info("this machine's clock was ahead for a day and is believed: what is old is removed again", "clock",
@@ -116,15 +107,15 @@ func (c *wallClock) judge(running time.Duration) (believed bool, ahead time.Dura
 	}
 	if c.ahead || c.spent > 0 {
 		c.ahead, c.spent = false, 0
-		c.kept = running - clockKept // the next start is to know it
+		c.kept = running - keptEvery // the next start is to know it
 	}
 	c.seen, c.at = now, running
 	return true, 0
 }
 
 // keep stores now and then what was seen, for the next start.
-func (c *wallClock) keep(running time.Duration) {
-	if running-c.kept < clockKept {
+func (c *Clock) keep(running time.Duration) {
+	if running-c.kept < keptEvery {
 		return
 	}
 	c.kept = running
@@ -142,12 +133,12 @@ func (c *wallClock) keep(running time.Duration) {
 	}
 }
 
-// watch looks at the clock until ctx ends, so that a jump is measured from
+// Watch looks at the clock until ctx ends, so that a jump is measured from
 // right before it.
-func (c *wallClock) watch(ctx context.Context) {
+func (c *Clock) Watch(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
-	for c.believed(); ; c.believed() {
+	for c.Believed(); ; c.Believed() {
 		select {
 		case <-ctx.Done():
 			return

@@ -1,0 +1,79 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A clock that shows the year 2036 for a while takes no scan with it.
+func TestAJumpOfTheClockRemovesNoScans(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
+	const year = 365 * 24 * time.Hour
+	var ahead, running atomic.Int64
+	c := Default()
+	c.Data, c.Listen, c.Dev = t.TempDir(), "127.0.0.1:0", true
+	s, err := Start(t.Context(), c, io.Discard, Seams{RealNow: func() time.Time { return began.Add(time.Duration(ahead.Load())) },
+		Elapsed: func() time.Duration { return time.Duration(running.Load()) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	resp, err := http.Post(s.ScanURL+"/scan/v1/resolve", "application/json", strings.NewReader(`{"text":"https://nowhere.example/"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var old struct {
+		ID string `json:"scan_id"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&old); err != nil || old.ID == "" {
+		t.Fatal(resp.Status, err)
+	}
+	put, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.URL+"/admin/v1/settings",
+		strings.NewReader(`{"statistics_hour_days":100}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put.Header.Set("Content-Type", "application/json")
+	if resp, err := http.DefaultClient.Do(put); err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp, err)
+	}
+	for _, look := range []struct {
+		jump, running time.Duration
+		want          string
+	}{{0, 0, "200"}, {10 * year, time.Hour, "200"}, {10 * year, 2 * time.Hour, "200"}, {0, 3 * time.Hour, "200"},
+		{10 * year, 4 * time.Hour, "200"}, {10 * year, 29 * time.Hour, "404"}} {
+		ahead.Store(int64(look.jump + look.running))
+		running.Store(int64(look.running))
+		s.forgetOldScans(t.Context())
+		s.tidyCounts(t.Context())
+		for by, want := range map[string]string{"hour": strings.Replace(look.want, "404", "422", 1), "day": "200", "month": "200"} {
+			resp, err := http.Get(s.URL + "/admin/v1/statistics?wait=true&from=" + began.Format(time.DateOnly) + "&to=" +
+				began.Format(time.DateOnly) + "&by=" + by)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if got := fmt.Sprint(resp.StatusCode); got != want || want == "200" && !strings.Contains(string(body), `"scans":1,`) {
+				t.Errorf("%v ahead, after %v of running, by %s: %s %s, want %s", look.jump, look.running, by, got, body, want)
+			}
+		}
+		resp, err := http.Get(s.URL + "/admin/v1/scans/" + old.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if got := fmt.Sprint(resp.StatusCode); got != look.want {
+			t.Errorf("%v ahead, after %v of running: %s %s, want %s", look.jump, look.running, got, body, look.want)
+		}
+	}
+}
