@@ -77,7 +77,7 @@ func TestTranscripts(t *testing.T) {
 	for _, path := range api.Paths() {
 		family, _, _ := strings.Cut(path[1:], "/")
 		if !slices.Contains(played, path) && pending[family] == "" {
-			t.Errorf("no transcript calls %s", path)
+			t.Errorf("no transcript calls %s: write its calls into a file of testdata/wire, and run this test with -update for the answers", path)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func NewStage(lines []Recorded) *Stage {
 	for i := range lines {
 		s.learn(&lines[i])
 	}
-	s.settle()
+	s.assignExclusiveSet()
 	return s
 }
 
@@ -356,9 +356,9 @@ var usualSets = []int{3, 18, 33, 46}
 // exclusiveSet is the one that one platform at a time may have.
 const exclusiveSet = 18
 
-// settle leaves the exclusive set of an account to the platform that the lines show it
+// assignExclusiveSet leaves the exclusive set of an account to the platform that the lines show it
 // with first, and to one alone where it is only a guess.
-func (s *Stage) settle() {
+func (s *Stage) assignExclusiveSet() {
 	type held struct {
 		to int
 		*grant

@@ -347,7 +347,7 @@ func TestARunOverTheWholeWireIsAnsweredTheSameAgain(t *testing.T) {
 	}
 	for _, path := range api.Paths() {
 		if !slices.Contains(called, path) {
-			t.Errorf("the run does not call %s", path)
+			t.Errorf("the run does not call %s: add a call to caller.everything", path)
 		}
 	}
 	if t.Failed() {

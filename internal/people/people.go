@@ -178,11 +178,11 @@ const (
 // too many before it.
 func (d *Directory) wrong(at Door, name string, b Browser) (tooMany bool) {
 	tooMany = d.Guesses.Wrong(b.IP, string(at), d.Now())
-	d.tell(at, name, b, tooMany)
+	d.reportGuess(at, name, b, tooMany)
 	return tooMany
 }
 
-func (d *Directory) tell(at Door, name string, b Browser, tooMany bool) {
+func (d *Directory) reportGuess(at Door, name string, b Browser, tooMany bool) {
 	if d.Guessed != nil {
 		d.Guessed(at, name, b.IP, tooMany)
 	}
@@ -454,7 +454,7 @@ func (d *Directory) check(ctx context.Context, a Attempt, b Browser) (p Person, 
 	tooMany := func() bool {
 		many := d.Guesses.TooMany(b.IP, whom, now) || d.Guesses.TooMany(b.IP, string(ByPassword), now)
 		if many {
-			d.tell(ByPassword, a.Name, b, true)
+			d.reportGuess(ByPassword, a.Name, b, true)
 		}
 		return many
 	}
