@@ -511,7 +511,7 @@ func TestEveryVerbHasItsCase(t *testing.T) {
 	table := leaves(t)
 	for _, path := range table {
 		if !slices.ContainsFunc(everyVerb, func(v verb) bool { return v.path == path && (v.says != "" || v.api == otherTest) }) {
-			t.Errorf("%s is not in everyVerb", path)
+			t.Errorf("%s is not in everyVerb: add a line that runs it, with what it says", path)
 		}
 	}
 	for _, v := range everyVerb {

@@ -24,7 +24,7 @@ type Binding struct {
 	ActivityName string
 	ProductBrand string
 	ProductTitle string
-	ProductCode  string // meant to be an EAN, but not only
+	ProductCode  string // usually an EAN, but any text will do
 	WxaAppID     string
 	WxaPath      string
 	WxaType      int
@@ -32,8 +32,7 @@ type Binding struct {
 
 var wxaAppID = regexp.MustCompile(`^[0-9A-Za-z_-]{1,32}$`)
 
-// check returns 40097 for a field that cannot be, 40013 for a malformed
-// AppID. Contract: marketcode 3.4.
+// check returns 40097 for an invalid field, 40013 for a malformed AppID. Contract: marketcode 3.4.
 func (b Binding) check() error {
 	for _, f := range []struct{ name, value string }{
 		{"activity_name", b.ActivityName}, {"product_brand", b.ProductBrand}, {"product_title", b.ProductTitle},
@@ -69,17 +68,17 @@ func (b Binding) Version(role accounts.Role) (v accounts.Version, allowed bool) 
 	return accounts.Release, true
 }
 
-// Event is one thing that happened to codes of a batch: an activation, a
-// withdrawal, or a change of state. Its number is in the order of commits. An
-// event is never changed; the newest that is in force wins, index by index.
+// Event is one thing that happened to codes of a batch: an activation, a withdrawal, or a change of
+// state. Its number is in the order of commits. An event never changes. For each index the newest
+// event that is in force wins.
 type Event struct {
 	Seq     int64
 	Batch   int64
 	Did     Did
 	Codes   Set     // which codes; an activation has one range
 	Binding Binding // activations only
-	// Renews is of a re-target: the range of the activation of which these codes
-	// are a part. nil: the event's own.
+	// Renews is set by a re-target: the range of the activation of which these codes are a part.
+	// nil: the range is the event's own.
 	Renews *Range
 	At     time.Time // of the call
 	From   time.Time // when it takes effect: At, or later where it was scheduled
@@ -88,8 +87,8 @@ type Event struct {
 	Note   string
 }
 
-// Activated is the range of the call that activated codes: overlaps are judged by
-// it, and later answers show it as code_start and code_end.
+// Activated is the range of the call that activated codes. Overlaps are decided by it, and later
+// answers show it as code_start and code_end.
 func (e *Event) Activated() Range {
 	if e.Renews != nil {
 		return *e.Renews
@@ -112,9 +111,9 @@ const (
 	TakeBack Did = "take-back" // of imported codes: they are not here any more
 )
 
-// coverage says which activation governs each index: disjoint spans by their
-// first index. A look-up is O(log n); a new range cuts or swallows what it
-// covers, so spans number at most twice the calls.
+// coverage says which activation governs each index: disjoint spans by their first index. A look-up
+// is O(log n). A new range shortens, splits or removes the spans that it covers, so there are at
+// most twice as many as calls.
 type coverage struct {
 	spans btree.Map[int64, span]
 }
@@ -167,7 +166,7 @@ func (c *coverage) apply(e *Event) {
 	}
 }
 
-// does is the part of batchMemory.does that can be scheduled.
+// does is batchMemory.does for the events that can be scheduled.
 func (c *coverage) does(e *Event, r Range) {
 	switch e.Did {
 	case Activate:
@@ -188,8 +187,8 @@ func (c *coverage) at(index int64) (by *Event) {
 	return by
 }
 
-// within lists the parts of a range that an activation governs, in order.
-func (c *coverage) within(r Range) (list []ActiveRange) {
+// activeIn lists the parts of a range that an activation governs, in order.
+func (c *coverage) activeIn(r Range) (list []ActiveRange) {
 	add := func(from int64, s span) {
 		if s.by != nil && s.to >= r.From && from <= r.To {
 			list = append(list, ActiveRange{Range{max(from, r.From), min(s.to, r.To)}, s.by})

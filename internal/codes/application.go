@@ -41,17 +41,17 @@ type Batch struct {
 	CreatedAt time.Time
 	// Proof says that its codes are for a printer's trials: they never activate.
 	Proof bool
-	// Imported says that its codes were made elsewhere: they are rows, and have no
-	// counters, so Start means nothing.
+	// Imported says that its codes were made elsewhere. They are rows and have no counters, so
+	// Start means nothing.
 	Imported bool
 }
 
-// takenBack is what the ISV of an application begins with whose import was taken back.
-// No applicant's own has a control character.
+// takenBack begins the ISV of an application whose import was taken back. An ISV that a caller
+// chose has no control character.
 const takenBack = "\x01taken back "
 
-// TakenBack reports whether its import was taken back: it is no application any more.
-// Its number and its events stay.
+// TakenBack reports whether the batch's import was taken back. Then it is no application any more;
+// its number and its events stay.
 func (b Batch) TakenBack() bool { return b.Imported && strings.HasPrefix(b.ISV, takenBack) }
 
 // Status is how far an application is.
@@ -64,9 +64,9 @@ const (
 	Finish     Status = "FINISH"
 )
 
-// Status is computed, not stored: codes need no work, so an application is
-// finished at once unless a setting lets it take a while, as on the platform;
-// then a clock that is behind that of the call has no say.
+// Status is computed, not stored. Codes need no work, so an application is finished at once, unless
+// a setting makes it take some time as on the platform. A clock that is behind the time of the call
+// does not unfinish it.
 func (b Batch) Status(now time.Time, whole time.Duration) Status {
 	switch passed := now.Sub(b.CreatedAt); {
 	case whole <= 0 || passed >= whole:
@@ -118,8 +118,8 @@ func (b Batch) Ready(now time.Time, whole time.Duration) []Range {
 	return all
 }
 
-// InSegment returns 40097 or 80306 as Within does, and 80310 unless the range
-// lies within one segment; a part of it will do.
+// InSegment returns 40097 or 80306 as Within does, and 80310 unless the range lies within one
+// segment; it may be a part of the segment.
 func (b Batch) InSegment(r Range) error {
 	if err := b.Within(r); err != nil {
 		return err
@@ -131,8 +131,7 @@ func (b Batch) InSegment(r Range) error {
 	return nil
 }
 
-// Within returns 40097 for what is no range, 80306 for one that ends past the
-// end of the batch.
+// Within returns 40097 for an invalid range, 80306 for one that ends after the end of the batch.
 func (b Batch) Within(r Range) error {
 	switch {
 	case r.From < 0 || r.To < 0:
@@ -151,7 +150,7 @@ type Application struct {
 	Count int64
 }
 
-// check returns 40097 for what cannot be applied for. Contract: marketcode 3.1.
+// check returns 40097 for an invalid application. Contract: marketcode 3.1.
 func (a Application) check(most int64) error {
 	switch {
 	case a.Count < countStep || a.Count > most || a.Count%countStep != 0:
@@ -197,7 +196,7 @@ func FloorAt(now time.Time) uint64 {
 	return uint64(max(0, now.Sub(epoch)/time.Second)) * 10_000
 }
 
-// checkBlock returns an error when the nine characters hold no such block.
+// checkBlock returns an error when nine characters have no room for such a block.
 func checkBlock(start uint64, count int64) error {
 	if start >= Space || uint64(count) > Space-start {
 		return fmt.Errorf("codes: the nine characters are used up: %d codes from %d do not fit below %d", count, start, uint64(Space))

@@ -17,7 +17,7 @@ type Visit struct {
 	At    time.Time
 	// UserHash names the user in the ledger; "" = an anonymous scan.
 	UserHash string
-	// User gets a ticket; "" = none is made.
+	// User gets a ticket; "" = no ticket is made.
 	Namespace, User string
 }
 
@@ -50,9 +50,9 @@ const (
 	deskWrite = 10 * time.Second
 	// forgetEvery is how often expired tickets are removed.
 	forgetEvery = time.Minute
-	// forgetAtOnce is how many of them one transaction removes. It is more than one
-	// makes, so none are left over in the end; and after a rest, when millions may
-	// have expired, no scan waits for all of them to go.
+	// forgetAtOnce is how many of them one transaction removes. It is more than one transaction
+	// makes, so that all go in time. And after a pause, when millions may have expired, no scan
+	// waits until all of them are removed.
 	forgetAtOnce = 4 * deskGroup
 )
 
@@ -90,13 +90,12 @@ func (r *Receipt) Wait(ctx context.Context) (ticket string, err error) {
 	case <-r.done:
 		return r.text, r.err
 	case <-ctx.Done():
-		// Nobody knows whether it is still written; nobody gets the ticket.
+		// Whether it is still written is not known; nobody gets the ticket.
 		return "", fmt.Errorf("%w: %w", ErrDesk, context.Cause(ctx))
 	}
 }
 
-// Visit takes a scan. It waits only where the queue is full, until ctx ends:
-// ErrDeskBusy.
+// Visit takes a scan. It waits only where the queue is full; ErrDeskBusy if ctx ends meanwhile.
 func (d *Desk) Visit(ctx context.Context, v Visit) (*Receipt, error) {
 	r := &Receipt{first: FirstScan{Batch: v.Found.Batch.ID, Index: v.Found.Index, At: v.At, Scan: v.Scan, User: v.UserHash},
 		done: make(chan struct{})}
@@ -126,7 +125,7 @@ func (d *Desk) Visit(ctx context.Context, v Visit) (*Receipt, error) {
 	return r, nil
 }
 
-// write writes groups until nobody waits.
+// write writes groups until no scan waits.
 func (d *Desk) write() {
 	for {
 		d.mu.Lock()
@@ -170,8 +169,8 @@ func (d *Desk) commit(group []*Receipt) (err error) {
 			tickets = append(tickets, *r.ticket)
 		}
 	}
-	// Every node writes codes in one order, so that none waits for another in a
-	// circle. Of the scans of one code the one that came first stays.
+	// Every node writes codes in the same order, so that no two wait for each other. Of several
+	// scans of one code the one that came first counts.
 	slices.SortStableFunc(firsts, func(a, b FirstScan) int {
 		return cmp.Or(cmp.Compare(a.Batch, b.Batch), cmp.Compare(a.Index, b.Index))
 	})
@@ -180,7 +179,7 @@ func (d *Desk) commit(group []*Receipt) (err error) {
 	forget := len(tickets) > 0 && (d.forgot.IsZero() || now.Sub(d.forgot) >= forgetEvery || now.Before(d.forgot)) && d.press.mayForget()
 	var forgotten int64
 	err = d.press.Store.UpdateCodes(ctx, func(tx Tx) (err error) {
-		tx.MayRepeat() // first scans and tickets that are there already stay as they are
+		tx.MayRepeat() // first scans and tickets that are stored already stay as they are
 		if forget {
 			if forgotten, err = tx.ForgetTickets(ctx, now.Add(-ticketGrace), forgetAtOnce); err != nil {
 				return err
@@ -195,7 +194,7 @@ func (d *Desk) commit(group []*Receipt) (err error) {
 		return fmt.Errorf("%w: %w", ErrDesk, err)
 	}
 	if forget {
-		// Only write reads and sets it, one at a time. Where there may be more, the
+		// Only write uses forgot, and one write runs at a time. Where more may have expired, the
 		// next transaction goes on.
 		if d.forgot = now; forgotten == forgetAtOnce {
 			d.forgot = time.Time{}
@@ -204,8 +203,8 @@ func (d *Desk) commit(group []*Receipt) (err error) {
 	return nil
 }
 
-// Erase makes the first scans of a user anonymous and removes what proves or
-// follows from them. openID is the user's openid under an account.
+// Erase makes the first scans of a user anonymous, and removes the user's tickets and openids.
+// openID is the user's openid under an account.
 func (d *Desk) Erase(ctx context.Context, userHash string, openID func(account string) string) error {
 	err := d.press.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if err := tx.EraseFirstScans(ctx, userHash); err != nil {

@@ -22,8 +22,8 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// Codes made elsewhere are rows: no arithmetic of ours leads from their texts to
-// their indexes. What happens to them is in the events of their batch, as with ours.
+// Codes made elsewhere are rows, since our arithmetic cannot compute their indexes from their
+// texts. As with our own codes, the events of the batch say what happened to them.
 
 var (
 	// ErrNoImported is returned where there is no row of a code made elsewhere.
@@ -44,9 +44,9 @@ const (
 	// ImportedMatrix is how many characters the first column has.
 	// Contract: marketcode 4.2.
 	ImportedMatrix = fieldLength
-	// importKey is what the key of imported texts is a hash of: never changed.
+	// importKey is the text from which the key of imported texts is hashed. It never changes.
 	importKey = "texts of imported codes"
-	// importMark is what stands in a batch of theirs instead of its first code.
+	// importMark stands in such a batch in place of its first code.
 	importMark = "a batch made elsewhere"
 	// importedTime is how long a scan waits for the store.
 	importedTime = 5 * time.Second
@@ -75,7 +75,7 @@ var symbolAt = func() (at [256]byte) {
 	return at
 }()
 
-// packCode makes a number of one to nine symbols, in radix 45: no symbol is 0.
+// packCode turns one to nine symbols into a number of radix 45, in which no symbol is 0.
 func packCode(text string) (n int64, ok bool) {
 	if len(text) == 0 || len(text) > CodeLength {
 		return 0, false
@@ -118,8 +118,8 @@ func (p *Press) importedBlock() cipher.Block {
 	return p.importCipher
 }
 
-// hideTail makes one block of the nineteen symbols of a text, six bits each, and
-// encrypts it: equal texts are equal blocks.
+// hideTail packs the nineteen symbols of a text, six bits each, into one block and encrypts it.
+// Equal texts make equal blocks.
 func (p *Press) hideTail(t tail) (hi, lo int64) {
 	var high, low uint64
 	for _, char := range t {
@@ -133,7 +133,7 @@ func (p *Press) hideTail(t tail) (hi, lo int64) {
 	return int64(binary.BigEndian.Uint64(b[:8])), int64(binary.BigEndian.Uint64(b[8:]))
 }
 
-// showTail is the reverse of hideTail; ok is false for what another key encrypted.
+// showTail is the reverse of hideTail; ok is false for a block that another key encrypted.
 func (p *Press) showTail(hi, lo int64) (t tail, ok bool) {
 	var b [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(hi))
@@ -185,8 +185,8 @@ func tailsUnder(prefix, text string) (tails []tail) {
 	return tails
 }
 
-// TextsUnder are the texts that a read one can be under a prefix, as they are printed:
-// those of codes made elsewhere too.
+// TextsUnder are the printed texts, also of codes made elsewhere, that a camera may have read as
+// the given text.
 func TextsUnder(prefix, text string) (texts []string) {
 	for _, t := range tailsUnder(prefix, text) {
 		texts = append(texts, prefix+string(t[:]))
@@ -214,7 +214,8 @@ func Ending(text string, prefixes []string, symbols int) string {
 	return ""
 }
 
-// recognise finds the code that a text is; ours first, without the store. ErrUnread.
+// recognise finds the code of a text. It tries our own codes first, which needs no store.
+// ErrUnread.
 func (p *Press) recognise(ctx context.Context, text string) (f Found, ok bool, err error) {
 	if f, ok = p.byText(text); ok {
 		return f, true, nil
@@ -299,8 +300,8 @@ func (p *Press) askImported(ctx context.Context, ask func(context.Context, Tx) e
 	return p.Store.ViewCodes(ctx, func(tx Tx) error { return ask(ctx, tx) })
 }
 
-// Print is the original code and the code text of an index. 80308 for an imported
-// code that is not here yet.
+// Print returns the original code and the code text of an index. 80308 for an imported code that
+// has not arrived yet.
 func (p *Press) Print(ctx context.Context, b Batch, index int64) (code, text string, err error) {
 	err = p.EachPrint(ctx, b, Range{index, index}, func(_ int64, c, t string) error {
 		code, text = c, t
@@ -312,8 +313,8 @@ func (p *Press) Print(ctx context.Context, b Batch, index int64) (code, text str
 // printsAtOnce is how many rows of imported codes are read together.
 const printsAtOnce = 1000
 
-// EachPrint gives the codes of a range in order. 80308 where an imported one is not
-// here yet; the error of f.
+// EachPrint calls f with the codes of a range in order. 80308 where an imported one has not arrived
+// yet; else the error of f.
 func (p *Press) EachPrint(ctx context.Context, b Batch, r Range, f func(index int64, code, text string) error) error {
 	if !b.Imported {
 		for i := r.From; i <= r.To; i++ {
@@ -363,8 +364,8 @@ func (p *Press) arrived(ctx context.Context, b Batch) (int64, error) {
 	return p.Memory.Arrived(b.ID, p.Now()), err
 }
 
-// whole returns a Conflict while codes of an imported batch are missing.
-func (p *Press) whole(ctx context.Context, b Batch) error {
+// requireComplete returns a Conflict while codes of an imported batch are missing.
+func (p *Press) requireComplete(ctx context.Context, b Batch) error {
 	if !b.Imported {
 		return nil
 	}
@@ -384,7 +385,7 @@ func (p *Press) allHere(b Batch, at time.Time) error {
 	return nil
 }
 
-// NewImport is a batch made elsewhere of which codes will come.
+// NewImport is a batch made elsewhere, whose codes are to be imported.
 type NewImport struct {
 	Account string
 	ISV     string
@@ -394,9 +395,9 @@ type NewImport struct {
 	Prefix string // what each of its texts begins with, before the last 19 symbols
 }
 
-// BeginImport makes a batch for codes made elsewhere. The same again returns the one
-// that there is. 40097 for what cannot be, 48001 for an account without codes; a
-// Conflict where the account's ISV or the ID is another application's.
+// BeginImport makes a batch for codes made elsewhere. The same call again returns the same batch.
+// 40097 for an invalid one, 48001 for an account without codes; a Conflict where the account's ISV
+// or the ID belongs to another application.
 func (p *Press) BeginImport(ctx context.Context, n NewImport) (b Batch, err error) {
 	fault := ""
 	switch {
@@ -472,7 +473,7 @@ func (p *Press) begunAnew(ctx context.Context, tx Tx, news Batch) (bool, error) 
 	return true, tx.PutImport(ctx, news, "import")
 }
 
-// same returns a Conflict unless a batch is the one that is to be begun.
+// same returns a Conflict unless a stored batch is the one to be begun.
 func (n NewImport) same(b Batch) error {
 	why := ""
 	switch {
@@ -492,15 +493,15 @@ func (n NewImport) same(b Batch) error {
 
 // Arrival is what a call of ImportCodes did.
 type Arrival struct {
-	Lines int64 // that were read
-	Added int64 // of them; the others were there, and equal
+	Lines int64 // how many were read
+	Added int64 // how many of them are new; the others were stored already, and are equal
 	Have  int64 // codes of the batch that are here now
 }
 
-// ImportCodes stores codes of a batch made elsewhere from lines of the wire's four
-// columns in the order of their indexes: all of them or none, at most MaxImportLines.
-// Lines that are there already change nothing. first is the number of the first line,
-// for what is said of a wrong one: accounts.Faults. Contract: marketcode 4.2.
+// ImportCodes stores codes of a batch made elsewhere from lines of the wire's four columns in the
+// order of their indexes: all of them or none, at most MaxImportLines. Lines that are stored
+// already change nothing. first is the number of the first line, so that accounts.Faults can name
+// wrong ones. Contract: marketcode 4.2.
 func (p *Press) ImportCodes(ctx context.Context, batch, first int64, lines io.Reader) (done Arrival, err error) {
 	b, err := p.Memory.Know(ctx, batch)
 	if err != nil {
@@ -565,9 +566,9 @@ type TakenBack struct {
 	More  bool  // codes of the range are still here
 }
 
-// TakeBack removes codes of a range that were imported, at most some thousand: the
-// caller calls again while there are More. Of a range that is the whole batch the last
-// call ends the application. ErrNoBatch; a Conflict where anything but imports happened.
+// TakeBack removes codes of a range that were imported, at most some thousand: the caller calls
+// again while there are More. Where the range is the whole batch, the last call ends the
+// application. ErrNoBatch; a Conflict where anything other than imports happened.
 func (p *Press) TakeBack(ctx context.Context, batch int64, r Range, note string) (done TakenBack, err error) {
 	b, err := p.Memory.Know(ctx, batch)
 	if err != nil {
@@ -614,8 +615,8 @@ func (p *Press) TakeBack(ctx context.Context, batch int64, r Range, note string)
 	return done, err
 }
 
-// unused returns a Conflict where anything but imports happened to an imported batch,
-// for a transaction that holds its lock.
+// unused returns a Conflict where anything other than imports happened to an imported batch. The
+// transaction holds the batch's lock.
 func (p *Press) unused(ctx context.Context, tx Tx, b Batch, at time.Time) error {
 	used := func(what string) error {
 		return Conflict(fmt.Sprintf("%s of application %d: its import cannot be taken back; freeze the codes that are wrong, or withdraw them",
@@ -638,12 +639,13 @@ func (p *Press) unused(ctx context.Context, tx Tx, b Batch, at time.Time) error 
 	return err
 }
 
-// faultAt is what is wrong with a line of an import.
+// faultAt is the fault of a line of an import.
 func faultAt(line int64, format string, args ...any) error {
 	return accounts.Faults{{Line: int(line), Why: fmt.Sprintf(format, args...)}}
 }
 
-// notThere are the rows that are not stored yet; a fault where one is another code.
+// notThere are the rows that are not stored yet; a fault where a different code is stored at an
+// index.
 func (p *Press) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line func(ImportedCode) int64) ([]ImportedCode, error) {
 	have, err := tx.ImportedCodes(ctx, rows[0].Batch, Range{rows[0].Index, rows[len(rows)-1].Index})
 	if err != nil || len(have) == 0 {
@@ -661,8 +663,8 @@ func (p *Press) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line f
 	return news, nil
 }
 
-// whoHas says which of some rows could not be stored, because another code has its
-// text or, in its batch, its nine characters.
+// whoHas says which rows could not be stored because another code has the text or, in the same
+// batch, the nine characters.
 func (p *Press) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line func(ImportedCode) int64) error {
 	for _, row := range news {
 		other, err := tx.ImportedByText(ctx, row.TextHi, row.TextLo)
@@ -685,7 +687,7 @@ func (p *Press) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line fun
 	return errors.New("codes: some rows were not stored, and no other has their texts")
 }
 
-// readImport reads lines. accounts.Faults for the first that is wrong.
+// readImport reads lines. accounts.Faults for the first wrong one.
 func (p *Press) readImport(b Batch, first int64, lines io.Reader) (rows []ImportedCode, err error) {
 	texts, original := map[[2]int64]int64{}, map[int64]int64{}
 	for l, err := range ImportLines(lines, first) {
@@ -721,7 +723,8 @@ func (p *Press) readImport(b Batch, first int64, lines io.Reader) (rows []Import
 	return rows, nil
 }
 
-// couldBeOurs reports whether a key of ours makes a text, be it given out or not.
+// couldBeOurs reports whether a key of ours can make a text, whether that code was given out or
+// not.
 func (p *Press) couldBeOurs(text string) bool {
 	key := p.Keys.Text[text[0]]
 	if key == nil || !allOf(text, Alphabet) {
@@ -740,10 +743,9 @@ type ImportLine struct {
 	Tail   string // the rest of it: 19 symbols
 }
 
-// ImportLines yields lines of the wire's four columns, the first of which has a
-// number; each index is one more than that before it. Columns stand apart by spaces
-// or tabs, and CRLF ends a line as well as LF. After an error, accounts.Faults or that
-// of the reader, it stops.
+// ImportLines yields lines of the wire's four columns, the first of which has a number; each index
+// is one more than that before it. Columns are separated by spaces or tabs; a line ends with LF or
+// CRLF. After an error, accounts.Faults or that of the reader, it stops.
 func ImportLines(r io.Reader, first int64) func(yield func(ImportLine, error) bool) {
 	return func(yield func(ImportLine, error) bool) {
 		in := bufio.NewReaderSize(r, maxImportLine)
@@ -780,7 +782,7 @@ func ImportLines(r io.Reader, first int64) func(yield func(ImportLine, error) bo
 	}
 }
 
-// importLine reads one line. What is wrong with it never quotes a text: it is a code.
+// importLine reads one line. Its error never quotes the text, which is a code.
 func importLine(text []byte) (l ImportLine, err error) {
 	columns := strings.FieldsFunc(string(text), func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
 	if len(columns) != 4 {

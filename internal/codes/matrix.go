@@ -26,10 +26,10 @@ const (
 // module in the highest bit; 1 = black.
 type modules [symbolSide * symbolSide / 64]uint64
 
-// placed has, for each place of a code and each character there, what to
-// exclusive-or: the Reed-Solomon code of ECC 200 is linear and its placement
-// fixed, so every module is an affine function of the characters as long as
-// each is one ASCII codeword. The first place includes the constant part.
+// placed has, for each place of a code and each character there, the modules to exclusive-or into
+// the symbol. The Reed-Solomon code of ECC 200 is linear and its placement fixed; so every module
+// is an affine function of the characters, as long as each is one ASCII codeword. The first place
+// includes the constant part.
 //
 // Encoders pair adjacent digits to save a codeword. Without pairing all codes
 // have the same shape and size; readers take both.

@@ -13,7 +13,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 )
 
-// State is what is true of one code at a moment.
+// State is the state of one code at a moment.
 type State struct {
 	Activation *Event // nil: not active
 	Frozen     bool
@@ -30,12 +30,12 @@ type Memory struct {
 	mu      sync.RWMutex
 	batches map[int64]*batchMemory
 	byStart []*batchMemory // by their first counter
-	// prefixes are those of all batches: what was printed once stays known.
+	// prefixes are those of all batches, since printed codes must stay known.
 	prefixes []string
 	// imported are those of batches made elsewhere.
 	imported []string
-	// began is the last event of each batch that another memory knew when this one
-	// was begun beside it.
+	// began is, for each batch, the last event that the current memory knew when this new one was
+	// begun.
 	began map[int64]int64
 }
 
@@ -48,26 +48,26 @@ type batchMemory struct {
 	happened
 }
 
-// happened is what is known of what happened to a batch.
+// happened is what the events of a batch amount to, as far as they were read.
 type happened struct {
 	seq     int64 // the last event read
 	active  coverage
-	waiting []Event   // read, not yet in force: by when they take effect
+	waiting []Event   // events that were read and are not in force yet, in the order in which they take effect
 	reached time.Time // when the last event in force took effect
-	// called is the latest call that was read. A clock that is behind it, one
-	// that was set back or another node's, keeps nothing out of force.
+	// called is the time of the latest call that was read. A clock that is behind it, because it
+	// was set back or is another node's, does not undo events that were in force.
 	called time.Time
-	later  int  // of waiting, when it was last looked through
-	whole  bool // all is read again: nothing is put in force before the end
-	// allFrozen is the whole batch's, apart from what is frozen code by code:
-	// unfreezing the batch does not bring back a code that was frozen itself.
+	later  int  // how long waiting was when it was last gone through
+	whole  bool // all events are read again: none is put in force before the end
+	// allFrozen says that the whole batch is frozen. It is apart from codes that are frozen singly,
+	// which stay frozen when the batch is unfrozen.
 	allFrozen bool
 	frozen    *roaring.Bitmap
 	void      *roaring.Bitmap
 	redeemed  *roaring.Bitmap
 	arrived   *roaring.Bitmap // imported batches only
-	// tookBack says that imported codes were taken back; used, that anything but
-	// imports happened, or is to happen.
+	// tookBack says that imported codes were taken back; used, that anything other than imports
+	// happened, or is scheduled.
 	tookBack, used bool
 }
 
@@ -76,8 +76,8 @@ func NewMemory(s Store) *Memory {
 	return &Memory{Store: s, batches: map[int64]*batchMemory{}}
 }
 
-// Beside is an empty memory that can be filled while this one answers and
-// follows, and then adopted.
+// Beside returns an empty memory, to be filled while this one answers and follows changes, and then
+// adopted.
 func (m *Memory) Beside() *Memory {
 	fresh := NewMemory(m.Store)
 	fresh.began = map[int64]int64{}
@@ -115,7 +115,8 @@ func (m *Memory) Load(ctx context.Context) error {
 			broken[b.ID] = b
 		}
 	}
-	// Times of a batch do not go back; where they do, all of it is needed at once.
+	// The times of a batch never go back. Where they do all the same, all its events are needed at
+	// once.
 	for id, b := range broken {
 		b.clear()
 		if err := m.catchUp(ctx, b); err != nil {
@@ -125,11 +126,9 @@ func (m *Memory) Load(ctx context.Context) error {
 	return nil
 }
 
-// Adopt takes over what a memory knows that was filled beside this one. Batch by
-// batch that is one moment: a transaction that made this memory exact for its
-// batch finds it exact after that too. It returns false where this memory
-// followed something meanwhile that the other does not know yet: then it wants
-// to follow, and to be adopted again.
+// Adopt takes over what a new memory knows, each batch in one step: a transaction that made this
+// memory exact for its batch finds it exact afterwards too. It returns false where this memory
+// followed a change that the new one does not know yet: let that follow it, and call Adopt again.
 func (m *Memory) Adopt(fresh *Memory) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -137,12 +136,12 @@ func (m *Memory) Adopt(fresh *Memory) bool {
 	for id, b := range m.batches {
 		_, before := fresh.began[id]
 		switch f := fresh.batches[id]; {
-		case f == nil && before, f != nil && f.Batch != b.Batch: // it is gone, or was made anew
+		case f == nil && before, f != nil && f.Batch != b.Batch: // the batch was removed, or made anew
 			delete(m.batches, id)
 		case f == nil || f != b && !b.adopt(f, fresh.began[id]):
 			whole = false
 		default:
-			fresh.batches[id] = b // from here on it is one
+			fresh.batches[id] = b // from here on both share it
 		}
 	}
 	for id, f := range fresh.batches {
@@ -159,7 +158,7 @@ func (m *Memory) Adopt(fresh *Memory) bool {
 	return whole
 }
 
-// addPrefix notes the prefix of a batch. Readers have the slices that were.
+// addPrefix notes the prefix of a batch. Readers may still use the former slice, so it is copied.
 func (m *Memory) addPrefix(b Batch) {
 	if b.TakenBack() {
 		return
@@ -179,8 +178,8 @@ func (m *Memory) ImportedPrefixes() []string {
 	return m.imported
 }
 
-// adopt takes over what is known of the same batch, unless this was read on
-// since it was at began and knows more.
+// adopt takes over what is known of the same batch, unless this one read further events since began
+// and knows more.
 func (b *batchMemory) adopt(f *batchMemory, began int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -219,7 +218,7 @@ func (m *Memory) add(b Batch) *batchMemory {
 	}
 	one := newBatchMemory(b)
 	m.batches[b.ID] = one
-	if have != nil { // its import was taken back, or its number has another one
+	if have != nil { // its import was taken back, or its number belongs to another batch now
 		m.prefixes, m.imported = nil, nil
 		for _, known := range m.batches {
 			m.addPrefix(known.Batch)
@@ -245,12 +244,12 @@ func (m *Memory) Prefixes(current string) []string {
 	return append([]string{current}, m.prefixes...)
 }
 
-// Changed reads what is new of a batch.
+// Changed reads the new events of a batch.
 func (m *Memory) Changed(ctx context.Context, id int64) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	b := m.batch(id)
-	if b == nil || b.Imported { // an imported one can be taken back
+	if b == nil || b.Imported { // an imported batch can be taken back
 		var err error
 		if b, err = m.addStored(ctx, id); errors.Is(err, ErrNoBatch) {
 			return nil
@@ -283,8 +282,8 @@ func (m *Memory) catchUp(ctx context.Context, b *batchMemory) error {
 	})
 }
 
-// Know is Batch for a call: of a batch that another node acknowledged a moment
-// ago the store knows, before this node has followed. ErrNoBatch.
+// Know is Batch for a call: it asks the store for a batch that is not in memory, since another node
+// may have made it a moment ago. ErrNoBatch.
 func (m *Memory) Know(ctx context.Context, id int64) (Batch, error) {
 	if b, ok := m.Batch(id); ok {
 		return b, nil
@@ -302,16 +301,15 @@ func (m *Memory) Know(ctx context.Context, id int64) (Batch, error) {
 	return b.Batch, m.catchUp(ctx, b)
 }
 
-// changedIn is Changed within a transaction that holds the batch's lock: it stays on
-// its one connection, as that may be the last, and waits for no other reader.
+// changedIn is Changed within a transaction that holds the batch's lock: it uses the transaction's
+// connection only, which may be the last free one, and waits for no other reader.
 func (m *Memory) changedIn(ctx context.Context, tx Tx, b Batch) error {
 	return m.add(b).catchUp(func(after int64) ([]Event, error) { return tx.EventsAfter(ctx, b.ID, after) })
 }
 
-// catchUp reads the events after the last that was read. Numbers are in the
-// order of commits, so what one reader sees begins with what an earlier one
-// saw, and events that another reader took in meanwhile are known by their
-// numbers.
+// catchUp reads the events after the last that was read. Numbers are in the order of commits, so a
+// reader sees everything that an earlier one saw. Events that another reader took in meanwhile are
+// skipped by their numbers.
 func (b *batchMemory) catchUp(eventsAfter func(int64) ([]Event, error)) error {
 	b.mu.Lock()
 	after := b.seq
@@ -325,15 +323,15 @@ func (b *batchMemory) catchUp(eventsAfter func(int64) ([]Event, error)) error {
 	}
 }
 
-// enqueueAll lets events wait until they take effect. It returns false when it needs
-// all of them: one took effect before one that is in force already, because a schedule
-// came due while it was committed, or two nodes have two clocks.
+// enqueueAll lets events wait until they take effect. It returns false when all events have to be
+// read again, because one takes effect before one that is in force already: a schedule came due
+// while it was committed, or two nodes have different clocks.
 func (b *batchMemory) enqueueAll(list []Event, all bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if all && b.seq > 0 {
 		if len(list) == 0 || list[len(list)-1].Seq < b.seq {
-			return false // another reader saw more
+			return false // another reader has read further
 		}
 		b.clear()
 	}
@@ -347,8 +345,8 @@ func (b *batchMemory) enqueueAll(list []Event, all bool) bool {
 	return true
 }
 
-// mostWaiting is how many events wait at least before those that are due are put
-// in force unasked.
+// mostWaiting is how many events must wait before those that are due are put in force without a
+// question about the batch.
 const mostWaiting = 1000
 
 func (b *batchMemory) clear() {
@@ -361,8 +359,8 @@ func (b *batchMemory) clear() {
 	}
 }
 
-// enqueue lets an event wait until it takes effect. It returns false for one that
-// comes too late for that.
+// enqueue lets an event wait until it takes effect. It returns false for one that should be in
+// force already before another that is.
 func (b *batchMemory) enqueue(e Event) bool {
 	if e.Seq <= b.seq {
 		return true
@@ -380,16 +378,15 @@ func (b *batchMemory) enqueue(e Event) bool {
 		return cmp.Or(a.From.Compare(c.From), cmp.Compare(a.Seq, c.Seq))
 	})
 	b.waiting = slices.Insert(b.waiting, i, e)
-	// Nobody may ever ask for a code of this batch. Events that no later one can
-	// precede are put in force then, so that memory holds the present and not all
-	// that ever happened.
+	// Nobody may ever ask for a code of this batch. So events that no later one can precede are put
+	// in force here, and memory does not hold everything that ever happened.
 	if !b.whole && len(b.waiting) >= max(mostWaiting, 2*b.later) {
 		b.until(b.called)
 	}
 	return true
 }
 
-// until puts in force what takes effect up to a moment.
+// until puts the events in force that take effect up to a moment.
 func (b *batchMemory) until(now time.Time) {
 	if now.Before(b.called) {
 		now = b.called
@@ -401,21 +398,21 @@ func (b *batchMemory) until(now time.Time) {
 	}
 	if n > 0 {
 		b.reached = b.waiting[n-1].From
-		b.waiting = slices.Clone(b.waiting[n:]) // what was applied is not held by it
+		b.waiting = slices.Clone(b.waiting[n:]) // so that applied events can be freed
 	}
 	b.later = len(b.waiting)
 }
 
 func (b *batchMemory) apply(e *Event) {
 	kept := *e
-	// Ranges become runs by themselves; looking for more of them after every
-	// event would take a millisecond each time.
+	// Ranges are stored as runs already; optimising after every event would take a millisecond each
+	// time.
 	for _, r := range e.Codes {
 		b.does(&kept, r)
 	}
 }
 
-// does is what an event does to a range of its codes.
+// does applies an event to a range of its codes.
 func (b *batchMemory) does(e *Event, r Range) {
 	from, to := uint64(r.From), uint64(r.To)+1
 	switch e.Did {
@@ -445,7 +442,7 @@ func (b *batchMemory) does(e *Event, r Range) {
 	}
 }
 
-// state is what is true of a code.
+// state is the state of a code.
 func (b *batchMemory) state(index int64) State {
 	i := uint32(index)
 	return State{Activation: b.active.at(index), Frozen: b.allFrozen || b.frozen.Contains(i), Void: b.void.Contains(i),
@@ -503,8 +500,8 @@ func (m *Memory) Batches() []Batch {
 	return list
 }
 
-// State is what is true of a code at a moment, which is never before an
-// earlier call's.
+// State is the state of a code at a moment. A moment before that of an earlier call counts as that
+// one.
 func (m *Memory) State(batch, index int64, now time.Time) State {
 	b := m.batch(batch)
 	if b == nil {
@@ -516,7 +513,7 @@ func (m *Memory) State(batch, index int64, now time.Time) State {
 	return b.state(index)
 }
 
-// Arrived is how many codes of an imported batch are here.
+// Arrived is how many codes of an imported batch have arrived.
 func (m *Memory) Arrived(batch int64, now time.Time) int64 {
 	b := m.batch(batch)
 	if b == nil || b.arrived == nil {
@@ -528,8 +525,8 @@ func (m *Memory) Arrived(batch int64, now time.Time) int64 {
 	return int64(b.arrived.GetCardinality())
 }
 
-// imports are the first of the codes of a range that are here, at most so many; whether
-// some of the batch were taken back, and whether anything but imports happened to it.
+// imports returns the first codes of a range that have arrived, at most most of them; whether codes
+// of the batch were taken back; and whether anything other than imports happened to it.
 func (m *Memory) imports(batch int64, r Range, most int, now time.Time) (here Set, tookBack, used bool) {
 	b := m.batch(batch)
 	if b == nil || b.arrived == nil {

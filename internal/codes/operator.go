@@ -13,10 +13,10 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// The deeds of an operator on codes of any owner. Faults are the rows of
-// the wire with a detail, or a Conflict.
+// What an operator does with codes of any owner. Errors are those of the wire with a detail, or a
+// Conflict.
 
-// Conflict is a change that the state of a code does not allow, in one line.
+// Conflict is the error, in one line, for a change that the state of a code does not allow.
 type Conflict string
 
 func (c Conflict) Error() string { return string(c) }
@@ -34,9 +34,9 @@ type Change struct {
 // maxCodesNote bounds notes and actors.
 const maxCodesNote = 256
 
-// Change does what a Change says: activate (now or later), withdraw, freeze,
-// unfreeze, void, redeem. Void is for ever; a single code is redeemed once. It
-// returns how many of the codes it changed: the others were so before.
+// Change does what a Change says: activate (now or later), withdraw, freeze, unfreeze, void,
+// redeem. Void is for ever; a single code is redeemed once. It returns how many codes it changed:
+// the others were in that state already.
 func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error) {
 	b, err := p.Memory.Know(ctx, c.Batch)
 	switch {
@@ -63,15 +63,15 @@ func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error)
 			return 0, err
 		}
 	}
-	if err := p.whole(ctx, b); err != nil {
+	if err := p.requireComplete(ctx, b); err != nil {
 		return 0, err
 	}
 	return p.addEvent(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note},
 		p.Settings.Get().ActivationOverlap, ofOperator)
 }
 
-// checkRedeem returns a Conflict for a single code that is redeemed already,
-// and for any that is frozen or void. The memory is up to date: see record.
+// checkRedeem returns a Conflict for a single code that is redeemed already, and for any code that
+// is frozen or void. The memory is up to date: see inBatch.
 func (p *Press) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 	if e.Codes.Len() == 1 {
 		index := e.Codes[0].From
@@ -89,7 +89,7 @@ func (p *Press) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 	return nil
 }
 
-// redeemed finds the event that redeemed a code first.
+// redeemed finds the first event that redeemed a code.
 func redeemed(ctx context.Context, tx Tx, batch, index int64, how reading) (first Event, err error) {
 	err = how.eventsOf(ctx, tx, batch, index, func(e Event) bool {
 		if e.Did == Redeem {
@@ -100,12 +100,12 @@ func redeemed(ctx context.Context, tx Tx, batch, index int64, how reading) (firs
 	return first, err
 }
 
-// someEvents is for pages that everybody may ask for: one holds a few megabytes
-// at a time, however wide the sets are.
+// someEvents bounds the reading for pages that everybody may open: each holds a few megabytes at a
+// time, however wide the sets are.
 var someEvents = reading{page: 100, most: 2_000}
 
-// RedeemedAt is when a code was redeemed first; zero = never. It is an error where
-// more events have bounds that hold the code than a page reads.
+// RedeemedAt is when a code was redeemed first; zero = never. It returns an error where more events
+// would have to be read than a page may read.
 func (p *Press) RedeemedAt(ctx context.Context, batch, index int64) (time.Time, error) {
 	var first Event
 	err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
@@ -136,8 +136,7 @@ type reading struct{ page, most int }
 
 var allEvents = reading{page: 1_000, most: math.MaxInt}
 
-// eventsOf gives what happened to one code, newest first, until yield returns
-// false.
+// eventsOf yields the events of one code, newest first, until yield returns false.
 func eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
 	return allEvents.eventsOf(ctx, tx, batch, index, yield)
 }
@@ -173,8 +172,8 @@ type Retargeted struct {
 	Codes       int64 // that open the other page, now or when their schedule comes
 }
 
-// Retarget opens another page for what is active in a range, and keeps what
-// the codes count for and the ranges that they were activated with.
+// Retarget makes the active codes of a range open another page. It keeps what they count for, and
+// the ranges with which they were activated.
 func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path string, wxaType int) (Retargeted, error) {
 	b, err := p.Memory.Know(ctx, batch)
 	if err != nil {
@@ -190,7 +189,7 @@ func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path 
 	const most = 1000
 	var done Retargeted
 	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
-		// A scheduled event would bring the old page back, so it changes too.
+		// A scheduled activation would bring the old page back, so it is changed too.
 		spans := append(p.Memory.Active(batch, r, at), p.Memory.Waiting(batch, r, at)...)
 		if n := len(spans); n > most {
 			return errcode.InvalidArgs.With(behaviour.None, "%d activations govern this range: re-target at most %d at once", n, most)
@@ -203,7 +202,7 @@ func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path 
 			if s.Activation.From.After(at) {
 				e.From = s.Activation.From
 			}
-			// A shop that sends its range again names the one that it activated.
+			// A shop that repeats its call names the range that it activated.
 			if whole := s.Activation.Activated(); whole != s.Range {
 				e.Renews = &whole
 			}
@@ -230,7 +229,8 @@ type ActiveRange struct {
 	Activation *Event
 }
 
-// Active lists what governs a range, in order, without what is not active.
+// Active lists the parts of a range that are active, in order, each with the activation that
+// governs it.
 func (m *Memory) Active(batch int64, r Range, now time.Time) []ActiveRange {
 	b := m.batch(batch)
 	if b == nil {
@@ -239,7 +239,7 @@ func (m *Memory) Active(batch int64, r Range, now time.Time) []ActiveRange {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.until(now)
-	return b.active.within(r)
+	return b.active.activeIn(r)
 }
 
 // ActiveFrom lists what governs a range at a moment, now or to come, as things
@@ -251,12 +251,12 @@ func (m *Memory) ActiveFrom(batch int64, r Range, now, at time.Time) []ActiveRan
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	list := b.activeAt(now, at).within(r)
+	list := b.activeAt(now, at).activeIn(r)
 	for _, e := range b.waiting {
 		if e.Did == Activate && e.From.After(at) {
 			var later coverage
 			later.apply(&e)
-			list = append(list, later.within(r)...)
+			list = append(list, later.activeIn(r)...)
 		}
 	}
 	return list
@@ -272,15 +272,15 @@ func (b *batchMemory) activeAt(now, at time.Time) *coverage {
 	then := &coverage{spans: *b.active.spans.Copy()}
 	for _, e := range b.waiting {
 		if e.From.After(at) {
-			break // they stand by when they take effect
+			break // they are in the order in which they take effect
 		}
 		then.apply(&e)
 	}
 	return then
 }
 
-// Affected is how many codes of a set an event changes when it takes effect, as
-// things stand now: not those that are so already.
+// Affected is how many codes of a set an event will change when it takes effect, as things are now:
+// those in that state already do not count.
 func (m *Memory) Affected(e Event, now time.Time) int64 {
 	b := m.batch(e.Batch)
 	if b == nil {
@@ -300,7 +300,7 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 	case e.Did == Withdraw:
 		var n int64
 		for _, r := range e.Codes {
-			for _, have := range active.within(r) {
+			for _, have := range active.activeIn(r) {
 				n += have.To - have.From + 1
 			}
 		}
@@ -310,7 +310,7 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 	case e.Did == Redeem:
 		return all - among(b.redeemed)
 	case e.Did == Freeze && b.allFrozen, e.Did == Unfreeze && whole != b.allFrozen:
-		// The freeze of the batch and those of codes are apart: see allFrozen.
+		// Freezing the batch does not freeze single codes: see allFrozen.
 		return 0
 	case e.Did == Freeze, e.Did == Unfreeze && whole:
 		return all - among(b.frozen)
@@ -341,7 +341,7 @@ func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 		for _, e := range events[:n] {
 			then.apply(&e)
 		}
-		list = append(list, then.within(r)...)
+		list = append(list, then.activeIn(r)...)
 		events = events[n:]
 	}
 	return list

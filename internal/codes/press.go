@@ -50,8 +50,8 @@ type Press struct {
 	// forgotten.
 	Floor  uint64
 	ByTime bool
-	// Shared says that other processes write to the store: then a call looks at
-	// what they did before it says what is true of a code.
+	// Shared says that other processes write to the store: then a call reads what they did before
+	// it answers about a code.
 	Shared bool
 	// Changed is called after a batch changed, before the change is acknowledged.
 	Changed func(ctx context.Context, batch int64)
@@ -180,11 +180,10 @@ func (p *Press) Text(b Batch, index int64) string {
 	return Printed{Prefix: b.Prefix, Version: b.Version}.Text(p.Keys.Text[b.Version], b.Start+uint64(index))
 }
 
-// proof is what is stored to recognise the keys by: never a code that works.
+// proof is the stored text by which the keys are recognised: a hash, and never a code that works.
 func (p *Press) proof(text string) string { return p.Vault.Hash("first of a batch", text) }
 
-// isProof reports whether a batch was marked by a text. In the first versions the
-// mark was the text itself.
+// isProof reports whether the stored mark of a batch is the proof of a text, or the text itself.
 func (p *Press) isProof(mark, text string) bool { return mark == p.proof(text) || mark == text }
 
 // CheckKeys returns an error unless every batch was made with the keys at hand.
@@ -212,13 +211,13 @@ func (p *Press) CheckKeys(ctx context.Context) error {
 	return nil
 }
 
-// own returns the caller's batch: 80300 where there is none, 80301 for
-// another's. Contract: marketcode 3.2.
-func (p *Press) own(ctx context.Context, caller accounts.Account, id int64) (Batch, error) {
+// ownBatch returns the caller's batch: 80300 where there is none, 80301 for another's. Contract:
+// marketcode 3.2.
+func (p *Press) ownBatch(ctx context.Context, caller accounts.Account, id int64) (Batch, error) {
 	return p.seen(ctx, id, func(b Batch) bool { return b.Account == caller.AppID })
 }
 
-// seen returns a batch that the caller may see; else the errors of own.
+// seen returns a batch that the caller may see; else the errors of ownBatch.
 func (p *Press) seen(ctx context.Context, id int64, may func(Batch) bool) (Batch, error) {
 	b, err := p.Memory.Know(ctx, id)
 	switch {
@@ -269,7 +268,7 @@ func (p *Press) Query(ctx context.Context, caller accounts.Account, key BatchKey
 		}
 		return byISV, nil
 	}
-	b, err := p.own(ctx, caller, key.ID)
+	b, err := p.ownBatch(ctx, caller, key.ID)
 	if err != nil {
 		return Batch{}, err
 	}
@@ -308,14 +307,14 @@ func (p *Press) finished(ctx context.Context, b Batch) error {
 	return err
 }
 
-// Package returns what a download streams: a range within one segment, and the
-// account's package key. 40097, 80300, 80301, 80306, 80308, 80310, 80313. Contract: marketcode 3.3.
+// Package returns what a download needs: a range within one segment, and the account's package key.
+// 40097, 80300, 80301, 80306, 80308, 80310, 80313. Contract: marketcode 3.3.
 func (p *Press) Package(ctx context.Context, caller accounts.Account, id int64, r Range) (PackageRange, [16]byte, error) {
 	var key [16]byte
 	if err := Granted(caller); err != nil {
 		return PackageRange{}, key, err
 	}
-	b, err := p.own(ctx, caller, id)
+	b, err := p.ownBatch(ctx, caller, id)
 	if err != nil {
 		return PackageRange{}, key, err
 	}
@@ -323,7 +322,7 @@ func (p *Press) Package(ctx context.Context, caller accounts.Account, id int64, 
 		return PackageRange{}, key, err
 	}
 	if !slices.Contains(b.Segments(), r) {
-		if err := pass(ctx, p.Settings.Get(), behaviour.CodesRangePart, "code_start %d and code_end %d are a part of a segment", r.From,
+		if err := noteOrRefuse(ctx, p.Settings.Get(), behaviour.CodesRangePart, "code_start %d and code_end %d are a part of a segment", r.From,
 			r.To); err != nil {
 			return PackageRange{}, key, err
 		}
@@ -354,14 +353,14 @@ type Activation struct {
 	Binding Binding
 }
 
-// Activate binds a range of codes, effective at once. The very same range again
-// replaces; one that overlaps another is 80302, unless a setting lets the last
-// call win, index by index. 40097, 40013, 80300, 80301, 80306, 80308. Contract: marketcode 3.4.
+// Activate binds a range of codes, effective at once. Exactly the same range again replaces its
+// binding. A range that overlaps another is 80302, unless a setting lets the last call win for each
+// index. 40097, 40013, 80300, 80301, 80306, 80308. Contract: marketcode 3.4.
 func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
 	if err := Granted(caller); err != nil {
 		return err
 	}
-	b, err := p.own(ctx, caller, a.Batch)
+	b, err := p.ownBatch(ctx, caller, a.Batch)
 	if err != nil {
 		return err
 	}
@@ -380,15 +379,19 @@ func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activat
 	}
 	s := p.Settings.Get()
 	_, err = p.addEvent(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding}, s.ActivationOverlap,
-		func(row behaviour.Row, format string, args ...any) error { return pass(ctx, s, row, format, args...) })
+		func(row behaviour.Row, format string, args ...any) error {
+			return noteOrRefuse(ctx, s, row, format, args...)
+		})
 	return err
 }
 
-// leniency lets pass what a row says, or refuses it where the operator wants that refused.
+// leniency decides whether a deviation, which a row of behaviours describes, is accepted or
+// refused.
 type leniency func(row behaviour.Row, format string, args ...any) error
 
-// pass is the leniency of a call of the wire: it notes the row.
-func pass(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
+// noteOrRefuse is the leniency of a call of the wire: it notes the row, and refuses where the
+// operator chose that.
+func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
 	behaviour.Note(ctx, row)
 	if s.Refuses(row) {
 		return errcode.Strict(row, format, args...)
@@ -396,12 +399,13 @@ func pass(ctx context.Context, s settings.Settings, row behaviour.Row, format st
 	return nil
 }
 
-// ofOperator is the leniency of the operator's own API: the platform has no like of it.
+// ofOperator is the leniency of the operator's own API, which accepts everything: the platform has
+// no such API.
 func ofOperator(behaviour.Row, string, ...any) error { return nil }
 
-// addEvent stores an event of a batch. From is when it takes effect; the zero
-// time is at once. overlap says whether it may activate what is active. It
-// returns how many codes the event changes.
+// addEvent stores an event of a batch. From is when it takes effect; the zero time is at once.
+// overlap says whether it may activate codes that are active. It returns how many codes the event
+// changes.
 func (p *Press) addEvent(ctx context.Context, e Event, overlap settings.Overlap, let leniency) (changed int64, err error) {
 	s, from := p.Settings.Get(), e.From
 	err = p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, at time.Time) error {
@@ -433,8 +437,8 @@ func (p *Press) addEvent(ctx context.Context, e Event, overlap settings.Overlap,
 	return changed, err
 }
 
-// inBatch runs f in a transaction that no other writer of the batch overlaps,
-// with the memory exact for the batch, and the time that its events get.
+// inBatch runs f in a transaction during which nobody else writes to the batch. The memory is exact
+// for the batch, and at is the time that its events get.
 func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at time.Time) error) error {
 	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if err := tx.LockBatch(ctx, id); err != nil {
@@ -451,8 +455,8 @@ func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at
 		if err != nil {
 			return err
 		}
-		// Times of a batch never go back, so that the order of commits and the
-		// order of effect are one.
+		// The times of a batch never go back, so that events take effect in the order of their
+		// commits.
 		at := p.Now()
 		if at.Before(last) {
 			at = last
@@ -469,15 +473,15 @@ func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at
 	return err
 }
 
-// checkOverlap returns 80302 where an activation would cover a code that another
-// range makes active when it takes effect, or that a schedule activates after
-// that. An activation of the very same range is replaced, also where parts of it
-// were re-targeted or withdrawn. Contract: marketcode 3.4.
+// checkOverlap returns 80302 where an activation would cover a code that another range makes active
+// when it takes effect, or that a schedule activates after that. An activation of exactly the same
+// range is replaced, even where parts of it were re-targeted or withdrawn. Contract: marketcode
+// 3.4.
 func (p *Press) checkOverlap(e Event, overlap settings.Overlap, let leniency) error {
 	r := e.Codes.Bounds()
 	for _, have := range p.Memory.ActiveFrom(e.Batch, r, e.At, e.From) {
 		other, row := have.Activation.Activated(), behaviour.CodesActivateOverlapTaken
-		if other == r { // deployed clients do so on each edit
+		if other == r { // existing clients do so at each edit
 			row = behaviour.CodesActivateAgain
 		}
 		if other == r || overlap == settings.Replace {
@@ -528,7 +532,7 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 			continue
 		}
 		if one.row == behaviour.LinkAtOnce {
-			behaviour.Note(ctx, one.row) // what it rests on is held, not refused
+			behaviour.Note(ctx, one.row) // the activation stays in place and is not refused
 		} else if err := let(one.row, "wxa_appid %q: %s", bind.WxaAppID, one.why); err != nil {
 			return err
 		}
@@ -577,8 +581,8 @@ func (p *Press) Look(ctx context.Context, caller accounts.Account, name CodeName
 	return p.Afresh(ctx, f)
 }
 
-// Afresh is a code with all that was acknowledged of it by now, on whatever
-// node: Find knows what this node has followed. A scan does not wait for that.
+// Afresh is a code with every change that any node acknowledged by now, where Find knows only those
+// that this node has followed. A scan does not wait for that.
 func (p *Press) Afresh(ctx context.Context, f Found) (Found, error) {
 	if !p.Shared {
 		return f, nil
@@ -595,9 +599,8 @@ func (p *Press) Find(ctx context.Context, name CodeName) (Found, error) {
 	return p.find(ctx, name, func(Batch) bool { return true })
 }
 
-// find finds a code. Of a batch that may not be seen the answer tells nothing
-// but 80301. A text that was never printed and one that cannot be have one
-// answer: a guesser learns nothing from it.
+// find finds a code. For a batch that the caller may not see it returns only 80301. A text that was
+// never printed and one that cannot exist get the same answer, so that a guesser learns nothing.
 func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) (Found, error) {
 	var f Found
 	switch {
@@ -614,7 +617,7 @@ func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) 
 		if err != nil {
 			return f, err
 		}
-		if f, err = one(all, name.ID, seen); err != nil {
+		if f, err = chooseFound(all, name.ID, seen); err != nil {
 			return f, err
 		}
 	case name.ID != 0:
@@ -650,8 +653,7 @@ func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) 
 	return f, nil
 }
 
-// codeOf is the original code of an index; of codes that were made here without the
-// store.
+// codeOf is the original code of an index. For codes that were made here it needs no store.
 func (p *Press) codeOf(ctx context.Context, b Batch, index int64) (code string, err error) {
 	if !b.Imported {
 		return p.Code(b, index), nil
@@ -660,9 +662,9 @@ func (p *Press) codeOf(ctx context.Context, b Batch, index int64) (code string, 
 	return code, err
 }
 
-// one chooses among the codes with the same nine characters: those that may be seen,
-// and of the application that is named beside them. 40097 where two are left.
-func one(all []Found, id int64, seen func(Batch) bool) (Found, error) {
+// chooseFound chooses among codes with the same nine characters: by what the caller may see, then
+// by the application that the caller named. 40097 where two are left.
+func chooseFound(all []Found, id int64, seen func(Batch) bool) (Found, error) {
 	if len(all) == 0 {
 		return Found{}, errcode.CodeMalformed.With(behaviour.CodesQueryText, "code invalid: it is no code of this server")
 	}
@@ -678,8 +680,8 @@ func one(all []Found, id int64, seen func(Batch) bool) (Found, error) {
 	return all[0], nil
 }
 
-// prefixes are those under which code texts stand: of all batches, and the one
-// of the next. A server that gives no codes out has only those of old.
+// prefixes are the prefixes that code texts can have: those of all batches, and that of the next
+// one. A server that gives out no codes has only the former.
 func (p *Press) prefixes() []string {
 	if p.Closed {
 		return p.Memory.Prefixes("")
@@ -702,14 +704,14 @@ func (p *Press) byText(text string) (f Found, ok bool) {
 		return f, false
 	}
 	f.Batch, f.Index, ok = p.Memory.Find(counter)
-	// A text is what was printed of its batch, under no other version.
+	// A text counts only with the version with which its batch was printed.
 	return f, ok && f.Batch.Version == t.Version
 }
 
 // byCode finds the code with nine characters.
 func (p *Press) byCode(text string) (f Found, ok bool) {
 	if len(text) != CodeLength {
-		return f, false // before letters change their length in capitals
+		return f, false // checked first, since some letters change their length in upper case
 	}
 	code, ok := ParseCode(strings.ToUpper(text))
 	if !ok {
@@ -723,10 +725,9 @@ func (p *Press) byCode(text string) (f Found, ok bool) {
 	return f, ok
 }
 
-// Exchange trades a ticket for the code that its user scanned. 40097 with the
-// platform's texts. Contract: marketcode 3.6.
-// A call without a caller is let through where a setting allows it: then the
-// ticket alone names the account.
+// Exchange trades a ticket for the code that its user scanned. 40097 with the platform's texts.
+// Contract: marketcode 3.6. Where a setting allows it, there may be no caller: the ticket alone
+// then names the account.
 func (p *Press) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
 	anybody := caller.AppID == ""
 	if err := Granted(caller); err != nil && !anybody {
@@ -768,9 +769,9 @@ const (
 	loginPurpose  = "js_code"
 )
 
-// How long a ticket and a js_code are kept after their end: until then an old
-// ticket and a made up one answer the same. A clock is believed up to a day ahead:
-// by it no ticket is removed that still lives.
+// How long a ticket and a js_code are kept after their end: after that an old ticket and a made-up
+// one get the same answer. The clock may be up to a day ahead: even then no ticket is removed
+// before its end.
 const (
 	ticketGrace = 24 * time.Hour
 	loginGrace  = 24 * time.Hour
@@ -806,8 +807,7 @@ func (p *Press) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket, e
 	return t, err
 }
 
-// Forget drops what this node remembers of tickets, when the store was emptied
-// behind it.
+// Forget drops what this node remembers of tickets, after the store was emptied.
 func (p *Press) Forget() { p.recent.clear() }
 
 // Login makes a js_code by which a Mini Program's server learns a user's openid.
@@ -821,7 +821,7 @@ func (p *Press) Login(ctx context.Context, appid, namespace, user string) (strin
 	forget := p.mayForget()
 	return text, p.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if forget {
-			// Some with each that is made: a call does not wait for a day's.
+			// Each call removes some, so that no call waits until those of a whole day are removed.
 			if _, err := tx.ForgetLogins(ctx, now.Add(-loginGrace), 100); err != nil {
 				return err
 			}

@@ -64,10 +64,9 @@ func allOf(s, set string) bool { return strings.Trim(s, set) == "" }
 // at most MaxPrefix characters. One lower-case letter would make the QR code
 // two versions larger. Contract: marketcode 5.2, 5.3, 5.4.
 //
-// Choice(codes.text): no "%", which would make the text an escape of something else; no
-// "//", "/./" or "/../", which what stands between a browser and the server
-// would clean away; and at least one "/", so that the code is not read as a
-// part of the host's name.
+// Choice(codes.text): no "%", which would make the text an escape of something else; no "//", "/./"
+// or "/../", which a proxy between browser and server would remove; and at least one "/", so that
+// the code is not read as a part of the host's name.
 func CheckPrefix(prefix string) error {
 	fault := func(why string) error { return fmt.Errorf("code prefix %.140q: %s", prefix, why) }
 	host, path, slash := strings.Cut(cutScheme(prefix), "/")
@@ -109,8 +108,7 @@ func QRVersion(prefix string) int {
 	return 0
 }
 
-// CodeText is a code text cut into its parts. That it has the form says
-// nothing of whether a key made it.
+// CodeText is a code text cut into its parts. The form alone does not prove that a key made it.
 type CodeText struct {
 	Printed
 	Symbols [symbolsLength]byte
@@ -132,12 +130,11 @@ var (
 	errNoText = errors.New("codes: the text is under a known prefix but is no code text")
 )
 
-// ParseText cuts a text that a camera, a browser or a caller gave, in any of
-// its spellings: any case, with or without http:// or https://, symbols as
-// percent-escapes ("%24" for "$"). Nothing else may surround it and nothing is
-// cleaned: "/../" inside is refused. The prefixes are those that CheckPrefix
-// takes: the current one, former ones, those of batches.
-// errNoPrefix, errNoText. Contract: marketcode 3.5, 11.1.
+// ParseText cuts a text that a camera, a browser or a caller gave, in any of its spellings: any
+// case, with or without http:// or https://, symbols as percent-escapes ("%24" for "$"). Nothing
+// may surround it, and nothing is normalised: "/../" inside is refused. The prefixes are those that
+// CheckPrefix takes: the current one, former ones, those of batches. errNoPrefix, errNoText.
+// Contract: marketcode 3.5, 11.1.
 func ParseText(text string, prefixes []string) (CodeText, error) {
 	err := errNoPrefix
 	bare := cutScheme(text)
@@ -156,7 +153,7 @@ func ParseText(text string, prefixes []string) (CodeText, error) {
 	return CodeText{}, err
 }
 
-// parseTail reads what follows the prefix; Prefix stays empty.
+// parseTail reads what follows the prefix, and leaves Prefix empty.
 func parseTail(rest string) (t CodeText, ok bool) {
 	var tail [TailLength]byte
 	n := 0

@@ -38,7 +38,7 @@ func (t *trip) exchange(ctx context.Context, conn net.Conn, to target, req Reque
 	}
 	bounded.N = math.MaxInt64 // from here on the body is counted
 
-	if err := t.judge(resp); err != nil {
+	if err := t.checkHead(resp); err != nil {
 		return Answer{Status: resp.StatusCode}, err
 	}
 	body, err := t.body(ctx, resp, req)
@@ -88,7 +88,7 @@ func readAnswer(r *bufio.Reader, out *http.Request) (*http.Response, error) {
 
 // judge decides by status and header whether the body is worth reading. It
 // returns Redirected or Encoded.
-func (t *trip) judge(resp *http.Response) error {
+func (t *trip) checkHead(resp *http.Response) error {
 	t.pass("answer", "status %d", resp.StatusCode)
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
 		// Contract: rules 2.7, a redirect is a failure, http to https included.

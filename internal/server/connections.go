@@ -161,7 +161,9 @@ func (c *connection) Close() error {
 }
 
 // SetReadDeadline implements net.Conn: after a refused key no pause is long.
-func (c *connection) SetReadDeadline(t time.Time) error { return c.TCPConn.SetReadDeadline(c.cut(t)) }
+func (c *connection) SetReadDeadline(t time.Time) error {
+	return c.TCPConn.SetReadDeadline(c.earlier(t))
+}
 
 // SetDeadline implements net.Conn.
 func (c *connection) SetDeadline(t time.Time) error {
@@ -171,7 +173,7 @@ func (c *connection) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
-func (c *connection) cut(t time.Time) time.Time {
+func (c *connection) earlier(t time.Time) time.Time {
 	if !c.refused.Load() {
 		return t
 	}

@@ -19,10 +19,9 @@ import (
 	"github.com/qrjump/qrjump/internal/settings"
 )
 
-// Counter counts what a log holds and answers questions about it. Its counts
-// and its position are stored in one transaction, so that every event
-// counts once whatever happens to the process. On many nodes each may count;
-// one at a time does.
+// Counter counts what a log holds and answers questions about it. Its counts and its position are
+// stored in one transaction, so that every event counts once whatever happens to the process. Of
+// many nodes any may count, and one at a time does.
 type Counter struct {
 	Log      ledger.Log
 	Store    Store
@@ -31,25 +30,25 @@ type Counter struct {
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Random   io.Reader // nil = the machine's
-	// Earlier are the logs of this store from before Log: nothing of them is counted
-	// any more, and an erasure reaches them.
+	// Earlier are the logs that this store had before Log. They are counted no more, but erasures
+	// are made in them too.
 	Earlier []ledger.Log
-	// Alone: the log is the journal of the only node, which has every scan that this
-	// store ever counted, in whatever log.
+	// Alone says that the log is the journal of the only node. It has every scan that this store
+	// ever counted, in whatever log.
 	Alone bool
-	// Flush brings into the log what is durable and waits to get there; nil =
-	// nothing ever waits.
+	// Flush brings durable events into the log that are not there yet; nil = every durable event is
+	// there.
 	Flush func(context.Context) error
-	// Nodes brings what other nodes have; nil = there are no others.
+	// Nodes makes other nodes ship what they have; nil = there are no others.
 	Nodes *ledger.Nodes
-	// Announce is told of a user who is about to be erased, where the logs tell nobody;
-	// nil = nobody else has scans.
+	// Announce is called with a user who is about to be erased, where the logs do not announce it
+	// themselves; nil = nobody else has scans.
 	Announce func(ctx context.Context, user ledger.UserHash) error
 	// Events is how many events one transaction counts at most; 0 = 2,000,000.
 	Events int
 
 	mu       sync.Mutex               // held while counting
-	loaded   bool                     // the rest is what the store says, and what came since
+	loaded   bool                     // the fields below are what the store has, and what came since
 	state    State                    // as stored
 	pending  *pending                 // what came since
 	taken    map[string]*ledger.Taken // of each node's journal
@@ -57,12 +56,12 @@ type Counter struct {
 	byID     map[int64]*group
 	places   map[int64]map[string]bool
 	tail     *tail              // users since state.UsersPosition
-	large    map[UsersKey]since // what stands beside large sketches
+	large    map[UsersKey]since // what was stored beside large sketches
 	foldedAt time.Time
 
 	counted  atomic.Int64
 	erasures erasures
-	parts    int // rows of a part that is rolled up or removed; 0 = as many as usual
+	parts    int // how many rows a part has that is rolled up or removed; 0 = the usual number
 
 	owners owners
 
@@ -88,16 +87,16 @@ const (
 	// MaxPlaces is how many places of a day (of UTC) are kept apart; further ones
 	// count under OtherPlaces.
 	MaxPlaces = 2_000
-	// maxPlaceDays bounds how many days' places are known by heart.
+	// maxPlaceDays bounds for how many days the places are held in memory.
 	maxPlaceDays = 40
 
-	// sliceEvents are read in one go, then answers go first for slicePause: the
-	// counting takes a fifth of a core at most while it adds up.
+	// After each sliceEvents events the counting rests for slicePause, so that answers go first: it
+	// takes a fifth of a core at most.
 	sliceEvents = 20_000
 	slicePause  = 80 * time.Millisecond
 	yieldEvery  = 256
-	// While more than quietScans come in a second, what they count is added up in
-	// memory, for maxAge at most.
+	// While more than quietScans scans come in a second, counts are added up in memory, for maxAge
+	// at most.
 	quietScans = 500
 	maxAge     = 60 // seconds
 	// ownTime is for how long of a second counts of before are added up for their owners.
@@ -120,7 +119,7 @@ func (c *Counter) Run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, errMoved):
-			// The node that counts goes on; look again later, not at once.
+			// Another node counts: try again later, not at once.
 			for range 3 {
 				select {
 				case <-ctx.Done():
@@ -139,7 +138,7 @@ func (c *Counter) Run(ctx context.Context) {
 			}
 		}
 		if failing = err != nil && !errors.Is(err, errMoved); failing {
-			c.lookAgain() // a log that was away may come back older
+			c.lookAgain() // a log that was away may be an older one when it is back
 		}
 		select {
 		case <-ctx.Done():
@@ -156,7 +155,7 @@ func (c *Counter) lookAgain() {
 	c.loaded = false
 }
 
-// addUp adds up what came since the last time, and stores it when it is due.
+// addUp adds up the events since the last call, and stores the sums when that is due.
 func (c *Counter) addUp(ctx context.Context) error {
 	end, err := c.Log.End(ctx)
 	if err != nil {
@@ -180,7 +179,7 @@ func (c *Counter) addUp(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.loaded {
-		return nil // somebody else's call failed; the next one begins anew
+		return nil // another call failed meanwhile; the next one begins anew
 	}
 	if c.pending.size() > 0 {
 		if c.pending.age++; came > quietScans && c.pending.age < maxAge {
@@ -190,7 +189,7 @@ func (c *Counter) addUp(ctx context.Context) error {
 	return c.saveAll(ctx, false)
 }
 
-// slice adds up some events; more: there are further ones.
+// slice adds up some events; more reports that there are further ones.
 func (c *Counter) slice(ctx context.Context, end int64) (n int, more bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -240,8 +239,8 @@ func (c *Counter) CatchUp(ctx context.Context) error {
 	}
 }
 
-// CatchUpAll counts everything that was acknowledged before it was called, on any
-// node. Unreached where a node may have something that it did not bring.
+// CatchUpAll counts everything that was acknowledged before it was called, on any node. Unreached
+// where a node may have events that it did not ship.
 func (c *Counter) CatchUpAll(ctx context.Context) error {
 	if c.Nodes == nil {
 		return c.CatchUp(ctx)
@@ -269,8 +268,9 @@ func (c *Counter) CatchUpAndSave(ctx context.Context) error {
 	return c.saveAll(ctx, true)
 }
 
-// CountRest counts events of a node's journal behind a position that were for a stream which is left, and that nobody has
-// counted: it returns how many. It asks no log. journal yields those behind a position.
+// CountRest counts events of a node's journal that were meant for a stream which is no longer counted, and that nobody
+// has counted; it returns how many. They are those after a position; journal yields the events after one. It reads no
+// log.
 func (c *Counter) CountRest(ctx context.Context, node string, after int64, journal func(after int64) iter.Seq2[ledger.Entry, error]) (
 	n int64, err error) {
 	c.mu.Lock()
@@ -284,8 +284,8 @@ func (c *Counter) CountRest(ctx context.Context, node string, after int64, journ
 	return n, err
 }
 
-// countRest counts some of them, and returns up to where it did. Another node may count some at the same time, out of the
-// stream: then they are looked at again, and are fewer.
+// countRest counts some of them, and returns the position up to which it did. Where another node counts some from the
+// stream at the same time, it starts anew with those that are left.
 func (c *Counter) countRest(ctx context.Context, node string, after int64, journal iter.Seq2[ledger.Entry, error]) (
 	n, reached int64, more bool, err error) {
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
@@ -320,7 +320,7 @@ func (c *Counter) countRest(ctx context.Context, node string, after int64, journ
 	if n == 0 {
 		return 0, reached, more, nil
 	}
-	// Users first: to add one twice changes nothing.
+	// Users are stored first: to add one twice changes nothing.
 	sketches := c.tail.sketches()
 	if _, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
 		sketches := s.placeUsers(sketches)
@@ -345,7 +345,7 @@ func (c *Counter) saveAll(ctx context.Context, users bool) error {
 	return c.fold(ctx, users || c.tail.full())
 }
 
-// full reports whether the memory wants what was added up to be stored.
+// full reports whether so much was added up that it must be stored.
 func (c *Counter) full() bool {
 	p, most := c.pending, c.Events
 	if most == 0 {
@@ -366,8 +366,7 @@ const usersAtOnce = 1000
 // Counted is how many events this process has counted since it started.
 func (c *Counter) Counted() int64 { return c.counted.Load() }
 
-// Reset forgets what is known by heart, after the store and the log were
-// emptied by f.
+// Reset forgets what is in memory, after f emptied the store and the log.
 func (c *Counter) Reset(f func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

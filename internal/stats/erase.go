@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/stats/calendar"
 )
 
-// erasures are those that wait, and whose turn it is.
+// erasures are the erasures that wait for their turn.
 type erasures struct {
 	mu      sync.Mutex
 	waiting []*erasing
@@ -35,8 +35,8 @@ func (w *erasures) wait(x *erasing) chan<- struct{} {
 	return w.turn
 }
 
-// take returns all that wait, without the one that is given up.
-func (w *erasures) take(without *erasing) []*erasing {
+// takeWaiting returns all that wait, except the one that is given up.
+func (w *erasures) takeWaiting(without *erasing) []*erasing {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	all := slices.DeleteFunc(w.waiting, func(x *erasing) bool { return x == without })
@@ -44,18 +44,18 @@ func (w *erasures) take(without *erasing) []*erasing {
 	return all
 }
 
-// again lets some wait again.
-func (w *erasures) again(list []*erasing) {
+// putBack lets some wait again, before the others.
+func (w *erasures) putBack(list []*erasing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waiting = append(list, w.waiting...)
 }
 
-// Erase makes every scan of a user that was acknowledged before anonymous and
-// returns how many there were. Counts stay what they are: where a user was kept by
-// a number, a number that means nothing takes its place. Users whose erasures wait for
-// another are erased together: whoever has the turn does it for all. The counting, and
-// who asks for users, wait only for what came while the ledger was read.
+// Erase makes every scan of a user that was acknowledged before anonymous and returns how many
+// there were. Counts stay what they are: where a user was kept by a number, a number that means
+// nothing takes its place. Erasures that wait for another one are then made together: the call that
+// has its turn makes all of them. The counting, and questions about users, wait only while it deals
+// with what came during its reading of the ledger.
 func (c *Counter) Erase(ctx context.Context, user ledger.UserHash) (int64, error) {
 	if user == (ledger.UserHash{}) {
 		return 0, nil
@@ -65,27 +65,27 @@ func (c *Counter) Erase(ctx context.Context, user ledger.UserHash) (int64, error
 	select {
 	case turn <- struct{}{}:
 	case <-ctx.Done():
-		c.erasures.again(c.erasures.take(mine))
+		c.erasures.putBack(c.erasures.takeWaiting(mine))
 		return 0, context.Cause(ctx)
 	}
 	defer func() { <-c.erasures.turn }()
 	if !mine.ended {
-		all := c.erasures.take(nil)
+		all := c.erasures.takeWaiting(nil)
 		err := c.erase(ctx, all)
 		var left []*erasing
 		for _, x := range all {
 			if err != nil && ctx.Err() != nil && x != mine {
-				left = append(left, x) // the caller who had the turn went away, this one did not
+				left = append(left, x) // only the caller that had the turn went away, so this one goes on waiting
 				continue
 			}
 			x.ended, x.err = true, err
 		}
-		c.erasures.again(left)
+		c.erasures.putBack(left)
 	}
 	return mine.scans, mine.err
 }
 
-// erasing is a user who is to be erased, and what came of it.
+// erasing is a user who is to be erased, and the result.
 type erasing struct {
 	user  ledger.UserHash
 	ended bool
@@ -93,14 +93,14 @@ type erasing struct {
 	err   error
 }
 
-// counted is where a user is counted.
+// counted is where a user was counted.
 type counted struct {
 	keys  map[UsersKey]bool
 	names map[alarms.CodeName]bool
 	known map[ledger.ScanID]bool
 }
 
-// round is the erasure of some users together.
+// round is the erasure of several users at once.
 type round struct {
 	offset int64
 	users  ledger.Users
@@ -115,7 +115,8 @@ func (c *Counter) erase(ctx context.Context, all []*erasing) error {
 		r.of[x.user] = &counted{map[UsersKey]bool{}, map[alarms.CodeName]bool{}, map[ledger.ScanID]bool{}}
 	}
 	logs := append([]ledger.Log{c.Log}, c.Earlier...)
-	// First: what is on its way is anonymous when it arrives, and the rest is there.
+	// This comes first: events that arrive from now on are anonymous, and all others are in the
+	// logs.
 	for _, log := range logs {
 		for user := range r.users {
 			if err := log.Announce(ctx, user); err != nil {
@@ -240,7 +241,7 @@ func (c *Counter) random() io.Reader {
 	return rand.Reader
 }
 
-// replace puts a number in the place of a user.
+// replace puts a meaningless number in the place of a user.
 func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map[alarms.CodeName]bool, user ledger.UserHash,
 	by uint64) error {
 	_, err := c.change(ctx, func(ctx context.Context, tx Tx, _ *State) error {

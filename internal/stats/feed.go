@@ -100,9 +100,9 @@ func (c *Counter) beforeNewest(ctx context.Context, n int) (position int64, olde
 // MaxLooked is how many scans one call of Matching looks at at most.
 const MaxLooked = 20_000
 
-// Filter says which scans are wanted; what is zero says nothing.
+// Filter says which scans are wanted. A zero field does not filter.
 type Filter struct {
-	From, To time.Time // from a moment up to but without another, by when was scanned
+	From, To time.Time // scanned at From or later, and before To
 	User     ledger.UserHash
 	Rules    []int64 // the numbers of rules
 	Code     *alarms.CodeName
@@ -120,10 +120,9 @@ func (f *Filter) wants(e *ledger.Entry) bool {
 	return f.Code == nil || e.Batch == f.Code.Batch && e.Index == f.Code.Index
 }
 
-// Matching is Feed of the scans that a filter wants. It looks at no more than
-// MaxLooked scans: next is the last one that it looked at, or after where there
-// was none, and more says that there are others behind it. The errors are those
-// of Feed.
+// Matching is Feed for scans that match a filter. It reads at most MaxLooked scans: next is the
+// last one that it read, or after if there was none, and more reports that there are others after
+// it. The errors are those of Feed.
 func (c *Counter) Matching(ctx context.Context, after ledger.ScanID, f Filter, limit int) (list []Counted, next ledger.ScanID, looked int,
 	more bool, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
@@ -147,7 +146,7 @@ func (c *Counter) Matching(ctx context.Context, after ledger.ScanID, f Filter, l
 		switch {
 		case err != nil:
 			return nil, next, looked, false, err
-		case e.Position <= position: // a log may give more than it was asked for
+		case e.Position <= position: // a log may yield more than it was asked for
 			continue
 		case looked == MaxLooked || len(list) == limit:
 			return list, next, looked, true, nil
@@ -221,7 +220,7 @@ func (c *Counter) find(ctx context.Context, id ledger.ScanID) (int64, error) {
 	return position, nil
 }
 
-// Reached counts what is in the ledger, and says how far it is counted.
+// Reached counts what is in the ledger, and returns up to where it is counted.
 func (c *Counter) Reached(ctx context.Context) (alarms.Counted, error) {
 	if err := c.CatchUp(ctx); err != nil {
 		return alarms.Counted{}, err
@@ -230,7 +229,7 @@ func (c *Counter) Reached(ctx context.Context) (alarms.Counted, error) {
 	return alarms.Counted{Log: c.Log, Position: state.Position, Offset: state.Offset, Forgotten: state.Forgotten}, err
 }
 
-// Forgotten is before when the ledger forgot scans; zero = it forgot none.
+// Forgotten is the time before which retention removed scans; zero = it removed none.
 func (c *Counter) Forgotten(ctx context.Context) time.Time { return c.forgotten(ctx) }
 
 func (c *Counter) forgotten(ctx context.Context) time.Time {
@@ -244,7 +243,8 @@ func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error
 	return c.bound(ctx, Filter{}, func() iter.Seq2[ledger.Entry, error] { return c.Log.Read(ctx, after) })
 }
 
-// bound yields what a filter wants of a log, up to what is counted, with what codes count for.
+// bound yields the scans of a log that match a filter, as far as they are counted, with what their
+// codes count for.
 func (c *Counter) bound(ctx context.Context, f Filter, read func() iter.Seq2[ledger.Entry, error]) iter.Seq2[Counted, error] {
 	return func(yield func(Counted, error) bool) {
 		for e, err := range c.untilCounted(ctx, read) {
@@ -267,7 +267,7 @@ func (c *Counter) upToCounted(ctx context.Context, after int64) iter.Seq2[ledger
 	return c.untilCounted(ctx, func() iter.Seq2[ledger.Entry, error] { return c.Log.Read(ctx, after) })
 }
 
-// untilCounted is what a log yields up to what is counted when it is begun.
+// untilCounted yields what read does, up to the position that is counted at its beginning.
 func (c *Counter) untilCounted(ctx context.Context, read func() iter.Seq2[ledger.Entry, error]) iter.Seq2[ledger.Entry, error] {
 	return func(yield func(ledger.Entry, error) bool) {
 		state, err := c.stored(ctx)

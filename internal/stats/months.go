@@ -13,8 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/stats/sketch"
 )
 
-// MonthSketches is where the sketches of months stand among those of days: behind every
-// day. The number is stored.
+// MonthSketches is what is added to the number of a month to store its sketches among those of
+// days: they follow after every day. The number is stored, so it never changes.
 const MonthSketches = 1 << 41
 
 // rollAfter is how long after its end a month is rolled up. Scans may come later.
@@ -29,7 +29,7 @@ const (
 	aMonth = 32
 )
 
-// part is so much, or less in a test.
+// part is the size of a part: most, or less in a test.
 func (c *Counter) part(most int) int {
 	if c.parts > 0 {
 		return min(most, c.parts)
@@ -37,7 +37,7 @@ func (c *Counter) part(most int) int {
 	return most
 }
 
-// rolledDays are the days before which what is counted belongs to a month as well.
+// rolledDays is the day before which every count is also added to a month.
 func (s *State) rolledDays() int64 {
 	if s.Rolling != "" {
 		return calendar.FirstDay(s.Months + 1)
@@ -45,8 +45,8 @@ func (s *State) rolledDays() int64 {
 	return calendar.FirstDay(s.Months)
 }
 
-// place says where a row is stored: at once in what is there of hours and days, and in a
-// month that is rolled up.
+// place says where a row is stored: here, as an hour or day that is kept, and also in a month that
+// is rolled up.
 func (s *State) place(per Per, at, rolled int64) (here bool, month int64, inMonth bool) {
 	if per.Hours() {
 		return at >= s.HoursFrom, 0, false
@@ -140,8 +140,8 @@ func addedUp[R counting](rows []R, same func(a, b *R) bool) []R {
 	return rows[:n]
 }
 
-// RollKey is from where on a month is rolled up: its tables one after the other, each
-// in the order of its keys.
+// RollKey is how far the roll-up of a month is. It goes through the tables one after the other,
+// each in the order of its keys.
 type RollKey struct {
 	Table rollTable
 	Dim   Dim    `json:",omitempty"` // of sums and users; of counts of all, Owner = those of owners
@@ -188,9 +188,9 @@ func (k RollKey) text() (string, error) {
 	return string(b), err
 }
 
-// Roll rolls up a part of the first month that is over and not rolled up yet; more says
-// whether there is something left to do. From the first part on, what is counted for
-// days of the month is added to the month as well; parts bring in what was counted before.
+// Roll rolls up a part of the first month that is over and not rolled up yet; more says whether
+// there is something left to do. From the first part on, new counts for days of the month are also
+// added to the month; the parts bring in what was counted before.
 func (c *Counter) Roll(ctx context.Context, now time.Time) (more bool, err error) {
 	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
 		more = false
@@ -299,8 +299,8 @@ func (k RollKey) per() Per {
 	return PerDayOfAll
 }
 
-// ofAllDays puts the first rows of each of some days in the order of their keys, up to
-// where there may be further ones of a day; rest is the first that was left out.
+// ofAllDays merges the first rows of several days in the order of their keys. It stops at a key
+// after which a day may have rows that were not read; rest is the first row that was left out.
 func ofAllDays[R any](rows []R, most int, day func(*R) int64, compare func(a, b R) int) (whole []R, rest *R) {
 	slices.SortFunc(rows, compare)
 	read := map[int64]int{}
@@ -385,10 +385,9 @@ func (c *Counter) usersOfDays(ctx context.Context, tx Tx, month int64, at RollKe
 	return rows, next, nil
 }
 
-// Shed removes a part of what is counted of hours and of days from before two moments;
-// the zero time = of none. More says whether there is something left to remove. Days go in
-// whole months and only where these are rolled up; hours at the latest two days after
-// their days.
+// Shed removes a part of what is counted of hours and of days from before two moments; the zero
+// time = of none. More says whether there is something left to remove. Days are removed in whole
+// months, and only months that are rolled up; hours go two days after their days at the latest.
 func (c *Counter) Shed(ctx context.Context, hours, days time.Time) (more bool, err error) {
 	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
 		more = false
@@ -417,7 +416,7 @@ func (c *Counter) Shed(ctx context.Context, hours, days time.Time) (more bool, e
 	return more, err
 }
 
-// end notes from when on hours and days are kept, where there is anything older.
+// end notes from when on hours and days are kept, if there are older ones.
 func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 	older := func(per Per, than int64) (bool, error) {
 		first, any, err := tx.FirstCounted(ctx, per, 0)
@@ -460,7 +459,7 @@ func (s *State) MissesFrom() int64 {
 	return s.DaysFrom*24 - s.Offset
 }
 
-// eastmost is where a day begins first, in hours east of UTC.
+// eastmost is the zone in which a day begins first, in hours east of UTC.
 const eastmost = 14
 
 // missesKept is the first hour of which they are kept: where that day begins in any zone,
@@ -472,7 +471,7 @@ func (s *State) missesKept() int64 {
 	return s.DaysFrom*24 - eastmost
 }
 
-// placeMisses leaves out what is removed.
+// placeMisses leaves out rows of hours that are removed.
 func (s *State) placeMisses(rows []MissRow) []MissRow {
 	from := s.missesKept()
 	if from == 0 {

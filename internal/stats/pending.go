@@ -57,7 +57,7 @@ type pending struct {
 	scanAt time.Time
 	age    int             // in seconds
 	events int             // that count
-	again  int             // that were counted in a ledger that was lost
+	again  int             // events that were counted already, in a ledger that was lost
 	rest   []ledger.Origin // of events that stand in no ledger that is counted
 	nodes  map[string]bool // whose events are among them
 	cells  map[cell]int32  // where in counts
@@ -122,12 +122,12 @@ func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
 			break
 		}
 		if n%yieldEvery == 0 {
-			runtime.Gosched() // whoever answers goes first
+			runtime.Gosched() // so that answers go first
 		}
 	}
 	if id := c.Log.ID(); id != c.state.Ledger {
-		// A stream was made anew: what was read may be of it, behind a position of the
-		// one before, also where the reading broke off.
+		// The stream was made anew: events that were read may be of the new one, after a position
+		// of the former one, even where the reading broke off.
 		c.loaded = false
 		return 0, errors.Join(fmt.Errorf("%w: reading %s, it is %s", errOtherLedger, c.state.Ledger, id), err)
 	}
@@ -149,7 +149,7 @@ func (c *Counter) count(ctx context.Context, e *ledger.Entry) error {
 		return err
 	}
 	if c.taken[e.From.Node].Has(e.From.Position) {
-		// It was counted in a ledger that was lost, and may be asked for here.
+		// It was counted in a ledger that was lost. Here it only becomes the last scan.
 		p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
 		p.again++
 		c.countedFrom(e.From)
@@ -256,7 +256,7 @@ func PlaceOf(e *ledger.Event) (string, bool) {
 	return clean(host + path), true
 }
 
-// clean makes a text one that both databases keep.
+// clean replaces in a text what a database may refuse.
 func clean(text string) string {
 	if len(text) > maxValue {
 		text = text[:maxValue]

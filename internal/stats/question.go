@@ -29,7 +29,7 @@ type Question struct {
 	Offset   int // how many to leave out
 }
 
-// By says into what the time is cut.
+// By says into which spans the time is divided.
 type By string
 
 // The cuts.
@@ -110,7 +110,7 @@ type Span struct {
 	From, To int64
 }
 
-// Query is a question in the words of the store.
+// Query is a question as the store gets it.
 type Query struct {
 	Spans  []Span
 	By     By
@@ -222,8 +222,8 @@ func (s *State) moment(per Per, at int64) string {
 	return per.Start(at, s.Offset).In(time.FixedZone("", int(s.Offset)*3600)).Format(time.RFC3339)
 }
 
-// inHours are the spans of some hours: whole days from days and months, what is left at
-// both ends from the hours. Where hours are removed, an end is widened to a day.
+// inHours divides a span of hours into what can be read: whole days from days and months, and the
+// rest at both ends from hours. Where hours are removed, an end is widened to a day.
 func (s *State) inHours(first, last int64) (list []Span) {
 	if first < s.HoursFrom {
 		first = calendar.Day(first, s.Offset)*24 - s.Offset
@@ -245,8 +245,8 @@ func (s *State) inHours(first, last int64) (list []Span) {
 	return list
 }
 
-// inDays are the spans of some days: whole months from months that are rolled up. Where
-// days are removed, an end is widened to a month.
+// inDays divides a span of days: whole months are read from months that are rolled up. Where days
+// are removed, an end is widened to a month.
 func (s *State) inDays(day, end int64) (list []Span) {
 	if day < s.DaysFrom {
 		day = calendar.FirstDay(calendar.Month(day))
@@ -413,7 +413,7 @@ func (u *usersAsked) key(day int64, value string) UsersKey {
 	return k
 }
 
-// mine reports whether it is asked for the users of a day and value.
+// mine reports whether the question is about the users of a day and value.
 func (u *usersAsked) mine(day int64, value string) bool {
 	first, last := u.Spans[0], u.Spans[len(u.Spans)-1]
 	if day < first.Per.day(first.From) || day >= last.Per.day(last.To) {
@@ -422,13 +422,13 @@ func (u *usersAsked) mine(day int64, value string) bool {
 	return !u.filtered || value == u.wanted || u.several && slices.Contains(u.Owners, value)
 }
 
-// alone reports whether a row is a number of the answer by itself.
+// alone reports whether a row of the store alone is a number of the answer.
 func (u *usersAsked) alone(row *UsersRow) bool {
 	return row.Since == nil && (!u.several || u.Group != Total) && (u.By == ByDay || u.By == ByMonth && row.Day >= MonthSketches)
 }
 
-// row takes one row of the store: where it is a number of its own, the sketch is not
-// needed unless more users came since.
+// row adds one row of the store. Where the row alone is a number of the answer, its sketch is
+// needed only if users came since.
 func (u *usersAsked) row(row UsersRow) error {
 	if row.Since == nil {
 		u.rows++
@@ -516,8 +516,7 @@ func (c *Counter) countUsers(ctx context.Context, u *usersAsked, state State) ([
 	return all[min(q.Offset, len(all)):min(q.Offset+q.Limit+1, len(all))], nil
 }
 
-// join adds the sketches of the store to users of the same day and value that are
-// not in them yet.
+// join adds, to users that are not stored yet, the stored sketches of the same day and value.
 func (c *Counter) join(ctx context.Context, u *usersAsked) error {
 	both := slices.SortedFunc(maps.Keys(u.users), UsersKey.Compare)
 	both = slices.DeleteFunc(both, func(k UsersKey) bool { _, stored := u.counts[k]; return !stored })
@@ -545,21 +544,21 @@ func (c *Counter) join(ctx context.Context, u *usersAsked) error {
 	return nil
 }
 
-// visitTail calls visit with the users that came after what is stored, where
-// this process knows them by heart: those of scans that are counted, and of a
-// few that came since. On other nodes, and just after the start, it is false.
+// visitTail calls visit with the users that came after what is stored, where this process has them
+// in memory: the users of counted scans, and of a few that came since. It returns false on other
+// nodes, and just after the start.
 func (c *Counter) visitTail(state State, dim Dim, visit func(day int64, value string, s *sketch.Users)) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.loaded || c.state.UsersPosition != state.UsersPosition || c.state.Offset != state.Offset || c.pending.to < state.Position {
 		return false
 	}
-	c.tail.of(dim, visit)
+	c.tail.visitUsers(dim, visit)
 	return true
 }
 
-// Misses is which places were scanned and had nothing, the most scanned first,
-// from the hour that holds from up to the end of the one before to.
+// Misses are the places where links were scanned that opened nothing, the most scanned first, from
+// the hour of from up to the one before to.
 func (c *Counter) Misses(ctx context.Context, from, to time.Time, limit int) ([]MissRow, error) {
 	if !from.Before(to) {
 		return nil, BadQuestion("from must be before to")

@@ -50,8 +50,8 @@ func (c *Counter) save(ctx context.Context) error {
 	p := c.pending
 	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), alarms.CodeName.Compare), p.unnamed(), p.missRows()
 	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
-		// A position says nothing without its ledger: one of another may be the same.
-		// A node that leaves a stream counts scans of it without a position.
+		// A position means nothing without its ledger: another ledger may have the same. A node
+		// that leaves a stream counts scans of it without a position.
 		if s.Offset != c.state.Offset ||
 			p.rest == nil && (s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.Scans != c.state.Scans) {
 			return errMoved
@@ -61,9 +61,9 @@ func (c *Counter) save(ctx context.Context) error {
 			s.Position, s.Mark, s.Scan, s.ScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
 			s.Held, s.Lacking = s.Held+int64(p.size()), max(0, s.Lacking-int64(p.again))
 		} else {
-			// In the journal they stand behind those whose users are not in the sketches yet.
+			// In the journal they come after those whose users are not in the sketches yet.
 			s.UsersPosition = max(0, s.UsersPosition-int64(p.events))
-			s.Forgotten = c.Now() // no recount finds them in a ledger of all nodes
+			s.Forgotten = c.Now() // a recount of the shared ledger cannot find these events
 			now, err := tx.Origins(ctx)
 			if err != nil {
 				return err
@@ -103,7 +103,7 @@ func (c *Counter) save(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		// The memory is ahead of the store.
+		// The memory has more than the store.
 		c.loaded = false
 		return err
 	}
@@ -121,7 +121,7 @@ func (p *pending) unnamed() (tuples []Tuple) {
 	var fresh []*group
 	for i := range p.counts {
 		if g := p.counts[i].group; !g.named {
-			g.named = true // unless the transaction fails: then nothing is known
+			g.named = true // if the transaction fails, everything is loaded anew
 			fresh = append(fresh, g)
 		}
 	}

@@ -18,8 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/stats/sketch"
 )
 
-// Dim is something that scans are counted by. The numbers are stored: they
-// never change.
+// Dim is a dimension by which scans are counted. The numbers are stored: they never change.
 type Dim int64
 
 // The dimensions. Total has one value, "".
@@ -51,11 +50,11 @@ func AllDims() (all []Dim) {
 	return all
 }
 
-// Combined reports whether a Tuple's number says the value of a dimension: not the rule and the owner, for which rows of
-// counts have a number of their own.
+// Combined reports whether a dimension is one of those in a Tuple. The rule and the owner are not: rows of counts have
+// numbers of their own for them.
 func (d Dim) Combined() bool { return d != Rule && d != Owner }
 
-// ParseDim reads a name; false for one that is none.
+// ParseDim reads the name of a dimension; false for any other text.
 func ParseDim(name string) (Dim, bool) {
 	for d, n := range dimNames {
 		if n == name {
@@ -65,8 +64,8 @@ func ParseDim(name string) (Dim, bool) {
 	return 0, false
 }
 
-// Tuple is all that a scan is counted by. "" and 0 are values too: a scan of a
-// link has no activity, a scan that fell on nothing has no rule.
+// Tuple is the combination of values by which a scan is counted. "" and 0 are values too: a scan of
+// a link has no activity, a scan that fell on nothing has no rule.
 type Tuple struct {
 	Activity, Brand, Product string // of the activation; Product is the product code
 	Batch, Rule              int64
@@ -103,9 +102,8 @@ func (t Tuple) Value(d Dim) string {
 	return ""
 }
 
-// ID is the number by which a combination is stored, beside its rule: 63 bits
-// of a hash that nobody can find two combinations for. The form is fixed for
-// ever.
+// ID is the number by which a combination, without its rule, is stored: 63 bits of a hash, so that
+// nobody can find two combinations with one number. The form is fixed for ever.
 func (t Tuple) ID() int64 {
 	var b []byte
 	for d := Activity; d < Dims; d++ {
@@ -196,8 +194,8 @@ func (r *CountRow) compare(o *CountRow) int {
 	return cmp.Or(cmp.Compare(r.Per, o.Per), cmp.Compare(r.At, o.At), cmp.Compare(r.Rule, o.Rule), cmp.Compare(r.Tuple, o.Tuple))
 }
 
-// SumRow counts the scans of an hour, a day or a month with the same value of one
-// dimension. There are none of rules: their counts are as many.
+// SumRow counts the scans of an hour, a day or a month with the same value of one dimension. Rules
+// have none: their counts would be as many rows.
 type SumRow struct {
 	Per   Per
 	Dim   Dim
@@ -228,12 +226,12 @@ type UsersRow struct {
 	Users  int64 // of the sketch
 	Sketch string
 	Erased int64 // how many of them had their data erased
-	// Since are sketches of users that came later: a large sketch is not written
-	// again for each.
+	// Since are sketches of users that came later: so a large sketch is not written again for each
+	// user.
 	Since []string
 }
 
-// Large reports whether there may be a Since: the sketch holds nobody's number.
+// Large reports whether there may be a Since: the sketch is one that holds no single users.
 func (r *UsersRow) Large() bool { return strings.HasPrefix(r.Sketch, "r") }
 
 // Whole is the sketch with what came since.
@@ -267,25 +265,25 @@ type MissRow struct {
 // ErrNoActivation is returned where no activation has a number.
 var ErrNoActivation = errors.New("stats: no such activation")
 
-// State is how far the counting is.
+// State says how far the counting is.
 type State struct {
 	// Ledger is the id of the log, "" where it has none: positions are of it.
 	Ledger   string
 	Position int64  // the last event that is counted
 	Mark     string // the scan that stands there; not known where it is "" or another than Scan
-	Scan     string // the last one that was counted, of whatever ledger
+	Scan     string // the last scan that was counted, in whatever ledger
 	ScanAt   time.Time
 	Scans    int64 // counted
-	// Held is how many scans of this ledger are counted. Lacking is how many counted
-	// ones no ledger has any more although nothing removed them, at most: some of
-	// them may have been old enough to be forgotten.
+	// Held is how many scans of this ledger are counted. Lacking is how many counted scans are at
+	// most in no ledger any more although this program did not remove them; some may have been old
+	// enough for retention.
 	Held, Lacking int64
-	// UsersPosition is how far the sketches of distinct users are: they are
-	// written less often, and who asks reads the rest from the log.
+	// UsersPosition is how far the sketches of distinct users are. They are written less often; a
+	// question reads the rest from the log.
 	UsersPosition int64
 	// Offset is the zone of the days, in hours east of UTC.
 	Offset int64
-	// Forgotten: hours before it may be missing in the log.
+	// Forgotten is the time before which hours may be missing in the log.
 	Forgotten time.Time
 	// Turned is when the zone was changed after scans were forgotten: the users
 	// of days before it are counted by the days of the former zone.
@@ -303,7 +301,7 @@ type State struct {
 	// OwnersSince is the first day from which on everything is counted for owners too, 0 = all days are; before it, days
 	// are added up again by and by. See Own.
 	OwnersSince int64
-	// OwnersMissed: a version that knows no owners counted last.
+	// OwnersMissed says that a program which knows no owners counted last.
 	OwnersMissed bool
 }
 
@@ -314,7 +312,7 @@ type OwnedRow struct {
 	Count
 }
 
-// Left is how a ledger was left.
+// Left says how far things were in a ledger when another one began to be counted.
 type Left struct {
 	Position int64  // up to where it is counted; 0 = it was never left
 	Users    int64  // up to where its users are in the sketches; -1 = nobody knows
@@ -349,7 +347,7 @@ type Tx interface {
 	RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error)
 	RuleOwner(ctx context.Context, rule int64) (string, error)
 	BatchOwner(ctx context.Context, batch int64) (string, error)
-	// NameOwners stores which owners there are; those that are there stay.
+	// NameOwners stores names of owners; those that are stored already stay.
 	NameOwners(ctx context.Context, names []string) error
 	// LastCounted is the last hour, day or month before one in which anything is counted.
 	LastCounted(ctx context.Context, per Per, before int64) (at int64, any bool, err error)
@@ -357,18 +355,17 @@ type Tx interface {
 	LackingOwners(ctx context.Context, of Span) ([]int64, error)
 	// CountsByOwner adds up the counts of the rules of an hour, day or month by their owners.
 	CountsByOwner(ctx context.Context, per Per, at int64) ([]OwnedRow, error)
-	// NameTuples stores which combinations there are, whatever their rule; those
-	// that are there stay.
+	// NameTuples stores combinations of values, without rules; those that are stored already stay.
 	NameTuples(ctx context.Context, list []Tuple) error
 	// AddScanCounts and AddSums add to what is counted. Both are quick where the rows
 	// are in the order of their keys.
 	AddScanCounts(ctx context.Context, rows []CountRow) error
 	AddSums(ctx context.Context, rows []SumRow) error
-	// UsersRows returns the sketches that there are of the keys, with what came since.
+	// UsersRows returns the sketches that are stored for the keys, with what came since.
 	UsersRows(ctx context.Context, keys []UsersKey) (map[UsersKey]UsersRow, error)
-	// PutUsers stores sketches; what came since is in them, and goes.
+	// PutUsers stores sketches that include what came since, and removes that.
 	PutUsers(ctx context.Context, rows []UsersRow) error
-	// AddUsers stores beside large sketches what came since.
+	// AddUsers stores what came since, beside large sketches.
 	AddUsers(ctx context.Context, rows []UsersSince) error
 	// Places returns the places from an hour up to but without another, at most
 	// limit.
@@ -378,30 +375,31 @@ type Tx interface {
 	// stores that of some.
 	Origins(ctx context.Context) (map[string]*ledger.Taken, error)
 	PutOrigins(ctx context.Context, of map[string]*ledger.Taken) error
-	// CutReaders moves readers of the scans that are beyond an end back to it.
+	// CutReaders moves readers of scans whose position is after end back to end.
 	CutReaders(ctx context.Context, end int64) error
-	// RecallLedger returns how a ledger was left that was counted before.
+	// RecallLedger returns how far things were in a ledger that was counted before.
 	RecallLedger(ctx context.Context, ledger string) (Left, error)
-	// TurnReaders notes how a ledger is left, and turns who reads its scans one after the other to another one that is counted
-	// up to a position: to where they were in it, where it was left before, else to the position. Where the ledgers are not
-	// shared by nodes, the other one has all scans: they are as far before the position as they were before the left one's.
+	// TurnReaders notes how far things are in the ledger that is left, and moves its readers to another one, which is counted
+	// up to a position: to where they were in that ledger if it was left before, else to the position. Where nodes do not
+	// share the ledgers, the other one has all scans: there readers stay as far before the position as they were before that
+	// of the ledger that is left.
 	TurnReaders(ctx context.Context, left State, to string, position int64, shared bool) error
 	// ForgetUsers removes all sketches.
 	ForgetUsers(ctx context.Context) error
-	// TurnDays cuts the hours from one on, which a zone cut into days until now, by another
-	// zone; and forgets months from one on.
+	// TurnDays adds up the hours from hour on to days of another zone, where was is the former one;
+	// it forgets the months from month on.
 	TurnDays(ctx context.Context, hour, was, offset, month int64) error
 
 	// FirstCounted is the first hour or day from one on in which anything is counted; false
 	// where there is none.
 	FirstCounted(ctx context.Context, per Per, from int64) (at int64, any bool, err error)
-	// CountsFrom returns of each day of a span, some forty at most, the first rows from a
+	// CountsFrom returns, for each day of a span of at most some forty days, the first rows from a
 	// rule and a combination on, in no order.
 	CountsFrom(ctx context.Context, of Span, rule, tuple int64, limit int) ([]CountRow, error)
 	// SumsFrom is the same of a dimension, from a value on, and UsersFrom of sketches.
 	SumsFrom(ctx context.Context, of Span, dim Dim, value string, limit int) ([]SumRow, error)
 	UsersFrom(ctx context.Context, of Span, dim Dim, value string, limit int) ([]UsersKey, error)
-	// PutScanCounts and PutSums store rows in the place of what is there.
+	// PutScanCounts and PutSums store rows, and replace those with the same key.
 	PutScanCounts(ctx context.Context, rows []CountRow) error
 	PutSums(ctx context.Context, rows []SumRow) error
 	// RemoveCounted removes hours, or days and their users, before one, at most so many
@@ -415,8 +413,8 @@ type Tx interface {
 	Sums(ctx context.Context, q Query) ([]Answer, error)
 	// Tuples is Sums for a question about several dimensions.
 	Tuples(ctx context.Context, q Query) ([]Answer, error)
-	// UsersOf calls yield with the sketches of a question, in no order; with what came
-	// since by itself.
+	// UsersOf calls yield with the sketches of a question, in no order; what came since is yielded
+	// apart.
 	UsersOf(ctx context.Context, q Query, yield func(UsersRow) error) error
 	// Misses returns the places from an hour up to but without another, the
 	// largest first.
@@ -429,7 +427,8 @@ type Tx interface {
 	// no order, for the recount.
 	AllTuples(ctx context.Context, of []Span, yield func(TupleRow) error) error
 	AllSums(ctx context.Context, of []Span, yield func(SumRow) error) error
-	// AllUsers yields what came since before the sketch itself, without which there is none.
+	// AllUsers yields what came since before the sketch itself; there is nothing of it without a
+	// sketch.
 	AllUsers(ctx context.Context, days Span, yield func(UsersRow) error) error
 	AllMisses(ctx context.Context, hours Span, yield func(MissRow) error) error
 }

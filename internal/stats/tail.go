@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/stats/sketch"
 )
 
-// readUsers reads what the sketches of users lack; where that is much, it
-// writes them on the way.
+// readUsers reads the users that the stored sketches lack. Where they are many, it stores sketches
+// in between.
 func (c *Counter) readUsers(ctx context.Context) error {
 	for {
 		c.tail = newTail()
@@ -44,8 +44,8 @@ func (c *Counter) readUsers(ctx context.Context) error {
 	}
 }
 
-// readTail visits the events that are counted and not in the sketches of
-// users yet, some of them twice, until visit returns false.
+// readTail visits the counted events whose users are not in the sketches yet, some of them twice,
+// until visit returns false.
 func (c *Counter) readTail(ctx context.Context, s State, visit func(*ledger.Entry) (bool, error)) error {
 	if s.UsersPosition >= s.Position {
 		return nil
@@ -64,9 +64,9 @@ func (c *Counter) readTail(ctx context.Context, s State, visit func(*ledger.Entr
 	return nil
 }
 
-// tail are the users of scans that are not in the stored sketches yet. Each
-// user is entered for the rule and for all else once: what the dimensions have
-// in common is taken apart when the sketches are written.
+// tail are the users of scans that are not in the stored sketches yet. Each user is entered once
+// for the rule and once for the group of all other dimensions. These are told apart when the
+// sketches are written.
 type tail struct {
 	rules  map[ruleDay]*sketch.Users
 	groups map[groupDay]*sketch.Users
@@ -117,9 +117,9 @@ func (t *tail) add(day int64, g *group, owner string, e *ledger.Event) {
 	}
 }
 
-// of calls visit with the users of each day and value of a dimension, some of
-// them in parts.
-func (t *tail) of(d Dim, visit func(day int64, value string, s *sketch.Users)) {
+// visitUsers calls visit with the users of each day and value of a dimension, for some of them in
+// parts.
+func (t *tail) visitUsers(d Dim, visit func(day int64, value string, s *sketch.Users)) {
 	for k, s := range t.rules {
 		switch {
 		case d == Rule:
@@ -138,12 +138,12 @@ func (t *tail) of(d Dim, visit func(day int64, value string, s *sketch.Users)) {
 	}
 }
 
-// sketches are the users by what they are stored by.
+// sketches are the users, by the keys under which they are stored.
 func (t *tail) sketches() map[UsersKey]*sketch.Users {
 	all := make(map[UsersKey]*sketch.Users, len(t.rules)+len(t.groups))
 	for d := range Dims {
 		parts := map[UsersKey][]*sketch.Users{}
-		t.of(d, func(day int64, value string, s *sketch.Users) {
+		t.visitUsers(d, func(day int64, value string, s *sketch.Users) {
 			key := UsersKey{Day: day, Dim: d, Value: value}
 			parts[key] = append(parts[key], s)
 		})
@@ -154,8 +154,8 @@ func (t *tail) sketches() map[UsersKey]*sketch.Users {
 	return all
 }
 
-// fold brings the sketches of users up to what is stored; nothing must be
-// pending. Without need it waits until a minute has passed.
+// fold brings the sketches of users up to the stored position. Nothing may be pending. Without need
+// it does so once a minute.
 func (c *Counter) fold(ctx context.Context, need bool) error {
 	if c.tail.events == 0 {
 		return nil
@@ -193,14 +193,14 @@ func (c *Counter) foldUpTo(ctx context.Context, position int64) error {
 type since struct{ rows, bytes int }
 
 const (
-	// A large sketch, of up to 128 KiB, is written again when so much stands beside it.
+	// A large sketch, of up to 128 KiB, is written again when so much is stored beside it.
 	maxSinceRows  = 64
 	maxSinceBytes = 64 << 10
-	// maxLarge bounds the large sketches that are known by heart.
+	// maxLarge bounds of how many large sketches the size of what is beside them is in memory.
 	maxLarge = 20_000
 )
 
-// settleLarge lets the large sketches of days that are over be written whole, once.
+// settleLarge makes the large sketches of days that are over be written completely, once.
 func (c *Counter) settleLarge(sketches map[UsersKey]*sketch.Users) {
 	newest := int64(math.MinInt64)
 	for key := range sketches {
@@ -218,7 +218,7 @@ func (c *Counter) settleLarge(sketches map[UsersKey]*sketch.Users) {
 	}
 }
 
-// mergeUsers adds users to what is stored, and returns the sketches that are large then.
+// mergeUsers adds users to the stored sketches, and returns which of these are large then.
 func (c *Counter) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketches map[UsersKey]*sketch.Users) (
 	large map[UsersKey]since, err error) {
 	if large = maps.Clone(c.large); large == nil {

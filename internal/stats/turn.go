@@ -9,12 +9,12 @@ import (
 	"github.com/qrjump/qrjump/internal/stats/calendar"
 )
 
-// load reads the state where it is not known, and begins anew where the store
-// speaks of another log.
+// load reads the state where it is not in memory, and begins anew where the store counted another
+// log.
 func (c *Counter) load(ctx context.Context, end int64) error {
 	if c.loaded {
-		// Another node may have counted on; the zone may have changed; and a stream
-		// may have been made anew.
+		// What is in memory may be old: another node may have counted, the zone may have changed,
+		// or a stream may have been made anew.
 		if int64(c.Settings.Get().UTCOffsetHours) == c.state.Offset && c.Log.ID() == c.state.Ledger {
 			return nil
 		}
@@ -31,29 +31,28 @@ func (c *Counter) load(ctx context.Context, end int64) error {
 	return err
 }
 
-// errChanged says that the state is another than the one that was judged.
+// errChanged says that the state changed since it was compared with the log.
 var errChanged = errors.New("stats: somebody else counted meanwhile")
 
-// turn is what was found out of a state and the log before the state is changed:
-// nothing asks the log within a transaction.
+// turn is what was found out about a state and the log before the state is changed, because no
+// transaction waits for the log.
 type turn struct {
 	ledger   string
 	state    State // as it was
 	other    bool  // another ledger was counted until now
 	cut      int64 // the ledger is the same and ends here, or is another from somewhere on; -1 = neither
 	strange  bool  // the scan at the position is not the one that was counted there
-	origins  bool  // its events say from which journal they came: that tells where to go on
+	origins  bool  // its events say from which journal they came, which tells where to go on
 	position int64 // up to where the other ledger is counted
 	users    int64 // up to where its users are in the sketches
 }
 
-// loadState reads the state and which scans of each node are counted. end is
-// where the log ended a while ago: somebody else may have counted beyond it
-// since. So a log that is shorter than what is counted lacks something only if it
-// still is when asked after that was seen.
+// loadState reads the state and which scans of each node are counted. end is where the log ended a
+// while ago: somebody else may have counted beyond it since. So a log is taken to lack events only
+// if it still is shorter than what is counted when it is asked once more.
 func (c *Counter) loadState(ctx context.Context, end int64) (taken map[string]*ledger.Taken, err error) {
 	for passed := int64(-1); ; {
-		t, err := c.judge(ctx, end)
+		t, err := c.compareWithLog(ctx, end)
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +68,7 @@ func (c *Counter) loadState(ctx context.Context, end int64) (taken map[string]*l
 				return nil, err
 			}
 		}
-		if c.Log.ID() != t.ledger { // what was read may be of another
+		if c.Log.ID() != t.ledger { // events that were read may be of another ledger
 			continue
 		}
 		state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
@@ -84,7 +83,7 @@ func (c *Counter) loadState(ctx context.Context, end int64) (taken map[string]*l
 		if err == nil {
 			c.state = state
 			c.tellOfTurn(ctx, t)
-			if t.other { // it may have become an older one while another was counted
+			if t.other { // it may be an older copy by now, since another was counted meanwhile
 				continue
 			}
 		}
@@ -92,8 +91,8 @@ func (c *Counter) loadState(ctx context.Context, end int64) (taken map[string]*l
 	}
 }
 
-// judge compares the state with the log.
-func (c *Counter) judge(ctx context.Context, end int64) (t turn, err error) {
+// compareWithLog finds out what of a state does not fit the log.
+func (c *Counter) compareWithLog(ctx context.Context, end int64) (t turn, err error) {
 	if t.ledger, t.cut = c.Log.ID(), -1; t.ledger == "" {
 		return t, errors.New("the ledger was not seen yet")
 	}
@@ -110,7 +109,8 @@ func (c *Counter) judge(ctx context.Context, end int64) (t turn, err error) {
 	}
 	switch {
 	case t.state.Ledger != t.ledger:
-		// Nothing may be counted of the one that is left, and yet of this one before.
+		// Even where nothing is counted of the former ledger, this one may have been counted
+		// before.
 		if t.other = t.state.Position > 0 || t.state.Ledger != "" || t.state.Scans > 0; t.other {
 			t.position, err = c.countedBefore(ctx, t.state, before)
 			if t.users = before.Users; t.users < 0 || c.Alone {
@@ -128,8 +128,8 @@ func (c *Counter) judge(ctx context.Context, end int64) (t turn, err error) {
 	return t, err
 }
 
-// strange reports whether another scan stands where the last counted one stood:
-// the ledger is an older one that went on.
+// strange reports whether another scan stands at the position of the last counted one: then the
+// ledger is an older copy that went on.
 func (c *Counter) strange(ctx context.Context, state State) (bool, error) {
 	for e, err := range c.Log.Read(ctx, state.Position-1) {
 		if err != nil {
@@ -164,7 +164,7 @@ func (c *Counter) uncounted(ctx context.Context, end int64) (upTo int64, origins
 	return end, origins, nil
 }
 
-// turn brings the state to what was found out.
+// turn changes the state as was found out.
 func (c *Counter) turn(ctx context.Context, tx Tx, s *State, t turn) error {
 	if (t.other || t.cut >= 0 || s.Ledger != t.ledger) && *s != t.state {
 		return errChanged
@@ -178,13 +178,13 @@ func (c *Counter) turn(ctx context.Context, tx Tx, s *State, t turn) error {
 	case t.other:
 		err = c.another(ctx, tx, s, t)
 	case t.cut >= 0:
-		err = c.cut(ctx, tx, s, t)
+		err = c.resumeAt(ctx, tx, s, t)
 	}
 	s.Ledger = t.ledger
 	return err
 }
 
-// turnDays counts the days again where the zone is another one.
+// turnDays adds up the days anew where the zone changed.
 func (c *Counter) turnDays(ctx context.Context, tx Tx, state *State) error {
 	offset := int64(c.Settings.Get().UTCOffsetHours)
 	if state.Offset == offset {
@@ -195,8 +195,8 @@ func (c *Counter) turnDays(ctx context.Context, tx Tx, state *State) error {
 	if state.Scans == 0 {
 		return nil
 	}
-	// Days and months of hours that are removed stay as the former zone cut them. Users of
-	// months are those of their days, whichever these are.
+	// Days and months whose hours are removed stay as the former zone had them. Users of months are
+	// those of their days, in whatever zone.
 	months, hour := calendar.Month(state.DaysFrom), state.HoursFrom
 	if hour == 0 {
 		hour = -1 << 40 // before every hour
@@ -212,16 +212,16 @@ func (c *Counter) turnDays(ctx context.Context, tx Tx, state *State) error {
 		state.Turned = c.Now()
 		return nil
 	}
-	// Users are counted again, where their scans are still there.
+	// Users are counted again where the ledger still has their scans.
 	state.UsersPosition = 0
 	return tx.ForgetUsers(ctx)
 }
 
-// cut goes on behind what is counted of a ledger that lacks scans which were
-// counted: none of it is counted again.
-func (c *Counter) cut(ctx context.Context, tx Tx, s *State, t turn) error {
+// resumeAt goes on after the end of a ledger that lacks scans which were counted. None of its scans
+// are counted again.
+func (c *Counter) resumeAt(ctx context.Context, tx Tx, s *State, t turn) error {
 	lost := max(s.Position-t.cut, 1)
-	if t.origins { // nothing is lost for sure
+	if t.origins { // it is not certain that anything is lost
 		lost = max(s.Position-t.cut, 0)
 	}
 	s.Position, s.UsersPosition, s.Mark = t.cut, min(s.UsersPosition, t.cut), ""
@@ -240,8 +240,8 @@ func (c *Counter) another(ctx context.Context, tx Tx, s *State, t turn) error {
 		s.Lacking += left.Held
 	}
 	if c.Alone {
-		// The scans whose users are not in the sketches stand here as well, as close
-		// together at least. A user who is added twice changes nothing.
+		// The scans whose users are not in the sketches are in this ledger too, and at least as
+		// close together. A user who is added twice changes nothing.
 		s.UsersPosition = max(0, s.Position-(left.Position-left.UsersPosition))
 	}
 	if err := tx.TurnReaders(ctx, left, t.ledger, s.Position, !c.Alone); err != nil {
@@ -268,10 +268,9 @@ func (c *Counter) tellOfTurn(ctx context.Context, t turn) {
 	}
 }
 
-// countedBefore is up to where a ledger is counted that is turned to: to its
-// beginning after an import without scans, but further where it was counted
-// before, or where the scans that were counted came from it, as those of a
-// stream came from the journal.
+// countedBefore is the position up to which the new ledger is counted already: its beginning after
+// an import without scans; further where it was counted before, or where the counted scans came
+// from it, as those of a stream came from the journal.
 func (c *Counter) countedBefore(ctx context.Context, left State, before Left) (int64, error) {
 	position, last := before.Position, before.Last
 	if c.Alone {
@@ -288,8 +287,8 @@ func (c *Counter) countedBefore(ctx context.Context, left State, before Left) (i
 	return position, nil
 }
 
-// Begin compares what is counted with the ledger before anything new comes into
-// it, so that an older or a cut one is seen to be shorter.
+// Begin compares what is counted with the ledger before anything new comes into it, so that an
+// older or a truncated one is seen to be shorter.
 func (c *Counter) Begin(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -307,7 +306,7 @@ func (c *Counter) Begin(ctx context.Context) error {
 	return nil
 }
 
-// Missing is how many counted scans the files of a ledger lack at the moment.
+// Missing is how many counted scans are not in the files of a ledger at the moment.
 func (c *Counter) Missing(state State) int64 {
 	if state.Ledger != c.Log.ID() {
 		return 0

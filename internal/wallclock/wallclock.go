@@ -69,7 +69,7 @@ func (c *Clock) Believed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	running := c.elapsed()
-	ok, _ := c.judge(running)
+	ok, _ := c.check(running)
 	c.keep(running)
 	return ok
 }
@@ -81,14 +81,14 @@ func (c *Clock) Believed() bool {
 func (c *Clock) Ahead() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, lead := c.judge(c.elapsed())
+	_, lead := c.check(c.elapsed())
 	return lead
 }
 
-// judge is Believed and Ahead at a moment of running time.
-func (c *Clock) judge(running time.Duration) (believed bool, ahead time.Duration) {
-	// Round: else two times of one process differ by what passed between them,
-	// whatever the clock shows.
+// check is Believed and Ahead at a moment of running time.
+func (c *Clock) check(running time.Duration) (believed bool, ahead time.Duration) {
+	// Round drops the monotonic reading: with it, two times of one process differ by what passed
+	// between them, whatever the clock shows.
 	now := c.now().Round(0)
 	lead := now.Sub(c.seen.Add(running - c.at))
 	switch {

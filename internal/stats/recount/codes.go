@@ -38,7 +38,7 @@ func (n *recounting) compareCodes(ctx context.Context) error {
 				return nil // of a code, the first scans may be gone
 			}
 			codes := map[alarms.CodeName]*alarms.Scans{}
-			for _, parts := range n.within(from, to) {
+			for _, parts := range n.drawersBetween(from, to) {
 				for part, err := range parts {
 					if err == nil {
 						err = n.addCodes(codes, part, state.Offset)
@@ -136,7 +136,7 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 				return nil
 			}
 			misses, apart := map[missOf]int64{}, map[missOf]bool{}
-			for name, parts := range n.within(first, last) {
+			for name, parts := range n.drawersBetween(first, last) {
 				if name.a < from {
 					continue
 				}

@@ -263,7 +263,7 @@ func (n *recounting) compareDays(ctx context.Context) error {
 			d := daysCount{hoursFrom: state.HoursFrom, numbers: map[stats.Tuple]int32{}, counts: map[daysKey]stats.Count{},
 				users:  map[stats.UsersKey]*sketch.Users{},
 				groups: map[groupOf]*[stats.Dims]*sketch.Users{}, rules: map[ruleDay]*sketch.Users{}}
-			for name, parts := range n.within(first, last) {
+			for name, parts := range n.drawersBetween(first, last) {
 				if name.a < from {
 					continue
 				}

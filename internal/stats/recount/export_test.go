@@ -38,7 +38,7 @@ func (o Recounter) Read(ctx context.Context, each func(Held)) (held Held, days, 
 	}
 	err = n.inParts(ofDays, func(from, to drawer) error {
 		days, bytes = append(days, 0), append(bytes, 0)
-		for name := range n.within(from, to) {
+		for name := range n.drawersBetween(from, to) {
 			days[len(days)-1]++
 			bytes[len(bytes)-1] += int(n.notes.drawers[name].size)
 		}

@@ -18,8 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/stats/sketch"
 )
 
-// Result is what a plain count of the whole ledger came to, beside what is
-// counted.
+// Result compares a plain count of the whole ledger with what is counted.
 type Result struct {
 	Position int64 // up to which both counted
 	Scans    int64
@@ -71,13 +70,13 @@ var errBehind = errors.New("stats: more is counted meanwhile")
 // errTurned says that the counts are of another ledger or zone than at the beginning.
 var errTurned = errors.New("stats: the ledger or the zone of days was changed meanwhile")
 
-// Run counts the whole ledger again, one by one, and compares the result with what
-// is counted, while the counting goes on. It reads the ledger once, from its beginning
-// to its end, and notes what it read by days and by codes. Then it compares a part
-// after the other, each in a transaction of its own: with what is counted by then, after
-// it read what came meanwhile. What it read of the ledger is never younger than what it
-// is compared with, so that an erasure, which takes a user out of the counts first, is
-// no difference. It changes nothing, so that one that is ended on its way leaves nothing.
+// Run counts the whole ledger again, one by one, and compares the result with what is counted,
+// while the counting goes on. It reads the ledger once, from its beginning to its end, and notes
+// what it read by days and by codes. Then it compares one part after the other, each in a
+// transaction of its own: it reads what came meanwhile, and compares with what is counted by then.
+// It compares what it read only with counts that are as young or younger; so an erasure, which
+// takes a user out of the counts first, makes no difference. It changes nothing, so a recount that
+// is interrupted leaves nothing behind.
 func (o Recounter) Run(ctx context.Context) (Result, error) {
 	for {
 		r, err := o.run(ctx)
@@ -126,7 +125,7 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 	})
 }
 
-// begin is a recount of what is counted by now.
+// begin begins a recount of what is counted by now.
 func (o Recounter) begin(ctx context.Context, r *Result) (*recounting, error) {
 	n := &recounting{c: o.Counter, r: r, seen: map[int64]*roaring64.Bitmap{}, fresh: map[int64]*dayNotes{}}
 	n.notes = scratch{dir: o.Scratch, most: cmp.Or(o.Held, 32<<20), moved: func() { clear(n.fresh) }}
@@ -141,7 +140,7 @@ func (o Recounter) begin(ctx context.Context, r *Result) (*recounting, error) {
 	return n, err
 }
 
-// recounting is a recount on its way.
+// recounting is a recount while it runs.
 type recounting struct {
 	c       *stats.Counter
 	r       *Result
@@ -179,7 +178,7 @@ func (n *recounting) since(state stats.State) int64 {
 	return max(since, calendar.Day(calendar.Hour(state.Forgotten)+24, state.Offset))
 }
 
-// readUpTo reads on in the ledger up to a position.
+// readUpTo reads further in the ledger, up to a position.
 func (n *recounting) readUpTo(ctx context.Context, position int64) error {
 	for e, err := range n.c.Log.Read(ctx, n.reached) {
 		if err != nil {
@@ -256,10 +255,10 @@ func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.Sta
 	}
 }
 
-// inParts calls f for neighbouring drawers of a kind, as many at once as fit in memory:
-// from the first of them, up to but without the first one of the next part. The
-// first part begins before everything, the last one ends after it. Drawers that are
-// opened meanwhile belong to the part that they lie in.
+// inParts calls f for neighbouring drawers of a kind, as many at once as fit in memory: from the
+// first of them up to the first one of the next part, which is excluded. The first part begins
+// before everything, the last one ends after it. Drawers that are opened meanwhile belong to the
+// part that they lie in.
 func (n *recounting) inParts(of int, f func(from, to drawer) error) error {
 	list := n.notes.list(of)
 	from := drawer{of, math.MinInt64, math.MinInt64}
@@ -277,8 +276,8 @@ func (n *recounting) inParts(of int, f func(from, to drawer) error) error {
 	return f(from, drawer{of, math.MaxInt64, math.MaxInt64})
 }
 
-// within yields what lies in the drawers of a part.
-func (n *recounting) within(from, to drawer) iter.Seq2[drawer, iter.Seq2[[]byte, error]] {
+// drawersBetween yields the drawers of a part with their notes.
+func (n *recounting) drawersBetween(from, to drawer) iter.Seq2[drawer, iter.Seq2[[]byte, error]] {
 	return func(yield func(drawer, iter.Seq2[[]byte, error]) bool) {
 		for _, d := range n.notes.list(from.of) {
 			if d.compare(from) >= 0 && d.compare(to) < 0 && !yield(d, n.notes.read(d)) {
@@ -294,8 +293,8 @@ func usersKnown(state stats.State, day int64) bool {
 	return state.Turned.IsZero() || day > calendar.Day(calendar.Hour(state.Turned)+24, state.Offset)
 }
 
-// compareUsers takes into account that the log no longer says who they were
-// whose data are erased; the counts kept them.
+// compareUsers allows for users whose data were erased: the log no longer has them, but they stay
+// counted.
 func (r *Result) compareUsers(counted, recounted, erased int64, what func() string) {
 	if erased > 0 && recounted <= counted && (recounted+erased >= counted || counted > sketch.Exact) {
 		recounted = counted

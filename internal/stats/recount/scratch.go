@@ -23,7 +23,7 @@ type scratch struct {
 	noted   int64 // bytes in all drawers
 }
 
-// drawer names one: what it is of, then which.
+// drawer names a drawer: its kind first, then which one of that kind.
 type drawer struct {
 	of   int
 	a, b int64
@@ -33,7 +33,7 @@ func (d drawer) compare(o drawer) int {
 	return cmp.Or(cmp.Compare(d.of, o.of), cmp.Compare(d.a, o.a), cmp.Compare(d.b, o.b))
 }
 
-// drawn is what lies in a drawer.
+// drawn is the content of a drawer.
 type drawn struct {
 	fresh []byte // not in the file yet
 	size  int64
@@ -71,8 +71,8 @@ func (s *scratch) added(to *drawn, n int) error {
 	return s.move()
 }
 
-// letGo moves what is left in memory into the file, where there is one: notes that fit
-// in memory stay there.
+// letGo moves what is left in memory into the file, if there is a file; notes that all fit in
+// memory stay there.
 func (s *scratch) letGo() error {
 	if s.file == nil {
 		return nil
