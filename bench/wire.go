@@ -191,7 +191,8 @@ func (b *bench) wire(ctx context.Context) error {
 	}
 	b.note("Processor time of the server process, all its threads, from before the load until everything that follows from it is written. "+
 		"The embedded store; %d tickets and as many codes; an owner of %d rules. All servers and the load share all cores. "+
-		"token, stable_token, qrcodejumpadd and qrcodejumppublish are made %d times a round, by %d accounts, each request once.", count,
+		"token, stable_token, qrcodejumpadd and qrcodejumppublish are made %d times a round, by %d accounts, each request once. "+
+		"They have no target: each waits for its own commit on the disk, and the bare handler writes nothing.", count,
 		wireRules, wireOnce, wireAccounts)
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
 		b.note("Load of the machine at the end, this run included: %s.", strings.Join(strings.Fields(string(load))[:3], ", "))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // cut is the error of work whose session was ended, or could not begin.
@@ -18,6 +20,13 @@ func (c *cut) Unwrap() error { return c.error }
 type unsent struct{ error }
 
 func (u *unsent) Unwrap() error { return u.error }
+
+// stoodStill reports whether the server says that it ended the session because nobody said anything within a transaction. So it
+// had not heard of the commit.
+func stoodStill(err error) bool {
+	refused, is := errors.AsType[*pgconn.PgError](err)
+	return is && refused.Code == "25P03"
+}
 
 // onLive calls try until it meets a session that works, within the time of ctx. An operator, a
 // restart of the server or a limit may end sessions while they are in the pool: work that had no

@@ -26,6 +26,24 @@ func end(t *testing.T, target Target, tx *Tx) {
 	mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
 }
 
+// standStill lets the server end the session of a transaction because it says nothing.
+func standStill(t *testing.T, target Target, tx *Tx) {
+	t.Helper()
+	var pid int
+	if err := tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = '1ms'`); err != nil {
+		t.Fatal(err)
+	}
+	other := admin(t, target)
+	for gone := 1; gone > 0; {
+		if err := other.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`, pid).Scan(&gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Issue 12, 11: what had no effect yet is done on another session; a commit that
 // was sent is not sent again.
 func TestASessionThatIsEnded(t *testing.T) {
@@ -33,6 +51,7 @@ func TestASessionThatIsEnded(t *testing.T) {
 	s := open(t, target)
 	ctx := t.Context()
 	note := func(tx *Tx) error { return tx.note(ctx, ofMeta, "x", "put", nil) }
+	stood := false
 	for name, c := range map[string]struct {
 		do   func(context.Context, func(*Tx) error) error
 		f    func(tx *Tx, end func()) error
@@ -67,6 +86,15 @@ func TestASessionThatIsEnded(t *testing.T) {
 			end()
 			return err
 		}, 1, "ended the session"},
+		"because it stood still before the commit was sent": {s.update, func(tx *Tx, end func()) error {
+			err := errors.Join(note(tx), tx.writeNoted(ctx))
+			tx.moved = false
+			if !stood {
+				stood = true
+				standStill(t, target, tx)
+			}
+			return err
+		}, 2, ""},
 		"when the commit is sent of what may be done twice": {s.update, func(tx *Tx, end func()) error {
 			tx.MayRepeat()
 			_, err := tx.exec(ctx, `UPDATE meta SET value = value`)
@@ -93,7 +121,7 @@ func TestASessionThatIsEnded(t *testing.T) {
 			}
 		})
 	}
-	want(t, "changes", number(t, s, `SELECT count(*) FROM changes`), 2)
+	want(t, "changes", number(t, s, `SELECT count(*) FROM changes`), 3)
 	// An error of the closure's own is none of the session's.
 	runs := 0
 	if err := s.view(ctx, func(*Tx) error { runs++; return io.EOF }); !errors.Is(err, io.EOF) || runs != 1 {

@@ -314,6 +314,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	}
 	if err := t.end.Commit(); err != nil {
 		_, unsent := errors.AsType[*unsent](err)
+		unsent = unsent || stoodStill(err)
 		if err = fmt.Errorf("committing: %w", err); t.pipe.ended() && !t.once {
 			err = &cut{err, !unsent && !t.twice && !t.looks}
 		}
