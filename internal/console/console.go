@@ -134,7 +134,7 @@ func (c *Console) Handler() http.Handler {
 	for pattern, serve := range c.everyRoute() {
 		mux.HandleFunc(pattern, c.signedIn(serve))
 	}
-	mux.HandleFunc("GET /console", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, Root+"/calls", http.StatusSeeOther) })
+	mux.HandleFunc("GET /console", c.signedIn(c.landing))
 	mux.HandleFunc("/console/", c.signedIn(func(v *visit) { v.fault(http.StatusNotFound, v.say("fault.nowhere")) }))
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -147,7 +147,8 @@ func (c *Console) Handler() http.Handler {
 // routes are the pages and forms for people who are signed in, by their pattern.
 func (c *Console) routes() map[string]func(*visit) {
 	all := map[string]func(*visit){
-		"GET /console/{$}":                          func(v *visit) { v.redirect(Root + "/calls") },
+		"GET /console/{$}":                          c.landing,
+		"GET /console/home":                         c.home,
 		"GET /console/calls":                        c.calls,
 		"GET /console/calls/live":                   c.live,
 		"GET /console/calls/{rid}":                  c.call,
@@ -312,7 +313,8 @@ type view struct {
 
 func (v *visit) show(status int, name string, data any) {
 	s := view{visit: v, Name: name, Data: data, Look: look.Sheet.Path(), Style: style.Path(), Script: script.Path(),
-		Copies: look.Script.Path(), Docs: v.c.Docs, Version: v.c.Version, Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
+		Copies: look.Script.Path(), Docs: v.c.Docs, Version: v.c.Version,
+		Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
 	if cookie, err := v.r.Cookie("qrjump_theme"); err == nil && (cookie.Value == "light" || cookie.Value == "dark") {
 		s.Theme = cookie.Value
 	}
@@ -422,6 +424,8 @@ var functions = template.FuncMap{
 	"seg":   url.PathEscape,
 	"has":   func(list []string, one string) bool { return slices.Contains(list, one) },
 	"nice":  nice,
+
+	"separated": separated,
 }
 
 // nice is JSON as a person reads it; other texts stay.
@@ -448,7 +452,7 @@ func inside(to string) string {
 	u, err := url.Parse(to)
 	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(to, Root+"/") || strings.ContainsAny(to, "\\\r\n") ||
 		strings.HasPrefix(u.Path, Root+"/login") {
-		return Root + "/calls"
+		return Root + "/"
 	}
 	return u.RequestURI()
 }

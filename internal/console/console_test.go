@@ -125,6 +125,7 @@ var pages = []struct {
 	method, path string
 	least        operations.Role
 }{
+	{"GET", "/console/home", operations.Viewer},
 	{"GET", "/console/calls", operations.Viewer}, {"GET", "/console/calls?view=errors", operations.Viewer},
 	{"GET", "/console/calls/RID", operations.Operator}, {"GET", "/console/calls/RID.har", operations.Operator},
 	{"GET", "/console/scan", operations.Viewer}, {"GET", "/console/scan?text=https://shop.example/7", operations.Viewer},
@@ -351,7 +352,7 @@ func TestASession(t *testing.T) {
 	for _, next := range []string{"https://evil.example/", "//evil.example", "/console/login", "/\\evil.example",
 		"/admin/v1/accounts", "javascript:x"} {
 		p := v.post("/console/login", url.Values{"name": {"alice"}, "password": {password}, "next": {next}})
-		if p.Header.Get("Location") != "/console/calls" {
+		if p.Header.Get("Location") != "/console/" {
 			t.Errorf("next=%s leads to %s", next, p.Header.Get("Location"))
 		}
 	}

@@ -118,7 +118,7 @@ settings: {verification: trust, rate_limit: 0}
 }
 
 // everyPage are the pages of a server on which nobody signs in.
-var everyPage = []looked{{path: "/", tells: true},
+var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells: true},
 	{path: "/console/calls", tells: true}, {path: "/console/calls?view=errors", tells: true}, {path: "/console/calls/RID", tells: true},
 	{path: "/console/calls?account=STRANGER&path=STRANGER", tells: true},
 	{path: "/console/calls/deviations"}, {path: "/console/calls/behaviours?word=STRANGER", tells: true},

@@ -60,7 +60,7 @@ func TestAnExpiredSessionLosesNoForm(t *testing.T) {
 		v = visit(t, s)
 		p := v.post("/console/login", url.Values{"name": {"rita"}, "password": {password},
 			"kept": {`{"to":"` + to + `","fields":[{"name":"a","value":"b"}]}`}})
-		if p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/calls" {
+		if p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/" {
 			t.Errorf("a form for %s: %d %s", to, p.Status, p.Body)
 		}
 	}

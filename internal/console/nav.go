@@ -25,6 +25,9 @@ type group struct {
 const gear = "gear"
 
 var navigation = []group{
+	{"overview", []entry{
+		{name: "home", path: "/home", least: operations.Viewer},
+	}},
 	{"rules", []entry{
 		{name: "rules", path: "/rules", least: operations.Viewer},
 		{name: "scan", path: "/scan", least: operations.Viewer},

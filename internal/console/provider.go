@@ -60,7 +60,7 @@ func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 	var to, kept string
 	var err error
 	page, _, _ := strings.Cut(next, "?")
-	for _, shorter := range []string{next, page, Root + "/calls"} { // a browser drops a cookie that is too long
+	for _, shorter := range []string{next, page, Root + "/"} { // a browser drops a cookie that is too long
 		if to, kept, err = c.Provider.Begin(r.Context(), scheme+r.Host+Root+"/login/callback", shorter); err != nil {
 			c.unreached(v, next, err)
 			return

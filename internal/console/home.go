@@ -1,0 +1,171 @@
+package console
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// homeView is what the first page says: what to do next, the numbers of today, and where links opened nothing.
+type homeView struct {
+	Tasks   []task
+	Numbers []number
+	Misses  []client.Miss
+}
+
+// task is something to do next; Kind is bad, warn or info.
+type task struct{ Kind, What, Why, To string }
+
+// number is a count that stands out, with what it is compared with.
+type number struct{ Kind, Name, Value, Beside string }
+
+const (
+	mostMissesHome = 5
+	mostAlarmsHome = 100
+	backupDue      = 7 * 24 * time.Hour
+	week           = 7 * 24 * time.Hour
+)
+
+// landing is where the console begins: with the calls for whoever develops against an emulator, else at home.
+func (c *Console) landing(v *visit) {
+	if c.Emulates && len(v.caller.Accounts) == 0 {
+		v.redirect(Root + "/calls")
+		return
+	}
+	v.redirect(Root + "/home")
+}
+
+// home shows everybody what is theirs: what the admin API keeps from a reader is not there.
+func (c *Console) home(v *visit) {
+	var data homeView
+	for _, part := range []func(*homeView) error{v.homeAlarms, v.homeScans, v.homeCalls, v.homeBackup} {
+		err := part(&data)
+		if _, kept := refused(err, http.StatusForbidden); !kept && v.failed(err) {
+			return
+		}
+	}
+	v.show(http.StatusOK, "home", data)
+}
+
+func (v *visit) homeAlarms(data *homeView) error {
+	list, err := v.api.Alarms(v.ctx(), client.AlarmQuery{Open: true, Limit: mostAlarmsHome})
+	if err != nil {
+		return err
+	}
+	open := number{Name: "home.alarms", Value: separated(int64(len(list)))}
+	if len(list) == mostAlarmsHome {
+		open.Value += "+"
+	}
+	if len(list) > 0 {
+		open.Kind = "bad"
+		data.Tasks = append(data.Tasks, task{"bad", v.say("home.alarms.wait", open.Value), v.say("home.alarms.why"), Root + "/alarms"})
+	}
+	data.Numbers = append(data.Numbers, open)
+	return nil
+}
+
+// homeScans counts today in the zone of the statistics, up to the hour that runs, and the same hours of a week ago.
+func (v *visit) homeScans(data *homeView) error {
+	days, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{By: "day"})
+	if err != nil {
+		return err
+	}
+	if days.Counted.Scans == 0 {
+		first := task{"info", v.say("home.first"), v.say("home.first.why"), Root + "/scan"}
+		if (view{visit: v}).May("rules") {
+			first.To = Root + "/rules/new"
+		}
+		data.Tasks = append(data.Tasks, first)
+	}
+	var today, seven, before int64
+	for _, row := range days.Rows {
+		now := days.To.Add(-time.Hour).In(row.At.Location())
+		if row.At.After(now.Add(-week)) {
+			seven += row.Scans
+		}
+		if y, m, d := now.Date(); row.At.Equal(time.Date(y, m, d, 0, 0, 0, 0, now.Location())) {
+			today = row.Scans
+		}
+	}
+	if n := len(days.Rows); n > 0 {
+		end := days.To.In(days.Rows[n-1].At.Location()).AddDate(0, 0, -7)
+		y, m, d := end.Add(-time.Hour).Date()
+		begin := time.Date(y, m, d, 0, 0, 0, 0, end.Location())
+		then, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{From: begin.Format(time.RFC3339), To: end.Format(time.RFC3339)})
+		if err != nil {
+			return err
+		}
+		for _, row := range then.Rows {
+			before += row.Scans
+		}
+	}
+	data.Numbers = append(data.Numbers, number{Name: "home.today", Value: separated(today), Beside: v.say("home.week", separated(before))},
+		number{Name: "home.seven", Value: separated(seven)})
+	return v.homeMisses(data, days.To.Add(-week))
+}
+
+func (v *visit) homeMisses(data *homeView, since time.Time) error {
+	list, err := v.api.Misses(v.ctx(), client.MissQuery{From: since.Format(time.RFC3339)})
+	if err != nil {
+		return err
+	}
+	var sum int64
+	for _, miss := range list {
+		sum += miss.Scans
+	}
+	missed := number{Name: "home.misses", Value: separated(sum)}
+	if sum > 0 {
+		missed.Kind = "warn"
+		data.Tasks = append(data.Tasks, task{"warn", v.say("home.misses.are", separated(sum)), v.say("home.misses.why", list[0].Place),
+			Root + "/statistics#misses"})
+	}
+	data.Numbers = append(data.Numbers, missed)
+	data.Misses = list[:min(len(list), mostMissesHome)]
+	return nil
+}
+
+// homeCalls tells of calls that failed since yesterday. An emulator has failures on purpose.
+func (v *visit) homeCalls(data *homeView) error {
+	if v.c.Emulates {
+		return nil
+	}
+	list, err := v.api.CallErrors(v.ctx(), "", "", 0, 0)
+	if err != nil {
+		return err
+	}
+	var failing []string
+	for _, one := range list.Errors {
+		if time.Since(one.LastAt) < 24*time.Hour {
+			failing = append(failing, fmt.Sprint(one.ErrCode, " ", one.Endpoint))
+		}
+	}
+	if len(failing) > 0 {
+		data.Tasks = append(data.Tasks, task{"warn", v.say("home.calls", len(failing)),
+			strings.Join(failing[:min(len(failing), 3)], ", "), Root + "/calls?view=errors"})
+	}
+	return nil
+}
+
+func (v *visit) homeBackup(data *homeView) error {
+	if v.c.Emulates {
+		return nil
+	}
+	last, err := v.api.Changes(v.ctx(), client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"})
+	if err == nil && (len(last) == 0 || time.Since(last[0].At) > backupDue) {
+		data.Tasks = append(data.Tasks, task{"warn", v.say("home.backup"), v.say("home.backup.why"), Root + "/operate#backup"})
+	}
+	return err
+}
+
+// separated is a number with its thousands apart.
+func separated(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
