@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 )
 
-// addressesFile is where in the data folder a running server says where it
-// listens. A server that was killed leaves it behind.
+// addressesFile is the file of the data folder in which a running server says where it listens. A
+// server that was killed leaves it behind.
 const addressesFile = "addresses.json"
 
 // Addresses are the base URLs of a server's APIs, as they are reached from the
@@ -37,8 +37,8 @@ func ReadAddresses(dir string) (Addresses, error) {
 	return a, nil
 }
 
-// keepAddresses writes where the server listens into the data folder. A server
-// with a full disk still serves.
+// keepAddresses writes into the data folder where the server listens. A server whose disk is full
+// serves without it.
 func (s *Server) keepAddresses() {
 	s.addresses = Addresses{Wire: s.URL, Scan: s.ScanURL, Admin: s.AdminURL}
 	text, err := json.Marshal(s.addresses)

@@ -10,17 +10,18 @@ import (
 	"github.com/qrjump/qrjump/internal/api"
 )
 
-// unread is how much is read of a body that no handler wants: as much as the longest that a call of the wire takes.
+// unread is how many bytes are read of a body that no handler reads: as many as the longest body of
+// the wire has.
 const unread = api.MaxBody
 
-// timelyBody lets the body of a request arrive before its answer goes, within a bounded time and length: a client that
-// still sends when its answer comes may miss the answer, and curl 7.88 (Debian 12) does over HTTP/2. Handlers that read
-// the body move the deadline.
+// timelyBody reads the body of a request, within a bounded time and length, before its answer is sent: a client that is
+// still sending may miss the answer, as curl 7.88 (Debian 12) does over HTTP/2. Handlers that read the body move the
+// deadline.
 func (s *Server) timelyBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control, now := http.NewResponseController(w), time.Now()
-		// A client that stops reading does not hold an answer in memory. A stream moves
-		// this on with every piece.
+		// A client that stops reading must not keep an answer in memory. A stream sets this anew
+		// with every piece.
 		_ = control.SetWriteDeadline(now.Add(answerTime))
 		if r.ContentLength == 0 {
 			next.ServeHTTP(w, r)
@@ -28,7 +29,7 @@ func (s *Server) timelyBody(next http.Handler) http.Handler {
 		}
 		_ = control.SetReadDeadline(now.Add(s.seams.BodyTimeout))
 		if strings.EqualFold(r.Header.Get("Expect"), "100-continue") && r.ProtoMajor == 1 {
-			next.ServeHTTP(w, r) // such a client sends nothing before a handler asks for it
+			next.ServeHTTP(w, r) // a client that expects 100 Continue sends no body before a handler reads it
 			return
 		}
 		a := &arriving{ResponseWriter: w, control: control, body: r.Body, patience: s.seams.BodyTimeout}
@@ -44,11 +45,11 @@ type arriving struct {
 	http.ResponseWriter
 	control  *http.ResponseController
 	body     io.ReadCloser
-	patience time.Duration // for what is left
+	patience time.Duration // for the rest of the body
 
-	left     atomic.Int64 // of the length that the client named; negative where it named none
+	left     atomic.Int64 // how many bytes are left of the length that the client named; negative where it named none
 	begun    atomic.Bool  // a handler reads it
-	ended    atomic.Bool  // it is whole, or no more of it will come
+	ended    atomic.Bool  // it is complete, or no more of it will come
 	answered atomic.Bool
 }
 
@@ -87,8 +88,8 @@ func (a *arriving) FlushError() error {
 // Unwrap is for http.ResponseController.
 func (a *arriving) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// before lets the rest of the body arrive before the first byte of an answer. A handler that answers while it reads,
-// line by line, gets its body itself.
+// before reads the rest of the body before the first byte of an answer is sent. A handler that answers while it
+// reads, line by line, reads its body itself.
 func (a *arriving) before(status int) {
 	if status < 200 || a.answered.Swap(true) {
 		return
@@ -98,8 +99,8 @@ func (a *arriving) before(status int) {
 	}
 }
 
-// rest reads what is left of the body and keeps nothing of it. Where that is too much, or does not come, the connection
-// ends with the answer.
+// rest reads the rest of the body and drops it. Where that is too long, or does not come, the connection ends with the
+// answer.
 func (a *arriving) rest() {
 	if a.ended.Load() {
 		return

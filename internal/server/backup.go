@@ -23,13 +23,13 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	if err := s.book.Flush(ctx); err != nil {
 		return err
 	}
-	// Scans that another node has are in no archive.
+	// Scans that are still in the journals of other nodes would be missing.
 	if s.counter.Nodes != nil {
 		if err := s.counter.Nodes.Gather(ctx); err != nil {
 			return err
 		}
 	}
-	// Scans that are not counted yet are counted where the archive is restored.
+	// If this fails, scans that are not counted yet are counted where the archive is restored.
 	if err := s.counter.CatchUpAndSave(ctx); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "the export goes on with scans that are not counted yet", "error", err)
 	}
@@ -43,12 +43,12 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	}
 	rows, schema := packed.Manifest.Rows(), packed.Manifest.Schema
 	s.log.InfoContext(ctx, "everything was exported", "rows", rows, "schema", schema)
-	// After the state that was exported: what is restored from it is that state.
+	// The note comes after the export, so the archive does not have it.
 	return s.store.Note(ctx, "export", "", "export", map[string]int64{"rows": rows, "schema": schema})
 }
 
-// pack packs everything as it is at one moment. The database keeps that moment no longer
-// than it takes, however slowly a client reads the archive.
+// pack packs everything as it is at one moment. The database holds that snapshot only while this
+// runs, however slowly a client reads the archive.
 func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.Packed, err error) {
 	err = s.store.Snapshot(ctx, func(p *store.Snapshot) error {
 		keys := map[string][]byte{}
@@ -69,10 +69,9 @@ func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.P
 	return packed, err
 }
 
-// Import fills an empty database from the archive in a file. Its keys are
-// sealed by the master key of c, which is made where there is none. All of it
-// is there when Import returns nil, and nothing otherwise. passphrase is asked
-// for when the archive itself is in order.
+// Import fills an empty database from the archive in a file. Its keys are sealed by the master key
+// of c, which is made where there is none. When Import returns nil everything was stored, else
+// nothing. It calls passphrase only if the archive is in order.
 func Import(ctx context.Context, c Config, file string, passphrase func() (string, error)) (archive.Manifest, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -119,7 +118,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 		s.ScansInto(ledger.RestoreInto(c.scansDir(), rand.Reader))
 	}
 	err = s.Load(ctx, func(l *store.Loading) error {
-		// Only here it is known that the database has no keys of its own.
+		// Not before this is it known that the database has no keys of its own.
 		master, _, err := masterKey(c, rand.Reader, true)
 		if err != nil {
 			return err
@@ -144,6 +143,6 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	return m, s.Migrate(ctx)
 }
 
-// CodeFloorAt is below every code that a server with a clock that is right
-// gives out from a moment on, for the --code-floor of a restored one.
+// CodeFloorAt is below the counter of every code that a server with a right clock gives out from a
+// moment on, for the --code-floor of a restored server.
 func CodeFloorAt(now time.Time) uint64 { return codes.FloorAt(now) }

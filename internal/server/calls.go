@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/spelling"
 )
 
-// exact are the interfaces whose calls are counted in the transactions that
-// answer them, and so have limits of their own.
+// exact are the interfaces with limits of their own: their calls are counted in the transactions
+// that answer them.
 var exact = map[string]func(settings.Settings) int{
 	"/cgi-bin/token":                         func(s settings.Settings) int { return s.TokenDailyLimit },
 	"/cgi-bin/component/api_component_token": func(s settings.Settings) int { return s.TokenDailyLimit },
@@ -40,7 +40,7 @@ func (s *Server) openBook() {
 func (s *Server) countsPart() part {
 	return part{name: "counts of calls", run: func(ctx context.Context) { s.book.Run(ctx) },
 		stop: func(ctx context.Context) error {
-			// Nobody was promised them: a disk that is full loses no more here than a kill does.
+			// Nobody was promised these counts: a full disk loses no more here than a kill does.
 			if err := s.book.Flush(ctx); err != nil {
 				s.log.WarnContext(ctx, "the latest counts of calls, calls of the log and deviations are not kept", "error", err)
 			}

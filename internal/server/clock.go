@@ -14,7 +14,7 @@ import (
 
 const clockMeta = "emulator.clock"
 
-// emulation is what the emulator has beside the platform; nil without it.
+// emulation is the emulator's part of a server; nil without it.
 type emulation struct {
 	clock *emulator.Clock
 	plan  *emulator.Plan
@@ -24,7 +24,7 @@ type emulation struct {
 	forgetCallers func()
 }
 
-// openClock chooses whose time counts.
+// openClock chooses the clock of the server: the machine's, or the emulator's.
 func (s *Server) openClock(ctx context.Context) error {
 	state, err := s.store.Meta(ctx, clockMeta)
 	if err != nil {
@@ -60,13 +60,13 @@ func (s *Server) wallClockPart() part {
 			s.wall = wallclock.Open(s.config.Data, s.realNow, s.seams.Elapsed, s.log)
 			return nil
 		},
-		// It writes into the data folder, which ends with the server.
+		// It writes into the data folder, so it must end before the folder is released.
 		run: func(ctx context.Context) { s.wall.Watch(ctx) },
 	}
 }
 
-// countNow is the time by whose days and months limits are counted: a clock that
-// jumped ahead begins no new ones. An emulated clock is moved to do just that.
+// countNow is the time whose day and month limits count for. The machine's clock, where it jumped
+// ahead, begins no new day or month; an emulated clock does, since it is moved for that.
 func (s *Server) countNow() time.Time {
 	now := s.now()
 	if s.config.emulates() {

@@ -7,8 +7,8 @@ import (
 	"github.com/qrjump/qrjump/internal/parcel"
 )
 
-// openPress prepares the codes. Without a prefix of the operator's own none
-// are given out, except with --dev, where they are the platform's in form.
+// openPress prepares the codes. Without a prefix of the operator no codes are given out, except
+// with --dev, where they have the platform's prefix.
 func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 	keys, err := ring.codes(ctx)
 	if err != nil {

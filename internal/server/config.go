@@ -35,10 +35,10 @@ type Config struct {
 	TLSDev       bool     // a local authority in Data/tls and a certificate of it
 	TrustedProxy []string // CIDR of proxies whose X-Forwarded-For is believed
 	AdminToken   string   // "" = the one in Data/admin-token, made at the first start
-	OIDC         OIDC     // where people sign in who have no password here; zero = nowhere else
+	OIDC         OIDC     // where people sign in who have no password here; zero = there is no such provider
 	CodePrefix   string   // stands before every new code text; "" = none of the operator's own
 	CodeFloor    uint64   // new codes' counters are not below it
-	Regions      string   // file in the MaxMind DB format; "" = nobody knows where an address is
+	Regions      string   // file in the MaxMind DB format; "" = regions are unknown
 	LogFormat    string   // text or json
 	MasterKey    string   // 64 hexadecimal digits; "" = the one in Data/master.key
 	// ShutdownDelay is how long /readyz answers 503 before the listeners close.
@@ -86,7 +86,7 @@ func Default() Config {
 	return Config{Data: "qrjump-data", Listen: "127.0.0.1:8080", LogFormat: "text"}
 }
 
-// Validate says which value cannot be, in one line.
+// Validate returns which value is wrong, in one line.
 func (c Config) Validate() error {
 	if c.Data == "" {
 		return usage("--data is empty: name a folder")

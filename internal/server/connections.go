@@ -14,21 +14,21 @@ import (
 )
 
 const (
-	// refusedTime is how long a connection may be without a request once it
-	// showed a key or token that is none.
+	// refusedTime is how long a connection may be idle after it showed an invalid key or token.
 	refusedTime = 10 * time.Second
-	// fewFiles is taken for the limit where the system names none.
+	// fewFiles is the assumed limit of open files where the system does not tell it.
 	fewFiles = 8192
-	// fewestConnections are let in however few files the process may open.
+	// fewestConnections is how many connections are let in at least, however few files the process
+	// may open.
 	fewestConnections = 16
-	// roomPoll is how often a connection that waits for room looks for somebody
-	// that became idle; one that ends is noticed at once.
+	// roomPoll is how often a connection that waits for room looks for one that became idle. One
+	// that ends is noticed at once.
 	roomPoll = 50 * time.Millisecond
 )
 
-// shares says how many connections a process that may open so many files takes:
-// on the admin listener, where that is one of its own, and on all others
-// together. The rest is for databases, the ledger and calls to others.
+// shares says how many connections a process that may open so many files accepts: on the admin
+// listener, if that has an address of its own (apart), and on all others together. The rest is for
+// databases, the ledger and calls to others.
 func shares(files int, apart bool) (public, admin int) {
 	all := max(files-min(max(64, files/8), 1024), fewestConnections)
 	if !apart {
@@ -38,12 +38,12 @@ func shares(files int, apart bool) (public, admin int) {
 	return all - admin, admin
 }
 
-// room bounds how many connections are open at once. When it is full, a new one
-// takes the place of one that asks nothing: of a stranger that came early, else
-// of anybody. Where all are being served it waits.
+// room bounds how many connections are open at once. When it is full, a new connection takes the
+// place of an idle one: of the stranger that came first, else of anybody. Where requests of all are
+// being served, it waits.
 type room struct {
 	most  int
-	freed chan struct{} // one entry: somebody left
+	freed chan struct{} // one entry: a connection ended
 
 	mu               sync.Mutex
 	strangers, known *list.List // of *connection, the earliest first
@@ -60,8 +60,7 @@ func (r *room) open() int {
 	return r.strangers.Len() + r.known.Len()
 }
 
-// enter takes a connection in, or returns one whose place it may have, or
-// neither.
+// enter takes a connection in, or returns one whose place it may take, or does neither.
 func (r *room) enter(c *connection) (entered bool, instead *connection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -75,7 +74,7 @@ func (r *room) enter(c *connection) (entered bool, instead *connection) {
 			if one := first.Value.(*connection); !one.asks.Load() {
 				return false, one
 			}
-			group.MoveToBack(first) // so that the next look begins with others
+			group.MoveToBack(first) // so that the next search begins with others
 		}
 	}
 	return false, nil
@@ -147,8 +146,8 @@ type connection struct {
 	in          *list.List // the room's, both under its lock
 	place       *list.Element
 	asks        atomic.Bool // a request of it is being served
-	known       atomic.Bool // it showed a key or token that is one
-	refused     atomic.Bool // it showed one that is none, last
+	known       atomic.Bool // it showed a valid key or token
+	refused     atomic.Bool // the last one that it showed was invalid
 	refusedTime time.Duration
 	left        sync.Once
 }
@@ -160,7 +159,7 @@ func (c *connection) Close() error {
 	return err
 }
 
-// SetReadDeadline implements net.Conn: after a refused key no pause is long.
+// SetReadDeadline implements net.Conn: after a refused key a pause must be short.
 func (c *connection) SetReadDeadline(t time.Time) error {
 	return c.TCPConn.SetReadDeadline(c.earlier(t))
 }
@@ -231,14 +230,14 @@ func watch(h *http.Server) {
 	}
 }
 
-// proven notes that a request showed a key or token that is one.
+// proven notes that a request showed a valid key or token.
 func proven(ctx context.Context) {
 	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		c.Proven()
 	}
 }
 
-// refusedKey notes that a request showed none that is one.
+// refusedKey notes that a request showed an invalid key or token.
 func refusedKey(ctx context.Context) {
 	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		c.refused.Store(true)

@@ -41,10 +41,9 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	return c
 }
 
-// tlsOnly reports whether a browser may be told to come by TLS only. Only the console
-// tells it: a wire client keeps no such thing, and a buyer's browser may know this
-// host for other things. Never on a developer's machine, where "localhost" is every
-// other program's name too.
+// tlsOnly reports whether a browser may be told to come by TLS only. Only the console tells it: a
+// wire client would ignore it, and a buyer's browser may use this host for other things. It is
+// never told on a developer's machine, where "localhost" is the name of every other program too.
 func (s *Server) tlsOnly(r *http.Request) bool {
 	return s.scheme(r) == "https" && !s.config.Dev && !s.config.TLSDev
 }
@@ -61,8 +60,8 @@ func (s *Server) isAdminToken(r *http.Request, text string) (bool, error) {
 	return false, nil
 }
 
-// callAgain makes a call of the wire as an account, with a token that the account
-// does not see, and returns its request id.
+// callAgain makes a call of the wire in the name of an account, with a token that the account never
+// gets, and returns its request id.
 func (s *Server) callAgain(ctx context.Context, account, path, query, body string) (rid string, err error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {

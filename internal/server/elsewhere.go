@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/console"
 )
 
-// The types of the problems that say: a call came to where it cannot be. Our
-// client tells them from a thing that is not there.
+// The types of the problems for a call that came to the wrong listener. By them our client tells
+// that from a thing that does not exist.
 const (
 	elsewhereType = "urn:qrjump:problem:another-listener"
 	noPathType    = "urn:qrjump:problem:no-such-path"
@@ -23,9 +23,9 @@ const (
 var surfaceFlags = map[surface][2]string{
 	wire: {"the wire", "--listen"}, scans: {"the scan API", "--scan-listen"}, admin: {"the admin API", "--admin-listen"}}
 
-// elsewhere answers calls of a surface that another listener of this server has.
-// The caller may be a stranger: the flag is named, the address is not. An
-// operator finds that in the data folder.
+// elsewhere answers calls of a surface that another listener of this server serves. The caller may
+// be a stranger, so the answer names the flag and not the address, which an operator finds in the
+// data folder.
 func (s *Server) elsewhere(what surface) http.HandlerFunc {
 	name, flag := surfaceFlags[what][0], s.flagOf(what)
 	detail := fmt.Sprintf("%s is on another listener of this server, see its flag %s; its address is in %s of the server's data folder",

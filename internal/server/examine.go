@@ -17,11 +17,11 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// Finding is one thing that was looked at, with what to do where it is not well.
+// Finding is the result of one check, with what to do where it failed.
 type Finding struct {
 	About  string // configuration, folder, keys, store, disk or certificate
 	OK     bool
-	Warns  bool // it works now, and may not for long
+	Warns  bool // it works now, but maybe not for long
 	Detail phrase.Text
 	Next   phrase.Text
 }
@@ -35,11 +35,11 @@ var book = phrase.Open(locale)
 func says(key string, of ...any) phrase.Text { return book.Text(key, of...) }
 
 const (
-	// enoughDisk is how many free bytes are left for some days, and not for a moment.
+	// enoughDisk is how many free bytes are enough for some days.
 	enoughDisk = 1 << 30
-	// CertificateDays is how many days a certificate must still hold.
+	// CertificateDays is for how many days a certificate must still be valid.
 	CertificateDays = 14
-	// soundTime is how long the file of a database is read to see whether it is sound.
+	// soundTime is how long the file of a database is read to check it.
 	soundTime = 30 * time.Second
 )
 
@@ -125,7 +125,7 @@ func (e *examination) certificate(cert, key string) {
 	e.found = append(e.found, CertificateFinding(pair.Leaf.NotAfter, cert))
 }
 
-// CertificateFinding judges until when a certificate holds.
+// CertificateFinding checks until when a certificate is valid.
 func CertificateFinding(until time.Time, whose string) Finding {
 	f := Finding{About: "certificate", Detail: says("certificate", whose, until.UTC().Format("2006-01-02 15:04 UTC"))}
 	switch left := time.Until(until); {
@@ -139,7 +139,7 @@ func CertificateFinding(until time.Time, whose string) Finding {
 	return f
 }
 
-// errSeen ends the opening of a database of which enough was seen.
+// errSeen ends the opening of a database after look has seen enough.
 var errSeen = errors.New("seen")
 
 // store looks into the database without changing it.
@@ -160,7 +160,7 @@ func (e *examination) store(ctx context.Context) {
 		}
 	}
 	switch err := onlyLook(ctx, c, e.database); {
-	case errors.Is(err, store.ErrFolderInUse): // by a server that could not be asked
+	case errors.Is(err, store.ErrFolderInUse): // a server that could not be asked has it
 		e.well("store", says("database.used"))
 	case !errors.Is(err, errSeen):
 		e.bad("store", phrase.Plain(err.Error()), phrase.Text{})
@@ -197,7 +197,7 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 		e.well("keys", says("keys.open"))
 	}
 	if db.Engine() != "sqlite" {
-		return // it looks after its own files
+		return // PostgreSQL looks after its own files
 	}
 	ctx, cancel := context.WithTimeout(ctx, soundTime)
 	defer cancel()

@@ -13,8 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/start"
 )
 
-// mountFirstPage answers a browser that opens a listener's root; every other
-// caller gets what then answers.
+// mountFirstPage answers a browser that opens a listener's root; then answers every other caller.
 func (s *Server) mountFirstPage(mux *http.ServeMux, what surface, then http.Handler) {
 	for _, asset := range []*look.Asset{look.Sheet, look.Script} {
 		mux.Handle("GET "+asset.Path(), asset)

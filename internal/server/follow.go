@@ -22,8 +22,8 @@ func (s *Server) keepChanges() {
 	s.store.KeepChanges(func() time.Time { return s.now() }, func(text string) string { return hash.Hash(changePurpose, text) })
 }
 
-// followed makes the memory follow what other nodes do. All but rules,
-// accounts and codes is read again here.
+// followed makes the memory follow what other nodes do. Rules, accounts and codes are read by live;
+// everything else is read again here.
 func (s *Server) followed() {
 	s.current.Now = s.realNow
 	s.current.On = map[string]func(context.Context, string) error{
@@ -38,7 +38,7 @@ func (s *Server) followed() {
 			}
 			return nil
 		},
-		// A user was erased, or everything: tickets that this node remembers may be his.
+		// A user was erased, or everything was: this node may remember tickets of that user.
 		erasures: func(context.Context, string) error {
 			if s.press != nil {
 				s.press.Forget()
@@ -65,7 +65,7 @@ func (s *Server) followPart() part {
 	}}
 }
 
-// minutePart is what a node of several writes each minute although nothing happens.
+// minutePart is what one of several nodes writes each minute, even if nothing happens.
 func (s *Server) minutePart() part {
 	return part{name: "report of this node", run: func(ctx context.Context) {
 		for s.ledger.nodes != nil {
@@ -81,7 +81,8 @@ func (s *Server) minutePart() part {
 	}}
 }
 
-// eachMinute says how this node is, and removes what the shared limit of calls needs no more: one transaction.
+// eachMinute reports how this node is, and removes rows of the shared limit of calls that are not
+// needed any more, in one transaction.
 func (s *Server) eachMinute(ctx context.Context) error {
 	return s.store.InOne(ctx, func(ctx context.Context) error {
 		if err := s.ledger.nodes.Report(ctx); err != nil {

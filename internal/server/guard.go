@@ -27,8 +27,8 @@ func (s *Server) guarded(h http.Handler) http.Handler {
 	return s.logPanics(s.timelyBody(singleSlashes(s.knownHost(h))))
 }
 
-// logPanics tells of a fault of ours; net/http would tell it where nobody
-// looks, and then closes the connection.
+// logPanics logs a fault of the server; net/http would log it where nobody looks. The connection is
+// closed afterwards.
 func (s *Server) logPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -36,7 +36,7 @@ func (s *Server) logPanics(next http.Handler) http.Handler {
 			if fault == nil {
 				return
 			}
-			if fault != http.ErrAbortHandler { // that one is a connection closed on purpose
+			if fault != http.ErrAbortHandler { // that panic closes a connection on purpose
 				s.log.ErrorContext(r.Context(), "a request failed inside the server", "path", api.LoggedPath(r.URL.Path),
 					"panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
 			}
@@ -64,12 +64,12 @@ func singleSlashes(next http.Handler) http.Handler {
 			for strings.Contains(path, "//") {
 				path = strings.ReplaceAll(path, "//", "/")
 			}
-			// A text that came unescaped once comes unescaped again.
+			// Path is the unescaped form, as it was before slashes were removed.
 			if plain, err := url.PathUnescape(path); err == nil {
 				r.URL.Path, r.URL.RawPath = plain, path
 			}
 		}
-		// A path with dots is nobody's, and net/http would redirect it as well.
+		// No call has a path with dots, and net/http would redirect it too.
 		if strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../") {
 			family, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 			r.URL.Path, r.URL.RawPath = "/"+cmp.Or(strings.Trim(family, "."), "-")+"/-", ""
@@ -168,9 +168,9 @@ func asCaller(r *http.Request, c people.Caller) *http.Request {
 // theAdmin is whoever has the admin token, and with --dev everybody.
 var theAdmin = people.Caller{Actor: "admin", Role: string(operations.Admin)}
 
-// adminOnly lets requests with the admin token or an admin key through. With --dev
-// neither is needed, but a wrong one is still wrong. A session's cookie opens nothing
-// here: a page of another origin could send it.
+// adminOnly lets requests with the admin token or an admin key through. With --dev neither is
+// needed, but a wrong one is still wrong. A session's cookie is not accepted here, since a page of
+// another origin could send it.
 func (s *Server) adminOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := r.Header.Get("Authorization")
@@ -264,9 +264,9 @@ func (s *Server) clientIP(r *http.Request) netip.Addr {
 	if !s.trusted(ip) {
 		return ip
 	}
-	// The rightmost address that is not a trusted proxy's: what stands left of
-	// it, a stranger may have written. A hop that cannot be read ends this: the
-	// proxy that passed it on is the last one that is known.
+	// It is the rightmost address that is not a trusted proxy's: a stranger may have written
+	// everything left of it. Where a hop cannot be read, the proxy that passed it on is the last
+	// known address.
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
 		text := strings.TrimSpace(hops[i])

@@ -14,13 +14,13 @@ import (
 // identityFile names the database that a data folder works with.
 func identityFile(data string) string { return filepath.Join(data, "database") }
 
-// identity is the same for a database and all that was restored from it, and
-// another for every other: it follows from its permanent key.
+// identity follows from the permanent key of a database: it is the same for the database and
+// everything that was restored from it, and differs for every other.
 func identity(key *vault.Key) string { return key.Hash("identity of the database", "") }
 
-// refuseLost returns an error where the file of the embedded database is gone from
-// a folder that has everything else. Opening it would make a new one, and throw
-// away what its companion, qrjump.db-wal, has of the old one.
+// refuseLost returns an error where the file of the embedded database is gone from a folder that
+// has everything else. Opening it would make a new file, and destroy what qrjump.db-wal beside it
+// has of the old one.
 func refuseLost(c Config) error {
 	if c.Database != "" {
 		return nil
@@ -56,8 +56,8 @@ func refuseEmpty(c Config, empty bool) error {
 		c.Data, identityFile(c.Data))
 }
 
-// traceOf names what a data folder has since it worked with a database; "" = it
-// did not. The master key and the admin token may be put into a new folder.
+// traceOf names a file by which a data folder shows that it worked with a database; "" = it did
+// not. The master key and the admin token may be put into a new folder.
 func traceOf(c Config) (string, error) {
 	traces := []string{identityFile(c.Data)}
 	if c.Database == "" { // a copy of a part of a folder may lack the identity

@@ -28,8 +28,8 @@ type keyring struct {
 	store  *store.Store
 	random io.Reader
 	master *vault.Key
-	where  string // the master key came from
-	// finished says that a turn of the master key was cut off and is done now.
+	where  string // where the master key came from
+	// finished says that a turn of the master key was interrupted, and was completed at this start.
 	finished bool
 	// fresh says that the database has no keys yet.
 	fresh bool
@@ -60,7 +60,7 @@ type secrets struct {
 	openIDs    *accounts.OpenIDs
 	adminToken string
 	newToken   bool             // this start made it
-	guesses    accounts.Guesses // of what this package compares
+	guesses    accounts.Guesses // wrong guesses of what this package compares
 	refusals   refusals
 	oidcSecret string // of this server at the provider of its people
 }
@@ -129,7 +129,7 @@ func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		// Another process may have been first; then its key counts.
+		// Another process may have been first; then its key is used.
 		if sealed, err = k.store.FirstSealedKey(ctx, name, k.master.Seal(place(name), secret)); err != nil {
 			return nil, fmt.Errorf("storing the key %s: %w", name, err)
 		}
@@ -257,9 +257,9 @@ func parseKey(text, where string) (*vault.Key, error) {
 	return vault.NewKey(secret)
 }
 
-// writeSecret makes a file that only its owner can read, on the disk before
-// anything that depends on it. It has its name only when it is whole: a
-// process that dies here leaves no empty key that stops the next start.
+// writeSecret makes a file that only its owner can read, on the disk before anything that depends
+// on it. The file gets its name when it is complete: so a process that dies here leaves no empty
+// key that would stop the next start.
 func writeSecret(path, text string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // 0600
 	if err != nil {
@@ -290,8 +290,8 @@ func (c Config) leastSecret() int {
 	return 16
 }
 
-// leastAdminToken is how many characters an admin token has at least that a person chose: a wrong one is never told
-// to wait, so it must be long enough to be guessed by nobody.
+// leastAdminToken is how many characters an admin token has at least that a person chose: a caller with a wrong one
+// never has to wait, so it must be too long to be guessed.
 const leastAdminToken = 20
 
 // checkAdminToken returns an error for a token that is too short; "" is none yet. With --dev nobody needs one.

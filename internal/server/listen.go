@@ -113,8 +113,8 @@ func (s *Server) listen(ctx context.Context) error {
 	return nil
 }
 
-// tryListeners returns an error for an address that cannot be listened on. None
-// is kept: clients would wait on it for as long as a migration takes.
+// tryListeners returns an error for an address that cannot be listened on. It closes the listeners
+// again: clients would wait on them for as long as a migration takes.
 func (s *Server) tryListeners(ctx context.Context) error {
 	for _, on := range s.config.listeners() {
 		l, err := listenOn(ctx, on.address)
@@ -173,7 +173,7 @@ func (c Config) plainAdmin(on listener) bool {
 	return on.serves&admin != 0 && on.serves != admin && !c.Dev && !c.TLSDev && c.TLSCert == "" && !loopback(host)
 }
 
-// counted lets a request in unless no more are to come, and knows when it left.
+// counted lets requests in until the end of the server, and counts those that are running.
 func (s *Server) counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.requests.TryRLock() {
@@ -184,13 +184,13 @@ func (s *Server) counted(next http.Handler) http.Handler {
 	})
 }
 
-// lastWaits is what is left of the drain when nothing waits for the database any more: a commit whose replica is away would wait
-// for ever, and so would everything that is written behind it.
+// lastWaits is how long before the end of the drain calls stop waiting for the database: a commit whose replica is away would
+// wait for ever, and so would everything that is written after it.
 const lastWaits = 2 * time.Second
 
-// drain takes no new connections and waits for running requests, then cuts them.
-// Each listener has the whole time: a client that is slow on one costs nobody on another
-// anything. No request goes on when it returns.
+// drain takes no new connections and waits for running requests, then cuts them. Each listener has
+// the whole time: a client that is slow on one costs nobody on another anything. When it returns no
+// request is running any more.
 func (s *Server) drain(ctx context.Context) error {
 	s.draining.Store(true)
 	s.forgetAddresses()

@@ -23,8 +23,8 @@ func newLogger(w io.Writer, format string) *slog.Logger {
 	return slog.New(calm{h})
 }
 
-// lines writes lines of a log together with those that come within linesWait: to write
-// one costs the system as much as all else that a line costs.
+// lines collects the lines of a log for linesWait and writes them together: a write of a single
+// line would cost as much as everything else about it.
 type lines struct {
 	to io.Writer
 
@@ -35,7 +35,7 @@ type lines struct {
 }
 
 const (
-	// linesWait is how long a line waits: so much a process that is killed may lose.
+	// linesWait is how long a line waits. A process that is killed loses the lines of that time.
 	linesWait = 10 * time.Millisecond
 	// linesMost is how much waits, in bytes.
 	linesMost = 64 << 10
@@ -82,7 +82,7 @@ func (l *lines) Close() error {
 	return l.Flush()
 }
 
-// urgent lets no line wait that tells of trouble.
+// urgent writes a line that reports trouble at once.
 type urgent struct {
 	slog.Handler
 	lines *lines
@@ -107,8 +107,8 @@ func (h urgent) WithGroup(name string) slog.Handler {
 	return urgent{h.Handler.WithGroup(name), h.lines}
 }
 
-// calm keeps what needs nobody's look out of the errors: a caller that hangs up, and the end of the process, give what runs
-// for a caller the error context.Canceled.
+// calm lowers the level of errors that need no attention: when a caller hangs up, or the process ends, work for a caller
+// fails with context.Canceled.
 type calm struct{ slog.Handler }
 
 // Handle implements slog.Handler.

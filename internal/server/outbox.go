@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/outbox"
 )
 
-// outboxInterval is how often it is looked for what is due, by real time.
+// outboxInterval is how often, in real time, senders look for rows that are due.
 const outboxInterval = time.Second
 
 // webhooksPart sends webhooks the scans and alarms that they want to hear of.
@@ -51,7 +51,7 @@ func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Poli
 			}
 			o = outbox.New(policy, s.store, s.log)
 			o.Post, o.Now, o.RealNow, o.Tried = s.post, s.now, s.realNow, s.metrics.tried
-			if policy.Kind != outbox.Deliveries { // webhooks are ours alone
+			if policy.Kind != outbox.Deliveries { // the platform has no webhooks
 				o.Slow = s.slow
 			}
 			*wake = o.Wake

@@ -14,11 +14,11 @@ type part struct {
 	name string
 	// start makes the part ready; nil = it is. ctx is that of the server's start.
 	start func(ctx context.Context) error
-	// run goes on from the end of start until ctx ends, in a goroutine of its own;
-	// nil = nothing does.
+	// run is called after start, in a goroutine of its own, and runs until ctx ends; nil = nothing
+	// runs.
 	run func(ctx context.Context)
-	// stop ends what start began, once run has returned; nil = nothing is left.
-	// It is called after a start that failed as well, and takes what it finds.
+	// stop ends what start began, once run has returned; nil = nothing is left. It is called even
+	// after a start that failed, and ends as much as was begun.
 	stop func(ctx context.Context) error
 }
 

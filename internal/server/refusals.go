@@ -14,10 +14,10 @@ import (
 	"github.com/qrjump/qrjump/internal/people"
 )
 
-// A door is a place where somebody shows a credential. At each of them what is shown is compared first: the right one is
-// let in, whoever else came from the same address. Only the wrong ones are counted, logged and, after twenty of an
-// address within a minute, answered with nothing but that. A password is the exception, because comparing it is dear.
-// TestARightCredentialIsNeverRefused holds every door.
+// A door is a place where somebody shows a credential. Each door compares the credential first: a right one is let in,
+// however many wrong ones came from the same address. Wrong ones are counted and logged; after twenty from an address
+// within a minute, the answer says only that there were too many. A password is the exception, because comparing it is
+// dear. TestARightCredentialIsNeverRefused holds every door.
 type door struct {
 	name  string // label of metrics, and what the operation calls it
 	wrong string // how the log speaks of a wrong one
@@ -34,8 +34,8 @@ var (
 	doors = []door{adminDoor, secretDoor, scanDoor, personDoor, linkDoor, providerDoor}
 )
 
-// refuse notes a wrong credential: whose it should be, as far as that is known, and whether there were so many before it
-// that it is counted only.
+// refuse notes a wrong credential: whose it claims to be, where that is known. With tooMany it only counts it, because
+// many came before.
 func (s *Server) refuse(ctx context.Context, at door, name string, ip netip.Addr, tooMany bool) {
 	s.refusals.note(refusal{what: at.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
 	if tooMany {
@@ -59,8 +59,8 @@ func (s *Server) refuseAt(r *http.Request, at door, name string) (tooMany bool) 
 	return tooMany
 }
 
-// keyMark is how a wrong key is named: by its beginning, which helps nobody else. A text that is no key of ours is not
-// shown at all, somebody may have typed a password.
+// keyMark names a wrong key by its beginning, which is of no use to a stranger. A text that does not look like a key
+// is not shown at all: somebody may have typed a password.
 func keyMark(text string) string {
 	const shown = 8
 	for _, kind := range []string{"qra_", people.KeyPrefix, "qrs_"} {
@@ -87,7 +87,7 @@ func (s *Server) refusedCredentials() []adminapi.RefusedCredential {
 	return list
 }
 
-// refused is how often that was.
+// refused is how often a credential was refused.
 type refused struct {
 	refusal
 	times       int64
@@ -125,7 +125,8 @@ func (l *refusals) note(r refusal, now time.Time) {
 	one.last = now
 }
 
-// dropOne forgets the rarest of a few: what keeps failing outlives a stranger with many addresses.
+// dropOne forgets the rarest of a few entries: so a program that keeps failing stays in the list,
+// even beside a stranger with many addresses.
 func (l *refusals) dropOne() {
 	var rarest *refused
 	looked := 0

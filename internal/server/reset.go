@@ -7,7 +7,7 @@ import (
 
 // reset brings everything back to the seed and to real time; keys stay.
 func (s *Server) reset(ctx context.Context) error {
-	// A seed that cannot be read or stored any more must not cost what there is.
+	// The seed is read first: if it cannot be used any more, nothing must be deleted.
 	seed, err := readSeed(s.config)
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ func (s *Server) handler(what surface) http.Handler {
 	scanMux := http.NewServeMux()
 	s.scanAPI().Register(scanMux, humaAPI)
 	s.adminAPI(humaAPI)
-	// Anybody may ask, and writing it takes milliseconds.
+	// Anybody may ask for it, and making it takes milliseconds: so it is made once.
 	written := sync.OnceValues(humaAPI.OpenAPI().MarshalJSON)
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
@@ -87,8 +87,8 @@ func (s *Server) handler(what surface) http.Handler {
 	return mux
 }
 
-// asJSON reads a body that curl -d sends without a word about its form as what it
-// can only be. A form of a page of another origin was refused before.
+// asJSON takes a body for JSON that curl -d sends with the type of a form, since no call here takes
+// a form. A form of a page of another origin was refused before.
 func asJSON(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind == "application/x-www-form-urlencoded" {
@@ -98,7 +98,7 @@ func asJSON(next http.Handler) http.Handler {
 	})
 }
 
-// mountGuide serves the documents: nothing of this server is in them but its address.
+// mountGuide serves the documents: of this server they show nothing except its address.
 func (s *Server) mountGuide(mux *http.ServeMux) {
 	pages := sync.OnceValues(func() (*guide.Guide, error) { return guide.New(docs.Pages, s.URL, version.Number()) })
 	show := func(w http.ResponseWriter, r *http.Request) {
@@ -117,8 +117,8 @@ func (s *Server) mountGuide(mux *http.ServeMux) {
 	}
 }
 
-// direct lets calls of the wire, which are most of what comes, past the mux, where
-// they would end as well.
+// direct leads calls of the wire, which are most calls, past the mux, which would find the same
+// handler.
 func direct(calls http.Handler, mux *http.ServeMux) http.Handler {
 	paths := map[string]bool{}
 	for _, path := range api.Paths() {

@@ -38,7 +38,7 @@ func Run(ctx context.Context, c Config, seams Seams, stdout, stderr io.Writer) e
 	}
 	above := supervisor.Find()
 	s.sayAbove(above.Ready("ready at " + s.URL))
-	// It watches over the end of the server too.
+	// The watchdog is fed during the end of the server too.
 	watch, stopWatch := context.WithCancel(context.Background())
 	defer stopWatch()
 	go above.Watch(watch, s.alive)
@@ -65,7 +65,8 @@ func (s *Server) sayAbove(err error) {
 	}
 }
 
-// alive reports whether the server answers itself; a server that drains is.
+// alive reports whether the server answers a request of its own; a server that drains counts as
+// alive.
 func (s *Server) alive(ctx context.Context) error {
 	if s.draining.Load() {
 		return nil
@@ -74,7 +75,7 @@ func (s *Server) alive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The certificate is that of the public name, and nothing secret is sent.
+	// The certificate is for the public name and does not match here; nothing secret is sent.
 	own := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	answer, err := own.Do(r)
 	if err != nil {
@@ -87,8 +88,8 @@ func (s *Server) alive(ctx context.Context) error {
 	return nil
 }
 
-// sayDeviations says at the end of a developer's server how often the platform might
-// have minded a call.
+// sayDeviations says, at the end of a developer's server, how many calls the platform might have
+// refused.
 func (s *Server) sayDeviations() {
 	if times, kinds := s.book.Deviated(); s.config.Dev && times > 0 {
 		s.log.Info("calls deviated from the platform; to list them, with what to change, start again with this database, then: "+

@@ -60,7 +60,7 @@ type scanLedger struct {
 	journal  *ledger.Journal
 	recorder *ledger.Recorder
 	log      ledger.Log      // where the scans of all nodes come together
-	shipper  *ledger.Shipper // brings them there; nil = the journal is the log
+	shipper  *ledger.Shipper // ships them there; nil = the journal is the log
 	stream   *stream.Log     // of --events; nil = none
 	nodes    *ledger.Nodes   // the other nodes; nil = there are none
 	earlier  ledger.Log      // has the scans from before --events; nil = log has all
@@ -104,7 +104,7 @@ func (l *scanLedger) record(e *ledger.Event) (scanapi.Durable, error) {
 
 func (l *scanLedger) late() bool { return l.recorder.Late() }
 
-// close writes what waits. Its error is of scans that were answered and are lost.
+// close writes what waits. Its error says that scans were answered and are lost.
 func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 	if l == nil {
 		return nil
@@ -114,11 +114,11 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 	_ = l.flush(ctx)
 	if l.lake != nil {
 		within, cancel := context.WithTimeout(ctx, lastWrite/2)
-		_ = l.lake.Flush(within) // else after the next start
+		_ = l.lake.Flush(within) // else it is done after the next start
 		cancel()
 	}
 	if l.nodes != nil {
-		_ = l.nodes.Leave(ctx) // else it is asked, and does not answer
+		_ = l.nodes.Leave(ctx) // else other nodes ask it, and get no answer
 	}
 	if l.stream != nil {
 		err = errors.Join(err, l.stream.Close())
@@ -129,7 +129,7 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 	return err
 }
 
-// soon reports whether scans that fell on no code are answered first.
+// soon reports whether scans that fell on no code are answered before they are durable.
 func (s *Server) soon() bool { return s.settings.Get().ScanDurability == settings.Soon }
 
 // userHash is what the ledger knows a user by. The namespace has no byte 0.
@@ -159,9 +159,8 @@ func (s *Server) contactPart() part {
 	return part{name: "contact with the store", run: func(ctx context.Context) { s.stayInTouch(ctx, time.Second) }}
 }
 
-// stayInTouch reads the scan keys again at every interval: keys that another
-// node made or ended count here from then on. That the store answers is seen by
-// the way.
+// stayInTouch reads the scan keys again at every interval: so keys that another node made or ended
+// apply here too. By that it also sees whether the store answers.
 func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
 	s.contact.last.Store(s.realNow().UnixMilli())
 	tick := time.NewTicker(interval)

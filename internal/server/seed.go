@@ -150,7 +150,7 @@ func (f *seedFile) at(section string, i int, err error) error {
 	return usage("seed %s, line %d: %v", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
 }
 
-// planted is at for an error of planting: one of the store is no fault of the seed.
+// planted is at for an error while the seed is stored: an error of the store names no line.
 func (f *seedFile) planted(section string, i int, err error) error {
 	_, invalid := errors.AsType[accounts.Invalid](err)
 	_, taken := errors.AsType[accounts.Taken](err)
@@ -197,7 +197,7 @@ func (f *seedFile) registration(i int) accounts.Registration {
 func (f *seedFile) component(i int) accounts.Component {
 	c := f.Components[i]
 	component := accounts.Component{AppID: c.AppID, EventURL: c.EventURL, IPAllowlist: c.IPAllowlist, RedirectHosts: c.RedirectHosts}
-	// An empty list takes every grant away; none at all says nothing of them.
+	// An empty list takes every grant away; without a list they stay.
 	if c.Authorizations != nil {
 		component.Grants = []accounts.Grant{}
 	}
@@ -217,8 +217,7 @@ func (f *seedFile) draft(i int) rules.Draft {
 	return draft
 }
 
-// check returns an error for a seed that cannot be, as far as that is known
-// without the database.
+// check returns an error for a seed that is wrong, as far as that can be told without the database.
 func (f *seedFile) check() error {
 	if _, _, err := f.settingsOn(settings.Defaults()); err != nil {
 		return err
