@@ -5,9 +5,11 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -144,6 +146,24 @@ func TestANameOfSeveralServers(t *testing.T) {
 	if found := s.AskServers(t.Context()); len(found.Writing) != 0 || len(found.Silent) != 1 {
 		t.Errorf("%+v", found)
 	}
+}
+
+// A start waits for a host that hangs only for as long as it is told to, from when another one has answered.
+func TestAHostThatHangsIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := open(t, newPostgres(t))
+	hangs, err := net.Listen("tcp", "127.0.0.1:0") // it lets everybody in, and never says a word
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hangs.Close()
+	one := s.servers.each[0].Copy()
+	one.Port, one.ConnectTimeout = uint16(hangs.Addr().(*net.TCPAddr).Port), 0
+	heard := s.servers.hearAll(t.Context(), []*pgx.ConnConfig{one, s.servers.each[0]}, time.Millisecond)
+	if heard[0] != nil || heard[1] == nil {
+		t.Fatal("a server that hangs answers, or the other one does not")
+	}
+	heard[1].end()
 }
 
 // Between the answers by two names of a server it may be restarted: then two have answered, and one of them is no more.
