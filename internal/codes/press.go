@@ -322,8 +322,8 @@ func (p *Press) Package(ctx context.Context, caller accounts.Account, id int64, 
 		return PackageRange{}, key, err
 	}
 	if !slices.Contains(b.Segments(), r) {
-		if err := noteOrRefuse(ctx, p.Settings.Get(), behaviour.CodesRangePart, "code_start %d and code_end %d are a part of a segment", r.From,
-			r.To); err != nil {
+		if err := noteOrRefuse(ctx, p.Settings.Get(), behaviour.CodesRangePart,
+			"code_start %d and code_end %d are a part of a segment", r.From, r.To); err != nil {
 			return PackageRange{}, key, err
 		}
 	}
