@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/admission"
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/gateway"
 	"github.com/qrjump/qrjump/internal/operations"
@@ -185,7 +186,7 @@ func (s *Server) adminOnly(next http.Handler) http.Handler {
 		caller, err := s.callerOf(r.Context(), token)
 		switch {
 		case err == nil:
-			proven(r.Context())
+			admission.Proven(r.Context())
 			next.ServeHTTP(w, asCaller(r, caller))
 			return
 		case !errors.Is(err, people.ErrNoKey):
@@ -193,7 +194,7 @@ func (s *Server) adminOnly(next http.Handler) http.Handler {
 			scanapi.WriteProblem(w, http.StatusServiceUnavailable, "the key cannot be checked now: try again later; the server's log says more")
 			return
 		}
-		refusedKey(r.Context())
+		admission.Refused(r.Context())
 		wrong := ""
 		if given {
 			wrong = "this is not the admin token, and no admin key that is good; "

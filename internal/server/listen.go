@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/admission"
 	"github.com/qrjump/qrjump/internal/lane"
 )
 
@@ -29,9 +30,9 @@ const (
 
 // serving is what the listeners share.
 type serving struct {
-	certificate certificate    // nil = plain HTTP
-	proxies     []netip.Prefix // that are trusted
-	rooms       map[bool]*room // true = the admin listener's
+	certificate certificate              // nil = plain HTTP
+	proxies     []netip.Prefix           // that are trusted
+	rooms       map[bool]*admission.Room // true = the admin listener's
 	servers     []*http.Server
 	wireCalls   http.Handler // the wire, for calls that the console makes again
 	lanes       map[*http.Server]*lane.Lane
@@ -70,7 +71,7 @@ func (s *Server) listen(ctx context.Context) error {
 			MaxHeaderBytes:    64 << 10,
 			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		}
-		watch(h)
+		admission.Watch(h)
 		if s.certificate != nil {
 			h.TLSConfig = tlsConfig(s.certificate)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/docs"
 	"github.com/qrjump/qrjump/internal/adminapi"
+	"github.com/qrjump/qrjump/internal/admission"
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/consent"
 	"github.com/qrjump/qrjump/internal/console"
@@ -165,8 +166,8 @@ func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 func (s *Server) wireAPI() *api.API {
 	a := &api.API{Accounts: s.accounts, Calls: s.book, Rules: s.rules, Codes: s.press, Settings: s.settings, Log: s.log, Now: s.now,
 		RealNow: s.realNow,
-		Random:  s.random, ClientIP: s.clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall, Proven: proven,
-		Refused: refusedKey}
+		Random:  s.random, ClientIP: s.clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall, Proven: admission.Proven,
+		Refused: admission.Refused}
 	if s.store.Shared() {
 		a.Shared = s.store.Allow
 	}
@@ -213,7 +214,7 @@ func (s *Server) scanAPI() *scanapi.API {
 		Codes: s.press, Desk: s.desk, Record: s.ledger.record, Soon: s.soon, Late: s.ledger.late, UserHash: s.userHash, Region: s.region(),
 		Unrecorded: s.metrics.observeUnrecorded, Accounts: s.accounts, OpenIDs: s.openIDs,
 		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
-		Observe: s.metrics.observeScan, Proven: proven, Refused: refusedKey}
+		Observe: s.metrics.observeScan, Proven: admission.Proven, Refused: admission.Refused}
 	if !s.config.Dev {
 		a.Key, a.Operator = s.keys.Check, s.mayExplain
 		a.Wrong = func(r *http.Request, key string) bool { return s.refuseAt(r, scanDoor, keyMark(key)) }

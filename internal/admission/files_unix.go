@@ -1,11 +1,11 @@
 //go:build unix
 
-package server
+package admission
 
 import "syscall"
 
-// openFiles is how many files this process may open at once.
-func openFiles() int {
+// Files is how many files this process may open at once.
+func Files() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return fewFiles
