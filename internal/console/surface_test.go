@@ -187,6 +187,16 @@ func walkAccounts(c *recorded) {
 		c.post("/console/platforms/plat", "did=authorize&appid=shop&sets=18&pre_auth_code="+url.QueryEscape(asked.Code))
 		c.post(page, withdraw)
 	}
+	walkAgreement(c, token.Text)
+}
+
+// walkAgreement agrees to a platform, by what its authorisation page asks for.
+func walkAgreement(c *recorded, token string) {
+	c.post("/console/platforms/plat", "did=put&redirect_hosts=plat.example")
+	asked := "?" + url.Values{"component_appid": {"plat"}, "redirect_uri": {"https://plat.example/"},
+		"pre_auth_code": {c.s.PreAuthCode(token, "plat")}}.Encode()
+	c.get("/console/agree?here=1&ref=" + url.QueryEscape(asked))
+	c.post("/console/agree", "did=agree&appid=shop&set=18&ref="+url.QueryEscape(asked))
 }
 
 func walkRules(c *recorded) {
