@@ -71,6 +71,9 @@ type commands struct {
 		Activate  batchActivate  `cmd:"" group:"codes"`
 
 		List     batchList     `cmd:""`
+		Order    batchOrder    `cmd:""`
+		Orders   batchOrders   `cmd:""`
+		Decide   batchDecide   `cmd:""`
 		Events   batchEvents   `cmd:""`
 		Schedule batchSchedule `cmd:""`
 		Serials  batchSerials  `cmd:""`

@@ -41,6 +41,7 @@ type Admin struct {
 	Rules    *rules.Book
 	Codes    *codes.Press
 	Desk     *codes.Desk
+	Orders   *codes.Orders
 	// PackageSigner signs printers' packages.
 	PackageSigner *parcel.Signer
 	// PassphraseWork is how much work it is to try a package's passphrase, for age; 0 = the usual.

@@ -105,6 +105,11 @@ func (a *Admin) ruleOperations() []o.Operation {
 // codeOperations are those of applications, codes and packages for printers.
 func (a *Admin) codeOperations() []o.Operation {
 	return []o.Operation{
+		o.Get("/orders", "listOrders", o.Viewer, a.listOrders, "Codes that people ordered, the newest first, with how far each order is").
+			Everyone(),
+		o.Post("/accounts/{appid}/orders", "placeOrder", o.Marketer, a.placeOrder,
+			"Order codes for an account; they are made at once, or once somebody else agrees (setting order_by_two)"),
+		o.Post("/accounts/{appid}/orders/decisions", "decideOrder", o.Marketer, a.decideOrder, "Agree to an order of codes, or refuse it"),
 		o.Get("/batches", "listBatches", o.Viewer, a.listBatches, "Applications for codes, oldest first").OfQuery("account"),
 		o.Get("/batches/{application_id}", "getBatch", o.Viewer, a.getBatch, "Show an application").Of(a.ofBatch),
 		o.Get("/batches/{application_id}/events", "listCodeEvents", o.Viewer, a.listCodeEvents,

@@ -178,6 +178,7 @@ var pages = []struct {
 	{"GET", "/console/emulator", operations.Viewer}, {"POST", "/console/people", operations.Admin},
 	{"POST", "/console/emulator", operations.Operator}, {"POST", "/console/codes", operations.Marketer},
 	{"POST", "/console/rules/undo", operations.Rules}, {"POST", "/console/calls/RID", operations.Operator},
+	{"GET", "/console/orders", operations.Viewer}, {"POST", "/console/orders", operations.Marketer},
 	{"POST", "/console/scan", operations.Viewer}, {"POST", "/console/sessions", operations.Viewer},
 }
 
@@ -221,6 +222,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		"/console/codes/BATCH/alarm":     {"did": {"off"}},
 		"/console/operate/apps":          {"did": {"delete"}, "name": {"nobody"}, "sure": {"nobody"}},
 		"/console/operate/bulk":          {"did": {"check"}, "what": {"accounts"}, "text": {`{"appid":"bulk","kind":"mini_program"}`}},
+		"/console/orders":                {"did": {"ask"}, "account": {"press"}, "isv": {"wish"}, "count": {"10000"}},
 		"/console/calls/deviations":      {"did": {"forget"}, "account": {"shop"}},
 	}
 	for _, c := range pages {

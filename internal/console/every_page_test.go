@@ -172,6 +172,8 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/operate/apps"}, {path: "/console/operate/apps", form: "did=add&name=till&namespace=tills"},
 	{path: "/console/operate/bulk"}, {path: "/console/operate/bulk", form: "what=rules&did=check&text=STRANGER"},
 	{path: "/console/people"}, {path: "/console/people", form: "did=factor&name=alice"},
+	{path: "/console/orders", form: "did=ask&account=press&count=12&isv=STRANGER", tells: true},
+	{path: "/console/orders", form: "did=ask&account=press&count=10000&isv=STRANGER", tells: true}, {path: "/console/orders", tells: true},
 	{path: "/console/agree?ref=ASKED", tells: true},
 	{path: "/console/agree", form: "ref=ASKED&did=find&part=STRANGER&set=33", tells: true},
 	{path: "/console/agree", form: "ref=ASKED&did=agree", tells: true},

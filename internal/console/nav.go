@@ -35,6 +35,7 @@ var navigation = []group{
 	}},
 	{"codes", []entry{
 		{name: "codes", path: "/codes", least: operations.Viewer},
+		{name: "orders", path: "/orders", least: operations.Viewer},
 		{name: "packages", path: "/packages", least: operations.Viewer},
 	}},
 	{"scans", []entry{

@@ -112,6 +112,13 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			a.JSON(t, &batch)
 			return a
 		}, "batch add svc"},
+		{"placeOrder", admin("POST", "/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"wish"}`),
+			"meta order/svc/wish put admin"},
+		{"decideOrder", func() servertest.Answer {
+			admin("PUT", "/settings", `{"order_by_two":true}`)()
+			admin("POST", "/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"other"}`)()
+			return admin("POST", "/accounts/svc/orders/decisions", `{"isv_application_id":"other","agree":false}`)()
+		}, "meta order/svc/other put admin"},
 		{"/intp/marketcode/codeactive", func() servertest.Answer {
 			return wire(service, "/intp/marketcode/codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":99,"activity_name":"a","product_brand":"b","product_title":"t",
 				"product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}`, batch.ID))()

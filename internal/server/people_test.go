@@ -91,7 +91,7 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 	for _, role := range roles[:len(roles)-1] {
 		_, calls[role] = adminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
 	}
-	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "packageSigner"}
+	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "packageSigner", "listOrders"}
 	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch.ID), "{user}", "u",
 		"{rid}", "00000000-00000000-00000000", "{component}", "c", "{seq}", "1", "{host}", "h", "{code_index}", "1", "{scan_id}", "x",
 		"{node}", "n", "{package}", "1", "{id}", "1", "{name}", "n")

@@ -115,6 +115,7 @@ type Settings struct {
 	QRCodeLimit     int  `json:"qrcode_limit"`
 	PictureLimit    int  `json:"picture_limit"`
 
+	OrderByTwo            bool    `json:"order_by_two"`
 	CodeCountMax          int64   `json:"code_count_max"`
 	CodeSegment           int64   `json:"code_segment"`
 	CodeSeconds           int     `json:"code_seconds"`

@@ -77,6 +77,7 @@ var Table = []Field{
 	{Name: "qrcode_limit", Max: 10_000_000},
 	{Name: "picture_limit", Max: 1_000_000},
 
+	{Name: "order_by_two"},
 	{Name: "code_count_max", Min: 10_000, Max: 2_000_000_000},
 	{Name: "code_segment", Min: 10_000, Max: 50_000, Limits: "limits.step", Effect: "effect.afterwards"},
 	{Name: "code_seconds", Max: 86_400},

@@ -25,6 +25,16 @@ func (s *Store) Meta(ctx context.Context, name string) (string, error) {
 	return value, err
 }
 
+// MetaBelow are the values whose names begin with a text that ends in a slash, by name.
+func (s *Store) MetaBelow(ctx context.Context, begin string) (values []string, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		values, err = list(ctx, tx, func(scan func(...any) error) (value string, err error) { err = scan(&value); return value, err },
+			`SELECT value FROM meta WHERE name >= $1 AND name < $2 ORDER BY name`, begin, begin[:len(begin)-1]+"0")
+		return err
+	})
+	return values, err
+}
+
 // PutMeta stores a named value of the server.
 func (s *Store) PutMeta(ctx context.Context, name, value string) error {
 	return s.update(ctx, func(tx *Tx) error {

@@ -1,0 +1,61 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Order is an application for codes that people ask for, and what became of it.
+type Order struct {
+	Account       string     `json:"account"`
+	ISV           string     `json:"isv_application_id"`
+	Count         int64      `json:"code_count"`
+	State         string     `json:"state" enum:"waits,refused,making,made"`
+	AskedBy       string     `json:"asked_by"`
+	AskedAt       time.Time  `json:"asked_at"`
+	DecidedBy     string     `json:"decided_by,omitempty"`
+	DecidedAt     *time.Time `json:"decided_at,omitempty"`
+	ApplicationID int64      `json:"application_id,omitempty" doc:"once its codes are made"`
+	Active        int64      `json:"active" doc:"codes that are active now, of the first 1,000 runs"`
+	Packages      int64      `json:"packages" doc:"packages for printers, of the first 1,000"`
+	Fetched       int64      `json:"fetched" doc:"of these, packages whose file was fetched"`
+}
+
+// OrderList are orders.
+type OrderList struct {
+	Orders []Order `json:"orders"`
+}
+
+// OrderPut asks for codes.
+type OrderPut struct {
+	Count int64  `json:"code_count" doc:"a multiple of 10,000"`
+	ISV   string `json:"isv_application_id" minLength:"1" maxLength:"128" doc:"a number of the account's own: the same again is the same order"`
+}
+
+// OrderDecision agrees to an order, or refuses it.
+type OrderDecision struct {
+	ISV   string `json:"isv_application_id" minLength:"1" maxLength:"128"`
+	Agree bool   `json:"agree"`
+}
+
+// Orders lists what was ordered for an account, or for all of them (""), the newest first; at most limit, 0 = as many as the server
+// likes to give.
+func (c *Client) Orders(ctx context.Context, account string, limit int) ([]Order, error) {
+	var reply OrderList
+	err := c.admin(ctx, http.MethodGet, with("orders", map[string]string{"account": account, "limit": limitText(limit)}), nil, &reply)
+	return reply.Orders, err
+}
+
+// PlaceOrder asks for codes; they are made at once unless the setting order_by_two wants somebody else to agree. A *Problem with
+// status 409: the number is another order's.
+func (c *Client) PlaceOrder(ctx context.Context, account string, p OrderPut) (one Order, err error) {
+	err = c.admin(ctx, http.MethodPost, accountPath(account, "orders"), p, &one)
+	return one, err
+}
+
+// DecideOrder agrees to an order, or refuses it. A *Problem with status 409: it is decided, or whoever asked may not agree.
+func (c *Client) DecideOrder(ctx context.Context, account string, d OrderDecision) (one Order, err error) {
+	err = c.admin(ctx, http.MethodPost, accountPath(account, "orders", "decisions"), d, &one)
+	return one, err
+}

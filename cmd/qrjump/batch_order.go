@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type batchOrder struct {
+	operator
+	AppID string `arg:"" name:"appid"`
+	Count int64  `arg:""`
+	ISV   string `name:"isv" required:"" placeholder:"ID"`
+}
+
+// Run asks for codes of an account.
+func (c *batchOrder) Run(s *session, qrjump *client.Client) error {
+	one, err := qrjump.PlaceOrder(s.ctx, c.AppID, client.OrderPut{Count: c.Count, ISV: c.ISV})
+	if err != nil {
+		return failed("order codes for", c.AppID, err)
+	}
+	return c.outcome(s, one, nil, "%s", orderState(one))
+}
+
+// orderState says how far an order is, and what to do next.
+func orderState(o client.Order) string {
+	switch o.State {
+	case "waits":
+		return fmt.Sprintf("order %s of %s waits for somebody else: qrjump batch decide %s --isv %s --agree", o.ISV, o.Account, o.Account, o.ISV)
+	case "refused":
+		return fmt.Sprintf("%s refused order %s of %s", o.DecidedBy, o.ISV, o.Account)
+	case "making":
+		return fmt.Sprintf("order %s of %s was agreed to, and its codes are not made: say it again", o.ISV, o.Account)
+	}
+	return fmt.Sprintf("application %d; next: qrjump batch schedule %d", o.ApplicationID, o.ApplicationID)
+}
+
+type batchDecide struct {
+	operator
+	AppID  string `arg:"" name:"appid"`
+	ISV    string `name:"isv" required:"" placeholder:"ID"`
+	Agree  bool   `xor:"decision" required:""`
+	Refuse bool   `xor:"decision" required:""`
+}
+
+// Run agrees to an order, or refuses it.
+func (c *batchDecide) Run(s *session, qrjump *client.Client) error {
+	one, err := qrjump.DecideOrder(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Agree: c.Agree})
+	if err != nil {
+		return failed("decide order "+c.ISV+" of", c.AppID, err)
+	}
+	return c.outcome(s, one, nil, "%s", orderState(one))
+}
+
+type batchOrders struct {
+	operator
+	Account string `placeholder:"APPID"`
+}
+
+// Run lists orders with how far each is.
+func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
+	all, err := qrjump.Orders(s.ctx, c.Account, 1000)
+	if err != nil {
+		err = failed("list", "orders", err)
+	}
+	return listing[client.Order]{name: "orders", none: "nothing was ordered; the first: qrjump batch order APPID 10000 --isv order-1",
+		heads: []string{"ACCOUNT", "ISV", "CODES", "ASKED BY", "STATE", "DECIDED BY", "APPLICATION", "ACTIVE", "PACKAGES", "FETCHED"},
+		row: func(o client.Order) []string {
+			return []string{o.Account, o.ISV, number(o.Count), o.AskedBy, o.State, orDash(o.DecidedBy), numberOrNone(o.ApplicationID),
+				number(o.Active), number(o.Packages), number(o.Fetched)}
+		}}.print(s, c.outputFlags, all, err)
+}

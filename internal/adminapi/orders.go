@@ -1,0 +1,112 @@
+package adminapi
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/operations"
+)
+
+// mostCounted is how many runs and packages of an order are counted.
+const mostCounted = 1000
+
+// showOrder shows an order with how far its codes are.
+func (a *Admin) showOrder(ctx context.Context, one codes.Order) (client.Order, error) {
+	shown := client.Order{Account: one.Account, ISV: one.ISV, Count: one.Count, AskedBy: one.AskedBy, AskedAt: one.AskedAt,
+		DecidedBy: one.DecidedBy, DecidedAt: optional(one.DecidedAt), ApplicationID: one.Batch}
+	switch {
+	case one.Waits():
+		shown.State = "waits"
+	case one.Refused:
+		shown.State = "refused"
+	case one.Batch == 0:
+		shown.State = "making"
+	default:
+		shown.State = "made"
+		return shown, a.countOrder(ctx, &shown)
+	}
+	return shown, nil
+}
+
+func (a *Admin) countOrder(ctx context.Context, shown *client.Order) error {
+	b, err := a.Codes.Memory.Know(ctx, shown.ApplicationID)
+	if err != nil {
+		return err
+	}
+	runs, _ := a.Codes.Memory.Runs(b.ID, codes.Range{To: b.Count - 1}, a.Codes.Now(), mostCounted)
+	for _, run := range runs {
+		if run.State.Activation != nil {
+			shown.Active += run.To - run.From + 1
+		}
+	}
+	packages, err := a.Codes.PrintPackages(ctx, "", b.ID, 0, mostCounted)
+	shown.Packages = int64(len(packages))
+	for _, p := range packages {
+		if p.Sent > 0 {
+			shown.Fetched++
+		}
+	}
+	return err
+}
+
+func (a *Admin) listOrders(ctx context.Context, in *struct {
+	Account string `query:"account" maxLength:"128"`
+	Page
+}) (client.OrderList, error) {
+	shown := client.OrderList{Orders: []client.Order{}}
+	list, err := a.Orders.List(ctx)
+	if err != nil {
+		return shown, err
+	}
+	slices.SortFunc(list, func(a, b codes.Order) int { return b.AskedAt.Compare(a.AskedAt) })
+	caller := operations.CallerOf(ctx)
+	for _, one := range list {
+		if !caller.Sees(one.Account) || in.Account != "" && one.Account != in.Account || len(shown.Orders) == in.Limit {
+			continue
+		}
+		order, err := a.showOrder(ctx, one)
+		if err != nil {
+			return shown, err
+		}
+		shown.Orders = append(shown.Orders, order)
+	}
+	return shown, nil
+}
+
+func (a *Admin) placeOrder(ctx context.Context, in *struct {
+	AppIDPath
+	Body client.OrderPut
+}) (client.Order, error) {
+	account, err := a.Accounts.Get(ctx, in.AppID)
+	if err != nil {
+		return client.Order{}, err
+	}
+	one, err := a.Orders.Ask(ctx, account, codes.Application{Count: in.Body.Count, ISV: in.Body.ISV}, a.Settings.Get().OrderByTwo)
+	if err != nil {
+		return client.Order{}, err
+	}
+	return a.showOrder(ctx, one)
+}
+
+func (a *Admin) decideOrder(ctx context.Context, in *struct {
+	AppIDPath
+	Body client.OrderDecision
+}) (client.Order, error) {
+	account, err := a.Accounts.Get(ctx, in.AppID)
+	if err != nil {
+		return client.Order{}, err
+	}
+	one, err := a.Orders.Decide(ctx, account, in.Body.ISV, in.Body.Agree, a.Settings.Get().OrderByTwo)
+	if errors.Is(err, codes.ErrNoBatch) {
+		return client.Order{}, huma.Error404NotFound("there is no order of this number")
+	}
+	if err != nil {
+		return client.Order{}, err
+	}
+	return a.showOrder(ctx, one)
+}

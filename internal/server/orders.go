@@ -1,0 +1,57 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+
+	"github.com/qrjump/qrjump/internal/codes"
+)
+
+// ordersMeta is where the named values begin that are orders of codes.
+const ordersMeta = "order/"
+
+// orders are kept as named values of the server, each by itself: the audit log then has each change of one.
+func (s *Server) orders() *codes.Orders {
+	return &codes.Orders{Press: s.press, Change: s.changeOrder, List: func(ctx context.Context) (list []codes.Order, err error) {
+		values, err := s.store.MetaBelow(ctx, ordersMeta)
+		for _, value := range values {
+			var one codes.Order
+			if err := json.Unmarshal([]byte(value), &one); err != nil {
+				return nil, fmt.Errorf("reading an order of codes: %w", err)
+			}
+			list = append(list, one)
+		}
+		return list, err
+	}}
+}
+
+func (s *Server) changeOrder(ctx context.Context, account, isv string, f func(codes.Order) (codes.Order, error)) (one codes.Order,
+	err error) {
+	name := ordersMeta + url.PathEscape(account) + "/" + url.PathEscape(isv)
+	err = s.store.InOne(ctx, func(ctx context.Context) error {
+		if err := s.store.Lock(ctx, name); err != nil {
+			return err
+		}
+		was, err := s.store.Meta(ctx, name)
+		if err != nil {
+			return err
+		}
+		one = codes.Order{}
+		if was != "" {
+			if err := json.Unmarshal([]byte(was), &one); err != nil {
+				return fmt.Errorf("reading an order of codes: %w", err)
+			}
+		}
+		if one, err = f(one); err != nil {
+			return err
+		}
+		now, err := json.Marshal(one)
+		if err != nil || string(now) == was {
+			return err
+		}
+		return s.store.PutMeta(ctx, name, string(now))
+	})
+	return one, err
+}
