@@ -71,7 +71,7 @@ func TestAgreeingByClicks(t *testing.T) {
 			p.write("#name", "alice")
 			p.write("#password", password)
 			p.click("main button.primary")
-			p.await(`location.pathname === '/console/calls'`)
+			p.await(`location.pathname === '/console/home'`)
 			p.open(site.URL)
 			p.click("#begin")
 			p.click(`a.button.primary[href*="/console/agree?ref="]`) // the strict cookie stays behind: the page goes on by itself
