@@ -36,6 +36,7 @@ type RecordedScan struct {
 	Activity      string    `json:"activity,omitempty"`
 	Brand         string    `json:"brand,omitempty"`
 	Product       string    `json:"product,omitempty"`
+	Owner         string    `json:"owner,omitempty" doc:"of the rule, or who applied for the code"`
 	Text          string    `json:"text,omitempty" doc:"the link; never a code"`
 
 	// Raw is the scan as the server wrote it.
@@ -69,6 +70,7 @@ type ScanFilter struct {
 	User      string  // what the app called the user, or the hash of RecordedScan.User
 	Namespace string  // of the user; "" = the default one
 	Rules     []int64 // numbers of rules, at most 100
+	Owner     string  // AppID of whose rules or codes they fell on; "" = of all that the caller may see
 	// ApplicationID and CodeIndex name a code.
 	ApplicationID, CodeIndex int64
 }
@@ -79,7 +81,8 @@ func (f ScanFilter) query() map[string]string {
 	for _, id := range f.Rules {
 		rules = append(rules, strconv.FormatInt(id, 10))
 	}
-	query := map[string]string{"from": f.From, "to": f.To, "user": f.User, "namespace": f.Namespace, "rule": strings.Join(rules, ",")}
+	query := map[string]string{"from": f.From, "to": f.To, "user": f.User, "namespace": f.Namespace, "rule": strings.Join(rules, ","),
+		"owner": f.Owner}
 	if f.ApplicationID != 0 {
 		query["application_id"], query["code_index"] = strconv.FormatInt(f.ApplicationID, 10), strconv.FormatInt(f.CodeIndex, 10)
 	}
@@ -224,7 +227,7 @@ func (c *Client) CodeScans(ctx context.Context, applicationID, index int64) (Cod
 type StatisticsQuery struct {
 	From, To string            // RFC 3339, or days such as 2026-01-31
 	By       string            // hour, day, week (from Monday) or month; "" = the whole time
-	Group    string            // activity, brand, product, batch, rule, app, source, result or region
+	Group    string            // activity, brand, product, batch, rule, app, source, result, region or owner
 	Count    string            // scans, first or users; "" = scans
 	Filter   map[string]string // by the names of Group; "-" = those that have none
 	Limit    int               // 0 = 100, at most 1,000
@@ -234,11 +237,13 @@ type StatisticsQuery struct {
 
 // Statistics is the answer to a question.
 type Statistics struct {
-	From    time.Time       `json:"from"`
-	To      time.Time       `json:"to"`
-	Rows    []StatisticsRow `json:"rows"`
-	More    bool            `json:"more"`
-	Counted struct {
+	From time.Time       `json:"from"`
+	To   time.Time       `json:"to"`
+	Rows []StatisticsRow `json:"rows"`
+	More bool            `json:"more"`
+	// OwnersSince is, of a question about owners, from when on it is known whose scans are; nil = always.
+	OwnersSince *time.Time `json:"owners_since"`
+	Counted     struct {
 		ScanID string     `json:"scan_id" answer:"optional"`
 		At     *time.Time `json:"at"`
 		Scans  int64      `json:"scans"`
@@ -298,7 +303,8 @@ type MissList struct {
 // MissQuery says which misses are wanted; From, To and Wait are as in StatisticsQuery.
 type MissQuery struct {
 	From, To string
-	Limit    int // 0 = 100, at most 1,000
+	Owner    string // AppID of an account with rules on the hosts; "" = of all that the caller may see
+	Limit    int    // 0 = 100, at most 1,000
 	Wait     bool
 }
 
@@ -306,14 +312,15 @@ type MissQuery struct {
 func (c *Client) Misses(ctx context.Context, q MissQuery) ([]Miss, error) {
 	var reply MissList
 	err := c.admin(ctx, http.MethodGet, with("statistics/misses",
-		map[string]string{"from": q.From, "to": q.To, "limit": limitText(q.Limit), "wait": yes(q.Wait)}), nil, &reply)
+		map[string]string{"from": q.From, "to": q.To, "owner": q.Owner, "limit": limitText(q.Limit), "wait": yes(q.Wait)}), nil, &reply)
 	return reply.Places, err
 }
 
 // ExportMisses writes all of them to w, as csv or parquet: Limit does not count. After an error
 // what was written is incomplete.
 func (c *Client) ExportMisses(ctx context.Context, format string, q MissQuery, w io.Writer) error {
-	return c.exportTable(ctx, "statistics/misses/export", format, map[string]string{"from": q.From, "to": q.To, "wait": yes(q.Wait)}, w)
+	return c.exportTable(ctx, "statistics/misses/export", format, map[string]string{"from": q.From, "to": q.To, "owner": q.Owner,
+		"wait": yes(q.Wait)}, w)
 }
 
 // Difference is a number for which a recount found another.
@@ -375,16 +382,17 @@ type Alarm struct {
 
 // AlarmQuery says which alarms are wanted; the zero value: the oldest 100.
 type AlarmQuery struct {
-	After         int64 // only alarms after this id
-	Open          bool  // only those that nobody acknowledged or dismissed
-	Standing      bool  // only those that nobody dismissed
-	ApplicationID int64 // only of codes of this application; 0 = of any
-	Limit         int   // 0 = 100, at most 1,000
+	After         int64  // only alarms after this id
+	Open          bool   // only those that nobody acknowledged or dismissed
+	Standing      bool   // only those that nobody dismissed
+	ApplicationID int64  // only of codes of this application; 0 = of any
+	Owner         string // AppID of whose applications; "" = of all that the caller may see
+	Limit         int    // 0 = 100, at most 1,000
 }
 
 // asked is the query as a request has it, without its limit.
 func (q AlarmQuery) asked() map[string]string {
-	query := map[string]string{"open": yes(q.Open), "standing": yes(q.Standing)}
+	query := map[string]string{"open": yes(q.Open), "standing": yes(q.Standing), "owner": q.Owner}
 	for name, value := range map[string]int64{"after": q.After, "application_id": q.ApplicationID} {
 		if value > 0 {
 			query[name] = strconv.FormatInt(value, 10)

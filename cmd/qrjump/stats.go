@@ -67,16 +67,17 @@ type statsShow struct {
 	statsTime
 	tableFlags
 	By     string            `enum:",hour,day,week,month" default:"" placeholder:"hour|day|week|month"`
-	Group  string            `enum:",activity,brand,product,batch,rule,app,source,result,region" default:"" placeholder:"NAME"`
+	Group  string            `enum:",activity,brand,product,batch,rule,app,source,result,region,owner" default:"" placeholder:"NAME"`
 	Count  string            `enum:"scans,first,users" default:"scans" placeholder:"scans|first|users"`
 	Filter map[string]string `name:"only" placeholder:"NAME=VALUE"`
+	Owner  string            `placeholder:"APPID"`
 	Limit  int               `default:"100" placeholder:"N"`
 	CSV    bool              `name:"csv"`
 }
 
 // Run asks the server, which first counts what was scanned before.
 func (c *statsShow) Run(s *session) error {
-	names := []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region"}
+	names := []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 	for _, name := range slices.Sorted(maps.Keys(c.Filter)) {
 		if !slices.Contains(names, name) {
 			return misused("--only %s=…: want one of %s", name, strings.Join(names, ", "))
@@ -88,6 +89,12 @@ func (c *statsShow) Run(s *session) error {
 	operator, err := c.client()
 	if err != nil {
 		return err
+	}
+	if c.Owner != "" {
+		if c.Filter == nil {
+			c.Filter = map[string]string{}
+		}
+		c.Filter["owner"] = c.Owner
 	}
 	from, to := c.bounds(c.UTC)
 	asked := client.StatisticsQuery{From: from, To: to, By: c.By, Group: c.Group, Count: c.Count, Filter: c.Filter, Limit: c.Limit,
@@ -251,13 +258,14 @@ type statsMisses struct {
 	operator
 	statsTime
 	tableFlags
-	Limit int `default:"20" placeholder:"N"`
+	Owner string `placeholder:"APPID"`
+	Limit int    `default:"20" placeholder:"N"`
 }
 
 // Run shows what was scanned and found nothing.
 func (c *statsMisses) Run(s *session, operator *client.Client) error {
 	from, to := c.bounds(c.UTC)
-	asked := client.MissQuery{From: from, To: to, Limit: c.Limit, Wait: true}
+	asked := client.MissQuery{From: from, To: to, Owner: c.Owner, Limit: c.Limit, Wait: true}
 	if wanted, err := c.write(s, c.JSON, func(w io.Writer) error {
 		return operator.ExportMisses(s.ctx, c.Format, asked, w)
 	}); wanted {
@@ -316,6 +324,7 @@ type statsAlarms struct {
 	All         bool   `xor:"which"`
 	Standing    bool   `xor:"which"`
 	Batch       int64  `placeholder:"ID"`
+	Owner       string `placeholder:"APPID"`
 	Acknowledge int64  `xor:"what" placeholder:"ID"`
 	Dismiss     int64  `xor:"what" placeholder:"ID"`
 	Note        string `placeholder:"TEXT"`
@@ -331,7 +340,7 @@ func (c *statsAlarms) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	asked := client.AlarmQuery{Open: !c.All && !c.Standing, Standing: c.Standing, ApplicationID: c.Batch, Limit: 1000}
+	asked := client.AlarmQuery{Open: !c.All && !c.Standing, Standing: c.Standing, ApplicationID: c.Batch, Owner: c.Owner, Limit: 1000}
 	if wanted, err := c.write(s, c.JSON || c.Dismiss != 0 || c.Acknowledge != 0, func(w io.Writer) error {
 		return operator.ExportAlarms(s.ctx, c.Format, s.of("en", "zh"), asked, w)
 	}); wanted {

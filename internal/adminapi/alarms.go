@@ -49,21 +49,26 @@ func showAlarm(a alarms.Alarm) alarm {
 
 // AlarmFilter says which alarms are wanted.
 type AlarmFilter struct {
+	OwnedBy
 	After         int64 `query:"after" minimum:"0" doc:"only alarms after this id"`
 	Open          bool  `query:"open" doc:"only those that nobody acknowledged or dismissed"`
 	Standing      bool  `query:"standing" doc:"only those that nobody dismissed"`
 	ApplicationID int64 `query:"application_id" minimum:"0" doc:"only of codes of this application"`
 }
 
-func (f AlarmFilter) query() alarms.Query {
-	return alarms.Query{After: f.After, Open: f.Open, Standing: f.Standing, Batch: f.ApplicationID}
+func (f AlarmFilter) query(ctx context.Context) (alarms.Query, error) {
+	whose, err := owners(ctx, f.Owner)
+	return alarms.Query{Owners: whose, After: f.After, Open: f.Open, Standing: f.Standing, Batch: f.ApplicationID}, err
 }
 
 func (a *Admin) listAlarms(ctx context.Context, in *struct {
 	AlarmFilter
 	Page
 }) (alarmList, error) {
-	q := in.query()
+	q, err := in.query(ctx)
+	if err != nil {
+		return alarmList{}, err
+	}
 	q.Limit = in.Limit
 	list, err := a.Alarms.Alarms(ctx, q)
 	return alarmList{each(list, showAlarm)}, err

@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -257,6 +260,7 @@ func (a *Admin) retargetCodes(ctx context.Context, in *struct {
 }
 
 func (a *Admin) lookupCode(ctx context.Context, in *struct {
+	OwnedBy
 	Body struct {
 		CodeURL       string `json:"code_url,omitempty"`
 		Code          string `json:"code,omitempty"`
@@ -268,7 +272,14 @@ func (a *Admin) lookupCode(ctx context.Context, in *struct {
 	if in.Body.CodeIndex != nil {
 		name.Index, name.HasIndex = *in.Body.CodeIndex, true
 	}
+	whose, err := owners(ctx, in.Owner)
+	if err != nil {
+		return client.StoredCode{}, err
+	}
 	f, err := a.Codes.Find(ctx, name)
+	if err == nil && len(whose) > 0 && !slices.Contains(whose, f.Batch.Account) {
+		err = huma.Error403Forbidden("this code is of another account's application")
+	}
 	if err == nil {
 		f, err = a.Codes.Afresh(ctx, f)
 	}

@@ -1,7 +1,9 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strconv"
@@ -34,11 +36,16 @@ func showPast(d scan.Decision) client.PastDecision {
 const sinceShown = 100
 
 func (a *Admin) resolveThen(ctx context.Context, in *struct {
-	Text   string      `query:"text" required:"true" maxLength:"4096" doc:"what the camera read"`
-	At     time.Time   `query:"at" required:"true" doc:"the moment (RFC 3339)"`
+	Text string    `query:"text" required:"true" maxLength:"4096" doc:"what the camera read"`
+	At   time.Time `query:"at" required:"true" doc:"the moment (RFC 3339)"`
+	OwnedBy
 	User   string      `query:"user" maxLength:"128" doc:"who scanned; left out: nobody in particular"`
 	Source scan.Source `query:"source" enum:"scan,press,album" default:"scan"`
 }) (past client.Past, err error) {
+	whose, err := owners(ctx, in.Owner)
+	if err != nil {
+		return past, err
+	}
 	now := a.Now()
 	if in.At.After(now) {
 		return past, refused("at: %s is not past, the server's clock shows %s", in.At.UTC().Format(time.RFC3339),
@@ -51,6 +58,9 @@ func (a *Admin) resolveThen(ctx context.Context, in *struct {
 	}
 	req.At = now
 	today := a.Resolver.Resolve(req)
+	if len(whose) > 0 {
+		return a.theirPast(ctx, whose, in.At, then, today)
+	}
 	// The owner of the rule that opens now had a part in it as well.
 	names := then.Names
 	for _, appid := range []string{today.Matched.Owner, today.Matched.Target, today.AppID} {
@@ -63,22 +73,27 @@ func (a *Admin) resolveThen(ctx context.Context, in *struct {
 		return past, err
 	}
 	past = client.Past{At: in.At, Then: showPast(then.Decision), Now: showPast(today),
-		Since: each(list, func(e history.Entry) client.ChangedSince {
-			return client.ChangedSince{At: e.At, Kind: e.Kind, Key: e.Key, Actor: e.Actor, Via: e.Via, RID: e.RID, Did: e.Did, Seq: e.Seq}
-		})}
-	if b := today.Code.Batch; b.ID != 0 {
-		events, err := a.Codes.EventsAfter(ctx, b.ID, today.Code.Index, in.At)
-		if err != nil {
-			return past, err
-		}
-		for _, e := range slices.Backward(events) {
-			past.Since = append(past.Since, client.ChangedSince{At: e.At, Kind: live.CodesChange, Key: strconv.FormatInt(b.ID, 10),
-				Actor: e.Actor, RID: e.RID, Did: string(e.Did)})
-		}
+		Since: each(list, showChangedSince)}
+	if today.Code.Batch.ID != 0 {
+		past.Since, err = a.addCodeEvents(ctx, past.Since, today, in.At)
 	}
-	slices.SortStableFunc(past.Since, func(x, y client.ChangedSince) int { return x.At.Compare(y.At) })
-	past.Since = past.Since[:min(len(past.Since), sinceShown)]
-	return past, nil
+	return past, err
+}
+
+func showChangedSince(e history.Entry) client.ChangedSince {
+	return client.ChangedSince{At: e.At, Kind: e.Kind, Key: e.Key, Actor: e.Actor, Via: e.Via, RID: e.RID, Did: e.Did, Seq: e.Seq}
+}
+
+// addCodeEvents adds what happened to a code since a moment.
+func (a *Admin) addCodeEvents(ctx context.Context, since []client.ChangedSince, d scan.Decision, at time.Time) (
+	[]client.ChangedSince, error) {
+	events, err := a.Codes.EventsAfter(ctx, d.Code.Batch.ID, d.Code.Index, at)
+	for _, e := range slices.Backward(events) {
+		since = append(since, client.ChangedSince{At: e.At, Kind: live.CodesChange, Key: strconv.FormatInt(d.Code.Batch.ID, 10),
+			Actor: e.Actor, RID: e.RID, Did: string(e.Did)})
+	}
+	slices.SortStableFunc(since, func(x, y client.ChangedSince) int { return x.At.Compare(y.At) })
+	return since[:min(len(since), sinceShown)], err
 }
 
 type plannedRule struct {
@@ -125,4 +140,47 @@ func (a *Admin) replayPlan(ctx context.Context, in *struct {
 		plan[key] = r
 	}
 	return history.Replay(ctx, log, a.Resolver, plan, a.Now().AddDate(0, 0, -in.Body.Days))
+}
+
+// theirPast is what some owners may know of what a text opened: their own side of it. What a scan of another's rule or code does
+// anybody sees who scans it now; nobody's past is told to others.
+func (a *Admin) theirPast(ctx context.Context, whose []string, at time.Time, then history.Answer, today scan.Decision) (
+	client.Past, error) {
+	ownerOf := func(d scan.Decision) string { return cmp.Or(d.Code.Batch.Account, d.Matched.Owner) }
+	shown := func(d scan.Decision) client.PastDecision {
+		if owner := ownerOf(d); owner != "" && !slices.Contains(whose, owner) {
+			return client.PastDecision{Action: string(d.Action)}
+		}
+		return showPast(d)
+	}
+	past := client.Past{At: at, Then: shown(then.Decision), Now: shown(today), Since: []client.ChangedSince{}}
+	before, now := ownerOf(then.Decision), ownerOf(today)
+	if !slices.Contains(whose, before) && !slices.Contains(whose, now) {
+		if before != "" || now != "" {
+			return past, huma.Error403Forbidden("what opened here is another account's")
+		}
+		return past, nil
+	}
+	names := then.Names
+	if name := (history.Name{Kind: live.AccountChange, Key: now}); now != "" && !slices.Contains(names, name) {
+		names = append(names, name)
+	}
+	list, err := a.Times.Store.ChangesAfter(ctx, names, at, sinceShown)
+	list = slices.DeleteFunc(list, func(e history.Entry) bool { return !theirs(e, whose) })
+	past.Since = each(list, showChangedSince)
+	if b := today.Code.Batch; err == nil && b.ID != 0 && slices.Contains(whose, b.Account) {
+		past.Since, err = a.addCodeEvents(ctx, past.Since, today, at)
+	}
+	return past, err
+}
+
+// theirs reports whether a change is of an account of some, or of a rule of theirs.
+func theirs(e history.Entry, whose []string) bool {
+	if e.Kind == live.AccountChange {
+		return slices.Contains(whose, e.Key)
+	}
+	var of struct {
+		Owner string `json:"owner"`
+	}
+	return e.Kind == live.RuleChange && json.Unmarshal(e.Detail, &of) == nil && slices.Contains(whose, of.Owner)
 }

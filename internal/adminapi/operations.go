@@ -170,7 +170,7 @@ func (a *Admin) codeOperations() []o.Operation {
 			"Note that the printer destroyed codes of a package: void for ever, and in no package any more").Of(a.ofPackage),
 		o.Get("/package-signer", "packageSigner", o.Viewer, a.packageSigner, "The public key by which printers check packages").Everyone(),
 		o.Post("/codes/lookup", "lookupCode", o.Marketer, a.lookupCode,
-			"Find a code by its text, its nine characters, or application and index, with its history"),
+			"Find a code by its text, its nine characters, or application and index, with its history").Everyone(),
 	}
 }
 
@@ -179,11 +179,11 @@ func (a *Admin) scanOperations() []o.Operation {
 	return []o.Operation{
 		o.Get("/scans", "listScans", o.Marketer, a.listScans, "Scans in the order in which they became known; each once").
 			More("With `from`, `to`, `user`, `rule` or `application_id` only those that match. Such a call looks at 20,000 scans at most, so that " +
-				"a page may have few or none while `more` says that others follow: go on after `next`."),
-		o.Get("/scans/{scan_id}", "getScan", o.Marketer, a.getScan, "Show a scan"),
+				"a page may have few or none while `more` says that others follow: go on after `next`.").Everyone(),
+		o.Get("/scans/{scan_id}", "getScan", o.Marketer, a.getScan, "Show a scan").Of(a.ofScan),
 		o.Get("/scans/export", "exportScans", o.Marketer, a.exportScans,
 			"Scans as a file, all or those that match, in the order in which they became known").
-			Answers("the scans", "text/csv", parquetType),
+			Answers("the scans", "text/csv", parquetType).Everyone(),
 		o.Get("/scan-nodes", "listScanNodes", o.Operator, a.listScanNodes,
 			"The nodes whose journals may hold scans that are not in the ledger; none with an embedded database"),
 		o.Delete("/scan-nodes/{node}", "forgetScanNode", o.Admin, a.forgetScanNode,
@@ -192,24 +192,25 @@ func (a *Admin) scanOperations() []o.Operation {
 			"Compare the lake of --lake with the ledger, day by day; 404 where this node writes none").Patient().
 			Alone("another comparison is running: wait for its end"),
 		o.Get("/statistics", "askStatistics", o.Marketer, a.askStatistics,
-			"How often was scanned, by time and by what the scans have in common"),
-		o.Get("/statistics/misses", "listMisses", o.Marketer, a.listMisses, "What was scanned and found nothing, the most scanned first"),
+			"How often was scanned, by time and by what the scans have in common").Everyone(),
+		o.Get("/statistics/misses", "listMisses", o.Marketer, a.listMisses,
+			"What was scanned and found nothing, the most scanned first").Everyone(),
 		o.Get("/statistics/export", "exportStatistics", o.Marketer, a.exportStatistics,
-			"All rows of an answer about scans as a file, as askStatistics has them").Answers("the rows", "text/csv", parquetType),
+			"All rows of an answer about scans as a file, as askStatistics has them").Answers("the rows", "text/csv", parquetType).Everyone(),
 		o.Get("/statistics/misses/export", "exportMisses", o.Marketer, a.exportMisses,
-			"What was scanned and found nothing as a file, the most scanned first").Answers("the places", "text/csv", parquetType),
+			"What was scanned and found nothing as a file, the most scanned first").Answers("the places", "text/csv", parquetType).Everyone(),
 		o.Post("/statistics/recount", "recountStatistics", o.Operator, a.recountStatistics,
 			"Count the whole ledger again and say where that differs from what is counted").Patient().
 			Alone("another recount is running: wait for its end"),
-		o.Get("/alarms", "listAlarms", o.Marketer, a.listAlarms, "Codes that look as if they were copied, and spoiled ones that were scanned, oldest alarm first"),
+		o.Get("/alarms", "listAlarms", o.Marketer, a.listAlarms, "Codes that look as if they were copied, and spoiled ones that were scanned, oldest alarm first").Everyone(),
 		o.Get("/alarms/export", "exportAlarms", o.Marketer, a.exportAlarms, "Alarms as a file, oldest first, with their reasons in a language").
-			Answers("the alarms", "text/csv", parquetType),
+			Answers("the alarms", "text/csv", parquetType).Everyone(),
 		o.Post("/alarms/{id}/acknowledge", "acknowledgeAlarm", o.Marketer, a.acknowledgeAlarm,
-			"Note that somebody has seen an alarm; the first one stays"),
+			"Note that somebody has seen an alarm; the first one stays").Of(a.ofAlarm),
 		o.Post("/alarms/{id}/dismiss", "dismissAlarm", o.Marketer, a.dismissAlarm,
-			"Take an alarm back: the code is no copy. Its page is as before, and only later scans can alarm it again; the first one stays"),
+			"Take an alarm back: the code is no copy. Its page is as before, and only later scans can alarm it again; the first one stays").Of(a.ofAlarm),
 		o.Get("/history/resolve", "resolveThen", o.Viewer, a.resolveThen,
-			"What a link or a code opened at a past moment, and who changed it since"),
+			"What a link or a code opened at a past moment, and who changed it since").Everyone(),
 	}
 }
 

@@ -24,7 +24,7 @@ func showScan(e *stats.Counted) client.RecordedScan {
 	r := client.RecordedScan{ScanID: e.ID.String(), At: e.At, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action,
 		Kind: e.Kind, Reason: e.Reason,
 		AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity, Brand: e.Brand,
-		Product: e.Product, Text: e.Text}
+		Product: e.Product, Owner: e.Owner, Text: e.Text}
 	if e.User != (ledger.UserHash{}) {
 		r.User = hex.EncodeToString(e.User[:])
 	}
@@ -77,18 +77,21 @@ func (a *Admin) listScans(ctx context.Context, in *struct {
 	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"of a page"`
 	ScanFilter
 }) (client.ScanPage, error) {
-	if in.ScanFilter.set() {
+	whose, err := owners(ctx, in.Owner)
+	if err != nil {
+		return client.ScanPage{}, err
+	}
+	if in.ScanFilter.set() || len(whose) > 0 && in.Newest == 0 {
 		return a.matchingScans(ctx, in.After, in.Newest, in.Limit, &in.ScanFilter)
 	}
 	var list []stats.Counted
 	var after ledger.ScanID
-	var err error
 	older, more := in.After != "", true
 	switch {
 	case older && in.Newest > 0:
 		return client.ScanPage{}, refused("after and newest: choose one")
 	case in.Newest > 0:
-		list, older, err = a.Scans.Newest(ctx, in.Newest, in.Limit)
+		list, older, err = a.Scans.Newest(ctx, whose, in.Newest, in.Limit)
 		more = len(list) < in.Newest
 	default:
 		if older {
@@ -112,6 +115,7 @@ func (a *Admin) listScans(ctx context.Context, in *struct {
 
 // ScanFilter says which scans are wanted of the feed.
 type ScanFilter struct {
+	OwnedBy
 	From          string  `query:"from" maxLength:"40" doc:"RFC 3339, or a day: no earlier scan"`
 	To            string  `query:"to" maxLength:"40" doc:"RFC 3339, or a day, which belongs to it: no later scan"`
 	User          string  `query:"user" maxLength:"256" doc:"scans of this user: what the app called it, or the hash that a scan shows"`
@@ -126,7 +130,10 @@ func (f *ScanFilter) set() bool {
 }
 
 // filter reads what is wanted of scans.
-func (a *Admin) filter(in *ScanFilter) (f stats.Filter, err error) {
+func (a *Admin) filter(ctx context.Context, in *ScanFilter) (f stats.Filter, err error) {
+	if f.Owners, err = owners(ctx, in.Owner); err != nil {
+		return f, err
+	}
 	begin, end, err := a.period(in.From, in.To, 0)
 	if err != nil {
 		return f, err
@@ -160,7 +167,7 @@ func (a *Admin) matchingScans(ctx context.Context, from string, newest, limit in
 			return page, refused(noScanID)
 		}
 	}
-	f, err := a.filter(in)
+	f, err := a.filter(ctx, in)
 	if err != nil {
 		return page, err
 	}
@@ -275,11 +282,12 @@ type scanRow struct {
 	Product       string    `parquet:"product,dict"`
 	Text          string    `parquet:"text"`
 	Serial        string    `parquet:"serial"`
+	Owner         string    `parquet:"owner,dict"`
 }
 
 var scanHeader = []string{"scan_id", "at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid", "version",
 	"rule_id", "application_id", "code_index",
-	"activity", "brand", "product", "text", "serial"}
+	"activity", "brand", "product", "text", "serial", "owner"}
 
 // rowsAtOnce bounds a row group, and so the memory of an export.
 const rowsAtOnce = 20_000
@@ -300,7 +308,7 @@ func newCSVSink(w io.Writer) (*csvSink, error) {
 func (s *csvSink) add(r client.RecordedScan) error {
 	row := []string{r.ScanID, r.At.UTC().Format("2006-01-02T15:04:05.000Z"), r.User, r.Source, r.Client, r.Network, r.Region, r.Action,
 		r.Kind, r.Reason, r.AppID, r.Version,
-		"", "", "", r.Activity, r.Brand, r.Product, r.Text, r.Serial}
+		"", "", "", r.Activity, r.Brand, r.Product, r.Text, r.Serial, r.Owner}
 	for i, text := range row {
 		row[i] = operations.Cell(text)
 	}
@@ -336,7 +344,7 @@ func (s *parquetSink) add(r client.RecordedScan) error {
 		Region: r.Region, Action: r.Action,
 		Kind: r.Kind, Reason: r.Reason, AppID: r.AppID, Version: r.Version, RuleID: r.RuleID, ApplicationID: r.ApplicationID,
 		CodeIndex: index,
-		Activity:  r.Activity, Brand: r.Brand, Product: r.Product, Text: r.Text, Serial: r.Serial})
+		Activity:  r.Activity, Brand: r.Brand, Product: r.Product, Text: r.Text, Serial: r.Serial, Owner: r.Owner})
 	if len(s.rows) < rowsAtOnce {
 		return nil
 	}
@@ -356,11 +364,11 @@ func (s *parquetSink) finish() error {
 	return errors.Join(s.flush(), s.w.Close())
 }
 
-func (a *Admin) exportScans(_ context.Context, in *struct {
+func (a *Admin) exportScans(ctx context.Context, in *struct {
 	TableFormat
 	ScanFilter
 }) (operations.File, error) {
-	f, err := a.filter(&in.ScanFilter)
+	f, err := a.filter(ctx, &in.ScanFilter)
 	return operations.File{Name: "scans." + in.Format, Type: tableKinds[in.Format], Write: func(ctx context.Context, w io.Writer) error {
 		if err := a.writeScans(ctx, w, in.Format, f); err != nil {
 			return fmt.Errorf("exporting scans: %w", err)

@@ -53,6 +53,7 @@ type statisticsAnswer struct {
 	To      time.Time       `json:"to"`
 	Rows    []statisticsRow `json:"rows"`
 	More    bool            `json:"more" doc:"there are further rows: ask with offset"`
+	Owners  *time.Time      `json:"owners_since,omitempty" doc:"of a question about owners: from when on it is known whose scans are; left out: always"`
 	Counted countedUpTo     `json:"counted" doc:"up to which scan everything is counted"`
 }
 
@@ -82,17 +83,22 @@ func (a *Admin) counted(ctx context.Context, p Period) (from, to time.Time, err 
 // StatisticsQuestion is what can be asked about scans.
 type StatisticsQuestion struct {
 	StatisticsFilter
+	OwnedBy
 	Period
 	By    string `query:"by" enum:"hour,day,week,month" doc:"a row for each; weeks begin on Monday; left out: one for the whole time"`
-	Group string `query:"group" enum:"activity,brand,product,batch,rule,app,source,result,region"`
+	Group string `query:"group" enum:"activity,brand,product,batch,rule,app,source,result,region,owner"`
 	Count string `query:"count" enum:"scans,first,users" default:"scans"`
 }
 
 // question reads what is asked. If the caller asked for it, it waits until all scans so far are
 // counted.
 func (a *Admin) question(ctx context.Context, in *StatisticsQuestion) (stats.Question, error) {
+	whose, err := owners(ctx, in.Owner)
+	if err != nil {
+		return stats.Question{}, err
+	}
 	from, to, err := a.counted(ctx, in.Period)
-	q := stats.Question{From: from, To: to, By: stats.By(in.By), Filter: in.dims(), What: stats.What(in.Count)}
+	q := stats.Question{From: from, To: to, By: stats.By(in.By), Filter: in.dims(), Owners: whose, What: stats.What(in.Count)}
 	if in.Group != "" {
 		q.Group, _ = stats.ParseDim(in.Group)
 	}
@@ -117,14 +123,19 @@ func (a *Admin) askStatistics(ctx context.Context, in *struct {
 }
 
 func (a *Admin) listMisses(ctx context.Context, in *struct {
+	OwnedBy
 	Period
 	Page
 }) (client.MissList, error) {
+	whose, err := owners(ctx, in.Owner)
+	if err != nil {
+		return client.MissList{}, err
+	}
 	from, to, err := a.counted(ctx, in.Period)
 	if err != nil {
 		return client.MissList{}, err
 	}
-	list, err := a.Scans.Misses(ctx, from, to, in.Limit)
+	list, err := a.Scans.Misses(ctx, whose, from, to, in.Limit)
 	return client.MissList{Places: each(list, func(m stats.MissRow) client.Miss { return client.Miss{Place: m.Place, Scans: m.Scans} })},
 		err
 }
@@ -138,7 +149,7 @@ func (a *Admin) recountStatistics(ctx context.Context, _ *noInput) (client.Recou
 func showAnswers(q stats.Question, found stats.Answers) statisticsAnswer {
 	zone := time.FixedZone("", int(found.Offset)*3600)
 	shown := statisticsAnswer{From: found.From.In(zone), To: found.To.In(zone), Rows: make([]statisticsRow, 0, len(found.Rows)),
-		More:    found.More,
+		More: found.More, Owners: optional(found.OwnersSince),
 		Counted: countedUpTo{ScanID: found.Scan, At: optional(found.ScanAt), Scans: found.Scans}}
 	for _, r := range found.Rows {
 		row := statisticsRow{Value: r.Value}

@@ -100,10 +100,13 @@ type alarmRow struct {
 	Note          string     `parquet:"note"`
 }
 
-func (a *Admin) exportStatistics(_ context.Context, in *struct {
+func (a *Admin) exportStatistics(ctx context.Context, in *struct {
 	TableFormat
 	StatisticsQuestion
 }) (operations.File, error) {
+	if _, err := owners(ctx, in.Owner); err != nil {
+		return operations.File{}, err
+	}
 	return tableFile("statistics", in.TableFormat, func(ctx context.Context) (rows []numberRow, err error) {
 		q, err := a.question(ctx, &in.StatisticsQuestion)
 		if err != nil {
@@ -130,31 +133,37 @@ func (a *Admin) exportStatistics(_ context.Context, in *struct {
 	}), nil
 }
 
-// mostMisses is how many rows a file has. Each day has 2,000 at most.
-const mostMisses = 100_000
-
-func (a *Admin) exportMisses(_ context.Context, in *struct {
+func (a *Admin) exportMisses(ctx context.Context, in *struct {
 	TableFormat
+	OwnedBy
 	Period
 }) (operations.File, error) {
+	whose, err := owners(ctx, in.Owner)
+	if err != nil {
+		return operations.File{}, err
+	}
 	return tableFile("misses", in.TableFormat, func(ctx context.Context) ([]missRow, error) {
 		from, to, err := a.counted(ctx, in.Period)
 		if err != nil {
 			return nil, err
 		}
-		list, err := a.Scans.Misses(ctx, from, to, mostMisses)
+		list, err := a.Scans.Misses(ctx, whose, from, to, stats.MostMisses)
 		return each(list, func(m stats.MissRow) missRow { return missRow{m.Place, m.Scans} }), err
 	}), nil
 }
 
-func (a *Admin) exportAlarms(_ context.Context, in *struct {
+func (a *Admin) exportAlarms(ctx context.Context, in *struct {
 	TableFormat
 	AlarmFilter
 	Language string `query:"language" enum:"en,zh" default:"en" doc:"of the reasons"`
 }) (operations.File, error) {
+	q, err := in.query(ctx)
+	if err != nil {
+		return operations.File{}, err
+	}
 	language, _ := phrase.Parse(in.Language)
 	return tableFile("alarms", in.TableFormat, func(ctx context.Context) (rows []alarmRow, err error) {
-		q := in.query()
+		q := q
 		for q.Limit = stats.MaxAnswers; ; q.After = rows[len(rows)-1].ID {
 			list, err := a.Alarms.Alarms(ctx, q)
 			if err != nil {

@@ -44,6 +44,7 @@ type Query struct {
 	Open     bool      // only those that nobody acknowledged or dismissed
 	Standing bool      // only those that nobody dismissed
 	Batch    int64     // only of this batch; 0 = of any
+	Owners   []string  // only of applications of these accounts; none = of any
 	Code     *CodeName // only of this code
 	Limit    int
 }

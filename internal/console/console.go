@@ -389,6 +389,9 @@ func (v view) May(role string) bool {
 	return operations.Role(v.caller.Role).Covers(operations.Role(role))
 }
 
+// All reports whether the visitor may see all accounts.
+func (v view) All() bool { return len(v.caller.Accounts) == 0 }
+
 // Who is the name of who is signed in.
 func (v view) Who() string {
 	if v.caller.Name == "" {

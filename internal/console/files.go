@@ -52,7 +52,7 @@ func (c *Console) download(v *visit) {
 			}
 		}
 	default:
-		asked = v.question().fields("from", "to")
+		asked = v.question().fields("from", "to", "owner")
 	}
 	asked.Set("format", format)
 	v.forward("GET", path+"?"+asked.Encode(), "", nil)

@@ -39,9 +39,9 @@ var navigation = []group{
 		{name: "packages", path: "/packages", least: operations.Viewer},
 	}},
 	{"scans", []entry{
-		{name: "statistics", path: "/statistics", least: operations.Marketer, all: true},
-		{name: "scans", path: "/statistics/scans", least: operations.Marketer, all: true},
-		{name: "alarms", path: "/alarms", least: operations.Marketer, all: true},
+		{name: "statistics", path: "/statistics", least: operations.Marketer},
+		{name: "scans", path: "/statistics/scans", least: operations.Marketer},
+		{name: "alarms", path: "/alarms", least: operations.Marketer},
 	}},
 	{"developer", []entry{
 		{name: "calls", path: "/calls", least: operations.Viewer, kept: true},

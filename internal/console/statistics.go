@@ -22,7 +22,7 @@ func (c *Console) numberPages() map[string]func(*visit) {
 }
 
 // groups are the values by which statistics can be grouped.
-var groups = []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region"}
+var groups = []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 
 // mostNumbers is how many rows of numbers a page has.
 const mostNumbers = 500
@@ -93,7 +93,8 @@ func (v *visit) showStatistics(again *client.Recount) {
 	}
 	if v.failed(into(&data.Numbers)(v.api.Statistics(v.ctx(), client.StatisticsQuery{From: data.From, To: data.To, By: data.By,
 		Group: data.Group, Count: data.Count, Filter: only, Limit: mostNumbers}))) ||
-		v.failed(into(&data.Misses)(v.api.Misses(v.ctx(), client.MissQuery{From: data.From, To: data.To, Limit: 20}))) {
+		v.failed(into(&data.Misses)(v.api.Misses(v.ctx(), client.MissQuery{From: data.From, To: data.To, Owner: only["owner"],
+			Limit: 20}))) {
 		return
 	}
 	data.Chart = v.draw(data)

@@ -36,6 +36,7 @@ type Row struct {
 	Product       string    `parquet:"product,optional,dict"`
 	Text          string    `parquet:"text,optional"`
 	Serial        string    `parquet:"serial,optional"`
+	Owner         string    `parquet:"owner,optional,dict"`
 }
 
 // Placed is a row with its place in the journal that it comes from.

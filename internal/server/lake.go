@@ -98,7 +98,7 @@ func lakeRow(e *stats.Counted) lake.Row {
 	r := lake.Row{ScanID: e.ID.String(), ScannedAt: e.At, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action,
 		Kind: e.Kind, Reason: e.Reason, AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity,
 		Brand:   e.Brand,
-		Product: e.Product, Text: e.Text}
+		Product: e.Product, Owner: e.Owner, Text: e.Text}
 	if e.User != (ledger.UserHash{}) {
 		r.UserHash = hex.EncodeToString(e.User[:])
 	}

@@ -91,6 +91,8 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 	for _, role := range roles[:len(roles)-1] {
 		_, calls[role] = adminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
 	}
+	owned := []string{"listScans", "exportScans", "askStatistics", "listMisses", "exportStatistics", "exportMisses", "listAlarms",
+		"exportAlarms"}
 	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "packageSigner", "listOrders"}
 	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch.ID), "{user}", "u",
 		"{rid}", "00000000-00000000-00000000", "{component}", "c", "{seq}", "1", "{host}", "h", "{code_index}", "1", "{scan_id}", "x",
@@ -101,6 +103,13 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 			ok := a.Status == http.StatusForbidden
 			if slices.Contains(everyone, o.ID) {
 				ok = a.Status == http.StatusOK
+			}
+			if slices.Contains(owned, o.ID) && role.Covers(o.Least) { // TestALimitedCallerSeesTheirOwnScans
+				ok = a.Status == http.StatusOK
+			}
+			asks := []string{"lookupCode", "resolveThen", "getScan", "acknowledgeAlarm", "dismissAlarm"} // and the question is a bad one
+			if slices.Contains(asks, o.ID) && role.Covers(o.Least) {
+				ok = a.Status == http.StatusUnprocessableEntity || a.Status == http.StatusBadRequest || a.Status == http.StatusNotFound
 			}
 			if o.ID == "getCall" && role == operations.Operator {
 				ok = a.Status == http.StatusNotFound // there is none
@@ -153,5 +162,66 @@ func TestALimitedCallerLinksNobodyElse(t *testing.T) {
 	}
 	if got := s.Admin("GET", "/accounts/brand", "").Body; strings.Contains(got, `"shop"`) {
 		t.Errorf("it is linked: %s", got)
+	}
+}
+
+// Issue 31, 1: whoever is limited to accounts sees the scans of these alone, whatever the question, and is not refused.
+func TestALimitedCallerSeesTheirOwnScans(t *testing.T) {
+	t.Parallel()
+	two := "rules:\n  - {owner: other, prefix: 'https://other.example/', path: pages/hidden/hidden, published: true}\n"
+	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(twoShops, "rules:\n", two, 1)})
+	for _, link := range []string{"https://shop.example/", "https://other.example/", "https://other.example/",
+		"http://shop.example/nothing/1", "http://other.example/hidden/2", "https://nobody.example/hidden"} {
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link))
+	}
+	_, call := adminKey(t, s, `{"name":"ci","role":"marketer","accounts":["shop","brand"]}`)
+	for path, want := range map[string]string{
+		"/statistics?wait=true":                        `"scans":1,`,
+		"/statistics?wait=true&group=owner":            `"value":"shop","scans":1,`,
+		"/statistics?wait=true&group=rule":             `"scans":1,`,
+		"/statistics?wait=true&rule=-":                 `"rows":[]`,
+		"/statistics?wait=true&owner=brand":            `"rows":[]`,
+		"/statistics?wait=true&count=users&owner=shop": `"rows":[`,
+		"/statistics/misses?wait=true":                 `{"places":[{"place":"shop.example/nothing","scans":1}]}`,
+		"/statistics/export?wait=true&group=owner":     "shop,1,",
+		"/statistics/misses/export?wait=true":          "shop.example/nothing,1",
+		"/scans":                                       `https://shop.example/`,
+		"/scans?newest=10":                             `https://shop.example/`,
+		"/scans?owner=brand":                           `"scans":[]`,
+		"/scans/export":                                "https://shop.example/",
+		"/alarms":                                      `{"alarms":[]}`,
+		"/history/resolve?at=2026-01-15T00:00:00Z&text=https://shop.example/": `"owner":"shop"`,
+	} {
+		a := call("GET", path, "")
+		if a.Status != http.StatusOK || !strings.Contains(a.Body, want) || strings.Contains(a.Body, "hidden") ||
+			strings.Contains(a.Body, "other.example") {
+			t.Errorf("GET %s: %d %s, want %s", path, a.Status, a.Body, want)
+		}
+	}
+	for _, path := range []string{"/statistics?owner=other", "/statistics?owner=-", "/statistics/misses?owner=other", "/scans?owner=other",
+		"/scans/export?owner=other", "/alarms?owner=other", "/statistics/export?owner=other",
+		"/history/resolve?at=2026-01-15T00:00:00Z&text=https://other.example/"} {
+		if a := call("GET", path, ""); a.Status != http.StatusForbidden || strings.Contains(a.Body, "hidden") {
+			t.Errorf("GET %s: %d %s", path, a.Status, a.Body)
+		}
+	}
+	var page struct {
+		Scans []struct {
+			ID    string `json:"scan_id"`
+			Owner string
+		}
+	}
+	s.Admin("GET", "/scans", "").JSON(t, &page)
+	for _, one := range page.Scans {
+		want := http.StatusForbidden
+		if one.Owner == "shop" {
+			want = http.StatusOK
+		}
+		if a := call("GET", "/scans/"+one.ID, ""); a.Status != want {
+			t.Errorf("scan %s of %q: %d, want %d", one.ID, one.Owner, a.Status, want)
+		}
+	}
+	if a := s.Admin("GET", "/statistics?wait=true&group=owner", ""); !strings.Contains(a.Body, `"value":"other","scans":2,`) {
+		t.Error(a.Body)
 	}
 }

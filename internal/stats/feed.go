@@ -24,6 +24,7 @@ var ErrForgotten = errors.New("stats: the scan is older than what the ledger kee
 type Counted struct {
 	ledger.Entry
 	Activity, Brand, Product string
+	Owner                    string // of the rule, or who applied for the code; "" = nobody
 }
 
 // Feed returns the scans after one, in the order in which they became known;
@@ -53,15 +54,16 @@ func (c *Counter) Feed(ctx context.Context, after ledger.ScanID, limit int) (lis
 // Newest returns scans in the order in which they became known, beginning with
 // the n-th of the newest: at most limit. older says that there
 // are further ones before them.
-func (c *Counter) Newest(ctx context.Context, n, limit int) (list []Counted, older bool, err error) {
+func (c *Counter) Newest(ctx context.Context, owners []string, n, limit int) (list []Counted, older bool, err error) {
 	if err := c.CatchUp(ctx); err != nil {
 		return nil, false, err
 	}
-	before, older, err := c.beforeNewest(ctx, n)
+	f := Filter{Owners: owners}
+	before, older, err := c.beforeNewest(ctx, f, n)
 	if err != nil {
 		return nil, false, err
 	}
-	for e, err := range c.All(ctx, before) {
+	for e, err := range c.bound(ctx, f, func() iter.Seq2[ledger.Entry, error] { return c.Log.Read(ctx, before) }) {
 		if err != nil {
 			return nil, false, err
 		}
@@ -74,7 +76,7 @@ func (c *Counter) Newest(ctx context.Context, n, limit int) (list []Counted, old
 
 // beforeNewest returns the position before the newest n scans. Some positions
 // hold none: it looks twice as far back until n are found.
-func (c *Counter) beforeNewest(ctx context.Context, n int) (position int64, older bool, err error) {
+func (c *Counter) beforeNewest(ctx context.Context, f Filter, n int) (position int64, older bool, err error) {
 	state, err := c.stored(ctx)
 	if err != nil {
 		return 0, false, err
@@ -86,13 +88,21 @@ func (c *Counter) beforeNewest(ctx context.Context, n int) (position int64, olde
 			if err != nil {
 				return 0, false, err
 			}
-			found = append(found, e.Position)
+			wanted, err := c.wants(ctx, &f, &e)
+			if err != nil {
+				return 0, false, err
+			}
+			if wanted {
+				found = append(found, e.Position)
+			}
 		}
 		switch {
 		case len(found) > n:
 			return found[len(found)-n] - 1, true, nil
 		case from == 0:
 			return 0, false, nil
+		case len(f.Owners) > 0 && reach > MaxLooked: // of some owners, no more are looked through for one page
+			return from, true, nil
 		}
 	}
 }
@@ -106,6 +116,7 @@ type Filter struct {
 	User     ledger.UserHash
 	Rules    []int64 // the numbers of rules
 	Code     *alarms.CodeName
+	Owners   []string // whose scans; none = anybody's
 }
 
 func (f *Filter) wants(e *ledger.Entry) bool {
@@ -118,6 +129,15 @@ func (f *Filter) wants(e *ledger.Entry) bool {
 		return false
 	}
 	return f.Code == nil || e.Batch == f.Code.Batch && e.Index == f.Code.Index
+}
+
+// wants reports whether a filter wants a scan.
+func (c *Counter) wants(ctx context.Context, f *Filter, e *ledger.Entry) (bool, error) {
+	if !f.wants(e) || len(f.Owners) == 0 {
+		return f.wants(e), nil
+	}
+	owner, err := c.Owner(ctx, e.RuleID, e.Batch)
+	return slices.Contains(f.Owners, owner), err
 }
 
 // Matching is Feed for scans that match a filter. It reads at most MaxLooked scans: next is the
@@ -152,7 +172,12 @@ func (c *Counter) Matching(ctx context.Context, after ledger.ScanID, f Filter, l
 			return list, next, looked, true, nil
 		}
 		looked++
-		if next = e.ID; !f.wants(&e) {
+		next = e.ID
+		wanted, err := c.wants(ctx, &f, &e)
+		if err != nil {
+			return nil, next, looked, false, err
+		}
+		if !wanted {
 			continue
 		}
 		one, err := c.withBinding(ctx, e)
@@ -193,11 +218,12 @@ func (c *Counter) Bind(ctx context.Context, e ledger.Entry) (Counted, error) {
 
 func (c *Counter) withBinding(ctx context.Context, e ledger.Entry) (Counted, error) {
 	out := Counted{Entry: e}
-	if e.Activation == 0 {
-		return out, nil
+	var err error
+	if out.Owner, err = c.Owner(ctx, e.RuleID, e.Batch); err != nil || e.Activation == 0 {
+		return out, err
 	}
 	var b codes.Binding
-	b, err := c.binding(ctx, e.Activation)
+	b, err = c.binding(ctx, e.Activation)
 	out.Activity, out.Brand, out.Product = b.ActivityName, b.ProductBrand, b.ProductCode
 	return out, err
 }
@@ -248,7 +274,11 @@ func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error
 func (c *Counter) bound(ctx context.Context, f Filter, read func() iter.Seq2[ledger.Entry, error]) iter.Seq2[Counted, error] {
 	return func(yield func(Counted, error) bool) {
 		for e, err := range c.untilCounted(ctx, read) {
-			if err == nil && !f.wants(&e) {
+			wanted := true
+			if err == nil {
+				wanted, err = c.wants(ctx, &f, &e)
+			}
+			if !wanted && err == nil {
 				continue
 			}
 			var one Counted

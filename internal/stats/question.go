@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/ledger"
@@ -558,8 +559,8 @@ func (c *Counter) visitTail(state State, dim Dim, visit func(day int64, value st
 }
 
 // Misses are the places where links were scanned that opened nothing, the most scanned first, from
-// the hour of from up to the one before to.
-func (c *Counter) Misses(ctx context.Context, from, to time.Time, limit int) ([]MissRow, error) {
+// the hour of from up to the one before to; with owners, those on hosts of their rules.
+func (c *Counter) Misses(ctx context.Context, owners []string, from, to time.Time, limit int) ([]MissRow, error) {
 	if !from.Before(to) {
 		return nil, BadQuestion("from must be before to")
 	}
@@ -572,6 +573,33 @@ func (c *Counter) Misses(ctx context.Context, from, to time.Time, limit int) ([]
 			return nil, BadQuestion("what was scanned and found nothing is kept from " + s.moment(PerHour, s.MissesFrom()) +
 				" on: ask from then on")
 		}
-		return tx.Misses(ctx, calendar.Hour(from), calendar.Hour(to.Add(-time.Millisecond))+1, limit)
+		last := calendar.Hour(to.Add(-time.Millisecond)) + 1
+		if len(owners) == 0 {
+			return tx.Misses(ctx, calendar.Hour(from), last, limit)
+		}
+		list, err := tx.Misses(ctx, calendar.Hour(from), last, MostMisses)
+		if err != nil {
+			return nil, err
+		}
+		return missesOf(ctx, tx, owners, list, limit)
 	})
+}
+
+// MostMisses is how many places are looked through, or listed in a file: those of several days, of which each has 2,000 at most.
+const MostMisses = 100_000
+
+// missesOf are the places on hosts on which some owners have a rule now.
+func missesOf(ctx context.Context, tx Tx, owners []string, list []MissRow, limit int) ([]MissRow, error) {
+	hostOf := func(place string) string { host, _, _ := strings.Cut(place, "/"); return host }
+	all := map[string]bool{}
+	for _, m := range list {
+		all[hostOf(m.Place)] = true
+	}
+	theirs, err := tx.HostsOf(ctx, owners, slices.Sorted(maps.Keys(all)))
+	clear(all)
+	for _, host := range theirs {
+		all[host] = true
+	}
+	list = slices.DeleteFunc(list, func(m MissRow) bool { return !all[hostOf(m.Place)] })
+	return list[:min(len(list), limit)], err
 }

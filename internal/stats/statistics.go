@@ -347,6 +347,8 @@ type Tx interface {
 	RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error)
 	RuleOwner(ctx context.Context, rule int64) (string, error)
 	BatchOwner(ctx context.Context, batch int64) (string, error)
+	// HostsOf are those of some hosts on which some owners have a rule.
+	HostsOf(ctx context.Context, owners, hosts []string) ([]string, error)
 	// NameOwners stores names of owners; those that are stored already stay.
 	NameOwners(ctx context.Context, names []string) error
 	// LastCounted is the last hour, day or month before one in which anything is counted.

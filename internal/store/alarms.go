@@ -66,6 +66,12 @@ func (t *Tx) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alarm, error)
 		and("batch", q.Code.Batch)
 		and("idx", q.Code.Index)
 	}
+	if len(q.Owners) > 0 {
+		where += ` AND batch IN (SELECT id FROM batches WHERE account IN (` + t.marks(1+len(args), len(q.Owners)) + `))`
+		for _, owner := range q.Owners {
+			args = append(args, owner)
+		}
+	}
 	args = append(args, q.Limit)
 	return alarmRows.all(ctx, t, where+fmt.Sprintf(` ORDER BY id LIMIT $%d`, len(args)), args...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 
 	"github.com/qrjump/qrjump/internal/stats"
 )
@@ -91,4 +92,24 @@ func (t *Tx) LastCounted(ctx context.Context, per stats.Per, before int64) (at i
 	var last sql.NullInt64
 	err = t.row(ctx, `SELECT MAX(at) FROM statistics_counts WHERE per = $1 AND at < $2`, int64(per), before).Scan(&last)
 	return last.Int64, last.Valid, err
+}
+
+// HostsOf implements stats.Tx.
+func (t *Tx) HostsOf(ctx context.Context, owners, hosts []string) (found []string, err error) {
+	for some := range slices.Chunk(hosts, t.argumentsAtOnce()/2) {
+		var args []any
+		for _, host := range some {
+			args = append(args, host)
+		}
+		for _, owner := range owners {
+			args = append(args, owner)
+		}
+		of, err := list(ctx, t, scanText, `SELECT DISTINCT host FROM rules WHERE host IN (`+t.marks(1, len(some))+`) AND owner IN (`+
+			t.marks(1+len(some), len(owners))+`)`, args...)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, of...)
+	}
+	return found, nil
 }
