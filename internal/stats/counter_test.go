@@ -808,7 +808,7 @@ func TestTheNewestScansEndTheFeed(t *testing.T) {
 		c := scantest.NewCounter(s, log)
 		same := func(n, limit int, all []stats.Counted) {
 			t.Helper()
-			list, older, err := c.Newest(t.Context(), n, limit)
+			list, older, err := c.Newest(t.Context(), nil, n, limit)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -840,7 +840,7 @@ func TestTheNewestScansEndTheFeed(t *testing.T) {
 			}
 		}
 		log.Yielded = 0
-		if _, _, err := c.Newest(t.Context(), 10, 10); err != nil || log.Yielded > 500 {
+		if _, _, err := c.Newest(t.Context(), nil, 10, 10); err != nil || log.Yielded > 500 {
 			t.Errorf("%d of %d entries were read for the newest ten, %v", log.Yielded, len(log.Entries), err)
 		}
 	})
