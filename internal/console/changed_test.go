@@ -75,7 +75,8 @@ var revisionless = map[string]string{
 	"/console/calls/deviations": "a list that callers fill", "/console/calls/{{seg .RID}}": "a call is made again",
 	"/console/emulator": "the emulator's", "/console/emulator#plant": "the emulator's", "/console/packages": "makes one",
 	"/console/packages/{{.ID}}": "what is done to a package is added", "/console/packages/{{.ID}}/file": "what is sent is counted",
-	"/console/statistics/scans": "erases",
+	"/console/statistics/scans": "erases", "/console/agree": "works once, by the code in it",
+	"/console/see-as": "changes nothing of the server", "/console/orders": "makes one, or names the count that was seen",
 }
 
 // Of pages that also have forms which make something, or end a key: these forms.
