@@ -37,6 +37,7 @@ type OrderPut struct {
 type OrderDecision struct {
 	ISV   string `json:"isv_application_id" minLength:"1" maxLength:"128"`
 	Agree bool   `json:"agree"`
+	Count int64  `json:"code_count,omitempty" doc:"as whoever decides saw it: 409 where the order has another; left out: not compared"`
 }
 
 // Orders lists what was ordered for an account, or for all of them (""), the newest first; at most limit, 0 = as many as the server

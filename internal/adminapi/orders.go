@@ -101,7 +101,8 @@ func (a *Admin) decideOrder(ctx context.Context, in *struct {
 	if err != nil {
 		return client.Order{}, err
 	}
-	one, err := a.Orders.Decide(ctx, account, in.Body.ISV, in.Body.Agree, a.Settings.Get().OrderByTwo)
+	one, err := a.Orders.Decide(ctx, account, codes.Application{ISV: in.Body.ISV, Count: in.Body.Count}, in.Body.Agree,
+		a.Settings.Get().OrderByTwo)
 	if errors.Is(err, codes.ErrNoBatch) {
 		return client.Order{}, huma.Error404NotFound("there is no order of this number")
 	}

@@ -66,17 +66,21 @@ func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application
 	if err != nil || two || !asked.Waits() {
 		return asked, err
 	}
-	return o.Decide(ctx, caller, a.ISV, true, false)
+	return o.Decide(ctx, caller, a, true, false)
 }
 
-// Decide makes the codes of an order, or refuses it. ErrNoBatch where there is none; Conflict, or an error of Apply, after which it waits
-// as before.
-func (o *Orders) Decide(ctx context.Context, caller accounts.Account, isv string, agree, two bool) (Order, error) {
+// Decide makes the codes of an order, or refuses it; a count in seen is compared with the order's. ErrNoBatch where there is none;
+// Conflict, or an error of Apply, after which it waits as before.
+func (o *Orders) Decide(ctx context.Context, caller accounts.Account, seen Application, agree, two bool) (Order, error) {
+	isv := seen.ISV
 	by, now := accounts.AuthorOf(ctx).Actor, o.Press.Now()
 	var was Order
 	decided, err := o.Change(ctx, caller.AppID, isv, func(old Order) (Order, error) {
 		if was = old; old.AskedBy == "" {
 			return old, ErrNoBatch
+		}
+		if seen.Count != 0 && seen.Count != old.Count { // it was refused and asked for anew meanwhile
+			return old, Conflict("this order has another count than the one that was decided about: look at it again")
 		}
 		if !old.Refused && !old.Waits() && old.Batch == 0 { // the process that made its codes ended before it said so
 			return old, nil

@@ -54,7 +54,9 @@ func (c *Console) changeOrders(v *visit) {
 		}
 		one, err = v.api.PlaceOrder(v.ctx(), data.Account, client.OrderPut{Count: count, ISV: data.ISV})
 	case "agree", "refuse":
-		one, err = v.api.DecideOrder(v.ctx(), data.Account, client.OrderDecision{ISV: data.ISV, Agree: v.r.FormValue("did") == "agree"})
+		seen, _ := strconv.ParseInt(data.Count, 10, 64)
+		one, err = v.api.DecideOrder(v.ctx(), data.Account, client.OrderDecision{ISV: data.ISV, Count: seen,
+			Agree: v.r.FormValue("did") == "agree"})
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return

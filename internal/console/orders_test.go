@@ -67,6 +67,9 @@ func TestWhoAsksAndWhoAgreesAreTwo(t *testing.T) {
 	if p := order("bob", "ask", "other", "20000"); p.Status != 303 {
 		t.Errorf("one that was refused is asked for anew: %d %s", p.Status, p.Body)
 	}
+	if p := order("alice", "agree", "other", "10000"); p.Status != 409 {
+		t.Errorf("a page that shows another count agrees: %d", p.Status)
+	}
 	if p := order("bob", "agree", "nothing", ""); p.Status != 404 {
 		t.Errorf("an order that is not there: %d", p.Status)
 	}
