@@ -133,6 +133,7 @@ func TestEachOperationIsInTheConsole(t *testing.T) {
 	walkAccounts(c)
 	walkRules(c)
 	walkScans(c, walkCodes(c))
+	walkOrders(c)
 	walkOperate(c)
 	walkEmulator(c)
 	walkProduction(c)
@@ -188,6 +189,14 @@ func walkAccounts(c *recorded) {
 		c.post(page, withdraw)
 	}
 	walkAgreement(c, token.Text)
+}
+
+// walkOrders orders codes, and decides about what was ordered.
+func walkOrders(c *recorded) {
+	c.post("/console/operate/settings", "did=set&value=true&name=order_by_two") // else asking decides
+	c.post("/console/orders", "did=ask&account=press&isv=walked&count=10000")
+	c.get("/console/orders")
+	c.post("/console/orders", "did=refuse&account=press&isv=walked&count=10000")
 }
 
 // walkAgreement agrees to a platform, by what its authorisation page asks for.
