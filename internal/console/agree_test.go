@@ -30,21 +30,22 @@ func asking(t *testing.T) (s *servertest.Server, site *httptest.Server, link fun
 	}))
 	t.Cleanup(site.Close)
 	elsewhere := strings.Replace(site.URL, "127.0.0.1", "localhost", 1)
-	seed := "accounts:\n"
+	var seed strings.Builder
+	seed.WriteString("accounts:\n")
 	var may []string
 	for i := range 200 {
-		seed += fmt.Sprintf("  - {appid: wx%03d, kind: mini_program, name: \"Tea %03d\", secret: the-secret-of-wx%03d}\n", i, i, i)
+		fmt.Fprintf(&seed, "  - {appid: wx%03d, kind: mini_program, name: \"Tea %03d\", secret: the-secret-of-wx%03d}\n", i, i, i)
 		if i < 199 {
 			may = append(may, fmt.Sprintf("%q", fmt.Sprintf("wx%03d", i)))
 		}
 	}
-	seed += `
+	seed.WriteString(`
 components:
   - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE,
      redirect_hosts: ["` + strings.TrimPrefix(elsewhere, "http://") + `"]}
 settings: {verification: trust, rate_limit: 0}
-`
-	s = servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: seed})
+`)
+	s = servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: seed.String()})
 	s.Admin("POST", "/people",
 		fmt.Sprintf(`{"name":"alice","role":"operator","password":%q,"accounts":[%s]}`, password, strings.Join(may, ",")))
 	token := s.ComponentToken("isv")

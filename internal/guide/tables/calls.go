@@ -275,7 +275,7 @@ func (p *press) callPage(l language, c guide.Call) any {
 	for _, f := range e.Fields {
 		page.Request = append(page.Request, text(f.Name, f.Must))
 	}
-	for _, name := range strings.Fields(c.Answer) {
+	for name := range strings.FieldsSeq(c.Answer) {
 		page.Answer = append(page.Answer, text(name, false))
 	}
 	seen := map[int]bool{}
