@@ -87,12 +87,13 @@ func TestASessionThatIsEnded(t *testing.T) {
 			return err
 		}, 1, "ended the session"},
 		"because it stood still before the commit was sent": {s.update, func(tx *Tx, end func()) error {
-			err := errors.Join(note(tx), tx.writeNoted(ctx))
-			tx.moved = false
-			if !stood {
-				stood = true
-				standStill(t, target, tx)
+			if stood {
+				return note(tx)
 			}
+			stood = true
+			err := errors.Join(note(tx), tx.writeNoted(ctx))
+			tx.moved = false // nothing is left to be said before the commit
+			standStill(t, target, tx)
 			return err
 		}, 2, ""},
 		"when the commit is sent of what may be done twice": {s.update, func(tx *Tx, end func()) error {
