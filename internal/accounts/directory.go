@@ -61,6 +61,7 @@ type Directory struct {
 
 	guesses    Guesses
 	identities identities
+	stables    memory[string, stable]
 	hasherOnce sync.Once
 	hasher     *vault.Hasher // of tokens
 }
@@ -363,9 +364,12 @@ func (d *Directory) CheckSecret(ctx context.Context, c Credentials, grant string
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.checkGrant(ctx, tx, c, grant) })
 }
 
+// tokenGrant is the grant_type of both token calls.
+const tokenGrant = "client_credential"
+
 // check is the order of faults of both token calls. Contract: rules 3.1.
 func (d *Directory) check(ctx context.Context, tx Tx, c Credentials) error {
-	return d.checkGrant(ctx, tx, c, "client_credential")
+	return d.checkGrant(ctx, tx, c, tokenGrant)
 }
 
 func (d *Directory) checkGrant(ctx context.Context, tx Tx, c Credentials, grant string) error {
@@ -381,9 +385,15 @@ func (d *Directory) checkGrant(ctx context.Context, tx Tx, c Credentials, grant 
 		}
 		return errcode.InvalidAppID.With(behaviour.TokenAppIDUnknown, "no account has the AppID %q", c.AppID)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	return d.checkWith(a, c, grant)
+}
+
+// checkWith is the rest of the order, of an account that is there.
+func (d *Directory) checkWith(a Account, c Credentials, grant string) error {
+	switch {
 	case c.GrantType != grant:
 		return errcode.InvalidGrantType.With(behaviour.TokenGrant, "grant_type is %q, not %s", c.GrantType, grant)
 	case c.Secret == "":
@@ -461,120 +471,6 @@ func (d *Directory) issue(ctx context.Context, tx Tx, t Token, now, cut time.Tim
 		}
 	}
 	return Issued{Text: text, ExpiresIn: t.Left(now)}, tx.PutToken(ctx, t)
-}
-
-// StableToken is /cgi-bin/stable_token. Without force the same token comes
-// back until five minutes before its end; force ends it at once and makes
-// another, at most 20 times a day. 45009 and 45011 above the limits.
-// Contract: rules 3.1.
-func (d *Directory) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
-	check := func(tx Tx) error { return d.check(ctx, tx, c) }
-	return d.stableToken(ctx, c.AppID, force, check, func(now time.Time) error {
-		if d.Minutes != nil {
-			allowed, err := d.Minutes(ctx, c.AppID+" /cgi-bin/stable_token", StablePerMinute, now)
-			if err != nil {
-				return err
-			}
-			if !allowed {
-				return errcode.MinuteLimit.With(behaviour.TokenStableMinute, "%s made %d stable_token calls this minute", c.AppID,
-					StablePerMinute)
-			}
-		}
-		if d.Spend == nil {
-			return nil
-		}
-		return d.Spend(ctx, c.AppID, "/cgi-bin/stable_token")
-	})
-}
-
-// OperatorToken returns an account's stable token to the operator, who may see
-// it without the secret.
-func (d *Directory) OperatorToken(ctx context.Context, appid string) (Issued, error) {
-	check := func(tx Tx) error {
-		_, err := tx.Account(ctx, appid)
-		return err
-	}
-	// The operator's looks are no calls of the account.
-	return d.stableToken(ctx, appid, false, check, func(time.Time) error { return nil })
-}
-
-func (d *Directory) stableToken(ctx context.Context, appid string, force bool, check func(Tx) error,
-	spend func(now time.Time) error) (Issued, error) {
-	var issued Issued
-	found := false
-	current := func(tx Tx, now time.Time) error {
-		found = false // the closure may run again
-		if err := check(tx); err != nil {
-			return err
-		}
-		t, err := tx.LatestToken(ctx, appid, Stable)
-		if errors.Is(err, ErrNoToken) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if t.Check(now) != nil || !mayKeepStable(t, now, force) {
-			return nil
-		}
-		text, err := d.Key.Open("access_tokens/"+t.Hash, t.Sealed)
-		if err != nil {
-			return fmt.Errorf("the stable token of %s: %w", appid, err)
-		}
-		issued, found = Issued{Text: string(text), ExpiresIn: t.Left(now)}, true
-		return nil
-	}
-	now := d.Now()
-	if err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return current(tx, now) }); err != nil {
-		return Issued{}, err
-	}
-	if err := spend(now); err != nil {
-		return Issued{}, err
-	}
-	if found {
-		if force {
-			behaviour.Note(ctx, behaviour.TokenStableSoon)
-		}
-		return issued, nil
-	}
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		if err := tx.LockAccount(ctx, appid); err != nil {
-			return err
-		}
-		// Another call may have made the new token meanwhile.
-		now := d.Now()
-		if err := current(tx, now); err != nil || found {
-			if force && err == nil {
-				behaviour.Note(ctx, behaviour.TokenStableSoon)
-			}
-			return err
-		}
-		cut := now.Add(TokenOverlap)
-		if force {
-			cut = now
-			used, err := tx.AddCount(ctx, appid, "/cgi-bin/stable_token force", d.Settings.Get().Day(d.countNow()))
-			if err != nil {
-				return err
-			}
-			if used > ForcedPerDay {
-				return errcode.DailyLimit.With(behaviour.TokenStableDay, "%s forced %d refreshes today", appid, ForcedPerDay)
-			}
-		}
-		var err error
-		issued, err = d.issue(ctx, tx, Token{AppID: appid, Series: Stable, Forced: force}, now, cut)
-		return err
-	})
-	return issued, err
-}
-
-// mayKeepStable decides whether a working stable token is answered again.
-func mayKeepStable(t Token, now time.Time, force bool) bool {
-	if force {
-		return t.Forced && now.Sub(t.IssuedAt) < ForceInterval
-	}
-	// Choice(token.stable.border): at exactly five minutes the new token comes, so that expires_in
-	// is always above 300 (one client takes 300 off and keeps 0 for ever).
-	return t.Left(now) > int(TokenOverlap/time.Second)
 }
 
 // ForgetGuesses starts the counts of wrong secrets again (the emulator's reset).

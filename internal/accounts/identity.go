@@ -77,56 +77,62 @@ type identity struct {
 	accountAt, platformAt uint64
 }
 
-// maxIdentities is how many tokens are remembered, about 2 KiB each.
-const maxIdentities = 1 << 13
+// remembered is how many tokens, and stable tokens of accounts, are remembered, about 2 KiB each.
+const remembered = 1 << 13
 
-// identities remembers whose tokens worked, by their keyed hash. The zero value
-// is empty.
-type identities struct {
+// memory is what was read of things, by their names. Beyond most it forgets any one for the next, which is read again when
+// it is asked for. The zero value is empty.
+type memory[K comparable, V any] struct {
 	mu   sync.RWMutex
-	by   map[[sha256.Size]byte]*identity
-	most int // 0 = maxIdentities
+	by   map[K]V
+	most int // 0 = remembered
+}
+
+func (m *memory[K, V]) get(name K) (thing V, known bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	thing, known = m.by[name]
+	return thing, known
+}
+
+func (m *memory[K, V]) put(name K, thing V) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.by == nil {
+		m.by = map[K]V{}
+	}
+	if _, known := m.by[name]; !known && len(m.by) >= cmp.Or(m.most, remembered) {
+		for other := range m.by {
+			delete(m.by, other)
+			break
+		}
+	}
+	m.by[name] = thing
+}
+
+func (m *memory[K, V]) drop(name K) {
+	if _, known := m.get(name); known {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.by, name)
+	}
+}
+
+// identities remembers whose tokens worked, by their keyed hash.
+type identities struct {
+	memory[[sha256.Size]byte, *identity]
 }
 
 // get returns what is remembered of a token and still true.
 func (r *identities) get(e *Epochs, hash [sha256.Size]byte) (*identity, bool) {
-	r.mu.RLock()
-	i := r.by[hash]
-	r.mu.RUnlock()
-	if i == nil {
-		return nil, false
-	}
-	return i, e.of[epochOf(i.account)].Load() == i.accountAt && e.of[epochOf(i.platform)].Load() == i.platformAt
+	i, known := r.memory.get(hash)
+	return i, known && e.of[epochOf(i.account)].Load() == i.accountAt && e.of[epochOf(i.platform)].Load() == i.platformAt
 }
 
 // remember remembers what was read from the store after began was taken.
 func (r *identities) remember(began *[256]uint64, hash [sha256.Size]byte, i *identity) {
 	i.accountAt, i.platformAt = began[epochOf(i.account)], began[epochOf(i.platform)]
-	if uint32(i.accountAt) != 0 || uint32(i.platformAt) != 0 {
-		return // a commit was under way
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.by == nil {
-		r.by = map[[sha256.Size]byte]*identity{}
-	}
-	if _, known := r.by[hash]; !known && len(r.by) >= cmp.Or(r.most, maxIdentities) {
-		for other := range r.by { // any one: it is read again when it calls
-			delete(r.by, other)
-			break
-		}
-	}
-	r.by[hash] = i
-}
-
-// drop forgets a token that works no more.
-func (r *identities) drop(hash [sha256.Size]byte) {
-	r.mu.RLock()
-	_, known := r.by[hash]
-	r.mu.RUnlock()
-	if known {
-		r.mu.Lock()
-		delete(r.by, hash)
-		r.mu.Unlock()
+	if uint32(i.accountAt) == 0 && uint32(i.platformAt) == 0 { // else a commit was under way
+		r.put(hash, i)
 	}
 }

@@ -99,6 +99,13 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 					})
 					return err
 				}},
+				{"an account's addresses are changed", func() error {
+					_, err := w.Change(ctx, pick(apps), func(a *accounts.Account) error {
+						a.IPAllowlist = [][]string{nil, {"10.0.0.0/8"}}[random.IntN(2)]
+						return nil
+					})
+					return err
+				}},
 				{"a platform is changed", func() error {
 					return w.PutComponent(ctx, accounts.Component{AppID: pick(platforms),
 						IPAllowlist: []string{fmt.Sprintf("10.%d.0.0/16", random.IntN(200))}}, "", "tok", aesKey)
@@ -122,15 +129,26 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 					})
 				}},
 			}
-			worked := 0
+			worked, kept := 0, 0
 			var told []string
 			for range 60 {
 				i := random.IntN(len(steps))
-				if i == 9 && random.IntN(4) > 0 {
+				if steps[i].name == "an account is deleted" && random.IntN(4) > 0 {
 					continue // most accounts stay
 				}
 				err := steps[i].do()
 				told = append(told, fmt.Sprint(steps[i].name, " ", err))
+				for _, app := range apps {
+					var answers []string
+					for _, d := range []*accounts.Directory{w.Directory, w.Directory, asks} { // from the store or memory, from memory, from the store
+						issued, err := d.StableToken(ctx, credentials(app), false)
+						answers = append(answers, fmt.Sprint(issued, " ", code(err)))
+					}
+					if answers[0] != answers[2] || answers[1] != answers[2] {
+						t.Fatalf("after %q: the stable token of %s: %q", told, app, answers)
+					}
+					kept += strings.Count(answers[1], " 0")
+				}
 				tokens = slices.DeleteFunc(tokens, func(s string) bool { return s == "" })
 				for _, text := range tokens[max(0, len(tokens)-12):] {
 					for range 2 { // from the store, and from memory
@@ -145,8 +163,8 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 					}
 				}
 			}
-			if worked < 50 {
-				t.Errorf("only %d tokens worked: the test shows little", worked)
+			if worked < 50 || kept < 50 {
+				t.Errorf("only %d tokens worked, %d stable ones came: the test shows little", worked, kept)
 			}
 		})
 	}
