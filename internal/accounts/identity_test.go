@@ -140,7 +140,7 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 				told = append(told, fmt.Sprint(steps[i].name, " ", err))
 				for _, app := range apps {
 					var answers []string
-					for _, d := range []*accounts.Directory{w.Directory, w.Directory, asks} { // from the store or memory, from memory, from the store
+					for _, d := range []*accounts.Directory{w.Directory, w.Directory, asks} { // the second time from memory
 						issued, err := d.StableToken(ctx, credentials(app), false)
 						answers = append(answers, fmt.Sprint(issued, " ", code(err)))
 					}
