@@ -56,7 +56,7 @@ grown: ## a year of a large brand at three sizes, and what each thing costs ther
 
 bench-alarms: ## which copied codes raise an alarm, and which honest ones; writes docs/alarms.md
 	go test -count=1 -run TestAlarmsOnCodesWhoseTruthIsKnown ./internal/alarms -update
-	QRJUMP_TEST_WHOLE=1 go test -count=1 -v -run TestAlarmsOnCodesWhoseTruthIsKnown ./internal/alarms -update
+	TEST_WHOLE=1 go test -count=1 -v -run TestAlarmsOnCodesWhoseTruthIsKnown ./internal/alarms -update
 
 compat: ## other people's client libraries against a running server
 	compat/run.sh

@@ -158,7 +158,7 @@ run_stage() {
   case $1 in
   deps) run scripts/install-test-deps.sh "$wanted" "$report/missing" ;;
   check | lint) run make --no-print-directory "$1" ;;
-  chaos) POSTGRES_FSYNC=on on_postgres env QRJUMP_TEST_WHOLE=1 go test -count=1 -v -timeout 24h ./endurance ;; # bounded by CHAOS_MINUTES
+  chaos) POSTGRES_FSYNC=on on_postgres env TEST_WHOLE=1 go test -count=1 -v -timeout 24h ./endurance ;; # bounded by CHAOS_MINUTES
   tests) on_postgres "${gotest[@]}" --jsonfile "$report/tests.json" -- -p "$(($(nproc) + 1))" "${test_flags[@]}" "${test_packages[@]}" ;;
   # The tests that the stage before plays a part of, and those that it leaves out.
   whole)
@@ -166,7 +166,7 @@ run_stage() {
     packages=$(go list -f '{{range .TestImports}}{{println . $.ImportPath}}{{end}}{{range .XTestImports}}{{println . $.ImportPath}}{{end}}' ./... |
       awk '$1 == "github.com/qrjump/qrjump/internal/testkit/whole" { print $2 }' | sort -u)
     # shellcheck disable=SC2086 # a list of words
-    on_postgres env QRJUMP_TEST_WHOLE=1 "${gotest[@]}" --jsonfile "$report/whole.json" -- -p "$(($(nproc) + 1))" "${test_flags[@]}" $packages
+    on_postgres env TEST_WHOLE=1 "${gotest[@]}" --jsonfile "$report/whole.json" -- -p "$(($(nproc) + 1))" "${test_flags[@]}" $packages
     ;;
   # Short: tables and simulations prove nothing more here. SQLite is C in Go's clothes with locks of its own: watching
   # its memory costs four fifths of the time and looks at none of our code.

@@ -123,7 +123,7 @@ func TestSignInAtARealProvider(t *testing.T) {
 		location.hostname === "localhost" && [...document.forms].find(f => f.login))`)
 	browsertest.Await(t, page, `location.hostname === "localhost" && !document.forms[0]?.login && `+click(`[type=submit]`)) // what it may know
 	browsertest.Await(t, page, `location.pathname === "/console/operate" && location.hostname === "127.0.0.1"`)
-	who := browsertest.Run(t, page, chromedp.Evaluate[string](`document.querySelector('header').innerText`))
+	who := browsertest.Run(t, page, chromedp.Evaluate[string](`document.querySelector('a[href="/console/self"]').textContent`))
 	if !strings.Contains(who, "alice") {
 		t.Errorf("signed in as %s", who)
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // Variable is the environment variable that asks for the whole: any text but "" and "0" does.
-const Variable = "QRJUMP_TEST_WHOLE"
+const Variable = "TEST_WHOLE"
 
 // Run reports whether this run is a whole one.
 func Run() bool {
