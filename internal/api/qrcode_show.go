@@ -14,11 +14,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/boombuler/barcode/qr"
-	"github.com/makiuchi-d/gozxing"
-	"github.com/makiuchi-d/gozxing/qrcode"
-
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/symbol"
 )
 
 // pictureSide is how wide and high a picture is, in pixels, as on the platform.
@@ -103,43 +100,26 @@ func neighbourhood(ip netip.Addr) string {
 // correction, which makes the largest modules. About one in 300 such codes has a pattern that the
 // reader takes for a corner: it is drawn with another level.
 func drawQRCode(w io.Writer, text string) error {
-	for _, level := range []qr.ErrorCorrectionLevel{qr.L, qr.Q, qr.H, qr.M} {
-		code, err := qr.Encode(text, level, qr.Unicode)
+	for _, level := range []symbol.Level{'L', 'Q', 'H', 'M'} {
+		code, err := symbol.QR(text, level)
 		if err != nil {
 			return fmt.Errorf("drawing a QR code: %w", err)
 		}
-		if m := centred(code); readable(m, text) {
+		m := inMiddle(code)
+		if found, err := symbol.FindQR(m); err == nil && found == text {
 			return jpeg.Encode(w, m, &jpeg.Options{Quality: 90})
 		}
 	}
 	return fmt.Errorf("no QR code of %q can be read", text)
 }
 
-// readable reports whether a reader finds a text in a picture.
-func readable(m image.Image, text string) bool {
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(m)
-	if err != nil {
-		return false
-	}
-	found, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
-	return err == nil && found.GetText() == text
-}
-
-// centred draws a code in the middle of a white square, with modules of whole
-// pixels.
-func centred(code image.Image) image.Image {
-	side := code.Bounds().Dx()
-	const quiet = 4 // modules that must stay white around a code
-	scale := pictureSide / (side + 2*quiet)
-	start := (pictureSide - scale*side) / 2
+// inMiddle draws a code in the middle of a white square, with modules of whole pixels.
+func inMiddle(code symbol.Grid) image.Image {
+	side := code.Picture(1).Bounds().Dx()
+	drawn := code.Picture(pictureSide / side)
+	edge := (pictureSide - drawn.Bounds().Dx()) / 2
 	m := image.NewGray(image.Rect(0, 0, pictureSide, pictureSide))
 	draw.Draw(m, m.Bounds(), image.White, image.Point{}, draw.Src)
-	for y := range side {
-		for x := range side {
-			module := image.Rect(x, y, x+1, y+1)
-			module = image.Rectangle{Min: module.Min.Mul(scale), Max: module.Max.Mul(scale)}.Add(image.Pt(start, start))
-			draw.Draw(m, module, image.NewUniform(code.At(x, y)), image.Point{}, draw.Src)
-		}
-	}
+	draw.Draw(m, drawn.Bounds().Add(image.Pt(edge, edge)), drawn, image.Point{}, draw.Src)
 	return m
 }

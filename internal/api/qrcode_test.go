@@ -15,10 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/makiuchi-d/gozxing"
-	"github.com/makiuchi-d/gozxing/qrcode"
-
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/symbol"
 )
 
 const (
@@ -125,15 +123,11 @@ func read(t *testing.T, picture string) string {
 	if b := m.Bounds(); b.Dx() != 430 || b.Dy() != 430 {
 		t.Errorf("the picture has %d×%d pixels", b.Dx(), b.Dy())
 	}
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(m)
+	text, err := symbol.FindQR(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	result, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return result.GetText()
+	return text
 }
 
 // Contract: rules 3.5.

@@ -11,11 +11,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/boombuler/barcode/qr"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/symbol"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 )
 
@@ -25,18 +25,18 @@ func film(t *testing.T, text string) []chromedp.ExecAllocatorOption {
 	const width, height, dot = 640, 480, 8
 	light := bytes.Repeat([]byte{200}, width*height)
 	if text != "" {
-		code, err := qr.Encode(text, qr.M, qr.Unicode)
+		code, err := symbol.QR(text, 'M')
 		if err != nil {
 			t.Fatal(err)
 		}
-		n := code.Bounds().Dx()
+		n := code.Width
 		left, top := (width-n*dot)/2, (height-n*dot)/2
 		if top < 4*dot {
 			t.Fatalf("the code has %d dots: too many for a frame", n)
 		}
 		for y := range n * dot {
 			for x := range n * dot {
-				if r, _, _, _ := code.At(x/dot, y/dot).RGBA(); r == 0 {
+				if code.Dark(x/dot, y/dot) {
 					light[(top+y)*width+left+x] = 30
 				}
 			}

@@ -12,12 +12,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/boombuler/barcode"
-	"github.com/boombuler/barcode/qr"
-
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/symbol"
 )
 
 // applied applies for ten thousand codes and waits until they are there.
@@ -37,13 +35,10 @@ func applied(t *testing.T, s *servertest.Server) (id int64) {
 // picture is a picture of a QR code.
 func picture(t *testing.T, text string) []byte {
 	t.Helper()
-	code, err := qr.Encode(text, qr.M, qr.Unicode)
-	if err == nil {
-		code, err = barcode.Scale(code, 300, 300)
-	}
+	code, err := symbol.QR(text, 'M')
 	var b bytes.Buffer
 	if err == nil {
-		err = png.Encode(&b, code)
+		err = png.Encode(&b, code.Picture(10))
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
-	"image/png"
 	"io"
 	"maps"
 	"mime/multipart"
@@ -22,9 +21,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/boombuler/barcode"
-	"github.com/boombuler/barcode/qr"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/operations"
@@ -513,22 +509,12 @@ func TestAPictureOfACodeIsRead(t *testing.T) {
 		}
 		return p.Header.Get("Location")
 	}
-	code, err := qr.Encode("https://shop.example/7?a=<b>", qr.M, qr.Unicode)
-	if err == nil {
-		code, err = barcode.Scale(code, 300, 300)
-	}
-	var picture bytes.Buffer
-	if err == nil {
-		err = png.Encode(&picture, code)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := send(picture.Bytes())
+	sent := picture(t, "https://shop.example/7?a=<b>")
+	to := send(sent)
 	if to != "/console/scan?text="+url.QueryEscape("https://shop.example/7?a=<b>") {
 		t.Errorf("read as %s", to)
 	}
-	if p := v.get(to); p.Status != http.StatusOK || !strings.Contains(p.Body, "pages/index/index") || !strings.Contains(p.Body, "<svg") {
+	if p := v.get(to); p.Status != http.StatusOK || !strings.Contains(p.Body, "pages/index/index") || !strings.Contains(p.Body, `<img class="qr"`) {
 		t.Errorf("%d %s", p.Status, p.Body)
 	}
 	p := v.get("/console/scan?text=" + url.QueryEscape("https://new.example/x?y=1"))
@@ -540,7 +526,7 @@ func TestAPictureOfACodeIsRead(t *testing.T) {
 	if p.Status != http.StatusOK || !strings.Contains(p.Body, `value="https://new.example/x"`) {
 		t.Errorf("%s: %d %s", address[1], p.Status, p.Body)
 	}
-	large := bytes.Clone(picture.Bytes())
+	large := bytes.Clone(sent)
 	copy(large[16:24], []byte{0, 1, 0, 0, 0, 1, 0, 0}) // a header of 65,536 by 65,536
 	for want, content := range map[string][]byte{"kind": []byte("no picture"), "large": bytes.Repeat([]byte{1}, 5<<20)} {
 		if to := send(content); to != "/console/scan?fault="+want {
@@ -551,7 +537,7 @@ func TestAPictureOfACodeIsRead(t *testing.T) {
 		t.Errorf("a picture that says that it is huge: %s", to)
 	}
 	// A script gets the same as JSON.
-	for want, content := range map[string][]byte{`{"text":"https://shop.example/7?a=\u003cb\u003e"}`: picture.Bytes(),
+	for want, content := range map[string][]byte{`{"text":"https://shop.example/7?a=\u003cb\u003e"}`: sent,
 		`{"fault":"kind","says":"This is no PNG, JPEG or GIF."}`: []byte("no picture")} {
 		p := answer(content, "Accept: application/json")
 		if p.Status != http.StatusOK || p.Header.Get("Content-Type") != "application/json" || strings.TrimSpace(p.Body) != want {

@@ -1,20 +1,15 @@
 package console
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"html/template"
-	"image/png"
 	"net/http"
 	"strings"
 
-	"github.com/boombuler/barcode"
-	"github.com/boombuler/barcode/qr"
-
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/symbol"
 )
 
 // selfView is what people see of themselves.
@@ -63,7 +58,9 @@ func (c *Console) changeSelf(v *visit) {
 		text, err = c.People.ChangeOwn(ctx, v.caller, proof, people.Change{SecondFactor: new("off")}, browser)
 	case "factor":
 		if data.Factor, data.Waits, err = c.People.DrawFactor(ctx, v.caller, proof, browser); err == nil {
-			data.Picture, err = pictureOf(data.Factor.URI)
+			var picture string
+			picture, err = symbol.ForScreen(data.Factor.URI)
+			data.Picture = template.URL(picture)
 		}
 	case "confirm":
 		text, err = c.People.ConfirmFactor(ctx, v.caller, v.r.PostFormValue("waits"), v.r.PostFormValue("code"), browser)
@@ -107,23 +104,6 @@ func (c *Console) selfRefused(ctx context.Context, v *visit, err error) {
 		status, fault = http.StatusServiceUnavailable, v.say("fault.store")
 	}
 	c.showSelf(v, status, selfView{Fault: fault})
-}
-
-// pictureOf is a text as a QR code, three pixels a module and with its quiet zone.
-func pictureOf(text string) (template.URL, error) {
-	code, err := qr.Encode(text, qr.M, qr.Auto)
-	if err != nil {
-		return "", err
-	}
-	side := code.Bounds().Dx() * 3
-	if code, err = barcode.Scale(code, side, side); err != nil {
-		return "", err
-	}
-	var b bytes.Buffer
-	if err := png.Encode(&b, code); err != nil {
-		return "", err
-	}
-	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b.Bytes())), nil
 }
 
 // lacksFactor reports whether somebody must set up a second factor before they may do anything

@@ -3,7 +3,6 @@ package console
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"html/template"
 	"image"
 	_ "image/gif"  // a picture may be of these kinds
@@ -15,12 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/boombuler/barcode/qr"
-	"github.com/makiuchi-d/gozxing"
-	"github.com/makiuchi-d/gozxing/datamatrix"
-	"github.com/makiuchi-d/gozxing/qrcode"
-
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/symbol"
 )
 
 type scanView struct {
@@ -29,10 +24,8 @@ type scanView struct {
 	Now                            *client.Explanation
 	Then                           *client.Past
 	Fault                          string
-	Code                           template.HTML // a picture that the server drew
-	Side                           int
-	Long                           bool   // the text is too long for a code that a camera reads
-	Link                           string // the text without its query, where it is a link: a prefix for a new rule
+	Code                           template.URL // a picture that the server drew; "" = the text is too long for a camera
+	Link                           string       // the text without its query, where it is a link: a prefix for a new rule
 }
 
 // Camera is the script that reads codes by a camera.
@@ -52,8 +45,10 @@ func (c *Console) scan(v *visit) {
 		return
 	}
 	data.Asked = true
-	data.Code, data.Side = draw(data.Text)
-	data.Long = data.Side == 0
+	if len(data.Text) <= symbol.MostOnScreen {
+		picture, _ := symbol.ForScreen(data.Text) // so short a text has a code
+		data.Code = template.URL(picture)
+	}
 	if u, err := url.Parse(data.Text); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") {
 		data.Link, _, _ = strings.Cut(data.Text, "?")
 	}
@@ -161,68 +156,8 @@ func (c *Console) readPicture(v *visit) (text, fault string, ok bool) {
 	if err != nil {
 		return "", "kind", false
 	}
-	if text, err = readCode(m); err != nil {
+	if text, err = symbol.Find(m); err != nil {
 		return "", "code", false
 	}
 	return text, "", true
-}
-
-// readCode finds a QR code or a Data Matrix on a picture.
-func readCode(m image.Image) (string, error) {
-	var last error
-	for _, reader := range []gozxing.Reader{qrcode.NewQRCodeReader(), datamatrix.NewDataMatrixReader()} {
-		bitmap, err := gozxing.NewBinaryBitmapFromImage(m)
-		if err != nil {
-			return "", err
-		}
-		found, err := decode(reader, bitmap)
-		if err == nil {
-			return found, nil
-		}
-		last = err
-	}
-	return "", last
-}
-
-// decode returns an error where a stranger's picture makes a reader panic.
-func decode(reader gozxing.Reader, bitmap *gozxing.BinaryBitmap) (text string, err error) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = fmt.Errorf("the picture cannot be read: %v", fault)
-		}
-	}()
-	found, err := reader.Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true})
-	if err != nil {
-		return "", err
-	}
-	return found.GetText(), nil
-}
-
-// mostDrawn is how long a text may be, in bytes, for a phone to read its code from a screen.
-const mostDrawn = 500
-
-// draw is the QR code of a text, as a picture whose colours no theme changes; side 0 where the text
-// is too long.
-func draw(text string) (picture template.HTML, side int) {
-	if len(text) > mostDrawn {
-		return "", 0
-	}
-	code, err := qr.Encode(text, qr.M, qr.Unicode)
-	if err != nil {
-		return "", 0
-	}
-	const quiet = 4
-	n := code.Bounds().Dx()
-	side = n + 2*quiet
-	var b strings.Builder
-	for y := range n {
-		for x := range n {
-			if r, _, _, _ := code.At(x, y).RGBA(); r == 0 {
-				fmt.Fprintf(&b, "M%d %dh1v1h-1z", x+quiet, y+quiet)
-			}
-		}
-	}
-	return template.HTML(fmt.Sprintf(`<svg class="qr" viewBox="0 0 %d %d" width="260" height="260" aria-hidden="true" `+
-		`shape-rendering="crispEdges">`+
-		`<path fill="#fff" d="M0 0h%dv%dH0z"/><path fill="#000" d="%s"/></svg>`, side, side, side, side, b.String())), side
 }

@@ -18,10 +18,9 @@ import (
 	"github.com/chromedp/cdproto/network"
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
-	"github.com/makiuchi-d/gozxing"
-	"github.com/makiuchi-d/gozxing/qrcode"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/symbol"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
@@ -271,13 +270,9 @@ func readPicture(t *testing.T, b []byte) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true})
+	text, err := symbol.Find(m)
 	if err != nil {
 		t.Fatalf("the QR code on the screen cannot be read: %v", err)
 	}
-	return found.GetText()
+	return text
 }

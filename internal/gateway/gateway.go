@@ -21,6 +21,8 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/symbol"
+	"github.com/qrjump/qrjump/internal/turns"
 )
 
 // TryPath is where --dev shows the page of any link: /p/?u=LINK.
@@ -65,9 +67,10 @@ type Gateway struct {
 	hosts  hostCache
 	links  linksCache
 	limits limits
-	hands  hands
-	// draw makes the picture of a link; nil = drawLink.
-	draw func(text string) (template.URL, bool)
+	// drawing bounds how many pictures are drawn at once: scans must not wait for pictures.
+	drawing turns.Turns
+	// draw makes the picture of a link; nil = symbol.ForScreen.
+	draw func(text string) (string, error)
 }
 
 // Page is a kind of page, for counting.
@@ -257,24 +260,31 @@ func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d
 		return
 	}
 	v.Open = template.URL(address) // of an app's scheme, see accounts.Account.ValidURLScheme
-	if len(text) <= maxDrawn {
-		if !g.hands.acquire(r.Context()) {
+	if len(text) <= symbol.MostOnScreen {
+		done, err := g.drawing.Take(r.Context(), mostDrawing, 0)
+		if err != nil {
 			return // the caller went away
 		}
-		v.QR = g.picture(text)
+		v.QR = g.picture(text, done)
 	}
 	g.show(w, r, LandingPage, http.StatusOK, v)
 }
 
-// picture draws the code of a text and releases the caller's hand; "" = no code holds the text.
-func (g *Gateway) picture(text string) template.URL {
-	defer g.hands.release()
+// mostDrawing is how many pictures are drawn at once.
+const mostDrawing = 2
+
+// picture draws the code of a text and gives back the caller's turn; "" = no code holds the text.
+func (g *Gateway) picture(text string, done func()) template.URL {
+	defer done()
 	draw := g.draw
 	if draw == nil {
-		draw = drawLink
+		draw = symbol.ForScreen
 	}
-	picture, _ := draw(text)
-	return picture
+	picture, err := draw(text)
+	if err != nil {
+		return ""
+	}
+	return template.URL(picture)
 }
 
 // code shows what is known of a code.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html/template"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/symbol"
 )
 
 var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
@@ -230,7 +230,7 @@ func TestALimitRefillsEvenlyAndKnowsNetworks(t *testing.T) {
 
 // links is a gateway for which every text is a link that opens a Mini Program;
 // draw stands in for the drawing of its picture.
-func links(draw func(text string) (template.URL, bool)) *Gateway {
+func links(draw func(text string) (string, error)) *Gateway {
 	g := scanned()
 	g.Resolve = func(scan.Request) scan.Decision {
 		return scan.Decision{Action: scan.OpenMiniProgram, Kind: scan.ByRule, AppID: "shop"}
@@ -250,9 +250,9 @@ func (g *Gateway) look(ctx context.Context, length int) *httptest.ResponseRecord
 func TestNoPictureIsDrawnOfALongLink(t *testing.T) {
 	t.Parallel()
 	drawn := 0
-	g := links(func(text string) (template.URL, bool) {
+	g := links(func(text string) (string, error) {
 		drawn++
-		return drawLink(text)
+		return symbol.ForScreen(text)
 	})
 	for _, c := range []struct{ length, drawn int }{{30, 1}, {500, 1}, {501, 0}, {2800, 0}, {4096, 0}} {
 		drawn = 0
@@ -276,11 +276,11 @@ func TestAtMostTwoPicturesAreDrawnAtOnce(t *testing.T) {
 			most, all = max(most, now), all+max(n, 0)
 		}
 		done := make(chan struct{})
-		g := links(func(string) (template.URL, bool) {
+		g := links(func(string) (string, error) {
 			count(1)
 			defer count(-1)
 			<-done
-			return "data:,", true
+			return "data:,", nil
 		})
 		var pages sync.WaitGroup
 		for range 5 {
@@ -310,7 +310,7 @@ func TestALandingPageIsChargedByTheLengthOfItsLink(t *testing.T) {
 		{30, 100, 300}, {30, 101, 150}, {30, 500, 60}, {30, 1000, 30}, {30, 2800, 10}, {30, 4096, 7}, {1, 30, 10}, {1, 4096, 1},
 		{0, 4096, 1000},
 	} {
-		g := links(func(string) (template.URL, bool) { return "", false })
+		g := links(func(string) (string, error) { return "", nil })
 		s := settings.Defaults()
 		s.PageLimit = c.limit
 		g.Settings = settings.NewLive(s)
@@ -322,7 +322,7 @@ func TestALandingPageIsChargedByTheLengthOfItsLink(t *testing.T) {
 		}
 	}
 	// The answer to one too many says when there is enough for this very page.
-	g := links(func(string) (template.URL, bool) { return "", false })
+	g := links(func(string) (string, error) { return "", nil })
 	for range 10 {
 		g.look(t.Context(), 2800)
 	}

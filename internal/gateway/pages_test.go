@@ -16,11 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/makiuchi-d/gozxing"
-	"github.com/makiuchi-d/gozxing/qrcode"
-
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/symbol"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 )
 
@@ -160,15 +158,11 @@ func qrText(t *testing.T, body string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(m2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
+	text, err := symbol.FindQR(m2)
 	if err != nil {
 		t.Fatalf("the QR code cannot be read: %v", err)
 	}
-	return found.GetText()
+	return text
 }
 
 func TestALinkOfARuleShowsHowToOpenItsMiniProgram(t *testing.T) {

@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 	"internal/phrase":       {},
 	"internal/console": {"client", "internal/accounts", "internal/look", "internal/operations", "internal/people",
 		"internal/phrase", "internal/provider",
-		"internal/ruleplan", "internal/settings", "internal/turns"},
+		"internal/ruleplan", "internal/settings", "internal/symbol", "internal/turns"},
 	"internal/start": {"internal/look", "internal/phrase"},
 	"internal/guide": {"internal/look", "internal/phrase"},
 	"docs":           {},
@@ -83,7 +83,7 @@ var mayImport = map[string][]string{
 		"internal/webhooks"},
 
 	"internal/api": {"internal/behaviour", "internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings",
-		"internal/calls"},
+		"internal/calls", "internal/symbol"},
 	"internal/adminapi": {"internal/alarms", "internal/behaviour", "internal/accounts", "internal/appearance", "internal/archive",
 		"internal/calls", "internal/codes",
 		"internal/errcode",
@@ -96,7 +96,7 @@ var mayImport = map[string][]string{
 		"internal/ledger", "internal/phrase", "internal/rules",
 		"internal/scan"},
 	"internal/gateway": {"internal/accounts", "internal/appearance", "internal/codes", "internal/phrase", "internal/rules", "internal/scan",
-		"internal/settings"},
+		"internal/settings", "internal/symbol", "internal/turns"},
 	"internal/emulator": {"internal/operations", "internal/spelling"},
 	"internal/consent":  {"internal/accounts", "internal/look", "internal/phrase"},
 
