@@ -208,11 +208,22 @@ type CodeScans struct {
 	Networks int        `json:"networks" doc:"different ones, at most 64 are told apart"`
 	Regions  int        `json:"regions" doc:"different ones, at most 32 are told apart"`
 	Trips    int        `json:"trips" doc:"how often it was in two places with too little time between them"`
-	Score    int        `json:"score" doc:"what its alarm goes by: the points of its scans, or of those after its last alarm was dismissed"`
+	// Places are those of scans that were counted since the server keeps them.
+	Places []CodePlace `json:"places,omitempty" answer:"optional" doc:"about where it was scanned, the most scanned first, as far as a region file says; at most 32"`
+	Score  int         `json:"score" doc:"what its alarm goes by: the points of its scans, or of those after its last alarm was dismissed"`
 	// Threshold is nil where the server is older; its threshold is 100. DismissedAt is nil where no
 	// alarm of the code was dismissed.
 	Threshold   *int64     `json:"threshold,omitempty" required:"true" answer:"optional" doc:"the score from which it is alarmed; 0 = no score is enough"`
 	DismissedAt *time.Time `json:"dismissed_at,omitempty" answer:"optional" doc:"when its last alarm was dismissed"`
+}
+
+// CodePlace is about where a code was scanned.
+type CodePlace struct {
+	Region   string   `json:"region,omitempty"`
+	Lat      *float64 `json:"lat,omitempty" doc:"to a tenth of a degree; left out: the region file has none"`
+	Lon      *float64 `json:"lon,omitempty"`
+	Scans    int64    `json:"scans"`
+	Networks int64    `json:"networks" doc:"that were first seen there"`
 }
 
 // CodeScans returns what is known of the scans of a code.
@@ -233,14 +244,33 @@ type StatisticsQuery struct {
 	Limit    int               // 0 = 100, at most 1,000
 	Offset   int
 	Wait     bool // first count everything that was scanned before this call
+	Marks    bool // also say what happened in this time
+}
+
+// The kinds of marks. A later server may have more.
+const (
+	MarkPublished = "published" // What is the prefix of the rule
+	MarkFrozen    = "frozen"    // What is the application_id
+	MarkAlarm     = "alarm"     // What is APPLICATION:INDEX
+)
+
+// Mark is something that happened and may be why numbers changed.
+type Mark struct {
+	At   time.Time `json:"at"`
+	Kind string    `json:"kind" doc:"published: somebody published a rule; frozen: somebody froze codes; alarm: an alarm was raised"`
+	What string    `json:"what" doc:"the prefix of the rule, the application_id of the codes, or APPLICATION:INDEX of the code"`
 }
 
 // Statistics is the answer to a question.
 type Statistics struct {
 	From time.Time       `json:"from"`
 	To   time.Time       `json:"to"`
+	Now  time.Time       `json:"now" answer:"optional"` // the server's time, in the zone of its days; zero where the server is older
 	Rows []StatisticsRow `json:"rows"`
 	More bool            `json:"more"`
+	// Marks are in order. MarksSince is from when on there are all; nil = in the whole time.
+	Marks      []Mark     `json:"marks" answer:"optional"`
+	MarksSince *time.Time `json:"marks_since"`
 	// OwnersSince is, of a question about owners, from when on it is known whose scans are; nil = always.
 	OwnersSince *time.Time `json:"owners_since"`
 	Counted     struct {
@@ -277,7 +307,7 @@ func yes(said bool) string {
 // Statistics asks how many scans there were.
 func (c *Client) Statistics(ctx context.Context, q StatisticsQuery) (Statistics, error) {
 	query := q.asked()
-	query["limit"], query["offset"] = limitText(q.Limit), limitText(q.Offset)
+	query["limit"], query["offset"], query["marks"] = limitText(q.Limit), limitText(q.Offset), yes(q.Marks)
 	var a Statistics
 	err := c.admin(ctx, http.MethodGet, with("statistics", query), nil, &a)
 	return a, err
@@ -383,6 +413,8 @@ type Alarm struct {
 // AlarmQuery says which alarms are wanted; the zero value: the oldest 100.
 type AlarmQuery struct {
 	After         int64  // only alarms after this id
+	Before        int64  // only alarms before this id; 0 = any
+	Newest        bool   // newest first
 	Open          bool   // only those that nobody acknowledged or dismissed
 	Standing      bool   // only those that nobody dismissed
 	ApplicationID int64  // only of codes of this application; 0 = of any
@@ -392,13 +424,23 @@ type AlarmQuery struct {
 
 // asked is the query as a request has it, without its limit.
 func (q AlarmQuery) asked() map[string]string {
-	query := map[string]string{"open": yes(q.Open), "standing": yes(q.Standing), "owner": q.Owner}
-	for name, value := range map[string]int64{"after": q.After, "application_id": q.ApplicationID} {
+	query := map[string]string{"open": yes(q.Open), "standing": yes(q.Standing), "newest": yes(q.Newest), "owner": q.Owner}
+	for name, value := range map[string]int64{"after": q.After, "before": q.Before, "application_id": q.ApplicationID} {
 		if value > 0 {
 			query[name] = strconv.FormatInt(value, 10)
 		}
 	}
 	return query
+}
+
+// OpenAlarms is how many alarms nobody acknowledged or dismissed, of an account's applications; owner "" = of all that the caller may
+// see. The server counts up to 1,000.
+func (c *Client) OpenAlarms(ctx context.Context, owner string) (int64, error) {
+	var reply struct {
+		Open int64 `json:"open"`
+	}
+	err := c.admin(ctx, http.MethodGet, with("alarms", AlarmQuery{Open: true, Owner: owner}.asked())+"&limit=1", nil, &reply)
+	return reply.Open, err
 }
 
 // Alarms returns alarms, oldest first.

@@ -33,6 +33,7 @@ type alarm struct {
 
 type alarmList struct {
 	Alarms []alarm `json:"alarms"`
+	Open   int64   `json:"open" doc:"how many alarms nobody acknowledged or dismissed, of all that the caller may see or of the owner asked for; counted up to 1,000"`
 }
 
 // inBoth is a reason in both languages.
@@ -51,6 +52,8 @@ func showAlarm(a alarms.Alarm) alarm {
 type AlarmFilter struct {
 	OwnedBy
 	After         int64 `query:"after" minimum:"0" doc:"only alarms after this id"`
+	Before        int64 `query:"before" minimum:"0" doc:"only alarms before this id; with newest, to go back page by page"`
+	Newest        bool  `query:"newest" doc:"newest first"`
 	Open          bool  `query:"open" doc:"only those that nobody acknowledged or dismissed"`
 	Standing      bool  `query:"standing" doc:"only those that nobody dismissed"`
 	ApplicationID int64 `query:"application_id" minimum:"0" doc:"only of codes of this application"`
@@ -58,7 +61,8 @@ type AlarmFilter struct {
 
 func (f AlarmFilter) query(ctx context.Context) (alarms.Query, error) {
 	whose, err := owners(ctx, f.Owner)
-	return alarms.Query{Owners: whose, After: f.After, Open: f.Open, Standing: f.Standing, Batch: f.ApplicationID}, err
+	return alarms.Query{Owners: whose, After: f.After, Before: f.Before, Newest: f.Newest, Open: f.Open, Standing: f.Standing,
+		Batch: f.ApplicationID}, err
 }
 
 func (a *Admin) listAlarms(ctx context.Context, in *struct {
@@ -71,7 +75,11 @@ func (a *Admin) listAlarms(ctx context.Context, in *struct {
 	}
 	q.Limit = in.Limit
 	list, err := a.Alarms.Alarms(ctx, q)
-	return alarmList{each(list, showAlarm)}, err
+	if err != nil {
+		return alarmList{}, err
+	}
+	open, err := a.Alarms.Open(ctx, q.Owners)
+	return alarmList{each(list, showAlarm), open}, err
 }
 
 func (a *Admin) acknowledgeAlarm(ctx context.Context, in *struct {

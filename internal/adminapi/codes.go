@@ -331,6 +331,14 @@ func (a *Admin) getCodeScans(ctx context.Context, in *struct {
 	}
 	shown := client.CodeScans{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, Trips: c.Trips,
 		Score: c.AlarmScore(), DismissedAt: optional(c.DismissedAt)}
+	for _, p := range c.Where {
+		one := client.CodePlace{Region: p.Region, Scans: p.Scans, Networks: p.Networks}
+		if p.Known {
+			one.Lat, one.Lon = &p.Lat, &p.Lon
+		}
+		shown.Places = append(shown.Places, one)
+	}
+	slices.SortStableFunc(shown.Places, func(a, b client.CodePlace) int { return cmp.Compare(b.Scans, a.Scans) })
 	if c.Scans > 0 {
 		shown.FirstAt, shown.LastAt = &c.FirstAt, &c.LastAt
 	}

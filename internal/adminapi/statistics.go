@@ -51,10 +51,13 @@ type statisticsRow struct {
 type statisticsAnswer struct {
 	From    time.Time       `json:"from" doc:"what was asked for, widened to whole hours, days, weeks or months"`
 	To      time.Time       `json:"to"`
+	Now     time.Time       `json:"now" doc:"the server's time, in the zone of its days"`
 	Rows    []statisticsRow `json:"rows"`
 	More    bool            `json:"more" doc:"there are further rows: ask with offset"`
 	Owners  *time.Time      `json:"owners_since,omitempty" doc:"of a question about owners: from when on it is known whose scans are; left out: always"`
 	Counted countedUpTo     `json:"counted" doc:"up to which scan everything is counted"`
+	Marks   []client.Mark   `json:"marks,omitempty" doc:"what happened in this time, the newest 300 of each kind at most"`
+	Since   *time.Time      `json:"marks_since,omitempty" doc:"from when on there are all marks; left out: in the whole time"`
 }
 
 type countedUpTo struct {
@@ -107,7 +110,8 @@ func (a *Admin) question(ctx context.Context, in *StatisticsQuestion) (stats.Que
 
 func (a *Admin) askStatistics(ctx context.Context, in *struct {
 	StatisticsQuestion
-	Offset int `query:"offset" minimum:"0" maximum:"100000"`
+	Offset int  `query:"offset" minimum:"0" maximum:"100000"`
+	Marks  bool `query:"marks" doc:"also say when somebody published rules or froze codes, and when alarms were raised; with a rule or batch, of that one"`
 	Page
 }) (statisticsAnswer, error) {
 	q, err := a.question(ctx, &in.StatisticsQuestion)
@@ -119,7 +123,13 @@ func (a *Admin) askStatistics(ctx context.Context, in *struct {
 	if err != nil {
 		return statisticsAnswer{}, err
 	}
-	return showAnswers(q, found), nil
+	shown := showAnswers(q, found)
+	if shown.Now = a.Scans.Now().In(shown.To.Location()); in.Marks {
+		var since time.Time
+		shown.Marks, since, err = a.marks(ctx, q, found.From, found.To)
+		shown.Since = optional(since)
+	}
+	return shown, err
 }
 
 func (a *Admin) listMisses(ctx context.Context, in *struct {

@@ -164,6 +164,7 @@ func (a *Admin) exportAlarms(ctx context.Context, in *struct {
 	language, _ := phrase.Parse(in.Language)
 	return tableFile("alarms", in.TableFormat, func(ctx context.Context) (rows []alarmRow, err error) {
 		q := q
+		q.Newest = false // page by page, by the numbers
 		for q.Limit = stats.MaxAnswers; ; q.After = rows[len(rows)-1].ID {
 			list, err := a.Alarms.Alarms(ctx, q)
 			if err != nil {

@@ -41,6 +41,8 @@ type Alarm struct {
 // Query says which alarms are wanted; the zero value wants none of the limits.
 type Query struct {
 	After    int64     // only alarms after this number
+	Before   int64     // only alarms before this number; 0 = any
+	Newest   bool      // newest first
 	Open     bool      // only those that nobody acknowledged or dismissed
 	Standing bool      // only those that nobody dismissed
 	Batch    int64     // only of this batch; 0 = of any

@@ -63,8 +63,11 @@ type Tx interface {
 	// AddAlarm stores an alarm and gives it its number; false where one of this kind
 	// stands for the code, or was dismissed after the scan.
 	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
-	// Alarms returns alarms, oldest first.
+	// Alarms returns alarms, oldest first unless the query says otherwise.
 	Alarms(ctx context.Context, q Query) ([]Alarm, error)
+	// OpenAlarms is how many alarms nobody acknowledged or dismissed, of applications of some accounts, none = of any; it stops
+	// counting at most.
+	OpenAlarms(ctx context.Context, owners []string, most int) (int64, error)
 	// News returns what happened to alarms after a number, oldest first.
 	News(ctx context.Context, after int64, limit int) ([]News, error)
 	// Alarm is the alarm of a kind that stands for a code, ErrNoAlarm where none does.
@@ -110,6 +113,14 @@ func (b *Book) Code(ctx context.Context, name CodeName) (*Scans, error) {
 // Alarms returns the alarms that a query wants, oldest first.
 func (b *Book) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
 	return view(ctx, b, func(tx Tx) ([]Alarm, error) { return tx.Alarms(ctx, q) })
+}
+
+// mostOpen is how many open alarms are counted.
+const mostOpen = 1000
+
+// Open is how many alarms nobody acknowledged or dismissed, of applications of some accounts, none = of any; it stops at mostOpen.
+func (b *Book) Open(ctx context.Context, owners []string) (int64, error) {
+	return view(ctx, b, func(tx Tx) (int64, error) { return tx.OpenAlarms(ctx, owners, mostOpen) })
 }
 
 // News returns what happened to alarms after a number, oldest first.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -35,6 +36,8 @@ type Scans struct {
 	Days  int // on which it was scanned; stops at manyDays
 	// Erased is how many of the users had their data erased.
 	Erased int
+	// Where it was scanned, as far as that is known, manyRegions places at most; scans of before these were kept are in none.
+	Where []Where
 	// DismissedAt is when an alarm of the code was last dismissed; zero = none ever was.
 	DismissedAt time.Time
 	// since is what is known of the scans after DismissedAt alone; nil = no alarm was dismissed.
@@ -60,6 +63,31 @@ type place struct {
 	Lat, Lon float64
 }
 
+// Where is a place with the scans of a code that were there. Names are kept for ever.
+type Where struct {
+	Region   string  `json:"p,omitempty"`
+	Known    bool    `json:"k,omitempty"` // the coordinates are, to a tenth of a degree
+	Lat      float64 `json:"y,omitempty"`
+	Lon      float64 `json:"x,omitempty"`
+	Scans    int64   `json:"s"`
+	Networks int64   `json:"n,omitempty"` // that were first seen there
+}
+
+// been counts a scan at a place.
+func (c *Scans) been(at place, fresh int) {
+	tenth := func(degrees float64) float64 { return math.Round(10*degrees) / 10 }
+	at.Lat, at.Lon = tenth(at.Lat), tenth(at.Lon)
+	i := slices.IndexFunc(c.Where, func(w Where) bool { return place{w.Region, w.Known, w.Lat, w.Lon} == at })
+	if i < 0 {
+		if i = len(c.Where); i == manyRegions {
+			return
+		}
+		c.Where = append(c.Where, Where{Region: at.Region, Known: at.Known, Lat: at.Lat, Lon: at.Lon})
+	}
+	c.Where[i].Scans++
+	c.Where[i].Networks += int64(fresh)
+}
+
 // codeState is what a row keeps of Scans beside its columns. Names are
 // kept for ever.
 type codeState struct {
@@ -76,6 +104,7 @@ type codeState struct {
 	At       int64   `json:"a,omitempty"`
 	By       uint32  `json:"b,omitempty"`
 	Erased   int     `json:"e,omitempty"`
+	Where    []Where `json:"w,omitempty"`
 }
 
 // sinceState is what a row keeps of the scans since an alarm was dismissed.
@@ -107,7 +136,7 @@ func (c *Scans) state() codeState {
 	return codeState{Users: textUnlessEmpty(&c.Users), Networks: numbersText(c.networks),
 		Regions: numbersText(c.regions), Days: numbersText(c.days),
 		Hours: c.hours, Trips: c.Trips, Region: c.there.Region, Known: c.there.Known, Lat: c.there.Lat, Lon: c.there.Lon, At: c.thereAt,
-		By: c.thereBy, Erased: c.Erased}
+		By: c.thereBy, Erased: c.Erased, Where: c.Where}
 }
 
 func textUnlessEmpty(s *sketch.Users) string {
@@ -154,7 +183,7 @@ func (c *Scans) setState(state codeState) (err error) {
 	}
 	c.hours, c.Trips, c.Erased = state.Hours, state.Trips, state.Erased
 	c.there, c.thereAt = place{Region: state.Region, Known: state.Known, Lat: state.Lat, Lon: state.Lon}, state.At
-	c.thereBy = state.By
+	c.thereBy, c.Where = state.By, state.Where
 	c.count()
 	return err
 }
@@ -216,6 +245,7 @@ func (c *Scans) add(e *ledger.Event, day int64, hourOfDay int, at place) {
 		c.LastAt = e.At
 	}
 	c.Users.Add(e.User)
+	networks := len(c.networks)
 	if e.Network.IsValid() {
 		c.networks = addNumber(c.networks, networkNumber(e.Network), manyNetworks)
 	}
@@ -225,6 +255,7 @@ func (c *Scans) add(e *ledger.Event, day int64, hourOfDay int, at place) {
 	c.days = addNumber(c.days, uint32(day), manyDays)
 	c.hours |= 1 << hourOfDay
 	if at.Region != "" || at.Known {
+		c.been(at, len(c.networks)-networks)
 		ms, by := e.At.UnixMilli(), uint32(sketch.Number(e.User))
 		// One user in two places is a wrong place: a carrier's gateway, a tunnel.
 		if c.thereAt != 0 && by != c.thereBy && tooFar(c.there, at, max(ms-c.thereAt, c.thereAt-ms)) {

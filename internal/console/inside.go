@@ -145,6 +145,9 @@ func (v *visit) forward(method, path, kind string, body io.Reader) {
 		r.Header.Set("Content-Type", kind)
 	}
 	w := &passing{ResponseWriter: v.w, refused: &answered{header: http.Header{}}}
+	if strings.HasSuffix(v.r.URL.Path, ".csv") {
+		w.mark = byteOrderMark
+	}
 	v.serve(w, r)
 	if w.refused.status != 0 {
 		v.w.Header().Del("Content-Length")
@@ -157,7 +160,12 @@ func (v *visit) forward(method, path, kind string, body io.Reader) {
 type passing struct {
 	http.ResponseWriter
 	refused *answered
+	mark    string // stands before what comes
 }
+
+// byteOrderMark tells spreadsheets that a list is UTF-8: without it Excel in China reads GBK. Programs ask the admin API, whose lists
+// have none.
+const byteOrderMark = "\ufeff"
 
 func (p *passing) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
@@ -166,12 +174,21 @@ func (p *passing) WriteHeader(status int) {
 		p.refused.WriteHeader(status)
 		return
 	}
+	if p.mark != "" {
+		p.Header().Del("Content-Length")
+	}
 	p.ResponseWriter.WriteHeader(status)
 }
 
 func (p *passing) Write(b []byte) (int, error) {
 	if p.refused.status != 0 {
 		return p.refused.Write(b)
+	}
+	if mark := p.mark; mark != "" {
+		p.mark = ""
+		if _, err := io.WriteString(p.ResponseWriter, mark); err != nil {
+			return 0, err
+		}
 	}
 	return p.ResponseWriter.Write(b)
 }

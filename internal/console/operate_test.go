@@ -92,9 +92,9 @@ func TestNumbersAreThereAsFiles(t *testing.T) {
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
 	v.get("/console/statistics?by=day").wants(t, "<pattern", `class="all"`, "nobody.example", "/console/statistics?")
-	v.get("/console/statistics?by=&group=result&lang=zh").wants(t, `role="img"`, "首次")
+	v.get("/console/statistics?by=&group=result&lang=zh").wants(t, `<figure class="boxes one">`, "首次")
 	numbers := v.get("/console/statistics/numbers.csv?by=&group=app").Body
-	if !strings.Contains(numbers, ",shop,3,") || !strings.HasPrefix(numbers, "at,value,scans,first,users\n") {
+	if !strings.Contains(numbers, ",shop,3,") || !strings.HasPrefix(numbers, "\ufeffat,value,scans,first,users\n") {
 		t.Error(numbers)
 	}
 	for table, rows := range map[string]int64{"numbers": 1, "misses": 1, "alarms": 0, "scans": 4} {

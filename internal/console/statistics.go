@@ -1,9 +1,9 @@
 package console
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,15 +27,52 @@ var groups = []string{"activity", "brand", "product", "batch", "rule", "app", "s
 // mostNumbers is how many rows of numbers a page has.
 const mostNumbers = 500
 
+// drawnRows is how many rows of numbers are asked for, to be drawn.
+const drawnRows = 1000
+
 type statisticsView struct {
 	By, Group, Count, From, To string
+	Days                       int // the last so many days; 0 = those from From to To
 	Groups                     []string
 	Only                       []only
 	Numbers                    client.Statistics
 	Chart                      chart
+	Boxes                      []box
 	Misses                     []client.Miss
 	Recount                    *client.Recount
 	asked                      url.Values
+}
+
+// spans are the last so many days that one click chooses, and how they are divided.
+var spans = []struct {
+	Days int
+	By   string
+}{{1, "hour"}, {7, "day"}, {30, "day"}, {90, "day"}}
+
+// box has the most frequent values of a group.
+type box struct {
+	Group string
+	Rows  []boxRow
+}
+
+type boxRow struct {
+	Name, To string
+	Scans    int64
+	Part     float64 // of all, in percent
+}
+
+// boxed are the groups of which a page shows the most frequent values, mostBoxed how many of each.
+var boxed = []string{"rule", "app", "batch", "activity", "region", "result"}
+
+const mostBoxed = 5
+
+// query is the question as the API is asked it.
+func (s statisticsView) query() client.StatisticsQuery {
+	only := map[string]string{}
+	for _, o := range s.Only {
+		only[o.Name] = o.Value
+	}
+	return client.StatisticsQuery{From: s.From, To: s.To, By: s.By, Group: s.Group, Count: s.Count, Filter: only}
 }
 
 // only is a value that limits which scans count.
@@ -56,6 +93,9 @@ func (v *visit) question() (view statisticsView) {
 		Groups: groups, asked: url.Values{}}
 	if !q.Has("by") {
 		view.By = "day"
+	}
+	if n, err := strconv.Atoi(q.Get("days")); err == nil && n >= 1 && n <= 366 && view.From == "" && view.To == "" {
+		view.Days = n
 	}
 	for name, value := range map[string]string{"by": view.By, "group": view.Group, "count": view.Count, "from": view.From, "to": view.To} {
 		if value != "" || name == "by" {
@@ -85,20 +125,57 @@ func (s statisticsView) fields(names ...string) url.Values {
 func (c *Console) statistics(v *visit) { v.showStatistics(nil) }
 
 func (v *visit) showStatistics(again *client.Recount) {
-	data := v.question()
-	data.Recount = again
-	only := map[string]string{}
-	for _, o := range data.Only {
-		only[o.Name] = o.Value
-	}
-	if v.failed(into(&data.Numbers)(v.api.Statistics(v.ctx(), client.StatisticsQuery{From: data.From, To: data.To, By: data.By,
-		Group: data.Group, Count: data.Count, Filter: only, Limit: mostNumbers}))) ||
-		v.failed(into(&data.Misses)(v.api.Misses(v.ctx(), client.MissQuery{From: data.From, To: data.To, Owner: only["owner"],
-			Limit: 20}))) {
+	data, err := v.dated()
+	if v.failed(err) {
 		return
 	}
-	data.Chart = v.draw(data)
+	data.Recount = again
+	asked := data.query()
+	asked.Limit, asked.Marks = drawnRows, data.By != "" && data.Group == ""
+	if v.failed(into(&data.Numbers)(v.api.Statistics(v.ctx(), asked))) || v.failed(into(&data.Chart)(v.charted(data))) ||
+		v.failed(into(&data.Boxes)(v.boxes(data))) || v.failed(into(&data.Misses)(v.api.Misses(v.ctx(), client.MissQuery{From: data.From,
+		To: data.To, Owner: asked.Filter["owner"], Limit: 20}))) {
+		return
+	}
+	if rows := data.Numbers.Rows; len(rows) > mostNumbers {
+		data.Numbers.Rows, data.Numbers.More = rows[:mostNumbers], true
+	}
+	if data.Days == 0 && data.From == "" && data.To == "" {
+		data.Days = 30
+	}
 	v.show(http.StatusOK, "statistics", data)
+}
+
+// dated is the question with the first of its last days, by the server's clock and zone.
+func (v *visit) dated() (statisticsView, error) {
+	data := v.question()
+	if data.Days == 0 {
+		return data, nil
+	}
+	now, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{Limit: 1})
+	data.From = now.Now.AddDate(0, 0, 1-data.Days).Format(time.DateOnly)
+	data.asked.Set("from", data.From)
+	return data, err
+}
+
+// boxes are the most frequent values of this time, by several groups.
+func (v *visit) boxes(s statisticsView) (list []box, err error) {
+	for _, group := range boxed {
+		if s.asked.Has(group) || group == s.Group {
+			continue
+		}
+		asked := s.query()
+		asked.By, asked.Group, asked.Count, asked.Limit = "", group, "", mostBoxed
+		found, err := v.api.Statistics(v.ctx(), asked)
+		if err != nil {
+			return nil, err
+		}
+		rows := slices.DeleteFunc(found.Rows, func(r client.StatisticsRow) bool { return r.Value == "" })
+		if one := (box{group, v.frequent(group, rows)}); len(one.Rows) > 0 {
+			list = append(list, one)
+		}
+	}
+	return list, nil
 }
 
 // recount counts all scans again.
@@ -110,105 +187,6 @@ func (c *Console) recount(v *visit) {
 	if again, err := v.api.Recount(v.ctx()); !v.failed(err) {
 		v.showStatistics(&again)
 	}
-}
-
-// chart is the numbers as bars. Their values are drawn and written, so that nobody needs colours.
-type chart struct {
-	Wide, High int
-	Most       int64
-	Bars       []bar
-	Lines      bool // the bars lie: there is one for each value, not for each time
-}
-
-type bar struct {
-	X, Y, Wide, High float64
-	First            float64 // the part of its length that stands for first scans
-	Label, Text      string
-	Number           int64
-	To               string // where a click leads; "" = nowhere
-	Written          bool   // there is room for its number
-}
-
-// FirstY is where the part of the first scans begins.
-func (b bar) FirstY() float64 { return b.Y + b.High - b.First }
-
-// Mid is the middle of the bar.
-func (b bar) Mid() float64 { return b.X + b.Wide/2 }
-
-// Below is where the number of a lying bar stands.
-func (b bar) Below() float64 { return b.Y + b.High - 4 }
-
-// End is where a lying bar ends.
-func (b bar) End() float64 { return b.X + b.Wide + 6 }
-
-const (
-	chartWide = 900
-	chartTall = 220
-	// mostWritten is how many bars have room for their number.
-	mostWritten = 31
-	// mostLying is how many values are drawn; the table has all of them.
-	mostLying = 20
-)
-
-// draw makes the bars of an answer: by time where its rows have times, else by value.
-func (v *visit) draw(s statisticsView) chart {
-	rows := s.Numbers.Rows
-	if len(rows) == 0 || s.By != "" && s.Group != "" {
-		return chart{}
-	}
-	ch := chart{Wide: chartWide, High: chartTall + 30, Lines: s.By == ""}
-	if ch.Lines {
-		rows = rows[:min(len(rows), mostLying)]
-		ch.High = 26*len(rows) + 8
-	}
-	for _, r := range rows {
-		ch.Most = max(ch.Most, r.Scans, r.Users)
-	}
-	scale := 1 / float64(max(ch.Most, 1))
-	for i, r := range rows {
-		n := max(r.Scans, r.Users)
-		part, first := float64(n)*scale, float64(r.First)*scale
-		b := bar{Number: n, Text: fmt.Sprint(n), Written: len(rows) <= mostWritten}
-		if !s.Users() {
-			b.Text = v.say("stats.bar", r.Scans, r.First)
-		}
-		if ch.Lines {
-			const left, long = 240, chartWide - 240 - 90
-			b.X, b.Y, b.Wide, b.High, b.First = left, float64(26*i+4), part*long, 18, first*long
-			b.Label = short(v.valueName(r.Value))
-			if s.Group != "" {
-				b.To = v.narrowTo(s.Group, r.Value)
-			}
-		} else {
-			const left = 60
-			step := float64(chartWide-left) / float64(len(rows))
-			tall := float64(chartTall - 24)
-			b.X, b.Wide, b.High, b.First = left+(float64(i)+.1)*step, step*.8, part*tall, first*tall
-			b.Y = chartTall - b.High
-			if r.At != nil {
-				b.Label = day(*r.At, s.By)
-				b.To = v.narrowBy(*r.At, s.By)
-			}
-		}
-		ch.Bars = append(ch.Bars, b)
-	}
-	return ch
-}
-
-// Ends are the bars whose times are written below the chart.
-func (ch chart) Ends() []bar {
-	if len(ch.Bars) < 2 {
-		return ch.Bars
-	}
-	return []bar{ch.Bars[0], ch.Bars[len(ch.Bars)-1]}
-}
-
-func short(text string) string {
-	const most = 30
-	if letters := []rune(text); len(letters) > most {
-		return string(letters[:most-1]) + "…"
-	}
-	return text
 }
 
 func (v *visit) valueName(value string) string {
@@ -234,7 +212,9 @@ func (v *visit) narrowTo(group, value string) string {
 	if q.Set(group, value); value == "" {
 		q.Set(group, "-")
 	}
-	q.Set("by", "day")
+	if q.Get("by") == "" {
+		q.Set("by", "day")
+	}
 	return Root + "/statistics?" + q.Encode()
 }
 
@@ -253,6 +233,7 @@ func (v *visit) narrowBy(at time.Time, by string) string {
 	}
 	q := v.r.URL.Query()
 	q.Del("done")
+	q.Del("days")
 	q.Set("by", within)
 	q.Set("from", at.Format(time.DateOnly))
 	q.Set("to", last.Format(time.DateOnly))
@@ -264,6 +245,20 @@ func (v view) Value(value string) string { return v.valueName(value) }
 
 // Narrow is the address of this page with only one value of a group.
 func (v view) Narrow(group, value string) string { return v.narrowTo(group, value) }
+
+// Last is the address of this page for the last so many days.
+func (v view) Last(days int, by string) string {
+	q := v.r.URL.Query()
+	for _, name := range []string{"done", "from", "to"} {
+		q.Del(name)
+	}
+	q.Set("days", strconv.Itoa(days))
+	q.Set("by", by)
+	return Root + "/statistics?" + q.Encode()
+}
+
+// Spans are the last days that one click chooses.
+func (s statisticsView) Spans() any { return spans }
 
 // Day is a time of a row.
 func (v view) Day(at time.Time, by string) string { return day(at, by) }

@@ -48,7 +48,30 @@ func (t *Tx) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alarm, bool, 
 
 // Alarms implements alarms.Tx.
 func (t *Tx) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alarm, error) {
-	where, args := `WHERE id > $1`, []any{q.After}
+	where, args := t.alarmsAsked(q)
+	if q.Before > 0 {
+		args = append(args, q.Before)
+		where += fmt.Sprintf(` AND id < $%d`, len(args))
+	}
+	order := ` ORDER BY id`
+	if q.Newest {
+		order += ` DESC`
+	}
+	args = append(args, q.Limit)
+	return alarmRows.all(ctx, t, where+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
+}
+
+// OpenAlarms implements alarms.Tx.
+func (t *Tx) OpenAlarms(ctx context.Context, owners []string, most int) (n int64, err error) {
+	where, args := t.alarmsAsked(alarms.Query{Open: true, Owners: owners})
+	args = append(args, most)
+	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT id FROM alarms `+where+fmt.Sprintf(` LIMIT $%d) AS open`, len(args)), args...).Scan(&n)
+	return n, err
+}
+
+// alarmsAsked is the condition of a query without its order.
+func (t *Tx) alarmsAsked(q alarms.Query) (where string, args []any) {
+	where, args = `WHERE id > $1`, []any{q.After}
 	and := func(column string, value int64) {
 		args = append(args, value)
 		where += fmt.Sprintf(` AND %s = $%d`, column, len(args))
@@ -72,8 +95,7 @@ func (t *Tx) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alarm, error)
 			args = append(args, owner)
 		}
 	}
-	args = append(args, q.Limit)
-	return alarmRows.all(ctx, t, where+fmt.Sprintf(` ORDER BY id LIMIT $%d`, len(args)), args...)
+	return where, args
 }
 
 // News implements alarms.Tx.

@@ -1,0 +1,443 @@
+package console
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// timeline is an answer over time: a row for each hour, day, week or month, also for those in which nothing was scanned.
+type timeline struct {
+	by     string
+	now    time.Time   // at the server
+	starts []time.Time // of the periods, and the end of the last one
+	rows   []client.StatisticsRow
+}
+
+// mostPeriods is how many periods one chart has: the hours of 13 months.
+const mostPeriods = 9600
+
+// timelineOf puts the rows of an answer into their periods; it ends where the answer was cut off, and now. There are none where the
+// time is too long to be drawn.
+func timelineOf(found client.Statistics, by string) (t timeline) {
+	_, offset := found.From.Zone()
+	zone := time.FixedZone("", offset)
+	to, rows := found.To, map[int64]client.StatisticsRow{}
+	for _, row := range found.Rows {
+		if row.At != nil {
+			rows[row.At.Unix()] = row
+		}
+	}
+	if n := len(found.Rows); found.More && n > 0 {
+		to = following(found.Rows[n-1].At.In(zone), by)
+	}
+	at := found.From.In(zone)
+	for ; at.Before(to) && (found.Now.IsZero() || !at.After(found.Now)); at = following(at, by) {
+		if len(t.rows) == mostPeriods {
+			return timeline{by: by}
+		}
+		t.starts, t.rows = append(t.starts, at), append(t.rows, rows[at.Unix()])
+	}
+	return timeline{by: by, now: found.Now, starts: append(t.starts, at), rows: t.rows}
+}
+
+// following is when the period after one begins.
+func following(at time.Time, by string) time.Time {
+	switch by {
+	case "hour":
+		return at.Add(time.Hour)
+	case "week":
+		return at.AddDate(0, 0, 7)
+	case "month":
+		return at.AddDate(0, 1, 0)
+	}
+	return at.AddDate(0, 0, 1)
+}
+
+func numberOf(r client.StatisticsRow) int64 { return max(r.Scans, r.Users) }
+
+// most is the largest number.
+func (t timeline) most() (most int64) {
+	for _, r := range t.rows {
+		most = max(most, numberOf(r))
+	}
+	return most
+}
+
+// period is the number of the one in which a moment is; -1 = it is in none.
+func (t timeline) period(at time.Time) int {
+	if len(t.rows) == 0 || !at.Before(t.starts[len(t.rows)]) {
+		return -1
+	}
+	return sort.Search(len(t.rows), func(i int) bool { return t.starts[i].After(at) }) - 1
+}
+
+// strides are after how many periods labels stand.
+var strides = map[string][]int{"hour": {1, 2, 3, 4, 6, 8, 12, 24, 48, 72, 120, 168, 336, 672, 1344},
+	"day": {1, 2, 3, 4, 5, 7, 10, 14, 21, 28, 56, 91, 182, 364, 728}, "week": {1, 2, 4, 8, 13, 26, 52, 104}, "month": {1, 2, 3, 4, 6, 12, 24, 60}}
+
+// labelled are the periods below which a label stands, most at most. Labels stand at round hours, Mondays and the like.
+func (t timeline) labelled(most int) (list []int) {
+	const monday = 4 // of January 1970, counted from its first day
+	for _, stride := range strides[t.by] {
+		list = list[:0]
+		for i, at := range t.starts[:len(t.rows)] {
+			_, offset := at.Zone()
+			hours := (at.Unix()+int64(offset))/3600 - 24*monday
+			n := map[string]int64{"hour": hours, "day": hours / 24, "week": hours / 168,
+				"month": int64(12*at.Year() + int(at.Month()) - 1)}[t.by]
+			if n%int64(stride) == 0 {
+				list = append(list, i)
+			}
+		}
+		if len(list) <= most {
+			return list
+		}
+	}
+	return list[:0]
+}
+
+// label is what stands below a period.
+func (v *visit) label(at time.Time, by string) string {
+	switch {
+	case by == "hour" && at.Hour() != 0:
+		return at.Format("15:04")
+	case by == "month":
+		return at.Format("2006-01")
+	}
+	return at.Format(v.say("chart.day"))
+}
+
+// third is the distance of three lines that reach as far as a number does: 1, 2 or 5 with zeros.
+func third(most int64) int64 {
+	for unit := int64(1); ; unit *= 10 {
+		for _, n := range [...]int64{1, 2, 5} {
+			if 3*n*unit >= most || unit > math.MaxInt64/300 {
+				return n * unit
+			}
+		}
+	}
+}
+
+// drawing is a timeline of one size.
+type drawing struct {
+	Class                        string
+	Wide, High, Left, Top, Floor float64
+	Lines, Labels                []written
+	Bars                         []bar
+	All, First, Before           string // paths; of the first two, where no bars are drawn
+	Signs                        []sign
+	Unknown                      float64 // how wide the part is of which it is not known whose scans are
+	About                        string  // the drawing in a sentence
+}
+
+// Tall is how high what is drawn may be.
+func (d drawing) Tall() float64 { return tenth(d.Floor - d.Top) }
+
+// written is a text at a place of a drawing.
+type written struct {
+	X, Y   float64
+	Text   string
+	Anchor string
+}
+
+// bar is a period.
+type bar struct {
+	X, Y, Wide, High float64
+	First            float64 // the part of its length that stands for first scans
+	Label, Text      string
+	To               string // where a click leads; "" = nowhere
+	Now              bool   // the period runs still
+}
+
+// FirstY is where the part of the first scans begins.
+func (b bar) FirstY() float64 { return tenth(b.Y + b.High - b.First) }
+
+// sign is where something happened.
+type sign struct {
+	Kind, Text string
+	X, Y       float64
+}
+
+// tenth is a length to a tenth of a pixel.
+func tenth(x float64) float64 { return math.Round(10*x) / 10 }
+
+// size is how large a drawing is, and how much is written in it.
+type size struct {
+	class      string
+	wide, high float64
+	left       float64
+	labels     int
+	bars       bool // each period is an element that can be clicked, where there is room
+}
+
+var (
+	wideChart  = size{"wide", 1100, 280, 64, 7, true}
+	phoneChart = size{"phone", 340, 230, 44, 5, false}
+	smallChart = size{"small", 320, 120, 44, 3, false}
+)
+
+// mostBars is how many periods have a bar each.
+const mostBars = 100
+
+// draw draws a timeline, and over it as an outline the periods before it, on a scale that reaches to a number.
+func (v *visit) draw(s size, t, before timeline, scale int64, signs []happened) drawing {
+	d := drawing{Class: s.class, Wide: s.wide, High: s.high, Left: s.left, Top: 10, Floor: s.high - 26}
+	if len(signs) > 0 {
+		d.Top = 46
+	}
+	step := third(scale)
+	y := func(n int64) float64 { return tenth(d.Floor - (d.Floor-d.Top)*float64(n)/float64(3*step)) }
+	x := func(i int) float64 { return tenth(d.Left + (d.Wide-d.Left)*float64(i)/float64(len(t.rows))) }
+	mid := func(i int) float64 { return tenth((x(i) + x(i+1)) / 2) }
+	for i := range int64(3) {
+		d.Lines = append(d.Lines, written{Y: y((i + 1) * step), Text: separated((i + 1) * step)})
+	}
+	for _, i := range t.labelled(s.labels) {
+		one := written{X: mid(i), Y: d.Floor + 17, Text: v.label(t.starts[i], t.by), Anchor: "middle"}
+		switch {
+		case one.X > d.Wide-24:
+			one.X, one.Anchor = d.Wide, "end"
+		case one.X < 24:
+			one.X, one.Anchor = 0, "start"
+		}
+		d.Labels = append(d.Labels, one)
+	}
+	path := func(rows []client.StatisticsRow, number func(client.StatisticsRow) int64) string {
+		var b strings.Builder
+		for i, r := range rows[:min(len(rows), len(t.rows))] {
+			fmt.Fprintf(&b, "%c%v %vH%v", "LM"[b2i(i == 0)], x(i), y(number(r)), x(i+1))
+		}
+		return b.String()
+	}
+	closed := func(line string) string { return fmt.Sprintf("M%v %vL%sV%vZ", d.Left, d.Floor, line[1:], d.Floor) }
+	d.Before = path(before.rows, numberOf)
+	if s.bars && len(t.rows) <= mostBars {
+		d.Bars = v.bars(t, x, y)
+	} else {
+		d.All, d.First = closed(path(t.rows, numberOf)), closed(path(t.rows, func(r client.StatisticsRow) int64 { return r.First }))
+	}
+	for _, one := range signs {
+		row := slices.Index(signKinds, one.Kind)
+		if n := len(d.Signs); n > 0 && d.Signs[n-1].Kind == one.Kind && d.Signs[n-1].X == mid(one.period) { // one sign for several
+			continue
+		}
+		d.Signs = append(d.Signs, sign{Kind: one.Kind, Text: one.Text, X: mid(one.period), Y: float64(10 + 12*row)})
+	}
+	d.About = v.about(t)
+	return d
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// bars are the periods as bars, each of which leads to the shorter periods in it.
+func (v *visit) bars(t timeline, x func(int) float64, y func(int64) float64) (list []bar) {
+	for i, r := range t.rows {
+		at, end, n := t.starts[i], t.starts[i+1], numberOf(r)
+		room := (x(i+1) - x(i)) * .12
+		b := bar{X: tenth(x(i) + room), Wide: tenth(x(i+1) - x(i) - 2*room), Y: y(n), High: tenth(y(0) - y(n)),
+			First: tenth(y(0) - y(r.First)), Label: day(at, t.by), To: v.narrowBy(at, t.by),
+			Text: v.countText(r), Now: !t.now.Before(at) && t.now.Before(end)}
+		if b.Now {
+			b.Text += v.say("chart.running")
+		}
+		list = append(list, b)
+	}
+	return list
+}
+
+// countText is what was counted, in words.
+func (v *visit) countText(r client.StatisticsRow) string {
+	if r.Users > 0 {
+		return separated(r.Users)
+	}
+	return v.say("stats.bar", r.Scans, r.First)
+}
+
+// about is a timeline in a sentence.
+func (v *visit) about(t timeline) string {
+	sum, best := int64(0), 0
+	for i, r := range t.rows {
+		sum += numberOf(r)
+		if numberOf(r) > numberOf(t.rows[best]) {
+			best = i
+		}
+	}
+	last := t.starts[len(t.rows)].Add(-time.Minute)
+	if sum == 0 {
+		return v.say("chart.about.nothing", day(t.starts[0], ""), day(last, ""))
+	}
+	return v.say("chart.about", day(t.starts[0], ""), day(last, ""), separated(numberOf(t.rows[best])), day(t.starts[best], t.by))
+}
+
+// chart is what a page draws of an answer.
+type chart struct {
+	Zone   string
+	Drawn  []drawing // of the whole: wide, and small for a phone
+	Before bool      // the time before is drawn as an outline
+	Small  []multiple
+	Lying  []boxRow // of an answer without time
+	Signs  []happened
+	Since  *time.Time // signs of before are not all there
+	Unsure *time.Time // until then it is not known of all scans whose they are
+}
+
+// multiple is one value of a group as a drawing of its own, on the same scale as the others.
+type multiple struct {
+	Name, To string
+	Sum      int64
+	Drawing  drawing
+}
+
+// happened is a mark of a chart, in words.
+type happened struct {
+	client.Mark
+	Text, To string
+	period   int
+}
+
+// signKinds are the kinds of marks, from the top of a chart down.
+var signKinds = []string{client.MarkPublished, client.MarkFrozen, client.MarkAlarm}
+
+// happenings are the marks of an answer that are in the time of a chart.
+func (v *visit) happenings(marks []client.Mark, t timeline) (list []happened) {
+	for _, m := range marks {
+		one := happened{Mark: m, period: t.period(m.At), Text: v.say("chart.mark."+m.Kind, m.What)}
+		switch m.Kind {
+		case client.MarkAlarm:
+			one.To = Root + "/codes?code=" + m.What
+		case client.MarkFrozen:
+			one.To = Root + "/codes/" + m.What
+		}
+		if one.period >= 0 && slices.Contains(signKinds, m.Kind) {
+			one.At = m.At.In(t.starts[0].Location())
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+// charted draws the answer of a page.
+func (v *visit) charted(s statisticsView) (ch chart, err error) {
+	rows := s.Numbers.Rows
+	if s.By == "" {
+		return chart{Lying: v.frequent(s.Group, rows[:min(len(rows), mostLying)])}, nil
+	}
+	if s.Group != "" {
+		return v.multiples(s)
+	}
+	t := timelineOf(s.Numbers, s.By)
+	if len(t.rows) == 0 {
+		return chart{}, nil
+	}
+	before, err := v.periodsBefore(s, t)
+	if err != nil {
+		return chart{}, err
+	}
+	ch = chart{Zone: zoneOf(t), Before: len(before.rows) > 0, Signs: v.happenings(s.Numbers.Marks, t), Since: s.Numbers.MarksSince,
+		Unsure: unsure(s.Numbers.OwnersSince, t)}
+	for _, one := range []size{wideChart, phoneChart} {
+		d := v.draw(one, t, before, max(t.most(), before.most()), ch.Signs)
+		if ch.Unsure != nil {
+			d.Unknown = tenth((d.Wide - d.Left) * float64(max(0, t.period(*ch.Unsure))) / float64(len(t.rows)))
+			if t.period(*ch.Unsure) < 0 {
+				d.Unknown = d.Wide - d.Left
+			}
+		}
+		ch.Drawn = append(ch.Drawn, d)
+	}
+	return ch, nil
+}
+
+// unsure is until when it is not known whose scans are, where that is in the time of a chart.
+func unsure(since *time.Time, t timeline) *time.Time {
+	if since == nil || !since.After(t.starts[0]) {
+		return nil
+	}
+	at := since.In(t.starts[0].Location())
+	return &at
+}
+
+func zoneOf(t timeline) string { return "UTC" + t.starts[0].Format("-07:00") }
+
+// periodsBefore are as many periods before those of a chart; none where they are not counted any more.
+func (v *visit) periodsBefore(s statisticsView, t timeline) (timeline, error) {
+	begin := t.starts[0]
+	from := begin.Add(-t.starts[len(t.rows)].Sub(begin))
+	if s.By == "month" {
+		from = begin.AddDate(0, -len(t.rows), 0)
+	}
+	asked := s.query()
+	asked.From, asked.To, asked.Limit = from.Format(time.RFC3339), begin.Format(time.RFC3339), drawnRows
+	found, err := v.api.Statistics(v.ctx(), asked)
+	if _, gone := mendable(err); gone {
+		return timeline{}, nil
+	}
+	if err != nil || len(found.Rows) == 0 {
+		return timeline{}, err
+	}
+	return timelineOf(found, s.By), nil
+}
+
+const (
+	// mostLying is how many values are drawn without time, mostSmall how many over time; the table has all of them.
+	mostLying = 20
+	mostSmall = 9
+)
+
+// frequent are values with how often each was counted, the most frequent first.
+func (v *visit) frequent(group string, rows []client.StatisticsRow) (list []boxRow) {
+	most := int64(1)
+	for _, r := range rows {
+		most = max(most, numberOf(r))
+		one := boxRow{Name: v.valueName(r.Value), Scans: numberOf(r), Part: tenth(100 * float64(numberOf(r)) / float64(most))}
+		if group != "" {
+			one.To = v.narrowTo(group, r.Value)
+		}
+		list = append(list, one)
+	}
+	return list
+}
+
+// multiples are the most frequent values of a group over time, each by itself.
+func (v *visit) multiples(s statisticsView) (ch chart, err error) {
+	asked := s.query()
+	asked.By, asked.Limit = "", mostSmall
+	found, err := v.api.Statistics(v.ctx(), asked)
+	if err != nil {
+		return ch, err
+	}
+	var lines []timeline
+	scale := int64(0)
+	for _, r := range found.Rows {
+		one := s.query()
+		one.Group, one.Limit = "", drawnRows
+		one.Filter[s.Group] = cmp.Or(r.Value, "-")
+		over, err := v.api.Statistics(v.ctx(), one)
+		if err != nil {
+			return ch, err
+		}
+		t := timelineOf(over, s.By)
+		if len(t.rows) == 0 {
+			return chart{}, nil
+		}
+		lines, scale = append(lines, t), max(scale, t.most())
+		ch.Zone = zoneOf(t)
+	}
+	for i, r := range found.Rows {
+		ch.Small = append(ch.Small, multiple{Name: v.valueName(r.Value), To: v.narrowTo(s.Group, r.Value), Sum: numberOf(r),
+			Drawing: v.draw(smallChart, lines[i], timeline{}, scale, nil)})
+	}
+	return ch, nil
+}
