@@ -3,40 +3,40 @@ module github.com/qrjump/qrjump
 go 1.26.0
 
 require (
-	filippo.io/age v1.3.2
-	github.com/RoaringBitmap/roaring/v2 v2.30.0
-	github.com/alecthomas/kong v1.17.0
-	github.com/anishathalye/porcupine v1.3.0
-	github.com/boombuler/barcode v1.1.0
-	github.com/cespare/xxhash/v2 v2.3.0
-	github.com/chromedp/cdproto v0.159.0
-	github.com/chromedp/chromedp v0.21.1
-	github.com/coreos/go-oidc/v3 v3.21.0
-	github.com/danielgtaylor/huma/v2 v2.37.2
-	github.com/goccy/go-yaml v1.19.2
-	github.com/gofrs/flock v0.13.1
-	github.com/google/go-cmp v0.7.0
-	github.com/jackc/pgx/v5 v5.12.0
-	github.com/makiuchi-d/gozxing v0.1.1
-	github.com/maxmind/mmdbwriter v1.2.0
-	github.com/minio/minio-go/v7 v7.4.1
-	github.com/nats-io/nats-server/v2 v2.15.1
-	github.com/nats-io/nats.go v1.53.1
-	github.com/oschwald/maxminddb-golang/v2 v2.8.0
-	github.com/parquet-go/parquet-go v0.31.0
-	github.com/pressly/goose/v3 v3.28.0
-	github.com/prometheus/client_golang v1.25.0
-	github.com/rogpeppe/go-internal v1.16.0
-	github.com/schollz/progressbar/v3 v3.19.1
-	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
-	github.com/tidwall/btree v1.8.2
-	github.com/yuin/goldmark v1.8.7
-	golang.org/x/crypto v0.58.0
-	golang.org/x/image v0.47.0
-	golang.org/x/oauth2 v0.37.0
-	golang.org/x/term v0.47.0
-	modernc.org/libc v1.77.1
-	modernc.org/sqlite v1.60.1
+	filippo.io/age v1.3.2 // encrypts archives and packages of codes for keys that people have already
+	github.com/RoaringBitmap/roaring/v2 v2.30.0 // sets of numbers of scans and codes in little memory, in a format that others read
+	github.com/alecthomas/kong v1.17.0 // the command line as structs
+	github.com/anishathalye/porcupine v1.3.0 // tests: whether a history of calls is linearizable
+	github.com/boombuler/barcode v1.1.0 // draws QR codes, and Data Matrix without pairs of digits
+	github.com/cespare/xxhash/v2 v2.3.0 // the hash of sketches and of users: fast, and the same on every machine
+	github.com/chromedp/cdproto v0.159.0 // tests: the commands of chromedp
+	github.com/chromedp/chromedp v0.21.1 // tests: pages in a real browser
+	github.com/coreos/go-oidc/v3 v3.21.0 // checks what an OpenID Connect provider signed
+	github.com/danielgtaylor/huma/v2 v2.37.2 // OpenAPI 3.1 and RFC 9457 from Go types: the scan and the admin API
+	github.com/goccy/go-yaml v1.19.2 // YAML whose errors name the line, with strict fields
+	github.com/gofrs/flock v0.13.1 // one process a data folder, on every system
+	github.com/google/go-cmp v0.7.0 // tests: readable differences
+	github.com/jackc/pgx/v5 v5.12.0 // the driver of PostgreSQL, with hooks for dials and cancels
+	github.com/makiuchi-d/gozxing v0.1.1 // reads QR codes and Data Matrix, and lays out large Data Matrix: another maker than the drawer
+	github.com/maxmind/mmdbwriter v1.2.0 // tests: makes a database of regions
+	github.com/minio/minio-go/v7 v7.4.1 // the lake in an S3 bucket
+	github.com/nats-io/nats-server/v2 v2.15.1 // tests: a NATS server in the process
+	github.com/nats-io/nats.go v1.53.1 // the ledger in NATS JetStream
+	github.com/oschwald/maxminddb-golang/v2 v2.8.0 // reads the region of an address from the file that operators have
+	github.com/parquet-go/parquet-go v0.31.0 // Parquet without cgo: the lake, and statistics as files
+	github.com/pressly/goose/v3 v3.28.0 // migrations as embedded SQL, one starter at a time; v3.29 wants a libc that the SQLite driver was not made for
+	github.com/prometheus/client_golang v1.25.0 // metrics, by the format's own library
+	github.com/rogpeppe/go-internal v1.16.0 // tests: stories of the command line (testscript)
+	github.com/schollz/progressbar/v3 v3.19.1 // the progress of a download on a terminal
+	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // tests: our signatures, checked by the standard's own library
+	github.com/tidwall/btree v1.8.2 // activated ranges in order, copied in constant time for readers
+	github.com/yuin/goldmark v1.8.7 // the documents from Markdown, served by the binary
+	golang.org/x/crypto v0.58.0 // Argon2id for passwords, SSH keys that sign packages
+	golang.org/x/image v0.47.0 // fonts on labels, and logos made smaller
+	golang.org/x/oauth2 v0.37.0 // the exchange with an OpenID Connect provider
+	golang.org/x/term v0.47.0 // whether somebody sits there, and passwords that are not shown
+	modernc.org/libc v1.77.1 // the version that the SQLite driver was made for (decision 1); power cuts are tested through it
+	modernc.org/sqlite v1.60.1 // SQLite without cgo (decision 1)
 )
 
 require (

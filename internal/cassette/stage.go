@@ -9,47 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/seedfile"
 )
-
-// seedAccount, seedComponent and seedRule are lines of a seed file.
-type seedAccount struct {
-	AppID         string   `json:"appid"`
-	Kind          string   `json:"kind"`
-	Name          string   `json:"name,omitempty"`
-	Subject       string   `json:"subject"`
-	Secret        string   `json:"secret"`
-	Certified     bool     `json:"certified"`
-	Versions      []string `json:"versions,omitempty"`
-	Features      []string `json:"features,omitempty"`
-	MarketcodeKey string   `json:"marketcode_key,omitempty"`
-	Linked        []string `json:"linked,omitempty"`
-}
-
-type seedComponent struct {
-	AppID          string     `json:"appid"`
-	Secret         string     `json:"secret"`
-	MessageToken   string     `json:"message_token"`
-	EncodingAESKey string     `json:"encoding_aes_key"`
-	Authorizations []seedAuth `json:"authorizations,omitempty"`
-}
-
-type seedAuth struct {
-	AppID          string `json:"appid"`
-	PermissionSets []int  `json:"permission_sets"`
-}
-
-type seedRule struct {
-	Owner       string   `json:"owner"`
-	Prefix      string   `json:"prefix"`
-	Path        string   `json:"path"`
-	AppID       string   `json:"appid,omitempty"`
-	Published   bool     `json:"published"`
-	Occupy      bool     `json:"occupy,omitempty"`
-	OpenVersion int      `json:"open_version"`
-	TestLinks   []string `json:"test_links,omitempty"`
-}
 
 // party is an account or a platform as the lines show it.
 type party struct {
@@ -75,7 +39,7 @@ type Stage struct {
 	parties map[int]*party
 	owner   map[int]int // of a token's number, the party's
 	agent   map[int]int // of the number of a token that a platform has for an account, the platform's
-	rules   []seedRule
+	rules   []seedfile.Rule
 	links   map[[2]int]bool // who is linked with whom
 	sets    map[int][]int   // of the number of a refresh token, what the account lets the platform do
 	touched map[string]bool // owner and prefix, or two accounts: what there was of them before is known
@@ -476,7 +440,7 @@ func (s *Stage) learnRule(r *Recorded, p *party, call string) {
 		s.touched[key] = true
 		return was
 	}
-	had := seedRule{Owner: s.appID(p, r.At), Path: "pages/index/index", OpenVersion: 3}
+	had := seedfile.Rule{Owner: s.appID(p, r.At), Path: "pages/index/index", OpenVersion: new(3)}
 	if target != p {
 		had.AppID = s.appID(target, r.At)
 	}
@@ -489,7 +453,8 @@ func (s *Stage) learnRule(r *Recorded, p *party, call string) {
 			state, _ := one.field("state").int()
 			occupy, _ := one.field("permit_sub_rule").int()
 			had.Prefix, had.Path = plainText(one.field("prefix").text, r.At), plainText(one.field("path").text, r.At)
-			had.OpenVersion, _ = one.field("open_version").int()
+			version, _ := one.field("open_version").int()
+			had.OpenVersion = &version
 			had.Published, had.Occupy, had.TestLinks = state == 2, occupy == 2, nil
 			for _, link := range one.field("debug_url").items {
 				had.TestLinks = append(had.TestLinks, plainText(link.text, r.At))
@@ -532,40 +497,36 @@ func (s *Stage) ForgetRules() bool {
 // Seed is a seed file for a server on which the cassette can be played.
 func (s *Stage) Seed() []byte {
 	at := s.Began()
-	var seed struct {
-		Accounts   []seedAccount   `json:"accounts"`
-		Components []seedComponent `json:"components"`
-		Rules      []seedRule      `json:"rules"`
-		Settings   map[string]any  `json:"settings"`
-	}
+	var seed seedfile.Seed
 	for _, n := range slices.Sorted(maps.Keys(s.parties)) {
 		p := s.parties[n]
 		if p.platform {
-			c := seedComponent{AppID: s.appID(p, at), Secret: s.secretOf(p, at), MessageToken: "token",
+			c := seedfile.Component{AppID: s.appID(p, at), Secret: s.secretOf(p, at), MessageToken: "token",
 				EncodingAESKey: "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}
 			for _, to := range slices.Sorted(maps.Keys(p.grants)) {
 				if g := p.grants[to]; g.before && len(g.sets) > 0 && !s.parties[to].platform {
-					c.Authorizations = append(c.Authorizations, seedAuth{s.appID(s.parties[to], at), g.sets})
+					c.Authorizations = append(c.Authorizations,
+						seedfile.Authorization{AppID: s.appID(s.parties[to], at), PermissionSets: g.sets})
 				}
 			}
 			seed.Components = append(seed.Components, c)
 			continue
 		}
-		a := seedAccount{AppID: s.appID(p, at), Kind: "mini_program", Subject: "company", Secret: s.secretOf(p, at),
+		a := seedfile.Account{AppID: s.appID(p, at), Kind: accounts.MiniProgram, Subject: accounts.Company, Secret: s.secretOf(p, at),
 			Certified: !p.uncertain || p.verified, Name: plainText(p.name, at)}
 		if p.service {
-			a.Kind = "service_account"
+			a.Kind = accounts.ServiceAccount
 			for _, to := range p.linked {
 				a.Linked = append(a.Linked, s.appID(s.parties[to], at))
 			}
 		} else if !p.draft || p.released {
-			a.Versions = []string{"release"}
+			a.Versions = []accounts.Version{accounts.Release}
 		}
 		if p.codes {
 			a.Features, a.MarketcodeKey = []string{"marketcode"}, "0123456789abcdef"
 		}
 		if p.personal {
-			a.Subject = "personal"
+			a.Subject = accounts.Personal
 		}
 		seed.Accounts = append(seed.Accounts, a)
 	}

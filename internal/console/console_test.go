@@ -514,7 +514,8 @@ func TestAPictureOfACodeIsRead(t *testing.T) {
 	if to != "/console/scan?text="+url.QueryEscape("https://shop.example/7?a=<b>") {
 		t.Errorf("read as %s", to)
 	}
-	if p := v.get(to); p.Status != http.StatusOK || !strings.Contains(p.Body, "pages/index/index") || !strings.Contains(p.Body, `<img class="qr"`) {
+	if p := v.get(to); p.Status != http.StatusOK || !strings.Contains(p.Body, "pages/index/index") ||
+		!strings.Contains(p.Body, `<img class="qr"`) {
 		t.Errorf("%d %s", p.Status, p.Body)
 	}
 	p := v.get("/console/scan?text=" + url.QueryEscape("https://new.example/x?y=1"))

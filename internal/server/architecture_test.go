@@ -110,9 +110,10 @@ var mayImport = map[string][]string{
 		"internal/behaviour", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling",
 		"internal/console", "internal/look", "internal/parcel", "internal/people", "internal/provider", "internal/start", "internal/guide",
 		"internal/verification", "docs",
-		"internal/yamltext"},
+		"internal/seedfile", "internal/yamltext"},
 
-	"internal/cassette": {"internal/behaviour", "internal/errcode", "internal/spelling"},
+	"internal/seedfile": {"internal/accounts"},
+	"internal/cassette": {"internal/accounts", "internal/behaviour", "internal/errcode", "internal/seedfile", "internal/spelling"},
 
 	"client":     {},
 	"qrjumptest": {"client", "internal/server"},
@@ -204,5 +205,25 @@ func TestThePageOfTheArchitectureNamesEveryPackage(t *testing.T) {
 	}
 	for name := range rooms {
 		t.Errorf("docs/architecture.md has a row for %s, which is no package", name)
+	}
+}
+
+// Every library that is used directly says in go.mod what it is here for.
+func TestEveryDependencySaysWhatItIsFor(t *testing.T) {
+	file, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, direct, _ := strings.Cut(string(file), "require (\n")
+	direct, _, _ = strings.Cut(direct, "\n)")
+	count := 0
+	for line := range strings.Lines(direct) {
+		count++
+		if _, words, _ := strings.Cut(line, " // "); len(strings.Fields(words)) < 3 {
+			t.Errorf("go.mod: %s has no words", strings.TrimSpace(line))
+		}
+	}
+	if count < 20 {
+		t.Errorf("%d dependencies were looked at", count)
 	}
 }

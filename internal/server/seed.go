@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/seedfile"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/yamltext"
@@ -34,60 +35,13 @@ var demoSeed []byte
 // maxSeed bounds a seed file, in bytes.
 const maxSeed = 64 << 20
 
-// seed is a seed file.
-type seed struct {
-	Accounts []struct {
-		AppID         string                   `yaml:"appid"`
-		Kind          accounts.Kind            `yaml:"kind"`
-		Name          string                   `yaml:"name"`
-		Subject       accounts.Subject         `yaml:"subject"`
-		Secret        string                   `yaml:"secret"`
-		Certified     bool                     `yaml:"certified"`
-		Versions      []accounts.Version       `yaml:"versions"`
-		JumpOpen      *bool                    `yaml:"jump_open"`
-		Members       map[string]accounts.Role `yaml:"members"`
-		Features      []string                 `yaml:"features"`
-		MarketcodeKey string                   `yaml:"marketcode_key"`
-		Linked        []string                 `yaml:"linked"`
-		MessageURL    string                   `yaml:"message_url"`
-		URLScheme     string                   `yaml:"url_scheme"`
-		Pages         []string                 `yaml:"pages"`
-		Options       map[string]string        `yaml:"options"`
-		IPAllowlist   []string                 `yaml:"ip_allowlist"`
-	} `yaml:"accounts"`
-	Components []struct {
-		AppID          string   `yaml:"appid"`
-		Secret         string   `yaml:"secret"`
-		MessageToken   string   `yaml:"message_token"`
-		EncodingAESKey string   `yaml:"encoding_aes_key"`
-		EventURL       string   `yaml:"event_url"`
-		IPAllowlist    []string `yaml:"ip_allowlist"`
-		RedirectHosts  []string `yaml:"redirect_hosts"`
-		Authorizations []struct {
-			AppID          string `yaml:"appid"`
-			PermissionSets []int  `yaml:"permission_sets"`
-		} `yaml:"authorizations"`
-	} `yaml:"components"`
-	Rules []struct {
-		Owner       string   `yaml:"owner"`
-		Prefix      string   `yaml:"prefix"`
-		Path        string   `yaml:"path"`
-		AppID       string   `yaml:"appid"`
-		Published   bool     `yaml:"published"`
-		Occupy      bool     `yaml:"occupy"`
-		OpenVersion *int     `yaml:"open_version"`
-		TestLinks   []string `yaml:"test_links"`
-	} `yaml:"rules"`
-	Settings map[string]any `yaml:"settings"`
-}
-
 // seedFile is a seed with what is needed to name a line of it.
 type seedFile struct {
 	name string
 	data []byte
 	tree *ast.File
 	demo bool // with the accounts whose secrets everybody knows
-	seed
+	seedfile.Seed
 }
 
 // readSeed reads and checks the form of a seed; errors name the line.
@@ -127,7 +81,7 @@ func (f *seedFile) parse() error {
 	if f.tree, err = parser.ParseBytes(f.data, 0); err != nil {
 		return f.yamlError(err)
 	}
-	if err := yaml.NewDecoder(bytes.NewReader(f.data), yaml.Strict()).Decode(&f.seed); err != nil && !errors.Is(err, io.EOF) {
+	if err := yaml.NewDecoder(bytes.NewReader(f.data), yaml.Strict()).Decode(&f.Seed); err != nil && !errors.Is(err, io.EOF) {
 		return f.yamlError(err)
 	}
 	return nil

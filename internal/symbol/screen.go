@@ -19,7 +19,8 @@ const MostOnScreen = 500
 
 // Picture is a symbol with its quiet zone, black on white. Each module is a square of so many pixels.
 func (g Grid) Picture(pixels int) *image.Paletted {
-	m := image.NewPaletted(image.Rect(0, 0, pixels*(g.Width+2*g.quiet), pixels*(g.Height+2*g.quiet)), color.Palette{color.White, color.Black})
+	size := image.Rect(0, 0, pixels*(g.Width+2*g.quiet), pixels*(g.Height+2*g.quiet))
+	m := image.NewPaletted(size, color.Palette{color.White, color.Black})
 	for i := range m.Pix {
 		if g.Dark(i%m.Stride/pixels-g.quiet, i/m.Stride/pixels-g.quiet) {
 			m.Pix[i] = 1
