@@ -130,6 +130,11 @@ func (c *codeScans) Run(s *session) error {
 			[2]string{"last", moment(known.LastAt)}, [2]string{"networks", strconv.Itoa(known.Networks)},
 			[2]string{"regions", strconv.Itoa(known.Regions)},
 			[2]string{"score", scoreText(known)})
+		for _, p := range known.Places {
+			if p.Region != "" {
+				fmt.Fprintf(w, "scanned in %s: %s\n", plain(p.Region), number(p.Scans))
+			}
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package console
 
 import (
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -16,9 +17,9 @@ type alarmsView struct {
 	Batch  string // only of codes of this application; "" = of any
 	batch  int64  // its number
 	Alarms []alarmView
-	More   int64 // the number after which further alarms come; 0 = none do
+	More   int64 // the number before which further alarms come; 0 = none do
 	Fault  string
-	Wrong  string // the alarm whose form was refused
+	Wrong  int64  // the alarm whose form was refused
 	Note   string // the note that was typed in that form
 }
 
@@ -26,13 +27,13 @@ type alarmsView struct {
 type alarmView struct {
 	client.Alarm
 	Reasons []string
+	Typed   string       // the note that was refused
+	Refused bool         // the form was
+	Query   template.URL // of the list to which its forms lead back, with its question mark
 }
 
-// Code is the code's name, as people type it.
-func (a alarmView) Code() string { return fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex) }
-
-// Number is the alarm's, as forms send it.
-func (a alarmView) Number() string { return strconv.FormatInt(a.ID, 10) }
+// Name is the code's, as people type it.
+func (a alarmView) Name() string { return fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex) }
 
 // File is the address of the alarms of the page as a file.
 func (d alarmsView) File(format string) string {
@@ -75,10 +76,10 @@ func (c *Console) alarms(v *visit) {
 
 func (v *visit) showAlarms(status int, data alarmsView) {
 	query, ok := data.query(), true
-	if query.After, ok = v.number("after"); !ok {
+	if query.Before, ok = v.number("before"); !ok {
 		return
 	}
-	query.Limit = pageRows
+	query.Newest, query.Limit = true, pageRows
 	list, err := v.api.Alarms(v.ctx(), query)
 	if v.failed(err) {
 		return
@@ -86,6 +87,12 @@ func (v *visit) showAlarms(status int, data alarmsView) {
 	data.Alarms = v.withReasons(list)
 	if n := len(data.Alarms); n == pageRows {
 		data.More = data.Alarms[n-1].ID
+	}
+	for i := range data.Alarms {
+		one := &data.Alarms[i]
+		if one.Query = template.URL("?" + v.r.URL.Query().Encode()); one.ID == data.Wrong {
+			one.Refused, one.Typed = true, data.Note
+		}
 	}
 	v.show(status, "alarms", data)
 }
@@ -114,7 +121,7 @@ func (c *Console) actOnAlarm(v *visit) {
 			if !ok {
 				return
 			}
-			if data.Fault, data.Wrong, data.Note = v.say("alarms.note.wrong"), form("id"), note; data.Which == "" {
+			if data.Fault, data.Wrong, data.Note = v.say("alarms.note.wrong"), id, note; data.Which == "" {
 				data.Which = "standing" // it may have been acknowledged
 			}
 			v.showAlarms(said.Status, data)

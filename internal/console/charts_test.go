@@ -3,11 +3,19 @@ package console_test
 import (
 	"fmt"
 	"html"
+	"net"
 	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/maxmind/mmdbwriter"
+	"github.com/maxmind/mmdbwriter/mmdbtype"
 
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/server"
@@ -194,4 +202,103 @@ func TestMarksAreTheirOwn(t *testing.T) {
 			t.Errorf("%s sees %d marks", account, len(got.Marks))
 		}
 	}
+}
+
+// An alarm has a page: why, how many, where on a map, what a buyer sees, and what can be done; the navigation has their number, and the
+// page of the code begins with it.
+func TestAnAlarmHasAPage(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) {
+		c.CodePrefix, c.Regions = "C.EXAMPLE/", regionsFile(t)
+	}})
+	var made struct {
+		ID int64 `json:"application_id"`
+	}
+	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
+		`{"code_count":10000,"isv_application_id":"one"}`).JSON(t, &made)
+	batch := fmt.Sprint(made.ID)
+	s.Admin("POST", "/batches/"+batch+"/activations", `{"code_start":0,"code_end":99,"binding":{"wxa_appid":"shop","wxa_path":"p",`+
+		`"activity_name":"spring","product_brand":"b","product_title":"t","product_code":"1"}}`)
+	var code struct {
+		Text string `json:"code_url"`
+	}
+	s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).JSON(t, &code)
+	v := visit(t, s)
+	if p := v.get("/console/home"); strings.Contains(p.Body, `/console/alarms">Alarms <span`) {
+		t.Error("the navigation counts alarms that there are not")
+	}
+	for i := range 60 {
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, 1+i%3/2, i))
+	}
+	s.Admin("GET", "/statistics?wait=true", "")
+	p := v.get("/console/alarms/1")
+	p.wants(t, "<h1>Alarm of code "+batch+":7</h1>", `<a href="/console/alarms" aria-current="page">Alarms <span class="tag bad">1<`,
+		`<text class="name"`, ">CN-SH 40</text>", ">CN-BJ 20</text>", "from a score of 100 on",
+		"Of 60 scans the place of 60 is known", "CN-SH (networks: 40)",
+		"The page warns that the code may have been copied.", `value="freeze"`, `value="dismiss"`, `name="note"`,
+		`href="/console/statistics/scans?code=`+batch)
+	spots := regexp.MustCompile(`<circle class="all" cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)"`).FindAllStringSubmatch(p.Body, -1)
+	if len(spots) != 2 || number(t, spots[0][1]) <= number(t, spots[1][1]) || number(t, spots[0][2]) <= number(t, spots[1][2]) ||
+		number(t, spots[0][3]) <= number(t, spots[1][3]) {
+		t.Errorf("Shanghai is not to the east and south of Beijing, or not larger: %q", spots)
+	}
+	v.get("/console/alarms/1?lang=zh").wants(t, "码 "+batch+":7 的告警", "在哪里被扫", "页面提醒：这枚码可能被复制。")
+	body := v.get("/console/codes?lang=en&code=" + batch + ":7").Body
+	alarm, facts := strings.Index(body, `href="/console/alarms/1"`), strings.Index(body, `<dl class="facts">`)
+	if alarm < 0 || alarm > facts {
+		t.Errorf("the page of the code has its alarm at %d and its facts at %d", alarm, facts)
+	}
+	v.did("/console/alarms?which=standing", url.Values{"did": {"dismiss"}, "id": {"1"}, "note": {"a fair"}})
+	v.get("/console/alarms/1").wants(t, "a fair", "The page says that the code is genuine.")
+	if p := v.get("/console/alarms/2"); p.Status != http.StatusNotFound {
+		t.Errorf("an alarm that is not there: %d", p.Status)
+	}
+	var key struct{ Key string }
+	s.Admin("POST", "/admin-keys", `{"name":"other","role":"marketer","accounts":["shop"]}`).JSON(t, &key)
+	s.Hide(key.Key)
+	a := s.Do("GET", "/admin/v1/alarms?newest=true", "", "Authorization: Bearer "+key.Key)
+	if strings.Contains(string(a.Body), `"code_index"`) {
+		t.Errorf("another account's alarm is shown: %s", a.Body)
+	}
+}
+
+func number(t *testing.T, text string) float64 {
+	t.Helper()
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// regionsFile says that 10.1.0.0/16 is in Shanghai, and 10.2.0.0/16 in Beijing.
+func regionsFile(t *testing.T) string {
+	t.Helper()
+	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "GeoLite2-City", IncludeReservedNetworks: true, RecordSize: 24})
+	if err != nil {
+		t.Fatal(err)
+	}
+	iso := func(code string) mmdbtype.Map { return mmdbtype.Map{"iso_code": mmdbtype.String(code)} }
+	for network, where := range map[string]struct {
+		region   string
+		lat, lon mmdbtype.Float64
+	}{"10.1.0.0/16": {"SH", 31.2, 121.5}, "10.2.0.0/16": {"BJ", 39.9, 116.4}} {
+		_, ip, err := net.ParseCIDR(network)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tree.Insert(ip, mmdbtype.Map{"country": iso("CN"), "subdivisions": mmdbtype.Slice{iso(where.region)},
+			"location": mmdbtype.Map{"latitude": where.lat, "longitude": where.lon}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "regions.mmdb")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tree.WriteTo(file); err != nil || file.Close() != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -152,6 +152,7 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/statistics?by=&group=result", tells: true}, {path: "/console/statistics?activity=STRANGER", tells: true},
 	{path: "/console/statistics", form: "did=recount", tells: true},
 	{path: "/console/alarms"}, {path: "/console/alarms?which=standing&batch=BATCH"},
+	{path: "/console/alarms/1"},
 	{path: "/console/alarms", form: "did=freeze&id=1&code=BATCH:7"},
 	{path: "/console/alarms", form: "did=dismiss&id=1&note=" + strings.Repeat("STRANGER", 20), tells: true}, // longer than a note may be
 	{path: "/console/codes/BATCH/alarm", form: "did=replay&threshold=100", tells: true},

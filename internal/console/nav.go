@@ -80,6 +80,7 @@ type section struct {
 type place struct {
 	Name, Path string
 	Here       bool
+	Count      string // of what waits there; "" = nothing
 }
 
 // Sections are the navigation: what opens for the reader, and nothing else. The place that is marked is the one whose address is the
@@ -97,7 +98,7 @@ func (v view) Sections() []section {
 			if below(v.r.URL.Path, path) && len(path) > longest {
 				at, longest = [2]int{len(list), len(s.Places)}, len(path)
 			}
-			s.Places = append(s.Places, place{Name: e.name, Path: path})
+			s.Places = append(s.Places, place{Name: e.name, Path: path, Count: v.waiting(e.name)})
 		}
 		if len(s.Places) > 0 {
 			list = append(list, s)
@@ -108,6 +109,24 @@ func (v view) Sections() []section {
 	}
 	return list
 }
+
+// waiting is how many alarms are open, for their entry. A page about a fault does not ask: it may be the store's.
+func (v view) waiting(entry string) string {
+	if entry != "alarms" || v.Name == "fault" {
+		return ""
+	}
+	open, err := v.api.OpenAlarms(v.ctx(), "")
+	switch {
+	case err != nil || open == 0: // a page is worth more than its number
+		return ""
+	case open >= mostAlarms:
+		return separated(mostAlarms) + "+"
+	}
+	return separated(open)
+}
+
+// mostAlarms is how many the server counts.
+const mostAlarms = 1000
 
 // below reports whether an address is a page's, or one of those below it.
 func below(address, page string) bool {

@@ -254,7 +254,7 @@ func TestNoGetChangesAnything(t *testing.T) {
 	fill := strings.NewReplacer("{$}", "", "{appid}", "shop", "{rid}", "00000000-00000000-00000000", "{batch}", "1", "{id}", "1",
 		"{user}", "u", "{mini_program}", "shop", "{component}", "c", "{application_id}", "1", "{code_index}", "0", "{scan_id}", "x",
 		"{scan}", "x", "{package}", "1", "{file}", "rules.ndjson", "{table}", "numbers.csv",
-		"{name}", "n", "{node}", "n", "{host}", "h", "{seq}", "1")
+		"{name}", "n", "{node}", "n", "{host}", "h", "{seq}", "1", "{alarm}", "1")
 	before, walked := dump(t, filepath.Join(folder, "qrjump.db")), 0
 	get := func(path string, header ...string) {
 		if walked++; v.get(path, header...).Status >= 500 {

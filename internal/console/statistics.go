@@ -18,6 +18,7 @@ func (c *Console) numberPages() map[string]func(*visit) {
 		"GET /console/statistics/{table}": c.download,
 		"GET /console/alarms":             c.alarms,
 		"POST /console/alarms":            c.actOnAlarm,
+		"GET /console/alarms/{alarm}":     c.alarm,
 	}
 }
 

@@ -1,0 +1,184 @@
+package console
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// alarmPage is one alarm: why, when, how many, where, and what a buyer sees.
+type alarmPage struct {
+	alarmView
+	Known  []fact // what was known of the code when the alarm was raised
+	Code   client.StoredCode
+	Scans  client.CodeScans
+	Places []boxRow
+	Placed int64 // scans whose place is known
+	// Threshold is the score from which the code is alarmed; 0 = no score is enough.
+	Threshold int64
+	Map       *placesMap
+	Buyer     string // the key of what a buyer reads
+	Page      string // its address
+	Traces    string // the address of the code's scans
+}
+
+// fact is a number with its name.
+type fact struct {
+	Name  string
+	Value int64
+}
+
+// alarm shows one alarm.
+func (c *Console) alarm(v *visit) {
+	id, err := strconv.ParseInt(v.r.PathValue("alarm"), 10, 64)
+	if err != nil || id < 1 {
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		return
+	}
+	list, err := v.api.Alarms(v.ctx(), client.AlarmQuery{After: id - 1, Limit: 1})
+	if v.failed(err) {
+		return
+	}
+	if len(list) == 0 || list[0].ID != id {
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		return
+	}
+	data := alarmPage{alarmView: v.withReasons(list)[0]}
+	if v.failed(into(&data.Code)(v.api.LookupCode(v.ctx(), client.CodeName{ID: data.ApplicationID, Index: data.CodeIndex}))) ||
+		v.failed(into(&data.Scans)(v.api.CodeScans(v.ctx(), data.ApplicationID, data.CodeIndex))) {
+		return
+	}
+	data.Known, data.Buyer, data.Page = factsOf(list[0].Why), buyerSees(data.Code), "https://"+data.Code.CodeURL
+	if c.Emulates {
+		data.Page = c.Wire() + "/p/?u=" + url.QueryEscape(data.Code.CodeURL)
+	}
+	traces := url.Values{"code": {data.Name()}}
+	if first := data.Scans.FirstAt; first != nil {
+		traces.Set("from", first.Format(time.RFC3339))
+	}
+	data.Traces = Root + "/statistics/scans?" + traces.Encode()
+	if from := data.Scans.Threshold; from != nil {
+		data.Threshold = *from
+	}
+	data.Map = mapOf(data.Scans.Places)
+	for _, p := range data.Scans.Places {
+		data.Placed += p.Scans
+		data.Places = append(data.Places, boxRow{Name: v.say("alarm.place", v.valueName(p.Region), p.Networks), Scans: p.Scans,
+			Part: tenth(100 * float64(p.Scans) / float64(data.Scans.Places[0].Scans))})
+	}
+	v.show(http.StatusOK, "alarm", data)
+}
+
+// factsOf are the numbers of an alarm's reason.
+func factsOf(why json.RawMessage) (list []fact) {
+	numbers := map[string]int64{}
+	if json.Unmarshal(why, &numbers) != nil { // a later server may say it otherwise: the reasons in words are there
+		return nil
+	}
+	for _, name := range []string{"scans", "users", "networks", "regions", "trips", "days"} {
+		if n, is := numbers[name]; is {
+			list = append(list, fact{name, n})
+		}
+	}
+	return list
+}
+
+// buyerSees is what the page of a code tells a buyer, by what is said of the code.
+func buyerSees(code client.StoredCode) string {
+	copied := false
+	for _, a := range code.Alarms {
+		copied = copied || a.Kind == client.CopiedCode
+	}
+	switch {
+	case code.Void:
+		return "void"
+	case code.Frozen:
+		return "frozen"
+	case !code.Active:
+		return "not_active"
+	case copied:
+		return "copied"
+	case code.Redeemed:
+		return "redeemed"
+	}
+	return "active"
+}
+
+// placesMap is where a code was scanned: places by their degrees, without any border, which would want an approved map.
+type placesMap struct {
+	Wide, High      float64
+	Meridians, Rows []written // lines of the grid
+	Spots           []spot
+}
+
+// spot is a place of a map; how large it is says how often the code was scanned there.
+type spot struct {
+	X, Y, R float64
+	Text    string
+	Anchor  string
+}
+
+// mapOf draws the places whose degrees are known; nil where there are none.
+func mapOf(places []client.CodePlace) *placesMap {
+	west, east, south, north, most := 180.0, -180.0, 90.0, -90.0, int64(0)
+	for _, p := range places {
+		if p.Lat != nil && p.Lon != nil {
+			west, east, south, north, most = min(west, *p.Lon), max(east, *p.Lon), min(south, *p.Lat), max(north, *p.Lat), max(most, p.Scans)
+		}
+	}
+	if most == 0 {
+		return nil
+	}
+	// Room around them, and a degree of longitude as long as it is there.
+	const wide, least = 480.0, 4.0
+	middle, narrow := (west+east)/2, max(.2, math.Cos((south+north)/2*math.Pi/180))
+	span := max(least, 1.4*(east-west), 1.4*(north-south)/narrow*1.6)
+	scale := wide / span
+	m := placesMap{Wide: wide, High: tenth(max(180, min(360, 1.5*(north-south)*scale/narrow)))}
+	x := func(lon float64) float64 { return tenth(wide/2 + (lon-middle)*scale) }
+	y := func(lat float64) float64 { return tenth(m.High/2 - (lat-(south+north)/2)*scale/narrow) }
+	step := 1.0
+	for _, next := range []float64{2, 5, 10, 20, 45} {
+		if span/step > 6 {
+			step = next
+		}
+	}
+	degrees := func(n float64, plus, minus string) string {
+		if n < 0 {
+			n, plus = -n, minus
+		}
+		return strconv.FormatFloat(n, 'f', -1, 64) + "°" + plus
+	}
+	for lon := math.Ceil((middle-span/2)/step) * step; lon <= middle+span/2; lon += step {
+		m.Meridians = append(m.Meridians, written{X: x(lon), Text: degrees(lon, "E", "W")})
+	}
+	half := m.High / 2 * narrow / scale
+	for lat := math.Ceil(((south+north)/2-half)/step) * step; lat <= (south+north)/2+half; lat += step {
+		m.Rows = append(m.Rows, written{Y: y(lat), Text: degrees(lat, "N", "S")})
+	}
+	for _, p := range places {
+		if p.Lat == nil || p.Lon == nil {
+			continue
+		}
+		s := spot{X: x(*p.Lon), Y: y(*p.Lat), R: tenth(4 + 14*math.Sqrt(float64(p.Scans)/float64(most))), Anchor: "start",
+			Text: p.Region + " " + separated(p.Scans)}
+		if s.X > wide*3/4 {
+			s.Anchor = "end"
+		}
+		m.Spots = append(m.Spots, s)
+	}
+	return &m
+}
+
+// TextX is where the name of a spot stands.
+func (s spot) TextX() float64 {
+	if s.Anchor == "end" {
+		return s.X - s.R - 4
+	}
+	return s.X + s.R + 4
+}
