@@ -16,7 +16,7 @@ import (
 )
 
 // mostMarked is how many changes of a kind are looked at for marks.
-const mostMarked = 300
+const mostMarked = 100
 
 // marks are what happened in a time to the rules and codes that a question is about, in order. since is from when on there are all; zero =
 // in the whole time.
