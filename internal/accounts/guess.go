@@ -3,11 +3,11 @@ package accounts
 import (
 	"errors"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/pace"
 )
 
 // GuessesPerMinute is how many wrong secrets an address may send for an account
@@ -15,66 +15,30 @@ import (
 // over; the right one is never refused, and another address is never hindered.
 const GuessesPerMinute = 20
 
-// maxGuessers is how many pairs of address and account are remembered.
-const maxGuessers = 100_000
-
 // Guesses counts wrong secrets by address and by whose they should be. The zero
 // value is ready. Choice(token.secret.guessing): each node counts its own.
-type Guesses struct {
-	mu     sync.Mutex
-	minute int64
-	wrong  map[guesser]int
-}
+type Guesses struct{ wrong pace.Minute[guesser] }
 
 type guesser struct {
 	from netip.Prefix
 	whom string
 }
 
-// guesserOf takes a network for an address of version 6: its owner has 2^64.
-func guesserOf(ip netip.Addr, whom string) guesser {
-	ip, bits := ip.Unmap().WithZone(""), 32
-	if ip.Is6() {
-		bits = 64
-	}
-	from, _ := ip.Prefix(bits) // no address: all of them are one
-	return guesser{from, whom}
-}
-
 // TooMany reports whether an address has sent too many wrong secrets for
 // somebody in the minute that it is. Only what is dear to compare, such as a
 // password, asks before it compares.
 func (g *Guesses) TooMany(ip netip.Addr, whom string, now time.Time) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return now.Unix()/60 == g.minute && g.wrong[guesserOf(ip, whom)] >= GuessesPerMinute
+	return g.wrong.Full(guesser{pace.Network(ip), whom}, GuessesPerMinute, now)
 }
 
 // Wrong notes a secret that was compared and is wrong, and reports whether there
 // were too many before it.
 func (g *Guesses) Wrong(ip netip.Addr, whom string, now time.Time) (tooMany bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if minute := now.Unix() / 60; minute != g.minute || g.wrong == nil {
-		g.minute, g.wrong = minute, map[guesser]int{}
-	}
-	key := guesserOf(ip, whom)
-	if _, known := g.wrong[key]; !known && len(g.wrong) >= maxGuessers {
-		for other := range g.wrong { // any one: it begins anew
-			delete(g.wrong, other)
-			break
-		}
-	}
-	g.wrong[key]++
-	return g.wrong[key] > GuessesPerMinute
+	return !g.wrong.Allow(guesser{pace.Network(ip), whom}, GuessesPerMinute, now)
 }
 
 // Clear forgets everything.
-func (g *Guesses) Clear() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.wrong = nil
-}
+func (g *Guesses) Clear() { g.wrong.Forget() }
 
 // Guessing is the fault of a caller that sent too many wrong secrets: 45011, and
 // no proof of who it is.

@@ -10,11 +10,11 @@ import (
 	"image/jpeg"
 	"io"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/pace"
 	"github.com/qrjump/qrjump/internal/symbol"
 )
 
@@ -64,7 +64,7 @@ func (p picture) write(_ context.Context, w http.ResponseWriter) error {
 // otherwise. Contract: rules 3.5. Choice(qrcode.show.rate): 429 above a number of pictures a
 // second for one address.
 func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
-	if !a.pictures.allow(neighbourhood(c.ip), a.Settings.Get().PictureLimit, a.RealNow()) {
+	if !a.pictures.allow(pace.Network(c.ip).String(), a.Settings.Get().PictureLimit, a.RealNow()) {
 		return picture{status: http.StatusTooManyRequests}, nil
 	}
 	ticket, _ := f.peek("ticket")
@@ -84,16 +84,6 @@ func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
 		p.age = min(p.age, q.ExpiresAt.Sub(a.Now()))
 	}
 	return p, nil
-}
-
-// neighbourhood is an address, or the network that one caller has of IPv6.
-func neighbourhood(ip netip.Addr) string {
-	if ip = ip.Unmap(); ip.Is6() {
-		if network, err := ip.Prefix(64); err == nil {
-			return network.String()
-		}
-	}
-	return ip.String()
 }
 
 // drawQRCode writes a text as a QR code that was read back. It takes the lowest level of

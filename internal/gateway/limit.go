@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/pace"
 )
 
 // limits are token buckets by address: a minute's worth at most, refilled
@@ -30,19 +32,12 @@ type bucket struct {
 const maxBuckets = 100_000
 
 // draw removes tokens and returns 0, or removes none and returns how long to wait for them. It
-// never asks for more than a minute's worth. perMinute 0 = no limit. With IPv6 a caller has a whole
-// /64, so that counts as one address.
+// never asks for more than a minute's worth. perMinute 0 = no limit.
 func (l *limits) draw(what string, ip netip.Addr, tokens, perMinute int, now time.Time) (wait time.Duration) {
 	if perMinute <= 0 {
 		return 0
 	}
-	ip = ip.Unmap()
-	bits := ip.BitLen()
-	if ip.Is6() {
-		bits = 64
-	}
-	network, _ := ip.WithZone("").Prefix(bits)
-	key := bucketKey{what, network}
+	key := bucketKey{what, pace.Network(ip)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	full := float64(perMinute)
