@@ -26,11 +26,10 @@ const (
 	// are checked.
 	importCache = 10_000
 	// singlyUpTo is the number of changed rules up to which Changed is called for each of them, and
-	// up to which new rules are not written apart.
+	// up to which rules are not written apart.
 	singlyUpTo = 1000
-	// editsInMemory is the number of edited rules that an import keeps in memory and writes at its
-	// end. An import with more takes the lock of all rules before it reads them, since it takes
-	// long.
+	// editsInMemory is the number of edited rules that an import keeps in memory, in case it does not
+	// write them apart.
 	editsInMemory = 100_000
 )
 
@@ -104,7 +103,7 @@ type importing struct {
 	done     accounts.Imported
 	since    int64  // the last change that it saw
 	added    []Rule // nil where there are more than singlyUpTo
-	edits    []edit // nil where there are more than editsInMemory
+	edits    []Edit // nil where there are more than editsInMemory
 	accounts map[string]bool
 	hosts    map[string]bool
 
@@ -113,8 +112,8 @@ type importing struct {
 	keys  []string // of the rules that changed; nil where they are many
 }
 
-// edit is a stored rule and what it becomes.
-type edit struct{ now, old Rule }
+// Edit is a stored rule and what it becomes.
+type Edit struct{ Now, Old Rule }
 
 // held reports whether all that changes is in memory.
 func (i *importing) held() bool { return i.added != nil && i.edits != nil }
@@ -126,8 +125,8 @@ func (i *importing) store(ctx context.Context, alone bool) error {
 	if i.done.Added+i.done.Changed == 0 {
 		return nil
 	}
-	if !alone && i.added == nil && i.edits != nil {
-		numbers, err := i.book.Store.Reserve(ctx, i.done.Added)
+	if all := i.done.Added + i.done.Changed; !alone && all > singlyUpTo {
+		numbers, err := i.book.Store.Reserve(ctx, all)
 		if err != nil {
 			return err
 		}
@@ -168,8 +167,7 @@ func (i *importing) store(ctx context.Context, alone bool) error {
 	})
 }
 
-// apart writes the new rules where nobody sees them. Then, while others wait, it writes the edits
-// and shows the new rules.
+// apart writes the new rules, and what others become, where nobody sees them. Then it shows all.
 func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.Numbers) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
@@ -180,11 +178,14 @@ func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.Numbers) 
 		if err != nil {
 			return err
 		}
-		added, err := i.newOf(ctx, c, batch, now)
+		added, edits, err := i.changesOf(ctx, c, batch, now)
 		if err != nil {
 			return err
 		}
 		if err := tx.AddApart(ctx, added, Deed{At: now, Did: "add"}, numbers); err != nil {
+			return err
+		}
+		if err := tx.EditApart(ctx, edits, Deed{At: now, Did: "edit"}, numbers); err != nil {
 			return err
 		}
 	}
@@ -198,9 +199,6 @@ func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.Numbers) 
 	if err := i.still(ctx, tx, &since); err != nil {
 		return err
 	}
-	if err := i.storeEdits(ctx, tx, now); err != nil {
-		return err
-	}
 	if err := tx.ShowApart(ctx); err != nil {
 		return err
 	}
@@ -208,29 +206,30 @@ func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.Numbers) 
 	return i.still(ctx, tx, &since)
 }
 
-// newOf are the rules of a batch that are not stored yet.
-func (i *importing) newOf(ctx context.Context, c *importCheck, batch []Planned, now time.Time) ([]Rule, error) {
+// changesOf are the rules of a batch that are not stored yet, and those that become others.
+func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Planned, now time.Time) (added []Rule, edits []Edit, err error) {
 	var here map[string]Rule
-	var err error
 	if i.done.Added < i.done.Lines { // else no line has a stored rule
 		if here, err = c.here(ctx, batch); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	added := make([]Rule, 0, len(batch))
 	for n := range batch {
 		rule, err := c.draft(ctx, &batch[n])
 		if err != nil {
 			if code, _ := errcode.Of(err); code != errcode.SystemError {
-				return nil, accounts.ErrMoved // it was right when it was checked
+				return nil, nil, accounts.ErrMoved // it was right when it was checked
 			}
-			return nil, err
+			return nil, nil, err
 		}
-		if _, exists := here[rule.Prefix.Key]; !exists {
+		switch old, exists := here[rule.Prefix.Key]; {
+		case !exists:
 			added = append(added, rule.madeAt(now))
+		case !same(rule, old):
+			edits = append(edits, Edit{Edit{rule, old}.at(now), old})
 		}
 	}
-	return added, nil
+	return added, edits, nil
 }
 
 // madeAt is the rule with the times of a rule that is new.
@@ -243,30 +242,22 @@ func (r Rule) madeAt(now time.Time) Rule {
 }
 
 // at is the rule that an edit stores: the new one, with the old one's number and times.
-func (e edit) at(now time.Time) Rule {
-	r := e.now.madeAt(now)
-	r.ID, r.CreatedAt = e.old.ID, e.old.CreatedAt
-	if e.old.Published && r.Published {
-		r.PublishedAt = e.old.PublishedAt
+func (e Edit) at(now time.Time) Rule {
+	r := e.Now.madeAt(now)
+	r.ID, r.CreatedAt = e.Old.ID, e.Old.CreatedAt
+	if e.Old.Published && r.Published {
+		r.PublishedAt = e.Old.PublishedAt
 	}
 	return r
-}
-
-// storeEdits stores the edited rules.
-func (i *importing) storeEdits(ctx context.Context, tx Tx, now time.Time) error {
-	for _, e := range i.edits {
-		if err := tx.PutRule(ctx, e.at(now), Deed{At: now, Did: "edit"}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // storeHeld stores all changes, where memory holds them all.
 func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	now := i.book.Now()
-	if err := i.storeEdits(ctx, tx, now); err != nil {
-		return err
+	for _, e := range i.edits {
+		if err := tx.PutRule(ctx, e.at(now), Deed{At: now, Did: "edit"}); err != nil {
+			return err
+		}
 	}
 	added := make([]Rule, len(i.added))
 	for n, r := range i.added {
@@ -277,7 +268,7 @@ func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 			i.keys = append(i.keys, r.Prefix.Key)
 		}
 		for _, e := range i.edits {
-			i.keys = append(i.keys, e.now.Prefix.Key)
+			i.keys = append(i.keys, e.Now.Prefix.Key)
 		}
 	}
 	return tx.AddRules(ctx, added, Deed{At: now, Did: "add"})
@@ -407,7 +398,7 @@ func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
 // check compares every line with what is stored. It returns Faults, with the known ones among them,
 // or notes what the import will do.
 func (i *importing) check(ctx context.Context, tx Tx, known accounts.Faults) error {
-	i.done, i.added, i.edits = accounts.Imported{}, []Rule{}, []edit{}
+	i.done, i.added, i.edits = accounts.Imported{}, []Rule{}, []Edit{}
 	i.accounts, i.hosts = map[string]bool{}, map[string]bool{}
 	done, err := i.checkAll(ctx, tx, known)
 	if err == nil {
@@ -451,7 +442,7 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.Faults) 
 				done.Unchanged++
 			default:
 				done.Changed++
-				i.edits = keepUpTo(editsInMemory, i.edits, edit{rule, *stored})
+				i.edits = keepUpTo(editsInMemory, i.edits, Edit{rule, *stored})
 			}
 			i.accounts[rule.Owner], i.accounts[rule.Target], i.hosts[rule.Prefix.Host] = true, true, true
 			done.Lines++
@@ -482,25 +473,13 @@ func (i *importing) load(ctx context.Context, tx Tx) error {
 		if err != nil {
 			return err
 		}
-		var here map[string]Rule
-		if i.done.Added < i.done.Lines { // else no line has a stored rule
-			if here, err = c.here(ctx, batch); err != nil {
-				return err
-			}
+		added, edits, err := i.changesOf(ctx, c, batch, now)
+		if err != nil {
+			return err
 		}
-		added := make([]Rule, 0, len(batch))
-		for n := range batch {
-			rule, err := c.draft(ctx, &batch[n])
-			if err != nil {
+		for _, e := range edits {
+			if err := tx.PutRule(ctx, e.Now, Deed{At: now, Did: "edit"}); err != nil {
 				return err
-			}
-			switch old, exists := here[rule.Prefix.Key]; {
-			case !exists:
-				added = append(added, rule.madeAt(now))
-			case !same(rule, old):
-				if err := tx.PutRule(ctx, edit{rule, old}.at(now), Deed{At: now, Did: "edit"}); err != nil {
-					return err
-				}
 			}
 		}
 		if err := tx.AddRules(ctx, added, Deed{At: now, Did: "add"}); err != nil {

@@ -72,12 +72,14 @@ type Tx interface {
 	// notes a change.
 	AddRules(ctx context.Context, list []Rule, d Deed) error
 	NextChange(ctx context.Context) (int64, error)
-	// AddApart stores many new rules, which nobody sees, under numbers of Reserve. ShowApart shows
-	// them with the commit; LockToShow comes before it, and every number has its rule by then.
-	// LockToShow is LockRules that waits for a second at a time and lets others pass between its
-	// tries, so that nobody waits long behind it. ErrPrefixTaken, also where there are more rules
-	// than numbers, or fewer; accounts.ErrImporting.
+	// AddApart stores many new rules, which nobody sees, under numbers of Reserve; EditApart notes in
+	// the same way what stored rules become. ShowApart shows all with the commit; LockToShow comes
+	// before it, and every number has its change by then. LockToShow stores the edits, for which
+	// nobody waits, and then is LockRules that waits for a second at a time and lets others pass
+	// between its tries, so that nobody waits long behind it. ErrPrefixTaken, also where there are
+	// more rules than numbers; accounts.ErrMoved, also where there are fewer; accounts.ErrImporting.
 	AddApart(ctx context.Context, list []Rule, d Deed, under accounts.Numbers) error
+	EditApart(ctx context.Context, list []Edit, d Deed, under accounts.Numbers) error
 	LockToShow(ctx context.Context) error
 	ShowApart(ctx context.Context) error
 	// LastChange is the number of the last change that the transaction sees. ChangedSince lists at

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +35,10 @@ type apart struct {
 	accounts.Numbers
 	next    int64
 	counted map[[2]string][]piece // by owner and target, as in rule_pieces
+	edits   int64
+	// moved are the ids of edited rules that came to a target of an owner, and, negative, of those
+	// that left it.
+	moved map[[2]string][]int64
 }
 
 // piece is one row of rule_pieces.
@@ -131,8 +136,8 @@ func (t *Tx) beginApart(ctx context.Context, under accounts.Numbers) error {
 		if err := t.given(ctx, under); err != nil {
 			return err
 		}
-		t.apart = &apart{Numbers: under, next: under.First, counted: map[[2]string][]piece{}}
-		if err := t.later(ctx, nil, `SELECT set_config('qrjump.counted', 'apart', true)`); err != nil {
+		t.apart = &apart{Numbers: under, next: under.First, counted: map[[2]string][]piece{}, moved: map[[2]string][]int64{}}
+		if err := t.later(ctx, nil, `SELECT set_config('qrjump.counted', 'apart', true), set_config('qrjump.moved', 'apart', true)`); err != nil {
 			return err
 		}
 	}
@@ -167,6 +172,48 @@ func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under
 		return err
 	}
 	return t.writeApart(ctx)
+}
+
+// EditApart implements rules.Tx. The entries of the log hold what the rules become until storeEdits.
+func (t *Tx) EditApart(ctx context.Context, all []rules.Edit, d rules.Deed, under accounts.Numbers) error {
+	if len(all) == 0 {
+		return nil
+	}
+	if err := t.beginApart(ctx, under); err != nil {
+		return err
+	}
+	a := t.apart
+	for _, e := range all {
+		t.touched.Add(rules.Epoch(e.Now.Owner))
+		if err := t.noteRule(ctx, e.Now, d); err != nil {
+			return err
+		}
+		if from, to := e.Old.Target, e.Now.Target; from != to {
+			a.moved[[2]string{e.Now.Owner, from}] = append(a.moved[[2]string{e.Now.Owner, from}], -e.Now.ID)
+			a.moved[[2]string{e.Now.Owner, to}] = append(a.moved[[2]string{e.Now.Owner, to}], e.Now.ID)
+		}
+	}
+	a.edits += int64(len(all))
+	return t.writeApart(ctx)
+}
+
+// storeEdits makes rules what the entries of the stretch say, in one statement. Nobody waits for these rows: who wants to change
+// one meanwhile is told to try again (loneRule).
+func (t *Tx) storeEdits(ctx context.Context) error {
+	a := t.apart
+	if a == nil || a.edits == 0 {
+		return nil
+	}
+	stored, err := t.exec(ctx, `UPDATE rules r SET target = e.target, prefix = e.prefix, path = e.path, occupy = e.occupy::int,
+			open_version = e.open_version, test_links = COALESCE(e.test_links::text, 'null'), published = e.published::int,
+			changed_at = e.changed_at, published_at = e.published_at
+		FROM changes c CROSS JOIN LATERAL json_to_record(c.detail::json) AS e(id bigint, target text, prefix text, path text, occupy boolean,
+			open_version bigint, test_links json, published boolean, changed_at bigint, published_at bigint)
+		WHERE c.seq BETWEEN $1 AND $2 AND c.did = 'edit' AND r.id = e.id`, a.First, a.Last)
+	if isLocked(outageOf(t.engine, err)) || err == nil && stored != a.edits {
+		return fmt.Errorf("another change of one of the rules is not at its end, or came meanwhile: %w", accounts.ErrMoved)
+	}
+	return err
 }
 
 // NotedApart implements accounts.Tx.
@@ -230,7 +277,12 @@ const (
 // LockToShow implements rules.Tx. While a transaction waits for the lock of all rules, everybody
 // who wants to change one waits behind it. So this waits for a second only, and then lets them go
 // first.
-func (t *Tx) LockToShow(ctx context.Context) error { return t.lockToShow(ctx, allRules) }
+func (t *Tx) LockToShow(ctx context.Context) error {
+	if err := t.storeEdits(ctx); err != nil {
+		return err
+	}
+	return t.lockToShow(ctx, allRules)
+}
 
 // LockAccountsToShow implements accounts.Tx.
 func (t *Tx) LockAccountsToShow(ctx context.Context) error { return t.lockToShow(ctx, allAccounts) }
@@ -287,23 +339,14 @@ func (t *Tx) ShowApart(ctx context.Context) error {
 // countApart counts the rules that no trigger counted. Nobody else changes rules meanwhile.
 func (t *Tx) countApart(ctx context.Context) error {
 	a := t.apart
-	if len(a.counted) == 0 {
-		return nil
-	}
-	type counted struct {
-		owner, target string
-		first, n      int64
-	}
-	var counts, pieces []counted
+	counts, pieces := map[counter]int64{}, map[counter]int64{}
 	for at, all := range a.counted {
-		sum := counted{owner: at[0], target: at[1]}
 		for _, p := range all {
-			sum.n += p.n
+			counts[counter{at[0], at[1], 0}] += p.n
 			if at[0] != "" {
-				pieces = append(pieces, counted{at[0], at[1], p.first, p.n})
+				pieces[counter{at[0], at[1], p.first}] += p.n
 			}
 		}
-		counts = append(counts, sum)
 	}
 	// Rules that owners added meanwhile have higher numbers, and may have been counted in a piece
 	// that begins before the stretch.
@@ -311,30 +354,98 @@ func (t *Tx) countApart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	added := map[string]bool{}
-	for _, owner := range later {
-		added[owner] = true
-	}
-	for _, c := range counts {
-		if c.owner != "" && added[c.owner] {
-			if err := t.cutPiece(ctx, c.owner, c.target, a.First, a.Last); err != nil {
+	for at := range a.counted {
+		if at[0] != "" && slices.Contains(later, at[0]) {
+			if err := t.cutPiece(ctx, at[0], at[1], a.First, a.Last); err != nil {
 				return err
 			}
 		}
 	}
-	byName := func(x, y counted) int {
-		return cmp.Or(strings.Compare(x.owner, y.owner), strings.Compare(x.target, y.target), cmp.Compare(x.first, y.first))
-	}
-	slices.SortFunc(counts, byName)
-	slices.SortFunc(pieces, byName)
-	if _, err := t.addMany(ctx, `INSERT INTO rule_counts AS c (owner, target, n)`,
-		` ON CONFLICT (owner, target) DO UPDATE SET n = c.n + excluded.n`, 3, len(counts),
-		func(i int) []any { return []any{counts[i].owner, counts[i].target, counts[i].n} }); err != nil {
+	if err := t.countMoved(ctx, counts, pieces); err != nil {
 		return err
 	}
-	_, err = t.addMany(ctx, `INSERT INTO rule_pieces (owner, target, first, n)`, ``, 4, len(pieces),
-		func(i int) []any { return []any{pieces[i].owner, pieces[i].target, pieces[i].first, pieces[i].n} })
-	return err
+	if err := t.addCounts(ctx, `rule_counts`, counts); err != nil {
+		return err
+	}
+	return t.addCounts(ctx, `rule_pieces`, pieces)
+}
+
+// counter names a row of rule_pieces, or, with first = 0, of rule_counts.
+type counter struct {
+	owner, target string
+	first         int64
+}
+
+// countMoved counts the rules that have other targets now, as the triggers would.
+func (t *Tx) countMoved(ctx context.Context, counts, pieces map[counter]int64) error {
+	for some := range slices.Chunk(slices.Collect(maps.Keys(t.apart.moved)), chunk) {
+		args := make([]any, 0, 2*len(some))
+		for _, at := range some {
+			args = append(args, at[0], at[1])
+		}
+		stored, err := list(ctx, t, func(scan func(...any) error) (c counter, err error) {
+			err = scan(&c.owner, &c.target, &c.first)
+			return c, err
+		}, `SELECT owner, target, first FROM rule_pieces WHERE (owner, target) IN (`+t.rowMarks(len(some), 2)+`) ORDER BY first`, args...)
+		if err != nil {
+			return err
+		}
+		firsts := map[[2]string][]int64{}
+		for _, c := range stored {
+			at := [2]string{c.owner, c.target}
+			firsts[at] = append(firsts[at], c.first)
+		}
+		for _, at := range some {
+			all, ids := firsts[at], t.apart.moved[at]
+			slices.SortFunc(ids, func(x, y int64) int { return cmp.Compare(max(x, -x), max(y, -y)) })
+			for _, id := range ids {
+				one := int64(1)
+				if id < 0 {
+					one, id = -1, -id
+				}
+				n, is := slices.BinarySearch(all, id)
+				if !is && n == 0 { // no piece begins before it
+					all, n = slices.Insert(all, 0, id), 1
+				} else if is {
+					n++
+				}
+				pieces[counter{at[0], at[1], all[n-1]}] += one
+				counts[counter{at[0], at[1], 0}] += one
+				counts[counter{"", at[1], 0}] += one
+			}
+		}
+	}
+	return nil
+}
+
+// addCounts adds to rows that count rules. A row that counts none goes.
+func (t *Tx) addCounts(ctx context.Context, table string, counts map[counter]int64) error {
+	maps.DeleteFunc(counts, func(_ counter, n int64) bool { return n == 0 })
+	all := slices.SortedFunc(maps.Keys(counts), func(x, y counter) int {
+		return cmp.Or(strings.Compare(x.owner, y.owner), strings.Compare(x.target, y.target), cmp.Compare(x.first, y.first))
+	})
+	columns := []string{"owner", "target", "first"}
+	if table == `rule_counts` {
+		columns = columns[:2]
+	}
+	key := strings.Join(columns, ", ")
+	row := func(c counter) []any { return []any{c.owner, c.target, c.first}[:len(columns)] }
+	if _, err := t.addMany(ctx, `INSERT INTO `+table+` AS c (`+key+`, n)`, ` ON CONFLICT (`+key+`) DO UPDATE SET n = c.n + excluded.n`,
+		len(columns)+1, len(all), func(i int) []any { return append(row(all[i]), counts[all[i]]) }); err != nil {
+		return err
+	}
+	less := slices.DeleteFunc(all, func(c counter) bool { return counts[c] > 0 })
+	for some := range slices.Chunk(less, chunk) {
+		var args []any
+		for _, c := range some {
+			args = append(args, row(c)...)
+		}
+		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE n = 0 AND (`+key+`) IN (`+t.rowMarks(len(some), len(columns))+`)`,
+			args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cutPiece ends, before a stretch, the piece that reaches over it, and begins another after the

@@ -236,6 +236,131 @@ func TestAnImportOfManyKinds(t *testing.T) {
 	want(t, "rules", number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE path = 'third'`), many)
 }
 
+// almost calls f when all that an import does is written, and only the showing is left.
+type almost struct {
+	*Store
+	f func(tx *Tx)
+}
+
+func (s almost) UpdateRules(ctx context.Context, f func(rules.Tx) error) error {
+	return s.Store.UpdateRules(ctx, func(tx rules.Tx) error { return f(almostTx{tx.(*Tx), s.f}) })
+}
+
+type almostTx struct {
+	*Tx
+	f func(tx *Tx)
+}
+
+func (t almostTx) LockToShow(ctx context.Context) error {
+	if err := t.storeEdits(ctx); err != nil {
+		return err
+	}
+	t.f(t.Tx)
+	return t.Tx.LockToShow(ctx)
+}
+
+// Issue 29, 2: nor does an import that changes rules which are there. When they have become others, and nobody sees it yet, it holds
+// nothing that a change of another rule wants; who wants to change one of them is told to try again, and holds up nobody.
+func TestAnImportOfChangesStopsNobody(t *testing.T) {
+	target, nodes, b, own, other := twoNodes(t)
+	ctx := t.Context()
+	if _, err := b[0].Import(ctx, planOf(many, func(p *rules.Planned) { p.Published = p.Line > 1 }), false); err != nil {
+		t.Fatal(err)
+	}
+	mustAdd(t, b[0], own, "https://before.example/")
+	follows := follower(t, nodes[1])
+	hands := admin(t, target)
+	changed := func(p *rules.Planned) { p.Draft.Path, p.Published = "second", p.Line > 1 }
+	called := 0
+	b[0].Store = almost{nodes[0], func(*Tx) {
+		called++
+		for what, query := range map[string]string{
+			"the head of the log": `SELECT seq FROM change_head FOR UPDATE NOWAIT`,
+			"what counts rules":   `SELECT n FROM rule_counts FOR UPDATE NOWAIT`,
+			"the other rules":     `SELECT id FROM rules WHERE key = 'https://before.example/' FOR UPDATE NOWAIT`,
+			"the lock of all rules": fmt.Sprintf(`SELECT 1 / CASE WHEN pg_try_advisory_xact_lock(%d) THEN 1 ELSE 0 END`,
+				lockNumber(allRules)),
+		} {
+			if _, err := hands.Exec(ctx, query); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		mustAdd(t, b[1], other, "https://elsewhere.example/")
+		mustAdd(t, b[1], own, "https://own.example/")
+		if err := b[1].Publish(ctx, own, "https://before.example/"); err != nil {
+			t.Error(err)
+		}
+		for what, err := range map[string]error{
+			"edit":   b[1].Edit(ctx, own, rules.Draft{Prefix: "https://h0.example/0/", Path: "mine", OpenVersion: rules.OpenRelease}),
+			"delete": b[1].Delete(ctx, own, "https://h2.example/2/", ""),
+		} {
+			if !isLocked(err) || !strings.Contains(err.Error(), "an import that is not at its end") {
+				t.Errorf("%s of a rule that is being imported: %v", what, err)
+			}
+		}
+		want(t, "rules that others see changed", number(t, nodes[1], `SELECT COUNT(*) FROM rules WHERE path = 'second'`), 0)
+		catchUp(t, follows)
+		want(t, "what scans of the other node see", pathOf(follows, "https://h1.example/1/x"), "p")
+		sound(t, nodes[1])
+	}}
+	done, err := b[0].Import(ctx, planOf(many, changed), false)
+	if want(t, "import", done, accounts.Imported{Lines: many, Changed: many}); err != nil || called != 1 {
+		t.Fatal(called, err)
+	}
+	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules WHERE path = 'second'`), many)
+	catchUp(t, follows)
+	want(t, "what scans of the other node see", pathOf(follows, "https://h1.example/1/x"), "second")
+	sound(t, nodes[0])
+	// What comes after an edit of an import, and an undo of it, is as after any other.
+	if err := b[1].Delete(ctx, own, "https://h2.example/2/", ""); err != nil {
+		t.Error(err)
+	}
+	sound(t, nodes[1])
+}
+
+// Rules that an import makes open other Mini Programs are counted when they are shown.
+func TestAnImportCountsRulesThatOpenOthers(t *testing.T) {
+	target := newPostgres(t)
+	s := open(t, target)
+	importMany(t, s, someRules(t, 1500))
+	var moved []rules.Edit
+	view(t, s, func(ctx context.Context, tx *Tx) error {
+		all, err := scanAll(ctx, tx, `WHERE owner = $1 AND id % 4 <> 0`, "wxs")
+		for i, r := range all {
+			now := r
+			if now.Target = "wxm1"; i%5 == 0 {
+				now.Target = fmt.Sprint("wxnew", i%3)
+			}
+			if now.Target != r.Target {
+				moved = append(moved, rules.Edit{Now: now, Old: r})
+			}
+		}
+		return err
+	})
+	numbers, err := s.Reserve(t.Context(), len(moved))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hands := admin(t, target)
+	update(t, s, func(ctx context.Context, tx *Tx) error {
+		if err := tx.EditApart(ctx, moved, rules.Deed{At: at, Did: "edit"}, numbers); err != nil {
+			return err
+		}
+		if err := tx.LockToShow(ctx); err != nil {
+			return err
+		}
+		mustDo(t, hands, `SELECT n FROM rule_counts FOR UPDATE NOWAIT`)
+		mustDo(t, hands, `SELECT n FROM rule_pieces FOR UPDATE NOWAIT`)
+		return tx.ShowApart(ctx)
+	})
+	sound(t, s)
+	want(t, "rules of a Mini Program that had none", number(t, s, `SELECT COUNT(*) FROM rules WHERE target = 'wxnew0'`),
+		number(t, s, `SELECT n FROM rule_counts WHERE owner = 'wxs' AND target = 'wxnew0'`))
+	// The last one leaves, and its counts go.
+	want(t, "rows that count none", number(t, s, `SELECT (SELECT COUNT(*) FROM rule_counts WHERE n = 0) + (SELECT COUNT(*) FROM rule_pieces
+		WHERE n = 0)`), 0)
+}
+
 // A node that dies in the middle of an import leaves nothing of it but the numbers that it
 // was given, and no lock: the same can be imported as soon as PostgreSQL has noticed.
 func TestAnImportThatDies(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
 )
@@ -443,8 +445,9 @@ func (t *Tx) PutRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 		}
 	}
 	t.touched.Add(rules.Epoch(r.Owner))
-	err := t.later(ctx, someRule, `UPDATE rules SET target = $2, prefix = $3, path = $4, occupy = $5, open_version = $6, test_links = $7,
-		published = $8, changed_at = $9, published_at = $10 WHERE id = $1`,
+	where, some := t.loneRule()
+	err := t.later(ctx, some, `UPDATE rules SET target = $2, prefix = $3, path = $4, occupy = $5, open_version = $6, test_links = $7,
+		published = $8, changed_at = $9, published_at = $10 WHERE `+where,
 		r.ID, r.Target, r.Prefix.Text, r.Path, flag(r.Occupy), r.OpenVersion, inJSON(&r.TestLinks).text(),
 		flag(r.Published), millis(r.ChangedAt), millis(r.PublishedAt))
 	if err != nil {
@@ -453,11 +456,20 @@ func (t *Tx) PutRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 	return t.noteRule(ctx, r, d)
 }
 
-func someRule(n int64) error {
-	if n == 0 {
-		return rules.ErrNoRule
+// loneRule is the condition that a rule has the id $1, and the check that there was one. Its owner is locked, so that only an
+// import may be changing its row: for that nobody waits, because everybody may be waiting for the end of the log behind them.
+func (t *Tx) loneRule() (where string, some func(n int64) error) {
+	where, none := `id = $1`, rules.ErrNoRule
+	if t.engine.sharesRows() {
+		where = `id = (SELECT id FROM rules WHERE id = $1 FOR UPDATE SKIP LOCKED)`
+		none = outageOf(t.engine, fmt.Errorf("%w: %w", errBeingImported, &pgconn.PgError{Code: "55P03", Message: "its row is locked"}))
 	}
-	return nil
+	return where, func(n int64) error {
+		if n == 0 {
+			return none
+		}
+		return nil
+	}
 }
 
 // DeleteRule implements rules.Tx.
@@ -467,7 +479,8 @@ func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 		return err
 	}
 	t.touched.Add(rules.Epoch(r.Owner))
-	if err := t.later(ctx, someRule, `DELETE FROM rules WHERE id = $1`, r.ID); err != nil {
+	where, some := t.loneRule()
+	if err := t.later(ctx, some, `DELETE FROM rules WHERE `+where, r.ID); err != nil {
 		return err
 	}
 	return t.noteRule(ctx, r, d)

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"strings"
@@ -68,8 +69,28 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 	if found := s.AskServers(t.Context()); found.Missing != 0 || change("a.example") != nil {
 		t.Errorf("word of another system: %+v", found)
 	}
-	leave(`(SELECT system_identifier FROM pg_control_system())`)
+	// Scans that were being stored when a new connection showed a later timeline are not stored here.
+	beside := open(t, target)
+	ledger, err := beside.OpenScans(t.Context(), ScansOptions{Random: chance(), Now: func() time.Time { return at },
+		Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := beside.AskServers(t.Context()).Writing[0]
+	err = ledger.insert(t.Context(), someScans(0, 3), func(pgx.Tx) error {
+		beside.servers.raise(one.system, one.Timeline+1)
+		return nil
+	})
+	if _, is := errors.AsType[*oldPrimaryError](err); !is {
+		t.Errorf("scans on an old primary: %v", err)
+	}
+	if n := dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM scan_events`); n != 0 {
+		t.Errorf("%d scans were stored", n)
+	}
+	beside.Close()
+	const ours = `(SELECT system_identifier FROM pg_control_system())`
 	late := s.update(t.Context(), func(tx *Tx) error {
+		leave(ours)
 		if found := s.AskServers(t.Context()); found.Missing != 99 || found.Primaries() != 2 || !found.Writing[0].Old {
 			t.Errorf("word of a later timeline: %+v", found)
 		}
@@ -86,6 +107,25 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 	}
 	if _, err := Open(t.Context(), target); err == nil || !strings.Contains(err.Error(), oldDatabase) {
 		t.Errorf("a start on an old primary: %v", err)
+	}
+	// Keys are sealed anew on no old primary, and on none that becomes one meanwhile.
+	s.Close()
+	if _, err := OpenAlone(t.Context(), target); err == nil || !strings.Contains(err.Error(), oldDatabase) {
+		t.Errorf("a turn of the master key on an old primary: %v", err)
+	}
+	dbtest.Exec(t, target.URL, `DELETE FROM timelines WHERE timeline = 99`)
+	dbtest.Exec(t, target.URL, `INSERT INTO vault_keys (name, sealed) VALUES ('one', 'old')`)
+	alone := openAlone(t, target)
+	_, err = alone.Reseal(t.Context(), func(string, string) (string, error) {
+		leave(ours)
+		alone.AskServers(t.Context())
+		return "new", nil
+	}, func(_, old string) (string, error) { return old, nil })
+	if _, is := errors.AsType[*oldPrimaryError](err); !is {
+		t.Errorf("a turn of the master key that had begun: %v", err)
+	}
+	if n := dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM vault_keys WHERE sealed = 'old'`); n != 1 {
+		t.Error("a key was sealed anew on an old primary")
 	}
 	if err := fmt.Sprint(late); len(err) > 0 && strings.Contains(err, "\n") {
 		t.Errorf("it is said in several lines: %s", err)

@@ -1,0 +1,18 @@
+-- +goose Up
+-- An import that writes what rules become counts by itself those that open another Mini Program, when it shows them: the rows
+-- that count would be locked until then. Decision 55.
+-- postgres: -- +goose StatementBegin
+-- postgres: CREATE OR REPLACE FUNCTION rules_counted_target() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+-- postgres:     IF current_setting('qrjump.moved', true) = 'apart' THEN
+-- postgres:         RETURN NULL;
+-- postgres:     END IF;
+-- postgres:     PERFORM rule_less(OLD.owner, OLD.target, OLD.id), rule_less('', OLD.target, 0);
+-- postgres:     INSERT INTO rule_counts AS c (owner, target, n) VALUES (NEW.owner, NEW.target, 1), ('', NEW.target, 1)
+-- postgres:         ON CONFLICT (owner, target) DO UPDATE SET n = c.n + 1;
+-- postgres:     INSERT INTO rule_pieces AS p (owner, target, first, n)
+-- postgres:         VALUES (NEW.owner, NEW.target, COALESCE((SELECT MAX(first) FROM rule_pieces
+-- postgres:             WHERE owner = NEW.owner AND target = NEW.target AND first <= NEW.id), NEW.id), 1)
+-- postgres:         ON CONFLICT (owner, target, first) DO UPDATE SET n = p.n + 1;
+-- postgres:     RETURN NULL;
+-- postgres: END $$;
+-- postgres: -- +goose StatementEnd
