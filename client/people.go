@@ -33,6 +33,7 @@ type PersonPut struct {
 	Accounts     []string `json:"accounts,omitempty"`
 	Password     string   `json:"password,omitempty"`
 	SecondFactor string   `json:"second_factor,omitempty" enum:",new" doc:"new: answer a second factor"`
+	InviteDays   int      `json:"invite_days,omitempty" minimum:"0" maximum:"30" doc:"answer a link by which they choose a password, good once"`
 }
 
 // PersonChange says what changes of a person; a nil field stays as it is.
@@ -41,6 +42,7 @@ type PersonChange struct {
 	Accounts     *[]string `json:"accounts,omitempty"`
 	Password     *string   `json:"password,omitempty" doc:"an empty one: no sign-in by password"`
 	SecondFactor *string   `json:"second_factor,omitempty" enum:"new,off"`
+	InviteDays   int       `json:"invite_days,omitempty" minimum:"0" maximum:"30" doc:"answer a link by which they choose a password, good once"`
 }
 
 // PersonMade is a person after a change.
@@ -48,6 +50,8 @@ type PersonMade struct {
 	Person
 	FactorURI string   `json:"factor_uri,omitempty" doc:"the new second factor, for an authenticator app; shown this once"`
 	Recovery  []string `json:"recovery,omitempty" doc:"codes for the day that the phone is lost, each good once; shown this once"`
+
+	Invitation *LoginLink `json:"invitation,omitempty" doc:"shown this once; works once, and ends the links that were made before"`
 }
 
 // AdminKey lets a program call the admin API. The key itself is shown only when it is

@@ -57,6 +57,7 @@ type personAdd struct {
 	Account      []string `placeholder:"APPID"`
 	Password     string   `env:"QRJUMP_PERSON_PASSWORD" placeholder:"PASSWORD" file:"in,self"`
 	SecondFactor bool
+	Invite       int `placeholder:"DAYS"`
 }
 
 // Run makes a person.
@@ -65,7 +66,7 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	p := client.PersonPut{Name: c.Name, Role: c.Role, Accounts: c.Account, Password: password}
+	p := client.PersonPut{Name: c.Name, Role: c.Role, Accounts: c.Account, Password: password, InviteDays: c.Invite}
 	if c.SecondFactor {
 		p.SecondFactor = "new"
 	}
@@ -75,15 +76,19 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 	}
 	return c.print(s, made, func(w io.Writer) {
 		fmt.Fprintf(w, "%s may sign in as %s of %s\n", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
-		if !made.HasPassword {
+		if !made.HasPassword && made.Invitation == nil {
 			fmt.Fprintf(w, "without a password: qrjump login-link %s prints a link for it\n", plain(made.Name))
 		}
-		printFactor(w, made)
+		printMade(w, made)
 	})
 }
 
-// printFactor prints a new second factor, which is shown this once.
-func printFactor(w io.Writer, made client.PersonMade) {
+// printMade prints an invitation and a new second factor, which are shown this once.
+func printMade(w io.Writer, made client.PersonMade) {
+	if made.Invitation != nil {
+		fmt.Fprintf(w, "by this link, once until %s, they sign in and choose a password: %s\n", when(made.Invitation.Expires),
+			made.Invitation.URL)
+	}
 	if made.FactorURI == "" {
 		return
 	}
@@ -99,6 +104,7 @@ type personChange struct {
 	AllAccounts  bool
 	Password     *string `placeholder:"PASSWORD" file:"in,self"`
 	SecondFactor *string `placeholder:"new|off"`
+	Invite       int     `placeholder:"DAYS"`
 }
 
 // Run changes what is named.
@@ -106,14 +112,14 @@ func (c *personChange) Run(s *session) error {
 	if c.AllAccounts && len(c.Account) > 0 {
 		return misused("say --account or --all-accounts")
 	}
-	if c.Role == nil && c.Account == nil && !c.AllAccounts && c.Password == nil && c.SecondFactor == nil {
-		return misused("say what is to be changed: --role, --account, --all-accounts, --password or --second-factor")
+	if c.Role == nil && c.Account == nil && !c.AllAccounts && c.Password == nil && c.SecondFactor == nil && c.Invite == 0 {
+		return misused("say what is to be changed: --role, --account, --all-accounts, --password, --second-factor or --invite")
 	}
 	qrjump, err := c.client()
 	if err != nil {
 		return err
 	}
-	p := client.PersonChange{Role: c.Role, SecondFactor: c.SecondFactor}
+	p := client.PersonChange{Role: c.Role, SecondFactor: c.SecondFactor, InviteDays: c.Invite}
 	if c.Account != nil || c.AllAccounts {
 		p.Accounts = new(append([]string{}, c.Account...))
 	}
@@ -130,7 +136,7 @@ func (c *personChange) Run(s *session) error {
 	}
 	return c.print(s, made, func(w io.Writer) {
 		fmt.Fprintf(w, "%s is now %s of %s, and is signed out everywhere\n", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
-		printFactor(w, made)
+		printMade(w, made)
 	})
 }
 

@@ -70,12 +70,25 @@ func (a *Admin) addPerson(ctx context.Context, in *struct{ Body client.PersonPut
 	if err := a.checkRole(ctx, &b.Role, b.Accounts); err != nil {
 		return client.PersonMade{}, err
 	}
-	change := people.Change{Role: &b.Role, Accounts: &b.Accounts, Password: &b.Password}
+	change := people.Change{Role: &b.Role, Accounts: &b.Accounts, Password: &b.Password, Invite: b.InviteDays}
 	if b.SecondFactor != "" {
 		change.SecondFactor = &b.SecondFactor
 	}
-	p, f, err := a.People.Add(ctx, b.Name, change)
-	return client.PersonMade{Person: showPerson(p), FactorURI: f.URI, Recovery: f.Recovery}, err
+	p, made, err := a.People.Add(ctx, b.Name, change)
+	return a.personMade(p, made), err
+}
+
+func (a *Admin) personMade(p people.Person, made people.Made) client.PersonMade {
+	shown := client.PersonMade{Person: showPerson(p), FactorURI: made.URI, Recovery: made.Recovery}
+	if made.Invitation != "" {
+		shown.Invitation = &client.LoginLink{URL: a.linkTo(made.Invitation) + "&next=" + url.QueryEscape("/console/self?done=invited"),
+			Expires: made.Ends.Truncate(time.Second)}
+	}
+	return shown
+}
+
+func (a *Admin) linkTo(once string) string {
+	return a.ConsoleURL() + "/login?once=" + url.QueryEscape(once)
 }
 
 type PersonPath struct {
@@ -105,9 +118,9 @@ func (a *Admin) changePerson(ctx context.Context, in *struct {
 	if err := a.checkRole(ctx, role, *appids); err != nil {
 		return client.PersonMade{}, err
 	}
-	p, f, err := a.People.Change(ctx, in.Name, people.Change{Role: b.Role, Accounts: b.Accounts, Password: b.Password,
-		SecondFactor: b.SecondFactor})
-	return client.PersonMade{Person: showPerson(p), FactorURI: f.URI, Recovery: f.Recovery}, err
+	p, made, err := a.People.Change(ctx, in.Name, people.Change{Role: b.Role, Accounts: b.Accounts, Password: b.Password,
+		SecondFactor: b.SecondFactor, Invite: b.InviteDays})
+	return a.personMade(p, made), err
 }
 
 func (a *Admin) deletePerson(ctx context.Context, in *PersonPath) (client.PersonList, error) {
@@ -171,5 +184,5 @@ func (a *Admin) makeLoginLink(ctx context.Context, in *struct {
 	if err != nil {
 		return client.LoginLink{}, err
 	}
-	return client.LoginLink{URL: a.ConsoleURL() + "/login?once=" + url.QueryEscape(text), Expires: ends.Truncate(time.Second)}, nil
+	return client.LoginLink{URL: a.linkTo(text), Expires: ends.Truncate(time.Second)}, nil
 }

@@ -71,7 +71,6 @@ type accountForm struct {
 	AppID string
 	client.AccountPut
 	Revision string // of the account that the form shows
-	Fault    string // why the server did not take it
 }
 
 func (accountForm) Kinds() []string       { return accountKinds }
@@ -99,26 +98,15 @@ func (f *accountForm) read(r *http.Request) {
 	}
 }
 
-// put stores the account as the form says. Where that is refused, it shows the form again, with
-// what was typed and the reason.
+// put stores the account as the form says.
 func (v *visit) put(f accountForm) {
 	v.fresh = f.New
 	err := v.api.PutAccount(v.ctx(), f.AppID, f.AccountPut)
-	said, is := unfit(err)
-	switch {
-	case f.New && client.ChangedMeanwhile(err) != nil:
-		f.showAgain(v, http.StatusConflict, v.say("accounts.exists", f.AppID))
-	case is:
-		f.showAgain(v, said.Status, said.Detail)
-	case !v.failed(err):
+	if f.New && client.ChangedMeanwhile(err) != nil {
+		v.refuse(http.StatusConflict, "appid", v.say("accounts.exists", f.AppID))
+	} else if !v.failed(err) {
 		v.redirect(accountPage(f.AppID) + "?done=account")
 	}
-}
-
-// showAgain shows the form as it was filled in, except its secrets, which have to be typed again.
-func (f accountForm) showAgain(v *visit, status int, fault string) {
-	f.Fault, f.Secret, f.MarketcodeKey = fault, "", ""
-	v.show(status, "account-form", f)
 }
 
 // makeAccount makes an account that is not there yet.
@@ -126,7 +114,7 @@ func (c *Console) makeAccount(v *visit) {
 	f := accountForm{New: true, AccountPut: client.AccountPut{JumpOpen: true}}
 	f.read(v.r)
 	if f.AppID == "" {
-		f.showAgain(v, http.StatusUnprocessableEntity, v.say("accounts.appid.wanted"))
+		v.refuse(http.StatusUnprocessableEntity, "appid", v.say("accounts.appid.wanted"))
 		return
 	}
 	v.put(f)

@@ -45,7 +45,8 @@ func TestAnAccountIsMadeAndChangedByForms(t *testing.T) {
 	if p.Status != http.StatusUnprocessableEntity || strings.Contains(p.Body, `value="short"`) {
 		t.Errorf("a secret that is too short: %d", p.Status)
 	}
-	p.wants(t, "Tea &amp; &lt;i&gt;more&lt;/i&gt;", `value="svc"`, "192.0.2.0/24, 198.51.100.7/32", `role="alert"`)
+	p.wants(t, "Tea &amp; &lt;i&gt;more&lt;/i&gt;", `value="svc"`, "192.0.2.0/24，198.51.100.7/32", `role="alert"`,
+		`aria-describedby="secret-hint secret-wrong"`)
 	made.Set("secret", "0123456789abcdef0123456789abcdef")
 	s.Hide(made.Get("secret"))
 	v.did("/console/accounts", made).wants(t, "Tea &amp; &lt;i&gt;more", "198.51.100.7/32")

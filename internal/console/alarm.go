@@ -128,8 +128,7 @@ func mapOf(places []client.CodePlace) *placesMap {
 	west, east, south, north, most := 180.0, -180.0, 90.0, -90.0, int64(0)
 	for _, p := range places {
 		if p.Lat != nil && p.Lon != nil {
-			west, east, most = min(west, *p.Lon), max(east, *p.Lon), max(most, p.Scans)
-			south, north = min(south, *p.Lat), max(north, *p.Lat)
+			west, east, south, north, most = min(west, *p.Lon), max(east, *p.Lon), min(south, *p.Lat), max(north, *p.Lat), max(most, p.Scans)
 		}
 	}
 	if most == 0 {

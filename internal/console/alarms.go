@@ -155,7 +155,6 @@ type batchAlarmView struct {
 	client.BatchAlarm
 	Asked  string // the threshold that was typed
 	Replay *client.AlarmReplay
-	Fault  string
 }
 
 // setBatchAlarm sets the score from which on codes of an application raise alarms, or says which
@@ -174,8 +173,7 @@ func (c *Console) setBatchAlarm(v *visit) {
 		put.Off = true
 	case did == "default":
 	case (did == "set" || did == "replay") && (wrong != nil || threshold < 1 || threshold > 100_000):
-		data.Alarm.Fault = v.say("batch.alarm.wrong")
-		v.showBatch(http.StatusUnprocessableEntity, batch, data)
+		v.refuse(http.StatusUnprocessableEntity, "threshold", v.say("batch.alarm.wrong"))
 		return
 	case did == "set":
 		put.Threshold = threshold

@@ -18,7 +18,6 @@ type appearanceView struct {
 	AppID string
 	Look  client.Appearance
 	Logo  template.URL // safe: the server drew it
-	Fault string
 }
 
 // Languages are those of the form, in its order.
@@ -86,16 +85,6 @@ func (c *Console) changeAppearance(v *visit) {
 		v.r.PostForm.Set("logo_kept", base64.RawURLEncoding.EncodeToString(want.Logo))
 	}
 	_, err = v.api.PutAppearance(v.ctx(), appid, want)
-	if said, is := refused(err, http.StatusUnprocessableEntity); is {
-		data := appearanceView{AppID: appid, Fault: said.Detail}
-		if v.failed(into(&data.Look)(v.api.Appearance(v.ctx(), appid))) {
-			return
-		}
-		data.Look.Revision = v.r.PostFormValue(revisionField)
-		data.Look.Accent, data.Look.Help, data.Look.OpenAtOnce, data.Look.Texts = want.Accent, want.Help, want.OpenAtOnce, want.Texts
-		v.showAppearance(http.StatusUnprocessableEntity, data)
-		return
-	}
 	if !v.failed(err) {
 		v.redirect(accountPage(appid) + "/appearance?done=appearance")
 	}

@@ -70,7 +70,7 @@ func (c *Console) loadBulk(v *visit) {
 		return
 	}
 	if said, is := mendable(err); is {
-		refuse(said.Status, said.Detail)
+		refuse(said.Status, v.said(said))
 	} else if !v.failed(err) {
 		v.show(http.StatusOK, "bulk", data)
 	}

@@ -206,14 +206,25 @@ func flat(current json.RawMessage) map[string]string {
 // before is the page that showed the form.
 func (v *visit) before() string {
 	path, form := v.r.URL.Path, v.r.PostForm
-	if path == Root+"/rules/do" {
+	switch path {
+	case Root + "/rules/do", Root + "/rules/undo":
 		path = Root + "/rules"
+	case Root + "/codes":
+		return path + "/" + url.PathEscape(form.Get("batch"))
+	case Root + "/accounts":
+		return path + "?make=" + url.QueryEscape(form.Get("kind"))
+	case Root + "/operate/settings":
+		return path + "#" + url.PathEscape(form.Get("name"))
 	}
 	if strings.HasPrefix(path, Root+"/rules") {
 		return path + "?" + url.Values{"owner": {form.Get("owner")}, "prefix": {form.Get("prefix")}}.Encode()
 	}
-	if path = strings.TrimSuffix(path, "/serials"); path == Root+"/operate/settings" {
-		path += "#" + url.PathEscape(form.Get("name"))
+	for _, end := range []string{"/serials", "/alarm", "/file"} {
+		path = strings.TrimSuffix(path, end)
+	}
+	if of := v.r.URL.Query(); len(of) > 0 {
+		of.Del("done")
+		path += "?" + of.Encode()
 	}
 	return path
 }

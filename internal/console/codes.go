@@ -112,12 +112,8 @@ type batchView struct {
 	Map      template.HTML
 	Events   []client.CodeEvent
 	Whole    bool // all events are shown
-	Binding  client.CodeBinding
-	Range    client.CodeRange // the range that forms are filled in with
-	Fault    string
 	Sure     *sure
 	Segments []client.CodeRange
-	Serials  string          // as they were typed
 	Alarm    *batchAlarmView // nil: the visitor may not see it
 }
 
@@ -181,9 +177,6 @@ func (v *visit) showBatch(status int, id int64, data batchView) {
 	}
 	if runs.More {
 		data.Next = runs.Runs[len(runs.Runs)-1].To + 1
-	}
-	if data.Range == (client.CodeRange{}) {
-		data.Range.To = data.Batch.Count - 1
 	}
 	data.Map = drawRuns(data.Runs)
 	data.Whole = len(data.Events) < mostEvents
@@ -254,34 +247,28 @@ func (c *Console) changeCodes(v *visit) {
 	kind, _ := strconv.Atoi(text("type"))
 	s.Binding = client.CodeBinding{ActivityName: text("activity"), ProductBrand: text("brand"), ProductTitle: text("title"),
 		ProductCode: text("product"), WxaAppID: text("target"), WxaPath: text("path"), WxaType: kind}
-	data := batchView{Range: client.CodeRange{From: from, To: to}, Binding: s.Binding}
 	if v.r.FormValue("sure") != strconv.FormatInt(s.Count, 10) {
-		data.Sure = s
-		v.showBatch(http.StatusOK, batch, data)
+		v.faults = map[string]string{} // what was typed stays in the form below the question
+		v.showBatch(http.StatusOK, batch, batchView{Sure: s})
 		return
 	}
+	span := client.CodeRange{From: from, To: to}
 	var at time.Time // zero: at once
 	if s.At != "" {
 		if at, err = moment(s.At); err != nil {
-			data.Fault = v.say("scan.fault.at")
-			v.showBatch(http.StatusUnprocessableEntity, batch, data)
+			v.refuse(http.StatusUnprocessableEntity, "at", v.say("scan.fault.at"))
 			return
 		}
 	}
 	switch ctx := v.ctx(); s.Did {
 	case "activate":
-		_, err = v.api.ScheduleCodes(ctx, batch, data.Range, s.Binding, at, "", "")
+		_, err = v.api.ScheduleCodes(ctx, batch, span, s.Binding, at, "", "")
 	case "withdraw":
 		_, err = v.api.WithdrawCodes(ctx, batch, at, codesOf(from, to))
 	case "retarget":
-		_, err = v.api.RetargetCodes(ctx, batch, data.Range, s.Binding.WxaAppID, s.Binding.WxaPath, s.Binding.WxaType, "")
+		_, err = v.api.RetargetCodes(ctx, batch, span, s.Binding.WxaAppID, s.Binding.WxaPath, s.Binding.WxaType, "")
 	default:
 		_, err = v.api.ChangeCodes(ctx, batch, s.Did, codesOf(from, to))
-	}
-	if said, is := mendable(err); is {
-		data.Fault = said.Detail
-		v.showBatch(said.Status, batch, data)
-		return
 	}
 	if !v.failed(err) {
 		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
@@ -305,9 +292,6 @@ func (c *Console) bindSerials(v *visit) {
 		return
 	}
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostSerials)
-	refuse := func(status int, fault string) {
-		v.showBatch(status, batch, batchView{Fault: fault, Serials: v.r.FormValue("serials")})
-	}
 	var list []client.SerialBinding
 	for line := range strings.Lines(v.r.FormValue("serials")) {
 		if line = strings.TrimSpace(line); line == "" {
@@ -316,20 +300,16 @@ func (c *Console) bindSerials(v *visit) {
 		index, serial, _ := strings.Cut(line, ",")
 		n, wrong := strconv.ParseInt(strings.TrimSpace(index), 10, 64)
 		if serial = strings.TrimSpace(serial); wrong != nil || n < 0 || serial == "" {
-			refuse(http.StatusUnprocessableEntity, v.say("serials.form", len(list)+1))
+			v.refuse(http.StatusUnprocessableEntity, "serials", v.say("serials.form", len(list)+1))
 			return
 		}
 		list = append(list, client.SerialBinding{Index: &n, Serial: serial})
 	}
 	if len(list) == 0 || len(list) > client.MaxSerials {
-		refuse(http.StatusUnprocessableEntity, v.say("serials.count", client.MaxSerials))
+		v.refuse(http.StatusUnprocessableEntity, "serials", v.say("serials.count", client.MaxSerials))
 		return
 	}
 	_, err = v.api.BindSerials(v.ctx(), batch, list, v.r.FormValue("replace") != "", "")
-	if said, is := mendable(err); is {
-		refuse(said.Status, said.Detail)
-		return
-	}
 	if !v.failed(err) {
 		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
 	}

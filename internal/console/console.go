@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"html/template"
+	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -29,6 +30,7 @@ import (
 	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/provider"
+	"github.com/qrjump/qrjump/internal/refusal"
 	"github.com/qrjump/qrjump/internal/turns"
 )
 
@@ -107,13 +109,12 @@ type Console struct {
 	// Stopping reports whether the server is stopping, so that streams end.
 	Stopping func() bool
 	Wire     func() string // base URL of the wire
-	// CertificateEnds says until when the certificate of this server is valid, where it has one.
-	CertificateEnds func() (time.Time, bool)
-	Docs            string // path of the documents; "" = there are none here
-	Version         string
-	Log             *slog.Logger
+	Docs     string        // path of the documents; "" = there are none here
+	Version  string
+	Log      *slog.Logger
 
 	client   *client.Client
+	pages    http.Handler
 	decoding sync.Map    // sessions of which a picture is being read
 	reading  turns.Turns // of pictures
 	streams  sync.Mutex
@@ -138,6 +139,7 @@ func (c *Console) Handler() http.Handler {
 	}
 	mux.HandleFunc("GET /console", c.signedIn(c.landing))
 	mux.HandleFunc("/console/", c.signedIn(func(v *visit) { v.fault(http.StatusNotFound, v.say("fault.nowhere")) }))
+	c.pages = mux
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := c.visit(w, r, people.Caller{})
@@ -220,6 +222,7 @@ type visit struct {
 	saw   string // the revision of the thing that a call changes; "" = the one in the form
 	// seenAs says that an admin sees what another role would, and changes nothing.
 	seenAs bool
+	faults map[string]string // of the form that was sent, for a page that shows it once more
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller people.Caller) *visit {
@@ -329,19 +332,43 @@ func (v *visit) show(status int, name string, data any) {
 		http.Error(v.w, "the page could not be made: the server's log says why", http.StatusInternalServerError)
 		return
 	}
+	page := b.String()
+	if v.faults != nil {
+		page, _ = refill(page, v.r, v.faults, v.say("form.marked"))
+	}
+	v.write(status, page)
+}
+
+// write answers a finished page.
+func (v *visit) write(status int, page string) {
 	h := v.w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", string(v.Language))
 	h.Set("Vary", "Accept-Language, Cookie")
-	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	h.Set("Content-Length", strconv.Itoa(len(page)))
 	v.w.WriteHeader(status)
 	if v.r.Method != http.MethodHead {
-		v.w.Write(b.Bytes())
+		_, _ = io.WriteString(v.w, page)
 	}
 }
 
-// fault is a page that says what happened.
-func (v *visit) fault(status int, text string) { v.show(status, "fault", text) }
+// fault is a page that says what happened: that of the form that was sent, where there is one.
+func (v *visit) fault(status int, text string) { v.refuse(status, "", text) }
+
+// refuse is a fault that a field of the form has.
+func (v *visit) refuse(status int, field, text string) {
+	if !v.again(status, map[string]string{field: text}) {
+		v.show(status, "fault", text)
+	}
+}
+
+// wrong refuses a form of which fields are wrong, and reports whether there are any.
+func (v *visit) wrong(faults map[string]string) bool {
+	if len(faults) > 0 && !v.again(http.StatusUnprocessableEntity, faults) {
+		v.show(http.StatusUnprocessableEntity, "fault", strings.Join(slices.Sorted(maps.Values(faults)), " "))
+	}
+	return len(faults) > 0
+}
 
 // failed shows an error of an API, and reports whether there was one.
 func (v *visit) failed(err error) bool {
@@ -356,7 +383,9 @@ func (v *visit) failed(err error) bool {
 	case client.ChangedMeanwhile(err) != nil:
 		v.changed(said)
 	case refused:
-		v.fault(said.Status, cmp.Or(said.Detail, said.Title, http.StatusText(said.Status)))
+		if !v.again(said.Status, v.faultsOf(said)) {
+			v.show(said.Status, "fault", v.said(said))
+		}
 	case wrong && other.NoSuchCall: // an empty name makes the path that of another operation
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 	default:
@@ -365,6 +394,17 @@ func (v *visit) failed(err error) bool {
 	}
 	return true
 }
+
+// said is why an API refused a call, in the reader's language.
+func (v *visit) said(said *client.Problem) string {
+	return v.reason(cmp.Or(said.Detail, said.Title, http.StatusText(said.Status)))
+}
+
+// reason is a text of an API in the reader's language.
+func (v *visit) reason(text string) string { return refusal.In(v.Language, text) }
+
+// Why is reason for templates.
+func (v view) Why(text string) string { return v.reason(text) }
 
 // With is the address of this page with one field of its query changed.
 func (v view) With(name, value string) string {

@@ -218,6 +218,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		"/console/codes/BATCH/alarm":     {"did": {"off"}},
 		"/console/operate/apps":          {"did": {"delete"}, "name": {"nobody"}, "sure": {"nobody"}},
 		"/console/operate/bulk":          {"did": {"check"}, "what": {"accounts"}, "text": {`{"appid":"bulk","kind":"mini_program"}`}},
+		"/console/people":                {"name": {"nobody"}, "sure": {"nobody"}},
 		"/console/orders":                {"did": {"ask"}, "account": {"press"}, "isv": {"wish"}, "count": {"10000"}},
 		"/console/calls/deviations":      {"did": {"forget"}, "account": {"shop"}},
 	}

@@ -116,7 +116,7 @@ func (c *Console) addSeed(v *visit) {
 	}
 	done, err := v.api.AddSeed(v.ctx(), data.Seed)
 	if said, is := refused(err, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge); is {
-		refuse(said.Status, said.Detail)
+		refuse(said.Status, v.said(said))
 		return
 	}
 	if !v.failed(err) {

@@ -99,7 +99,7 @@ func (c *Console) importRules(v *visit) {
 		err = v.plan(&data, stored)
 	}
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
-		refuse(said.Detail)
+		refuse(v.said(said))
 		return
 	}
 	if v.failed(err) {
@@ -136,7 +136,7 @@ func (v *visit) replay(data *importView) {
 	}
 	done, err := v.api.ReplayPlan(v.ctx(), changes, data.Days)
 	if said, is := mendable(err); is {
-		data.Fault = said.Detail
+		data.Fault = v.said(said)
 		v.show(said.Status, "import", *data)
 	} else if !v.failed(err) {
 		data.Replayed = &done
@@ -208,7 +208,7 @@ func (v *visit) apply(data *importView, stored []client.StoredRule) {
 		if err != nil {
 			why := err.Error()
 			if said, is := errors.AsType[*client.Problem](err); is {
-				why = said.Detail
+				why = v.said(said)
 			}
 			data.Stopped = v.say("import.stopped", i+1, len(data.Steps), step.Prefix, why)
 			return

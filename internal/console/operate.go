@@ -173,7 +173,9 @@ func (c *Console) changeSettings(v *visit) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	if !v.failed(err) {
+	if said, is := unfit(err); is {
+		v.refuse(said.Status, "value", v.said(said))
+	} else if !v.failed(err) {
 		v.redirect(Root + "/operate/settings?done=operate#" + url.PathEscape(name))
 	}
 }

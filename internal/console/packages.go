@@ -45,90 +45,57 @@ type packagesView struct {
 	Form     packageForm
 }
 
-// packageForm is the form of a package, with what somebody typed.
-type packageForm struct {
-	Batch, From, To, Spare, Proofs, Printer, Recipients, Reason string
-
-	Chosen []string          // formats
-	Drawn  map[string]string // how labels are drawn, by the names of the admin API
-	Faults map[string]string // by field; "drawing" is for all label fields together
-	Fault  string            // a fault of no single field
-}
+// packageForm is how the form of a package begins.
+type packageForm struct{ Batch string }
 
 func (packageForm) Lists() []string  { return listFormats }
 func (packageForm) Labels() []string { return drawnFormats }
 
+// Text is what stands beside each label unless somebody says otherwise.
+func (packageForm) Text() string { return "{serial}" }
+
 func (packageForm) Kinds() []string  { return []string{"qr", "datamatrix", "matrix", "both"} }
 func (packageForm) Levels() []string { return []string{"L", "M", "Q", "H"} }
 
-// Has reports whether a format is chosen.
-func (f packageForm) Has(format string) bool { return slices.Contains(f.Chosen, format) }
-
-// draws reports whether labels are chosen.
-func (f packageForm) draws() bool { return slices.ContainsFunc(drawnFormats, f.Has) }
-
-// Open reports whether the fields of labels are shown unfolded.
-func (f packageForm) Open() bool { return f.draws() || f.Faults["drawing"] != "" }
-
 // packageField is one input of the form; Label and Hint are phrases, Hint "" for none.
 type packageField struct {
-	Name, Label, Hint, Value, Fault string
-	Wanted                          bool
+	Name, Label, Hint, Value string
+	Wanted                   bool
 }
 
 // Fields are those for which codes go to whom.
 func (f packageForm) Fields() []packageField {
 	return []packageField{
-		{"batch", "codes.batch", "", f.Batch, f.Faults["batch"], true},
-		{"from", "codes.from", "", f.From, f.Faults["from"], true},
-		{"to", "codes.to", "", f.To, f.Faults["to"], true},
-		{"printer", "packages.printer", "", f.Printer, f.Faults["printer"], true},
-		{"spare", "packages.spare", "packages.spare.hint", f.Spare, f.Faults["spare"], false},
-		{"proofs", "packages.proofs", "packages.proofs.hint", f.Proofs, f.Faults["proofs"], false},
-		{"reason", "packages.reason", "packages.reason.hint", f.Reason, f.Faults["reason"], false},
+		{"batch", "codes.batch", "", f.Batch, true},
+		{"from", "codes.from", "", "", true},
+		{"to", "codes.to", "", "", true},
+		{"printer", "packages.printer", "", "", true},
+		{"spare", "packages.spare", "packages.spare.hint", "", false},
+		{"proofs", "packages.proofs", "packages.proofs.hint", "", false},
+		{"reason", "packages.reason", "packages.reason.hint", "", false},
 	}
 }
 
+// usual is how labels are drawn unless somebody says otherwise.
+var usual = map[string]string{"dpi": "300", "module": "0.4mm", "line_height": "2mm", "page": "a4", "columns": "4", "rows": "10",
+	"margin": "10mm", "gap": "0mm", "start_at": "1"}
+
 // LabelFields are the fields for how labels are drawn, PageFields those for how they stand on
 // sheets.
-func (f packageForm) LabelFields() []packageField { return f.drawn(labelFields) }
-func (f packageForm) PageFields() []packageField  { return f.drawn(pageFields) }
+func (packageForm) LabelFields() []packageField { return drawn(labelFields) }
+func (packageForm) PageFields() []packageField  { return drawn(pageFields) }
 
-func (f packageForm) drawn(names []string) (fields []packageField) {
+func drawn(names []string) (fields []packageField) {
 	for _, name := range names {
 		label := "packages.draw." + name
-		fields = append(fields, packageField{name, label, label + ".hint", f.Drawn[name], f.Faults[name], false})
+		fields = append(fields, packageField{name, label, label + ".hint", usual[name], false})
 	}
 	return fields
 }
 
-// blame notes a refusal of the admin API at the field whose name it begins with.
-func (f *packageForm) blame(detail string) {
-	for of, field := range map[string]string{"drawing: ": "drawing", "formats": "format", "printer: ": "printer", "reason: ": "reason",
-		"spare is ": "spare", "proofs is ": "proofs", "code_start ": "from", "code_end ": "to"} {
-		if strings.HasPrefix(detail, of) {
-			f.Faults[field] = detail
-			return
-		}
-	}
-	if word, is := strings.CutPrefix(detail, "drawing."); is {
-		if word, why, is := strings.Cut(word, ": "); is {
-			f.Faults[word] = why
-			return
-		}
-	}
-	f.Fault = detail
-}
-
 // packages lists which codes were handed to which printer.
 func (c *Console) packages(v *visit) {
-	v.showPackages(http.StatusOK, packageForm{Batch: v.r.URL.Query().Get("batch"), Chosen: []string{"csv"},
-		Drawn: map[string]string{"kind": "qr", "level": "Q", "dpi": "300", "module": "0.4mm", "lines": "{serial}", "line_height": "2mm",
-			"page": "a4", "columns": "4", "rows": "10", "margin": "10mm", "gap": "0mm", "start_at": "1"}})
-}
-
-func (v *visit) showPackages(status int, form packageForm) {
-	data := packagesView{Account: v.narrowed("account"), Form: form}
+	data := packagesView{Account: v.narrowed("account"), Form: packageForm{Batch: v.r.URL.Query().Get("batch")}}
 	batch, ok := v.number("batch")
 	if !ok {
 		return
@@ -144,74 +111,63 @@ func (v *visit) showPackages(status int, form packageForm) {
 	if len(data.Packages) == pageRows {
 		data.More = data.Packages[pageRows-1].ID
 	}
-	v.show(status, "packages", data)
+	v.show(http.StatusOK, "packages", data)
 }
 
 // makePackage notes that codes are handed to a printer.
 func (c *Console) makePackage(v *visit) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
-	f := packageForm{Batch: text("batch"), From: text("from"), To: text("to"), Spare: text("spare"), Proofs: text("proofs"),
-		Printer: text("printer"), Recipients: text("recipients"), Reason: text("reason"), Chosen: v.r.Form["format"],
-		Drawn: map[string]string{}, Faults: map[string]string{}}
-	for _, name := range slices.Concat(labelFields, pageFields, []string{"kind", "level", "lines", "beside", "crop_marks"}) {
-		f.Drawn[name] = text(name)
-	}
-	number := func(name string, text string) int64 {
-		if text == "" {
+	faults := map[string]string{}
+	number := func(name string) int64 {
+		if text(name) == "" {
 			return 0
 		}
-		n, err := strconv.ParseInt(text, 10, 32)
+		n, err := strconv.ParseInt(text(name), 10, 32)
 		if err != nil || n < 0 {
-			f.Faults[name] = v.say("packages.number.form")
+			faults[name] = v.say("packages.number.form")
 		}
 		return n
 	}
-	for name, text := range map[string]string{"batch": f.Batch, "from": f.From, "to": f.To, "printer": f.Printer} {
-		if text == "" {
-			f.Faults[name] = v.say("packages.wanted")
+	for _, name := range []string{"batch", "from", "to", "printer"} {
+		if text(name) == "" {
+			faults[name] = v.say("packages.wanted")
 		}
 	}
-	batch := number("batch", f.Batch)
-	wish := client.PackageWish{From: number("from", f.From), To: number("to", f.To), Spare: number("spare", f.Spare),
-		Proofs: number("proofs", f.Proofs), Printer: f.Printer, Reason: f.Reason, Formats: f.Chosen}
-	if f.draws() {
-		d := client.LabelDrawing{Kind: f.Drawn["kind"], Module: f.Drawn["module"], DPI: int(number("dpi", f.Drawn["dpi"])),
-			Level: f.Drawn["level"], LineHeight: f.Drawn["line_height"],
-			Beside: f.Drawn["beside"] != "", Colour: f.Drawn["colour"], Background: f.Drawn["background"]}
-		if f.Drawn["quiet"] != "" {
-			d.Quiet = new(int(number("quiet", f.Drawn["quiet"])))
+	batch, formats := number("batch"), v.r.PostForm["format"]
+	wish := client.PackageWish{From: number("from"), To: number("to"), Spare: number("spare"),
+		Proofs: number("proofs"), Printer: text("printer"), Reason: text("reason"), Formats: formats}
+	if slices.ContainsFunc(drawnFormats, func(one string) bool { return slices.Contains(formats, one) }) {
+		d := client.LabelDrawing{Kind: text("kind"), Module: text("module"), DPI: int(number("dpi")),
+			Level: text("level"), LineHeight: text("line_height"),
+			Beside: text("beside") != "", Colour: text("colour"), Background: text("background")}
+		if text("quiet") != "" {
+			d.Quiet = new(int(number("quiet")))
 		}
-		for line := range strings.Lines(f.Drawn["lines"]) {
+		for line := range strings.Lines(text("lines")) {
 			if line = strings.TrimSpace(line); line != "" {
 				d.Lines = append(d.Lines, line)
 			}
 		}
-		if f.Has("sheet") {
-			if d.Sheet = f.Drawn["sheet"]; d.Sheet == "" { // one that is bought says these itself
-				d.Page = f.Drawn["page"]
-				d.Columns, d.Rows = int(number("columns", f.Drawn["columns"])), int(number("rows", f.Drawn["rows"]))
-				d.Label, d.Pitch, d.Margin, d.Gap = f.Drawn["label"], f.Drawn["pitch"], f.Drawn["margin"], f.Drawn["gap"]
+		if slices.Contains(formats, "sheet") {
+			if d.Sheet = text("sheet"); d.Sheet == "" { // one that is bought says these itself
+				d.Page = text("page")
+				d.Columns, d.Rows = int(number("columns")), int(number("rows"))
+				d.Label, d.Pitch, d.Margin, d.Gap = text("label"), text("pitch"), text("margin"), text("gap")
 			}
-			d.StartAt, d.Offset = int(number("start_at", f.Drawn["start_at"])), f.Drawn["offset"]
-			d.Footer, d.CropMarks = f.Drawn["footer"], f.Drawn["crop_marks"] != ""
+			d.StartAt, d.Offset = int(number("start_at")), text("offset")
+			d.Footer, d.CropMarks = text("footer"), text("crop_marks") != ""
 		}
 		wish.Drawing = &d
 	}
-	for line := range strings.Lines(f.Recipients) { // line by line: an SSH key has blanks in it
+	for line := range strings.Lines(text("recipients")) { // line by line: an SSH key has blanks in it
 		if line = strings.TrimSpace(line); line != "" {
 			wish.Recipients = append(wish.Recipients, line)
 		}
 	}
-	if len(f.Faults) > 0 {
-		v.showPackages(http.StatusUnprocessableEntity, f)
+	if v.wrong(faults) {
 		return
 	}
 	made, err := v.api.MakePackage(v.ctx(), batch, wish)
-	if said, is := mendable(err); is {
-		f.blame(said.Detail)
-		v.showPackages(said.Status, f)
-		return
-	}
 	if !v.failed(err) {
 		v.redirect(packagePage(made.ID) + "?done=package")
 	}
@@ -219,20 +175,13 @@ func (c *Console) makePackage(v *visit) {
 
 func packagePage(id int64) string { return fmt.Sprintf("%s/packages/%d", Root, id) }
 
-type packageView struct {
-	client.Package
-	Fault string
-}
-
-func (c *Console) onePackage(v *visit) { v.showPackage(http.StatusOK, "") }
-
-func (v *visit) showPackage(status int, fault string) {
+func (c *Console) onePackage(v *visit) {
 	id, ok := v.packageID()
 	if !ok {
 		return
 	}
 	if one, err := v.api.Package(v.ctx(), id); !v.failed(err) {
-		v.show(status, "package", packageView{one, fault})
+		v.show(http.StatusOK, "package", one)
 	}
 }
 
@@ -270,13 +219,13 @@ func (c *Console) changePackage(v *visit) {
 			from, wrong := strconv.ParseInt(first, 10, 64)
 			to, bad := strconv.ParseInt(last, 10, 64)
 			if wrong != nil || bad != nil {
-				v.showPackage(http.StatusUnprocessableEntity, v.say("packages.ranges.form"))
+				v.refuse(http.StatusUnprocessableEntity, "ranges", v.say("packages.ranges.form"))
 				return
 			}
 			ranges = append(ranges, client.CodeRange{From: from, To: to})
 		}
 		if len(ranges) == 0 {
-			v.showPackage(http.StatusUnprocessableEntity, v.say("packages.ranges.form"))
+			v.refuse(http.StatusUnprocessableEntity, "ranges", v.say("packages.ranges.form"))
 			return
 		}
 		if !v.sure("sure.spoil", name) {
@@ -285,10 +234,6 @@ func (c *Console) changePackage(v *visit) {
 		_, err = v.api.SpoilCodes(v.ctx(), id, ranges, note, "")
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
-	}
-	if said, is := mendable(err); is {
-		v.showPackage(said.Status, said.Detail)
 		return
 	}
 	if !v.failed(err) {

@@ -13,10 +13,10 @@ type peopleView struct {
 	People               []client.Person
 	Keys                 []client.AdminKey
 	Roles                []string
-	Key                  string // a new key, shown once
-	Link                 string // likewise
-	MorePeople, MoreKeys string // after which these lists go on
-	Factor               client.PersonMade
+	Key                  string            // a new key, shown once
+	Link                 string            // likewise
+	MorePeople, MoreKeys string            // after which these lists go on
+	Made                 client.PersonMade // a second factor and an invitation, likewise
 	// How an admin wants to see the console, and what is wrong with it.
 	SeenAs, SeenFor, SeenFault string
 }
@@ -35,22 +35,38 @@ func (v *visit) showPeople(data peopleView) {
 
 func (c *Console) people(v *visit) { v.showPeople(peopleView{}) }
 
+// inviteDays is how long a link invites that the list of people makes.
+const inviteDays = 3
+
 // changePeople makes and ends people and keys. Secrets, which are shown once, are on the page that
 // answers.
 func (c *Console) changePeople(v *visit) {
 	name, role := strings.TrimSpace(v.r.FormValue("name")), v.r.FormValue("role")
-	appids := strings.FieldsFunc(v.r.FormValue("accounts"), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })
+	appids := append([]string{}, listed(v.r.FormValue("accounts"))...)
 	var data peopleView
 	ctx, err := v.ctx(), error(nil)
 	switch v.r.FormValue("did") {
 	case "add":
-		_, err = v.api.AddPerson(ctx, client.PersonPut{Name: name, Role: role, Accounts: appids, Password: v.r.FormValue("password")})
+		put := client.PersonPut{Name: name, Role: role, Accounts: appids, Password: v.r.FormValue("password")}
+		put.InviteDays, _ = strconv.Atoi(v.r.FormValue("invite_days"))
+		data.Made, err = v.api.AddPerson(ctx, put)
+	case "change":
+		change := client.PersonChange{Role: &role, Accounts: &appids}
+		if text := v.r.FormValue("password"); text != "" {
+			change.Password = &text
+		}
+		_, err = v.api.ChangePerson(ctx, name, change)
+	case "invite":
+		data.Made, err = v.api.ChangePerson(ctx, name, client.PersonChange{InviteDays: inviteDays})
 	case "delete":
+		if !v.sure("sure.person", name) {
+			return
+		}
 		_, err = v.api.DeletePerson(ctx, name)
 	case "sign-out":
 		_, err = v.api.SignOutPerson(ctx, name)
 	case "factor":
-		data.Factor, err = v.api.ChangePerson(ctx, name, client.PersonChange{SecondFactor: new("new")})
+		data.Made, err = v.api.ChangePerson(ctx, name, client.PersonChange{SecondFactor: new("new")})
 	case "link":
 		var link client.LoginLink
 		link, err = v.api.LoginLink(ctx, name)
@@ -64,6 +80,9 @@ func (c *Console) changePeople(v *visit) {
 		made, err = v.api.AddAdminKey(ctx, put)
 		data.Key = made.Key
 	case "delete-key":
+		if !v.sure("sure.key", name) {
+			return
+		}
 		_, err = v.api.DeleteAdminKey(ctx, v.r.FormValue("id"))
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
@@ -71,7 +90,7 @@ func (c *Console) changePeople(v *visit) {
 	}
 	switch {
 	case v.failed(err):
-	case data.Key != "" || data.Link != "" || data.Factor.FactorURI != "":
+	case data.Key != "" || data.Link != "" || data.Made.FactorURI != "" || data.Made.Invitation != nil:
 		v.showPeople(data)
 	default:
 		v.redirect(Root + "/people?done=people")

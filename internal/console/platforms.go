@@ -32,9 +32,8 @@ func platformPage(appid string) string { return Root + "/platforms/" + url.PathE
 
 // platformForm is the form of a platform, with what somebody typed.
 type platformForm struct {
-	New, URL, Addresses, Hosts string
-	Revision                   string // of the platform that the form shows
-	Fault                      string
+	URL, Addresses, Hosts string
+	Revision              string // of the platform that the form shows
 }
 
 func (f platformForm) put(r *http.Request) client.ComponentPut {
@@ -44,8 +43,8 @@ func (f platformForm) put(r *http.Request) client.ComponentPut {
 }
 
 func filledPlatform(r *http.Request) platformForm {
-	return platformForm{New: strings.TrimSpace(r.FormValue("appid")), URL: strings.TrimSpace(r.FormValue("event_url")),
-		Addresses: r.FormValue("ip_allowlist"), Hosts: r.FormValue("redirect_hosts"), Revision: r.FormValue(revisionField)}
+	return platformForm{URL: strings.TrimSpace(r.FormValue("event_url")), Addresses: r.FormValue("ip_allowlist"),
+		Hosts: r.FormValue("redirect_hosts")}
 }
 
 type platformsView struct {
@@ -54,47 +53,37 @@ type platformsView struct {
 	Form       platformForm
 }
 
-func (c *Console) platforms(v *visit) { v.showPlatforms(http.StatusOK, platformForm{}) }
-
-func (v *visit) showPlatforms(status int, form platformForm) {
+func (c *Console) platforms(v *visit) {
 	list, err := v.api.Components(v.ctx(), v.r.URL.Query().Get("after"), pageRows)
 	if v.failed(err) {
 		return
 	}
-	data := platformsView{Components: list, Form: form}
+	data := platformsView{Components: list}
 	if len(list) == pageRows {
 		data.More = list[pageRows-1].AppID
 	}
-	v.show(status, "platforms", data)
+	v.show(http.StatusOK, "platforms", data)
 }
 
-// putPlatform stores the platform as the form says. Where that is refused, it shows the form again
-// by show.
-func (v *visit) putPlatform(appid string, f platformForm, show func(int, platformForm)) {
-	_, err := v.api.PutComponent(v.ctx(), appid, f.put(v.r))
-	said, is := unfit(err)
-	switch {
-	case v.fresh && client.ChangedMeanwhile(err) != nil:
-		f.Fault = v.say("platform.exists", appid)
-		show(http.StatusConflict, f)
-	case is:
-		f.Fault = said.Detail
-		show(said.Status, f)
-	case !v.failed(err):
+// putPlatform stores the platform as the form says.
+func (v *visit) putPlatform(appid string) {
+	_, err := v.api.PutComponent(v.ctx(), appid, filledPlatform(v.r).put(v.r))
+	if v.fresh && client.ChangedMeanwhile(err) != nil {
+		v.refuse(http.StatusConflict, "appid", v.say("platform.exists", appid))
+	} else if !v.failed(err) {
 		v.redirect(platformPage(appid) + "?done=account")
 	}
 }
 
 // makePlatform makes a platform that is not there yet.
 func (c *Console) makePlatform(v *visit) {
-	f := filledPlatform(v.r)
-	if f.New == "" {
-		f.Fault = v.say("accounts.appid.wanted")
-		v.showPlatforms(http.StatusUnprocessableEntity, f)
+	appid := strings.TrimSpace(v.r.FormValue("appid"))
+	if appid == "" {
+		v.refuse(http.StatusUnprocessableEntity, "appid", v.say("accounts.appid.wanted"))
 		return
 	}
 	v.fresh = true
-	v.putPlatform(f.New, f, v.showPlatforms)
+	v.putPlatform(appid)
 }
 
 // platformView is the page of a platform. Ticket is shown once.
@@ -112,10 +101,8 @@ func (v *visit) showPlatform(status int, data platformView) {
 	if v.failed(into(&data.Component)(v.api.Component(ctx, appid))) || v.failed(into(&data.Pushes)(v.api.Pushes(ctx, appid, 20))) {
 		return
 	}
-	if data.Form.Fault == "" {
-		data.Form = platformForm{URL: data.EventURL, Addresses: strings.Join(data.IPAllowlist, ", "),
-			Hosts: strings.Join(data.RedirectHosts, ", "), Revision: data.Revision}
-	}
+	data.Form = platformForm{URL: data.EventURL, Addresses: strings.Join(data.IPAllowlist, ", "),
+		Hosts: strings.Join(data.RedirectHosts, ", "), Revision: data.Revision}
 	v.show(status, "platform", data)
 }
 
@@ -128,7 +115,7 @@ func (c *Console) changePlatform(v *visit) {
 		if _, err := v.api.Component(ctx, component); v.failed(err) { // a mistyped address must not make a platform
 			return
 		}
-		v.putPlatform(component, filledPlatform(v.r), func(status int, f platformForm) { v.showPlatform(status, platformView{Form: f}) })
+		v.putPlatform(component)
 		return
 	case "withdraw":
 		if !v.sure("sure.withdraw.account", appid) {

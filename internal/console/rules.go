@@ -77,7 +77,6 @@ type ruleView struct {
 	History       []client.RuleChange
 	Occupiers     []client.StoredRule
 	Check         *client.RuleCheck
-	Fault         string
 	Sure          bool // a delete waits for confirmation
 	Released      *client.Released
 }
@@ -143,11 +142,7 @@ func (c *Console) changeRule(v *visit) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	said, is := refused(err, http.StatusUnprocessableEntity)
 	switch {
-	case is:
-		data.Fault, data.Released, data.Check = said.Detail, nil, nil
-		v.showRule(said.Status, data)
 	case v.failed(err):
 	case done != "":
 		v.redirect(ofRule(done, data.Owner, data.Prefix))
@@ -197,7 +192,7 @@ type ruleForm struct {
 	Link                        string // a link that is tried with the rule
 	OpenVersion                 int
 	Occupy, Edit, Published     bool
-	Left, Fault                 string
+	Left                        string
 	Revision                    string // of the rule that is changed
 	Check                       *client.RuleCheck
 	Tried                       *client.Explanation
@@ -310,8 +305,7 @@ func (v *visit) try(f *ruleForm, look bool) error {
 func (c *Console) saveRule(v *visit) {
 	f := v.readRuleForm()
 	if f.Owner == "" || f.Prefix == "" {
-		f.Fault = v.say("rule.incomplete")
-		v.showRuleForm(http.StatusUnprocessableEntity, f)
+		v.refuse(http.StatusUnprocessableEntity, "", v.say("rule.incomplete"))
 		return
 	}
 	save, done := v.api.AddRuleOf, "rule.added"
@@ -326,7 +320,7 @@ func (c *Console) saveRule(v *visit) {
 		}
 		return
 	}
-	f.Fault = said.Detail
+	v.faults = v.faultsOf(said)
 	if said.Status == http.StatusUnprocessableEntity && v.try(&f, false) == nil && f.Check != nil && !f.Edit && f.Check.ErrCode == 0 &&
 		!f.Check.Vouched {
 		// Only the file can have been missing: it is fetched once more, to show each step.

@@ -276,7 +276,7 @@ func drawnPackage(c *recorded, batch string) {
 	wrong("module", "dpi=203&module=9yards", "9yards")
 	wrong("colour", "dpi=203&module=0.5mm&colour=mauve", `value="mauve"`)
 	wrong("dpi", "dpi=many&module=0.5mm", "Want a number from 0 on.", `value="many"`)
-	wrong("drawing", "dpi=203&module=9mm", "larger than")
+	wrong("kind", "dpi=203&module=9mm", "larger than")
 	wrong("spare", "dpi=203&module=0.5mm&spare=99", "spare is 99")
 	made := c.post("/console/packages", form+"&dpi=203&module=0.5mm")
 	at, _, found := strings.Cut(made.Header.Get("Location"), "?")
@@ -392,10 +392,11 @@ func walkOperate(c *recorded) {
 		}
 	}
 	c.post("/console/people", "did=sign-out&name=alice")
-	c.post("/console/people", "did=delete&name=alice")
+	c.post("/console/people", "did=change&name=alice&role=marketer&accounts=shop")
+	c.post("/console/people", "did=delete&name=alice&sure=alice")
 	c.s.Hide(c.copied(c.post("/console/people", "did=add-key&name=ci&role=viewer"))[0])
 	id := regexp.MustCompile(`name="id" value="([^"]+)"`).FindStringSubmatch(c.get("/console/people").Body)
-	c.post("/console/people", "did=delete-key&id="+id[1])
+	c.post("/console/people", "did=delete-key&name=ci&sure=ci&id="+id[1])
 }
 
 func walkEmulator(c *recorded) {
@@ -456,7 +457,7 @@ func TestTheConsoleLeavesTheLineOfTheAPI(t *testing.T) {
 		path   string
 		body   string
 	}{{form, "POST", "/people", body},
-		{url.Values{"did": {"delete"}, "name": {"alice"}}, "DELETE", "/people/alice", ""}} {
+		{url.Values{"did": {"delete"}, "name": {"alice"}, "sure": {"alice"}}, "DELETE", "/people/alice", ""}} {
 		if p := boss.post("/console/people", c.form); p.Status != http.StatusSeeOther {
 			t.Fatalf("%s by the console: %d %s", c.form.Get("did"), p.Status, p.Body)
 		}

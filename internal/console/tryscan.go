@@ -69,7 +69,7 @@ func (c *Console) scan(v *visit) {
 		*data.Now, err = v.api.Explain(v.ctx(), client.ExplainRequest{ScanRequest: asked, AssumePublished: data.Moment == "published"})
 	}
 	if said, ok := errors.AsType[*client.Problem](err); ok {
-		data.Fault, status, data.Then, data.Now = said.Detail, said.Status, nil, nil
+		data.Fault, status, data.Then, data.Now = v.said(said), said.Status, nil, nil
 	} else if v.failed(err) {
 		return
 	}

@@ -145,7 +145,9 @@ type Tx interface {
 	DropSessions(ctx context.Context, ended, seen time.Time) error
 	// TakeLoginLink removes a link and returns it.
 	TakeLoginLink(ctx context.Context, hash string) (Link, error)
-	PutLoginLink(ctx context.Context, l Link) error
+	PutLoginLink(ctx context.Context, l Link, now time.Time) error
+	// Invite is PutLoginLink for a link by which somebody is invited: the log of changes has it.
+	Invite(ctx context.Context, l Link, now time.Time) error
 	// DeleteLoginLinksOf removes the links that nobody used yet.
 	DeleteLoginLinksOf(ctx context.Context, person string) error
 }
@@ -228,10 +230,19 @@ type Change struct {
 	Password *string // "" = none any more
 	// SecondFactor is "new" for a new secret, "off" for none.
 	SecondFactor *string
+	// Invite is for how many days a new link lets the person in once, to choose a password; 0 = none is made.
+	Invite int
 }
 
-// Factor is a new second factor: its address for an app, and codes for the day that
-// the phone is lost. Neither is shown again.
+// Made is what a change makes, and nobody is shown again: a second factor as its address for an app, codes for the day that the phone
+// is lost, and the text of a link that invites, with its end.
+type Made struct {
+	Factor
+	Invitation string
+	Ends       time.Time
+}
+
+// Factor is a new second factor.
 type Factor struct {
 	URI      string
 	Recovery []string
@@ -239,20 +250,20 @@ type Factor struct {
 
 // Add makes a person. ErrExists; accounts.Invalid for a name or a password that
 // cannot be.
-func (d *Directory) Add(ctx context.Context, name string, c Change) (Person, Factor, error) {
+func (d *Directory) Add(ctx context.Context, name string, c Change) (Person, Made, error) {
 	if fault := CheckName(name); fault != "" {
-		return Person{}, Factor{}, accounts.Invalid(fault)
+		return Person{}, Made{}, accounts.Invalid(fault)
 	}
 	return d.put(ctx, name, c, true)
 }
 
 // Change changes a person. ErrNoPerson; accounts.Invalid for one of a provider. Whoever loses a right, or whose password
 // changes, is signed out everywhere.
-func (d *Directory) Change(ctx context.Context, name string, c Change) (Person, Factor, error) {
+func (d *Directory) Change(ctx context.Context, name string, c Change) (Person, Made, error) {
 	return d.put(ctx, name, c, false)
 }
 
-func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p Person, f Factor, err error) {
+func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p Person, f Made, err error) {
 	hash := ""
 	if c.Password != nil && *c.Password != "" {
 		if fault := CheckPassword(*c.Password, name); fault != "" {
@@ -278,6 +289,12 @@ func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p
 		default:
 			return p, f, accounts.Invalid(`second_factor: want "new" or "off"`)
 		}
+	}
+	if c.Invite > 0 {
+		if f.Invitation, err = d.text(""); err != nil {
+			return p, f, err
+		}
+		f.Ends = d.Now().Add(time.Duration(c.Invite) * 24 * time.Hour)
 	}
 	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		err := tx.LockPeople(ctx)
@@ -314,7 +331,10 @@ func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p
 		if err := tx.PutPerson(ctx, p, did); err != nil {
 			return err
 		}
-		return signOut(ctx, tx, name)
+		if err := signOut(ctx, tx, name); err != nil || f.Invitation == "" {
+			return err
+		}
+		return tx.Invite(ctx, Link{Hash: d.Vault.Hash(linkPurpose, f.Invitation), Person: name, EndsAt: f.Ends}, d.Now())
 	})
 	return p, f, err
 }
@@ -698,7 +718,7 @@ func (d *Directory) NewLink(ctx context.Context, person string) (text string, en
 				return elsewhere(p)
 			}
 		}
-		return tx.PutLoginLink(ctx, l)
+		return tx.PutLoginLink(ctx, l, d.Now())
 	})
 	return text, l.EndsAt, err
 }

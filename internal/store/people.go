@@ -163,9 +163,17 @@ func (t *Tx) DeleteLoginLinksOf(ctx context.Context, person string) error {
 }
 
 // PutLoginLink implements people.Tx.
-func (t *Tx) PutLoginLink(ctx context.Context, l people.Link) error {
-	if _, err := t.exec(ctx, `DELETE FROM login_links WHERE ends_at < $1`, millis(l.EndsAt.Add(-people.LinkTime))); err != nil {
+func (t *Tx) PutLoginLink(ctx context.Context, l people.Link, now time.Time) error {
+	if _, err := t.exec(ctx, `DELETE FROM login_links WHERE ends_at < $1`, millis(now)); err != nil {
 		return err
 	}
 	return loginLinkRows.add(ctx, t, l)
+}
+
+// Invite implements people.Tx.
+func (t *Tx) Invite(ctx context.Context, l people.Link, now time.Time) error {
+	if err := t.PutLoginLink(ctx, l, now); err != nil {
+		return err
+	}
+	return t.note(ctx, ofPerson, l.Person, "invite", map[string]any{"until": l.EndsAt.UTC()})
 }
