@@ -148,7 +148,7 @@ var pages = []struct {
 	{"GET", "/console/statistics?by=&group=app&count=first", operations.Marketer},
 	{"GET", "/console/statistics/numbers.csv", operations.Marketer}, {"GET", "/console/statistics/scans.parquet", operations.Marketer},
 	{"POST", "/console/statistics", operations.Operator},
-	{"GET", "/console/alarms", operations.Marketer}, {"POST", "/console/alarms", operations.Marketer},
+	{"GET", "/console/alarms", operations.Marketer}, {"GET", "/console/alarms/1", operations.Marketer}, {"POST", "/console/alarms", operations.Marketer},
 	{"POST", "/console/codes/BATCH/alarm", operations.Operator},
 	{"GET", "/console/platforms", operations.Viewer}, {"POST", "/console/platforms", operations.Operator},
 	{"GET", "/console/operate", operations.Operator}, {"POST", "/console/operate", operations.Admin},
@@ -204,8 +204,16 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		ID string `json:"scan_id"`
 	}
 	var pack struct{ Package int64 }
-	s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/7","user":"ann"}`,
-		"Authorization: Bearer "+scanKey(t, s)).JSON(t, &scan)
+	key := "Authorization: Bearer " + scanKey(t, s)
+	s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/7","user":"ann"}`, key).JSON(t, &scan)
+	var code struct {
+		Text string `json:"code_url"`
+	}
+	s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).JSON(t, &code)
+	for i := range 60 { // an alarm
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, i, i), key)
+	}
+	s.Admin("GET", "/statistics?wait=true", "")
 	s.Admin("POST", "/batches/"+batch+"/packages", `{"code_start":5000,"code_end":5999,"printer":"Press"}`).JSON(t, &pack)
 	fill := strings.NewReplacer("RID", rid, "BATCH", batch, "SCAN", scan.ID, "PACKAGE", fmt.Sprint(pack.Package))
 	// What a form says besides, by its page.
