@@ -318,3 +318,72 @@ func TestTheAlarmOfACodeIsFoundWhetherSeenOrNot(t *testing.T) {
 		}
 	})
 }
+
+// Alarms are listed from either end, and those that are open are counted, up to a number.
+func TestAlarmsAreListedFromEitherEnd(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		c := &alarms.Book{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
+		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
+			for i := range int64(4) {
+				if _, _, err := tx.AddAlarm(ctx, alarms.Alarm{Kind: alarms.Copied, CodeName: alarms.CodeName{Batch: 7, Index: i}}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err == nil {
+			_, err = c.Acknowledge(t.Context(), 1, "eve")
+		}
+		if err == nil {
+			_, err = c.Dismiss(t.Context(), 4, "eve", "a fair")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for want, q := range map[string]alarms.Query{"[4 3]": {Newest: true, Limit: 2}, "[2 1]": {Newest: true, Before: 3, Limit: 9},
+			"[2]": {After: 1, Before: 3, Limit: 9}, "[3 2]": {Newest: true, Open: true, Limit: 9}} {
+			list, err := c.Alarms(t.Context(), q)
+			var got []int64
+			for _, a := range list {
+				got = append(got, a.ID)
+			}
+			if fmt.Sprint(got) != want || err != nil {
+				t.Errorf("%+v: %v, %v, want %s", q, got, err, want)
+			}
+		}
+		if n, err := c.Open(t.Context(), nil); n != 2 || err != nil {
+			t.Errorf("%d alarms are open, %v", n, err)
+		}
+		if n, err := c.Open(t.Context(), []string{"nobody"}); n != 0 || err != nil {
+			t.Errorf("%d alarms of nobody are open, %v", n, err)
+		}
+		err = s.ViewAlarms(t.Context(), func(tx alarms.Tx) error {
+			if n, err := tx.OpenAlarms(t.Context(), nil, 1); n != 1 || err != nil {
+				t.Errorf("counted up to 1: %d, %v", n, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What is known of a code says about where it was scanned, each place with the networks that were first seen there.
+func TestWhereACodeWasScannedIsKept(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		n, people := twoNodes(t, s), &crowd{name: alarms.CodeName{Batch: 7, Index: 3}}
+		for _, region := range []string{"CN-SH", "CN-BJ", "CN-SH", ""} {
+			list := people.scans(2, n.now)
+			for i := range list {
+				list[i].Region = region
+			}
+			n.count(n.a, list)
+		}
+		code, err := n.b.Alarms.Code(t.Context(), people.name)
+		want := []alarms.Where{{Region: "CN-SH", Scans: 4, Networks: 4}, {Region: "CN-BJ", Scans: 2, Networks: 2}}
+		if err != nil || fmt.Sprint(code.Where) != fmt.Sprint(want) || code.Scans != 8 {
+			t.Errorf("%d scans, in %+v, %v", code.Scans, code.Where, err)
+		}
+	})
+}
