@@ -14,13 +14,13 @@ var ErrNoAlarm = errors.New("alarms: no such alarm")
 const (
 	// Copied: the code stands on more than one item.
 	Copied = "copied_code"
-	// Spoiled: a printer said that it destroyed the code, and here it is. It was
-	// printed a second time, or was not destroyed.
+	// Spoiled: a printer said that it destroyed the code, and yet it was scanned. It was printed a
+	// second time, or was not destroyed.
 	Spoiled = "spoiled_code"
 )
 
-// Alarm says what is wrong with a code by its scans. An alarm stands until somebody
-// dismisses it, and of a code and a kind one alarm at most stands.
+// Alarm says what is wrong with a code by its scans. An alarm stands until somebody dismisses it.
+// For each code and kind at most one alarm stands.
 type Alarm struct {
 	ID   int64
 	Kind string
@@ -38,7 +38,7 @@ type Alarm struct {
 	Dismissal   int64  // the number of the dismissal, of the sequence that alarms have; 0 = it stands
 }
 
-// Query says which alarms are wanted; the zero value wants none of the limits.
+// Query says which alarms are wanted; the zero value means all.
 type Query struct {
 	After    int64     // only alarms after this number
 	Before   int64     // only alarms before this number; 0 = any
@@ -51,14 +51,14 @@ type Query struct {
 	Limit    int
 }
 
-// News is an alarm that was raised, or one that was dismissed, in the order in which that happened.
+// News says that an alarm was raised, or that one was dismissed.
 type News struct {
 	Number    int64
 	Dismissed bool
 	Alarm
 }
 
-// Why is what was known of the code then.
+// Why is what was known of the code when the alarm was raised.
 type Why struct {
 	Scans    int64 `json:"scans"`
 	Users    int64 `json:"users"`
@@ -68,8 +68,8 @@ type Why struct {
 	Days     int   `json:"days"`
 }
 
-// Score says how much the scans of a code look as if it stood on more than one
-// item; from the threshold of its batch on there is an alarm.
+// Score says how much the scans of a code look as if it stood on more than one item; a score of the
+// batch's threshold or more raises an alarm.
 func (c *Scans) Score() int {
 	points := 0.0
 	// An item is in few hands: its buyer's, their family's, a shop's.
@@ -93,12 +93,12 @@ func (c *Scans) why() Why {
 }
 
 const (
-	// fastest is in kilometres an hour: an airliner.
+	// fastest is the speed of an airliner, in kilometres an hour.
 	fastest = 1000
-	// nearby is in kilometres: what a region file may be off.
+	// nearby is by how many kilometres the region file may be wrong.
 	nearby = 200
-	// regionChange is how long it takes at least to be in another region when
-	// nobody knows where the regions are.
+	// regionChange is the least time that it takes to get to another region, where the coordinates
+	// of regions are not known.
 	regionChange = 20 * time.Minute
 )
 

@@ -16,10 +16,10 @@ import (
 // Book keeps what is known of the scans of each code, and the alarms that they give rise to.
 type Book struct {
 	Store    Store
-	Settings *settings.Live // the score from which codes are alarmed
+	Settings *settings.Live // the score from which on codes raise alarms
 	Now      func() time.Time
 	Logger   *slog.Logger
-	Places   Places // nil = nobody knows where a network is
+	Places   Places // nil = it is not known where networks are
 }
 
 // CodeName names a code.
@@ -57,11 +57,11 @@ type Tx interface {
 	// Codes returns what is known of codes; one without scans is left out.
 	Codes(ctx context.Context, names []CodeName) (map[CodeName]Row, error)
 	PutCodes(ctx context.Context, rows []Row) error
-	// AllCodes is of the codes from one up to but without another.
+	// AllCodes yields what is known of the codes from one up to but without another.
 	AllCodes(ctx context.Context, from, to CodeName, yield func(Row) error) error
 
-	// AddAlarm stores an alarm and gives it its number; false where one of this kind
-	// stands for the code, or was dismissed after the scan.
+	// AddAlarm stores an alarm and gives it its number. It returns false where an alarm of this
+	// kind stands for the code already, or was dismissed after the scan.
 	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
 	// Alarms returns alarms, oldest first unless the query says otherwise.
 	Alarms(ctx context.Context, q Query) ([]Alarm, error)
@@ -76,16 +76,17 @@ type Tx interface {
 	Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error)
 	// Acknowledge notes who has seen an alarm; ErrNoAlarm where there is none.
 	Acknowledge(ctx context.Context, id int64, by string, at time.Time) (Alarm, error)
-	// Dismiss notes who said that the code of an alarm is no copy, and why; ErrNoAlarm
-	// where there is none. The first one stays.
+	// Dismiss notes who said that the code of an alarm is no copy, and why; ErrNoAlarm where there
+	// is none. An earlier dismissal stays as it is.
 	Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (Alarm, error)
-	// Thresholds are the scores from which codes of batches are alarmed, of those that have
-	// one of their own; NoAlarm = no score is enough.
+	// Thresholds are the scores from which on codes raise alarms, for those of the batches that
+	// have a threshold of their own; NoAlarm = no score is enough.
 	Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error)
-	// PutThreshold stores that of a batch; nil = it has none of its own any more.
+	// PutThreshold stores the threshold of a batch; nil removes it.
 	PutThreshold(ctx context.Context, batch int64, threshold *int64) error
-	// CodesScoring returns the codes of a batch that were scanned since a moment and have a
-	// score or more, by all their scans, and how many were scanned since then.
+	// CodesScoring returns the codes of a batch that were scanned since a moment and whose score,
+	// by all their scans, is at least score. It also returns how many codes were scanned since
+	// then.
 	CodesScoring(ctx context.Context, batch, score int64, since time.Time) (list []Row, scanned int64, err error)
 	// Spoiled reports whether a printer said that it destroyed a code.
 	Spoiled(ctx context.Context, name CodeName) (bool, error)
@@ -139,8 +140,8 @@ func (b *Book) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
 	return view(ctx, b, func(tx Tx) (Alarm, error) { return tx.Alarm(ctx, Copied, name) })
 }
 
-// Acknowledge notes who has seen an alarm; the first one stays.
-// ErrNoAlarm where there is none.
+// Acknowledge notes who has seen an alarm; an earlier note stays as it is. ErrNoAlarm where there
+// is none.
 func (b *Book) Acknowledge(ctx context.Context, id int64, by string) (a Alarm, err error) {
 	err = b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
 		a, err = tx.Acknowledge(ctx, id, by, b.Now())
@@ -149,10 +150,10 @@ func (b *Book) Acknowledge(ctx context.Context, id int64, by string) (a Alarm, e
 	return a, err
 }
 
-// Dismiss notes that the code of an alarm is no copy after all, who says so, and why.
-// The first one stays. The pages of buyers ask for alarms that stand, so all nodes
-// know it at once; the code is alarmed again by scans of a later time alone.
-// ErrNoAlarm where there is none.
+// Dismiss notes that the code of an alarm is no copy after all, who says so, and why. An earlier
+// dismissal stays as it is. The pages of buyers read from the store which alarms stand, so all
+// nodes know it at once. Only later scans can raise an alarm for the code again. ErrNoAlarm where
+// there is none.
 func (b *Book) Dismiss(ctx context.Context, id int64, by, note string) (a Alarm, err error) {
 	err = b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
 		a, err = tx.Dismiss(ctx, id, by, note, b.Now())
@@ -198,7 +199,7 @@ func (b *Book) count(ctx context.Context, tx Tx, one *Scans, scans iter.Seq[*led
 	for e := range scans {
 		one.Add(e, offset, b.Places)
 		if !raised && threshold != NoAlarm && one.after(e) && int64(one.AlarmScore()) >= threshold {
-			raised = true // now, or it stands already
+			raised = true // raised now, or it stands already
 			if err := b.raise(ctx, tx, Copied, one, e); err != nil {
 				return err
 			}
@@ -261,13 +262,13 @@ func (b *Book) raise(ctx context.Context, tx Tx, kind string, one *Scans, e *led
 // NoAlarm is the threshold that no score reaches.
 const NoAlarm = 0
 
-// Threshold is the score from which codes of a batch are alarmed.
+// Threshold is the score from which on codes of a batch raise alarms.
 type Threshold struct {
 	Score int64 // NoAlarm = no score is enough
-	Own   bool  // it is of the batch, and not of the server
+	Own   bool  // the batch has its own; otherwise it is the server's
 }
 
-// Threshold says from which score on codes of a batch are alarmed.
+// Threshold says from which score on codes of a batch raise alarms.
 func (b *Book) Threshold(ctx context.Context, batch int64) (Threshold, error) {
 	own, err := view(ctx, b, func(tx Tx) (map[int64]int64, error) { return tx.Thresholds(ctx, []int64{batch}) })
 	if score, chosen := own[batch]; chosen {
@@ -278,14 +279,14 @@ func (b *Book) Threshold(ctx context.Context, batch int64) (Threshold, error) {
 
 func (b *Book) serverThreshold() int64 { return int64(b.Settings.Get().AlarmThreshold) }
 
-// SetThreshold chooses the score from which codes of a batch are alarmed; nil = that of
-// the server. It counts for every scan that is counted from then on, on any node.
+// SetThreshold chooses the score from which on codes of a batch raise alarms; nil = that of the
+// server. It holds for every scan that any node counts from then on.
 func (b *Book) SetThreshold(ctx context.Context, batch int64, score *int64) error {
 	return b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error { return tx.PutThreshold(ctx, batch, score) })
 }
 
-// thresholds finds those of the batches of some codes, in their order. They are read in
-// the transaction that counts: what an operator chose on any node counts here.
+// thresholds finds the threshold for each of some codes, in their order. It reads them in the
+// transaction that counts, so that a choice of an operator on any node holds here.
 func (b *Book) thresholds(ctx context.Context, tx Tx, names []CodeName) (of func(batch int64) int64, err error) {
 	var batches []int64
 	for _, name := range names {

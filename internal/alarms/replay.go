@@ -9,23 +9,23 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// Replay is what a threshold would have given in a time.
+// Replay says which alarms a threshold would have raised in a time.
 type Replay struct {
 	Threshold int64
 	From, To  time.Time
 	Scanned   int64     // codes of the batch that were scanned in this time
 	Alarms    int64     // that the threshold would have raised in it
 	First     []Crossed // the first of them
-	// Raised is how many alarms for looking copied there were in this time, Dismissed how
-	// many of these were dismissed, and StillDismissed for how many codes of the latter
-	// the threshold would have raised one too.
+	// Raised is how many alarms were in fact raised in this time because a code looked copied, and
+	// Dismissed how many of these were dismissed. StillDismissed is for how many codes of dismissed
+	// alarms the threshold would have raised one too.
 	Raised, Dismissed, StillDismissed int64
-	// Since: scans from before it are gone from the ledger, so that a code that had some
-	// then may have more points than are replayed; zero = none are gone.
+	// Since: scans from before this moment are gone from the ledger, so the replay gives a code
+	// that was scanned then fewer points than it has; zero = none are gone.
 	Since time.Time
 }
 
-// Counted is a ledger, and how far it is counted.
+// Counted is a ledger, with the position up to which it is counted.
 type Counted struct {
 	Log       ledger.Log
 	Position  int64
@@ -33,7 +33,7 @@ type Counted struct {
 	Forgotten time.Time // scans from before it may be gone
 }
 
-// Crossed is a code that came to a threshold.
+// Crossed is a code whose score reached a threshold.
 type Crossed struct {
 	Index int64
 	At    time.Time // of the scan that did it
@@ -50,9 +50,9 @@ const (
 	replayedAtOnce = 50_000
 )
 
-// Replay says which codes of a batch a threshold would have alarmed in the last days.
-// Only codes that have so many points by now can have come to it; their scans are read
-// from the ledger again, from the first one on. It changes nothing.
+// Replay says for which codes of a batch a threshold would have raised alarms in the last days.
+// Only codes whose score is so high by now can have reached it; all their scans are read from the
+// ledger again. It changes nothing.
 func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int64) (r Replay, err error) {
 	r = Replay{Threshold: threshold, To: b.Now()}
 	r.From = r.To.AddDate(0, 0, -ReplayDays)

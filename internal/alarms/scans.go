@@ -36,7 +36,8 @@ type Scans struct {
 	Days  int // on which it was scanned; stops at manyDays
 	// Erased is how many of the users had their data erased.
 	Erased int
-	// Where it was scanned, as far as that is known, manyRegions places at most; scans of before these were kept are in none.
+	// Where it was scanned, as far as that is known, manyRegions places at most; earlier scans, from when places were not
+	// kept, are missing.
 	Where []Where
 	// DismissedAt is when an alarm of the code was last dismissed; zero = none ever was.
 	DismissedAt time.Time
@@ -188,7 +189,8 @@ func (c *Scans) setState(state codeState) (err error) {
 	return err
 }
 
-// judged is what the code's alarm goes by: its scans, or those after its last alarm was dismissed.
+// judged are the scans by which alarms are raised: all of the code, or those after its last alarm
+// was dismissed.
 func (c *Scans) judged() *Scans {
 	if c.since != nil {
 		return c.since
@@ -196,13 +198,14 @@ func (c *Scans) judged() *Scans {
 	return c
 }
 
-// AlarmScore is the score that alarms go by: that of all scans, or of those after the last alarm was dismissed.
+// AlarmScore is the score by which alarms are raised: that of all scans, or of those after the last alarm was
+// dismissed.
 func (c *Scans) AlarmScore() int { return c.judged().Score() }
 
-// after reports whether a scan comes after every dismissal, so that the code can be alarmed by it.
+// after reports whether a scan comes after every dismissal, and so can raise an alarm.
 func (c *Scans) after(e *ledger.Event) bool { return c.since == nil || e.At.After(c.DismissedAt) }
 
-// replaceUser puts a number in the place of a user, in what is known of all scans and of those since a dismissal.
+// replaceUser replaces a user by a number, in what is known of all scans and of those since a dismissal.
 func (c *Scans) replaceUser(user ledger.UserHash, by uint64) (changed bool) {
 	if c.Users.Replace(user, by) {
 		c.Erased++
@@ -257,7 +260,8 @@ func (c *Scans) add(e *ledger.Event, day int64, hourOfDay int, at place) {
 	if at.Region != "" || at.Known {
 		c.been(at, len(c.networks)-networks)
 		ms, by := e.At.UnixMilli(), uint32(sketch.Number(e.User))
-		// One user in two places is a wrong place: a carrier's gateway, a tunnel.
+		// Two users, because one user in two distant places means a wrong place: a carrier's
+		// gateway, a tunnel.
 		if c.thereAt != 0 && by != c.thereBy && tooFar(c.there, at, max(ms-c.thereAt, c.thereAt-ms)) {
 			c.Trips++
 		}

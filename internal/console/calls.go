@@ -37,7 +37,7 @@ func (v *visit) callQuery() (q client.CallQuery, ok bool) {
 		Failed: wanted.Get("failed") == "true"}, ok
 }
 
-// grouped are the failed calls of one endpoint with the same number.
+// grouped are the failed calls to one endpoint that got the same number.
 type grouped struct {
 	Path    string
 	ErrCode int
@@ -103,7 +103,7 @@ func (c *Console) calls(v *visit) {
 	v.show(http.StatusOK, "calls", data)
 }
 
-// keptCalls shows the log of calls, where nothing else remembers them.
+// keptCalls shows the calls of the log, on a server that remembers none in memory.
 func (c *Console) keptCalls(v *visit, data callsView, grouping bool) {
 	if !operations.Role(v.caller.Role).Covers(operations.Operator) {
 		v.show(http.StatusOK, "calls", data)

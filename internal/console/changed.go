@@ -16,7 +16,7 @@ import (
 // revisionField is the field of a form that says which revision of a thing it shows.
 const revisionField = "revision"
 
-// changedView is a form that came too late, with how its thing is now.
+// changedView is a form that came too late, with the present state of what it changes.
 type changedView struct {
 	Action, Back string
 	Changes      []client.ThingChange
@@ -57,8 +57,8 @@ var versions = []struct{ field, json, label string }{
 	{"role", "role", "people.role"}, {"accounts", "accounts", "people.accounts"}, {"second_factor", "second_factor", "people.factor"},
 }
 
-// ticked are fields that a browser leaves out where they are off. Each has another field that tells
-// that the form has it.
+// ticked are check boxes: a browser leaves them out of a form where they are off. Each names
+// another field that only forms with that check box have.
 var ticked = map[string]string{"certified": "subject", "secret_frozen": "subject", "features": "subject", "occupy": "open_version",
 	"open_at_once": "help"}
 
@@ -114,7 +114,7 @@ func (v *visit) typed(form url.Values, field string) (text string, has bool) {
 		return strconv.FormatBool(has), has
 	case "versions":
 		has = form.Get("did") == "versions"
-	case "accounts", "role", "name", "url", "alarms": // of these, forms of a person or a webhook name the thing, or make one
+	case "accounts", "role", "name", "url", "alarms": // in forms of a person or a webhook these fields name what is changed, or make a new one
 		has = has && form.Has("subject")
 	case "jump_open":
 		if did := form.Get("did"); did == "jump-on" || did == "jump-off" {

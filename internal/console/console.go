@@ -183,7 +183,7 @@ func Routes() []string {
 	return append(slices.Sorted(maps.Keys((&Console{}).everyRoute())), waysIn...)
 }
 
-// waysIn are the patterns that need no session.
+// waysIn are the patterns of signing in: they need no session.
 var waysIn = []string{"GET /console/login", "POST /console/login", "POST /console/logout", "GET /console/login/provider",
 	"GET /console/login/callback", "POST /console/login/callback"}
 
@@ -284,8 +284,8 @@ func (c *Console) callerOf(r *http.Request) (people.Caller, error) {
 	return c.caller(r, c.People.BySession)
 }
 
-// watcherOf is who is signed in, for a page that may run without anybody at it;
-// people.ErrNoSession.
+// watcherOf is who is signed in, for a stream: nobody may be looking at its page, so it is no use
+// of the session; people.ErrNoSession.
 func (c *Console) watcherOf(r *http.Request) (people.Caller, error) {
 	return c.caller(r, c.People.Still)
 }
@@ -386,7 +386,7 @@ func (v *visit) failed(err error) bool {
 		if !v.again(said.Status, v.faultsOf(said)) {
 			v.show(said.Status, "fault", v.said(said))
 		}
-	case wrong && other.NoSuchCall: // an empty name makes the path that of another operation
+	case wrong && other.NoSuchCall: // with an empty name the path is that of another operation
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 	default:
 		v.c.Log.ErrorContext(v.r.Context(), "a page failed", "path", v.r.URL.Path, "error", err)
@@ -416,7 +416,7 @@ func (v view) With(name, value string) string {
 	return v.r.URL.Path + "?" + q.Encode()
 }
 
-// Over is this view with other data, for a part of the page.
+// Over is this view with other data, for a template that shows a part of the page.
 func (v view) Over(data any) view {
 	v.Data = data
 	return v
@@ -482,7 +482,7 @@ func nice(text string) string {
 	return b.String()
 }
 
-// prefer keeps a reader's language and theme in the browser: they are no state of the server.
+// prefer keeps a reader's language and theme in a cookie; the server stores neither.
 func (c *Console) prefer(v *visit) {
 	if v.r.PathValue("of") == "theme" {
 		http.SetCookie(v.w, &http.Cookie{Name: "qrjump_theme", Value: v.r.FormValue("theme"), Path: Root, MaxAge: 365 * 24 * 3600,

@@ -39,7 +39,7 @@ func (c *Console) landing(v *visit) {
 	v.redirect(Root + "/home")
 }
 
-// home shows everybody what is theirs: what the admin API keeps from a reader is not there.
+// home shows each reader what the admin API lets them read, and leaves out the rest.
 func (c *Console) home(v *visit) {
 	var data homeView
 	for _, part := range []func(*homeView) error{v.homeAlarms, v.homeScans, v.homeCalls, v.homeBackup} {

@@ -112,7 +112,7 @@ func mendable(err error) (said *client.Problem, is bool) {
 	return refused(err, http.StatusUnprocessableEntity, http.StatusConflict)
 }
 
-// into keeps what a call answered, and passes its error on.
+// into makes a function that stores a call's answer and returns its error.
 func into[T any](to *T) func(T, error) error {
 	return func(answer T, err error) error {
 		*to = answer
@@ -156,7 +156,7 @@ func (v *visit) forward(method, path, kind string, body io.Reader) {
 	}
 }
 
-// passing passes an answer on, but keeps a refusal to itself.
+// passing passes an answer on to the visitor, except a refusal.
 type passing struct {
 	http.ResponseWriter
 	refused *answered

@@ -54,7 +54,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, people.Caller{})
 	form := signingIn{Next: inside(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"),
 		Provider: c.offered()}
-	if form.Kept != "" && r.FormValue("did") == "on" { // somebody signed in at the provider, in another tab
+	if form.Kept != "" && r.FormValue("did") == "on" { // the person signed in at the provider, in another tab
 		if _, err := c.callerOf(r); err == nil {
 			c.goOn(v, form)
 			return

@@ -13,7 +13,7 @@ type entry struct {
 	least      operations.Role
 	all        bool // only for those who may see all accounts
 	emulates   bool // only where calls are emulated
-	kept       bool // where they are, only for those who may see all accounts: an emulator does not tell calls apart by account
+	kept       bool // where calls are emulated, only for those who may see all accounts: an emulator keeps no account with a call
 }
 
 // group is what stands together in the navigation. Its name is a text of its own; the last one is behind a gear.
@@ -117,7 +117,7 @@ func (v view) waiting(entry string) string {
 	}
 	open, err := v.api.OpenAlarms(v.ctx(), "")
 	switch {
-	case err != nil || open == 0: // a page is worth more than its number
+	case err != nil || open == 0: // the page is shown without the number
 		return ""
 	case open >= mostAlarms:
 		return separated(mostAlarms) + "+"

@@ -64,7 +64,7 @@ func (c *Console) operate(v *visit) {
 			return
 		}
 	}
-	// A credential that was mistyped once matters to nobody.
+	// A credential that was mistyped once is left out.
 	for _, one := range refused {
 		if one.Times >= 3 && len(data.Refused) < mostRefused {
 			data.Refused = append(data.Refused, one)
@@ -76,7 +76,7 @@ func (c *Console) operate(v *visit) {
 	v.show(http.StatusOK, "operate", data)
 }
 
-// changeNodes gives up a node, so that nobody waits for it any more.
+// changeNodes gives up a node that will not come back, so that no other node waits for it.
 func (c *Console) changeNodes(v *visit) {
 	node := v.r.FormValue("node")
 	if !v.sure("sure.node", node) {

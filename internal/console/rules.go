@@ -151,7 +151,7 @@ func (c *Console) changeRule(v *visit) {
 	}
 }
 
-// undo restores what was before a change.
+// undo takes a change back.
 func (c *Console) undo(v *visit) {
 	seq, err := strconv.ParseInt(v.r.FormValue("seq"), 10, 64)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/people"
 )
 
-// seenAsCookie says as which role, with which limit, an admin sees the console. Whoever writes it sees less, never more.
+// seenAsCookie says as which role, with which limit, an admin sees the console. A forged cookie shows less, never more.
 const seenAsCookie = "qrjump_seen_as"
 
 // seenAs is an admin's caller as the cookie has it, and whether there is one.
@@ -70,10 +70,12 @@ func (c *Console) seeAs(v *visit) {
 	v.redirect(Root + "/")
 }
 
-// stays are the forms that are sent also while an admin only looks: they change nothing of the server.
+// stays are the forms that work also while an admin sees the console as another role: they change
+// nothing of the server.
 var stays = []string{Root + "/see-as", Root + "/preferences/theme", Root + "/scan"}
 
-// looks reports whether a form comes from an admin who only looks, and refuses it.
+// looks reports whether a form comes from an admin who sees the console as another role; if so, it
+// refuses the form.
 func (v *visit) looks() bool {
 	if !v.seenAs || v.r.Method == http.MethodGet || v.r.Method == http.MethodHead || slices.Contains(stays, v.r.URL.Path) {
 		return false
@@ -82,7 +84,7 @@ func (v *visit) looks() bool {
 	return true
 }
 
-// SeenAs says on every page as whom an admin sees it; "" = as itself.
+// SeenAs says on every page as which role an admin sees it; "" = as admin.
 func (v view) SeenAs() string {
 	switch {
 	case !v.seenAs:

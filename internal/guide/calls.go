@@ -12,15 +12,15 @@ type Call struct {
 	Page, Path string
 	Answer     string // names of the answer's fields
 	Token      string // whose: mini, service, component or authorizer; "" = none
-	Tokenless  bool   // the token is for what comes before
-	Before     string // commands that the example begins with, or the name of some
+	Tokenless  bool   // the token is not for this call, but for the commands before it
+	Before     string // the commands with which the example begins, or a name for them
 	Body       string
 	Query      string
 	Save       string // the file that the answer goes into
 	SDK        string // what makes the call in an SDK, where that is not the token's
 }
 
-// Calls are all, in the order of the contents.
+// Calls are the calls of all sections, in the order of the contents.
 func Calls() []Call { return slices.Concat(tokenCalls, ruleCalls, codeCalls, platformCalls) }
 
 var (
@@ -151,7 +151,7 @@ var (
 	}
 )
 
-// FieldType is the type of a field of the call; "" where it has none.
+// FieldType is the type of a field of the call; "" where it is not listed.
 func (c Call) FieldType(name string) string {
 	types := fieldTypes()
 	return cmp.Or(types[c.Page+"."+name], types[name])
@@ -167,7 +167,8 @@ var fieldTypes = sync.OnceValue(func() map[string]string {
 	return types
 })
 
-// fieldsOf are the names of fields by their type; "page.field" where one call means something else.
+// fieldsOf are the names of fields by their type; a key "page.field" is for a call in which the
+// field has another type.
 var fieldsOf = map[string]string{
 	"number": `errcode expires_in quota.daily_limit quota.used quota.remain rate_limit.call_count rate_limit.refresh_second
 		component_rate_limit.call_count component_rate_limit.refresh_second request.invoke_time request.cost_in_ms

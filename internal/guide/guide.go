@@ -1,7 +1,7 @@
 // Package guide knows how the documents of this version are served.
 //
-// The pages are Markdown that reads well where it lies (package docs); a page is made into HTML when it is first asked for, and kept.
-// Nothing needs a credential, and nothing of an account is in them.
+// The pages are the Markdown files of package docs. A page is made into HTML when it is first asked for, and kept. Reading them
+// needs no credential, and they say nothing of any account.
 package guide
 
 import (
@@ -60,7 +60,7 @@ type Language struct {
 	Tag  phrase.Language
 }
 
-// Languages are all, the one that is asked for by nobody first.
+// Languages are all of them, first the one for readers who ask for none.
 var Languages = []Language{{"en", phrase.English}, {"zh", phrase.Chinese}}
 
 //go:embed locale
@@ -68,13 +68,13 @@ var locale embed.FS
 
 var book = phrase.Open(locale)
 
-// Say is a text of the guide's own in the language.
+// Say is a text of the guide's layout in the language.
 func (l Language) Say(key string, with ...any) string { return book.Text(key, with...).In(l.Tag) }
 
 // Word is what the language calls itself.
 func (l Language) Word() string { return l.Say("language") }
 
-// Guide is the documents. Its zero value is of no use; see New.
+// Guide serves the documents. New makes one.
 type Guide struct {
 	pages    map[string]*page // by language and name: "en/start"
 	order    map[string][]*page
@@ -102,7 +102,7 @@ type rendered struct {
 }
 
 // New reads the pages of both languages. In them Example is replaced by the address of this server, if url is not "".
-// It fails when the languages have not the same pages, or a page is in no section of the contents.
+// It fails when a language lacks a page, or a page is in no section of the contents.
 func New(pages fs.FS, url, version string) (*Guide, error) {
 	g := &Guide{pages: map[string]*page{}, order: map[string][]*page{}, sections: map[string][]section{}, version: version,
 		index: map[string]func() *index{}}
@@ -185,7 +185,7 @@ func Translates(source []byte) string {
 	return ""
 }
 
-// Hash is what a translation of a page names.
+// Hash is the hash of a page by which its translation names it.
 func Hash(source []byte) string {
 	sum := sha256.Sum256(source)
 	return hex.EncodeToString(sum[:8])
@@ -202,7 +202,7 @@ func title(source []byte) string {
 
 func (p *page) path() string { return Root + p.language.Code + "/" + p.name }
 
-// ServeHTTP answers a page, a search, or the way to a page.
+// ServeHTTP answers with a page, with what a search found, or with a redirect to a page.
 func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -275,7 +275,8 @@ type part struct {
 	Pages []link
 }
 
-// view is the layout of a page of a language; p is nil where it is none of the contents.
+// view is what the layout shows around a page of a language; p is nil for a page that is not in the
+// contents.
 func (g *Guide) view(l Language, p *page) view {
 	v := view{Language: l, Home: Root + l.Code + "/", Version: g.version,
 		Look: look.Sheet.Path(), Style: style.Path(), Script: script.Path()}
@@ -312,7 +313,7 @@ func (g *Guide) view(l Language, p *page) view {
 	return v
 }
 
-// render makes the page of a text, in both forms that go out.
+// render makes the HTML of a page, plain and compressed.
 func (g *Guide) render(p *page) rendered {
 	v := g.view(p.language, p)
 	english := g.pages["en/"+p.name]

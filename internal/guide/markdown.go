@@ -36,7 +36,8 @@ func (p *page) parse() ast.Node {
 	return readers()[p.language.Code].Parser().Parse(text.NewReader(p.source))
 }
 
-// toHTML is the body of a page. Its headings have the names of the English page's, one by one, so that both languages share anchors.
+// toHTML is the body of a page. Each heading has the anchor of the same heading in the English page, so that links work in both
+// languages.
 func toHTML(p, english *page) []byte {
 	tree := p.parse()
 	names := anchors(tree)
@@ -102,8 +103,8 @@ func anchors(tree ast.Node) (names []string) {
 	return names
 }
 
-// target is where a link of a page goes. Texts link files beside them, as a code
-// host wants it; the pages link pages.
+// target is where a link of a page goes. In the Markdown files links name files, so that they work
+// on a code host too; here they become links to pages.
 func target(p *page, to string) string {
 	if strings.Contains(to, "://") || strings.HasPrefix(to, "#") || strings.HasPrefix(to, "/") {
 		return to

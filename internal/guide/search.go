@@ -27,7 +27,7 @@ type index struct {
 	terms  map[string][]posting
 }
 
-// place is what stands below one heading of a page.
+// place is the part of a page under one heading.
 type place struct {
 	page   *page
 	anchor string
@@ -36,7 +36,7 @@ type place struct {
 	terms  int
 }
 
-// name is that of the page, with the anchor.
+// name is the name of the page, with the anchor of the heading.
 func (p place) name() string {
 	if p.anchor == "" {
 		return p.page.name
@@ -53,11 +53,12 @@ const (
 	titleWorth   = 8 // what a term in the title of a page counts, where one in its text is 1
 	headingWorth = 4
 
-	// looked is what a place counts that readers look things up in, where one that explains is 1.
+	// looked is the weight of a place in a page of tables; one in a page that explains has 1.
 	looked = 0.5
 )
 
-// lookups are long and have nearly every word; so have the programs of the SDKs.
+// lookups are the long pages of tables. They have nearly every word; so have the programs of the
+// SDKs.
 var lookups = []string{"commands", "settings", "metrics", "behaviours", "handbook#the-tables", "handbook#what-grows-with-what"}
 
 // rank is what a place is worth beside others that have the same words.
@@ -72,8 +73,7 @@ func (p place) rank() float64 {
 
 var programs = []string{"go", "java", "js", "python"}
 
-// newIndex reads pages; those in the first language, in the same order, have the
-// anchors.
+// newIndex reads pages; first are the same pages in the first language, which have the anchors.
 func newIndex(pages, first []*page) *index {
 	x := &index{terms: map[string][]posting{}}
 	for i, p := range pages {
@@ -113,7 +113,8 @@ func (x *index) add(p *page, names []string) {
 				}
 			}
 		case *ast.FencedCodeBlock:
-			// Programs say what their call says beside them, and would hide it.
+			// A program is left out: it has the words of the call that it shows, and would be found
+			// instead of it.
 			if entering && !slices.Contains(programs, string(n.Language(p.source))) {
 				for i := range n.Lines().Len() {
 					line := n.Lines().At(i)

@@ -42,7 +42,7 @@ func (p Printing) OrUsual() Printing {
 	p.Module, p.LineHeight, p.DPI = cmp.Or(p.Module, "0.4mm"), cmp.Or(p.LineHeight, "2mm"), cmp.Or(p.DPI, 300)
 	p.Colour, p.Background = cmp.Or(p.Colour, "black"), cmp.Or(p.Background, "white")
 	if p.Sheet != "" {
-		return p // the name of a sheet says the rest
+		return p // the sheet with this name says how pages and labels are
 	}
 	p.Page, p.Margin = cmp.Or(p.Page, "a4"), cmp.Or(p.Margin, "10mm")
 	if p.Label == "" && p.Pitch == "" {
@@ -92,8 +92,8 @@ func (p Printing) Design() (d Design, err error) {
 	return d, d.Style.Check()
 }
 
-// OnSheets is how labels of a design stand on pages. The caller may add a logo, and has to check it
-// then.
+// OnSheets is how labels of a design stand on pages. A caller that adds a logo has to call Check
+// again.
 func (p Printing) OnSheets(d Design) (Sheet, error) {
 	s := Sheet{CropMarks: p.CropMarks, Footer: p.Footer, Design: d}
 	return s, p.layout(&s)

@@ -44,7 +44,7 @@ func Rows(in io.Reader) iter.Seq2[Row, error] {
 		for ; lines.Scan(); n++ {
 			r, err := parseRow(lines.Text())
 			if err != nil && broken.err != nil {
-				err = broken.err // that is why the line ends early
+				err = broken.err // the line is short because of it
 			} else if err != nil {
 				err = fmt.Errorf("line %d: %w", n, err)
 			}
@@ -64,7 +64,7 @@ func Rows(in io.Reader) iter.Seq2[Row, error] {
 	}
 }
 
-// breaks remembers the error that ended reading early.
+// breaks is a reader that remembers the error with which reading ended.
 type breaks struct {
 	io.Reader
 	err error
@@ -103,7 +103,7 @@ func parseRow(line string) (Row, error) {
 // an object a line, text with the texts alone, and lines, the four columns of the wire.
 type List string
 
-// Lists are all of them.
+// Lists are all forms of lists.
 var Lists = []List{"csv", "ndjson", "lines", "text"}
 
 // Header is what stands before the rows, which have a dot matrix or have none.
@@ -117,7 +117,7 @@ func (l List) Header(matrix bool) string {
 	return ""
 }
 
-// Append writes a row behind a text. csv and ndjson leave out a dot matrix where the row has none.
+// Append appends a row to a text. csv and ndjson leave out a dot matrix where the row has none.
 func (l List) Append(to []byte, r Row) []byte {
 	switch l {
 	case "csv":
@@ -145,8 +145,8 @@ func (l List) Append(to []byte, r Row) []byte {
 	return append(append(to, r.Text...), '\n')
 }
 
-// bare reports whether both formats write a text as it is. That is so for every code of ours, but
-// not for every text in a file of rows.
+// bare reports whether csv and ndjson both write a text without quoting. That is so for every code
+// that this server makes, but not for every text in a file of rows.
 func bare(text string) bool {
 	return strings.IndexFunc(text, func(r rune) bool {
 		return !('0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || strings.ContainsRune("$-./:_", r))

@@ -36,7 +36,7 @@ const (
 	mostCells = 10_000
 	// markGap and markLength are how far crop marks stand from the cells, and how long they are.
 	markGap, markLength = symbol.Length(1000), symbol.Length(3000)
-	// logoGap is the distance of a logo and what is beside it.
+	// logoGap is the distance between a logo and the symbol beside it.
 	logoGap = symbol.Length(1000)
 	// MostLogo bounds a logo, in pixels.
 	MostLogo = 4 << 20
@@ -48,7 +48,7 @@ func (s Sheet) PerPage() int { return s.Columns * s.Rows }
 // Lead is how many cells of the first page are skipped.
 func (s Sheet) Lead() int { return max(s.StartAt, 1) - 1 }
 
-// Check returns what makes a sheet impossible, whatever is on its labels.
+// Check returns an error for a sheet that cannot be printed, whatever is on its labels.
 func (s Sheet) Check() error {
 	right, below := s.rest()
 	margin := min(s.Left, s.Top, right, below)
@@ -96,7 +96,7 @@ func (s Sheet) leastFooter() symbol.Length {
 	return 2 * footerSize
 }
 
-// footerSize is that of the footer's letters.
+// footerSize is the size of the letters in the footer.
 const footerSize = symbol.Length(2500)
 
 func (s Sheet) dots(l symbol.Length) int { return l.Dots(s.Design.Style.DPI) }
@@ -135,10 +135,10 @@ func (s Sheet) Cells() (cells []image.Rectangle) {
 	return cells
 }
 
-// Write writes a PDF of the rows, page by page, and keeps a few pages in memory.
-// The first page has the number first; done is called with each page's labels when
-// they are written. The error is that of the rows, the writer or Check, or a
-// *symbol.SizeError of the first label that does not fit into its cell.
+// Write writes a PDF of the rows, page by page, and keeps a few pages in memory. first is the
+// number of the first page. done is called after each page, with how many labels it has. The error
+// is that of the rows, the writer or Check, or a *symbol.SizeError of the first label that does not
+// fit into its cell.
 func (s Sheet) Write(w io.Writer, batch int64, rows iter.Seq2[Row, error], first int, done func(labels int)) error {
 	if err := s.Check(); err != nil {
 		return err
@@ -239,8 +239,8 @@ func (p pages) logoHeight() int {
 	return p.dots(p.LogoAt) * b.Dy() / b.Dx()
 }
 
-// tooLarge is the error of a label that does not fit into its cell, with the
-// largest module at which it would.
+// tooLarge is the error for a label that does not fit into its cell. It names the largest module at
+// which the label fits.
 func (p pages) tooLarge(d symbol.Drawing, r Row, width, height, logo int) error {
 	mm := func(dots int) string { return strconv.FormatFloat(float64(dots)*25.4/float64(d.DPI), 'f', 1, 64) }
 	e := &symbol.SizeError{Why: fmt.Sprintf("a label of %s×%smm is larger than a cell of %s×%smm", mm(d.Width+logo), mm(d.Height),

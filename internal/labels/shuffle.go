@@ -60,9 +60,9 @@ func (p Permutation) once(v uint64) uint64 {
 // recordSize is the size of a row in a spool: matrix, index, code, text.
 const recordSize = (matrixLength+7)/8 + 8 + 1 + longestCode + 1 + longestText
 
-// Shuffled returns rows in the order of a seed, from some place on. So that it needs no memory for
-// them, it writes them to a file first, 193 bytes a row. The caller deletes the file when the rows
-// are read.
+// Shuffled returns rows in the order of a seed, from some place on. It needs no memory for the
+// rows, because it first writes them to a file, 193 bytes a row. The caller deletes the file when
+// the rows are read.
 func Shuffled(spool *os.File, rows iter.Seq2[Row, error], count int64, seed string, from int64) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		if err := fill(spool, rows, count); err != nil {
@@ -113,8 +113,8 @@ func pack(r Row) (record [recordSize]byte) {
 	return record
 }
 
-// unpack is the row of a record. A matrix without a black dot is no symbol: it stands for a row
-// without one.
+// unpack is the row of a record. A record whose matrix has no black dot is of a row without a
+// matrix.
 func unpack(record [recordSize]byte) Row {
 	matrix := make([]byte, matrixLength)
 	black := false

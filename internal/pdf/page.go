@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// Page is a page that is being made. Its coordinates are dots from the top left
-// corner, so that what is whole dots of a printer stays whole.
+// Page is a page that is being made. Its coordinates are dots of the printer from the top left
+// corner, so that nothing is rounded to part of a dot.
 type Page struct {
 	width, height float64 // in points
 	content       []byte
@@ -96,8 +96,8 @@ func (p *Page) Picture(m Picture, x, y, width, height int) {
 		" cm /P"+strconv.Itoa(m.index)+" Do Q\n"...)
 }
 
-// Finish compresses what was drawn, so that this is not left to the one that adds
-// pages. Nothing may be drawn after it.
+// Finish compresses what was drawn. The goroutine that drew the page calls it, so that the one that
+// adds pages need not. Nothing may be drawn after it.
 func (p *Page) Finish() {
 	if p.done == nil {
 		p.done, p.content = deflate(p.content), nil

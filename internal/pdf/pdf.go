@@ -1,5 +1,5 @@
-// Package pdf writes pages of fills, lines, text and pictures as they come: what
-// it keeps of a page that is written is sixteen bytes, the places of its objects.
+// Package pdf writes pages of fills, lines, text and pictures one by one. Of a page that is written
+// it keeps only the places of its objects, sixteen bytes.
 package pdf
 
 import (
@@ -17,11 +17,11 @@ import (
 	"unicode/utf16"
 )
 
-// leafPages is how many pages a leaf of the page tree has, and how many nodes one above it.
+// leafPages is how many pages a leaf of the page tree has, and how many nodes each node above has.
 const leafPages = 64
 
-// Writer writes one file. Pages are made anywhere, on any goroutine, and added in
-// their order by one.
+// Writer writes one file. Pages may be made on any goroutine. One goroutine adds them in their
+// order.
 type Writer struct {
 	to     io.Writer
 	at     int64
@@ -45,8 +45,8 @@ type node struct {
 	pages  int
 }
 
-// Info is what a file says of itself. The same pages with the same info are the
-// same bytes: no time is in it.
+// Info is what a file says of itself. It has no time in it: the same pages with the same info make
+// the same bytes.
 type Info struct {
 	Title, Subject string
 }
@@ -201,7 +201,8 @@ func (w *Writer) Close() error {
 	w.object(top.object, "<</Type/Pages/Count %d/Kids[%s]>>", top.pages, references(top.kids))
 	w.shared()
 	catalog, info := w.reserve(), w.reserve()
-	// Viewers offer to fit a page to the paper, or do it unasked; then no label of a bought sheet is where it was drawn.
+	// This asks viewers not to fit the page to the paper: the labels would no longer lie where those of a bought sheet
+	// are.
 	w.object(catalog, "<</Type/Catalog/Pages %d 0 R /ViewerPreferences << /PrintScaling /None >> >>", top.object)
 	w.object(info, "<</Producer%s/Title%s/Subject%s>>", text("qrjump"), text(w.info.Title), text(w.info.Subject))
 	xref := w.at
@@ -310,7 +311,7 @@ func (s Segment) points() [][2]float64 {
 	return s.Points[:1]
 }
 
-// packers are kept: one takes more memory than many pages.
+// packers are used again, because one takes more memory than many pages.
 var packers = sync.Pool{New: func() any {
 	z, _ := zlib.NewWriterLevel(io.Discard, zlib.BestSpeed) // a level that exists
 	return z

@@ -36,8 +36,8 @@ func code(secret []byte, step int64, digits int) string {
 	return fmt.Sprintf("%0*d", digits, value%power)
 }
 
-// matchCode reports whether a code is that of now, of the step before or of the one
-// after, and later than the last that was taken: one works once.
+// matchCode reports whether a code is that of this time step, of the one before or of the one
+// after. Each code works once: its step must be later than that of the last code that was taken.
 func matchCode(secret, given string, now time.Time, last int64) (step int64, ok bool) {
 	raw, err := base.DecodeString(secret)
 	if err != nil {

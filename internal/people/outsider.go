@@ -11,27 +11,28 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 )
 
-// Outsider is somebody as an OpenID Connect provider says: known by issuer and subject,
-// which nobody else gets, and never by a name or a mail address, which somebody may.
+// Outsider is a person as an OpenID Connect provider describes them. Issuer and subject say who it
+// is, because no other person ever gets them. Names and mail addresses do not, because another
+// person may.
 type Outsider struct {
 	Issuer, Subject string
-	Names           []string // what somebody may be called, the best first
+	Names           []string // names to choose from, the best first
 	Role            string
 	Accounts        []string // AppIDs that the role is limited to; none = all
 }
 
-// OutsideTime is how long a session that a provider began lasts at most: what somebody
-// may do is read from the provider at each sign-in, so that a role that was taken away
-// there is gone here as soon.
+// OutsideTime is how long a session of a person whom a provider signs in lasts at most. The role is
+// read from the provider at each sign-in, so a role that was taken away there ends here within this
+// time.
 const OutsideTime = time.Hour
 
-// elsewhere is the answer to a change of somebody whom a provider answers for.
+// elsewhere is the error for a change of a person who is the provider's to change.
 func elsewhere(p Person) error {
 	return accounts.Invalid(p.Name + " signs in at " + p.Issuer + ", which says what they may do: change it there")
 }
 
-// Enter begins a session for somebody whom a provider knows, with the role that it says
-// now. Where that is another than before, their other sessions end.
+// Enter begins a session for a person whom a provider signed in, with the role that the provider
+// says now. If the role was another before, the person's other sessions end.
 func (d *Directory) Enter(ctx context.Context, who Outsider, b Browser, was string) (string, error) {
 	slices.Sort(who.Accounts)
 	session, text, err := d.newSession(OutsideTime, b)
@@ -68,8 +69,8 @@ func (d *Directory) Enter(ctx context.Context, who Outsider, b Browser, was stri
 	})
 }
 
-// freeName is what a person who is new is called: a name that nobody has, since the
-// provider's alice is not ours.
+// freeName is the name of a new person of a provider: one that nobody has here, since the
+// provider's alice need not be the alice of this server.
 func freeName(ctx context.Context, tx Tx, who Outsider) (string, error) {
 	sum := sha256.Sum256([]byte(who.Issuer + "\x00" + who.Subject))
 	mark := hex.EncodeToString(sum[:8])
@@ -94,12 +95,12 @@ func freeName(ctx context.Context, tx Tx, who Outsider) (string, error) {
 	return "", ErrExists
 }
 
-// Misled notes an answer of a provider that let nobody in, and reports whether too many
-// came from there before it.
+// Misled notes that an answer of a provider let nobody in, and reports whether too many such
+// answers came from the same address before.
 func (d *Directory) Misled(b Browser) (tooMany bool) { return d.wrong(ByProvider, "", b) }
 
-// Leave removes somebody whom a provider gives no role any more, and ends all their
-// sessions. Nobody to remove is no error.
+// Leave removes somebody whom a provider gives no role any more, and ends all their sessions. It is
+// no error if there is no such person.
 func (d *Directory) Leave(ctx context.Context, issuer, subject string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		if err := tx.LockPeople(ctx); err != nil {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// ErrPending: a second factor that was drawn was not confirmed within ten minutes, or by
-// another code.
+// ErrPending: a new second factor was not confirmed within ten minutes, or the code was not one of
+// it.
 var ErrPending = errors.New("this code does not fit the new second factor: type the one that the app shows now, or draw another one")
 
 // Own is the person behind a caller; ErrNoPerson for the admin token.
@@ -18,9 +18,9 @@ func (d *Directory) Own(ctx context.Context, c Caller) (p Person, err error) {
 	return p, err
 }
 
-// prove lets a caller change what they sign in by: once more by password and code, or,
-// where there is no password, by a sign-in of the last ten minutes. ErrRefused,
-// ErrSecondFactor, ErrTooMany, ErrBusy; accounts.Invalid for somebody of a provider.
+// prove checks that a caller may change how they sign in: they give password and code once more,
+// or, if they have no password, signed in within the last ten minutes. ErrRefused, ErrSecondFactor,
+// ErrTooMany, ErrBusy; accounts.Invalid for somebody of a provider.
 func (d *Directory) prove(ctx context.Context, c Caller, a Attempt, b Browser) (Person, error) {
 	p, err := d.Own(ctx, c)
 	switch {
@@ -58,7 +58,8 @@ func (d *Directory) ChangeOwn(ctx context.Context, c Caller, a Attempt, change C
 	return d.begin(ctx, p.Name, Longest, b, "")
 }
 
-// pending is a second factor that waits for its first code. Its page keeps it, sealed.
+// pending is a second factor that waits for its first code. The page carries it, sealed, and the
+// server keeps nothing.
 type pending struct {
 	Secret   string
 	Recovery []string // hashes
@@ -67,8 +68,8 @@ type pending struct {
 
 func pendingPlace(name string) string { return "people/pending/" + name }
 
-// DrawFactor draws a second factor for a caller who proved who they are. It counts
-// once ConfirmFactor got waits and a code of it. The errors of SignIn.
+// DrawFactor makes a second factor for a caller who proved who they are. The factor is in force
+// only after ConfirmFactor got waits and a code of it. The errors of SignIn.
 func (d *Directory) DrawFactor(ctx context.Context, c Caller, a Attempt, b Browser) (f Factor, waits string, err error) {
 	p, err := d.prove(ctx, c, a, b)
 	if err != nil {
@@ -86,8 +87,8 @@ func (d *Directory) DrawFactor(ctx context.Context, c Caller, a Attempt, b Brows
 	return f, d.Vault.Seal(pendingPlace(p.Name), text), err
 }
 
-// ConfirmFactor makes a factor that was drawn count, once a code shows that the app has
-// it. All sessions of the caller end, and the text of a new one is returned. ErrPending.
+// ConfirmFactor puts a new second factor in force, if the code shows that the app has it. All
+// sessions of the caller end, and the text of a new one is returned. ErrPending.
 func (d *Directory) ConfirmFactor(ctx context.Context, c Caller, waits, code string, b Browser) (string, error) {
 	now, one := d.Now(), pending{}
 	text, err := d.Vault.Open(pendingPlace(c.Name), waits)

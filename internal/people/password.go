@@ -38,8 +38,8 @@ const (
 	MostPassword  = 1024
 )
 
-// hashedAtOnce passwords are hashed at once: sign-ins cannot take all memory of a server. mostWaiting more wait, a
-// second or so; others are told to come again.
+// At most hashedAtOnce passwords are hashed at once, so that sign-ins cannot take all memory of a server. At most
+// mostWaiting more wait, for a second or so; others are told to try again.
 const hashedAtOnce, mostWaiting = 4, 32
 
 // derive is the argon2id key of a password; ErrBusy.
@@ -71,7 +71,7 @@ func (d *Directory) hashPassword(ctx context.Context, password string) (string, 
 // the time of the answer tells nothing.
 const nobody = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
-// checkPassword compares a password with a PHC text; "" is nobody's.
+// checkPassword compares a password with a PHC text. For "" the answer is no.
 func (d *Directory) checkPassword(ctx context.Context, phc, password string) (bool, error) {
 	known := phc != ""
 	if !known {
@@ -122,8 +122,8 @@ var commonest = sync.OnceValue(func() map[string]bool {
 	return list
 })
 
-// listed reports whether a password is one of the commonest, or such a one with digits
-// and signs around it.
+// listed reports whether a password is one of the commonest, or one of them with digits and signs
+// around it.
 func listed(password string) bool {
 	for _, text := range spellings(password) {
 		if commonest()[text] || commonest()[strings.TrimFunc(text, noLetter)] {
@@ -135,20 +135,20 @@ func listed(password string) bool {
 
 func noLetter(r rune) bool { return !unicode.IsLetter(r) }
 
-// spellings are a password in small letters, and with the letters that signs stand for.
+// spellings are a password in small letters, and the same with letters in place of the digits and
+// signs that look like them.
 func spellings(password string) []string {
 	text := strings.ToLower(password)
 	return []string{text, letters.Replace(text)}
 }
 
-// letters are those that signs stand for.
+// letters replaces digits and signs by the letters that they look like.
 var letters = strings.NewReplacer("0", "o", "1", "i", "3", "e", "4", "a", "5", "s", "7", "t", "@", "a", "$", "s", "!", "i")
 
-// CheckPassword says why a password is not taken for a person; "" = it is. There is no
-// rule for which characters it has. Those that people choose most often are refused by
-// what they are made of: a common word or a walk over the keys or the alphabet, with
-// digits and signs around it, or one piece again and again; and those of the list of the
-// commonest.
+// CheckPassword says why a password is not taken for a person; "" = it is. There is no rule about
+// its characters. Passwords that people choose most often are refused: a common word, or a walk
+// over the keys or the alphabet, with digits and signs around it; one piece repeated; and those in
+// the list of the commonest.
 func CheckPassword(password, name string) string {
 	switch {
 	case utf8.RuneCountInString(password) < LeastPassword:
@@ -212,7 +212,7 @@ func least(text, name string) int {
 			}
 		}
 		piece := string(r[i : i+n])
-		if !seen[piece] { // the same again tells nothing new
+		if !seen[piece] { // a repeated piece tells nothing new
 			seen[piece] = true
 			pieces++
 		}

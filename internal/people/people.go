@@ -1,5 +1,5 @@
-// Package people knows which people and programs may administer this server: by which
-// proof they come in, as whom.
+// Package people knows which people and programs may administer this server: by which proof they
+// come in, and under which name.
 package people
 
 import (
@@ -60,10 +60,10 @@ type Session struct {
 	Agent     string
 }
 
-// Link is one that signs in once.
+// Link is a link that signs somebody in once.
 type Link struct {
 	Hash   string
-	Person string // "" = with all that the admin token may
+	Person string // "" = with all rights of the admin token
 	EndsAt time.Time
 }
 
@@ -83,16 +83,16 @@ var (
 	ErrNoPerson = errors.New("there is no person of this name")
 	// ErrNoKey: an admin key of this id or text is not there, or it expired.
 	ErrNoKey = errors.New("there is no admin key with this id")
-	// ErrNoSession: nobody is signed in by this text, not any more, or never was.
+	// ErrNoSession: this text is no session, or the session ended.
 	ErrNoSession = errors.New("there is no such session")
 	ErrNoLink    = errors.New("this link was used, or is older than ten minutes: ask for another one")
-	// ErrRefused: the name, the password or the code is wrong; it is not said which.
+	// ErrRefused: the name, the password or the code is wrong. It does not say which.
 	ErrRefused = errors.New("the name, the password or the code is not right")
 	// ErrSecondFactor: name and password are right, and a code is wanted.
 	ErrSecondFactor = errors.New("a code of the second factor is wanted")
 	// ErrTooMany: too many wrong ones came from this address within a minute.
 	ErrTooMany = errors.New("too many wrong attempts came from this address: try again in a minute")
-	// ErrBusy: so many passwords are being checked that this one would wait for long.
+	// ErrBusy: too many passwords wait to be checked already.
 	ErrBusy   = errors.New("too many passwords are being checked: try again in a few seconds")
 	ErrExists = errors.New("there is a person of this name already")
 )
@@ -105,7 +105,7 @@ const (
 	LinkTime = 10 * time.Minute
 	// MostSessions is how many sessions one person has at once; the oldest ends.
 	MostSessions = 20
-	// seenEvery is how exactly the last use is kept: each note is a write.
+	// seenEvery is how often the last use is noted at most, because each note is a write.
 	seenEvery = time.Minute
 )
 
@@ -116,20 +116,20 @@ type Store interface {
 	ViewPeople(ctx context.Context, f func(Tx) error) error
 }
 
-// Tx is one transaction. What is asked for and is not there is ErrNoPerson, ErrNoKey,
-// ErrNoSession or ErrNoLink.
+// Tx is one transaction. Its methods return ErrNoPerson, ErrNoKey, ErrNoSession or ErrNoLink for
+// what does not exist.
 type Tx interface {
-	// LockPeople makes changes of people wait for each other until the transaction ends:
-	// nobody takes a name that another takes, or writes back a right that was taken away.
+	// LockPeople makes changes of people wait for each other until the transaction ends. So no two
+	// people take the same name, and no change brings back a right that another took away.
 	LockPeople(ctx context.Context) error
 	Person(ctx context.Context, name string) (Person, error)
 	// PersonOf is the person of a provider.
 	PersonOf(ctx context.Context, issuer, subject string) (Person, error)
 	People(ctx context.Context) ([]Person, error)
-	// PutPerson notes did in the log of changes; "" notes nothing.
+	// PutPerson stores a person and notes did in the log of changes; "" notes nothing.
 	PutPerson(ctx context.Context, p Person, did string) error
-	// UseCode keeps step and recovery codes of p where they are still those of was:
-	// ErrRefused where another request used one up meanwhile.
+	// UseCode stores the step and the recovery codes of p if the stored ones are still those of
+	// was. ErrRefused where another request used a code up meanwhile.
 	UseCode(ctx context.Context, was, p Person) error
 	DeletePerson(ctx context.Context, name string) error
 	AdminKeyByHash(ctx context.Context, hash string) (Key, error)
@@ -158,7 +158,7 @@ type Directory struct {
 	Vault  *vault.Key
 	Now    func() time.Time
 	Random io.Reader
-	// Guesses are counted by address and name, so that nobody locks out another.
+	// Guesses are counted by address and name, so that nobody can lock out somebody else.
 	Guesses accounts.Guesses
 	// Guessed is told of a wrong attempt, and whether there were too many before it; nil = nobody is.
 	Guessed func(at Door, name string, ip netip.Addr, tooMany bool)
@@ -166,10 +166,10 @@ type Directory struct {
 	hashing turns.Turns
 }
 
-// Door is a way in.
+// Door is a way to sign in.
 type Door string
 
-// The ways in that people have here.
+// The ways in which people sign in here.
 const (
 	ByPassword  Door = "person"
 	ByLoginLink Door = "login_link"
@@ -212,7 +212,7 @@ const (
 	recoveryPurpose = "recovery/"
 )
 
-// names have no count here: a letter that may come forty times takes 27 ms to prepare at each start.
+// names does not limit the length: a pattern for forty letters takes 27 ms to compile at each start.
 var names = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]*$`)
 
 // CheckName says why somebody cannot be called so; "" = it is fine.
@@ -223,7 +223,7 @@ func CheckName(name string) string {
 	return ""
 }
 
-// Change is what of a person is to be; nil stays.
+// Change is what is to change of a person; what is nil stays.
 type Change struct {
 	Role     *string
 	Accounts *[]string
@@ -257,8 +257,8 @@ func (d *Directory) Add(ctx context.Context, name string, c Change) (Person, Mad
 	return d.put(ctx, name, c, true)
 }
 
-// Change changes a person. ErrNoPerson; accounts.Invalid for one of a provider. Whoever loses a right, or whose password
-// changes, is signed out everywhere.
+// Change changes a person. ErrNoPerson; accounts.Invalid for one of a provider. A person who loses a right, or whose
+// password changes, is signed out everywhere.
 func (d *Directory) Change(ctx context.Context, name string, c Change) (Person, Made, error) {
 	return d.put(ctx, name, c, false)
 }
@@ -478,12 +478,12 @@ func (d *Directory) check(ctx context.Context, a Attempt, b Browser) (p Person, 
 		}
 		return many
 	}
-	if tooMany() { // before the password is compared: a hash is dear
+	if tooMany() { // before the password is compared, because a hash costs much
 		return p, ErrTooMany
 	}
 	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
 		if CheckName(a.Name) != "" {
-			return ErrNoPerson // and maybe no text that a database takes
+			return ErrNoPerson // and perhaps a text that no database takes
 		}
 		p, err = tx.Person(ctx, a.Name)
 		return err
@@ -495,8 +495,8 @@ func (d *Directory) check(ctx context.Context, a Attempt, b Browser) (p Person, 
 	if err != nil {
 		return p, err
 	}
-	// Many that came at once, and waited for each other, are no more guesses than
-	// as many one after another.
+	// Many attempts that came at once waited for each other: they are counted as if they had come
+	// one after the other.
 	if tooMany() {
 		return p, ErrTooMany
 	}
@@ -520,7 +520,7 @@ func (d *Directory) check(ctx context.Context, a Attempt, b Browser) (p Person, 
 	return p, nil
 }
 
-// spelled is a code without what people put between its parts.
+// spelled is a code without the spaces and dashes that people type in it.
 func spelled(code string) string {
 	return strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(code))
 }
@@ -555,8 +555,7 @@ func (d *Directory) takeCode(ctx context.Context, name, code string) error {
 	})
 }
 
-// Begin begins a session with all that the admin token may, for whoever proved to
-// have it.
+// Begin begins a session with all rights of the admin token, for somebody who proved to have it.
 func (d *Directory) Begin(ctx context.Context, b Browser, was string) (string, error) {
 	return d.begin(ctx, "", Longest, b, was)
 }
@@ -575,7 +574,7 @@ func (d *Directory) begin(ctx context.Context, person string, longest time.Durat
 	})
 }
 
-// newSession is a session of nobody yet, and its text.
+// newSession makes a session that belongs to nobody yet, and its text.
 func (d *Directory) newSession(longest time.Duration, b Browser) (s Session, text string, err error) {
 	if text, err = d.text(""); err != nil {
 		return s, "", err
@@ -587,8 +586,8 @@ func (d *Directory) newSession(longest time.Duration, b Browser) (s Session, tex
 	return s, text, err
 }
 
-// putSession begins a session; was is the text of one that ends by it. The people are
-// locked.
+// putSession begins a session; was is the text of the one that it replaces. LockPeople was called
+// before.
 func (d *Directory) putSession(ctx context.Context, tx Tx, s Session, was string) error {
 	if err := tx.DropSessions(ctx, s.CreatedAt, s.CreatedAt.Add(-Idle)); err != nil {
 		return err
@@ -624,8 +623,7 @@ func (d *Directory) putSession(ctx context.Context, tx Tx, s Session, was string
 	return tx.PutSession(ctx, s)
 }
 
-// BySession is the caller that is signed in by a text, who uses the session by it;
-// ErrNoSession.
+// BySession is the caller of a session's text, and counts as a use of the session; ErrNoSession.
 func (d *Directory) BySession(ctx context.Context, text string) (Caller, error) {
 	c, s, err := d.session(ctx, text)
 	if now := d.Now(); err == nil && now.Sub(s.SeenAt) >= seenEvery {
@@ -640,14 +638,14 @@ func (d *Directory) BySession(ctx context.Context, text string) (Caller, error) 
 	return c, err
 }
 
-// Still is BySession for a stream: a page that is open and used by nobody goes on to
-// be idle. ErrNoSession.
+// Still is BySession for a stream, but no use of the session: a page that is open while nobody uses
+// it stays idle. ErrNoSession.
 func (d *Directory) Still(ctx context.Context, text string) (Caller, error) {
 	c, _, err := d.session(ctx, text)
 	return c, err
 }
 
-// session is a session that goes on, and who it is.
+// session returns a session that has not ended, and its caller.
 func (d *Directory) session(ctx context.Context, text string) (c Caller, s Session, err error) {
 	if text == "" || len(text) > 100 {
 		return c, s, ErrNoSession
@@ -723,8 +721,8 @@ func (d *Directory) NewLink(ctx context.Context, person string) (text string, en
 	return text, l.EndsAt, err
 }
 
-// ByLink uses up a link and begins a session. ErrNoLink; ErrTooMany for one more that is
-// none.
+// ByLink uses up a link and begins a session. ErrNoLink; ErrTooMany where the address sent too many
+// wrong ones.
 func (d *Directory) ByLink(ctx context.Context, text string, b Browser, was string) (string, error) {
 	var l Link
 	err := d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {

@@ -40,8 +40,8 @@ const (
 )
 
 // DataMatrix returns the smallest square ECC 200 Data Matrix of a text. It takes the characters of
-// ISO/IEC 8859-1: that is what bytes mean by default. On the meaning of anything else readers of
-// Data Matrix do not agree.
+// ISO/IEC 8859-1, which bytes mean by default. On other characters the readers of Data Matrix do
+// not agree.
 func DataMatrix(text string) (Grid, error) {
 	if err := checkText(text); err != nil {
 		return Grid{}, err
@@ -88,8 +88,7 @@ func DataMatrix(text string) (Grid, error) {
 	return g, nil
 }
 
-// dmStep is one way to go on from a character of a text: one encodation up to a later character,
-// from where ASCII is in force again.
+// dmStep is a piece of a text that is written in one encodation; after it ASCII is in force again.
 type dmStep struct {
 	from, cost int // cost: all codewords up to the step's end
 	mode       byte
@@ -100,7 +99,7 @@ type dmStep struct {
 // C40, text and base 256, it takes the one with the fewest codewords.
 func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 	best := make([]dmStep, len(text)+1) // by the index of the next character
-	open := dmStep{cost: -1}            // C40 or text up to the end of the symbol, where the codeword that ends it is not needed
+	open := dmStep{cost: -1}            // the best way in C40 or text to the end of the symbol, which needs no codeword that ends it
 	for i := 1; i < len(best); i++ {
 		best[i].cost = -1
 	}
@@ -205,7 +204,7 @@ func appendDataMatrix(out []byte, mode byte, part []byte) []byte {
 	return append(out, dmASCII)
 }
 
-// dmLength are the codewords by which base 256 says how many bytes follow.
+// dmLength are the codewords that say how many bytes of base 256 follow.
 func dmLength(n int) []byte {
 	if n < 250 {
 		return []byte{byte(n)}
@@ -220,8 +219,8 @@ func dmLengthSize(n int) int {
 	return 2
 }
 
-// dm253 is the padding at a place, counted from 1: it differs from place to place, so
-// that it makes no pattern.
+// dm253 is the padding at a place, counted from 1. It differs from place to place, so that no
+// pattern appears.
 func dm253(place int) byte {
 	v := dmPad + 149*place%253 + 1
 	if v > 254 {

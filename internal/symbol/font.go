@@ -68,8 +68,8 @@ func ParseFont(file []byte) (*Font, error) {
 // nothing here uses them, and a fault in one would make the font useless.
 const outlineTables = "CFF  OS/2 cmap glyf head hhea hmtx loca maxp post"
 
-// onlyOutlines is a font, or the first of a collection, as a file of its own with these tables, each at a
-// place that four divides. Debian's fonts have theirs at other places, which the library refuses.
+// onlyOutlines makes a font file with these tables alone, from a font or the first font of a collection.
+// Each table begins at a multiple of four; in Debian's fonts they do not, and the library refuses that.
 func onlyOutlines(file []byte) ([]byte, error) {
 	errNone := errors.New("no TrueType or OpenType font: want a file that ends in .ttf, .otf or .ttc")
 	part := func(at, size uint32) []byte {

@@ -42,8 +42,8 @@ type Drawing struct {
 	size               int // of the lines
 	font               *Font
 	dots               func() *bitmap // drawn once, when they are first wanted
-	// Says is what was read back from the symbols, from left to right; "" for a symbol that was drawn as it came and that no
-	// reader here knows.
+	// Says is what was read back from the symbols, from left to right; "" for a dot matrix that was drawn as it was given
+	// and that no reader here can read.
 	Says []string
 }
 
@@ -60,7 +60,7 @@ type line struct {
 // ModuleLength is the side of a module as it is drawn.
 func (d Drawing) ModuleLength() Length { return LengthOf(d.Module, d.DPI) }
 
-// Check returns what is wrong with a style, whatever is drawn in it. It is a *SizeError where
+// Check returns an error for a style in which nothing can be printed. It is a *SizeError where
 // another size can be printed.
 func (s Style) Check() error {
 	if _, err := ModuleDots(s.Module, s.DPI); err != nil {

@@ -32,8 +32,8 @@ func (b *bitmap) inked(x, y int) bool {
 
 func (b *bitmap) row(y int) []byte { return b.bits[y*b.stride : (y+1)*b.stride] }
 
-// raster is the drawing in dots. Symbols stand beside each other in the same rows of dots, so each adds its own
-// and copies none of a row that another has drawn into.
+// raster is the drawing in dots. Symbols stand beside each other in the same rows of dots, so each adds its
+// dots to a row and overwrites none.
 func (d Drawing) raster() *bitmap {
 	b := &bitmap{width: d.Width, height: d.Height, stride: (d.Width + 7) / 8}
 	b.bits = make([]byte, b.stride*b.height)
@@ -73,7 +73,7 @@ func PNG(w io.Writer, d Drawing) error {
 	if err := png.Encode(&file, m); err != nil {
 		return err
 	}
-	// The library writes no dot density: it goes behind the header, which is 33 bytes.
+	// The library writes no dot density. It is added after the header, which is 33 bytes long.
 	const header = 33
 	perMetre := uint32(math.Round(float64(d.DPI) * 1e6 / inch))
 	chunk := binary.BigEndian.AppendUint32(nil, 9)
@@ -90,7 +90,7 @@ func PNG(w io.Writer, d Drawing) error {
 	return nil
 }
 
-// errColour is that of formats for printers with one ribbon.
+// errColour is the error of the formats for printers with one ribbon.
 var errColour = errors.New("a label printer has one ribbon: its formats are black on white, and the ribbon makes the colour")
 
 // ZPL writes a drawing as a label in ZPL II, for a printer of the drawing's dots an inch. It is one

@@ -17,7 +17,7 @@ const (
 	dataMatrix
 )
 
-// Read is what a reader, other than the code that drew it, reads from a symbol.
+// Read is the text of a symbol, read by a library that did not draw it.
 func (g Grid) Read() (string, error) {
 	rows := make([][]bool, g.Height)
 	for y := range rows {

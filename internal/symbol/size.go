@@ -16,7 +16,7 @@ const (
 	// leastModule is the smallest module in micrometres: below it, cameras of
 	// phones do not tell two modules apart at the distance at which they focus.
 	leastModule = 190
-	// mostModule is the largest, for a hoarding.
+	// mostModule is the largest module, for a billboard.
 	mostModule = 100_000
 	// LeastDPI and MostDPI bound the dot density of a printer.
 	LeastDPI, MostDPI = 72, 4800
@@ -65,7 +65,7 @@ type SizeError struct {
 	Why string
 	// Can is a size of a module that can be printed, 0 where none is known.
 	Can Length
-	// Next is what to do in addition, or instead.
+	// Next is what else to do.
 	Next string
 }
 
@@ -109,7 +109,7 @@ func ModuleDots(module Length, dpi int) (int, error) {
 	case module < leastModule:
 		return 0, &SizeError{Can: can,
 			Why: fmt.Sprintf("modules of %v are smaller than cameras tell apart (%v)", module, Length(leastModule))}
-	case exact < leastDots-0.05: // 0.25mm is 1.998 dots at 203 an inch, and two are meant
+	case exact < leastDots-0.05: // 0.25mm at 203 dots an inch is 1.998 dots, and means two
 		enough := int(math.Ceil(leastDots * inch / float64(module)))
 		return 0, &SizeError{Why: fmt.Sprintf("modules of %v are %.1f dots of a printer of %d dots an inch, and need %d", module, exact, dpi,
 			leastDots), Can: can, Next: fmt.Sprintf("a printer of %d dots an inch or more", enough)}

@@ -15,7 +15,7 @@ import (
 // Level is how much of a QR code may be damaged: L 7 %, M 15 %, Q 25 %, H 30 %.
 type Level byte
 
-// levels of the library by name.
+// levels are the library's levels by their letters.
 var levels = map[Level]qr.ErrorCorrectionLevel{'L': qr.L, 'M': qr.M, 'Q': qr.Q, 'H': qr.H}
 
 // The quiet zones that the standards demand, in modules: ISO/IEC 18004 and 16022.
@@ -36,7 +36,7 @@ type Grid struct {
 	dark          []bool
 }
 
-// Dark reports whether a module is dark; outside all are light.
+// Dark reports whether a module is dark. Outside of the symbol all modules are light.
 func (g Grid) Dark(x, y int) bool {
 	return x >= 0 && y >= 0 && x < g.Width && y < g.Height && g.dark[y*g.Width+x]
 }
@@ -83,7 +83,7 @@ func gridOf(m image.Image) Grid {
 	return g
 }
 
-// Field returns the symbol of a dot matrix as a row of a batch has it: 19×19 characters row by row,
+// Field returns the symbol that a row of a batch has as a dot matrix: 19×19 characters row by row,
 // 0 = white, 1 = black. White edges are cut off, since a quiet zone is drawn around it. Contract:
 // marketcode 4.2.
 func Field(dots string) (Grid, error) {

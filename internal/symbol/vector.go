@@ -12,8 +12,8 @@ import (
 // SVG writes a drawing. Lines are outlines, so that no program needs the font.
 func SVG(w io.Writer, d Drawing) error {
 	b := bufio.NewWriter(w)
-	// A little less than the dots: programs round the size up to whole dots, and some count in numbers of 24
-	// bits. With a row more than the paper, a picture without transparency would end in a black line.
+	// A little less than the dots, because programs round the size up to whole dots, some of them in floats
+	// of 24 bits. With one row too many, a picture without transparency would end in a black line.
 	mm := func(dots int) string {
 		return strconv.FormatFloat((float64(dots)-0.0005)*inch/1000/float64(d.DPI), 'f', 6, 64)
 	}

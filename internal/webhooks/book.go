@@ -23,7 +23,7 @@ type Scans interface {
 	End(ctx context.Context) (int64, error)
 }
 
-// Alarm is an alarm for receivers that was raised, or one that was dismissed.
+// Alarm tells receivers that an alarm was raised, or that it was dismissed.
 type Alarm struct {
 	Number    int64 // in the order in which that happened
 	Dismissed bool
@@ -40,7 +40,7 @@ type Book struct {
 	Random io.Reader
 	// Log is where scans are read; nil = no scans.
 	Log Scans
-	// Origins: events of Log say from which journal they came.
+	// Origins says that the events of Log name the journal from which they came.
 	Origins bool
 	// Alarms returns what happened to alarms after a number, oldest first, and LastAlarm
 	// the number of the last; nil = no alarms.
@@ -48,16 +48,17 @@ type Book struct {
 	LastAlarm func(ctx context.Context) (int64, error)
 	// Check says whether an address may be sent to.
 	Check func(ctx context.Context, url string) error
-	// Unknown returns which of some rules and applications are not there; nil = all are.
+	// Unknown returns those of some rules and applications that do not exist; nil = all are taken
+	// to exist.
 	Unknown func(ctx context.Context, rules, batches []int64) (noRules, noBatches []int64, err error)
-	// Wake is called when something may be due.
+	// Wake is called when a delivery may be due.
 	Wake func()
-	// RealNow is the time in a signature, which receivers compare with theirs.
+	// RealNow is the time in a signature, which a receiver compares with its own clock.
 	RealNow func() time.Time
 	// Life is how long a delivery is tried.
 	Life func() time.Duration
-	// ClockBelieved reports whether what is old may be given up and removed;
-	// nil = always.
+	// ClockBelieved reports whether the clock is good enough to give up and remove what is old by
+	// it; nil = always.
 	ClockBelieved func() bool
 }
 
@@ -73,8 +74,8 @@ func secretPlace(id int64) string { return "webhooks/secret/" + number(id) }
 // number is a webhook as a receiver of the outbox.
 func number(id int64) string { return strconv.FormatInt(id, 10) }
 
-// Add makes a webhook and returns the text of its secret, which is shown this
-// once. It is told of what happens from now on.
+// Add makes a webhook and returns the text of its secret, which is shown only now. The webhook is
+// told of what happens from now on.
 func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, secret string, err error) {
 	if err := wanted.Validate(); err != nil {
 		return w, "", err
@@ -90,7 +91,7 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 		return w, "", fmt.Errorf("drawing the secret of a webhook: %w", err)
 	}
 	w = Webhook{URL: url, Wanted: wanted, Enabled: true}
-	if w.HearsScans() { // the log may be away, and an alarm does not need it
+	if w.HearsScans() { // a webhook for alarms alone can be made while the log does not answer
 		if w.ScansFrom, err = b.scansEnd(ctx); err != nil {
 			return w, "", err
 		}
@@ -99,8 +100,8 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 		return w, "", err
 	}
 	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
-		// The number first: a call at the same time waits for it, and then
-		// counts this one too.
+		// The number comes first: another call at the same time waits for it, and then counts this
+		// webhook too.
 		if w.ID, err = tx.NewWebhookID(ctx); err != nil {
 			return err
 		}
@@ -121,7 +122,7 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 	return w, secretMark + base64.StdEncoding.EncodeToString(raw[:]), err
 }
 
-// beginTelling lets the reader of scans begin, where a webhook is the first that wants some.
+// beginTelling lets the reader of scans begin, if this webhook is the first that wants scans.
 func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 	if !w.HearsScans() {
 		return nil
@@ -129,7 +130,8 @@ func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 	if err := tx.HoldReader(ctx, ScanSource); err != nil {
 		return err
 	}
-	// Where nodes with and without --events run together, it may begin behind a scan of the other ledger.
+	// Where nodes with and without --events run together, the reader may begin behind a scan of the other
+	// ledger.
 	switch counting, err := tx.Counting(ctx); {
 	case err != nil:
 		return err
@@ -143,8 +145,8 @@ func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 	return tx.BeginTelling(ctx)
 }
 
-// known returns an error for a rule or an application that is not there, of which a receiver would never be told; those
-// that it was to be told of before may be gone since.
+// known returns an error for a rule or an application that does not exist: its receiver would never be told of it.
+// Those that the webhook named before may have been deleted since.
 func (b *Book) known(ctx context.Context, w, before Wanted) error {
 	if b.Unknown == nil {
 		return nil
@@ -196,7 +198,7 @@ func (b *Book) alarmsEnd(ctx context.Context) (int64, error) {
 	return last, nil
 }
 
-// Change changes address, wishes and whether it is enabled. ErrNoWebhook.
+// Change changes the address of a webhook, what it wants, and whether it is enabled. ErrNoWebhook.
 func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w Webhook, err error) {
 	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		w, err = tx.Webhook(ctx, id)
@@ -220,8 +222,8 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 			return w, err
 		}
 	}
-	// What was scanned while it was not told of scans is past. Where nobody can say up to
-	// where that is, it hears of the last scans before as well.
+	// The webhook is not told of scans from the time when it wanted none. Where the end of the log
+	// is not known, it is told of the last earlier scans too.
 	end, unknown := int64(0), error(nil)
 	if !heard && w.HearsScans() {
 		end, unknown = b.scansEnd(ctx)
@@ -273,8 +275,8 @@ func (b *Book) Deliveries(ctx context.Context, q outbox.Query) (list []outbox.Ro
 	return list, err
 }
 
-// Replay sends a delivery again, whatever became of it, with the same event
-// id. ErrNoDelivery.
+// Replay sends a delivery again with the same event id, whether it was delivered or given up.
+// ErrNoDelivery.
 func (b *Book) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
 	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
 		list, err := tx.Rows(ctx, outbox.Deliveries, outbox.Query{ID: id, Limit: 1})

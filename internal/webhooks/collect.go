@@ -24,14 +24,14 @@ const (
 // collected is how many events are looked at in one step.
 const collected = 1000
 
-// Collect queues what happened since the last look, for whom it concerns, and
-// reports whether there may be more. The position moves in the transaction
-// that queues: what was read once is queued once, whoever reads and crashes.
+// Collect queues what happened since the last call for the webhooks that want it, and reports
+// whether there may be more. The position moves in the transaction that queues: so each event is
+// queued once, also where several nodes read or one crashes.
 func (b *Book) Collect(ctx context.Context) (more bool, err error) {
 	scans, err := b.collectScans(ctx)
-	// Alarms do not wait for scans that cannot be read.
+	// Alarms are collected even if scans cannot be read.
 	alarms, err2 := b.collectAlarms(ctx)
-	// Whoever moved a position queued the events, or they are looked at again.
+	// The other reader that moved the position queued the events, or they are read again.
 	if errors.Is(err, errMoved) {
 		err = nil
 	}
@@ -41,13 +41,13 @@ func (b *Book) Collect(ctx context.Context) (more bool, err error) {
 	return scans || alarms, errors.Join(outbox.FaultOf("scans", err), outbox.FaultOf("alarms", err2))
 }
 
-// queued is an event that is to be queued for some.
+// queued is an event that is to be queued for some webhooks.
 type queued struct {
 	event, body string
 	wants       func(Webhook) bool
 }
 
-// errMoved says that another reader moved the position, or it is of another ledger now.
+// errMoved says that another reader moved the position, or that the ledger is another one now.
 var errMoved = errors.New("webhooks: the position was moved meanwhile")
 
 // place is a position of a reader.
@@ -56,22 +56,22 @@ type place struct {
 	mark     string                   // the scan that stands there, see marked
 	ledger   string                   // that it is of, as the counting knows it; of scans alone
 	told     map[string]*ledger.Taken // of each node's journal; of scans alone
-	all      bool                     // told knows every journal of which anything was told
-	learn    bool                     // read is what stands between the place before and this one
+	all      bool                     // every journal of which anything was told is in told
+	learn    bool                     // read has every event between the place before and this one
 	read     []ledger.Origin
 }
 
-// Unmarked is the mark of a position whose ledger was turned to, or cut: the first event
-// that was not told is to be looked for.
+// Unmarked is the mark of a position after the server changed to another ledger, or a ledger was
+// cut off: the reader then looks for the first event that was not told.
 const Unmarked = "?"
 
 // marked is the mark of an event at its position. A version that knows no marks moves the
 // position alone.
 func marked(position int64, id ledger.ScanID) string { return fmt.Sprintf("%d %s", position, id) }
 
-// queue adds events to the outbox and moves a place to another, for the webhooks that are there
-// in that transaction: one that was added meanwhile misses nothing, because it
-// wants only what comes after what there was when it was added.
+// queue adds events to the outbox and moves the place, in one transaction. It queues for the
+// webhooks that exist in that transaction. A webhook that was added meanwhile misses nothing,
+// because it wants only what came after it was added.
 func (b *Book) queue(ctx context.Context, source string, from, to place, events []queued) error {
 	now := b.Now()
 	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
@@ -107,7 +107,7 @@ func addFor(ctx context.Context, tx Tx, hooks []Webhook, events []queued, now ti
 	return nil
 }
 
-// move moves a place. errMoved where it is another one by now.
+// move moves a place. errMoved where another reader moved it.
 func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) error {
 	ok, err := tx.Advance(ctx, source, from.position, to.position)
 	if err == nil && !ok {
@@ -116,7 +116,7 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 	if err != nil || source != ScanSource {
 		return err
 	}
-	// Nobody turns to another ledger from here on.
+	// From here on nobody changes to another ledger.
 	if counting, err := tx.Counting(ctx); err != nil {
 		return err
 	} else if counting != from.ledger {
@@ -135,8 +135,8 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 	return noteTold(ctx, tx, to.read, nil)
 }
 
-// noteTold adds events to what was told of their journals, where that is known, or where begin says what was told of it before.
-// Nobody else changes it meanwhile.
+// noteTold adds events to what was told of their journals. It does so for journals of which that is known, or of which begin
+// says what was told before. Nobody else changes it meanwhile.
 func noteTold(ctx context.Context, tx Tx, read []ledger.Origin, begin *ledger.Taken) error {
 	if len(read) == 0 {
 		return nil
@@ -157,7 +157,7 @@ func noteTold(ctx context.Context, tx Tx, read []ledger.Origin, begin *ledger.Ta
 	return tx.PutTold(ctx, changed)
 }
 
-// since is where reading goes on: the webhooks that want something, and the place.
+// since returns where reading goes on, and the webhooks that want something of a source.
 func (b *Book) since(ctx context.Context, source string) (hooks []Webhook, at place, err error) {
 	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		if hooks, err = tx.Webhooks(ctx); err != nil {
@@ -181,8 +181,8 @@ func (b *Book) since(ctx context.Context, source string) (hooks []Webhook, at pl
 	return hooks, at, err
 }
 
-// restart moves what is beyond the end of a source back to it: the positions
-// are of another log, as after an import or a restore of a backup.
+// restart moves positions that are beyond the end of a source back to its end. Such positions are
+// of another log, as after an import or a restored backup.
 func (b *Book) restart(ctx context.Context, source string, from place, end int64) error {
 	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if err := b.move(ctx, tx, source, from, place{position: end, mark: Unmarked}); err != nil {
@@ -215,8 +215,8 @@ func (p *place) add(o ledger.Origin) *ledger.Taken {
 	return p.told[o.Node]
 }
 
-// has reports whether an event was told. Of a journal of which nothing is known yet, what
-// is shipped again was: a version that notes nothing told of it with the counting.
+// has reports whether an event was told. Where nothing is known of its journal, an event that is
+// shipped again counts as told.
 func (p *place) has(e *ledger.Entry) bool {
 	if p.knows(e.From.Node) {
 		return p.told[e.From.Node].Has(e.From.Position)
@@ -237,7 +237,7 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
-	case from.ledger != b.Log.ID(): // not yet, right after a start with another ledger
+	case from.ledger != b.Log.ID(): // right after a start with another ledger they are still different
 		return false, nil
 	case from.position == end && (from.all || !b.Origins):
 		return false, nil
@@ -252,7 +252,7 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 	}
 	to, after := place{position: from.position, learn: b.Origins}, from.position
 	if b.Origins && strings.HasPrefix(from.mark, strconv.FormatInt(after, 10)+" ") {
-		after-- // what stands there says whether it is the log that was read
+		after-- // the event that stands there shows whether this is the log that was read
 	}
 	var events []queued
 	n := 0
@@ -293,9 +293,9 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 	return more, b.queue(ctx, ScanSource, from, to, events)
 }
 
-// firstUntold moves the place before the first event that was not told. An event of which
-// nobody says from which journal it came, or what was told of that journal, was told where
-// it stands before the place.
+// firstUntold moves the place before the first event that was not told. Where it is not known from
+// which journal an event came, or what was told of that journal, the event counts as told if it
+// stands before the place.
 func (b *Book) firstUntold(ctx context.Context, from place) error {
 	to := place{}
 	for e, err := range b.Log.Read(ctx, 0) {
@@ -314,9 +314,9 @@ func (b *Book) firstUntold(ctx context.Context, from place) error {
 	return b.queue(ctx, ScanSource, from, to, nil)
 }
 
-// TellRest queues events of a node's journal behind a position that were for a stream which is left, and that were not told
-// of: it returns how many. counted decides where nothing is known of the journal, which journal yields behind a position. The
-// reader of webhooks, who goes on meanwhile, stays where it is.
+// TellRest is for a node that uses a stream no longer. It queues the events of its journal after a position that were for the
+// stream and that no webhook was told of, and returns how many. journal yields the events after a position. Where nothing is
+// known of what was told of the journal, counted decides. The position of the reader of webhooks stays.
 func (b *Book) TellRest(ctx context.Context, node string, counted *ledger.Taken, after int64,
 	journal func(after int64) iter.Seq2[ledger.Entry, error]) (n int, err error) {
 	hooks, from, err := b.since(ctx, ScanSource)

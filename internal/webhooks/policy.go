@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// kept is how long what waits for nothing is kept for a look, beside the
-	// time that deliveries live.
+	// kept is how long finished deliveries are kept for people to look at, after the time for which
+	// deliveries are tried.
 	kept = 7 * 24 * time.Hour
 	// forgetStep is how many deliveries are forgotten in one transaction.
 	forgetStep = 1000
@@ -34,8 +34,8 @@ func (b *Book) Policy() outbox.Policy {
 			forgot, err2 := b.forget(ctx)
 			return collected || forgot, errors.Join(err, outbox.FaultOf("old deliveries", err2))
 		},
-		// The status says whether it was taken. A body that is too long, packed or broken
-		// off changes nothing of that.
+		// The status alone says whether the receiver took it. It does not matter if the body of the
+		// answer is too long, compressed or cut off.
 		Judge: func(_ *outbox.Row, a outbound.Answer, err error) string {
 			switch {
 			case a.Status/100 == 2:
@@ -50,7 +50,7 @@ func (b *Book) Policy() outbox.Policy {
 
 // forget removes what is old, a little at a time.
 func (b *Book) forget(ctx context.Context) (more bool, err error) {
-	// A look is cheap, a transaction that writes is not.
+	// It counts first, because a transaction that writes costs more.
 	before, old := b.Now().Add(-kept-b.life()), 0
 	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		old, err = tx.CountForgettable(ctx, before)
@@ -67,8 +67,8 @@ func (b *Book) forget(ctx context.Context) (more bool, err error) {
 	return more, err
 }
 
-// life is Life where the clock may be believed, and else longer than any clock
-// is ahead.
+// life is Life where the clock may be believed. Otherwise it is so long that a clock that is ahead
+// gives nothing up.
 func (b *Book) life() time.Duration {
 	if b.ClockBelieved != nil && !b.ClockBelieved() {
 		return 200 * 365 * 24 * time.Hour
@@ -76,8 +76,8 @@ func (b *Book) life() time.Duration {
 	return b.Life()
 }
 
-// open prepares sending to a webhook. A delivery that had no turn in all its time is given
-// up: behind a receiver that stays away a queue would grow for ever.
+// open prepares sending to a webhook. A delivery whose turn did not come within its life is given
+// up: otherwise the queue of a receiver that stays away would grow for ever.
 func (b *Book) open(ctx context.Context, receiver string) (func(*outbox.Row) (outbound.Request, error), error) {
 	id, err := strconv.ParseInt(receiver, 10, 64)
 	if err != nil {
@@ -109,8 +109,8 @@ func (b *Book) open(ctx context.Context, receiver string) (func(*outbox.Row) (ou
 	}, nil
 }
 
-// switchOff switches a webhook off whose receiver answered 410, unless it was
-// removed or moved meanwhile.
+// switchOff disables a webhook whose receiver answered 410, unless the webhook was removed or got
+// another address meanwhile.
 func (b *Book) switchOff(ctx context.Context, r outbox.Row) error {
 	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		id, err := strconv.ParseInt(r.Receiver, 10, 64)
@@ -129,13 +129,13 @@ func (b *Book) switchOff(ctx context.Context, r outbox.Row) error {
 	})
 }
 
-// pauses are how long is waited after each failed try, then the last again.
-// They are those that the specification proposes.
+// pauses are how long a delivery waits after each failed attempt; after the last of them the last
+// one is repeated. The specification proposes these.
 var pauses = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour,
 	14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
 
-// again is when a delivery is tried again: up to a fifth of the pause sooner or
-// later, so that receivers that were away are not all asked at once.
+// nextAttempt is when a delivery is tried again. It is up to a fifth of the pause sooner or later,
+// so that deliveries that failed together do not all come at once.
 func (b *Book) nextAttempt(r outbox.Row, _, ended time.Time) time.Time {
 	pause := pauses[min(r.Attempts, len(pauses))-1]
 	var raw [4]byte
@@ -149,9 +149,8 @@ func (b *Book) nextAttempt(r outbox.Row, _, ended time.Time) time.Time {
 	return time.Time{}
 }
 
-// signed is the header of a message: its id, the moment of sending, and what
-// only a holder of the secret can make of both and the body. (Standard Webhooks
-// 1.0.)
+// signed is the header of a message: its id, the moment of sending, and a signature over both and
+// the body that needs the secret. (Standard Webhooks 1.0.)
 func signed(id string, now time.Time, body, secret []byte) http.Header {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	mac := hmac.New(sha256.New, secret)

@@ -1,6 +1,6 @@
-// Package webhooks knows which receivers want to hear of which scans and alarms,
-// in which words. Each delivery stands in the outbox before anything is
-// sent; it may be sent again, and the receiver knows it by its id.
+// Package webhooks knows which receivers want to hear of which scans and alarms, in which words.
+// Each delivery is stored in the outbox before it is sent. It may be sent more than once; the
+// receiver recognises it by its id.
 package webhooks
 
 import (
@@ -22,8 +22,8 @@ type Webhook struct {
 	URL    string
 	Secret string // sealed
 	Wanted Wanted
-	// Enabled is false where nothing is collected and sent: the operator said
-	// so, or the receiver answered 410.
+	// Enabled is false for a webhook that is told nothing: the operator said so, or the receiver
+	// answered 410.
 	Enabled bool
 	// ScansFrom and AlarmsFrom are positions: only what came later is sent.
 	ScansFrom  int64
@@ -31,8 +31,7 @@ type Webhook struct {
 	CreatedAt  time.Time
 }
 
-// Wanted says of what a receiver is told: scans that fell on one of the codes
-// or rules, and alarms.
+// Wanted says what a receiver is told of: scans of some codes or rules, and alarms.
 type Wanted struct {
 	Codes  []Codes `json:"codes"`
 	Rules  []int64 `json:"rules"` // by their ids
@@ -49,15 +48,15 @@ type Codes struct {
 const (
 	// MaxWebhooks is how many webhooks there are at most.
 	MaxWebhooks = 100
-	// MaxWaiting is how many deliveries wait for a webhook at most: of more the
-	// oldest are given up. A receiver that is away must not fill the database.
+	// MaxWaiting is how many deliveries wait for a webhook at most. Of more, the oldest are given
+	// up. A receiver that is away must not fill the database.
 	MaxWaiting = 100_000
 )
 
 // maxWanted is how many ranges or rules a webhook names at most.
 const maxWanted = 1000
 
-// Validate says what is wrong with the wishes.
+// Validate returns an error that says what of it is not valid.
 func (w Wanted) Validate() error {
 	switch {
 	case len(w.Codes) > maxWanted || len(w.Rules) > maxWanted:
@@ -126,7 +125,8 @@ type Tx interface {
 	Position(ctx context.Context, source string) (int64, error)
 	// Advance moves a position; false = another reader moved it meanwhile.
 	Advance(ctx context.Context, source string, from, to int64) (bool, error)
-	// HoldReader lets nobody else move a position until the transaction ends.
+	// HoldReader keeps everybody else from moving the position of a source until the transaction
+	// ends.
 	HoldReader(ctx context.Context, source string) error
 	// Mark is the scan that stands at the position, see marked; PutMark stores it.
 	Mark(ctx context.Context, source string) (string, error)
@@ -134,23 +134,22 @@ type Tx interface {
 	// Counting is the id of the ledger that the position of scans is of; "" = nothing was
 	// counted yet.
 	Counting(ctx context.Context) (ledger string, err error)
-	// Told is which events of each node's journal were told; PutTold stores that of some.
-	// all: of a journal that is not among them, none was.
+	// Told says which events of each node's journal were told; PutTold stores that for some
+	// journals. all says that of a journal that is not among them no event was told.
 	Told(ctx context.Context) (of map[string]*ledger.Taken, all bool, err error)
 	PutTold(ctx context.Context, of map[string]*ledger.Taken) error
-	// LearnTold notes of every journal of which Told knows nothing that what is counted was
-	// told, and that Told knows all now. It does nothing where the counting is not between two
-	// positions.
+	// LearnTold is for journals of which Told knows nothing: it notes that the counted events of
+	// each were told, and that Told now knows every journal. It does nothing unless the position of
+	// the counting lies between from and to.
 	LearnTold(ctx context.Context, from, to int64) error
-	// BeginTelling lets the reader of scans begin where the counting is: until now nobody
-	// wanted any.
+	// BeginTelling lets the reader of scans begin at the position of the counting, because no
+	// webhook wanted scans until now.
 	BeginTelling(ctx context.Context) error
 
 	outbox.Tx // deliveries
 	// CountForgettable counts what ForgetDeliveries would remove, up to one.
 	CountForgettable(ctx context.Context, before time.Time) (int, error)
-	// ForgetDeliveries removes at most limit that were made before a moment
-	// and wait for nothing.
+	// ForgetDeliveries removes at most limit finished deliveries that were made before a moment.
 	ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
@@ -170,7 +169,7 @@ const (
 	Test           = "webhook.test"
 )
 
-// scanData is a scan for a receiver: nothing of who scanned.
+// scanData is a scan as a receiver reads it. It does not say who scanned.
 type scanData struct {
 	ScanID        string    `json:"scan_id"`
 	At            time.Time `json:"at"`
