@@ -325,7 +325,8 @@ func TestAlarmsAreListedFromEitherEnd(t *testing.T) {
 		c := &alarms.Book{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
 		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
 			for i := range int64(4) {
-				if _, _, err := tx.AddAlarm(ctx, alarms.Alarm{Kind: alarms.Copied, CodeName: alarms.CodeName{Batch: 7, Index: i}}); err != nil {
+				one := alarms.Alarm{Kind: alarms.Copied, CodeName: alarms.CodeName{Batch: 7, Index: i}}
+				if _, _, err := tx.AddAlarm(ctx, one); err != nil {
 					return err
 				}
 			}

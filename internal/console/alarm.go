@@ -128,7 +128,8 @@ func mapOf(places []client.CodePlace) *placesMap {
 	west, east, south, north, most := 180.0, -180.0, 90.0, -90.0, int64(0)
 	for _, p := range places {
 		if p.Lat != nil && p.Lon != nil {
-			west, east, south, north, most = min(west, *p.Lon), max(east, *p.Lon), min(south, *p.Lat), max(north, *p.Lat), max(most, p.Scans)
+			west, east, most = min(west, *p.Lon), max(east, *p.Lon), max(most, p.Scans)
+			south, north = min(south, *p.Lat), max(north, *p.Lat)
 		}
 	}
 	if most == 0 {

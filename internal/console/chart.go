@@ -80,7 +80,8 @@ func (t timeline) period(at time.Time) int {
 
 // strides are after how many periods labels stand.
 var strides = map[string][]int{"hour": {1, 2, 3, 4, 6, 8, 12, 24, 48, 72, 120, 168, 336, 672, 1344},
-	"day": {1, 2, 3, 4, 5, 7, 10, 14, 21, 28, 56, 91, 182, 364, 728}, "week": {1, 2, 4, 8, 13, 26, 52, 104}, "month": {1, 2, 3, 4, 6, 12, 24, 60}}
+	"day": {1, 2, 3, 4, 5, 7, 10, 14, 21, 28, 56, 91, 182, 364, 728}, "week": {1, 2, 4, 8, 13, 26, 52, 104},
+	"month": {1, 2, 3, 4, 6, 12, 24, 60}}
 
 // labelled are the periods below which a label stands, most at most. Labels stand at round hours, Mondays and the like.
 func (t timeline) labelled(most int) (list []int) {
