@@ -334,6 +334,7 @@ type MissList struct {
 type MissQuery struct {
 	From, To string
 	Owner    string // AppID of an account with rules on the hosts; "" = of all that the caller may see
+	Below    string // a prefix: only places that links below it have; "" = anywhere
 	Limit    int    // 0 = 100, at most 1,000
 	Wait     bool
 }
@@ -342,7 +343,8 @@ type MissQuery struct {
 func (c *Client) Misses(ctx context.Context, q MissQuery) ([]Miss, error) {
 	var reply MissList
 	err := c.admin(ctx, http.MethodGet, with("statistics/misses",
-		map[string]string{"from": q.From, "to": q.To, "owner": q.Owner, "limit": limitText(q.Limit), "wait": yes(q.Wait)}), nil, &reply)
+		map[string]string{"from": q.From, "to": q.To, "owner": q.Owner, "below": q.Below, "limit": limitText(q.Limit),
+			"wait": yes(q.Wait)}), nil, &reply)
 	return reply.Places, err
 }
 
@@ -350,7 +352,7 @@ func (c *Client) Misses(ctx context.Context, q MissQuery) ([]Miss, error) {
 // what was written is incomplete.
 func (c *Client) ExportMisses(ctx context.Context, format string, q MissQuery, w io.Writer) error {
 	return c.exportTable(ctx, "statistics/misses/export", format, map[string]string{"from": q.From, "to": q.To, "owner": q.Owner,
-		"wait": yes(q.Wait)}, w)
+		"below": q.Below, "wait": yes(q.Wait)}, w)
 }
 
 // Difference is a number for which a recount found another.

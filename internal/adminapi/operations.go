@@ -79,8 +79,9 @@ func (a *Admin) ruleOperations() []o.Operation {
 		o.Delete("/accounts/{appid}/rules", "deleteRule", o.Rules, a.deleteRule, "Delete a rule of an account; the rule as it was"),
 		o.Post("/accounts/{appid}/rules/check", "checkRule", o.Rules, a.checkRule,
 			"What would an add be answered, where must the verification file be, and is it there? Nothing is changed"),
-		o.Get("/rules/history", "ruleHistory", o.Viewer, a.ruleHistory, "What happened to a prefix, newest first"),
-		o.Get("/rules/occupiers", "ruleOccupiers", o.Viewer, a.ruleOccupiers, "Which rules forbid a prefix to others"),
+		o.Get("/rules/history", "ruleHistory", o.Viewer, a.ruleHistory, "What happened to a prefix, newest first").Everyone(),
+		o.Get("/rules/occupiers", "ruleOccupiers", o.Viewer, a.ruleOccupiers, "Which rules forbid a prefix to others").
+			Everyone(),
 		o.Post("/rules/changes/{seq}/undo", "undoRuleChange", o.Rules, a.undoRuleChange,
 			"Restore what was before a change of a rule, where nothing came after it").
 			More(

@@ -3,8 +3,10 @@ package adminapi
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -45,6 +47,8 @@ func (a *Admin) ruleHistory(ctx context.Context, in *struct {
 	Page
 }) (client.RuleChanges, error) {
 	list, err := a.Rules.History(ctx, in.Prefix, in.Limit)
+	caller := operations.CallerOf(ctx)
+	list = slices.DeleteFunc(list, func(c rules.Change) bool { return !caller.Sees(c.Rule.Owner) })
 	return client.RuleChanges{Changes: each(list, showRuleChange)}, err
 }
 
@@ -52,6 +56,8 @@ func (a *Admin) ruleOccupiers(ctx context.Context, in *struct {
 	Prefix string `query:"prefix" required:"true"`
 }) (client.StoredRuleList, error) {
 	list, err := a.Rules.Occupiers(ctx, in.Prefix)
+	caller := operations.CallerOf(ctx)
+	list = slices.DeleteFunc(list, func(r rules.Rule) bool { return !caller.Sees(r.Owner) })
 	return client.StoredRuleList{Rules: each(list, showRule)}, err
 }
 

@@ -132,9 +132,15 @@ func (a *Admin) askStatistics(ctx context.Context, in *struct {
 	return shown, err
 }
 
-func (a *Admin) listMisses(ctx context.Context, in *struct {
+// MissFilter says which misses are wanted.
+type MissFilter struct {
 	OwnedBy
 	Period
+	Below string `query:"below" maxLength:"4096" doc:"the prefix of a rule: only the places that links below it have, by its host and the first segment of its path"`
+}
+
+func (a *Admin) listMisses(ctx context.Context, in *struct {
+	MissFilter
 	Page
 }) (client.MissList, error) {
 	whose, err := owners(ctx, in.Owner)
@@ -145,7 +151,7 @@ func (a *Admin) listMisses(ctx context.Context, in *struct {
 	if err != nil {
 		return client.MissList{}, err
 	}
-	list, err := a.Scans.Misses(ctx, whose, from, to, in.Limit)
+	list, err := a.Scans.Misses(ctx, whose, in.Below, from, to, in.Limit)
 	return client.MissList{Places: each(list, func(m stats.MissRow) client.Miss { return client.Miss{Place: m.Place, Scans: m.Scans} })},
 		err
 }

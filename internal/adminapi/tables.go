@@ -135,8 +135,7 @@ func (a *Admin) exportStatistics(ctx context.Context, in *struct {
 
 func (a *Admin) exportMisses(ctx context.Context, in *struct {
 	TableFormat
-	OwnedBy
-	Period
+	MissFilter
 }) (operations.File, error) {
 	whose, err := owners(ctx, in.Owner)
 	if err != nil {
@@ -147,7 +146,7 @@ func (a *Admin) exportMisses(ctx context.Context, in *struct {
 		if err != nil {
 			return nil, err
 		}
-		list, err := a.Scans.Misses(ctx, whose, from, to, stats.MostMisses)
+		list, err := a.Scans.Misses(ctx, whose, in.Below, from, to, stats.MostMisses)
 		return each(list, func(m stats.MissRow) missRow { return missRow{m.Place, m.Scans} }), err
 	}), nil
 }

@@ -130,6 +130,7 @@ var pages = []struct {
 	{"GET", "/console/rules", operations.Viewer}, {"GET", "/console/rules?owner=shop", operations.Viewer},
 	{"GET", "/console/rules?prefix=https://shop.example/", operations.Viewer},
 	{"GET", "/console/rules/new", operations.Viewer}, {"GET", "/console/rules/file?owner=shop", operations.Viewer},
+	{"GET", "/console/rules/code?owner=shop&prefix=https://shop.example/&text=https://shop.example/&module=2mm&as=pdf", operations.Viewer},
 	{"GET", "/console/rules/new?owner=shop&prefix=https://shop.example/x/", operations.Rules},
 	{"GET", "/console/rules/edit?owner=shop&prefix=https://shop.example/", operations.Rules},
 	{"GET", "/console/rules/import", operations.Viewer}, {"GET", "/console/rules/export?owner=shop", operations.Viewer},

@@ -19,6 +19,7 @@ func (c *Console) rulePages() map[string]func(*visit) {
 		"POST /console/rules/undo":   c.undo,
 		"POST /console/rules/do":     c.changeRule,
 		"GET /console/rules/file":    c.confirmFile,
+		"GET /console/rules/code":    c.ruleCode,
 		"GET /console/rules/import":  c.importPage,
 		"POST /console/rules/import": c.importRules,
 		"GET /console/rules/export":  c.exportRules,
@@ -66,42 +67,6 @@ func (v *visit) left(appid string) string {
 		return ""
 	}
 	return strconv.Itoa(left)
-}
-
-// ruleView is what is known of one prefix.
-type ruleView struct {
-	Owner, Prefix string
-	Rule          *client.StoredRule
-	Left          string
-	Whole         bool // the prefix's history, and the rules that forbid it, are shown
-	History       []client.RuleChange
-	Occupiers     []client.StoredRule
-	Check         *client.RuleCheck
-	Sure          bool // a delete waits for confirmation
-	Released      *client.Released
-}
-
-// showRule shows one prefix, with what was just found out about it.
-func (v *visit) showRule(status int, data ruleView) {
-	ctx := v.ctx()
-	mine, err := v.api.StoredRules(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
-	if v.failed(err) {
-		return
-	}
-	if len(mine) > 0 {
-		data.Rule = &mine[0]
-		data.Owner, data.Left = data.Rule.Owner, v.left(data.Rule.Owner)
-	}
-	if data.History, err = v.api.RuleHistory(ctx, data.Prefix); err == nil {
-		data.Occupiers, err = v.api.Occupiers(ctx, data.Prefix)
-	}
-	// Visitors who may see some accounts only see the rules of these, and not who owned others.
-	_, some := refused(err, http.StatusForbidden)
-	if !some && v.failed(err) {
-		return
-	}
-	data.Whole = !some
-	v.show(status, "rule", data)
 }
 
 // ofRule is the address of the page about a prefix.

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"fmt"
+	"image/png"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/symbol"
 )
 
 // host is a stranger's web server, on which a verification file may be put.
@@ -143,10 +145,11 @@ func TestRulesOfOneAccountOnly(t *testing.T) {
 		t.Errorf("their own: %d %s", p.Status, p.Body)
 	}
 	if p := v.get("/console/rules?prefix=https://shop.example/own/"); p.Status != 200 || !strings.Contains(p.Body, "not published") ||
-		strings.Contains(p.Body, "What happened to it") {
+		!strings.Contains(p.Body, "<td>added</td>") || strings.Contains(p.Body, ">Undo<") {
 		t.Errorf("their own, shown: %d %s", p.Status, p.Body)
 	}
-	if p := v.get("/console/rules?prefix=https://other.example/"); strings.Contains(p.Body, "other</a>") {
+	if p := v.get("/console/rules?prefix=https://other.example/"); strings.Contains(p.Body, "other</a>") ||
+		strings.Contains(p.Body, "<td>added</td>") || strings.Contains(p.Body, "</a> other") {
 		t.Errorf("another's, shown: %s", p.Body)
 	}
 	theirs := url.Values{"owner": {"other"}, "prefix": {"https://other.example/"}, "path": {"p"}}
@@ -206,5 +209,65 @@ func TestRulesAreImportedAsTheyWereSeen(t *testing.T) {
 	file = v.get("/console/rules/export?owner=shop")
 	if strings.Count(file.Body, "prefix:") != 1 || !strings.Contains(file.Body, "published: true") {
 		t.Errorf("afterwards: %s", file.Body)
+	}
+}
+
+// scans has an app scan some links.
+func scans(t *testing.T, s *servertest.Server, links ...string) {
+	t.Helper()
+	var app struct{ Key string }
+	s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &app)
+	s.Hide(app.Key)
+	for _, link := range links {
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link), "Authorization: Bearer "+app.Key)
+	}
+}
+
+// The page of a rule has its code as files to print, its scans by day, what opened nothing near it, and its past; for somebody who
+// sees its account only, too.
+func TestARuleHasItsCodeItsScansAndItsPast(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	scans(t, s, "https://shop.example/", "https://shop.example/7", "http://shop.example/t/1", "http://else.example/t/1")
+	s.Admin("GET", "/statistics?wait=true", "")
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"operator","accounts":["shop"],"password":%q}`, password))
+	person(s, "vera", operations.Viewer)
+	for name, sees := range map[string]bool{"olga": true, "vera": false} {
+		v := visit(t, s)
+		v.signIn(name, password, "")
+		p := v.get("/console/rules?prefix=https://shop.example/")
+		for _, text := range []string{"2 scans in the last 30 days", `class="chart phone"`, "<code>shop.example/t</code> 1"} {
+			if strings.Contains(p.Body, text) != sees {
+				t.Errorf("%s sees scans: %v; the page has %q: %v", name, sees, text, !sees)
+			}
+		}
+		p.wants(t, "17 mm a side (0.5mm a module)", "What happened to it", "added")
+		if strings.Contains(p.Body, "else.example") || p.Status != http.StatusOK {
+			t.Errorf("%s: %d, what is missed elsewhere: %s", name, p.Status, p.Body)
+		}
+		file := func(as, text string) page {
+			return v.get("/console/rules/code?" + url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/"}, "text": {text},
+				"module": {"0.5mm"}, "as": {as}}.Encode())
+		}
+		for as, begins := range map[string]string{"svg": "<svg ", "png": "\x89PNG", "pdf": "%PDF"} {
+			got := file(as, "https://shop.example/table/7")
+			name := got.Header.Get("Content-Disposition")
+			if !strings.HasPrefix(got.Body, begins) || !strings.Contains(name, "shop.example_table_7."+as) {
+				t.Errorf("%s: %d %v %.40q", as, got.Status, got.Header, got.Body)
+			}
+		}
+		picture, err := png.Decode(strings.NewReader(file("png", "https://shop.example/table/7").Body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if says, err := symbol.FindQR(picture); says != "https://shop.example/table/7" || err != nil {
+			t.Errorf("the code says %q, %v", says, err)
+		}
+		for _, wrong := range []page{file("svg", "https://else.example/"), file("gif", "https://shop.example/"),
+			file("svg", "https://shop.example/"+strings.Repeat("x", 4000))} {
+			if wrong.Status != http.StatusUnprocessableEntity || !strings.Contains(wrong.Body, `id="text-wrong"`) {
+				t.Errorf("a code that cannot be: %d %s", wrong.Status, wrong.Body)
+			}
+		}
 	}
 }

@@ -505,11 +505,11 @@ func TestAnotherZoneFindsWhatFoundNothing(t *testing.T) {
 					want++
 				}
 			}
-			misses, err := c.Misses(t.Context(), nil, from, first.AddDate(1, 0, 0), 10)
+			misses, err := c.Misses(t.Context(), nil, "", from, first.AddDate(1, 0, 0), 10)
 			if err != nil || len(misses) != 1 || misses[0].Scans != want {
 				t.Errorf("zone %d: %+v, want %d: %v", zone, misses, want, err)
 			}
-			if _, err := c.Misses(t.Context(), nil, from.Add(-time.Hour), first.AddDate(1, 0, 0), 10); err == nil {
+			if _, err := c.Misses(t.Context(), nil, "", from.Add(-time.Hour), first.AddDate(1, 0, 0), 10); err == nil {
 				t.Errorf("zone %d: what is removed was asked for", zone)
 			}
 			noDifference(t, c)

@@ -235,9 +235,13 @@ func PlaceOf(e *ledger.Event) (string, bool) {
 	if e.Reason != "" {
 		return "(" + e.Reason + ")", true
 	}
-	_, rest, ok := strings.Cut(e.Text, "://")
+	return placeOfLink(e.Text), true
+}
+
+func placeOfLink(text string) string {
+	_, rest, ok := strings.Cut(text, "://")
 	if !ok {
-		return "(no link)", true
+		return "(no link)"
 	}
 	end := strings.IndexAny(rest, "/?#")
 	if end < 0 {
@@ -248,12 +252,12 @@ func PlaceOf(e *ledger.Event) (string, bool) {
 		host = host[at+1:]
 	}
 	if path == "" || path[0] != '/' {
-		return clean(host), true
+		return clean(host)
 	}
 	if end = strings.IndexAny(path[1:], "/?#"); end >= 0 {
 		path = path[:end+1]
 	}
-	return clean(host + path), true
+	return clean(host + path)
 }
 
 // clean replaces in a text what a database may refuse.

@@ -559,8 +559,9 @@ func (c *Counter) visitTail(state State, dim Dim, visit func(day int64, value st
 }
 
 // Misses are the places where links were scanned that opened nothing, the most scanned first, from
-// the hour of from up to the one before to; with owners, those on hosts of their rules.
-func (c *Counter) Misses(ctx context.Context, owners []string, from, to time.Time, limit int) ([]MissRow, error) {
+// the hour of from up to the one before to; with owners, those on hosts of their rules, and with a
+// prefix those of links below it.
+func (c *Counter) Misses(ctx context.Context, owners []string, below string, from, to time.Time, limit int) ([]MissRow, error) {
 	if !from.Before(to) {
 		return nil, BadQuestion("from must be before to")
 	}
@@ -574,12 +575,18 @@ func (c *Counter) Misses(ctx context.Context, owners []string, from, to time.Tim
 				" on: ask from then on")
 		}
 		last := calendar.Hour(to.Add(-time.Millisecond)) + 1
-		if len(owners) == 0 {
+		if len(owners) == 0 && below == "" {
 			return tx.Misses(ctx, calendar.Hour(from), last, limit)
 		}
 		list, err := tx.Misses(ctx, calendar.Hour(from), last, MostMisses)
 		if err != nil {
 			return nil, err
+		}
+		if below != "" {
+			list = missesBelow(below, list)
+		}
+		if len(owners) == 0 {
+			return list[:min(len(list), limit)], nil
 		}
 		return missesOf(ctx, tx, owners, list, limit)
 	})
@@ -587,6 +594,15 @@ func (c *Counter) Misses(ctx context.Context, owners []string, from, to time.Tim
 
 // MostMisses is how many places are looked through, or listed in a file: those of several days, of which each has 2,000 at most.
 const MostMisses = 100_000
+
+// missesBelow are the places in which links below a prefix are counted: its host and first segment, or all of its host.
+func missesBelow(prefix string, list []MissRow) []MissRow {
+	place := placeOfLink(prefix)
+	host, segment, _ := strings.Cut(place, "/")
+	return slices.DeleteFunc(list, func(m MissRow) bool {
+		return m.Place != place && (segment != "" || m.Place != host && !strings.HasPrefix(m.Place, host+"/"))
+	})
+}
 
 // missesOf are the places on hosts on which some owners have a rule now.
 func missesOf(ctx context.Context, tx Tx, owners []string, list []MissRow, limit int) ([]MissRow, error) {

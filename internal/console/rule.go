@@ -1,0 +1,178 @@
+package console
+
+import (
+	"cmp"
+	"fmt"
+	"html/template"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/symbol"
+)
+
+// The page of a rule: what it is, its code to print, who scans it and how it became so.
+
+// ruleView is what is known of one prefix.
+type ruleView struct {
+	Owner, Prefix string
+	Rule          *client.StoredRule
+	Left          string
+	Picture       template.URL // of the prefix as a QR code; "" = it is too long for a screen
+	Codes         []ruleCode   // the sizes in which it can be printed
+	Scans         *ruleScans   // nil = the visitor's role sees none
+	History       []client.RuleChange
+	Occupiers     []client.StoredRule
+	Check         *client.RuleCheck
+	Link, Wrong   string // what the form of the code has, and what is wrong with it
+	Sure          bool   // a delete waits for confirmation
+	Released      *client.Released
+}
+
+// ruleScans are the scans of a rule by day, and what opened nothing near it.
+type ruleScans struct {
+	Sum    int64
+	Chart  chart
+	Misses []client.Miss
+	All    string // the address of all statistics of the rule
+}
+
+// ruleDays is how many days of scans the page of a rule shows, mostMissesRule how many places.
+const (
+	ruleDays       = "30"
+	mostMissesRule = 10
+)
+
+// showRule shows one prefix, with what was just found out about it.
+func (v *visit) showRule(status int, data ruleView) {
+	ctx := v.ctx()
+	mine, err := v.api.StoredRules(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
+	if v.failed(err) {
+		return
+	}
+	if len(mine) > 0 {
+		data.Rule = &mine[0]
+		data.Owner, data.Left = data.Rule.Owner, v.left(data.Rule.Owner)
+		data.Codes, data.Link = ruleCodes(data.Prefix), cmp.Or(data.Link, data.Prefix)
+		if len(data.Prefix) <= symbol.MostOnScreen {
+			picture, _ := symbol.ForScreen(data.Prefix)
+			data.Picture = template.URL(picture)
+		}
+		if (view{visit: v}).May("marketer") && v.failed(into(&data.Scans)(v.scansOf(*data.Rule))) {
+			return
+		}
+	}
+	if v.failed(into(&data.History)(v.api.RuleHistory(ctx, data.Prefix))) ||
+		v.failed(into(&data.Occupiers)(v.api.Occupiers(ctx, data.Prefix))) {
+		return
+	}
+	v.show(status, "rule", data)
+}
+
+// scansOf are the scans of a rule in the last days, drawn as its page of statistics draws them.
+func (v *visit) scansOf(r client.StoredRule) (*ruleScans, error) {
+	address := url.Values{"rule": {fmt.Sprint(r.ID)}, "days": {ruleDays}, "by": {"day"}}
+	there := *v
+	there.r = v.r.Clone(v.r.Context())
+	there.r.URL.RawQuery = address.Encode()
+	asked, err := there.dated()
+	if err != nil {
+		return nil, err
+	}
+	question := asked.query()
+	question.Limit, question.Marks = drawnRows, true
+	if asked.Numbers, err = v.api.Statistics(v.ctx(), question); err != nil {
+		return nil, err
+	}
+	found := ruleScans{All: Root + "/statistics?" + address.Encode()}
+	for _, row := range asked.Numbers.Rows {
+		found.Sum += row.Scans
+	}
+	if found.Chart, err = there.charted(asked); err != nil {
+		return nil, err
+	}
+	found.Misses, err = v.api.Misses(v.ctx(), client.MissQuery{From: asked.From, Below: r.Prefix, Limit: mostMissesRule})
+	return &found, err
+}
+
+// ruleCode is a size in which the code of a rule can be printed.
+type ruleCode struct {
+	Module string
+	Side   int // of the whole code with its white edge, in millimetres
+}
+
+// moduleSizes are those of a module: on a label, on a poster, on a wall. Cameras of phones read the smallest from a hand's breadth.
+var moduleSizes = []string{"0.5mm", "2mm", "10mm"}
+
+// codeDPI is for how many dots an inch codes are drawn: most office printers have this many, or twice as many.
+const codeDPI = 300
+
+// ruleCodes are the sizes of the code of a text; none where it is too long for a code.
+func ruleCodes(text string) (list []ruleCode) {
+	for _, module := range moduleSizes {
+		if d, err := drawCode(text, module); err == nil {
+			list = append(list, ruleCode{module, int(symbol.LengthOf(d.Width, d.DPI).Millimetres() + .5)})
+		}
+	}
+	return list
+}
+
+// drawCode draws the QR code of a text.
+func drawCode(text, module string) (symbol.Drawing, error) {
+	size, err := symbol.ParseLength(module)
+	if err != nil {
+		return symbol.Drawing{}, err
+	}
+	grid, err := symbol.QR(text, 'M')
+	if err != nil {
+		if grid, err = symbol.QR(text, 'L'); err != nil {
+			return symbol.Drawing{}, err
+		}
+	}
+	return symbol.Style{Module: size, DPI: codeDPI, Ink: symbol.Black, Paper: symbol.White}.Draw(nil, grid)
+}
+
+// pictureKinds are the files in which a code is given out.
+var pictureKinds = map[string]struct {
+	kind  string
+	write func(io.Writer, symbol.Drawing) error
+}{"svg": {"image/svg+xml", symbol.SVG}, "png": {"image/png", symbol.PNG}, "pdf": {"application/pdf", symbol.PDF}}
+
+// PictureKinds are the files in which a code is given out.
+func (v view) PictureKinds() []string { return slices.Sorted(maps.Keys(pictureKinds)) }
+
+// Undoes reports whether the visitor may undo changes of rules.
+func (v view) Undoes() bool { return v.May("rules") && v.All() }
+
+// ruleCode answers the QR code of a link below a rule's prefix as a file.
+func (c *Console) ruleCode(v *visit) {
+	q := v.r.URL.Query()
+	owner, prefix, link := strings.TrimSpace(q.Get("owner")), strings.TrimSpace(q.Get("prefix")), strings.TrimSpace(q.Get("text"))
+	mine, err := v.api.StoredRules(v.ctx(), client.StoredRuleQuery{Owner: owner, Prefix: prefix, Limit: 1})
+	if v.failed(err) {
+		return
+	}
+	if len(mine) == 0 || prefix == "" {
+		v.fault(http.StatusNotFound, v.say("rule.none", prefix))
+		return
+	}
+	data, file := ruleView{Owner: owner, Prefix: prefix, Link: link}, pictureKinds[q.Get("as")]
+	if !strings.HasPrefix(link, prefix) {
+		data.Wrong = v.say("rule.code.below", prefix)
+		v.showRule(http.StatusUnprocessableEntity, data)
+		return
+	}
+	d, err := drawCode(link, q.Get("module"))
+	if err != nil || file.write == nil {
+		data.Wrong = v.say("rule.code.none")
+		v.showRule(http.StatusUnprocessableEntity, data)
+		return
+	}
+	_, name, _ := strings.Cut(strings.Trim(link, "/"), "://")
+	v.attach(file.kind, "qr "+strings.NewReplacer("/", "_", ":", "_", "?", "_").Replace(name[:min(len(name), 100)])+"."+q.Get("as"))
+	_ = file.write(v.w, d)
+}
