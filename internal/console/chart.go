@@ -402,7 +402,7 @@ func (v *visit) frequent(group string, rows []client.StatisticsRow) (list []boxR
 	most := int64(1)
 	for _, r := range rows {
 		most = max(most, numberOf(r))
-		one := boxRow{Name: v.valueName(r.Value), Scans: numberOf(r), Part: tenth(100 * float64(numberOf(r)) / float64(most))}
+		one := boxRow{Name: v.named(group, r.Value), Scans: numberOf(r), Part: tenth(100 * float64(numberOf(r)) / float64(most))}
 		if group != "" {
 			one.To = v.narrowTo(group, r.Value)
 		}
@@ -437,7 +437,7 @@ func (v *visit) multiples(s statisticsView) (ch chart, err error) {
 		ch.Zone = zoneOf(t)
 	}
 	for i, r := range found.Rows {
-		ch.Small = append(ch.Small, multiple{Name: v.valueName(r.Value), To: v.narrowTo(s.Group, r.Value), Sum: numberOf(r),
+		ch.Small = append(ch.Small, multiple{Name: v.named(s.Group, r.Value), To: v.narrowTo(s.Group, r.Value), Sum: numberOf(r),
 			Drawing: v.draw(smallChart, lines[i], timeline{}, scale, nil)})
 	}
 	return ch, nil

@@ -167,6 +167,7 @@ func TestWhatIsMostFrequentIsAClickAway(t *testing.T) {
 	if link == nil {
 		t.Fatal("no box of applications")
 	}
+	p.wants(t, `">https://shop.example/</a> <span class="num">3</span>`) // a rule is named by its prefix
 	one := charts(v.get(html.UnescapeString(link[1])))["wide"][0]
 	if !strings.HasPrefix(one.bars[0], "2040-01-01: 0 scans") || !strings.HasPrefix(one.bars[4], "2040-01-05: 60 scans") {
 		t.Errorf("of one application: %q", one.bars)

@@ -190,6 +190,23 @@ func (c *Console) recount(v *visit) {
 	}
 }
 
+// named is the name of a value of a group: of a rule its prefix, as far as the reader may see it.
+func (v *visit) named(group, value string) string {
+	id, err := strconv.ParseInt(value, 10, 64)
+	if group != "rule" || err != nil {
+		return v.valueName(value)
+	}
+	asked := client.StoredRuleQuery{After: id - 1, Limit: 1}
+	if len(v.caller.Accounts) == 1 {
+		asked.Owner = v.caller.Accounts[0]
+	}
+	list, err := v.api.StoredRules(v.ctx(), asked)
+	if err != nil || len(list) == 0 || list[0].ID != id {
+		return v.say("chart.rule", value)
+	}
+	return list[0].Prefix
+}
+
 func (v *visit) valueName(value string) string {
 	if value == "" {
 		return v.say("stats.valueless")
