@@ -16,12 +16,12 @@ import (
 const importedRules = 1500
 
 // importStopped: a node stands still at any moment of an import, until PostgreSQL has ended its sessions or for a shorter
-// while; or it is killed there. All rules of the file are there afterwards, or none; brought once more, all.
+// while; or it is killed there. All rules of the file are there afterwards, new or changed, or none; brought once more, all.
 func (s *storm) importStopped() string {
 	n := s.victim()
 	p := n.running.Load()
 	s.imports++
-	prefix := fmt.Sprintf("https://import.example/%d/", s.imports)
+	prefix := fmt.Sprintf("https://import.example/%d/", (s.imports+1)/2) // every other import changes the rules of the one before
 	var file strings.Builder
 	for i := range importedRules {
 		fmt.Fprintf(&file, `{"owner":"importer","prefix":"%s%d/","path":"pages/%d","published":true}`+"\n", prefix, i, s.imports)
@@ -54,7 +54,8 @@ func (s *storm) importStopped() string {
 	}
 	status := <-answer
 	there := func() int64 {
-		return dbtest.Number(s.t, s.cluster.database, fmt.Sprintf(`SELECT count(*) FROM rules WHERE owner = 'importer' AND prefix LIKE '%s%%'`, prefix))
+		return dbtest.Number(s.t, s.cluster.database, fmt.Sprintf(
+			`SELECT count(*) FROM rules WHERE owner = 'importer' AND prefix LIKE '%s%%' AND path = 'pages/%d'`, prefix, s.imports))
 	}
 	if got := there(); got != importedRules && (got != 0 || status == http.StatusOK) {
 		s.t.Errorf("%s: it was answered %d, and %d of %d rules are there", what, status, got, importedRules)

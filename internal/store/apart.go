@@ -204,12 +204,16 @@ func (t *Tx) storeEdits(ctx context.Context) error {
 	if a == nil || a.edits == 0 {
 		return nil
 	}
-	stored, err := t.exec(ctx, `UPDATE rules r SET target = e.target, prefix = e.prefix, path = e.path, occupy = e.occupy::int,
-			open_version = e.open_version, test_links = COALESCE(e.test_links::text, 'null'), published = e.published::int,
-			changed_at = e.changed_at, published_at = e.published_at
-		FROM changes c CROSS JOIN LATERAL json_to_record(c.detail::json) AS e(id bigint, target text, prefix text, path text, occupy boolean,
-			open_version bigint, test_links json, published boolean, changed_at bigint, published_at bigint)
-		WHERE c.seq BETWEEN $1 AND $2 AND c.did = 'edit' AND r.id = e.id`, a.First, a.Last)
+	var stored int64
+	err := t.patiently(func() (err error) { // a million rules may take more than a minute
+		stored, err = t.exec(ctx, `UPDATE rules r SET target = e.target, prefix = e.prefix, path = e.path, occupy = e.occupy::int,
+				open_version = e.open_version, test_links = COALESCE(e.test_links::text, 'null'), published = e.published::int,
+				changed_at = e.changed_at, published_at = e.published_at
+			FROM changes c CROSS JOIN LATERAL json_to_record(c.detail::json) AS e(id bigint, target text, prefix text, path text, occupy boolean,
+				open_version bigint, test_links json, published boolean, changed_at bigint, published_at bigint)
+			WHERE c.seq BETWEEN $1 AND $2 AND c.did = 'edit' AND r.id = e.id`, a.First, a.Last)
+		return err
+	})
 	if isLocked(outageOf(t.engine, err)) || err == nil && stored != a.edits {
 		return fmt.Errorf("another change of one of the rules is not at its end, or came meanwhile: %w", accounts.ErrMoved)
 	}

@@ -270,7 +270,9 @@ func TestAnImportOfChangesStopsNobody(t *testing.T) {
 	mustAdd(t, b[0], own, "https://before.example/")
 	follows := follower(t, nodes[1])
 	hands := admin(t, target)
-	changed := func(p *rules.Planned) { p.Draft.Path, p.Published = "second", p.Line > 1 }
+	changed := func(p *rules.Planned) {
+		p.Draft.Path, p.Draft.TestLinks, p.Published = `"second" \ <页>`, []string{p.Draft.Prefix + "?a=<&>码"}, p.Line > 1
+	}
 	called := 0
 	b[0].Store = almost{nodes[0], func(*Tx) {
 		called++
@@ -298,7 +300,7 @@ func TestAnImportOfChangesStopsNobody(t *testing.T) {
 				t.Errorf("%s of a rule that is being imported: %v", what, err)
 			}
 		}
-		want(t, "rules that others see changed", number(t, nodes[1], `SELECT COUNT(*) FROM rules WHERE path = 'second'`), 0)
+		want(t, "rules that others see changed", number(t, nodes[1], `SELECT COUNT(*) FROM rules WHERE test_links <> 'null'`), 0)
 		catchUp(t, follows)
 		want(t, "what scans of the other node see", pathOf(follows, "https://h1.example/1/x"), "p")
 		sound(t, nodes[1])
@@ -307,14 +309,20 @@ func TestAnImportOfChangesStopsNobody(t *testing.T) {
 	if want(t, "import", done, accounts.Imported{Lines: many, Changed: many}); err != nil || called != 1 {
 		t.Fatal(called, err)
 	}
-	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules WHERE path = 'second'`), many)
+	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules WHERE path LIKE '"second" %' AND test_links <> 'null'`), many)
 	catchUp(t, follows)
-	want(t, "what scans of the other node see", pathOf(follows, "https://h1.example/1/x"), "second")
+	want(t, "what scans of the other node see", pathOf(follows, "https://h1.example/1/x"), `"second" \ <页>`)
 	sound(t, nodes[0])
 	// What comes after an edit of an import, and an undo of it, is as after any other.
 	if err := b[1].Delete(ctx, own, "https://h2.example/2/", ""); err != nil {
 		t.Error(err)
 	}
+	edit := number(t, nodes[1], `SELECT MAX(seq) FROM changes WHERE key = 'https://h4.example/4/' AND did = 'edit'`)
+	if _, err := b[1].Undo(ctx, edit); err != nil {
+		t.Error(err)
+	}
+	want(t, "rules that are as they were", number(t, nodes[1],
+		`SELECT COUNT(*) FROM rules WHERE path = 'p' AND key = 'https://h4.example/4/'`), 1)
 	sound(t, nodes[1])
 }
 
