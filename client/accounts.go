@@ -28,6 +28,7 @@ type Account struct {
 	SecretFrozen bool              `json:"secret_frozen"`
 	CreatedAt    time.Time         `json:"created_at"`
 	ConfirmFile  ConfirmFile       `json:"confirm_file" doc:"the verification file"`
+	Scans        *RecentScans      `json:"scans,omitempty" answer:"optional"` // nil where they were not asked for
 	Revised
 }
 
@@ -71,6 +72,43 @@ func accountPath(appid string, rest ...string) string {
 // AccountList is a page of accounts.
 type AccountList struct {
 	Accounts []Account `json:"accounts"`
+	Total    int       `json:"total" doc:"that match, on all pages"`
+}
+
+// RecentScans is how often something was scanned of late.
+type RecentScans struct {
+	Days []int64    `json:"days" doc:"the last seven, today at the end"`
+	Last *time.Time `json:"last,omitempty" doc:"the day of the last scan; left out: none in 30 days"`
+}
+
+// AccountQuery says which accounts are wanted.
+type AccountQuery struct {
+	Text   string // in the AppID or the name; "" = any
+	Kind   string
+	State  string // jump_off, not_released or secret_frozen; "" = any
+	Order  string // appid, name or newest
+	Offset int
+	Limit  int
+	Scans  bool // with the scans of the last seven days
+}
+
+// FindAccounts finds accounts, and says how many there are.
+func (c *Client) FindAccounts(ctx context.Context, q AccountQuery) (list AccountList, err error) {
+	err = c.admin(ctx, http.MethodGet, with("accounts", map[string]string{"text": q.Text, "kind": q.Kind, "state": q.State,
+		"order": q.Order, "offset": limitText(q.Offset), "limit": limitText(q.Limit), "scans": flagText(q.Scans)}), nil, &list)
+	return list, err
+}
+
+// AccountNames are the names of accounts by their AppIDs.
+type AccountNames struct {
+	Names map[string]string `json:"names" doc:"of those that there are, that have one, and that the caller may see"`
+}
+
+// AccountNames are the names of some accounts.
+func (c *Client) AccountNames(ctx context.Context, appids []string) (map[string]string, error) {
+	var reply AccountNames
+	err := c.admin(ctx, http.MethodGet, with("account-names", map[string]string{"of": strings.Join(appids, ",")}), nil, &reply)
+	return reply.Names, err
 }
 
 // Accounts lists at most limit accounts by AppID, the first after the given

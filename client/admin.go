@@ -91,6 +91,14 @@ func with(path string, query map[string]string) string {
 	return path + "?" + values.Encode()
 }
 
+// flagText is a flag as a query parameter, none where it is not set.
+func flagText(is bool) string {
+	if !is {
+		return ""
+	}
+	return "true"
+}
+
 // limitText is a limit as a query parameter, none where the server may choose.
 func limitText(limit int) string {
 	if limit <= 0 {

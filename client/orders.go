@@ -25,6 +25,7 @@ type Order struct {
 // OrderList are orders.
 type OrderList struct {
 	Orders []Order `json:"orders"`
+	Total  int     `json:"total" doc:"on all pages"`
 }
 
 // OrderPut asks for codes.
@@ -40,12 +41,12 @@ type OrderDecision struct {
 	Count int64  `json:"code_count,omitempty" doc:"as whoever decides saw it: 409 where the order has another; left out: not compared"`
 }
 
-// Orders lists what was ordered for an account, or for all of them (""), the newest first; at most limit, 0 = as many as the server
-// likes to give.
-func (c *Client) Orders(ctx context.Context, account string, limit int) ([]Order, error) {
-	var reply OrderList
-	err := c.admin(ctx, http.MethodGet, with("orders", map[string]string{"account": account, "limit": limitText(limit)}), nil, &reply)
-	return reply.Orders, err
+// Orders lists what was ordered for an account, or for all of them (""), the newest first, without the first ones; at most limit, 0 = as
+// many as the server likes to give.
+func (c *Client) Orders(ctx context.Context, account string, offset, limit int) (list OrderList, err error) {
+	err = c.admin(ctx, http.MethodGet, with("orders", map[string]string{"account": account, "offset": limitText(offset),
+		"limit": limitText(limit)}), nil, &list)
+	return list, err
 }
 
 // PlaceOrder asks for codes; they are made at once unless the setting order_by_two wants somebody else to agree. A *Problem with

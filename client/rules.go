@@ -22,12 +22,16 @@ type StoredRule struct {
 	CreatedAt   time.Time  `json:"created_at"`
 	ChangedAt   time.Time  `json:"changed_at"`
 	PublishedAt *time.Time `json:"published_at,omitempty" answer:"optional"` // nil = never
+	// Scans is nil where they were not asked for.
+	Scans *RecentScans `json:"scans,omitempty" answer:"optional"`
 	Revised
 }
 
 // StoredRuleList is a page of rules.
 type StoredRuleList struct {
 	Rules []StoredRule `json:"rules"`
+	Next  int64        `json:"next,omitempty" answer:"optional" doc:"the id to go on after, or before where the newest come first; left out: these are all. Of 2,000 rules that were looked at few may match, or none"`
+	Total *int         `json:"total,omitempty" answer:"optional" doc:"on all pages, where neither text nor state is asked for"`
 }
 
 // StoredRuleQuery says which rules the operator wants to see.
@@ -36,6 +40,25 @@ type StoredRuleQuery struct {
 	Prefix        string // only the rule with this prefix; "" = any
 	After         int64  // id of the last rule that was seen
 	Limit         int    // 0 = as many as the server likes to give
+	Text          string // in the prefix; "" = any. This and what follows: of FindRules alone
+	State         string // published or draft; "" = both
+	Before        int64  // only earlier rules, newest first
+	Newest        bool   // newest first
+	Scans         bool   // with the scans of the last seven days
+}
+
+// FindRules finds rules, and says how many there are, and where to go on.
+func (c *Client) FindRules(ctx context.Context, q StoredRuleQuery) (list StoredRuleList, err error) {
+	id := func(n int64) string {
+		if n <= 0 {
+			return ""
+		}
+		return strconv.FormatInt(n, 10)
+	}
+	err = c.admin(ctx, http.MethodGet, with("rules", map[string]string{"owner": q.Owner, "after": id(q.After), "before": id(q.Before),
+		"limit": limitText(q.Limit), "text": q.Text, "state": q.State, "newest": flagText(q.Newest), "scans": flagText(q.Scans)}), nil,
+		&list)
+	return list, err
 }
 
 // StoredRules lists rules of all owners by id.

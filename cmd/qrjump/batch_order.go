@@ -26,7 +26,8 @@ func (c *batchOrder) Run(s *session, qrjump *client.Client) error {
 func orderState(o client.Order) string {
 	switch o.State {
 	case "waits":
-		return fmt.Sprintf("order %s of %s waits for somebody else: qrjump batch decide %s --isv %s --agree", o.ISV, o.Account, o.Account, o.ISV)
+		return fmt.Sprintf("order %s of %s waits for somebody else: qrjump batch decide %s %d --isv %s --agree", o.ISV, o.Account,
+			o.Account, o.Count, o.ISV)
 	case "refused":
 		return fmt.Sprintf("%s refused order %s of %s", o.DecidedBy, o.ISV, o.Account)
 	case "making":
@@ -38,14 +39,15 @@ func orderState(o client.Order) string {
 type batchDecide struct {
 	operator
 	AppID  string `arg:"" name:"appid"`
+	Count  int64  `arg:""`
 	ISV    string `name:"isv" required:"" placeholder:"ID"`
 	Agree  bool   `xor:"decision" required:""`
 	Refuse bool   `xor:"decision" required:""`
 }
 
-// Run agrees to an order, or refuses it.
+// Run agrees to an order of the count that was seen, or refuses it.
 func (c *batchDecide) Run(s *session, qrjump *client.Client) error {
-	one, err := qrjump.DecideOrder(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Agree: c.Agree})
+	one, err := qrjump.DecideOrder(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Count: c.Count, Agree: c.Agree})
 	if err != nil {
 		return failed("decide order "+c.ISV+" of", c.AppID, err)
 	}
@@ -59,14 +61,19 @@ type batchOrders struct {
 
 // Run lists orders with how far each is.
 func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
-	all, err := qrjump.Orders(s.ctx, c.Account, 1000)
-	if err != nil {
-		err = failed("list", "orders", err)
+	all := []client.Order{}
+	for more := true; more; {
+		page, err := qrjump.Orders(s.ctx, c.Account, len(all), 1000)
+		if err != nil {
+			return failed("list", "orders", err)
+		}
+		all = append(all, page.Orders...)
+		more = len(page.Orders) > 0 && len(all) < page.Total
 	}
 	return listing[client.Order]{name: "orders", none: "nothing was ordered; the first: qrjump batch order APPID 10000 --isv order-1",
 		heads: []string{"ACCOUNT", "ISV", "CODES", "ASKED BY", "STATE", "DECIDED BY", "APPLICATION", "ACTIVE", "PACKAGES", "FETCHED"},
 		row: func(o client.Order) []string {
 			return []string{o.Account, o.ISV, number(o.Count), o.AskedBy, o.State, orDash(o.DecidedBy), numberOrNone(o.ApplicationID),
 				number(o.Active), number(o.Packages), number(o.Fetched)}
-		}}.print(s, c.outputFlags, all, err)
+		}}.print(s, c.outputFlags, all, nil)
 }

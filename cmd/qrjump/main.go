@@ -110,6 +110,8 @@ type commands struct {
 
 	Scan scanCommand `cmd:"" group:"scan"`
 
+	Find findCommand `cmd:"" group:"why"`
+
 	Why whyCommand `cmd:"" group:"why"`
 
 	Calls callsCommand `cmd:"" group:"why"`

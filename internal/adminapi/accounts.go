@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/spelling"
+	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // accountInput is what an operator may set of an account. It is not client.AccountPut, which cannot
@@ -91,11 +92,31 @@ func (a *Admin) changeAccount(ctx context.Context, appid string, f func(*account
 }
 
 func (a *Admin) listAccounts(ctx context.Context, in *struct {
-	After string `query:"after" doc:"only accounts after this AppID"`
+	After  string               `query:"after" doc:"only accounts after this AppID"`
+	Text   string               `query:"text" maxLength:"128" doc:"only accounts with this in their AppID or name"`
+	Kind   accounts.Kind        `query:"kind" enum:"mini_program,service_account,subscription_account"`
+	State  accounts.SearchState `query:"state" enum:"jump_off,not_released,secret_frozen"`
+	Order  accounts.Order       `query:"order" enum:"appid,name,newest" doc:"left out: by AppID"`
+	Offset int                  `query:"offset" minimum:"0" doc:"how many to leave out, in place of after"`
+	Scans  bool                 `query:"scans" doc:"with the scans of the last seven days, for whoever may read statistics"`
 	Page
 }) (client.AccountList, error) {
-	page, err := a.listed(ctx, in.After, in.Limit)
 	shown := client.AccountList{Accounts: []client.Account{}}
+	found, total, err := a.findAccounts(accounts.Search{Part: in.Text, Kind: in.Kind, State: in.State, Order: in.Order, Offset: in.Offset,
+		Limit: in.Limit, Sees: operations.CallerOf(ctx).Sees})
+	if err != nil {
+		return shown, err
+	}
+	// In the order of AppIDs the store is asked: other nodes may have made accounts just now.
+	plain := in.Text+string(in.Kind)+string(in.State) == "" && in.Offset == 0 && (in.Order == "" || in.Order == accounts.ByAppID)
+	shown.Total = max(total, len(found))
+	var page []accounts.Account
+	if plain {
+		page, err = a.listed(ctx, in.After, in.Limit)
+	}
+	for i := 0; i < len(found) && !plain; i++ {
+		page = append(page, *found[i])
+	}
 	for _, one := range page {
 		var view client.Account
 		if view, err = a.showAccount(ctx, one); err != nil {
@@ -103,7 +124,36 @@ func (a *Admin) listAccounts(ctx context.Context, in *struct {
 		}
 		shown.Accounts = append(shown.Accounts, view)
 	}
+	if err == nil && in.Scans && operations.CallerOf(ctx).Role.Covers(operations.Marketer) {
+		err = a.withScansOf(ctx, shown.Accounts)
+	}
 	return shown, err
+}
+
+// withScansOf adds how often what is accounts' was scanned of late.
+func (a *Admin) withScansOf(ctx context.Context, list []client.Account) error {
+	of, err := a.Scans.RecentOfOwners(ctx, each(list, func(one client.Account) string { return one.AppID }))
+	for i := range list {
+		list[i].Scans = showRecent(of[list[i].AppID])
+	}
+	return err
+}
+
+func showRecent(r stats.Recent) *client.RecentScans {
+	return &client.RecentScans{Days: r.Days[:], Last: optional(r.Last)}
+}
+
+func (a *Admin) nameAccounts(ctx context.Context, in *struct {
+	Of []string `query:"of" maxItems:"1000" doc:"AppIDs, with commas between them"`
+}) (client.AccountNames, error) {
+	caller := operations.CallerOf(ctx)
+	names := client.AccountNames{Names: map[string]string{}}
+	for _, appid := range in.Of {
+		if one, is := a.Known(appid); is && caller.Sees(appid) && one.Name != "" {
+			names.Names[appid] = one.Name
+		}
+	}
+	return names, nil
 }
 
 // listed is a page of the accounts that the caller may see.

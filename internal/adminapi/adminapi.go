@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -38,10 +39,15 @@ import (
 // Admin is the operator's API, with what it works on.
 type Admin struct {
 	Accounts *accounts.Directory
-	Rules    *rules.Book
-	Codes    *codes.Press
-	Desk     *codes.Desk
-	Orders   *codes.Orders
+	// Known is an account as it is in memory, Everybody are all of them.
+	Known     func(appid string) (accounts.Account, bool)
+	Everybody func() iter.Seq[*accounts.Account]
+	Rules     *rules.Book
+	// RuleCount is how many rules there are.
+	RuleCount func() int
+	Codes     *codes.Press
+	Desk      *codes.Desk
+	Orders    *codes.Orders
 	// PackageSigner signs printers' packages.
 	PackageSigner *parcel.Signer
 	// PassphraseWork is how much work it is to try a package's passphrase, for age; 0 = the usual.
@@ -62,6 +68,7 @@ type Admin struct {
 	Following interface {
 		Lag(ctx context.Context) (changes int64, err error)
 		Age() time.Duration
+		Loaded() bool
 	}
 	Webhooks *webhooks.Book
 	Rechecks *rules.Rechecker

@@ -44,7 +44,7 @@ func TestAccounts(t *testing.T) {
 	}{
 		{"GET", "/accounts", "", 200, `"appid":"rival"`},
 		{"GET", "/accounts?after=shop", "", 200, `{"accounts":[{"appid":"svc"`},
-		{"GET", "/accounts?after=svc", "", 200, `{"accounts":[]}`},
+		{"GET", "/accounts?after=svc", "", 200, `{"accounts":[],"total":4}`},
 		{"GET", "/accounts?limit=1", "", 200, `"appid":"odd"`},
 		{"GET", "/accounts?limit=0", "", 422, "limit"},
 		{"GET", "/accounts?limit=1001", "", 422, "limit"},

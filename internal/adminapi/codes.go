@@ -110,8 +110,12 @@ func (a *Admin) listBatches(ctx context.Context, in *struct {
 	Page
 }) (client.BatchList, error) {
 	shown := client.BatchList{Batches: []client.Batch{}}
+	whose, err := accountsOf(ctx, in.Account)
+	if err != nil {
+		return shown, err
+	}
 	for _, b := range a.Codes.Memory.Batches() {
-		if b.ID > in.After && (in.Account == "" || b.Account == in.Account) && len(shown.Batches) < in.Limit {
+		if b.ID > in.After && (len(whose) == 0 || slices.Contains(whose, b.Account)) && len(shown.Batches) < in.Limit {
 			one, err := a.showBatch(ctx, b)
 			if err != nil {
 				return shown, err

@@ -16,6 +16,10 @@ func (a *Admin) Operations() []o.Operation {
 func (a *Admin) accountOperations() []o.Operation {
 	return []o.Operation{
 		o.Get("/accounts", "listAccounts", o.Viewer, a.listAccounts, "List accounts by AppID").Everyone(),
+		o.Get("/account-names", "nameAccounts", o.Viewer, a.nameAccounts, "The names of some accounts").Everyone(),
+		o.Get("/search", "search", o.Viewer, a.search, "What does a text name, or is a part of: accounts, rules, batches, codes, activities, calls").
+			Everyone().More("Codes and serial numbers are found by those who may look codes up, calls by those who may read their log. " +
+			"Of rules those are found whose link or path begins with the text, and those of the newest 2,000 that have it anywhere."),
 		o.Get("/accounts/{appid}", "getAccount", o.Viewer, a.getAccount, "Show an account"),
 		o.Get("/accounts/{appid}/abilities", "listAbilities", o.Viewer, a.listAbilities,
 			"What an account may do, and what is missing where it may not"),
@@ -69,7 +73,8 @@ func (a *Admin) platformOperations() []o.Operation {
 // ruleOperations are those of rules and domains.
 func (a *Admin) ruleOperations() []o.Operation {
 	return []o.Operation{
-		o.Get("/rules", "listRules", o.Viewer, a.listRules, "List rules of all owners, oldest first").OfQuery("owner"),
+		o.Get("/rules", "listRules", o.Viewer, a.listRules, "List rules of all owners, oldest first").Everyone().
+			More("With `text` or `state` a call looks at 2,000 rules at most, so that a page may have few or none while `next` says where to go on."),
 		o.Post("/accounts/{appid}/rules", "addRule", o.Rules, a.addRule,
 			"Add a rule of an account, as the account does by the wire: the same checks, the same verification file"),
 		o.Put("/accounts/{appid}/rules", "editRule", o.Rules, a.editRule,
@@ -111,7 +116,7 @@ func (a *Admin) codeOperations() []o.Operation {
 		o.Post("/accounts/{appid}/orders", "placeOrder", o.Marketer, a.placeOrder,
 			"Order codes for an account; they are made at once, or once somebody else agrees (setting order_by_two)"),
 		o.Post("/accounts/{appid}/orders/decisions", "decideOrder", o.Marketer, a.decideOrder, "Agree to an order of codes, or refuse it"),
-		o.Get("/batches", "listBatches", o.Viewer, a.listBatches, "Applications for codes, oldest first").OfQuery("account"),
+		o.Get("/batches", "listBatches", o.Viewer, a.listBatches, "Applications for codes, oldest first").Everyone(),
 		o.Get("/batches/{application_id}", "getBatch", o.Viewer, a.getBatch, "Show an application").Of(a.ofBatch),
 		o.Get("/batches/{application_id}/events", "listCodeEvents", o.Viewer, a.listCodeEvents,
 			"What happened to codes of a batch, oldest first; from after now is scheduled").Of(a.ofBatch),

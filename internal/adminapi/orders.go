@@ -56,6 +56,7 @@ func (a *Admin) countOrder(ctx context.Context, shown *client.Order) error {
 
 func (a *Admin) listOrders(ctx context.Context, in *struct {
 	Account string `query:"account" maxLength:"128"`
+	Offset  int    `query:"offset" minimum:"0" doc:"how many to leave out: a page goes on where the one before ended"`
 	Page
 }) (client.OrderList, error) {
 	shown := client.OrderList{Orders: []client.Order{}}
@@ -66,7 +67,10 @@ func (a *Admin) listOrders(ctx context.Context, in *struct {
 	slices.SortFunc(list, func(a, b codes.Order) int { return b.AskedAt.Compare(a.AskedAt) })
 	caller := operations.CallerOf(ctx)
 	for _, one := range list {
-		if !caller.Sees(one.Account) || in.Account != "" && one.Account != in.Account || len(shown.Orders) == in.Limit {
+		if !caller.Sees(one.Account) || in.Account != "" && one.Account != in.Account {
+			continue
+		}
+		if shown.Total++; shown.Total <= in.Offset || len(shown.Orders) == in.Limit {
 			continue
 		}
 		order, err := a.showOrder(ctx, one)

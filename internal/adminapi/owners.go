@@ -19,16 +19,22 @@ type OwnedBy struct {
 
 // owners are the accounts whose scans a caller gets that asks for those of one, or of no one in particular; none = of all.
 func owners(ctx context.Context, owner string) ([]string, error) {
+	if owner == "-" && !operations.CallerOf(ctx).Limited() {
+		return []string{""}, nil
+	}
+	return accountsOf(ctx, owner)
+}
+
+// accountsOf are the accounts whose things a caller gets that asks for those of one, or of no one in particular; none = of all.
+func accountsOf(ctx context.Context, appid string) ([]string, error) {
 	caller := operations.CallerOf(ctx)
 	switch {
-	case owner != "" && !caller.Sees(owner):
+	case appid == "":
+		return caller.Accounts, nil
+	case !caller.Sees(appid):
 		return nil, notTheirs(caller)
-	case owner == "-": // who sees all accounts
-		return []string{""}, nil
-	case owner != "":
-		return []string{owner}, nil
 	}
-	return caller.Accounts, nil
+	return []string{appid}, nil
 }
 
 // notTheirs is the problem of a caller that asks for what is another account's.

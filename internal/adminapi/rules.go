@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -24,22 +25,63 @@ func showRuleChange(c rules.Change) client.RuleChange {
 }
 
 func (a *Admin) listRules(ctx context.Context, in *struct {
-	Owner  string `query:"owner"`
+	Owner  string `query:"owner" doc:"left out: all accounts that the caller may see"`
 	Target string `query:"target"`
 	Prefix string `query:"prefix" doc:"only the rule with this prefix"`
 	After  int64  `query:"after" doc:"only rules after this id" minimum:"0"`
+	Before int64  `query:"before" doc:"only rules before this id, the newest first" minimum:"0"`
+	Newest bool   `query:"newest" doc:"the newest first"`
+	Text   string `query:"text" maxLength:"1024" doc:"only rules with this in their prefix, whatever the case of its letters"`
+	State  string `query:"state" enum:"published,draft"`
+	Scans  bool   `query:"scans" doc:"with the scans of the last seven days, for whoever may read statistics"`
 	Page
-}) (client.StoredRuleList, error) {
-	q := rules.Query{Owner: in.Owner, Target: in.Target, AfterID: in.After, Limit: in.Limit}
-	if in.Prefix != "" {
-		link, ok := rules.ParseLink(in.Prefix)
+}) (shown client.StoredRuleList, err error) {
+	whose, err := accountsOf(ctx, in.Owner)
+	if err != nil {
+		return shown, err
+	}
+	var list []rules.Rule
+	if in.Target != "" || in.Prefix != "" {
+		list, err = a.exactRules(ctx, rules.Query{Owner: in.Owner, Target: in.Target, AfterID: in.After, Limit: in.Limit}, in.Prefix)
+		list = slices.DeleteFunc(list, func(r rules.Rule) bool { return len(whose) > 0 && !slices.Contains(whose, r.Owner) })
+	} else {
+		s := rules.Search{Owners: whose, Part: in.Text, Newest: in.Newest || in.Before > 0, From: cmp.Or(in.Before, in.After),
+			Limit: in.Limit}
+		if in.State != "" {
+			s.Published = new(in.State == "published")
+		}
+		if list, shown.Next, err = a.Rules.Walk(ctx, s); err == nil && !s.Filters() {
+			total := a.RuleCount()
+			if len(whose) > 0 {
+				total, err = a.Rules.Total(ctx, whose)
+			}
+			shown.Total = &total
+		}
+	}
+	if shown.Rules = each(list, showRule); err == nil && in.Scans && operations.CallerOf(ctx).Role.Covers(operations.Marketer) {
+		err = a.withScansOfRules(ctx, shown.Rules)
+	}
+	return shown, err
+}
+
+// exactRules are those of a query; with a prefix, the one that has it.
+func (a *Admin) exactRules(ctx context.Context, q rules.Query, prefix string) ([]rules.Rule, error) {
+	if prefix != "" {
+		link, ok := rules.ParseLink(prefix)
 		if !ok {
-			return client.StoredRuleList{}, fmt.Errorf("prefix %.120q: %w", in.Prefix, rules.ErrNotLink)
+			return nil, fmt.Errorf("prefix %.120q: %w", prefix, rules.ErrNotLink)
 		}
 		q.Keys = []string{link.Key}
 	}
-	list, err := a.Rules.Find(ctx, q)
-	return client.StoredRuleList{Rules: each(list, showRule)}, err
+	return a.Rules.Find(ctx, q)
+}
+
+func (a *Admin) withScansOfRules(ctx context.Context, list []client.StoredRule) error {
+	of, err := a.Scans.RecentOfRules(ctx, each(list, func(one client.StoredRule) int64 { return one.ID }))
+	for i := range list {
+		list[i].Scans = showRecent(of[list[i].ID])
+	}
+	return err
 }
 
 func (a *Admin) ruleHistory(ctx context.Context, in *struct {

@@ -500,6 +500,26 @@ func (m *Memory) Batches() []Batch {
 	return list
 }
 
+// Activities are those that codes of a batch count for now; of a batch with very many activations, those of the first ones.
+func (m *Memory) Activities(batch int64, now time.Time) (names []string) {
+	b := m.batch(batch)
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until(now)
+	looked := 0
+	b.active.spans.Scan(func(_ int64, s span) bool {
+		if s.by != nil && !slices.Contains(names, s.by.Binding.ActivityName) {
+			names = append(names, s.by.Binding.ActivityName)
+		}
+		looked++
+		return looked < 100
+	})
+	return names
+}
+
 // State is the state of a code at a moment. A moment before that of an earlier call counts as that
 // one.
 func (m *Memory) State(batch, index int64, now time.Time) State {

@@ -122,3 +122,18 @@ func (p *Press) BySerial(ctx context.Context, batch int64, serial string) (index
 	index, ok = found[serial]
 	return index, ok, err
 }
+
+// Serialised are codes of batches whose serial number begins with a text, at most so many.
+func (p *Press) Serialised(ctx context.Context, batches []int64, part string, limit int) (found []SerialOf, err error) {
+	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		found, err = tx.SerialsBeginning(ctx, batches, part, limit)
+		return err
+	})
+	return found, err
+}
+
+// SerialOf is a serial number with the batch of its code.
+type SerialOf struct {
+	Batch int64
+	Serial
+}

@@ -103,6 +103,8 @@ type Tx interface {
 	// those that have one; SerialsByNumber the indexes by the numbers.
 	Serials(ctx context.Context, batch int64, indexes []int64) (map[int64]string, error)
 	SerialsByNumber(ctx context.Context, batch int64, numbers []string) (map[string]int64, error)
+	// SerialsBeginning returns numbers of some batches that begin with a text.
+	SerialsBeginning(ctx context.Context, batches []int64, part string, limit int) ([]SerialOf, error)
 	// PutSerials stores serial numbers in place of those that the codes have.
 	PutSerials(ctx context.Context, batch int64, all []Serial) error
 

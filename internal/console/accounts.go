@@ -17,6 +17,7 @@ func (c *Console) accountPages() map[string]func(*visit) {
 	return map[string]func(*visit){
 		"GET /console/accounts":               c.accounts,
 		"POST /console/accounts":              c.makeAccount,
+		"POST /console/accounts/selected":     c.selectedAccounts,
 		"GET /console/accounts/{appid}":       c.account,
 		"POST /console/accounts/{appid}":      c.changeAccount,
 		"GET /console/accounts/{appid}/edit":  c.editAccount,
@@ -40,10 +41,6 @@ var (
 
 func (c *Console) accounts(v *visit) {
 	q := v.r.URL.Query()
-	if appid := strings.TrimSpace(q.Get("open")); appid != "" {
-		v.redirect(accountPage(appid))
-		return
-	}
 	if q.Has("make") {
 		kind := q.Get("make")
 		if !slices.Contains(accountKinds, kind) {
@@ -52,16 +49,25 @@ func (c *Console) accounts(v *visit) {
 		v.show(http.StatusOK, "account-form", accountForm{New: true, AccountPut: client.AccountPut{Kind: kind, JumpOpen: true}})
 		return
 	}
-	list, err := v.api.Accounts(v.ctx(), q.Get("after"), pageRows)
-	if v.failed(err) {
+	offset, ok := v.number("offset")
+	data := accountsView{AccountQuery: client.AccountQuery{Text: strings.TrimSpace(q.Get("text")), Kind: q.Get("kind"),
+		State: q.Get("state"), Order: q.Get("order"), Offset: int(offset), Limit: pageRows, Scans: true}}
+	if !ok || v.failed(into(&data.AccountList)(v.api.FindAccounts(v.ctx(), data.AccountQuery))) {
 		return
 	}
-	more := ""
-	if len(list) == pageRows {
-		more = list[pageRows-1].AppID
-	}
-	v.show(http.StatusOK, "accounts", map[string]any{"Accounts": list, "More": more})
+	data.Pager = v.pages(offset, len(data.Accounts), data.Total)
+	v.show(http.StatusOK, "accounts", data)
 }
+
+type accountsView struct {
+	client.AccountQuery
+	client.AccountList
+	Pager pager
+}
+
+func (accountsView) Kinds() []string  { return accountKinds }
+func (accountsView) States() []string { return []string{"jump_off", "not_released", "secret_frozen"} }
+func (accountsView) Orders() []string { return []string{"appid", "name", "newest"} }
 
 func accountPage(appid string) string { return Root + "/accounts/" + url.PathEscape(appid) }
 

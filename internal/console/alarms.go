@@ -16,6 +16,7 @@ type alarmsView struct {
 	Which  string // "" = those that nobody acknowledged or dismissed; "standing" = those that nobody dismissed; "all"
 	Batch  string // only of codes of this application; "" = of any
 	batch  int64  // its number
+	owner  string // only of codes of this account; "" = of all that the visitor may see
 	Alarms []alarmView
 	More   int64 // the number before which further alarms come; 0 = none do
 	Fault  string
@@ -42,13 +43,14 @@ func (d alarmsView) File(format string) string {
 
 // query is how the admin API is asked for these alarms.
 func (d alarmsView) query() client.AlarmQuery {
-	return client.AlarmQuery{Open: d.Which != "all" && d.Which != "standing", Standing: d.Which == "standing", ApplicationID: d.batch}
+	return client.AlarmQuery{Open: d.Which != "all" && d.Which != "standing", Standing: d.Which == "standing", ApplicationID: d.batch,
+		Owner: d.owner}
 }
 
 // alarmsAsked is what the address asks for; false where it is wrong, and a page said why.
 func (v *visit) alarmsAsked() (d alarmsView, ok bool) {
 	q := v.r.URL.Query()
-	d = alarmsView{Which: q.Get("which"), Batch: strings.TrimSpace(q.Get("batch"))}
+	d = alarmsView{Which: q.Get("which"), Batch: strings.TrimSpace(q.Get("batch")), owner: v.account()}
 	d.batch, ok = v.number("batch")
 	return d, ok
 }

@@ -71,6 +71,7 @@ var revisionless = map[string]string{
 	"/console/alarms{{.Query}}": "likewise, of alarms",
 	"/console/operate/apps":     "keys never change", "/console/operate/checks": "a word about a host, said whole",
 	"/console/operate": "a node comes and goes by itself", "/console/operate/bulk": "a file, shown before",
+	"/console/rules": "asks about each that was selected", "/console/accounts/selected": "asks about each that was selected",
 	"/console/rules/import": "a plan, with its sum",
 	"/console/rules/undo":   "names the change that it undoes", "/console/platforms": "makes one that is not there",
 	"/console/calls/deviations": "a list that callers fill", "/console/calls/{{seg .RID}}": "a call is made again",

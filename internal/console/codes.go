@@ -57,7 +57,7 @@ func nameOf(asked string) client.CodeName {
 // codes lists applications, and shows what is known of a code.
 func (c *Console) codes(v *visit) {
 	q := v.r.URL.Query()
-	data := codesView{Account: v.narrowed("account"), Asked: strings.TrimSpace(q.Get("code"))}
+	data := codesView{Account: v.account(), Asked: strings.TrimSpace(q.Get("code"))}
 	status := http.StatusOK
 	if key := q.Get("fault"); v.Has("scan.fault." + key) {
 		data.Fault = v.say("scan.fault." + key)

@@ -172,7 +172,7 @@ func (c *Console) routes() map[string]func(*visit) {
 		"POST /console/see-as":                      c.seeAs,
 	}
 	for _, pages := range []map[string]func(*visit){c.accountPages(), c.platformPages(), c.numberPages(), c.operatePages(),
-		c.emulatorPages(), c.rulePages(), c.codePages(), c.scanPages(), c.packagePages(), c.agreePages(), c.orderPages()} {
+		c.emulatorPages(), c.rulePages(), c.codePages(), c.scanPages(), c.packagePages(), c.agreePages(), c.orderPages(), c.findPages()} {
 		maps.Copy(all, pages)
 	}
 	return all
@@ -223,10 +223,16 @@ type visit struct {
 	// seenAs says that an admin sees what another role would, and changes nothing.
 	seenAs bool
 	faults map[string]string // of the form that was sent, for a page that shows it once more
+	// wanted are the accounts whose names the page shows, names what they are; nil = not asked for yet.
+	wanted map[string]bool
+	names  map[string]string
+	// sections are the navigation, once it is made.
+	sections []section
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller people.Caller) *visit {
-	return &visit{c: c, w: w, r: r, caller: caller, api: c.client, Speaker: book().In(phrase.Preferred(r))}
+	return &visit{c: c, w: w, r: r, caller: caller, api: c.client, Speaker: book().In(phrase.Preferred(r)),
+		wanted: map[string]bool{}}
 }
 
 // say is a text that the book has.
@@ -303,7 +309,17 @@ func (c *Console) caller(r *http.Request, by func(context.Context, string) (peop
 	return people.Caller{}, people.ErrNoSession
 }
 
-func (v *visit) redirect(to string) { http.Redirect(v.w, v.r, to, http.StatusSeeOther) }
+// redirect leads to another page, which stays filtered by the account of this one.
+func (v *visit) redirect(to string) {
+	account := v.r.URL.Query().Get("account")
+	if u, err := url.Parse(to); err == nil && account != "" && v.caller.Role != "" && below(u.Path, Root) && !u.Query().Has("account") {
+		q := u.Query()
+		q.Set("account", account)
+		u.RawQuery = q.Encode()
+		to = u.String()
+	}
+	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
+}
 
 // view is what a template sees.
 type view struct {
@@ -327,7 +343,12 @@ func (v *visit) show(status int, name string, data any) {
 		s.Note = v.say("done." + done)
 	}
 	var b bytes.Buffer
-	if err := templates()[name].ExecuteTemplate(&b, "layout.html", s); err != nil {
+	err := templates()[name].ExecuteTemplate(&b, "layout.html", s)
+	if err == nil && v.nameAccounts() {
+		b.Reset()
+		err = templates()[name].ExecuteTemplate(&b, "layout.html", s)
+	}
+	if err != nil {
 		v.c.Log.ErrorContext(v.r.Context(), "a page could not be made", "page", name, "error", err)
 		http.Error(v.w, "the page could not be made: the server's log says why", http.StatusInternalServerError)
 		return
@@ -335,6 +356,9 @@ func (v *visit) show(status int, name string, data any) {
 	page := b.String()
 	if v.faults != nil {
 		page, _ = refill(page, v.r, v.faults, v.say("form.marked"))
+	}
+	if s.SignedIn && s.Chosen() {
+		page = keepAccount(page, v.account())
 	}
 	v.write(status, page)
 }
@@ -471,6 +495,13 @@ var functions = template.FuncMap{
 	"nice":  nice,
 
 	"separated": separated,
+	"spark":     spark,
+	"sum": func(list []int64) (all int64) {
+		for _, n := range list {
+			all += n
+		}
+		return all
+	},
 }
 
 // nice is JSON as a person reads it; other texts stay.

@@ -135,7 +135,8 @@ var pages = []struct {
 	{"GET", "/console/rules/edit?owner=shop&prefix=https://shop.example/", operations.Rules},
 	{"GET", "/console/rules/import", operations.Viewer}, {"GET", "/console/rules/export?owner=shop", operations.Viewer},
 	{"POST", "/console/rules/new", operations.Rules}, {"POST", "/console/rules/edit", operations.Rules},
-	{"POST", "/console/rules/do", operations.Rules},
+	{"POST", "/console/rules/do", operations.Rules}, {"POST", "/console/rules", operations.Rules},
+	{"POST", "/console/accounts/selected", operations.Operator},
 	{"GET", "/console/accounts", operations.Viewer}, {"GET", "/console/accounts/shop", operations.Viewer},
 	{"GET", "/console/accounts?make=mini_program", operations.Viewer}, {"GET", "/console/accounts/shop/edit", operations.Viewer},
 	{"POST", "/console/accounts", operations.Operator}, {"POST", "/console/accounts/shop", operations.Operator},
@@ -176,6 +177,8 @@ var pages = []struct {
 	{"GET", "/console/emulator", operations.Viewer}, {"POST", "/console/people", operations.Admin},
 	{"POST", "/console/emulator", operations.Operator}, {"POST", "/console/codes", operations.Marketer},
 	{"POST", "/console/rules/undo", operations.Rules}, {"POST", "/console/calls/RID", operations.Operator},
+	{"GET", "/console/search", operations.Viewer}, {"GET", "/console/search?q=shop", operations.Viewer},
+	{"GET", "/console/account-names?q=sh", operations.Viewer}, {"GET", "/console/rules?account=shop", operations.Viewer},
 	{"GET", "/console/orders", operations.Viewer}, {"POST", "/console/orders", operations.Marketer},
 	{"POST", "/console/scan", operations.Viewer}, {"POST", "/console/sessions", operations.Viewer},
 }
@@ -230,6 +233,8 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		"/console/operate/bulk":          {"did": {"check"}, "what": {"accounts"}, "text": {`{"appid":"bulk","kind":"mini_program"}`}},
 		"/console/people":                {"name": {"nobody"}, "sure": {"nobody"}},
 		"/console/orders":                {"did": {"ask"}, "account": {"press"}, "isv": {"wish"}, "count": {"10000"}},
+		"/console/rules":                 {"did": {"publish"}, "selected": {"shop https://none.example/"}},
+		"/console/accounts/selected":     {"did": {"jump-on"}, "selected": {"shop"}},
 		"/console/calls/deviations":      {"did": {"forget"}, "account": {"shop"}},
 	}
 	for _, c := range pages {
@@ -263,7 +268,8 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 			case may:
 				ok = p.Status == http.StatusSeeOther || p.Status == http.StatusNotFound || // there is no such change
 					p.Status == http.StatusOK && slices.Contains([]string{"/console/operate/audit", "/console/statistics/scans",
-						"/console/packages/PACKAGE/file", "/console/operate/bulk", "/console/statistics"}, c.path)
+						"/console/packages/PACKAGE/file", "/console/operate/bulk", "/console/accounts/selected",
+						"/console/statistics"}, c.path)
 			default:
 				ok = p.Status == http.StatusForbidden
 			}

@@ -135,6 +135,11 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/rules/do", form: "owner=shop&prefix=https://shop.example/&did=check", tells: true},
 	{path: "/console/rules/do", form: "owner=shop&prefix=https://shop.example/&did=delete", tells: true},
 	{path: "/console/rules/do", form: "owner=shop&prefix=https://shop.example/&did=release"},
+	{path: "/console/rules?text=shop&state=published&order=oldest", tells: true},
+	{path: "/console/rules", form: "did=publish&selected=shop+https://shop.example/", tells: true},
+	{path: "/console/rules", form: "did=publish&sure=1&selected=shop+https://shop.example/&selected=shop+STRANGER", tells: true},
+	{path: "/console/accounts?text=sh&order=name&kind=mini_program", tells: true},
+	{path: "/console/accounts/selected", form: "did=jump-on&sure=1&selected=shop"},
 	{path: "/console/rules/import", form: "owner=shop&text=- STRANGER", tells: true},
 	{path: "/console/rules/import", form: `owner=shop&text=rules: [{prefix: "https://new.example/", path: pages/new, published: true}]`},
 	{path: "/console/rules/import", form: `owner=shop&did=replay&days=7&prune=1&text=rules: [{prefix: "https://new.example/", path: pages/new}]`,
@@ -181,6 +186,9 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/agree", form: "ref=ASKED&did=agree", tells: true},
 	{path: "/console/emulator", tells: true}, {path: "/console/emulator", form: "did=reset"},
 	{path: "/console/emulator", form: "did=plant&text=STRANGER", tells: true},
+	{path: "/console/search"}, {path: "/console/search?q=e", tells: true},
+	{path: "/console/search?q=STRANGER&account=STRANGER", tells: true},
+	{path: "/console/home?account=shop", tells: true}, {path: "/console/orders?account=press", tells: true},
 	{path: "/console/self"}, {path: "/console/sessions"}, {path: "/console/nowhere"},
 }
 
@@ -197,7 +205,7 @@ var guardedPages = []looked{{path: "/console/agree?ref=STRANGER", tells: true, s
 // files are the addresses of what is no page: files, a stream, and ways elsewhere.
 var files = []string{"GET /console/{$}", "GET /console/calls/live", "GET /console/rules/file", "GET /console/rules/export",
 	"GET /console/codes/{batch}/list.csv", "GET /console/statistics/{table}", "GET /console/operate/bulk/{file}",
-	"GET /console/login/provider"}
+	"GET /console/login/provider", "GET /console/switch", "GET /console/account-names"}
 
 // Every page is looked at, in both languages, narrow and wide, light and dark: nothing breaks the policy, nothing is wider than the window,
 // axe-core finds nothing serious, and no text that a stranger left is an element. A page that is new is looked at, or it is said that it

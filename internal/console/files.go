@@ -46,7 +46,8 @@ func (c *Console) download(v *visit) {
 		if v.Chinese() {
 			asked.Set("language", "zh")
 		}
-		for name, value := range map[string]string{"application_id": d.Batch, "open": flag(q.Open), "standing": flag(q.Standing)} {
+		for name, value := range map[string]string{"application_id": d.Batch, "owner": d.owner, "open": flag(q.Open),
+			"standing": flag(q.Standing)} {
 			if value != "" {
 				asked.Set(name, value)
 			}

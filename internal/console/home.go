@@ -52,7 +52,7 @@ func (c *Console) home(v *visit) {
 }
 
 func (v *visit) homeAlarms(data *homeView) error {
-	list, err := v.api.Alarms(v.ctx(), client.AlarmQuery{Open: true, Limit: mostAlarmsHome})
+	list, err := v.api.Alarms(v.ctx(), client.AlarmQuery{Open: true, Owner: v.account(), Limit: mostAlarmsHome})
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (v *visit) homeAlarms(data *homeView) error {
 
 // homeScans counts today in the zone of the statistics, up to the hour that runs, and the same hours of a week ago.
 func (v *visit) homeScans(data *homeView) error {
-	days, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{By: "day"})
+	days, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{By: "day", Filter: v.owned()})
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,8 @@ func (v *visit) homeScans(data *homeView) error {
 		end := days.To.In(days.Rows[n-1].At.Location()).AddDate(0, 0, -7)
 		y, m, d := end.Add(-time.Hour).Date()
 		begin := time.Date(y, m, d, 0, 0, 0, 0, end.Location())
-		then, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{From: begin.Format(time.RFC3339), To: end.Format(time.RFC3339)})
+		then, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{From: begin.Format(time.RFC3339), To: end.Format(time.RFC3339),
+			Filter: v.owned()})
 		if err != nil {
 			return err
 		}
@@ -108,8 +109,16 @@ func (v *visit) homeScans(data *homeView) error {
 	return v.homeMisses(data, days.To.Add(-week))
 }
 
+// owned limits statistics to the account by which pages are filtered.
+func (v *visit) owned() map[string]string {
+	if account := v.account(); account != "" {
+		return map[string]string{"owner": account}
+	}
+	return nil
+}
+
 func (v *visit) homeMisses(data *homeView, since time.Time) error {
-	list, err := v.api.Misses(v.ctx(), client.MissQuery{From: since.Format(time.RFC3339)})
+	list, err := v.api.Misses(v.ctx(), client.MissQuery{From: since.Format(time.RFC3339), Owner: v.account()})
 	if err != nil {
 		return err
 	}
@@ -133,7 +142,7 @@ func (v *visit) homeCalls(data *homeView) error {
 	if v.c.Emulates {
 		return nil
 	}
-	list, err := v.api.CallErrors(v.ctx(), "", "", 0, 0)
+	list, err := v.api.CallErrors(v.ctx(), v.account(), "", 0, 0)
 	if err != nil {
 		return err
 	}

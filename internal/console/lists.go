@@ -1,14 +1,18 @@
 package console
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// narrowed is the AppID to which a list is limited: that in the address, or the only one that the
-// visitor may see.
+// narrowed is the AppID to which a list is limited that is of one account: that in the address, or the first one that the visitor may
+// see.
 func (v *visit) narrowed(name string) string {
-	if asked := strings.TrimSpace(v.r.URL.Query().Get(name)); asked != "" || len(v.caller.Accounts) == 0 {
+	asked := cmp.Or(strings.TrimSpace(v.r.URL.Query().Get(name)), v.account())
+	if asked != "" || len(v.caller.Accounts) == 0 {
 		return asked
 	}
 	return v.caller.Accounts[0]
@@ -26,4 +30,43 @@ func shown[T any](v *visit, field string, list []T) (some []T, next string) {
 		next = strconv.Itoa(to)
 	}
 	return list[from:to], next
+}
+
+// pager says where a list goes on in both directions.
+type pager struct {
+	From, To, All int64  // the numbers of the rows that are shown, from 1, and how many there are; All 0 = nobody knows
+	Earlier       string // addresses; "" = there are none
+	Later         string
+}
+
+// pages is the pager of a list that is paged by an offset.
+func (v *visit) pages(offset int64, shown, all int) pager {
+	p, last := pager{From: offset + 1, To: offset + int64(shown), All: int64(all)}, int64(all)
+	if offset > 0 {
+		p.Earlier = view{visit: v}.With("offset", nonzero(max(offset-pageRows, 0)))
+	}
+	if p.To < last && shown > 0 {
+		p.Later = view{visit: v}.With("offset", strconv.FormatInt(p.To, 10))
+	}
+	return p
+}
+
+// nonzero is a number as text, "" for none.
+func nonzero(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// spark are the points of a line of 72 by 20 that has the highest of some numbers at its top.
+func spark(list []int64) string {
+	if len(list) < 2 {
+		return ""
+	}
+	most, b := max(1, slices.Max(list)), strings.Builder{}
+	for i, n := range list {
+		fmt.Fprintf(&b, "%.1f,%.1f ", 1+70*float64(i)/float64(len(list)-1), 18.5-17*float64(n)/float64(most))
+	}
+	return strings.TrimSpace(b.String())
 }

@@ -86,6 +86,9 @@ type place struct {
 // Sections are the navigation: what opens for the reader, and nothing else. The place that is marked is the one whose address is the
 // longest beginning of this page's.
 func (v view) Sections() []section {
+	if v.sections != nil { // a page asks more than once
+		return v.sections
+	}
 	var list []section
 	at, longest := [2]int{}, 0
 	for _, g := range navigation {
@@ -107,6 +110,7 @@ func (v view) Sections() []section {
 	if longest > 0 {
 		list[at[0]].Here, list[at[0]].Places[at[1]].Here = true, true
 	}
+	v.sections = list
 	return list
 }
 
@@ -115,7 +119,7 @@ func (v view) waiting(entry string) string {
 	if entry != "alarms" || v.Name == "fault" {
 		return ""
 	}
-	open, err := v.api.OpenAlarms(v.ctx(), "")
+	open, err := v.api.OpenAlarms(v.ctx(), v.account())
 	switch {
 	case err != nil || open == 0: // the page is shown without the number
 		return ""

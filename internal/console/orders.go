@@ -15,15 +15,19 @@ func (c *Console) orderPages() map[string]func(*visit) {
 }
 
 type ordersView struct {
-	Orders         []client.Order
+	client.OrderList
+	Pager          pager
 	Account, Count string // as the form begins
 }
 
 func (c *Console) orders(v *visit) {
-	data := ordersView{Account: v.narrowed("account"), Count: "10000"}
-	if !v.failed(into(&data.Orders)(v.api.Orders(v.ctx(), "", pageRows))) {
-		v.show(http.StatusOK, "orders", data)
+	data := ordersView{Account: v.account(), Count: "10000"}
+	offset, ok := v.number("offset")
+	if !ok || v.failed(into(&data.OrderList)(v.api.Orders(v.ctx(), v.r.URL.Query().Get("account"), int(offset), pageRows))) {
+		return
 	}
+	data.Pager = v.pages(offset, len(data.Orders), data.Total)
+	v.show(http.StatusOK, "orders", data)
 }
 
 // changeOrders asks for codes, agrees to an order or refuses it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,7 @@ import (
 func (c *Console) rulePages() map[string]func(*visit) {
 	return map[string]func(*visit){
 		"GET /console/rules":         c.rules,
+		"POST /console/rules":        c.selectedRules,
 		"POST /console/rules/undo":   c.undo,
 		"POST /console/rules/do":     c.changeRule,
 		"GET /console/rules/file":    c.confirmFile,
@@ -31,30 +33,76 @@ func (c *Console) rulePages() map[string]func(*visit) {
 }
 
 type rulesView struct {
-	Owner, Prefix string
-	Rules         []client.StoredRule
-	Left          string // publishes of this month
-	More          int64  // the last id of the page, where further rules follow
+	Owner, Prefix, Text, State, Order string
+	client.StoredRuleList
+	Left  string // publishes of this month
+	Pager pager
 }
 
 // rules lists rules, or shows what is known of one prefix.
 func (c *Console) rules(v *visit) {
 	q := v.r.URL.Query()
-	data := rulesView{Owner: v.narrowed("owner"), Prefix: strings.TrimSpace(q.Get("prefix"))}
+	data := rulesView{Owner: cmp.Or(strings.TrimSpace(q.Get("owner")), v.account()), Prefix: strings.TrimSpace(q.Get("prefix")),
+		Text: strings.TrimSpace(q.Get("text")), State: q.Get("state"), Order: q.Get("order")}
 	if data.Prefix != "" {
 		v.showRule(http.StatusOK, ruleView{Owner: data.Owner, Prefix: data.Prefix})
 		return
 	}
-	after, ok := v.number("after")
-	wanted := client.StoredRuleQuery{Owner: data.Owner, After: after, Limit: pageRows}
-	if !ok || v.failed(into(&data.Rules)(v.api.StoredRules(v.ctx(), wanted))) {
+	wanted := client.StoredRuleQuery{Owner: data.Owner, Text: data.Text, State: data.State, Newest: data.Order != "oldest", Limit: pageRows,
+		Scans: true}
+	var ok, too bool
+	wanted.After, ok = v.number("after")
+	if wanted.Before, too = v.number("before"); !ok || !too {
 		return
 	}
-	if len(data.Rules) == pageRows {
-		data.More = data.Rules[pageRows-1].ID
+	if wanted.After > 0 {
+		wanted.Newest, wanted.Before = false, 0
 	}
+	if v.failed(into(&data.StoredRuleList)(v.api.FindRules(v.ctx(), wanted))) {
+		return
+	}
+	data.Pager = v.rulePages(wanted, &data)
 	data.Left = v.left(data.Owner)
 	v.show(http.StatusOK, "rules", data)
+}
+
+// rulePages puts the rules in the order of the page, and says where it goes on in both directions.
+func (v *visit) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pager) {
+	on, back, step := "before", "after", int64(-1)
+	if data.Order == "oldest" {
+		on, back, step = "after", "before", 1
+	}
+	from := map[string]int64{"after": asked.After, "before": asked.Before}
+	to := func(name string, id int64) string {
+		q := v.r.URL.Query()
+		for _, field := range []string{"after", "before", "done"} {
+			q.Del(field)
+		}
+		q.Set(name, strconv.FormatInt(id, 10))
+		return v.r.URL.Path + "?" + q.Encode()
+	}
+	first, last := from[on]+step, from[back]-step // of a page on which nothing matches
+	if from[back] > 0 {
+		slices.Reverse(data.Rules)
+	}
+	if n := len(data.Rules); n > 0 {
+		first, last = data.Rules[0].ID, data.Rules[n-1].ID
+	}
+	switch {
+	case from[back] > 0:
+		p.Later = to(on, last)
+		if data.Next != 0 {
+			p.Earlier = to(back, data.Next)
+		}
+	default:
+		if from[on] > 0 {
+			p.Earlier = to(back, first)
+		}
+		if data.Next != 0 {
+			p.Later = to(on, data.Next)
+		}
+	}
+	return p
 }
 
 // left is how many publishes an account has left this month; "" where that cannot be read.

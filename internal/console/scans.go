@@ -36,7 +36,7 @@ func (v *visit) askedScans() (s scansView, asked client.ScanFilter, ok bool) {
 	text := func(name string) string { return strings.TrimSpace(v.r.URL.Query().Get(name)) }
 	s = scansView{From: text("from"), To: text("to"), User: text("user"), Namespace: text("namespace"), Rule: text("rule"),
 		Code: text("code"), AppID: text("appid")}
-	asked = client.ScanFilter{From: s.From, To: s.To, User: s.User}
+	asked = client.ScanFilter{From: s.From, To: s.To, User: s.User, Owner: v.account()}
 	if s.User != "" {
 		asked.Namespace = s.Namespace
 	}
@@ -77,7 +77,7 @@ func (v *visit) showScans(status int, erased *client.Erased) {
 	var page client.ScanPage
 	var err error
 	if data.Newest = data.From+data.To+data.User+data.Rule+data.Code == ""; data.Newest {
-		page, err = v.api.NewestScans(v.ctx(), pageRows)
+		page, err = v.api.NewestScansOf(v.ctx(), v.account(), pageRows)
 	} else {
 		page, err = v.api.FindScans(v.ctx(), asked, v.r.URL.Query().Get("after"), pageRows)
 	}

@@ -32,6 +32,7 @@ func TestEveryPageIsJudged(t *testing.T) {
 		mux.Handle(pattern, http.NotFoundHandler())
 	}
 	judged := map[string]bool{"GET /console/calls/live": true, // TestTheStreamIsForThoseThatMay
+		"GET /console/switch":  true,                              // TestEveryPageStaysOfOneAccount
 		"POST /console/see-as": true,                              // TestAnAdminSeesWhatOthersSee
 		"GET /console/agree":   true, "POST /console/agree": true, // TestAReferenceWorksOnce
 		"GET /console/self": true, "POST /console/self": true} // TestPeopleChangeTheirOwnSignIn

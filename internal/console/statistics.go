@@ -73,6 +73,9 @@ func (s statisticsView) query() client.StatisticsQuery {
 	for _, o := range s.Only {
 		only[o.Name] = o.Value
 	}
+	if owner := s.asked.Get("owner"); owner != "" {
+		only["owner"] = owner
+	}
 	return client.StatisticsQuery{From: s.From, To: s.To, By: s.By, Group: s.Group, Count: s.Count, Filter: only}
 }
 
@@ -108,6 +111,9 @@ func (v *visit) question() (view statisticsView) {
 			view.asked.Set(name, value)
 			view.Only = append(view.Only, only{name, value})
 		}
+	}
+	if account := v.account(); account != "" && !view.asked.Has("owner") {
+		view.asked.Set("owner", account)
 	}
 	return view
 }

@@ -149,6 +149,7 @@ func walkProduction(c *recorded) {
 
 func walkAccounts(c *recorded) {
 	c.get("/console/accounts")
+	c.get("/console/search?q=shop&account=shop")
 	c.get("/console/accounts/shop")
 	c.get("/console/accounts/press") // with its links
 	c.post("/console/accounts", "appid=new&kind=mini_program&name=New&versions=release")

@@ -2,6 +2,7 @@ package live
 
 import (
 	"hash/maphash"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -92,4 +93,21 @@ func (d *Directory) Account(appid string) (accounts.Account, bool) {
 func (d *Directory) Linked(service, miniProgram string) bool {
 	found := d.find(service)
 	return found != nil && slices.Contains(found.links, miniProgram)
+}
+
+// All are the accounts, in no order.
+func (d *Directory) All() iter.Seq[*accounts.Account] {
+	return func(yield func(*accounts.Account) bool) {
+		for i := range d.shelves {
+			m := d.shelves[i].Load()
+			if m == nil {
+				continue
+			}
+			for _, one := range *m {
+				if !yield(&one.account) {
+					return
+				}
+			}
+		}
+	}
 }

@@ -54,6 +54,10 @@ type Tx interface {
 	RuleIn(ctx context.Context, owner, directory string) (Rule, error)
 	// List returns rules and how many there are in all.
 	List(ctx context.Context, q Query) (list []Rule, total int, err error)
+	// Walk looks at most at look rules of an owner ("" = of anybody) in the order of a search; next is the id to go on from, 0 = that
+	// is all. Beginning returns rules whose link, with or without its scheme, or whose path begins with the part.
+	Walk(ctx context.Context, s Search, owner string, look int) (list []Rule, next int64, err error)
+	Beginning(ctx context.Context, s Search) ([]Rule, error)
 	// CountOwned counts an owner's rules, CountTargeted the service-account
 	// rules that open a Mini Program.
 	CountOwned(ctx context.Context, owner string) (int, error)

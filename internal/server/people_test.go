@@ -93,7 +93,8 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 	}
 	owned := []string{"listScans", "exportScans", "askStatistics", "listMisses", "exportStatistics", "exportMisses", "listAlarms",
 		"exportAlarms"}
-	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "packageSigner", "listOrders"}
+	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "packageSigner", "listOrders", "listRules", "listBatches",
+		"search", "nameAccounts"}
 	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch.ID), "{user}", "u",
 		"{rid}", "00000000-00000000-00000000", "{component}", "c", "{seq}", "1", "{host}", "h", "{code_index}", "1", "{scan_id}", "x",
 		"{node}", "n", "{package}", "1", "{id}", "1", "{name}", "n")

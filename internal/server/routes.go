@@ -223,7 +223,8 @@ func (s *Server) scanAPI() *scanapi.API {
 }
 
 func (s *Server) adminAPI(h huma.API) {
-	a := &adminapi.Admin{Accounts: s.accounts, Rules: s.rules, Codes: s.press, Orders: s.orders(), PackageSigner: s.packageSigner,
+	a := &adminapi.Admin{Accounts: s.accounts, Known: s.current.Accounts.Account, Everybody: s.current.Accounts.All,
+		Rules: s.rules, RuleCount: s.current.Rules.Len, Codes: s.press, Orders: s.orders(), PackageSigner: s.packageSigner,
 		PassphraseWork: s.seams.PassphraseWork,
 		OpenIDs:        s.openIDs, Keys: s.keys, Settings: s.settings,
 		People: s.people, Appearances: s.appearances, ConsoleURL: func() string { return s.AdminURL + console.Root },

@@ -347,6 +347,9 @@ type Tx interface {
 	RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error)
 	RuleOwner(ctx context.Context, rule int64) (string, error)
 	BatchOwner(ctx context.Context, batch int64) (string, error)
+	// DaysOfRules and DaysOfOwners are how often some were scanned on some days, where they were.
+	DaysOfRules(ctx context.Context, days, rules []int64) ([]DayCount[int64], error)
+	DaysOfOwners(ctx context.Context, days []int64, owners []string) ([]DayCount[string], error)
 	// HostsOf are those of some hosts on which some owners have a rule.
 	HostsOf(ctx context.Context, owners, hosts []string) ([]string, error)
 	// NameOwners stores names of owners; those that are stored already stay.

@@ -113,3 +113,29 @@ func (t *Tx) HostsOf(ctx context.Context, owners, hosts []string) (found []strin
 	}
 	return found, nil
 }
+
+// DaysOfRules implements stats.Tx. Days and rules stand in lists, so that each is sought and no day is read whole.
+func (t *Tx) DaysOfRules(ctx context.Context, days, of []int64) ([]stats.DayCount[int64], error) {
+	return daysOf(ctx, t, `SELECT rule, at, CAST(SUM(scans) AS BIGINT) FROM statistics_counts WHERE per = $1 AND rule IN (`,
+		` GROUP BY rule, at`, []any{int64(stats.PerDay)}, days, of)
+}
+
+// DaysOfOwners implements stats.Tx.
+func (t *Tx) DaysOfOwners(ctx context.Context, days []int64, of []string) ([]stats.DayCount[string], error) {
+	return daysOf(ctx, t, `SELECT value, at, scans FROM statistics_sums WHERE per = $1 AND dim = $2 AND value IN (`, ``,
+		[]any{int64(stats.PerDay), int64(stats.Owner)}, days, of)
+}
+
+func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args []any, days []int64, of []T) ([]stats.DayCount[T], error) {
+	first := len(args) + 1
+	for _, one := range of {
+		args = append(args, one)
+	}
+	for _, day := range days {
+		args = append(args, day)
+	}
+	return list(ctx, t, func(scan func(...any) error) (c stats.DayCount[T], err error) {
+		err = scan(&c.Of, &c.At, &c.Scans)
+		return c, err
+	}, query+placeholders(first, len(of))+`) AND at IN (`+placeholders(first+len(of), len(days))+`)`+tail, args...)
+}

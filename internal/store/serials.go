@@ -42,6 +42,25 @@ func serialsIn[T any](ctx context.Context, t *Tx, batch int64, column string, wa
 	})
 }
 
+// SerialsBeginning implements codes.Tx.
+func (t *Tx) SerialsBeginning(ctx context.Context, batches []int64, part string, limit int) (found []codes.SerialOf, err error) {
+	scan := func(scan func(...any) error) (s codes.SerialOf, err error) {
+		err = scan(&s.Batch, &s.Index, &s.Serial.Serial)
+		return s, err
+	}
+	err = inPieces(batches, func(some []int64) error {
+		args := []any{part, part + "\U0010FFFF"}
+		for _, id := range some {
+			args = append(args, id)
+		}
+		rows, err := list(ctx, t, scan, `SELECT batch, idx, serial FROM code_serials WHERE serial >= $1 AND serial < $2 AND batch IN (`+
+			placeholders(3, len(some))+fmt.Sprintf(`) LIMIT %d`, limit), args...)
+		found = append(found, rows...)
+		return err
+	})
+	return found[:min(len(found), limit)], err
+}
+
 // PutSerials implements codes.Tx. The log of changes has a checksum of the numbers in place of the
 // numbers.
 func (t *Tx) PutSerials(ctx context.Context, batch int64, all []codes.Serial) error {

@@ -22,6 +22,42 @@ const cards = table => {
 };
 document.querySelectorAll('.wrap > table').forEach(cards);
 
+// The key / leads to the field that finds anything, where nobody is typing.
+document.addEventListener('keydown', event => {
+  if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.('input, textarea, select')) return;
+  const field = document.getElementById('find'), link = document.querySelector('.find-link');
+  event.preventDefault();
+  if (field?.checkVisibility()) field.focus();
+  else link?.click();
+});
+
+// The choices of a field in which an AppID is typed come from the server, for what is typed so far.
+const choices = document.getElementById('account-options');
+if (choices) {
+  let wait = 0, asked = null;
+  const bring = async text => {
+    if (asked === text) return;
+    asked = text;
+    try {
+      const answer = await fetch(`${choices.dataset.from}?${new URLSearchParams({ q: text })}`);
+      if (!answer.ok || answer.redirected || asked !== text) return;
+      choices.replaceChildren(...(await answer.json()).map(([name, appid]) => new Option(name, appid)));
+    } catch { /* it can be typed all the same */ }
+  };
+  for (const field of document.querySelectorAll('input[list="account-options"]')) {
+    field.addEventListener('focus', () => bring(field.value));
+    field.addEventListener('input', () => { clearTimeout(wait); wait = setTimeout(() => bring(field.value), 200); });
+  }
+}
+
+// One box selects every row of its table.
+for (const every of document.querySelectorAll('input.every')) {
+  every.hidden = false;
+  every.addEventListener('change', () => {
+    every.closest('table').querySelectorAll('input[name="selected"]').forEach(box => { box.checked = every.checked; });
+  });
+}
+
 // Back from the provider of a sign-in.
 document.getElementById('goes-on')?.requestSubmit();
 

@@ -29,6 +29,7 @@ const (
 var absent = map[Surface]map[string]string{
 	GoClient: {},
 	CommandLine: {
+		"nameAccounts":           "account list and find show names",
 		"withdrawFromAccount":    "component withdraw does the same from the platform's side",
 		"getPackage":             "package list has all of them",
 		"getScan":                "scans lists them whole",

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type findCommand struct {
+	operator
+	Text    string `arg:""`
+	Account string `placeholder:"APPID"`
+}
+
+// Run finds what a text names, or is a part of.
+func (c *findCommand) Run(s *session, qrjump *client.Client) error {
+	found, err := qrjump.Search(s.ctx, c.Text, c.Account)
+	if err != nil {
+		return failed("find", c.Text, err)
+	}
+	more := ""
+	if len(found.Partial) > 0 {
+		more = "there may be more of these kinds: " + strings.Join(found.Partial, ", ") + "; say more of the text, or --account"
+	}
+	none := "nothing has this text"
+	if more != "" {
+		none += "; not everything was looked at of these kinds: " + strings.Join(found.Partial, ", ")
+	}
+	return listing[client.Hit]{name: "hits", none: none, more: more, heads: []string{"KIND", "WHAT", "NAME", "ACCOUNT"},
+		row: func(h client.Hit) []string {
+			return []string{h.Kind, plain(h.Key), orDash(plain(h.Name)), orDash(h.Account)}
+		}}.print(s, c.outputFlags, found.Hits, nil)
+}

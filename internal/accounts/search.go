@@ -1,0 +1,88 @@
+package accounts
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+	"strings"
+)
+
+// Search says which accounts somebody looks for.
+type Search struct {
+	Part   string // of the AppID or the name, whatever the case of its letters; "" = any
+	Kind   Kind   // "" = any
+	State  SearchState
+	Sees   func(appid string) bool
+	Order  Order
+	Offset int
+	Limit  int
+}
+
+// SearchState is what somebody looks for among accounts because it hinders them; "" = any.
+type SearchState string
+
+const (
+	JumpOff     SearchState = "jump_off"     // the switch of its rules is off
+	NotReleased SearchState = "not_released" // a Mini Program without a release
+	Frozen      SearchState = "secret_frozen"
+)
+
+// Order is the order of a list of accounts.
+type Order string
+
+const (
+	ByAppID  Order = "appid"
+	ByName   Order = "name"
+	ByNewest Order = "newest"
+)
+
+func (s *Search) wants(a *Account) bool {
+	switch s.State {
+	case JumpOff:
+		if a.JumpOpen {
+			return false
+		}
+	case NotReleased:
+		if a.Kind != MiniProgram || slices.Contains(a.Versions, Release) {
+			return false
+		}
+	case Frozen:
+		if !a.SecretFrozen {
+			return false
+		}
+	}
+	return (s.Kind == "" || a.Kind == s.Kind) && s.Sees(a.AppID) &&
+		(s.Part == "" || strings.Contains(strings.ToLower(a.AppID), s.Part) || strings.Contains(strings.ToLower(a.Name), s.Part))
+}
+
+// compare says which of two accounts comes first. The one whose AppID is looked for comes before all others.
+func (s *Search) compare(a, b *Account) int {
+	is := func(a *Account) int {
+		if strings.EqualFold(a.AppID, s.Part) {
+			return 0
+		}
+		return 1
+	}
+	order := 0
+	switch s.Order {
+	case ByName:
+		order = strings.Compare(a.Name, b.Name)
+	case ByNewest:
+		order = b.CreatedAt.Compare(a.CreatedAt)
+	}
+	return cmp.Or(is(a)-is(b), order, strings.Compare(a.AppID, b.AppID))
+}
+
+// Find finds accounts among all of a server, which are in memory: a page of them, and how many there are.
+func Find(all iter.Seq[*Account], s Search) (page []*Account, total int) {
+	s.Part = strings.ToLower(strings.TrimSpace(s.Part))
+	for a := range all {
+		if s.wants(a) {
+			page = append(page, a)
+		}
+	}
+	slices.SortFunc(page, s.compare)
+	total = len(page)
+	from := min(s.Offset, total)
+	return page[from:min(from+s.Limit, total)], total
+}

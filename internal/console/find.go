@@ -1,0 +1,233 @@
+package console
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"html/template"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// findPages are the pages that find things, and choose the account by which all pages are filtered.
+func (c *Console) findPages() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/search":        c.search,
+		"GET /console/switch":        c.switchAccount,
+		"GET /console/account-names": c.suggestAccounts,
+	}
+}
+
+// account is the AppID by which all pages are filtered: that in the address, or the only one that the visitor may see. "" = all that
+// the visitor may see.
+func (v *visit) account() string {
+	if asked := strings.TrimSpace(v.r.URL.Query().Get("account")); asked != "" || len(v.caller.Accounts) != 1 {
+		return asked
+	}
+	return v.caller.Accounts[0]
+}
+
+// hitView is something that was found, with its page.
+type hitView struct {
+	client.Hit
+	To string
+}
+
+type searchView struct {
+	Text    string
+	Groups  [][]hitView // by kind
+	Partial []string
+}
+
+// search finds what a text names. Where that is one thing, exactly, its page is shown at once.
+func (c *Console) search(v *visit) {
+	data := searchView{Text: strings.TrimSpace(v.r.URL.Query().Get("q"))}
+	if data.Text == "" {
+		v.show(http.StatusOK, "search", data)
+		return
+	}
+	found, err := v.api.Search(v.ctx(), data.Text, v.account())
+	if v.failed(err) {
+		return
+	}
+	if hits := found.Hits; len(hits) == 1 && strings.EqualFold(cmp.Or(map[string]string{"serial": hits[0].Name}[hits[0].Kind],
+		hits[0].Key), data.Text) {
+		v.redirect(v.pageOf(hits[0]))
+		return
+	}
+	for i, hit := range found.Hits {
+		if i == 0 || hit.Kind != found.Hits[i-1].Kind {
+			data.Groups = append(data.Groups, nil)
+		}
+		last := &data.Groups[len(data.Groups)-1]
+		*last = append(*last, hitView{hit, v.pageOf(hit)})
+	}
+	data.Partial = found.Partial
+	v.show(http.StatusOK, "search", data)
+}
+
+// pageOf is the address of the page of what was found.
+func (v *visit) pageOf(hit client.Hit) string {
+	switch hit.Kind {
+	case "account":
+		return accountPage(hit.Key)
+	case "rule":
+		return Root + "/rules?" + url.Values{"owner": {hit.Account}, "prefix": {hit.Key}}.Encode()
+	case "batch":
+		return Root + "/codes/" + hit.Key
+	case "call":
+		return Root + "/calls/" + url.PathEscape(hit.Key)
+	case "activity":
+		if (view{visit: v}).May("marketer") {
+			return Root + "/statistics?" + url.Values{"by": {"day"}, "activity": {hit.Key}, "account": {hit.Account}}.Encode()
+		}
+		return Root + "/codes?" + url.Values{"account": {hit.Account}}.Encode()
+	}
+	return Root + "/codes?" + url.Values{"code": {hit.Key}}.Encode()
+}
+
+// switchAccount filters all pages by an account that is named by its AppID, or by a name that only one has.
+func (c *Console) switchAccount(v *visit) {
+	q := v.r.URL.Query()
+	to, err := url.Parse(inside(q.Get("to")))
+	text := strings.TrimSpace(q.Get("account"))
+	if v.failed(err) {
+		return
+	}
+	if text != "" {
+		list, err := v.api.FindAccounts(v.ctx(), client.AccountQuery{Text: text, Limit: 2})
+		if v.failed(err) {
+			return
+		}
+		if n := len(list.Accounts); n == 0 || n > 1 && !strings.EqualFold(list.Accounts[0].AppID, text) {
+			v.seek("", text)
+			return
+		}
+		text = list.Accounts[0].AppID
+	}
+	fields := to.Query()
+	for _, name := range []string{"account", "owner", "after", "before", "offset", "done", "batch", "rule"} {
+		fields.Del(name)
+	}
+	if text != "" {
+		fields.Set("account", text)
+	}
+	to.RawQuery = fields.Encode()
+	http.Redirect(v.w, v.r, to.String(), http.StatusSeeOther)
+}
+
+// seek leads to what a text finds among the things of an account, or of all.
+func (v *visit) seek(account, text string) {
+	q := url.Values{"q": {text}}
+	if account != "" {
+		q.Set("account", account)
+	}
+	http.Redirect(v.w, v.r, Root+"/search?"+q.Encode(), http.StatusSeeOther)
+}
+
+const mostSuggested = 20
+
+// suggestAccounts answers the choices of a field in which an AppID is typed.
+func (c *Console) suggestAccounts(v *visit) {
+	list, err := v.api.FindAccounts(v.ctx(), client.AccountQuery{Text: strings.TrimSpace(v.r.URL.Query().Get("q")), Order: "name",
+		Limit: mostSuggested})
+	if v.failed(err) {
+		return
+	}
+	choices := make([][2]string, 0, len(list.Accounts))
+	for _, one := range list.Accounts {
+		choices = append(choices, [2]string{one.Name, one.AppID})
+	}
+	v.w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(v.w).Encode(choices)
+}
+
+// Account is the AppID by which all pages are filtered.
+func (v view) Account() string { return v.account() }
+
+// Chosen reports whether the address filters all pages by an account.
+func (v view) Chosen() bool { return v.Q("account") != "" }
+
+// Mine are the accounts among which somebody chooses who is limited to a few; none = among all, or among too many to list.
+func (v view) Mine() []string {
+	if n := len(v.caller.Accounts); n < 2 || n > mostSuggested {
+		return nil
+	}
+	return slices.Sorted(slices.Values(v.caller.Accounts))
+}
+
+// Unfiltered is this page for all accounts, or the page of the navigation below which it is: what belongs to one account is left.
+func (v view) Unfiltered() string {
+	for _, s := range v.Sections() {
+		for _, p := range s.Places {
+			if p.Here && p.Path != v.r.URL.Path {
+				return p.Path
+			}
+			if p.Here && v.r.Method == http.MethodGet && !v.r.URL.Query().Has("prefix") && !v.r.URL.Query().Has("code") {
+				return v.r.URL.RequestURI()
+			}
+			if p.Here {
+				return p.Path
+			}
+		}
+	}
+	return Root + "/home"
+}
+
+// Named is the name of an account, "" where it has none. A page is made twice: first it says whose names it wants, which one call then
+// brings.
+func (v view) Named(appid string) string {
+	if v.names == nil && appid != "" && len(v.wanted) < mostNamed {
+		v.wanted[appid] = true
+	}
+	return v.names[appid]
+}
+
+const mostNamed = 200
+
+// nameAccounts brings the names that a page wants; it reports whether there are any.
+func (v *visit) nameAccounts() bool {
+	if len(v.wanted) == 0 {
+		return false
+	}
+	names, err := v.api.AccountNames(v.ctx(), slices.Sorted(maps.Keys(v.wanted)))
+	if err != nil { // the page goes without them
+		if _, said := errors.AsType[*client.Problem](err); !said {
+			v.c.Log.ErrorContext(v.r.Context(), "names of accounts could not be read", "error", err)
+		}
+	}
+	v.names = names
+	return len(names) > 0
+}
+
+var (
+	inPage   = regexp.MustCompile(`( (?:href|action|formaction)=")(/console/?[^"#]*)`)
+	getForms = regexp.MustCompile(`(?s)<form method="get"[^>]*>.*?</form>`)
+)
+
+// keepAccount puts the account by which pages are filtered into every address and every form of a page, so that no page can forget it.
+func keepAccount(page, account string) string {
+	page = inPage.ReplaceAllStringFunc(page, func(found string) string {
+		path, query, has := strings.Cut(found, "?")
+		switch {
+		case strings.Contains(query, "account="), strings.HasSuffix(path, ".css"), strings.HasSuffix(path, "/switch"):
+			return found
+		case has:
+			return found + "&amp;account=" + url.QueryEscape(account)
+		}
+		return found + "?account=" + url.QueryEscape(account)
+	})
+	field := `<input type="hidden" name="account" value="` + template.HTMLEscapeString(account) + `">`
+	return getForms.ReplaceAllStringFunc(page, func(form string) string {
+		if strings.Contains(form, `name="account"`) {
+			return form
+		}
+		return strings.TrimSuffix(form, "</form>") + field + "</form>"
+	})
+}

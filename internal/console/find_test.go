@@ -1,0 +1,147 @@
+package console_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Issue 31, 3: the account that is chosen in the header stays in every address, form and redirect of every page, and filters them.
+func TestEveryPageStaysOfOneAccount(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	s.Admin("PUT", "/accounts/tea", `{"kind":"mini_program","name":"Tea House","versions":["release"]}`)
+	s.Admin("PUT", "/settings", `{"verification":"trust"}`)
+	s.Admin("POST", "/accounts/tea/rules", `{"prefix":"https://tea.example/","path":"pages/tea"}`)
+	v := visit(t, s)
+	to := func(p page) string { return p.Header.Get("Location") }
+	for typed, want := range map[string]string{
+		"tea":       "/console/statistics?account=tea&by=month",
+		"Tea House": "/console/statistics?account=tea&by=month",
+		"":          "/console/statistics?by=month",
+		"nobody":    "/console/search?q=nobody",
+		"e":         "/console/search?q=e", // several have it
+	} {
+		q := url.Values{"account": {typed}, "to": {"/console/statistics?account=shop&by=month&after=7"}}
+		p := v.get("/console/switch?" + q.Encode())
+		if p.Status != http.StatusSeeOther || to(p) != want {
+			t.Errorf("%q leads to %q, want %q", typed, to(p), want)
+		}
+	}
+	if p := v.get("/console/switch?account=tea&to=https://elsewhere.example/"); to(p) != "/console/?account=tea" {
+		t.Errorf("somebody is sent to %q", to(p))
+	}
+	address := regexp.MustCompile(` (?:href|action)="(/console[^"]*)"`)
+	for _, path := range []string{"/console/home", "/console/rules", "/console/codes", "/console/orders", "/console/packages",
+		"/console/alarms", "/console/statistics", "/console/statistics/scans", "/console/accounts", "/console/search?q=tea", "/console/operate/checks",
+		"/console/calls", "/console/rules?prefix=https://tea.example/"} {
+		join := "?"
+		if strings.Contains(path, "?") {
+			join = "&"
+		}
+		p := v.get(path + join + "account=tea")
+		if p.Status != http.StatusOK || strings.Contains(p.Body, ">Shop<") {
+			t.Errorf("%s: %d", path, p.Status)
+		}
+		for _, found := range address.FindAllStringSubmatch(p.Body, -1) {
+			if !strings.Contains(found[1], "account=") && !strings.HasSuffix(found[1], ".css") && found[1] != "/console/switch" {
+				t.Errorf("%s leads to %s, which forgets the account", path, found[1])
+			}
+		}
+		for _, form := range regexp.MustCompile(`(?s)<form method="get".*?</form>`).FindAllString(p.Body, -1) {
+			if !strings.Contains(form, `name="account"`) {
+				t.Errorf("%s has a form that forgets the account: %.200s", path, form)
+			}
+		}
+	}
+	if p := v.get("/console/rules?account=tea"); strings.Contains(p.Body, "shop.example") ||
+		!strings.Contains(p.Body, "Tea House <code>tea</code>") {
+		t.Error("the rules of one account are not alone, or it is not named")
+	}
+	publish := url.Values{"did": {"publish"}, "owner": {"tea"}, "prefix": {"https://tea.example/"}}
+	if p := v.post("/console/rules/do?account=tea", publish); !strings.Contains(to(p), "account=tea") {
+		t.Errorf("after a publish: %q", to(p))
+	}
+	if p := v.get("/console/search?q=TEA"); to(p) != "/console/accounts/tea" && !strings.Contains(p.Body, "https://tea.example/") {
+		t.Errorf("%d %s", p.Status, p.Body)
+	}
+}
+
+// Issue 31, 3: a list goes on in both directions, and what was selected is asked about before it is done to each.
+func TestListsOfMany(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	s.Admin("PUT", "/settings", `{"rule_limit":1000,"publish_quota":3}`)
+	var lines strings.Builder
+	for i := range 120 {
+		fmt.Fprintf(&lines, `{"owner":"shop","prefix":"https://many.example/r%03d/","path":"p","published":%v}`+"\n", i, i%2 == 0)
+	}
+	if a := s.Do("POST", "/admin/v1/import/rules", lines.String(), "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/x-ndjson"); a.Status != http.StatusOK {
+		t.Fatal(a.Status, a.Body)
+	}
+	v := visit(t, s)
+	rows := regexp.MustCompile(`many\.example/r(\d+)/</code>`)
+	listed := func(path string) (numbers []string, earlier, later string) {
+		p := v.get(path)
+		for _, found := range rows.FindAllStringSubmatch(p.Body, -1) {
+			numbers = append(numbers, found[1])
+		}
+		link := func(rel string) string {
+			found := regexp.MustCompile(`rel="` + rel + `" href="([^"]*)"`).FindStringSubmatch(p.Body)
+			if found == nil {
+				return ""
+			}
+			return strings.ReplaceAll(found[1], "&amp;", "&")
+		}
+		return numbers, link("prev"), link("next")
+	}
+	for path, want := range map[string]int{"/console/rules?text=many": 120, "/console/rules?text=MANY.example&order=oldest": 120,
+		"/console/rules?state=draft": 60, "/console/rules?text=r01&state=published": 5} {
+		var forth, back []string
+		first, _, next := listed(path)
+		forth = append(forth, first...)
+		prev := ""
+		for next != "" {
+			var some []string
+			some, prev, next = listed(next)
+			forth = append(forth, some...)
+		}
+		if len(forth) != want {
+			t.Errorf("%s: %d rules, want %d: %q", path, len(forth), want, forth)
+		}
+		for prev != "" {
+			var some []string
+			some, prev, _ = listed(prev)
+			back = append(some, back...)
+		}
+		if all := append(back, forth[len(back):]...); strings.Join(all, " ") != strings.Join(forth, " ") {
+			t.Errorf("%s: forth %q and back %q", path, forth, back)
+		}
+	}
+	chosen := url.Values{"did": {"publish"}}
+	for _, i := range []int{1, 3, 5, 7} {
+		chosen.Add("selected", fmt.Sprintf("shop https://many.example/r%03d/", i))
+	}
+	asked := v.post("/console/rules?lang=en", chosen)
+	if asked.Status != http.StatusOK || !strings.Contains(asked.Body, "Publish these rules, 4 in all?") {
+		t.Fatalf("%d %s", asked.Status, asked.Body)
+	}
+	chosen.Set("sure", "1")
+	done := v.post("/console/rules?lang=en", chosen)
+	if done.Status != http.StatusConflict || !strings.Contains(done.Body, "Done: 3 of 4.") || !strings.Contains(done.Body, "Not done: 1.") {
+		t.Errorf("%d %s", done.Status, done.Body)
+	}
+	if drafts, _, _ := listed("/console/rules?state=draft"); len(drafts) == 0 {
+		t.Error("nothing is left")
+	}
+	if p := v.post("/console/rules", url.Values{"did": {"delete"}}); p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("nothing was selected: %d", p.Status)
+	}
+}

@@ -1,0 +1,100 @@
+package console
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// mostSelected is how many rows one form acts on: those of a page.
+const mostSelected = pageRows
+
+// selectedView asks before something is done to several, or says what became of each.
+type selectedView struct {
+	Text   string // what will be done, to how many
+	Did    string
+	Action string
+	Keys   []string // as the form sends them
+	Shown  [][2]string
+	Done   int
+	Faults [][3]string // which were not done, and why
+	Asked  bool        // nothing is done yet
+	Back   string
+}
+
+// act is what a form does to a row that was selected: to a rule of an account, or to an account.
+type act func(ctx context.Context, appid, prefix string) error
+
+// actOnSelected asks whether a form is to do something to what was selected, and how many these are, and does it to each by itself: what
+// one refuses, the others get. Selected rows are "owner prefix", or an AppID alone.
+func (v *visit) actOnSelected(acts map[string]act, back string) {
+	_ = v.r.ParseForm()
+	did := v.r.FormValue("did")
+	a, known := acts[did]
+	keys := slices.Compact(slices.Sorted(slices.Values(v.r.PostForm["selected"])))
+	switch {
+	case !known, len(keys) > mostSelected:
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	case len(keys) == 0:
+		v.fault(http.StatusUnprocessableEntity, v.say("selected.none"))
+		return
+	}
+	status := http.StatusOK
+	data := selectedView{Did: did, Action: v.r.URL.Path, Keys: keys, Back: back, Asked: v.r.FormValue("sure") == "",
+		Text: v.say("selected."+did, len(keys))}
+	for _, key := range keys {
+		of, name, _ := strings.Cut(key, " ")
+		data.Shown = append(data.Shown, [2]string{of, name})
+		if data.Asked {
+			continue
+		}
+		err := a(v.ctx(), of, name)
+		if err == nil {
+			data.Done++
+			continue
+		}
+		why := v.say("fault.inside")
+		if said, is := errors.AsType[*client.Problem](err); is {
+			if why, status = cmp.Or(said.Detail, said.Title), said.Status; status == http.StatusForbidden {
+				v.failed(err) // whoever may not do it to one may not do it at all
+				return
+			}
+		} else {
+			v.c.Log.ErrorContext(v.r.Context(), "one of several could not be changed", "did", did, "error", err)
+		}
+		data.Faults = append(data.Faults, [3]string{of, name, why})
+	}
+	if len(data.Faults) > 0 && (data.Done > 0 || status == http.StatusOK) {
+		status = http.StatusConflict
+	}
+	v.show(status, "selected", data)
+}
+
+// Dangerous reports whether what is done cannot be taken back with a click.
+func (d selectedView) Dangerous() bool { return d.Did == "delete" || d.Did == "jump-off" }
+
+func (c *Console) selectedRules(v *visit) {
+	v.actOnSelected(map[string]act{
+		"publish": func(ctx context.Context, appid, prefix string) error {
+			_, err := v.api.PublishRuleOf(ctx, appid, prefix)
+			return err
+		},
+		"delete": func(ctx context.Context, appid, prefix string) error {
+			_, err := v.api.DeleteRuleOf(ctx, appid, prefix)
+			return err
+		},
+	}, Root+"/rules")
+}
+
+func (c *Console) selectedAccounts(v *visit) {
+	open := func(is bool) act {
+		return func(ctx context.Context, appid, _ string) error { return v.api.SetJump(ctx, appid, is) }
+	}
+	v.actOnSelected(map[string]act{"jump-on": open(true), "jump-off": open(false)}, Root+"/accounts")
+}

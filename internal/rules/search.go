@@ -1,0 +1,97 @@
+package rules
+
+import (
+	"cmp"
+	"context"
+	"slices"
+)
+
+// Search says which rules somebody looks for.
+type Search struct {
+	Owners    []string // none = of anybody
+	Part      string   // of the prefix, whatever the case of its letters; "" = any
+	Published *bool    // nil = both
+	Newest    bool     // newest first, else oldest first
+	From      int64    // what comes after the rule with this id in that order; 0 = all
+	Limit     int
+}
+
+// Filters reports whether rules may have to be passed over.
+func (s Search) Filters() bool { return s.Part != "" || s.Published != nil }
+
+// MostLooked is how many rules one search looks at.
+const MostLooked = 2000
+
+func (s Search) compare(a, b int64) int {
+	if s.Newest {
+		a, b = b, a
+	}
+	return cmp.Compare(a, b)
+}
+
+// Walk looks through rules in their order. next is the id to go on from; 0 = that is all. Where few of them match, a page has few
+// rows or none, and there is more all the same.
+func (b *Book) Walk(ctx context.Context, s Search) (list []Rule, next int64, err error) {
+	err = b.Store.ViewRules(ctx, func(tx Tx) error {
+		list, next = []Rule{}, 0
+		owners := s.Owners
+		if len(owners) == 0 {
+			owners = []string{""}
+		}
+		for _, owner := range owners {
+			some, end, err := tx.Walk(ctx, s, owner, max(MostLooked/len(owners), s.Limit))
+			if err != nil {
+				return err
+			}
+			if list = append(list, some...); end != 0 && (next == 0 || s.compare(end, next) < 0) {
+				next = end
+			}
+		}
+		return nil
+	})
+	slices.SortFunc(list, func(a, b Rule) int { return s.compare(a.ID, b.ID) })
+	// What lies beyond the place that one owner's rules were looked at to, comes with the next page.
+	if next != 0 {
+		list = slices.DeleteFunc(list, func(r Rule) bool { return s.compare(r.ID, next) > 0 })
+	}
+	if len(list) > s.Limit {
+		list = list[:s.Limit]
+		next = list[s.Limit-1].ID
+	}
+	return list, next, err
+}
+
+// Search finds rules by a text that may stand anywhere in the prefix: those whose link or path begins with it, and of the newest
+// MostLooked those that have it. whole = every rule was looked at.
+func (b *Book) Search(ctx context.Context, s Search) (list []Rule, whole bool, err error) {
+	s.Newest = true
+	newest, next, err := b.Walk(ctx, s)
+	if err != nil {
+		return nil, false, err
+	}
+	err = b.Store.ViewRules(ctx, func(tx Tx) error {
+		list, err = tx.Beginning(ctx, s)
+		return err
+	})
+	for _, r := range newest {
+		if len(list) < s.Limit && !slices.ContainsFunc(list, func(one Rule) bool { return one.ID == r.ID }) {
+			list = append(list, r)
+		}
+	}
+	return list, next == 0, err
+}
+
+// Total is how many rules some owners have.
+func (b *Book) Total(ctx context.Context, owners []string) (n int, err error) {
+	err = b.Store.ViewRules(ctx, func(tx Tx) error {
+		n = 0
+		for _, owner := range owners {
+			owned, err := tx.CountOwned(ctx, owner)
+			if n += owned; err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return n, err
+}

@@ -1,0 +1,119 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/stats"
+)
+
+// Issue 31, 3: a part of a prefix finds rules, of one owner, of several and of all, in both orders and page by page: the same ones as
+// looking at each does.
+func TestRulesAreFoundByAPart(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		var all []rules.Rule
+		for i := range 60 {
+			r := aRule(t, "wx"+string("abc"[i%3]), fmt.Sprintf("https://%s.example/Tea/r%02d/", []string{"shop", "club"}[i%2], i))
+			r.Published = i%4 == 0
+			all = append(all, r)
+		}
+		all = addRules(t, s, all...)
+		book := rules.Book{Store: s}
+		for _, owners := range [][]string{nil, {"wxa"}, {"wxa", "wxc"}, {"nobody"}} {
+			for _, part := range []string{"", "CLUB", "tea/R1", "r05", "none"} {
+				for _, published := range []*bool{nil, new(true), new(false)} {
+					for _, newest := range []bool{false, true} {
+						var want, got []int64
+						for _, r := range all {
+							if (owners == nil || slices.Contains(owners, r.Owner)) && (published == nil || r.Published == *published) &&
+								strings.Contains(strings.ToLower(r.Prefix.Text), strings.ToLower(part)) {
+								want = append(want, r.ID)
+							}
+						}
+						if newest {
+							slices.Reverse(want)
+						}
+						q := rules.Search{Owners: owners, Part: part, Published: published, Newest: newest, Limit: 4}
+						for {
+							page, next, err := book.Walk(t.Context(), q)
+							if err != nil || len(page) > q.Limit {
+								t.Fatal(len(page), err)
+							}
+							for _, r := range page {
+								got = append(got, r.ID)
+							}
+							if q.From = next; next == 0 {
+								break
+							}
+						}
+						if !slices.Equal(got, want) {
+							t.Errorf("owners %q, part %q, newest %v: got %v, want %v", owners, part, newest, got, want)
+						}
+					}
+				}
+			}
+		}
+		for part, want := range map[string]int{"https://SHOP.example/Tea/r0": 5, "shop.example/Tea/r0": 5, "Tea/r07": 1, "/Tea/r07/": 1, "ea/r07": 1} {
+			list, whole, err := book.Search(t.Context(), rules.Search{Part: part, Limit: 10})
+			if err != nil || len(list) != want || !whole {
+				t.Errorf("%q: %d rules, %v, %v", part, len(list), whole, err)
+			}
+			for _, r := range list {
+				if r.Owner == "" {
+					t.Errorf("%q: %+v", part, r)
+				}
+			}
+			theirs, _, err := book.Search(t.Context(), rules.Search{Part: part, Limit: 10, Owners: []string{"wxb"}})
+			if err != nil || slices.ContainsFunc(theirs, func(r rules.Rule) bool { return r.Owner != "wxb" }) {
+				t.Errorf("%q of one owner: %v %v", part, theirs, err)
+			}
+		}
+	})
+}
+
+// What a walk looks at does not grow with the rules: where it ends before the end of them, it says where to go on.
+func TestAWalkEndsWhereItHasLookedEnough(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		var all []rules.Rule
+		for i := range 20 {
+			all = append(all, aRule(t, "wxa", fmt.Sprintf("https://h.example/%d/", i)))
+		}
+		all = addRules(t, s, all...)
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			list, next, err := tx.Walk(ctx, rules.Search{Part: "/19/", Limit: 3}, "wxa", 8)
+			if err == nil && (len(list) != 0 || next != all[7].ID) {
+				t.Errorf("%d rules, and on after %d, want %d", len(list), next, all[7].ID)
+			}
+			return err
+		})
+	})
+}
+
+func TestScansOfLateAreReadForEachAlone(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			if err := tx.AddScanCounts(ctx, []stats.CountRow{{Per: stats.PerDay, At: 100, Rule: 7, Tuple: 1, Count: stats.Count{Scans: 2}},
+				{Per: stats.PerDay, At: 100, Rule: 7, Tuple: 2, Count: stats.Count{Scans: 3}},
+				{Per: stats.PerDay, At: 101, Rule: 8, Tuple: 1, Count: stats.Count{Scans: 9}}}); err != nil {
+				return err
+			}
+			return tx.AddSums(ctx, []stats.SumRow{{Per: stats.PerDay, Dim: stats.Owner, At: 100, Value: "wxa", Count: stats.Count{Scans: 5}}})
+		})
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			got, err := tx.DaysOfRules(ctx, []int64{99, 100, 101}, []int64{7, 9})
+			if err == nil {
+				want(t, "rules", got, []stats.DayCount[int64]{{Of: 7, At: 100, Scans: 5}})
+			}
+			of, errOf := tx.DaysOfOwners(ctx, []int64{100}, []string{"wxa", "wxb"})
+			want(t, "owners", of, []stats.DayCount[string]{{Of: "wxa", At: 100, Scans: 5}})
+			if err == nil {
+				err = errOf
+			}
+			return err
+		})
+	})
+}
