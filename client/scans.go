@@ -120,7 +120,9 @@ var ErrNoNewest = errors.New("this server is older and lists scans from the olde
 // NewestScans returns the newest n scans, at most 100,000, in the order in which
 // they became known. Of more than 1,000 it is the first page: Scans goes on after
 // its Next. An older server, which lists from the oldest only, gives ErrNoNewest.
-func (c *Client) NewestScans(ctx context.Context, n int) (ScanPage, error) { return c.NewestScansOf(ctx, "", n) }
+func (c *Client) NewestScans(ctx context.Context, n int) (ScanPage, error) {
+	return c.NewestScansOf(ctx, "", n)
+}
 
 // NewestScansOf is NewestScans of the rules and codes of one account, or of all that the caller may see ("").
 func (c *Client) NewestScansOf(ctx context.Context, owner string, n int) (ScanPage, error) {
