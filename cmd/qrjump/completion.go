@@ -86,13 +86,13 @@ func completions(s *session, model *kong.Application, words []string) []candidat
 	name, begun, whole := strings.Cut(last, "=")
 	switch {
 	case t.value != nil:
-		return startingWith(last, t.of(s, t.value.Value, last))
+		return startingWith(last, t.values(s, t.value.Value, last))
 	case !t.plain && whole && strings.HasPrefix(name, "--"):
 		f := t.flag(strings.TrimPrefix(name, "--"))
 		if f == nil {
 			return nil
 		}
-		list := startingWith(begun, t.of(s, f.Value, begun))
+		list := startingWith(begun, t.values(s, f.Value, begun))
 		for i := range list {
 			if list[i].word != anyFile && list[i].word != anyFolder {
 				list[i].word = name + "=" + list[i].word
@@ -116,7 +116,7 @@ func completions(s *session, model *kong.Application, words []string) []candidat
 		}
 	}
 	if p := t.positional(); p != nil {
-		list = append(list, t.of(s, p, last)...)
+		list = append(list, t.values(s, p, last)...)
 	}
 	return startingWith(last, list)
 }
@@ -208,8 +208,8 @@ func (t *begunLine) positional() *kong.Value {
 	return nil
 }
 
-// of are the values of a flag or an argument, as far as they can be known.
-func (t *begunLine) of(s *session, v *kong.Value, begun string) (list []candidate) {
+// values are the values of a flag or an argument, as far as they can be known.
+func (t *begunLine) values(s *session, v *kong.Value, begun string) (list []candidate) {
 	shown := v.Name
 	if v.Flag != nil && v.Flag.PlaceHolder != "" {
 		shown = v.Flag.PlaceHolder

@@ -74,7 +74,7 @@ func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	for _, d := range list {
 		if !said[d.Behaviour] {
 			said[d.Behaviour] = true
-			fmt.Fprintf(w, "%s: %s\n", plain(d.Behaviour), plain(r.of(d.Advice, d.Chinese)))
+			fmt.Fprintf(w, "%s: %s\n", plain(d.Behaviour), plain(r.inLanguage(d.Advice, d.Chinese)))
 		}
 	}
 }

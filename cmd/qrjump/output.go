@@ -85,8 +85,8 @@ func (r reader) language() phrase.Language {
 // say is a text in the language of its reader.
 func (r reader) say(t phrase.Text) string { return t.In(r.language()) }
 
-// of is that of two texts of an answer which its reader understands.
-func (r reader) of(english, chinese string) string {
+// inLanguage chooses between two texts of an answer by the language of its reader.
+func (r reader) inLanguage(english, chinese string) string {
 	if r.language() == phrase.Chinese && chinese != "" {
 		return chinese
 	}

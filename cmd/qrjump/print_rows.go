@@ -218,17 +218,17 @@ func (src *rowSource) fileRows() iter.Seq2[labels.Row, error] {
 	}
 }
 
-// whole is the range of all pieces.
-func (src *rowSource) whole() client.CodeRange {
+// fullRange is the range of all pieces.
+func (src *rowSource) fullRange() client.CodeRange {
 	return client.CodeRange{From: src.pieces[0].From, To: src.pieces[len(src.pieces)-1].To}
 }
 
 // count is how many rows there are.
-func (src *rowSource) count() int64 { return (src.whole().Len() + src.every - 1) / src.every }
+func (src *rowSource) count() int64 { return (src.fullRange().Len() + src.every - 1) / src.every }
 
 // rows are the rows from an index on, each every-th of the range.
 func (src *rowSource) rows(ctx context.Context, from int64) iter.Seq2[labels.Row, error] {
-	begin := src.whole().From
+	begin := src.fullRange().From
 	return func(yield func(labels.Row, error) bool) {
 		for _, piece := range src.pieces {
 			if piece.From = max(piece.From, from); piece.From > piece.To {
@@ -325,14 +325,14 @@ func (src *rowSource) download(ctx context.Context, r client.CodeRange, take fun
 // The caller calls clean when they are read.
 func (f *rangeFlags) ordered(ctx context.Context, src *rowSource, n int64) (rows iter.Seq2[labels.Row, error], clean func(), err error) {
 	if f.Shuffle == "" {
-		return src.rows(ctx, src.whole().From+n*src.every), func() {}, nil
+		return src.rows(ctx, src.fullRange().From+n*src.every), func() {}, nil
 	}
 	spool, err := os.CreateTemp(filepath.Dir(f.Out), ".qrjump-rows-*") // 0600
 	if err != nil {
 		return nil, nil, fmt.Errorf("a temporary file for --shuffle: %w", err)
 	}
 	_ = os.Remove(spool.Name()) // at once where the system allows it, so that a break leaves no codes behind
-	return labels.Shuffled(spool, src.rows(ctx, src.whole().From), src.count(), f.Shuffle, n), func() {
+	return labels.Shuffled(spool, src.rows(ctx, src.fullRange().From), src.count(), f.Shuffle, n), func() {
 		_ = spool.Close()
 		_ = os.Remove(spool.Name())
 	}, nil

@@ -186,7 +186,7 @@ func (p plan) down() string {
 			continue
 		}
 		did := "delete "
-		if one.Again {
+		if one.AddedAgain {
 			did = "delete and add again "
 		}
 		texts = append(texts, did+one.Prefix)

@@ -45,13 +45,13 @@ func (c *rulePull) Run(s *session, wire *client.Client) error {
 	}
 	text, err := file.Text()
 	if err == nil {
-		_, err = fmt.Fprintf(s.out, "# Rules%s. What a server has otherwise: qrjump rule plan FILE\n%s", of(c.AppID), text)
+		_, err = fmt.Fprintf(s.out, "# Rules%s. What a server has otherwise: qrjump rule plan FILE\n%s", ofAccount(c.AppID), text)
 	}
 	return err
 }
 
-// of says whose a thing is; "" = not known.
-func of(appid string) string {
+// ofAccount names the account whose a thing is; "" = not known.
+func ofAccount(appid string) string {
 	if appid == "" {
 		return ""
 	}

@@ -125,7 +125,7 @@ func printSteps(w io.Writer, r reader, steps []client.Step) {
 	fmt.Fprintln(w)
 	rows := [][]string{}
 	for _, step := range steps {
-		rows = append(rows, []string{step.Verdict, step.Prefix, step.Owner, r.of(step.English, step.Chinese)})
+		rows = append(rows, []string{step.Verdict, step.Prefix, step.Owner, r.inLanguage(step.English, step.Chinese)})
 	}
 	printTable(w, []string{"VERDICT", "PREFIX", "OWNER", "WHY"}, rows)
 }

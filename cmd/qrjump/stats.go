@@ -342,7 +342,7 @@ func (c *statsAlarms) Run(s *session) error {
 	}
 	asked := client.AlarmQuery{Open: !c.All && !c.Standing, Standing: c.Standing, ApplicationID: c.Batch, Owner: c.Owner, Limit: 1000}
 	if wanted, err := c.write(s, c.JSON || c.Dismiss != 0 || c.Acknowledge != 0, func(w io.Writer) error {
-		return operator.ExportAlarms(s.ctx, c.Format, s.of("en", "zh"), asked, w)
+		return operator.ExportAlarms(s.ctx, c.Format, s.inLanguage("en", "zh"), asked, w)
 	}); wanted {
 		return err
 	}
@@ -387,10 +387,10 @@ func dismissal(a client.Alarm) string {
 func reason(r reader, a client.Alarm) string {
 	said := []string{}
 	for _, one := range a.Reasons {
-		said = append(said, r.of(one.English, one.Chinese))
+		said = append(said, r.inLanguage(one.English, one.Chinese))
 	}
 	if len(said) == 0 {
 		return string(a.Why)
 	}
-	return strings.Join(said, r.of(" ", ""))
+	return strings.Join(said, r.inLanguage(" ", ""))
 }

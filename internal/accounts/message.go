@@ -110,7 +110,7 @@ func QueueMessage(ctx context.Context, tx outbox.Adder, account, event string, a
 // MessagePolicy is how accounts are sent their events: in their order, five times
 // until one is given up.
 func (d *Directory) MessagePolicy() outbox.Policy {
-	return outbox.Policy{Kind: outbox.Messages, Batch: 1, Lease: sendLease, Most: MaxMessages, Again: backOff(5),
+	return outbox.Policy{Kind: outbox.Messages, Batch: 1, Lease: sendLease, Most: MaxMessages, NextAttempt: backOff(5),
 		Open: func(ctx context.Context, account string) (func(*outbox.Row) (outbound.Request, error), error) {
 			var a Account
 			err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
@@ -129,7 +129,7 @@ func (d *Directory) MessagePolicy() outbox.Policy {
 		},
 		// Any answer with status 200 takes it: what the platform would do with its body, a
 		// reply to the user, nobody would see here.
-		Judge: func(_ *outbox.Row, a outbound.Answer, err error) string {
+		Refusal: func(_ *outbox.Row, a outbound.Answer, err error) string {
 			switch {
 			case err != nil:
 				return err.Error()

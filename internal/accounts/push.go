@@ -96,11 +96,11 @@ func (d *Directory) wakePusher() {
 // PushPolicy is how platforms are sent what waits for them. A message is closed
 // at the moment of sending.
 func (d *Directory) PushPolicy() outbox.Policy {
-	return outbox.Policy{Kind: outbox.Pushes, Batch: 1, Lease: sendLease, Again: backOff(13),
+	return outbox.Policy{Kind: outbox.Pushes, Batch: 1, Lease: sendLease, NextAttempt: backOff(13),
 		Before: func(ctx context.Context) (bool, error) { return false, d.PushTickets(ctx) },
 		Open:   d.openEventURL,
 		// Contract: rules 3.2: it is delivered when the answer is the word success.
-		Judge: func(r *outbox.Row, a outbound.Answer, err error) string {
+		Refusal: func(r *outbox.Row, a outbound.Answer, err error) string {
 			r.Answer = keptAnswer(a.Body)
 			switch {
 			case err != nil:

@@ -165,7 +165,7 @@ func (a *Admin) unlessChanged(ctx context.Context, t operations.Thing, saw opera
 		if !errors.Is(err, history.ErrMoved) {
 			return out, err
 		}
-		if !saw.Again {
+		if !saw.Repeatable {
 			return nil, a.changedMeanwhile(ctx, t, saw, now)
 		}
 	}

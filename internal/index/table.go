@@ -168,7 +168,7 @@ type blocks struct {
 
 const pieceMost = 16 << 20 / 64
 
-func (b *blocks) cut(n uint64) *bucket {
+func (b *blocks) allot(n uint64) *bucket {
 	if uint64(len(b.spare)) < n {
 		b.spare = make([]bucket, max(n, min(b.left, pieceMost)))
 		all := unsafe.Slice((*byte)(unsafe.Pointer(&b.spare[0])), len(b.spare)*64)
@@ -183,7 +183,7 @@ func (b *blocks) cut(n uint64) *bucket {
 
 // place gives an empty segment its buckets.
 func (t *table) place(i int, n uint64, from *blocks) *bucket {
-	first := from.cut(n)
+	first := from.allot(n)
 	t.segments[i].buckets.Store(first)
 	t.segments[i].n.Store(n)
 	t.bytes += int64(n) * 64

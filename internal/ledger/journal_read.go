@@ -77,7 +77,7 @@ func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {
 			if v.first > r.upTo {
 				return
 			}
-			if !v.within(&r) {
+			if !v.overlaps(&r) {
 				continue
 			}
 			goOn, err := j.readSegment(ctx, v, &r, &in, &buf, yield)
@@ -92,8 +92,8 @@ func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {
 	}
 }
 
-// within reports whether a run of events has any of the time that is read.
-func (s *span) within(r *reading) bool { return s.maxAt >= r.from && s.minAt < r.to }
+// overlaps reports whether a run of events has any of the time that is read.
+func (s *span) overlaps(r *reading) bool { return s.maxAt >= r.from && s.minAt < r.to }
 
 // stretches are the parts of a segment that are to be read, each with a position that its first
 // group is not before, and with the position after its last event; 0 = not known.
@@ -110,7 +110,7 @@ func (v *view) stretches(r *reading) (list []groupReader) {
 				continue
 			}
 		}
-		if !b.within(r) {
+		if !b.overlaps(r) {
 			continue
 		}
 		if n := len(list); n > 0 && list[n-1].limit == b.offset {

@@ -87,20 +87,20 @@ func (n *Nodes) Join(ctx context.Context) error {
 }
 
 func (n *Nodes) put(ctx context.Context, answered int64, stopped bool) error {
-	own := n.own()
+	own := n.thisNode()
 	own.Answered, own.Stopped = answered, stopped
 	return n.Store.PutNode(ctx, own)
 }
 
 // own describes this node as it is now.
-func (n *Nodes) own() Node {
+func (n *Nodes) thisNode() Node {
 	s := n.Shipper
 	return Node{ID: s.ID(), Name: n.Name, Ended: s.Journal.end(), Shipped: s.position.Load(), SeenAt: n.Now()}
 }
 
 // Report stores how this node is, so that the others can show it.
 func (n *Nodes) Report(ctx context.Context) error {
-	own, followed := n.own(), n.Memory.Followed()
+	own, followed := n.thisNode(), n.Memory.Followed()
 	own.Lag = Lag{LevelAt: own.SeenAt.Add(-n.Memory.Age()), At: own.SeenAt}
 	return n.Store.ReportNode(ctx, own, followed)
 }

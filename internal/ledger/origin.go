@@ -14,8 +14,8 @@ type Origin struct {
 	// Before is the position of the journal up to which the log had every event that it needs when
 	// this one came.
 	Before int64
-	// Again says that the event was counted already, in a log that was lost.
-	Again bool
+	// Reshipped says that the event was counted already, in a log that was lost.
+	Reshipped bool
 }
 
 // Taken says which events of a node's journal are counted, or told to webhooks, in whatever log

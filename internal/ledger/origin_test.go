@@ -11,7 +11,7 @@ func TestWhatComesAgainIsTakenOnce(t *testing.T) {
 		taken.Add(Origin{Position: position, Before: (position - 1) / 10 * 10})
 	}
 	for position := int64(1); position <= 60; position++ {
-		taken.Add(Origin{Position: position, Before: (position - 1) / 10 * 10, Again: true})
+		taken.Add(Origin{Position: position, Before: (position - 1) / 10 * 10, Reshipped: true})
 	}
 	text, err := taken.Encode()
 	if err != nil {

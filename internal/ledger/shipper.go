@@ -314,7 +314,7 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 		}
 		taken := s.taken.Has(e.Position)
 		if e.Position > s.leaveOut || !taken || s.told != nil && !s.told.Has(e.Position) {
-			e.From = Origin{Node: s.Node, Position: e.Position, Again: taken}
+			e.From = Origin{Node: s.Node, Position: e.Position, Reshipped: taken}
 			events = append(events, e)
 		}
 		to = Mark{e.Position, e.ID}

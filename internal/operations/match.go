@@ -54,10 +54,10 @@ func tagged(answer reflect.Type) bool {
 
 // Seen is what a caller says that it saw of a thing.
 type Seen struct {
-	Tags  []string // of If-Match, without their quotes
-	Some  bool     // If-Match: * — whatever there is
-	None  bool     // If-None-Match: * — there was nothing
-	Again bool     // the call may be run again; false where its body is read as it comes
+	Tags       []string // of If-Match, without their quotes
+	Some       bool     // If-Match: * — whatever there is
+	None       bool     // If-None-Match: * — there was nothing
+	Repeatable bool     // the call may be run again; false where its body is read as it comes
 }
 
 // Guard is how a table compares what callers saw; the zero Guard compares nothing.
@@ -125,7 +125,7 @@ func (e *edge) guarded(ctx context.Context, in any, call func(context.Context) (
 		return call(ctx)
 	}
 	_, arriving := in.(interface{ Arrived() })
-	saw.Again = !arriving
+	saw.Repeatable = !arriving
 	return e.guard.Run(ctx, in.(Changing).Thing(), saw, call)
 }
 

@@ -173,10 +173,10 @@ type Policy struct {
 	// row at the moment of sending; a Useless row is given up. nil = the receiver
 	// gets nothing for now.
 	Open func(ctx context.Context, receiver string) (seal func(*Row) (outbound.Request, error), err error)
-	// Judge says why an answer does not take a row; "" = it does.
-	Judge func(r *Row, a outbound.Answer, err error) (fault string)
-	// Again is when to try a row again after an attempt that failed; zero = the row is given up.
-	Again func(r Row, began, ended time.Time) time.Time
+	// Refusal says why an answer means that the receiver did not take a row; "" = it did.
+	Refusal func(r *Row, a outbound.Answer, err error) (fault string)
+	// NextAttempt is when to try a row again after an attempt that failed; zero = the row is given up.
+	NextAttempt func(r Row, began, ended time.Time) time.Time
 	// Gone is called when a receiver answered 410 to a row; nil = it is a failure like any other.
 	Gone func(ctx context.Context, r Row) error
 }

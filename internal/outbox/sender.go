@@ -255,7 +255,7 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (outbound.Request, er
 		}
 		err = fmt.Errorf("%s (%s)", refused.Detail, refused.Reason)
 	}
-	fault := oneLine(s.Judge(r, answer, err))
+	fault := oneLine(s.Refusal(r, answer, err))
 	if fault != "" && ctx.Err() != nil {
 		r.NextAt = began // this server stopped in the middle: no failure of the receiver
 		return false
@@ -270,7 +270,7 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (outbound.Request, er
 		return true
 	}
 	*failures++
-	r.NextAt = s.Again(*r, began, ended)
+	r.NextAt = s.NextAttempt(*r, began, ended)
 	s.Log.WarnContext(ctx, "a receiver did not take what it was sent", "outbox", s.Kind, "receiver", r.Receiver, "row", r.ID, "event",
 		r.Event,
 		"attempt", r.Attempts, "status", r.Status, "reason", r.Fault, "again", !r.NextAt.IsZero())

@@ -11,7 +11,8 @@ func TestAMinuteHasItsLimit(t *testing.T) {
 	var m Minute[string]
 	at := time.Unix(600, 0)
 	for n := range 5 {
-		if full, allowed := m.Full("a", 3, at), m.Allow("a", 3, at.Add(time.Duration(n)*time.Second)); allowed != (n < 3) || full == allowed {
+		full, allowed := m.Full("a", 3, at), m.Allow("a", 3, at.Add(time.Duration(n)*time.Second))
+		if allowed != (n < 3) || full == allowed {
 			t.Errorf("call %d: allowed %v, full %v", n+1, allowed, full)
 		}
 	}

@@ -50,10 +50,10 @@ type Step struct {
 	// Live says that the Step takes a published rule down.
 	Live bool `json:"live,omitempty"`
 
-	Draft  client.RuleDraft `json:"-"` // add, edit
-	Target string           `json:"-"` // delete: of a service account's rule
-	Again  bool             `json:"-"` // delete: the rule is added again
-	Lost   string           `json:"-"` // delete, of a rule that is added again: what only the server knew of it
+	Draft      client.RuleDraft `json:"-"` // add, edit
+	Target     string           `json:"-"` // delete: of a service account's rule
+	AddedAgain bool             `json:"-"` // delete: the rule is added again
+	Lost       string           `json:"-"` // delete, of a rule that is added again: what only the server knew of it
 }
 
 // Read reads the rules of a file that are an owner's ("" = of any) and says what is wrong
@@ -320,7 +320,7 @@ func (w *Wanted) changed(h Stored) []Step {
 		if w.TestLinks == nil {
 			w.TestLinks = &h.TestLinks // what the file does not name stays
 		}
-		steps := []Step{{Do: "delete", Prefix: h.Prefix, Why: why, Target: h.Target, Lost: lost, Again: true, Live: h.Published}}
+		steps := []Step{{Do: "delete", Prefix: h.Prefix, Why: why, Target: h.Target, Lost: lost, AddedAgain: true, Live: h.Published}}
 		return append(steps, w.added("opens "+w.Path, publish)...)
 	}
 	var steps []Step

@@ -696,7 +696,7 @@ func TestAnOlderLedgerThatWentOn(t *testing.T) {
 					for i := range list {
 						if c.origins {
 							e := &log.Entries[len(log.Entries)-len(list)+i]
-							e.From = ledger.Origin{Node: "n", Position: from + int64(i), Before: from - 1, Again: i < again}
+							e.From = ledger.Origin{Node: "n", Position: from + int64(i), Before: from - 1, Reshipped: i < again}
 						}
 					}
 					return list

@@ -44,7 +44,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		servers: &servers{each: eachServer(config), highest: map[string]int64{}}}
 	way.patient.Store(t.alone)
 	way.servers.ask(ctx, startGrace)
-	way.servers.cut = way.patient.cut
+	way.servers.closeTo = way.patient.closeTo
 	config.ValidateConnect = way.servers.enter(config.ValidateConnect)
 	bells := config.Copy()
 	bells.DialFunc = dialer.DialContext

@@ -23,9 +23,9 @@ import (
 type servers struct {
 	each []*pgx.ConnConfig
 	bell atomic.Pointer[pgx.Conn] // listens; nil = nothing does
-	// cut ends the connections of a kind, and what waits for a word on them: an old primary whose replica has gone to the new one
+	// closeTo ends the connections of a kind, and what waits for a word on them: an old primary whose replica has gone to the new one
 	// lets a commit wait for ever. nil = there are none yet.
-	cut func(old func(stand) bool)
+	closeTo func(old func(stand) bool)
 
 	mu      sync.Mutex
 	highest map[string]int64 // the latest timeline that was ever seen, of each system
@@ -229,8 +229,8 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 			all.Go(func() { h.leaveWord(ctx, known[h.system]) })
 		}
 	}
-	if v.cut != nil {
-		v.cut(func(st stand) bool { return v.compare(st) != nil })
+	if v.closeTo != nil {
+		v.closeTo(func(st stand) bool { return v.compare(st) != nil })
 	}
 	all.Wait()
 	if c := v.bell.Load(); c != nil && v.still(c) != nil {

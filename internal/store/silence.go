@@ -93,8 +93,8 @@ func (p *patience) listening() (dial func(ctx context.Context, network, address 
 	}, stands
 }
 
-// cut ends the lines to servers of a kind. Whoever waits for a word there hears that the connection is lost.
-func (p *patience) cut(old func(stand) bool) {
+// closeTo closes the connections to servers of a kind. A statement that waits there fails: its connection is lost.
+func (p *patience) closeTo(old func(stand) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.lines {

@@ -21,7 +21,7 @@ const intoHeader = "Qrjump-Into"
 
 func header(o ledger.Origin) string {
 	text := fmt.Sprintf("%s %d %d", o.Node, o.Position, o.Before)
-	if o.Again {
+	if o.Reshipped {
 		text += " again"
 	}
 	return text
@@ -56,7 +56,7 @@ func originOf(m jetstream.Msg, in string) (o ledger.Origin) {
 	if err != nil || other != nil {
 		return ledger.Origin{}
 	}
-	o.Again = len(parts) > 3
+	o.Reshipped = len(parts) > 3
 	if into := m.Headers().Get(intoHeader); into != "" && into != madeOf(in) {
 		o.Before = 0
 	}

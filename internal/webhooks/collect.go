@@ -221,7 +221,7 @@ func (p *place) has(e *ledger.Entry) bool {
 	if p.knows(e.From.Node) {
 		return p.told[e.From.Node].Has(e.From.Position)
 	}
-	return e.From.Again
+	return e.From.Reshipped
 }
 
 func (b *Book) collectScans(ctx context.Context) (more bool, err error) {

@@ -27,7 +27,7 @@ const (
 
 // Policy is how webhooks are sent what waits for them.
 func (b *Book) Policy() outbox.Policy {
-	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open, Again: b.nextAttempt,
+	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open, NextAttempt: b.nextAttempt,
 		Gone: b.switchOff,
 		Before: func(ctx context.Context) (bool, error) {
 			collected, err := b.Collect(ctx)
@@ -36,7 +36,7 @@ func (b *Book) Policy() outbox.Policy {
 		},
 		// The status alone says whether the receiver took it. It does not matter if the body of the
 		// answer is too long, compressed or cut off.
-		Judge: func(_ *outbox.Row, a outbound.Answer, err error) string {
+		Refusal: func(_ *outbox.Row, a outbound.Answer, err error) string {
 			switch {
 			case a.Status/100 == 2:
 				return ""
