@@ -59,6 +59,7 @@ type oldProgram struct {
 // schema itself may stand here as well.
 var oldPrograms = []oldProgram{
 	{100, "d9f5524"},
+	{101, "196471c"},
 }
 
 // firstSchema is that of 0.1.0.
