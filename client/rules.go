@@ -288,6 +288,14 @@ type Turn struct {
 	Examples []string `json:"examples"` // links of them
 }
 
+// ForeseeChange is ReplayPlan for one change, bounded: at most so many scans are read, the oldest first.
+func (c *Client) ForeseeChange(ctx context.Context, change PlannedRule, days int, most int64) (Replayed, error) {
+	var done Replayed
+	err := c.admin(ctx, http.MethodPost, "rules/plan/replay",
+		map[string]any{"changes": []PlannedRule{change}, "days": days, "most": most}, &done)
+	return done, err
+}
+
 // ReplayPlan says what changes of rules, at most 1,000, would have done to the scans of the last
 // days; nothing is changed. A *Problem with status 422 names a change that is impossible. The time
 // that it takes grows with the number of scans: bound it with ctx.

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/live"
+	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 )
@@ -111,6 +112,7 @@ func (a *Admin) replayPlan(ctx context.Context, in *struct {
 	Body struct {
 		Changes []plannedRule `json:"changes" minItems:"1" maxItems:"1000"`
 		Days    int           `json:"days" minimum:"1" maximum:"3660" default:"7"`
+		Most    int64         `json:"most,omitempty" minimum:"1" maximum:"20000000" doc:"how many scans are read at most, the oldest first; left out: 20,000,000"`
 	}
 }) (history.Replayed, error) {
 	var log ledger.Log
@@ -120,8 +122,14 @@ func (a *Admin) replayPlan(ctx context.Context, in *struct {
 	if log == nil {
 		return history.Replayed{}, huma.Error409Conflict("this server keeps no log of scans to replay")
 	}
-	plan := map[string]*rules.Rule{}
+	plan, caller := map[string]*rules.Rule{}, operations.CallerOf(ctx)
 	for i, c := range in.Body.Changes {
+		switch {
+		case !caller.Sees(c.Owner):
+			return history.Replayed{}, notTheirs(caller)
+		case caller.Limited() && c.Do == "add": // what opened nothing on a host is for those who have a rule there
+			return history.Replayed{}, huma.Error403Forbidden("an add is replayed for those who see all accounts")
+		}
 		owner, err := a.Accounts.Get(ctx, c.Owner)
 		if errors.Is(err, accounts.ErrNoAccount) {
 			return history.Replayed{}, refused("changes[%d]: there is no account %.64s%s", i, c.Owner, a.nearAccount(ctx, c.Owner))
@@ -139,7 +147,8 @@ func (a *Admin) replayPlan(ctx context.Context, in *struct {
 		}
 		plan[key] = r
 	}
-	return history.Replay(ctx, log, a.Resolver, plan, a.Now().AddDate(0, 0, -in.Body.Days))
+	return history.Replay(ctx, log, a.Resolver, history.Question{Plan: plan, Since: a.Now().AddDate(0, 0, -in.Body.Days),
+		Most: cmp.Or(in.Body.Most, history.MostReplayed), Owners: caller.Accounts})
 }
 
 // theirPast is what some owners may know of what a text opened: their own side of it. What a scan of another's rule or code does

@@ -92,7 +92,7 @@ func (a *Admin) ruleOperations() []o.Operation {
 			More(
 				"An undo is a change of its own, can be undone like any other, and spends no publish and gives none back. 409 names what came after the change."),
 		o.Post("/rules/plan/replay", "replayPlan", o.Rules, a.replayPlan,
-			"What would a planned change have done to the scans of the last days?").Patient().
+			"What would a planned change have done to the scans of the last days?").Patient().Everyone().
 			More(
 				"Nothing is changed. Every link that was scanned is decided by the rules as they are now and by the rules as they would be."),
 		o.Post("/prefixes/release", "releasePrefix", o.Operator, a.releasePrefix,

@@ -41,7 +41,7 @@ type importView struct {
 	Many        bool
 	Stopped     string // what stopped the steps
 	Days        int    // how many days of scans are replayed
-	Replayed    *client.Replayed
+	Replayed    *foreseen
 }
 
 // storedRules are all rules of an account.
@@ -139,7 +139,7 @@ func (v *visit) replay(data *importView) {
 		data.Fault = v.said(said)
 		v.show(said.Status, "import", *data)
 	} else if !v.failed(err) {
-		data.Replayed = &done
+		data.Replayed = &foreseen{Replayed: done, Days: data.Days}
 		v.show(http.StatusOK, "import", *data)
 	}
 }

@@ -29,7 +29,8 @@ type ruleView struct {
 	Occupiers     []client.StoredRule
 	Check         *client.RuleCheck
 	Link, Wrong   string // what the form of the code has, and what is wrong with it
-	Sure          bool   // a delete waits for confirmation
+	Asks          string // publish or delete, which waits for a yes
+	Foreseen      *foreseen
 	Released      *client.Released
 }
 
@@ -71,6 +72,40 @@ func (v *visit) showRule(status int, data ruleView) {
 		return
 	}
 	v.show(status, "rule", data)
+}
+
+// foreseen is what a change would have done to scans of the last days.
+type foreseen struct {
+	client.Replayed
+	Days    int
+	Unknown bool // this server keeps no log of scans
+}
+
+// What is foreseen of one change: a week, as far as a page can wait for it.
+const (
+	foreseenDays  = 7
+	foreseenScans = 200_000
+	foreseenTurns = 10
+)
+
+// foresee says what a change of a rule would have done to the scans of the last week; nil = the change is impossible, and will say why.
+func (v *visit) foresee(change client.PlannedRule) (*foreseen, error) {
+	done, err := v.api.ForeseeChange(v.ctx(), change, foreseenDays, foreseenScans)
+	switch said, is := mendable(err); {
+	case is && said.Status == http.StatusConflict:
+		return &foreseen{Unknown: true}, nil
+	case is:
+		return nil, nil
+	}
+	done.Turns = done.Turns[:min(len(done.Turns), foreseenTurns)]
+	return &foreseen{Replayed: done, Days: foreseenDays}, err
+}
+
+// change is the edit of a form.
+func (f ruleForm) change() client.PlannedRule {
+	own := f.ownRule()
+	return client.PlannedRule{Do: "edit", Owner: f.Owner, Prefix: own.Prefix, Path: own.Path, AppID: own.AppID, Occupy: own.Occupy,
+		OpenVersion: own.OpenVersion}
 }
 
 // scansOf are the scans of a rule in the last days, drawn as its page of statistics draws them.

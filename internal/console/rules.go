@@ -132,11 +132,12 @@ func (c *Console) changeRule(v *visit) {
 	}
 	ctx, err, done := v.ctx(), error(nil), ""
 	switch v.r.FormValue("did") {
-	case "publish":
+	case "publish", "delete":
+		data.Asks = v.r.FormValue("did")
+		data.Foreseen, err = v.foresee(client.PlannedRule{Do: data.Asks, Owner: data.Owner, Prefix: data.Prefix})
+	case "publish-sure":
 		done = "rule.published"
 		_, err = v.api.PublishRuleOf(ctx, data.Owner, data.Prefix)
-	case "delete":
-		data.Sure = true
 	case "delete-sure":
 		done = "rule.deleted"
 		_, err = v.api.DeleteRuleOf(ctx, data.Owner, data.Prefix)
@@ -206,7 +207,9 @@ type ruleForm struct {
 	OpenVersion                 int
 	Occupy, Edit, Published     bool
 	Left                        string
-	Revision                    string // of the rule that is changed
+	Foreseen                    *foreseen // what an edit would have done to scans; nil = nobody asked
+	Asks                        bool      // the edit waits for a yes
+	Revision                    string    // of the rule that is changed
 	Check                       *client.RuleCheck
 	Tried                       *client.Explanation
 	Accounts                    []client.Account
@@ -256,10 +259,14 @@ func (c *Console) ruleForm(v *visit) {
 			f.Target = r.Target
 		}
 	}
+	part := v.r.URL.Query().Get("part") == "tried"
 	if err := v.try(&f, false); v.failed(err) {
 		return
 	}
-	if v.r.URL.Query().Get("part") == "tried" {
+	if f.Edit && v.r.URL.Query().Has("path") && !part && v.failed(into(&f.Foreseen)(v.foresee(f.change()))) {
+		return
+	}
+	if part {
 		var b bytes.Buffer
 		if v.failed(templates()["rule_form"].ExecuteTemplate(&b, "tried", view{visit: v, Data: f})) {
 			return
@@ -324,6 +331,15 @@ func (c *Console) saveRule(v *visit) {
 	save, done := v.api.AddRuleOf, "rule.added"
 	if f.Edit {
 		save, done = v.api.EditRuleOf, "rule.edited"
+		if v.r.FormValue("sure") == "" { // an edit that scans would have noticed is asked about, with their numbers
+			if v.failed(into(&f.Foreseen)(v.foresee(f.change()))) {
+				return
+			}
+			if f.Asks = f.Foreseen != nil && (f.Foreseen.Turned > 0 || f.Foreseen.Cut); f.Asks {
+				v.showRuleForm(http.StatusOK, f)
+				return
+			}
+		}
 	}
 	_, err := save(v.ctx(), f.Owner, f.ownRule())
 	said, is := refused(err, http.StatusUnprocessableEntity, http.StatusNotFound)

@@ -96,7 +96,8 @@ func TestARuleFromItsFormToItsUndo(t *testing.T) {
 	}
 	shows(v.get(rule), 200, "not published", "100 publishes are left", prefix+"7")
 	shows(do("check"), 200, "The file is in place.")
-	if p := do("publish"); p.Status != http.StatusSeeOther {
+	shows(do("publish"), 200, "Publish this rule?", "0 would have opened something else")
+	if p := do("publish-sure"); p.Status != http.StatusSeeOther {
 		t.Fatalf("publish: %d %s", p.Status, p.Body)
 	}
 	shows(v.get(rule), 200, `<span class="tag good">published`, "99 publishes are left")
@@ -158,7 +159,7 @@ func TestRulesOfOneAccountOnly(t *testing.T) {
 			t.Errorf("%s for another: %d", path, p.Status)
 		}
 	}
-	for _, did := range []string{"publish", "check", "delete-sure"} {
+	for _, did := range []string{"publish", "publish-sure", "check", "delete", "delete-sure"} {
 		theirs.Set("did", did)
 		if p := v.post("/console/rules/do", theirs); p.Status != http.StatusForbidden {
 			t.Errorf("%s for another: %d", did, p.Status)
@@ -268,6 +269,36 @@ func TestARuleHasItsCodeItsScansAndItsPast(t *testing.T) {
 			if wrong.Status != http.StatusUnprocessableEntity || !strings.Contains(wrong.Body, `id="text-wrong"`) {
 				t.Errorf("a code that cannot be: %d %s", wrong.Status, wrong.Body)
 			}
+		}
+	}
+}
+
+// Before a rule is published, changed or deleted, its page says what would have become of the scans of the last week; to somebody who
+// sees one account, of its scans alone.
+func TestAChangeIsForeseen(t *testing.T) {
+	t.Parallel()
+	two := `  - {appid: other, kind: mini_program, secret: the-secret-of-other, certified: true, versions: [release]}
+rules:
+  - {owner: other, prefix: "https://other.example/", path: pages/hidden, published: true}`
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: strings.Replace(shop, "rules:", two, 1)})
+	s.OK("shop", "add", `{"prefix":"https://shop.example/new/","path":"pages/new","open_version":"3","permit_sub_rule":"1","is_edit":0}`)
+	scans(t, s, "https://shop.example/1", "https://shop.example/new/2", "https://shop.example/new/2", "https://other.example/hidden")
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"rules","accounts":["shop"],"password":%q}`, password))
+	person(s, "rita", operations.Rules)
+	theirs := url.Values{"owner": {"other"}, "prefix": {"https://other.example/"}, "did": {"delete"}}
+	for name, known := range map[string]int{"olga": 2, "rita": 4} {
+		v := visit(t, s)
+		v.signIn(name, password, "")
+		for did, asks := range map[string]string{"publish": "Publish this rule?", "delete": "Delete this rule?"} {
+			p := v.post("/console/rules/do", url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/new/"}, "did": {did}})
+			p.wants(t, asks, fmt.Sprintf("%d links were scanned in 7 days; 2 of these scans fell where", known),
+				"2 would have opened something else", "<code>https://shop.example/new/2</code>")
+			if p.Status != http.StatusOK || strings.Contains(p.Body, "pages/hidden") {
+				t.Errorf("%s, %s: %d %s", name, did, p.Status, p.Body)
+			}
+		}
+		if p := v.post("/console/rules/do", theirs); strings.Contains(p.Body, "pages/hidden") != (name == "rita") {
+			t.Errorf("%s deletes another's: %d %s", name, p.Status, p.Body)
 		}
 	}
 }

@@ -215,7 +215,7 @@ func walkRules(c *recorded) {
 	c.post("/console/rules/new", at+"&path=pages/tea/tea")
 	c.post("/console/rules/edit", at+"&path=pages/tea/green")
 	c.post("/console/rules/do", at+"&did=check")
-	c.post("/console/rules/do", at+"&did=publish")
+	c.post("/console/rules/do", at+"&did=publish-sure")
 	c.post("/console/rules/do", at+"&did=delete-sure")
 	c.get("/console/rules?" + at)
 	seq := regexp.MustCompile(`name="seq" value="(\d+)"`).FindStringSubmatch(c.get("/console/rules?" + at).Body)

@@ -55,8 +55,8 @@ type Replayed struct {
 const (
 	turnsShown    = 100
 	examplesShown = 3
-	// replayMost bounds the scans of one replay.
-	replayMost = 20_000_000
+	// MostReplayed bounds the scans that one replay reads.
+	MostReplayed = 20_000_000
 	// linksKnown is how many links a replay decides only once.
 	linksKnown = 50_000
 )
@@ -64,16 +64,43 @@ const (
 // endOfTime is later than any scan, also one of a node whose clock was wrong.
 var endOfTime = time.Date(9999, time.December, 31, 0, 0, 0, 0, time.UTC)
 
+// Question is what a replay is asked.
+type Question struct {
+	Plan  map[string]*rules.Rule
+	Since time.Time
+	Most  int64 // how many scans are read, at most MostReplayed
+	// Owners are those who may know what comes of scans of their rules alone; none = of all.
+	Owners []string
+}
+
+// way is what a link opens and would open, as far as the asker may know: whose the rule is that opens or, where none does, the one that
+// would. The zero turn is another's affair.
+func (q Question) way(before, after scan.Decision) turn {
+	known := turn{outcomeOf(before), outcomeOf(after)}
+	if len(q.Owners) == 0 {
+		return known
+	}
+	if !slices.Contains(q.Owners, cmp.Or(before.Matched.Owner, after.Matched.Owner)) {
+		return turn{}
+	}
+	if owner := after.Matched.Owner; owner != "" && !slices.Contains(q.Owners, owner) {
+		known.after = outcome(after.Action)
+	}
+	return known
+}
+
+type turn struct{ before, after outcome }
+
 // Replay asks what a plan would have done to the scans of a log since a moment:
 // each of its links is decided by the rules as they are and by the rules as
 // they would be.
-func Replay(ctx context.Context, log ledger.Log, live scan.Resolver, plan map[string]*rules.Rule, since time.Time) (Replayed, error) {
+func Replay(ctx context.Context, log ledger.Log, live scan.Resolver, q Question) (Replayed, error) {
+	since, read := q.Since, int64(0)
 	done := Replayed{Since: since, Anonymous: true, Turns: []Turn{}}
 	live.Codes = nil // the log has no texts of codes
-	finder := scan.Overlay{Under: live.Finder, Rules: plan}
+	finder := scan.Overlay{Under: live.Finder, Rules: q.Plan}
 	then := live
 	then.Finder = finder
-	type turn struct{ before, after outcome }
 	turns := map[turn]*Turn{}
 	// What nobody in particular opens depends on the link alone, and most scans are of few.
 	known := map[string]turn{}
@@ -81,19 +108,19 @@ func Replay(ctx context.Context, log ledger.Log, live scan.Resolver, plan map[st
 		if err != nil {
 			return done, fmt.Errorf("reading the log of scans: %w", err)
 		}
-		if e.At.Before(since) || e.Text == "" {
-			continue
-		}
-		if done.Scans == replayMost {
+		if read == q.Most {
 			done.Cut = true
 			break
+		}
+		if read++; e.At.Before(since) || e.Text == "" {
+			continue
 		}
 		done.Scans++
 		way, is := known[e.Text]
 		if !is {
 			if link, ok := rules.ParseLink(e.Text); ok && finder.Touches(link) {
 				req := scan.Request{Text: e.Text, At: e.At}
-				way = turn{outcomeOf(live.Resolve(req)), outcomeOf(then.Resolve(req))}
+				way = q.way(live.Resolve(req), then.Resolve(req))
 			}
 			if len(known) == linksKnown {
 				clear(known)
@@ -124,5 +151,8 @@ func Replay(ctx context.Context, log ledger.Log, live scan.Resolver, plan map[st
 		done.Turns = append(done.Turns, *t)
 	}
 	done.Turns = done.Turns[:min(len(done.Turns), turnsShown)]
+	if len(q.Owners) > 0 { // how much others are scanned is theirs to know
+		done.Scans = done.Looked
+	}
 	return done, nil
 }

@@ -97,7 +97,8 @@ func aPlan(t testing.TB, n int) (*asking, map[string]*rules.Rule, scanned) {
 func TestAReplayDecidesALinkOnce(t *testing.T) {
 	finder, plan, log := aPlan(t, 1000)
 	log.scans = 20_000
-	done, err := history.Replay(t.Context(), log, scan.Resolver{Finder: finder, Accounts: opened{}}, plan, began.Add(-time.Hour))
+	done, err := history.Replay(t.Context(), log, scan.Resolver{Finder: finder, Accounts: opened{}},
+		history.Question{Plan: plan, Since: began.Add(-time.Hour), Most: history.MostReplayed})
 	if err != nil || done.Scans != 20_000 || done.Looked != 20_000 || done.Turned != 20_000 {
 		t.Errorf("%+v, %v", done, err)
 	}
@@ -112,8 +113,8 @@ func BenchmarkReplay(b *testing.B) {
 			finder, plan, log := aPlan(b, n)
 			log.scans = 20_000
 			for b.Loop() {
-				done, err := history.Replay(b.Context(), log, scan.Resolver{Finder: finder, Accounts: opened{}}, plan,
-					began.Add(-time.Hour))
+				done, err := history.Replay(b.Context(), log, scan.Resolver{Finder: finder, Accounts: opened{}},
+					history.Question{Plan: plan, Since: began.Add(-time.Hour), Most: history.MostReplayed})
 				if err != nil || done.Turned != int64(log.scans) {
 					b.Fatal(done, err)
 				}

@@ -109,7 +109,7 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 				ok = a.Status == http.StatusOK
 			}
 			asks := []string{"lookupCode", "resolveThen", "getScan", "acknowledgeAlarm", "dismissAlarm", "ruleHistory",
-				"ruleOccupiers"} // and the question is a bad one
+				"ruleOccupiers", "replayPlan"} // and the question is a bad one
 			if slices.Contains(asks, o.ID) && role.Covers(o.Least) {
 				ok = a.Status == http.StatusUnprocessableEntity || a.Status == http.StatusBadRequest || a.Status == http.StatusNotFound
 			}
