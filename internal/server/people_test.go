@@ -191,7 +191,7 @@ func TestALimitedCallerSeesTheirOwnScans(t *testing.T) {
 		"/scans?newest=10":                             `https://shop.example/`,
 		"/scans?owner=brand":                           `"scans":[]`,
 		"/scans/export":                                "https://shop.example/",
-		"/alarms":                                      `{"alarms":[]}`,
+		"/alarms":                                      `{"alarms":[],"open":0}`,
 		"/history/resolve?at=2026-01-15T00:00:00Z&text=https://shop.example/": `"owner":"shop"`,
 	} {
 		a := call("GET", path, "")
