@@ -97,8 +97,7 @@ var (
 	ErrNoComponent = errors.New("accounts: no such component")
 )
 
-// Invalid is a value that an operator gave and that cannot be; it says which
-// field and why, in one line.
+// Invalid refuses a value that an operator gave. It says which field is wrong and why, in one line.
 type Invalid string
 
 func (i Invalid) Error() string { return string(i) }
@@ -118,7 +117,7 @@ func (a Account) HasPage(path string) (has, known bool) {
 // maxPages is how many pages of a Mini Program are kept.
 const maxPages = 1000
 
-// validPages says which page cannot be one.
+// validPages returns an error that names the first page that is not valid.
 func (a Account) validPages() error {
 	if len(a.Pages) > 0 && a.Kind != MiniProgram {
 		return invalidf("account %s: pages: only a Mini Program has pages", a.AppID)
@@ -155,7 +154,7 @@ func (a Account) JumpRules() error {
 		a.Kind)
 }
 
-// Validate says which field cannot be, in one line.
+// Validate returns an error that names the first field that is not valid, in one line.
 func (a Account) Validate() error {
 	if err := ValidAppID(a.AppID); err != nil {
 		return err
@@ -207,8 +206,8 @@ func (a Account) Validate() error {
 	return ValidCallback(a.MessageURL)
 }
 
-// ValidAppID says why a text cannot be an AppID: real ones are wx and 16
-// hexadecimal digits, ours any 1 to 32 printable characters without space.
+// ValidAppID says why a text cannot be an AppID. The platform's are wx and 16 hexadecimal digits.
+// This server takes any 1 to 32 printable characters without a space.
 func ValidAppID(appid string) error {
 	if !plain(appid, 1, 32) || slices.ContainsFunc([]rune(appid), unicode.IsSpace) {
 		return invalidf("appid %q: want 1 to 32 printable characters without spaces", appid)
@@ -228,8 +227,8 @@ func ValidCallback(address string) error {
 	return nil
 }
 
-// plain reports whether s is valid UTF-8 of min to max characters, none of
-// them a control character (PostgreSQL refuses NUL, people the others).
+// plain reports whether s is valid UTF-8 of min to max characters, none of them a control
+// character. PostgreSQL refuses NUL, and people cannot see the others.
 func plain(s string, min, max int) bool {
 	n := utf8.RuneCountInString(s)
 	return utf8.ValidString(s) && n >= min && n <= max && !slices.ContainsFunc([]rune(s), unicode.IsControl)

@@ -55,8 +55,7 @@ type GrantCode struct {
 // live reports whether the code can be used.
 func (c GrantCode) live(now time.Time) bool { return c.UsedAt.IsZero() && !c.ended(now) }
 
-// ended reports whether the code's time is over, or a clock made it that was
-// ahead.
+// ended reports whether the code's time is over, or the clock that made it was ahead.
 func (c GrantCode) ended(now time.Time) bool {
 	return !now.Before(c.ExpiresAt) || FromTheFuture(c.ExpiresAt.Add(-PreAuthLife), now) // the longer life of both kinds
 }
@@ -150,8 +149,8 @@ func (t Taken) Error() string {
 	return fmt.Sprintf("permission set %d of %s is exclusive, and the platform %s has it", t.Set, t.AppID, t.By)
 }
 
-// Agree grants a component what a person agreed to and returns the
-// authorization_code. ErrNoComponent, ErrNoAccount, Invalid, or Taken.
+// Agree grants a component what a person agreed to and returns the authorization_code. Its errors
+// are ErrNoComponent, ErrNoAccount, Invalid and Taken.
 func (d *Directory) Agree(ctx context.Context, a Agreement) (Issued, error) {
 	a.Sets = ordered(a.Sets)
 	if len(a.Sets) == 0 {
@@ -219,8 +218,8 @@ func (d *Directory) Agree(ctx context.Context, a Agreement) (Issued, error) {
 	return Issued{Text: text, ExpiresIn: int(AuthCodeLife / time.Second)}, err
 }
 
-// endAuthorized ends what a platform called with before a person agreed anew: at once,
-// or, where the operator turned the row, as after a refresh. Contract: rules 3.2.
+// endAuthorized ends the tokens that a platform had before a person agreed anew. They end at once,
+// or, where the operator chose so by the behaviour's row, as after a refresh. Contract: rules 3.2.
 func (d *Directory) endAuthorized(ctx context.Context, tx Tx, a Agreement, now time.Time) error {
 	cut := now
 	if s := d.Settings.Get(); !s.Refuses(behaviour.ComponentReauthorized) {
@@ -251,8 +250,8 @@ func lockGrants(ctx context.Context, tx Tx, appid string, components ...string) 
 	return tx.Holders(ctx, appid)
 }
 
-// makeRoom returns Taken if another platform has an exclusive set that is
-// agreed to, or takes it away from there.
+// makeRoom is for an exclusive set that another platform has. It takes the set away from that
+// platform where the person agreed to that, and returns Taken otherwise.
 func (d *Directory) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []Holder, now time.Time) error {
 	for _, h := range holders {
 		left := without(h.Grant.PermissionSets, a.Sets)
@@ -350,7 +349,7 @@ func (d *Directory) withdraw(ctx context.Context, tx Tx, component, appid string
 	return d.pushGrant(ctx, tx, c, UnauthorizedPush, appid, now, "", "")
 }
 
-// Authorization is what a component learns of a grant.
+// Authorization is what a component is told of a grant.
 type Authorization struct {
 	Account      Account
 	Sets         []int
@@ -386,10 +385,10 @@ func (d *Directory) TradeAuthCode(ctx context.Context, component, text string) (
 	}, func(Authorization) error { return nil })
 }
 
-// RefreshAuthorizerToken is api_authorizer_token. 40013, 61003, 61023 for any
-// text but the refresh token in force. Contract: rules 3.2.
+// RefreshAuthorizerToken is api_authorizer_token. 40013, 61003; 61023 for any text that is not the
+// refresh token in force. Contract: rules 3.2.
 func (d *Directory) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
-	// Seen(component.refresh.same): the refresh token that is answered is the same again.
+	// Seen(component.refresh.same): the answer has the same refresh token as before.
 	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {
 		if subtle.ConstantTimeCompare([]byte(refresh), []byte(a.RefreshToken)) != 1 {
 			return errcode.InvalidRefresh.With(behaviour.ComponentRefresh, "not the refresh token of %s for %s", appid, component)
@@ -398,8 +397,8 @@ func (d *Directory) RefreshAuthorizerToken(ctx context.Context, component, appid
 	})
 }
 
-// authorize issues an authorizer_access_token where first and check agree; the
-// one before works five minutes more.
+// authorize issues an authorizer_access_token where first and check return no error. The token
+// before it works five minutes more.
 func (d *Directory) authorize(ctx context.Context, component, appid string, first func(Tx, time.Time) error,
 	check func(Authorization) error) (Authorization, error) {
 	var a Authorization
@@ -500,7 +499,7 @@ func (d *Directory) Authorizations(ctx context.Context, component string, offset
 	return total, page, err
 }
 
-// CompleteGrants gives refresh tokens to grants of a time when there were none.
+// CompleteGrants gives a refresh token to each grant that has none.
 func (d *Directory) CompleteGrants(ctx context.Context) error {
 	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		for after := ""; ; {
@@ -510,7 +509,8 @@ func (d *Directory) CompleteGrants(ctx context.Context) error {
 			}
 			for _, c := range page {
 				after = c.AppID
-				// In the order of their giving, those without a time come first.
+				// Grants come in the order in which they were given; those without a time come
+				// first.
 				for {
 					grants, err := tx.Grants(ctx, c.AppID, 0, 1)
 					if err != nil {
@@ -552,7 +552,8 @@ func (d *Directory) ListComponents(ctx context.Context, after string, limit int)
 	return list, err
 }
 
-// GrantsBy lists what an account granted whom. ErrNoAccount.
+// GrantsBy lists the platforms that an account granted something, with what it granted.
+// ErrNoAccount.
 func (d *Directory) GrantsBy(ctx context.Context, appid string) ([]Holder, error) {
 	var list []Holder
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {

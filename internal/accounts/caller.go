@@ -42,9 +42,9 @@ func (c Caller) Granted(set int) error {
 	return errcode.NotComponentSet.With(behaviour.CallerSetMissing, "%s did not grant %s permission set %d", c.AppID, c.Component, set)
 }
 
-// Identify returns whose token a text is: 40001 for one that is unknown or was
-// replaced, and for any other text; 42001 after its end, 61003 when the account
-// withdrew what it had granted. Contract: rules 3.6.
+// Identify returns whose token a text is: 40001 for one that was replaced, and for a text that is
+// no token; 42001 for one that expired; 61003 for one of a platform from which the account took its
+// grant back. Contract: rules 3.6.
 func (d *Directory) Identify(ctx context.Context, text string) (Caller, error) {
 	if !tokenShaped(text) {
 		return Caller{}, errcode.InvalidCredential.With(behaviour.CallerTokenText, "the text has not the shape of a token")
@@ -56,7 +56,7 @@ func (d *Directory) Identify(ctx context.Context, text string) (Caller, error) {
 		return i.caller, err
 	}
 	if i, ok := d.identities.get(d.Epochs, hash); ok {
-		// Time goes on, whatever is remembered.
+		// What is remembered may have expired meanwhile.
 		return i.caller, i.token.Check(d.Now())
 	}
 	began := d.Epochs.all()
@@ -69,7 +69,7 @@ func (d *Directory) Identify(ctx context.Context, text string) (Caller, error) {
 	return i.caller, nil
 }
 
-// identify asks the store whose token has a hash.
+// identify asks the store who the token with a hash belongs to.
 func (d *Directory) identify(ctx context.Context, hash [sha256.Size]byte) (identity, error) {
 	var i identity
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
@@ -129,7 +129,7 @@ func (d *Directory) platform(ctx context.Context, tx Tx, t Token, caller *Caller
 	}
 	g, err := tx.Grant(ctx, t.Component, t.AppID)
 	if errors.Is(err, ErrNoGrant) {
-		// A refresh cures nothing here, so it is no fault of the token.
+		// Another token would not help the caller, so the number is not that of a bad token.
 		return errcode.NotAuthorizing.With(behaviour.CallerWithdrawn, "%s withdrew what it granted %s", t.AppID, t.Component)
 	}
 	caller.sets = g.PermissionSets

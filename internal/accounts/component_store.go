@@ -15,26 +15,25 @@ var (
 
 // ComponentTx is what a transaction keeps of third-party platforms.
 type ComponentTx interface {
-	// ComponentAlone is Component without its grants, of which there may be
-	// very many.
+	// ComponentAlone is Component without the grants: there may be very many of them.
 	ComponentAlone(ctx context.Context, appid string) (Component, error)
-	// PutComponentAlone is PutComponent that leaves the grants as they are.
+	// PutComponentAlone is PutComponent, but leaves the grants as they are.
 	PutComponentAlone(ctx context.Context, c Component) error
-	// ComponentsAt returns which of some AppIDs are components'.
+	// ComponentsAt returns those of the AppIDs that are of components.
 	ComponentsAt(ctx context.Context, appids []string) ([]string, error)
 	// Components lists by AppID, the first after the given one, without grants.
 	Components(ctx context.Context, after string, limit int) ([]Component, error)
 
 	// Grant returns ErrNoGrant where there is none.
 	Grant(ctx context.Context, component, appid string) (Grant, error)
-	// Grants lists the grants of a component in the order of their giving.
+	// Grants lists the grants of a component in the order in which they were given.
 	Grants(ctx context.Context, component string, offset, limit int) ([]Grant, error)
 	CountGrants(ctx context.Context, component string) (int, error)
 	// Holders lists the components that an account granted something.
 	Holders(ctx context.Context, appid string) ([]Holder, error)
 	PutGrant(ctx context.Context, component string, g Grant) error
 	DeleteGrant(ctx context.Context, component, appid string) error
-	// CutAuthorizerTokens is CutTokens for what a component got for an account.
+	// CutAuthorizerTokens is CutTokens for the tokens with which a component calls for an account.
 	CutAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error
 
 	// VerifyTicket returns ErrNoTicket where there is none.

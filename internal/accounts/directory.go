@@ -23,40 +23,39 @@ type Directory struct {
 	Settings *settings.Live
 	Now      func() time.Time
 	Random   io.Reader
-	// Changed is called after accounts or their links changed, once for all of an
-	// import, before the change is acknowledged.
+	// Changed is called after accounts or their links changed, and before the caller is told that
+	// they did. An import calls it once.
 	Changed func(ctx context.Context, appids ...string)
 	// Wake is called when something waits to be pushed to a platform.
 	Wake func()
 	// Queued is called when an event waits to be sent to an account.
 	Queued func()
 
-	// Spend counts a call that has passed its secret: 45009 above the day's limit
-	// of the interface. nil = nobody counts.
+	// Spend counts a call whose secret was right: 45009 above the day's limit of the interface. nil
+	// = nobody counts.
 	Spend func(ctx context.Context, appid, path string) error
-	// Minutes counts a call of a key in the minute of now and reports whether it is one
-	// of at most limit. nil = nobody counts.
+	// Minutes counts a call of a key in the minute of now and reports whether the calls so far are
+	// within limit. nil = nobody counts.
 	Minutes func(ctx context.Context, key string, limit int, now time.Time) (bool, error)
 
-	// Epochs are those of the Store: what a working token led to is remembered
-	// until they say that it may have changed. nil = every call asks the Store.
+	// Epochs are those of the Store. Whose a working token is, is remembered until they say that it
+	// may have changed. nil = every call asks the Store.
 	Epochs *Epochs
 
 	// ClockBelieved reports whether Now may remove what expired long ago; nil = always.
 	ClockBelieved func() bool
 	// CountNow is the time whose day a call counts for; nil = Now.
 	CountNow func() time.Time
-	// RealNow is the time by which wrong secrets are counted, which no emulated
-	// clock moves or stops; nil = Now.
+	// RealNow is the time by which wrong secrets are counted. An emulated clock neither moves nor
+	// stops it. nil = Now.
 	RealNow func() time.Time
 
-	// LeastSecret is how many bytes an AppSecret has at least when it is set, an
-	// account's or a platform's; 0 = any. One that is stored already keeps working,
-	// and may be given again.
+	// LeastSecret is how many bytes an AppSecret, of an account or a platform, has at least when it
+	// is set; 0 = any. A shorter one that is stored already keeps working, and may be given again.
 	LeastSecret int
 
-	// Guessed is called for every wrong secret, and for every call that is refused
-	// after too many of them; nil = nobody is.
+	// Guessed is called for every wrong secret; refused says that there were too many before it.
+	// nil = nobody is told.
 	Guessed func(appid string, ip netip.Addr, refused bool)
 
 	guesses    Guesses
@@ -91,9 +90,9 @@ type Registration struct {
 	Linked        []string
 }
 
-// Put creates or replaces an account. The permanent fields (verification file,
-// day of creation) and secrets that are not given stay. Faults are ordinary
-// errors in one line.
+// Put creates or replaces an account. The permanent fields (verification file, day of creation)
+// stay, and so do secrets that are not given. Its errors are texts of one line, never numbers of
+// the wire.
 func (d *Directory) Put(ctx context.Context, r Registration) error {
 	r, err := d.registration(r)
 	if err != nil {
@@ -136,7 +135,7 @@ func (d *Directory) Put(ctx context.Context, r Registration) error {
 	return err
 }
 
-// Check returns an error for what Put refuses whatever is stored.
+// Check returns an error for what Put would refuse without a look at the store.
 func (d *Directory) Check(r Registration) error {
 	if r.Subject == "" {
 		r.Subject = Company
@@ -156,7 +155,7 @@ func (d *Directory) Check(r Registration) error {
 	return nil
 }
 
-// registration is what can be, with a new verification file.
+// registration checks a registration and gives it a new verification file.
 func (d *Directory) registration(r Registration) (Registration, error) {
 	if err := d.Check(r); err != nil {
 		return r, err
@@ -169,7 +168,7 @@ func (d *Directory) registration(r Registration) (Registration, error) {
 	return r, err
 }
 
-// checkSecret returns an error for an AppSecret that cannot be, whatever is stored.
+// checkSecret returns an error for an AppSecret that no account may have.
 func checkSecret(of, appid, secret string) error {
 	if len(secret) > 256 {
 		return invalidf("%s %s: secret is longer than 256 bytes", of, appid)
@@ -177,8 +176,8 @@ func checkSecret(of, appid, secret string) error {
 	return nil
 }
 
-// newSecret is the hash of the AppSecret that an account or a platform has from
-// now on; "" and the stored one keep what is stored, however short it is.
+// newSecret is the hash of the AppSecret that an account or a platform has from now on. An empty
+// secret, and the one that is stored, keep the stored hash, however short the secret is.
 func (d *Directory) newSecret(of, appid, secret, stored string) (hash string, err error) {
 	n := len(secret)
 	if n == 0 {
@@ -191,8 +190,8 @@ func (d *Directory) newSecret(of, appid, secret, stored string) (hash string, er
 		d.LeastSecret)
 }
 
-// merged is the account that a registration makes, with what stays of the one that
-// was there, if it existed. component: a platform has the AppID.
+// merged is the account that a registration makes. What a registration cannot change is taken from
+// old, if existed. component says that a platform has the AppID.
 func (d *Directory) merged(r Registration, old Account, existed, component bool) (a Account, err error) {
 	a = r.Account
 	switch {
@@ -242,8 +241,8 @@ func (d *Directory) Change(ctx context.Context, appid string, f func(*Account) e
 	return a, err
 }
 
-// endBySecret ends the tokens of an account that gets a new AppSecret: somebody
-// else may know the old one. Tokens of platforms were not got with it.
+// endBySecret ends the tokens of an account that gets a new AppSecret, because somebody else may
+// know the old one. Tokens of platforms work on: no AppSecret of the account was needed for them.
 func (d *Directory) endBySecret(ctx context.Context, tx Tx, old, a Account) error {
 	if old.SecretHash == a.SecretHash {
 		return nil
@@ -293,7 +292,7 @@ func (d *Directory) List(ctx context.Context, after string, limit int) ([]Accoun
 // Link links a service account with a Mini Program at once.
 func (d *Directory) Link(ctx context.Context, service, miniProgram string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		// A call that asks for the link or ends it must not overwrite this one.
+		// A call that asks for this link or ends it waits for the lock, and so overwrites nothing.
 		if err := tx.LockAccount(ctx, service); err != nil {
 			return err
 		}
@@ -359,7 +358,7 @@ type Issued struct {
 	ExpiresIn int
 }
 
-// CheckSecret checks an AppSecret where it is not traded for a token.
+// CheckSecret checks an AppSecret for calls that do not fetch a token.
 func (d *Directory) CheckSecret(ctx context.Context, c Credentials, grant string) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.checkGrant(ctx, tx, c, grant) })
 }
@@ -367,7 +366,7 @@ func (d *Directory) CheckSecret(ctx context.Context, c Credentials, grant string
 // tokenGrant is the grant_type of both token calls.
 const tokenGrant = "client_credential"
 
-// check is the order of faults of both token calls. Contract: rules 3.1.
+// check looks for the faults of both token calls, in the platform's order. Contract: rules 3.1.
 func (d *Directory) check(ctx context.Context, tx Tx, c Credentials) error {
 	return d.checkGrant(ctx, tx, c, tokenGrant)
 }
@@ -391,7 +390,7 @@ func (d *Directory) checkGrant(ctx context.Context, tx Tx, c Credentials, grant 
 	return d.checkWith(a, c, grant)
 }
 
-// checkWith is the rest of the order, of an account that is there.
+// checkWith is the part of check for an account that exists.
 func (d *Directory) checkWith(a Account, c Credentials, grant string) error {
 	switch {
 	case c.GrantType != grant:
@@ -421,11 +420,11 @@ func allowed(ip netip.Addr, list []string) bool {
 	return len(list) == 0
 }
 
-// IssueToken is /cgi-bin/token: a new token each time, the one before works
-// five minutes more. 45009 above the day's limit. Contract: rules 3.1.
+// IssueToken is /cgi-bin/token: a new token each time. The one before works five minutes more.
+// 45009 above the day's limit. Contract: rules 3.1.
 func (d *Directory) IssueToken(ctx context.Context, c Credentials) (Issued, error) {
 	var issued Issued
-	// A wrong guess must not wait for the one writer.
+	// A call with a wrong secret must not wait for the one writer of SQLite.
 	if err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.check(ctx, tx, c) }); err != nil {
 		return Issued{}, err
 	}
@@ -476,12 +475,11 @@ func (d *Directory) issue(ctx context.Context, tx Tx, t Token, now, cut time.Tim
 // ForgetGuesses starts the counts of wrong secrets again (the emulator's reset).
 func (d *Directory) ForgetGuesses() { d.guesses.Clear() }
 
-// changed is called whatever the transaction answered: an error may hide a
-// commit whose answer was lost, and reading again what did not change is
-// harmless.
+// changed is called after an error of the transaction too: the commit may have succeeded although
+// its answer was lost. To read again what did not change is harmless.
 func (d *Directory) changed(ctx context.Context, appids ...string) {
 	if d.Changed != nil && len(appids) > 0 {
-		// It must show even if the caller went away.
+		// The change must show even if the caller closed early.
 		d.Changed(context.WithoutCancel(ctx), appids...)
 	}
 }

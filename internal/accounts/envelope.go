@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// Envelope is how a message is closed on its way to a platform. Contract: rules
-// 3.2, clients "The ticket push".
+// Envelope is how a message to a platform is encrypted and signed. Contract: rules 3.2, clients
+// "The ticket push".
 type Envelope struct {
 	AppID  string // of the platform
 	Token  string // its message token
@@ -36,16 +36,15 @@ type Sealed struct {
 // messageBlock is what the platform pads to; AES itself needs 16.
 const messageBlock = 32
 
-// spare returns how many bytes a message of n bytes must grow by, so that its
-// padding is 1 to 16 bytes. That is right for readers who take PKCS#7 with
-// blocks of 32 bytes and for those who take blocks of 16. Contract: clients.
+// spare returns by how many bytes a message of n bytes must grow for its padding to be 1 to 16
+// bytes. Receivers that expect PKCS#7 blocks of 32 bytes and those that expect 16 can both read
+// that. Contract: clients.
 func (e Envelope) spare(n int) int {
 	return max(0, messageBlock/2-(16+4+n+len(e.AppID))%messageBlock)
 }
 
-// Seal closes a message. The envelope is of one moment: some receivers refuse
-// one that is older than five minutes, so a message that is sent again is
-// sealed again.
+// Seal encrypts and signs a message. Some receivers refuse a signature that is older than five
+// minutes, so a message that is sent again is sealed again.
 func (e Envelope) Seal(random io.Reader, now time.Time, message []byte) (Sealed, error) {
 	key, err := base64.StdEncoding.DecodeString(e.AESKey + "=")
 	if err != nil || len(key) != 32 {
@@ -78,7 +77,7 @@ func (e Envelope) Seal(random io.Reader, now time.Time, message []byte) (Sealed,
 	}, nil
 }
 
-// signature is SHA-1 over the sorted texts: not a choice of ours.
+// signature is SHA-1 over the sorted texts, as the platform has it.
 func signature(texts ...string) string {
 	slices.Sort(texts)
 	sum := sha1.Sum([]byte(strings.Join(texts, "")))

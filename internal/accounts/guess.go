@@ -24,9 +24,8 @@ type guesser struct {
 	whom string
 }
 
-// TooMany reports whether an address has sent too many wrong secrets for
-// somebody in the minute that it is. Only what is dear to compare, such as a
-// password, asks before it compares.
+// TooMany reports whether an address has sent too many wrong secrets for somebody in the minute
+// that it is. Only where a comparison costs much, as of a password, is this asked before it.
 func (g *Guesses) TooMany(ip netip.Addr, whom string, now time.Time) bool {
 	return g.wrong.Full(guesser{pace.Network(ip), whom}, GuessesPerMinute, now)
 }
@@ -40,8 +39,8 @@ func (g *Guesses) Wrong(ip netip.Addr, whom string, now time.Time) (tooMany bool
 // Clear forgets everything.
 func (g *Guesses) Clear() { g.wrong.Forget() }
 
-// Guessing is the fault of a caller that sent too many wrong secrets: 45011, and
-// no proof of who it is.
+// Guessing is the error for a caller that sent too many wrong secrets: 45011. The caller is not
+// taken for the account that it named.
 type Guessing struct{ error }
 
 // Unwrap is for errors.As.
@@ -74,8 +73,8 @@ func IsGuessing(err error) bool {
 	return ok
 }
 
-// HasSecret reports whether a secret is the one that a hash was made of, without
-// counting a wrong one as a guess: it is for secrets that this process was given.
+// HasSecret reports whether a hash was made of a secret. It is for secrets that this process was
+// started with, so a wrong one does not count as a guess.
 func (d *Directory) HasSecret(appid, secret, hash string) bool {
 	return hash != "" && d.Key.Matches(secretPurpose(appid), secret, hash)
 }

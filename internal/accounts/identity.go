@@ -9,12 +9,12 @@ import (
 	"sync/atomic"
 )
 
-// Epochs says whether what a caller's identity was read from can have changed
-// since: the rows of an account, its tokens and its grants, and of a platform.
-// The one store of a process moves it around every commit that changes such
-// rows. AppIDs share 256 epochs, so that it takes no memory; an account that shares one is
-// read again once too often. What else is remembered has names of its own beside
-// the AppIDs, such as rules.Epoch. The zero value is ready.
+// Epochs says whether what a caller's identity was read from can have changed since: the rows of an
+// account, its tokens and its grants, and of a platform. The store of the process moves an epoch
+// before and after every commit that changes such rows. All AppIDs share 256 epochs, which bounds
+// the memory; an account that shares one with a changed account is read again needlessly. What else
+// is remembered has names of its own beside the AppIDs, such as rules.Epoch. The zero value is
+// ready.
 type Epochs struct {
 	// The lower half counts the commits under way, the upper half those that
 	// ended: no two states of the rows have the same number.
@@ -26,9 +26,8 @@ var epochSeed = maphash.MakeSeed()
 
 func epochOf(appid string) uint8 { return uint8(maphash.String(epochSeed, appid)) }
 
-// Touched are the AppIDs, or the names of something else that is remembered, of
-// which a transaction changes rows. The zero value
-// has none.
+// Touched are the AppIDs, and other names, whose rows a transaction changes. The zero value has
+// none.
 type Touched struct{ set [4]uint64 }
 
 // Add adds an AppID.
@@ -45,11 +44,11 @@ func (t *Touched) each(f func(epoch int)) {
 	}
 }
 
-// Committing is to be called before a commit, and Ended after it, whatever
-// became of it: in between nobody's identity is remembered.
+// Committing is to be called before a commit and Ended after it, also where the commit failed. In
+// between nothing that was read of these names is remembered.
 func (e *Epochs) Committing(t *Touched) { t.each(func(i int) { e.of[i].Add(1) }) }
 
-// Ended says that a commit is over, and before it is acknowledged.
+// Ended says that a commit is over. It is called before the caller is told.
 func (e *Epochs) Ended(t *Touched) { t.each(func(i int) { e.of[i].Add(1<<32 - 1) }) }
 
 // Of returns the epoch of a name; ok is false while a commit is under way, when
@@ -69,7 +68,7 @@ func (e *Epochs) all() (all [256]uint64) {
 	return all
 }
 
-// identity is what a working token led to when it was read.
+// identity is who a working token belonged to when it was read.
 type identity struct {
 	token                 Token
 	caller                Caller
@@ -80,8 +79,8 @@ type identity struct {
 // remembered is how many tokens, and stable tokens of accounts, are remembered, about 2 KiB each.
 const remembered = 1 << 13
 
-// memory is what was read of things, by their names. Beyond most it forgets any one for the next, which is read again when
-// it is asked for. The zero value is empty.
+// memory is what was read of things, by their names. Where it is full, it forgets any one of them for the next; the
+// forgotten one is read again when it is asked for. The zero value is empty.
 type memory[K comparable, V any] struct {
 	mu   sync.RWMutex
 	by   map[K]V
@@ -123,13 +122,13 @@ type identities struct {
 	memory[[sha256.Size]byte, *identity]
 }
 
-// get returns what is remembered of a token and still true.
+// get returns what is remembered of a token, unless it may have changed since.
 func (r *identities) get(e *Epochs, hash [sha256.Size]byte) (*identity, bool) {
 	i, known := r.memory.get(hash)
 	return i, known && e.of[epochOf(i.account)].Load() == i.accountAt && e.of[epochOf(i.platform)].Load() == i.platformAt
 }
 
-// remember remembers what was read from the store after began was taken.
+// remember keeps what was read from the store; began are the epochs from before that reading.
 func (r *identities) remember(began *[256]uint64, hash [sha256.Size]byte, i *identity) {
 	i.accountAt, i.platformAt = began[epochOf(i.account)], began[epochOf(i.platform)]
 	if uint32(i.accountAt) == 0 && uint32(i.platformAt) == 0 { // else a commit was under way

@@ -17,8 +17,8 @@ const (
 	MaxImport = 100_000
 	// MaxFaults is how many lines an import names as wrong before it stops.
 	MaxFaults = 20
-	// lockedSingly is up to how many accounts are locked one by one: PostgreSQL has
-	// room for some thousand locks.
+	// lockedSingly is how many accounts are locked one by one at most; of more, all accounts are
+	// locked together. PostgreSQL has room for some thousand locks.
 	lockedSingly = 1000
 	// importBatch is how many lines are looked up, and links stored, together.
 	importBatch = 500
@@ -28,12 +28,12 @@ const (
 type Planned struct {
 	Line int
 	Registration
-	// Fault is why the line says no account; nil = it does.
+	// Fault is why the line is no valid account; nil = it is one.
 	Fault error
 }
 
-// Plan yields the lines of an import, the same whenever it is called. An error
-// means that they cannot be read to their end.
+// Plan yields the lines of an import, the same ones at every call. An error means that the file
+// cannot be read to its end.
 type Plan func() iter.Seq2[Planned, error]
 
 // Fault is what is wrong with one line of an import.
@@ -42,8 +42,8 @@ type Fault struct {
 	Why  string
 }
 
-// Faults are the lines because of which nothing was loaded, in their order, at
-// most MaxFaults of them.
+// Faults are the wrong lines because of which nothing was imported, in their order, at most
+// MaxFaults of them.
 type Faults []Fault
 
 func (f Faults) Error() string {
@@ -70,14 +70,14 @@ type Imported struct {
 // ErrImporting is returned while another node imports much.
 var ErrImporting = errors.New("another import is running: wait for its end")
 
-// ErrMoved says that something changed since the check that an import depended on.
+// ErrMoved says that something changed that an import depends on, after the import checked it.
 var ErrMoved = errors.New("what an import depends on changed while it was written, again and again: try again later")
 
 // ImportTries is how often an import is begun again because something changed meanwhile.
 const ImportTries = 5
 
-// StillAsChecked returns ErrMoved where something changed since a change that a check
-// depends on, and moves that on.
+// StillAsChecked returns ErrMoved where something that a check depends on changed after the change
+// since, and sets since to the last change.
 func StillAsChecked(ctx context.Context, tx interface {
 	ChangedSince(ctx context.Context, after int64, limit int) ([]Concern, error)
 }, since *int64, concerns func(Concern) bool) error {
@@ -99,10 +99,10 @@ func StillAsChecked(ctx context.Context, tx interface {
 	}
 }
 
-// Import stores accounts that the operator brings, all of them or none; each
-// line is a Put, and its links may name accounts further down. Faults names the
-// lines that cannot be. dry only checks. As an import of rules it is checked beside
-// others, and shown at one moment. Decision 55.
+// Import stores accounts that the operator brings, all of them or none; each line is a Put, and its
+// links may name accounts further down. The error Faults names the wrong lines. dry only checks. As
+// with an import of rules, others go on while it is checked, and everybody sees all of it at one
+// moment. Decision 55.
 func (d *Directory) Import(ctx context.Context, plan Plan, dry bool) (Imported, error) {
 	for try := 1; ; try++ {
 		var i importing
@@ -138,7 +138,7 @@ type importing struct {
 	links    []Link // of new accounts first
 }
 
-// edit is an account that becomes another.
+// edit is an account before and after the import.
 type edit struct{ now, old Account }
 
 // store stores what the check found. alone keeps everybody else from changing accounts,
@@ -163,7 +163,7 @@ func (i *importing) store(ctx context.Context, d *Directory, plan Plan, alone bo
 		if err := i.lock(ctx, tx, alone); err != nil {
 			return err
 		}
-		// The log is at its end from here on.
+		// From here on nobody else adds to the log of changes.
 		if _, err := tx.NextChange(ctx); err != nil {
 			return err
 		}
@@ -201,8 +201,8 @@ func (i *importing) lock(ctx context.Context, tx Tx, alone bool) error {
 	return nil
 }
 
-// apart writes new accounts and their links where nobody sees them, then all that changes
-// what others see, for which they wait.
+// apart first writes new accounts and their links where nobody sees them yet. Then it changes what
+// others see; others wait only for that second part.
 func (i *importing) apart(ctx context.Context, d *Directory, tx Tx, numbers Numbers, ofNew, others []Link) error {
 	for some := range slices.Chunk(i.accounts, importBatch) {
 		if err := tx.AddAccounts(ctx, some); err != nil {
@@ -265,7 +265,7 @@ func storeLinks(ctx context.Context, tx Tx, all []Link, then func() error) error
 	return nil
 }
 
-// still returns ErrMoved where something changed that lines may depend on.
+// still returns ErrMoved where something changed that a line of the file may depend on.
 func (i *importing) still(ctx context.Context, tx Tx, since *int64) error {
 	return StillAsChecked(ctx, tx, since, func(one Concern) bool {
 		return one.All || i.lines[one.Account] > 0 || i.linked[one.Account]
@@ -355,7 +355,7 @@ func (plan Plan) inBatches() iter.Seq2[[]Planned, error] {
 	}
 }
 
-// there is what is stored with the AppIDs of some lines.
+// there is what the store has under the AppIDs of some lines.
 type there struct {
 	accounts   map[string]Account
 	components map[string]bool
@@ -402,7 +402,7 @@ func (i *importing) checkBatch(ctx context.Context, d *Directory, tx Tx, batch [
 	return nil
 }
 
-// checkLine finds what the account of a line becomes; fault is what is wrong with its line.
+// checkLine finds out what an account will be after its line; fault is what is wrong with the line.
 func (i *importing) checkLine(d *Directory, p Planned, t there) (fault, err error) {
 	if p.Fault != nil {
 		return p.Fault, nil
@@ -440,7 +440,7 @@ func (i *importing) checkLine(d *Directory, p Planned, t there) (fault, err erro
 	return nil, nil
 }
 
-// link finds the links of one account that it has not.
+// link finds the links that a line names and its account lacks.
 func (i *importing) link(ctx context.Context, d *Directory, tx Tx, p Planned) (fault, err error) {
 	for n, mini := range p.Linked {
 		kind, ok := i.kinds[mini]
@@ -477,7 +477,7 @@ func (i *importing) link(ctx context.Context, d *Directory, tx Tx, p Planned) (f
 	return nil, nil
 }
 
-// sameAccount reports whether two accounts are the same; an empty list is none.
+// sameAccount reports whether two accounts are the same. An empty list is the same as nil.
 func sameAccount(a, b Account) bool {
 	for _, p := range []*Account{&a, &b} {
 		p.CreatedAt = p.CreatedAt.UTC()

@@ -12,8 +12,8 @@ const maxURLScheme = 512
 
 var (
 	urlScheme = regexp.MustCompile(`^([a-z][a-z0-9+.-]{1,31}):[!-~]+$`)
-	// Schemes that a browser runs, fetches, shows as a page of its own or lets choose
-	// another address is no app.
+	// These schemes open no app: a browser runs or fetches them, shows a page of its own, or is led
+	// to another address.
 	notApps = []string{"http", "https", "javascript", "vbscript", "data", "file", "blob", "filesystem", "about", "view-source",
 		"ftp", "ws", "wss", "intent", "content", "chrome", "jar", "mailto", "tel", "sms"}
 	placeholder = regexp.MustCompile(`\{[^{}]*\}`)
@@ -51,9 +51,9 @@ func (a Account) ValidURLScheme() error {
 	return nil
 }
 
-// LaunchAddress opens a page of the Mini Program from a browser, where the operator
-// set a template. The page, with the link that was scanned, is percent-encoded whole, and the
-// scheme is the template's: a link sends no visitor to an address of its own.
+// LaunchAddress opens a page of the Mini Program from a browser, where the operator set a template.
+// The page and the link that was scanned are percent-encoded, and the scheme is that of the
+// template: so no scanned link can choose where a visitor is sent.
 func (a Account) LaunchAddress(page string) (address string, ok bool) {
 	if a.URLScheme == "" || a.ValidURLScheme() != nil {
 		return "", false

@@ -22,7 +22,7 @@ const (
 	LinkAwaitsAccount     LinkStatus = 12
 )
 
-// Link is what is between a service account and a Mini Program.
+// Link is the link of a service account with a Mini Program.
 type Link struct {
 	Service     string
 	MiniProgram string
@@ -32,7 +32,7 @@ type Link struct {
 	NotifyUsers bool // tell the account's followers
 	ShowProfile bool // show the Mini Program on the account's page
 	CreatedAt   time.Time
-	// AtOnce is of a link that a call made without an administrator's word.
+	// AtOnce says that a call made the link and no administrator was asked.
 	AtOnce bool
 }
 
@@ -42,7 +42,7 @@ type LinkedProgram struct {
 	Program Account
 }
 
-// Side is whose administrator answers.
+// Side is the party of a link whose administrator answers.
 type Side string
 
 // The sides of a link.
@@ -77,9 +77,8 @@ type LinkTx interface {
 	CountLinks(ctx context.Context, appid string) (int, error)
 }
 
-// Ask decides a call that asks for a link: 89015 for one that is there, 89010
-// for one that was asked for. After a refusal it may be asked for again.
-// Contract: rules 3.4.
+// Ask decides a call that asks for a link: 89015 where the link exists, 89010 where it was asked
+// for already. After a refusal it may be asked for again. Contract: rules 3.4.
 func (l Link) Ask(hold bool, now time.Time) (Link, error) {
 	switch l.Status {
 	case LinkDone:
@@ -94,10 +93,9 @@ func (l Link) Ask(hold bool, now time.Time) (Link, error) {
 	return l, nil
 }
 
-// End decides a call that ends a link: 89018 for one whose end was asked for.
-// over reports that the link goes; otherwise its end waits to be confirmed. A
-// link that is not done yet, or was refused, is withdrawn at once.
-// Contract: rules 3.4.
+// End decides a call that ends a link: 89018 where its end was asked for already. over says that
+// the link is to be removed; otherwise its end waits for an administrator. A link that is not done
+// yet, or was refused, is removed at once. Contract: rules 3.4.
 func (l Link) End(hold bool) (next Link, over bool, err error) {
 	switch {
 	case l.Unlinking:
@@ -110,9 +108,9 @@ func (l Link) End(hold bool) (next Link, over bool, err error) {
 	return l, false, nil
 }
 
-// Confirm decides the answer of one side's administrator; over reports that
-// the link goes. It is Invalid where nothing waits for this side.
-// Choice(link.refused): 3 is also the state after the account's own administrator refused.
+// Confirm decides what the answer of one side's administrator does; over says that the link is to
+// be removed. It is Invalid where nothing waits for this side. Choice(link.refused): 3 is also the
+// state after the account's own administrator refused.
 func (l Link) Confirm(side Side, agree bool) (next Link, over bool, err error) {
 	switch {
 	case l.Unlinking && side == AccountSide:
@@ -131,7 +129,7 @@ func (l Link) Confirm(side Side, agree bool) (next Link, over bool, err error) {
 	return l, false, nil
 }
 
-// MayLink returns 48001 for an account that has no links of its own.
+// MayLink returns 48001 for an account of a kind that cannot link Mini Programs.
 func (a Account) MayLink() error {
 	if a.Kind != ServiceAccount {
 		return errcode.Unauthorized.With(behaviour.LinkKind, "%s is a %s: only a service account is linked with Mini Programs", a.AppID,
@@ -143,7 +141,7 @@ func (a Account) MayLink() error {
 	return nil
 }
 
-// LinkRequest is what a caller says of a link.
+// LinkRequest is what a caller asks for when it asks for a link.
 type LinkRequest struct {
 	MiniProgram string
 	NotifyUsers bool
@@ -211,12 +209,11 @@ func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofP
 	return nil
 }
 
-// linkToChange locks both sides and returns their link: ErrNoLink, with the
-// link that would be, where there is none, 40013 for an AppID that is no Mini
-// Program's.
+// linkToChange locks both sides and returns their link. Where there is none, it returns ErrNoLink
+// with the link that a call would make. 40013 for an AppID that is no Mini Program's.
 func (d *Directory) linkToChange(ctx context.Context, tx Tx, service, miniProgram string) (Link, error) {
 	l := Link{Service: service, MiniProgram: miniProgram}
-	// One order, so that no two transactions wait for each other.
+	// Always in the same order, so that no two transactions wait for each other.
 	for _, appid := range slices.Sorted(slices.Values([]string{service, miniProgram})) {
 		if err := tx.LockAccount(ctx, appid); err != nil {
 			return l, err

@@ -16,9 +16,8 @@ import (
 	"github.com/qrjump/qrjump/internal/outbox"
 )
 
-// MaxMessages is how many events wait for one account at most. Above it the
-// oldest are given up: a receiver that is gone, or slower than its codes are
-// scanned, must not fill the disk.
+// MaxMessages is how many events wait for one account at most. Of more, the oldest are given up: a
+// receiver that is away, or slow, must not fill the disk.
 const MaxMessages = 100_000
 
 // MessageTx is what a transaction keeps of followers.
@@ -28,19 +27,18 @@ type MessageTx interface {
 	AddFollower(ctx context.Context, account, openid string, since time.Time) (added bool, err error)
 }
 
-// CodeOf returns the code that a scanned text is the content of; ok is false
-// for another text. It knows the form only, not whether there is such a code.
+// CodeOf returns the parametric code in a scanned text; ok is false for a text of another form.
+// Whether the code exists it does not know.
 func CodeOf(text string) (code string, ok bool) {
 	code, ok = strings.CutPrefix(text, QRStart)
 	return code, ok && len(code) == 22
 }
 
-// ScannedCode takes note that a user scanned a text that opened no Mini
-// Program. If it is the content of a parametric code that works, the user
-// follows its account from then on, and the account's message URL, if it has
-// one, will get a subscribe event from a new follower, a SCAN event from an old
-// one. Both are durable when it returns. openID is the user's openid under an
-// account. Contract: rules 3.5.
+// ScannedCode takes note that a user scanned a text that opened no Mini Program. If it is the
+// content of a parametric code that works, the user follows its account from then on, and the
+// account's message URL, if it has one, will get a subscribe event from a new follower, and a SCAN
+// event from one who follows already. Follower and event are durable when it returns. openID
+// returns the user's openid under an account. Contract: rules 3.5.
 func (d *Directory) ScannedCode(ctx context.Context, text string, openID func(account string) string, at time.Time) error {
 	code, ok := CodeOf(text)
 	if !ok {
@@ -127,8 +125,8 @@ func (d *Directory) MessagePolicy() outbox.Policy {
 				return postXML(a.MessageURL, query, []byte(r.Body)), err
 			}, err
 		},
-		// Any answer with status 200 takes it: what the platform would do with its body, a
-		// reply to the user, nobody would see here.
+		// Any answer with status 200 accepts the event. On the platform its body is a reply to the
+		// user; here there is nobody to show it to.
 		Refusal: func(_ *outbox.Row, a outbound.Answer, err error) string {
 			switch {
 			case err != nil:

@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// OpenIDs derives the openid of a user under an account. It is the same for
-// ever and different under every account, so its key is permanent.
+// OpenIDs derives the openid of a user under an account. A user's openid never changes and differs
+// from account to account, so the key is permanent.
 type OpenIDs struct{ secret []byte }
 
 // NewOpenIDs takes the bytes of the permanent key.
@@ -19,7 +19,7 @@ func NewOpenIDs(secret []byte) *OpenIDs { return &OpenIDs{secret: secret} }
 // can tell two accounts' users together.
 func (o *OpenIDs) OpenID(namespace, appid, user string) string {
 	m := hmac.New(sha256.New, o.secret)
-	// The lengths keep the three apart.
+	// The lengths tell where each of the three ends.
 	fmt.Fprintf(m, "openid v1 %d:%s %d:%s %d:%s", len(namespace), namespace, len(appid), appid, len(user), user)
 	return "o" + base64.RawURLEncoding.EncodeToString(m.Sum(nil))[:27]
 }

@@ -10,14 +10,14 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// optionValues are what an option of an account may be. Contract: rules 3.2.
+// optionValues are the values that each option of an account may have. Contract: rules 3.2.
 var optionValues = map[string][]string{
 	"location_report":  {"0", "1", "2"},
 	"voice_recognize":  {"0", "1"},
 	"customer_service": {"0", "1"},
 }
 
-// validOptions says which option cannot be one.
+// validOptions returns an error that names an option or a value that does not exist.
 func (a Account) validOptions() error {
 	for _, name := range slices.Sorted(maps.Keys(a.Options)) {
 		switch allowed := optionValues[name]; {
@@ -31,8 +31,8 @@ func (a Account) validOptions() error {
 	return nil
 }
 
-// Option is how an account is set for the platforms that it authorised. 40097 for an
-// option that there is not, 40013, 61003.
+// Option is the value of an option of an account, for a platform that it authorised. 40097 for an
+// option that does not exist, 40013, 61003.
 func (d *Directory) Option(ctx context.Context, component, appid, name string) (string, error) {
 	if optionValues[name] == nil {
 		return "", errcode.InvalidArgs.With(behaviour.ComponentOption, "option_name is %.40q", name)
@@ -49,8 +49,8 @@ func (d *Directory) Option(ctx context.Context, component, appid, name string) (
 	return value, nil
 }
 
-// SetOption sets an option of an account: 40097 for an option or a value that there is
-// not, 40013, 61003.
+// SetOption sets an option of an account: 40097 for an option or a value that does not exist,
+// 40013, 61003.
 func (d *Directory) SetOption(ctx context.Context, component, appid, name, value string) error {
 	if !slices.Contains(optionValues[name], value) {
 		return errcode.InvalidArgs.With(behaviour.ComponentOption, "option_name is %.40q, option_value is %.40q", name, value)

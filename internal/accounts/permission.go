@@ -23,13 +23,13 @@ const (
 	OneItemOneCode  = 46
 )
 
-// AskedByDefault are the sets that a platform asks for where it names none.
+// AskedByDefault are the sets that a person is asked for where the platform names none.
 var AskedByDefault = []int{AccountService, MiniProgramDev, Linking, OneItemOneCode}
 
 // Exclusive reports whether one platform at a time may have a set of an account.
 func Exclusive(set int) bool { return set == MiniProgramDev }
 
-// SetName is the official name of a set, none for one that does not matter here.
+// SetName is the official name of a set; none for a set without meaning here.
 func SetName(set int) phrase.Text {
 	if key := "set." + strconv.Itoa(set); book.Has(key) {
 		return book.Text(key)
@@ -47,14 +47,14 @@ func ValidSets(sets []int) error {
 	return nil
 }
 
-// ordered is a list of sets in order and each once.
+// ordered is a list of sets, sorted, each once.
 func ordered(sets []int) []int {
 	sets = slices.Clone(sets)
 	slices.Sort(sets)
 	return slices.Compact(sets)
 }
 
-// without is a list of sets without the exclusive ones of another.
+// without is sets, less the exclusive ones that are in taken.
 func without(sets, taken []int) []int {
 	return slices.DeleteFunc(slices.Clone(sets), func(id int) bool { return Exclusive(id) && slices.Contains(taken, id) })
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// PutComponent creates or replaces a third-party platform. The three secrets
-// come in the clear; one that is empty stays as it is stored. Grants that are
-// nil stay too; those that are given replace all others, without an event.
+// PutComponent creates or replaces a third-party platform. The three secrets come in the clear. An
+// empty secret leaves the stored one, and nil Grants leave the stored ones. Grants that are given
+// replace all others, without an event.
 func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messageToken, aesKey string) error {
 	if err := d.CheckComponent(c, secret, aesKey); err != nil {
 		return err
@@ -17,13 +17,13 @@ func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messa
 	return d.putComponent(ctx, c, nil, secret, messageToken, aesKey)
 }
 
-// ChangeComponent is PutComponent of what change makes of a platform as it is, in one transaction. Its grants stay; one
-// that is not there yet has its AppID alone.
+// ChangeComponent reads a platform, lets change change it, and stores it as PutComponent does, in one transaction. Its
+// grants stay. A platform that does not exist yet comes to change with its AppID alone.
 func (d *Directory) ChangeComponent(ctx context.Context, appid string, change func(*Component), secret, messageToken, aesKey string) error {
 	return d.putComponent(ctx, Component{AppID: appid}, change, secret, messageToken, aesKey)
 }
 
-// putComponent stores c, or, where change is given, what that makes of the platform as it is.
+// putComponent stores c, or, where change is given, the stored platform as change made it.
 func (d *Directory) putComponent(ctx context.Context, c Component, change func(*Component), secret, messageToken, aesKey string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		before, err := lockComponent(ctx, tx, c)
@@ -68,7 +68,8 @@ func (d *Directory) putComponent(ctx context.Context, c Component, change func(*
 	return err
 }
 
-// lockComponent locks the accounts that grant the platform something, or are to, and the platform. It returns those that do.
+// lockComponent locks the platform, the accounts that grant it something, and those that c says are to. It returns the
+// accounts that grant it something now.
 func lockComponent(ctx context.Context, tx Tx, c Component) (before []string, err error) {
 	if before, err = grantedTo(ctx, tx, c); err != nil {
 		return nil, err
@@ -89,11 +90,11 @@ func lockComponent(ctx context.Context, tx Tx, c Component) (before []string, er
 	} else if !errors.Is(err, ErrNoAccount) {
 		return nil, err
 	}
-	// Now its grants stand still. One that came meanwhile ends like the others.
+	// From here on nobody changes its grants. One that was made meanwhile ends like the others.
 	return grantedTo(ctx, tx, c)
 }
 
-// sealComponent seals the secrets that are given; one that is empty stays as it is.
+// sealComponent seals the secrets that are given; where one is empty the stored one stays.
 func (d *Directory) sealComponent(ctx context.Context, tx Tx, c *Component, secret, messageToken, aesKey string) (err error) {
 	old := c.SecretHash
 	if c.SecretHash, err = d.newSecret("component", c.AppID, secret, old); err != nil {
@@ -113,7 +114,8 @@ func (d *Directory) sealComponent(ctx context.Context, tx Tx, c *Component, secr
 	return nil
 }
 
-// replaceGrants grants what c says. A set that is granted no longer ends at once, and its platform gets a push.
+// replaceGrants makes the grants those of c. A set that is no longer granted ends at once, and the platform
+// gets a push.
 func (d *Directory) replaceGrants(ctx context.Context, tx Tx, c Component, before []string, now time.Time) (granted []Grant, err error) {
 	for _, appid := range before {
 		if slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.AppID == appid }) {
@@ -133,7 +135,7 @@ func (d *Directory) replaceGrants(ctx context.Context, tx Tx, c Component, befor
 	return granted, nil
 }
 
-// CheckComponent returns an error for what PutComponent refuses whatever is stored.
+// CheckComponent returns an error for what PutComponent would refuse without a look at the store.
 func (d *Directory) CheckComponent(c Component, secret, aesKey string) error {
 	if err := c.Validate(aesKey); err != nil {
 		return err
@@ -141,8 +143,8 @@ func (d *Directory) CheckComponent(c Component, secret, aesKey string) error {
 	return checkSecret("component", c.AppID, secret)
 }
 
-// grantedTo lists the accounts whose grants a new list of grants may end; none
-// where the list says nothing of grants or the platform is new.
+// grantedTo lists the accounts that lose their grant if the new list of c leaves them out; none
+// where c says nothing of grants, or the platform is new.
 func grantedTo(ctx context.Context, tx Tx, c Component) ([]string, error) {
 	if c.Grants == nil {
 		return nil, nil
@@ -185,7 +187,7 @@ func (d *Directory) plantGrant(ctx context.Context, tx Tx, component string, g G
 	return planted, nil
 }
 
-// cutEarlier ends the tokens of a token's series at a time.
+// cutEarlier makes the earlier tokens of a token's series end at a time.
 func cutEarlier(ctx context.Context, tx Tx, t Token, at time.Time) error {
 	if t.Series == Authorizer {
 		return tx.CutAuthorizerTokens(ctx, t.Component, t.AppID, at)

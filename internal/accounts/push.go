@@ -20,7 +20,7 @@ const (
 	UnauthorizedPush = "unauthorized"
 )
 
-// keptPushes is how many finished pushes of a platform are kept for a look.
+// keptPushes is how many finished pushes of a platform are kept for people to look at.
 const keptPushes = 200
 
 func pushPlace(id int64) string { return "pushes/" + strconv.FormatInt(id, 10) }
@@ -54,8 +54,8 @@ func header(r outbox.Row) []element {
 		{name: "InfoType", text: r.Event}}
 }
 
-// addPush puts a message on its way. Contract: clients: its length is ours to
-// choose, and padding of at most 16 bytes is right for every reader.
+// addPush queues a message. Contract: clients: the server chooses the length, and every receiver
+// can read padding of at most 16 bytes.
 func (d *Directory) addPush(ctx context.Context, tx Tx, r outbox.Row, elements []element) (err error) {
 	elements = append(header(r), elements...)
 	text := message(elements, false)
@@ -86,15 +86,14 @@ func (d *Directory) Pushes(ctx context.Context, component string, limit int) (li
 	return list, err
 }
 
-// wakePusher tells whoever sends that there is something to send.
+// wakePusher tells the sender that there is something to send.
 func (d *Directory) wakePusher() {
 	if d.Wake != nil {
 		d.Wake()
 	}
 }
 
-// PushPolicy is how platforms are sent what waits for them. A message is closed
-// at the moment of sending.
+// PushPolicy is how platforms are sent what waits for them. A message is encrypted when it is sent.
 func (d *Directory) PushPolicy() outbox.Policy {
 	return outbox.Policy{Kind: outbox.Pushes, Batch: 1, Lease: sendLease, NextAttempt: backOff(13),
 		Before: func(ctx context.Context) (bool, error) { return false, d.PushTickets(ctx) },
@@ -152,8 +151,8 @@ func (d *Directory) openEventURL(ctx context.Context, component string) (func(*o
 // sendLease is how long a row that is being sent belongs to one node.
 const sendLease = time.Minute
 
-// backOff is how long after an attempt the next one comes, for so many attempts.
-// A ticket is replaced by the next one before the longer waits.
+// backOff returns when the next attempt comes, for at most so many attempts. Before the longer
+// pauses are over a ticket has been replaced by the next one.
 func backOff(most int) func(r outbox.Row, began, ended time.Time) time.Time {
 	return func(r outbox.Row, began, _ time.Time) time.Time {
 		if r.Attempts >= most {
@@ -175,11 +174,11 @@ func postXML(address string, query url.Values, body []byte) outbound.Request {
 		Header: http.Header{"Content-Type": {"text/xml"}}, Timeout: 5 * time.Second}
 }
 
-// marks begin the texts that let somebody in.
+// marks are how texts begin that prove who a caller is.
 var marks = []string{"ticket@@@", preAuthMark, authMark, refreshMark}
 
-// keptAnswer is what is kept of an answer: printable, bounded, and without what a
-// receiver may have sent back of the message.
+// keptAnswer is what is kept of an answer: printable, of bounded length, and without secrets of the
+// message that a receiver may have sent back.
 func keptAnswer(answer []byte) string {
 	const maxAnswer = 512
 	text := strings.ToValidUTF8(strings.ReplaceAll(string(answer[:min(len(answer), maxAnswer)]), "\x00", ""), "")

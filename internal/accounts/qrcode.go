@@ -57,7 +57,7 @@ type QRCode struct {
 	ExpiresAt time.Time // zero = never
 }
 
-// URL is what the picture says.
+// URL is the text in the picture.
 func (q QRCode) URL() string { return QRStart + q.Code }
 
 // Permanent reports whether the code never expires.
@@ -92,8 +92,8 @@ type QRDraft struct {
 	Life *int
 }
 
-// code checks the draft: 40052 for an unknown action, 40053 for a scene that
-// does not fit it, 40097 for a life that cannot be.
+// code checks the draft: 40052 for an unknown action, 40053 for a scene that does not fit the
+// action, 40097 for a life out of range.
 func (d QRDraft) code(now time.Time) (QRCode, error) {
 	q := QRCode{Action: d.Action, CreatedAt: now}
 	limit := 0
@@ -137,8 +137,8 @@ func (d QRDraft) code(now time.Time) (QRCode, error) {
 	return q, nil
 }
 
-// sceneText reports whether a text can be a scene: it comes back in the XML of
-// an event, which cannot hold every character.
+// sceneText reports whether a text can be a scene. An event brings the scene in XML, which cannot
+// hold every character.
 func sceneText(s string) bool {
 	n := utf8.RuneCountInString(s)
 	return utf8.ValidString(s) && n >= 1 && n <= maxSceneText && !strings.ContainsFunc(s, func(r rune) bool {
@@ -146,7 +146,7 @@ func sceneText(s string) bool {
 	})
 }
 
-// draw draws what a code is known by.
+// draw draws the random parts of a code: its text and its ticket.
 func (q *QRCode) draw(random io.Reader) error {
 	var raw [19]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
@@ -180,10 +180,10 @@ func (a Account) MayMakeQRCodes() error {
 	return nil
 }
 
-// CreateQRCode makes a parametric code. A permanent one that there is already
-// comes back as it is. 40052, 40053, 40097; 48001 for anything but a certified
-// service account; 45029 above the limit of permanent codes.
-// Contract: rules 3.5. Inferred(qrcode.limit): 45029 comes from this call.
+// CreateQRCode makes a parametric code. For a permanent one that exists already the answer is that
+// one. 40052, 40053, 40097; 48001 for anything but a certified service account; 45029 above the
+// limit of permanent codes. Contract: rules 3.5. Inferred(qrcode.limit): 45029 comes from this
+// call.
 func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDraft) (QRCode, error) {
 	fresh, err := draft.code(d.Now())
 	if err != nil {
@@ -212,7 +212,7 @@ func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDr
 		made, err = tx.PermanentQRCode(ctx, caller.AppID, fresh.Action, fresh.Scene)
 		return err
 	}
-	// A code that is there already must not wait for the one writer.
+	// A call for a code that exists must not wait for the one writer of SQLite.
 	if err := d.Store.ViewAccounts(ctx, have); !errors.Is(err, ErrNoQRCode) {
 		return made, err
 	}
@@ -236,8 +236,8 @@ func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDr
 	return made, err
 }
 
-// QRCodeByTicket returns the code that a ticket is of; ErrNoQRCode if there is
-// none, or it expired.
+// QRCodeByTicket returns the code to which a ticket belongs; ErrNoQRCode if there is none, or it
+// expired.
 func (d *Directory) QRCodeByTicket(ctx context.Context, ticket string) (QRCode, error) {
 	var q QRCode
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {

@@ -21,12 +21,13 @@ type Request struct {
 	Sets        []int
 }
 
-// BadRequest is a fault of such a link, for the person to read.
+// BadRequest says what is wrong with such a link, for the person to read.
 type BadRequest struct{ phrase.Text }
 
 func (b BadRequest) Error() string { return b.String() }
 
-// ReadRequest judges everything that the query of a link says. BadRequest, or Invalid.
+// ReadRequest reads and checks the query of a link to the authorisation page. Its errors are
+// BadRequest and Invalid.
 func (d *Directory) ReadRequest(ctx context.Context, q url.Values) (asked Request, err error) {
 	asked.Component, err = d.GetComponent(ctx, q.Get("component_appid"))
 	if errors.Is(err, ErrNoComponent) {
@@ -35,7 +36,8 @@ func (d *Directory) ReadRequest(ctx context.Context, q url.Values) (asked Reques
 	if err != nil {
 		return asked, err
 	}
-	// Before the code: a wrong address must not tell whether a code is good.
+	// This is checked before the code: the answer to a wrong address must not tell whether a code
+	// is good.
 	var ok bool
 	if asked.Back, ok = backTo(asked.Component.RedirectHosts, q.Get("redirect_uri")); !ok {
 		return asked, BadRequest{book.Text("request.redirect_uri")}
@@ -80,9 +82,8 @@ func setsAsked(list string) (asked []int, ok bool) {
 	return ordered(asked), true
 }
 
-// backTo reads where a person is sent back: an http or https address whose
-// host, with its port, is exactly one of the platform's. Everything that
-// readers of addresses disagree on is refused.
+// backTo reads where a person is sent back: an http or https address whose host, with its port, is
+// exactly one of the platform's. An address that two programs could read in two ways is refused.
 func backTo(hosts []string, address string) (*url.URL, bool) {
 	odd := func(r rune) bool { return r <= ' ' || r == '\\' || r >= 0x7f }
 	if len(address) > 2048 || strings.ContainsFunc(address, odd) {
@@ -108,7 +109,7 @@ func (r Request) Suits(a Account) bool {
 	return slices.Contains(r.Kinds, a.Kind) && (r.Only == "" || r.Only == a.AppID)
 }
 
-// Origin is the place that a person returns to, without its path.
+// Origin is the address that a person returns to, without its path.
 func (r Request) Origin() string { return r.Back.Scheme + "://" + r.Back.Host }
 
 // Return is where a person who agreed is sent: the address keeps its own parameters as they are.
@@ -130,8 +131,9 @@ func (r Request) Return(code Issued) string {
 	return to.String()
 }
 
-// Candidates are accounts that a request suits, by AppID: those whose AppID or name has a part, at most so many, and whether
-// there are more. sees says which of them whoever asks may know of.
+// Candidates are the accounts among which a person may choose, by AppID: those of the kind that the request asks for whose
+// AppID or name contains part, at most so many of them; more says that there are others. sees says which accounts the person
+// may see.
 func (d *Directory) Candidates(ctx context.Context, r Request, part string, most int, sees func(appid string) bool) (list []Account,
 	more bool, err error) {
 	part = strings.ToLower(part)
@@ -159,8 +161,8 @@ const referencePlace = "consent/reference"
 // mostReferred is how long the query of a link may be in a reference, in bytes.
 const mostReferred = 4096
 
-// Refer makes a reference by which the query of a link, which has a pre_auth_code in it, reaches another listener of this server.
-// It works once: the code in it does. "" where the query is too long.
+// Refer seals the query of a link, with the pre_auth_code in it, into a reference that another listener of this server can open.
+// It works once, because the code in it does. "" where the query is too long.
 func (d *Directory) Refer(q url.Values) string {
 	kept := url.Values{}
 	for _, name := range []string{"component_appid", "pre_auth_code", "redirect_uri", "auth_type", "biz_appid", "category_id_list"} {
@@ -175,7 +177,8 @@ func (d *Directory) Refer(q url.Values) string {
 	return d.Key.Seal(referencePlace, []byte(text))
 }
 
-// Referred is the request of a reference, or of a whole link to the authorisation page. BadRequest, or Invalid.
+// Referred reads the request from a reference, or from a complete link to the authorisation page. Its errors
+// are BadRequest and Invalid.
 func (d *Directory) Referred(ctx context.Context, text string) (Request, error) {
 	_, query, link := strings.Cut(text, "?")
 	if !link {

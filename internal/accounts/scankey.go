@@ -48,7 +48,7 @@ type ScanKeys struct {
 	Now    func() time.Time
 	Random io.Reader
 
-	reading sync.Mutex // reads are in one line: the last sees the last commit
+	reading sync.Mutex // reads follow each other, so that the last of them sees the last commit
 	known   atomic.Pointer[knownScanKeys]
 }
 
@@ -57,8 +57,8 @@ const scanKeyPurpose = "scan_key"
 // knownScanKeys are the keys of one moment.
 type knownScanKeys struct {
 	by map[string]ScanKey // by hash
-	// seen are texts that were checked, by a hash that only this process can
-	// make, so that a check costs no HMAC and its time tells nothing of a text.
+	// seen are texts that were checked before, by a hash with this process's salt: a check costs no
+	// HMAC, and how long it takes tells nothing of the text.
 	salt [16]byte
 	seen sync.Map // [32]byte -> *ScanKey
 }
@@ -123,8 +123,8 @@ func (k *ScanKeys) change(ctx context.Context, name string, change func(context.
 	}
 	// The change is committed, even if the caller went away.
 	if err := k.load(context.WithoutCancel(ctx)); err != nil {
-		// Keys that cannot be read now are read by the next Load; a key that ended must
-		// not open anything until then.
+		// Where keys cannot be read now, the next Load reads them. Until then a key that ended must
+		// not let anybody in.
 		if was := k.known.Load(); was != nil {
 			left := maps.Clone(was.by)
 			maps.DeleteFunc(left, func(_ string, key ScanKey) bool { return key.Name == name })
@@ -135,8 +135,7 @@ func (k *ScanKeys) change(ctx context.Context, name string, change func(context.
 	return nil
 }
 
-// Check returns the key behind a text, or ErrNoScanKey. It asks the store only as
-// long as nothing was loaded.
+// Check returns the key of a text, or ErrNoScanKey. It asks the store only before the first Load.
 func (k *ScanKeys) Check(ctx context.Context, text string) (ScanKey, error) {
 	if len(text) > 256 {
 		return ScanKey{}, ErrNoScanKey

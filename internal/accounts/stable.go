@@ -18,10 +18,9 @@ type stable struct {
 	text    string
 }
 
-// StableToken is /cgi-bin/stable_token. Without force the same token comes
-// back until five minutes before its end; force ends it at once and makes
-// another, at most 20 times a day. 45009 and 45011 above the limits.
-// Contract: rules 3.1.
+// StableToken is /cgi-bin/stable_token. Without force the answer is the same token until five
+// minutes before its end. force ends that token at once and makes another, at most 20 times a day.
+// 45009 and 45011 above the limits. Contract: rules 3.1.
 func (d *Directory) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
 	check := func(tx Tx) error { return d.check(ctx, tx, c) }
 	again := func(a Account) error { return d.checkWith(a, c, tokenGrant) }
@@ -50,7 +49,7 @@ func (d *Directory) OperatorToken(ctx context.Context, appid string) (Issued, er
 		_, err := tx.Account(ctx, appid)
 		return err
 	}
-	// The operator's looks are no calls of the account.
+	// What the operator asks for does not count as a call of the account.
 	return d.stableToken(ctx, appid, false, check, func(Account) error { return nil }, func(time.Time) error { return nil })
 }
 
@@ -119,8 +118,8 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 	return issued, err
 }
 
-// readStable reads an account's stable token. The zero stable means that it has none that may be answered again; what
-// replaces a token does not open it.
+// readStable reads an account's stable token. The zero stable means that none may be answered again. A call that
+// replaces the token does not decrypt the old one.
 func (d *Directory) readStable(ctx context.Context, tx Tx, appid string, force bool, now time.Time) (stable, error) {
 	t, err := tx.LatestToken(ctx, appid, Stable)
 	if errors.Is(err, ErrNoToken) || err == nil && (t.Check(now) != nil || !mayKeepStable(t, now, force)) {

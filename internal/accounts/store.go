@@ -19,14 +19,14 @@ type Store interface {
 	Reserve(ctx context.Context, n int) (Numbers, error)
 }
 
-// Numbers are those of a stretch of the log of changes that is written apart: nobody sees
-// it, or waits for it, until it is shown. Decision 55.
+// Numbers are reserved numbers of the log of changes, for changes that are written apart: until
+// they are shown nobody sees them or waits for them. Decision 55.
 type Numbers struct {
 	First, Last int64  // 0 = none
-	Hash        string // that the first entry follows
+	Hash        string // of the entry before the first
 }
 
-// Concern is what a change concerns that an import may depend on.
+// Concern says which rule or account a change concerned, for an import that may depend on it.
 type Concern struct {
 	Seq      int64
 	Rule     string // its key; "" = it is no rule
@@ -39,24 +39,25 @@ type Concern struct {
 type Tx interface {
 	// LockAccount makes other writers that lock the same AppID wait.
 	LockAccount(ctx context.Context, appid string) error
-	// LockAccounts makes all of them wait, and waits for all of them. It comes first.
+	// LockAccounts is LockAccount of every account at once. It is the first call of its
+	// transaction.
 	LockAccounts(ctx context.Context) error
-	// RunsLong comes first where what is read is handed out on the way: the
-	// transaction may stand still for minutes, and is not run again.
+	// RunsLong is the first call of a transaction that hands out rows while it reads: it may stand
+	// still for minutes, and is never run again.
 	RunsLong(ctx context.Context) error
 	// Account returns ErrNoAccount where there is none.
 	Account(ctx context.Context, appid string) (Account, error)
 	// Accounts lists by AppID, the first after the given one, at most limit.
 	Accounts(ctx context.Context, after string, limit int) ([]Account, error)
-	// AccountsAt returns those of some accounts that are there, in no order.
+	// AccountsAt returns those of the AppIDs' accounts that exist, in no order.
 	AccountsAt(ctx context.Context, appids []string) ([]Account, error)
 	PutAccount(ctx context.Context, a Account) error
-	// AddAccounts is PutAccount of accounts that were not there; ErrMoved if one is.
+	// AddAccounts is PutAccount of accounts that did not exist; ErrMoved if one of them does.
 	AddAccounts(ctx context.Context, all []Account) error
-	// NotedApart writes what was noted so far under numbers of Reserve, ShowApart shows it
-	// with the commit: all numbers are used by then, and LockAccountsToShow comes before. It
-	// is LockAccounts for whom everybody waits, and who waits for nobody: it tries again and
-	// again. ErrMoved, ErrImporting.
+	// NotedApart writes the changes that were noted so far, under numbers of Reserve. ShowApart
+	// lets everybody see them when the transaction commits: all numbers are used by then.
+	// LockAccountsToShow comes before it. That is LockAccounts, but it waits in no line: it tries
+	// again until it has the lock. ErrMoved, ErrImporting.
 	NotedApart(ctx context.Context, under Numbers) error
 	LockAccountsToShow(ctx context.Context) error
 	ShowApart(ctx context.Context) error
@@ -81,17 +82,16 @@ type Tx interface {
 
 	// Token returns ErrNoToken where there is none.
 	Token(ctx context.Context, hash string) (Token, error)
-	// Bearer is Token with the account that it is of, at once; ErrNoToken also for
-	// the tokens of platforms. It may see a later state than other calls of the
-	// transaction do.
+	// Bearer is Token with its account, in one query; ErrNoToken also for the tokens of platforms.
+	// It may see a later state than other calls of the transaction do.
 	Bearer(ctx context.Context, hash string) (Token, Account, error)
 	// LatestToken returns the newest token of a series, or ErrNoToken.
 	LatestToken(ctx context.Context, appid string, series Series) (Token, error)
 	PutToken(ctx context.Context, t Token) error
-	// CutTokens makes every token of the series that works longer than at stop at at.
+	// CutTokens makes every token of the series stop at the moment at, unless it stops before.
 	CutTokens(ctx context.Context, appid string, series Series, at time.Time) error
-	// EndTokens makes every token of an account, those of platforms that call for
-	// it among them, stop at at.
+	// EndTokens makes every token of an account stop at the moment at, also those with which
+	// platforms call for it.
 	EndTokens(ctx context.Context, appid string, at time.Time) error
 	// ForgetTokens removes the tokens of an account that expired before a time.
 	ForgetTokens(ctx context.Context, appid string, before time.Time) error

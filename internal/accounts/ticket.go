@@ -79,7 +79,7 @@ func (d *Directory) newTicket(ctx context.Context, tx Tx, c Component, now time.
 	if c.EventURL == "" {
 		return text, nil
 	}
-	// An earlier ticket that did not get through is of no use any more.
+	// Earlier tickets that still wait to be delivered are of no use any more.
 	late, err := tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: c.AppID, Event: TicketPush, State: outbox.Waiting, Limit: keptPushes})
 	if err != nil {
 		return "", err
@@ -97,8 +97,8 @@ func (d *Directory) newTicket(ctx context.Context, tx Tx, c Component, now time.
 	return text, d.addPush(ctx, tx, r, body(text))
 }
 
-// PushTickets makes a ticket for every platform whose last one is ten minutes
-// old by the server's clock, and puts it on its way.
+// PushTickets makes a ticket for every platform whose last one is ten minutes old by the server's
+// clock, and queues its push.
 func (d *Directory) PushTickets(ctx context.Context) error {
 	for {
 		var due []string
@@ -138,8 +138,8 @@ func (d *Directory) PushTickets(ctx context.Context) error {
 	}
 }
 
-// StartPushingTickets is api_start_push_ticket: a ticket goes out at once.
-// Where there is no event URL it goes nowhere. Contract: rules 3.2.
+// StartPushingTickets is api_start_push_ticket: a ticket is pushed at once; a platform without an
+// event URL gets none. Contract: rules 3.2.
 func (d *Directory) StartPushingTickets(ctx context.Context, c PlatformCredentials) error {
 	if err := d.CheckPlatform(ctx, c, c.AppID); err != nil {
 		return err
@@ -168,14 +168,14 @@ func (d *Directory) NewTicket(ctx context.Context, component string) (string, er
 	return text, err
 }
 
-// PlatformCredentials are what a platform shows where it has no token.
+// PlatformCredentials are how a platform proves who it is where it has no token.
 type PlatformCredentials struct {
 	AppID  string
 	Secret string
 	IP     netip.Addr
 }
 
-// checkPlatform is the order of faults of calls with a platform's secret.
+// checkPlatform looks for the faults of calls with a platform's secret, in the platform's order.
 // Contract: rules 3.2.
 func (d *Directory) checkPlatform(ctx context.Context, tx Tx, c PlatformCredentials) (Component, error) {
 	if c.AppID == "" {
@@ -197,8 +197,8 @@ func (d *Directory) checkPlatform(ctx context.Context, tx Tx, c PlatformCredenti
 	return p, p.reachedFrom(c.IP)
 }
 
-// noPlatform is the fault of an AppID that no platform has: 61011 if it is an
-// account's, else 40013.
+// noPlatform is the error for an AppID that is no platform's: 61011 if it is an account's, else
+// 40013.
 func noPlatform(ctx context.Context, tx Tx, appid string) error {
 	if _, err := tx.Account(ctx, appid); err == nil {
 		return errcode.InvalidComponent.With(behaviour.CallerPlatformAccount, "%s is an account, not a platform", appid)

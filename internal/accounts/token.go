@@ -21,18 +21,17 @@ const (
 	ForcedPerDay = 20
 	// StablePerMinute limits /cgi-bin/stable_token.
 	StablePerMinute = 10_000
-	// tokenMemory is how long an expired token is remembered, so that it is
-	// answered 42001 and not 40001.
+	// tokenMemory is how long an expired token is remembered, so that calls with it get 42001 and
+	// not 40001.
 	tokenMemory = 7 * 24 * time.Hour
 )
 
-// clockSpread is how far the clocks of two nodes may be apart, and how far a
-// clock may be set back, before what was issued ends.
+// clockSpread is how far the clocks of two nodes may be apart, or a clock be set back, until tokens
+// and codes stop working for it.
 const clockSpread = time.Hour
 
-// FromTheFuture reports whether something was issued by a clock that was far
-// ahead: a token that it dated would else work until that day. It ends when the
-// clock is repaired.
+// FromTheFuture reports whether something was issued by a clock that was far ahead. A token of such
+// a clock would work until that far day, so it ends when the clock is repaired.
 func FromTheFuture(issued, now time.Time) bool { return issued.Sub(now) > clockSpread }
 
 // Series keeps the tokens of /cgi-bin/token and of /cgi-bin/stable_token
@@ -65,9 +64,9 @@ type Token struct {
 	CutAt     time.Time // zero = not replaced; otherwise when it stops working
 }
 
-// Check returns nil while the token works: 40001 once it was replaced and its
-// overlap is over, 42001 after its two hours and where its clock was ahead. A token that had ended before
-// another took its place stays 42001. Contract: rules 3.1, 3.6.
+// Check returns nil while the token works: 40001 once it was replaced and its overlap is over, 42001
+// after its two hours, or where the clock that issued it was far ahead. A token that had expired before
+// it was replaced stays 42001. Contract: rules 3.1, 3.6.
 func (t Token) Check(now time.Time) error {
 	replaced := !t.CutAt.IsZero() && t.CutAt.Add(-TokenOverlap).Before(t.ExpiresAt)
 	switch {
@@ -120,6 +119,6 @@ func newTokenText(random io.Reader, now time.Time) (string, error) {
 	if _, err := io.ReadFull(random, raw); err != nil {
 		return "", fmt.Errorf("drawing a token: %w", err)
 	}
-	// The number counts up slowly on the platform; the month does here.
+	// On the platform this number grows slowly; here it is the month.
 	return fmt.Sprintf("%d_%s", (now.Year()-2017)*12+int(now.Month()), base64.RawURLEncoding.EncodeToString(raw)), nil
 }

@@ -5,9 +5,9 @@ import (
 	"encoding/hex"
 )
 
-// UserName is the account's original ID: "gh_" and twelve hexadecimal digits,
-// the same for ever. Choice(message.user_name): it follows from the AppID, so it needs no column
-// and is the same on every server.
+// UserName is the account's original ID: "gh_" and twelve hexadecimal digits, the same for ever.
+// Choice(message.user_name): it is computed from the AppID, so it needs no column and is the same
+// on every server.
 func (a Account) UserName() string {
 	sum := sha256.Sum256([]byte("user name " + a.AppID))
 	return "gh_" + hex.EncodeToString(sum[:6])

@@ -2,13 +2,13 @@ package archive
 
 import "io"
 
-// What is read ahead at most, in bytes and in pieces.
+// How much is read ahead at most, in bytes and in pieces.
 const (
 	aheadSize   = 64 << 10
 	aheadPieces = 4
 )
 
-// newSpace is room for what is read ahead.
+// newSpace makes the buffers for what is read ahead.
 func newSpace() chan []byte {
 	space := make(chan []byte, aheadPieces)
 	for range aheadPieces {
@@ -17,8 +17,7 @@ func newSpace() chan []byte {
 	return space
 }
 
-// readAhead reads r while f works on what was read before. Nobody reads r any more when
-// it returns.
+// readAhead reads r while f works on what was read before. When it returns, reading r has ended.
 func readAhead(r io.Reader, space chan []byte, f func(io.Reader) error) error {
 	a := &ahead{space: space, pieces: make(chan aheadPiece, aheadPieces)}
 	enough := make(chan struct{})
@@ -75,7 +74,7 @@ func (a *ahead) Read(p []byte) (int, error) {
 		a.giveBack()
 		piece, open := <-a.pieces
 		if !open {
-			return 0, io.ErrClosedPipe // its time is over
+			return 0, io.ErrClosedPipe // readAhead has returned
 		}
 		a.now, a.at = piece, 0
 	}
@@ -84,7 +83,7 @@ func (a *ahead) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// giveBack makes room for the piece after those that wait.
+// giveBack returns a buffer for another piece.
 func (a *ahead) giveBack() {
 	if a.now.b != nil {
 		a.space <- a.now.b

@@ -1,13 +1,12 @@
-// Package archive is the file that a whole server fits in: which members it
-// has, how they are checked, and how the keys in it are sealed by a passphrase.
-// It knows neither where rows come from nor what they mean.
+// Package archive is the file that a whole server fits in: which members it has, how they are
+// checked, and how the keys in it are sealed by a passphrase. It does not know where rows come
+// from, or what they mean.
 //
-// An archive is a tar in gzip: manifest.json, keys.age, and one
-// tables/NAME.ndjson a table. The manifest holds the SHA-256 of every member.
-// Behind the gzip stands a second, empty one whose comment is the SHA-256 of
-// every byte before it: tar and gzip read over it, and no byte of the file can
-// change unnoticed. keys.age (age-encryption.org/v1, scrypt) repeats the sums
-// of the tables, so that whoever has no passphrase can replace none of them.
+// An archive is a tar in gzip: manifest.json, keys.age, and one tables/NAME.ndjson a table. The
+// manifest holds the SHA-256 of every member. After the gzip comes a second, empty one whose
+// comment is the SHA-256 of every byte before it. Programs such as tar and gzip skip it, and no
+// byte of the file can change unnoticed. keys.age (age-encryption.org/v1, scrypt) repeats the sums
+// of the tables, so that nobody without the passphrase can replace a table.
 package archive
 
 import (
@@ -101,8 +100,8 @@ type secrets struct {
 	Tables []Member          `json:"tables"`
 }
 
-// trailer is the empty gzip (RFC 1952) with the sum of all before it. It is
-// spelt out because it is compared byte by byte.
+// trailer is the empty gzip (RFC 1952) with the sum of all before it. It is written byte by byte
+// here, because it is compared so.
 func trailer(sum []byte) []byte {
 	const withComment, unknownSystem = 0x10, 0xff
 	b := []byte{0x1f, 0x8b, 8, withComment, 0, 0, 0, 0, 0, unknownSystem}

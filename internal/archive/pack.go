@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 )
 
-// packer packs texts one after the other, each so that it can stand anywhere in a
-// gzip, while the next piece of the text is still being made.
+// packer compresses texts one after the other, while the next piece of a text is still being
+// written. Each result can stand anywhere in a gzip.
 type packer struct {
 	to    *counting
 	flate *flate.Writer
@@ -33,7 +33,7 @@ type plain struct {
 	sum  []byte // SHA-256
 }
 
-// then is the plain of two texts, one behind the other, but without their sum.
+// then is the plain of two texts, one after the other, without a sum.
 func (p plain) then(next plain) plain {
 	return plain{size: p.size + next.size, crc: crcOfBoth(p.crc, next.crc, next.size)}
 }
@@ -42,7 +42,7 @@ func (p plain) member(name string, rows int64) Member {
 	return Member{Name: name, Rows: rows, Size: p.size, SHA256: hex.EncodeToString(p.sum)}
 }
 
-// Pieces of a text that are packed at once, and how many of them wait for that at most.
+// The size of the pieces of a text, and how many of them wait to be packed at most.
 const (
 	pieceSize   = 256 << 10
 	mostWaiting = 3
@@ -50,8 +50,7 @@ const (
 
 func newPacker(w io.Writer) *packer {
 	p := &packer{to: &counting{w: w}, free: make(chan []byte, mostWaiting)}
-	// A server that answers scans meanwhile has better things to do than to
-	// look for the shortest form.
+	// The fastest level: the server answers scans meanwhile.
 	p.flate, _ = flate.NewWriter(p.to, flate.BestSpeed) // the level is one that there is
 	for range mostWaiting {
 		p.free <- make([]byte, 0, pieceSize)
@@ -143,8 +142,8 @@ func (c *counting) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// crcOfBoth is the CRC-32 of two texts, one behind the other, of which the CRC-32s and
-// the length of the second are known: bytes that follow multiply the first by x^8 each.
+// crcOfBoth is the CRC-32 of two texts, one after the other, from their CRC-32s and the length of
+// the second. Each byte of the second multiplies the first CRC by x^8.
 func crcOfBoth(first, second uint32, length int64) uint32 {
 	for power := uint32(1) << 23; length > 0; length >>= 1 { // x^8, its highest term in the lowest bit
 		if length&1 != 0 {

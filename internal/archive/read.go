@@ -27,25 +27,25 @@ type Archive struct {
 // A stranger's gzip makes a thousand bytes of one.
 const maxHead = 1 << 20
 
-// Open opens an archive of which every byte is as it was written. What its members have
-// to be is for EachTable to say, and for Check. ErrNewer, ErrDamaged.
+// Open opens an archive and checks that every byte is as it was written. EachTable and Check
+// compare its members with the manifest. ErrNewer, ErrDamaged.
 func Open(file io.ReaderAt, size int64) (*Archive, error) {
 	a := &Archive{file: file, size: size - trailerSize}
 	if a.size <= 0 {
 		return nil, damaged("it is no archive of qrjump")
 	}
-	// A format of later may be sealed in another way.
+	// A later format may end in another way.
 	if err := a.readHead(); errors.Is(err, ErrNewer) {
 		return nil, err
 	}
-	whole, end := newSummer(io.Discard), make([]byte, trailerSize)
-	if _, err := io.Copy(whole, io.NewSectionReader(file, 0, a.size)); err != nil {
+	all, end := newSummer(io.Discard), make([]byte, trailerSize)
+	if _, err := io.Copy(all, io.NewSectionReader(file, 0, a.size)); err != nil {
 		return nil, fmt.Errorf("reading the archive: %w", err)
 	}
 	if n, err := file.ReadAt(end, a.size); n < len(end) {
 		return nil, fmt.Errorf("reading the archive: %w", err)
 	}
-	if !bytes.Equal(end, trailer(whole.sum())) {
+	if !bytes.Equal(end, trailer(all.sum())) {
 		return nil, damaged("its checksum is not that of its content")
 	}
 	if err := a.readHead(); err != nil {
@@ -61,7 +61,7 @@ func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
 }
 
-// unpack returns the tar and what checks that nothing follows it.
+// unpack returns the tar, and a function that checks that nothing follows it.
 func (a *Archive) unpack() (*tar.Reader, func() error, error) {
 	packed, err := gzip.NewReader(bufio.NewReaderSize(io.NewSectionReader(a.file, 0, a.size), 1<<16))
 	if err != nil {
@@ -69,7 +69,7 @@ func (a *Archive) unpack() (*tar.Reader, func() error, error) {
 	}
 	packed.Multistream(false)
 	return tar.NewReader(packed), func() error {
-		// The sum of a gzip is looked at when it ends.
+		// The reader checks the sum of a gzip at its end.
 		if _, err := io.Copy(io.Discard, packed); err != nil {
 			return damaged("%v", err)
 		}
@@ -102,7 +102,7 @@ func (a *Archive) readManifest(members *tar.Reader) error {
 	if err != nil || head.Name != manifestName || head.Size > maxHead {
 		return damaged("it does not begin with %s", manifestName)
 	}
-	// Of a later format only the number can be relied on.
+	// In a later format only the field with its number is sure to be there.
 	text, err := io.ReadAll(members)
 	var format struct{ Format int }
 	if err != nil || json.Unmarshal(text, &format) != nil || format.Format < 1 {
@@ -117,7 +117,7 @@ func (a *Archive) readManifest(members *tar.Reader) error {
 	return nil
 }
 
-// nextIs looks whether the next member is the one that is wanted.
+// nextIs returns an error unless the next member is the one that is wanted.
 func nextIs(members *tar.Reader, want Member) error {
 	if head, err := members.Next(); err != nil || head.Name != want.Name || head.Size != want.Size {
 		return damaged("%s is not where the manifest says", want.Name)
@@ -141,9 +141,9 @@ func readKeys(r io.Reader, want Member) ([]byte, error) {
 	return keys, nil
 }
 
-// EachTable hands out the rows of every table, and checks each when f has read
-// what it wants of it. A caller keeps the rows only where EachTable returns
-// nil: the file may have changed since it was opened.
+// EachTable calls f with the rows of every table, and checks the sum of each table after f. A
+// caller keeps the rows only if EachTable returns nil: the file may have changed since it was
+// opened.
 func (a *Archive) EachTable(f func(table string, rows io.Reader) error) error {
 	members, end, err := a.unpack()
 	if err != nil {
@@ -205,7 +205,7 @@ func (a *Archive) Keys(passphrase string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, ErrPassphrase // an empty one
 	}
-	// What we ask for: a crafted file could ask for more memory than there is.
+	// No more work than our archives need: a crafted file could ask for more memory than there is.
 	identity.SetMaxWorkFactor(defaultWork)
 	opened, err := age.Decrypt(bytes.NewReader(a.keys), identity)
 	if errors.Is(err, age.ErrIncorrectIdentity) {
@@ -214,7 +214,7 @@ func (a *Archive) Keys(passphrase string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, damaged("%s: %v", keysName, err)
 	}
-	// All of it, because its end is sealed as well.
+	// It is read to its end, because only that shows that nothing was cut off.
 	text, err := io.ReadAll(opened)
 	if err != nil {
 		return nil, damaged("%s: %v", keysName, err)

@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// summer passes on what is written and sums it up.
+// summer passes on what is written and computes its SHA-256.
 type summer struct {
 	to   io.Writer
 	hash hash.Hash

@@ -34,34 +34,34 @@ type Contents struct {
 	Program    string
 	CreatedAt  time.Time
 	Passphrase string
-	// Work is the logarithm of what one guess at the passphrase costs; 0 = 18,
-	// which is about a second and 256 MiB.
+	// Work is the logarithm to base 2 of what one guess at the passphrase costs; 0 = 18, about a
+	// second and 256 MiB.
 	Work int
 }
 
 const defaultWork = 18
 
-// Packed is a whole archive that waits to be written.
+// Packed is an archive that is ready to be written.
 type Packed struct {
 	Manifest Manifest
 
 	keys   []byte
 	tables []packed // in rows
 	rows   *os.File
-	named  bool // the file of rows has its name still
+	named  bool // the file of rows still has its name
 }
 
-// Pack reads all of a source, once. Its rows wait, packed, in a file without a name in
-// dir, because an archive begins with what is known at their end; memory does not grow
-// with them.
+// Pack reads all of a source, once. It keeps the compressed rows in a file without a name in dir,
+// because an archive begins with the manifest, which is known only at their end. Memory does not
+// grow with the rows.
 func Pack(ctx context.Context, dir string, c Contents) (*Packed, error) {
 	if err := CheckPassphrase(c.Passphrase); err != nil {
 		return nil, err
 	}
-	keys := beginSealing(c) // takes as long as many rows
+	keys := beginSealing(c) // begun first, because it takes a second
 	p, err := packRows(ctx, dir, c)
 	if err != nil {
-		keys.end(nil) // no work goes on behind a caller
+		keys.end(nil) // so that no work goes on after Pack returned
 		return nil, err
 	}
 	if err := p.describe(c, keys); err != nil {
@@ -75,7 +75,8 @@ func packRows(ctx context.Context, dir string, c Contents) (p *Packed, err error
 	if err != nil {
 		return nil, fmt.Errorf("making a file for rows: %w", err)
 	}
-	// Without a name nothing stays behind, whatever happens; not every system can.
+	// A file without a name does not outlive the process. Not every system can remove the name of
+	// an open file.
 	p = &Packed{rows: f, named: os.Remove(f.Name()) != nil}
 	p.Manifest = Manifest{Format: Format, Program: c.Program, Schema: c.Schema, Engine: c.Engine, CreatedAt: c.CreatedAt.UTC(),
 		Members: []Member{{Name: keysName}}}
@@ -136,7 +137,7 @@ type packedGzip struct {
 	whole  *summer
 	packer *packer
 	all    plain
-	waits  bytes.Buffer // what is not packed yet
+	waits  bytes.Buffer // not compressed yet
 }
 
 func (g *packedGzip) write(p *Packed) error {
@@ -224,8 +225,8 @@ type sealing struct {
 	ready  chan struct{}
 }
 
-// beginSealing lets the passphrase be turned into a key, which takes a second and needs
-// nothing of what is sealed.
+// beginSealing begins to derive a key from the passphrase. That takes a second and does not need
+// the text.
 func beginSealing(c Contents) *sealing {
 	s := &sealing{ready: make(chan struct{})}
 	go func() {
@@ -238,14 +239,14 @@ func beginSealing(c Contents) *sealing {
 		recipient.SetWorkFactor(work)
 		s.w, s.err = age.Encrypt(&s.sealed, recipient)
 		if work >= defaultWork {
-			// Otherwise the next export adds its 256 MiB to those of this one.
+			// The memory is given back now: otherwise the next export needs another 256 MiB.
 			debug.FreeOSMemory()
 		}
 	}()
 	return s
 }
 
-// end seals a text, when the key is there.
+// end waits for the key and seals a text.
 func (s *sealing) end(text []byte) error {
 	<-s.ready
 	if s.err != nil {

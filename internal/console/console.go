@@ -109,9 +109,11 @@ type Console struct {
 	// Stopping reports whether the server is stopping, so that streams end.
 	Stopping func() bool
 	Wire     func() string // base URL of the wire
-	Docs     string        // path of the documents; "" = there are none here
-	Version  string
-	Log      *slog.Logger
+	// CertificateEnds says until when the certificate of this server is valid, where it has one.
+	CertificateEnds func() (time.Time, bool)
+	Docs            string // path of the documents; "" = there are none here
+	Version         string
+	Log             *slog.Logger
 
 	client   *client.Client
 	pages    http.Handler

@@ -15,6 +15,7 @@ type homeView struct {
 	Tasks   []task
 	Numbers []number
 	Misses  []client.Miss
+	now     time.Time // at the server, in the zone of its days
 }
 
 // task is something to do next; Kind is bad, warn or info.
@@ -42,7 +43,11 @@ func (c *Console) landing(v *visit) {
 // home shows each reader what the admin API lets them read, and leaves out the rest.
 func (c *Console) home(v *visit) {
 	var data homeView
-	for _, part := range []func(*homeView) error{v.homeAlarms, v.homeScans, v.homeCalls, v.homeBackup} {
+	if v.failed(into(&data.now)(v.clock())) {
+		return
+	}
+	for _, part := range []func(*homeView) error{v.homeAlarms, v.homeScans, v.homeOrders, v.homeKeys, v.homeCertificate, v.homeQuota,
+		v.homeCalls, v.homeBackup} {
 		err := part(&data)
 		if _, kept := refused(err, http.StatusForbidden); !kept && v.failed(err) {
 			return
@@ -83,7 +88,7 @@ func (v *visit) homeScans(data *homeView) error {
 	}
 	var today, seven, before int64
 	for _, row := range days.Rows {
-		now := days.To.Add(-time.Hour).In(row.At.Location())
+		now := data.now.In(row.At.Location())
 		if row.At.After(now.Add(-week)) {
 			seven += row.Scans
 		}
@@ -92,8 +97,8 @@ func (v *visit) homeScans(data *homeView) error {
 		}
 	}
 	if n := len(days.Rows); n > 0 {
-		end := days.To.In(days.Rows[n-1].At.Location()).AddDate(0, 0, -7)
-		y, m, d := end.Add(-time.Hour).Date()
+		end := data.now.In(days.Rows[n-1].At.Location()).AddDate(0, 0, -7)
+		y, m, d := end.Date()
 		begin := time.Date(y, m, d, 0, 0, 0, 0, end.Location())
 		then, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{From: begin.Format(time.RFC3339), To: end.Format(time.RFC3339),
 			Filter: v.owned()})

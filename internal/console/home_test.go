@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
@@ -39,5 +40,39 @@ func TestTheHomeSaysWhatToDoNext(t *testing.T) {
 	p := vic.get("/console/home")
 	if p.Status != http.StatusOK || strings.Contains(p.Body, "Scans today") || strings.Contains(p.Body, "gone.example") {
 		t.Errorf("a viewer, who may see no scan, is shown %d: %s", p.Status, p.Body)
+	}
+}
+
+// What ends soon and what waits too long is a task of those whom it concerns.
+func TestTheHomeSaysWhatEndsSoon(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
+		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	s.Admin("PUT", "/settings", `{"publish_quota":3}`)
+	s.Admin("POST", "/people", `{"name":"bo","role":"rules","accounts":["shop"],"password":"`+password+`"}`)
+	person(s, "root", operations.Admin)
+	root, bo := visit(t, s), visit(t, s)
+	var order struct {
+		ID int64 `json:"application_id"`
+	}
+	s.Admin("POST", "/accounts/press/orders", `{"code_count":10000,"isv_application_id":"spring"}`).JSON(t, &order)
+	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", order.ID), `{"code_start":0,"code_end":99,"printer":"Press"}`)
+	var key struct{ Key string }
+	s.Admin("POST", "/admin-keys", `{"name":"nightly","role":"viewer","expires":"2026-02-01T00:00:00Z"}`).JSON(t, &key)
+	s.Hide(key.Key)
+	root.signIn("root", password, "")
+	bo.signIn("bo", password, "")
+	if p := root.get("/console/home"); strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "nobody fetched") {
+		t.Errorf("told too early: %s", p.Body)
+	}
+	s.Admin("PUT", "/emulator/clock", `{"now":"2026-01-19T02:00:00Z"}`)
+	root.signIn("root", password, "") // the session ended meanwhile
+	root.get("/console/home").wants(t, "Orders with packages that nobody fetched in three days: 1", "press spring",
+		"end within two weeks, or just ended: 1", "nightly")
+	bo.signIn("bo", password, "")
+	p := bo.get("/console/home")
+	p.wants(t, "Publishes of shop that are left this month: 3", `href="/console/accounts/shop"`)
+	if strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "nobody fetched") {
+		t.Errorf("told of what is not theirs: %s", p.Body)
 	}
 }

@@ -159,8 +159,8 @@ func (v *visit) dated() (statisticsView, error) {
 	if data.Days == 0 {
 		return data, nil
 	}
-	now, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{Limit: 1})
-	data.From = now.Now.AddDate(0, 0, 1-data.Days).Format(time.DateOnly)
+	now, err := v.clock()
+	data.From = now.AddDate(0, 0, 1-data.Days).Format(time.DateOnly)
 	data.asked.Set("from", data.From)
 	return data, err
 }

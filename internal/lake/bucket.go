@@ -20,14 +20,15 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// bucket is a Place in an S3 bucket, which replaces an object as a whole.
+// bucket is a Place in an S3 bucket. S3 replaces an object as a whole: a reader never finds half of
+// one.
 type bucket struct {
 	client       *minio.Client
 	name, prefix string
 }
 
-// parseBucket reads s3://BUCKET/PREFIX. Where the bucket is and who reads it stands
-// in the environment that other programs of S3 read too.
+// parseBucket reads s3://BUCKET/PREFIX. The server and the credentials come from the environment
+// variables that other programs for S3 read too.
 func parseBucket(text string) (Place, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -89,7 +90,7 @@ func (b *bucket) Open(ctx context.Context, name string) (io.ReaderAt, int64, io.
 }
 
 func (b *bucket) Put(ctx context.Context, name string, content []byte) error {
-	// One request, however large: parts of an upload would lie about after a crash.
+	// In one request, however large: an upload in parts would leave parts behind after a crash.
 	_, err := b.client.PutObject(ctx, b.name, b.key(name), bytes.NewReader(content), int64(len(content)),
 		minio.PutObjectOptions{DisableMultipart: true, ContentType: contentType(name)})
 	if err != nil {

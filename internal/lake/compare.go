@@ -16,13 +16,13 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// Compared is what a ledger and the lake have of a day.
+// Compared says how the ledger and the lake differ in a day.
 type Compared struct {
 	Day          string
 	Ledger, Lake int64 // scans
 	Missing      int64 // scans that only the ledger has
-	OnTheWay     int64 // such scans that are so new that the lake need not have them yet
-	Twice        int64 // further rows of a scan
+	OnTheWay     int64 // of the missing: so new that the lake need not have them yet
+	Twice        int64 // rows more than one for a scan
 	Unknown      int64 // scans that only the lake has
 	Named        int64 // scans whose user is erased in the ledger and not in the lake
 }
@@ -39,7 +39,7 @@ func (l *Lake) Zone(ctx context.Context) (*time.Location, error) {
 	return time.FixedZone("", all.UTCOffsetHours*3600), nil
 }
 
-// digest stands for a set of scans, in whatever order they come.
+// digest is a checksum of a set of scans that does not depend on their order.
 type digest struct {
 	n      int64
 	hi, lo uint64
@@ -54,7 +54,7 @@ func (d *digest) add(id ledger.ScanID, anonymous bool) {
 	d.n, d.hi, d.lo = d.n+1, d.hi+binary.BigEndian.Uint64(sum[:]), d.lo+binary.BigEndian.Uint64(sum[8:])
 }
 
-// known is what a comparison needs of a row.
+// known is the part of a row that is compared.
 type known struct {
 	ScanID   string `parquet:"scan_id"`
 	UserHash string `parquet:"user_hash,optional"`
@@ -69,7 +69,7 @@ func (l *Lake) Compare(ctx context.Context, day string, scans func() iter.Seq2[*
 	if err != nil {
 		return c, err
 	}
-	for e, err := range scans() { // after the lake, which cannot have what the ledger has not
+	for e, err := range scans() { // read after the lake: the lake has nothing that the ledger lacks
 		if err != nil {
 			return c, err
 		}
@@ -81,7 +81,7 @@ func (l *Lake) Compare(ctx context.Context, day string, scans func() iter.Seq2[*
 	return l.differ(ctx, c, scans)
 }
 
-// differ says in what a day differs.
+// differ finds out which scans of a day differ.
 func (l *Lake) differ(ctx context.Context, c Compared, scans func() iter.Seq2[*ledger.Event, error]) (Compared, error) {
 	type found struct{ times, named int32 }
 	rows := map[ledger.ScanID]found{}
@@ -155,7 +155,7 @@ func (l *Lake) readDay(ctx context.Context, day string, visit func(id ledger.Sca
 	return nil
 }
 
-// Manifests are what the nodes say of themselves.
+// Manifests are the manifests of all nodes.
 func (l *Lake) Manifests(ctx context.Context) (all []Manifest, err error) {
 	names, err := l.Place.List(ctx, manifestFolder)
 	for _, name := range names {

@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// learn finds out who was erased. What is written from then on names none of them,
-// even where a journal still does.
+// learn reads which users were erased. Rows that are written from then on name none of them, even
+// if a journal still does.
 func (l *Lake) learn(ctx context.Context) error {
 	list, err := l.Erased(ctx, l.learned-eraseOverlap.Milliseconds())
 	if err != nil {
@@ -47,8 +47,9 @@ func (l *Lake) eraseIn(r *Row) bool {
 	return true
 }
 
-// erase makes users anonymous in the parts of this node, and in those of nodes that
-// are given up, which several nodes may do: each knows of all that are erased.
+// erase makes users anonymous in the parts of this node, and in parts of nodes that are gone.
+// Several nodes may do the latter at once: each knows of all who were erased, so they write the
+// same.
 func (l *Lake) erase(ctx context.Context) error {
 	var others map[string]bool
 	if l.Others != nil {

@@ -25,16 +25,17 @@ type Lake struct {
 	Journal *ledger.Journal
 	// Name is that of this node in the lake: no other process has it.
 	Name func() string
-	// UpTo is up to where the journal may be written; nil = all that is durable.
+	// UpTo is the position up to which the journal may be written to the lake; nil = all that is
+	// durable.
 	UpTo func() int64
-	// Rows says what scans opened and count for.
+	// Rows makes rows of scans: with what each opened and whose it is.
 	Rows func(ctx context.Context, scans []ledger.Entry) ([]Row, error)
 	// Erased lists users that were erased after a moment in Unix milliseconds.
 	Erased func(ctx context.Context, after int64) ([]ledger.Erasure, error)
-	// Others are the nodes that write their own parts, this one perhaps among them;
-	// nil = there are none, and nobody else writes into parts of this node.
+	// Others are the nodes that write parts now; this one may be among them. nil = this is the only
+	// node.
 	Others func(ctx context.Context) (map[string]bool, error)
-	// OffsetHours is where days begin in a lake that is new.
+	// OffsetHours is the zone of days in a new lake, in hours east of UTC.
 	OffsetHours func() int
 	Now         func() time.Time // the real time
 	Log         *slog.Logger
@@ -43,16 +44,16 @@ type Lake struct {
 
 	full, atOnce int // 0 = fullPart, stepScans
 
-	writing  sync.Mutex // held by Flush, which has all up to the next gap
-	base     string     // Name, when the rest was found out
-	known    bool       // the rest is what the place has
+	writing  sync.Mutex // held by Flush; it guards what follows, up to the empty line
+	base     string     // Name, when the fields below were read
+	known    bool       // the fields below are what the place has
 	had      Manifest   // as it stands there
 	mark     ledger.Mark
 	zone     *time.Location
-	open     map[string]*part // by day: those that grow
+	open     map[string]*part // the growing part of each day
 	begun    map[string]bool  // the names of parts that this process began
 	erased   map[ledger.UserHash]int64
-	pending  map[ledger.UserHash]bool // of erased: not looked for in the parts yet
+	pending  map[ledger.UserHash]bool // erased users whom nobody has looked for in the parts yet
 	learned  int64                    // erasures up to this moment are in erased
 	lookedAt time.Time                // for users who were erased
 
@@ -66,18 +67,19 @@ type Lake struct {
 type Manifest struct {
 	Format int    `json:"format"`
 	Node   string `json:"node"`
-	// Position is that of the last scan of the node's journal that is in the lake, ScanID
-	// its id: with them another journal is told from this one.
+	// Position is that of the last scan of the node's journal that is in the lake, and ScanID its
+	// id. Together they show whether the journal is still the same one.
 	Position int64  `json:"position"`
 	ScanID   string `json:"scan_id,omitempty"`
-	// CompleteUntil: each scan that the node recorded before is in the lake.
+	// CompleteUntil: every scan that the node recorded before this moment is in the lake.
 	CompleteUntil time.Time `json:"complete_until"`
-	// ErasedUntil: users who were erased before are anonymous in the node's parts; Unix ms.
+	// ErasedUntil: users who were erased before this moment are anonymous in the node's parts; Unix
+	// ms.
 	ErasedUntil int64     `json:"erased_until"`
 	WrittenAt   time.Time `json:"written_at"`
 }
 
-// Lakewide is what holds of all files of a lake.
+// Lakewide is what is the same for all files of a lake.
 type Lakewide struct {
 	Format         int `json:"format"`
 	UTCOffsetHours int `json:"utc_offset_hours"` // where the days of its folders begin
@@ -89,17 +91,18 @@ const (
 	format         = 1
 
 	usualEvery = 15 * time.Second
-	// stepScans are written at once while a node catches up.
+	// stepScans is how many scans are written at once while a node catches up.
 	stepScans = 50_000
-	// idleManifest is how old a manifest gets while no scan comes.
+	// idleManifest is after how long a manifest is written again while no scan comes.
 	idleManifest = 5 * time.Minute
 	// erasePause is the least time between two searches of all parts.
 	erasePause = time.Minute
-	// eraseOverlap is how far two nodes' clocks may be apart.
+	// eraseOverlap is how far apart the clocks of two nodes may be: erasures so much older are read
+	// again.
 	eraseOverlap = 10 * time.Minute
-	// keptDays are as many days' growing parts as are held in memory.
+	// keptDays is of how many days the growing parts are held in memory.
 	keptDays = 2
-	// mostHeld bounds what a journal keeps for a lake that is away: about 6 GB.
+	// mostHeld is how many scans a journal keeps while the lake is away: about 6 GB.
 	mostHeld = 50_000_000
 )
 
@@ -125,7 +128,7 @@ func (l *Lake) Flush(ctx context.Context) error {
 	defer l.writing.Unlock()
 	err := l.flush(ctx)
 	if err != nil {
-		l.known = false // a lost answer may hide that all went well
+		l.known = false // the write may have succeeded although its answer was lost
 	}
 	l.mu.Lock()
 	was := l.last
@@ -181,12 +184,13 @@ func (l *Lake) flush(ctx context.Context) error {
 			return err
 		}
 	}
-	l.position.Store(max(end, l.mark.Position)) // what cannot be read is not waited for
+	l.position.Store(max(end, l.mark.Position)) // nobody waits for what cannot be read
 	l.levelAt.Store(now.UnixMilli())
 	return nil
 }
 
-// look makes sure that what was written is still there, and is this node's.
+// look checks that what this node wrote is still in the lake, and that no other node wrote under
+// its name.
 func (l *Lake) look(ctx context.Context) error {
 	if !l.known || l.had.WrittenAt.IsZero() {
 		return nil
@@ -253,7 +257,7 @@ func (l *Lake) step(ctx context.Context, end int64) (more bool, err error) {
 	return more, nil
 }
 
-// add writes rows of a day into the part that grows, and into further ones.
+// add writes rows of a day into its growing part, and into new parts where that is full.
 func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	p := l.open[day]
 	if p == nil {
@@ -261,7 +265,7 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 		if err != nil {
 			return err
 		}
-		// Names of this node's other lives are longer by a number.
+		// The list also has the parts of this node's other lives: their names go on with a number.
 		names = slices.DeleteFunc(names, func(name string) bool { _, node, ok := readPartName(name); return !ok || node != l.had.Node })
 		if n := len(names); n > 0 {
 			if p, err = loadPart(ctx, l.Place, names[n-1]); err != nil {
@@ -274,7 +278,8 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	}
 	for full := cmp.Or(l.full, fullPart); len(rows) > 0; {
 		if p == nil || p.rows >= full || l.Others != nil && !l.begun[p.name] {
-			// Another node may erase somebody in what this one left at its last end.
+			// Another node may erase users in parts that this node wrote before it was started
+			// again, so it begins new ones.
 			p = &part{name: partName(day, l.had.Node, rows[0].Position)}
 			l.begun[p.name] = true
 		}
@@ -292,8 +297,8 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	return nil
 }
 
-// note writes the manifest, with the mark as it is. The parts are there: after a crash
-// before this, what they have is left out.
+// note writes the manifest, after the parts. After a crash in between, the scans that the parts
+// have already are skipped.
 func (l *Lake) note(ctx context.Context, m Manifest) error {
 	m.Format, m.Position, m.WrittenAt = format, l.mark.Position, l.Now().UTC()
 	m.CompleteUntil = m.CompleteUntil.UTC()
@@ -328,8 +333,8 @@ func get(ctx context.Context, from Place, name string, v any) error {
 	return err
 }
 
-// locate finds out up to where the journal is in the lake. A lake that is empty, or
-// lost, is written from the beginning of the journal.
+// locate finds out up to which position the journal is in the lake. An empty or lost lake is
+// written from the beginning of the journal.
 func (l *Lake) locate(ctx context.Context) error {
 	var all Lakewide
 	err := get(ctx, l.Place, lakewideName, &all)
@@ -396,7 +401,7 @@ func (m *Manifest) mark() (mark ledger.Mark, err error) {
 	return mark, err
 }
 
-// Held is up to where the journal may forget what it keeps for the lake.
+// Held is the position up to which the journal may forget scans, for all the lake needs.
 func (l *Lake) Held() int64 {
 	end, _ := l.Journal.End(context.Background())
 	return max(l.position.Load(), end-mostHeld)
@@ -408,7 +413,7 @@ func (l *Lake) Behind() int64 {
 	return max(0, end-l.position.Load())
 }
 
-// Age is how long ago the lake had every scan, or since when it is written.
+// Age is how long ago the lake had every scan; where it never had, how long it is being written.
 func (l *Lake) Age() time.Duration {
 	at := l.levelAt.Load()
 	if at == 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// Row is a scan as it stands in a lake. What a scan does not have is NULL. No name
-// is a reserved word of an engine.
+// Row is a scan as it stands in a lake. A field that a scan does not have is NULL. No column has
+// the name of a reserved word of an SQL engine.
 type Row struct {
 	ScanID        string    `parquet:"scan_id"`
 	ScannedAt     time.Time `parquet:"scanned_at,timestamp(millisecond)"`
@@ -39,15 +39,15 @@ type Row struct {
 	Owner         string    `parquet:"owner,optional,dict"`
 }
 
-// Placed is a row with its place in the journal that it comes from.
+// Placed is a row with its position in the journal.
 type Placed struct {
 	Position int64
 	Row
 }
 
-// part is a file of scans that one node writes alone. It grows until it is full: each
-// time it is put in the place of what it was, as a whole, so that whoever lists the
-// folder finds each scan once. It says itself up to which position it goes.
+// part is a file of scans that one node writes alone. It grows until it is full: each time the
+// longer file replaces the shorter one as a whole, so that a program that lists the folder finds
+// each scan once. The file itself says up to which position of the journal it goes.
 type part struct {
 	name    string
 	content []byte
@@ -104,7 +104,7 @@ func loadPart(ctx context.Context, from Place, name string) (*part, error) {
 	return &part{name, content, int(file.NumRows()), upTo}, nil
 }
 
-// with is the part with further rows. Each row that it had is changed on the way.
+// with is the part with further rows; change may change each of the earlier ones.
 func (p *part) with(rows []Placed, change func(*Row) bool) (next *part, changed bool, err error) {
 	next = &part{name: p.name, rows: p.rows + len(rows), upTo: p.upTo}
 	if n := len(rows); n > 0 {
@@ -147,7 +147,7 @@ func (p *part) with(rows []Placed, change func(*Row) bool) (next *part, changed 
 	return next, changed, nil
 }
 
-// all yields the rows of a part. A row is good until the next one.
+// all yields the rows of a part. A row may be used only until the next one is yielded.
 func (p *part) all(content []byte) func(yield func(*Row, error) bool) {
 	return func(yield func(*Row, error) bool) {
 		if content == nil {
@@ -174,7 +174,7 @@ func (p *part) all(content []byte) func(yield func(*Row, error) bool) {
 	}
 }
 
-// mayHold reports whether a user may be in a part, by the filters that stand in it.
+// mayHold reports whether a user may be in a part, by the Bloom filters in its file.
 func mayHold(ctx context.Context, from Place, name string, hashes []parquet.Value) (bool, error) {
 	r, size, end, err := from.Open(ctx, name)
 	if err != nil {

@@ -18,8 +18,8 @@ type Place interface {
 	Get(ctx context.Context, name string) ([]byte, error)
 	// Open reads parts of a file of a size.
 	Open(ctx context.Context, name string) (r io.ReaderAt, size int64, end io.Closer, err error)
-	// Put writes a file, durably: a reader finds the one before or this one, and never
-	// a part of it.
+	// Put writes a file durably. A reader finds the file from before or the new one, and never a
+	// part of it.
 	Put(ctx context.Context, name string, content []byte) error
 	// List returns the names that begin with a text, in order.
 	List(ctx context.Context, prefix string) ([]string, error)

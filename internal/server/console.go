@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -34,6 +35,15 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	if o := s.config.OIDC; o.Issuer != "" {
 		c.Provider = &provider.Provider{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: s.oidcSecret,
 			RolesClaim: cmp.Or(o.RolesClaim, "roles"), Vault: s.vault, Now: s.realNow, Random: s.random}
+	}
+	if s.config.TLSCert != "" {
+		c.CertificateEnds = func() (time.Time, bool) {
+			now, err := s.certificate.get(nil)
+			if err != nil || now == nil || now.Leaf == nil {
+				return time.Time{}, false
+			}
+			return now.Leaf.NotAfter, true
+		}
 	}
 	if s.config.Dev {
 		c.Open, c.Again = &theAdmin, s.callAgain

@@ -16,31 +16,31 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// copies are the anonymous events that stand in the stream for those that were
-// deleted, as far as a reader knows them, in order.
+// copies are the anonymous events that replace deleted ones in the stream, in order, as far as a
+// reader has read them.
 type copies struct {
-	of   string // id of the stream; "" = whichever there is
+	of   string // id of the stream that they are in; "" = any
 	upTo int64  // of the stream
 	list []ledger.Entry
 }
 
-// copySubject is that of the anonymous copies; each names the position for which
-// it stands.
+// copySubject is the subject of anonymous copies. Each copy names the position of the event that it
+// replaces.
 func (l *Log) copySubject() string { return l.prefix() + "erased" }
 
 const positionHeader = "Qrjump-Position"
 
 func byPosition(e ledger.Entry, position int64) int { return cmp.Compare(e.Position, position) }
 
-// within are those of positions from one up to but without another.
+// between are the copies of the positions from one up to but without another.
 func (c *copies) between(from, to int64) []ledger.Entry {
 	i, _ := slices.BinarySearchFunc(c.list, from, byPosition)
 	k, _ := slices.BinarySearchFunc(c.list, to, byPosition)
 	return c.list[i:k]
 }
 
-// missing are the copies of positions that are missing in the stream: before one
-// was deleted its copy was there.
+// missing are the copies for positions that the stream lacks. An event is deleted only when its
+// copy is in the stream.
 func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]ledger.Entry, error) {
 	if int64(len(c.between(from, to))) < to-from {
 		end, err := l.End(ctx)
@@ -54,7 +54,7 @@ func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]ledger.
 	return slices.Clone(c.between(from, to)), nil // the list grows while they are given
 }
 
-// readCopies reads on up to a sequence.
+// readCopies reads further copies, up to a sequence.
 func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 	if c.upTo >= end {
 		return nil
@@ -64,7 +64,7 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 		OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
 		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 			if into := m.Headers().Get(intoHeader); into != "" && c.of != "" && into != madeOf(c.of) {
-				return true, nil // it stands for a place of a stream that is lost
+				return true, nil // it replaces an event of a stream that is lost
 			}
 			e, err := ledger.DecodeRecord(m.Data(), &texts)
 			position, wrong := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64)
@@ -123,8 +123,8 @@ func (l *Log) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2
 	}
 }
 
-// Erase implements ledger.Log. A message cannot be changed: an anonymous copy is
-// published that stands for it, then it is overwritten and removed.
+// Erase implements ledger.Log. A message cannot be changed. So an anonymous copy is published
+// first; then the message is overwritten and removed.
 func (l *Log) Erase(ctx context.Context, users ledger.Users, upTo int64) (n int64, err error) {
 	users = maps.Clone(users)
 	if delete(users, ledger.UserHash{}); len(users) == 0 {
@@ -152,7 +152,7 @@ func (l *Log) Erase(ctx context.Context, users ledger.Users, upTo int64) (n int6
 			found = append(found, e)
 		}
 	}
-	if err := l.still(ctx, in); err != nil { // else what was read is of another
+	if err := l.still(ctx, in); err != nil { // otherwise the events were read from another stream
 		return 0, err
 	}
 	for _, e := range found {
@@ -164,7 +164,7 @@ func (l *Log) Erase(ctx context.Context, users ledger.Users, upTo int64) (n int6
 	return n, nil
 }
 
-// still returns errAnew where another stream is there than the one with an id.
+// still returns errAnew unless the stream is still the one with an id.
 func (l *Log) still(ctx context.Context, id string) error {
 	_, now, err := l.end(ctx)
 	if err == nil && now != id {
@@ -173,10 +173,9 @@ func (l *Log) still(ctx context.Context, id string) error {
 	return err
 }
 
-// eraseAt puts an anonymous copy in the place of an event that was meant for the stream
-// with an id.
+// eraseAt replaces an event by an anonymous copy, in the stream with the id into.
 func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, into string, e *ledger.Entry) error {
-	// Where the stream was made anew, another scan may stand there.
+	// If the stream was made anew, another scan may have this sequence.
 	stands, err := stream.GetMsg(ctx, uint64(e.Position))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		if err = l.still(ctx, into); err == nil {
@@ -233,8 +232,8 @@ func (l *Log) anonymise(ctx context.Context, entries []ledger.Entry) (changed []
 	return changed, nil
 }
 
-// eraseBrought erases events that were brought, where they stand with their user: as
-// where the user was erased while they were on their way.
+// eraseBrought erases events that this node published with their user, as when the user was erased
+// while they were on their way.
 func (l *Log) eraseBrought(ctx context.Context, brought []*ledger.Entry) error {
 	if len(brought) == 0 {
 		return nil

@@ -11,12 +11,12 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// originHeader says from which journal an event came: node, position, before, and
-// "again" where that is so. See Origin.
+// originHeader says from which journal an event came: the fields node, position and before of
+// Origin, and the word "again" where Again is true.
 const originHeader = "Qrjump-From"
 
-// intoHeader says when the stream was made for which a message was meant. It may come
-// into the one that was made after it, of which its Before says nothing.
+// intoHeader says for which stream a message was meant, by when that stream was made. The message
+// may arrive in a later stream; there its field Before means nothing.
 const intoHeader = "Qrjump-Into"
 
 func header(o ledger.Origin) string {
@@ -27,7 +27,7 @@ func header(o ledger.Origin) string {
 	return text
 }
 
-// headers are those of an event that was meant for a stream; nil where it says nothing.
+// headers are the headers of an event for a stream; nil for an event without an origin.
 func headers(o ledger.Origin, into string) nats.Header {
 	if o.Node == "" {
 		return nil
@@ -42,8 +42,8 @@ func headers(o ledger.Origin, into string) nats.Header {
 // madeOf is when the stream with an id was made.
 func madeOf(id string) string { return id[strings.LastIndexByte(id, ' ')+1:] }
 
-// originOf reads the headers of a message that stands in a stream; the zero value where
-// there are none. A version that names no stream is believed.
+// originOf reads the origin of a message from its headers; the zero value where there are none. Of
+// a message that names no stream, Before is taken as it is.
 func originOf(m jetstream.Msg, in string) (o ledger.Origin) {
 	parts := strings.Fields(m.Headers().Get(originHeader))
 	if len(parts) < 3 {

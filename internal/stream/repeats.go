@@ -9,13 +9,13 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// repeats are the places of scans that came late, as far as a reader knows them.
+// repeats finds messages that repeat an earlier one.
 //
-// A node that ends after a message was acknowledged and before that was noted
-// publishes the message again. Within its window the stream leaves the second one
-// out. After it the second one is much later than the scan, and the subject of a
-// message is the minute of its scan: so a reader that meets a late message looks
-// whether the scan stands before it in that minute. Nothing has to be remembered.
+// A node may end after a message was acknowledged and before it noted that; then it publishes the
+// message again. Within its window the stream itself drops the second one. After the window the
+// second one is much later than its scan. The subject of a message names the minute of its scan, so
+// a reader that meets a late message looks whether the scan stands earlier under that subject. So
+// nothing has to be stored.
 type repeats struct {
 	minutes map[string]map[ledger.ScanID]int64 // where each scan of a subject stands first
 	scans   int
@@ -24,8 +24,8 @@ type repeats struct {
 // maxRepeats bounds how many scans a reader remembers.
 const maxRepeats = 500_000
 
-// late reports whether a message came so long after its scan, or before it by a
-// clock that is wrong, that it may be a repeat.
+// late reports whether a message may be a repeat: it came long after its scan, or, by a wrong
+// clock, long before it.
 func (l *Log) late(id ledger.ScanID, meta *jetstream.MsgMetadata) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,8 +47,8 @@ func (l *Log) first(ctx context.Context, id ledger.ScanID, end int64, erased *co
 	return first, nil
 }
 
-// minute is where each scan of a subject stands first. A message that an erasure
-// deletes meanwhile has its copy by then, and copies are read after the messages.
+// minute says where each scan of a subject stands first. An erasure may delete a message meanwhile;
+// its copy is in the stream by then, and copies are read after the messages.
 func (l *Log) minute(ctx context.Context, subject string, end int64, erased *copies, known *repeats) (map[ledger.ScanID]int64, error) {
 	if minute, ok := known.minutes[subject]; ok {
 		return minute, nil

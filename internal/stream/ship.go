@@ -15,10 +15,10 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// Ship implements ledger.Harbour. The mark is noted in this node's folder: what is
-// published again because a crash came between counts once.
+// Ship implements ledger.Harbour. The mark is noted in this node's folder, after the messages. What
+// a crash in between makes the node publish again counts once.
 func (l *Log) Ship(ctx context.Context, _ string, from, to ledger.Mark, entries []ledger.Entry) error {
-	// With their users they may stand there from a time before, whose answer was lost.
+	// An earlier attempt, whose answer was lost, may have published them with their users.
 	before, err := l.anonymise(ctx, entries)
 	if err != nil {
 		return err
@@ -34,11 +34,12 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to ledger.Mark, entries 
 		if n == 0 {
 			return broken
 		}
-		// What is acknowledged need not be brought again.
+		// Acknowledged messages need not be published again.
 		entries, to = entries[:n], ledger.Mark{Position: entries[n-1].From.Position, ID: entries[n-1].ID}
 		before = slices.DeleteFunc(before, func(e *ledger.Entry) bool { return e.From.Position > to.Position })
 	}
-	// The erasure of a user in the middle reaches what stood in the stream by then.
+	// A user may have been erased while the messages were on their way: that erasure changed only
+	// what was in the stream by then.
 	meanwhile, err := l.anonymise(ctx, entries)
 	if err == nil {
 		err = l.eraseBrought(ctx, append(before, meanwhile...))
@@ -46,7 +47,7 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to ledger.Mark, entries 
 	if err != nil {
 		return errors.Join(broken, err)
 	}
-	// A stream that was made anew in the middle has not all of it.
+	// If the stream was made anew while the messages were on their way, it lacks some of them.
 	switch there, err := l.there(ctx, last.sequence); {
 	case err != nil:
 		return errors.Join(broken, err)
@@ -56,8 +57,8 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to ledger.Mark, entries 
 	return errors.Join(broken, l.keepMark(to, last))
 }
 
-// there reports whether the stream that is shipped to is still there, and has what
-// came into it up to a sequence.
+// there reports whether the stream is still the one that is shipped to, and has everything up to a
+// sequence.
 func (l *Log) there(ctx context.Context, last uint64) (bool, error) {
 	info, err := l.now(ctx)
 	if err != nil {
@@ -86,10 +87,10 @@ func (l *Log) Whole(ctx context.Context) (bool, error) {
 	return l.holds(ctx, last)
 }
 
-// holds reports whether the last event that was brought stands where it stood: not in
-// a stream that was put back older, which another node may have filled beyond it.
+// holds reports whether the last event that this node published is still at its sequence. It is not
+// where somebody restored an older copy of the stream, even if another node has filled that since.
 func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
-	if last.id == (ledger.ScanID{}) { // nothing was brought
+	if last.id == (ledger.ScanID{}) { // this node published nothing
 		return true, nil
 	}
 	stream, err := l.ready(ctx)
@@ -146,7 +147,7 @@ func (l *Log) Rewind(ctx context.Context, mark ledger.Mark, settled int64) (r le
 	}
 	r.From = mark.Position
 	switch {
-	case mark != was.Mark: // of another journal, or an older one: what is for the stream is new
+	case mark != was.Mark: // the journal is another one, or an older copy: all of it from here on is for the stream
 		r.From = was.begin
 	case was.stream == "": // the first time
 		was.stream, was.at = l.into, l.address()
@@ -156,7 +157,7 @@ func (l *Log) Rewind(ctx context.Context, mark ledger.Mark, settled int64) (r le
 	case was.at == l.address():
 		r.From, r.Why = min(was.begin, mark.Position), "the stream lost what was in it"
 	case settled >= 0:
-		// The former stream is elsewhere, and has what was counted and told from it.
+		// The former stream is at another address, and has what was counted and told from it.
 		r.From, r.LeaveOut, r.Why = min(max(settled, was.begin), mark.Position), mark.Position, "the stream is another one"
 	}
 	return r, nil
@@ -170,7 +171,7 @@ func (l *Log) Restart(_ context.Context, from ledger.Mark, back ledger.Rewound) 
 	return l.keepMark(from, brought{})
 }
 
-// brought is the last event of this node's that stands in a stream.
+// brought is the last event that this node published and a stream acknowledged.
 type brought struct {
 	sequence uint64
 	id       ledger.ScanID // zero = not known
@@ -179,12 +180,13 @@ type brought struct {
 // shipped is how far this node's journal was shipped, and where.
 type shippedTo struct {
 	ledger.Mark
-	upTo   ledger.Mark // up to here it may be in a stream: a kill can come before the mark
-	begin  int64       // where the events begin that are for a stream
+	upTo   ledger.Mark // events up to here may be in a stream, though a kill kept the mark from being noted
+	begin  int64       // events after this position are for a stream
 	last   brought
 	stream string // its id
 	at     string // its address
-	// leaveOut: up to here, what is counted and told stands in a former stream alone.
+	// leaveOut: what was counted and told up to this position is in a former stream, and not
+	// published again.
 	leaveOut int64
 }
 
@@ -198,7 +200,7 @@ func (l *Log) keepMark(m ledger.Mark, last brought) error {
 	return l.write(s)
 }
 
-// intend notes up to where the journal is about to be brought.
+// intend notes up to which mark the journal is about to be published.
 func (l *Log) intend(to ledger.Mark) error {
 	l.mu.Lock()
 	noted := l.upTo.Position >= to.Position
@@ -225,8 +227,8 @@ func (l *Log) write(s shippedTo) error {
 	return nil
 }
 
-// Begin says where the events begin that are for the stream, when this node
-// ships to it for the first time: what was counted elsewhere would count twice.
+// Begin asks from which mark on events are for the stream, where this node ships to a stream for
+// the first time. Earlier events were counted elsewhere, and would count twice.
 func (l *Log) Begin(from func() (ledger.Mark, error)) error {
 	if _, err := os.Stat(l.markFile()); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -245,15 +247,16 @@ func (l *Log) Shipped(context.Context, string) (m ledger.Mark, err error) {
 	return readMark(l.markFile())
 }
 
-// Left is what of a journal was for a stream: what follows a position, up to a mark. Nothing behind it was brought.
+// Left is the part of a journal that was for a stream: from a position up to a mark. Nothing after the mark was
+// published.
 type Left struct {
 	Begin int64
 	To    ledger.Mark
 }
 
-// Leave ends what a node with its marks in a folder had with a stream: left is
-// called with what was for it, if there was one. It may be called again after a kill.
-// A stream that the node comes to later gets what is new then.
+// Leave is for a node that uses no stream any more; its marks are in a folder. If it used one, left
+// is called with the part of the journal that was for it, after a kill perhaps once more. A stream
+// that the node uses later gets only what is new then.
 func Leave(marks string, left func(Left) error) error {
 	file := (&Log{options: Options{Marks: marks}}).markFile()
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
@@ -269,7 +272,8 @@ func Leave(marks string, left func(Left) error) error {
 	if err := os.Remove(file); err != nil {
 		return err
 	}
-	// A mark that came back would bring to a stream what is counted from the journal.
+	// If the mark came back after a power cut, events that are counted from the journal would be
+	// published too.
 	return ledger.SyncDir(marks)
 }
 
@@ -298,7 +302,7 @@ func readShipped(file string) (s shippedTo, err error) {
 		}
 	}
 	if err != nil {
-		return shippedTo{}, nil // all is published again, and counts once
+		return shippedTo{}, nil // everything is published again, and counts once
 	}
 	return s, nil
 }

@@ -39,12 +39,13 @@ type Log struct {
 	mu      sync.Mutex
 	stream  jetstream.Stream // nil until it is there and the server's setting is known
 	created string
-	window  time.Duration   // for so long the stream itself knows a message that comes again
+	window  time.Duration   // how long the stream itself recognises a repeated message
 	lost    map[string]bool // ids of streams that were here and are no more
 	into    string          // id of the stream that is shipped to
-	begin   int64           // where the events of the journal begin that are for a stream
-	upTo    ledger.Mark     // up to here they may be in one
-	// leaveOut: up to here, what is counted and told stands in a former stream alone.
+	begin   int64           // events of the journal after this position are for a stream
+	upTo    ledger.Mark     // events up to here may be in one
+	// leaveOut: what was counted and told up to this position is in a former stream, and not
+	// published again.
 	leaveOut int64
 }
 
@@ -52,8 +53,8 @@ type Log struct {
 type Options struct {
 	// Servers are nats:// or tls:// addresses, with user and password if need be.
 	Servers []string
-	// Monitors are the http addresses where the servers tell of themselves;
-	// every server that keeps the stream should be named.
+	// Monitors are the http addresses at which the servers are monitored. Every server that keeps
+	// the stream should be named.
 	Monitors []string
 	// Vouched: the operator says that the servers flush before they acknowledge.
 	Vouched bool
@@ -63,25 +64,25 @@ type Options struct {
 	// many Replicas; 0 = 1.
 	Stream   string
 	Replicas int
-	// Emulated: events have the time of an emulated clock, which says nothing of
-	// when their messages came.
+	// Emulated: the times of events are those of an emulated clock, so they do not tell when the
+	// messages came.
 	Emulated bool
-	// Marks is the folder where is noted how far this node's journal was shipped.
+	// Marks is the folder in which this node notes how far its journal was shipped.
 	Marks string
-	// Erased and Erase list and note who was erased, so that what nodes bring
-	// later is anonymous too; nil = nobody ever is.
+	// Erased lists which users were erased, and Erase notes one, so that what nodes publish later
+	// is anonymous too; nil = nobody is ever erased.
 	Erased func(ctx context.Context, after int64) ([]ledger.Erasure, error)
 	Erase  func(ctx context.Context, user ledger.UserHash) error
 	// Taken is which events of a node's journal are counted; nil = nobody knows.
 	Taken func(ctx context.Context, node string) (*ledger.Taken, error)
-	// Told is which of them were told to webhooks, nil = none waits for any; nil = nobody
-	// ever does.
+	// Told is which of them were told to webhooks; it returns nil where no webhook waits for any.
+	// nil = there are no webhooks.
 	Told func(ctx context.Context, node string) (*ledger.Taken, error)
-	// Counted is the last position that is counted, of whatever log; nil = nobody knows.
+	// Counted is the last position that is counted, of the log that is counted; nil = nobody knows.
 	Counted func(ctx context.Context) (int64, error)
 
-	// Patience is how long a server may take for anything; 0 = some seconds,
-	// which a busy machine may need for nothing at all.
+	// Patience is how long any answer of a server is waited for; 0 = some seconds, which even a
+	// busy machine keeps.
 	Patience time.Duration
 
 	dialer nats.CustomDialer // nil = the network's
@@ -90,14 +91,15 @@ type Options struct {
 // answerTime is how long an answer of a server is waited for.
 func (o Options) answerTime() time.Duration { return cmp.Or(o.Patience, 10*time.Second) }
 
-// ErrNotFlushed is returned while the servers acknowledge what they have not
-// flushed, or nobody can say.
+// ErrNotFlushed is returned while the servers acknowledge messages before they flush them, or it is
+// not known whether they do.
 var ErrNotFlushed = errors.New("the NATS server is not known to flush before it acknowledges")
 
 // ErrTooOld is returned while the server is of a version that numbers every stream from 1.
 var ErrTooOld = errors.New("qrjump needs NATS 2.10 or later, which can begin a stream at a number")
 
-// tooOld returns ErrTooOld for a version before 2.10; what says no version is believed.
+// tooOld returns ErrTooOld for a version before 2.10; a server that says no version is taken for
+// new enough.
 func tooOld(version string) error {
 	var major, minor int
 	if n, _ := fmt.Sscanf(version, "%d.%d", &major, &minor); n == 2 && (major < 2 || major == 2 && minor < 10) {
@@ -158,7 +160,7 @@ func Parse(text string) (o Options, err error) {
 	return o, nil
 }
 
-// OpenJetStream connects in the background; a server that is away is tried again.
+// OpenJetStream connects in the background; it tries again where no server answers.
 func Open(o Options) (*Log, error) {
 	if o.Stream == "" {
 		o.Stream = "QRJUMP_SCANS"
@@ -258,12 +260,12 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-// generation is how far the numbers of a stream are from those of the one before it.
+// generation is the distance between the first sequences of a stream and of the one made after it.
 const generation = 1 << 32
 
-// create makes the stream. Its numbers begin beyond all that were known of another, so
-// that nothing that is meant for a place there finds a scan here. brought is the last
-// that this node knows of.
+// create makes the stream. Its sequences begin beyond all that are known of an earlier stream: what
+// is meant for a sequence of that one finds no scan here. brought is the last sequence that this
+// node knows of.
 func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, error) {
 	first, known := uint64(0), brought
 	if l.options.Counted != nil {
@@ -279,7 +281,7 @@ func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, erro
 	stream, err := l.js.CreateStream(ctx, jetstream.StreamConfig{Name: l.options.Stream, Description: "scans of qrjump",
 		Subjects: []string{l.prefix() + "*"},
 		Storage:  jetstream.FileStorage, Replicas: max(1, l.options.Replicas), Retention: jetstream.LimitsPolicy,
-		// A full stream refuses; it never drops what it has.
+		// A full stream refuses new messages; it never drops old ones.
 		Discard: jetstream.DiscardNew, Duplicates: time.Hour, FirstSeq: first})
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another node was faster
 		return l.js.Stream(ctx, l.options.Stream)
@@ -289,7 +291,7 @@ func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, erro
 
 func createdAt(info *jetstream.StreamInfo) string { return info.Created.UTC().Format(time.RFC3339Nano) }
 
-// named is the id of a stream of this name that was made at a moment.
+// named is the id of the stream of this name, by the moment at which it was made.
 func (l *Log) named(created string) string { return l.options.Stream + " " + created }
 
 // id is that of the stream as it was last seen, "" = it never was. mu is held.
@@ -312,18 +314,18 @@ func (l *Log) address() string {
 	return strings.Join(hosts, ",") + "/" + l.options.Stream
 }
 
-// Lost implements ledger.Log: a stream was at this address and is no more, as when
-// the server lost its folder.
+// Lost implements ledger.Log: the stream with an id was at this address and is gone, as when the
+// server lost its folder.
 func (l *Log) Lost(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lost[id]
 }
 
-// Missing implements ledger.Log: what a stream loses is seen by its id or its end.
+// Missing implements ledger.Log. A stream that loses events is noticed by its id or its end.
 func (l *Log) Missing(int64) int64 { return 0 }
 
-// flushes asks a server for its setting.
+// flushes asks a server whether it flushes before it acknowledges.
 func flushes(ctx context.Context, monitor string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, monitor+"/varz", nil)
 	if err != nil {
@@ -361,8 +363,8 @@ func (l *Log) ID() string {
 	return l.id()
 }
 
-// append publishes events that follow a position of a journal. It returns the last
-// sequence that was given out, and how many of them are acknowledged.
+// append publishes events that follow a position of a journal. It returns the last sequence that
+// the stream gave them, and how many of them are acknowledged.
 func (l *Log) append(ctx context.Context, before int64, entries []ledger.Entry) (last brought, n int, err error) {
 	into := l.shippedInto()
 	for some := range slices.Chunk(entries, publishAtOnce) {
@@ -382,7 +384,7 @@ func (l *Log) append(ctx context.Context, before int64, entries []ledger.Entry) 
 				next = brought{ack.Sequence, some[i].ID}
 			}
 		}); err != nil {
-			l.forgetServer() // there may be no stream any more
+			l.forgetServer() // the stream may be gone
 			return last, n, err
 		}
 		last, n, before = next, n+len(some), some[len(some)-1].From.Position
@@ -397,8 +399,8 @@ func (l *Log) shippedInto() string {
 	return l.into
 }
 
-// publishAtOnce is how many messages are on their way together. Each is flushed
-// by itself, and all of them have to be in the time of one.
+// publishAtOnce is how many messages are on their way together. The server flushes each by itself,
+// and all of them must be acknowledged within the time for one answer.
 const publishAtOnce = 250
 
 func (l *Log) publish(e *ledger.Entry, into string) (jetstream.PubAckFuture, error) {
@@ -414,7 +416,8 @@ func (l *Log) send(m *nats.Msg, id string) (jetstream.PubAckFuture, error) {
 	return f, nil
 }
 
-// acknowledged waits until all messages are, and tells how each was.
+// acknowledged waits for the acknowledgement of each message and calls at with it. It stops at the
+// first message that was refused.
 func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture, at func(i int, ack *jetstream.PubAck)) error {
 	for i, f := range futures {
 		select {
@@ -444,7 +447,7 @@ func (l *Log) endNow(ctx context.Context) (end int64, id string, err error) {
 	return int64(info.State.LastSeq), l.named(createdAt(info)), nil
 }
 
-// end is End of the stream that is known, and no other, with its id.
+// end is End of the stream as it was last seen, with its id; errAnew where it is another by now.
 func (l *Log) end(ctx context.Context) (end int64, id string, err error) {
 	if _, err := l.ready(ctx); err != nil {
 		return 0, "", err
@@ -456,10 +459,10 @@ func (l *Log) end(ctx context.Context) (end int64, id string, err error) {
 	return int64(info.State.LastSeq), l.named(createdAt(info)), nil
 }
 
-// errAnew is returned for a stream that was there and is not, or is another.
+// errAnew is returned where the stream is gone, or was made anew.
 var errAnew = errors.New("the stream was made anew, or is about to be")
 
-// now is info of the stream that there is, which may be another than before.
+// now is info of whichever stream there is now; it may be another than before.
 func (l *Log) now(ctx context.Context) (info *jetstream.StreamInfo, err error) {
 	for range 2 {
 		if _, err = l.ready(ctx); err != nil {
@@ -472,8 +475,8 @@ func (l *Log) now(ctx context.Context) (info *jetstream.StreamInfo, err error) {
 	return info, err
 }
 
-// info asks what is in the stream, by a handle of its own: Info of one that is
-// shared writes into it.
+// info asks what is in the stream. It takes a handle of its own, because Info writes into its
+// handle.
 func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 	stream, err := l.js.Stream(ctx, l.options.Stream)
 	if err != nil {
@@ -497,9 +500,8 @@ func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 // fetchAtOnce is how many messages one request asks for.
 const fetchAtOnce = 1000
 
-// visit calls f for the messages of a consumer up to a sequence, in order,
-// until f answers false. in is the id of the stream that the sequences are of; "" = of
-// whichever there is.
+// visit calls f for the messages of a consumer up to a sequence, in order, until f returns false.
+// in is the id of the stream in which the sequence is; "" = any stream.
 func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, upTo uint64,
 	f func(jetstream.Msg, *jetstream.MsgMetadata) (bool, error)) error {
 	stream, err := l.ready(ctx)
@@ -514,9 +516,9 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // else it ends by itself
+		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // if this fails, the server ends it by itself
 	}()
-	if in != "" { // a consumer ends with its stream: that of this one is the one that is there now
+	if in != "" { // a consumer ends with its stream, so this one belongs to the stream that is there now
 		info, err := l.info(ctx)
 		if err == nil && l.named(createdAt(info)) != in {
 			err = errAnew
@@ -549,7 +551,7 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 			if goOn, err := f(m, meta); err != nil || !goOn {
 				return err
 			}
-			if meta.Sequence.Stream == upTo || pending == 0 { // a batch that is not full would be waited for
+			if meta.Sequence.Stream == upTo || pending == 0 { // otherwise the next batch would be waited for until it is full
 				return nil
 			}
 		}
@@ -621,8 +623,8 @@ func (l *Log) read(ctx context.Context, after int64, once bool) iter.Seq2[ledger
 	}
 }
 
-// Before implements ledger.Log: a message is younger than its event, but for what the
-// clocks of nodes differ by, and that is less than a day.
+// Before implements ledger.Log. A message is younger than its event, except that the clocks of
+// nodes differ, by less than a day.
 func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err error) {
 	end, in, err := l.endNow(ctx)
 	if err != nil || end == 0 || l.options.Emulated {
@@ -638,7 +640,7 @@ func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err
 	if err != nil {
 		return 0, err
 	}
-	// Messages of users who were erased are gone, and what stands for them came later.
+	// Messages of erased users are gone, and the copies that replace them came later.
 	erased := copies{of: in}
 	if err := l.readCopies(ctx, &erased, end); err != nil {
 		return 0, err
@@ -651,7 +653,7 @@ func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err
 	return position, nil
 }
 
-// Between implements ledger.Log: it reads on from the first message that may be so young.
+// Between implements ledger.Log: it reads from the first message that can be of that time.
 func (l *Log) Between(ctx context.Context, after int64, from, _ time.Time) iter.Seq2[ledger.Entry, error] {
 	before, err := l.Before(ctx, from)
 	if err != nil {

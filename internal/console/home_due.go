@@ -1,0 +1,100 @@
+package console
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// What ends soon, and what waits too long.
+const (
+	endsSoon     = 14 * 24 * time.Hour
+	fetchedIn    = 3 * 24 * time.Hour  // packages, after their order was agreed
+	activeIn     = 14 * 24 * time.Hour // codes, likewise
+	mostOrders   = 50
+	mostAccounts = 5
+	fewPublishes = 5
+)
+
+// homeOrders tells of orders that wait for somebody, and of packages that nobody fetched or whose codes nobody activated in time.
+func (v *visit) homeOrders(data *homeView) error {
+	list, err := v.api.Orders(v.ctx(), "", 0, mostOrders)
+	var waiting, unfetched, inactive []string
+	for _, o := range list.Orders {
+		since := o.AskedAt
+		if o.DecidedAt != nil {
+			since = *o.DecidedAt
+		}
+		age, name := data.now.Sub(since), o.Account+" "+o.ISV
+		switch {
+		case o.State == "waits":
+			waiting = append(waiting, name)
+		case o.Packages > o.Fetched && age > fetchedIn:
+			unfetched = append(unfetched, name)
+		case o.Fetched > 0 && o.Active == 0 && age > activeIn:
+			inactive = append(inactive, name)
+		}
+	}
+	data.due(v, "home.orders.wait", waiting, "/orders")
+	data.due(v, "home.orders.unfetched", unfetched, "/orders")
+	data.due(v, "home.orders.inactive", inactive, "/orders")
+	return err
+}
+
+// due is a task about things by their names, where there are any.
+func (data *homeView) due(v *visit, what string, names []string, to string) {
+	if len(names) > 0 {
+		data.Tasks = append(data.Tasks, task{"warn", v.say(what, len(names)), strings.Join(names[:min(len(names), 3)], ", "), Root + to})
+	}
+}
+
+// homeKeys tells whoever may see keys of people's programs of those that end soon, or just ended.
+func (v *visit) homeKeys(data *homeView) error {
+	list, err := v.api.AdminKeys(v.ctx())
+	var names []string
+	for _, k := range list {
+		if k.Expires != nil && k.Expires.Sub(data.now).Abs() < endsSoon {
+			names = append(names, k.Name)
+		}
+	}
+	data.due(v, "home.keys", names, "/people")
+	return err
+}
+
+// homeQuota tells somebody who is limited to accounts that few publishes of the month are left.
+func (v *visit) homeQuota(data *homeView) error {
+	for _, appid := range v.caller.Accounts[:min(len(v.caller.Accounts), mostAccounts)] {
+		left, err := v.api.PublishesLeft(v.ctx(), appid)
+		if err != nil {
+			return err
+		}
+		if left <= fewPublishes {
+			data.Tasks = append(data.Tasks, task{"warn", v.say("home.quota", appid, left), v.say("home.quota.why"),
+				Root + "/accounts/" + appid})
+		}
+	}
+	return nil
+}
+
+// homeCertificate tells whoever runs the server that its certificate ends soon.
+func (v *visit) homeCertificate(data *homeView) error {
+	if v.c.CertificateEnds == nil || !(view{visit: v}).May("operator") || !(view{visit: v}).All() {
+		return nil
+	}
+	if until, ok := v.c.CertificateEnds(); ok && time.Until(until) < endsSoon {
+		data.Tasks = append(data.Tasks, task{"bad", v.say("home.certificate", until.UTC().Format("2006-01-02 15:04 UTC")),
+			v.say("home.certificate.why"), Root + "/operate"})
+	}
+	return nil
+}
+
+// clock asks what time it is at the server, in the zone of its days.
+func (v *visit) clock() (time.Time, error) {
+	answer, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{Limit: 1})
+	if _, kept := refused(err, http.StatusForbidden); kept { // who may see no scan
+		return time.Now(), nil
+	}
+	return answer.Now, err
+}
