@@ -194,6 +194,10 @@ func (a Account) Validate() error {
 			return fault("ip_allowlist", "has %q: want a range such as 10.0.0.0/8", p)
 		}
 	}
+	// What turns text round or cannot be seen makes one name look like another.
+	if at := strings.IndexFunc(a.Name, func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) || unicode.IsControl(r) }); at >= 0 {
+		return invalidf("account %s: name: leave out its control characters", a.AppID)
+	}
 	if err := a.ValidURLScheme(); err != nil {
 		return err
 	}

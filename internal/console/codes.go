@@ -248,6 +248,14 @@ func (c *Console) changeCodes(v *visit) {
 	s.Binding = client.CodeBinding{ActivityName: text("activity"), ProductBrand: text("brand"), ProductTitle: text("title"),
 		ProductCode: text("product"), WxaAppID: text("target"), WxaPath: text("path"), WxaType: kind}
 	if v.r.FormValue("sure") != strconv.FormatInt(s.Count, 10) {
+		one, err := v.api.Batch(v.ctx(), batch)
+		if v.failed(err) {
+			return
+		}
+		if to >= one.Count {
+			v.refuse(http.StatusUnprocessableEntity, "to", v.say("codes.end", one.Count-1))
+			return
+		}
 		v.faults = map[string]string{} // what was typed stays in the form below the question
 		v.showBatch(http.StatusOK, batch, batchView{Sure: s})
 		return

@@ -108,10 +108,11 @@ type Console struct {
 	ClientIP        func(*http.Request) netip.Addr
 	// Stopping reports whether the server is stopping, so that streams end.
 	Stopping func() bool
-	Wire     func() string // base URL of the wire
 	// CertificateEnds says until when the certificate of this server is valid, where it has one.
 	CertificateEnds func() (time.Time, bool)
-	Docs            string // path of the documents; "" = there are none here
+	Now             func() time.Time // the server's, which the emulator moves; nil = the machine's
+	Wire            func() string    // base URL of the wire
+	Docs            string           // path of the documents; "" = there are none here
 	Version         string
 	Log             *slog.Logger
 
@@ -362,7 +363,7 @@ func (v *visit) show(status int, name string, data any) {
 	if s.SignedIn && s.Chosen() {
 		page = keepAccount(page, v.account())
 	}
-	v.write(status, page)
+	v.write(status, s.times(page))
 }
 
 // write answers a finished page.
@@ -520,6 +521,9 @@ func (c *Console) prefer(v *visit) {
 	if v.r.PathValue("of") == "theme" {
 		http.SetCookie(v.w, &http.Cookie{Name: "qrjump_theme", Value: v.r.FormValue("theme"), Path: Root, MaxAge: 365 * 24 * 3600,
 			SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(v.r)})
+	}
+	if v.r.Form.Has("zone") {
+		c.setZone(v, v.r.FormValue("zone"))
 	}
 	v.redirect(inside(v.r.FormValue("back")))
 }

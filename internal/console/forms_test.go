@@ -37,6 +37,8 @@ func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
 			"would never be told", "永远收不到通知"},
 		{"/console/rules/new", "owner=shop&prefix=https%3A%2F%2Fnew.example%2F&path=+&link=", "path",
 			[]string{`value="https://new.example/"`}, "want a page", "页面路径：要"},
+		{"/console/accounts", "kind=mini_program&appid=wxnew&name=a%E2%80%AEb&subject=company", "name", []string{`value="wxnew"`},
+			"control characters", "不能有控制字符"},
 		{"/console/operate/checks", "did=domain&host=no+host&status=denied", "host", []string{`value="no host"`, `value="denied" selected`},
 			"want a host name", "请写主机名"},
 	} {
@@ -55,6 +57,17 @@ func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
 	}
 	v.get("/console/self?lang=en")
 
+	// Settings are found by what they mean, and what would be lost is said first; times are how long ago, in the reader's zone.
+	v.get("/console/operate/settings?q=events+of").wants(t, `id="scan_days"`)
+	if p := v.get("/console/operate/settings?q=package_copies"); strings.Contains(p.Body, `id="scan_days"`) {
+		t.Error("settings that were not looked for are shown")
+	}
+	v.did("/console/preferences/theme", url.Values{"theme": {""}, "zone": {"UTC"}, "back": {"/console/people"}})
+	v.get("/console/people").wants(t, `<option selected>UTC</option>`)
+	if p := v.get("/console/operate/audit"); !regexp.
+		MustCompile(`<time datetime="[^"]+Z" title="[^"]+ \+00:00">just now<`).MatchString(p.Body) {
+		t.Error("the audit log does not say how long ago, in the reader's zone")
+	}
 	// An invitation lets somebody in once, to choose a password, and the audit log has it.
 	p := v.post("/console/people", url.Values{"did": {"add"}, "name": {"carol"}, "role": {"viewer"}, "invite_days": {"3"}})
 	link := regexp.MustCompile(`/console/login\?once=([^&<]+)&amp;next=([^<]+)`).FindStringSubmatch(p.Body)

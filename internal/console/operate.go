@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/settings"
@@ -122,6 +123,13 @@ type settingView struct {
 	client.Setting
 	Chinese        string
 	AllowedChinese string
+	Group          string // begins here; "" = none does
+}
+
+// settingsView is the settings that were looked for.
+type settingsView struct {
+	Asked    string
+	Settings []settingView
 }
 
 // Text is a value as it is typed: a text without its quotes.
@@ -143,16 +151,21 @@ func (c *Console) settings(v *visit) {
 	if v.failed(err) {
 		return
 	}
-	var shown []settingView
+	data, group := settingsView{Asked: strings.TrimSpace(v.r.URL.Query().Get("q"))}, ""
 	for _, one := range list {
 		setting := settingView{Setting: one}
 		if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == one.Name }); i >= 0 {
 			f := settings.Table[i]
 			setting.Chinese, setting.AllowedChinese = strings.ReplaceAll(f.Meaning().Chinese(), "`", ""), f.Allowed().Chinese()
+			group = cmp.Or(f.Group, group)
 		}
-		shown = append(shown, setting)
+		if !strings.Contains(strings.ToLower(one.Name+" "+one.Meaning+" "+setting.Chinese), strings.ToLower(data.Asked)) {
+			continue
+		}
+		setting.Group, group = group, ""
+		data.Settings = append(data.Settings, setting)
 	}
-	v.show(http.StatusOK, "settings", shown)
+	v.show(http.StatusOK, "settings", data)
 }
 
 // changeSettings changes one setting, or takes back what was chosen.
@@ -161,6 +174,9 @@ func (c *Console) changeSettings(v *visit) {
 	var err error
 	switch v.r.FormValue("did") {
 	case "set":
+		if days, wrong := strconv.Atoi(text); wrong == nil && name == "scan_days" && v.losesScans(days) {
+			return
+		}
 		// A value that is no JSON is taken as a text.
 		value := json.RawMessage(text)
 		if !json.Valid(value) {
@@ -178,6 +194,24 @@ func (c *Console) changeSettings(v *visit) {
 	} else if !v.failed(err) {
 		v.redirect(Root + "/operate/settings?done=operate#" + url.PathEscape(name))
 	}
+}
+
+// losesScans asks back before the ledger is cut: it says from which day on scans stay, and how many go. False where none go, or where
+// the visitor agreed.
+func (v *visit) losesScans(days int) bool {
+	if days <= 0 {
+		return false
+	}
+	lost, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{Limit: 1, From: "1970-01-02",
+		To: time.Now().AddDate(0, 0, -days).Format(time.RFC3339)})
+	if v.failed(err) {
+		return true
+	}
+	scans := int64(0)
+	for _, row := range lost.Rows {
+		scans += row.Scans
+	}
+	return scans > 0 && !v.agreed(v.say("sure.scan_days", days, separated(scans)), "scan_days")
 }
 
 type webhooksView struct {

@@ -16,7 +16,10 @@ type sureView struct {
 
 // sure reports whether the visitor typed the name of the thing that a form destroys. If not, it
 // shows a page that says what would happen and asks for the name.
-func (v *visit) sure(text, name string) bool {
+func (v *visit) sure(text, name string) bool { return v.agreed(v.say(text, name), name) }
+
+// agreed is sure with a text that says more than the name.
+func (v *visit) agreed(text, name string) bool {
 	typed := strings.TrimSpace(v.r.FormValue("sure"))
 	if typed == name && name != "" {
 		return true
@@ -27,7 +30,7 @@ func (v *visit) sure(text, name string) bool {
 			fields[field] = values
 		}
 	}
-	data := sureView{Text: v.say(text, name), Name: name, Action: v.r.URL.RequestURI(), Wrong: typed != "", Fields: fields,
+	data := sureView{Text: text, Name: name, Action: v.r.URL.RequestURI(), Wrong: typed != "", Fields: fields,
 		Back: cmp.Or(inside(v.r.URL.RequestURI()), Root)}
 	status := http.StatusOK
 	if data.Wrong {

@@ -27,7 +27,7 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	explain := s.scanAPI()
 	explain.Key = nil // the visitor's role is asked instead
 	explain.Register(scanMux, humago.New(http.NewServeMux(), huma.DefaultConfig("", "")))
-	c := &console.Console{API: operationsOf, Scan: operations.Only(operations.Viewer, scanMux), As: asCaller, People: s.people,
+	c := &console.Console{API: operationsOf, Scan: operations.Only(operations.Viewer, scanMux), As: asCaller, People: s.people, Now: s.now,
 		AdminToken: s.isAdminToken, Demanded: s.demandsFactor, Emulates: s.config.emulates(),
 		Secure:  func(r *http.Request) bool { return s.scheme(r) == "https" },
 		TLSOnly: s.tlsOnly, ClientIP: s.clientIP, Stopping: s.draining.Load, Wire: func() string { return s.URL },

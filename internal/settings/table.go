@@ -23,6 +23,7 @@ type Field struct {
 	Words    []string // that a text can be
 	Limits   string   // key of what anything else can be
 	Effect   string   // key of since when a change counts; "" = at once
+	Group    string   // begins a group of this name, for pages
 }
 
 //go:embed locale
@@ -38,7 +39,7 @@ func (f Field) Counts() phrase.Text { return book.Text(cmp.Or(f.Effect, "effect.
 
 // Table has every setting, in the order of Settings.
 var Table = []Field{
-	{Name: "strict"},
+	{Name: "strict", Group: "rules"},
 	{Name: "behaviours", Limits: "limits.behaviours"},
 	{Name: "verification", Limits: "limits.hosts.trusted"},
 	{Name: "rate_limit", Max: 1_000_000},
@@ -54,7 +55,7 @@ var Table = []Field{
 	{Name: "token_daily_limit", Min: 1, Max: 1_000_000},
 	{Name: "utc_offset_hours", Min: -12, Max: 14},
 
-	{Name: "daily_limits", Limits: "limits.paths"},
+	{Name: "daily_limits", Limits: "limits.paths", Group: "scans"},
 	{Name: "scan_days", Max: 36_500, Effect: "effect.stream"},
 	{Name: "scan_durability", Words: []string{string(Durable), string(Soon)}},
 
@@ -62,7 +63,7 @@ var Table = []Field{
 	{Name: "statistics_day_days", Max: 36_500, Effect: "effect.shed"},
 	{Name: "alarm_threshold", Max: 100_000, Effect: "effect.alarms"},
 
-	{Name: "rid_log_rows", Max: 100_000_000},
+	{Name: "rid_log_rows", Max: 100_000_000, Group: "wire"},
 	{Name: "api_ips", Limits: "limits.addresses"},
 	{Name: "callback_ips", Limits: "limits.addresses"},
 
@@ -77,7 +78,7 @@ var Table = []Field{
 	{Name: "qrcode_limit", Max: 10_000_000},
 	{Name: "picture_limit", Max: 1_000_000},
 
-	{Name: "order_by_two"},
+	{Name: "order_by_two", Group: "codes"},
 	{Name: "code_count_max", Min: 10_000, Max: 2_000_000_000},
 	{Name: "code_segment", Min: 10_000, Max: 50_000, Limits: "limits.step", Effect: "effect.afterwards"},
 	{Name: "code_seconds", Max: 86_400},
@@ -89,7 +90,7 @@ var Table = []Field{
 	{Name: "missing_index_is_zero"},
 	{Name: "inactive_code_is_an_error"},
 
-	{Name: "api_hosts", Limits: "limits.hosts"},
+	{Name: "api_hosts", Limits: "limits.hosts", Group: "pages"},
 	{Name: "page_limit", Max: 1_000_000},
 	{Name: "apple_app_ids", Limits: "limits.apps"},
 	{Name: "android_apps", Limits: "limits.fingerprints"},
