@@ -28,7 +28,8 @@ func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 			fmt.Fprintf(w, "because:   %s\n", plain(call.Detail))
 		}
 		for _, row := range call.Rows {
-			fmt.Fprintf(w, "behaviour: %s (%s)\n           %s\n", plain(row.ID), sureness(row), plain(s.inLanguage(row.English, row.Chinese)))
+			fmt.Fprintf(w, "behaviour: %s (%s)\n           %s\n", plain(row.ID), sureness(row),
+				plain(s.inLanguage(row.English, row.Chinese)))
 		}
 		for _, id := range call.Deviations {
 			fmt.Fprintf(w, "deviation: %s; qrjump deviations says what to change\n", plain(id))

@@ -114,7 +114,7 @@ func (v *visit) typed(form url.Values, field string) (text string, has bool) {
 		return strconv.FormatBool(has), has
 	case "versions":
 		has = form.Get("did") == "versions"
-	case "accounts", "role", "name", "url", "alarms": // in forms of a person or a webhook these fields name what is changed, or make a new one
+	case "accounts", "role", "name", "url", "alarms": // of a person or a webhook they name what is changed, or make a new one
 		has = has && form.Has("subject")
 	case "jump_open":
 		if did := form.Get("did"); did == "jump-on" || did == "jump-off" {

@@ -39,7 +39,8 @@ func TestEveryPageStaysOfOneAccount(t *testing.T) {
 	}
 	address := regexp.MustCompile(` (?:href|action)="(/console[^"]*)"`)
 	for _, path := range []string{"/console/home", "/console/rules", "/console/codes", "/console/orders", "/console/packages",
-		"/console/alarms", "/console/statistics", "/console/statistics/scans", "/console/accounts", "/console/search?q=tea", "/console/operate/checks",
+		"/console/alarms", "/console/statistics", "/console/statistics/scans", "/console/accounts",
+		"/console/search?q=tea", "/console/operate/checks",
 		"/console/calls", "/console/rules?prefix=https://tea.example/"} {
 		join := "?"
 		if strings.Contains(path, "?") {

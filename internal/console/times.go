@@ -65,7 +65,8 @@ func (v view) times(page string) string {
 		if len(parts[2]) == len(time.TimeOnly) {
 			said = at.Format(time.TimeOnly)
 		}
-		return fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, at.Format(time.RFC3339), at.Format("2006-01-02 15:04:05 -07:00"), said)
+		return fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, at.Format(time.RFC3339),
+			at.Format("2006-01-02 15:04:05 -07:00"), said)
 	})
 }
 

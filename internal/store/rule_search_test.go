@@ -57,7 +57,8 @@ func TestRulesAreFoundByAPart(t *testing.T) {
 				}
 			}
 		}
-		for part, want := range map[string]int{"https://SHOP.example/Tea/r0": 5, "shop.example/Tea/r0": 5, "Tea/r07": 1, "/Tea/r07/": 1, "ea/r07": 1} {
+		for part, want := range map[string]int{"https://SHOP.example/Tea/r0": 5, "shop.example/Tea/r0": 5, "Tea/r07": 1,
+			"/Tea/r07/": 1, "ea/r07": 1} {
 			list, whole, err := book.Search(t.Context(), rules.Search{Part: part, Limit: 10})
 			if err != nil || len(list) != want || !whole {
 				t.Errorf("%q: %d rules, %v, %v", part, len(list), whole, err)
@@ -101,7 +102,8 @@ func TestScansOfLateAreReadForEachAlone(t *testing.T) {
 				{Per: stats.PerDay, At: 101, Rule: 8, Tuple: 1, Count: stats.Count{Scans: 9}}}); err != nil {
 				return err
 			}
-			return tx.AddSums(ctx, []stats.SumRow{{Per: stats.PerDay, Dim: stats.Owner, At: 100, Value: "wxa", Count: stats.Count{Scans: 5}}})
+			return tx.AddSums(ctx, []stats.SumRow{
+				{Per: stats.PerDay, Dim: stats.Owner, At: 100, Value: "wxa", Count: stats.Count{Scans: 5}}})
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			got, err := tx.DaysOfRules(ctx, []int64{99, 100, 101}, []int64{7, 9})

@@ -27,8 +27,9 @@ const (
 
 // Policy is how webhooks are sent what waits for them.
 func (b *Book) Policy() outbox.Policy {
-	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open, NextAttempt: b.nextAttempt,
-		Gone: b.switchOff,
+	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open,
+		NextAttempt: b.nextAttempt,
+		Gone:        b.switchOff,
 		Before: func(ctx context.Context) (bool, error) {
 			collected, err := b.Collect(ctx)
 			forgot, err2 := b.forget(ctx)
