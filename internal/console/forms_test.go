@@ -29,7 +29,7 @@ func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
 			[]string{`value="alice"`, `value="rules" selected`}, "there is no account none", "没有 none 这个账号"},
 		{"/console/people", "did=add&name=a%20b&role=viewer&password=" + password, "name", []string{`value="a b"`},
 			"want 1 to 40 letters", "要 1 到 40 个字母"},
-		{"/console/people", "did=add&name=bob&role=viewer&password=short", "password", []string{`value="bob"`},
+		{"/console/people", "did=add&name=bob&role=viewer&password=q9zx", "password", []string{`value="bob"`},
 			"12 characters or more", "至少 12 个字符"},
 		{"/console/operate/settings", "did=set&name=publish_quota&value=-7", "value", []string{`value="-7"`},
 			"publish_quota is -7: want", "设置 publish_quota 是 -7：要 0 到"},
