@@ -44,6 +44,9 @@ func TestWhatChangesAnIdentitySaysSo(t *testing.T) {
 				continue
 			}
 			found++
+			if f.Name.Name == "storeEdits" { // of the rules that EditApart was given in the same transaction, and said whose
+				continue
+			}
 			if !strings.Contains(text.String(), "t.touched.Add(") {
 				t.Errorf("%s changes %s and does not say whose: t.touched.Add(appid)", f.Name.Name, changes.FindString(text.String()))
 			}
