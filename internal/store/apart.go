@@ -198,7 +198,7 @@ func (t *Tx) EditApart(ctx context.Context, all []rules.Edit, d rules.Deed, unde
 }
 
 // storeEdits makes rules what the entries of the stretch say, in one statement. Nobody waits for these rows: who wants to change
-// one meanwhile is told to try again (loneRule).
+// one meanwhile is told to try again (changeRule).
 func (t *Tx) storeEdits(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.edits == 0 {

@@ -445,9 +445,8 @@ func (t *Tx) PutRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 		}
 	}
 	t.touched.Add(rules.Epoch(r.Owner))
-	where, some := t.loneRule()
-	err := t.later(ctx, some, `UPDATE rules SET target = $2, prefix = $3, path = $4, occupy = $5, open_version = $6, test_links = $7,
-		published = $8, changed_at = $9, published_at = $10 WHERE `+where,
+	err := t.changeRule(ctx, `UPDATE rules SET target = $2, prefix = $3, path = $4, occupy = $5, open_version = $6, test_links = $7,
+		published = $8, changed_at = $9, published_at = $10`,
 		r.ID, r.Target, r.Prefix.Text, r.Path, flag(r.Occupy), r.OpenVersion, inJSON(&r.TestLinks).text(),
 		flag(r.Published), millis(r.ChangedAt), millis(r.PublishedAt))
 	if err != nil {
@@ -456,20 +455,33 @@ func (t *Tx) PutRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 	return t.noteRule(ctx, r, d)
 }
 
-// loneRule is the condition that a rule has the id $1, and the check that there was one. Its owner is locked, so that only an
-// import may be changing its row: for that nobody waits, because everybody may be waiting for the end of the log behind them.
-func (t *Tx) loneRule() (where string, some func(n int64) error) {
-	where, none := `id = $1`, rules.ErrNoRule
+// changeRule makes a statement act on the rule with the id that is its first argument: ErrNoRule where there is none. Its owner
+// is locked, so that only an import may be changing its row: for that nobody waits, because everybody may be waiting for the end
+// of the log behind them.
+func (t *Tx) changeRule(ctx context.Context, statement string, args ...any) error {
+	missed := false
+	where := ` WHERE id = $1`
 	if t.engine.sharesRows() {
-		where = `id = (SELECT id FROM rules WHERE id = $1 FOR UPDATE SKIP LOCKED)`
-		none = outageOf(t.engine, fmt.Errorf("%w: %w", errBeingImported, &pgconn.PgError{Code: "55P03", Message: "its row is locked"}))
+		where = ` WHERE id = (SELECT id FROM rules WHERE id = $1 FOR UPDATE SKIP LOCKED)`
 	}
-	return where, func(n int64) error {
-		if n == 0 {
-			return none
+	err := t.later(ctx, func(n int64) error {
+		if missed = n == 0; missed && !t.engine.sharesRows() {
+			return rules.ErrNoRule
 		}
 		return nil
+	}, statement+where, args...)
+	if err != nil || !t.engine.sharesRows() {
+		return err
 	}
+	return t.later(ctx, func(there int64) error {
+		switch {
+		case !missed:
+			return nil
+		case there == 0:
+			return rules.ErrNoRule
+		}
+		return outageOf(t.engine, fmt.Errorf("%w: %w", errBeingImported, &pgconn.PgError{Code: "55P03", Message: "its row is locked"}))
+	}, `SELECT id FROM rules WHERE id = $1`, args[0])
 }
 
 // DeleteRule implements rules.Tx.
@@ -479,8 +491,7 @@ func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 		return err
 	}
 	t.touched.Add(rules.Epoch(r.Owner))
-	where, some := t.loneRule()
-	if err := t.later(ctx, some, `DELETE FROM rules WHERE `+where, r.ID); err != nil {
+	if err := t.changeRule(ctx, `DELETE FROM rules`, r.ID); err != nil {
 		return err
 	}
 	return t.noteRule(ctx, r, d)
