@@ -91,7 +91,7 @@ func TestFromOrderToLabelByClicks(t *testing.T) {
 			p.reads("done.order.made")
 			p.click(`td a[href$="#a-from"]`)
 			p.await(`!!document.getElementById('a-to')`)
-			for selector, text := range map[string]string{"#a-to": "4999", "#target": "shop", "#path": "pages/code/code",
+			for selector, text := range map[string]string{"#a-from": "0", "#a-to": "4999", "#target": "shop", "#path": "pages/code/code",
 				"#activity": "tour", "#brand": "b", "#titled": "t", "#product": "4006381333931"} {
 				p.write(selector, text)
 			}

@@ -124,7 +124,7 @@ func tour(p tab, s *servertest.Server, web *host, batch string) {
 	p.await(`document.getElementById('tried').innerText.includes('pages/tour/tour')`)
 	p.reads("rule.can")
 	p.click("#rule-form button.primary")
-	p.await(`!!document.getElementById('wrong')`)
+	p.await(`!!document.querySelector('#main [role="alert"]')`)
 	p.reads("file.missing")
 	p.reads("cure.status_404")
 	content := browsertest.Run(t, p.ctx, chromedp.Evaluate[string](`document.querySelector('#tried .copy').textContent`))
@@ -132,6 +132,7 @@ func tour(p tab, s *servertest.Server, web *host, batch string) {
 	p.click("#rule-form button.primary")
 	p.reads("done.rule.added")
 	p.click(`button[value="publish"]`)
+	p.click(`button[value="publish-sure"]`) // after what it would do to last week's scans
 	p.reads("done.rule.published")
 
 	link := prefix + "7?from=<b>door</b>"
@@ -162,6 +163,7 @@ func tour(p tab, s *servertest.Server, web *host, batch string) {
 
 	p.click(`nav a[href="/console/codes"]`)
 	p.click(`a[href="/console/codes/` + batch + `"]`)
+	p.write("#a-from", "0")
 	p.write("#a-to", "4999")
 	for selector, text := range map[string]string{"#target": "shop", "#path": "pages/code/code", "#activity": "tour", "#brand": "b",
 		"#titled": "t", "#product": "4006381333931"} {
@@ -173,6 +175,7 @@ func tour(p tab, s *servertest.Server, web *host, batch string) {
 	p.reads("done.codes")
 	p.write("#from", "100")
 	p.write("#to", "199")
+	p.await(`(e => !!e && (e.value = "freeze", true))(document.getElementById('did'))`)
 	p.click("#did ~ p button, form.row:has(#did) button")
 	p.click("form.notice button.danger")
 	p.reads("done.codes")
