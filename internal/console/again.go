@@ -27,7 +27,7 @@ var switches = []string{"autofocus", "checked", "formnovalidate", "multiple", "o
 // tag is a tag of a page, with the text that follows it.
 type tag struct {
 	closes     bool
-	name, rest string
+	name       string
 	raw        string // as it stands; "" once has changed
 	text       string
 	order      []string
