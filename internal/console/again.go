@@ -26,12 +26,12 @@ var switches = []string{"autofocus", "checked", "formnovalidate", "multiple", "o
 
 // tag is a tag of a page, with the text that follows it.
 type tag struct {
-	closes     bool
-	name       string
-	raw        string // as it stands; "" once has changed
-	text       string
-	order      []string
-	has        map[string]string
+	closes bool
+	name   string
+	raw    string // as it stands; "" once has changed
+	text   string
+	order  []string
+	has    map[string]string
 }
 
 func (t *tag) set(name, value string) {
