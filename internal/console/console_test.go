@@ -201,7 +201,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		role[string(r)] = v
 	}
 	did := map[string]string{"/console/calls/" + rid: "fault", "/console/people": "delete-key", "/console/emulator": "fault",
-		"/console/codes": "freeze", "/console/rules/do": "publish", "/console/accounts/shop": "jump-on",
+		"/console/codes": "freeze", "/console/rules/do": "publish-sure", "/console/accounts/shop": "jump-on",
 		"/console/statistics": "recount", "/console/alarms": "acknowledge",
 		"/console/operate/settings": "reset", "/console/operate/webhooks": "test", "/console/operate/checks": "domain",
 		"/console/platforms/plat": "put"}

@@ -65,7 +65,7 @@ func TestEveryPageStaysOfOneAccount(t *testing.T) {
 		!strings.Contains(p.Body, "Tea House <code>tea</code>") {
 		t.Error("the rules of one account are not alone, or it is not named")
 	}
-	publish := url.Values{"did": {"publish"}, "owner": {"tea"}, "prefix": {"https://tea.example/"}}
+	publish := url.Values{"did": {"publish-sure"}, "owner": {"tea"}, "prefix": {"https://tea.example/"}}
 	if p := v.post("/console/rules/do?account=tea", publish); !strings.Contains(to(p), "account=tea") {
 		t.Errorf("after a publish: %q", to(p))
 	}
