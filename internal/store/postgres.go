@@ -133,7 +133,11 @@ func (w connecting) open(config *pgx.ConnConfig) *sql.DB {
 			if w.alone {
 				return nil
 			}
-			return enter(ctx, c, w.fence.Load())
+			err := enter(ctx, c, w.fence.Load())
+			if err != nil {
+				hangUp(c) // pgx forgets it, and its session would keep the lock of those who use the database
+			}
+			return err
 		}), stdlib.OptionResetSession(func(_ context.Context, c *pgx.Conn) error { return usable(c, w.servers) })))
 }
 
@@ -255,11 +259,13 @@ func (b postgresBell) Wait(ctx context.Context) error {
 }
 
 // Close implements live.Bell.
-func (b postgresBell) Close() {
-	// The server learns of the end from the connection itself.
+func (b postgresBell) Close() { hangUp(b.conn) }
+
+// hangUp closes a connection. Its server learns of the end from the connection itself.
+func hangUp(c *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = b.conn.Close(ctx)
+	_ = c.Close(ctx)
 }
 
 // users is the number of the lock that all connections of running servers share; each schema of a
