@@ -64,6 +64,15 @@ func TestLicencesOfAllThatIsInTheProgram(t *testing.T) {
 			t.Errorf("%s has no file with a licence in %s", name, fields[2])
 		}
 	}
+	// The one file of others that is data and not a module.
+	dictionary, err := os.ReadFile("../../internal/gs1/gs1-syntax-dictionary.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, notice, _ := strings.Cut(string(dictionary), "# Copyright")
+	notice, _, _ = strings.Cut("# Copyright"+notice, "\n\n")
+	notice = strings.TrimSpace(strings.ReplaceAll(strings.ReplaceAll(notice, "# ", ""), "#", ""))
+	names, of[notice] = append(names, notice), []string{"GS1 Barcode Syntax Dictionary (gs1-syntax-dictionary.txt)"}
 	line := strings.Repeat("=", 80)
 	var whole strings.Builder
 	whole.WriteString("qrjump itself is under the Apache License 2.0. In the program is code of others, under the licences that follow.\n")

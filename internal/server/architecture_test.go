@@ -46,6 +46,7 @@ var mayImport = map[string][]string{
 		"internal/server", "internal/settings"},
 	"docs/print": {"internal/guide/tables"},
 
+	"internal/gs1":    {},
 	"internal/pdf":    {},
 	"internal/symbol": {"internal/pdf"},
 	"internal/labels": {"internal/pdf", "internal/symbol"},

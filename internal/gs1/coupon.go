@@ -1,0 +1,110 @@
+package gs1
+
+import "strings"
+
+// fields reads a coupon's digits, field by field. Once one is wrong, all that follow are.
+type fields struct {
+	rest  string
+	wrong bool
+}
+
+// take is the next digits.
+func (f *fields) take(n int) string {
+	if f.wrong = f.wrong || len(f.rest) < n; f.wrong {
+		return ""
+	}
+	text := f.rest[:n]
+	f.rest = f.rest[n:]
+	return text
+}
+
+// one is the next digit, which must be one of a set.
+func (f *fields) one(set string) byte {
+	digit := f.take(1)
+	if f.wrong = f.wrong || !strings.Contains(set, digit); f.wrong {
+		return 0
+	}
+	return digit[0]
+}
+
+// sized is a field behind a digit that says its length, less some.
+func (f *fields) sized(set string, more int) {
+	if size := f.one(set); size != 0 {
+		f.take(int(size-'0') + more)
+	}
+}
+
+// begins takes the digit with which an optional field begins, if it stands there.
+func (f *fields) begins(digit string) bool {
+	if f.wrong || !strings.HasPrefix(f.rest, digit) {
+		return false
+	}
+	f.rest = f.rest[1:]
+	return true
+}
+
+const anyDigit = "0123456789"
+
+// purchase is what must be bought: how much, of what kind, and of which family.
+func (f *fields) purchase() {
+	f.sized("12345", 0)
+	f.one("012349")
+	f.take(3)
+}
+
+// company is a company's prefix; 9 = that of the first purchase.
+func (f *fields) company() {
+	if !f.begins("9") {
+		f.sized("0123456", 6)
+	}
+}
+
+// coupon checks AI 8110: North American Coupon Application Guideline.
+func coupon(ai, value string) error {
+	f := fields{rest: value, wrong: strings.Trim(value, anyDigit) != ""}
+	f.sized("0123456", 6) // company
+	f.take(6)             // offer
+	f.sized("12345", 0)   // what is saved
+	f.purchase()
+	if f.begins("1") {
+		f.one("0123")
+		f.purchase()
+		f.company()
+	}
+	if f.begins("2") {
+		f.purchase()
+		f.company()
+	}
+	var ends, starts string
+	if f.begins("3") {
+		ends = f.take(6)
+		f.wrong = f.wrong || day(ai, "20"+ends, false) != nil
+	}
+	if f.begins("4") {
+		starts = f.take(6)
+		f.wrong = f.wrong || day(ai, "20"+starts, false) != nil || ends != "" && starts > ends
+	}
+	if f.begins("5") {
+		f.sized(anyDigit, 6) // serial
+	}
+	if f.begins("6") {
+		f.sized("1234567", 6) // retailer
+	}
+	if f.begins("9") {
+		f.one("01256")
+		f.one("012")
+		f.one(anyDigit)
+		f.one("01")
+	}
+	return unless(!f.wrong && f.rest == "", ai, value, "coupon")
+}
+
+// positiveOffer checks AI 8112: a coupon of an offer that is on file.
+func positiveOffer(ai, value string) error {
+	f := fields{rest: value, wrong: strings.Trim(value, anyDigit) != ""}
+	f.one("01")
+	f.sized("0123456", 6) // funder
+	f.take(6)             // offer
+	f.sized(anyDigit, 6)  // serial
+	return unless(!f.wrong && f.rest == "", ai, value, "coupon")
+}

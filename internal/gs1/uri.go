@@ -1,0 +1,206 @@
+package gs1
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+const unreserved = "-._~"
+
+// escape writes a value for a path or a query: all but the unreserved characters of RFC 3986 in percent-coding, in capitals.
+func escape(value string) string {
+	const hex = "0123456789ABCDEF"
+	plain := func(c byte) bool {
+		return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || strings.IndexByte(unreserved, c) >= 0
+	}
+	i := 0
+	for i < len(value) && plain(value[i]) {
+		i++
+	}
+	if i == len(value) {
+		return value
+	}
+	out := []byte(value[:i])
+	for ; i < len(value); i++ {
+		if c := value[i]; plain(c) {
+			out = append(out, c)
+		} else {
+			out = append(out, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(out)
+}
+
+// ParseURL reads a whole address. What stands behind # is no part of a Digital Link.
+func ParseURL(text string) (Data, error) {
+	text, _, _ = strings.Cut(text, "#")
+	address, query, _ := strings.Cut(text, "?")
+	scheme, rest, _ := strings.Cut(address, "://")
+	host, path, _ := strings.Cut(rest, "/")
+	if s := strings.ToLower(scheme); s != "http" && s != "https" || host == "" || strings.ContainsFunc(host, notInHost) {
+		return Data{}, invalidf("%.80q is no address of a GS1 Digital Link: want https://HOST/01/…", text)
+	}
+	d, err := ParseURI("/"+path, query)
+	d.Stem = scheme + "://" + host + d.Stem
+	return d, err
+}
+
+func notInHost(r rune) bool {
+	return r <= ' ' || r > '~' || strings.ContainsRune(`_~?#@!$&'()*+,;=%"<>\^{|}`+"`", r)
+}
+
+// ParseURI reads path and query of a request, in percent-coding as they came. Before the key may stand other segments; one
+// slash at the end is no fault. Each qualifier stands in its place in the path, and nothing in the query that belongs there.
+func ParseURI(path, query string) (Data, error) {
+	segments := strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/")
+	at := keyBegins(segments)
+	if at < 0 {
+		return Data{}, invalidf("%.80q has no GS1 key: want a path such as /01/09506000134352", path)
+	}
+	d, err := readPath(segments[at:])
+	if err != nil {
+		return Data{}, err
+	}
+	if at > 0 {
+		d.Stem = "/" + strings.Join(segments[:at], "/")
+	}
+	return d.readQuery(query)
+}
+
+// ParseKey reads a key as people write it: the path of a Digital Link, with or without a slash before it. padded = its GTIN was
+// written with 8, 12 or 13 digits.
+func ParseKey(path string) (k Key, padded bool, err error) {
+	d, err := readPath(strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/"))
+	return d.Key, d.Padded, err
+}
+
+// keyBegins is the segment with which the key begins: seen from the end, the first pair that is a primary key, behind it
+// nothing but AIs with values. Where there is none it is the first AI of a primary key, so that somebody is told what is
+// wrong behind it.
+func keyBegins(segments []string) int {
+	for i := len(segments) - 2; i >= 0; i -= 2 {
+		a := lookup(segments[i])
+		if a == nil {
+			break
+		}
+		if a.primary {
+			return i
+		}
+	}
+	return slices.IndexFunc(segments, func(s string) bool { a := lookup(s); return a != nil && a.primary })
+}
+
+func readPath(segments []string) (d Data, err error) {
+	var list []Element
+	for i := 0; i < len(segments); i += 2 {
+		a := lookup(segments[i])
+		if a == nil {
+			return d, invalidf("AI (%s) does not exist", clip(segments[i]))
+		}
+		if i+1 == len(segments) {
+			return d, invalidf("AI (%s) has no value", a.ai)
+		}
+		value, err := url.PathUnescape(segments[i+1])
+		if err != nil {
+			return d, invalidf("AI (%s): its value is no right percent-coding", a.ai)
+		}
+		if n := len(value); a.ai == "01" && (n == 8 || n == 12 || n == 13) && strings.Trim(value, anyDigit) == "" {
+			value, d.Padded = strings.Repeat("0", 14-n)+value, true
+		}
+		if err := a.check(value); err != nil {
+			return d, err
+		}
+		list = append(list, Element{a.ai, value})
+	}
+	primary := lookup(list[0].AI)
+	if !primary.primary {
+		return d, invalidf("AI (%s) is no primary key: want one of %s", primary.ai, strings.Join(PrimaryKeys(), ", "))
+	}
+	if !slices.ContainsFunc(primary.qualifiers, func(order []string) bool { return inOrder(list[1:], order) }) {
+		return d, invalidf("AI (%s) does not take these qualifiers in this order: want %s", primary.ai, ordersText(primary.qualifiers))
+	}
+	d.Key = keyOf(list)
+	return d, nil
+}
+
+func clip(text string) string { return text[:min(len(text), 20)] }
+
+func ordersText(orders [][]string) string {
+	var list []string
+	for _, order := range orders {
+		list = append(list, strings.Join(order, ", "))
+	}
+	if text := strings.Join(list, " / "); text != "" {
+		return text
+	}
+	return "0"
+}
+
+// inOrder reports whether elements are some of an order's AIs, in that order.
+func inOrder(list []Element, order []string) bool {
+	last := -1
+	for _, e := range list {
+		i := slices.Index(order, e.AI)
+		if i <= last {
+			return false
+		}
+		last = i
+	}
+	return true
+}
+
+// readQuery reads the attributes. Names of digits alone are AIs; what else stands there is kept as it is.
+func (d Data) readQuery(query string) (Data, error) {
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, isPair := strings.Cut(pair, "=")
+		switch {
+		case pair == "":
+			continue
+		case !isPair:
+			d.Rest = append(d.Rest, Pair{Name: name})
+			continue
+		case name == "" || strings.Trim(name, anyDigit) != "":
+			if value == "" {
+				name += "="
+			}
+			d.Rest = append(d.Rest, Pair{name, value})
+			continue
+		}
+		a := lookup(name)
+		if a == nil {
+			return d, invalidf("AI (%s) does not exist", clip(name))
+		}
+		if err := attribute(name, d.Key); err != nil {
+			return d, err
+		}
+		value, err := url.QueryUnescape(value)
+		if err != nil {
+			return d, invalidf("AI (%s): its value is no right percent-coding", name)
+		}
+		if err := a.check(value); err != nil {
+			return d, err
+		}
+		if _, twice := d.Value(name); twice {
+			return d, invalidf("AI (%s) stands there twice", name)
+		}
+		d.Attributes = append(d.Attributes, Element{name, value})
+	}
+	return d, together(d.Elements())
+}
+
+// attribute checks that an AI may stand in the query beside a key.
+func attribute(ai string, key Key) error {
+	if !lookup(ai).data {
+		return invalidf("AI (%s) cannot stand in the query of a Digital Link", ai)
+	}
+	if _, there := key.Value(ai); there {
+		return invalidf("AI (%s) stands there twice", ai)
+	}
+	for _, order := range lookup(key.Primary().AI).qualifiers {
+		if slices.Contains(order, ai) && inOrder(key.elements[1:], order) {
+			return invalidf("AI (%s) belongs into the path, behind the key", ai)
+		}
+	}
+	return nil
+}
