@@ -1,0 +1,101 @@
+package symbol
+
+import (
+	"errors"
+	"image"
+	"image/color"
+	"math"
+	"testing"
+)
+
+// photo is what the camera sees of a symbol: grey, and a little out of focus.
+func (g Grid) photo(at Spot, a Advice) *image.Gray {
+	radius := a.Pixels * float64(at.Diameter) / 2 / float64(a.Module) // pixels; 0 = flat
+	side := int(math.Ceil(a.Pixels*float64(max(g.Width, g.Height)+2*g.quiet))) + 8
+	m := image.NewGray(image.Rect(0, 0, side, side))
+	const samples = 4 // a side, over a pixel and a half
+	for i := range side * side {
+		light := 0
+		for s := range samples * samples {
+			dx := float64(i%side) + 0.5 + ((float64(s%samples)+0.5)/samples-0.5)*1.5 - float64(side)/2
+			dy := float64(i/side) + 0.5 + ((float64(s/samples)+0.5)/samples-0.5)*1.5 - float64(side)/2
+			if radius != 0 && math.Abs(dx) < radius {
+				dx = radius * math.Asin(dx/radius)
+			}
+			if !g.Dark(int(math.Floor(dx/a.Pixels+float64(g.Width)/2)), int(math.Floor(dy/a.Pixels+float64(g.Height)/2))) {
+				light++
+			}
+		}
+		m.Pix[i] = color.Gray{Y: uint8(40 + light*180/(samples*samples))}.Y
+	}
+	return m
+}
+
+// What is advised is read from what a camera sees of it, flat and around bottles.
+func TestWhatIsAdvisedIsRead(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"HTTPS://WEIXIN.QQ.COM/R/AB12CD34", "https://example.com/t?c=ABCDEFGHI123456789012"} {
+		for _, level := range []Level{'L', 'Q'} {
+			g, err := QR(text, level)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, at := range []Spot{{100_000, 203, 0}, {300_000, 203, 0}, {1_000_000, 300, 0}, {150_000, 203, 65_000}, {300_000, 600, 90_000}} {
+				a, err := g.Advise(at)
+				if err != nil {
+					t.Errorf("%d modules at %+v: %v", g.Width, at, err)
+					continue
+				}
+				if says, err := FindQR(g.photo(at, a)); err != nil || says != text {
+					t.Errorf("%d modules at %+v: %+v is read as %q: %v", g.Width, at, a, says, err)
+				}
+			}
+		}
+	}
+}
+
+// The further away, the more bent, the longer the text and the coarser the printer, the larger a symbol has to be.
+func TestAdviceGrowsWithWhatMakesReadingHard(t *testing.T) {
+	t.Parallel()
+	short, err := QR("HTTPS://WEIXIN.QQ.COM/R/AB12CD34", 'M')
+	if err != nil {
+		t.Fatal(err)
+	}
+	long, err := QR("https://example.com/a/much/longer/path/of/a/product/and/its/lot?which=is&written=out&in=full&0123456789", 'M')
+	if err != nil {
+		t.Fatal(err)
+	}
+	advise := func(g Grid, at Spot, by Cause) Advice {
+		t.Helper()
+		a, err := g.Advise(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.By != by || a.Module != LengthOf(a.Dots, at.DPI) {
+			t.Errorf("at %+v: %+v, want by %s", at, a, by)
+		}
+		return a
+	}
+	near := advise(short, Spot{Distance: 60_000, DPI: 203}, ByPrinter)
+	if near.Dots != 2 {
+		t.Errorf("so near two dots are enough: %+v", near)
+	}
+	far := advise(short, Spot{Distance: 300_000, DPI: 203}, ByDistance)
+	bent := advise(short, Spot{Distance: 300_000, DPI: 1200, Diameter: 65_000}, ByCurve)
+	flat := advise(short, Spot{Distance: 300_000, DPI: 1200}, ByDistance)
+	if far.Width <= near.Width || bent.Width <= flat.Width || bent.Edge >= 1 || bent.Most > 65_000 {
+		t.Errorf("near %+v, far %+v, flat %+v, bent %+v", near, far, flat, bent)
+	}
+	if a := advise(long, Spot{Distance: 300_000, DPI: 203}, ByDistance); a.Width <= far.Width || a.Dots != far.Dots {
+		t.Errorf("a longer text: %+v", a)
+	}
+	size := new(SizeError)
+	if _, err := long.Advise(Spot{Distance: 300_000, DPI: 300, Diameter: 20_000}); !errors.As(err, &size) {
+		t.Errorf("around a pencil: %v", err)
+	}
+	for _, wrong := range []Spot{{Distance: 1, DPI: 300}, {Distance: 300_000, DPI: 3}, {Distance: 300_000, DPI: 300, Diameter: 1}} {
+		if _, err := short.Advise(wrong); err == nil {
+			t.Errorf("%+v was taken", wrong)
+		}
+	}
+}
