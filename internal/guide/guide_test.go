@@ -361,6 +361,8 @@ func TestSearchKnowsWordsOfTheTrade(t *testing.T) {
 		"which port do I open in the firewall": "how/install#ports", "uninstall": "how/install", "windows": "how/install",
 		"campaign": "how/statistics", "license": "questions",
 		"GDPR": "handbook#when-a-user-wants-to-be-forgotten",
+		"时区":   "settings#days-and-daily-quotas", "timezone": "settings#days-and-daily-quotas", "订单": "calls/applycode",
+		"备份恢复": "how/production#backup-and-the-proof-that-it-restores", "exit codes": "commands#exit-codes", "退出码": "commands#exit-codes",
 	} {
 		for _, language := range []string{"en", "zh"} {
 			_, body := get(t, g, guide.Root+language+"/search?q="+url.QueryEscape(asked))
