@@ -31,6 +31,7 @@ require (
 	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // tests: our signatures, checked by the standard's own library
 	github.com/tidwall/btree v1.8.2 // activated ranges in order, copied in constant time for readers
 	github.com/yuin/goldmark v1.8.7 // the documents from Markdown, served by the binary
+	software.sslmate.com/src/go-pkcs12 v0.7.4 // trust stores for Java, of qrjump run
 	golang.org/x/crypto v0.58.0 // Argon2id for passwords, SSH keys that sign packages
 	golang.org/x/image v0.47.0 // fonts on labels, and logos made smaller
 	golang.org/x/oauth2 v0.37.0 // the exchange with an OpenID Connect provider

@@ -32,7 +32,7 @@ func connect(t *testing.T, url string, o client.Options) *client.Client {
 	return c
 }
 
-var shop = client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"}
+var shop = client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"}
 
 func TestARuleFromAddToDelete(t *testing.T) {
 	url := start(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-var brand = client.Options{AppID: "wxserviceacct0001", Secret: "secret0002", RateRetries: 5}
+var brand = client.Options{AppID: "wxc0ffee0000000002", Secret: "c0ffee00000000000000000000000002", RateRetries: 5}
 
 const packageKey = "0123456789abcdef" // of the demo's service account
 
@@ -52,7 +52,7 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	row := strings.Fields(lines[0]) // matrix, code, index, text
 
 	binding := client.CodeBinding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "6901234567892",
-		WxaAppID: "wxminiprogram0001", WxaPath: "pages/i/i"}
+		WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/i/i"}
 	check("activate", c.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 9}, binding))
 	for _, name := range []client.CodeName{{URL: row[3]}, {Code: row[1]}, {ID: id, Index: 7}} {
 		b, err := c.QueryCode(ctx, name)
@@ -101,7 +101,7 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	if n, err := c.ChangeCodes(ctx, id, client.Redeem, change); !changed(n, 3, 2) || err != nil {
 		t.Errorf("redeem: %v, %v", n, err)
 	}
-	if n, err := c.RetargetCodes(ctx, id, client.CodeRange{From: 0, To: 99}, "wxminiprogram0001", "pages/j/j", 0,
+	if n, err := c.RetargetCodes(ctx, id, client.CodeRange{From: 0, To: 99}, "wxc0ffee0000000001", "pages/j/j", 0,
 		"dora"); n.Activations != 1 || !changed(n.CodesChanged, 100, 10) || err != nil {
 		t.Errorf("retarget: %v, %v", n, err)
 	}

@@ -17,7 +17,7 @@ import (
 func ExampleClient_DownloadFile() {
 	url, stop := demo()
 	defer stop()
-	shop, err := client.New(url, client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func ExampleClient_DownloadFile() {
 func ExampleClient_AllRules() {
 	url, stop := demo()
 	defer stop()
-	shop, err := client.New(url, client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func ExampleClient_ResolveStream() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(d.Action, d.AppID == "wxminiprogram0001")
+		fmt.Println(d.Action, d.AppID == "wxc0ffee0000000001")
 	}
 	// Output:
 	// open_mini_program true
@@ -77,7 +77,7 @@ func ExampleRows() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
-	brand, err := client.New(url, client.Options{AppID: "wxserviceacct0001", Secret: "secret0002"})
+	brand, err := client.New(url, client.Options{AppID: "wxc0ffee0000000002", Secret: "c0ffee00000000000000000000000002"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func ExampleRows() {
 
 // Where nothing listens, an error says which address was asked.
 func ExampleUnreachable() {
-	c, err := client.New("http://127.0.0.1:1", client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	c, err := client.New("http://127.0.0.1:1", client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
 	}

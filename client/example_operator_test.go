@@ -86,16 +86,16 @@ func ExampleIfMatch() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	read, err := operator.Account(ctx, "wxminiprogram0001")
+	read, err := operator.Account(ctx, "wxc0ffee0000000001")
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := operator.SetJump(ctx, "wxminiprogram0001", false); err != nil { // somebody else is quicker
+	if err := operator.SetJump(ctx, "wxc0ffee0000000001", false); err != nil { // somebody else is quicker
 		log.Fatal(err)
 	}
 	want := read.Put()
 	want.Name = "Coffee and tea"
-	err = operator.PutAccount(client.IfMatch(ctx, read.Revision), "wxminiprogram0001", want)
+	err = operator.PutAccount(client.IfMatch(ctx, read.Revision), "wxc0ffee0000000001", want)
 	if changed := client.ChangedMeanwhile(err); changed != nil {
 		fmt.Println(changed.Status, changed.Changes[0].What)
 	}
@@ -111,8 +111,8 @@ func ExampleClient_ImportRules() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	lines := `{"owner": "wxminiprogram0001", "prefix": "https://tea.example/t/", "path": "pages/table/table", "published": true}
-{"owner": "wxminiprogram0001", "prefix": "https://coffee.example/t/", "path": "pages/table/table", "published": true}
+	lines := `{"owner": "wxc0ffee0000000001", "prefix": "https://tea.example/t/", "path": "pages/table/table", "published": true}
+{"owner": "wxc0ffee0000000001", "prefix": "https://coffee.example/t/", "path": "pages/table/table", "published": true}
 `
 	done, err := operator.ImportRules(context.Background(), strings.NewReader(lines), true)
 	fmt.Println(done.Added, done.Unchanged, done.DryRun, err)
@@ -141,7 +141,7 @@ func ExampleClient_Statistics() {
 		fmt.Printf("%q %d\n", row.Value, row.Scans)
 	}
 	// Output:
-	// "wxminiprogram0001" 2
+	// "wxc0ffee0000000001" 2
 	// "" 1
 }
 
@@ -157,7 +157,7 @@ func ExampleClient_SetSettings() {
 	if err := operator.SetSettings(ctx, map[string]any{"publish_quota": 3}); err != nil {
 		log.Fatal(err)
 	}
-	left, err := operator.PublishesLeft(ctx, "wxminiprogram0001")
+	left, err := operator.PublishesLeft(ctx, "wxc0ffee0000000001")
 	fmt.Println(left, err)
 	// Output: 3 <nil>
 }
@@ -167,7 +167,7 @@ func ExampleClient_AddFault() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
-	shop, err := client.New(url, client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func ExampleClient_Calls() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
-	shop, err := client.New(url, client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -202,5 +202,5 @@ func ExampleClient_Calls() {
 	for _, call := range page.Calls {
 		fmt.Println(call.ErrCode, call.Detail)
 	}
-	// Output: 40097 wxminiprogram0001 has no rule with the prefix "https://nobody.example/t/"
+	// Output: 40097 wxc0ffee0000000001 has no rule with the prefix "https://nobody.example/t/"
 }

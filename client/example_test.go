@@ -19,7 +19,7 @@ func Example() {
 	url, stop := demo()
 	defer stop()
 
-	shop, err := client.New(url, client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	fmt.Println(d.Action, d.AppID, d.Version, d.Matched.Prefix)
-	// Output: open_mini_program wxminiprogram0001 release https://tea.example/t/
+	// Output: open_mini_program wxc0ffee0000000001 release https://tea.example/t/
 }
 
 // A refusal of the wire has a type: its number decides, and the log of calls knows
@@ -44,7 +44,7 @@ func ExampleWireError() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
-	shop, err := client.New(url, client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func ExampleClient_ActivateCodes() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
-	brand, err := client.New(url, client.Options{AppID: "wxserviceacct0001", Secret: "secret0002"})
+	brand, err := client.New(url, client.Options{AppID: "wxc0ffee0000000002", Secret: "c0ffee00000000000000000000000002"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func ExampleClient_ActivateCodes() {
 		log.Fatal(err)
 	}
 	err = brand.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 4999}, client.CodeBinding{ActivityName: "Spring", ProductBrand: "Tea",
-		ProductTitle: "Green", ProductCode: "6901234567892", WxaAppID: "wxminiprogram0001", WxaPath: "pages/item/item"})
+		ProductTitle: "Green", ProductCode: "6901234567892", WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/item/item"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func ExampleClient_Explain() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
-	shop, err := client.New(url, client.Options{AppID: "wxminiprogram0001", Secret: "secret0001"})
+	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
 	}

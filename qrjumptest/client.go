@@ -104,8 +104,8 @@ type Codes struct {
 }
 
 // Apply applies for codes of an account, a multiple of 10,000, and waits until they
-// are there. The account needs the feature marketcode; wxserviceacct0001 with
-// secret0002 has it without a seed.
+// are there. The account needs the feature marketcode; wxc0ffee0000000002 with
+// c0ffee00000000000000000000000002 has it without a seed.
 func (s *Server) Apply(appid, secret string, count int64) Codes {
 	s.t.Helper()
 	codes := Codes{Count: count, s: s, owner: s.As(appid, secret)}

@@ -14,10 +14,10 @@ import (
 // Issue 16, 9: what a test of codes needs, without a call of its own.
 func TestCodesAreAppliedForActivatedAndScanned(t *testing.T) {
 	srv := qrjumptest.Start(t)
-	codes := srv.Apply("wxserviceacct0001", "secret0002", 10_000)
+	codes := srv.Apply("wxc0ffee0000000002", "c0ffee00000000000000000000000002", 10_000)
 	codes.Activate(0, 99, client.CodeBinding{ActivityName: "Spring", ProductBrand: "Tea", ProductTitle: "Green",
-		ProductCode: "6901234567892", WxaAppID: "wxminiprogram0001", WxaPath: "pages/item/item"})
-	if d := srv.ScanAs("alice", codes.Text(99)); d.Action != "open_mini_program" || d.AppID != "wxminiprogram0001" ||
+		ProductCode: "6901234567892", WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/item/item"})
+	if d := srv.ScanAs("alice", codes.Text(99)); d.Action != "open_mini_program" || d.AppID != "wxc0ffee0000000001" ||
 		!strings.Contains(d.Path, "code_ticket=") {
 		t.Errorf("an active code opens %+v", d)
 	}
@@ -25,14 +25,14 @@ func TestCodesAreAppliedForActivatedAndScanned(t *testing.T) {
 		t.Errorf("the code behind the range is %+v", c)
 	}
 	calls := srv.Calls(client.CallQuery{Path: "/intp/marketcode/codeactive"})
-	if len(calls) != 1 || calls[0].Account != "wxserviceacct0001" || calls[0].ErrCode != 0 {
+	if len(calls) != 1 || calls[0].Account != "wxc0ffee0000000002" || calls[0].ErrCode != 0 {
 		t.Errorf("the calls were %+v", calls)
 	}
 }
 
 func TestExplainSaysWhyAndCountsAsNoScan(t *testing.T) {
 	srv := qrjumptest.Start(t)
-	shop := srv.As("wxminiprogram0001", "secret0001")
+	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
 	if err := shop.AddRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/t/t"}); err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func ExampleServer_As() {
 	t, done := newTest()
 	defer done()
 	srv := qrjumptest.Start(t) // with the demo accounts
-	shop := srv.As("wxminiprogram0001", "secret0001")
+	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
 	if err := shop.AddRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"}); err != nil {
 		t.Fatal(err)
 	}
@@ -54,9 +54,9 @@ func ExampleServer_Apply() {
 	t, done := newTest()
 	defer done()
 	srv := qrjumptest.Start(t)
-	codes := srv.Apply("wxserviceacct0001", "secret0002", 10_000)
+	codes := srv.Apply("wxc0ffee0000000002", "c0ffee00000000000000000000000002", 10_000)
 	codes.Activate(0, 99, client.CodeBinding{ActivityName: "Spring", ProductBrand: "Tea", ProductTitle: "Green",
-		ProductCode: "6901234567892", WxaAppID: "wxminiprogram0001", WxaPath: "pages/item/item"})
+		ProductCode: "6901234567892", WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/item/item"})
 	fmt.Println(srv.ScanAs("alice", codes.Text(99)).Action)
 	fmt.Println(srv.ScanAs("alice", codes.Text(100)).Action)
 	// Output:
@@ -70,7 +70,7 @@ func ExampleServer_Fail() {
 	defer done()
 	srv := qrjumptest.Start(t)
 	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Times: 1})
-	shop := srv.As("wxminiprogram0001", "secret0001")
+	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
 	for range 2 {
 		_, err := shop.DownloadFile(t.Context())
 		refused, ok := errors.AsType[*client.WireError](err)
@@ -86,7 +86,7 @@ func ExampleServer_Advance() {
 	t, done := newTest()
 	defer done()
 	srv := qrjumptest.Start(t)
-	shop := srv.As("wxminiprogram0001", "secret0001")
+	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
 	before, err := shop.StableToken(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ func TestATableOpensItsPage(t *testing.T) {
 	srv := qrjumptest.Start(t, qrjumptest.Strict())
 
 	// Your program calls srv.URL in place of the platform. Here a client of ours stands for it.
-	shop := srv.As("wxminiprogram0001", "secret0001")
+	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
 	err := shop.AddRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"})
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +31,7 @@ func TestATableOpensItsPage(t *testing.T) {
 	}
 
 	// A phone scans the code of a table.
-	if d := srv.Scan("https://tea.example/t/7"); d.Action != "open_mini_program" || d.AppID != "wxminiprogram0001" {
+	if d := srv.Scan("https://tea.example/t/7"); d.Action != "open_mini_program" || d.AppID != "wxc0ffee0000000001" {
 		t.Errorf("it opens %+v", d)
 	}
 

@@ -168,7 +168,7 @@ func TestTheFirstPagesRun(t *testing.T) {
 				other += strings.TrimPrefix(command, "bin/") + "\n"
 			}
 		}
-		if said := playPage(t, page+"```sh\n"+other+"```\n"); !strings.Contains(said, "wxminiprogram0001") ||
+		if said := playPage(t, page+"```sh\n"+other+"```\n"); !strings.Contains(said, "wxc0ffee0000000001") ||
 			!strings.Contains(said, `"access_token"`) {
 			t.Errorf("%s: no Mini Program opens, or there is no token:\n%s", name, said)
 		}

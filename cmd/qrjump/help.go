@@ -79,6 +79,9 @@ func (m manual) meaning(words []string, name string, v *kong.Value) string {
 			return strings.ReplaceAll(text, "${default}", v.Default)
 		}
 	}
+	if len(words) > 0 && words[0] == "run" { // which has the flags of serve
+		return m.meaning([]string{"serve"}, name, v)
+	}
 	return ""
 }
 

@@ -27,6 +27,7 @@ type commands struct {
 	Lang string `enum:"zh,en," default:"" env:"QRJUMP_LANG" placeholder:"zh|en"`
 
 	Serve serveCommand `cmd:"" group:"run"`
+	Run   runCommand   `cmd:"" group:"run"`
 
 	Doctor doctorCommand `cmd:"" group:"run"`
 	Health healthCommand `cmd:"" group:"run"`

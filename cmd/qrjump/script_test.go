@@ -217,7 +217,7 @@ func manyRules(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	var text strings.Builder
 	for i := range n {
-		fmt.Fprintf(&text, `{"owner":"wxminiprogram0001","prefix":"https://tea.example/many/%d/","path":"pages/%d","published":%v}`+"\n",
+		fmt.Fprintf(&text, `{"owner":"wxc0ffee0000000001","prefix":"https://tea.example/many/%d/","path":"pages/%d","published":%v}`+"\n",
 			i, i, i%2 == 0)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))

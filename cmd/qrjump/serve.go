@@ -50,9 +50,18 @@ type serveCommand struct {
 
 // Run serves until a signal comes.
 func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
+	config, err := c.config(chosen)
+	if err != nil {
+		return err
+	}
+	return server.Run(s.ctx, config, s.seams, s.out, s.err)
+}
+
+// config is what the flags, and the file that they name, say of the server.
+func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 	if c.Config != "" {
 		if err := readConfig(c.Config, chosen); err != nil {
-			return err
+			return server.Config{}, err
 		}
 	}
 	delay := 3 * time.Second
@@ -61,7 +70,7 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 	} else if c.Dev || c.Emulator {
 		delay = 0
 	}
-	return server.Run(s.ctx, server.Config{
+	return server.Config{
 		ShutdownDelay: delay,
 		Data:          c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
 		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator, Strict: c.Strict,
@@ -71,7 +80,7 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 		LogFormat: c.LogFormat,
 		// Never a flag: it would show in the list of processes.
 		MasterKey: os.Getenv("QRJUMP_MASTER_KEY"),
-	}, s.seams, s.out, s.err)
+	}, nil
 }
 
 // readConfig sets the flags that a file names and neither the command line nor

@@ -54,6 +54,7 @@ var everyVerb = []verb{
 	{path: "__commands", api: otherTest},
 	{path: "licences", says: `^qrjump itself is under the Apache License 2.0\.`},
 	{path: "serve", api: otherTest},
+	{path: "run", api: otherTest},
 	{path: "doctor", api: otherTest},
 	{path: "health", says: `^http\S+ is ready$`},
 	{path: "record", api: otherTest},

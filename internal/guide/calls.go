@@ -26,15 +26,16 @@ func Calls() []Call { return slices.Concat(tokenCalls, ruleCalls, codeCalls, pla
 var (
 	tokenCalls = []Call{
 		{Page: "token", Path: "/cgi-bin/token", Answer: "access_token expires_in",
-			Query: "grant_type=client_credential&appid=wxminiprogram0001&secret=secret0001"},
+			Query: "grant_type=client_credential&appid=wxc0ffee0000000001&secret=c0ffee00000000000000000000000001"},
 		{Page: "stable_token", Path: "/cgi-bin/stable_token", Answer: "access_token expires_in",
-			Body: `{"grant_type":"client_credential","appid":"wxminiprogram0001","secret":"secret0001"}`},
+			Body: `{"grant_type":"client_credential","appid":"wxc0ffee0000000001","secret":"c0ffee00000000000000000000000001"}`},
 		{Page: "jscode2session", Path: "/sns/jscode2session", Answer: "session_key openid",
-			Query: "appid=wxminiprogram0001&secret=secret0001&js_code=$JS_CODE&grant_type=authorization_code", Before: "login"},
+			Query:  "appid=wxc0ffee0000000001&secret=c0ffee00000000000000000000000001&js_code=$JS_CODE&grant_type=authorization_code",
+			Before: "login"},
 		{Page: "clear_quota", Path: "/cgi-bin/clear_quota", Answer: "errcode errmsg", Token: "mini",
-			Body: `{"appid":"wxminiprogram0001"}`},
+			Body: `{"appid":"wxc0ffee0000000001"}`},
 		{Page: "clear_quota-v2", Path: "/cgi-bin/clear_quota/v2", Answer: "errcode errmsg",
-			Body: `{"appid":"wxminiprogram0001","appsecret":"secret0001"}`},
+			Body: `{"appid":"wxc0ffee0000000001","appsecret":"c0ffee00000000000000000000000001"}`},
 		{Page: "quota-get", Path: "/cgi-bin/openapi/quota/get",
 			Answer: `errcode errmsg quota quota.daily_limit quota.used quota.remain rate_limit rate_limit.call_count
 				rate_limit.refresh_second component_rate_limit component_rate_limit.call_count
@@ -77,7 +78,7 @@ var (
 				wxopens.items.func_info.status wxopens.items.func_info.name wxopens.items.copy_verify_status wxopens.items.email`,
 			Token: "authorizer", Body: "{}"},
 		{Page: "wxampunlink", Path: "/cgi-bin/wxopen/wxampunlink", Answer: "errcode errmsg", Token: "authorizer",
-			Body: `{"appid":"wxminiprogram0001"}`},
+			Body: `{"appid":"wxc0ffee0000000001"}`},
 		{Page: "qrcode-create", Path: "/cgi-bin/qrcode/create", Answer: "ticket expire_seconds url", Token: "service",
 			Body: `{"action_name":"QR_STR_SCENE","expire_seconds":600,"action_info":{"scene":{"scene_str":"table-7"}}}`},
 		{Page: "showqrcode", Path: "/cgi-bin/showqrcode", Token: "service", Tokenless: true, Query: "ticket=$TICKET",
@@ -97,7 +98,7 @@ var (
 			Body: `{"application_id":$APPLICATION,"code_start":0,"code_end":9}`, Before: "apply"},
 		{Page: "codeactive", Path: "/intp/marketcode/codeactive", Answer: "errcode errmsg", Token: "service",
 			Body: `{"application_id":$APPLICATION,"activity_name":"Spring","product_brand":"Coffee",` +
-				`"product_title":"Beans","product_code":"6901234567892","wxa_appid":"wxminiprogram0001",` +
+				`"product_title":"Beans","product_code":"6901234567892","wxa_appid":"wxc0ffee0000000001",` +
 				`"wxa_path":"pages/item/item","code_start":0,"code_end":99}`, Before: "apply"},
 		{Page: "codeactivequery", Path: "/intp/marketcode/codeactivequery",
 			Answer: `errcode errmsg code application_id isv_application_id activity_name product_brand product_title product_code
@@ -111,42 +112,43 @@ var (
 	platformCalls = []Call{
 		{Page: "api_authorizer_token", Path: "/cgi-bin/component/api_authorizer_token",
 			Answer: "authorizer_access_token expires_in authorizer_refresh_token", Token: "component",
-			Body:   `{"component_appid":"wxcomponent0001","authorizer_appid":"wxserviceacct0001","authorizer_refresh_token":"$REFRESH"}`,
+			Body:   `{"component_appid":"wxc0ffee0000000003","authorizer_appid":"wxc0ffee0000000002","authorizer_refresh_token":"$REFRESH"}`,
 			Before: "refresh"},
 		{Page: "api_component_token", Path: "/cgi-bin/component/api_component_token", Answer: "component_access_token expires_in",
-			SDK:    "platform",
-			Body:   `{"component_appid":"wxcomponent0001","component_appsecret":"secret0003","component_verify_ticket":"$TICKET"}`,
+			SDK: "platform",
+			Body: `{"component_appid":"wxc0ffee0000000003","component_appsecret":"c0ffee00000000000000000000000003",` +
+				`"component_verify_ticket":"$TICKET"}`,
 			Before: "ticket"},
 		{Page: "api_create_preauthcode", Path: "/cgi-bin/component/api_create_preauthcode", Answer: "pre_auth_code expires_in",
-			Token: "component", Body: `{"component_appid":"wxcomponent0001"}`},
+			Token: "component", Body: `{"component_appid":"wxc0ffee0000000003"}`},
 		{Page: "api_get_authorizer_info", Path: "/cgi-bin/component/api_get_authorizer_info",
 			Answer: `authorizer_info authorizer_info.* authorization_info authorization_info.authorizer_appid
 				authorization_info.authorizer_refresh_token authorization_info.func_info
 				authorization_info.func_info.funcscope_category authorization_info.func_info.funcscope_category.id`,
-			Token: "component", Body: `{"component_appid":"wxcomponent0001","authorizer_appid":"wxminiprogram0001"}`},
+			Token: "component", Body: `{"component_appid":"wxc0ffee0000000003","authorizer_appid":"wxc0ffee0000000001"}`},
 		{Page: "api_get_authorizer_list", Path: "/cgi-bin/component/api_get_authorizer_list",
 			Answer: "total_count list list.authorizer_appid list.refresh_token list.auth_time", Token: "component",
-			Body: `{"component_appid":"wxcomponent0001","offset":0,"count":100}`},
+			Body: `{"component_appid":"wxc0ffee0000000003","offset":0,"count":100}`},
 		{Page: "api_get_authorizer_option", Path: "/cgi-bin/component/api_get_authorizer_option",
 			Answer: "authorizer_appid option_name option_value", Token: "component",
-			Body: `{"component_appid":"wxcomponent0001","authorizer_appid":"wxserviceacct0001","option_name":"location_report"}`},
+			Body: `{"component_appid":"wxc0ffee0000000003","authorizer_appid":"wxc0ffee0000000002","option_name":"location_report"}`},
 		{Page: "api_query_auth", Path: "/cgi-bin/component/api_query_auth",
 			Answer: `authorization_info authorization_info.authorizer_appid authorization_info.authorizer_access_token
 				authorization_info.expires_in authorization_info.authorizer_refresh_token authorization_info.func_info
 				authorization_info.func_info.funcscope_category authorization_info.func_info.funcscope_category.id`,
-			Token: "component", Body: `{"component_appid":"wxcomponent0001","authorization_code":"$CODE"}`, Before: "consent"},
+			Token: "component", Body: `{"component_appid":"wxc0ffee0000000003","authorization_code":"$CODE"}`, Before: "consent"},
 		{Page: "api_set_authorizer_option", Path: "/cgi-bin/component/api_set_authorizer_option", Answer: "errcode errmsg",
 			Token: "component",
-			Body: `{"component_appid":"wxcomponent0001","authorizer_appid":"wxserviceacct0001",` +
+			Body: `{"component_appid":"wxc0ffee0000000003","authorizer_appid":"wxc0ffee0000000002",` +
 				`"option_name":"location_report","option_value":"1"}`},
 		{Page: "api_start_push_ticket", Path: "/cgi-bin/component/api_start_push_ticket", Answer: "errcode errmsg", SDK: "platform",
-			Body: `{"component_appid":"wxcomponent0001","component_secret":"secret0003"}`},
+			Body: `{"component_appid":"wxc0ffee0000000003","component_secret":"c0ffee00000000000000000000000003"}`},
 		{Page: "component-clear_quota", Path: "/cgi-bin/component/clear_quota", Answer: "errcode errmsg", Token: "component",
-			Body: `{"component_appid":"wxcomponent0001"}`},
+			Body: `{"component_appid":"wxc0ffee0000000003"}`},
 		{Page: "component-clear_quota-v2", Path: "/cgi-bin/component/clear_quota/v2", Answer: "errcode errmsg",
-			Body: `{"component_appid":"wxcomponent0001","appsecret":"secret0003","appid":"wxminiprogram0001"}`},
+			Body: `{"component_appid":"wxc0ffee0000000003","appsecret":"c0ffee00000000000000000000000003","appid":"wxc0ffee0000000001"}`},
 		{Page: "component-jscode2session", Path: "/sns/component/jscode2session", Answer: "session_key openid", Token: "component",
-			Query:  "appid=wxminiprogram0001&js_code=$JS_CODE&grant_type=authorization_code&component_appid=wxcomponent0001",
+			Query:  "appid=wxc0ffee0000000001&js_code=$JS_CODE&grant_type=authorization_code&component_appid=wxc0ffee0000000003",
 			Before: "login"},
 	}
 )

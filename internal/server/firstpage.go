@@ -111,3 +111,14 @@ func (s *Server) demoAccounts(ctx context.Context) (list []start.Account) {
 	}
 	return list
 }
+
+// DemoAccount is the first account of the seed of a kind, or its first third-party platform ("component"), for programs
+// that shall call as one; "" where it has none.
+func (s *Server) DemoAccount(ctx context.Context, kind string) (appid, secret string) {
+	for _, a := range s.demoAccounts(ctx) {
+		if a.Kind == kind {
+			return a.AppID, a.Secret
+		}
+	}
+	return "", ""
+}

@@ -92,7 +92,7 @@ func TestTheLinesOfTheFirstPageRun(t *testing.T) {
 	text, token, _ := strings.Cut(string(out), "TOKEN ")
 	s.Hide(strings.TrimSpace(token))
 	got := strings.Split(text, "@@")
-	for i, want := range []string{"", `"errcode":0`, `"errcode":0`, `"wxminiprogram0001"`, `"steps"`} {
+	for i, want := range []string{"", `"errcode":0`, `"errcode":0`, `"wxc0ffee0000000001"`, `"steps"`} {
 		if i >= len(got) || !strings.Contains(got[i], want) {
 			t.Fatalf("line %d does not answer %s: %q", i, want, got)
 		}

@@ -31,6 +31,7 @@ const (
 // serving is what the listeners share.
 type serving struct {
 	certificate certificate              // nil = plain HTTP
+	platform    platformShown            // for CONNECT
 	proxies     []netip.Prefix           // that are trusted
 	rooms       map[bool]*admission.Room // true = the admin listener's
 	servers     []*http.Server
@@ -97,6 +98,9 @@ func (s *Server) listen(ctx context.Context) error {
 			lane = s.lane(l)
 			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's
 			s.lanes[h] = lane
+		}
+		if what&wire != 0 && s.config.Dev {
+			s.openTunnel(l, h, requests)
 		}
 		s.accepting.Go(func() {
 			serve := h.Serve

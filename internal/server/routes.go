@@ -33,6 +33,7 @@ func (s *Server) handler(what surface) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.ready)
+	s.mountCA(mux)
 	document := huma.DefaultConfig("qrjump", version.Number())
 	document.DocsPath, document.SchemasPath, document.OpenAPIPath = "", "", ""
 	document.CreateHooks = nil // no $schema links in answers

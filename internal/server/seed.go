@@ -251,6 +251,14 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 	if done, err := s.store.Seeded(ctx, hash); done || err != nil {
 		return false, err
 	}
+	if f.demo {
+		// The database of an earlier version has the demo's rules, under the accounts of then.
+		if earlier, err := s.store.Meta(ctx, demoMeta); err != nil {
+			return false, err
+		} else if earlier != "" {
+			f.Rules = nil
+		}
+	}
 	next, err := s.applySettings(ctx, f)
 	if err != nil {
 		return false, err

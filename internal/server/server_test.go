@@ -450,8 +450,8 @@ func TestRun(t *testing.T) {
 // A developer's server that was called otherwise than the platform wants says so at its end.
 func TestTheEndOfADevelopersServer(t *testing.T) {
 	t.Parallel()
-	for body, says := range map[string]bool{`{"grant_type":"client_credential","appid":"wxminiprogram0001","secret":"secret0001"}`: false,
-		`{"grant_type":"client_credential","appid":"wxminiprogram0001","secret":"secret0001","force_refresh":"false"}`: true} {
+	asked := `{"grant_type":"client_credential","appid":"wxc0ffee0000000001","secret":"c0ffee00000000000000000000000001"`
+	for body, says := range map[string]bool{asked + `}`: false, asked + `,"force_refresh":"false"}`: true} {
 		c := server.Default()
 		c.Data, c.Listen, c.Dev = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", true
 		ctx, cancel := context.WithCancel(t.Context())

@@ -128,7 +128,7 @@ func postLine(path, body string) string {
 }
 
 func takeToken(appid, secret string) string {
-	return "TOKEN=$(curl -s '" + here + "/cgi-bin/token?grant_type=client_credential&appid=" + appid + "&secret=" + secret +
+	return "TOKEN=$(curl -s \\\n  '" + here + "/cgi-bin/token?grant_type=client_credential&appid=" + appid + "&secret=" + secret +
 		"' |\n  field access_token)\n"
 }
 
@@ -137,38 +137,37 @@ func take(variable, curl, field string) string {
 }
 
 var (
-	takeTicket = take("TICKET", "curl -s "+here+"/admin/v1/emulator/ticket"+jsonHeader+` -d '{"component":"wxcomponent0001"}'`,
-		"component_verify_ticket")
+	takeTicket = take("TICKET", postLine(here+"/admin/v1/emulator/ticket", `{"component":"wxc0ffee0000000003"}`), "component_verify_ticket")
 	takePlatform = takeTicket + take("TOKEN", postLine(here+"/cgi-bin/component/api_component_token",
-		`{"component_appid":"wxcomponent0001","component_appsecret":"secret0003","component_verify_ticket":"$TICKET"}`),
+		`{"component_appid":"wxc0ffee0000000003","component_appsecret":"c0ffee00000000000000000000000003","component_verify_ticket":"$TICKET"}`),
 		"component_access_token")
 	takeRefresh = "REFRESH=$(" + postLine(`"`+here+`/cgi-bin/component/api_get_authorizer_list?component_access_token=$TOKEN"`,
-		`{"component_appid":"wxcomponent0001","offset":0,"count":100}`) +
-		" |\n  sed 's/.*\"wxserviceacct0001\",\"refresh_token\":\"\\([^\"]*\\).*/\\1/')\n"
+		`{"component_appid":"wxc0ffee0000000003","offset":0,"count":100}`) +
+		" |\n  sed 's/.*\"wxc0ffee0000000002\",\"refresh_token\":\"\\([^\"]*\\).*/\\1/')\n"
 	takeAuthorizer = takePlatform + takeRefresh +
 		take("TOKEN", postLine(`"`+here+`/cgi-bin/component/api_authorizer_token?component_access_token=$TOKEN"`,
-			`{"component_appid":"wxcomponent0001","authorizer_appid":"wxserviceacct0001","authorizer_refresh_token":"$REFRESH"}`),
+			`{"component_appid":"wxc0ffee0000000003","authorizer_appid":"wxc0ffee0000000002","authorizer_refresh_token":"$REFRESH"}`),
 			"authorizer_access_token")
 	takeConsent = take("PRE", postLine(`"`+here+`/cgi-bin/component/api_create_preauthcode?component_access_token=$TOKEN"`,
-		`{"component_appid":"wxcomponent0001"}`), "pre_auth_code") +
+		`{"component_appid":"wxc0ffee0000000003"}`), "pre_auth_code") +
 		take("CODE", postLine(here+"/admin/v1/emulator/authorize",
-			`{"component":"wxcomponent0001","pre_auth_code":"$PRE","appid":"wxserviceacct0001","permission_sets":[3,33,46]}`), "auth_code")
+			`{"component":"wxc0ffee0000000003","pre_auth_code":"$PRE","appid":"wxc0ffee0000000002","permission_sets":[3,33,46]}`), "auth_code")
 	takeApplication = take("APPLICATION", postLine(`"`+here+`/intp/marketcode/applycode?access_token=$TOKEN"`,
 		`{"code_count":10000,"isv_application_id":"order-1"}`), "application_id")
 	activated = takeApplication + strings.Replace(postLine(`"`+here+`/intp/marketcode/codeactive?access_token=$TOKEN"`,
 		`{"application_id":$APPLICATION,"activity_name":"Spring","product_brand":"Coffee","product_title":"Beans",`+
-			`"product_code":"6901234567892","wxa_appid":"wxminiprogram0001","wxa_path":"pages/item/item","code_start":0,"code_end":99}`),
+			`"product_code":"6901234567892","wxa_appid":"wxc0ffee0000000001","wxa_path":"pages/item/item","code_start":0,"code_end":99}`),
 		"curl -s ", "curl -s -o activated.json ", 1) + "\n"
 	scanned = activated +
 		take("TEXT", postLine(here+"/admin/v1/codes/lookup", `{"application_id":$APPLICATION,"code_index":7}`), "code_url") +
 		"TICKET=$(" + postLine(here+"/scan/v1/resolve", `{"text":"$TEXT","user":"alice"}`) +
 		" |\n  sed 's/.*code_ticket=\\([^&\"]*\\).*/\\1/')\n" +
-		take("OPENID", `curl -s "`+here+`/admin/v1/users/alice/openid?appid=wxminiprogram0001"`, "openid")
-	takeLogin = take("JS_CODE", postLine(here+"/scan/v1/login", `{"appid":"wxminiprogram0001","user":"alice"}`), "js_code")
+		take("OPENID", `curl -s "`+here+`/admin/v1/users/alice/openid?appid=wxc0ffee0000000001"`, "openid")
+	takeLogin = take("JS_CODE", postLine(here+"/scan/v1/login", `{"appid":"wxc0ffee0000000001","user":"alice"}`), "js_code")
 )
 
-var tokens = map[string]string{"": "", "mini": takeToken("wxminiprogram0001", "secret0001"),
-	"service": takeToken("wxserviceacct0001", "secret0002"), "component": takePlatform, "authorizer": takeAuthorizer}
+var tokens = map[string]string{"": "", "mini": takeToken("wxc0ffee0000000001", "c0ffee00000000000000000000000001"),
+	"service": takeToken("wxc0ffee0000000002", "c0ffee00000000000000000000000002"), "component": takePlatform, "authorizer": takeAuthorizer}
 
 var befores = map[string]string{"apply": takeApplication, "activate": activated, "scan": scanned, "ticket": takeTicket,
 	"consent": takeConsent, "refresh": takeRefresh, "login": takeLogin}

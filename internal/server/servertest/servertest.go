@@ -188,7 +188,8 @@ func Try(t testing.TB, o Options) (*Server, error) {
 		o.Began = Began
 	}
 	s := &Server{Clock: &Clock{now: o.Began}, t: t, options: o, logs: &log{}, tokens: map[string]string{}}
-	s.secrets = []string{AdminToken, "secret0001", "secret0002", "secret0003", "0123456789abcdef",
+	s.secrets = []string{AdminToken, "secret0001", "secret0002", "secret0003", "c0ffee00000000000000000000000001",
+		"c0ffee00000000000000000000000002", "c0ffee00000000000000000000000003", "0123456789abcdef",
 		"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}
 	for _, found := range regexp.MustCompile(`(?:secret|marketcode_key|aes_key): *([^,}\s]+)`).FindAllStringSubmatch(o.Seed, -1) {
 		s.secrets = append(s.secrets, found[1])

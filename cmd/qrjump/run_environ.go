@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	pkcs12 "software.sslmate.com/src/go-pkcs12"
+
+	"github.com/qrjump/qrjump/internal/server"
+)
+
+// storePassword opens a trust store, which holds nothing secret; it is that of Java's own.
+const storePassword = "changeit"
+
+// rootFiles are where systems keep the authorities that they trust, in one file.
+var rootFiles = []string{
+	"/etc/ssl/certs/ca-certificates.crt",                // Debian, Alpine, Arch
+	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL
+	"/etc/pki/tls/certs/ca-bundle.crt",
+	"/etc/ssl/ca-bundle.pem", // openSUSE
+	"/etc/ssl/cert.pem",      // macOS, FreeBSD
+}
+
+// strangersOf are variables that would lead commands of ours to another server.
+var strangersOf = []string{"QRJUMP_CONTEXT", "QRJUMP_DATA", "QRJUMP_CA_FILE", "QRJUMP_ADMIN_SERVER", "QRJUMP_ADMIN_TOKEN",
+	"QRJUMP_SCAN_SERVER", "QRJUMP_ACCESS_TOKEN"}
+
+// environOf is the environment of a program that shall take a server for the platform: who its proxy is, whom it
+// trusts, and as whom it calls. What the variables name is written into dir.
+func environOf(ctx context.Context, own *server.Server, dir string, environ []string, says io.Writer) ([]string, error) {
+	set := variables{}
+	for _, name := range strangersOf {
+		set[name] = ""
+	}
+	set["QRJUMP_SERVER"] = own.URL
+	for kind, name := range map[string]string{"mini_program": "QRJUMP_", "service_account": "QRJUMP_SERVICE_",
+		"component": "QRJUMP_COMPONENT_"} {
+		set[name+"APPID"], set[name+"SECRET"] = own.DemoAccount(ctx, kind)
+	}
+	at, err := url.Parse(own.URL)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY"} {
+		set[name], set[strings.ToLower(name)] = own.URL, own.URL
+	}
+	set["NO_PROXY"] = joined(",", variable(environ, "NO_PROXY"), variable(environ, "no_proxy"), "localhost,127.0.0.1,::1")
+	set["no_proxy"] = set["NO_PROXY"]
+	set["NODE_USE_ENV_PROXY"] = "1"
+	ca, err := own.Authority()
+	if err == nil {
+		err = set.trust(ca, dir, at, environ, says)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("writing whom the program shall trust: %w", err)
+	}
+	return set.over(environ), nil
+}
+
+// trust says in each language's way that the authority of the server is trusted beside those of this machine.
+func (v variables) trust(ca, dir string, at *url.URL, environ []string, says io.Writer) error {
+	ours, err := os.ReadFile(ca)
+	if err != nil {
+		return err
+	}
+	roots := systemRoots(environ)
+	if roots == nil {
+		fmt.Fprintln(says, "qrjump: no file with the authorities of this machine is known: the program trusts the server of qrjump run alone")
+	}
+	all := append(append(bytes.TrimSpace(roots), '\n'), ours...)
+	bundle, store, ini := filepath.Join(dir, "bundle.pem"), filepath.Join(dir, "trust.p12"), filepath.Join(dir, "php")
+	trusted, err := trustStore(all)
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string][]byte{bundle: all, store: trusted,
+		filepath.Join(ini, "qrjump.ini"): fmt.Appendf(nil, "curl.cainfo=%q\nopenssl.cafile=%q\n", bundle, bundle)} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"} {
+		v[name] = bundle
+	}
+	v["NODE_EXTRA_CA_CERTS"] = bundle
+	// The empty name is the folder that PHP reads anyway.
+	list := string(os.PathListSeparator)
+	v["PHP_INI_SCAN_DIR"] = variable(environ, "PHP_INI_SCAN_DIR") + list + ini
+	java := []string{variable(environ, "JAVA_TOOL_OPTIONS")}
+	for _, one := range []string{"http.proxyHost=" + at.Hostname(), "http.proxyPort=" + at.Port(), "https.proxyHost=" + at.Hostname(),
+		"https.proxyPort=" + at.Port(), "http.nonProxyHosts=localhost|127.*|[::1]", "javax.net.ssl.trustStore=" + store,
+		"javax.net.ssl.trustStoreType=PKCS12", "javax.net.ssl.trustStorePassword=" + storePassword} {
+		one = "-D" + one
+		if strings.ContainsAny(one, " \t") {
+			one = `"` + one + `"`
+		}
+		java = append(java, one)
+	}
+	v["JAVA_TOOL_OPTIONS"] = joined(" ", java...)
+	return nil
+}
+
+// systemRoots are the authorities that this machine trusts: those that a variable names, else those of the system; nil
+// = no file of them is known.
+func systemRoots(environ []string) []byte {
+	for _, name := range append([]string{variable(environ, "SSL_CERT_FILE"), variable(environ, "CURL_CA_BUNDLE"),
+		variable(environ, "REQUESTS_CA_BUNDLE")}, rootFiles...) {
+		if text, err := os.ReadFile(cmp.Or(name, "-")); err == nil && bytes.Contains(text, []byte("-----BEGIN ")) {
+			return text
+		}
+	}
+	return nil
+}
+
+// trustStore is what Java wants: the same authorities in a file of their own. Every Java since 8 reads this form.
+func trustStore(text []byte) ([]byte, error) {
+	var list []pkcs12.TrustStoreEntry
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		// What this Go does not read, a program here cannot trust either.
+		if one, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == "CERTIFICATE" {
+			list = append(list, pkcs12.TrustStoreEntry{Cert: one, FriendlyName: "root" + strconv.Itoa(len(list))})
+		}
+	}
+	return pkcs12.LegacyDES.EncodeTrustStoreEntries(list, storePassword)
+}
+
+// variables are set by name; "" takes one away.
+type variables map[string]string
+
+// over is an environment with the variables in place of its own.
+func (v variables) over(environ []string) []string {
+	var list []string
+	for _, entry := range environ {
+		if name, _, _ := strings.Cut(entry, "="); !v.has(name) {
+			list = append(list, entry)
+		}
+	}
+	for name, value := range v {
+		if value != "" {
+			list = append(list, name+"="+value)
+		}
+	}
+	return list
+}
+
+func (v variables) has(name string) bool {
+	_, ok := v[name]
+	return ok
+}
+
+// variable is the value of the last entry of a name.
+func variable(environ []string, name string) (value string) {
+	for _, entry := range environ {
+		if text, ok := strings.CutPrefix(entry, name+"="); ok {
+			value = text
+		}
+	}
+	return value
+}
+
+// joined joins the texts that are not empty.
+func joined(between string, list ...string) string {
+	var some []string
+	for _, one := range list {
+		if one != "" {
+			some = append(some, one)
+		}
+	}
+	return strings.Join(some, between)
+}
+
+// directly is a client that asks no proxy: this program may itself run below another qrjump run.
+func directly() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil
+	return &http.Client{Transport: transport}
+}

@@ -1,0 +1,202 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/gateway"
+	"github.com/qrjump/qrjump/internal/scanapi"
+)
+
+// tunnel is where connections end that clients asked their proxy for: a server with --dev is a proxy to the platform's
+// names, and it is the platform itself. No byte leaves this machine. Decision 66.
+type tunnel struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+	on     net.Addr
+}
+
+// Accept implements net.Listener.
+func (t *tunnel) Accept() (net.Conn, error) {
+	select {
+	case c := <-t.conns:
+		return c, nil
+	case <-t.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (t *tunnel) Close() error {
+	t.once.Do(func() { close(t.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (t *tunnel) Addr() net.Addr { return t.on }
+
+// take hands a connection to the server behind the tunnel.
+func (t *tunnel) take(c net.Conn) {
+	select {
+	case t.conns <- c:
+	case <-t.closed:
+		c.Close()
+	}
+}
+
+// ahead is a connection of which some bytes were read ahead.
+type ahead struct {
+	net.Conn
+	from io.Reader
+}
+
+func (a *ahead) Read(b []byte) (int, error) { return a.from.Read(b) }
+
+// openTunnel makes h, a listener's server, a proxy to the platform's names, behind which the same handler answers.
+func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Context) {
+	t := &tunnel{conns: make(chan net.Conn), closed: make(chan struct{}), on: l.Addr()}
+	behind := &http.Server{
+		Handler:           h.Handler,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    h.MaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		// net/http sets up HTTP/2 by it; handshakes are those of connect.
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
+	}
+	s.servers = append(s.servers, behind)
+	s.accepting.Go(func() {
+		if err := behind.Serve(t); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("the tunnel of %s: %w", l.Addr(), err)
+		}
+	})
+	direct := h.Handler
+	h.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodConnect:
+			s.connect(t, w, r)
+		case r.URL.Host != "" && !platformName(r.URL.Host) && !here(r):
+			refuseProxy(w, r.URL.Host)
+		default:
+			direct.ServeHTTP(w, r)
+		}
+	})
+}
+
+// platformName reports whether an authority is one of the platform's names, with any port.
+func platformName(authority string) bool {
+	host, _, err := net.SplitHostPort(authority)
+	if err != nil {
+		host = authority
+	}
+	return slices.Contains(gateway.PlatformNames, strings.ToLower(strings.TrimSuffix(host, ".")))
+}
+
+// here reports whether a request in absolute form names the address that it came to, which is no proxying.
+func here(r *http.Request) bool {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if local == nil {
+		return false
+	}
+	host, port, err := net.SplitHostPort(r.URL.Host)
+	_, listens, _ := net.SplitHostPort(local.String())
+	return err == nil && port == listens && loopback(host)
+}
+
+// refuseProxy refuses to be a proxy to others: with it a web page could reach what this machine reaches.
+func refuseProxy(w http.ResponseWriter, authority string) {
+	scanapi.WriteProblem(w, http.StatusForbidden, "this server is a proxy to the platform's names only ("+
+		strings.Join(gateway.PlatformNames, ", ")+"), and "+fmt.Sprintf("%.100q", authority)+" is none: name it in NO_PROXY")
+}
+
+// connect answers CONNECT: the client speaks TLS to the platform's name from then on, or plain HTTP to its port 80.
+func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
+	if !platformName(r.Host) {
+		refuseProxy(w, r.Host)
+		return
+	}
+	shown, err := s.platformCertificate()
+	if err != nil {
+		s.log.ErrorContext(r.Context(), "there is no certificate for the platform's names", "error", err)
+		scanapi.WriteProblem(w, http.StatusInternalServerError, "there is no certificate for the platform's names; the server's log says why")
+		return
+	}
+	conn, read, err := http.NewResponseController(w).Hijack()
+	if err != nil { // HTTP/2
+		scanapi.WriteProblem(w, http.StatusHTTPVersionNotSupported, "CONNECT wants HTTP/1.1")
+		return
+	}
+	if _, err := io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+		conn.Close()
+		return
+	}
+	var through net.Conn = &ahead{conn, rest(read.Reader, conn)}
+	if _, port, _ := net.SplitHostPort(r.Host); port != "80" {
+		through = tls.Server(through,
+			&tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: shown.get})
+	}
+	t.take(through)
+}
+
+// rest reads what was read ahead, then the connection itself.
+func rest(read *bufio.Reader, conn net.Conn) io.Reader {
+	early, _ := read.Peek(read.Buffered())
+	return io.MultiReader(strings.NewReader(string(early)), conn)
+}
+
+// platformShown is the certificate for the platform's names of a server without --tls-dev.
+type platformShown struct {
+	once  sync.Once
+	shown *localCA
+	fault error
+}
+
+// platformCertificate speaks for the platform's names; it is made when it is first wanted.
+func (s *Server) platformCertificate() (certificate, error) {
+	if s.config.TLSDev {
+		return s.certificate, nil
+	}
+	s.platform.once.Do(func() { s.platform.shown, s.platform.fault = openLocalCA(s.config.Data, s.realNow) })
+	return s.platform.shown, s.platform.fault
+}
+
+// Authority is the file of the local authority that speaks for the platform's names.
+func (s *Server) Authority() (file string, err error) {
+	_, err = s.platformCertificate()
+	return CAFile(s.config.Data), err
+}
+
+// mountCA serves the certificate of the local authority, which clients shall trust, and nothing else of it.
+func (s *Server) mountCA(mux *http.ServeMux) {
+	if !s.config.Dev && !s.config.TLSDev {
+		return
+	}
+	mux.HandleFunc("GET /qrjump/ca.pem", func(w http.ResponseWriter, r *http.Request) {
+		file, err := s.Authority()
+		var text []byte
+		if err == nil {
+			text, err = os.ReadFile(file)
+		}
+		if err != nil {
+			s.log.ErrorContext(r.Context(), "the local authority cannot be shown", "error", err)
+			scanapi.WriteProblem(w, http.StatusInternalServerError, "the local authority cannot be shown; the server's log says why")
+			return
+		}
+		w.Header().Set("Content-Type", "application/x-pem-file")
+		w.Write(text)
+	})
+}

@@ -1,0 +1,124 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Issue 32, 1: with --dev the server is the proxy of clients with a fixed address, and behind it the platform itself,
+// for the platform's names and no others.
+func TestAServerForDevelopersIsAProxyToItself(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.Dev = true }})
+	if _, err := os.Stat(server.CAFile(data)); !os.IsNotExist(err) {
+		t.Errorf("an authority that nobody wanted is there: %v", err)
+	}
+	resp, err := http.Get(s.URL + "/qrjump/ca.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	kept, _ := os.ReadFile(server.CAFile(data))
+	if err != nil || resp.StatusCode != 200 || !bytes.Equal(shown, kept) || bytes.Contains(shown, []byte("PRIVATE")) {
+		t.Errorf("ca.pem: %s, %v, %d bytes where the file has %d", resp.Status, err, len(shown), len(kept))
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(shown)
+	proxy, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(proxy), ForceAttemptHTTP2: true,
+		TLSClientConfig: &tls.Config{RootCAs: roots, Time: s.Clock.Now}}}
+	defer c.CloseIdleConnections()
+	for _, name := range []string{"api", "api2", "sh.api", "sz.api", "hk.api", "mp", "open"} {
+		if proto := exchange(t, c, "https://"+name+".weixin.qq.com/healthz", "", nil); proto != "HTTP/2.0" {
+			t.Errorf("%s: got %s, want HTTP/2", name, proto)
+		}
+		exchange(t, c, "http://"+name+".weixin.qq.com/healthz", "", nil)
+	}
+	var issued struct {
+		Token string `json:"access_token"`
+	}
+	exchange(t, c, "https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "", &issued)
+	s.Hide(issued.Token)
+	if issued.Token == "" {
+		t.Error("no token came through")
+	}
+
+	for _, line := range []string{"CONNECT bank.example:443", "CONNECT evilapi.weixin.qq.com:443", "CONNECT 127.0.0.1:22",
+		"CONNECT weixin.qq.com:443", "GET http://bank.example/", "GET http://127.0.0.1:1/"} {
+		if got := raw(t, s.URL, line); !strings.HasPrefix(got, "HTTP/1.1 403 ") {
+			t.Errorf("%s is answered by %s", line, got)
+		}
+	}
+	// A request in absolute form to the server itself is no proxying.
+	if got := raw(t, s.URL, "GET "+s.URL+"/healthz"); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
+		t.Errorf("its own address is answered by %s", got)
+	}
+	// A tunnel to port 80 carries plain HTTP, and what the client sent at once is not lost.
+	through := raw(t, s.URL, "CONNECT API.weixin.qq.com:80",
+		"GET /healthz HTTP/1.1\r\nHost: api.weixin.qq.com\r\nConnection: close\r\n\r\n")
+	if strings.Count(through, "HTTP/1.1 200 ") != 2 {
+		t.Errorf("the tunnel to port 80 answers %s", through)
+	}
+}
+
+// Without --dev nobody gets a tunnel or an authority.
+func TestNoOtherServerIsAProxy(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, Emulator: true})
+	if got := raw(t, s.URL, "CONNECT api.weixin.qq.com:443"); !strings.Contains(got, " 40") {
+		t.Errorf("a tunnel is answered by %s", got)
+	}
+	if a := s.Do("GET", "/qrjump/ca.pem", ""); !strings.Contains(a.Body, "errcode") {
+		t.Errorf("an authority is answered by %s", a.Body)
+	}
+}
+
+// raw sends the head of a request, and what is to follow at once, and returns what comes until the connection ends or,
+// where it stays open, the first line.
+func raw(t *testing.T, at, line string, then ...string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(at, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, host, _ := strings.Cut(line, " ")
+	if u, err := url.Parse(host); err == nil && u.Host != "" {
+		host = u.Host
+	}
+	if strings.HasPrefix(host, "/") {
+		host = "127.0.0.1"
+	}
+	fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: %s\r\n\r\n%s", line, host, strings.Join(then, ""))
+	if len(then) == 0 {
+		first, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		return first
+	}
+	all, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(all)
+}
