@@ -28,7 +28,7 @@ type PackageWish struct {
 
 // LabelDrawing says how labels are drawn. A field that is left out has its usual value.
 type LabelDrawing struct {
-	Kind       string   `json:"kind,omitempty" doc:"qr, datamatrix, matrix or both; left out: qr"`
+	Kind       string   `json:"kind,omitempty" doc:"qr, datamatrix, matrix, both, gs1-qr, gs1-datamatrix or gs1-digital-link; left out: qr"`
 	Module     string   `json:"module,omitempty" doc:"side of a module, rounded to whole dots of the printer; left out: 0.4mm"`
 	DPI        int      `json:"dpi,omitempty" doc:"dots an inch of the printer; left out: 300"`
 	Level      string   `json:"level,omitempty" doc:"how much of a QR code may be damaged: L, M, Q or H; left out: Q"`

@@ -118,7 +118,7 @@ func (c *batchListCodes) Run(s *session) error {
 // labelFlags say what stands on each label of a job.
 type labelFlags struct {
 	printFlags
-	Kind string `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both"`
+	Kind string `enum:"qr,datamatrix,matrix,both,gs1-qr,gs1-datamatrix,gs1-digital-link" default:"qr" placeholder:"KIND"`
 }
 
 type batchSheet struct {

@@ -23,7 +23,7 @@ type packageMake struct {
 	Out          string   `placeholder:"FILE" file:"out"`
 	Format       []string `enum:"csv,ndjson,lines,text" default:"csv" placeholder:"csv|ndjson|lines|text"`
 	With         []string `enum:"sheet,png,svg,pdf,zpl,epl" placeholder:"sheet|png|svg|pdf|zpl|epl"`
-	Kind         string   `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both"`
+	Kind         string   `enum:"qr,datamatrix,matrix,both,gs1-qr,gs1-datamatrix,gs1-digital-link" default:"qr" placeholder:"KIND"`
 	lookFlags
 	pageFlags
 	Spare  int64  `placeholder:"N"`

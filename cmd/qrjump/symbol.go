@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/gs1"
 	"github.com/qrjump/qrjump/internal/labels"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/symbol"
@@ -75,7 +76,7 @@ type symbolCommand struct {
 	member
 	adminFlags
 	packageKeyFlags
-	Kind string `enum:"qr,datamatrix,matrix,both" default:"qr" placeholder:"qr|datamatrix|matrix|both"`
+	Kind string `enum:"qr,datamatrix,matrix,both,gs1-qr,gs1-datamatrix,gs1-digital-link" default:"qr" placeholder:"KIND"`
 	symbolFlags
 	What string `arg:"" name:"what"`
 }
@@ -93,6 +94,10 @@ func (c *symbolCommand) Run(s *session) error {
 		}
 		if c.Kind == "matrix" {
 			return misused("--kind matrix is the dot matrix of a code of a batch: name one as BATCH:INDEX, or take --kind datamatrix")
+		}
+		if d, err := gs1.ParseBracketed(c.What); err == nil && !strings.HasPrefix(c.Kind, "gs1-") {
+			return misused("%s is GS1 data, and a plain symbol of it opens nothing and is read by no till: take --kind gs1-qr or "+
+				"--kind gs1-datamatrix", d.Bracketed())
 		}
 		return c.draw(s, c.outputFlags, design, 0, labels.Row{Text: c.What, Code: c.What})
 	}

@@ -54,7 +54,9 @@ func (packageForm) Labels() []string { return drawnFormats }
 // Text is what stands beside each label unless somebody says otherwise.
 func (packageForm) Text() string { return "{serial}" }
 
-func (packageForm) Kinds() []string  { return []string{"qr", "datamatrix", "matrix", "both"} }
+func (packageForm) Kinds() []string {
+	return []string{"qr", "datamatrix", "matrix", "both", "gs1-qr", "gs1-datamatrix", "gs1-digital-link"}
+}
 func (packageForm) Levels() []string { return []string{"L", "M", "Q", "H"} }
 
 // packageField is one input of the form; Label and Hint are phrases, Hint "" for none.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/qrjump/qrjump/internal/gs1"
 	"github.com/qrjump/qrjump/internal/symbol"
 )
 
@@ -17,7 +18,15 @@ const (
 	DataMatrix Kind = "datamatrix" // the text as a Data Matrix
 	Matrix     Kind = "matrix"     // the dot matrix of the row
 	Both       Kind = "both"       // the QR code, and the dot matrix beside it
+
+	// The text is GS1 data: a Digital Link, AIs in brackets, or an element string.
+	GS1QR          Kind = "gs1-qr"           // as a QR code with FNC1
+	GS1DataMatrix  Kind = "gs1-datamatrix"   // as a Data Matrix with FNC1
+	GS1DigitalLink Kind = "gs1-digital-link" // the text, which is a Digital Link, as a QR code
 )
+
+// Kinds are all of them.
+var Kinds = []Kind{QR, DataMatrix, Matrix, Both, GS1QR, GS1DataMatrix, GS1DigitalLink}
 
 // Design is how each label of a job looks.
 type Design struct {
@@ -62,6 +71,13 @@ func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 		if kind == Matrix && r.Matrix != "" {
 			want, ours = r.Code, false
 		}
+		data, isGS1, err := gs1Data(kind, r.Text)
+		if err != nil {
+			return symbol.Drawing{}, err
+		}
+		if id := identifiers[kind]; id != "" {
+			want = id + data.ElementString()
+		}
 		says, err := seen[i].Read()
 		switch {
 		case err != nil && !ours:
@@ -72,6 +88,9 @@ func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 		case says != want:
 			return symbol.Drawing{}, fmt.Errorf("what was drawn says %.60q, and should say %.60q: do not print it", says, want)
 		}
+		if isGS1 && says != r.Text {
+			says = data.Bracketed() // an element string has characters that nobody sees
+		}
 		label.Says = append(label.Says, says)
 	}
 	if d.Drawn != nil {
@@ -81,8 +100,16 @@ func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 }
 
 func (d Design) grid(kind Kind, r Row) (symbol.Grid, error) {
+	data, _, err := gs1Data(kind, r.Text)
+	if err != nil {
+		return symbol.Grid{}, err
+	}
 	switch kind {
-	case QR:
+	case GS1QR:
+		return symbol.GS1QR(data.ElementString(), d.Level)
+	case GS1DataMatrix:
+		return symbol.GS1DataMatrix(data.ElementString())
+	case QR, GS1DigitalLink:
 		return symbol.QR(r.Text, d.Level)
 	case DataMatrix:
 		return symbol.DataMatrix(r.Text)
@@ -93,6 +120,32 @@ func (d Design) grid(kind Kind, r Row) (symbol.Grid, error) {
 		return symbol.Field(r.Matrix)
 	}
 	return symbol.Grid{}, fmt.Errorf("%q is no kind of label", kind)
+}
+
+// identifiers are what readers send before the text of a symbol with FNC1.
+var identifiers = map[Kind]string{GS1QR: symbol.GS1QRIdentifier, GS1DataMatrix: symbol.GS1DataMatrixIdentifier}
+
+// gs1Data is what a text says for a kind that wants GS1 data, and says what such a symbol cannot hold.
+func gs1Data(kind Kind, text string) (d gs1.Data, wanted bool, err error) {
+	if kind != GS1DigitalLink && identifiers[kind] == "" {
+		return d, false, nil
+	}
+	if d, err = gs1.Parse(text); err != nil {
+		return d, true, err
+	}
+	switch {
+	case d.Padded:
+		return d, true, fmt.Errorf("%.80q: a GTIN in a Digital Link has 14 digits: %s", text, d.Key)
+	case kind == GS1DigitalLink && d.Stem == "":
+		uri, err := d.URI("https://HOST")
+		if err != nil {
+			return d, true, err
+		}
+		return d, true, fmt.Errorf("%.80q is no Digital Link: write it with the host that answers for it, %s", text, uri)
+	case kind != GS1DigitalLink && len(d.Rest) > 0:
+		return d, true, fmt.Errorf("%.80q: %s is no AI, and a symbol with FNC1 holds AIs only: take gs1-digital-link", text, d.Rest[0].Name)
+	}
+	return d, true, nil
 }
 
 func (d Design) lines(batch int64, r Row) []string {

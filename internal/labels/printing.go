@@ -3,6 +3,7 @@ package labels
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/qrjump/qrjump/internal/symbol"
 )
@@ -66,10 +67,8 @@ func (e *WordError) Unwrap() error { return e.Err }
 func (p Printing) Design() (d Design, err error) {
 	d = Design{Kind: Kind(p.Kind), Lines: p.Lines,
 		Style: symbol.Style{DPI: p.DPI, Quiet: p.Quiet, Beside: p.Beside}}
-	switch d.Kind {
-	case QR, DataMatrix, Matrix, Both:
-	default:
-		return d, &WordError{"kind", fmt.Errorf("%.40q is none: want qr, datamatrix, matrix or both", p.Kind)}
+	if !slices.Contains(Kinds, d.Kind) {
+		return d, &WordError{"kind", fmt.Errorf("%.40q is none: want one of %v", p.Kind, Kinds)}
 	}
 	switch p.Level {
 	case "L", "M", "Q", "H":

@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 	"internal/gs1":    {},
 	"internal/pdf":    {},
 	"internal/symbol": {"internal/pdf"},
-	"internal/labels": {"internal/pdf", "internal/symbol"},
+	"internal/labels": {"internal/gs1", "internal/pdf", "internal/symbol"},
 
 	"internal/accounts": {"internal/behaviour", "internal/errcode", "internal/outbound", "internal/outbox", "internal/pace",
 		"internal/phrase", "internal/settings", "internal/vault"},
@@ -121,7 +121,8 @@ var mayImport = map[string][]string{
 	"client":     {},
 	"qrjumptest": {"client", "internal/server"},
 	"cmd/qrjump": {"client", "internal/accounts", "internal/archive", "internal/cassette", "internal/codes", "internal/errcode",
-		"internal/index", "internal/labels", "internal/live", "internal/outbound", "internal/parcel", "internal/phrase", "internal/rules",
+		"internal/gs1", "internal/index", "internal/labels", "internal/live", "internal/outbound", "internal/parcel", "internal/phrase",
+		"internal/rules",
 		"internal/scan",
 		"internal/server", "internal/spelling", "internal/symbol", "internal/verification", "internal/version",
 		"internal/ruleplan", "internal/yamltext"},

@@ -32,6 +32,7 @@ func squareFor(codewords int) *encoder.SymbolInfo {
 // Codewords of a Data Matrix that do not stand for characters. ISO/IEC 16022, 5.2.
 const (
 	dmPad        = 129
+	dmFNC1       = 232
 	dmUpperShift = 235 // the next ASCII codeword is of a character 128 higher
 	dmBase256    = 231
 	dmC40        = 230
@@ -53,6 +54,11 @@ func DataMatrix(text string) (Grid, error) {
 		}
 		bytes = append(bytes, byte(r))
 	}
+	return dataMatrixOf(bytes)
+}
+
+// dataMatrixOf is the symbol of characters that were checked; fnc1 among them is the function character.
+func dataMatrixOf(bytes []byte) (Grid, error) {
 	var codewords []byte
 	var size *encoder.SymbolInfo
 	if len(bytes) <= dmLongest {
@@ -128,6 +134,9 @@ func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 		for i, mode := range []byte{dmC40, dmText} {
 			values := 0
 			for to := from + 1; to <= len(text); to++ {
+				if text[to-1] == fnc1[0] {
+					break // readers do not agree on it in C40 and text
+				}
 				if values += counts[i][to-1]; values%3 > 0 {
 					continue
 				}
@@ -182,6 +191,8 @@ func appendDataMatrix(out []byte, mode byte, part []byte) []byte {
 			return append(out, 130+10*(part[0]-'0')+part[1]-'0')
 		case part[0] >= 128:
 			return append(out, dmUpperShift, part[0]-128+1)
+		case part[0] == fnc1[0]:
+			return append(out, dmFNC1)
 		}
 		return append(out, part[0]+1)
 	case dmBase256:

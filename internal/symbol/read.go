@@ -3,6 +3,7 @@ package symbol
 import (
 	"fmt"
 	"image"
+	"strings"
 
 	"github.com/makiuchi-d/gozxing"
 	dmdecoder "github.com/makiuchi-d/gozxing/datamatrix/decoder"
@@ -17,7 +18,7 @@ const (
 	dataMatrix
 )
 
-// Read is the text of a symbol, read by a library that did not draw it.
+// Read is the text of a symbol, read from its modules; where it begins with FNC1, what readers send before it stands before it.
 func (g Grid) Read() (string, error) {
 	rows := make([][]bool, g.Height)
 	for y := range rows {
@@ -32,11 +33,17 @@ func (g Grid) Read() (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("read a QR code: %w", err)
 		}
+		if m := found.GetSymbologyModifier(); m == 3 || m == 4 { // with and without ECI
+			return GS1QRIdentifier + found.GetText(), nil
+		}
 		return found.GetText(), nil
 	}
 	found, err := dmdecoder.NewDecoder().Decode(bits)
 	if err != nil {
 		return "", fmt.Errorf("read a Data Matrix: %w", err)
+	}
+	if elements, is := strings.CutPrefix(found.GetText(), fnc1); is {
+		return GS1DataMatrixIdentifier + elements, nil
 	}
 	return found.GetText(), nil
 }

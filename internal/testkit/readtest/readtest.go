@@ -38,10 +38,7 @@ func Need(t testing.TB, programs ...string) {
 // shown to both; then the text of the one that found something else stands beside the other's.
 func QR(t testing.TB, pictures ...image.Image) []string {
 	t.Helper()
-	return read(t, pictures, qrcode.NewQRCodeReader(), func(file string) string {
-		Need(t, "zbarimg")
-		return firstText(t, "zbarimg", "--nodbus", "-q", "--raw", "-Sdisable", "-Sqrcode.enable", file)
-	})
+	return read(t, pictures, qrcode.NewQRCodeReader(), func(file string) string { return zbarimg(t, file) })
 }
 
 // DataMatrix is QR for Data Matrix: ZXing and dmtxread.
@@ -58,6 +55,25 @@ func Dmtxread(t testing.TB, m image.Image) string {
 	t.Helper()
 	Need(t, "dmtxread")
 	return firstText(t, "dmtxread", "-n", "-U", "-N", "1", file(t, m))
+}
+
+// DmtxreadGS1 is Dmtxread for a symbol with FNC1, for which it has the separator \x1d.
+func DmtxreadGS1(t testing.TB, m image.Image) string {
+	t.Helper()
+	Need(t, "dmtxread")
+	return firstText(t, "dmtxread", "-n", "-N", "1", "-G", "29", file(t, m))
+}
+
+// Zbarimg is what zbarimg alone finds in a picture.
+func Zbarimg(t testing.TB, m image.Image) string {
+	t.Helper()
+	return zbarimg(t, file(t, m))
+}
+
+func zbarimg(t testing.TB, file string) string {
+	t.Helper()
+	Need(t, "zbarimg")
+	return firstText(t, "zbarimg", "--nodbus", "-q", "--raw", "-Sdisable", "-Sqrcode.enable", file)
 }
 
 // read shows each picture to the reader in this process, and to the second where the first found nothing, or in a whole run. Where a
