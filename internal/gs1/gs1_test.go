@@ -32,12 +32,15 @@ var clauses = []struct{ name, uri, want string }{
 	{"characters outside of the AI's set are refused", "https://example.com/01/09506000134352/10/%E4%BD%A0", "AI (10): '你' cannot stand"},
 	{"bytes that are no text are refused", "https://example.com/01/09506000134352/10/%ff", "AI (10): '�' cannot stand"},
 	{"a space is refused", "https://example.com/01/09506000134352/10/A%20B", "AI (10): ' ' cannot stand"},
+
 	{"a value is no longer than its AI allows", "https://example.com/01/09506000134352/10/123456789012345678901", "AI (10) has 21 characters"},
 	{"an empty value is refused", "https://example.com/01/09506000134352/10//21/S", "AI (10) has no value"},
 	{"an AI without a value is refused", "https://example.com/01/09506000134352/10", "AI (10) has no value"},
 	{"an AI that does not exist is refused", "https://example.com/01/09506000134352/05/1", "AI (05) does not exist"},
 	{"the old letters for AIs are no AIs", "https://example.com/gtin/09506000134352", "has no GS1 key"},
+
 	{"data attributes stand in the query", "https://example.com/01/09506000134352?17=271231&3103=000195", "01/09506000134352?17=271231&3103=000195"},
+
 	{"in any order; the canonical one is by AI", "https://example.com/01/09506000134352?3103=000195&17=271231", "01/09506000134352?17=271231&3103=000195"},
 	{"a key's qualifier in the query is refused", "https://example.com/01/09506000134352?10=L", "AI (10) belongs into the path"},
 	{"an AI that is no attribute is refused", "https://example.com/01/09506000134352?8200=x", "AI (8200) cannot stand in the query"},
@@ -49,6 +52,7 @@ var clauses = []struct{ name, uri, want string }{
 	{"one slash at the end is no fault", "https://example.com/01/09506000134352/", "01/09506000134352"},
 	{"another scheme is none", "ftp://example.com/01/09506000134352", "nothing begins with"},
 	{"an address without a key is none", "https://example.com/about", "has no GS1 key"},
+
 	{"AIs that exclude one another", "https://example.com/01/09506000134352?3100=000001&3101=000001", "AI (3100) cannot stand with AI (3101)"},
 	{"AIs that need another", "https://example.com/01/09506000134352?427=XY", "AI (427) needs another beside it"},
 	{"a location with its extension", "https://example.com/414/9506000134352/254/32a%2Fb", "414/9506000134352/254/32a%2Fb"},
@@ -148,11 +152,15 @@ var values = []struct{ ai, right, wrong string }{
 	{"8008", "27010123", "27010124"}, {"8008", "2701012359", "2701012360"}, {"8008", "270101235959", "270101235960"},
 	{"7003", "2701012359", "2701012400"}, {"4309", "18000000003600000000", "18000000013600000000"},
 	{"4309", "00000000000000000000", "18000000003600000001"}, {"8006", "095060001343520102", "095060001343520302"},
-	{"7258", "1/3", "3/1"}, {"7258", "3/3", "0/3"}, {"8001", "00010000100119", "00000000100119"}, {"8003", "09506000134352", "19506000134352"},
-	{"8011", "10", "01"}, {"4321", "1", "2"}, {"8001", "00010000100111", "00010000100121"}, {"7252", "9", "3"}, {"4330", "000001-", "000001+"},
-	{"8014", "1987654A" + CheckPair("1987654A"), "198765843"}, {"7040", "1ABC", "1AB."}, {"4300", "A%20B", "A%2"}, {"4300", "%E4%BD%A0", "%zz"},
+	{"7258", "1/3", "3/1"}, {"7258", "3/3", "0/3"}, {"8001", "00010000100119", "00000000100119"},
+	{"8003", "09506000134352", "19506000134352"},
+	{"8011", "10", "01"}, {"4321", "1", "2"}, {"8001", "00010000100111", "00010000100121"}, {"7252", "9", "3"},
+	{"4330", "000001-", "000001+"},
+	{"8014", "1987654A" + CheckPair("1987654A"), "198765843"}, {"7040", "1ABC", "1AB."}, {"4300", "A%20B", "A%2"},
+	{"4300", "%E4%BD%A0", "%zz"},
 	{"8007", "DE89370400440532013000", "DE89370400440532013001"}, {"8007", "GB82WEST12345698765432", "ZZ82WEST12345698765432"},
-	{"8110", "106141416543213150110120", "706141416543213150110120"}, {"8110", "1061414165432131501101203301231", "1061414165432131501101203301331"},
+	{"8110", "106141416543213150110120", "706141416543213150110120"},
+	{"8110", "1061414165432131501101203301231", "1061414165432131501101203301331"},
 	{"8112", "01106141416543210123456", "21106141416543210123456"}, {"8112", "000000001234560000000", "00000000123456000000"},
 	{"8030", "abc-_", "a=c"}, {"8010", "9506#-/A", "9506a"}, {"21", "a!", "a^"},
 }
