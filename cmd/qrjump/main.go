@@ -194,6 +194,18 @@ type commands struct {
 		Delete scanKeyDelete `cmd:""`
 	} `cmd:"" group:"server"`
 
+	GS1 struct {
+		List   gs1List   `cmd:""`
+		Show   gs1Show   `cmd:""`
+		Set    gs1Set    `cmd:""`
+		Delete gs1Delete `cmd:""`
+		Undo   gs1Undo   `cmd:""`
+		Plan   gs1Plan   `cmd:""`
+		Apply  gs1Apply  `cmd:""`
+		Export gs1Export `cmd:""`
+		Import gs1Import `cmd:""`
+	} `cmd:"" name:"gs1" group:"rules"`
+
 	Domain struct {
 		List   domainList   `cmd:""`
 		Set    domainSet    `cmd:""`

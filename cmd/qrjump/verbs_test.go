@@ -228,6 +228,29 @@ var everyVerb = []verb{
 	{path: "scan-key list", api: adminAPI, says: `(?m)^app +default +20`},
 	{path: "scan-key add", api: adminAPI, words: "till --namespace shops --json", says: `"key": "qrs_`},
 	{path: "scan-key delete", api: adminAPI, words: "till --yes", says: `^the key till ended$`},
+	{path: "gs1 list", api: adminAPI, says: `^nothing is said of any GS1 key; `},
+	{path: "gs1 set", api: adminAPI, words: "01/9506000134352 --href https://tea.example/p/{01} --title Tea --hreflang en",
+		says: `(?m)^gs1:pip +https://tea.example/p/\{01\} +Tea +en +default`},
+	{path: "gs1 show", api: adminAPI, words: "01/09506000134352", says: `(?m)^key +01/09506000134352$`},
+	{path: "gs1 export", api: adminAPI, words: "- --as csv",
+		says: `(?m)^01/09506000134352,,,,,gs1:pip,https://tea.example/p/\{01\},Tea,en,,,true,,$`},
+	{path: "gs1 export", api: adminAPI, words: "-", says: `(?m)^\{"key":"01/09506000134352",`},
+	{path: "gs1 plan", api: adminAPI, words: "-",
+		in:   "gs1:\n  - {key: 01/09506000134352/10/A, links: [{linktype: \"gs1:epil\", href: \"https://tea.example/a\", title: A}]}\n",
+		says: `(?m)^\+ +add +01/09506000134352/10/A`},
+	{path: "gs1 apply", api: adminAPI, words: "- --prune --yes", in: `{"key":"01/09506000134352/10/A","archived":true,"links":[]}` + "\n",
+		says: `(?s)delete +01/09506000134352 .*done: 2 steps`},
+	{path: "gs1 import", api: adminAPI, words: "-", in: `{"key":"01/09506000134352/10/A","archived":true,"links":[]}` + "\n",
+		says: `^imported 1 GS1 key: 0 new, 0 changed, 1 as before$`},
+	{path: "gs1 delete", api: adminAPI, words: "01/09506000134352/10/A", says: `^nothing is said of 01/09506000134352/10/A any more; it had 0 links$`,
+		after: func(w *world) {
+			list, err := w.operator.Changes(w.t.Context(), client.ChangesQuery{Newest: true, Kind: "gs1", Limit: 1})
+			if err != nil || len(list) != 1 {
+				w.t.Fatal(list, err)
+			}
+			w.found["GS1"] = fmt.Sprint(list[0].Seq)
+		}},
+	{path: "gs1 undo", api: adminAPI, words: "$GS1", says: `^01/09506000134352/10/A is as it was before change \d+$`},
 	{path: "domain set", api: adminAPI, words: "Bad.example denied", says: `^bad\.example is denied now: nobody may set rules on it$`},
 	{path: "domain list", api: adminAPI, says: `(?m)^bad\.example +denied +20`},
 	{path: "domain forget", api: adminAPI, words: "bad.example", says: `^nothing is said of bad\.example any more; it was denied$`},

@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/appearance"
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/digitallink"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/lake"
@@ -57,6 +58,8 @@ type Admin struct {
 	People         *people.Directory
 	// Appearances are how accounts look to buyers.
 	Appearances *appearance.Book
+	// Products are the links of GS1 keys.
+	Products *digitallink.Book
 	// ConsoleURL is where the console is.
 	ConsoleURL func() string
 	Settings   *settings.Live
@@ -122,6 +125,8 @@ var explained = []struct {
 		"for calls that showed no token and no secret; with --dev the latest 1,000 are, whoever made them"},
 	{accounts.ErrNoComponent, http.StatusNotFound, "there is no third-party platform with this appid"},
 	{accounts.ErrNoGrant, http.StatusNotFound, "the account did not authorise this platform"},
+	{digitallink.ErrNone, http.StatusNotFound, ""},
+	{digitallink.ErrExists, http.StatusConflict, ""},
 	{codes.ErrNoBatch, http.StatusNotFound, "there is no application with this id"},
 	{codes.ErrNoPackage, http.StatusNotFound, "there is no package with this number"},
 	{rules.ErrNoRule, http.StatusNotFound, "there is no rule with this prefix"},
@@ -169,6 +174,9 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 	}
 	if taken, ok := errors.AsType[accounts.Taken](err); ok {
 		return huma.Error409Conflict(taken.Error() + `: say "move": true to take it away from there`)
+	}
+	if foreign, ok := errors.AsType[digitallink.Foreign](err); ok {
+		return huma.Error409Conflict(foreign.Error())
 	}
 	if superseded, ok := errors.AsType[rules.Superseded](err); ok {
 		return huma.Error409Conflict(superseded.Error() + ": undo that first")

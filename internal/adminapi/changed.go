@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/digitallink"
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/people"
@@ -39,6 +40,7 @@ const (
 	personThing     = "person"
 	settingThing    = "setting"
 	thresholdThing  = "threshold"
+	gs1Thing        = "gs1"
 )
 
 // Thing implements operations.Changing, and so do those below: a PUT, PATCH or DELETE whose input
@@ -235,10 +237,12 @@ func (a *Admin) current(ctx context.Context, t operations.Thing) (shown any, tag
 	case personThing:
 		list, failed := a.People.People(ctx)
 		shown, err = pick(list, showPerson, func(p people.Person) bool { return p.Name == t.Key }), failed
+	case gs1Thing:
+		shown, err = a.getGS1(ctx, &KeyPath{t.Key})
 	case settingThing:
 		return a.currentSettings(ctx, t.Parts)
 	}
-	for _, none := range []error{accounts.ErrNoAccount, accounts.ErrNoComponent, rules.ErrNoRule, codes.ErrNoBatch} {
+	for _, none := range []error{accounts.ErrNoAccount, accounts.ErrNoComponent, rules.ErrNoRule, codes.ErrNoBatch, digitallink.ErrNone} {
 		if errors.Is(err, none) {
 			return nil, nil, nil
 		}

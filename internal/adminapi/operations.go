@@ -8,7 +8,7 @@ import (
 
 // Operations is the whole API: path, name, the least role that may call, the function, and what it does.
 func (a *Admin) Operations() []o.Operation {
-	return slices.Concat(a.accountOperations(), a.platformOperations(), a.ruleOperations(), a.codeOperations(),
+	return slices.Concat(a.accountOperations(), a.platformOperations(), a.ruleOperations(), a.gs1Operations(), a.codeOperations(),
 		a.scanOperations(), a.webhookOperations(), a.serverOperations(), a.archiveOperations())
 }
 
@@ -105,6 +105,29 @@ func (a *Admin) ruleOperations() []o.Operation {
 		o.Get("/domains", "listDomains", o.Viewer, a.listDomains, "Hosts that are trusted or denied"),
 		o.Put("/domains/{host}", "putDomain", o.Operator, a.putDomain, "Trust a host, or deny it and those below it"),
 		o.Delete("/domains/{host}", "deleteDomain", o.Operator, a.deleteDomain, "Say nothing of a host any more"),
+	}
+}
+
+// gs1Operations are those of links of GS1 keys.
+func (a *Admin) gs1Operations() []o.Operation {
+	return []o.Operation{
+		o.Get(gs1Links, "listGS1Links", o.Viewer, a.listGS1, "List what is said of GS1 keys, by key").Everyone(),
+		o.Post(gs1Links, "addGS1Links", o.Rules, a.addGS1,
+			"Say where a GS1 key leads of which nothing is said yet; 409 where something is").Everyone(),
+		o.Get(gs1Links+"/{key...}", "getGS1Links", o.Viewer, a.getGS1, "What is said of a GS1 key").Everyone(),
+		o.Put(gs1Links+"/{key...}", "putGS1Links", o.Rules, a.putGS1,
+			"Say where a GS1 key leads, and all below it of which nothing is said; what is left out is none").Everyone().
+			More("409: the primary key is another account's."),
+		o.Delete(gs1Links+"/{key...}", "deleteGS1Links", o.Rules, a.deleteGS1,
+			"Say nothing of a GS1 key any more; what was said").Everyone(),
+		o.Post("/gs1/changes/{seq}/undo", "undoGS1Change", o.Rules, a.undoGS1,
+			"Restore what was before a change of a GS1 key, where nothing came after it").Everyone(),
+		o.Get("/export/gs1", "exportGS1Links", o.Viewer, a.exportGS1, "What is said of all GS1 keys, a JSON object a line as in a seed").
+			Everyone().Answers("the lines", ndjson),
+		o.Post("/import/gs1", "importGS1Links", o.Rules, a.importGS1,
+			"Load what is said of GS1 keys, a JSON object a line as in a seed: all of them or, naming the lines that are wrong, none").
+			Everyone().Patient().Takes(ndjson, linesTaken).Answers(linesStored).
+			Alone("another import of GS1 links is running: wait for its end"),
 	}
 }
 

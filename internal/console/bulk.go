@@ -30,6 +30,8 @@ func (c *Console) bulkFile(v *visit) {
 		v.forward("GET", "/export/accounts", "", nil)
 	case "rules.ndjson":
 		v.forward("GET", "/export/rules", "", nil)
+	case "gs1.ndjson":
+		v.forward("GET", "/export/gs1", "", nil)
 	default:
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 	}
@@ -65,6 +67,8 @@ func (c *Console) loadBulk(v *visit) {
 		*data.Done, err = v.api.ImportAccounts(v.ctx(), lines, dry)
 	case "rules":
 		*data.Done, err = v.api.ImportRules(v.ctx(), lines, dry)
+	case "gs1":
+		*data.Done, err = v.api.ImportGS1(v.ctx(), lines, dry)
 	default:
 		refuse(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return

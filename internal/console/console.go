@@ -175,7 +175,8 @@ func (c *Console) routes() map[string]func(*visit) {
 		"POST /console/see-as":                      c.seeAs,
 	}
 	for _, pages := range []map[string]func(*visit){c.accountPages(), c.platformPages(), c.numberPages(), c.operatePages(),
-		c.emulatorPages(), c.rulePages(), c.codePages(), c.scanPages(), c.packagePages(), c.agreePages(), c.orderPages(), c.findPages()} {
+		c.emulatorPages(), c.rulePages(), c.codePages(), c.scanPages(), c.packagePages(), c.agreePages(), c.orderPages(), c.findPages(),
+		c.gs1Pages()} {
 		maps.Copy(all, pages)
 	}
 	return all

@@ -122,6 +122,8 @@ var pages = []struct {
 	least        operations.Role
 }{
 	{"GET", "/console/home", operations.Viewer},
+	{"GET", "/console/gs1", operations.Viewer}, {"GET", "/console/gs1/key", operations.Viewer},
+	{"POST", "/console/gs1/key", operations.Rules},
 	{"GET", "/console/calls", operations.Viewer}, {"GET", "/console/calls?view=errors", operations.Viewer},
 	{"GET", "/console/calls/RID", operations.Operator}, {"GET", "/console/calls/RID.har", operations.Operator},
 	{"GET", "/console/scan", operations.Viewer}, {"GET", "/console/scan?text=https://shop.example/7", operations.Viewer},

@@ -31,6 +31,7 @@ var navigation = []group{
 	{"rules", []entry{
 		{name: "rules", path: "/rules", least: operations.Viewer},
 		{name: "scan", path: "/scan", least: operations.Viewer},
+		{name: "gs1", path: "/gs1", least: operations.Viewer},
 		{name: "checks", path: "/operate/checks", least: operations.Viewer, all: true},
 	}},
 	{"codes", []entry{

@@ -134,10 +134,25 @@ func TestEachOperationIsInTheConsole(t *testing.T) {
 	walkRules(c)
 	walkScans(c, walkCodes(c))
 	walkOrders(c)
+	walkGS1(c)
 	walkOperate(c)
 	walkEmulator(c)
 	walkProduction(c)
 	c.called.Parity(t, servertest.Console)
+}
+
+func walkGS1(c *recorded) {
+	c.post("/console/gs1/key", "did=save&fresh=yes&key=01/09506000134352&linktype_0=gs1:pip&href_0=https://tea.example/&title_0=Tea&default=0")
+	c.get("/console/gs1")
+	c.get("/console/gs1/key?key=01/09506000134352")
+	c.post("/console/gs1/key", "did=save&key=01/09506000134352&archived=yes&linktype_0=gs1:pip&href_0=https://tea.example/&title_0=Tea"+
+		"&default=0&from_0=2026-01-31T15:04:05Z")
+	var log struct{ Changes []struct{ Seq int64 } }
+	c.s.Admin("GET", "/changes?kind=gs1&newest=true&limit=1", "").JSON(c.t, &log)
+	c.post("/console/gs1/key", fmt.Sprintf("did=undo&seq=%d", log.Changes[0].Seq))
+	c.get("/console/operate/bulk/gs1.ndjson")
+	c.post("/console/operate/bulk", "what=gs1&did=check&text="+url.QueryEscape(`{"key":"01/09506000134369","links":[]}`))
+	c.post("/console/gs1/key", "did=delete&key=01/09506000134352&sure=01/09506000134352")
 }
 
 // walkProduction visits the pages that are others where nothing emulates.

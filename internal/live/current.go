@@ -44,6 +44,8 @@ type Current struct {
 	// On is called with the key of a change of its kind, whether this node made it or another. Load
 	// calls each with "", which means that everything may have changed.
 	On map[string]func(ctx context.Context, key string) error
+	// Products reads the links of GS1 keys again; nil = there are none. On reads all of them.
+	Products func(ctx context.Context, keys ...string) error
 	// Now is real time, for the age of the memory; nil = time.Now.
 	Now func() time.Time
 
@@ -157,6 +159,14 @@ func (c *Current) ManyChanged(ctx context.Context, first int64, n int) {
 // BatchChanged reads what is new of a batch of codes.
 func (c *Current) BatchChanged(ctx context.Context, id int64) {
 	_ = c.readAgain(ctx, fmt.Sprintf("batch %d", id), func(ctx context.Context) error { return c.Codes.Changed(ctx, id) })
+}
+
+// ProductsChanged reads the links of GS1 keys again, many in each transaction.
+func (c *Current) ProductsChanged(ctx context.Context, keys ...string) {
+	for some := range slices.Chunk(keys, followPage) {
+		what := fmt.Sprintf("%d GS1 keys from %s on (%x)", len(some), some[0], sha256.Sum256([]byte(strings.Join(some, " "))))
+		_ = c.readAgain(ctx, what, func(ctx context.Context) error { return c.Products(ctx, some...) })
+	}
 }
 
 // AccountsChanged reads accounts and their links again, many in each transaction.

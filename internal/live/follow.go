@@ -23,6 +23,7 @@ const (
 	CodesChange      = "codes"      // the same
 	MetaChange       = "meta"       // key: the name of the value
 	ScanKeyChange    = "scan_key"   // key: the name of the scan key
+	GS1Change        = "gs1"        // key: the GS1 key
 	ResetChange      = "reset"      // everything is another
 	ImportChange     = "import"     // key: the numbers of the changes that it shows, StretchKey
 )
@@ -254,7 +255,7 @@ func (c *Current) shown(ctx context.Context, into memory, entry Change, at *posi
 
 // applyAll reads again what the entries name: each thing once, and all accounts together.
 func (c *Current) applyAll(ctx context.Context, into memory, list []Change) error {
-	var appids []string
+	var appids, products []string
 	seen := map[string]bool{}
 	for _, change := range list {
 		key := change.Key
@@ -276,11 +277,23 @@ func (c *Current) applyAll(ctx context.Context, into memory, list []Change) erro
 			appids = append(appids, key)
 			continue
 		}
+		if kind == GS1Change {
+			products = append(products, key)
+			continue
+		}
 		if err := c.apply(ctx, into, kind, key, change.Rule); err != nil {
 			return fmt.Errorf("following change %d of %s %.120s: %w", change.Seq, change.Kind, change.Key, err)
 		}
 	}
-	if len(appids) == 0 || into.accounts == nil {
+	if into.accounts == nil { // of rules alone
+		return nil
+	}
+	if len(products) > 0 && c.Products != nil {
+		if err := c.Products(ctx, products...); err != nil {
+			return fmt.Errorf("following changes of GS1 keys: %w", err)
+		}
+	}
+	if len(appids) == 0 {
 		return nil
 	}
 	if err := c.readThese(ctx, into.accounts, appids); err != nil {

@@ -285,8 +285,26 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 		e := edge{api: api, log: log, problem: problem, busy: o.busy, running: &sync.Mutex{}, guard: guard,
 			takes: func(in any) bool { return guard.Run != nil && o.guards(in) }}
 		o.mount(e, h)
+		nameWhole(api.OpenAPI(), h.Path, o.Spelled())
 		if o.wants != nil {
 			api.OpenAPI().Paths[h.Path].Put.RequestBody.Content["application/json"].Schema = o.wants(api.OpenAPI().Components.Schemas)
 		}
 	}
+}
+
+// Spelled is the path as the document has it.
+func (o Operation) Spelled() string { return Base + strings.ReplaceAll(o.Path, "...}", "}") }
+
+// nameWhole describes a parameter that is the rest of a path, {key...} for the router, as the document spells parameters.
+func nameWhole(document *huma.OpenAPI, path, plain string) {
+	item := document.Paths[path]
+	if plain == path || item == nil {
+		return
+	}
+	delete(document.Paths, path)
+	if there := document.Paths[plain]; there != nil {
+		there.Get, there.Put, there.Delete = cmp.Or(there.Get, item.Get), cmp.Or(there.Put, item.Put), cmp.Or(there.Delete, item.Delete)
+		item = there
+	}
+	document.Paths[plain] = item
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/digitallink"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -63,6 +64,7 @@ const (
 	ByTestLink MatchKind = "test_link"
 	ByService  MatchKind = MatchKind(rules.Service)
 	ByCode     MatchKind = "code"
+	ByGS1      MatchKind = "gs1"
 )
 
 // Request is one scan.
@@ -86,6 +88,7 @@ type Decision struct {
 	Reason  codes.Reason  // why a code text opens nothing
 	URL     string
 	Text    string
+	Link    string // of Kind ByGS1: what the scan is kept as
 }
 
 // Finder finds the rules that a scan can fall on. It is all that a resolve
@@ -117,16 +120,26 @@ type Codes interface {
 	Scan(text, user string, account func(string) (accounts.Account, bool)) (s codes.Scanned, ok bool)
 }
 
+// Products decides texts that have a GS1 key.
+type Products interface {
+	// Scan finds what a text opens by its key; ok is false where it has none, or nothing is said of it.
+	Scan(text string, at time.Time) (found digitallink.Found, ok bool)
+}
+
 // Resolver decides scans from memory.
 type Resolver struct {
 	Finder   Finder
 	Accounts Accounts
-	Codes    Codes // nil = this server has no codes
+	Codes    Codes    // nil = this server has no codes
+	Products Products // nil = this server has no GS1 links
 }
 
 // Resolve decides one scan. It has no effect. Contract: rules 2.9.
 func (r Resolver) Resolve(req Request) Decision {
 	if !rules.PlainText(req.Text) { // Choice(scan.plain)
+		if d, ok := r.product(req); ok { // an element string has a separator that is no plain text
+			return d
+		}
 		return Decision{Action: ShowText, Text: req.Text}
 	}
 	// Choice(scan.code.first): a complete code text wins over a rule, even when it is invalid.
@@ -135,6 +148,9 @@ func (r Resolver) Resolve(req Request) Decision {
 		if s, ok := r.Codes.Scan(req.Text, req.User, r.Accounts.Account); ok {
 			return openCode(req, s)
 		}
+	}
+	if d, ok := r.product(req); ok {
+		return d
 	}
 	if req.User != "" {
 		if link, ok := rules.ParseLink(req.Text); ok && !link.IsService() {
@@ -151,6 +167,24 @@ func (r Resolver) Resolve(req Request) Decision {
 		return Decision{Action: ShowText, Text: req.Text}
 	}
 	return Decision{Action: OpenURL, URL: req.Text}
+}
+
+// product decides a text by its GS1 key: it opens the Mini Program of the key where that can be opened, else the default link.
+func (r Resolver) product(req Request) (Decision, bool) {
+	if r.Products == nil {
+		return Decision{}, false
+	}
+	found, ok := r.Products.Scan(req.Text, req.At)
+	if !ok {
+		return Decision{}, false
+	}
+	matched := rules.Matched{Prefix: found.Key}
+	if app, known := r.Accounts.Account(found.App); known && app.JumpOpen && app.Has(accounts.Release) {
+		scene, _ := req.Source.Scene()
+		return Decision{Action: OpenMiniProgram, AppID: found.App, Version: accounts.Release,
+			Path: launchPath(found.Page, found.Address, req.At), Scene: scene, Kind: ByGS1, Matched: matched, Link: found.Address}, true
+	}
+	return Decision{Action: OpenURL, URL: found.URL, Kind: ByGS1, Matched: matched, Link: found.Address}, found.URL != ""
 }
 
 // openCode is the decision on a code; the desk of codes makes its ticket.

@@ -318,7 +318,9 @@ func (a *API) eventOf(s *scanned) ledger.Event {
 	}
 	// A code text must not be kept, because whoever has it has the code; a text that is no link may
 	// be anything.
-	if d.Action == scan.OpenURL || d.Kind != "" && d.Kind != scan.ByCode {
+	if d.Kind == scan.ByGS1 {
+		e.Text = ledger.Fit(d.Link, ledger.MaxText)
+	} else if d.Action == scan.OpenURL || d.Kind != "" && d.Kind != scan.ByCode {
 		e.Text = s.in.Text
 		if a.Codes != nil {
 			e.Text = a.Codes.Withhold(e.Text) // it may have a code in it
@@ -326,6 +328,21 @@ func (a *API) eventOf(s *scanned) ledger.Event {
 		e.Text = ledger.Fit(e.Text, ledger.MaxText)
 	}
 	return e
+}
+
+// FromBrowser is the source of a scan that a telephone's own camera read: its browser opened the link.
+const FromBrowser = "browser"
+
+// Followed keeps that somebody was sent to a link of a GS1 key. Nobody waits for it: whoever follows a link is not told
+// whether that was written down.
+func (a *API) Followed(address, client, ip string) {
+	at := a.Now()
+	s := scanned{asked: asked{request: request{IP: ip, Client: client, Source: FromBrowser}}, in: scan.Request{At: at}, id: a.newScanID(at),
+		decision: scan.Decision{Action: scan.OpenURL, Kind: scan.ByGS1, Link: address}}
+	e := a.eventOf(&s)
+	if _, err := a.Record(&e); err != nil {
+		a.countLost(err)
+	}
 }
 
 func (a *API) hashed(s *scanned) ledger.UserHash {

@@ -1,4 +1,4 @@
-// Package seedfile knows what a seed file says: the accounts, platforms, rules and settings that a server starts with.
+// Package seedfile knows what a seed file says: the accounts, platforms, rules, GS1 links and settings that a server starts with.
 package seedfile
 
 import "github.com/qrjump/qrjump/internal/accounts"
@@ -9,6 +9,7 @@ type Seed struct {
 	Components []Component    `json:"components,omitempty"`
 	Rules      []Rule         `json:"rules,omitempty"`
 	Settings   map[string]any `json:"settings,omitempty"`
+	GS1        []any          `json:"gs1,omitempty"` // links of GS1 keys, as the admin API takes them
 }
 
 // Account is an account of a seed.

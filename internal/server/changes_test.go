@@ -162,6 +162,15 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		{"deleteMember", admin("DELETE", "/accounts/new/members/u", ``), "account new edit admin"},
 		{"putAppearance", admin("PUT", "/accounts/new/appearance", `{"accent":"#0b6b45","help":"https://help.example/"}`),
 			"appearance new put admin"},
+		{"addGS1Links", admin("POST", "/gs1/links", `{"key":"01/09506000134352","links":[]}`), "gs1 01/09506000134352 put admin"},
+		{"putGS1Links", admin("PUT", "/gs1/links/01/09506000134352", `{"links":[],"archived":true}`), "gs1 01/09506000134352 put admin"},
+		{"deleteGS1Links", admin("DELETE", "/gs1/links/01/09506000134352", ``), "gs1 01/09506000134352 delete admin"},
+		{"undoGS1Change", func() servertest.Answer { return s.Admin("POST", fmt.Sprintf("/gs1/changes/%d/undo", last), "") },
+			"gs1 01/09506000134352 put admin"},
+		{"importGS1Links", func() servertest.Answer {
+			return s.Send(s.Request("POST", "/admin/v1/import/gs1", `{"key":"01/09506000134369","links":[]}`,
+				"Content-Type: application/x-ndjson"))
+		}, "gs1 01/09506000134369 put admin"},
 		{"putLink", admin("PUT", "/accounts/svc/links/new", ``), "link svc new put admin"},
 		{"deleteLink", admin("DELETE", "/accounts/svc/links/new", ``), "link svc new delete admin"},
 		{"putSettings", admin("PUT", "/settings", `{"hold_links":true,"links_by_own_token":true,"webhook_days":2}`), "meta settings put admin"},

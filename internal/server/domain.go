@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/appearance"
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/digitallink"
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/parcel"
@@ -28,6 +29,7 @@ type domain struct {
 	keys          *accounts.ScanKeys
 	people        *people.Directory
 	appearances   *appearance.Book
+	products      *digitallink.Book
 	current       *live.Current
 	contact       contact
 }
@@ -60,6 +62,8 @@ func (s *Server) openDomain(ctx context.Context) error {
 	s.keys = &accounts.ScanKeys{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
 	s.people = &people.Directory{Store: s.store, Vault: s.vault, Now: s.realNow, Random: s.random, Guessed: s.guessedPerson}
 	s.appearances = &appearance.Book{Store: s.store, Log: s.log, RealNow: s.realNow}
+	s.products = &digitallink.Book{Store: s.store, Now: s.now, Hosts: func() []string { return s.settings.Get().GS1Hosts },
+		Changed: s.current.ProductsChanged}
 	s.followed()
 	s.metrics = newMetrics(func() float64 { return float64(s.current.Rules.Len()) }, func() float64 {
 		if s.current.Ready() != nil {

@@ -26,6 +26,7 @@ func (s *Server) keepChanges() {
 // everything else is read again here.
 func (s *Server) followed() {
 	s.current.Now = s.realNow
+	s.current.Products = s.products.Read
 	s.current.On = map[string]func(context.Context, string) error{
 		live.MetaChange: func(ctx context.Context, name string) error {
 			if name == clockMeta || name == "" {
@@ -49,6 +50,7 @@ func (s *Server) followed() {
 			s.appearances.Forget(appid)
 			return nil
 		},
+		live.GS1Change:     func(ctx context.Context, _ string) error { return s.products.Load(ctx) },
 		live.ScanKeyChange: func(ctx context.Context, _ string) error { return s.keys.Load(ctx) },
 	}
 	if s.store.Shared() {

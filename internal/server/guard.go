@@ -119,6 +119,9 @@ func (s *Server) knownName(text string) bool {
 			return true
 		}
 	}
+	if hosts := s.settings.Get().GS1Hosts; hosts.Has(host) || hosts.Has(strings.ToLower(text)) {
+		return true
+	}
 	return slices.ContainsFunc(s.config.DevHost, func(name string) bool { return strings.EqualFold(name, host) })
 }
 

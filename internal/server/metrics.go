@@ -24,6 +24,7 @@ type metrics struct {
 	calls    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	scans    *prometheus.CounterVec
+	gs1      *prometheus.CounterVec
 	confirms *prometheus.CounterVec
 	opened   map[scan.Action]prometheus.Counter // of scans
 	lost     *prometheus.CounterVec
@@ -77,9 +78,10 @@ func newMetrics(rules func() float64, behind func() float64) *metrics {
 	m.sends = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_outbox_tries_total")),
 		[]string{"outbox", "result"})
 	m.lane = prometheus.NewCounter(prometheus.CounterOpts(metric("qrjump_scan_lane_answers_total")))
+	m.gs1 = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_gs1_requests_total")), []string{"status"})
 	m.handed = prometheus.NewCounter(prometheus.CounterOpts(metric("qrjump_scan_lane_handed_total")))
 	m.adminPlain = prometheus.NewGauge(prometheus.GaugeOpts(metric("qrjump_admin_plain")))
-	m.registry.MustRegister(m.adminPlain, m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.sends, m.lane, m.handed,
+	m.registry.MustRegister(m.adminPlain, m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.sends, m.lane, m.gs1, m.handed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_rules")), rules),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_index_behind")), behind))

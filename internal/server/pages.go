@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/qrjump/qrjump/internal/alarms"
-	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/consent"
 	"github.com/qrjump/qrjump/internal/gateway"
 )
@@ -30,7 +29,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 		},
 		Rules:    s.store,
 		Looks:    s.appearances,
-		APIPaths: append(api.Paths(), "/cgi-bin/", "/scan/", "/admin/", "/qrjump/", "/metrics", "/healthz", "/readyz", "/openapi.json"),
+		APIPaths: apiPaths(),
 		APIPages: consent.Paths,
 		Settings: s.settings, Now: s.now, RealNow: s.realNow, ClientIP: s.clientIP, Scheme: s.scheme, Log: s.log,
 		First: func(ctx context.Context, batch, index int64) (time.Time, bool, error) {

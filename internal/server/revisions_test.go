@@ -51,9 +51,12 @@ var guardedChanges = map[string]guardedChange{
 	"deleteWebhook": {"/webhooks/HOOK", ``, "/webhooks", "id", "HOOK"},
 	"putSettings":   {"/settings", `{"webhook_days":%d}`, "/settings/described", "name", "webhook_days"},
 	"resetSetting":  {"/settings/rule_limit", ``, "/settings/described", "name", "rule_limit"},
-	"changePerson":  {"/people/alice", `{"accounts":["shop"],"password":"a very long word %d"}`, "/people", "name", "alice"},
-	"signOutPerson": {"/people/alice/sessions", ``, "/people", "name", "alice"},
-	"deletePerson":  {"/people/bob", ``, "/people", "name", "bob"},
+	"putGS1Links": {"/gs1/links/01/09506000134352", `{"wxa_path":"p%d","wxa_appid":"shop","links":[]}`,
+		"/gs1/links/01/09506000134352", "", ""},
+	"deleteGS1Links": {"/gs1/links/01/09506000134369", ``, "/gs1/links/01/09506000134369", "", ""},
+	"changePerson":   {"/people/alice", `{"accounts":["shop"],"password":"a very long word %d"}`, "/people", "name", "alice"},
+	"signOutPerson":  {"/people/alice/sessions", ``, "/people", "name", "alice"},
+	"deletePerson":   {"/people/bob", ``, "/people", "name", "bob"},
 }
 
 // unguardedChanges are those of things that have no revision, with the reason.
@@ -71,6 +74,9 @@ func revised(t *testing.T, s *servertest.Server) *strings.Replacer {
 	s.Admin("PUT", "/settings", `{"verification":"trust"}`)
 	s.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/own/","path":"p"}`)
 	s.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/gone/","path":"p"}`)
+	for _, gtin := range []string{"09506000134352", "09506000134369"} {
+		s.Admin("PUT", "/gs1/links/01/"+gtin, `{"links":[]}`)
+	}
 	for _, name := range []string{"alice", "bob"} {
 		s.Admin("POST", "/people", `{"name":"`+name+`","role":"rules"}`)
 	}
@@ -159,7 +165,7 @@ func TestEveryChangeOfAThingTakesIfMatch(t *testing.T) {
 	s.Do("GET", "/openapi.json", "").JSON(t, &document)
 	seen := map[string]bool{}
 	for _, o := range servertest.Operations() {
-		described := document.Paths[operations.Base+o.Path][strings.ToLower(o.Method)]
+		described := document.Paths[o.Spelled()][strings.ToLower(o.Method)]
 		takes := false
 		for _, p := range described.Parameters {
 			takes = takes || p.Name == "If-Match"

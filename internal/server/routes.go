@@ -82,10 +82,13 @@ func (s *Server) handler(what surface) http.Handler {
 		calls := s.ownOrigin(s.wireCalls)
 		mux.Handle("/", calls)
 		s.mountFirstPage(mux, what, calls)
-		return s.pages(direct(calls, mux))
+		return s.links(s.pages(direct(calls, mux)))
 	}
 	mux.HandleFunc("/", noSuchPath)
 	s.mountFirstPage(mux, what, http.HandlerFunc(noSuchPath))
+	if what&scans != 0 {
+		return s.links(mux)
+	}
 	return mux
 }
 
@@ -211,8 +214,9 @@ func wireFault(f emulator.Fault) api.Fault {
 }
 
 func (s *Server) scanAPI() *scanapi.API {
-	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press}, Near: s.rules.Near,
-		Codes: s.press, Desk: s.desk, Record: s.ledger.record, Soon: s.soon, Late: s.ledger.late, UserHash: s.userHash, Region: s.region(),
+	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press,
+		Products: s.products}, Near: s.rules.Near, Codes: s.press, Desk: s.desk, Record: s.ledger.record, Soon: s.soon, Late: s.ledger.late,
+		UserHash: s.userHash, Region: s.region(),
 		Unrecorded: s.metrics.observeUnrecorded, Accounts: s.accounts, OpenIDs: s.openIDs,
 		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
 		Observe: s.metrics.observeScan, Proven: admission.Proven, Refused: admission.Refused}
@@ -228,7 +232,7 @@ func (s *Server) adminAPI(h huma.API) {
 		Rules: s.rules, RuleCount: s.current.Rules.Len, Codes: s.press, Orders: s.orders(), PackageSigner: s.packageSigner,
 		PassphraseWork: s.seams.PassphraseWork,
 		OpenIDs:        s.openIDs, Keys: s.keys, Settings: s.settings,
-		People: s.people, Appearances: s.appearances, ConsoleURL: func() string { return s.AdminURL + console.Root },
+		People: s.people, Appearances: s.appearances, Products: s.products, ConsoleURL: func() string { return s.AdminURL + console.Root },
 		SaveSettings: s.changeSettings, ResetSetting: s.resetSetting, DefaultSettings: s.defaultSettings,
 		StoredSettings: s.storedSettings,
 		ChangeHead: func(ctx context.Context) (int64, error) {
@@ -241,7 +245,7 @@ func (s *Server) adminAPI(h huma.API) {
 		Refused: s.refusedCredentials,
 		Scans:   s.counter, Alarms: s.alarms, Lake: s.ledger.lake, UserHash: s.userHash, Log: s.log, Following: s.current,
 		History: s.store, Times: history.Times{Store: s.store, Codes: s.press},
-		Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press},
+		Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press, Products: s.products},
 		ScanLog:  func() ledger.Log { return s.counter.Log }, Now: s.now}
 	operations.Mount(h, "admin", s.log, a.Problem, a.Guard(), a.Operations())
 	if s.config.emulates() {

@@ -18,6 +18,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/digitallink"
 	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
@@ -197,6 +198,11 @@ func (f *seedFile) check() error {
 			}
 		}
 	}
+	for i := range f.GS1 {
+		if _, err := digitallink.Parse(f.GS1[i]); err != nil {
+			return f.at("gs1", i, err)
+		}
+	}
 	return nil
 }
 
@@ -298,6 +304,16 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 		}
 		if err := book.Plant(ctx, owner, f.draft(i), r.Published); err != nil {
 			return false, f.planted("rules", i, err)
+		}
+	}
+	links := &digitallink.Book{Store: s.store, Now: now, Changed: func(context.Context, ...string) {}}
+	for i := range f.GS1 {
+		e, err := digitallink.Parse(f.GS1[i])
+		if err == nil {
+			_, err = links.Put(ctx, e, false, func(string) bool { return true })
+		}
+		if err != nil {
+			return false, f.planted("gs1", i, err)
 		}
 	}
 	if err := s.store.PutSeeded(ctx, hash, now()); err != nil {

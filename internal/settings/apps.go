@@ -23,7 +23,7 @@ func (h *Hosts) UnmarshalJSON(b []byte) error {
 	}
 	var fresh []string
 	if err := json.Unmarshal(b, &fresh); err != nil {
-		return errors.New("api_hosts: want a list of host names")
+		return errors.New("want a list of host names")
 	}
 	*h = Hosts{}
 	for _, name := range fresh {
@@ -39,14 +39,14 @@ var hostName = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[a-z0-9_.-]{1,253}(:[0-9]{1,5})?$`)
 })
 
-func (h Hosts) validate() error {
+func (h Hosts) validate(name string) error {
 	if len(h) > maxApps {
-		return fmt.Errorf("settings: api_hosts has %d entries: want at most %d", len(h), maxApps)
+		return fmt.Errorf("settings: %s has %d entries: want at most %d", name, len(h), maxApps)
 	}
-	for _, name := range h {
-		if !hostName().MatchString(name) {
+	for _, host := range h {
+		if !hostName().MatchString(host) {
 			return fmt.Errorf(
-				"settings: api_hosts has %.60q: want a host such as api.example.com, with a port where it is not the usual one", name)
+				"settings: %s has %.60q: want a host such as api.example.com, with a port where it is not the usual one", name, host)
 		}
 	}
 	return nil

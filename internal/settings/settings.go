@@ -128,6 +128,7 @@ type Settings struct {
 	InactiveCodeIsAnError bool    `json:"inactive_code_is_an_error"`
 
 	APIHosts    Hosts       `json:"api_hosts"`
+	GS1Hosts    Hosts       `json:"gs1_hosts"`
 	PageLimit   int         `json:"page_limit"`
 	AppleAppIDs AppleAppIDs `json:"apple_app_ids"`
 	AndroidApps AndroidApps `json:"android_apps"`
@@ -221,6 +222,7 @@ func Defaults() Settings {
 		InactiveCodeIsAnError: true, // Contract: marketcode 3.5
 
 		APIHosts:    Hosts{},
+		GS1Hosts:    Hosts{},
 		PageLimit:   30,
 		AppleAppIDs: AppleAppIDs{},
 		AndroidApps: AndroidApps{},

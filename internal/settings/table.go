@@ -91,6 +91,7 @@ var Table = []Field{
 	{Name: "inactive_code_is_an_error"},
 
 	{Name: "api_hosts", Limits: "limits.hosts", Group: "pages"},
+	{Name: "gs1_hosts", Limits: "limits.hosts"},
 	{Name: "page_limit", Max: 1_000_000},
 	{Name: "apple_app_ids", Limits: "limits.apps"},
 	{Name: "android_apps", Limits: "limits.fingerprints"},
@@ -136,7 +137,7 @@ func (s Settings) Validate() error {
 	}
 	return cmp.Or(s.Behaviours.validate(), s.DailyLimits.validate("daily_limits"), s.APIIPs.validate("api_ips"),
 		s.CallbackIPs.validate("callback_ips"),
-		s.APIHosts.validate(), s.AppleAppIDs.validate(), s.AndroidApps.validate())
+		s.APIHosts.validate("api_hosts"), s.GS1Hosts.validate("gs1_hosts"), s.AppleAppIDs.validate(), s.AndroidApps.validate())
 }
 
 // Names are those of all settings.

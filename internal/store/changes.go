@@ -30,6 +30,7 @@ const (
 	ofScanKey    = live.ScanKeyChange
 	ofReset      = live.ResetChange
 	ofAppearance = live.AppearanceChange
+	ofGS1        = live.GS1Change
 	ofComponent  = "component"
 	ofGrant      = "grant"
 	ofTokens     = "tokens"

@@ -474,6 +474,7 @@ func (t *Tx) lock(ctx context.Context, whole, part string) error {
 const (
 	allRules    = "all rules"
 	allAccounts = "all accounts"
+	allGS1      = "all GS1 links"
 )
 
 func ownerPart(appid string) string   { return "owner " + appid }

@@ -67,6 +67,7 @@ var schema = []table{
 	{name: "domains", order: "host"},
 	{name: "followers", order: "account, openid", users: []userColumn{{name: "openid", is: openID, account: "account"}}},
 	{name: "grants", order: "component, appid"},
+	{name: "gs1_links", order: "key"},
 	{name: "imported_codes", order: "batch, idx"},
 	{name: "ledger_erasures", order: "user_hash", users: []userColumn{{name: "user_hash", is: erasedHash}}},
 	{name: "ledger_nodes", order: "node", kept: true}, // what a journal holds of before a reset must not be counted again

@@ -29,6 +29,7 @@ const (
 var absent = map[Surface]map[string]string{
 	GoClient: {},
 	CommandLine: {
+		"addGS1Links":            "gs1 set says it with If-None-Match",
 		"nameAccounts":           "account list and find show names",
 		"withdrawFromAccount":    "component withdraw does the same from the platform's side",
 		"getPackage":             "package list has all of them",
@@ -50,6 +51,7 @@ var absent = map[Surface]map[string]string{
 		"beginImport":      "a file of codes has gigabytes: the command line brings it, and goes on where it broke off",
 		"importCodes":      "as beginImport",
 		"takeBackImport":   "as beginImport",
+		"addGS1Links":      "the form of a new key says it with If-None-Match",
 		"verifyLake":       "it reads the whole ledger and the whole lake: qrjump lake verify waits for that",
 	},
 }

@@ -1,0 +1,97 @@
+package client
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// GS1Link is one link of a GS1 key.
+type GS1Link struct {
+	LinkType string     `json:"linktype" doc:"gs1:pip or another name of the GS1 Web Vocabulary, or the address of a link type"`
+	Href     string     `json:"href" doc:"http or https; {01}, {21} and the like stand for what a request says"`
+	Title    string     `json:"title"`
+	Hreflang []string   `json:"hreflang,omitempty" nullable:"false"`
+	Type     string     `json:"type,omitempty" doc:"media type"`
+	Context  []string   `json:"context,omitempty" nullable:"false"`
+	Default  bool       `json:"default,omitempty" doc:"answers where a request does not say more"`
+	From     *time.Time `json:"from,omitempty" doc:"before it the link is not there"`
+	Until    *time.Time `json:"until,omitempty" doc:"from then on it is not there"`
+}
+
+// GS1Put is what shall be said of a GS1 key.
+type GS1Put struct {
+	Owner    string    `json:"owner,omitempty" maxLength:"128" doc:"the account whose key it is; left out: as it was, or the operator's"`
+	WxaAppID string    `json:"wxa_appid,omitempty" maxLength:"128" doc:"the Mini Program that a scan in the app opens; left out: the owner"`
+	WxaPath  string    `json:"wxa_path,omitempty" maxLength:"1024" doc:"its page, in which {01}, {21} and the like stand for what was scanned"`
+	Links    []GS1Link `json:"links" nullable:"false"`
+	Archived bool      `json:"archived,omitempty" doc:"requests for the key and all below it are answered 410"`
+}
+
+// GS1Entry is what is said of a GS1 key, and counts for all below it of which nothing is said.
+type GS1Entry struct {
+	Key string `json:"key" doc:"as in a Digital Link, without the host: 01/09506000134352/10/LOT"`
+	GS1Put
+	ChangedAt time.Time `json:"changed_at"`
+	Revised
+}
+
+// GS1List are entries by their keys.
+type GS1List struct {
+	Entries []GS1Entry `json:"entries" nullable:"false"`
+}
+
+// GS1Query selects entries; the zero value is all.
+type GS1Query struct {
+	Under string // a key: only it and what is below it
+	Owner string // an AppID
+	After string // the last key of the page before
+	Limit int    // 0 = the server's own
+}
+
+// GS1Entries lists what is said of GS1 keys, by key.
+func (c *Client) GS1Entries(ctx context.Context, q GS1Query) ([]GS1Entry, error) {
+	var list GS1List
+	err := c.admin(ctx, http.MethodGet, with("gs1/links", map[string]string{"under": q.Under, "owner": q.Owner, "after": q.After,
+		"limit": limitText(q.Limit)}), nil, &list)
+	return list.Entries, err
+}
+
+func gs1Path(key string) string { return "gs1/links/" + strings.TrimPrefix(key, "/") }
+
+// GS1Entry is what is said of one GS1 key.
+func (c *Client) GS1Entry(ctx context.Context, key string) (GS1Entry, error) {
+	var one GS1Entry
+	return one, c.admin(ctx, http.MethodGet, gs1Path(key), nil, &one)
+}
+
+// PutGS1 says something of a GS1 key.
+func (c *Client) PutGS1(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
+	var one GS1Entry
+	return one, c.admin(ctx, http.MethodPut, gs1Path(key), want, &one)
+}
+
+// DeleteGS1 says nothing of a GS1 key any more; what is above it counts again. It returns what was said.
+func (c *Client) DeleteGS1(ctx context.Context, key string) (GS1Entry, error) {
+	var one GS1Entry
+	return one, c.admin(ctx, http.MethodDelete, gs1Path(key), nil, &one)
+}
+
+// UndoGS1 restores what was before a change of a GS1 key, where nothing came after it.
+func (c *Client) UndoGS1(ctx context.Context, seq int64) (GS1Entry, error) {
+	var one GS1Entry
+	return one, c.admin(ctx, http.MethodPost, "gs1/changes/"+strconv.FormatInt(seq, 10)+"/undo", nil, &one)
+}
+
+// ExportGS1 writes what is said of all GS1 keys that the caller may see, a JSON object a line.
+func (c *Client) ExportGS1(ctx context.Context, w io.Writer) error {
+	return c.exportLines(ctx, "gs1", w)
+}
+
+// ImportGS1 loads lines such as ExportGS1 writes: all of them or none.
+func (c *Client) ImportGS1(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
+	return c.importLines(ctx, "gs1", lines, dryRun)
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type gs1List struct {
+	operator
+	Under string `placeholder:"KEY"`
+	Owner string `placeholder:"APPID"`
+}
+
+const mostGS1 = 1000
+
+// everyGS1 lists all that is said of GS1 keys.
+func everyGS1(s *session, qrjump *client.Client, q client.GS1Query) ([]client.GS1Entry, error) {
+	return everyPage(mostGS1, func(after client.GS1Entry) ([]client.GS1Entry, error) {
+		q.After, q.Limit = after.Key, mostGS1
+		return qrjump.GS1Entries(s.ctx, q)
+	})
+}
+
+// Run lists where GS1 keys lead.
+func (c *gs1List) Run(s *session, qrjump *client.Client) error {
+	list, err := everyGS1(s, qrjump, client.GS1Query{Under: c.Under, Owner: c.Owner})
+	return listing[client.GS1Entry]{name: "entries",
+		none:  "nothing is said of any GS1 key; say something with: qrjump gs1 set KEY --href URL --title TEXT",
+		heads: []string{"KEY", "OWNER", "LINKS", "DEFAULT", "OPENS"}, row: func(e client.GS1Entry) []string {
+			return []string{e.Key, orDash(e.Owner), number(int64(len(e.Links))), orDash(defaultOf(e)), orDash(e.WxaPath)}
+		}}.print(s, c.outputFlags, list, failed("list", "GS1 keys", err))
+}
+
+// defaultOf is where a key leads where nothing more is said.
+func defaultOf(e client.GS1Entry) string {
+	if e.Archived {
+		return "archived"
+	}
+	for _, l := range e.Links {
+		if l.Default {
+			return l.Href
+		}
+	}
+	return ""
+}
+
+func printGS1(w io.Writer, e client.GS1Entry) {
+	printFields(w, [2]string{"key", e.Key}, [2]string{"owner", e.Owner},
+		[2]string{"opens", strings.TrimSpace(e.WxaAppID + " " + e.WxaPath)},
+		[2]string{"archived", yesNo(e.Archived)}, [2]string{"changed", when(e.ChangedAt)})
+	rows := [][]string{}
+	for _, l := range e.Links {
+		standard := ""
+		if l.Default {
+			standard = "default"
+		}
+		rows = append(rows, []string{l.LinkType, l.Href, l.Title, strings.TrimSpace(strings.Join(append(l.Hreflang, l.Type), " ")),
+			strings.Join(l.Context, " "), standard, moments(l)})
+	}
+	if len(rows) > 0 {
+		printTable(w, []string{"TYPE", "HREF", "TITLE", "FOR", "CONTEXT", "", "WHEN"}, rows)
+	}
+}
+
+// moments says when a link is there; "" = always.
+func moments(l client.GS1Link) string {
+	text := ""
+	if l.From != nil {
+		text = "from " + when(*l.From)
+	}
+	if l.Until != nil {
+		text += " until " + when(*l.Until)
+	}
+	return strings.TrimSpace(text)
+}
+
+type gs1Show struct {
+	operator
+	Key string `arg:""`
+}
+
+// Run shows what is said of a GS1 key.
+func (c *gs1Show) Run(s *session, qrjump *client.Client) error {
+	e, err := qrjump.GS1Entry(s.ctx, c.Key)
+	if err != nil {
+		return failed("show", c.Key, err)
+	}
+	return c.print(s, e, func(w io.Writer) { printGS1(w, e) })
+}
+
+type gs1Set struct {
+	operator
+	Key      string `arg:""`
+	LinkType string `name:"linktype" default:"gs1:pip" placeholder:"TYPE"`
+	Href     string `placeholder:"URL"`
+	Title    string
+	Hreflang []string
+	Type     string   `placeholder:"TYPE"`
+	Context  []string `name:"for-context"`
+	Default  *bool    `negatable:""`
+	From     string   `placeholder:"TIME"`
+	Until    string   `placeholder:"TIME"`
+	Owner    *string  `placeholder:"APPID"`
+	WxaAppID *string  `name:"wxa-appid" placeholder:"APPID"`
+	WxaPath  *string  `placeholder:"PATH"`
+	Archived *bool    `negatable:""`
+}
+
+// Run says something of a GS1 key: a link takes the place of the one of its type, languages, media type and context; what is
+// not named stays.
+func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
+	e, err := qrjump.GS1Entry(s.ctx, c.Key)
+	fresh := false
+	if p, is := errors.AsType[*client.Problem](err); is && p.Status == http.StatusNotFound {
+		fresh, err = true, nil
+		e.Links = []client.GS1Link{}
+	}
+	if err != nil {
+		return failed("set", c.Key, err)
+	}
+	if err := c.on(&e, fresh); err != nil {
+		return err
+	}
+	ctx := client.IfMatch(s.ctx, e.Revision)
+	if fresh {
+		ctx = client.IfNone(s.ctx)
+	}
+	if e, err = qrjump.PutGS1(ctx, c.Key, e.GS1Put); err != nil {
+		return failed("set", c.Key, unlessOvertaken("qrjump gs1 show "+c.Key, err))
+	}
+	return c.print(s, e, func(w io.Writer) { printGS1(w, e) })
+}
+
+func (c *gs1Set) on(e *client.GS1Entry, fresh bool) error {
+	for from, to := range map[*string]*string{c.Owner: &e.Owner, c.WxaAppID: &e.WxaAppID, c.WxaPath: &e.WxaPath} {
+		if from != nil {
+			*to = *from
+		}
+	}
+	if c.Archived != nil {
+		e.Archived = *c.Archived
+	}
+	if c.Href == "" {
+		if fresh && c.WxaPath == nil && c.Archived == nil {
+			return misused("say where %s leads: --href URL --title TEXT, or --wxa-path PATH", plain(c.Key))
+		}
+		return nil
+	}
+	link := client.GS1Link{LinkType: c.LinkType, Href: c.Href, Title: c.Title, Hreflang: c.Hreflang, Type: c.Type, Context: c.Context}
+	for _, one := range []struct {
+		name, text string
+		at         **time.Time
+	}{{"from", c.From, &link.From}, {"until", c.Until, &link.Until}} {
+		if one.text == "" {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339, one.text)
+		if err != nil {
+			return misused("--%s %q: want a time such as 2026-01-31T15:04:05Z", one.name, one.text)
+		}
+		*one.at = &at
+	}
+	kind := func(l client.GS1Link) string {
+		return fmt.Sprint(l.LinkType, l.Hreflang, l.Type, l.Context)
+	}
+	at := len(e.Links)
+	for i, one := range e.Links {
+		if kind(one) == kind(link) {
+			at = i
+		}
+	}
+	switch link.Default = len(e.Links) == 0; {
+	case c.Default != nil:
+		link.Default = *c.Default
+	case at < len(e.Links):
+		link.Default = e.Links[at].Default
+	}
+	if link.Default && c.Default != nil { // the one that was gives way
+		for i := range e.Links {
+			e.Links[i].Default = false
+		}
+	}
+	e.Links = append(e.Links[:at:at], append([]client.GS1Link{link}, e.Links[min(at+1, len(e.Links)):]...)...)
+	return nil
+}
+
+type gs1Delete struct {
+	operator
+	Key string `arg:""`
+}
+
+// Run says nothing of a GS1 key any more.
+func (c *gs1Delete) Run(s *session, qrjump *client.Client) error {
+	e, err := qrjump.DeleteGS1(s.ctx, c.Key)
+	return c.outcome(s, e, failed("delete", c.Key, err), "nothing is said of %s any more; it had %s",
+		plain(e.Key), counted(len(e.Links), "link"))
+}
+
+type gs1Undo struct {
+	operator
+	Change int64 `arg:""`
+}
+
+// Run restores what was before a change of a GS1 key.
+func (c *gs1Undo) Run(s *session, qrjump *client.Client) error {
+	e, err := qrjump.UndoGS1(s.ctx, c.Change)
+	return c.outcome(s, e, failed("undo", "change "+number(c.Change), err), "%s is as it was before change %d", plain(e.Key), c.Change)
+}

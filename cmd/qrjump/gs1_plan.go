@@ -1,0 +1,409 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/digitallink"
+)
+
+// gs1Columns are those of a table of links: a link a line. What belongs to the key stands in any of its lines.
+var gs1Columns = []string{"key", "owner", "wxa_appid", "wxa_path", "archived", "linktype", "href", "title", "hreflang", "type", "context",
+	"default", "from", "until"}
+
+// readGS1 reads a file of links: CSV by its name, JSON lines, or YAML as in a seed. Faults name lines, or entries of YAML.
+func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
+	var each []map[string]any
+	where := "line"
+	switch trimmed := bytes.TrimSpace(text); {
+	case strings.HasSuffix(strings.ToLower(file), ".csv"):
+		if each, err = gs1Table(text); err != nil {
+			return nil, misused("%s: %v", file, err)
+		}
+		where = "key"
+	case bytes.HasPrefix(trimmed, []byte("{")):
+		for i, line := range bytes.Split(trimmed, []byte("\n")) {
+			one := map[string]any{}
+			if line = bytes.TrimSpace(line); len(line) == 0 {
+				continue
+			}
+			if err := json.Unmarshal(line, &one); err != nil {
+				return nil, misused("%s, line %d: %v", file, i+1, err)
+			}
+			each = append(each, one)
+		}
+	default:
+		var seed struct {
+			GS1 []map[string]any `json:"gs1"`
+		}
+		if err := yaml.Unmarshal(text, &seed); err != nil {
+			return nil, misused("%s: %v", file, strings.SplitN(err.Error(), "\n", 2)[0])
+		}
+		each, where = seed.GS1, "entry"
+	}
+	var faults []string
+	seen := map[string]bool{}
+	for i, one := range each {
+		e, err := digitallink.Parse(one)
+		if err == nil && seen[e.Key] {
+			err = fmt.Errorf("%s stands there twice", e.Key)
+		}
+		if err != nil {
+			faults = append(faults, fmt.Sprintf("%s %d: %v", where, i+1, err))
+		}
+		seen[e.Key] = true
+		list = append(list, e)
+	}
+	return list, faultsOf(file, faults)
+}
+
+// gs1Table reads a table of links.
+func gs1Table(text []byte) (list []map[string]any, err error) {
+	rows, err := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff")))).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 || !slices.Contains(rows[0], "key") {
+		return nil, fmt.Errorf("want a first line with the columns %s", strings.Join(gs1Columns, ","))
+	}
+	at := map[string]map[string]any{}
+	for _, row := range rows[1:] {
+		one, link := map[string]any{}, map[string]any{}
+		for i, name := range rows[0] {
+			value := strings.TrimSpace(row[i])
+			switch {
+			case !slices.Contains(gs1Columns, name):
+				return nil, fmt.Errorf("there is no column %q; the columns are %s", name, strings.Join(gs1Columns, ","))
+			case value == "":
+			case name == "default":
+				link[name] = value == "true" || value == "1"
+			case name == "archived":
+				one[name] = value == "true" || value == "1"
+			case slices.Index(gs1Columns, name) < slices.Index(gs1Columns, "linktype"):
+				one[name] = value
+			case name == "hreflang" || name == "context":
+				link[name] = strings.Fields(value)
+			default:
+				link[name] = value
+			}
+		}
+		key := digitallink.KeyOf(fmt.Sprint(one["key"]))
+		if at[key] == nil {
+			one["links"], at[key] = []any{}, one
+			list = append(list, one)
+		}
+		for name, value := range one {
+			if name != "links" {
+				at[key][name] = value
+			}
+		}
+		if len(link) > 0 {
+			at[key]["links"] = append(at[key]["links"].([]any), link)
+		}
+	}
+	return list, nil
+}
+
+// writeGS1Table writes entries as such a table.
+func writeGS1Table(w io.Writer, list []client.GS1Entry) error {
+	out := csv.NewWriter(w)
+	err := out.Write(gs1Columns)
+	moment := func(t *time.Time) string {
+		if t == nil {
+			return ""
+		}
+		return t.Format(time.RFC3339)
+	}
+	flag := func(is bool) string {
+		if is {
+			return "true"
+		}
+		return ""
+	}
+	for _, e := range list {
+		links := e.Links
+		if len(links) == 0 {
+			links = []client.GS1Link{{}}
+		}
+		for _, l := range links {
+			if err == nil {
+				err = out.Write([]string{e.Key, e.Owner, e.WxaAppID, e.WxaPath, flag(e.Archived), l.LinkType, l.Href, l.Title,
+					strings.Join(l.Hreflang, " "), l.Type, strings.Join(l.Context, " "), flag(l.Default), moment(l.From), moment(l.Until)})
+			}
+		}
+	}
+	out.Flush()
+	return errors.Join(err, out.Error())
+}
+
+type gs1Export struct {
+	serverFlags
+	adminFlags
+	File string `arg:"" file:"out,self"`
+	As   string `enum:"ndjson,csv" default:"ndjson"`
+}
+
+// Run writes where all GS1 keys lead.
+func (c *gs1Export) Run(s *session) error {
+	lines := linesExport{serverFlags: c.serverFlags, adminFlags: c.adminFlags, File: c.File}
+	if c.As == "ndjson" {
+		return lines.write(s, "GS1 links", (*client.Client).ExportGS1)
+	}
+	qrjump, err := c.asOperator(c.adminFlags)
+	if err != nil {
+		return err
+	}
+	list, err := everyGS1(s, qrjump, client.GS1Query{})
+	if err != nil {
+		return failed("export", "GS1 links", err)
+	}
+	if c.File == "-" {
+		return writeGS1Table(s.out, list)
+	}
+	size, err := replaceFile(c.File, func(w io.Writer) error { return writeGS1Table(w, list) })
+	if err == nil {
+		_, err = fmt.Fprintf(s.out, "exported all GS1 links to %s, %s\n", plain(c.File), counted(int(size), "byte"))
+	}
+	return err
+}
+
+type gs1File struct {
+	operator
+	File string `arg:"" file:"in"`
+}
+
+// read reads the file, and what it says as lines for an import.
+func (c *gs1File) read() ([]digitallink.Entry, error) {
+	text, err := os.ReadFile(c.File)
+	if err != nil {
+		return nil, misused("%v", err)
+	}
+	return readGS1(c.File, text)
+}
+
+// loadGS1 says on the server what a list says, all of it or nothing.
+func loadGS1(s *session, qrjump *client.Client, list []digitallink.Entry, dry bool) (client.Imported, error) {
+	var lines bytes.Buffer
+	out := json.NewEncoder(&lines)
+	for _, e := range list {
+		if err := out.Encode(e); err != nil {
+			return client.Imported{}, err
+		}
+	}
+	return qrjump.ImportGS1(s.ctx, &lines, dry)
+}
+
+type gs1Import struct {
+	gs1File
+	DryRun bool
+}
+
+// Run loads where GS1 keys lead.
+func (c *gs1Import) Run(s *session) error {
+	list, err := c.read()
+	if err != nil {
+		return err
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	done, err := loadGS1(s, qrjump, list, c.DryRun)
+	did := "imported"
+	if c.DryRun {
+		did = "would import"
+	}
+	return c.outcome(s, done, failed("import", c.File, wrongLines(err)), "%s %s: %d new, %d changed, %d as before", did,
+		counted(done.Lines, "GS1 key"), done.Added, done.Changed, done.Unchanged)
+}
+
+// gs1Step is a step that makes the server say what the file says.
+type gs1Step struct {
+	Do  string `json:"do"` // add, edit, delete
+	Key string `json:"key"`
+	Why string `json:"why,omitempty"`
+
+	entry    digitallink.Entry
+	revision string
+}
+
+type gs1Steps struct {
+	Steps []gs1Step `json:"steps"`
+}
+
+type gs1Planned struct {
+	gs1File
+	Prune bool
+}
+
+// plan compares the file with the server: with --prune what the server says of the file's primary keys, and the file does
+// not, goes.
+func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err error) {
+	list, err := c.read()
+	if err == nil {
+		qrjump, err = c.client()
+	}
+	if err != nil {
+		return made, nil, err
+	}
+	have := map[string]client.GS1Entry{}
+	all, err := everyGS1(s, qrjump, client.GS1Query{})
+	if err != nil {
+		return made, nil, failed("list", "GS1 keys", err)
+	}
+	for _, e := range all {
+		have[e.Key] = e
+	}
+	made.Steps = []gs1Step{}
+	roots := map[string]bool{}
+	for _, e := range list {
+		roots[rootOf(e.Key)] = true
+		there, known := have[e.Key]
+		delete(have, e.Key)
+		if e.Owner == "" {
+			e.Owner = there.Owner
+		}
+		switch changed := differing(e, there); {
+		case !known:
+			made.Steps = append(made.Steps, gs1Step{Do: "add", Key: e.Key, entry: e})
+		case len(changed) > 0:
+			made.Steps = append(made.Steps, gs1Step{Do: "edit", Key: e.Key, Why: strings.Join(changed, ", "), entry: e})
+		}
+	}
+	for _, e := range all {
+		if _, left := have[e.Key]; left && c.Prune && roots[rootOf(e.Key)] {
+			made.Steps = append(made.Steps, gs1Step{Do: "delete", Key: e.Key, Why: "the file does not have it", revision: e.Revision})
+		}
+	}
+	return made, qrjump, nil
+}
+
+// rootOf is the primary key of a key.
+func rootOf(key string) string {
+	parts := strings.SplitN(key, "/", 3)
+	return strings.Join(parts[:min(2, len(parts))], "/")
+}
+
+// differing names what an entry says otherwise than the server, both as JSON.
+func differing(e digitallink.Entry, there client.GS1Entry) (names []string) {
+	form := func(v any) map[string]any {
+		text, _ := json.Marshal(v) // texts, lists and times
+		var all map[string]any
+		_ = json.Unmarshal(text, &all)
+		return all
+	}
+	for i := range e.Links {
+		for _, at := range []**time.Time{&e.Links[i].From, &e.Links[i].Until} {
+			if *at != nil {
+				*at = new((*at).UTC())
+			}
+		}
+	}
+	links := slices.Clone(there.Links)
+	for i := range links {
+		for _, at := range []**time.Time{&links[i].From, &links[i].Until} {
+			if *at != nil {
+				*at = new((*at).UTC())
+			}
+		}
+	}
+	there.Links = links
+	wanted, has := form(e), form(there.GS1Put)
+	for _, name := range []string{"owner", "wxa_appid", "wxa_path", "links", "archived"} {
+		if !reflect.DeepEqual(wanted[name], has[name]) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (p gs1Steps) show(w io.Writer) {
+	if len(p.Steps) == 0 {
+		fmt.Fprintln(w, "nothing to do: the server says what the file says")
+		return
+	}
+	rows := [][]string{}
+	for _, one := range p.Steps[:min(len(p.Steps), shownSteps)] {
+		rows = append(rows, []string{marks[one.Do], one.Do, one.Key, one.Why})
+	}
+	printTable(w, []string{"", "DO", "KEY", "WHY"}, rows)
+	if left := len(p.Steps) - len(rows); left > 0 {
+		fmt.Fprintf(w, "… and %d more\n", left)
+	}
+}
+
+type gs1Plan struct {
+	gs1Planned
+	DetailedExitcode bool
+}
+
+// Run shows what apply would do.
+func (c *gs1Plan) Run(s *session) error {
+	made, _, err := c.plan(s)
+	if err == nil {
+		err = c.print(s, made, made.show)
+	}
+	switch {
+	case !c.DetailedExitcode:
+		return err
+	case err != nil:
+		return coded{err, exitFailed}
+	case len(made.Steps) > 0:
+		return coded{errSaid, exitChanges}
+	}
+	return nil
+}
+
+type gs1Apply struct {
+	gs1Planned
+	Yes bool
+}
+
+// Run makes the server say what the file says: adds and edits at one moment, then deletes one by one.
+func (c *gs1Apply) Run(s *session) error {
+	made, qrjump, err := c.plan(s)
+	if err != nil {
+		return err
+	}
+	var load []digitallink.Entry
+	var gone []gs1Step
+	for _, one := range made.Steps {
+		if one.Do == "delete" {
+			gone = append(gone, one)
+		} else {
+			load = append(load, one.entry)
+		}
+	}
+	if len(gone) > 0 {
+		if err := confirmed(s, c.Yes, "this deletes what is said of "+counted(len(gone), "GS1 key")); err != nil {
+			return err
+		}
+	}
+	if len(load) > 0 {
+		if _, err := loadGS1(s, qrjump, load, false); err != nil {
+			return failed("apply", c.File, wrongLines(err))
+		}
+	}
+	for i, one := range gone {
+		if _, err := qrjump.DeleteGS1(client.IfMatch(s.ctx, one.revision), one.Key); err != nil {
+			return fmt.Errorf("%d of %d were deleted, then %s: %w", i, len(gone), one.Key, unlessOvertaken("qrjump gs1 show "+one.Key, err))
+		}
+	}
+	return c.print(s, made, func(w io.Writer) {
+		if made.show(w); len(made.Steps) > 0 {
+			fmt.Fprintf(w, "done: %s\n", counted(len(made.Steps), "step"))
+		}
+	})
+}

@@ -1,0 +1,160 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// gs1Pages are where GS1 keys lead, and the form of one of them.
+func (c *Console) gs1Pages() map[string]func(*visit) {
+	return map[string]func(*visit){"GET /console/gs1": c.gs1, "GET /console/gs1/key": c.gs1Key, "POST /console/gs1/key": c.changeGS1}
+}
+
+type gs1View struct {
+	Entries     []client.GS1Entry
+	Under, More string
+}
+
+func (c *Console) gs1(v *visit) {
+	q := v.r.URL.Query()
+	data := gs1View{Under: strings.Trim(strings.TrimSpace(q.Get("under")), "/")}
+	list, err := v.api.GS1Entries(v.ctx(), client.GS1Query{Under: data.Under, After: q.Get("after"),
+		Owner: q.Get("account"), Limit: pageRows})
+	if said, is := refused(err, http.StatusUnprocessableEntity); is {
+		v.fault(http.StatusUnprocessableEntity, said.Detail)
+		return
+	}
+	if v.failed(err) {
+		return
+	}
+	if data.Entries = list; len(list) == pageRows {
+		data.More = list[pageRows-1].Key
+	}
+	v.show(http.StatusOK, "gs1", data)
+}
+
+type gs1KeyView struct {
+	client.GS1Entry
+	Fresh bool
+	Rows  []gs1Row
+	Last  *client.Change // the change that undo takes back; nil = none, or not for this reader
+}
+
+// gs1Row is a link as the form has it.
+type gs1Row struct {
+	client.GS1Link
+	N                   int
+	Languages, Contexts string
+	FromText, UntilText string
+}
+
+func gs1Page(key string) string { return Root + "/gs1/key?key=" + url.QueryEscape(key) }
+
+// gs1Key shows the form of a key; without one it is that of a new key.
+func (c *Console) gs1Key(v *visit) {
+	data := gs1KeyView{Fresh: true}
+	if key := v.r.URL.Query().Get("key"); key != "" {
+		var err error
+		data.GS1Entry, err = v.api.GS1Entry(v.ctx(), key)
+		if v.failed(err) {
+			return
+		}
+		data.Fresh = false
+		if (view{visit: v}).May("operator") && len(v.caller.Accounts) == 0 {
+			list, err := v.api.Changes(v.ctx(), client.ChangesQuery{Newest: true, Kind: "gs1", Key: data.Key, Limit: 1})
+			if v.failed(err) {
+				return
+			}
+			if len(list) > 0 {
+				data.Last = &list[0]
+			}
+		}
+	} else {
+		data.Owner = v.account()
+	}
+	const empty = 2 // rows for links that are not there yet
+	for i := range len(data.Links) + empty {
+		row := gs1Row{N: i}
+		if i < len(data.Links) {
+			l := data.Links[i]
+			row.GS1Link, row.Languages, row.Contexts = l, strings.Join(l.Hreflang, " "), strings.Join(l.Context, " ")
+			row.FromText, row.UntilText = rfc3339(l.From), rfc3339(l.Until)
+		}
+		data.Rows = append(data.Rows, row)
+	}
+	v.show(http.StatusOK, "gs1-key", data)
+}
+
+func rfc3339(at *time.Time) string {
+	if at == nil {
+		return ""
+	}
+	return at.Format(time.RFC3339)
+}
+
+// mostGS1Rows is how many rows of the form are read.
+const mostGS1Rows = 110
+
+// changeGS1 stores what the form says of a key, or says nothing of it any more.
+func (c *Console) changeGS1(v *visit) {
+	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
+	key := strings.Trim(text("key"), "/")
+	var err error
+	switch text("did") {
+	case "delete":
+		if _, err = v.api.DeleteGS1(v.ctx(), key); !v.failed(err) {
+			v.redirect(Root + "/gs1?done=saved")
+		}
+		return
+	case "undo":
+		seq, _ := strconv.ParseInt(text("seq"), 10, 64) // no change has the number 0
+		var e client.GS1Entry
+		if e, err = v.api.UndoGS1(v.ctx(), seq); !v.failed(err) {
+			v.redirect(Root + "/gs1?done=saved&under=" + url.QueryEscape(e.Key))
+		}
+		return
+	}
+	want := client.GS1Put{Owner: text("owner"), WxaAppID: text("wxa_appid"), WxaPath: text("wxa_path"), Archived: text("archived") != "",
+		Links: []client.GS1Link{}}
+	faults := map[string]string{}
+	for i := range mostGS1Rows {
+		of := func(name string) string { return text(name + "_" + strconv.Itoa(i)) }
+		if of("href") == "" {
+			continue
+		}
+		l := client.GS1Link{LinkType: of("linktype"), Href: of("href"), Title: of("title"), Hreflang: strings.Fields(of("hreflang")),
+			Type: of("type"), Context: strings.Fields(of("context")), Default: text("default") == strconv.Itoa(i)}
+		for name, at := range map[string]**time.Time{"from": &l.From, "until": &l.Until} {
+			if of(name) == "" {
+				continue
+			}
+			moment, wrong := time.Parse(time.RFC3339, of(name))
+			if wrong != nil {
+				faults[name+"_"+strconv.Itoa(i)] = v.say("gs1.moment")
+			}
+			*at = &moment
+		}
+		want.Links = append(want.Links, l)
+	}
+	if v.wrong(faults) {
+		return
+	}
+	v.fresh = text("fresh") != ""
+	e, err := v.api.PutGS1(v.ctx(), key, want)
+	if v.fresh && client.ChangedMeanwhile(err) != nil {
+		v.refuse(http.StatusConflict, "key", v.say("gs1.exists", key))
+		return
+	}
+	if said, is := refused(err, http.StatusUnprocessableEntity); is {
+		v.refuse(http.StatusUnprocessableEntity, "key", said.Detail)
+		return
+	}
+	if !v.failed(err) {
+		v.redirect(gs1Page(e.Key) + "&done=saved")
+	}
+}

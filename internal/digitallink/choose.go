@@ -1,0 +1,220 @@
+package digitallink
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// asked is what a request says of the link that it wants.
+type asked struct {
+	kind      string // link type; "" = the default
+	languages []wish
+	media     []wish
+	contexts  []string
+	at        time.Time
+}
+
+// wish is one entry of an Accept header.
+type wish struct {
+	name string // in lower case
+	q    float64
+}
+
+// mostWishes bounds how much of a header is read: nobody has more, and a stranger may send a megabyte.
+const mostWishes = 32
+
+// wishes reads an Accept header or the like; what has q=0 is not wanted and left out.
+func wishes(header string) (list []wish) {
+	for part := range strings.SplitSeq(header, ",") {
+		if len(list) == mostWishes {
+			break
+		}
+		name, params, _ := strings.Cut(part, ";")
+		w := wish{name: strings.ToLower(strings.TrimSpace(name)), q: 1}
+		for p := range strings.SplitSeq(params, ";") {
+			if text, is := strings.CutPrefix(strings.ReplaceAll(strings.ToLower(p), " ", ""), "q="); is {
+				if q, err := strconv.ParseFloat(text, 64); err == nil && q >= 0 && q <= 1 {
+					w.q = q
+				}
+			}
+		}
+		if w.name != "" && w.q > 0 {
+			list = append(list, w)
+		}
+	}
+	return list
+}
+
+// hit is a link that may answer, with its address.
+type hit struct {
+	*Link
+	address string
+}
+
+// Where ranks of what a link says beside what is asked stand: not what is asked, nothing said, and above it what fits.
+const (
+	unfit   = -1.0
+	neutral = 0.0
+)
+
+// inLanguage ranks a link by Accept-Language.
+func (a *asked) inLanguage(l *Link) float64 {
+	if len(l.Hreflang) == 0 || len(a.languages) == 0 {
+		return neutral
+	}
+	best := unfit
+	for _, tag := range l.Hreflang {
+		tag = strings.ToLower(tag)
+		primary, _, _ := strings.Cut(tag, "-")
+		for _, w := range a.languages {
+			wanted, _, _ := strings.Cut(w.name, "-")
+			switch {
+			case w.name == tag:
+				best = max(best, w.q)
+			case strings.HasPrefix(tag, w.name+"-"), w.name == primary:
+				best = max(best, w.q*0.99)
+			case strings.HasPrefix(w.name, tag+"-"):
+				best = max(best, w.q*0.98)
+			case wanted == primary: // zh-TW for zh-CN: better than another language
+				best = max(best, w.q*0.1)
+			case w.name == "*":
+				best = max(best, neutral)
+			}
+		}
+	}
+	return best
+}
+
+// inContext ranks a link by the query's context.
+func (a *asked) inContext(l *Link) float64 {
+	if len(l.Context) == 0 {
+		return neutral
+	}
+	for _, one := range a.contexts {
+		if slices.ContainsFunc(l.Context, func(c string) bool { return strings.EqualFold(c, one) }) {
+			return 1
+		}
+	}
+	return unfit
+}
+
+// inMedia ranks a link by Accept.
+func (a *asked) inMedia(l *Link) float64 {
+	if l.Media == "" || len(a.media) == 0 {
+		return neutral
+	}
+	group, _, _ := strings.Cut(l.Media, "/")
+	best := unfit
+	for _, w := range a.media {
+		switch w.name {
+		case l.Media:
+			best = max(best, w.q)
+		case group + "/*":
+			best = max(best, w.q*0.5)
+		case "*/*":
+			best = max(best, neutral)
+		}
+	}
+	return best
+}
+
+// choose returns the links that answer: one, several that nothing tells apart, or none. Levels stand nearest first.
+func (a *asked) choose(levels []*Entry, value func(string) (string, bool)) []hit {
+	for _, e := range levels {
+		there := e.present(a.at, value)
+		kind, standard := a.kind, -1
+		if kind == "" {
+			standard = slices.IndexFunc(there, func(h hit) bool { return h.Default })
+			if standard < 0 {
+				continue // the default stands higher up
+			}
+			kind = there[standard].Type
+		}
+		there = slices.DeleteFunc(there, func(h hit) bool { return h.Type != kind })
+		if len(there) == 0 {
+			continue
+		}
+		for _, rank := range []func(*Link) float64{a.inLanguage, a.inContext, a.inMedia} {
+			there = best(there, rank)
+		}
+		if i := slices.IndexFunc(there, func(h hit) bool { return h.Default }); i >= 0 {
+			return there[i : i+1]
+		}
+		return there
+	}
+	return nil
+}
+
+// best keeps the links of the highest rank.
+func best(list []hit, rank func(*Link) float64) []hit {
+	if len(list) == 1 {
+		return list
+	}
+	highest := rank(list[0].Link)
+	for _, one := range list[1:] {
+		highest = max(highest, rank(one.Link))
+	}
+	return slices.DeleteFunc(list, func(h hit) bool { return rank(h.Link) < highest })
+}
+
+// present are the links of an entry that are there at a moment, of those with braces the ones that the request can fill.
+func (e *Entry) present(at time.Time, value func(string) (string, bool)) []hit {
+	list := make([]hit, 0, len(e.Links))
+	for i := range e.Links {
+		l := &e.Links[i]
+		if !l.there(at) {
+			continue
+		}
+		if address, err := fill(l.Href, value, escapeValue); err == nil {
+			list = append(list, hit{l, address})
+		}
+	}
+	return list
+}
+
+const upperHex = "0123456789ABCDEF"
+
+// escapeValue writes a value so that it is nothing but text at any place of an address.
+func escapeValue(value string) string {
+	var b strings.Builder
+	for i := range len(value) {
+		c := value[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0 {
+			b.WriteByte(c)
+			continue
+		}
+		b.Write([]byte{'%', upperHex[c>>4], upperHex[c&15]})
+	}
+	return b.String()
+}
+
+// handOn adds the query of a request to an address, before its fragment. What cannot stand in an address is escaped.
+func handOn(address, query string) string {
+	if query == "" {
+		return address
+	}
+	var b strings.Builder
+	address, fragment, cut := strings.Cut(address, "#")
+	b.WriteString(address)
+	switch {
+	case !strings.Contains(address, "?"):
+		b.WriteByte('?')
+	case !strings.HasSuffix(address, "?") && !strings.HasSuffix(address, "&"):
+		b.WriteByte('&')
+	}
+	for i := range len(query) {
+		c := query[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>\^#`+"`{|}", c) >= 0 {
+			b.Write([]byte{'%', upperHex[c>>4], upperHex[c&15]})
+			continue
+		}
+		b.WriteByte(c)
+	}
+	if cut {
+		b.WriteByte('#')
+		b.WriteString(fragment)
+	}
+	return b.String()
+}

@@ -1,0 +1,455 @@
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// gtins is a server on which id.example resolves GS1 keys. 09506000134352 has links by language, context and media type at
+// every level; 09506000134369 belongs to another brand.
+const gtins = `
+accounts:
+  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, versions: [release]}
+  - {appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true, linked: [shop]}
+  - {appid: rival, kind: mini_program, secret: the-secret-of-rival, versions: [release]}
+settings: {verification: trust, gs1_hosts: [id.example, "id.example:8443"]}
+rules:
+  - {owner: shop, prefix: "http://id.example/shop/", path: pages/shop/shop, published: true}
+  - {owner: shop, prefix: "http://id.example/01/00000000000017/", path: pages/old/old, published: true}
+gs1:
+  - key: 01/09506000134352
+    owner: shop
+    wxa_path: "pages/product/index?gtin={01}&serial={21}"
+    links:
+      - {linktype: "gs1:pip", href: "https://brand.example/p/{01}", title: Product, default: true}
+      - {linktype: "gs1:pip", href: "https://brand.example/zh", title: 产品, hreflang: zh-CN, type: text/html}
+      - {linktype: "gs1:pip", href: "https://brand.example/fr", title: Produit, hreflang: [fr, de], type: text/html}
+      - {linktype: "gs1:pip", href: "https://brand.example/data", title: Data, type: application/json}
+      - {linktype: "gs1:pip", href: "https://brand.example/eu", title: For Europe, context: EU}
+      - {linktype: "gs1:certificationInfo", href: "https://brand.example/c1", title: One certificate}
+      - {linktype: "gs1:certificationInfo", href: "https://brand.example/c2", title: Another certificate}
+      - {linktype: "https://types.example/own", href: "https://brand.example/own#part", title: A type of our own}
+      - {linktype: "gs1:recallStatus", href: "https://brand.example/recall?unit={21}", title: Recall of a unit}
+      - {linktype: "gs1:promotion", href: "https://brand.example/new-year", title: New year, from: 2026-02-01T00:00:00+08:00, until: 2026-03-01T00:00:00+08:00}
+  - {key: 01/09506000134352/10/ABC, owner: shop, links: [{linktype: "gs1:traceability", href: "https://brand.example/lot?l={10}", title: The lot}]}
+  - {key: 01/09506000134352/10/OUT, owner: shop, archived: true, links: []}
+  - {key: 01/09506000134352/21/9, owner: shop, links: [{linktype: "gs1:pip", href: "https://brand.example/nine", title: The ninth, default: true}]}
+  - {key: 01/09506000134369, owner: rival, links: [{linktype: "gs1:pip", href: "https://rival.example/", title: Rival, default: true}]}
+  - {key: 01/09506000134376, links: [{linktype: "gs1:handledBy", href: "https://other.example/base/", title: Another resolver}]}
+`
+
+type gs1Case struct {
+	name, path string
+	header     []string // "Name: value"
+	status     int
+	location   string
+}
+
+// TestGS1Redirects holds what a resolver answers a request that is right: docs/en/gs1.md names its cases.
+func TestGS1Redirects(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: gtins})
+	const item = "/01/09506000134352"
+	for _, c := range []gs1Case{
+		{"the default link", item, nil, 307, "https://brand.example/p/09506000134352"},
+		{"a trailing slash", item + "/", nil, 307, "https://brand.example/p/09506000134352"},
+		{"a serial walks up", item + "/21/5", nil, 307, "https://brand.example/p/09506000134352"},
+		{"a lot walks up", item + "/10/ABC", nil, 307, "https://brand.example/p/09506000134352"},
+		{"lot and serial walk up", item + "/10/ABC/21/5", nil, 307, "https://brand.example/p/09506000134352"},
+		{"the nearest level wins", item + "/21/9", nil, 307, "https://brand.example/nine"},
+		{"a type of the level between", item + "/10/ABC/21/5?linkType=gs1:traceability", nil, 307,
+			"https://brand.example/lot?l=ABC&linkType=gs1:traceability"},
+		{"the query is handed on", item + "?a=1&b=%20x&17=271231", nil, 307, "https://brand.example/p/09506000134352?a=1&b=%20x&17=271231"},
+		{"before the fragment", item + "?linkType=https://types.example/own", nil, 307,
+			"https://brand.example/own?linkType=https://types.example/own#part"},
+		{"a language", item, []string{"Accept-Language: zh-CN,zh;q=0.9,en;q=0.1"}, 307, "https://brand.example/zh"},
+		{"a language without its region", item, []string{"Accept-Language: zh"}, 307, "https://brand.example/zh"},
+		{"a better language", item, []string{"Accept-Language: zh;q=0.4, de;q=0.8"}, 307, "https://brand.example/fr"},
+		{"a language that is not there", item, []string{"Accept-Language: ko"}, 307, "https://brand.example/p/09506000134352"},
+		{"a media type", item, []string{"Accept: application/json"}, 307, "https://brand.example/data"},
+		{"a browser's media types", item, []string{"Accept: text/html,*/*;q=0.8", "Accept-Language: fr"}, 307, "https://brand.example/fr"},
+		{"a context", item + "?context=EU", nil, 307, "https://brand.example/eu?context=EU"},
+		{"a type as an address", item + "?linkType=https://ref.gs1.org/voc/pip", nil, 307,
+			"https://brand.example/p/09506000134352?linkType=https://ref.gs1.org/voc/pip"},
+		{"a type without a language", item + "?linkType=gs1:pip", nil, 307, "https://brand.example/p/09506000134352?linkType=gs1:pip"},
+		{"several that nothing tells apart", item + "?linkType=gs1:certificationInfo", nil, 300, ""},
+		{"a type that is not there", item + "?linkType=gs1:epil", nil, 404, ""},
+		{"a template that is filled", item + "/21/a%2Fb?linkType=gs1:recallStatus", nil, 307,
+			"https://brand.example/recall?unit=a%2Fb&linkType=gs1:recallStatus"},
+		{"a template that is not", item + "?linkType=gs1:recallStatus", nil, 404, ""},
+		{"a link of later", item + "?linkType=gs1:promotion", nil, 404, ""},
+		{"13 digits", "/01/9506000134352?a=1", nil, 307, "/01/09506000134352?a=1"},
+		{"another brand", "/01/09506000134369", nil, 307, "https://rival.example/"},
+		{"handed over", "/01/09506000134376/21/5?a=1", nil, 307, "https://other.example/base/01/09506000134376/21/5?a=1"},
+		{"a key of which nothing is said", "/01/09506000134383", nil, 404, ""},
+		{"an archived lot", item + "/10/OUT", nil, 410, ""},
+		{"below an archived lot", item + "/10/OUT/21/5?linkType=linkset", nil, 410, ""},
+		{"a wrong check digit", "/01/09506000134353", nil, 400, ""},
+		{"no key at all", "/nothing", nil, 400, ""},
+		{"an AI that is none", "/01/09506000134352/88/1", nil, 400, ""},
+		{"qualifiers out of order", item + "/21/5/10/ABC", nil, 400, ""},
+		{"a space", item + "/10/A%20B", nil, 400, ""},
+		{"no text", item + "/10/%ff", nil, 400, ""},
+		{"a value of too many characters", item + "/10/" + strings.Repeat("A", 21), nil, 400, ""},
+		{"a rule of the same host", "/shop/7", nil, 200, ""},
+		{"a rule below a key of which nothing is said", "/01/00000000000017/", nil, 200, ""},
+		{"this server's own paths", "/healthz", nil, 200, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := s.Do("GET", c.path, "", append([]string{"Host: id.example"}, c.header...)...)
+			if a.Status != c.status || a.Header.Get("Location") != c.location {
+				t.Fatalf("%s: %d %q, want %d %q; %.300s", c.path, a.Status, a.Header.Get("Location"), c.status, c.location, a.Body)
+			}
+			if c.status == 200 {
+				return
+			}
+			if got := a.Header.Get("Access-Control-Allow-Origin"); got != "*" {
+				t.Errorf("CORS: %q", got)
+			}
+			h := s.Do("HEAD", c.path, "", append([]string{"Host: id.example"}, c.header...)...)
+			if h.Status != a.Status || h.Header.Get("Location") != c.location || h.Body != "" {
+				t.Errorf("HEAD: %d %q", h.Status, h.Header.Get("Location"))
+			}
+			if strings.HasPrefix(c.location, "https://brand") && !strings.Contains(a.Header.Get("Link"), `rel="linkset"`) {
+				t.Errorf("no way to the linkset: %q", a.Header.Get("Link"))
+			}
+			if c.name == "handed over" && a.Header.Get("Link") != `<https://other.example/base/>; rel="https://ref.gs1.org/voc/handledBy"` {
+				t.Errorf("Link: %q", a.Header.Get("Link"))
+			}
+		})
+	}
+}
+
+// TestGS1Linkset holds the form of a linkset (RFC 9264, and what GS1 adds).
+func TestGS1Linkset(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: gtins})
+	const path = "/01/09506000134352/10/ABC/21/5"
+	for _, c := range [][]string{{path + "?linkType=linkset"}, {path + "?linkType=all"}, {path, "Accept: application/linkset+json"},
+		{path, "Accept: text/html;q=0.5, application/linkset+json"}} {
+		a := s.Do("GET", c[0], "", append([]string{"Host: ID.example:80"}, c[1:]...)...)
+		if a.Status != 200 || a.Header.Get("Content-Type") != "application/linkset+json" {
+			t.Fatalf("%v: %d %s %.200s", c, a.Status, a.Header.Get("Content-Type"), a.Body)
+		}
+		if links := strings.Join(a.Header.Values("Link"), ","); !strings.Contains(links, `rel="http://www.w3.org/ns/json-ld#context"`) {
+			t.Errorf("%v: no JSON-LD context: %s", c, links)
+		}
+		var set struct {
+			Linkset []map[string]json.RawMessage `json:"linkset"`
+		}
+		a.JSON(t, &set)
+		var anchors []string
+		for _, one := range set.Linkset {
+			var anchor string
+			if err := json.Unmarshal(one["anchor"], &anchor); err != nil {
+				t.Fatal(err)
+			}
+			anchors = append(anchors, anchor)
+			checkRelations(t, one)
+		}
+		want := []string{"http://id.example/01/09506000134352/10/ABC", "http://id.example/01/09506000134352"}
+		if !slices.Equal(anchors, want) {
+			t.Fatalf("%v: anchors %v, want %v", c, anchors, want)
+		}
+		if text := a.Body; !strings.Contains(text, `"https://brand.example/recall?unit=5"`) || strings.Contains(text, "new-year") {
+			t.Errorf("%v: not the links of this moment and this serial: %s", c, text)
+		}
+	}
+	a := s.Do("GET", path+"?linkType=gs1:certificationInfo", "", "Host: id.example")
+	if strings.Count(a.Body, "brand.example/c") != 2 || strings.Contains(a.Body, "/p/") {
+		t.Errorf("300 with other links: %s", a.Body)
+	}
+}
+
+// checkRelations looks at the links of one anchor.
+func checkRelations(t *testing.T, one map[string]json.RawMessage) {
+	t.Helper()
+	described := map[string]bool{}
+	for kind, raw := range one {
+		if kind == "anchor" {
+			continue
+		}
+		if !strings.HasPrefix(kind, "https://") {
+			t.Errorf("relation %q is no address", kind)
+		}
+		var list []map[string]any
+		if err := json.Unmarshal(raw, &list); err != nil || len(list) == 0 {
+			t.Fatalf("%s is no list of links: %v", kind, err)
+		}
+		for _, l := range list {
+			for _, name := range []string{"href", "title"} {
+				if text, _ := l[name].(string); text == "" {
+					t.Errorf("%s: a link without %s", kind, name)
+				}
+			}
+			if languages, has := l["hreflang"]; has {
+				if _, is := languages.([]any); !is {
+					t.Errorf("%s: hreflang is no list", kind)
+				}
+			}
+			if kind == "https://ref.gs1.org/voc/defaultLink" && (len(list) != 1 || len(l) != 2) {
+				t.Errorf("default link: %v", list)
+			}
+			if !strings.Contains(kind, "/defaultLink") {
+				described[fmt.Sprint(l["href"])] = true
+			}
+		}
+	}
+	for _, kind := range []string{"defaultLink", "defaultLinkMulti"} {
+		var list []struct{ Href string }
+		_ = json.Unmarshal(one["https://ref.gs1.org/voc/"+kind], &list) // a level without a default has none
+		for _, l := range list {
+			if !described[l.Href] {
+				t.Errorf("%s %s has no descriptive type", kind, l.Href)
+			}
+		}
+	}
+}
+
+// TestGS1Methods holds the other answers: methods, the description, hosts that are none.
+func TestGS1Methods(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: gtins, ScanListener: true})
+	const item = "/01/09506000134352"
+	if a := s.Do("OPTIONS", item, "", "Host: id.example"); a.Status != 204 ||
+		a.Header.Get("Access-Control-Allow-Methods") != "GET, HEAD, OPTIONS" {
+		t.Errorf("OPTIONS: %d %v", a.Status, a.Header)
+	}
+	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "TRACE"} {
+		if a := s.Do(method, item, "", "Host: id.example"); a.Status != 405 || a.Header.Get("Allow") != "GET, HEAD, OPTIONS" {
+			t.Errorf("%s: %d %v", method, a.Status, a.Header)
+		}
+	}
+	a := s.Do("GET", "/.well-known/gs1resolver", "", "Host: id.example")
+	var about struct {
+		ResolverRoot         string
+		SupportedPrimaryKeys []string
+		SupportedLinkType    []struct{ Namespace, Prefix string }
+		Contact              map[string]string
+		LinkTypeDefault      *bool `json:"linkTypeDefaultCanBeLinkset"`
+	}
+	a.JSON(t, &about)
+	if a.Status != 200 || about.ResolverRoot != "http://id.example" || !slices.Contains(about.SupportedPrimaryKeys, "01") ||
+		len(about.SupportedLinkType) == 0 || about.Contact["fn"] == "" || about.LinkTypeDefault == nil {
+		t.Errorf("description: %d %s", a.Status, a.Body)
+	}
+	r := s.Request("GET", item, "", "Host: id.example:8443")
+	r.URL.Host = strings.TrimPrefix(s.ScanURL, "http://")
+	if a := s.Send(r); a.Status != 307 || !strings.Contains(a.Header.Get("Link"), "<http://id.example:8443/01/") {
+		t.Errorf("the scan listener: %d %v", a.Status, a.Header)
+	}
+	for _, host := range []string{"other.example", "127.0.0.1", "id.example.evil.example", "id.example:99"} {
+		if a := s.Do("GET", item, "", "Host: "+host); a.Status == 307 {
+			t.Errorf("%s answers as a resolver", host)
+		}
+	}
+}
+
+// TestGS1Hostile tries what could send a browser elsewhere, or put a line into a header.
+func TestGS1Hostile(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: gtins})
+	const item = "/01/09506000134352"
+	for _, c := range []gs1Case{
+		{path: item + "?linkType=https://evil.example/"}, {path: item + "?linkType=%0d%0aLocation:%20https://evil.example/"},
+		{path: item + "?linkType=javascript:alert(1)"}, {path: item + "?url=https://evil.example/&href=//evil.example"},
+		{path: "//evil.example" + item}, {path: "/\\evil.example" + item},
+		{path: item + "/21/%2F%2Fevil.example?linkType=gs1:recallStatus"},
+		{path: item + "/21/%2e%2e?linkType=gs1:recallStatus"}, {path: item + "/21/a%0d%0aSet-Cookie:x?linkType=gs1:recallStatus"},
+		{path: "/01/9506000134352//evil.example"}, {path: item + `?"><script>alert(1)</script>`}, {path: item + "?\u00e9\u0080"},
+		{path: item, header: []string{"Accept: " + strings.Repeat("text/x;q=0.1,", 4000)}},
+		{path: item, header: []string{"Accept-Language: " + strings.Repeat("x-", 8000),
+			"X-Forwarded-Host: evil.example", "Forwarded: host=evil.example"}},
+	} {
+		a := s.Do("GET", c.path, "", append([]string{"Host: id.example"}, c.header...)...)
+		to := a.Header.Get("Location")
+		if to != "" && !strings.HasPrefix(to, "https://brand.example/") && !strings.HasPrefix(to, "/01/0") {
+			t.Errorf("%.80s: sent to %q", c.path, to)
+		}
+		if a.Header.Get("Set-Cookie") != "" || strings.ContainsAny(to, "<>\"\r\n ") || strings.Contains(a.Header.Get("Link"), "//evil") {
+			t.Errorf("%.80s: %v", c.path, a.Header)
+		}
+		if strings.Contains(a.Body, "<script") {
+			t.Errorf("%.80s: %s", c.path, a.Body)
+		}
+	}
+	for what, link := range map[string]string{
+		"javascript": `"href":"javascript:alert(1)"`, "data": `"href":"data:text/html,x"`, "no host": `"href":"https:///x"`,
+		"a user": `"href":"https://brand.example@evil.example/"`, "a host of the caller's": `"href":"https://{21}/x"`,
+		"part of a host": `"href":"https://brand.example{21}/x"`, "a port": `"href":"https://brand.example:{21}/"`,
+		"a scheme": `"href":"{21}://x/"`, "a line": `"href":"https://brand.example/\r\nX: y"`,
+		"an unknown AI": `"href":"https://brand.example/{host}"`,
+		"an open brace": `"href":"https://brand.example/{21"`, "a path alone": `"href":"//evil.example/"`,
+		"no title": `"href":"https://brand.example/","title":""`, "a media type": `"href":"https://brand.example/","type":"text"`,
+		"a language": `"href":"https://brand.example/","hreflang":["en\r\n"]`,
+		"a type":     `"href":"https://brand.example/","linktype":"javascript:x"`, "a default as type": `"href":"https://brand.example/","linktype":"gs1:defaultLink"`,
+		"the wrong way round": `"href":"https://brand.example/","from":"2026-02-01T00:00:00Z","until":"2026-01-01T00:00:00Z"`,
+	} {
+		full := map[string]any{"linktype": "gs1:pip", "title": "x", "default": true}
+		if err := json.Unmarshal([]byte("{"+link+"}"), &full); err != nil {
+			t.Fatal(err)
+		}
+		body, _ := json.Marshal(map[string]any{"links": []any{full}})
+		a := s.Do("PUT", "/admin/v1/gs1/links/01/09506000134390", string(body), "Authorization: Bearer "+servertest.AdminToken,
+			"Content-Type: application/json")
+		if a.Status != 422 {
+			t.Errorf("%s: %d %s", what, a.Status, a.Body)
+		}
+	}
+}
+
+// TestGS1Admin plays the life of an entry: who may, what is refused, what the log and the ledger have of it.
+func TestGS1Admin(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: gtins, Guarded: true})
+	var key struct{ Key string }
+	s.Admin("POST", "/admin-keys", `{"name":"of-rival","role":"rules","accounts":["rival"]}`).JSON(t, &key)
+	rival := func(method, path, body string) servertest.Answer {
+		return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+key.Key, "Content-Type: application/json")
+	}
+	const link = `{"linktype":"gs1:pip","href":"https://rival.example/x","title":"x","default":true}`
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"PUT", "/gs1/links/01/09506000134352", `{"links":[` + link + `]}`, 403},          // shop's
+		{"PUT", "/gs1/links/01/09506000134352/21/77", `{"links":[` + link + `]}`, 409},    // below shop's
+		{"GET", "/gs1/links/01/09506000134352", ``, 403},                                  // likewise
+		{"DELETE", "/gs1/links/01/09506000134352", ``, 403},                               // likewise
+		{"PUT", "/gs1/links/01/09506000134369", `{"owner":"shop","links":[]}`, 403},       // to somebody else
+		{"PUT", "/gs1/links/01/09506000134369/10/L", `{"links":[` + link + `]}`, 200},     // its own
+		{"GET", "/gs1/links/01/09506000134999", ``, 422},                                  // no key
+		{"GET", "/gs1/links/01/09506000134406", ``, 404},                                  // nothing is said
+		{"POST", "/gs1/links", `{"key":"01/09506000134369","links":[` + link + `]}`, 409}, // something is said
+		{"POST", "/gs1/links", `{"key":"01/09506000134413","links":[` + link + `,` + link + `]}`, 422},
+		{"PUT", "/gs1/links/01/09506000134413", `{"wxa_appid":"shop","wxa_path":"p","links":[]}`, 422}, // not linked
+		{"PUT", "/gs1/links/01/09506000134413", `{"wxa_path":"pages/x?g={01}","links":[]}`, 200},
+	} {
+		if a := rival(c.method, c.path, c.body); a.Status != c.status {
+			t.Errorf("%s %s: %d, want %d: %s", c.method, c.path, a.Status, c.status, a.Body)
+		}
+	}
+	var list client.GS1List
+	if rival("GET", "/gs1/links", "").JSON(t, &list); len(list.Entries) != 3 {
+		t.Errorf("the rival sees %d entries", len(list.Entries))
+	}
+	var one client.GS1Entry
+	s.Admin("PUT", "/gs1/links/01/09506000134369/21/a%2Fb", `{"links":[`+link+`]}`).JSON(t, &one)
+	if one.Key != "01/09506000134369/21/a%2Fb" || one.Owner != "rival" {
+		t.Errorf("a slash in a serial: %+v", one)
+	}
+	if a := s.Do("GET", "/01/09506000134369/21/a%2Fb", "", "Host: id.example"); a.Header.Get("Location") != "https://rival.example/x" {
+		t.Errorf("not at once: %d %s", a.Status, a.Header.Get("Location"))
+	}
+	s.Admin("DELETE", "/gs1/links/01/09506000134369/21/a%2Fb", "")
+	if a := s.Do("GET", "/01/09506000134369/21/a%2Fb", "", "Host: id.example"); a.Header.Get("Location") != "https://rival.example/" {
+		t.Errorf("not gone: %d %s", a.Status, a.Header.Get("Location"))
+	}
+	log := changesAfter(t, s, 0)
+	last := log[len(log)-1]
+	if last.Kind != "gs1" || last.Key != "01/09506000134369/21/a%2Fb" || last.Did != "delete" {
+		t.Fatalf("the log: %+v", last)
+	}
+	s.Admin("POST", fmt.Sprintf("/gs1/changes/%d/undo", last.Seq), "")
+	if a := s.Do("GET", "/01/09506000134369/21/a%2Fb", "", "Host: id.example"); a.Header.Get("Location") != "https://rival.example/x" {
+		t.Errorf("not undone: %d %s", a.Status, a.Header.Get("Location"))
+	}
+	undone := fmt.Sprintf("/admin/v1/gs1/changes/%d/undo", last.Seq)
+	if a := s.Do("POST", undone, "", "Authorization: Bearer "+servertest.AdminToken); a.Status != 409 {
+		t.Errorf("undone twice: %d %s", a.Status, a.Body)
+	}
+}
+
+// TestGS1Scans holds what a scan in the app opens, and what the ledger has of it.
+func TestGS1Scans(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: gtins})
+	for _, c := range []struct{ text, action, at string }{
+		{"https://id.example/01/09506000134352/21/5?98=secret", "open_mini_program", "pages/product/index?gtin=09506000134352&serial=5&q="},
+		{"http://id.example/01/09506000134352", "open_url", "https://brand.example/p/09506000134352"}, // no serial for its page
+		{"https://id.example/01/09506000134369?a=1", "open_url", "https://rival.example/?a=1"},
+		{"https://id.example/01/09506000134383", "open_url", "https://id.example/01/09506000134383"},
+		{"https://elsewhere.example/01/09506000134352/21/5", "open_url", "https://elsewhere.example/01/09506000134352/21/5"},
+		{"http://id.example/shop/7", "open_mini_program", "pages/shop/shop?"},
+		{"(01)09506000134352(21)5", "open_mini_program", "pages/product/index?gtin=09506000134352&serial=5&q="},
+		{"]d2010950600013435210ABC\x1d215", "open_mini_program", "pages/product/index?gtin=09506000134352&serial=5&q="},
+		{"(01)09506000134353(21)5", "show_text", ""},
+	} {
+		body, _ := json.Marshal(map[string]string{"text": c.text, "user": "u"})
+		var d struct {
+			Action, Path, URL, AppID string
+			Matched                  struct{ Kind, Prefix string }
+		}
+		s.Do("POST", "/scan/v1/resolve", string(body)).JSON(t, &d)
+		if d.Action != c.action || !strings.HasPrefix(d.Path+d.URL, c.at) {
+			t.Errorf("%s: %+v, want %s %s", c.text, d, c.action, c.at)
+		}
+	}
+	s.Do("GET", "/01/09506000134352/21/5?98=secret", "", "Host: id.example", "Accept-Language: zh-CN")
+	s.Do("HEAD", "/01/09506000134352/21/5", "", "Host: id.example")
+	s.Do("GET", "/01/09506000134352/21/5?linkType=linkset", "", "Host: id.example")
+	s.Do("GET", "/01/09506000134352/21/5", "", "Host: id.example", "Sec-Purpose: prefetch;prerender")
+	var seen struct{ Scans []client.RecordedScan }
+	for i := 0; i < 1000 && !slices.ContainsFunc(seen.Scans, func(r client.RecordedScan) bool { return r.Source == "browser" }); i++ {
+		s.Admin("GET", "/scans?limit=100", "").JSON(t, &seen)
+	}
+	found := map[string]int{}
+	for _, one := range seen.Scans {
+		if one.Kind == "gs1" {
+			found[one.Source+" "+one.Client+" "+one.Text]++
+		}
+		if strings.Contains(one.Text, "secret") {
+			t.Errorf("kept: %s", one.Text)
+		}
+	}
+	if n := found["browser gs1:pip zh-CN https://id.gs1.org/01/09506000134352/21/5"]; n != 1 {
+		t.Errorf("a browser that followed a link counts %d times: %v", n, found)
+	}
+	if n := found["scan  https://id.gs1.org/01/09506000134352/21/5"]; n < 2 {
+		t.Errorf("scans in the app: %v", found)
+	}
+}
+
+// TestGS1Nodes holds that what one node says the other answers, on both databases, after a restart and out of an archive.
+func TestGS1Nodes(t *testing.T) {
+	t.Parallel()
+	where := onPostgres(t)
+	first := servertest.Start(t, servertest.Options{Seed: gtins, Config: func(c *server.Config) { c.Database = where.database }})
+	second := servertest.Start(t, servertest.Options{Seed: gtins, Config: func(c *server.Config) { c.Database = where.database }})
+	lines := strings.Builder{}
+	for i := range 2000 {
+		fmt.Fprintf(&lines, `{"key":"01/09506000134352/21/S%d","links":[{"linktype":"gs1:pip","href":"https://brand.example/%d","title":"x","default":true}]}`+"\n", i, i)
+	}
+	a := first.Do("POST", "/admin/v1/import/gs1", lines.String(),
+		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/x-ndjson")
+	var done client.Imported
+	if a.JSON(t, &done); done.Added != 2000 {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for _, s := range []*servertest.Server{first, second} {
+		for {
+			got := s.Do("GET", "/01/09506000134352/21/S1999", "", "Host: id.example").Header.Get("Location")
+			if got == "https://brand.example/1999" {
+				break
+			}
+			if s == first || time.Now().After(deadline) {
+				t.Fatalf("a node does not know: %q", got)
+			}
+		}
+	}
+	wrong := `{"key":"01/09506000134369/21/1","owner":"shop","links":[]}` + "\n" + `{"key":"nothing","links":[]}`
+	if a := first.Do("POST", "/admin/v1/import/gs1", wrong,
+		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/x-ndjson"); a.Status != http.StatusUnprocessableEntity {
+		t.Errorf("an import with wrong lines: %d %s", a.Status, a.Body)
+	}
+}

@@ -1,0 +1,52 @@
+package server
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/consent"
+	"github.com/qrjump/qrjump/internal/digitallink"
+	"github.com/qrjump/qrjump/internal/pace"
+	"github.com/qrjump/qrjump/internal/scan"
+)
+
+// apiPaths are paths that are this server's own under every host.
+func apiPaths() []string {
+	return append(api.Paths(), "/cgi-bin/", "/scan/", "/admin/", "/qrjump/", "/metrics", "/healthz", "/readyz", "/openapi.json")
+}
+
+// mostFollowed is how many redirects a minute of one network are written into the ledger: whoever is behind it goes on being
+// redirected, and cannot fill the disk.
+const mostFollowed = 300
+
+// links answers requests for GS1 keys, before everything else of a public listener.
+func (s *Server) links(next http.Handler) http.Handler {
+	own := map[string]bool{}
+	for _, path := range apiPaths() {
+		own[firstSegment(path)] = true
+	}
+	scans := s.scanAPI()
+	var followed pace.Minute[any]
+	r := &digitallink.Resolver{Book: s.products, Scheme: s.scheme,
+		Ours: func(path string) bool { return own[firstSegment(path)] || slices.Contains(consent.Paths, path) },
+		Opens: func(text string) bool {
+			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.now()})
+			return d.Kind != "" && d.Kind != scan.ByGS1 || d.Reason != "" || d.Code.Err != nil
+		},
+		Followed: func(q *http.Request, f digitallink.Followed) {
+			ip := s.clientIP(q)
+			if followed.Allow(pace.Network(ip), mostFollowed, s.realNow()) {
+				scans.Followed(f.Address, strings.TrimSpace(f.Type+" "+f.Language), ip.String())
+			}
+		},
+		Observe: func(status int) { s.metrics.gs1.WithLabelValues(strconv.Itoa(status)).Inc() }}
+	return r.Around(next)
+}
+
+func firstSegment(path string) string {
+	segment, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return segment
+}

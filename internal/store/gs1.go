@@ -1,0 +1,111 @@
+package store
+
+import (
+	"context"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/digitallink"
+)
+
+// gs1Row is an entry with its primary key, by which entries are found.
+type gs1Row struct {
+	digitallink.Entry
+	root string
+}
+
+var gs1Rows = noun[gs1Row]{table: "gs1_links", key: "key",
+	fields: func(r *gs1Row) []field {
+		return []field{{"key", &r.Key}, {"root", &r.root}, {"owner", &r.Owner}, {"app", &r.App}, {"page", &r.Page},
+			{"links", inJSON(&r.Links)}, {"archived", &r.Archived}, {"changed_at", moment{&r.At}}}
+	}}.rows()
+
+// UpdateGS1 implements digitallink.Store.
+func (s *Store) UpdateGS1(ctx context.Context, f func(digitallink.Tx) error) error {
+	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// ViewGS1 implements digitallink.Store.
+func (s *Store) ViewGS1(ctx context.Context, f func(digitallink.Tx) error) error {
+	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+}
+
+// LockGS1 implements digitallink.Tx.
+func (t *Tx) LockGS1(ctx context.Context, root string) error {
+	if root == "" {
+		return t.lock(ctx, allGS1, "")
+	}
+	return t.lock(ctx, allGS1, "gs1 "+root)
+}
+
+func gs1Entries(rows []gs1Row, err error) ([]digitallink.Entry, error) {
+	list := make([]digitallink.Entry, len(rows))
+	for i := range rows {
+		list[i] = rows[i].Entry
+	}
+	return list, err
+}
+
+// GS1At implements digitallink.Tx.
+func (t *Tx) GS1At(ctx context.Context, keys []string) (found []digitallink.Entry, err error) {
+	for len(keys) > 0 {
+		n := min(chunk, len(keys))
+		args := make([]any, n)
+		for i, key := range keys[:n] {
+			args[i] = key
+		}
+		some, err := gs1Entries(gs1Rows.all(ctx, t, `WHERE key IN (`+t.marks(1, n)+`)`, args...))
+		if err != nil {
+			return nil, err
+		}
+		found, keys = append(found, some...), keys[n:]
+	}
+	return found, nil
+}
+
+// GS1Find implements digitallink.Tx.
+func (t *Tx) GS1Find(ctx context.Context, q digitallink.Query) ([]digitallink.Entry, error) {
+	where, args := []string{`key > $1`}, []any{q.After}
+	bind := func(value any) string {
+		args = append(args, value)
+		return placeholders(len(args), 1)
+	}
+	if q.Under != "" { // "0" follows "/"
+		where = append(where, `(key = `+bind(q.Under)+` OR key >= `+bind(q.Under+"/")+` AND key < `+bind(q.Under+"0")+`)`)
+	}
+	if len(q.Owners) > 0 {
+		var marks []string
+		for _, owner := range q.Owners {
+			marks = append(marks, bind(owner))
+		}
+		where = append(where, `owner IN (`+strings.Join(marks, ", ")+`)`)
+	}
+	rest := `WHERE ` + strings.Join(where, ` AND `) + ` ORDER BY key`
+	if q.Limit > 0 {
+		rest += ` LIMIT ` + bind(q.Limit)
+	}
+	return gs1Entries(gs1Rows.all(ctx, t, rest, args...))
+}
+
+// GS1Owners implements digitallink.Tx.
+func (t *Tx) GS1Owners(ctx context.Context, root, but string) ([]string, error) {
+	return list(ctx, t, scanText, `SELECT DISTINCT owner FROM gs1_links WHERE root = $1 AND key <> $2`, root, but)
+}
+
+// PutGS1 implements digitallink.Tx.
+func (t *Tx) PutGS1(ctx context.Context, root string, e digitallink.Entry) error {
+	if e.Links == nil {
+		e.Links = []digitallink.Link{}
+	}
+	if err := gs1Rows.put(ctx, t, gs1Row{e, root}); err != nil {
+		return err
+	}
+	return t.note(ctx, ofGS1, e.Key, "put", e)
+}
+
+// DeleteGS1 implements digitallink.Tx.
+func (t *Tx) DeleteGS1(ctx context.Context, e digitallink.Entry) error {
+	if _, err := t.exec(ctx, `DELETE FROM gs1_links WHERE key = $1`, e.Key); err != nil {
+		return err
+	}
+	return t.note(ctx, ofGS1, e.Key, "delete", e)
+}
