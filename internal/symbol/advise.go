@@ -87,7 +87,8 @@ func (g Grid) Advise(at Spot) (Advice, error) {
 		}
 	}
 	if a.Module = LengthOf(a.Dots, at.DPI); a.Module > mostModule {
-		return Advice{}, &SizeError{Why: fmt.Sprintf("modules of %v are larger than %v", a.Module, Length(mostModule)), Next: "read it from nearer"}
+		return Advice{}, &SizeError{Why: fmt.Sprintf("modules of %v are larger than %v", a.Module, Length(mostModule)),
+			Next: "read it from nearer"}
 	}
 	a.Width, a.Height = LengthOf(a.Dots*(g.Width+2*g.quiet), at.DPI), LengthOf(a.Dots*(g.Height+2*g.quiet), at.DPI)
 	a.Pixels = float64(a.Dots) * dot / pixel

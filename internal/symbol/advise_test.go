@@ -40,7 +40,8 @@ func TestWhatIsAdvisedIsRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, at := range []Spot{{100_000, 203, 0}, {300_000, 203, 0}, {1_000_000, 300, 0}, {150_000, 203, 65_000}, {300_000, 600, 90_000}} {
+			for _, at := range []Spot{{100_000, 203, 0}, {300_000, 203, 0}, {1_000_000, 300, 0},
+				{150_000, 203, 65_000}, {300_000, 600, 90_000}} {
 				a, err := g.Advise(at)
 				if err != nil {
 					t.Errorf("%d modules at %+v: %v", g.Width, at, err)
