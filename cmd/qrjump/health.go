@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,12 +16,54 @@ import (
 type healthCommand struct {
 	serverFlags
 	Timeout time.Duration `default:"3s" placeholder:"TIME"`
+	Wait    time.Duration `placeholder:"TIME"`
+	PID     int           `name:"pid" placeholder:"PID"`
 }
 
-// Run asks GET /readyz, for a container without a shell.
+// healthPoll is how often a server that is waited for is asked.
+const healthPoll = 200 * time.Millisecond
+
+// notYet is why a server is not ready which may be so soon; answered where it is the server that said so.
+type notYet struct {
+	error
+	answered bool
+}
+
+func (n notYet) Unwrap() error { return n.error }
+
+// Run asks until the server is ready, --wait is over, or the server ended, which nobody has to wait for.
 func (c *healthCommand) Run(s *session) error {
+	over := time.After(c.Wait)
+	answered := false
+	for {
+		err := c.ask(s)
+		soon, ok := errors.AsType[notYet](err)
+		if !ok || c.Wait <= 0 {
+			return err
+		}
+		if c.PID > 0 && !lives(c.PID) {
+			return coded{fmt.Errorf("the server ended: there is no process %d any more: %w", c.PID, err), exitUnreachable}
+		}
+		if answered && !soon.answered {
+			return coded{fmt.Errorf("the server ended before it was ready: %w", err), exitUnreachable}
+		}
+		answered = answered || soon.answered
+		select {
+		case <-over:
+			return err
+		case <-s.ctx.Done():
+			return err
+		case <-time.After(healthPoll):
+		}
+	}
+}
+
+// ask asks GET /readyz, for a container without a shell.
+func (c *healthCommand) ask(s *session) error {
 	at, err := c.wire()
-	if err != nil {
+	if _, wrong := errors.AsType[misuse](err); err != nil && !wrong {
+		return notYet{err, false} // a folder says where its server is when there is one
+	} else if err != nil {
 		return err
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -41,7 +84,7 @@ func (c *healthCommand) Run(s *session) error {
 	answer, err := (&http.Client{Transport: transport}).Do(ask)
 	if err != nil {
 		next := advice(&client.Unreachable{URL: at.url, Err: err})
-		return coded{advised{error: fmt.Errorf("no server answers: %w", err), next: next.String()}, exitUnreachable}
+		return coded{advised{error: notYet{fmt.Errorf("no server answers: %w", err), false}, next: next.String()}, exitUnreachable}
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
@@ -50,7 +93,7 @@ func (c *healthCommand) Run(s *session) error {
 	case err != nil:
 		return coded{fmt.Errorf("the answer of %s broke off: %w", plain(at.url), err), exitUnreachable}
 	case answer.StatusCode == http.StatusServiceUnavailable:
-		return fmt.Errorf("%s is not ready: %s", plain(at.url), said)
+		return notYet{fmt.Errorf("%s is not ready: %s", plain(at.url), said), true}
 	case wantsTLS(said):
 		return coded{advised{error: fmt.Errorf("%s does not answer plain HTTP", plain(at.url)), next: say("reach.https").String()},
 			exitUnreachable}

@@ -1,0 +1,25 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// A server that answered, and is gone before it was ready, is waited for no longer.
+func TestNobodyWaitsForAServerThatEnded(t *testing.T) {
+	var starting *httptest.Server
+	starting = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		http.Error(w, "rules are being read", http.StatusServiceUnavailable)
+		starting.Listener.Close()
+	}))
+	defer starting.Close()
+	var out, says bytes.Buffer
+	code := run(session{ctx: t.Context(), out: &out, err: &says}, []string{"health", "--server", starting.URL, "--wait", "10m"})
+	if code != exitUnreachable || !strings.Contains(says.String(), "the server ended before it was ready: no server answers") {
+		t.Errorf("it ends with %d: %s%s", code, out.String(), says.String())
+	}
+}
