@@ -27,6 +27,7 @@ require (
 	github.com/pressly/goose/v3 v3.28.0 // migrations as embedded SQL, one starter at a time; v3.29 wants a libc that the SQLite driver was not made for
 	github.com/prometheus/client_golang v1.25.0 // metrics, by the format's own library
 	github.com/rogpeppe/go-internal v1.16.0 // tests: stories of the command line (testscript)
+	github.com/rivo/uniseg v0.4.7
 	github.com/schollz/progressbar/v3 v3.19.1 // the progress of a download on a terminal
 	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // tests: our signatures, checked by the standard's own library
 	github.com/tidwall/btree v1.8.2 // activated ranges in order, copied in constant time for readers
@@ -78,7 +79,6 @@ require (
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
-	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/rs/xid v1.6.0 // indirect
 	github.com/sethvargo/go-retry v0.5.0 // indirect
 	github.com/tinylib/msgp v1.6.4 // indirect

@@ -11,7 +11,6 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 // aboutAccount names the account that an error is about; where there is none with
@@ -20,7 +19,8 @@ func aboutAccount(s *session, operator *client.Client, did, appid string, err er
 	if !isNotFound(err) {
 		return failed(did, appid, err)
 	}
-	return advised{error: fmt.Errorf("%w%s", failed(did, appid, err), nearAccount(s, operator, appid)), next: "see: qrjump account list"}
+	return advised{error: fmt.Errorf("%w%s", failed(did, appid, err), nearAccount(s, operator, appid)),
+		next: said("account.see_qrjump_account_list")}
 }
 
 // nearAccount asks which account may be meant by the first of some AppIDs that none has;
@@ -36,7 +36,7 @@ func nearAccount(s *session, operator *client.Client, given ...string) string {
 	}
 	for _, appid := range given {
 		if !slices.Contains(appids, appid) {
-			return spelling.DidYouMean(appid, appids...)
+			return didYouMean(appid, appids...)
 		}
 	}
 	return ""
@@ -103,27 +103,39 @@ func (c *accountShow) Run(s *session, qrjump *client.Client) error {
 	}
 	return c.print(s, a, func(w io.Writer) {
 		printAccount(w, a)
-		printAbilities(w, abilities)
+		printAbilities(w, a.AppID, abilities)
 	})
 }
 
-// printAbilities says what an account may do, and what is missing where it may not.
-func printAbilities(w io.Writer, list []client.Ability) {
-	var rows [][2]string
+// printAbilities says what an account may do, what is missing where it may not, and the command that mends each.
+func printAbilities(w io.Writer, appid string, list []client.Ability) {
+	var rows, mends [][2]string
 	for _, one := range list {
-		said := "yes"
+		words := yesNo(true)
 		var missing []string
 		for _, n := range one.Needs {
 			if !n.Met {
-				missing = append(missing, n.Need)
+				need := maybeSaid("need."+n.Need, n.Need)
+				missing = append(missing, need)
+				mend := [2]string{need, ""}
+				if book.Has("need." + n.Need + ".mend") {
+					mend[1] = said("need."+n.Need+".mend", appid)
+				}
+				if !slices.Contains(mends, mend) {
+					mends = append(mends, mend)
+				}
 			}
 		}
 		if !one.May {
-			said = "no: lacks " + strings.Join(missing, ", ")
+			words = said("account.no_lacks") + strings.Join(missing, ", ")
 		}
-		rows = append(rows, [2]string{"may " + one.Ability, said})
+		rows = append(rows, [2]string{said("account.may", one.Ability), words})
 	}
 	printFields(w, rows...)
+	if len(mends) > 0 {
+		tell(w, "account.missing")
+		printFields(w, mends...)
+	}
 }
 
 func printAccount(w io.Writer, a client.Account) {
@@ -176,9 +188,9 @@ func changedFeatures(have, changes []string) ([]string, error) {
 		before, twice := did[name]
 		switch {
 		case twice && before != away:
-			return nil, misused("--feature grants %s and takes it away: choose one", name)
+			return nil, misused("account.feature_grants_and_takes_it", name)
 		case !slices.Contains(features, name) && !(away && i >= 0):
-			return nil, misused("--feature %s: there is no such feature: want %s", change, strings.Join(features, ", "))
+			return nil, misused("account.feature_there_is_no_such", change, strings.Join(features, ", "))
 		case away && i >= 0:
 			have = slices.Delete(have, i, i+1)
 		case !away && i < 0:
@@ -202,7 +214,7 @@ func (c *accountPut) Run(s *session, qrjump *client.Client) error {
 	case !ok || missing.Status != http.StatusNotFound:
 		return failed("put", c.AppID, err)
 	case c.Kind == nil:
-		return misused("account %s is new: say its --kind", c.AppID)
+		return misused("account.account_is_new_say_its", c.AppID)
 	}
 	if want.Secret, err = secret(s, c.Secret); err != nil {
 		return err
@@ -265,16 +277,16 @@ type accountRelease struct {
 // Run sets which versions exist.
 func (c *accountRelease) Run(s *session) error {
 	if c.None == (len(c.Versions) > 0) {
-		return misused("say which versions of %s exist (release, trial, development), or --none", c.AppID)
+		return misused("account.say_which_versions_of_exist", c.AppID)
 	}
 	qrjump, err := c.client()
 	if err != nil {
 		return err
 	}
 	err = qrjump.SetVersions(s.ctx, c.AppID, c.Versions)
-	did := "these versions exist: " + strings.Join(c.Versions, ", ") + ", of"
+	did := said("account.these_versions_exist") + strings.Join(c.Versions, ", ") + ", of"
 	if c.None {
-		did = "no version exists of"
+		did = said("account.no_version_exists_of")
 	}
 	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "release", c.AppID, err), did)
 }
@@ -290,7 +302,7 @@ type accountMember struct {
 // Run gives or takes a role.
 func (c *accountMember) Run(s *session) error {
 	if c.Remove == (c.Role != "") || c.Role != "" && !slices.Contains([]string{"admin", "developer", "trial"}, c.Role) {
-		return misused("say which role %s gets (admin, developer, trial), or --remove", c.User)
+		return misused("account.say_which_role_gets_admin", c.User)
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -299,11 +311,11 @@ func (c *accountMember) Run(s *session) error {
 	if c.Remove {
 		err := qrjump.RemoveMember(s.ctx, c.AppID, c.User)
 		return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "remove "+c.User+" from", c.AppID, err),
-			c.User+" is no member any more of")
+			c.User+said("account.is_no_member_any_more"))
 	}
 	err = qrjump.SetMember(s.ctx, c.AppID, c.User, c.Role)
-	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "make "+c.User+" a member of", c.AppID, err),
-		c.User+" is now "+c.Role+" of")
+	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "make "+c.User+said("account.a_member_of"), c.AppID, err),
+		c.User+said("account.is_now")+c.Role+" of")
 }
 
 type accountLink struct {
@@ -318,7 +330,7 @@ func (c *accountLink) Run(s *session, qrjump *client.Client) error {
 	if c.Remove {
 		err := qrjump.Unlink(s.ctx, c.Service, c.MiniProgram)
 		return c.after(s, qrjump, c.Service, aboutAccount(s, qrjump, "unlink "+c.MiniProgram+" from", c.Service, err),
-			c.MiniProgram+" is no longer linked with")
+			c.MiniProgram+said("account.is_no_longer_linked_with"))
 	}
 	if err := qrjump.Link(s.ctx, c.Service, c.MiniProgram); err != nil {
 		if isProblem(err, http.StatusUnprocessableEntity) {
@@ -327,7 +339,7 @@ func (c *accountLink) Run(s *session, qrjump *client.Client) error {
 		}
 		return aboutAccount(s, qrjump, "link "+c.MiniProgram+" with", c.Service, err)
 	}
-	return c.after(s, qrjump, c.Service, nil, c.MiniProgram+" is now linked with")
+	return c.after(s, qrjump, c.Service, nil, c.MiniProgram+said("account.is_now_linked_with"))
 }
 
 type accountEndTokens struct {
@@ -338,8 +350,8 @@ type accountEndTokens struct {
 // Run ends all access tokens of an account.
 func (c *accountEndTokens) Run(s *session, qrjump *client.Client) error {
 	err := qrjump.EndTokens(s.ctx, c.AppID)
-	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "end the tokens of", c.AppID, err),
-		"no token is left of")
+	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, said("account.end_the_tokens_of"), c.AppID, err),
+		said("account.no_token_is_left_of"))
 }
 
 type accountJump struct {
@@ -352,7 +364,7 @@ type accountJump struct {
 func (c *accountJump) Run(s *session, qrjump *client.Client) error {
 	err := qrjump.SetJump(s.ctx, c.AppID, c.State == "on")
 	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "switch "+c.State, c.AppID, err),
-		"jumping is "+c.State+" for")
+		said("account.jumping_is")+c.State+" for")
 }
 
 type accountQuota struct {
@@ -363,8 +375,8 @@ type accountQuota struct {
 // Run says how many publishes are left.
 func (c *accountQuota) Run(s *session, qrjump *client.Client) error {
 	left, err := qrjump.PublishesLeft(s.ctx, c.AppID)
-	return c.outcome(s, map[string]any{"publishes_left": left}, aboutAccount(s, qrjump, "quota of", c.AppID, err),
-		"%s has %s left this month", plain(c.AppID), counted(left, "publish"))
+	return c.outcome(s, map[string]any{"publishes_left": left}, aboutAccount(s, qrjump, said("account.quota_of"), c.AppID, err),
+		"account.has_left_this_month", plain(c.AppID), counted(left, "publish"))
 }
 
 type accountOpenID struct {
@@ -377,6 +389,6 @@ type accountOpenID struct {
 // Run says by which openid an account knows a user.
 func (c *accountOpenID) Run(s *session, qrjump *client.Client) error {
 	id, err := qrjump.OpenID(s.ctx, c.AppID, c.User, c.Namespace)
-	return c.outcome(s, map[string]any{"openid": id}, aboutAccount(s, qrjump, "openid of "+c.User+" under", c.AppID, err),
-		"%s", id)
+	return c.outcome(s, map[string]any{"openid": id}, aboutAccount(s, qrjump, said("account.openid_of")+c.User+" under", c.AppID, err),
+		"plain", id)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -71,9 +70,9 @@ func logoOf(name string) ([]byte, error) {
 	case err != nil:
 		return nil, failed("read", name, err)
 	case len(logo) == 0:
-		return nil, misused("--logo %s: the file is empty", name)
+		return nil, misused("account_appearance.logo_the_file_is_empty", name)
 	case len(logo) > mostLogo:
-		return nil, misused("--logo %s: more than 512 KiB: save a smaller picture", name)
+		return nil, misused("account_appearance.logo_more_than_512_kib", name)
 	}
 	return logo, nil
 }
@@ -82,7 +81,7 @@ func logoOf(name string) ([]byte, error) {
 func (c *accountAppearance) Run(s *session, qrjump *client.Client) error {
 	look, err := qrjump.Appearance(s.ctx, c.AppID)
 	if err != nil {
-		return aboutAccount(s, qrjump, "show how buyers see", c.AppID, err)
+		return aboutAccount(s, qrjump, said("account_appearance.show_how_buyers_see"), c.AppID, err)
 	}
 	want, changes, err := c.changed(look)
 	if err != nil {
@@ -90,7 +89,8 @@ func (c *accountAppearance) Run(s *session, qrjump *client.Client) error {
 	}
 	if changes {
 		if look, err = qrjump.PutAppearance(client.IfMatch(s.ctx, look.Revision), c.AppID, want); err != nil {
-			return aboutAccount(s, qrjump, "change how buyers see", c.AppID, unlessOvertaken("qrjump account appearance "+c.AppID, err))
+			return aboutAccount(s, qrjump, said("account_appearance.change_how_buyers_see"), c.AppID,
+				unlessOvertaken("qrjump account appearance "+c.AppID, err))
 		}
 	}
 	return c.print(s, look, func(w io.Writer) { printAppearance(w, look) })
@@ -99,10 +99,10 @@ func (c *accountAppearance) Run(s *session, qrjump *client.Client) error {
 func printAppearance(w io.Writer, a client.Appearance) {
 	accent, logo := a.Accent, ""
 	if accent != "" {
-		accent += " with text in " + a.OnAccent
+		accent += said("account_appearance.with_text_in") + a.OnAccent
 	}
 	if a.Logo != nil {
-		logo = fmt.Sprintf("%d × %d pixels at %s", a.Logo.Width, a.Logo.Height, a.Logo.Path)
+		logo = said("account_appearance.pixels_at", a.Logo.Width, a.Logo.Height, a.Logo.Path)
 	}
 	en, zh := a.Texts["en"], a.Texts["zh"]
 	printFields(w, [2]string{"appid", a.AppID}, [2]string{"accent", accent}, [2]string{"help", a.Help},

@@ -14,9 +14,9 @@ import (
 func agreed(s *session, what, otherwise string) error {
 	terminal, ok := s.in.(*os.File)
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
-		return misused("%s: %s; nothing was done", plain(what), otherwise)
+		return misused("ask.nothing_was_done", plain(what), otherwise)
 	}
-	fmt.Fprintf(s.err, "%s\ngo on? [y/N] ", plain(what))
+	fmt.Fprint(s.err, said("ask.go_on_y_n", plain(what)))
 	answered := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(terminal).ReadString('\n') // without an answer it is no
@@ -27,9 +27,9 @@ func agreed(s *session, what, otherwise string) error {
 		if word := strings.ToLower(strings.TrimSpace(line)); word == "y" || word == "yes" {
 			return nil
 		}
-		return fmt.Errorf("not agreed: nothing was done")
+		return fault("ask.not_agreed_nothing_was_done")
 	case <-s.ctx.Done(): // the reading ends with the program
 		fmt.Fprintln(s.err)
-		return fmt.Errorf("interrupted: nothing was done")
+		return fault("ask.interrupted_nothing_was_done")
 	}
 }

@@ -2,12 +2,10 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -17,27 +15,27 @@ type auditVerify struct {
 }
 
 // errAltered ends the command with 1 after the report is printed.
-var errAltered = errors.New("the audit log does not verify")
+var errAltered = constant("audit.the_audit_log_does_not")
 
 // Run verifies the audit log and says what does not fit.
 func (c *auditVerify) Run(s *session, qrjump *client.Client) error {
 	done, err := qrjump.VerifyAudit(s.ctx)
 	if err != nil {
-		return fmt.Errorf("verify the audit log: %w", err)
+		return fault("audit.verify_the_audit_log", err)
 	}
 	err = c.print(s, done, func(w io.Writer) {
 		switch f := done.Fault; {
 		case f != nil && f.Seq > 0:
-			fmt.Fprintf(w, "change %d does not fit: %s\n", f.Seq, plain(f.What))
+			tell(w, "audit.change_does_not_fit", f.Seq, plain(f.What))
 		case f != nil:
-			fmt.Fprintf(w, "it does not fit: %s\n", plain(f.What))
+			tell(w, "audit.it_does_not_fit", plain(f.What))
 		case done.Changes == 0:
-			fmt.Fprintln(w, "the log is empty")
+			tell(w, "audit.the_log_is_empty")
 			return
 		default:
-			fmt.Fprintf(w, "%s verified, %d to %d: nothing was altered\n", counted(int(done.Changes), "change"), done.First, done.Seq)
+			tell(w, "audit.verified_to_nothing_was_altered", counted(int(done.Changes), "change"), done.First, done.Seq)
 		}
-		fmt.Fprintf(w, "hash of change %d: %s\nkeep it elsewhere: it shows later that nothing before it was altered or taken away\n",
+		tell(w, "audit.hash_of_change_keep_it",
 			done.Seq, done.Hash)
 	})
 	if err == nil && done.Fault != nil {
@@ -57,7 +55,7 @@ type auditList struct {
 // Run lists the latest changes, oldest first.
 func (c *auditList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Changes(s.ctx, client.ChangesQuery{Newest: true, Kind: c.Kind, Key: c.Key, Actor: c.Actor, Limit: c.Limit})
-	return listing[client.Change]{name: "changes", none: "no change is like that", newestFirst: true,
+	return listing[client.Change]{name: "changes", none: said("audit.no_change_is_like_that"), newestFirst: true,
 		heads: []string{"SEQ", "AT", "KIND", "DID", "WHICH", "BY", "RID"},
 		row: func(e client.Change) []string {
 			by := e.Actor
@@ -77,19 +75,20 @@ type ruleUndo struct {
 func (c *ruleUndo) Run(s *session, qrjump *client.Client) error {
 	done, err := qrjump.UndoRuleChange(s.ctx, c.Seq)
 	if err != nil {
-		return failed("undo change", number(c.Seq), err)
+		return failed(said("audit.undo_change"), number(c.Seq), err)
 	}
 	return c.print(s, done, func(w io.Writer) {
-		what := map[string]string{"add": "is back", "delete": "is gone again", "edit": "is as it was before"}[done.Did]
-		fmt.Fprintf(w, "change %d is undone: %s %s (change %d)\n", c.Seq, plain(done.Rule.Prefix), cmp.Or(what, done.Did), done.Seq)
+		what := map[string]string{"add": said("audit.is_back"), "delete": said("audit.is_gone_again"),
+			"edit": said("audit.is_as_it_was_before")}[done.Did]
+		tell(w, "audit.change_is_undone_change", c.Seq, plain(done.Rule.Prefix), cmp.Or(what, done.Did), done.Seq)
 	})
 }
 
 // resolveThen shows what a link opened at a past moment.
 func (c *scanCommand) resolveThen(s *session) error {
-	at, err := time.Parse(time.RFC3339, c.At)
+	at, err := momentOf("--at", c.At, false)
 	if err != nil {
-		return misused("--at %q: want a time such as 2026-01-31T15:04:05Z", c.At)
+		return err
 	}
 	qrjump, err := c.asOperator(c.adminFlags)
 	if err != nil {
@@ -102,7 +101,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 	return c.print(s, past.Raw, func(w io.Writer) {
 		printFields(w, [2]string{"then", opened(past.Then)}, [2]string{"now", opened(past.Now)})
 		if len(past.Since) == 0 {
-			fmt.Fprintln(w, "nothing changed since")
+			tell(w, "audit.nothing_changed_since")
 			return
 		}
 		fmt.Fprintln(w)
@@ -122,17 +121,17 @@ func (c *scanCommand) resolveThen(s *session) error {
 func opened(d client.PastDecision) string {
 	switch d.Action {
 	case client.OpenMiniProgram:
-		text := "Mini Program " + d.AppID + ", " + d.Version + ", " + d.Path
+		text := said("audit.mini_program") + d.AppID + ", " + d.Version + ", " + d.Path
 		if m := d.Matched; m != nil && m.CodeIndex != nil {
-			text += fmt.Sprintf(" (code %d of application %d)", *m.CodeIndex, m.ApplicationID)
+			text += said("audit.code_of_application", *m.CodeIndex, m.ApplicationID)
 		} else if m != nil {
 			text += " (" + strings.ReplaceAll(m.Kind, "_", " ") + " " + m.Prefix + ")"
 		}
 		return plain(text)
 	case client.OpenURL:
-		return plain("the web page " + d.URL)
+		return plain(said("audit.the_web_page") + d.URL)
 	case client.ShowText:
-		return "the text " + strconv.Quote(d.Text)
+		return said("audit.the_text") + strconv.Quote(d.Text)
 	}
 	return plain("a message: " + cmp.Or(d.Reason, d.Action))
 }

@@ -28,15 +28,15 @@ func (p passphraseFlags) passphrase(s *session, again bool) (string, error) {
 	if p.PassphraseFile != "" {
 		f, err := os.Open(p.PassphraseFile)
 		if err != nil {
-			return "", misused("--passphrase-file: %v", err)
+			return "", misused("backup.passphrase_file", err)
 		}
 		defer f.Close()
 		line, err := bufio.NewReader(io.LimitReader(f, 4096)).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
-			return "", fmt.Errorf("--passphrase-file: %w", err)
+			return "", fault("backup.passphrase_file_2", err)
 		}
 		if line = strings.TrimRight(line, "\r\n"); line == "" {
-			return "", misused("--passphrase-file %s: its first line is empty", p.PassphraseFile)
+			return "", misused("backup.passphrase_file_its_first_line", p.PassphraseFile)
 		}
 		return line, nil
 	}
@@ -45,7 +45,7 @@ func (p passphraseFlags) passphrase(s *session, again bool) (string, error) {
 	}
 	terminal, ok := s.in.(*os.File)
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
-		return "", misused("the passphrase is missing: give --passphrase-file, or QRJUMP_PASSPHRASE")
+		return "", misused("backup.the_passphrase_is_missing_give")
 	}
 	ask := func(question string) (string, error) {
 		fmt.Fprint(s.err, question)
@@ -53,12 +53,12 @@ func (p passphraseFlags) passphrase(s *session, again bool) (string, error) {
 		fmt.Fprintln(s.err)
 		return string(word), err
 	}
-	word, err := ask("passphrase of the archive: ")
+	word, err := ask(said("backup.passphrase_of_the_archive"))
 	if err != nil || !again {
 		return word, err
 	}
-	if second, err := ask("the same again: "); err != nil || second != word {
-		return "", errors.Join(err, errors.New("the two are not the same"))
+	if second, err := ask(said("backup.the_same_again")); err != nil || second != word {
+		return "", errors.Join(err, fault("backup.the_two_are_not_the"))
 	}
 	return word, nil
 }
@@ -84,7 +84,7 @@ func typed(ctx context.Context, terminal int) ([]byte, error) {
 		return a.word, a.err
 	case <-ctx.Done(): // the reading ends with the program
 		_ = term.Restore(terminal, before)
-		return nil, errors.New("interrupted: nothing was done")
+		return nil, fault("ask.interrupted_nothing_was_done")
 	}
 }
 
@@ -100,9 +100,9 @@ type exportCommand struct {
 func (c *exportCommand) Run(s *session) error {
 	switch {
 	case c.File == "" && c.Static == "":
-		return misused("export where? name the archive, or a new folder with --static DIR")
+		return misused("backup.export_where_name_the_archive")
 	case c.File != "" && c.Static != "":
-		return misused("%s and --static %s: choose one", c.File, c.Static)
+		return misused("backup.and_static_choose_one", c.File, c.Static)
 	case c.Static != "":
 		return c.writeStatic(s)
 	}
@@ -120,25 +120,25 @@ func (c *exportCommand) Run(s *session) error {
 	dir := filepath.Dir(c.File)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(c.File)+".*") // 0600
 	if err != nil {
-		return failed("export to", c.File, err)
+		return failed(said("backup.export_to"), c.File, err)
 	}
 	defer os.Remove(f.Name()) // nothing, once it is renamed
 	defer f.Close()
 	if err := cl.Export(s.ctx, word, f); err != nil {
-		return failed("export to", c.File, err)
+		return failed(said("backup.export_to"), c.File, err)
 	}
 	m, size, err := finish(f)
 	if err != nil {
-		return failed("export to", c.File, err)
+		return failed(said("backup.export_to"), c.File, err)
 	}
 	if err := os.Rename(f.Name(), c.File); err != nil {
-		return failed("export to", c.File, err)
+		return failed(said("backup.export_to"), c.File, err)
 	}
 	if d, err := os.Open(dir); err == nil {
 		_ = d.Sync() // not every system can
 		d.Close()
 	}
-	_, err = fmt.Fprintf(s.out, "exported %s of %s to %s, %s\n", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"), c.File,
+	_, err = tell(s.out, "backup.exported_of_to", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"), c.File,
 		counted(int(size), "byte"))
 	return err
 }
@@ -178,13 +178,12 @@ func (c *importCommand) Run(s *session) error {
 	if err != nil {
 		return failed("import", c.File, err)
 	}
-	fmt.Fprintf(s.out, "imported %s of %s, exported at %s by %s\n", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"),
+	tell(s.out, "backup.imported_of_exported_at_by", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"),
 		when(m.CreatedAt), plain(m.Program))
 	for _, table := range m.Tables() {
 		if table.Name == "tables/batches.ndjson" && table.Rows > 0 {
-			fmt.Fprintf(s.out,
-				"if the old server gave out codes after that, add their number to %d and serve with that --code-floor: without it, "+
-					"more than 10,000 of them a second would be given out again\n",
+			tell(s.out,
+				"backup.if_the_old_server_gave",
 				server.CodeFloorAt(time.Now()))
 		}
 	}

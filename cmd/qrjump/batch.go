@@ -38,22 +38,20 @@ func aboutStoredCodes(s *session, operator *client.Client, did string, id int64,
 	if listErr != nil || slices.Contains(there, id) {
 		return aboutCodes(did, err) // the error stands without a guess too, and where something else is not there
 	}
-	return advised{error: fmt.Errorf("%s: %w%s", did, err, nearNumber(id, there)), next: "see: qrjump batch list"}
+	return advised{error: fault("batch.of", did, err, nearNumber(id, there)), next: said("batch.see_qrjump_batch_list")}
 }
 
 // codeAdvice says in plain words what a number of codes means, and what to do.
 var codeAdvice = map[int]string{
-	errcode.ActivationOverlaps.Number: "the range overlaps codes that are active by another range: withdraw them first " +
-		"(qrjump batch withdraw), or change what they open (qrjump batch retarget); only the very same range replaces",
-	errcode.CodeMalformed.Number:     "this server has no such code",
-	errcode.CodeNotActive.Number:     "the code is not active: qrjump batch activate",
-	errcode.IndexBeyond.Number:       "an index past the end of the application; how many codes it has says: qrjump batch show",
-	errcode.ApplicationExists.Number: "this --isv was used before with another count: take another, or see: qrjump batch show --isv",
-	errcode.NotFinished.Number:       "the application is not FINISH yet; how far it is says: qrjump batch show",
-	errcode.NoSegment.Number:         "the range lies in no one segment; the segments are listed by: qrjump batch show",
-	errcode.SegmentExpired.Number: "the codes were made elsewhere: the operator prints them (--admin-token), or anybody " +
-		"from their file (--from-file)",
-	errcode.NoPackageKey.Number: "the account has no package key: qrjump account put APPID --package-key-file FILE",
+	errcode.ActivationOverlaps.Number: "batch.the_range_overlaps_codes_that",
+	errcode.CodeMalformed.Number:      "batch.this_server_has_no_such",
+	errcode.CodeNotActive.Number:      "batch.the_code_is_not_active",
+	errcode.IndexBeyond.Number:        "batch.an_index_past_the_end",
+	errcode.ApplicationExists.Number:  "batch.this_isv_was_used_before",
+	errcode.NotFinished.Number:        "batch.the_application_is_not_finish",
+	errcode.NoSegment.Number:          "batch.the_range_lies_in_no",
+	errcode.SegmentExpired.Number:     "batch.the_codes_were_made_elsewhere",
+	errcode.NoPackageKey.Number:       "batch.the_account_has_no_package",
 }
 
 // aboutCodes says what to do about an error of codes, which differs from what
@@ -62,9 +60,9 @@ func aboutCodes(did string, err error) error {
 	if err == nil {
 		return nil
 	}
-	happened := fmt.Errorf("%s: %w", did, err)
+	happened := fault("batch.of_2", did, err)
 	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
-		return advised{error: happened, next: "see: qrjump batch list"}
+		return advised{error: happened, next: said("batch.see_qrjump_batch_list")}
 	}
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok {
@@ -74,14 +72,13 @@ func aboutCodes(did string, err error) error {
 	case errcode.InvalidArgs.Number:
 		return advised{error: happened} // it says itself what is wrong
 	case errcode.NoApplication.Number, errcode.NotOwnApplication.Number:
-		return advised{error: happened, next: "this account has no such application; the operator sees all: qrjump batch list"}
+		return advised{error: happened, next: said("batch.this_account_has_no_such")}
 	case errcode.Unauthorized.Number:
 		return advised{error: happened,
-			next: "codes want a certified service account with the feature marketcode, and a server without --dev its --code-prefix; " +
-				"which it lacks says, to the operator: qrjump why " + w.RID}
+			next: said("batch.codes_want_a_certified_service") + w.RID}
 	}
 	if next := codeAdvice[w.Code]; next != "" {
-		return advised{error: happened, next: next}
+		return advised{error: happened, next: said(next)}
 	}
 	return happened
 }
@@ -131,8 +128,8 @@ type batchApply struct {
 func (c *batchApply) Run(s *session, wire *client.Client) error {
 	id, err := wire.ApplyCodes(s.ctx, c.Count, c.ISV)
 	return c.outcome(s, map[string]any{"application_id": id, "isv_application_id": c.ISV},
-		c.unauthorized(s, c.adminFlags, aboutCodes("apply for "+countedCodes(c.Count), err)),
-		"application %d; how far it is says: qrjump batch show %d", id, id)
+		c.unauthorized(s, c.adminFlags, aboutCodes(said("batch.apply_for")+countedCodes(c.Count), err)),
+		"batch.application_how_far_it_is", id, id)
 }
 
 type batchShow struct {
@@ -144,7 +141,7 @@ type batchShow struct {
 // Run shows how far an application is, and what can be downloaded of it.
 func (c *batchShow) Run(s *session) error {
 	if c.ID == 0 && c.ISV == "" {
-		return misused("which application? give its ID, or --isv with the number that it was applied for with")
+		return misused("batch.which_application_give_its_id")
 	}
 	wire, err := c.client(s)
 	if err != nil {
@@ -188,12 +185,12 @@ func (c *batchList) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("list", "applications", err)
 	}
-	return listing[client.Batch]{name: "batches", none: "no applications; the first: qrjump batch apply 10000 --isv order-1",
+	return listing[client.Batch]{name: "batches", none: said("batch.no_applications_the_first_qrjump"),
 		heads: []string{"ID", "ACCOUNT", "ISV", "STATUS", "CREATED", "PREFIX", "CODES", "FROZEN", "VOID", "REDEEMED"},
 		row: func(b client.Batch) []string {
 			return []string{number(b.ID), b.Account, b.ISV, b.Status, when(b.CreatedAt), b.Prefix, number(b.Count), number(b.Frozen),
 				number(b.Void), number(b.Redeemed)}
-		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, "list applications of", c.Account, len(all)))
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("batch.list_applications_of"), c.Account, len(all)))
 }
 
 // codePage is the page that active codes open.
@@ -229,23 +226,23 @@ func (c *batchActivate) Run(s *session) error {
 	if err := wire.ActivateCodes(s.ctx, c.ID, r, c.binding()); err != nil {
 		return aboutBatch("activate "+rangeText(r)+" of", c.ID, err)
 	}
-	said := map[string]any{"application_id": c.ID, "did": "activate", "codes": r.Len()}
+	answer := map[string]any{"application_id": c.ID, "did": "activate", "codes": r.Len()}
 	closed, err := c.closed(s, r)
 	known := err == nil
 	if known {
-		said["opens"], said["void"], said["frozen"], said["recalled"] = r.Len()-closed.all(), closed.void, closed.frozen, closed.recalled
+		answer["opens"], answer["void"], answer["frozen"], answer["recalled"] = r.Len()-closed.all(), closed.void, closed.frozen,
+			closed.recalled
 	}
-	return c.print(s, said, func(w io.Writer) {
-		fmt.Fprintf(w, "activated %s of %d: ", countedCodes(r.Len()), c.ID)
+	return c.print(s, answer, func(w io.Writer) {
+		fmt.Fprint(w, said("batch.activated_of", countedCodes(r.Len()), c.ID))
 		switch {
 		case !known:
-			fmt.Fprintf(w, "those that are not void, frozen or recalled open %s of %s; which these are, "+
-				"an operator sees: qrjump batch list\n",
+			tell(w, "batch.those_that_are_not_void",
 				plain(c.Path), plain(c.Target))
 		case closed.all() == 0:
-			fmt.Fprintf(w, "all of them open %s of %s\n", plain(c.Path), plain(c.Target))
+			tell(w, "batch.all_of_them_open_of", plain(c.Path), plain(c.Target))
 		default:
-			fmt.Fprintf(w, "%d open %s of %s; %d stay void, %d frozen and %d recalled, and open nothing\n",
+			tell(w, "batch.open_of_stay_void_frozen",
 				r.Len()-closed.all(), plain(c.Path), plain(c.Target), closed.void, closed.frozen, closed.recalled)
 		}
 	})
@@ -350,17 +347,17 @@ func (c *batchRetarget) Run(s *session) error {
 	return c.print(s, map[string]any{"application_id": c.ID, "did": "retarget", "activations": done.Activations, "codes": done.Codes,
 		"changed": done.Changed}, func(w io.Writer) {
 		if done.Activations == 0 {
-			fmt.Fprintf(w, "nothing is active in %s of %d\n", rangeText(r), c.ID)
+			tell(w, "batch.nothing_is_active_in_of", rangeText(r), c.ID)
 			return
 		}
-		opens := "each code opens"
+		opens := said("batch.each_code_opens")
 		switch {
 		case done.Changed == nil:
-			opens = "this server is older and does not say how many codes; those that are active open"
+			opens = said("batch.this_server_is_older_and")
 		case *done.Changed != done.Codes:
-			opens = fmt.Sprintf("%d of %s open", *done.Changed, countedCodes(done.Codes))
+			opens = said("batch.of_open", *done.Changed, countedCodes(done.Codes))
 		}
-		fmt.Fprintf(w, "renewed %s of %d: %s %s of %s\n", counted(done.Activations, "activation"), c.ID, opens, plain(c.Path),
+		tell(w, "batch.renewed_of_of", counted(done.Activations, "activation"), c.ID, opens, plain(c.Path),
 			plain(c.Target))
 	})
 }

@@ -19,7 +19,7 @@ type batchAlarm struct {
 // Run shows or chooses from which score on codes of an application are alarmed.
 func (c *batchAlarm) Run(s *session) error {
 	if c.Threshold < 0 || c.Replay < 0 {
-		return misused("--threshold and --replay take a score of 1 or more, such as 150; --off is for none")
+		return misused("batch_alarm.threshold_and_replay_take_a")
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -28,7 +28,7 @@ func (c *batchAlarm) Run(s *session) error {
 	if c.Replay > 0 {
 		r, err := qrjump.ReplayAlarms(s.ctx, c.ID, c.Replay)
 		if err != nil {
-			return aboutStored(s, qrjump, "replay the alarms of", c.ID, err)
+			return aboutStored(s, qrjump, said("batch_alarm.replay_the_alarms_of"), c.ID, err)
 		}
 		return c.print(s, r, func(w io.Writer) { printReplay(w, r) })
 	}
@@ -42,28 +42,28 @@ func (c *batchAlarm) Run(s *session) error {
 		return aboutStored(s, qrjump, "alarm", c.ID, err)
 	}
 	return c.print(s, now, func(w io.Writer) {
-		from := "as on the whole server"
+		from := said("batch_alarm.as_on_the_whole_server")
 		if now.Own {
-			from = "chosen for it"
+			from = said("batch_alarm.chosen_for_it")
 		}
-		what := fmt.Sprintf("a code of %d is alarmed from a score of %d on", now.ApplicationID, now.Threshold)
+		what := said("batch_alarm.a_code_of_is_alarmed", now.ApplicationID, now.Threshold)
 		if now.Off {
-			what = fmt.Sprintf("no score alarms a code of %d", now.ApplicationID)
+			what = said("batch_alarm.no_score_alarms_a_code", now.ApplicationID)
 		}
 		fmt.Fprintf(w, "%s (%s)\n", what, from)
 		if now.Standing > 0 {
-			fmt.Fprintf(w, "alarms of %s stand: qrjump stats alarms --standing --batch %d\n", countedCodes(now.Standing), now.ApplicationID)
+			tell(w, "batch_alarm.alarms_of_stand_qrjump_stats", countedCodes(now.Standing), now.ApplicationID)
 		}
 	})
 }
 
 func printReplay(w io.Writer, r client.AlarmReplay) {
 	fields := [][2]string{{"from", when(r.From)}, {"to", when(r.To)}, {"codes scanned", grouped(r.Scanned)},
-		{"alarms at " + number(r.Threshold), grouped(r.Alarms)}, {"alarms raised", grouped(r.Raised)},
+		{said("batch_alarm.alarms_at") + number(r.Threshold), grouped(r.Alarms)}, {"alarms raised", grouped(r.Raised)},
 		{"of them dismissed", grouped(r.Dismissed)}, {"of these alarmed too", grouped(r.StillDismissed)}}
 	if r.Since != nil {
 		fields = append(fields, [2]string{"since", when(*r.Since) +
-			"; what is older is no longer in the ledger: codes scanned before may have more points"})
+			said("batch_alarm.what_is_older_is_no")})
 	}
 	printFields(w, fields...)
 	if len(r.First) == 0 {
@@ -76,6 +76,6 @@ func printReplay(w io.Writer, r client.AlarmReplay) {
 	}
 	printTable(w, []string{"AT", "CODE", "SCORE"}, rows)
 	if int64(len(r.First)) < r.Alarms {
-		fmt.Fprintf(w, "and %s more\n", grouped(r.Alarms-int64(len(r.First))))
+		tell(w, "batch_alarm.and_more", grouped(r.Alarms-int64(len(r.First))))
 	}
 }

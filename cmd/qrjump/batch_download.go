@@ -70,8 +70,7 @@ func (c *batchDownload) Run(s *session) error {
 	}
 	if !folder && !c.Plain && len(pieces) > 1 {
 		return misused(
-			"the codes come in %d packages, each encrypted by itself: give --out a folder (%s/), or decrypt them "+
-				"into one file with --plain", len(pieces), strings.TrimRight(c.Out, "/"))
+			"batch_download.the_codes_come_in_packages", len(pieces), strings.TrimRight(c.Out, "/"))
 	}
 	total := pieces[len(pieces)-1].To - pieces[0].From + 1
 	d := download{session: s, wire: wire, id: c.ID, key: key, bar: newBar(s, total, "downloading")}
@@ -93,7 +92,7 @@ func (c *batchDownload) Run(s *session) error {
 		for _, f := range files {
 			size += f.Bytes
 		}
-		fmt.Fprintf(w, "wrote %s of %d to %s, %s\n", countedCodes(total), c.ID, plain(c.Out), counted(int(size), "byte"))
+		tell(w, "batch_download.wrote_of_to", countedCodes(total), c.ID, plain(c.Out), counted(int(size), "byte"))
 	})
 }
 
@@ -115,11 +114,11 @@ func (c *batchDownload) packageKey() (string, error) {
 	}
 	switch {
 	case !c.Plain && c.KeyFile != "":
-		return "", misused("--key-file is for --plain: packages are written as they come, and no key is needed")
+		return "", misused("batch_download.key_file_is_for_plain")
 	case !c.Plain:
 		return "", nil
 	case key == "":
-		return "", misused("--plain decrypts: give the account's package key by --key-file, or QRJUMP_PACKAGE_KEY")
+		return "", misused("batch_download.plain_decrypts_give_the_account")
 	}
 	return key, checkPackageKey(key)
 }
@@ -128,12 +127,12 @@ func (c *batchDownload) packageKey() (string, error) {
 func keyFile(flag, path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", misused("%s: %v", flag, err)
+		return "", misused("batch_download.of", flag, err)
 	}
 	defer f.Close()
 	line, err := bufio.NewReader(io.LimitReader(f, 4096)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		return "", misused("%s: %v", flag, err)
+		return "", misused("batch_download.of", flag, err)
 	}
 	key := strings.TrimRight(line, "\r\n")
 	return key, checkPackageKey(key)
@@ -141,7 +140,7 @@ func keyFile(flag, path string) (string, error) {
 
 func checkPackageKey(key string) error {
 	if len(key) != 16 {
-		return misused("a package key has 16 characters, not %d", len(key))
+		return misused("batch_download.a_package_key_has_16", len(key))
 	}
 	return nil
 }
@@ -151,12 +150,12 @@ func (c *batchDownload) folder() (bool, error) {
 	info, err := os.Stat(c.Out)
 	switch {
 	case err == nil && !info.IsDir() && !info.Mode().IsRegular():
-		return false, misused("--out %s is neither a file nor a folder", c.Out)
+		return false, misused("batch_download.out_is_neither_a_file", c.Out)
 	case err == nil:
 		return info.IsDir(), nil
 	case strings.HasSuffix(c.Out, "/"):
 		if err := os.MkdirAll(c.Out, 0o700); err != nil {
-			return false, misused("--out: %v", err)
+			return false, misused("batch_download.out", err)
 		}
 		return true, nil
 	}
@@ -166,7 +165,7 @@ func (c *batchDownload) folder() (bool, error) {
 // piecesOf are the parts of segments that were asked for.
 func piecesOf(a client.Application, want client.CodeRange) ([]client.CodeRange, error) {
 	if a.Status != client.ApplicationFinished || len(a.Segments) == 0 {
-		return nil, fmt.Errorf("batch %d: the application is %s, not %s yet: ask again with: qrjump batch show %d", a.ID,
+		return nil, fault("batch_download.batch_the_application_is_not", a.ID,
 			plain(a.Status), client.ApplicationFinished, a.ID)
 	}
 	last := a.Segments[len(a.Segments)-1].To
@@ -174,7 +173,7 @@ func piecesOf(a client.Application, want client.CodeRange) ([]client.CodeRange, 
 		want.To = last
 	}
 	if want.To > last {
-		return nil, misused("%s: application %d has the indexes 0 to %d", rangeText(want), a.ID, last)
+		return nil, misused("batch_download.application_has_the_indexes_0", rangeText(want), a.ID, last)
 	}
 	var list []client.CodeRange
 	for _, r := range a.Segments {
@@ -232,11 +231,11 @@ func (d download) piece(f io.Writer, r client.CodeRange) error {
 	_, err = io.Copy(lines, rows)
 	switch {
 	case errors.Is(err, client.ErrPackageKey):
-		return advised{error: err, next: "give the package key of the account that applied"}
+		return advised{error: err, next: said("batch_download.give_the_package_key_of")}
 	case err != nil:
 		return err
 	case lines.n != r.Len():
-		return fmt.Errorf("the package has %d rows, not %d", lines.n, r.Len())
+		return fault("batch_download.the_package_has_rows_not", lines.n, r.Len())
 	}
 	return nil
 }
@@ -255,7 +254,7 @@ func (l *lineCounter) Write(b []byte) (int, error) {
 func replaceFile(path string, fill func(io.Writer) error) (size int64, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
 	if err != nil {
-		return 0, fmt.Errorf("writing %s: %w", path, err)
+		return 0, fault("batch_download.writing", path, err)
 	}
 	defer os.Remove(f.Name()) // nothing, once it is renamed
 	defer f.Close()
@@ -267,7 +266,7 @@ func replaceFile(path string, fill func(io.Writer) error) (size int64, err error
 	for _, step := range []func() error{b.Flush, f.Sync, func() (err error) { info, err = f.Stat(); return err }, f.Close,
 		func() error { return os.Rename(f.Name(), path) }} {
 		if err := step(); err != nil {
-			return 0, fmt.Errorf("writing %s: %w", path, err)
+			return 0, fault("batch_download.writing", path, err)
 		}
 	}
 	return info.Size(), nil

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -48,7 +47,7 @@ func (c *batchImport) Run(s *session) error {
 	}
 	b, err := qrjump.BeginImport(s.ctx, c.Account, begin)
 	if err != nil {
-		return fmt.Errorf("import codes of %s: %w", plain(c.Account), err)
+		return fault("batch_import.import_codes_of", plain(c.Account), err)
 	}
 	progress := newBar(s, lines, "importing")
 	defer progress.end()
@@ -62,16 +61,16 @@ func (c *batchImport) Run(s *session) error {
 			if done.Lines == 0 {
 				return err
 			}
-			return advised{error: err, next: fmt.Sprintf("%s came before that and stay; the same command again compares them and goes on",
+			return advised{error: err, next: said("batch_import.came_before_that_and_stay",
 				countedCodes(done.Lines))}
 		}
 	}
 	progress.end()
-	said := map[string]any{"application_id": b.ID, "codes": done.Lines, "added": done.Added, "have": done.Have}
-	return c.print(s, said, func(w io.Writer) {
-		fmt.Fprintf(w, "imported %s as application %d, %d of them new\n", countedCodes(done.Lines), b.ID, done.Added)
+	answer := map[string]any{"application_id": b.ID, "codes": done.Lines, "added": done.Added, "have": done.Have}
+	return c.print(s, answer, func(w io.Writer) {
+		tell(w, "batch_import.imported_as_application_of_them", countedCodes(done.Lines), b.ID, done.Added)
 		if done.Have < b.Count {
-			fmt.Fprintf(w, "%d of its %s are here; it is PROCESSING until the others come\n", done.Have, countedCodes(b.Count))
+			tell(w, "batch_import.of_its_are_here_it", done.Have, countedCodes(b.Count))
 		}
 	})
 }
@@ -79,15 +78,14 @@ func (c *batchImport) Run(s *session) error {
 // leftNothing takes back what this run has begun and brought, since the server refused the rest of it.
 func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string, refused error) error {
 	for {
-		all := client.ImportToTakeBack{To: b.Count - 1, Note: "the import was refused", Actor: actor}
+		all := client.ImportToTakeBack{To: b.Count - 1, Note: said("batch_import.the_import_was_refused"), Actor: actor}
 		done, err := qrjump.TakeBackImport(s.ctx, b.ID, all)
 		if err != nil {
-			return advised{error: refused, next: fmt.Sprintf("the application was begun, and could not be taken back (%v): "+
-				"qrjump batch take-back %d all",
+			return advised{error: refused, next: said("batch_import.the_application_was_begun_and",
 				err, b.ID)}
 		}
 		if !done.More {
-			return advised{error: refused, next: "nothing of it is left: mend the line, and import again"}
+			return advised{error: refused, next: said("batch_import.nothing_of_it_is_left")}
 		}
 	}
 }
@@ -102,11 +100,11 @@ func (c *batchImport) look(s *session, begin *client.NewImport) (parts []importP
 		}
 		for l, err := range codes.ImportLines(f, 1) {
 			if err = cmp.Or(err, s.ctx.Err()); err == nil && begin.Prefix != "" && l.Prefix != begin.Prefix {
-				err = fmt.Errorf("the text of line %d begins with another prefix than those before", l.Number)
+				err = fault("batch_import.the_text_of_line_begins", l.Number)
 			}
 			if err != nil {
 				_ = f.Close()
-				return nil, 0, fmt.Errorf("read %s, nothing was imported: %w", plain(name), err)
+				return nil, 0, fault("batch_import.read_nothing_was_imported", plain(name), err)
 			}
 			if part.codes.From < 0 {
 				part.codes.From, begin.Prefix = l.Index, l.Prefix
@@ -115,7 +113,7 @@ func (c *batchImport) look(s *session, begin *client.NewImport) (parts []importP
 		}
 		_ = f.Close()
 		if part.codes.From < 0 {
-			return nil, 0, fmt.Errorf("read %s: it has no line", plain(name))
+			return nil, 0, fault("batch_import.read_it_has_no_line", plain(name))
 		}
 		parts, lines = append(parts, part), lines+part.codes.Len()
 	}
@@ -125,8 +123,7 @@ func (c *batchImport) look(s *session, begin *client.NewImport) (parts []importP
 	}
 	for _, part := range parts {
 		if part.codes.From > begin.Count {
-			return nil, 0, fmt.Errorf("read %s, nothing was imported: it begins with index %d, and no file has %d: an application is "+
-				"imported whole, from index 0 on, or in parts by --count", plain(part.name), part.codes.From, begin.Count)
+			return nil, 0, fault("batch_import.read_nothing_was_imported_it", plain(part.name), part.codes.From, begin.Count)
 		}
 		begin.Count = max(begin.Count, part.codes.To+1)
 	}
@@ -144,14 +141,14 @@ func (c *batchImport) bring(s *session, qrjump *client.Client, id int64, part im
 	for line := int64(0); line < part.codes.Len(); {
 		piece, err := someLines(in, importAtOnce)
 		if err != nil {
-			return fmt.Errorf("read %s after line %d: %w", plain(part.name), line, err)
+			return fault("batch_import.read_after_line", plain(part.name), line, err)
 		}
 		if len(piece) == 0 {
-			return fmt.Errorf("read %s: it changed while it was imported; it has %d lines now", plain(part.name), line)
+			return fault("batch_import.read_it_changed_while_it", plain(part.name), line)
 		}
 		one, err := qrjump.ImportCodes(s.ctx, id, line+1, c.Actor, bytes.NewReader(piece))
 		if err != nil {
-			return aboutBatch(fmt.Sprintf("import %s into", plain(part.name)), id, err)
+			return aboutBatch(said("batch_import.import_into", plain(part.name)), id, err)
 		}
 		line += one.Lines
 		done.Lines, done.Added, done.Have = done.Lines+one.Lines, done.Added+one.Added, one.Have
@@ -195,21 +192,21 @@ func (c *batchTakeBack) Run(s *session) error {
 	}
 	b, err := qrjump.Batch(s.ctx, c.ID)
 	if err != nil {
-		return aboutBatch("take back", c.ID, err)
+		return aboutBatch(said("batch_import.take_back"), c.ID, err)
 	}
 	if all {
 		want = client.CodeRange{To: b.Count - 1}
 	}
-	progress := newBar(s, min(want.Len(), b.Arrived), "taking back")
+	progress := newBar(s, min(want.Len(), b.Arrived), said("batch_import.taking_back"))
 	defer progress.end()
 	var taken int64
 	for {
 		done, err := qrjump.TakeBackImport(s.ctx, c.ID, client.ImportToTakeBack{From: want.From, To: want.To, Note: c.Note, Actor: c.Actor})
 		if err != nil {
 			progress.end()
-			err = aboutBatch("take back", c.ID, err)
+			err = aboutBatch(said("batch_import.take_back"), c.ID, err)
 			if taken > 0 {
-				err = advised{error: err, next: countedCodes(taken) + " were taken back before that; the same command again goes on"}
+				err = advised{error: err, next: countedCodes(taken) + said("batch_import.were_taken_back_before_that")}
 			}
 			return err
 		}
@@ -221,10 +218,10 @@ func (c *batchTakeBack) Run(s *session) error {
 		progress.end()
 		return c.print(s, map[string]any{"application_id": c.ID, "taken": taken, "have": done.Have}, func(w io.Writer) {
 			if all || want.Len() == b.Count {
-				fmt.Fprintf(w, "took back %s of %d: the application is gone, and its numbers are free\n", countedCodes(taken), c.ID)
+				tell(w, "batch_import.took_back_of_the_application", countedCodes(taken), c.ID)
 				return
 			}
-			fmt.Fprintf(w, "took back %s of %d; %d are still here\n", countedCodes(taken), c.ID, done.Have)
+			tell(w, "batch_import.took_back_of_are_still", countedCodes(taken), c.ID, done.Have)
 		})
 	}
 }

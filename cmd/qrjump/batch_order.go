@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/qrjump/qrjump/client"
 )
 
@@ -17,23 +15,23 @@ type batchOrder struct {
 func (c *batchOrder) Run(s *session, qrjump *client.Client) error {
 	one, err := qrjump.PlaceOrder(s.ctx, c.AppID, client.OrderPut{Count: c.Count, ISV: c.ISV})
 	if err != nil {
-		return failed("order codes for", c.AppID, err)
+		return failed(said("batch_order.order_codes_for"), c.AppID, err)
 	}
-	return c.outcome(s, one, nil, "%s", orderState(one))
+	return c.outcome(s, one, nil, "plain", orderState(one))
 }
 
 // orderState says how far an order is, and what to do next.
 func orderState(o client.Order) string {
 	switch o.State {
 	case "waits":
-		return fmt.Sprintf("order %s of %s waits for somebody else: qrjump batch decide %s %d --isv %s --agree", o.ISV, o.Account,
+		return said("batch_order.order_of_waits_for_somebody", o.ISV, o.Account,
 			o.Account, o.Count, o.ISV)
 	case "refused":
-		return fmt.Sprintf("%s refused order %s of %s", o.DecidedBy, o.ISV, o.Account)
+		return said("batch_order.refused_order_of", o.DecidedBy, o.ISV, o.Account)
 	case "making":
-		return fmt.Sprintf("order %s of %s was agreed to, and its codes are not made: say it again", o.ISV, o.Account)
+		return said("batch_order.order_of_was_agreed_to", o.ISV, o.Account)
 	}
-	return fmt.Sprintf("application %d; next: qrjump batch schedule %d", o.ApplicationID, o.ApplicationID)
+	return said("batch_order.application_next_qrjump_batch_schedule", o.ApplicationID, o.ApplicationID)
 }
 
 type batchDecide struct {
@@ -49,9 +47,9 @@ type batchDecide struct {
 func (c *batchDecide) Run(s *session, qrjump *client.Client) error {
 	one, err := qrjump.DecideOrder(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Count: c.Count, Agree: c.Agree})
 	if err != nil {
-		return failed("decide order "+c.ISV+" of", c.AppID, err)
+		return failed(said("batch_order.decide_order")+c.ISV+" of", c.AppID, err)
 	}
-	return c.outcome(s, one, nil, "%s", orderState(one))
+	return c.outcome(s, one, nil, "plain", orderState(one))
 }
 
 type batchOrders struct {
@@ -70,7 +68,7 @@ func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
 		all = append(all, page.Orders...)
 		more = len(page.Orders) > 0 && len(all) < page.Total
 	}
-	return listing[client.Order]{name: "orders", none: "nothing was ordered; the first: qrjump batch order APPID 10000 --isv order-1",
+	return listing[client.Order]{name: "orders", none: said("batch_order.nothing_was_ordered_the_first"),
 		heads: []string{"ACCOUNT", "ISV", "CODES", "ASKED BY", "STATE", "DECIDED BY", "APPLICATION", "ACTIVE", "PACKAGES", "FETCHED"},
 		row: func(o client.Order) []string {
 			return []string{o.Account, o.ISV, number(o.Count), o.AskedBy, o.State, orDash(o.DecidedBy), numberOrNone(o.ApplicationID),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"io"
 	"iter"
 	"slices"
@@ -39,11 +38,11 @@ func (f *rangeFlags) said(s *session, total int64, files []printedFile, read *re
 	if f.Out == "-" {
 		return nil
 	}
-	said := map[string]any{"application_id": f.ID, "codes": total, "files": files}
+	answer := map[string]any{"application_id": f.ID, "codes": total, "files": files}
 	if read != nil {
-		said["read_back"] = read
+		answer["read_back"] = read
 	}
-	return f.print(s, said, func(w io.Writer) {
+	return f.print(s, answer, func(w io.Writer) {
 		var size int64
 		for _, one := range files {
 			size += one.Bytes
@@ -52,18 +51,18 @@ func (f *rangeFlags) said(s *session, total int64, files []printedFile, read *re
 		if len(files) > 1 {
 			where = plain(files[0].File) + " to " + plain(files[len(files)-1].File)
 		}
-		fmt.Fprintf(w, "wrote %s of %d to %s, %s\n", countedCodes(total), f.ID, where, counted(int(size), "byte"))
+		tell(w, "batch_download.wrote_of_to", countedCodes(total), f.ID, where, counted(int(size), "byte"))
 		if read == nil || read.Labels == 0 {
 			return
 		}
 		if read.Unread == 0 {
-			fmt.Fprintf(w, "read back %s as drawn: each says its code\n", counted(int(read.Labels), "label"))
+			tell(w, "batch_print.read_back_as_drawn_each", counted(int(read.Labels), "label"))
 		} else {
-			fmt.Fprintf(w, "read back %s as drawn: the dot matrix of %d is none that is known here, all else says its code\n",
+			tell(w, "batch_print.read_back_as_drawn_the",
 				counted(int(read.Labels), "label"), read.Unread)
 		}
 		for _, text := range read.Says {
-			fmt.Fprintf(w, "index %d: %s\n", read.Index, saysText(text))
+			tell(w, "batch_print.index", read.Index, saysText(text))
 		}
 	})
 }
@@ -168,7 +167,7 @@ func (c *batchSheet) Run(s *session) error {
 // sheet is what the flags say of pages.
 func (c *batchSheet) sheet(design labels.Design) (sheet labels.Sheet, err error) {
 	if c.PerFile < 0 {
-		return sheet, misused("--per-file %d: want 1 or more", c.PerFile)
+		return sheet, misused("batch_print.per_file_want_1_or", c.PerFile)
 	}
 	if err := c.check(); err != nil {
 		return sheet, err
@@ -224,12 +223,11 @@ func (c *batchPictures) Run(s *session) error {
 	var read readBack
 	design.Drawn = read.note
 	if c.PerFile < 1 {
-		return misused("--per-file %d: want 1 or more", c.PerFile)
+		return misused("batch_print.per_file_want_1_or", c.PerFile)
 	}
 	format, zipped := labels.Format(c.Format), strings.HasSuffix(c.Out, ".zip")
 	if !zipped && !format.ForPrinters() {
-		return misused("--out %s: pictures go into an archive: give a name that ends in .zip "+
-			"(zpl and epl may go into one file, label by label)",
+		return misused("batch_print.out_pictures_go_into_an",
 			c.Out)
 	}
 	src, err := c.source(s)

@@ -5,7 +5,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -36,9 +35,9 @@ type batchSchedule struct {
 
 // Run makes a range of codes open a page from a time on.
 func (c *batchSchedule) Run(s *session) error {
-	at, err := time.Parse(time.RFC3339, c.At)
+	at, err := momentOf("--at", c.At, true)
 	if err != nil {
-		return misused("--at %q: want a time such as 2026-01-31T15:04:05Z", c.At)
+		return err
 	}
 	r, all, err := parseRange(c.Range)
 	if err != nil {
@@ -55,7 +54,7 @@ func (c *batchSchedule) Run(s *session) error {
 	}
 	done, err := qrjump.ScheduleCodes(s.ctx, c.ID, r, c.binding(), at, c.Actor, c.Note)
 	return c.outcome(s, done, aboutStored(s, qrjump, "schedule "+rangeText(r)+" of", c.ID, err),
-		"%s of %d: from %s on those that are not void or frozen open %s of %s", countedCodes(done.Codes), c.ID, when(at), plain(c.Path),
+		"batch_schedule.of_from_on_those_that", countedCodes(done.Codes), c.ID, when(at), plain(c.Path),
 		plain(c.Target))
 }
 
@@ -71,9 +70,9 @@ func (c *batchEvents) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.CodeEvents(s.ctx, c.ID, c.After, c.Limit)
 	more := ""
 	if n := len(list); n > 0 && n == c.Limit {
-		more = fmt.Sprintf("there may be more: --after %d", list[n-1].Seq)
+		more = said("batch_schedule.there_may_be_more_after", list[n-1].Seq)
 	}
-	return listing[client.CodeEvent]{name: "events", none: "nothing happened to these codes",
+	return listing[client.CodeEvent]{name: "events", none: said("batch_schedule.nothing_happened_to_these_codes"),
 		heads: []string{"SEQ", "AT", "DID", "CODES", "WHICH", "FROM", "BY", "NOTE", "RID"},
 		more:  more,
 		row: func(e client.CodeEvent) []string {
@@ -91,7 +90,7 @@ func (c *batchEvents) Run(s *session, qrjump *client.Client) error {
 			}
 			return []string{number(e.Seq), when(e.At), e.Did, number(e.Codes),
 				orDash(text), from, e.Actor, orDash(e.Note), orDash(e.RID)}
-		}}.print(s, c.outputFlags, list, aboutStored(s, qrjump, "events of", c.ID, err))
+		}}.print(s, c.outputFlags, list, aboutStored(s, qrjump, said("batch_schedule.events_of"), c.ID, err))
 }
 
 type codeScans struct {
@@ -112,17 +111,17 @@ func (c *codeScans) Run(s *session) error {
 	if name.ID == 0 {
 		found, err := qrjump.LookupCode(s.ctx, name)
 		if err != nil {
-			return aboutCodes("scans of "+c.Code, err)
+			return aboutCodes(said("batch_schedule.scans_of")+c.Code, err)
 		}
 		name = client.CodeName{ID: found.ApplicationID, Index: found.CodeIndex}
 	}
 	known, err := qrjump.CodeScans(s.ctx, name.ID, name.Index)
 	if err != nil {
-		return aboutStoredCodes(s, qrjump, "scans of "+c.Code, name.ID, err)
+		return aboutStoredCodes(s, qrjump, said("batch_schedule.scans_of")+c.Code, name.ID, err)
 	}
 	return c.print(s, known, func(w io.Writer) {
 		if known.Scans == 0 {
-			fmt.Fprintf(w, "code %d:%d was never scanned\n", name.ID, name.Index)
+			tell(w, "batch_schedule.code_was_never_scanned", name.ID, name.Index)
 			return
 		}
 		printFields(w, [2]string{"code", fmt.Sprintf("%d:%d", name.ID, name.Index)}, [2]string{"scans", number(known.Scans)},
@@ -132,7 +131,7 @@ func (c *codeScans) Run(s *session) error {
 			[2]string{"score", scoreText(known)})
 		for _, p := range known.Places {
 			if p.Region != "" {
-				fmt.Fprintf(w, "scanned in %s: %s\n", plain(p.Region), number(p.Scans))
+				tell(w, "batch_schedule.scanned_in", plain(p.Region), number(p.Scans))
 			}
 		}
 	})
@@ -144,12 +143,12 @@ func scoreText(known client.CodeScans) string {
 	if known.Threshold != nil {
 		threshold = *known.Threshold
 	}
-	text := fmt.Sprintf("%d; from %d on it looks as if it was copied", known.Score, threshold)
+	text := said("batch_schedule.from_on_it_looks_as", known.Score, threshold)
 	if threshold == 0 {
-		text = fmt.Sprintf("%d; alarms are off for it", known.Score)
+		text = said("batch_schedule.alarms_are_off_for_it", known.Score)
 	}
 	if known.DismissedAt != nil {
-		text += "; of the scans since " + moment(known.DismissedAt) + ", when its alarm was dismissed"
+		text += said("batch_schedule.of_the_scans_since") + moment(known.DismissedAt) + said("batch_schedule.when_its_alarm_was_dismissed")
 	}
 	return text
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/csv"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -46,14 +45,14 @@ func (c *batchSerials) Run(s *session) error {
 		var some []client.SerialBinding
 		some, err = next()
 		if err != nil {
-			return fmt.Errorf("read %s after %s: %w", plain(c.File), counted(int(bound), "serial number"), err)
+			return fault("batch_serials.read_after", plain(c.File), counted(int(bound), "serial number"), err)
 		}
 		if len(some) == 0 {
 			break
 		}
 		done, err := qrjump.BindSerials(s.ctx, c.ID, some, c.Replace, c.Actor)
 		if err != nil {
-			return aboutStored(s, qrjump, fmt.Sprintf("bind serial numbers (%d are) of", bound), c.ID, err)
+			return aboutStored(s, qrjump, said("batch_serials.bind_serial_numbers_are_of", bound), c.ID, err)
 		}
 		bound += done.Codes
 		if done.Changed != nil {
@@ -61,7 +60,7 @@ func (c *batchSerials) Run(s *session) error {
 		}
 	}
 	return c.print(s, map[string]any{"application_id": c.ID, "serials": bound, "changed": changed}, func(w io.Writer) {
-		fmt.Fprintf(w, "bound %s of %d, %d of them new\n", counted(int(bound), "serial number"), c.ID, changed)
+		tell(w, "batch_serials.bound_of_of_them_new", counted(int(bound), "serial number"), c.ID, changed)
 	})
 }
 
@@ -74,7 +73,7 @@ func serialRows(in io.Reader) (next func() ([]client.SerialBinding, error), err 
 	table.ReuseRecord = true
 	header, err := table.Read()
 	if err != nil {
-		return nil, misused("the file has no first line that names its columns: index,serial")
+		return nil, misused("batch_serials.the_file_has_no_first")
 	}
 	header = slices.Clone(header)
 	header[0] = strings.TrimPrefix(header[0], "\ufeff") // as spreadsheets write it
@@ -85,7 +84,7 @@ func serialRows(in io.Reader) (next func() ([]client.SerialBinding, error), err 
 		}
 	}
 	if serial < 0 || by == "" {
-		return nil, misused("the first line names the columns %s: want serial, and index, text or code", strings.Join(header, ", "))
+		return nil, misused("batch_serials.the_first_line_names_the", strings.Join(header, ", "))
 	}
 	at := slices.Index(header, by)
 	return func() (some []client.SerialBinding, err error) {
@@ -107,7 +106,7 @@ func serialRows(in io.Reader) (next func() ([]client.SerialBinding, error), err 
 				index, err := strconv.ParseInt(row[at], 10, 64)
 				if err != nil || index < 0 {
 					line, _ := table.FieldPos(at)
-					return nil, fmt.Errorf("line %d: %.40q is no index", line, row[at])
+					return nil, fault("batch_serials.line_is_no_index", line, row[at])
 				}
 				one.Index = &index
 			}

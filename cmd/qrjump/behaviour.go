@@ -20,7 +20,7 @@ func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
 	list = slices.DeleteFunc(list, func(b client.Behaviour) bool {
 		return c.Mark != "" && b.Mark != c.Mark || !strings.HasPrefix(b.ID, c.Of)
 	})
-	return listing[client.Behaviour]{name: "behaviours", none: "no behaviour is like that",
+	return listing[client.Behaviour]{name: "behaviours", none: said("behaviour.no_behaviour_is_like_that"),
 		heads: []string{"BEHAVIOUR", "KNOWN BY", "SINCE", "WHAT THE SERVER DOES"},
 		row:   func(b client.Behaviour) []string { return []string{b.ID, b.Mark, orDash(b.Date), b.English} },
 	}.print(s, c.outputFlags, list, failed("list", "behaviours", err))
@@ -35,7 +35,7 @@ type behaviourShow struct {
 func (c *behaviourShow) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Behaviours(s.ctx)
 	if err != nil {
-		return failed("show behaviour", c.ID, err)
+		return failed(said("behaviour.show_behaviour"), c.ID, err)
 	}
 	one, err := named(list, func(b client.Behaviour) string { return b.ID }, "show", c.ID, "behaviour", "qrjump behaviour list")
 	if err != nil {

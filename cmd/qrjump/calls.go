@@ -44,20 +44,20 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 		if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
 			return c.kept(s, qrjump) // no emulator: the log
 		}
-		return emulated("list calls", err)
+		return emulated(said("calls.list_calls"), err)
 	}
 	if c.Follow {
 		return c.follow(s, qrjump, query, page.Next)
 	}
 	if len(page.Calls) == 0 && c.RID != "" {
-		return absent(advised{error: fmt.Errorf("list calls: none of the last 1,000 has the request id %s", c.RID),
-			next: "the log of the last seven days: qrjump why " + c.RID})
+		return absent(advised{error: fault("calls.list_calls_none_of_the", c.RID),
+			next: said("calls.the_log_of_the_last") + c.RID})
 	}
-	if err := emptyFor(s, qrjump, "list calls of", c.Account, len(page.Calls)); err != nil {
+	if err := emptyFor(s, qrjump, said("calls.list_calls_of"), c.Account, len(page.Calls)); err != nil {
 		return err
 	}
 	if len(page.Calls) == 0 && !c.JSON {
-		_, err := fmt.Fprintln(s.out, "no call is like that")
+		_, err := tell(s.out, "calls.no_call_is_like_that")
 		return err
 	}
 	slices.Reverse(page.Calls)
@@ -68,7 +68,7 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 // that finds nothing there may go on with older ones.
 func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 	if c.Follow && (c.Errors || c.Before != 0) {
-		return misused("--follow prints what comes: leave --errors and --before out")
+		return misused("calls.follow_prints_what_comes_leave")
 	}
 	if c.Follow {
 		return c.followKept(s, qrjump)
@@ -76,7 +76,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 	if c.Errors {
 		list, err := qrjump.CallErrors(s.ctx, c.Account, c.Path, c.ErrCode, c.Before)
 		if err != nil {
-			return fmt.Errorf("list errors of calls: %w", err)
+			return fault("calls.list_errors_of_calls", err)
 		}
 		return c.print(s, list, func(w io.Writer) {
 			rows := [][]string{}
@@ -85,7 +85,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 					orDash(e.Detail)})
 			}
 			if len(rows) == 0 {
-				fmt.Fprintln(w, "no call failed")
+				tell(w, "calls.no_call_failed")
 			} else {
 				printTable(w, []string{"TIMES", "CODE", "ENDPOINT", "LAST", "RID", "WHY"}, rows)
 			}
@@ -95,14 +95,14 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 	page, err := qrjump.KeptCalls(s.ctx, client.KeptCallQuery{RID: c.RID, Account: c.Account, Path: c.Path, ErrCode: c.ErrCode,
 		Failed: c.Failed, Before: c.Before, Limit: min(c.Limit, 100)})
 	if err != nil {
-		return fmt.Errorf("list calls: %w", err)
+		return fault("calls.list_calls_2", err)
 	}
 	if c.JSON {
 		return c.print(s, page, nil)
 	}
 	slices.Reverse(page.Calls)
 	if len(page.Calls) == 0 {
-		fmt.Fprintln(s.out, "no call is like that")
+		tell(s.out, "calls.no_call_is_like_that")
 	} else if err := c.lines(s, recorded(page.Calls), true); err != nil {
 		return err
 	}
@@ -113,10 +113,10 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 // lookedAt says what of the log was looked at, and how to go on.
 func lookedAt(w io.Writer, looked client.Searched) {
 	if looked.Since != nil {
-		fmt.Fprintf(w, "looked at %s, from %s to %s\n", counted(looked.Looked, "call"), when(*looked.Since), when(*looked.Until))
+		tell(w, "calls.looked_at_from_to", counted(looked.Looked, "call"), when(*looked.Since), when(*looked.Until))
 	}
 	if looked.Next != 0 {
-		fmt.Fprintf(w, "older ones: the same with --before %d\n", looked.Next)
+		tell(w, "calls.older_ones_the_same_with", looked.Next)
 	}
 }
 
@@ -144,10 +144,10 @@ func (c *callsCommand) follow(s *session, qrjump *client.Client, query client.Ca
 			if s.ctx.Err() != nil {
 				return nil
 			}
-			return emulated("follow calls", err)
+			return emulated(said("calls.follow_calls"), err)
 		}
 		if page.Missed > 0 {
-			fmt.Fprintf(s.err, "%s came faster than they were read, and are forgotten\n", counted(int(page.Missed), "call"))
+			tell(s.err, "calls.came_faster_than_they_were", counted(int(page.Missed), "call"))
 		}
 		if err := c.lines(s, page.Calls, !began); err != nil {
 			return err
@@ -169,7 +169,7 @@ func (c *callsCommand) follow(s *session, qrjump *client.Client, query client.Ca
 func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
 	query := client.KeptCallQuery{RID: c.RID, Account: c.Account, Path: c.Path, ErrCode: c.ErrCode, Failed: c.Failed, Limit: 1}
 	if c.RID != "" {
-		return misused("--follow and --rid: a call that is known by its request id has come already")
+		return misused("calls.follow_and_rid_a_call")
 	}
 	began := false
 	for first := true; ; first = false {
@@ -181,7 +181,7 @@ func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
 				if s.ctx.Err() != nil {
 					return nil
 				}
-				return fmt.Errorf("follow calls: %w", err)
+				return fault("calls.follow_calls_2", err)
 			}
 			newest = max(newest, page.Newest)
 			come = append(come, page.Calls...)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -32,10 +31,10 @@ func (c *recordCommand) Run(s *session) (err error) {
 	upstream, err := url.Parse(c.Upstream)
 	if err != nil || upstream.Scheme != "http" && upstream.Scheme != "https" || upstream.Host == "" ||
 		strings.Trim(upstream.Path, "/") != "" || upstream.RawQuery != "" {
-		return misused("--upstream: want a scheme and a host, for example https://api.weixin.qq.com")
+		return misused("cassette.upstream_want_a_scheme_and")
 	}
 	if c.Timeout <= 0 {
-		return misused("--timeout: want more than 0s")
+		return misused("cassette.timeout_want_more_than_0s")
 	}
 	l, err := listen(c.Listen)
 	if err != nil {
@@ -45,25 +44,25 @@ func (c *recordCommand) Run(s *session) (err error) {
 	// A cassette that goes on would give the same stand-in to other values.
 	out, err := os.OpenFile(c.Out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return misused("--out %s: there is such a file already, and a cassette is not continued", c.Out)
+		return misused("cassette.out_there_is_such_a", c.Out)
 	}
 	if err != nil {
-		return misused("--out: %v", err)
+		return misused("batch_download.out", err)
 	}
 	r := &cassette.Recorder{Upstream: upstream, Out: out, Log: slog.New(slog.NewTextHandler(s.err, nil)), Now: time.Now, Timeout: c.Timeout}
 	err = serveOn(s, l, r, c.Timeout)
 	lines, failed := r.Lines()
 	if err = errors.Join(err, failed, out.Sync(), out.Close()); err != nil {
-		return fmt.Errorf("record: %w", err)
+		return fault("cassette.record", err)
 	}
-	fmt.Fprintf(s.err, "%s recorded in %s; read it before it leaves this machine\n", counted(lines, "call"), c.Out)
+	tell(s.err, "cassette.recorded_in_read_it_before", counted(lines, "call"), c.Out)
 	return nil
 }
 
 func listen(address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, misused("--listen: %v", err)
+		return nil, misused("cassette.listen", err)
 	}
 	return l, nil
 }
@@ -74,7 +73,7 @@ func serveOn(s *session, l net.Listener, h http.Handler, patience time.Duration)
 		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(s.err, nil), slog.LevelWarn)}
 	ended := make(chan error, 1)
 	go func() { ended <- serving.Serve(l) }()
-	fmt.Fprintf(s.out, "qrjump ready http://%s\n", l.Addr())
+	tell(s.out, "cassette.qrjump_ready_http", l.Addr())
 	select {
 	case err := <-ended:
 		return err
@@ -96,7 +95,7 @@ type compareCommand struct {
 func (c *compareCommand) Run(s *session) (err error) {
 	if c.Behaviour != "" {
 		if err := cassette.CheckRow(c.Behaviour); err != nil {
-			return misused("--behaviour: %v", err)
+			return misused("cassette.behaviour", err)
 		}
 	}
 	lines, err := readCassette(c.File)
@@ -110,11 +109,11 @@ func (c *compareCommand) Run(s *session) (err error) {
 	clock := func() time.Time { return *now.Load() }
 	ours, end, err := server.Rehearsal(s.ctx, stage.Seed(), clock, io.Discard)
 	if err != nil && stage.ForgetRules() {
-		fmt.Fprintf(s.err, "the rules from before the recording are left out: %s\n", plain(err.Error()))
+		tell(s.err, "cassette.the_rules_from_before_the", plain(err.Error()))
 		ours, end, err = server.Rehearsal(s.ctx, stage.Seed(), clock, io.Discard)
 	}
 	if err != nil {
-		return fmt.Errorf("compare %s: a server with what the cassette shows does not start: %w", c.File, err)
+		return fault("cassette.compare_a_server_with_what", c.File, err)
 	}
 	defer func() { err = errors.Join(err, end()) }()
 	report, err := cassette.Compare(s.ctx, stage, cassette.Server{URL: ours.URL, Admin: ours.AdminURL, Reach: func(at time.Time) {
@@ -123,14 +122,14 @@ func (c *compareCommand) Run(s *session) (err error) {
 		}
 	}})
 	if err != nil {
-		return fmt.Errorf("compare %s: %w", c.File, err)
+		return fault("cassette.compare", c.File, err)
 	}
 	if c.Keep != "" {
 		added, err := cassette.Keep(lines, report, c.Keep, filepath.Base(c.File))
 		if err != nil {
-			return fmt.Errorf("compare %s: --keep: %w", c.File, err)
+			return fault("cassette.compare_keep", c.File, err)
 		}
-		fmt.Fprintf(s.err, "%s added to %s\n", counted(added, "answer"), c.Keep)
+		tell(s.err, "cassette.added_to", counted(added, "answer"), c.Keep)
 	}
 	if c.Behaviour != "" {
 		report.Only(c.Behaviour)
@@ -139,7 +138,7 @@ func (c *compareCommand) Run(s *session) (err error) {
 		return err
 	}
 	if n := report.Unknown(); n > 0 {
-		return different("compare %s: %s", c.File, counted(n, "difference"))
+		return different("cassette.compare_2", c.File, counted(n, "difference"))
 	}
 	return nil
 }
@@ -147,36 +146,36 @@ func (c *compareCommand) Run(s *session) (err error) {
 func readCassette(file string) ([]cassette.Recorded, error) {
 	lines, err := cassette.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, misused("there is no file %s", file)
+		return nil, misused("cassette.there_is_no_file", file)
 	}
 	return lines, err
 }
 
 func printComparison(w io.Writer, r cassette.Report) {
 	for _, d := range r.Differences {
-		decided := "our answer met no behaviour of the table"
+		decided := said("cassette.our_answer_met_no_behaviour")
 		if len(d.Behaviours) > 0 {
-			decided = fmt.Sprintf("%s, our mark is %s", strings.Join(d.Behaviours, ", "), d.Mark)
+			decided = said("cassette.our_mark_is", strings.Join(d.Behaviours, ", "), d.Mark)
 		}
 		if d.Known {
 			decided += ", known"
 		}
-		at := fmt.Sprintf("line %d", d.Line)
+		at := said("cassette.line", d.Line)
 		if d.Times > 1 {
-			at += fmt.Sprintf(" and %d more", d.Times-1)
+			at += said("cassette.and_more", d.Times-1)
 		}
 		what := string(d.Kind)
 		if d.Where != what {
 			what += " " + d.Where
 		}
-		fmt.Fprintf(w, "%s: %s\n  %s: the platform has %s, we have %s\n  %s\n", at, plain(orDash(d.Endpoint)), plain(what),
+		tell(w, "cassette.the_platform_has_we_have", at, plain(orDash(d.Endpoint)), plain(what),
 			plain(d.Platform),
 			plain(d.Ours), decided)
 	}
 	for _, one := range r.Skipped {
-		fmt.Fprintf(w, "line %d: %s is not compared: %s\n", one.Line, plain(one.Endpoint), plain(one.Reason))
+		tell(w, "cassette.line_is_not_compared", one.Line, plain(one.Endpoint), plain(one.Reason))
 	}
-	fmt.Fprintf(w, "%d of %s compared: %s\n", r.Compared, counted(r.Calls, "call"), counted(len(r.Differences), "difference"))
+	tell(w, "cassette.of_compared", r.Compared, counted(r.Calls, "call"), counted(len(r.Differences), "difference"))
 }
 
 type replayCommand struct {
@@ -198,14 +197,14 @@ func (c *replayCommand) Run(s *session) error {
 	defer l.Close()
 	p := cassette.NewPlayer(lines, c.ByContent)
 	if err := serveOn(s, l, p, 10*time.Second); err != nil {
-		return fmt.Errorf("replay %s: %w", c.File, err)
+		return fault("cassette.replay", c.File, err)
 	}
 	wrong, unused := p.Left()
 	if unused > 0 {
-		fmt.Fprintf(s.err, "%s of the cassette not asked for\n", counted(unused, "line"))
+		tell(s.err, "cassette.of_the_cassette_not_asked", counted(unused, "line"))
 	}
 	if len(wrong) > 0 {
-		return fmt.Errorf("replay %s: %s not in the cassette, first %s", c.File, counted(len(wrong), "call"), wrong[0])
+		return fault("cassette.replay_not_in_the_cassette", c.File, counted(len(wrong), "call"), wrong[0])
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ type clockShow struct{ operator }
 
 // Run shows the emulator's clock.
 func (c *clockShow) Run(s *session, qrjump *client.Client) error {
-	return c.clock(s, qrjump, "show the clock", nil)
+	return c.clock(s, qrjump, said("clock.show_the_clock"), nil)
 }
 
 // clock makes a move, if there is one, and shows the clock.
@@ -23,7 +23,7 @@ func (o operator) clock(s *session, qrjump *client.Client, did string, move func
 		err := move()
 		if isProblem(err, http.StatusConflict) {
 			p, _ := errors.AsType[*client.Problem](err)
-			return coded{advised{error: fmt.Errorf("%s: %s", did, p.Detail), next: "qrjump reset goes back to the seed and to real time"},
+			return coded{advised{error: fault("clock.of", did, p.Detail), next: "qrjump reset goes back to the seed and to real time"},
 				exitRefused}
 		}
 		if err != nil {
@@ -39,9 +39,9 @@ func (o operator) clock(s *session, qrjump *client.Client, did string, move func
 
 // clockText says in words what a clock shows.
 func clockText(c client.Clock) string {
-	text := "the clock shows " + when(c.Now)
+	text := said("clock.the_clock_shows") + when(c.Now)
 	if c.Frozen {
-		text += " and stands still"
+		text += said("clock.and_stands_still")
 	}
 	if c.Real.IsZero() {
 		return text
@@ -49,11 +49,11 @@ func clockText(c client.Clock) string {
 	ahead := c.Now.Sub(c.Real).Round(time.Second)
 	switch {
 	case ahead == 0 && !c.Frozen:
-		return text + ", which is real time"
+		return text + said("clock.which_is_real_time")
 	case ahead < 0:
-		return text + ", " + longTime(-ahead) + " behind real time"
+		return text + ", " + longTime(-ahead) + said("clock.behind_real_time")
 	}
-	return text + ", " + longTime(ahead) + " ahead of real time"
+	return text + ", " + longTime(ahead) + said("clock.ahead_of_real_time")
 }
 
 // longTime is a duration, with its days where it has many.
@@ -62,7 +62,7 @@ func longTime(d time.Duration) string {
 	if d < 3*day {
 		return d.String()
 	}
-	return fmt.Sprintf("%d days and %s", d/day, d%day)
+	return said("clock.days_and", d/day, d%day)
 }
 
 type clockSet struct {
@@ -72,53 +72,54 @@ type clockSet struct {
 
 // Run sets the clock.
 func (c *clockSet) Run(s *session) error {
-	at, err := time.Parse(time.RFC3339, c.Time)
+	at, err := momentOf("clock set", c.Time, true)
 	if err != nil {
-		return misused("%q: want a time such as 2026-01-31T15:04:05Z; to move the clock by a time: qrjump clock advance 36h", c.Time)
+		return err
 	}
 	qrjump, err := c.client()
 	if err != nil {
 		return err
 	}
-	return c.clock(s, qrjump, "set the clock to "+c.Time, func() error { return qrjump.SetClock(s.ctx, at) })
+	return c.clock(s, qrjump, said("clock.set_the_clock_to")+c.Time, func() error { return qrjump.SetClock(s.ctx, at) })
 }
 
 type clockAdvance struct {
 	operator
-	By time.Duration `arg:""`
+	By string `arg:""`
 }
 
 // Run moves the clock on.
 func (c *clockAdvance) Run(s *session) error {
-	if c.By <= 0 {
-		return misused("%s: want a time such as 36h; the clock cannot go back", c.By)
+	by, ok := spanOf(c.By)
+	if !ok || by <= 0 {
+		return misused("clock.want_a_time_such_as_2", c.By)
 	}
 	qrjump, err := c.client()
 	if err != nil {
 		return err
 	}
-	return c.clock(s, qrjump, "advance the clock by "+c.By.String(), func() error { return qrjump.Advance(s.ctx, c.By) })
+	return c.clock(s, qrjump, said("clock.advance_the_clock_by")+by.String(), func() error { return qrjump.Advance(s.ctx, by) })
 }
 
 type clockFreeze struct{ operator }
 
 // Run stops the clock.
 func (c *clockFreeze) Run(s *session, qrjump *client.Client) error {
-	return c.clock(s, qrjump, "freeze the clock", func() error { return qrjump.FreezeClock(s.ctx) })
+	return c.clock(s, qrjump, said("clock.freeze_the_clock"), func() error { return qrjump.FreezeClock(s.ctx) })
 }
 
 type clockRun struct{ operator }
 
 // Run lets the clock run on from where it stands.
 func (c *clockRun) Run(s *session, qrjump *client.Client) error {
-	return c.clock(s, qrjump, "let the clock run", func() error { return qrjump.RunClock(s.ctx) })
+	return c.clock(s, qrjump, said("clock.let_the_clock_run"), func() error { return qrjump.RunClock(s.ctx) })
 }
 
 type clockReal struct{ operator }
 
 // Run lets the clock follow real time again.
 func (c *clockReal) Run(s *session, qrjump *client.Client) error {
-	return c.clock(s, qrjump, "go back to real time", func() error { return qrjump.RealClock(s.ctx) })
+	return c.clock(s, qrjump, said("clock.go_back_to_real_time"), func() error { return qrjump.RealClock(s.ctx) })
 }
 
 type resetCommand struct {
@@ -131,10 +132,10 @@ func (c *resetCommand) Run(s *session, qrjump *client.Client) error {
 	if _, err := qrjump.Clock(s.ctx); err != nil { // before anything is asked
 		return emulated("reset", err)
 	}
-	if err := confirmed(s, c.Yes, "everything on "+qrjump.URL()+" that its seed does not say is lost"); err != nil {
+	if err := confirmed(s, c.Yes, said("clock.everything_on")+qrjump.URL()+said("clock.that_its_seed_does_not")); err != nil {
 		return err
 	}
 	err := qrjump.Reset(s.ctx)
 	return c.outcome(s, map[string]any{"reset": true}, emulated("reset", err),
-		"the server is back at its seed and at real time; scan keys and the admin token stay")
+		"clock.the_server_is_back_at")
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -30,7 +29,7 @@ func codeName(text string) (client.CodeName, error) {
 		return client.CodeName{Code: text}, nil
 	}
 	if !strings.Contains(text, "/") {
-		return client.CodeName{}, misused("%q names no code: want its nine characters, its whole text in single quotes, or ID:INDEX", text)
+		return client.CodeName{}, misused("code.names_no_code_want_its", text)
 	}
 	return client.CodeName{URL: text}, nil
 }
@@ -85,7 +84,7 @@ func printCode(w io.Writer, c client.StoredCode) {
 	for _, s := range []struct {
 		is   bool
 		name string
-	}{{c.Void, "void"}, {c.Active, "active"}, {!c.Active, "not active"}, {c.Frozen, "frozen"}, {c.Redeemed, "redeemed"}} {
+	}{{c.Void, "void"}, {c.Active, "active"}, {!c.Active, said("code.not_active")}, {c.Frozen, "frozen"}, {c.Redeemed, "redeemed"}} {
 		if s.is {
 			states = append(states, s.name)
 		}
@@ -100,7 +99,7 @@ func printCode(w io.Writer, c client.StoredCode) {
 		fields = append(fields, [2]string{"warning", c.Activation.Warning})
 	}
 	if c.Void { // whatever else is said of it
-		fmt.Fprintln(w, "this code is void: it opens nothing any more")
+		tell(w, "code.this_code_is_void_it")
 	}
 	printFields(w, fields...)
 	if len(c.History) == 0 {
@@ -121,25 +120,25 @@ func printCode(w io.Writer, c client.StoredCode) {
 
 // standingAlarm is an alarm that nobody dismissed, in a line.
 func standingAlarm(a client.StandingAlarm) string {
-	what := "it looks copied, score " + number(a.Score)
+	what := said("code.it_looks_copied_score") + number(a.Score)
 	if a.Kind == client.SpoiledCode {
-		what = "it was spoiled, and scanned all the same"
+		what = said("code.it_was_spoiled_and_scanned")
 	}
 	seen := "open"
 	if a.AcknowledgedAt != nil {
-		seen = "seen by " + a.AcknowledgedBy
+		seen = said("code.seen_by") + a.AcknowledgedBy
 	}
-	return fmt.Sprintf("%d since %s, %s: %s; take it back with: qrjump stats alarms --dismiss %d --note TEXT", a.ID,
+	return said("code.since_take_it_back_with", a.ID,
 		when(a.At), seen, what, a.ID)
 }
 
 func printBound(w io.Writer, b client.BoundCode) {
 	fields := [][2]string{{"code", b.Code}, {"application", number(b.ApplicationID)}, {"isv", b.ISV}}
 	if b.Binding == nil {
-		printFields(w, append(fields, [2]string{"state", "not active"})...)
+		printFields(w, append(fields, [2]string{"state", said("code.not_active")})...)
 		return
 	}
-	fields = append(append(fields, [2]string{"state", "active with " + rangeText(*b.Activated)}), boundFields(b.Binding)...)
+	fields = append(append(fields, [2]string{"state", said("code.active_with") + rangeText(*b.Activated)}), boundFields(b.Binding)...)
 	printFields(w, fields...)
 }
 
@@ -147,7 +146,7 @@ func boundFields(b *client.CodeBinding) [][2]string {
 	if b == nil {
 		return nil
 	}
-	return [][2]string{{"opens", "Mini Program " + b.WxaAppID + ", " + wxaTypeName(b.WxaType)}, {"page", b.WxaPath},
+	return [][2]string{{"opens", said("audit.mini_program") + b.WxaAppID + ", " + wxaTypeName(b.WxaType)}, {"page", b.WxaPath},
 		{"activity", b.ActivityName},
 		{"brand", b.ProductBrand}, {"title", b.ProductTitle}, {"product", b.ProductCode}}
 }
@@ -177,7 +176,7 @@ func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
 	case all:
 		return []client.CodeSelection{{All: true}}, nil
 	case len(ranges) == 0 && len(codes) == 0:
-		return nil, misused("which codes of %d? give an index (5), a range (5-9), all, or --codes-file", c.ID)
+		return nil, misused("code.which_codes_of_give_an", c.ID)
 	}
 	for part := range slices.Chunk(ranges, most) {
 		list = append(list, client.CodeSelection{Ranges: part})
@@ -200,7 +199,7 @@ func (c *selectedCodes) codes(s *session) ([]string, error) {
 	if c.CodesFile != "-" {
 		f, err := os.Open(c.CodesFile)
 		if err != nil {
-			return nil, misused("--codes-file: %v", err)
+			return nil, misused("code.codes_file", err)
 		}
 		defer f.Close()
 		in = f
@@ -214,27 +213,19 @@ func (c *selectedCodes) codes(s *session) ([]string, error) {
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("--codes-file %s: %w", c.CodesFile, err)
+		return nil, fault("code.codes_file_2", c.CodesFile, err)
 	}
 	if len(list) == 0 {
-		return nil, misused("--codes-file %s: no codes in it", c.CodesFile)
+		return nil, misused("code.codes_file_no_codes_in", c.CodesFile)
 	}
 	return list, nil
 }
 
-// pastTense is how a change is told.
-var pastTense = map[string]string{client.Freeze: "froze", client.Unfreeze: "unfroze", client.Void: "voided", client.Redeem: "redeemed",
-	"withdraw": "withdrew"}
-
-var participle = map[string]string{client.Freeze: "frozen", client.Unfreeze: "unfrozen", client.Void: "voided", client.Redeem: "redeemed",
-	"withdraw": "withdrawn"}
-
 // before says how it was with codes that a change left as they were.
 var before = map[string]string{
-	client.Freeze: "were frozen before", client.Void: "were void before", client.Redeem: "had been redeemed before",
-	"withdraw": "were not active",
-	client.Unfreeze: "were not frozen or stay so: a frozen batch is unfrozen with all, and codes that were frozen " +
-		"by themselves by naming them",
+	client.Freeze: "code.were_frozen_before", client.Void: "code.were_void_before", client.Redeem: "code.had_been_redeemed_before",
+	"withdraw":      "code.were_not_active",
+	client.Unfreeze: "code.were_not_frozen_or_stay",
 }
 
 // change makes a change to what was named.
@@ -253,10 +244,10 @@ func (c *selectedCodes) change(s *session, o operator, did string,
 	for i, part := range parts {
 		n, err := do(qrjump, client.CodeChange{CodeSelection: part, Actor: c.Actor, Note: c.Note})
 		if err != nil {
-			err = aboutStored(s, qrjump, did+" codes of", c.ID, err)
+			err = aboutStored(s, qrjump, did+said("code.codes_of"), c.ID, err)
 			if i > 0 {
-				return advised{error: err, next: fmt.Sprintf("%s of the %s before it were %s", changedCodes(done), countedCodes(done.Codes),
-					participle[did])}
+				return advised{error: err, next: said("code.of_the_before_it_were", changedCodes(done), countedCodes(done.Codes),
+					said("code.part."+did))}
 			}
 			return err
 		}
@@ -267,26 +258,26 @@ func (c *selectedCodes) change(s *session, o operator, did string,
 		}
 		*done.Changed += *n.Changed
 	}
-	said := fmt.Sprintf("%s %s of %d", pastTense[did], countedCodes(done.Codes), c.ID)
+	says := said("code.of", said("code.past."+did), countedCodes(done.Codes), c.ID)
 	switch {
 	case done.Changed == nil:
-		said += "; this server is older and does not say how many of them were so before"
+		says += said("code.this_server_is_older_and")
 	case *done.Changed != done.Codes:
-		said = fmt.Sprintf("%s %d of %s of %d; the other %d %s", pastTense[did], *done.Changed, countedCodes(done.Codes), c.ID,
-			done.Codes-*done.Changed, before[did])
+		says = said("code.of_of_the_other", said("code.past."+did), *done.Changed, countedCodes(done.Codes), c.ID,
+			done.Codes-*done.Changed, said(before[did]))
 	}
 	err = o.print(s, map[string]any{"application_id": c.ID, "did": did, "codes": done.Codes, "changed": done.Changed},
-		func(w io.Writer) { fmt.Fprintln(w, said) })
+		func(w io.Writer) { fmt.Fprintln(w, says) })
 	if err != nil || did != client.Redeem {
 		return err
 	}
 	// A till that hands out one thing for each code must not take this for a yes.
 	switch {
 	case done.Changed == nil && done.Codes > 1: // of one that was redeemed before, every server says so
-		return errors.New("this server is older and does not say whether all were redeemed by this: look at each: qrjump code show")
+		return fault("code.this_server_is_older_and_2")
 	case done.Changed != nil && *done.Changed < done.Codes:
-		return fmt.Errorf("not all were redeemed by this: %d of %s of %d %s", done.Codes-*done.Changed, countedCodes(done.Codes), c.ID,
-			before[did])
+		return fault("code.not_all_were_redeemed_by", done.Codes-*done.Changed, countedCodes(done.Codes), c.ID,
+			said(before[did]))
 	}
 	return err
 }
@@ -294,7 +285,7 @@ func (c *selectedCodes) change(s *session, o operator, did string,
 // changedCodes says how many codes a change changed, as far as it is known.
 func changedCodes(done client.CodesChanged) string {
 	if done.Changed == nil {
-		return "an unknown number"
+		return said("code.an_unknown_number")
 	}
 	return countedCodes(*done.Changed)
 }
@@ -339,7 +330,7 @@ type codeVoid struct {
 // Run voids codes.
 func (c *codeVoid) Run(s *session) error {
 	if !c.Yes {
-		return misused("void is for ever: say --yes as well, or freeze the codes of %d, which can be undone", c.ID)
+		return misused("code.void_is_for_ever_say", c.ID)
 	}
 	return c.changeState(s, c.operator, client.Void)
 }
@@ -354,7 +345,7 @@ type codeTrade struct {
 func (c *codeTrade) Run(s *session, wire *client.Client) error {
 	found, err := wire.TradeTicket(s.ctx, c.OpenID, c.Ticket)
 	if err != nil {
-		return aboutCodes("trade the ticket", err)
+		return aboutCodes(said("code.trade_the_ticket"), err)
 	}
 	return c.print(s, found, func(w io.Writer) { printBound(w, found) })
 }

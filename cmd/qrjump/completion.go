@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/qrjump/qrjump/client"
 )
 
 // The scripts that each shell reads to complete qrjump ask qrjump __complete at every
@@ -23,15 +25,18 @@ var (
 	completionZsh string
 	//go:embed completion.fish
 	completionFish string
+	//go:embed completion.ps1
+	completionPowerShell string
 )
 
 type completionCommand struct {
-	Shell string `arg:"" enum:"bash,zsh,fish"`
+	Shell string `arg:"" enum:"bash,zsh,fish,powershell"`
 }
 
 // Run prints the script.
 func (c *completionCommand) Run(s *session) error {
-	_, err := io.WriteString(s.out, map[string]string{"bash": completionBash, "zsh": completionZsh, "fish": completionFish}[c.Shell])
+	_, err := io.WriteString(s.out, map[string]string{"bash": completionBash, "zsh": completionZsh, "fish": completionFish,
+		"powershell": completionPowerShell}[c.Shell])
 	return err
 }
 
@@ -235,8 +240,8 @@ func (t *begunLine) values(s *session, v *kong.Value, begun string) (list []cand
 		for _, name := range slices.Sorted(maps.Keys(file.Contexts)) {
 			list = append(list, candidate{name, file.Contexts[name].place()})
 		}
-	case strings.EqualFold(shown, "appid"), v.Name == "mini", v.Name == "service":
-		return t.accounts(s, begun)
+	default:
+		return t.kept(s, t.kindOf(v, shown), begun)
 	}
 	return list
 }
@@ -244,13 +249,11 @@ func (t *begunLine) values(s *session, v *kong.Value, begun string) (list []cand
 // patience is how long a key waits for a server.
 const patience = 300 * time.Millisecond
 
-// mostAccounts is how many accounts a shell is shown.
-const mostAccounts = 200
+// mostKept is how many things of a server a shell is shown.
+const mostKept = 200
 
-// accounts are the first of those that go on from what is there, of the server
-// that the words name, where the operator's token is at hand and no program must
-// be asked for it.
-func (t *begunLine) accounts(s *session, begun string) (list []candidate) {
+// operator calls the server that the words name, where the operator's token is at hand and no program must be asked for it; else it is nil.
+func (t *begunLine) operator() *client.Client {
 	args := []string{"account", "list"}
 	named := ""
 	for _, word := range t.given {
@@ -277,20 +280,69 @@ func (t *begunLine) accounts(s *session, begun string) (list []candidate) {
 	if err != nil {
 		return nil
 	}
-	after := ""
-	if n := len(begun); n > 0 {
-		after = begun[:n-1] + string(rune(begun[n-1]-1)) + "~~~~"
+	return qrjump
+}
+
+// kept are the first things on a server that an argument or a flag may name: accounts that go on from what is there, and of
+// others the first that a list has. A key is no place for an error.
+func (t *begunLine) kept(s *session, kind, begun string) (list []candidate) {
+	if kind == "" {
+		return nil
+	}
+	qrjump := t.operator()
+	if qrjump == nil {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	accounts, err := qrjump.Accounts(ctx, after, mostAccounts)
-	if err != nil {
-		return nil
+	switch kind {
+	case "account":
+		after := ""
+		if n := len(begun); n > 0 {
+			after = begun[:n-1] + string(rune(begun[n-1]-1)) + "~~~~"
+		}
+		accounts, _ := qrjump.Accounts(ctx, after, mostKept)
+		return candidates(accounts, func(a client.Account) candidate { return candidate{a.AppID, a.Name} })
+	case "setting":
+		settings, _ := qrjump.DescribeSettings(ctx)
+		return candidates(settings, func(one client.Setting) candidate { return candidate{one.Name, one.Meaning} })
+	case "behaviour":
+		rows, _ := qrjump.Behaviours(ctx)
+		return candidates(rows, func(b client.Behaviour) candidate { return candidate{b.ID, s.inLanguage(b.English, b.Chinese)} })
+	case "webhook":
+		hooks, _ := qrjump.Webhooks(ctx)
+		return candidates(hooks, func(w client.Webhook) candidate { return candidate{number(w.ID), w.URL} })
+	case "batch":
+		batches, _ := qrjump.Batches(ctx, client.BatchQuery{Limit: mostKept})
+		return candidates(batches, func(b client.Batch) candidate { return candidate{number(b.ID), b.ISV} })
+	case "prefix":
+		rules, _ := qrjump.StoredRules(ctx, client.StoredRuleQuery{Limit: mostKept})
+		return candidates(rules, func(r client.StoredRule) candidate { return candidate{r.Prefix, r.Path} })
 	}
-	for _, a := range accounts {
-		list = append(list, candidate{a.AppID, a.Name})
+	return nil
+}
+
+func candidates[T any](list []T, of func(T) candidate) (all []candidate) {
+	for _, one := range list {
+		all = append(all, of(one))
 	}
-	return list
+	return all
+}
+
+// kindOf is what a flag or an argument names that a server keeps; "" for others.
+func (t *begunLine) kindOf(v *kong.Value, shown string) string {
+	noun, _, _ := strings.Cut(t.node.Path(), " ")
+	switch {
+	case strings.EqualFold(shown, "appid"), v.Name == "mini", v.Name == "service":
+		return "account"
+	case v.Name == "batch", v.Name == "id" && (noun == "batch" || noun == "code"):
+		return "batch"
+	case v.Name == "prefix":
+		return "prefix"
+	case v.Flag == nil && (v.Name == "id" || v.Name == "name") && slices.Contains([]string{"setting", "behaviour", "webhook"}, noun):
+		return noun
+	}
+	return ""
 }
 
 // startingWith are the candidates that go on from what is there.

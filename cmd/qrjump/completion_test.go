@@ -94,7 +94,7 @@ func TestCompletionFollowsTheLine(t *testing.T) {
 		"account jump -- shop --":              "",
 		"help rule pl":                         "plan",
 		"help rule plan":                       "plan",
-		"completion ":                          "bash zsh fish",
+		"completion ":                          "bash zsh fish powershell",
 		"rule list --context ":                 "prod test",
 		"rule list --context p":                "prod",
 		"--context=t":                          "--context=test",

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 const seeComponents = "qrjump component list"
@@ -23,7 +22,7 @@ func (c *componentList) Run(s *session, qrjump *client.Client) error {
 		return qrjump.Components(s.ctx, after.AppID, page)
 	})
 	return listing[client.Component]{name: "components",
-		none:  "there is no third-party platform; make one with: qrjump component put APPID",
+		none:  said("component.there_is_no_third_party"),
 		heads: []string{"APPID", "AUTHORISED BY", "EVENTS GO TO", "MADE"},
 		row: func(one client.Component) []string {
 			return []string{one.AppID, strconv.Itoa(one.Total), orDash(one.EventURL), when(one.CreatedAt)}
@@ -41,9 +40,9 @@ func aboutComponent(s *session, operator *client.Client, did, appid string, err 
 			for _, one := range list {
 				appids = append(appids, one.AppID)
 			}
-			meant = spelling.DidYouMean(appid, appids...)
+			meant = didYouMean(appid, appids...)
 		}
-		return advised{error: fmt.Errorf("%w%s", failed(did, appid, err), meant), next: "see: " + seeComponents}
+		return advised{error: fmt.Errorf("%w%s", failed(did, appid, err), meant), next: said("report.see", seeComponents)}
 	}
 	return failed(did, appid, err)
 }
@@ -57,12 +56,12 @@ type componentShow struct {
 func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 	one, err := qrjump.Component(s.ctx, c.AppID)
 	if err != nil {
-		return aboutComponent(s, qrjump, "show component", c.AppID, err)
+		return aboutComponent(s, qrjump, said("component.show_component"), c.AppID, err)
 	}
 	return c.print(s, one, func(w io.Writer) {
 		printFields(w, [2]string{"appid", one.AppID}, [2]string{"events go to", orElse(one.EventURL, "nowhere")},
-			[2]string{"calls come from", orElse(strings.Join(one.IPAllowlist, ", "), "any address")},
-			[2]string{"people go back to", orElse(strings.Join(one.RedirectHosts, ", "), "no host")},
+			[2]string{"calls come from", orElse(strings.Join(one.IPAllowlist, ", "), said("component.any_address"))},
+			[2]string{"people go back to", orElse(strings.Join(one.RedirectHosts, ", "), said("component.no_host"))},
 			[2]string{"made", when(one.CreatedAt)}, [2]string{"authorised by", counted(one.Total, "account")})
 		if len(one.Authorizations) == 0 {
 			return
@@ -74,7 +73,7 @@ func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 		}
 		printTable(w, []string{"ACCOUNT", "PERMISSION SETS", "SINCE"}, rows)
 		if left := one.Total - len(one.Authorizations); left > 0 {
-			fmt.Fprintf(w, "… and %d more\n", left)
+			tell(w, "component.and_more", left)
 		}
 	})
 }
@@ -103,7 +102,7 @@ type componentPut struct {
 // Run creates a platform or changes what is named of one.
 func (c *componentPut) Run(s *session) error {
 	if c.AnyIP && c.IP != nil {
-		return misused("--ip and --any-ip: choose one")
+		return misused("component.ip_and_any_ip_choose")
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -115,7 +114,7 @@ func (c *componentPut) Run(s *session) error {
 	if isNotFound(err) {
 		did, ctx = "created", client.IfNone(s.ctx)
 	} else if err != nil {
-		return failed("put component", c.AppID, err)
+		return failed(said("component.put_component"), c.AppID, err)
 	}
 	want := client.ComponentPut{MessageToken: c.MessageToken, EncodingAESKey: c.EncodingAESKey, EventURL: c.EventURL}
 	if want.Secret, err = secret(s, c.Secret); err != nil {
@@ -131,8 +130,8 @@ func (c *componentPut) Run(s *session) error {
 		want.RedirectHosts = &c.RedirectHost
 	}
 	one, err := qrjump.PutComponent(ctx, c.AppID, want)
-	return c.outcome(s, one, failed("put component", c.AppID, unlessOvertaken("qrjump component show "+c.AppID, err)),
-		"%s", plain(did+" "+c.AppID))
+	return c.outcome(s, one, failed(said("component.put_component"), c.AppID, unlessOvertaken("qrjump component show "+c.AppID, err)),
+		"plain", plain(did+" "+c.AppID))
 }
 
 type componentPushes struct {
@@ -144,21 +143,21 @@ type componentPushes struct {
 // Run lists what was sent to a platform's event URL.
 func (c *componentPushes) Run(s *session, qrjump *client.Client) error {
 	if _, err := qrjump.Component(s.ctx, c.AppID); err != nil {
-		return aboutComponent(s, qrjump, "pushes of component", c.AppID, err)
+		return aboutComponent(s, qrjump, said("component.pushes_of_component"), c.AppID, err)
 	}
 	list, err := qrjump.Pushes(s.ctx, c.AppID, c.Limit)
-	return listing[client.Push]{name: "pushes", none: plain("nothing was sent to " + c.AppID),
+	return listing[client.Push]{name: "pushes", none: plain(said("component.nothing_was_sent_to") + c.AppID),
 		heads: []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "TRIES", "ANSWERED", "NEXT TRY", "FAULT"},
 		row: func(p client.Push) []string {
 			state := "waiting"
 			if p.Delivered {
 				state = "delivered"
 			} else if p.NextAt == nil {
-				state = "given up"
+				state = said("component.given_up")
 			}
 			return []string{number(p.ID), when(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
 				strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Fault)}
-		}}.print(s, c.outputFlags, list, failed("pushes of component", c.AppID, err))
+		}}.print(s, c.outputFlags, list, failed(said("component.pushes_of_component"), c.AppID, err))
 }
 
 type componentWithdraw struct {
@@ -176,15 +175,15 @@ func (c *componentWithdraw) Run(s *session, qrjump *client.Client) error {
 		return aboutAccount(s, qrjump, "withdraw "+c.Component+" from", c.AppID, err)
 	}
 	if _, err := named(held, func(h client.Holding) string { return h.Component }, "withdraw "+what+": component", c.Component,
-		"platform that "+c.AppID+" authorised", "qrjump account authorizations "+c.AppID); err != nil {
+		said("component.platform_that")+c.AppID+" authorised", "qrjump account authorizations "+c.AppID); err != nil {
 		return err
 	}
-	if err := confirmed(s, c.Yes, c.Component+" cannot act for "+c.AppID+" any more: its tokens end at once"); err != nil {
+	if err := confirmed(s, c.Yes, said("component.cannot_act_for", c.Component, c.AppID)); err != nil {
 		return err
 	}
 	err = qrjump.Withdraw(s.ctx, c.Component, c.AppID)
 	return c.outcome(s, map[string]any{"component": c.Component, "appid": c.AppID, "withdrawn": true}, failed("withdraw", what, err),
-		"%s", plain(c.AppID+" took back what it granted "+c.Component))
+		"plain", plain(c.AppID+said("component.took_back_what_it_granted")+c.Component))
 }
 
 type componentAuthorize struct {
@@ -203,7 +202,7 @@ func (c *componentAuthorize) Run(s *session, qrjump *client.Client) error {
 		PermissionSets: c.Set, Move: c.Move})
 	if isProblem(err, http.StatusConflict) {
 		p, _ := errors.AsType[*client.Problem](err)
-		return coded{advised{error: fmt.Errorf("%s: %s", did, p.Detail), next: "say --move"}, exitRefused}
+		return coded{advised{error: fault("clock.of", did, p.Detail), next: said("component.say_move")}, exitRefused}
 	}
 	if isNotFound(err) {
 		if _, unknown := qrjump.Component(s.ctx, c.Component); isNotFound(unknown) {
@@ -216,7 +215,7 @@ func (c *componentAuthorize) Run(s *session, qrjump *client.Client) error {
 	}
 	return c.print(s, map[string]any{"auth_code": code}, func(w io.Writer) {
 		fmt.Fprintln(w, code)
-		fmt.Fprintln(s.err, plain(c.AppID+" agreed: "+c.Component+" trades this authorization_code by api_query_auth"))
+		fmt.Fprintln(s.err, plain(c.AppID+" agreed: "+c.Component+said("component.trades_this_authorization_code_by")))
 	})
 }
 
@@ -236,7 +235,7 @@ func (c *componentAgree) Run(s *session) error {
 	}
 	asked, err := qrjump.AskedAuthorization(s.ctx, client.AuthorizationQuestion{Reference: c.Link, Part: c.AppID})
 	if err != nil {
-		return failed("agree for", c.AppID, err)
+		return failed(said("component.agree_for"), c.AppID, err)
 	}
 	if c.Set == nil {
 		c.Set = asked.PermissionSets
@@ -245,14 +244,14 @@ func (c *componentAgree) Run(s *session) error {
 		Move: c.Move})
 	if isProblem(err, http.StatusConflict) {
 		p, _ := errors.AsType[*client.Problem](err)
-		return coded{advised{error: fmt.Errorf("agree for %s: %s", c.AppID, p.Detail), next: "say --move"}, exitRefused}
+		return coded{advised{error: fault("component.agree_for_2", c.AppID, p.Detail), next: said("component.say_move")}, exitRefused}
 	}
 	if err != nil {
-		return failed("agree for", c.AppID, err)
+		return failed(said("component.agree_for"), c.AppID, err)
 	}
 	return c.print(s, map[string]any{"location": location}, func(w io.Writer) {
 		fmt.Fprintln(w, location)
-		fmt.Fprintln(s.err, plain(c.AppID+" agreed: open this address, by which "+asked.Component+" learns of it"))
+		fmt.Fprintln(s.err, plain(c.AppID+said("component.agreed_open_this_address_by")+asked.Component+said("component.learns_of_it")))
 	})
 }
 
@@ -265,9 +264,10 @@ type componentTicket struct {
 func (c *componentTicket) Run(s *session, qrjump *client.Client) error {
 	ticket, err := qrjump.MakeTicket(s.ctx, c.Component)
 	if isNotFound(err) {
-		return aboutComponent(s, qrjump, "ticket for component", c.Component, err)
+		return aboutComponent(s, qrjump, said("component.ticket_for_component"), c.Component, err)
 	}
-	return c.outcome(s, map[string]any{"component_verify_ticket": ticket}, emulated("ticket for component "+c.Component, err), "%s", ticket)
+	return c.outcome(s, map[string]any{"component_verify_ticket": ticket},
+		emulated(said("component.ticket_for_component_2")+c.Component, err), "plain", ticket)
 }
 
 type accountAuthorizations struct {
@@ -278,11 +278,11 @@ type accountAuthorizations struct {
 // Run lists which platforms an account authorised.
 func (c *accountAuthorizations) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Authorizations(s.ctx, c.AppID)
-	return listing[client.Holding]{name: "authorizations", none: plain(c.AppID + " authorised no platform"),
+	return listing[client.Holding]{name: "authorizations", none: plain(c.AppID + said("component.authorised_no_platform")),
 		heads: []string{"PLATFORM", "PERMISSION SETS", "SINCE"},
 		row: func(h client.Holding) []string {
 			return []string{h.Component, sets(h.PermissionSets), when(h.GrantedAt)}
-		}}.print(s, c.outputFlags, list, aboutAccount(s, qrjump, "authorizations of", c.AppID, err))
+		}}.print(s, c.outputFlags, list, aboutAccount(s, qrjump, said("component.authorizations_of"), c.AppID, err))
 }
 
 type accountLinks struct {
@@ -303,14 +303,14 @@ func (c *accountLinks) Run(s *session, qrjump *client.Client) error {
 	services, err := []string{c.Service}, error(nil)
 	if c.Service == "" {
 		if services, err = serviceAccounts(s, qrjump); err != nil {
-			return fmt.Errorf("list accounts: %w", err)
+			return fault("component.list_accounts", err)
 		}
 	}
 	all := []linkOf{}
 	for _, service := range services {
 		list, err := qrjump.Links(s.ctx, service)
 		if err != nil {
-			return aboutAccount(s, qrjump, "links of", service, err)
+			return aboutAccount(s, qrjump, said("component.links_of"), service, err)
 		}
 		for _, l := range list {
 			if waits := l.Waits(); waits != "" || !c.Waiting {
@@ -318,12 +318,12 @@ func (c *accountLinks) Run(s *session, qrjump *client.Client) error {
 			}
 		}
 	}
-	none, more := "there is no link", ""
+	none, more := said("component.there_is_no_link"), ""
 	if c.Waiting {
-		none = "no link waits for anybody"
+		none = said("component.no_link_waits_for_anybody")
 	}
 	if i := waitingLink(all); i >= 0 {
-		more = fmt.Sprintf("answer with: qrjump account confirm-link %s %s --side %s [--refuse]", plain(all[i].Service),
+		more = said("component.answer_with_qrjump_account_confirm", plain(all[i].Service),
 			plain(all[i].MiniProgram), all[i].Waits)
 	}
 	return listing[linkOf]{name: "links", none: none,
@@ -347,13 +347,13 @@ func waitingLink(list []linkOf) int {
 func linkState(l client.AccountLink) string {
 	switch {
 	case l.Status == client.LinkStands && l.Unlinking:
-		return "linked; its end waits for the service account's administrator"
+		return said("component.linked_its_end_waits_for")
 	case l.Status == client.LinkStands:
 		return "linked"
 	case l.Status == client.LinkWaitsProgram:
-		return "waits for the Mini Program's administrator"
+		return said("component.waits_for_the_mini_program")
 	case l.Status == client.LinkWaitsAccount:
-		return "waits for the service account's administrator"
+		return said("component.waits_for_the_service_account")
 	case l.Status == client.LinkRefused:
 		return "refused"
 	}
@@ -394,15 +394,15 @@ func (c *accountConfirmLink) Run(s *session, qrjump *client.Client) error {
 	what := c.Service + " with " + c.MiniProgram
 	list, err := qrjump.ConfirmLink(s.ctx, c.Service, c.MiniProgram, c.Side, !c.Refuse)
 	if err != nil {
-		return aboutAccount(s, qrjump, "confirm the link of "+c.MiniProgram+" with", c.Service, err)
+		return aboutAccount(s, qrjump, said("component.confirm_the_link_of")+c.MiniProgram+" with", c.Service, err)
 	}
-	state := "not linked any more"
+	state := said("component.not_linked_any_more")
 	for _, l := range list {
 		if l.MiniProgram == c.MiniProgram {
 			state = linkState(l)
 		}
 	}
 	return c.print(s, map[string]any{"links": append([]client.AccountLink{}, list...)}, func(w io.Writer) {
-		fmt.Fprintln(w, plain("the link of "+what+" is answered: "+state))
+		fmt.Fprintln(w, plain(said("component.the_link_of")+what+said("component.is_answered")+state))
 	})
 }

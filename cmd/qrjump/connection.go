@@ -64,7 +64,7 @@ func (f serverFlags) admin(a adminFlags) (at place, token string, err error) {
 		return at, "", err
 	}
 	if isPlatform(at.url) {
-		return at, "", misused("%s has no admin API: name a server of your own with --server or --admin-server", plain(at.url))
+		return at, "", misused("connection.has_no_admin_api_name", plain(at.url))
 	}
 	token, err = f.token(a, at.url)
 	return at, token, err
@@ -79,7 +79,7 @@ func (f serverFlags) find(flag, given string, of func(server.Addresses) string) 
 	}
 	dir := cmp.Or(f.Data, "qrjump-data")
 	if f.Data != "" && !isFolder(dir) {
-		return place{}, absent(fmt.Errorf("--data %s: there is no such folder; name that of a server, or the server: %s", dir, whereFlags))
+		return place{}, absent(fault("connection.data_there_is_no_such", dir, whereFlags))
 	}
 	here, err := server.ReadAddresses(dir)
 	none := errors.Is(err, fs.ErrNotExist)
@@ -89,15 +89,14 @@ func (f serverFlags) find(flag, given string, of func(server.Addresses) string) 
 	case f.Data == "" && (none || errors.Is(err, fs.ErrPermission)):
 		return place{defaultServer, "server"}, nil
 	case none:
-		return place{}, fmt.Errorf("%s does not say where its server is (none runs, it is older, or it could not write addresses.json): "+
-			"start it: qrjump serve --data %s, or name it: %s", dir, dir, whereFlags)
+		return place{}, fault("connection.does_not_say_where_its", dir, dir, whereFlags)
 	case err != nil:
 		return place{}, err
 	}
 	// A folder that lies about must not send secrets to a machine that the user
 	// did not name.
 	if url := of(here); f.Data == "" && !loopback(url) && !sameHost(url, f.Server) {
-		return place{}, misused("%s says that its server is at %s: give --data %s if you mean that one, or --%s",
+		return place{}, misused("connection.says_that_its_server_is",
 			dir, plain(url), dir, flag)
 	}
 	return place{of(here), flag}, nil
@@ -148,7 +147,7 @@ func (f serverFlags) token(a adminFlags, at string) (string, error) {
 	case errors.Is(err, fs.ErrNotExist), err != nil && f.Data == "":
 		return "", nil
 	case err != nil:
-		return "", fmt.Errorf("reading the admin token: %w", err)
+		return "", fault("connection.reading_the_admin_token", err)
 	}
 	return strings.TrimSpace(string(token)), nil
 }
@@ -194,9 +193,9 @@ func (m member) client(s *session) (*client.Client, error) {
 	if o.AccessToken == "" {
 		switch {
 		case o.AppID == "":
-			return nil, misused("who calls? give --appid and --secret (QRJUMP_APPID, QRJUMP_SECRET), or --access-token")
+			return nil, misused("connection.who_calls_give_appid_and")
 		case o.Secret == "":
-			return nil, misused("the secret of %s is missing: give --secret (QRJUMP_SECRET), or --access-token", o.AppID)
+			return nil, misused("connection.the_secret_of_is_missing", o.AppID)
 		}
 		var err error
 		if o.Secret, err = secret(s, o.Secret); err != nil {
@@ -221,7 +220,7 @@ func (m member) mistaken(s *session, err error) error {
 		return err
 	}
 	if meant := nearAccount(s, operator, m.AppID); meant != "" {
-		return advised{error: fmt.Errorf("%w%s", err, meant), next: "see: qrjump account list"}
+		return advised{error: fmt.Errorf("%w%s", err, meant), next: said("account.see_qrjump_account_list")}
 	}
 	return err
 }
@@ -260,7 +259,7 @@ func (f serverFlags) connect(at place, o client.Options) (*client.Client, error)
 	}
 	c, err := client.New(at.url, o)
 	if err != nil {
-		return nil, misused("--%s%s", at.flag, strings.TrimPrefix(err.Error(), "server"))
+		return nil, misuse("--" + at.flag + strings.TrimPrefix(inReader(err).Error(), "server"))
 	}
 	return c, nil
 }
@@ -284,11 +283,11 @@ func secret(s *session, flag string) (string, error) {
 	}
 	line, err := bufio.NewReader(io.LimitReader(s.in, 4096)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("reading the secret from standard input: %w", err)
+		return "", fault("connection.reading_the_secret_from_standard", err)
 	}
 	line = strings.TrimRight(line, "\r\n")
 	if line == "" {
-		return "", misused("--secret -: standard input is empty")
+		return "", misused("connection.secret_standard_input_is_empty")
 	}
 	return line, nil
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml"
 
-	"github.com/qrjump/qrjump/internal/spelling"
 	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
@@ -68,7 +67,7 @@ func contextPath() (string, error) {
 	}
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", fmt.Errorf("looking for the file of contexts: %w: name it by QRJUMP_CONTEXTS", err)
+		return "", fault("context.looking_for_the_file_of", err)
 	}
 	return filepath.Join(dir, "qrjump", "contexts.yaml"), nil
 }
@@ -110,7 +109,7 @@ func (c serverContext) check(what string) error {
 	for _, name := range secretFlags {
 		kind, rest, _ := strings.Cut(values[name], ":")
 		if known := kind == "env" || kind == "file" || kind == "command"; values[name] != "" && (!known || strings.TrimSpace(rest) == "") {
-			return misused("%s: %s says where the secret is, and is not the secret: want env:NAME, file:PATH or command:PROGRAM ARGUMENTS",
+			return misused("context.says_where_the_secret_is",
 				what, name)
 		}
 	}
@@ -121,8 +120,8 @@ func (c serverContext) check(what string) error {
 func (f contextFile) get(name, path string) (serverContext, error) {
 	c, ok := f.Contexts[name]
 	if !ok {
-		return c, absent(fmt.Errorf("%s has no context %q%s; see: qrjump context list", path, name,
-			spelling.DidYouMean(name, slices.Sorted(maps.Keys(f.Contexts))...)))
+		return c, absent(fault("context.has_no_context_see_qrjump", path, name,
+			didYouMean(name, slices.Sorted(maps.Keys(f.Contexts))...)))
 	}
 	return c, nil
 }
@@ -183,7 +182,7 @@ func (r *contextResolver) Resolve(chosen *kong.Context, parent *kong.Path, flag 
 		return nil, nil
 	}
 	if slices.Contains(secretFlags, flag.Name) {
-		secret, err := readSecret(value, fmt.Sprintf("%s: context %s: %s", r.path, r.name, flag.Name))
+		secret, err := readSecret(value, said("context.context", r.path, r.name, flag.Name))
 		if err != nil {
 			return nil, coded{err, exitOf(err)}
 		}
@@ -205,7 +204,7 @@ func (r *contextResolver) choose(chosen *kong.Context, flags []*kong.Flag) error
 		}
 	}
 	if named != "" && address != "" {
-		return misused("--context %s and --%s: choose one; the secrets of a context go to its own server only", named, address)
+		return misused("context.context_and_choose_one_the", named, address)
 	}
 	if address != "" {
 		return nil
@@ -246,11 +245,11 @@ func readSecret(source, what string) (string, error) {
 		text, err = c.Output()
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: reading it from %s: %w", what, source, err)
+		return "", fault("context.reading_it_from", what, source, err)
 	}
 	line, _, _ := bytes.Cut(text, []byte("\n"))
 	if line = bytes.TrimRight(line, "\r"); len(line) == 0 || len(line) > maxSecret {
-		return "", misused("%s: %s gives no secret: want one line of at most %d bytes", what, source, maxSecret)
+		return "", misused("context.gives_no_secret_want_one", what, source, maxSecret)
 	}
 	return string(line), nil
 }
@@ -274,7 +273,7 @@ func (c *contextList) Run(s *session) error {
 	}
 	return c.print(s, file, func(w io.Writer) {
 		if len(file.Contexts) == 0 {
-			fmt.Fprintf(w, "%s names no context yet; add one: qrjump context set NAME --server URL\n", plain(path))
+			tell(w, "context.names_no_context_yet_add", plain(path))
 			return
 		}
 		rows := [][]string{}
@@ -313,7 +312,7 @@ func (c *contextShow) Run(s *session) error {
 		name = file.Current
 	}
 	if name == "" {
-		return absent(fmt.Errorf("no context is current; choose one: qrjump context use NAME"))
+		return absent(fault("context.no_context_is_current_choose"))
 	}
 	one, err := file.get(name, path)
 	if err != nil {
@@ -347,13 +346,13 @@ func (c *contextUse) Run(s *session) error {
 		file.Current = c.Name
 	}
 	if err := file.write(path); err != nil {
-		return failed("context use", c.Name, err)
+		return failed(said("context.context_use"), c.Name, err)
 	}
 	if file.Current == "" {
-		fmt.Fprintln(s.out, "no context is current")
+		tell(s.out, "context.no_context_is_current")
 		return nil
 	}
-	fmt.Fprintf(s.out, "the current context is %s\n", plain(c.Name))
+	tell(s.out, "context.the_current_context_is", plain(c.Name))
 	return nil
 }
 
@@ -368,9 +367,9 @@ func (c *contextSet) Run(s *session) error {
 	if c.Name == "-" || strings.ContainsFunc(c.Name, func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r)
 	}) {
-		return misused("context %q: want letters, digits, . _ and -", c.Name)
+		return misused("context.context_want_letters_digits_and", c.Name)
 	}
-	if err := c.check("context set " + c.Name); err != nil {
+	if err := c.check(said("context.context_set") + c.Name); err != nil {
 		return err
 	}
 	file, path, err := readContexts()
@@ -385,7 +384,7 @@ func (c *contextSet) Run(s *session) error {
 		}
 	}
 	if one.place() == "" {
-		return misused("context %s: say where its server is: --server URL or --data DIR", c.Name)
+		return misused("context.context_say_where_its_server", c.Name)
 	}
 	for _, address := range []string{one.Server, one.AdminServer, one.ScanServer} {
 		if address != "" {
@@ -402,9 +401,9 @@ func (c *contextSet) Run(s *session) error {
 		file.Current = c.Name
 	}
 	if err := file.write(path); err != nil {
-		return failed("context set", c.Name, err)
+		return failed(said("context.context_set_2"), c.Name, err)
 	}
-	fmt.Fprintf(s.out, "context %s is in %s\n", c.Name, plain(path))
+	tell(s.out, "context.context_is_in", c.Name, plain(path))
 	return nil
 }
 
@@ -426,8 +425,8 @@ func (c *contextDelete) Run(s *session) error {
 		file.Current = ""
 	}
 	if err := file.write(path); err != nil {
-		return failed("context delete", c.Name, err)
+		return failed(said("context.context_delete"), c.Name, err)
 	}
-	fmt.Fprintf(s.out, "context %s is gone\n", plain(c.Name))
+	tell(s.out, "context.context_is_gone", plain(c.Name))
 	return nil
 }

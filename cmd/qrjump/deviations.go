@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -20,7 +19,7 @@ type deviationsCommand struct {
 var sureMarks = []string{"seen", "page", "inferred", "choice"}
 
 // errDeviations ends the command with 1 after the list is printed.
-var errDeviations = errors.New("callers deviated from the platform")
+var errDeviations = constant("deviations.callers_deviated_from_the_platform")
 
 // Run lists deviations, or begins the list anew.
 func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
@@ -30,17 +29,17 @@ func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 	}
 	list, err := ask(s.ctx, c.Account)
 	if err != nil {
-		return fmt.Errorf("deviations: %w", err)
+		return fault("deviations.deviations", err)
 	}
-	if err := emptyFor(s, qrjump, "deviations of", c.Account, len(list)); err != nil {
+	if err := emptyFor(s, qrjump, said("deviations.deviations_of"), c.Account, len(list)); err != nil {
 		return err
 	}
 	err = c.print(s, map[string]any{"deviations": list}, func(w io.Writer) {
 		switch {
 		case c.Clear:
-			fmt.Fprintln(w, "the list begins anew")
+			tell(w, "deviations.the_list_begins_anew")
 		case len(list) == 0:
-			fmt.Fprintln(w, "no call deviated")
+			tell(w, "deviations.no_call_deviated")
 		default:
 			printDeviations(w, s.reader, list)
 		}
@@ -65,15 +64,15 @@ func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	slices.SortStableFunc(list, func(a, b client.Deviation) int {
 		return slices.Index(sureMarks, a.Mark) - slices.Index(sureMarks, b.Mark)
 	})
-	rows, said := [][]string{}, map[string]bool{}
+	rows, words := [][]string{}, map[string]bool{}
 	for _, d := range list {
 		rows = append(rows, []string{d.Behaviour, d.Mark, orDash(d.Account), d.Endpoint, number(d.Times), d.First, d.Last})
 	}
 	printTable(w, []string{"BEHAVIOUR", "MINDS", "ACCOUNT", "ENDPOINT", "TIMES", "FIRST", "LAST"}, rows)
-	fmt.Fprintln(w, "\nwhat to change in the caller:")
+	tell(w, "deviations.what_to_change_in_the")
 	for _, d := range list {
-		if !said[d.Behaviour] {
-			said[d.Behaviour] = true
+		if !words[d.Behaviour] {
+			words[d.Behaviour] = true
 			fmt.Fprintf(w, "%s: %s\n", plain(d.Behaviour), plain(r.inLanguage(d.Advice, d.Chinese)))
 		}
 	}

@@ -31,6 +31,7 @@ type doctorCommand struct {
 	Node      []string      `placeholder:"URL"`
 	Backups   string        `placeholder:"PATH"`
 	BackupAge time.Duration `default:"48h" placeholder:"TIME"`
+	Report    string        `placeholder:"FILE" file:"out"`
 }
 
 // Run looks at everything that can be looked at from here, and changes nothing.
@@ -52,6 +53,11 @@ func (c *doctorCommand) Run(s *session) error {
 	}
 	c.nodes(s, &v)
 	c.backups(&v)
+	if c.Report != "" {
+		if err := c.report(s, v); err != nil {
+			return failed(said("doctor.write_report"), c.Report, err)
+		}
+	}
 	return v.diagnosis(s, c.outputFlags)
 }
 
@@ -70,16 +76,24 @@ func (v *walk) fail(about string, detail, next phrase.Text) {
 	v.found = append(v.found, server.Finding{About: about, Detail: detail, Next: next})
 }
 
+// steps are what was looked at, as answers have it.
+func (v *walk) steps() []verification.Step {
+	steps := []verification.Step{}
+	for _, f := range v.found {
+		steps = append(steps, verification.Step{Did: phrase.Plain(f.About), OK: f.OK, Warns: f.Warns, Detail: f.Detail, Next: f.Next})
+	}
+	return steps
+}
+
 // diagnosis prints what was found, for programs in English, and fails where something is wrong.
 func (v *walk) diagnosis(s *session, o outputFlags) error {
-	wrong, warned, steps := 0, 0, []verification.Step{}
+	wrong, warned, steps := 0, 0, v.steps()
 	for _, f := range v.found {
 		if !f.OK {
 			wrong++
 		} else if f.Warns {
 			warned++
 		}
-		steps = append(steps, verification.Step{Did: phrase.Plain(f.About), OK: f.OK, Warns: f.Warns, Detail: f.Detail, Next: f.Next})
 	}
 	err := o.print(s, map[string]any{"ok": wrong == 0, "checks": steps}, func(w io.Writer) {
 		for i, f := range v.found {
@@ -261,27 +275,27 @@ type dialogue struct {
 	http        *http.Client
 }
 
-type said struct {
+type statement struct {
 	status int
 	header http.Header
 	body   []byte
 	tls    *time.Time // until when the certificate holds; nil = none
 }
 
-func (d dialogue) get(path string) (said, error) {
+func (d dialogue) get(path string) (statement, error) {
 	r, err := http.NewRequestWithContext(d.s.ctx, http.MethodGet, d.base+path, nil)
 	if err != nil {
-		return said{}, err
+		return statement{}, err
 	}
 	if d.token != "" && (path == "/metrics" || strings.HasPrefix(path, "/admin/")) {
 		r.Header.Set("Authorization", "Bearer "+d.token)
 	}
 	answer, err := d.http.Do(r)
 	if err != nil {
-		return said{}, err
+		return statement{}, err
 	}
 	defer answer.Body.Close()
-	a := said{status: answer.StatusCode, header: answer.Header}
+	a := statement{status: answer.StatusCode, header: answer.Header}
 	if answer.TLS != nil && len(answer.TLS.PeerCertificates) > 0 {
 		a.tls = &answer.TLS.PeerCertificates[0].NotAfter
 	}

@@ -10,17 +10,25 @@ type domainList struct{ operator }
 
 // domainMeanings say what each status does.
 var domainMeanings = map[string]string{
-	"trusted": "its verification file is not looked for",
-	"denied":  "nobody may set rules on it",
-	"no_icp":  "an add answers that it has no ICP record",
+	"trusted": "domain.its_verification_file_is_not",
+	"denied":  "domain.nobody_may_set_rules_on",
+	"no_icp":  "domain.an_add_answers_that_it",
+}
+
+// domainMeaning says what a status does; "" for one that a newer server knows.
+func domainMeaning(status string) string {
+	if key := domainMeanings[status]; key != "" {
+		return said(key)
+	}
+	return ""
 }
 
 // Run lists what was said of hosts.
 func (c *domainList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Domains(s.ctx)
-	return listing[client.Domain]{name: "domains", none: "nothing is said of any host",
+	return listing[client.Domain]{name: "domains", none: said("domain.nothing_is_said_of_any"),
 		heads: []string{"HOST", "STATUS", "SINCE", "MEANING"}, row: func(d client.Domain) []string {
-			return []string{d.Host, d.Status, when(d.At), domainMeanings[d.Status]}
+			return []string{d.Host, d.Status, when(d.At), domainMeaning(d.Status)}
 		}}.print(s, c.outputFlags, list, failed("list", "domains", err))
 }
 
@@ -34,8 +42,8 @@ type domainSet struct {
 func (c *domainSet) Run(s *session, qrjump *client.Client) error {
 	err := qrjump.SetDomain(s.ctx, c.Host, c.Status)
 	host := strings.ToLower(c.Host)
-	return c.outcome(s, map[string]any{"host": host, "status": c.Status}, failed("set domain", c.Host, err),
-		"%s is %s now: %s", plain(host), c.Status, domainMeanings[c.Status])
+	return c.outcome(s, map[string]any{"host": host, "status": c.Status}, failed(said("domain.set_domain"), c.Host, err),
+		"domain.is_now", plain(host), c.Status, domainMeaning(c.Status))
 }
 
 type domainForget struct {
@@ -47,7 +55,7 @@ type domainForget struct {
 func (c *domainForget) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Domains(s.ctx)
 	if err != nil {
-		return failed("forget domain", c.Host, err)
+		return failed(said("domain.forget_domain"), c.Host, err)
 	}
 	one, err := named(list, func(d client.Domain) string { return d.Host }, "forget", strings.ToLower(c.Host), "domain",
 		"qrjump domain list")
@@ -55,6 +63,6 @@ func (c *domainForget) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	err = qrjump.ForgetDomain(s.ctx, c.Host)
-	return c.outcome(s, one, failed("forget domain", c.Host, err),
-		"nothing is said of %s any more; it was %s", plain(one.Host), one.Status)
+	return c.outcome(s, one, failed(said("domain.forget_domain"), c.Host, err),
+		"domain.nothing_is_said_of_any_2", plain(one.Host), one.Status)
 }

@@ -52,22 +52,22 @@ func (c *drillCommand) note(s *session, r server.DrillReport, found error) error
 		err = qrjump.NoteDrill(s.ctx, d)
 	}
 	if err != nil {
-		return fmt.Errorf("note the drill: %w", err)
+		return fault("drill.note_the_drill", err)
 	}
 	return nil
 }
 
 func printDrill(w io.Writer, file string, r server.DrillReport) {
 	rows := [][]string{
-		{"archive", fmt.Sprintf("%s, exported at %s by %s from %s, schema %d", plain(file), when(r.CreatedAt),
+		{"archive", said("drill.exported_at_by_from_schema", plain(file), when(r.CreatedAt),
 			plain(r.Program), plain(r.Engine), r.Schema)},
-		{"restored", fmt.Sprintf("%s of %s in %v, %s", counted(int(r.Rows), "row"), counted(r.Tables, "table"), r.Restored.Round(1e6),
+		{"restored", said("drill.of_in", counted(int(r.Rows), "row"), counted(r.Tables, "table"), r.Restored.Round(1e6),
 			r.Compared())},
-		{"started", fmt.Sprintf("ready after %v: every key opens", r.Started.Round(1e6))},
-		{"rules", fmt.Sprintf("%d of %s published; %d scans of them open, %d do not and say why", r.Published, counted(r.Rules, "rule"),
+		{"started", said("drill.ready_after_every_key_opens", r.Started.Round(1e6))},
+		{"rules", said("drill.of_published_scans_of_them", r.Published, counted(r.Rules, "rule"),
 			r.Opened, r.Explained)},
-		{"codes", fmt.Sprintf("%s: %d codes of them made, read and found again", counted(r.Batches, "batch"), r.Codes)},
+		{"codes", said("drill.codes_of_them_made_read", counted(r.Batches, "batch"), r.Codes)},
 	}
 	printTable(w, []string{"STEP", "FOUND"}, rows)
-	fmt.Fprintln(w, "this archive restores; nothing of the drill is left behind")
+	tell(w, "drill.this_archive_restores_nothing_of")
 }

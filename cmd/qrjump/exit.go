@@ -49,9 +49,7 @@ func (c coded) Unwrap() error { return c.error }
 func absent(err error) error { return coded{err, exitAbsent} }
 
 // different is the error of a comparison that found differences.
-func different(format string, args ...any) error {
-	return coded{fmt.Errorf(format, args...), exitDifferent}
-}
+func different(key string, of ...any) error { return coded{fault(key, of...), exitDifferent} }
 
 // absentCodes are the errcodes that say that a thing is not there.
 var absentCodes = []*errcode.Code{errcode.InvalidAppID, errcode.RIDNotFound}

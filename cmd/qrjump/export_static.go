@@ -77,7 +77,7 @@ type staticFolder struct {
 // a folder that is not there yet, as a whole or not at all.
 func (c *exportCommand) writeStatic(s *session) error {
 	if _, err := os.Lstat(c.Static); err == nil {
-		return misused("--static %s: it is there already; name a new folder", c.Static)
+		return misused("export_static.static_it_is_there_already", c.Static)
 	}
 	operator, err := c.asOperator(c.adminFlags)
 	if err != nil {
@@ -99,36 +99,36 @@ func (c *exportCommand) writeStatic(s *session) error {
 		apps = append(apps, more...)
 	}
 	if err != nil {
-		return fmt.Errorf("list accounts: %w", err)
+		return fault("component.list_accounts", err)
 	}
 	f := newStatic(set, apps)
 	if err := f.dress(s, operator); err != nil {
 		return err
 	}
 	if len(f.pages) > mostStatic {
-		return fmt.Errorf("%d rules are published: a folder takes %d; nothing was written", len(f.pages), mostStatic)
+		return fault("export_static.rules_are_published_a_folder", len(f.pages), mostStatic)
 	}
 	final, err := filepath.Abs(c.Static)
 	if err != nil {
 		return err
 	}
 	if strings.ContainsAny(final, "\"\\$\r\n") {
-		return misused("--static %q: nginx cannot read this name; choose a plain one", final)
+		return misused("export_static.static_nginx_cannot_read_this", final)
 	}
 	if f.dir, err = os.MkdirTemp(filepath.Dir(final), "."+filepath.Base(final)+".*"); err != nil {
-		return failed("export to", c.Static, err)
+		return failed(said("backup.export_to"), c.Static, err)
 	}
 	defer os.RemoveAll(f.dir) // nothing, once it is renamed
 	if err := f.write(final); err != nil {
-		return failed("export to", c.Static, err)
+		return failed(said("backup.export_to"), c.Static, err)
 	}
 	if err := os.Chmod(f.dir, 0o755); err != nil { // a web server reads it
-		return failed("export to", c.Static, err)
+		return failed(said("backup.export_to"), c.Static, err)
 	}
 	if err := os.Rename(f.dir, final); err != nil {
-		return failed("export to", c.Static, err)
+		return failed(said("backup.export_to"), c.Static, err)
 	}
-	_, err = fmt.Fprintf(s.out, "exported %s of %s to %s; read %s first\n", counted(len(f.pages), "page"), counted(len(f.hosts), "host"),
+	_, err = tell(s.out, "export_static.exported_of_to_read_first", counted(len(f.pages), "page"), counted(len(f.hosts), "host"),
 		c.Static, filepath.Join(c.Static, "README.txt"))
 	return err
 }
@@ -181,7 +181,7 @@ func (f *staticFolder) dress(s *session, operator *client.Client) error {
 			var err error
 			look, err = operator.Appearance(s.ctx, page.AppID)
 			if err != nil && !isNotFound(err) { // a server of before has no such thing
-				return failed("show how buyers see", page.AppID, err)
+				return failed(said("account_appearance.show_how_buyers_see"), page.AppID, err)
 			}
 			looks[page.AppID] = look
 		}
@@ -197,7 +197,7 @@ func (f *staticFolder) logos(page *staticRule, host string) error {
 	}
 	name := filepath.FromSlash(strings.TrimPrefix(page.Look.Logo.Path, "/"))
 	if !filepath.IsLocal(name) {
-		return fmt.Errorf("the logo of %s has the path %.80q, which leads out of the folder", page.AppID, page.Look.Logo.Path)
+		return fault("export_static.the_logo_of_has_the", page.AppID, page.Look.Logo.Path)
 	}
 	if !strings.Contains(host, ":") {
 		if err := f.file(filepath.Join("sites", host, name), string(page.Look.Logo.PNG)); err != nil {

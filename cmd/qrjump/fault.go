@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -18,15 +17,15 @@ type faultList struct{ operator }
 // Run lists the faults in force.
 func (c *faultList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Faults(s.ctx)
-	return listing[client.FaultInForce]{name: "faults", none: "nothing goes wrong on purpose",
+	return listing[client.FaultInForce]{name: "faults", none: said("fault.nothing_goes_wrong_on_purpose"),
 		heads: []string{"ID", "PATH", "ACCOUNT", "WHAT HAPPENS", "HOW OFTEN", "HAPPENED"}, row: func(f client.FaultInForce) []string {
-			times := "without end"
+			times := said("fault.without_end")
 			if f.Times > 0 {
-				times = fmt.Sprintf("%d of %d", f.Fired, f.Times)
+				times = said("fault.of", f.Fired, f.Times)
 			}
 			return []string{strconv.Itoa(f.ID), f.Path, orElse(f.AppID, "any"), faultText(f.Fault), times,
 				strconv.Itoa(f.Fired)}
-		}}.print(s, c.outputFlags, list, emulated("list faults", err))
+		}}.print(s, c.outputFlags, list, emulated(said("fault.list_faults"), err))
 }
 
 // faultText says in words what a fault does.
@@ -37,18 +36,18 @@ func faultText(f client.Fault) string {
 	}
 	switch {
 	case f.ErrCode != 0 && f.After:
-		parts = append(parts, fmt.Sprintf("it is done and answers %d all the same", f.ErrCode))
+		parts = append(parts, said("fault.it_is_done_and_answers", f.ErrCode))
 	case f.ErrCode != 0:
-		parts = append(parts, fmt.Sprintf("it answers %d", f.ErrCode))
+		parts = append(parts, said("fault.it_answers", f.ErrCode))
 	case f.Drop:
-		parts = append(parts, "the connection closes")
+		parts = append(parts, said("fault.the_connection_closes"))
 	case f.DropAfter:
-		parts = append(parts, "it is done, and the connection closes without an answer")
+		parts = append(parts, said("fault.it_is_done_and_the"))
 	default:
-		parts = append(parts, "it goes on")
+		parts = append(parts, said("fault.it_goes_on"))
 	}
 	if f.Probability != nil && *f.Probability < 1 {
-		parts = append(parts, fmt.Sprintf("with a chance of %g", *f.Probability))
+		parts = append(parts, said("fault.with_a_chance_of", *f.Probability))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -69,13 +68,13 @@ type faultAdd struct {
 // Run makes calls of an endpoint go wrong.
 func (c *faultAdd) Run(s *session) error {
 	if c.ErrCode == 0 && !c.Drop && !c.DropAfter && c.Delay == 0 {
-		return misused("say what shall happen to calls of %s: --errcode, --drop, --drop-after or --delay", plain(c.Path))
+		return misused("fault.say_what_shall_happen_to", plain(c.Path))
 	}
 	qrjump, err := c.client()
 	if err != nil {
 		return err
 	}
-	if err := emptyFor(s, qrjump, "add fault for", c.Account, 0); err != nil {
+	if err := emptyFor(s, qrjump, said("fault.add_fault_for"), c.Account, 0); err != nil {
 		return err // it would never happen
 	}
 	f := client.Fault{Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Times: c.Times, Probability: c.Chance,
@@ -83,15 +82,15 @@ func (c *faultAdd) Run(s *session) error {
 	if c.Delay != 0 {
 		f.Delay = c.Delay.String()
 	}
-	whose, often := "every call", ""
+	whose, often := said("fault.every_call"), ""
 	if c.Account != "" {
 		whose += " of " + c.Account
 	}
 	if c.Times > 0 {
 		often = ", " + counted(c.Times, "time")
 	}
-	return c.outcome(s, f, emulated("add fault on "+c.Path, qrjump.AddFault(s.ctx, f)),
-		"%s to %s from now on%s: %s", plain(whose), plain(c.Path), often, plain(faultText(f)))
+	return c.outcome(s, f, emulated(said("fault.add_fault_on")+c.Path, qrjump.AddFault(s.ctx, f)),
+		"fault.to_from_now_on", plain(whose), plain(c.Path), often, plain(faultText(f)))
 }
 
 type faultClear struct {
@@ -103,13 +102,13 @@ type faultClear struct {
 func (c *faultClear) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Faults(s.ctx)
 	if err != nil {
-		return emulated("clear faults", err)
+		return emulated(said("fault.clear_faults"), err)
 	}
 	ended := list
 	if c.ID != 0 {
 		id := strconv.Itoa(c.ID)
 		if err := qrjump.RemoveFault(s.ctx, c.ID); err != nil {
-			return seeList("clear fault", id, "qrjump fault list", err)
+			return seeList(said("fault.clear_fault"), id, "qrjump fault list", err)
 		}
 		ended = nil
 		for _, f := range list {
@@ -118,13 +117,13 @@ func (c *faultClear) Run(s *session, qrjump *client.Client) error {
 			}
 		}
 	} else if err := qrjump.ClearFaults(s.ctx); err != nil {
-		return emulated("clear faults", err)
+		return emulated(said("fault.clear_faults"), err)
 	}
 	says := counted(len(ended), "fault") + " ended"
 	if len(ended) == 0 {
-		says = "there was no fault"
+		says = said("fault.there_was_no_fault")
 	}
-	return c.outcome(s, map[string]any{"ended": append([]client.FaultInForce{}, ended...)}, nil, "%s", says)
+	return c.outcome(s, map[string]any{"ended": append([]client.FaultInForce{}, ended...)}, nil, "plain", says)
 }
 
 type stubListCommand struct{ operator }
@@ -132,11 +131,11 @@ type stubListCommand struct{ operator }
 // Run lists the stubs in force.
 func (c *stubListCommand) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Stubs(s.ctx)
-	return listing[client.Stub]{name: "stubs", none: "no path is answered by a stub",
+	return listing[client.Stub]{name: "stubs", none: said("fault.no_path_is_answered_by"),
 		heads: []string{"METHOD", "PATH", "STATUS", "DELAY", "HOW OFTEN", "ANSWERED"}, row: func(one client.Stub) []string {
-			left := "without end"
+			left := said("fault.without_end")
 			if one.Times > 0 {
-				left = fmt.Sprintf("%d of %d", one.Served, one.Times)
+				left = said("fault.of", one.Served, one.Times)
 			}
 			status := one.Status
 			if status == 0 {
@@ -144,7 +143,7 @@ func (c *stubListCommand) Run(s *session, qrjump *client.Client) error {
 			}
 			return []string{orElse(one.Method, "any"), one.Path, strconv.Itoa(status), orDash(one.Delay), left,
 				strconv.Itoa(one.Served)}
-		}}.print(s, c.outputFlags, list, emulated("list stubs", err))
+		}}.print(s, c.outputFlags, list, emulated(said("fault.list_stubs"), err))
 }
 
 type stubSet struct {
@@ -167,24 +166,24 @@ type fileStub struct {
 func (c *stubSet) Run(s *session) error {
 	text, err := os.ReadFile(c.File)
 	if err != nil {
-		return misused("%v", err)
+		return misuse(inReader(err).Error())
 	}
 	var file struct {
 		Stubs []fileStub `yaml:"stubs"`
 	}
 	if err := yamltext.Check(text); err != nil {
-		return misused("%s: %v", c.File, err)
+		return misused("batch_download.of", c.File, err)
 	}
 	if err := yaml.UnmarshalWithOptions(text, &file, yaml.Strict()); err != nil {
 		return yamlFault(c.File, err)
 	}
 	if len(file.Stubs) == 0 {
-		return misused("%s has no stub under the key stubs; to end all: qrjump stub clear", c.File)
+		return misused("fault.has_no_stub_under_the", c.File)
 	}
 	stubs := []client.Stub{}
 	for i, one := range file.Stubs {
 		if one.Path == "" {
-			return misused("%s: stub %d has no path", c.File, i+1)
+			return misused("fault.stub_has_no_path", c.File, i+1)
 		}
 		stubs = append(stubs, client.Stub{Method: one.Method, Path: one.Path, Status: one.Status, Body: one.Body, Delay: one.Delay,
 			Times: one.Times})
@@ -197,8 +196,8 @@ func (c *stubSet) Run(s *session) error {
 	if err == nil {
 		err = qrjump.SetStubs(s.ctx, stubs)
 	}
-	return c.outcome(s, map[string]any{"stubs": stubs}, emulated("set the stubs of "+c.File, err),
-		"%s in force, in place of %d before", counted(len(stubs), "stub"), len(before))
+	return c.outcome(s, map[string]any{"stubs": stubs}, emulated(said("fault.set_the_stubs_of")+c.File, err),
+		"fault.in_force_in_place_of", counted(len(stubs), "stub"), len(before))
 }
 
 type stubClear struct{ operator }
@@ -211,7 +210,8 @@ func (c *stubClear) Run(s *session, qrjump *client.Client) error {
 	}
 	says := counted(len(before), "stub") + " ended"
 	if len(before) == 0 {
-		says = "there was no stub"
+		says = said("fault.there_was_no_stub")
 	}
-	return c.outcome(s, map[string]any{"ended": append([]client.Stub{}, before...)}, emulated("clear stubs", err), "%s", says)
+	return c.outcome(s, map[string]any{"ended": append([]client.Stub{}, before...)},
+		emulated(said("fault.clear_stubs"), err), "plain", says)
 }

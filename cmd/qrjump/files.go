@@ -42,7 +42,7 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 			if kind == "in" {
 				if in != "" {
 					clean()
-					return nil, misused("%s and %s are both -: standard input is one file", in, flagName(v))
+					return nil, misused("files.and_are_both_standard_input", in, flagName(v))
 				}
 				in = flagName(v)
 			}
@@ -51,21 +51,21 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 			}
 			if dir == "" {
 				if dir, err = os.MkdirTemp("", "qrjump-*"); err != nil { // 0700
-					return nil, fmt.Errorf("making room for standard input and output: %w", err)
+					return nil, fault("files.making_room_for_standard_input", err)
 				}
 			}
 			if kind == "out" {
 				out = filepath.Join(dir, "out")
-				names[out] = "standard output"
+				names[out] = said("files.standard_output")
 				one.SetString(out)
 				continue
 			}
 			f, path, err := spooled(dir, s.in)
 			if err != nil {
 				clean()
-				return nil, fmt.Errorf("reading standard input: %w", err)
+				return nil, fault("files.reading_standard_input", err)
 			}
-			opened, names[path], s.in = append(opened, f), "standard input", strings.NewReader("")
+			opened, names[path], s.in = append(opened, f), said("files.standard_input"), strings.NewReader("")
 			one.SetString(path)
 		}
 	}

@@ -20,11 +20,11 @@ func (c *findCommand) Run(s *session, qrjump *client.Client) error {
 	}
 	more := ""
 	if len(found.Partial) > 0 {
-		more = "there may be more of these kinds: " + strings.Join(found.Partial, ", ") + "; say more of the text, or --account"
+		more = said("find.there_may_be_more_of") + strings.Join(found.Partial, ", ") + said("find.say_more_of_the_text")
 	}
-	none := "nothing has this text"
+	none := said("find.nothing_has_this_text")
 	if more != "" {
-		none += "; not everything was looked at of these kinds: " + strings.Join(found.Partial, ", ")
+		none += said("find.not_everything_was_looked_at") + strings.Join(found.Partial, ", ")
 	}
 	return listing[client.Hit]{name: "hits", none: none, more: more, heads: []string{"KIND", "WHAT", "NAME", "ACCOUNT"},
 		row: func(h client.Hit) []string {

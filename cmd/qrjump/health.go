@@ -79,27 +79,27 @@ func (c *healthCommand) ask(s *session) error {
 	defer cancel()
 	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(at.url, "/")+"/readyz", nil)
 	if err != nil {
-		return misused("--%s: %v", at.flag, err)
+		return misused("health.of", at.flag, err)
 	}
 	answer, err := (&http.Client{Transport: transport}).Do(ask)
 	if err != nil {
 		next := advice(&client.Unreachable{URL: at.url, Err: err})
-		return coded{advised{error: notYet{fmt.Errorf("no server answers: %w", err), false}, next: next.String()}, exitUnreachable}
+		return coded{advised{error: notYet{fault("health.no_server_answers", err), false}, next: next.String()}, exitUnreachable}
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
 	said := plain(strings.TrimSpace(string(text)))
 	switch {
 	case err != nil:
-		return coded{fmt.Errorf("the answer of %s broke off: %w", plain(at.url), err), exitUnreachable}
+		return coded{fault("health.the_answer_of_broke_off", plain(at.url), err), exitUnreachable}
 	case answer.StatusCode == http.StatusServiceUnavailable:
-		return notYet{fmt.Errorf("%s is not ready: %s", plain(at.url), said), true}
+		return notYet{fault("health.is_not_ready", plain(at.url), said), true}
 	case wantsTLS(said):
-		return coded{advised{error: fmt.Errorf("%s does not answer plain HTTP", plain(at.url)), next: say("reach.https").String()},
+		return coded{advised{error: fault("health.does_not_answer_plain_http", plain(at.url)), next: say("reach.https").String()},
 			exitUnreachable}
 	case answer.StatusCode != http.StatusOK || !strings.HasPrefix(said, "ready"):
-		return coded{fmt.Errorf("what answers at %s is no qrjump server: %s to GET /readyz", plain(at.url), answer.Status), exitUnreachable}
+		return coded{fault("health.what_answers_at_is_no", plain(at.url), answer.Status), exitUnreachable}
 	}
-	fmt.Fprintf(s.out, "%s is %s\n", plain(at.url), said)
+	tell(s.out, "health.is", plain(at.url), said)
 	return nil
 }

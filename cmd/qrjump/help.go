@@ -4,27 +4,68 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/alecthomas/kong"
+	"github.com/rivo/uniseg"
 
 	"github.com/qrjump/qrjump/internal/phrase"
 )
 
 type helpCommand struct {
 	Command []string `arg:"" optional:""`
+	All     bool
 }
 
-// Run lets --help of the named command answer; it ends the program.
+// topics are what the help speaks of that is no command.
+var topics = []string{"exit-codes", "time", "ranges", "environment", "files"}
+
+// Run explains a topic or a command. Of a command --help answers, which ends the program.
 func (c *helpCommand) Run(s *session) error {
+	name := strings.Join(c.Command, " ")
+	if slices.Contains(topics, name) {
+		return s.everything().printTopic(s.out, name)
+	}
+	if c.All {
+		m := s.everything()
+		node := m.Node
+		for _, word := range c.Command {
+			if node = childNamed(node, word); node == nil {
+				return misused("parse.topic", name, didYouMean(name, topics...))
+			}
+		}
+		return m.printVerbs(s.out, node)
+	}
 	parser, err := newParser(*s, tableFor(c.Command))
 	if err == nil {
 		_, err = parser.Parse(append(c.Command, "--help"))
+	}
+	if meant := didYouMean(name, topics...); err != nil && meant != "" {
+		return misused("parse.topic", name, meant)
 	}
 	if err != nil {
 		return misparsed(err)
 	}
 	return nil
+}
+
+// printTopic explains something that is no command.
+func (m manual) printTopic(w io.Writer, name string) error {
+	fmt.Fprintln(w, m.says("topic."+name))
+	if name == "exit-codes" {
+		for code, kind := range exits {
+			fmt.Fprintf(w, "  %d  %s\n", code, m.says("exit."+kind))
+		}
+	}
+	return nil
+}
+
+// printFirst says what somebody does first who typed qrjump and nothing else.
+func printFirst(w io.Writer) error {
+	_, err := tell(w, "start.first")
+	return err
 }
 
 // manual is commands with what the book says of them in one language. The book is read for those who ask: not by a verb that runs.
@@ -90,22 +131,98 @@ func (m manual) example(verb *kong.Node) string {
 	return m.says(helpKey(append(strings.Fields(verb.Path()), "example")))
 }
 
+// examples are lines that show a verb at work, two of them where it has a second one: of its own, or for programs.
+func (m manual) examples(verb *kong.Node) []string {
+	first := m.example(verb)
+	if second := m.says(helpKey(append(strings.Fields(verb.Path()), "example2"))); second != "" {
+		return []string{first, second}
+	}
+	if slices.ContainsFunc(verb.Flags, func(f *kong.Flag) bool { return f.Name == "json" }) {
+		return []string{first, first + " --json"}
+	}
+	return []string{first, "qrjump " + verb.Path() + " --help"}
+}
+
+// screen is how many columns a line of help has.
+const screen = 80
+
+// unfolded stands for a space while the parser folds lines.
+const unfolded = "\ue000"
+
+// folded are lines of no more than so many columns where their words allow it. What is cut off stands below the last column of the line.
+func folded(text string, width int) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		indent := 0
+		if at := strings.LastIndex(line, "  "); at >= 0 {
+			indent = uniseg.StringWidth(line[:at+2])
+		}
+		line = strings.ReplaceAll(line, unfolded, " ")
+		for uniseg.StringWidth(line) > width {
+			at := foldAt(line, width)
+			if at <= indent {
+				break
+			}
+			fmt.Fprintln(&b, strings.TrimRight(line[:at], " "))
+			line = strings.Repeat(" ", indent) + strings.TrimLeft(line[at:], " ")
+		}
+		fmt.Fprintln(&b, line)
+	}
+	return b.String()
+}
+
+// foldAt is the byte before which a line is folded: at a space or beside a wide character, never before a mark that closes or
+// behind one that opens; 0 for none.
+func foldAt(line string, width int) (at int) {
+	columns, wide, open := 0, false, false
+	for i, r := range line {
+		w := uniseg.StringWidth(string(r))
+		if r == ' ' || (w == 2 || wide) && !open && !unicode.In(r, unicode.Po, unicode.Pe) {
+			at = i
+		}
+		if columns+w > width {
+			break
+		}
+		columns, wide, open = columns+w, w == 2, unicode.Is(unicode.Ps, r)
+	}
+	return at
+}
+
+// printGroups shows what there is, a line a group.
+func (m manual) printGroups(w io.Writer) error {
+	groups, verbs := inGroups(m.Node)
+	var rows [][]string
+	for _, title := range groups {
+		var words []string
+		for _, leaf := range verbs[title] {
+			if word, _, _ := strings.Cut(leaf.Path(), " "); !slices.Contains(words, word) {
+				words = append(words, word)
+			}
+		}
+		rows = append(rows, []string{"  " + title, strings.Join(words, ", ")})
+	}
+	_, err := fmt.Fprintf(w, "%s\n\n%s\n%s\n", m.Help, columns(rows), m.says("groups.more"))
+	return err
+}
+
 // printHelp shows the verbs in groups, or one verb with its flags.
 func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	node := ctx.Selected()
 	m := s.manual(ctx.Model)
 	switch {
 	case node == nil:
-		return m.printVerbs(ctx.Stdout, m.Node)
+		return m.printGroups(ctx.Stdout)
 	case !node.Leaf():
 		return m.printVerbs(ctx.Stdout, node)
 	}
-	if m.Chinese() { // the variable of a flag stands in the sentence
+	if m.Chinese() { // the variable of a flag stands in the sentence; the parser folds at spaces alone
 		options.ValueFormatter = func(v *kong.Value) string {
-			if text, variable, ok := strings.Cut(kong.DefaultHelpValueFormatter(v), "。 ("); ok {
-				return text + "（" + strings.TrimSuffix(variable, ")") + "）。"
+			text := v.Help
+			if says, variable, ok := strings.Cut(kong.DefaultHelpValueFormatter(v), "。 ("); ok {
+				text = says + "（" + strings.TrimSuffix(variable, ")") + "）。"
 			}
-			return v.Help
+			return strings.ReplaceAll(text, " ", unfolded)
 		}
 	}
 	out := ctx.Stdout
@@ -117,7 +234,14 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 		// The parser's own words, each where it begins a line.
 		own := strings.NewReplacer("Usage: ", m.says("help.usage"), "\nArguments:\n", "\n"+m.says("help.arguments")+"\n",
 			"\nFlags:\n", "\n"+m.says("help.flags")+"\n")
-		_, err = fmt.Fprintf(out, "%s\n%s\n  %s\n", own.Replace(text.String()), m.says("help.example"), m.example(node))
+		said := own.Replace(text.String())
+		if m.Chinese() {
+			said = folded(said, screen)
+		}
+		_, err = fmt.Fprintf(out, "%s\n%s\n", said, m.says("help.example"))
+		for _, line := range m.examples(node) {
+			_, err = fmt.Fprintf(out, "  %s\n", line)
+		}
 	}
 	return err
 }

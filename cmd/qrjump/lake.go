@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/qrjump/qrjump/client"
@@ -17,7 +16,7 @@ type lakeVerify struct {
 func (c *lakeVerify) Run(s *session, qrjump *client.Client) error {
 	v, err := qrjump.VerifyLake(s.ctx, c.From, c.To)
 	if err != nil {
-		return fmt.Errorf("verify the lake: %w", err)
+		return fault("lake.verify_the_lake", err)
 	}
 	wrong := 0
 	for _, d := range v.Days {
@@ -27,7 +26,7 @@ func (c *lakeVerify) Run(s *session, qrjump *client.Client) error {
 	}
 	err = c.print(s, v, func(w io.Writer) { showLake(w, v) })
 	if err == nil && wrong > 0 {
-		return different("lake verify: of %s the lake does not have what the ledger has", counted(wrong, "day"))
+		return different("lake.lake_verify_of_the_lake", counted(wrong, "day"))
 	}
 	return err
 }
@@ -35,18 +34,18 @@ func (c *lakeVerify) Run(s *session, qrjump *client.Client) error {
 func showLake(w io.Writer, v client.LakeVerification) {
 	rows := [][]string{}
 	for _, d := range v.Days {
-		state := "as it should be"
+		state := said("lake.as_it_should_be")
 		if !d.Right() {
-			state = fmt.Sprintf("%d missing, %d twice, %d not in the ledger, %d name an erased user", d.Missing, d.Twice, d.Unknown,
+			state = said("lake.missing_twice_not_in_the", d.Missing, d.Twice, d.Unknown,
 				d.Named)
 		}
 		if d.OnTheWay > 0 {
-			state += fmt.Sprintf(", %d on the way", d.OnTheWay)
+			state += said("lake.on_the_way", d.OnTheWay)
 		}
 		rows = append(rows, []string{d.Date, number(d.Ledger), number(d.Lake), state})
 	}
 	printTable(w, []string{"DAY", "LEDGER", "LAKE", "THE LAKE IS"}, rows)
 	for _, n := range v.Nodes {
-		fmt.Fprintf(w, "node %s has written all of before %s\n", plain(n.Node), when(n.CompleteUntil))
+		tell(w, "lake.node_has_written_all_of", plain(n.Node), when(n.CompleteUntil))
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -32,9 +31,9 @@ func (c *linesExport) write(s *session, what string, export func(*client.Client,
 	}
 	size, err := replaceFile(c.File, func(w io.Writer) error { return export(cl, s.ctx, w) })
 	if err != nil {
-		return failed("export "+what+" to", c.File, err)
+		return failed(said("lines.export_to", maybeSaid("thing."+what, what)), c.File, err)
 	}
-	_, err = fmt.Fprintf(s.out, "exported all %s to %s, %s\n", what, plain(c.File), counted(int(size), "byte"))
+	_, err = tell(s.out, "lines.exported_all_to", maybeSaid("thing."+what, what), plain(c.File), counted(int(size), "byte"))
 	return err
 }
 
@@ -74,7 +73,7 @@ func (c *linesImport) load(s *session, noun string,
 		defer f.Close()
 		info, err := f.Stat()
 		if err != nil || info.IsDir() {
-			return misused("%s is no file", c.File)
+			return misused("lines.is_no_file", c.File)
 		}
 		in, size = f, info.Size()
 	}
@@ -85,11 +84,11 @@ func (c *linesImport) load(s *session, noun string,
 		return failed("import", c.File, wrongLines(err))
 	}
 	return c.print(s, done, func(w io.Writer) {
-		did := "imported"
+		did := said("lines.imported")
 		if c.DryRun {
-			did = "would import"
+			did = said("lines.would_import")
 		}
-		fmt.Fprintf(w, "%s %s: %d new, %d changed, %d as before\n", did, counted(done.Lines, noun), done.Added, done.Changed,
+		tell(w, "lines.new_changed_as_before", did, counted(done.Lines, noun), done.Added, done.Changed,
 			done.Unchanged)
 	})
 }
@@ -104,7 +103,7 @@ func wrongLines(err error) error {
 	for _, e := range p.Errors {
 		details = append(details, strings.TrimSpace(e.Location+": "+e.Message))
 	}
-	return advised{error: errors.New(p.Detail), next: "these lines are wrong", details: details}
+	return advised{error: errors.New(p.Detail), next: said("lines.these_lines_are_wrong"), details: details}
 }
 
 // followUpload shows on a terminal how far an upload is, and elsewhere nothing.

@@ -56,9 +56,9 @@ func everyPage[T any](size int, read func(after T) ([]T, error)) (all []T, err e
 }
 
 // outcome says what a change did: an answer to programs, a sentence to people; or it returns why nothing was done.
-func (o outputFlags) outcome(s *session, answer any, err error, format string, of ...any) error {
+func (o outputFlags) outcome(s *session, answer any, err error, key string, of ...any) error {
 	if err != nil {
 		return err
 	}
-	return o.print(s, answer, func(w io.Writer) { fmt.Fprintf(w, format+"\n", of...) })
+	return o.print(s, answer, func(w io.Writer) { tell(w, key, of...) })
 }

@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -320,8 +319,6 @@ type misuse string
 
 func (m misuse) Error() string { return string(m) }
 
-func misused(format string, args ...any) error { return misuse(fmt.Sprintf(format, args...)) }
-
 func main() { program(server.Seams{}) }
 
 // program does what the process was started for.
@@ -344,10 +341,17 @@ func program(seams server.Seams) {
 
 // run does what the arguments say and returns the exit code.
 func run(s session, args []string) int {
-	if len(args) == 0 {
+	s.reader = readerOf(args)
+	if wantsJSON(nil, args) {
+		s.reader = "en" // programs read one language
+	}
+	speaks = s.reader
+	if args = withoutLanguage(args); len(args) == 0 {
+		if isTerminal(s.out) {
+			return exitOf(printFirst(s.out))
+		}
 		args = []string{"help"}
 	}
-	s.reader = readerOf(args)
 	out := &faithful{to: s.out}
 	s.out = out
 	if args[0] == "--version" {
@@ -361,7 +365,7 @@ func run(s session, args []string) int {
 	chosen, err := parser.Parse(args)
 	asJSON := wantsJSON(chosen, args)
 	if asJSON {
-		s.reader = "en" // programs read one language
+		s.reader, speaks = "en", "en"
 	}
 	if err == nil {
 		zone = chosenZone(chosen)
@@ -376,7 +380,7 @@ func run(s session, args []string) int {
 		err = misparsed(err)
 	}
 	if err == nil && out.err != nil {
-		err = fmt.Errorf("the output is not whole: %w", out.err)
+		err = fault("main.the_output_is_not_whole", out.err)
 	}
 	if err != nil {
 		complain(s, err, asJSON)
@@ -386,6 +390,15 @@ func run(s session, args []string) int {
 		return exitFailed // 2 says there that something is to be done
 	}
 	return code
+}
+
+// withoutLanguage are the arguments; none where they only choose a language.
+func withoutLanguage(args []string) []string {
+	switch strings.Join(args, "=") {
+	case "--lang=zh", "--lang=en":
+		return nil
+	}
+	return args
 }
 
 // chosenZone is the zone in which the command prints times.
@@ -409,12 +422,16 @@ func misparsed(err error) error {
 			see = strings.TrimSpace(see + " " + node.Path())
 		}
 	}
-	says := strings.ReplaceAll(err.Error(), `expected string value but got "EOL" (<EOL>)`, "say its value")
-	if number := strings.TrimPrefix(says, "unknown flag -"); number != says && number != "" && number[0] >= '0' && number[0] <= '9' {
-		value, _, _ := strings.Cut(number, ",")
-		says = fmt.Sprintf("-%s is read as a flag: write -- before a value that begins with a hyphen", value)
+	english := strings.ReplaceAll(err.Error(), `expected string value but got "EOL" (<EOL>)`, said("parse.say_its_value"))
+	says := inParsing(errors.New(english))
+	if found := oneOf.FindStringSubmatch(english); found != nil {
+		says += didYouMean(found[2], strings.Split(strings.ReplaceAll(found[1], `"`, ""), ",")...)
 	}
-	return misused("%s; see: %s", says, see)
+	if number := strings.TrimPrefix(english, "unknown flag -"); number != english && number != "" && number[0] >= '0' && number[0] <= '9' {
+		value, _, _ := strings.Cut(number, ",")
+		says = said("main.is_read_as_a_flag", value)
+	}
+	return misused("main.see", says, see)
 }
 
 // newParser reads arguments by a table of commands, which it fills.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 
 	"github.com/qrjump/qrjump/internal/server"
@@ -23,19 +22,19 @@ func (c *masterKeyTurn) Run(s *session) error {
 		return err
 	}
 	if done.Finished {
-		fmt.Fprintln(s.out, "a turn of the master key was cut off after it had sealed everything anew; it is finished")
+		tell(s.out, "master_key.a_turn_of_the_master")
 	} else {
-		fmt.Fprintf(s.out, "the master key is turned: %s and %s are sealed anew\n", counted(done.Keys, "key"),
+		tell(s.out, "master_key.the_master_key_is_turned", counted(done.Keys, "key"),
 			counted(done.Secrets, "other secret"))
 	}
 	switch {
 	case done.File == "":
-		fmt.Fprintf(s.out, "put the key in %s into QRJUMP_MASTER_KEY before the next start\n", c.NewKeyFile)
+		tell(s.out, "master_key.put_the_key_in_into", c.NewKeyFile)
 	case c.Database != "":
-		fmt.Fprintf(s.out, "the new one is %s; every other node on this database needs a copy of it before its next start\n", done.File)
+		tell(s.out, "master_key.the_new_one_is_every", done.File)
 	default:
-		fmt.Fprintf(s.out, "the new one is %s\n", done.File)
+		tell(s.out, "master_key.the_new_one_is", done.File)
 	}
-	_, err = fmt.Fprintln(s.out, "the old one opens nothing but copies of the data from before: keep it as long as you keep those")
+	_, err = tell(s.out, "master_key.the_old_one_opens_nothing")
 	return err
 }

@@ -3,12 +3,10 @@ package main
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 // isNotFound reports whether a server said that what was named is not there.
@@ -26,8 +24,8 @@ func isProblem(err error, status int) bool {
 // unknown is the error of a name that none of a list is: it says which one may be
 // meant, and where the list is.
 func unknown(did, name, kind, list string, names ...string) error {
-	return absent(advised{error: fmt.Errorf("%s %s: there is no %s of this name%s", did, name, kind,
-		spelling.DidYouMean(name, names...)), next: "see: " + list})
+	return absent(advised{error: fault("named.there_is_no_of_this", maybeSaid("did."+did, did), name,
+		maybeSaid("thing."+kind, kind), didYouMean(name, names...)), next: said("report.see", list)})
 }
 
 // named finds a thing by its name; it is absent, with the nearest name, where there
@@ -47,7 +45,7 @@ func named[T any](list []T, nameOf func(T) string, did, name, kind, see string) 
 // seeList adds to the error of a thing that is not there where all of them are.
 func seeList(did, thing, see string, err error) error {
 	if isNotFound(err) {
-		return advised{error: failed(did, thing, err), next: "see: " + see}
+		return advised{error: failed(did, thing, err), next: said("report.see", see)}
 	}
 	return failed(did, thing, err)
 }
@@ -62,11 +60,11 @@ func nearNumber(given int64, there []int64) string {
 	for _, n := range there {
 		texts = append(texts, number(n))
 	}
-	if meant := spelling.DidYouMean(number(given), texts...); meant != "" {
+	if meant := didYouMean(number(given), texts...); meant != "" {
 		return meant
 	}
 	apart := func(n int64) int64 { return max(n-given, given-n) }
-	return fmt.Sprintf(", the nearest is %d", slices.MinFunc(there, func(a, b int64) int { return cmp.Compare(apart(a), apart(b)) }))
+	return said("named.the_nearest_is", slices.MinFunc(there, func(a, b int64) int { return cmp.Compare(apart(a), apart(b)) }))
 }
 
 // confirmed asks whether to do what cannot be taken back, unless --yes was said.
@@ -74,17 +72,17 @@ func confirmed(s *session, yes bool, what string) error {
 	if yes {
 		return nil
 	}
-	return agreed(s, what, "say --yes as well")
+	return agreed(s, what, said("named.say_yes_as_well"))
 }
 
 // emulated says of a call of the emulator that its server has none.
 func emulated(did string, err error) error {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
-		return coded{advised{error: fmt.Errorf("%s: the server at %s has no emulator", did, w.URL),
-			next: "start it with --dev or --emulator; a server in production has real time, and no faults"}, exitRefused}
+		return coded{advised{error: fault("named.the_server_at_has_no", did, w.URL),
+			next: said("named.start_it_with_dev_or")}, exitRefused}
 	}
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", did, err)
+	return fault("batch.of_2", did, err)
 }

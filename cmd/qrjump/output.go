@@ -4,13 +4,11 @@ import (
 	"cmp"
 	"embed"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"reflect"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/term"
@@ -93,16 +91,6 @@ func (r reader) inLanguage(english, chinese string) string {
 	return english
 }
 
-// inColumn is a text with spaces behind it, so that it fills a column; Chinese stands two columns wide.
-func inColumn(text string, width int) string {
-	for _, r := range text {
-		if width--; r >= 0x2e80 {
-			width--
-		}
-	}
-	return text + strings.Repeat(" ", max(0, width))
-}
-
 // print writes v for programs, or lets a person read it.
 func (o outputFlags) print(s *session, v any, readable func(io.Writer)) error {
 	if !o.JSON {
@@ -180,46 +168,5 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// printTable writes rows under a header in columns.
-func printTable(w io.Writer, header []string, rows [][]string) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range append([][]string{header}, rows...) {
-		for i, cell := range row {
-			row[i] = plain(cell)
-		}
-		fmt.Fprintln(t, strings.TrimRight(strings.Join(row, "\t"), "\t"))
-	}
-	t.Flush()
-}
-
-// printFields writes names and values; pairs without a value are left out.
-func printFields(w io.Writer, pairs ...[2]string) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, p := range pairs {
-		if p[1] != "" {
-			fmt.Fprintf(t, "%s\t%s\n", p[0], plain(p[1]))
-		}
-	}
-	t.Flush()
-}
-
 // number is a number as a cell of a table.
 func number(n int64) string { return strconv.FormatInt(n, 10) }
-
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
-}
-
-// counted is a number with its noun.
-func counted(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	if strings.HasSuffix(noun, "sh") || strings.HasSuffix(noun, "ch") {
-		noun += "e"
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}

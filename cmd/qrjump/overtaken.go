@@ -23,23 +23,23 @@ func unlessOvertaken(see string, err error) error {
 	if p == nil {
 		return err
 	}
-	who := "somebody else changed it"
+	who := said("overtaken.somebody_else_changed_it")
 	if p.Current == nil {
-		who = "somebody else deleted it"
+		who = said("overtaken.somebody_else_deleted_it")
 	}
 	if len(p.Changes) > 0 {
 		last := p.Changes[0]
 		did := "changed " + strings.Join(last.What, ", ")
 		switch {
 		case last.Did == "delete":
-			did = "deleted it"
+			did = said("overtaken.deleted_it")
 		case last.Did == "add":
-			did = "made it"
+			did = said("overtaken.made_it")
 		case len(last.What) == 0:
-			did = "changed it"
+			did = said("overtaken.changed_it")
 		}
 		who = last.Actor + " " + did + " at " + when(last.At)
 	}
-	return advised{error: overtaken{p, who + " after this command had read it; nothing was changed"},
-		next: "see what it is now (" + see + "), then run the command again"}
+	return advised{error: overtaken{p, who + said("overtaken.after_this_command_had_read")},
+		next: said("overtaken.see_what_it_is_now") + see + said("overtaken.then_run_the_command_again")}
 }

@@ -56,7 +56,7 @@ func (c *packageMake) Run(s *session) error {
 		return err
 	}
 	if all {
-		if r, err = wholeBatch(s, qrjump, c.ID, "make a package of"); err != nil {
+		if r, err = wholeBatch(s, qrjump, c.ID, said("package.make_a_package_of")); err != nil {
 			return err
 		}
 	}
@@ -71,7 +71,7 @@ func (c *packageMake) Run(s *session) error {
 	}
 	made, err := qrjump.MakePackage(s.ctx, c.ID, wish)
 	if err != nil {
-		return aboutStored(s, qrjump, "make a package of "+rangeText(r)+" of", c.ID, err)
+		return aboutStored(s, qrjump, said("package.make_a_package_of_2")+rangeText(r)+" of", c.ID, err)
 	}
 	out := cmp.Or(c.Out, fmt.Sprintf("package-%d.age", made.ID))
 	size, err := savePackage(s, qrjump, made.ID, word, out)
@@ -83,13 +83,13 @@ func (c *packageMake) Run(s *session) error {
 		File  string `json:"file"`
 		Bytes int64  `json:"bytes"`
 	}{made, out, size}, func(w io.Writer) {
-		fmt.Fprintf(w, "package %d: %s of %d for %s, in %s, %s\n", made.ID, countedCodes(r.Len()), c.ID, plain(made.Printer), plain(out),
+		tell(w, "package.package_of_for_in", made.ID, countedCodes(r.Len()), c.ID, plain(made.Printer), plain(out),
 			counted(int(size), "byte"))
 		if made.Proofs != 0 {
-			fmt.Fprintf(w, "its proof codes are application %d\n", made.Proofs)
+			tell(w, "package.its_proof_codes_are_application", made.Proofs)
 		}
 		if len(made.Again) > 0 {
-			fmt.Fprintf(w, "a reprint: codes of it were in %s before\n", packagesText(made.Again))
+			tell(w, "package.a_reprint_codes_of_it", packagesText(made.Again))
 		}
 	})
 }
@@ -110,7 +110,7 @@ func packagesText(ids []int64) string {
 func (c *packageMake) printer() (keys []string, name string, err error) {
 	if c.ByPassphrase {
 		if isPublicKey(c.For) {
-			return nil, "", misused("--for %.30s… is a key, and --by-passphrase wants none: choose one", c.For)
+			return nil, "", misused("package.for_is_a_key_and", c.For)
 		}
 		return nil, cmp.Or(c.Name, c.For), nil
 	}
@@ -119,7 +119,7 @@ func (c *packageMake) printer() (keys []string, name string, err error) {
 	if !isPublicKey(c.For) {
 		b, err := readSmall(c.For)
 		if err != nil {
-			return nil, "", misused("--for %s is no public key and no file with one (%v); to encrypt by a passphrase add --by-passphrase",
+			return nil, "", misused("package.for_is_no_public_key",
 				plain(c.For), err)
 		}
 		text, name = string(b), cmp.Or(name, strings.TrimSuffix(filepath.Base(c.For), filepath.Ext(c.For)))
@@ -130,7 +130,7 @@ func (c *packageMake) printer() (keys []string, name string, err error) {
 		}
 	}
 	if _, err := parcel.Recipients(keys); err != nil {
-		return nil, "", misused("--for: %v", err)
+		return nil, "", misused("package.for", err)
 	}
 	if name == "" {
 		parts := strings.Fields(keys[0])
@@ -154,7 +154,7 @@ func readUpTo(path string, most int64) ([]byte, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && int64(len(b)) > most {
-		err = fmt.Errorf("%s has more than %d bytes", path, most)
+		err = fault("package.has_more_than_bytes", path, most)
 	}
 	return b, err
 }
@@ -163,8 +163,8 @@ func readUpTo(path string, most int64) ([]byte, error) {
 func savePackage(s *session, qrjump *client.Client, id int64, word, out string) (int64, error) {
 	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.SendPackage(s.ctx, id, word, w) })
 	if err != nil {
-		return 0, advised{error: fmt.Errorf("download package %d: %w", id, err),
-			next: fmt.Sprintf("it is made all the same: qrjump package send %d --out FILE", id)}
+		return 0, advised{error: fault("package.download_package", id, err),
+			next: said("package.it_is_made_all_the", id)}
 	}
 	return size, nil
 }
@@ -193,7 +193,7 @@ func (c *packageSend) Run(s *session) error {
 	out := cmp.Or(c.Out, fmt.Sprintf("package-%d.age", c.Package))
 	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.SendPackage(s.ctx, c.Package, word, w) })
 	return c.outcome(s, map[string]any{"package": c.Package, "file": out, "bytes": size}, aboutPackage("download", c.Package, err),
-		"wrote package %d to %s, %s", c.Package, plain(out), counted(int(size), "byte"))
+		"package.wrote_package_to", c.Package, plain(out), counted(int(size), "byte"))
 }
 
 func aboutPackage(did string, id int64, err error) error {
@@ -215,18 +215,18 @@ func (c *packageList) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("list", "packages", err)
 	}
-	return listing[client.Package]{name: "packages", none: "no packages; the first: qrjump package make ID 0-4999 --for age1…",
+	return listing[client.Package]{name: "packages", none: said("package.no_packages_the_first_qrjump"),
 		heads: []string{"ID", "APPLICATION", "CODES", "PRINTER", "STATE", "SENT", "MADE", "BY", "REASON"},
 		row: func(p client.Package) []string {
-			state := "with the printer"
+			state := said("package.with_the_printer")
 			if p.RecalledAt != nil {
 				state = "recalled " + when(*p.RecalledAt)
 			} else if p.Sent == 0 {
-				state = "not sent"
+				state = said("package.not_sent")
 			}
 			return []string{number(p.ID), number(p.ApplicationID), rangeText(client.CodeRange{From: p.From, To: p.To}), p.Printer, state,
 				number(p.Sent), when(p.MadeAt), p.MadeBy, orDash(p.Reason)}
-		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, "list packages of", c.Account, len(all)))
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("package.list_packages_of"), c.Account, len(all)))
 }
 
 type packageSigner struct{ operator }
@@ -234,8 +234,8 @@ type packageSigner struct{ operator }
 // Run prints the key by which printers check packages.
 func (c *packageSigner) Run(s *session, qrjump *client.Client) error {
 	signer, err := qrjump.PackageSigner(s.ctx)
-	return c.outcome(s, signer, failed("ask", "for the signer of packages", err),
-		"%s", plain(signer.AllowedSigners))
+	return c.outcome(s, signer, failed("ask", said("package.for_the_signer_of_packages"), err),
+		"plain", plain(signer.AllowedSigners))
 }
 
 type packageRecall struct {
@@ -248,7 +248,7 @@ type packageRecall struct {
 
 // Run recalls a package.
 func (c *packageRecall) Run(s *session) error {
-	if err := confirmed(s, c.Yes, fmt.Sprintf("recall package %d and freeze its codes", c.Package)); err != nil {
+	if err := confirmed(s, c.Yes, said("package.recall_package_and_freeze_its", c.Package)); err != nil {
 		return err
 	}
 	qrjump, err := c.client()
@@ -257,7 +257,7 @@ func (c *packageRecall) Run(s *session) error {
 	}
 	p, err := qrjump.RecallPackage(s.ctx, c.Package, c.Note, c.Actor)
 	return c.outcome(s, p, aboutPackage("recall", c.Package, err),
-		"recalled package %d: %s of %d are frozen", p.ID, countedCodes(p.To-p.From+1), p.ApplicationID)
+		"package.recalled_package_of_are_frozen", p.ID, countedCodes(p.To-p.From+1), p.ApplicationID)
 }
 
 type packageSpoil struct {
@@ -276,9 +276,9 @@ func (c *packageSpoil) Run(s *session) error {
 	case err != nil:
 		return err
 	case all:
-		return misused("a whole package is recalled, not spoiled: qrjump package recall %d", c.Package)
+		return misused("package.a_whole_package_is_recalled", c.Package)
 	}
-	if err := confirmed(s, c.Yes, "void spoiled codes for ever"); err != nil {
+	if err := confirmed(s, c.Yes, said("package.void_spoiled_codes_for_ever")); err != nil {
 		return err
 	}
 	qrjump, err := c.client()
@@ -287,13 +287,13 @@ func (c *packageSpoil) Run(s *session) error {
 	}
 	p, err := qrjump.SpoilCodes(s.ctx, c.Package, ranges, c.Note, c.Actor)
 	if err != nil {
-		return aboutPackage("spoil codes of", c.Package, err)
+		return aboutPackage(said("package.spoil_codes_of"), c.Package, err)
 	}
 	return c.print(s, p, func(w io.Writer) {
 		var n int64
 		for _, r := range p.Spoiled {
 			n += r.Len()
 		}
-		fmt.Fprintf(w, "spoiled in package %d until now: %s, void for ever\n", p.ID, countedCodes(n))
+		tell(w, "package.spoiled_in_package_until_now", p.ID, countedCodes(n))
 	})
 }

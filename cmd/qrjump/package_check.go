@@ -47,7 +47,7 @@ func (c *packageCheck) Run(s *session) error {
 		return err
 	}
 	if c.Live && c.JSON {
-		return misused("--live says a line a read, and --json one object: choose one")
+		return misused("package_check.live_says_a_line_a")
 	}
 	for _, log := range c.Log {
 		if err := c.read(s, run, log); err != nil {
@@ -62,7 +62,7 @@ func (c *packageCheck) Run(s *session) error {
 		}
 	}
 	if !report.Clean() {
-		return different("package %d: %s", report.Package, summary(report))
+		return different("package_check.package", report.Package, summary(report))
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func openJob(path string) (*parcel.Job, error) {
 	defer f.Close()
 	job, err := parcel.ReadLine(f)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", plain(path), aboutFile(err))
+		return nil, fault("package_check.read", plain(path), aboutFile(err))
 	}
 	return job, nil
 }
@@ -96,7 +96,7 @@ func codeSet(flag string, texts []string) (codes.Set, error) {
 	for _, text := range texts {
 		r, all, err := parseRange([]string{text})
 		if err != nil || all {
-			return nil, misused("%s %q: want an index (5) or a range (5-9)", flag, text)
+			return nil, misused("package_check.want_an_index_5_or", flag, text)
 		}
 		list = append(list, codes.Range(r))
 	}
@@ -134,7 +134,7 @@ func (c *packageCheck) read(s *session, run *parcel.Run, log string) error {
 		err = c.eachCell(in, judge)
 	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", plain(log), err)
+		return fault("package_check.read", plain(log), err)
 	}
 	return nil
 }
@@ -183,14 +183,14 @@ func inTheWay(r parcel.Report, column string) string {
 		return ""
 	}
 	first := r.Found.Foreign[0].Read
-	hint := fmt.Sprintf("no read is a code of this package; the first is %.80q: ", first)
+	hint := said("package_check.no_read_is_a_code", first)
 	switch {
 	case column == "" && strings.ContainsAny(first, ",;\t"):
-		return hint + "it looks like a line of a table: name the column with the read by --column (and --separator)"
+		return hint + said("package_check.it_looks_like_a_line")
 	case strings.ContainsFunc(first, func(c rune) bool { return c == utf8.RuneError || c < ' ' }):
-		return hint + "it has bytes that no code has: let the camera log plain text, in UTF-8 or UTF-16"
+		return hint + said("package_check.it_has_bytes_that_no")
 	}
-	return hint + "is it the log of another job, or does the camera add or cut something?"
+	return hint + said("package_check.is_it_the_log_of")
 }
 
 func eachLine(in io.Reader, f func(string) error) error {
@@ -211,14 +211,14 @@ func (c *packageCheck) eachCell(in io.Reader, f func(string) error) error {
 		comma, size = '\t', len(c.Separator)
 	}
 	if size != len(c.Separator) {
-		return misused("--separator %q: want one character, or tab", c.Separator)
+		return misused("package_check.separator_want_one_character_or", c.Separator)
 	}
 	table := csv.NewReader(in)
 	table.Comma, table.ReuseRecord, table.FieldsPerRecord = comma, true, -1
 	column := -1
 	if n, err := strconv.Atoi(c.Column); err == nil {
 		if n < 1 {
-			return misused("--column %d: the first one is 1", n)
+			return misused("package_check.column_the_first_one_is", n)
 		}
 		column = n - 1
 	}
@@ -232,13 +232,13 @@ func (c *packageCheck) eachCell(in io.Reader, f func(string) error) error {
 		}
 		if column < 0 {
 			if column = slices.Index(row, c.Column); column < 0 {
-				return misused("--column %s: the first line has %s", c.Column, strings.Join(row, ", "))
+				return misused("package_check.column_the_first_line_has", c.Column, strings.Join(row, ", "))
 			}
 			continue
 		}
 		if column >= len(row) {
 			line, _ := table.FieldPos(0)
-			return fmt.Errorf("line %d has %s, and the read stands in column %d", line, counted(len(row), "column"), column+1)
+			return fault("package_check.line_has_and_the_read", line, counted(len(row), "column"), column+1)
 		}
 		if err := f(row[column]); err != nil {
 			return err
@@ -259,16 +259,16 @@ func summary(r parcel.Report) string {
 		}
 	}
 	if r.OverRun > 0 {
-		parts = append(parts, fmt.Sprintf("an over-run of %d", r.OverRun))
+		parts = append(parts, said("package_check.an_over_run_of", r.OverRun))
 	}
 	return strings.Join(parts, ", ")
 }
 
 func printRun(w io.Writer, r parcel.Report) {
-	fields := [][2]string{{"package", fmt.Sprintf("%d of application %d", r.Package, r.ApplicationID)},
+	fields := [][2]string{{"package", said("package_check.of_application", r.Package, r.ApplicationID)},
 		{"lines", fmt.Sprint(r.Lines)}, {"ordered", countedCodes(r.Codes)}, {"read", fmt.Sprint(r.Read)},
 		{"spare used", fmt.Sprint(r.SpareUsed)}, {"reprints", fmt.Sprint(r.Count[parcel.Again])},
-		{"not read", fmt.Sprint(r.Count[parcel.Unread])}, {"false rate", fmt.Sprintf("%.1g a foreign read", r.FalseRate)}}
+		{"not read", fmt.Sprint(r.Count[parcel.Unread])}, {"false rate", said("package_check.a_foreign_read", r.FalseRate)}}
 	printFields(w, fields...)
 	const shown = 20
 	if r.MissingCodes > 0 {
@@ -277,9 +277,9 @@ func printRun(w io.Writer, r parcel.Report) {
 			texts = append(texts, rangeText(client.CodeRange(m)))
 		}
 		if len(r.Missing) > shown {
-			texts = append(texts, "… (--json has all)")
+			texts = append(texts, said("package_check.json_has_all"))
 		}
-		fmt.Fprintf(w, "\nmissing %s: %s\n", countedCodes(r.MissingCodes), strings.Join(texts, ", "))
+		tell(w, "package_check.missing", countedCodes(r.MissingCodes), strings.Join(texts, ", "))
 	}
 	rows := [][]string{}
 	for _, one := range []struct {
@@ -289,7 +289,7 @@ func printRun(w io.Writer, r parcel.Report) {
 		{parcel.Foreign, r.Found.Foreign}} {
 		for i, f := range one.list {
 			if i == shown {
-				rows = append(rows, []string{"…", string(one.v), "--json has all", ""})
+				rows = append(rows, []string{"…", string(one.v), said("package_check.json_has_all_2"), ""})
 				break
 			}
 			index := ""

@@ -26,11 +26,11 @@ type packageReader struct {
 func (c packageReader) signers() (parcel.Signers, error) {
 	text, err := readSmall(c.Signer)
 	if err != nil {
-		return nil, misused("--signer: %v", err)
+		return nil, misused("package_open.signer", err)
 	}
 	all, err := parcel.ParseSigners(text)
 	if err != nil {
-		return nil, misused("--signer %s: %v: want the line that this prints: qrjump package signer", plain(c.Signer), err)
+		return nil, misused("package_open.signer_want_the_line_that", plain(c.Signer), err)
 	}
 	return all, nil
 }
@@ -39,17 +39,17 @@ func (c packageReader) identities(s *session) ([]age.Identity, error) {
 	if c.Identity == "" {
 		word, err := c.passphrase(s, false)
 		if err != nil {
-			return nil, advised{error: err, next: "a package for a key wants --identity FILE"}
+			return nil, advised{error: err, next: said("package_open.a_package_for_a_key")}
 		}
 		return parcel.ByPassphrase(word)
 	}
 	text, err := readSmall(c.Identity)
 	if err != nil {
-		return nil, misused("--identity: %v", err)
+		return nil, misused("package_open.identity", err)
 	}
 	all, err := parcel.Identities(text)
 	if err != nil {
-		return nil, misused("--identity %s: %v", plain(c.Identity), err)
+		return nil, misused("package_open.identity_2", plain(c.Identity), err)
 	}
 	return all, nil
 }
@@ -71,7 +71,7 @@ func (c packageReader) read(s *session, file string, part func(p parcel.Part, r 
 	}
 	m, err := parcel.Open(untilStopped{s.ctx, f}, by, signers, part)
 	if s.ctx.Err() != nil {
-		return m, fmt.Errorf("stopped: %w", context.Cause(s.ctx))
+		return m, fault("package_open.stopped", context.Cause(s.ctx))
 	}
 	return m, aboutFile(err)
 }
@@ -95,11 +95,11 @@ func aboutFile(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, parcel.ErrWrongKey):
-		return advised{error: err, next: "ask for one that is made for your key (age-keygen -y KEYFILE prints its public half)"}
+		return advised{error: err, next: said("package_open.ask_for_one_that_is")}
 	case errors.Is(err, parcel.ErrCut):
-		return advised{error: err, next: "ask for the same package again: qrjump package send makes it anew"}
+		return advised{error: err, next: said("package_open.ask_for_the_same_package")}
 	case errors.Is(err, parcel.ErrSignature), errors.Is(err, parcel.ErrChanged):
-		return advised{error: err, next: "print nothing of it, and ask who sent it"}
+		return advised{error: err, next: said("package_open.print_nothing_of_it_and")}
 	}
 	return err
 }
@@ -114,11 +114,11 @@ type packageOpen struct {
 // Run writes beside the folder, and renames when all is checked.
 func (c *packageOpen) Run(s *session) error {
 	if _, err := os.Lstat(c.Out); err == nil {
-		return misused("--out %s is there already: name a new folder", plain(c.Out))
+		return misused("package_open.out_is_there_already_name", plain(c.Out))
 	}
 	dir, err := os.MkdirTemp(filepath.Dir(filepath.Clean(c.Out)), "."+filepath.Base(c.Out)+".*") // 0700
 	if err != nil {
-		return misused("--out: %v", err)
+		return misused("batch_download.out", err)
 	}
 	defer os.RemoveAll(dir) // nothing, once it is renamed
 	m, err := c.read(s, c.File, func(p parcel.Part, r io.Reader) error {
@@ -133,10 +133,10 @@ func (c *packageOpen) Run(s *session) error {
 		err = os.Rename(dir, c.Out)
 	}
 	if err != nil {
-		return fmt.Errorf("open %s: %w", plain(c.File), err)
+		return fault("package_open.open", plain(c.File), err)
 	}
 	return c.print(s, m, func(w io.Writer) {
-		fmt.Fprintf(w, "opened package %d in %s: the signature and every part are right\n\n", m.Package, plain(c.Out))
+		tell(w, "package_open.opened_package_in_the_signature", m.Package, plain(c.Out))
 		printManifest(w, m)
 	})
 }
@@ -147,7 +147,7 @@ func printManifest(w io.Writer, m parcel.Manifest) {
 		rows = append(rows, []string{p.Name, fmt.Sprint(p.Rows), fmt.Sprint(p.Bytes), p.SHA256})
 	}
 	printFields(w, [2]string{"package", fmt.Sprint(m.Package)},
-		[2]string{"codes", fmt.Sprintf("%d to %d of %d", m.From, m.To, m.ApplicationID)},
+		[2]string{"codes", said("package_open.to_of", m.From, m.To, m.ApplicationID)},
 		[2]string{"printer", m.Printer}, [2]string{"made", when(m.MadeAt) + " by " + m.MadeBy})
 	fmt.Fprintln(w)
 	printTable(w, []string{"PART", "ROWS", "BYTES", "SHA256"}, rows)
@@ -178,10 +178,10 @@ func (c *packageVerify) Run(s *session) error {
 		m, err = c.read(s, c.File, func(parcel.Part, io.Reader) error { return nil })
 	}
 	if err != nil {
-		return fmt.Errorf("verify %s: %w", plain(c.File), err)
+		return fault("package_open.verify", plain(c.File), err)
 	}
 	return c.print(s, m, func(w io.Writer) {
-		fmt.Fprintf(w, "package %d is whole: the signature and every part are right\n\n", m.Package)
+		tell(w, "package_open.package_is_whole_the_signature", m.Package)
 		printManifest(w, m)
 	})
 }
@@ -211,7 +211,7 @@ func verifyFolder(dir string, signers parcel.Signers) (m parcel.Manifest, err er
 	}
 	for _, f := range there {
 		if !named[f.Name()] || !f.Type().IsRegular() {
-			return m, fmt.Errorf("%w: %.70q is no file of it", parcel.ErrChanged, f.Name())
+			return m, fault("package_open.is_no_file_of_it", parcel.ErrChanged, f.Name())
 		}
 	}
 	return m, nil
@@ -220,7 +220,7 @@ func verifyFolder(dir string, signers parcel.Signers) (m parcel.Manifest, err er
 func checkPart(dir string, p parcel.Part) error {
 	f, err := os.Open(filepath.Join(dir, p.Name))
 	if err != nil {
-		return fmt.Errorf("%w: %w", parcel.ErrChanged, err)
+		return fault("package_open.of", parcel.ErrChanged, err)
 	}
 	defer f.Close()
 	return p.Check(f, func(io.Reader) error { return nil })

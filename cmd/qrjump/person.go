@@ -5,23 +5,23 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/spelling"
 )
 
 // seen is a moment in a list; "never" where there was none.
 func seen(t *time.Time) string {
 	if t == nil {
-		return "never"
+		return said("word.never")
 	}
 	return when(*t)
 }
 
 // forAccounts says which accounts a role is for.
-func forAccounts(list []string) string { return cmp.Or(strings.Join(list, ","), "all accounts") }
+func forAccounts(list []string) string {
+	return cmp.Or(strings.Join(list, ","), said("person.all_accounts"))
+}
 
 type personList struct{ operator }
 
@@ -29,24 +29,25 @@ type personList struct{ operator }
 func (c *personList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.People(s.ctx)
 	if err != nil {
-		return fmt.Errorf("person list: %w", err)
+		return fault("person.person_list", err)
 	}
 	return c.print(s, client.PersonList{People: list}, func(w io.Writer) {
 		if len(list) == 0 {
-			fmt.Fprintln(w, "nobody has a name here: the admin token signs in")
+			tell(w, "person.nobody_has_a_name_here")
+			return
 		}
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		var rows [][]string
 		for _, p := range list {
-			factor := "no second factor"
+			factor := said("person.no_second_factor")
 			switch {
 			case p.Provider != "":
-				factor = "of " + plain(p.Provider)
+				factor = said("person.of_provider", p.Provider)
 			case p.SecondFactor:
-				factor = "second factor"
+				factor = said("person.second_factor")
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", plain(p.Name), p.Role, plain(forAccounts(p.Accounts)), factor, seen(p.SeenAt))
+			rows = append(rows, []string{p.Name, p.Role, forAccounts(p.Accounts), factor, seen(p.SeenAt)})
 		}
-		t.Flush()
+		printTable(w, []string{"NAME", "ROLE", "ACCOUNTS", "SIGNS IN WITH", "LAST SEEN"}, rows)
 	})
 }
 
@@ -72,12 +73,12 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 	}
 	made, err := qrjump.AddPerson(s.ctx, p)
 	if err != nil {
-		return fmt.Errorf("person add %s: %w", c.Name, err)
+		return fault("person.person_add", c.Name, err)
 	}
 	return c.print(s, made, func(w io.Writer) {
-		fmt.Fprintf(w, "%s may sign in as %s of %s\n", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
+		tell(w, "person.may_sign_in_as_of", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
 		if !made.HasPassword && made.Invitation == nil {
-			fmt.Fprintf(w, "without a password: qrjump login-link %s prints a link for it\n", plain(made.Name))
+			tell(w, "person.without_a_password_qrjump_login", plain(made.Name))
 		}
 		printMade(w, made)
 	})
@@ -86,14 +87,14 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 // printMade prints an invitation and a new second factor, which are shown this once.
 func printMade(w io.Writer, made client.PersonMade) {
 	if made.Invitation != nil {
-		fmt.Fprintf(w, "by this link, once until %s, they sign in and choose a password: %s\n", when(made.Invitation.Expires),
+		tell(w, "person.by_this_link_once_until", when(made.Invitation.Expires),
 			made.Invitation.URL)
 	}
 	if made.FactorURI == "" {
 		return
 	}
-	fmt.Fprintf(w, "second factor, for an authenticator app (shown this once): %s\n", made.FactorURI)
-	fmt.Fprintf(w, "recovery codes, each good once (shown this once): %s\n", strings.Join(made.Recovery, " "))
+	tell(w, "person.second_factor_for_an_authenticator", made.FactorURI)
+	tell(w, "person.recovery_codes_each_good_once", strings.Join(made.Recovery, " "))
 }
 
 type personChange struct {
@@ -110,10 +111,10 @@ type personChange struct {
 // Run changes what is named.
 func (c *personChange) Run(s *session) error {
 	if c.AllAccounts && len(c.Account) > 0 {
-		return misused("say --account or --all-accounts")
+		return misused("person.say_account_or_all_accounts")
 	}
 	if c.Role == nil && c.Account == nil && !c.AllAccounts && c.Password == nil && c.SecondFactor == nil && c.Invite == 0 {
-		return misused("say what is to be changed: --role, --account, --all-accounts, --password, --second-factor or --invite")
+		return misused("person.say_what_is_to_be")
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -132,10 +133,10 @@ func (c *personChange) Run(s *session) error {
 	}
 	made, err := qrjump.ChangePerson(s.ctx, c.Name, p)
 	if err != nil {
-		return aboutPerson(s, qrjump, "person change", c.Name, err)
+		return aboutPerson(s, qrjump, said("person.person_change"), c.Name, err)
 	}
 	return c.print(s, made, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is now %s of %s, and is signed out everywhere\n", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
+		tell(w, "person.is_now_of_and_is", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
 		printMade(w, made)
 	})
 }
@@ -148,8 +149,8 @@ type personSignOut struct {
 // Run ends a person's sessions.
 func (c *personSignOut) Run(s *session, qrjump *client.Client) error {
 	p, err := qrjump.SignOutPerson(s.ctx, c.Name)
-	return c.outcome(s, p, aboutPerson(s, qrjump, "person sign-out", c.Name, err),
-		"%s is signed out everywhere", plain(p.Name))
+	return c.outcome(s, p, aboutPerson(s, qrjump, said("person.person_sign_out"), c.Name, err),
+		"person.is_signed_out_everywhere", plain(p.Name))
 }
 
 // aboutPerson names the person that an error is about; where there is none of the
@@ -165,9 +166,9 @@ func aboutPerson(s *session, operator *client.Client, did, name string, err erro
 		for _, p := range list {
 			names = append(names, p.Name)
 		}
-		meant = spelling.DidYouMean(name, names...)
+		meant = didYouMean(name, names...)
 	}
-	return advised{error: fmt.Errorf("%w%s", failed(did, name, err), meant), next: "see: qrjump person list"}
+	return advised{error: fmt.Errorf("%w%s", failed(did, name, err), meant), next: said("person.see_qrjump_person_list")}
 }
 
 type personDelete struct {
@@ -180,19 +181,19 @@ type personDelete struct {
 func (c *personDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.People(s.ctx)
 	if err != nil {
-		return failed("delete person", c.Name, err)
+		return failed(said("person.delete_person"), c.Name, err)
 	}
 	one, err := named(list, func(p client.Person) string { return p.Name }, "delete", c.Name, "person", "qrjump person list")
 	if err != nil {
 		return err
 	}
-	if err := confirmed(s, c.Yes, one.Name+" ("+one.Role+") may sign in no more, and is signed out everywhere"); err != nil {
+	if err := confirmed(s, c.Yes, said("person.may_sign_in_no_more", one.Name, one.Role)); err != nil {
 		return err
 	}
 	left, err := qrjump.DeletePerson(client.IfMatch(s.ctx, one.Revision), c.Name)
 	return c.outcome(s, client.PersonList{People: left},
-		seeList("person delete", c.Name, "qrjump person list", unlessOvertaken("qrjump person list", err)),
-		"%s may sign in no more", plain(c.Name))
+		seeList(said("person.person_delete"), c.Name, "qrjump person list", unlessOvertaken("qrjump person list", err)),
+		"person.may_sign_in_no_more_2", plain(c.Name))
 }
 
 type adminKeyList struct{ operator }
@@ -201,18 +202,18 @@ type adminKeyList struct{ operator }
 func (c *adminKeyList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AdminKeys(s.ctx)
 	if err != nil {
-		return fmt.Errorf("admin-key list: %w", err)
+		return fault("person.admin_key_list", err)
 	}
 	return c.print(s, client.AdminKeyList{Keys: list}, func(w io.Writer) {
 		if len(list) == 0 {
-			fmt.Fprintln(w, "there is no admin key: programs use the admin token")
+			tell(w, "person.there_is_no_admin_key")
+			return
 		}
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		var rows [][]string
 		for _, k := range list {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\tends %s\tused %s\n", plain(k.ID), plain(k.Name), k.Role, plain(forAccounts(k.Accounts)),
-				seen(k.Expires), seen(k.SeenAt))
+			rows = append(rows, []string{k.ID, k.Name, k.Role, forAccounts(k.Accounts), seen(k.Expires), seen(k.SeenAt)})
 		}
-		t.Flush()
+		printTable(w, []string{"KEY", "NAME", "ROLE", "ACCOUNTS", "ENDS", "LAST USED"}, rows)
 	})
 }
 
@@ -227,7 +228,7 @@ type adminKeyAdd struct {
 // Run makes an admin key.
 func (c *adminKeyAdd) Run(s *session) error {
 	if c.Days < 0 {
-		return misused("--days %d: want 1 or more", c.Days)
+		return misused("person.days_want_1_or_more", c.Days)
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -238,8 +239,8 @@ func (c *adminKeyAdd) Run(s *session) error {
 		k.Expires = new(time.Now().AddDate(0, 0, c.Days).Truncate(time.Second))
 	}
 	made, err := qrjump.AddAdminKey(s.ctx, k)
-	return c.outcome(s, made, failed("admin-key add", c.Name, err),
-		"%s\nthis is the key %s of %s, shown this once; send it as Authorization: Bearer", made.Key, plain(made.ID), plain(c.Name))
+	return c.outcome(s, made, failed(said("person.admin_key_add"), c.Name, err),
+		"person.this_is_the_key_of", made.Key, plain(made.ID), plain(c.Name))
 }
 
 type adminKeyDelete struct {
@@ -252,18 +253,19 @@ type adminKeyDelete struct {
 func (c *adminKeyDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AdminKeys(s.ctx)
 	if err != nil {
-		return failed("delete admin key", c.ID, err)
+		return failed(said("person.delete_admin_key"), c.ID, err)
 	}
-	one, err := named(list, func(k client.AdminKey) string { return k.ID }, "delete", c.ID, "admin key", "qrjump admin-key list")
+	one, err := named(list, func(k client.AdminKey) string { return k.ID }, "delete", c.ID,
+		said("person.admin_key"), "qrjump admin-key list")
 	if err != nil {
 		return err
 	}
-	if err := confirmed(s, c.Yes, "the program with the key "+one.ID+" ("+one.Name+") may administer no more"); err != nil {
+	if err := confirmed(s, c.Yes, said("person.the_program_with_the_key", one.ID, one.Name)); err != nil {
 		return err
 	}
 	left, err := qrjump.DeleteAdminKey(s.ctx, c.ID)
-	return c.outcome(s, client.AdminKeyList{Keys: left}, seeList("admin-key delete", c.ID, "qrjump admin-key list", err),
-		"the key %s opens nothing any more", plain(c.ID))
+	return c.outcome(s, client.AdminKeyList{Keys: left}, seeList(said("person.admin_key_delete"), c.ID, "qrjump admin-key list", err),
+		"person.the_key_opens_nothing_any", plain(c.ID))
 }
 
 type loginLink struct {
@@ -274,6 +276,6 @@ type loginLink struct {
 // Run prints a link.
 func (c *loginLink) Run(s *session, qrjump *client.Client) error {
 	link, err := qrjump.LoginLink(s.ctx, c.Name)
-	return c.outcome(s, link, aboutPerson(s, qrjump, "login-link for", cmp.Or(c.Name, "the admin token"), err),
-		"%s\ngood once, until %s", link.URL, when(link.Expires))
+	return c.outcome(s, link, aboutPerson(s, qrjump, said("person.login_link_for"), cmp.Or(c.Name, said("person.the_admin_token")), err),
+		"person.good_once_until", link.URL, when(link.Expires))
 }

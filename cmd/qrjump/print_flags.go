@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"image"
 	_ "image/jpeg" // of a logo
 	_ "image/png"  // of a logo
@@ -52,7 +51,7 @@ type pageFlags struct {
 func (p pageFlags) check() error {
 	for flag, n := range map[string]*int{"--columns": p.Columns, "--rows": p.PageRows, "--start-at": p.StartAt} {
 		if n != nil && *n < 1 {
-			return misused("%s %d: want 1 or more", flag, *n)
+			return misused("print_flags.want_1_or_more", flag, *n)
 		}
 	}
 	return nil
@@ -84,7 +83,7 @@ func unprintable(err error) error {
 func length(flag, text string) (symbol.Length, error) {
 	l, err := symbol.ParseLength(text)
 	if err != nil {
-		return 0, misused("--%s: %v", flag, err)
+		return 0, misused("health.of", flag, err)
 	}
 	return l, nil
 }
@@ -97,10 +96,10 @@ func (f printFlags) design(kind string) (labels.Design, error) {
 	}
 	file, err := os.ReadFile(f.Font)
 	if err != nil {
-		return d, misused("--font: %v", err)
+		return d, misused("print_flags.font", err)
 	}
 	if d.Style.Font, err = symbol.ParseFont(file); err != nil {
-		return d, misused("--font %s: %v", f.Font, err)
+		return d, misused("print_flags.font_2", f.Font, err)
 	}
 	return d, nil
 }
@@ -108,7 +107,7 @@ func (f printFlags) design(kind string) (labels.Design, error) {
 // misprinted says which flag an error of a printing is about.
 func misprinted(err error) error {
 	if word, ok := errors.AsType[*labels.WordError](err); ok {
-		return misused("--%s: %v", strings.ReplaceAll(word.Word, "_", "-"), word.Err)
+		return misused("health.of", strings.ReplaceAll(word.Word, "_", "-"), word.Err)
 	}
 	return unprintable(err)
 }
@@ -120,25 +119,25 @@ const largestLogo = 16 << 20
 func readLogo(path string) (image.Image, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, misused("--logo: %v", err)
+		return nil, misused("print_flags.logo", err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || info.Size() > largestLogo {
-		return nil, misused("--logo %s: a file of at most %d MB is wanted", path, largestLogo>>20)
+		return nil, misused("print_flags.logo_a_file_of_at", path, largestLogo>>20)
 	}
 	// Its size is known before a large one is unpacked.
 	if config, _, err := image.DecodeConfig(f); err != nil {
-		return nil, misused("--logo %s: no PNG or JPEG: %v", path, err)
+		return nil, misused("print_flags.logo_no_png_or_jpeg", path, err)
 	} else if config.Width*config.Height > labels.MostLogo {
-		return nil, misused("--logo %s: %d×%d pixels are more than a printer shows: at most %d", path, config.Width, config.Height,
+		return nil, misused("print_flags.logo_pixels_are_more_than", path, config.Width, config.Height,
 			labels.MostLogo)
 	}
 	if _, err := f.Seek(0, 0); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+		return nil, fault("print_flags.reading", path, err)
 	}
 	m, _, err := image.Decode(f)
 	if err != nil {
-		return nil, misused("--logo %s: %v", path, err)
+		return nil, misused("print_flags.logo_2", path, err)
 	}
 	return m, nil
 }

@@ -41,21 +41,21 @@ func beginJob(f *rangeFlags, settings map[string]any) (*printJob, error) {
 		return j, nil
 	}
 	if f.Out == "-" {
-		return nil, misused("--resume goes on with a file: standard output has none")
+		return nil, misused("print_job.resume_goes_on_with_a")
 	}
 	before, err := os.ReadFile(j.path())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return j, nil
 	case err != nil:
-		return nil, fmt.Errorf("reading how far it was: %w", err)
+		return nil, fault("print_job.reading_how_far_it_was", err)
 	}
 	broke := &printJob{out: f.Out}
 	if err := json.Unmarshal(before, broke); err != nil || broke.Labels < 0 || broke.Bytes < 0 || broke.Parts < 0 {
-		return nil, fmt.Errorf("%s does not say how far the job was: delete it, and begin without --resume", j.path())
+		return nil, fault("print_job.does_not_say_how_far", j.path())
 	}
 	if string(broke.Settings) != string(text) {
-		return nil, misused("%s was begun as %s, and not as %s: give the same, or begin without --resume", f.Out, broke.Settings, text)
+		return nil, misused("print_job.was_begun_as_and_not", f.Out, broke.Settings, text)
 	}
 	return broke, nil
 }
@@ -84,7 +84,7 @@ func (j *printJob) broken(err error) error {
 	if j.Labels == 0 || j.out == "-" {
 		return err
 	}
-	return advised{error: err, next: fmt.Sprintf("%d are written: the same command with --resume goes on behind them", j.Labels)}
+	return advised{error: err, next: said("print_job.are_written_the_same_command", j.Labels)}
 }
 
 // saveEvery is how many bytes of a stream are written between two marks of how far it is.
@@ -105,21 +105,21 @@ func (j *printJob) stream(s *session, header string, fill func(from int64, put f
 	part := j.out + ".part"
 	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return 0, fmt.Errorf("writing %s: %w", part, err)
+		return 0, fault("batch_download.writing", part, err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return 0, fmt.Errorf("writing %s: %w", part, err)
+		return 0, fault("batch_download.writing", part, err)
 	}
 	if info.Size() < j.Bytes {
-		return 0, fmt.Errorf("%s has %d bytes, and %s says %d: begin without --resume", part, info.Size(), j.path(), j.Bytes)
+		return 0, fault("print_job.has_bytes_and_says_begin", part, info.Size(), j.path(), j.Bytes)
 	}
 	if err := f.Truncate(j.Bytes); err != nil {
-		return 0, fmt.Errorf("writing %s: %w", part, err)
+		return 0, fault("batch_download.writing", part, err)
 	}
 	if _, err := f.Seek(j.Bytes, io.SeekStart); err != nil {
-		return 0, fmt.Errorf("writing %s: %w", part, err)
+		return 0, fault("batch_download.writing", part, err)
 	}
 	w := &marked{job: j, file: f, w: bufio.NewWriterSize(f, 256<<10), labels: j.Labels, bytes: j.Bytes}
 	if w.bytes == 0 {
@@ -137,7 +137,7 @@ func (j *printJob) stream(s *session, header string, fill func(from int64, put f
 		return 0, err
 	}
 	if err := os.Rename(part, j.out); err != nil {
-		return 0, fmt.Errorf("writing %s: %w", j.out, err)
+		return 0, fault("batch_download.writing", j.out, err)
 	}
 	return w.bytes, j.end()
 }
@@ -154,7 +154,7 @@ func (m *marked) put(text string, labels int64) error {
 	n, err := m.w.WriteString(text)
 	m.bytes, m.since, m.labels = m.bytes+int64(n), m.since+int64(n), m.labels+labels
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", m.file.Name(), err)
+		return fault("batch_download.writing", m.file.Name(), err)
 	}
 	if m.since < saveEvery {
 		return nil
@@ -167,7 +167,7 @@ func (m *marked) put(text string, labels int64) error {
 func (m *marked) mark() error {
 	for _, step := range []func() error{m.w.Flush, m.file.Sync} {
 		if err := step(); err != nil {
-			return fmt.Errorf("writing %s: %w", m.file.Name(), err)
+			return fault("batch_download.writing", m.file.Name(), err)
 		}
 	}
 	m.job.Labels, m.job.Bytes = m.labels, m.bytes
@@ -190,7 +190,7 @@ func (j *printJob) parts(s *session, total, each, lead int64, rows func(from int
 	}
 	several := each < total+lead
 	if j.out == "-" && several {
-		return nil, misused("several files do not go to standard output: leave --per-file away, or give --out a name")
+		return nil, misused("print_job.several_files_do_not_go")
 	}
 	from, clean, err := rows(j.Labels)
 	if err != nil {
@@ -234,7 +234,7 @@ func some(ctx context.Context, next func() (labels.Row, error, bool), n int64) i
 		for range n {
 			r, err, ok := next()
 			if !ok {
-				err = errors.New("the rows ended early")
+				err = fault("print_job.the_rows_ended_early")
 			}
 			if err == nil {
 				err = ctx.Err()

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
-	"fmt"
 	"iter"
 	"math"
 	"os"
@@ -28,7 +27,7 @@ func (f packageKeyFlags) key() (string, error) {
 		return keyFile("--key-file", f.KeyFile)
 	}
 	if f.Key == "" {
-		return "", misused("codes come encrypted: give the account's package key by --key-file, or QRJUMP_PACKAGE_KEY")
+		return "", misused("print_rows.codes_come_encrypted_give_the")
 	}
 	return f.Key, checkPackageKey(f.Key)
 }
@@ -71,7 +70,7 @@ func (f *rangeFlags) source(s *session) (src rowSource, err error) {
 		want = client.CodeRange{To: math.MaxInt64}
 	}
 	if f.Every < 1 {
-		return src, misused("--every %d: want 1 or more", f.Every)
+		return src, misused("print_rows.every_want_1_or_more", f.Every)
 	}
 	src = rowSource{id: f.ID, every: f.Every, file: f.FromFile}
 	if f.FromFile != "" {
@@ -119,9 +118,9 @@ func (src *rowSource) elsewhere(s *session, m member, admin adminFlags, want cli
 	}
 	switch {
 	case b.Arrived < b.Count:
-		return true, fmt.Errorf("print of %d: %d of its %s are imported: bring the others first", src.id, b.Arrived, countedCodes(b.Count))
+		return true, fault("print_rows.print_of_of_its_are", src.id, b.Arrived, countedCodes(b.Count))
 	case want.To >= b.Count:
-		return true, misused("%s: application %d has the indexes 0 to %d", rangeText(want), src.id, b.Count-1)
+		return true, misused("batch_download.application_has_the_indexes_0", rangeText(want), src.id, b.Count-1)
 	}
 	src.operator, src.every, src.pieces = operator, max(src.every, 1), []client.CodeRange{want}
 	return true, nil
@@ -133,8 +132,8 @@ func (src *rowSource) needMatrix(what string) error {
 	if src.operator == nil {
 		return nil
 	}
-	return advised{error: fmt.Errorf("%s: the codes of %d were made elsewhere, and their dot matrix is not kept", what, src.id),
-		next: "take another form, or print from the file that they came in: --from-file FILE"}
+	return advised{error: fault("print_rows.the_codes_of_were_made", what, src.id),
+		next: said("print_rows.take_another_form_or_print")}
 }
 
 // needKind is needMatrix for a kind of labels.
@@ -162,7 +161,7 @@ func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(
 		for _, record := range records[min(1, len(records)):] {
 			index, err := strconv.ParseInt(record[0], 10, 64)
 			if err != nil || len(record) != 3 {
-				return fmt.Errorf("the list of codes has a line of %q", record[0])
+				return fault("print_rows.the_list_of_codes_has", record[0])
 			}
 			// A spreadsheet would take some for formulas: those have an apostrophe, which no code has.
 			row := labels.Row{Index: index, Code: strings.TrimPrefix(record[1], "'"), Text: strings.TrimPrefix(record[2], "'")}
@@ -185,7 +184,7 @@ func (src *rowSource) boundByFile(want client.CodeRange) error {
 		if first < 0 {
 			first = r.Index
 		} else if r.Index != last+1 {
-			return fmt.Errorf("%s: index %d follows %d: want all rows in their order", src.file, r.Index, last)
+			return fault("print_rows.index_follows_want_all_rows", src.file, r.Index, last)
 		}
 		last = r.Index
 	}
@@ -193,7 +192,7 @@ func (src *rowSource) boundByFile(want client.CodeRange) error {
 		want = client.CodeRange{From: first, To: last}
 	}
 	if first < 0 || want.From < first || want.To > last {
-		return misused("%s: %s has the indexes %d to %d", rangeText(want), src.file, first, last)
+		return misused("print_rows.has_the_indexes_to", rangeText(want), src.file, first, last)
 	}
 	src.pieces = []client.CodeRange{want}
 	return nil
@@ -203,13 +202,13 @@ func (src *rowSource) fileRows() iter.Seq2[labels.Row, error] {
 	return func(yield func(labels.Row, error) bool) {
 		f, err := os.Open(src.file)
 		if err != nil {
-			yield(labels.Row{}, misused("--from-file: %v", err))
+			yield(labels.Row{}, misused("print_rows.from_file", err))
 			return
 		}
 		defer f.Close()
 		for r, err := range labels.Rows(f) {
 			if err != nil {
-				err = fmt.Errorf("%s: %w", src.file, err)
+				err = fault("batch.of_2", src.file, err)
 			}
 			if !yield(r, err) {
 				return
@@ -237,7 +236,7 @@ func (src *rowSource) rows(ctx context.Context, from int64) iter.Seq2[labels.Row
 			next := piece.From
 			for r, err := range src.piece(ctx, piece) {
 				if err == nil && r.Index != next {
-					err = fmt.Errorf("batch %d: index %d came where %d is due", src.id, r.Index, next)
+					err = fault("print_rows.batch_index_came_where_is", src.id, r.Index, next)
 				}
 				next++
 				if err == nil && (r.Index-begin)%src.every != 0 {
@@ -248,7 +247,7 @@ func (src *rowSource) rows(ctx context.Context, from int64) iter.Seq2[labels.Row
 				}
 			}
 			if next != piece.To+1 {
-				yield(labels.Row{}, fmt.Errorf("batch %d: the rows end at index %d, before %d", src.id, next-1, piece.To))
+				yield(labels.Row{}, fault("print_rows.batch_the_rows_end_at", src.id, next-1, piece.To))
 				return
 			}
 		}
@@ -285,7 +284,7 @@ func (src *rowSource) piece(ctx context.Context, r client.CodeRange) iter.Seq2[l
 			case err == nil || next > began && ctx.Err() == nil:
 				continue
 			case errors.Is(err, client.ErrPackageKey):
-				err = advised{error: err, next: "give the package key of the account that applied"}
+				err = advised{error: err, next: said("batch_download.give_the_package_key_of")}
 			}
 			yield(labels.Row{}, aboutBatch("download "+rangeText(r)+" of", src.id, err))
 			return
@@ -329,7 +328,7 @@ func (f *rangeFlags) ordered(ctx context.Context, src *rowSource, n int64) (rows
 	}
 	spool, err := os.CreateTemp(filepath.Dir(f.Out), ".qrjump-rows-*") // 0600
 	if err != nil {
-		return nil, nil, fmt.Errorf("a temporary file for --shuffle: %w", err)
+		return nil, nil, fault("print_rows.a_temporary_file_for_shuffle", err)
 	}
 	_ = os.Remove(spool.Name()) // at once where the system allows it, so that a break leaves no codes behind
 	return labels.Shuffled(spool, src.rows(ctx, src.fullRange().From), src.count(), f.Shuffle, n), func() {

@@ -23,7 +23,7 @@ var (
 func parseRanges(texts []string) (ranges []client.CodeRange, all bool, err error) {
 	if len(texts) == 2 && bareNumber.MatchString(texts[0]) && bareNumber.MatchString(texts[1]) {
 		return nil, false, twoNumbers(texts[0], texts[1],
-			fmt.Sprintf("; for the two codes alone: %s-%s %s-%s", texts[0], texts[0], texts[1], texts[1]))
+			said("ranges.for_the_two_codes_alone", texts[0], texts[0], texts[1], texts[1]))
 	}
 	for _, text := range texts {
 		if text == "all" {
@@ -32,12 +32,12 @@ func parseRanges(texts []string) (ranges []client.CodeRange, all bool, err error
 		}
 		m := rangeForm.FindStringSubmatch(text)
 		if m == nil {
-			return nil, false, misused("%q is no range: want 5, 5-9 or all", text)
+			return nil, false, misused("ranges.is_no_range_want_5", text)
 		}
 		from, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
 		to, _ := strconv.ParseInt(cmp.Or(m[2], m[1]), 10, 64)
 		if from > to {
-			return nil, false, misused("%s is no range: it ends before it begins", text)
+			return nil, false, misused("ranges.is_no_range_it_ends", text)
 		}
 		ranges = append(ranges, client.CodeRange{From: from, To: to})
 	}
@@ -50,7 +50,7 @@ func parseRange(texts []string) (r client.CodeRange, all bool, err error) {
 		return r, false, twoNumbers(texts[0], texts[1], "")
 	}
 	if len(texts) != 1 {
-		return r, false, misused("%s: want one range: 0-4999, 7 or all", strings.Join(texts, " "))
+		return r, false, misused("ranges.want_one_range_0_4999", strings.Join(texts, " "))
 	}
 	ranges, all, err := parseRanges(texts)
 	if err == nil && !all {
@@ -75,7 +75,7 @@ func twoNumbers(first, second, otherwise string) error {
 	if from > to {
 		first, second, from, to = second, first, to, from
 	}
-	return misused("%s and %s are two numbers: for %s say %s-%s%s", first, second, countedCodes(to-from+1), first, second, otherwise)
+	return misused("ranges.and_are_two_numbers_for", first, second, countedCodes(to-from+1), first, second, otherwise)
 }
 
 // wholeOf is the range of all codes of an application of the caller's own.
@@ -85,7 +85,7 @@ func wholeOf(s *session, wire *client.Client, id int64) (client.CodeRange, error
 		return client.CodeRange{}, err
 	}
 	if a.Status != client.ApplicationFinished || len(a.Segments) == 0 {
-		return client.CodeRange{}, fmt.Errorf("the application is %s, not %s yet", plain(a.Status), client.ApplicationFinished)
+		return client.CodeRange{}, fault("ranges.the_application_is_not_yet", plain(a.Status), client.ApplicationFinished)
 	}
 	return client.CodeRange{From: 0, To: a.Segments[len(a.Segments)-1].To}, nil
 }

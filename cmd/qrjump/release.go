@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/qrjump/qrjump/client"
@@ -18,7 +17,7 @@ type ruleRelease struct {
 // Run takes rules away from their owners.
 func (c *ruleRelease) Run(s *session) error {
 	if !c.Yes {
-		return misused("release takes rules away from their owners at once: say --yes as well; qrjump rule history %s shows whose it is",
+		return misused("release.release_takes_rules_away_from",
 			plain(c.Prefix))
 	}
 	qrjump, err := c.client()
@@ -30,7 +29,7 @@ func (c *ruleRelease) Run(s *session) error {
 		released, more, err := qrjump.ReleasePrefix(s.ctx, client.Release{Prefix: c.Prefix, Below: c.Below, Reason: c.Reason})
 		all = append(all, released...)
 		if err != nil {
-			return failed(fmt.Sprintf("after %s, release", counted(len(all), "rule")), c.Prefix, err)
+			return failed(said("release.after_release", counted(len(all), "rule")), c.Prefix, err)
 		}
 		if !more {
 			break
@@ -42,7 +41,7 @@ func (c *ruleRelease) Run(s *session) error {
 			rows = append(rows, []string{r.Prefix, r.Owner, state(r.Published), r.Path})
 		}
 		printTable(w, []string{"PREFIX", "WAS OF", "STATE", "PAGE"}, rows)
-		fmt.Fprintf(w, "released %s; the old owners were told\n", counted(len(all), "rule"))
+		tell(w, "release.released_the_old_owners_were", counted(len(all), "rule"))
 	})
 }
 
@@ -54,8 +53,8 @@ type accountNotices struct {
 // Run shows what an account was told.
 func (c *accountNotices) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Notices(s.ctx, c.AppID, 0)
-	return listing[client.Notice]{name: "notices", none: plain(c.AppID) + " was told nothing",
+	return listing[client.Notice]{name: "notices", none: plain(c.AppID) + said("release.was_told_nothing"),
 		heads: []string{"AT", "WHAT", "PREFIX", "REASON"}, row: func(n client.Notice) []string {
 			return []string{when(n.At), n.Kind, n.Prefix, n.Reason}
-		}}.print(s, c.outputFlags, list, aboutAccount(s, qrjump, "notices of", c.AppID, err))
+		}}.print(s, c.outputFlags, list, aboutAccount(s, qrjump, said("release.notices_of"), c.AppID, err))
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -33,7 +32,7 @@ func (a advised) Unwrap() error { return a.error }
 // nearly always it is one line.
 func report(err error) []string {
 	next, details := remedy(err)
-	lines := []string{plain(join(err.Error(), next.String()))}
+	lines := []string{plain(join(inReader(err).Error(), speaks.say(next)))}
 	for _, d := range details {
 		lines = append(lines, "  "+plain(d))
 	}
@@ -43,7 +42,7 @@ func report(err error) []string {
 // remedy is what to do about an error and what else is known of it.
 func remedy(err error) (next phrase.Text, details []string) {
 	if a, ok := errors.AsType[advised](err); ok {
-		return phrase.Plain(a.next), a.details
+		return phrase.Plain(inReader(errors.New(a.next)).Error()), a.details
 	}
 	return advice(err), nil
 }
@@ -54,9 +53,9 @@ func join(happened, next string) string {
 	case next == "":
 		return happened
 	case strings.HasSuffix(happened, "?"):
-		return happened + " (" + next + ")"
+		return happened + said("report.in_brackets", next)
 	}
-	return happened + ": " + next
+	return happened + said("report.colon") + next
 }
 
 // advice is what to do about an error.
@@ -67,7 +66,7 @@ func advice(err error) phrase.Text {
 		}
 		flag := map[string]string{
 			"admin API": "--admin-server (QRJUMP_ADMIN_SERVER)", "scan API": "--scan-server (QRJUMP_SCAN_SERVER)"}[w.API]
-		return phrase.Plain(cmp.Or(flag, "--server (QRJUMP_SERVER)") + ", or --data DIR of a server on this machine")
+		return phrase.Plain(cmp.Or(flag, "--server (QRJUMP_SERVER)") + said("report.or_data_dir_of_a"))
 	}
 	if u, ok := errors.AsType[*client.Unreachable](err); ok {
 		_, otherName := errors.AsType[x509.HostnameError](err)
@@ -84,7 +83,7 @@ func advice(err error) phrase.Text {
 		case errors.Is(err, io.EOF) && strings.HasPrefix(u.URL, "http://"):
 			return say("reach.maybe_tls")
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return phrase.Plain("the server was stopped, or it waited too long for the next line")
+			return phrase.Plain(said("report.the_server_was_stopped_or"))
 		case errors.Is(err, context.DeadlineExceeded):
 			return say("reach.hangs")
 		case loopback(u.URL):
@@ -93,17 +92,17 @@ func advice(err error) phrase.Text {
 		return say("reach.check", whereFlags)
 	}
 	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusUnauthorized {
-		return phrase.Plain("operators give --admin-token (QRJUMP_ADMIN_TOKEN) or the server's --data DIR, scans give --key (QRJUMP_KEY)")
+		return phrase.Plain(said("report.operators_give_admin_token_qrjump"))
 	}
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok {
 		return phrase.Text{}
 	}
 	if w.Code == errcode.Unauthorized.Number && w.RID != "" {
-		return phrase.Plain("the account lacks a condition of this call; which one says, to the operator: qrjump why " + w.RID)
+		return phrase.Plain(said("report.the_account_lacks_a_condition") + w.RID)
 	}
 	if next := nextSteps[w.Code]; next != "" {
-		return phrase.Plain(next)
+		return say(next)
 	}
 	if code, ok := errcode.ByNumber(w.Code); ok {
 		return code.Meaning()
@@ -123,26 +122,25 @@ func isRecordHeader(err error) bool {
 // nextSteps says what to do about an answer of the wire where its meaning
 // alone does not.
 var nextSteps = map[int]string{
-	errcode.InvalidURL.Number:         "what answers there has no such call; check --server",
-	errcode.InvalidCredential.Number:  "check --access-token",
-	errcode.InvalidSecret.Number:      "check --appid with --secret",
-	errcode.InvalidAppID.Number:       "no account has this --appid; see: qrjump account list",
-	errcode.InvalidAccessToken.Number: "check --access-token",
-	errcode.TokenExpired.Number:       "get a new --access-token, or give --appid and --secret",
-	errcode.InvalidIP.Number:          "this machine's address is not on the account's list",
-	errcode.InvalidWeappAppID.Number:  "link the service account first: qrjump account link SERVICE MINI",
-	errcode.TooFrequent.Number:        "wait a second and do it again",
-	errcode.Unauthorized.Number:       "the account is not certified, is of another kind, or was not granted the interface",
-	errcode.IllegalPrefix.Number: "want http:// or https:// and a path on a public host of your own, only ASCII, no port; " +
-		"for a service account http://weixin.qq.com/q/…",
-	errcode.TestLinkNotBelow.Number:  "every --test-link must match the prefix",
-	errcode.ConfirmFileFailed.Number: "put the file in place first; it is shown by: qrjump rule file --prefix PREFIX",
-	errcode.PrefixAdded.Number:       "it is yours already; change it with: qrjump rule edit",
-	errcode.PrefixOwned.Number:       "whose it is says, to the operator: qrjump rule occupiers PREFIX",
-	errcode.PrefixLimit.Number:       "delete rules first; see: qrjump rule list",
-	errcode.NotReleased.Number:       "release the Mini Program first; on a server of your own: qrjump account release APPID release",
-	errcode.PublishQuota.Number:      "this month's publishes are used up; they come back on the first",
-	errcode.RuleDamaged.Number:       "delete the rule and add it again",
+	errcode.InvalidURL.Number:         "report.what_answers_there_has_no",
+	errcode.InvalidCredential.Number:  "report.check_access_token",
+	errcode.InvalidSecret.Number:      "report.check_appid_with_secret",
+	errcode.InvalidAppID.Number:       "report.no_account_has_this_appid",
+	errcode.InvalidAccessToken.Number: "report.check_access_token",
+	errcode.TokenExpired.Number:       "report.get_a_new_access_token",
+	errcode.InvalidIP.Number:          "report.this_machine_s_address_is",
+	errcode.InvalidWeappAppID.Number:  "report.link_the_service_account_first",
+	errcode.TooFrequent.Number:        "report.wait_a_second_and_do",
+	errcode.Unauthorized.Number:       "report.the_account_is_not_certified",
+	errcode.IllegalPrefix.Number:      "report.want_http_or_https_and",
+	errcode.TestLinkNotBelow.Number:   "report.every_test_link_must_match",
+	errcode.ConfirmFileFailed.Number:  "report.put_the_file_in_place",
+	errcode.PrefixAdded.Number:        "report.it_is_yours_already_change",
+	errcode.PrefixOwned.Number:        "report.whose_it_is_says_to",
+	errcode.PrefixLimit.Number:        "report.delete_rules_first_see_qrjump",
+	errcode.NotReleased.Number:        "report.release_the_mini_program_first",
+	errcode.PublishQuota.Number:       "report.this_month_s_publishes_are",
+	errcode.RuleDamaged.Number:        "report.delete_the_rule_and_add",
 }
 
 // loopback reports whether a server is on this machine.
@@ -173,5 +171,5 @@ func failed(did, thing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s %s: %w", did, thing, err)
+	return fault("failed", strings.TrimSuffix(maybeSaid("did."+did, did), "："), maybeSaid("thing."+thing, thing), err)
 }

@@ -24,7 +24,7 @@ type ruleList struct {
 func (c *ruleList) Run(s *session, wire *client.Client) error {
 	list, err := wire.AllRules(s.ctx, c.Target)
 	if err != nil {
-		return fmt.Errorf("list rules: %w", err)
+		return fault("rule.list_rules", err)
 	}
 	return c.print(s, list, func(w io.Writer) {
 		if len(list.Rules) > 0 {
@@ -35,9 +35,9 @@ func (c *ruleList) Run(s *session, wire *client.Client) error {
 			}
 			printTable(w, []string{"PREFIX", "STATE", "PAGE", "TESTS OPEN", "OCCUPIES", "TEST LINKS"}, rows)
 		}
-		fmt.Fprintf(w, "%s, %s left this month\n", counted(len(list.Rules), "rule"), counted(list.PublishesLeft, "publish"))
+		tell(w, "rule.left_this_month", counted(len(list.Rules), "rule"), counted(list.PublishesLeft, "publish"))
 		if !list.Open {
-			fmt.Fprintln(w, "jumping is switched off for this account: no rule opens anything")
+			tell(w, "rule.jumping_is_switched_off_for")
 		}
 	})
 }
@@ -88,12 +88,12 @@ func (c *ruleAdd) Run(s *session, wire *client.Client) error {
 		return failed("add", c.Prefix, confirmFailed(s.ctx, c.serverFlags, c.adminFlags, err))
 	}
 	if !c.Publish {
-		return c.done(s, c.Prefix, "added", "; make it live with: qrjump rule publish "+c.Prefix)
+		return c.done(s, c.Prefix, "added", said("rule.make_it_live_with_qrjump")+c.Prefix)
 	}
 	if err := wire.PublishRule(s.ctx, c.Prefix); err != nil {
-		return failed("added, but publish", c.Prefix, err)
+		return failed(said("rule.added_but_publish"), c.Prefix, err)
 	}
-	return c.done(s, c.Prefix, "added and published", "")
+	return c.done(s, c.Prefix, said("rule.added_and_published"), "")
 }
 
 // done says what was done to a rule.
@@ -150,11 +150,11 @@ func (c *ruleEdit) Run(s *session, wire *client.Client) error {
 		return failed("edit", c.Prefix, err)
 	}
 	if len(list.Rules) != 1 {
-		return fmt.Errorf("edit %s: this account has no such rule; see: qrjump rule list", c.Prefix)
+		return fault("rule.edit_this_account_has_no", c.Prefix)
 	}
 	old := list.Rules[0]
 	if old.OpenVersion == 0 && c.Target == "" {
-		return misused("edit %s: it is a service account's rule: name the Mini Program to open with --target", c.Prefix)
+		return misused("rule.edit_it_is_a_service", c.Prefix)
 	}
 	d := client.RuleDraft{Prefix: c.Prefix, Path: cmp.Or(c.Page, old.Path), AppID: c.Target, Occupy: old.Occupy,
 		OpenVersion: cmp.Or(client.OpenVersion(c.OpenVersion), old.OpenVersion), TestLinks: c.TestLink}
@@ -167,7 +167,7 @@ func (c *ruleEdit) Run(s *session, wire *client.Client) error {
 	err = wire.EditRule(s.ctx, d)
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number && old.Published {
 		return advised{error: failed("edit", c.Prefix, err),
-			next: "the page of a published rule is fixed: delete the rule and add it again"}
+			next: said("rule.the_page_of_a_published")}
 	}
 	if err != nil {
 		return failed("edit", c.Prefix, err)
@@ -187,7 +187,7 @@ func (c *rulePublish) Run(s *session, wire *client.Client) error {
 	}
 	left := ""
 	if list, err := wire.ListRules(s.ctx, client.ListRequest{Prefixes: []string{c.Prefix}}); err == nil {
-		left = fmt.Sprintf("; %s left this month", counted(list.PublishesLeft, "publish"))
+		left = said("rule.left_this_month_2", counted(list.PublishesLeft, "publish"))
 	}
 	return c.done(s, c.Prefix, "published", left)
 }
@@ -195,7 +195,7 @@ func (c *rulePublish) Run(s *session, wire *client.Client) error {
 // unknown is an error of a call that names nothing but a prefix.
 func (m member) unknown(did, prefix string, err error) error {
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number {
-		return absent(advised{error: failed(did, prefix, err), next: "this account has no such rule; see: qrjump rule list"})
+		return absent(advised{error: failed(did, prefix, err), next: said("rule.this_account_has_no_such")})
 	}
 	return failed(did, prefix, err)
 }
@@ -209,7 +209,7 @@ type ruleDelete struct {
 // Run deletes a rule.
 func (c *ruleDelete) Run(s *session, wire *client.Client) error {
 	if link, ok := rules.ParseLink(c.Prefix); ok && link.IsService() && c.Target == "" {
-		return misused("a service account's rule is deleted with --target APPID: the Mini Program that it opens")
+		return misused("rule.a_service_account_s_rule")
 	}
 	if err := wire.DeleteRule(s.ctx, c.Prefix, c.Target); err != nil {
 		return c.unknown("delete", c.Prefix, err)
@@ -228,7 +228,7 @@ func (c *ruleFile) Run(s *session) error {
 	// The account's kind is not known here; both kinds of prefix are links.
 	prefix, ok := rules.ParseLink(c.Prefix)
 	if c.Prefix != "" && !ok {
-		return misused("--prefix %q: want http:// or https:// and a host", c.Prefix)
+		return misused("rule.prefix_want_http_or_https", c.Prefix)
 	}
 	wire, err := c.client(s)
 	if err != nil {
@@ -236,9 +236,9 @@ func (c *ruleFile) Run(s *session) error {
 	}
 	file, err := wire.DownloadFile(s.ctx)
 	if err != nil {
-		return fmt.Errorf("verification file: %w", err)
+		return fault("rule.verification_file", err)
 	}
-	where := "in the folder of the rule: https://HOST/a/b and https://HOST/a/ want https://HOST/a/" + file.Name
+	where := said("rule.in_the_folder_of_the") + file.Name
 	if c.Prefix != "" {
 		where = rules.Prefix{Link: prefix}.ConfirmAddress(file.Name)
 	}
@@ -254,7 +254,7 @@ func (c *ruleFile) Run(s *session) error {
 	}
 	return c.print(s, answer, func(w io.Writer) {
 		printFields(w, [2]string{"name", file.Name}, [2]string{"content", file.Content}, [2]string{"put it", where},
-			[2]string{"so that", "it is answered with status 200, no redirect, and nothing but the content"}, [2]string{"written", written})
+			[2]string{"so that", said("rule.it_is_answered_with_status")}, [2]string{"written", written})
 	})
 }
 
@@ -262,14 +262,14 @@ func (c *ruleFile) Run(s *session) error {
 func write(dir string, file client.ConfirmFile) (path string, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return "", misused("--write: %v", err)
+		return "", misused("rule.write", err)
 	}
 	defer root.Close()
 	if strings.ContainsAny(file.Name, `/\`) {
-		return "", fmt.Errorf("the server names the file %q: not written", file.Name)
+		return "", fault("rule.the_server_names_the_file", file.Name)
 	}
 	if err := root.WriteFile(file.Name, []byte(file.Content), 0o644); err != nil {
-		return "", fmt.Errorf("writing the verification file: %w", err)
+		return "", fault("rule.writing_the_verification_file", err)
 	}
 	return strings.TrimSuffix(dir, "/") + "/" + file.Name, nil
 }
@@ -282,11 +282,11 @@ type ruleHistory struct {
 // Run shows what happened to a prefix.
 func (c *ruleHistory) Run(s *session, qrjump *client.Client) error {
 	changes, err := qrjump.RuleHistory(s.ctx, c.Prefix)
-	return listing[client.RuleChange]{name: "changes", none: "nothing ever happened to " + plain(c.Prefix),
+	return listing[client.RuleChange]{name: "changes", none: said("rule.nothing_ever_happened_to") + plain(c.Prefix),
 		heads: []string{"SEQ", "AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, row: func(h client.RuleChange) []string {
 			return []string{number(h.Seq), when(h.At), h.Did, h.Actor, state(h.Rule.Published),
 				h.Rule.Target, h.Rule.Path, orDash(h.RID)}
-		}}.print(s, c.outputFlags, changes, failed("history of", c.Prefix, err))
+		}}.print(s, c.outputFlags, changes, failed(said("rule.history_of"), c.Prefix, err))
 }
 
 type ruleOccupiers struct {
@@ -297,8 +297,8 @@ type ruleOccupiers struct {
 // Run shows whose rules forbid a prefix to others.
 func (c *ruleOccupiers) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Occupiers(s.ctx, c.Prefix)
-	return listing[client.StoredRule]{name: "rules", none: "nobody forbids " + plain(c.Prefix),
+	return listing[client.StoredRule]{name: "rules", none: said("rule.nobody_forbids") + plain(c.Prefix),
 		heads: []string{"OWNER", "PREFIX", "OCCUPIES", "STATE", "PAGE"}, row: func(r client.StoredRule) []string {
 			return []string{r.Owner, r.Prefix, yesNo(r.Occupy), state(r.Published), r.Path}
-		}}.print(s, c.outputFlags, list, failed("occupiers of", c.Prefix, err))
+		}}.print(s, c.outputFlags, list, failed(said("rule.occupiers_of"), c.Prefix, err))
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
@@ -18,7 +17,7 @@ type ruleFind struct {
 // Run lists rules of all accounts, oldest first.
 func (c *ruleFind) Run(s *session) error {
 	if c.Limit < 0 {
-		return misused("--limit %d: want a number from 0", c.Limit)
+		return misused("rule_find.limit_want_a_number_from", c.Limit)
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -34,7 +33,7 @@ func (c *ruleFind) Run(s *session) error {
 		}
 		list, err := qrjump.StoredRules(s.ctx, client.StoredRuleQuery{Owner: c.Owner, Target: c.Target, After: after, Limit: limit})
 		if err != nil {
-			return fmt.Errorf("find rules: %w", err)
+			return fault("rule_find.find_rules", err)
 		}
 		all = append(all, list...)
 		if len(list) > 0 {
@@ -45,15 +44,15 @@ func (c *ruleFind) Run(s *session) error {
 		}
 	}
 	for _, appid := range []string{c.Owner, c.Target} {
-		if err := emptyFor(s, qrjump, "find rules of", appid, len(all)); err != nil {
+		if err := emptyFor(s, qrjump, said("rule_find.find_rules_of"), appid, len(all)); err != nil {
 			return err
 		}
 	}
 	below := ""
 	if more {
-		below = fmt.Sprintf("there may be more: --after %d, or --limit 0 for all", after)
+		below = said("rule_find.there_may_be_more_after", after)
 	}
-	return listing[client.StoredRule]{name: "rules", none: "no rule is like that",
+	return listing[client.StoredRule]{name: "rules", none: said("rule_find.no_rule_is_like_that"),
 		heads: []string{"ID", "OWNER", "PREFIX", "STATE", "OPENS", "PAGE", "TEST LINKS"},
 		more:  below,
 		row: func(r client.StoredRule) []string {

@@ -40,11 +40,11 @@ type lintFinding struct {
 func (c *ruleLint) Run(s *session) error {
 	for _, kind := range c.Ignore {
 		if !slices.Contains(rules.FindingKinds, rules.FindingKind(kind)) {
-			return misused("--ignore %s: there is no such kind; see: qrjump help rule lint", kind)
+			return misused("rule_lint.ignore_there_is_no_such", kind)
 		}
 	}
 	if c.File != "" && c.AllAccounts {
-		return misused("%s and --all-accounts: choose one", c.File)
+		return misused("rule_lint.and_all_accounts_choose_one", c.File)
 	}
 	set, places, err := c.set(s)
 	if err != nil {
@@ -53,7 +53,7 @@ func (c *ruleLint) Run(s *session) error {
 	found := []lintFinding{}
 	for _, f := range rules.Lint(set) {
 		if !slices.Contains(c.Ignore, string(f.Kind)) {
-			found = append(found, tell(f, set, places))
+			found = append(found, findingOf(f, set, places))
 		}
 	}
 	err = c.print(s, map[string]any{"findings": found, "rules": len(set)}, func(w io.Writer) {
@@ -68,7 +68,7 @@ func (c *ruleLint) Run(s *session) error {
 		}
 	})
 	if err == nil && len(found) > 0 {
-		err = different("%s", s.say(say("lint.found", say("count.finding", len(found)), say("count.rule", len(set)))))
+		err = different("lint.found", say("count.finding", len(found)), say("count.rule", len(set)))
 	}
 	return err
 }
@@ -79,7 +79,7 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 	case c.File != "":
 		text, err := os.ReadFile(c.File)
 		if err != nil {
-			return nil, nil, misused("%v", err)
+			return nil, nil, misuse(inReader(err).Error())
 		}
 		wanted, wrong, err := ruleplan.Read(c.File, text, c.AppID, "")
 		if err != nil {
@@ -105,12 +105,12 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 	}
 	list, err := wire.AllRules(s.ctx, "")
 	if err != nil {
-		return nil, nil, fmt.Errorf("list rules: %w", err)
+		return nil, nil, fault("rule.list_rules", err)
 	}
 	for _, r := range list.Rules {
 		parsed, ok := rules.StoredPrefix(r.Prefix)
 		if !ok {
-			return nil, nil, fmt.Errorf("the server lists a rule that is none: %q", r.Prefix)
+			return nil, nil, fault("rule_lint.the_server_lists_a_rule", r.Prefix)
 		}
 		set = append(set, rules.Rule{Kind: ruleplan.KindOf(r), Owner: c.AppID, Target: c.AppID, Prefix: parsed, Path: r.Path,
 			Occupy: r.Occupy, TestLinks: r.TestLinks, Published: r.Published})
@@ -136,7 +136,7 @@ func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err
 	for after := int64(0); ; {
 		page, err := operator.StoredRules(s.ctx, client.StoredRuleQuery{After: after})
 		if err != nil {
-			return nil, fmt.Errorf("list rules: %w", err)
+			return nil, fault("rule.list_rules", err)
 		}
 		if len(page) == 0 {
 			return set, nil
@@ -145,7 +145,7 @@ func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err
 			after = r.ID
 			parsed, ok := rules.StoredPrefix(r.Prefix)
 			if !ok {
-				return nil, fmt.Errorf("the server lists a rule that is none: %q", r.Prefix)
+				return nil, fault("rule_lint.the_server_lists_a_rule", r.Prefix)
 			}
 			set = append(set, rules.Rule{ID: r.ID, Kind: rules.Kind(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: parsed, Path: r.Path,
 				Occupy: r.Occupy, TestLinks: r.TestLinks, Published: r.Published})
@@ -153,8 +153,8 @@ func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err
 	}
 }
 
-// tell says a finding in words, and what to do.
-func tell(f rules.Finding, set []rules.Rule, places []string) lintFinding {
+// findingOf says a finding in words, and what to do.
+func findingOf(f rules.Finding, set []rules.Rule, places []string) lintFinding {
 	one := set[f.Rule]
 	t := lintFinding{Kind: f.Kind, Owner: one.Owner, Prefix: one.Prefix.Text, Link: f.Link, Prefixes: append([]string{}, f.Prefixes...)}
 	if places != nil {

@@ -33,7 +33,7 @@ type plan struct {
 func (p *planFlags) readWanted() ([]ruleplan.Wanted, error) {
 	text, err := os.ReadFile(p.File)
 	if err != nil {
-		return nil, misused("%v", err)
+		return nil, misuse(inReader(err).Error())
 	}
 	wanted, wrong, err := ruleplan.ReadToApply(p.File, text, p.AppID, p.Target)
 	if err != nil {
@@ -50,7 +50,7 @@ func faultsOf(file string, f ruleplan.Faults) error {
 	case 1:
 		return misuse(f[0])
 	}
-	return advised{error: misused("%s: %s; nothing was done", file, counted(len(f), "fault")), details: f}
+	return advised{error: misused("ask.nothing_was_done", file, counted(len(f), "fault")), details: f}
 }
 
 // stored lists what the account has, by the key of the prefix. A list of the
@@ -67,7 +67,7 @@ func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.Wa
 		for _, r := range list.Rules {
 			parsed, err := rules.ParsePrefix(r.Prefix, ruleplan.KindOf(r), true)
 			if err != nil {
-				return fmt.Errorf("the server lists a rule that is none: %w", err)
+				return fault("rule_plan.the_server_lists_a_rule", err)
 			}
 			i, ok := index[parsed.Key]
 			if !ok {
@@ -87,7 +87,7 @@ func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.Wa
 		if w.IsService() && !asked[w.AppID] {
 			asked[w.AppID] = true
 			if err := take(w.AppID); err != nil {
-				return nil, 0, failed("rules that open", w.AppID, err)
+				return nil, 0, failed(said("rule_plan.rules_that_open"), w.AppID, err)
 			}
 		}
 	}
@@ -106,7 +106,7 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 	}
 	have, left, err := p.stored(s, wire, wanted)
 	if err != nil {
-		return plan{}, nil, fmt.Errorf("list rules: %w", err)
+		return plan{}, nil, fault("rule.list_rules", err)
 	}
 	made := plan{Steps: ruleplan.Decide(wanted, have, p.Prune), PublishesLeft: left, Rules: len(wanted)}
 	for _, step := range made.Steps {
@@ -115,8 +115,8 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 		}
 		if link, ok := rules.ParseLink(step.Prefix); step.Do == "delete" && ok && link.IsService() && step.Target == "" {
 			// The wire neither lists what it opens nor deletes it without.
-			return plan{}, nil, advised{error: fmt.Errorf("delete %s: nobody says which Mini Program it opens", step.Prefix),
-				next: "delete it with: qrjump rule delete " + step.Prefix + " --target APPID"}
+			return plan{}, nil, advised{error: fault("rule_plan.delete_nobody_says_which_mini", step.Prefix),
+				next: said("rule_plan.delete_it_with_qrjump_rule") + step.Prefix + said("rule_plan.target_appid")}
 		}
 	}
 	return made, wire, nil
@@ -134,7 +134,7 @@ const shownSteps = 50
 // show prints the plan for people.
 func (p plan) show(w io.Writer, all bool) {
 	if len(p.Steps) == 0 {
-		fmt.Fprintf(w, "nothing to do: %s as the file says, %s left this month\n", counted(p.Rules, "rule"),
+		tell(w, "rule_plan.nothing_to_do_as_the", counted(p.Rules, "rule"),
 			counted(p.PublishesLeft, "publish"))
 		return
 	}
@@ -156,7 +156,7 @@ func (p plan) show(w io.Writer, all bool) {
 		io.WriteString(w, line)
 	}
 	if left := len(p.Steps) - len(rows); left > 0 {
-		fmt.Fprintf(w, "… and %d more: --all\n", left)
+		tell(w, "rule_plan.and_more_all", left)
 	}
 	var parts []string
 	for _, do := range []string{"add", "edit", "delete"} {
@@ -164,7 +164,7 @@ func (p plan) show(w io.Writer, all bool) {
 			parts = append(parts, counted(counts[do], do))
 		}
 	}
-	parts = append(parts, fmt.Sprintf("needs %s, %d left this month", counted(p.Publishes, "publish"), p.PublishesLeft))
+	parts = append(parts, said("rule_plan.needs_left_this_month", counted(p.Publishes, "publish"), p.PublishesLeft))
 	fmt.Fprintln(w, strings.Join(parts, ", "))
 }
 
@@ -173,7 +173,7 @@ func (p plan) show(w io.Writer, all bool) {
 func (p plan) affordable(file string) error {
 	ordinary := !slices.ContainsFunc(p.Steps, func(one ruleplan.Step) bool { return one.Draft.AppID != "" || one.Target != "" })
 	if ordinary && p.Publishes > p.PublishesLeft {
-		return fmt.Errorf("%s: %s wanted, %d left this month: nothing was done", file, counted(p.Publishes, "publish"), p.PublishesLeft)
+		return fault("rule_plan.wanted_left_this_month_nothing", file, counted(p.Publishes, "publish"), p.PublishesLeft)
 	}
 	return nil
 }
@@ -187,7 +187,7 @@ func (p plan) down() string {
 		}
 		did := "delete "
 		if one.AddedAgain {
-			did = "delete and add again "
+			did = said("rule_plan.delete_and_add_again")
 		}
 		texts = append(texts, did+one.Prefix)
 	}
@@ -241,7 +241,7 @@ func (c *ruleApply) Run(s *session) error {
 		return err
 	}
 	if down := made.down(); down != "" && !c.Yes {
-		if err := agreed(s, "this takes live rules down: "+down, "say --yes as well"); err != nil {
+		if err := agreed(s, said("rule_plan.this_takes_live_rules_down")+down, said("named.say_yes_as_well")); err != nil {
 			return err
 		}
 	}
@@ -251,7 +251,7 @@ func (c *ruleApply) Run(s *session) error {
 			return err
 		}
 	} else if applied == nil && len(made.Steps) > 0 {
-		fmt.Fprintf(s.out, "done: %s\n", counted(len(made.Steps), "step"))
+		tell(s.out, "rule_plan.done", counted(len(made.Steps), "step"))
 	}
 	return applied
 }
@@ -273,7 +273,7 @@ func (c *ruleApply) apply(s *session, wire *client.Client, steps []ruleplan.Step
 		}
 		if err != nil {
 			next, details := remedy(err)
-			return advised{error: fmt.Errorf("step %d of %d, %s %s: %w", i+1, len(steps), one.Do, one.Prefix, err), details: details,
+			return advised{error: fault("rule_plan.step_of", i+1, len(steps), one.Do, one.Prefix, err), details: details,
 				next: strings.TrimPrefix(next.String()+"; "+soFar(steps[:i], one.Prefix), "; ")}
 		}
 		one.Done = true
@@ -284,20 +284,20 @@ func (c *ruleApply) apply(s *session, wire *client.Client, steps []ruleplan.Step
 // soFar says what was done before a step failed.
 func soFar(done []ruleplan.Step, prefix string) string {
 	if len(done) == 0 {
-		return "nothing was done"
+		return said("rule_plan.nothing_was_done")
 	}
 	var texts []string
 	for _, one := range done {
 		texts = append(texts, one.Do+" "+one.Prefix)
 	}
 	var text strings.Builder
-	text.WriteString("done before: " + strings.Join(texts, ", "))
+	text.WriteString(said("rule_plan.done_before") + strings.Join(texts, ", "))
 	if last := done[len(done)-1]; last.Do == "delete" && last.Prefix == prefix {
-		text.WriteString("; the rule is gone until it is added again")
+		text.WriteString(said("rule_plan.the_rule_is_gone_until"))
 	}
 	for _, one := range done {
 		if one.Prefix == prefix && one.Lost != "" {
-			text.WriteString("; what the file does not say of the rule is lost: write " + one.Lost + " there before you do it again")
+			text.WriteString(said("rule_plan.what_the_file_does_not") + one.Lost + said("rule_plan.there_before_you_do_it"))
 		}
 	}
 	return text.String()

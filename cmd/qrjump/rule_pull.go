@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/qrjump/qrjump/client"
@@ -19,13 +18,13 @@ type rulePull struct {
 func (c *rulePull) Run(s *session, wire *client.Client) error {
 	all, err := everyRule(s, wire, "")
 	if err != nil {
-		return fmt.Errorf("list rules: %w", err)
+		return fault("rule.list_rules", err)
 	}
 	opens := map[string]string{}
 	for _, target := range c.Target {
 		list, err := everyRule(s, wire, target)
 		if err != nil {
-			return failed("rules that open", target, err)
+			return failed(said("rule_plan.rules_that_open"), target, err)
 		}
 		for _, r := range list {
 			opens[r.Prefix] = target
@@ -35,8 +34,8 @@ func (c *rulePull) Run(s *session, wire *client.Client) error {
 	for _, r := range all {
 		target := opens[r.Prefix]
 		if ruleplan.KindOf(r) == rules.Service && target == "" {
-			return advised{error: fmt.Errorf("the wire does not say which Mini Program %s opens; nothing was written", r.Prefix),
-				next: "name the account's Mini Programs: qrjump rule pull --target APPID,APPID"}
+			return advised{error: fault("rule_pull.the_wire_does_not_say", r.Prefix),
+				next: said("rule_pull.name_the_account_s_mini")}
 		}
 		file.Rules = append(file.Rules, ruleplan.Write(r, target))
 	}
@@ -45,7 +44,7 @@ func (c *rulePull) Run(s *session, wire *client.Client) error {
 	}
 	text, err := file.Text()
 	if err == nil {
-		_, err = fmt.Fprintf(s.out, "# Rules%s. What a server has otherwise: qrjump rule plan FILE\n%s", ofAccount(c.AppID), text)
+		_, err = fmt.Fprint(s.out, said("rule_pull.rules_what_a_server_has", ofAccount(c.AppID), text))
 	}
 	return err
 }
@@ -59,7 +58,7 @@ func ofAccount(appid string) string {
 }
 
 // errMoving is the error of a list that never stood still.
-var errMoving = errors.New("rules were added or deleted while they were listed, three times: nothing was written; try again")
+var errMoving = constant("rule_pull.rules_were_added_or_deleted")
 
 // everyRule lists all rules of the account, page by page, and begins anew where
 // the pages moved meanwhile.

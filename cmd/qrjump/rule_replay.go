@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -22,7 +21,7 @@ const replayMost = 1000
 // Run says what the scans of the last days would have opened under a plan.
 func (c *ruleReplay) Run(s *session) error {
 	if c.Days < 1 || c.Days > 3660 {
-		return misused("--days %d: want 1 to 3660", c.Days)
+		return misused("rule_replay.days_want_1_to_3660", c.Days)
 	}
 	made, _, err := c.make(s)
 	if err != nil {
@@ -36,10 +35,10 @@ func (c *ruleReplay) Run(s *session) error {
 	switch {
 	case len(changes) == 0:
 		return c.print(s, client.Replayed{Turns: []client.Turn{}}, func(w io.Writer) {
-			fmt.Fprintln(w, "nothing to replay: the rules are as the file says")
+			tell(w, "rule_replay.nothing_to_replay_the_rules")
 		})
 	case len(changes) > replayMost:
-		return misused("%s changes %d rules: at most %d are replayed at once", c.File, len(changes), replayMost)
+		return misused("rule_replay.changes_rules_at_most_are", c.File, len(changes), replayMost)
 	}
 	qrjump, err := c.asOperator(c.adminFlags)
 	if err != nil {
@@ -48,7 +47,7 @@ func (c *ruleReplay) Run(s *session) error {
 	done, err := qrjump.ReplayPlan(s.ctx, changes, c.Days)
 	if err != nil {
 		if isProblem(err, http.StatusConflict) {
-			return advised{error: failed("replay", c.File, err), next: "scans are kept where the server has a ledger"}
+			return advised{error: failed("replay", c.File, err), next: said("rule_replay.scans_are_kept_where_the")}
 		}
 		return failed("replay", c.File, err)
 	}
@@ -58,14 +57,14 @@ func (c *ruleReplay) Run(s *session) error {
 // owner is the account whose rules the plan changes.
 func (c *ruleReplay) owner(made plan) (string, error) {
 	if c.AppID == "" && len(made.Steps) > 0 {
-		return "", misused("whose rules are they? give --appid as well")
+		return "", misused("rule_replay.whose_rules_are_they_give")
 	}
 	return c.AppID, nil
 }
 
 // showReplay prints what would have become of scans.
 func showReplay(w io.Writer, file string, days int, done client.Replayed) {
-	fmt.Fprintf(w, "%s scanned in the last %s; %d of these scans fell where %s changes a rule, %d would have opened something else\n",
+	tell(w, "rule_replay.scanned_in_the_last_of",
 		counted(int(done.Scans), "link"), counted(days, "day"), done.Looked, plain(file), done.Turned)
 	if len(done.Turns) > 0 {
 		rows := [][]string{}
@@ -79,10 +78,10 @@ func showReplay(w io.Writer, file string, days int, done client.Replayed) {
 		printTable(w, []string{"SCANS", "OPENED", "WOULD OPEN", "FOR EXAMPLE"}, rows)
 	}
 	if done.Cut {
-		fmt.Fprintln(w, "there were more scans than are replayed at once: these are the oldest")
+		tell(w, "rule_replay.there_were_more_scans_than")
 	}
 	if done.Anonymous {
-		fmt.Fprintln(w, "all are replayed as scans of nobody in particular: test links open for their testers as before")
+		tell(w, "rule_replay.all_are_replayed_as_scans")
 	}
 }
 

@@ -37,7 +37,7 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 		c.Command = c.Command[1:]
 	}
 	if len(c.Command) == 0 {
-		return misused("which program? for example: qrjump run -- pytest")
+		return misused("run.which")
 	}
 	program, err := exec.LookPath(c.Command[0])
 	if err != nil {
@@ -45,7 +45,7 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	}
 	dir, err := os.MkdirTemp("", "qrjump-run-")
 	if err != nil {
-		return fmt.Errorf("making a folder for the server: %w", err)
+		return fault("run.folder", err)
 	}
 	defer os.RemoveAll(dir)
 	config, err := c.own(dir, chosen)
@@ -101,7 +101,7 @@ func (c *runCommand) own(dir string, chosen *kong.Context) (server.Config, error
 		}
 	}
 	if c.TLSDev || c.TLSCert != "" {
-		return config, misused("run: without --tls-dev and --tls-cert: the program reaches its server by a proxy, which speaks TLS for it")
+		return config, misused("run.tls")
 	}
 	return config, nil
 }
@@ -111,7 +111,7 @@ func noProgram(name string, err error) error {
 	if e, ok := errors.AsType[*exec.Error](err); ok {
 		err = e.Err
 	}
-	return coded{fmt.Errorf("%s cannot be started: %w", plain(name), err), exitNoProgram}
+	return coded{fault("run.cannot_start", plain(name), err), exitNoProgram}
 }
 
 // play runs the program to its end, and returns its status.
@@ -168,11 +168,11 @@ func (c *runCommand) sayDeviations(ctx context.Context, s *session, url string) 
 	}
 	list, err := qrjump.Deviations(ctx, "")
 	if err != nil {
-		fmt.Fprintln(s.err, "qrjump: deviations:", err)
+		fmt.Fprintln(s.err, "qrjump:", fault("deviations.deviations", err))
 		return exitFailed
 	}
 	if len(list) > 0 {
-		fmt.Fprintln(s.err, "qrjump: calls deviated from the platform:")
+		tell(s.err, "run.deviated")
 		printDeviations(s.err, s.reader, list)
 	}
 	if c.FailOn != "" && slices.ContainsFunc(list, func(d client.Deviation) bool { return surer(d.Mark, c.FailOn) }) {

@@ -63,7 +63,7 @@ func environOf(ctx context.Context, own *server.Server, dir string, environ []st
 		err = set.trust(ca, dir, at, environ, says)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("writing whom the program shall trust: %w", err)
+		return nil, fault("run.trust", err)
 	}
 	return set.over(environ), nil
 }
@@ -76,7 +76,7 @@ func (v variables) trust(ca, dir string, at *url.URL, environ []string, says io.
 	}
 	roots := systemRoots(environ)
 	if roots == nil {
-		fmt.Fprintln(says, "qrjump: no file with the authorities of this machine is known: the program trusts the server of qrjump run alone")
+		tell(says, "run.no_authorities")
 	}
 	all := append(append(bytes.TrimSpace(roots), '\n'), ours...)
 	bundle, store, ini := filepath.Join(dir, "bundle.pem"), filepath.Join(dir, "trust.p12"), filepath.Join(dir, "php")

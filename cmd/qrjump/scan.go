@@ -35,7 +35,7 @@ func (c *scanCommand) Run(s *session) error {
 	}
 	if c.At != "" {
 		if c.Link == "-" || c.explains() {
-			return misused("--at is for one link, and explains itself")
+			return misused("scan.at_is_for_one_link")
 		}
 		return c.resolveThen(s)
 	}
@@ -86,7 +86,7 @@ func (c *scanCommand) show(s *session, d client.Decision, steps func(io.Writer))
 	return c.print(s, d.Raw, func(w io.Writer) {
 		fields := opens(d)
 		if steps == nil && d.Action == client.OpenURL {
-			fields = append(fields, [2]string{"why", "no rule opens this link; ask: qrjump scan --explain " + c.Link})
+			fields = append(fields, [2]string{"why", said("scan.no_rule_opens_this_link") + c.Link})
 		}
 		printFields(w, fields...)
 		if steps != nil {
@@ -99,27 +99,28 @@ func (c *scanCommand) show(s *session, d client.Decision, steps func(io.Writer))
 func opens(d client.Decision) [][2]string {
 	switch d.Action {
 	case client.OpenMiniProgram:
-		fields := [][2]string{{"opens", "Mini Program " + d.AppID + ", " + d.Version}, {"page", d.Path}, {"scene", strconv.Itoa(d.Scene)}}
+		fields := [][2]string{{"opens", said("audit.mini_program") + d.AppID + ", " + d.Version}, {"page", d.Path},
+			{"scene", strconv.Itoa(d.Scene)}}
 		switch m := d.Matched; {
 		case m != nil && m.CodeIndex != nil:
-			fields = append(fields, [2]string{"why", fmt.Sprintf("code %d of application %d", *m.CodeIndex, m.ApplicationID)})
+			fields = append(fields, [2]string{"why", said("scan.code_of_application", *m.CodeIndex, m.ApplicationID)})
 		case m != nil:
 			fields = append(fields, [2]string{"why", strings.ReplaceAll(m.Kind, "_", " ") + " " + m.Prefix})
 		}
 		return fields
 	case client.OpenURL:
-		return [][2]string{{"opens", "the web page " + d.URL}}
+		return [][2]string{{"opens", said("audit.the_web_page") + d.URL}}
 	case client.ShowText:
-		return [][2]string{{"shows", "the text " + strconv.Quote(d.Text)}}
+		return [][2]string{{"shows", said("audit.the_text") + strconv.Quote(d.Text)}}
 	case client.ShowMessage:
-		return [][2]string{{"shows", "the message " + strconv.Quote(d.Message)}, {"why", d.Reason}}
+		return [][2]string{{"shows", said("scan.the_message") + strconv.Quote(d.Message)}, {"why", d.Reason}}
 	}
 	return [][2]string{{"action", d.Action}}
 }
 
 func printSteps(w io.Writer, r reader, steps []client.Step) {
 	if len(steps) == 0 {
-		fmt.Fprintln(w, "\nno rule is near this link")
+		tell(w, "scan.no_rule_is_near_this")
 		return
 	}
 	fmt.Fprintln(w)
@@ -142,7 +143,7 @@ func (c *scanCommand) resolveAll(s *session, scanner *client.Client) error {
 	}
 	for d, err := range scanner.ResolveStream(s.ctx, requests) {
 		if err != nil {
-			return fmt.Errorf("scan: %w", err)
+			return fault("scan.scan", err)
 		}
 		if _, err := s.out.Write(append(d.Raw, '\n')); err != nil {
 			return err
@@ -190,7 +191,7 @@ func (l *lineReader) all() iter.Seq[string] {
 			}
 		}
 		if err := lines.Err(); err != nil {
-			l.err = fmt.Errorf("reading links from standard input: %w", err)
+			l.err = fault("scan.reading_links_from_standard_input", err)
 		}
 	}
 }

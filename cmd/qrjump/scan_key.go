@@ -13,10 +13,10 @@ type scanKeyList struct{ operator }
 // Run lists the keys of apps that scan.
 func (c *scanKeyList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanKeys(s.ctx)
-	return listing[client.ScanKey]{name: "keys", none: "no app has a key; make one with: qrjump scan-key add NAME",
+	return listing[client.ScanKey]{name: "keys", none: said("scan_key.no_app_has_a_key"),
 		heads: []string{"NAME", "NAMESPACE", "MADE"}, row: func(k client.ScanKey) []string {
 			return []string{k.Name, k.Namespace, moment(k.CreatedAt)}
-		}}.print(s, c.outputFlags, list, failed("list", "scan keys", err))
+		}}.print(s, c.outputFlags, list, failed("list", said("scan_key.scan_keys"), err))
 }
 
 // moment is a time that may not have been.
@@ -38,21 +38,21 @@ type scanKeyAdd struct {
 func (c *scanKeyAdd) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanKeys(s.ctx)
 	if err != nil {
-		return failed("add scan key", c.Name, err)
+		return failed(said("scan_key.add_scan_key"), c.Name, err)
 	}
 	for _, k := range list {
 		if k.Name == c.Name && !c.Replace {
-			return coded{advised{error: fmt.Errorf("add scan key %s: there is one of this name, in the namespace %s", c.Name, k.Namespace),
-				next: "to end it and make another, say --replace"}, exitRefused}
+			return coded{advised{error: fault("scan_key.add_scan_key_there_is", c.Name, k.Namespace),
+				next: said("scan_key.to_end_it_and_make")}, exitRefused}
 		}
 	}
 	key, err := qrjump.AddScanKey(s.ctx, client.ScanKey{Name: c.Name, Namespace: c.Namespace})
 	if err != nil {
-		return failed("add scan key", c.Name, err)
+		return failed(said("scan_key.add_scan_key"), c.Name, err)
 	}
 	return c.print(s, map[string]any{"name": c.Name, "key": key}, func(w io.Writer) {
 		fmt.Fprintln(w, key)
-		fmt.Fprintf(s.err, "this is the key %s: it is shown this once\n", plain(c.Name))
+		tell(s.err, "scan_key.this_is_the_key_it", plain(c.Name))
 	})
 }
 
@@ -66,16 +66,17 @@ type scanKeyDelete struct {
 func (c *scanKeyDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanKeys(s.ctx)
 	if err != nil {
-		return failed("delete scan key", c.Name, err)
+		return failed(said("scan_key.delete_scan_key"), c.Name, err)
 	}
-	one, err := named(list, func(k client.ScanKey) string { return k.Name }, "delete", c.Name, "scan key", "qrjump scan-key list")
+	one, err := named(list, func(k client.ScanKey) string { return k.Name }, "delete", c.Name,
+		said("scan_key.scan_key"), "qrjump scan-key list")
 	if err != nil {
 		return err
 	}
-	if err := confirmed(s, c.Yes, "the app with the key "+one.Name+" cannot scan any more"); err != nil {
+	if err := confirmed(s, c.Yes, said("scan_key.the_app_with_the_key", one.Name)); err != nil {
 		return err
 	}
 	err = qrjump.DeleteScanKey(s.ctx, c.Name)
-	return c.outcome(s, one, failed("delete scan key", c.Name, err),
-		"the key %s ended", plain(c.Name))
+	return c.outcome(s, one, failed(said("scan_key.delete_scan_key"), c.Name, err),
+		"scan_key.the_key_ended", plain(c.Name))
 }

@@ -13,23 +13,22 @@ func (c *scanNodeList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanNodes(s.ctx)
 	more := ""
 	if len(list) > 1 {
-		more = "each node says once a minute how far it is behind; one that said nothing for longer is cut off, or older than " +
-			"this server: qrjump doctor --node URL asks it"
+		more = said("scan_node.each_node_says_once_a")
 	}
-	return listing[client.ScanNode]{name: "nodes", none: "no node is waited for: with an embedded database every scan is in the ledger",
+	return listing[client.ScanNode]{name: "nodes", none: said("scan_node.no_node_is_waited_for"),
 		heads: []string{"NODE", "WHERE", "STATE", "SCANS BEHIND", "CHANGES BEHIND", "LAST HEARD OF"},
 		more:  more,
 		row: func(n client.ScanNode) []string {
 			state := "runs"
 			if n.Stopped {
-				state = "stopped in order"
+				state = said("scan_node.stopped_in_order")
 			}
 			lag := "-" // it is stopped, or never said
 			if n.Lag != nil {
 				lag = fmt.Sprintf("%d (%.1f s), %.0f s ago", n.Lag.Changes, n.Lag.Seconds, n.Lag.SaidAgo)
 			}
 			return []string{n.Node, n.Name, state, number(n.Behind), lag, when(n.SeenAt)}
-		}}.print(s, c.outputFlags, list, failed("list", "scan nodes", err))
+		}}.print(s, c.outputFlags, list, failed("list", said("scan_node.scan_nodes"), err))
 }
 
 type scanNodeForget struct {
@@ -42,18 +41,19 @@ type scanNodeForget struct {
 func (c *scanNodeForget) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanNodes(s.ctx)
 	if err != nil {
-		return failed("forget scan node", c.Node, err)
+		return failed(said("scan_node.forget_scan_node"), c.Node, err)
 	}
-	one, err := named(list, func(n client.ScanNode) string { return n.Node }, "forget", c.Node, "scan node", "qrjump scan-node list")
+	one, err := named(list, func(n client.ScanNode) string { return n.Node }, "forget", c.Node,
+		said("scan_node.scan_node"), "qrjump scan-node list")
 	if err != nil {
 		return err
 	}
-	if err := confirmed(s, c.Yes, fmt.Sprintf("the node %s (%s) is waited for no more: %d scans that it did not bring are lost", one.Node,
+	if err := confirmed(s, c.Yes, said("scan_node.the_node_is_waited_for", one.Node,
 		one.Name, one.Behind)); err != nil {
 		return err
 	}
 	left, err := qrjump.ForgetScanNode(s.ctx, c.Node)
 	return c.outcome(s, map[string]any{"nodes": append([]client.ScanNode{}, left...)},
-		seeList("forget scan node", c.Node, "qrjump scan-node list", err),
-		"the node %s is waited for no more; %s left", plain(c.Node), counted(len(left), "node"))
+		seeList(said("scan_node.forget_scan_node"), c.Node, "qrjump scan-node list", err),
+		"scan_node.the_node_is_waited_for_2", plain(c.Node), counted(len(left), "node"))
 }

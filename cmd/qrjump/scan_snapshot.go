@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"time"
@@ -20,14 +19,14 @@ import (
 // people, so test links stay closed.
 func (c *scanCommand) fromSnapshot(s *session) error {
 	if c.explains() || c.User != "" || c.At != "" {
-		return misused("--snapshot knows rules and accounts alone: --explain, --assume-published, --at and --user want a server")
+		return misused("scan_snapshot.snapshot_knows_rules_and_accounts")
 	}
 	file, err := index.ReadSnapshot(c.Snapshot)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return misused("--snapshot %s: there is no such file; a server keeps one as rules.snapshot in its data folder", c.Snapshot)
+		return misused("scan_snapshot.snapshot_there_is_no_such", c.Snapshot)
 	case err != nil:
-		return fmt.Errorf("scan: %w; a server writes a new one when it stops", err)
+		return fault("scan_snapshot.scan_a_server_writes_a", err)
 	}
 	resolver := scan.Resolver{Finder: file.Rules, Accounts: live.DirectoryOf(file.Accounts)}
 	if c.Link != "-" {
@@ -36,7 +35,7 @@ func (c *scanCommand) fromSnapshot(s *session) error {
 			return err
 		}
 		return c.show(s, d, func(w io.Writer) {
-			printFields(w, [2]string{"note", fmt.Sprintf("from a snapshot of change %d: codes and test links are not in it", file.Seq)})
+			printFields(w, [2]string{"note", said("scan_snapshot.from_a_snapshot_of_change", file.Seq)})
 		})
 	}
 	lines := &lineReader{in: s.in}

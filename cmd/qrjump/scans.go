@@ -23,17 +23,17 @@ type scansCommand struct {
 	CSV    bool          `name:"csv"`
 	tableFlags
 
-	Since     time.Duration `placeholder:"TIME" xor:"from"`
-	From      string        `placeholder:"TIME" xor:"from"`
-	To        string        `placeholder:"TIME"`
-	User      string        `placeholder:"USER"`
-	Namespace string        `placeholder:"NAME"`
-	Code      string        `placeholder:"CODE"`
-	Rule      string        `placeholder:"PREFIX"`
+	Since     string `placeholder:"TIME" xor:"from"`
+	From      string `placeholder:"TIME" xor:"from"`
+	To        string `placeholder:"TIME"`
+	User      string `placeholder:"USER"`
+	Namespace string `placeholder:"NAME"`
+	Code      string `placeholder:"CODE"`
+	Rule      string `placeholder:"PREFIX"`
 }
 
 func (c *scansCommand) filters() bool {
-	return c.Since != 0 || c.From != "" || c.To != "" || c.User != "" || c.Code != "" || c.Rule != ""
+	return c.Since != "" || c.From != "" || c.To != "" || c.User != "" || c.Code != "" || c.Rule != ""
 }
 
 // filter is what the flags say of the scans that are wanted; nil = all are.
@@ -41,12 +41,20 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 	if !c.filters() {
 		return nil, nil
 	}
-	f := client.ScanFilter{From: c.From, To: c.To, User: c.User, Namespace: c.Namespace}
-	switch {
-	case c.Since < 0:
-		return nil, misused("--since %s: want a time such as 90m or 24h", c.Since)
-	case c.Since > 0:
-		f.From = time.Now().Add(-c.Since).UTC().Format(time.RFC3339)
+	f := client.ScanFilter{User: c.User, Namespace: c.Namespace}
+	var err error
+	if f.From, err = dayOf("--from", c.From); err != nil {
+		return nil, err
+	}
+	if f.To, err = dayOf("--to", c.To); err != nil {
+		return nil, err
+	}
+	if c.Since != "" {
+		at, err := momentOf("--since", c.Since, false)
+		if err != nil {
+			return nil, err
+		}
+		f.From = at.UTC().Format(time.RFC3339)
 	}
 	if c.Code != "" {
 		name, err := codeName(c.Code)
@@ -56,7 +64,7 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 		if f.ApplicationID, f.CodeIndex = name.ID, name.Index; name.ID == 0 {
 			found, err := operator.LookupCode(s.ctx, name)
 			if err != nil {
-				return nil, failed("scans of", c.Code, err)
+				return nil, failed(said("scans.scans_of"), c.Code, err)
 			}
 			f.ApplicationID, f.CodeIndex = found.ApplicationID, found.CodeIndex
 		}
@@ -71,7 +79,7 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 	// A prefix that was deleted and added again is another rule.
 	changes, err := operator.RuleHistory(s.ctx, c.Rule)
 	if err != nil {
-		return nil, failed("scans of", c.Rule, err)
+		return nil, failed(said("scans.scans_of"), c.Rule, err)
 	}
 	for _, one := range changes {
 		if !slices.Contains(f.Rules, one.Rule.ID) && len(f.Rules) < mostRules {
@@ -79,7 +87,7 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 		}
 	}
 	if len(f.Rules) == 0 {
-		return nil, absent(fmt.Errorf("nobody ever had the rule %s", c.Rule))
+		return nil, absent(fault("scans.nobody_ever_had_the_rule", c.Rule))
 	}
 	return &f, nil
 }
@@ -90,7 +98,7 @@ const mostRules = 100
 // file writes the scans that are wanted as a file of the server's.
 func (c *scansCommand) file(s *session) error {
 	if c.CSV || c.JSON || c.Follow || c.Limit != nil || c.After != "" {
-		return misused("--format %s is all scans that match: leave out --csv, --json, --follow, --limit and --after", c.Format)
+		return misused("scans.format_is_all_scans_that", c.Format)
 	}
 	operator, err := c.client()
 	if err != nil {
@@ -105,7 +113,7 @@ func (c *scansCommand) file(s *session) error {
 	}
 	_, err = c.write(s, false, func(w io.Writer) error {
 		if err := operator.ExportScans(s.ctx, c.Format, *wanted, w); err != nil {
-			return fmt.Errorf("export scans: %w", err)
+			return fault("scans.export_scans", err)
 		}
 		return nil
 	})
@@ -116,30 +124,30 @@ func (c *scansCommand) file(s *session) error {
 // programs one a line, so that the last line is where to go on.
 func (c *scansCommand) Run(s *session) error {
 	if c.Namespace != "" && c.User == "" {
-		return misused("--namespace is that of --user: name the user as well")
+		return misused("scans.namespace_is_that_of_user")
 	}
 	if c.Format != "" {
 		return c.file(s)
 	}
 	if c.CSV && c.JSON {
-		return misused("--csv and --json: choose one")
+		return misused("scans.csv_and_json_choose_one")
 	}
 	if c.Out != "" {
-		return misused("--out %s: say what to write, with --format csv or --format parquet", plain(c.Out))
+		return misused("scans.out_say_what_to_write", plain(c.Out))
 	}
 	limit := 0 // all
 	switch {
 	case c.Limit != nil && c.Follow:
-		return misused("--follow goes on until it is interrupted: leave --limit out")
+		return misused("scans.follow_goes_on_until_it")
 	case c.Limit != nil && *c.Limit < 0:
-		return misused("--limit %d: want a number from 0", *c.Limit)
+		return misused("rule_find.limit_want_a_number_from", *c.Limit)
 	case c.Limit != nil:
 		limit = *c.Limit
 	case !c.CSV && !c.JSON && !c.Follow:
 		limit = 100
 	}
 	if c.After == "" && limit > mostNewest && !c.filters() {
-		return misused("--limit %d: at most %d of the newest; 0 is all", limit, mostNewest)
+		return misused("scans.limit_at_most_of_the", limit, mostNewest)
 	}
 	operator, err := c.client()
 	if err != nil {
@@ -172,7 +180,7 @@ func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.
 	var err error
 	after, printed := c.After, 0
 	switch {
-	case c.After == "" && c.Follow && c.Since == 0 && c.From == "":
+	case c.After == "" && c.Follow && c.Since == "" && c.From == "":
 		// New scans are those after the newest; where there is none
 		// yet, everything.
 		if page, err = operator.NewestScans(s.ctx, 1); err == nil {
@@ -191,12 +199,12 @@ func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.
 				return nil
 			}
 			if errors.Is(err, client.ErrNoNewest) {
-				err = advised{error: err, next: "all: qrjump scans --limit 0; from one on: --after ID"}
+				err = advised{error: err, next: said("scans.all_qrjump_scans_limit_0")}
 			}
 			if after == "" {
-				return fmt.Errorf("list scans: %w", err)
+				return fault("scans.list_scans", err)
 			}
-			return failed("list scans after", after, err)
+			return failed(said("scans.list_scans_after"), after, err)
 		}
 		for _, one := range page.Scans {
 			if err := out.print(one); err != nil {
@@ -223,13 +231,13 @@ func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.
 	}
 	switch {
 	case printed == 0 && (wanted != nil || c.After != ""):
-		fmt.Fprintln(s.err, "no scan is like that")
+		tell(s.err, "scans.no_scan_is_like_that")
 	case printed == 0:
-		fmt.Fprintln(s.err, "nothing was scanned yet")
+		tell(s.err, "scans.nothing_was_scanned_yet")
 	case older:
-		fmt.Fprintf(s.err, "these are the newest %d; all: qrjump scans --limit 0\n", printed)
+		tell(s.err, "scans.these_are_the_newest_all", printed)
 	case page.More:
-		fmt.Fprintf(s.err, "there are more: qrjump scans --after %s\n", after)
+		tell(s.err, "scans.there_are_more_qrjump_scans", after)
 	}
 	return nil
 }
@@ -337,7 +345,7 @@ func (t *scanTable) print(s client.RecordedScan) error {
 	}
 	what := s.Text
 	if s.CodeIndex != nil {
-		what = fmt.Sprintf("code %d:%d", s.ApplicationID, *s.CodeIndex)
+		what = said("scans.code", s.ApplicationID, *s.CodeIndex)
 	}
 	_, err := fmt.Fprint(t.w, strings.TrimRight(plain(fmt.Sprintf(strings.TrimSuffix(form, "\n"), when(s.At), s.ScanID,
 		opened, orDash(s.AppID), what)), " ")+"\n")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 )
@@ -30,7 +29,7 @@ func (c *seedCommand) Run(s *session) error {
 		return misuse(err.Error())
 	}
 	if len(text) > mostSeed {
-		return misused("%s is above 1 MiB: start a server with it, by serve --seed", c.File)
+		return misused("seed.is_above_1_mib_start", c.File)
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -38,14 +37,14 @@ func (c *seedCommand) Run(s *session) error {
 	}
 	done, err := qrjump.AddSeed(s.ctx, string(text))
 	if err != nil {
-		return emulated("apply the seed "+plain(c.File), err)
+		return emulated(said("seed.apply_the_seed")+plain(c.File), err)
 	}
 	return c.print(s, done, func(w io.Writer) {
 		if !done.Applied {
-			fmt.Fprintln(w, "nothing was done: this very seed was applied before; after qrjump reset it can be applied again")
+			tell(w, "seed.nothing_was_done_this_very")
 			return
 		}
-		fmt.Fprintf(w, "the seed is applied: %s, %s, %s\n", counted(done.Accounts, "account"), counted(done.Components, "platform"),
+		tell(w, "seed.the_seed_is_applied", counted(done.Accounts, "account"), counted(done.Components, "platform"),
 			counted(done.Rules, "rule"))
 	})
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -88,7 +87,7 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 func readConfig(file string, chosen *kong.Context) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return misused("--config: %v", err)
+		return misused("serve.config", err)
 	}
 	document, err := parseYAML(file, text)
 	if err != nil || document == nil {
@@ -96,7 +95,7 @@ func readConfig(file string, chosen *kong.Context) error {
 	}
 	entries, ok := document.(*ast.MappingNode)
 	if !ok {
-		return misused("%s: want one flag a line, for example: listen: 127.0.0.1:8080", yamltext.At(file, document))
+		return misused("serve.want_one_flag_a_line", yamltext.At(file, document))
 	}
 	flags := map[string]*kong.Flag{}
 	var names []string
@@ -111,17 +110,17 @@ func readConfig(file string, chosen *kong.Context) error {
 		name := entry.Key.GetToken().Value
 		flag, ok := flags[name]
 		if !ok {
-			return misused("%s: unknown key %q: want one of %s", yamltext.At(file, entry.Key), name, strings.Join(names, ", "))
+			return misused("serve.unknown_key_want_one_of", yamltext.At(file, entry.Key), name, strings.Join(names, ", "))
 		}
 		values, err := scalars(entry.Value)
 		if err != nil || len(values) != 1 && !flag.IsSlice() {
-			return misused("%s: %s: want one value", yamltext.At(file, entry.Key), name)
+			return misused("serve.want_one_value", yamltext.At(file, entry.Key), name)
 		}
 		if given(chosen, flag) {
 			continue
 		}
 		if err := set(flag, values); err != nil {
-			return misused("%s: %v", yamltext.At(file, entry.Key), err)
+			return misused("batch_download.of", yamltext.At(file, entry.Key), err)
 		}
 	}
 	return nil
@@ -145,7 +144,7 @@ func scalars(node ast.Node) ([]string, error) {
 		for _, item := range node.Values {
 			one, err := scalars(item)
 			if err != nil || len(one) != 1 {
-				return nil, misused("want a list of texts")
+				return nil, misused("serve.want_a_list_of_texts")
 			}
 			list = append(list, one[0])
 		}
@@ -153,11 +152,11 @@ func scalars(node ast.Node) ([]string, error) {
 	case *ast.LiteralNode:
 		return []string{node.Value.Value}, nil
 	case *ast.NullNode:
-		return nil, misused("want a value")
+		return nil, misused("serve.want_a_value")
 	case ast.ScalarNode:
 		return []string{node.GetToken().Value}, nil
 	}
-	return nil, misused("want a value")
+	return nil, misused("serve.want_a_value")
 }
 
 // given reports whether the command line or the environment set a flag.
@@ -173,7 +172,7 @@ func given(chosen *kong.Context, flag *kong.Flag) bool {
 
 func set(flag *kong.Flag, values []string) error {
 	if flag.Enum != "" && !flag.EnumMap()[values[0]] {
-		return fmt.Errorf("--%s must be one of %s but got %q", flag.Name, flag.Enum, values[0])
+		return fault("serve.must_be_one_of_but", flag.Name, flag.Enum, values[0])
 	}
 	text := strings.Join(values, ",")
 	flag.Target.SetZero()

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -22,7 +21,7 @@ func (c *settingList) Run(s *session, qrjump *client.Client) error {
 	if c.Changed {
 		list = slices.DeleteFunc(list, func(one client.Setting) bool { return !one.Changed() })
 	}
-	return listing[client.Setting]{name: "settings", none: "every setting has its default",
+	return listing[client.Setting]{name: "settings", none: said("setting.every_setting_has_its_default"),
 		heads: []string{"SETTING", "VALUE", "DEFAULT", "MEANING"},
 		row: func(one client.Setting) []string {
 			return []string{one.Name, string(one.Value), string(one.Default), unmarked(one.Meaning)}
@@ -54,7 +53,7 @@ func (c *settingGet) Run(s *session, qrjump *client.Client) error {
 	}
 	return c.print(s, one, func(w io.Writer) {
 		printFields(w, [2]string{"setting", one.Name}, [2]string{"value", string(one.Value)}, [2]string{"default", string(one.Default)},
-			[2]string{"meaning", unmarked(one.Meaning)}, [2]string{"allowed", orElse(one.Allowed, "true or false")},
+			[2]string{"meaning", unmarked(one.Meaning)}, [2]string{"allowed", orElse(one.Allowed, said("setting.true_or_false"))},
 			[2]string{"a change", "counts " + one.Effect})
 	})
 }
@@ -78,7 +77,7 @@ func (c *settingSet) Run(s *session) error {
 		c.Name, c.Value = name, &value
 	}
 	if c.Value == nil {
-		return misused("say the value as well: qrjump setting set %s VALUE; its default: qrjump setting reset %s",
+		return misused("setting.say_the_value_as_well",
 			plain(c.Name), plain(c.Name))
 	}
 	qrjump, err := c.client()
@@ -109,16 +108,16 @@ func settingValue(typed string, now json.RawMessage) json.RawMessage {
 
 // changed says what became of a setting.
 func (o operator) changed(s *session, qrjump *client.Client, before client.Setting, why string) error {
-	after, err := setting(s, qrjump, "it was changed, but get", before.Name)
+	after, err := setting(s, qrjump, said("setting.it_was_changed_but_get"), before.Name)
 	if err != nil {
 		return err
 	}
 	return o.print(s, after, func(w io.Writer) {
 		if bytes.Equal(before.Value, after.Value) {
-			fmt.Fprintf(w, "%s is %s, as before%s\n", after.Name, plain(string(after.Value)), why)
+			tell(w, "setting.is_as_before", after.Name, plain(string(after.Value)), why)
 			return
 		}
-		fmt.Fprintf(w, "%s is %s now%s; it was %s. It counts %s\n", after.Name, plain(string(after.Value)), why,
+		tell(w, "setting.is_now_it_was_it", after.Name, plain(string(after.Value)), why,
 			plain(string(before.Value)), after.Effect)
 	})
 }
@@ -137,5 +136,5 @@ func (c *settingReset) Run(s *session, qrjump *client.Client) error {
 	if err := qrjump.ResetSetting(client.IfMatch(s.ctx, before.Revision), c.Name); err != nil {
 		return seeList("reset", c.Name, "qrjump setting list", unlessOvertaken("qrjump setting get "+c.Name, err))
 	}
-	return c.changed(s, qrjump, before, ", its default")
+	return c.changed(s, qrjump, before, said("setting.its_default"))
 }

@@ -20,18 +20,21 @@ type statsTime struct {
 }
 
 // bounds are from and to as the server reads them.
-func (t statsTime) bounds(utc bool) (from, to string) {
-	if !utc {
-		return t.From, t.To
+func (t statsTime) bounds(utc bool) (from, to string, err error) {
+	if from, err = dayOf("--from", t.From); err != nil {
+		return "", "", err
+	}
+	if to, err = dayOf("--to", t.To); err != nil || !utc {
+		return from, to, err
 	}
 	begin := func(text string, lasts int) string {
 		day, err := time.Parse(time.DateOnly, text)
 		if err != nil {
-			return text // the server says what is wrong with it
+			return text // it is a moment
 		}
 		return day.AddDate(0, 0, lasts).Format(time.RFC3339)
 	}
-	return begin(t.From, 0), begin(t.To, 1)
+	return begin(from, 0), begin(to, 1), nil
 }
 
 // tableFlags are for a table that the server makes a file of.
@@ -45,19 +48,19 @@ type tableFlags struct {
 func (f tableFlags) write(s *session, otherwise bool, fill func(io.Writer) error) (wanted bool, err error) {
 	switch {
 	case f.Format != "" && otherwise:
-		return true, misused("--format %s writes all that matches as a file: leave out --csv, --json and what changes something", f.Format)
+		return true, misused("stats.format_writes_all_that_matches", f.Format)
 	case f.Format == "" && f.Out != "":
-		return true, misused("--out %s: say what to write, with --format csv or --format parquet", plain(f.Out))
+		return true, misused("scans.out_say_what_to_write", plain(f.Out))
 	case f.Format == "":
 		return false, nil
 	case f.Out == "" && f.Format == "parquet" && isTerminal(s.out):
-		return true, misused("--format parquet is nothing to read on a terminal: name a file with --out")
+		return true, misused("stats.format_parquet_is_nothing_to")
 	case f.Out == "":
 		return true, fill(s.out)
 	}
 	size, err := replaceFile(f.Out, fill)
 	if err == nil {
-		fmt.Fprintf(s.out, "wrote %s to %s\n", counted(int(size), "byte"), plain(f.Out))
+		tell(s.out, "stats.wrote_to", counted(int(size), "byte"), plain(f.Out))
 	}
 	return true, err
 }
@@ -80,11 +83,11 @@ func (c *statsShow) Run(s *session) error {
 	names := []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 	for _, name := range slices.Sorted(maps.Keys(c.Filter)) {
 		if !slices.Contains(names, name) {
-			return misused("--only %s=…: want one of %s", name, strings.Join(names, ", "))
+			return misused("stats.only_want_one_of", name, strings.Join(names, ", "))
 		}
 	}
 	if c.CSV && c.JSON {
-		return misused("--csv and --json: choose one")
+		return misused("scans.csv_and_json_choose_one")
 	}
 	operator, err := c.client()
 	if err != nil {
@@ -96,7 +99,10 @@ func (c *statsShow) Run(s *session) error {
 		}
 		c.Filter["owner"] = c.Owner
 	}
-	from, to := c.bounds(c.UTC)
+	from, to, err := c.bounds(c.UTC)
+	if err != nil {
+		return err
+	}
 	asked := client.StatisticsQuery{From: from, To: to, By: c.By, Group: c.Group, Count: c.Count, Filter: c.Filter, Limit: c.Limit,
 		Wait: true}
 	if wanted, err := c.write(s, c.CSV || c.JSON, func(w io.Writer) error {
@@ -106,7 +112,7 @@ func (c *statsShow) Run(s *session) error {
 	}
 	found, err := operator.Statistics(s.ctx, asked)
 	if err != nil {
-		return fmt.Errorf("stats: %w", err)
+		return fault("stats.stats", err)
 	}
 	if c.CSV {
 		return c.csv(s.out, found)
@@ -182,13 +188,13 @@ func (c *statsShow) csv(w io.Writer, found client.Statistics) error {
 // table prints the rows with a bar each.
 func (c *statsShow) table(w io.Writer, found client.Statistics) {
 	from, to := c.in(found.From), c.in(found.To)
-	fmt.Fprintf(w, "%s to %s (%s)\n", from.Format("2006-01-02 15:04"), to.Format("2006-01-02 15:04"), from.Format("-07:00"))
+	tell(w, "stats.to", from.Format("2006-01-02 15:04"), to.Format("2006-01-02 15:04"), from.Format("-07:00"))
 	if _, off := found.From.Zone(); c.UTC && off != 0 && c.By != "" && c.By != "hour" {
-		fmt.Fprintf(w, "each %s is one of the server's zone (%s, setting utc_offset_hours)\n", c.By, found.From.Format("-07:00"))
+		tell(w, "stats.each_is_one_of_the", c.By, found.From.Format("-07:00"))
 	}
 	fmt.Fprintln(w)
 	if len(found.Rows) == 0 {
-		fmt.Fprintln(w, "no scans")
+		tell(w, "stats.no_scans")
 	} else {
 		var largest int64
 		for _, r := range found.Rows {
@@ -209,10 +215,10 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 		printTable(w, header, rightAligned(rows, len(header)-1))
 	}
 	if found.More {
-		fmt.Fprintf(w, "… and more: --limit %d\n", min(1000, 10*c.Limit))
+		tell(w, "stats.and_more_limit", min(1000, 10*c.Limit))
 	}
 	if at := found.Counted.At; at != nil {
-		fmt.Fprintf(w, "\ncounted: %s scans up to %s\n", grouped(found.Counted.Scans),
+		tell(w, "stats.counted_scans_up_to", grouped(found.Counted.Scans),
 			at.In(from.Location()).Format("2006-01-02 15:04:05"))
 	}
 }
@@ -264,7 +270,10 @@ type statsMisses struct {
 
 // Run shows what was scanned and found nothing.
 func (c *statsMisses) Run(s *session, operator *client.Client) error {
-	from, to := c.bounds(c.UTC)
+	from, to, err := c.bounds(c.UTC)
+	if err != nil {
+		return err
+	}
 	asked := client.MissQuery{From: from, To: to, Owner: c.Owner, Limit: c.Limit, Wait: true}
 	if wanted, err := c.write(s, c.JSON, func(w io.Writer) error {
 		return operator.ExportMisses(s.ctx, c.Format, asked, w)
@@ -273,11 +282,11 @@ func (c *statsMisses) Run(s *session, operator *client.Client) error {
 	}
 	list, err := operator.Misses(s.ctx, asked)
 	if err != nil {
-		return fmt.Errorf("stats misses: %w", err)
+		return fault("stats.stats_misses", err)
 	}
 	return c.print(s, list, func(w io.Writer) {
 		if len(list) == 0 {
-			fmt.Fprintln(w, "every scan found something")
+			tell(w, "stats.every_scan_found_something")
 			return
 		}
 		rows := [][]string{}
@@ -294,10 +303,10 @@ type statsVerify struct{ operator }
 func (c *statsVerify) Run(s *session, operator *client.Client) error {
 	r, err := operator.Recount(s.ctx)
 	if err != nil {
-		return fmt.Errorf("stats verify: %w", err)
+		return fault("stats.stats_verify", err)
 	}
 	err = c.print(s, r, func(w io.Writer) {
-		lacking := "not known: this server is older and does not look for them"
+		lacking := said("stats.not_known_this_server_is")
 		if r.Lacking != nil {
 			lacking = grouped(*r.Lacking)
 		}
@@ -305,15 +314,15 @@ func (c *statsVerify) Run(s *session, operator *client.Client) error {
 			{"compared", grouped(r.Compared) + " numbers"}, {"differences", grouped(r.Differences)}}
 		if r.Since != nil {
 			fields = append(fields, [2]string{"since", when(*r.Since) +
-				"; what is older is no longer in the ledger, or not counted by days any more"})
+				said("stats.what_is_older_is_no")})
 		}
 		printFields(w, fields...)
 		for _, d := range r.Shown {
-			fmt.Fprintf(w, "  %s: counted %d, in the ledger %d\n", plain(d.What), d.Counted, d.Recounted)
+			tell(w, "stats.counted_in_the_ledger", plain(d.What), d.Counted, d.Recounted)
 		}
 	})
 	if err == nil && r.Differences > 0 {
-		err = different("stats verify: %s of what is counted is not what the ledger says", counted(int(r.Differences), "number"))
+		err = different("stats.stats_verify_of_what_is", counted(int(r.Differences), "number"))
 	}
 	return err
 }
@@ -334,7 +343,7 @@ type statsAlarms struct {
 // Run lists alarms, or acknowledges or dismisses one.
 func (c *statsAlarms) Run(s *session) error {
 	if (c.Dismiss != 0) != (c.Note != "") {
-		return misused("--dismiss ID and --note TEXT go together: say which alarm is taken back, and why")
+		return misused("stats.dismiss_id_and_note_text")
 	}
 	operator, err := c.client()
 	if err != nil {
@@ -348,17 +357,17 @@ func (c *statsAlarms) Run(s *session) error {
 	}
 	if c.Dismiss != 0 {
 		a, err := operator.DismissAlarm(s.ctx, c.Dismiss, c.Note, c.Actor)
-		return c.outcome(s, a, failed("dismiss", fmt.Sprint("alarm ", c.Dismiss), err), "alarm %d of code %d:%d is dismissed by %s: %s",
+		return c.outcome(s, a, failed("dismiss", fmt.Sprint("alarm ", c.Dismiss), err), "stats.alarm_of_code_is_dismissed",
 			a.ID, a.ApplicationID, a.CodeIndex, plain(a.DismissedBy), plain(a.Note))
 	}
 	if c.Acknowledge != 0 {
 		a, err := operator.AcknowledgeAlarm(s.ctx, c.Acknowledge, c.Actor)
-		return c.outcome(s, a, failed("acknowledge", fmt.Sprint("alarm ", c.Acknowledge), err), "alarm %d is acknowledged by %s",
+		return c.outcome(s, a, failed("acknowledge", fmt.Sprint("alarm ", c.Acknowledge), err), "stats.alarm_is_acknowledged_by",
 			a.ID, plain(a.AcknowledgedBy))
 	}
 	list, err := operator.Alarms(s.ctx, asked)
 	if err != nil {
-		return fmt.Errorf("stats alarms: %w", err)
+		return fault("stats.stats_alarms", err)
 	}
 	return c.print(s, list, func(w io.Writer) {
 		if len(list) == 0 {
@@ -385,12 +394,12 @@ func dismissal(a client.Alarm) string {
 
 // reason says in words why there is an alarm: those of the server, or what an older one knew.
 func reason(r reader, a client.Alarm) string {
-	said := []string{}
+	words := []string{}
 	for _, one := range a.Reasons {
-		said = append(said, r.inLanguage(one.English, one.Chinese))
+		words = append(words, r.inLanguage(one.English, one.Chinese))
 	}
-	if len(said) == 0 {
+	if len(words) == 0 {
 		return string(a.Why)
 	}
-	return strings.Join(said, r.inLanguage(" ", ""))
+	return strings.Join(words, r.inLanguage(" ", ""))
 }

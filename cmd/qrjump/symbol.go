@@ -56,7 +56,7 @@ func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch
 	done := drawnSymbol{Says: d.Says, File: f.Out, Module: d.ModuleLength().Millimetres(), Dots: d.Module, DPI: d.DPI,
 		Width: symbol.LengthOf(d.Width, d.DPI).Millimetres(), Height: symbol.LengthOf(d.Height, d.DPI).Millimetres()}
 	return o.print(s, done, func(w io.Writer) {
-		fmt.Fprintf(w, "drew %s: %v by %vmm, a module is %vmm (%s at %d an inch)\n", plain(f.Out), done.Width, done.Height, done.Module,
+		tell(w, "symbol.drew_by_mm_a_module", plain(f.Out), done.Width, done.Height, done.Module,
 			counted(done.Dots, "dot"), done.DPI)
 		for _, text := range done.Says {
 			fmt.Fprintln(w, saysText(text))
@@ -67,9 +67,9 @@ func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch
 // saysText tells what a symbol was read back to say.
 func saysText(text string) string {
 	if text == "" {
-		return "its dot matrix is drawn as it came: it is no Data Matrix, and nothing here reads it"
+		return said("symbol.its_dot_matrix_is_drawn")
 	}
-	return "read back, it says " + plain(text)
+	return said("symbol.read_back_it_says") + plain(text)
 }
 
 type symbolCommand struct {
@@ -93,11 +93,10 @@ func (c *symbolCommand) Run(s *session) error {
 			return err
 		}
 		if c.Kind == "matrix" {
-			return misused("--kind matrix is the dot matrix of a code of a batch: name one as BATCH:INDEX, or take --kind datamatrix")
+			return misused("symbol.kind_matrix_is_the_dot")
 		}
 		if d, err := gs1.ParseBracketed(c.What); err == nil && !strings.HasPrefix(c.Kind, "gs1-") {
-			return misused("%s is GS1 data, and a plain symbol of it opens nothing and is read by no till: take --kind gs1-qr or "+
-				"--kind gs1-datamatrix", d.Bracketed())
+			return misused("symbol.gs1_data", d.Bracketed())
 		}
 		return c.draw(s, c.outputFlags, design, 0, labels.Row{Text: c.What, Code: c.What})
 	}
@@ -128,7 +127,7 @@ func (c *symbolCommand) Run(s *session) error {
 		}
 		return c.draw(s, c.outputFlags, design, id, r)
 	}
-	return fmt.Errorf("%s: no row came", c.What)
+	return fault("symbol.no_row_came", c.What)
 }
 
 // likeCodes are texts that mean codes of a batch, and not themselves: a number, a colon and nothing but indexes; or, behind a number as
@@ -142,23 +141,20 @@ func (c *symbolCommand) notOneCode() error {
 	case m == nil && (c.KeyFile != "" || c.Key != ""):
 		key := "--key-file"
 		if c.KeyFile == "" {
-			key = "a package key (--key, QRJUMP_PACKAGE_KEY)"
+			key = said("symbol.a_package_key_key_qrjump")
 		}
-		return misused("%s opens a code of a batch, and %q names none: want BATCH:INDEX, as in 500000001:0; to draw the text as it is, "+
-			"leave it away", key, c.What)
+		return misused("symbol.opens_a_code_of_a", key, c.What)
 	case m == nil:
 		return nil
 	}
 	id, part := cmp.Or(m[1], m[2]), strings.Join(strings.Fields(m[3]), "")
 	if bareNumber.MatchString(part) {
-		return misused("%q looks like a code of batch %s, and is not written as one: qrjump symbol %s:%s", c.What, id, id, part)
+		return misused("symbol.looks_like_a_code_of", c.What, id, id, part)
 	}
 	if part != "all" && !rangeForm.MatchString(part) {
 		part = "RANGE"
 	}
-	return misused("%q looks like codes of batch %s, and symbol draws one: one code is qrjump symbol %s:INDEX; "+
-		"several are qrjump batch pictures %s "+
-		"%s --out FILE.zip, or on pages qrjump batch sheet %s %s --out FILE.pdf", c.What, id, id, id, part, id, part)
+	return misused("symbol.looks_like_codes_of_batch", c.What, id, id, id, part, id, part)
 }
 
 type ruleQR struct {
@@ -180,16 +176,16 @@ func (c *ruleQR) Run(s *session) error {
 	}
 	list, err := wire.AllRules(s.ctx, "")
 	if err != nil {
-		return fmt.Errorf("list rules: %w", err)
+		return fault("rule.list_rules", err)
 	}
 	opens := longestMatch(list.Rules, c.Link)
 	if opens == nil {
-		return advised{error: fmt.Errorf("no rule of the account opens %s: its symbol would open nothing", plain(c.Link)),
+		return advised{error: fault("symbol.no_rule_of_the_account", plain(c.Link)),
 			next: "qrjump rule add, or why: qrjump scan --explain " + plain(c.Link)}
 	}
 	if !opens.Published && !c.Unpublished {
-		return advised{error: fmt.Errorf("the rule %s is not published: nobody could open %s", opens.Prefix, c.Link),
-			next: "qrjump rule publish " + opens.Prefix + ", or --unpublished to print first"}
+		return advised{error: fault("symbol.the_rule_is_not_published", opens.Prefix, c.Link),
+			next: "qrjump rule publish " + opens.Prefix + said("symbol.or_unpublished_to_print_first")}
 	}
 	return c.draw(s, c.outputFlags, design, 0, labels.Row{Text: c.Link, Code: c.Link})
 }

@@ -210,7 +210,7 @@ var everyVerb = []verb{
 	{path: "person delete", api: adminAPI, words: "alice --yes", says: `^alice may sign in no more$`},
 	{path: "admin-key add", api: adminAPI, words: "till --role marketer --days 9",
 		says: `^qrk_\S{43}\nthis is the key [0-9a-f]{16} of till`},
-	{path: "admin-key list", api: adminAPI, says: `(?m)^[0-9a-f]{16} +till +marketer +all accounts +ends 20`, after: func(w *world) {
+	{path: "admin-key list", api: adminAPI, says: `(?m)^[0-9a-f]{16} +till +marketer +all accounts +20`, after: func(w *world) {
 		w.found["KEYID"] = regexp.MustCompile(`[0-9a-f]{16}`).FindString(w.said)
 	}},
 	{path: "admin-key delete", api: adminAPI, words: "$KEYID --yes", says: `^the key [0-9a-f]{16} opens nothing any more$`},

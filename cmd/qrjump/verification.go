@@ -26,12 +26,12 @@ func (c *confirmationList) Run(s *session, qrjump *client.Client) error {
 		return failed("list", "confirmations", err)
 	}
 	return listing[client.Confirmation]{name: "confirmations", newestFirst: true,
-		none:  "no check of a verification file is like that; they are kept for 30 days",
+		none:  said("verification.no_check_of_a_verification"),
 		heads: []string{"AT", "RID", "ACCOUNT", "FOUND", "PREFIX", "WHY"},
-		more:  "each step of one: qrjump confirmation show RID",
+		more:  said("verification.each_step_of_one_qrjump"),
 		row: func(one client.Confirmation) []string {
 			return []string{when(one.At), one.RID, one.Owner, yesNo(one.OK), one.Prefix, one.Reason}
-		}}.print(s, c.outputFlags, list, emptyFor(s, qrjump, "list confirmations of", c.Account, len(list)))
+		}}.print(s, c.outputFlags, list, emptyFor(s, qrjump, said("verification.list_confirmations_of"), c.Account, len(list)))
 }
 
 type confirmationShow struct {
@@ -43,19 +43,19 @@ type confirmationShow struct {
 func (c *confirmationShow) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Confirmations(s.ctx, client.ConfirmationQuery{RID: c.RID, Limit: 1})
 	if err != nil {
-		return failed("show confirmation", c.RID, err)
+		return failed(said("verification.show_confirmation"), c.RID, err)
 	}
 	if len(list) == 0 {
-		return absent(advised{error: fmt.Errorf("show confirmation %s: no call of the last 30 days with this request id looked for a file",
+		return absent(advised{error: fault("verification.show_confirmation_no_call_of",
 			c.RID),
-			next: "see: qrjump confirmation list"})
+			next: said("verification.see_qrjump_confirmation_list")})
 	}
 	one := list[0]
 	return c.print(s, one, func(w io.Writer) {
 		printFields(w, [2]string{"at", when(one.At)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
 			[2]string{"file", one.URL}, [2]string{"found", yesNo(one.OK)}, [2]string{"why", one.Reason})
 		if len(one.Steps) == 0 {
-			fmt.Fprintln(w, "nothing was fetched: the operator vouches for the host")
+			tell(w, "verification.nothing_was_fetched_the_operator")
 			return
 		}
 		fmt.Fprintln(w)
@@ -70,19 +70,30 @@ func (c *confirmationShow) Run(s *session, qrjump *client.Client) error {
 		}
 		printTable(w, []string{"AFTER", "STEP", "", "WHAT CAME OF IT"}, rows)
 		if !one.OK {
-			fmt.Fprintln(w, "where the file must be, and what must be in it: qrjump rule file --prefix PREFIX")
+			tell(w, "verification.where_the_file_must_be")
 		}
 	})
 }
 
 // stepWords are the steps of looking for a file, as the server names them.
-var stepWords = map[string]string{"url": "the address is checked", "resolve": "its name is looked up", "connect": "it connects",
-	"tls": "the certificate is checked", "send": "the file is asked for", "answer": "an answer comes", "body": "the file is read",
-	"redirect": "it is sent elsewhere", "compare": "what came is compared"}
+var stepWords = map[string]string{
+	"url":      "verification.the_address_is_checked",
+	"resolve":  "verification.its_name_is_looked_up",
+	"connect":  "verification.it_connects",
+	"tls":      "verification.the_certificate_is_checked",
+	"send":     "verification.the_file_is_asked_for",
+	"answer":   "verification.an_answer_comes",
+	"body":     "verification.the_file_is_read",
+	"redirect": "verification.it_is_sent_elsewhere",
+	"compare":  "verification.what_came_is_compared",
+}
 
 // stepText says a step in words.
 func stepText(did string) string {
-	return orElse(stepWords[did], strings.ReplaceAll(did, "_", " "))
+	if key := stepWords[did]; key != "" {
+		return said(key)
+	}
+	return strings.ReplaceAll(did, "_", " ")
 }
 
 type recheckList struct {
@@ -101,15 +112,15 @@ func (c *recheckList) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("list", "rechecks", err)
 	}
-	none := "no verification file was looked at yet; look now with: qrjump recheck now"
+	none := said("verification.no_verification_file_was_looked")
 	if c.Failing {
-		none = "every verification file that was looked at is in place"
+		none = said("verification.every_verification_file_that_was")
 	}
 	return listing[client.Recheck]{name: "rechecks", none: none,
 		heads: []string{"ACCOUNT", "DIRECTORY", "IN PLACE", "FAILING SINCE", "LOOKED AT", "NEXT LOOK", "WHY"},
 		row: func(one client.Recheck) []string {
 			return []string{one.Owner, one.Directory, yesNo(one.OK), moment(one.Since), when(one.CheckedAt), when(one.NextAt), one.Reason}
-		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, "list rechecks of", c.Account, len(all)))
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("verification.list_rechecks_of"), c.Account, len(all)))
 }
 
 type recheckNow struct{ operator }
@@ -119,10 +130,10 @@ func (c *recheckNow) Run(s *session, qrjump *client.Client) error {
 	done, err := qrjump.RecheckNow(s.ctx)
 	see := ""
 	if done.Failing > 0 {
-		see = "\nsee: qrjump recheck list --failing"
+		see = said("verification.see_qrjump_recheck_list_failing")
 	}
-	return c.outcome(s, done, failed("look", "at the verification files", err),
-		"looked at %s; others follow in the background. Not in place of all that are known: %d%s", counted(done.Files, "file"), done.Failing, see)
+	return c.outcome(s, done, failed("look", said("verification.at_the_verification_files"), err),
+		"verification.looked_at_others_follow_in", counted(done.Files, "file"), done.Failing, see)
 }
 
 type userErase struct {
@@ -134,22 +145,14 @@ type userErase struct {
 
 // Run makes every scan of a user anonymous.
 func (c *userErase) Run(s *session, qrjump *client.Client) error {
-	whose := c.User + " in the namespace " + orElse(c.Namespace, "default")
-	if err := confirmed(s, c.Yes, "every scan of "+whose+" becomes anonymous, and tickets and logins of theirs end, for ever"); err != nil {
+	whose := said("verification.in_the_namespace", c.User, orElse(c.Namespace, "default"))
+	if err := confirmed(s, c.Yes, said("verification.every_scan_of", whose)); err != nil {
 		return err
 	}
 	scans, err := qrjump.EraseUser(s.ctx, c.Namespace, c.User)
-	says := fmt.Sprintf("erased %s: %s anonymous now, and count as before", whose, isAre(scans, "scan"))
+	says := said("verification.erased_anonymous_now_and_count", whose, said("verification.scans_are", scans))
 	if scans == 0 {
-		says = "no scan of " + whose + " is known; tickets and logins, if there were any, are gone"
+		says = said("verification.no_scan_of", whose)
 	}
-	return c.outcome(s, map[string]any{"scans": scans}, failed("erase", whose, err), "%s", plain(says))
-}
-
-// isAre is a number with its noun and its verb.
-func isAre(n int64, noun string) string {
-	if n == 1 {
-		return "1 " + noun + " is"
-	}
-	return fmt.Sprintf("%d %ss are", n, noun)
+	return c.outcome(s, map[string]any{"scans": scans}, failed("erase", whose, err), "plain", plain(says))
 }

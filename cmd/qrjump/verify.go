@@ -28,7 +28,7 @@ func (c *verifyCommand) Run(s *session) error {
 	name, content := c.Name, c.Content
 	switch {
 	case content == "" && (name != "" || c.AppID == "" && c.AccessToken == ""):
-		return misused("what must the file hold? give --content TEXT, or --appid and --secret so that the server says it")
+		return misused("verify.what_must_the_file_hold")
 	case content == "":
 		wire, err := c.client(s)
 		if err != nil {
@@ -36,14 +36,14 @@ func (c *verifyCommand) Run(s *session) error {
 		}
 		file, err := wire.DownloadFile(s.ctx)
 		if err != nil {
-			return fmt.Errorf("verification file: %w", err)
+			return fault("rule.verification_file", err)
 		}
 		name, content = file.Name, file.Content
 	}
 	address := c.URL
 	link, ok := rules.ParseLink(c.URL)
 	if !ok {
-		return misused("%s: want http:// or https:// and a host", plain(c.URL))
+		return misused("verify.want_http_or_https_and", plain(c.URL))
 	}
 	if name != "" && path.Base(link.Path()) != name {
 		address = rules.Prefix{Link: link}.ConfirmAddress(name)
@@ -107,14 +107,14 @@ func showWalk(w io.Writer, address string, steps []verification.Step, r reader) 
 func poolOf(flag, file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
-		return nil, misused("%s: %v", flag, err)
+		return nil, misused("batch_download.of", flag, err)
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, misused("%s %s: it has no certificate in PEM form", flag, file)
+		return nil, misused("verify.it_has_no_certificate_in", flag, file)
 	}
 	return pool, nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"runtime"
 
@@ -22,6 +21,6 @@ func (c versionCommand) Run(s *session) error {
 		if about.Commit != "" {
 			commit = " (" + about.Commit[:min(12, len(about.Commit))] + " of " + about.Date + ")"
 		}
-		fmt.Fprintf(w, "qrjump %s%s %s %s\n", about.Version, commit, about.Go, about.Platform)
+		tell(w, "version.qrjump", about.Version, commit, about.Go, about.Platform)
 	})
 }

@@ -19,7 +19,7 @@ type webhookList struct{ operator }
 // Run lists who is told of scans and alarms.
 func (c *webhookList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Webhooks(s.ctx)
-	return listing[client.Webhook]{name: "webhooks", none: "there is no webhook; add one with: qrjump webhook add URL --alarms",
+	return listing[client.Webhook]{name: "webhooks", none: said("webhook.there_is_no_webhook_add"),
 		heads: []string{"ID", "STATE", "URL", "TOLD OF", "MADE"},
 		row: func(one client.Webhook) []string {
 			return []string{number(one.ID), onOff(one.Enabled), one.URL, orDash(toldOf(one)),
@@ -31,7 +31,7 @@ func (c *webhookList) Run(s *session, qrjump *client.Client) error {
 func toldOf(w client.Webhook) string {
 	var parts []string
 	for _, one := range w.Codes {
-		text := fmt.Sprintf("codes %d", one.ApplicationID)
+		text := said("webhook.codes", one.ApplicationID)
 		switch {
 		case one.To != nil:
 			text += ":" + rangeText(client.CodeRange{From: one.From, To: *one.To})
@@ -41,7 +41,7 @@ func toldOf(w client.Webhook) string {
 		parts = append(parts, text)
 	}
 	for _, id := range w.Rules {
-		parts = append(parts, fmt.Sprintf("rule %d", id))
+		parts = append(parts, said("webhook.rule", id))
 	}
 	if w.Alarms {
 		parts = append(parts, "alarms")
@@ -66,14 +66,14 @@ func (c webhookWishes) on(w *client.WebhookPut) error {
 	for _, text := range c.Codes {
 		m := webhookCodesForm.FindStringSubmatch(text)
 		if m == nil {
-			return misused("--codes %q: want an application and perhaps a range: 500000001 or 500000001:0-4999", text)
+			return misused("webhook.codes_want_an_application_and", text)
 		}
 		id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
 		one := client.WebhookCodes{ApplicationID: id}
 		if m[2] != "" {
 			r, all, err := parseRange([]string{m[2]})
 			if err != nil {
-				return misused("--codes %q: %v", text, err)
+				return misused("webhook.codes_2", text, err)
 			}
 			if !all {
 				one.From, one.To = r.From, &r.To
@@ -103,7 +103,7 @@ func (c *webhookAdd) Run(s *session) error {
 		return err
 	}
 	if len(want.Codes)+len(want.Rules) == 0 && !want.Alarms {
-		return misused("say what %s is told of: --codes, --rule or --alarms", plain(c.URL))
+		return misused("webhook.say_what_is_told_of", plain(c.URL))
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -111,12 +111,12 @@ func (c *webhookAdd) Run(s *session) error {
 	}
 	added, err := qrjump.AddWebhook(s.ctx, want)
 	if err != nil {
-		return failed("add webhook", c.URL, err)
+		return failed(said("webhook.add_webhook"), c.URL, err)
 	}
 	return c.print(s, added, func(w io.Writer) {
-		fmt.Fprintf(w, "webhook %d tells %s of %s from now on\nsecret: %s\n", added.Webhook.ID, plain(added.Webhook.URL),
+		tell(w, "webhook.webhook_tells_of_from_now", added.Webhook.ID, plain(added.Webhook.URL),
 			toldOf(added.Webhook), plain(added.Secret))
-		fmt.Fprintf(s.err, "the secret is shown this once: by it the receiver checks the signature; try it with: qrjump webhook test %d\n",
+		tell(s.err, "webhook.the_secret_is_shown_this",
 			added.Webhook.ID)
 	})
 }
@@ -125,7 +125,7 @@ func (c *webhookAdd) Run(s *session) error {
 func webhook(s *session, qrjump *client.Client, did string, id int64) (client.Webhook, error) {
 	list, err := qrjump.Webhooks(s.ctx)
 	if err != nil {
-		return client.Webhook{}, fmt.Errorf("%s webhook %d: %w", did, id, err)
+		return client.Webhook{}, fault("webhook.webhook", did, id, err)
 	}
 	i := slices.IndexFunc(list, func(w client.Webhook) bool { return w.ID == id })
 	if i < 0 {
@@ -133,8 +133,8 @@ func webhook(s *session, qrjump *client.Client, did string, id int64) (client.We
 		for _, one := range list {
 			there = append(there, one.ID)
 		}
-		return client.Webhook{}, absent(advised{error: fmt.Errorf("%s webhook %d: there is no webhook with this id%s", did, id,
-			nearNumber(id, there)), next: "see: qrjump webhook list"})
+		return client.Webhook{}, absent(advised{error: fault("webhook.webhook_there_is_no_webhook", did, id,
+			nearNumber(id, there)), next: said("webhook.see_qrjump_webhook_list")})
 	}
 	return list[i], nil
 }
@@ -150,7 +150,7 @@ type webhookChange struct {
 // Run changes what is named of a webhook.
 func (c *webhookChange) Run(s *session) error {
 	if c.URL == nil && c.Enabled == nil && c.Codes == nil && c.Rule == nil && c.Alarms == nil {
-		return misused("say what shall change: --url, --enabled, --no-enabled, --codes, --rule, --alarms or --no-alarms")
+		return misused("webhook.say_what_shall_change_url")
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -169,8 +169,8 @@ func (c *webhookChange) Run(s *session) error {
 	}
 	changed, err := qrjump.SetWebhook(client.IfMatch(s.ctx, one.Revision), c.ID, want, c.Enabled)
 	return c.outcome(s, changed,
-		seeList("change webhook", number(c.ID), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err)),
-		"changed webhook %d: it is %s and tells %s of %s", changed.ID, onOff(changed.Enabled), plain(changed.URL),
+		seeList(said("webhook.change_webhook"), number(c.ID), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err)),
+		"webhook.changed_webhook_it_is_and", changed.ID, onOff(changed.Enabled), plain(changed.URL),
 		orElse(toldOf(changed), "nothing"))
 }
 
@@ -186,12 +186,13 @@ func (c *webhookDelete) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := confirmed(s, c.Yes, fmt.Sprintf("webhook %d to %s ends, and what waits for it is lost", c.ID, one.URL)); err != nil {
+	if err := confirmed(s, c.Yes, said("webhook.webhook_to_ends_and_what", c.ID, one.URL)); err != nil {
 		return err
 	}
 	_, err = qrjump.DeleteWebhook(client.IfMatch(s.ctx, one.Revision), c.ID)
-	return c.outcome(s, one, seeList("delete webhook", number(c.ID), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err)),
-		"deleted webhook %d to %s", one.ID, plain(one.URL))
+	return c.outcome(s, one, seeList(said("webhook.delete_webhook"), number(c.ID), "qrjump webhook list",
+		unlessOvertaken("qrjump webhook list", err)),
+		"webhook.deleted_webhook_to", one.ID, plain(one.URL))
 }
 
 type webhookTest struct {
@@ -207,28 +208,27 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 	}
 	event, err := qrjump.TestWebhook(s.ctx, c.ID)
 	if err != nil {
-		return seeList("test webhook", number(c.ID), "qrjump webhook list", err)
+		return seeList(said("webhook.test_webhook"), number(c.ID), "qrjump webhook list", err)
 	}
 	sent, err := c.tried(s.ctx, qrjump, event)
 	if err != nil {
-		return fmt.Errorf("the test message of webhook %d is on its way, but asking what came of it: %w", c.ID, err)
+		return fault("webhook.the_test_message_of_webhook", c.ID, err)
 	}
 	err = c.print(s, sent, func(w io.Writer) {
 		switch {
 		case sent.State == "delivered":
-			fmt.Fprintf(w, "webhook %d works: the receiver answered %d (delivery %d)\n", c.ID, sent.Status, sent.ID)
+			tell(w, "webhook.webhook_works_the_receiver_answered", c.ID, sent.Status, sent.ID)
 		case sent.Attempts == 0:
-			fmt.Fprintf(w, "the test message of webhook %d waits to be sent (event %s); "+
-				"see: qrjump webhook deliveries --webhook %d\n", c.ID, plain(event), c.ID)
+			tell(w, "webhook.the_test_message_of_webhook_2", c.ID, plain(event), c.ID)
 		}
 	})
 	if err == nil && sent.Attempts > 0 && sent.State != "delivered" {
 		why := sent.Fault
 		if why == "" {
-			why = fmt.Sprintf("the receiver answered %d", sent.Status)
+			why = said("webhook.the_receiver_answered", sent.Status)
 		}
-		err = advised{error: fmt.Errorf("webhook %d: %s (delivery %d)", c.ID, why, sent.ID),
-			next: "it is tried again later; at once: qrjump webhook resend " + number(sent.ID)}
+		err = advised{error: fault("webhook.webhook_delivery", c.ID, why, sent.ID),
+			next: said("webhook.it_is_tried_again_later") + number(sent.ID)}
 	}
 	return err
 }
@@ -269,12 +269,12 @@ type webhookDeliveries struct {
 // Run lists what was sent and what became of it.
 func (c *webhookDeliveries) Run(s *session, qrjump *client.Client) error {
 	if c.Webhook != 0 {
-		if _, err := webhook(s, qrjump, "deliveries of", c.Webhook); err != nil {
+		if _, err := webhook(s, qrjump, said("webhook.deliveries_of"), c.Webhook); err != nil {
 			return err
 		}
 	}
 	list, err := qrjump.Deliveries(s.ctx, client.DeliveryQuery{Webhook: c.Webhook, State: c.State, Before: c.Before, Limit: c.Limit})
-	return listing[client.Delivery]{name: "deliveries", none: "no delivery is like that",
+	return listing[client.Delivery]{name: "deliveries", none: said("webhook.no_delivery_is_like_that"),
 		heads: []string{"ID", "WEBHOOK", "EVENT", "STATE", "TRIES", "ANSWERED", "LAST TRY", "NEXT TRY", "FAULT"},
 		row: func(d client.Delivery) []string {
 			answered := cmp.Or(numberOrNone(int64(d.Status)), "-")
@@ -291,6 +291,6 @@ type webhookResend struct {
 // Run sends something again.
 func (c *webhookResend) Run(s *session, qrjump *client.Client) error {
 	again, err := qrjump.ReplayDelivery(s.ctx, c.ID)
-	return c.outcome(s, again, seeList("resend delivery", number(c.ID), "qrjump webhook deliveries", err),
-		"delivery %d is sent to webhook %d again, with the same event %s", again.ID, again.Webhook, plain(again.Event))
+	return c.outcome(s, again, seeList(said("webhook.resend_delivery"), number(c.ID), "qrjump webhook deliveries", err),
+		"webhook.delivery_is_sent_to_webhook", again.ID, again.Webhook, plain(again.Event))
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/qrjump/qrjump/client"
@@ -16,39 +15,39 @@ type whyCommand struct {
 func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 	call, err := qrjump.Call(s.ctx, c.RID)
 	if err != nil {
-		return fmt.Errorf("why %s: %w", c.RID, err)
+		return fault("why.why", c.RID, err)
 	}
 	return c.print(s, call, func(w io.Writer) {
-		fmt.Fprintf(w, "%s  %s of %s\n", when(call.At), plain(call.Endpoint), plain(orDash(call.Account)))
+		tell(w, "why.of", when(call.At), plain(call.Endpoint), plain(orDash(call.Account)))
 		if call.Request != "" {
-			fmt.Fprintf(w, "sent:      %s\n", plain(call.Request))
+			tell(w, "why.sent", plain(call.Request))
 		}
-		fmt.Fprintf(w, "answered:  %s\n", plain(call.Answer))
+		tell(w, "why.answered", plain(call.Answer))
 		if call.Detail != "" {
-			fmt.Fprintf(w, "because:   %s\n", plain(call.Detail))
+			tell(w, "why.because", plain(call.Detail))
 		}
 		for _, row := range call.Rows {
-			fmt.Fprintf(w, "behaviour: %s (%s)\n           %s\n", plain(row.ID), sureness(row),
+			tell(w, "why.behaviour", plain(row.ID), sureness(row),
 				plain(s.inLanguage(row.English, row.Chinese)))
 		}
 		for _, id := range call.Deviations {
-			fmt.Fprintf(w, "deviation: %s; qrjump deviations says what to change\n", plain(id))
+			tell(w, "why.deviation_qrjump_deviations_says_what", plain(id))
 		}
 	})
 }
 
 // sureness says how a behaviour is known.
 func sureness(b client.Behaviour) string {
-	said := map[string]string{"seen": "seen in a live answer", "page": "a page of the platform says so",
-		"inferred": "inferred: no source says it", "choice": "a choice of qrjump: the platform may differ"}[b.Mark]
-	if said == "" {
-		said = b.Mark
+	words := map[string]string{"seen": said("why.seen_in_a_live_answer"), "page": said("why.a_page_of_the_platform"),
+		"inferred": said("why.inferred_no_source_says_it"), "choice": said("why.a_choice_of_qrjump_the")}[b.Mark]
+	if words == "" {
+		words = b.Mark
 	}
 	if b.Date != "" {
-		said += ", " + b.Date
+		words += ", " + b.Date
 	}
 	if b.Old {
-		said += ", older than three years"
+		words += said("why.older_than_three_years")
 	}
-	return said
+	return words
 }

@@ -4,6 +4,7 @@ package phrase
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -170,29 +171,50 @@ func (s Speaker) Count(key string, n int) (string, error) { return s.Say(key, n)
 // one ends the key of a text that speaks of one thing, where that is not said like any number.
 const oneSuffix = ".one"
 
-// fill says a text that is there. Of one thing it says key.one, where the language has it.
+// Fault is a text as an error; %w in it is an error that errors.Is finds in it. It panics like Book.Text.
+func (s Speaker) Fault(key string, with ...any) error {
+	if err := s.book.fault(key, len(with)); err != nil {
+		panic(err)
+	}
+	text, said := s.form(key, with)
+	if len(said) == 0 {
+		return errors.New(text)
+	}
+	return fmt.Errorf(text, said...)
+}
+
+// fill says a text that is there.
 func (s Speaker) fill(key string, with []any) string {
-	text := s.book.texts()[s.Language][key]
-	if len(with) == 0 {
+	text, said := s.form(key, with)
+	if len(said) == 0 {
 		return text
+	}
+	return fmt.Sprintf(text, said...)
+}
+
+// form is a text that is there and what it speaks of, as the language says these. Of one thing it is key.one, where the language has it.
+func (s Speaker) form(key string, with []any) (text string, said []any) {
+	text = s.book.texts()[s.Language][key]
+	if len(with) == 0 {
+		return text, nil
 	}
 	if single, ok := s.book.texts()[s.Language][key+oneSuffix]; ok && fmt.Sprint(with[0]) == "1" {
 		if text = single; len(places(single)) == 0 {
-			return text
+			return text, nil
 		}
 	}
-	said, verbs := make([]any, len(with)), places(text)
+	verbs := places(text)
 	for i, arg := range with {
 		switch inner, is := arg.(Text); {
 		case verbs[i] == "":
-			said[i] = ""
+			said = append(said, "")
 		case is:
-			said[i] = inner.In(s.Language)
+			said = append(said, inner.In(s.Language))
 		default:
-			said[i] = arg
+			said = append(said, arg)
 		}
 	}
-	return fmt.Sprintf(text, said...)
+	return text, said
 }
 
 // Has reports whether the book has a text.

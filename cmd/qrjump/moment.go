@@ -1,0 +1,72 @@
+package main
+
+import (
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// span is a time such as 90m, 36h, 7d and 2w, which are as long as they are on a clock.
+var span = regexp.MustCompile(`^(\d{1,6})(s|m|h|d|w)$`)
+
+// units are how long one of each lasts.
+var units = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
+
+// spanOf reads a span; also as Go writes it: 1h30m.
+func spanOf(text string) (time.Duration, bool) {
+	if found := span.FindStringSubmatch(text); found != nil {
+		n, _ := strconv.Atoi(found[1]) // six digits
+		return time.Duration(n) * units[found[2]], true
+	}
+	d, err := time.ParseDuration(text)
+	return d, err == nil
+}
+
+// momentOf reads a moment as people say it: RFC 3339, a day, now, today, yesterday, tomorrow, or a span. A span is so long ago;
+// ahead means that it is so long from now. What names the text is in the error.
+func momentOf(what, text string, ahead bool) (time.Time, error) {
+	now := time.Now().In(zone).Truncate(time.Second)
+	today := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone)
+	switch text {
+	case "now":
+		return now, nil
+	case "today":
+		return today, nil
+	case "yesterday":
+		return today.AddDate(0, 0, -1), nil
+	case "tomorrow":
+		return today.AddDate(0, 0, 1), nil
+	}
+	if d, ok := spanOf(text); ok && d >= 0 && ahead {
+		return now.Add(d), nil
+	} else if ok && d >= 0 {
+		return now.Add(-d), nil
+	}
+	if day, err := time.ParseInLocation(time.DateOnly, text, zone); err == nil {
+		return day, nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return at, misused("moment.none", what, text)
+	}
+	return at, nil
+}
+
+// dayOf is a bound as the server reads it: a day stays one, of the server's zone, and everything else is a moment.
+func dayOf(what, text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	if _, err := time.Parse(time.DateOnly, text); err == nil {
+		return text, nil
+	}
+	at, err := momentOf(what, text, false)
+	if err != nil {
+		return "", err
+	}
+	switch text {
+	case "today", "yesterday", "tomorrow":
+		return at.Format(time.DateOnly), nil
+	}
+	return at.UTC().Format(time.RFC3339), nil
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/rivo/uniseg"
+
+	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/refusal"
+	"github.com/qrjump/qrjump/internal/spelling"
+)
+
+// speaks is the language of whoever reads what the command says; programs read English. A process runs one command,
+// which sets it. Decision 71.
+var speaks reader
+
+// said is a text of the book in the language of its reader.
+func said(key string, of ...any) string { return speaks.say(say(key, of...)) }
+
+// maybeSaid is a text of the book where it has it, and other where it has none: of words that servers send.
+func maybeSaid(key, other string) string {
+	if !book.Has(key) {
+		return other
+	}
+	return said(key)
+}
+
+// tell writes a text as a line.
+func tell(w io.Writer, key string, of ...any) (int, error) { return fmt.Fprintln(w, said(key, of...)) }
+
+// fault is an error that says a text. Errors that it speaks of are found in it by errors.Is.
+func fault(key string, of ...any) error {
+	for i, one := range of {
+		if err, is := one.(error); is {
+			of[i] = inReader(err)
+		}
+	}
+	return book.In(speaks.language()).Fault(key, of...)
+}
+
+// misused is a fault of the person who typed the command: exit 2.
+func misused(key string, of ...any) error { return misuse(fault(key, of...).Error()) }
+
+// constant is an error that is always the same one, by its key.
+type constant string
+
+func (c constant) Error() string { return said(string(c)) }
+
+// refused is an error of a server or of a package, in the language of its reader.
+type refused struct {
+	error
+	says string
+}
+
+func (r refused) Error() string { return r.says }
+func (r refused) Unwrap() error { return r.error }
+
+// inReader says an error in the language of its reader, where internal/refusal knows it.
+func inReader(err error) error {
+	if err == nil || speaks.language() == phrase.English {
+		return err
+	}
+	english := err.Error()
+	if says := refusal.In(speaks.language(), english); says != english {
+		return refused{err, says}
+	}
+	// An answer of the admin API begins with its status: 404 there is no account wx1.
+	if status, rest, ok := strings.Cut(english, " "); ok && len(status) == 3 && status[0] >= '4' && status[0] <= '5' {
+		if says := refusal.In(speaks.language(), rest); says != rest {
+			return refused{err, status + " " + says}
+		}
+	}
+	return err
+}
+
+// inColumn is a text with spaces behind it, so that it fills a column as it stands on a screen: Chinese is two wide.
+func inColumn(text string, width int) string {
+	return text + strings.Repeat(" ", max(0, width-uniseg.StringWidth(text)))
+}
+
+// columns are rows as lines whose cells stand below each other, two spaces apart.
+func columns(rows [][]string) string {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], uniseg.StringWidth(cell))
+		}
+	}
+	var lines strings.Builder
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			line.WriteString(inColumn(cell, widths[i]+2))
+		}
+		lines.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+	return lines.String()
+}
+
+// printTable writes rows under heads in columns. The book says heads as head.NAME.
+func printTable(w io.Writer, heads []string, rows [][]string) {
+	all := [][]string{{}}
+	for _, head := range heads {
+		all[0] = append(all[0], maybeSaid("head."+head, head))
+	}
+	for _, row := range rows {
+		one := []string{}
+		for _, cell := range row {
+			one = append(one, plain(cell))
+		}
+		all = append(all, one)
+	}
+	_, _ = io.WriteString(w, columns(all)) // session.out keeps the error
+}
+
+// printFields writes names and values; pairs without a value are left out. The book says names as field.NAME.
+func printFields(w io.Writer, pairs ...[2]string) {
+	var rows [][]string
+	for _, p := range pairs {
+		if p[1] != "" {
+			rows = append(rows, []string{maybeSaid("field."+p[0], p[0]), plain(p[1])})
+		}
+	}
+	_, _ = io.WriteString(w, columns(rows))
+}
+
+func yesNo(b bool) string {
+	if b {
+		return said("word.yes")
+	}
+	return said("word.no")
+}
+
+// counted is a number with its noun.
+func counted(n int, noun string) string { return said("count."+noun, n) }
+
+// didYouMean asks for the right name that is nearest to a wrong one; it is "" where none is near.
+func didYouMean(wrong string, right ...string) string {
+	if meant := spelling.Nearest(wrong, right...); meant != "" {
+		return said("report.did_you_mean", meant)
+	}
+	return ""
+}
+
+// parsing are the words of the parser of arguments, each with the text that says the same.
+var parsing = []struct {
+	words *regexp.Regexp
+	key   string
+}{
+	{regexp.MustCompile(`^unexpected argument (.*?)(?:, did you mean (.*)\?)?$`), "parse.argument"},
+	{regexp.MustCompile(`^unknown flag (.*?)(?:, did you mean (.*)\?)?$`), "parse.flag"},
+	{regexp.MustCompile(`^expected (?:one of )?(.*)$`), "parse.expected"},
+	{regexp.MustCompile(`^missing flags?: (.*)$`), "parse.missing"},
+	{regexp.MustCompile(`^(\S+) must be one of (.*) but got (.*)$`), "parse.one_of"},
+	{regexp.MustCompile(`^(\S+) and (\S+) can't be used together$`), "parse.together"},
+	{regexp.MustCompile(`^(\S+): (.*)$`), "parse.value"},
+}
+
+// oneOf is what the parser says of a value that is none of a list.
+var oneOf = regexp.MustCompile(`must be one of (.*) but got "(.*)"$`)
+
+// inParsing says what the parser of arguments found wrong, in the language of its reader.
+func inParsing(err error) string {
+	english := err.Error()
+	if speaks.language() == phrase.English {
+		return english
+	}
+	for _, one := range parsing {
+		found := one.words.FindStringSubmatch(english)
+		switch {
+		case found == nil:
+		case len(found) == 3 && (one.key == "parse.argument" || one.key == "parse.flag"):
+			meant := ""
+			if found[2] != "" {
+				meant = said("report.did_you_mean", strings.NewReplacer(`"`, "", "one of ", "").Replace(found[2]))
+			}
+			return said(one.key, found[1], meant)
+		default:
+			with := []any{}
+			for _, part := range found[1:] {
+				with = append(with, part)
+			}
+			return said(one.key, with...)
+		}
+	}
+	return inReader(errors.New(english)).Error()
+}
