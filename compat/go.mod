@@ -6,6 +6,7 @@ go 1.26
 ignore (
 	./cowechat/node_modules
 	./node/node_modules
+	./openapi/node_modules
 	./python/.venv
 	./typescript/node_modules
 	./wechatpy/.venv

@@ -68,6 +68,15 @@ fetch_mvn() {
 	bounded 600 mvn -B -q -ntp dependency:build-classpath -Dmdep.outputFile=target/classpath >&2
 }
 
+# The linters come from npm, the generator is a jar.
+fetch_openapi() {
+	if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then
+		echo "java or mvn is not installed" >&2
+		return 1
+	fi
+	fetch_npm && bounded 600 mvn -B -q -ntp dependency:copy >&2
+}
+
 # What a fetch says when the fault lies in our own files (wrong sums, a manifest that does not fit its lock file, no
 # such package in the module): that is a failure, and must not hide behind "not run".
 ours='go\.sum|updates to go\.mod|errors parsing go\.mod|checksum mismatch|SECURITY ERROR|does not contain package|no required module provides|is not in std|\.go:[0-9]+:[0-9]+: (expected|illegal)|EUSAGE|EINTEGRITY|EJSONPARSE'
@@ -110,7 +119,7 @@ run() {
 	local folder=$1 fetch=$2 library=$3 result=$scratch/$1.result log=$scratch/$1.fetch cassettes=$scratch/$1.compared status why
 	# Clients made from our own document call no platform: there is nothing to compare.
 	# Nor do the snippets of the pages go through a recorder.
-	case $folder in typescript | python | lake | wechatpy | wxjava | zpl) cassettes= ;; esac
+	case $folder in typescript | python | openapi | lake | wechatpy | wxjava | zpl) cassettes= ;; esac
 	echo "== $library"
 	(cd "$folder" && "$fetch") 2>"$log"
 	status=$?
@@ -147,6 +156,7 @@ start wxopen fetch_go "fastwego/wxopen $(go_version wxopen github.com/fastwego/w
 start node fetch_npm "node-easywechat $(npm_version node node-easywechat)"
 start cowechat fetch_npm "co-wechat-api $(npm_version cowechat co-wechat-api)"
 start typescript fetch_npm "openapi-typescript $(npm_version typescript openapi-typescript)"
+start openapi fetch_openapi "openapi-generator 7.14.0, spectral, redocly"
 start zpl fetch_npm "zpl-renderer-js $(npm_version zpl zpl-renderer-js)"
 start python fetch_pip "$(head -n 1 python/requirements.txt)"
 start wechatpy fetch_pip "$(head -n 1 wechatpy/requirements.txt)"

@@ -7,3 +7,8 @@ import "embed"
 //
 //go:embed en zh
 var Pages embed.FS
+
+// Wire is the document of the platform's calls, OpenAPI 3.1.
+//
+//go:embed openapi-wire.json
+var Wire []byte

@@ -28,10 +28,9 @@ type recordCommand struct {
 
 // Run passes calls on and records them, until a signal comes.
 func (c *recordCommand) Run(s *session) (err error) {
-	upstream, err := url.Parse(c.Upstream)
-	if err != nil || upstream.Scheme != "http" && upstream.Scheme != "https" || upstream.Host == "" ||
-		strings.Trim(upstream.Path, "/") != "" || upstream.RawQuery != "" {
-		return misused("cassette.upstream_want_a_scheme_and")
+	upstream, err := upstreamOf(c.Upstream)
+	if err != nil {
+		return err
 	}
 	if c.Timeout <= 0 {
 		return misused("cassette.timeout_want_more_than_0s")
@@ -41,13 +40,9 @@ func (c *recordCommand) Run(s *session) (err error) {
 		return err
 	}
 	defer l.Close()
-	// A cassette that goes on would give the same stand-in to other values.
-	out, err := os.OpenFile(c.Out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return misused("cassette.out_there_is_such_a", c.Out)
-	}
+	out, err := newCassette(c.Out)
 	if err != nil {
-		return misused("batch_download.out", err)
+		return err
 	}
 	r := &cassette.Recorder{Upstream: upstream, Out: out, Log: slog.New(slog.NewTextHandler(s.err, nil)), Now: time.Now, Timeout: c.Timeout}
 	err = serveOn(s, l, r, c.Timeout)
@@ -57,6 +52,28 @@ func (c *recordCommand) Run(s *session) (err error) {
 	}
 	tell(s.err, "cassette.recorded_in_read_it_before", counted(lines, "call"), c.Out)
 	return nil
+}
+
+// upstreamOf reads --upstream.
+func upstreamOf(text string) (*url.URL, error) {
+	upstream, err := url.Parse(text)
+	if err != nil || upstream.Scheme != "http" && upstream.Scheme != "https" || upstream.Host == "" ||
+		strings.Trim(upstream.Path, "/") != "" || upstream.RawQuery != "" {
+		return nil, misused("cassette.upstream_want_a_scheme_and")
+	}
+	return upstream, nil
+}
+
+// newCassette makes the file of --out. A cassette that goes on would give the same stand-in to other values.
+func newCassette(name string) (*os.File, error) {
+	out, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, misused("cassette.out_there_is_such_a", name)
+	}
+	if err != nil {
+		return nil, misused("batch_download.out", err)
+	}
+	return out, nil
 }
 
 func listen(address string) (net.Listener, error) {

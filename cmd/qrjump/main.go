@@ -146,6 +146,7 @@ type commands struct {
 	Record  recordCommand  `cmd:"" group:"cassettes"`
 	Compare compareCommand `cmd:"" group:"cassettes"`
 	Replay  replayCommand  `cmd:"" group:"cassettes"`
+	Settle  settleCommand  `cmd:"" group:"cassettes"`
 
 	Verify verifyCommand `cmd:"" group:"scan"`
 

@@ -60,6 +60,7 @@ var everyVerb = []verb{
 	{path: "record", api: otherTest},
 	{path: "replay", api: otherTest},
 	{path: "compare", words: "$CASSETTE", says: `^1 of 1 call compared: 0 differences$`},
+	{path: "settle", api: otherTest},
 	{path: "context list", api: otherTest},
 	{path: "context show", api: otherTest},
 	{path: "context set", api: otherTest},

@@ -33,7 +33,7 @@ func readAddRule(f *fields, kind accounts.Kind) (addRuleRequest, error) {
 		req.draft.Occupy = permit == 2
 		req.draft.OpenVersion, _ = f.number("open_version")
 		links, given := f.texts("debug_url")
-		req.draft.TestLinks, req.draft.KeepLinks = links, !given
+		req.draft.TestLinks, req.draft.KeepLinks = links, !given && !f.settings.Refuses(behaviour.RulesEditKeeps)
 	}
 	if f.err == nil && req.draft.Prefix == "" {
 		f.err = errcode.InvalidArgs.With(behaviour.RulesPrefixMissing, "prefix is missing")

@@ -28,11 +28,17 @@ var closed = map[Row]bool{WireBodyEmptyAccepted: true, ComponentReauthorized: tr
 // held are let wait by strict, which refuses nothing there.
 var held = map[Row]bool{LinkAtOnce: true}
 
+// otherwise are done the other way where the operator turns them; nothing is refused, and strict leaves them.
+var otherwise = map[Row]bool{RulesPublishAgain: true, RulesEditKeeps: true}
+
 // Closed reports whether the row is refused unless the operator turns it.
 func (d Deviation) Closed() bool { return closed[d.Row] }
 
 // Turns reports whether strict, or the operator, can decide otherwise.
-func (d Deviation) Turns() bool { return d.Refusal != 0 || held[d.Row] }
+func (d Deviation) Turns() bool { return d.Refusal != 0 || held[d.Row] || otherwise[d.Row] }
+
+// Waits reports whether a turned row lets wait.
+func (d Deviation) Waits() bool { return held[d.Row] }
 
 // deviations are the rows with a deviation, in the order of the tables.
 var deviations = []Deviation{

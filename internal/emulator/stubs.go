@@ -66,7 +66,8 @@ func (s *Stubs) Set(list []Stub) error {
 }
 
 // notStubbed are the paths of what is not the platform's.
-var notStubbed = []string{"/admin/", "/scan/", "/console", "/metrics", "/healthz", "/readyz", "/openapi.json", "/.well-known/"}
+var notStubbed = []string{"/admin/", "/scan/", "/console", "/metrics", "/healthz", "/readyz", "/openapi.json", "/openapi-wire.json",
+	"/.well-known/"}
 
 func (s Stub) check() error {
 	methods := []string{"", "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"}

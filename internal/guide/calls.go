@@ -23,6 +23,22 @@ type Call struct {
 // Calls are the calls of all sections, in the order of the contents.
 func Calls() []Call { return slices.Concat(tokenCalls, ruleCalls, codeCalls, platformCalls) }
 
+// CallSection is a family of calls as documents for programs name it.
+type CallSection struct {
+	Name, About string
+	Calls       []Call
+}
+
+// CallSections are the families, in the order of the contents.
+func CallSections() []CallSection {
+	return []CallSection{
+		{"tokens", "Tokens, quotas, request ids, logins", tokenCalls},
+		{"rules", "Jump rules, links between accounts, QR codes of service accounts", ruleCalls},
+		{"codes", "One item, one code", codeCalls},
+		{"platforms", "Third-party platforms that act for accounts", platformCalls},
+	}
+}
+
 var (
 	tokenCalls = []Call{
 		{Page: "token", Path: "/cgi-bin/token", Answer: "access_token expires_in",

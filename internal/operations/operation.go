@@ -255,6 +255,7 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 	for _, o := range table {
 		h := o.described
 		h.Method, h.Path, h.OperationID, h.Summary, h.Tags = o.Method, Base+o.Path, o.ID, o.Summary, []string{tag}
+		h.Description = strings.TrimSpace(h.Description + " It wants the role " + string(o.Least) + ", or one that may do what it may.")
 		h.Security, h.MaxBodyBytes, h.BodyReadTimeout = []map[string][]string{{"admin": {}}}, 1<<20, 10*time.Second
 		h.DefaultStatus = http.StatusOK
 		h.Middlewares = huma.Middlewares{func(hctx huma.Context, next func(huma.Context)) {

@@ -545,7 +545,9 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		key = rule.Prefix.Key
 		if rule.Published {
 			behaviour.Note(ctx, behaviour.RulesPublishAgain)
-			return nil
+			if !s.Refuses(behaviour.RulesPublishAgain) {
+				return nil
+			}
 		}
 		if p.Target.AppID == "" {
 			return errcode.NotReleased.With(behaviour.RulesPublishUnreleased, "%s is gone", rule.Target)

@@ -221,6 +221,7 @@ func describe[In, Out any](api huma.API, path, id, summary string) {
 	}
 	api.OpenAPI().AddOperation(&huma.Operation{
 		Method: http.MethodPost, Path: path, OperationID: id, Summary: summary, Tags: []string{"scan"},
+		Description: "For an app that scans, with its scan key; a server with --dev wants none.",
 		Security:    []map[string][]string{{"scan": {}}},
 		RequestBody: &huma.RequestBody{Required: true, Content: body(reflect.TypeFor[In]())},
 		Responses: map[string]*huma.Response{

@@ -15,7 +15,8 @@ import (
 
 // apiPaths are paths that are this server's own under every host.
 func apiPaths() []string {
-	return append(api.Paths(), "/cgi-bin/", "/scan/", "/admin/", "/qrjump/", "/metrics", "/healthz", "/readyz", "/openapi.json")
+	return append(api.Paths(), "/cgi-bin/", "/scan/", "/admin/", "/qrjump/", "/metrics", "/healthz", "/readyz", "/openapi.json",
+		"/openapi-wire.json")
 }
 
 // mostFollowed is how many redirects a minute of one network are written into the ledger: whoever is behind it goes on being

@@ -37,6 +37,13 @@ func (s *Server) handler(what surface) http.Handler {
 	document := huma.DefaultConfig("qrjump", version.Number())
 	document.DocsPath, document.SchemasPath, document.OpenAPIPath = "", "", ""
 	document.CreateHooks = nil // no $schema links in answers
+	document.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	document.Info.Contact = &huma.Contact{Name: "qrjump", URL: "https://github.com/qrjump/qrjump"}
+	document.Info.Description = "What is this server's own: scans, administration and the emulator. " +
+		"/openapi-wire.json has the platform's calls."
+	document.Servers = []*huma.Server{{URL: "/", Description: "the server that this document comes from"}}
+	document.Tags = []*huma.Tag{{Name: "scan", Description: "for apps that scan"},
+		{Name: "admin", Description: "for operators"}, {Name: "emulator", Description: "with --dev or --emulator"}}
 	document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"admin": {Type: "http", Scheme: "bearer", Description: "the admin token"},
 		"scan":  {Type: "http", Scheme: "bearer", Description: "a scan key"},
@@ -57,6 +64,10 @@ func (s *Server) handler(what surface) http.Handler {
 			return
 		}
 		w.Write(b)
+	})
+	mux.HandleFunc("GET /openapi-wire.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/openapi+json")
+		w.Write(docs.Wire)
 	})
 	// A browser page of another origin must not act for the person in front of it.
 	sameOrigin := http.NewCrossOriginProtection()

@@ -139,7 +139,8 @@ func (l language) mark(m behaviour.Mark) string { return l.says("mark." + string
 type deviationRow struct {
 	ID, Minds, Says string
 	Refusal         int
-	Closed, Turns   bool
+	Closed          bool
+	Waits, Turns    bool
 }
 
 // behavioursPage is the whole table, and what of it callers may stumble over, the surest first.
@@ -154,7 +155,7 @@ func (p *press) behavioursPage(l language) any {
 	})
 	for _, d := range list {
 		page.Deviations = append(page.Deviations, deviationRow{d.Row.String(), l.mark(d.Minds), l.say(d.Advice()),
-			d.Refusal, d.Closed(), d.Turns()})
+			d.Refusal, d.Closed(), d.Waits(), d.Turns()})
 	}
 	return page
 }
