@@ -126,7 +126,16 @@ type ChangedSince struct {
 
 // ResolveThen asks what a scan opened at a past moment, and what changed since.
 func (c *Client) ResolveThen(ctx context.Context, r ScanRequest, at time.Time) (Past, error) {
+	return c.ResolveThenOf(ctx, "", r, at)
+}
+
+// ResolveThenOf is ResolveThen as far as it is the matter of one account, or of all that the caller may see (""). What opened another
+// account's rule or code is refused.
+func (c *Client) ResolveThenOf(ctx context.Context, owner string, r ScanRequest, at time.Time) (Past, error) {
 	query := url.Values{"text": {r.Text}, "at": {at.Format(time.RFC3339Nano)}}
+	if owner != "" {
+		query.Set("owner", owner)
+	}
 	if r.User != "" {
 		query.Set("user", r.User)
 	}

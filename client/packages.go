@@ -111,6 +111,7 @@ type PackageQuery struct {
 	Account       string // "" = of all
 	ApplicationID int64  // 0 = of all
 	After         int64  // a package; those after it
+	Waiting       bool   // only those that nobody fetched or recalled
 	Limit         int    // 0 = as many as the server likes to give
 }
 
@@ -121,7 +122,7 @@ type PackageList struct {
 
 // Packages lists packages by their numbers.
 func (c *Client) Packages(ctx context.Context, q PackageQuery) ([]Package, error) {
-	query := map[string]string{"account": q.Account, "limit": limitText(q.Limit)}
+	query := map[string]string{"account": q.Account, "limit": limitText(q.Limit), "waiting": flagText(q.Waiting)}
 	if q.ApplicationID != 0 {
 		query["application_id"] = strconv.FormatInt(q.ApplicationID, 10)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -45,6 +46,30 @@ type StoredRuleQuery struct {
 	Before        int64  // only earlier rules, newest first
 	Newest        bool   // newest first
 	Scans         bool   // with the scans of the last seven days
+}
+
+// RuleNames are rules by their numbers.
+type RuleNames struct {
+	Rules []RuleName `json:"rules" doc:"those that are known and that the caller may see, in no order"`
+}
+
+// RuleName is what people call a rule that counts and scans know by its number.
+type RuleName struct {
+	ID     int64  `json:"rule_id"`
+	Owner  string `json:"owner"`
+	Prefix string `json:"prefix"`
+	Gone   bool   `json:"gone,omitempty" doc:"it was deleted"`
+}
+
+// RuleNames says what people call some rules, at most 1,000 of them.
+func (c *Client) RuleNames(ctx context.Context, ids []int64) ([]RuleName, error) {
+	var reply RuleNames
+	text := make([]string, len(ids))
+	for i, id := range ids {
+		text[i] = strconv.FormatInt(id, 10)
+	}
+	err := c.admin(ctx, http.MethodGet, with("rules/names", map[string]string{"of": strings.Join(text, ",")}), nil, &reply)
+	return reply.Rules, err
 }
 
 // FindRules finds rules, and says how many there are, and where to go on.
@@ -288,11 +313,10 @@ type Turn struct {
 	Examples []string `json:"examples"` // links of them
 }
 
-// ForeseeChange is ReplayPlan for one change, bounded: at most so many scans are read, the oldest first.
-func (c *Client) ForeseeChange(ctx context.Context, change PlannedRule, days int, most int64) (Replayed, error) {
+// Foresee is ReplayPlan, bounded: at most so many scans are read, the oldest first.
+func (c *Client) Foresee(ctx context.Context, changes []PlannedRule, days int, most int64) (Replayed, error) {
 	var done Replayed
-	err := c.admin(ctx, http.MethodPost, "rules/plan/replay",
-		map[string]any{"changes": []PlannedRule{change}, "days": days, "most": most}, &done)
+	err := c.admin(ctx, http.MethodPost, "rules/plan/replay", map[string]any{"changes": changes, "days": days, "most": most}, &done)
 	return done, err
 }
 

@@ -404,6 +404,7 @@ type AlarmReason struct {
 type Alarm struct {
 	ID             int64           `json:"id"`
 	Kind           string          `json:"kind"`
+	Account        string          `json:"account" answer:"optional"` // whose code it is; "" = the server is older
 	ApplicationID  int64           `json:"application_id"`
 	CodeIndex      int64           `json:"code_index"`
 	At             time.Time       `json:"at"`

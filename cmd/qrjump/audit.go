@@ -94,7 +94,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 	if err != nil {
 		return err
 	}
-	past, err := qrjump.ResolveThen(s.ctx, c.request(c.Link), at)
+	past, err := qrjump.ResolveThenOf(s.ctx, c.Owner, c.request(c.Link), at)
 	if err != nil {
 		return failed("scan", c.Link, err)
 	}

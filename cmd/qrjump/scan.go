@@ -24,6 +24,7 @@ type scanCommand struct {
 	AssumePublished bool
 	Snapshot        string `placeholder:"FILE" file:"in"`
 	At              string `placeholder:"TIME"`
+	Owner           string `placeholder:"APPID"`
 	adminFlags
 	outputFlags
 }
@@ -32,6 +33,9 @@ type scanCommand struct {
 func (c *scanCommand) Run(s *session) error {
 	if c.Snapshot != "" {
 		return c.fromSnapshot(s)
+	}
+	if c.Owner != "" && c.At == "" {
+		return misused("--owner says whose past of a link is told: name a time with --at as well")
 	}
 	if c.At != "" {
 		if c.Link == "-" || c.explains() {

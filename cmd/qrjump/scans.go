@@ -30,6 +30,7 @@ type scansCommand struct {
 	Namespace string `placeholder:"NAME"`
 	Code      string `placeholder:"CODE"`
 	Rule      string `placeholder:"PREFIX"`
+	Owner     string `placeholder:"APPID"`
 }
 
 func (c *scansCommand) filters() bool {
@@ -38,10 +39,10 @@ func (c *scansCommand) filters() bool {
 
 // filter is what the flags say of the scans that are wanted; nil = all are.
 func (c *scansCommand) filter(s *session, operator *client.Client) (*client.ScanFilter, error) {
-	if !c.filters() {
+	if !c.filters() && c.Owner == "" {
 		return nil, nil
 	}
-	f := client.ScanFilter{User: c.User, Namespace: c.Namespace}
+	f := client.ScanFilter{User: c.User, Namespace: c.Namespace, Owner: c.Owner}
 	var err error
 	if f.From, err = dayOf("--from", c.From); err != nil {
 		return nil, err
@@ -157,7 +158,7 @@ func (c *scansCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if wanted != nil && c.Limit == nil {
+	if c.filters() && c.Limit == nil {
 		limit = 0
 	}
 	return c.list(s, operator, wanted, limit)
@@ -186,8 +187,8 @@ func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.
 		if page, err = operator.NewestScans(s.ctx, 1); err == nil {
 			after, page = page.Next, client.ScanPage{More: true}
 		}
-	case c.After == "" && limit > 0 && wanted == nil:
-		page, err = operator.NewestScans(s.ctx, limit)
+	case c.After == "" && limit > 0 && !c.filters():
+		page, err = operator.NewestScansOf(s.ctx, c.Owner, limit)
 		older = page.Older != nil && *page.Older
 	default:
 		page, err = next(after, pageSize(limit, 0))

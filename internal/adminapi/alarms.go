@@ -17,6 +17,7 @@ import (
 type alarm struct {
 	ID             int64                `json:"id"`
 	Kind           string               `json:"kind"`
+	Account        string               `json:"account" doc:"whose code it is"`
 	ApplicationID  int64                `json:"application_id"`
 	CodeIndex      int64                `json:"code_index"`
 	At             time.Time            `json:"at" doc:"of the scan that gave rise to it"`
@@ -41,11 +42,13 @@ func inBoth(reason phrase.Text) client.AlarmReason {
 	return client.AlarmReason{English: reason.English(), Chinese: reason.Chinese()}
 }
 
-func showAlarm(a alarms.Alarm) alarm {
-	return alarm{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index, At: a.At, ScanID: a.Scan, Score: a.Score,
-		Why: a.Why, Reasons: each(a.Reasons(), inBoth),
-		AcknowledgedAt: optional(a.SeenAt), AcknowledgedBy: a.SeenBy,
-		DismissedAt: optional(a.DismissedAt), DismissedBy: a.DismissedBy, Note: a.Note}
+func (a *Admin) showAlarm(ctx context.Context, of alarms.Alarm) (alarm, error) {
+	b, err := a.Codes.Memory.Know(ctx, of.Batch)
+	return alarm{ID: of.ID, Kind: of.Kind, Account: b.Account, ApplicationID: of.Batch, CodeIndex: of.Index, At: of.At,
+		ScanID: of.Scan, Score: of.Score,
+		Why: of.Why, Reasons: each(of.Reasons(), inBoth),
+		AcknowledgedAt: optional(of.SeenAt), AcknowledgedBy: of.SeenBy,
+		DismissedAt: optional(of.DismissedAt), DismissedBy: of.DismissedBy, Note: of.Note}, err
 }
 
 // AlarmFilter says which alarms are wanted.
@@ -75,11 +78,15 @@ func (a *Admin) listAlarms(ctx context.Context, in *struct {
 	}
 	q.Limit = in.Limit
 	list, err := a.Alarms.Alarms(ctx, q)
+	shown := alarmList{Alarms: make([]alarm, len(list))}
+	for i := 0; i < len(list) && err == nil; i++ {
+		shown.Alarms[i], err = a.showAlarm(ctx, list[i])
+	}
 	if err != nil {
 		return alarmList{}, err
 	}
-	open, err := a.Alarms.Open(ctx, q.Owners)
-	return alarmList{each(list, showAlarm), open}, err
+	shown.Open, err = a.Alarms.Open(ctx, q.Owners)
+	return shown, err
 }
 
 func (a *Admin) acknowledgeAlarm(ctx context.Context, in *struct {
@@ -89,7 +96,10 @@ func (a *Admin) acknowledgeAlarm(ctx context.Context, in *struct {
 	}
 }) (alarm, error) {
 	found, err := a.Alarms.Acknowledge(ctx, in.ID, cmp.Or(in.Body.Actor, "admin"))
-	return showAlarm(found), err
+	if err != nil {
+		return alarm{}, err
+	}
+	return a.showAlarm(ctx, found)
 }
 
 func (a *Admin) dismissAlarm(ctx context.Context, in *struct {
@@ -101,7 +111,10 @@ func (a *Admin) dismissAlarm(ctx context.Context, in *struct {
 }) (alarm, error) {
 	ctx = acting(ctx, in.Body.Actor)
 	found, err := a.Alarms.Dismiss(ctx, in.ID, accounts.AuthorOf(ctx).Actor, in.Body.Note)
-	return showAlarm(found), err
+	if err != nil {
+		return alarm{}, err
+	}
+	return a.showAlarm(ctx, found)
 }
 
 func (a *Admin) getBatchAlarm(ctx context.Context, in *BatchPath) (client.BatchAlarm, error) {

@@ -75,6 +75,8 @@ func (a *Admin) ruleOperations() []o.Operation {
 	return []o.Operation{
 		o.Get("/rules", "listRules", o.Viewer, a.listRules, "List rules of all owners, oldest first").Everyone().
 			More("With `text` or `state` a call looks at 2,000 rules at most, so that a page may have few or none while `next` says where to go on."),
+		o.Get("/rules/names", "nameRules", o.Viewer, a.nameRules, "The owners and prefixes of rules that counts know by their numbers").
+			Everyone().More("Also of deleted ones, as long as the log of changes knows them."),
 		o.Post("/accounts/{appid}/rules", "addRule", o.Rules, a.addRule,
 			"Add a rule of an account, as the account does by the wire: the same checks, the same verification file"),
 		o.Put("/accounts/{appid}/rules", "editRule", o.Rules, a.editRule,
@@ -183,14 +185,14 @@ func (a *Admin) codeOperations() []o.Operation {
 			"Take back codes that were imported by mistake, some thousand a call: call again while there are more").Of(a.ofBatch).
 			More("Only while nothing but imports happened to the application: 409 where a code of it was activated, frozen, redeemed, made void, " +
 				"scanned or handed to a printer. When all are taken back the application is gone, and its numbers are free."),
-		o.Post("/batches/{application_id}/packages", "makePackage", o.Operator, a.makePackage,
+		o.Post("/batches/{application_id}/packages", "makePackage", o.Marketer, a.makePackage,
 			"Note that codes are handed to a printer; sendPackage then writes the file").Of(a.ofBatch).
 			More("409: another printer has codes of the range, more packages have them than `package_copies` says and no reason is given, " +
 				"or some are frozen, void or spoiled."),
 		o.Get("/packages", "listPackages", o.Viewer, a.listPackages, "Which codes were handed to which printer, oldest first").
 			OfQuery("account"),
 		o.Get("/packages/{package}", "getPackage", o.Viewer, a.getPackage, "Show a printer's package").Of(a.ofPackage),
-		o.Post("/packages/{package}/file", "sendPackage", o.Operator, a.sendPackage,
+		o.Post("/packages/{package}/file", "sendPackage", o.Marketer, a.sendPackage,
 			"The file of a printer's package, encrypted and signed; a download that broke off is repeated so").Of(a.ofPackage).
 			Answers("a tar in age: the manifest, its signature, the parts", ageType),
 		o.Post("/packages/{package}/recall", "recallPackage", o.Marketer, a.recallPackage,

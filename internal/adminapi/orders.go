@@ -3,13 +3,11 @@ package adminapi
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/operations"
 )
 
 // mostCounted is how many runs and packages of an order are counted.
@@ -44,7 +42,7 @@ func (a *Admin) countOrder(ctx context.Context, shown *client.Order) error {
 			shown.Active += run.To - run.From + 1
 		}
 	}
-	packages, err := a.Codes.PrintPackages(ctx, "", b.ID, 0, mostCounted)
+	packages, err := a.Codes.PrintPackages(ctx, codes.PackageQuery{Batch: b.ID, Limit: mostCounted})
 	shown.Packages = int64(len(packages))
 	for _, p := range packages {
 		if p.Sent > 0 {
@@ -60,19 +58,15 @@ func (a *Admin) listOrders(ctx context.Context, in *struct {
 	Page
 }) (client.OrderList, error) {
 	shown := client.OrderList{Orders: []client.Order{}}
-	list, err := a.Orders.List(ctx)
+	whose, err := accountsOf(ctx, in.Account)
 	if err != nil {
 		return shown, err
 	}
-	slices.SortFunc(list, func(a, b codes.Order) int { return b.AskedAt.Compare(a.AskedAt) })
-	caller := operations.CallerOf(ctx)
+	list, total, err := a.Orders.Newest(ctx, whose, in.Offset, in.Limit)
+	if shown.Total = total; err != nil {
+		return shown, err
+	}
 	for _, one := range list {
-		if !caller.Sees(one.Account) || in.Account != "" && one.Account != in.Account {
-			continue
-		}
-		if shown.Total++; shown.Total <= in.Offset || len(shown.Orders) == in.Limit {
-			continue
-		}
 		order, err := a.showOrder(ctx, one)
 		if err != nil {
 			return shown, err

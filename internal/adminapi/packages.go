@@ -77,9 +77,11 @@ func (a *Admin) listPackages(ctx context.Context, in *struct {
 	Account       string `query:"account"`
 	ApplicationID int64  `query:"application_id" minimum:"0"`
 	After         int64  `query:"after" minimum:"0"`
+	Waiting       bool   `query:"waiting" doc:"only those that nobody fetched or recalled"`
 	Page
 }) (client.PackageList, error) {
-	list, err := a.Codes.PrintPackages(ctx, in.Account, in.ApplicationID, in.After, in.Limit)
+	list, err := a.Codes.PrintPackages(ctx, codes.PackageQuery{Account: in.Account, Batch: in.ApplicationID, After: in.After,
+		Waiting: in.Waiting, Limit: in.Limit})
 	return client.PackageList{Packages: each(list, showPackage)}, err
 }
 

@@ -64,6 +64,20 @@ func (a *Admin) listRules(ctx context.Context, in *struct {
 	return shown, err
 }
 
+func (a *Admin) nameRules(ctx context.Context, in *struct {
+	Of []int64 `query:"of" maxItems:"1000" doc:"numbers of rules, with commas between them"`
+}) (shown client.RuleNames, err error) {
+	caller := operations.CallerOf(ctx)
+	list, err := a.Rules.Named(ctx, in.Of)
+	shown.Rules = []client.RuleName{}
+	for _, one := range list {
+		if caller.Sees(one.Owner) {
+			shown.Rules = append(shown.Rules, client.RuleName{ID: one.ID, Owner: one.Owner, Prefix: one.Prefix, Gone: one.Gone})
+		}
+	}
+	return shown, err
+}
+
 // exactRules are those of a query; with a prefix, the one that has it.
 func (a *Admin) exactRules(ctx context.Context, q rules.Query, prefix string) ([]rules.Rule, error) {
 	if prefix != "" {

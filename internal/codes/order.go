@@ -40,8 +40,8 @@ type Orders struct {
 	Press *Press
 	// Change changes the order of a number that an account chose, in one transaction; a zero Order before it was asked for.
 	Change func(ctx context.Context, account, isv string, f func(Order) (Order, error)) (Order, error)
-	// List is every order, by account and number.
-	List func(ctx context.Context) ([]Order, error)
+	// Newest is a page of the orders of some accounts, none = of all, the newest first, with how many there are.
+	Newest func(ctx context.Context, appids []string, offset, limit int) (page []Order, total int, err error)
 }
 
 // Ask asks for codes, and makes them at once where nobody else has to agree. The same again is the same order; one that was
@@ -61,7 +61,7 @@ func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application
 			}
 			return old, nil
 		}
-		return Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, AskedBy: by, AskedAt: o.Press.Now()}, nil
+		return Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, AskedBy: by, AskedAt: o.Press.Now().UTC()}, nil
 	})
 	if err != nil || two || !asked.Waits() {
 		return asked, err

@@ -205,11 +205,20 @@ func (p *Press) MakePackage(ctx context.Context, w Wish) (made PrintPackage, err
 	return made, err
 }
 
+// PackageQuery says which packages are wanted, by number.
+type PackageQuery struct {
+	Account string // "" = of all
+	Batch   int64  // 0 = of all
+	After   int64
+	Waiting bool // only those that nobody fetched or recalled
+	Limit   int
+}
+
 // PrintPackages lists packages after one of them, of an account or a batch where
 // they are named.
-func (p *Press) PrintPackages(ctx context.Context, account string, batch, after int64, limit int) (list []PrintPackage, err error) {
+func (p *Press) PrintPackages(ctx context.Context, q PackageQuery) (list []PrintPackage, err error) {
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		list, err = tx.Packages(ctx, account, batch, after, limit)
+		list, err = tx.Packages(ctx, q)
 		return err
 	})
 	return list, err

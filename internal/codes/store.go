@@ -92,7 +92,7 @@ type Tx interface {
 	// Packages returns printers' packages after one, by their numbers, of an
 	// account and a batch where they are named; PackagesWithin those that have
 	// codes of a range. PrintPackage returns ErrNoPackage where there is none.
-	Packages(ctx context.Context, account string, batch, after int64, limit int) ([]PrintPackage, error)
+	Packages(ctx context.Context, q PackageQuery) ([]PrintPackage, error)
 	PackagesWithin(ctx context.Context, batch int64, r Range) ([]PrintPackage, error)
 	PrintPackage(ctx context.Context, id int64) (PrintPackage, error)
 	NewPackageID(ctx context.Context) (int64, error)

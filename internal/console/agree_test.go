@@ -8,11 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/server/servertest"
-	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 )
 
 // asking is a guarded server with 200 Mini Programs, of which alice may decide for all but the last, and a platform whose pages are
@@ -34,7 +31,8 @@ func asking(t *testing.T) (s *servertest.Server, site *httptest.Server, link fun
 	seed.WriteString("accounts:\n")
 	var may []string
 	for i := range 200 {
-		fmt.Fprintf(&seed, "  - {appid: wx%03d, kind: mini_program, name: \"Tea %03d\", secret: the-secret-of-wx%03d}\n", i, i, i)
+		fmt.Fprintf(&seed, "  - {appid: wx%03d, kind: mini_program, name: \"Tea %03d\", secret: the-secret-of-wx%03d, "+
+			"versions: [release]}\n", i, i, i)
 		if i < 199 {
 			may = append(may, fmt.Sprintf("%q", fmt.Sprintf("wx%03d", i)))
 		}
@@ -57,57 +55,6 @@ settings: {verification: trust, rate_limit: 0}
 	link()
 	site.URL = elsewhere
 	return s, site, link
-}
-
-// Issue 31, 8: from the platform's own page, at another site, somebody who is signed in decides by clicks, among 200 accounts.
-func TestAgreeingByClicks(t *testing.T) {
-	for _, c := range []struct {
-		language string
-		width    int64
-	}{{"en", 320}, {"zh-CN", 1280}} {
-		t.Run(c.language, func(t *testing.T) {
-			s, site, link := asking(t)
-			p := openTab(t, c.language, c.width)
-			p.open(s.AdminURL + "/console/login")
-			p.write("#name", "alice")
-			p.write("#password", password)
-			p.click("main button.primary")
-			p.await(`location.pathname === '/console/home'`)
-			p.open(site.URL)
-			p.click("#begin")
-			p.click(`a.button.primary[href*="/console/agree?ref="]`) // the strict cookie stays behind: the page goes on by itself
-			p.await(`location.pathname === '/console/agree' && !!document.getElementById('part')`)
-			p.reads("agree.more")
-			p.click(`button[value="agree"]`) // the browser wants an account
-			p.click(`input[name="set"][value="18"]`)
-			p.write("#part", "tea 12")
-			p.click(`button[value="find"]`)
-			p.await(`document.querySelectorAll('input[name="appid"]').length === 10`)
-			p.click(`input[name="appid"][value="wx123"]`)
-			p.await(`!document.querySelector('input[name="set"][value="18"]').checked`)
-			p.click(`button[value="agree"]`)
-			p.shows("came back with \"queryauthcode")
-			if at := browsertest.Run(t, p.ctx, chromedp.Evaluate[string](`location.origin + location.search`)); !strings.HasPrefix(at,
-				site.URL+"?state=7&auth_code=") {
-				t.Errorf("came back to %s", at)
-			}
-			log := s.Admin("GET", "/changes?kind=grant", "").Body
-			if !strings.Contains(log, `"actor":"person:alice"`) || !strings.Contains(log, "wx123") {
-				t.Errorf("the audit log says %s", log)
-			}
-
-			// Whoever is not signed in signs in first, and may refuse.
-			other := openTab(t, c.language, c.width)
-			other.open(link())
-			other.click(`a.button.primary`)
-			other.await(`location.pathname === '/console/login' && !!document.getElementById('name')`)
-			other.write("#name", "alice")
-			other.write("#password", password)
-			other.click("main button.primary")
-			other.click(`button[value="refuse"]`)
-			other.reads("agree.refused")
-		})
-	}
 }
 
 // A reference works once, for an account that the person may decide for, by a role that may.

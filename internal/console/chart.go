@@ -400,6 +400,7 @@ const (
 // frequent are values with how often each was counted, the most frequent first.
 func (v *visit) frequent(group string, rows []client.StatisticsRow) (list []boxRow) {
 	most := int64(1)
+	v.knowRows(group, rows)
 	for _, r := range rows {
 		most = max(most, numberOf(r))
 		one := boxRow{Name: v.named(group, r.Value), Scans: numberOf(r), Part: tenth(100 * float64(numberOf(r)) / float64(most))}
@@ -436,6 +437,7 @@ func (v *visit) multiples(s statisticsView) (ch chart, err error) {
 		lines, scale = append(lines, t), max(scale, t.most())
 		ch.Zone = zoneOf(t)
 	}
+	v.knowRows(s.Group, found.Rows)
 	for i, r := range found.Rows {
 		ch.Small = append(ch.Small, multiple{Name: v.named(s.Group, r.Value), To: v.narrowTo(s.Group, r.Value), Sum: numberOf(r),
 			Drawing: v.draw(smallChart, lines[i], timeline{}, scale, nil)})

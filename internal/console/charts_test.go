@@ -163,11 +163,11 @@ func TestWhatIsMostFrequentIsAClickAway(t *testing.T) {
 		t.Errorf("small multiples %+v", small)
 	}
 	p = v.get("/console/statistics?days=7&by=day&lang=en")
-	link := regexp.MustCompile(`<section><h2>application</h2><ol><li><a href="([^"]*)">` + batch).FindStringSubmatch(p.Body)
+	link := regexp.MustCompile(`<section><h2>application</h2><ol><li><a href="([^"]*)"><bdi>` + batch).FindStringSubmatch(p.Body)
 	if link == nil {
 		t.Fatal("no box of applications")
 	}
-	p.wants(t, `">https://shop.example/</a> <span class="num">3</span>`) // a rule is named by its prefix
+	p.wants(t, `"><bdi>https://shop.example/</bdi></a> <span class="num">3</span>`) // a rule is named by its prefix
 	one := charts(v.get(html.UnescapeString(link[1])))["wide"][0]
 	if !strings.HasPrefix(one.bars[0], "2040-01-01: 0 scans") || !strings.HasPrefix(one.bars[4], "2040-01-05: 60 scans") {
 		t.Errorf("of one application: %q", one.bars)
@@ -181,6 +181,8 @@ func TestWhatIsMostFrequentIsAClickAway(t *testing.T) {
 			t.Errorf("%s: %d %.40q", address, list.Status, list.Body)
 		}
 	}
+	s.Admin("DELETE", "/accounts/shop/rules?prefix="+url.QueryEscape("https://shop.example/"), "")
+	v.get("/console/statistics?days=7&by=&group=rule").wants(t, "<bdi>https://shop.example/</bdi>") // also when it is deleted
 }
 
 // Somebody who is limited to an account sees the marks of this account.

@@ -91,7 +91,7 @@ func TestCodesAreFoundMappedAndChanged(t *testing.T) {
 	}
 	binding := url.Values{"did": {"activate"}, "from": {"0"}, "to": {"4999"}, "target": {"shop"}, "path": {"pages/<i>eve"},
 		"activity": {"<i>eve"}, "brand": {"b"}, "title": {"t"}, "product": {"4006381333931"}, "type": {"0"}}
-	if p := change(v, binding, 200); !strings.Contains(p.Body, "Activate 5000 codes of application "+id+", from 0 to 4999?") {
+	if p := change(v, binding, 200); !strings.Contains(p.Body, "Activate 5,000 codes of application "+id+", from 0 to 4999?") {
 		t.Errorf("it is not asked back: %s", p.Body)
 	}
 	if got := rows(); got != "0-9999 not active" {

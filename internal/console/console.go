@@ -9,6 +9,7 @@ import (
 	"embed"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"html/template"
 	"io"
 	"io/fs"
@@ -230,6 +231,7 @@ type visit struct {
 	// wanted are the accounts whose names the page shows, names what they are; nil = not asked for yet.
 	wanted map[string]bool
 	names  map[string]string
+	known  map[string]string // what people call values of groups of statistics, by group and value
 	// sections are the navigation, once it is made.
 	sections []section
 }
@@ -498,7 +500,7 @@ var functions = template.FuncMap{
 	"has":   func(list []string, one string) bool { return slices.Contains(list, one) },
 	"nice":  nice,
 
-	"separated": separated,
+	"separated": func(n any) string { return fmt.Sprint(figureOf(n)) },
 	"spark":     spark,
 	"sum": func(list []int64) (all int64) {
 		for _, n := range list {

@@ -62,7 +62,7 @@ func TestEveryPageStaysOfOneAccount(t *testing.T) {
 		}
 	}
 	if p := v.get("/console/rules?account=tea"); strings.Contains(p.Body, "shop.example") ||
-		!strings.Contains(p.Body, "Tea House <code>tea</code>") {
+		!strings.Contains(p.Body, "<bdi>Tea House</bdi> <code>tea</code>") {
 		t.Error("the rules of one account are not alone, or it is not named")
 	}
 	publish := url.Values{"did": {"publish-sure"}, "owner": {"tea"}, "prefix": {"https://tea.example/"}}

@@ -3,7 +3,6 @@ package console
 import (
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -46,8 +45,8 @@ func (c *Console) home(v *visit) {
 	if v.failed(into(&data.now)(v.clock())) {
 		return
 	}
-	for _, part := range []func(*homeView) error{v.homeAlarms, v.homeScans, v.homeOrders, v.homeKeys, v.homeCertificate, v.homeQuota,
-		v.homeCalls, v.homeBackup} {
+	for _, part := range []func(*homeView) error{v.homeAlarms, v.homeScans, v.homeOrders, v.homePackages, v.homeKeys,
+		v.homeCertificate, v.homeQuota, v.homeCalls, v.homeBackup} {
 		err := part(&data)
 		if _, kept := refused(err, http.StatusForbidden); !kept && v.failed(err) {
 			return
@@ -173,13 +172,4 @@ func (v *visit) homeBackup(data *homeView) error {
 		data.Tasks = append(data.Tasks, task{"warn", v.say("home.backup"), v.say("home.backup.why"), Root + "/operate#backup"})
 	}
 	return err
-}
-
-// separated is a number with its thousands apart.
-func separated(n int64) string {
-	text := strconv.FormatInt(n, 10)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
 }

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -11,17 +12,39 @@ import (
 // What ends soon, and what waits too long.
 const (
 	endsSoon     = 14 * 24 * time.Hour
-	fetchedIn    = 3 * 24 * time.Hour  // packages, after their order was agreed
-	activeIn     = 14 * 24 * time.Hour // codes, likewise
+	fetchedIn    = 3 * 24 * time.Hour  // packages, after they were made
+	activeIn     = 14 * 24 * time.Hour // codes, after their order was agreed
 	mostOrders   = 50
 	mostAccounts = 5
 	fewPublishes = 5
 )
 
-// homeOrders tells of orders that wait for somebody, and of packages that nobody fetched or whose codes nobody activated in time.
+// homePackages tells of packages that nobody fetched in time, of codes that were ordered here or by the wire.
+func (v *visit) homePackages(data *homeView) error {
+	whose := []string{v.account()}
+	if whose[0] == "" && len(v.caller.Accounts) > 0 {
+		whose = v.caller.Accounts[:min(len(v.caller.Accounts), mostAccounts)]
+	}
+	var unfetched []string
+	for _, appid := range whose {
+		list, err := v.api.Packages(v.ctx(), client.PackageQuery{Account: appid, Waiting: true, Limit: mostOrders})
+		if err != nil {
+			return err
+		}
+		for _, p := range list {
+			if data.now.Sub(p.MadeAt) > fetchedIn {
+				unfetched = append(unfetched, fmt.Sprintf("%d %s", p.ID, p.Printer))
+			}
+		}
+	}
+	data.due(v, "home.packages.unfetched", unfetched, "/packages?waiting=1")
+	return nil
+}
+
+// homeOrders tells of orders that wait for somebody, and of those of which nobody activated a code in time.
 func (v *visit) homeOrders(data *homeView) error {
 	list, err := v.api.Orders(v.ctx(), "", 0, mostOrders)
-	var waiting, unfetched, inactive []string
+	var waiting, inactive []string
 	for _, o := range list.Orders {
 		since := o.AskedAt
 		if o.DecidedAt != nil {
@@ -31,14 +54,11 @@ func (v *visit) homeOrders(data *homeView) error {
 		switch {
 		case o.State == "waits":
 			waiting = append(waiting, name)
-		case o.Packages > o.Fetched && age > fetchedIn:
-			unfetched = append(unfetched, name)
 		case o.Fetched > 0 && o.Active == 0 && age > activeIn:
 			inactive = append(inactive, name)
 		}
 	}
 	data.due(v, "home.orders.wait", waiting, "/orders")
-	data.due(v, "home.orders.unfetched", unfetched, "/orders")
 	data.due(v, "home.orders.inactive", inactive, "/orders")
 	return err
 }
@@ -83,7 +103,7 @@ func (v *visit) homeCertificate(data *homeView) error {
 	if v.c.CertificateEnds == nil || !(view{visit: v}).May("operator") || !(view{visit: v}).All() {
 		return nil
 	}
-	if until, ok := v.c.CertificateEnds(); ok && time.Until(until) < endsSoon {
+	if until, ok := v.c.CertificateEnds(); ok && until.Sub(data.now) < endsSoon {
 		data.Tasks = append(data.Tasks, task{"bad", v.say("home.certificate", until.UTC().Format("2006-01-02 15:04 UTC")),
 			v.say("home.certificate.why"), Root + "/operate"})
 	}

@@ -3,6 +3,7 @@ package console_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -65,9 +66,20 @@ func TestTheHomeSaysWhatEndsSoon(t *testing.T) {
 	if p := root.get("/console/home"); strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "nobody fetched") {
 		t.Errorf("told too early: %s", p.Body)
 	}
+	scans(t, s, "https://shop.example/7")
+	s.Admin("GET", "/statistics?wait=true", "")
 	s.Admin("PUT", "/emulator/clock", `{"now":"2026-01-19T02:00:00Z"}`)
 	root.signIn("root", password, "") // the session ended meanwhile
-	root.get("/console/home").wants(t, "Orders with packages that nobody fetched in three days: 1", "press spring",
+	cut := func(name, days string) page {
+		return root.post("/console/operate/settings", url.Values{"did": {"set"}, "name": {name}, "value": {days}})
+	}
+	for _, name := range []string{"scan_days", "statistics_hour_days", "statistics_day_days"} {
+		cut(name, "3").wants(t, "about 1 ", `id="sure"`)
+		if p := cut(name, "30"); p.Status != http.StatusSeeOther {
+			t.Errorf("%s of 30 days, before which nothing was scanned: %d %s", name, p.Status, p.Body)
+		}
+	}
+	root.get("/console/home").wants(t, "Packages that nobody fetched in three days: 1", "1 Press",
 		"end within two weeks, or just ended: 1", "nightly")
 	bo.signIn("bo", password, "")
 	p := bo.get("/console/home")

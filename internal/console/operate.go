@@ -174,7 +174,7 @@ func (c *Console) changeSettings(v *visit) {
 	var err error
 	switch v.r.FormValue("did") {
 	case "set":
-		if days, wrong := strconv.Atoi(text); wrong == nil && name == "scan_days" && v.losesScans(days) {
+		if v.loses(name, text) {
 			return
 		}
 		// A value that is no JSON is taken as a text.
@@ -184,6 +184,9 @@ func (c *Console) changeSettings(v *visit) {
 		}
 		err = v.api.SetSettings(v.ctx(), map[string]any{name: value})
 	case "reset":
+		if v.loses(name, "") {
+			return
+		}
 		err = v.api.ResetSetting(v.ctx(), name)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
@@ -196,14 +199,41 @@ func (c *Console) changeSettings(v *visit) {
 	}
 }
 
-// losesScans asks back before the ledger is cut: it says from which day on scans stay, and how many go. False where none go, or where
-// the visitor agreed.
-func (v *visit) losesScans(days int) bool {
-	if days <= 0 {
+// losing are the settings that say after how many days something of scans is deleted.
+var losing = []string{"scan_days", "statistics_hour_days", "statistics_day_days"}
+
+// loses asks back before scans, or their numbers by hour or by day, are deleted: it says how many scans these are. text is the new value,
+// "" the setting's default. False where none are lost, or where the visitor agreed.
+func (v *visit) loses(name, text string) bool {
+	if !slices.Contains(losing, name) {
 		return false
 	}
-	lost, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{Limit: 1, From: "1970-01-02",
-		To: time.Now().AddDate(0, 0, -days).Format(time.RFC3339)})
+	list, err := v.api.DescribeSettings(v.ctx())
+	if v.failed(err) {
+		return true
+	}
+	from := "1970-01-02"
+	now, err := v.clock()
+	if v.failed(err) {
+		return true
+	}
+	for _, one := range list {
+		if one.Name != name {
+			continue
+		}
+		if text == "" {
+			text = string(one.Default)
+		}
+		if days, _ := strconv.Atoi(string(one.Value)); days > 0 { // what is older went before
+			from = now.AddDate(0, 0, -days).Format(time.RFC3339)
+		}
+	}
+	days, wrong := strconv.Atoi(text)
+	to := now.AddDate(0, 0, -days).Format(time.RFC3339)
+	if wrong != nil || days <= 0 || from != "1970-01-02" && to <= from {
+		return false
+	}
+	lost, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{Limit: 1, From: from, To: to})
 	if v.failed(err) {
 		return true
 	}
@@ -211,7 +241,7 @@ func (v *visit) losesScans(days int) bool {
 	for _, row := range lost.Rows {
 		scans += row.Scans
 	}
-	return scans > 0 && !v.agreed(v.say("sure.scan_days", days, separated(scans)), "scan_days")
+	return scans > 0 && !v.agreed(v.say("sure."+name, days, separated(scans)), name)
 }
 
 type webhooksView struct {

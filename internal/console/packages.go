@@ -106,7 +106,8 @@ func (c *Console) packages(v *visit) {
 	if !ok {
 		return
 	}
-	wanted := client.PackageQuery{Account: data.Account, ApplicationID: batch, After: after, Limit: pageRows}
+	wanted := client.PackageQuery{Account: data.Account, ApplicationID: batch, After: after, Limit: pageRows,
+		Waiting: v.r.URL.Query().Get("waiting") != ""}
 	if v.failed(into(&data.Packages)(v.api.Packages(v.ctx(), wanted))) || v.failed(into(&data.Signer)(v.api.PackageSigner(v.ctx()))) {
 		return
 	}

@@ -29,7 +29,8 @@ type ruleView struct {
 	Occupiers     []client.StoredRule
 	Check         *client.RuleCheck
 	Link, Wrong   string // what the form of the code has, and what is wrong with it
-	Asks          string // publish or delete, which waits for a yes
+	Asks          string // publish, delete or undo, which waits for a yes
+	Seq           int64  // of the change that would be undone
 	Foreseen      *foreseen
 	Released      *client.Released
 }
@@ -88,9 +89,9 @@ const (
 	foreseenTurns = 10
 )
 
-// foresee says what a change of a rule would have done to the scans of the last week; nil = the change is impossible, and will say why.
-func (v *visit) foresee(change client.PlannedRule) (*foreseen, error) {
-	done, err := v.api.ForeseeChange(v.ctx(), change, foreseenDays, foreseenScans)
+// foresee says what changes of rules would have done to the scans of the last week; nil = a change is impossible, and will say why.
+func (v *visit) foresee(changes ...client.PlannedRule) (*foreseen, error) {
+	done, err := v.api.Foresee(v.ctx(), changes, foreseenDays, foreseenScans)
 	switch said, is := mendable(err); {
 	case is && said.Status == http.StatusConflict:
 		return &foreseen{Unknown: true}, nil
@@ -99,6 +100,44 @@ func (v *visit) foresee(change client.PlannedRule) (*foreseen, error) {
 	}
 	done.Turns = done.Turns[:min(len(done.Turns), foreseenTurns)]
 	return &foreseen{Replayed: done, Days: foreseenDays}, err
+}
+
+// undoing is what the undo of a change does, by the history of its prefix, the newest first; false where it is not in it.
+func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, found bool) {
+	i := slices.IndexFunc(history, func(c client.RuleChange) bool { return c.Seq == seq })
+	if i < 0 {
+		return plan, false
+	}
+	gone := func(c client.RuleChange) bool { return c.Did == "delete" || c.Did == "release" }
+	now := history[i].Rule
+	if i+1 == len(history) || gone(history[i+1]) { // there was none before
+		return client.PlannedRule{Do: "delete", Owner: now.Owner, Prefix: now.Prefix}, true
+	}
+	was := history[i+1].Rule
+	plan = client.PlannedRule{Do: "edit", Owner: was.Owner, Prefix: was.Prefix, Path: was.Path, Occupy: was.Occupy,
+		OpenVersion: was.OpenVersion, Published: &was.Published}
+	if gone(history[i]) {
+		plan.Do = "add"
+	}
+	if was.Target != was.Owner {
+		plan.AppID = was.Target
+	}
+	return plan, true
+}
+
+// released are the deletes that a release of a prefix comes to, of the first rules below it too where these go as well.
+func (v *visit) released(owner, prefix string, below bool) ([]client.PlannedRule, error) {
+	plan := []client.PlannedRule{{Do: "delete", Owner: owner, Prefix: prefix}}
+	if !below {
+		return plan, nil
+	}
+	list, err := v.api.FindRules(v.ctx(), client.StoredRuleQuery{Text: prefix, Limit: pageRows})
+	for _, r := range list.Rules {
+		if r.Prefix != prefix && strings.HasPrefix(r.Prefix, prefix) {
+			plan = append(plan, client.PlannedRule{Do: "delete", Owner: r.Owner, Prefix: r.Prefix})
+		}
+	}
+	return plan, err
 }
 
 // change is the edit of a form.

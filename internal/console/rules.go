@@ -142,12 +142,13 @@ func (c *Console) changeRule(v *visit) {
 		done = "rule.deleted"
 		_, err = v.api.DeleteRuleOf(ctx, data.Owner, data.Prefix)
 	case "release":
-		if !v.sure("sure.release", data.Prefix) {
+		below := v.r.FormValue("below") != ""
+		if !v.releases(data.Owner, data.Prefix, below) {
 			return
 		}
 		data.Released = &client.Released{}
 		data.Released.Released, data.Released.More, err = v.api.ReleasePrefix(ctx, client.Release{Prefix: data.Prefix,
-			Below: v.r.FormValue("below") != "", Reason: strings.TrimSpace(v.r.FormValue("reason"))})
+			Below: below, Reason: strings.TrimSpace(v.r.FormValue("reason"))})
 	case "check":
 		data.Check = &client.RuleCheck{}
 		*data.Check, err = v.api.CheckRule(ctx, data.Owner, client.OwnRule{Prefix: data.Prefix, Path: "-"}, true)
@@ -165,6 +166,21 @@ func (c *Console) changeRule(v *visit) {
 	}
 }
 
+// releases asks for the name of a prefix that is taken away from its owners, with what would have become of the scans of last week.
+func (v *visit) releases(owner, prefix string, below bool) bool {
+	var f *foreseen
+	if v.r.FormValue("sure") == "" {
+		plan, err := v.released(owner, prefix, below)
+		if err == nil {
+			f, err = v.foresee(plan...)
+		}
+		if v.failed(err) {
+			return false
+		}
+	}
+	return v.asked(v.say("sure.release", prefix), prefix, f)
+}
+
 // undo takes a change back.
 func (c *Console) undo(v *visit) {
 	seq, err := strconv.ParseInt(v.r.FormValue("seq"), 10, 64)
@@ -172,8 +188,22 @@ func (c *Console) undo(v *visit) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
+	prefix := v.r.FormValue("prefix")
+	if v.r.FormValue("sure") == "" && prefix != "" { // what it would do to the scans of last week is asked about, as before a publish
+		history, err := v.api.RuleHistory(v.ctx(), prefix)
+		if v.failed(err) {
+			return
+		}
+		if plan, found := undoing(history, seq); found {
+			data := ruleView{Owner: plan.Owner, Prefix: prefix, Asks: "undo", Seq: seq}
+			if !v.failed(into(&data.Foreseen)(v.foresee(plan))) {
+				v.showRule(http.StatusOK, data)
+			}
+			return
+		}
+	}
 	if _, err := v.api.UndoRuleChange(v.ctx(), seq); !v.failed(err) {
-		v.redirect(ofRule("undone", "", v.r.FormValue("prefix")))
+		v.redirect(ofRule("undone", "", prefix))
 	}
 }
 
@@ -212,7 +242,6 @@ type ruleForm struct {
 	Revision                    string    // of the rule that is changed
 	Check                       *client.RuleCheck
 	Tried                       *client.Explanation
-	Accounts                    []client.Account
 }
 
 // ownRule is the rule as the admin API wants it.
@@ -279,9 +308,6 @@ func (c *Console) ruleForm(v *visit) {
 }
 
 func (v *visit) showRuleForm(status int, f ruleForm) {
-	if v.failed(into(&f.Accounts)(v.api.Accounts(v.ctx(), "", pageRows))) {
-		return
-	}
 	f.Left = v.left(f.Owner)
 	v.show(status, "rule_form", f)
 }
@@ -316,7 +342,7 @@ func (v *visit) try(f *ruleForm, look bool) error {
 		f.Tried = &tried
 	}
 	if _, said := errors.AsType[*client.Problem](err); said {
-		return nil // the check says what is wrong; visitors who may see some accounts only get no explanation
+		return nil // the check says what is wrong
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image/png"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -125,7 +126,7 @@ func TestARuleFromItsFormToItsUndo(t *testing.T) {
 			t.Errorf("%s was by %s", one.Did, one.Actor)
 		}
 	}
-	v.post("/console/rules/undo", url.Values{"seq": {fmt.Sprint(log.Changes[0].Seq)}, "prefix": {prefix}})
+	v.post("/console/rules/undo", url.Values{"seq": {fmt.Sprint(log.Changes[0].Seq)}, "prefix": {prefix}, "sure": {"1"}})
 	shows(v.get(rule), 200, `<span class="tag good">published`)
 	shows(v.post("/console/rules/new", form), 422, "is a rule of shop already")
 	form.Set("prefix", "https://other.example/7")
@@ -297,8 +298,32 @@ rules:
 				t.Errorf("%s, %s: %d %s", name, did, p.Status, p.Body)
 			}
 		}
+		v.post("/console/rules", url.Values{"did": {"publish"}, "selected": {"shop https://shop.example/new/"}}).wants(t,
+			"Publish these rules", "2 would have opened something else")
 		if p := v.post("/console/rules/do", theirs); strings.Contains(p.Body, "pages/hidden") != (name == "rita") {
 			t.Errorf("%s deletes another's: %d %s", name, p.Status, p.Body)
 		}
 	}
+	// So it is before an undo, which leaves things as they are until it is agreed to, and before a prefix is taken away.
+	person(s, "ola", operations.Operator)
+	v := visit(t, s)
+	v.signIn("ola", password, "")
+	rule := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/new/"}}
+	do := func(path, did string, more ...string) page {
+		form := maps.Clone(rule)
+		form.Set("did", did)
+		for i := 0; i < len(more); i += 2 {
+			form.Set(more[i], more[i+1])
+		}
+		return v.post(path, form)
+	}
+	do("/console/rules/do", "publish-sure")
+	seq := regexp.MustCompile(`name="seq" value="(\d+)"`).FindStringSubmatch(v.get("/console/rules?" + rule.Encode()).Body)
+	do("/console/rules/undo", "", "seq", seq[1]).wants(t, "Undo this change?", "2 would have opened something else",
+		`<span class="tag good">published`)
+	do("/console/rules/do", "release", "reason", "sold").wants(t, "taken away", "2 would have opened something else", `id="sure"`)
+	if p := do("/console/rules/undo", "undo-sure", "seq", seq[1], "sure", "1"); p.Status != http.StatusSeeOther {
+		t.Errorf("%d %s", p.Status, p.Body)
+	}
+	v.get("/console/rules?"+rule.Encode()).wants(t, `<span class="tag">not published`)
 }

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -20,14 +21,14 @@ func (c *Console) scanPages() map[string]func(*visit) {
 }
 
 type scansView struct {
-	From, To, User, Namespace, Rule, Code, AppID string
-	Scans                                        []client.RecordedScan
-	Newest                                       bool   // these are the newest scans, not the ones that match
-	Next                                         string // the scan after which the next page begins; "" = there are no more
-	Looked                                       int
-	OpenID                                       string
-	Fault                                        string
-	Erased                                       *client.Erased
+	From, To, User, Namespace, Rule, Code, AppID, Owner string
+	Scans                                               []client.RecordedScan
+	Newest                                              bool   // these are the newest scans, not the ones that match
+	Next                                                string // the scan after which the next page begins; "" = there are no more
+	Looked                                              int
+	OpenID                                              string
+	Fault                                               string
+	Erased                                              *client.Erased
 }
 
 // askedScans says which scans the address asks for; ok is false where the name of the code is
@@ -35,8 +36,8 @@ type scansView struct {
 func (v *visit) askedScans() (s scansView, asked client.ScanFilter, ok bool) {
 	text := func(name string) string { return strings.TrimSpace(v.r.URL.Query().Get(name)) }
 	s = scansView{From: text("from"), To: text("to"), User: text("user"), Namespace: text("namespace"), Rule: text("rule"),
-		Code: text("code"), AppID: text("appid")}
-	asked = client.ScanFilter{From: s.From, To: s.To, User: s.User, Owner: v.account()}
+		Code: text("code"), AppID: text("appid"), Owner: cmp.Or(text("owner"), v.account())}
+	asked = client.ScanFilter{From: s.From, To: s.To, User: s.User, Owner: s.Owner}
 	if s.User != "" {
 		asked.Namespace = s.Namespace
 	}
@@ -77,7 +78,7 @@ func (v *visit) showScans(status int, erased *client.Erased) {
 	var page client.ScanPage
 	var err error
 	if data.Newest = data.From+data.To+data.User+data.Rule+data.Code == ""; data.Newest {
-		page, err = v.api.NewestScansOf(v.ctx(), v.account(), pageRows)
+		page, err = v.api.NewestScansOf(v.ctx(), data.Owner, pageRows)
 	} else {
 		page, err = v.api.FindScans(v.ctx(), asked, v.r.URL.Query().Get("after"), pageRows)
 	}

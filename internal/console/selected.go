@@ -24,7 +24,9 @@ type selectedView struct {
 	Done   int
 	Faults [][3]string // which were not done, and why
 	Asked  bool        // nothing is done yet
-	Back   string
+	// Foreseen is what it would have done to scans of the last days; nil = it is no change of rules.
+	Foreseen *foreseen
+	Back     string
 }
 
 // act is what a form does to a row that was selected: to a rule of an account, or to an account.
@@ -69,6 +71,15 @@ func (v *visit) actOnSelected(acts map[string]act, back string) {
 			v.c.Log.ErrorContext(v.r.Context(), "one of several could not be changed", "did", did, "error", err)
 		}
 		data.Faults = append(data.Faults, [3]string{of, name, why})
+	}
+	if data.Asked && (did == "publish" || did == "delete") {
+		plan := make([]client.PlannedRule, len(data.Shown))
+		for i, one := range data.Shown {
+			plan[i] = client.PlannedRule{Do: did, Owner: one[0], Prefix: one[1]}
+		}
+		if v.failed(into(&data.Foreseen)(v.foresee(plan...))) {
+			return
+		}
 	}
 	if len(data.Faults) > 0 && (data.Done > 0 || status == http.StatusOK) {
 		status = http.StatusConflict

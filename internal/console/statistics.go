@@ -1,6 +1,7 @@
 package console
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -147,6 +148,10 @@ func (v *visit) showStatistics(again *client.Recount) {
 	if rows := data.Numbers.Rows; len(rows) > mostNumbers {
 		data.Numbers.Rows, data.Numbers.More = rows[:mostNumbers], true
 	}
+	v.knowRows(data.Group, data.Numbers.Rows)
+	for _, one := range data.Only {
+		v.know(one.Name, one.Value)
+	}
 	if data.Days == 0 && data.From == "" && data.To == "" {
 		data.Days = 30
 	}
@@ -196,21 +201,55 @@ func (c *Console) recount(v *visit) {
 	}
 }
 
-// named is the name of a value of a group: of a rule its prefix, as far as the reader may see it.
+// named is the name of a value of a group: of a rule its prefix, of an account its name, as far as the reader may see them.
 func (v *visit) named(group, value string) string {
-	id, err := strconv.ParseInt(value, 10, 64)
-	if group != "rule" || err != nil {
-		return v.valueName(value)
+	if name := v.known[group+" "+value]; name != "" {
+		return name
 	}
-	asked := client.StoredRuleQuery{After: id - 1, Limit: 1}
-	if len(v.caller.Accounts) == 1 {
-		asked.Owner = v.caller.Accounts[0]
-	}
-	list, err := v.api.StoredRules(v.ctx(), asked)
-	if err != nil || len(list) == 0 || list[0].ID != id {
+	if group == "rule" && value != "" {
 		return v.say("chart.rule", value)
 	}
-	return list[0].Prefix
+	return v.valueName(value)
+}
+
+// know learns what people call values of a group, in one question. What cannot be learnt goes by its number.
+func (v *visit) know(group string, values ...string) {
+	if v.known == nil {
+		v.known = map[string]string{}
+	}
+	var ids []int64
+	var appids []string
+	for _, value := range values {
+		id, err := strconv.ParseInt(value, 10, 64)
+		switch {
+		case v.known[group+" "+value] != "" || value == "":
+		case group == "rule" && err == nil:
+			ids = append(ids, id)
+		case group == "owner" || group == "app":
+			appids = append(appids, value)
+		}
+	}
+	if len(ids) > 0 {
+		list, _ := v.api.RuleNames(v.ctx(), ids[:min(len(ids), drawnRows)])
+		for _, one := range list {
+			v.known[fmt.Sprint(group, " ", one.ID)] = one.Prefix
+		}
+	}
+	if len(appids) > 0 {
+		names, _ := v.api.AccountNames(v.ctx(), appids[:min(len(appids), drawnRows)])
+		for appid, name := range names {
+			v.known[group+" "+appid] = name + " " + appid
+		}
+	}
+}
+
+// knowRows is know for the values of rows.
+func (v *visit) knowRows(group string, rows []client.StatisticsRow) {
+	values := make([]string, len(rows))
+	for i, r := range rows {
+		values[i] = r.Value
+	}
+	v.know(group, values...)
 }
 
 func (v *visit) valueName(value string) string {
@@ -264,8 +303,20 @@ func (v *visit) narrowBy(at time.Time, by string) string {
 	return Root + "/statistics?" + q.Encode()
 }
 
-// Value is the name of a value of the group.
-func (v view) Value(value string) string { return v.valueName(value) }
+// Value is the name of a value of a group.
+func (v view) Value(group, value string) string {
+	if value == "-" { // as the address names those without a value
+		value = ""
+	}
+	return v.named(group, value)
+}
+
+// RuleName is what people call the rule with a number.
+func (v view) RuleName(id int64) string {
+	value := strconv.FormatInt(id, 10)
+	v.know("rule", value)
+	return v.named("rule", value)
+}
 
 // Narrow is the address of this page with only one value of a group.
 func (v view) Narrow(group, value string) string { return v.narrowTo(group, value) }

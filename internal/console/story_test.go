@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
@@ -21,12 +22,20 @@ type tab struct {
 	t   *testing.T
 	ctx context.Context
 	say map[string]string // the texts of its language
+	// clicked counts the clicks of the person.
+	clicked *int
 }
 
 // openTab is a tab of a browser of its own, whose reader prefers a language, en or zh-CN.
 func openTab(t *testing.T, language string, width int64) tab {
 	t.Helper()
-	p := tab{t, browsertest.Start(t, ""), map[string]string{}}
+	return sitDown(t, browsertest.Start(t, ""), language, width)
+}
+
+// sitDown gives a browser to another person, whom no server knows yet.
+func sitDown(t *testing.T, browser context.Context, language string, width int64) tab {
+	t.Helper()
+	p := tab{t, browser, map[string]string{}, new(int)}
 	file, _, _ := strings.Cut(language, "-")
 	names, err := filepath.Glob("locale/*" + file + ".json")
 	if err != nil {
@@ -40,6 +49,9 @@ func openTab(t *testing.T, language string, width int64) tab {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	if _, err := chromedp.Call(p.ctx, network.ClearBrowserCookies, cdp.Empty{}); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := chromedp.Call(p.ctx, network.SetExtraHTTPHeaders,
 		network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}}); err != nil {
@@ -66,6 +78,40 @@ func (p tab) await(so string) {
 func (p tab) click(selector string) {
 	p.t.Helper()
 	p.await(fmt.Sprintf(`(e => !!e && (e.click(), true))(document.querySelector(%q))`, selector))
+	*p.clicked++
+}
+
+// to goes to a page by the navigation, which is behind a button on a phone.
+func (p tab) to(page string) {
+	p.t.Helper()
+	if p.shown(".burger") {
+		p.click(".burger")
+	}
+	p.click(fmt.Sprintf(`nav a[href=%q]`, page))
+	p.await(fmt.Sprintf(`location.pathname === %q`, page))
+}
+
+// shown reports whether somebody can see what a selector names.
+func (p tab) shown(selector string) bool {
+	p.t.Helper()
+	p.await(fmt.Sprintf(`!!document.querySelector(%q)`, selector))
+	return browsertest.Run(p.t, p.ctx, chromedp.Evaluate[bool](fmt.Sprintf(`document.querySelector(%q).checkVisibility()`, selector)))
+}
+
+// signIn signs the person in by the form.
+func (p tab) signIn(s *servertest.Server, name string) {
+	p.t.Helper()
+	p.open(s.AdminURL + "/console/login")
+	p.write("#name", name)
+	p.write("#password", password)
+	p.click("main button.primary")
+	p.await(`location.pathname === '/console/home'`)
+}
+
+// choose chooses a value of a field that has several.
+func (p tab) choose(selector, value string) {
+	p.t.Helper()
+	p.await(fmt.Sprintf(`(e => !!e && (e.value = %q, e.value === %[1]q))(document.querySelector(%q))`, value, selector))
 }
 
 // write types into a field, over what is in it.
@@ -170,12 +216,12 @@ func tour(p tab, s *servertest.Server, web *host, batch string) {
 		p.write(selector, text)
 	}
 	p.click(`input[value="activate"] ~ p button`)
-	p.shows("5000")
+	p.shows("5,000")
 	p.click("form.notice button.danger")
 	p.reads("done.codes")
 	p.write("#from", "100")
 	p.write("#to", "199")
-	p.await(`(e => !!e && (e.value = "freeze", true))(document.getElementById('did'))`)
+	p.choose("#did", "freeze")
 	p.click("#did ~ p button, form.row:has(#did) button")
 	p.click("form.notice button.danger")
 	p.reads("done.codes")
@@ -184,7 +230,8 @@ func tour(p tab, s *servertest.Server, web *host, batch string) {
 	p.click(`nav a[href="/console/rules"]`)
 	p.await(`location.pathname === '/console/rules' && !!document.querySelector('tbody')`)
 	p.click(`a[href*="` + strings.NewReplacer(":", "%3a", "/", "%2f").Replace(web.URL) + `"]`)
-	p.click(`form[action="/console/rules/undo"] button`)
+	p.click(`td form[action="/console/rules/undo"] button`)
+	p.click(`button[value="undo-sure"]`)
 	p.reads("done.undone")
 	p.reads("rules.draft")
 	if n := browsertest.Run(t, p.ctx, chromedp.Evaluate[int](`document.querySelectorAll('b, i').length`)); n != 0 {

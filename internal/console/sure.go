@@ -11,6 +11,7 @@ import (
 type sureView struct {
 	Text, Name, Action, Back string
 	Wrong                    bool
+	Foreseen                 *foreseen // nil = nobody asked
 	Fields                   url.Values
 }
 
@@ -19,7 +20,10 @@ type sureView struct {
 func (v *visit) sure(text, name string) bool { return v.agreed(v.say(text, name), name) }
 
 // agreed is sure with a text that says more than the name.
-func (v *visit) agreed(text, name string) bool {
+func (v *visit) agreed(text, name string) bool { return v.asked(text, name, nil) }
+
+// asked is agreed with what would have become of scans.
+func (v *visit) asked(text, name string, f *foreseen) bool {
 	typed := strings.TrimSpace(v.r.FormValue("sure"))
 	if typed == name && name != "" {
 		return true
@@ -30,7 +34,7 @@ func (v *visit) agreed(text, name string) bool {
 			fields[field] = values
 		}
 	}
-	data := sureView{Text: text, Name: name, Action: v.r.URL.RequestURI(), Wrong: typed != "", Fields: fields,
+	data := sureView{Text: text, Name: name, Action: v.r.URL.RequestURI(), Wrong: typed != "", Fields: fields, Foreseen: f,
 		Back: cmp.Or(inside(v.r.URL.RequestURI()), Root)}
 	status := http.StatusOK
 	if data.Wrong {

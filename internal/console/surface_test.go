@@ -237,7 +237,7 @@ func walkRules(c *recorded) {
 	if seq == nil {
 		c.t.Fatal("nothing can be undone")
 	}
-	c.post("/console/rules/undo", "seq="+seq[1]+"&"+at)
+	c.post("/console/rules/undo", "sure=1&seq="+seq[1]+"&"+at)
 	plan := "owner=shop&prune=1&text=" + url.QueryEscape(`rules: [{prefix: "https://shop.example/", path: pages/new/new, published: true}]`)
 	c.post("/console/rules/import", plan).wants(c.t, "https://shop.example/")
 	c.post("/console/rules/import", plan+"&did=replay&days=7").wants(c.t, "in 7 days")

@@ -25,6 +25,15 @@ func (b *Book) Find(ctx context.Context, q Query) ([]Rule, error) {
 	return list, err
 }
 
+// Named returns what people call rules, also deleted ones, by their numbers.
+func (b *Book) Named(ctx context.Context, ids []int64) (list []Named, err error) {
+	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		list, err = tx.Named(ctx, ids)
+		return err
+	})
+	return list, err
+}
+
 // ErrNotLink is returned for a text that is not an http or https link.
 var ErrNotLink = errors.New("not an http or https link")
 

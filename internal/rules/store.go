@@ -58,6 +58,8 @@ type Tx interface {
 	// is all. Beginning returns rules whose link, with or without its scheme, or whose path begins with the part.
 	Walk(ctx context.Context, s Search, owner string, look int) (list []Rule, next int64, err error)
 	Beginning(ctx context.Context, s Search) ([]Rule, error)
+	// Named returns the owner and the prefix of rules by their numbers, also of deleted ones.
+	Named(ctx context.Context, ids []int64) ([]Named, error)
 	// CountOwned counts an owner's rules, CountTargeted the service-account
 	// rules that open a Mini Program.
 	CountOwned(ctx context.Context, owner string) (int, error)
@@ -145,6 +147,13 @@ type Change struct {
 	accounts.Author
 	Deed
 	Rule Rule // after the change; for a delete or release, before it
+}
+
+// Named is what people call a rule that the counts know by its number.
+type Named struct {
+	ID            int64
+	Owner, Prefix string
+	Gone          bool
 }
 
 // Query selects rules for a list.

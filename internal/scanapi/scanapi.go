@@ -70,9 +70,9 @@ type API struct {
 	OpenIDs  *accounts.OpenIDs
 	// Key checks a scan key; nil lets everybody scan (with --dev).
 	Key func(context.Context, string) (accounts.ScanKey, error)
-	// Operator returns nil for the token of somebody who may see every rule: they may explain without a scan key, as a
-	// user of the default namespace. accounts.ErrNoScanKey where a text is no such token, ErrLimited. nil = nobody may.
-	Operator func(context.Context, string) error
+	// Operator says whose rules somebody may see, by their token: they may explain without a scan key, as a user of the
+	// default namespace. No account is all of them; accounts.ErrNoScanKey where a text is no such token. nil = nobody may.
+	Operator func(context.Context, string) (appids []string, err error)
 	// Wrong is called for an invalid key, and reports whether too many came from the same address
 	// before; nil = nothing is called.
 	Wrong  func(r *http.Request, key string) (tooMany bool)
@@ -238,17 +238,13 @@ func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespac
 	return a.guarded(next, nil)
 }
 
-// ErrLimited is returned for a token that is valid, but only for some accounts.
-var ErrLimited = errors.New("an explanation shows rules of all accounts, and this admin key is limited to some: " +
-	"send a scan key, or an admin key without accounts")
-
 // makesKey says where a scan key comes from.
 const makesKey = "qrjump scan-key add NAME makes one (POST /admin/v1/scan-keys)"
 
 // guarded lets a request through that has a scan key or, where operators may call too, the token of
 // one.
 func (a *API) guarded(next func(w http.ResponseWriter, r *http.Request, namespace string),
-	operator func(context.Context, string) error) http.HandlerFunc {
+	operator func(context.Context, string) ([]string, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		text, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if a.Key == nil {
@@ -263,12 +259,11 @@ func (a *API) guarded(next func(w http.ResponseWriter, r *http.Request, namespac
 		}
 		key, err := a.Key(r.Context(), text)
 		if errors.Is(err, accounts.ErrNoScanKey) && operator != nil {
-			key.Namespace, err = accounts.DefaultNamespace, operator(r.Context(), text)
+			var whose []string
+			whose, err = operator(r.Context(), text)
+			key.Namespace, r = accounts.DefaultNamespace, r.WithContext(For(r.Context(), whose))
 		}
 		switch {
-		case errors.Is(err, ErrLimited):
-			a.report(a.Proven, r)
-			WriteProblem(w, http.StatusForbidden, ErrLimited.Error())
 		case errors.Is(err, accounts.ErrNoScanKey):
 			a.report(a.Refused, r)
 			if a.Wrong != nil && a.Wrong(r, text) {
@@ -711,6 +706,12 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	if err != nil {
 		return explanation{}, err
 	}
+	whose := whoseOf(r.Context())
+	if len(whose) > 0 {
+		if err := whose.only(&assumption); err != nil {
+			return explanation{}, err
+		}
+	}
 	var near []rules.Rule
 	if link, ok := rules.ParseLink(in.Text); ok && rules.PlainText(in.Text) {
 		within, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), explainTime)
@@ -726,11 +727,15 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 		if err != nil {
 			return explanation{}, err
 		}
-		near = assumption.Near(link, near)
+		near = whose.own(assumption.Near(link, near))
 	}
 	resolver := a.Resolver
 	resolver.Finder = assumption
 	e := resolver.Explain(in, near)
+	if in.User != "" && !whose.see(e.Decision) { // who may test what is another account's is not told
+		in.User = ""
+		e = resolver.Explain(in, near)
+	}
 	if err := e.Decision.Code.Err; err != nil {
 		return explanation{}, a.deskProblem(err)
 	}
@@ -739,7 +744,9 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	}
 	shown := explanation{Decision: show(e.Decision), Steps: []step{}}
 	for _, s := range e.Steps {
-		shown.Steps = append(shown.Steps, surely(s, a.Now()))
+		if whose.sees(s.Rule.Owner) {
+			shown.Steps = append(shown.Steps, surely(s, a.Now()))
+		}
 	}
 	return shown, nil
 }

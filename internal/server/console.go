@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/provider"
+	"github.com/qrjump/qrjump/internal/scanapi"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/version"
 )
@@ -27,7 +28,11 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	explain := s.scanAPI()
 	explain.Key = nil // the visitor's role is asked instead
 	explain.Register(scanMux, humago.New(http.NewServeMux(), huma.DefaultConfig("", "")))
-	c := &console.Console{API: operationsOf, Scan: operations.Only(operations.Viewer, scanMux), As: asCaller, People: s.people, Now: s.now,
+	// Whoever is limited to accounts is answered for these.
+	scans := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scanMux.ServeHTTP(w, r.WithContext(scanapi.For(r.Context(), operations.CallerOf(r.Context()).Accounts)))
+	})
+	c := &console.Console{API: operationsOf, Scan: scans, As: asCaller, People: s.people, Now: s.now,
 		AdminToken: s.isAdminToken, Demanded: s.demandsFactor, Emulates: s.config.emulates(),
 		Secure:  func(r *http.Request) bool { return s.scheme(r) == "https" },
 		TLSOnly: s.tlsOnly, ClientIP: s.clientIP, Stopping: s.draining.Load, Wire: func() string { return s.URL },

@@ -226,21 +226,18 @@ func (s *Server) callerOf(ctx context.Context, token string) (people.Caller, err
 	return s.people.ByKey(ctx, token)
 }
 
-// mayExplain returns nil for the token of somebody who may see all rules of this server; accounts.ErrNoScanKey for a
-// text that is none, scanapi.ErrLimited for one who may see those of some accounts only.
-func (s *Server) mayExplain(ctx context.Context, token string) error {
+// mayExplain says whose rules somebody may see, by their token; accounts.ErrNoScanKey for a text that is none.
+func (s *Server) mayExplain(ctx context.Context, token string) (appids []string, err error) {
 	caller, err := s.callerOf(ctx, token)
 	switch {
 	case errors.Is(err, people.ErrNoKey):
-		return accounts.ErrNoScanKey
+		return nil, accounts.ErrNoScanKey
 	case err != nil:
-		return err
-	case len(caller.Accounts) > 0:
-		return scanapi.ErrLimited
+		return nil, err
 	case !operations.Role(caller.Role).Covers(operations.Viewer):
-		return accounts.ErrNoScanKey
+		return nil, accounts.ErrNoScanKey
 	}
-	return nil
+	return caller.Accounts, nil
 }
 
 // guessed is told of wrong AppSecrets.

@@ -14,16 +14,24 @@ const ordersMeta = "order/"
 
 // orders are kept as named values of the server, each by itself: the audit log then has each change of one.
 func (s *Server) orders() *codes.Orders {
-	return &codes.Orders{Press: s.press, Change: s.changeOrder, List: func(ctx context.Context) (list []codes.Order, err error) {
-		values, err := s.store.MetaBelow(ctx, ordersMeta)
+	return &codes.Orders{Press: s.press, Change: s.changeOrder, Newest: func(ctx context.Context, appids []string, offset, limit int) (
+		list []codes.Order, total int, err error) {
+		below := []string{ordersMeta}
+		if len(appids) > 0 {
+			below = nil
+		}
+		for _, appid := range appids {
+			below = append(below, ordersMeta+url.PathEscape(appid)+"/")
+		}
+		values, total, err := s.store.NewestMeta(ctx, below, "asked_at", offset, limit)
 		for _, value := range values {
 			var one codes.Order
 			if err := json.Unmarshal([]byte(value), &one); err != nil {
-				return nil, fmt.Errorf("reading an order of codes: %w", err)
+				return nil, 0, fmt.Errorf("reading an order of codes: %w", err)
 			}
 			list = append(list, one)
 		}
-		return list, err
+		return list, total, err
 	}}
 }
 

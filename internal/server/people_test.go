@@ -96,7 +96,7 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 	owned := []string{"listScans", "exportScans", "askStatistics", "listMisses", "exportStatistics", "exportMisses", "listAlarms",
 		"exportAlarms"}
 	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "packageSigner", "listOrders", "listRules", "listBatches",
-		"search", "nameAccounts"}
+		"search", "nameAccounts", "nameRules"}
 	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch.ID), "{user}", "u",
 		"{rid}", "00000000-00000000-00000000", "{component}", "c", "{seq}", "1", "{host}", "h", "{code_index}", "1", "{scan_id}", "x",
 		"{node}", "n", "{package}", "1", "{id}", "1", "{name}", "n")
@@ -128,28 +128,49 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 	}
 }
 
-// Issue 28: since an operator's token may explain, the key of one account read the rules of all others there.
-func TestALimitedCallerReadsNoRulesOfOthersInAnExplanation(t *testing.T) {
+// Issues 28 and 31: the key of some accounts is told why a link opens what it opens, by the rules of these accounts and by what anybody
+// sees who scans it; never that another's rule waits to be published.
+func TestALimitedCallerIsExplainedItsOwn(t *testing.T) {
 	t.Parallel()
-	hidden := "rules:\n  - {owner: other, prefix: 'https://other.example/secret/', path: pages/hidden/hidden}\n"
-	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: strings.Replace(twoShops, "rules:\n", hidden, 1)})
+	more := `rules:
+  - {owner: other, prefix: 'https://other.example/secret/', path: pages/hidden/hidden}
+  - {owner: other, prefix: 'https://other.example/open/', path: pages/open/open, published: true}
+  - {owner: other, prefix: 'https://other.example/open/new/', path: pages/hidden/hidden}
+  - {owner: shop, prefix: 'https://other.example/o/', path: pages/mine/mine}
+`
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: strings.Replace(twoShops, "rules:\n", more, 1)})
 	keyOf := func(body string) string {
 		var made struct{ Key string }
 		s.Admin("POST", "/admin-keys", body).JSON(t, &made)
 		s.Hide(made.Key)
 		return "Authorization: Bearer " + made.Key
 	}
-	limited, all := keyOf(`{"name":"ci","role":"operator","accounts":["shop"]}`), keyOf(`{"name":"all","role":"viewer"}`)
-	for _, body := range []string{`{"text":"https://other.example/secret/1"}`,
-		`{"text":"https://other.example/secret/1","assume_published":true}`} {
-		a := s.Do("POST", "/scan/v1/explain", body, limited)
-		if a.Status != http.StatusForbidden || strings.Contains(a.Body, "hidden") || !strings.Contains(a.Body, "scan key") {
-			t.Errorf("a key of shop explains %s: %d %s", body, a.Status, a.Body)
+	limited, all := keyOf(`{"name":"ci","role":"viewer","accounts":["shop"]}`), keyOf(`{"name":"all","role":"viewer"}`)
+	for _, c := range []struct{ body, action, path string }{
+		{`{"text":"https://other.example/secret/1"}`, "open_url", ""},
+		{`{"text":"https://other.example/secret/1","assume_published":true}`, "open_url", ""},
+		{`{"text":"https://other.example/open/7","user":"eve"}`, "open_mini_program", "pages/open/open"},
+		{`{"text":"https://other.example/open/new/7"}`, "open_url", ""}, // what waits there hides the shorter one
+		{`{"text":"https://other.example/o/7","assume_published":true}`, "open_mini_program", "pages/mine/mine"},
+		{`{"text":"https://other.example/z","assume":[{"owner":"shop","prefix":"https://other.example/z","path":"pages/z","published":true}]}`,
+			"open_mini_program", "pages/z"},
+	} {
+		a := s.Do("POST", "/scan/v1/explain", c.body, limited)
+		var said struct{ Action, Path string }
+		a.JSON(t, &said)
+		if said.Action != c.action || !strings.HasPrefix(said.Path, c.path) || strings.Contains(a.Body, "hidden") ||
+			strings.Contains(a.Body, `"owner":"other"`) {
+			t.Errorf("a key of shop explains %s: %d %s", c.body, a.Status, a.Body)
 		}
-		a = s.Do("POST", "/scan/v1/explain", body, all)
-		if a.Status != http.StatusOK || !strings.Contains(a.Body, "other.example") {
-			t.Errorf("a key of all accounts explains %s: %d %s", body, a.Status, a.Body)
+		near := strings.Contains(c.body, "secret") || strings.Contains(c.body, "open/")
+		a = s.Do("POST", "/scan/v1/explain", c.body, all)
+		if a.Status != http.StatusOK || strings.Contains(a.Body, `"owner":"other"`) != near {
+			t.Errorf("a key of all accounts explains %s: %d %s", c.body, a.Status, a.Body)
 		}
+	}
+	if a := s.Do("POST", "/scan/v1/explain", `{"text":"x","assume":[{"owner":"other","prefix":"https://other.example/z"}]}`,
+		limited); a.Status != http.StatusForbidden {
+		t.Errorf("a key of shop assumes a rule of another: %d %s", a.Status, a.Body)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -341,6 +342,24 @@ func TestTheOperatorsCertificate(t *testing.T) {
 			continue
 		}
 		conn.Close()
+	}
+
+	// Whoever runs the server is told at home that it ends within the hour.
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		DisableKeepAlives: true}}
+	home, err := browser.PostForm(s.AdminURL+"/console/login",
+		url.Values{"password": {servertest.AdminToken}, "next": {"/console/home"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := io.ReadAll(home.Body)
+	home.Body.Close()
+	if ends := servertest.Began.Add(time.Hour).UTC().Format("2006-01-02 15:04 UTC"); err != nil || !strings.Contains(string(page), ends) {
+		t.Errorf("the home does not tell that the certificate ends at %s: %d %v", ends, home.StatusCode, err)
 	}
 
 	// A new pair counts from the next handshake on.

@@ -4,6 +4,7 @@ package stats_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
@@ -32,20 +34,21 @@ func BenchmarkCounting(b *testing.B) {
 		}
 	}
 	for _, one := range []struct {
-		name string
-		make func(r *rand.Rand) func(e *ledger.Event)
+		name  string
+		rules int // of 200 accounts: whoever counts looks up whose they are
+		make  func(r *rand.Rand, first int64) func(e *ledger.Event)
 	}{
-		{"100k rules by Zipf, 2k users", func(r *rand.Rand) func(e *ledger.Event) {
+		{"100k rules by Zipf, 2k users", 100_000, func(r *rand.Rand, first int64) func(e *ledger.Event) {
 			zipf := rand.NewZipf(r, 1.1, 1, 99_999)
-			return func(e *ledger.Event) { rule(e, int64(1+zipf.Uint64()), 1+r.Uint64N(2000)) }
+			return func(e *ledger.Event) { rule(e, first+int64(zipf.Uint64()), 1+r.Uint64N(2000)) }
 		}},
-		{"100k rules, 2k users", func(r *rand.Rand) func(e *ledger.Event) {
-			return func(e *ledger.Event) { rule(e, 1+r.Int64N(100_000), 1+r.Uint64N(2000)) }
+		{"100k rules, 2k users", 100_000, func(r *rand.Rand, first int64) func(e *ledger.Event) {
+			return func(e *ledger.Event) { rule(e, first+r.Int64N(100_000), 1+r.Uint64N(2000)) }
 		}},
-		{"1M rules, anonymous", func(r *rand.Rand) func(e *ledger.Event) {
-			return func(e *ledger.Event) { rule(e, 1+r.Int64N(1_000_000), 0) }
+		{"1M rules, anonymous", 1_000_000, func(r *rand.Rand, first int64) func(e *ledger.Event) {
+			return func(e *ledger.Event) { rule(e, first+r.Int64N(1_000_000), 0) }
 		}},
-		{"codes", func(r *rand.Rand) func(e *ledger.Event) {
+		{"codes", 0, func(r *rand.Rand, _ int64) func(e *ledger.Event) {
 			return func(e *ledger.Event) {
 				rule(e, 0, 1+r.Uint64N(100_000))
 				e.Kind, e.Batch, e.Index, e.Activation, e.Text = "code", 500_000_001, r.Int64N(1_000_000), 1+r.Int64N(50), ""
@@ -64,7 +67,7 @@ func BenchmarkCounting(b *testing.B) {
 			}
 			defer j.Close()
 			r := rand.New(rand.NewPCG(1, 2))
-			next, now := one.make(r), began
+			next, now := one.make(r, ruled(b, s, one.rules)), began
 			c := scantest.NewCounter(s, j)
 			var spent time.Duration
 			n := 0
@@ -95,6 +98,35 @@ func BenchmarkCounting(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+}
+
+// ruled stores so many rules of 200 accounts, and returns the number of the first.
+func ruled(b *testing.B, s *store.Store, n int) (first int64) {
+	err := s.UpdateRules(b.Context(), func(tx rules.Tx) (err error) {
+		if first, err = tx.NextChange(b.Context()); err != nil {
+			return err
+		}
+		for i := 0; i < n; i += 500 {
+			some := make([]rules.Rule, 500)
+			for j := range some {
+				p, err := rules.ParsePrefix(fmt.Sprintf("https://h%d.example/%d", (i+j)%100, i+j), rules.Ordinary, true)
+				if err != nil {
+					return err
+				}
+				owner := fmt.Sprintf("wx%d", (i+j)%200)
+				some[j] = rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: "p",
+					OpenVersion: rules.OpenRelease, CreatedAt: began, ChangedAt: began}
+			}
+			if err := tx.AddRules(b.Context(), some, rules.Deed{At: began, Did: "add"}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return first
 }
 
 func cpuTime(b testing.TB) time.Duration {

@@ -179,7 +179,8 @@ func (q Question) query(s State) (Query, error) {
 		if _, ok := out.Alone(); !ok {
 			return Query{},
 				BadQuestion(
-					"distinct users are counted for one dimension at a time: ask with one filter, or with a group and no filter of another dimension")
+					"distinct users are counted for one dimension at a time: ask with one filter, or with a group and no filter of another " +
+						"dimension. Of one account ask without a group; by rule or batch name one of its own, without owner")
 		}
 	default:
 		return Query{}, BadQuestion("count is scans, first or users")

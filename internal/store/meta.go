@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -25,14 +27,29 @@ func (s *Store) Meta(ctx context.Context, name string) (string, error) {
 	return value, err
 }
 
-// MetaBelow are the values whose names begin with a text that ends in a slash, by name.
-func (s *Store) MetaBelow(ctx context.Context, begin string) (values []string, err error) {
+// NewestMeta is a page of the values whose names begin with one of some texts, each of which ends in a slash, and how many there are.
+// They are JSON: the newest by a field, which is a time in UTC, come first.
+func (s *Store) NewestMeta(ctx context.Context, begins []string, by string, offset, limit int) (values []string, total int, err error) {
+	var where []string
+	var args []any
+	for _, begin := range begins {
+		args = append(args, begin, begin[:len(begin)-1]+"0")
+		where = append(where, fmt.Sprintf("name >= $%d AND name < $%d", len(args)-1, len(args)))
+	}
+	from := ` FROM meta WHERE (` + strings.Join(where, ") OR (") + `)`
 	err = s.view(ctx, func(tx *Tx) error {
+		if err := tx.row(ctx, `SELECT COUNT(*)`+from, args...).Scan(&total); err != nil {
+			return err
+		}
+		at := `json_extract(value, '$.` + by + `')`
+		if tx.engine.name() == "postgres" {
+			at = `CAST(value AS json) ->> '` + by + `'`
+		}
 		values, err = list(ctx, tx, func(scan func(...any) error) (value string, err error) { err = scan(&value); return value, err },
-			`SELECT value FROM meta WHERE name >= $1 AND name < $2 ORDER BY name`, begin, begin[:len(begin)-1]+"0")
+			`SELECT value`+from+fmt.Sprintf(` ORDER BY %s DESC, name LIMIT %d OFFSET %d`, at, limit, offset), args...)
 		return err
 	})
-	return values, err
+	return values, total, err
 }
 
 // PutMeta stores a named value of the server.

@@ -65,9 +65,14 @@ func (c codeSet) Scan(src any) (err error) {
 func (t *Tx) NewPackageID(ctx context.Context) (int64, error) { return t.next(ctx, "package") }
 
 // Packages implements codes.Tx.
-func (t *Tx) Packages(ctx context.Context, account string, batch, after int64, limit int) ([]codes.PrintPackage, error) {
+func (t *Tx) Packages(ctx context.Context, q codes.PackageQuery) ([]codes.PrintPackage, error) {
+	waiting := ""
+	if q.Waiting {
+		waiting = ` AND sent = 0 AND recalled_at = 0`
+	}
 	return packageRows.all(ctx, t, `WHERE id > $1 AND (batch = $2 OR $2 = 0)
-		AND ($3 = '' OR batch IN (SELECT id FROM batches WHERE account = $3)) ORDER BY id LIMIT $4`, after, batch, account, limit)
+		AND ($3 = '' OR batch IN (SELECT id FROM batches WHERE account = $3))`+waiting+` ORDER BY id LIMIT $4`, q.After, q.Batch, q.Account,
+		q.Limit)
 }
 
 // PackagesWithin implements codes.Tx.

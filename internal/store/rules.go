@@ -114,6 +114,29 @@ func placeholders(first, n int) string {
 	return b.String()
 }
 
+// Named implements rules.Tx. The number of a rule is that of the change that added it.
+func (t *Tx) Named(ctx context.Context, ids []int64) ([]rules.Named, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	args, prefix := make([]any, len(ids)), `json_extract(h.detail, '$.prefix')`
+	if t.engine.name() == "postgres" {
+		prefix = `CAST(h.detail AS json) ->> 'prefix'`
+	}
+	for i, id := range ids {
+		args[i] = id
+	}
+	these := placeholders(1, len(ids))
+	return list(ctx, t, func(scan func(...any) error) (n rules.Named, err error) {
+		var gone int64
+		err = scan(&n.ID, &n.Owner, &n.Prefix, &gone)
+		n.Gone = gone == 1
+		return n, err
+	}, `SELECT id, owner, prefix, 0 FROM rules WHERE id IN (`+these+`)
+		UNION ALL SELECT seq, `+t.loggedOwner()+`, `+prefix+`, 1 FROM changes h
+			WHERE seq IN (`+these+`) AND kind = '`+ofRule+`' AND NOT EXISTS (SELECT 1 FROM rules WHERE id = h.seq)`, args...)
+}
+
 // List implements rules.Tx.
 func (t *Tx) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error) {
 	var where []string

@@ -22,6 +22,68 @@ const cards = table => {
 };
 document.querySelectorAll('.wrap > table').forEach(cards);
 
+// The rows that a page shows are put in the order of a column by a click on its head, and by a second one the other way round.
+const worth = cell => {
+  const time = cell?.querySelector('time[datetime]');
+  if (time) return time.dateTime;
+  const text = cell?.textContent.trim() ?? '';
+  const number = cell?.classList.contains('num') ? parseFloat(text.replaceAll(',', '')) : NaN;
+  return Number.isNaN(number) ? text : number;
+};
+const ordered = new Intl.Collator(document.documentElement.lang, { numeric: true });
+const compare = (a, b) => typeof a === 'number' && typeof b === 'number' ? a - b : ordered.compare(String(a), String(b));
+for (const table of document.querySelectorAll('.wrap > table')) {
+  const heads = [...table.querySelectorAll('thead th')], body = table.tBodies[0];
+  if (!body || body.rows.length < 2 || body.querySelector('[colspan], [rowspan]') || table.closest('#calls')) continue;
+  heads.forEach((head, i) => {
+    const name = head.textContent.trim();
+    if (!name || head.querySelector('input')) return;
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.className = 'sorts';
+    button.textContent = name;
+    button.title = document.body.dataset.sort;
+    head.replaceChildren(button);
+    button.addEventListener('click', () => {
+      const down = head.getAttribute('aria-sort') === 'ascending';
+      heads.forEach(one => one.removeAttribute('aria-sort'));
+      head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
+      body.append(...[...body.rows].map(row => [worth(row.cells[i]), row])
+        .sort(([a], [b]) => down ? compare(b, a) : compare(a, b)).map(([, row]) => row));
+    });
+  });
+}
+
+// Details of a row come in a drawer beside the list; a click with a key, or without scripts, opens them as the page that they are.
+document.addEventListener('click', async event => {
+  const link = event.target.closest?.('a[data-drawer]');
+  if (!link || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || !window.HTMLDialogElement) return;
+  event.preventDefault();
+  try {
+    const answer = await fetch(link.href);
+    if (!answer.ok || answer.redirected) throw new Error(answer.status);
+    const main = new DOMParser().parseFromString(policy.createHTML(await answer.text()), 'text/html').getElementById('main');
+    const drawer = document.createElement('dialog'), top = document.createElement('p'), shut = document.createElement('button');
+    const whole = document.createElement('a');
+    drawer.className = 'drawer';
+    top.className = 'row';
+    shut.textContent = document.body.dataset.shut;
+    shut.addEventListener('click', () => drawer.close());
+    whole.href = link.href;
+    whole.textContent = document.body.dataset.whole;
+    top.append(shut, ' ', whole);
+    const title = main.querySelector('h1');
+    title.id = 'drawer-title';
+    drawer.setAttribute('aria-labelledby', title.id);
+    drawer.append(top, ...main.childNodes);
+    drawer.querySelectorAll('.wrap > table').forEach(cards);
+    drawer.addEventListener('close', () => { drawer.remove(); link.focus(); });
+    drawer.addEventListener('click', at => { if (at.target === drawer) drawer.close(); });
+    document.body.append(drawer);
+    drawer.showModal();
+  } catch { location.assign(link.href); }
+});
+
 // The key / leads to the field that finds anything, where nobody is typing.
 document.addEventListener('keydown', event => {
   if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.('input, textarea, select')) return;
@@ -35,18 +97,21 @@ document.addEventListener('keydown', event => {
 const choices = document.getElementById('account-options');
 if (choices) {
   let wait = 0, asked = null;
-  const bring = async text => {
-    if (asked === text) return;
-    asked = text;
+  const bring = async field => {
+    // Of several, the one that is being typed is picked, and those before it stay.
+    const before = 'several' in field.dataset ? field.value.replace(/[^\s,;，；、]*$/, '') : '';
+    const text = field.value.slice(before.length);
+    if (asked === field.value) return;
+    asked = field.value;
     try {
       const answer = await fetch(`${choices.dataset.from}?${new URLSearchParams({ q: text })}`);
-      if (!answer.ok || answer.redirected || asked !== text) return;
-      choices.replaceChildren(...(await answer.json()).map(([name, appid]) => new Option(name, appid)));
+      if (!answer.ok || answer.redirected || asked !== field.value) return;
+      choices.replaceChildren(...(await answer.json()).map(([name, appid]) => new Option(name, before + appid)));
     } catch { /* it can be typed all the same */ }
   };
   for (const field of document.querySelectorAll('input[list="account-options"]')) {
-    field.addEventListener('focus', () => bring(field.value));
-    field.addEventListener('input', () => { clearTimeout(wait); wait = setTimeout(() => bring(field.value), 200); });
+    field.addEventListener('focus', () => bring(field));
+    field.addEventListener('input', () => { clearTimeout(wait); wait = setTimeout(() => bring(field), 200); });
   }
 }
 

@@ -1,0 +1,52 @@
+package console
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// separated is a number with its thousands apart.
+func separated[N int | int32 | int64](n N) string {
+	text := strconv.FormatInt(int64(n), 10)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// figure is a number as the texts of pages have it, also where they say %d.
+type figure int64
+
+// Format implements fmt.Formatter.
+func (n figure) Format(to fmt.State, _ rune) { _, _ = io.WriteString(to, separated(int64(n))) }
+
+// figureOf is a whole number as a page shows it.
+func figureOf(n any) any {
+	switch n := n.(type) {
+	case int:
+		return figure(n)
+	case int32:
+		return figure(n)
+	case int64:
+		return figure(n)
+	}
+	return n
+}
+
+// named are texts that name a thing by its number, besides those that end in ".of".
+var named = []string{"batch", "package", "audit.fault", "codes.end", "serials.form"}
+
+// Say is a text of the book, in which how many there are of something has its thousands apart.
+func (v *visit) Say(key string, with ...any) (string, error) {
+	if strings.HasSuffix(key, ".of") && key != "orders.of" && key != "pages.of" || slices.Contains(named, key) {
+		return v.Speaker.Say(key, with...)
+	}
+	shown := make([]any, len(with))
+	for i, one := range with {
+		shown[i] = figureOf(one)
+	}
+	return v.Speaker.Say(key, shown...)
+}
