@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/certificates"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/server"
 )
@@ -233,7 +234,7 @@ var noOptions client.Options
 // speaks for this machine only.
 func (f serverFlags) authority(url string) string {
 	dir := cmp.Or(f.Data, "qrjump-data")
-	file := server.CAFile(dir)
+	file := certificates.AuthorityFile(dir)
 	switch here, err := server.ReadAddresses(dir); {
 	case f.CAFile != "":
 		return f.CAFile

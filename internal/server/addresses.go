@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+
+	"github.com/qrjump/qrjump/internal/durable"
 )
 
 // addressesFile is the file of the data folder in which a running server says where it listens. A
@@ -43,7 +45,7 @@ func (s *Server) keepAddresses() {
 	s.addresses = Addresses{Wire: s.URL, Scan: s.ScanURL, Admin: s.AdminURL}
 	text, err := json.Marshal(s.addresses)
 	if err == nil {
-		err = replaceFile(filepath.Join(s.config.Data, addressesFile), append(text, '\n'), 0o600)
+		err = durable.Replace(filepath.Join(s.config.Data, addressesFile), append(text, '\n'), 0o600)
 	}
 	if err != nil {
 		s.log.Warn("the command line will not find this server by its data folder", "error", err)

@@ -43,7 +43,7 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	}
 	if s.config.TLSCert != "" {
 		c.CertificateEnds = func() (time.Time, bool) {
-			now, err := s.certificate.get(nil)
+			now, err := s.certificate.Get(nil)
 			if err != nil || now == nil || now.Leaf == nil {
 				return time.Time{}, false
 			}

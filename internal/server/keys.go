@@ -17,6 +17,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/durable"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/vault"
 )
@@ -274,11 +275,7 @@ func writeSecret(path, text string) error {
 	if err := os.Link(f.Name(), path); err != nil {
 		return fmt.Errorf("making %s: %w", path, err)
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("making %s durable: %w", path, err)
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.Named(path)
 }
 
 // leastSecret is how many bytes a secret that somebody chose has at least: 16

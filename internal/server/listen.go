@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/admission"
+	"github.com/qrjump/qrjump/internal/certificates"
 	"github.com/qrjump/qrjump/internal/lane"
 )
 
@@ -30,7 +31,7 @@ const (
 
 // serving is what the listeners share.
 type serving struct {
-	certificate certificate              // nil = plain HTTP
+	certificate certificates.Certificate // nil = plain HTTP
 	platform    platformShown            // for CONNECT
 	proxies     []netip.Prefix           // that are trusted
 	rooms       map[bool]*admission.Room // true = the admin listener's
@@ -74,7 +75,7 @@ func (s *Server) listen(ctx context.Context) error {
 		}
 		admission.Watch(h)
 		if s.certificate != nil {
-			h.TLSConfig = tlsConfig(s.certificate)
+			h.TLSConfig = certificates.Config(s.certificate)
 		}
 		s.servers = append(s.servers, h)
 		if s.URL == "" {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/certificates"
 	"github.com/qrjump/qrjump/internal/console"
 	"github.com/qrjump/qrjump/internal/gateway"
 	"github.com/qrjump/qrjump/internal/supervisor"
@@ -34,7 +35,8 @@ func Run(ctx context.Context, c Config, seams Seams, stdout, stderr io.Writer) e
 		s.log.InfoContext(ctx, "the admin token was made", "file", filepath.Join(c.Data, "admin-token"))
 	}
 	if s.config.TLSDev {
-		s.log.InfoContext(ctx, "clients must trust the local authority", "file", CAFile(c.Data), "names", strings.Join(devNames, " "))
+		s.log.InfoContext(ctx, "clients must trust the local authority", "file", certificates.AuthorityFile(c.Data),
+			"names", strings.Join(devNames, " "))
 	}
 	above := supervisor.Find()
 	s.sayAbove(above.Ready("ready at " + s.URL))
@@ -143,7 +145,7 @@ func (s *Server) welcome(ctx context.Context, w io.Writer) {
 
 // trust says what a client with a fixed address needs.
 func (s *Server) trust(w io.Writer) {
-	ca := CAFile(s.config.Data)
+	ca := certificates.AuthorityFile(s.config.Data)
 	if whole, err := filepath.Abs(ca); err == nil {
 		ca = whole
 	}
@@ -165,7 +167,7 @@ func (s *Server) trust(w io.Writer) {
 // curl is the command that trusts this server.
 func (s *Server) curl() string {
 	if s.config.TLSDev {
-		return "curl -s --cacert '" + CAFile(s.config.Data) + "'"
+		return "curl -s --cacert '" + certificates.AuthorityFile(s.config.Data) + "'"
 	}
 	return "curl -s"
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/qrjump/qrjump/internal/alarms"
+	"github.com/qrjump/qrjump/internal/certificates"
 	"github.com/qrjump/qrjump/internal/lake"
 	"github.com/qrjump/qrjump/internal/lane"
 	"github.com/qrjump/qrjump/internal/ledger"
@@ -40,7 +41,7 @@ func (s *Server) lane(l net.Listener) *lane.Lane {
 		lane.KnownHost = s.knownName
 	}
 	if s.certificate != nil {
-		lane.TLS = tlsConfig(s.certificate)
+		lane.TLS = certificates.Config(s.certificate)
 		lane.TLS.NextProtos = []string{"h2", "http/1.1"}
 	}
 	return lane.Listen(l)

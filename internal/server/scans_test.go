@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/certificates"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
@@ -168,7 +169,7 @@ func TestTheScanListenerSpeaksTLS(t *testing.T) {
 		Config: func(c *server.Config) { c.TLSDev = true }})
 	for _, h2 := range []bool{false, true} {
 		client := http.Client{Transport: &http.Transport{ForceAttemptHTTP2: h2,
-			TLSClientConfig: &tls.Config{RootCAs: authority(t, server.CAFile(data)), Time: s.Clock.Now}}}
+			TLSClientConfig: &tls.Config{RootCAs: authority(t, certificates.AuthorityFile(data)), Time: s.Clock.Now}}}
 		defer client.CloseIdleConnections()
 		for range 3 {
 			resp, err := client.Post(s.ScanURL+"/scan/v1/resolve", "application/json",

@@ -1,111 +1,37 @@
 package server
 
 import (
-	"crypto/tls"
-	"fmt"
-	"io/fs"
-	"log/slog"
-	"os"
-	"sync"
-	"time"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/certificates"
+	"github.com/qrjump/qrjump/internal/gateway"
 )
 
-// certificate is what the listeners show; nil = they speak plain HTTP.
-type certificate interface {
-	get(*tls.ClientHelloInfo) (*tls.Certificate, error)
-}
+// devNames are the names that the certificate of --tls-dev speaks for.
+var devNames = append(slices.Clone(gateway.PlatformNames), "localhost")
 
 // openTLS prepares the certificate. Its times are real: clients judge it by
 // their own clocks, whatever the emulator's says.
 func (s *Server) openTLS() (err error) {
 	switch {
 	case s.config.TLSDev:
-		s.certificate, err = openLocalCA(s.config.Data, s.realNow)
+		s.certificate, err = s.openAuthority()
 	case s.config.TLSCert != "":
-		s.certificate, err = openPair(s.config.TLSCert, s.config.TLSKey, s.realNow, s.log)
+		if s.certificate, err = certificates.OpenPair(s.config.TLSCert, s.config.TLSKey, s.realNow, s.log); err != nil {
+			return usage("%v", err)
+		}
 	}
 	return err
 }
 
-// tlsConfig is the zero value but for old versions and the certificate.
-func tlsConfig(c certificate) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}
-}
-
-// pair is the operator's certificate and key. Both files are looked at in
-// every handshake, and read again when they are others.
-type pair struct {
-	cert, key string
-	log       *slog.Logger
-
-	mu      sync.Mutex
-	seen    [2]fs.FileInfo // the files of the last attempt to read them
-	current *tls.Certificate
-}
-
-func openPair(cert, key string, now func() time.Time, log *slog.Logger) (*pair, error) {
-	p := &pair{cert: cert, key: key, log: log}
-	var err error
-	if p.seen, err = p.look(); err == nil {
-		err = p.read()
-	}
+// openAuthority opens the authority of this machine, with a leaf for the platform's names.
+func (s *Server) openAuthority() (*certificates.Authority, error) {
+	ca, err := certificates.OpenAuthority(s.config.Data, devNames, s.realNow)
 	if err != nil {
 		return nil, usage("%v", err)
 	}
-	if at := now(); at.Before(p.current.Leaf.NotBefore) || at.After(p.current.Leaf.NotAfter) {
-		log.Warn("clients will refuse the certificate: it is valid at another time", "file", cert,
-			"from", p.current.Leaf.NotBefore, "until", p.current.Leaf.NotAfter)
-	}
-	return p, nil
-}
-
-func (p *pair) look() (seen [2]fs.FileInfo, err error) {
-	for i, file := range []struct{ flag, name string }{{"--tls-cert", p.cert}, {"--tls-key", p.key}} {
-		if seen[i], err = os.Stat(file.name); err != nil {
-			return seen, fmt.Errorf("%s: %w", file.flag, err)
-		}
-	}
-	return seen, nil
-}
-
-func (p *pair) read() error {
-	cert, err := os.ReadFile(p.cert)
-	if err != nil {
-		return fmt.Errorf("--tls-cert: %w", err)
-	}
-	key, err := os.ReadFile(p.key)
-	if err != nil {
-		return fmt.Errorf("--tls-key: %w", err)
-	}
-	read, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return fmt.Errorf("--tls-cert %s and --tls-key %s are no pair: %w", p.cert, p.key, err)
-	}
-	p.current = &read
-	return nil
-}
-
-// get keeps the old certificate while the new files are not there, or do not
-// fit each other yet.
-func (p *pair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	seen, err := p.look()
-	if err != nil || same(seen[0], p.seen[0]) && same(seen[1], p.seen[1]) {
-		return p.current, nil
-	}
-	p.seen = seen
-	if err := p.read(); err != nil {
-		p.log.Error("the new certificate cannot be used, the old one stays", "error", err)
-	} else {
-		p.log.Info("the certificate was read again", "file", p.cert, "until", p.current.Leaf.NotAfter)
-	}
-	return p.current, nil
-}
-
-// same reports whether a file is still the same.
-func same(a, b fs.FileInfo) bool {
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	_, err = ca.Get(nil) // now, so that a leaf that cannot be written is told
+	return ca, err
 }
 
 // checkTLS says which of the flags do not go together.

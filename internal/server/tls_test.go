@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/certificates"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
@@ -97,7 +98,7 @@ func TestAFixedAddressIsServed(t *testing.T) {
 	}
 	// The emulator's time says nothing about certificates: this client is where
 	// the server's real time is.
-	c := fixedClient(s, authority(t, server.CAFile(data)), s.Clock.Now)
+	c := fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now)
 	// Issue 11, 2: client libraries know the platform by all of these.
 	for _, name := range []string{"api", "api2", "sh.api", "sz.api", "hk.api", "mp", "open"} {
 		if proto := exchange(t, c, "https://"+name+".weixin.qq.com/healthz", "", nil); proto != "HTTP/2.0" {
@@ -134,7 +135,7 @@ func TestAFixedAddressIsServed(t *testing.T) {
 		roots *x509.CertPool
 		url   string
 	}{
-		"a name that it does not speak for": {authority(t, server.CAFile(data)), "https://pay.weixin.qq.com/"},
+		"a name that it does not speak for": {authority(t, certificates.AuthorityFile(data)), "https://pay.weixin.qq.com/"},
 		"a client that trusts nobody":       {x509.NewCertPool(), platform},
 	} {
 		if resp, err := fixedClient(s, refused.roots, s.Clock.Now).Get(refused.url); err == nil {
@@ -159,7 +160,7 @@ func TestTheLocalAuthorityIsConstrained(t *testing.T) {
 			t.Errorf("%s: %v %v", name, info, err)
 		}
 	}
-	ca, err := tls.LoadX509KeyPair(server.CAFile(data), filepath.Join(data, "tls", "ca.key"))
+	ca, err := tls.LoadX509KeyPair(certificates.AuthorityFile(data), filepath.Join(data, "tls", "ca.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +190,8 @@ func TestTheLocalAuthorityIsConstrained(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = leaf.Verify(x509.VerifyOptions{DNSName: c.name, Roots: authority(t, server.CAFile(data)), CurrentTime: s.Clock.Now()})
+		roots := authority(t, certificates.AuthorityFile(data))
+		_, err = leaf.Verify(x509.VerifyOptions{DNSName: c.name, Roots: roots, CurrentTime: s.Clock.Now()})
 		if (err == nil) != c.valid {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -213,7 +215,7 @@ func TestTheLeafIsMadeAnewNearItsEnd(t *testing.T) {
 	o := servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.TLSDev = true }}
 	s := servertest.Start(t, o)
 	first := shown(t, s)
-	ca, err := os.ReadFile(server.CAFile(data))
+	ca, err := os.ReadFile(certificates.AuthorityFile(data))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,23 +243,24 @@ func TestTheLeafIsMadeAnewNearItsEnd(t *testing.T) {
 	if again := shown(t, s); again.Equal(renewed) || again.Equal(first) {
 		t.Error("a start with an ended certificate kept it")
 	}
-	c := fixedClient(s, authority(t, server.CAFile(data)), s.Clock.Now)
+	c := fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now)
 	exchange(t, c, "https://api.weixin.qq.com/healthz", "", nil)
-	if now, err := os.ReadFile(server.CAFile(data)); err != nil || !bytes.Equal(now, ca) {
+	if now, err := os.ReadFile(certificates.AuthorityFile(data)); err != nil || !bytes.Equal(now, ca) {
 		t.Errorf("the authority that people trust was made anew: %v", err)
 	}
 	s.Stop()
 
 	// One of a time to come (the clock was wrong), and none that can be read.
 	s = servertest.Start(t, o)
-	exchange(t, fixedClient(s, authority(t, server.CAFile(data)), s.Clock.Now), "https://api.weixin.qq.com/healthz", "", nil)
+	exchange(t, fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now), "https://api.weixin.qq.com/healthz", "", nil)
 	s.Stop()
 	for _, text := range []string{"rubbish", ""} {
 		if err := os.WriteFile(filepath.Join(data, "tls", "server.pem"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		s = servertest.Start(t, o)
-		exchange(t, fixedClient(s, authority(t, server.CAFile(data)), s.Clock.Now), "https://api.weixin.qq.com/healthz", "", nil)
+		trusting := fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now)
+		exchange(t, trusting, "https://api.weixin.qq.com/healthz", "", nil)
 		s.Stop()
 	}
 	for _, name := range []string{"ca.pem", "ca.key"} {

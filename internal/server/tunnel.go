@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/certificates"
 	"github.com/qrjump/qrjump/internal/gateway"
 	"github.com/qrjump/qrjump/internal/scanapi"
 )
@@ -147,7 +148,7 @@ func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 	var through net.Conn = &ahead{conn, rest(read.Reader, conn)}
 	if _, port, _ := net.SplitHostPort(r.Host); port != "80" {
 		through = tls.Server(through,
-			&tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: shown.get})
+			&tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: shown.Get})
 	}
 	t.take(through)
 }
@@ -161,23 +162,23 @@ func rest(read *bufio.Reader, conn net.Conn) io.Reader {
 // platformShown is the certificate for the platform's names of a server without --tls-dev.
 type platformShown struct {
 	once  sync.Once
-	shown *localCA
+	shown *certificates.Authority
 	fault error
 }
 
 // platformCertificate speaks for the platform's names; it is made when it is first wanted.
-func (s *Server) platformCertificate() (certificate, error) {
+func (s *Server) platformCertificate() (certificates.Certificate, error) {
 	if s.config.TLSDev {
 		return s.certificate, nil
 	}
-	s.platform.once.Do(func() { s.platform.shown, s.platform.fault = openLocalCA(s.config.Data, s.realNow) })
+	s.platform.once.Do(func() { s.platform.shown, s.platform.fault = s.openAuthority() })
 	return s.platform.shown, s.platform.fault
 }
 
 // Authority is the file of the local authority that speaks for the platform's names.
 func (s *Server) Authority() (file string, err error) {
 	_, err = s.platformCertificate()
-	return CAFile(s.config.Data), err
+	return certificates.AuthorityFile(s.config.Data), err
 }
 
 // mountCA serves the certificate of the local authority, which clients shall trust, and nothing else of it.

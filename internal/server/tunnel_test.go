@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/certificates"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
@@ -25,7 +26,7 @@ func TestAServerForDevelopersIsAProxyToItself(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.Dev = true }})
-	if _, err := os.Stat(server.CAFile(data)); !os.IsNotExist(err) {
+	if _, err := os.Stat(certificates.AuthorityFile(data)); !os.IsNotExist(err) {
 		t.Errorf("an authority that nobody wanted is there: %v", err)
 	}
 	resp, err := http.Get(s.URL + "/qrjump/ca.pem")
@@ -34,7 +35,7 @@ func TestAServerForDevelopersIsAProxyToItself(t *testing.T) {
 	}
 	shown, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	kept, _ := os.ReadFile(server.CAFile(data))
+	kept, _ := os.ReadFile(certificates.AuthorityFile(data))
 	if err != nil || resp.StatusCode != 200 || !bytes.Equal(shown, kept) || bytes.Contains(shown, []byte("PRIVATE")) {
 		t.Errorf("ca.pem: %s, %v, %d bytes where the file has %d", resp.Status, err, len(shown), len(kept))
 	}

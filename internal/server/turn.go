@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/durable"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/vault"
 )
@@ -102,7 +103,7 @@ func (t Turn) Run(ctx context.Context) (Turned, error) {
 	}
 	s.KeepChanges(t.Now, func(text string) string { return old.Hash(changePurpose, text) })
 	if !inEnvironment {
-		if err := replaceFile(newMasterFile(t.Config.Data), []byte(text+"\n"), 0o600); err != nil {
+		if err := durable.Replace(newMasterFile(t.Config.Data), []byte(text+"\n"), 0o600); err != nil {
 			return done, fmt.Errorf("writing the new master key: %w", err)
 		}
 	}
@@ -116,7 +117,7 @@ func (t Turn) Run(ctx context.Context) (Turned, error) {
 		return done, err
 	}
 	if !inEnvironment {
-		err := moveFile(newMasterFile(t.Config.Data), masterFile(t.Config.Data))
+		err := durable.Move(newMasterFile(t.Config.Data), masterFile(t.Config.Data))
 		// A server that has started since may have done so.
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return done, fmt.Errorf("putting the new master key into its place (the next start does it): %w", err)
@@ -241,7 +242,7 @@ func finishTurn(c Config, sealed string) (bool, error) {
 	if _, err := key.Open(place(dataKey), sealed); err != nil {
 		return false, nil
 	}
-	if err := moveFile(newMasterFile(c.Data), masterFile(c.Data)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.Move(newMasterFile(c.Data), masterFile(c.Data)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("putting the new master key into its place: %w", err)
 	}
 	return true, nil

@@ -1,7 +1,6 @@
-package server
+package certificates
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -21,7 +20,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/gateway"
+	"github.com/qrjump/qrjump/internal/durable"
 )
 
 const (
@@ -31,42 +30,40 @@ const (
 	backdate  = 24 * time.Hour       // clocks of clients may be behind
 )
 
-// devNames and devAddresses are whom the leaf of --tls-dev speaks for.
-var (
-	devNames     = append(slices.Clone(gateway.PlatformNames), "localhost")
-	devAddresses = []net.IP{net.IPv4(127, 0, 0, 1).To4(), net.IPv6loopback}
-)
+// loopbackAddresses are the addresses that the leaf of an authority speaks for, beside its names.
+var loopbackAddresses = []net.IP{net.IPv4(127, 0, 0, 1).To4(), net.IPv6loopback}
 
-// localCA is the authority of --tls-dev, for SDKs whose address is fixed. Its
+// Authority is the authority of --tls-dev, for SDKs whose address is fixed. Its
 // certificate says that it may speak for weixin.qq.com and this machine only,
 // so that who trusts it does not hand over the rest of the web with it.
-type localCA struct {
-	dir  string // DIR/tls
-	now  func() time.Time
-	cert *x509.Certificate
-	key  crypto.Signer
+type Authority struct {
+	dir   string   // DIR/tls
+	names []string // that its leaf speaks for
+	now   func() time.Time
+	cert  *x509.Certificate
+	key   crypto.Signer
 
 	mu   sync.Mutex
 	leaf *tls.Certificate
 }
 
-// CAFile is where --tls-dev keeps the certificate that clients shall trust.
-func CAFile(data string) string { return filepath.Join(data, "tls", "ca.pem") }
+// AuthorityFile is where --tls-dev keeps the certificate that clients shall trust.
+func AuthorityFile(data string) string { return filepath.Join(data, "tls", "ca.pem") }
 
-// openLocalCA reads the authority, made once, and its leaf.
-func openLocalCA(data string, now func() time.Time) (*localCA, error) {
-	ca := &localCA{dir: filepath.Join(data, "tls"), now: now}
+// OpenAuthority reads the authority of a data folder, or makes it where there is none. Get makes a leaf where there is none yet.
+func OpenAuthority(data string, names []string, now func() time.Time) (*Authority, error) {
+	ca := &Authority{dir: filepath.Join(data, "tls"), names: names, now: now}
 	if err := os.MkdirAll(ca.dir, 0o700); err != nil {
-		return nil, usage("making the folder of --tls-dev: %v", err)
+		return nil, fmt.Errorf("making the folder of --tls-dev: %v", err)
 	}
-	err := ca.read(CAFile(data), filepath.Join(ca.dir, "ca.key"))
+	err := ca.read(AuthorityFile(data), filepath.Join(ca.dir, "ca.key"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, usage("%s is there, its key is not: delete the folder %s, and trust the ca.pem that the next start makes", CAFile(data),
-			ca.dir)
+		return nil, fmt.Errorf("%s is there, its key is not: delete the folder %s, and trust the ca.pem that the next start makes",
+			AuthorityFile(data), ca.dir)
 	}
 	if err != nil {
 		return nil,
-			usage("the authority of --tls-dev cannot be used (%v): delete the folder %s, and trust the ca.pem that the next start makes",
+			fmt.Errorf("the authority of --tls-dev cannot be used (%v): delete the folder %s, and trust the ca.pem that the next start makes",
 				err, ca.dir)
 	}
 	// A file that cannot be read, or is another authority's, is made anew.
@@ -75,14 +72,13 @@ func openLocalCA(data string, now func() time.Time) (*localCA, error) {
 			ca.leaf = &leaf
 		}
 	}
-	_, err = ca.get(nil)
-	return ca, err
+	return ca, nil
 }
 
-func (ca *localCA) leafFile() string { return filepath.Join(ca.dir, "server.pem") }
+func (ca *Authority) leafFile() string { return filepath.Join(ca.dir, "server.pem") }
 
 // read opens the authority, or makes it where there is none.
-func (ca *localCA) read(certFile, keyFile string) error {
+func (ca *Authority) read(certFile, keyFile string) error {
 	cert, err := os.ReadFile(certFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ca.make(certFile, keyFile)
@@ -111,7 +107,7 @@ func (ca *localCA) read(certFile, keyFile string) error {
 
 // make draws the authority. The certificate is written last: where it is, the
 // key is too.
-func (ca *localCA) make(certFile, keyFile string) error {
+func (ca *Authority) make(certFile, keyFile string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -142,10 +138,10 @@ func (ca *localCA) make(certFile, keyFile string) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(keyFile, block("PRIVATE KEY", secret), 0o600); err != nil {
+	if err := durable.Replace(keyFile, block("PRIVATE KEY", secret), 0o600); err != nil {
 		return err
 	}
-	if err := replaceFile(certFile, block("CERTIFICATE", cert), 0o644); err != nil {
+	if err := durable.Replace(certFile, block("CERTIFICATE", cert), 0o644); err != nil {
 		return err
 	}
 	ca.key = key
@@ -153,8 +149,8 @@ func (ca *localCA) make(certFile, keyFile string) error {
 	return err
 }
 
-// get returns the leaf, made anew near its end: no timer watches it.
-func (ca *localCA) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// Get returns the leaf, made anew near its end: no timer watches it.
+func (ca *Authority) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
 	if ca.leaf != nil && ca.serves(ca.leaf.Leaf) {
@@ -169,25 +165,25 @@ func (ca *localCA) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 // serves reports whether a leaf has all names and time enough.
-func (ca *localCA) serves(leaf *x509.Certificate) bool {
+func (ca *Authority) serves(leaf *x509.Certificate) bool {
 	now := ca.now()
-	return !now.Before(leaf.NotBefore) && now.Add(leafFresh).Before(leaf.NotAfter) && slices.Equal(leaf.DNSNames, devNames) &&
-		slices.EqualFunc(leaf.IPAddresses, devAddresses, net.IP.Equal)
+	return !now.Before(leaf.NotBefore) && now.Add(leafFresh).Before(leaf.NotAfter) && slices.Equal(leaf.DNSNames, ca.names) &&
+		slices.EqualFunc(leaf.IPAddresses, loopbackAddresses, net.IP.Equal)
 }
 
-func (ca *localCA) issue() (*tls.Certificate, error) {
+func (ca *Authority) issue() (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
 	now := ca.now()
 	cert, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		Subject:     pkix.Name{CommonName: devNames[0]},
+		Subject:     pkix.Name{CommonName: ca.names[0]},
 		NotBefore:   now.Add(-backdate),
 		NotAfter:    now.Add(leafLife),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:    devNames, IPAddresses: devAddresses,
+		DNSNames:    ca.names, IPAddresses: loopbackAddresses,
 		BasicConstraintsValid: true,
 	}, ca.cert, key.Public(), ca.key)
 	if err != nil {
@@ -199,7 +195,7 @@ func (ca *localCA) issue() (*tls.Certificate, error) {
 	}
 	// One file, so that certificate and key are always of each other.
 	text := slices.Concat(block("CERTIFICATE", cert), block("PRIVATE KEY", secret))
-	if err := replaceFile(ca.leafFile(), text, 0o600); err != nil {
+	if err := durable.Replace(ca.leafFile(), text, 0o600); err != nil {
 		return nil, err
 	}
 	leaf, err := tls.X509KeyPair(text, text)
@@ -208,31 +204,4 @@ func (ca *localCA) issue() (*tls.Certificate, error) {
 
 func block(kind string, content []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content})
-}
-
-// replaceFile writes a file as a whole: after a crash there is the old one or
-// the new one, on the disk before anything that depends on it.
-func replaceFile(path string, text []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already when all is well
-	_, err = f.ReadFrom(bytes.NewReader(text))
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return moveFile(f.Name(), path)
-}
-
-// moveFile renames a file durably.
-func moveFile(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(to))
-	if err != nil {
-		return fmt.Errorf("making %s durable: %w", to, err)
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -1,0 +1,14 @@
+// Package certificates knows which certificate the listeners show: the operator's, or one of an authority of this machine's own.
+package certificates
+
+import "crypto/tls"
+
+// Certificate is what the listeners show. Get is asked at every handshake.
+type Certificate interface {
+	Get(*tls.ClientHelloInfo) (*tls.Certificate, error)
+}
+
+// Config is the zero value but for old versions and the certificate.
+func Config(c Certificate) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.Get}
+}

@@ -1,0 +1,88 @@
+package certificates
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// Pair is the operator's certificate and key. Both files are looked at in
+// every handshake, and read again when they are others.
+type Pair struct {
+	cert, key string
+	log       *slog.Logger
+
+	mu      sync.Mutex
+	seen    [2]fs.FileInfo // the files of the last attempt to read them
+	current *tls.Certificate
+}
+
+// OpenPair reads both files. A certificate that is not valid now is only logged: the clock may be wrong.
+func OpenPair(cert, key string, now func() time.Time, log *slog.Logger) (*Pair, error) {
+	p := &Pair{cert: cert, key: key, log: log}
+	var err error
+	if p.seen, err = p.look(); err == nil {
+		err = p.read()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if at := now(); at.Before(p.current.Leaf.NotBefore) || at.After(p.current.Leaf.NotAfter) {
+		log.Warn("clients will refuse the certificate: it is valid at another time", "file", cert,
+			"from", p.current.Leaf.NotBefore, "until", p.current.Leaf.NotAfter)
+	}
+	return p, nil
+}
+
+func (p *Pair) look() (seen [2]fs.FileInfo, err error) {
+	for i, file := range []struct{ flag, name string }{{"--tls-cert", p.cert}, {"--tls-key", p.key}} {
+		if seen[i], err = os.Stat(file.name); err != nil {
+			return seen, fmt.Errorf("%s: %w", file.flag, err)
+		}
+	}
+	return seen, nil
+}
+
+func (p *Pair) read() error {
+	cert, err := os.ReadFile(p.cert)
+	if err != nil {
+		return fmt.Errorf("--tls-cert: %w", err)
+	}
+	key, err := os.ReadFile(p.key)
+	if err != nil {
+		return fmt.Errorf("--tls-key: %w", err)
+	}
+	read, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return fmt.Errorf("--tls-cert %s and --tls-key %s are no pair: %w", p.cert, p.key, err)
+	}
+	p.current = &read
+	return nil
+}
+
+// Get keeps the old certificate while the new files are not there, or do not
+// fit each other yet.
+func (p *Pair) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	seen, err := p.look()
+	if err != nil || same(seen[0], p.seen[0]) && same(seen[1], p.seen[1]) {
+		return p.current, nil
+	}
+	p.seen = seen
+	if err := p.read(); err != nil {
+		p.log.Error("the new certificate cannot be used, the old one stays", "error", err)
+	} else {
+		p.log.Info("the certificate was read again", "file", p.cert, "until", p.current.Leaf.NotAfter)
+	}
+	return p.current, nil
+}
+
+// same reports whether a file is still the same.
+func same(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}

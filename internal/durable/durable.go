@@ -1,0 +1,43 @@
+// Package durable knows how a file of the data folder is written so that a crash leaves the old file or the new one.
+package durable
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Replace writes a file as a whole: after a crash there is the old one or
+// the new one, on the disk before anything that depends on it.
+func Replace(path string, text []byte, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all is well
+	_, err = f.ReadFrom(bytes.NewReader(text))
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return Move(f.Name(), path)
+}
+
+// Move renames a file durably.
+func Move(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return Named(to)
+}
+
+// Named makes the name of a file durable, which was just given to it.
+func Named(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("making %s durable: %w", path, err)
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
