@@ -31,7 +31,7 @@ func everyGS1(s *session, qrjump *client.Client, q client.GS1Query) ([]client.GS
 func (c *gs1List) Run(s *session, qrjump *client.Client) error {
 	list, err := everyGS1(s, qrjump, client.GS1Query{Under: c.Under, Owner: c.Owner})
 	return listing[client.GS1Entry]{name: "entries",
-		none:  "nothing is said of any GS1 key; say something with: qrjump gs1 set KEY --href URL --title TEXT",
+		none:  said("gs1.none"),
 		heads: []string{"KEY", "OWNER", "LINKS", "DEFAULT", "OPENS"}, row: func(e client.GS1Entry) []string {
 			return []string{e.Key, orDash(e.Owner), number(int64(len(e.Links))), orDash(defaultOf(e)), orDash(e.WxaPath)}
 		}}.print(s, c.outputFlags, list, failed("list", "GS1 keys", err))
@@ -148,7 +148,7 @@ func (c *gs1Set) on(e *client.GS1Entry, fresh bool) error {
 	}
 	if c.Href == "" {
 		if fresh && c.WxaPath == nil && c.Archived == nil {
-			return misused("say where %s leads: --href URL --title TEXT, or --wxa-path PATH", plain(c.Key))
+			return misused("gs1.leads_nowhere", plain(c.Key))
 		}
 		return nil
 	}
@@ -162,7 +162,7 @@ func (c *gs1Set) on(e *client.GS1Entry, fresh bool) error {
 		}
 		at, err := time.Parse(time.RFC3339, one.text)
 		if err != nil {
-			return misused("--%s %q: want a time such as 2026-01-31T15:04:05Z", one.name, one.text)
+			return misused("gs1.want_a_time", one.name, one.text)
 		}
 		*one.at = &at
 	}
@@ -198,7 +198,7 @@ type gs1Delete struct {
 // Run says nothing of a GS1 key any more.
 func (c *gs1Delete) Run(s *session, qrjump *client.Client) error {
 	e, err := qrjump.DeleteGS1(s.ctx, c.Key)
-	return c.outcome(s, e, failed("delete", c.Key, err), "nothing is said of %s any more; it had %s",
+	return c.outcome(s, e, failed("delete", c.Key, err), "gs1.deleted",
 		plain(e.Key), counted(len(e.Links), "link"))
 }
 
@@ -210,5 +210,5 @@ type gs1Undo struct {
 // Run restores what was before a change of a GS1 key.
 func (c *gs1Undo) Run(s *session, qrjump *client.Client) error {
 	e, err := qrjump.UndoGS1(s.ctx, c.Change)
-	return c.outcome(s, e, failed("undo", "change "+number(c.Change), err), "%s is as it was before change %d", plain(e.Key), c.Change)
+	return c.outcome(s, e, failed("undo", "change "+number(c.Change), err), "gs1.undone", plain(e.Key), c.Change)
 }

@@ -30,7 +30,7 @@ func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 	switch trimmed := bytes.TrimSpace(text); {
 	case strings.HasSuffix(strings.ToLower(file), ".csv"):
 		if each, err = gs1Table(text); err != nil {
-			return nil, misused("%s: %v", file, err)
+			return nil, misused("gs1.file", file, err)
 		}
 		where = "key"
 	case bytes.HasPrefix(trimmed, []byte("{")):
@@ -40,7 +40,7 @@ func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 				continue
 			}
 			if err := json.Unmarshal(line, &one); err != nil {
-				return nil, misused("%s, line %d: %v", file, i+1, err)
+				return nil, misused("gs1.line", file, i+1, err)
 			}
 			each = append(each, one)
 		}
@@ -49,7 +49,7 @@ func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 			GS1 []map[string]any `json:"gs1"`
 		}
 		if err := yaml.Unmarshal(text, &seed); err != nil {
-			return nil, misused("%s: %v", file, strings.SplitN(err.Error(), "\n", 2)[0])
+			return nil, misused("gs1.file", file, strings.SplitN(err.Error(), "\n", 2)[0])
 		}
 		each, where = seed.GS1, "entry"
 	}
@@ -58,7 +58,7 @@ func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 	for i, one := range each {
 		e, err := digitallink.Parse(one)
 		if err == nil && seen[e.Key] {
-			err = fmt.Errorf("%s stands there twice", e.Key)
+			err = fault("gs1.twice", e.Key)
 		}
 		if err != nil {
 			faults = append(faults, fmt.Sprintf("%s %d: %v", where, i+1, err))
@@ -76,7 +76,7 @@ func gs1Table(text []byte) (list []map[string]any, err error) {
 		return nil, err
 	}
 	if len(rows) == 0 || !slices.Contains(rows[0], "key") {
-		return nil, fmt.Errorf("want a first line with the columns %s", strings.Join(gs1Columns, ","))
+		return nil, fault("gs1.columns", strings.Join(gs1Columns, ","))
 	}
 	at := map[string]map[string]any{}
 	for _, row := range rows[1:] {
@@ -85,7 +85,7 @@ func gs1Table(text []byte) (list []map[string]any, err error) {
 			value := strings.TrimSpace(row[i])
 			switch {
 			case !slices.Contains(gs1Columns, name):
-				return nil, fmt.Errorf("there is no column %q; the columns are %s", name, strings.Join(gs1Columns, ","))
+				return nil, fault("gs1.no_column", name, strings.Join(gs1Columns, ","))
 			case value == "":
 			case name == "default":
 				link[name] = value == "true" || value == "1"
@@ -174,7 +174,7 @@ func (c *gs1Export) Run(s *session) error {
 	}
 	size, err := replaceFile(c.File, func(w io.Writer) error { return writeGS1Table(w, list) })
 	if err == nil {
-		_, err = fmt.Fprintf(s.out, "exported all GS1 links to %s, %s\n", plain(c.File), counted(int(size), "byte"))
+		_, err = tell(s.out, "gs1.exported", plain(c.File), counted(int(size), "byte"))
 	}
 	return err
 }
@@ -188,7 +188,7 @@ type gs1File struct {
 func (c *gs1File) read() ([]digitallink.Entry, error) {
 	text, err := os.ReadFile(c.File)
 	if err != nil {
-		return nil, misused("%v", err)
+		return nil, misuse(err.Error())
 	}
 	return readGS1(c.File, text)
 }
@@ -221,11 +221,11 @@ func (c *gs1Import) Run(s *session) error {
 		return err
 	}
 	done, err := loadGS1(s, qrjump, list, c.DryRun)
-	did := "imported"
+	did := "gs1.imported"
 	if c.DryRun {
-		did = "would import"
+		did = "gs1.would_import"
 	}
-	return c.outcome(s, done, failed("import", c.File, wrongLines(err)), "%s %s: %d new, %d changed, %d as before", did,
+	return c.outcome(s, done, failed("import", c.File, wrongLines(err)), did,
 		counted(done.Lines, "GS1 key"), done.Added, done.Changed, done.Unchanged)
 }
 
@@ -284,7 +284,7 @@ func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err
 	}
 	for _, e := range all {
 		if _, left := have[e.Key]; left && c.Prune && roots[rootOf(e.Key)] {
-			made.Steps = append(made.Steps, gs1Step{Do: "delete", Key: e.Key, Why: "the file does not have it", revision: e.Revision})
+			made.Steps = append(made.Steps, gs1Step{Do: "delete", Key: e.Key, Why: said("gs1.not_in_file"), revision: e.Revision})
 		}
 	}
 	return made, qrjump, nil
@@ -331,7 +331,7 @@ func differing(e digitallink.Entry, there client.GS1Entry) (names []string) {
 
 func (p gs1Steps) show(w io.Writer) {
 	if len(p.Steps) == 0 {
-		fmt.Fprintln(w, "nothing to do: the server says what the file says")
+		tell(w, "gs1.nothing_to_do")
 		return
 	}
 	rows := [][]string{}
@@ -340,7 +340,7 @@ func (p gs1Steps) show(w io.Writer) {
 	}
 	printTable(w, []string{"", "DO", "KEY", "WHY"}, rows)
 	if left := len(p.Steps) - len(rows); left > 0 {
-		fmt.Fprintf(w, "… and %d more\n", left)
+		tell(w, "gs1.and_more", left)
 	}
 }
 
@@ -387,7 +387,7 @@ func (c *gs1Apply) Run(s *session) error {
 		}
 	}
 	if len(gone) > 0 {
-		if err := confirmed(s, c.Yes, "this deletes what is said of "+counted(len(gone), "GS1 key")); err != nil {
+		if err := confirmed(s, c.Yes, said("gs1.deletes", counted(len(gone), "GS1 key"))); err != nil {
 			return err
 		}
 	}
@@ -398,12 +398,12 @@ func (c *gs1Apply) Run(s *session) error {
 	}
 	for i, one := range gone {
 		if _, err := qrjump.DeleteGS1(client.IfMatch(s.ctx, one.revision), one.Key); err != nil {
-			return fmt.Errorf("%d of %d were deleted, then %s: %w", i, len(gone), one.Key, unlessOvertaken("qrjump gs1 show "+one.Key, err))
+			return fault("gs1.deleted_some", i, len(gone), one.Key, unlessOvertaken("qrjump gs1 show "+one.Key, err))
 		}
 	}
 	return c.print(s, made, func(w io.Writer) {
 		if made.show(w); len(made.Steps) > 0 {
-			fmt.Fprintf(w, "done: %s\n", counted(len(made.Steps), "step"))
+			tell(w, "gs1.done", counted(len(made.Steps), "step"))
 		}
 	})
 }

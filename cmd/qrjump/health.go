@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -42,10 +41,10 @@ func (c *healthCommand) Run(s *session) error {
 			return err
 		}
 		if c.PID > 0 && !lives(c.PID) {
-			return coded{fmt.Errorf("the server ended: there is no process %d any more: %w", c.PID, err), exitUnreachable}
+			return coded{fault("health.no_process", c.PID, err), exitUnreachable}
 		}
 		if answered && !soon.answered {
-			return coded{fmt.Errorf("the server ended before it was ready: %w", err), exitUnreachable}
+			return coded{fault("health.ended", err), exitUnreachable}
 		}
 		answered = answered || soon.answered
 		select {

@@ -59,7 +59,12 @@ type commands struct {
 		Release   ruleRelease   `cmd:"" group:"all-rules"`
 	} `cmd:"" group:"rules"`
 
-	Symbol symbolCommand `cmd:"" group:"codes"`
+	Symbol struct {
+		Draw   symbolCommand `cmd:"" default:"withargs"`
+		Advise symbolAdvise  `cmd:""`
+	} `cmd:"" group:"codes"`
+
+	Label labelCommand `cmd:"" group:"codes"`
 
 	Batch struct {
 		Apply     batchApply     `cmd:"" group:"codes"`

@@ -44,6 +44,8 @@ type rangeFlags struct {
 	Shuffle  string   `placeholder:"SEED"`
 	Out      string   `required:"" placeholder:"FILE" file:"out,self"`
 	Resume   bool
+
+	most int64 // labels that are printed at most, for proofs; 0 = all
 }
 
 // rowSource is where rows come from: a server, or a file.
@@ -58,6 +60,7 @@ type rowSource struct {
 	// pieces are the parts of segments, in order, which make the whole range.
 	pieces []client.CodeRange
 	every  int64
+	most   int64 // rows, 0 = all of the range
 }
 
 // source is where the rows of the flags come from; their range is known.
@@ -72,7 +75,7 @@ func (f *rangeFlags) source(s *session) (src rowSource, err error) {
 	if f.Every < 1 {
 		return src, misused("print_rows.every_want_1_or_more", f.Every)
 	}
-	src = rowSource{id: f.ID, every: f.Every, file: f.FromFile}
+	src = rowSource{id: f.ID, every: f.Every, file: f.FromFile, most: f.most}
 	if f.FromFile != "" {
 		return src, src.boundByFile(want)
 	}
@@ -222,8 +225,16 @@ func (src *rowSource) fullRange() client.CodeRange {
 	return client.CodeRange{From: src.pieces[0].From, To: src.pieces[len(src.pieces)-1].To}
 }
 
-// count is how many rows there are.
-func (src *rowSource) count() int64 { return (src.fullRange().Len() + src.every - 1) / src.every }
+// inRange is how many rows the range has.
+func (src *rowSource) inRange() int64 { return (src.fullRange().Len() + src.every - 1) / src.every }
+
+// count is how many rows are printed.
+func (src *rowSource) count() int64 {
+	if src.most != 0 {
+		return min(src.most, src.inRange())
+	}
+	return src.inRange()
+}
 
 // rows are the rows from an index on, each every-th of the range.
 func (src *rowSource) rows(ctx context.Context, from int64) iter.Seq2[labels.Row, error] {
@@ -324,15 +335,31 @@ func (src *rowSource) download(ctx context.Context, r client.CodeRange, take fun
 // The caller calls clean when they are read.
 func (f *rangeFlags) ordered(ctx context.Context, src *rowSource, n int64) (rows iter.Seq2[labels.Row, error], clean func(), err error) {
 	if f.Shuffle == "" {
-		return src.rows(ctx, src.fullRange().From+n*src.every), func() {}, nil
+		return src.few(src.rows(ctx, src.fullRange().From+n*src.every)), func() {}, nil
 	}
 	spool, err := os.CreateTemp(filepath.Dir(f.Out), ".qrjump-rows-*") // 0600
 	if err != nil {
 		return nil, nil, fault("print_rows.a_temporary_file_for_shuffle", err)
 	}
 	_ = os.Remove(spool.Name()) // at once where the system allows it, so that a break leaves no codes behind
-	return labels.Shuffled(spool, src.rows(ctx, src.fullRange().From), src.count(), f.Shuffle, n), func() {
+	return src.few(labels.Shuffled(spool, src.rows(ctx, src.fullRange().From), src.inRange(), f.Shuffle, n)), func() {
 		_ = spool.Close()
 		_ = os.Remove(spool.Name())
 	}, nil
+}
+
+// few are the first rows of all, where no more are printed.
+func (src *rowSource) few(all iter.Seq2[labels.Row, error]) iter.Seq2[labels.Row, error] {
+	if src.most == 0 {
+		return all
+	}
+	return func(yield func(labels.Row, error) bool) {
+		left := src.count()
+		for r, err := range all {
+			if left == 0 || !yield(r, err) {
+				return
+			}
+			left--
+		}
+	}
 }

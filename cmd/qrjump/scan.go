@@ -35,7 +35,7 @@ func (c *scanCommand) Run(s *session) error {
 		return c.fromSnapshot(s)
 	}
 	if c.Owner != "" && c.At == "" {
-		return misused("--owner says whose past of a link is told: name a time with --at as well")
+		return misused("scan.owner_wants_at")
 	}
 	if c.At != "" {
 		if c.Link == "-" || c.explains() {

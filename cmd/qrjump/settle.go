@@ -65,7 +65,7 @@ var questions = []question{
 			} `json:"rule_list"`
 		}
 		if err := json.Unmarshal(answer, &list); err != nil || len(list.Rules) != 1 {
-			return false, errors.Join(s.err, fmt.Errorf("the list has not that rule alone: %.200s", answer))
+			return false, errors.Join(s.err, fault("settle.not_alone", answer))
 		}
 		return len(list.Rules[0].Links) == 0, s.err
 	}},
@@ -124,7 +124,7 @@ func (s *settling) body(prefix string, edit int, more string) string {
 // call makes one call through the recorder.
 func (s *settling) call(path, body string) (answer []byte, errcode int, err error) {
 	if s.calls >= mostSettling {
-		return nil, 0, fmt.Errorf("%d calls are made, and no run makes more", mostSettling)
+		return nil, 0, fault("settle.most", mostSettling)
 	}
 	if s.calls > 0 && s.Pause > 0 {
 		select {
@@ -148,7 +148,7 @@ func (s *settling) call(path, body string) (answer []byte, errcode int, err erro
 	var said struct{ ErrCode int }
 	if err == nil {
 		if err = json.Unmarshal(answer, &said); err != nil {
-			err = fmt.Errorf("the answer is no JSON: status %d, %.100q", resp.StatusCode, answer)
+			err = fault("settle.no_json", resp.StatusCode, answer)
 		}
 	}
 	return answer, said.ErrCode, err
@@ -217,7 +217,7 @@ func (s *settling) undo() (err error) {
 	s.ctx, s.err = ctx, nil
 	for _, prefix := range s.made {
 		if _, _, failed := s.rule("qrcodejumpdelete", fmt.Sprintf(`{"prefix":%q}`, prefix)); failed != nil {
-			err = errors.Join(err, fmt.Errorf("deleting %s: %w", prefix, failed))
+			err = errors.Join(err, fault("settle.deleting", prefix, failed))
 		}
 	}
 	asked, _ := json.Marshal(map[string]any{"get_type": 1, "prefix_list": s.made})
@@ -225,11 +225,11 @@ func (s *settling) undo() (err error) {
 		Rules []struct{ Prefix string } `json:"rule_list"`
 	}
 	if failed := json.Unmarshal(s.done("qrcodejumpget", "%s", asked), &left); s.err != nil || failed != nil {
-		return errors.Join(err, fmt.Errorf("whether the rules below %s are deleted is not known, look yourself: %w", s.Below,
+		return errors.Join(err, fault("settle.left_unknown", s.Below,
 			errors.Join(s.err, failed)))
 	}
 	for _, rule := range left.Rules {
-		err = errors.Join(err, fmt.Errorf("the rule %s is still there, delete it yourself", rule.Prefix))
+		err = errors.Join(err, fault("settle.still_there", rule.Prefix))
 	}
 	return err
 }
@@ -238,7 +238,7 @@ func (s *settling) undo() (err error) {
 func (c *settleCommand) asked() (list []question, err error) {
 	for _, name := range c.Only {
 		if !slices.ContainsFunc(questions, func(q question) bool { return q.row.String() == name }) {
-			return nil, misused("--only: %s cannot be settled; qrjump settle --dry-run lists the rows that can", name)
+			return nil, misused("settle.only", name)
 		}
 	}
 	for _, q := range questions {
@@ -260,18 +260,18 @@ func (c *settleCommand) Run(s *session) (err error) {
 		return err
 	}
 	if below, err := url.Parse(c.Below); err != nil || below.Host == "" || !strings.HasSuffix(c.Below, "/") {
-		return misused("--below: want a URL that ends in /, below which the account may add rules")
+		return misused("settle.below")
 	}
 	calls, publishes := 2, 0 // one for the token, one to see that all is undone
 	for _, q := range list {
 		calls += q.calls + q.rules
 		publishes += q.publishes
 	}
-	fmt.Fprintf(s.out, "cost: at most %s, %s, no files; every rule is deleted at the end\n", counted(calls, "call"),
-		countedPublishes(publishes))
+	tell(s.out, "settle.cost", counted(calls, "call"),
+		counted(publishes, "publish"))
 	if c.DryRun {
 		for _, q := range list {
-			fmt.Fprintf(s.out, "%s: %s, %s\n", q.row, counted(q.calls+q.rules, "call"), countedPublishes(q.publishes))
+			tell(s.out, "settle.costs", q.row, counted(q.calls+q.rules, "call"), counted(q.publishes, "publish"))
 		}
 		return nil
 	}
@@ -292,18 +292,11 @@ func (c *settleCommand) Run(s *session) (err error) {
 	err = errors.Join(err, run.undo(), recording.Close())
 	_, failed := r.Lines()
 	err = errors.Join(err, failed, out.Sync(), out.Close())
-	fmt.Fprintf(s.out, "spent: %s; recorded in %s, read it before it leaves this machine\n", counted(run.calls, "call"), c.Out)
+	tell(s.out, "settle.spent", counted(run.calls, "call"), c.Out)
 	if err != nil {
-		return fmt.Errorf("settle: %w", err)
+		return fault("settle.settle", err)
 	}
 	return c.printSeen(s.out)
-}
-
-func countedPublishes(n int) string {
-	if n == 1 {
-		return "1 publish"
-	}
-	return fmt.Sprintf("%d publishes", n)
 }
 
 // all asks every question, and says how each came out.
@@ -317,28 +310,28 @@ func (s *settling) all(to *session, list []question) error {
 		err = json.Unmarshal(answer, &token)
 	}
 	if err != nil || token.Token == "" {
-		return errors.Join(err, fmt.Errorf("no token: %.200s", answer))
+		return errors.Join(err, fault("settle.no_token", answer))
 	}
 	s.token = token.Token
 	open := 0
 	for _, q := range list {
 		if err := s.ctx.Err(); err != nil {
-			return fmt.Errorf("broken off: %w", err)
+			return fault("settle.broken_off", err)
 		}
 		s.err = nil
 		otherwise, err := q.ask(s)
 		switch {
 		case err != nil:
 			open++
-			fmt.Fprintf(to.out, "%s: not settled: %s\n", q.row, plain(err.Error()))
+			tell(to.out, "settle.open", q.row, plain(err.Error()))
 		case otherwise:
-			fmt.Fprintf(to.out, "%s: OTHERWISE than this table has it\n", q.row)
+			tell(to.out, "settle.otherwise", q.row)
 		default:
-			fmt.Fprintf(to.out, "%s: as this table has it\n", q.row)
+			tell(to.out, "settle.as_here", q.row)
 		}
 	}
 	if open > 0 {
-		return fmt.Errorf("%s of %d not settled: the lines above say what the platform answered", counted(open, "row"), len(list))
+		return fault("settle.open_rows", counted(open, "row"), len(list))
 	}
 	return nil
 }
@@ -364,7 +357,7 @@ func (c *settleCommand) printSeen(w io.Writer) error {
 	}
 	seen, err := os.ReadFile(answers)
 	if err == nil {
-		_, err = io.Copy(w, bytes.NewReader(append([]byte("lines for docs/contract/seen:\n"), seen...)))
+		_, err = io.Copy(w, bytes.NewReader(append([]byte(said("settle.seen")+"\n"), seen...)))
 	}
 	return err
 }

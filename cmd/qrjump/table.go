@@ -2,6 +2,7 @@ package main
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -29,11 +30,25 @@ func withOnly(table reflect.Type, args []string) reflect.Type {
 			continue
 		}
 		if f.Type.Name() == "" { // a noun, which has a table of its own
-			if f.Type = withOnly(f.Type, args[1:]); f.Type == nil {
+			noun := f.Type
+			if f.Type = withOnly(noun, args[1:]); f.Type == nil {
+				f.Type = withUnnamed(noun, args[1:])
+			}
+			if f.Type == nil {
 				return nil
 			}
 		}
 		return reflect.StructOf([]reflect.StructField{{Name: f.Name, Type: f.Type, Tag: f.Tag}})
+	}
+	return nil
+}
+
+// withUnnamed is a table with the verb of a noun that need not be named, as symbol draw, and nil where there is none or help is asked for.
+func withUnnamed(table reflect.Type, args []string) reflect.Type {
+	for f := range table.Fields() {
+		if len(args) > 0 && !slices.Contains(args, "--help") && f.Tag.Get("default") == "withargs" {
+			return reflect.StructOf([]reflect.StructField{{Name: f.Name, Type: f.Type, Tag: f.Tag}})
+		}
 	}
 	return nil
 }

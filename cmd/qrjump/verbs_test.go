@@ -135,7 +135,9 @@ var everyVerb = []verb{
 	{path: "batch pictures", api: wireAPI, words: "$ID 0-9 --out $OUT --format zpl --key 0123456789abcdef $BRAND",
 		says: `^wrote 10 codes of `},
 	{path: "batch list-codes", api: wireAPI, words: "$ID 0-9 --out $OUT --key 0123456789abcdef $BRAND", says: `^wrote 10 codes of `},
-	{path: "symbol", words: "https://tea.example/t/7 --out $OUT", says: `^drew `},
+	{path: "symbol draw", words: "https://tea.example/t/7 --out $OUT", says: `^drew `},
+	{path: "symbol advise", words: "--text https://tea.example/t/7", says: `^take modules of `},
+	{path: "label", api: otherTest},
 	{path: "batch activate", api: wireAPI, words: "$ID 0-99 $BRAND $PAGE",
 		says: `^activated 100 codes of `},
 	{path: "batch list", api: adminAPI, says: `(?m)^\d{9} +brand `},
@@ -664,7 +666,7 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 			url := test.url()
 			found := map[string]string{"ID": "500000001", "PAGE": bound, "TICKET": "t", "OPENID": "o",
 				"SEQ": "1", "BRAND": "", "RID": "r",
-				"AESKEY": "k", "PREAUTH": "p", "KEYID": "k", "CONFIRMED": "r",
+				"AESKEY": "k", "PREAUTH": "p", "KEYID": "k", "CONFIRMED": "r", "GS1": "1",
 				"EMPTY": t.TempDir()}
 			for _, name := range []string{"RULES", "PASSPHRASE", "HOOK", "STUBS", "PARCEL", "CODES", "ARCHIVE"} {
 				found[name] = w.found[name]

@@ -140,7 +140,11 @@ func TestEveryPageIsWholeAndAsksNobody(t *testing.T) {
 		for name, text := range sources(t, language) {
 			at := guide.Root + language + "/" + strings.TrimSuffix(strings.TrimSuffix(name, ".md"), "README")
 			answer, body := get(t, g, at)
-			if answer.StatusCode != http.StatusOK || len(body) > 150<<10 {
+			most := 150 << 10
+			if name == "commands.md" { // it has a line for each flag of each verb, and grows with them
+				most = 180 << 10
+			}
+			if answer.StatusCode != http.StatusOK || len(body) > most {
 				t.Errorf("%s answers %d with %d bytes", at, answer.StatusCode, len(body))
 			}
 			if got := answer.Header.Get("Content-Security-Policy"); got != guide.Policy {
@@ -361,7 +365,7 @@ func TestSearchKnowsWordsOfTheTrade(t *testing.T) {
 		"which port do I open in the firewall": "how/install#ports", "uninstall": "how/install", "windows": "how/install",
 		"campaign": "how/statistics", "license": "questions",
 		"GDPR": "handbook#when-a-user-wants-to-be-forgotten",
-		"时区":   "settings#days-and-daily-quotas", "timezone": "settings#days-and-daily-quotas", "订单": "calls/applycode",
+		"时区":   "how/sign-in#times-and-zones", "timezone": "how/sign-in#times-and-zones", "订单": "calls/applycode",
 		"备份恢复": "how/production#backup-and-the-proof-that-it-restores", "exit codes": "commands#exit-codes", "退出码": "commands#exit-codes",
 	} {
 		for _, language := range []string{"en", "zh"} {

@@ -34,7 +34,7 @@ var sought = map[string]string{
 	"#words":                                      "名词 术语 词汇 glossary terms meaning Mini Program batch AppID operator wire 词汇表 词表 概念",
 	"questions#is-it-safe-to-put-on-the-internet": "安全 公网 security secure hardening",
 	"how/ci#accounts-of-your-own":                 "种子 种子文件 测试账号 测试数据 seed fixtures test data accounts",
-	"settings#days-and-daily-quotas":              "时区 日界 timezone time zone zones midnight",
+	"how/sign-in#times-and-zones":                 "时区 日界 timezone time zone zones midnight",
 	"commands#exit-codes":                         "退出码 返回值 exit code exit codes exit status",
 	"how/install#ports":                           "端口 防火墙 ports firewall network",
 	"how/install#behind-nginx-or-another-proxy":   "反向代理 网关 nginx Caddy Apache reverse proxy ingress",

@@ -27,17 +27,22 @@ const (
 // Length is a length in micrometres.
 type Length int
 
-var lengthForm = regexp.MustCompile(`^([0-9]{1,6})(?:\.([0-9]{1,4}))?(mm|um|µm|μm)$`)
+var lengthForm = regexp.MustCompile(`^([0-9]{1,6})(?:\.([0-9]{1,4}))?(mm|cm|m|um|µm|μm)$`)
 
-// ParseLength reads 0.4mm or 400um.
+// ParseLength reads 0.4mm or 400um, and of larger things 30cm or 2m.
 func ParseLength(text string) (Length, error) {
 	m := lengthForm.FindStringSubmatch(text)
 	if m == nil {
 		return 0, fmt.Errorf("%q is no length: want millimetres or micrometres, as in 0.4mm or 400um", text)
 	}
 	v, _ := strconv.ParseFloat(m[1]+"."+m[2]+"0", 64) // six digits, a point, digits
-	if m[3] == "mm" {
+	switch m[3] {
+	case "mm":
 		v *= 1000
+	case "cm":
+		v *= 10_000
+	case "m":
+		v *= 1_000_000
 	}
 	if v > 10_000_000 {
 		return 0, fmt.Errorf("%s is longer than ten metres", text)

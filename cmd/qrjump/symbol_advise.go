@@ -1,0 +1,70 @@
+package main
+
+import (
+	"io"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/symbol"
+)
+
+// symbolAdvise says how large a symbol has to be.
+type symbolAdvise struct {
+	outputFlags
+	Text     string `required:"" placeholder:"TEXT"`
+	Kind     string `enum:"qr,datamatrix" default:"qr" placeholder:"qr|datamatrix"`
+	Level    string `enum:"L,M,Q,H" default:"Q" placeholder:"L|M|Q|H"`
+	Distance string `default:"20cm" placeholder:"LENGTH"`
+	DPI      int    `name:"dpi" default:"300" placeholder:"DOTS"`
+	Surface  string `default:"flat" placeholder:"flat|curved:DIAMETER"`
+}
+
+// Run says the smallest size at which the symbol of a text is read.
+func (c *symbolAdvise) Run(s *session) error {
+	at := symbol.Spot{DPI: c.DPI}
+	var err error
+	if at.Distance, err = symbol.ParseLength(c.Distance); err != nil {
+		return misused("symbol_advise.length", "distance", err)
+	}
+	if diameter, curved := strings.CutPrefix(c.Surface, "curved:"); curved {
+		if at.Diameter, err = symbol.ParseLength(diameter); err != nil {
+			return misused("symbol_advise.length", "surface", err)
+		}
+	} else if c.Surface != "flat" {
+		return misused("symbol_advise.surface", c.Surface)
+	}
+	grid, err := symbol.DataMatrix(c.Text)
+	if c.Kind == "qr" {
+		grid, err = symbol.QR(c.Text, symbol.Level(c.Level[0]))
+	}
+	if err != nil {
+		return misuse(err.Error())
+	}
+	a, err := grid.Advise(at)
+	if err != nil {
+		return unprintable(err)
+	}
+	answer := map[string]any{"modules": grid.Width, "module_mm": a.Module.Millimetres(), "module_dots": a.Dots, "dpi": c.DPI,
+		"width_mm": a.Width.Millimetres(), "height_mm": a.Height.Millimetres(), "by": a.By, "pixels": a.Pixels, "edge": a.Edge}
+	if a.Most != 0 {
+		answer["most_mm"] = a.Most.Millimetres()
+	}
+	return c.print(s, answer, func(w io.Writer) {
+		tell(w, "symbol_advise.take", a.Module.Millimetres(), counted(a.Dots, "dot"), c.DPI, a.Width.Millimetres(), a.Height.Millimetres())
+		switch a.By {
+		case symbol.ByPrinter:
+			tell(w, "symbol_advise.by_printer")
+		case symbol.ByDistance:
+			tell(w, "symbol_advise.by_distance", at.Distance, a.Pixels)
+		case symbol.ByCurve:
+			tell(w, "symbol_advise.by_curve", 100*a.Edge)
+		}
+		if a.Most != 0 {
+			tell(w, "symbol_advise.most", at.Diameter, a.Most)
+		}
+		level := ""
+		if c.Kind == "qr" {
+			level = " --level " + c.Level
+		}
+		tell(w, "symbol_advise.next", plain(c.Text), a.Module.Millimetres(), c.DPI, c.Kind, level)
+	})
+}
