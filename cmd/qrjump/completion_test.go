@@ -53,8 +53,9 @@ func TestCompletionKnowsWhatTheParserTakes(t *testing.T) {
 				if one == "" {
 					continue
 				}
-				if got := completed(append(path, "--"+f.Name, one)...); !slices.Contains(got, one) {
-					t.Errorf("%s --%s %s is not offered: %q", verb.Path(), f.Name, one, got)
+				// A switch takes its word only behind "=".
+				if got := completed(append(path, "--"+f.Name, one)...); slices.Contains(got, one) == f.IsBool() {
+					t.Errorf("%s --%s %s: offered %q", verb.Path(), f.Name, one, got)
 				}
 				if got, want := completed(append(path, "--"+f.Name+"="+one)...), "--"+f.Name+"="+one; !slices.Contains(got, want) {
 					t.Errorf("%s %s is not offered: %q", verb.Path(), want, got)

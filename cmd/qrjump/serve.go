@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml/ast"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/yamltext"
 )
@@ -16,35 +18,56 @@ import (
 // serveCommand's flags are also environment variables and keys of the
 // configuration file. A flag beats the environment, that beats the file.
 type serveCommand struct {
-	Data         string   `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
-	Database     string   `env:"QRJUMP_DATABASE" placeholder:"URL"`
-	Events       string   `env:"QRJUMP_EVENTS" placeholder:"URL"`
-	Lake         string   `env:"QRJUMP_LAKE" placeholder:"PLACE"`
-	Listen       string   `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR"`
-	ScanListen   string   `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR"`
-	AdminListen  string   `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR"`
-	Seed         string   `env:"QRJUMP_SEED" placeholder:"FILE" file:"in"`
-	Dev          bool     `env:"QRJUMP_DEV"`
-	DevPublic    bool     `env:"QRJUMP_DEV_PUBLIC"`
-	DevHost      []string `env:"QRJUMP_DEV_HOST" placeholder:"NAME"`
-	Emulator     bool     `env:"QRJUMP_EMULATOR"`
-	Strict       bool     `env:"QRJUMP_STRICT"`
-	TLSCert      string   `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" file:"in"`
-	TLSKey       string   `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" file:"in"`
-	TLSDev       bool     `name:"tls-dev" env:"QRJUMP_TLS_DEV"`
-	TrustedProxy []string `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR"`
-	CodePrefix   string   `env:"QRJUMP_CODE_PREFIX" placeholder:"TEXT"`
-	CodeFloor    uint64   `env:"QRJUMP_CODE_FLOOR" default:"0" placeholder:"N"`
-	Regions      string   `env:"QRJUMP_REGIONS" placeholder:"FILE" file:"in"`
-	AdminToken   string   `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN"`
-	OIDCIssuer   string   `name:"oidc-issuer" env:"QRJUMP_OIDC_ISSUER" placeholder:"URL"`
-	OIDCClient   string   `name:"oidc-client-id" env:"QRJUMP_OIDC_CLIENT_ID" placeholder:"ID"`
-	OIDCSecret   string   `name:"oidc-client-secret" env:"QRJUMP_OIDC_CLIENT_SECRET" placeholder:"SECRET"`
-	OIDCRoles    string   `name:"oidc-roles-claim" env:"QRJUMP_OIDC_ROLES_CLAIM" default:"roles" placeholder:"CLAIM"`
+	Data         string     `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
+	Database     string     `env:"QRJUMP_DATABASE" placeholder:"URL"`
+	Events       string     `env:"QRJUMP_EVENTS" placeholder:"URL"`
+	Lake         string     `env:"QRJUMP_LAKE" placeholder:"PLACE"`
+	Listen       string     `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR"`
+	ScanListen   string     `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR"`
+	AdminListen  string     `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR"`
+	Seed         string     `env:"QRJUMP_SEED" placeholder:"FILE" file:"in"`
+	Dev          bool       `env:"QRJUMP_DEV"`
+	DevPublic    bool       `env:"QRJUMP_DEV_PUBLIC"`
+	DevHost      []string   `env:"QRJUMP_DEV_HOST" placeholder:"NAME"`
+	Emulator     bool       `env:"QRJUMP_EMULATOR"`
+	Strict       strictness `env:"QRJUMP_STRICT" enum:",seen,page,inferred,choice" default:"" placeholder:"MARK"`
+	TLSCert      string     `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" file:"in"`
+	TLSKey       string     `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" file:"in"`
+	TLSDev       bool       `name:"tls-dev" env:"QRJUMP_TLS_DEV"`
+	TrustedProxy []string   `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR"`
+	CodePrefix   string     `env:"QRJUMP_CODE_PREFIX" placeholder:"TEXT"`
+	CodeFloor    uint64     `env:"QRJUMP_CODE_FLOOR" default:"0" placeholder:"N"`
+	Regions      string     `env:"QRJUMP_REGIONS" placeholder:"FILE" file:"in"`
+	AdminToken   string     `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN"`
+	OIDCIssuer   string     `name:"oidc-issuer" env:"QRJUMP_OIDC_ISSUER" placeholder:"URL"`
+	OIDCClient   string     `name:"oidc-client-id" env:"QRJUMP_OIDC_CLIENT_ID" placeholder:"ID"`
+	OIDCSecret   string     `name:"oidc-client-secret" env:"QRJUMP_OIDC_CLIENT_SECRET" placeholder:"SECRET"`
+	OIDCRoles    string     `name:"oidc-roles-claim" env:"QRJUMP_OIDC_ROLES_CLAIM" default:"roles" placeholder:"CLAIM"`
 	// No default: with --dev and --emulator there is no delay.
 	ShutdownDelay *time.Duration `env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME"`
 	LogFormat     string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json"`
 	Config        string         `env:"QRJUMP_CONFIG" placeholder:"FILE" file:"in"`
+}
+
+// strictness is the least sure mark that is refused. It is a switch that takes a
+// word behind "=": --strict alone is --strict=inferred.
+type strictness behaviour.Mark
+
+func (strictness) IsBool() bool { return true }
+
+func (s *strictness) Decode(ctx *kong.DecodeContext) error {
+	*s = strictness(behaviour.Inferred)
+	if ctx.Scan.Peek().Type != kong.FlagValueToken {
+		return nil
+	}
+	switch word := fmt.Sprint(ctx.Scan.Pop().Value); strings.ToLower(word) {
+	case "true", "1", "yes":
+	case "false", "0", "no":
+		*s = ""
+	default:
+		*s = strictness(word)
+	}
+	return nil
 }
 
 // Run serves until a signal comes.
@@ -72,7 +95,7 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 	return server.Config{
 		ShutdownDelay: delay,
 		Data:          c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
-		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator, Strict: c.Strict,
+		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator, Strict: behaviour.Mark(c.Strict),
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
 		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, Lake: c.Lake, AdminToken: c.AdminToken,
 		OIDC:      server.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret, RolesClaim: c.OIDCRoles},

@@ -379,7 +379,8 @@ func TestTheReportOfDeviations(t *testing.T) {
 // a single behaviour can be turned either way, with strict and without.
 func TestStrictRefusesByBehaviour(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: agency, Outbound: nobody(), Config: func(c *server.Config) { c.Strict = true }})
+	s := servertest.Start(t, servertest.Options{Seed: agency, Outbound: nobody(),
+		Config: func(c *server.Config) { c.Strict = behaviour.Inferred }})
 	stories := deviations(t)
 	for _, d := range behaviour.Deviations() {
 		if d.Refusal == 0 || d.Row == behaviour.RulesConfirmTrim {

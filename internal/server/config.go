@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/lake"
 	"github.com/qrjump/qrjump/internal/provider"
@@ -29,7 +30,6 @@ type Config struct {
 	DevPublic    bool     // Dev or Emulator although strangers can reach a listener
 	DevHost      []string // names under which Dev is called, beside this machine's own
 	Emulator     bool     // emulator controls without the rest of Dev
-	Strict       bool     // refuse what the platform is known or inferred to refuse, unless a setting says otherwise
 	TLSCert      string   // certificate file of every listener; "" = plain HTTP
 	TLSKey       string   // its key
 	TLSDev       bool     // a local authority in Data/tls and a certificate of it
@@ -41,6 +41,8 @@ type Config struct {
 	Regions      string   // file in the MaxMind DB format; "" = regions are unknown
 	LogFormat    string   // text or json
 	MasterKey    string   // 64 hexadecimal digits; "" = the one in Data/master.key
+	// Strict is the least sure mark of what is refused, unless a setting says otherwise; "" = nothing is.
+	Strict behaviour.Mark
 	// ShutdownDelay is how long /readyz answers 503 before the listeners close.
 	ShutdownDelay time.Duration
 }

@@ -116,7 +116,7 @@ func (s *Server) keepSettings(ctx context.Context, kept map[string]json.RawMessa
 // defaultSettings are what counts where nobody chose.
 func (s *Server) defaultSettings() settings.Settings {
 	base := settings.Defaults()
-	base.AllowPrivateHosts, base.Strict = s.config.Dev, s.config.Strict
+	base.AllowPrivateHosts, base.Strict, base.StrictFrom = s.config.Dev, s.config.Strict != "", s.config.Strict
 	return base
 }
 

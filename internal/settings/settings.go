@@ -4,6 +4,7 @@ package settings
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -137,6 +138,9 @@ type Settings struct {
 	RecheckFiles bool `json:"recheck_files"`
 
 	SecondFactor Demand `json:"second_factor"`
+
+	// StrictFrom is the least sure mark that Strict refuses, by a flag of each process; "" = inferred.
+	StrictFrom behaviour.Mark `json:"-"`
 }
 
 // Demand says of whom a second factor is demanded when they sign in to the console.
@@ -263,7 +267,7 @@ func (s Settings) Day(t time.Time) int64 {
 }
 
 // Refuses reports whether the operator wants refused what a row lets pass: strict
-// refuses what the platform is known or inferred to mind. Decision 37.
+// refuses what the platform is as surely known to mind as StrictFrom. Decision 37.
 func (s *Settings) Refuses(row behaviour.Row) bool {
 	d, deviates := row.Deviation()
 	if !deviates || !d.Turns() {
@@ -272,7 +276,7 @@ func (s *Settings) Refuses(row behaviour.Row) bool {
 	if refuse, said := s.Behaviours[row.String()]; said {
 		return refuse
 	}
-	return d.Closed() || s.Strict && d.Minds.Surer(behaviour.Inferred)
+	return d.Closed() || s.Strict && d.Minds.Surer(cmp.Or(s.StrictFrom, behaviour.Inferred))
 }
 
 // Live holds the settings in force; readers never wait for a change.
