@@ -320,7 +320,8 @@ func (j *labelJob) plan(s *session) (*labelPlan, error) {
 			return nil, err
 		}
 		p.Says, p.Module = drawing.Says, drawing.ModuleLength().Millimetres()
-		p.Width, p.Height = symbol.LengthOf(drawing.Width, drawing.DPI).Millimetres(), symbol.LengthOf(drawing.Height, drawing.DPI).Millimetres()
+		p.Width = symbol.LengthOf(drawing.Width, drawing.DPI).Millimetres()
+		p.Height = symbol.LengthOf(drawing.Height, drawing.DPI).Millimetres()
 		break
 	}
 	return p, nil

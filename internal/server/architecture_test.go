@@ -123,10 +123,10 @@ var mayImport = map[string][]string{
 
 	"client":     {},
 	"qrjumptest": {"client", "internal/server"},
-	"cmd/qrjump": {"client", "internal/accounts", "internal/archive", "internal/cassette", "internal/certificates",
+	"cmd/qrjump": {"client", "internal/accounts", "internal/archive", "internal/behaviour", "internal/cassette", "internal/certificates",
 		"internal/codes", "internal/digitallink",
 		"internal/errcode", "internal/gs1", "internal/index", "internal/labels", "internal/live", "internal/outbound", "internal/parcel",
-		"internal/phrase", "internal/rules", "internal/scan", "internal/server", "internal/spelling", "internal/symbol",
+		"internal/phrase", "internal/refusal", "internal/rules", "internal/scan", "internal/server", "internal/spelling", "internal/symbol",
 		"internal/verification",
 		"internal/version",
 		"internal/ruleplan", "internal/yamltext"},

@@ -137,7 +137,8 @@ func take(variable, curl, field string) string {
 }
 
 var (
-	takeTicket   = take("TICKET", postLine(here+"/admin/v1/emulator/ticket", `{"component":"wxc0ffee0000000003"}`), "component_verify_ticket")
+	takeTicket = take("TICKET", postLine(here+"/admin/v1/emulator/ticket", `{"component":"wxc0ffee0000000003"}`),
+		"component_verify_ticket")
 	takePlatform = takeTicket + take("TOKEN", postLine(here+"/cgi-bin/component/api_component_token",
 		`{"component_appid":"wxc0ffee0000000003","component_appsecret":"c0ffee00000000000000000000000003","component_verify_ticket":"$TICKET"}`),
 		"component_access_token")
