@@ -26,8 +26,8 @@ require (
 	github.com/parquet-go/parquet-go v0.31.0 // Parquet without cgo: the lake, and statistics as files
 	github.com/pressly/goose/v3 v3.28.0 // migrations as embedded SQL, one starter at a time; v3.29 wants a libc that the SQLite driver was not made for
 	github.com/prometheus/client_golang v1.25.0 // metrics, by the format's own library
+	github.com/rivo/uniseg v0.4.7 // how wide a text is on a screen: columns of Chinese
 	github.com/rogpeppe/go-internal v1.16.0 // tests: stories of the command line (testscript)
-	github.com/rivo/uniseg v0.4.7
 	github.com/schollz/progressbar/v3 v3.19.1 // the progress of a download on a terminal
 	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // tests: our signatures, checked by the standard's own library
 	github.com/tidwall/btree v1.8.2 // activated ranges in order, copied in constant time for readers

@@ -68,6 +68,15 @@ func (c *Client) GS1Entry(ctx context.Context, key string) (GS1Entry, error) {
 	return one, c.admin(ctx, http.MethodGet, gs1Path(key), nil, &one)
 }
 
+// AddGS1 says something of a GS1 key of which nothing is said yet.
+func (c *Client) AddGS1(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
+	var one GS1Entry
+	return one, c.admin(ctx, http.MethodPost, "gs1/links", struct {
+		Key string `json:"key"`
+		GS1Put
+	}{key, want}, &one)
+}
+
 // PutGS1 says something of a GS1 key.
 func (c *Client) PutGS1(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
 	var one GS1Entry

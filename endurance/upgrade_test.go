@@ -60,6 +60,7 @@ type oldProgram struct {
 var oldPrograms = []oldProgram{
 	{100, "d9f5524"},
 	{101, "196471c"},
+	{102, "e0024e3"},
 }
 
 // firstSchema is that of 0.1.0.

@@ -592,11 +592,11 @@ func TestDevShowsThePageOfAnyLink(t *testing.T) {
 		t.Errorf("the QR code is of %q", got)
 	}
 	// It is the page that a browser gets of the printed link: a button, or the app at once.
-	p.Admin("PUT", "/accounts/wxminiprogram0001", `{"kind":"mini_program","versions":["release"],"url_scheme":"cup://go?to={path}"}`)
+	p.Admin("PUT", "/accounts/wxc0ffee0000000001", `{"kind":"mini_program","versions":["release"],"url_scheme":"cup://go?to={path}"}`)
 	a = at("https://coffee.example/t/7")
 	p.isPage("a button", a, 200)
 	p.has("a button", a, `<a class="button" href="cup://go?to=pages%2F`)
-	p.dress("wxminiprogram0001", map[string]any{"open_at_once": true})
+	p.dress("wxc0ffee0000000001", map[string]any{"open_at_once": true})
 	a = at("https://coffee.example/t/7")
 	if a.Status != http.StatusFound || !strings.HasPrefix(a.Header.Get("Location"), "cup://go?to=pages%2F") {
 		t.Errorf("at once: %d %q", a.Status, a.Header.Get("Location"))

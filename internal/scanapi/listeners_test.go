@@ -243,6 +243,12 @@ func TestBothListenersAnswerTheSame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want, got := told(t, shared, raw), told(t, own, raw)
+			if name == "CONNECT" || name == "another's absolute path" { // with --dev the wire's listener is a proxy (decision 66)
+				if !strings.HasPrefix(want, "403 ") || got == want {
+					t.Errorf("shared %.300s\nown    %.300s", want, got)
+				}
+				return
+			}
 			if got != want {
 				t.Errorf("%.200q\nshared %.3000s\nown    %.3000s", raw, want, got)
 			}

@@ -96,10 +96,10 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 	owned := []string{"listScans", "exportScans", "askStatistics", "listMisses", "exportStatistics", "exportMisses", "listAlarms",
 		"exportAlarms"}
 	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "packageSigner", "listOrders", "listRules", "listBatches",
-		"search", "nameAccounts", "nameRules"}
+		"search", "nameAccounts", "nameRules", "listGS1Links", "exportGS1Links"}
 	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch.ID), "{user}", "u",
 		"{rid}", "00000000-00000000-00000000", "{component}", "c", "{seq}", "1", "{host}", "h", "{code_index}", "1", "{scan_id}", "x",
-		"{node}", "n", "{package}", "1", "{id}", "1", "{name}", "n")
+		"{node}", "n", "{package}", "1", "{id}", "1", "{name}", "n", "{key...}", "01/09506000134352")
 	for _, o := range servertest.Operations() {
 		for role, call := range calls {
 			a := call(o.Method, fill.Replace(o.Path), "")
@@ -111,9 +111,11 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 				ok = a.Status == http.StatusOK
 			}
 			asks := []string{"lookupCode", "resolveThen", "getScan", "acknowledgeAlarm", "dismissAlarm", "ruleHistory",
-				"ruleOccupiers", "replayPlan"} // and the question is a bad one
+				"ruleOccupiers", "replayPlan", "addGS1Links", "getGS1Links", "putGS1Links", "deleteGS1Links", "undoGS1Change",
+				"importGS1Links"} // and the question is a bad one
 			if slices.Contains(asks, o.ID) && role.Covers(o.Least) {
-				ok = a.Status == http.StatusUnprocessableEntity || a.Status == http.StatusBadRequest || a.Status == http.StatusNotFound
+				ok = slices.Contains([]int{http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusNotFound,
+					http.StatusUnsupportedMediaType}, a.Status)
 			}
 			if o.ID == "getCall" && role == operations.Operator {
 				ok = a.Status == http.StatusNotFound // there is none

@@ -60,7 +60,7 @@ func TestASpoiledCodeThatIsScannedRaisesOneAlarm(t *testing.T) {
 			answer("GET", "/statistics?wait=true", "")
 		}
 		if a := answer("GET", "/alarms?open=true", ""); strings.Count(a.Body, `"kind":`) != 1 ||
-			!strings.Contains(a.Body, fmt.Sprintf(`"kind":"spoiled_code","application_id":%d,"code_index":8,`, batch.ID)) {
+			!strings.Contains(a.Body, fmt.Sprintf(`"kind":"spoiled_code","account":"wxserviceacct0001","application_id":%d,"code_index":8,`, batch.ID)) {
 			t.Errorf("after it: %s", a.Body)
 		}
 		answer("POST", "/alarms/1/dismiss", `{"note":"read off a photograph of the proof"}`)

@@ -107,15 +107,19 @@ func platformName(authority string) bool {
 	return slices.Contains(gateway.PlatformNames, strings.ToLower(strings.TrimSuffix(host, ".")))
 }
 
-// here reports whether a request in absolute form names the address that it came to, which is no proxying.
+// here reports whether a request in absolute form names the address that it came to, which is no proxying: this machine, with the port
+// of the listener or without one.
 func here(r *http.Request) bool {
+	host, port, err := net.SplitHostPort(r.URL.Host)
+	if err != nil {
+		return loopback(r.URL.Host)
+	}
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if local == nil {
 		return false
 	}
-	host, port, err := net.SplitHostPort(r.URL.Host)
 	_, listens, _ := net.SplitHostPort(local.String())
-	return err == nil && port == listens && loopback(host)
+	return port == listens && loopback(host)
 }
 
 // refuseProxy refuses to be a proxy to others: with it a web page could reach what this machine reaches.
