@@ -45,12 +45,13 @@ func (p tab) counted(s screen, narrow, wide int) {
 // them scanned, finds the alarm of one that was copied, and dismisses it. One server and one browser for all: each screen is another
 // brand's.
 func TestABrandsManagerByClicks(t *testing.T) {
-	seed := "accounts:\n  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, certified: true, versions: [release]}\n"
+	var seed strings.Builder
+	seed.WriteString("accounts:\n  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, certified: true, versions: [release]}\n")
 	for i := range screens() {
-		seed += fmt.Sprintf("  - {appid: brand%d, kind: service_account, secret: the-secret-of-brand%[1]d, certified: true, "+
-			"features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}\n", i)
+		seed.WriteString(fmt.Sprintf("  - {appid: brand%d, kind: service_account, secret: the-secret-of-brand%[1]d, certified: true, "+
+			"features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}\n", i))
 	}
-	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: seed + "settings: {rate_limit: 0}\n",
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: seed.String() + "settings: {rate_limit: 0}\n",
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	key, window := scanKey(t, s), browsertest.Start(t, "")
 	if _, err := chromedp.Call(window, browser.SetDownloadBehavior,
