@@ -238,6 +238,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		"/console/rules":                 {"did": {"publish"}, "selected": {"shop https://none.example/"}},
 		"/console/accounts/selected":     {"did": {"jump-on"}, "selected": {"shop"}},
 		"/console/calls/deviations":      {"did": {"forget"}, "account": {"shop"}},
+		"/console/gs1/key":               {"did": {"save"}, "key": {"01/09506000134352"}, "owner": {""}, "archived": {"yes"}},
 	}
 	for _, c := range pages {
 		for name, v := range role {
