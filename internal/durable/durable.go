@@ -35,9 +35,22 @@ func Move(from, to string) error {
 
 // Named makes the name of a file durable, which was just given to it.
 func Named(path string) error {
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
+	if err := SyncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("making %s durable: %w", path, err)
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return nil
+}
+
+// SyncDir makes what was created, renamed and removed in a folder durable. Windows and some file
+// systems cannot be asked for that and say so: their refusal is no error.
+func SyncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/qrjump/qrjump/internal/durable"
 )
 
 // Place is where the files of a lake are. Names have slashes.
@@ -81,7 +83,7 @@ func (f folder) Put(_ context.Context, name string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(to))
+	return durable.SyncDir(filepath.Dir(to))
 }
 
 // makeFolders makes a folder and those above it, so that they outlive a power cut.
@@ -98,18 +100,7 @@ func (f folder) makeFolders(path string) error {
 	if err := os.Mkdir(path, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncFolder(above)
-}
-
-func syncFolder(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	if err := dir.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !os.IsPermission(err) {
-		return errors.Join(err, dir.Close())
-	}
-	return dir.Close()
+	return durable.SyncDir(above)
 }
 
 func (f folder) List(_ context.Context, prefix string) (names []string, err error) {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/qrjump/qrjump/internal/durable"
 )
 
 // disk is what a journal does with files; tests break it.
@@ -69,13 +71,7 @@ func (realDisk) list(dir string) ([]string, error) {
 	return names, nil
 }
 
-func (realDisk) syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
+func (realDisk) syncDir(dir string) error { return durable.SyncDir(dir) }
 
 func (f realFile) truncate(size int64) error { return f.Truncate(size) }
 
@@ -109,9 +105,6 @@ func writeWhole(d disk, name string, content []byte) error {
 
 // WriteFile is writeWhole of the operating system's files.
 func WriteFile(name string, content []byte) error { return writeWhole(realDisk{}, name, content) }
-
-// SyncDir makes what was created, renamed and removed in a folder durable.
-func SyncDir(dir string) error { return realDisk{}.syncDir(dir) }
 
 // newSuffix marks a file that is being written; if a start finds one, a crash left it.
 const newSuffix = ".new"

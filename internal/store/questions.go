@@ -99,104 +99,127 @@ const fewTuples = 200
 
 // Tuples implements stats.Tx.
 func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
-	var args, matched []any
-	var where []string // of the combinations; the same with its own arguments: match
-	var match []string
-	rule, ofRule := q.Filter[stats.Rule]
-	ruleNumber := int64(0) // of all rules
-	if ofRule {
-		n, ok := numberOf(rule)
-		if !ok {
-			return []stats.Answer{}, nil
-		}
-		ruleNumber = n
+	c := counting{Query: q}
+	if !c.filter() {
+		return []stats.Answer{}, nil
 	}
-	for dim, wanted := range q.Filter {
-		var value any = wanted
-		switch dim {
-		case stats.Rule:
-			continue
-		case stats.Batch:
-			n, ok := numberOf(wanted)
-			if !ok {
-				return []stats.Answer{}, nil
-			}
-			value = n
-		}
-		where = append(where, ` AND u.`+dimColumns[dim]+` = `+bind(&args, value))
-		match = append(match, `u.`+dimColumns[dim]+` = `+bind(&matched, value))
-	}
-	of, value, joined := int64(stats.PerHourOfAll), `''`, len(where) > 0
-	switch {
-	case ofRule || q.Group == stats.Rule:
-		of = int64(stats.PerHour)
-	case q.Group == stats.Owner || len(q.Owners) > 0:
-		of = int64(stats.PerHourOfOwner)
-	}
-	rules := []any{ruleNumber}
-	if of == int64(stats.PerHourOfOwner) {
-		rules = nil
-		for _, owner := range q.Owners {
-			rules = append(rules, stats.OwnerNumber(owner))
-		}
-	}
-	switch q.Group {
-	case stats.Total:
-	case stats.Rule:
-		value = numberText(`c.rule`)
-	case stats.Batch:
-		value, joined = numberText(`u.batch`), true
-	case stats.Owner:
-		if value = t.countOwner(); of == int64(stats.PerHour) {
-			break
-		}
-		value = `COALESCE((SELECT o.name FROM statistics_owners o WHERE o.number = c.rule), '')`
-	default:
-		value, joined = `u.`+dimColumns[q.Group], true
-	}
-	few, err := t.fewMatch(ctx, q, match, matched)
+	c.choose(t.countOwner())
+	few, err := t.fewMatch(ctx, q, c.match, c.matched)
 	if err != nil {
 		return nil, err
 	}
-	theirs := func() string { // rows of rules do not say whose they are
-		if of != int64(stats.PerHour) || len(q.Owners) == 0 {
-			return ``
-		}
-		return ` AND ` + in(&args, t.countOwner(), wanted(q, stats.Owner))
-	}
 	var with, parts []string
 	for i, span := range q.Spans {
-		per, from, to := bind(&args, of+int64(span.Per)), bind(&args, span.From), bind(&args, span.To)
-		part := `SELECT ` + cutOf(q.By, span.Per, `c.at`) + ` AS at, ` + value + ` AS value, c.scans AS scans, c.firsts AS firsts FROM `
-		if !few {
-			part += `statistics_counts c`
-			if joined {
-				part += ` JOIN statistics_tuples u ON u.id = c.tuple`
-			}
-			part += ` WHERE c.per = ` + per + ` AND c.at >= ` + from + ` AND c.at < ` + to
-			parts = append(parts, part+theirs()+strings.Join(where, ``))
-			continue
+		part := `SELECT ` + cutOf(q.By, span.Per, `c.at`) + ` AS at, ` + c.value + ` AS value, c.scans AS scans, c.firsts AS firsts FROM `
+		if few {
+			ats := `ats` + strconv.Itoa(i)
+			hours, rows := c.each(ats, span)
+			with = append(with, hours)
+			part += rows
+		} else {
+			part += c.all(span)
 		}
-		// First the hours or days that exist, then in each only what is asked for. In SQLite, CROSS
-		// JOIN keeps this order.
-		ats := `ats` + strconv.Itoa(i)
-		with = append(with, ats+`(at) AS (SELECT MIN(at) FROM statistics_counts WHERE per = `+per+` AND at >= `+from+` AND at < `+to+`
-			UNION ALL SELECT (SELECT MIN(n.at) FROM statistics_counts n WHERE n.per = `+per+` AND n.at > `+ats+`.at AND n.at < `+to+`) FROM `+ats+` WHERE `+ats+`.at IS NOT NULL)`)
-		switch {
-		case (ofRule || of == int64(stats.PerHourOfOwner)) && joined:
-			part += ats + ` CROSS JOIN statistics_counts c CROSS JOIN statistics_tuples u`
-		case ofRule || of == int64(stats.PerHourOfOwner):
-			part += ats + ` CROSS JOIN statistics_counts c`
-		default:
-			part += `statistics_tuples u CROSS JOIN ` + ats + ` CROSS JOIN statistics_counts c`
+		if c.of == stats.PerHour && len(q.Owners) > 0 { // rows of rules do not say whose they are
+			part += ` AND ` + in(&c.args, t.countOwner(), wanted(q, stats.Owner))
 		}
-		part += ` WHERE c.per = ` + per + ` AND c.at = ` + ats + `.at AND ` + in(&args, `c.rule`, rules)
-		if joined {
-			part += ` AND c.tuple = u.id`
-		}
-		parts = append(parts, part+theirs()+strings.Join(where, ``))
+		parts = append(parts, part+strings.Join(c.where, ``))
 	}
-	return t.answers(ctx, q, with, parts, args)
+	return t.answers(ctx, q, with, parts, c.args)
+}
+
+// counting is a question by combination on its way to SQL.
+type counting struct {
+	stats.Query
+	args, matched []any
+	where         []string // of the combinations; the same with arguments of its own: match
+	match         []string
+	rule          int64     // 0 = of all
+	of            stats.Per // whose rows are read, those of hours: of all, of rules, of owners
+	rules         []any     // whose rows, where few are
+	value         string    // what is grouped by
+	joined        bool      // with the combinations
+}
+
+// filter reads the values that are asked for; false where one cannot be.
+func (c *counting) filter() bool {
+	for dim, wanted := range c.Filter {
+		var value any = wanted
+		if dim == stats.Rule || dim == stats.Batch {
+			n, ok := numberOf(wanted)
+			if !ok {
+				return false
+			}
+			if dim == stats.Rule {
+				c.rule = n
+				continue
+			}
+			value = n
+		}
+		c.where = append(c.where, ` AND u.`+dimColumns[dim]+` = `+bind(&c.args, value))
+		c.match = append(c.match, `u.`+dimColumns[dim]+` = `+bind(&c.matched, value))
+	}
+	return true
+}
+
+// choose says whose rows are read and what they are grouped by.
+func (c *counting) choose(ownerOfRule string) {
+	_, ofRule := c.Filter[stats.Rule]
+	c.of, c.value, c.joined, c.rules = stats.PerHourOfAll, `''`, len(c.where) > 0, []any{c.rule}
+	switch {
+	case ofRule || c.Group == stats.Rule:
+		c.of = stats.PerHour
+	case c.Group == stats.Owner || len(c.Owners) > 0:
+		c.of, c.rules = stats.PerHourOfOwner, nil
+		for _, owner := range c.Owners {
+			c.rules = append(c.rules, stats.OwnerNumber(owner))
+		}
+	}
+	switch c.Group {
+	case stats.Total:
+	case stats.Rule:
+		c.value = numberText(`c.rule`)
+	case stats.Batch:
+		c.value, c.joined = numberText(`u.batch`), true
+	case stats.Owner:
+		if c.value = ownerOfRule; c.of != stats.PerHour {
+			c.value = `COALESCE((SELECT o.name FROM statistics_owners o WHERE o.number = c.rule), '')`
+		}
+	default:
+		c.value, c.joined = `u.`+dimColumns[c.Group], true
+	}
+}
+
+// all is the rows of a span, of which most are wanted.
+func (c *counting) all(span stats.Span) string {
+	rows := `statistics_counts c`
+	if c.joined {
+		rows += ` JOIN statistics_tuples u ON u.id = c.tuple`
+	}
+	return rows + ` WHERE c.per = ` + bind(&c.args, int64(c.of+span.Per)) + ` AND c.at >= ` + bind(&c.args, span.From) + ` AND c.at < ` +
+		bind(&c.args, span.To)
+}
+
+// each is the hours or days of a span that exist, and then in each of them only what is asked for.
+// In SQLite, CROSS JOIN keeps this order.
+func (c *counting) each(ats string, span stats.Span) (hours, rows string) {
+	per, from, to := bind(&c.args, int64(c.of+span.Per)), bind(&c.args, span.From), bind(&c.args, span.To)
+	hours = ats + `(at) AS (SELECT MIN(at) FROM statistics_counts WHERE per = ` + per + ` AND at >= ` + from + ` AND at < ` + to + `
+			UNION ALL SELECT (SELECT MIN(n.at) FROM statistics_counts n WHERE n.per = ` + per + ` AND n.at > ` + ats + `.at AND n.at < ` + to +
+		`) FROM ` + ats + ` WHERE ` + ats + `.at IS NOT NULL)`
+	_, ofRule := c.Filter[stats.Rule]
+	switch named := ofRule || c.of == stats.PerHourOfOwner; {
+	case named && c.joined:
+		rows = ats + ` CROSS JOIN statistics_counts c CROSS JOIN statistics_tuples u`
+	case named:
+		rows = ats + ` CROSS JOIN statistics_counts c`
+	default:
+		rows = `statistics_tuples u CROSS JOIN ` + ats + ` CROSS JOIN statistics_counts c`
+	}
+	rows += ` WHERE c.per = ` + per + ` AND c.at = ` + ats + `.at AND ` + in(&c.args, `c.rule`, c.rules)
+	if c.joined {
+		rows += ` AND c.tuple = u.id`
+	}
+	return hours, rows
 }
 
 // fewMatch reports whether few rows of each hour or day have what a question asks for.

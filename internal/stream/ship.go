@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/qrjump/qrjump/internal/durable"
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
@@ -274,7 +275,7 @@ func Leave(marks string, left func(Left) error) error {
 	}
 	// If the mark came back after a power cut, events that are counted from the journal would be
 	// published too.
-	return ledger.SyncDir(marks)
+	return durable.SyncDir(marks)
 }
 
 func readMark(file string) (m ledger.Mark, err error) {
