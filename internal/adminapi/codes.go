@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/alarms"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/gs1"
 )
 
 const noGTIN = "product_code is no EAN or GTIN with a right check digit"
@@ -40,7 +41,7 @@ func showEvent(e codes.Event) client.CodeEvent {
 	if e.Did == codes.Activate {
 		b := client.CodeBinding(e.Binding)
 		shown.Binding = &b
-		if !codes.ValidGTIN(b.ProductCode) {
+		if !gs1.ValidGTIN(b.ProductCode) {
 			shown.Warning = noGTIN
 		}
 	}
@@ -194,7 +195,7 @@ func (a *Admin) change(ctx context.Context, actor string, id int64, s client.Cod
 	c.Batch, c.Codes = id, set
 	changed, err := a.Codes.Change(acting(ctx, actor), c)
 	done := changeDone{CodesChanged: client.CodesChanged{Codes: set.Len(), Changed: &changed}}
-	if c.Did == codes.Activate && !codes.ValidGTIN(c.Binding.ProductCode) {
+	if c.Did == codes.Activate && !gs1.ValidGTIN(c.Binding.ProductCode) {
 		done.Warning = noGTIN
 	}
 	return done, err

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/gs1"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/vault"
 )
@@ -373,7 +374,7 @@ func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activat
 	if err := a.Binding.check(); err != nil {
 		return err
 	}
-	if !ValidGTIN(a.Binding.ProductCode) {
+	if !gs1.ValidGTIN(a.Binding.ProductCode) {
 		p.Log.WarnContext(ctx, "product_code is no EAN or GTIN; the codes are activated all the same", "application_id", b.ID,
 			"product_code", a.Binding.ProductCode)
 	}

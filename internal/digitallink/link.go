@@ -102,7 +102,10 @@ func invalidf(format string, args ...any) error {
 	return accounts.Invalid(fmt.Sprintf(format, args...))
 }
 
-var typeName = regexp.MustCompile(`^gs1:[A-Za-z][A-Za-z0-9]{0,63}$`)
+var (
+	typeName    = regexp.MustCompile(`^gs1:[A-Za-z][A-Za-z0-9]{0,63}$`)
+	typeAddress = regexp.MustCompile(`^https?://[A-Za-z0-9._/]+$`)
+)
 
 // Parse reads an entry as a seed file has it, and says what cannot be.
 func Parse(v any) (e Entry, err error) {
@@ -194,6 +197,9 @@ func (l Link) normal() (Link, error) {
 	case strings.HasPrefix(l.Type, "http"):
 		if err := validAddress(l.Type, l.Type); err != nil {
 			return l, fmt.Errorf("linktype: %w", err)
+		}
+		if !typeAddress.MatchString(l.Type) {
+			return l, fmt.Errorf("linktype %.60q: GS1's schema of a linkset takes letters, digits, '.', '_' and '/' in its address", l.Type)
 		}
 	default:
 		return l, fmt.Errorf("linktype %.60q: want a name of the GS1 Web Vocabulary, such as gs1:pip, or the address of a link type", l.Type)

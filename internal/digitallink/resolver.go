@@ -265,20 +265,23 @@ type target struct {
 	Context  []string `json:"context,omitempty"`
 }
 
-// linkset answers the links of all levels; only = nothing but these.
+// linkset answers the links of all levels; only = nothing but these. GS1's schema wants a description of each.
 func (a *answer) linkset(status int, levels []*Entry, at time.Time, only []hit) {
 	a.w.Header().Add("Link", "<"+linksetTerms+`>; rel="`+jsonldRel+`"; type="application/ld+json"`)
 	sets := []map[string]any{}
 	for _, e := range levels {
-		set := map[string]any{"anchor": a.base + "/" + e.Key}
+		set := map[string]any{"anchor": a.base + "/" + e.Key, "itemDescription": e.Key}
 		there := e.present(at, a.id.Value)
+		if i := slices.IndexFunc(there, func(h hit) bool { return h.Default }); i >= 0 {
+			set["itemDescription"] = there[i].Title
+		}
 		if only != nil {
 			there = slices.DeleteFunc(there, func(h hit) bool {
 				return !slices.ContainsFunc(only, func(o hit) bool { return o.Link == h.Link })
 			})
 		}
 		addLinks(set, there)
-		if len(set) > 1 {
+		if len(there) > 0 {
 			sets = append(sets, set)
 		}
 	}
@@ -312,7 +315,27 @@ func addLinks(set map[string]any, there []hit) {
 }
 
 func (h hit) target() target {
-	return target{Href: h.address, Title: h.Title, Type: h.Media, Hreflang: h.Hreflang, Context: h.Context}
+	t := target{Href: h.address, Title: h.Title, Type: h.Media, Context: h.Context}
+	for _, tag := range h.Hreflang {
+		if short := inTwo(tag); short != "" && !slices.Contains(t.Hreflang, short) {
+			t.Hreflang = append(t.Hreflang, short)
+		}
+	}
+	return t
+}
+
+// inTwo is a language as GS1's schema takes it: two letters, and two for a region. Others have no place in a linkset.
+func inTwo(tag string) string {
+	parts := strings.Split(tag, "-")
+	if len(parts[0]) != 2 {
+		return ""
+	}
+	for _, region := range parts[1:] {
+		if len(region) == 2 {
+			return parts[0] + "-" + region
+		}
+	}
+	return parts[0]
 }
 
 // describe answers the resolver description file.

@@ -3,12 +3,13 @@ package gs1
 import (
 	"errors"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// clauses are what URI Syntax 1.6 says of a Digital Link, each with a URI and what becomes of it: docs/en/gs1.md shows them.
+// clauses are what URI Syntax 1.6 says of a Digital Link, each with a URI and what becomes of it: docs/en/how/gs1.md shows them.
 var clauses = []struct{ name, uri, want string }{
 	{"a primary key alone", "https://example.com/01/09506000134352", "01/09506000134352"},
 	{"http and https, in small or capital letters", "HTTP://example.com/01/09506000134352", "01/09506000134352"},
@@ -63,8 +64,15 @@ var clauses = []struct{ name, uri, want string }{
 
 func TestClausesOfTheURISyntax(t *testing.T) {
 	t.Parallel()
+	page, err := os.ReadFile("../../docs/en/how/gs1.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range clauses {
 		t.Run(c.name, func(t *testing.T) {
+			if !strings.Contains(string(page), c.name) {
+				t.Error("no row of docs/en/how/gs1.md names it")
+			}
 			d, err := Parse(c.uri)
 			got := ""
 			if err == nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ gs1:
     links:
       - {linktype: "gs1:pip", href: "https://brand.example/p/{01}", title: Product, default: true}
       - {linktype: "gs1:pip", href: "https://brand.example/zh", title: 产品, hreflang: zh-CN, type: text/html}
-      - {linktype: "gs1:pip", href: "https://brand.example/fr", title: Produit, hreflang: [fr, de], type: text/html}
+      - {linktype: "gs1:pip", href: "https://brand.example/fr", title: Produit, hreflang: [fr, de, sr-Latn-RS], type: text/html}
       - {linktype: "gs1:pip", href: "https://brand.example/data", title: Data, type: application/json}
       - {linktype: "gs1:pip", href: "https://brand.example/eu", title: For Europe, context: EU}
       - {linktype: "gs1:certificationInfo", href: "https://brand.example/c1", title: One certificate}
@@ -54,7 +55,7 @@ type gs1Case struct {
 	location   string
 }
 
-// TestGS1Redirects holds what a resolver answers a request that is right: docs/en/gs1.md names its cases.
+// TestGS1Redirects holds what a resolver answers a request that is right: docs/en/how/gs1.md names its cases.
 func TestGS1Redirects(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins})
@@ -148,6 +149,7 @@ func TestGS1Linkset(t *testing.T) {
 		}
 		a.JSON(t, &set)
 		var anchors []string
+		conforms(t, a.Body)
 		for _, one := range set.Linkset {
 			var anchor string
 			if err := json.Unmarshal(one["anchor"], &anchor); err != nil {
@@ -165,8 +167,64 @@ func TestGS1Linkset(t *testing.T) {
 		}
 	}
 	a := s.Do("GET", path+"?linkType=gs1:certificationInfo", "", "Host: id.example")
+	conforms(t, a.Body)
+	if !strings.Contains(s.Do("GET", path+"?linkType=linkset", "", "Host: id.example").Body, `"sr-RS"`) {
+		t.Error("a language of three parts is not told in two")
+	}
 	if strings.Count(a.Body, "brand.example/c") != 2 || strings.Contains(a.Body, "/p/") {
 		t.Errorf("300 with other links: %s", a.Body)
+	}
+}
+
+// What GS1's JSON schema of a linkset (1.2.0, normative) says of each member of a link; it takes no others. compat/gs1 asks the
+// schema itself.
+var linkMembers = map[string]func(any) bool{
+	"href":  matches(`^https?://[a-zA-z0-9./]+`),
+	"title": matches(``),
+	"type":  matches(`\w+/[-+.\w]+`),
+	"hreflang": func(v any) bool {
+		list, is := v.([]any)
+		return is && !slices.ContainsFunc(list, func(one any) bool { return !matches(`^\w{2}(-\w{2})?$`)(one) })
+	},
+	"context": func(v any) bool { _, is := v.([]any); return is },
+}
+
+func matches(pattern string) func(any) bool {
+	p := regexp.MustCompile(pattern)
+	return func(v any) bool { text, is := v.(string); return is && p.MatchString(text) }
+}
+
+// conforms checks a linkset by GS1's schema.
+func conforms(t *testing.T, body string) {
+	t.Helper()
+	var whole map[string][]map[string]any
+	if err := json.Unmarshal([]byte(body), &whole); err != nil || len(whole) != 1 || whole["linkset"] == nil {
+		t.Fatalf("no linkset alone: %v %s", err, body)
+	}
+	for _, one := range whole["linkset"] {
+		if !matches(`^https?://[a-zA-z0-9./]+`)(one["anchor"]) || !matches(`.`)(one["itemDescription"]) {
+			t.Errorf("anchor %v, itemDescription %v", one["anchor"], one["itemDescription"])
+		}
+		for kind, list := range one {
+			if kind == "anchor" || kind == "itemDescription" {
+				continue
+			}
+			links, is := list.([]any)
+			if !is || !matches(`^https?://[a-zA-z0-9./]+$`)(kind) {
+				t.Errorf("%s is no list of links, or no relation that the schema knows", kind)
+			}
+			for _, one := range links {
+				link, _ := one.(map[string]any)
+				if link["href"] == nil || link["title"] == nil {
+					t.Errorf("%s: %v has no href or no title", kind, link)
+				}
+				for name, value := range link {
+					if check := linkMembers[name]; check == nil || !check(value) {
+						t.Errorf("%s: %s %v is not in the schema", kind, name, value)
+					}
+				}
+			}
+		}
 	}
 }
 
@@ -175,7 +233,7 @@ func checkRelations(t *testing.T, one map[string]json.RawMessage) {
 	t.Helper()
 	described := map[string]bool{}
 	for kind, raw := range one {
-		if kind == "anchor" {
+		if kind == "anchor" || kind == "itemDescription" {
 			continue
 		}
 		if !strings.HasPrefix(kind, "https://") {
@@ -290,8 +348,9 @@ func TestGS1Hostile(t *testing.T) {
 		"an unknown AI": `"href":"https://brand.example/{host}"`,
 		"an open brace": `"href":"https://brand.example/{21"`, "a path alone": `"href":"//evil.example/"`,
 		"no title": `"href":"https://brand.example/","title":""`, "a media type": `"href":"https://brand.example/","type":"text"`,
-		"a language": `"href":"https://brand.example/","hreflang":["en\r\n"]`,
-		"a type":     `"href":"https://brand.example/","linktype":"javascript:x"`, "a default as type": `"href":"https://brand.example/","linktype":"gs1:defaultLink"`,
+		"a language":             `"href":"https://brand.example/","hreflang":["en\r\n"]`,
+		"a type":                 `"href":"https://brand.example/","linktype":"javascript:x"`,
+		"a type with a fragment": `"href":"https://brand.example/","linktype":"https://types.example/all#own"`, "a default as type": `"href":"https://brand.example/","linktype":"gs1:defaultLink"`,
 		"the wrong way round": `"href":"https://brand.example/","from":"2026-02-01T00:00:00Z","until":"2026-01-01T00:00:00Z"`,
 	} {
 		full := map[string]any{"linktype": "gs1:pip", "title": "x", "default": true}

@@ -1,4 +1,4 @@
-package codes
+package gs1
 
 import (
 	"fmt"
