@@ -14,6 +14,7 @@ type Behaviour struct {
 	Chinese string `json:"zh"`               // the same
 	Source  string `json:"source,omitempty"` // the evidence
 	Date    string `json:"date,omitempty"`   // of the newest evidence: a day, a month or a year
+	Until   string `json:"until,omitempty"`  // the first day of evidence of something else: it is done so with --as-of of a day before
 	Old     bool   `json:"old,omitempty"`    // it is older than three years
 }
 

@@ -51,3 +51,31 @@ func (c *Client) ForgetDeviations(ctx context.Context, account string) ([]Deviat
 	err := c.admin(ctx, http.MethodDelete, "deviations"+ofAccount(account), nil, &reply)
 	return reply.Deviations, err
 }
+
+// Trial is something that the platform does to every program sooner or later.
+type Trial struct {
+	Behaviour string `json:"behaviour,omitempty"` // the id of a row of the table of behaviours; "" where there is only a number
+	ErrCode   int    `json:"errcode"`             // what is answered then
+	English   string `json:"en"`                  // what happens
+	Chinese   string `json:"zh"`                  // the same
+	Met       bool   `json:"met"`                 // whether it happened
+	Calls     int    `json:"calls"`               // how many calls were made that it can happen to
+	Times     int    `json:"times"`               // to how many it happened
+	Last      string `json:"last,omitempty"`      // the request id of the newest of these
+	Command   string `json:"command"`             // what makes it happen
+}
+
+// Coverage says which trials a program met.
+type Coverage struct {
+	Met    int     `json:"met"` // how many it met
+	Of     int     `json:"of"`  // of how many
+	Trials []Trial `json:"trials"`
+	Searched
+}
+
+// Coverage says what of all that the platform does to programs happened to the calls of an account, "" = of all accounts.
+func (c *Client) Coverage(ctx context.Context, account string) (Coverage, error) {
+	var reply Coverage
+	err := c.admin(ctx, http.MethodGet, "deviations/coverage"+ofAccount(account), nil, &reply)
+	return reply, err
+}

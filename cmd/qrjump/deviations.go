@@ -13,6 +13,8 @@ type deviationsCommand struct {
 	Account string `placeholder:"APPID"`
 	FailOn  string `placeholder:"MARK" enum:",seen,page,inferred,choice" default:""`
 	Clear   bool
+	// Coverage is another list: what the program has not met yet.
+	Coverage bool
 }
 
 // sureMarks are how sure it is that the platform minds, the surest first.
@@ -23,6 +25,9 @@ var errDeviations = constant("deviations.callers_deviated_from_the_platform")
 
 // Run lists deviations, or begins the list anew.
 func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
+	if c.Coverage {
+		return c.coverage(s, qrjump)
+	}
 	ask := qrjump.Deviations
 	if c.Clear {
 		ask = qrjump.ForgetDeviations
@@ -76,4 +81,39 @@ func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 			fmt.Fprintf(w, "%s: %s\n", plain(d.Behaviour), plain(r.inLanguage(d.Advice, d.Chinese)))
 		}
 	}
+}
+
+// coverage lists what the platform does to every program, and how what did not happen here is made to.
+func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
+	if c.Clear || c.FailOn != "" {
+		return misused("deviations.coverage_stands_alone")
+	}
+	found, err := qrjump.Coverage(s.ctx, c.Account)
+	if err != nil {
+		return fault("deviations.deviations", err)
+	}
+	if err := emptyFor(s, qrjump, said("deviations.deviations_of"), c.Account, found.Of); err != nil {
+		return err
+	}
+	return c.print(s, found, func(w io.Writer) {
+		if found.Of == 0 {
+			tell(w, "deviations.no_call_was_made")
+			return
+		}
+		rows := [][]string{}
+		for _, t := range found.Trials {
+			met := said("deviations.not_met")
+			if t.Met {
+				met = number(int64(t.Times))
+			}
+			rows = append(rows, []string{number(int64(t.ErrCode)), met, number(int64(t.Calls)), s.reader.inLanguage(t.English, t.Chinese)})
+		}
+		printTable(w, []string{"ERRCODE", "MET", "CALLS", "WHAT HAPPENS"}, rows)
+		tell(w, "deviations.met_of", found.Met, found.Of)
+		for _, t := range found.Trials {
+			if !t.Met {
+				fmt.Fprintln(w, plain(t.Command))
+			}
+		}
+	})
 }

@@ -31,6 +31,7 @@ type serveCommand struct {
 	DevHost      []string   `env:"QRJUMP_DEV_HOST" placeholder:"NAME"`
 	Emulator     bool       `env:"QRJUMP_EMULATOR"`
 	Strict       strictness `env:"QRJUMP_STRICT" enum:",seen,page,inferred,choice" default:"" placeholder:"MARK"`
+	AsOf         string     `env:"QRJUMP_AS_OF" placeholder:"DATE"`
 	TLSCert      string     `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" file:"in"`
 	TLSKey       string     `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" file:"in"`
 	TLSDev       bool       `name:"tls-dev" env:"QRJUMP_TLS_DEV"`
@@ -92,10 +93,18 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 	} else if c.Dev || c.Emulator {
 		delay = 0
 	}
+	asOf := ""
+	if c.AsOf != "" {
+		at, err := momentOf("--as-of", c.AsOf, false)
+		if err != nil {
+			return server.Config{}, err
+		}
+		asOf = at.Format(time.DateOnly)
+	}
 	return server.Config{
 		ShutdownDelay: delay,
 		Data:          c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
-		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator, Strict: behaviour.Mark(c.Strict),
+		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator, Strict: behaviour.Mark(c.Strict), AsOf: asOf,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
 		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, Lake: c.Lake, AdminToken: c.AdminToken,
 		OIDC:      server.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret, RolesClaim: c.OIDCRoles},

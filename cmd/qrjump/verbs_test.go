@@ -218,6 +218,7 @@ var everyVerb = []verb{
 	}},
 	{path: "admin-key delete", api: adminAPI, words: "$KEYID --yes", says: `^the key [0-9a-f]{16} opens nothing any more$`},
 	{path: "deviations", api: adminAPI, says: `(?m)^rules\.confirm\.vouched +choice +shop +`},
+	{path: "deviations", api: adminAPI, words: "--coverage", says: `(?m)^-1 +not met +\d+ `},
 	{path: "deviations", api: adminAPI, words: "--clear", says: `^the list begins anew$`},
 	{path: "audit list", api: adminAPI, says: `shop1`},
 	{path: "audit verify", api: adminAPI, says: `\d+ changes`},

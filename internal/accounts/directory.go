@@ -368,6 +368,9 @@ const tokenGrant = "client_credential"
 
 // check looks for the faults of both token calls, in the platform's order. Contract: rules 3.1.
 func (d *Directory) check(ctx context.Context, tx Tx, c Credentials) error {
+	if c.AppID == "" && behaviour.TokenAppIDFormer.Was(d.Settings.Get().AsOf) {
+		return errcode.InvalidGrantType.By(behaviour.TokenAppIDFormer)
+	}
 	return d.checkGrant(ctx, tx, c, tokenGrant)
 }
 

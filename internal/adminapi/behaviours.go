@@ -19,5 +19,5 @@ func (a *Admin) listBehaviours(context.Context, *noInput) (client.BehaviourList,
 func showBehaviour(b behaviour.Behaviour, now time.Time) client.Behaviour {
 	return client.Behaviour{ID: b.ID, Mark: string(b.Mark), Section: b.Section, English: b.Says().English(),
 		Chinese: b.Says().Chinese(), Source: b.Source,
-		Date: b.Date, Old: b.Stale(now)}
+		Date: b.Date, Until: b.Until, Old: b.Stale(now)}
 }

@@ -21,6 +21,30 @@ func (a *Admin) listDeviations(ctx context.Context, in *ofAccount) (client.Devia
 	return client.DeviationList{Deviations: each(list, showDeviation)}, nil
 }
 
+// coverDeviations says which trials of a program's calls happened to it.
+func (a *Admin) coverDeviations(ctx context.Context, in *ofAccount) (client.Coverage, error) {
+	list, looked, err := a.Calls.Coverage(ctx, in.Account)
+	if err != nil {
+		return client.Coverage{}, err
+	}
+	shown := client.Coverage{Of: len(list), Searched: showSearched(looked), Trials: each(list, showTrial)}
+	for _, one := range shown.Trials {
+		if one.Met {
+			shown.Met++
+		}
+	}
+	return shown, nil
+}
+
+func showTrial(c calls.Covered) client.Trial {
+	shown := client.Trial{ErrCode: c.Code.Number, Met: c.Met(), Calls: c.Calls, Times: c.Times, Last: c.Last, Command: c.Command}
+	shown.English, shown.Chinese = c.Says()
+	if c.Row != behaviour.None {
+		shown.Behaviour = c.Row.String()
+	}
+	return shown
+}
+
 func showDeviation(d calls.Deviation) client.Deviation {
 	shown := client.Deviation{Behaviour: d.Behaviour, Account: d.Account, Endpoint: d.Endpoint, Times: d.Times,
 		First: d.FirstRID, FirstAt: d.FirstAt, Last: d.LastRID, LastAt: d.LastAt}

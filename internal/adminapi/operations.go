@@ -282,6 +282,10 @@ func (a *Admin) serverOperations() []o.Operation {
 			"What callers did that this server let pass and the platform may mind, each with what to change in the caller").
 			More("`mark` is how sure it is that the platform minds; `first` and `last` are request ids. At most 10,000, by account, " +
 				"endpoint and behaviour. The latest of other nodes are a second behind.").OfQuery("account"),
+		o.Get("/deviations/coverage", "coverDeviations", o.Viewer, a.coverDeviations,
+			"What the platform does to every program: which of it happened to the calls made here, and a command for each that did not").
+			More("Of the calls that were made: what can happen to none of them is left out. It looks at as many calls as one answer of " +
+				"`/calls` does.").OfQuery("account"),
 		o.Delete("/deviations", "forgetDeviations", o.Operator, a.forgetDeviations,
 			"Begin the list of deviations anew; those that are left"),
 		o.Get("/settings", "getSettings", o.Viewer, a.getSettings, "The settings in force").Everyone(),

@@ -108,6 +108,7 @@ const (
 	platformLast                   // the same, but the endpoint itself checks it, after the account
 	eitherToken                    // with token: a platform's own token is taken too
 	queryToo                       // fields may stand in the query, and the body be empty
+	slashes                        // the platform writes \/ for / in the answer
 	reads                          // the log of changes gets nothing: the call reads, or only counts, issues tokens, uses up codes
 )
 
@@ -242,7 +243,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(detail, injected) {
 			shown = "" // the platform would not say so; log and record do
 		}
-		body = a.encodeReply(e, reply, code, shown, c.rid)
+		body = a.encodeReply(e, c, reply, code, shown)
 	}
 	switch {
 	case c.account() != "" && a.Proven != nil:
@@ -254,6 +255,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	a.log(r, e, c, code, detail, err, took)
 	if a.Observe != nil {
 		a.Observe(e.path, code.Number, took)
+	}
+	if known && c.account() == "" {
+		a.Calls.RefuseToken(e.path, code, c.rid)
 	}
 	if a.Record != nil || c.account() != "" {
 		a.Calls.Deviate(c.account(), e.path, c.rid, at, &c.notes)

@@ -31,7 +31,7 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/openapi/rid/get", token|eitherToken|reads, "rid!", a.getRID, errcode.RIDNotFound, errcode.RIDInvalid,
 			errcode.RIDForbidden, errcode.RIDTooOld),
 		get("/cgi-bin/get_api_domain_ip", token|eitherToken|reads, "", a.apiIPs),
-		get("/cgi-bin/getcallbackip", token|eitherToken|reads, "", a.callbackIPs),
+		get("/cgi-bin/getcallbackip", token|eitherToken|slashes|reads, "", a.callbackIPs),
 
 		post("/cgi-bin/wxopen/qrcodejumpadd", token, "prefix! path! is_edit! permit_sub_rule! open_version! debug_url appid", a.addRule,
 			errcode.InvalidArgs, errcode.PersonalSubject, errcode.Unauthorized, errcode.InvalidWeappAppID, errcode.IllegalPrefix,
@@ -53,7 +53,7 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/wxopen/wxamplinkget", token|noBody|reads, "", a.listLinks, errcode.Unauthorized).ofLinks(),
 		post("/cgi-bin/wxopen/wxampunlink", token, "appid!", a.endLink,
 			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.UnlinkSent)...).ofLinks(),
-		post("/cgi-bin/qrcode/create", token, "action_name! action_info! expire_seconds", a.createQRCode,
+		post("/cgi-bin/qrcode/create", token|slashes, "action_name! action_info! expire_seconds", a.createQRCode,
 			errcode.InvalidActionName, errcode.InvalidActionInfo, errcode.QRCodeLimit,
 			errcode.Unauthorized).under(only(accounts.AccountService)).gated(forQRCodes),
 		get("/cgi-bin/showqrcode", reads, "ticket!", a.showQRCode),
@@ -92,7 +92,7 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/component/api_set_authorizer_option", platform, "component_appid! authorizer_appid! option_name! option_value!",
 			a.setAuthorizerOption, append(onPlatform, errcode.NotAuthorizing)...),
 
-		get("/sns/jscode2session", makes|reads, "appid! secret! js_code! grant_type!", a.tradeLogin,
+		get("/sns/jscode2session", makes|slashes|reads, "appid! secret! js_code! grant_type!", a.tradeLogin,
 			append(credentialCodes, errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed, errcode.CodeBlocked)...),
 		get("/sns/component/jscode2session", makes|platformLast|reads, "appid! js_code! grant_type! component_appid!",
 			a.tradeLoginByPlatform, append(onPlatform, errcode.InvalidGrantType, errcode.AppIDMissing, errcode.NotAuthorizing,

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
@@ -27,25 +28,9 @@ var success = envelope{ErrMsg: errcode.OK.Text}
 // encodeReply writes the answer of a call, or its error with the request id.
 // The detail of an error stays inside, and is found by the request id; only the
 // code family shows it.
-func (a *API) encodeReply(e endpoint, reply any, code *errcode.Code, detail, rid string) []byte {
+func (a *API) encodeReply(e endpoint, c *call, reply any, code *errcode.Code, detail string) []byte {
 	if code.Number != errcode.OK.Number {
-		text := code.Text
-		if e.hints() {
-			switch {
-			case code == errcode.InvalidArgs && detail != "":
-				text += ", " + detail + "... " + a.hint()
-			case code == errcode.InvalidArgs, slices.Contains(errcode.OfCodes, code):
-				text += ", ... " + a.hint()
-			}
-		}
-		if e.advises(code) {
-			text += errcode.StableTokenAdvice
-		}
-		if strings.HasPrefix(e.path, "/sns/") {
-			text += "," // Seen(wire.answer.comma)
-		}
-		// Seen(wire.answer.rid): one space stands before it.
-		reply = envelope{ErrCode: code.Number, ErrMsg: text + " rid: " + rid}
+		reply = envelope{ErrCode: code.Number, ErrMsg: a.errorText(e, c, code, detail)}
 	}
 	var b bytes.Buffer
 	out := json.NewEncoder(&b)
@@ -53,7 +38,51 @@ func (a *API) encodeReply(e endpoint, reply any, code *errcode.Code, detail, rid
 	if err := out.Encode(reply); err != nil {
 		panic(fmt.Errorf("answer %T: %w", reply, err)) // a type of this package cannot fail
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	body := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	if e.needs&slashes != 0 && code.Number == errcode.OK.Number {
+		body = bytes.ReplaceAll(body, []byte("/"), []byte(`\/`)) // Seen(wire.answer.slash): JSON has a slash in texts alone
+	}
+	return body
+}
+
+// errorText is the text of an error, as the platform's was on the day that the server is told.
+func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) string {
+	day := a.Settings.Get().AsOf
+	then := func(row behaviour.Row) bool {
+		if !row.Was(day) {
+			return false
+		}
+		c.notes.Add(row)
+		return true
+	}
+	text, hint, hintAlone := code.Text, "", then(behaviour.WireAnswerHintAlone)
+	if e.hints() && (code == errcode.InvalidArgs || slices.Contains(errcode.OfCodes, code)) {
+		if code == errcode.InvalidArgs && detail != "" {
+			text += ", " + detail + "..."
+		} else {
+			text += ", ..."
+		}
+		if !hintAlone {
+			hint = " " + a.hint()
+		}
+	}
+	switch {
+	case (code == errcode.ICPFailed || code == errcode.PublishQuota) && then(behaviour.WireAnswerTextless):
+		text = ""
+	case e.advises(code) && !then(behaviour.WireAnswerUnadvised):
+		text += errcode.StableTokenAdvice
+	}
+	if strings.HasPrefix(e.path, "/sns/") {
+		text += "," // Seen(wire.answer.comma)
+	}
+	if hintAlone {
+		before, address, addressed := strings.Cut(text, " requestIP: ")
+		if text = before + " " + a.hintAlone(); addressed {
+			text += " requestIP: " + address
+		}
+		return text
+	}
+	return text + hint + " rid: " + c.rid // Seen(wire.answer.rid): one space stands before it.
 }
 
 // newRID makes the request id of a call at a time: its second and 64 random bits.
@@ -96,4 +125,17 @@ func (a *API) hint() string {
 	}
 	token := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(raw[:])
 	return fmt.Sprintf("hint: [%s][%s]", token, a.Now().In(time.FixedZone("", 8*3600)).Format(time.DateTime))
+}
+
+// hintAlone is what stood in the place of the request id: random letters and digits.
+func (a *API) hintAlone() string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	var raw [10]byte
+	if _, err := io.ReadFull(a.Random, raw[:]); err != nil {
+		panic(fmt.Errorf("drawing a hint: %w", err))
+	}
+	for i := range raw[:6] {
+		raw[i] = letters[int(raw[i])%len(letters)]
+	}
+	return fmt.Sprintf("hint: [%s%08d]", raw[:6], binary.BigEndian.Uint32(raw[6:])%1e8)
 }

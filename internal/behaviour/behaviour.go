@@ -51,6 +51,7 @@ type Behaviour struct {
 	Section string // of docs/contract: "rules 1.4", "marketcode 3.5"
 	Source  string // the evidence; "" where there is none
 	Date    string // of the newest evidence, 2006-01-02 or the beginning of it
+	Until   string // the first day of evidence of something else: the platform left this; "" = it does so still
 }
 
 // staleAfter is how old the newest evidence may be before its age is said.
@@ -78,6 +79,10 @@ func (b Behaviour) Known(at time.Time) phrase.Text {
 	}
 	return known
 }
+
+// Was reports whether the platform still did on a day what a row of former times says;
+// "" = today, when it does none of these.
+func (r Row) Was(day string) bool { return day != "" && day < table[r].Until }
 
 // Row names a line of the table. The number is for this process alone: what is
 // kept or shown is the id.
@@ -200,6 +205,11 @@ const read = "2026-11-20"
 
 func seen(id, section, source, date string) Row {
 	return define(Behaviour{ID: id, Mark: Seen, Section: section, Source: source, Date: date})
+}
+
+// former is a row that was seen, until a day on which the platform was seen, or read, to do otherwise.
+func former(id, section, date, until string) Row {
+	return define(Behaviour{ID: id, Mark: Seen, Section: section, Source: live, Date: date, Until: until})
 }
 
 func page(id, section, source string) Row {

@@ -45,6 +45,11 @@ var (
 	WireAnswerNoAdvice = choice("wire.answer.no_advice", "rules 3.6")
 	WireAnswerHint     = seen("wire.answer.hint", "marketcode 1.1", live, "2023-07-07")
 	WireAnswerBare     = page("wire.answer.bare", "rules 0", "token pages")
+	WireAnswerSlash    = seen("wire.answer.slash", "rules 0", live, "2024-02")
+
+	WireAnswerHintAlone = former("wire.answer.hint_alone", "rules 0", "2020-01-16", "2020-08-15")
+	WireAnswerUnadvised = former("wire.answer.unadvised", "rules 3.6", "2021-08-02", "2023-09-27")
+	WireAnswerTextless  = former("wire.answer.textless", "rules 0", "2020-10-15", read)
 
 	WireRateRules  = page("wire.rate.rules", "rules 0", "founding pages")
 	WireRateAbove  = choice("wire.rate.above", "rules 0")
@@ -83,6 +88,7 @@ var (
 	TokenAppIDUnknown   = seen("token.appid.unknown", "rules 3.1", live, "2026-09-17")
 	TokenAppIDPlatform  = inferred("token.appid.platform", "rules 3.1", "a live answer quoted without its date")
 	TokenGrant          = seen("token.grant", "rules 3.1", live, "2026-01-09")
+	TokenAppIDFormer    = former("token.appid.former", "rules 3.1", "2020-08-15", "2024-06-08")
 	TokenSecretMissing  = seen("token.secret.missing", "rules 3.1", live, "2026-01-09")
 	TokenSecretWrong    = seen("token.secret.wrong", "rules 3.1", live, "2026-04-28")
 	TokenSecretGuessing = choice("token.secret.guessing", "rules 3.1")

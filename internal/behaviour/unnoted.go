@@ -11,6 +11,7 @@ var unnoted = map[Row]string{
 	WireAnswerNoAdvice: answers,
 	WireAnswerHint:     answers,
 	WireAnswerBare:     answers,
+	WireAnswerSlash:    answers,
 
 	TokenStableBorder: "a token a second younger or older: no caller can tell",
 	CodesSeparator:    answers,

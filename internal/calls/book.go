@@ -89,6 +89,7 @@ type Book struct {
 	meter      meter
 	calls      queue
 	deviations deviations
+	strangers  strangers
 }
 
 // Run writes every Window, and sooner when much is waiting, until ctx ends. Calls
@@ -159,6 +160,7 @@ func (b *Book) Reset(f func() error) error {
 	b.meter.forget()
 	b.calls.forget()
 	b.deviations.forget()
+	b.strangers.forget()
 	return nil
 }
 

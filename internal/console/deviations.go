@@ -16,6 +16,7 @@ type deviationsView struct {
 	Account    string
 	Deviations []client.Deviation
 	More       int // how many more there are
+	Coverage   client.Coverage
 }
 
 // deviations lists what callers did that the platform may mind.
@@ -27,6 +28,9 @@ func (c *Console) deviations(v *visit) {
 	}
 	data.Deviations = list[:min(len(list), mostDeviations)]
 	data.More = len(list) - len(data.Deviations)
+	if data.Coverage, err = v.api.Coverage(v.ctx(), data.Account); v.failed(err) {
+		return
+	}
 	v.show(http.StatusOK, "deviations", data)
 }
 

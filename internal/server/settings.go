@@ -117,6 +117,7 @@ func (s *Server) keepSettings(ctx context.Context, kept map[string]json.RawMessa
 func (s *Server) defaultSettings() settings.Settings {
 	base := settings.Defaults()
 	base.AllowPrivateHosts, base.Strict, base.StrictFrom = s.config.Dev, s.config.Strict != "", s.config.Strict
+	base.AsOf = s.config.AsOf
 	return base
 }
 

@@ -141,6 +141,8 @@ type Settings struct {
 
 	// StrictFrom is the least sure mark that Strict refuses, by a flag of each process; "" = inferred.
 	StrictFrom behaviour.Mark `json:"-"`
+	// AsOf is the day as of which the platform is what it was, by a flag of each process; "" = today.
+	AsOf string `json:"-"`
 }
 
 // Demand says of whom a second factor is demanded when they sign in to the console.

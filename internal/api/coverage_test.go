@@ -1,0 +1,55 @@
+package api_test
+
+import (
+	"testing"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// A link that waits, and the ticket of a frozen code, are told from answers with the same number. What can happen to
+// none of the calls that were made is left out.
+func TestCoverageTellsAnswersOfOneNumberApart(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: agency})
+	met := func() map[string]bool {
+		var found client.Coverage
+		s.Do("GET", "/admin/v1/deviations/coverage?account=svc", "").JSON(t, &found)
+		list, count := map[string]bool{}, 0
+		for _, one := range found.Trials {
+			list[one.Behaviour] = one.Met
+			if one.Met {
+				count++
+			}
+			if one.English == "" || one.Chinese == "" || one.Command == "" {
+				t.Errorf("%+v", one)
+			}
+		}
+		if found.Of != len(found.Trials) || found.Met != count {
+			t.Errorf("%d of %d, and %d of %d", found.Met, found.Of, count, len(found.Trials))
+		}
+		return list
+	}
+	if before := met(); len(before) != 0 {
+		t.Errorf("before any call: %v", before)
+	}
+	trade := as("svc", "/intp/marketcode/tickettocode", `{"openid":"x","code_ticket":"0123456789abcdef0123456789abcdef"}`)
+	ask := func(program string) how {
+		return after(as("svc", "/cgi-bin/wxopen/wxamplink", `{"appid":"`+program+`","notify_users":1,"show_profile":1}`), byThemselves)
+	}
+	trade(s)
+	ask("rival")(s)
+	first := met()
+	if _, listed := first["rules.publish.quota"]; listed || len(first) != 6 || first["link.at_once"] || first["codes.ticket.state"] {
+		t.Errorf("a link that took effect at once, and an unknown ticket: %v", first)
+	}
+	set("/settings", `{"hold_links":true}`)(s)
+	if a := ask("person")(s); a.Code(t) != 0 {
+		t.Fatal(a.Body)
+	}
+	fault("/intp/marketcode/tickettocode", 40097)(s)
+	trade(s)
+	if then := met(); !then["link.at_once"] || !then["codes.ticket.state"] || then["caller.token.replaced"] {
+		t.Errorf("a link that waits, and a refused ticket: %v", then)
+	}
+}
