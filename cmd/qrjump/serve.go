@@ -104,7 +104,8 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 	return server.Config{
 		ShutdownDelay: delay,
 		Data:          c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
-		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator, Strict: behaviour.Mark(c.Strict), AsOf: asOf,
+		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator,
+		Strict: behaviour.Mark(c.Strict), AsOf: asOf,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
 		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, Lake: c.Lake, AdminToken: c.AdminToken,
 		OIDC:      server.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret, RolesClaim: c.OIDCRoles},

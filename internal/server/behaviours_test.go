@@ -25,7 +25,8 @@ func TestTheTableOfBehavioursIsAnswered(t *testing.T) {
 		}
 		for i, one := range list {
 			if want := behaviour.All()[i]; one.ID != want.ID || one.Mark != string(want.Mark) || one.English != want.Says().English() ||
-				one.Chinese != want.Says().Chinese() || one.Source != want.Source || one.Date != want.Date || one.Until != want.Until || one.Section != want.Section {
+				one.Chinese != want.Says().Chinese() || one.Source != want.Source || one.Date != want.Date ||
+				one.Until != want.Until || one.Section != want.Section {
 				t.Errorf("got %+v, want %+v", one, want)
 			}
 			if one.Old {
