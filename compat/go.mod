@@ -4,10 +4,12 @@ go 1.26
 
 // Packages that npm unpacks may carry Go files of their own.
 ignore (
+	./axios/node_modules
 	./cowechat/node_modules
 	./node/node_modules
 	./openapi/node_modules
 	./python/.venv
+	./rust/target
 	./typescript/node_modules
 	./wechatpy/.venv
 	./zpl/node_modules

@@ -54,7 +54,7 @@ fetch_pip() {
 		echo "python3 with venv is not installed" >&2
 		return 1
 	fi
-	[ -x .venv/bin/python ] && .venv/bin/python -m pip freeze 2>/dev/null | grep -qxF "$(head -n 1 requirements.txt)" && return
+	[ -x .venv/bin/python ] && ! grep -vxFf <(.venv/bin/python -m pip freeze 2>/dev/null) requirements.txt >/dev/null && return
 	rm -rf .venv
 	python3 -m venv .venv && bounded 600 .venv/bin/python -m pip install -q --disable-pip-version-check --retries 1 -r requirements.txt >/dev/null
 }
@@ -66,6 +66,24 @@ fetch_mvn() {
 	fi
 	# Maven says what goes wrong on standard output.
 	bounded 600 mvn -B -q -ntp dependency:build-classpath -Dmdep.outputFile=target/classpath >&2
+}
+
+fetch_cargo() {
+	if ! command -v cargo >/dev/null || ! command -v cc >/dev/null; then
+		echo "cargo or cc is not installed" >&2
+		return 1
+	fi
+	bounded 600 cargo build -q --locked
+}
+
+# fetch_distribution is for what the system's own packages bring.
+fetch_distribution() {
+	local name missing=
+	for name in curl php ruby; do command -v $name >/dev/null || missing+=" $name"; done
+	for name in Symfony/Component/HttpClient Symfony/Component/Cache Psr/SimpleCache Nyholm/Psr7 GuzzleHttp; do
+		[ -f /usr/share/php/$name/autoload.php ] || missing+=" $name"
+	done
+	[ -z "$missing" ] || { echo "not installed:$missing" >&2 && return 1; }
 }
 
 # The linters come from npm, the generator is a jar.
@@ -119,7 +137,7 @@ run() {
 	local folder=$1 fetch=$2 library=$3 result=$scratch/$1.result log=$scratch/$1.fetch cassettes=$scratch/$1.compared status why
 	# Clients made from our own document call no platform: there is nothing to compare.
 	# Nor do the snippets of the pages go through a recorder.
-	case $folder in typescript | python | openapi | lake | wechatpy | wxjava | zpl) cassettes= ;; esac
+	case $folder in typescript | python | openapi | lake | wechatpy | wxjava | zpl | axios | distribution | rust) cassettes= ;; esac
 	echo "== $library"
 	(cd "$folder" && "$fetch") 2>"$log"
 	status=$?
@@ -157,11 +175,14 @@ start node fetch_npm "node-easywechat $(npm_version node node-easywechat)"
 start cowechat fetch_npm "co-wechat-api $(npm_version cowechat co-wechat-api)"
 start typescript fetch_npm "openapi-typescript $(npm_version typescript openapi-typescript)"
 start openapi fetch_openapi "openapi-generator 7.14.0, spectral, redocly"
+start rust fetch_cargo "wechat-mp-sdk $(sed -n 's/^wechat-mp-sdk = "=\(.*\)"$/\1/p' rust/Cargo.toml) for Rust"
+start axios fetch_npm "nest-wechat $(npm_version axios nest-wechat), tnwx $(npm_version axios @tnwx/accesstoken)"
+start distribution fetch_distribution "EasyWeChat 6.19.1, Guzzle, Symfony, curl, Ruby"
 start zpl fetch_npm "zpl-renderer-js $(npm_version zpl zpl-renderer-js)"
 start python fetch_pip "$(head -n 1 python/requirements.txt)"
 start wechatpy fetch_pip "$(head -n 1 wechatpy/requirements.txt)"
 start lake fetch_pip "$(head -n 1 lake/requirements.txt)"
-start wxjava fetch_mvn "WxJava $(sed -n 's/.*<version>\(.*[0-9]\{4\}.*\)<.*/\1/p' wxjava/pom.xml)"
+start wxjava fetch_mvn "WxJava $(sed -n 's/.*<version>\(.*[0-9]\{4\}.*\)<.*/\1/p' wxjava/pom.xml), weixin-popular"
 wait
 
 for folder in "${folders[@]}"; do cat "$scratch/$folder.says"; done

@@ -43,6 +43,10 @@ all() {
   # go test -race links with C; the headers are a package of their own
   echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 || lacks 'gcc libc6-dev' "the race detector"
   needs npm npm "client libraries for Node.js"
+  needs ruby ruby "programs in Ruby, led to the server"
+  [ -f /usr/share/php/GuzzleHttp/autoload.php ] && [ -f /usr/share/php/Psr/SimpleCache/autoload.php ] && command -v php >/dev/null ||
+    lacks "php-cli php-curl php-xml php-guzzlehttp-guzzle php-nyholm-psr7 php-psr-simple-cache php-symfony-cache \
+php-symfony-http-client php-symfony-mime" "programs in PHP, led to the server"
   needs zsh zsh "completion in zsh"
   needs fish fish "completion in fish"
   needs mandoc mandoc "man pages, read by what prints them"

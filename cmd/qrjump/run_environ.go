@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	_ "embed"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -17,11 +19,17 @@ import (
 
 	pkcs12 "software.sslmate.com/src/go-pkcs12"
 
+	"github.com/qrjump/qrjump/internal/gateway"
 	"github.com/qrjump/qrjump/internal/server"
 )
 
 // storePassword opens a trust store, which holds nothing secret; it is that of Java's own.
 const storePassword = "changeit"
+
+// nodeProxy leads the versions of Node.js that do not ask for a proxy by themselves; its names are filled in.
+//
+//go:embed run_node.cjs
+var nodeProxy string
 
 // rootFiles are where systems keep the authorities that they trust, in one file.
 var rootFiles = []string{
@@ -48,6 +56,14 @@ func environOf(ctx context.Context, own *server.Server, dir string, environ []st
 		"component": "QRJUMP_COMPONENT_"} {
 		set[name+"APPID"], set[name+"SECRET"] = own.DemoAccount(ctx, kind)
 	}
+	// Many SDKs keep their token there, by AppID: one of the server of before is none here.
+	temporary := filepath.Join(dir, "tmp")
+	if err := os.Mkdir(temporary, 0o700); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"TMPDIR", "TMP", "TEMP"} {
+		set[name] = temporary
+	}
 	at, err := url.Parse(own.URL)
 	if err != nil {
 		return nil, err
@@ -57,10 +73,12 @@ func environOf(ctx context.Context, own *server.Server, dir string, environ []st
 	}
 	set["NO_PROXY"] = joined(",", variable(environ, "NO_PROXY"), variable(environ, "no_proxy"), "localhost,127.0.0.1,::1")
 	set["no_proxy"] = set["NO_PROXY"]
-	set["NODE_USE_ENV_PROXY"] = "1"
 	ca, err := own.Authority()
 	if err == nil {
 		err = set.trust(ca, dir, at, environ, says)
+	}
+	if err == nil {
+		err = set.leadNode(dir, environ)
 	}
 	if err != nil {
 		return nil, fault("run.trust", err)
@@ -112,6 +130,19 @@ func (v variables) trust(ca, dir string, at *url.URL, environ []string, says io.
 	}
 	v["JAVA_TOOL_OPTIONS"] = joined(" ", java...)
 	return nil
+}
+
+// leadNode leads Node.js: from 24 and 22.21 on by a variable, before by what it loads first.
+func (v variables) leadNode(dir string, environ []string) error {
+	v["NODE_USE_ENV_PROXY"] = "1"
+	names, err := json.Marshal(gateway.PlatformNames)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(dir, "proxy.cjs")
+	// Between quotes a backslash would escape.
+	v["NODE_OPTIONS"] = joined(" ", variable(environ, "NODE_OPTIONS"), `--require "`+filepath.ToSlash(file)+`"`)
+	return os.WriteFile(file, []byte(strings.Replace(nodeProxy, "PLATFORM_NAMES", string(names), 1)), 0o600)
 }
 
 // systemRoots are the authorities that this machine trusts: those that a variable names, else those of the system; nil

@@ -39,4 +39,5 @@ func TestTheSnippetsOfThePages(t *testing.T) {
 		t.Fatal(err)
 	}
 	harness.PlaySnippets(t, "", "node "+file, list, "NODE_PATH="+modules)
+	harness.Line(t, t.TempDir(), "env", "NODE_PATH="+modules, "node", file, "call_token")
 }

@@ -9,5 +9,7 @@ import (
 // Every call as its page shows it for this library.
 func TestTheSnippetsOfThePages(t *testing.T) {
 	imports, list := harness.Snippets(t, "Go: PowerWeChat")
-	harness.PlaySnippets(t, "", harness.GoProgram(t, imports, list), list)
+	program := harness.GoProgram(t, imports, list)
+	harness.PlaySnippets(t, "", program, list)
+	harness.Line(t, t.TempDir(), program, "call_token")
 }

@@ -43,4 +43,10 @@ func TestTheSnippetsOfThePages(t *testing.T) {
 		t.Fatal(err)
 	}
 	harness.PlaySnippets(t, "", python+" "+file, list)
+	harness.Line(t, t.TempDir(), python, file, "call_token")
+}
+
+// The clients of the page "Test my SDK" that this library does not use.
+func TestOtherClientsAreLed(t *testing.T) {
+	harness.Line(t, ".", python(t), "led.py")
 }

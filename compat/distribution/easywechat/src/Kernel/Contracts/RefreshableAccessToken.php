@@ -1,0 +1,8 @@
+<?php
+
+namespace EasyWeChat\Kernel\Contracts;
+
+interface RefreshableAccessToken extends AccessToken
+{
+    public function refresh(): string;
+}

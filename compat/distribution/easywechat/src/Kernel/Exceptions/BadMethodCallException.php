@@ -1,0 +1,7 @@
+<?php
+
+namespace EasyWeChat\Kernel\Exceptions;
+
+class BadMethodCallException extends Exception
+{
+}

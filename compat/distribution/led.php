@@ -1,0 +1,64 @@
+<?php
+
+// Each client asks the platform's own address for a token, and knows nothing of the server.
+foreach (['Psr/SimpleCache', 'Symfony/Component/HttpClient', 'Symfony/Component/Cache', 'Symfony/Component/Mime', 'Nyholm/Psr7',
+    'GuzzleHttp'] as $name) {
+    require "/usr/share/php/$name/autoload.php";
+}
+spl_autoload_register(function ($class) {
+    if (str_starts_with($class, 'EasyWeChat\\')) {
+        require __DIR__.'/easywechat/src/'.strtr(substr($class, 11), '\\', '/').'.php';
+    }
+});
+$appid = getenv('QRJUMP_APPID');
+$secret = getenv('QRJUMP_SECRET');
+$address = "https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=$appid&secret=$secret";
+
+// push receives the ticket of a third-party platform as the platform sends it, and trades it for a token.
+function push(): string
+{
+    $component = getenv('QRJUMP_COMPONENT_APPID');
+    $secret = getenv('QRJUMP_COMPONENT_SECRET');
+    $key = str_repeat('k', 42).'A';
+    $server = stream_socket_server('tcp://127.0.0.1:0');
+    $http = Symfony\Component\HttpClient\HttpClient::create();
+    $http->request('PUT', getenv('QRJUMP_SERVER')."/admin/v1/components/$component", ['json' => ['message_token' => 'token',
+        'encoding_aes_key' => $key, 'event_url' => 'http://'.stream_socket_get_name($server, false).'/']])->getContent();
+    $http->request('POST', 'https://api.weixin.qq.com/cgi-bin/component/api_start_push_ticket',
+        ['json' => ['component_appid' => $component, 'component_secret' => $secret]])->getContent();
+    $caller = stream_socket_accept($server, 30);
+    $line = fgets($caller);
+    $length = 0;
+    while (($header = trim(fgets($caller))) !== '') {
+        sscanf(strtolower($header), 'content-length: %d', $length);
+    }
+    $body = stream_get_contents($caller, $length);
+    fwrite($caller, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nsuccess");
+    fclose($caller);
+    parse_str(parse_url(explode(' ', $line)[1], PHP_URL_QUERY), $query);
+    $encryptor = new EasyWeChat\Kernel\Encryptor($component, 'token', $key, $component);
+    $sealed = (string) simplexml_load_string($body)->Encrypt;
+    $event = simplexml_load_string($encryptor->decrypt($sealed, $query['msg_signature'], $query['nonce'], $query['timestamp']));
+
+    return $http->request('POST', 'https://api.weixin.qq.com/cgi-bin/component/api_component_token', ['json' => [
+        'component_appid' => $component, 'component_appsecret' => $secret,
+        'component_verify_ticket' => (string) $event->ComponentVerifyTicket]])->toArray()['component_access_token'];
+}
+
+echo match ($argv[1]) {
+    'curl' => (function () use ($address) {
+        $curl = curl_init($address);
+        curl_setopt($curl, CURLOPT_RETURNTRANSFER, true);
+
+        return curl_exec($curl);
+    })(),
+    'symfony' => Symfony\Component\HttpClient\HttpClient::create()->request('GET', $address)->getContent(),
+    'guzzle' => (new GuzzleHttp\Client())->get($address)->getBody(),
+    'easywechat' => (function () use ($appid, $secret) {
+        $app = new EasyWeChat\MiniApp\Application(['app_id' => $appid, 'secret' => $secret]);
+        $app->getClient()->postJson('/cgi-bin/wxopen/qrcodejumpget', ['get_type' => 0])->toArray();
+
+        return $app->getAccessToken()->getToken();
+    })(),
+    'push' => push(),
+}, "\n";
