@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -33,9 +34,9 @@ type Tx interface {
 	GS1At(ctx context.Context, keys []string) ([]Entry, error)
 	// GS1Find returns what a query selects, by key.
 	GS1Find(ctx context.Context, q Query) ([]Entry, error)
-	// GS1Owners returns the owners of everything at and below primary keys, by primary key; but leaves out some keys.
-	GS1Owners(ctx context.Context, root, but string) ([]string, error)
-	PutGS1(ctx context.Context, root string, e Entry) error
+	// GS1Owners returns how many keys of each owner stand at and below primary keys, by primary key and owner.
+	GS1Owners(ctx context.Context, roots []string) (map[string]map[string]int, error)
+	PutGS1(ctx context.Context, list ...Entry) error
 	DeleteGS1(ctx context.Context, e Entry) error
 	// Account returns accounts.ErrNoAccount where there is none.
 	Account(ctx context.Context, appid string) (accounts.Account, error)
@@ -199,10 +200,17 @@ func (b *Book) Put(ctx context.Context, e Entry, fresh bool, sees func(owner str
 		if err == nil {
 			err = tx.LockGS1(ctx, at.root())
 		}
-		if err == nil {
-			_, err = b.put(ctx, tx, &e, fresh, sees)
+		if err != nil {
+			return err
 		}
-		return err
+		known, err := whatIsKnown(ctx, tx, e.Key)
+		if err != nil {
+			return err
+		}
+		if changed, err := b.put(ctx, known, &e, fresh, sees); err != nil || !changed {
+			return err
+		}
+		return tx.PutGS1(ctx, e)
 	})
 	b.tell(ctx, []string{e.Key}) // an error may hide a commit
 	return e, err
@@ -215,45 +223,113 @@ func (f Foreign) Error() string {
 	return f.Key + ": the GTIN, or other primary key, is another account's: all that is said of one belongs to one account"
 }
 
-// put stores an entry inside a transaction; false = it was so already.
-func (b *Book) put(ctx context.Context, tx Tx, e *Entry, fresh bool, sees func(string) bool) (changed bool, err error) {
+// known is what a transaction knows beside the entries that it stores: read at once, so that an import asks little a line.
+type known struct {
+	Tx
+	before   map[string]Entry          // by key
+	owners   map[string]map[string]int // by primary key and owner: how many keys
+	accounts map[string]accounts.Account
+	linked   map[[2]string]bool
+}
+
+func whatIsKnown(ctx context.Context, tx Tx, keys ...string) (known, error) {
+	k := known{Tx: tx, before: map[string]Entry{}, accounts: map[string]accounts.Account{}, linked: map[[2]string]bool{}}
+	list, err := tx.GS1At(ctx, keys)
+	if err != nil {
+		return k, err
+	}
+	for _, e := range list {
+		k.before[e.Key] = e
+	}
+	roots := map[string]bool{}
+	for _, key := range keys {
+		at, err := parseKey(key)
+		if err != nil {
+			return k, err
+		}
+		roots[at.root()] = true
+	}
+	k.owners, err = tx.GS1Owners(ctx, slices.Sorted(maps.Keys(roots)))
+	return k, err
+}
+
+// Account implements Tx.
+func (k known) Account(ctx context.Context, appid string) (accounts.Account, error) {
+	if a, is := k.accounts[appid]; is {
+		return a, nil
+	}
+	a, err := k.Tx.Account(ctx, appid)
+	if err == nil {
+		k.accounts[appid] = a
+	}
+	return a, err
+}
+
+// Linked implements Tx.
+func (k known) Linked(ctx context.Context, service, miniProgram string) (bool, error) {
+	pair := [2]string{service, miniProgram}
+	if is, asked := k.linked[pair]; asked {
+		return is, nil
+	}
+	is, err := k.Tx.Linked(ctx, service, miniProgram)
+	k.linked[pair] = is
+	return is, err
+}
+
+// put completes an entry that may be stored, and knows of it from then on; false = it was so already.
+func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func(string) bool) (changed bool, err error) {
 	at, err := parseKey(e.Key)
 	if err != nil {
 		return false, err
 	}
-	before, err := tx.GS1At(ctx, []string{e.Key})
-	if err != nil {
-		return false, err
-	}
-	if len(before) > 0 {
+	before, there := k.before[e.Key]
+	if there {
 		switch {
-		case !sees(before[0].Owner):
+		case !sees(before.Owner):
 			return false, Foreign{e.Key}
 		case fresh:
 			return false, ErrExists
 		case e.Owner == "":
-			e.Owner = before[0].Owner // left out: as it was
+			e.Owner = before.Owner // left out: as it was
 		}
 	}
-	others, err := tx.GS1Owners(ctx, at.root(), e.Key)
-	if err != nil {
-		return false, err
+	owners := k.owners[at.root()]
+	if owners == nil {
+		owners = map[string]int{}
+		k.owners[at.root()] = owners
 	}
-	if e.Owner == "" && len(others) > 0 {
-		e.Owner = others[0]
+	if there {
+		owners[before.Owner]--
+		defer func() {
+			if !changed {
+				owners[before.Owner]++
+			}
+		}()
 	}
-	if !sees(e.Owner) || slices.ContainsFunc(others, func(owner string) bool { return owner != e.Owner }) {
+	for owner, keys := range owners {
+		if keys > 0 && e.Owner == "" {
+			e.Owner = owner
+		}
+	}
+	for owner, keys := range owners {
+		if keys > 0 && owner != e.Owner {
+			return false, Foreign{e.Key}
+		}
+	}
+	if !sees(e.Owner) {
 		return false, Foreign{e.Key}
 	}
-	if err := ofAccounts(ctx, tx, *e); err != nil {
+	if err := ofAccounts(ctx, k, *e); err != nil {
 		return false, err
 	}
-	if len(before) > 0 && e.same(before[0]) {
-		e.At = before[0].At
+	if there && e.same(before) {
+		e.At = before.At
 		return false, nil
 	}
 	e.At = b.Now().Truncate(time.Millisecond)
-	return true, tx.PutGS1(ctx, at.root(), *e)
+	k.before[e.Key] = *e
+	owners[e.Owner]++
+	return true, nil
 }
 
 // ofAccounts checks the accounts of an entry: the owner opens a Mini Program of its own, or one that it is linked with.
@@ -350,19 +426,20 @@ func (b *Book) Import(ctx context.Context, lines []Planned, dry bool, sees func(
 		return done, faults
 	}
 	var keys []string
-	errDry := errors.New("nothing is to be changed")
 	err := b.Store.UpdateGS1(ctx, func(tx Tx) error {
 		done, faults, keys = accounts.Imported{Lines: len(lines)}, nil, nil
 		if err := tx.LockGS1(ctx, ""); err != nil {
 			return err
 		}
+		known, err := whatIsKnown(ctx, tx, slices.Sorted(maps.Keys(first))...)
+		if err != nil {
+			return err
+		}
+		var list []Entry
 		for i := range lines {
 			e := lines[i].Entry
-			there, err := tx.GS1At(ctx, []string{e.Key})
-			if err != nil {
-				return err
-			}
-			changed, err := b.put(ctx, tx, &e, false, sees)
+			_, there := known.before[e.Key]
+			changed, err := b.put(ctx, known, &e, false, sees)
 			if errors.As(err, new(Foreign)) || errors.As(err, new(accounts.Invalid)) || errors.Is(err, accounts.ErrNoAccount) {
 				faults = append(faults, accounts.Fault{Line: lines[i].Line, Why: err.Error()})
 				continue
@@ -373,24 +450,22 @@ func (b *Book) Import(ctx context.Context, lines []Planned, dry bool, sees func(
 			case !changed:
 				done.Unchanged++
 				continue
-			case len(there) > 0:
+			case there:
 				done.Changed++
 			default:
 				done.Added++
 			}
-			keys = append(keys, e.Key)
+			keys, list = append(keys, e.Key), append(list, e)
 		}
 		if len(faults) > 0 {
 			return faults
 		}
 		if dry {
-			return errDry
+			keys = nil
+			return nil
 		}
-		return nil
+		return tx.PutGS1(ctx, list...)
 	})
-	if errors.Is(err, errDry) {
-		return done, nil
-	}
 	b.tell(ctx, keys)
 	return done, err
 }

@@ -23,6 +23,8 @@ type Resolver struct {
 	Opens func(text string) bool
 	// Followed is told of each request that was redirected; nil = nobody is.
 	Followed func(*http.Request, Followed)
+	// Page shows a person in front of a browser what 400, 404 and 410 mean; nil = everybody gets JSON.
+	Page func(w http.ResponseWriter, q *http.Request, status int)
 	// Observe is called with the status of each answer.
 	Observe func(status int)
 }
@@ -91,7 +93,7 @@ type answer struct {
 
 // serve reports whether it answered.
 func (a *answer) serve() bool {
-	path := a.q.URL.EscapedPath()
+	path := asWritten(a.q)
 	id, err := readPath(path, a.q.URL.RawQuery)
 	wanted := err == nil || path == wellKnown
 	if !wanted && a.opens() {
@@ -128,6 +130,15 @@ func (a *answer) serve() bool {
 		return a.resolve()
 	}
 	return true
+}
+
+// asWritten is the path as it came: a serial may be a dot, which a router takes for a step.
+func asWritten(q *http.Request) string {
+	raw, _, _ := strings.Cut(q.RequestURI, "?")
+	if strings.HasPrefix(raw, "/") && (strings.Contains(raw+"/", "/./") || strings.Contains(raw+"/", "/../")) {
+		return raw
+	}
+	return q.URL.EscapedPath()
 }
 
 // opens reports whether something that is no link of a key opens at this address.
@@ -183,6 +194,16 @@ func wantsLinkset(media []wish) bool {
 		}
 	}
 	return own > 0 && own >= most
+}
+
+// isBrowser reports whether a caller names HTML first, as browsers do.
+func isBrowser(media []wish) bool {
+	for _, one := range media {
+		if one.name == "text/html" && one.q == 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // handedOver sends a request on to the resolver that answers for the key, where one does.
@@ -250,9 +271,17 @@ func (a *answer) write(status int, kind string, v any) {
 	}
 }
 
-// problem answers what is wrong (RFC 9457).
+// problem answers what is wrong: with a page, or as RFC 9457 has it.
 func (a *answer) problem(status int, detail string) {
 	a.w.Header().Set("Cache-Control", "no-store")
+	a.w.Header().Set("Vary", "Accept, Accept-Language")
+	if a.Page != nil && status != http.StatusMethodNotAllowed && isBrowser(wishes(a.q.Header.Get("Accept"))) {
+		if a.Observe != nil {
+			a.Observe(status)
+		}
+		a.Page(a.w, a.q, status)
+		return
+	}
 	a.write(status, "application/problem+json", map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
 }
 

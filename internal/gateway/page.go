@@ -18,7 +18,7 @@ import (
 type view struct {
 	Kind string // landing, code or notice
 	// Key is the verdict on a code (active, not_active, frozen, void, copied, redeemed,
-	// unsure) or what a notice says (missing, limited, away, refused).
+	// unsure) or what a notice says (missing, gone, wrong, limited, away, refused).
 	Key string
 
 	App  string
@@ -122,6 +122,18 @@ func (g *Gateway) refused(w http.ResponseWriter, r *http.Request, status int) {
 	g.show(w, r, RefusedPage, status, notice("refused"))
 }
 
+// NoLink shows why a GS1 key leads nowhere: 404 for one that is not known, 410 for one out of use, 400 for none at all.
+func (g *Gateway) NoLink(w http.ResponseWriter, r *http.Request, status int) {
+	switch status {
+	case http.StatusGone:
+		g.show(w, r, MissingPage, status, notice("gone"))
+	case http.StatusBadRequest:
+		g.show(w, r, RefusedPage, status, notice("wrong"))
+	default:
+		g.show(w, r, MissingPage, status, notice("missing"))
+	}
+}
+
 //go:embed page.html page.css page.js locale
 var files embed.FS
 
@@ -196,7 +208,7 @@ func (g *Gateway) show(w http.ResponseWriter, r *http.Request, kind Page, status
 	h.Set("Content-Language", string(first))
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
 	h.Set("Content-Security-Policy", policy(string(v.Style), string(v.Script)))
-	h.Set("Vary", "Accept-Language")
+	h.Add("Vary", "Accept-Language")
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
 		w.Write(b.Bytes())

@@ -152,6 +152,11 @@ func (d Data) URI(stem string) (string, error) {
 	if d.Key.IsZero() {
 		return "", invalidf("no GS1 Digital Link without a key: want a GTIN (01) or another primary key")
 	}
+	for _, e := range d.Key.elements {
+		if e.Value == "." || e.Value == ".." {
+			return "", invalidf("AI (%s): the value %s alone cannot stand in a Digital Link: browsers take it for a step in the path", e.AI, e.Value)
+		}
+	}
 	attributes := slices.Clone(d.Attributes)
 	slices.SortStableFunc(attributes, func(a, b Element) int { return cmp.Compare(a.AI, b.AI) })
 	var query []string

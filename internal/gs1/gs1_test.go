@@ -27,6 +27,7 @@ var clauses = []struct{ name, uri, want string }{
 	{"the check digit is right", "https://example.com/01/09506000134353", "AI (01): 09506000134353 has the wrong check digit 3: want 2"},
 	{"reserved characters are percent-coded", "https://example.com/01/09506000134352/10/A%2FB%3F", "01/09506000134352/10/A%2FB%3F"},
 	{"percent-coding in small letters is the same", "https://example.com/01/09506000134352/10/A%2fB", "01/09506000134352/10/A%2FB"},
+	{"a value that is a step in the path is not printed", "https://example.com/01/09506000134352/21/..", "browsers take it for a step"},
 	{"what needs no coding loses it", "https://example.com/01/09506000134352/10/%41", "01/09506000134352/10/A"},
 	{"a plus in a path is a plus", "https://example.com/01/09506000134352/10/A+B", "01/09506000134352/10/A%2BB"},
 	{"broken percent-coding is refused", "https://example.com/01/09506000134352/10/A%2", "AI (10): its value is no right percent-coding"},

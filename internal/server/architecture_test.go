@@ -55,8 +55,8 @@ var mayImport = map[string][]string{
 
 	"internal/accounts": {"internal/behaviour", "internal/errcode", "internal/outbound", "internal/outbox", "internal/pace",
 		"internal/phrase", "internal/settings", "internal/vault"},
-	"internal/rules":  {"internal/behaviour", "internal/accounts", "internal/errcode", "internal/outbox", "internal/settings"},
-	"internal/codes":  {"internal/behaviour", "internal/accounts", "internal/errcode", "internal/gs1",
+	"internal/rules": {"internal/behaviour", "internal/accounts", "internal/errcode", "internal/outbox", "internal/settings"},
+	"internal/codes": {"internal/behaviour", "internal/accounts", "internal/errcode", "internal/gs1",
 		"internal/settings", "internal/vault"},
 	"internal/calls":  {"internal/behaviour", "internal/errcode", "internal/pace", "internal/settings"},
 	"internal/scan":   {"internal/accounts", "internal/codes", "internal/phrase", "internal/rules", "internal/digitallink"},

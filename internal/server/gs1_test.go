@@ -86,6 +86,8 @@ func TestGS1Redirects(t *testing.T) {
 		{"a type that is not there", item + "?linkType=gs1:epil", nil, 404, ""},
 		{"a template that is filled", item + "/21/a%2Fb?linkType=gs1:recallStatus", nil, 307,
 			"https://brand.example/recall?unit=a%2Fb&linkType=gs1:recallStatus"},
+		{"a serial that is a dot", item + "/21/.", nil, 307, "https://brand.example/p/09506000134352"},
+		{"or two, which fill no template", item + "/21/%2e%2e?linkType=gs1:recallStatus", nil, 404, ""},
 		{"a template that is not", item + "?linkType=gs1:recallStatus", nil, 404, ""},
 		{"a link of later", item + "?linkType=gs1:promotion", nil, 404, ""},
 		{"13 digits", "/01/9506000134352?a=1", nil, 307, "/01/09506000134352?a=1"},
@@ -300,6 +302,26 @@ func TestGS1Methods(t *testing.T) {
 		len(about.SupportedLinkType) == 0 || about.Contact["fn"] == "" || about.LinkTypeDefault == nil {
 		t.Errorf("description: %d %s", a.Status, a.Body)
 	}
+	for path, want := range map[string]struct {
+		status int
+		zh, en string
+	}{
+		"/01/09506000134353":        {400, "无法识别此码", "This code cannot be read"},
+		"/01/09506000134383":        {404, "未找到内容", "Nothing was found"},
+		item + "/10/OUT":            {410, "已停用", "No longer in use"},
+		item + "?linkType=gs1:epil": {404, "未找到内容", "Nothing was found"},
+	} {
+		for language, title := range map[string]string{"zh-CN": want.zh, "en": want.en} {
+			a := s.Do("GET", path, "", "Host: id.example", "Accept: text/html,*/*;q=0.8", "Accept-Language: "+language)
+			if a.Status != want.status || a.Header.Get("Content-Type") != "text/html; charset=utf-8" ||
+				!strings.Contains(a.Body, "<title>"+title) || a.Header.Get("Content-Security-Policy") == "" {
+				t.Errorf("a browser at %s in %s: %d %v %.300s", path, language, a.Status, a.Header, a.Body)
+			}
+		}
+		if a := s.Do("GET", path, "", "Host: id.example", "Accept: */*"); a.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("a program at %s: %v", path, a.Header)
+		}
+	}
 	r := s.Request("GET", item, "", "Host: id.example:8443")
 	r.URL.Host = strings.TrimPrefix(s.ScanURL, "http://")
 	if a := s.Send(r); a.Status != 307 || !strings.Contains(a.Header.Get("Link"), "<http://id.example:8443/01/") {
@@ -400,6 +422,18 @@ func TestGS1Admin(t *testing.T) {
 	var list client.GS1List
 	if rival("GET", "/gs1/links", "").JSON(t, &list); len(list.Entries) != 3 {
 		t.Errorf("the rival sees %d entries", len(list.Entries))
+	}
+	two := `{"key":"01/09506000134420","owner":"shop","links":[]}` + "\n" + `{"key":"01/09506000134420/10/L","owner":"rival","links":[]}`
+	if a := s.Do("POST", "/admin/v1/import/gs1", two, "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/x-ndjson"); a.Status != 422 || !strings.Contains(a.Body, "another account's") {
+		t.Errorf("an import of one GTIN for two owners: %d %s", a.Status, a.Body)
+	}
+	if a := s.Do("POST", "/admin/v1/import/gs1", `{"key":"01/09506000134352/21/78","links":[`+link+`]}`, "Authorization: Bearer "+key.Key,
+		"Content-Type: application/x-ndjson"); a.Status != 422 {
+		t.Errorf("an import below somebody else's GTIN: %d %s", a.Status, a.Body)
+	}
+	if a := s.Do("GET", "/01/09506000134420", "", "Host: id.example"); a.Status != 404 {
+		t.Errorf("a refused import left something: %d", a.Status)
 	}
 	var one client.GS1Entry
 	s.Admin("PUT", "/gs1/links/01/09506000134369/21/a%2Fb", `{"links":[`+link+`]}`).JSON(t, &one)

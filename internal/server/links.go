@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/consent"
 	"github.com/qrjump/qrjump/internal/digitallink"
+	"github.com/qrjump/qrjump/internal/gateway"
 	"github.com/qrjump/qrjump/internal/pace"
 	"github.com/qrjump/qrjump/internal/scan"
 )
@@ -43,6 +44,7 @@ func (s *Server) links(next http.Handler) http.Handler {
 				scans.Followed(f.Address, strings.TrimSpace(f.Type+" "+f.Language), ip.String())
 			}
 		},
+		Page:    (&gateway.Gateway{Log: s.log}).NoLink,
 		Observe: func(status int) { s.metrics.gs1.WithLabelValues(strconv.Itoa(status)).Inc() }}
 	return r.Around(next)
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/digitallink"
@@ -87,19 +88,57 @@ func (t *Tx) GS1Find(ctx context.Context, q digitallink.Query) ([]digitallink.En
 }
 
 // GS1Owners implements digitallink.Tx.
-func (t *Tx) GS1Owners(ctx context.Context, root, but string) ([]string, error) {
-	return list(ctx, t, scanText, `SELECT DISTINCT owner FROM gs1_links WHERE root = $1 AND key <> $2`, root, but)
+func (t *Tx) GS1Owners(ctx context.Context, roots []string) (map[string]map[string]int, error) {
+	type held struct {
+		root, owner string
+		keys        int
+	}
+	found := map[string]map[string]int{}
+	for some := range slices.Chunk(roots, chunk) {
+		args := make([]any, len(some))
+		for i, root := range some {
+			args[i] = root
+		}
+		list, err := list(ctx, t, func(scan func(...any) error) (h held, err error) { return h, scan(&h.root, &h.owner, &h.keys) },
+			`SELECT root, owner, COUNT(*) FROM gs1_links WHERE root IN (`+t.marks(1, len(args))+`) GROUP BY root, owner`, args...)
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range list {
+			if found[h.root] == nil {
+				found[h.root] = map[string]int{}
+			}
+			found[h.root][h.owner] = h.keys
+		}
+	}
+	return found, nil
+}
+
+// rootOf is the primary key of a key: 01/09506000134352 of 01/09506000134352/10/LOT.
+func rootOf(key string) string {
+	ai, rest, _ := strings.Cut(key, "/")
+	value, _, _ := strings.Cut(rest, "/")
+	return ai + "/" + value
 }
 
 // PutGS1 implements digitallink.Tx.
-func (t *Tx) PutGS1(ctx context.Context, root string, e digitallink.Entry) error {
-	if e.Links == nil {
-		e.Links = []digitallink.Link{}
+func (t *Tx) PutGS1(ctx context.Context, list ...digitallink.Entry) error {
+	rows := make([]gs1Row, len(list))
+	for i, e := range list {
+		if e.Links == nil {
+			e.Links = []digitallink.Link{}
+		}
+		rows[i] = gs1Row{e, rootOf(e.Key)}
 	}
-	if err := gs1Rows.put(ctx, t, gs1Row{e, root}); err != nil {
+	if err := gs1Rows.putAll(ctx, t, rows); err != nil {
 		return err
 	}
-	return t.note(ctx, ofGS1, e.Key, "put", e)
+	for _, row := range rows {
+		if err := t.note(ctx, ofGS1, row.Key, "put", row.Entry); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // DeleteGS1 implements digitallink.Tx.

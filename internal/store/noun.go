@@ -108,6 +108,17 @@ func (n noun[T]) add(ctx context.Context, t *Tx, v T) error { return n.insert(ct
 
 // put stores a row, or replaces the one with the same key except for the columns in kept.
 func (n noun[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
+	return n.insert(ctx, t, v, n.replacing(kept...))
+}
+
+// putAll is put of rows with different keys, many a statement.
+func (n noun[T]) putAll(ctx context.Context, t *Tx, list []T) error {
+	return t.insertMany(ctx, `INSERT INTO `+n.table+` (`+n.columns+`)`, n.replacing(), len(n.fields(new(T))), len(list),
+		func(i int, args []any) []any { return append(args, n.args(&list[i])...) })
+}
+
+// replacing is the end of an INSERT that replaces the row with the same key.
+func (n noun[T]) replacing(kept ...string) string {
 	kept = append(kept, strings.Split(n.key, ", ")...)
 	var set []string
 	for _, f := range n.fields(new(T)) {
@@ -115,7 +126,7 @@ func (n noun[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
 			set = append(set, f.column+` = excluded.`+f.column)
 		}
 	}
-	return n.insert(ctx, t, v, ` ON CONFLICT (`+n.key+`) DO UPDATE SET `+strings.Join(set, ", "))
+	return ` ON CONFLICT (` + n.key + `) DO UPDATE SET ` + strings.Join(set, ", ")
 }
 
 func (n noun[T]) insert(ctx context.Context, t *Tx, v T, tail string) error {
