@@ -161,6 +161,8 @@ type commands struct {
 		Misses statsMisses `cmd:""`
 		Alarms statsAlarms `cmd:""`
 		Verify statsVerify `cmd:""`
+		Share  statsShare  `cmd:""`
+		Shared statsShared `cmd:""`
 	} `cmd:"" group:"scanned"`
 
 	Account struct {

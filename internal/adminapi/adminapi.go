@@ -56,6 +56,7 @@ type Admin struct {
 	OpenIDs        *accounts.OpenIDs
 	Keys           *accounts.ScanKeys
 	People         *people.Directory
+	Shared         *people.SharedCharts
 	// Appearances are how accounts look to buyers.
 	Appearances *appearance.Book
 	// Products are the links of GS1 keys.
@@ -138,6 +139,7 @@ var explained = []struct {
 	{alarms.ErrNoAlarm, http.StatusNotFound, "there is no alarm with this id"},
 	{people.ErrNoPerson, http.StatusNotFound, ""},
 	{people.ErrNoKey, http.StatusNotFound, ""},
+	{people.ErrNoShared, http.StatusNotFound, ""},
 	{people.ErrExists, http.StatusConflict, ""},
 	{accounts.ErrImporting, http.StatusConflict, ""},
 	{people.ErrBusy, http.StatusServiceUnavailable, ""},

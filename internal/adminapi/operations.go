@@ -230,6 +230,13 @@ func (a *Admin) scanOperations() []o.Operation {
 			"All rows of an answer about scans as a file, as askStatistics has them").Answers("the rows", "text/csv", parquetType).Everyone(),
 		o.Get("/statistics/misses/export", "exportMisses", o.Marketer, a.exportMisses,
 			"What was scanned and found nothing as a file, the most scanned first").Answers("the places", "text/csv", parquetType).Everyone(),
+		o.Get(sharedPath, "listSharedCharts", o.Marketer, a.listSharedCharts,
+			"Charts that are shared now, the newest first: the caller's, or all of them for an operator of all accounts").Everyone(),
+		o.Post(sharedPath, "shareChart", o.Marketer, a.shareChart,
+			"Make a link to one chart that others read without signing in, with an end").Everyone().
+			More("The chart shows what whoever shared it may see when it is read; it is gone with them."),
+		o.Delete(sharedPath+"/{id}", "endSharedChart", o.Marketer, a.endSharedChart, "End the link to a chart; which one it was").
+			Everyone(),
 		o.Post("/statistics/recount", "recountStatistics", o.Operator, a.recountStatistics,
 			"Count the whole ledger again and say where that differs from what is counted").Patient().
 			Alone("another recount is running: wait for its end"),

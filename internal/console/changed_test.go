@@ -67,7 +67,7 @@ var revisionless = map[string]string{
 	"/console/self":     "the reader's own",
 	"/console/sessions": "the reader's own", "/console/scan": "changes nothing", "/console/codes/picture": "changes nothing",
 	"/console/operate/audit": "changes nothing", "/console/codes": "what is done to codes is added to what was",
-	"{{$.Self}}":                "counts again",
+	"{{$.Self}}":                "counts again, or shares a chart",
 	"/console/alarms{{.Query}}": "likewise, of alarms",
 	"/console/operate/apps":     "keys never change", "/console/operate/checks": "a word about a host, said whole",
 	"/console/operate": "a node comes and goes by itself", "/console/operate/bulk": "a file, shown before",

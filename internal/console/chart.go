@@ -315,10 +315,11 @@ var signKinds = []string{client.MarkPublished, client.MarkFrozen, client.MarkAla
 func (v *visit) happenings(marks []client.Mark, t timeline) (list []happened) {
 	for _, m := range marks {
 		one := happened{Mark: m, period: t.period(m.At), Text: v.say("chart.mark."+m.Kind, m.What)}
-		switch m.Kind {
-		case client.MarkAlarm:
+		switch {
+		case v.shared:
+		case m.Kind == client.MarkAlarm:
 			one.To = Root + "/codes?code=" + m.What
-		case client.MarkFrozen:
+		case m.Kind == client.MarkFrozen:
 			one.To = Root + "/codes/" + m.What
 		}
 		if one.period >= 0 && slices.Contains(signKinds, m.Kind) {

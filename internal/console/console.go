@@ -109,6 +109,8 @@ type Console struct {
 	ClientIP        func(*http.Request) netip.Addr
 	// Stopping reports whether the server is stopping, so that streams end.
 	Stopping func() bool
+	// Shared is the chart behind a link, and as whom it is read; people.ErrNoShared.
+	Shared func(ctx context.Context, text string) (people.SharedChart, people.Caller, error)
 	// CertificateEnds says until when the certificate of this server is valid, where it has one.
 	CertificateEnds func() (time.Time, bool)
 	Now             func() time.Time // the server's, which the emulator moves; nil = the machine's
@@ -138,6 +140,7 @@ func (c *Console) Handler() http.Handler {
 	mux.HandleFunc("GET /console/login/provider", c.toProvider)
 	mux.HandleFunc("GET /console/login/callback", c.callbackPage)
 	mux.HandleFunc("POST /console/login/callback", c.callback)
+	mux.HandleFunc("GET /console/shared/{text}", c.sharedPage)
 	for pattern, serve := range c.everyRoute() {
 		mux.HandleFunc(pattern, c.signedIn(serve))
 	}
@@ -188,9 +191,9 @@ func Routes() []string {
 	return append(slices.Sorted(maps.Keys((&Console{}).everyRoute())), waysIn...)
 }
 
-// waysIn are the patterns of signing in: they need no session.
+// waysIn are the patterns that need no session: those of signing in, and charts that somebody shared.
 var waysIn = []string{"GET /console/login", "POST /console/login", "POST /console/logout", "GET /console/login/provider",
-	"GET /console/login/callback", "POST /console/login/callback"}
+	"GET /console/login/callback", "POST /console/login/callback", "GET /console/shared/{text}"}
 
 // guard puts on every answer the headers that protect a page from other sites.
 func (c *Console) guard(next http.Handler) http.Handler {
@@ -231,6 +234,7 @@ type visit struct {
 	// wanted are the accounts whose names the page shows, names what they are; nil = not asked for yet.
 	wanted map[string]bool
 	names  map[string]string
+	shared bool              // the page is a shared chart, and leads nowhere
 	known  map[string]string // what people call values of groups of statistics, by group and value
 	// sections are the navigation, once it is made.
 	sections []section

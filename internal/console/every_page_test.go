@@ -111,7 +111,10 @@ settings: {verification: trust, rate_limit: 0}
 	s.Admin("PUT", "/accounts/shop/appearance", `{"texts":{"en":{"app":"Tea","landing":`+body+`}}}`)
 	asked := "?" + url.Values{"component_appid": {"plat"}, "redirect_uri": {"https://plat.example/"},
 		"pre_auth_code": {s.PreAuthCode(s.ComponentToken("plat"), "plat")}}.Encode()
-	return s, strings.NewReplacer("ASKED", url.QueryEscape(asked),
+	var shared struct{ URL string }
+	s.Admin("POST", "/statistics/shared", `{"question":"by=&group=activity","title":"<b class=pwned>","days":7}`).JSON(t, &shared)
+	_, chart, _ := strings.Cut(shared.URL, "/shared/")
+	return s, strings.NewReplacer("CHART", chart, "ASKED", url.QueryEscape(asked),
 		"RID", rid, "BATCH", id, "SCAN", scan.ID, "PACKAGE", fmt.Sprint(pack.Package),
 		"TEXT", url.QueryEscape(code.Text),
 		"STRANGER", url.QueryEscape(stranger))
@@ -157,7 +160,8 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 		"&footer=STRANGER&dpi=203&beside=1&crop_marks=1", tells: true},
 	{path: "/console/statistics", tells: true}, {path: "/console/statistics?by=&group=activity", tells: true},
 	{path: "/console/statistics?by=&group=result", tells: true}, {path: "/console/statistics?activity=STRANGER", tells: true},
-	{path: "/console/statistics", form: "did=recount", tells: true},
+	{path: "/console/statistics", form: "did=recount", tells: true}, {path: "/console/shared/CHART"},
+	{path: "/console/statistics", form: "did=share&title=STRANGER&lasts=7", tells: true},
 	{path: "/console/alarms"}, {path: "/console/alarms?which=standing&batch=BATCH"},
 	{path: "/console/alarms/1"},
 	{path: "/console/alarms", form: "did=freeze&id=1&code=BATCH:7"},

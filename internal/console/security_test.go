@@ -22,7 +22,8 @@ import (
 
 // everybodys are the pages that anybody may see, and those that have nothing to keep from anybody who is signed in.
 var everybodys = []string{"GET /console/login", "POST /console/login", "POST /console/logout", "GET /console/{$}",
-	"POST /console/preferences/{of}", "GET /console/login/provider", "GET /console/login/callback", "POST /console/login/callback"}
+	"POST /console/preferences/{of}", "GET /console/login/provider", "GET /console/login/callback", "POST /console/login/callback",
+	"GET /console/shared/{text}"} // TestAChartIsShared
 
 // A page that is new is judged: it has a line in the table of pages, or it is everybody's.
 func TestEveryPageIsJudged(t *testing.T) {

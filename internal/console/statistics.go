@@ -15,7 +15,7 @@ import (
 func (c *Console) numberPages() map[string]func(*visit) {
 	return map[string]func(*visit){
 		"GET /console/statistics":         c.statistics,
-		"POST /console/statistics":        c.recount,
+		"POST /console/statistics":        c.actOnStatistics,
 		"GET /console/statistics/{table}": c.download,
 		"GET /console/alarms":             c.alarms,
 		"POST /console/alarms":            c.actOnAlarm,
@@ -42,6 +42,8 @@ type statisticsView struct {
 	Boxes                      []box
 	Misses                     []client.Miss
 	Recount                    *client.Recount
+	Shared                     []client.SharedChart
+	Link                       string // to a chart that was just shared
 	asked                      url.Values
 }
 
@@ -130,17 +132,17 @@ func (s statisticsView) fields(names ...string) url.Values {
 	return kept
 }
 
-func (c *Console) statistics(v *visit) { v.showStatistics(nil) }
+func (c *Console) statistics(v *visit) { v.showStatistics(statisticsView{}) }
 
-func (v *visit) showStatistics(again *client.Recount) {
+// showStatistics shows the page with what was just done.
+func (v *visit) showStatistics(done statisticsView) {
 	data, err := v.dated()
 	if v.failed(err) {
 		return
 	}
-	data.Recount = again
+	data.Recount, data.Link = done.Recount, done.Link
 	asked := data.query()
-	asked.Limit, asked.Marks = drawnRows, data.By != "" && data.Group == ""
-	if v.failed(into(&data.Numbers)(v.api.Statistics(v.ctx(), asked))) || v.failed(into(&data.Chart)(v.charted(data))) ||
+	if v.failed(v.numbers(&data)) || v.failed(into(&data.Shared)(v.api.SharedCharts(v.ctx()))) ||
 		v.failed(into(&data.Boxes)(v.boxes(data))) || v.failed(into(&data.Misses)(v.api.Misses(v.ctx(), client.MissQuery{From: data.From,
 		To: data.To, Owner: asked.Filter["owner"], Limit: 20}))) {
 		return
@@ -156,6 +158,16 @@ func (v *visit) showStatistics(again *client.Recount) {
 		data.Days = 30
 	}
 	v.show(http.StatusOK, "statistics", data)
+}
+
+// numbers asks a question and draws its answer.
+func (v *visit) numbers(data *statisticsView) (err error) {
+	asked := data.query()
+	asked.Limit, asked.Marks = drawnRows, data.By != "" && data.Group == ""
+	if data.Numbers, err = v.api.Statistics(v.ctx(), asked); err == nil {
+		data.Chart, err = v.charted(*data)
+	}
+	return err
 }
 
 // dated is the question with the first of its last days, by the server's clock and zone.
@@ -190,14 +202,21 @@ func (v *visit) boxes(s statisticsView) (list []box, err error) {
 	return list, nil
 }
 
-// recount counts all scans again.
-func (c *Console) recount(v *visit) {
-	if v.r.FormValue("did") != "recount" {
+// actOnStatistics counts all scans again, or shares a chart or ends that.
+func (c *Console) actOnStatistics(v *visit) {
+	switch v.r.FormValue("did") {
+	case "recount":
+		if again, err := v.api.Recount(v.ctx()); !v.failed(err) {
+			v.showStatistics(statisticsView{Recount: &again})
+		}
+	case "share":
+		v.share()
+	case "end":
+		if _, err := v.api.EndSharedChart(v.ctx(), v.r.FormValue("id")); !v.failed(err) {
+			v.redirect(Root + "/statistics?done=chart.ended#shared")
+		}
+	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
-	}
-	if again, err := v.api.Recount(v.ctx()); !v.failed(err) {
-		v.showStatistics(&again)
 	}
 }
 
@@ -269,6 +288,9 @@ func day(at time.Time, by string) string {
 
 // narrowTo is the address of this page with only one value of a group.
 func (v *visit) narrowTo(group, value string) string {
+	if v.shared {
+		return ""
+	}
 	q := v.r.URL.Query()
 	q.Del("group")
 	q.Del("done")
@@ -284,6 +306,9 @@ func (v *visit) narrowTo(group, value string) string {
 // narrowBy is the address of this page for one day, week or month, counted by the next shorter
 // span; "" for an hour.
 func (v *visit) narrowBy(at time.Time, by string) string {
+	if v.shared {
+		return ""
+	}
 	last := at
 	within := map[string]string{"day": "hour", "week": "day", "month": "day"}[by]
 	switch by {

@@ -323,6 +323,8 @@ func walkScans(c *recorded, batch string) {
 	c.get("/console/statistics/scans?user=ann&appid=shop").wants(c.t, first.ID, "openid under shop")
 	c.get("/console/statistics/scans/"+first.ID).wants(c.t, "https://shop.example/7")
 	c.post("/console/statistics", "did=recount").wants(c.t, "0 differ")
+	shared := linkOf.FindStringSubmatch(c.post("/console/statistics", "did=share&lasts=7").Body)
+	c.post("/console/statistics", "did=end&id="+strings.TrimPrefix(strings.Split(shared[1], ".")[0], "/console/shared/"))
 	c.post("/console/statistics/scans", "did=erase&user=ann&sure=ann").wants(c.t, "1 scans were made anonymous")
 	walkAlarms(c, batch)
 	c.get("/console/scan?text=https://shop.example/7&moment=then&at=2026-01-15T01:59:00Z")

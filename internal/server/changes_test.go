@@ -67,6 +67,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 	}
 	imported := batch
 	var key struct{ ID, Key string }
+	var shared struct{ ID string }
 	scene := 0
 	wire := func(token, path, body string) func() servertest.Answer {
 		return func() servertest.Answer { return s.Do("POST", path+"?access_token="+token, body) }
@@ -119,6 +120,13 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			admin("POST", "/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"other"}`)()
 			return admin("POST", "/accounts/svc/orders/decisions", `{"isv_application_id":"other","agree":false}`)()
 		}, "meta order/svc/other put admin"},
+		{"shareChart", func() servertest.Answer {
+			a := admin("POST", "/statistics/shared", `{"question":"by=day","days":7}`)()
+			a.JSON(t, &shared)
+			return a
+		}, "meta put admin"},
+		{"endSharedChart", func() servertest.Answer { return admin("DELETE", "/statistics/shared/"+shared.ID, "")() },
+			"meta put admin"},
 		{"/intp/marketcode/codeactive", func() servertest.Answer {
 			return wire(service, "/intp/marketcode/codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":99,"activity_name":"a","product_brand":"b","product_title":"t",
 				"product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}`, batch.ID))()

@@ -50,6 +50,7 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 			return now.Leaf.NotAfter, true
 		}
 	}
+	c.Shared = s.sharedCharts().Open
 	if s.config.Dev {
 		c.Open, c.Again = &theAdmin, s.callAgain
 	}

@@ -94,7 +94,7 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 		_, calls[role] = adminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
 	}
 	owned := []string{"listScans", "exportScans", "askStatistics", "listMisses", "exportStatistics", "exportMisses", "listAlarms",
-		"exportAlarms"}
+		"exportAlarms", "listSharedCharts"}
 	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "packageSigner", "listOrders", "listRules", "listBatches",
 		"search", "nameAccounts", "nameRules", "listGS1Links", "exportGS1Links"}
 	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch.ID), "{user}", "u",
@@ -112,7 +112,7 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 			}
 			asks := []string{"lookupCode", "resolveThen", "getScan", "acknowledgeAlarm", "dismissAlarm", "ruleHistory",
 				"ruleOccupiers", "replayPlan", "addGS1Links", "getGS1Links", "putGS1Links", "deleteGS1Links", "undoGS1Change",
-				"importGS1Links"} // and the question is a bad one
+				"importGS1Links", "shareChart", "endSharedChart"} // and the question is a bad one
 			if slices.Contains(asks, o.ID) && role.Covers(o.Least) {
 				ok = slices.Contains([]int{http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusNotFound,
 					http.StatusUnsupportedMediaType}, a.Status)

@@ -63,7 +63,7 @@ var guardedChanges = map[string]guardedChange{
 var unguardedChanges = map[string]string{
 	"eraseUser": "what is erased is counted, not edited", "putDomain": "a word about a host, said whole", "deleteDomain": "likewise",
 	"forgetScanNode": "a node comes and goes by itself", "forgetDeviations": "a list that callers fill",
-	"deleteScanKey":  "a key never changes",
+	"deleteScanKey": "a key never changes", "endSharedChart": "it never changes",
 	"deleteAdminKey": "likewise", "moveClock": "the emulator's", "clearFaults": "the emulator's", "setStubs": "the emulator's",
 	"clearStubs": "the emulator's",
 }

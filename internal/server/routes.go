@@ -243,7 +243,8 @@ func (s *Server) adminAPI(h huma.API) {
 		Rules: s.rules, RuleCount: s.current.Rules.Len, Codes: s.press, Orders: s.orders(), PackageSigner: s.packageSigner,
 		PassphraseWork: s.seams.PassphraseWork,
 		OpenIDs:        s.openIDs, Keys: s.keys, Settings: s.settings,
-		People: s.people, Appearances: s.appearances, Products: s.products, ConsoleURL: func() string { return s.AdminURL + console.Root },
+		People: s.people, Shared: s.sharedCharts(),
+		Appearances: s.appearances, Products: s.products, ConsoleURL: func() string { return s.AdminURL + console.Root },
 		SaveSettings: s.changeSettings, ResetSetting: s.resetSetting, DefaultSettings: s.defaultSettings,
 		StoredSettings: s.storedSettings,
 		ChangeHead: func(ctx context.Context) (int64, error) {

@@ -1,0 +1,51 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// SharedChart is a link to one chart of statistics that whoever has it may read until it ends, without signing in. It shows what
+// the one who shared it may see at that time.
+type SharedChart struct {
+	ID       string    `json:"id"`
+	Title    string    `json:"title,omitempty"`
+	Question string    `json:"question" doc:"what the chart is asked, as in the address of the console's page of statistics"`
+	SharedBy string    `json:"shared_by"`
+	SharedAt time.Time `json:"shared_at"`
+	EndsAt   time.Time `json:"ends_at"`
+	URL      string    `json:"url,omitempty" doc:"the link: only the answer that makes it has it"`
+}
+
+// SharedCharts are shared charts.
+type SharedCharts struct {
+	Charts []SharedChart `json:"charts"`
+}
+
+// NewSharedChart asks for a link to a chart.
+type NewSharedChart struct {
+	Title    string `json:"title,omitempty" maxLength:"100" doc:"what its readers see above it"`
+	Question string `json:"question" maxLength:"2048" doc:"as in the address of the console's page of statistics, such as by=day&days=30&group=rule"`
+	Days     int    `json:"days" minimum:"1" maximum:"90" doc:"after how many days the link ends"`
+}
+
+// ShareChart makes a link to a chart.
+func (c *Client) ShareChart(ctx context.Context, n NewSharedChart) (one SharedChart, err error) {
+	err = c.admin(ctx, http.MethodPost, "statistics/shared", n, &one)
+	return one, err
+}
+
+// SharedCharts lists the charts that are shared now, the newest first: the caller's, or all of them for an operator of all accounts.
+func (c *Client) SharedCharts(ctx context.Context) ([]SharedChart, error) {
+	var list SharedCharts
+	err := c.admin(ctx, http.MethodGet, "statistics/shared", nil, &list)
+	return list.Charts, err
+}
+
+// EndSharedChart ends a link at once.
+func (c *Client) EndSharedChart(ctx context.Context, id string) (one SharedChart, err error) {
+	err = c.admin(ctx, http.MethodDelete, "statistics/shared/"+url.PathEscape(id), nil, &one)
+	return one, err
+}

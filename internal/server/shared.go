@@ -1,0 +1,20 @@
+package server
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/people"
+)
+
+// sharedMeta is where the named values begin that are shared charts.
+const sharedMeta = "shared/"
+
+func (s *Server) sharedCharts() *people.SharedCharts {
+	return &people.SharedCharts{Directory: s.people,
+		Get: func(ctx context.Context, id string) (string, error) { return s.store.Meta(ctx, sharedMeta+id) },
+		Put: func(ctx context.Context, id, value string) error { return s.store.PutMeta(ctx, sharedMeta+id, value) },
+		Newest: func(ctx context.Context, limit int) ([]string, error) {
+			values, _, err := s.store.NewestMeta(ctx, []string{sharedMeta}, "at", 0, limit)
+			return values, err
+		}}
+}
