@@ -6,6 +6,7 @@ go 1.26
 ignore (
 	./axios/node_modules
 	./cowechat/node_modules
+	./gs1/node_modules
 	./node/node_modules
 	./openapi/node_modules
 	./python/.venv

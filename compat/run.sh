@@ -137,7 +137,7 @@ run() {
 	local folder=$1 fetch=$2 library=$3 result=$scratch/$1.result log=$scratch/$1.fetch cassettes=$scratch/$1.compared status why
 	# Clients made from our own document call no platform: there is nothing to compare.
 	# Nor do the snippets of the pages go through a recorder.
-	case $folder in typescript | python | openapi | lake | wechatpy | wxjava | zpl | axios | distribution | rust) cassettes= ;; esac
+	case $folder in typescript | python | openapi | lake | wechatpy | wxjava | zpl | gs1 | axios | distribution | rust) cassettes= ;; esac
 	echo "== $library"
 	(cd "$folder" && "$fetch") 2>"$log"
 	status=$?
@@ -179,6 +179,7 @@ start rust fetch_cargo "wechat-mp-sdk $(sed -n 's/^wechat-mp-sdk = "=\(.*\)"$/\1
 start axios fetch_npm "nest-wechat $(npm_version axios nest-wechat), tnwx $(npm_version axios @tnwx/accesstoken)"
 start distribution fetch_distribution "EasyWeChat 6.19.1, Guzzle, Symfony, curl, Ruby"
 start zpl fetch_npm "zpl-renderer-js $(npm_version zpl zpl-renderer-js)"
+start gs1 fetch_npm "bwip-js $(npm_version gs1 bwip-js), gs1-barcode-parser-mod"
 start python fetch_pip "$(head -n 1 python/requirements.txt)"
 start wechatpy fetch_pip "$(head -n 1 wechatpy/requirements.txt)"
 start lake fetch_pip "$(head -n 1 lake/requirements.txt)"

@@ -1,0 +1,62 @@
+// Package gs1_test holds what qrjump reads and answers of GS1 against programs and schemas of others.
+package gs1_test
+
+import (
+	"cmp"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func command(t *testing.T, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// TestOthersReadTheSame has bwip-js and gs1-barcode-parser-mod read random texts of all keys and qualifiers, half of them spoilt.
+func TestOthersReadTheSame(t *testing.T) {
+	driver, err := filepath.Abs("driver.cjs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, "go", "test", "-count=1", "-v", "-timeout", "5h", "-run", "^TestPeersReadTheSame$", "./internal/gs1")
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "GS1_PEER=node "+driver, "GS1_CASES="+cmp.Or(os.Getenv("GS1_CASES"), "10000"))
+	if err := cmd.Run(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTheAnswersAreValid asks GS1's own schemas, which are not ours to hand out: README.md says where they are.
+func TestTheAnswersAreValid(t *testing.T) {
+	linkset, description := os.Getenv("GS1_LINKSET_SCHEMA"), os.Getenv("GS1_DESCRIPTION_SCHEMA")
+	if linkset == "" && description == "" {
+		t.Skip("GS1_LINKSET_SCHEMA and GS1_DESCRIPTION_SCHEMA name no file")
+	}
+	qrjump := os.Getenv("QRJUMP_BINARY")
+	if qrjump == "" {
+		qrjump = filepath.Join(t.TempDir(), "qrjump")
+		build := command(t, "go", "build", "-o", qrjump, "./cmd/qrjump")
+		build.Dir = "../.."
+		if err := build.Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := `exec node schemas.cjs "$QRJUMP_SERVER" id.example`
+	if linkset != "" {
+		for _, path := range []string{"/01/09506000134352?linkType=linkset", "/01/09506000134352/10/ABC/21/5?linkType=linkset"} {
+			script += ` "` + path + `" "$GS1_LINKSET_SCHEMA"`
+		}
+	}
+	if description != "" {
+		script += ` /.well-known/gs1resolver "$GS1_DESCRIPTION_SCHEMA"`
+	}
+	if err := command(t, qrjump, "run", "--seed", "seed.yaml", "--", "sh", "-c", script).Run(); err != nil {
+		t.Error(err)
+	}
+}
