@@ -146,7 +146,12 @@ func PlaySnippets(t *testing.T, prepare, command string, list []Snippet, environ
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	play := exec.CommandContext(ctx, "unshare", "-rmn", "bash", "-c", script.String())
+	// A file, because an argument has 128 KiB at most, and each line of Java names all libraries.
+	file := filepath.Join(t.TempDir(), "snippets.sh")
+	if err := os.WriteFile(file, []byte(script.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	play := exec.CommandContext(ctx, "unshare", "-rmn", "bash", file)
 	play.Dir = dir
 	play.Cancel = func() error { return play.Process.Signal(os.Interrupt) }
 	play.WaitDelay = time.Minute

@@ -14,7 +14,8 @@ import (
 )
 
 // gaps are the calls that the generator leaves out, since it knows no streams of lines and no archives.
-var gaps = []string{"POST /admin/v1/export", "GET /admin/v1/export/accounts", "GET /admin/v1/export/rules", "GET /admin/v1/export/scans",
+var gaps = []string{"POST /admin/v1/export", "GET /admin/v1/export/accounts", "GET /admin/v1/export/gs1", "GET /admin/v1/export/rules",
+	"GET /admin/v1/export/scans", "POST /admin/v1/import/gs1",
 	"POST /admin/v1/import/accounts", "POST /admin/v1/import/rules", "POST /admin/v1/packages/{package}/file",
 	"PUT /admin/v1/batches/{application_id}/imported-codes"}
 
