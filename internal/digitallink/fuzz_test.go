@@ -31,7 +31,8 @@ func FuzzEntry(f *testing.F) {
 		for _, one := range e.present(time.Unix(0, 0), func(string) (string, bool) { return value, true }) {
 			want, _ := anythingIn(one.Href)
 			to, err := url.Parse(one.address)
-			if err != nil || to.Scheme != want.Scheme || to.Host != want.Host || to.User != nil || strings.ContainsAny(one.address, "\r\n \"<>") {
+			if err != nil || to.Scheme != want.Scheme || to.Host != want.Host || to.User != nil ||
+				strings.ContainsAny(one.address, "\r\n \"<>") {
 				t.Fatalf("%q with %q leads to %q: %v", one.Href, value, one.address, err)
 			}
 		}

@@ -192,6 +192,9 @@ func look(t *testing.T, s *servertest.Server, batch int64, index int) (code, tex
 	return found.Code, found.CodeURL, a.Body
 }
 
+var scannedTexts = []string{"https://shop.example/t/7", "http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "https://gone.example/t/1",
+	"https://shop.example/t/x", "(01)09506000134352(21)5"}
+
 var indexes = []int{0, 1, 7, 8, 9, 10, 11, 9_999, 12_345, 19_999}
 
 // live gives a server a past with something in every table that matters.
@@ -207,6 +210,8 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 	s.OK("svc", "publish", `{"prefix":"http://weixin.qq.com/q/02AAAAAAAAAAAAAA"}`)
 	s.Admin("PUT", "/domains/denied.example", `{"status":"denied"}`)
 	s.Admin("PUT", "/settings", `{"publish_quota":77}`)
+	s.Admin("PUT", "/gs1/links/01/09506000134352",
+		`{"owner":"shop","links":[{"linktype":"gs1:pip","href":"https://shop.example/{01}","title":"t","default":true}]}`)
 	var made struct{ Key, Token, Ticket string }
 	s.Admin("POST", "/scan-keys", `{"name":"app","namespace":"phones"}`).JSON(t, &made)
 	l.scanKey = made.Key
@@ -228,8 +233,7 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 		l.codes = append(l.codes, whole)
 		l.decisions = append(l.decisions, decided(t, l.scan(t, s, text)))
 	}
-	for _, text := range []string{"https://shop.example/t/7", "http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "https://gone.example/t/1",
-		"https://shop.example/t/x"} {
+	for _, text := range scannedTexts {
 		l.decisions = append(l.decisions, decided(t, l.scan(t, s, text)))
 	}
 	_, text, _ := look(t, s, l.batch, 7)
@@ -295,8 +299,7 @@ func (l life) goesOn(t *testing.T, s *servertest.Server) {
 			t.Errorf("code %d opens %s, opened %s", i, got, l.decisions[n])
 		}
 	}
-	for n, text := range []string{"https://shop.example/t/7", "http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "https://gone.example/t/1",
-		"https://shop.example/t/x"} {
+	for n, text := range scannedTexts {
 		if got, want := decided(t, l.scan(t, s, text)), l.decisions[len(indexes)+n]; got != want {
 			t.Errorf("%s opens %s, opened %s", text, got, want)
 		}
@@ -326,6 +329,9 @@ func (l life) goesOn(t *testing.T, s *servertest.Server) {
 	}
 	if a := s.Admin("GET", "/settings", ""); !strings.Contains(a.Body, `"publish_quota":77`) {
 		t.Errorf("settings: %s", a.Body)
+	}
+	if a := s.Admin("GET", "/gs1/links/01/09506000134352", ""); !strings.Contains(a.Body, `"owner":"shop"`) {
+		t.Errorf("GS1 links: %s", a.Body)
 	}
 	if a := s.Admin("GET", "/accounts/shop/quota", ""); !strings.Contains(a.Body, `76`) {
 		t.Errorf("the spent publish came back: %s", a.Body)

@@ -332,6 +332,15 @@ func TestGS1Methods(t *testing.T) {
 			t.Errorf("%s answers as a resolver", host)
 		}
 	}
+	s.Admin("POST", "/gs1/links",
+		`{"key":"01/09506000134444","links":[{"linktype":"gs1:pip","href":"https://brand.example/","title":"x","default":true}]}`)
+	s.Admin("DELETE", "/gs1/links/01/09506000134352", "")
+	s.Admin("POST", "/emulator/reset", "")
+	for path, status := range map[string]int{"/01/09506000134444": 404, "/01/09506000134352": 307} {
+		if a := s.Do("GET", path, "", "Host: id.example"); a.Status != status {
+			t.Errorf("after a reset %s is %d, want %d", path, a.Status, status)
+		}
+	}
 }
 
 // TestGS1Hostile tries what could send a browser elsewhere, or put a line into a header.
