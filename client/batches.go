@@ -33,6 +33,7 @@ type Batch struct {
 // BatchQuery says which applications the operator wants to see.
 type BatchQuery struct {
 	Account string // "" = any
+	Idle    int    // only those of which no code is active so many days after the application; 0 = all
 	After   int64  // id of the last one that was seen
 	Limit   int    // 0 = as many as the server likes to give
 }
@@ -50,7 +51,7 @@ func (c *Client) Batches(ctx context.Context, q BatchQuery) ([]Batch, error) {
 	}
 	var reply BatchList
 	err := c.admin(ctx, http.MethodGet, with("batches",
-		map[string]string{"account": q.Account, "after": after, "limit": limitText(q.Limit)}), nil, &reply)
+		map[string]string{"account": q.Account, "idle": limitText(q.Idle), "after": after, "limit": limitText(q.Limit)}), nil, &reply)
 	return reply.Batches, err
 }
 

@@ -107,6 +107,7 @@ func (a *Admin) showBatch(ctx context.Context, b codes.Batch) (client.Batch, err
 
 func (a *Admin) listBatches(ctx context.Context, in *struct {
 	Account string `query:"account"`
+	Idle    int    `query:"idle" minimum:"0" maximum:"3660" doc:"only those of which no code is active so many days after the application, proofs left out"`
 	After   int64  `query:"after" minimum:"0"`
 	Page
 }) (client.BatchList, error) {
@@ -116,7 +117,8 @@ func (a *Admin) listBatches(ctx context.Context, in *struct {
 		return shown, err
 	}
 	for _, b := range a.Codes.Memory.Batches() {
-		if b.ID > in.After && (len(whose) == 0 || slices.Contains(whose, b.Account)) && len(shown.Batches) < in.Limit {
+		if b.ID > in.After && (len(whose) == 0 || slices.Contains(whose, b.Account)) && len(shown.Batches) < in.Limit &&
+			(in.Idle == 0 || a.idle(b, in.Idle)) {
 			one, err := a.showBatch(ctx, b)
 			if err != nil {
 				return shown, err
@@ -125,6 +127,16 @@ func (a *Admin) listBatches(ctx context.Context, in *struct {
 		}
 	}
 	return shown, nil
+}
+
+// idle reports whether none of the codes of an application is active so many days after it.
+func (a *Admin) idle(b codes.Batch, days int) bool {
+	now := a.Codes.Now()
+	if b.Proof || now.Sub(b.CreatedAt) < time.Duration(days)*24*time.Hour {
+		return false
+	}
+	runs, more := a.Codes.Memory.Runs(b.ID, codes.Range{To: b.Count - 1}, now, mostCounted)
+	return !more && !slices.ContainsFunc(runs, func(r codes.Run) bool { return r.State.Activation != nil })
 }
 
 func (a *Admin) getBatch(ctx context.Context, in *BatchPath) (client.Batch, error) {

@@ -139,6 +139,9 @@ func TestListsOfMany(t *testing.T) {
 	if done.Status != http.StatusConflict || !strings.Contains(done.Body, "Done: 3 of 4.") || !strings.Contains(done.Body, "Not done: 1.") {
 		t.Errorf("%d %s", done.Status, done.Body)
 	}
+	if p := v.post("/console/rules?lang=zh", chosen); !strings.Contains(p.Body, "本月已发布 3 次") {
+		t.Errorf("a Chinese reader is told why: %s", p.Body)
+	}
 	if drafts, _, _ := listed("/console/rules?state=draft"); len(drafts) == 0 {
 		t.Error("nothing is left")
 	}

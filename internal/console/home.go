@@ -45,8 +45,8 @@ func (c *Console) home(v *visit) {
 	if v.failed(into(&data.now)(v.clock())) {
 		return
 	}
-	for _, part := range []func(*homeView) error{v.homeAlarms, v.homeScans, v.homeOrders, v.homePackages, v.homeKeys,
-		v.homeCertificate, v.homeQuota, v.homeCalls, v.homeBackup} {
+	for _, part := range []func(*homeView) error{v.homeAlarms, v.homeScans, v.homeOrders, v.homeIdle, v.homePackages,
+		v.homeKeys, v.homeCertificate, v.homeQuota, v.homeCalls, v.homeBackup} {
 		err := part(&data)
 		if _, kept := refused(err, http.StatusForbidden); !kept && v.failed(err) {
 			return

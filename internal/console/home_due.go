@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 // What ends soon, and what waits too long.
 const (
 	endsSoon     = 14 * 24 * time.Hour
-	fetchedIn    = 3 * 24 * time.Hour  // packages, after they were made
-	activeIn     = 14 * 24 * time.Hour // codes, after their order was agreed
+	fetchedIn    = 3 * 24 * time.Hour // packages, after they were made
+	activeInDays = 14                 // codes, after their application
 	mostOrders   = 50
 	mostAccounts = 5
 	fewPublishes = 5
@@ -41,25 +42,31 @@ func (v *visit) homePackages(data *homeView) error {
 	return nil
 }
 
-// homeOrders tells of orders that wait for somebody, and of those of which nobody activated a code in time.
+// homeOrders tells of orders that wait for somebody.
 func (v *visit) homeOrders(data *homeView) error {
-	list, err := v.api.Orders(v.ctx(), "", 0, mostOrders)
-	var waiting, inactive []string
+	list, err := v.api.Orders(v.ctx(), v.account(), 0, mostOrders)
+	var waiting []string
 	for _, o := range list.Orders {
-		since := o.AskedAt
-		if o.DecidedAt != nil {
-			since = *o.DecidedAt
-		}
-		age, name := data.now.Sub(since), o.Account+" "+o.ISV
-		switch {
-		case o.State == "waits":
-			waiting = append(waiting, name)
-		case o.Fetched > 0 && o.Active == 0 && age > activeIn:
-			inactive = append(inactive, name)
+		if o.State == "waits" {
+			waiting = append(waiting, o.Account+" "+o.ISV)
 		}
 	}
 	data.due(v, "home.orders.wait", waiting, "/orders")
-	data.due(v, "home.orders.inactive", inactive, "/orders")
+	return err
+}
+
+// homeIdle tells of applications, of the wire as of the console, of which nobody activated a code in time.
+func (v *visit) homeIdle(data *homeView) error {
+	list, err := v.api.Batches(v.ctx(), client.BatchQuery{Account: v.account(), Idle: activeInDays, Limit: mostOrders})
+	var idle []string
+	for _, b := range list {
+		idle = append(idle, b.Account+" "+b.ISV)
+	}
+	to := "/codes"
+	if len(list) == 1 {
+		to += "/" + strconv.FormatInt(list[0].ID, 10)
+	}
+	data.due(v, "home.codes.idle", idle, to)
 	return err
 }
 

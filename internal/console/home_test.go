@@ -63,12 +63,14 @@ func TestTheHomeSaysWhatEndsSoon(t *testing.T) {
 	s.Hide(key.Key)
 	root.signIn("root", password, "")
 	bo.signIn("bo", password, "")
-	if p := root.get("/console/home"); strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "nobody fetched") {
+	wire := fmt.Sprintf("/console/codes/%d", order.ID)
+	if p := root.get("/console/home"); strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "nobody fetched") ||
+		strings.Contains(p.Body, wire) {
 		t.Errorf("told too early: %s", p.Body)
 	}
 	scans(t, s, "https://shop.example/7")
 	s.Admin("GET", "/statistics?wait=true", "")
-	s.Admin("PUT", "/emulator/clock", `{"now":"2026-01-19T02:00:00Z"}`)
+	s.Admin("PUT", "/emulator/clock", `{"now":"2026-01-30T02:00:00Z"}`)
 	root.signIn("root", password, "") // the session ended meanwhile
 	cut := func(name, days string) page {
 		return root.post("/console/operate/settings", url.Values{"did": {"set"}, "name": {name}, "value": {days}})
@@ -80,7 +82,12 @@ func TestTheHomeSaysWhatEndsSoon(t *testing.T) {
 		}
 	}
 	root.get("/console/home").wants(t, "Packages that nobody fetched in three days: 1", "1 Press",
-		"end within two weeks, or just ended: 1", "nightly")
+		"end within two weeks, or just ended: 1", "nightly", "no code is active after two weeks: 1", "press spring", wire)
+	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", order.ID), `{"code_start":5,"code_end":5,"binding":{"activity_name":"a",
+		"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`)
+	if p := root.get("/console/home"); strings.Contains(p.Body, wire) {
+		t.Errorf("told of codes of which one is active: %s", p.Body)
+	}
 	bo.signIn("bo", password, "")
 	p := bo.get("/console/home")
 	p.wants(t, "Publishes of shop that are left this month: 3", `href="/console/accounts/shop"`)

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -63,7 +62,7 @@ func (v *visit) actOnSelected(acts map[string]act, back string) {
 		}
 		why := v.say("fault.inside")
 		if said, is := errors.AsType[*client.Problem](err); is {
-			if why, status = cmp.Or(said.Detail, said.Title), said.Status; status == http.StatusForbidden {
+			if why, status = v.said(said), said.Status; status == http.StatusForbidden {
 				v.failed(err) // whoever may not do it to one may not do it at all
 				return
 			}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 )
 
 // Search says which rules somebody looks for.
@@ -19,8 +20,14 @@ type Search struct {
 // Filters reports whether rules may have to be passed over.
 func (s Search) Filters() bool { return s.Part != "" || s.Published != nil }
 
-// MostLooked is how many rules one search looks at.
+// MostLooked is how many rules one page of a list looks at.
 const MostLooked = 2000
+
+// A search for few that match goes on after the newest MostLooked, so many at a time, until its time is over.
+const (
+	searchedAtOnce = 20_000
+	searchedFor    = 2 * time.Second
+)
 
 func (s Search) compare(a, b int64) int {
 	if s.Newest {
@@ -32,6 +39,10 @@ func (s Search) compare(a, b int64) int {
 // Walk looks through rules in their order. next is the id to go on from; 0 = that is all. Where few of them match, a page has few
 // rows or none, and there is more all the same.
 func (b *Book) Walk(ctx context.Context, s Search) (list []Rule, next int64, err error) {
+	return b.walk(ctx, s, MostLooked)
+}
+
+func (b *Book) walk(ctx context.Context, s Search, look int) (list []Rule, next int64, err error) {
 	err = b.Store.ViewRules(ctx, func(tx Tx) error {
 		list, next = []Rule{}, 0
 		owners := s.Owners
@@ -39,7 +50,7 @@ func (b *Book) Walk(ctx context.Context, s Search) (list []Rule, next int64, err
 			owners = []string{""}
 		}
 		for _, owner := range owners {
-			some, end, err := tx.Walk(ctx, s, owner, max(MostLooked/len(owners), s.Limit))
+			some, end, err := tx.Walk(ctx, s, owner, max(look/len(owners), s.Limit))
 			if err != nil {
 				return err
 			}
@@ -61,24 +72,31 @@ func (b *Book) Walk(ctx context.Context, s Search) (list []Rule, next int64, err
 	return list, next, err
 }
 
-// Search finds rules by a text that may stand anywhere in the prefix: those whose link or path begins with it, and of the newest
-// MostLooked those that have it. whole = every rule was looked at.
+// Search finds rules by a text that may stand anywhere in the prefix: first those whose link or path begins with it, then the newest.
+// whole = every rule was looked at.
 func (b *Book) Search(ctx context.Context, s Search) (list []Rule, whole bool, err error) {
 	s.Newest = true
-	newest, next, err := b.Walk(ctx, s)
-	if err != nil {
-		return nil, false, err
-	}
 	err = b.Store.ViewRules(ctx, func(tx Tx) error {
 		list, err = tx.Beginning(ctx, s)
 		return err
 	})
-	for _, r := range newest {
-		if len(list) < s.Limit && !slices.ContainsFunc(list, func(one Rule) bool { return one.ID == r.ID }) {
-			list = append(list, r)
+	if err != nil {
+		return nil, false, err
+	}
+	bound, end := context.WithTimeout(ctx, searchedFor)
+	defer end()
+	for look := MostLooked; ; look = searchedAtOnce {
+		some, next, err := b.walk(ctx, s, look)
+		for _, r := range some {
+			if len(list) < s.Limit && !slices.ContainsFunc(list, func(one Rule) bool { return one.ID == r.ID }) {
+				list = append(list, r)
+			}
+		}
+		over := look != MostLooked && bound.Err() != nil
+		if s.From = next; err != nil || next == 0 || len(list) == s.Limit || over {
+			return list, next == 0, err
 		}
 	}
-	return list, next == 0, err
 }
 
 // Total is how many rules some owners have.

@@ -12,47 +12,42 @@ import (
 
 // Walk implements rules.Tx. A page without a filter looks at its own rows.
 func (t *Tx) Walk(ctx context.Context, s rules.Search, owner string, look int) (found []rules.Rule, next int64, err error) {
-	var inside, outside []string
+	var where []string
 	var args []any
-	add := func(list *[]string, condition string, arg any) {
+	add := func(condition string, arg any) {
 		args = append(args, arg)
-		*list = append(*list, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
+		where = append(where, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
 	}
-	after, order := "id > ?", " ORDER BY id"
+	after, until, order := "id > ?", "id <= ?", " ORDER BY id"
 	if s.Newest {
-		after, order = "id < ?", " ORDER BY id DESC"
+		after, until, order = "id < ?", "id >= ?", " ORDER BY id DESC"
 	}
 	if owner != "" {
-		add(&inside, "owner = ?", owner)
+		add("owner = ?", owner)
 	}
 	if s.From > 0 {
-		add(&inside, after, s.From)
-	}
-	if !s.Filters() {
-		look = s.Limit + 1
-	}
-	looked := ` FROM rules` + conditions(inside) + order
-	bounds := args[:len(args):len(args)]
-	if s.Published != nil {
-		add(&outside, "published = ?", flag(*s.Published))
-	}
-	if s.Part != "" {
-		lower := `LOWER(prefix COLLATE "binary")`
-		add(&outside, `REPLACE(`+lower+`, CAST(? AS TEXT), '') <> `+lower, asciiLower(s.Part))
-	}
-	found, err = list(ctx, t, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM (SELECT `+ruleColumns+looked+` LIMIT %d) AS looked`+
-		conditions(outside)+order+` LIMIT %d`, look, s.Limit+1), args...)
-	if err != nil || len(found) > s.Limit {
-		if err == nil {
-			found, next = found[:s.Limit], found[s.Limit-1].ID
-		}
-		return found, next, err
+		add(after, s.From)
 	}
 	if s.Filters() {
-		err = t.row(ctx, fmt.Sprintf(`SELECT id`+looked+` LIMIT 1 OFFSET %d`, look-1), bounds...).Scan(&next)
-		if errors.Is(err, sql.ErrNoRows) {
-			err = nil
+		err = t.row(ctx, fmt.Sprintf(`SELECT id FROM rules`+conditions(where)+order+` LIMIT 1 OFFSET %d`, look-1), args...).Scan(&next)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, 0, err
 		}
+		if next != 0 {
+			add(until, next)
+		}
+	}
+	if s.Published != nil {
+		add("published = ?", flag(*s.Published))
+	}
+	if s.Part != "" {
+		add(`LOWER(prefix COLLATE "binary") LIKE ? ESCAPE '!'`,
+			"%"+strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(asciiLower(s.Part))+"%")
+	}
+	found, err = list(ctx, t, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM rules`+conditions(where)+order+` LIMIT %d`, s.Limit+1),
+		args...)
+	if err == nil && len(found) > s.Limit {
+		found, next = found[:s.Limit], found[s.Limit-1].ID
 	}
 	return found, next, err
 }

@@ -6,9 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
 // Issue 31, 3: a part of a prefix finds rules, of one owner, of several and of all, in both orders and page by page: the same ones as
@@ -24,7 +26,7 @@ func TestRulesAreFoundByAPart(t *testing.T) {
 		all = addRules(t, s, all...)
 		book := rules.Book{Store: s}
 		for _, owners := range [][]string{nil, {"wxa"}, {"wxa", "wxc"}, {"nobody"}} {
-			for _, part := range []string{"", "CLUB", "tea/R1", "r05", "none"} {
+			for _, part := range []string{"", "CLUB", "tea/R1", "r05", "r_5", "%", "none"} {
 				for _, published := range []*bool{nil, new(true), new(false)} {
 					for _, newest := range []bool{false, true} {
 						var want, got []int64
@@ -91,6 +93,33 @@ func TestAWalkEndsWhereItHasLookedEnough(t *testing.T) {
 			}
 			return err
 		})
+	})
+}
+
+// Issue 31, 3: a part of a prefix finds also one of the oldest of very many rules: of a million with TEST_WHOLE.
+func TestASearchFindsTheOldestOfMany(t *testing.T) {
+	const step = 5_000
+	many := whole.Or(1_000_000, step)
+	eachBackend(t, func(t *testing.T, s *Store) {
+		for had := 0; had < many; had += step {
+			if _, err := s.write.ExecContext(t.Context(), `INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy, open_version,
+					test_links, published, created_at, changed_at, published_at, host, segment, link_path) `+series+`
+				SELECT n + $2, 'https://h.example/d/' || CAST(n + $2 AS TEXT) || '/x', 'rule', 'wxa', 'wxa', 'https://h.example/d/' ||
+				CAST(n + $2 AS TEXT) || '/x', 'p', 0, 1, 'null', 1, 1, 1, 1, 'h.example', '/d', '/d/' || CAST(n + $2 AS TEXT) || '/x' FROM g`,
+				step, had); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settled(t, s, "rules")
+		book := rules.Book{Store: s}
+		for _, part := range []string{"D/7/X", "none"} {
+			began := time.Now()
+			list, all, err := book.Search(t.Context(), rules.Search{Part: part, Limit: 10})
+			t.Logf("%q among %d rules: %d, of all %v, %v", part, many, len(list), all, time.Since(began))
+			if err != nil || all && (len(list) == 1) != (part == "D/7/X") || !all && many == step {
+				t.Errorf("%q: %+v, of all %v: %v", part, list, all, err)
+			}
+		}
 	})
 }
 
