@@ -30,7 +30,8 @@ func TestALiveListInChromium(t *testing.T) {
 		t.Error("what a caller sent is HTML in the list")
 	}
 	browsertest.Await(t, ctx, `(document.querySelector('#calls tbody a').click(), true)`)
-	browsertest.Await(t, ctx, `!!document.querySelector('dialog.drawer #curl')`) // beside the list, and from there as a page
+	// Beside the list, with a button that copies, and from there as a page.
+	browsertest.Await(t, ctx, `!!document.querySelector('dialog.drawer .copied #curl') && !!document.querySelector('dialog.drawer .copies')`)
 	browsertest.Await(t, ctx, `(document.querySelector('dialog.drawer a').click(), true)`)
 	browsertest.Await(t, ctx, `/calls\/[0-9a-f-]{26}$/.test(location.pathname) && !!document.getElementById('curl')`)
 	if text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)); !strings.Contains(text, "What was wrong") {

@@ -102,11 +102,11 @@ func TestASearchFindsTheOldestOfMany(t *testing.T) {
 	many := whole.Or(1_000_000, step)
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for had := 0; had < many; had += step {
-			if _, err := s.write.ExecContext(t.Context(), `INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy, open_version,
-					test_links, published, created_at, changed_at, published_at, host, segment, link_path) `+series+`
-				SELECT n + $2, 'https://h.example/d/' || CAST(n + $2 AS TEXT) || '/x', 'rule', 'wxa', 'wxa', 'https://h.example/d/' ||
-				CAST(n + $2 AS TEXT) || '/x', 'p', 0, 1, 'null', 1, 1, 1, 1, 'h.example', '/d', '/d/' || CAST(n + $2 AS TEXT) || '/x' FROM g`,
-				step, had); err != nil {
+			if _, err := s.write.ExecContext(t.Context(), `INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy,
+					open_version, test_links, published, created_at, changed_at, published_at, host, segment, link_path) `+series+`
+				SELECT n + $2, 'https://h.example/d/' || CAST(n + $2 AS TEXT) || '/x', 'rule', 'wxa', 'wxa',
+					'https://h.example/d/' || CAST(n + $2 AS TEXT) || '/x', 'p', 0, 1, 'null', 1, 1, 1, 1, 'h.example', '/d',
+					'/d/' || CAST(n + $2 AS TEXT) || '/x' FROM g`, step, had); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -74,12 +74,18 @@ document.addEventListener('click', async event => {
     top.append(shut, ' ', whole);
     const title = main.querySelector('h1');
     title.id = 'drawer-title';
+    for (const one of main.querySelectorAll('[id]')) { // no two of one page have one id
+      if (!document.getElementById(one.id)) continue;
+      main.querySelectorAll(`[for="${CSS.escape(one.id)}"]`).forEach(label => { label.htmlFor = `drawer-${one.id}`; });
+      one.id = `drawer-${one.id}`;
+    }
     drawer.setAttribute('aria-labelledby', title.id);
     drawer.append(top, ...main.childNodes);
     drawer.querySelectorAll('.wrap > table').forEach(cards);
     drawer.addEventListener('close', () => { drawer.remove(); link.focus(); });
     drawer.addEventListener('click', at => { if (at.target === drawer) drawer.close(); });
     document.body.append(drawer);
+    drawer.dispatchEvent(new Event('added', { bubbles: true }));
     drawer.showModal();
   } catch { location.assign(link.href); }
 });
