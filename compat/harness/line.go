@@ -26,6 +26,9 @@ func Line(t *testing.T, dir string, command ...string) {
 	cmd := exec.CommandContext(ctx, "unshare", line...)
 	cmd.Dir = dir
 	cmd.Env = append(foreignEnviron(), "HOME="+t.TempDir())
+	for _, variable := range Variables {
+		cmd.Env = append(cmd.Env, variable+"=0")
+	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.Stderr = t.Output()
 	out, err := cmd.Output()
