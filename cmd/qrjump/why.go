@@ -4,6 +4,9 @@ import (
 	"io"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/notoffered"
+	"github.com/qrjump/qrjump/internal/refusal"
 )
 
 type whyCommand struct {
@@ -24,8 +27,9 @@ func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 		}
 		tell(w, "why.answered", plain(call.Answer))
 		if call.Detail != "" {
-			tell(w, "why.because", plain(call.Detail))
+			tell(w, "why.because", plain(refusal.In(speaks.language(), call.Detail)))
 		}
+		sayNotOffered(w, s.reader, call)
 		for _, row := range call.Rows {
 			tell(w, "why.behaviour", plain(row.ID), sureness(row),
 				plain(s.inLanguage(row.English, row.Chinese)))
@@ -34,6 +38,18 @@ func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 			tell(w, "why.deviation_qrjump_deviations_says_what", plain(id))
 		}
 	})
+}
+
+// sayNotOffered says of a path that is not offered what the platform has there, and what to do.
+func sayNotOffered(w io.Writer, r reader, call client.Call) {
+	if call.ErrCode != errcode.InvalidURL.Number {
+		return
+	}
+	if family, known := notoffered.Of(call.Endpoint); known {
+		tell(w, "why.not_offered", r.say(family.Is()), r.say(family.Do()))
+		return
+	}
+	tell(w, "why.no_such_path")
 }
 
 // sureness says how a behaviour is known.

@@ -22,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/notoffered"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
 )
@@ -203,6 +204,14 @@ func (a *API) newCall(r *http.Request, at time.Time) *call {
 	return c
 }
 
+// noEndpoint refuses a path that is not offered; the detail says whether the platform has it.
+func noEndpoint(path string) error {
+	if _, known := notoffered.Of(path); known {
+		return errcode.InvalidURL.With(behaviour.WirePathUnknown, "the platform has this path, and this server does not offer it")
+	}
+	return errcode.InvalidURL.With(behaviour.WirePathUnknown, "no endpoint at this path")
+}
+
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	if a.Stub != nil {
 		if stub, ok := a.Stub(r.Method, r.URL.Path); ok {
@@ -219,7 +228,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	if known {
 		reply, fault, err = a.run(w, r, e, c)
 	} else {
-		err = errcode.InvalidURL.With(behaviour.WirePathUnknown, "no endpoint at this path")
+		err = noEndpoint(r.URL.Path)
 	}
 	code, detail := errcode.Of(err)
 	if code != errcode.OK && !c.done {

@@ -10,7 +10,7 @@ var contents = []struct {
 	{"contents.how", []string{"how/sdk", "how/ci", "how/rules-in-git", "how/gs1", "how/platform", "how/production", "how/sign-in",
 		"how/nodes", "handbook", "how/app", "how/webhooks", "how/print", "how/copied-codes", "how/pages-for-buyers",
 		"how/statistics"}, nil},
-	{"contents.tokens", []string{"calls/every-call", "calls/sdks"}, tokenCalls},
+	{"contents.tokens", []string{"calls/every-call", "calls/sdks", "calls/not-offered"}, tokenCalls},
 	{"contents.rules", nil, ruleCalls},
 	{"contents.codes", nil, codeCalls},
 	{"contents.platforms", nil, platformCalls},

@@ -356,7 +356,7 @@ func TestSearchKnowsWordsOfTheTrade(t *testing.T) {
 		"扫码接口": "how/app", "unionid": "calls/jscode2session", "码包": "calls/applycodedownload",
 		"nginx":       "how/install#behind-nginx-or-another-proxy",
 		"counterfeit": "how/copied-codes", "术语": "#words", "如何发布规则？": "tour#add-a-rule-of-your-own",
-		"小程序码":  "calls/every-call",
+		"小程序码":  "calls/not-offered",
 		"扫码打不开": "tour#ask-why-nothing-opens", "安卓": "settings#hosts-and-pages",
 		"how do I back it up?": "how/production#backup-and-the-proof-that-it-restores",
 		"10,000 labels":        "how/print", "erase a user": "handbook#when-a-user-wants-to-be-forgotten", "java": "calls/sdks",

@@ -74,7 +74,8 @@ var sought = map[string]string{
 	"handbook#backup-and-the-drill-that-proves-it":                           "备份 恢复 灾备 演练",
 	"matching#what-to-do-when-a-link-opens-nothing":                          "扫码没反应 链接打不开",
 
-	"calls/every-call":               "公共参数 频率限制 限流 QPS 全局返回码 common 小程序码 getwxacodeunlimit 其他接口",
+	"calls/every-call":               "公共参数 频率限制 限流 QPS 全局返回码 common",
+	"calls/not-offered":              "小程序码 getwxacodeunlimit 其他接口 没有的接口 不支持的接口 40066 invalid url 桩",
 	"calls/sdks":                     "EasyWeChat WxJava wechatpy silenceper PowerWeChat Java Go Python 代码示例",
 	"calls/token":                    "getAccessToken 接口调用凭据 接口调用凭证 获取接口调用凭据 access_token",
 	"calls/stable_token":             "getStableAccessToken 稳定版接口调用凭据 获取稳定版接口调用凭据",

@@ -13,6 +13,7 @@ import (
 // docs/architecture.md with it.
 var mayImport = map[string][]string{
 	"internal/behaviour":    {"internal/phrase"},
+	"internal/notoffered":   {"internal/phrase"},
 	"internal/errcode":      {"internal/behaviour", "internal/phrase"},
 	"internal/vault":        {},
 	"internal/wallclock":    {},
@@ -44,8 +45,8 @@ var mayImport = map[string][]string{
 	"internal/guide":   {"internal/look", "internal/phrase"},
 	"docs":             {},
 	"internal/guide/tables": {"client", "internal/accounts", "internal/adminapi", "internal/api", "internal/behaviour",
-		"internal/emulator", "internal/errcode", "internal/guide", "internal/operations", "internal/phrase",
-		"internal/server", "internal/settings"},
+		"internal/emulator", "internal/errcode", "internal/guide", "internal/notoffered", "internal/operations",
+		"internal/phrase", "internal/server", "internal/settings"},
 	"docs/print": {"internal/guide/tables"},
 
 	"internal/gs1":    {},
@@ -90,7 +91,7 @@ var mayImport = map[string][]string{
 		"internal/webhooks", "internal/digitallink"},
 
 	"internal/api": {"internal/behaviour", "internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings",
-		"internal/calls", "internal/pace", "internal/symbol"},
+		"internal/calls", "internal/notoffered", "internal/pace", "internal/symbol"},
 	"internal/adminapi": {"internal/alarms", "internal/behaviour", "internal/accounts", "internal/appearance", "internal/archive",
 		"internal/calls", "internal/codes",
 		"internal/errcode",
@@ -126,8 +127,8 @@ var mayImport = map[string][]string{
 	"qrjumptest": {"client", "internal/server"},
 	"cmd/qrjump": {"client", "internal/accounts", "internal/archive", "internal/behaviour", "internal/cassette", "internal/certificates",
 		"internal/codes", "internal/digitallink",
-		"internal/errcode", "internal/gs1", "internal/index", "internal/labels", "internal/live", "internal/outbound", "internal/parcel",
-		"internal/phrase", "internal/refusal", "internal/rules", "internal/scan", "internal/server", "internal/spelling", "internal/symbol",
+		"internal/errcode", "internal/gs1", "internal/index", "internal/labels", "internal/live", "internal/notoffered",
+		"internal/outbound", "internal/parcel", "internal/phrase", "internal/refusal", "internal/rules", "internal/scan", "internal/server", "internal/spelling", "internal/symbol",
 		"internal/verification",
 		"internal/version",
 		"internal/ruleplan", "internal/yamltext"},

@@ -153,7 +153,8 @@ func (s *Server) trust(w io.Writer) {
 	if err != nil {
 		return
 	}
-	fmt.Fprintf(w, "\n  An SDK with a fixed address comes here when this line is in /etc/hosts:\n")
+	fmt.Fprintf(w, "\n  An SDK with a fixed address needs neither root nor a hosts file: its tests run by\n    qrjump run -- CMD\n")
+	fmt.Fprintf(w, "  which starts a server of their own. To come to this one it wants this line in /etc/hosts:\n")
 	fmt.Fprintf(w, "    %s %s\n", host, strings.Join(gateway.PlatformNames, " "))
 	fmt.Fprintf(w, "  and the client trusts %s\n", ca)
 	fmt.Fprintf(w,

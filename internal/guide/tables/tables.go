@@ -93,6 +93,7 @@ func Pages(ctx context.Context, root string, commands []byte) (map[string]string
 	}
 	p.print("calls/sdks", "sdks", p.sdksPage)
 	p.print("calls/every-call", "every-call", p.everyCallPage)
+	p.print("calls/not-offered", "not-offered", p.notOfferedPage)
 	p.print("errors", "errors", p.errorsPage)
 	p.print("settings", "settings", p.settingRows)
 	p.print("behaviours", "behaviours", p.behavioursPage)
