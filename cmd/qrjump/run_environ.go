@@ -19,7 +19,6 @@ import (
 
 	pkcs12 "software.sslmate.com/src/go-pkcs12"
 
-	"github.com/qrjump/qrjump/internal/gateway"
 	"github.com/qrjump/qrjump/internal/server"
 )
 
@@ -135,7 +134,7 @@ func (v variables) trust(ca, dir string, at *url.URL, environ []string, says io.
 // leadNode leads Node.js: from 24 and 22.21 on by a variable, before by what it loads first.
 func (v variables) leadNode(dir string, environ []string) error {
 	v["NODE_USE_ENV_PROXY"] = "1"
-	names, err := json.Marshal(gateway.PlatformNames)
+	names, err := json.Marshal(server.PlatformNames)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,9 @@ import (
 	"github.com/qrjump/qrjump/internal/scanapi"
 )
 
+// PlatformNames are those for which a server with --dev is a proxy.
+var PlatformNames = gateway.PlatformNames
+
 // tunnel is where connections end that clients asked their proxy for: a server with --dev is a proxy to the platform's
 // names, and it is the platform itself. No byte leaves this machine. Decision 66.
 type tunnel struct {
@@ -104,7 +107,7 @@ func platformName(authority string) bool {
 	if err != nil {
 		host = authority
 	}
-	return slices.Contains(gateway.PlatformNames, strings.ToLower(strings.TrimSuffix(host, ".")))
+	return slices.Contains(PlatformNames, strings.ToLower(strings.TrimSuffix(host, ".")))
 }
 
 // here reports whether a request in absolute form names the address that it came to, which is no proxying: this machine, with the port
@@ -125,7 +128,7 @@ func here(r *http.Request) bool {
 // refuseProxy refuses to be a proxy to others: with it a web page could reach what this machine reaches.
 func refuseProxy(w http.ResponseWriter, authority string) {
 	scanapi.WriteProblem(w, http.StatusForbidden, "this server is a proxy to the platform's names only ("+
-		strings.Join(gateway.PlatformNames, ", ")+"), and "+fmt.Sprintf("%.100q", authority)+" is none: name it in NO_PROXY")
+		strings.Join(PlatformNames, ", ")+"), and "+fmt.Sprintf("%.100q", authority)+" is none: name it in NO_PROXY")
 }
 
 // connect answers CONNECT: the client speaks TLS to the platform's name from then on, or plain HTTP to its port 80.
