@@ -1,5 +1,5 @@
 // Command release builds what people install: binaries, archives, Debian and RPM
-// packages, an image, a list of parts and sums, all from one commit and without a
+// packages, wheels, packages of npm, an image, a list of parts and sums, all from one commit and without a
 // network once the modules are here. The same commit gives the same bytes.
 package main
 
@@ -160,6 +160,11 @@ func build(root, out string, v version, targets []string) error {
 		}
 		fmt.Printf("%-14s %6.1f MB, %d modules\n", target, float64(p.size)/1e6, len(p.info.Deps))
 		if err := p.archive(out, common); err != nil {
+			return err
+		}
+		if _, known := wheelTags[target]; !known {
+			fmt.Printf("%-14s no wheel and no package of npm: neither has a name for it\n", target)
+		} else if err := p.languages(out, common); err != nil {
 			return err
 		}
 		if err := p.bill(out); err != nil {

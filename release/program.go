@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -101,13 +102,9 @@ func beside(root string, own *program, work string) (files []file, err error) {
 
 // archive writes the tar.gz of a target, for Windows a zip.
 func (p *program) archive(out string, common []file) error {
-	binary, err := os.ReadFile(p.path)
+	name, binary, err := p.binary()
 	if err != nil {
 		return err
-	}
-	name := "qrjump"
-	if p.os == "windows" {
-		name += ".exe"
 	}
 	files := append([]file{{name, binary, 0o755}, {"LICENCES.txt", licencesText(p.licences), 0o644}}, common...)
 	files = inOrder(files)
@@ -146,7 +143,7 @@ func packTar(w io.Writer, folder string, at time.Time, files []file) error {
 func packZip(w io.Writer, folder string, at time.Time, files []file) error {
 	z := zip.NewWriter(w)
 	for _, f := range files {
-		h := &zip.FileHeader{Name: folder + "/" + f.name, Method: zip.Deflate, Modified: at}
+		h := &zip.FileHeader{Name: path.Join(folder, f.name), Method: zip.Deflate, Modified: at}
 		h.SetMode(os.FileMode(f.mode))
 		one, err := z.CreateHeader(h)
 		if err != nil {

@@ -7,7 +7,10 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -75,6 +78,85 @@ func TestAnArchiveIsTheSameEachTime(t *testing.T) {
 		h, err := tar.NewReader(z).Next()
 		if err != nil || h.Name != "x/a" || !h.ModTime.Equal(at) || h.Uid != 0 || h.Uname != "" {
 			t.Errorf("%+v, %v", h, err)
+		}
+	}
+}
+
+// Issue 32, 2: pip and npm put the program where both put programs, and what is not for this machine is refused.
+func TestPipAndNpmInstallTheProgram(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "program")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho it says \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	at := version{number: "0.1.0-dev.7", date: time.Unix(1_700_000_000, 0).UTC()}
+	common := []file{{"LICENSE", []byte("as you like"), 0o644}, {"README.md", []byte("# qrjump"), 0o644}}
+	for target := range wheelTags {
+		system, processor, _ := strings.Cut(target, "/")
+		p := &program{version: at, os: system, arch: processor, path: script}
+		if err := p.languages(dir, common); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("the program of this test is a script of Linux")
+	}
+	mine := runtime.GOOS + "/" + runtime.GOARCH
+	wheel := filepath.Join(dir, "qrjump-0.1.0.dev7-py3-none-"+wheelTags[mine]+".whl")
+	tgz := func(system string) string {
+		return filepath.Join(dir, "qrjump-0.1.0-dev.7-npm-"+system+"-"+npmProcessors[runtime.GOARCH]+".tgz")
+	}
+	run := func(name string, args ...string) (string, error) {
+		c := exec.Command(name, args...)
+		c.Dir = dir
+		said, err := c.CombinedOutput()
+		return string(said), err
+	}
+	says := func(program string) {
+		t.Helper()
+		if said, err := run(filepath.Join(dir, program), "run", "--", "it"); err != nil || said != "it says run -- it\n" {
+			t.Errorf("%s: %q, %v", program, said, err)
+		}
+	}
+	t.Run("pip", func(t *testing.T) {
+		if _, err := exec.LookPath("python3"); err != nil {
+			t.Skip("there is no python3")
+		}
+		if said, err := run("python3", "-m", "venv", "venv"); err != nil {
+			t.Fatal(said, err)
+		}
+		if said, err := run("venv/bin/pip", "install", "--no-index", "--disable-pip-version-check", wheel); err != nil {
+			t.Fatal(said, err)
+		}
+		says("venv/bin/qrjump")
+		said, err := run("venv/bin/pip", "show", "--files", "qrjump")
+		if err != nil || !strings.Contains(said, "Version: 0.1.0.dev7") || !strings.Contains(said, "bin/qrjump") {
+			t.Error(said, err)
+		}
+	})
+	t.Run("npm", func(t *testing.T) {
+		if _, err := exec.LookPath("npm"); err != nil {
+			t.Skip("there is no npm")
+		}
+		if err := os.WriteFile(filepath.Join(dir, "package.json"), []byte(`{"private":true}`), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := run("npm", "install", "--offline", "--no-audit", "--no-fund", tgz("linux")); err != nil {
+			t.Fatal(said, err)
+		}
+		says("node_modules/.bin/qrjump")
+		if said, err := run("npm", "install", "--offline", "--no-audit", "--no-fund", tgz("win32")); err == nil ||
+			!strings.Contains(said, "EBADPLATFORM") {
+			t.Error("what is for Windows was installed: ", said)
+		}
+	})
+}
+
+func TestAWheelHasItsOwnNumbers(t *testing.T) {
+	for number, want := range map[string]string{"0.1.0": "0.1.0", "0.1.0-dev.7": "0.1.0.dev7", "0.2.0-rc.1": "0.2.0rc1",
+		"0.2.0-beta.2": "0.2.0b2", "0.2.0-nightly": ""} {
+		if got, err := wheelNumber(number); got != want || (err != nil) != (want == "") {
+			t.Errorf("%s is %q, %v, want %q", number, got, err, want)
 		}
 	}
 }
