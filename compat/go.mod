@@ -7,8 +7,10 @@ ignore (
 	./axios/node_modules
 	./cowechat/node_modules
 	./gs1/node_modules
+	./jest/node_modules
 	./node/node_modules
 	./openapi/node_modules
+	./pytest/.venv
 	./python/.venv
 	./rust/target
 	./typescript/node_modules

@@ -137,7 +137,7 @@ run() {
 	local folder=$1 fetch=$2 library=$3 result=$scratch/$1.result log=$scratch/$1.fetch cassettes=$scratch/$1.compared status why
 	# Clients made from our own document call no platform: there is nothing to compare.
 	# Nor do the snippets of the pages go through a recorder.
-	case $folder in typescript | python | openapi | lake | wechatpy | wxjava | zpl | gs1 | axios | distribution | rust) cassettes= ;; esac
+	case $folder in typescript | python | openapi | lake | wechatpy | wxjava | zpl | gs1 | axios | distribution | rust | jest | pytest) cassettes= ;; esac
 	echo "== $library"
 	(cd "$folder" && "$fetch") 2>"$log"
 	status=$?
@@ -178,6 +178,8 @@ start openapi fetch_openapi "openapi-generator 7.14.0, spectral, redocly"
 start rust fetch_cargo "wechat-mp-sdk $(sed -n 's/^wechat-mp-sdk = "=\(.*\)"$/\1/p' rust/Cargo.toml) for Rust"
 start axios fetch_npm "nest-wechat $(npm_version axios nest-wechat), tnwx $(npm_version axios @tnwx/accesstoken)"
 start distribution fetch_distribution "EasyWeChat 6.19.1, Guzzle, Symfony, curl, Ruby"
+start jest fetch_npm "Jest $(npm_version jest jest)"
+start pytest fetch_pip "$(head -n 1 pytest/requirements.txt)"
 start zpl fetch_npm "zpl-renderer-js $(npm_version zpl zpl-renderer-js)"
 start gs1 fetch_npm "bwip-js $(npm_version gs1 bwip-js), gs1-barcode-parser-mod"
 start python fetch_pip "$(head -n 1 python/requirements.txt)"

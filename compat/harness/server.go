@@ -287,6 +287,20 @@ func appendLine(t testing.TB, name, line string) {
 // Binary is a built server, for tests that start it themselves.
 func Binary(t testing.TB) string { return binary(t, t.TempDir()) }
 
+// ProgramInPath is a folder in which the built server is the program qrjump.
+func ProgramInPath(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	file, err := filepath.Abs(Binary(t))
+	if err == nil {
+		err = os.Symlink(file, filepath.Join(dir, "qrjump"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // binary returns QRJUMP_BINARY, or builds the server of the surrounding repository into dir.
 func binary(t testing.TB, dir string) string {
 	t.Helper()

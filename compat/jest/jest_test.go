@@ -1,0 +1,61 @@
+// Package jest_test runs the set-up that people copy, deploy/ci/jest-setup.js and its end, under Jest.
+package jest_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/compat/harness"
+)
+
+const suite = `const query = "/cgi-bin/token?grant_type=client_credential&appid=wxc0ffee0000000001&secret=c0ffee00000000000000000000000001";
+
+test("the server hands out a token", async () => {
+  const answer = await fetch(process.env.QRJUMP_SERVER + query);
+  expect((await answer.json()).expires_in).toBe(7200);
+});
+`
+
+func TestTheSetUpOfJest(t *testing.T) {
+	dir := t.TempDir()
+	files := map[string]string{"shop.test.js": suite, "package.json": `{"private":true}`,
+		"jest.config.js": `module.exports = { globalSetup: "./jest-setup.js", globalTeardown: "./jest-teardown.js" };`}
+	for _, name := range []string{"jest-setup.js", "jest-teardown.js"} {
+		text, err := os.ReadFile("../../deploy/ci/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(text)
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	jest, err := filepath.Abs("node_modules/jest/bin/jest.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(path string) (string, error) {
+		c := exec.Command("node", jest, "--ci", "--watchman=false")
+		c.Dir, c.Env = dir, append(os.Environ(), "PATH="+path, "NO_PROXY=127.0.0.1")
+		said, err := c.CombinedOutput()
+		return string(said), err
+	}
+	path := os.Getenv("PATH")
+	if said, err := run(harness.ProgramInPath(t) + string(os.PathListSeparator) + path); err != nil || !strings.Contains(said, "1 passed") {
+		t.Errorf("%v\n%s", err, said)
+	}
+	// A server that ends at once is not waited for.
+	broken := t.TempDir()
+	if err := os.WriteFile(filepath.Join(broken, "qrjump"), []byte("#!/bin/sh\n[ \"$1\" = serve ] && exit 2\nexec "+
+		filepath.Join(harness.ProgramInPath(t), "qrjump")+" \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := run(broken + string(os.PathListSeparator) + path); err == nil || !strings.Contains(said, "qrjump did not start") {
+		t.Errorf("the server ended, and Jest says %v\n%s", err, said)
+	}
+}
