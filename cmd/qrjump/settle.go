@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,6 +70,13 @@ var questions = []question{
 		}
 		return len(list.Rules[0].Links) == 0, s.err
 	}},
+	{behaviour.RulesEditUnchecked, 2, 5, 1, func(s *settling) (bool, error) {
+		prefix := s.add("spent", "")
+		s.done("qrcodejumppublish", `{"prefix":%q}`, prefix)
+		before := s.number("qrcodejump_pub_quota")
+		s.done("qrcodejumpadd", "%s", s.body(prefix, 1, ""))
+		return s.number("qrcodejump_pub_quota") != before, s.err
+	}},
 	added(behaviour.RulesPrefixCase, `{"prefix":"{Upper}case","path":"{page}","is_edit":0,"permit_sub_rule":1,"open_version":3}`),
 	added(behaviour.RulesPrefixEncoded, `{"prefix":"{below}%7Euser","path":"{page}","is_edit":0,"permit_sub_rule":1,"open_version":3}`),
 	added(behaviour.RulesPathSlash, `{"prefix":"{below}slash","path":"/{page}","is_edit":0,"permit_sub_rule":1,"open_version":3}`),
@@ -79,6 +87,17 @@ var questions = []question{
 	listed(behaviour.WireFieldUnknown, `{"get_type":2,"page_num":1,"page_size":1,"settle":1}`),
 	added(behaviour.WireFieldNull,
 		`{"prefix":"{below}null","path":"{page}","is_edit":0,"permit_sub_rule":1,"open_version":3,"debug_url":null}`),
+	added(behaviour.WireFlagWord, `{"prefix":"{below}word","path":"{page}","is_edit":false,"permit_sub_rule":1,"open_version":3}`),
+	{behaviour.WireFieldQuery, 0, 1, 0, func(s *settling) (bool, error) {
+		s.query = "&page_num=1"
+		defer func() { s.query = "" }()
+		return s.refused(behaviour.WireFieldQuery, "qrcodejumpget", `{"get_type":2,"page_num":1,"page_size":1}`)
+	}},
+	{behaviour.WireBodyType, 0, 1, 0, func(s *settling) (bool, error) {
+		s.contentType = "text/plain"
+		defer func() { s.contentType = "" }()
+		return s.refused(behaviour.WireBodyType, "qrcodejumpget", `{"get_type":2,"page_num":1,"page_size":1}`)
+	}},
 	listed(behaviour.WireFieldDoubled, `{"get_type":2,"page_num":1,"page_size":1,"page_size":1}`),
 }
 
@@ -109,6 +128,8 @@ type settling struct {
 	calls int
 	made  []string // prefixes of rules to delete
 	err   error    // of the question that is asked: its next calls are not made
+
+	query, contentType string // of the calls of a question that asks for them; "" = as it should be
 }
 
 func (s *settling) fill(body string) string {
@@ -138,7 +159,7 @@ func (s *settling) call(path, body string) (answer []byte, errcode int, err erro
 	if err != nil {
 		return nil, 0, err
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", cmp.Or(s.contentType, "application/json"))
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, 0, err
@@ -156,7 +177,7 @@ func (s *settling) call(path, body string) (answer []byte, errcode int, err erro
 
 // rule makes one call of the jump rules.
 func (s *settling) rule(name, body string) ([]byte, int, error) {
-	return s.call("/cgi-bin/wxopen/"+name+"?access_token="+url.QueryEscape(s.token), body)
+	return s.call("/cgi-bin/wxopen/"+name+"?access_token="+url.QueryEscape(s.token)+s.query, body)
 }
 
 // done makes a call that has to be done for the question to go on.

@@ -23,7 +23,7 @@ func settled(t *testing.T, s *servertest.Server, out string, more ...string) (co
 }
 
 // Nothing is found where nothing was turned; each row that was turned is found, and it alone; no rule is left.
-// Behaviour(rules.publish.again) Behaviour(rules.edit.keeps_links).
+// Behaviour(rules.publish.again) Behaviour(rules.edit.keeps_links) Behaviour(rules.edit.unchecked).
 func TestSettleFindsWhatWasTurned(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: settleSeed})

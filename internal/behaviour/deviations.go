@@ -29,7 +29,7 @@ var closed = map[Row]bool{WireBodyEmptyAccepted: true, ComponentReauthorized: tr
 var held = map[Row]bool{LinkAtOnce: true}
 
 // otherwise are done the other way where the operator turns them; nothing is refused, and strict leaves them.
-var otherwise = map[Row]bool{RulesPublishAgain: true, RulesEditKeeps: true}
+var otherwise = map[Row]bool{RulesPublishAgain: true, RulesEditKeeps: true, RulesEditUnchecked: true}
 
 // Closed reports whether the row is refused unless the operator turns it.
 func (d Deviation) Closed() bool { return closed[d.Row] }

@@ -461,6 +461,11 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 				return err
 			}
 		}
+		if rule.Published && s.Refuses(behaviour.RulesEditUnchecked) { // turned: it spends as a publish does
+			if err := tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, b.countNow()); err != nil {
+				return err
+			}
+		}
 		return tx.PutRule(ctx, rule, Deed{At: b.Now(), Did: "edit"})
 	})
 	return b.awaitMemory(ctx, key, err)
