@@ -179,6 +179,13 @@ func (s *Server) Reset() {
 	s.call(http.MethodPost, "/admin/v1/emulator/reset", nil, nil)
 }
 
+// ResetAccounts brings some accounts back to the seed: their rules, codes, tokens, quotas and calls. Others keep
+// everything, so that tests that share a server do not meet.
+func (s *Server) ResetAccounts(appids ...string) {
+	s.t.Helper()
+	s.call(http.MethodPost, "/admin/v1/emulator/reset", map[string]any{"accounts": appids}, nil)
+}
+
 // Decision is what a scan opens.
 type Decision struct {
 	ScanID  string `json:"scan_id"`

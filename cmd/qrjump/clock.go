@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
@@ -124,13 +125,22 @@ func (c *clockReal) Run(s *session, qrjump *client.Client) error {
 
 type resetCommand struct {
 	operator
-	Yes bool
+	Account []string `placeholder:"APPID"`
+	Yes     bool
 }
 
-// Run brings the server back to its seed and to real time.
+// Run brings the server, or some of its accounts, back to its seed and to real time.
 func (c *resetCommand) Run(s *session, qrjump *client.Client) error {
 	if _, err := qrjump.Clock(s.ctx); err != nil { // before anything is asked
 		return emulated("reset", err)
+	}
+	if len(c.Account) > 0 {
+		names := plain(strings.Join(c.Account, ", "))
+		if err := confirmed(s, c.Yes, said("clock.all_of", names)); err != nil {
+			return err
+		}
+		return c.outcome(s, map[string]any{"reset": true, "accounts": c.Account},
+			emulated("reset", qrjump.ResetAccounts(s.ctx, c.Account)), "clock.back_at_seed", names)
 	}
 	if err := confirmed(s, c.Yes, said("clock.everything_on")+qrjump.URL()+said("clock.that_its_seed_does_not")); err != nil {
 		return err

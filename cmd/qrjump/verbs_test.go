@@ -349,6 +349,9 @@ var everyVerb = []verb{
 	{path: "clock set", api: adminAPI, words: "2099-01-31T15:04:05Z", says: `^the clock shows 2099-01-31T15:04:`},
 	{path: "seed", api: adminAPI, words: "-", in: "accounts:\n  - {appid: planted, kind: mini_program}\n",
 		says: `^the seed is applied: 1 account, 0 platforms, 0 rules$`},
+	{path: "reset", api: adminAPI, words: "--account nobody --yes", exit: exitRefused,
+		says: `there is no account nobody; nothing was reset`},
+	{path: "reset", api: adminAPI, words: "--account shop --yes", says: `^shop: back at the seed; other accounts keep everything$`},
 	{path: "reset", api: adminAPI, words: "--yes", says: `^the server is back at its seed and at real time`},
 
 	{path: "master-key turn", words: "--data $RESTORED", says: `^the master key is turned`},

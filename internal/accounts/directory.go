@@ -478,6 +478,9 @@ func (d *Directory) issue(ctx context.Context, tx Tx, t Token, now, cut time.Tim
 // ForgetGuesses starts the counts of wrong secrets again (the emulator's reset).
 func (d *Directory) ForgetGuesses() { d.guesses.Clear() }
 
+// ForgetGuessesOf is ForgetGuesses for one account.
+func (d *Directory) ForgetGuessesOf(appid string) { d.guesses.ClearOf(appid) }
+
 // changed is called after an error of the transaction too: the commit may have succeeded although
 // its answer was lost. To read again what did not change is harmless.
 func (d *Directory) changed(ctx context.Context, appids ...string) {

@@ -39,6 +39,11 @@ func (g *Guesses) Wrong(ip netip.Addr, whom string, now time.Time) (tooMany bool
 // Clear forgets everything.
 func (g *Guesses) Clear() { g.wrong.Forget() }
 
+// ClearOf forgets what was sent for somebody.
+func (g *Guesses) ClearOf(whom string) {
+	g.wrong.Drop(func(one guesser) bool { return one.whom == whom })
+}
+
 // Guessing is the error for a caller that sent too many wrong secrets: 45011. The caller is not
 // taken for the account that it named.
 type Guessing struct{ error }

@@ -103,6 +103,21 @@ type habits struct {
 	refused lately
 	tokens  lately
 	tickets lately
+	resets  sync.Map // how often an account was reset, by AppID: its habits of before are another caller's
+}
+
+// since is a caller as its habits know it.
+func (h *habits) since(who string) string {
+	if n, known := h.resets.Load(who); known {
+		return fmt.Sprint(who, " ", n)
+	}
+	return who
+}
+
+// ForgetCaller forgets what one account did lately.
+func (a *API) ForgetCaller(appid string) {
+	n, _ := a.habits.resets.LoadOrStore(appid, 0)
+	a.habits.resets.Store(appid, n.(int)+1)
 }
 
 // ForgetCallers forgets what callers did lately.
@@ -193,13 +208,13 @@ func (a *API) repeatsRefusal(r *http.Request, e endpoint, c *call, code *errcode
 	if e.needs&(anyMethod|queryToo) != 0 {
 		what += "?" + r.URL.RawQuery
 	}
-	return a.habits.refused.times(a.habits.key(who, e.path, fmt.Sprint(code.Number), what), a.RealNow(), habit) > 1
+	return a.habits.refused.times(a.habits.key(a.habits.since(who), e.path, fmt.Sprint(code.Number), what), a.RealNow(), habit) > 1
 }
 
 // madeToken notes a token that was made soon after the last ones. of names the account where a
 // platform fetches tokens of many.
 func (a *API) madeToken(c *call, err error, of ...string) {
-	if err == nil && a.habits.tokens.times(a.habits.key(append(of, c.account())...), a.RealNow(), habit) > 2 {
+	if err == nil && a.habits.tokens.times(a.habits.key(append(of, a.habits.since(c.account()))...), a.RealNow(), habit) > 2 {
 		c.notes.Add(behaviour.TokenAgain)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -142,6 +144,31 @@ func (b *Book) Flush(ctx context.Context) error {
 		return err
 	}
 	return b.flushDeviations(ctx)
+}
+
+// ResetAccounts runs f, which empties accounts in the store, while nothing is written, and forgets what is in memory of
+// these. What was called before is in the store by then.
+func (b *Book) ResetAccounts(ctx context.Context, appids []string, f func() error) error {
+	if err := b.Flush(ctx); err != nil {
+		return err
+	}
+	b.meter.writing.Lock()
+	defer b.meter.writing.Unlock()
+	b.calls.writing.Lock()
+	defer b.calls.writing.Unlock()
+	b.deviations.writing.Lock()
+	defer b.deviations.writing.Unlock()
+	if err := f(); err != nil {
+		b.meter.doubt()
+		return err
+	}
+	b.meter.forgetOf(appids)
+	b.deviations.forgetOf(appids)
+	b.Minutes.here.Drop(func(key string) bool {
+		appid, _, _ := strings.Cut(key, " ")
+		return slices.Contains(appids, appid)
+	})
+	return nil
 }
 
 // Reset runs f, which empties the store, while nothing is written, and forgets

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -57,6 +58,12 @@ func (d *deviations) forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting, d.noted, d.kinds = nil, 0, nil
+}
+
+func (d *deviations) forgetOf(appids []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.waiting, func(one deviating, _ *Deviation) bool { return slices.Contains(appids, one.account) })
 }
 
 // Deviate counts what a call deviated in by its notes. One that deviated in nothing

@@ -71,6 +71,13 @@ func (m *meter) forget() {
 	m.counts, m.dirty, m.day = nil, nil, 0
 }
 
+func (m *meter) forgetOf(appids []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.counts, func(k key, _ *count) bool { return slices.Contains(appids, k.appid) })
+	maps.DeleteFunc(m.dirty, func(k key, _ struct{}) bool { return slices.Contains(appids, k.appid) })
+}
+
 // Limit is how many calls a day an account may make to an interface.
 func (b *Book) Limit(path string) int {
 	s := b.Settings.Get()

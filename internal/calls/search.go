@@ -136,7 +136,7 @@ func (b *Book) search(ctx context.Context, s Search, take func(Call) (more bool)
 				}
 				before, looked.Newest = n, max(looked.Newest, n)
 				looked.see(block.Second)
-				if !hint.in(lines[i]) {
+				if lines[i] == "\n" || !hint.in(lines[i]) { // the line of an account that was reset is empty
 					continue
 				}
 				var c Call

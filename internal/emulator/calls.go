@@ -42,6 +42,17 @@ func (c *Calls[T]) Clear() {
 	c.ring, c.next = nil, 0
 }
 
+// Forget forgets some calls. Their places stay, with nothing in them.
+func (c *Calls[T]) Forget(of func(T) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, one := range c.ring {
+		if of(one) {
+			c.ring[i] = *new(T)
+		}
+	}
+}
+
 // at is the i-th of those that are kept, the oldest first.
 func (c *Calls[T]) at(i int) T { return c.ring[(c.next+i)%len(c.ring)] }
 

@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -23,6 +24,8 @@ type Control[Call any] struct {
 	Paths []string
 	// Reset brings the whole server back to its seed and to real time.
 	Reset func(context.Context) error
+	// ResetAccounts brings some accounts back to the seed; Unknown is one that neither it nor the server has.
+	ResetAccounts func(ctx context.Context, appids []string) error
 	// AddSeed applies a seed over what there is; Wrong reports whether an error of it is the seed's own.
 	AddSeed   func(ctx context.Context, text string) (Planted, error)
 	Wrong     func(error) bool
@@ -88,7 +91,10 @@ func (c *Control[Call]) Operations() []o.Operation {
 		o.Put("/emulator/stubs", "setStubs", o.Operator, c.setStubs,
 			"Answer calls of paths in place of the server; the list takes the place of the one before"),
 		o.Delete("/emulator/stubs", "clearStubs", o.Operator, c.clearStubs, "Drop every stub"),
-		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Back to the seed and to real time; keys stay"),
+		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Back to the seed and to real time; keys stay").
+			More("With `accounts` these alone: their rules, codes, tokens, quotas, links, faults and calls go, what the seed says of them " +
+				"comes back, and others keep everything. An account that the seed does not name stays as it is, without what it had. The clock, " +
+				"settings and statistics stay."),
 		o.Post("/emulator/seed", "addSeed", o.Admin, c.addSeed,
 			"Apply a seed over what there is, all of it or, naming the line that is wrong, nothing").
 			More("The very same text is applied once: `applied` is false the next time. A reset goes back to the seed of `--seed` " +
@@ -107,7 +113,31 @@ type resetDone struct {
 	Reset bool `json:"reset"`
 }
 
-func (c *Control[Call]) reset(ctx context.Context, _ *noInput) (resetDone, error) {
+// Unknown is an account that does not exist.
+type Unknown string
+
+func (u Unknown) Error() string { return "there is no account " + string(u) }
+
+func (c *Control[Call]) reset(ctx context.Context, in *struct {
+	Body *struct {
+		Accounts *[]string `json:"accounts,omitempty" maxItems:"100" doc:"AppIDs; left out: everything"`
+	}
+}) (resetDone, error) {
+	if in.Body != nil && in.Body.Accounts != nil {
+		appids := *in.Body.Accounts
+		if len(appids) == 0 {
+			return resetDone{}, huma.Error422UnprocessableEntity("accounts: name one, or leave it out to reset everything")
+		}
+		err := c.ResetAccounts(context.WithoutCancel(ctx), appids)
+		if unknown, is := errors.AsType[Unknown](err); is {
+			return resetDone{}, huma.Error422UnprocessableEntity("accounts: " + unknown.Error() + "; nothing was reset")
+		}
+		if err != nil {
+			return resetDone{}, huma.Error500InternalServerError("the reset failed: " + err.Error())
+		}
+		c.Calls.Forget(func(one Call) bool { return slices.Contains(appids, c.About(one).Account) })
+		return resetDone{true}, nil
+	}
 	// Half a reset would be worse than one nobody waits for.
 	if err := c.Reset(context.WithoutCancel(ctx)); err != nil {
 		return resetDone{}, huma.Error500InternalServerError("the reset failed: " + err.Error())
@@ -153,7 +183,7 @@ func (c *Control[Call]) listCalls(_ context.Context, in *struct {
 }) (list callList[Call], err error) {
 	keep := func(one Call) bool {
 		about := c.About(one)
-		return (in.RID == "" || about.RID == in.RID) && (in.Account == "" || about.Account == in.Account) &&
+		return about.RID != "" && (in.RID == "" || about.RID == in.RID) && (in.Account == "" || about.Account == in.Account) &&
 			(in.Path == "" || about.Path == in.Path) &&
 			(in.ErrCode == 0 || about.ErrCode == in.ErrCode) && (!in.Failed || about.ErrCode != 0)
 	}

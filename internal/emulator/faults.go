@@ -101,6 +101,13 @@ func (p *Plan) Remove(id int) (ok bool) {
 	return len(p.faults) < before
 }
 
+// RemoveOf drops the faults of some accounts alone.
+func (p *Plan) RemoveOf(appids []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.faults = slices.DeleteFunc(p.faults, func(f *Fault) bool { return slices.Contains(appids, f.AppID) })
+}
+
 // List returns the faults in force, oldest first.
 func (p *Plan) List() []Fault {
 	p.mu.Lock()

@@ -15,13 +15,13 @@ import (
 // Kinds are what changes are of, in the order in which people read them. Names are kept for ever.
 var Kinds = []string{"rule", "account", "appearance", "link", "tokens", "component", "grant", "domain", "qrcode", "batch", "codes",
 	"serials", "package", "gs1", "scan_key", "webhook", "alarm", "scans", "person", "admin_key", "meta", "seed", "export", "drill", "keys",
-	"reset", "chain", "numbers", "import"}
+	"reset", "emptied", "chain", "numbers", "import"}
 
 // Entry is one change.
 type Entry struct {
 	Seq    int64           `json:"seq"`
 	At     time.Time       `json:"at"`
-	Kind   string          `json:"kind" doc:"what changed: rule, account, appearance, link, tokens, component, grant, domain, qrcode, batch, codes, serials, package, gs1 (links of a GS1 key), scan_key, webhook, alarm, scans (an erasure), person, admin_key, meta (settings and clock), seed, export, drill, keys, reset, chain, numbers (given out for an import), import (shows the rules that were written under numbers before its own), or what a later version adds"`
+	Kind   string          `json:"kind" doc:"what changed: rule, account, appearance, link, tokens, component, grant, domain, qrcode, batch, codes, serials, package, gs1 (links of a GS1 key), scan_key, webhook, alarm, scans (an erasure), person, admin_key, meta (settings and clock), seed, export, drill, keys, reset, emptied (an account that was reset), chain, numbers (given out for an import), import (shows the rules that were written under numbers before its own), or what a later version adds"`
 	Key    string          `json:"key" doc:"which one: a key, an AppID, two of them, a number"`
 	Actor  string          `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
 	Via    string          `json:"via,omitempty" doc:"the third-party platform that called for the actor"`

@@ -25,6 +25,7 @@ const (
 	ScanKeyChange    = "scan_key"   // key: the name of the scan key
 	GS1Change        = "gs1"        // key: the GS1 key
 	ResetChange      = "reset"      // everything is another
+	EmptiedChange    = "emptied"    // key: the AppID of an account that lost all that it had; everything is read again
 	ImportChange     = "import"     // key: the numbers of the changes that it shows, StretchKey
 )
 
@@ -211,7 +212,7 @@ func (c *Current) page(ctx context.Context, into memory, at *position) (more, an
 		}
 		list = list[1:]
 	}
-	if slices.ContainsFunc(list, func(change Change) bool { return change.Kind == ResetChange }) {
+	if slices.ContainsFunc(list, func(c Change) bool { return c.Kind == ResetChange || c.Kind == EmptiedChange }) {
 		return false, true, nil
 	}
 	full := len(list) >= followPage-1

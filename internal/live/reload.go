@@ -39,6 +39,11 @@ func (c *Current) Load(ctx context.Context) error {
 	return c.reload(ctx, func() bool { return true })
 }
 
+// Reload is Load while the memory of before goes on answering.
+func (c *Current) Reload(ctx context.Context) error {
+	return c.reload(ctx, func() bool { return true })
+}
+
 // reload reads everything again, if that is still wanted when its turn comes.
 func (c *Current) reload(ctx context.Context, wanted func() bool) error {
 	c.reloading.Lock()

@@ -2,6 +2,7 @@
 package pace
 
 import (
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -50,6 +51,13 @@ func (m *Minute[K]) Forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.counts = nil
+}
+
+// Drop forgets the counts of some keys.
+func (m *Minute[K]) Drop(of func(K) bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.counts, func(key K, _ int) bool { return of(key) })
 }
 
 // Network is whose an address counts as: one of version 6 stands for its /64, because its owner has all of that.

@@ -22,6 +22,7 @@ type emulation struct {
 	calls *emulator.Calls[api.Record]
 	// forgetCallers makes the wire forget what callers did lately.
 	forgetCallers func()
+	forgetCaller  func(appid string)
 }
 
 // openClock chooses the clock of the server: the machine's, or the emulator's.

@@ -3,6 +3,11 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/rules"
 )
 
 // reset brings everything back to the seed and to real time; keys stay.
@@ -45,4 +50,88 @@ func (s *Server) reset(ctx context.Context) error {
 	s.book.Minutes.Forget()
 	s.press.Forget()
 	return s.current.Load(ctx)
+}
+
+// resetAccounts brings some accounts back to the seed; what the seed does not name stays, without what it had. Others
+// keep everything.
+func (s *Server) resetAccounts(ctx context.Context, appids []string) error {
+	seed, err := readSeed(s.config)
+	if err != nil {
+		return err
+	}
+	if seed == nil {
+		seed = &seedFile{}
+	}
+	for _, appid := range appids {
+		if _, err := s.accounts.Get(ctx, appid); errors.Is(err, accounts.ErrNoAccount) && !seed.names(appid) {
+			return emulator.Unknown(appid)
+		} else if err != nil && !errors.Is(err, accounts.ErrNoAccount) {
+			return err
+		}
+	}
+	err = s.book.ResetAccounts(ctx, appids, func() error {
+		return s.store.InOne(ctx, func(ctx context.Context) error { return s.replant(ctx, seed, appids) })
+	})
+	if err != nil {
+		return err
+	}
+	s.plan.RemoveOf(appids)
+	for _, appid := range appids {
+		s.accounts.ForgetGuessesOf(appid)
+		if s.forgetCaller != nil {
+			s.forgetCaller(appid)
+		}
+	}
+	return s.current.Reload(ctx)
+}
+
+// names reports whether a seed names an account.
+func (f *seedFile) names(appid string) bool {
+	for _, a := range f.Accounts {
+		if a.AppID == appid {
+			return true
+		}
+	}
+	return false
+}
+
+// replant empties accounts and stores what a seed says of them, in the transaction of ctx.
+func (s *Server) replant(ctx context.Context, seed *seedFile, appids []string) error {
+	directory := &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random,
+		LeastSecret: s.config.leastSecret()}
+	book := &rules.Book{Store: s.store, Settings: s.settings, Now: s.now}
+	for i, a := range seed.Accounts {
+		if slices.Contains(appids, a.AppID) {
+			if err := directory.Put(ctx, seed.registration(i)); err != nil {
+				return seed.planted("accounts", i, err)
+			}
+		}
+	}
+	for _, appid := range appids {
+		if err := s.store.EmptyAccount(ctx, appid); err != nil {
+			return err
+		}
+	}
+	for i, a := range seed.Accounts {
+		for _, mini := range a.Linked {
+			if slices.Contains(appids, a.AppID) {
+				if err := directory.Link(ctx, a.AppID, mini); err != nil {
+					return seed.planted("accounts", i, err)
+				}
+			}
+		}
+	}
+	for i, r := range seed.Rules {
+		if !slices.Contains(appids, r.Owner) {
+			continue
+		}
+		owner, err := directory.Get(ctx, r.Owner)
+		if err == nil {
+			err = book.Plant(ctx, owner, seed.draft(i), r.Published)
+		}
+		if err != nil {
+			return seed.planted("rules", i, err)
+		}
+	}
+	return nil
 }

@@ -187,7 +187,7 @@ func (s *Server) wireAPI() *api.API {
 		a.Shared = s.store.Allow
 	}
 	if s.config.emulates() {
-		s.forgetCallers = a.ForgetCallers
+		s.forgetCallers, s.forgetCaller = a.ForgetCallers, a.ForgetCaller
 		a.Record = s.calls.Add
 		a.WhyBelow = s.whyBelow()
 		a.PageOf = func(rid string) string { return s.AdminURL + console.Root + "/calls/" + rid }
@@ -266,7 +266,7 @@ func (s *Server) adminAPI(h huma.API) {
 				path, _, _ := strings.Cut(r.URL, "?")
 				return emulator.About{RID: r.RID, Account: r.Account, Path: path, ErrCode: r.ErrCode}
 			},
-			Paths: api.Paths(), Reset: s.reset, AddSeed: s.addSeed, Platforms: s.platformControls()}
+			Paths: api.Paths(), Reset: s.reset, ResetAccounts: s.resetAccounts, AddSeed: s.addSeed, Platforms: s.platformControls()}
 		control.Wrong = func(err error) bool { return errors.Is(err, ErrUsage) }
 		operations.Mount(h, "emulator", s.log, a.Problem, operations.Guard{}, control.Operations())
 	}

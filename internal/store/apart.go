@@ -508,7 +508,7 @@ func (t *Tx) ChangedSince(ctx context.Context, after int64, limit int) ([]accoun
 			one.Account = key
 		case ofLink:
 			one.Account, _, _ = strings.Cut(key, " ")
-		case ofDomain, ofImport, ofReset:
+		case ofDomain, ofImport, ofReset, ofEmptied:
 			one.All = true
 		}
 		return one, err

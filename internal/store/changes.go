@@ -29,6 +29,7 @@ const (
 	ofMeta       = live.MetaChange
 	ofScanKey    = live.ScanKeyChange
 	ofReset      = live.ResetChange
+	ofEmptied    = live.EmptiedChange
 	ofAppearance = live.AppearanceChange
 	ofGS1        = live.GS1Change
 	ofComponent  = "component"

@@ -1,0 +1,108 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// ofAccountAlone is what goes with an account that is reset: what hangs on its batches first. Scans and their statistics stay;
+// batches and rules that come later have other numbers.
+var ofAccountAlone = []string{
+	`DELETE FROM code_events WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
+	`DELETE FROM tickets WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
+	`DELETE FROM code_serials WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
+	`DELETE FROM imported_codes WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
+	`DELETE FROM packages WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
+	`DELETE FROM alarms WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
+	`DELETE FROM alarm_thresholds WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
+	`DELETE FROM batches WHERE account = $1`,
+	`DELETE FROM access_tokens WHERE appid = $1`,
+	`DELETE FROM logins WHERE appid = $1`,
+	`DELETE FROM counters WHERE appid = $1`,
+	`DELETE FROM publishes WHERE owner = $1`,
+	`DELETE FROM publish_counts WHERE owner = $1`,
+	`DELETE FROM confirmations WHERE owner = $1`,
+	`DELETE FROM rechecks WHERE owner = $1`,
+	`DELETE FROM links WHERE service = $1`,
+	`DELETE FROM qrcodes WHERE account = $1`,
+	`DELETE FROM followers WHERE account = $1`,
+	`DELETE FROM messages WHERE account = $1`,
+	`DELETE FROM notices WHERE account = $1`,
+	`DELETE FROM appearances WHERE appid = $1`,
+	`DELETE FROM deviations WHERE account = $1`,
+}
+
+// EmptyAccount removes what an account has, and what is known of its calls; the account itself stays. Other accounts keep
+// everything. Whoever follows the log reads everything again (the emulator's reset of accounts).
+func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
+	return s.update(ctx, func(tx *Tx) error {
+		if err := tx.LockRules(ctx); err != nil {
+			return err
+		}
+		for {
+			list, _, err := tx.List(ctx, rules.Query{Owner: appid, Limit: 1000, NoTotal: true})
+			if err != nil {
+				return err
+			}
+			for _, r := range list {
+				if err := tx.DeleteRule(ctx, r, rules.Deed{At: s.keeping.at(), Did: "delete"}); err != nil {
+					return err
+				}
+			}
+			if len(list) == 0 {
+				break
+			}
+		}
+		tx.touched.AddAll()
+		for _, text := range ofAccountAlone {
+			if _, err := tx.exec(ctx, text, appid); err != nil {
+				return err
+			}
+		}
+		if err := tx.blankCalls(ctx, appid); err != nil {
+			return err
+		}
+		return tx.note(ctx, ofEmptied, appid, "reset", nil)
+	})
+}
+
+// blankCalls empties the lines of an account in the log of calls. The lines stay: those of others keep their numbers.
+func (t *Tx) blankCalls(ctx context.Context, appid string) error {
+	type block struct {
+		seq  int64
+		text string
+	}
+	name, err := json.Marshal(appid)
+	if err != nil {
+		return err
+	}
+	of := `,"account":` + string(name) + `,`
+	for after := int64(0); ; {
+		blocks, err := list(ctx, t, func(scan func(...any) error) (b block, err error) {
+			err = scan(&b.seq, &b.text)
+			return b, err
+		}, `SELECT seq, text FROM call_blocks WHERE seq > $1 ORDER BY seq LIMIT 32`, after)
+		if err != nil || len(blocks) == 0 {
+			return err
+		}
+		for _, b := range blocks {
+			after = b.seq
+			if !strings.Contains(b.text, of) {
+				continue
+			}
+			var text strings.Builder
+			for line := range strings.Lines(b.text) {
+				if strings.Contains(line, of) {
+					line = "\n"
+				}
+				text.WriteString(line)
+			}
+			if _, err := t.exec(ctx, `UPDATE call_blocks SET text = $1 WHERE seq = $2`, text.String(), b.seq); err != nil {
+				return err
+			}
+		}
+	}
+}
