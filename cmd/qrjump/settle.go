@@ -87,7 +87,6 @@ var questions = []question{
 	listed(behaviour.WireFieldUnknown, `{"get_type":2,"page_num":1,"page_size":1,"settle":1}`),
 	added(behaviour.WireFieldNull,
 		`{"prefix":"{below}null","path":"{page}","is_edit":0,"permit_sub_rule":1,"open_version":3,"debug_url":null}`),
-	added(behaviour.WireFlagWord, `{"prefix":"{below}word","path":"{page}","is_edit":false,"permit_sub_rule":1,"open_version":3}`),
 	{behaviour.WireFieldQuery, 0, 1, 0, func(s *settling) (bool, error) {
 		s.query = "&page_num=1"
 		defer func() { s.query = "" }()
