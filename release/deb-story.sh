@@ -65,7 +65,7 @@ want '[ "$(stat -c %U:%a /var/lib/qrjump)" = qrjump:700 ]'
 want 'dpkg-query -W -f "\${Conffiles}" qrjump | grep -q "/etc/qrjump/qrjump.yaml"'
 want '[ -z "$(ls -A /var/lib/qrjump)" ]' # nothing has been started
 want 'qrjump version | grep -q "^qrjump [0-9]"'
-if command -v man >/dev/null && [ -e /usr/share/man/man1/qrjump.1.gz ]; then want 'man -w qrjump-serve >/dev/null'; fi
+if command -v man >/dev/null && [ -e /usr/share/man/man1/qrjump.1.gz ]; then want 'man -w qrjump-serve >/dev/null && [ -e /usr/share/man/zh_CN/man1/qrjump-serve.1.gz ]'; fi
 if command -v systemd-analyze >/dev/null; then
   systemd-analyze --no-pager security --offline=true --threshold=20 "$unit" | tail -n 1
   want '! systemd-analyze verify "$unit" 2>&1 | grep -v "man " | grep -q qrjump'

@@ -77,11 +77,14 @@ func beside(root string, own *program, work string) (files []file, err error) {
 		}
 		files = append(files, file{name, []byte(text + "\n"), 0o644})
 	}
-	pages := filepath.Join(work, "man")
-	if _, err := output("", own.path, "man", "--lang", "en", pages); err != nil {
-		return nil, err
+	pages, chinese := filepath.Join(work, "man"), filepath.Join(work, "man-zh")
+	for lang, dir := range map[string]string{"en": pages, "zh": chinese} {
+		if _, err := output("", own.path, "man", "--lang", lang, dir); err != nil {
+			return nil, err
+		}
 	}
-	for pattern, into := range map[string]string{pages + "/*.1": "man/man1/", pages + "/*.5": "man/man5/", root + "/LICENSE": "",
+	for pattern, into := range map[string]string{pages + "/*.1": "man/man1/", pages + "/*.5": "man/man5/",
+		chinese + "/*.1": "man/zh_CN/man1/", chinese + "/*.5": "man/zh_CN/man5/", root + "/LICENSE": "",
 		root + "/release/package/README*.md": "", root + "/CHANGELOG.md": "", root + "/deploy/systemd/qrjump.service": "deploy/",
 		root + "/deploy/prometheus/*.yaml": "deploy/prometheus/", root + "/deploy/grafana/*.json": "deploy/grafana/",
 		root + "/deploy/compose.yaml": "deploy/"} {

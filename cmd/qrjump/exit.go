@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/version"
 )
 
 // The exit codes of every verb. What has no number of its own is exitFailed.
@@ -100,6 +101,16 @@ type failure struct {
 	Errcode int      `json:"errcode,omitempty"` // of an answer of the wire
 	RID     string   `json:"rid,omitempty"`     // for qrjump why
 	Status  int      `json:"status,omitempty"`  // of an answer of the scan or the admin API
+	URL     string   `json:"url"`               // of the page that says more
+}
+
+// pageOf is the address of the page about an error: about its number, or about the exit code.
+func pageOf(f failure) string {
+	page := "commands.md#exit-codes"
+	if f.Errcode != 0 {
+		page = fmt.Sprintf("errors.md#%d", f.Errcode)
+	}
+	return "https://github.com/qrjump/qrjump/blob/v" + version.Number() + "/docs/en/" + page
 }
 
 // failureOf describes an error for programs.
@@ -114,6 +125,7 @@ func failureOf(err error) failure {
 	if p, ok := errors.AsType[*client.Problem](err); ok {
 		f.Status = p.Status
 	}
+	f.URL = pageOf(f)
 	return f
 }
 
