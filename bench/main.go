@@ -35,6 +35,7 @@ var sections = []section{
 	{"index", "The index in memory", (*bench).index},
 	{"http", "HTTP resolve", (*bench).http},
 	{"floor", "A scan beside its floor", (*bench).floor},
+	{"gs1", "GS1 links beside jump rules", (*bench).resolver},
 	{"start", "Start with many rules", (*bench).start},
 	{"codes", "One item, one code", (*bench).codes},
 	{"sheets", "Sheets of labels", (*bench).sheets},

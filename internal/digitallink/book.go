@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/gs1"
 )
 
 // ErrNone is that nothing is said of a key.
@@ -482,17 +483,27 @@ type Found struct {
 // Scan finds what a scanned text opens: a Digital Link of one of the hosts, an element string, or AIs in brackets. false =
 // it is none, or nothing is said of its key.
 func (b *Book) Scan(text string, at time.Time) (Found, bool) {
-	query, own := "", false
+	var id identifier
+	query := ""
 	if isAddress(text) {
-		if _, query, own = b.own(text); !own {
+		path, rest, own := b.own(text)
+		if !own || b.Len() == 0 {
 			return Found{}, false
 		}
-	} else if !mayBeElements(text) || b.Len() == 0 {
-		return Found{}, false
-	}
-	id, ok := b.identify(text)
-	if !ok {
-		return Found{}, false
+		var err error
+		if id, err = readPath(path, rest); err != nil {
+			return Found{}, false
+		}
+		query = rest
+	} else {
+		if !mayBeElements(text) || b.Len() == 0 {
+			return Found{}, false
+		}
+		data, err := gs1.Parse(text)
+		if err != nil || data.Key.IsZero() {
+			return Found{}, false
+		}
+		id = identifier{data}
 	}
 	levels, archived := b.levels(id.keys())
 	if len(levels) == 0 || archived {

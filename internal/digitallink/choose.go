@@ -178,16 +178,25 @@ const upperHex = "0123456789ABCDEF"
 
 // escapeValue writes a value so that it is nothing but text at any place of an address.
 func escapeValue(value string) string {
-	var b strings.Builder
-	for i := range len(value) {
-		c := value[i]
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0 {
-			b.WriteByte(c)
-			continue
-		}
-		b.Write([]byte{'%', upperHex[c>>4], upperHex[c&15]})
+	plain := func(c byte) bool {
+		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
 	}
-	return b.String()
+	i := 0
+	for i < len(value) && plain(value[i]) {
+		i++
+	}
+	if i == len(value) {
+		return value
+	}
+	out := []byte(value[:i])
+	for ; i < len(value); i++ {
+		if c := value[i]; plain(c) {
+			out = append(out, c)
+		} else {
+			out = append(out, '%', upperHex[c>>4], upperHex[c&15])
+		}
+	}
+	return string(out)
 }
 
 // handOn adds the query of a request to an address, before its fragment. What cannot stand in an address is escaped.

@@ -60,14 +60,3 @@ func isAddress(text string) bool {
 func mayBeElements(text string) bool {
 	return text != "" && (strings.IndexByte("](\x1d", text[0]) >= 0 || '0' <= text[0] && text[0] <= '9')
 }
-
-// identify reads what a scanner read.
-func (b *Book) identify(text string) (identifier, bool) {
-	if isAddress(text) {
-		path, query, _ := b.own(text)
-		id, err := readPath(path, query)
-		return id, err == nil
-	}
-	data, err := gs1.Parse(text)
-	return identifier{data}, err == nil && !data.Key.IsZero()
-}

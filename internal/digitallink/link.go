@@ -265,32 +265,39 @@ func plain(text string, most int) bool {
 	})
 }
 
-var template = regexp.MustCompile(`\{([^{}]*)\}`)
-
 // errUnfilled is that a request does not say what stands in the braces of a link.
 var errUnfilled = errors.New("the request has not all that stands in braces")
 
 // anything stands for any value where only the form of a text is looked at.
 func anything(ai string) (string, bool) { return "0", gs1.Known(ai) }
 
+// errBrace is that a brace has no other one.
+var errBrace = errors.New("a brace without its other one: want {01}, {21} and the like")
+
 // fill puts what a request says in the place of {AI}. A value that a browser would take for a step up the path is none.
 func fill(text string, value func(ai string) (string, bool), escape func(string) string) (string, error) {
-	if !strings.ContainsAny(text, "{}") {
+	at := strings.IndexAny(text, "{}")
+	if at < 0 {
 		return text, nil
 	}
-	var wrong error
-	filled := template.ReplaceAllStringFunc(text, func(one string) string {
-		v, ok := value(one[1 : len(one)-1])
-		if !ok || v == "." || v == ".." {
-			wrong = errUnfilled
-			if !gs1.Known(one[1 : len(one)-1]) {
-				wrong = fmt.Errorf("%s: there is no such GS1 application identifier", one)
-			}
+	var filled strings.Builder
+	for ; at >= 0; at = strings.IndexAny(text, "{}") {
+		length := strings.IndexAny(text[at+1:], "{}")
+		if text[at] != '{' || length < 0 || text[at+1+length] != '}' {
+			return "", errBrace
 		}
-		return escape(v)
-	})
-	if strings.ContainsAny(filled, "{}") && wrong == nil {
-		wrong = errors.New("a brace without its other one: want {01}, {21} and the like")
+		ai := text[at+1 : at+1+length]
+		v, ok := value(ai)
+		switch {
+		case !ok && !gs1.Known(ai):
+			return "", fmt.Errorf("{%s}: there is no such GS1 application identifier", ai)
+		case !ok || v == "." || v == "..":
+			return "", errUnfilled
+		}
+		filled.WriteString(text[:at])
+		filled.WriteString(escape(v))
+		text = text[at+1+length+1:]
 	}
-	return filled, wrong
+	filled.WriteString(text)
+	return filled.String(), nil
 }

@@ -61,7 +61,13 @@ func (r *Resolver) Around(next http.Handler) http.Handler {
 // host is the name of a host of the book as it is written there; "" = it is none.
 func (b *Book) host(header, scheme string) string {
 	name := strings.ToLower(header)
-	usual := map[string]string{"http": ":80", "https": ":443"}[scheme]
+	usual := ""
+	switch scheme {
+	case "http":
+		usual = ":80"
+	case "https":
+		usual = ":443"
+	}
 	for _, host := range b.Hosts() {
 		if name == host || usual != "" && strings.TrimSuffix(name, usual) == strings.TrimSuffix(host, usual) {
 			return host

@@ -107,7 +107,12 @@ type Data struct {
 func (d Data) Elements() []Element { return append(d.Key.Elements(), d.Attributes...) }
 
 // Value is what is said of an AI.
-func (d Data) Value(ai string) (string, bool) { return find(d.Elements(), ai) }
+func (d Data) Value(ai string) (string, bool) {
+	if value, is := d.Key.Value(ai); is {
+		return value, true
+	}
+	return find(d.Attributes, ai)
+}
 
 // Bracketed is the data as it is printed beside a symbol: (01)09506000134352(10)LOT. A bracket in a value has a
 // backslash before it.

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/gs1"
+)
+
+// gs1Links is how many GTINs have links in this section, and how many rules stand beside them.
+const gs1Links = 1000
+
+// resolver holds the scan of a serial of one of a thousand GTINs, whose page is a template, against that of a link of as many rules.
+func (b *bench) resolver(ctx context.Context) error {
+	b.peer(strings.TrimSpace(version("wrk", "-v")))
+	seed := &strings.Builder{}
+	seed.WriteString("accounts:\n  - {appid: brand, kind: mini_program, secret: bench-secret0001, versions: [release]}\n" +
+		"settings: {verification: trust, gs1_hosts: [id.example]}\nrules:\n")
+	keys := make([]string, gs1Links)
+	for i := range keys {
+		fmt.Fprintf(seed, "  - {owner: brand, prefix: \"https://id.example/r/%06d/\", path: pages/p/p, published: true}\n", i)
+		digits := fmt.Sprintf("0950600%06d", i)
+		keys[i] = "01/" + digits + string(gs1.CheckDigit(digits))
+	}
+	seed.WriteString("gs1:\n")
+	for _, key := range keys {
+		fmt.Fprintf(seed, "  - {key: %s, owner: brand, wxa_path: \"pages/p/p?g={01}&s={21}\", links: [{linktype: \"gs1:pip\", "+
+			"href: \"https://brand.example/{01}/{21}\", title: x, default: true}]}\n", key)
+	}
+	file := filepath.Join(b.work, "gs1.yaml")
+	if err := os.WriteFile(file, []byte(seed.String()), 0o644); err != nil {
+		return err
+	}
+	q, err := b.serve(ctx, serve{data: filepath.Join(b.work, "gs1"), fast: true, core: serverCore, args: []string{"--seed", file}})
+	if err != nil {
+		return err
+	}
+	defer q.stop()
+	key, err := q.scanKey(ctx)
+	if err != nil {
+		return err
+	}
+	links := map[string][]string{}
+	for i := range b.scaled(50_000, 5_000) { // serials that come once
+		of := i * 7919 % gs1Links
+		links["rule"] = append(links["rule"], fmt.Sprintf("https://id.example/r/%06d/21/S%07d", of, i))
+		links["gs1"] = append(links["gs1"], fmt.Sprintf("https://id.example/%s/21/S%07d", keys[of], i))
+	}
+	var list []*contender
+	for _, kind := range []string{"rule", "gs1"} {
+		for _, text := range links[kind][:100] {
+			var d struct {
+				Action  string
+				Matched struct{ Kind string }
+			}
+			if err := call(ctx, "POST", q.scanURL+"/scan/v1/resolve", key, scanBody(text), &d); err != nil {
+				return err
+			}
+			if d.Action != "open_mini_program" || d.Matched.Kind != kind {
+				return fmt.Errorf("%s: %+v, not by %s", text, d, kind)
+			}
+		}
+		bodies, err := b.linesFile("gs1-"+kind, links[kind], scanBody)
+		if err != nil {
+			return err
+		}
+		list = append(list, &contender{name: kind, server: q, load: load{url: q.scanURL, file: bodies, method: "POST",
+			path: "/scan/v1/resolve", token: key, pid: q.pid(), connections: keepAlive, duration: 2 * time.Second}})
+	}
+	b.check("a hundred scans of each kind open the Mini Program by what they should")
+	for round := range b.rounds + 1 { // the first warms up
+		for i := range list {
+			c := list[(i+round)%len(list)]
+			r, err := b.wrk(ctx, c.load)
+			if err != nil {
+				return err
+			}
+			if _, err := c.settled(ctx); err != nil { // what is counted later is nobody else's
+				return err
+			}
+			if round > 0 {
+				c.cpu = append(c.cpu, r.cpuPerRequest())
+			}
+		}
+	}
+	rule, product := list[0], list[1]
+	b.row(Row{What: "CPU of a scan of a serial by the template of its GTIN", Anchor: "the same request as a link of a jump rule", Target: 1.2,
+		Values: ratios(product.cpu, rule.cpu), Main: true,
+		Note: fmt.Sprintf("median %.1f µs, the rule %.1f µs", quantile(product.cpu, 0.5)/1e3, quantile(rule.cpu, 0.5)/1e3)})
+	b.note("One server has %d rules and as many GTINs with a page and a link, both with {01} and {21}; each scan is of another serial. Both are "+
+		"written down durably; the load stops until all of it is counted.", gs1Links)
+	return nil
+}
