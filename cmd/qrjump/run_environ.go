@@ -60,9 +60,7 @@ func environOf(ctx context.Context, own *server.Server, dir string, environ []st
 	if err := os.Mkdir(temporary, 0o700); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"TMPDIR", "TMP", "TEMP"} {
-		set[name] = temporary
-	}
+	set["TMPDIR"], set["TMP"], set["TEMP"] = temporary, temporary, temporary
 	at, err := url.Parse(own.URL)
 	if err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func Snippets(t *testing.T, sdk string) (imports string, list []Snippet) {
 	}
 	for _, name := range names {
 		page := strings.TrimSuffix(filepath.Base(name), ".md")
-		if page == "sdks" || page == "every-call" {
+		if page == "sdks" || page == "every-call" || page == "not-offered" {
 			continue
 		}
 		text := read(page)
