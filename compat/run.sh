@@ -92,7 +92,7 @@ fetch_openapi() {
 		echo "java or mvn is not installed" >&2
 		return 1
 	fi
-	fetch_npm && bounded 600 mvn -B -q -ntp dependency:copy >&2
+	fetch_npm && bounded 600 mvn -B -q -ntp dependency:copy dependency:build-classpath -Dmdep.outputFile=target/classpath >&2
 }
 
 # What a fetch says when the fault lies in our own files (wrong sums, a manifest that does not fit its lock file, no

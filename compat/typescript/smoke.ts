@@ -1,6 +1,7 @@
 // What somebody does first with a generated client: read, write, scan, and read an error.
 import createClient from "openapi-fetch";
 import type { paths } from "./schema.js";
+import type { paths as wirePaths } from "./wire.js";
 
 declare const process: { env: Record<string, string | undefined>; exit(code: number): never };
 declare const console: { log(text: string): void; error(...all: unknown[]): void };
@@ -35,4 +36,14 @@ want("a scan", decision.data?.action === "open_url" && decision.data.url === "ht
 
 const explained = await client.POST("/scan/v1/explain", { body: { text: "https://nobody.example/t/7" } });
 want("an explanation", Array.isArray(explained.data?.steps), explained);
+
+const wire = createClient<wirePaths>({ baseUrl: process.env.QRJUMP_URL! });
+const token = await wire.GET("/cgi-bin/token", {
+  params: {
+    query: { grant_type: "client_credential", appid: "wxc0ffee0000000001", secret: "c0ffee00000000000000000000000001" },
+  },
+});
+const access_token = token.data?.access_token ?? "";
+const rules = await wire.POST("/cgi-bin/wxopen/qrcodejumpget", { params: { query: { access_token } }, body: {} });
+want("rules of the wire", rules.data?.errcode === 0, rules);
 console.log("ok");

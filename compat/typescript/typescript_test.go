@@ -1,4 +1,4 @@
-// Package typescript_test makes TypeScript types of the document that the server serves, compiles a program with them,
+// Package typescript_test makes TypeScript types of both documents that the server serves, compiles a program with them,
 // and drives the server with it.
 package typescript_test
 
@@ -17,6 +17,7 @@ func TestAGeneratedClientWorks(t *testing.T) {
 	bin := filepath.Join("node_modules", ".bin")
 	for _, command := range [][]string{
 		{filepath.Join(bin, "openapi-typescript"), s.URL + "/openapi.json", "-o", "schema.d.ts"},
+		{filepath.Join(bin, "openapi-typescript"), s.URL + "/openapi-wire.json", "-o", "wire.d.ts"},
 		{filepath.Join(bin, "tsc"), "--strict", "--target", "es2022", "--lib", "es2022,dom", "--module", "nodenext", "--moduleResolution",
 			"nodenext", "--skipLibCheck", "smoke.ts"},
 		{"node", "smoke.js"},
