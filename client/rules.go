@@ -137,6 +137,7 @@ type Release struct {
 	Prefix string `json:"prefix"`
 	Below  bool   `json:"below,omitempty" doc:"also every rule that begins with the prefix, which ends in / then"`
 	Reason string `json:"reason" answer:"optional" doc:"for the audit log and the old owners; at most 500 bytes"`
+	DryRun bool   `json:"dry_run,omitempty" doc:"only say which rules these are; more then says that there are others"`
 }
 
 // Released is what was taken away.

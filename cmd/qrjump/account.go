@@ -272,6 +272,7 @@ type accountRelease struct {
 	AppID    string   `arg:"" name:"appid"`
 	Versions []string `arg:"" optional:"" name:"version" enum:"release,trial,development"`
 	None     bool
+	ending
 }
 
 // Run sets which versions exist.
@@ -282,6 +283,16 @@ func (c *accountRelease) Run(s *session) error {
 	qrjump, err := c.client()
 	if err != nil {
 		return err
+	}
+	a, err := qrjump.Account(s.ctx, c.AppID)
+	if err != nil {
+		return aboutAccount(s, qrjump, "release", c.AppID, err)
+	}
+	gone := slices.DeleteFunc(slices.Clone(a.Versions), func(v string) bool { return slices.Contains(c.Versions, v) })
+	if len(gone) > 0 {
+		if err := c.confirmed(s, said("account.versions_go", plain(c.AppID), strings.Join(gone, ", "))); err != nil {
+			return err
+		}
 	}
 	err = qrjump.SetVersions(s.ctx, c.AppID, c.Versions)
 	did := said("account.these_versions_exist") + strings.Join(c.Versions, ", ") + ", of"
@@ -297,6 +308,7 @@ type accountMember struct {
 	User   string `arg:""`
 	Role   string `arg:"" optional:""`
 	Remove bool
+	ending
 }
 
 // Run gives or takes a role.
@@ -309,6 +321,9 @@ func (c *accountMember) Run(s *session) error {
 		return err
 	}
 	if c.Remove {
+		if err := c.confirmed(s, said("account.role_goes", plain(c.User), plain(c.AppID))); err != nil {
+			return err
+		}
 		err := qrjump.RemoveMember(s.ctx, c.AppID, c.User)
 		return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "remove "+c.User+" from", c.AppID, err),
 			c.User+said("account.is_no_member_any_more"))
@@ -323,11 +338,15 @@ type accountLink struct {
 	Service     string `arg:""`
 	MiniProgram string `arg:"" name:"mini"`
 	Remove      bool
+	ending
 }
 
 // Run links or unlinks.
 func (c *accountLink) Run(s *session, qrjump *client.Client) error {
 	if c.Remove {
+		if err := c.confirmed(s, said("account.link_goes", plain(c.MiniProgram), plain(c.Service))); err != nil {
+			return err
+		}
 		err := qrjump.Unlink(s.ctx, c.Service, c.MiniProgram)
 		return c.after(s, qrjump, c.Service, aboutAccount(s, qrjump, "unlink "+c.MiniProgram+" from", c.Service, err),
 			c.MiniProgram+said("account.is_no_longer_linked_with"))
@@ -345,10 +364,14 @@ func (c *accountLink) Run(s *session, qrjump *client.Client) error {
 type accountEndTokens struct {
 	operator
 	AppID string `arg:"" name:"appid"`
+	ending
 }
 
 // Run ends all access tokens of an account.
 func (c *accountEndTokens) Run(s *session, qrjump *client.Client) error {
+	if err := c.confirmed(s, said("account.tokens_end", plain(c.AppID))); err != nil {
+		return err
+	}
 	err := qrjump.EndTokens(s.ctx, c.AppID)
 	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, said("account.end_the_tokens_of"), c.AppID, err),
 		said("account.no_token_is_left_of"))
@@ -358,10 +381,16 @@ type accountJump struct {
 	operator
 	AppID string `arg:"" name:"appid"`
 	State string `arg:"" enum:"on,off"`
+	ending
 }
 
 // Run switches all rules of an account.
 func (c *accountJump) Run(s *session, qrjump *client.Client) error {
+	if c.State == "off" {
+		if err := c.confirmed(s, said("account.rules_stop", plain(c.AppID))); err != nil {
+			return err
+		}
+	}
 	err := qrjump.SetJump(s.ctx, c.AppID, c.State == "on")
 	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "switch "+c.State, c.AppID, err),
 		said("account.jumping_is")+c.State+" for")

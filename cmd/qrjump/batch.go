@@ -308,11 +308,12 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 type batchWithdraw struct {
 	operator
 	selectedCodes
+	ending
 }
 
 // Run makes codes not active any more.
 func (c *batchWithdraw) Run(s *session) error {
-	return c.change(s, c.operator, "withdraw", func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
+	return c.change(s, c.operator, &c.ending, "withdraw", func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.WithdrawCodes(s.ctx, c.ID, time.Time{}, change)
 	})
 }

@@ -178,6 +178,7 @@ type batchTakeBack struct {
 	Range []string `arg:"" name:"range"`
 	Note  string   `placeholder:"TEXT"`
 	Actor string   `placeholder:"WHO"`
+	ending
 }
 
 // Run takes codes back, some thousand a call.
@@ -196,6 +197,9 @@ func (c *batchTakeBack) Run(s *session) error {
 	}
 	if all {
 		want = client.CodeRange{To: b.Count - 1}
+	}
+	if err := c.confirmed(s, said("batch_import.codes_go", countedCodes(want.Len()), c.ID)); err != nil {
+		return err
 	}
 	progress := newBar(s, min(want.Len(), b.Arrived), said("batch_import.taking_back"))
 	defer progress.end()

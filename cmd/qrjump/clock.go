@@ -126,7 +126,7 @@ func (c *clockReal) Run(s *session, qrjump *client.Client) error {
 type resetCommand struct {
 	operator
 	Account []string `placeholder:"APPID"`
-	Yes     bool
+	ending
 }
 
 // Run brings the server, or some of its accounts, back to its seed and to real time.
@@ -136,13 +136,13 @@ func (c *resetCommand) Run(s *session, qrjump *client.Client) error {
 	}
 	if len(c.Account) > 0 {
 		names := plain(strings.Join(c.Account, ", "))
-		if err := confirmed(s, c.Yes, said("clock.all_of", names)); err != nil {
+		if err := c.confirmed(s, said("clock.all_of", names)); err != nil {
 			return err
 		}
 		return c.outcome(s, map[string]any{"reset": true, "accounts": c.Account},
 			emulated("reset", qrjump.ResetAccounts(s.ctx, c.Account)), "clock.back_at_seed", names)
 	}
-	if err := confirmed(s, c.Yes, said("clock.everything_on")+qrjump.URL()+said("clock.that_its_seed_does_not")); err != nil {
+	if err := c.confirmed(s, said("clock.everything_on")+qrjump.URL()+said("clock.that_its_seed_does_not")); err != nil {
 		return err
 	}
 	err := qrjump.Reset(s.ctx)

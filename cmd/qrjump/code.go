@@ -228,12 +228,17 @@ var before = map[string]string{
 	client.Unfreeze: "code.were_not_frozen_or_stay",
 }
 
-// change makes a change to what was named.
-func (c *selectedCodes) change(s *session, o operator, did string,
+// change makes a change to what was named; one that ends something is agreed to first.
+func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 	do func(*client.Client, client.CodeChange) (client.CodesChanged, error)) error {
 	parts, err := c.selections(s)
 	if err != nil {
 		return err
+	}
+	if end != nil {
+		if err := end.confirmed(s, said("code.ends."+did, howMany(parts), c.ID)); err != nil {
+			return err
+		}
 	}
 	qrjump, err := o.client()
 	if err != nil {
@@ -282,6 +287,21 @@ func (c *selectedCodes) change(s *session, o operator, did string,
 	return err
 }
 
+// howMany says how many codes were named, as far as that is known here.
+func howMany(parts []client.CodeSelection) string {
+	var n int64
+	for _, part := range parts {
+		if part.All {
+			return said("code.all_codes")
+		}
+		for _, r := range part.Ranges {
+			n += r.Len()
+		}
+		n += int64(len(part.Codes))
+	}
+	return countedCodes(n)
+}
+
 // changedCodes says how many codes a change changed, as far as it is known.
 func changedCodes(done client.CodesChanged) string {
 	if done.Changed == nil {
@@ -291,8 +311,8 @@ func changedCodes(done client.CodesChanged) string {
 }
 
 // changeState makes one of the four changes of state.
-func (c *selectedCodes) changeState(s *session, o operator, did string) error {
-	return c.change(s, o, did, func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
+func (c *selectedCodes) changeState(s *session, o operator, end *ending, did string) error {
+	return c.change(s, o, end, did, func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.ChangeCodes(s.ctx, c.ID, did, change)
 	})
 }
@@ -300,10 +320,13 @@ func (c *selectedCodes) changeState(s *session, o operator, did string) error {
 type codeFreeze struct {
 	operator
 	selectedCodes
+	ending
 }
 
 // Run freezes codes: they open nothing until they are unfrozen.
-func (c *codeFreeze) Run(s *session) error { return c.changeState(s, c.operator, client.Freeze) }
+func (c *codeFreeze) Run(s *session) error {
+	return c.changeState(s, c.operator, &c.ending, client.Freeze)
+}
 
 type codeUnfreeze struct {
 	operator
@@ -311,7 +334,9 @@ type codeUnfreeze struct {
 }
 
 // Run lets frozen codes open again.
-func (c *codeUnfreeze) Run(s *session) error { return c.changeState(s, c.operator, client.Unfreeze) }
+func (c *codeUnfreeze) Run(s *session) error {
+	return c.changeState(s, c.operator, nil, client.Unfreeze)
+}
 
 type codeRedeem struct {
 	operator
@@ -319,21 +344,16 @@ type codeRedeem struct {
 }
 
 // Run redeems codes; it fails if one of them was redeemed before.
-func (c *codeRedeem) Run(s *session) error { return c.changeState(s, c.operator, client.Redeem) }
+func (c *codeRedeem) Run(s *session) error { return c.changeState(s, c.operator, nil, client.Redeem) }
 
 type codeVoid struct {
 	operator
 	selectedCodes
-	Yes bool
+	ending
 }
 
 // Run voids codes.
-func (c *codeVoid) Run(s *session) error {
-	if !c.Yes {
-		return misused("code.void_is_for_ever_say", c.ID)
-	}
-	return c.changeState(s, c.operator, client.Void)
-}
+func (c *codeVoid) Run(s *session) error { return c.changeState(s, c.operator, &c.ending, client.Void) }
 
 type codeTrade struct {
 	member

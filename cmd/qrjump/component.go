@@ -164,7 +164,7 @@ type componentWithdraw struct {
 	operator
 	Component string `arg:""`
 	AppID     string `arg:"" name:"appid"`
-	Yes       bool
+	ending
 }
 
 // Run ends what an account granted a platform.
@@ -178,7 +178,7 @@ func (c *componentWithdraw) Run(s *session, qrjump *client.Client) error {
 		said("component.platform_that")+c.AppID+" authorised", "qrjump account authorizations "+c.AppID); err != nil {
 		return err
 	}
-	if err := confirmed(s, c.Yes, said("component.cannot_act_for", c.Component, c.AppID)); err != nil {
+	if err := c.confirmed(s, said("component.cannot_act_for", c.Component, c.AppID)); err != nil {
 		return err
 	}
 	err = qrjump.Withdraw(s.ctx, c.Component, c.AppID)

@@ -409,6 +409,7 @@ func (c *contextSet) Run(s *session) error {
 
 type contextDelete struct {
 	Name string `arg:""`
+	ending
 }
 
 // Run removes a context.
@@ -418,6 +419,9 @@ func (c *contextDelete) Run(s *session) error {
 		return err
 	}
 	if _, err := file.get(c.Name, path); err != nil {
+		return err
+	}
+	if err := c.confirmed(s, said("context.goes", plain(c.Name), plain(path))); err != nil {
 		return err
 	}
 	delete(file.Contexts, c.Name)

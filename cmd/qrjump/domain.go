@@ -49,6 +49,7 @@ func (c *domainSet) Run(s *session, qrjump *client.Client) error {
 type domainForget struct {
 	operator
 	Host string `arg:""`
+	ending
 }
 
 // Run takes back what was said of a host.
@@ -60,6 +61,9 @@ func (c *domainForget) Run(s *session, qrjump *client.Client) error {
 	one, err := named(list, func(d client.Domain) string { return d.Host }, "forget", strings.ToLower(c.Host), "domain",
 		"qrjump domain list")
 	if err != nil {
+		return err
+	}
+	if err := c.confirmed(s, said("domain.is_no_more", plain(one.Host), one.Status)); err != nil {
 		return err
 	}
 	err = qrjump.ForgetDomain(s.ctx, c.Host)

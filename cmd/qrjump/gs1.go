@@ -193,10 +193,14 @@ func (c *gs1Set) on(e *client.GS1Entry, fresh bool) error {
 type gs1Delete struct {
 	operator
 	Key string `arg:""`
+	ending
 }
 
 // Run says nothing of a GS1 key any more.
 func (c *gs1Delete) Run(s *session, qrjump *client.Client) error {
+	if err := c.confirmed(s, said("gs1.links_go", plain(c.Key))); err != nil {
+		return err
+	}
 	e, err := qrjump.DeleteGS1(s.ctx, c.Key)
 	return c.outcome(s, e, failed("delete", c.Key, err), "gs1.deleted",
 		plain(e.Key), counted(len(e.Links), "link"))

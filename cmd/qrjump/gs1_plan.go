@@ -368,7 +368,7 @@ func (c *gs1Plan) Run(s *session) error {
 
 type gs1Apply struct {
 	gs1Planned
-	Yes bool
+	ending
 }
 
 // Run makes the server say what the file says: adds and edits at one moment, then deletes one by one.
@@ -387,7 +387,7 @@ func (c *gs1Apply) Run(s *session) error {
 		}
 	}
 	if len(gone) > 0 {
-		if err := confirmed(s, c.Yes, said("gs1.deletes", counted(len(gone), "GS1 key"))); err != nil {
+		if err := c.confirmed(s, said("gs1.deletes", counted(len(gone), "GS1 key"))); err != nil {
 			return err
 		}
 	}

@@ -67,9 +67,12 @@ func nearNumber(given int64, there []int64) string {
 	return said("named.the_nearest_is", slices.MinFunc(there, func(a, b int64) int { return cmp.Compare(apart(a), apart(b)) }))
 }
 
-// confirmed asks whether to do what cannot be taken back, unless --yes was said.
-func confirmed(s *session, yes bool, what string) error {
-	if yes {
+// ending is of a verb that deletes or stops something: it asks on a terminal, and wants --yes elsewhere.
+type ending struct{ Yes bool }
+
+// confirmed asks whether to do what ends something, unless --yes was said.
+func (e ending) confirmed(s *session, what string) error {
+	if e.Yes {
 		return nil
 	}
 	return agreed(s, what, said("named.say_yes_as_well"))

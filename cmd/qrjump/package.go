@@ -241,14 +241,14 @@ func (c *packageSigner) Run(s *session, qrjump *client.Client) error {
 type packageRecall struct {
 	operator
 	Package int64 `arg:""`
-	Yes     bool
-	Note    string `placeholder:"TEXT"`
-	Actor   string `placeholder:"WHO"`
+	ending
+	Note  string `placeholder:"TEXT"`
+	Actor string `placeholder:"WHO"`
 }
 
 // Run recalls a package.
 func (c *packageRecall) Run(s *session) error {
-	if err := confirmed(s, c.Yes, said("package.recall_package_and_freeze_its", c.Package)); err != nil {
+	if err := c.confirmed(s, said("package.recall_package_and_freeze_its", c.Package)); err != nil {
 		return err
 	}
 	qrjump, err := c.client()
@@ -264,9 +264,9 @@ type packageSpoil struct {
 	operator
 	Package int64    `arg:""`
 	Ranges  []string `arg:"" name:"range"`
-	Yes     bool
-	Note    string `placeholder:"TEXT"`
-	Actor   string `placeholder:"WHO"`
+	ending
+	Note  string `placeholder:"TEXT"`
+	Actor string `placeholder:"WHO"`
 }
 
 // Run notes that codes were destroyed.
@@ -278,7 +278,7 @@ func (c *packageSpoil) Run(s *session) error {
 	case all:
 		return misused("package.a_whole_package_is_recalled", c.Package)
 	}
-	if err := confirmed(s, c.Yes, said("package.void_spoiled_codes_for_ever")); err != nil {
+	if err := c.confirmed(s, said("package.void_spoiled_codes_for_ever")); err != nil {
 		return err
 	}
 	qrjump, err := c.client()

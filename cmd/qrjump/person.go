@@ -144,10 +144,14 @@ func (c *personChange) Run(s *session) error {
 type personSignOut struct {
 	operator
 	Name string `arg:""`
+	ending
 }
 
 // Run ends a person's sessions.
 func (c *personSignOut) Run(s *session, qrjump *client.Client) error {
+	if err := c.confirmed(s, said("person.sessions_end", plain(c.Name))); err != nil {
+		return err
+	}
 	p, err := qrjump.SignOutPerson(s.ctx, c.Name)
 	return c.outcome(s, p, aboutPerson(s, qrjump, said("person.person_sign_out"), c.Name, err),
 		"person.is_signed_out_everywhere", plain(p.Name))
@@ -174,7 +178,7 @@ func aboutPerson(s *session, operator *client.Client, did, name string, err erro
 type personDelete struct {
 	operator
 	Name string `arg:""`
-	Yes  bool
+	ending
 }
 
 // Run removes a person.
@@ -187,7 +191,7 @@ func (c *personDelete) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := confirmed(s, c.Yes, said("person.may_sign_in_no_more", one.Name, one.Role)); err != nil {
+	if err := c.confirmed(s, said("person.may_sign_in_no_more", one.Name, one.Role)); err != nil {
 		return err
 	}
 	left, err := qrjump.DeletePerson(client.IfMatch(s.ctx, one.Revision), c.Name)
@@ -245,8 +249,8 @@ func (c *adminKeyAdd) Run(s *session) error {
 
 type adminKeyDelete struct {
 	operator
-	ID  string `arg:"" name:"id"`
-	Yes bool
+	ID string `arg:"" name:"id"`
+	ending
 }
 
 // Run ends an admin key.
@@ -260,7 +264,7 @@ func (c *adminKeyDelete) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := confirmed(s, c.Yes, said("person.the_program_with_the_key", one.ID, one.Name)); err != nil {
+	if err := c.confirmed(s, said("person.the_program_with_the_key", one.ID, one.Name)); err != nil {
 		return err
 	}
 	left, err := qrjump.DeleteAdminKey(s.ctx, c.ID)

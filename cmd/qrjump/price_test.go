@@ -180,7 +180,7 @@ var sharedFiles = map[string]shared{
 		"columns": repeated("index,serial", ",c%d", "\n"),
 		"a quote": repeated("index,serial\n\"", "\"\"", ""),
 	}},
-	"codes": {reads: "code freeze 1 --codes-file $FILE", shapes: map[string]func(int) string{"one line": repeated("", "x", "")}},
+	"codes": {reads: "code freeze 1 --codes-file $FILE --yes", shapes: map[string]func(int) string{"one line": repeated("", "x", "")}},
 	"file for the line": {reads: "package check $FILE -", shapes: map[string]func(int) string{
 		"a count": repeated(`{"format":"qrjump-line/1","package":1,"from":0,"to":99999999,"prefix":"P","salt":"00"}`+"\n",
 			"0123456789abcdef", ""),

@@ -11,36 +11,50 @@ type ruleRelease struct {
 	Prefix string `arg:""`
 	Below  bool
 	Reason string `required:"" placeholder:"TEXT"`
-	Yes    bool
+	DryRun bool
+	ending
 }
 
 // Run takes rules away from their owners.
 func (c *ruleRelease) Run(s *session) error {
-	if !c.Yes {
-		return misused("release.release_takes_rules_away_from",
-			plain(c.Prefix))
+	if !c.DryRun {
+		if err := c.confirmed(s, said("release.takes_rules_away", plain(c.Prefix))); err != nil {
+			return err
+		}
 	}
 	qrjump, err := c.client()
 	if err != nil {
 		return err
 	}
-	all := []client.StoredRule{}
+	all, rest := []client.StoredRule{}, false
 	for {
-		released, more, err := qrjump.ReleasePrefix(s.ctx, client.Release{Prefix: c.Prefix, Below: c.Below, Reason: c.Reason})
+		released, more, err := qrjump.ReleasePrefix(s.ctx, client.Release{Prefix: c.Prefix, Below: c.Below, Reason: c.Reason, DryRun: c.DryRun})
 		all = append(all, released...)
 		if err != nil {
 			return failed(said("release.after_release", counted(len(all), "rule")), c.Prefix, err)
 		}
-		if !more {
+		if rest = more; !more || c.DryRun {
 			break
 		}
 	}
-	return c.print(s, map[string]any{"released": all}, func(w io.Writer) {
+	answer := map[string]any{"released": all}
+	if c.DryRun {
+		answer = map[string]any{"would_release": all, "more": rest}
+	}
+	return c.print(s, answer, func(w io.Writer) {
 		rows := [][]string{}
 		for _, r := range all {
 			rows = append(rows, []string{r.Prefix, r.Owner, state(r.Published), r.Path})
 		}
 		printTable(w, []string{"PREFIX", "WAS OF", "STATE", "PAGE"}, rows)
+		switch {
+		case c.DryRun && rest:
+			tell(w, "release.would_release_more", counted(len(all), "rule"))
+			return
+		case c.DryRun:
+			tell(w, "release.would_release", counted(len(all), "rule"))
+			return
+		}
 		tell(w, "release.released_the_old_owners_were", counted(len(all), "rule"))
 	})
 }

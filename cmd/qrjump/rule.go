@@ -204,12 +204,16 @@ type ruleDelete struct {
 	member
 	Prefix string `arg:""`
 	Target string `placeholder:"APPID"`
+	ending
 }
 
 // Run deletes a rule.
 func (c *ruleDelete) Run(s *session, wire *client.Client) error {
 	if link, ok := rules.ParseLink(c.Prefix); ok && link.IsService() && c.Target == "" {
 		return misused("rule.a_service_account_s_rule")
+	}
+	if err := c.confirmed(s, said("rule.nothing_opens", plain(c.Prefix))); err != nil {
+		return err
 	}
 	if err := wire.DeleteRule(s.ctx, c.Prefix, c.Target); err != nil {
 		return c.unknown("delete", c.Prefix, err)

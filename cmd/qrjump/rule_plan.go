@@ -223,7 +223,7 @@ func (c *rulePlan) Run(s *session) error {
 type ruleApply struct {
 	planFlags
 	adminFlags
-	Yes bool
+	ending
 }
 
 // Run shows the plan and does it, up to the first error. Doing it again goes
@@ -240,8 +240,8 @@ func (c *ruleApply) Run(s *session) error {
 	if err := made.affordable(c.File); err != nil {
 		return err
 	}
-	if down := made.down(); down != "" && !c.Yes {
-		if err := agreed(s, said("rule_plan.this_takes_live_rules_down")+down, said("named.say_yes_as_well")); err != nil {
+	if down := made.down(); down != "" {
+		if err := c.confirmed(s, said("rule_plan.this_takes_live_rules_down")+down); err != nil {
 			return err
 		}
 	}

@@ -59,7 +59,7 @@ func (c *scanKeyAdd) Run(s *session, qrjump *client.Client) error {
 type scanKeyDelete struct {
 	operator
 	Name string `arg:""`
-	Yes  bool
+	ending
 }
 
 // Run ends a key at once.
@@ -73,7 +73,7 @@ func (c *scanKeyDelete) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := confirmed(s, c.Yes, said("scan_key.the_app_with_the_key", one.Name)); err != nil {
+	if err := c.confirmed(s, said("scan_key.the_app_with_the_key", one.Name)); err != nil {
 		return err
 	}
 	err = qrjump.DeleteScanKey(s.ctx, c.Name)

@@ -34,7 +34,7 @@ func (c *scanNodeList) Run(s *session, qrjump *client.Client) error {
 type scanNodeForget struct {
 	operator
 	Node string `arg:""`
-	Yes  bool
+	ending
 }
 
 // Run waits no more for the scans of a node.
@@ -48,7 +48,7 @@ func (c *scanNodeForget) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := confirmed(s, c.Yes, said("scan_node.the_node_is_waited_for", one.Node,
+	if err := c.confirmed(s, said("scan_node.the_node_is_waited_for", one.Node,
 		one.Name, one.Behind)); err != nil {
 		return err
 	}

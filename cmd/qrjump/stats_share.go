@@ -23,11 +23,15 @@ func (c *statsShare) Run(s *session, qrjump *client.Client) error {
 type statsShared struct {
 	operator
 	End string `placeholder:"ID"`
+	ending
 }
 
 // Run lists the charts that are shared, or ends one.
 func (c *statsShared) Run(s *session, qrjump *client.Client) error {
 	if c.End != "" {
+		if err := c.confirmed(s, said("stats_share.ends", plain(c.End))); err != nil {
+			return err
+		}
 		one, err := qrjump.EndSharedChart(s.ctx, c.End)
 		if err != nil {
 			return failed(said("stats_share.end"), c.End, err)

@@ -76,12 +76,12 @@ var everyVerb = []verb{
 	{path: "account list", api: adminAPI, says: `(?m)^shop1 .* Tea$`},
 	{path: "account list", api: adminAPI, words: "--json", says: `"appid": "shop1"`},
 	{path: "account release", api: adminAPI, words: "shop1 release trial", says: `^these versions exist: release, trial, of shop1$`},
-	{path: "account release", api: adminAPI, words: "shop1 release --json", says: `"shop1"`},
+	{path: "account release", api: adminAPI, words: "shop1 release --json --yes", says: `"shop1"`},
 	{path: "account member", api: adminAPI, words: "shop1 alice trial", says: `^alice is now trial of shop1$`},
-	{path: "account member", api: adminAPI, words: "shop1 alice --remove", says: `^alice is no member any more of shop1$`},
+	{path: "account member", api: adminAPI, words: "shop1 alice --remove --yes", says: `^alice is no member any more of shop1$`},
 	{path: "account link", api: adminAPI, words: "brand1 shop1", says: `^shop1 is now linked with brand1$`},
-	{path: "account link", api: adminAPI, words: "brand1 shop1 --remove", says: `^shop1 is no longer linked with brand1$`},
-	{path: "account jump", api: adminAPI, words: "shop1 off", says: `^jumping is off for shop1$`, after: func(w *world) {
+	{path: "account link", api: adminAPI, words: "brand1 shop1 --remove --yes", says: `^shop1 is no longer linked with brand1$`},
+	{path: "account jump", api: adminAPI, words: "shop1 off --yes", says: `^jumping is off for shop1$`, after: func(w *world) {
 		if a, err := w.operator.Account(w.t.Context(), "shop1"); err != nil || a.JumpOpen {
 			w.t.Errorf("jumping was switched off, and is %v, %v", a.JumpOpen, err)
 		}
@@ -90,7 +90,7 @@ var everyVerb = []verb{
 	{path: "account appearance", api: adminAPI, words: "shop1", says: `^appid +shop1\nopen at once +no$`},
 	{path: "account appearance", api: adminAPI, words: "shop1 --accent 0B6B45 --help-link https://tea.example/help --landing-en hello --open-at-once",
 		says: `(?s)accent +#0b6b45 with text in #ffffff.*help +https://tea\.example/help.*open at once +yes.*landing en +hello`},
-	{path: "account revoke", api: adminAPI, words: "shop1", says: `^no token is left of shop1$`},
+	{path: "account revoke", api: adminAPI, words: "shop1 --yes", says: `^no token is left of shop1$`},
 	{path: "account quota", api: adminAPI, words: "shop1", says: `^shop1 has 100 publishes left this month$`},
 	{path: "account notices", api: adminAPI, words: "shop1", says: `^shop1 was told nothing$`},
 	{path: "account openid", api: adminAPI, words: "brand alice", says: `^\S{28}$`, after: func(w *world) { w.found["OPENID"] = w.said }},
@@ -111,7 +111,7 @@ var everyVerb = []verb{
 	{path: "rule pull", api: wireAPI, says: `(?m)^- prefix: https://tea\.example/t/$`},
 	{path: "rule qr", api: wireAPI, words: "https://tea.example/u/7 --out $OUT", says: `^drew `},
 	{path: "rule lint", api: wireAPI, says: `^nothing to mend in \d+ rules$`},
-	{path: "rule delete", api: wireAPI, words: "https://tea.example/u/", says: `^deleted https://tea\.example/u/`},
+	{path: "rule delete", api: wireAPI, words: "https://tea.example/u/ --yes", says: `^deleted https://tea\.example/u/`},
 	{path: "rule history", api: adminAPI, words: "https://tea.example/u/", says: `delete +shop`, after: func(w *world) {
 		list, err := w.operator.RuleHistory(w.t.Context(), "https://tea.example/u/")
 		if err != nil || len(list) == 0 {
@@ -124,6 +124,7 @@ var everyVerb = []verb{
 	{path: "rule export", api: adminAPI, words: "$OUT", says: `^exported all rules to `},
 	{path: "rule import", api: adminAPI, words: "-", in: `{"owner":"shop","prefix":"https://tea.example/i/","path":"pages/i/i"}` + "\n",
 		says: `^imported 1 rule: 1 new`},
+	{path: "rule release", api: adminAPI, words: "https://tea.example/i/ --reason sold --dry-run", says: `(?m)^would release 1 rule; `},
 	{path: "rule release", api: adminAPI, words: "https://tea.example/i/ --reason sold --yes", says: `(?m)^released 1 rule; `},
 
 	{path: "batch apply", api: wireAPI, words: "10000 --isv order-1 $BRAND", says: `^application \d+`, after: func(w *world) {
@@ -142,11 +143,11 @@ var everyVerb = []verb{
 		says: `^activated 100 codes of `},
 	{path: "batch list", api: adminAPI, says: `(?m)^\d{9} +brand `},
 	{path: "batch retarget", api: adminAPI, words: "$ID 0-49 --target shop --path pages/j/j", says: `^renewed 1 activation of `},
-	{path: "batch withdraw", api: adminAPI, words: "$ID 90-99", says: `^withdrew 10 codes of `},
+	{path: "batch withdraw", api: adminAPI, words: "$ID 90-99 --yes", says: `^withdrew 10 codes of `},
 	{path: "code show", api: adminAPI, words: "$ID:0", says: `(?m)^state +active$`, after: func(w *world) { w.scanCode() }},
 	{path: "code show", api: wireAPI, words: "$ID:0 $BRAND --data $EMPTY", says: ``},
 	{path: "code trade", api: wireAPI, words: "$TICKET --openid=$OPENID $BRAND", says: `(?m)^state +active with 0-99$`},
-	{path: "code freeze", api: adminAPI, words: "$ID 5-9", says: `^froze 5 codes of `},
+	{path: "code freeze", api: adminAPI, words: "$ID 5-9 --yes", says: `^froze 5 codes of `},
 	{path: "code unfreeze", api: adminAPI, words: "$ID 5-9", says: `^unfroze 5 codes of `},
 	{path: "code redeem", api: adminAPI, words: "$ID 5", says: `^redeemed 1 code of `},
 	{path: "code void", api: adminAPI, words: "$ID 6 --yes", says: `^voided 1 code of `, after: func(w *world) {
@@ -157,7 +158,7 @@ var everyVerb = []verb{
 
 	{path: "batch import", api: adminAPI, words: "$CODES --account brand --isv old-1 --application 481865877",
 		says: `^imported 2 codes as application 481865877, 2 of them new$`},
-	{path: "batch take-back", api: adminAPI, words: "481865877 all",
+	{path: "batch take-back", api: adminAPI, words: "481865877 all --yes",
 		says: `^took back 2 codes of 481865877: the application is gone, and its numbers are free$`, after: func(w *world) {
 			if b, err := w.operator.Batch(w.t.Context(), 481865877); err == nil {
 				w.t.Errorf("the import was taken back, and is %+v", b)
@@ -203,7 +204,7 @@ var everyVerb = []verb{
 	{path: "stats alarms", api: adminAPI, words: "--dismiss 1 --note gift", exit: exitAbsent, says: `there is no alarm with this id`},
 	{path: "stats share", api: adminAPI, words: "by=day&days=30 --title Tea", says: `^http\S+/console/shared/\S+ can be read until `},
 	{path: "stats shared", api: adminAPI, says: `(?m)^[0-9a-f]{16} +Tea +by=day&days=30 +admin `},
-	{path: "stats shared", api: adminAPI, words: "--end 0123", exit: exitAbsent, says: `there is no such shared chart`},
+	{path: "stats shared", api: adminAPI, words: "--end 0123 --yes", exit: exitAbsent, says: `there is no such shared chart`},
 	{path: "stats verify", api: adminAPI, says: `(?m)^scans +4$`},
 	{path: "why", api: adminAPI, words: "$RID", says: `of shop`},
 	{path: "person add", api: adminAPI, words: "alice --role rules --account shop1 --password four-wild-geese-over-Urumqi --second-factor",
@@ -212,7 +213,7 @@ var everyVerb = []verb{
 		says: `^alice is now operator of all accounts, and is signed out everywhere$`},
 	{path: "person list", api: adminAPI, says: `(?m)^alice +operator +all accounts +second factor +never$`},
 	{path: "login-link", api: adminAPI, words: "alice", says: `^http://.*/console/login\?once=\S{43}\n`},
-	{path: "person sign-out", api: adminAPI, words: "alice", says: `^alice is signed out everywhere$`},
+	{path: "person sign-out", api: adminAPI, words: "alice --yes", says: `^alice is signed out everywhere$`},
 	{path: "person delete", api: adminAPI, words: "alice --yes", says: `^alice may sign in no more$`},
 	{path: "admin-key add", api: adminAPI, words: "till --role marketer --days 9",
 		says: `^qrk_\S{43}\nthis is the key [0-9a-f]{16} of till`},
@@ -249,7 +250,8 @@ var everyVerb = []verb{
 		says: `(?s)delete +01/09506000134352 .*done: 2 steps`},
 	{path: "gs1 import", api: adminAPI, words: "-", in: `{"key":"01/09506000134352/10/A","archived":true,"links":[]}` + "\n",
 		says: `^imported 1 GS1 key: 0 new, 0 changed, 1 as before$`},
-	{path: "gs1 delete", api: adminAPI, words: "01/09506000134352/10/A", says: `^nothing is said of 01/09506000134352/10/A any more; it had 0 links$`,
+	{path: "gs1 delete", api: adminAPI, words: "01/09506000134352/10/A --yes",
+		says: `^nothing is said of 01/09506000134352/10/A any more; it had 0 links$`,
 		after: func(w *world) {
 			list, err := w.operator.Changes(w.t.Context(), client.ChangesQuery{Newest: true, Kind: "gs1", Limit: 1})
 			if err != nil || len(list) != 1 {
@@ -260,7 +262,7 @@ var everyVerb = []verb{
 	{path: "gs1 undo", api: adminAPI, words: "$GS1", says: `^01/09506000134352/10/A is as it was before change \d+$`},
 	{path: "domain set", api: adminAPI, words: "Bad.example denied", says: `^bad\.example is denied now: nobody may set rules on it$`},
 	{path: "domain list", api: adminAPI, says: `(?m)^bad\.example +denied +20`},
-	{path: "domain forget", api: adminAPI, words: "bad.example", says: `^nothing is said of bad\.example any more; it was denied$`},
+	{path: "domain forget", api: adminAPI, words: "bad.example --yes", says: `^nothing is said of bad\.example any more; it was denied$`},
 	{path: "webhook add", api: adminAPI, words: "$HOOK --alarms --json", says: `"secret": "whsec_`},
 	{path: "webhook list", api: adminAPI, says: `(?m)^1 +on +http\S+ +alarms +20`},
 	{path: "webhook change", api: adminAPI, words: "1 --codes $ID:0-99 --no-alarms",
@@ -597,6 +599,7 @@ func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
 				}
 				w.found["OUT"] = filepath.Join(w.dir, fmt.Sprint("out-", i))
 				playing.Store(v.path)
+				asks(t, v, w.found)
 				code, out, errs := play(t, v, w.found)
 				if v.exit != exitDone {
 					out, errs = errs, out
@@ -609,6 +612,68 @@ func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// asks is whether a verb that was given --yes does nothing without it, where nobody can be asked.
+func asks(t *testing.T, v verb, found map[string]string) {
+	t.Helper()
+	words := strings.Fields(v.words)
+	if !slices.Contains(words, "--yes") || v.exit != exitDone {
+		return
+	}
+	v.words = strings.Join(slices.DeleteFunc(words, func(word string) bool { return word == "--yes" }), " ")
+	if code, out, errs := play(t, v, found); code != exitMisused || out != "" || !strings.Contains(errs, "nothing was done") {
+		t.Errorf("%s %s ends something, and without --yes: exit %d\n%s%s", v.path, v.words, code, out, errs)
+	}
+}
+
+// whatEnds are the last words of verbs, and flags, by whether what they do deletes or stops something.
+var whatEnds = map[bool]string{
+	true: `delete forget erase release withdraw take-back freeze void recall spoil revoke sign-out jump reset
+		--remove --end --prune`,
+	false: `__commands __complete acknowledge activate add advance advise agree alarm alarms apply appearance audit authorizations authorize
+		batch calls change check clear compare completion confirm-link decide deliveries deviations doctor download draw drill edit events
+		export file find get health help history import label lint list list-codes licences link links listen load login-link lookup make
+		man member misses notices now occupiers open openid order orders pictures plan publish pull pushes put qr quota real record redeem
+		replay resend retarget run save scan scans schedule seed send serials serve set settle share shared sheet show signer snapshot
+		status test ticket trade turn undo unfreeze use verify version why`,
+}
+
+// agreesElsewhere are verbs with such a word that end nothing that somebody would miss, or nothing at all.
+var agreesElsewhere = map[string]string{
+	"clock freeze":  "the emulator's clock runs again at once",
+	"setting reset": "a default is a value like any other, and set does the same",
+	"rule plan":     "it only says what would be done",
+	"rule replay":   "it only says what would have been done",
+	"gs1 plan":      "it only says what would be done",
+}
+
+// A verb that deletes or stops something asks on a terminal, and wants --yes elsewhere.
+func TestWhatEndsSomethingAsks(t *testing.T) {
+	var c commands
+	parser, err := newParser(session{ctx: context.Background(), out: io.Discard, err: io.Discard}, &c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends, stays := strings.Fields(whatEnds[true]), strings.Fields(whatEnds[false])
+	for _, leaf := range parser.Model.Leaves(false) {
+		words := []string{leaf.Name}
+		yes := false
+		for _, f := range leaf.Flags {
+			words = append(words, "--"+f.Name)
+			yes = yes || f.Name == "yes"
+		}
+		if !slices.Contains(ends, leaf.Name) && !slices.Contains(stays, leaf.Name) {
+			t.Errorf("%s: say in whatEnds whether %q deletes or stops something", leaf.Path(), leaf.Name)
+		}
+		end := slices.ContainsFunc(words, func(word string) bool { return slices.Contains(ends, word) })
+		switch _, excused := agreesElsewhere[leaf.Path()]; {
+		case excused && (!end || yes):
+			t.Errorf("%s: agreesElsewhere has it, and it needs no excuse", leaf.Path())
+		case end && !yes && !excused:
+			t.Errorf("%s ends something: embed ending, ask by confirmed, and add --yes to its line in everyVerb", leaf.Path())
+		}
 	}
 }
 

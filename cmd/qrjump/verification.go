@@ -140,13 +140,13 @@ type userErase struct {
 	operator
 	User      string `arg:""`
 	Namespace string `placeholder:"NAME"`
-	Yes       bool
+	ending
 }
 
 // Run makes every scan of a user anonymous.
 func (c *userErase) Run(s *session, qrjump *client.Client) error {
 	whose := said("verification.in_the_namespace", c.User, orElse(c.Namespace, "default"))
-	if err := confirmed(s, c.Yes, said("verification.every_scan_of", whose)); err != nil {
+	if err := c.confirmed(s, said("verification.every_scan_of", whose)); err != nil {
 		return err
 	}
 	scans, err := qrjump.EraseUser(s.ctx, c.Namespace, c.User)

@@ -176,8 +176,8 @@ func (c *webhookChange) Run(s *session) error {
 
 type webhookDelete struct {
 	operator
-	ID  int64 `arg:""`
-	Yes bool
+	ID int64 `arg:""`
+	ending
 }
 
 // Run removes a webhook.
@@ -186,7 +186,7 @@ func (c *webhookDelete) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := confirmed(s, c.Yes, said("webhook.webhook_to_ends_and_what", c.ID, one.URL)); err != nil {
+	if err := c.confirmed(s, said("webhook.webhook_to_ends_and_what", c.ID, one.URL)); err != nil {
 		return err
 	}
 	_, err = qrjump.DeleteWebhook(client.IfMatch(s.ctx, one.Revision), c.ID)

@@ -37,7 +37,7 @@ const (
 var trials = []Trial{
 	{Code: errcode.SystemError, calls: everyPath, command: injectOnce},
 	{Code: errcode.InvalidCredential, Row: behaviour.CallerTokenReplaced, calls: everyPath, spared: bySecret,
-		command: "qrjump account revoke {appid}"},
+		command: "qrjump account revoke {appid} --yes"},
 	{Code: errcode.TokenExpired, Row: behaviour.CallerTokenExpired, calls: everyPath, spared: bySecret, command: "qrjump clock advance 2h"},
 	{Code: errcode.TooFrequent, Row: behaviour.WireRateRules, calls: ruleCalls, command: injectOnce},
 	{Code: errcode.DailyLimit, Row: behaviour.WireRateDay, calls: everyPath, command: injectOnce},

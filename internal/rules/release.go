@@ -24,6 +24,7 @@ type ReleaseRequest struct {
 	// Below adds every rule that begins with Prefix, which then ends in "/".
 	Below  bool
 	Reason string // for the audit log and the old owners
+	DryRun bool   // the rules are only returned
 }
 
 // Release deletes rules without their owners, because the domain has changed hands: the prefix is
@@ -59,6 +60,9 @@ func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule
 	}
 	if more = len(list) > MaxRelease; more {
 		list = list[:MaxRelease]
+	}
+	if req.DryRun {
+		return list, more, nil
 	}
 	for _, r := range list {
 		gone, err := b.release(ctx, r, req.Reason)
