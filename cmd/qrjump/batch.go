@@ -313,9 +313,10 @@ type batchWithdraw struct {
 
 // Run makes codes not active any more.
 func (c *batchWithdraw) Run(s *session) error {
-	return c.change(s, c.operator, &c.ending, "withdraw", func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
+	withdraw := func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.WithdrawCodes(s.ctx, c.ID, time.Time{}, change)
-	})
+	}
+	return c.change(s, c.operator, &c.ending, "withdraw", withdraw)
 }
 
 type batchRetarget struct {

@@ -27,8 +27,9 @@ func (c *ruleRelease) Run(s *session) error {
 		return err
 	}
 	all, rest := []client.StoredRule{}, false
+	asked := client.Release{Prefix: c.Prefix, Below: c.Below, Reason: c.Reason, DryRun: c.DryRun}
 	for {
-		released, more, err := qrjump.ReleasePrefix(s.ctx, client.Release{Prefix: c.Prefix, Below: c.Below, Reason: c.Reason, DryRun: c.DryRun})
+		released, more, err := qrjump.ReleasePrefix(s.ctx, asked)
 		all = append(all, released...)
 		if err != nil {
 			return failed(said("release.after_release", counted(len(all), "rule")), c.Prefix, err)

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -51,6 +52,10 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 	scanKey := made.Key
 	s.Admin("POST", "/admin-keys", `{"name":"till","role":"viewer"}`).JSON(t, &made)
 	adminKey := made.Key
+	var link struct{ URL string }
+	s.Admin("POST", "/statistics/shared", `{"question":"by=&group=activity","title":"scans","days":7}`).JSON(t, &link)
+	chart, chartSecret, _ := strings.Cut(link.URL[strings.LastIndex(link.URL, "/")+1:], ".")
+	s.Hide(chartSecret)
 	s.Hide(scanKey)
 	s.Hide(adminKey)
 	bearer := func(method, path, body, right string, header ...string) func(from, wrong string) string {
@@ -157,6 +162,10 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 				return status(v.get("/console/rules", "X-Forwarded-For: "+from).Status, 200)
 			}
 			return status(v.get("/console/rules", "X-Forwarded-For: "+from, "Cookie: qrjump_session="+wrong).Status, 200)
+		}},
+		// 256 random bits.
+		{"a link to a chart", "", func(from, wrong string) string {
+			return status(visit(t, s).get("/console/shared/"+chart+"."+cmp.Or(wrong, chartSecret), "X-Forwarded-For: "+from).Status, 200)
 		}},
 	}
 }

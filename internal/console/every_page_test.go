@@ -160,7 +160,7 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 		"&footer=STRANGER&dpi=203&beside=1&crop_marks=1", tells: true},
 	{path: "/console/statistics", tells: true}, {path: "/console/statistics?by=&group=activity", tells: true},
 	{path: "/console/statistics?by=&group=result", tells: true}, {path: "/console/statistics?activity=STRANGER", tells: true},
-	{path: "/console/statistics", form: "did=recount", tells: true}, {path: "/console/shared/CHART"},
+	{path: "/console/statistics", form: "did=recount", tells: true}, {path: "/console/shared/CHART", tells: true},
 	{path: "/console/statistics", form: "did=share&title=STRANGER&lasts=7", tells: true},
 	{path: "/console/alarms"}, {path: "/console/alarms?which=standing&batch=BATCH"},
 	{path: "/console/alarms/1"},

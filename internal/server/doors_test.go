@@ -24,6 +24,7 @@ var comparisons = map[string]string{
 	"people/people.go":          "admin keys, sessions, links that sign in once, recovery codes beside a password",
 	"people/own.go":             "recovery codes of somebody who is signed in",
 	"people/password.go":        "passwords: dear to compare, so they keep their limit; TestGuessesAtOnceAreCounted",
+	"people/shared.go":          "links to one chart: a link to a chart",
 	"people/factor.go":          "codes of a second factor, beside a password",
 	"provider/provider.go":      "state and nonce: a sign-in at the provider",
 	"server/keys.go":            "how two secrets are compared",

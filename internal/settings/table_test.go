@@ -8,7 +8,7 @@ import (
 // The table says what every field of Settings means, in their order.
 func TestEverySettingHasItsLine(t *testing.T) {
 	kind := reflect.TypeFor[Settings]()
-	fields := kind.NumField() - 1 // StrictFrom is a flag's alone
+	fields := kind.NumField() - 2 // StrictFrom and AsOf are flags alone
 	if len(Table) != fields {
 		t.Fatalf("%d settings and %d lines of the table", fields, len(Table))
 	}
