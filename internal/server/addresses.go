@@ -42,8 +42,8 @@ func ReadAddresses(dir string) (Addresses, error) {
 // keepAddresses writes into the data folder where the server listens. A server whose disk is full
 // serves without it.
 func (s *Server) keepAddresses() {
-	s.addresses = Addresses{Wire: s.URL, Scan: s.ScanURL, Admin: s.AdminURL}
-	text, err := json.Marshal(s.addresses)
+	s.serving.addresses = Addresses{Wire: s.URL, Scan: s.ScanURL, Admin: s.AdminURL}
+	text, err := json.Marshal(s.serving.addresses)
 	if err == nil {
 		err = durable.Replace(filepath.Join(s.config.Data, addressesFile), append(text, '\n'), 0o600)
 	}
@@ -56,10 +56,10 @@ func (s *Server) keepAddresses() {
 
 // forgetAddresses removes the file unless a later server wrote another.
 func (s *Server) forgetAddresses() {
-	if s.addresses == (Addresses{}) {
+	if s.serving.addresses == (Addresses{}) {
 		return
 	}
-	if now, err := ReadAddresses(s.config.Data); err != nil || now != s.addresses {
+	if now, err := ReadAddresses(s.config.Data); err != nil || now != s.serving.addresses {
 		return
 	}
 	if err := os.Remove(filepath.Join(s.config.Data, addressesFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {

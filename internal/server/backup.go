@@ -20,17 +20,17 @@ import (
 // export writes an archive of everything as it is at one moment, while the
 // server works on. An error before the first byte leaves w untouched.
 func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) error {
-	if err := s.book.Flush(ctx); err != nil {
+	if err := s.domain.book.Flush(ctx); err != nil {
 		return err
 	}
 	// Scans that are still in the journals of other nodes would be missing.
-	if s.counter.Nodes != nil {
-		if err := s.counter.Nodes.Gather(ctx); err != nil {
+	if s.scanning.counter.Nodes != nil {
+		if err := s.scanning.counter.Nodes.Gather(ctx); err != nil {
 			return err
 		}
 	}
 	// If this fails, scans that are not counted yet are counted where the archive is restored.
-	if err := s.counter.CatchUpAndSave(ctx); err != nil && ctx.Err() == nil {
+	if err := s.scanning.counter.CatchUpAndSave(ctx); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "the export goes on with scans that are not counted yet", "error", err)
 	}
 	packed, err := s.pack(ctx, passphrase)
@@ -53,14 +53,14 @@ func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.P
 	err = s.store.Snapshot(ctx, func(p *store.Snapshot) error {
 		keys := map[string][]byte{}
 		for name, sealed := range p.Keys {
-			secret, err := s.ring.master.Open(place(name), sealed)
+			secret, err := s.secrets.ring.master.Open(place(name), sealed)
 			if err != nil {
-				return fmt.Errorf("the key %s was not sealed by the master key (%s)", name, s.ring.where)
+				return fmt.Errorf("the key %s was not sealed by the master key (%s)", name, s.secrets.ring.where)
 			}
 			keys[name] = secret
 		}
 		packed, err = archive.Pack(ctx, s.config.Data, archive.Contents{Tables: p, Keys: keys, Schema: p.Schema, Engine: s.store.Engine(),
-			Program: "qrjump " + version.Number(), CreatedAt: s.realNow(), Passphrase: passphrase, Work: s.seams.PassphraseWork})
+			Program: "qrjump " + version.Number(), CreatedAt: s.world.realNow(), Passphrase: passphrase, Work: s.seams.PassphraseWork})
 		return err
 	})
 	if err != nil && packed != nil {

@@ -24,11 +24,11 @@ var exact = map[string]func(settings.Settings) int{
 
 // openBook prepares the counts and the log of calls.
 func (s *Server) openBook() {
-	s.book = &calls.Book{Store: s.store, Settings: s.settings, Now: s.countNow, ClockBelieved: s.wall.Believed, Log: s.log, Exact: exact,
-		Interfaces: api.Paths(), Alone: !s.store.Shared()}
+	s.domain.book = &calls.Book{Store: s.store, Settings: s.chosen.settings, Now: s.countNow, ClockBelieved: s.wall.Believed,
+		Log: s.log, Exact: exact, Interfaces: api.Paths(), Alone: !s.store.Shared()}
 	if s.store.Shared() {
-		s.book.Minutes.Shared = func(ctx context.Context, key string, limit int) (bool, error) {
-			if s.settings.Get().RateLimitPerNode {
+		s.domain.book.Minutes.Shared = func(ctx context.Context, key string, limit int) (bool, error) {
+			if s.chosen.settings.Get().RateLimitPerNode {
 				return true, nil
 			}
 			return s.store.AllowTimes(ctx, key, limit)
@@ -38,10 +38,10 @@ func (s *Server) openBook() {
 
 // countsPart writes counts of calls and their log.
 func (s *Server) countsPart() part {
-	return part{name: "counts of calls", run: func(ctx context.Context) { s.book.Run(ctx) },
+	return part{name: "counts of calls", run: func(ctx context.Context) { s.domain.book.Run(ctx) },
 		stop: func(ctx context.Context) error {
 			// Nobody was promised these counts: a full disk loses no more here than a kill does.
-			if err := s.book.Flush(ctx); err != nil {
+			if err := s.domain.book.Flush(ctx); err != nil {
 				s.log.WarnContext(ctx, "the latest counts of calls, calls of the log and deviations are not kept", "error", err)
 			}
 			return nil

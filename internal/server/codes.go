@@ -18,7 +18,7 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 	if err != nil {
 		return err
 	}
-	if s.packageSigner, err = parcel.NewSigner(seed); err != nil {
+	if s.domain.packageSigner, err = parcel.NewSigner(seed); err != nil {
 		return err
 	}
 	openIDs, err := ring.openIDs(ctx)
@@ -29,11 +29,12 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 	if prefix == "" {
 		prefix = codes.DefaultPrefix
 	}
-	s.openIDs, s.users = openIDs, s.vault.Hasher("scan_user")
-	defer func() { s.desk = codes.NewDesk(s.press) }()
-	s.press = &codes.Press{Store: s.store, Memory: s.current.Codes, Keys: keys, Vault: s.vault, OpenIDs: openIDs, Settings: s.settings,
-		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed, Random: s.random, Log: s.log, Prefix: prefix,
+	s.secrets.openIDs, s.scanning.users = openIDs, s.secrets.vault.Hasher("scan_user")
+	defer func() { s.domain.desk = codes.NewDesk(s.domain.press) }()
+	s.domain.press = &codes.Press{Store: s.store, Memory: s.domain.current.Codes, Keys: keys, Vault: s.secrets.vault,
+		OpenIDs: openIDs, Settings: s.chosen.settings,
+		Now: s.world.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed, Random: s.world.random, Log: s.log, Prefix: prefix,
 		Closed: s.config.CodePrefix == "" && !s.config.Dev,
-		Floor:  s.config.CodeFloor, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.current.BatchChanged}
+		Floor:  s.config.CodeFloor, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.domain.current.BatchChanged}
 	return nil
 }

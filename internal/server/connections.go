@@ -18,13 +18,13 @@ func (s *Server) openRooms() {
 	files := admission.Files()
 	public, admin := admission.Shares(files, apart)
 	public = cmp.Or(s.seams.Connections, public)
-	s.rooms = map[bool]*admission.Room{false: admission.New(public), true: admission.New(admin)}
+	s.serving.rooms = map[bool]*admission.Room{false: admission.New(public), true: admission.New(admin)}
 	if files < 1024 {
 		s.log.Warn("this process may open few files: raise the limit (ulimit -n, LimitNOFILE) for more connections", "files", files,
 			"connections", public+admin)
 	}
 	for apart, name := range map[bool]string{false: "public", true: "admin"} {
-		r, labels := s.rooms[apart], prometheus.Labels{"listener": name}
+		r, labels := s.serving.rooms[apart], prometheus.Labels{"listener": name}
 		s.metrics.registry.MustRegister(
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_connections", Help: help("qrjump_connections"), ConstLabels: labels},
 				func() float64 { return float64(r.Open()) }),
@@ -36,5 +36,5 @@ func (s *Server) openRooms() {
 
 // bound puts a listener's connections into the room of its kind.
 func (s *Server) bound(l net.Listener, what surface) net.Listener {
-	return s.rooms[what == admin].Bound(l, s.seams.RefusedTime)
+	return s.serving.rooms[what == admin].Bound(l, s.seams.RefusedTime)
 }

@@ -32,18 +32,18 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	scans := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scanMux.ServeHTTP(w, r.WithContext(scanapi.For(r.Context(), operations.CallerOf(r.Context()).Accounts)))
 	})
-	c := &console.Console{API: operationsOf, Scan: scans, As: asCaller, People: s.people, Now: s.now,
+	c := &console.Console{API: operationsOf, Scan: scans, As: asCaller, People: s.domain.people, Now: s.world.now,
 		AdminToken: s.isAdminToken, Demanded: s.demandsFactor, Emulates: s.config.emulates(),
 		Secure:  func(r *http.Request) bool { return s.scheme(r) == "https" },
-		TLSOnly: s.tlsOnly, ClientIP: s.clientIP, Stopping: s.draining.Load, Wire: func() string { return s.URL },
+		TLSOnly: s.tlsOnly, ClientIP: s.clientIP, Stopping: s.serving.draining.Load, Wire: func() string { return s.URL },
 		Docs: strings.TrimSuffix(guide.Root, "/"), Version: version.Number(), Log: s.log}
 	if o := s.config.OIDC; o.Issuer != "" {
-		c.Provider = &provider.Provider{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: s.oidcSecret,
-			RolesClaim: cmp.Or(o.RolesClaim, "roles"), Vault: s.vault, Now: s.realNow, Random: s.random}
+		c.Provider = &provider.Provider{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: s.secrets.oidcSecret,
+			RolesClaim: cmp.Or(o.RolesClaim, "roles"), Vault: s.secrets.vault, Now: s.world.realNow, Random: s.world.random}
 	}
 	if s.config.TLSCert != "" {
 		c.CertificateEnds = func() (time.Time, bool) {
-			now, err := s.certificate.Get(nil)
+			now, err := s.serving.certificate.Get(nil)
 			if err != nil || now == nil || now.Leaf == nil {
 				return time.Time{}, false
 			}
@@ -67,7 +67,7 @@ func (s *Server) tlsOnly(r *http.Request) bool {
 // isAdminToken reports whether a text that somebody typed is the admin token;
 // people.ErrTooMany for one that is not, after too many that were not.
 func (s *Server) isAdminToken(r *http.Request, text string) (bool, error) {
-	if sameSecret(text, s.adminToken) {
+	if sameSecret(text, s.secrets.adminToken) {
 		return true, nil
 	}
 	if s.refuseAt(r, adminDoor, keyMark(text)) {
@@ -83,7 +83,7 @@ func (s *Server) callAgain(ctx context.Context, account, path, query, body strin
 	if err != nil {
 		return "", err
 	}
-	token, err := s.accounts.OperatorToken(ctx, account)
+	token, err := s.domain.accounts.OperatorToken(ctx, account)
 	if err != nil {
 		return "", err
 	}
@@ -97,11 +97,11 @@ func (s *Server) callAgain(ctx context.Context, account, path, query, body strin
 		return "", err
 	}
 	r.RemoteAddr = "127.0.0.1:1"
-	if s.wireCalls == nil {
+	if s.serving.wireCalls == nil {
 		return "", errors.New("the wire is not served")
 	}
 	w := &discarded{header: http.Header{}}
-	s.wireCalls.ServeHTTP(w, r)
+	s.serving.wireCalls.ServeHTTP(w, r)
 	rid = strings.TrimPrefix(w.header.Get("X-Qrjump-Why"), s.whyBelow())
 	if rid == "" {
 		return "", errors.New("the call left no record")
@@ -120,6 +120,6 @@ func (d *discarded) WriteHeader(int)             {}
 
 // demandsFactor reports whether people of a role must have a second factor.
 func (s *Server) demandsFactor(role string) bool {
-	demand := s.settings.Get().SecondFactor
+	demand := s.chosen.settings.Get().SecondFactor
 	return demand == settings.Everyone || demand == settings.Admins && operations.Role(role).Covers(operations.Admin)
 }

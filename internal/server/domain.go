@@ -45,35 +45,36 @@ func (s *Server) openDomain(ctx context.Context) error {
 	}
 	s.openBook()
 	epochs := s.store.Epochs()
-	s.current = &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store,
+	s.domain.current = &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store,
 		AccountStore: s.store,
 		History:      s.store, SnapshotFile: filepath.Join(s.config.Data, snapshotFile), Log: s.log}
-	s.accounts = &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random,
-		LeastSecret: s.config.leastSecret(),
-		Changed:     s.current.AccountsChanged, Spend: s.book.Spend, Minutes: s.book.Minutes.Allow, Epochs: epochs,
+	s.domain.accounts = &accounts.Directory{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.world.now,
+		Random: s.world.random, LeastSecret: s.config.leastSecret(),
+		Changed: s.domain.current.AccountsChanged, Spend: s.domain.book.Spend, Minutes: s.domain.book.Minutes.Allow, Epochs: epochs,
 		ClockBelieved: s.wall.Believed,
-		CountNow:      s.countNow, RealNow: s.realNow, Guessed: s.guessed}
-	s.rules = &rules.Book{Store: s.store, Settings: s.settings, Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed,
-		Epochs: epochs, Fetch: s.fetch,
-		Changed: s.current.RuleChanged, ManyChanged: s.current.ManyChanged}
-	if err := s.openPress(ctx, s.ring); err != nil {
+		CountNow:      s.countNow, RealNow: s.world.realNow, Guessed: s.guessed}
+	s.domain.rules = &rules.Book{Store: s.store, Settings: s.chosen.settings, Now: s.world.now, CountNow: s.countNow,
+		ClockBelieved: s.wall.Believed, Epochs: epochs, Fetch: s.fetch,
+		Changed: s.domain.current.RuleChanged, ManyChanged: s.domain.current.ManyChanged}
+	if err := s.openPress(ctx, s.secrets.ring); err != nil {
 		return err
 	}
-	s.keys = &accounts.ScanKeys{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
-	s.people = &people.Directory{Store: s.store, Vault: s.vault, Now: s.realNow, Random: s.random, Guessed: s.guessedPerson}
-	s.appearances = &appearance.Book{Store: s.store, Log: s.log, RealNow: s.realNow}
-	s.products = &digitallink.Book{Store: s.store, Now: s.now, Hosts: func() []string { return s.settings.Get().GS1Hosts },
-		Changed: s.current.ProductsChanged}
+	s.domain.keys = &accounts.ScanKeys{Store: s.store, Vault: s.secrets.vault, Now: s.world.now, Random: s.world.random}
+	s.domain.people = &people.Directory{Store: s.store, Vault: s.secrets.vault, Now: s.world.realNow, Random: s.world.random,
+		Guessed: s.guessedPerson}
+	s.domain.appearances = &appearance.Book{Store: s.store, Log: s.log, RealNow: s.world.realNow}
+	s.domain.products = &digitallink.Book{Store: s.store, Now: s.world.now,
+		Hosts: func() []string { return s.chosen.settings.Get().GS1Hosts }, Changed: s.domain.current.ProductsChanged}
 	s.followed()
-	s.metrics = newMetrics(func() float64 { return float64(s.current.Rules.Len()) }, func() float64 {
-		if s.current.Ready() != nil {
+	s.metrics = newMetrics(func() float64 { return float64(s.domain.current.Rules.Len()) }, func() float64 {
+		if s.domain.current.Ready() != nil {
 			return 1
 		}
 		return 0
 	})
-	s.metrics.watchBook(s.book)
+	s.metrics.watchBook(s.domain.book)
 	s.metrics.watchAge(s.age)
-	s.metrics.watchFollowing(s.current)
+	s.metrics.watchFollowing(s.domain.current)
 	s.watch()
 	return nil
 }
@@ -84,11 +85,11 @@ func (s *Server) memoryPart() part {
 	return part{
 		name: "memory of scans",
 		start: func(ctx context.Context) error {
-			if err := s.current.Load(ctx); err != nil {
+			if err := s.domain.current.Load(ctx); err != nil {
 				return err
 			}
-			return s.keys.Load(ctx)
+			return s.domain.keys.Load(ctx)
 		},
-		run: func(ctx context.Context) { s.current.Retry(ctx, time.Second) },
+		run: func(ctx context.Context) { s.domain.current.Retry(ctx, time.Second) },
 	}
 }

@@ -190,7 +190,7 @@ func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
 	}
 	scans := drill{server: d.server, token: key.Key}
 	for after := int64(0); ; {
-		page, err := d.server.rules.Find(ctx, rules.Query{AfterID: after, Limit: 1000})
+		page, err := d.server.domain.rules.Find(ctx, rules.Query{AfterID: after, Limit: 1000})
 		if err != nil {
 			return err
 		}
@@ -251,7 +251,7 @@ func (d *drill) opens(ctx context.Context, rule rules.Rule) (bool, error) {
 
 // findCodes makes codes of every batch, and finds them again by their texts.
 func (d *drill) findCodes(ctx context.Context, r *DrillReport) error {
-	press := d.server.press
+	press := d.server.domain.press
 	for _, b := range press.Memory.Batches() {
 		r.Batches++
 		for _, index := range []int64{0, b.Count / 2, b.Count - 1} {

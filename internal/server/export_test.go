@@ -33,4 +33,4 @@ func Parts() (names []string) {
 }
 
 // WireHandler answers what comes to the listener of the wire.
-func WireHandler(s *Server) http.Handler { return s.servers[0].Handler }
+func WireHandler(s *Server) http.Handler { return s.serving.servers[0].Handler }

@@ -14,9 +14,9 @@ import (
 
 // fetch gets a verification file through the guarded client. Contract: rules 2.7.
 func (s *Server) fetch(ctx context.Context, url string, allowPrivate bool) ([]byte, []rules.FetchStep, error) {
-	client := s.outbound
+	client := s.world.outbound
 	client.AllowPrivate = allowPrivate
-	client.Now = s.now
+	client.Now = s.world.now
 	answer, did, err := client.Do(ctx, outbound.Request{
 		Method: http.MethodGet, URL: url, Timeout: rules.ConfirmTimeout, MaxBody: rules.MaxConfirmBody,
 	})

@@ -90,22 +90,23 @@ var plainText = sync.OnceValue(func() *regexp.Regexp {
 
 // demoAccounts are those of the seed that still have its secrets.
 func (s *Server) demoAccounts(ctx context.Context) (list []start.Account) {
-	if s.seed == nil {
+	if s.chosen.seed == nil {
 		return nil
 	}
-	for _, a := range s.seed.Accounts {
+	for _, a := range s.chosen.seed.Accounts {
 		if len(list) == demoShown || !plainText().MatchString(a.AppID) || !plainText().MatchString(a.Secret) {
 			continue
 		}
-		if now, err := s.accounts.Get(ctx, a.AppID); err == nil && s.accounts.HasSecret(now.AppID, a.Secret, now.SecretHash) {
+		if now, err := s.domain.accounts.Get(ctx, a.AppID); err == nil && s.domain.accounts.HasSecret(now.AppID, a.Secret, now.SecretHash) {
 			list = append(list, start.Account{AppID: a.AppID, Name: now.Name, Kind: string(now.Kind), Secret: a.Secret})
 		}
 	}
-	for _, c := range s.seed.Components {
+	for _, c := range s.chosen.seed.Components {
 		if len(list) == demoShown || !plainText().MatchString(c.AppID) || !plainText().MatchString(c.Secret) {
 			continue
 		}
-		if now, err := s.accounts.GetComponent(ctx, c.AppID); err == nil && s.accounts.HasSecret(now.AppID, c.Secret, now.SecretHash) {
+		now, err := s.domain.accounts.GetComponent(ctx, c.AppID)
+		if err == nil && s.domain.accounts.HasSecret(now.AppID, c.Secret, now.SecretHash) {
 			list = append(list, start.Account{AppID: c.AppID, Kind: "component", Secret: c.Secret})
 		}
 	}

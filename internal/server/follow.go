@@ -18,16 +18,16 @@ const erasures = "scans"
 // keepChanges lets the store write its log of changes: dated by the server's
 // clock, chained by a key that is not in the database.
 func (s *Server) keepChanges() {
-	hash := s.vault
-	s.store.KeepChanges(func() time.Time { return s.now() }, func(text string) string { return hash.Hash(changePurpose, text) })
+	hash := s.secrets.vault
+	s.store.KeepChanges(func() time.Time { return s.world.now() }, func(text string) string { return hash.Hash(changePurpose, text) })
 }
 
 // followed makes the memory follow what other nodes do. Rules, accounts and codes are read by live;
 // everything else is read again here.
 func (s *Server) followed() {
-	s.current.Now = s.realNow
-	s.current.Products = s.products.Read
-	s.current.On = map[string]func(context.Context, string) error{
+	s.domain.current.Now = s.world.realNow
+	s.domain.current.Products = s.domain.products.Read
+	s.domain.current.On = map[string]func(context.Context, string) error{
 		live.MetaChange: func(ctx context.Context, name string) error {
 			if name == clockMeta || name == "" {
 				if err := s.followClock(ctx); err != nil {
@@ -41,28 +41,28 @@ func (s *Server) followed() {
 		},
 		// A user was erased, or everything was: this node may remember tickets of that user.
 		erasures: func(context.Context, string) error {
-			if s.press != nil {
-				s.press.Forget()
+			if s.domain.press != nil {
+				s.domain.press.Forget()
 			}
 			return nil
 		},
 		live.AppearanceChange: func(_ context.Context, appid string) error {
-			s.appearances.Forget(appid)
+			s.domain.appearances.Forget(appid)
 			return nil
 		},
-		live.GS1Change:     func(ctx context.Context, _ string) error { return s.products.Load(ctx) },
-		live.ScanKeyChange: func(ctx context.Context, _ string) error { return s.keys.Load(ctx) },
+		live.GS1Change:     func(ctx context.Context, _ string) error { return s.domain.products.Load(ctx) },
+		live.ScanKeyChange: func(ctx context.Context, _ string) error { return s.domain.keys.Load(ctx) },
 	}
 	if s.store.Shared() {
-		s.current.Changes = s.store
+		s.domain.current.Changes = s.store
 	}
 }
 
 // followPart follows what other nodes do.
 func (s *Server) followPart() part {
 	return part{name: "changes of other nodes", run: func(ctx context.Context) {
-		if s.current.Changes != nil {
-			s.current.Follow(ctx)
+		if s.domain.current.Changes != nil {
+			s.domain.current.Follow(ctx)
 		}
 	}}
 }
@@ -70,7 +70,7 @@ func (s *Server) followPart() part {
 // minutePart is what one of several nodes writes each minute, even if nothing happens.
 func (s *Server) minutePart() part {
 	return part{name: "report of this node", run: func(ctx context.Context) {
-		for s.ledger.nodes != nil {
+		for s.scanning.ledger.nodes != nil {
 			if err := s.eachMinute(ctx); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "other nodes cannot be told how this one is, and old counts of calls a second stay", "error", err)
 			}
@@ -87,7 +87,7 @@ func (s *Server) minutePart() part {
 // needed any more, in one transaction.
 func (s *Server) eachMinute(ctx context.Context) error {
 	return s.store.InOne(ctx, func(ctx context.Context) error {
-		if err := s.ledger.nodes.Report(ctx); err != nil {
+		if err := s.scanning.ledger.nodes.Report(ctx); err != nil {
 			return err
 		}
 		return s.store.ForgetLimits(ctx)
@@ -96,10 +96,10 @@ func (s *Server) eachMinute(ctx context.Context) error {
 
 // followClock shows the time that another node set.
 func (s *Server) followClock(ctx context.Context) error {
-	if s.clock == nil {
+	if s.emulation.clock == nil {
 		return nil
 	}
-	return s.clock.Follow(func() (string, error) { return s.store.Meta(ctx, clockMeta) })
+	return s.emulation.clock.Follow(func() (string, error) { return s.store.Meta(ctx, clockMeta) })
 }
 
 // watchFollowing shows how far this node is behind.

@@ -119,7 +119,7 @@ func (s *Server) knownName(text string) bool {
 			return true
 		}
 	}
-	if hosts := s.settings.Get().GS1Hosts; hosts.Has(host) || hosts.Has(strings.ToLower(text)) {
+	if hosts := s.chosen.settings.Get().GS1Hosts; hosts.Has(host) || hosts.Has(strings.ToLower(text)) {
 		return true
 	}
 	return slices.ContainsFunc(s.config.DevHost, func(name string) bool { return strings.EqualFold(name, host) })
@@ -220,10 +220,10 @@ func (s *Server) adminOnly(next http.Handler) http.Handler {
 
 // callerOf is the caller behind a token; people.ErrNoKey, with the name of a key that expired.
 func (s *Server) callerOf(ctx context.Context, token string) (people.Caller, error) {
-	if sameSecret(token, s.adminToken) {
+	if sameSecret(token, s.secrets.adminToken) {
 		return theAdmin, nil
 	}
-	return s.people.ByKey(ctx, token)
+	return s.domain.people.ByKey(ctx, token)
 }
 
 // mayExplain says whose rules somebody may see, by their token; accounts.ErrNoScanKey for a text that is none.
@@ -291,7 +291,7 @@ func (s *Server) clientIP(r *http.Request) netip.Addr {
 
 // behindProxy reports whether a trusted proxy passed the request on.
 func (s *Server) behindProxy(r *http.Request) bool {
-	if len(s.proxies) == 0 {
+	if len(s.serving.proxies) == 0 {
 		return false
 	}
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -299,7 +299,7 @@ func (s *Server) behindProxy(r *http.Request) bool {
 }
 
 func (s *Server) trusted(ip netip.Addr) bool {
-	for _, p := range s.proxies {
+	for _, p := range s.serving.proxies {
 		if p.Contains(ip) {
 			return true
 		}

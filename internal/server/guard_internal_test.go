@@ -80,7 +80,7 @@ func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
 func TestReadySaysStopping(t *testing.T) {
 	s := started(t)
 	for draining, want := range map[bool]string{false: "200 ready\n", true: "503 stopping\n"} {
-		s.draining.Store(draining)
+		s.serving.draining.Store(draining)
 		resp, err := http.Get(s.URL + "/readyz")
 		if err != nil {
 			t.Fatal(err)

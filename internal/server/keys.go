@@ -70,28 +70,28 @@ type secrets struct {
 // works with, and begins the log of changes.
 func (s *Server) keysPart() part {
 	return part{name: "keys", start: func(ctx context.Context) (err error) {
-		if s.ring, err = s.openKeyring(ctx, s.store); err != nil {
+		if s.secrets.ring, err = s.openKeyring(ctx, s.store); err != nil {
 			return err
 		}
 		s.warnOfReadable("master.key", "admin-token", oidcSecretFile, "qrjump.db", "qrjump.db-wal")
-		if s.vault, err = s.ring.vault(ctx); err != nil {
+		if s.secrets.vault, err = s.secrets.ring.vault(ctx); err != nil {
 			return err
 		}
-		if err := keepIdentity(s.config, s.vault); err != nil {
+		if err := keepIdentity(s.config, s.secrets.vault); err != nil {
 			return err
 		}
 		s.keepChanges()
-		if s.oidcSecret, err = oidcSecret(s.config); err != nil {
+		if s.secrets.oidcSecret, err = oidcSecret(s.config); err != nil {
 			return err
 		}
-		s.adminToken, s.newToken, err = adminToken(s.config, s.random)
+		s.secrets.adminToken, s.secrets.newToken, err = adminToken(s.config, s.world.random)
 		return err
 	}}
 }
 
 // openKeyring opens the keys that a database has.
 func (s *Server) openKeyring(ctx context.Context, db *store.Store) (*keyring, error) {
-	ring, err := openKeyring(ctx, s.config, db, s.random)
+	ring, err := openKeyring(ctx, s.config, db, s.world.random)
 	if err == nil && ring.finished {
 		s.log.WarnContext(ctx, "a turn of the master key was cut off; it is finished now", "file", ring.where)
 	}

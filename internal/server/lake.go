@@ -18,14 +18,14 @@ import (
 // last of them when it ends.
 func (s *Server) lakePart() part {
 	return part{name: "lake", start: s.openLake, run: func(ctx context.Context) {
-		if s.ledger.lake != nil {
-			s.ledger.lake.Run(ctx)
+		if s.scanning.ledger.lake != nil {
+			s.scanning.ledger.lake.Run(ctx)
 		}
 	}}
 }
 
 func (s *Server) openLake(context.Context) error {
-	s.metrics.watchLake(s.ledger)
+	s.metrics.watchLake(s.scanning.ledger)
 	if s.config.Lake == "" {
 		return nil
 	}
@@ -36,14 +36,15 @@ func (s *Server) openLake(context.Context) error {
 	if err != nil {
 		return usage("--lake: %v", err)
 	}
-	l := &lake.Lake{Place: place, Journal: s.ledger.journal, Name: s.ledger.journal.ID, Rows: s.lakeRows, Erased: s.store.Erasures,
-		OffsetHours: func() int { return s.settings.Get().UTCOffsetHours }, Now: s.realNow, Log: s.log,
+	l := &lake.Lake{Place: place, Journal: s.scanning.ledger.journal, Name: s.scanning.ledger.journal.ID, Rows: s.lakeRows,
+		Erased:      s.store.Erasures,
+		OffsetHours: func() int { return s.chosen.settings.Get().UTCOffsetHours }, Now: s.world.realNow, Log: s.log,
 		Every: s.seams.LakeEvery}
-	if shipper := s.ledger.shipper; shipper != nil {
+	if shipper := s.scanning.ledger.shipper; shipper != nil {
 		// The lake has scans of this journal already, under a name that no other journal can have.
 		l.Name, l.UpTo, shipper.Held = shipper.ID, shipper.Reached, l.Held
 	} else {
-		s.counter.Announce = s.announceErasure
+		s.scanning.counter.Announce = s.announceErasure
 	}
 	if s.config.Database != "" {
 		l.Others = func(ctx context.Context) (map[string]bool, error) {
@@ -55,13 +56,13 @@ func (s *Server) openLake(context.Context) error {
 			return others, err
 		}
 	}
-	s.ledger.lake = l
+	s.scanning.ledger.lake = l
 	return nil
 }
 
 // announceErasure lets the lake know who is erased.
 func (s *Server) announceErasure(ctx context.Context, user ledger.UserHash) error {
-	return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.now().UnixMilli()})
+	return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.world.now().UnixMilli()})
 }
 
 // lakeRows are scans as they stand in a lake.
@@ -70,7 +71,7 @@ func (s *Server) lakeRows(ctx context.Context, scans []ledger.Entry) ([]lake.Row
 	for some := range slices.Chunk(scans, 1000) { // whose serial numbers are asked for together
 		indexes := map[int64][]int64{}
 		for _, e := range some {
-			counted, err := s.counter.Bind(ctx, e)
+			counted, err := s.scanning.counter.Bind(ctx, e)
 			if err != nil {
 				return nil, err
 			}
@@ -80,7 +81,7 @@ func (s *Server) lakeRows(ctx context.Context, scans []ledger.Entry) ([]lake.Row
 			}
 		}
 		for batch, list := range indexes {
-			found, err := s.press.Serials(ctx, batch, list...)
+			found, err := s.domain.press.Serials(ctx, batch, list...)
 			if err != nil {
 				return nil, err
 			}

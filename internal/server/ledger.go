@@ -26,7 +26,7 @@ func (c Config) scansDir() string { return filepath.Join(c.Data, "scans") }
 // openScanLog opens where the scans of all nodes come together: the journal
 // itself beside an embedded database, else the database.
 func (s *Server) openScanLog(ctx context.Context) error {
-	l := s.ledger
+	l := s.scanning.ledger
 	s.metrics.watchJournal(l)
 	if s.config.Database == "" {
 		// With --events as well: the journal has all that this one node ever shipped.
@@ -41,11 +41,11 @@ func (s *Server) openScanLog(ctx context.Context) error {
 		l.log = l.journal
 		return s.leaveStream(ctx, func(_ string, to ledger.Mark) error { return s.store.LeaveStream(ctx, l.journal.ID(), to) })
 	}
-	scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log})
+	scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.world.random, Now: s.world.now, Log: s.log})
 	if err != nil {
 		return fmt.Errorf("opening the ledger of scans: %w", err)
 	}
-	node, err := l.journal.NodeID(s.random)
+	node, err := l.journal.NodeID(s.world.random)
 	if err != nil {
 		return err
 	}
@@ -53,8 +53,8 @@ func (s *Server) openScanLog(ctx context.Context) error {
 		return err
 	}
 	l.log = scans
-	l.shipper = &ledger.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow, ClockBelieved: s.wall.Believed,
-		Log: s.log}
+	l.shipper = &ledger.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.world.random, Now: s.world.realNow,
+		ClockBelieved: s.wall.Believed, Log: s.log}
 	return nil
 }
 
@@ -62,9 +62,9 @@ func (s *Server) openScanLog(ctx context.Context) error {
 // told of it is counted and told from the journal; then skip notes up to where the journal
 // was for the stream. Each step may be done again, after a kill. Decision 54.
 func (s *Server) leaveStream(ctx context.Context, skip func(node string, to ledger.Mark) error) error {
-	journal := s.ledger.journal
+	journal := s.scanning.ledger.journal
 	err := stream.Leave(s.config.scansDir(), func(left stream.Left) error {
-		node, err := journal.NodeID(s.random)
+		node, err := journal.NodeID(s.world.random)
 		if err != nil {
 			return err
 		}
@@ -112,7 +112,7 @@ func (s *Server) leaveStream(ctx context.Context, skip func(node string, to ledg
 // settleRest tells and counts what of the journal was for a stream, from behind a position
 // up to another, and what nobody told or counted there.
 func (s *Server) settleRest(ctx context.Context, node string, begin, upTo int64, counted *ledger.Taken) error {
-	journal := s.ledger.journal
+	journal := s.scanning.ledger.journal
 	after := max(begin, min(journal.NamedAt(), upTo))
 	if unknown := counted.Lacks(after) - counted.Lacks(begin); unknown > 0 {
 		s.log.WarnContext(ctx, "the stream is left with scans of this node of which nobody knows whether they are counted: "+
@@ -147,7 +147,7 @@ func (s *Server) settleRest(ctx context.Context, node string, begin, upTo int64,
 	missing := counted.Lacks(upTo) - counted.Lacks(after)
 	s.log.InfoContext(ctx, "leaving the stream: what nobody counted or told of it is counted and told from this node's journal",
 		"not counted, at most", missing, "behind", max(after, counted.From()), "up to", upTo)
-	book := &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random}
+	book := &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.world.now, Random: s.world.random}
 	told, err := book.TellRest(ctx, node, counted, after, rest)
 	if err != nil {
 		return fmt.Errorf("telling of the scans that were not told in the stream: %w", err)
@@ -180,12 +180,12 @@ func (s *Server) openNodes(ctx context.Context) error {
 	if err != nil {
 		folder = s.config.Data
 	}
-	nodes := &ledger.Nodes{Store: s.store, Shipper: s.ledger.shipper, Name: host + ":" + folder, Asked: s.store.Asked(), Now: s.realNow,
-		Log: s.log, Memory: s.current}
+	nodes := &ledger.Nodes{Store: s.store, Shipper: s.scanning.ledger.shipper, Name: host + ":" + folder, Asked: s.store.Asked(),
+		Now: s.world.realNow, Log: s.log, Memory: s.domain.current}
 	if err := nodes.Join(ctx); err != nil {
 		return err
 	}
-	s.ledger.nodes = nodes
+	s.scanning.ledger.nodes = nodes
 	return nil
 }
 
@@ -198,38 +198,38 @@ func (s *Server) openEvents(ctx context.Context) error {
 	}
 	o.Marks, o.Erased, o.Emulated = s.config.scansDir(), s.store.Erasures, s.config.emulates()
 	o.Erase = func(ctx context.Context, user ledger.UserHash) error {
-		return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.now().UnixMilli()})
+		return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.world.now().UnixMilli()})
 	}
 	o.Taken, o.Told, o.Counted = s.store.Origin, s.store.Told, s.store.CountedUpTo
 	l, err := stream.Open(o)
 	if err != nil {
 		return fmt.Errorf("--events: %w", err)
 	}
-	s.ledger.log, s.ledger.stream = l, l
-	node, err := s.ledger.journal.NodeID(s.random)
+	s.scanning.ledger.log, s.scanning.ledger.stream = l, l
+	node, err := s.scanning.ledger.journal.NodeID(s.world.random)
 	if err != nil {
 		return err
 	}
-	s.ledger.shipper = &ledger.Shipper{Journal: s.ledger.journal, To: l, Node: node, Random: s.random, Now: s.realNow,
-		ClockBelieved: s.wall.Believed, Log: s.log}
+	s.scanning.ledger.shipper = &ledger.Shipper{Journal: s.scanning.ledger.journal, To: l, Node: node, Random: s.world.random,
+		Now: s.world.realNow, ClockBelieved: s.wall.Believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
 		// Scans from before --events are in the journal alone.
-		s.ledger.shipper.Keep = time.Duration(cmp.Or(s.settings.Get().ScanDays, 36_500)) * 24 * time.Hour
-		s.ledger.earlier = s.ledger.journal
+		s.scanning.ledger.shipper.Keep = time.Duration(cmp.Or(s.chosen.settings.Get().ScanDays, 36_500)) * 24 * time.Hour
+		s.scanning.ledger.earlier = s.scanning.ledger.journal
 	} else {
 		s.store.KeepScansElsewhere(l)
-		if scans, err = s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log}); err != nil {
+		if scans, err = s.store.OpenScans(ctx, store.ScansOptions{Random: s.world.random, Now: s.world.now, Log: s.log}); err != nil {
 			return fmt.Errorf("opening the ledger of scans: %w", err)
 		}
-		s.ledger.earlier = scans
+		s.scanning.ledger.earlier = scans
 	}
 	err = l.Begin(func() (ledger.Mark, error) {
 		if s.config.Database == "" {
-			if err := s.countRest(ctx, s.ledger.journal, s.ledger.journal.ID(), false); err != nil {
+			if err := s.countRest(ctx, s.scanning.ledger.journal, s.scanning.ledger.journal.ID(), false); err != nil {
 				return ledger.Mark{}, err
 			}
-			return s.ledger.journal.Last(ctx)
+			return s.scanning.ledger.journal.Last(ctx)
 		}
 		mark, err := scans.Shipped(ctx, node)
 		if err == nil {
@@ -257,7 +257,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 // beginOrigin notes up to where this node's scans are counted, where the database
 // does not know yet.
 func (s *Server) beginOrigin(ctx context.Context, node string) error {
-	mark, err := s.ledger.stream.Shipped(ctx, node)
+	mark, err := s.scanning.ledger.stream.Shipped(ctx, node)
 	if err == nil {
 		err = s.store.BeginOrigin(ctx, node, mark.Position)
 	}
@@ -286,7 +286,7 @@ func (s *Server) countRest(ctx context.Context, log ledger.Log, id string, share
 		if err := s.newCounter(log, nil).CatchUpAndSave(ctx); err != nil {
 			return fmt.Errorf("counting the scans that no stream has: %w", err)
 		}
-		book := &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: log}
+		book := &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.world.now, Random: s.world.random, Log: log}
 		for more := true; more; {
 			if more, err = book.Collect(ctx); err != nil {
 				return fmt.Errorf("telling of the scans that no stream has: %w", err)
@@ -346,8 +346,8 @@ func (l *scanLedger) flush(ctx context.Context) error {
 // the last count waits for it.
 func (s *Server) shipperPart() part {
 	return part{name: "shipper of scans", run: func(ctx context.Context) {
-		if s.ledger.shipper != nil {
-			s.ledger.shipper.Run(ctx)
+		if s.scanning.ledger.shipper != nil {
+			s.scanning.ledger.shipper.Run(ctx)
 		}
 	}}
 }
@@ -355,8 +355,8 @@ func (s *Server) shipperPart() part {
 // nodesPart answers other nodes that ask for this one's scans.
 func (s *Server) nodesPart() part {
 	return part{name: "answers to other nodes", run: func(ctx context.Context) {
-		if s.ledger.nodes != nil {
-			s.ledger.nodes.Run(ctx)
+		if s.scanning.ledger.nodes != nil {
+			s.scanning.ledger.nodes.Run(ctx)
 		}
 	}}
 }
@@ -386,7 +386,7 @@ func (s *Server) forgetScans(ctx context.Context) {
 
 // tidyCounts rolls up months that are over, and removes hours and days that are old.
 func (s *Server) tidyCounts(ctx context.Context) {
-	now, wanted := s.now(), s.settings.Get()
+	now, wanted := s.world.now(), s.chosen.settings.Get()
 	if !s.wall.Believed() {
 		return
 	}
@@ -397,9 +397,9 @@ func (s *Server) tidyCounts(ctx context.Context) {
 		return now.AddDate(0, 0, -days)
 	}
 	for _, part := range [...]func() (bool, error){
-		func() (bool, error) { return s.counter.Roll(ctx, now) },
+		func() (bool, error) { return s.scanning.counter.Roll(ctx, now) },
 		func() (bool, error) {
-			return s.counter.Shed(ctx, before(wanted.StatisticsHourDays), before(wanted.StatisticsDayDays))
+			return s.scanning.counter.Shed(ctx, before(wanted.StatisticsHourDays), before(wanted.StatisticsDayDays))
 		},
 	} {
 		for more := true; more; {
@@ -421,11 +421,11 @@ func (s *Server) tidyCounts(ctx context.Context) {
 }
 
 func (s *Server) forgetOldScans(ctx context.Context) {
-	days, now := s.settings.Get().ScanDays, s.now()
+	days, now := s.chosen.settings.Get().ScanDays, s.world.now()
 	if days == 0 || !s.wall.Believed() {
 		return
 	}
-	if err := s.counter.Forget(ctx, now.AddDate(0, 0, -days)); err != nil && ctx.Err() == nil {
+	if err := s.scanning.counter.Forget(ctx, now.AddDate(0, 0, -days)); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "old scans cannot be removed; the next attempt is in an hour", "older than days", days, "error", err)
 	}
 }

@@ -32,15 +32,15 @@ func (s *Server) links(next http.Handler) http.Handler {
 	}
 	scans := s.scanAPI()
 	var followed pace.Minute[any]
-	r := &digitallink.Resolver{Book: s.products, Scheme: s.scheme,
+	r := &digitallink.Resolver{Book: s.domain.products, Scheme: s.scheme,
 		Ours: func(path string) bool { return own[firstSegment(path)] || slices.Contains(consent.Paths, path) },
 		Opens: func(text string) bool {
-			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.now()})
+			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.world.now()})
 			return d.Kind != "" && d.Kind != scan.ByGS1 || d.Reason != "" || d.Code.Err != nil
 		},
 		Followed: func(q *http.Request, f digitallink.Followed) {
 			ip := s.clientIP(q)
-			if followed.Allow(pace.Network(ip), mostFollowed, s.realNow()) {
+			if followed.Allow(pace.Network(ip), mostFollowed, s.world.realNow()) {
 				scans.Followed(f.Address, strings.TrimSpace(f.Type+" "+f.Language), ip.String())
 			}
 		},

@@ -57,7 +57,7 @@ func (s *Server) listenersPart() part { return part{name: "listeners", start: s.
 func (s *Server) listen(ctx context.Context) error {
 	s.openRooms()
 	var requests context.Context
-	requests, s.cutRequests = context.WithCancel(context.WithoutCancel(ctx))
+	requests, s.serving.cutRequests = context.WithCancel(context.WithoutCancel(ctx))
 	for _, on := range s.config.listeners() {
 		address, what := on.address, on.serves
 		l, err := listenOn(ctx, address)
@@ -74,10 +74,10 @@ func (s *Server) listen(ctx context.Context) error {
 			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		}
 		admission.Watch(h)
-		if s.certificate != nil {
-			h.TLSConfig = certificates.Config(s.certificate)
+		if s.serving.certificate != nil {
+			h.TLSConfig = certificates.Config(s.serving.certificate)
 		}
-		s.servers = append(s.servers, h)
+		s.serving.servers = append(s.serving.servers, h)
 		if s.URL == "" {
 			s.URL = s.urlOf(l)
 		}
@@ -98,12 +98,12 @@ func (s *Server) listen(ctx context.Context) error {
 		if what == scans && !s.seams.NoLane {
 			lane = s.lane(l)
 			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's
-			s.lanes[h] = lane
+			s.serving.lanes[h] = lane
 		}
 		if what&wire != 0 && s.config.Dev {
 			s.openTunnel(l, h, requests)
 		}
-		s.accepting.Go(func() {
+		s.serving.accepting.Go(func() {
 			serve := h.Serve
 			if lane != nil {
 				serve = func(net.Listener) error { return h.Serve(lane) }
@@ -111,7 +111,7 @@ func (s *Server) listen(ctx context.Context) error {
 				serve = func(l net.Listener) error { return h.ServeTLS(l, "", "") }
 			}
 			if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
-				s.failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
+				s.serving.failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
 			}
 		})
 	}
@@ -182,10 +182,10 @@ func (c Config) plainAdmin(on listener) bool {
 // counted lets requests in until the end of the server, and counts those that are running.
 func (s *Server) counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.requests.TryRLock() {
+		if !s.serving.requests.TryRLock() {
 			panic(http.ErrAbortHandler)
 		}
-		defer s.requests.RUnlock()
+		defer s.serving.requests.RUnlock()
 		next.ServeHTTP(w, r)
 	})
 }
@@ -198,34 +198,34 @@ const lastWaits = 2 * time.Second
 // the whole time: a client that is slow on one costs nobody on another anything. When it returns no
 // request is running any more.
 func (s *Server) drain(ctx context.Context) error {
-	s.draining.Store(true)
+	s.serving.draining.Store(true)
 	s.forgetAddresses()
 	if s.store != nil {
-		s.endWaiting = time.AfterFunc(max(s.drainTime-lastWaits, s.drainTime/2), s.store.End)
+		s.serving.endWaiting = time.AfterFunc(max(s.serving.drainTime-lastWaits, s.serving.drainTime/2), s.store.End)
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.drainTime)
+	ctx, cancel := context.WithTimeout(ctx, s.serving.drainTime)
 	defer cancel()
-	for _, h := range s.servers {
+	for _, h := range s.serving.servers {
 		h.SetKeepAlivesEnabled(false) // what a lane hands over ends with its answer
 	}
-	done := make(chan error, len(s.servers))
-	for _, h := range s.servers {
+	done := make(chan error, len(s.serving.servers))
+	for _, h := range s.serving.servers {
 		go func() { done <- s.drainOne(ctx, h) }()
 	}
 	var errs []error
-	for range s.servers {
+	for range s.serving.servers {
 		errs = append(errs, <-done)
 	}
-	s.accepting.Wait()
-	if s.cutRequests != nil {
-		s.cutRequests()
+	s.serving.accepting.Wait()
+	if s.serving.cutRequests != nil {
+		s.serving.cutRequests()
 	}
-	s.requests.Lock() // a request that was cut may not have noticed yet
+	s.serving.requests.Lock() // a request that was cut may not have noticed yet
 	return errors.Join(errs...)
 }
 
 func (s *Server) drainOne(ctx context.Context, h *http.Server) error {
-	if lane := s.lanes[h]; lane != nil {
+	if lane := s.serving.lanes[h]; lane != nil {
 		if err := lane.Drain(ctx); err != nil {
 			s.log.Warn("scans were cut at the end of the drain", "error", err)
 		}

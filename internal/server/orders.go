@@ -14,7 +14,8 @@ const ordersMeta = "order/"
 
 // orders are kept as named values of the server, each by itself: the audit log then has each change of one.
 func (s *Server) orders() *codes.Orders {
-	return &codes.Orders{Press: s.press, Change: s.changeOrder, Newest: func(ctx context.Context, appids []string, offset, limit int) (
+	return &codes.Orders{Press: s.domain.press, Change: s.changeOrder, Newest: func(ctx context.Context, appids []string, offset,
+		limit int) (
 		list []codes.Order, total int, err error) {
 		below := []string{ordersMeta}
 		if len(appids) > 0 {

@@ -26,15 +26,15 @@ func (s *Server) webhooksPart() part {
 // messagesPart sends accounts their events.
 func (s *Server) messagesPart() part {
 	return s.outboxPart("messages", func(context.Context) (outbox.Policy, *func(), error) {
-		s.rules.Queued = func() { s.accounts.Queued() }
-		return s.accounts.MessagePolicy(), &s.accounts.Queued, nil
+		s.domain.rules.Queued = func() { s.domain.accounts.Queued() }
+		return s.domain.accounts.MessagePolicy(), &s.domain.accounts.Queued, nil
 	})
 }
 
 // pushesPart sends platforms their tickets and events.
 func (s *Server) pushesPart() part {
 	return s.outboxPart("pushes", func(ctx context.Context) (outbox.Policy, *func(), error) {
-		return s.accounts.PushPolicy(), &s.accounts.Wake, s.accounts.CompleteGrants(ctx)
+		return s.domain.accounts.PushPolicy(), &s.domain.accounts.Wake, s.domain.accounts.CompleteGrants(ctx)
 	})
 }
 
@@ -50,7 +50,7 @@ func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Poli
 				return err
 			}
 			o = outbox.New(policy, s.store, s.log)
-			o.Post, o.Now, o.RealNow, o.Tried = s.post, s.now, s.realNow, s.metrics.tried
+			o.Post, o.Now, o.RealNow, o.Tried = s.post, s.world.now, s.world.realNow, s.metrics.tried
 			if policy.Kind != outbox.Deliveries { // the platform has no webhooks
 				o.Slow = s.slow
 			}
@@ -64,17 +64,17 @@ func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Poli
 // slow notes that a receiver took longer to answer than the platform waits: as a call
 // with a request id of its own, for there is no call that it is part of.
 func (s *Server) slow(kind outbox.Kind, r outbox.Row) {
-	at, row := s.now(), behaviour.MessageSlow
-	record := api.Record{RID: api.NewRID(s.random, at), At: at, Account: r.Receiver, Method: http.MethodPost,
+	at, row := s.world.now(), behaviour.MessageSlow
+	record := api.Record{RID: api.NewRID(s.world.random, at), At: at, Account: r.Receiver, Method: http.MethodPost,
 		URL: strings.TrimSpace(string(kind) + " " + r.Event), Request: r.Shown, Detail: "no answer within five seconds",
 		Behaviours: []behaviour.Row{row}}
 	if s.config.emulates() {
-		s.calls.Add(record)
+		s.emulation.calls.Add(record)
 	}
-	s.book.Record(record.Kept())
+	s.domain.book.Record(record.Kept())
 	var notes behaviour.Notes
 	notes.Add(row)
-	s.book.Deviate(record.Account, record.URL, record.RID, at, &notes)
+	s.domain.book.Deviate(record.Account, record.URL, record.RID, at, &notes)
 	s.log.Warn("call", "rid", record.RID, "endpoint", record.URL, "account", record.Account, "detail", record.Detail,
 		"behaviours", record.Behaviours)
 }

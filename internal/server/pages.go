@@ -20,37 +20,37 @@ func (s *Server) pages(next http.Handler) http.Handler {
 	s.metrics.registry.MustRegister(views)
 	g := &gateway.Gateway{
 		Resolve: s.scanAPI().Resolver.Resolve,
-		Account: s.current.Accounts.Account,
+		Account: s.domain.current.Accounts.Account,
 		Prefixes: func() []string {
-			if s.press.Closed {
-				return s.press.Memory.Prefixes("")
+			if s.domain.press.Closed {
+				return s.domain.press.Memory.Prefixes("")
 			}
-			return s.press.Memory.Prefixes(s.press.Prefix)
+			return s.domain.press.Memory.Prefixes(s.domain.press.Prefix)
 		},
 		Rules:    s.store,
-		Looks:    s.appearances,
+		Looks:    s.domain.appearances,
 		APIPaths: apiPaths(),
 		APIPages: consent.Paths,
-		Settings: s.settings, Now: s.now, RealNow: s.realNow, ClientIP: s.clientIP, Scheme: s.scheme, Log: s.log,
+		Settings: s.chosen.settings, Now: s.world.now, RealNow: s.world.realNow, ClientIP: s.clientIP, Scheme: s.scheme, Log: s.log,
 		First: func(ctx context.Context, batch, index int64) (time.Time, bool, error) {
-			first, ok, err := s.desk.First(ctx, batch, index)
+			first, ok, err := s.domain.desk.First(ctx, batch, index)
 			return first.At, ok, err
 		},
 		Checks: func(ctx context.Context, batch, index int64) (int64, error) {
-			code, err := s.alarms.Code(ctx, alarms.CodeName{Batch: batch, Index: index})
+			code, err := s.scanning.alarms.Code(ctx, alarms.CodeName{Batch: batch, Index: index})
 			if err != nil {
 				return 0, err
 			}
 			return code.Scans, nil
 		},
 		Copied: func(ctx context.Context, batch, index int64) (bool, error) {
-			_, err := s.alarms.Alarm(ctx, alarms.CodeName{Batch: batch, Index: index})
+			_, err := s.scanning.alarms.Alarm(ctx, alarms.CodeName{Batch: batch, Index: index})
 			if errors.Is(err, alarms.ErrNoAlarm) {
 				return false, nil
 			}
 			return err == nil, err
 		},
-		Redeemed: s.press.RedeemedAt,
+		Redeemed: s.domain.press.RedeemedAt,
 		Observe:  func(p gateway.Page) { views.WithLabelValues(string(p)).Inc() },
 	}
 	around := g.Around(next)

@@ -193,7 +193,7 @@ func TestNoRequestGoesOnWhenListenersEnded(t *testing.T) {
 	t.Parallel()
 	s := &Server{log: slog.New(slog.DiscardHandler), serving: serving{drainTime: time.Nanosecond}}
 	var requests context.Context
-	requests, s.cutRequests = context.WithCancel(t.Context())
+	requests, s.serving.cutRequests = context.WithCancel(t.Context())
 	asked := make(chan struct{})
 	var over atomic.Bool
 	h := &http.Server{ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return requests },
@@ -209,8 +209,8 @@ func TestNoRequestGoesOnWhenListenersEnded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.servers = []*http.Server{h}
-	s.accepting.Go(func() { _ = h.Serve(l) })
+	s.serving.servers = []*http.Server{h}
+	s.serving.accepting.Go(func() { _ = h.Serve(l) })
 	conn, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)

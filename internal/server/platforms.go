@@ -12,7 +12,7 @@ import (
 
 // consentPage is the authorisation page: without --dev the admin token agrees.
 func (s *Server) consentPage() http.Handler {
-	p := &consent.Page{Accounts: s.accounts, Log: s.log, HandOver: func(reference string) string {
+	p := &consent.Page{Accounts: s.domain.accounts, Log: s.log, HandOver: func(reference string) string {
 		return s.AdminURL + console.AgreePage(reference)
 	}}
 	if !s.config.Dev {
@@ -31,12 +31,12 @@ func (s *Server) platformControls() emulator.Platforms {
 			if a.PermissionSets == nil {
 				a.PermissionSets = accounts.AskedByDefault
 			}
-			code, err := s.accounts.Agree(ctx, accounts.Agreement{Component: a.Component, PreAuthCode: a.PreAuthCode, AppID: a.AppID,
+			code, err := s.domain.accounts.Agree(ctx, accounts.Agreement{Component: a.Component, PreAuthCode: a.PreAuthCode, AppID: a.AppID,
 				Sets: a.PermissionSets, Move: a.Move})
 			return code.Text, err
 		},
 		Ticket: func(ctx context.Context, component string) (string, error) {
-			return s.accounts.NewTicket(ctx, component)
+			return s.domain.accounts.NewTicket(ctx, component)
 		},
 	}
 }

@@ -42,7 +42,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 
 // fault is why the server is not ready for what is asked, or for both if that is ""; "" = it is. err is for the log.
 func (s *Server) fault(ctx context.Context, what string) (fault string, err error) {
-	if s.draining.Load() {
+	if s.serving.draining.Load() {
 		return "stopping", nil
 	}
 	if what != forScan {
@@ -64,7 +64,7 @@ func (s *Server) changeFault(ctx context.Context) (fault string, err error) {
 		}
 		return "the database does not answer", err
 	}
-	if err := s.current.Ready(); err != nil {
+	if err := s.domain.current.Ready(); err != nil {
 		return err.Error(), nil
 	}
 	return "", nil
@@ -73,10 +73,10 @@ func (s *Server) changeFault(ctx context.Context) (fault string, err error) {
 // scanFault is why no scan can be answered from memory, or none written down. A database that is away does not matter to it:
 // scans of codes by a user, which need it, say so themselves.
 func (s *Server) scanFault() (fault string, err error) {
-	if !s.current.Loaded() {
+	if !s.domain.current.Loaded() {
 		return "rules are being loaded", nil
 	}
-	if err := s.ledger.room(s.config.Data); err != nil {
+	if err := s.scanning.ledger.room(s.config.Data); err != nil {
 		return "the data folder has no room, or cannot be written", err
 	}
 	return "", nil

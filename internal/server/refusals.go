@@ -37,7 +37,7 @@ var (
 // refuse notes a wrong credential: whose it claims to be, where that is known. With tooMany it only counts it, because
 // many came before.
 func (s *Server) refuse(ctx context.Context, at door, name string, ip netip.Addr, tooMany bool) {
-	s.refusals.note(refusal{what: at.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
+	s.secrets.refusals.note(refusal{what: at.name, name: name, ip: ip.Unmap().WithZone("")}, s.world.realNow())
 	if tooMany {
 		s.metrics.guesses.WithLabelValues(at.name, "refused").Inc()
 		return
@@ -54,7 +54,7 @@ func (s *Server) refuse(ctx context.Context, at door, name string, ip netip.Addr
 // refuseAt is refuse for a door that this package guards itself; tooMany is for the answer.
 func (s *Server) refuseAt(r *http.Request, at door, name string) (tooMany bool) {
 	ip := s.clientIP(r)
-	tooMany = s.guesses.Wrong(ip, at.name, s.realNow())
+	tooMany = s.secrets.guesses.Wrong(ip, at.name, s.world.realNow())
 	s.refuse(r.Context(), at, name, ip, tooMany)
 	return tooMany
 }
@@ -80,7 +80,7 @@ type refusal struct {
 // refusedCredentials are those of the last day, for the admin API.
 func (s *Server) refusedCredentials() []adminapi.RefusedCredential {
 	list := []adminapi.RefusedCredential{}
-	for _, one := range s.refusals.list(s.realNow()) {
+	for _, one := range s.secrets.refusals.list(s.world.realNow()) {
 		list = append(list, adminapi.RefusedCredential{What: one.what, Name: one.name, IP: one.ip.String(), Times: one.times,
 			First: one.first, Last: one.last})
 	}

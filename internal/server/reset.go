@@ -17,8 +17,8 @@ func (s *Server) reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = s.book.Reset(func() error {
-		return s.counter.Reset(func() error {
+	err = s.domain.book.Reset(func() error {
+		return s.scanning.counter.Reset(func() error {
 			err := s.store.InOne(ctx, func(ctx context.Context) error {
 				if err := s.store.Reset(ctx); err != nil {
 					return err
@@ -26,30 +26,30 @@ func (s *Server) reset(ctx context.Context) error {
 				if err := s.loadSettings(ctx); err != nil {
 					return err
 				}
-				return s.applySeed(ctx, seed, s.realNow)
+				return s.applySeed(ctx, seed, s.world.realNow)
 			})
 			if err != nil {
 				return err
 			}
-			return s.ledger.journal.Clear(ctx)
+			return s.scanning.ledger.journal.Clear(ctx)
 		})
 	})
 	if err = errors.Join(err, s.loadSettings(ctx)); err != nil {
 		return err
 	}
-	if err := s.clock.Reset(); err != nil {
+	if err := s.emulation.clock.Reset(); err != nil {
 		return err
 	}
-	s.plan.Clear()
-	s.stubs.Clear()
-	s.calls.Clear()
-	if s.forgetCallers != nil {
-		s.forgetCallers()
+	s.emulation.plan.Clear()
+	s.emulation.stubs.Clear()
+	s.emulation.calls.Clear()
+	if s.emulation.forgetCallers != nil {
+		s.emulation.forgetCallers()
 	}
-	s.accounts.ForgetGuesses()
-	s.book.Minutes.Forget()
-	s.press.Forget()
-	return s.current.Load(ctx)
+	s.domain.accounts.ForgetGuesses()
+	s.domain.book.Minutes.Forget()
+	s.domain.press.Forget()
+	return s.domain.current.Load(ctx)
 }
 
 // resetAccounts brings some accounts back to the seed; what the seed does not name stays, without what it had. Others
@@ -63,26 +63,26 @@ func (s *Server) resetAccounts(ctx context.Context, appids []string) error {
 		seed = &seedFile{}
 	}
 	for _, appid := range appids {
-		if _, err := s.accounts.Get(ctx, appid); errors.Is(err, accounts.ErrNoAccount) && !seed.names(appid) {
+		if _, err := s.domain.accounts.Get(ctx, appid); errors.Is(err, accounts.ErrNoAccount) && !seed.names(appid) {
 			return emulator.Unknown(appid)
 		} else if err != nil && !errors.Is(err, accounts.ErrNoAccount) {
 			return err
 		}
 	}
-	err = s.book.ResetAccounts(ctx, appids, func() error {
+	err = s.domain.book.ResetAccounts(ctx, appids, func() error {
 		return s.store.InOne(ctx, func(ctx context.Context) error { return s.replant(ctx, seed, appids) })
 	})
 	if err != nil {
 		return err
 	}
-	s.plan.RemoveOf(appids)
+	s.emulation.plan.RemoveOf(appids)
 	for _, appid := range appids {
-		s.accounts.ForgetGuessesOf(appid)
-		if s.forgetCaller != nil {
-			s.forgetCaller(appid)
+		s.domain.accounts.ForgetGuessesOf(appid)
+		if s.emulation.forgetCaller != nil {
+			s.emulation.forgetCaller(appid)
 		}
 	}
-	return s.current.Reload(ctx)
+	return s.domain.current.Reload(ctx)
 }
 
 // names reports whether a seed names an account.
@@ -97,9 +97,9 @@ func (f *seedFile) names(appid string) bool {
 
 // replant empties accounts and stores what a seed says of them, in the transaction of ctx.
 func (s *Server) replant(ctx context.Context, seed *seedFile, appids []string) error {
-	directory := &accounts.Directory{Store: s.store, Key: s.vault, Settings: s.settings, Now: s.now, Random: s.random,
-		LeastSecret: s.config.leastSecret()}
-	book := &rules.Book{Store: s.store, Settings: s.settings, Now: s.now}
+	directory := &accounts.Directory{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.world.now,
+		Random: s.world.random, LeastSecret: s.config.leastSecret()}
+	book := &rules.Book{Store: s.store, Settings: s.chosen.settings, Now: s.world.now}
 	for i, a := range seed.Accounts {
 		if slices.Contains(appids, a.AppID) {
 			if err := directory.Put(ctx, seed.registration(i)); err != nil {

@@ -89,8 +89,8 @@ func (s *Server) handler(what surface) http.Handler {
 		for _, path := range consent.Paths {
 			mux.Handle(path, agree)
 		}
-		s.wireCalls = s.wireAPI().Handler()
-		calls := s.ownOrigin(s.wireCalls)
+		s.serving.wireCalls = s.wireAPI().Handler()
+		calls := s.ownOrigin(s.serving.wireCalls)
 		mux.Handle("/", calls)
 		s.mountFirstPage(mux, what, calls)
 		return s.links(s.pages(direct(calls, mux)))
@@ -179,25 +179,25 @@ func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
 func (s *Server) wireAPI() *api.API {
-	a := &api.API{Accounts: s.accounts, Calls: s.book, Rules: s.rules, Codes: s.press, Settings: s.settings, Log: s.log, Now: s.now,
-		RealNow: s.realNow,
-		Random:  s.random, ClientIP: s.clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall, Proven: admission.Proven,
-		Refused: admission.Refused}
+	a := &api.API{Accounts: s.domain.accounts, Calls: s.domain.book, Rules: s.domain.rules, Codes: s.domain.press,
+		Settings: s.chosen.settings, Log: s.log, Now: s.world.now, RealNow: s.world.realNow,
+		Random: s.world.random, ClientIP: s.clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall,
+		Proven: admission.Proven, Refused: admission.Refused}
 	if s.store.Shared() {
 		a.Shared = s.store.Allow
 	}
 	if s.config.emulates() {
-		s.forgetCallers, s.forgetCaller = a.ForgetCallers, a.ForgetCaller
-		a.Record = s.calls.Add
+		s.emulation.forgetCallers, s.emulation.forgetCaller = a.ForgetCallers, a.ForgetCaller
+		a.Record = s.emulation.calls.Add
 		a.WhyBelow = s.whyBelow()
 		a.PageOf = func(rid string) string { return s.AdminURL + console.Root + "/calls/" + rid }
 		a.Stub = func(method, path string) (api.Stub, bool) {
-			one, ok := s.stubs.Next(method, path)
+			one, ok := s.emulation.stubs.Next(method, path)
 			body, kind := one.Answer()
 			return api.Stub{Status: one.Status, Body: body, Kind: kind, Delay: one.Delay}, ok
 		}
 		a.Faults = func(path, appid string) api.Fault {
-			f, ok := s.plan.Next(path, appid)
+			f, ok := s.emulation.plan.Next(path, appid)
 			if !ok {
 				return api.Fault{}
 			}
@@ -225,43 +225,45 @@ func wireFault(f emulator.Fault) api.Fault {
 }
 
 func (s *Server) scanAPI() *scanapi.API {
-	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press,
-		Products: s.products}, Near: s.rules.Near, Codes: s.press, Desk: s.desk, Record: s.ledger.record, Soon: s.soon, Late: s.ledger.late,
-		UserHash: s.userHash, Region: s.region(),
-		Unrecorded: s.metrics.observeUnrecorded, Accounts: s.accounts, OpenIDs: s.openIDs,
-		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
+	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.press,
+		Products: s.domain.products}, Near: s.domain.rules.Near, Codes: s.domain.press, Desk: s.domain.desk,
+		Record: s.scanning.ledger.record, Soon: s.soon, Late: s.scanning.ledger.late, UserHash: s.userHash, Region: s.region(),
+		Unrecorded: s.metrics.observeUnrecorded, Accounts: s.domain.accounts, OpenIDs: s.secrets.openIDs,
+		Now: s.world.now, Random: s.world.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
 		Observe: s.metrics.observeScan, Proven: admission.Proven, Refused: admission.Refused}
 	if !s.config.Dev {
-		a.Key, a.Operator = s.keys.Check, s.mayExplain
+		a.Key, a.Operator = s.domain.keys.Check, s.mayExplain
 		a.Wrong = func(r *http.Request, key string) bool { return s.refuseAt(r, scanDoor, keyMark(key)) }
 	}
 	return a
 }
 
 func (s *Server) adminAPI(h huma.API) {
-	a := &adminapi.Admin{Accounts: s.accounts, Known: s.current.Accounts.Account, Everybody: s.current.Accounts.All,
-		Rules: s.rules, RuleCount: s.current.Rules.Len, Codes: s.press, Orders: s.orders(), PackageSigner: s.packageSigner,
-		PassphraseWork: s.seams.PassphraseWork,
-		OpenIDs:        s.openIDs, Keys: s.keys, Settings: s.settings,
-		People: s.people, Shared: s.sharedCharts(),
-		Appearances: s.appearances, Products: s.products, ConsoleURL: func() string { return s.AdminURL + console.Root },
+	a := &adminapi.Admin{Accounts: s.domain.accounts, Known: s.domain.current.Accounts.Account, Everybody: s.domain.current.Accounts.All,
+		Rules: s.domain.rules, RuleCount: s.domain.current.Rules.Len, Codes: s.domain.press, Orders: s.orders(),
+		PackageSigner: s.domain.packageSigner, PassphraseWork: s.seams.PassphraseWork,
+		OpenIDs: s.secrets.openIDs, Keys: s.domain.keys, Settings: s.chosen.settings,
+		People: s.domain.people, Shared: s.sharedCharts(),
+		Appearances: s.domain.appearances, Products: s.domain.products, ConsoleURL: func() string { return s.AdminURL + console.Root },
 		SaveSettings: s.changeSettings, ResetSetting: s.resetSetting, DefaultSettings: s.defaultSettings,
 		StoredSettings: s.storedSettings,
 		ChangeHead: func(ctx context.Context) (int64, error) {
 			seq, _, err := s.store.ChangeHead(ctx)
 			return seq, err
 		},
-		Desk: s.desk, Calls: s.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks, LookAtFile: s.lookAtFile,
+		Desk: s.domain.desk, Calls: s.domain.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks, LookAtFile: s.lookAtFile,
 		Export:  s.export,
 		Spool:   s.config.Data,
 		Refused: s.refusedCredentials,
-		Scans:   s.counter, Alarms: s.alarms, Lake: s.ledger.lake, UserHash: s.userHash, Log: s.log, Following: s.current,
-		History: s.store, Times: history.Times{Store: s.store, Codes: s.press},
-		Resolver: scan.Resolver{Finder: s.current.Rules, Accounts: s.current.Accounts, Codes: s.press, Products: s.products},
-		ScanLog:  func() ledger.Log { return s.counter.Log }, Now: s.now}
+		Scans:   s.scanning.counter, Alarms: s.scanning.alarms, Lake: s.scanning.ledger.lake, UserHash: s.userHash, Log: s.log,
+		Following: s.domain.current, History: s.store, Times: history.Times{Store: s.store, Codes: s.domain.press},
+		Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.press,
+			Products: s.domain.products},
+		ScanLog: func() ledger.Log { return s.scanning.counter.Log }, Now: s.world.now}
 	operations.Mount(h, "admin", s.log, a.Problem, a.Guard(), a.Operations())
 	if s.config.emulates() {
-		control := &emulator.Control[api.Record]{Clock: s.clock, Plan: s.plan, Stubs: &s.stubs, Calls: s.calls,
+		control := &emulator.Control[api.Record]{Clock: s.emulation.clock, Plan: s.emulation.plan, Stubs: &s.emulation.stubs,
+			Calls: s.emulation.calls,
 			About: func(r api.Record) emulator.About {
 				path, _, _ := strings.Cut(r.URL, "?")
 				return emulator.About{RID: r.RID, Account: r.Account, Path: path, ErrCode: r.ErrCode}

@@ -31,7 +31,7 @@ func Run(ctx context.Context, c Config, seams Seams, stdout, stderr io.Writer) e
 	}
 	if f, ok := stderr.(*os.File); ok && isTerminal(f) {
 		s.welcome(ctx, stderr)
-	} else if s.newToken {
+	} else if s.secrets.newToken {
 		s.log.InfoContext(ctx, "the admin token was made", "file", filepath.Join(c.Data, "admin-token"))
 	}
 	if s.config.TLSDev {
@@ -49,7 +49,7 @@ func Run(ctx context.Context, c Config, seams Seams, stdout, stderr io.Writer) e
 	case <-ctx.Done():
 		s.sayAbove(above.Stopping("stopping: running requests are drained"))
 		err = s.announce(time.After(c.ShutdownDelay))
-		s.drainTime = max(DrainTimeout-c.ShutdownDelay, DrainTimeout/2)
+		s.serving.drainTime = max(DrainTimeout-c.ShutdownDelay, DrainTimeout/2)
 	case err = <-s.Failed():
 	}
 	if closed := s.Close(); err == nil {
@@ -70,7 +70,7 @@ func (s *Server) sayAbove(err error) {
 // alive reports whether the server answers a request of its own; a server that drains counts as
 // alive.
 func (s *Server) alive(ctx context.Context) error {
-	if s.draining.Load() {
+	if s.serving.draining.Load() {
 		return nil
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/healthz", nil)
@@ -93,7 +93,7 @@ func (s *Server) alive(ctx context.Context) error {
 // sayDeviations says, at the end of a developer's server, how many calls the platform might have
 // refused.
 func (s *Server) sayDeviations() {
-	if times, kinds := s.book.Deviated(); s.config.Dev && times > 0 {
+	if times, kinds := s.domain.book.Deviated(); s.config.Dev && times > 0 {
 		s.log.Info("calls deviated from the platform; to list them, with what to change, start again with this database, then: "+
 			"qrjump deviations --server "+s.URL, "times", times, "behaviours", kinds)
 	}
@@ -102,7 +102,7 @@ func (s *Server) sayDeviations() {
 // announce lets /readyz say that the server stops while it still answers all
 // calls, so that a balancer sends no new ones by the time the listeners close.
 func (s *Server) announce(end <-chan time.Time) (err error) {
-	s.draining.Store(true)
+	s.serving.draining.Store(true)
 	s.log.Info("stopping: /readyz says so, and soon running requests are drained; a second signal ends at once", "delay",
 		s.config.ShutdownDelay)
 	select {
@@ -121,7 +121,7 @@ func isTerminal(f *os.File) bool {
 func (s *Server) welcome(ctx context.Context, w io.Writer) {
 	fmt.Fprintf(w, "\n  API        %s   (a browser that opens it reads how to begin)\n  console    %s\n", s.URL, s.AdminURL+console.Root)
 	if !s.config.Dev {
-		if once, _, err := s.people.NewLink(ctx, ""); err == nil {
+		if once, _, err := s.domain.people.NewLink(ctx, ""); err == nil {
 			fmt.Fprintf(w, "  sign in    %s/login?once=%s   (once, within ten minutes)\n", s.AdminURL+console.Root, once)
 		} else {
 			s.log.ErrorContext(ctx, "no login link could be made: qrjump login-link makes one", "error", err)
@@ -131,8 +131,8 @@ func (s *Server) welcome(ctx context.Context, w io.Writer) {
 	if s.config.AdminToken == "" {
 		fmt.Fprintf(w, "  admin token in %s\n", filepath.Join(s.config.Data, "admin-token"))
 	}
-	if s.newToken {
-		fmt.Fprintf(w, "  it is      %s   (printed this once)\n", s.adminToken)
+	if s.secrets.newToken {
+		fmt.Fprintf(w, "  it is      %s   (printed this once)\n", s.secrets.adminToken)
 	}
 	if s.config.TLSDev {
 		s.trust(w)
@@ -175,7 +175,7 @@ func (s *Server) curl() string {
 
 // tour prints lines that can be pasted.
 func (s *Server) tour(ctx context.Context, w io.Writer) {
-	page, err := s.accounts.List(ctx, "", 100)
+	page, err := s.domain.accounts.List(ctx, "", 100)
 	if err != nil {
 		return
 	}
@@ -183,7 +183,7 @@ func (s *Server) tour(ctx context.Context, w io.Writer) {
 		if a.Kind != accounts.MiniProgram || a.JumpRules() != nil {
 			continue
 		}
-		token, err := s.accounts.OperatorToken(ctx, a.AppID)
+		token, err := s.domain.accounts.OperatorToken(ctx, a.AppID)
 		if err != nil {
 			return
 		}

@@ -26,7 +26,7 @@ import (
 
 // urlOf is how a listener is reached.
 func (s *Server) urlOf(l net.Listener) string {
-	if s.certificate != nil {
+	if s.serving.certificate != nil {
 		return reachable("https://" + l.Addr().String())
 	}
 	return reachable("http://" + l.Addr().String())
@@ -40,8 +40,8 @@ func (s *Server) lane(l net.Listener) *lane.Lane {
 	if s.config.Dev {
 		lane.KnownHost = s.knownName
 	}
-	if s.certificate != nil {
-		lane.TLS = certificates.Config(s.certificate)
+	if s.serving.certificate != nil {
+		lane.TLS = certificates.Config(s.serving.certificate)
 		lane.TLS.NextProtos = []string{"h2", "http/1.1"}
 	}
 	return lane.Listen(l)
@@ -80,18 +80,18 @@ func (s *Server) ledgerPart() part {
 			}
 			return s.openNodes(ctx)
 		},
-		stop: func(ctx context.Context) error { return s.ledger.close(ctx, s.log) },
+		stop: func(ctx context.Context) error { return s.scanning.ledger.close(ctx, s.log) },
 	}
 }
 
 // openLedger opens the journal in the data folder.
 func (s *Server) openLedger(ctx context.Context) error {
-	journal, err := ledger.OpenJournal(s.config.scansDir(), ledger.JournalOptions{Log: s.log, Random: s.random})
+	journal, err := ledger.OpenJournal(s.config.scansDir(), ledger.JournalOptions{Log: s.log, Random: s.world.random})
 	if err != nil {
 		return fmt.Errorf("opening the ledger of scans: %w", err)
 	}
-	s.ledger = &scanLedger{journal: journal, recorder: ledger.NewRecorder(journal, ledger.RecorderOptions{})}
-	s.metrics.watchLedger(s.ledger.recorder)
+	s.scanning.ledger = &scanLedger{journal: journal, recorder: ledger.NewRecorder(journal, ledger.RecorderOptions{})}
+	s.metrics.watchLedger(s.scanning.ledger.recorder)
 	return s.openScanLog(ctx)
 }
 
@@ -131,11 +131,11 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 }
 
 // soon reports whether scans that fell on no code are answered before they are durable.
-func (s *Server) soon() bool { return s.settings.Get().ScanDurability == settings.Soon }
+func (s *Server) soon() bool { return s.chosen.settings.Get().ScanDurability == settings.Soon }
 
 // userHash is what the ledger knows a user by. The namespace has no byte 0.
 func (s *Server) userHash(namespace, user string) ledger.UserHash {
-	sum := s.users.Sum(namespace, "\x00", user)
+	sum := s.scanning.users.Sum(namespace, "\x00", user)
 	return ledger.UserHash(sum[:len(ledger.UserHash{})])
 }
 
@@ -163,7 +163,7 @@ func (s *Server) contactPart() part {
 // stayInTouch reads the scan keys again at every interval: so keys that another node made or ended
 // apply here too. By that it also sees whether the store answers.
 func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
-	s.contact.last.Store(s.realNow().UnixMilli())
+	s.domain.contact.last.Store(s.world.realNow().UnixMilli())
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -173,15 +173,15 @@ func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
 		case <-tick.C:
 		}
 		within, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := s.keys.Load(within)
+		err := s.domain.keys.Load(within)
 		cancel()
 		switch {
 		case err == nil:
-			s.contact.last.Store(s.realNow().UnixMilli())
-			if s.contact.lost.Swap(false) {
+			s.domain.contact.last.Store(s.world.realNow().UnixMilli())
+			if s.domain.contact.lost.Swap(false) {
 				s.log.Info("the store answers again")
 			}
-		case ctx.Err() == nil && !s.contact.lost.Swap(true):
+		case ctx.Err() == nil && !s.domain.contact.lost.Swap(true):
 			s.log.Error("the store does not answer; scans of rules are answered from memory, changes and scans of codes are not taken",
 				"error", err)
 		}
@@ -191,8 +191,8 @@ func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
 // age is how old the memory of scans may be: 0 while the store answers and
 // nothing is missed.
 func (s *Server) age() time.Duration {
-	if !s.contact.lost.Load() && s.current.Ready() == nil {
+	if !s.domain.contact.lost.Load() && s.domain.current.Ready() == nil {
 		return 0
 	}
-	return max(s.realNow().Sub(time.UnixMilli(s.contact.last.Load())), time.Millisecond)
+	return max(s.world.realNow().Sub(time.UnixMilli(s.domain.contact.last.Load())), time.Millisecond)
 }

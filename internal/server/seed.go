@@ -228,10 +228,10 @@ func (s *Server) addSeed(ctx context.Context, text string) (emulator.Planted, er
 		return emulator.Planted{}, err
 	}
 	done := emulator.Planted{Accounts: len(f.Accounts), Components: len(f.Components), Rules: len(f.Rules)}
-	if done.Applied, err = s.plant(ctx, f, s.now); err != nil || !done.Applied {
+	if done.Applied, err = s.plant(ctx, f, s.world.now); err != nil || !done.Applied {
 		return done, err
 	}
-	return done, s.current.Load(ctx)
+	return done, s.domain.current.Load(ctx)
 }
 
 // plant is applySeed by the author of ctx, for memory that is loaded afterwards; false = this very content was
@@ -270,8 +270,8 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 		return false, err
 	}
 	// Memory is loaded when all is stored, so nobody is told of the parts.
-	directory := &accounts.Directory{Store: s.store, Key: s.vault, Settings: settings.NewLive(next), Now: now, Random: s.random,
-		LeastSecret: s.config.leastSecret()}
+	directory := &accounts.Directory{Store: s.store, Key: s.secrets.vault, Settings: settings.NewLive(next), Now: now,
+		Random: s.world.random, LeastSecret: s.config.leastSecret()}
 	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: now}
 	// Links name accounts that may stand further down, so they come last.
 	for i := range f.Accounts {
@@ -352,7 +352,7 @@ func (s *Server) refuseDemo(ctx context.Context, db *store.Store) error {
 // applySettings stores the settings of a seed and returns what will be in
 // force.
 func (s *Server) applySettings(ctx context.Context, f *seedFile) (settings.Settings, error) {
-	current := s.settings.Get()
+	current := s.chosen.settings.Get()
 	object, next, err := f.settingsOn(current)
 	if object == nil || err != nil {
 		return current, err

@@ -57,23 +57,23 @@ type Seams struct {
 
 // Server is a running server. Things that its parts share stand in the files of the parts.
 type Server struct {
-	config  Config
-	seams   Seams
-	log     *slog.Logger
-	metrics *metrics
-	parts   runner
-	world
-	store   *store.Store
-	writing atomic.Pointer[store.Servers] // of PostgreSQL, when they were last asked; nil = not yet
-	secrets
-	wall *wallclock.Clock
-	emulation
-	domain
-	chosen
-	scanning
-	webhooks *webhooks.Book
-	rechecks *rules.Rechecker
-	serving
+	config    Config
+	seams     Seams
+	log       *slog.Logger
+	metrics   *metrics
+	parts     runner
+	world     world
+	store     *store.Store
+	writing   atomic.Pointer[store.Servers] // of PostgreSQL, when they were last asked; nil = not yet
+	secrets   secrets
+	wall      *wallclock.Clock
+	emulation emulation
+	domain    domain
+	chosen    chosen
+	scanning  scanning
+	webhooks  *webhooks.Book
+	rechecks  *rules.Rechecker
+	serving   serving
 
 	// URL is where the wire is served.
 	URL string
@@ -101,8 +101,8 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server,
 	if err := s.parts.start(ctx, s.order()); err != nil {
 		return nil, err
 	}
-	if s.startEnds != nil {
-		s.startEnds()
+	if s.serving.startEnds != nil {
+		s.serving.startEnds()
 	}
 	return s, nil
 }
@@ -110,18 +110,18 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server,
 func newServer(c Config, logs io.Writer, seams Seams) *Server {
 	s := &Server{config: c, seams: seams, log: newLogger(logs, c.LogFormat),
 		world: world{realNow: seams.RealNow, random: seams.Random, outbound: outboundClient(seams.Outbound)}}
-	if s.realNow == nil {
-		s.realNow = time.Now
+	if s.world.realNow == nil {
+		s.world.realNow = time.Now
 	}
-	s.now = s.realNow // until openClock has chosen
-	if s.random == nil {
-		s.random = rand.Reader
+	s.world.now = s.world.realNow // until openClock has chosen
+	if s.world.random == nil {
+		s.world.random = rand.Reader
 	}
 	s.seams.BodyTimeout = cmp.Or(seams.BodyTimeout, 10*time.Second)
-	s.settings = settings.NewLive(settings.Defaults())
-	s.drainTime, s.lanes, s.failed = DrainTimeout, map[*http.Server]*lane.Lane{}, make(chan error, 8)
+	s.chosen.settings = settings.NewLive(settings.Defaults())
+	s.serving.drainTime, s.serving.lanes, s.serving.failed = DrainTimeout, map[*http.Server]*lane.Lane{}, make(chan error, 8)
 	for _, text := range c.TrustedProxy {
-		s.proxies = append(s.proxies, netip.MustParsePrefix(text)) // checked by Validate
+		s.serving.proxies = append(s.serving.proxies, netip.MustParsePrefix(text)) // checked by Validate
 	}
 	return s
 }
@@ -142,7 +142,7 @@ func (s *Server) order() []part {
 }
 
 // Failed delivers the error of a listener that broke.
-func (s *Server) Failed() <-chan error { return s.failed }
+func (s *Server) Failed() <-chan error { return s.serving.failed }
 
 // Close drains: no new connections, running requests get DrainTimeout, less what
 // Run took of it, then everything ends that they used. A second call does nothing.

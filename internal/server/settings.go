@@ -25,7 +25,7 @@ func (s *Server) settingsPart() part {
 		if err := s.loadSettings(ctx); err != nil {
 			return err
 		}
-		return s.applySeed(ctx, s.seed, s.now)
+		return s.applySeed(ctx, s.chosen.seed, s.world.now)
 	}}
 }
 
@@ -123,13 +123,13 @@ func (s *Server) defaultSettings() settings.Settings {
 
 // loadSettings puts in force what was kept.
 func (s *Server) loadSettings(ctx context.Context) error {
-	s.loading.Lock()
-	defer s.loading.Unlock()
+	s.chosen.loading.Lock()
+	defer s.chosen.loading.Unlock()
 	stored, err := s.storedSettings(ctx)
 	if err != nil {
 		return err
 	}
-	s.settings.Set(stored)
+	s.chosen.settings.Set(stored)
 	return nil
 }
 

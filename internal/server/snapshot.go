@@ -12,9 +12,9 @@ const snapshotFile = "rules.snapshot"
 func (s *Server) snapshotsPart() part {
 	return part{
 		name: "snapshots of the rules",
-		run:  func(ctx context.Context) { s.current.KeepSnapshot(ctx) },
+		run:  func(ctx context.Context) { s.domain.current.KeepSnapshot(ctx) },
 		stop: func(ctx context.Context) error {
-			if err := s.current.SaveSnapshot(ctx); err != nil {
+			if err := s.domain.current.SaveSnapshot(ctx); err != nil {
 				s.log.Warn("the next start will be slower", "error", err)
 			}
 			return nil

@@ -21,50 +21,50 @@ func (s *Server) regionsPart() part {
 			if s.config.Regions == "" {
 				return nil
 			}
-			if s.regions, err = stats.OpenRegions(s.config.Regions); err != nil {
+			if s.scanning.regions, err = stats.OpenRegions(s.config.Regions); err != nil {
 				return usage("--regions: %v", err)
 			}
 			return nil
 		},
-		stop: func(context.Context) error { return s.regions.Close() },
+		stop: func(context.Context) error { return s.scanning.regions.Close() },
 	}
 }
 
 // region says where an address is; nil where nobody knows.
 func (s *Server) region() func(netip.Addr) string {
-	if s.regions == nil {
+	if s.scanning.regions == nil {
 		return nil
 	}
-	return s.regions.Lookup
+	return s.scanning.regions.Lookup
 }
 
 // openAlarms prepares what is known of each code's scans.
 func (s *Server) openAlarms() {
-	s.alarms = &alarms.Book{Store: s.store, Settings: s.settings, Now: s.now, Logger: s.log}
-	if s.regions != nil {
-		s.alarms.Places = s.regions
+	s.scanning.alarms = &alarms.Book{Store: s.store, Settings: s.chosen.settings, Now: s.world.now, Logger: s.log}
+	if s.scanning.regions != nil {
+		s.scanning.alarms.Places = s.scanning.regions
 	}
 }
 
 // openCounter prepares the counting, and looks whether the ledger beside an
 // embedded database is the one that was counted, before the first scan comes into it.
 func (s *Server) openCounter(ctx context.Context) error {
-	s.counter = s.newCounter(s.ledger.log, s.ledger.flush)
-	if s.ledger.earlier != nil {
-		s.counter.Earlier = []ledger.Log{s.ledger.earlier}
+	s.scanning.counter = s.newCounter(s.scanning.ledger.log, s.scanning.ledger.flush)
+	if s.scanning.ledger.earlier != nil {
+		s.scanning.counter.Earlier = []ledger.Log{s.scanning.ledger.earlier}
 	}
-	s.counter.Nodes = s.ledger.nodes
-	s.metrics.watchCounter(s.counter)
-	if s.ledger.log != ledger.Log(s.ledger.journal) {
+	s.scanning.counter.Nodes = s.scanning.ledger.nodes
+	s.metrics.watchCounter(s.scanning.counter)
+	if s.scanning.ledger.log != ledger.Log(s.scanning.ledger.journal) {
 		return nil
 	}
-	return s.counter.Begin(ctx)
+	return s.scanning.counter.Begin(ctx)
 }
 
 // lacking is a line for whoever asks whether the server is ready; "" = nothing is
 // missing that was counted.
 func (s *Server) lacking(ctx context.Context) string {
-	n, err := s.counter.Lacking(ctx)
+	n, err := s.scanning.counter.Lacking(ctx)
 	if err != nil || n == 0 {
 		return ""
 	}
@@ -72,8 +72,8 @@ func (s *Server) lacking(ctx context.Context) string {
 }
 
 func (s *Server) newCounter(log ledger.Log, flush func(context.Context) error) *stats.Counter {
-	return &stats.Counter{Log: log, Alone: log == ledger.Log(s.ledger.journal), Flush: flush, Store: s.store, Alarms: s.alarms,
-		Settings: s.settings, Now: s.now, Logger: s.log, Random: s.random}
+	return &stats.Counter{Log: log, Alone: log == ledger.Log(s.scanning.ledger.journal), Flush: flush, Store: s.store,
+		Alarms: s.scanning.alarms, Settings: s.chosen.settings, Now: s.world.now, Logger: s.log, Random: s.world.random}
 }
 
 // lastCount is how long the end of the server waits for what is not counted yet.
@@ -84,15 +84,15 @@ func (s *Server) counterPart() part {
 	return part{
 		name:  "counter of scans",
 		start: s.openCounter,
-		run:   func(ctx context.Context) { s.counter.Run(ctx) },
+		run:   func(ctx context.Context) { s.scanning.counter.Run(ctx) },
 		stop: func(ctx context.Context) error {
-			if s.counter == nil {
+			if s.scanning.counter == nil {
 				return nil
 			}
 			// A ledger that is left now may not be there at the next start.
 			within, cancel := context.WithTimeout(ctx, lastCount)
 			defer cancel()
-			if err := s.counter.CatchUpAndSave(within); err != nil {
+			if err := s.scanning.counter.CatchUpAndSave(within); err != nil {
 				s.log.InfoContext(within, "the last scans are counted after the next start", "reason", err)
 			}
 			return nil

@@ -20,7 +20,7 @@ func (s *Server) storePart() part {
 			if err := refuseLost(s.config); err != nil {
 				return err
 			}
-			if s.seed, err = readSeed(s.config); err != nil {
+			if s.chosen.seed, err = readSeed(s.config); err != nil {
 				return err
 			}
 			waits := func(what string, until time.Time) {
@@ -30,7 +30,7 @@ func (s *Server) storePart() part {
 			if s.store, err = store.Open(ctx, target); err != nil {
 				return usageError{err}
 			}
-			s.startEnds = context.AfterFunc(ctx, s.store.End) // a start may wait for a replica, too
+			s.serving.startEnds = context.AfterFunc(ctx, s.store.End) // a start may wait for a replica, too
 			s.warnOfNoReplica(ctx)
 			return nil
 		},
@@ -38,8 +38,8 @@ func (s *Server) storePart() part {
 			if s.store == nil {
 				return nil
 			}
-			if s.endWaiting != nil {
-				s.endWaiting.Stop()
+			if s.serving.endWaiting != nil {
+				s.serving.endWaiting.Stop()
 			}
 			return s.store.Close()
 		},
@@ -76,7 +76,7 @@ func (s *Server) check(ctx context.Context, db *store.Store, schema int64) error
 // checkSeed returns an error for a seed that cannot be; one that was applied
 // before is not judged again.
 func (s *Server) checkSeed(ctx context.Context, db *store.Store, schema int64) error {
-	f := s.seed
+	f := s.chosen.seed
 	if f == nil {
 		return nil
 	}

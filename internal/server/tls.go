@@ -15,9 +15,9 @@ var devNames = append(slices.Clone(gateway.PlatformNames), "localhost")
 func (s *Server) openTLS() (err error) {
 	switch {
 	case s.config.TLSDev:
-		s.certificate, err = s.openAuthority()
+		s.serving.certificate, err = s.openAuthority()
 	case s.config.TLSCert != "":
-		if s.certificate, err = certificates.OpenPair(s.config.TLSCert, s.config.TLSKey, s.realNow, s.log); err != nil {
+		if s.serving.certificate, err = certificates.OpenPair(s.config.TLSCert, s.config.TLSKey, s.world.realNow, s.log); err != nil {
 			return usage("%v", err)
 		}
 	}
@@ -26,7 +26,7 @@ func (s *Server) openTLS() (err error) {
 
 // openAuthority opens the authority of this machine, with a leaf for the platform's names.
 func (s *Server) openAuthority() (*certificates.Authority, error) {
-	ca, err := certificates.OpenAuthority(s.config.Data, devNames, s.realNow)
+	ca, err := certificates.OpenAuthority(s.config.Data, devNames, s.world.realNow)
 	if err != nil {
 		return nil, usage("%v", err)
 	}

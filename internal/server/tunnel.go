@@ -82,10 +82,10 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 		// net/http sets up HTTP/2 by it; handshakes are those of connect.
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
 	}
-	s.servers = append(s.servers, behind)
-	s.accepting.Go(func() {
+	s.serving.servers = append(s.serving.servers, behind)
+	s.serving.accepting.Go(func() {
 		if err := behind.Serve(t); !errors.Is(err, http.ErrServerClosed) {
-			s.failed <- fmt.Errorf("the tunnel of %s: %w", l.Addr(), err)
+			s.serving.failed <- fmt.Errorf("the tunnel of %s: %w", l.Addr(), err)
 		}
 	})
 	direct := h.Handler
@@ -176,10 +176,10 @@ type platformShown struct {
 // platformCertificate speaks for the platform's names; it is made when it is first wanted.
 func (s *Server) platformCertificate() (certificates.Certificate, error) {
 	if s.config.TLSDev {
-		return s.certificate, nil
+		return s.serving.certificate, nil
 	}
-	s.platform.once.Do(func() { s.platform.shown, s.platform.fault = s.openAuthority() })
-	return s.platform.shown, s.platform.fault
+	s.serving.platform.once.Do(func() { s.serving.platform.shown, s.serving.platform.fault = s.openAuthority() })
+	return s.serving.platform.shown, s.serving.platform.fault
 }
 
 // Authority is the file of the local authority that speaks for the platform's names.

@@ -78,7 +78,7 @@ func (w watcher) Collect(to chan<- prometheus.Metric) {
 		if err == nil {
 			rows, oldest = float64(waiting[kind].Rows), 0
 			if at := waiting[kind].Oldest; !at.IsZero() {
-				oldest = max(0, w.now().Sub(at).Seconds())
+				oldest = max(0, w.world.now().Sub(at).Seconds())
 			}
 		}
 		show("qrjump_outbox_waiting", rows, string(kind))
@@ -100,7 +100,7 @@ func (s *Server) away(ctx context.Context) (n float64) {
 		return -1
 	}
 	for _, one := range all {
-		if !one.Stopped && s.realNow().Sub(one.SeenAt) > NodeSilence {
+		if !one.Stopped && s.world.realNow().Sub(one.SeenAt) > NodeSilence {
 			n++
 		}
 	}

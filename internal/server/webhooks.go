@@ -16,10 +16,10 @@ import (
 
 // openWebhooks prepares the receivers of scans and alarms.
 func (s *Server) openWebhooks() {
-	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.vault, Now: s.now, Random: s.random, Log: currentLog{s},
-		Origins: s.ledger.stream != nil, LastAlarm: s.store.LastAlarm,
+	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.world.now, Random: s.world.random, Log: currentLog{s},
+		Origins: s.scanning.ledger.stream != nil, LastAlarm: s.store.LastAlarm,
 		Alarms: func(ctx context.Context, after int64, limit int) ([]webhooks.Alarm, error) {
-			list, err := s.alarms.News(ctx, after, limit)
+			list, err := s.scanning.alarms.News(ctx, after, limit)
 			if err != nil {
 				return nil, err
 			}
@@ -35,8 +35,8 @@ func (s *Server) openWebhooks() {
 			}
 			return news, nil
 		},
-		Check: s.checkWebhook, Unknown: s.store.Unknown, RealNow: s.realNow, ClockBelieved: s.wall.Believed,
-		Life: func() time.Duration { return time.Duration(s.settings.Get().WebhookDays) * 24 * time.Hour }}
+		Check: s.checkWebhook, Unknown: s.store.Unknown, RealNow: s.world.realNow, ClockBelieved: s.wall.Believed,
+		Life: func() time.Duration { return time.Duration(s.chosen.settings.Get().WebhookDays) * 24 * time.Hour }}
 }
 
 // alarmData is an alarm as receivers read it.
@@ -63,12 +63,12 @@ type dismissalData struct {
 // currentLog is the ledger that counts at the moment of asking.
 type currentLog struct{ s *Server }
 
-func (l currentLog) ID() string { return l.s.counter.Log.ID() }
+func (l currentLog) ID() string { return l.s.scanning.counter.Log.ID() }
 
-func (l currentLog) End(ctx context.Context) (int64, error) { return l.s.counter.Log.End(ctx) }
+func (l currentLog) End(ctx context.Context) (int64, error) { return l.s.scanning.counter.Log.End(ctx) }
 
 func (l currentLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
-	return l.s.counter.Log.Read(ctx, after)
+	return l.s.scanning.counter.Log.Read(ctx, after)
 }
 
 // checkWebhook says why an address cannot be a receiver's.
@@ -89,8 +89,8 @@ func (s *Server) checkWebhook(ctx context.Context, url string) error {
 
 // outboundNow is the guarded client as the settings have it.
 func (s *Server) outboundNow() outbound.Client {
-	client := s.outbound
-	client.AllowPrivate = s.settings.Get().AllowPrivateHosts
-	client.Now = s.now
+	client := s.world.outbound
+	client.AllowPrivate = s.chosen.settings.Get().AllowPrivateHosts
+	client.Now = s.world.now
 	return client
 }

@@ -21,10 +21,10 @@ func (s *Server) whyBelow() string {
 // made them, then in the log.
 func (s *Server) call(ctx context.Context, rid string) (calls.Call, error) {
 	if s.config.emulates() {
-		last, _ := s.calls.Last(1, func(r api.Record) bool { return r.RID == rid })
+		last, _ := s.emulation.calls.Last(1, func(r api.Record) bool { return r.RID == rid })
 		for _, r := range last {
 			return r.Kept(), nil
 		}
 	}
-	return s.book.Look(ctx, rid)
+	return s.domain.book.Look(ctx, rid)
 }
