@@ -278,15 +278,32 @@ func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, erro
 	if known > 0 {
 		first = uint64(known/generation+1) * generation
 	}
-	stream, err := l.js.CreateStream(ctx, jetstream.StreamConfig{Name: l.options.Stream, Description: "scans of qrjump",
+	wanted := jetstream.StreamConfig{Name: l.options.Stream, Description: "scans of qrjump",
 		Subjects: []string{l.prefix() + "*"},
 		Storage:  jetstream.FileStorage, Replicas: max(1, l.options.Replicas), Retention: jetstream.LimitsPolicy,
 		// A full stream refuses new messages; it never drops old ones.
-		Discard: jetstream.DiscardNew, Duplicates: time.Hour, FirstSeq: first})
+		Discard: jetstream.DiscardNew, Duplicates: time.Hour, FirstSeq: first}
+	stream, err := l.js.CreateStream(ctx, wanted)
+	for noStore(err) {
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(50 * time.Millisecond):
+		}
+		stream, err = l.js.CreateStream(ctx, wanted)
+	}
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another node was faster
 		return l.js.Stream(ctx, l.options.Stream)
 	}
 	return stream, err
+}
+
+// noStore says whether a server could not make the folder of a stream just now: it answers so while it still removes that of a
+// former stream of the same name. Where it means a full disk, whoever waits learns it at the end of their patience.
+func noStore(err error) bool {
+	const storeFailed = 10049
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == storeFailed
 }
 
 func createdAt(info *jetstream.StreamInfo) string { return info.Created.UTC().Format(time.RFC3339Nano) }
