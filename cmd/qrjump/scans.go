@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -170,77 +172,99 @@ const mostNewest = 100_000
 // list prints scans, at most limit of them, 0 = no limit: after --after, else
 // the newest, else all. With a filter it is the first of those that match.
 func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.ScanFilter, limit int) error {
-	next := func(after string, size int) (client.ScanPage, error) {
-		if wanted != nil {
-			return operator.FindScans(s.ctx, *wanted, after, size)
-		}
-		return operator.Scans(s.ctx, after, size)
-	}
-	var page client.ScanPage
-	var older bool
-	var err error
-	after, printed := c.After, 0
-	switch {
-	case c.After == "" && c.Follow && c.Since == "" && c.From == "":
-		// New scans are those after the newest; where there is none
-		// yet, everything.
-		if page, err = operator.NewestScans(s.ctx, 1); err == nil {
-			after, page = page.Next, client.ScanPage{More: true}
-		}
-	case c.After == "" && limit > 0 && !c.filters():
-		page, err = operator.NewestScansOf(s.ctx, c.Owner, limit)
-		older = page.Older != nil && *page.Older
-	default:
-		page, err = next(after, pageSize(limit, 0))
-	}
+	r := scanReading{scansCommand: c, operator: operator, wanted: wanted, limit: limit, after: c.After}
+	page, err := r.first(s.ctx)
 	out := c.printer(s.out)
-	for {
-		if err != nil {
-			if s.ctx.Err() != nil && c.Follow {
-				return nil
-			}
-			if errors.Is(err, client.ErrNoNewest) {
-				err = advised{error: err, next: said("scans.all_qrjump_scans_limit_0")}
-			}
-			if after == "" {
-				return fault("scans.list_scans", err)
-			}
-			return failed(said("scans.list_scans_after"), after, err)
-		}
-		for _, one := range page.Scans {
-			if err := out.print(one); err != nil {
-				return err
-			}
-		}
-		if err := out.flush(); err != nil {
+	for err == nil {
+		if err := printScans(out, page.Scans); err != nil {
 			return err
 		}
-		printed += len(page.Scans)
-		if page.Next != "" {
-			after = page.Next
-		}
-		if c.Follow && !page.More {
+		r.printed += len(page.Scans)
+		r.after = cmp.Or(page.Next, r.after)
+		switch {
+		case c.Follow && !page.More:
 			select {
 			case <-s.ctx.Done():
 				return nil
 			case <-time.After(c.Every):
 			}
-		} else if !c.Follow && (!page.More || limit > 0 && printed >= limit) {
-			break
+		case !c.Follow && (!page.More || limit > 0 && r.printed >= limit):
+			r.tell(s.err, page.More)
+			return nil
 		}
-		page, err = next(after, pageSize(limit, printed))
+		page, err = r.next(s.ctx)
 	}
+	if s.ctx.Err() != nil && c.Follow {
+		return nil
+	}
+	return r.failed(err)
+}
+
+// A scanReading asks for scans page after page.
+type scanReading struct {
+	*scansCommand
+	operator *client.Client
+	wanted   *client.ScanFilter
+	limit    int    // of what is printed, 0 = none
+	after    string // the last scan that was read
+	printed  int
+	older    bool // there are scans before the first that was read
+}
+
+// first is the page that a listing begins with.
+func (r *scanReading) first(ctx context.Context) (client.ScanPage, error) {
 	switch {
-	case printed == 0 && (wanted != nil || c.After != ""):
-		tell(s.err, "scans.no_scan_is_like_that")
-	case printed == 0:
-		tell(s.err, "scans.nothing_was_scanned_yet")
-	case older:
-		tell(s.err, "scans.these_are_the_newest_all", printed)
-	case page.More:
-		tell(s.err, "scans.there_are_more_qrjump_scans", after)
+	case r.after == "" && r.Follow && r.Since == "" && r.From == "":
+		// New scans are those after the newest; where there is none yet, everything.
+		page, err := r.operator.NewestScans(ctx, 1)
+		return client.ScanPage{Next: page.Next, More: true}, err
+	case r.after == "" && r.limit > 0 && !r.filters():
+		page, err := r.operator.NewestScansOf(ctx, r.Owner, r.limit)
+		r.older = page.Older != nil && *page.Older
+		return page, err
 	}
-	return nil
+	return r.next(ctx)
+}
+
+func (r *scanReading) next(ctx context.Context) (client.ScanPage, error) {
+	size := pageSize(r.limit, r.printed)
+	if r.wanted != nil {
+		return r.operator.FindScans(ctx, *r.wanted, r.after, size)
+	}
+	return r.operator.Scans(ctx, r.after, size)
+}
+
+func (r *scanReading) failed(err error) error {
+	if errors.Is(err, client.ErrNoNewest) {
+		err = advised{error: err, next: said("scans.all_qrjump_scans_limit_0")}
+	}
+	if r.after == "" {
+		return fault("scans.list_scans", err)
+	}
+	return failed(said("scans.list_scans_after"), r.after, err)
+}
+
+// tell says what stands beside a listing that ended.
+func (r *scanReading) tell(to io.Writer, more bool) {
+	switch {
+	case r.printed == 0 && (r.wanted != nil || r.After != ""):
+		tell(to, "scans.no_scan_is_like_that")
+	case r.printed == 0:
+		tell(to, "scans.nothing_was_scanned_yet")
+	case r.older:
+		tell(to, "scans.these_are_the_newest_all", r.printed)
+	case more:
+		tell(to, "scans.there_are_more_qrjump_scans", r.after)
+	}
+}
+
+func printScans(out scanPrinter, scans []client.RecordedScan) error {
+	for _, one := range scans {
+		if err := out.print(one); err != nil {
+			return err
+		}
+	}
+	return out.flush()
 }
 
 // pageSize is how many scans to ask for.

@@ -167,6 +167,7 @@ const (
 	foreign              // it is not plain, or not there in time: net/http's
 	gone                 // nothing more comes, or is to come
 	parked               // a loop has the connection
+	waiting              // more of it is to come
 )
 
 // one answers the next request, and says what the connection is then.
@@ -236,77 +237,109 @@ func (c *conn) begin(h *head, begin func(ctx context.Context, who string, body [
 	return a
 }
 
+// A wait is for one request.
+type wait struct {
+	first bool // of its connection
+	begun bool // and its time runs
+	last  bool // nothing more is waited for
+	blank int  // bytes of empty lines that were skipped
+}
+
 // await reads until a whole request is there.
-func (c *conn) await(first bool) (h head, _ state) {
-	begun := false // and its time runs
-	last := false  // nothing more is waited for
-	blank := 0     // bytes of empty lines that were skipped
+func (c *conn) await(first bool) (h head, s state) {
+	w := wait{first: first}
 	if len(c.in) > 4*buffer && c.r == c.w {
 		c.in, c.r, c.w = make([]byte, buffer), 0, 0
 	}
 	for {
-		// As net/http: some old clients send an empty line behind a body.
-		for !first && c.r < c.w && blank < maxBlank && (c.in[c.r] == '\r' || c.in[c.r] == '\n') {
-			c.r++
-			blank++
-		}
-		if here := c.w - c.r; here > 0 {
-			var ok bool
-			h, ok = c.lane.readHead(c.in[c.r:c.w])
-			switch {
-			case !ok && !first && blank+here < maxBlank:
-				// Fewer bytes before the end of a connection are no request, as in net/http.
-			case !ok || h.size == 0 && here > maxHead:
-				return h, foreign
-			case h.size > 0 && here >= h.size+h.length:
-				return h, plain
-			}
-			if !begun {
-				begun = true
-				c.readBy(cmp.Or(c.lane.Patience, patience), 0)
-			}
+		c.skip(&w)
+		if c.r < c.w {
+			h, s = c.look(&w)
 		} else {
-			h, c.r, c.w = head{}, 0, 0
-			if c.answered && blank == 0 {
-				if len(c.free) > 0 {
-					c.asks(false)
-				}
-				if c.park() {
-					return h, parked
-				}
-			}
-			if first {
-				c.readBy(firstTime, coarse)
-			} else {
-				c.readBy(c.lane.IdleTime, coarse)
-			}
-			c.idle.Store(true)
-			if len(c.free) > 0 {
-				c.asks(false)
-			}
-			if c.lane.draining.Load() {
-				// A request that arrived already is still answered.
-				c.readBy(grace, 0)
-				last = true
-			}
+			h, s = head{}, c.idles(&w)
+		}
+		if s != waiting {
+			return h, s
 		}
 		c.room(h.size + h.length)
-		n, err := c.read(c.in[c.w:])
-		c.idle.Store(false)
-		c.w += n
-		late := errors.Is(err, os.ErrDeadlineExceeded)
-		switch {
-		case n > 0 || err == nil:
-		case !first && err == io.EOF && blank+c.w-c.r < maxBlank:
-			return h, gone
-		case c.r < c.w && (err == io.EOF || late):
-			return h, foreign
-		case c.r == c.w && !last && c.lane.draining.Load() && late:
-			// Woken by Drain.
-		default:
-			return h, gone
+		if s = c.more(&w); s != waiting {
+			return h, s
 		}
 	}
+}
+
+// skip passes over empty lines. As net/http: some old clients send one behind a body.
+func (c *conn) skip(w *wait) {
+	for !w.first && c.r < c.w && w.blank < maxBlank && (c.in[c.r] == '\r' || c.in[c.r] == '\n') {
+		c.r++
+		w.blank++
+	}
+}
+
+// look judges what was read of a request.
+func (c *conn) look(w *wait) (head, state) {
+	here := c.w - c.r
+	h, ok := c.lane.readHead(c.in[c.r:c.w])
+	switch {
+	case !ok && !w.first && w.blank+here < maxBlank:
+		// Fewer bytes before the end of a connection are no request, as in net/http.
+	case !ok || h.size == 0 && here > maxHead:
+		return h, foreign
+	case h.size > 0 && here >= h.size+h.length:
+		return h, plain
+	}
+	if !w.begun {
+		w.begun = true
+		c.readBy(cmp.Or(c.lane.Patience, patience), 0)
+	}
+	return h, waiting
+}
+
+// idles prepares for a wait of which nothing is there, or leaves it to a loop.
+func (c *conn) idles(w *wait) state {
+	c.r, c.w = 0, 0
+	if c.answered && w.blank == 0 {
+		if len(c.free) > 0 {
+			c.asks(false)
+		}
+		if c.park() {
+			return parked
+		}
+	}
+	if w.first {
+		c.readBy(firstTime, coarse)
+	} else {
+		c.readBy(c.lane.IdleTime, coarse)
+	}
+	c.idle.Store(true)
+	if len(c.free) > 0 {
+		c.asks(false)
+	}
+	if c.lane.draining.Load() {
+		// A request that arrived already is still answered.
+		c.readBy(grace, 0)
+		w.last = true
+	}
+	return waiting
+}
+
+// more reads once.
+func (c *conn) more(w *wait) state {
+	n, err := c.read(c.in[c.w:])
+	c.idle.Store(false)
+	c.w += n
+	late := errors.Is(err, os.ErrDeadlineExceeded)
+	switch {
+	case n > 0 || err == nil:
+		return waiting
+	case !w.first && err == io.EOF && w.blank+c.w-c.r < maxBlank:
+		return gone
+	case c.r < c.w && (err == io.EOF || late):
+		return foreign
+	case c.r == c.w && !w.last && c.lane.draining.Load() && late: // Drain woke it
+		return waiting
+	}
+	return gone
 }
 
 func (c *conn) read(b []byte) (int, error) {
