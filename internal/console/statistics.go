@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
@@ -228,7 +229,21 @@ func (v *visit) named(group, value string) string {
 	if group == "rule" && value != "" {
 		return v.say("chart.rule", value)
 	}
+	if group == "result" && value != "" {
+		return v.resultName(value)
+	}
 	return v.valueName(value)
+}
+
+// resultName says a result of scans, such as open_mini_program/code, in words. What a later version counted stays as it is.
+func (v *visit) resultName(value string) string {
+	parts := strings.Split(value, "/")
+	for i, part := range parts {
+		if text, err := v.Say("result." + part); err == nil {
+			parts[i] = text
+		}
+	}
+	return strings.Join(parts, " · ")
 }
 
 // know learns what people call values of a group, in one question. What cannot be learnt goes by its number.
