@@ -97,6 +97,24 @@ func ExampleServer_Advance() {
 	// Output: false <nil>
 }
 
+// Two suites share a server: each brings back its own account and leaves the other's rules alone.
+func ExampleServer_ResetAccounts() {
+	t, done := newTest()
+	defer done()
+	srv := qrjumptest.Start(t)
+	tea := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
+	err := tea.AddRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/t/t"})
+	fmt.Println(err, srv.Explain("alice", "https://tea.example/t/7").Steps[0].Verdict)
+	srv.ResetAccounts("wxc0ffee0000000002")
+	fmt.Println(srv.Explain("alice", "https://tea.example/t/7").Steps[0].Verdict)
+	srv.ResetAccounts("wxc0ffee0000000001")
+	fmt.Println(srv.Explain("alice", "https://tea.example/t/7").Action, len(srv.Explain("alice", "https://tea.example/t/7").Steps))
+	// Output:
+	// <nil> unpublished
+	// unpublished
+	// open_url 0
+}
+
 // A stub answers a path of the platform that this server does not have.
 func ExampleServer_Stub() {
 	t, done := newTest()

@@ -141,14 +141,6 @@ func PrimaryKeys() (list []string) {
 	return list
 }
 
-// Qualifiers are the orders in which qualifiers may follow a primary key; each may be left out.
-func Qualifiers(primary string) [][]string {
-	if a := lookup(primary); a != nil {
-		return a.qualifiers
-	}
-	return nil
-}
-
 // check says what is wrong with a value.
 func (a *application) check(value string) error {
 	switch {
