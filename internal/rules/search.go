@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -73,6 +74,7 @@ func (b *Book) walk(ctx context.Context, s Search, look int) (list []Rule, next 
 }
 
 // Search finds rules by a text that may stand anywhere in the prefix: first those whose link or path begins with it, then the newest.
+// A text with a scheme is a link, and begins a prefix.
 // whole = every rule was looked at.
 func (b *Book) Search(ctx context.Context, s Search) (list []Rule, whole bool, err error) {
 	s.Newest = true
@@ -82,6 +84,9 @@ func (b *Book) Search(ctx context.Context, s Search) (list []Rule, whole bool, e
 	})
 	if err != nil {
 		return nil, false, err
+	}
+	if strings.Contains(s.Part, "://") && len(s.Owners) == 0 { // a link is found by its beginning, which was looked up
+		return list, len(list) < s.Limit, nil
 	}
 	bound, end := context.WithTimeout(ctx, searchedFor)
 	defer end()
