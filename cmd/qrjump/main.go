@@ -228,6 +228,9 @@ type commands struct {
 		Deliveries webhookDeliveries `cmd:""`
 		Resend     webhookResend     `cmd:""`
 	} `cmd:"" group:"webhooks"`
+
+	Listen listenCommand `cmd:"" group:"webhooks"`
+
 	Person struct {
 		List    personList    `cmd:""`
 		Add     personAdd     `cmd:""`

@@ -271,6 +271,7 @@ var everyVerb = []verb{
 	{path: "webhook deliveries", api: adminAPI, words: "--state delivered", says: `(?m)^1 +1 +test_\w+ +delivered +1 +204 `},
 	{path: "webhook resend", api: adminAPI, words: "1", says: `^delivery 1 is sent to webhook 1 again, with the same event test_`},
 	{path: "webhook delete", api: adminAPI, words: "1 --yes", says: `^deleted webhook 1 to http`},
+	{path: "listen", api: otherTest},
 
 	{path: "rule find", api: adminAPI, words: "--owner shop --limit 1", says: `(?m)^\d+ +shop +https://tea\.example/t/ .*\nthere may be more: --after \d+, or`},
 	{path: "batch schedule", api: adminAPI, words: "$ID 200-209 --at 2098-01-31T00:00:00Z $PAGE",

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"cmp"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/xml"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// rightlySigned reports whether a webhook is signed by the secret (Standard Webhooks 1.0). How old it is does not count: the clock of the
+// server may have been moved.
+func rightlySigned(header http.Header, body []byte, secret string) bool {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
+	if err != nil || len(key) == 0 {
+		return false
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(header.Get("Webhook-Id") + "." + header.Get("Webhook-Timestamp") + "."))
+	mac.Write(body)
+	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	return slices.ContainsFunc(strings.Fields(header.Get("Webhook-Signature")),
+		func(one string) bool { return hmac.Equal([]byte(one), []byte(want)) })
+}
+
+// envelope opens what is pushed to a platform. Contract: rules 3.2.
+type envelope struct {
+	appid, token string
+	key          []byte
+}
+
+// newEnvelope returns nil where no platform is named.
+func newEnvelope(appid, token, aesKey string) (*envelope, error) {
+	if appid == "" {
+		return nil, nil
+	}
+	key, err := base64.StdEncoding.DecodeString(aesKey + "=")
+	if token == "" || err != nil || len(key) != 32 {
+		return nil, misused("listen.keys", plain(appid))
+	}
+	return &envelope{appid, token, key}, nil
+}
+
+// open checks the signature of a push and that it is for this platform, and returns what kind it is of and what stands in it.
+func (e *envelope) open(query url.Values, body []byte) (kind, message string, right bool) {
+	var outer struct{ Encrypt string }
+	if xml.Unmarshal(body, &outer) != nil {
+		return "", string(body), false
+	}
+	parts := []string{e.token, query.Get("timestamp"), query.Get("nonce"), outer.Encrypt}
+	slices.Sort(parts)
+	sum := sha1.Sum([]byte(strings.Join(parts, "")))
+	text, err := base64.StdEncoding.DecodeString(outer.Encrypt)
+	if err != nil || len(text) == 0 || len(text)%aes.BlockSize != 0 ||
+		!hmac.Equal([]byte(query.Get("msg_signature")), []byte(hex.EncodeToString(sum[:]))) {
+		return "", string(body), false
+	}
+	block, err := aes.NewCipher(e.key)
+	if err != nil {
+		return "", string(body), false
+	}
+	cipher.NewCBCDecrypter(block, e.key[:aes.BlockSize]).CryptBlocks(text, text)
+	// 16 bytes of chance, the length, the message, the AppID, and padding whose last byte says how long it is.
+	const before = 16 + 4
+	end := len(text) - int(text[len(text)-1])
+	if end < before {
+		return "", string(body), false
+	}
+	length := binary.BigEndian.Uint32(text[16:before])
+	if uint64(length) > uint64(end-before) || string(text[before+int(length):end]) != e.appid {
+		return "", string(body), false
+	}
+	inner := text[before : before+int(length)]
+	var about struct{ InfoType, Event, MsgType string }
+	_ = xml.Unmarshal(inner, &about) // "" is shown as it is
+	return cmp.Or(about.InfoType, about.Event, about.MsgType), string(inner), true
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+const listenSeed = `accounts:
+  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, certified: true, versions: [release]}
+components:
+  - appid: isv
+    secret: the-secret-of-isv
+    message_token: tok
+    encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE
+rules:
+  - {owner: shop, prefix: "https://shop.example/", path: pages/index/index, published: true}
+settings: {verification: trust, allow_private_hosts: true}
+`
+
+// listening runs listen and returns where it receives, what it says next, and what ends it.
+func listening(t *testing.T, args ...string) (here string, said *json.Decoder, stop func() (int, string)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	read, write := io.Pipe()
+	var stderr bytes.Buffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(session{ctx: ctx, in: strings.NewReader(""), out: write, err: &stderr}, append([]string{"listen"}, args...))
+		write.Close()
+	}()
+	out := bufio.NewReader(read)
+	line, err := out.ReadString('\n')
+	here, ready := strings.CutPrefix(strings.TrimSpace(line), "qrjump ready ")
+	if err != nil || !ready {
+		cancel()
+		t.Fatalf("got %q, %v, exit %d: %s", line, err, <-ended, stderr.String())
+	}
+	return here, json.NewDecoder(out), func() (int, string) {
+		cancel()
+		code := <-ended
+		return code, stderr.String()
+	}
+}
+
+// What the server sends reaches a program at another address as it was signed, and what that one answers is printed and is the answer
+// to the server. What somebody else sends is shown and not handed on. At the end everything is as before.
+func TestListenHandsOnWhatIsSigned(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: listenSeed})
+	type got struct {
+		path, id, token string
+		body            []byte
+	}
+	received := make(chan got, 10)
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		received <- got{r.URL.Path, r.Header.Get("Webhook-Id"), r.URL.Query().Get("msg_signature"), body}
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = io.WriteString(w, "success")
+	}))
+	defer target.Close()
+	here, said, stop := listening(t, "--forward-to", target.URL+"/hook?mine=1", "--server", s.URL, "--admin-token", servertest.AdminToken, "--json",
+		"--component", "isv", "--message-token", "tok", "--encoding-aes-key", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE")
+	// next is what is said next of a kind, and what the program got then; the server may push other things by itself.
+	next := func(kind string) (m forwarded, r got) {
+		t.Helper()
+		for {
+			m, r = forwarded{}, got{}
+			if err := said.Decode(&m); err != nil {
+				t.Fatal(err)
+			}
+			if m.Signature {
+				r = <-received
+			}
+			if m.Kind == kind {
+				return m, r
+			}
+		}
+	}
+
+	var hooks struct {
+		Webhooks []struct {
+			ID    int64
+			Rules []int64
+		}
+	}
+	s.Admin("GET", "/webhooks", "").JSON(t, &hooks)
+	if len(hooks.Webhooks) != 1 || len(hooks.Webhooks[0].Rules) != 1 {
+		t.Fatalf("the server tells %+v, want one webhook with the rule", hooks)
+	}
+	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/1","user":"alice"}`); a.Status != http.StatusOK {
+		t.Fatal(a.Status, a.Body)
+	}
+	m, r := next("scan.recorded")
+	if !m.Signature || m.Status != http.StatusAccepted || m.Answer != "success" {
+		t.Errorf("of a scan it says %+v", m)
+	}
+	if r.path != "/hook" || r.id != m.ID || string(r.body) != m.Message {
+		t.Errorf("the program got %+v of %+v", r, m)
+	}
+
+	if a := s.Admin("POST", "/emulator/ticket", `{"component":"isv"}`); a.Status != http.StatusOK {
+		t.Fatal(a.Status, a.Body)
+	}
+	m, r = next("component_verify_ticket")
+	if !m.Signature || m.Status != http.StatusAccepted ||
+		!strings.Contains(m.Message, "<ComponentVerifyTicket>") {
+		t.Errorf("of a ticket it says %+v", m)
+	}
+	if r.token == "" || !bytes.Contains(r.body, []byte("<Encrypt>")) {
+		t.Errorf("the program got %+v, want the envelope with its signature", r)
+	}
+
+	for _, forged := range []struct{ kind, path, body string }{
+		{"scan.recorded", "/webhook", `{"type":"scan.recorded","data":{}}`},
+		{"", "/push?msg_signature=0000", `<xml><AppId>isv</AppId><Encrypt>MDEyMzQ1Njc4OWFiY2RlZg==</Encrypt></xml>`},
+	} {
+		answer := make(chan int, 1)
+		go func() {
+			a, err := http.Post(here+forged.path, "text/plain", strings.NewReader(forged.body))
+			if err != nil {
+				t.Error(err)
+				answer <- 0
+				return
+			}
+			a.Body.Close()
+			answer <- a.StatusCode
+		}()
+		m, _ := next(forged.kind)
+		if status := <-answer; m.Signature || m.Status != 0 || status != http.StatusUnauthorized {
+			t.Errorf("of a forged %s it says %+v, and %d to its sender", forged.path, m, status)
+		}
+	}
+	if code, errs := stop(); code != exitDone || len(received) != 0 {
+		t.Errorf("exit %d, and %d forged ones were handed on: %s", code, len(received), errs)
+	}
+	if a := s.Admin("GET", "/webhooks", ""); !strings.Contains(a.Body, `"webhooks":[]`) {
+		t.Errorf("left behind: %s", a.Body)
+	}
+	if a := s.Admin("GET", "/components/isv", ""); !strings.Contains(a.Body, `"event_url":""`) {
+		t.Errorf("its events go elsewhere now: %s", a.Body)
+	}
+}
+
+func TestListenRefusesWhatItCannotDo(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ args, says string }{
+		{"--forward-to ftp://127.0.0.1/hook", "of http or https"},
+		{"--forward-to 127.0.0.1:9000", "of http or https"},
+		{"--forward-to file:///etc/passwd", "of http or https"},
+		{"--forward-to http://", "of http or https"},
+		{"--forward-to http://me:word@127.0.0.1/", "without a password"},
+		{"--forward-to http://127.0.0.1:9/ --component isv", "give both"},
+		{"--forward-to http://127.0.0.1:9/ --component isv --message-token tok --encoding-aes-key short", "give both"},
+	} {
+		code, out, errs := command(t.Context(), append([]string{"listen", "--lang", "en"}, strings.Fields(c.args)...)...)
+		if code != exitMisused || out != "" || !strings.Contains(errs, c.says) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%s: exit %d, %q, %q", c.args, code, out, errs)
+		}
+	}
+}
