@@ -1,0 +1,433 @@
+package codes
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/bits"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/gs1"
+)
+
+const (
+	// StrongBits is what a text has to cost to guess so that it proves by itself that the code is genuine.
+	StrongBits = 40
+	// MaxText is how many bytes a text by template has at most.
+	MaxText = 512
+	// defaultTemplate is how texts are written that have no template of their own.
+	defaultTemplate = "{prefix}{secret}"
+	// leastDigits hold every counter; mostDigits are two halves that fit a number each.
+	leastDigits, mostDigits = 15, 36
+)
+
+// field is a part of a template.
+type field byte
+
+const (
+	literal     field = iota
+	serialField       // the nine characters
+	secretField       // version character and symbols, "." for "$": both are of the QR alphanumeric set, but GS1 has no "$"
+	digitsField       // the counter in digits, by a permutation that nobody can guess
+)
+
+type templatePart struct {
+	field field
+	text  string // of a literal
+	size  int    // bytes
+}
+
+// Template is how the texts of an application are written. Every text of it has the same length. It is fixed for ever.
+type Template struct {
+	text   string
+	parts  []templatePart
+	size   int
+	secret int // which part opens
+}
+
+// TemplateValues are what an application puts into its template.
+type TemplateValues struct {
+	Prefix string
+	GTIN   string // 8, 12, 13 or 14 digits
+	Given  string // digits
+}
+
+// FillTemplate puts prefix, GTIN and given digits into a template, and checks the outcome. It returns "" for the texts of
+// before.
+func FillTemplate(text string, with TemplateValues) (string, error) {
+	text = strings.ReplaceAll(text, "\r\n", "\n")
+	if text == "" || text == defaultTemplate {
+		if with.GTIN != "" || with.Given != "" {
+			return "", fmt.Errorf("the text has no {gtin} and no {given:N} for what was given")
+		}
+		return "", nil
+	}
+	if strings.Contains(text, "{gtin}") != (with.GTIN != "") {
+		return "", fmt.Errorf("a text with {gtin} wants a GTIN, and a GTIN wants a text with {gtin}")
+	}
+	gtin, err := paddedGTIN(with.GTIN)
+	if err != nil {
+		return "", err
+	}
+	given := "{given:" + strconv.Itoa(len(with.Given)) + "}"
+	switch {
+	case !allOf(with.Given, Alphabet[:10]):
+		return "", fmt.Errorf("given %.40q: want digits", with.Given)
+	case strings.Contains(text, "{given:") != (with.Given != ""), strings.Count(text, "{given:") != strings.Count(text, given):
+		return "", fmt.Errorf("a text with {given:N} wants N digits, and these digits want a text with %s", given)
+	}
+	filled := strings.NewReplacer("{prefix}", with.Prefix, "{gtin}", gtin, given, with.Given).Replace(text)
+	t, err := ParseTemplate(filled)
+	if err == nil && gtin != "" && cutScheme(filled) != filled && !strings.Contains(filled, "\n") {
+		if _, fault := gs1.Parse(t.sample()); fault != nil {
+			err = fmt.Errorf("the text is no GS1 Digital Link: %w", fault)
+		}
+	}
+	return filled, err
+}
+
+// paddedGTIN is a GTIN of 14 digits.
+func paddedGTIN(text string) (string, error) {
+	switch len(text) {
+	case 0:
+		return "", nil
+	case 8, 12, 13, 14:
+		if !allOf(text, Alphabet[:10]) {
+			break
+		}
+		padded := strings.Repeat("0", 14-len(text)) + text
+		if right := gs1.CheckDigit(padded[:13]); padded[13] != right {
+			return "", fmt.Errorf("GTIN %s: its check digit is %c, not %c", text, right, padded[13])
+		}
+		return padded, nil
+	}
+	return "", fmt.Errorf("GTIN %.20q: want 8, 12, 13 or 14 digits", text)
+}
+
+// ParseTemplate reads a template whose prefix, GTIN and given digits are filled in: {serial}, and one of {secret} and
+// {digits:N}.
+func ParseTemplate(text string) (t Template, err error) {
+	fault := func(format string, args ...any) (Template, error) {
+		return Template{}, fmt.Errorf("text %.80q: %s", text, fmt.Sprintf(format, args...))
+	}
+	control := func(r rune) bool { return unicode.IsControl(r) && r != '\n' }
+	switch {
+	case !utf8.ValidString(text) || strings.ContainsFunc(text, control):
+		return fault("want UTF-8 without control characters other than ends of lines")
+	case strings.TrimSpace(text) != text:
+		return fault("begins or ends with space, which a reader may remove")
+	}
+	t.text, t.secret = text, -1
+	serials := 0
+	for rest := text; rest != ""; {
+		var part templatePart
+		if part, rest, err = nextPart(rest); err != nil {
+			return fault("%v", err)
+		}
+		switch part.field {
+		case serialField:
+			serials++
+		case secretField, digitsField:
+			if t.secret >= 0 {
+				return fault("has two secret parts: want one of {secret} and {digits:N}")
+			}
+			t.secret = len(t.parts)
+		}
+		t.parts = append(t.parts, part)
+		t.size += part.size
+	}
+	switch {
+	case t.secret < 0:
+		return fault("has no {secret} and no {digits:N}: anybody could make such a text")
+	case serials > 1:
+		return fault("has {serial} more than once")
+	case t.size > MaxText:
+		return fault("gives texts of %d bytes, more than %d", t.size, MaxText)
+	}
+	return t, nil
+}
+
+// nextPart cuts the first part off a template that is not empty.
+func nextPart(text string) (part templatePart, rest string, err error) {
+	if i := strings.IndexAny(text, "{}"); i != 0 {
+		if i < 0 {
+			i = len(text)
+		}
+		return templatePart{literal, text[:i], i}, text[i:], nil
+	}
+	name, rest, closed := strings.Cut(text[1:], "}")
+	if text[0] == '}' || !closed {
+		return part, "", fmt.Errorf("has a brace without its other one")
+	}
+	switch name {
+	case "serial":
+		return templatePart{serialField, "", CodeLength}, rest, nil
+	case "secret":
+		return templatePart{secretField, "", TailLength}, rest, nil
+	}
+	if digits, ok := strings.CutPrefix(name, "digits:"); ok {
+		n, err := strconv.Atoi(digits)
+		if err != nil || n < leastDigits || n > mostDigits || strconv.Itoa(n) != digits {
+			return part, "", fmt.Errorf("{%s}: want %d to %d digits", name, leastDigits, mostDigits)
+		}
+		return templatePart{digitsField, "", n}, rest, nil
+	}
+	return part, "", fmt.Errorf("{%s} is no part of a text: want {prefix}, {gtin}, {given:N}, {serial}, {secret} or {digits:N}", name)
+}
+
+// String is the template as ParseTemplate read it.
+func (t Template) String() string { return t.text }
+
+// Bits is what a text costs to guess for somebody who knows the serial numbers of all codes of an application, in bits: how
+// many tries hit one of them, rounded down.
+func (t Template) Bits(count int64) int {
+	part := t.parts[t.secret]
+	space := symbolsLength * math.Log2(38)
+	if part.field == digitsField {
+		space = float64(part.size) * math.Log2(10)
+	}
+	for _, p := range t.parts {
+		if p.field == serialField {
+			return int(space) // each try is for one serial number
+		}
+	}
+	return int(space - math.Log2(float64(max(count, 1))))
+}
+
+// TextBits are the Bits of a filled template, also of "", which is the texts of before.
+func TextBits(template string, count int64) int {
+	if template == "" {
+		template = "{secret}"
+	}
+	t, err := ParseTemplate(template)
+	if err != nil {
+		return 0
+	}
+	return t.Bits(count)
+}
+
+// sample is a text that the template could give.
+func (t Template) sample() string {
+	var code [CodeLength]byte
+	var symbols [symbolsLength]byte
+	writeCode(&code, 0, 1)
+	writeSymbols(&symbols, 0, 1)
+	return string(t.append(nil, &code, FirstVersion, &symbols, digitPair{}))
+}
+
+// append writes the text of a code. digits is its counter after the permutation of digits.
+func (t Template) append(b []byte, code *[CodeLength]byte, version byte, symbols *[symbolsLength]byte, digits digitPair) []byte {
+	for _, part := range t.parts {
+		switch part.field {
+		case literal:
+			b = append(b, part.text...)
+		case serialField:
+			b = append(b, code[:]...)
+		case secretField:
+			b = append(b, plainSymbol(version))
+			for _, c := range symbols {
+				b = append(b, plainSymbol(c))
+			}
+		case digitsField:
+			b = digits.append(b, part.size)
+		}
+	}
+	return b
+}
+
+func plainSymbol(c byte) byte {
+	if c == '$' {
+		return '.'
+	}
+	return c
+}
+
+// render is the text of counter c.
+func (t Template) render(keys Keys, version byte, c uint64) string {
+	code, symbols := keys.Code.Code(c), keys.Text[version].Text(c, version)
+	return string(t.append(make([]byte, 0, t.size), &code, version, &symbols, t.digits(keys.Text[version], version, c)))
+}
+
+// digits is a counter after the permutation, where the template shows it.
+func (t Template) digits(key *TextKey, version byte, c uint64) digitPair {
+	if part := t.parts[t.secret]; part.field == digitsField {
+		return newDigits(key, part.size).permute(c, version)
+	}
+	return digitPair{}
+}
+
+// shape is where the secret of a text stands, and which: what it takes to read a text back before its template is known.
+// Its length is that without http:// or https://.
+type shape struct {
+	size, at, length int
+	field            field
+	version          byte
+}
+
+func (t Template) shape(version byte) shape {
+	secret, scheme := t.parts[t.secret], len(t.text)-len(cutScheme(t.text))
+	s := shape{size: t.size - scheme, at: -scheme, length: secret.size, field: secret.field, version: version}
+	for _, part := range t.parts[:t.secret] {
+		s.at += part.size
+	}
+	return s
+}
+
+// counter reads the secret of a text without its scheme; whether the rest of the text is right is for others to say.
+func (s shape) counter(bare string, keys Keys) (c uint64, ok bool) {
+	key := keys.Text[s.version]
+	if len(bare) != s.size || key == nil {
+		return 0, false
+	}
+	return s.secretCounter(bare[s.at:s.at+s.length], key)
+}
+
+// secretCounter is the counter of a secret by itself.
+func (s shape) secretCounter(secret string, key *TextKey) (c uint64, ok bool) {
+	if s.field == digitsField {
+		pair, ok := readDigits(secret)
+		if !ok {
+			return 0, false
+		}
+		return newDigits(key, s.length).counter(pair, s.version)
+	}
+	t, ok := parseTail(strings.ReplaceAll(secret, ".", "$"))
+	if !ok || t.Version != s.version {
+		return 0, false
+	}
+	return key.Counter(t.Symbols, t.Version)
+}
+
+// like reports whether a text without its scheme has the words of the template, and perhaps another secret and serial.
+func (t Template) like(bare string) bool {
+	text := t.text[:len(t.text)-len(cutScheme(t.text))] + bare
+	if len(text) != t.size {
+		return false
+	}
+	for _, part := range t.parts {
+		piece := text[:part.size]
+		text = text[part.size:]
+		switch {
+		case part.field == literal && !equalFold(piece, part.text):
+			return false
+		case part.field == digitsField && !allDigits(piece):
+			return false
+		case part.field == serialField || part.field == secretField:
+			if !symbolsAlone(piece) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func symbolsAlone(piece string) bool {
+	for i := range len(piece) {
+		if c := upperByte(piece[i]); c != '.' && values[c] == absent {
+			return false
+		}
+	}
+	return true
+}
+
+func allDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// digitPair is two halves of a number of up to 36 digits.
+type digitPair struct{ a, b uint64 }
+
+func (p digitPair) append(b []byte, n int) []byte {
+	at := len(b)
+	b = append(b, make([]byte, n)...)
+	for i := n - 1; i >= 0; i-- {
+		half := &p.b
+		if i < n/2 {
+			half = &p.a
+		}
+		b[at+i] = '0' + byte(*half%10)
+		*half /= 10
+	}
+	return b
+}
+
+func readDigits(s string) (p digitPair, ok bool) {
+	if !allDigits(s) {
+		return p, false
+	}
+	p.a, _ = strconv.ParseUint(s[:len(s)/2], 10, 64)
+	p.b, _ = strconv.ParseUint(s[len(s)/2:], 10, 64)
+	return p, true
+}
+
+// digitsKey turns counters into numbers of n digits and back: FF1 of radix 10 under the text key, with the version character as
+// tweak. Radix and length are part of FF1's first block, so it has nothing in common with the symbols.
+type digitsKey struct {
+	ff1
+	a, b  uint64 // 10 to the length of each half
+	bytes int    // of a half in the second block
+}
+
+func newDigits(key *TextKey, n int) digitsKey {
+	k := digitsKey{ff1: key.with(10, byte(n), 1), a: pow10(n / 2), b: pow10(n - n/2)}
+	k.bytes = (bits.Len64(k.b-1) + 7) / 8
+	return k
+}
+
+func pow10(n int) uint64 {
+	p := uint64(1)
+	for range n {
+		p *= 10
+	}
+	return p
+}
+
+// round is the answer of a round modulo a half's size.
+func (k *digitsKey) round(q *block, version byte, i int, half, mod uint64) uint64 {
+	hi, lo := uint64(version)<<56, half
+	if k.bytes == 8 {
+		hi |= uint64(i)
+	} else {
+		lo |= uint64(i) << (8 * k.bytes)
+	}
+	k.fill(q, hi, lo)
+	k.aes.Encrypt(q[:], q[:])
+	if k.bytes <= 4 { // eight bytes of the answer count, else twelve
+		return binary.BigEndian.Uint64(q[:8]) % mod
+	}
+	hi, lo = binary.BigEndian.Uint64(q[:8]), binary.BigEndian.Uint64(q[8:])
+	return bits.Rem64(hi>>32, hi<<32|lo>>32, mod)
+}
+
+func (k digitsKey) permute(c uint64, version byte) digitPair {
+	mustFit(c)
+	q := blocks.Get().(*block)
+	a, b := c/k.b, c%k.b
+	for i := 0; i < rounds; i += 2 {
+		a = (a + k.round(q, version, i, b, k.a)) % k.a
+		b = (b + k.round(q, version, i+1, a, k.b)) % k.b
+	}
+	blocks.Put(q)
+	return digitPair{a, b}
+}
+
+func (k digitsKey) counter(p digitPair, version byte) (c uint64, ok bool) {
+	q := blocks.Get().(*block)
+	a, b := p.a, p.b
+	for i := rounds - 2; i >= 0; i -= 2 {
+		b = (b + k.b - k.round(q, version, i+1, a, k.b)) % k.b
+		a = (a + k.a - k.round(q, version, i, b, k.a)) % k.a
+	}
+	blocks.Put(q)
+	hi, lo := bits.Mul64(a, k.b)
+	c, carry := bits.Add64(lo, b, 0)
+	return c, hi == 0 && carry == 0 && c < Space
+}
