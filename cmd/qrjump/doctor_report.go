@@ -2,11 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/verification"
 	"github.com/qrjump/qrjump/internal/version"
 )
@@ -58,10 +62,30 @@ func (r *sickness) ask(s *session, qrjump *client.Client) error {
 			r.Settings = append(r.Settings, one)
 		}
 	}
-	list, err := qrjump.CallErrors(s.ctx, "", "", 0, 0)
-	if err != nil {
+	// With an emulator the last calls are in memory, and not in the log.
+	page, err := qrjump.Calls(s.ctx, client.CallQuery{Failed: true, Limit: 1000})
+	if w, is := errors.AsType[*client.WrongServer](err); is && w.NoSuchCall {
+		list, err := qrjump.CallErrors(s.ctx, "", "", 0, 0)
+		r.Failed = append(r.Failed, list.Errors...)
 		return err
 	}
-	r.Failed = append(r.Failed, list.Errors...)
-	return nil
+	r.Failed = append(r.Failed, failedOf(page.Calls)...)
+	return err
+}
+
+// failedOf counts failed calls, newest first, by interface and number.
+func failedOf(calls []client.RecordedCall) (list []client.CallError) {
+	for _, one := range calls {
+		endpoint, _, _ := strings.Cut(one.URL, "?")
+		if one.ErrCode == errcode.InvalidURL.Number {
+			endpoint = "" // a path that is none may be anything, a secret too
+		}
+		i := slices.IndexFunc(list, func(e client.CallError) bool { return e.Endpoint == endpoint && e.ErrCode == one.ErrCode })
+		if i < 0 {
+			i = len(list)
+			list = append(list, client.CallError{Endpoint: endpoint, ErrCode: one.ErrCode, Last: one.RID, LastAt: one.At, Detail: one.Detail})
+		}
+		list[i].Times++
+	}
+	return list
 }

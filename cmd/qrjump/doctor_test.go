@@ -2,10 +2,13 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
 // Issue 16: the name of each thing that doctor looks at has its Chinese, and each measure its words. The rest of what it says
@@ -47,6 +50,49 @@ func TestDoctorsWordsAreFilledIn(t *testing.T) {
 	} {
 		if got := chinese.say(text); got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// Whoever is sent a report learns no secret of the seed, nor the operator's token, nor one that a failed call carried.
+func TestTheReportHasNoSecret(t *testing.T) {
+	t.Parallel()
+	const seed = `accounts:
+  - {appid: shop, kind: mini_program, secret: first-secret-of-the-seed, certified: true, versions: [release]}
+  - {appid: brand, kind: service_account, secret: second-secret-of-the-seed, certified: true, features: [marketcode],
+     marketcode_key: key-of-the-seed1, linked: [shop]}
+components:
+  - {appid: isv, secret: third-secret-of-the-seed, message_token: token-of-the-seed,
+     encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
+settings: {verification: trust, rate_limit: 4321}
+`
+	s := servertest.Start(t, servertest.Options{Seed: seed})
+	const carried = "secret-of-a-failed-call"
+	for _, path := range []string{
+		"/cgi-bin/token?grant_type=client_credential&appid=shop&secret=" + carried,
+		"/wxa/" + carried + "?access_token=" + carried,
+		"/cgi-bin/token?grant_type=client_credential&appid=nobody&secret=first-secret-of-the-seed",
+	} {
+		s.Do("GET", path, "")
+	}
+	file := filepath.Join(t.TempDir(), "report.json")
+	if code, _, errs := command(t.Context(), "doctor", "--server", s.URL, "--admin-token", servertest.AdminToken,
+		"--report", file); code != exitDone && code != exitFailed {
+		t.Fatalf("exit %d: %s", code, errs)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wanted := range []string{`"checks": [`, `"rate_limit"`, `4321`, `"errcode": 40125`, `"not_known": []`} {
+		if !strings.Contains(string(text), wanted) {
+			t.Errorf("the report lacks %s:\n%s", wanted, text)
+		}
+	}
+	for _, secret := range []string{"first-secret-of-the-seed", "second-secret-of-the-seed", "third-secret-of-the-seed", "key-of-the-seed1",
+		"token-of-the-seed", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", servertest.AdminToken, carried} {
+		if strings.Contains(string(text), secret) {
+			t.Errorf("the report has %s:\n%s", secret, text)
 		}
 	}
 }
