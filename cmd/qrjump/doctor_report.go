@@ -83,7 +83,8 @@ func failedOf(calls []client.RecordedCall) (list []client.CallError) {
 		i := slices.IndexFunc(list, func(e client.CallError) bool { return e.Endpoint == endpoint && e.ErrCode == one.ErrCode })
 		if i < 0 {
 			i = len(list)
-			list = append(list, client.CallError{Endpoint: endpoint, ErrCode: one.ErrCode, Last: one.RID, LastAt: one.At, Detail: one.Detail})
+			list = append(list, client.CallError{Endpoint: endpoint, ErrCode: one.ErrCode, Last: one.RID, LastAt: one.At,
+				Detail: one.Detail})
 		}
 		list[i].Times++
 	}
