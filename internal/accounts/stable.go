@@ -58,7 +58,7 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 	var issued Issued
 	found := false
 	keep := func(s stable, now time.Time) {
-		if s.token.Check(now) == nil && mayKeepStable(s.token, now, force) {
+		if s.token.Check(now) == nil && d.mayKeepStable(s.token, now, force) {
 			issued, found = Issued{Text: s.text, ExpiresIn: s.token.Left(now)}, true
 		}
 	}
@@ -122,7 +122,7 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 // replaces the token does not decrypt the old one.
 func (d *Directory) readStable(ctx context.Context, tx Tx, appid string, force bool, now time.Time) (stable, error) {
 	t, err := tx.LatestToken(ctx, appid, Stable)
-	if errors.Is(err, ErrNoToken) || err == nil && (t.Check(now) != nil || !mayKeepStable(t, now, force)) {
+	if errors.Is(err, ErrNoToken) || err == nil && (t.Check(now) != nil || !d.mayKeepStable(t, now, force)) {
 		return stable{}, nil
 	}
 	if err != nil {
@@ -168,9 +168,9 @@ func (d *Directory) rememberStable(ctx context.Context, appid string, read func(
 }
 
 // mayKeepStable decides whether a working stable token is answered again.
-func mayKeepStable(t Token, now time.Time, force bool) bool {
+func (d *Directory) mayKeepStable(t Token, now time.Time, force bool) bool {
 	if force {
-		return t.Forced && now.Sub(t.IssuedAt) < ForceInterval
+		return t.Forced && now.Sub(t.IssuedAt) < ForceInterval && !d.Settings.Refuses(behaviour.TokenStableSoon)
 	}
 	// Choice(token.stable.border): at exactly five minutes the new token comes, so that expires_in
 	// is always above 300 (one client takes 300 off and keeps 0 for ever).

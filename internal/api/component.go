@@ -64,8 +64,16 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 			return err
 		}
 	}
-	if err := caller.Granted(e.sets.forKind(caller.Kind)); err != nil || e.may == nil {
+	if err := caller.Granted(e.sets.forKind(caller.Kind)); err != nil || e.may == nil || a.Settings.Refuses(behaviour.CodesGate) {
 		return err
+	}
+	return e.may(a, c)
+}
+
+// lateGate is the gate of a family where the operator turned it: behind the body.
+func (a *API) lateGate(e endpoint, c *call) error {
+	if e.may == nil || c.needs&token == 0 || !a.Settings.Refuses(behaviour.CodesGate) {
+		return nil
 	}
 	return e.may(a, c)
 }

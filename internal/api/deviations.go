@@ -30,6 +30,21 @@ func (a *API) lets(c *call, row behaviour.Row) bool {
 	return !a.Settings.Refuses(row)
 }
 
+// renumbered is a refusal as the operator turned its row: with another number.
+func (a *API) renumbered(err error) error {
+	row := errcode.RowOf(err)
+	number, _ := row.Otherwise()
+	if number == 0 || !a.Settings.Refuses(row) {
+		return err
+	}
+	of, detail := errcode.Of(err)
+	code, known := errcode.ByNumber(number)
+	if !known {
+		panic("api: no number to turn " + row.String() + " to")
+	}
+	return code.With(row, "turned from %d: %s", of.Number, detail)
+}
+
 // names reports whether the platform's page of the endpoint names a field.
 func (e *endpoint) names(field []byte) bool {
 	return slices.Contains(e.fields, string(field))

@@ -230,6 +230,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	} else {
 		err = noEndpoint(r.URL.Path)
 	}
+	err = a.renumbered(err)
 	code, detail := errcode.Of(err)
 	if code != errcode.OK && !c.done {
 		c.notes.Clear() // what was noted before the refusal decided nothing

@@ -53,6 +53,9 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	if err := a.passFields(r, e, c, f); err != nil {
 		return nil, Fault{}, err
 	}
+	if err := a.lateGate(e, c); err != nil {
+		return nil, Fault{}, err
+	}
 	fault := a.fault(e, c, f)
 	if fault.Delay > 0 {
 		select {

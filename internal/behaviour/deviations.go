@@ -28,14 +28,33 @@ var closed = map[Row]bool{WireBodyEmptyAccepted: true, ComponentReauthorized: tr
 // held are let wait by strict, which refuses nothing there.
 var held = map[Row]bool{LinkAtOnce: true}
 
-// otherwise are done the other way where the operator turns them; nothing is refused, and strict leaves them.
-var otherwise = map[Row]bool{RulesPublishAgain: true, RulesEditKeeps: true, RulesEditUnchecked: true}
+// otherwise are rows that the operator alone turns: what they refuse is refused with this number then, and where it is 0 they are
+// done the other way. Strict leaves them, since they let nothing pass that it could refuse.
+var otherwise = map[Row]int{
+	RulesPublishAgain: 0, RulesEditKeeps: 0, RulesEditUnchecked: 0, TokenStableSoon: 0, CodesGate: 0,
+	RulesPrefixUnknown: 47001, RulesPath: 47001, RulesAddOwned: 85071, RulesAddOccupied: 85071, WireNumberForm: 47001,
+}
+
+// Otherwise reports whether the operator alone turns the row, and with which number it refuses then; 0 = it is done the other way.
+func (r Row) Otherwise() (number int, turns bool) {
+	number, turns = otherwise[r]
+	return number, turns
+}
+
+// Turns reports whether strict, or the operator, can decide otherwise.
+func (r Row) Turns() bool {
+	if d := deviationOf[r]; d != nil && (d.Refusal != 0 || held[r]) {
+		return true
+	}
+	_, turns := otherwise[r]
+	return turns
+}
 
 // Closed reports whether the row is refused unless the operator turns it.
 func (d Deviation) Closed() bool { return closed[d.Row] }
 
 // Turns reports whether strict, or the operator, can decide otherwise.
-func (d Deviation) Turns() bool { return d.Refusal != 0 || held[d.Row] || otherwise[d.Row] }
+func (d Deviation) Turns() bool { return d.Row.Turns() }
 
 // Waits reports whether a turned row lets wait.
 func (d Deviation) Waits() bool { return held[d.Row] }

@@ -24,7 +24,6 @@ var unnoted = map[Row]string{
 	ComponentRefreshSame: "every refresh meets it",
 	RulesPublishMonth:    "every publish meets it",
 	RulesConfirmAnyPort:  "rules.confirm.named says that nobody asked for the file",
-	CodesGate:            "the refusal says why: codes.kind, codes.grant, caller.kind, caller.uncertified, qrcode.account, link.own_token",
 
 	RulesConfirmAddress: fetches,
 	RulesConfirmASCII:   fetches,

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -762,10 +763,11 @@ func (b *Book) left(owner accounts.Account, spent int) int {
 	s := b.Settings.Get()
 	quota := s.PublishQuota
 	if kindFor(owner) == Service {
-		if s.ServicePublishQuota == 0 {
-			return 100 // not limited; the platform's number is shown
-		}
 		quota = s.ServicePublishQuota
+		if quota == 0 && !s.Refuses(behaviour.RulesPublishService) {
+			return platformQuota // not limited; the platform's number is shown
+		}
+		quota = cmp.Or(quota, platformQuota)
 	}
 	return max(0, quota-spent)
 }

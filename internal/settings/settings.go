@@ -271,13 +271,16 @@ func (s Settings) Day(t time.Time) int64 {
 // Refuses reports whether the operator wants refused what a row lets pass: strict
 // refuses what the platform is as surely known to mind as StrictFrom. Decision 37.
 func (s *Settings) Refuses(row behaviour.Row) bool {
-	d, deviates := row.Deviation()
-	if !deviates || !d.Turns() {
+	if !row.Turns() {
 		return false
 	}
 	if refuse, said := s.Behaviours[row.String()]; said {
 		return refuse
 	}
+	if _, alone := row.Otherwise(); alone {
+		return false
+	}
+	d, _ := row.Deviation()
 	return d.Closed() || s.Strict && d.Minds.Surer(cmp.Or(s.StrictFrom, behaviour.Inferred))
 }
 

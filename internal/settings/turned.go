@@ -57,11 +57,11 @@ func (t *Turned) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// turnable are the ids that strict can turn.
+// turnable are the ids that can be turned.
 func turnable() (ids []string) {
-	for _, d := range behaviour.Deviations() {
-		if d.Turns() {
-			ids = append(ids, d.Row.String())
+	for _, b := range behaviour.All() {
+		if row, _ := behaviour.ByID(b.ID); row.Turns() {
+			ids = append(ids, b.ID)
 		}
 	}
 	return ids

@@ -145,11 +145,19 @@ type deviationRow struct {
 	Waits, Turns    bool
 }
 
+// turnedRow is something that this server refuses, and refuses otherwise where the operator turns it: with a number, or at another
+// moment where it is 0.
+type turnedRow struct {
+	ID     string
+	Number int
+}
+
 // behavioursPage is the whole table, and what of it callers may stumble over, the surest first.
 func (p *press) behavioursPage(l language) any {
 	page := struct {
 		Behaviours []behaviourRow
 		Deviations []deviationRow
+		Turned     []turnedRow // those that callers do not stumble over
 	}{Behaviours: p.behaviours(l, "")}
 	list := slices.Clone(behaviour.Deviations())
 	slices.SortStableFunc(list, func(a, b behaviour.Deviation) int {
@@ -158,6 +166,14 @@ func (p *press) behavioursPage(l language) any {
 	for _, d := range list {
 		page.Deviations = append(page.Deviations, deviationRow{d.Row.String(), l.mark(d.Minds), l.say(d.Advice()),
 			d.Refusal, d.Closed(), d.Waits(), d.Turns()})
+	}
+	for _, b := range behaviour.All() {
+		row, _ := behaviour.ByID(b.ID)
+		if number, turns := row.Otherwise(); turns {
+			if _, deviates := row.Deviation(); !deviates {
+				page.Turned = append(page.Turned, turnedRow{b.ID, number})
+			}
+		}
 	}
 	return page
 }
