@@ -218,7 +218,7 @@ func (c *callsCommand) lines(s *session, calls []client.RecordedCall, header boo
 		return nil
 	}
 	const form = "%-25s  %-26s  %-18s  %-6s  %-7s  %s"
-	if header && len(calls) > 0 {
+	if header && len(calls) > 0 && !withoutHeads {
 		fmt.Fprintf(s.out, form+"\n", "AT", "RID", "ACCOUNT", "CODE", "TOOK", "CALL")
 	}
 	for _, one := range calls {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -129,12 +130,14 @@ func failureOf(err error) failure {
 	return f
 }
 
-// wantsJSON reports whether errors are read by a program: --json stands among the
+var jsonAsked = regexp.MustCompile(`(^| )(-o ?=?|--output[= ])json( |$)`)
+
+// wantsJSON reports whether errors are read by a program: --json or --output json stands among the
 // arguments, or QRJUMP_JSON is set.
 func wantsJSON(chosen *kong.Context, args []string) bool {
 	asked := slices.Contains([]string{"1", "true", "yes"}, strings.ToLower(os.Getenv("QRJUMP_JSON")))
 	if chosen == nil || chosen.Selected() == nil { // what was asked for is not known
-		return asked || slices.Contains(args, "--json")
+		return asked || slices.Contains(args, "--json") || jsonAsked.MatchString(strings.Join(args, " "))
 	}
 	for _, f := range chosen.Selected().Flags {
 		if f.Name == "json" {

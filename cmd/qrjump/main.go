@@ -378,11 +378,22 @@ func run(s session, args []string) int {
 	if asJSON {
 		s.reader, speaks = "en", "en"
 	}
+	shaped := &shaper{to: out}
 	if err == nil {
+		if caller, ok := chosen.Selected().Target.Addr().Interface().(interface{ shape() *outputFlags }); ok {
+			flags := caller.shape()
+			withoutHeads, shaped.form = flags.NoHeaders, flags.Output
+			shaped.list = chosen.Selected().Name == "list"
+			if asJSON = asJSON || flags.Output == "json"; shaped.makes() {
+				s.out, s.reader, speaks = shaped, "en", "en"
+			}
+		}
 		zone = chosenZone(chosen)
 		var done func(error) error
 		if done, err = s.standing(chosen.Selected()); err == nil {
-			err = done(chosen.Run(&s))
+			if err = done(chosen.Run(&s)); err == nil && shaped.makes() {
+				err = shaped.end()
+			}
 		}
 		if caller, ok := chosen.Selected().Target.Addr().Interface().(interface{ mistaken(*session, error) error }); ok && err != nil {
 			err = caller.mistaken(&s, err)

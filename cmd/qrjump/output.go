@@ -32,8 +32,10 @@ func (f *faithful) Write(b []byte) (int, error) {
 }
 
 type outputFlags struct {
-	JSON bool `name:"json" env:"QRJUMP_JSON"`
-	UTC  bool `name:"utc" env:"QRJUMP_UTC"`
+	JSON      bool   `name:"json" env:"QRJUMP_JSON"`
+	Output    string `short:"o" enum:"json,yaml,csv," default:"" placeholder:"json|yaml|csv"`
+	NoHeaders bool
+	UTC       bool `name:"utc" env:"QRJUMP_UTC"`
 }
 
 // zone is the one in which people read times. A process runs one command, which

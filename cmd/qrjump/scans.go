@@ -98,6 +98,8 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 // mostRules is how many rules the server looks for at once.
 const mostRules = 100
 
+func (c *scansCommand) shape() *outputFlags { return c.ownCSV(&c.CSV) }
+
 // file writes the scans that are wanted as a file of the server's.
 func (c *scansCommand) file(s *session) error {
 	if c.CSV || c.JSON || c.Follow || c.Limit != nil || c.After != "" {
@@ -306,7 +308,7 @@ type scanCSV struct {
 }
 
 func (c *scanCSV) print(s client.RecordedScan) error {
-	if !c.began {
+	if !c.began && !withoutHeads {
 		c.began = true
 		err := c.w.Write([]string{"scan_id", "at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid",
 			"version", "rule_id", "application_id", "code_index",
@@ -356,7 +358,7 @@ type scanTable struct {
 
 func (t *scanTable) print(s client.RecordedScan) error {
 	const form = "%-25s  %-32s  %-22s  %-20s  %s\n"
-	if !t.began {
+	if !t.began && !withoutHeads {
 		t.began = true
 		if _, err := fmt.Fprintf(t.w, form, "AT", "SCAN", "OPENED", "APP", "WHAT"); err != nil {
 			return err

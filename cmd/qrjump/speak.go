@@ -106,9 +106,12 @@ func columns(rows [][]string) string {
 
 // printTable writes rows under heads in columns. The book says heads as head.NAME.
 func printTable(w io.Writer, heads []string, rows [][]string) {
-	all := [][]string{{}}
-	for _, head := range heads {
-		all[0] = append(all[0], maybeSaid("head."+head, head))
+	all := [][]string{}
+	if !withoutHeads {
+		all = append(all, []string{})
+		for _, head := range heads {
+			all[0] = append(all[0], maybeSaid("head."+head, head))
+		}
 	}
 	for _, row := range rows {
 		one := []string{}

@@ -78,6 +78,8 @@ type statsShow struct {
 	CSV    bool              `name:"csv"`
 }
 
+func (c *statsShow) shape() *outputFlags { return c.ownCSV(&c.CSV) }
+
 // Run asks the server, which first counts what was scanned before.
 func (c *statsShow) Run(s *session) error {
 	names := []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
@@ -169,8 +171,10 @@ func (c *statsShow) number(r client.StatisticsRow) int64 {
 
 func (c *statsShow) csv(w io.Writer, found client.Statistics) error {
 	out := csv.NewWriter(w)
-	if err := out.Write(c.header()); err != nil {
-		return err
+	if !withoutHeads {
+		if err := out.Write(c.header()); err != nil {
+			return err
+		}
 	}
 	for _, r := range found.Rows {
 		cells := c.cells(r)
