@@ -164,7 +164,7 @@ run() {
 
 # The version is read where it is pinned.
 go_version() { awk -v m="$2" '$1 == m { print $2; exit } $2 == m { print $3; exit }' "$1/go.mod"; }
-npm_version() { sed -n "s/.*\"$2\": \"\(.*\)\".*/\1/p" "$1/package.json"; }
+npm_version() { sed -n "s|.*\"$2\": \"\(.*\)\".*|\1|p" "$1/package.json"; }
 
 start miniprogram fetch_go "fastwego/miniprogram $(go_version miniprogram github.com/fastwego/miniprogram)"
 start offiaccount fetch_go "fastwego/offiaccount $(go_version offiaccount github.com/fastwego/offiaccount)"
