@@ -63,6 +63,9 @@ func TestClientsForJava(t *testing.T) {
 	if err != nil {
 		t.Skip("not run: openapi-generator: not installed here, see compat/run.sh")
 	}
+	if page, err := os.ReadFile("../../docs/en/how/sdk.md"); err != nil || !bytes.Contains(page, []byte(mapped)) {
+		t.Errorf("the page has other mappings than these (%v): %s", err, mapped)
+	}
 	s := harness.Start(t)
 	for _, document := range []string{"openapi", "openapi-wire"} {
 		file := filepath.Join(t.TempDir(), document+".json")
@@ -88,7 +91,7 @@ func TestClientsForJava(t *testing.T) {
 					t.Fatal(err)
 				}
 				mappings := []string{}
-				if library == "native" {
+				if library == "native" && document == "openapi" {
 					mappings = []string{"--schema-mappings", mapped}
 				}
 				run("java", append([]string{"-XX:TieredStopAtLevel=1", "-jar", generator, "generate", "-g", "java", "--library", library, "-i", file, "-o", "made",
