@@ -114,7 +114,8 @@ func TestSettleSaysWhatItCouldNotAsk(t *testing.T) {
 			t.Errorf("a run without --%s does not say what it cannot ask: %s", want, said)
 		}
 	}
-	if code, _, errs := settled(t, s.URL, out, "--only", "rules.add.owned"); code != exitMisused || !strings.Contains(errs, "--neighbour-appid") {
+	code, _, errs = settled(t, s.URL, out, "--only", "rules.add.owned")
+	if code != exitMisused || !strings.Contains(errs, "--neighbour-appid") {
 		t.Errorf("a row that wants a neighbour: exit %d, %s", code, errs)
 	}
 }
