@@ -18,18 +18,27 @@ func command(t *testing.T, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// TestOthersReadTheSame has bwip-js and gs1-barcode-parser-mod read random texts of all keys and qualifiers, half of them spoilt.
+// TestOthersReadTheSame has bwip-js, gs1-barcode-parser-mod and biip read 100,000 random texts of all keys and qualifiers, half
+// of them spoilt; GS1_CASES says how many.
 func TestOthersReadTheSame(t *testing.T) {
-	driver, err := filepath.Abs("driver.cjs")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := command(t, "go", "test", "-count=1", "-v", "-timeout", "5h", "-run", "^TestPeersReadTheSame$", "./internal/gs1")
+	node, python := absolute(t, "driver.cjs"), absolute(t, "driver.py")
+	cmd := command(t, "go", "test", "-count=1", "-v", "-timeout", "5h", "-run", "^TestPeersReadTheSame$|^TestAPeerReadsTheSameValues$",
+		"./internal/gs1")
 	cmd.Dir = "../.."
-	cmd.Env = append(os.Environ(), "GS1_PEER=node "+driver, "GS1_CASES="+cmp.Or(os.Getenv("GS1_CASES"), "10000"))
+	cmd.Env = append(os.Environ(), "GS1_PEER=node "+node, "GS1_VALUES="+absolute(t, ".venv/bin/python")+" "+python,
+		"GS1_CASES="+cmp.Or(os.Getenv("GS1_CASES"), "100000"))
 	if err := cmd.Run(); err != nil {
 		t.Error(err)
 	}
+}
+
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // TestTheAnswersAreValid asks GS1's own schemas, which are not ours to hand out: README.md says where they are.
