@@ -58,7 +58,7 @@ func (s *Search) wants(a *Account) bool {
 // compare says which of two accounts comes first. The one whose AppID is looked for comes before all others.
 func (s *Search) compare(a, b *Account) int {
 	is := func(a *Account) int {
-		if strings.EqualFold(a.AppID, s.Part) {
+		if s.Part != "" && strings.EqualFold(a.AppID, s.Part) {
 			return 0
 		}
 		return 1
@@ -73,16 +73,28 @@ func (s *Search) compare(a, b *Account) int {
 	return cmp.Or(is(a)-is(b), order, strings.Compare(a.AppID, b.AppID))
 }
 
-// Find finds accounts among all of a server, which are in memory: a page of them, and how many there are.
+// Find finds accounts among all of a server, which are in memory: a page of them, and how many there are. It sorts no more than
+// twice what stands up to the end of the page at once: most accounts are compared with the last of those alone.
 func Find(all iter.Seq[*Account], s Search) (page []*Account, total int) {
 	s.Part = strings.ToLower(strings.TrimSpace(s.Part))
+	end := s.Offset + s.Limit
+	sorted := false // and page has what stands before its end
+	first := func() {
+		slices.SortFunc(page, s.compare)
+		page, sorted = page[:min(end, len(page))], true
+	}
 	for a := range all {
-		if s.wants(a) {
-			page = append(page, a)
+		if !s.wants(a) {
+			continue
+		}
+		total++
+		if sorted && (end == 0 || s.compare(a, page[end-1]) > 0) {
+			continue
+		}
+		if page = append(page, a); len(page) >= 2*end+1 {
+			first()
 		}
 	}
-	slices.SortFunc(page, s.compare)
-	total = len(page)
-	from := min(s.Offset, total)
-	return page[from:min(from+s.Limit, total)], total
+	first()
+	return page[min(s.Offset, len(page)):], total
 }
