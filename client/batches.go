@@ -19,6 +19,9 @@ type Batch struct {
 	Prefix    string    `json:"prefix"`
 	Version   string    `json:"version"`
 	Segment   int64     `json:"segment"` // codes of one download
+	Text      string    `json:"text,omitempty" doc:"how its texts are written; none = prefix and secret"`
+	TextBits  int       `json:"text_bits,omitempty" doc:"what such a text costs to guess, in bits"`
+	Weak      bool      `json:"weak,omitempty" doc:"such a text costs less than 40 bits to guess, so it never shows that a product is genuine"`
 	QRVersion int       `json:"qr_version" doc:"the smallest QR version that holds a code text at level Q"`
 	Proof     bool      `json:"proof,omitempty" doc:"codes for a printer's trials: they never activate"`
 	Imported  bool      `json:"imported,omitempty" doc:"its codes were made elsewhere"`

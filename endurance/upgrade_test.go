@@ -61,6 +61,7 @@ var oldPrograms = []oldProgram{
 	{100, "d9f5524"},
 	{101, "196471c"},
 	{102, "e0024e3"},
+	{103, "606778d"},
 }
 
 // firstSchema is that of 0.1.0.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,18 +123,50 @@ type batchApply struct {
 	adminFlags
 	Count int64  `arg:""`
 	ISV   string `name:"isv" required:"" placeholder:"ID"`
+	templateFlags
+}
+
+// templateFlags say how the texts of codes are written.
+type templateFlags struct {
+	Text  string `placeholder:"TEMPLATE"`
+	GTIN  string `name:"gtin" placeholder:"GTIN"`
+	Given string `placeholder:"DIGITS"`
+	Weak  bool
 }
 
 // Run applies for codes.
 func (c *batchApply) Run(s *session, wire *client.Client) error {
+	if c.templateFlags != (templateFlags{}) {
+		return c.byTemplate(s)
+	}
 	id, err := wire.ApplyCodes(s.ctx, c.Count, c.ISV)
 	return c.outcome(s, map[string]any{"application_id": id, "isv_application_id": c.ISV},
 		c.unauthorized(s, c.adminFlags, aboutCodes(said("batch.apply_for")+countedCodes(c.Count), err)),
 		"batch.application_how_far_it_is", id, id)
 }
 
+// byTemplate applies for codes with texts of their own form, which only the operator's API takes.
+func (c *batchApply) byTemplate(s *session) error {
+	if c.AppID == "" {
+		return misused("batch.whose_codes_give_appid")
+	}
+	operator, err := c.asOperator(c.adminFlags)
+	if err != nil {
+		return err
+	}
+	one, err := operator.PlaceOrder(s.ctx, c.AppID, client.OrderPut{Count: c.Count, ISV: c.ISV, Text: c.Text, GTIN: c.GTIN, Given: c.Given,
+		Weak: c.Weak})
+	if err != nil {
+		return failed(said("batch.apply_for")+countedCodes(c.Count), c.AppID, err)
+	}
+	return c.outcome(s, one, nil, "batch.text_costs_bits", orderState(one), orDefaultText(one.Text), one.TextBits)
+}
+
+func orDefaultText(template string) string { return cmp.Or(template, "{prefix}{secret}") }
+
 type batchShow struct {
 	member
+	adminFlags
 	ID  int64  `arg:"" optional:"" name:"id"`
 	ISV string `name:"isv" placeholder:"ID"`
 }
@@ -154,7 +187,13 @@ func (c *batchShow) Run(s *session) error {
 	if err != nil {
 		return aboutBatch("show", c.ID, err)
 	}
-	return c.print(s, a, func(w io.Writer) {
+	form, known := c.textOf(s, a.ID)
+	shown := struct {
+		client.Application
+		Text     string `json:"text,omitempty"`
+		TextBits int    `json:"text_bits,omitempty"`
+	}{a, form.Text, form.TextBits}
+	return c.print(s, shown, func(w io.Writer) {
 		var ready int64
 		rows := [][]string{}
 		for _, r := range a.Segments {
@@ -164,11 +203,29 @@ func (c *batchShow) Run(s *session) error {
 		printFields(w, [2]string{"application", number(a.ID)}, [2]string{"isv", a.ISV}, [2]string{"status", a.Status},
 			[2]string{"ready", countedCodes(ready) + " in " + counted(len(a.Segments), "segment")},
 			[2]string{"created", when(a.CreatedAt)}, [2]string{"updated", when(a.UpdatedAt)})
+		if known {
+			printFields(w, [2]string{"text", strconv.Quote(orDefaultText(form.Text))}, [2]string{"guess", fmt.Sprintf("%d bits", form.TextBits)})
+		}
 		if len(rows) > 0 {
 			fmt.Fprintln(w)
 			printTable(w, []string{"FROM", "TO", "CODES"}, rows)
 		}
 	})
+}
+
+// textOf asks the operator's API how the texts of an application are written; where it cannot be reached, an account sees the rest.
+func (c *batchShow) textOf(s *session, id int64) (b client.Batch, known bool) {
+	if isPlatform(c.Server) && c.AdminServer == "" {
+		return b, false
+	}
+	operator, err := c.asOperator(c.adminFlags)
+	if err != nil {
+		return b, false
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
+	defer cancel()
+	b, err = operator.Batch(ctx, id)
+	return b, err == nil && !b.Imported
 }
 
 type batchList struct {

@@ -93,6 +93,12 @@ func (a *Admin) showBatch(ctx context.Context, b codes.Batch) (client.Batch, err
 	if b.Imported {
 		shown.Version = ""
 	}
+	if !b.Imported {
+		shown.Text, shown.TextBits, shown.Weak = b.Template, codes.TextBits(b.Template, b.Count), b.Weak()
+	}
+	if b.Template != "" {
+		shown.QRVersion = 0 // what holds it depends on its letters: qrjump symbol says
+	}
 	shown.Revised = revisionOf(shown)
 	// Its progress and the states of its codes are counted when they are asked for.
 	status, _, _, err := a.Codes.Progress(ctx, b)

@@ -15,7 +15,8 @@ const mostCounted = 1000
 
 // showOrder shows an order with how far its codes are.
 func (a *Admin) showOrder(ctx context.Context, one codes.Order) (client.Order, error) {
-	shown := client.Order{Account: one.Account, ISV: one.ISV, Count: one.Count, AskedBy: one.AskedBy, AskedAt: one.AskedAt,
+	shown := client.Order{Account: one.Account, ISV: one.ISV, Count: one.Count, Text: one.Template,
+		TextBits: codes.TextBits(one.Template, one.Count), AskedBy: one.AskedBy, AskedAt: one.AskedAt,
 		DecidedBy: one.DecidedBy, DecidedAt: optional(one.DecidedAt), ApplicationID: one.Batch}
 	switch {
 	case one.Waits():
@@ -84,7 +85,13 @@ func (a *Admin) placeOrder(ctx context.Context, in *struct {
 	if err != nil {
 		return client.Order{}, err
 	}
-	one, err := a.Orders.Ask(ctx, account, codes.Application{Count: in.Body.Count, ISV: in.Body.ISV}, a.Settings.Get().OrderByTwo)
+	template, err := a.Codes.FillTemplate(codes.TemplateOrder{Text: in.Body.Text, GTIN: in.Body.GTIN, Given: in.Body.Given,
+		Weak: in.Body.Weak, Count: in.Body.Count})
+	if err != nil {
+		return client.Order{}, err
+	}
+	one, err := a.Orders.Ask(ctx, account, codes.Application{Count: in.Body.Count, ISV: in.Body.ISV, Template: template},
+		a.Settings.Get().OrderByTwo)
 	if err != nil {
 		return client.Order{}, err
 	}

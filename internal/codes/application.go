@@ -34,6 +34,8 @@ type Batch struct {
 	Prefix  string
 	Version byte
 	Segment int64 // codes of one download
+	// Template is how its texts are written, filled in; "" = prefix and secret.
+	Template string
 	// FirstCode and FirstText are keyed hashes of the first code and its text:
 	// they prove that the keys are those the batch was made with.
 	FirstCode string
@@ -148,6 +150,8 @@ func (b Batch) Within(r Range) error {
 type Application struct {
 	ISV   string
 	Count int64
+	// Template is what FillTemplate answers.
+	Template string
 }
 
 // check returns 40097 for an invalid application. Contract: marketcode 3.1.
@@ -158,6 +162,11 @@ func (a Application) check(most int64) error {
 			countStep, countStep, most)
 	case !plain(a.ISV, 1, maxISV):
 		return errcode.InvalidArgs.With(behaviour.CodesApplyOrder, "isv_application_id invalid: want 1 to %d characters", maxISV)
+	}
+	if a.Template != "" {
+		if _, err := ParseTemplate(a.Template); err != nil {
+			return errcode.InvalidArgs.With(behaviour.None, "%s", err)
+		}
 	}
 	return nil
 }

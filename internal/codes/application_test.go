@@ -21,19 +21,19 @@ func TestWhatCanBeAppliedFor(t *testing.T) {
 		most int64
 		want string // of the detail; "" = it can
 	}{
-		{"the smallest", Application{"x", 10_000}, 20_000_000, ""},
-		{"the largest", Application{"x", 20_000_000}, 20_000_000, ""},
-		{"200 million, by setting", Application{"x", 200_000_000}, 200_000_000, ""},
-		{"none", Application{"x", 0}, 20_000_000, "code_count invalid: 0 is not a multiple of 10000 from 10000 to 20000000"},
-		{"a negative count", Application{"x", -10_000}, 20_000_000, "code_count invalid"},
-		{"one less", Application{"x", 9_999}, 20_000_000, "code_count invalid"},
-		{"one more", Application{"x", 10_001}, 20_000_000, "code_count invalid"},
-		{"a step above", Application{"x", 20_010_000}, 20_000_000, "code_count invalid"},
-		{"128 characters", Application{strings.Repeat("号", 128), 10_000}, 20_000_000, ""},
-		{"129 characters", Application{strings.Repeat("a", 129), 10_000}, 20_000_000,
+		{"the smallest", Application{ISV: "x", Count: 10_000}, 20_000_000, ""},
+		{"the largest", Application{ISV: "x", Count: 20_000_000}, 20_000_000, ""},
+		{"200 million, by setting", Application{ISV: "x", Count: 200_000_000}, 200_000_000, ""},
+		{"none", Application{ISV: "x", Count: 0}, 20_000_000, "code_count invalid: 0 is not a multiple of 10000 from 10000 to 20000000"},
+		{"a negative count", Application{ISV: "x", Count: -10_000}, 20_000_000, "code_count invalid"},
+		{"one less", Application{ISV: "x", Count: 9_999}, 20_000_000, "code_count invalid"},
+		{"one more", Application{ISV: "x", Count: 10_001}, 20_000_000, "code_count invalid"},
+		{"a step above", Application{ISV: "x", Count: 20_010_000}, 20_000_000, "code_count invalid"},
+		{"128 characters", Application{ISV: strings.Repeat("号", 128), Count: 10_000}, 20_000_000, ""},
+		{"129 characters", Application{ISV: strings.Repeat("a", 129), Count: 10_000}, 20_000_000,
 			"isv_application_id invalid: want 1 to 128 characters"},
-		{"no id", Application{"", 10_000}, 20_000_000, "isv_application_id"},
-		{"a control character", Application{"a\nb", 10_000}, 20_000_000, "isv_application_id"},
+		{"no id", Application{ISV: "", Count: 10_000}, 20_000_000, "isv_application_id"},
+		{"a control character", Application{ISV: "a\nb", Count: 10_000}, 20_000_000, "isv_application_id"},
 	} {
 		err := c.a.check(c.most)
 		code, detail := errcode.Of(err)

@@ -220,6 +220,9 @@ func (p *Press) recognise(ctx context.Context, text string) (f Found, ok bool, e
 	if f, ok = p.byText(text); ok {
 		return f, true, nil
 	}
+	if f, ok = p.byTemplate(text); ok {
+		return f, true, nil
+	}
 	for _, prefix := range p.Memory.ImportedPrefixes() {
 		for _, t := range tailsUnder(prefix, text) {
 			if f, ok, err = p.importedText(ctx, prefix, t); ok || err != nil {

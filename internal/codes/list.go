@@ -10,6 +10,9 @@ func (p PackageRange) EachCode(ctx context.Context, f func(index uint64, code, t
 	if err := p.check(); err != nil {
 		return err
 	}
+	if p.Template != "" {
+		return p.eachByTemplate(ctx, f)
+	}
 	s := new(burst)
 	head := len(p.Printed.Prefix) + 1
 	text := append(append(make([]byte, 0, head+symbolsLength), p.Printed.Prefix...), p.Printed.Version)

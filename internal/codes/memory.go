@@ -34,6 +34,8 @@ type Memory struct {
 	prefixes []string
 	// imported are those of batches made elsewhere.
 	imported []string
+	// templates are those of all batches, with what it takes to read their texts back.
+	templates templateIndex
 	// began is, for each batch, the last event that the current memory knew when this new one was
 	// begun.
 	began map[int64]int64
@@ -151,7 +153,7 @@ func (m *Memory) Adopt(fresh *Memory) bool {
 	}
 	m.byStart = slices.SortedFunc(maps.Values(m.batches), func(a, b *batchMemory) int { return cmp.Compare(a.Start, b.Start) })
 	m.byStart = slices.DeleteFunc(m.byStart, func(b *batchMemory) bool { return b.Imported })
-	m.prefixes, m.imported = slices.Clone(fresh.prefixes), slices.Clone(fresh.imported)
+	m.prefixes, m.imported, m.templates = slices.Clone(fresh.prefixes), slices.Clone(fresh.imported), templateIndex{}
 	for _, b := range m.batches {
 		m.addPrefix(b.Batch)
 	}
@@ -163,6 +165,7 @@ func (m *Memory) addPrefix(b Batch) {
 	if b.TakenBack() {
 		return
 	}
+	m.templates = m.templates.with(b)
 	if !slices.Contains(m.prefixes, b.Prefix) {
 		m.prefixes = append(slices.Clone(m.prefixes), b.Prefix)
 	}

@@ -12,6 +12,7 @@ type Order struct {
 	Account   string    `json:"account"`
 	ISV       string    `json:"isv_application_id"`
 	Count     int64     `json:"code_count"`
+	Template  string    `json:"text,omitempty"` // filled in; "" = prefix and secret
 	AskedBy   string    `json:"asked_by"`
 	AskedAt   time.Time `json:"asked_at"`
 	DecidedBy string    `json:"decided_by,omitempty"` // "" = it waits
@@ -59,9 +60,12 @@ func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application
 			if old.Count != a.Count {
 				return old, Conflict("this number is another order's, with another count")
 			}
+			if old.Template != a.Template {
+				return old, Conflict("this number is another order's, with another text")
+			}
 			return old, nil
 		}
-		return Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, AskedBy: by, AskedAt: o.Press.Now().UTC()}, nil
+		return Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Template: a.Template, AskedBy: by, AskedAt: o.Press.Now().UTC()}, nil
 	})
 	if err != nil || two || !asked.Waits() {
 		return asked, err
@@ -91,7 +95,7 @@ func (o *Orders) Decide(ctx context.Context, caller accounts.Account, seen Appli
 		return decided, err
 	}
 	// An application of the same number and count is the same: this may run twice.
-	batch, failed := o.Press.Apply(ctx, caller, Application{Count: decided.Count, ISV: isv})
+	batch, failed := o.Press.Apply(ctx, caller, Application{Count: decided.Count, ISV: isv, Template: decided.Template})
 	made, err := o.Change(ctx, caller.AppID, isv, func(Order) (Order, error) {
 		if failed != nil {
 			was.DecidedBy, was.DecidedAt = "", time.Time{}

@@ -34,6 +34,8 @@ type PackageRange struct {
 	Code     *CodeKey
 	Text     *TextKey // the one that Printed.Version names
 	Printed  Printed
+	// Template is how the texts are written; "" = as Printed says.
+	Template string
 }
 
 // check returns what makes a range impossible to write.
@@ -46,6 +48,11 @@ func (p PackageRange) check() error {
 	case p.Start >= Space || p.To >= Space-p.Start:
 		return errCounter
 	}
+	if p.Template != "" {
+		if _, err := ParseTemplate(p.Template); err != nil {
+			return err
+		}
+	}
 	return p.Printed.Check()
 }
 
@@ -53,7 +60,11 @@ func (p PackageRange) check() error {
 // range that it does write.
 func rowsSize(p PackageRange) int64 {
 	count := int64(p.To - p.From + 1)
-	size := count * int64(rowSize+len(p.Printed.Prefix)+1)
+	text := len(p.Printed.Prefix) + TailLength
+	if t, err := ParseTemplate(p.Template); err == nil {
+		text = t.rowSize()
+	}
+	size := count * int64(rowSize-TailLength+text+1)
 	// Each power of ten gives the indexes from there on one more digit.
 	for power := uint64(10); power <= p.To && power < Space; power *= 10 {
 		size += int64(p.To - max(p.From, power) + 1)
@@ -76,6 +87,9 @@ func PackageSize(p PackageRange) int64 {
 func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 	if err := p.check(); err != nil {
 		return err
+	}
+	if p.Template != "" {
+		return writeRowsByTemplate(ctx, w, p)
 	}
 	var (
 		s     = new(burst)

@@ -125,6 +125,10 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 					"isv_application_id %q is application %d with %d codes, not %d", a.ISV, batch.ID,
 					batch.Count, a.Count)
 			}
+			if batch.Template != a.Template {
+				return errcode.ApplicationExists.With(behaviour.CodesApplyOther,
+					"isv_application_id %q is application %d with another text", a.ISV, batch.ID)
+			}
 			behaviour.Note(ctx, behaviour.CodesApplyAgain)
 			if s.Refuses(behaviour.CodesApplyAgain) {
 				return errcode.Strict(behaviour.CodesApplyAgain, "isv_application_id %q is application %d already", a.ISV, batch.ID)
@@ -135,7 +139,7 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 			return err
 		}
 		batch = Batch{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: p.Prefix, Version: p.Keys.Current, Segment: s.CodeSegment,
-			CreatedAt: now}
+			CreatedAt: now, Template: a.Template}
 		return p.giveOut(ctx, tx, &batch)
 	})
 	if err == nil {
@@ -158,7 +162,7 @@ func (p *Press) giveOut(ctx context.Context, tx Tx, b *Batch) error {
 	if err := tx.SetCounters(ctx, b.Start+uint64(b.Count)); err != nil {
 		return err
 	}
-	b.FirstCode, b.FirstText = p.proof(p.Code(*b, 0)), p.proof(p.Text(*b, 0))
+	b.FirstCode, b.FirstText = p.proof(p.Code(*b, 0)), p.proof(p.plainText(*b, 0))
 	stored, err := tx.AddBatch(ctx, *b)
 	if err != nil {
 		return err
@@ -178,6 +182,18 @@ func (p *Press) Code(b Batch, index int64) string {
 
 // Text is the code text of an index of a batch that was made here.
 func (p *Press) Text(b Batch, index int64) string {
+	if b.Template != "" {
+		t, err := ParseTemplate(b.Template)
+		if err != nil {
+			panic(err) // it was parsed before it was stored
+		}
+		return t.render(p.Keys, b.Version, b.Start+uint64(index))
+	}
+	return p.plainText(b, index)
+}
+
+// plainText is prefix and secret of an index, by which keys are recognised whatever the template.
+func (p *Press) plainText(b Batch, index int64) string {
 	return Printed{Prefix: b.Prefix, Version: b.Version}.Text(p.Keys.Text[b.Version], b.Start+uint64(index))
 }
 
@@ -204,7 +220,7 @@ func (p *Press) CheckKeys(ctx context.Context) error {
 		if p.Keys.Text[b.Version] == nil {
 			return fmt.Errorf("application %d was printed with version %q, whose key is missing", b.ID, string(b.Version))
 		}
-		if !p.isProof(b.FirstCode, p.Code(b, 0)) || !p.isProof(b.FirstText, p.Text(b, 0)) {
+		if !p.isProof(b.FirstCode, p.Code(b, 0)) || !p.isProof(b.FirstText, p.plainText(b, 0)) {
 			return fmt.Errorf(
 				"application %d was made with other code keys than those of this database: put the right ones back, printed codes depend on them", b.ID)
 		}
@@ -705,8 +721,8 @@ func (p *Press) byText(text string) (f Found, ok bool) {
 		return f, false
 	}
 	f.Batch, f.Index, ok = p.Memory.Find(counter)
-	// A text counts only with the version with which its batch was printed.
-	return f, ok && f.Batch.Version == t.Version
+	// A text counts only with the version, and in the form, with which its batch was printed.
+	return f, ok && f.Batch.Version == t.Version && f.Batch.Template == ""
 }
 
 // byCode finds the code with nine characters.

@@ -191,7 +191,7 @@ func (p *Press) MakePackage(ctx context.Context, w Wish) (made PrintPackage, err
 		if w.Proofs > 0 {
 			// No applicant's own number has a control character.
 			proofs := Batch{Account: b.Account, ISV: fmt.Sprintf("\x01proofs of package %d", made.ID), Count: w.Proofs, Prefix: b.Prefix,
-				Version: b.Version, Segment: b.Segment, CreatedAt: at, Proof: true}
+				Version: b.Version, Segment: b.Segment, CreatedAt: at, Proof: true, Template: b.Template}
 			if err := p.giveOut(ctx, tx, &proofs); err != nil {
 				return err
 			}
@@ -353,5 +353,5 @@ func (l importedLot) EachCode(ctx context.Context, f func(index uint64, code, te
 // PrintedRange is what it takes to write codes of a batch that was made here.
 func (p *Press) PrintedRange(b Batch, r Range) PackageRange {
 	return PackageRange{Start: b.Start, From: uint64(r.From), To: uint64(r.To), Code: p.Keys.Code, Text: p.Keys.Text[b.Version],
-		Printed: Printed{Prefix: b.Prefix, Version: b.Version}}
+		Printed: Printed{Prefix: b.Prefix, Version: b.Version}, Template: b.Template}
 }

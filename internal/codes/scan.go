@@ -62,6 +62,9 @@ func (p *Press) May(text string) bool {
 	if len(text) <= 4*CodeLength && utf8.RuneCountInString(text) <= CodeLength {
 		return true
 	}
+	if p.likeTemplate(text) {
+		return true
+	}
 	bare := cutScheme(text)
 	return mayHold(p.Memory.ImportedPrefixes(), text) || slices.ContainsFunc(p.prefixes(), func(prefix string) bool {
 		known := cutScheme(prefix)
@@ -85,7 +88,8 @@ func (p *Press) decide(s *Scanned, user string, account func(appid string) (acco
 
 // unknown tells a code text that nobody made from another text. Choice(scan.code.unknown).
 func (p *Press) unknown(ctx context.Context, text string, prefixes []string) (s Scanned, ok bool) {
-	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) {
+	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) ||
+		p.likeTemplate(text) {
 		return Scanned{Reason: UnknownCode}, true
 	}
 	// Choice(scan.code.serial): the bare nine characters are no secret, so they prove nothing.

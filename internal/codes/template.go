@@ -10,6 +10,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/gs1"
 )
 
@@ -113,10 +115,12 @@ func ParseTemplate(text string) (t Template, err error) {
 	fault := func(format string, args ...any) (Template, error) {
 		return Template{}, fmt.Errorf("text %.80q: %s", text, fmt.Sprintf(format, args...))
 	}
-	control := func(r rune) bool { return unicode.IsControl(r) && r != '\n' }
+	control := func(r rune) bool { return (unicode.IsControl(r) || unicode.IsSpace(r)) && r != '\n' && r != ' ' }
 	switch {
 	case !utf8.ValidString(text) || strings.ContainsFunc(text, control):
-		return fault("want UTF-8 without control characters other than ends of lines")
+		return fault("want UTF-8 without control characters, and no space but blanks and ends of lines")
+	case strings.Contains(text, `\`):
+		return fault(`has a "\", which stands for ends of lines and blanks in rows`)
 	case strings.TrimSpace(text) != text:
 		return fault("begins or ends with space, which a reader may remove")
 	}
@@ -430,4 +434,25 @@ func (k digitsKey) counter(p digitPair, version byte) (c uint64, ok bool) {
 	hi, lo := bits.Mul64(a, k.b)
 	c, carry := bits.Add64(lo, b, 0)
 	return c, hi == 0 && carry == 0 && c < Space
+}
+
+// TemplateOrder is a template as somebody asks for it.
+type TemplateOrder struct {
+	Text, GTIN, Given string
+	Weak              bool // it may cost less than StrongBits to guess
+	Count             int64
+}
+
+// FillTemplate is the template of an application for these codes. 40097.
+func (p *Press) FillTemplate(o TemplateOrder) (string, error) {
+	filled, err := FillTemplate(o.Text, TemplateValues{Prefix: p.Prefix, GTIN: o.GTIN, Given: o.Given})
+	if err != nil {
+		return "", errcode.InvalidArgs.With(behaviour.None, "%s", err)
+	}
+	if n := TextBits(filled, o.Count); n < StrongBits && !o.Weak {
+		return "", errcode.InvalidArgs.With(behaviour.None,
+			"a text of this kind costs %d bits to guess, less than %d: take more digits or {secret}, or say weak; then it never shows that a product is genuine",
+			n, StrongBits)
+	}
+	return filled, nil
 }

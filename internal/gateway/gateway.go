@@ -291,14 +291,18 @@ func (g *Gateway) picture(text string, done func()) template.URL {
 func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s codes.Scanned) {
 	v := view{Kind: "code", Key: stateOf(s)}
 	g.dress(r, &v, s.Batch.Account)
-	v.Ends = codes.Ending(text, g.Prefixes(), shownSymbols)
+	if v.Ends = codes.Ending(text, g.Prefixes(), shownSymbols); s.Batch.Template != "" {
+		v.Ends = s.Batch.TextEnding(text, shownSymbols)
+	}
 	if a := s.State.Activation; a != nil && v.Key == "active" {
 		v.Brand, v.Product = a.Binding.ProductBrand, a.Binding.ProductTitle
 	}
 	// A code that was taken back may be a copied one: so its page shows how often it was checked,
 	// whatever its state.
 	v.Checked = g.checked(r.Context(), s)
-	v.Key = v.Checked.doubt(v.Key)
+	if v.Key = v.Checked.doubt(v.Key); v.Key == "active" && s.Batch.Weak() {
+		v.Key = "weak" // whoever guesses such a text would be told that it is genuine
+	}
 	g.show(w, r, CodePage, http.StatusOK, v)
 }
 

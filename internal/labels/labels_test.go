@@ -218,7 +218,7 @@ func TestRowsAreWhatListsWere(t *testing.T) {
 		"a long code":      matrix + " ABCDEFGHIJ 1 T",
 		"no index":         matrix + " A x T",
 		"an index below 0": matrix + " A -1 T",
-		"a long text":      matrix + " A 1 " + strings.Repeat("T", 129),
+		"a long text":      matrix + " A 1 " + strings.Repeat("T", 1025),
 		"a long line":      strings.Repeat("x", 5000),
 	} {
 		for _, err := range labels.Rows(strings.NewReader(string(labels.List("lines").Append(nil, one)) + bad)) {

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// longestText is how long a code text is at most. Contract: marketcode 3.5.
-	longestText = 128
+	// longestText is how long a code text is at most, with all that stands for blanks and ends of lines.
+	longestText = 1024
 	// longestCode is how long an original code is at most. Contract: marketcode 4.2.
 	longestCode = 9
 	// matrixLength is how many characters a dot matrix has.
@@ -83,7 +83,7 @@ func parseRow(line string) (Row, error) {
 	if len(columns) != 4 {
 		return Row{}, fmt.Errorf("want four columns, not %d: dot matrix, code, index, text", len(columns))
 	}
-	r := Row{Matrix: columns[0], Code: columns[1], Text: columns[3]}
+	r := Row{Matrix: columns[0], Code: columns[1], Text: ofRow.Replace(columns[3])}
 	index, err := strconv.ParseInt(columns[2], 10, 64)
 	switch {
 	case len(r.Matrix) != matrixLength || strings.Trim(r.Matrix, "01") != "":
@@ -98,6 +98,12 @@ func parseRow(line string) (Row, error) {
 	r.Index = index
 	return r, nil
 }
+
+// A text by template may have blanks and ends of lines; a row has neither within a column.
+var (
+	inRow = strings.NewReplacer("\n", `\n`, " ", `\s`)
+	ofRow = strings.NewReplacer(`\n`, "\n", `\s`, " ")
+)
 
 // List is a form in which rows are listed: csv with a header and commas, ndjson with
 // an object a line, text with the texts alone, and lines, the four columns of the wire.
@@ -137,12 +143,12 @@ func (l List) Append(to []byte, r Row) []byte {
 		}
 		return append(to, "}\n"...)
 	case "text":
-		return append(append(to, r.Text...), '\n')
+		return append(append(to, inRow.Replace(r.Text)...), '\n')
 	}
 	to = append(append(to, r.Matrix...), ' ')
 	to = append(append(to, r.Code...), ' ')
 	to = append(strconv.AppendInt(to, r.Index, 10), ' ')
-	return append(append(to, r.Text...), '\n')
+	return append(append(to, inRow.Replace(r.Text)...), '\n')
 }
 
 // bare reports whether csv and ndjson both write a text without quoting. That is so for every code

@@ -137,7 +137,13 @@ type Resolver struct {
 // Resolve decides one scan. It has no effect. Contract: rules 2.9.
 func (r Resolver) Resolve(req Request) Decision {
 	if !rules.PlainText(req.Text) { // Choice(scan.plain)
-		if d, ok := r.product(req); ok { // an element string has a separator that is no plain text
+		// A code's text may have several lines, and an element string has separators.
+		if r.Codes != nil && strings.ContainsAny(req.Text, "\n\x1d") {
+			if s, ok := r.Codes.Scan(req.Text, req.User, r.Accounts.Account); ok {
+				return openCode(req, s)
+			}
+		}
+		if d, ok := r.product(req); ok {
 			return d
 		}
 		return Decision{Action: ShowText, Text: req.Text}

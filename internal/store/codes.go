@@ -32,13 +32,14 @@ func (t *Tx) LockBatch(ctx context.Context, id int64) error {
 	return t.lock(ctx, fmt.Sprintf("batch %d", id), "")
 }
 
-const batchColumns = `id, account, isv, codes, start, prefix, version, segment, first_code, first_text, created_at, proof`
+const batchColumns = `id, account, isv, codes, start, prefix, version, segment, first_code, first_text, created_at, proof,
+	template`
 
 func scanBatch(scan func(...any) error) (b codes.Batch, err error) {
 	var start, created int64
 	var version string
 	err = scan(&b.ID, &b.Account, &b.ISV, &b.Count, &start, &b.Prefix, &version, &b.Segment, &b.FirstCode, &b.FirstText, &created,
-		&b.Proof)
+		&b.Proof, &b.Template)
 	if errors.Is(err, sql.ErrNoRows) {
 		return b, codes.ErrNoBatch
 	}
@@ -76,9 +77,9 @@ func (t *Tx) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
 	if b.Imported {
 		start = -id // the column is unique
 	}
-	_, err = t.exec(ctx, `INSERT INTO batches (`+batchColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+	_, err = t.exec(ctx, `INSERT INTO batches (`+batchColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 		b.ID, b.Account, b.ISV, b.Count, start, b.Prefix, string(b.Version), b.Segment, b.FirstCode, b.FirstText,
-		millis(b.CreatedAt), flag(b.Proof))
+		millis(b.CreatedAt), flag(b.Proof), b.Template)
 	if err != nil {
 		return b, err
 	}
@@ -90,8 +91,12 @@ func (t *Tx) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
 }
 
 func (t *Tx) noteBatch(ctx context.Context, b codes.Batch, start int64, did string) error {
-	return t.note(ctx, ofBatch, strconv.FormatInt(b.ID, 10), did, map[string]any{"account": b.Account, "isv": b.ISV, "codes": b.Count,
-		"start": start, "prefix": b.Prefix, "version": string(b.Version), "segment": b.Segment})
+	detail := map[string]any{"account": b.Account, "isv": b.ISV, "codes": b.Count,
+		"start": start, "prefix": b.Prefix, "version": string(b.Version), "segment": b.Segment}
+	if b.Template != "" {
+		detail["text"] = b.Template
+	}
+	return t.note(ctx, ofBatch, strconv.FormatInt(b.ID, 10), did, detail)
 }
 
 // PutImport implements codes.Tx.
@@ -149,7 +154,8 @@ func (t *Tx) SetCounters(ctx context.Context, next uint64) error {
 
 // EarlierBatches implements codes.Store. A column that the earlier schema lacks has its default.
 func (s *Store) EarlierBatches(ctx context.Context) iter.Seq2[codes.Batch, error] {
-	return stream(ctx, s, scanBatch, `SELECT id, account, isv, codes, start, prefix, version, segment, first_code, first_text, created_at, 0
+	return stream(ctx, s, scanBatch, `SELECT id, account, isv, codes, start, prefix, version, segment, first_code, first_text, created_at, 0,
+		''
 		FROM batches ORDER BY id`)
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/gs1"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/vault"
 )
@@ -633,3 +634,102 @@ func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
 
 // failure leaves out how many codes were changed.
 func failure(_ int64, err error) error { return err }
+
+// Issue 34, 1: texts by template are stored with the application, written the same by each node, and only what was printed opens.
+func TestTextsByTemplate(t *testing.T) {
+	t.Parallel()
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
+		for i, order := range []codes.TemplateOrder{
+			{Text: "https://id.brand.example/01/{gtin}/21/{serial}?98={secret}", GTIN: "9506000134352"},
+			{Text: "https://id.brand.example/01/{gtin}/21/{serial}?98={secret}", GTIN: "9506000134369"},
+			{Text: "{given:11}{digits:21}", Given: "12345678901"},
+			{Text: "品种 A\n单元识别代码：{digits:20}\r\nhttps://t.example/{serial}"},
+			{Text: "{given:5}{digits:15}", Given: "81234", Weak: true},
+			{Text: "{prefix}{secret}"},
+		} {
+			order.Count = 10_000
+			template, err := p[0].FillTemplate(order)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := codes.Application{ISV: fmt.Sprint("order ", i), Count: order.Count, Template: template}
+			b, err := p[0].Apply(t.Context(), call, a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Template = "x{secret}"
+			if _, err := p[0].Apply(t.Context(), call, a); !errors.Is(err, errcode.ApplicationExists) {
+				t.Errorf("%q: the same order with another text: %v", template, err)
+			}
+			if b.Weak() != order.Weak {
+				t.Errorf("%q: weak is %t", template, b.Weak())
+			}
+			text := p[0].Text(b, 77)
+			followed(t, p[1], b.ID)
+			for _, press := range p {
+				opensAs(t, press, text, b, 77)
+			}
+			opensNot(t, p[1], text)
+		}
+	})
+}
+
+func followed(t *testing.T, p *codes.Press, batch int64) {
+	t.Helper()
+	if _, err := p.Memory.Know(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// spellings are texts that a reader may give for one that was printed.
+func spellings(text string) []string {
+	list := []string{text, strings.ReplaceAll(text, "\n", "\r\n"), strings.ToUpper(text)}
+	if rest, https := strings.CutPrefix(text, "https://"); https {
+		list = append(list, "http://"+rest, rest)
+	}
+	if data, err := gs1.Parse(text); err == nil && !data.Key.IsZero() {
+		list = append(list, data.Bracketed(), data.ElementString())
+	}
+	return list
+}
+
+func opensAs(t *testing.T, p *codes.Press, text string, b codes.Batch, index int64) {
+	t.Helper()
+	nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
+	for _, spelling := range spellings(text) {
+		s, ok := p.Scan(spelling, "", nobody)
+		if !ok || s.Batch.ID != b.ID || s.Index != index || s.Reason != codes.NotActive {
+			t.Errorf("%q is code %d of %d (%t, %q), not %d of %d", spelling, s.Index, s.Batch.ID, ok, s.Reason, index, b.ID)
+		}
+		if !p.May(spelling) {
+			t.Errorf("%q may be a code", spelling)
+		}
+		f, err := p.Find(t.Context(), codes.CodeName{URL: spelling})
+		if err != nil || f.Batch.ID != b.ID || f.Index != index {
+			t.Errorf("%q is found as code %d of %d: %v", spelling, f.Index, f.Batch.ID, err)
+		}
+	}
+}
+
+// opensNot changes each character of a text, one at a time.
+func opensNot(t *testing.T, p *codes.Press, text string) {
+	t.Helper()
+	nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
+	for i := range len(text) {
+		for _, by := range []byte("7K") {
+			if text[i] == by {
+				continue
+			}
+			wrong := text[:i] + string(by) + text[i+1:]
+			if s, ok := p.Scan(wrong, "", nobody); ok && s.Reason != codes.UnknownCode {
+				t.Errorf("%q in place of %q: code %d of %d, %q", wrong, text, s.Index, s.Batch.ID, s.Reason)
+			}
+		}
+	}
+	digit := strings.LastIndexAny(text, "0123456789") // of the secret, or beside it
+	wrong := text[:digit] + string('0'+(text[digit]-'0'+1)%10) + text[digit+1:]
+	if s, ok := p.Scan(wrong, "", nobody); !ok || s.Reason != codes.UnknownCode {
+		t.Errorf("%q in place of %q: %t, %q", wrong, text, ok, s.Reason)
+	}
+}

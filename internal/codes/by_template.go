@@ -1,0 +1,226 @@
+package codes
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/gs1"
+)
+
+// templateIndex is the templates of all batches, each once, and where their secrets stand. Readers may use an earlier one: nothing
+// in it changes, it only grows.
+type templateIndex struct {
+	list   []Template
+	shapes []shape
+	gs1    []gs1.Key // the primary keys of those that are GS1
+	known  map[knownTemplate]bool
+}
+
+type knownTemplate struct {
+	text    string
+	version byte
+}
+
+// with is the index with the template of a batch too.
+func (i templateIndex) with(b Batch) templateIndex {
+	if b.Template == "" || i.known[knownTemplate{b.Template, b.Version}] {
+		return i
+	}
+	t, err := ParseTemplate(b.Template)
+	if err != nil {
+		return i // of a newer program
+	}
+	if i.known == nil {
+		i.known = map[knownTemplate]bool{}
+	}
+	i.known[knownTemplate{b.Template, b.Version}] = true
+	i.list = append(i.list, t)
+	if s := t.shape(b.Version); !slices.Contains(i.shapes, s) {
+		i.shapes = append(slices.Clone(i.shapes), s)
+	}
+	if data, err := gs1.Parse(t.sample()); err == nil && !data.Key.IsZero() {
+		if _, secret := data.Value(internalAI); secret {
+			i.gs1 = append(i.gs1, data.Key.Root())
+		}
+	}
+	return i
+}
+
+// internalAI is the application identifier of a secret.
+const internalAI = "98"
+
+// allTemplates are those of all batches.
+func (m *Memory) allTemplates() templateIndex {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.templates
+}
+
+// lineFeeds is a text with the ends of lines of templates.
+func lineFeeds(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
+
+// byTemplate finds the code behind a text by template: its secret says which code it is, and then all of it has to be the text of
+// that code.
+func (p *Press) byTemplate(text string) (f Found, ok bool) {
+	index := p.Memory.allTemplates()
+	if len(index.list) == 0 {
+		return f, false
+	}
+	bare := cutScheme(lineFeeds(text))
+	for _, s := range index.shapes {
+		counter, ok := s.counter(bare, p.Keys)
+		if !ok {
+			continue
+		}
+		if f, ok := p.printedByTemplate(counter, s.version); ok {
+			if made := cutScheme(p.Text(f.Batch, f.Index)); len(made) == len(bare) && equalFold(made, bare) {
+				return f, true
+			}
+		}
+	}
+	return p.byElements(text, index)
+}
+
+// printedByTemplate is the code of a counter, where its batch has a template and the version.
+func (p *Press) printedByTemplate(counter uint64, version byte) (f Found, ok bool) {
+	f.Batch, f.Index, ok = p.Memory.Find(counter)
+	return f, ok && f.Batch.Template != "" && f.Batch.Version == version
+}
+
+// elements reads an element string, or brackets, as GS1 data with a secret, of one of the primary keys that templates have.
+func (i templateIndex) elements(text string) (data gs1.Data, secret string, ok bool) {
+	// An address counts only as it was printed: one of another host is another's.
+	if len(i.gs1) == 0 || !strings.Contains(text, internalAI) || len(text) > 4*MaxText || len(cutScheme(text)) != len(text) {
+		return data, "", false
+	}
+	data, err := gs1.Parse(text)
+	if err != nil || data.Key.IsZero() {
+		return data, "", false
+	}
+	secret, ok = data.Value(internalAI)
+	root := data.Key.Root().String()
+	return data, secret, ok && slices.ContainsFunc(i.gs1, func(k gs1.Key) bool { return k.String() == root })
+}
+
+// byElements finds the code of an element string, or of brackets: the same key and the same secret.
+func (p *Press) byElements(text string, index templateIndex) (f Found, ok bool) {
+	data, secret, ok := index.elements(text)
+	if !ok {
+		return f, false
+	}
+	for _, s := range index.shapes {
+		key := p.Keys.Text[s.version]
+		if key == nil || len(secret) != s.length {
+			continue
+		}
+		counter, ok := s.secretCounter(secret, key)
+		if !ok {
+			continue
+		}
+		if f, ok = p.printedByTemplate(counter, s.version); !ok {
+			continue
+		}
+		made, err := gs1.Parse(p.Text(f.Batch, f.Index))
+		if err != nil || made.Key.String() != data.Key.String() {
+			continue
+		}
+		if own, _ := made.Value(internalAI); len(own) == len(secret) && equalFold(own, secret) {
+			return f, true
+		}
+	}
+	return f, false
+}
+
+// likeTemplate reports whether a text is one of a template, perhaps with a made-up secret.
+func (p *Press) likeTemplate(text string) bool {
+	index := p.Memory.allTemplates()
+	if len(index.list) == 0 {
+		return false
+	}
+	bare := cutScheme(lineFeeds(text))
+	if slices.ContainsFunc(index.list, func(t Template) bool { return t.like(bare) }) {
+		return true
+	}
+	_, _, ok := index.elements(text)
+	return ok
+}
+
+// Weak reports whether a text of the batch can be guessed, so that it proves nothing by itself.
+func (b Batch) Weak() bool { return b.Template != "" && TextBits(b.Template, b.Count) < StrongBits }
+
+// TextEnding is the last symbols of the secret of a text of the batch; "" = the text is in another form.
+func (b Batch) TextEnding(text string, symbols int) string {
+	t, err := ParseTemplate(b.Template)
+	if err != nil {
+		return ""
+	}
+	s, bare := t.shape(b.Version), cutScheme(lineFeeds(text))
+	if len(bare) != s.size {
+		return ""
+	}
+	return strings.ToUpper(bare[s.at+s.length-symbols : s.at+s.length])
+}
+
+// rowSize is how long a text is in a row of a package.
+func (t Template) rowSize() int {
+	return t.size + strings.Count(t.text, "\n") + strings.Count(t.text, " ")
+}
+
+// inRow writes a text as one column of a row. No text by template has a "\" of its own. labels.Rows reads it.
+var inRow = strings.NewReplacer("\n", `\n`, " ", `\s`)
+
+// writeRowsByTemplate is WriteRows for texts by template.
+func writeRowsByTemplate(ctx context.Context, w io.Writer, p PackageRange) error {
+	piece := make([]byte, 0, pieceSize+longestRow+2*MaxText)
+	var field [fieldLength]byte
+	blank(&field)
+	err := p.eachByTemplate(ctx, func(index uint64, code, text []byte) error {
+		draw(&field, (*[CodeLength]byte)(code))
+		piece = append(append(piece, field[:]...), ' ')
+		piece = append(append(piece, code...), ' ')
+		piece = append(strconv.AppendUint(piece, index, 10), ' ')
+		piece = append(append(piece, inRow.Replace(string(text))...), '\n')
+		if len(piece) < pieceSize {
+			return nil
+		}
+		if _, err := w.Write(piece[:pieceSize]); err != nil {
+			return err
+		}
+		piece = piece[:copy(piece, piece[pieceSize:])]
+		return nil
+	})
+	if err != nil || len(piece) == 0 {
+		return err
+	}
+	_, err = w.Write(piece)
+	return err
+}
+
+// eachByTemplate is EachCode for texts by template.
+func (p PackageRange) eachByTemplate(ctx context.Context, f func(index uint64, code, text []byte) error) error {
+	t, err := ParseTemplate(p.Template)
+	if err != nil {
+		return err
+	}
+	s := new(burst)
+	var text []byte
+	for index := p.From; index <= p.To; index += lanes {
+		n := int(min(lanes, p.To-index+1))
+		s.run(p.Code, p.Text, p.Printed.Version, p.Start+index, n)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for j := range n {
+			code, symbols := s.lane(j)
+			at := index + uint64(j)
+			text = t.append(text[:0], &code, p.Printed.Version, &symbols, t.digits(p.Text, p.Printed.Version, p.Start+at))
+			if err := f(at, code[:], text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
