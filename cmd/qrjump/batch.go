@@ -204,7 +204,8 @@ func (c *batchShow) Run(s *session) error {
 			[2]string{"ready", countedCodes(ready) + " in " + counted(len(a.Segments), "segment")},
 			[2]string{"created", when(a.CreatedAt)}, [2]string{"updated", when(a.UpdatedAt)})
 		if known {
-			printFields(w, [2]string{"text", strconv.Quote(orDefaultText(form.Text))}, [2]string{"guess", fmt.Sprintf("%d bits", form.TextBits)})
+			printFields(w, [2]string{"text", strconv.Quote(orDefaultText(form.Text))},
+				[2]string{"guess", fmt.Sprintf("%d bits", form.TextBits)})
 		}
 		if len(rows) > 0 {
 			fmt.Fprintln(w)

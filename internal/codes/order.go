@@ -65,7 +65,8 @@ func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application
 			}
 			return old, nil
 		}
-		return Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Template: a.Template, AskedBy: by, AskedAt: o.Press.Now().UTC()}, nil
+		return Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Template: a.Template,
+			AskedBy: by, AskedAt: o.Press.Now().UTC()}, nil
 	})
 	if err != nil || two || !asked.Waits() {
 		return asked, err
