@@ -20,8 +20,8 @@ func TestAPageOfAccountsIsThatOfAllInOrder(t *testing.T) {
 			all = append(all, &accounts.Account{AppID: fmt.Sprintf("wx%03d", i), Name: string(rune('a' + r.IntN(5)))})
 		}
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		q := accounts.Search{Order: accounts.ByName, Sees: func(string) bool { return true }, Part: []string{"", "a", "wx00", "WX007"}[r.IntN(4)],
-			Offset: r.IntN(30), Limit: r.IntN(40)}
+		q := accounts.Search{Order: accounts.ByName, Sees: func(string) bool { return true }, Offset: r.IntN(30), Limit: r.IntN(40),
+			Part: []string{"", "a", "wx00", "WX007"}[r.IntN(4)]}
 		var want []*accounts.Account
 		for _, a := range all {
 			if part := strings.ToLower(q.Part); strings.Contains(a.AppID, part) || strings.Contains(a.Name, part) {

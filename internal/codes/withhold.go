@@ -42,6 +42,39 @@ func (p *Press) withholdUnder(prefixes []string, text string) string {
 	return text
 }
 
+// withholdTemplates is a text up to the first secret in it of a code whose text is by template: digits, or symbols with "." for "$".
+func (p *Press) withholdTemplates(text string) string {
+	shapes := p.Memory.allTemplates().shapes
+	if len(shapes) == 0 {
+		return text
+	}
+	plain, ends := unescaped(text)
+	first, tried := len(plain), 0
+	for _, s := range shapes {
+		key := p.Keys.Text[s.version]
+		for from := 0; key != nil && from+s.length <= min(len(plain), first); from++ {
+			if s.field != digitsField && plain[from] != s.version {
+				continue
+			}
+			if counter, ok := s.secretCounter(string(plain[from:from+s.length]), key); ok {
+				// A link that is filled with seeming codes loses the rest of its text.
+				if _, made := p.printedByTemplate(counter, s.version); made || tried >= maxTried {
+					first = from
+					break
+				}
+				tried++
+			}
+		}
+	}
+	switch first {
+	case len(plain):
+		return text
+	case 0:
+		return ""
+	}
+	return text[:ends[first-1]]
+}
+
 // unescaped is a text in capitals with its percent-escapes as what they stand for, and where each of its bytes ends in the text.
 func unescaped(text string) (plain []byte, ends []int) {
 	plain, ends = make([]byte, 0, len(text)), make([]int, 0, len(text))
@@ -71,6 +104,7 @@ func mayHold(prefixes []string, text string) bool {
 // around a code text ("?from=scan", a final slash) makes it no code text, but
 // whoever reads it can print the code. Text without a code is returned whole.
 func (p *Press) Withhold(text string) string {
+	text = p.withholdTemplates(text)
 	if len(text) < TailLength {
 		return text
 	}

@@ -671,8 +671,26 @@ func TestTextsByTemplate(t *testing.T) {
 				opensAs(t, press, text, b, 77)
 			}
 			opensNot(t, p[1], text)
+			withholds(t, p[1], b.Template, text)
 		}
 	})
+}
+
+// withholds sends a text with something around it, which is no code text, and could be written into a log: no secret may be left.
+func withholds(t *testing.T, p *codes.Press, template, text string) {
+	t.Helper()
+	filled := strings.ReplaceAll(template, "{serial}", "123456789")
+	secret := max(strings.Index(filled, "{secret}"), strings.Index(filled, "{digits:"))
+	if secret < 0 {
+		return
+	}
+	escaped := strings.NewReplacer("5", "%35", ".", "%2e", "K", "%4b").Replace(text)
+	for around, most := range map[string]int{"https://x.example/go?u=" + text + "&from=1": len("https://x.example/go?u=") + secret,
+		text + "/": secret, "9" + text + "9": 1 + secret, escaped + " ": len(escaped) - 15} {
+		if got := p.Withhold(around); len(got) > most || !strings.HasPrefix(around, got) {
+			t.Errorf("of %q is left %q", around, got)
+		}
+	}
 }
 
 func followed(t *testing.T, p *codes.Press, batch int64) {
