@@ -24,7 +24,7 @@ import (
 func fullBatch() codes.Batch {
 	return codes.Batch{Account: "svc" + spice, ISV: "isv" + spice, Count: 2_000_000_000, Start: codes.Space - 1,
 		Prefix: "HTTPS://B.EXAMPLE/$/", Version: '$',
-		Segment: 50_000, FirstCode: "0123456$-", FirstText: "text" + spice, CreatedAt: at, Proof: true}
+		Segment: 50_000, FirstCode: "0123456$-", FirstText: "text" + spice, CreatedAt: at, Proof: true, Template: "t{digits:20}" + spice}
 }
 
 func fullEvent(batch int64) codes.Event {
