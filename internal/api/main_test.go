@@ -38,6 +38,11 @@ func rowsOutOfReach() (code int) {
 		return 1
 	}
 	for _, b := range behaviour.All() {
+		// What the operator turns to be done otherwise says when something happens, and no answer carries it.
+		row, _ := behaviour.ByID(b.ID)
+		if number, turns := row.Otherwise(); turns && number == 0 {
+			continue
+		}
 		if at := named.Recorded[b.ID]; at != "" && !servertest.Reached(b.ID) {
 			fmt.Printf("no call of these tests reaches %s, which %s decides\n", b.ID, at)
 			code = 1
