@@ -1,0 +1,179 @@
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/gs1"
+	"github.com/qrjump/qrjump/internal/labels"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+)
+
+// trades are texts by template, one of each kind.
+var trades = []struct {
+	name string
+	client.OrderPut
+	page bool // its texts are links, so that a browser shows a page
+	weak bool
+}{
+	{name: "prefix and secret", page: true},
+	{name: "a link of a host of its own", OrderPut: client.OrderPut{Text: "https://trace.example/p/{serial}/{secret}"}, page: true},
+	{name: "GS1", OrderPut: client.OrderPut{Text: "https://id.brand.example/01/{gtin}/21/{serial}?98={secret}", GTIN: "9506000134352"},
+		page: true},
+	{name: "32 digits", OrderPut: client.OrderPut{Text: "{given:11}{digits:21}", Given: "12345678901"}},
+	{name: "32 digits behind an address", OrderPut: client.OrderPut{Text: "https://trace.example/{given:11}{digits:21}", Given: "12345678901"},
+		page: true},
+	{name: "20 digits", OrderPut: client.OrderPut{Text: "{digits:20}"}},
+	{name: "several lines", OrderPut: client.OrderPut{Text: "品种 A\n单元识别代码：{digits:20}\nhttps://seed.example/{serial}"}},
+	{name: "weak", OrderPut: client.OrderPut{Text: "https://weak.example/{given:5}{digits:15}", Given: "81234", Weak: true}, page: true,
+		weak: true},
+}
+
+// rowOf is a code as the package has it that applycodedownload hands out.
+func rowOf(w works, id, index int64) labels.Row {
+	w.t.Helper()
+	for row, err := range labels.Rows(strings.NewReader(rowsOfBatch(w, id, index, index))) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return row
+	}
+	w.t.Fatal("no row")
+	return labels.Row{}
+}
+
+// Issue 34, 1: a code whose text is by template is applied for, downloaded, looked up, scanned, traded and shown to a buyer as any other,
+// and opens nothing once one character of its secret is another.
+func TestTextsByTemplateFromApplicationToBuyer(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, dbtest.Patient, func(t *testing.T, database string) {
+		w := brew(t, servertest.Options{Config: func(c *server.Config) {
+			c.Database, c.DevHost = database, []string{"p.url.cn", "id.brand.example", "trace.example", "weak.example"}
+		}})
+		var ids []int64
+		for i, one := range trades {
+			one.Count, one.ISV = 10_000, fmt.Sprint("order ", i)
+			var order client.Order
+			a := w.Do("POST", "/admin/v1/accounts/brand/orders", jsonOf(t, one.OrderPut), "Authorization: Bearer "+servertest.AdminToken,
+				"Content-Type: application/json")
+			if a.JSON(t, &order); order.ApplicationID == 0 {
+				t.Fatalf("%s: %d %s", one.name, a.Status, a.Body)
+			}
+			var batch client.Batch
+			if w.Admin("GET", fmt.Sprintf("/batches/%d", order.ApplicationID), "").JSON(t, &batch); batch.Weak != one.weak ||
+				batch.TextBits != order.TextBits || (batch.TextBits < 40) != one.weak {
+				t.Errorf("%s: %+v", one.name, batch)
+			}
+			w.activate(order.ApplicationID, 0, 99)
+			ids = append(ids, order.ApplicationID)
+		}
+		var texts []string
+		for i, one := range trades {
+			row := rowOf(w, ids[i], 7)
+			if stored := w.code(ids[i], 7); stored.CodeURL != row.Text || stored.Code != row.Code {
+				t.Errorf("%s: %+v, and %+v in the package", one.name, stored, row)
+			}
+			texts = append(texts, row.Text)
+			w.opensInTheApp(one.name, row.Text, ids[i], 7)
+			if data, err := gs1.Parse(row.Text); err == nil && !data.Key.IsZero() && len(data.Attributes) > 0 {
+				w.opensInTheApp(one.name+" with brackets", data.Bracketed(), ids[i], 7)
+				w.opensInTheApp(one.name+" as a reader gives it", "]Q3"+data.ElementString(), ids[i], 7)
+			}
+			if d := w.ask("resolve", "alice", rowOf(w, ids[i], 100).Text); d.Reason != "not_active" {
+				t.Errorf("%s: one that is not active: %s", one.name, d.short())
+			}
+			if one.page {
+				w.isShown(one.name, row.Text, one.weak)
+			}
+			w.opensNothingElse(one.name, row, one.page)
+		}
+		scans := w.Admin("GET", "/scans?limit=1000", "").Body + w.Log()
+		for i, text := range texts {
+			if secret := text[len(text)-10:]; !strings.Contains(text, "\n") && strings.Contains(scans, secret) {
+				t.Errorf("%s: its secret is written down", trades[i].name)
+			}
+		}
+	})
+}
+
+func jsonOf(t testing.TB, v any) string {
+	t.Helper()
+	body, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+func (w works) opensInTheApp(name, text string, id, index int64) {
+	w.t.Helper()
+	var found oneCode
+	w.Admin("POST", "/codes/lookup", jsonOf(w.t, map[string]string{"code_url": text})).JSON(w.t, &found)
+	if found.ApplicationID != id || found.CodeIndex != index {
+		w.t.Errorf("%s: %q is looked up as code %d of %d", name, text, found.CodeIndex, found.ApplicationID)
+	}
+	d := w.ask("resolve", "alice", text)
+	if got := d.short(); got != "shop release pages/index/index?code_ticket=T 1124 code" || d.Matched.ApplicationID != id ||
+		*d.Matched.CodeIndex != index {
+		w.t.Fatalf("%s: %q opens %s", name, text, got)
+	}
+	if a := w.trade(w.openid("default", "shop", "alice"), d.ticket()); a.Code(w.t) != 0 ||
+		!strings.Contains(a.Body, fmt.Sprintf(`"code":%q,"application_id":%d,`, found.Code, id)) {
+		w.t.Errorf("%s: its ticket is %s", name, a.Body)
+	}
+}
+
+// look is what a browser is shown that opens a text.
+func (w works) look(text string) servertest.Answer {
+	w.t.Helper()
+	if !strings.Contains(text, "://") {
+		text = "http://" + text
+	}
+	link, err := url.Parse(text)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.Do("GET", link.RequestURI(), "", "Host: "+strings.ToLower(link.Host), "Accept: text/html", "Accept-Language: en")
+}
+
+func (w works) isShown(name, text string, weak bool) {
+	w.t.Helper()
+	page := w.look(text)
+	genuine := strings.Contains(page.Body, "A genuine code")
+	if page.Status != 200 || genuine == weak || strings.Contains(page.Body, "it alone does not show") != weak ||
+		!strings.Contains(page.Body, text[len(text)-4:]) {
+		w.t.Errorf("%s: the page of %q is %d, genuine: %t; %.3000s", name, text, page.Status, genuine, page.Body)
+	}
+}
+
+// opensNothingElse changes the text of a code, one character of its secret at a time.
+func (w works) opensNothingElse(name string, row labels.Row, page bool) {
+	w.t.Helper()
+	line, _, _ := strings.Cut(row.Text[strings.LastIndex(row.Text, "：")+1:], "\n") // the secret stands at the end of the text, or of this line
+	end := strings.LastIndex(row.Text, line) + len(line)
+	for _, at := range []int{end - 1, end - 8, end - 14} {
+		by := byte('7')
+		if row.Text[at] == by {
+			by = '8'
+		}
+		wrong := row.Text[:at] + string(by) + row.Text[at+1:]
+		if d := w.ask("resolve", "alice", wrong); d.short() != "show_message unknown_code" {
+			w.t.Errorf("%s: %q in place of %q: %s", name, wrong, row.Text, d.short())
+		}
+		if !page {
+			continue
+		}
+		if a := w.look(wrong); a.Status != 404 || strings.Contains(a.Body, "A genuine code") {
+			w.t.Errorf("%s: the page of %q in place of %q is %d", name, wrong, row.Text, a.Status)
+		}
+	}
+	if serial := w.ask("resolve", "alice", row.Code); serial.short() != "show_message serial_only" {
+		w.t.Errorf("%s: the serial alone: %s", name, serial.short())
+	}
+}
