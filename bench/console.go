@@ -33,7 +33,7 @@ func (p Page) growth() float64 { return quantile(p.Whole, 0.5) / quantile(p.Smal
 // consolePages are the pages of the console that somebody opens, as they are in a
 // production server; words in capitals are filled in.
 var consolePages = []string{
-	"/console/home", "/console/home?account=OWNER", "/console/search?q=shop", "/console/search?q=LINK",
+	"/console/home", "/console/home?account=OWNER", "/console/search?q=shop", "/console/search?q=shop&all=1", "/console/search?q=LINK",
 	"/console/calls", "/console/calls?view=errors", "/console/calls?account=wxminiprogram0001", "/console/calls/RID",
 	"/console/calls/behaviours", "/console/calls/deviations",
 	"/console/scan", "/console/scan?text=LINK", "/console/scan?text=LINK&moment=published",
@@ -41,7 +41,7 @@ var consolePages = []string{
 	"/console/rules/new?owner=OWNER&prefix=PREFIX&path=pages/a", "/console/rules/edit?owner=OWNER&prefix=PREFIX",
 	"/console/codes", "/console/codes?code=BATCH:7", "/console/codes/BATCH",
 	"/console/packages", "/console/packages/PACKAGE", "/console/orders", "/console/gs1", "/console/alarms", "/console/alarms?which=all",
-	"/console/statistics", "/console/statistics?by=&group=activity", "/console/statistics?by=&group=result&alarms=all",
+	"/console/statistics", "/console/statistics/most", "/console/statistics?by=&group=activity", "/console/statistics?by=&group=result&alarms=all",
 	"/console/statistics?account=OWNER", "/console/statistics?activity=activity+1", "/console/statistics?from=BEGAN&to=ENDED",
 	"/console/statistics/scans", "/console/statistics/scans?appid=OWNER", "/console/statistics/scans/SCAN",
 	"/console/accounts", "/console/accounts/OWNER", "/console/accounts/wxserviceacct0001", "/console/accounts?make=mini_program",

@@ -14,7 +14,7 @@ type findCommand struct {
 
 // Run finds what a text names, or is a part of.
 func (c *findCommand) Run(s *session, qrjump *client.Client) error {
-	found, err := qrjump.Search(s.ctx, c.Text, c.Account)
+	found, err := qrjump.Search(s.ctx, client.SearchQuery{Text: c.Text, Account: c.Account})
 	if err != nil {
 		return failed("find", c.Text, err)
 	}

@@ -148,7 +148,7 @@ var pages = []struct {
 	{"GET", "/console/codes", operations.Viewer}, {"GET", "/console/codes/BATCH", operations.Viewer},
 	{"GET", "/console/codes/BATCH/list.csv?from=0&to=9", operations.Operator},
 	{"POST", "/console/rules/import", operations.Viewer}, {"POST", "/console/codes/picture", operations.Viewer},
-	{"GET", "/console/statistics", operations.Marketer},
+	{"GET", "/console/statistics", operations.Marketer}, {"GET", "/console/statistics/most", operations.Marketer},
 	{"GET", "/console/statistics?by=&group=app&count=first", operations.Marketer},
 	{"GET", "/console/statistics/numbers.csv", operations.Marketer}, {"GET", "/console/statistics/scans.parquet", operations.Marketer},
 	{"POST", "/console/statistics", operations.Operator},

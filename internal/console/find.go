@@ -43,16 +43,19 @@ type searchView struct {
 	Text    string
 	Groups  [][]hitView // by kind
 	Partial []string
+	Rest    string // the address of the same page after all rules were looked through; "" = they were
 }
 
-// search finds what a text names. Where that is one thing, exactly, its page is shown at once.
+// search finds what a text names. Where that is one thing, exactly, its page is shown at once. Whether older rules have the text comes
+// after the page.
 func (c *Console) search(v *visit) {
 	data := searchView{Text: strings.TrimSpace(v.r.URL.Query().Get("q"))}
 	if data.Text == "" {
 		v.show(http.StatusOK, "search", data)
 		return
 	}
-	found, err := v.api.Search(v.ctx(), data.Text, v.account())
+	quick := !v.r.URL.Query().Has("all")
+	found, err := v.api.Search(v.ctx(), client.SearchQuery{Text: data.Text, Account: v.account(), Quick: quick})
 	if v.failed(err) {
 		return
 	}
@@ -68,8 +71,22 @@ func (c *Console) search(v *visit) {
 		last := &data.Groups[len(data.Groups)-1]
 		*last = append(*last, hitView{hit, v.pageOf(hit)})
 	}
+	if quick && slices.Contains(found.Partial, "rule") && data.hits("rule") < 10 {
+		data.Rest = Root + "/search?" + url.Values{"q": {data.Text}, "all": {"1"}}.Encode()
+		found.Partial = slices.DeleteFunc(found.Partial, func(kind string) bool { return kind == "rule" })
+	}
 	data.Partial = found.Partial
 	v.show(http.StatusOK, "search", data)
+}
+
+// hits is how many of a kind were found.
+func (s searchView) hits(kind string) (n int) {
+	for _, group := range s.Groups {
+		if group[0].Kind == kind {
+			n += len(group)
+		}
+	}
+	return n
 }
 
 // pageOf is the address of the page of what was found.

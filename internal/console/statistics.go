@@ -17,6 +17,7 @@ func (c *Console) numberPages() map[string]func(*visit) {
 	return map[string]func(*visit){
 		"GET /console/statistics":         c.statistics,
 		"POST /console/statistics":        c.actOnStatistics,
+		"GET /console/statistics/most":    c.most,
 		"GET /console/statistics/{table}": c.download,
 		"GET /console/alarms":             c.alarms,
 		"POST /console/alarms":            c.actOnAlarm,
@@ -40,7 +41,6 @@ type statisticsView struct {
 	Only                       []only
 	Numbers                    client.Statistics
 	Chart                      chart
-	Boxes                      []box
 	Misses                     []client.Miss
 	Recount                    *client.Recount
 	Shared                     []client.SharedChart
@@ -144,8 +144,8 @@ func (v *visit) showStatistics(done statisticsView) {
 	data.Recount, data.Link = done.Recount, done.Link
 	asked := data.query()
 	if v.failed(v.numbers(&data)) || v.failed(into(&data.Shared)(v.api.SharedCharts(v.ctx()))) ||
-		v.failed(into(&data.Boxes)(v.boxes(data))) || v.failed(into(&data.Misses)(v.api.Misses(v.ctx(), client.MissQuery{From: data.From,
-		To: data.To, Owner: asked.Filter["owner"], Limit: 20}))) {
+		v.failed(into(&data.Misses)(v.api.Misses(v.ctx(), client.MissQuery{From: data.From, To: data.To, Owner: asked.Filter["owner"],
+			Limit: 20}))) {
 		return
 	}
 	if rows := data.Numbers.Rows; len(rows) > mostNumbers {
@@ -182,6 +182,20 @@ func (v *visit) dated() (statisticsView, error) {
 	data.asked.Set("from", data.From)
 	return data, err
 }
+
+// most shows the most frequent values. The page of statistics brings them after itself: they are added up from every row of its time.
+func (c *Console) most(v *visit) {
+	data, err := v.dated()
+	if v.failed(err) {
+		return
+	}
+	if list, err := v.boxes(data); !v.failed(err) {
+		v.show(http.StatusOK, "most", list)
+	}
+}
+
+// Most is the address of the most frequent values of the same scans.
+func (s statisticsView) Most() string { return Root + "/statistics/most?" + s.asked.Encode() }
 
 // boxes are the most frequent values of this time, by several groups.
 func (v *visit) boxes(s statisticsView) (list []box, err error) {

@@ -180,6 +180,7 @@ func TestAProviderByClicks(t *testing.T) {
 			s.Admin("GET", "/statistics?wait=true", "")
 
 			p.to("/console/statistics")
+			p.await(`document.querySelector('.boxes section') && !document.querySelector('.later')`)
 			p.choose("#by", "")
 			p.choose("#group", "owner")
 			p.click(`form.row[action="/console/statistics"] button`)

@@ -14,6 +14,7 @@ type Search struct {
 	Part      string   // of the prefix, whatever the case of its letters; "" = any
 	Published *bool    // nil = both
 	Newest    bool     // newest first, else oldest first
+	Quick     bool     // no more than MostLooked are looked at
 	From      int64    // what comes after the rule with this id in that order; 0 = all
 	Limit     int
 }
@@ -97,7 +98,7 @@ func (b *Book) Search(ctx context.Context, s Search) (list []Rule, whole bool, e
 				list = append(list, r)
 			}
 		}
-		over := look != MostLooked && bound.Err() != nil
+		over := s.Quick || look != MostLooked && bound.Err() != nil
 		if s.From = next; err != nil || next == 0 || len(list) == s.Limit || over {
 			return list, next == 0, err
 		}

@@ -90,6 +90,23 @@ document.addEventListener('click', async event => {
   } catch { location.assign(link.href); }
 });
 
+// What takes a while comes after the page, in the place of the link to it.
+for (const link of document.querySelectorAll('.later > a')) {
+  const place = link.parentElement;
+  place.setAttribute('aria-busy', 'true');
+  (async () => {
+    try {
+      const answer = await fetch(link.href);
+      if (!answer.ok || answer.redirected) throw new Error(answer.status);
+      const page = new DOMParser().parseFromString(policy.createHTML(await answer.text()), 'text/html');
+      const came = page.querySelector('#main .later');
+      came.querySelectorAll('.wrap > table').forEach(cards);
+      if (place.contains(document.activeElement)) throw new Error('somebody is there');
+      place.replaceWith(...came.childNodes);
+    } catch { place.removeAttribute('aria-busy'); } // the link stays
+  })();
+}
+
 // The key / leads to the field that finds anything, where nobody is typing.
 document.addEventListener('keydown', event => {
   if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.('input, textarea, select')) return;
