@@ -170,8 +170,8 @@ func (a *Admin) writePackage(ctx context.Context, w io.Writer, p codes.PrintPack
 		}
 	}
 	head := parcel.LineHead{Package: p.ID, ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare, Proofs: m.Proofs,
-		Prefix: b.Prefix, Salt: a.Codes.PackageSalt(p.ID)}
-	parts = append(parts, parcel.Content{Part: parcel.Part{Name: parcel.LineName, Holds: "hashes", Format: parcel.LineFormat,
+		Prefix: b.Prefix, Text: b.Template, Salt: a.Codes.PackageSalt(p.ID)}
+	parts = append(parts, parcel.Content{Part: parcel.Part{Name: parcel.LineName, Holds: "hashes", Format: head.FormatFor(),
 		Rows: m.Codes + m.Proofs},
 		Write: func(ctx context.Context, w io.Writer) error { return parcel.WriteLine(ctx, w, head, lists...) }})
 	for i := range parts {

@@ -169,8 +169,11 @@ func (t Template) rowSize() int {
 	return t.size + strings.Count(t.text, "\n") + strings.Count(t.text, " ")
 }
 
-// inRow writes a text as one column of a row. No text by template has a "\" of its own. labels.Rows reads it.
-var inRow = strings.NewReplacer("\n", `\n`, " ", `\s`)
+// inRow writes a text as one column of a row, and ofRow reads it. No text by template has a "\" of its own. labels.Rows reads it too.
+var (
+	inRow = strings.NewReplacer("\n", `\n`, " ", `\s`)
+	ofRow = strings.NewReplacer(`\n`, "\n", `\s`, " ")
+)
 
 // writeRowsByTemplate is WriteRows for texts by template.
 func writeRowsByTemplate(ctx context.Context, w io.Writer, p PackageRange) error {

@@ -307,25 +307,92 @@ func (s shape) secretCounter(secret string, key *TextKey) (c uint64, ok bool) {
 
 // like reports whether a text without its scheme has the words of the template, and perhaps another secret and serial.
 func (t Template) like(bare string) bool {
+	_, ok := t.asPrinted(bare)
+	return ok
+}
+
+// asPrinted is a text without its scheme, in any case of letters, as the template writes it; ok is false for one that has not its words.
+func (t Template) asPrinted(bare string) (printed string, ok bool) {
 	text := t.text[:len(t.text)-len(cutScheme(t.text))] + bare
 	if len(text) != t.size {
-		return false
+		return "", false
 	}
+	b := make([]byte, 0, t.size)
 	for _, part := range t.parts {
 		piece := text[:part.size]
 		text = text[part.size:]
 		switch {
-		case part.field == literal && !equalFold(piece, part.text):
-			return false
-		case part.field == digitsField && !allDigits(piece):
-			return false
-		case part.field == serialField || part.field == secretField:
-			if !symbolsAlone(piece) {
-				return false
+		case part.field == literal && equalFold(piece, part.text):
+			b = append(b, part.text...)
+		case part.field == digitsField && allDigits(piece):
+			b = append(b, piece...)
+		case (part.field == serialField || part.field == secretField) && symbolsAlone(piece):
+			for i := range len(piece) {
+				b = append(b, upperByte(piece[i]))
 			}
+		default:
+			return "", false
 		}
 	}
-	return true
+	return string(b), true
+}
+
+// Reading is the text that a camera read as it is printed: in any case of letters, with either scheme or none, with any ends of lines, as a
+// column of a row, or as an element string. Whether a key made it is for others to say; ok is false for a text that has not the words.
+func (t Template) Reading(read string) (printed string, ok bool) {
+	bare := cutScheme(ofRow.Replace(lineFeeds(read)))
+	if printed, ok = t.asPrinted(bare); ok {
+		return printed, true
+	}
+	return t.ofElements(read)
+}
+
+// Behind is the end of what a camera read that is as long as a text, where something stands before it.
+func (t Template) Behind(read string) (end string, ok bool) {
+	bare := ofRow.Replace(lineFeeds(read))
+	size := t.size - len(t.text) + len(cutScheme(t.text))
+	if len(bare) <= size {
+		return "", false
+	}
+	return bare[len(bare)-size:], true
+}
+
+// ofElements writes the text of an element string, or of brackets, that has the secret of the template and its serial number.
+func (t Template) ofElements(read string) (printed string, ok bool) {
+	if !strings.Contains(read, internalAI) || len(read) > 4*MaxText {
+		return "", false
+	}
+	sample, err := gs1.Parse(t.sample())
+	if err != nil || sample.Key.IsZero() {
+		return "", false
+	}
+	data, err := gs1.Parse(read)
+	if err != nil {
+		return "", false
+	}
+	var code [CodeLength]byte
+	writeCode(&code, 0, 1)
+	b := make([]byte, 0, t.size)
+	for _, part := range t.parts {
+		switch part.field {
+		case literal:
+			b = append(b, part.text...)
+		case serialField:
+			for _, e := range sample.Elements() {
+				if value, _ := data.Value(e.AI); e.Value == string(code[:]) {
+					b = append(b, value...)
+				}
+			}
+		default:
+			value, _ := data.Value(internalAI)
+			b = append(b, value...)
+		}
+	}
+	if printed, ok = t.asPrinted(cutScheme(string(b))); !ok {
+		return "", false
+	}
+	made, err := gs1.Parse(printed)
+	return printed, err == nil && made.Key.String() == data.Key.String()
 }
 
 func symbolsAlone(piece string) bool {

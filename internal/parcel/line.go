@@ -25,8 +25,12 @@ import (
 // 16 bytes are the first eight of SHA-256(salt, "t", code text) and of
 // SHA-256(salt, "s", nine characters).
 
-// LineFormat is what the header says of itself.
-const LineFormat = "qrjump-line/1"
+// LineFormat is what the header says of itself. One whose texts are by template is of the second format: a program that knows the first
+// alone refuses it, and does not call every code foreign.
+const (
+	LineFormat           = "qrjump-line/1"
+	LineFormatByTemplate = "qrjump-line/2"
+)
 
 // LineName is the part of a package that is this file.
 const LineName = "line.qjl"
@@ -43,16 +47,25 @@ type LineHead struct {
 	Spare         int64  `json:"spare,omitempty"`
 	Proofs        int64  `json:"proofs,omitempty"`
 	Prefix        string `json:"prefix"`
-	Salt          string `json:"salt"` // hexadecimal
+	Text          string `json:"text,omitempty"` // the template of its texts; "" = prefix and secret
+	Salt          string `json:"salt"`           // hexadecimal
 	// FalseRate is how probable it is that a code of another job passes.
 	FalseRate float64 `json:"false_rate"`
 }
 
 func (h LineHead) codes() int64 { return h.To - h.From + 1 }
 
+// FormatFor is the format of a job with texts by a template.
+func (h LineHead) FormatFor() string {
+	if h.Text != "" {
+		return LineFormatByTemplate
+	}
+	return LineFormat
+}
+
 // WriteLine writes the file. Its codes come from each of lists, one after the other.
 func WriteLine(ctx context.Context, w io.Writer, h LineHead, lists ...codes.Lot) error {
-	h.Format, h.FalseRate = LineFormat, float64(h.codes()+h.Proofs)/math.Exp2(64)
+	h.Format, h.FalseRate = h.FormatFor(), float64(h.codes()+h.Proofs)/math.Exp2(64)
 	salt, err := hex.DecodeString(h.Salt)
 	if err != nil {
 		return fmt.Errorf("parcel: the salt of a line file: %w", err)
@@ -103,8 +116,9 @@ func (s *hasher) sum(kind byte, text []byte) uint64 {
 // Job knows which codes belong to a package.
 type Job struct {
 	LineHead
-	of     *hasher
-	places [2][]place // of texts and of serials, by their hashes
+	template *codes.Template
+	of       *hasher
+	places   [2][]place // of texts and of serials, by their hashes
 }
 
 // place is where in the file a hash stands.
@@ -129,8 +143,8 @@ func ReadLine(r io.Reader) (*Job, error) {
 	in := bufio.NewReaderSize(r, 1<<16)
 	line, err := in.ReadSlice('\n')
 	j := &Job{}
-	if err != nil || json.Unmarshal(line, &j.LineHead) != nil || j.Format != LineFormat {
-		return nil, fmt.Errorf("it is no file for the line of the format %s", LineFormat)
+	if err != nil || json.Unmarshal(line, &j.LineHead) != nil || j.Format != j.FormatFor() {
+		return nil, fmt.Errorf("it is no file for the line of the formats %s and %s", LineFormat, LineFormatByTemplate)
 	}
 	sum.Write(line)
 	salt, err := hex.DecodeString(j.Salt)
@@ -139,6 +153,13 @@ func ReadLine(r io.Reader) (*Job, error) {
 		j.From < 0 || j.To < j.From || j.Proofs < 0 || j.Spare < 0 || j.Spare >= j.codes() ||
 		max(j.codes(), j.Proofs, n) > maxLineCodes { // each alone first: the sum may be too great for an int64
 		return nil, errors.New("the header of the file for the line cannot be")
+	}
+	if j.Text != "" {
+		t, err := codes.ParseTemplate(j.Text)
+		if err != nil {
+			return nil, fmt.Errorf("the header of the file for the line: %w", err)
+		}
+		j.template = &t
 	}
 	j.of = newHasher(salt)
 	var record [lineRecord]byte
@@ -177,7 +198,13 @@ const (
 
 // find returns where a read code stands; ok is false for one of another job.
 func (j *Job) find(read string) (at uint32, kind int, ok bool) {
-	if t, err := codes.ParseText(read, []string{j.Prefix}); err == nil {
+	if j.template != nil {
+		if text, like := j.template.Reading(read); like {
+			if at, kind, ok = j.at(readText, text); ok {
+				return at, kind, true
+			}
+		}
+	} else if t, err := codes.ParseText(read, []string{j.Prefix}); err == nil {
 		return j.at(readText, t.String())
 	}
 	// Codes made elsewhere have symbols that ours have not.
@@ -190,6 +217,19 @@ func (j *Job) find(read string) (at uint32, kind int, ok bool) {
 		return j.at(readSerial, code)
 	}
 	return 0, kind, false
+}
+
+// behind is the end of a read that may be a text, where something stands before it, such as an address that a camera puts in front. It is
+// the whole text with its secret, so that nothing is taken for a code that is none.
+func (j *Job) behind(read string) (end string, ok bool) {
+	if j.template != nil {
+		return j.template.Behind(read)
+	}
+	from := strings.LastIndex(strings.ToUpper(read), strings.ToUpper(j.Prefix))
+	if from <= 0 || j.Prefix == "" {
+		return "", false
+	}
+	return read[from:], true
 }
 
 // at returns where a code stands, by what is printed of it.

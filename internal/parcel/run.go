@@ -82,10 +82,8 @@ func (r *Run) verdictOn(read string) (Verdict, int64) {
 	if read == "" || read == r.NoRead {
 		return Unread, -1
 	}
-	if from := strings.LastIndex(strings.ToUpper(read), strings.ToUpper(r.Job.Prefix)); !ok && from > 0 && r.Job.Prefix != "" {
-		// Something stands before the text of the code, such as an address that a camera puts in front. What follows is the
-		// whole text with its secret, so that nothing is taken for a code that is none.
-		at, kind, ok = r.Job.find(read[from:])
+	if end, is := r.Job.behind(read); !ok && is {
+		at, kind, ok = r.Job.find(end)
 	}
 	switch {
 	case !ok:

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/gs1"
 	"github.com/qrjump/qrjump/internal/parcel"
 )
 
@@ -52,7 +53,7 @@ func job(t *testing.T, spare int64, lists ...codes.PackageRange) *parcel.Job {
 	t.Helper()
 	var file bytes.Buffer
 	head := parcel.LineHead{Package: 1, ApplicationID: 500000001, From: int64(lists[0].From), To: int64(lists[0].To), Spare: spare,
-		Prefix: lists[0].Printed.Prefix, Salt: "00ff"}
+		Prefix: lists[0].Printed.Prefix, Text: lists[0].Template, Salt: "00ff"}
 	if len(lists) > 1 {
 		head.Proofs = lists[1].Rows()
 	}
@@ -118,6 +119,62 @@ func TestWhatStandsAroundACodeIsUnderstood(t *testing.T) {
 			t.Errorf("%q is %s", empty, v)
 		}
 	}
+}
+
+// Issue 34, 1: a camera reads texts by template in each of their spellings, and each is one code; what another job printed, and a text of
+// which one character is another, stays foreign.
+func TestCamerasReadTextsByTemplate(t *testing.T) {
+	t.Parallel()
+	for _, template := range []string{"https://id.brand.example/01/09506000134352/21/{serial}?98={secret}", "12345678901{digits:21}",
+		"Trade Name A\nCode: {digits:20}\nhttps://seed.example/{serial}", "HTTP://T.EXAMPLE/{serial}{secret}"} {
+		of, others := list(t, 0, 0, 9), list(t, 0, 10, 19)
+		of.Template, others.Template = template, template
+		mine, other := readsOf(t, of), readsOf(t, others)
+		for name, spelling := range spellings(mine[7].text) {
+			r := parcel.NewRun(job(t, 0, of))
+			if v, index := r.Read(spelling); v != parcel.Good || index != 7 {
+				t.Errorf("%s: %s, %q, is %s of %d", template, name, spelling, v, index)
+			}
+			if v, index := r.Read(mine[7].text); v != parcel.Double || index != 7 {
+				t.Errorf("%s: %s and then as printed is %s of %d", template, name, v, index)
+			}
+		}
+		r := parcel.NewRun(job(t, 0, of))
+		for name, spelling := range spellings(other[7].text) {
+			if v, _ := r.Read(spelling); v != parcel.Foreign {
+				t.Errorf("%s: %s of another job is %s", template, name, v)
+			}
+		}
+		for at := range mine[7].text {
+			if strings.HasPrefix(strings.ToLower(template), "http") && at < len("https://") {
+				continue // a scheme may be any other, or none
+			}
+			wrong := mine[7].text[:at] + "~" + mine[7].text[at+1:]
+			if v, _ := r.Read(wrong); v != parcel.Foreign {
+				t.Errorf("%q in place of %q is %s", wrong, mine[7].text, v)
+			}
+		}
+		if v, index := r.Read(mine[7].serial); v != parcel.Good || index != 7 {
+			t.Errorf("%s: its nine characters are %s of %d", template, v, index)
+		}
+	}
+}
+
+// spellings are how cameras and readers give a text.
+func spellings(text string) map[string]string {
+	all := map[string]string{"as printed": text, "in capitals": strings.ToUpper(text), "in lower case": strings.ToLower(text),
+		"behind an address": "https://camera.example/read?line=4&code=" + text, "with its kind of symbol": "]Q1" + text,
+		"with a return": strings.ReplaceAll(text, "\n", "\r\n"), "in quotes": `"` + text + `"`,
+		"on one line":                    strings.NewReplacer("\n", `\n`, " ", `\s`).Replace(text),
+		"with the ends of lines written": strings.ReplaceAll(text, "\n", `\n`)}
+	if scheme, rest, has := strings.Cut(text, "://"); has && !strings.Contains(scheme, "\n") {
+		all["without its scheme"], all["with the other scheme"] = rest, "http://"+rest
+	}
+	if data, err := gs1.Parse(text); err == nil && !data.Key.IsZero() {
+		all["an element string"], all["of a GS1 Data Matrix"] = data.ElementString(), "]d2"+data.ElementString()
+		all["in brackets"] = data.Bracketed()
+	}
+	return all
 }
 
 // Of printing runs with planted faults every fault is found where it is, and none

@@ -1,8 +1,10 @@
 package server_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/gs1"
 	"github.com/qrjump/qrjump/internal/labels"
+	"github.com/qrjump/qrjump/internal/parcel"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
@@ -27,8 +30,8 @@ var trades = []struct {
 	{name: "GS1", OrderPut: client.OrderPut{Text: "https://id.brand.example/01/{gtin}/21/{serial}?98={secret}", GTIN: "9506000134352"},
 		page: true},
 	{name: "32 digits", OrderPut: client.OrderPut{Text: "{given:11}{digits:21}", Given: "12345678901"}},
-	{name: "32 digits behind an address", OrderPut: client.OrderPut{Text: "https://trace.example/{given:11}{digits:21}", Given: "12345678901"},
-		page: true},
+	{name: "32 digits behind an address", page: true,
+		OrderPut: client.OrderPut{Text: "https://trace.example/{given:11}{digits:21}", Given: "12345678901"}},
 	{name: "20 digits", OrderPut: client.OrderPut{Text: "{digits:20}"}},
 	{name: "several lines", OrderPut: client.OrderPut{Text: "品种 A\n单元识别代码：{digits:20}\nhttps://seed.example/{serial}"}},
 	{name: "weak", OrderPut: client.OrderPut{Text: "https://weak.example/{given:5}{digits:15}", Given: "81234", Weak: true}, page: true,
@@ -92,6 +95,7 @@ func TestTextsByTemplateFromApplicationToBuyer(t *testing.T) {
 				w.isShown(one.name, row.Text, one.weak)
 			}
 			w.opensNothingElse(one.name, row, one.page)
+			w.isReadByACamera(one.name, ids[i], row.Text)
 		}
 		scans := w.Admin("GET", "/scans?limit=1000", "").Body + w.Log()
 		for i, text := range texts {
@@ -129,6 +133,69 @@ func (w works) opensInTheApp(name, text string, id, index int64) {
 	}
 }
 
+// isReadByACamera hands codes to a printer, and judges what a camera reads of them.
+func (w works) isReadByACamera(name string, id int64, text string) {
+	w.t.Helper()
+	operator, err := client.New(w.URL, client.Options{AdminToken: servertest.AdminToken})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	const word = "a long passphrase of words"
+	made, err := operator.MakePackage(w.t.Context(), id, client.PackageWish{From: 7, To: 9, Printer: "acme", Proofs: 1,
+		Formats: []string{"csv", "lines"}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if err := operator.SendPackage(w.t.Context(), made.ID, word, &file); err != nil {
+		w.t.Fatal(err)
+	}
+	by, err := parcel.ByPassphrase(word)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	signer, err := operator.PackageSigner(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	signers, err := parcel.ParseSigners([]byte(signer.AllowedSigners))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var run *parcel.Run
+	var texts []string
+	_, err = parcel.Open(&file, by, signers, func(p parcel.Part, r io.Reader) error {
+		if p.Format == "lines" {
+			for row, err := range labels.Rows(r) {
+				if err != nil {
+					return err
+				}
+				texts = append(texts, row.Text)
+			}
+			return nil
+		}
+		if p.Name != parcel.LineName {
+			return nil
+		}
+		job, err := parcel.ReadLine(r)
+		if err == nil {
+			run = parcel.NewRun(job)
+		}
+		return err
+	})
+	if err != nil || run == nil || len(texts) != 4 || texts[0] != text {
+		w.t.Fatalf("%s: the package: %v, %q, not %q", name, err, texts, text)
+	}
+	var read []string
+	for _, one := range append(texts, texts[0]) {
+		v, index := run.Read(one)
+		read = append(read, fmt.Sprint(v, " ", index))
+	}
+	if got := strings.Join(read, ", "); got != "good 7, good 8, good 9, proof -1, double 7" {
+		w.t.Errorf("%s: a camera reads %s", name, got)
+	}
+}
+
 // look is what a browser is shown that opens a text.
 func (w works) look(text string) servertest.Answer {
 	w.t.Helper()
@@ -155,7 +222,8 @@ func (w works) isShown(name, text string, weak bool) {
 // opensNothingElse changes the text of a code, one character of its secret at a time.
 func (w works) opensNothingElse(name string, row labels.Row, page bool) {
 	w.t.Helper()
-	line, _, _ := strings.Cut(row.Text[strings.LastIndex(row.Text, "：")+1:], "\n") // the secret stands at the end of the text, or of this line
+	// The secret stands at the end of the text, or of this line.
+	line, _, _ := strings.Cut(row.Text[strings.LastIndex(row.Text, "：")+1:], "\n")
 	end := strings.LastIndex(row.Text, line) + len(line)
 	for _, at := range []int{end - 1, end - 8, end - 14} {
 		by := byte('7')
