@@ -34,6 +34,8 @@ type GS1Put struct {
 // GS1Entry is what is said of a GS1 key, and counts for all below it of which nothing is said.
 type GS1Entry struct {
 	Key string `json:"key" doc:"as in a Digital Link, without the host: 01/09506000134352/10/LOT"`
+	// ID is the number under which scans of the key are counted, as those of a rule; the owner of the key is their owner.
+	ID int64 `json:"rule_id,omitempty" doc:"scans of the key are counted under this number, as those of a rule"`
 	GS1Put
 	ChangedAt time.Time `json:"changed_at"`
 	Revised

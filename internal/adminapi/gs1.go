@@ -20,8 +20,8 @@ import (
 )
 
 func showGS1(e digitallink.Entry) client.GS1Entry {
-	shown := client.GS1Entry{Key: e.Key, ChangedAt: e.At, GS1Put: client.GS1Put{Owner: e.Owner, WxaAppID: e.App, WxaPath: e.Page,
-		Archived: e.Archived, Links: each(e.Links, func(l digitallink.Link) client.GS1Link {
+	shown := client.GS1Entry{Key: e.Key, ID: e.Number, ChangedAt: e.At, GS1Put: client.GS1Put{Owner: e.Owner, WxaAppID: e.App,
+		WxaPath: e.Page, Archived: e.Archived, Links: each(e.Links, func(l digitallink.Link) client.GS1Link {
 			return client.GS1Link{LinkType: l.Type, Href: l.Href, Title: l.Title, Hreflang: l.Hreflang, Type: l.Media, Context: l.Context,
 				Default: l.Default, From: l.From, Until: l.Until}
 		})}}
@@ -121,6 +121,9 @@ func (a *Admin) saveGS1(ctx context.Context, e digitallink.Entry, fresh bool) (c
 		return client.GS1Entry{}, notTheirs(caller)
 	}
 	e, err := a.Products.Put(ctx, e, fresh, caller.Sees)
+	if err == nil {
+		e, err = a.Products.Get(ctx, e.Key) // with its number
+	}
 	return showGS1(e), err
 }
 

@@ -120,7 +120,7 @@ type ScanFilter struct {
 	To            string  `query:"to" maxLength:"40" doc:"RFC 3339, or a day, which belongs to it: no later scan"`
 	User          string  `query:"user" maxLength:"256" doc:"scans of this user: what the app called it, or the hash that a scan shows"`
 	Namespace     string  `query:"namespace" default:"default" maxLength:"64" doc:"of the user"`
-	Rules         []int64 `query:"rule" maxItems:"100" doc:"scans that fell on one of these rules, by number, with commas between"`
+	Rules         []int64 `query:"rule" maxItems:"100" doc:"scans that fell on one of these rules or GS1 keys, by number, with commas between"`
 	ApplicationID int64   `query:"application_id" minimum:"0" doc:"scans of this code, with code_index"`
 	CodeIndex     int64   `query:"code_index" minimum:"0"`
 }

@@ -15,7 +15,7 @@ type StatisticsFilter struct {
 	Brand    string `query:"brand"`
 	Product  string `query:"product" doc:"a product code"`
 	Batch    string `query:"batch" doc:"an application_id"`
-	Rule     string `query:"rule" doc:"a rule's number"`
+	Rule     string `query:"rule" doc:"the number of a rule, or of a GS1 key"`
 	App      string `query:"app" doc:"the AppID that opened"`
 	Source   string `query:"source"`
 	Result   string `query:"result" doc:"such as open_mini_program/code or show_message/frozen"`

@@ -474,6 +474,8 @@ func (b *Book) Import(ctx context.Context, lines []Planned, dry bool, sees func(
 // Found is what a scanned text opens by the key in it.
 type Found struct {
 	Key     string
+	Owner   string
+	Number  int64  // of the nearest key of which something is said: see Entry
 	Address string // a link of the web that says the same without anything secret
 	App     string // the Mini Program that opens; "" = none
 	Page    string
@@ -509,7 +511,7 @@ func (b *Book) Scan(text string, at time.Time) (Found, bool) {
 	if len(levels) == 0 || archived {
 		return Found{}, false
 	}
-	found := Found{Key: id.key(), Address: "https://id.gs1.org/" + id.key()}
+	found := Found{Key: id.key(), Owner: levels[0].Owner, Number: levels[0].Number, Address: "https://id.gs1.org/" + id.key()}
 	for _, e := range levels {
 		if e.Page == "" {
 			continue

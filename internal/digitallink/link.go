@@ -37,6 +37,8 @@ type Entry struct {
 	Links    []Link    `json:"links"`
 	Archived bool      `json:"archived,omitempty"`
 	At       time.Time `json:"-"` // when it was last changed
+	// Number is that of the change by which the owner first said something of the key: scans are counted for it as for a rule.
+	Number int64 `json:"-"`
 }
 
 // Link is one link of a key.

@@ -32,6 +32,7 @@ type Resolver struct {
 // Followed is a link that a browser or a program was sent to.
 type Followed struct {
 	Key, Address string // as in Found
+	Number       int64
 	Type         string // of the link
 	Language     string // of the link, or the first that the caller asked for; "" = not said
 }
@@ -180,7 +181,9 @@ func (a *answer) resolve() bool {
 	}
 	switch answers := want.choose(levels, a.id.Value); {
 	case len(answers) == 1:
-		a.redirect(answers[0], want.languages)
+		a.followed(levels, answers[0], want.languages)
+		a.w.Header().Set("Location", handOn(answers[0].address, a.q.URL.RawQuery))
+		a.head(http.StatusTemporaryRedirect)
 	case len(answers) > 1:
 		a.linkset(http.StatusMultipleChoices, levels, want.at, answers)
 	case want.kind == "":
@@ -220,7 +223,7 @@ func (a *answer) handedOver(levels []*Entry, at time.Time) bool {
 				continue
 			}
 			a.w.Header().Set("Link", "<"+one.address+`>; rel="`+longType(HandledBy)+`"`)
-			a.followed(one, nil)
+			a.followed(levels, one, nil)
 			a.w.Header().Set("Location", handOn(strings.TrimRight(one.address, "/")+"/"+a.id.key(), a.q.URL.RawQuery))
 			a.head(http.StatusTemporaryRedirect)
 			return true
@@ -229,19 +232,13 @@ func (a *answer) handedOver(levels []*Entry, at time.Time) bool {
 	return false
 }
 
-func (a *answer) redirect(to hit, languages []wish) {
-	a.followed(to, languages)
-	a.w.Header().Set("Location", handOn(to.address, a.q.URL.RawQuery))
-	a.head(http.StatusTemporaryRedirect)
-}
-
 // followed tells of a redirect that somebody follows: a HEAD, or what a browser fetches before anybody asked for it, is none.
-func (a *answer) followed(to hit, languages []wish) {
+func (a *answer) followed(levels []*Entry, to hit, languages []wish) {
 	early := a.q.Header.Get("Sec-Purpose") + a.q.Header.Get("Purpose") + a.q.Header.Get("X-Moz")
 	if a.Followed == nil || a.q.Method != http.MethodGet || strings.Contains(early, "pre") {
 		return
 	}
-	f := Followed{Key: a.id.key(), Address: "https://id.gs1.org/" + a.id.key(), Type: to.Type}
+	f := Followed{Key: a.id.key(), Address: "https://id.gs1.org/" + a.id.key(), Number: levels[0].Number, Type: to.Type}
 	switch {
 	case len(to.Hreflang) > 0:
 		f.Language = to.Hreflang[0]

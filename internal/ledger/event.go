@@ -61,7 +61,7 @@ type Event struct {
 	Reason  string       // why a code opened nothing
 	App     string       // AppID that opened; "" = none
 	Version string       // release, trial, development; "" = none
-	RuleID  int64        // of the rule it fell on; 0 = none
+	RuleID  int64        // of the rule or GS1 key it fell on; 0 = none
 	Batch   int64        // application_id of the code; 0 = no code
 	Index   int64        // of the code in its batch
 	// Activation is the number of the event that bound the code; 0 = none.

@@ -83,7 +83,7 @@ type Decision struct {
 	Path    string // with its query
 	Scene   int
 	Kind    MatchKind
-	Matched rules.Matched // the rule behind Kind; zero where none opens
+	Matched rules.Matched // the rule, or GS1 key, behind Kind; zero where none opens
 	Code    codes.Scanned // of Kind ByCode
 	Reason  codes.Reason  // why a code text opens nothing
 	URL     string
@@ -184,7 +184,7 @@ func (r Resolver) product(req Request) (Decision, bool) {
 	if !ok {
 		return Decision{}, false
 	}
-	matched := rules.Matched{Prefix: found.Key}
+	matched := rules.Matched{ID: found.Number, Owner: found.Owner, Prefix: found.Key}
 	if app, known := r.Accounts.Account(found.App); known && app.JumpOpen && app.Has(accounts.Release) {
 		scene, _ := req.Source.Scene()
 		return Decision{Action: OpenMiniProgram, AppID: found.App, Version: accounts.Release,

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 )
 
@@ -335,10 +336,10 @@ const FromBrowser = "browser"
 
 // Followed keeps that somebody was sent to a link of a GS1 key. Nobody waits for it: whoever follows a link is not told
 // whether that was written down.
-func (a *API) Followed(address, client, ip string) {
+func (a *API) Followed(number int64, address, client, ip string) {
 	at := a.Now()
 	s := scanned{asked: asked{request: request{IP: ip, Client: client, Source: FromBrowser}}, in: scan.Request{At: at}, id: a.newScanID(at),
-		decision: scan.Decision{Action: scan.OpenURL, Kind: scan.ByGS1, Link: address}}
+		decision: scan.Decision{Action: scan.OpenURL, Kind: scan.ByGS1, Matched: rules.Matched{ID: number}, Link: address}}
 	e := a.eventOf(&s)
 	if _, err := a.Record(&e); err != nil {
 		a.countLost(err)

@@ -556,3 +556,63 @@ func TestGS1Nodes(t *testing.T) {
 		t.Errorf("an import with wrong lines: %d %s", a.Status, a.Body)
 	}
 }
+
+// Issue 34: a scan of a link is its owner's, in the app and by a browser: GTINs of two brands never mix, also when one goes over.
+func TestScansOfGS1LinksAreTheirOwners(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		at := where(t)
+		s := servertest.Start(t, servertest.Options{Seed: gtins, Config: func(c *server.Config) { c.Database = at.database }})
+		scan := func(paths ...string) {
+			for _, path := range paths {
+				s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://id.example%s","user":"u"}`, path))
+				s.Do("GET", path, "", "Host: id.example")
+			}
+		}
+		scan("/01/09506000134352/21/5", "/01/09506000134352/21/9", "/01/09506000134352/10/ABC/21/1", "/01/09506000134369")
+		s.Admin("PUT", "/gs1/links/01/09506000134369", `{"owner":"rival","links":[{"linktype":"gs1:pip","href":"https://rival.example/new","title":"x",
+			"default":true}]}`)
+		scan("/01/09506000134369/21/2")
+		s.Admin("PUT", "/gs1/links/01/09506000134369", `{"owner":"shop","links":[{"linktype":"gs1:pip","href":"https://brand.example/bought",
+			"title":"x","default":true}]}`)
+		scan("/01/09506000134369/21/3")
+		for i, all := 0, ""; i < 1000 && strings.Count(all, `"source":"browser"`) < 6; i++ { // who follows a link waits for no ledger
+			all = s.Admin("GET", "/scans", "").Body
+		}
+		_, shop := adminKey(t, s, `{"name":"of-shop","role":"marketer","accounts":["shop"]}`)
+		_, rival := adminKey(t, s, `{"name":"of-rival","role":"marketer","accounts":["rival"]}`)
+		for _, c := range []struct {
+			who              string
+			call             func(method, path, body string) servertest.Answer
+			scans            int
+			mine, never, own string
+		}{
+			{"shop", shop, 8, "/01/09506000134352/10/ABC/21/1", "/01/09506000134369/21/2", "/01/09506000134369/21/3"},
+			{"rival", rival, 4, "/01/09506000134369/21/2", "/01/09506000134352", "/01/09506000134369\""},
+		} {
+			var sums client.Statistics
+			c.call("GET", "/statistics?wait=true&group=owner", "").JSON(t, &sums)
+			if len(sums.Rows) != 1 || sums.Rows[0].Value != c.who || sums.Rows[0].Scans != int64(c.scans) {
+				t.Errorf("%s: %+v, want %d", c.who, sums.Rows, c.scans)
+			}
+			a := c.call("GET", "/scans", "")
+			if strings.Count(a.Body, `"scan_id"`) != c.scans || !strings.Contains(a.Body, c.mine) || !strings.Contains(a.Body, c.own) ||
+				strings.Contains(a.Body, c.never) || strings.Count(a.Body, `"owner":"`+c.who+`"`) != c.scans {
+				t.Errorf("%s: %s", c.who, a.Body)
+			}
+			if a := c.call("GET", "/scans/export", ""); strings.Contains(a.Body, c.never) || !strings.Contains(a.Body, c.mine) {
+				t.Errorf("%s: %s", c.who, a.Body)
+			}
+		}
+		// The key below a GTIN is counted for itself, and goes on being the same when its links change.
+		var keys client.Statistics
+		rival("GET", "/statistics?wait=true&group=rule", "").JSON(t, &keys)
+		if len(keys.Rows) != 1 || keys.Rows[0].Scans != 4 {
+			t.Errorf("scans of a key whose links changed: %+v", keys.Rows)
+		}
+		if shop("GET", "/statistics?wait=true&group=rule", "").JSON(t, &keys); len(keys.Rows) != 4 {
+			t.Errorf("scans of GTIN, lot, serial and the GTIN that came over: %+v", keys.Rows)
+		}
+	})
+}

@@ -41,7 +41,7 @@ func (s *Server) links(next http.Handler) http.Handler {
 		Followed: func(q *http.Request, f digitallink.Followed) {
 			ip := s.clientIP(q)
 			if followed.Allow(pace.Network(ip), mostFollowed, s.world.realNow()) {
-				scans.Followed(f.Address, strings.TrimSpace(f.Type+" "+f.Language), ip.String())
+				scans.Followed(f.Number, f.Address, strings.TrimSpace(f.Type+" "+f.Language), ip.String())
 			}
 		},
 		Page:    (&gateway.Gateway{Log: s.log}).NoLink,

@@ -38,12 +38,20 @@ func (t *Tx) LockGS1(ctx context.Context, root string) error {
 	return t.lock(ctx, allGS1, "gs1 "+root)
 }
 
-func gs1Entries(rows []gs1Row, err error) ([]digitallink.Entry, error) {
-	list := make([]digitallink.Entry, len(rows))
-	for i := range rows {
-		list[i] = rows[i].Entry
-	}
-	return list, err
+// gs1Entries reads entries with their numbers: rest is what follows FROM gs1_links g.
+func (t *Tx) gs1Entries(ctx context.Context, rest string, args ...any) ([]digitallink.Entry, error) {
+	return list(ctx, t, func(scan func(...any) error) (digitallink.Entry, error) {
+		var row gs1Row
+		err := scan(append(gs1Rows.into(&row), &row.Number)...)
+		return row.Entry, err
+	}, `SELECT `+gs1Rows.columns+`, `+t.gs1Number()+` FROM gs1_links g `+rest, args...)
+}
+
+// gs1Number is the number of a key g, as SQL: that of the first change by which its owner said something of it. So it is the same
+// whatever the links are, another one when the key changes hands, and known without a column that older programs would not write.
+func (t *Tx) gs1Number() string {
+	return `COALESCE((SELECT MIN(h.seq) FROM changes h WHERE h.kind = '` + ofGS1 + `' AND h.key = g.key AND h.did = 'put' AND ` +
+		t.loggedOwner() + ` = g.owner), 0)`
 }
 
 // GS1At implements digitallink.Tx.
@@ -54,7 +62,7 @@ func (t *Tx) GS1At(ctx context.Context, keys []string) (found []digitallink.Entr
 		for i, key := range keys[:n] {
 			args[i] = key
 		}
-		some, err := gs1Entries(gs1Rows.all(ctx, t, `WHERE key IN (`+t.marks(1, n)+`)`, args...))
+		some, err := t.gs1Entries(ctx, `WHERE key IN (`+t.marks(1, n)+`)`, args...)
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +92,7 @@ func (t *Tx) GS1Find(ctx context.Context, q digitallink.Query) ([]digitallink.En
 	if q.Limit > 0 {
 		rest += ` LIMIT ` + bind(q.Limit)
 	}
-	return gs1Entries(gs1Rows.all(ctx, t, rest, args...))
+	return t.gs1Entries(ctx, rest, args...)
 }
 
 // GS1Owners implements digitallink.Tx.

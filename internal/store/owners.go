@@ -19,24 +19,24 @@ func (t *Tx) RuleOwners(ctx context.Context, from, to int64) (map[int64]string, 
 		all[id] = owner
 		return n, err
 	}, `SELECT id, owner FROM rules WHERE id >= $1 AND id < $2
-		UNION SELECT seq, `+t.loggedOwner()+` FROM changes h WHERE seq >= $1 AND seq < $2 AND kind = '`+ofRule+`'
+		UNION SELECT seq, `+t.loggedOwner()+` FROM changes h WHERE seq >= $1 AND seq < $2 AND kind IN ('`+ofRule+`', '`+ofGS1+`')
 			AND NOT EXISTS (SELECT 1 FROM rules WHERE id = seq)`, from, to)
 	return all, err
 }
 
-// ruleOwner is the owner of the rule with the number in a column, as SQL; NULL = nobody knows. The number of a rule is that of
-// the change that added it, which stays when the rule is deleted.
+// ruleOwner is the owner of the rule, or GS1 key, with the number in a column, as SQL; NULL = nobody knows. The number of a rule is
+// that of the change that added it, which stays when the rule is deleted; so is that of a key (gs1Number).
 func (t *Tx) ruleOwner(column string) string {
 	return `COALESCE((SELECT r.owner FROM rules r WHERE r.id = ` + column + `),
-		(SELECT ` + t.loggedOwner() + ` FROM changes h WHERE h.seq = ` + column + ` AND h.kind = '` + ofRule + `'))`
+		(SELECT ` + t.loggedOwner() + ` FROM changes h WHERE h.seq = ` + column + ` AND h.kind IN ('` + ofRule + `', '` + ofGS1 + `')))`
 }
 
-// loggedOwner is the owner of the rule that a change h is of, as SQL.
+// loggedOwner is the owner of the rule, or GS1 key, that a change h is of, as SQL.
 func (t *Tx) loggedOwner() string {
 	if t.engine.name() == "postgres" {
-		return `CAST(h.detail AS json) ->> 'owner'`
+		return `COALESCE(CAST(h.detail AS json) ->> 'owner', '')`
 	}
-	return `json_extract(h.detail, '$.owner')`
+	return `COALESCE(json_extract(h.detail, '$.owner'), '')`
 }
 
 // countOwner is whose the scans of a row c of statistics_counts are that counts a rule, as SQL.
