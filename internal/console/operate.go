@@ -157,7 +157,7 @@ func (c *Console) settings(v *visit) {
 		if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == one.Name }); i >= 0 {
 			f := settings.Table[i]
 			setting.Chinese, setting.AllowedChinese = strings.ReplaceAll(f.Meaning().Chinese(), "`", ""), f.Allowed().Chinese()
-			group = cmp.Or(f.Group, group)
+			group = cmp.Or(f.Heading().In(v.Language), group)
 		}
 		if !strings.Contains(strings.ToLower(one.Name+" "+one.Meaning+" "+setting.Chinese), strings.ToLower(data.Asked)) {
 			continue

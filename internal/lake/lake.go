@@ -59,8 +59,7 @@ type Lake struct {
 
 	position atomic.Int64
 	levelAt  atomic.Int64 // Unix ms: every scan from before is in the lake
-	mu       sync.Mutex
-	last     error
+	last     error        // of the last Flush
 }
 
 // Manifest says up to where a node has written its journal.
@@ -130,10 +129,8 @@ func (l *Lake) Flush(ctx context.Context) error {
 	if err != nil {
 		l.known = false // the write may have succeeded although its answer was lost
 	}
-	l.mu.Lock()
 	was := l.last
 	l.last = err
-	l.mu.Unlock()
 	if ctx.Err() == nil && (was != nil) != (err != nil) {
 		if err != nil {
 			l.Log.WarnContext(ctx, "scans cannot be written to the lake; they stay in the journal until they can", "error", err)
@@ -420,13 +417,6 @@ func (l *Lake) Age() time.Duration {
 		return 0
 	}
 	return max(0, l.Now().Sub(time.UnixMilli(at)))
-}
-
-// LastError is why the last attempt to write failed; nil when it succeeded.
-func (l *Lake) LastError() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.last
 }
 
 // baseOf is the name of a node without the number of its life.

@@ -267,9 +267,6 @@ func (t Text) String() string { return t.In(English) }
 func (t Text) English() string { return t.In(English) }
 func (t Text) Chinese() string { return t.In(Chinese) }
 
-// Key is the name of the text in its book; "" = it has none.
-func (t Text) Key() string { return t.key }
-
 // IsZero reports whether the text says nothing.
 func (t Text) IsZero() bool { return t.book == nil && t.plain == "" }
 

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -68,11 +67,6 @@ func (v Verification) MarshalJSON() ([]byte, error) {
 		return json.Marshal(append([]string{}, v.Hosts...))
 	}
 	return json.Marshal(string(v.Mode))
-}
-
-// Trusts reports whether the operator vouches for a host (lower case, no port).
-func (v Verification) Trusts(host string) bool {
-	return v.Mode == Trust || v.Mode == TrustHosts && slices.Contains(v.Hosts, host)
 }
 
 // Settings are the values in force; Table says what each means.

@@ -23,7 +23,7 @@ type Field struct {
 	Words    []string // that a text can be
 	Limits   string   // key of what anything else can be
 	Effect   string   // key of since when a change counts; "" = at once
-	Group    string   // begins a group of this name, for pages
+	Group    string   // key of the group that begins here; "" = none does
 }
 
 //go:embed locale
@@ -34,44 +34,53 @@ var book = phrase.Open(locale)
 // Meaning is what the setting decides.
 func (f Field) Meaning() phrase.Text { return book.Text(f.Name) }
 
+// Heading is the name of the group that begins with the setting; it says nothing where none does.
+func (f Field) Heading() (name phrase.Text) {
+	if f.Group != "" {
+		name = book.Text("group." + f.Group)
+	}
+	return name
+}
+
 // Counts is since when a change counts.
 func (f Field) Counts() phrase.Text { return book.Text(cmp.Or(f.Effect, "effect.at_once")) }
 
 // Table has every setting, in the order of Settings.
 var Table = []Field{
-	{Name: "strict", Group: "rules"},
+	{Name: "strict", Group: "strict"},
 	{Name: "behaviours", Limits: "limits.behaviours"},
 	{Name: "verification", Limits: "limits.hosts.trusted"},
-	{Name: "rate_limit", Max: 1_000_000},
+
+	{Name: "rate_limit", Group: "calls", Max: 1_000_000},
 	{Name: "other_rate_limit", Max: 1_000_000},
 	{Name: "rate_limit_per_node"},
 	{Name: "service_minute_limit", Max: 1_000_000},
-	{Name: "allow_private_hosts"},
+
+	{Name: "allow_private_hosts", Group: "rules"},
 	{Name: "refuse_newer_domains"},
 	{Name: "publish_quota", Max: 1_000_000},
 	{Name: "service_publish_quota", Max: 1_000_000},
 	{Name: "rule_limit", Max: 10_000_000},
 	{Name: "service_rule_limit", Max: 10_000_000},
-	{Name: "token_daily_limit", Min: 1, Max: 1_000_000},
+
+	{Name: "token_daily_limit", Group: "days", Min: 1, Max: 1_000_000},
 	{Name: "utc_offset_hours", Min: -12, Max: 14},
+	{Name: "daily_limits", Limits: "limits.paths"},
 
-	{Name: "daily_limits", Limits: "limits.paths", Group: "scans"},
-	{Name: "scan_days", Max: 36_500, Effect: "effect.stream"},
+	{Name: "scan_days", Group: "scans", Max: 36_500, Effect: "effect.stream"},
 	{Name: "scan_durability", Words: []string{string(Durable), string(Soon)}},
-
 	{Name: "statistics_hour_days", Max: 36_500, Effect: "effect.shed"},
 	{Name: "statistics_day_days", Max: 36_500, Effect: "effect.shed"},
 	{Name: "alarm_threshold", Max: 100_000, Effect: "effect.alarms"},
 
-	{Name: "rid_log_rows", Max: 100_000_000, Group: "wire"},
+	{Name: "rid_log_rows", Group: "answers", Max: 100_000_000},
 	{Name: "api_ips", Limits: "limits.addresses"},
 	{Name: "callback_ips", Limits: "limits.addresses"},
-
 	{Name: "rules_by_get"},
 	{Name: "strict_empty_body"},
 	{Name: "empty_debug_url_keeps"},
 
-	{Name: "hold_links"},
+	{Name: "hold_links", Group: "links"},
 	{Name: "links_by_own_token"},
 	{Name: "link_limit", Max: 1_000_000},
 	{Name: "linked_limit", Max: 1_000_000},
@@ -90,16 +99,16 @@ var Table = []Field{
 	{Name: "missing_index_is_zero"},
 	{Name: "inactive_code_is_an_error"},
 
-	{Name: "api_hosts", Limits: "limits.hosts", Group: "pages"},
+	{Name: "api_hosts", Group: "pages", Limits: "limits.hosts"},
 	{Name: "gs1_hosts", Limits: "limits.hosts"},
 	{Name: "page_limit", Max: 1_000_000},
 	{Name: "apple_app_ids", Limits: "limits.apps"},
 	{Name: "android_apps", Limits: "limits.fingerprints"},
 
-	{Name: "webhook_days", Min: 1, Max: 30},
+	{Name: "webhook_days", Group: "webhooks", Min: 1, Max: 30},
 	{Name: "recheck_files"},
 
-	{Name: "second_factor", Words: []string{string(Optional), string(Admins), string(Everyone)}},
+	{Name: "second_factor", Group: "sign_in", Words: []string{string(Optional), string(Admins), string(Everyone)}},
 }
 
 // Of is the value of a setting.

@@ -13,9 +13,6 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 )
 
-// MaxFeed is the most scans that one page of the feed holds.
-const MaxFeed = 1000
-
 // ErrForgotten is returned for a scan from a time that the ledger no longer
 // has, if it ever was.
 var ErrForgotten = errors.New("stats: the scan is older than what the ledger keeps")

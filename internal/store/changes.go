@@ -3,12 +3,10 @@ package store
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -285,24 +283,6 @@ func (s *Store) ChangeHead(ctx context.Context) (seq int64, hash string, err err
 		return tx.row(ctx, `SELECT seq, hash FROM change_head WHERE id = 1`).Scan(&seq, &hash)
 	})
 	return seq, hash, err
-}
-
-// ChangeHash is the hash of a change; "" where there is none: it was never made, it was made in
-// another database's history, or a reset removed it.
-func (s *Store) ChangeHash(ctx context.Context, seq int64) (hash string, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
-		return tx.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, seq).Scan(&hash)
-	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil
-	}
-	return hash, err
-}
-
-// ChangedRules streams the keys of the rules that were changed after a change,
-// each once.
-func (s *Store) ChangedRules(ctx context.Context, after int64) iter.Seq2[string, error] {
-	return stream(ctx, s, scanText, `SELECT DISTINCT key FROM changes WHERE kind = '`+ofRule+`' AND seq > $1`, after)
 }
 
 // nowRule selects, for a change, its rule as it is now; zeros where there is none.

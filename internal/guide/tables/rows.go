@@ -30,7 +30,7 @@ import (
 )
 
 // settingRow is a line of the page about settings.
-type settingRow struct{ Name, Type, Default, Limits, Means, Effect string }
+type settingRow struct{ Heading, Name, Type, Default, Limits, Means, Effect string }
 
 // settingRows are the settings in the order of their table.
 func (p *press) settingRows(l language) any {
@@ -45,6 +45,9 @@ func (p *press) settingRows(l language) any {
 			Means: l.say(f.Meaning())}
 		if f.Effect != "" {
 			row.Effect = l.say(f.Counts())
+		}
+		if f.Group != "" {
+			row.Heading = l.say(f.Heading())
 		}
 		rows = append(rows, row)
 	}

@@ -143,16 +143,7 @@ func (p *press) print(name, frame string, data func(language) any) {
 func (p *press) frame(l language, name string, data any) string {
 	t := template.New(name + ".md")
 	t.Funcs(template.FuncMap{"item": item, "join": strings.Join, "cell": cell,
-		"replace": func(text, old, new string) string { return strings.Replace(text, old, new, 1) },
-		// heading is the text that the frame defines under a name, "" where it defines none.
-		"heading": func(of string) (string, error) {
-			var b strings.Builder
-			if t.Lookup(of) == nil {
-				return "", nil
-			}
-			err := t.ExecuteTemplate(&b, of, nil)
-			return b.String(), err
-		}})
+		"replace": func(text, old, new string) string { return strings.Replace(text, old, new, 1) }})
 	var b strings.Builder
 	_, err := t.ParseFS(frames, l.Code+"/"+name+".md", l.Code+"/rows.md")
 	if err == nil {
