@@ -21,7 +21,11 @@ type batchImport struct {
 	ISV         string   `name:"isv" required:"" placeholder:"ID"`
 	Application int64    `placeholder:"ID"`
 	Count       int64    `placeholder:"N"`
-	Actor       string   `placeholder:"WHO"`
+	Text        string   `placeholder:"TEMPLATE"`
+	GTIN        string   `name:"gtin" placeholder:"GTIN"`
+	Given       string   `placeholder:"DIGITS"`
+	Weak        bool
+	Actor       string `placeholder:"WHO"`
 }
 
 // importAtOnce is how many lines a call brings: other writers wait for its transaction.
@@ -36,7 +40,8 @@ type importPart struct {
 // Run looks through the files, begins the batch, and brings some thousand codes a call.
 // The same files again change nothing, so a run that broke off is repeated.
 func (c *batchImport) Run(s *session) error {
-	begin := client.NewImport{ISV: c.ISV, ID: c.Application, Count: c.Count, Actor: c.Actor}
+	begin := client.NewImport{ISV: c.ISV, ID: c.Application, Count: c.Count, Actor: c.Actor, Text: c.Text, GTIN: c.GTIN, Given: c.Given,
+		Weak: c.Weak}
 	parts, lines, err := c.look(s, &begin)
 	if err != nil {
 		return err
@@ -99,7 +104,11 @@ func (c *batchImport) look(s *session, begin *client.NewImport) (parts []importP
 			return nil, 0, absent(err)
 		}
 		for l, err := range codes.ImportLines(f, 1) {
-			if err = cmp.Or(err, s.ctx.Err()); err == nil && begin.Prefix != "" && l.Prefix != begin.Prefix {
+			prefix := ""
+			if err = cmp.Or(err, s.ctx.Err()); err == nil && c.Text == "" {
+				prefix, _, err = l.Cut()
+			}
+			if err == nil && begin.Prefix != "" && prefix != begin.Prefix {
 				err = fault("batch_import.the_text_of_line_begins", l.Number)
 			}
 			if err != nil {
@@ -107,7 +116,7 @@ func (c *batchImport) look(s *session, begin *client.NewImport) (parts []importP
 				return nil, 0, fault("batch_import.read_nothing_was_imported", plain(name), err)
 			}
 			if part.codes.From < 0 {
-				part.codes.From, begin.Prefix = l.Index, l.Prefix
+				part.codes.From, begin.Prefix = l.Index, prefix
 			}
 			part.codes.To = l.Index
 		}

@@ -93,7 +93,7 @@ func (a *Admin) showBatch(ctx context.Context, b codes.Batch) (client.Batch, err
 	if b.Imported {
 		shown.Version = ""
 	}
-	if !b.Imported {
+	if !b.Imported || b.Template != "" {
 		shown.Text, shown.TextBits, shown.Weak = b.Template, codes.TextBits(b.Template, b.Count), b.Weak()
 	}
 	if b.Template != "" {

@@ -29,7 +29,7 @@ func (a *Admin) beginImport(ctx context.Context, in *struct {
 }) (client.Batch, error) {
 	n := in.Body
 	b, err := a.Codes.BeginImport(acting(ctx, n.Actor), codes.NewImport{Account: in.AppID, ISV: n.ISV, ID: n.ID, Count: n.Count,
-		Prefix: n.Prefix})
+		Prefix: n.Prefix, Text: codes.TemplateOrder{Text: n.Text, GTIN: n.GTIN, Given: n.Given, Weak: n.Weak}})
 	if err != nil {
 		return client.Batch{}, err
 	}

@@ -13,20 +13,23 @@ import (
 // templateIndex is the templates of all batches, each once, and where their secrets stand. Readers may use an earlier one: nothing
 // in it changes, it only grows.
 type templateIndex struct {
-	list   []Template
-	shapes []shape
-	gs1    []gs1.Key // the primary keys of those that are GS1
-	known  map[knownTemplate]bool
+	list     []Template
+	shapes   []shape
+	imported []Template // those of batches made elsewhere
+	gs1      []gs1.Key  // the primary keys of those that are GS1
+	known    map[knownTemplate]bool
 }
 
 type knownTemplate struct {
-	text    string
-	version byte
+	text     string
+	version  byte
+	imported bool
 }
 
 // with is the index with the template of a batch too.
 func (i templateIndex) with(b Batch) templateIndex {
-	if b.Template == "" || i.known[knownTemplate{b.Template, b.Version}] {
+	this := knownTemplate{b.Template, b.Version, b.Imported}
+	if b.Template == "" || i.known[this] {
 		return i
 	}
 	t, err := ParseTemplate(b.Template)
@@ -36,9 +39,11 @@ func (i templateIndex) with(b Batch) templateIndex {
 	if i.known == nil {
 		i.known = map[knownTemplate]bool{}
 	}
-	i.known[knownTemplate{b.Template, b.Version}] = true
+	i.known[this] = true
 	i.list = append(i.list, t)
-	if s := t.shape(b.Version); !slices.Contains(i.shapes, s) {
+	if b.Imported {
+		i.imported = append(i.imported, t)
+	} else if s := t.shape(b.Version); !slices.Contains(i.shapes, s) {
 		i.shapes = append(slices.Clone(i.shapes), s)
 	}
 	if data, err := gs1.Parse(t.sample()); err == nil && !data.Key.IsZero() {
@@ -149,7 +154,10 @@ func (p *Press) likeTemplate(text string) bool {
 }
 
 // Weak reports whether a text of the batch can be guessed, so that it proves nothing by itself.
-func (b Batch) Weak() bool { return b.Template != "" && TextBits(b.Template, b.Count) < StrongBits }
+func (b Batch) Weak() bool {
+	t, err := ParseTemplate(b.Template)
+	return b.Template != "" && (err != nil || t.weak || t.Bits(b.Count) < StrongBits)
+}
 
 // TextEnding is the last symbols of the secret of a text of the batch; "" = the text is in another form.
 func (b Batch) TextEnding(text string, symbols int) string {

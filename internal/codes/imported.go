@@ -40,7 +40,7 @@ const (
 	// MaxImportLines is how many lines one call brings: all of them or none.
 	MaxImportLines = 50_000
 	// maxImportLine is how many bytes a line has at most, its end included.
-	maxImportLine = 1024
+	maxImportLine = 2048
 	// ImportedMatrix is how many characters the first column has.
 	// Contract: marketcode 4.2.
 	ImportedMatrix = fieldLength
@@ -223,6 +223,9 @@ func (p *Press) recognise(ctx context.Context, text string) (f Found, ok bool, e
 	if f, ok = p.byTemplate(text); ok {
 		return f, true, nil
 	}
+	if f, ok, err = p.importedByTemplate(ctx, text); ok || err != nil {
+		return f, ok, err
+	}
 	for _, prefix := range p.Memory.ImportedPrefixes() {
 		for _, t := range tailsUnder(prefix, text) {
 			if f, ok, err = p.importedText(ctx, prefix, t); ok || err != nil {
@@ -236,6 +239,16 @@ func (p *Press) recognise(ctx context.Context, text string) (f Found, ok bool, e
 // importedText finds the imported code with a text.
 func (p *Press) importedText(ctx context.Context, prefix string, t tail) (f Found, ok bool, err error) {
 	hi, lo := p.hideTail(t)
+	if f, ok, err = p.importedRow(ctx, hi, lo); !ok || err != nil {
+		return f, false, err
+	}
+	// The same symbols under another prefix are another text.
+	a, b := cutScheme(f.Batch.Prefix), cutScheme(prefix)
+	return f, f.Batch.Template == "" && len(a) == len(b) && equalFold(a, b), nil
+}
+
+// importedRow finds the imported code with a text as it is stored. ErrUnread.
+func (p *Press) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bool, err error) {
 	var row ImportedCode
 	err = p.askImported(ctx, func(ctx context.Context, tx Tx) (err error) {
 		row, err = tx.ImportedByText(ctx, hi, lo)
@@ -250,9 +263,7 @@ func (p *Press) importedText(ctx context.Context, prefix string, t tail) (f Foun
 	if err != nil {
 		return f, false, fmt.Errorf("%w: %w", ErrUnread, err)
 	}
-	// The same symbols under another prefix are another text.
-	a, b := cutScheme(f.Batch.Prefix), cutScheme(prefix)
-	return f, len(a) == len(b) && equalFold(a, b), nil
+	return f, true, nil
 }
 
 // byCodes finds the codes with nine characters, or fewer: one of ours, and some of
@@ -261,7 +272,7 @@ func (p *Press) byCodes(ctx context.Context, text string) (all []Found, err erro
 	if f, ok := p.byCode(text); ok {
 		all = append(all, f)
 	}
-	if len(p.Memory.ImportedPrefixes()) == 0 {
+	if len(p.Memory.ImportedPrefixes()) == 0 && len(p.Memory.allTemplates().imported) == 0 {
 		return all, nil
 	}
 	n, ok := packCode(strings.Map(func(r rune) rune {
@@ -341,11 +352,11 @@ func (p *Press) EachPrint(ctx context.Context, b Batch, r Range, f func(index in
 			if row.Index != from {
 				break
 			}
-			t, ok := p.showTail(row.TextHi, row.TextLo)
-			if !ok {
-				return fmt.Errorf("code %d of application %d was stored under another key", row.Index, b.ID)
+			text, err := p.importedPrint(b, row)
+			if err != nil {
+				return err
 			}
-			if err := f(row.Index, unpackCode(row.Code), b.Prefix+string(t[:])); err != nil {
+			if err := f(row.Index, unpackCode(row.Code), text); err != nil {
 				return err
 			}
 			from++
@@ -396,6 +407,7 @@ type NewImport struct {
 	ID     int64
 	Count  int64
 	Prefix string // what each of its texts begins with, before the last 19 symbols
+	Text   TemplateOrder
 }
 
 // BeginImport makes a batch for codes made elsewhere. The same call again returns the same batch.
@@ -413,7 +425,11 @@ func (p *Press) BeginImport(ctx context.Context, n NewImport) (b Batch, err erro
 	case !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote):
 		fault = fmt.Sprintf("actor: want at most %d characters, none of them a control character", maxCodesNote)
 	}
-	if wrong := CheckPrefix(n.Prefix); fault == "" && wrong != nil {
+	template, err := n.template(p)
+	if fault == "" && err != nil {
+		return b, err
+	}
+	if wrong := CheckPrefix(n.Prefix); fault == "" && template == "" && wrong != nil {
 		fault = wrong.Error()
 	}
 	if fault != "" {
@@ -432,14 +448,15 @@ func (p *Press) BeginImport(ctx context.Context, n NewImport) (b Batch, err erro
 		}
 		b, err = tx.BatchByISV(ctx, n.Account, n.ISV)
 		if err == nil {
-			return n.same(b)
+			return n.same(b, template)
 		}
 		if !errors.Is(err, ErrNoBatch) {
 			return err
 		}
 		mark := p.proof(importMark)
 		news := Batch{ID: n.ID, Account: n.Account, ISV: n.ISV, Count: n.Count, Imported: true, Prefix: n.Prefix,
-			Version: FirstVersion, Segment: p.Settings.Get().CodeSegment, FirstCode: mark, FirstText: mark, CreatedAt: p.Now()}
+			Version: FirstVersion, Segment: p.Settings.Get().CodeSegment, FirstCode: mark, FirstText: mark, CreatedAt: p.Now(),
+			Template: template}
 		again, err := p.begunAnew(ctx, tx, news)
 		if err != nil || again {
 			b = news
@@ -477,7 +494,7 @@ func (p *Press) begunAnew(ctx context.Context, tx Tx, news Batch) (bool, error) 
 }
 
 // same returns a Conflict unless a stored batch is the one to be begun.
-func (n NewImport) same(b Batch) error {
+func (n NewImport) same(b Batch, template string) error {
 	why := ""
 	switch {
 	case !b.Imported:
@@ -486,6 +503,8 @@ func (n NewImport) same(b Batch) error {
 		why = fmt.Sprintf("application_id %d is asked for", n.ID)
 	case b.Count != n.Count:
 		why = fmt.Sprintf("it has %d codes, not %d", b.Count, n.Count)
+	case b.Template != template:
+		why = "its texts are written otherwise"
 	case b.Prefix != n.Prefix:
 		why = fmt.Sprintf("its texts begin with %s, not with %s", b.Prefix, n.Prefix)
 	default:
@@ -693,6 +712,14 @@ func (p *Press) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line fun
 // readImport reads lines. accounts.Faults for the first wrong one.
 func (p *Press) readImport(b Batch, first int64, lines io.Reader) (rows []ImportedCode, err error) {
 	texts, original := map[[2]int64]int64{}, map[int64]int64{}
+	row := p.readWithPrefix
+	if b.Template != "" {
+		t, err := ParseTemplate(b.Template)
+		if err != nil {
+			return nil, err
+		}
+		row = func(b Batch, l ImportLine) (ImportedCode, error) { return p.readByTemplate(b, t, l) }
+	}
 	for l, err := range ImportLines(lines, first) {
 		if err != nil {
 			return nil, err
@@ -700,17 +727,13 @@ func (p *Press) readImport(b Batch, first int64, lines io.Reader) (rows []Import
 		if len(rows) == MaxImportLines {
 			return nil, faultAt(l.Number, "more than %d lines: bring them in several calls", MaxImportLines)
 		}
-		switch {
-		case l.Prefix != b.Prefix:
-			return nil, faultAt(l.Number, "the text begins with another prefix than %s", b.Prefix)
-		case l.Index >= b.Count:
+		if l.Index >= b.Count {
 			return nil, faultAt(l.Number, "index %d: the application has the indexes 0 to %d", l.Index, b.Count-1)
-		case p.couldBeOurs(l.Tail):
-			return nil, faultAt(l.Number, "the text is one that this server makes itself")
 		}
-		row := ImportedCode{Batch: b.ID, Index: l.Index}
-		row.Code, _ = packCode(l.Code)
-		row.TextHi, row.TextLo = p.hideTail(tail([]byte(l.Tail)))
+		row, err := row(b, l)
+		if err != nil {
+			return nil, err
+		}
 		if at, twice := texts[[2]int64{row.TextHi, row.TextLo}]; twice {
 			return nil, faultAt(l.Number, "the text stands in line %d already", at)
 		}
@@ -724,6 +747,23 @@ func (p *Press) readImport(b Batch, first int64, lines io.Reader) (rows []Import
 		return nil, errcode.InvalidArgs.With(behaviour.None, "there are no lines")
 	}
 	return rows, nil
+}
+
+// readWithPrefix makes a row of a line whose text is a prefix and 19 symbols.
+func (p *Press) readWithPrefix(b Batch, l ImportLine) (row ImportedCode, err error) {
+	prefix, rest, err := l.Cut()
+	switch {
+	case err != nil:
+		return row, err
+	case prefix != b.Prefix:
+		return row, faultAt(l.Number, "the text begins with another prefix than %s", b.Prefix)
+	case p.couldBeOurs(rest):
+		return row, faultAt(l.Number, "the text is one that this server makes itself")
+	}
+	row = ImportedCode{Batch: b.ID, Index: l.Index}
+	row.Code, _ = packCode(l.Code)
+	row.TextHi, row.TextLo = p.hideTail(tail([]byte(rest)))
+	return row, nil
 }
 
 // couldBeOurs reports whether a key of ours can make a text, whether that code was given out or
@@ -742,8 +782,16 @@ type ImportLine struct {
 	Number int64
 	Code   string // the original code, one to nine symbols
 	Index  int64
-	Prefix string // of the text
-	Tail   string // the rest of it: 19 symbols
+	Text   string // as the row has it
+}
+
+// Cut is the text as its prefix and the 19 symbols behind it. Its error, accounts.Faults, never quotes the text, which is a code.
+func (l ImportLine) Cut() (prefix, tail string, err error) {
+	at := len(l.Text) - TailLength
+	if at <= 0 || !allOf(l.Text[at:], platformSymbols) {
+		return "", "", faultAt(l.Number, "column 4 is no code text: want a prefix and %d of %s", TailLength, platformSymbols)
+	}
+	return l.Text[:at], l.Text[at:], nil
 }
 
 // ImportLines yields lines of the wire's four columns, the first of which has a number; each index
@@ -802,9 +850,5 @@ func importLine(text []byte) (l ImportLine, err error) {
 	if err != nil {
 		return l, errors.New("column 3 is no index")
 	}
-	if len(whole) <= TailLength || !allOf(whole[len(whole)-TailLength:], platformSymbols) {
-		return l, fmt.Errorf("column 4 is no code text: want a prefix and %d of %s", TailLength, platformSymbols)
-	}
-	at := len(whole) - TailLength
-	return ImportLine{Code: code, Index: int64(n), Prefix: whole[:at], Tail: whole[at:]}, nil
+	return ImportLine{Code: code, Index: int64(n), Text: whole}, nil
 }

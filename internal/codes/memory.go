@@ -165,7 +165,9 @@ func (m *Memory) addPrefix(b Batch) {
 	if b.TakenBack() {
 		return
 	}
-	m.templates = m.templates.with(b)
+	if m.templates = m.templates.with(b); b.Imported && b.Template != "" {
+		return // its texts are known by the template alone
+	}
 	if !slices.Contains(m.prefixes, b.Prefix) {
 		m.prefixes = append(slices.Clone(m.prefixes), b.Prefix)
 	}
@@ -222,7 +224,7 @@ func (m *Memory) add(b Batch) *batchMemory {
 	one := newBatchMemory(b)
 	m.batches[b.ID] = one
 	if have != nil { // its import was taken back, or its number belongs to another batch now
-		m.prefixes, m.imported = nil, nil
+		m.prefixes, m.imported, m.templates = nil, nil, templateIndex{}
 		for _, known := range m.batches {
 			m.addPrefix(known.Batch)
 		}

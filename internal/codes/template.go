@@ -34,6 +34,7 @@ const (
 	serialField       // the nine characters
 	secretField       // version character and symbols, "." for "$": both are of the QR alphanumeric set, but GS1 has no "$"
 	digitsField       // the counter in digits, by a permutation that nobody can guess
+	weakField         // writes nothing: whoever brought the codes says that their texts can be guessed
 )
 
 type templatePart struct {
@@ -48,6 +49,7 @@ type Template struct {
 	parts  []templatePart
 	size   int
 	secret int // which part opens
+	weak   bool
 }
 
 // TemplateValues are what an application puts into its template.
@@ -132,6 +134,9 @@ func ParseTemplate(text string) (t Template, err error) {
 			return fault("%v", err)
 		}
 		switch part.field {
+		case weakField:
+			t.weak = true
+			continue
 		case serialField:
 			serials++
 		case secretField, digitsField:
@@ -171,6 +176,8 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 		return templatePart{serialField, "", CodeLength}, rest, nil
 	case "secret":
 		return templatePart{secretField, "", TailLength}, rest, nil
+	case "weak":
+		return templatePart{weakField, "", 0}, rest, nil
 	}
 	if digits, ok := strings.CutPrefix(name, "digits:"); ok {
 		n, err := strconv.Atoi(digits)
@@ -307,34 +314,43 @@ func (s shape) secretCounter(secret string, key *TextKey) (c uint64, ok bool) {
 
 // like reports whether a text without its scheme has the words of the template, and perhaps another secret and serial.
 func (t Template) like(bare string) bool {
-	_, ok := t.asPrinted(bare)
-	return ok
-}
-
-// asPrinted is a text without its scheme, in any case of letters, as the template writes it; ok is false for one that has not its words.
-func (t Template) asPrinted(bare string) (printed string, ok bool) {
 	text := t.text[:len(t.text)-len(cutScheme(t.text))] + bare
 	if len(text) != t.size {
-		return "", false
+		return false
 	}
-	b := make([]byte, 0, t.size)
 	for _, part := range t.parts {
 		piece := text[:part.size]
 		text = text[part.size:]
 		switch {
-		case part.field == literal && equalFold(piece, part.text):
-			b = append(b, part.text...)
-		case part.field == digitsField && allDigits(piece):
-			b = append(b, piece...)
-		case (part.field == serialField || part.field == secretField) && symbolsAlone(piece):
-			for i := range len(piece) {
-				b = append(b, upperByte(piece[i]))
+		case part.field == literal && !equalFold(piece, part.text):
+			return false
+		case part.field == digitsField && !allDigits(piece):
+			return false
+		case part.field == serialField || part.field == secretField:
+			if !symbolsAlone(piece) {
+				return false
 			}
-		default:
-			return "", false
 		}
 	}
-	return string(b), true
+	return true
+}
+
+// asPrinted is a text without its scheme, in any case of letters, as the template writes it; ok is false for one that has not its words.
+func (t Template) asPrinted(bare string) (printed string, ok bool) {
+	if !t.like(bare) {
+		return "", false
+	}
+	serial, secret := t.cut(t.text[:len(t.text)-len(cutScheme(t.text))] + bare)
+	return t.with(capitals(serial), capitals(secret)), true
+}
+
+// capitals are the letters of a to z in capitals, and nothing else.
+func capitals(s string) string {
+	b := []byte(s)
+	for i := range b {
+		b[i] = upperByte(b[i])
+	}
+	return string(b)
 }
 
 // Reading is the text that a camera read as it is printed: in any case of letters, with either scheme or none, with any ends of lines, as a
@@ -366,29 +382,21 @@ func (t Template) ofElements(read string) (printed string, ok bool) {
 	if err != nil || sample.Key.IsZero() {
 		return "", false
 	}
+	// An address counts only as it was printed: one of another host is another's.
 	data, err := gs1.Parse(read)
-	if err != nil {
+	if err != nil || data.Stem != "" {
 		return "", false
 	}
 	var code [CodeLength]byte
 	writeCode(&code, 0, 1)
-	b := make([]byte, 0, t.size)
-	for _, part := range t.parts {
-		switch part.field {
-		case literal:
-			b = append(b, part.text...)
-		case serialField:
-			for _, e := range sample.Elements() {
-				if value, _ := data.Value(e.AI); e.Value == string(code[:]) {
-					b = append(b, value...)
-				}
-			}
-		default:
-			value, _ := data.Value(internalAI)
-			b = append(b, value...)
+	serial := ""
+	for _, e := range sample.Elements() {
+		if e.Value == string(code[:]) {
+			serial, _ = data.Value(e.AI)
 		}
 	}
-	if printed, ok = t.asPrinted(cutScheme(string(b))); !ok {
+	secret, _ := data.Value(internalAI)
+	if printed, ok = t.asPrinted(cutScheme(t.with(serial, secret))); !ok {
 		return "", false
 	}
 	made, err := gs1.Parse(printed)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"strings"
 )
 
 // maxTried bounds how many places of one text are tried as a code.
@@ -85,7 +86,9 @@ func unescaped(text string) (plain []byte, ends []int) {
 				char, size = hi<<4|lo, 3
 			}
 		}
-		i += size
+		if i += size; char == '\r' && strings.HasPrefix(text[i:], "\n") {
+			continue // templates have the line feed alone
+		}
 		plain, ends = append(plain, upperByte(char)), append(ends, i)
 	}
 	return plain, ends
@@ -104,7 +107,7 @@ func mayHold(prefixes []string, text string) bool {
 // around a code text ("?from=scan", a final slash) makes it no code text, but
 // whoever reads it can print the code. Text without a code is returned whole.
 func (p *Press) Withhold(text string) string {
-	text = p.withholdTemplates(text)
+	text = p.withholdElsewhere(p.withholdTemplates(text))
 	if len(text) < TailLength {
 		return text
 	}

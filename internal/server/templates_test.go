@@ -38,6 +38,19 @@ var trades = []struct {
 		weak: true},
 }
 
+var tradeHosts = []string{"p.url.cn", "id.brand.example", "trace.example", "weak.example"}
+
+func (w works) order(put client.OrderPut, isv string) (order client.Order) {
+	w.t.Helper()
+	put.Count, put.ISV = 10_000, isv
+	a := w.Do("POST", "/admin/v1/accounts/brand/orders", jsonOf(w.t, put), "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/json")
+	if a.JSON(w.t, &order); order.ApplicationID == 0 {
+		w.t.Fatalf("%s: %d %s", isv, a.Status, a.Body)
+	}
+	return order
+}
+
 // rowOf is a code as the package has it that applycodedownload hands out.
 func rowOf(w works, id, index int64) labels.Row {
 	w.t.Helper()
@@ -56,18 +69,10 @@ func rowOf(w works, id, index int64) labels.Row {
 func TestTextsByTemplateFromApplicationToBuyer(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, dbtest.Patient, func(t *testing.T, database string) {
-		w := brew(t, servertest.Options{Config: func(c *server.Config) {
-			c.Database, c.DevHost = database, []string{"p.url.cn", "id.brand.example", "trace.example", "weak.example"}
-		}})
+		w := brew(t, servertest.Options{Config: func(c *server.Config) { c.Database, c.DevHost = database, tradeHosts }})
 		var ids []int64
 		for i, one := range trades {
-			one.Count, one.ISV = 10_000, fmt.Sprint("order ", i)
-			var order client.Order
-			a := w.Do("POST", "/admin/v1/accounts/brand/orders", jsonOf(t, one.OrderPut), "Authorization: Bearer "+servertest.AdminToken,
-				"Content-Type: application/json")
-			if a.JSON(t, &order); order.ApplicationID == 0 {
-				t.Fatalf("%s: %d %s", one.name, a.Status, a.Body)
-			}
+			order := w.order(one.OrderPut, fmt.Sprint("order ", i))
 			var batch client.Batch
 			if w.Admin("GET", fmt.Sprintf("/batches/%d", order.ApplicationID), "").JSON(t, &batch); batch.Weak != one.weak ||
 				batch.TextBits != order.TextBits || (batch.TextBits < 40) != one.weak {
@@ -104,6 +109,104 @@ func TestTextsByTemplateFromApplicationToBuyer(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Issue 34, 1: what one server printed by a template is imported by another with the same template, and is there what it was.
+func TestTextsByTemplateMoveToAnotherServer(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		first, there := brew(t, servertest.Options{}), where(t)
+		moved := brew(t, servertest.Options{Data: there.data, Config: func(c *server.Config) {
+			c.Database, c.DevHost = there.database, tradeHosts
+		}})
+		var known []oneCode
+		for i, one := range trades[1:] {
+			id := first.order(one.OrderPut, fmt.Sprint("order ", i)).ApplicationID
+			lines := rowsOfBatch(first, id, 0, 9)
+			begin := client.NewImport{ISV: fmt.Sprint("moved ", i), ID: id + 1000, Count: 10, Text: one.Text, GTIN: one.GTIN,
+				Given: one.Given, Weak: one.Weak}
+			var batch client.Batch
+			moved.Admin("POST", "/accounts/brand/imported-batches", jsonOf(t, begin)).JSON(t, &batch)
+			if batch.ID != id+1000 || !batch.Imported || batch.Text == "" || batch.Weak != one.weak {
+				t.Fatalf("%s: %+v", one.name, batch)
+			}
+			first, rest, _ := strings.Cut(lines, "\n")
+			moved.refusesRows(one.name, batch.ID, first)
+			for _, added := range []int{10, 0} {
+				if a := bring(moved.Server, batch.ID, 1, lines); !strings.Contains(a.Body, fmt.Sprintf(`"added":%d`, added)) {
+					t.Fatalf("%s: %d %s", one.name, a.Status, a.Body)
+				}
+			}
+			moved.activate(batch.ID, 0, 8)
+			var texts []labels.Row
+			for row, err := range labels.Rows(strings.NewReader(rest)) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				texts = append(texts, row)
+			}
+			row := texts[6]
+			moved.opensInTheApp(one.name, row.Text, batch.ID, 7)
+			if data, err := gs1.Parse(row.Text); err == nil && !data.Key.IsZero() && len(data.Attributes) > 0 {
+				moved.opensInTheApp(one.name+" as a reader gives it", "]Q3"+data.ElementString(), batch.ID, 7)
+			}
+			if one.page {
+				moved.isShown(one.name, row.Text, one.weak)
+			}
+			moved.opensNothingElse(one.name, row, one.page)
+			if d := moved.ask("resolve", "alice", texts[8].Text); d.Reason != "not_active" {
+				t.Errorf("%s: one that is not active: %s", one.name, d.short())
+			}
+			if stored := moved.code(batch.ID, 8); stored.CodeURL != texts[7].Text || stored.Code != texts[7].Code {
+				t.Errorf("%s: %+v, and it was %+v", one.name, stored, texts[7])
+			}
+			own := moved.order(one.OrderPut, fmt.Sprint("own ", i)).ApplicationID
+			moved.refusesOurs(one.name, batch.ID, own)
+			known = append(known, moved.code(batch.ID, 8), moved.code(own, 9_999))
+			// What a reader adds makes a text no code; its secret is written down all the same as little as that of a code.
+			around := strings.ReplaceAll(row.Text, "\n", "\r\n") + "#x"
+			moved.ask("resolve", "alice", "https://elsewhere.example/?q="+around)
+			if scans := moved.Admin("GET", "/scans?limit=1000", "").Body; strings.Contains(scans, row.Text[len(row.Text)-10:]) {
+				t.Errorf("%s: its secret is written down", one.name)
+			}
+		}
+		// An archive has them all.
+		last := where(t)
+		last.restore(t, exported(t, moved.Server))
+		restored := works{last.start(t, servertest.Options{}), t}
+		for _, one := range known {
+			var found oneCode
+			restored.Admin("POST", "/codes/lookup", jsonOf(t, map[string]string{"code_url": one.CodeURL})).JSON(t, &found)
+			if found.ApplicationID != one.ApplicationID || found.CodeIndex != one.CodeIndex || found.CodeURL != one.CodeURL {
+				t.Errorf("restored, %q is %+v, and it was %+v", one.CodeURL, found, one)
+			}
+		}
+	})
+}
+
+// refusesOurs tries to import a text that this server prints itself.
+func (w works) refusesOurs(name string, id, own int64) {
+	w.t.Helper()
+	rows := rowsOfBatch(w, own, 0, 0)
+	if a := bring(w.Server, id, 1, rows); a.Status != 422 || !strings.Contains(a.Body, "the text is one that this server makes itself") {
+		w.t.Errorf("%s: a row of this server's own: %d %s", name, a.Status, a.Body)
+	}
+}
+
+// refusesRows tries rows of another batch: of the right template with another serial, of another template, and of this server's own.
+func (w works) refusesRows(name string, id int64, line string) {
+	w.t.Helper()
+	columns := strings.Fields(line)
+	wrong := map[string]string{"the text is not one of": columns[3] + "0"}
+	if strings.Contains(columns[3], columns[1]) {
+		wrong["which is column 2"] = strings.Replace(columns[3], columns[1], "000000000", 1)
+	}
+	for why, text := range wrong {
+		a := bring(w.Server, id, 1, strings.Join([]string{columns[0], columns[1], "0", text}, " "))
+		if a.Status != 422 || !strings.Contains(a.Body, why) || strings.Contains(a.Body, columns[3]) {
+			w.t.Errorf("%s: a row that is wrong since %s: %d %s", name, why, a.Status, a.Body)
+		}
+	}
 }
 
 func jsonOf(t testing.TB, v any) string {
