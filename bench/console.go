@@ -41,7 +41,7 @@ var consolePages = []string{
 	"/console/rules/new?owner=OWNER&prefix=PREFIX&path=pages/a", "/console/rules/edit?owner=OWNER&prefix=PREFIX",
 	"/console/codes", "/console/codes?code=BATCH:7", "/console/codes/BATCH",
 	"/console/packages", "/console/packages/PACKAGE", "/console/orders", "/console/gs1", "/console/alarms", "/console/alarms?which=all",
-	"/console/statistics", "/console/statistics/most", "/console/statistics?by=&group=activity", "/console/statistics?by=&group=result&alarms=all",
+	"/console/statistics", "/console/statistics/most", "/console/statistics/nothing", "/console/statistics?by=&group=activity", "/console/statistics?by=&group=result&alarms=all",
 	"/console/statistics?account=OWNER", "/console/statistics?activity=activity+1", "/console/statistics?from=BEGAN&to=ENDED",
 	"/console/statistics/scans", "/console/statistics/scans?appid=OWNER", "/console/statistics/scans/SCAN",
 	"/console/accounts", "/console/accounts/OWNER", "/console/accounts/wxserviceacct0001", "/console/accounts?make=mini_program",
@@ -55,12 +55,12 @@ var consolePages = []string{
 // requestsOfPage is how many times a page is asked for in a round.
 const requestsOfPage = 5
 
-// consoleWhole is which part of the year of a large brand the whole of this section is: a
-// million rules of 200,000 accounts and 30 million scans, which most disks hold.
-const consoleWhole = 0.1
+// The whole of this section is a tenth of the year of a large brand, which most disks hold: a million rules and 30 million scans.
+// They are of 10,000 accounts: who has more rules looks at them in the console.
+const consoleWhole, consoleRulesOfAccount = 0.1, 100
 
 // console measures each page of the console beside /healthz of the same server, with a
-// hundredth of everything and with the whole: the folders of the section grown.
+// hundredth of everything and with the whole.
 func (b *bench) console(ctx context.Context) error {
 	patience := client.Timeout
 	client.Timeout = 10 * time.Minute // the first of a kind may read much from the disk
@@ -74,7 +74,10 @@ func (b *bench) console(ctx context.Context) error {
 		if !whole {
 			factor /= 100
 		}
-		data, g, err := b.grownFolder(ctx, "grown", grownAt(factor))
+		size := grownAt(factor)
+		size.RulesOfAccount = consoleRulesOfAccount
+		size.Accounts = size.Rules / size.RulesOfAccount
+		data, g, err := b.grownFolder(ctx, "console", size)
 		if err != nil {
 			return err
 		}

@@ -163,11 +163,7 @@ func TestWhatIsMostFrequentIsAClickAway(t *testing.T) {
 		t.Errorf("small multiples %+v", small)
 	}
 	p = v.get("/console/statistics?days=7&by=day&lang=en")
-	most := regexp.MustCompile(`<p class="later"><a href="([^"]*)">`).FindStringSubmatch(p.Body)
-	if most == nil {
-		t.Fatal("no way to what is most frequent")
-	}
-	p = v.get(html.UnescapeString(most[1]))
+	p = v.later(p)
 	link := regexp.MustCompile(`<section><h2>application</h2><ol><li><a href="([^"]*)"><bdi>` + batch).FindStringSubmatch(p.Body)
 	if link == nil {
 		t.Fatal("no box of applications")

@@ -101,6 +101,17 @@ func (v *visitor) small(path string, p page) {
 	}
 }
 
+// later is what comes after a page, the first of it.
+func (v *visitor) later(p page) page { return v.get(laterOf(p)) }
+
+func laterOf(p page) string {
+	link := regexp.MustCompile(`<p class="later"><a href="([^"]*)">`).FindStringSubmatch(p.Body)
+	if link == nil {
+		return "/console/nothing-comes-later"
+	}
+	return html.UnescapeString(link[1])
+}
+
 func (v *visitor) post(path string, form url.Values, header ...string) page {
 	v.t.Helper()
 	return v.send("POST", path, "application/x-www-form-urlencoded", strings.NewReader(form.Encode()), header...)
@@ -149,6 +160,7 @@ var pages = []struct {
 	{"GET", "/console/codes/BATCH/list.csv?from=0&to=9", operations.Operator},
 	{"POST", "/console/rules/import", operations.Viewer}, {"POST", "/console/codes/picture", operations.Viewer},
 	{"GET", "/console/statistics", operations.Marketer}, {"GET", "/console/statistics/most", operations.Marketer},
+	{"GET", "/console/statistics/nothing", operations.Marketer},
 	{"GET", "/console/statistics?by=&group=app&count=first", operations.Marketer},
 	{"GET", "/console/statistics/numbers.csv", operations.Marketer}, {"GET", "/console/statistics/scans.parquet", operations.Marketer},
 	{"POST", "/console/statistics", operations.Operator},

@@ -159,7 +159,8 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/packages", form: "batch=BATCH&from=0&to=9&printer=STRANGER&format=sheet&format=zpl&kind=qr&module=STRANGER&lines=STRANGER" +
 		"&footer=STRANGER&dpi=203&beside=1&crop_marks=1", tells: true},
 	{path: "/console/statistics", tells: true}, {path: "/console/statistics?by=&group=activity", tells: true},
-	{path: "/console/statistics/most", tells: true}, {path: "/console/search?q=e&all=1", tells: true},
+	{path: "/console/statistics/most", tells: true}, {path: "/console/statistics/nothing", tells: true},
+	{path: "/console/search?q=e&all=1", tells: true},
 	{path: "/console/statistics?by=&group=result", tells: true}, {path: "/console/statistics?activity=STRANGER", tells: true},
 	{path: "/console/statistics", form: "did=recount", tells: true}, {path: "/console/shared/CHART", tells: true},
 	{path: "/console/statistics", form: "did=share&title=STRANGER&lasts=7", tells: true},

@@ -91,7 +91,8 @@ func TestNumbersAreThereAsFiles(t *testing.T) {
 		s.Do("POST", "/scan/v1/resolve", `{"text":"https://`+text+`","user":"ann"}`)
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
-	v.get("/console/statistics?by=day").wants(t, "<pattern", `class="all"`, "nobody.example", "/console/statistics?")
+	v.get("/console/statistics?by=day").wants(t, "<pattern", `class="all"`, "/console/statistics?")
+	v.get("/console/statistics/nothing").wants(t, "nobody.example")
 	v.get("/console/statistics?by=&group=result&lang=zh").wants(t, `<figure class="boxes one">`, "首次")
 	numbers := v.get("/console/statistics/numbers.csv?by=&group=app").Body
 	if !strings.Contains(numbers, ",shop,3,") || !strings.HasPrefix(numbers, "\ufeffat,value,scans,first,users\n") {

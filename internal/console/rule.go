@@ -35,19 +35,15 @@ type ruleView struct {
 	Released      *client.Released
 }
 
-// ruleScans are the scans of a rule by day, and what opened nothing near it.
+// ruleScans are the scans of a rule by day.
 type ruleScans struct {
-	Sum    int64
-	Chart  chart
-	Misses []client.Miss
-	All    string // the address of all statistics of the rule
+	Sum          int64
+	Chart        chart
+	All, Nothing string // the addresses of all statistics of the rule, and of what opened nothing near it
 }
 
-// ruleDays is how many days of scans the page of a rule shows, mostMissesRule how many places.
-const (
-	ruleDays       = "30"
-	mostMissesRule = 10
-)
+// ruleDays is how many days of scans the page of a rule shows.
+const ruleDays = "30"
 
 // showRule shows one prefix, with what was just found out about it.
 func (v *visit) showRule(status int, data ruleView) {
@@ -162,15 +158,14 @@ func (v *visit) scansOf(r client.StoredRule) (*ruleScans, error) {
 	if asked.Numbers, err = v.api.Statistics(v.ctx(), question); err != nil {
 		return nil, err
 	}
-	found := ruleScans{All: Root + "/statistics?" + address.Encode()}
+	found := ruleScans{All: Root + "/statistics?" + address.Encode(), Nothing: nothingOf(url.Values{"from": {asked.From}, "below": {r.Prefix}})}
 	for _, row := range asked.Numbers.Rows {
 		found.Sum += row.Scans
 	}
 	if found.Chart, err = there.charted(asked); err != nil {
 		return nil, err
 	}
-	found.Misses, err = v.api.Misses(v.ctx(), client.MissQuery{From: asked.From, Below: r.Prefix, Limit: mostMissesRule})
-	return &found, err
+	return &found, nil
 }
 
 // ruleCode is a size in which the code of a rule can be printed.

@@ -238,9 +238,16 @@ func TestARuleHasItsCodeItsScansAndItsPast(t *testing.T) {
 		v := visit(t, s)
 		v.signIn(name, password, "")
 		p := v.get("/console/rules?prefix=https://shop.example/")
-		for _, text := range []string{"2 scans in the last 30 days", `class="chart phone"`, "<code>shop.example/t</code> 1"} {
+		for _, text := range []string{"2 scans in the last 30 days", `class="chart phone"`, "Links near it that opened nothing"} {
 			if strings.Contains(p.Body, text) != sees {
 				t.Errorf("%s sees scans: %v; the page has %q: %v", name, sees, text, !sees)
+			}
+		}
+		if sees {
+			near := v.later(p)
+			near.wants(t, `<code>shop.example/t</code></td><td class="num">1<`)
+			if strings.Contains(near.Body, "else.example") {
+				t.Errorf("%s: what is missed elsewhere: %s", name, near.Body)
 			}
 		}
 		p.wants(t, "17 mm a side (0.5mm a module)", "What happened to it", "added")

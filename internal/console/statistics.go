@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,6 +19,7 @@ func (c *Console) numberPages() map[string]func(*visit) {
 		"GET /console/statistics":         c.statistics,
 		"POST /console/statistics":        c.actOnStatistics,
 		"GET /console/statistics/most":    c.most,
+		"GET /console/statistics/nothing": c.nothing,
 		"GET /console/statistics/{table}": c.download,
 		"GET /console/alarms":             c.alarms,
 		"POST /console/alarms":            c.actOnAlarm,
@@ -41,7 +43,6 @@ type statisticsView struct {
 	Only                       []only
 	Numbers                    client.Statistics
 	Chart                      chart
-	Misses                     []client.Miss
 	Recount                    *client.Recount
 	Shared                     []client.SharedChart
 	Link                       string // to a chart that was just shared
@@ -142,10 +143,7 @@ func (v *visit) showStatistics(done statisticsView) {
 		return
 	}
 	data.Recount, data.Link = done.Recount, done.Link
-	asked := data.query()
-	if v.failed(v.numbers(&data)) || v.failed(into(&data.Shared)(v.api.SharedCharts(v.ctx()))) ||
-		v.failed(into(&data.Misses)(v.api.Misses(v.ctx(), client.MissQuery{From: data.From, To: data.To, Owner: asked.Filter["owner"],
-			Limit: 20}))) {
+	if v.failed(v.numbers(&data)) || v.failed(into(&data.Shared)(v.api.SharedCharts(v.ctx()))) {
 		return
 	}
 	if rows := data.Numbers.Rows; len(rows) > mostNumbers {
@@ -196,6 +194,25 @@ func (c *Console) most(v *visit) {
 
 // Most is the address of the most frequent values of the same scans.
 func (s statisticsView) Most() string { return Root + "/statistics/most?" + s.asked.Encode() }
+
+const mostMisses = 20
+
+// nothing shows where links were scanned that opened nothing. Pages that show it bring it after themselves.
+func (c *Console) nothing(v *visit) {
+	q := v.r.URL.Query()
+	list, err := v.api.Misses(v.ctx(), client.MissQuery{From: q.Get("from"), To: q.Get("to"), Owner: cmp.Or(q.Get("owner"), v.account()),
+		Below: q.Get("below"), Limit: mostMisses})
+	if !v.failed(err) {
+		v.show(http.StatusOK, "nothing", list)
+	}
+}
+
+// Nothing is the address of the scans of the same time that opened nothing.
+func (s statisticsView) Nothing() string { return nothingOf(s.fields("from", "to", "owner")) }
+
+func nothingOf(of url.Values) string {
+	return strings.TrimSuffix(Root+"/statistics/nothing?"+of.Encode(), "?")
+}
 
 // boxes are the most frequent values of this time, by several groups.
 func (v *visit) boxes(s statisticsView) (list []box, err error) {

@@ -315,7 +315,8 @@ func walkScans(c *recorded, batch string) {
 	}
 	c.s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/7","user":"ann"}`).JSON(c.t, &first)
 	c.s.Admin("GET", "/statistics?wait=true", "")
-	c.get("/console/statistics")
+	c.get(laterOf(c.get("/console/statistics")))
+	c.get("/console/statistics/nothing")
 	for _, table := range []string{"numbers", "misses", "alarms", "scans"} {
 		c.get("/console/statistics/" + table + ".csv")
 	}
