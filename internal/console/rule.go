@@ -158,7 +158,8 @@ func (v *visit) scansOf(r client.StoredRule) (*ruleScans, error) {
 	if asked.Numbers, err = v.api.Statistics(v.ctx(), question); err != nil {
 		return nil, err
 	}
-	found := ruleScans{All: Root + "/statistics?" + address.Encode(), Nothing: nothingOf(url.Values{"from": {asked.From}, "below": {r.Prefix}})}
+	found := ruleScans{All: Root + "/statistics?" + address.Encode(),
+		Nothing: nothingOf(url.Values{"from": {asked.From}, "below": {r.Prefix}})}
 	for _, row := range asked.Numbers.Rows {
 		found.Sum += row.Scans
 	}
