@@ -97,6 +97,24 @@ func (c *Client) UndoGS1(ctx context.Context, seq int64) (GS1Entry, error) {
 	return one, c.admin(ctx, http.MethodPost, "gs1/changes/"+strconv.FormatInt(seq, 10)+"/undo", nil, &one)
 }
 
+// GS1HandOver says what goes over to whom.
+type GS1HandOver struct {
+	Of     string `json:"of" minLength:"1" maxLength:"1024" doc:"a GS1 key, of which the primary key counts, or digits of a GS1 Company Prefix"`
+	To     string `json:"to" minLength:"1" maxLength:"128" doc:"the account that holds it from now on"`
+	DryRun bool   `json:"dry_run,omitempty" doc:"only check, and count"`
+}
+
+// GS1HandedOver is what went over.
+type GS1HandedOver struct {
+	GS1HandOver
+	Keys int `json:"keys" doc:"how many keys of which something is said changed hands"`
+}
+
+// HandOverGS1 gives a GS1 key with all below it, or a GS1 Company Prefix with its keys, to another account.
+func (c *Client) HandOverGS1(ctx context.Context, want GS1HandOver) (done GS1HandedOver, err error) {
+	return done, c.admin(ctx, http.MethodPost, "gs1/hand-over", want, &done)
+}
+
 // ExportGS1 writes what is said of all GS1 keys that the caller may see, a JSON object a line.
 func (c *Client) ExportGS1(ctx context.Context, w io.Writer) error {
 	return c.exportLines(ctx, "gs1", w)

@@ -206,6 +206,32 @@ func (c *gs1Delete) Run(s *session, qrjump *client.Client) error {
 		plain(e.Key), counted(len(e.Links), "link"))
 }
 
+type gs1HandOver struct {
+	operator
+	Of     string `arg:"" name:"key|prefix"`
+	To     string `required:"" placeholder:"APPID"`
+	DryRun bool
+	ending
+}
+
+// Run gives a GS1 key, or a company prefix with its keys, to another account.
+func (c *gs1HandOver) Run(s *session, qrjump *client.Client) error {
+	want := client.GS1HandOver{Of: c.Of, To: c.To, DryRun: true}
+	done, err := qrjump.HandOverGS1(s.ctx, want)
+	if err == nil && !c.DryRun {
+		if err := c.confirmed(s, said("gs1.goes_over", plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))); err != nil {
+			return err
+		}
+		want.DryRun = false
+		done, err = qrjump.HandOverGS1(s.ctx, want)
+	}
+	text := "gs1.handed_over"
+	if c.DryRun {
+		text = "gs1.goes_over"
+	}
+	return c.outcome(s, done, failed("hand_over", c.Of, err), text, plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))
+}
+
 type gs1Undo struct {
 	operator
 	Change int64 `arg:""`

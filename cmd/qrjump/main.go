@@ -202,15 +202,16 @@ type commands struct {
 	} `cmd:"" group:"server"`
 
 	GS1 struct {
-		List   gs1List   `cmd:""`
-		Show   gs1Show   `cmd:""`
-		Set    gs1Set    `cmd:""`
-		Delete gs1Delete `cmd:""`
-		Undo   gs1Undo   `cmd:""`
-		Plan   gs1Plan   `cmd:""`
-		Apply  gs1Apply  `cmd:""`
-		Export gs1Export `cmd:""`
-		Import gs1Import `cmd:""`
+		List     gs1List     `cmd:""`
+		Show     gs1Show     `cmd:""`
+		Set      gs1Set      `cmd:""`
+		Delete   gs1Delete   `cmd:""`
+		Undo     gs1Undo     `cmd:""`
+		HandOver gs1HandOver `cmd:""`
+		Plan     gs1Plan     `cmd:""`
+		Apply    gs1Apply    `cmd:""`
+		Export   gs1Export   `cmd:""`
+		Import   gs1Import   `cmd:""`
 	} `cmd:"" name:"gs1" group:"rules"`
 
 	Domain struct {

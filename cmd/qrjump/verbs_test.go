@@ -260,6 +260,8 @@ var everyVerb = []verb{
 			w.found["GS1"] = fmt.Sprint(list[0].Seq)
 		}},
 	{path: "gs1 undo", api: adminAPI, words: "$GS1", says: `^01/09506000134352/10/A is as it was before change \d+$`},
+	{path: "gs1 hand-over", api: adminAPI, words: "01/09506000134352 --to shop1 --yes",
+		says: `keys? of which something is said are now held by shop1$`},
 	{path: "domain set", api: adminAPI, words: "Bad.example denied", says: `^bad\.example is denied now: nobody may set rules on it$`},
 	{path: "domain list", api: adminAPI, says: `(?m)^bad\.example +denied +20`},
 	{path: "domain forget", api: adminAPI, words: "bad.example --yes", says: `^nothing is said of bad\.example any more; it was denied$`},
@@ -635,7 +637,7 @@ var whatEnds = map[bool]string{
 		--remove --end --prune`,
 	false: `__commands __complete acknowledge activate add advance advise agree alarm alarms apply appearance audit authorizations authorize
 		batch calls change check clear compare completion confirm-link decide deliveries deviations doctor download draw drill edit events
-		export file find get health help history import label lint list list-codes licences link links listen load login-link lookup make
+		export file find get hand-over health help history import label lint list list-codes licences link links listen load login-link lookup make
 		man member misses notices now occupiers open openid order orders pictures plan publish pull pushes put qr quota real record redeem
 		replay resend retarget run save scan scans schedule seed send serials serve set settle share shared sheet show signer snapshot
 		status test ticket trade turn undo unfreeze use verify version why`,

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/settings"
 )
 
 func showGS1(e digitallink.Entry) client.GS1Entry {
@@ -111,7 +113,10 @@ func (a *Admin) getGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, error
 // saveGS1 stores an entry for its caller: whoever may act for one account acts for that.
 func (a *Admin) saveGS1(ctx context.Context, e digitallink.Entry, fresh bool) (client.GS1Entry, error) {
 	caller := operations.CallerOf(ctx)
-	if _, err := a.ofTheirs(ctx, e.Key); err != nil && !errors.Is(err, digitallink.ErrNone) {
+	if there, err := a.ofTheirs(ctx, e.Key); err != nil && !errors.Is(err, digitallink.ErrNone) {
+		if there.Key != "" {
+			err = huma.Error403Forbidden(digitallink.Foreign{Key: there.Key, Holder: there.Owner}.Error())
+		}
 		return client.GS1Entry{}, err
 	}
 	if e.Owner == "" && len(caller.Accounts) == 1 {
@@ -188,6 +193,43 @@ func (a *Admin) undoGS1(ctx context.Context, in *struct {
 		return client.GS1Entry{}, err
 	}
 	return a.saveGS1(ctx, e, false)
+}
+
+// handOverGS1 gives a key, or all keys of a company prefix, to another account. The prefix goes first, so that nobody writes
+// links for the account of before meanwhile; a call that broke off between is made whole by the same call.
+func (a *Admin) handOverGS1(ctx context.Context, in *struct{ Body client.GS1HandOver }) (done client.GS1HandedOver, err error) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	done.GS1HandOver = in.Body
+	prefixes := maps.Clone(a.Settings.Get().GS1Prefixes)
+	named := in.Body.Of
+	if strings.Contains(named, "/") {
+		if named, err = digitallink.Company(in.Body.Of); err != nil {
+			return done, err
+		}
+		if _, holder := prefixes.Holder(named); holder == "" || holder == in.Body.To {
+			named = "" // nobody's prefix, or theirs: what is said of the key says whose it is
+		}
+	} else if !settings.IsPrefix(named) {
+		return done, refused("of %.60q: want a GS1 key, such as 01/09506000134352, or the digits of a GS1 Company Prefix", named)
+	}
+	if named != "" {
+		prefixes[named] = in.Body.To
+	}
+	if done.Keys, err = a.Products.HandOver(ctx, in.Body.Of, in.Body.To, prefixes.Holder, true); err != nil || in.Body.DryRun {
+		return done, err
+	}
+	if named != "" {
+		change, err := json.Marshal(map[string]any{"gs1_prefixes": prefixes})
+		if err == nil {
+			err = a.SaveSettings(ctx, change)
+		}
+		if err != nil {
+			return done, err
+		}
+	}
+	done.Keys, err = a.Products.HandOver(ctx, in.Body.Of, in.Body.To, prefixes.Holder, false)
+	return done, err
 }
 
 func (a *Admin) exportGS1(ctx context.Context, _ *noInput) (operations.File, error) {

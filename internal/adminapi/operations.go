@@ -119,11 +119,13 @@ func (a *Admin) gs1Operations() []o.Operation {
 		o.Get(gs1Links+"/{key...}", "getGS1Links", o.Viewer, a.getGS1, "What is said of a GS1 key").Everyone(),
 		o.Put(gs1Links+"/{key...}", "putGS1Links", o.Rules, a.putGS1,
 			"Say where a GS1 key leads, and all below it of which nothing is said; what is left out is none").Everyone().
-			More("409: the primary key is another account's."),
+			More("409: the primary key, or its company prefix (setting gs1_prefixes), is another account's, which the answer names."),
 		o.Delete(gs1Links+"/{key...}", "deleteGS1Links", o.Rules, a.deleteGS1,
 			"Say nothing of a GS1 key any more; what was said").Everyone(),
 		o.Post("/gs1/changes/{seq}/undo", "undoGS1Change", o.Rules, a.undoGS1,
 			"Restore what was before a change of a GS1 key, where nothing came after it").Everyone(),
+		o.Post("/gs1/hand-over", "handOverGS1", o.Operator, a.handOverGS1,
+			"Give a GS1 key with all below it, or a GS1 Company Prefix with its keys, to another account"),
 		o.Get("/export/gs1", "exportGS1Links", o.Viewer, a.exportGS1, "What is said of all GS1 keys, a JSON object a line as in a seed").
 			Everyone().Answers("the lines", ndjson),
 		o.Post("/import/gs1", "importGS1Links", o.Rules, a.importGS1,

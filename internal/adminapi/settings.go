@@ -47,6 +47,8 @@ func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
 		s.Type, s.Format, s.Minimum, s.Maximum = huma.TypeInteger, "int64", &least, &most
 	case settings.Limits:
 		s.Type, s.AdditionalProperties = huma.TypeObject, &huma.Schema{Type: huma.TypeInteger}
+	case settings.Prefixes:
+		s.Type, s.AdditionalProperties = huma.TypeObject, &huma.Schema{Type: huma.TypeString}
 	case settings.Turned:
 		s.Type = ""
 		s.OneOf = []*huma.Schema{{Type: huma.TypeObject, AdditionalProperties: true},

@@ -134,7 +134,7 @@ var pages = []struct {
 }{
 	{"GET", "/console/home", operations.Viewer},
 	{"GET", "/console/gs1", operations.Viewer}, {"GET", "/console/gs1/key", operations.Viewer},
-	{"POST", "/console/gs1/key", operations.Rules},
+	{"POST", "/console/gs1/key", operations.Rules}, {"POST", "/console/gs1/hand-over", operations.Operator},
 	{"GET", "/console/calls", operations.Viewer}, {"GET", "/console/calls?view=errors", operations.Viewer},
 	{"GET", "/console/calls/RID", operations.Operator}, {"GET", "/console/calls/RID.har", operations.Operator},
 	{"GET", "/console/scan", operations.Viewer}, {"GET", "/console/scan?text=https://shop.example/7", operations.Viewer},
@@ -251,6 +251,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		"/console/accounts/selected":     {"did": {"jump-on"}, "selected": {"shop"}},
 		"/console/calls/deviations":      {"did": {"forget"}, "account": {"shop"}},
 		"/console/gs1/key":               {"did": {"save"}, "key": {"01/09506000134352"}, "owner": {""}, "archived": {"yes"}},
+		"/console/gs1/hand-over":         {"of": {"9506"}, "to": {"shop"}, "sure": {"9506"}},
 	}
 	for _, c := range pages {
 		for name, v := range role {

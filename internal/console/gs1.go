@@ -12,17 +12,20 @@ import (
 
 // gs1Pages are where GS1 keys lead, and the form of one of them.
 func (c *Console) gs1Pages() map[string]func(*visit) {
-	return map[string]func(*visit){"GET /console/gs1": c.gs1, "GET /console/gs1/key": c.gs1Key, "POST /console/gs1/key": c.changeGS1}
+	return map[string]func(*visit){"GET /console/gs1": c.gs1, "GET /console/gs1/key": c.gs1Key, "POST /console/gs1/key": c.changeGS1,
+		"POST /console/gs1/hand-over": c.handOverGS1}
 }
 
 type gs1View struct {
 	Entries     []client.GS1Entry
 	Under, More string
+	HandsOver   bool // the reader may hand keys over
 }
 
 func (c *Console) gs1(v *visit) {
 	q := v.r.URL.Query()
-	data := gs1View{Under: strings.Trim(strings.TrimSpace(q.Get("under")), "/")}
+	data := gs1View{Under: strings.Trim(strings.TrimSpace(q.Get("under")), "/"),
+		HandsOver: (view{visit: v}).May("operator") && len(v.caller.Accounts) == 0}
 	list, err := v.api.GS1Entries(v.ctx(), client.GS1Query{Under: data.Under, After: q.Get("after"),
 		Owner: q.Get("account"), Limit: pageRows})
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
@@ -36,6 +39,24 @@ func (c *Console) gs1(v *visit) {
 		data.More = list[pageRows-1].Key
 	}
 	v.show(http.StatusOK, "gs1", data)
+}
+
+// handOverGS1 gives a key or a company prefix to another account, after the visitor agreed to how many keys that are.
+func (c *Console) handOverGS1(v *visit) {
+	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
+	want := client.GS1HandOver{Of: strings.Trim(text("of"), "/"), To: text("to"), DryRun: true}
+	done, err := v.api.HandOverGS1(v.ctx(), want)
+	if said, is := refused(err, http.StatusUnprocessableEntity, http.StatusNotFound); is {
+		v.refuse(http.StatusUnprocessableEntity, "of", said.Detail)
+		return
+	}
+	if v.failed(err) || !v.agreed(v.say("gs1.hand_over.sure", want.Of, done.Keys, want.To), want.Of) {
+		return
+	}
+	want.DryRun = false
+	if _, err = v.api.HandOverGS1(v.ctx(), want); !v.failed(err) {
+		v.redirect(Root + "/gs1?done=saved")
+	}
 }
 
 type gs1KeyView struct {

@@ -150,6 +150,7 @@ func walkGS1(c *recorded) {
 	var log struct{ Changes []struct{ Seq int64 } }
 	c.s.Admin("GET", "/changes?kind=gs1&newest=true&limit=1", "").JSON(c.t, &log)
 	c.post("/console/gs1/key", fmt.Sprintf("did=undo&seq=%d", log.Changes[0].Seq))
+	c.post("/console/gs1/hand-over", "of=9506000&to=shop&sure=9506000")
 	c.get("/console/operate/bulk/gs1.ndjson")
 	c.post("/console/operate/bulk", "what=gs1&did=check&text="+url.QueryEscape(`{"key":"01/09506000134369","links":[]}`))
 	c.post("/console/gs1/key", "did=delete&key=01/09506000134352&sure=01/09506000134352")

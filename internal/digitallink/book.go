@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,6 +60,8 @@ type Book struct {
 	Now   func() time.Time
 	// Hosts are the names under which keys are resolved, with their port if it is not the usual one.
 	Hosts func() []string
+	// Holder is who holds a company's digits and what follows them, and by which prefix; "" = nobody. nil = nobody holds any.
+	Holder func(digits string) (prefix, owner string)
 	// Changed is told of keys once they are committed, before anybody is answered; it leads to Read. nil = Read itself.
 	Changed func(ctx context.Context, keys ...string)
 
@@ -218,10 +221,29 @@ func (b *Book) Put(ctx context.Context, e Entry, fresh bool, sees func(owner str
 }
 
 // Foreign is that a key, or what stands above or below it, is another account's.
-type Foreign struct{ Key string }
+type Foreign struct {
+	Key, Holder string // "" = the operator
+	Prefix      string // the company prefix by which it is; "" = by what is said of the primary key
+}
 
 func (f Foreign) Error() string {
-	return f.Key + ": the GTIN, or other primary key, is another account's: all that is said of one belongs to one account"
+	holder := f.Holder
+	if holder == "" {
+		holder = "the operator"
+	}
+	if f.Prefix != "" {
+		return fmt.Sprintf("%s: %s holds the GS1 Company Prefix %s (setting gs1_prefixes): qrjump gs1 hand-over gives a key away",
+			f.Key, holder, f.Prefix)
+	}
+	return fmt.Sprintf("%s: %s holds this GTIN, or other primary key, and all that is said of it: qrjump gs1 hand-over gives it away",
+		f.Key, holder)
+}
+
+func (b *Book) holder(at identifier) (prefix, owner string) {
+	if b.Holder == nil {
+		return "", ""
+	}
+	return b.Holder(at.Key.Company())
 }
 
 // known is what a transaction knows beside the entries that it stores: read at once, so that an import asks little a line.
@@ -287,7 +309,7 @@ func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func
 	if there {
 		switch {
 		case !sees(before.Owner):
-			return false, Foreign{e.Key}
+			return false, Foreign{Key: e.Key, Holder: before.Owner}
 		case fresh:
 			return false, ErrExists
 		case e.Owner == "":
@@ -312,13 +334,20 @@ func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func
 			e.Owner = owner
 		}
 	}
+	prefix, holder := b.holder(at)
+	if !there && e.Owner == "" {
+		e.Owner = holder
+	}
 	for owner, keys := range owners {
 		if keys > 0 && owner != e.Owner {
-			return false, Foreign{e.Key}
+			return false, Foreign{Key: e.Key, Holder: owner}
 		}
 	}
+	if prefix != "" && e.Owner != holder {
+		return false, Foreign{e.Key, holder, prefix}
+	}
 	if !sees(e.Owner) {
-		return false, Foreign{e.Key}
+		return false, Foreign{e.Key, e.Owner, prefix}
 	}
 	if err := ofAccounts(ctx, k, *e); err != nil {
 		return false, err
@@ -382,7 +411,7 @@ func (b *Book) Delete(ctx context.Context, key string, sees func(owner string) b
 		case len(list) == 0:
 			return ErrNone
 		case !sees(list[0].Owner):
-			return Foreign{at.key()}
+			return Foreign{Key: at.key(), Holder: list[0].Owner}
 		}
 		gone = list[0]
 		return tx.DeleteGS1(ctx, gone)
@@ -469,6 +498,77 @@ func (b *Book) Import(ctx context.Context, lines []Planned, dry bool, sees func(
 	})
 	b.tell(ctx, keys)
 	return done, err
+}
+
+// HandOver gives an account what is said of a primary key and below it, or, of digits, of all keys that holder says somebody
+// holds by just these. dry only checks. It returns how many keys change hands. accounts.Invalid, accounts.ErrNoAccount.
+func (b *Book) HandOver(ctx context.Context, of, to string, holder func(digits string) (prefix, owner string), dry bool) (int, error) {
+	under, digits := "", of
+	if strings.Contains(of, "/") {
+		at, err := parseKey(of)
+		if err != nil {
+			return 0, err
+		}
+		under, digits = at.root(), ""
+	}
+	var keys []string
+	err := b.Store.UpdateGS1(ctx, func(tx Tx) error {
+		keys = nil
+		if err := tx.LockGS1(ctx, ""); err != nil {
+			return err
+		}
+		k, err := whatIsKnown(ctx, tx)
+		if err != nil {
+			return err
+		}
+		var list []Entry
+		for q := (Query{Under: under, Limit: 1000}); ; {
+			page, err := tx.GS1Find(ctx, q)
+			if err != nil {
+				return err
+			}
+			for _, e := range page {
+				if !e.goesOver(to, digits, holder) {
+					continue
+				}
+				if e.Owner, e.At = to, b.Now().Truncate(time.Millisecond); len(list) == mostImported {
+					return invalidf("more than %d keys would change hands at once: name longer prefixes", mostImported)
+				}
+				if err := ofAccounts(ctx, k, e); err != nil {
+					return err
+				}
+				list, keys = append(list, e), append(keys, e.Key)
+			}
+			if len(page) < q.Limit {
+				break
+			}
+			q.After = page[q.Limit-1].Key
+		}
+		if _, err := k.Account(ctx, to); err != nil || dry {
+			return err
+		}
+		return tx.PutGS1(ctx, list...)
+	})
+	if !dry {
+		b.tell(ctx, keys)
+	}
+	return len(keys), err
+}
+
+// goesOver reports whether a hand-over to an account, of a key or of digits, changes the entry.
+func (e Entry) goesOver(to, digits string, holder func(string) (string, string)) bool {
+	if e.Owner == to || digits == "" {
+		return e.Owner != to
+	}
+	company, _ := Company(e.Key) // what is stored is a key
+	prefix, _ := holder(company)
+	return prefix == digits
+}
+
+// Company are the digits by which a company holds a key, with the number of the thing.
+func Company(key string) (string, error) {
+	at, err := parseKey(key)
+	return at.Key.Company(), err
 }
 
 // Found is what a scanned text opens by the key in it.

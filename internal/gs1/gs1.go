@@ -65,6 +65,26 @@ func (k Key) Primary() Element {
 	return k.elements[0]
 }
 
+// Company is the value of the primary key from where a GS1 Company Prefix begins, which the dictionary says: a GTIN without its
+// first digit, a GRAI without its zero. "" = it has none.
+func (k Key) Company() string {
+	e, begins := k.Primary(), 0
+	a := lookup(e.AI)
+	if a == nil {
+		return ""
+	}
+	for _, p := range a.parts {
+		switch {
+		case slices.Contains(p.checks, "gcppos1"):
+			return e.Value[begins:]
+		case slices.Contains(p.checks, "gcppos2"):
+			return e.Value[begins+1:]
+		}
+		begins += p.most
+	}
+	return ""
+}
+
 // Root is the primary key without qualifiers.
 func (k Key) Root() Key { return k.first(min(1, len(k.elements))) }
 

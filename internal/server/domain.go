@@ -64,7 +64,9 @@ func (s *Server) openDomain(ctx context.Context) error {
 		Guessed: s.guessedPerson}
 	s.domain.appearances = &appearance.Book{Store: s.store, Log: s.log, RealNow: s.world.realNow}
 	s.domain.products = &digitallink.Book{Store: s.store, Now: s.world.now,
-		Hosts: func() []string { return s.chosen.settings.Get().GS1Hosts }, Changed: s.domain.current.ProductsChanged}
+		Hosts: func() []string { return s.chosen.settings.Get().GS1Hosts },
+		Holder:  func(digits string) (string, string) { return s.chosen.settings.Get().GS1Prefixes.Holder(digits) },
+		Changed: s.domain.current.ProductsChanged}
 	s.followed()
 	s.metrics = newMetrics(func() float64 { return float64(s.domain.current.Rules.Len()) }, func() float64 {
 		if s.domain.current.Ready() != nil {

@@ -434,7 +434,7 @@ func TestGS1Admin(t *testing.T) {
 	}
 	two := `{"key":"01/09506000134420","owner":"shop","links":[]}` + "\n" + `{"key":"01/09506000134420/10/L","owner":"rival","links":[]}`
 	if a := s.Do("POST", "/admin/v1/import/gs1", two, "Authorization: Bearer "+servertest.AdminToken,
-		"Content-Type: application/x-ndjson"); a.Status != 422 || !strings.Contains(a.Body, "another account's") {
+		"Content-Type: application/x-ndjson"); a.Status != 422 || !strings.Contains(a.Body, "shop holds this GTIN") {
 		t.Errorf("an import of one GTIN for two owners: %d %s", a.Status, a.Body)
 	}
 	if a := s.Do("POST", "/admin/v1/import/gs1", `{"key":"01/09506000134352/21/78","links":[`+link+`]}`, "Authorization: Bearer "+key.Key,
@@ -613,6 +613,65 @@ func TestScansOfGS1LinksAreTheirOwners(t *testing.T) {
 		}
 		if shop("GET", "/statistics?wait=true&group=rule", "").JSON(t, &keys); len(keys.Rows) != 4 {
 			t.Errorf("scans of GTIN, lot, serial and the GTIN that came over: %+v", keys.Rows)
+		}
+	})
+}
+
+// Who holds a company prefix writes links under it; whoever collides is told who that is. A prefix or a key goes over whole.
+func TestGS1CompanyPrefixes(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		at := where(t)
+		s := servertest.Start(t, servertest.Options{Seed: gtins, Guarded: true,
+			Config: func(c *server.Config) { c.Database = at.database }})
+		s.Admin("PUT", "/settings", `{"gs1_prefixes":{"9506000":"shop","950600013430":"rival"}}`)
+		operator := func(method, path, body string) servertest.Answer {
+			return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
+		}
+		_, rival := adminKey(t, s, `{"name":"of-rival","role":"rules","accounts":["rival"]}`)
+		const link = `"links":[{"linktype":"gs1:pip","href":"https://rival.example/x","title":"x","default":true}]`
+		over := func(of, to string, keys int, dry bool) {
+			t.Helper()
+			a := operator("POST", "/gs1/hand-over", fmt.Sprintf(`{"of":%q,"to":%q,"dry_run":%t}`, of, to, dry))
+			if a.Status != 200 || !strings.Contains(a.Body, fmt.Sprintf(`"keys":%d}`, keys)) {
+				t.Errorf("%s to %s: %d %s, want %d keys", of, to, a.Status, a.Body, keys)
+			}
+		}
+		ask := func(call func(method, path, body string) servertest.Answer, method, path, body string, status int, says string) {
+			t.Helper()
+			if a := call(method, path, body); a.Status != status || !strings.Contains(a.Body, says) {
+				t.Errorf("%s %s: %d %s, want %d %s", method, path, a.Status, a.Body, status, says)
+			}
+		}
+		// 950600013 has shop's prefix, 950600013430 rival's: the longer one counts.
+		ask(rival, "PUT", "/gs1/links/01/09506000130002", `{`+link+`}`, 409, "shop holds the GS1 Company Prefix 9506000")
+		ask(rival, "PUT", "/gs1/links/8003/09506000130002", `{`+link+`}`, 409, "shop holds the GS1 Company Prefix 9506000")
+		ask(rival, "PUT", "/gs1/links/414/9506000130002", `{`+link+`}`, 409, "shop holds the GS1 Company Prefix 9506000")
+		ask(rival, "PUT", "/gs1/links/01/09506000134307", `{`+link+`}`, 200, `"owner":"rival"`)
+		ask(operator, "PUT", "/gs1/links/01/09506000134406", `{`+link+`}`, 200, `"owner":"shop"`)
+		ask(operator, "PUT", "/gs1/links/01/09506000134413", `{"owner":"rival",`+link+`}`, 409, "shop holds the GS1 Company Prefix 9506000")
+		ask(rival, "PUT", "/gs1/links/01/09506000134352/21/5", `{`+link+`}`, 409, "shop holds this GTIN")
+		ask(rival, "PUT", "/gs1/links/01/09506000134352", `{`+link+`}`, 403, "shop holds this GTIN")
+		ask(rival, "POST", "/gs1/links", `{"key":"01/09506000130002",`+link+`}`, 409, "shop holds the GS1 Company Prefix 9506000")
+		ask(rival, "POST", "/gs1/hand-over", `{"of":"01/09506000130002","to":"rival"}`, 403, "")
+		ask(operator, "POST", "/gs1/hand-over", `{"of":"950","to":"rival"}`, 422, "digits of a GS1 Company Prefix")
+		ask(operator, "POST", "/gs1/hand-over", `{"of":"9506","to":"nobody"}`, 404, "")
+		ask(operator, "PUT", "/settings", `{"gs1_prefixes":{"95O6":"shop"}}`, 422, "95O6")
+
+		// A GTIN goes over with what is below it, and stays rival's when its prefix is said again to be shop's.
+		over("01/09506000134406", "rival", 1, true)
+		ask(rival, "PUT", "/gs1/links/01/09506000134406", `{`+link+`}`, 403, "shop holds")
+		over("01/09506000134406/10/A", "rival", 1, false)
+		ask(rival, "PUT", "/gs1/links/01/09506000134406/10/A", `{`+link+`}`, 200, `"owner":"rival"`)
+		over("9506000", "shop", 2, false) // rival's 09506000134369 and the operator's 09506000134376
+		ask(operator, "GET", "/gs1/links/01/09506000134406", ``, 200, `"owner":"rival"`)
+		over("9506000", "rival", 6, false)
+		ask(rival, "PUT", "/gs1/links/01/09506000134352/21/5", `{`+link+`}`, 200, `"owner":"rival"`)
+		ask(rival, "PUT", "/gs1/links/01/09506000130002", `{`+link+`}`, 200, `"owner":"rival"`)
+		ask(operator, "PUT", "/gs1/links/01/09506000130019", `{"owner":"shop",`+link+`}`, 409, "rival holds the GS1 Company Prefix 9506000")
+		if a := s.Do("GET", "/01/09506000134352/21/9", "", "Host: id.example"); a.Header.Get("Location") != "https://brand.example/nine" {
+			t.Errorf("links stay what they were: %d %s", a.Status, a.Body)
 		}
 	})
 }

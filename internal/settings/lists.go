@@ -40,6 +40,52 @@ func (l Limits) validate(name string) error {
 	return nil
 }
 
+// Prefixes are accounts by the GS1 Company Prefix that they hold.
+type Prefixes map[string]string
+
+// UnmarshalJSON reads a new map: the one before may be in use.
+func (p *Prefixes) UnmarshalJSON(b []byte) error {
+	if unsaid(b) {
+		return nil
+	}
+	var fresh map[string]string
+	if err := json.Unmarshal(b, &fresh); err != nil {
+		return errors.New("gs1_prefixes: want an object of AppIDs by GS1 Company Prefix")
+	}
+	*p = fresh
+	return nil
+}
+
+func (p Prefixes) validate(name string) error {
+	if len(p) > 10_000 {
+		return fmt.Errorf("settings: %s has %d entries: want at most 10000", name, len(p))
+	}
+	for prefix, appid := range p {
+		if !IsPrefix(prefix) {
+			return fmt.Errorf("settings: %s names %.40q: want the digits of a GS1 Company Prefix, 4 or more", name, prefix)
+		}
+		if appid == "" || len(appid) > 128 {
+			return fmt.Errorf("settings: %s of %s: want the AppID of who holds it", name, prefix)
+		}
+	}
+	return nil
+}
+
+// IsPrefix reports whether a text can be a GS1 Company Prefix, or one with the number of a thing behind it.
+func IsPrefix(text string) bool {
+	return len(text) >= 4 && len(text) <= 30 && strings.Trim(text, "0123456789") == ""
+}
+
+// Holder is who holds a company's digits and what follows them: the longest prefix decides. "" = nobody.
+func (p Prefixes) Holder(digits string) (prefix, appid string) {
+	for n := min(len(digits), 30); n >= 4; n-- {
+		if appid := p[digits[:n]]; appid != "" {
+			return digits[:n], appid
+		}
+	}
+	return "", ""
+}
+
 // Addresses are IP addresses and ranges.
 type Addresses []string
 

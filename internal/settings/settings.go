@@ -124,6 +124,7 @@ type Settings struct {
 
 	APIHosts    Hosts       `json:"api_hosts"`
 	GS1Hosts    Hosts       `json:"gs1_hosts"`
+	GS1Prefixes Prefixes    `json:"gs1_prefixes"`
 	PageLimit   int         `json:"page_limit"`
 	AppleAppIDs AppleAppIDs `json:"apple_app_ids"`
 	AndroidApps AndroidApps `json:"android_apps"`
@@ -223,6 +224,7 @@ func Defaults() Settings {
 
 		APIHosts:    Hosts{},
 		GS1Hosts:    Hosts{},
+		GS1Prefixes: Prefixes{},
 		PageLimit:   30,
 		AppleAppIDs: AppleAppIDs{},
 		AndroidApps: AndroidApps{},

@@ -101,6 +101,7 @@ var Table = []Field{
 
 	{Name: "api_hosts", Group: "pages", Limits: "limits.hosts"},
 	{Name: "gs1_hosts", Limits: "limits.hosts"},
+	{Name: "gs1_prefixes", Limits: "limits.prefixes"},
 	{Name: "page_limit", Max: 1_000_000},
 	{Name: "apple_app_ids", Limits: "limits.apps"},
 	{Name: "android_apps", Limits: "limits.fingerprints"},
@@ -146,7 +147,8 @@ func (s Settings) Validate() error {
 	}
 	return cmp.Or(s.Behaviours.validate(), s.DailyLimits.validate("daily_limits"), s.APIIPs.validate("api_ips"),
 		s.CallbackIPs.validate("callback_ips"),
-		s.APIHosts.validate("api_hosts"), s.GS1Hosts.validate("gs1_hosts"), s.AppleAppIDs.validate(), s.AndroidApps.validate())
+		s.APIHosts.validate("api_hosts"), s.GS1Hosts.validate("gs1_hosts"),
+		s.GS1Prefixes.validate("gs1_prefixes"), s.AppleAppIDs.validate(), s.AndroidApps.validate())
 }
 
 // Names are those of all settings.
