@@ -13,7 +13,9 @@ type Order struct {
 	Count         int64      `json:"code_count"`
 	Text          string     `json:"text,omitempty" doc:"how its texts are written; none = prefix and secret"`
 	TextBits      int        `json:"text_bits" doc:"what such a text costs to guess, in bits"`
-	State         string     `json:"state" enum:"waits,refused,making,made"`
+	Weak          bool       `json:"weak,omitempty" doc:"that is less than 40, so the text never shows that a product is genuine"`
+	Sample        string     `json:"sample,omitempty" doc:"of a dry run: what a text looks like; it opens nothing"`
+	State         string     `json:"state" enum:"tried,waits,refused,making,made" doc:"tried: of a dry run"`
 	AskedBy       string     `json:"asked_by"`
 	AskedAt       time.Time  `json:"asked_at"`
 	DecidedBy     string     `json:"decided_by,omitempty"`
@@ -32,12 +34,13 @@ type OrderList struct {
 
 // OrderPut asks for codes.
 type OrderPut struct {
-	Count int64  `json:"code_count" doc:"a multiple of 10,000"`
-	ISV   string `json:"isv_application_id" minLength:"1" maxLength:"128" doc:"a number of the account's own: the same again is the same order"`
-	Text  string `json:"text,omitempty" maxLength:"2048" doc:"how the texts of the codes are written, fixed for ever: {prefix}, {gtin}, {given:N}, {serial}, and one of {secret} and {digits:N}; none = {prefix}{secret}"`
-	GTIN  string `json:"gtin,omitempty" maxLength:"14" doc:"for {gtin}: 8, 12, 13 or 14 digits, padded to 14"`
-	Given string `json:"given,omitempty" maxLength:"64" doc:"for {given:N}: N digits"`
-	Weak  bool   `json:"weak,omitempty" doc:"take a text that costs less than 40 bits to guess: it never shows that a product is genuine"`
+	Count  int64  `json:"code_count" doc:"a multiple of 10,000"`
+	ISV    string `json:"isv_application_id" minLength:"1" maxLength:"128" doc:"a number of the account's own: the same again is the same order"`
+	Text   string `json:"text,omitempty" maxLength:"2048" doc:"how the texts of the codes are written, fixed for ever: {prefix}, {gtin}, {given:N}, {serial}, and one of {secret} and {digits:N}; none = {prefix}{secret}"`
+	GTIN   string `json:"gtin,omitempty" maxLength:"14" doc:"for {gtin}: 8, 12, 13 or 14 digits, padded to 14"`
+	Given  string `json:"given,omitempty" maxLength:"64" doc:"for {given:N}: N digits"`
+	Weak   bool   `json:"weak,omitempty" doc:"take a text that costs less than 40 bits to guess: it never shows that a product is genuine"`
+	DryRun bool   `json:"dry_run,omitempty" doc:"ask for nothing: the answer says what a text looks like and what it costs to guess"`
 }
 
 // OrderDecision agrees to an order, or refuses it.

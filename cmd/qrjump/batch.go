@@ -128,10 +128,11 @@ type batchApply struct {
 
 // templateFlags say how the texts of codes are written.
 type templateFlags struct {
-	Text  string `placeholder:"TEMPLATE"`
-	GTIN  string `name:"gtin" placeholder:"GTIN"`
-	Given string `placeholder:"DIGITS"`
-	Weak  bool
+	Text   string `placeholder:"TEMPLATE"`
+	GTIN   string `name:"gtin" placeholder:"GTIN"`
+	Given  string `placeholder:"DIGITS"`
+	Weak   bool
+	DryRun bool
 }
 
 // Run applies for codes.
@@ -155,9 +156,12 @@ func (c *batchApply) byTemplate(s *session) error {
 		return err
 	}
 	one, err := operator.PlaceOrder(s.ctx, c.AppID, client.OrderPut{Count: c.Count, ISV: c.ISV, Text: c.Text, GTIN: c.GTIN, Given: c.Given,
-		Weak: c.Weak})
+		Weak: c.Weak, DryRun: c.DryRun})
 	if err != nil {
 		return failed(said("batch.apply_for")+countedCodes(c.Count), c.AppID, err)
+	}
+	if c.DryRun {
+		return c.outcome(s, one, nil, "batch.text_would_look_like", one.Sample, one.TextBits)
 	}
 	return c.outcome(s, one, nil, "batch.text_costs_bits", orderState(one), orDefaultText(one.Text), one.TextBits)
 }

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -16,7 +17,8 @@ const mostCounted = 1000
 // showOrder shows an order with how far its codes are.
 func (a *Admin) showOrder(ctx context.Context, one codes.Order) (client.Order, error) {
 	shown := client.Order{Account: one.Account, ISV: one.ISV, Count: one.Count, Text: one.Template,
-		TextBits: codes.TextBits(one.Template, one.Count), AskedBy: one.AskedBy, AskedAt: one.AskedAt,
+		TextBits: codes.TextBits(one.Template, one.Count), Weak: codes.Batch{Template: one.Template, Count: one.Count}.Weak(),
+		AskedBy: one.AskedBy, AskedAt: one.AskedAt,
 		DecidedBy: one.DecidedBy, DecidedAt: optional(one.DecidedAt), ApplicationID: one.Batch}
 	switch {
 	case one.Waits():
@@ -89,6 +91,11 @@ func (a *Admin) placeOrder(ctx context.Context, in *struct {
 		Weak: in.Body.Weak, Count: in.Body.Count})
 	if err != nil {
 		return client.Order{}, err
+	}
+	if in.Body.DryRun {
+		tried, err := a.showOrder(ctx, codes.Order{Account: in.AppID, ISV: in.Body.ISV, Count: in.Body.Count, Template: template})
+		tried.State, tried.Sample = "tried", a.Codes.SampleText(template)
+		return tried, cmp.Or(codes.Granted(account), err)
 	}
 	one, err := a.Orders.Ask(ctx, account, codes.Application{Count: in.Body.Count, ISV: in.Body.ISV, Template: template},
 		a.Settings.Get().OrderByTwo)

@@ -229,6 +229,18 @@ func (t Template) sample() string {
 	return string(t.append(nil, &code, FirstVersion, &symbols, digitPair{}))
 }
 
+// SampleText is what texts by a filled template look like; "" = those of before. It opens nothing.
+func (p *Press) SampleText(template string) string {
+	if template == "" {
+		template = p.Prefix + "{secret}"
+	}
+	t, err := ParseTemplate(template)
+	if err != nil {
+		return ""
+	}
+	return t.sample()
+}
+
 // append writes the text of a code. digits is its counter after the permutation of digits.
 func (t Template) append(b []byte, code *[CodeLength]byte, version byte, symbols *[symbolsLength]byte, digits digitPair) []byte {
 	for _, part := range t.parts {

@@ -246,7 +246,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 		"/console/operate/apps":          {"did": {"delete"}, "name": {"nobody"}, "sure": {"nobody"}},
 		"/console/operate/bulk":          {"did": {"check"}, "what": {"accounts"}, "text": {`{"appid":"bulk","kind":"mini_program"}`}},
 		"/console/people":                {"name": {"nobody"}, "sure": {"nobody"}},
-		"/console/orders":                {"did": {"ask"}, "account": {"press"}, "isv": {"wish"}, "count": {"10000"}},
+		"/console/orders":                {"did": {"ask"}, "account": {"press"}, "isv": {"wish"}, "count": {"10000"}, "text": {""}},
 		"/console/rules":                 {"did": {"publish"}, "selected": {"shop https://none.example/"}},
 		"/console/accounts/selected":     {"did": {"jump-on"}, "selected": {"shop"}},
 		"/console/calls/deviations":      {"did": {"forget"}, "account": {"shop"}},

@@ -33,6 +33,7 @@ func (c *Console) orders(v *visit) {
 // changeOrders asks for codes, agrees to an order or refuses it.
 func (c *Console) changeOrders(v *visit) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
+	put := client.OrderPut{Text: text("text"), GTIN: text("gtin"), Given: text("given"), Weak: text("weak") != ""}
 	account, isv := text("account"), text("isv")
 	count, wrong := strconv.ParseInt(text("count"), 10, 64)
 	var one client.Order
@@ -51,9 +52,12 @@ func (c *Console) changeOrders(v *visit) {
 		if v.wrong(faults) {
 			return
 		}
-		one, err = v.api.PlaceOrder(v.ctx(), account, client.OrderPut{Count: count, ISV: isv})
-		if _, is := refused(err, http.StatusNotFound); is {
-			v.refuse(http.StatusNotFound, "account", v.say("orders.account.wrong"))
+		put.Count, put.ISV = count, isv
+		if put.Text+put.GTIN+put.Given != "" && !v.agreedOnText(account, put) {
+			return
+		}
+		one, err = v.api.PlaceOrder(v.ctx(), account, put)
+		if v.nobody(err) {
 			return
 		}
 	case "agree", "refuse":
@@ -65,4 +69,39 @@ func (c *Console) changeOrders(v *visit) {
 	if !v.failed(err) {
 		v.redirect(fmt.Sprintf("%s/orders?done=order.%s", Root, one.State))
 	}
+}
+
+// agreedOnText shows what texts by a template look like and what they cost to guess, and reports whether the visitor wants them so.
+func (v *visit) agreedOnText(account string, put client.OrderPut) bool {
+	weak := put.Weak
+	put.DryRun, put.Weak = true, true // what a weak one costs is said too
+	tried, err := v.api.PlaceOrder(v.ctx(), account, put)
+	if v.nobody(err) {
+		return false
+	}
+	if said, is := refused(err, http.StatusUnprocessableEntity); is {
+		v.refuse(said.Status, "text", v.said(said))
+		return false
+	}
+	if v.failed(err) {
+		return false
+	}
+	if tried.Weak && !weak {
+		v.refuse(http.StatusUnprocessableEntity, "weak", v.say("orders.text.weak", tried.TextBits))
+		return false
+	}
+	key := "orders.text.sure"
+	if tried.Weak {
+		key = "orders.text.sure.weak"
+	}
+	return v.agreed(v.say(key, strings.ReplaceAll(tried.Sample, "\n", " ⏎ "), tried.TextBits), put.ISV)
+}
+
+// nobody refuses an order for an account that is not there.
+func (v *visit) nobody(err error) bool {
+	_, is := refused(err, http.StatusNotFound)
+	if is {
+		v.refuse(http.StatusNotFound, "account", v.say("orders.account.wrong"))
+	}
+	return is
 }

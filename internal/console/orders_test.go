@@ -70,6 +70,23 @@ func TestWhoAsksAndWhoAgreesAreTwo(t *testing.T) {
 	if p := order("alice", "agree", "other", "10000"); p.Status != 409 {
 		t.Errorf("a page that shows another count agrees: %d", p.Status)
 	}
+	// Texts by template: what one costs to guess and looks like is shown before it is ordered, and a weak one wants its tick.
+	written := func(text, given, weak, sure string) page {
+		return who["alice"].post("/console/orders", url.Values{"did": {"ask"}, "account": {"press"}, "isv": {"by-template"},
+			"count": {"10000"}, "text": {text}, "given": {given}, "weak": {weak}, "sure": {sure}})
+	}
+	written("https://brand.example/{serial}", "", "", "").wants(t, `id="text-wrong"`, "anybody could make such a text")
+	written("{given:5}{digits:15}", "81234", "", "").wants(t, `id="weak-wrong"`, "costs 36 bits", `value="81234"`)
+	written("{given:5}{digits:15}", "81234", "yes", "").wants(t, `id="sure"`, "only 36 bits", "81234000000000000000",
+		`name="weak" value="yes"`)
+	written("{given:5}\r\n{digits:21}", "81234", "", "").wants(t, `id="sure"`, "costs 56 bits", "81234 ⏎ 000000000000000000000")
+	if list := s.Admin("GET", "/orders", "").Body; strings.Contains(list, "by-template") {
+		t.Errorf("ordered before it was shown: %s", list)
+	}
+	if p := written("{given:5}\r\n{digits:21}", "81234", "", "by-template"); p.Status != 303 {
+		t.Errorf("%d %s", p.Status, p.Body)
+	}
+	who["alice"].get("/console/orders").wants(t, "81234\n{digits:21}")
 	if p := order("bob", "agree", "nothing", ""); p.Status != 404 {
 		t.Errorf("an order that is not there: %d", p.Status)
 	}
