@@ -55,10 +55,13 @@ func (v *visit) showRule(status int, data ruleView) {
 	if len(mine) > 0 {
 		data.Rule = &mine[0]
 		data.Owner, data.Left = data.Rule.Owner, v.left(data.Rule.Owner)
-		data.Codes, data.Link = ruleCodes(data.Prefix), cmp.Or(data.Link, data.Prefix)
-		if len(data.Prefix) <= symbol.MostOnScreen {
-			picture, _ := symbol.ForScreen(data.Prefix)
-			data.Picture = template.URL(picture)
+		data.Link = cmp.Or(data.Link, data.Prefix)
+		if grid, err := symbol.Readable(data.Prefix); err == nil { // it may be too long for a code
+			data.Codes = ruleCodes(grid)
+			if len(data.Prefix) <= symbol.MostOnScreen {
+				picture, _ := grid.Address()
+				data.Picture = template.URL(picture)
+			}
 		}
 		if (view{visit: v}).May("marketer") && v.failed(into(&data.Scans)(v.scansOf(*data.Rule))) {
 			return
@@ -181,27 +184,20 @@ var moduleSizes = []string{"0.5mm", "2mm", "10mm"}
 // codeDPI is for how many dots an inch codes are drawn: most office printers have this many, or twice as many.
 const codeDPI = 300
 
-// ruleCodes are the sizes of the code of a text; none where it is too long for a code.
-func ruleCodes(text string) (list []ruleCode) {
+// ruleCodes are the sizes of a code.
+func ruleCodes(grid symbol.Grid) (list []ruleCode) {
 	for _, module := range moduleSizes {
-		if d, err := drawCode(text, module); err == nil {
+		if d, err := drawCode(grid, module); err == nil {
 			list = append(list, ruleCode{module, int(symbol.LengthOf(d.Width, d.DPI).Millimetres() + .5)})
 		}
 	}
 	return list
 }
 
-// drawCode draws the QR code of a text.
-func drawCode(text, module string) (symbol.Drawing, error) {
+func drawCode(grid symbol.Grid, module string) (symbol.Drawing, error) {
 	size, err := symbol.ParseLength(module)
 	if err != nil {
 		return symbol.Drawing{}, err
-	}
-	grid, err := symbol.QR(text, 'M')
-	if err != nil {
-		if grid, err = symbol.QR(text, 'L'); err != nil {
-			return symbol.Drawing{}, err
-		}
 	}
 	return symbol.Style{Module: size, DPI: codeDPI, Ink: symbol.Black, Paper: symbol.White}.Draw(nil, grid)
 }
@@ -236,7 +232,11 @@ func (c *Console) ruleCode(v *visit) {
 		v.showRule(http.StatusUnprocessableEntity, data)
 		return
 	}
-	d, err := drawCode(link, q.Get("module"))
+	var d symbol.Drawing
+	grid, err := symbol.Readable(link)
+	if err == nil {
+		d, err = drawCode(grid, q.Get("module"))
+	}
 	if err != nil || file.write == nil {
 		data.Wrong = v.say("rule.code.none")
 		v.showRule(http.StatusUnprocessableEntity, data)

@@ -32,12 +32,24 @@ func (g Grid) Picture(pixels int) *image.Paletted {
 // ForScreen is the QR code of a text as an address that holds the picture itself. The error is that
 // of QR.
 func ForScreen(text string) (address string, err error) {
+	g, err := Readable(text)
+	if err != nil {
+		return "", err
+	}
+	return g.Address()
+}
+
+// Readable is the QR code of a text with error correction M, or L where it is too long for that.
+func Readable(text string) (Grid, error) {
 	g, err := QR(text, 'M')
 	if err != nil {
-		if g, err = QR(text, 'L'); err != nil {
-			return "", err
-		}
+		g, err = QR(text, 'L')
 	}
+	return g, err
+}
+
+// Address is an address that holds the picture itself.
+func (g Grid) Address() (string, error) {
 	// Some browsers smooth pictures that they enlarge: several pixels a module keep them sharp.
 	var b bytes.Buffer
 	encoder := png.Encoder{CompressionLevel: png.BestCompression}
