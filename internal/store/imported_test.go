@@ -205,7 +205,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 			"a letter in lower case": {fourColumns(0, "ABC", strings.Replace(printed(100), "/0", "/a", 1)), "column 4", 1},
 			"a code of ten":          {fourColumns(0, "ABCDEFGHIJ", printed(100)), "column 2", 1},
 			"a matrix of 360":        {good(0)[1:], "column 1", 1},
-			"a line too long":        {good(0) + strings.Repeat("0", 1100) + good(1), "longer than", 2},
+			"a line too long":        {good(0) + strings.Repeat("0", 2100) + good(1), "longer than", 2},
 			"another prefix":         {fourColumns(0, "ABC", "Q.EXAMPLE/"+drawnTail(100)), "prefix", 1},
 			"a text of another batch": {good(0) + fourColumns(1, "ABC", printed(3)),
 				fmt.Sprintf("code 3 of application %d", first.ID), 2},
