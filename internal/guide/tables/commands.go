@@ -37,48 +37,66 @@ func readCommands(text []byte) (lists map[string]commandList, err error) {
 // many are how many commands share a flag that stands on the page once.
 const many = 15
 
-// commandsPage is each group with its commands, then with what they take. The flags of serve have a table of their own.
-func commandsPage(list commandList) any {
-	type taken struct{ Verb, Name, Help string }
-	type group struct {
-		Title string
-		Verbs []verb
-		Takes []taken
+// taken is an argument or a flag, with the commands of a group that take it and mean the same by it.
+type taken struct {
+	Verbs      []string
+	Name, Help string
+}
+
+type commandGroup struct {
+	Title string
+	Verbs []verb
+	Takes []*taken
+}
+
+func (g *commandGroup) take(verb, name, help string) {
+	for _, one := range g.Takes {
+		if one.Name == name && one.Help == help {
+			one.Verbs = append(one.Verbs, verb)
+			return
+		}
 	}
+	g.Takes = append(g.Takes, &taken{[]string{verb}, name, help})
+}
+
+// commandsPage is each group with its commands, then with what they take. The flags of serve have a table of their own, for run too.
+func commandsPage(list commandList) any {
 	var page struct {
 		commandList
 		Shared, Serve []argument
-		Groups        []*group
+		Groups        []*commandGroup
 	}
 	page.commandList, page.Shared = list, slices.Clone(list.Flags)
 	type named struct{ name, help string }
-	uses := map[named]int{}
+	uses, serve := map[named]int{}, map[named]bool{}
 	for _, v := range list.Verbs {
 		for _, f := range v.Flags {
-			if v.Name != "serve" {
+			if v.Name == "serve" {
+				page.Serve = append(page.Serve, f)
+				serve[named{f.Name, f.Help}] = true
+			} else {
 				uses[named{f.Name, f.Help}]++
 			}
 		}
 	}
-	shown, groups := map[named]bool{}, map[string]*group{}
+	shown, groups := map[named]bool{}, map[string]*commandGroup{}
 	for _, v := range list.Verbs {
 		g := groups[v.Group]
 		if g == nil {
-			g = &group{Title: v.Group}
+			g = &commandGroup{Title: v.Group}
 			groups[v.Group] = g
 			page.Groups = append(page.Groups, g)
 		}
 		g.Verbs = append(g.Verbs, v)
 		for _, one := range v.Arguments {
-			g.Takes = append(g.Takes, taken{v.Name, one.Name, one.Help})
+			g.take(v.Name, one.Name, one.Help)
 		}
 		for _, f := range v.Flags {
 			is := named{f.Name, f.Help}
 			switch {
-			case v.Name == "serve":
-				page.Serve = append(page.Serve, f)
+			case v.Name == "serve", v.Name == "run" && serve[is]:
 			case uses[is] < many:
-				g.Takes = append(g.Takes, taken{v.Name, "--" + f.Name, f.Help})
+				g.take(v.Name, "--"+f.Name, f.Help)
 			case !shown[is]:
 				shown[is] = true
 				page.Shared = append(page.Shared, f)
