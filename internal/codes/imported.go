@@ -840,8 +840,8 @@ func importLine(text []byte) (l ImportLine, err error) {
 		return l, fmt.Errorf("want four columns, not %d: dot matrix, original code, index, code text, with spaces between them", len(columns))
 	}
 	matrix, code, index, whole := columns[0], columns[1], columns[2], columns[3]
-	if len(matrix) != ImportedMatrix || !allOf(matrix, "01") {
-		return l, fmt.Errorf("column 1 is no dot matrix of %d characters 0 and 1", ImportedMatrix)
+	if matrix != "-" && (len(matrix) != ImportedMatrix || !allOf(matrix, "01")) {
+		return l, fmt.Errorf(`column 1 is no dot matrix of %d characters 0 and 1, and no "-" for none`, ImportedMatrix)
 	}
 	if _, ok := packCode(code); !ok {
 		return l, fmt.Errorf("column 2 is no original code: want 1 to %d of %s", CodeLength, platformSymbols)
