@@ -17,6 +17,7 @@ type templateIndex struct {
 	shapes   []shape
 	imported []Template // those of batches made elsewhere
 	gs1      []gs1.Key  // the primary keys of those that are GS1
+	links    []Link     // what those that are links have in common
 	known    map[knownTemplate]bool
 }
 
@@ -41,6 +42,9 @@ func (i templateIndex) with(b Batch) templateIndex {
 	}
 	i.known[this] = true
 	i.list = append(i.list, t)
+	if l, is := t.link(); is && !slices.Contains(i.links, l) {
+		i.links = append(i.links, l)
+	}
 	if b.Imported {
 		i.imported = append(i.imported, t)
 	} else if s := t.shape(b.Version); !slices.Contains(i.shapes, s) {
@@ -63,6 +67,9 @@ func (m *Memory) allTemplates() templateIndex {
 	defer m.mu.RUnlock()
 	return m.templates
 }
+
+// Links are what texts by template have in common that are links, each once.
+func (m *Memory) Links() []Link { return m.allTemplates().links }
 
 // lineFeeds is a text with the ends of lines of templates.
 func lineFeeds(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -227,6 +228,45 @@ func (t Template) sample() string {
 	writeCode(&code, 0, 1)
 	writeSymbols(&symbols, 0, 1)
 	return string(t.append(nil, &code, FirstVersion, &symbols, digitPair{}))
+}
+
+// Link is what the texts of a template have in common that are links: "?" stands for any character.
+type Link struct{ Host, Path, Query string }
+
+// numbers are digits that differ from application to application, such as a GTIN.
+var numbers = regexp.MustCompile(`[0-9]{5,}`)
+
+// link is what the texts have in common; ok is false where they are no links that a browser sends whole.
+func (t Template) link() (l Link, ok bool) {
+	bare := cutScheme(t.text)
+	host, _, slash := strings.Cut(bare, "/")
+	plain := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }
+	if !slash || !isHost(strings.ToUpper(host)) || bare == t.text && !strings.Contains(host, ".") || strings.ContainsFunc(t.text, plain) {
+		return l, false
+	}
+	b := make([]byte, 0, t.size)
+	query := -1
+	for _, part := range t.parts {
+		if part.field != literal {
+			b = append(b, strings.Repeat("?", part.size)...)
+			continue
+		}
+		if i := strings.IndexByte(part.text, '?'); i >= 0 && query < 0 {
+			query = len(b) + i
+		}
+		b = append(b, strings.ReplaceAll(part.text, "*", "?")...)
+	}
+	whole := string(b)
+	if query >= 0 {
+		whole, l.Query = whole[:query], anyNumber(whole[query+1:])
+	}
+	_, path, _ := strings.Cut(cutScheme(whole), "/")
+	l.Host, l.Path = strings.ToLower(host), anyNumber("/"+path)
+	return l, true
+}
+
+func anyNumber(text string) string {
+	return numbers.ReplaceAllStringFunc(text, func(digits string) string { return strings.Repeat("?", len(digits)) })
 }
 
 // SampleText is what texts by a filled template look like; "" = those of before. It opens nothing.

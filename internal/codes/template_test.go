@@ -230,3 +230,25 @@ func FuzzReadTextByTemplate(f *testing.F) {
 		}
 	})
 }
+
+// Links of many GTINs are one: the files of app links have room for some thousand lines.
+func TestTemplatesThatAreLinks(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Link{
+		"https://ID.brand.example/01/09506000134352/21/{serial}?98={secret}": {Host: "id.brand.example",
+			Path: "/01/??????????????/21/?????????", Query: "98=???????????????????"},
+		"C.EXAMPLE/{serial}{secret}":                    {Host: "c.example", Path: "/" + strings.Repeat("?", 28)},
+		"https://t.example:8443/12345678901{digits:21}": {Host: "t.example:8443", Path: "/" + strings.Repeat("?", 32)},
+		"http://t.example/a*b?x={digits:15}&y=1":        {Host: "t.example", Path: "/a?b", Query: "x=???????????????&y=1"},
+		"12345678901{digits:21}":                        {}, "12345/{digits:21}": {}, "https://t.example#{secret}": {}, "https://t.example/#{secret}": {},
+		"Code:\nhttps://t.example/{secret}": {}, "https://t.example/a b/{secret}": {}, "https://{secret}.example/": {},
+	} {
+		p, err := ParseTemplate(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := p.link(); got != want || ok != (want != Link{}) {
+			t.Errorf("%q is %+v, %t", text, got, ok)
+		}
+	}
+}

@@ -283,6 +283,17 @@ func (g *Gateway) codeLines(host string) (lines []component) {
 				CaseSensitive: &folded})
 		}
 	}
+	for _, l := range g.printedLinks() {
+		if l.Host != host {
+			continue
+		}
+		folded := false
+		one := component{Path: pattern(l.Path), CaseSensitive: &folded}
+		if l.Query != "" {
+			one.Query = pattern(l.Query)
+		}
+		lines = append(lines, one)
+	}
 	return lines
 }
 

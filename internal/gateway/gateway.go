@@ -35,6 +35,8 @@ type Gateway struct {
 	Account func(appid string) (accounts.Account, bool)
 	// Prefixes are what code texts begin with, all that were ever printed.
 	Prefixes func() []string
+	// Links are what texts by template have in common that are links; nil = there are none.
+	Links func() []codes.Link
 	// Rules are the rules of a host in lower case, with its port if it has one.
 	Rules Hosts
 	// APIPaths are the paths of the API. Their first segments stay the API's
@@ -405,6 +407,13 @@ func (g *Gateway) observe(p Page) {
 	}
 }
 
+func (g *Gateway) printedLinks() []codes.Link {
+	if g.Links == nil {
+		return nil
+	}
+	return g.Links()
+}
+
 // prefixHosts are the hosts of printed codes, in lower case.
 func (g *Gateway) prefixHosts() []string {
 	var hosts []string
@@ -414,6 +423,11 @@ func (g *Gateway) prefixHosts() []string {
 		host, _, _ := strings.Cut(lower, "/")
 		if !slices.Contains(hosts, host) {
 			hosts = append(hosts, host)
+		}
+	}
+	for _, l := range g.printedLinks() {
+		if !slices.Contains(hosts, l.Host) {
+			hosts = append(hosts, l.Host)
 		}
 	}
 	return hosts

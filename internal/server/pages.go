@@ -27,6 +27,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 			}
 			return s.domain.press.Memory.Prefixes(s.domain.press.Prefix)
 		},
+		Links:    s.domain.press.Memory.Links,
 		Rules:    s.store,
 		Looks:    s.domain.appearances,
 		APIPaths: apiPaths(),

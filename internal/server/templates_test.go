@@ -102,6 +102,9 @@ func TestTextsByTemplateFromApplicationToBuyer(t *testing.T) {
 			w.opensNothingElse(one.name, row, one.page)
 			w.isReadByACamera(one.name, ids[i], row.Text)
 		}
+		w.Admin("PUT", "/settings", `{"apple_app_ids":["ABCDE12345.com.example.app"]}`)
+		w.isAHostOfCodes("id.brand.example", `{"/":"/01/??????????????/21/?????????","?":"98=???????????????????","caseSensitive":false}`)
+		w.isAHostOfCodes("weak.example", `{"/":"/????????????????????","caseSensitive":false}`)
 		scans := w.Admin("GET", "/scans?limit=1000", "").Body + w.Log()
 		for i, text := range texts {
 			if secret := text[len(text)-10:]; !strings.Contains(text, "\n") && strings.Contains(scans, secret) {
@@ -310,6 +313,17 @@ func (w works) look(text string) servertest.Answer {
 		w.t.Fatal(err)
 	}
 	return w.Do("GET", link.RequestURI(), "", "Host: "+strings.ToLower(link.Host), "Accept: text/html", "Accept-Language: en")
+}
+
+// isAHostOfCodes wants the file of app links of a host, and a page where it has no code.
+func (w works) isAHostOfCodes(host, line string) {
+	w.t.Helper()
+	if a := w.Do("GET", "/.well-known/apple-app-site-association", "", "Host: "+host); a.Status != 200 || !strings.Contains(a.Body, line) {
+		w.t.Errorf("the app's links of %s: %d %s", host, a.Status, a.Body)
+	}
+	if a := w.Do("GET", "/nothing", "", "Host: "+host); a.Status != 404 || !strings.Contains(a.Header.Get("Content-Type"), "text/html") {
+		w.t.Errorf("a page of %s: %d %s", host, a.Status, a.Header.Get("Content-Type"))
+	}
 }
 
 func (w works) isShown(name, text string, weak bool) {
