@@ -240,8 +240,13 @@ func TestTemplatesThatAreLinks(t *testing.T) {
 		"C.EXAMPLE/{serial}{secret}":                    {Host: "c.example", Path: "/" + strings.Repeat("?", 28)},
 		"https://t.example:8443/12345678901{digits:21}": {Host: "t.example:8443", Path: "/" + strings.Repeat("?", 32)},
 		"http://t.example/a*b?x={digits:15}&y=1":        {Host: "t.example", Path: "/a?b", Query: "x=???????????????&y=1"},
-		"12345678901{digits:21}":                        {}, "12345/{digits:21}": {}, "https://t.example#{secret}": {}, "https://t.example/#{secret}": {},
-		"Code:\nhttps://t.example/{secret}": {}, "https://t.example/a b/{secret}": {}, "https://{secret}.example/": {},
+		"12345678901{digits:21}":                        {},
+		"12345/{digits:21}":                             {},
+		"https://t.example#{secret}":                    {},
+		"https://t.example/#{secret}":                   {},
+		"Code:\nhttps://t.example/{secret}":             {},
+		"https://t.example/a b/{secret}":                {},
+		"https://{secret}.example/":                     {},
 	} {
 		p, err := ParseTemplate(text)
 		if err != nil {
