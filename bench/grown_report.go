@@ -49,7 +49,9 @@ func growthTable(page *strings.Builder, rows []Growth) {
 		"Costs are processor time of the server, and in brackets the time that passed, both in milliseconds; other units are named.\n"+
 			"The sizes are shares of 300 million scans over 400 days, 10 million rules of 2 million accounts, and 15 million changes.\n"+
 			"*Slope* is the exponent of growth from a straight line through the logarithms, with its 95 % interval: of three points that\n"+
-			"is wide (one degree of freedom), and none is given for two. 0 = it does not grow; 1 = as the whole does.\n\n")
+			"is wide (one degree of freedom), and none is given for two. 0 = it does not grow; 1 = as the whole does.\n"+
+			"Of several programs the one stands here that was measured at the largest size; the results have the others.\n\n")
+	rows = furthest(rows)
 	// What belongs together stands together: the engines apart, programs below each other.
 	engines := []string{}
 	for _, r := range rows {
@@ -101,6 +103,22 @@ func growthTable(page *strings.Builder, rows []Growth) {
 		fmt.Fprintln(page)
 		whys(page, here)
 	}
+}
+
+// furthest leaves of each thing the row of the program that was measured at the largest size, of two the later one. What other
+// programs cost stands in the results.
+func furthest(rows []Growth) (left []Growth) {
+	size := func(r Growth) float64 { return slices.Max(append([]float64{0}, r.Factors...)) }
+	for _, r := range rows {
+		i := slices.IndexFunc(left, func(l Growth) bool { return l.What == r.What && l.Engine == r.Engine })
+		switch {
+		case i < 0:
+			left = append(left, r)
+		case size(r) >= size(left[i]):
+			left[i] = r
+		}
+	}
+	return left
 }
 
 // whys names what was not measured, once for each reason.
