@@ -10,21 +10,29 @@ import (
 	"github.com/qrjump/qrjump/internal/gs1"
 )
 
-// templateIndex is the templates of all batches, each once, and where their secrets stand. Readers may use an earlier one: nothing
-// in it changes, it only grows.
+// templateIndex is the templates of all batches, each once, and what it takes to find them. Readers may use an earlier one: nothing in
+// its lists changes, they only grow. Its maps and wordings are for whoever holds the lock of the memory.
 type templateIndex struct {
-	list     []Template
-	shapes   []shape
-	imported []Template // those of batches made elsewhere
-	gs1      []gs1.Key  // the primary keys of those that are GS1
-	links    []Link     // what those that are links have in common
-	known    map[knownTemplate]bool
+	all, imported int // how many there are, and how many of them are of batches made elsewhere
+	shapes        []shape
+	links         []Link // what those that are links have in common
+	wordings      []*wording
+	roots         map[string][]Template // of GS1 texts, by their primary keys; those of batches made elsewhere alone are in the lists
+	known         map[knownTemplate]bool
 }
 
 type knownTemplate struct {
 	text     string
 	version  byte
 	imported bool
+}
+
+// wording is templates whose parts are equally long: their words tell them apart, so that a thousand GTINs cost what one costs.
+type wording struct {
+	parts    []templatePart // of texts without their scheme
+	size     int
+	imported bool
+	words    map[string]Template // by their words in capitals
 }
 
 // with is the index with the template of a batch too.
@@ -38,24 +46,91 @@ func (i templateIndex) with(b Batch) templateIndex {
 		return i // of a newer program
 	}
 	if i.known == nil {
-		i.known = map[knownTemplate]bool{}
+		i.known, i.roots = map[knownTemplate]bool{}, map[string][]Template{}
 	}
 	i.known[this] = true
-	i.list = append(i.list, t)
+	i.all++
+	i.word(t, b.Imported)
 	if l, is := t.link(); is && !slices.Contains(i.links, l) {
 		i.links = append(i.links, l)
 	}
 	if b.Imported {
-		i.imported = append(i.imported, t)
+		i.imported++
 	} else if s := t.shape(b.Version); !slices.Contains(i.shapes, s) {
 		i.shapes = append(slices.Clone(i.shapes), s)
 	}
 	if data, err := gs1.Parse(t.sample()); err == nil && !data.Key.IsZero() {
 		if _, secret := data.Value(internalAI); secret {
-			i.gs1 = append(i.gs1, data.Key.Root())
+			root := data.Key.Root().String()
+			i.roots[root] = slices.Clip(i.roots[root])
+			if b.Imported {
+				i.roots[root] = append(i.roots[root], t)
+			}
 		}
 	}
 	return i
+}
+
+// word notes the words of a template.
+func (i *templateIndex) word(t Template, imported bool) {
+	alike := func(a, b templatePart) bool { return a.field == b.field && a.size == b.size }
+	at := slices.IndexFunc(i.wordings, func(w *wording) bool {
+		return w.imported == imported && slices.EqualFunc(w.parts, t.bare, alike)
+	})
+	if at < 0 {
+		at = len(i.wordings)
+		i.wordings = append(i.wordings, &wording{parts: t.bare, size: t.bareSize(), imported: imported, words: map[string]Template{}})
+	}
+	var words []byte
+	for _, part := range t.bare {
+		words = append(words, capitals(part.text)...)
+	}
+	i.wordings[at].words[string(words)] = t
+}
+
+// find is the template that has the words of a text without its scheme.
+func (w *wording) find(bare string) (t Template, ok bool) {
+	if len(bare) != w.size {
+		return t, false
+	}
+	var words [MaxText]byte
+	n := 0
+	for _, part := range w.parts {
+		piece := bare[:part.size]
+		bare = bare[part.size:]
+		if !part.field.holds(piece) {
+			return t, false
+		}
+		if part.field == literal {
+			for i := range len(piece) {
+				words[n] = upperByte(piece[i])
+				n++
+			}
+		}
+	}
+	t, ok = w.words[string(words[:n])]
+	return t, ok
+}
+
+// template is the one that has the words of a text without its scheme, of batches made here or elsewhere.
+func (m *Memory) template(bare string, imported bool) (t Template, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, w := range m.templates.wordings {
+		if w.imported == imported {
+			if t, ok = w.find(bare); ok {
+				return t, true
+			}
+		}
+	}
+	return t, false
+}
+
+// importedOfRoot are the templates of batches made elsewhere of a GS1 key.
+func (m *Memory) importedOfRoot(root string) []Template {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.templates.roots[root]
 }
 
 // internalAI is the application identifier of a secret.
@@ -77,10 +152,10 @@ func lineFeeds(text string) string { return strings.ReplaceAll(text, "\r\n", "\n
 // byTemplate finds the code behind a text by template: its secret says which code it is, and then all of it has to be the text of
 // that code.
 func (p *Press) byTemplate(text string) (f Found, ok bool) {
-	index := p.Memory.allTemplates()
-	if len(index.list) == 0 {
+	if p.Memory.written.Load() == 0 {
 		return f, false
 	}
+	index := p.Memory.allTemplates()
 	bare := cutScheme(lineFeeds(text))
 	for _, s := range index.shapes {
 		counter, ok := s.counter(bare, p.Keys)
@@ -103,9 +178,11 @@ func (p *Press) printedByTemplate(counter uint64, version byte) (f Found, ok boo
 }
 
 // elements reads an element string, or brackets, as GS1 data with a secret, of one of the primary keys that templates have.
-func (i templateIndex) elements(text string) (data gs1.Data, secret string, ok bool) {
+func (m *Memory) elements(text string) (data gs1.Data, secret string, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
 	// An address counts only as it was printed: one of another host is another's.
-	if len(i.gs1) == 0 || !strings.Contains(text, internalAI) || len(text) > 4*MaxText || len(cutScheme(text)) != len(text) {
+	if len(m.templates.roots) == 0 || !strings.Contains(text, internalAI) || len(text) > 4*MaxText || len(cutScheme(text)) != len(text) {
 		return data, "", false
 	}
 	data, err := gs1.Parse(text)
@@ -113,13 +190,13 @@ func (i templateIndex) elements(text string) (data gs1.Data, secret string, ok b
 		return data, "", false
 	}
 	secret, ok = data.Value(internalAI)
-	root := data.Key.Root().String()
-	return data, secret, ok && slices.ContainsFunc(i.gs1, func(k gs1.Key) bool { return k.String() == root })
+	_, known := m.templates.roots[data.Key.Root().String()]
+	return data, secret, ok && known
 }
 
 // byElements finds the code of an element string, or of brackets: the same key and the same secret.
 func (p *Press) byElements(text string, index templateIndex) (f Found, ok bool) {
-	data, secret, ok := index.elements(text)
+	data, secret, ok := p.Memory.elements(text)
 	if !ok {
 		return f, false
 	}
@@ -148,15 +225,16 @@ func (p *Press) byElements(text string, index templateIndex) (f Found, ok bool) 
 
 // likeTemplate reports whether a text is one of a template, perhaps with a made-up secret.
 func (p *Press) likeTemplate(text string) bool {
-	index := p.Memory.allTemplates()
-	if len(index.list) == 0 {
+	if p.Memory.written.Load() == 0 {
 		return false
 	}
 	bare := cutScheme(lineFeeds(text))
-	if slices.ContainsFunc(index.list, func(t Template) bool { return t.like(bare) }) {
-		return true
+	for _, imported := range []bool{false, true} {
+		if _, is := p.Memory.template(bare, imported); is {
+			return true
+		}
 	}
-	_, _, ok := index.elements(text)
+	_, _, ok := p.Memory.elements(text)
 	return ok
 }
 

@@ -272,7 +272,7 @@ func (p *Press) byCodes(ctx context.Context, text string) (all []Found, err erro
 	if f, ok := p.byCode(text); ok {
 		all = append(all, f)
 	}
-	if len(p.Memory.ImportedPrefixes()) == 0 && len(p.Memory.allTemplates().imported) == 0 {
+	if len(p.Memory.ImportedPrefixes()) == 0 && p.Memory.elsewhere.Load() == 0 {
 		return all, nil
 	}
 	n, ok := packCode(strings.Map(func(r rune) rune {

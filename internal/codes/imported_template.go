@@ -82,29 +82,37 @@ func (t Template) with(serial, secret string) string {
 	return string(b)
 }
 
-// cut takes serial number and secret out of a text as it is printed; a template without a serial number has none.
-func (t Template) cut(printed string) (serial, secret string) {
-	for _, part := range t.parts {
-		switch piece := printed[:part.size]; part.field {
+// cut takes serial number and secret out of a text of these parts; a template without a serial number has none.
+func cut(parts []templatePart, text string) (serial, secret string) {
+	for _, part := range parts {
+		switch piece := text[:part.size]; part.field {
 		case literal:
 		case serialField:
 			serial = piece
 		default:
 			secret = piece
 		}
-		printed = printed[part.size:]
+		text = text[part.size:]
 	}
 	return serial, secret
 }
 
 // importedByTemplate finds the code made elsewhere behind a text by template. ErrUnread.
 func (p *Press) importedByTemplate(ctx context.Context, text string) (f Found, ok bool, err error) {
-	for _, t := range p.Memory.allTemplates().imported {
-		printed, like := t.asPrinted(cutScheme(lineFeeds(text)))
-		if !like {
-			printed, like = t.ofElements(text)
-		}
-		if like {
+	if p.Memory.elsewhere.Load() == 0 {
+		return f, false, nil
+	}
+	bare := cutScheme(lineFeeds(text))
+	if t, like := p.Memory.template(bare, true); like {
+		printed, _ := t.asPrinted(bare)
+		return p.importedPrinted(ctx, t, printed)
+	}
+	data, _, ok := p.Memory.elements(text)
+	if !ok {
+		return f, false, nil
+	}
+	for _, t := range p.Memory.importedOfRoot(data.Key.Root().String()) {
+		if printed, like := t.ofElements(text); like {
 			if f, ok, err = p.importedPrinted(ctx, t, printed); ok || err != nil {
 				return f, ok, err
 			}
@@ -115,58 +123,69 @@ func (p *Press) importedByTemplate(ctx context.Context, text string) (f Found, o
 
 // importedPrinted finds the code made elsewhere with a text as a template writes it. ErrUnread.
 func (p *Press) importedPrinted(ctx context.Context, t Template, printed string) (f Found, ok bool, err error) {
-	serial, secret := t.cut(printed)
+	serial, secret := cut(t.parts, printed)
 	hi, lo := p.hideSecret(secret, t.parts[t.secret].field)
-	f, ok, err = p.importedRow(ctx, hi, lo)
-	return f, ok && f.Batch.Template == t.text && (serial == "" || serial == f.Code), err
+	if f, ok, err = p.importedRow(ctx, hi, lo); !ok || err != nil {
+		return f, false, err
+	}
+	// The same secret in another text is another code; http and https, capital and small letters are one.
+	own, err := ParseTemplate(f.Batch.Template)
+	if err != nil {
+		return f, false, nil
+	}
+	made := own.with(f.Code, secret)
+	return f, (serial == "" || serial == f.Code) && len(cutScheme(made)) == len(cutScheme(printed)) &&
+		equalFold(cutScheme(made), cutScheme(printed)), nil
 }
 
-// elsewhere calls f with what a text may hold of codes made elsewhere whose texts are by template: where the secret begins, in the
-// unescaped text, and the text as it would be printed. It stops when f returns false.
-func (i templateIndex) elsewhere(plain []byte, f func(t Template, secret int, printed string) bool) {
-	for _, t := range i.imported {
-		s := t.shape(FirstVersion)
-		for from := 0; from+s.size <= len(plain); from++ {
-			if printed, like := t.asPrinted(string(plain[from : from+s.size])); like && !f(t, from+max(s.at, 0), printed) {
-				return
+// held is what a text may hold of codes made elsewhere whose texts are by template.
+type held struct {
+	template Template
+	secret   int // where it begins in the unescaped text
+	printed  string
+}
+
+// heldElsewhere is what a text, unescaped, may hold, at most so many.
+func (m *Memory) heldElsewhere(plain []byte, most int) (list []held) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, w := range m.templates.wordings {
+		for from := 0; w.imported && from+w.size <= len(plain) && len(list) < most; from++ {
+			bare := string(plain[from : from+w.size])
+			if t, is := w.find(bare); is {
+				printed, _ := t.asPrinted(bare)
+				list = append(list, held{t, from + t.shape(FirstVersion).at, printed})
 			}
 		}
 	}
+	return list
 }
 
 // mayHoldElsewhere reports whether a text may hold a code made elsewhere whose text is by template.
-func (p *Press) mayHoldElsewhere(text string) (may bool) {
-	index := p.Memory.allTemplates()
-	if len(index.imported) == 0 {
+func (p *Press) mayHoldElsewhere(text string) bool {
+	if p.Memory.elsewhere.Load() == 0 {
 		return false
 	}
 	plain, _ := unescaped(text)
-	index.elsewhere(plain, func(Template, int, string) bool {
-		may = true
-		return false
-	})
-	return may
+	return len(p.Memory.heldElsewhere(plain, 1)) > 0
 }
 
 // withholdElsewhere is a text up to the first secret in it of a code made elsewhere whose text is by template. Where the store cannot say,
-// what may be a secret goes.
+// and beyond some tries, what may be a secret goes.
 func (p *Press) withholdElsewhere(text string) string {
-	index := p.Memory.allTemplates()
-	if len(index.imported) == 0 {
+	if p.Memory.elsewhere.Load() == 0 {
 		return text
 	}
 	plain, ends := unescaped(text)
-	first, tried := len(plain), 0
-	index.elsewhere(plain, func(t Template, secret int, printed string) bool {
-		if secret >= first {
-			return true
+	first := len(plain)
+	for i, h := range p.Memory.heldElsewhere(plain, maxTried+1) {
+		if h.secret >= first {
+			continue
 		}
-		_, found, err := p.importedPrinted(context.Background(), t, printed)
-		if tried++; found || err != nil || tried > maxTried {
-			first = secret
+		if _, found, err := p.importedPrinted(context.Background(), h.template, h.printed); found || err != nil || i == maxTried {
+			first = h.secret
 		}
-		return true
-	})
+	}
 	switch first {
 	case len(plain):
 		return text
@@ -182,7 +201,7 @@ func (p *Press) readByTemplate(b Batch, t Template, l ImportLine) (row ImportedC
 	if !like {
 		return row, faultAt(l.Number, "the text is not one of %q", t.text)
 	}
-	serial, secret := t.cut(printed)
+	serial, secret := cut(t.parts, printed)
 	if serial != "" && serial != strings.ToUpper(l.Code) {
 		return row, faultAt(l.Number, "the serial number in the text is not the original code, which is column 2")
 	}

@@ -46,6 +46,15 @@ func TestImportedCodesAreStoredAs(t *testing.T) {
 			t.Errorf("a changed block is read as %s", back[:])
 		}
 	}
+	for digits, want := range map[string][2]int64{
+		"81234567203948571126":                 {-3441634643401054898, 5991205627013801811},
+		"000000000000000":                      {-6594195055878502021, -514776864661993116},
+		"999999999999999999999999999999999999": {8525218265197632447, 8925312320304364702},
+	} {
+		if hi, lo := p.hideSecret(digits, digitsField); hi != want[0] || lo != want[1] {
+			t.Errorf("%s: %d, %d", digits, hi, lo)
+		}
+	}
 	for _, wrong := range []string{"", "ABCDEFGHIJ", "A B", "a", "É"} {
 		if n, ok := packCode(wrong); ok {
 			t.Errorf("%q is the code %d", wrong, n)

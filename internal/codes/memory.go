@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -36,6 +37,8 @@ type Memory struct {
 	imported []string
 	// templates are those of all batches, with what it takes to read their texts back.
 	templates templateIndex
+	// written and elsewhere say how many templates there are, and how many of batches made elsewhere: for a server without any, at no cost.
+	written, elsewhere atomic.Int64
 	// began is, for each batch, the last event that the current memory knew when this new one was
 	// begun.
 	began map[int64]int64
@@ -165,7 +168,10 @@ func (m *Memory) addPrefix(b Batch) {
 	if b.TakenBack() {
 		return
 	}
-	if m.templates = m.templates.with(b); b.Imported && b.Template != "" {
+	m.templates = m.templates.with(b)
+	m.written.Store(int64(m.templates.all))
+	m.elsewhere.Store(int64(m.templates.imported))
+	if b.Imported && b.Template != "" {
 		return // its texts are known by the template alone
 	}
 	if !slices.Contains(m.prefixes, b.Prefix) {

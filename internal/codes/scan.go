@@ -40,7 +40,7 @@ type Scanned struct {
 // account returns what is known of an account. Contract: marketcode 6.
 func (p *Press) Scan(text, user string, account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool) {
 	prefixes := p.prefixes()
-	if len(prefixes) == 0 && len(p.Memory.allTemplates().list) == 0 {
+	if len(prefixes) == 0 && p.Memory.written.Load() == 0 {
 		return s, false // this server has no codes at all
 	}
 	f, found, err := p.recognise(context.Background(), text)

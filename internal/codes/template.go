@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -48,6 +49,7 @@ type templatePart struct {
 type Template struct {
 	text   string
 	parts  []templatePart
+	bare   []templatePart // of texts without their scheme
 	size   int
 	secret int // which part opens
 	weak   bool
@@ -156,6 +158,11 @@ func ParseTemplate(text string) (t Template, err error) {
 		return fault("has {serial} more than once")
 	case t.size > MaxText:
 		return fault("gives texts of %d bytes, more than %d", t.size, MaxText)
+	}
+	t.bare = slices.Clone(t.parts)
+	if first := &t.bare[0]; first.field == literal {
+		first.text = cutScheme(first.text)
+		first.size = len(first.text)
 	}
 	return t, nil
 }
@@ -331,9 +338,9 @@ type shape struct {
 }
 
 func (t Template) shape(version byte) shape {
-	secret, scheme := t.parts[t.secret], len(t.text)-len(cutScheme(t.text))
-	s := shape{size: t.size - scheme, at: -scheme, length: secret.size, field: secret.field, version: version}
-	for _, part := range t.parts[:t.secret] {
+	secret := t.parts[t.secret]
+	s := shape{size: t.bareSize(), length: secret.size, field: secret.field, version: version}
+	for _, part := range t.bare[:t.secret] {
 		s.at += part.size
 	}
 	return s
@@ -366,33 +373,38 @@ func (s shape) secretCounter(secret string, key *TextKey) (c uint64, ok bool) {
 
 // like reports whether a text without its scheme has the words of the template, and perhaps another secret and serial.
 func (t Template) like(bare string) bool {
-	text := t.text[:len(t.text)-len(cutScheme(t.text))] + bare
-	if len(text) != t.size {
+	if len(bare) != t.bareSize() {
 		return false
 	}
-	for _, part := range t.parts {
-		piece := text[:part.size]
-		text = text[part.size:]
-		switch {
-		case part.field == literal && !equalFold(piece, part.text):
+	for _, part := range t.bare {
+		if piece := bare[:part.size]; part.field == literal && !equalFold(piece, part.text) || !part.field.holds(piece) {
 			return false
-		case part.field == digitsField && !allDigits(piece):
-			return false
-		case part.field == serialField || part.field == secretField:
-			if !symbolsAlone(piece) {
-				return false
-			}
 		}
+		bare = bare[part.size:]
 	}
 	return true
 }
+
+// holds reports whether a piece of a text can be a field's.
+func (f field) holds(piece string) bool {
+	switch f {
+	case digitsField:
+		return allDigits(piece)
+	case serialField, secretField:
+		return symbolsAlone(piece)
+	}
+	return true
+}
+
+// bareSize is how long a text is without its scheme.
+func (t Template) bareSize() int { return t.size - t.parts[0].size + t.bare[0].size }
 
 // asPrinted is a text without its scheme, in any case of letters, as the template writes it; ok is false for one that has not its words.
 func (t Template) asPrinted(bare string) (printed string, ok bool) {
 	if !t.like(bare) {
 		return "", false
 	}
-	serial, secret := t.cut(t.text[:len(t.text)-len(cutScheme(t.text))] + bare)
+	serial, secret := cut(t.bare, bare)
 	return t.with(capitals(serial), capitals(secret)), true
 }
 
@@ -418,11 +430,10 @@ func (t Template) Reading(read string) (printed string, ok bool) {
 // Behind is the end of what a camera read that is as long as a text, where something stands before it.
 func (t Template) Behind(read string) (end string, ok bool) {
 	bare := ofRow.Replace(lineFeeds(read))
-	size := t.size - len(t.text) + len(cutScheme(t.text))
-	if len(bare) <= size {
+	if len(bare) <= t.bareSize() {
 		return "", false
 	}
-	return bare[len(bare)-size:], true
+	return bare[len(bare)-t.bareSize():], true
 }
 
 // ofElements writes the text of an element string, or of brackets, that has the secret of the template and its serial number.

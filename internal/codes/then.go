@@ -14,7 +14,7 @@ import (
 func (p *Press) ScanThen(ctx context.Context, text, user string, at time.Time,
 	account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool, err error) {
 	prefixes := p.prefixes()
-	if len(prefixes) == 0 && len(p.Memory.allTemplates().list) == 0 {
+	if len(prefixes) == 0 && p.Memory.written.Load() == 0 {
 		return s, false, nil
 	}
 	f, found, err := p.recognise(ctx, text)

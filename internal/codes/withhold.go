@@ -45,10 +45,10 @@ func (p *Press) withholdUnder(prefixes []string, text string) string {
 
 // withholdTemplates is a text up to the first secret in it of a code whose text is by template: digits, or symbols with "." for "$".
 func (p *Press) withholdTemplates(text string) string {
-	shapes := p.Memory.allTemplates().shapes
-	if len(shapes) == 0 {
+	if p.Memory.written.Load() == 0 {
 		return text
 	}
+	shapes := p.Memory.allTemplates().shapes
 	plain, ends := unescaped(text)
 	first, tried := len(plain), 0
 	for _, s := range shapes {
