@@ -156,15 +156,15 @@ func (c *gs1Set) on(e *client.GS1Entry, fresh bool) error {
 	for _, one := range []struct {
 		name, text string
 		at         **time.Time
-	}{{"from", c.From, &link.From}, {"until", c.Until, &link.Until}} {
+	}{{"--from", c.From, &link.From}, {"--until", c.Until, &link.Until}} {
 		if one.text == "" {
 			continue
 		}
-		at, err := time.Parse(time.RFC3339, one.text)
+		at, err := momentOf(one.name, one.text, true)
 		if err != nil {
-			return misused("gs1.want_a_time", one.name, one.text)
+			return err
 		}
-		*one.at = &at
+		*one.at = new(at.UTC())
 	}
 	kind := func(l client.GS1Link) string {
 		return fmt.Sprint(l.LinkType, l.Hreflang, l.Type, l.Context)
