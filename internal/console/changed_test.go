@@ -74,7 +74,7 @@ var revisionless = map[string]string{
 	"/console/rules": "asks about each that was selected", "/console/accounts/selected": "asks about each that was selected",
 	"/console/gs1/hand-over": "says how many keys go, and asks",
 	"/console/rules/import":  "a plan, with its sum",
-	"/console/rules/undo":   "names the change that it undoes", "/console/platforms": "makes one that is not there",
+	"/console/rules/undo":    "names the change that it undoes", "/console/platforms": "makes one that is not there",
 	"/console/calls/deviations": "a list that callers fill", "/console/calls/{{seg .RID}}": "a call is made again",
 	"/console/emulator": "the emulator's", "/console/emulator#plant": "the emulator's", "/console/packages": "makes one",
 	"/console/packages/{{.ID}}": "what is done to a package is added", "/console/packages/{{.ID}}/file": "what is sent is counted",

@@ -135,6 +135,7 @@ var pages = []struct {
 	{"GET", "/console/home", operations.Viewer},
 	{"GET", "/console/gs1", operations.Viewer}, {"GET", "/console/gs1/key", operations.Viewer},
 	{"POST", "/console/gs1/key", operations.Rules}, {"POST", "/console/gs1/hand-over", operations.Operator},
+	{"GET", "/console/gs1/symbol?key=01/09506000134352&text=(01)09506000134352&kind=gs1-qr&module=0.5mm&as=svg", operations.Viewer},
 	{"GET", "/console/calls", operations.Viewer}, {"GET", "/console/calls?view=errors", operations.Viewer},
 	{"GET", "/console/calls/RID", operations.Operator}, {"GET", "/console/calls/RID.har", operations.Operator},
 	{"GET", "/console/scan", operations.Viewer}, {"GET", "/console/scan?text=https://shop.example/7", operations.Viewer},

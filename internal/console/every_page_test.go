@@ -96,6 +96,9 @@ settings: {verification: trust, rate_limit: 0}
 		body+`}`).JSON(t, &scan)
 	s.Do("POST", "/scan/v1/resolve", `{"text":`+quoted("https://none.example/"+x)+`,"user":`+body+`}`)
 	s.Admin("GET", "/statistics?wait=true", "")
+	for _, key := range []string{"01/09506000134352", "01/09506000134352/10/%3Cb%3E%22"} {
+		s.Admin("PUT", "/gs1/links/"+key, `{"owner":"shop","links":[{"linktype":"gs1:pip","href":"https://tea.example/","title":`+body+`,"default":true}]}`)
+	}
 	var hook struct{ Secret string }
 	s.Admin("POST", "/webhooks", `{"url":`+quoted("https://hooks.example/?"+x)+`,"alarms":true}`).JSON(t, &hook)
 	s.Hide(hook.Secret)
@@ -130,6 +133,8 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/scan?text=https://shop.example/7&moment=published", tells: true},
 	{path: "/console/scan?text=https://shop.example/7&moment=then&at=2026-01-15T01:00:00Z", tells: true},
 	{path: "/console/gs1"}, {path: "/console/gs1/key"},
+	{path: "/console/gs1/key?key=01/09506000134352", tells: true},
+	{path: "/console/gs1/symbol?key=01/09506000134352&text=STRANGER", tells: true},
 	{path: "/console/rules", tells: true}, {path: "/console/rules?prefix=https://shop.example/", tells: true},
 	{path: "/console/rules/code?owner=shop&prefix=https://shop.example/&text=STRANGER", tells: true},
 	{path: "/console/rules?prefix=STRANGER", tells: true}, {path: "/console/rules/import"}, {path: "/console/rules/new"},

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"encoding/json"
+	"html/template"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -8,12 +10,15 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/gs1"
+	"github.com/qrjump/qrjump/internal/labels"
+	"github.com/qrjump/qrjump/internal/symbol"
 )
 
 // gs1Pages are where GS1 keys lead, and the form of one of them.
 func (c *Console) gs1Pages() map[string]func(*visit) {
 	return map[string]func(*visit){"GET /console/gs1": c.gs1, "GET /console/gs1/key": c.gs1Key, "POST /console/gs1/key": c.changeGS1,
-		"POST /console/gs1/hand-over": c.handOverGS1}
+		"POST /console/gs1/hand-over": c.handOverGS1, "GET /console/gs1/symbol": c.gs1Symbol}
 }
 
 type gs1View struct {
@@ -64,6 +69,15 @@ type gs1KeyView struct {
 	Fresh bool
 	Rows  []gs1Row
 	Last  *client.Change // the change that undo takes back; nil = none, or not for this reader
+	// Below are what is said of lots and serials of it, some of them where there is More.
+	Below []client.GS1Entry
+	More  bool
+	// Text is what its symbol holds: a Digital Link on a host of ours, or AIs in brackets where there is no such host.
+	Text, Wrong string
+	Link        bool
+	Picture     template.URL
+	Kinds       []labels.Kind
+	Modules     []string
 }
 
 // gs1Row is a link as the form has it.
@@ -78,11 +92,15 @@ func gs1Page(key string) string { return Root + "/gs1/key?key=" + url.QueryEscap
 
 // gs1Key shows the form of a key; without one it is that of a new key.
 func (c *Console) gs1Key(v *visit) {
-	data := gs1KeyView{Fresh: true}
-	if key := v.r.URL.Query().Get("key"); key != "" {
+	v.showGS1(http.StatusOK, v.r.URL.Query().Get("key"), gs1KeyView{Fresh: true})
+}
+
+// showGS1 shows the page of a key, with what its symbol shall hold.
+func (v *visit) showGS1(status int, key string, data gs1KeyView) {
+	if key != "" {
 		var err error
 		data.GS1Entry, err = v.api.GS1Entry(v.ctx(), key)
-		if v.failed(err) {
+		if v.failed(err) || v.failed(v.symbolOf(&data)) {
 			return
 		}
 		data.Fresh = false
@@ -108,7 +126,74 @@ func (c *Console) gs1Key(v *visit) {
 		}
 		data.Rows = append(data.Rows, row)
 	}
-	v.show(http.StatusOK, "gs1-key", data)
+	v.show(status, "gs1-key", data)
+}
+
+// symbolOf completes what the page shows of the symbol of a key, and of what is below it.
+func (v *visit) symbolOf(data *gs1KeyView) error {
+	const most = 50
+	list, err := v.api.GS1Entries(v.ctx(), client.GS1Query{Under: data.Key, Limit: most + 1}) // the key itself is the first
+	if err != nil {
+		return err
+	}
+	data.Below, data.More = list[min(1, len(list)):min(len(list), most)], len(list) > most
+	data.Kinds, data.Modules = []labels.Kind{labels.GS1QR, labels.GS1DataMatrix}, moduleSizes
+	hosts, err := v.gs1Hosts()
+	if err != nil {
+		return err
+	}
+	if data.Link = len(hosts) > 0; data.Link {
+		data.Kinds = append([]labels.Kind{labels.GS1DigitalLink}, data.Kinds...)
+	}
+	if data.Text != "" {
+		return nil
+	}
+	if key, _, err := gs1.ParseKey(data.Key); err == nil {
+		data.Text = gs1.Data{Key: key}.Bracketed()
+	}
+	if data.Link {
+		data.Text = "https://" + hosts[0] + "/" + data.Key
+		if len(data.Text) <= symbol.MostOnScreen {
+			picture, _ := symbol.ForScreen(data.Text) // so short a text has a code
+			data.Picture = template.URL(picture)
+		}
+	}
+	return nil
+}
+
+// gs1Hosts are the hosts that answer for GS1 keys.
+func (v *visit) gs1Hosts() (hosts []string, err error) {
+	all, err := v.api.Settings(v.ctx())
+	if err == nil {
+		err = json.Unmarshal(all["gs1_hosts"], &hosts)
+	}
+	return hosts, err
+}
+
+// gs1Symbol answers the symbol of a key, or of a lot or serial below it, as a file: drawn, read back, and what it says compared.
+func (c *Console) gs1Symbol(v *visit) {
+	q := v.r.URL.Query()
+	key, text, file := q.Get("key"), strings.TrimSpace(q.Get("text")), pictureKinds[q.Get("as")]
+	said, err := gs1.Parse(text)
+	if err != nil || said.Key.String() != key && !strings.HasPrefix(said.Key.String(), key+"/") {
+		v.showGS1(http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.below", key)})
+		return
+	}
+	if _, err := v.api.GS1Entry(v.ctx(), key); v.failed(err) {
+		return
+	}
+	module, err := symbol.ParseLength(q.Get("module"))
+	var d symbol.Drawing
+	if err == nil && file.write != nil {
+		style := symbol.Style{Module: module, DPI: codeDPI, Ink: symbol.Black, Paper: symbol.White}
+		d, err = labels.Design{Kind: labels.Kind(q.Get("kind")), Level: 'M', Style: style}.Draw(0, labels.Row{Text: text})
+	}
+	if err != nil || file.write == nil {
+		v.showGS1(http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.none")})
+		return
+	}
+	v.attach(file.kind, q.Get("kind")+" "+strings.ReplaceAll(said.Key.String(), "/", "_")+"."+q.Get("as"))
+	_ = file.write(v.w, d)
 }
 
 func rfc3339(at *time.Time) string {

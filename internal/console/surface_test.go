@@ -145,6 +145,7 @@ func walkGS1(c *recorded) {
 	c.post("/console/gs1/key", "did=save&fresh=yes&key=01/09506000134352&linktype_0=gs1:pip&href_0=https://tea.example/&title_0=Tea&default=0")
 	c.get("/console/gs1")
 	c.get("/console/gs1/key?key=01/09506000134352")
+	c.get("/console/gs1/symbol?key=01/09506000134352&text=(01)09506000134352&kind=gs1-qr&module=0.5mm&as=svg")
 	c.post("/console/gs1/key", "did=save&key=01/09506000134352&archived=yes&linktype_0=gs1:pip&href_0=https://tea.example/&title_0=Tea"+
 		"&default=0&from_0=2026-01-31T15:04:05Z")
 	var log struct{ Changes []struct{ Seq int64 } }

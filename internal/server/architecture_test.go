@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"internal/look":         {},
 	"internal/phrase":       {},
 	"internal/console": {"client", "internal/accounts", "internal/look", "internal/operations", "internal/people",
-		"internal/phrase", "internal/provider", "internal/refusal",
+		"internal/gs1", "internal/labels", "internal/phrase", "internal/provider", "internal/refusal",
 		"internal/ruleplan", "internal/settings", "internal/symbol", "internal/turns"},
 	"internal/refusal": {"internal/phrase"},
 	"internal/start":   {"internal/look", "internal/phrase"},

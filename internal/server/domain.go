@@ -64,7 +64,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 		Guessed: s.guessedPerson}
 	s.domain.appearances = &appearance.Book{Store: s.store, Log: s.log, RealNow: s.world.realNow}
 	s.domain.products = &digitallink.Book{Store: s.store, Now: s.world.now,
-		Hosts: func() []string { return s.chosen.settings.Get().GS1Hosts },
+		Hosts:   func() []string { return s.chosen.settings.Get().GS1Hosts },
 		Holder:  func(digits string) (string, string) { return s.chosen.settings.Get().GS1Prefixes.Holder(digits) },
 		Changed: s.domain.current.ProductsChanged}
 	s.followed()

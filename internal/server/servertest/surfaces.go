@@ -46,7 +46,6 @@ var absent = map[Surface]map[string]string{
 		"checkRule":              "verify looks for the file from where it runs, and rule plan says what an add would do",
 	},
 	Console: {
-		"getSettings":      "the page of settings calls describeSettings",
 		"exportEverything": "an archive with the keys of everything belongs in no browser's folder of downloads: qrjump export writes it",
 		"noteDrill":        "qrjump drill runs where the archive is, and notes what it found; the page of operation shows it",
 		"beginImport":      "a file of codes has gigabytes: the command line brings it, and goes on where it broke off",

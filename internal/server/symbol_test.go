@@ -1,0 +1,86 @@
+package server_test
+
+import (
+	"image"
+	"image/png"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/gs1"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/readtest"
+)
+
+// Issue 34, 4: where a product leads is said on one page of the console, and a symbol that was made there is read by readers of other
+// makers. With what these read, a till has GTIN and serial, a phone is at the default link, and the app opens the Mini Program with a ticket.
+func TestOneSymbolOfAProductForThreeScanners(t *testing.T) {
+	t.Parallel()
+	w := brew(t, servertest.Options{Config: func(c *server.Config) { c.DevHost = tradeHosts }})
+	w.Admin("PUT", "/settings", `{"gs1_hosts":["id.brand.example"]}`)
+	form := url.Values{"did": {"save"}, "fresh": {"yes"}, "key": {"01/09506000134352"}, "owner": {"brand"}, "wxa_appid": {"shop"},
+		"wxa_path": {"pages/product/index?gtin={01}"}, "default": {"0"},
+		"linktype_0": {"gs1:pip"}, "href_0": {"https://brand.example/p/{01}"}, "title_0": {"Tea"}}
+	if a := w.Do("POST", "/console/gs1/key", form.Encode(), "Content-Type: application/x-www-form-urlencoded"); a.Status != 303 {
+		t.Fatalf("the page of the product: %d %.2000s", a.Status, a.Body)
+	}
+	page := w.Do("GET", "/console/gs1/key?key=01/09506000134352", "").Body
+	for _, has := range []string{`value="pages/product/index?gtin={01}"`, `value="https://brand.example/p/{01}"`,
+		`value="https://id.brand.example/01/09506000134352"`, `<option value="gs1-datamatrix">`, `src="data:image/png`} {
+		if !strings.Contains(page, has) {
+			t.Errorf("the page of the product lacks %s", has)
+		}
+	}
+	id := w.order(trades[2].OrderPut, "three scanners").ApplicationID
+	w.activate(id, 0, 99)
+	code := rowOf(w, id, 7)
+	plain := "https://id.brand.example/01/09506000134352/21/A-7"
+	for _, c := range []struct {
+		kind, identifier string
+		read             func(testing.TB, image.Image) string
+	}{{"gs1-digital-link", "", readtest.Zbarimg}, {"gs1-qr", "]Q3", readtest.Zbarimg}, {"gs1-datamatrix", "]d2", readtest.DmtxreadGS1}} {
+		for text, serial := range map[string]string{code.Text: code.Code, plain: "A-7"} {
+			says := strings.TrimPrefix(c.read(t, w.symbol(text, c.kind)), "\x1d")
+			till, err := gs1.Parse(c.identifier + says)
+			gtin, _ := till.Value("01")
+			if got, _ := till.Value("21"); err != nil || gtin != "09506000134352" || got != serial {
+				t.Errorf("%s: the till reads GTIN %s and serial %s: %v", c.kind, gtin, got, err)
+			}
+			if serial == "A-7" {
+				d := w.ask("resolve", "alice", c.identifier+says)
+				if d.AppID != "shop" || !strings.HasPrefix(d.Path, "pages/product/index?gtin=09506000134352") || strings.Contains(d.Path, "ticket") {
+					t.Errorf("%s: without a secret the app opens %s", c.kind, d.short())
+				}
+			} else {
+				w.opensInTheApp(c.kind, c.identifier+says, id, 7)
+			}
+			if c.identifier != "" {
+				continue // a phone's camera opens links
+			}
+			path := strings.TrimPrefix(says, "https://id.brand.example")
+			if a := w.Do("GET", path, "", "Host: id.brand.example"); a.Status != 307 ||
+				!strings.HasPrefix(a.Header.Get("Location"), "https://brand.example/p/09506000134352") {
+				t.Errorf("a phone is sent to %d %s", a.Status, a.Header.Get("Location"))
+			}
+		}
+	}
+	for _, wrong := range []string{"text=(01)09506000134369&kind=gs1-qr", "text=(01)09506000134352&kind=gs1-digital-link", "text=tea&kind=gs1-qr",
+		"text=(01)09506000134352&kind=none"} {
+		if a := w.Do("GET", "/console/gs1/symbol?key=01/09506000134352&module=2mm&as=png&"+wrong, ""); a.Status != 422 {
+			t.Errorf("%s: %d", wrong, a.Status)
+		}
+	}
+}
+
+// symbol is what the page of the product 09506000134352 draws.
+func (w works) symbol(text, kind string) image.Image {
+	w.t.Helper()
+	q := url.Values{"key": {"01/09506000134352"}, "text": {text}, "kind": {kind}, "module": {"0.5mm"}, "as": {"png"}}
+	a := w.Do("GET", "/console/gs1/symbol?"+q.Encode(), "")
+	m, err := png.Decode(strings.NewReader(a.Body))
+	if err != nil {
+		w.t.Fatalf("%s: %d %v %.2000s", kind, a.Status, err, a.Body)
+	}
+	return m
+}
