@@ -36,7 +36,7 @@ type OrderList struct {
 type OrderPut struct {
 	Count  int64  `json:"code_count" doc:"a multiple of 10,000"`
 	ISV    string `json:"isv_application_id" minLength:"1" maxLength:"128" doc:"a number of the account's own: the same again is the same order"`
-	Text   string `json:"text,omitempty" maxLength:"2048" doc:"how the texts of the codes are written, fixed for ever: {prefix}, {gtin}, {given:N}, {serial}, and one of {secret} and {digits:N}; none = {prefix}{secret}"`
+	Text   string `json:"text,omitempty" maxLength:"2048" doc:"how the texts of the codes are written, fixed for ever: {prefix}, {gtin}, {given:N}, {serial}, {number:FIRST}, and one of {secret} and {digits:N}; none = {prefix}{secret}"`
 	GTIN   string `json:"gtin,omitempty" maxLength:"14" doc:"for {gtin}: 8, 12, 13 or 14 digits, padded to 14"`
 	Given  string `json:"given,omitempty" maxLength:"64" doc:"for {given:N}: N digits"`
 	Weak   bool   `json:"weak,omitempty" doc:"take a text that costs less than 40 bits to guess: it never shows that a product is genuine"`

@@ -312,7 +312,7 @@ func (p PackageRange) eachByTemplate(ctx context.Context, f func(index uint64, c
 		for j := range n {
 			code, symbols := s.lane(j)
 			at := index + uint64(j)
-			text = t.append(text[:0], &code, p.Printed.Version, &symbols, t.digits(p.Text, p.Printed.Version, p.Start+at))
+			text = t.append(text[:0], &code, p.Printed.Version, &symbols, t.digits(p.Text, p.Printed.Version, p.Start+at), at)
 			if err := f(at, code[:], text); err != nil {
 				return err
 			}

@@ -63,38 +63,55 @@ func (p *Press) importedPrint(b Batch, row ImportedCode) (text string, err error
 	if !ok {
 		return "", foreign
 	}
-	return t.with(unpackCode(row.Code), secret), nil
+	return t.with(variable{unpackCode(row.Code), secret, t.number(row.Index)}), nil
 }
 
-// with writes a text of which serial number and secret are known.
-func (t Template) with(serial, secret string) string {
+// variable is what differs from text to text of a template.
+type variable struct{ serial, secret, number string }
+
+// number is the brand's own serial number of an index; "" = texts have none.
+func (t Template) number(index int64) string {
+	for _, part := range t.parts {
+		if part.field == numberField {
+			return part.number(uint64(index))
+		}
+	}
+	return ""
+}
+
+// with writes a text of which what differs is known.
+func (t Template) with(v variable) string {
 	b := make([]byte, 0, t.size)
 	for _, part := range t.parts {
 		switch part.field {
 		case literal:
 			b = append(b, part.text...)
 		case serialField:
-			b = append(b, serial...)
+			b = append(b, v.serial...)
+		case numberField:
+			b = append(b, v.number...)
 		default:
-			b = append(b, secret...)
+			b = append(b, v.secret...)
 		}
 	}
 	return string(b)
 }
 
-// cut takes serial number and secret out of a text of these parts; a template without a serial number has none.
-func cut(parts []templatePart, text string) (serial, secret string) {
+// cut takes what differs out of a text of these parts.
+func cut(parts []templatePart, text string) (v variable) {
 	for _, part := range parts {
 		switch piece := text[:part.size]; part.field {
 		case literal:
 		case serialField:
-			serial = piece
+			v.serial = piece
+		case numberField:
+			v.number = piece
 		default:
-			secret = piece
+			v.secret = piece
 		}
 		text = text[part.size:]
 	}
-	return serial, secret
+	return v
 }
 
 // importedByTemplate finds the code made elsewhere behind a text by template. ErrUnread.
@@ -123,8 +140,8 @@ func (p *Press) importedByTemplate(ctx context.Context, text string) (f Found, o
 
 // importedPrinted finds the code made elsewhere with a text as a template writes it. ErrUnread.
 func (p *Press) importedPrinted(ctx context.Context, t Template, printed string) (f Found, ok bool, err error) {
-	serial, secret := cut(t.parts, printed)
-	hi, lo := p.hideSecret(secret, t.parts[t.secret].field)
+	v := cut(t.parts, printed)
+	hi, lo := p.hideSecret(v.secret, t.parts[t.secret].field)
 	if f, ok, err = p.importedRow(ctx, hi, lo); !ok || err != nil {
 		return f, false, err
 	}
@@ -133,8 +150,8 @@ func (p *Press) importedPrinted(ctx context.Context, t Template, printed string)
 	if err != nil {
 		return f, false, nil
 	}
-	made := own.with(f.Code, secret)
-	return f, (serial == "" || serial == f.Code) && len(cutScheme(made)) == len(cutScheme(printed)) &&
+	made := own.with(variable{f.Code, v.secret, own.number(f.Index)})
+	return f, len(cutScheme(made)) == len(cutScheme(printed)) &&
 		equalFold(cutScheme(made), cutScheme(printed)), nil
 }
 
@@ -201,16 +218,19 @@ func (p *Press) readByTemplate(b Batch, t Template, l ImportLine) (row ImportedC
 	if !like {
 		return row, faultAt(l.Number, "the text is not one of %q", t.text)
 	}
-	serial, secret := cut(t.parts, printed)
-	if serial != "" && serial != strings.ToUpper(l.Code) {
+	v := cut(t.parts, printed)
+	switch {
+	case v.serial != "" && v.serial != strings.ToUpper(l.Code):
 		return row, faultAt(l.Number, "the serial number in the text is not the original code, which is column 2")
+	case v.number != t.number(l.Index):
+		return row, faultAt(l.Number, "the number in the text is not that of index %d, which is %s", l.Index, t.number(l.Index))
 	}
 	if _, ours := p.byTemplate(printed); ours {
 		return row, faultAt(l.Number, "the text is one that this server makes itself")
 	}
 	row = ImportedCode{Batch: b.ID, Index: l.Index}
 	row.Code, _ = packCode(l.Code)
-	row.TextHi, row.TextLo = p.hideSecret(secret, t.parts[t.secret].field)
+	row.TextHi, row.TextLo = p.hideSecret(v.secret, t.parts[t.secret].field)
 	return row, nil
 }
 

@@ -120,7 +120,7 @@ func TestImportedDigitsComeBack(t *testing.T) {
 	p := importPress(t)
 	seen := map[[2]int64]string{}
 	for n := leastDigits; n <= mostDigits; n++ {
-		part := templatePart{digitsField, "", n}
+		part := templatePart{field: digitsField, size: n}
 		for _, digits := range []string{strings.Repeat("0", n), strings.Repeat("9", n), strings.Repeat("1234567890", 4)[:n],
 			strings.Repeat("0", n-1) + "7"} {
 			hi, lo := p.hideSecret(digits, digitsField)
@@ -132,7 +132,7 @@ func TestImportedDigitsComeBack(t *testing.T) {
 				t.Errorf("%s is stored as %s is", digits, other)
 			}
 			seen[[2]int64{hi, lo}] = digits
-			if _, ok := p.showSecret(row, templatePart{digitsField, "", n ^ 1}); ok {
+			if _, ok := p.showSecret(row, templatePart{field: digitsField, size: n ^ 1}); ok {
 				t.Errorf("%s comes back with %d digits", digits, n^1)
 			}
 			if _, ok := p.showTail(hi, lo); ok {

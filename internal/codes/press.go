@@ -187,7 +187,7 @@ func (p *Press) Text(b Batch, index int64) string {
 		if err != nil {
 			panic(err) // it was parsed before it was stored
 		}
-		return t.render(p.Keys, b.Version, b.Start+uint64(index))
+		return t.render(p.Keys, b.Version, b.Start+uint64(index), uint64(index))
 	}
 	return p.plainText(b, index)
 }

@@ -26,6 +26,8 @@ const (
 	defaultTemplate = "{prefix}{secret}"
 	// leastDigits hold every counter; mostDigits are two halves that fit a number each.
 	leastDigits, mostDigits = 15, 36
+	// mostNumber is how many digits a serial number of the brand's own has at most.
+	mostNumber = 15
 )
 
 // field is a part of a template.
@@ -36,6 +38,7 @@ const (
 	serialField       // the nine characters
 	secretField       // version character and symbols, "." for "$": both are of the QR alphanumeric set, but GS1 has no "$"
 	digitsField       // the counter in digits, by a permutation that nobody can guess
+	numberField       // the brand's own serial number: that of the first code and the index
 	weakField         // writes nothing: whoever brought the codes says that their texts can be guessed
 )
 
@@ -43,6 +46,7 @@ type templatePart struct {
 	field field
 	text  string // of a literal
 	size  int    // bytes
+	first uint64 // of a numberField
 }
 
 // Template is how the texts of an application are written. Every text of it has the same length. It is fixed for ever.
@@ -130,7 +134,7 @@ func ParseTemplate(text string) (t Template, err error) {
 		return fault("begins or ends with space, which a reader may remove")
 	}
 	t.text, t.secret = text, -1
-	serials := 0
+	serials, numbers := 0, 0
 	for rest := text; rest != ""; {
 		var part templatePart
 		if part, rest, err = nextPart(rest); err != nil {
@@ -142,6 +146,8 @@ func ParseTemplate(text string) (t Template, err error) {
 			continue
 		case serialField:
 			serials++
+		case numberField:
+			numbers++
 		case secretField, digitsField:
 			if t.secret >= 0 {
 				return fault("has two secret parts: want one of {secret} and {digits:N}")
@@ -154,8 +160,8 @@ func ParseTemplate(text string) (t Template, err error) {
 	switch {
 	case t.secret < 0:
 		return fault("has no {secret} and no {digits:N}: anybody could make such a text")
-	case serials > 1:
-		return fault("has {serial} more than once")
+	case serials > 1 || numbers > 1:
+		return fault("has {serial} or {number:…} more than once")
 	case t.size > MaxText:
 		return fault("gives texts of %d bytes, more than %d", t.size, MaxText)
 	}
@@ -173,7 +179,7 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 		if i < 0 {
 			i = len(text)
 		}
-		return templatePart{literal, text[:i], i}, text[i:], nil
+		return templatePart{field: literal, text: text[:i], size: i}, text[i:], nil
 	}
 	name, rest, closed := strings.Cut(text[1:], "}")
 	if text[0] == '}' || !closed {
@@ -181,20 +187,27 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 	}
 	switch name {
 	case "serial":
-		return templatePart{serialField, "", CodeLength}, rest, nil
+		return templatePart{field: serialField, size: CodeLength}, rest, nil
 	case "secret":
-		return templatePart{secretField, "", TailLength}, rest, nil
+		return templatePart{field: secretField, size: TailLength}, rest, nil
 	case "weak":
-		return templatePart{weakField, "", 0}, rest, nil
+		return templatePart{field: weakField}, rest, nil
 	}
 	if digits, ok := strings.CutPrefix(name, "digits:"); ok {
 		n, err := strconv.Atoi(digits)
 		if err != nil || n < leastDigits || n > mostDigits || strconv.Itoa(n) != digits {
 			return part, "", fmt.Errorf("{%s}: want %d to %d digits", name, leastDigits, mostDigits)
 		}
-		return templatePart{digitsField, "", n}, rest, nil
+		return templatePart{field: digitsField, size: n}, rest, nil
 	}
-	return part, "", fmt.Errorf("{%s} is no part of a text: want {prefix}, {gtin}, {given:N}, {serial}, {secret} or {digits:N}", name)
+	if first, ok := strings.CutPrefix(name, "number:"); ok {
+		n, err := strconv.ParseUint(first, 10, 64)
+		if err != nil || len(first) > mostNumber || !allDigits(first) {
+			return part, "", fmt.Errorf("{%s}: want the number of the first code, in 1 to %d digits", name, mostNumber)
+		}
+		return templatePart{field: numberField, size: len(first), first: n}, rest, nil
+	}
+	return part, "", fmt.Errorf("{%s} is no part of a text: want {prefix}, {gtin}, {given:N}, {serial}, {number:FIRST}, {secret} or {digits:N}", name)
 }
 
 // String is the template as ParseTemplate read it.
@@ -209,7 +222,7 @@ func (t Template) Bits(count int64) int {
 		space = float64(part.size) * math.Log2(10)
 	}
 	for _, p := range t.parts {
-		if p.field == serialField {
+		if p.field == serialField || p.field == numberField {
 			return int(space) // each try is for one serial number
 		}
 	}
@@ -234,7 +247,7 @@ func (t Template) sample() string {
 	var symbols [symbolsLength]byte
 	writeCode(&code, 0, 1)
 	writeSymbols(&symbols, 0, 1)
-	return string(t.append(nil, &code, FirstVersion, &symbols, digitPair{}))
+	return string(t.append(nil, &code, FirstVersion, &symbols, digitPair{}, 0))
 }
 
 // Link is what the texts of a template have in common that are links: "?" stands for any character.
@@ -289,7 +302,8 @@ func (p *Press) SampleText(template string) string {
 }
 
 // append writes the text of a code. digits is its counter after the permutation of digits.
-func (t Template) append(b []byte, code *[CodeLength]byte, version byte, symbols *[symbolsLength]byte, digits digitPair) []byte {
+func (t Template) append(b []byte, code *[CodeLength]byte, version byte, symbols *[symbolsLength]byte, digits digitPair,
+	index uint64) []byte {
 	for _, part := range t.parts {
 		switch part.field {
 		case literal:
@@ -303,9 +317,24 @@ func (t Template) append(b []byte, code *[CodeLength]byte, version byte, symbols
 			}
 		case digitsField:
 			b = digits.append(b, part.size)
+		case numberField:
+			b = append(b, part.number(index)...)
 		}
 	}
 	return b
+}
+
+// number is the brand's own serial number of an index.
+func (p templatePart) number(index uint64) string { return fmt.Sprintf("%0*d", p.size, p.first+index) }
+
+// room returns an error where the serial numbers of the brand's own run out before so many codes.
+func (t Template) room(count int64) error {
+	for _, p := range t.parts {
+		if p.field == numberField && p.first+uint64(max(count, 1))-1 >= pow10(p.size) {
+			return fmt.Errorf("{number:%s} has no %d numbers: want more digits", p.number(0), count)
+		}
+	}
+	return nil
 }
 
 func plainSymbol(c byte) byte {
@@ -315,10 +344,10 @@ func plainSymbol(c byte) byte {
 	return c
 }
 
-// render is the text of counter c.
-func (t Template) render(keys Keys, version byte, c uint64) string {
+// render is the text of counter c, which is that of an index.
+func (t Template) render(keys Keys, version byte, c, index uint64) string {
 	code, symbols := keys.Code.Code(c), keys.Text[version].Text(c, version)
-	return string(t.append(make([]byte, 0, t.size), &code, version, &symbols, t.digits(keys.Text[version], version, c)))
+	return string(t.append(make([]byte, 0, t.size), &code, version, &symbols, t.digits(keys.Text[version], version, c), index))
 }
 
 // digits is a counter after the permutation, where the template shows it.
@@ -388,7 +417,7 @@ func (t Template) like(bare string) bool {
 // holds reports whether a piece of a text can be a field's.
 func (f field) holds(piece string) bool {
 	switch f {
-	case digitsField:
+	case digitsField, numberField:
 		return allDigits(piece)
 	case serialField, secretField:
 		return symbolsAlone(piece)
@@ -404,8 +433,9 @@ func (t Template) asPrinted(bare string) (printed string, ok bool) {
 	if !t.like(bare) {
 		return "", false
 	}
-	serial, secret := cut(t.bare, bare)
-	return t.with(capitals(serial), capitals(secret)), true
+	w := cut(t.bare, bare)
+	w.serial, w.secret = capitals(w.serial), capitals(w.secret)
+	return t.with(w), true
 }
 
 // capitals are the letters of a to z in capitals, and nothing else.
@@ -450,16 +480,19 @@ func (t Template) ofElements(read string) (printed string, ok bool) {
 	if err != nil || data.Stem != "" {
 		return "", false
 	}
-	var code [CodeLength]byte
-	writeCode(&code, 0, 1)
-	serial := ""
+	pattern, own := cut(t.parts, t.sample()), variable{}
 	for _, e := range sample.Elements() {
-		if e.Value == string(code[:]) {
-			serial, _ = data.Value(e.AI)
+		value, _ := data.Value(e.AI)
+		switch e.Value {
+		case "":
+		case pattern.serial:
+			own.serial = value
+		case pattern.number:
+			own.number = value
 		}
 	}
-	secret, _ := data.Value(internalAI)
-	if printed, ok = t.asPrinted(cutScheme(t.with(serial, secret))); !ok {
+	own.secret, _ = data.Value(internalAI)
+	if printed, ok = t.asPrinted(cutScheme(t.with(own))); !ok {
 		return "", false
 	}
 	made, err := gs1.Parse(printed)
@@ -584,6 +617,9 @@ type TemplateOrder struct {
 // FillTemplate is the template of an application for these codes. 40097.
 func (p *Press) FillTemplate(o TemplateOrder) (string, error) {
 	filled, err := FillTemplate(o.Text, TemplateValues{Prefix: p.Prefix, GTIN: o.GTIN, Given: o.Given})
+	if t, wrong := ParseTemplate(filled); err == nil && filled != "" && wrong == nil {
+		err = t.room(o.Count)
+	}
 	if err != nil {
 		return "", errcode.InvalidArgs.With(behaviour.None, "%s", err)
 	}

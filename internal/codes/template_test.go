@@ -20,6 +20,7 @@ var filledTemplates = []string{
 	"{digits:36}",
 	"HTTP://Q.EXAMPLE/{secret}",
 	"品种：郑单958\n生产：示例种业\n单元识别代码：{digits:20}\nhttps://t.example/{serial}",
+	"https://id.brand.example/01/09506000134352/21/{number:0000042000}?98={secret}",
 }
 
 func parsed(t testing.TB, text string) Template {
@@ -78,7 +79,7 @@ func TestTextsByTemplateAreGolden(t *testing.T) {
 	for _, template := range filledTemplates {
 		for _, c := range []uint64{0, 1, 155_520_000_000, Space - 1} {
 			for _, version := range []byte{FirstVersion, '$'} {
-				fmt.Fprintf(&got, "%q %d %c %q\n", template, c, version, parsed(t, template).render(keys, version, c))
+				fmt.Fprintf(&got, "%q %d %c %q\n", template, c, version, parsed(t, template).render(keys, version, c, c%1000))
 			}
 		}
 	}
@@ -93,7 +94,7 @@ func TestATextByTemplateReadsBack(t *testing.T) {
 		one := parsed(t, template)
 		shape := one.shape(FirstVersion)
 		for _, c := range someCounters(500) {
-			text := one.render(keys, FirstVersion, c)
+			text := one.render(keys, FirstVersion, c, c%1000)
 			bare := cutScheme(text)
 			if len(text) != one.size || !one.like(bare) {
 				t.Fatalf("%q has %d bytes of %d, or is not like its template", text, len(text), one.size)
@@ -138,6 +139,13 @@ func TestTemplatesAreFilled(t *testing.T) {
 		{"{given:11}{digits:21}", "", given, "12345678901{digits:21}", "", 56},
 		{"{given:5}{digits:15}", "", "81234", "81234{digits:15}", "", 36},
 		{"name\r\n{digits:20}", "", "", "name\n{digits:20}", "", 53},
+		{"https://id.brand.example/01/{gtin}/21/{number:42000}?98={secret}", gtin, "",
+			"https://id.brand.example/01/09506000134352/21/{number:42000}?98={secret}", "", 94},
+		{"{number:1}{number:2}{secret}", "", "", "", "more than once", 0},
+		{"{number:}{secret}", "", "", "", "the number of the first code", 0},
+		{"{number:+1}{secret}", "", "", "", "the number of the first code", 0},
+		{"{number:1234567890123456}{secret}", "", "", "", "1 to 15 digits", 0},
+		{"{number:7}", "", "", "", "no {secret}", 0},
 		{"https://q.example/{serial}", "", "", "", "no {secret}", 0},
 		{"{secret}{digits:20}", "", "", "", "two secret parts", 0},
 		{"{serial}{serial}{secret}", "", "", "", "more than once", 0},
@@ -178,7 +186,7 @@ func TestAGS1TextIsValid(t *testing.T) {
 	keys := templateKeys(t)
 	for _, template := range filledTemplates[:2] {
 		for _, c := range someCounters(100) {
-			text := parsed(t, template).render(keys, FirstVersion, c)
+			text := parsed(t, template).render(keys, FirstVersion, c, c%1000)
 			data, err := gs1.Parse(text)
 			if err != nil {
 				t.Fatalf("%s: %v", text, err)
@@ -203,7 +211,7 @@ func FuzzParseTemplate(f *testing.F) {
 		}
 		keys := templateKeys(t)
 		c %= Space
-		text := one.render(keys, FirstVersion, c)
+		text := one.render(keys, FirstVersion, c, 0)
 		if len(text) != one.size || !utf8.ValidString(text) {
 			t.Fatalf("%q gives %q, %d bytes", template, text, one.size)
 		}
@@ -218,12 +226,12 @@ func FuzzReadTextByTemplate(f *testing.F) {
 	var templates []Template
 	for _, template := range filledTemplates {
 		templates = append(templates, parsed(f, template))
-		f.Add(templates[len(templates)-1].render(keys, FirstVersion, 7))
+		f.Add(templates[len(templates)-1].render(keys, FirstVersion, 7, 7))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, one := range templates {
 			c, ok := one.shape(FirstVersion).counter(cutScheme(text), keys)
-			if made := one.render(keys, FirstVersion, c%Space); ok && len(cutScheme(made)) != len(cutScheme(text)) {
+			if made := one.render(keys, FirstVersion, c%Space, 0); ok && len(cutScheme(made)) != len(cutScheme(text)) {
 				t.Fatalf("%q was read as %d of %q, whose text is %q", text, c, one, made)
 			}
 			one.like(cutScheme(text))
@@ -255,5 +263,24 @@ func TestTemplatesThatAreLinks(t *testing.T) {
 		if got, ok := p.link(); got != want || ok != (want != Link{}) {
 			t.Errorf("%q is %+v, %t", text, got, ok)
 		}
+	}
+}
+
+// Serial numbers of the brand's own run from that of the first code on; an application that has more codes than numbers is refused.
+func TestNumbersOfTheBrandsOwn(t *testing.T) {
+	t.Parallel()
+	p := importPress(t)
+	tried := map[string]int64{"{number:089999}{secret}": 10_001, "{number:999999}{digits:20}": 2, "{number:0}{secret}": 11}
+	for text, count := range tried {
+		if _, err := p.FillTemplate(TemplateOrder{Text: text, Count: count}); err != nil != (text != "{number:089999}{secret}") {
+			t.Errorf("%q for %d codes: %v", text, count, err)
+		}
+		if filled, err := p.FillTemplate(TemplateOrder{Text: text, Count: 1}); err != nil || filled != text {
+			t.Errorf("%q for one code: %q, %v", text, filled, err)
+		}
+	}
+	one := parsed(t, "{number:089999}{secret}")
+	if text := one.render(templateKeys(t), FirstVersion, 7, 10_000); !strings.HasPrefix(text, "099999") {
+		t.Errorf("the number of index 10000 stands in %q", text)
 	}
 }

@@ -29,6 +29,8 @@ var trades = []struct {
 	{name: "a link of a host of its own", OrderPut: client.OrderPut{Text: "https://trace.example/p/{serial}/{secret}"}, page: true},
 	{name: "GS1", OrderPut: client.OrderPut{Text: "https://id.brand.example/01/{gtin}/21/{serial}?98={secret}", GTIN: "9506000134352"},
 		page: true},
+	{name: "GS1 with a serial of the brand's own", page: true,
+		OrderPut: client.OrderPut{Text: "https://id.brand.example/01/{gtin}/21/{number:0042000}?98={secret}", GTIN: "9506000134369"}},
 	{name: "32 digits", OrderPut: client.OrderPut{Text: "{given:11}{digits:21}", Given: "12345678901"}},
 	{name: "32 digits behind an address", page: true,
 		OrderPut: client.OrderPut{Text: "https://trace.example/{given:11}{digits:21}", Given: "12345678901"}},

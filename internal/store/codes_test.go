@@ -643,6 +643,7 @@ func TestTextsByTemplate(t *testing.T) {
 		for i, order := range []codes.TemplateOrder{
 			{Text: "https://id.brand.example/01/{gtin}/21/{serial}?98={secret}", GTIN: "9506000134352"},
 			{Text: "https://id.brand.example/01/{gtin}/21/{serial}?98={secret}", GTIN: "9506000134369"},
+			{Text: "https://id.brand.example/01/{gtin}/21/{number:0042000}?98={secret}", GTIN: "9506000134369"},
 			{Text: "{given:11}{digits:21}", Given: "12345678901"},
 			{Text: "品种 A\n单元识别代码：{digits:20}\r\nhttps://t.example/{serial}"},
 			{Text: "{given:5}{digits:15}", Given: "81234", Weak: true},
