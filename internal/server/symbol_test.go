@@ -14,7 +14,8 @@ import (
 )
 
 // Issue 34, 4: where a product leads is said on one page of the console, and a symbol that was made there is read by readers of other
-// makers. With what these read, a till has GTIN and serial, a phone is at the default link, and the app opens the Mini Program with a ticket.
+// makers. With what these read, a till has GTIN and serial, a phone is at the default link, and the app opens the Mini Program
+// with a ticket.
 func TestOneSymbolOfAProductForThreeScanners(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{Config: func(c *server.Config) { c.DevHost = tradeHosts }})
@@ -49,7 +50,8 @@ func TestOneSymbolOfAProductForThreeScanners(t *testing.T) {
 			}
 			if serial == "A-7" {
 				d := w.ask("resolve", "alice", c.identifier+says)
-				if d.AppID != "shop" || !strings.HasPrefix(d.Path, "pages/product/index?gtin=09506000134352") || strings.Contains(d.Path, "ticket") {
+				if d.AppID != "shop" || !strings.HasPrefix(d.Path, "pages/product/index?gtin=09506000134352") ||
+					strings.Contains(d.Path, "ticket") {
 					t.Errorf("%s: without a secret the app opens %s", c.kind, d.short())
 				}
 			} else {
@@ -65,8 +67,8 @@ func TestOneSymbolOfAProductForThreeScanners(t *testing.T) {
 			}
 		}
 	}
-	for _, wrong := range []string{"text=(01)09506000134369&kind=gs1-qr", "text=(01)09506000134352&kind=gs1-digital-link", "text=tea&kind=gs1-qr",
-		"text=(01)09506000134352&kind=none"} {
+	for _, wrong := range []string{"text=(01)09506000134369&kind=gs1-qr", "text=(01)09506000134352&kind=gs1-digital-link",
+		"text=tea&kind=gs1-qr", "text=(01)09506000134352&kind=none"} {
 		if a := w.Do("GET", "/console/gs1/symbol?key=01/09506000134352&module=2mm&as=png&"+wrong, ""); a.Status != 422 {
 			t.Errorf("%s: %d", wrong, a.Status)
 		}
