@@ -23,7 +23,7 @@ func command(t *testing.T, name string, args ...string) *exec.Cmd {
 }
 
 // TestOthersReadTheSame has bwip-js, gs1-barcode-parser-mod and biip read 100,000 random texts of all keys and qualifiers, half
-// of them spoilt; GS1_CASES says how many.
+// of them spoilt; GS1_CASES says how many, GS1_SEED which.
 func TestOthersReadTheSame(t *testing.T) {
 	node, python := absolute(t, "driver.cjs"), absolute(t, "driver.py")
 	cmd := command(t, "go", "test", "-count=1", "-v", "-timeout", "5h", "-run", "^TestPeersReadTheSame$|^TestAPeerReadsTheSameValues$",

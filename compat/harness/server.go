@@ -155,6 +155,13 @@ func start(t testing.TB, dir string, flags ...string) *Server {
 	return s
 }
 
+// Serve starts a server with these flags and a folder of its own, which lives as long as the test, and returns its address.
+func Serve(t testing.TB, flags ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	return run(t, binary(t, dir), dir, nil, append([]string{"serve", "--data", filepath.Join(dir, "data")}, flags...)...)
+}
+
 // run starts a program that says when it is ready, in dir, and returns its address; it ends with the test.
 func run(t testing.TB, program, dir string, environ []string, args ...string) string {
 	t.Helper()

@@ -116,6 +116,9 @@ func (a *answer) serve() bool {
 		h.Set("Access-Control-Allow-Methods", methods)
 		h.Set("Access-Control-Allow-Headers", "Accept, Accept-Language, Content-Type")
 		h.Set("Access-Control-Max-Age", "86400")
+		if err == nil { // the official suite looks for it here
+			a.tellsOfLinkset(id)
+		}
 		a.head(http.StatusNoContent)
 		return true
 	case http.MethodGet, http.MethodHead:
@@ -171,7 +174,7 @@ func (a *answer) resolve() bool {
 	h := a.w.Header()
 	h.Set("Vary", "Accept, Accept-Language")
 	h.Set("Cache-Control", "no-store")
-	h.Add("Link", "<"+a.base+"/"+a.id.key()+`?linkType=linkset>; rel="linkset"; type="`+linksetType+`"; title="All links"`)
+	a.tellsOfLinkset(a.id)
 	if want.kind == "linkset" || want.kind == "all" || wantsLinkset(want.media) {
 		a.linkset(http.StatusOK, levels, want.at, nil)
 		return true
@@ -192,6 +195,10 @@ func (a *answer) resolve() bool {
 		a.problem(http.StatusNotFound, a.id.key()+" has no link of this type: ?linkType=linkset lists those that it has")
 	}
 	return true
+}
+
+func (a *answer) tellsOfLinkset(id identifier) {
+	a.w.Header().Add("Link", "<"+a.base+"/"+id.key()+`?linkType=linkset>; rel="linkset"; type="`+linksetType+`"; title="All links"`)
 }
 
 // wantsLinkset reports whether a linkset is at least as welcome as anything else that is named.
@@ -377,7 +384,7 @@ func (a *answer) describe() {
 		"name": "qrjump", "resolverRoot": a.base, "supportedPrimaryKeys": gs1.PrimaryKeys(),
 		"supportedLinkType":           []map[string]string{{"namespace": Voc, "prefix": curie}},
 		"linkTypeDefaultCanBeLinkset": false,
-		"linksetContext":              linksetTerms,
+		"jsonLdContextLocation":       linksetTerms,
 		"contact":                     map[string]string{"fn": strings.TrimPrefix(strings.TrimPrefix(a.base, "https://"), "http://")},
 	})
 }

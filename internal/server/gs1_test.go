@@ -281,7 +281,7 @@ func TestGS1Methods(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: gtins, ScanListener: true})
 	const item = "/01/09506000134352"
 	if a := s.Do("OPTIONS", item, "", "Host: id.example"); a.Status != 204 ||
-		a.Header.Get("Access-Control-Allow-Methods") != "GET, HEAD, OPTIONS" {
+		a.Header.Get("Access-Control-Allow-Methods") != "GET, HEAD, OPTIONS" || !strings.Contains(a.Header.Get("Link"), `rel="linkset"`) {
 		t.Errorf("OPTIONS: %d %v", a.Status, a.Header)
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "TRACE"} {
@@ -295,11 +295,13 @@ func TestGS1Methods(t *testing.T) {
 		SupportedPrimaryKeys []string
 		SupportedLinkType    []struct{ Namespace, Prefix string }
 		Contact              map[string]string
-		LinkTypeDefault      *bool `json:"linkTypeDefaultCanBeLinkset"`
+		LinkTypeDefault      *bool  `json:"linkTypeDefaultCanBeLinkset"`
+		Context              string `json:"jsonLdContextLocation"`
 	}
 	a.JSON(t, &about)
 	if a.Status != 200 || about.ResolverRoot != "http://id.example" || !slices.Contains(about.SupportedPrimaryKeys, "01") ||
-		len(about.SupportedLinkType) == 0 || about.Contact["fn"] == "" || about.LinkTypeDefault == nil {
+		len(about.SupportedLinkType) == 0 || about.Contact["fn"] == "" || about.LinkTypeDefault == nil ||
+		about.Context != "https://ref.gs1.org/standards/resolver/linkset-context" {
 		t.Errorf("description: %d %s", a.Status, a.Body)
 	}
 	for path, want := range map[string]struct {
