@@ -141,6 +141,34 @@ func (c *Client) PutAccount(ctx context.Context, appid string, a AccountPut) err
 	return c.changeAccount(ctx, http.MethodPut, appid, a)
 }
 
+// Deletion is what goes with an account or a platform that is deleted, and what keeps it.
+type Deletion struct {
+	AppID   string   `json:"appid"`
+	Deleted bool     `json:"deleted" doc:"false where it was only asked"`
+	Goes    []Amount `json:"goes" doc:"links, authorizations, tokens, temporary_qrcodes, followers"`
+	Keeps   []Amount `json:"keeps" doc:"rules, rules_that_open_it, applications, gs1_keys, permanent_qrcodes, active_codes; empty = nothing"`
+}
+
+// Amount is how many of something there are.
+type Amount struct {
+	What  string `json:"what"`
+	Count int    `json:"count"`
+}
+
+// DeleteAccount deletes an account. With dryRun it only says what would go, and what keeps the account; without, a *Problem
+// with status 409: something keeps it.
+func (c *Client) DeleteAccount(ctx context.Context, appid string, dryRun bool) (d Deletion, err error) {
+	return c.deleteWhole(ctx, accountPath(appid), appid, dryRun)
+}
+
+func (c *Client) deleteWhole(ctx context.Context, path, appid string, dryRun bool) (d Deletion, err error) {
+	err = c.admin(ctx, http.MethodDelete, with(path, map[string]string{"dry_run": flagText(dryRun)}), nil, &d)
+	if err == nil && (d.AppID != appid || d.Deleted == dryRun) {
+		err = c.wrong(http.MethodDelete, "/admin/v1/"+path, "it tells of %q, deleted: %v", d.AppID, d.Deleted)
+	}
+	return d, err
+}
+
 // SetVersions sets which versions of a Mini Program exist.
 func (c *Client) SetVersions(ctx context.Context, appid string, versions []string) error {
 	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"versions": append([]string{}, versions...)}, "versions")

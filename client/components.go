@@ -94,6 +94,11 @@ func (c *Client) PutComponent(ctx context.Context, appid string, p ComponentPut)
 	return one, err
 }
 
+// DeleteComponent deletes a third-party platform with all its authorisations. With dryRun it only says what would go.
+func (c *Client) DeleteComponent(ctx context.Context, appid string, dryRun bool) (Deletion, error) {
+	return c.deleteWhole(ctx, componentPath(appid), appid, dryRun)
+}
+
 // Pushes lists at most limit messages that were sent to a platform's event URL,
 // newest first, with what was answered; 0 = as many as the server likes to give.
 // A *Problem with status 404: there is no such platform.

@@ -169,6 +169,7 @@ type commands struct {
 		List    accountList      `cmd:""`
 		Show    accountShow      `cmd:""`
 		Put     accountPut       `cmd:""`
+		Delete  accountDelete    `cmd:""`
 		Release accountRelease   `cmd:""`
 		Member  accountMember    `cmd:""`
 		Link    accountLink      `cmd:""`
@@ -252,6 +253,7 @@ type commands struct {
 		List      componentList      `cmd:""`
 		Show      componentShow      `cmd:""`
 		Put       componentPut       `cmd:""`
+		Delete    componentDelete    `cmd:""`
 		Pushes    componentPushes    `cmd:""`
 		Withdraw  componentWithdraw  `cmd:""`
 		Agree     componentAgree     `cmd:""`

@@ -19,6 +19,8 @@ type ComponentTx interface {
 	ComponentAlone(ctx context.Context, appid string) (Component, error)
 	// PutComponentAlone is PutComponent, but leaves the grants as they are.
 	PutComponentAlone(ctx context.Context, c Component) error
+	// DeleteComponent removes a platform with its grants, tokens, tickets, codes and pushes.
+	DeleteComponent(ctx context.Context, appid string) error
 	// ComponentsAt returns those of the AppIDs that are of components.
 	ComponentsAt(ctx context.Context, appids []string) ([]string, error)
 	// Components lists by AppID, the first after the given one, without grants.

@@ -68,6 +68,9 @@ type Tx interface {
 	ChangedSince(ctx context.Context, after int64, limit int) ([]Concern, error)
 	// DeleteAccount removes the account with its members, links and tokens.
 	DeleteAccount(ctx context.Context, appid string) error
+	// LockBelongings makes changes of the account's rules and of all GS1 keys wait. Belongings are then what an account has.
+	LockBelongings(ctx context.Context, appid string) error
+	Belongings(ctx context.Context, appid string, now time.Time) (Belongings, error)
 
 	LinkTx
 	QRCodeTx

@@ -259,6 +259,25 @@ func (a *Admin) endTokens(ctx context.Context, in *AppIDPath) (client.Account, e
 	return a.account(ctx, in.AppID, a.Accounts.EndTokens(ctx, in.AppID))
 }
 
+// DryRun only asks what would be deleted.
+type DryRun struct {
+	DryRun bool `query:"dry_run" doc:"delete nothing: only say what would go, and what keeps it"`
+}
+
+func showDeletion(appid string, has accounts.Belongings, deleted bool) client.Deletion {
+	shown := func(a accounts.Amount) client.Amount { return client.Amount(a) }
+	return client.Deletion{AppID: appid, Deleted: deleted, Goes: each(has.Goes, shown), Keeps: each(has.Keeps, shown)}
+}
+
+func (a *Admin) deleteAccount(ctx context.Context, in *struct {
+	AppIDPath
+	DryRun
+}) (client.Deletion, error) {
+	opened := accounts.Amount{What: "active_codes", Count: a.Codes.Memory.Opening(in.AppID, a.Now())}
+	has, err := a.Accounts.Delete(ctx, in.AppID, in.DryRun.DryRun, opened)
+	return showDeletion(in.AppID, has, !in.DryRun.DryRun), err
+}
+
 type MemberPath struct {
 	AppIDPath
 	User string `path:"user" maxLength:"512"`

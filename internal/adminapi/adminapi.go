@@ -177,6 +177,9 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 	if taken, ok := errors.AsType[accounts.Taken](err); ok {
 		return huma.Error409Conflict(taken.Error() + `: say "move": true to take it away from there`)
 	}
+	if used, ok := errors.AsType[accounts.InUse](err); ok {
+		return huma.Error409Conflict(used.Error())
+	}
 	if foreign, ok := errors.AsType[digitallink.Foreign](err); ok {
 		return huma.Error409Conflict(foreign.Error())
 	}

@@ -75,6 +75,14 @@ func (a *Admin) putComponent(ctx context.Context, in *struct {
 	return a.getComponent(ctx, &in.ComponentPath)
 }
 
+func (a *Admin) deleteComponent(ctx context.Context, in *struct {
+	ComponentPath
+	DryRun
+}) (client.Deletion, error) {
+	has, err := a.Accounts.DeleteComponent(ctx, in.Component, in.DryRun.DryRun)
+	return showDeletion(in.Component, has, !in.DryRun.DryRun), err
+}
+
 func (a *Admin) listPushes(ctx context.Context, in *struct {
 	ComponentPath
 	Limit int `query:"limit" default:"50" minimum:"1" maximum:"1000"`

@@ -24,6 +24,10 @@ func (a *Admin) accountOperations() []o.Operation {
 		o.Get("/accounts/{appid}/abilities", "listAbilities", o.Viewer, a.listAbilities,
 			"What an account may do, and what is missing where it may not"),
 		o.Put("/accounts/{appid}", "putAccount", o.Operator, a.putAccount, "Create or replace an account"),
+		o.Delete("/accounts/{appid}", "deleteAccount", o.Operator, a.deleteAccount,
+			"Delete an account with its members, links, tokens and authorisations; 409 where something keeps it").
+			More("Rules, GS1 keys and codes that open it go first. An account that applied for codes or has permanent QR codes stays for " +
+				"ever: what is printed must find it. The log of changes and counts keep what they say of it."),
 		o.Put("/accounts/{appid}/versions", "setVersions", o.Operator, a.setVersions, "Say which versions of a Mini Program exist"),
 		o.Put("/accounts/{appid}/jump", "setJump", o.Operator, a.setJump, "Switch all rules of an account on or off"),
 		o.Delete("/accounts/{appid}/tokens", "endTokens", o.Operator, a.endTokens,
@@ -56,6 +60,8 @@ func (a *Admin) platformOperations() []o.Operation {
 		o.Get("/components/{component}", "getComponent", o.Viewer, a.getComponent, "One third-party platform and who authorised it"),
 		o.Put("/components/{component}", "putComponent", o.Operator, a.putComponent,
 			"Create or change a third-party platform; its authorisations stay"),
+		o.Delete("/components/{component}", "deleteComponent", o.Operator, a.deleteComponent,
+			"Delete a third-party platform: its tokens and all its authorisations end at once"),
 		o.Get("/components/{component}/pushes", "listPushes", o.Viewer, a.listPushes,
 			"What was sent to a platform's event URL, and answered, newest first; tickets and codes are masked"),
 		o.Delete("/components/{component}/authorizations/{appid}", "withdrawAuthorization", o.Operator, a.withdrawAuthorization,

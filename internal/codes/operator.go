@@ -320,6 +320,18 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 	return all // an activation binds each code anew
 }
 
+// Opening is how many codes open a Mini Program, now or by an activation that is to come.
+func (m *Memory) Opening(appid string, now time.Time) (n int) {
+	for _, b := range m.Batches() {
+		for _, have := range m.ActiveFrom(b.ID, Range{From: 0, To: b.Count - 1}, now, now) {
+			if have.Activation.Binding.WxaAppID == appid {
+				n += int(have.To - have.From + 1)
+			}
+		}
+	}
+	return n
+}
+
 // Waiting lists activations of a range that are not in force yet, by when
 // they take effect, as they will be then: what comes later at the same moment
 // covers or withdraws what comes before it.

@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"net/http"
 	"net/url"
@@ -259,6 +260,11 @@ func (c *Console) changeAccount(v *visit) {
 			return
 		}
 		err = v.api.EndTokens(ctx, appid)
+	case "delete":
+		if v.deleted(v.api.DeleteAccount, appid) {
+			v.redirect(Root + "/accounts?done=deleted")
+		}
+		return
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
@@ -266,4 +272,34 @@ func (c *Console) changeAccount(v *visit) {
 	if !v.failed(err) {
 		v.redirect(accountPage(appid) + "?done=account")
 	}
+}
+
+// deleted deletes an account or a platform once its name was typed below what would go; where something keeps it, the page
+// says what.
+func (v *visit) deleted(remove func(ctx context.Context, appid string, dryRun bool) (client.Deletion, error), appid string) bool {
+	asked, err := remove(v.ctx(), appid, true)
+	if v.failed(err) {
+		return false
+	}
+	if len(asked.Keeps) > 0 {
+		v.fault(http.StatusConflict, v.say("delete.kept", appid, v.amounts(asked.Keeps)))
+		return false
+	}
+	goes := v.amounts(asked.Goes)
+	if goes == "" {
+		goes = v.say("delete.alone")
+	}
+	if !v.agreed(v.say("sure.delete", appid, goes), appid) {
+		return false
+	}
+	_, err = remove(v.ctx(), appid, false)
+	return !v.failed(err)
+}
+
+func (v *visit) amounts(list []client.Amount) string {
+	var words []string
+	for _, one := range list {
+		words = append(words, v.say("delete."+one.What, one.Count))
+	}
+	return strings.Join(words, v.say("delete.and"))
 }

@@ -117,6 +117,11 @@ func (c *Console) changePlatform(v *visit) {
 		}
 		v.putPlatform(component)
 		return
+	case "delete":
+		if v.deleted(v.api.DeleteComponent, component) {
+			v.redirect(Root + "/platforms?done=deleted")
+		}
+		return
 	case "withdraw":
 		if !v.sure("sure.withdraw.account", appid) {
 			return

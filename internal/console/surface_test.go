@@ -207,6 +207,9 @@ func walkAccounts(c *recorded) {
 		c.post(page, withdraw)
 	}
 	walkAgreement(c, token.Text)
+	c.post("/console/platforms/other", "did=delete&sure=other")
+	c.post("/console/accounts", "appid=gone&kind=mini_program&name=Gone")
+	c.post("/console/accounts/gone", "did=delete&sure=gone")
 }
 
 // walkOrders orders codes, and decides about what was ordered.

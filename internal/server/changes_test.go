@@ -188,6 +188,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			"link svc new put svc"},
 		{"confirmLink", admin("POST", "/accounts/svc/links/new/confirm", `{"side":"account","agree":true}`), "link svc new put admin"},
 		{"/cgi-bin/wxopen/wxampunlink", wire(service, "/cgi-bin/wxopen/wxampunlink", `{"appid":"new"}`), "link svc new delete svc"},
+		{"deleteAccount", admin("DELETE", "/accounts/new", ``), "account new delete admin"},
 		{"putDomain", admin("PUT", "/domains/h.example", `{"status":"denied"}`), "domain h.example put admin"},
 		{"deleteDomain", admin("DELETE", "/domains/h.example", ``), "domain h.example delete admin"},
 		{"createScanKey", func() servertest.Answer {
@@ -236,6 +237,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 				s.PreAuthCode(platform, "isv")
 			return admin("POST", "/authorizations", fmt.Sprintf(`{"reference":%q,"appid":"shop","permission_sets":[33]}`, link))()
 		}, "grant isv shop put admin"},
+		{"deleteComponent", admin("DELETE", "/components/isv", ``), "component isv delete admin"},
 		{"eraseUser", admin("DELETE", "/users/u/scans", ``), "scans erase admin"},
 		{"importRules", func() servertest.Answer {
 			return s.Send(s.Request("POST", "/admin/v1/import/rules",

@@ -28,6 +28,8 @@ var guardedChanges = map[string]guardedChange{
 	"putAccount":            {"/accounts/shop", `{"kind":"mini_program","name":"%d","versions":["release"]}`, "/accounts/shop", "", ""},
 	"setVersions":           {"/accounts/shop/versions", `{"versions":["release","trial"]}`, "/accounts/shop", "", ""},
 	"setJump":               {"/accounts/shop/jump", `{"open":true}`, "/accounts/shop", "", ""},
+	"deleteAccount":         {"/accounts/gone", ``, "/accounts/gone", "", ""},
+	"deleteComponent":       {"/components/gone-isv", ``, "/components/gone-isv", "", ""},
 	"endTokens":             {"/accounts/shop/tokens", ``, "/accounts/shop", "", ""},
 	"putMember":             {"/accounts/shop/members/u%d", `{"role":"trial"}`, "/accounts/shop", "", ""},
 	"deleteMember":          {"/accounts/shop/members/u", ``, "/accounts/shop", "", ""},
@@ -74,6 +76,8 @@ func revised(t *testing.T, s *servertest.Server) *strings.Replacer {
 	s.Admin("PUT", "/settings", `{"verification":"trust"}`)
 	s.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/own/","path":"p"}`)
 	s.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/gone/","path":"p"}`)
+	s.Admin("PUT", "/accounts/gone", `{"kind":"mini_program"}`)
+	s.Admin("PUT", "/components/gone-isv", `{"encoding_aes_key":"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}`)
 	for _, gtin := range []string{"09506000134352", "09506000134369"} {
 		s.Admin("PUT", "/gs1/links/01/"+gtin, `{"links":[]}`)
 	}

@@ -148,6 +148,53 @@ func (t *Tx) DeleteAccount(ctx context.Context, appid string) error {
 	return t.note(ctx, ofAccount, appid, "delete", nil)
 }
 
+// LockBelongings implements accounts.Tx.
+func (t *Tx) LockBelongings(ctx context.Context, appid string) error {
+	if err := t.LockOwner(ctx, appid); err != nil {
+		return err
+	}
+	return t.LockGS1(ctx, "")
+}
+
+// belongings are what an account may have: what keeps it, and what goes with it. $1 is its AppID, $2 the time.
+var belongings = []struct {
+	what, query string
+	keeps       bool
+}{
+	{"rules", `SELECT COALESCE(SUM(n), 0) FROM rule_counts WHERE owner = $1 AND target = ''`, true},
+	{"rules_that_open_it", `SELECT COALESCE(SUM(n), 0) FROM rule_counts WHERE owner = '' AND target = $1`, true},
+	{"applications", `SELECT COUNT(*) FROM batches WHERE account = $1`, true},
+	{"gs1_keys", `SELECT COUNT(*) FROM gs1_links WHERE owner = $1 OR app = $1`, true},
+	{"permanent_qrcodes", `SELECT COUNT(*) FROM qrcodes WHERE account = $1 AND expires_at = 0`, true},
+	{"links", `SELECT COUNT(*) FROM links WHERE service = $1 OR mini_program = $1`, false},
+	{"authorizations", `SELECT COUNT(*) FROM grants WHERE appid = $1`, false},
+	{"tokens", `SELECT COUNT(*) FROM access_tokens WHERE appid = $1 AND expires_at > $2 AND (cut_at = 0 OR cut_at > $2)`, false},
+	{"temporary_qrcodes", `SELECT COUNT(*) FROM qrcodes WHERE account = $1 AND expires_at > $2`, false},
+	{"followers", `SELECT COUNT(*) FROM followers WHERE account = $1`, false},
+}
+
+// Belongings implements accounts.Tx.
+func (t *Tx) Belongings(ctx context.Context, appid string, now time.Time) (accounts.Belongings, error) {
+	var has accounts.Belongings
+	for _, one := range belongings {
+		n, args := 0, []any{appid, millis(now)}
+		if !strings.Contains(one.query, "$2") {
+			args = args[:1]
+		}
+		if err := t.row(ctx, one.query, args...).Scan(&n); err != nil {
+			return has, err
+		}
+		switch amount := (accounts.Amount{What: one.what, Count: n}); {
+		case n == 0:
+		case one.keeps:
+			has.Keeps = append(has.Keeps, amount)
+		default:
+			has.Goes = append(has.Goes, amount)
+		}
+	}
+	return has, nil
+}
+
 // Linked implements accounts.Tx and rules.Tx.
 func (t *Tx) Linked(ctx context.Context, service, miniProgram string) (bool, error) {
 	var n int

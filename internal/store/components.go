@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
@@ -39,6 +40,34 @@ func (t *Tx) PutComponentAlone(ctx context.Context, c accounts.Component) error 
 		"redirect_hosts": c.RedirectHosts,
 		"new_secret":     c.SecretHash != old.SecretHash, "new_message_token": c.MessageToken != old.MessageToken,
 		"new_encoding_aes_key": c.EncodingAESKey != old.EncodingAESKey})
+}
+
+// DeleteComponent implements accounts.Tx.
+func (t *Tx) DeleteComponent(ctx context.Context, appid string) error {
+	t.touched.Add(appid)
+	granted, err := list(ctx, t, scanText, `DELETE FROM grants WHERE component = $1 RETURNING appid`, appid)
+	if err != nil {
+		return err
+	}
+	slices.Sort(granted)
+	for _, account := range granted {
+		t.touched.Add(account)
+		if err := t.note(ctx, ofGrant, linkKey(appid, account), "delete", nil); err != nil {
+			return err
+		}
+	}
+	for _, query := range []string{
+		`DELETE FROM access_tokens WHERE appid = $1 OR component = $1`,
+		`DELETE FROM component_tickets WHERE component = $1`,
+		`DELETE FROM component_codes WHERE component = $1`,
+		`DELETE FROM pushes WHERE component = $1`,
+		`DELETE FROM components WHERE appid = $1`,
+	} {
+		if _, err := t.exec(ctx, query, appid); err != nil {
+			return err
+		}
+	}
+	return t.note(ctx, ofComponent, appid, "delete", nil)
 }
 
 // ComponentsAt implements accounts.Tx.

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+// deletion is of a verb that deletes an account or a platform whole.
+type deletion struct {
+	operator
+	AppID  string `arg:"" name:"appid"`
+	DryRun bool
+	ending
+}
+
+type accountDelete struct{ deletion }
+
+// Run deletes an account, or says what keeps it.
+func (c *accountDelete) Run(s *session, qrjump *client.Client) error {
+	return c.remove(s, qrjump.DeleteAccount, func(err error) error { return aboutAccount(s, qrjump, "delete", c.AppID, err) })
+}
+
+type componentDelete struct{ deletion }
+
+// Run deletes a third-party platform.
+func (c *componentDelete) Run(s *session, qrjump *client.Client) error {
+	return c.remove(s, qrjump.DeleteComponent, func(err error) error { return aboutComponent(s, qrjump, "delete", c.AppID, err) })
+}
+
+// remove asks the server what would go before it asks whoever sits at the terminal.
+func (c *deletion) remove(s *session, remove func(ctx context.Context, appid string, dryRun bool) (client.Deletion, error),
+	about func(error) error) error {
+	would, err := remove(s.ctx, c.AppID, true)
+	if err != nil {
+		return about(err)
+	}
+	if c.DryRun {
+		return c.print(s, would, func(w io.Writer) { printDeletion(w, would) })
+	}
+	if len(would.Keeps) > 0 {
+		return kept(would)
+	}
+	goes := amounts(would.Goes)
+	if goes == "" {
+		goes = said("delete.alone")
+	}
+	if err := c.confirmed(s, said("delete.takes", plain(c.AppID), goes)); err != nil {
+		return err
+	}
+	did, err := remove(s.ctx, c.AppID, false)
+	if p, is := errors.AsType[*client.Problem](err); is && p.Status == http.StatusConflict {
+		if would, asked := remove(s.ctx, c.AppID, true); asked == nil && len(would.Keeps) > 0 { // it came meanwhile
+			return kept(would)
+		}
+	}
+	return c.outcome(s, did, about(err), "delete.did", plain(c.AppID))
+}
+
+// kept is the error of what cannot be deleted, with what to do about each thing that keeps it.
+func kept(d client.Deletion) error {
+	var do []string
+	for _, one := range d.Keeps {
+		do = append(do, amount(one)+": "+mendOf(one, d.AppID))
+	}
+	return coded{advised{error: fault("delete.kept", plain(d.AppID), amounts(d.Keeps)), details: do}, exitRefused}
+}
+
+func amount(one client.Amount) string {
+	if key := "delete.of." + one.What; book.Has(key) {
+		return said(key, one.Count)
+	}
+	return plain(one.What) + " " + strconv.Itoa(one.Count) // of a later server
+}
+
+func amounts(list []client.Amount) string {
+	var words []string
+	for _, one := range list {
+		words = append(words, amount(one))
+	}
+	return strings.Join(words, said("delete.and"))
+}
+
+func printDeletion(w io.Writer, d client.Deletion) {
+	printFields(w, [2]string{"appid", d.AppID}, [2]string{said("delete.goes"), orDash(amounts(d.Goes))},
+		[2]string{said("delete.keeps"), amounts(d.Keeps)})
+	if len(d.Keeps) == 0 {
+		tell(w, "delete.would", plain(d.AppID))
+		return
+	}
+	for _, one := range d.Keeps {
+		printFields(w, [2]string{amount(one), mendOf(one, d.AppID)})
+	}
+}
+
+// mendOf is what to do about a thing that keeps an account; "" = this program does not know it.
+func mendOf(one client.Amount, appid string) string {
+	if key := "delete.do." + one.What; book.Has(key) {
+		return said(key, plain(appid))
+	}
+	return ""
+}

@@ -1,0 +1,107 @@
+package accounts
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// Amount is how many of something there are.
+type Amount struct {
+	What  string
+	Count int
+}
+
+// Belongings are what goes with an account or a platform that is deleted, and what keeps it: codes that are printed must
+// find it for ever, and rules and GS1 keys go by a decision of their own.
+type Belongings struct {
+	Goes, Keeps []Amount
+}
+
+// InUse is the error of deleting an account that something keeps.
+type InUse struct {
+	AppID string
+	Keeps []Amount
+}
+
+func (e InUse) Error() string {
+	var has []string
+	for _, one := range e.Keeps {
+		has = append(has, fmt.Sprint(one.What, " ", one.Count))
+	}
+	return fmt.Sprintf("account %s stays, because it has: %s", e.AppID, strings.Join(has, ", "))
+}
+
+// Delete deletes an account, unless something keeps it; dry only says what would go and what keeps it. More are further
+// things that keep it. Platforms hear that it authorises them no more. ErrNoAccount, InUse. A call of the account that is
+// under way at that moment may still be answered, and what it made is without an account until one of this AppID is made.
+func (d *Directory) Delete(ctx context.Context, appid string, dry bool, more ...Amount) (Belongings, error) {
+	var has Belongings
+	var linked []string
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		holders, err := lockGrants(ctx, tx, appid)
+		if err != nil {
+			return err
+		}
+		if err := tx.LockBelongings(ctx, appid); err != nil {
+			return err
+		}
+		if _, err := tx.Account(ctx, appid); err != nil {
+			return err
+		}
+		if has, err = tx.Belongings(ctx, appid, d.Now()); err != nil {
+			return err
+		}
+		for _, one := range more {
+			if one.Count > 0 {
+				has.Keeps = append(has.Keeps, one)
+			}
+		}
+		switch {
+		case dry:
+			return nil
+		case len(has.Keeps) > 0:
+			return InUse{AppID: appid, Keeps: has.Keeps}
+		}
+		for _, h := range holders {
+			if err := d.withdraw(ctx, tx, h.Component, appid, d.Now()); err != nil {
+				return err
+			}
+		}
+		if linked, err = tx.Links(ctx, appid); err != nil {
+			return err
+		}
+		return tx.DeleteAccount(ctx, appid)
+	})
+	if !dry {
+		d.changed(ctx, append(linked, appid)...)
+	}
+	if err == nil && !dry {
+		d.wakePusher()
+	}
+	return has, err
+}
+
+// DeleteComponent deletes a platform with what accounts granted it; dry only says what would go. ErrNoComponent.
+func (d *Directory) DeleteComponent(ctx context.Context, appid string, dry bool) (Belongings, error) {
+	var has Belongings
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		// None of its grants are named, so all accounts that have one are locked, and the platform after them.
+		granted, err := lockComponent(ctx, tx, Component{AppID: appid, Grants: []Grant{}})
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ComponentAlone(ctx, appid); err != nil {
+			return err
+		}
+		has = Belongings{}
+		if len(granted) > 0 {
+			has.Goes = []Amount{{"authorizations", len(granted)}}
+		}
+		if dry {
+			return nil
+		}
+		return tx.DeleteComponent(ctx, appid)
+	})
+	return has, err
+}
