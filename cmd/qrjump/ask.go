@@ -9,27 +9,41 @@ import (
 	"golang.org/x/term"
 )
 
+// atTerminal reports whether somebody sits at standard input.
+func atTerminal(s *session) bool {
+	terminal, ok := s.in.(*os.File)
+	return ok && term.IsTerminal(int(terminal.Fd()))
+}
+
+// typedLine is the line that whoever sits at the terminal types.
+func typedLine(s *session) (string, error) {
+	line := make(chan string, 1)
+	go func() {
+		text, _ := bufio.NewReader(s.in).ReadString('\n') // without an answer it is empty
+		line <- text
+	}()
+	select {
+	case text := <-line:
+		return strings.TrimSpace(text), nil
+	case <-s.ctx.Done(): // the reading ends with the program
+		fmt.Fprintln(s.err)
+		return "", fault("ask.interrupted_nothing_was_done")
+	}
+}
+
 // agreed asks whoever sits at the terminal whether to go on: nil is yes. Without
 // a terminal nobody can be asked, and it says how to agree beforehand.
 func agreed(s *session, what, otherwise string) error {
-	terminal, ok := s.in.(*os.File)
-	if !ok || !term.IsTerminal(int(terminal.Fd())) {
+	if !atTerminal(s) {
 		return misused("ask.nothing_was_done", plain(what), otherwise)
 	}
 	fmt.Fprint(s.err, said("ask.go_on_y_n", plain(what)))
-	answered := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(terminal).ReadString('\n') // without an answer it is no
-		answered <- line
-	}()
-	select {
-	case line := <-answered:
-		if word := strings.ToLower(strings.TrimSpace(line)); word == "y" || word == "yes" {
-			return nil
-		}
-		return fault("ask.not_agreed_nothing_was_done")
-	case <-s.ctx.Done(): // the reading ends with the program
-		fmt.Fprintln(s.err)
-		return fault("ask.interrupted_nothing_was_done")
+	word, err := typedLine(s)
+	if err != nil {
+		return err
 	}
+	if word = strings.ToLower(word); word == "y" || word == "yes" {
+		return nil
+	}
+	return fault("ask.not_agreed_nothing_was_done")
 }

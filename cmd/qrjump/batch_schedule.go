@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -39,6 +40,10 @@ func (c *batchSchedule) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	from := when(at)
+	if c.At == "now" { // the server's own, which is later already when it is asked
+		at = time.Time{}
+	}
 	r, all, err := parseRange(c.Range)
 	if err != nil {
 		return err
@@ -54,7 +59,7 @@ func (c *batchSchedule) Run(s *session) error {
 	}
 	done, err := qrjump.ScheduleCodes(s.ctx, c.ID, r, c.binding(), at, c.Actor, c.Note)
 	return c.outcome(s, done, aboutStored(s, qrjump, "schedule "+rangeText(r)+" of", c.ID, err),
-		"batch_schedule.of_from_on_those_that", countedCodes(done.Codes), c.ID, when(at), plain(c.Path),
+		"batch_schedule.of_from_on_those_that", countedCodes(done.Codes), c.ID, from, plain(c.Path),
 		plain(c.Target))
 }
 

@@ -28,6 +28,11 @@ type commands struct {
 	Serve serveCommand `cmd:"" group:"run"`
 	Run   runCommand   `cmd:"" group:"run"`
 
+	Start struct {
+		Codes startCodes `cmd:""`
+		Rules startRules `cmd:""`
+	} `cmd:"" group:"run"`
+
 	Doctor doctorCommand `cmd:"" group:"run"`
 	Health healthCommand `cmd:"" group:"run"`
 

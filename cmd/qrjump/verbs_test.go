@@ -278,6 +278,10 @@ var everyVerb = []verb{
 	{path: "rule find", api: adminAPI, words: "--owner shop --limit 1", says: `(?m)^\d+ +shop +https://tea\.example/t/ .*\nthere may be more: --after \d+, or`},
 	{path: "batch schedule", api: adminAPI, words: "$ID 200-209 --at 2098-01-31T00:00:00Z $PAGE",
 		says: `^10 codes of \d+: from 2098-01-31T00:00:00Z on those that are not void or frozen open pages/i/i of shop$`},
+	{path: "start codes", api: adminAPI, words: "brand --target shop --isv start --title Beans --product-code 6901234567892",
+		says: `(?m)^\$ qrjump batch order brand 10000 --isv start$`},
+	{path: "start rules", api: adminAPI, words: "begins --prefix https://begins.example/ --secret-file $OUT",
+		says: `(?m)^https://begins\.example/ opens begins\.$`},
 	{path: "batch order", api: adminAPI, words: "brand 10000 --isv wish", says: `^application \d+; next: qrjump batch schedule \d+$`},
 	{path: "batch orders", api: adminAPI, says: `(?m)^brand +wish +10000 +admin +made +admin +\d+ +0 +0 +0$`},
 	{path: "batch decide", api: adminAPI, words: "brand 10000 --isv wish --refuse", exit: exitRefused,
@@ -644,10 +648,10 @@ var whatEnds = map[bool]string{
 	true: `delete forget erase release withdraw take-back freeze void recall spoil revoke sign-out jump reset
 		--remove --end --prune`,
 	false: `__commands __complete acknowledge activate add advance advise agree alarm alarms apply appearance audit authorizations authorize
-		batch calls change check clear compare completion confirm-link decide deliveries deviations doctor download draw drill edit events
+		batch calls change check clear codes compare completion confirm-link decide deliveries deviations doctor download draw drill edit events
 		export file find get hand-over health help history import label lint list list-codes licences link links listen load login-link lookup make
 		man member misses notices now occupiers open openid order orders pictures plan publish pull pushes put qr quota real record redeem
-		replay resend retarget run save scan scans schedule seed send serials serve set settle share shared sheet show signer snapshot
+		replay resend retarget rules run save scan scans schedule seed send serials serve set settle share shared sheet show signer snapshot
 		status test ticket trade turn undo unfreeze use verify version why`,
 }
 

@@ -1,0 +1,410 @@
+package main
+
+import (
+	"cmp"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/rules"
+)
+
+// starting leads from a server to the first thing that somebody scans. It makes what is missing by other verbs, one after another,
+// and shows each as one would type it: whoever reads them knows the next ones. What is there already is left as it is, so that it can
+// be run again after whatever stopped it.
+type starting struct {
+	operator
+	ran []string
+}
+
+// where are the flags that say where the server is, as they were given; shown are the same without the token.
+func (c *starting) where(admin bool) (flags, shown []string) {
+	type flag struct{ name, value, env string }
+	list := []flag{{"context", c.Context, "QRJUMP_CONTEXT"}, {"server", c.Server, "QRJUMP_SERVER"}, {"data", c.Data, "QRJUMP_DATA"},
+		{"ca-file", c.CAFile, "QRJUMP_CA_FILE"}}
+	if admin {
+		list = append(list, flag{"admin-server", c.AdminServer, "QRJUMP_ADMIN_SERVER"},
+			flag{"admin-token", c.AdminToken, "QRJUMP_ADMIN_TOKEN"})
+	}
+	for _, one := range list {
+		if one.value == "" || one.value == os.Getenv(one.env) {
+			continue
+		}
+		flags = append(flags, "--"+one.name+"="+one.value)
+		if one.name == "admin-token" {
+			one.value = "$" + one.env
+		}
+		shown = append(shown, "--"+one.name+"="+one.value)
+	}
+	return flags, shown
+}
+
+// do runs a verb of the operator, or with admin = false one of an account.
+func (c *starting) do(s *session, admin bool, stdin string, args ...string) error {
+	flags, shown := c.where(admin)
+	line := "qrjump " + shellWords(append(slices.Clone(args), shown...))
+	one := *s
+	if stdin != "" {
+		file, err := os.Open(stdin)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		one.in, line = file, line+" < "+shellWords([]string{stdin})
+	}
+	c.ran = append(c.ran, line)
+	if c.JSON {
+		one.out = io.Discard
+		flags = append(flags, "--lang=en")
+	} else {
+		fmt.Fprintln(s.out, "$ "+line)
+		flags = append(flags, "--lang="+string(s.reader))
+	}
+	withZone := zone
+	code := run(one, append(slices.Clone(args), flags...))
+	speaks, zone = s.reader, withZone
+	if code != exitDone {
+		return coded{errSaid, code}
+	}
+	return nil
+}
+
+// shellWords are words as a shell reads them.
+func shellWords(words []string) string {
+	list := make([]string, len(words))
+	for i, word := range words {
+		if list[i] = plain(word); word == "" || strings.ContainsAny(word, " \t\n'\"\\&|;<>()*?[]#~`!{}") {
+			list[i] = "'" + strings.ReplaceAll(plain(word), "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+// wish is what a flag can say; key is what asks for it, offered what it is without an answer.
+type wish struct {
+	to                 *string
+	flag, key, offered string
+}
+
+// ask fills in what no flag said: whoever sits at the terminal is asked, elsewhere what is offered is taken. Without an offer somebody
+// has to say it.
+func ask(s *session, wishes ...wish) error {
+	for _, one := range wishes {
+		if *one.to != "" {
+			continue
+		}
+		question, line := said("start.ask."+one.key), ""
+		if atTerminal(s) {
+			offer := ": "
+			if one.offered != "" {
+				offer = " [" + plain(one.offered) + "]: "
+			}
+			fmt.Fprint(s.err, question+offer)
+			var err error
+			if line, err = typedLine(s); err != nil {
+				return err
+			}
+		}
+		if *one.to = cmp.Or(line, one.offered); *one.to == "" {
+			return misused("start.say", question, one.flag)
+		}
+	}
+	return nil
+}
+
+// only is the one account of a kind, "" where there are several or none.
+func only(list []client.Account, kind string) (appid string) {
+	for _, a := range list {
+		if a.Kind == kind && appid != "" {
+			return ""
+		}
+		if a.Kind == kind {
+			appid = a.AppID
+		}
+	}
+	return appid
+}
+
+// account is an account of a kind, which is made where there is none; with what it lacks for something.
+func (c *starting) account(s *session, qrjump *client.Client, appid, kind, ability, stdin string, made ...string) (a client.Account,
+	lacks []string, err error) {
+	a, err = qrjump.Account(s.ctx, appid)
+	if isNotFound(err) {
+		if err = c.do(s, true, stdin, append([]string{"account", "put", appid, "--kind", kind}, made...)...); err != nil {
+			return a, nil, err
+		}
+		a, err = qrjump.Account(s.ctx, appid)
+	}
+	switch {
+	case err != nil:
+		return a, nil, aboutAccount(s, qrjump, "show", appid, err)
+	case a.Kind != kind:
+		return a, nil, misused("start.kind", appid, a.Kind, kind)
+	}
+	list, err := qrjump.Abilities(s.ctx, appid)
+	for _, one := range list {
+		for _, n := range one.Needs {
+			if one.Ability == ability && !n.Met {
+				lacks = append(lacks, n.Need)
+			}
+		}
+	}
+	return a, lacks, failed("show", appid, err)
+}
+
+// keptIn makes a file with a secret of some characters, which only its owner reads; false where it was there.
+func keptIn(path string, characters int) (made bool, err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	_, err = fmt.Fprintln(f, rand.Text()[:characters])
+	return true, errors.Join(err, f.Close())
+}
+
+// pictureOf is the format of a picture by its name.
+func pictureOf(path string) (string, error) {
+	format := strings.TrimPrefix(strings.ToLower(filepath.Ext(path)), ".")
+	if !slices.Contains([]string{"svg", "png", "pdf"}, format) {
+		return "", misused("start.proof", path)
+	}
+	return format, nil
+}
+
+// started is what was done, for programs.
+type started struct {
+	Commands    []string `json:"commands"`
+	AppID       string   `json:"appid"`
+	Application int64    `json:"application_id,omitempty"`
+	Text        string   `json:"text"` // that the proof says
+	Proof       string   `json:"proof"`
+}
+
+type startCodes struct {
+	starting
+	AppID       string `arg:"" optional:"" name:"appid"`
+	Target      string `placeholder:"APPID"`
+	Path        string `placeholder:"PAGE"`
+	Brand       string `placeholder:"NAME"`
+	Title       string `placeholder:"NAME"`
+	ProductCode string `placeholder:"EAN"`
+	Activity    string `default:"first" placeholder:"NAME"`
+	Count       int64  `default:"10000" placeholder:"N"`
+	ISV         string `name:"isv" default:"first" placeholder:"ID"`
+	KeyFile     string `placeholder:"FILE"`
+	Proof       string `default:"proof.svg" placeholder:"FILE"`
+}
+
+// Run makes what lies between a server and the first codes that are ready to print.
+func (c *startCodes) Run(s *session, qrjump *client.Client) error {
+	format, err := pictureOf(c.Proof)
+	if err != nil {
+		return err
+	}
+	if err = c.questions(s, qrjump); err == nil {
+		err = c.ready(s, qrjump)
+	}
+	if err != nil {
+		return err
+	}
+	order, err := c.order(s, qrjump)
+	if err != nil {
+		return err
+	}
+	id := strconv.FormatInt(order.ApplicationID, 10)
+	if order.Active == 0 {
+		if err := c.do(s, true, "", "batch", "schedule", id, "0-"+strconv.FormatInt(c.Count-1, 10), "--at", "now", "--activity", c.Activity,
+			"--brand", c.Brand, "--title", c.Title, "--product-code", c.ProductCode, "--target", c.Target, "--path", c.Path); err != nil {
+			return err
+		}
+	}
+	code, err := qrjump.LookupCode(s.ctx, client.CodeName{ID: order.ApplicationID})
+	if err != nil {
+		return aboutStored(s, qrjump, "show", order.ApplicationID, err)
+	}
+	if err := c.do(s, false, "", "symbol", code.CodeURL, "--format", format, "--out", c.Proof); err != nil {
+		return err
+	}
+	return c.outcome(s, started{c.ran, c.AppID, order.ApplicationID, code.CodeURL, c.Proof}, nil, "start.codes",
+		countedCodes(c.Count), id, plain(c.Path), plain(c.Target), plain(c.Proof), id)
+}
+
+func (c *startCodes) questions(s *session, qrjump *client.Client) error {
+	list, err := qrjump.Accounts(s.ctx, "", 1000)
+	if err != nil {
+		return failed("list", "accounts", err)
+	}
+	if err := ask(s, wish{&c.AppID, "APPID", "appid", only(list, "service_account")}); err != nil {
+		return err
+	}
+	linked, brand := "", c.AppID
+	if i := slices.IndexFunc(list, func(a client.Account) bool { return a.AppID == c.AppID }); i >= 0 {
+		brand = cmp.Or(list[i].Name, brand)
+		if len(list[i].Linked) == 1 {
+			linked = list[i].Linked[0]
+		}
+	}
+	return ask(s, wish{&c.Target, "--target", "target", cmp.Or(linked, only(list, "mini_program"))},
+		wish{&c.Path, "--path", "path", "pages/index/index"}, wish{&c.Brand, "--brand", "brand", brand},
+		wish{&c.Title, "--title", "title", ""}, wish{&c.ProductCode, "--product-code", "product_code", ""})
+}
+
+// ready makes the accounts so that one may have codes and the other is opened by them.
+func (c *startCodes) ready(s *session, qrjump *client.Client) error {
+	mini, lacks, err := c.account(s, qrjump, c.Target, "mini_program", "open", "", "--version", "release")
+	if err == nil && slices.Contains(lacks, "released") {
+		err = c.do(s, true, "", append([]string{"account", "release", c.Target, "release"}, mini.Versions...)...)
+	}
+	if err != nil {
+		return err
+	}
+	maker, lacks, err := c.account(s, qrjump, c.AppID, "service_account", "codes", "", "--certified", "--feature", "+marketcode")
+	if err != nil {
+		return err
+	}
+	if slices.Contains(lacks, "prefix") {
+		return fault("start.prefix")
+	}
+	put := []string{"account", "put", c.AppID}
+	for _, one := range [][]string{{"certified", "--certified"}, {"feature", "--feature", "+marketcode"}} {
+		if slices.Contains(lacks, one[0]) {
+			put = append(put, one[1:]...)
+		}
+	}
+	if slices.Contains(lacks, "key") {
+		file := cmp.Or(c.KeyFile, c.AppID+".key")
+		made, err := keptIn(file, 16)
+		if err != nil {
+			return err
+		}
+		if made && !c.JSON {
+			tell(s.out, "start.key", plain(file), plain(c.AppID))
+		}
+		put = append(put, "--package-key-file", file)
+	}
+	if len(put) > 3 {
+		if err := c.do(s, true, "", put...); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(maker.Linked, c.Target) {
+		return nil
+	}
+	return c.do(s, true, "", "account", "link", c.AppID, c.Target)
+}
+
+// order asks for the codes, and waits until they are made.
+func (c *startCodes) order(s *session, qrjump *client.Client) (one client.Order, err error) {
+	for ordered := false; ; {
+		list, err := qrjump.Orders(s.ctx, c.AppID, 0, 1000)
+		if err != nil {
+			return one, failed("list", "orders", err)
+		}
+		i := slices.IndexFunc(list.Orders, func(o client.Order) bool { return o.ISV == c.ISV })
+		switch {
+		case i >= 0 && list.Orders[i].State == "made":
+			return list.Orders[i], nil
+		case i >= 0 && (list.Orders[i].State == "waits" || list.Orders[i].State == "refused"):
+			return one, advised{error: fault("start.order", orderState(list.Orders[i])), next: said("start.again")}
+		case !ordered:
+			if err := c.do(s, true, "", "batch", "order", c.AppID, strconv.FormatInt(c.Count, 10), "--isv", c.ISV); err != nil {
+				return one, err
+			}
+			ordered = true
+			continue
+		}
+		select {
+		case <-s.ctx.Done():
+			return one, s.ctx.Err()
+		case <-time.After(200 * time.Millisecond): // another process makes them
+		}
+	}
+}
+
+type startRules struct {
+	starting
+	AppID      string `arg:"" optional:"" name:"appid"`
+	Prefix     string `placeholder:"PREFIX"`
+	Path       string `placeholder:"PAGE"`
+	SecretFile string `placeholder:"FILE"`
+	Proof      string `default:"proof.svg" placeholder:"FILE"`
+}
+
+// Run makes what lies between a server and the first rule that is live.
+func (c *startRules) Run(s *session, qrjump *client.Client) error {
+	format, err := pictureOf(c.Proof)
+	if err != nil {
+		return err
+	}
+	list, err := qrjump.Accounts(s.ctx, "", 1000)
+	if err != nil {
+		return failed("list", "accounts", err)
+	}
+	err = ask(s, wish{&c.AppID, "APPID", "target", only(list, "mini_program")}, wish{&c.Prefix, "--prefix", "prefix", ""},
+		wish{&c.Path, "--path", "path", "pages/index/index"})
+	if err != nil {
+		return err
+	}
+	if _, ok := rules.ParseLink(c.Prefix); !ok {
+		return misused("rule.prefix_want_http_or_https", c.Prefix)
+	}
+	file := cmp.Or(c.SecretFile, c.AppID+".secret")
+	if err := c.ready(s, qrjump, file); err != nil {
+		return err
+	}
+	as := []string{"--appid", c.AppID, "--secret", "-"}
+	there, err := qrjump.StoredRules(s.ctx, client.StoredRuleQuery{Owner: c.AppID, Prefix: c.Prefix, Limit: 1})
+	switch {
+	case err != nil:
+		return failed("show", c.Prefix, err)
+	case len(there) == 0:
+		if err = c.do(s, false, file, append([]string{"rule", "file", "--prefix", c.Prefix}, as...)...); err == nil {
+			err = c.do(s, true, file, append([]string{"rule", "add", c.Prefix, c.Path, "--publish"}, as...)...)
+		}
+	case !there[0].Published:
+		err = c.do(s, true, file, append([]string{"rule", "publish", c.Prefix}, as...)...)
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.do(s, false, file, append([]string{"rule", "qr", c.Prefix, "--format", format, "--out", c.Proof}, as...)...); err != nil {
+		return err
+	}
+	return c.outcome(s, started{Commands: c.ran, AppID: c.AppID, Text: c.Prefix, Proof: c.Proof}, nil, "start.rules", plain(c.Prefix),
+		plain(c.AppID), plain(c.Proof))
+}
+
+// ready makes the account so that it may have rules that open it. Its secret is kept in a file.
+func (c *startRules) ready(s *session, qrjump *client.Client, file string) error {
+	_, err := qrjump.Account(s.ctx, c.AppID)
+	if isNotFound(err) {
+		if _, err := keptIn(file, 26); err != nil {
+			return err
+		}
+	}
+	a, lacks, err := c.account(s, qrjump, c.AppID, "mini_program", "open", file, "--version", "release", "--secret", "-")
+	if err == nil && slices.Contains(lacks, "released") {
+		err = c.do(s, true, "", append([]string{"account", "release", c.AppID, "release"}, a.Versions...)...)
+	}
+	if err == nil && slices.Contains(lacks, "switched_on") {
+		err = c.do(s, true, "", "account", "jump", c.AppID, "on")
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(file); err != nil { // the account was there before
+		return misused("start.secret", file, c.AppID)
+	}
+	return nil
+}
