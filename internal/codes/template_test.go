@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/big"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -283,4 +284,47 @@ func TestNumbersOfTheBrandsOwn(t *testing.T) {
 	if text := one.render(templateKeys(t), FirstVersion, 7, 10_000); !strings.HasPrefix(text, "099999") {
 		t.Errorf("the number of index 10000 stands in %q", text)
 	}
+}
+
+// What a camera reads is a text as it is printed, or none: read once more it is the same. The index finds a text where one of its
+// templates does.
+func FuzzReading(f *testing.F) {
+	keys := templateKeys(f)
+	var templates []Template
+	var index templateIndex
+	for i, template := range filledTemplates {
+		one := parsed(f, template)
+		templates = append(templates, one)
+		index = index.with(Batch{Template: template, Version: FirstVersion, Imported: i%2 == 0})
+		text := one.render(keys, FirstVersion, 7, 7)
+		f.Add(text)
+		f.Add("http://" + strings.ToLower(inRow.Replace(cutScheme(text))))
+		if data, err := gs1.Parse(text); err == nil && !data.Key.IsZero() {
+			f.Add("]Q3" + data.ElementString())
+			f.Add(data.Bracketed())
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, one := range templates {
+			printed, ok := one.Reading(text)
+			if again, same := one.Reading(printed); ok && (!same || again != printed || len(printed) != one.size) {
+				t.Fatalf("%q is read as %q, which is read as %q", text, printed, again)
+			}
+			if end, is := one.Behind(text); is && len(end) != one.bareSize() {
+				t.Fatalf("%q ends with %q", text, end)
+			}
+		}
+		bare := cutScheme(text)
+		like := slices.ContainsFunc(templates, func(one Template) bool { return one.like(bare) })
+		found := slices.ContainsFunc(index.wordings, func(w *wording) bool {
+			one, is := w.find(bare)
+			if is && !one.like(bare) {
+				t.Fatalf("%q is found as one of %q", bare, one)
+			}
+			return is
+		})
+		if like != found {
+			t.Fatalf("%q is like a template: %t, and found: %t", bare, like, found)
+		}
+	})
 }
