@@ -105,10 +105,10 @@ type failure struct {
 	URL     string   `json:"url"`               // of the page that says more
 }
 
-// pageOf is the address of the page about an error: about its number, or about the exit code.
+// pageOf is the address of the page about an error: about its number, or about the exit code where the page of numbers lacks it.
 func pageOf(f failure) string {
 	page := "commands.md#exit-codes"
-	if f.Errcode != 0 {
+	if _, described := errcode.ByNumber(f.Errcode); described && f.Errcode != 0 {
 		page = fmt.Sprintf("errors.md#%d", f.Errcode)
 	}
 	return "https://github.com/qrjump/qrjump/blob/v" + version.Number() + "/docs/en/" + page

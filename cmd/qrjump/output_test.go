@@ -1,10 +1,17 @@
 package main
 
 import (
+	"errors"
+	"os"
+	"path"
+	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/errcode"
 )
 
 // A program that reads --json finds every field, also those that a server leaves
@@ -43,5 +50,55 @@ func TestJSONHasWhatAServerLeavesOut(t *testing.T) {
 func TestATerminalObeysNobodyElse(t *testing.T) {
 	if got := plain("a\x1b[2Jb\nc\u202ed\xff"); got != "a [2Jb c d\ufffd" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Errors as JSON have the address of a heading that is there: also a number that only the real platform gives, and an error without one.
+func TestErrorsAsJSONHaveTheAddressOfTheirPage(t *testing.T) {
+	t.Parallel()
+	anchors := map[string]bool{}
+	for _, page := range []string{"errors.md", "commands.md"} {
+		text, err := os.ReadFile("../../docs/en/" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if title, is := strings.CutPrefix(strings.TrimSpace(line), "## "); is {
+				anchors[page+"#"+strings.ReplaceAll(strings.ToLower(title), " ", "-")] = true
+			}
+		}
+	}
+	const exits = "commands.md#exit-codes"
+	failed := map[error]string{errors.New("any"): exits, misuse("any"): exits, &client.Problem{Status: 404}: exits,
+		&client.WireError{Code: 999999}: exits}
+	for _, code := range errcode.All() {
+		if code.Number != 0 {
+			failed[&client.WireError{Code: code.Number}] = "errors.md#" + strconv.Itoa(code.Number)
+		}
+	}
+	for err, want := range failed {
+		if at := path.Base(failureOf(err).URL); at != want || !anchors[at] {
+			t.Errorf("%v leads to %s, wanted %s; such a heading: %v", err, at, want, anchors[at])
+		}
+	}
+}
+
+// The console writes the file of a job of printing from the fields of a drawing (client.LabelDrawing): each is a word of the file.
+func TestAJobHasTheWordsOfTheConsolesForm(t *testing.T) {
+	t.Parallel()
+	parser, err := newParser(session{}, &labelVerbs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := jobFlags(parser.Model, true)
+	drawing := reflect.TypeFor[client.LabelDrawing]()
+	for i := range drawing.NumField() {
+		word, _, _ := strings.Cut(drawing.Field(i).Tag.Get("json"), ",")
+		if word == "lines" {
+			word = "line" // a line of its own for each
+		}
+		if !slices.Contains(known, strings.ReplaceAll(word, "_", "-")) {
+			t.Errorf("the file of a job has no word %s", word)
+		}
 	}
 }
