@@ -2,10 +2,12 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,52 +119,33 @@ func (c *Console) packages(v *visit) {
 	v.show(http.StatusOK, "packages", data)
 }
 
-// makePackage notes that codes are handed to a printer.
+// makePackage notes that codes are handed to a printer, or answers the file of a job that prints them elsewhere.
 func (c *Console) makePackage(v *visit) {
-	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	faults := map[string]string{}
-	number := func(name string) int64 {
-		if text(name) == "" {
-			return 0
-		}
-		n, err := strconv.ParseInt(text(name), 10, 32)
-		if err != nil || n < 0 {
-			faults[name] = v.say("packages.number.form")
-		}
-		return n
+	job := v.r.FormValue("did") == "job"
+	wanted := []string{"batch", "from", "to", "printer"}
+	if job {
+		wanted = wanted[:3]
 	}
-	for _, name := range []string{"batch", "from", "to", "printer"} {
-		if text(name) == "" {
+	for _, name := range wanted {
+		if v.word(name) == "" {
 			faults[name] = v.say("packages.wanted")
 		}
 	}
-	batch, formats := number("batch"), v.r.PostForm["format"]
-	wish := client.PackageWish{From: number("from"), To: number("to"), Spare: number("spare"),
-		Proofs: number("proofs"), Printer: text("printer"), Reason: text("reason"), Formats: formats}
-	if slices.ContainsFunc(drawnFormats, func(one string) bool { return slices.Contains(formats, one) }) {
-		d := client.LabelDrawing{Kind: text("kind"), Module: text("module"), DPI: int(number("dpi")),
-			Level: text("level"), LineHeight: text("line_height"),
-			Beside: text("beside") != "", Colour: text("colour"), Background: text("background")}
-		if text("quiet") != "" {
-			d.Quiet = new(int(number("quiet")))
-		}
-		for line := range strings.Lines(text("lines")) {
-			if line = strings.TrimSpace(line); line != "" {
-				d.Lines = append(d.Lines, line)
-			}
-		}
-		if slices.Contains(formats, "sheet") {
-			if d.Sheet = text("sheet"); d.Sheet == "" { // one that is bought says these itself
-				d.Page = text("page")
-				d.Columns, d.Rows = int(number("columns")), int(number("rows"))
-				d.Label, d.Pitch, d.Margin, d.Gap = text("label"), text("pitch"), text("margin"), text("gap")
-			}
-			d.StartAt, d.Offset = int(number("start_at")), text("offset")
-			d.Footer, d.CropMarks = text("footer"), text("crop_marks") != ""
-		}
-		wish.Drawing = &d
+	batch, formats := v.counted("batch", faults), v.r.PostForm["format"]
+	wish := client.PackageWish{From: v.counted("from", faults), To: v.counted("to", faults), Spare: v.counted("spare", faults),
+		Proofs: v.counted("proofs", faults), Printer: v.word("printer"), Reason: v.word("reason"), Formats: formats}
+	labels := slices.DeleteFunc(slices.Clone(formats), func(one string) bool { return !slices.Contains(drawnFormats, one) })
+	switch {
+	case job && len(labels) == 0:
+		labels = []string{"sheet"}
+	case job && len(labels) > 1:
+		faults["format"] = v.say("packages.job.one")
 	}
-	for line := range strings.Lines(text("recipients")) { // line by line: an SSH key has blanks in it
+	if len(labels) > 0 {
+		wish.Drawing = v.drawing(slices.Contains(labels, "sheet"), faults)
+	}
+	for line := range strings.Lines(v.word("recipients")) { // line by line: an SSH key has blanks in it
 		if line = strings.TrimSpace(line); line != "" {
 			wish.Recipients = append(wish.Recipients, line)
 		}
@@ -170,10 +153,83 @@ func (c *Console) makePackage(v *visit) {
 	if v.wrong(faults) {
 		return
 	}
+	if job {
+		v.attach("application/yaml", fmt.Sprintf("labels-%d.yaml", batch))
+		_, _ = v.w.Write(jobFile(batch, wish, labels[0]))
+		return
+	}
 	made, err := v.api.MakePackage(v.ctx(), batch, wish)
 	if !v.failed(err) {
 		v.redirect(packagePage(made.ID) + "?done=package")
 	}
+}
+
+// word is a field of the form without blanks around it.
+func (v *visit) word(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
+
+// counted is a field with a number from 0 on, 0 where it is empty. What is wrong with it is added to faults.
+func (v *visit) counted(name string, faults map[string]string) int64 {
+	if v.word(name) == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(v.word(name), 10, 32)
+	if err != nil || n < 0 {
+		faults[name] = v.say("packages.number.form")
+	}
+	return n
+}
+
+// drawing is how labels are drawn as the form says, also how they stand on sheets.
+func (v *visit) drawing(sheets bool, faults map[string]string) *client.LabelDrawing {
+	text, number := v.word, func(name string) int { return int(v.counted(name, faults)) }
+	d := client.LabelDrawing{Kind: text("kind"), Module: text("module"), DPI: number("dpi"), Level: text("level"),
+		LineHeight: text("line_height"), Beside: text("beside") != "", Colour: text("colour"), Background: text("background")}
+	if text("quiet") != "" {
+		d.Quiet = new(number("quiet"))
+	}
+	for line := range strings.Lines(text("lines")) {
+		if line = strings.TrimSpace(line); line != "" {
+			d.Lines = append(d.Lines, line)
+		}
+	}
+	if !sheets {
+		return &d
+	}
+	if d.Sheet = text("sheet"); d.Sheet == "" { // one that is bought says these itself
+		d.Page = text("page")
+		d.Columns, d.Rows = number("columns"), number("rows")
+		d.Label, d.Pitch, d.Margin, d.Gap = text("label"), text("pitch"), text("margin"), text("gap")
+	}
+	d.StartAt, d.Offset = number("start_at"), text("offset")
+	d.Footer, d.CropMarks = text("footer"), text("crop_marks") != ""
+	return &d
+}
+
+// jobFile is what qrjump label reads: one word a line, each with a value of JSON, which YAML is too.
+func jobFile(batch int64, wish client.PackageWish, format string) []byte {
+	var b bytes.Buffer
+	out := fmt.Sprintf("labels-%d.pdf", batch)
+	fmt.Fprintf(&b, "batch: %d\nrange: \"%d-%d\"\n", batch, wish.From, wish.To)
+	if format != "sheet" {
+		out = fmt.Sprintf("labels-%d.%s", batch, cmp.Or(map[string]string{"zpl": "zpl", "epl": "epl"}[format], "zip"))
+		fmt.Fprintf(&b, "format: %s\n", format)
+	}
+	fmt.Fprintf(&b, "out: %s\n", out)
+	drawn := reflect.ValueOf(*wish.Drawing)
+	for field, value := range drawn.Fields() {
+		if value.IsZero() {
+			continue
+		}
+		word, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if word == "lines" {
+			word = "line" // as the flag is called
+		}
+		fmt.Fprintf(&b, "%s: ", word)
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		_ = e.Encode(value.Interface()) // texts, numbers and flags
+	}
+	return b.Bytes()
 }
 
 func packagePage(id int64) string { return fmt.Sprintf("%s/packages/%d", Root, id) }

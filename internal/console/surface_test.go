@@ -299,6 +299,13 @@ func drawnPackage(c *recorded, batch string) {
 	wrong("dpi", "dpi=many&module=0.5mm", "Want a number from 0 on.", `value="many"`)
 	wrong("kind", "dpi=203&module=9mm", "larger than")
 	wrong("spare", "dpi=203&module=0.5mm&spare=99", "spare is 99")
+	wrong("format", "dpi=203&module=0.5mm&did=job", "One format of labels")
+	job := c.post("/console/packages", strings.ReplaceAll(form, "&format=zpl", "")+"&dpi=203&module=0.5mm&did=job&printer=")
+	if kept := job.Header.Get("Content-Disposition"); kept != `attachment; filename="labels-`+batch+`.yaml"` || job.Body != "batch: "+batch+
+		"\nrange: \"2000-2003\"\nout: labels-"+batch+".pdf\nkind: \"both\"\nmodule: \"0.5mm\"\ndpi: 203\nlevel: \"M\"\nline: [\"{serial}\"]\n"+
+		"line_height: \"2mm\"\npage: \"a5\"\ncolumns: 2\nrows: 2\nmargin: \"12mm\"\ngap: \"1mm\"\ncrop_marks: true\nfooter: \"{page}\"\n" {
+		c.t.Errorf("the file of the job: %s\n%s", kept, job.Body)
+	}
 	made := c.post("/console/packages", form+"&dpi=203&module=0.5mm")
 	at, _, found := strings.Cut(made.Header.Get("Location"), "?")
 	if !found {
