@@ -9,8 +9,10 @@ import (
 	"testing"
 )
 
+type clause struct{ name, uri, want string }
+
 // clauses are what URI Syntax 1.6 says of a Digital Link, each with a URI and what becomes of it: docs/en/how/gs1.md shows them.
-var clauses = []struct{ name, uri, want string }{
+var clauses = []clause{
 	{"a primary key alone", "https://example.com/01/09506000134352", "01/09506000134352"},
 	{"http and https, in small or capital letters", "HTTP://example.com/01/09506000134352", "01/09506000134352"},
 	{"segments of the host's own stand before the key", "https://example.com/some/shop/01/09506000134352", "01/09506000134352"},
@@ -68,6 +70,25 @@ func TestClausesOfTheURISyntax(t *testing.T) {
 	page, err := os.ReadFile("../../docs/en/how/gs1.md")
 	if err != nil {
 		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "| clause of the URI syntax")
+	_, table, _ = strings.Cut(table, "| --- | --- | --- |\n")
+	rows := 0
+	for line := range strings.Lines(table) {
+		columns := strings.Split(strings.Trim(line, "| \n"), " | ")
+		if rows++; len(columns) != 3 || strings.HasPrefix(columns[2], "all cases") || columns[1] == "no word" {
+			continue
+		}
+		left := columns[2]
+		for _, c := range clauses {
+			left = strings.Replace(left, c.name, "", 1)
+		}
+		if strings.Trim(left, "; ") != "" {
+			t.Errorf("docs/en/how/gs1.md names what is no case: %q", left)
+		}
+	}
+	if rows < 15 {
+		t.Errorf("%d rows of the table are found", rows)
 	}
 	for _, c := range clauses {
 		t.Run(c.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/gs1"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
@@ -129,6 +131,68 @@ func TestGS1Redirects(t *testing.T) {
 				t.Errorf("Link: %q", a.Header.Get("Link"))
 			}
 		})
+	}
+}
+
+// Every primary key leads somewhere, asked for with each of its qualifiers: the keys are those of recorded random texts.
+func TestGS1EveryPrimaryKey(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: gtins})
+	recorded, err := os.ReadFile("../gs1/testdata/values.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shapes := map[string]string{} // a path by its AIs
+	for line := range strings.Lines(string(recorded)) {
+		var one struct{ URI string }
+		if err := json.Unmarshal([]byte(line), &one); err != nil {
+			t.Fatal(err)
+		}
+		path, _, _ := strings.Cut(strings.TrimPrefix(one.URI, "https://id.gs1.org/"), "?")
+		parts := strings.Split(path, "/")
+		ais := parts[0]
+		for i := 2; i < len(parts); i += 2 {
+			ais += " " + parts[i]
+		}
+		if _, _, err := gs1.ParseKey(path); err != nil {
+			continue // biip takes some that the dictionary refuses
+		}
+		if shapes[ais] == "" {
+			shapes[ais] = path
+		}
+	}
+	asked := map[string]bool{}
+	var lines strings.Builder
+	for ais, path := range shapes {
+		parts := strings.Split(path, "/")
+		key := parts[0] + "/" + parts[1]
+		if asked[parts[0]] = true; parts[0] == "415" { // which is none without 8020
+			key = path
+		}
+		fmt.Fprintf(&lines, `{"key":%q,"links":[{"linktype":"gs1:pip","href":"https://brand.example/%s","title":"x","default":true}]}`+"\n",
+			key, strings.ReplaceAll(ais, " ", "-"))
+	}
+	for _, key := range gs1.PrimaryKeys() {
+		if !asked[key] {
+			t.Errorf("no recorded text has the key %s", key)
+		}
+	}
+	if a := s.Do("POST", "/admin/v1/import/gs1", lines.String(), "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/x-ndjson"); a.Status != 200 {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	for ais, path := range shapes {
+		want := "https://brand.example/" + strings.ReplaceAll(ais, " ", "-")
+		if a := s.Do("GET", "/"+path, "", "Host: id.example"); a.Status != 307 || a.Header.Get("Location") != want {
+			t.Errorf("%s: %d %q %s", path, a.Status, a.Header.Get("Location"), a.Body)
+		}
+		parts := strings.Split(path, "/")
+		if n := len(parts); n == 6 { // the other way round
+			wrong := strings.Join(append(slices.Clone(parts[:2]), parts[4], parts[5], parts[2], parts[3]), "/")
+			if a := s.Do("GET", "/"+wrong, "", "Host: id.example"); a.Status != 400 {
+				t.Errorf("%s: %d", wrong, a.Status)
+			}
+		}
 	}
 }
 
@@ -299,8 +363,9 @@ func TestGS1Methods(t *testing.T) {
 		Context              string `json:"jsonLdContextLocation"`
 	}
 	a.JSON(t, &about)
-	if a.Status != 200 || about.ResolverRoot != "http://id.example" || !slices.Contains(about.SupportedPrimaryKeys, "01") ||
-		len(about.SupportedLinkType) == 0 || about.Contact["fn"] == "" || about.LinkTypeDefault == nil ||
+	if a.Status != 200 || about.ResolverRoot != "http://id.example" || !slices.Equal(about.SupportedPrimaryKeys, gs1.PrimaryKeys()) ||
+		len(about.SupportedLinkType) != 1 || about.SupportedLinkType[0].Namespace != "https://ref.gs1.org/voc/" ||
+		about.Contact["fn"] == "" || about.LinkTypeDefault == nil ||
 		about.Context != "https://ref.gs1.org/standards/resolver/linkset-context" {
 		t.Errorf("description: %d %s", a.Status, a.Body)
 	}
@@ -423,7 +488,8 @@ func TestGS1Admin(t *testing.T) {
 		{"GET", "/gs1/links/01/09506000134406", ``, 404},                                  // nothing is said
 		{"POST", "/gs1/links", `{"key":"01/09506000134369","links":[` + link + `]}`, 409}, // something is said
 		{"POST", "/gs1/links", `{"key":"01/09506000134413","links":[` + link + `,` + link + `]}`, 422},
-		{"PUT", "/gs1/links/01/09506000134413", `{"wxa_appid":"shop","wxa_path":"p","links":[]}`, 422}, // not linked
+		{"PUT", "/gs1/links/01/09506000134413", `{"links":[` + strings.Replace(link, `,"default":true`, ``, 1) + `]}`, 422}, // no default
+		{"PUT", "/gs1/links/01/09506000134413", `{"wxa_appid":"shop","wxa_path":"p","links":[]}`, 422},                      // not linked
 		{"PUT", "/gs1/links/01/09506000134413", `{"wxa_path":"pages/x?g={01}","links":[]}`, 200},
 	} {
 		if a := rival(c.method, c.path, c.body); a.Status != c.status {

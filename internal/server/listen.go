@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -99,6 +100,9 @@ func (s *Server) listen(ctx context.Context) error {
 			lane = s.lane(l)
 			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's
 			s.serving.lanes[h] = lane
+			if lane.TLS != nil {
+				h.Handler = overTLS(h.Handler)
+			}
 		}
 		if what&wire != 0 && s.config.Dev {
 			s.openTunnel(l, h, requests)
@@ -117,6 +121,16 @@ func (s *Server) listen(ctx context.Context) error {
 	}
 	s.keepAddresses()
 	return nil
+}
+
+// overTLS says of each request that it came over TLS: net/http does not see it of a connection that a lane hands over.
+func overTLS(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS == nil {
+			r.TLS = &tls.ConnectionState{HandshakeComplete: true}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // tryListeners returns an error for an address that cannot be listened on. It closes the listeners

@@ -165,7 +165,9 @@ func (p place) goAway(t *testing.T) (back func()) {
 func TestTheScanListenerSpeaksTLS(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
-	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, ScanListener: true,
+	const links = `gs1: [{key: 01/09506000134352, links: [{linktype: "gs1:pip", href: "https://shop.example/tea", title: x, default: true}]}]`
+	seed := strings.Replace(shop, "settings: {", links+"\nsettings: {gs1_hosts: [id.example], ", 1)
+	s := servertest.Start(t, servertest.Options{Data: data, Seed: seed, ScanListener: true,
 		Config: func(c *server.Config) { c.TLSDev = true }})
 	for _, h2 := range []bool{false, true} {
 		client := http.Client{Transport: &http.Transport{ForceAttemptHTTP2: h2,
@@ -182,6 +184,21 @@ func TestTheScanListenerSpeaksTLS(t *testing.T) {
 			if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), `"appid":"shop"`) || (resp.ProtoMajor == 2) != h2 {
 				t.Errorf("h2 %v: %s %s %v", h2, resp.Status, body, err)
 			}
+		}
+		// So does the resolver of GS1 keys, which is on every public listener.
+		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.ScanURL+"/01/09506000134352/21/7", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Host = "id.example"
+		resp, err := client.Transport.RoundTrip(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 307 || resp.Header.Get("Location") != "https://shop.example/tea" ||
+			!strings.Contains(resp.Header.Get("Link"), "<https://id.example/01/09506000134352/21/7?linkType=linkset>") {
+			t.Errorf("h2 %v: a GS1 key: %s %v", h2, resp.Status, resp.Header)
 		}
 	}
 	plain, err := net.Dial("tcp", strings.TrimPrefix(s.ScanURL, "https://"))
