@@ -182,6 +182,12 @@ func (a *answer) resolve() bool {
 	if a.handedOver(levels, want.at) {
 		return true
 	}
+	switch want.kind { // both stand in the linkset
+	case curie + "defaultLink":
+		want = asked{at: want.at}
+	case curie + "defaultLinkMulti":
+		want.kind = ""
+	}
 	switch answers := want.choose(levels, a.id.Value); {
 	case len(answers) == 1:
 		a.followed(levels, answers[0], want.languages)

@@ -150,7 +150,7 @@ func notReadByBiip(c peerCase, d Data) string {
 		return "two dates in AI 7007"
 	case strings.HasSuffix(strings.Split(c.Text, "?")[0], "/"):
 		return "a slash at the end"
-	case c.Kind == "uri" && strings.Count(c.Text, "/"+d.Key.Primary().AI+"/") > 1:
+	case c.Kind == "uri" && d.Stem != "https://example.com":
 		return "what looks like a key before the key"
 	}
 	return ""
@@ -270,6 +270,12 @@ func knownApart(c peerCase, err error) string {
 		return "no company prefix, which the other does not look at"
 	case err != nil && strings.HasSuffix(err.Error(), "no right percent-coding"):
 		return "broken percent-coding"
+	case err != nil && strings.HasPrefix(err.Error(), "AI (01) has ") && strings.HasSuffix(err.Error(), " want at least 14"):
+		return "a GTIN of less than 14 digits in the query"
+	case err != nil && strings.HasPrefix(err.Error(), `AI (8011): "0"`):
+		return "an AI 8011 of 0"
+	case err == nil && strings.Contains(c.Why, "Unknown currency"):
+		return "a currency that is too new for the other"
 	case err == nil && strings.HasSuffix(strings.Split(c.Text, "?")[0], "/"):
 		return "a slash at the end"
 	case err == nil && (strings.Contains(c.Text, "?=") || strings.Contains(c.Text, "&=")):

@@ -84,6 +84,10 @@ func TestGS1Redirects(t *testing.T) {
 		{"a type as an address", item + "?linkType=https://ref.gs1.org/voc/pip", nil, 307,
 			"https://brand.example/p/09506000134352?linkType=https://ref.gs1.org/voc/pip"},
 		{"a type without a language", item + "?linkType=gs1:pip", nil, 307, "https://brand.example/p/09506000134352?linkType=gs1:pip"},
+		{"the default by its type", item + "?linkType=gs1:defaultLink", []string{"Accept-Language: zh"}, 307,
+			"https://brand.example/p/09506000134352?linkType=gs1:defaultLink"},
+		{"or that of a language", item + "?linkType=gs1:defaultLinkMulti", []string{"Accept-Language: zh"}, 307,
+			"https://brand.example/zh?linkType=gs1:defaultLinkMulti"},
 		{"several that nothing tells apart", item + "?linkType=gs1:certificationInfo", nil, 300, ""},
 		{"a type that is not there", item + "?linkType=gs1:epil", nil, 404, ""},
 		{"a template that is filled", item + "/21/a%2Fb?linkType=gs1:recallStatus", nil, 307,
@@ -394,7 +398,8 @@ func TestGS1Methods(t *testing.T) {
 	if a := s.Send(r); a.Status != 307 || !strings.Contains(a.Header.Get("Link"), "<http://id.example:8443/01/") {
 		t.Errorf("the scan listener: %d %v", a.Status, a.Header)
 	}
-	for _, host := range []string{"other.example", "127.0.0.1", "id.example.evil.example", "id.example:99"} {
+	for _, host := range []string{"other.example", "127.0.0.1", "id.example.evil.example", "id.example:99", "id.example,evil.example",
+		"id.example%00", "id.example@evil.example"} {
 		if a := s.Do("GET", item, "", "Host: "+host); a.Status == 307 {
 			t.Errorf("%s answers as a resolver", host)
 		}
@@ -422,14 +427,28 @@ func TestGS1Hostile(t *testing.T) {
 		{path: item + "/21/%2F%2Fevil.example?linkType=gs1:recallStatus"},
 		{path: item + "/21/%2e%2e?linkType=gs1:recallStatus"}, {path: item + "/21/a%0d%0aSet-Cookie:x?linkType=gs1:recallStatus"},
 		{path: "/01/9506000134352//evil.example"}, {path: item + `?"><script>alert(1)</script>`}, {path: item + "?\u00e9\u0080"},
+		{path: item + "/21/%252e%252e?linkType=gs1:recallStatus"}, {path: item + "/21/%c0%ae%c0%ae?linkType=gs1:recallStatus"},
+		{path: item + "?8200=javascript:alert(1)"}, {path: item + "?linkType=gs1:pip&linkType=https://evil.example/"},
+		{path: "/console/..//evil.example"}, {path: "/%2F%2Fevil.example/01/9506000134352"}, {path: "/01/9506000134352/21/..%2F..%2F"},
+		{path: "/01/9506000134352/21/%2F%2Fevil.example?//evil.example"}, {path: "/01/09506000134376/21/%2F%2Fevil.example"},
+		{path: "/<script>alert(1)</script>", header: []string{"Accept: text/html", `Accept-Language: "><script>`}},
+		{path: item + "/21/<script>?linkType=gs1:epil", header: []string{"Accept: text/html"}},
+		{path: item + "?" + strings.Repeat("context=x&", 4000)},
+		{path: item, header: []string{"X-Forwarded-Proto: javascript", "X-Original-URL: //evil.example",
+			"Accept: application/linkset+json;q=NaN"}},
+		{path: item + "/21/" + strings.Repeat("a", 70_000), status: 431}, {path: item + "?" + strings.Repeat("%25", 25_000), status: 431},
 		{path: item, header: []string{"Accept: " + strings.Repeat("text/x;q=0.1,", 4000)}},
 		{path: item, header: []string{"Accept-Language: " + strings.Repeat("x-", 8000),
 			"X-Forwarded-Host: evil.example", "Forwarded: host=evil.example"}},
 	} {
 		a := s.Do("GET", c.path, "", append([]string{"Host: id.example"}, c.header...)...)
 		to := a.Header.Get("Location")
-		if to != "" && !strings.HasPrefix(to, "https://brand.example/") && !strings.HasPrefix(to, "/01/0") {
+		if to != "" && !strings.HasPrefix(to, "https://brand.example/") && !strings.HasPrefix(to, "https://other.example/base/01/") &&
+			!strings.HasPrefix(to, "/01/0") {
 			t.Errorf("%.80s: sent to %q", c.path, to)
+		}
+		if c.status != 0 && a.Status != c.status {
+			t.Errorf("%.80s: %d, want %d", c.path, a.Status, c.status)
 		}
 		if a.Header.Get("Set-Cookie") != "" || strings.ContainsAny(to, "<>\"\r\n ") || strings.Contains(a.Header.Get("Link"), "//evil") {
 			t.Errorf("%.80s: %v", c.path, a.Header)
