@@ -150,6 +150,8 @@ func notReadByBiip(c peerCase, d Data) string {
 		return "two dates in AI 7007"
 	case strings.HasSuffix(strings.Split(c.Text, "?")[0], "/"):
 		return "a slash at the end"
+	case strings.Contains(c.Text, "%") && !strings.Contains(c.Text, "425=") && strings.Contains(c.Why, "with GS1 AI (425)"):
+		return "a name in the query with percent-coding" // 4%325
 	case c.Kind == "uri" && d.Stem != "https://example.com":
 		return "what looks like a key before the key"
 	}
