@@ -38,6 +38,7 @@ type codeShow struct {
 	member
 	adminFlags
 	Code string `arg:""`
+	Text bool
 }
 
 // Run shows a code as its operator sees it, or as its account does.
@@ -64,10 +65,19 @@ func (c *codeShow) Run(s *session) error {
 	if err != nil {
 		return aboutStoredCodes(s, qrjump, "show "+c.Code, name.ID, err)
 	}
-	return c.print(s, found, func(w io.Writer) { printCode(w, found) })
+	return c.print(s, found, func(w io.Writer) {
+		if c.Text {
+			fmt.Fprintln(w, found.CodeURL)
+			return
+		}
+		printCode(w, found)
+	})
 }
 
 func (c *codeShow) asAccount(s *session, name client.CodeName) error {
+	if c.Text {
+		return misused("code.text_is_the_operators")
+	}
 	wire, err := c.client(s)
 	if err != nil {
 		return err

@@ -90,7 +90,8 @@ func wants(how string) (missing []string) {
 }
 
 // TestThePagesRun runs every block of commands of the guide, page by page, as a reader
-// would: in one shell, on servers that the page itself starts. Chinese pages have the same commands, which package
+// would: in one shell, on servers that the page itself starts. A page with blocks of "sh production" is run a second time on
+// the server that they start, with split listeners and without --dev. Chinese pages have the same commands, which package
 // guide holds. The pages of calls share a server.
 func TestThePagesRun(t *testing.T) {
 	needs(t, "bash", "curl", "openssl", "grep", "head", "rm")
@@ -111,13 +112,14 @@ func TestThePagesRun(t *testing.T) {
 			switch {
 			case kind == "sh" && skip && reason != "":
 				left++
+			case kind == "sh" && (how == "production" || how == "dev"):
 			case kind == "sh" && (how == "" || how == "serve" || strings.HasPrefix(how, "needs=")):
 				run = true
 				if missing := wants(how); missing != nil {
 					t.Logf("%s:%d: not run here, for want of %q", name, b.line, missing)
 				}
 			case kind == "sh" || kind == "bash" || kind == "console" || kind == "":
-				t.Errorf("%s:%d: a block of %q: commands are sh, sh serve, sh needs=PROGRAM or sh not-run=REASON; answers are text, json or yaml",
+				t.Errorf("%s:%d: a block of %q: commands are sh, sh serve, sh dev, sh production, sh needs=PROGRAM or sh not-run=REASON; answers are text, json or yaml",
 					name, b.line, b.info)
 			}
 		}
@@ -127,6 +129,12 @@ func TestThePagesRun(t *testing.T) {
 			calls[strings.TrimPrefix(name, "en/calls/")] = string(text)
 		default:
 			t.Run(name, func(t *testing.T) { t.Parallel(); playPage(t, string(text)) })
+			switch {
+			case strings.Contains(string(text), "\n```sh production\n"):
+				t.Run(name+" in production", func(t *testing.T) { t.Parallel(); playPage(t, inProduction(t, string(text))) })
+			case strings.HasPrefix(name, "en/how/") && strings.Contains(string(text), "--dev\n```") && !devOnly(string(text)):
+				t.Errorf("%s has no block of sh production, and its first paragraphs do not say that it is for servers with --dev", name)
+			}
 		}
 		return nil
 	})
@@ -247,6 +255,41 @@ func typesOf(above string, value any, kinds map[string]string) string {
 	return "null"
 }
 
+// devOnly reports whether a page says at its top that it is for servers with --dev alone.
+func devOnly(text string) bool {
+	top, _, _ := strings.Cut(text, "\n## ")
+	return strings.Contains(top, "servers with `--dev`")
+}
+
+// inProduction is a page as it is played in production: its blocks of "sh production" take the place of those that are for --dev, and the
+// accounts are those of the page on production.
+func inProduction(t *testing.T, text string) string {
+	production, err := fs.ReadFile(docs.Pages, "en/how/production.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, accounts, found := strings.Cut(string(production), "```sh\ncat > shop.yaml")
+	accounts, _, _ = strings.Cut(accounts, "```\n")
+	if !found {
+		t.Fatal("the page on production has no shop.yaml")
+	}
+	var page strings.Builder
+	page.WriteString("```sh\ncat > shop.yaml" + accounts + "```\n")
+	for _, b := range blocks(text) {
+		kind, how, _ := strings.Cut(b.info, " ")
+		switch {
+		case kind != "sh" || how == "dev" || how == "serve" && strings.Contains(b.script, "--dev"):
+			continue
+		case how == "production" && strings.HasPrefix(b.script, "qrjump serve "):
+			b.info = "sh serve"
+		case how == "production":
+			b.info = "sh"
+		}
+		page.WriteString("```" + b.info + "\n" + b.script + "```\n")
+	}
+	return page.String()
+}
+
 // playPage runs the blocks of a page in one shell. The addresses of the page are
 // ports that were free.
 func playPage(t *testing.T, text string) string {
@@ -262,7 +305,7 @@ func playPage(t *testing.T, text string) string {
 	script.WriteString("set -eu -o pipefail\nstarted=\ntrap 'kill $started 2>/dev/null || :; wait' EXIT\n")
 	for _, b := range blocks(text) {
 		kind, how, _ := strings.Cut(b.info, " ")
-		if kind != "sh" || strings.HasPrefix(how, "not-run=") || wants(how) != nil {
+		if kind != "sh" || how == "production" || strings.HasPrefix(how, "not-run=") || wants(how) != nil {
 			continue
 		}
 		// The page's own server is the platform that a recorder asks.
