@@ -163,7 +163,7 @@ func (c *Client) DeleteAccount(ctx context.Context, appid string, dryRun bool) (
 
 func (c *Client) deleteWhole(ctx context.Context, path, appid string, dryRun bool) (d Deletion, err error) {
 	err = c.admin(ctx, http.MethodDelete, with(path, map[string]string{"dry_run": flagText(dryRun)}), nil, &d)
-	if err == nil && (d.AppID != appid || d.Deleted == dryRun) {
+	if err == nil && (d.AppID != appid || d.Deleted && dryRun) {
 		err = c.wrong(http.MethodDelete, "/admin/v1/"+path, "it tells of %q, deleted: %v", d.AppID, d.Deleted)
 	}
 	return d, err

@@ -59,6 +59,9 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 			return kept(would)
 		}
 	}
+	if err == nil && !did.Deleted {
+		return kept(did)
+	}
 	return c.outcome(s, did, about(err), "delete.did", plain(c.AppID))
 }
 

@@ -202,8 +202,8 @@ type startCodes struct {
 	Activity    string `default:"first" placeholder:"NAME"`
 	Count       int64  `default:"10000" placeholder:"N"`
 	ISV         string `name:"isv" default:"first" placeholder:"ID"`
-	KeyFile     string `placeholder:"FILE"`
-	Proof       string `default:"proof.svg" placeholder:"FILE"`
+	KeyFile     string `placeholder:"FILE" file:"in"`
+	Proof       string `default:"proof.svg" placeholder:"FILE" file:"out"`
 }
 
 // Run makes what lies between a server and the first codes that are ready to print.
@@ -337,8 +337,8 @@ type startRules struct {
 	AppID      string `arg:"" optional:"" name:"appid"`
 	Prefix     string `placeholder:"PREFIX"`
 	Path       string `placeholder:"PAGE"`
-	SecretFile string `placeholder:"FILE"`
-	Proof      string `default:"proof.svg" placeholder:"FILE"`
+	SecretFile string `placeholder:"FILE" file:"in"`
+	Proof      string `default:"proof.svg" placeholder:"FILE" file:"out"`
 }
 
 // Run makes what lies between a server and the first rule that is live.
