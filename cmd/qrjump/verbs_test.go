@@ -145,7 +145,7 @@ var everyVerb = []verb{
 	{path: "batch retarget", api: adminAPI, words: "$ID 0-49 --target shop --path pages/j/j", says: `^renewed 1 activation of `},
 	{path: "batch withdraw", api: adminAPI, words: "$ID 90-99 --yes", says: `^withdrew 10 codes of `},
 	{path: "code show", api: adminAPI, words: "$ID:0", says: `(?m)^state +active$`, after: func(w *world) { w.scanCode() }},
-	{path: "code show", api: adminAPI, words: "$ID:0 --text", says: `^\S+\n$`},
+	{path: "code show", api: adminAPI, words: "$ID:0 --text", says: `^C\.EXAMPLE/\S+\s*$`},
 	{path: "code show", api: wireAPI, words: "$ID:0 $BRAND --data $EMPTY", says: ``},
 	{path: "code trade", api: wireAPI, words: "$TICKET --openid=$OPENID $BRAND", says: `(?m)^state +active with 0-99$`},
 	{path: "code freeze", api: adminAPI, words: "$ID 5-9 --yes", says: `^froze 5 codes of `},
