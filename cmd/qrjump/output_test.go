@@ -92,8 +92,8 @@ func TestAJobHasTheWordsOfTheConsolesForm(t *testing.T) {
 	}
 	known := jobFlags(parser.Model, true)
 	drawing := reflect.TypeFor[client.LabelDrawing]()
-	for i := range drawing.NumField() {
-		word, _, _ := strings.Cut(drawing.Field(i).Tag.Get("json"), ",")
+	for field := range drawing.Fields() {
+		word, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if word == "lines" {
 			word = "line" // a line of its own for each
 		}

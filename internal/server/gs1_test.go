@@ -154,15 +154,16 @@ func TestGS1EveryPrimaryKey(t *testing.T) {
 		}
 		path, _, _ := strings.Cut(strings.TrimPrefix(one.URI, "https://id.gs1.org/"), "?")
 		parts := strings.Split(path, "/")
-		ais := parts[0]
+		var ais strings.Builder
+		ais.WriteString(parts[0])
 		for i := 2; i < len(parts); i += 2 {
-			ais += " " + parts[i]
+			ais.WriteString(" " + parts[i])
 		}
 		if _, _, err := gs1.ParseKey(path); err != nil {
 			continue // biip takes some that the dictionary refuses
 		}
-		if shapes[ais] == "" {
-			shapes[ais] = path
+		if shapes[ais.String()] == "" {
+			shapes[ais.String()] = path
 		}
 	}
 	asked := map[string]bool{}
