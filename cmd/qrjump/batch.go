@@ -155,15 +155,22 @@ func (c *batchApply) byTemplate(s *session) error {
 	if err != nil {
 		return err
 	}
-	one, err := operator.PlaceOrder(s.ctx, c.AppID, client.OrderPut{Count: c.Count, ISV: c.ISV, Text: c.Text, GTIN: c.GTIN, Given: c.Given,
-		Weak: c.Weak, DryRun: c.DryRun})
-	if err != nil {
-		return failed(said("batch.apply_for")+countedCodes(c.Count), c.AppID, err)
+	return c.place(s, c.outputFlags, operator, c.AppID, client.OrderPut{Count: c.Count, ISV: c.ISV})
+}
+
+// place orders codes whose texts are written as the flags say.
+func (f templateFlags) place(s *session, o outputFlags, operator *client.Client, appid string, put client.OrderPut) error {
+	put.Text, put.GTIN, put.Given, put.Weak, put.DryRun = f.Text, f.GTIN, f.Given, f.Weak, f.DryRun
+	one, err := operator.PlaceOrder(s.ctx, appid, put)
+	switch {
+	case err != nil:
+		return failed(said("batch_order.order_codes_for"), appid, err)
+	case f.DryRun:
+		return o.outcome(s, one, nil, "batch.text_would_look_like", one.Sample, one.TextBits)
+	case f.Text == "":
+		return o.outcome(s, one, nil, "plain", orderState(one))
 	}
-	if c.DryRun {
-		return c.outcome(s, one, nil, "batch.text_would_look_like", one.Sample, one.TextBits)
-	}
-	return c.outcome(s, one, nil, "batch.text_costs_bits", orderState(one), orDefaultText(one.Text), one.TextBits)
+	return o.outcome(s, one, nil, "batch.text_costs_bits", orderState(one), one.Text, one.TextBits)
 }
 
 func orDefaultText(template string) string { return cmp.Or(template, "{prefix}{secret}") }

@@ -9,15 +9,12 @@ type batchOrder struct {
 	AppID string `arg:"" name:"appid"`
 	Count int64  `arg:""`
 	ISV   string `name:"isv" required:"" placeholder:"ID"`
+	templateFlags
 }
 
 // Run asks for codes of an account.
 func (c *batchOrder) Run(s *session, qrjump *client.Client) error {
-	one, err := qrjump.PlaceOrder(s.ctx, c.AppID, client.OrderPut{Count: c.Count, ISV: c.ISV})
-	if err != nil {
-		return failed(said("batch_order.order_codes_for"), c.AppID, err)
-	}
-	return c.outcome(s, one, nil, "plain", orderState(one))
+	return c.place(s, c.outputFlags, qrjump, c.AppID, client.OrderPut{Count: c.Count, ISV: c.ISV})
 }
 
 // orderState says how far an order is, and what to do next.

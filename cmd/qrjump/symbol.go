@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ import (
 // symbolFlags say what is drawn, and where it goes.
 type symbolFlags struct {
 	printFlags
-	Format string `enum:"svg,png,pdf,zpl,epl" default:"svg" placeholder:"svg|png|pdf|zpl|epl"`
+	Format string `enum:",svg,png,pdf,zpl,epl" default:"" placeholder:"svg|png|pdf|zpl|epl"`
 	Out    string `required:"" placeholder:"FILE" file:"out,self"`
 }
 
@@ -35,15 +36,32 @@ type drawnSymbol struct {
 	Says []string `json:"says"`
 }
 
+// format is the one that was asked for, or else the one that the file's name ends in.
+func (f symbolFlags) format() (labels.Format, error) {
+	if f.Format != "" {
+		return labels.Format(f.Format), nil
+	}
+	ending := strings.TrimPrefix(filepath.Ext(f.Out), ".")
+	format := labels.Format(cmp.Or(strings.ToLower(ending), "svg"))
+	if labels.Formats[format] == nil {
+		return "", misused("symbol.no_format_of_that_ending", f.Out, ending)
+	}
+	return format, nil
+}
+
 // draw writes one label.
 func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch int64, r labels.Row) error {
+	format, err := f.format()
+	if err != nil {
+		return err
+	}
 	d, err := design.Draw(batch, r)
 	if err != nil {
 		return unprintable(err)
 	}
 	// A symbol that cannot be drawn leaves the file as it was.
 	var label bytes.Buffer
-	if err := labels.Formats[labels.Format(f.Format)](&label, d); err != nil {
+	if err := labels.Formats[format](&label, d); err != nil {
 		return err
 	}
 	if f.Out == "-" {
