@@ -24,6 +24,18 @@ type PackageWish struct {
 	Drawing *LabelDrawing `json:"drawing,omitempty" doc:"how labels are drawn; left out: as usual"`
 	Reason  string        `json:"reason,omitempty" doc:"why more packages have these codes than package_copies says"`
 	Actor   string        `json:"actor,omitempty" doc:"who made it; left out: admin"`
+	// DryRun makes nothing: Plan of the answer says what would be drawn.
+	DryRun bool `json:"dry_run,omitempty" doc:"make nothing, and look only how the labels would be drawn; neither printer nor recipients are looked at"`
+}
+
+// LabelPlan is what labels of a package would be: the first and the last were drawn and read back.
+type LabelPlan struct {
+	Codes   int64   `json:"codes"`
+	Pages   int64   `json:"pages,omitempty" doc:"of the format sheet"`
+	PerPage int     `json:"labels_per_page,omitempty"`
+	Width   float64 `json:"width_mm,omitempty" doc:"of a label's symbol with its lines"`
+	Height  float64 `json:"height_mm,omitempty"`
+	Module  float64 `json:"module_mm,omitempty" doc:"as it is drawn, in whole dots"`
 }
 
 // LabelDrawing says how labels are drawn. A field that is left out has its usual value.
@@ -72,11 +84,13 @@ type Package struct {
 	Spoiled       []CodeRange   `json:"spoiled"`
 	RecalledAt    *time.Time    `json:"recalled_at,omitempty"`
 	RecalledBy    string        `json:"recalled_by,omitempty"`
+	Plan          *LabelPlan    `json:"plan,omitempty" doc:"of a dry run, which makes no package: its number is 0"`
 }
 
 // MakePackage notes that codes are handed to a printer; SendPackage then writes
 // the file. A *Problem with status 409: another printer has the codes, too many
-// packages have them and no reason is given, or some are frozen or void.
+// packages have them and no reason is given, or some are frozen or void. With
+// w.DryRun it makes nothing, and Plan says what the labels would be.
 func (c *Client) MakePackage(ctx context.Context, batch int64, w PackageWish) (made Package, err error) {
 	err = c.admin(ctx, http.MethodPost, batchPath(batch, "packages"), w, &made)
 	return made, err

@@ -11,12 +11,9 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
-	"github.com/goccy/go-yaml/ast"
 
 	"github.com/qrjump/qrjump/internal/labels"
 	"github.com/qrjump/qrjump/internal/spelling"
-	"github.com/qrjump/qrjump/internal/symbol"
-	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
 // labelCommand prints what a file says: it has the flags of batch sheet or batch pictures, so that a job stands in git and
@@ -116,13 +113,15 @@ func (c *labelCommand) read(s *session) (*labelJob, error) {
 	if err != nil {
 		return nil, misused("label.unread", err)
 	}
-	node, err := yamltext.Parse(c.File, text)
-	if err != nil {
-		return nil, misuse(err.Error())
+	words, err := labels.ReadJob(c.File, text)
+	if empty, is := errors.AsType[*labels.EmptyWordError](err); is {
+		return nil, misused("label.no_value", empty.At, empty.Name)
 	}
-	words, ok := node.(*ast.MappingNode)
-	if !ok {
+	switch {
+	case errors.Is(err, labels.ErrNoWords):
 		return nil, misused("label.no_map", c.File)
+	case err != nil:
+		return nil, misuse(err.Error())
 	}
 	job := &labelJob{pages: true}
 	parser, err := newParser(*s, &job.labelVerbs)
@@ -130,19 +129,15 @@ func (c *labelCommand) read(s *session) (*labelJob, error) {
 		return nil, err
 	}
 	values := map[string][]string{}
-	for _, entry := range words.Values {
-		at, word := yamltext.At(c.File, entry.Key), strings.ReplaceAll(entry.Key.String(), "_", "-")
-		if values[word], err = valuesOf(entry.Value); err != nil {
-			return nil, misused("label.no_value", at, word)
-		}
+	for _, w := range words {
+		values[w.Name] = w.Values
 	}
 	format := first(values["format"])
 	job.pages = format == "" || format == "pages"
 	known := jobFlags(parser.Model, job.pages)
-	for _, entry := range words.Values {
-		at, word := yamltext.At(c.File, entry.Key), strings.ReplaceAll(entry.Key.String(), "_", "-")
-		if !slices.Contains(known, word) && !slices.Contains(jobWords, word) {
-			return nil, misused("label.unknown_word", at, word, spelling.DidYouMean(word, append(known, jobWords...)...))
+	for _, w := range words {
+		if !slices.Contains(known, w.Name) && !slices.Contains(jobWords, w.Name) {
+			return nil, misused("label.unknown_word", w.At, w.Name, spelling.DidYouMean(w.Name, append(known, jobWords...)...))
 		}
 	}
 	return job, c.fill(parser, job, values, known)
@@ -189,39 +184,12 @@ func (c *labelCommand) fill(parser *kong.Kong, job *labelJob, values map[string]
 	return nil
 }
 
-// errNoValue is a word of a job without a value.
-var errNoValue = errors.New("empty")
-
 // first is the first value of a word, "" where it has none.
 func first(values []string) string {
 	if len(values) == 0 {
 		return ""
 	}
 	return values[0]
-}
-
-// valuesOf are the values of a word: one, or a list.
-func valuesOf(node ast.Node) ([]string, error) {
-	list, is := node.(*ast.SequenceNode)
-	if !is {
-		one, is := node.(ast.ScalarNode)
-		if !is || node.Type() == ast.NullType {
-			return nil, errNoValue
-		}
-		return []string{fmt.Sprint(one.GetValue())}, nil
-	}
-	var values []string
-	for _, one := range list.Values {
-		if _, is := one.(*ast.SequenceNode); is {
-			return nil, errNoValue
-		}
-		more, err := valuesOf(one)
-		if err != nil {
-			return nil, err
-		}
-		values = append(values, more...)
-	}
-	return values, nil
 }
 
 // jobFlags are the words that a file may have: the flags of its verb, without those that are given to label itself.
@@ -285,11 +253,13 @@ func (j *labelJob) plan(s *session) (*labelPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	var sheet labels.Sheet
+	var sheet *labels.Sheet
 	if j.pages {
-		if sheet, err = j.Sheet.sheet(design); err != nil {
+		pages, err := j.Sheet.sheet(design)
+		if err != nil {
 			return nil, err
 		}
+		sheet = &pages
 	}
 	src, err := f.source(s)
 	if err == nil {
@@ -299,29 +269,21 @@ func (j *labelJob) plan(s *session) (*labelPlan, error) {
 		return nil, err
 	}
 	p := &labelPlan{Batch: f.ID, Range: rangeText(src.fullRange()), Codes: src.count(), Out: f.Out, Proofs: min(j.proofs, src.count())}
-	if j.pages {
-		p.Page = sheet.PerPage()
-		p.Pages = (p.Codes + int64(sheet.Lead()) + int64(p.Page) - 1) / int64(p.Page)
-	}
 	for row, err := range src.rows(s.ctx, src.fullRange().From) {
 		if err != nil {
 			return nil, err
 		}
-		drawing, err := design.Draw(f.ID, row)
+		one, err := labels.PlanOf(f.ID, p.Codes, row, design, sheet)
 		if err != nil {
 			return nil, unprintable(err)
 		}
-		if j.pages {
-			one := func(yield func(labels.Row, error) bool) { yield(row, nil) }
-			if err := sheet.Write(io.Discard, f.ID, one, 1, func(int) {}); err != nil {
-				return nil, unprintable(err)
+		if !j.pages {
+			if err := labels.Formats[labels.Format(j.Pictures.Format)](&bytes.Buffer{}, one.Label); err != nil {
+				return nil, err
 			}
-		} else if err := labels.Formats[labels.Format(j.Pictures.Format)](&bytes.Buffer{}, drawing); err != nil {
-			return nil, err
 		}
-		p.Says, p.Module = drawing.Says, drawing.ModuleLength().Millimetres()
-		p.Width = symbol.LengthOf(drawing.Width, drawing.DPI).Millimetres()
-		p.Height = symbol.LengthOf(drawing.Height, drawing.DPI).Millimetres()
+		p.Pages, p.Page, p.Says = one.Pages, one.PerPage, one.Label.Says
+		p.Width, p.Height, p.Module = one.Width, one.Height, one.Module
 		break
 	}
 	return p, nil
@@ -330,14 +292,21 @@ func (j *labelJob) plan(s *session) (*labelPlan, error) {
 // tell says the plan.
 func (p *labelPlan) tell(w io.Writer) {
 	tell(w, "label.plan", countedCodes(p.Codes), p.Batch, p.Range, plain(p.Out))
-	if p.Pages > 0 {
-		tell(w, "label.plan_pages", counted(int(p.Pages), "page"), p.Page)
-	}
-	tell(w, "label.plan_size", p.Width, p.Height, p.Module)
+	p.tellLook(w)
 	for _, text := range p.Says {
 		tell(w, "label.plan_says", saysText(text))
 	}
 	if p.Proofs > 0 {
 		tell(w, "label.plan_proofs", counted(int(p.Proofs), "label"))
+	}
+}
+
+// tellLook says how large the labels are, and how many pages they fill; nothing where none are drawn.
+func (p *labelPlan) tellLook(w io.Writer) {
+	if p.Pages > 0 {
+		tell(w, "label.plan_pages", counted(int(p.Pages), "page"), p.Page)
+	}
+	if p.Module > 0 {
+		tell(w, "label.plan_size", p.Width, p.Height, p.Module)
 	}
 }

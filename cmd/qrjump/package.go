@@ -30,6 +30,7 @@ type packageMake struct {
 	Proofs int64  `placeholder:"N"`
 	Reason string `placeholder:"TEXT"`
 	Actor  string `placeholder:"WHO"`
+	DryRun bool
 }
 
 // Run makes a package and downloads its file.
@@ -61,7 +62,7 @@ func (c *packageMake) Run(s *session) error {
 		}
 	}
 	wish := client.PackageWish{From: r.From, To: r.To, Spare: c.Spare, Proofs: c.Proofs, Printer: name, Recipients: keys,
-		Formats: append(c.Format, c.With...), Reason: c.Reason, Actor: c.Actor}
+		Formats: append(c.Format, c.With...), Reason: c.Reason, Actor: c.Actor, DryRun: c.DryRun}
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -72,6 +73,13 @@ func (c *packageMake) Run(s *session) error {
 	made, err := qrjump.MakePackage(s.ctx, c.ID, wish)
 	if err != nil {
 		return aboutStored(s, qrjump, said("package.make_a_package_of_2")+rangeText(r)+" of", c.ID, err)
+	}
+	if made.Plan != nil {
+		return c.print(s, made.Plan, func(w io.Writer) {
+			tell(w, "package.would_have", countedCodes(r.Len()), c.ID, rangeText(r))
+			(&labelPlan{Pages: made.Plan.Pages, Page: made.Plan.PerPage, Width: made.Plan.Width, Height: made.Plan.Height,
+				Module: made.Plan.Module}).tellLook(w)
+		})
 	}
 	out := cmp.Or(c.Out, fmt.Sprintf("package-%d.age", made.ID))
 	size, err := savePackage(s, qrjump, made.ID, word, out)

@@ -75,6 +75,45 @@ func (a *Admin) drawingOf(ctx context.Context, id int64, w client.PackageWish) (
 	return string(text), nil
 }
 
+// planOf is what the labels of a wish would be, which drawingOf has tried; drawing is its answer.
+func (a *Admin) planOf(ctx context.Context, id int64, w client.PackageWish, drawing string) (*client.LabelPlan, error) {
+	p := &client.LabelPlan{Codes: w.To - w.From + 1}
+	b, err := a.Codes.Memory.Know(ctx, id)
+	if err == nil {
+		err = b.Within(codes.Range{From: w.From, To: w.To})
+	}
+	if err != nil || drawing == "" {
+		return p, err
+	}
+	var wish client.LabelDrawing
+	if err := json.Unmarshal([]byte(drawing), &wish); err != nil {
+		return nil, err
+	}
+	design, err := labels.Printing(wish).Design()
+	if err != nil {
+		return nil, undrawable(err)
+	}
+	var sheet *labels.Sheet
+	if slices.Contains(w.Formats, onSheets) {
+		pages, err := labels.Printing(wish).OnSheets(design)
+		if err != nil {
+			return nil, undrawable(err)
+		}
+		sheet = &pages
+	}
+	for row, err := range labelRows(ctx, a.Codes.Lot(b, codes.Range{From: w.From, To: w.From}), true) {
+		if err != nil {
+			return nil, err
+		}
+		one, err := labels.PlanOf(id, p.Codes, row, design, sheet)
+		if err != nil {
+			return nil, undrawable(err)
+		}
+		p.Pages, p.PerPage, p.Width, p.Height, p.Module = one.Pages, one.PerPage, one.Width, one.Height, one.Module
+	}
+	return p, nil
+}
+
 // mostDots is how many dots a label may have that the server draws, because its picture is in
 // memory: 170 mm square at 300 dots an inch.
 const mostDots = 4 << 20

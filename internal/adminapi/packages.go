@@ -62,6 +62,10 @@ func (a *Admin) makePackage(ctx context.Context, in *struct {
 	if err != nil {
 		return client.Package{}, err
 	}
+	if w.DryRun {
+		plan, err := a.planOf(ctx, in.ID, w, drawing)
+		return client.Package{ApplicationID: in.ID, From: w.From, To: w.To, Formats: w.Formats, Plan: plan}, err
+	}
 	if len(w.Recipients) > 0 {
 		if _, err := parcel.Recipients(w.Recipients); err != nil {
 			return client.Package{}, refused("%v", err)

@@ -219,7 +219,7 @@ func (v *visit) before() string {
 	if strings.HasPrefix(path, Root+"/rules") {
 		return path + "?" + url.Values{"owner": {form.Get("owner")}, "prefix": {form.Get("prefix")}}.Encode()
 	}
-	for _, end := range []string{"/serials", "/alarm", "/file"} {
+	for _, end := range []string{"/serials", "/alarm", "/file", "/job"} {
 		path = strings.TrimSuffix(path, end)
 	}
 	if of := v.r.URL.Query(); len(of) > 0 {

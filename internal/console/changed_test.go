@@ -77,6 +77,7 @@ var revisionless = map[string]string{
 	"/console/rules/undo":    "names the change that it undoes", "/console/platforms": "makes one that is not there",
 	"/console/calls/deviations": "a list that callers fill", "/console/calls/{{seg .RID}}": "a call is made again",
 	"/console/emulator": "the emulator's", "/console/emulator#plant": "the emulator's", "/console/packages": "makes one",
+	"/console/packages/job":     "fills a form, and makes nothing",
 	"/console/packages/{{.ID}}": "what is done to a package is added", "/console/packages/{{.ID}}/file": "what is sent is counted",
 	"/console/statistics/scans": "erases", "/console/agree": "works once, by the code in it",
 	"/console/see-as": "changes nothing of the server", "/console/orders": "makes one, or names the count that was seen",

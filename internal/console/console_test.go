@@ -182,6 +182,7 @@ var pages = []struct {
 	{"GET", "/console/statistics/scans/SCAN", operations.Marketer},
 	{"GET", "/console/packages", operations.Viewer}, {"POST", "/console/packages", operations.Marketer},
 	{"GET", "/console/packages/PACKAGE", operations.Viewer}, {"POST", "/console/packages/PACKAGE", operations.Marketer},
+	{"POST", "/console/packages/job", operations.Marketer},
 	{"POST", "/console/packages/PACKAGE/file", operations.Marketer}, {"POST", "/console/codes/BATCH/serials", operations.Marketer},
 	{"GET", "/console/operate/apps", operations.Operator}, {"POST", "/console/operate/apps", operations.Admin},
 	{"GET", "/console/operate/bulk", operations.Viewer}, {"POST", "/console/operate/bulk", operations.Operator},
@@ -240,6 +241,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 	also := map[string]url.Values{
 		"/console/statistics/scans":      {"did": {"erase"}, "user": {"1"}},
 		"/console/packages":              {"printer": {"Press"}, "batch": {batch}},
+		"/console/packages/job":          {"text": {"batch: " + batch + "\nrange: 0-9\n"}},
 		"/console/packages/PACKAGE":      {"did": {"spoil"}, "ranges": {"5000"}, "sure": {fill.Replace("PACKAGE")}},
 		"/console/packages/PACKAGE/file": {"passphrase": {"a passphrase of the test"}},
 		"/console/codes/BATCH/serials":   {"serials": {"7,TEA-0007"}},
@@ -285,7 +287,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 			case may:
 				ok = p.Status == http.StatusSeeOther || p.Status == http.StatusNotFound || // there is no such change
 					p.Status == http.StatusOK && slices.Contains([]string{"/console/operate/audit", "/console/statistics/scans",
-						"/console/packages/PACKAGE/file", "/console/operate/bulk", "/console/accounts/selected",
+						"/console/packages/PACKAGE/file", "/console/packages/job", "/console/operate/bulk", "/console/accounts/selected",
 						"/console/statistics"}, c.path)
 			default:
 				ok = p.Status == http.StatusForbidden

@@ -163,6 +163,8 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/packages", form: "batch=BATCH&from=0&to=x&printer=STRANGER&recipients=STRANGER", tells: true},
 	{path: "/console/packages", form: "batch=BATCH&from=0&to=9&printer=STRANGER&format=sheet&format=zpl&kind=qr&module=STRANGER&lines=STRANGER" +
 		"&footer=STRANGER&dpi=203&beside=1&crop_marks=1", tells: true},
+	{path: "/console/packages/job", form: "text=batch: BATCH\nmodule: 0.5mm\nline: STRANGER\nSTRANGER: 1", tells: true},
+	{path: "/console/packages/job", form: "text=batch: BATCH\nmodule: STRANGER", tells: true},
 	{path: "/console/statistics", tells: true}, {path: "/console/statistics?by=&group=activity", tells: true},
 	{path: "/console/statistics/most", tells: true}, {path: "/console/statistics/nothing", tells: true},
 	{path: "/console/search?q=e&all=1", tells: true},

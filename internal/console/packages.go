@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -13,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/labels"
 )
 
 // packagePages are the pages of what printers get.
@@ -20,6 +23,7 @@ func (c *Console) packagePages() map[string]func(*visit) {
 	return map[string]func(*visit){
 		"GET /console/packages":                 c.packages,
 		"POST /console/packages":                c.makePackage,
+		"POST /console/packages/job":            c.readJob,
 		"GET /console/packages/{package}":       c.onePackage,
 		"POST /console/packages/{package}":      c.changePackage,
 		"POST /console/packages/{package}/file": c.sendPackage,
@@ -45,6 +49,8 @@ type packagesView struct {
 	More     int64
 	Signer   client.PackageSigner
 	Form     packageForm
+	Plan     *client.LabelPlan // of what the form says; nil = nobody asked
+	Left     []string          // words of a job's file that the form has no place for
 }
 
 // packageForm is how the form of a package begins.
@@ -98,8 +104,10 @@ func drawn(names []string) (fields []packageField) {
 }
 
 // packages lists which codes were handed to which printer.
-func (c *Console) packages(v *visit) {
-	data := packagesView{Account: v.narrowed("account"), Form: packageForm{Batch: v.r.URL.Query().Get("batch")}}
+func (c *Console) packages(v *visit) { c.showPackages(v, packagesView{}) }
+
+func (c *Console) showPackages(v *visit, data packagesView) {
+	data.Account, data.Form = v.narrowed("account"), packageForm{Batch: v.r.URL.Query().Get("batch")}
 	batch, ok := v.number("batch")
 	if !ok {
 		return
@@ -121,46 +129,131 @@ func (c *Console) packages(v *visit) {
 
 // makePackage notes that codes are handed to a printer, or answers the file of a job that prints them elsewhere.
 func (c *Console) makePackage(v *visit) {
-	faults := map[string]string{}
-	job := v.r.FormValue("did") == "job"
-	wanted := []string{"batch", "from", "to", "printer"}
-	if job {
-		wanted = wanted[:3]
+	switch did := v.r.FormValue("did"); did {
+	case "job", "plan":
+		batch, wish, ok := v.packageWish("batch", "from", "to")
+		if !ok {
+			return
+		}
+		if did == "plan" {
+			c.planPackage(v, batch, wish, nil)
+			return
+		}
+		v.attach("application/yaml", fmt.Sprintf("labels-%d.yaml", batch))
+		_, _ = v.w.Write(jobFile(batch, wish))
+		return
 	}
+	batch, wish, ok := v.packageWish("batch", "from", "to", "printer")
+	if !ok {
+		return
+	}
+	made, err := v.api.MakePackage(v.ctx(), batch, wish)
+	if !v.failed(err) {
+		v.redirect(packagePage(made.ID) + "?done=package")
+	}
+}
+
+// packageWish is what the form says, with labels on sheets where it is asked for a job and names no format of labels. The page says
+// what is wrong, and ok is false.
+func (v *visit) packageWish(wanted ...string) (batch int64, wish client.PackageWish, ok bool) {
+	faults := map[string]string{}
 	for _, name := range wanted {
 		if v.word(name) == "" {
 			faults[name] = v.say("packages.wanted")
 		}
 	}
-	batch, formats := v.counted("batch", faults), v.r.PostForm["format"]
-	wish := client.PackageWish{From: v.counted("from", faults), To: v.counted("to", faults), Spare: v.counted("spare", faults),
+	formats := v.r.PostForm["format"]
+	batch = v.counted("batch", faults)
+	wish = client.PackageWish{From: v.counted("from", faults), To: v.counted("to", faults), Spare: v.counted("spare", faults),
 		Proofs: v.counted("proofs", faults), Printer: v.word("printer"), Reason: v.word("reason"), Formats: formats}
-	labels := slices.DeleteFunc(slices.Clone(formats), func(one string) bool { return !slices.Contains(drawnFormats, one) })
-	switch {
-	case job && len(labels) == 0:
-		labels = []string{"sheet"}
-	case job && len(labels) > 1:
-		faults["format"] = v.say("packages.job.one")
+	drawn := slices.DeleteFunc(slices.Clone(formats), func(one string) bool { return !slices.Contains(drawnFormats, one) })
+	if !slices.Contains(wanted, "printer") {
+		switch len(drawn) {
+		case 0:
+			drawn = []string{"sheet"}
+		case 1:
+		default:
+			faults["format"] = v.say("packages.job.one")
+		}
+		wish.Formats = drawn
 	}
-	if len(labels) > 0 {
-		wish.Drawing = v.drawing(slices.Contains(labels, "sheet"), faults)
+	if len(drawn) > 0 {
+		wish.Drawing = v.drawing(slices.Contains(drawn, "sheet"), faults)
 	}
 	for line := range strings.Lines(v.word("recipients")) { // line by line: an SSH key has blanks in it
 		if line = strings.TrimSpace(line); line != "" {
 			wish.Recipients = append(wish.Recipients, line)
 		}
 	}
-	if v.wrong(faults) {
+	return batch, wish, !v.wrong(faults)
+}
+
+// planPackage shows the form as it is filled in, with what its labels would be.
+func (c *Console) planPackage(v *visit, batch int64, wish client.PackageWish, left []string) {
+	wish.DryRun = true
+	planned, err := v.api.MakePackage(v.ctx(), batch, wish)
+	if v.failed(err) {
 		return
 	}
-	if job {
-		v.attach("application/yaml", fmt.Sprintf("labels-%d.yaml", batch))
-		_, _ = v.w.Write(jobFile(batch, wish, labels[0]))
+	v.faults = map[string]string{} // the form keeps what was typed
+	c.showPackages(v, packagesView{Plan: planned.Plan, Left: left})
+}
+
+// mostJob bounds the file of a job, which has some thirty lines.
+const mostJob = 64 << 10
+
+// readJob fills the form with what the file of a job says, and shows its plan. Decision 72.
+func (c *Console) readJob(v *visit) {
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostJob)
+	err := errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(mostJob)) // a form without a file may be of another type
+	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+		v.fault(http.StatusRequestEntityTooLarge, v.say("packages.job.large", mostJob>>10))
 		return
 	}
-	made, err := v.api.MakePackage(v.ctx(), batch, wish)
-	if !v.failed(err) {
-		v.redirect(packagePage(made.ID) + "?done=package")
+	text := []byte(v.r.FormValue("text"))
+	if file, about, err := v.r.FormFile("job"); err == nil {
+		if about.Size > 0 {
+			text, err = io.ReadAll(file) // the form is bounded
+		}
+		file.Close()
+		if v.failed(err) {
+			return
+		}
+	}
+	words, err := labels.ReadJob("", text)
+	empty, is := errors.AsType[*labels.EmptyWordError](err)
+	switch {
+	case is:
+		v.fault(http.StatusUnprocessableEntity, v.say("packages.job.empty", empty.Name))
+		return
+	case errors.Is(err, labels.ErrNoWords):
+		v.fault(http.StatusUnprocessableEntity, v.say("packages.job.none"))
+		return
+	case err != nil:
+		v.fault(http.StatusUnprocessableEntity, v.say("packages.job.unread", strings.TrimPrefix(err.Error(), ":")))
+		return
+	}
+	form, left := url.Values{"did": {"plan"}, "format": {"sheet"}, "lines": {""}}, []string(nil)
+	for _, name := range slices.Concat(labelFields, pageFields, []string{"from", "to"}) {
+		form.Set(name, "")
+	}
+	for _, w := range words {
+		if !fillJob(form, w) {
+			left = append(left, w.Name)
+		}
+	}
+	v.r.Form, v.r.PostForm, v.r.MultipartForm = form, form, nil
+	v.r.URL.Path = Root + "/packages" // the form that the file fills goes there
+	if id, err := strconv.ParseInt(form.Get("batch"), 10, 64); err == nil && form.Get("from") == "" {
+		whole, err := v.api.Batch(v.ctx(), id)
+		if v.failed(err) {
+			return
+		}
+		form.Set("from", "0")
+		form.Set("to", strconv.FormatInt(whole.Count-1, 10))
+	}
+	if batch, wish, ok := v.packageWish("batch", "from", "to"); ok {
+		c.planPackage(v, batch, wish, left)
 	}
 }
 
@@ -206,8 +299,9 @@ func (v *visit) drawing(sheets bool, faults map[string]string) *client.LabelDraw
 }
 
 // jobFile is what qrjump label reads: one word a line, each with a value of JSON, which YAML is too.
-func jobFile(batch int64, wish client.PackageWish, format string) []byte {
+func jobFile(batch int64, wish client.PackageWish) []byte {
 	var b bytes.Buffer
+	format := wish.Formats[0]
 	out := fmt.Sprintf("labels-%d.pdf", batch)
 	fmt.Fprintf(&b, "batch: %d\nrange: \"%d-%d\"\n", batch, wish.From, wish.To)
 	if format != "sheet" {
@@ -230,6 +324,40 @@ func jobFile(batch int64, wish client.PackageWish, format string) []byte {
 		_ = e.Encode(value.Interface()) // texts, numbers and flags
 	}
 	return b.Bytes()
+}
+
+// fillJob puts a word of a job's file where the form has it, and reports whether it has it. A range of all stays empty.
+func fillJob(form url.Values, w labels.Word) bool {
+	value, name := strings.Join(w.Values, "\n"), strings.ReplaceAll(w.Name, "-", "_")
+	switch {
+	case name == "out":
+	case name == "format":
+		form.Set(name, strings.Replace(value, "pages", "sheet", 1))
+	case name == "line":
+		form.Set("lines", value)
+	case name == "range":
+		if value == "all" {
+			return true
+		}
+		from, to, one := strings.Cut(value, "-")
+		if !one {
+			to = from
+		}
+		if len(w.Values) > 1 {
+			from, to = strings.Join(w.Values, " "), "" // the form has one range, and says so of this one
+		}
+		form.Set("from", from)
+		form.Set("to", to)
+	case name == "beside" || name == "crop_marks":
+		if value == "true" {
+			form.Set(name, "1")
+		}
+	case name == "batch" || name == "kind" || name == "level" || slices.Contains(labelFields, name) || slices.Contains(pageFields, name):
+		form.Set(name, value)
+	default:
+		return false
+	}
+	return true
 }
 
 func packagePage(id int64) string { return fmt.Sprintf("%s/packages/%d", Root, id) }

@@ -104,7 +104,7 @@ func (p tab) ordersLabels(s *servertest.Server, account string) {
 	p.write("#to", "99")
 	p.write("#printer", "Press")
 	p.click(`input[name="format"][value="sheet"]`)
-	p.click(`form[action^="/console/packages"][method="post"] > p:last-child button`)
+	p.click(`form[action^="/console/packages"][method="post"]:not([enctype]) > p:last-child button`)
 	p.write("#passphrase", "a passphrase of the story")
 	p.click(`form[action$="/file"] button`)
 	for sent := 0; sent == 0; { // the file comes beside the page

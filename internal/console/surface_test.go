@@ -306,6 +306,7 @@ func drawnPackage(c *recorded, batch string) {
 		"line_height: \"2mm\"\npage: \"a5\"\ncolumns: 2\nrows: 2\nmargin: \"12mm\"\ngap: \"1mm\"\ncrop_marks: true\nfooter: \"{page}\"\n" {
 		c.t.Errorf("the file of the job: %s\n%s", kept, job.Body)
 	}
+	readJob(c, batch, job.Body)
 	made := c.post("/console/packages", form+"&dpi=203&module=0.5mm")
 	at, _, found := strings.Cut(made.Header.Get("Location"), "?")
 	if !found {
@@ -319,6 +320,30 @@ func drawnPackage(c *recorded, batch string) {
 	if !slices.Equal(got.Formats, []string{"csv", "sheet", "zpl"}) || got.Drawing == nil || !reflect.DeepEqual(*got.Drawing, want) {
 		c.t.Errorf("the package is %+v, %+v", got, got.Drawing)
 	}
+}
+
+// readJob gives the console the file of a job that it made: the form is filled as it was, and the plan stands beside it.
+func readJob(c *recorded, batch, file string) {
+	read := func(status int, file string, says ...string) {
+		c.t.Helper()
+		c.wants = status
+		p := c.post("/console/packages/job", "text="+url.QueryEscape(file))
+		if c.wants = 0; p.Status != status {
+			c.t.Errorf("%q: %d", file, p.Status)
+		}
+		p.wants(c.t, says...)
+	}
+	filled := []string{`name="batch" value="` + batch + `"`, `name="from" value="2000"`, `name="to" value="2003"`, `value="a5"`,
+		`value="203"`, `value="sheet" checked`, `value="both" selected`, `name="crop_marks" value="1" checked`}
+	read(200, file, append(filled, "4 labels: 1 × a page of 4.", "a module is 0.500 mm", `<details open>`)...)
+	read(200, file+"font: brand.ttf\nproofs: 3\n", append(filled, "has no place for", "font, proofs")...)
+	read(200, "batch: "+batch+"\nformat: png\n", `name="to" value="9999"`, "10,000 labels, one by one.", `value="png" checked`)
+	read(422, "batch: "+batch+"\nrange: [0-9, 20-29]\n", `value="0-9 20-29"`, "Want a number from 0 on.")
+	read(422, file+"label: 3x3mm\n", `id="kind-wrong"`)
+	read(422, "batch: [1", "no YAML")
+	read(422, "batch:\n", "The word batch of the file has no value.")
+	read(422, "", "no words of a job")
+	read(413, strings.Repeat("# a line\n", 9000), "at most 64 KB")
 }
 
 func walkScans(c *recorded, batch string) {
