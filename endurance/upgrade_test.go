@@ -62,6 +62,7 @@ var oldPrograms = []oldProgram{
 	{101, "196471c"},
 	{102, "e0024e3"},
 	{103, "606778d"},
+	{104, "cf0d8e0"},
 }
 
 // firstSchema is that of 0.1.0.

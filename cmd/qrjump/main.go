@@ -151,6 +151,13 @@ type commands struct {
 
 	Seed seedCommand `cmd:"" group:"emulator"`
 
+	Snapshot struct {
+		Save   snapshotSave   `cmd:""`
+		Load   snapshotLoad   `cmd:""`
+		List   snapshotList   `cmd:""`
+		Delete snapshotDelete `cmd:""`
+	} `cmd:"" group:"emulator"`
+
 	Deviations deviationsCommand `cmd:"" group:"why"`
 
 	Record  recordCommand  `cmd:"" group:"cassettes"`

@@ -367,6 +367,11 @@ var everyVerb = []verb{
 	{path: "clock set", api: adminAPI, words: "2099-01-31T15:04:05Z", says: `^the clock shows 2099-01-31T15:04:`},
 	{path: "seed", api: adminAPI, words: "-", in: "accounts:\n  - {appid: planted, kind: mini_program}\n",
 		says: `^the seed is applied: 1 account, 0 platforms, 0 rules$`},
+	{path: "snapshot save", api: adminAPI, words: "base", says: `^saved base: \d+ accounts, `},
+	{path: "snapshot save", api: adminAPI, words: "base --yes", says: `^saved base: \d+ accounts, `},
+	{path: "snapshot list", api: adminAPI, says: `(?m)^base +\S+Z `},
+	{path: "snapshot load", api: adminAPI, words: "base --yes", says: `^the server is as in base, saved `},
+	{path: "snapshot delete", api: adminAPI, words: "base --yes", says: `^deleted base$`},
 	{path: "reset", api: adminAPI, words: "--account nobody --yes", exit: exitRefused,
 		says: `there is no account nobody; nothing was reset`},
 	{path: "reset", api: adminAPI, words: "--account shop --yes", says: `^shop: back at the seed; other accounts keep everything$`},
@@ -646,11 +651,11 @@ func asks(t *testing.T, v verb, found map[string]string) {
 
 // whatEnds are the last words of verbs, and flags, by whether what they do deletes or stops something.
 var whatEnds = map[bool]string{
-	true: `delete forget erase release withdraw take-back freeze void recall spoil revoke sign-out jump reset
+	true: `delete forget erase load release withdraw take-back freeze void recall spoil revoke sign-out jump reset
 		--remove --end --prune`,
 	false: `__commands __complete acknowledge activate add advance advise agree alarm alarms apply appearance audit authorizations authorize
 		batch calls change check clear codes compare completion confirm-link decide deliveries deviations doctor download draw drill edit events
-		export file find get hand-over health help history import label lint list list-codes licences link links listen load login-link lookup make
+		export file find get hand-over health help history import label lint list list-codes licences link links listen login-link lookup make
 		man member misses notices now occupiers open openid order orders pictures plan publish pull pushes put qr quota real record redeem
 		replay resend retarget rules run save scan scans schedule seed send serials serve set settle share shared sheet show signer snapshot
 		status test ticket trade turn undo unfreeze use verify version why`,

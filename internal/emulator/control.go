@@ -30,6 +30,7 @@ type Control[Call any] struct {
 	AddSeed   func(ctx context.Context, text string) (Planted, error)
 	Wrong     func(error) bool
 	Platforms Platforms
+	Snapshots Snapshots
 }
 
 // About is what a call can be chosen by.
@@ -103,7 +104,7 @@ func (c *Control[Call]) Operations() []o.Operation {
 			"The last calls with request and answer, newest first; secrets are masked").
 			More("With `after`, the `next` of another answer, they are those that came since, oldest first: so calls are followed. " +
 				"`missed` is how many came since and are forgotten, because only the last 1,000 are kept. Each node keeps its own."),
-	}, c.Platforms.operations()...)
+	}, append(c.Snapshots.operations(), c.Platforms.operations()...)...)
 }
 
 // noInput is the input of an operation that takes nothing.

@@ -252,6 +252,10 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		{"moveClock", admin("PUT", "/emulator/clock", `{"advance":"1h"}`), "meta emulator.clock put admin"},
 		{"addSeed", admin("POST", "/emulator/seed",
 			`{"seed":"accounts:\n  - {appid: planted, kind: mini_program, secret: a-very-secret-word}\n"}`), "account planted add admin"},
+		{"loadSnapshot", func() servertest.Answer {
+			admin("PUT", "/emulator/snapshots/base", ``)()
+			return admin("POST", "/emulator/snapshots/base/load", ``)()
+		}, "reset load admin"},
 		{"resetEmulator", admin("POST", "/emulator/reset", ``), "reset reset admin"},
 	}
 	done := map[string]bool{}
@@ -288,7 +292,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 	}
 	// Operations that change nothing, or that count, issue and use up at a high rate. An endpoint of the wire says so in its line.
 	none := strings.Fields(`explain login resolve lookupCode checkRule makeTicket recountStatistics replayPlan verifyAudit
-		addFault clearFaults setStubs clearStubs testWebhook replayDelivery recheckNow forgetDeviations makeLoginLink lookupAuthorization`)
+		saveSnapshot deleteSnapshot addFault clearFaults setStubs clearStubs testWebhook replayDelivery recheckNow forgetDeviations makeLoginLink lookupAuthorization`)
 	// Leaves a change, but not without what this test has not: an alarm, another node.
 	none = append(none, "acknowledgeAlarm", "dismissAlarm", "forgetScanNode")
 	for _, e := range api.Describe() {

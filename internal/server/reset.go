@@ -17,29 +17,41 @@ func (s *Server) reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = s.domain.book.Reset(func() error {
-		return s.scanning.counter.Reset(func() error {
-			err := s.store.InOne(ctx, func(ctx context.Context) error {
-				if err := s.store.Reset(ctx); err != nil {
-					return err
-				}
-				if err := s.loadSettings(ctx); err != nil {
-					return err
-				}
-				return s.applySeed(ctx, seed, s.world.realNow)
-			})
-			if err != nil {
+	err = s.anew(ctx, func() error {
+		return s.store.InOne(ctx, func(ctx context.Context) error {
+			if err := s.store.Reset(ctx); err != nil {
 				return err
 			}
-			return s.scanning.ledger.journal.Clear(ctx)
+			if err := s.loadSettings(ctx); err != nil {
+				return err
+			}
+			return s.applySeed(ctx, seed, s.world.realNow)
 		})
 	})
-	if err = errors.Join(err, s.loadSettings(ctx)); err != nil {
+	if err != nil {
 		return err
 	}
 	if err := s.emulation.clock.Reset(); err != nil {
 		return err
 	}
+	return s.forgetAll(ctx)
+}
+
+// anew runs f, which puts something else in the place of all that is stored, and forgets the scans and calls of before.
+func (s *Server) anew(ctx context.Context, f func() error) error {
+	err := s.domain.book.Reset(func() error {
+		return s.scanning.counter.Reset(func() error {
+			if err := f(); err != nil {
+				return err
+			}
+			return s.scanning.ledger.journal.Clear(ctx)
+		})
+	})
+	return errors.Join(err, s.loadSettings(ctx))
+}
+
+// forgetAll ends faults and stubs, forgets what callers did, and reads everything again.
+func (s *Server) forgetAll(ctx context.Context) error {
 	s.emulation.plan.Clear()
 	s.emulation.stubs.Clear()
 	s.emulation.calls.Clear()

@@ -67,7 +67,7 @@ var unguardedChanges = map[string]string{
 	"forgetScanNode": "a node comes and goes by itself", "forgetDeviations": "a list that callers fill",
 	"deleteScanKey": "a key never changes", "endSharedChart": "it never changes",
 	"deleteAdminKey": "likewise", "moveClock": "the emulator's", "clearFaults": "the emulator's", "setStubs": "the emulator's",
-	"clearStubs": "the emulator's",
+	"clearStubs": "the emulator's", "saveSnapshot": "the emulator's", "deleteSnapshot": "the emulator's",
 }
 
 // revised is a server with one of each thing, and what stands for their ids.

@@ -268,7 +268,8 @@ func (s *Server) adminAPI(h huma.API) {
 				path, _, _ := strings.Cut(r.URL, "?")
 				return emulator.About{RID: r.RID, Account: r.Account, Path: path, ErrCode: r.ErrCode}
 			},
-			Paths: api.Paths(), Reset: s.reset, ResetAccounts: s.resetAccounts, AddSeed: s.addSeed, Platforms: s.platformControls()}
+			Paths: api.Paths(), Reset: s.reset, ResetAccounts: s.resetAccounts, AddSeed: s.addSeed, Platforms: s.platformControls(),
+			Snapshots: s.snapshotControls()}
 		control.Wrong = func(err error) bool { return errors.Is(err, ErrUsage) }
 		operations.Mount(h, "emulator", s.log, a.Problem, operations.Guard{}, control.Operations())
 	}

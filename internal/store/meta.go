@@ -111,18 +111,30 @@ func (s *Store) PutSeeded(ctx context.Context, hash string, at time.Time) error 
 // Reset empties the database except its keys (the emulator's reset).
 func (s *Store) Reset(ctx context.Context) error {
 	return s.update(ctx, func(tx *Tx) error {
-		tx.touched.AddAll()
-		for _, table := range schema {
-			if table.kept {
-				continue
-			}
-			if _, err := tx.exec(ctx, `DELETE FROM `+table.name); err != nil {
-				return err
-			}
+		if err := tx.empty(ctx); err != nil {
+			return err
 		}
-		// The log begins anew with this entry. Its number follows the last one, so a follower sees
-		// that everything is new.
-		tx.noted = nil
-		return tx.note(ctx, ofReset, "", "reset", nil)
+		return tx.beginLog(ctx, "reset", nil)
 	})
+}
+
+// empty removes what a reset of the emulator removes.
+func (t *Tx) empty(ctx context.Context) error {
+	t.touched.AddAll()
+	for _, table := range schema {
+		if table.kept {
+			continue
+		}
+		if _, err := t.exec(ctx, `DELETE FROM `+table.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// beginLog begins the log of changes, which is empty, with one entry. Its number follows the last one, so a follower sees that
+// everything is new.
+func (t *Tx) beginLog(ctx context.Context, did string, detail any) error {
+	t.noted = nil
+	return t.note(ctx, ofReset, "", did, detail)
 }

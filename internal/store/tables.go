@@ -15,6 +15,8 @@ type table struct {
 	kept bool
 	// begun says that a new database has rows in it, which those of an import replace.
 	begun bool
+	// log says that its rows tell what happened: a snapshot of the emulator leaves them out.
+	log bool
 	// users are the columns that can say something of a user.
 	users []userColumn
 }
@@ -37,6 +39,7 @@ const (
 	erasedHash whatOfUsers = "the hash of an erased user, so that scans that come later are made anonymous"
 	noUser     whatOfUsers = "no user: a number, a flag, a sketch, a scan without its user"
 	testers    whatOfUsers = "people of the account"
+	saved      whatOfUsers = "what was saved: delete the snapshot, or erase again after a load"
 	aged       whatOfUsers = "texts of calls: removed after their seven days"
 )
 
@@ -49,13 +52,13 @@ var schema = []table{
 	{name: "alarms", order: "id"},
 	{name: "appearances", order: "appid"},
 	{name: "batches", order: "id"},
-	{name: "call_blocks", order: "seq", users: []userColumn{{name: "text", is: aged}}},
+	{name: "call_blocks", order: "seq", log: true, users: []userColumn{{name: "text", is: aged}}},
 	{name: "change_head", order: "id", kept: true, begun: true}, // numbers go on, so whoever follows the log sees that all is new
-	{name: "changes", order: "seq"},
-	{name: "code_counts", order: "batch, idx", users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser},
+	{name: "changes", order: "seq", log: true},
+	{name: "code_counts", order: "batch, idx", log: true, users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser},
 		{name: "since", is: noUser}}},
 	{name: "code_events", order: "seq"},
-	{name: "code_scans", order: "batch, idx", users: []userColumn{{name: "first_user", is: userHash}}},
+	{name: "code_scans", order: "batch, idx", log: true, users: []userColumn{{name: "first_user", is: userHash}}},
 	{name: "code_serials", order: "batch, idx"},
 	{name: "component_codes", order: "hash"},
 	{name: "component_tickets", order: "component, hash"},
@@ -89,7 +92,7 @@ var schema = []table{
 	{name: "rule_counts"}, // as publish_counts
 	{name: "rule_pieces"}, // as publish_counts
 	{name: "rules", order: "id"},
-	{name: "scan_events", order: "seq", users: []userColumn{{name: "user_hash", is: userHash}}},
+	{name: "scan_events", order: "seq", log: true, users: []userColumn{{name: "user_hash", is: userHash}}},
 	{name: "scan_keys", order: "hash", kept: true},
 	{name: "scan_nodes", kept: true},   // of these nodes alone
 	{name: "scan_origins", kept: true}, // of these nodes alone
@@ -97,14 +100,17 @@ var schema = []table{
 	{name: "seeds", order: "hash"},
 	{name: "sequences", order: "name", kept: true, begun: true},
 	{name: "sessions", kept: true}, // of this server: whoever is signed in there is not signed in here
-	{name: "statistics_counts", order: "per, at, rule, tuple"},
-	{name: "statistics_misses", order: "hour, place"},
-	{name: "statistics_owners", order: "number"},
-	{name: "statistics_state", order: "id", users: []userColumn{{name: "users_position", is: noUser}}},
-	{name: "statistics_sums", order: "per, dim, at, value"},
-	{name: "statistics_tuples", order: "id"},
-	{name: "statistics_users", order: "dim, day, value", users: []userColumn{{name: "users", is: noUser}, {name: "sketch", is: noUser}}},
-	{name: "statistics_users_since", order: "dim, day, value, part", users: []userColumn{{name: "sketch", is: noUser}}},
+	// As sessions.
+	{name: "snapshots", kept: true, users: []userColumn{{name: "data", is: saved}}},
+	{name: "statistics_counts", order: "per, at, rule, tuple", log: true},
+	{name: "statistics_misses", order: "hour, place", log: true},
+	{name: "statistics_owners", order: "number", log: true},
+	{name: "statistics_state", order: "id", log: true, users: []userColumn{{name: "users_position", is: noUser}}},
+	{name: "statistics_sums", order: "per, dim, at, value", log: true},
+	{name: "statistics_tuples", order: "id", log: true},
+	{name: "statistics_users", order: "dim, day, value", log: true, users: []userColumn{{name: "users", is: noUser},
+		{name: "sketch", is: noUser}}},
+	{name: "statistics_users_since", order: "dim, day, value, part", log: true, users: []userColumn{{name: "sketch", is: noUser}}},
 	{name: "tickets", order: "hash", users: []userColumn{{name: "app_user_id", is: openID, account: "appid"}}},
 	{name: "timelines", kept: true},  // of this system of PostgreSQL alone
 	{name: "vault_keys", kept: true}, // an export keeps them under its passphrase

@@ -52,6 +52,10 @@ var absent = map[Surface]map[string]string{
 		"importCodes":      "as beginImport",
 		"takeBackImport":   "as beginImport",
 		"addGS1Links":      "the form of a new key says it with If-None-Match",
+		"listSnapshots":    "a snapshot is a test's own: qrjump snapshot, or the client, beside the test that needs it",
+		"saveSnapshot":     "as listSnapshots",
+		"loadSnapshot":     "as listSnapshots",
+		"deleteSnapshot":   "as listSnapshots",
 		"verifyLake":       "it reads the whole ledger and the whole lake: qrjump lake verify waits for that",
 	},
 }

@@ -1,0 +1,98 @@
+package emulator
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	o "github.com/qrjump/qrjump/internal/operations"
+)
+
+// Snapshot is the state of the server under a name.
+type Snapshot struct {
+	Name     string    `json:"name"`
+	SavedAt  time.Time `json:"saved_at" doc:"in real time"`
+	Program  string    `json:"program" doc:"the version that saved it"`
+	Accounts int64     `json:"accounts" doc:"how many it has"`
+	Rules    int64     `json:"rules"`
+	Batches  int64     `json:"batches" doc:"applications for codes"`
+	Bytes    int64     `json:"bytes" doc:"that it takes in the database"`
+}
+
+// Snapshots is the emulator's part that saves states and comes back to them.
+type Snapshots struct {
+	List   func(context.Context) ([]Snapshot, error)
+	Save   func(ctx context.Context, name string) (Snapshot, error)
+	Load   func(ctx context.Context, name string) (Snapshot, error)
+	Delete func(ctx context.Context, name string) error
+}
+
+// ErrNoSnapshot is returned for a name under which nothing is saved.
+var ErrNoSnapshot = errors.New("there is no snapshot of this name")
+
+// SnapshotRefused is why a state is not saved or loaded, and what to do.
+type SnapshotRefused string
+
+func (r SnapshotRefused) Error() string { return string(r) }
+
+func (s Snapshots) operations() []o.Operation {
+	return []o.Operation{
+		o.Get("/emulator/snapshots", "listSnapshots", o.Viewer, s.list, "The states that are saved, by name"),
+		o.Put("/emulator/snapshots/{name}", "saveSnapshot", o.Admin, s.save,
+			"Save the state under a name, in the place of the one before").
+			More("It has accounts, platforms, rules, codes, tokens, quotas, settings, webhooks, the seeds that were applied and the " +
+				"clock. Not in it are people, keys, faults and stubs, and what tells of the past: scans, statistics, calls and the " +
+				"history. Secrets in it stay sealed; an export does not have it, and a reset leaves it. There can be 20, each of up to " +
+				"128 MiB of rows."),
+		o.Post("/emulator/snapshots/{name}/load", "loadSnapshot", o.Admin, s.load,
+			"Back to a saved state: everything since is gone").
+			More("All of it or nothing, on every node. People, admin keys and scan keys stay as they are; faults and stubs end; scans, " +
+				"statistics, calls and the history begin anew. A clock that stood still shows the time of then; one that ran is as far " +
+				"ahead of real time as then. What an earlier version saved is migrated."),
+		o.Delete("/emulator/snapshots/{name}", "deleteSnapshot", o.Admin, s.delete, "Remove a saved state; the ones that are left"),
+	}
+}
+
+// snapshotPath names a snapshot.
+type snapshotPath struct {
+	Name string `path:"name" minLength:"1" maxLength:"64" pattern:"^[0-9A-Za-z][0-9A-Za-z._-]*$"`
+}
+
+type snapshotList struct {
+	Snapshots []Snapshot `json:"snapshots"`
+}
+
+func (s Snapshots) list(ctx context.Context, _ *noInput) (snapshotList, error) {
+	all, err := s.List(ctx)
+	return snapshotList{append([]Snapshot{}, all...)}, err
+}
+
+func (s Snapshots) save(ctx context.Context, in *snapshotPath) (Snapshot, error) {
+	one, err := s.Save(ctx, in.Name)
+	return one, ofSnapshot(err)
+}
+
+func (s Snapshots) load(ctx context.Context, in *snapshotPath) (Snapshot, error) {
+	// Stored and not loaded into memory would be worse than a load that nobody waits for.
+	one, err := s.Load(context.WithoutCancel(ctx), in.Name)
+	return one, ofSnapshot(err)
+}
+
+func (s Snapshots) delete(ctx context.Context, in *snapshotPath) (snapshotList, error) {
+	if err := s.Delete(ctx, in.Name); err != nil {
+		return snapshotList{}, ofSnapshot(err)
+	}
+	return s.list(ctx, nil)
+}
+
+func ofSnapshot(err error) error {
+	if errors.Is(err, ErrNoSnapshot) {
+		return huma.Error404NotFound(err.Error())
+	}
+	if refused, is := errors.AsType[SnapshotRefused](err); is {
+		return huma.Error409Conflict(refused.Error())
+	}
+	return err
+}

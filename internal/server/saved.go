@@ -1,0 +1,65 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/version"
+)
+
+// snapshotControls are the states of the emulator that are saved.
+func (s *Server) snapshotControls() emulator.Snapshots {
+	return emulator.Snapshots{
+		List: func(ctx context.Context) (list []emulator.Snapshot, err error) {
+			all, err := s.store.SavedStates(ctx)
+			for _, one := range all {
+				list = append(list, snapshotOf(one))
+			}
+			return list, err
+		},
+		Save:   s.saveState,
+		Load:   s.loadState,
+		Delete: func(ctx context.Context, name string) error { return savedFault(s.store.DeleteSaved(ctx, name)) },
+	}
+}
+
+func snapshotOf(one store.Saved) emulator.Snapshot {
+	return emulator.Snapshot{Name: one.Name, SavedAt: one.At.UTC(), Program: one.Program, Accounts: one.Accounts, Rules: one.Rules,
+		Batches: one.Batches, Bytes: one.Bytes}
+}
+
+func savedFault(err error) error {
+	switch {
+	case errors.Is(err, store.ErrNotSaved):
+		return emulator.ErrNoSnapshot
+	case errors.Is(err, store.ErrManySaved), errors.Is(err, store.ErrLargeState), errors.Is(err, store.ErrSavedByNewer):
+		return emulator.SnapshotRefused(err.Error())
+	}
+	return err
+}
+
+func (s *Server) saveState(ctx context.Context, name string) (emulator.Snapshot, error) {
+	if err := s.domain.book.Flush(ctx); err != nil {
+		return emulator.Snapshot{}, err
+	}
+	one, err := s.store.SaveState(ctx, name, version.Number(), s.world.realNow())
+	return snapshotOf(one), savedFault(err)
+}
+
+// loadState brings everything back to a saved state; keys stay.
+func (s *Server) loadState(ctx context.Context, name string) (emulator.Snapshot, error) {
+	var one store.Saved
+	err := s.anew(ctx, func() (err error) {
+		one, err = s.store.LoadState(ctx, name)
+		return err
+	})
+	if err == nil {
+		err = s.followClock(ctx)
+	}
+	if err == nil {
+		err = s.forgetAll(ctx)
+	}
+	return snapshotOf(one), savedFault(err)
+}

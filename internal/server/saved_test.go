@@ -1,0 +1,119 @@
+package server_test
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Issue 33, 8: whatever happens since, a snapshot brings everything back, on every node and also in memory.
+func TestASnapshotBringsEverythingBack(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		p, o := where(t), servertest.Options{Seed: everything, Config: func(c *server.Config) { c.Emulator = true }}
+		s := p.start(t, o)
+		other := s
+		if p.database != "" {
+			other = p.secondOf(t).start(t, o)
+		}
+		var key struct{ Key string }
+		s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &key)
+		s.Hide(key.Key)
+		other.Hide(key.Key)
+		var batch struct {
+			ID int64 `json:"application_id"`
+		}
+		opens := func(s *servertest.Server, link string) (d struct{ Action, Path string }) {
+			a := s.Send(s.Request("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link), "Authorization: Bearer "+key.Key))
+			if a.Status == http.StatusOK {
+				a.JSON(t, &d)
+			}
+			d.Path, _, _ = strings.Cut(d.Path, "?")
+			return d
+		}
+		state := func(s *servertest.Server) string {
+			var clock struct{ Now string }
+			s.Admin("GET", "/emulator/clock", "").JSON(t, &clock)
+			batches := s.Admin("GET", "/batches", "").Body
+			return fmt.Sprint(clock.Now, opens(s, "https://shop.example/seeded/x"), opens(s, "https://shop.example/mine/"),
+				s.Admin("GET", "/accounts/shop", "").Body, s.Admin("GET", "/settings", "").Body, batches,
+				s.Do("GET", fmt.Sprintf("/admin/v1/batches/%d/events", batch.ID), "", asAdmin).Body,
+				numbered.ReplaceAllString(s.Do("GET", "/admin/v1/gs1/links/01/09506000134352", "", asAdmin).Body, ""))
+		}
+		planted := `{"seed":"settings: {publish_quota: 77}\n"}`
+		s.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/mine/","path":"mine"}`)
+		s.Admin("POST", "/accounts/shop/rules/publish", `{"prefix":"https://shop.example/mine/"}`)
+		s.Admin("POST", "/emulator/seed", planted)
+		s.Admin("PUT", "/emulator/clock", `{"now":"2031-01-01T00:00:00Z","freeze":true}`)
+		token := s.Token("svc")
+		apply := func(order string) servertest.Answer {
+			return s.Do("POST", "/intp/marketcode/applycode?access_token="+token,
+				`{"code_count":10000,"isv_application_id":"`+order+`"}`)
+		}
+		apply("first").JSON(t, &batch)
+		s.Admin("POST", fmt.Sprintf("/batches/%d/activations", batch.ID), `{"code_start":0,"code_end":9,"binding":{"activity_name":"a",`+
+			`"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`)
+		s.Admin("PUT", "/gs1/links/01/09506000134352", `{"links":[]}`)
+		want := state(s)
+		if !strings.Contains(want, "mine}") || !strings.Contains(want, "2031-01-01") || !strings.Contains(want, "first") {
+			t.Fatal(want)
+		}
+		var saved client.Snapshot
+		s.Admin("PUT", "/emulator/snapshots/base", "").JSON(t, &saved)
+		if saved.Name != "base" || saved.Rules != 2 || saved.Batches != 1 {
+			t.Errorf("%+v", saved)
+		}
+		for range 2 { // a load is no end of the snapshot
+			s.Admin("POST", "/emulator/reset", "")
+			apply("second")
+			s.Admin("PUT", "/emulator/clock", `{"now":"2040-01-01T00:00:00Z"}`)
+			s.Admin("PUT", "/accounts/shop/jump", `{"open":false}`)
+			if state(s) == want {
+				t.Fatal("nothing changed")
+			}
+			s.Admin("POST", "/emulator/snapshots/base/load", "")
+			if got := state(s); got != want {
+				t.Fatalf("after the load\n%s, want\n%s", got, want)
+			}
+			eventually(t, "the other node", func() bool { return state(other) == want })
+		}
+		// The token of then is good, numbers go on, and the seed of then is not applied again.
+		if a := apply("third"); a.Status != http.StatusOK || a.Code(t) != 0 {
+			t.Errorf("%d %s", a.Status, a.Body)
+		}
+		var again struct{ Applied bool }
+		if s.Admin("POST", "/emulator/seed", planted).JSON(t, &again); again.Applied {
+			t.Error("the seed was applied again")
+		}
+		var verified struct{ Fault any }
+		if s.Admin("POST", "/audit/verify", "").JSON(t, &verified); verified.Fault != nil {
+			t.Error(verified.Fault)
+		}
+		refused(t, s)
+	})
+}
+
+const asAdmin = "Authorization: Bearer " + servertest.AdminToken
+
+// numbered is the number that a GS1 key has in the log, which begins anew.
+var numbered = regexp.MustCompile(`"rule_id":\d+`)
+
+// refused asks for snapshots that there are not.
+func refused(t *testing.T, s *servertest.Server) {
+	t.Helper()
+	for call, want := range map[string]int{"POST /none/load": 404, "DELETE /none": 404, "PUT /..": 404, "PUT /.hidden": 422,
+		"PUT /a%2Fb": 422, "PUT /" + strings.Repeat("a", 65): 422} {
+		method, path, _ := strings.Cut(call, " ")
+		a := s.Do(method, "/admin/v1/emulator/snapshots"+path, "", asAdmin)
+		if a.Status != want {
+			t.Errorf("%s: %d %s, want %d", call, a.Status, a.Body, want)
+		}
+	}
+}

@@ -1,0 +1,331 @@
+package store
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/webhooks"
+)
+
+// Saved is the state of an emulator under a name.
+type Saved struct {
+	Name    string
+	At      time.Time
+	Program string // that saved it
+	Schema  int64
+
+	Accounts, Rules, Batches, Bytes int64
+}
+
+// MaxSaved is how many states can be saved.
+const MaxSaved = 20
+
+// maxState bounds the rows of a saved state, in bytes.
+const maxState = 128 << 20
+
+// The reasons not to save or load a state.
+var (
+	ErrNotSaved     = errors.New("there is no snapshot of this name")
+	ErrManySaved    = fmt.Errorf("there are %d snapshots, which is the most there can be: delete one", MaxSaved)
+	ErrLargeState   = fmt.Errorf("the state has more than %d MiB of rows, which is the most that a snapshot can hold", maxState>>20)
+	ErrSavedByNewer = errors.New("it was saved by a newer qrjump")
+)
+
+const savedColumns = `name, at, program, schema, accounts, rules, batches, LENGTH(data)`
+
+func scanSaved(scan func(...any) error) (one Saved, err error) {
+	var at int64
+	err = scan(&one.Name, &at, &one.Program, &one.Schema, &one.Accounts, &one.Rules, &one.Batches, &one.Bytes)
+	one.At = fromMillis(at)
+	return one, err
+}
+
+// SaveState saves the state under a name, in the place of the one before. ErrManySaved, ErrLargeState.
+func (s *Store) SaveState(ctx context.Context, name, program string, at time.Time) (Saved, error) {
+	one := Saved{Name: name, At: at, Program: program}
+	var data string
+	err := s.Snapshot(ctx, func(p *Snapshot) (err error) {
+		state, err := stateOf(ctx, p)
+		if err != nil {
+			return err
+		}
+		one.Schema, data = p.Schema, state.text
+		one.Accounts, one.Rules, one.Batches = state.rows["accounts"], state.rows["rules"], state.rows["batches"]
+		return nil
+	})
+	if err != nil {
+		return Saved{}, err
+	}
+	one.Bytes = int64(len(data))
+	return one, s.update(ctx, func(tx *Tx) error {
+		if err := tx.lock(ctx, "snapshots", ""); err != nil {
+			return err
+		}
+		var others int
+		if err := tx.row(ctx, `SELECT COUNT(*) FROM snapshots WHERE name <> $1`, name).Scan(&others); err != nil {
+			return err
+		}
+		if others >= MaxSaved {
+			return ErrManySaved
+		}
+		_, err := tx.exec(ctx, `INSERT INTO snapshots (name, at, program, schema, accounts, rules, batches, data)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO UPDATE SET at = excluded.at, program = excluded.program,
+			schema = excluded.schema, accounts = excluded.accounts, rules = excluded.rules, batches = excluded.batches,
+			data = excluded.data`, name, millis(at), program, one.Schema, one.Accounts, one.Rules, one.Batches, data)
+		return err
+	})
+}
+
+// SavedStates lists what is saved, by name.
+func (s *Store) SavedStates(ctx context.Context) (all []Saved, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		all, err = list(ctx, tx, scanSaved, `SELECT `+savedColumns+` FROM snapshots ORDER BY name`)
+		return err
+	})
+	return all, err
+}
+
+// DeleteSaved removes a saved state. ErrNotSaved.
+func (s *Store) DeleteSaved(ctx context.Context, name string) error {
+	return s.update(ctx, func(tx *Tx) error {
+		n, err := tx.exec(ctx, `DELETE FROM snapshots WHERE name = $1`, name)
+		if err == nil && n == 0 {
+			return ErrNotSaved
+		}
+		return err
+	})
+}
+
+// LoadState puts a saved state in the place of what there is, all of it or nothing. What was saved by an earlier program is
+// migrated before. Keys and numbers stay; logs and statistics begin anew, the log of changes with
+// what there is. ErrNotSaved, ErrSavedByNewer.
+func (s *Store) LoadState(ctx context.Context, name string) (one Saved, err error) {
+	var data string
+	err = s.view(ctx, func(tx *Tx) error {
+		one, err = scanSaved(tx.row(ctx, `SELECT `+savedColumns+` FROM snapshots WHERE name = $1`, name).Scan)
+		if err == nil {
+			err = tx.row(ctx, `SELECT data FROM snapshots WHERE name = $1`, name).Scan(&data)
+		}
+		return err
+	})
+	switch newest := NewestSchema(); {
+	case errors.Is(err, sql.ErrNoRows):
+		return one, ErrNotSaved
+	case err == nil && one.Schema > newest:
+		err = fmt.Errorf("%w: it has schema %d, this one knows %d", ErrSavedByNewer, one.Schema, newest)
+	case err == nil && one.Schema < newest:
+		data, err = migrated(ctx, data, one.Schema)
+	}
+	if err != nil {
+		return one, err
+	}
+	return one, s.update(ctx, func(tx *Tx) error { return tx.becomes(ctx, name, data) })
+}
+
+// becomes empties the database and fills it with a state.
+func (t *Tx) becomes(ctx context.Context, name, data string) error {
+	if err := t.LockAccounts(ctx); err != nil {
+		return err
+	}
+	if err := t.LockRules(ctx); err != nil {
+		return err
+	}
+	if err := t.empty(ctx); err != nil {
+		return err
+	}
+	l := &Loading{tx: t, tables: stateTables(), loaded: map[string]bool{}}
+	if err := eachSaved(data, func(table, rows string) error {
+		_, err := l.LoadRows(ctx, table, strings.NewReader(rows))
+		return err
+	}); err != nil {
+		return err
+	}
+	// The scans of before are gone: webhooks hear of those that come.
+	if err := t.HoldReader(ctx, webhooks.ScanSource); err != nil {
+		return err
+	}
+	if err := t.BeginTelling(ctx); err != nil {
+		return err
+	}
+	if err := t.beginLog(ctx, "load", map[string]string{"snapshot": name}); err != nil {
+		return err
+	}
+	return t.noteFound(ctx)
+}
+
+// noteFound notes in a log that begins what there is already: from then on it says of each thing how it became what it is.
+func (t *Tx) noteFound(ctx context.Context) error {
+	at, did := t.keeping.at(), "found"
+	err := noteEach(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules ORDER BY id`, func(r rules.Rule) error {
+		return t.noteRule(ctx, r, rules.Deed{At: at, Did: did})
+	})
+	if err != nil {
+		return err
+	}
+	err = noteEach(ctx, t, accountRows.scan, `SELECT `+accountRows.columns+` FROM accounts ORDER BY appid`, func(a accounts.Account) error {
+		return t.note(ctx, ofAccount, a.AppID, did, accountRecordOf(a, a))
+	})
+	if err != nil {
+		return err
+	}
+	err = noteEach(ctx, t, linkRows.scan, `SELECT `+linkRows.columns+` FROM links ORDER BY service, mini_program`,
+		func(l accounts.Link) error {
+			return t.note(ctx, ofLink, linkKey(l.Service, l.MiniProgram), did, linkRecordOf(l))
+		})
+	if err != nil {
+		return err
+	}
+	err = noteEach(ctx, t, scanEventRow, `SELECT `+eventColumns+` FROM code_events ORDER BY seq`, func(r eventRow) error {
+		set, err := codes.DecodeSet(r.codes)
+		if err != nil {
+			return err
+		}
+		return t.note(ctx, ofCodes, strconv.FormatInt(r.batch, 10), did, codesRecord{Event: r.seq, Codes: set.Len(), Digest: r.digest()})
+	})
+	if err != nil {
+		return err
+	}
+	// The number of a GS1 key is that of its first put.
+	return noteEach(ctx, t, gs1Rows.scan, `SELECT `+gs1Rows.columns+` FROM gs1_links ORDER BY key`, func(r gs1Row) error {
+		return t.note(ctx, ofGS1, r.Key, "put", r.Entry)
+	})
+}
+
+// noteEach notes something of each row of a query.
+func noteEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query string, note func(T) error) error {
+	rows, err := list(ctx, t, scan, query)
+	for i := range rows {
+		if err == nil {
+			err = note(rows[i])
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return t.writeNoted(ctx)
+}
+
+// stateTables are the tables of a saved state.
+func stateTables() (names []string) {
+	for _, t := range schema {
+		if t.order != "" && !t.kept && !t.log {
+			names = append(names, t.name)
+		}
+	}
+	return names
+}
+
+// savedTable is a table of a saved state: its rows as lines of JSON.
+type savedTable struct{ Table, Rows string }
+
+// state is a text with every table of a state, and how many rows each has.
+type state struct {
+	text string
+	rows map[string]int64
+}
+
+func stateOf(ctx context.Context, p *Snapshot) (state, error) {
+	st, left := state{rows: map[string]int64{}}, maxState
+	var packed bytes.Buffer
+	zip := gzip.NewWriter(&packed)
+	lines := json.NewEncoder(zip)
+	for _, table := range stateTables() {
+		rows := &limited{left: left}
+		n, err := p.WriteRows(ctx, table, rows)
+		if err == nil {
+			err = lines.Encode(savedTable{table, rows.String()})
+		}
+		if err != nil {
+			return st, err
+		}
+		st.rows[table], left = n, rows.left
+	}
+	err := zip.Close()
+	st.text = base64.StdEncoding.EncodeToString(packed.Bytes())
+	return st, err
+}
+
+// limited takes no more bytes than it may: ErrLargeState.
+type limited struct {
+	bytes.Buffer
+	left int
+}
+
+func (l *limited) Write(b []byte) (int, error) {
+	if l.left -= len(b); l.left < 0 {
+		return 0, ErrLargeState
+	}
+	return l.Buffer.Write(b)
+}
+
+// eachSaved runs f on each table of a state.
+func eachSaved(data string, f func(table, rows string) error) error {
+	zip, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, strings.NewReader(data)))
+	if err != nil {
+		return fmt.Errorf("reading the snapshot: %w", err)
+	}
+	for lines := json.NewDecoder(zip); ; {
+		var one savedTable
+		if err := lines.Decode(&one); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("reading the snapshot: %w", err)
+		}
+		if err := f(one.Table, one.Rows); err != nil {
+			return err
+		}
+	}
+}
+
+// migrated is a state of an earlier schema as this program would have saved it: an embedded database of its own is filled with
+// it, migrated and read.
+func migrated(ctx context.Context, data string, schema int64) (text string, err error) {
+	dir, err := os.MkdirTemp("", "qrjump-snapshot-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	s, err := OpenEmpty(ctx, Target{Dir: dir}, schema)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	err = s.Load(ctx, func(l *Loading) error {
+		err := eachSaved(data, func(table, rows string) error {
+			_, err := l.LoadRows(ctx, table, strings.NewReader(rows))
+			return err
+		})
+		for _, table := range l.tables {
+			if err == nil && !l.loaded[table] {
+				_, err = l.LoadRows(ctx, table, strings.NewReader(""))
+			}
+		}
+		return err
+	})
+	if err == nil {
+		err = s.Migrate(ctx)
+	}
+	if err != nil {
+		return "", err
+	}
+	err = s.Snapshot(ctx, func(p *Snapshot) error {
+		state, err := stateOf(ctx, p)
+		text = state.text
+		return err
+	})
+	return text, err
+}
