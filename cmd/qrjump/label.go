@@ -48,6 +48,10 @@ type labelJob struct {
 
 // Run plans what the file says, and prints it.
 func (c *labelCommand) Run(s *session) error {
+	var err error
+	if c.Secret, err = secret(s, c.Secret); err != nil { // once for the plan, the proofs and the job
+		return err
+	}
 	job, err := c.read(s)
 	if err != nil {
 		return err

@@ -13,7 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/rules"
 )
 
@@ -133,7 +136,7 @@ func only(list []client.Account, kind string) (appid string) {
 	return appid
 }
 
-// account is an account of a kind, which is made where there is none; with what it lacks for something.
+// account is an account of a kind, which is made where there is none; with what it lacks for something, and for tokens.
 func (c *starting) account(s *session, qrjump *client.Client, appid, kind, ability, stdin string, made ...string) (a client.Account,
 	lacks []string, err error) {
 	a, err = qrjump.Account(s.ctx, appid)
@@ -152,7 +155,7 @@ func (c *starting) account(s *session, qrjump *client.Client, appid, kind, abili
 	list, err := qrjump.Abilities(s.ctx, appid)
 	for _, one := range list {
 		for _, n := range one.Needs {
-			if one.Ability == ability && !n.Met {
+			if (one.Ability == ability || one.Ability == "tokens") && !n.Met {
 				lacks = append(lacks, n.Need)
 			}
 		}
@@ -160,17 +163,19 @@ func (c *starting) account(s *session, qrjump *client.Client, appid, kind, abili
 	return a, lacks, failed("show", appid, err)
 }
 
-// keptIn makes a file with a secret of some characters, which only its owner reads; false where it was there.
-func keptIn(path string, characters int) (made bool, err error) {
+// keep makes a file, which only its owner reads, and says what it is for. One that is there stays.
+func (c *starting) keep(s *session, key, path, text, of string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return false, nil
+		return nil
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
-	_, err = fmt.Fprintln(f, rand.Text()[:characters])
-	return true, errors.Join(err, f.Close())
+	if _, err = fmt.Fprintln(f, text); err == nil && !c.JSON {
+		tell(s.out, key, plain(path), plain(of))
+	}
+	return errors.Join(err, f.Close())
 }
 
 // pictureOf is the format of a picture by its name.
@@ -189,6 +194,7 @@ type started struct {
 	Application int64    `json:"application_id,omitempty"`
 	Text        string   `json:"text"` // that the proof says
 	Proof       string   `json:"proof"`
+	Job         string   `json:"job,omitempty"` // that qrjump label prints
 }
 
 type startCodes struct {
@@ -203,6 +209,8 @@ type startCodes struct {
 	Count       int64  `default:"10000" placeholder:"N"`
 	ISV         string `name:"isv" default:"first" placeholder:"ID"`
 	KeyFile     string `placeholder:"FILE" file:"in"`
+	SecretFile  string `placeholder:"FILE" file:"in"`
+	Job         string `placeholder:"FILE" file:"out"`
 	Proof       string `default:"proof.svg" placeholder:"FILE" file:"out"`
 }
 
@@ -212,7 +220,11 @@ func (c *startCodes) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
+	if c.Count < codes.CountStep || c.Count%codes.CountStep != 0 {
+		return misused("start.count", c.Count, codes.CountStep)
+	}
 	if err = c.questions(s, qrjump); err == nil {
+		c.KeyFile, c.SecretFile = cmp.Or(c.KeyFile, c.AppID+".key"), cmp.Or(c.SecretFile, c.AppID+".secret")
 		err = c.ready(s, qrjump)
 	}
 	if err != nil {
@@ -233,11 +245,34 @@ func (c *startCodes) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return aboutStored(s, qrjump, "show", order.ApplicationID, err)
 	}
+	if to := code.Activation; order.Active != 0 &&
+		(to == nil || to.Binding == nil || to.Binding.WxaAppID != c.Target || to.Binding.WxaPath != c.Path) {
+		return fault("start.opens", id, plain(c.Path), plain(c.Target), id)
+	}
 	if err := c.do(s, false, "", "symbol", code.CodeURL, "--format", format, "--out", c.Proof); err != nil {
 		return err
 	}
-	return c.outcome(s, started{c.ran, c.AppID, order.ApplicationID, code.CodeURL, c.Proof}, nil, "start.codes",
-		countedCodes(c.Count), id, plain(c.Path), plain(c.Target), plain(c.Proof), id)
+	c.Job = cmp.Or(c.Job, "labels-"+id+".yaml")
+	job, err := startedJob(order.ApplicationID)
+	if err == nil {
+		err = c.keep(s, "start.job", c.Job, job, id)
+	}
+	if err != nil {
+		return err
+	}
+	_, shown := c.where(false)
+	next := shellWords(append([]string{"label", c.Job, "--appid", c.AppID, "--secret", "-", "--key-file", c.KeyFile}, shown...)) +
+		" < " + shellWords([]string{c.SecretFile})
+	return c.outcome(s, started{c.ran, c.AppID, order.ApplicationID, code.CodeURL, c.Proof, c.Job}, nil, "start.codes",
+		countedCodes(c.Count), id, plain(c.Path), plain(c.Target), plain(c.Proof), next)
+}
+
+// startedJob is the file of a job that prints all codes of an application, three of them first in a file of their own.
+func startedJob(application int64) (string, error) {
+	text, err := yaml.Marshal(yaml.MapSlice{{Key: "batch", Value: application}, {Key: "range", Value: "all"},
+		{Key: "out", Value: fmt.Sprintf("labels-%d.pdf", application)}, {Key: "sheet", Value: "a4-40"},
+		{Key: "line", Value: []string{"{serial}"}}, {Key: "proofs", Value: 3}})
+	return strings.TrimSpace(string(text)), err
 }
 
 func (c *startCodes) questions(s *session, qrjump *client.Client) error {
@@ -276,25 +311,26 @@ func (c *startCodes) ready(s *session, qrjump *client.Client) error {
 	if slices.Contains(lacks, "prefix") {
 		return fault("start.prefix")
 	}
-	put := []string{"account", "put", c.AppID}
+	put, stdin := []string{"account", "put", c.AppID}, ""
 	for _, one := range [][]string{{"certified", "--certified"}, {"feature", "--feature", "+marketcode"}} {
 		if slices.Contains(lacks, one[0]) {
 			put = append(put, one[1:]...)
 		}
 	}
 	if slices.Contains(lacks, "key") {
-		file := cmp.Or(c.KeyFile, c.AppID+".key")
-		made, err := keptIn(file, 16)
-		if err != nil {
+		if err := c.keep(s, "start.key", c.KeyFile, rand.Text()[:16], c.AppID); err != nil {
 			return err
 		}
-		if made && !c.JSON {
-			tell(s.out, "start.key", plain(file), plain(c.AppID))
+		put = append(put, "--package-key-file", c.KeyFile)
+	}
+	if slices.Contains(lacks, "secret") {
+		if err := c.keep(s, "start.wrote_secret", c.SecretFile, rand.Text(), c.AppID); err != nil {
+			return err
 		}
-		put = append(put, "--package-key-file", file)
+		put, stdin = append(put, "--secret", "-"), c.SecretFile
 	}
 	if len(put) > 3 {
-		if err := c.do(s, true, "", put...); err != nil {
+		if err := c.do(s, true, stdin, put...); err != nil {
 			return err
 		}
 	}
@@ -389,7 +425,7 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 func (c *startRules) ready(s *session, qrjump *client.Client, file string) error {
 	_, err := qrjump.Account(s.ctx, c.AppID)
 	if isNotFound(err) {
-		if _, err := keptIn(file, 26); err != nil {
+		if err := c.keep(s, "start.wrote_secret", file, rand.Text(), c.AppID); err != nil {
 			return err
 		}
 	}

@@ -17,7 +17,7 @@ import (
 
 // Bounds of an application. Contract: marketcode 3.1.
 const (
-	countStep = 10_000 // code_count is a multiple of it, and at least it
+	CountStep = 10_000 // code_count is a multiple of it, and at least it
 	maxISV    = 128    // characters of isv_application_id
 	// AppliesPerDay is how often an account may call applycode a day.
 	AppliesPerDay = 1000
@@ -157,9 +157,9 @@ type Application struct {
 // check returns 40097 for an invalid application. Contract: marketcode 3.1.
 func (a Application) check(most int64) error {
 	switch {
-	case a.Count < countStep || a.Count > most || a.Count%countStep != 0:
+	case a.Count < CountStep || a.Count > most || a.Count%CountStep != 0:
 		return errcode.InvalidArgs.With(behaviour.CodesApplyCount, "code_count invalid: %d is not a multiple of %d from %d to %d", a.Count,
-			countStep, countStep, most)
+			CountStep, CountStep, most)
 	case !plain(a.ISV, 1, maxISV):
 		return errcode.InvalidArgs.With(behaviour.CodesApplyOrder, "isv_application_id invalid: want 1 to %d characters", maxISV)
 	}
