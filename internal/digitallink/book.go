@@ -1,6 +1,7 @@
 package digitallink
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,6 +139,7 @@ func (b *Book) Len() int {
 func (b *Book) levels(keys []string) (found []*Entry, archived bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
+	found = make([]*Entry, 0, len(keys))
 	for _, key := range keys {
 		if e := b.known[key]; e != nil {
 			found, archived = append(found, e), archived || e.Archived
@@ -579,12 +581,12 @@ type Found struct {
 	Address string // a link of the web that says the same without anything secret
 	App     string // the Mini Program that opens; "" = none
 	Page    string
-	URL     string // the default link
+	URL     string // the default link, where no Mini Program opens
 }
 
-// Scan finds what a scanned text opens: a Digital Link of one of the hosts, an element string, or AIs in brackets. false =
-// it is none, or nothing is said of its key.
-func (b *Book) Scan(text string, at time.Time) (Found, bool) {
+// Scan finds what a scanned text opens: a Digital Link of one of the hosts, an element string, or AIs in brackets. opens reports whether a
+// Mini Program can be opened. false = it is none, or nothing is said of its key.
+func (b *Book) Scan(text string, at time.Time, opens func(appid string) bool) (Found, bool) {
 	var id identifier
 	query := ""
 	if isAddress(text) {
@@ -617,8 +619,9 @@ func (b *Book) Scan(text string, at time.Time) (Found, bool) {
 			continue
 		}
 		if page, err := fill(e.Page, id.Value, escapeValue); err == nil {
-			if found.App, found.Page = e.App, page; found.App == "" {
-				found.App = e.Owner
+			if app := cmp.Or(e.App, e.Owner); opens(app) {
+				found.App, found.Page = app, page
+				return found, true
 			}
 			break
 		}
@@ -627,7 +630,7 @@ func (b *Book) Scan(text string, at time.Time) (Found, bool) {
 	if answers := want.choose(levels, id.Value); len(answers) == 1 {
 		found.URL = handOn(answers[0].address, query)
 	}
-	return found, found.App != "" || found.URL != ""
+	return found, found.URL != ""
 }
 
 // same reports whether two entries say the same.

@@ -17,8 +17,10 @@ func (id identifier) root() string { return id.Key.Root().String() }
 
 // keys are it and what stands above it, nearest first.
 func (id identifier) keys() []string {
-	keys := []string{id.key()}
-	for _, above := range id.Key.Parents() {
+	parents := id.Key.Parents()
+	keys := make([]string, 1, 1+len(parents))
+	keys[0] = id.key()
+	for _, above := range parents {
 		keys = append(keys, above.String())
 	}
 	return keys

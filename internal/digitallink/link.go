@@ -283,6 +283,7 @@ func fill(text string, value func(ai string) (string, bool), escape func(string)
 		return text, nil
 	}
 	var filled strings.Builder
+	filled.Grow(len(text) + 32)
 	for ; at >= 0; at = strings.IndexAny(text, "{}") {
 		length := strings.IndexAny(text[at+1:], "{}")
 		if text[at] != '{' || length < 0 || text[at+1+length] != '}' {

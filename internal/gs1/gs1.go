@@ -89,7 +89,8 @@ func (k Key) Company() string {
 func (k Key) Root() Key { return k.first(min(1, len(k.elements))) }
 
 // Parents are the keys that stand above it, nearest first.
-func (k Key) Parents() (list []Key) {
+func (k Key) Parents() []Key {
+	list := make([]Key, 0, max(0, len(k.elements)-1))
 	for n := len(k.elements) - 1; n > 0; n-- {
 		list = append(list, k.first(n))
 	}

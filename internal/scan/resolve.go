@@ -122,8 +122,9 @@ type Codes interface {
 
 // Products decides texts that have a GS1 key.
 type Products interface {
-	// Scan finds what a text opens by its key; ok is false where it has none, or nothing is said of it.
-	Scan(text string, at time.Time) (found digitallink.Found, ok bool)
+	// Scan finds what a text opens by its key, a Mini Program that can be opened or else a link; ok is false where it has none, or
+	// nothing is said of it.
+	Scan(text string, at time.Time, opens func(appid string) bool) (found digitallink.Found, ok bool)
 }
 
 // Resolver decides scans from memory.
@@ -180,17 +181,22 @@ func (r Resolver) product(req Request) (Decision, bool) {
 	if r.Products == nil {
 		return Decision{}, false
 	}
-	found, ok := r.Products.Scan(req.Text, req.At)
+	all := r.Accounts
+	found, ok := r.Products.Scan(req.Text, req.At, func(appid string) bool {
+		app, known := all.Account(appid)
+		return known && app.JumpOpen && app.Has(accounts.Release)
+	})
 	if !ok {
 		return Decision{}, false
 	}
-	matched := rules.Matched{ID: found.Number, Owner: found.Owner, Prefix: found.Key}
-	if app, known := r.Accounts.Account(found.App); known && app.JumpOpen && app.Has(accounts.Release) {
-		scene, _ := req.Source.Scene()
-		return Decision{Action: OpenMiniProgram, AppID: found.App, Version: accounts.Release,
-			Path: launchPath(found.Page, found.Address, req.At), Scene: scene, Kind: ByGS1, Matched: matched, Link: found.Address}, true
+	d := Decision{Action: OpenURL, URL: found.URL, Kind: ByGS1, Link: found.Address,
+		Matched: rules.Matched{ID: found.Number, Owner: found.Owner, Prefix: found.Key}}
+	if found.App != "" {
+		d.Action, d.AppID, d.Version = OpenMiniProgram, found.App, accounts.Release
+		d.Path = launchPath(found.Page, found.Address, req.At)
+		d.Scene, _ = req.Source.Scene()
 	}
-	return Decision{Action: OpenURL, URL: found.URL, Kind: ByGS1, Matched: matched, Link: found.Address}, found.URL != ""
+	return d, true
 }
 
 // openCode is the decision on a code; the desk of codes makes its ticket.
