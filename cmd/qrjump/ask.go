@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -34,15 +35,25 @@ func typedLine(s *session) (string, error) {
 // agreed asks whoever sits at the terminal whether to go on: nil is yes. Without
 // a terminal nobody can be asked, and it says how to agree beforehand.
 func agreed(s *session, what, otherwise string) error {
+	return asked(s, what, otherwise, said("ask.go_on_y_n", plain(what)), "y", "Y", "yes", "Yes", "YES")
+}
+
+// agreedByName is agreed where the name of the context has to be typed.
+func agreedByName(s *session, what, name, otherwise string) error {
+	return asked(s, what, otherwise, said("ask.type_the_name", plain(what), name), name)
+}
+
+// asked says nil where what is typed is one of the answers that agree.
+func asked(s *session, what, otherwise, question string, agree ...string) error {
 	if !atTerminal(s) {
 		return misused("ask.nothing_was_done", plain(what), otherwise)
 	}
-	fmt.Fprint(s.err, said("ask.go_on_y_n", plain(what)))
+	fmt.Fprint(s.err, question)
 	word, err := typedLine(s)
 	if err != nil {
 		return err
 	}
-	if word = strings.ToLower(word); word == "y" || word == "yes" {
+	if slices.Contains(agree, word) {
 		return nil
 	}
 	return fault("ask.not_agreed_nothing_was_done")

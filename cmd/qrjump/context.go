@@ -40,6 +40,8 @@ type serverContext struct {
 	Secret      string `yaml:"secret,omitempty" json:"secret,omitempty" placeholder:"SOURCE"`
 	AdminToken  string `yaml:"admin-token,omitempty" json:"admin_token,omitempty" placeholder:"SOURCE"`
 	Key         string `yaml:"key,omitempty" json:"key,omitempty" placeholder:"SOURCE"`
+	// Production marks a server whose name is asked before anything is ended there.
+	Production bool `yaml:"production,omitempty" json:"production" kong:"-"`
 }
 
 // addressFlags say where a server is; secretFlags are read from where the context
@@ -49,13 +51,13 @@ var (
 	secretFlags  = []string{"secret", "admin-token", "key"}
 )
 
-// values are the fields by their names.
+// values are the fields that are values of flags, by their names.
 func (c serverContext) values() map[string]string {
 	all := map[string]string{}
-	v := reflect.ValueOf(c)
-	for i := range v.NumField() {
-		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
-		all[name] = v.Field(i).String()
+	for field, v := range reflect.ValueOf(c).Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); v.Kind() == reflect.String {
+			all[name] = v.String()
+		}
 	}
 	return all
 }
@@ -158,6 +160,7 @@ type contextResolver struct {
 	name  string
 	path  string
 	used  *serverContext
+	typed bool // --context stands on the command line
 }
 
 // Validate implements kong.Resolver.
@@ -199,6 +202,7 @@ func (r *contextResolver) choose(chosen *kong.Context, flags []*kong.Flag) error
 		case !given(chosen, f):
 		case f.Name == "context":
 			named = fmt.Sprint(chosen.FlagValue(f))
+			r.typed = slices.ContainsFunc(chosen.Path, func(p *kong.Path) bool { return p.Flag == f })
 		case slices.Contains(addressFlags, f.Name):
 			address = f.Name
 		}
@@ -282,9 +286,13 @@ func (c *contextList) Run(s *session) error {
 			if name == file.Current {
 				star = "*"
 			}
-			rows = append(rows, []string{star, name, orDash(one.place()), orDash(one.AppID)})
+			mark := ""
+			if one.Production {
+				mark = yesNo(true)
+			}
+			rows = append(rows, []string{star, name, orDash(one.place()), orDash(one.AppID), mark})
 		}
-		printTable(w, []string{"", "NAME", "SERVER", "APPID"}, rows)
+		printTable(w, []string{"", "NAME", "SERVER", "APPID", "PRODUCTION"}, rows)
 	})
 }
 
@@ -324,6 +332,9 @@ func (c *contextShow) Run(s *session) error {
 		for _, field := range slices.Sorted(maps.Keys(values)) {
 			fields = append(fields, [2]string{field, values[field]})
 		}
+		if one.Production {
+			fields = append(fields, [2]string{"production", yesNo(true)})
+		}
 		printFields(w, fields...)
 	})
 }
@@ -359,6 +370,7 @@ func (c *contextUse) Run(s *session) error {
 type contextSet struct {
 	Name string `arg:""`
 	serverContext
+	Production *bool `negatable:""`
 }
 
 // Run makes a context, or changes what is named of one. The first one becomes the
@@ -382,6 +394,9 @@ func (c *contextSet) Run(s *session) error {
 		if !from.Field(i).IsZero() {
 			into.Field(i).Set(from.Field(i))
 		}
+	}
+	if c.Production != nil {
+		one.Production = *c.Production
 	}
 	if one.place() == "" {
 		return misused("context.context_say_where_its_server", c.Name)
@@ -418,10 +433,17 @@ func (c *contextDelete) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if _, err := file.get(c.Name, path); err != nil {
+	one, err := file.get(c.Name, path)
+	if err != nil {
 		return err
 	}
-	if err := c.confirmed(s, said("context.goes", plain(c.Name), plain(path))); err != nil {
+	what := said("context.goes", plain(c.Name), plain(path))
+	if one.Production && !c.Yes {
+		err = agreedByName(s, what, c.Name, said("named.say_yes_as_well"))
+	} else {
+		err = c.confirmed(s, what)
+	}
+	if err != nil {
 		return err
 	}
 	delete(file.Contexts, c.Name)

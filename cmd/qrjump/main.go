@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -336,6 +337,8 @@ type session struct {
 	out io.Writer
 	err io.Writer
 	reader
+	// named is the context that the command uses.
+	named *contextResolver
 	// seams are those of a server that the command runs; the program has none.
 	seams server.Seams
 }
@@ -383,6 +386,7 @@ func run(s session, args []string) int {
 	if args[0] == "--version" {
 		args = []string{"version"}
 	}
+	s.named = &contextResolver{}
 	parser, err := newParser(s, tableFor(args))
 	if err != nil {
 		panic(err) // a fault of the struct above
@@ -473,7 +477,8 @@ func misparsed(err error) error {
 
 // newParser reads arguments by a table of commands, which it fills.
 func newParser(s session, table any) (*kong.Kong, error) {
-	return kong.New(table, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(s.printHelp), kong.Resolvers(&contextResolver{}))
+	named := cmp.Or(s.named, &contextResolver{})
+	return kong.New(table, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(s.printHelp), kong.Resolvers(named))
 }
 
 // everything is every verb with its flags, and what they mean to the reader.

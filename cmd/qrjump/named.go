@@ -70,10 +70,16 @@ func nearNumber(given int64, there []int64) string {
 // ending is of a verb that deletes or stops something: it asks on a terminal, and wants --yes elsewhere.
 type ending struct{ Yes bool }
 
-// confirmed asks whether to do what ends something, unless --yes was said.
+// confirmed asks whether to do what ends something, unless --yes was said. A context of production has its name asked for,
+// and --yes counts only beside --context: what was meant for another server ends nothing there.
 func (e ending) confirmed(s *session, what string) error {
-	if e.Yes {
+	at := s.named
+	production := at != nil && at.used != nil && at.used.Production
+	switch {
+	case e.Yes && (!production || at.typed):
 		return nil
+	case production:
+		return agreedByName(s, what, at.name, said("named.say_context_and_yes", at.name))
 	}
 	return agreed(s, what, said("named.say_yes_as_well"))
 }

@@ -613,6 +613,13 @@ func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
 				}()
 			}
 			values["APPID"], values["SECRET"], values["KEY"] = "shop", "the-secret-of-both", w.found["KEY"]
+			production := map[string]string{"CONTEXTS": filepath.Join(w.dir, "contexts.yaml"), "APPID": values["APPID"],
+				"SECRET": values["SECRET"]}
+			environment(t, production)
+			mill := verb{path: "context set", words: "mill --production --data " + filepath.Join(w.dir, "data")}
+			if code, _, errs := play(t, mill, nil); code != exitDone {
+				t.Fatal(errs)
+			}
 			environment(t, values)
 			for i, v := range everyVerb {
 				if v.says == "" {
@@ -620,7 +627,12 @@ func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
 				}
 				w.found["OUT"] = filepath.Join(w.dir, fmt.Sprint("out-", i))
 				playing.Store(v.path)
-				asks(t, v, w.found)
+				asks(t, v, w.found, "")
+				if name == "by the data folder" {
+					environment(t, production)
+					asks(t, v, w.found, "--yes")
+					environment(t, values)
+				}
 				code, out, errs := play(t, v, w.found)
 				if v.exit != exitDone {
 					out, errs = errs, out
@@ -636,16 +648,22 @@ func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
 	}
 }
 
-// asks is whether a verb that was given --yes does nothing without it, where nobody can be asked.
-func asks(t *testing.T, v verb, found map[string]string) {
+// asks is whether a verb that was given --yes does nothing where nobody can be asked: without it, and with it alone where the context
+// is one of production.
+func asks(t *testing.T, v verb, found map[string]string, with string) {
 	t.Helper()
 	words := strings.Fields(v.words)
 	if !slices.Contains(words, "--yes") || v.exit != exitDone {
 		return
 	}
-	v.words = strings.Join(slices.DeleteFunc(words, func(word string) bool { return word == "--yes" }), " ")
-	if code, out, errs := play(t, v, found); code != exitMisused || out != "" || !strings.Contains(errs, "nothing was done") {
-		t.Errorf("%s %s ends something, and without --yes: exit %d\n%s%s", v.path, v.words, code, out, errs)
+	wants := "--yes"
+	if with != "" {
+		wants = "say --context mill and --yes"
+	}
+	v.words = strings.Join(append(slices.DeleteFunc(words, func(word string) bool { return word == "--yes" }), with), " ")
+	code, out, errs := play(t, v, found)
+	if code != exitMisused || out != "" || !strings.Contains(errs, wants) || !strings.Contains(errs, "nothing was done") {
+		t.Errorf("%s %s ends something, and nobody agreed: exit %d\n%s%s", v.path, v.words, code, out, errs)
 	}
 }
 
