@@ -2,12 +2,15 @@ package server_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
@@ -97,6 +100,61 @@ func TestASnapshotBringsEverythingBack(t *testing.T) {
 			t.Error(verified.Fault)
 		}
 		refused(t, s)
+	})
+}
+
+// A webhook that comes back hears of the scans that come, and of none of before.
+func TestWebhooksOfASnapshotHearOfWhatComes(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		came := make(chan string, 100)
+		receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			came <- string(body)
+		}))
+		t.Cleanup(receiver.Close)
+		s := where(t).start(t, servertest.Options{Seed: everything, Outbound: &outbound.Client{},
+			Config: func(c *server.Config) { c.Emulator = true }})
+		s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
+		var key, hook struct{ Key, Secret string }
+		s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &key)
+		s.Hide(key.Key)
+		var list struct{ Rules []struct{ ID int64 } }
+		s.Admin("GET", "/rules", "").JSON(t, &list)
+		s.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"rules":[%d]}`, receiver.URL, list.Rules[0].ID)).JSON(t, &hook)
+		s.Hide(hook.Secret)
+		scan := func(what string) {
+			t.Helper()
+			a := s.Send(s.Request("POST", "/scan/v1/resolve", `{"text":"https://shop.example/seeded/`+what+`"}`,
+				"Authorization: Bearer "+key.Key))
+			if a.Status != http.StatusOK {
+				t.Fatal(a.Status, a.Body)
+			}
+		}
+		hears := func(what string) {
+			t.Helper()
+			if body := <-came; !strings.Contains(body, "/seeded/"+what) {
+				t.Fatalf("want the scan of %s: %s", what, body)
+			}
+		}
+		scan("before")
+		hears("before")
+		// One that waits would be sent again after the load.
+		eventually(t, "the delivery", func() bool { return !strings.Contains(s.Admin("GET", "/deliveries", "").Body, `"waiting"`) })
+		s.Admin("PUT", "/emulator/snapshots/base", "")
+		scan("saved")
+		hears("saved")
+		s.Admin("POST", "/emulator/reset", "")
+		scan("reset") // nobody is told
+		s.Admin("POST", "/emulator/snapshots/base/load", "")
+		for _, what := range []string{"after", "later"} {
+			scan(what)
+			hears(what)
+		}
 	})
 }
 

@@ -133,6 +133,10 @@ func (s *Store) LoadState(ctx context.Context, name string) (one Saved, err erro
 	if err != nil {
 		return one, err
 	}
+	// The server is silent during a COPY.
+	if s.patient != nil && !s.patient.Swap(true) {
+		defer s.patient.Store(false)
+	}
 	return one, s.update(ctx, func(tx *Tx) error { return tx.becomes(ctx, name, data) })
 }
 
@@ -148,6 +152,9 @@ func (t *Tx) becomes(ctx context.Context, name, data string) error {
 		return err
 	}
 	l := &Loading{tx: t, tables: stateTables(), loaded: map[string]bool{}}
+	if t.pipe != nil {
+		l.conn = t.pipe.conn
+	}
 	if err := eachSaved(data, func(table, rows string) error {
 		_, err := l.LoadRows(ctx, table, strings.NewReader(rows))
 		return err
