@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -247,7 +248,7 @@ func (t *begunLine) values(s *session, v *kong.Value, begun string) (list []cand
 }
 
 // patience is how long a key waits for a server.
-const patience = 300 * time.Millisecond
+var patience = 500 * time.Millisecond
 
 // mostKept is how many things of a server a shell is shown.
 const mostKept = 200
@@ -283,9 +284,8 @@ func (t *begunLine) operator() *client.Client {
 	return qrjump
 }
 
-// kept are the first things on a server that an argument or a flag may name: accounts that go on from what is there, and of
-// others the first that a list has. A key is no place for an error.
-func (t *begunLine) kept(s *session, kind, begun string) (list []candidate) {
+// kept are things on a server that an argument or a flag may name and that go on from what is there. A key is no place for an error.
+func (t *begunLine) kept(s *session, kind, begun string) []candidate {
 	if kind == "" {
 		return nil
 	}
@@ -295,31 +295,58 @@ func (t *begunLine) kept(s *session, kind, begun string) (list []candidate) {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
+	list := startingWith(begun, onServer(ctx, s.reader, qrjump, kind, begun))
+	return list[:min(len(list), mostKept)]
+}
+
+// onServer are the things of a kind by their names, of long lists those about what is there.
+func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun string) []candidate {
 	switch kind {
 	case "account":
-		after := ""
-		if n := len(begun); n > 0 {
-			after = begun[:n-1] + string(rune(begun[n-1]-1)) + "~~~~"
-		}
-		accounts, _ := qrjump.Accounts(ctx, after, mostKept)
+		accounts, _ := qrjump.Accounts(ctx, justBefore(begun), mostKept)
 		return candidates(accounts, func(a client.Account) candidate { return candidate{a.AppID, a.Name} })
+	case "component":
+		platforms, _ := qrjump.Components(ctx, justBefore(begun), mostKept)
+		return candidates(platforms, func(c client.Component) candidate { return candidate{word: c.AppID} })
 	case "setting":
 		settings, _ := qrjump.DescribeSettings(ctx)
-		return candidates(settings, func(one client.Setting) candidate { return candidate{one.Name, one.Meaning} })
+		return candidates(settings, func(one client.Setting) candidate { return candidate{one.Name, unmarked(one.Meaning)} })
 	case "behaviour":
 		rows, _ := qrjump.Behaviours(ctx)
-		return candidates(rows, func(b client.Behaviour) candidate { return candidate{b.ID, s.inLanguage(b.English, b.Chinese)} })
+		return candidates(rows, func(b client.Behaviour) candidate { return candidate{b.ID, r.inLanguage(b.English, b.Chinese)} })
 	case "webhook":
 		hooks, _ := qrjump.Webhooks(ctx)
 		return candidates(hooks, func(w client.Webhook) candidate { return candidate{number(w.ID), w.URL} })
 	case "batch":
-		batches, _ := qrjump.Batches(ctx, client.BatchQuery{Limit: mostKept})
+		var first int64 // whose digits go on from what is there
+		if _, err := strconv.ParseUint(begun, 10, 32); err == nil && len(begun) <= len("500000001") {
+			first, _ = strconv.ParseInt((begun + "000000000")[:len("500000001")], 10, 64)
+		}
+		batches, _ := qrjump.Batches(ctx, client.BatchQuery{After: first - 1, Limit: mostKept})
 		return candidates(batches, func(b client.Batch) candidate { return candidate{number(b.ID), b.ISV} })
 	case "prefix":
 		rules, _ := qrjump.StoredRules(ctx, client.StoredRuleQuery{Limit: mostKept})
-		return candidates(rules, func(r client.StoredRule) candidate { return candidate{r.Prefix, r.Path} })
+		list := candidates(rules, func(r client.StoredRule) candidate { return candidate{r.Prefix, r.Path} })
+		if len(list) < mostKept || begun == "" {
+			return list // there are no others, or all are as good
+		}
+		found, _ := qrjump.Search(ctx, client.SearchQuery{Text: begun, Quick: true})
+		for _, hit := range found.Hits {
+			if one := (candidate{hit.Key, hit.Name}); hit.Kind == "rule" && !slices.Contains(list, one) {
+				list = append(list, one)
+			}
+		}
+		return list
 	}
 	return nil
+}
+
+// justBefore sorts before all that goes on from what is there.
+func justBefore(begun string) string {
+	if n := len(begun); n > 0 {
+		return begun[:n-1] + string(rune(begun[n-1]-1)) + "~~~~"
+	}
+	return ""
 }
 
 func candidates[T any](list []T, of func(T) candidate) (all []candidate) {
@@ -331,15 +358,21 @@ func candidates[T any](list []T, of func(T) candidate) (all []candidate) {
 
 // kindOf is what a flag or an argument names that a server keeps; "" for others.
 func (t *begunLine) kindOf(v *kong.Value, shown string) string {
-	noun, _, _ := strings.Cut(t.node.Path(), " ")
+	noun, verb, _ := strings.Cut(t.node.Path(), " ")
 	switch {
+	case v.Name == "component", noun == "component" && v.Name == "appid" && slices.Contains([]string{"show", "put", "delete", "pushes"}, verb):
+		return "component"
 	case strings.EqualFold(shown, "appid"), v.Name == "mini", v.Name == "service":
 		return "account"
-	case v.Name == "batch", v.Name == "id" && (noun == "batch" || noun == "code"):
+	case v.Name == "batch", v.Name == "id" && slices.Contains([]string{"batch", "code", "package"}, noun), strings.HasPrefix(shown, "ID[:"):
 		return "batch"
-	case v.Name == "prefix":
+	case v.Name == "prefix", shown == "PREFIX":
 		return "prefix"
-	case v.Flag == nil && (v.Name == "id" || v.Name == "name") && slices.Contains([]string{"setting", "behaviour", "webhook"}, noun):
+	case v.Name == "behaviour", v.Name == "webhook":
+		return v.Name
+	case v.Flag == nil && (v.Name == "id" || v.Name == "name") && slices.Contains([]string{"setting", "behaviour"}, noun):
+		return noun
+	case v.Flag == nil && v.Name == "id" && noun == "webhook" && verb != "resend": // of a delivery
 		return noun
 	}
 	return ""

@@ -1,14 +1,20 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/qrjump/qrjump/client"
 )
 
 // commandModel is the table of commands as the program parses it.
@@ -121,6 +127,138 @@ func TestCompletionFollowsTheLine(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(dir + "/ran"); len(left) > 0 {
 		t.Error("a key ran the program that knows the token")
+	}
+}
+
+// Issue 33, 3: things on a server are completed by their names, each with a few words.
+func TestCompletionOfNames(t *testing.T) {
+	waits := patience
+	t.Cleanup(func() { patience = waits })
+	patience = time.Minute // a machine may be slow
+	w := newWorld(t)
+	environment(t, map[string]string{"DATA": filepath.Join(w.dir, "data")})
+	var many strings.Builder
+	for i := range mostKept + 50 {
+		fmt.Fprintf(&many, `{"owner":"shop","prefix":"https://many%03d.example/t/","path":"pages/%d"}`+"\n", i, i)
+	}
+	for _, v := range []verb{
+		{path: "rule import", words: "-", in: `{"owner":"shop","prefix":"https://tea.example/t/","path":"pages/t/t"}` + "\n" + many.String()},
+		{path: "batch order", words: "brand 10000 --isv spring"},
+		{path: "setting set", words: "allow_private_hosts true"},
+		{path: "webhook add", words: "$HOOK --alarms"},
+		{path: "component put", words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY"},
+	} {
+		if code, _, errs := play(t, v, w.found); code != exitDone {
+			t.Fatal(v, errs)
+		}
+	}
+	batches, err := w.operator.Batches(t.Context(), client.BatchQuery{})
+	if err != nil || len(batches) != 1 {
+		t.Fatal(batches, err)
+	}
+	batch := number(batches[0].ID)
+	s := session{ctx: t.Context(), in: strings.NewReader(""), out: io.Discard, err: io.Discard}
+	model := commandModel(t)
+	completed := func(line string) []candidate { return completions(&s, model, strings.Split(line, " ")) }
+	for line, want := range map[string]candidate{
+		"rule delete https://tea":          {"https://tea.example/t/", "pages/t/t"},
+		"rule delete https://many249":      {"https://many249.example/t/", "pages/249"}, // the list that is asked for ends before it
+		"scans --rule https://tea":         {"https://tea.example/t/", "pages/t/t"},
+		"confirmation list --prefix=https": {"--prefix=https://tea.example/t/", "pages/t/t"},
+		"batch activate ":                  {batch, "spring"},
+		"code freeze " + batch[:3]:         {batch, "spring"},
+		"package make " + batch:            {batch, "spring"},
+		"webhook add http://x --codes ":    {batch, "spring"},
+		"webhook delete ":                  {"1", w.found["HOOK"]},
+		"webhook deliveries --webhook ":    {"1", w.found["HOOK"]},
+		"setting set rate_l":               {"rate_limit", ""},
+		"behaviour show rules.confirm.v":   {"rules.confirm.vouched", ""},
+		"component show ":                  {"isv", ""},
+		"component withdraw i":             {"isv", ""},
+		"component withdraw isv s":         {"shop", ""},
+		"account show sh":                  {"shop", ""},
+	} {
+		list := completed(line)
+		i := slices.IndexFunc(list, func(c candidate) bool { return c.word == want.word })
+		kind, _, _ := strings.Cut(line, " ")
+		described := want.means != "" || kind == "setting" || kind == "behaviour"
+		if i < 0 || want.means != "" && list[i].means != want.means || described && list[i].means == "" || len(list) > mostKept {
+			t.Errorf("%q offers %q, want %q", line, list, want)
+		}
+	}
+	for _, line := range []string{"webhook resend ", "batch show 9", "rule delete https://none.example/"} {
+		if list := completed(line); len(list) > 0 {
+			t.Errorf("%q offers %q", line, list)
+		}
+	}
+	// A server that never answers is given up.
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer silent.Close()
+	patience = time.Millisecond
+	environment(t, map[string]string{"ADMIN_SERVER": silent.URL, "ADMIN_TOKEN": "token"})
+	for _, line := range []string{"rule delete h", "batch show ", "webhook test ", "setting get ", "behaviour show ", "account show ", "component show "} {
+		if list := completed(line); len(list) > 0 {
+			t.Errorf("%q of nobody offers %q", line, list)
+		}
+	}
+}
+
+// Issue 33, 3: PowerShell's script is whole, and asks as the others do.
+func TestCompletionOfPowerShell(t *testing.T) {
+	environment(t, map[string]string{"CONTEXTS": filepath.Join(t.TempDir(), "none.yaml")})
+	answer := func(args ...string) string {
+		var out, errs strings.Builder
+		if code := run(session{ctx: t.Context(), in: strings.NewReader(""), out: &out, err: &errs}, args); code != exitDone || errs.Len() > 0 {
+			t.Fatal(args, code, errs.String())
+		}
+		return out.String()
+	}
+	script := answer("completion", "powershell")
+	if !strings.Contains(script, "Register-ArgumentCompleter -Native -CommandName qrjump -ScriptBlock {") {
+		t.Error("it registers nothing for qrjump")
+	}
+	if !strings.Contains(script, "& $program __complete -- @words $current 2>$null") {
+		t.Error("it asks nobody")
+	}
+	// Brackets close in their order, and strings on their line.
+	var open []rune
+	closes := map[rune]rune{')': '(', ']': '[', '}': '{'}
+	for line := range strings.Lines(script) {
+		quote := rune(0)
+		for _, r := range strings.TrimSuffix(line, "\n") {
+			switch {
+			case quote != 0 && r == quote:
+				quote = 0
+			case quote != 0:
+			case r == '\'' || r == '"':
+				quote = r
+			case strings.ContainsRune("([{", r):
+				open = append(open, r)
+			case closes[r] != 0 && (len(open) == 0 || open[len(open)-1] != closes[r]):
+				t.Fatalf("%c closes nothing in %s", r, line)
+			case closes[r] != 0:
+				open = open[:len(open)-1]
+			}
+			if quote == 0 && r == '#' {
+				break
+			}
+		}
+		if quote != 0 && !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			t.Errorf("%c is not closed in %s", quote, line)
+		}
+	}
+	if len(open) > 0 {
+		t.Errorf("%c is not closed", open)
+	}
+	// What it splits at a tab, and the words that it looks for.
+	if got := answer("__complete", "--", "rule", "und"); !strings.HasPrefix(got, "undo\tRestore ") {
+		t.Errorf("got %q", got)
+	}
+	for _, one := range []struct{ name, verb string }{{anyFile, "rule plan "}, {anyFolder, "man "}} {
+		if got := answer(append([]string{"__complete", "--"}, strings.Split(one.verb, " ")...)...); got != one.name+"\n" ||
+			!strings.Contains(script, "'"+one.name+"'") {
+			t.Errorf("%s answers %q", one.verb, got)
+		}
 	}
 }
 
