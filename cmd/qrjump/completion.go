@@ -364,7 +364,8 @@ func (t *begunLine) kindOf(v *kong.Value, shown string) string {
 		return "component"
 	case strings.EqualFold(shown, "appid"), v.Name == "mini", v.Name == "service":
 		return "account"
-	case v.Name == "batch", v.Name == "id" && slices.Contains([]string{"batch", "code", "package"}, noun), strings.HasPrefix(shown, "ID[:"):
+	case v.Name == "batch", strings.HasPrefix(shown, "ID[:"),
+		v.Name == "id" && slices.Contains([]string{"batch", "code", "package"}, noun):
 		return "batch"
 	case v.Name == "prefix", shown == "PREFIX":
 		return "prefix"

@@ -196,7 +196,8 @@ func TestCompletionOfNames(t *testing.T) {
 	defer silent.Close()
 	patience = time.Millisecond
 	environment(t, map[string]string{"ADMIN_SERVER": silent.URL, "ADMIN_TOKEN": "token"})
-	for _, line := range []string{"rule delete h", "batch show ", "webhook test ", "setting get ", "behaviour show ", "account show ", "component show "} {
+	for _, line := range []string{"rule delete h", "batch show ", "webhook test ", "setting get ", "behaviour show ", "account show ",
+		"component show "} {
 		if list := completed(line); len(list) > 0 {
 			t.Errorf("%q of nobody offers %q", line, list)
 		}
@@ -208,7 +209,8 @@ func TestCompletionOfPowerShell(t *testing.T) {
 	environment(t, map[string]string{"CONTEXTS": filepath.Join(t.TempDir(), "none.yaml")})
 	answer := func(args ...string) string {
 		var out, errs strings.Builder
-		if code := run(session{ctx: t.Context(), in: strings.NewReader(""), out: &out, err: &errs}, args); code != exitDone || errs.Len() > 0 {
+		s := session{ctx: t.Context(), in: strings.NewReader(""), out: &out, err: &errs}
+		if code := run(s, args); code != exitDone || errs.Len() > 0 {
 			t.Fatal(args, code, errs.String())
 		}
 		return out.String()
