@@ -205,12 +205,12 @@ func changedFeatures(have, changes []string) ([]string, error) {
 // at all where somebody else changed the account since it was read.
 func (c *accountPut) Run(s *session, qrjump *client.Client) error {
 	want := client.AccountPut{JumpOpen: true}
-	did, ctx := "created", client.IfNone(s.ctx)
+	did, ctx := said("account.created", c.AppID), client.IfNone(s.ctx)
 	old, err := qrjump.Account(s.ctx, c.AppID)
 	missing, ok := errors.AsType[*client.Problem](err)
 	switch {
 	case err == nil:
-		want, did, ctx = old.Put(), "changed", client.IfMatch(s.ctx, old.Revision)
+		want, did, ctx = old.Put(), said("account.changed", c.AppID), client.IfMatch(s.ctx, old.Revision)
 	case !ok || missing.Status != http.StatusNotFound:
 		return failed("put", c.AppID, err)
 	case c.Kind == nil:
@@ -257,7 +257,7 @@ func (o operator) after(s *session, qrjump *client.Client, appid string, err err
 		return err
 	}
 	if !o.JSON {
-		_, err := fmt.Fprintln(s.out, plain(did+" "+appid))
+		_, err := fmt.Fprintln(s.out, plain(did))
 		return err
 	}
 	a, err := qrjump.Account(s.ctx, appid)
@@ -295,9 +295,9 @@ func (c *accountRelease) Run(s *session) error {
 		}
 	}
 	err = qrjump.SetVersions(s.ctx, c.AppID, c.Versions)
-	did := said("account.these_versions_exist") + strings.Join(c.Versions, ", ") + ", of"
+	did := said("account.these_versions_exist", strings.Join(c.Versions, ", "), c.AppID)
 	if c.None {
-		did = said("account.no_version_exists_of")
+		did = said("account.no_version_exists_of", c.AppID)
 	}
 	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "release", c.AppID, err), did)
 }
@@ -326,11 +326,11 @@ func (c *accountMember) Run(s *session) error {
 		}
 		err := qrjump.RemoveMember(s.ctx, c.AppID, c.User)
 		return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "remove "+c.User+" from", c.AppID, err),
-			c.User+said("account.is_no_member_any_more"))
+			said("account.is_no_member_any_more", c.User, c.AppID))
 	}
 	err = qrjump.SetMember(s.ctx, c.AppID, c.User, c.Role)
-	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "make "+c.User+said("account.a_member_of"), c.AppID, err),
-		c.User+said("account.is_now")+c.Role+" of")
+	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, said("account.make_member", c.User), c.AppID, err),
+		said("account.is_now", c.User, c.Role, c.AppID))
 }
 
 type accountLink struct {
@@ -349,7 +349,7 @@ func (c *accountLink) Run(s *session, qrjump *client.Client) error {
 		}
 		err := qrjump.Unlink(s.ctx, c.Service, c.MiniProgram)
 		return c.after(s, qrjump, c.Service, aboutAccount(s, qrjump, "unlink "+c.MiniProgram+" from", c.Service, err),
-			c.MiniProgram+said("account.is_no_longer_linked_with"))
+			said("account.is_no_longer_linked_with", c.MiniProgram, c.Service))
 	}
 	if err := qrjump.Link(s.ctx, c.Service, c.MiniProgram); err != nil {
 		if isProblem(err, http.StatusUnprocessableEntity) {
@@ -358,7 +358,7 @@ func (c *accountLink) Run(s *session, qrjump *client.Client) error {
 		}
 		return aboutAccount(s, qrjump, "link "+c.MiniProgram+" with", c.Service, err)
 	}
-	return c.after(s, qrjump, c.Service, nil, c.MiniProgram+said("account.is_now_linked_with"))
+	return c.after(s, qrjump, c.Service, nil, said("account.is_now_linked_with", c.MiniProgram, c.Service))
 }
 
 type accountEndTokens struct {
@@ -374,7 +374,7 @@ func (c *accountEndTokens) Run(s *session, qrjump *client.Client) error {
 	}
 	err := qrjump.EndTokens(s.ctx, c.AppID)
 	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, said("account.end_the_tokens_of"), c.AppID, err),
-		said("account.no_token_is_left_of"))
+		said("account.no_token_is_left_of", c.AppID))
 }
 
 type accountJump struct {
@@ -393,7 +393,7 @@ func (c *accountJump) Run(s *session, qrjump *client.Client) error {
 	}
 	err := qrjump.SetJump(s.ctx, c.AppID, c.State == "on")
 	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "switch "+c.State, c.AppID, err),
-		said("account.jumping_is")+c.State+" for")
+		said("account.jumping_is", c.State, c.AppID))
 }
 
 type accountQuota struct {

@@ -18,12 +18,12 @@ import (
 
 // aboutBatch names the application that an error is about.
 func aboutBatch(did string, id int64, err error) error {
-	return aboutCodes(fmt.Sprintf("%s %d", did, id), err)
+	return aboutCodes(doing(did, number(id)), err)
 }
 
 // aboutStored is aboutBatch for an operator: where there is no such application, it says which one may be meant.
 func aboutStored(s *session, operator *client.Client, did string, id int64, err error) error {
-	return aboutStoredCodes(s, operator, fmt.Sprintf("%s %d", did, id), id, err)
+	return aboutStoredCodes(s, operator, doing(did, number(id)), id, err)
 }
 
 // aboutStoredCodes is aboutCodes for an operator, about codes of an application; 0 is one that nobody named.
@@ -193,7 +193,7 @@ func (c *batchShow) Run(s *session) error {
 	}
 	a, err := wire.QueryApplication(s.ctx, client.ApplicationKey{ID: c.ID, ISV: c.ISV})
 	if err != nil && c.ID == 0 {
-		return aboutCodes("show "+c.ISV, err)
+		return aboutCodes(doing("show", c.ISV), err)
 	}
 	if err != nil {
 		return aboutBatch("show", c.ID, err)

@@ -63,7 +63,7 @@ func (c *codeShow) Run(s *session) error {
 	}
 	found, err := qrjump.LookupCode(s.ctx, name)
 	if err != nil {
-		return aboutStoredCodes(s, qrjump, "show "+c.Code, name.ID, err)
+		return aboutStoredCodes(s, qrjump, doing("show", c.Code), name.ID, err)
 	}
 	return c.print(s, found, func(w io.Writer) {
 		if c.Text {
@@ -84,7 +84,7 @@ func (c *codeShow) asAccount(s *session, name client.CodeName) error {
 	}
 	found, err := wire.QueryCode(s.ctx, name)
 	if err != nil {
-		return aboutCodes("show "+c.Code, err)
+		return aboutCodes(doing("show", c.Code), err)
 	}
 	return c.print(s, found, func(w io.Writer) { printBound(w, found) })
 }

@@ -108,11 +108,11 @@ func (c *componentPut) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	did := "changed"
+	did := said("account.changed", c.AppID)
 	old, err := qrjump.Component(s.ctx, c.AppID)
 	ctx := client.IfMatch(s.ctx, old.Revision)
 	if isNotFound(err) {
-		did, ctx = "created", client.IfNone(s.ctx)
+		did, ctx = said("account.created", c.AppID), client.IfNone(s.ctx)
 	} else if err != nil {
 		return failed(said("component.put_component"), c.AppID, err)
 	}
@@ -131,7 +131,7 @@ func (c *componentPut) Run(s *session) error {
 	}
 	one, err := qrjump.PutComponent(ctx, c.AppID, want)
 	return c.outcome(s, one, failed(said("component.put_component"), c.AppID, unlessOvertaken("qrjump component show "+c.AppID, err)),
-		"plain", plain(did+" "+c.AppID))
+		"plain", plain(did))
 }
 
 type componentPushes struct {

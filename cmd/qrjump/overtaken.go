@@ -29,7 +29,7 @@ func unlessOvertaken(see string, err error) error {
 	}
 	if len(p.Changes) > 0 {
 		last := p.Changes[0]
-		did := "changed " + strings.Join(last.What, ", ")
+		did := said("overtaken.changed", strings.Join(last.What, ", "))
 		switch {
 		case last.Did == "delete":
 			did = said("overtaken.deleted_it")
@@ -38,7 +38,7 @@ func unlessOvertaken(see string, err error) error {
 		case len(last.What) == 0:
 			did = said("overtaken.changed_it")
 		}
-		who = last.Actor + " " + did + " at " + when(last.At)
+		who = said("overtaken.who", last.Actor, did, when(last.At))
 	}
 	return advised{error: overtaken{p, who + said("overtaken.after_this_command_had_read")},
 		next: said("overtaken.see_what_it_is_now") + see + said("overtaken.then_run_the_command_again")}

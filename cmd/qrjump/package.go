@@ -205,7 +205,7 @@ func (c *packageSend) Run(s *session) error {
 }
 
 func aboutPackage(did string, id int64, err error) error {
-	return seeList(did+" package", number(id), "qrjump package list", err)
+	return seeList(did, said("package.numbered", id), "qrjump package list", err)
 }
 
 type packageList struct {

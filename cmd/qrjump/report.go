@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -171,5 +172,20 @@ func failed(did, thing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fault("failed", strings.TrimSuffix(maybeSaid("did."+did, did), "："), maybeSaid("thing."+thing, thing), err)
+	return fault("batch.of_2", doing(did, thing), err)
+}
+
+// doing is what was tried with a thing, such as "list accounts" and "activate 0-9 of 500000001", in the language of its reader.
+func doing(did, thing string) string {
+	words := strings.Fields(did)
+	verb, last := "did."+words[0], len(words)-1
+	switch {
+	case speaks.language() == phrase.English || !book.Has(verb):
+		return said("doing", strings.TrimSuffix(maybeSaid("did."+did, did), "："), maybeSaid("thing."+thing, thing))
+	case last > 0 && slices.Contains([]string{"of", "from", "with"}, words[last]):
+		return said("doing.part", said(verb), strings.Join(words[1:last], " "), thing)
+	case book.Has("thing." + thing):
+		return said("doing.known", said(verb), said("thing."+thing))
+	}
+	return said("doing", said(verb), strings.Join(append(words[1:], thing), " "))
 }

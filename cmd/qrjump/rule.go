@@ -99,7 +99,7 @@ func (c *ruleAdd) Run(s *session, wire *client.Client) error {
 // done says what was done to a rule.
 func (m member) done(s *session, prefix, did, next string) error {
 	return m.print(s, map[string]any{"prefix": prefix, "did": did}, func(w io.Writer) {
-		fmt.Fprintln(w, plain(did+" "+prefix+next))
+		fmt.Fprintln(w, plain(maybeSaid("past."+did, did)+" "+prefix+next))
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rivo/uniseg"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/refusal"
 	"github.com/qrjump/qrjump/internal/spelling"
@@ -65,14 +66,22 @@ func inReader(err error) error {
 		return err
 	}
 	english := err.Error()
-	if says := refusal.In(speaks.language(), english); says != english {
-		return refused{err, says}
+	if u, ok := errors.AsType[*client.Unreachable](err); ok && english == u.Error() {
+		return refused{err, said("doctor.no_answer", u.URL, u.Err)}
+	}
+	if w, ok := errors.AsType[*client.WrongServer](err); ok && english == w.Error() {
+		status, flaw, _ := strings.Cut(w.Flaw, ": ")
+		return refused{err, said("reach.wrong_server", w.Call, w.URL, refusal.In(speaks.language(), "the "+w.API), status,
+			refusal.In(speaks.language(), flaw))}
 	}
 	// An answer of the admin API begins with its status: 404 there is no account wx1.
 	if status, rest, ok := strings.Cut(english, " "); ok && len(status) == 3 && status[0] >= '4' && status[0] <= '5' {
 		if says := refusal.In(speaks.language(), rest); says != rest {
 			return refused{err, status + " " + says}
 		}
+	}
+	if says := refusal.In(speaks.language(), english); says != english {
+		return refused{err, says}
 	}
 	return err
 }

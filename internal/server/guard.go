@@ -91,12 +91,13 @@ func (s *Server) knownHost(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		detail := "with --dev only localhost, loopback addresses, "
+		numbers := "loopback addresses"
 		if s.config.DevPublic {
-			detail = "with --dev only localhost, addresses, "
+			numbers = "addresses"
 		}
-		detail += "host.docker.internal and the platform's names (" + strings.Join(gateway.PlatformNames, ", ") + ") are known hosts"
-		scanapi.WriteProblem(w, http.StatusMisdirectedRequest, detail+"; serve --dev-host NAME adds one")
+		scanapi.WriteProblem(w, http.StatusMisdirectedRequest, "with --dev only localhost, "+numbers+
+			", host.docker.internal and the platform's names ("+strings.Join(gateway.PlatformNames, ", ")+
+			") are known hosts; serve --dev-host NAME adds one")
 	})
 }
 
