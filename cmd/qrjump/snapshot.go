@@ -67,8 +67,8 @@ type snapshotEnd struct {
 	ending
 }
 
-// agreed finds the snapshot, and asks; sure = it may be done.
-func (c *snapshotEnd) agreed(s *session, qrjump *client.Client, did string) (one client.Snapshot, sure bool, err error) {
+// agreed finds the snapshot, and asks; sure = it may be done. would and lost say what would be done, and what is lost by it.
+func (c *snapshotEnd) agreed(s *session, qrjump *client.Client, did, would, lost string) (one client.Snapshot, sure bool, err error) {
 	list, err := qrjump.Snapshots(s.ctx)
 	if err != nil {
 		return one, false, noSnapshots(did, err)
@@ -79,17 +79,17 @@ func (c *snapshotEnd) agreed(s *session, qrjump *client.Client, did string) (one
 	}
 	if c.DryRun {
 		return one, false, c.print(s, one, func(w io.Writer) {
-			tell(w, "snapshot.would_"+did, plain(one.Name), when(one.SavedAt), ofSnapshot(one))
+			tell(w, would, plain(one.Name), when(one.SavedAt), ofSnapshot(one))
 		})
 	}
-	return one, true, c.confirmed(s, said("snapshot.lost_by_"+did, plain(one.Name), when(one.SavedAt), plain(qrjump.URL())))
+	return one, true, c.confirmed(s, said(lost, plain(one.Name), when(one.SavedAt), plain(qrjump.URL())))
 }
 
 type snapshotLoad struct{ snapshotEnd }
 
 // Run takes the server back to a saved state.
 func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
-	one, sure, err := c.agreed(s, qrjump, "load")
+	one, sure, err := c.agreed(s, qrjump, "load", "snapshot.would_load", "snapshot.lost_by_load")
 	if err != nil || !sure {
 		return err
 	}
@@ -101,7 +101,7 @@ type snapshotDelete struct{ snapshotEnd }
 
 // Run removes a saved state.
 func (c *snapshotDelete) Run(s *session, qrjump *client.Client) error {
-	one, sure, err := c.agreed(s, qrjump, "delete")
+	one, sure, err := c.agreed(s, qrjump, "delete", "snapshot.would_delete", "snapshot.lost_by_delete")
 	if err != nil || !sure {
 		return err
 	}
