@@ -42,7 +42,7 @@ var (
 	ErrNotSaved     = errors.New("there is no snapshot of this name")
 	ErrManySaved    = fmt.Errorf("there are %d snapshots, which is the most there can be: delete one", MaxSaved)
 	ErrLargeState   = fmt.Errorf("the state has more than %d MiB of rows, which is the most that a snapshot can hold", maxState>>20)
-	ErrSavedByNewer = errors.New("it was saved by a newer qrjump")
+	ErrSavedByNewer = errors.New("the snapshot was saved by a newer qrjump: load it with that")
 )
 
 const savedColumns = `name, at, program, schema, accounts, rules, batches, LENGTH(data)`
@@ -126,7 +126,7 @@ func (s *Store) LoadState(ctx context.Context, name string) (one Saved, err erro
 	case errors.Is(err, sql.ErrNoRows):
 		return one, ErrNotSaved
 	case err == nil && one.Schema > newest:
-		err = fmt.Errorf("%w: it has schema %d, this one knows %d", ErrSavedByNewer, one.Schema, newest)
+		err = ErrSavedByNewer
 	case err == nil && one.Schema < newest:
 		data, err = migrated(ctx, data, one.Schema)
 	}
