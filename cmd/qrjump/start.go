@@ -406,7 +406,9 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 		return failed("show", c.Prefix, err)
 	case len(there) == 0:
 		if err = c.do(s, false, file, append([]string{"rule", "file", "--prefix", c.Prefix}, as...)...); err == nil {
-			err = c.do(s, true, file, append([]string{"rule", "add", c.Prefix, c.Path, "--publish"}, as...)...)
+			if err = c.do(s, true, file, append([]string{"rule", "add", c.Prefix, c.Path, "--publish"}, as...)...); err != nil && !c.JSON {
+				tell(s.err, "start.file")
+			}
 		}
 	case !there[0].Published:
 		err = c.do(s, true, file, append([]string{"rule", "publish", c.Prefix}, as...)...)
@@ -435,6 +437,11 @@ func (c *startRules) ready(s *session, qrjump *client.Client, file string) error
 	}
 	if err == nil && slices.Contains(lacks, "switched_on") {
 		err = c.do(s, true, "", "account", "jump", c.AppID, "on")
+	}
+	if err == nil && slices.Contains(lacks, "secret") {
+		if err = c.keep(s, "start.wrote_secret", file, rand.Text(), c.AppID); err == nil {
+			err = c.do(s, true, file, "account", "put", c.AppID, "--secret", "-")
+		}
 	}
 	if err != nil {
 		return err
