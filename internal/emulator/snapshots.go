@@ -3,6 +3,7 @@ package emulator
 import (
 	"context"
 	"errors"
+	"regexp"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -57,7 +58,7 @@ func (s Snapshots) operations() []o.Operation {
 
 // snapshotPath names a snapshot.
 type snapshotPath struct {
-	Name string `path:"name" minLength:"1" maxLength:"64" pattern:"^[0-9A-Za-z][0-9A-Za-z._-]*$"`
+	Name string `path:"name" doc:"letters, digits, dots, underscores and hyphens, 64 at most, a letter or a digit first"`
 }
 
 type snapshotList struct {
@@ -69,7 +70,13 @@ func (s Snapshots) list(ctx context.Context, _ *noInput) (snapshotList, error) {
 	return snapshotList{append([]Snapshot{}, all...)}, err
 }
 
+var snapshotName = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$`)
+
 func (s Snapshots) save(ctx context.Context, in *snapshotPath) (Snapshot, error) {
+	if !snapshotName.MatchString(in.Name) {
+		return Snapshot{}, huma.Error422UnprocessableEntity(
+			"name: want letters, digits, dots, underscores and hyphens, 64 at most, a letter or a digit first")
+	}
 	one, err := s.Save(ctx, in.Name)
 	return one, ofSnapshot(err)
 }
