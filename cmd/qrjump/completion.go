@@ -360,7 +360,8 @@ func candidates[T any](list []T, of func(T) candidate) (all []candidate) {
 func (t *begunLine) kindOf(v *kong.Value, shown string) string {
 	noun, verb, _ := strings.Cut(t.node.Path(), " ")
 	switch {
-	case v.Name == "component", noun == "component" && v.Name == "appid" && slices.Contains([]string{"show", "put", "delete", "pushes"}, verb):
+	case v.Name == "component",
+		noun == "component" && v.Name == "appid" && slices.Contains([]string{"show", "put", "delete", "pushes"}, verb):
 		return "component"
 	case strings.EqualFold(shown, "appid"), v.Name == "mini", v.Name == "service":
 		return "account"

@@ -29,11 +29,11 @@ type Length int
 
 var lengthForm = regexp.MustCompile(`^([0-9]{1,6})(?:\.([0-9]{1,4}))?(mm|cm|m|um|µm|μm)$`)
 
-// ParseLength reads 0.4mm or 400um, and of larger things 30cm or 2m.
+// ParseLength reads 0.4mm or 400um, and of larger things 30cm or 2m; it says which units it takes.
 func ParseLength(text string) (Length, error) {
 	m := lengthForm.FindStringSubmatch(text)
 	if m == nil {
-		return 0, fmt.Errorf("%q is no length: want millimetres or micrometres, as in 0.4mm or 400um", text)
+		return 0, fmt.Errorf("%q is no length: want a number with um, mm, cm or m behind it, as in 0.4mm or 30cm", text)
 	}
 	v, _ := strconv.ParseFloat(m[1]+"."+m[2]+"0", 64) // six digits, a point, digits
 	switch m[3] {
