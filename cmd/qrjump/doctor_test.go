@@ -43,7 +43,7 @@ func TestDoctorsWordsAreFilledIn(t *testing.T) {
 	chinese := reader("zh")
 	for want, text := range map[string]phrase.Text{
 		"共检查 12 项，其中 1 项有问题":   say("doctor.wrong", 1, say("count.check", 12)),
-		"http://a：没有回答：x":      say("doctor.of", "http://a", say("doctor.node.silent", "x")),
+		"http://a：没有响应：x":      say("doctor.of", "http://a", say("doctor.node.silent", "x")),
 		"已知 2 个节点，最落后的差 1 次扫码": say("doctor.nodes", say("count.node", 2), say("count.scan", 1)),
 		"请指明目录：--backups DIR；请做一份：qrjump export FILE --passphrase-file FILE": say("doctor.backup.where.next",
 			say("doctor.backup.next")),

@@ -253,3 +253,29 @@ func TestChineseStandsInBooks(t *testing.T) {
 		}
 	}
 }
+
+// What a server or a call says back is 响应 or 返回 in Chinese; 回答 is what people say. Issue 33, 6.
+func TestChineseTextsNameAResponseAsTheTradeDoes(t *testing.T) {
+	t.Parallel()
+	files := 0
+	for _, folder := range []string{"../../docs/zh", "../../internal", "../../cmd"} {
+		err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+			inBook := strings.HasSuffix(path, ".json") && filepath.Base(filepath.Dir(path)) == phrase.Folder
+			if err != nil || d.IsDir() || !inBook && !strings.HasSuffix(path, ".md") {
+				return err
+			}
+			files++
+			text, err := os.ReadFile(path)
+			if at := bytes.Index(text, []byte("回答")); at >= 0 {
+				t.Errorf("%s:%d says 回答: say 响应, 返回 or 结果", path, 1+bytes.Count(text[:at], []byte("\n")))
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if files < 150 {
+		t.Errorf("only %d files were read", files)
+	}
+}
