@@ -317,6 +317,9 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 	case "webhook":
 		hooks, _ := qrjump.Webhooks(ctx)
 		return candidates(hooks, func(w client.Webhook) candidate { return candidate{number(w.ID), w.URL} })
+	case "snapshot":
+		saved, _ := qrjump.Snapshots(ctx)
+		return candidates(saved, func(one client.Snapshot) candidate { return candidate{one.Name, when(one.SavedAt)} })
 	case "batch":
 		var first int64 // whose digits go on from what is there
 		if _, err := strconv.ParseUint(begun, 10, 32); err == nil && len(begun) <= len("500000001") {
@@ -372,7 +375,7 @@ func (t *begunLine) kindOf(v *kong.Value, shown string) string {
 		return "prefix"
 	case v.Name == "behaviour", v.Name == "webhook":
 		return v.Name
-	case v.Flag == nil && (v.Name == "id" || v.Name == "name") && slices.Contains([]string{"setting", "behaviour"}, noun):
+	case v.Flag == nil && (v.Name == "id" || v.Name == "name") && slices.Contains([]string{"setting", "behaviour", "snapshot"}, noun):
 		return noun
 	case v.Flag == nil && v.Name == "id" && noun == "webhook" && verb != "resend": // of a delivery
 		return noun

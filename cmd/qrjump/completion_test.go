@@ -145,7 +145,7 @@ func TestCompletionOfNames(t *testing.T) {
 		{path: "rule import", words: "-", in: `{"owner":"shop","prefix":"https://tea.example/t/","path":"pages/t/t"}` + "\n" + many.String()},
 		{path: "batch order", words: "brand 10000 --isv spring"},
 		{path: "setting set", words: "allow_private_hosts true"},
-		{path: "webhook add", words: "$HOOK --alarms"},
+		{path: "webhook add", words: "$HOOK --alarms"}, {path: "snapshot save", words: "checkout"},
 		{path: "component put", words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY"},
 	} {
 		if code, _, errs := play(t, v, w.found); code != exitDone {
@@ -169,6 +169,7 @@ func TestCompletionOfNames(t *testing.T) {
 		"code freeze " + batch[:3]:         {batch, "spring"},
 		"package make " + batch:            {batch, "spring"},
 		"webhook add http://x --codes ":    {batch, "spring"},
+		"snapshot load ch":                 {"checkout", ""},
 		"webhook delete ":                  {"1", w.found["HOOK"]},
 		"webhook deliveries --webhook ":    {"1", w.found["HOOK"]},
 		"setting set rate_l":               {"rate_limit", ""},
