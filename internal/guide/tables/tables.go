@@ -102,6 +102,7 @@ func Pages(ctx context.Context, root string, commands []byte) (map[string]string
 	p.pages["docs/admin.md"] = p.frame(languages[0], "admin", operations)
 	p.pages["docs/what-this-is-not.md"] = p.frame(languages[0], "what-this-is-not", countMarks())
 	p.pages["docs/openapi-wire.json"] = p.wireDocument()
+	p.pages["docs/side-by-side.md"] = p.besidePage()
 	p.checkSaid()
 	return p.pages, errors.Join(p.faults...)
 }
