@@ -96,7 +96,7 @@ func printCode(w io.Writer, c client.StoredCode) {
 		name string
 	}{{c.Void, "void"}, {c.Active, "active"}, {!c.Active, said("code.not_active")}, {c.Frozen, "frozen"}, {c.Redeemed, "redeemed"}} {
 		if s.is {
-			states = append(states, s.name)
+			states = append(states, maybeSaid("state."+s.name, s.name))
 		}
 	}
 	fields := [][2]string{{"code", c.Code}, {"text", c.CodeURL}, {"application", number(c.ApplicationID)},
@@ -122,7 +122,7 @@ func printCode(w io.Writer, c client.StoredCode) {
 		if !e.From.Equal(e.At) {
 			from = when(e.From)
 		}
-		rows = append(rows, []string{when(e.At), e.Did, number(e.Codes), e.Actor, from, orDash(e.Note),
+		rows = append(rows, []string{when(e.At), maybeSaid("did."+e.Did, e.Did), number(e.Codes), e.Actor, from, orDash(e.Note),
 			orDash(e.RID)})
 	}
 	printTable(w, []string{"AT", "DID", "CODES", "BY", "FROM", "NOTE", "RID"}, rows)

@@ -62,7 +62,7 @@ func printDrill(w io.Writer, file string, r server.DrillReport) {
 		{"archive", said("drill.exported_at_by_from_schema", plain(file), when(r.CreatedAt),
 			plain(r.Program), plain(r.Engine), r.Schema)},
 		{"restored", said("drill.of_in", counted(int(r.Rows), "row"), counted(r.Tables, "table"), r.Restored.Round(1e6),
-			r.Compared())},
+			inReader(errors.New(r.Compared())))},
 		{"started", said("drill.ready_after_every_key_opens", r.Started.Round(1e6))},
 		{"rules", said("drill.of_published_scans_of_them", r.Published, counted(r.Rules, "rule"),
 			r.Opened, r.Explained)},

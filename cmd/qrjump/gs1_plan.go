@@ -336,7 +336,7 @@ func (p gs1Steps) show(w io.Writer) {
 	}
 	rows := [][]string{}
 	for _, one := range p.Steps[:min(len(p.Steps), shownSteps)] {
-		rows = append(rows, []string{marks[one.Do], one.Do, one.Key, one.Why})
+		rows = append(rows, []string{marks[one.Do], maybeSaid("did."+one.Do, one.Do), one.Key, one.Why})
 	}
 	printTable(w, []string{"", "DO", "KEY", "WHY"}, rows)
 	if left := len(p.Steps) - len(rows); left > 0 {

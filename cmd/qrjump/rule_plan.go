@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -143,7 +144,8 @@ func (p plan) show(w io.Writer, all bool) {
 	for _, step := range p.Steps {
 		counts[step.Do]++
 		if all || len(rows) < shownSteps {
-			rows = append(rows, []string{marks[step.Do], step.Do, step.Prefix, step.Why})
+			rows = append(rows, []string{marks[step.Do], maybeSaid("did."+step.Do, step.Do), step.Prefix,
+				inReader(errors.New(step.Why)).Error()})
 		}
 	}
 	var table strings.Builder

@@ -54,7 +54,7 @@ func ofAccount(appid string) string {
 	if appid == "" {
 		return ""
 	}
-	return " of " + plain(appid)
+	return said("rule_pull.of_account", plain(appid))
 }
 
 // errMoving is the error of a list that never stood still.

@@ -357,10 +357,13 @@ type scanTable struct {
 }
 
 func (t *scanTable) print(s client.RecordedScan) error {
-	const form = "%-25s  %-32s  %-22s  %-20s  %s\n"
 	if !t.began && !withoutHeads {
 		t.began = true
-		if _, err := fmt.Fprintf(t.w, form, "AT", "SCAN", "OPENED", "APP", "WHAT"); err != nil {
+		heads := []string{"AT", "SCAN", "OPENED", "APP", "WHAT"}
+		for i, head := range heads {
+			heads[i] = said("head." + head)
+		}
+		if err := t.line(heads...); err != nil {
 			return err
 		}
 	}
@@ -374,8 +377,16 @@ func (t *scanTable) print(s client.RecordedScan) error {
 	if s.CodeIndex != nil {
 		what = said("scans.code", s.ApplicationID, *s.CodeIndex)
 	}
-	_, err := fmt.Fprint(t.w, strings.TrimRight(plain(fmt.Sprintf(strings.TrimSuffix(form, "\n"), when(s.At), s.ScanID,
-		opened, orDash(s.AppID), what)), " ")+"\n")
+	return t.line(when(s.At), s.ScanID, opened, orDash(s.AppID), what)
+}
+
+// line prints cells at the places that they have in every line.
+func (t *scanTable) line(cells ...string) error {
+	line := ""
+	for i, width := range []int{27, 34, 24, 22, 0} {
+		line += inColumn(plain(cells[i]), width)
+	}
+	_, err := fmt.Fprintln(t.w, strings.TrimRight(line, " "))
 	return err
 }
 

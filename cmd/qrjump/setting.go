@@ -8,11 +8,23 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/settings"
 )
 
 type settingList struct {
 	operator
 	Changed bool
+}
+
+// inWords is a setting with what a server says of it in the language of its reader, where this program knows the setting.
+func inWords(one client.Setting) client.Setting {
+	if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == one.Name }); i >= 0 &&
+		speaks.language() != phrase.English {
+		f := settings.Table[i]
+		one.Meaning, one.Allowed, one.Effect = speaks.say(f.Meaning()), speaks.say(f.Allowed()), speaks.say(f.Counts())
+	}
+	return one
 }
 
 // Run lists the settings.
@@ -24,7 +36,7 @@ func (c *settingList) Run(s *session, qrjump *client.Client) error {
 	return listing[client.Setting]{name: "settings", none: said("setting.every_setting_has_its_default"),
 		heads: []string{"SETTING", "VALUE", "DEFAULT", "MEANING"},
 		row: func(one client.Setting) []string {
-			return []string{one.Name, string(one.Value), string(one.Default), unmarked(one.Meaning)}
+			return []string{one.Name, string(one.Value), string(one.Default), unmarked(inWords(one).Meaning)}
 		}}.print(s, c.outputFlags, list, failed("list", "settings", err))
 }
 
@@ -52,9 +64,10 @@ func (c *settingGet) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	return c.print(s, one, func(w io.Writer) {
+		one := inWords(one)
 		printFields(w, [2]string{"setting", one.Name}, [2]string{"value", string(one.Value)}, [2]string{"default", string(one.Default)},
 			[2]string{"meaning", unmarked(one.Meaning)}, [2]string{"allowed", orElse(one.Allowed, said("setting.true_or_false"))},
-			[2]string{"a change", "counts " + one.Effect})
+			[2]string{"a change", said("setting.counts", one.Effect)})
 	})
 }
 
@@ -118,7 +131,7 @@ func (o operator) changed(s *session, qrjump *client.Client, before client.Setti
 			return
 		}
 		tell(w, "setting.is_now_it_was_it", after.Name, plain(string(after.Value)), why,
-			plain(string(before.Value)), after.Effect)
+			plain(string(before.Value)), inWords(after).Effect)
 	})
 }
 

@@ -208,7 +208,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 		for _, r := range found.Rows {
 			cells := c.cells(r)
 			if c.Group != "" && cells[len(cells)-1] == "" {
-				cells[len(cells)-1] = "(none)"
+				cells[len(cells)-1] = said("stats.none")
 			}
 			rows = append(rows, append(cells, grouped(c.number(r)), barOf(c.number(r), largest)))
 		}

@@ -44,7 +44,7 @@ func toldOf(w client.Webhook) string {
 		parts = append(parts, said("webhook.rule", id))
 	}
 	if w.Alarms {
-		parts = append(parts, "alarms")
+		parts = append(parts, said("webhook.alarms"))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -125,7 +125,7 @@ func (c *webhookAdd) Run(s *session) error {
 func webhook(s *session, qrjump *client.Client, did string, id int64) (client.Webhook, error) {
 	list, err := qrjump.Webhooks(s.ctx)
 	if err != nil {
-		return client.Webhook{}, fault("webhook.webhook", did, id, err)
+		return client.Webhook{}, fault("webhook.webhook", maybeSaid("did."+did, did), id, err)
 	}
 	i := slices.IndexFunc(list, func(w client.Webhook) bool { return w.ID == id })
 	if i < 0 {
@@ -133,7 +133,7 @@ func webhook(s *session, qrjump *client.Client, did string, id int64) (client.We
 		for _, one := range list {
 			there = append(there, one.ID)
 		}
-		return client.Webhook{}, absent(advised{error: fault("webhook.webhook_there_is_no_webhook", did, id,
+		return client.Webhook{}, absent(advised{error: fault("webhook.webhook_there_is_no_webhook", maybeSaid("did."+did, did), id,
 			nearNumber(id, there)), next: said("webhook.see_qrjump_webhook_list")})
 	}
 	return list[i], nil
@@ -171,7 +171,7 @@ func (c *webhookChange) Run(s *session) error {
 	return c.outcome(s, changed,
 		seeList(said("webhook.change_webhook"), number(c.ID), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err)),
 		"webhook.changed_webhook_it_is_and", changed.ID, onOff(changed.Enabled), plain(changed.URL),
-		orElse(toldOf(changed), "nothing"))
+		orElse(toldOf(changed), said("webhook.nothing")))
 }
 
 type webhookDelete struct {

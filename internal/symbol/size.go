@@ -83,11 +83,10 @@ func (e *SizeError) Advice() string {
 	if e.Can == 0 {
 		return e.Next
 	}
-	advice := "take modules of " + e.Can.String()
-	if e.Next != "" {
-		advice += ", or " + e.Next
+	if e.Next == "" {
+		return "take modules of " + e.Can.String()
 	}
-	return advice
+	return fmt.Sprintf("take modules of %v, or %s", e.Can, e.Next)
 }
 
 // CheckDPI returns what is wrong with a dot density.
