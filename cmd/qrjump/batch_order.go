@@ -65,7 +65,7 @@ func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
 		all = append(all, page.Orders...)
 		more = len(page.Orders) > 0 && len(all) < page.Total
 	}
-	return listing[client.Order]{name: "orders", none: said("batch_order.nothing_was_ordered_the_first"),
+	return listing[client.Order]{name: "orders", none: said("batch_order.nothing_was_ordered_the_first"), newestFirst: true,
 		heads: []string{"ACCOUNT", "ISV", "CODES", "ASKED BY", "STATE", "DECIDED BY", "APPLICATION", "ACTIVE", "PACKAGES", "FETCHED"},
 		row: func(o client.Order) []string {
 			return []string{o.Account, o.ISV, number(o.Count), o.AskedBy, o.State, orDash(o.DecidedBy), numberOrNone(o.ApplicationID),

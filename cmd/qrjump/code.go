@@ -117,7 +117,7 @@ func printCode(w io.Writer, c client.StoredCode) {
 	}
 	fmt.Fprintln(w)
 	rows := [][]string{}
-	for _, e := range c.History {
+	for _, e := range slices.Backward(c.History) { // the newest last, as in every table
 		from := "-"
 		if !e.From.Equal(e.At) {
 			from = when(e.From)

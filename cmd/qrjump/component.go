@@ -146,7 +146,7 @@ func (c *componentPushes) Run(s *session, qrjump *client.Client) error {
 		return aboutComponent(s, qrjump, said("component.pushes_of_component"), c.AppID, err)
 	}
 	list, err := qrjump.Pushes(s.ctx, c.AppID, c.Limit)
-	return listing[client.Push]{name: "pushes", none: plain(said("component.nothing_was_sent_to") + c.AppID),
+	return listing[client.Push]{name: "pushes", none: plain(said("component.nothing_was_sent_to") + c.AppID), newestFirst: true,
 		heads: []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "TRIES", "ANSWERED", "NEXT TRY", "FAULT"},
 		row: func(p client.Push) []string {
 			state := "waiting"

@@ -38,9 +38,10 @@ func (c *helpCommand) Run(s *session) error {
 		}
 		return m.printVerbs(s.out, node)
 	}
-	parser, err := newParser(*s, tableFor(c.Command))
+	command := usualVerb(c.Command)
+	parser, err := newParser(*s, tableFor(command))
 	if err == nil {
-		_, err = parser.Parse(append(c.Command, "--help"))
+		_, err = parser.Parse(append(command, "--help"))
 	}
 	if meant := didYouMean(name, topics...); err != nil && meant != "" {
 		return misused("parse.topic", name, meant)

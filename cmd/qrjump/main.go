@@ -386,6 +386,7 @@ func run(s session, args []string) int {
 	if args[0] == "--version" {
 		args = []string{"version"}
 	}
+	args = usualVerb(args)
 	s.named = &contextResolver{}
 	parser, err := newParser(s, tableFor(args))
 	if err != nil {

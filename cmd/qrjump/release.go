@@ -68,7 +68,7 @@ type accountNotices struct {
 // Run shows what an account was told.
 func (c *accountNotices) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Notices(s.ctx, c.AppID, 0)
-	return listing[client.Notice]{name: "notices", none: plain(c.AppID) + said("release.was_told_nothing"),
+	return listing[client.Notice]{name: "notices", none: plain(c.AppID) + said("release.was_told_nothing"), newestFirst: true,
 		heads: []string{"AT", "WHAT", "PREFIX", "REASON"}, row: func(n client.Notice) []string {
 			return []string{when(n.At), n.Kind, n.Prefix, n.Reason}
 		}}.print(s, c.outputFlags, list, aboutAccount(s, qrjump, said("release.notices_of"), c.AppID, err))

@@ -286,7 +286,7 @@ type ruleHistory struct {
 // Run shows what happened to a prefix.
 func (c *ruleHistory) Run(s *session, qrjump *client.Client) error {
 	changes, err := qrjump.RuleHistory(s.ctx, c.Prefix)
-	return listing[client.RuleChange]{name: "changes", none: said("rule.nothing_ever_happened_to") + plain(c.Prefix),
+	return listing[client.RuleChange]{name: "changes", none: said("rule.nothing_ever_happened_to") + plain(c.Prefix), newestFirst: true,
 		heads: []string{"SEQ", "AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, row: func(h client.RuleChange) []string {
 			return []string{number(h.Seq), when(h.At), h.Did, h.Actor, state(h.Rule.Published),
 				h.Rule.Target, h.Rule.Path, orDash(h.RID)}

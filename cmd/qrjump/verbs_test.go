@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -240,6 +241,7 @@ var everyVerb = []verb{
 	{path: "gs1 list", api: adminAPI, says: `^nothing is said of any GS1 key; `},
 	{path: "gs1 set", api: adminAPI, words: "01/9506000134352 --href https://tea.example/p/{01} --title Tea --hreflang en",
 		says: `(?m)^gs1:pip +https://tea.example/p/\{01\} +Tea +en +default`},
+	{path: "gs1 list", api: adminAPI, says: `(?m)^01/09506000134352 `},
 	{path: "gs1 show", api: adminAPI, words: "01/09506000134352", says: `(?m)^key +01/09506000134352$`},
 	{path: "gs1 export", api: adminAPI, words: "- --as csv",
 		says: `(?m)^01/09506000134352,,,,,gs1:pip,https://tea.example/p/\{01\},Tea,en,,,true,,$`},
@@ -621,6 +623,7 @@ func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
 				t.Fatal(errs)
 			}
 			environment(t, values)
+			headed := map[string]bool{}
 			for i, v := range everyVerb {
 				if v.says == "" {
 					continue
@@ -640,8 +643,22 @@ func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
 				if code != v.exit || errs != "" || !regexp.MustCompile(v.says).MatchString(strings.TrimSuffix(out, "\n")) {
 					t.Fatalf("%s %s: exit %d, want %d and %s\n%s%s", v.path, v.words, code, v.exit, v.says, out, errs)
 				}
+				newestLast(t, v, out)
+				if strings.HasSuffix(v.path, " list") && !strings.Contains(v.words, "--json") {
+					words := v.words
+					v.words += " --no-headers"
+					_, bare, _ := play(t, v, w.found)
+					v.words = words
+					headed[v.path] = headed[v.path] || oneLineMore(out, bare)
+				}
 				if w.said = strings.TrimSpace(out); v.after != nil {
 					v.after(w)
+				}
+			}
+			for _, path := range leaves(t) {
+				elsewhere := path == "context list" || path == "scan-node list" // a file, and nodes that this server has not
+				if strings.HasSuffix(path, " list") && !headed[path] && !elsewhere {
+					t.Errorf("no line of everyVerb has %s print a head above many", path)
 				}
 			}
 		})
@@ -664,6 +681,151 @@ func asks(t *testing.T, v verb, found map[string]string, with string) {
 	code, out, errs := play(t, v, found)
 	if code != exitMisused || out != "" || !strings.Contains(errs, wants) || !strings.Contains(errs, "nothing was done") {
 		t.Errorf("%s %s ends something, and nobody agreed: exit %d\n%s%s", v.path, v.words, code, out, errs)
+	}
+}
+
+// oneLineMore reports whether a list has one line more than it has without heads, which may be narrower.
+func oneLineMore(list, bare string) bool {
+	lines, without := strings.Split(list, "\n"), strings.Split(bare, "\n")
+	for i, line := range without {
+		if !slices.Equal(strings.Fields(line), strings.Fields(lines[i])) {
+			lines = slices.Delete(lines, i, i+1)
+			break
+		}
+	}
+	return len(lines) == len(without) && len(strings.Fields(bare)) > 0 && list != bare
+}
+
+// newestLast is whether a table that begins with numbers or moments has the newest last, above the prompt.
+func newestLast(t *testing.T, v verb, out string) {
+	t.Helper()
+	lines := strings.Split(out, "\n")
+	head, _, _ := strings.Cut(lines[0], " ")
+	if head != "SEQ" && head != "ID" && head != "AT" {
+		return
+	}
+	before := ""
+	for _, line := range lines[1:] {
+		first, _, _ := strings.Cut(line, " ")
+		if first == "" || first[0] < '0' || first[0] > '9' {
+			return // below the table
+		}
+		if len(first) < len(before) || len(first) == len(before) && first < before {
+			t.Errorf("%s %s has %s behind %s", v.path, v.words, first, before)
+		}
+		before = first
+	}
+}
+
+// A meaning is that of a verb's last word, for a thing of its noun.
+type meaning struct {
+	path  string
+	words string // after it
+	twice string // words of a second line, which is played after the first
+	exit  int    // of the last line
+	why   string // it differs
+}
+
+// meanings has each verb that is named show, add, set or delete, and what stands for one of these.
+var meanings = []meaning{
+	{path: "batch show", words: "500000999 $BRAND", exit: exitRefused, why: "the platform refuses a number that is none as it refuses any other"},
+	{path: "code show", words: "500000999:1", exit: exitAbsent},
+	{path: "account show", words: "nobody", exit: exitAbsent},
+	{path: "component show", words: "nobody", exit: exitAbsent},
+	{path: "gs1 show", words: "01/04012345678901", exit: exitAbsent},
+	{path: "confirmation show", words: "00000000-00000000-00000000", exit: exitAbsent},
+	{path: "behaviour show", words: "rules.nothing", exit: exitAbsent},
+	{path: "setting show", words: "nothing", exit: exitAbsent},
+	{path: "context show", words: "nothing", exit: exitAbsent},
+	{path: "clock show", why: "there is one clock"},
+	{path: "stats show", why: "it shows all scans"},
+
+	{path: "rule add", words: "https://tea.example/t/ pages/t/t", twice: "https://tea.example/t/ pages/t/t", exit: exitRefused},
+	{path: "scan-key add", words: "till", twice: "till", exit: exitRefused},
+	{path: "person add", words: "alice --role viewer --password four-wild-geese-over-Urumqi",
+		twice: "alice --role viewer --password four-wild-geese-over-Urumqi", exit: exitRefused},
+	{path: "admin-key add", words: "till --role viewer", twice: "till --role viewer", why: "a key is known by its id"},
+	{path: "webhook add", words: "$HOOK --alarms", twice: "$HOOK --alarms", why: "a webhook is known by its id"},
+	{path: "fault add", words: "/cgi-bin/wxopen/qrcodejumpget --errcode=-1",
+		twice: "/cgi-bin/wxopen/qrcodejumpget --errcode=-1", why: "a fault is known by its id"},
+
+	{path: "setting set", words: "rate_limit 7", twice: "rate_limit 8"},
+	{path: "domain set", words: "bad.example denied", twice: "bad.example trusted"},
+	{path: "gs1 set", words: "01/9506000134352 --href https://tea.example/a --title A",
+		twice: "01/9506000134352 --href https://tea.example/b --title B"},
+	{path: "context set", words: "mill --server http://127.0.0.1:1", twice: "mill --appid shop"},
+	{path: "account set", words: "shop5 --kind mini_program", twice: "shop5 --name Tea"},
+	{path: "component set", words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY",
+		twice: "isv --redirect-host isv.example"},
+	{path: "stub set", words: "$STUBS", twice: "$STUBS"},
+	{path: "clock set", words: "2099-01-31T15:04:05Z", twice: "2099-02-01T15:04:05Z"},
+
+	{path: "rule delete", words: "https://none.example/ --yes", exit: exitAbsent},
+	{path: "account delete", words: "nobody --yes", exit: exitAbsent},
+	{path: "component delete", words: "nobody --yes", exit: exitAbsent},
+	{path: "scan-key delete", words: "nothing --yes", exit: exitAbsent},
+	{path: "gs1 delete", words: "01/04012345678901 --yes", exit: exitAbsent},
+	{path: "domain delete", words: "none.example --yes", exit: exitAbsent},
+	{path: "webhook delete", words: "99 --yes", exit: exitAbsent},
+	{path: "person delete", words: "nobody --yes", exit: exitAbsent},
+	{path: "admin-key delete", words: "0123456789abcdef --yes", exit: exitAbsent},
+	{path: "scan-node delete", words: "5f2c --yes", exit: exitAbsent},
+	{path: "snapshot delete", words: "nothing --yes", exit: exitAbsent},
+	{path: "context delete", words: "nothing --yes", exit: exitAbsent},
+}
+
+// saysWhy are verbs that do nearly what show, add, set or delete does, and what their help says that they do not.
+var saysWhy = map[string]string{"person change": "person add", "webhook change": "webhook add", "user erase": "not delete"}
+
+// Issue 33, 3: list, show, add, set and delete mean one thing. A list is looked at by TestEveryVerbWorksWhereEachAPIHasItsListener.
+func TestAWordMeansOneThing(t *testing.T) {
+	t.Chdir(t.TempDir())
+	w := newWorld(t)
+	environment(t, map[string]string{"DATA": filepath.Join(w.dir, "data"), "APPID": "shop", "SECRET": "the-secret-of-both",
+		"CONTEXTS": filepath.Join(w.dir, "contexts.yaml")})
+	if err := w.operator.SetSettings(t.Context(), map[string]any{"allow_private_hosts": true}); err != nil {
+		t.Fatal(err)
+	}
+	usual := map[string]bool{"show": true, "add": true, "set": true, "delete": true}
+	near := map[string]bool{"get": true, "put": true, "change": true, "forget": true, "erase": true}
+	model := (&session{}).everything()
+	for _, leaf := range model.Leaves(true) {
+		path := leaf.Path()
+		noun, _, _ := strings.Cut(path, " ")
+		also := ""
+		for other, name := range otherNames {
+			if other[0] == noun && name == leaf.Name {
+				also = noun + " " + other[1]
+			}
+		}
+		switch {
+		case usual[leaf.Name] && !slices.ContainsFunc(meanings, func(m meaning) bool { return m.path == path }):
+			t.Errorf("%s is not in meanings: add a line that shows what it means", path)
+		case also != "" && !strings.Contains(leaf.Help, also), also == "" && near[leaf.Name] &&
+			(saysWhy[path] == "" || !strings.Contains(leaf.Help, saysWhy[path])):
+			t.Errorf("the help of %s does not say what it is beside %q: %s", path, cmp.Or(also, saysWhy[path]), leaf.Help)
+		}
+	}
+	for _, m := range meanings {
+		if m.why != "" && m.words == "" {
+			continue
+		}
+		v := verb{path: m.path, words: m.words}
+		code, _, errs := play(t, v, w.found)
+		if m.twice != "" {
+			if code != exitDone {
+				t.Errorf("%s %s: exit %d: %s", v.path, v.words, code, errs)
+			}
+			v.words = m.twice
+			code, _, errs = play(t, v, w.found)
+		}
+		if code != m.exit {
+			t.Errorf("%s %s: exit %d, want %d: %s", v.path, v.words, code, m.exit, errs)
+		}
+	}
+	if code, out, errs := play(t, verb{path: "--data " + filepath.Join(w.dir, "data") + " account set", words: "shop5 --name Tee"},
+		nil); code != exitDone {
+		t.Error(code, out, errs)
 	}
 }
 

@@ -274,7 +274,7 @@ func (c *webhookDeliveries) Run(s *session, qrjump *client.Client) error {
 		}
 	}
 	list, err := qrjump.Deliveries(s.ctx, client.DeliveryQuery{Webhook: c.Webhook, State: c.State, Before: c.Before, Limit: c.Limit})
-	return listing[client.Delivery]{name: "deliveries", none: said("webhook.no_delivery_is_like_that"),
+	return listing[client.Delivery]{name: "deliveries", none: said("webhook.no_delivery_is_like_that"), newestFirst: true,
 		heads: []string{"ID", "WEBHOOK", "EVENT", "STATE", "TRIES", "ANSWERED", "LAST TRY", "NEXT TRY", "FAULT"},
 		row: func(d client.Delivery) []string {
 			answered := cmp.Or(numberOrNone(int64(d.Status)), "-")
