@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -57,7 +58,7 @@ func (c *scanCommand) Run(s *session) error {
 	case c.Link == "-":
 		return c.resolveAll(s, scanner)
 	case c.explains():
-		e, err := c.explain(s, scanner, c.Link)
+		e, err := c.explain(s, scanner, c.request(c.Link))
 		if err != nil {
 			return failed("scan", c.Link, err)
 		}
@@ -81,8 +82,17 @@ func (c *scanCommand) request(link string) client.ScanRequest {
 	return client.ScanRequest{Text: link, User: c.User, Source: c.Source}
 }
 
-func (c *scanCommand) explain(s *session, scanner *client.Client, link string) (client.Explanation, error) {
-	return scanner.Explain(s.ctx, client.ExplainRequest{ScanRequest: c.request(link), AssumePublished: c.AssumePublished})
+// ofLine is the request of a line of standard input: a text, which a tab and its user may follow.
+func (c *scanCommand) ofLine(line string) client.ScanRequest {
+	request := c.request(line)
+	if i := strings.LastIndexByte(line, '\t'); i >= 0 {
+		request.Text, request.User = line[:i], cmp.Or(line[i+1:], c.User)
+	}
+	return request
+}
+
+func (c *scanCommand) explain(s *session, scanner *client.Client, of client.ScanRequest) (client.Explanation, error) {
+	return scanner.Explain(s.ctx, client.ExplainRequest{ScanRequest: of, AssumePublished: c.AssumePublished})
 }
 
 // show prints a decision, for people with its steps or how to get them.
@@ -139,8 +149,8 @@ func printSteps(w io.Writer, r reader, steps []client.Step) {
 func (c *scanCommand) resolveAll(s *session, scanner *client.Client) error {
 	lines := &lineReader{in: s.in}
 	requests := func(yield func(client.ScanRequest) bool) {
-		for link := range lines.all() {
-			if !yield(c.request(link)) {
+		for line := range lines.all() {
+			if !yield(c.ofLine(line)) {
 				return
 			}
 		}
@@ -159,17 +169,18 @@ func (c *scanCommand) resolveAll(s *session, scanner *client.Client) error {
 // explainAll explains the lines of standard input, one call each.
 func (c *scanCommand) explainAll(s *session, scanner *client.Client) error {
 	lines := &lineReader{in: s.in}
-	for link := range lines.all() {
-		e, err := c.explain(s, scanner, link)
+	for line := range lines.all() {
+		request := c.ofLine(line)
+		e, err := c.explain(s, scanner, request)
 		if err != nil {
-			return failed("scan", link, err)
+			return failed("scan", request.Text, err)
 		}
-		var line bytes.Buffer
-		if err := json.Compact(&line, e.Raw); err != nil {
+		var answer bytes.Buffer
+		if err := json.Compact(&answer, e.Raw); err != nil {
 			return err
 		}
-		line.WriteByte('\n')
-		if _, err := s.out.Write(line.Bytes()); err != nil {
+		answer.WriteByte('\n')
+		if _, err := s.out.Write(answer.Bytes()); err != nil {
 			return err
 		}
 	}

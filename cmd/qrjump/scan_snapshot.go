@@ -39,8 +39,12 @@ func (c *scanCommand) fromSnapshot(s *session) error {
 		})
 	}
 	lines := &lineReader{in: s.in}
-	for link := range lines.all() {
-		d, err := c.resolveFrom(resolver, link)
+	for line := range lines.all() {
+		request := c.ofLine(line)
+		if request.User != "" {
+			return misused("scan_snapshot.snapshot_knows_rules_and_accounts")
+		}
+		d, err := c.resolveFrom(resolver, request.Text)
 		if err != nil {
 			return err
 		}
