@@ -408,6 +408,17 @@ func (c *accountQuota) Run(s *session, qrjump *client.Client) error {
 		"account.has_left_this_month", plain(c.AppID), counted(left, "publish"))
 }
 
+type accountToken struct{ member }
+
+// Run prints the access token in force, and leaves it in force for others.
+func (c *accountToken) Run(s *session, wire *client.Client) error {
+	token, err := wire.StableToken(s.ctx, false)
+	if err != nil {
+		return failed(said("account.token_of"), c.AppID, err)
+	}
+	return c.outcome(s, token, nil, "plain", token.AccessToken)
+}
+
 type accountOpenID struct {
 	operator
 	AppID     string `arg:"" name:"appid"`

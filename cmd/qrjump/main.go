@@ -191,6 +191,7 @@ type commands struct {
 		Revoke  accountEndTokens `cmd:""`
 		Quota   accountQuota     `cmd:""`
 		Links   accountLinks     `cmd:""`
+		Token   accountToken     `cmd:""`
 
 		Appearance accountAppearance `cmd:""`
 

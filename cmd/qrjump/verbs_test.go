@@ -93,6 +93,7 @@ var everyVerb = []verb{
 		says: `(?s)accent +#0b6b45 with text in #ffffff.*help +https://tea\.example/help.*open at once +yes.*landing en +hello`},
 	{path: "account revoke", api: adminAPI, words: "shop1 --yes", says: `^no token is left of shop1$`},
 	{path: "account quota", api: adminAPI, words: "shop1", says: `^shop1 has 100 publishes left this month$`},
+	{path: "account token", api: wireAPI, says: `^[\w-]{100,}$`},
 	{path: "account notices", api: adminAPI, words: "shop1", says: `^shop1 was told nothing$`},
 	{path: "account openid", api: adminAPI, words: "brand alice", says: `^\S{28}$`, after: func(w *world) { w.found["OPENID"] = w.said }},
 	{path: "account export", api: adminAPI, words: "$OUT", says: `^exported all accounts to `},
@@ -838,7 +839,7 @@ var whatEnds = map[bool]string{
 		export file find get hand-over health help history import label lint list list-codes licences link links listen login-link lookup make
 		man member misses notices now occupiers open openid order orders pictures plan publish pull pushes put qr quota real record redeem
 		replay resend retarget rules run save scan scans schedule seed send serials serve set settle share shared sheet show signer snapshot
-		status test ticket trade turn undo unfreeze use verify version why`,
+		status test ticket token trade turn undo unfreeze use verify version why`,
 }
 
 // agreesElsewhere are verbs with such a word that end nothing that somebody would miss, or nothing at all.
