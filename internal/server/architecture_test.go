@@ -52,7 +52,7 @@ var mayImport = map[string][]string{
 	"internal/gs1":    {},
 	"internal/pdf":    {},
 	"internal/symbol": {"internal/pdf"},
-	"internal/labels": {"internal/gs1", "internal/pdf", "internal/symbol"},
+	"internal/labels": {"internal/gs1", "internal/pdf", "internal/symbol", "internal/yamltext"},
 
 	"internal/accounts": {"internal/behaviour", "internal/errcode", "internal/outbound", "internal/outbox", "internal/pace",
 		"internal/phrase", "internal/settings", "internal/vault"},

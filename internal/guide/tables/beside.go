@@ -12,20 +12,19 @@ import (
 
 // besideBooks are the books whose texts stand side by side, with what they hold.
 var besideBooks = []struct{ title, folder, book string }{
-	{"Help of every verb · 每个命令的帮助", "cmd/qrjump/locale", "help"},
-	{"What the command line says, errors and next steps among it · 命令行的输出、错误与下一步", "cmd/qrjump/locale", "said"},
-	{"What doctor and the start say · doctor 与启动时的输出", "cmd/qrjump/locale", ""},
-	{"Refusals of a server · 服务器的拒绝", "internal/refusal/locale", ""},
-	{"The file that confirms a link · 校验文件", "internal/verification/locale", ""},
-	{"What the setting up of a server says · 服务器启动与配置的输出", "internal/start/locale", ""},
+	{"Help of every verb", "cmd/qrjump/locale", "help"},
+	{"What the command line says, errors and next steps among it", "cmd/qrjump/locale", "said"},
+	{"What doctor and the start say", "cmd/qrjump/locale", ""},
+	{"Refusals of a server", "internal/refusal/locale", ""},
+	{"The file that confirms a link", "internal/verification/locale", ""},
+	{"What the setting up of a server says", "internal/start/locale", ""},
 }
 
 // besidePage has each text in both languages in a row, so that one who reads both sees where they differ.
 func (p *press) besidePage() string {
 	var b strings.Builder
-	b.WriteString("# Help and errors in both languages · 帮助与错误的两种语言\n\n" +
-		"Printed from the books of the code by `go run ./docs/print`; `%s` and the like stand for what a text is about.\n" +
-		"本页由代码中的文本库生成，`%s` 等代表具体内容。\n")
+	b.WriteString("# Help and errors in both languages\n\n" +
+		"Printed from the books of the code by `go run ./docs/print`; `%s` and the like stand for what a text is about.\n")
 	for _, of := range besideBooks {
 		texts := [2]map[string]string{}
 		for i, l := range languages {
@@ -39,7 +38,7 @@ func (p *press) besidePage() string {
 				return ""
 			}
 		}
-		fmt.Fprintf(&b, "\n## %s\n\n| | English | 中文 |\n| --- | --- | --- |\n", of.title)
+		fmt.Fprintf(&b, "\n## %s\n\n| | English | Chinese |\n| --- | --- | --- |\n", of.title)
 		for _, key := range slices.Sorted(maps.Keys(texts[0])) {
 			other, is := texts[1][key]
 			if !is { // Chinese has no form for one
