@@ -310,7 +310,7 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 		return candidates(platforms, func(c client.Component) candidate { return candidate{word: c.AppID} })
 	case "setting":
 		settings, _ := qrjump.DescribeSettings(ctx)
-		return candidates(settings, func(one client.Setting) candidate { return candidate{one.Name, unmarked(one.Meaning)} })
+		return candidates(settings, func(one client.Setting) candidate { return candidate{one.Name, unmarked(inWords(one).Meaning)} })
 	case "behaviour":
 		rows, _ := qrjump.Behaviours(ctx)
 		return candidates(rows, func(b client.Behaviour) candidate { return candidate{b.ID, r.inLanguage(b.English, b.Chinese)} })

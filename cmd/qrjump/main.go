@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -480,7 +481,8 @@ func misparsed(err error) error {
 // newParser reads arguments by a table of commands, which it fills.
 func newParser(s session, table any) (*kong.Kong, error) {
 	named := cmp.Or(s.named, &contextResolver{})
-	return kong.New(table, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(s.printHelp), kong.Resolvers(named))
+	return kong.New(table, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(s.printHelp), kong.Resolvers(named),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readSpan)))
 }
 
 // everything is every verb with its flags, and what they mean to the reader.

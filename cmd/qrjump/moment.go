@@ -1,9 +1,12 @@
 package main
 
 import (
+	"reflect"
 	"regexp"
 	"strconv"
 	"time"
+
+	"github.com/alecthomas/kong"
 )
 
 // span is a time such as 90m, 36h, 7d and 2w, which are as long as they are on a clock.
@@ -20,6 +23,20 @@ func spanOf(text string) (time.Duration, bool) {
 	}
 	d, err := time.ParseDuration(text)
 	return d, err == nil
+}
+
+// readSpan reads the span of a flag.
+func readSpan(in *kong.DecodeContext, flag reflect.Value) error {
+	var text string
+	if err := in.Scan.PopValueInto("duration", &text); err != nil {
+		return err
+	}
+	d, ok := spanOf(text)
+	if !ok {
+		return misused("moment.no_span", text)
+	}
+	flag.SetInt(int64(d))
+	return nil
 }
 
 // momentOf reads a moment as people say it: RFC 3339, a day, now, today, yesterday, tomorrow, or a span. A span is so long ago;
