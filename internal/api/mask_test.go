@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -19,7 +20,7 @@ var objects = []string{
 	`{"b":[{"z":1,"a":[]},{"secret":{"a":[1,"x"]},"b":[[],[1,2]]}],"a":{"token":[1],"c":{}}}`, `{"a":[1,]}`, `{"a":[,1]}`,
 	`{"a":[1 2]}`,
 	`{"a":[1}`, `{"a":[`, `{"a":{"b":1,"b":2}}`, `{"a":[[[[[[1]]]]]]}`, `{"a":["x" , "y" ] , "b" : { "d":1 , "c":2 } }`,
-	`{"secret":[1,}`,
+	`{"secret":[1,}`, `{"a":["x","y",]}`, `{"a":[,"x"]}`, `{"a":["x"`, `{"a":["x",`, `{"a":["x"]]}`, `{"a":[ "x" , "é" ] }`, `{"a":["x\\n"]}`,
 	`{"c":1,"a":1,"b":{"z":1,"y":"拿铁"}}`, `{"a":[],}`,
 }
 
@@ -56,6 +57,12 @@ func FuzzPlainFieldsAreFields(f *testing.F) {
 			}
 			text, is := isText(raw)
 			var want string
+			if raw[0] == '[' {
+				var list []string
+				if got, _ := plain.texts(name); json.Unmarshal(raw, &list) != nil || !slices.Equal(got, list) {
+					t.Errorf("%q: %q is the list %q, not %q", body, name, got, list)
+				}
+			}
 			if wants := raw[0] == '"' && json.Unmarshal(raw, &want) == nil; is != wants || text != want {
 				t.Errorf("%q: %q is the text %q, not %q", body, name, text, want)
 			}
