@@ -382,11 +382,11 @@ func (t *scanTable) print(s client.RecordedScan) error {
 
 // line prints cells at the places that they have in every line.
 func (t *scanTable) line(cells ...string) error {
-	line := ""
+	var line strings.Builder
 	for i, width := range []int{27, 34, 24, 22, 0} {
-		line += inColumn(plain(cells[i]), width)
+		line.WriteString(inColumn(plain(cells[i]), width))
 	}
-	_, err := fmt.Fprintln(t.w, strings.TrimRight(line, " "))
+	_, err := fmt.Fprintln(t.w, strings.TrimRight(line.String(), " "))
 	return err
 }
 
