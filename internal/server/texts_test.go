@@ -266,8 +266,8 @@ func TestChineseTextsNameAResponseAsTheTradeDoes(t *testing.T) {
 			}
 			files++
 			text, err := os.ReadFile(path)
-			if at := bytes.Index(text, []byte("回答")); at >= 0 {
-				t.Errorf("%s:%d says 回答: say 响应, 返回 or 结果", path, 1+bytes.Count(text[:at], []byte("\n")))
+			if before, _, ok := bytes.Cut(text, []byte("回答")); ok {
+				t.Errorf("%s:%d says 回答: say 响应, 返回 or 结果", path, 1+bytes.Count(before, []byte("\n")))
 			}
 			return err
 		})
