@@ -33,7 +33,7 @@ settings: {verification: trust}
 	}
 	a := get(s.AdminURL, "/docs/zh/tour", "")
 	if a.Status != http.StatusOK || a.Header.Get("Content-Security-Policy") != guide.Policy ||
-		!strings.Contains(a.Body, s.URL+"/cgi-bin/token") {
+		!strings.Contains(a.Body, s.URL+"/cgi-bin/wxopen/qrcodejumpget") {
 		t.Errorf("the documents: %d %v", a.Status, a.Header)
 	}
 	for _, found := range regexp.MustCompile(`"(/qrjump/[^"]+)"`).FindAllStringSubmatch(a.Body, -1) {
