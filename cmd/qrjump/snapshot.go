@@ -89,11 +89,11 @@ type snapshotLoad struct{ snapshotEnd }
 
 // Run takes the server back to a saved state.
 func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
-	one, sure, err := c.agreed(s, qrjump, "load", "snapshot.would_load", "snapshot.lost_by_load")
+	_, sure, err := c.agreed(s, qrjump, "load", "snapshot.would_load", "snapshot.lost_by_load")
 	if err != nil || !sure {
 		return err
 	}
-	one, err = qrjump.LoadSnapshot(s.ctx, c.Name)
+	one, err := qrjump.LoadSnapshot(s.ctx, c.Name)
 	return c.outcome(s, one, failed("load", c.Name, err), "snapshot.loaded", plain(one.Name), when(one.SavedAt), ofSnapshot(one))
 }
 
