@@ -51,7 +51,10 @@ func faultsOf(file string, f ruleplan.Faults) error {
 	case 1:
 		return misuse(f[0])
 	}
-	return advised{error: misused("ask.nothing_was_done", file, counted(len(f), "fault")), details: f}
+	for i := range f {
+		f[i] = inReader(errors.New(f[i])).Error()
+	}
+	return advised{error: misused("ask.nothing_was_done", file, counted(len(f), "mistake")), details: f}
 }
 
 // stored lists what the account has, by the key of the prefix. A list of the

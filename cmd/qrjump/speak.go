@@ -83,6 +83,12 @@ func inReader(err error) error {
 	if says := refusal.In(speaks.language(), english); says != english {
 		return refused{err, says}
 	}
+	// What is wrong with a file begins with its place: rules.yaml:3: prefix is missing.
+	if place, rest, ok := strings.Cut(english, ": "); ok {
+		if says := refusal.In(speaks.language(), rest); says != rest {
+			return refused{err, place + "：" + says}
+		}
+	}
 	return err
 }
 
