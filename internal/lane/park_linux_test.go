@@ -29,6 +29,7 @@ func isParked(c *conn) bool { return c.parked.Load() }
 func TestParking(t *testing.T) {
 	t.Parallel()
 	lane := echoing()
+	lane.Patience = time.Minute // a machine that stands still for a second would hand half a request on, and no connection were left here
 	var tried atomic.Int32
 	lane.Try = func(ctx context.Context, who string, body []byte) Answer {
 		if tried.Add(1); string(body) == "wait" {
