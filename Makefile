@@ -1,7 +1,7 @@
 # Every target is a short form of a command that also works without make.
 .DEFAULT_GOAL := help
 .PHONY: release release-check release-stories
-.PHONY: bench-alarms grown help build demo demo-codes test test-all check lint race fuzz chaos bench compat pages update
+.PHONY: evidence bench-alarms grown help build demo demo-codes test test-all check lint race fuzz chaos bench compat pages update
 
 FUZZTIME ?= 20s
 BENCH ?= all
@@ -33,6 +33,9 @@ test-all: test ## make test and the rest: staticcheck, whole tables, the race de
 check: ## formatting and vet: what a compiler's time finds
 	! gofmt -l . | grep .
 	go vet ./...
+
+evidence: ## behaviours by the age of their evidence, oldest first, with terms to search for newer
+	@go run ./docs/print -evidence
 
 lint: ## modern forms of Go and staticcheck
 	go fix -diff ./...

@@ -13,6 +13,7 @@ require (
 	github.com/chromedp/chromedp v0.21.1 // tests: pages in a real browser
 	github.com/coreos/go-oidc/v3 v3.21.0 // checks what an OpenID Connect provider signed
 	github.com/danielgtaylor/huma/v2 v2.37.2 // OpenAPI 3.1 and RFC 9457 from Go types: the scan and the admin API
+	github.com/go-jose/go-jose/v4 v4.1.4 // the keys of an OpenID Connect provider
 	github.com/goccy/go-yaml v1.19.2 // YAML whose errors name the line, with strict fields
 	github.com/gofrs/flock v0.13.1 // one process a data folder, on every system
 	github.com/google/go-cmp v0.7.0 // tests: readable differences
@@ -36,6 +37,8 @@ require (
 	golang.org/x/crypto v0.58.0 // Argon2id for passwords, SSH keys that sign packages
 	golang.org/x/image v0.47.0 // fonts on labels, and logos made smaller
 	golang.org/x/oauth2 v0.37.0 // the exchange with an OpenID Connect provider
+	golang.org/x/sync v0.24.0 // several deliveries of a webhook at once
+	golang.org/x/sys v0.49.0 // namespaces of Linux in which qrjump run starts a program
 	golang.org/x/term v0.47.0 // whether somebody sits there, and passwords that are not shown
 	modernc.org/libc v1.77.1 // the version that the SQLite driver was made for (decision 1); power cuts are tested through it
 	modernc.org/sqlite v1.60.1 // SQLite without cgo (decision 1)
@@ -49,7 +52,6 @@ require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/bits-and-blooms/bitset v1.24.4 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
-	github.com/go-jose/go-jose/v4 v4.1.4 // indirect
 	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/google/uuid v1.6.0 // indirect
@@ -88,8 +90,6 @@ require (
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	go4.org/netipx v0.0.0-20231129151722-fdeea329fbba // indirect
 	golang.org/x/net v0.60.0 // indirect
-	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect

@@ -102,6 +102,7 @@ type CodesChanged struct {
 	Codes int64 `json:"codes" doc:"how many codes were named"`
 	// Changed is nil where the server is older and does not say.
 	Changed *int64 `json:"changed" nullable:"false" doc:"how many of them this changes; the others are so already. Of a schedule: as things stand now"`
+	Warning string `json:"warning,omitempty"`
 }
 
 // ChangeCodes freezes, unfreezes, voids or redeems codes. Of several codes of

@@ -71,7 +71,7 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	refused("a code that is not active", err, 80304, "该码未激活")
 	refused("an overlap", c.ActivateCodes(ctx, id, client.CodeRange{From: 9, To: 10}, binding), 80302, "激活号段有重叠")
 	check("the very same range", c.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 9}, binding))
-	check("settings", c.SetSettings(ctx, map[string]any{"inactive_code_is_an_error": false}))
+	check("settings", c.SetSettings(ctx, map[string]any{"behaviours": map[string]string{"codes.query.bare": "allow"}}))
 	if b, err := c.QueryCode(ctx, client.CodeName{ID: id, Index: 10}); err != nil || b.Code == "" || b.Binding != nil ||
 		b.Activated != nil {
 		t.Errorf("a code that is not active: %+v, %v", b, err)

@@ -62,6 +62,15 @@ type Verified struct {
 		Seq  int64  `json:"seq" answer:"optional"`
 		What string `json:"what"`
 	} `json:"fault"`
+	// Orphans are what belongs to accounts that do not exist, at most 1000.
+	Orphans []Orphan `json:"orphans"`
+}
+
+// Orphan is what belongs to an account that does not exist: rules, rules_that_open_it, applications or active_codes.
+type Orphan struct {
+	Account string `json:"account"`
+	What    string `json:"what"`
+	Count   int    `json:"count"`
 }
 
 // VerifyAudit verifies the whole audit log of a server. The time that it takes grows with the log:

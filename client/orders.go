@@ -8,13 +8,14 @@ import (
 
 // Order is an application for codes that people ask for, and what became of it.
 type Order struct {
-	Account       string     `json:"account"`
-	ISV           string     `json:"isv_application_id"`
-	Count         int64      `json:"code_count"`
-	Text          string     `json:"text,omitempty" doc:"how its texts are written; none = prefix and secret"`
-	TextBits      int        `json:"text_bits" doc:"what such a text costs to guess, in bits"`
-	Weak          bool       `json:"weak,omitempty" doc:"that is less than 40, so the text never shows that a product is genuine"`
-	Sample        string     `json:"sample,omitempty" doc:"of a dry run: what a text looks like; it opens nothing"`
+	Account  string `json:"account"`
+	ISV      string `json:"isv_application_id"`
+	Count    int64  `json:"code_count"`
+	Text     string `json:"text,omitempty" doc:"how its texts are written; none = prefix and secret"`
+	TextBits int    `json:"text_bits" doc:"what such a text costs to guess, in bits"`
+	Weak     bool   `json:"weak,omitempty" doc:"that is less than 40, so the text never shows that a product is genuine"`
+	Sample   string `json:"sample,omitempty" doc:"of a dry run: what a text looks like; it opens nothing"`
+	Revised
 	State         string     `json:"state" enum:"tried,waits,refused,making,made" doc:"tried: of a dry run"`
 	AskedBy       string     `json:"asked_by"`
 	AskedAt       time.Time  `json:"asked_at"`
@@ -47,7 +48,8 @@ type OrderPut struct {
 type OrderDecision struct {
 	ISV   string `json:"isv_application_id" minLength:"1" maxLength:"128"`
 	Agree bool   `json:"agree"`
-	Count int64  `json:"code_count,omitempty" doc:"as whoever decides saw it: 409 where the order has another; left out: not compared"`
+	// Revision is that of the order that was read.
+	Revision string `json:"revision,omitempty" maxLength:"64" doc:"of the order that was read: 409 where the order is another meanwhile, and where who agrees leaves it out"`
 }
 
 // Orders lists what was ordered for an account, or for all of them (""), the newest first, without the first ones; at most limit, 0 = as
@@ -65,7 +67,8 @@ func (c *Client) PlaceOrder(ctx context.Context, account string, p OrderPut) (on
 	return one, err
 }
 
-// DecideOrder agrees to an order, or refuses it. A *Problem with status 409: it is decided, or whoever asked may not agree.
+// DecideOrder agrees to an order, or refuses it. A *Problem with status 409: it is decided, it is not
+// as it was read, or whoever asked may not agree.
 func (c *Client) DecideOrder(ctx context.Context, account string, d OrderDecision) (one Order, err error) {
 	err = c.admin(ctx, http.MethodPost, accountPath(account, "orders", "decisions"), d, &one)
 	return one, err

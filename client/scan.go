@@ -85,6 +85,8 @@ type AssumedRule struct {
 type Explanation struct {
 	Decision
 	Steps []Step `json:"steps"` // nearest first
+	// CodePrefix is the prefix of codes with which the text begins, whether or not it is a code; "" = with none.
+	CodePrefix string `json:"code_prefix,omitempty"`
 }
 
 // Step is one rule that was near the link.

@@ -471,18 +471,18 @@ func (c *Client) ExportAlarms(ctx context.Context, format, language string, q Al
 	return c.exportTable(ctx, "alarms/export", format, query, w)
 }
 
-// AcknowledgeAlarm notes that somebody has seen an alarm.
-func (c *Client) AcknowledgeAlarm(ctx context.Context, id int64, actor string) (Alarm, error) {
+// AcknowledgeAlarm notes that the caller has seen an alarm.
+func (c *Client) AcknowledgeAlarm(ctx context.Context, id int64) (Alarm, error) {
 	var a Alarm
-	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("alarms/%d/acknowledge", id), map[string]string{"actor": actor}, &a)
+	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("alarms/%d/acknowledge", id), struct{}{}, &a)
 	return a, err
 }
 
 // DismissAlarm takes an alarm back, with a note why the code is no copy. The code's page then is as before the
 // alarm, and only later scans can raise another one. A second dismissal of an alarm changes nothing.
-func (c *Client) DismissAlarm(ctx context.Context, id int64, note, actor string) (Alarm, error) {
+func (c *Client) DismissAlarm(ctx context.Context, id int64, note string) (Alarm, error) {
 	var a Alarm
-	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("alarms/%d/dismiss", id), map[string]string{"note": note, "actor": actor}, &a)
+	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("alarms/%d/dismiss", id), map[string]string{"note": note}, &a)
 	return a, err
 }
 

@@ -3,7 +3,9 @@ package endurance_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"path/filepath"
 	"strings"
@@ -199,6 +201,15 @@ func TestDiskFull(t *testing.T) {
 		}
 	}
 
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator := &http.Client{Jar: jar}
+	if status, said := sends(t, operator, admin.base+"/console/login", "application/x-www-form-urlencoded",
+		"password="+adminToken, ""); status != 200 {
+		t.Fatalf("signing in = %d %s", status, said)
+	}
 	d.fill(256 << 10)
 	keeper.until(-1)
 	for range 20 {
@@ -206,6 +217,16 @@ func TestDiskFull(t *testing.T) {
 	}
 	if status, said := readiness(t, admin.base); status != http.StatusServiceUnavailable || !strings.Contains(said, "room") {
 		t.Errorf("on a full disk /readyz answers %d %s", status, said)
+	}
+	consoleOnAFullDisk(t, admin.base, operator)
+	line := `{"owner":"shop","prefix":"https://shop.example/imported/%d/","path":"pages/x"}` + "\n"
+	var lines strings.Builder
+	for i := range 20_000 { // more than is free
+		fmt.Fprintf(&lines, line, i)
+	}
+	status, said := sends(t, http.DefaultClient, admin.base+"/admin/v1/import/rules", "application/x-ndjson", lines.String(), adminToken)
+	if status != http.StatusServiceUnavailable || !strings.Contains(said, "no space left on device") {
+		t.Errorf("an import on a full disk = %d %s, want 503 and the cause", status, said)
 	}
 	keeper.has() // reading goes on
 	if log := string(n.running.Load().wholeLog()); !strings.Contains(log, "full") && !strings.Contains(log, "no space left") {
@@ -231,6 +252,55 @@ func TestDiskFull(t *testing.T) {
 	until(t, "the node to be ready again", n.ready)
 	keeper.has()
 	keeper.outlives(n)
+}
+
+// consoleOnAFullDisk wants the home and the operator's page to begin with what /readyz reports, and a visitor who is not signed in to read
+// nothing that is false.
+func consoleOnAFullDisk(t *testing.T, base string, operator *http.Client) {
+	t.Helper()
+	for language, not := range map[string]string{"en": "Not ready: the d", "zh": "服务未就绪：数据"} {
+		for _, path := range []string{"/console/home", "/console/operate"} {
+			status, page := sends(t, operator, base+path+"?lang="+language, "", "", "")
+			fault, disk, title := strings.Index(page, not), strings.Index(page, `id="health"`), strings.Index(page, "<h2")
+			if status != http.StatusOK || fault < 0 || disk < fault || title < disk || strings.Contains(page, "No scan was counted yet") ||
+				strings.Contains(page, "还没有扫码记录") {
+				t.Errorf("%s in %s on a full disk = %d, without the fault and the disk before everything else: %s", path, language, status, page)
+			}
+		}
+		status, page := sends(t, http.DefaultClient, base+"/console/login?lang="+language, "application/x-www-form-urlencoded",
+			"password="+adminToken, "")
+		if status != http.StatusServiceUnavailable || strings.Contains(page, "does not answer") || strings.Contains(page, "数据库") ||
+			!strings.Contains(page, "/readyz") {
+			t.Errorf("signing in on a full disk in %s = %d %s, want 503 and what is true", language, status, page)
+		}
+	}
+}
+
+// sends posts a body, or gets a page where the type is "", and returns the status and the answer.
+func sends(t *testing.T, browser *http.Client, url, kind, body, bearer string) (int, string) {
+	t.Helper()
+	method := http.MethodPost
+	if kind == "" {
+		method = http.MethodGet
+	}
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", kind)
+	if bearer != "" {
+		r.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	resp, err := browser.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(answer)
 }
 
 // TestStopOnAFullDisk: issue 28, 9. A stop while the disk is full ended with 1, as if something had been lost. What was

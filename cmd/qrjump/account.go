@@ -163,7 +163,7 @@ type accountPut struct {
 	Kind      *string `enum:"mini_program,service_account,subscription_account" placeholder:"KIND"`
 	Name      *string
 	Subject   *string  `enum:"company,personal,media,government,other" placeholder:"SUBJECT"`
-	Secret    string   `placeholder:"SECRET" file:"in,self"`
+	Secret    string   `placeholder:"SECRET" file:"in,self" absent:""`
 	Certified *bool    `negatable:""`
 	Version   []string `enum:"release,trial,development" sep:"none" placeholder:"VERSION"`
 	Page      []string `sep:"none" placeholder:"PAGE"`

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -12,8 +13,17 @@ import (
 
 // atTerminal reports whether somebody sits at standard input.
 func atTerminal(s *session) bool {
-	terminal, ok := s.in.(*os.File)
+	terminal, ok := fileOf(s.in)
 	return ok && term.IsTerminal(int(terminal.Fd()))
+}
+
+// fileOf is the file that is read, if it is one.
+func fileOf(in io.Reader) (*os.File, bool) {
+	if standard, is := in.(standardInput); is {
+		return standard.file, true
+	}
+	f, is := in.(*os.File)
+	return f, is
 }
 
 // typedLine is the line that whoever sits at the terminal types.

@@ -17,6 +17,9 @@ type auditVerify struct {
 // errAltered ends the command with 1 after the report is printed.
 var errAltered = constant("audit.the_audit_log_does_not")
 
+// errOrphans ends the command with 1 after the report is printed.
+var errOrphans = constant("audit.orphans")
+
 // Run verifies the audit log and says what does not fit.
 func (c *auditVerify) Run(s *session, qrjump *client.Client) error {
 	done, err := qrjump.VerifyAudit(s.ctx)
@@ -31,15 +34,22 @@ func (c *auditVerify) Run(s *session, qrjump *client.Client) error {
 			tell(w, "audit.it_does_not_fit", plain(f.What))
 		case done.Changes == 0:
 			tell(w, "audit.the_log_is_empty")
-			return
 		default:
 			tell(w, "audit.verified_to_nothing_was_altered", counted(int(done.Changes), "change"), done.First, done.Seq)
 		}
-		tell(w, "audit.hash_of_change_keep_it",
-			done.Seq, done.Hash)
+		if done.Changes > 0 {
+			tell(w, "audit.hash_of_change_keep_it", done.Seq, done.Hash)
+		}
+		for _, o := range done.Orphans {
+			tell(w, "audit.orphan", plain(o.Account), plain(o.What), o.Count)
+		}
 	})
-	if err == nil && done.Fault != nil {
+	switch {
+	case err != nil:
+	case done.Fault != nil:
 		err = errAltered
+	case len(done.Orphans) > 0:
+		err = errOrphans
 	}
 	return err
 }

@@ -43,7 +43,7 @@ func (p passphraseFlags) passphrase(s *session, again bool) (string, error) {
 	if word := os.Getenv("QRJUMP_PASSPHRASE"); word != "" {
 		return word, nil
 	}
-	terminal, ok := s.in.(*os.File)
+	terminal, ok := fileOf(s.in)
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
 		return "", misused("backup.the_passphrase_is_missing_give")
 	}

@@ -22,7 +22,7 @@ func orderState(o client.Order) string {
 	switch o.State {
 	case "waits":
 		return said("batch_order.order_of_waits_for_somebody", o.ISV, o.Account,
-			o.Account, o.Count, o.ISV)
+			o.Account, o.Revision, shellWord(o.ISV))
 	case "refused":
 		return said("batch_order.refused_order_of", o.DecidedBy, o.ISV, o.Account)
 	case "making":
@@ -33,16 +33,16 @@ func orderState(o client.Order) string {
 
 type batchDecide struct {
 	operator
-	AppID  string `arg:"" name:"appid"`
-	Count  int64  `arg:""`
-	ISV    string `name:"isv" required:"" placeholder:"ID"`
-	Agree  bool   `xor:"decision" required:""`
-	Refuse bool   `xor:"decision" required:""`
+	AppID    string `arg:"" name:"appid"`
+	Revision string `arg:""`
+	ISV      string `name:"isv" required:"" placeholder:"ID"`
+	Agree    bool   `xor:"decision" required:""`
+	Refuse   bool   `xor:"decision" required:""`
 }
 
-// Run agrees to an order of the count that was seen, or refuses it.
+// Run agrees to the order that was read, or refuses it.
 func (c *batchDecide) Run(s *session, qrjump *client.Client) error {
-	one, err := qrjump.DecideOrder(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Count: c.Count, Agree: c.Agree})
+	one, err := qrjump.DecideOrder(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision, Agree: c.Agree})
 	if err != nil {
 		return failed(said("batch_order.decide_order")+c.ISV+" of", c.AppID, err)
 	}
@@ -66,9 +66,11 @@ func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
 		more = len(page.Orders) > 0 && len(all) < page.Total
 	}
 	return listing[client.Order]{name: "orders", none: said("batch_order.nothing_was_ordered_the_first"), newestFirst: true,
-		heads: []string{"ACCOUNT", "ISV", "CODES", "ASKED BY", "STATE", "DECIDED BY", "APPLICATION", "ACTIVE", "PACKAGES", "FETCHED"},
+		heads: []string{"ACCOUNT", "ISV", "CODES", "TEXT", "ASKED BY", "STATE", "REVISION", "DECIDED BY", "APPLICATION",
+			"ACTIVE", "PACKAGES", "FETCHED"},
 		row: func(o client.Order) []string {
-			return []string{o.Account, o.ISV, number(o.Count), o.AskedBy, o.State, orDash(o.DecidedBy), numberOrNone(o.ApplicationID),
+			return []string{o.Account, o.ISV, number(o.Count), orDash(o.Text), o.AskedBy, o.State, o.Revision,
+				orDash(o.DecidedBy), numberOrNone(o.ApplicationID),
 				number(o.Active), number(o.Packages), number(o.Fetched)}
 		}}.print(s, c.outputFlags, all, nil)
 }

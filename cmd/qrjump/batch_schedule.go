@@ -58,6 +58,7 @@ func (c *batchSchedule) Run(s *session) error {
 		}
 	}
 	done, err := qrjump.ScheduleCodes(s.ctx, c.ID, r, c.binding(), at, c.Actor, c.Note)
+	s.warn(done)
 	return c.outcome(s, done, aboutStored(s, qrjump, "schedule "+rangeText(r)+" of", c.ID, err),
 		"batch_schedule.of_from_on_those_that", countedCodes(done.Codes), c.ID, from, plain(c.Path),
 		plain(c.Target))

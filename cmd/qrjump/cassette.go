@@ -192,6 +192,9 @@ func printComparison(w io.Writer, r cassette.Report) {
 	for _, one := range r.Skipped {
 		tell(w, "cassette.line_is_not_compared", one.Line, plain(one.Endpoint), plain(one.Reason))
 	}
+	if len(r.Rewritten) > 0 {
+		tell(w, "cassette.rewritten", counted(len(r.Rewritten), "line"), r.Rewritten[0])
+	}
 	tell(w, "cassette.of_compared", r.Compared, counted(r.Calls, "call"), counted(len(r.Differences), "difference"))
 }
 

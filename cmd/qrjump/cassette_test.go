@@ -160,11 +160,11 @@ func TestRecordCompareReplay(t *testing.T) {
 		{"record --upstream " + upstream.URL + "/cgi-bin --out x.ndjson", "--upstream: want a scheme and a host", 2},
 		{"record --upstream " + upstream.URL + " --out y.ndjson --listen nowhere:x", "--listen: ", 2},
 		{"record --upstream " + upstream.URL + " --out y.ndjson --timeout 0s", "--timeout: want more than 0s", 2},
-		{"compare none.ndjson", "there is no file none.ndjson", 2},
+		{"compare none.ndjson", "FILE: no such file: none.ndjson", 2},
 		{"compare answers.ndjson", "answers.ndjson:1: no call of a cassette: ", 1},
 		{"compare differences.ndjson --behaviour wire.falt", `--behaviour: there is no behaviour "wire.falt": did you mean wire.fault?`, 2},
 		{"compare same.ndjson --keep nowhere", "compare same.ndjson: --keep: open ", 1},
-		{"replay none.ndjson", "there is no file none.ndjson", 2},
+		{"replay none.ndjson", "FILE: no such file: none.ndjson", 2},
 	} {
 		code, out, errs := command(t.Context(), strings.Fields(wrong.args)...)
 		if code != wrong.code || out != "" || !strings.HasPrefix(errs, "qrjump: "+wrong.says) ||

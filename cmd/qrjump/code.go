@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/refusal"
 )
 
 var (
@@ -266,6 +267,7 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 			}
 			return err
 		}
+		s.warn(n)
 		done.Codes += n.Codes
 		if n.Changed == nil || done.Changed == nil {
 			done.Changed = nil // one that is not known makes the sum so
@@ -295,6 +297,13 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 			said(before[did]))
 	}
 	return err
+}
+
+// warn tells a person what the server warns of.
+func (s *session) warn(done client.CodesChanged) {
+	if done.Warning != "" {
+		fmt.Fprintln(s.err, said("code.warning", refusal.In(speaks.language(), done.Warning)))
+	}
 }
 
 // howMany says how many codes were named, as far as that is known here.

@@ -33,10 +33,15 @@ func tableOf(m manual) any {
 		Code          int
 		Kind, Meaning string
 	}
+	type probed struct {
+		Row, Asks, Leaves, Requires string
+		Calls, Publishes            int
+	}
 	var list struct {
-		Exits []exit
-		Flags []argument // of every verb
-		Verbs []verb
+		Exits  []exit
+		Flags  []argument // of every verb
+		Verbs  []verb
+		Probes []probed
 	}
 	arguments := func(flags []*kong.Flag) (list []argument) {
 		for _, f := range flags {
@@ -44,8 +49,22 @@ func tableOf(m manual) any {
 		}
 		return list
 	}
-	for code, kind := range exits {
-		list.Exits = append(list.Exits, exit{code, kind, m.says("exit." + kind)})
+	for _, code := range exitCodes {
+		list.Exits = append(list.Exits, exit{code, exits[code], m.says("exit." + exits[code])})
+	}
+	for _, p := range probes {
+		one := probed{Row: p.row.String(), Asks: m.says("probe.asks." + p.row.String()), Calls: p.calls + p.rules, Publishes: p.publishes}
+		if p.partial {
+			one.Leaves = m.says("probe.leaves." + p.row.String())
+		}
+		switch {
+		case p.requires != "":
+			one.Requires = map[requirement]string{requireSecond: "--second-appid", requireService: "--service-appid",
+				requireRefresh: "--refresh"}[p.requires]
+		case !p.changes():
+			one.Requires = "--read-only"
+		}
+		list.Probes = append(list.Probes, one)
 	}
 	list.Flags = arguments(flagsOf(m.Node))
 	for _, leaf := range m.Leaves(true) {

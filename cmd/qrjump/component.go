@@ -90,7 +90,7 @@ func sets(list []int) string {
 type componentPut struct {
 	operator
 	AppID          string   `arg:"" name:"appid"`
-	Secret         string   `placeholder:"SECRET" file:"in,self"`
+	Secret         string   `placeholder:"SECRET" file:"in,self" absent:""`
 	MessageToken   string   `placeholder:"TOKEN"`
 	EncodingAESKey string   `name:"encoding-aes-key" placeholder:"KEY"`
 	EventURL       *string  `name:"event-url" placeholder:"URL"`

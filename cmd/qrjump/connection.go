@@ -90,7 +90,7 @@ func (f serverFlags) find(flag, given string, of func(server.Addresses) string) 
 	case f.Data == "" && (none || errors.Is(err, fs.ErrPermission)):
 		return place{defaultServer, "server"}, nil
 	case none:
-		return place{}, fault("connection.does_not_say_where_its", dir, dir, whereFlags)
+		return place{}, fault("connection.does_not_say_where_its", dir, shellWord(dir), whereFlags)
 	case err != nil:
 		return place{}, err
 	}
@@ -178,7 +178,7 @@ func (o operator) ProvideClient() (*client.Client, error) { return o.client() }
 type member struct {
 	serverFlags
 	AppID       string `name:"appid" env:"QRJUMP_APPID" placeholder:"APPID"`
-	Secret      string `env:"QRJUMP_SECRET" placeholder:"SECRET" file:"in,self"`
+	Secret      string `env:"QRJUMP_SECRET" placeholder:"SECRET" file:"in,self" absent:""`
 	AccessToken string `env:"QRJUMP_ACCESS_TOKEN" placeholder:"TOKEN"`
 	outputFlags
 }
@@ -208,6 +208,22 @@ func (m member) client(s *session) (*client.Client, error) {
 		return nil, err
 	}
 	return m.connect(at, o)
+}
+
+// again is a command that asks the same server as the same account; a secret stands as a word to be replaced.
+func (m member) again(args ...string) string {
+	var line strings.Builder
+	line.WriteString("qrjump " + shellWords(args...))
+	for _, one := range [][3]string{{"context", m.Context, "QRJUMP_CONTEXT"}, {"server", m.Server, "QRJUMP_SERVER"},
+		{"data", m.Data, "QRJUMP_DATA"}, {"ca-file", m.CAFile, "QRJUMP_CA_FILE"}, {"appid", m.AppID, "QRJUMP_APPID"}} {
+		if one[1] != "" && one[1] != os.Getenv(one[2]) && (one[0] == "context" || m.Context == "") {
+			line.WriteString(" " + shellWord("--"+one[0]+"="+one[1]))
+		}
+	}
+	if m.Secret != "" && m.Secret != os.Getenv("QRJUMP_SECRET") && m.Context == "" {
+		line.WriteString(" --secret=SECRET")
+	}
+	return line.String()
 }
 
 // mistaken adds to the refusal of an AppID that no account has which one may be meant, where the token of a data folder
@@ -251,13 +267,15 @@ func (f serverFlags) authority(url string) string {
 
 // connect returns a client of a server that trusts the authority of the flags.
 func (f serverFlags) connect(at place, o client.Options) (*client.Client, error) {
+	through := http.DefaultTransport
 	if file := f.authority(at.url); file != "" {
 		transport, err := trusting(file)
 		if err != nil {
 			return nil, err
 		}
-		o.HTTP = &http.Client{Transport: transport}
+		through = transport
 	}
+	o.HTTP = &http.Client{Transport: sent.by(through)}
 	c, err := client.New(at.url, o)
 	if err != nil {
 		return nil, misuse("--" + at.flag + strings.TrimPrefix(inReader(err).Error(), "server"))

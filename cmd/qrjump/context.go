@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml"
 
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
@@ -228,6 +231,22 @@ func (r *contextResolver) choose(chosen *kong.Context, flags []*kong.Flag) error
 	return err
 }
 
+// blame adds to an error of a server, or of who calls it, that a context said so.
+func (r *contextResolver) blame(err error) error {
+	_, unreachable := errors.AsType[*client.Unreachable](err)
+	_, wrong := errors.AsType[*client.WrongServer](err)
+	w, wire := errors.AsType[*client.WireError](err)
+	if r.used == nil || !unreachable && !wrong && !isProblem(err, http.StatusUnauthorized) && !(wire &&
+		slices.Contains(credentialCodes, w.Code)) {
+		return err
+	}
+	return refused{err, inReader(err).Error() + said("context.blamed", r.name, plain(r.path))}
+}
+
+// credentialCodes are the numbers that say that who calls is not known.
+var credentialCodes = []int{errcode.InvalidCredential.Number, errcode.InvalidSecret.Number, errcode.InvalidAppID.Number,
+	errcode.InvalidAccessToken.Number}
+
 // maxSecret is how long a secret may be, in bytes.
 const maxSecret = 4096
 
@@ -419,6 +438,9 @@ func (c *contextSet) Run(s *session) error {
 		return failed(said("context.context_set_2"), c.Name, err)
 	}
 	tell(s.out, "context.context_is_in", c.Name, plain(path))
+	if file.Current == c.Name && !known {
+		tell(s.out, "context.first_is_current")
+	}
 	return nil
 }
 

@@ -52,6 +52,9 @@ func (c *doctorCommand) Run(s *session) error {
 		v.found = append(v.found, server.Examine(s.ctx, config, running)...)
 	}
 	c.nodes(s, &v)
+	if err := s.ctx.Err(); err != nil {
+		return err // what did not answer meanwhile says nothing
+	}
 	c.backups(&v)
 	if c.Report != "" {
 		if err := c.report(s, v); err != nil {
@@ -173,7 +176,7 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	named := c.Server != "" || c.AdminServer != ""
 	if _, err := os.Stat(filepath.Join(c.Data, "addresses.json")); c.Data != "" && !named && isFolder(c.Data) &&
 		errors.Is(err, fs.ErrNotExist) {
-		v.warn("server", say("doctor.none", c.Data), say("doctor.none.next", c.Data))
+		v.warn("server", say("doctor.none", c.Data), say("doctor.none.next", shellWord(c.Data)))
 		return false, ""
 	}
 	lost := func(err error) (bool, string) {
@@ -210,6 +213,7 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	if alive.tls != nil {
 		v.found = append(v.found, server.CertificateFinding(*alive.tls, at.url))
 	}
+	v.operator(d, at.flag == "admin-server" || token != "")
 	v.clock(alive.header.Get("Date"), began, time.Now())
 	v.ready(d)
 	v.version(d)
@@ -217,6 +221,7 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	v.credentials(d)
 	v.nodes(d)
 	v.drills(d)
+	v.orders(d)
 	return true, at.url
 }
 
@@ -249,6 +254,7 @@ func (c *doctorCommand) node(s *session, v *walk, url string) {
 		v.fail("nodes", say("doctor.node.silent", err), say("doctor.node.silent.next"))
 		return
 	}
+	v.operator(d, true)
 	v.ready(d)
 	v.version(d)
 	v.metrics(d)
@@ -303,6 +309,27 @@ func (d dialogue) get(path string) (statement, error) {
 	return a, err
 }
 
+// operator looks whether the admin API answers, without which half of the checks cannot be made. Where neither its address nor a token
+// was named, the other checks say that they lack it.
+func (v *walk) operator(d dialogue, named bool) {
+	a, err := d.get("/admin/v1/scan-nodes")
+	var list client.ScanNodeList
+	var problem client.Problem
+	switch {
+	case err != nil:
+		v.fail("server", phrase.Plain(err.Error()), phrase.Text{})
+	case a.status == http.StatusOK && json.Unmarshal(a.body, &list) == nil && list.Nodes != nil, !named:
+	case a.status == http.StatusUnauthorized && d.token == "":
+		v.fail("credentials", say("doctor.token.none", d.base), say("doctor.metrics.none.next"))
+	case a.status == http.StatusUnauthorized:
+		v.fail("credentials", say("doctor.token.refused", d.base), say("doctor.metrics.none.next"))
+	case json.Unmarshal(a.body, &problem) == nil && problem.Status == a.status && a.status != http.StatusNotFound:
+		v.fail("credentials", say("doctor.token.problem", d.base, a.status, problem.Detail), say("doctor.metrics.none.next"))
+	default:
+		v.fail("server", say("doctor.no_admin", d.base), say("doctor.no_admin.next"))
+	}
+}
+
 // clock compares the server's clock with that of this machine.
 func (v *walk) clock(date string, before, after time.Time) {
 	const most = 5 * time.Second
@@ -326,10 +353,15 @@ func (v *walk) ready(d dialogue) {
 		v.fail("ready", phrase.Plain(err.Error()), phrase.Text{})
 	case a.status != http.StatusOK:
 		v.fail("ready", say("doctor.unready", first), say("doctor.unready.next"))
-	case rest != "":
-		v.fail("ledger", phrase.Plain(rest), phrase.Text{})
 	default:
 		v.pass("ready", say("doctor.ready"))
+		for line := range strings.Lines(rest) {
+			if strings.HasPrefix(line, server.ReadingImport) {
+				v.warn("lag", phrase.Plain(strings.TrimSpace(line)), phrase.Text{})
+			} else {
+				v.fail("ledger", phrase.Plain(strings.TrimSpace(line)), phrase.Text{})
+			}
+		}
 	}
 }
 
@@ -368,6 +400,7 @@ var gauges = []gauge{
 	{name: "qrjump_scans_unrecorded_total", about: "ledger", warns: true},
 	{name: "qrjump_call_log_dropped_total", about: "store", warns: true},
 	{name: "qrjump_verification_files_failing", about: "rules", warns: true},
+	{name: "qrjump_orphans", about: "store"},
 	{name: "qrjump_connections_cut_total", about: "server", warns: true},
 }
 
@@ -541,6 +574,21 @@ func (v *walk) drills(d dialogue) {
 		return
 	}
 	v.pass("backups", say("doctor.drill.done", when(last.At), last.Actor))
+}
+
+// orders reports orders of codes that a server approved long ago and did not make.
+func (v *walk) orders(d dialogue) {
+	a, err := d.get("/admin/v1/orders?making=true")
+	var list client.OrderList
+	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
+		return // without the token, which was said
+	}
+	for _, o := range list.Orders {
+		if o.DecidedAt != nil && time.Since(*o.DecidedAt) > time.Minute {
+			v.fail("orders", say("doctor.order.stuck", o.ISV, o.Account, o.DecidedBy, when(*o.DecidedAt)),
+				say("doctor.order.stuck.next", o.Account, o.Revision, o.ISV))
+		}
+	}
 }
 
 // backups looks at the newest export.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"regexp"
@@ -27,6 +28,8 @@ const (
 	exitAbsent      = 4
 	exitUnreachable = 5
 	exitDifferent   = 6
+	exitInterrupted = 130 // 128 and the number of the signal, as shells say it
+	exitTerminated  = 143
 
 	// exitChanges is that of rule plan --detailed-exitcode, as others that plan have it.
 	exitChanges = 2
@@ -35,9 +38,12 @@ const (
 // errSaid ends a verb with an exit code where all is said already.
 var errSaid = errors.New("")
 
-// exits are the kinds of ends, in the order of their codes. What each means says the book: exit.done.
-var exits = [...]string{exitDone: "done", exitFailed: "failed", exitMisused: "usage", exitRefused: "refused", exitAbsent: "not_found",
-	exitUnreachable: "unreachable", exitDifferent: "differences"}
+// exits are the kinds of ends by their codes. What each means says the book: exit.done.
+var exits = map[int]string{exitDone: "done", exitFailed: "failed", exitMisused: "usage", exitRefused: "refused", exitAbsent: "not_found",
+	exitUnreachable: "unreachable", exitDifferent: "differences", exitInterrupted: "interrupted", exitTerminated: "terminated"}
+
+// exitCodes are the codes of exits in their order.
+var exitCodes = slices.Sorted(maps.Keys(exits))
 
 // coded is an error that knows its exit code.
 type coded struct {

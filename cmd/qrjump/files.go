@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -88,6 +91,44 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 		s.err = renaming{s.err, names}
 		return err
 	}, nil
+}
+
+// mayLack is the tag of a value with the tag file that names no file, or one that the command makes.
+const mayLack = "absent"
+
+// checkNames returns an error for an empty value, which a script passes by mistake and which would mean all or none, and for a file
+// that is to be read and is not there. A value that may be empty is a pointer.
+func checkNames(chosen *kong.Context) error {
+	for _, p := range chosen.Path {
+		v := p.Positional
+		if p.Flag != nil {
+			v = p.Flag.Value
+		}
+		if v == nil || v.Passthrough || v.Enum != "" && v.EnumMap()[""] || v.Target.Kind() == reflect.Pointer || chosen.Selected().Hidden {
+			continue
+		}
+		blank := func(one reflect.Value) bool {
+			return one.String() == "" || p.Flag == nil && strings.TrimSpace(one.String()) == ""
+		}
+		list := v.Target.Kind() == reflect.Slice
+		if list && v.Tag.Sep == -1 && p.Flag != nil {
+			continue // of texts as they are, such as an empty line
+		}
+		if list && v.Target.Len() == 0 || slices.ContainsFunc(texts(v.Target), blank) {
+			return misused("main.see", said("parse.empty", flagName(v)), "qrjump help "+chosen.Selected().Path())
+		}
+	}
+	for _, v := range fileValues(chosen.Selected()) {
+		if kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ","); kind != "in" || v.Tag.Has(mayLack) {
+			continue
+		}
+		for _, one := range texts(v.Target) {
+			if _, err := os.Stat(one.String()); one.String() != "" && one.String() != dash && errors.Is(err, fs.ErrNotExist) {
+				return misused("parse.no_file", flagName(v), plain(one.String()))
+			}
+		}
+	}
+	return nil
 }
 
 // spooled is standard input as a file that can be read again and from its middle. Where the system can, it has no name any

@@ -132,7 +132,7 @@ func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
 		ctx = client.IfNone(s.ctx)
 	}
 	if e, err = qrjump.PutGS1(ctx, c.Key, e.GS1Put); err != nil {
-		return failed("set", c.Key, unlessOvertaken("qrjump gs1 show "+c.Key, err))
+		return failed("set", c.Key, unlessOvertaken("qrjump gs1 show "+shellWord(c.Key), err))
 	}
 	return c.print(s, e, func(w io.Writer) { printGS1(w, e) })
 }

@@ -398,7 +398,7 @@ func (c *gs1Apply) Run(s *session) error {
 	}
 	for i, one := range gone {
 		if _, err := qrjump.DeleteGS1(client.IfMatch(s.ctx, one.revision), one.Key); err != nil {
-			return fault("gs1.deleted_some", i, len(gone), one.Key, unlessOvertaken("qrjump gs1 show "+one.Key, err))
+			return fault("gs1.deleted_some", i, len(gone), one.Key, unlessOvertaken("qrjump gs1 show "+shellWord(one.Key), err))
 		}
 	}
 	return c.print(s, made, func(w io.Writer) {

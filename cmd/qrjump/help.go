@@ -56,8 +56,8 @@ func (c *helpCommand) Run(s *session) error {
 func (m manual) printTopic(w io.Writer, name string) error {
 	fmt.Fprintln(w, m.says("topic."+name))
 	if name == "exit-codes" {
-		for code, kind := range exits {
-			fmt.Fprintf(w, "  %d  %s\n", code, m.says("exit."+kind))
+		for _, code := range exitCodes {
+			fmt.Fprintf(w, "  %-3d  %s\n", code, m.says("exit."+exits[code]))
 		}
 	}
 	return nil

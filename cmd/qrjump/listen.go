@@ -22,6 +22,7 @@ type listenCommand struct {
 	webhookWishes
 	ForwardTo      string `required:"" placeholder:"URL"`
 	Listen         string `default:"127.0.0.1:0" placeholder:"ADDR"`
+	Secret         string `env:"QRJUMP_WEBHOOK_SECRET" placeholder:"SECRET"`
 	Component      string `placeholder:"APPID"`
 	MessageToken   string `env:"QRJUMP_MESSAGE_TOKEN" placeholder:"TOKEN"`
 	EncodingAESKey string `name:"encoding-aes-key" env:"QRJUMP_ENCODING_AES_KEY" placeholder:"KEY"`
@@ -38,6 +39,9 @@ func (c *listenCommand) Run(s *session) error {
 	to, err := url.Parse(c.ForwardTo)
 	if err != nil || to.Scheme != "http" && to.Scheme != "https" || to.Hostname() == "" || to.User != nil {
 		return misused("listen.target", plain(c.ForwardTo))
+	}
+	if _, ok := webhookSignature(nil, nil, c.Secret); c.Secret != "" && !ok {
+		return misused("listen.secret")
 	}
 	envelope, err := newEnvelope(c.Component, c.MessageToken, c.EncodingAESKey)
 	if err != nil {
@@ -61,7 +65,7 @@ func (c *listenCommand) Run(s *session) error {
 	defer at.Close()
 	here := "http://" + at.Addr().String()
 	want.URL = here + "/webhook"
-	f := &forwarder{s: s, asJSON: c.JSON, to: to, envelope: envelope, begun: make(chan struct{}), http: &http.Client{
+	f := &forwarder{s: s, asJSON: c.JSON, to: to, resign: c.Secret, envelope: envelope, begun: make(chan struct{}), http: &http.Client{
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	// It answers before the server knows of it: what comes first waits until its secret is known.
@@ -78,7 +82,7 @@ func (c *listenCommand) Run(s *session) error {
 	close(f.begun)
 	putBack, err := c.pushesTo(s.ctx, qrjump, here+"/push")
 	if err == nil {
-		c.sayReady(s, here, want)
+		c.sayReady(s, here, want, added.Secret)
 		select {
 		case <-s.ctx.Done():
 		case err = <-served:
@@ -93,7 +97,7 @@ func (c *listenCommand) Run(s *session) error {
 	return err
 }
 
-func (c *listenCommand) sayReady(s *session, here string, want client.WebhookPut) {
+func (c *listenCommand) sayReady(s *session, here string, want client.WebhookPut, secret string) {
 	fmt.Fprintln(s.out, "qrjump ready "+here)
 	alarms := said("listen.no_alarms")
 	if want.Alarms {
@@ -101,6 +105,9 @@ func (c *listenCommand) sayReady(s *session, here string, want client.WebhookPut
 	}
 	tell(s.err, "listen.ready", counted(len(want.Codes), "batch"), counted(len(want.Rules), "told_rule"), alarms,
 		plain(c.ForwardTo))
+	if c.Secret == "" {
+		tell(s.err, "listen.signed", plain(secret))
+	}
 	if c.Component != "" {
 		tell(s.err, "listen.pushes", plain(c.Component))
 	}
@@ -150,7 +157,7 @@ func (c *listenCommand) pushesTo(ctx context.Context, qrjump *client.Client, add
 			return nil
 		}
 		return advised{error: fault("listen.pushes_left", plain(c.Component), err),
-			next: fmt.Sprintf("qrjump component put %s --event-url '%s'", plain(c.Component), plain(old.EventURL))}
+			next: "qrjump " + shellWords("component", "put", c.Component, "--event-url", old.EventURL)}
 	}, nil
 }
 
@@ -159,6 +166,7 @@ type forwarder struct {
 	s        *session
 	asJSON   bool
 	to       *url.URL
+	resign   string        // secret that signs what is handed on; "" = it keeps its signature
 	envelope *envelope     // nil = pushes are not led here
 	begun    chan struct{} // closed when secret is there
 	secret   string
@@ -225,6 +233,10 @@ func (f *forwarder) forward(r *http.Request, body []byte) (int, []byte, error) {
 		if strings.HasPrefix(name, "Webhook-") || name == "Content-Type" || name == "User-Agent" {
 			ask.Header[name] = values
 		}
+	}
+	if f.resign != "" && r.URL.Path == "/webhook" {
+		signature, _ := webhookSignature(r.Header, body, f.resign)
+		ask.Header.Set("Webhook-Signature", signature)
 	}
 	answer, err := f.http.Do(ask)
 	if err != nil {

@@ -20,16 +20,22 @@ import (
 // rightlySigned reports whether a webhook is signed by the secret (Standard Webhooks 1.0). How old it is does not count: the clock of the
 // server may have been moved.
 func rightlySigned(header http.Header, body []byte, secret string) bool {
-	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
-	if err != nil || len(key) == 0 {
-		return false
+	want, ok := webhookSignature(header, body, secret)
+	return ok && slices.ContainsFunc(strings.Fields(header.Get("Webhook-Signature")),
+		func(one string) bool { return hmac.Equal([]byte(one), []byte(want)) })
+}
+
+// webhookSignature returns the signature of a webhook by secret. ok is false for a text that is no secret.
+func webhookSignature(header http.Header, body []byte, secret string) (signature string, ok bool) {
+	text, prefixed := strings.CutPrefix(secret, "whsec_")
+	key, err := base64.StdEncoding.DecodeString(text)
+	if !prefixed || err != nil || len(key) == 0 {
+		return "", false
 	}
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(header.Get("Webhook-Id") + "." + header.Get("Webhook-Timestamp") + "."))
 	mac.Write(body)
-	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
-	return slices.ContainsFunc(strings.Fields(header.Get("Webhook-Signature")),
-		func(one string) bool { return hmac.Equal([]byte(one), []byte(want)) })
+	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)), true
 }
 
 // envelope opens what is pushed to a platform. Contract: rules 3.2.

@@ -8,8 +8,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
@@ -48,6 +52,55 @@ func listening(t *testing.T, args ...string) (here string, said *json.Decoder, s
 		cancel()
 		code := <-ended
 		return code, stderr.String()
+	}
+}
+
+// TestListen_Secret: a receiver written to the guide answers 200 with the secret that is printed, or with the one that it has.
+func TestListen_Secret(t *testing.T) {
+	t.Parallel()
+	const own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	for name, args := range map[string][]string{"printed": nil, "receiver's": {"--secret", own}} {
+		t.Run(name, func(t *testing.T) {
+			s := servertest.Start(t, servertest.Options{Seed: listenSeed, Began: time.Now()})
+			type came struct {
+				header http.Header
+				body   []byte
+			}
+			received := make(chan came, 1)
+			target := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				body, err := io.ReadAll(r.Body)
+				if err != nil {
+					t.Error(err)
+				}
+				received <- came{r.Header, body}
+			}))
+			defer target.Close()
+			_, _, stop := listening(t, append([]string{"--forward-to", target.URL, "--server", s.URL, "--admin-token",
+				servertest.AdminToken,
+				"--json"}, args...)...)
+			if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/1","user":"alice"}`); a.Status != http.StatusOK {
+				t.Fatal(a.Status, a.Body)
+			}
+			got := <-received
+			_, told := stop()
+			secret := own
+			if args == nil {
+				secret = regexp.MustCompile(`whsec_[0-9A-Za-z+/]+=*`).FindString(told)
+			} else if strings.Contains(told, own) {
+				t.Errorf("listen --secret prints the secret: %s", told)
+			}
+			hook, err := standardwebhooks.NewWebhook(secret)
+			if err == nil {
+				err = hook.Verify(got.body, got.header)
+			}
+			if err != nil {
+				t.Errorf("what is handed on is not signed with %q: %v; listen says %s", secret, err, told)
+			}
+		})
+	}
+	if code, _, told := command(t.Context(), "listen", "--forward-to", "http://127.0.0.1:1", "--secret", "nonsense"); code != 2 ||
+		!strings.Contains(told, "whsec_") {
+		t.Errorf("listen --secret nonsense = %d, %s, want exit 2", code, told)
 	}
 }
 

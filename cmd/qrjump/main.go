@@ -10,11 +10,9 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/signal"
 	"reflect"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -165,7 +163,7 @@ type commands struct {
 	Record  recordCommand  `cmd:"" group:"cassettes"`
 	Compare compareCommand `cmd:"" group:"cassettes"`
 	Replay  replayCommand  `cmd:"" group:"cassettes"`
-	Settle  settleCommand  `cmd:"" group:"cassettes"`
+	Probe   probeCommand   `cmd:"" group:"cassettes"`
 
 	Verify verifyCommand `cmd:"" group:"scan"`
 
@@ -354,9 +352,7 @@ func main() { program(server.Seams{}) }
 
 // program does what the process was started for.
 func program(seams server.Seams) {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	// A second signal ends the program at once.
-	context.AfterFunc(ctx, stop)
+	ctx := untilSignal()
 	// An empty variable says nothing: container files like to pass those on.
 	for _, entry := range os.Environ() {
 		if name, value, _ := strings.Cut(entry, "="); value == "" && strings.HasPrefix(name, "QRJUMP_") {
@@ -367,7 +363,7 @@ func program(seams server.Seams) {
 	if language, known := phrase.Parse(strings.ReplaceAll(os.Getenv("QRJUMP_LANG"), "_", "-")); known {
 		os.Setenv("QRJUMP_LANG", map[phrase.Language]string{phrase.English: "en", phrase.Chinese: "zh"}[language])
 	}
-	os.Exit(run(session{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, seams: seams}, os.Args[1:]))
+	os.Exit(run(session{ctx: ctx, in: standardInput{ctx, os.Stdin}, out: os.Stdout, err: os.Stderr, seams: seams}, os.Args[1:]))
 }
 
 // run does what the arguments say and returns the exit code.
@@ -412,7 +408,10 @@ func run(s session, args []string) int {
 		}
 		zone = chosenZone(chosen)
 		var done func(error) error
-		if done, err = s.standing(chosen.Selected()); err == nil {
+		if err = checkNames(chosen); err == nil {
+			done, err = s.standing(chosen.Selected())
+		}
+		if err == nil {
 			if err = done(chosen.Run(&s)); err == nil && shaped.makes() {
 				err = shaped.end()
 			}
@@ -425,6 +424,12 @@ func run(s session, args []string) int {
 	}
 	if err == nil && out.err != nil {
 		err = fault("main.the_output_is_not_whole", out.err)
+	}
+	if err != nil {
+		err = s.named.blame(err)
+	}
+	if stopped, is := errors.AsType[stoppedBy](context.Cause(s.ctx)); is && err != nil && !errors.Is(err, errSaid) {
+		err = stopped.during(chosen, err)
 	}
 	if err != nil {
 		complain(s, err, asJSON)

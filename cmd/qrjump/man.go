@@ -144,8 +144,8 @@ func (m manual) overviewPage() string {
 	}
 	p.options(flagsOf(m.Node))
 	p.section("exit_status")
-	for code, kind := range exits {
-		p.item(bold(fmt.Sprint(code)), m.says("exit."+kind))
+	for _, code := range exitCodes {
+		p.item(bold(fmt.Sprint(code)), m.says("exit."+exits[code]))
 	}
 	p.section("environment")
 	p.text(m.says("man.variables"))

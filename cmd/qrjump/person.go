@@ -56,7 +56,7 @@ type personAdd struct {
 	Name         string   `arg:""`
 	Role         string   `required:"" placeholder:"ROLE"`
 	Account      []string `placeholder:"APPID"`
-	Password     string   `env:"QRJUMP_PERSON_PASSWORD" placeholder:"PASSWORD" file:"in,self"`
+	Password     string   `env:"QRJUMP_PERSON_PASSWORD" placeholder:"PASSWORD" file:"in,self" absent:""`
 	SecondFactor bool
 	Invite       int `placeholder:"DAYS"`
 }
@@ -78,7 +78,7 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 	return c.print(s, made, func(w io.Writer) {
 		tell(w, "person.may_sign_in_as_of", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
 		if !made.HasPassword && made.Invitation == nil {
-			tell(w, "person.without_a_password_qrjump_login", plain(made.Name))
+			tell(w, "person.without_a_password_qrjump_login", shellWord(made.Name))
 		}
 		printMade(w, made)
 	})
@@ -103,7 +103,7 @@ type personChange struct {
 	Role         *string  `placeholder:"ROLE"`
 	Account      []string `placeholder:"APPID"`
 	AllAccounts  bool
-	Password     *string `placeholder:"PASSWORD" file:"in,self"`
+	Password     *string `placeholder:"PASSWORD" file:"in,self" absent:""`
 	SecondFactor *string `placeholder:"new|off"`
 	Invite       int     `placeholder:"DAYS"`
 }

@@ -77,7 +77,7 @@ func (f *rangeFlags) source(s *session) (src rowSource, err error) {
 	}
 	src = rowSource{id: f.ID, every: f.Every, file: f.FromFile, most: f.most}
 	if f.FromFile != "" {
-		return src, src.boundByFile(want)
+		return src, src.boundByFile(want, f.codeCheck(s, f.adminFlags))
 	}
 	if there, err := src.elsewhere(s, f.member, f.adminFlags, want); there || err != nil {
 		return src, err
@@ -177,19 +177,33 @@ func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(
 }
 
 // boundByFile looks which part of a range a file has: its first and its last row
-// say so, since rows stand in the order of their indexes.
-func (src *rowSource) boundByFile(want client.CodeRange) error {
+// say so, since rows stand in the order of their indexes. Each text is checked; the server is asked about the first and the last.
+func (src *rowSource) boundByFile(want client.CodeRange, check *codeCheck) error {
 	first, last := int64(-1), int64(-1)
+	var newest labels.Row
 	for r, err := range src.fileRows() {
 		if err != nil {
 			return err
 		}
+		newest = r
 		if first < 0 {
 			first = r.Index
-		} else if r.Index != last+1 {
+			err = check.text(r.Text)
+		} else {
+			err = check.form(r.Text)
+		}
+		if err != nil {
+			return misused("batch.of_2", src.file, err)
+		}
+		if last >= 0 && r.Index != last+1 {
 			return fault("print_rows.index_follows_want_all_rows", src.file, r.Index, last)
 		}
 		last = r.Index
+	}
+	if first < last {
+		if err := check.text(newest.Text); err != nil {
+			return misused("batch.of_2", src.file, err)
+		}
 	}
 	if want.To == math.MaxInt64 {
 		want = client.CodeRange{From: first, To: last}

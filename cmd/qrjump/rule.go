@@ -88,7 +88,7 @@ func (c *ruleAdd) Run(s *session, wire *client.Client) error {
 		return failed("add", c.Prefix, confirmFailed(s.ctx, c.serverFlags, c.adminFlags, err))
 	}
 	if !c.Publish {
-		return c.done(s, c.Prefix, "added", said("rule.make_it_live_with_qrjump")+c.Prefix)
+		return c.done(s, c.Prefix, "added", said("rule.make_it_live_with_qrjump", c.again("rule", "publish", c.Prefix)))
 	}
 	if err := wire.PublishRule(s.ctx, c.Prefix); err != nil {
 		return failed(said("rule.added_but_publish"), c.Prefix, err)

@@ -120,7 +120,7 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 		if link, ok := rules.ParseLink(step.Prefix); step.Do == "delete" && ok && link.IsService() && step.Target == "" {
 			// The wire neither lists what it opens nor deletes it without.
 			return plan{}, nil, advised{error: fault("rule_plan.delete_nobody_says_which_mini", step.Prefix),
-				next: said("rule_plan.delete_it_with_qrjump_rule") + step.Prefix + said("rule_plan.target_appid")}
+				next: said("rule_plan.delete_it_with_qrjump_rule") + shellWord(step.Prefix) + said("rule_plan.target_appid")}
 		}
 	}
 	return made, wire, nil

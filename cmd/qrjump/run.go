@@ -11,9 +11,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/gofrs/flock"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
@@ -27,6 +29,7 @@ const (
 
 type runCommand struct {
 	serveCommand `embed:""`
+	Isolate      bool
 	FailOn       string   `placeholder:"MARK" enum:",seen,page,inferred,choice" default:""`
 	Command      []string `arg:"" passthrough:"" name:"cmd"`
 }
@@ -43,11 +46,11 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	if err != nil {
 		return noProgram(c.Command[0], err)
 	}
-	dir, err := os.MkdirTemp("", "qrjump-run-")
+	dir, remove, err := makeRunDir()
 	if err != nil {
 		return fault("run.folder", err)
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	config, err := c.own(dir, chosen)
 	if err != nil {
 		return err
@@ -66,11 +69,15 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	status, err := c.play(s, program, environ, signals)
+	status, err := c.play(s, own, dir, program, environ, signals)
 	if err != nil {
 		return err
 	}
-	if minds := c.sayDeviations(ctx, s, own.URL); status == 0 {
+	minds := c.sayDeviations(ctx, s, own.URL)
+	if arrived := own.Arrived(); !c.sayArrived(s.err, arrived) {
+		minds = exitFailed
+	}
+	if status == 0 {
 		status = minds
 	}
 	if status != 0 {
@@ -79,13 +86,22 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	return nil
 }
 
-// own is the configuration of the server: everything in dir and on free ports, unless the command line itself says
-// otherwise. Variables of a server that runs elsewhere say nothing here.
+// own returns the configuration of the server: in dir and on free ports, unless the command line says otherwise.
+// Variables of a server that runs elsewhere have no effect.
 func (c *runCommand) own(dir string, chosen *kong.Context) (server.Config, error) {
 	typed := func(name string) bool {
 		return slices.ContainsFunc(chosen.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == name })
 	}
 	c.Dev = true
+	if !typed("config") {
+		c.Config = ""
+	}
+	if !typed("shutdown-delay") {
+		c.ShutdownDelay = nil
+	}
+	if typed("tls-dev") || typed("tls-cert") {
+		return server.Config{}, misused("run.tls")
+	}
 	config, err := c.config(chosen)
 	if err != nil {
 		return config, err
@@ -95,13 +111,15 @@ func (c *runCommand) own(dir string, chosen *kong.Context) (server.Config, error
 		value string
 	}{"data": {&config.Data, filepath.Join(dir, "data")}, "listen": {&config.Listen, "127.0.0.1:0"}, "database": {&config.Database, ""},
 		"events": {&config.Events, ""}, "lake": {&config.Lake, ""}, "scan-listen": {&config.ScanListen, ""},
-		"admin-listen": {&config.AdminListen, ""}, "admin-token": {&config.AdminToken, ""}} {
+		"admin-listen": {&config.AdminListen, ""}, "admin-token": {&config.AdminToken, ""}, "oidc-issuer": {&config.OIDC.Issuer, ""},
+		"oidc-client-id": {&config.OIDC.ClientID, ""}, "oidc-client-secret": {&config.OIDC.ClientSecret, ""}} {
 		if !typed(name) {
 			*own.field = own.value
 		}
 	}
-	if c.TLSDev || c.TLSCert != "" {
-		return config, misused("run.tls")
+	config.TLSDev, config.TLSCert, config.TLSKey, config.TrustedProxy = false, "", "", nil
+	if !typed("data") && !typed("database") {
+		config.MasterKey = ""
 	}
 	return config, nil
 }
@@ -114,15 +132,38 @@ func noProgram(name string, err error) error {
 	return coded{fault("run.cannot_start", plain(name), err), exitNoProgram}
 }
 
+// noNamespace is why a program got no namespaces.
+type noNamespace struct{ error }
+
+func (e noNamespace) Unwrap() error { return e.error }
+
 // play runs the program to its end, and returns its status.
-func (c *runCommand) play(s *session, program string, environ []string, signals <-chan os.Signal) (int, error) {
-	cmd := exec.Command(program, c.Command[1:]...)
-	cmd.Args[0] = c.Command[0]
-	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = environ, s.in, s.out, s.err
-	if f, ok := s.out.(*faithful); ok {
-		cmd.Stdout = f.to // a terminal stays one
+func (c *runCommand) play(s *session, own *server.Server, dir, program string, environ []string, signals <-chan os.Signal) (int, error) {
+	command := func() *exec.Cmd {
+		cmd := exec.Command(program, c.Command[1:]...)
+		cmd.Args[0] = c.Command[0]
+		cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = environ, s.in, s.out, s.err
+		if f, ok := s.out.(*faithful); ok {
+			cmd.Stdout = f.to // a terminal stays one
+		}
+		if f, ok := fileOf(s.in); ok {
+			cmd.Stdin = f
+		}
+		return cmd
 	}
-	if err := cmd.Start(); err != nil {
+	cmd := command()
+	err := c.startLed(cmd, own, dir)
+	if cause, ok := errors.AsType[noNamespace](err); ok {
+		if c.Isolate {
+			return 0, fault("run.not_isolated", cause.error)
+		}
+		tell(s.err, "run.by_proxy_alone", plain(cause.Error()))
+		cmd = command()
+		err = cmd.Start()
+	}
+	if said, ok := errors.AsType[coded](err); ok {
+		return 0, said
+	} else if err != nil {
 		return 0, noProgram(c.Command[0], err)
 	}
 	ended := make(chan struct{})
@@ -139,7 +180,7 @@ func (c *runCommand) play(s *session, program string, environ []string, signals 
 			}
 		}
 	}()
-	err := cmd.Wait()
+	err = cmd.Wait()
 	close(ended)
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		return 0, fmt.Errorf("%s: %w", plain(c.Command[0]), err)
@@ -151,7 +192,7 @@ func (c *runCommand) play(s *session, program string, environ []string, signals 
 }
 
 func fromTerminal(in io.Reader) bool {
-	f, ok := in.(*os.File)
+	f, ok := fileOf(in)
 	if !ok {
 		return false
 	}
@@ -179,6 +220,58 @@ func (c *runCommand) sayDeviations(ctx context.Context, s *session, url string) 
 		return exitFailed
 	}
 	return 0
+}
+
+// sayArrived states how many calls the server got and which other hosts it was asked for as a proxy. It reports false
+// if no call arrived under --fail-on: then the program tested nothing.
+func (c *runCommand) sayArrived(w io.Writer, got server.Arrived) bool {
+	tell(w, "run.arrived", counted(int(got.Calls), "call"))
+	if len(got.Rejected) > 0 {
+		tell(w, "run.rejected", plain(strings.Join(got.Rejected, ", ")))
+	}
+	if got.Calls > 0 || c.FailOn == "" {
+		return true
+	}
+	tell(w, "run.nothing_tested")
+	return false
+}
+
+// runDirs is the name of the directories of qrjump run, below the one for temporary files.
+const runDirs = "qrjump-run-"
+
+// makeRunDir makes a directory that is locked while this process lives, and returns what removes it. It removes those
+// whose process was killed first.
+func makeRunDir() (dir string, remove func(), err error) {
+	list, _ := filepath.Glob(filepath.Join(os.TempDir(), runDirs+"*")) // fails on a bad pattern only
+	for _, dir := range list {
+		removeAbandoned(dir)
+	}
+	if dir, err = os.MkdirTemp("", runDirs); err != nil {
+		return "", nil, err
+	}
+	lock := flock.New(filepath.Join(dir, "lock"))
+	if err := lock.Lock(); err != nil {
+		os.RemoveAll(dir)
+		return "", nil, err
+	}
+	return dir, func() {
+		lock.Close() // Windows removes no open file
+		os.RemoveAll(dir)
+	}, nil
+}
+
+// removeAbandoned removes a directory of qrjump run whose lock is free. One that is being made holds nothing else yet.
+func removeAbandoned(dir string) {
+	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+		return
+	}
+	lock := flock.New(filepath.Join(dir, "lock"), flock.SetFlag(os.O_RDONLY)) // made by its process alone
+	free, err := lock.TryLock()
+	entries, _ := os.ReadDir(dir)
+	lock.Close()
+	if err == nil && free && len(entries) > 1 {
+		os.RemoveAll(dir)
+	}
 }
 
 // grave passes on the lines of a log that tell of a fault of the server.

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,6 +31,11 @@ const storePassword = "changeit"
 //go:embed run_node.cjs
 var nodeProxy string
 
+// pythonSite lets certifi name the bundle that SSL_CERT_FILE names.
+//
+//go:embed run_python.py
+var pythonSite []byte
+
 // rootFiles are where systems keep the authorities that they trust, in one file.
 var rootFiles = []string{
 	"/etc/ssl/certs/ca-certificates.crt",                // Debian, Alpine, Arch
@@ -39,16 +45,20 @@ var rootFiles = []string{
 	"/etc/ssl/cert.pem",      // macOS, FreeBSD
 }
 
-// strangersOf are variables that would lead commands of ours to another server.
-var strangersOf = []string{"QRJUMP_CONTEXT", "QRJUMP_DATA", "QRJUMP_CA_FILE", "QRJUMP_ADMIN_SERVER", "QRJUMP_ADMIN_TOKEN",
-	"QRJUMP_SCAN_SERVER", "QRJUMP_ACCESS_TOKEN"}
+// outputVariables are the variables of qrjump that the program gets as they are: how commands print. All others belong to servers
+// that run elsewhere, and some are secrets.
+var outputVariables = []string{"QRJUMP_LANG", "QRJUMP_JSON", "QRJUMP_UTC"}
 
 // environOf is the environment of a program that shall take a server for the platform: who its proxy is, whom it
 // trusts, and as whom it calls. What the variables name is written into dir.
 func environOf(ctx context.Context, own *server.Server, dir string, environ []string, says io.Writer) ([]string, error) {
 	set := variables{}
-	for _, name := range strangersOf {
-		set[name] = ""
+	for _, entry := range environ {
+		// Windows takes names in any case.
+		name, _, _ := strings.Cut(entry, "=")
+		if upper := strings.ToUpper(name); strings.HasPrefix(upper, "QRJUMP_") && !slices.Contains(outputVariables, upper) {
+			set[name] = ""
+		}
 	}
 	set["QRJUMP_SERVER"] = own.URL
 	for kind, name := range map[string]string{"mini_program": "QRJUMP_", "service_account": "QRJUMP_SERVICE_",
@@ -99,7 +109,9 @@ func (v variables) trust(ca, dir string, at *url.URL, environ []string, says io.
 	if err != nil {
 		return err
 	}
-	for name, text := range map[string][]byte{bundle: all, store: trusted,
+	python := filepath.Join(dir, "python")
+	v["PYTHONPATH"] = joined(string(os.PathListSeparator), python, variable(environ, "PYTHONPATH"))
+	for name, text := range map[string][]byte{bundle: all, store: trusted, filepath.Join(python, "sitecustomize.py"): pythonSite,
 		filepath.Join(ini, "qrjump.ini"): fmt.Appendf(nil, "curl.cainfo=%q\nopenssl.cafile=%q\n", bundle, bundle)} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 			return err
@@ -108,7 +120,8 @@ func (v variables) trust(ca, dir string, at *url.URL, environ []string, says io.
 			return err
 		}
 	}
-	for _, name := range []string{"SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"} {
+	for _, name := range []string{"SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PERL_LWP_SSL_CA_FILE", "DENO_CERT",
+		"CARGO_HTTP_CAINFO", "HTTPLIB2_CA_CERTS"} {
 		v[name] = bundle
 	}
 	v["NODE_EXTRA_CA_CERTS"] = bundle

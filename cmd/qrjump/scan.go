@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -18,7 +19,7 @@ type scanCommand struct {
 	serverFlags
 	ScanServer      string `env:"QRJUMP_SCAN_SERVER" placeholder:"URL"`
 	Key             string `env:"QRJUMP_KEY" placeholder:"SCANKEY"`
-	Link            string `arg:"" file:"in,self"`
+	Link            string `arg:"" file:"in,self" absent:""`
 	User            string `placeholder:"USER"`
 	Source          string `enum:"scan,press,album" default:"scan" placeholder:"scan|press|album"`
 	Explain         bool
@@ -48,19 +49,28 @@ func (c *scanCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	// An operator's token explains; only a key scans.
+	token, err := c.token(c.adminFlags, at.url)
+	if err != nil {
+		return err
+	}
+	operator, err := c.connect(at, client.Options{ScanKey: cmp.Or(c.Key, token)})
+	if err != nil {
+		return err
+	}
 	scanner, err := c.connect(at, client.Options{ScanKey: c.Key})
 	if err != nil {
 		return err
 	}
 	switch {
 	case c.Link == "-" && c.explains():
-		return c.explainAll(s, scanner)
+		return c.explainAll(s, operator)
 	case c.Link == "-":
-		return c.resolveAll(s, scanner)
+		return c.lacksKey(c.resolveAll(s, scanner))
 	case c.explains():
-		e, err := c.explain(s, scanner, c.request(c.Link))
+		e, err := c.explain(s, operator, c.request(c.Link))
 		if err != nil {
-			return failed("scan", c.Link, err)
+			return failed("scan", c.Link, c.lacksKey(err))
 		}
 		return c.show(s, e.Decision, func(w io.Writer) {
 			// A code is read before any rule.
@@ -71,9 +81,17 @@ func (c *scanCommand) Run(s *session) error {
 	}
 	d, err := scanner.Resolve(s.ctx, c.request(c.Link))
 	if err != nil {
-		return failed("scan", c.Link, err)
+		return failed("scan", c.Link, c.lacksKey(err))
 	}
 	return c.show(s, d, nil)
+}
+
+// lacksKey adds to the error of a scan without a good key where one comes from.
+func (c *scanCommand) lacksKey(err error) error {
+	if isProblem(err, http.StatusUnauthorized) {
+		return advised{error: err, next: said("scan.lacks_key", shellWord(c.Link))}
+	}
+	return err
 }
 
 func (c *scanCommand) explains() bool { return c.Explain || c.AssumePublished }
@@ -100,7 +118,7 @@ func (c *scanCommand) show(s *session, d client.Decision, steps func(io.Writer))
 	return c.print(s, d.Raw, func(w io.Writer) {
 		fields := opens(d)
 		if steps == nil && d.Action == client.OpenURL {
-			fields = append(fields, [2]string{"why", said("scan.no_rule_opens_this_link") + c.Link})
+			fields = append(fields, [2]string{"why", said("scan.no_rule_opens_this_link") + shellWord(c.Link)})
 		}
 		printFields(w, fields...)
 		if steps != nil {

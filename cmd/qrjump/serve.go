@@ -18,14 +18,16 @@ import (
 // serveCommand's flags are also environment variables and keys of the
 // configuration file. A flag beats the environment, that beats the file.
 type serveCommand struct {
-	Data         string     `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
-	Database     string     `env:"QRJUMP_DATABASE" placeholder:"URL"`
-	Events       string     `env:"QRJUMP_EVENTS" placeholder:"URL"`
-	Lake         string     `env:"QRJUMP_LAKE" placeholder:"PLACE"`
-	Listen       string     `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR"`
-	ScanListen   string     `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR"`
-	AdminListen  string     `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR"`
-	Seed         string     `env:"QRJUMP_SEED" placeholder:"FILE" file:"in"`
+	Data        string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
+	Database    string `env:"QRJUMP_DATABASE" placeholder:"URL"`
+	Events      string `env:"QRJUMP_EVENTS" placeholder:"URL"`
+	Lake        string `env:"QRJUMP_LAKE" placeholder:"PLACE"`
+	Listen      string `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR"`
+	ScanListen  string `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR"`
+	AdminListen string `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR"`
+	Seed        string `env:"QRJUMP_SEED" placeholder:"FILE" file:"in"`
+	// A value may hold commas, so a line separates settings in the variable.
+	Set          []string   `env:"QRJUMP_SET" sep:"\n" placeholder:"NAME=VALUE"`
 	Dev          bool       `env:"QRJUMP_DEV"`
 	DevPublic    bool       `env:"QRJUMP_DEV_PUBLIC"`
 	DevHost      []string   `env:"QRJUMP_DEV_HOST" placeholder:"NAME"`
@@ -104,12 +106,12 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 	return server.Config{
 		ShutdownDelay: delay,
 		Data:          c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
-		Seed: c.Seed, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator,
+		Seed: c.Seed, Set: c.Set, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator,
 		Strict: behaviour.Mark(c.Strict), AsOf: asOf,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
 		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, Lake: c.Lake, AdminToken: c.AdminToken,
 		OIDC:      server.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret, RolesClaim: c.OIDCRoles},
-		LogFormat: c.LogFormat,
+		LogFormat: c.LogFormat, Language: speaks.language(),
 		// Never a flag: it would show in the list of processes.
 		MasterKey: os.Getenv("QRJUMP_MASTER_KEY"),
 	}, nil
@@ -207,7 +209,11 @@ func set(flag *kong.Flag, values []string) error {
 	if flag.Enum != "" && !flag.EnumMap()[values[0]] {
 		return fault("serve.must_be_one_of_but", flag.Name, flag.Enum, values[0])
 	}
-	text := strings.Join(values, ",")
+	sep := ","
+	if flag.Tag != nil && flag.Tag.Sep > 0 {
+		sep = string(flag.Tag.Sep)
+	}
+	text := strings.Join(values, sep)
 	flag.Target.SetZero()
 	return flag.Parse(kong.ScanFromTokens(kong.Token{Type: kong.FlagValueToken, Value: text}), flag.Target)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"slices"
 	"strings"
@@ -101,22 +100,11 @@ func (c *settingSet) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	value := settingValue(*c.Value, before.Value)
+	value := settings.Typed(*c.Value, before.Value)
 	if err := qrjump.SetSettings(client.IfMatch(s.ctx, before.Revision), map[string]any{c.Name: value}); err != nil {
 		return failed("set", c.Name, unlessOvertaken("qrjump setting get "+c.Name, err))
 	}
 	return c.changed(s, qrjump, before, "")
-}
-
-// settingValue is what was typed as JSON: a word is a text, also one that looks like
-// a number where the setting is a text.
-func settingValue(typed string, now json.RawMessage) json.RawMessage {
-	isText := len(now) > 0 && now[0] == '"'
-	if json.Valid([]byte(typed)) && (!isText || strings.HasPrefix(typed, `"`) || strings.HasPrefix(typed, "[")) {
-		return json.RawMessage(typed)
-	}
-	text, _ := json.Marshal(typed) // a string always can be
-	return text
 }
 
 // changed says what became of a setting.

@@ -28,7 +28,7 @@ type starting struct {
 	ran []string
 }
 
-// where are the flags that say where the server is, as they were given; shown are the same without the token.
+// where are the flags that say where the server is, as they were given; shown are the same for a shell, without the token.
 func (c *starting) where(admin bool) (flags, shown []string) {
 	type flag struct{ name, value, env string }
 	list := []flag{{"context", c.Context, "QRJUMP_CONTEXT"}, {"server", c.Server, "QRJUMP_SERVER"}, {"data", c.Data, "QRJUMP_DATA"},
@@ -43,17 +43,24 @@ func (c *starting) where(admin bool) (flags, shown []string) {
 		}
 		flags = append(flags, "--"+one.name+"="+one.value)
 		if one.name == "admin-token" {
-			one.value = "$" + one.env
+			shown = append(shown, `--admin-token="$`+one.env+`"`)
+			continue
 		}
-		shown = append(shown, "--"+one.name+"="+one.value)
+		shown = append(shown, shellWord("--"+one.name+"="+one.value))
 	}
 	return flags, shown
 }
 
+// line is a command as one types it.
+func (c *starting) line(admin bool, args ...string) string {
+	_, shown := c.where(admin)
+	return strings.Join(append([]string{"qrjump", shellWords(args...)}, shown...), " ")
+}
+
 // do runs a verb of the operator, or with admin = false one of an account.
 func (c *starting) do(s *session, admin bool, stdin string, args ...string) error {
-	flags, shown := c.where(admin)
-	line := "qrjump " + shellWords(append(slices.Clone(args), shown...))
+	flags, _ := c.where(admin)
+	line := c.line(admin, args...)
 	one := *s
 	if stdin != "" {
 		file, err := os.Open(stdin)
@@ -61,7 +68,7 @@ func (c *starting) do(s *session, admin bool, stdin string, args ...string) erro
 			return err
 		}
 		defer file.Close()
-		one.in, line = file, line+" < "+shellWords([]string{stdin})
+		one.in, line = file, line+" < "+shellWord(stdin)
 	}
 	c.ran = append(c.ran, line)
 	if c.JSON {
@@ -78,17 +85,6 @@ func (c *starting) do(s *session, admin bool, stdin string, args ...string) erro
 		return coded{errSaid, code}
 	}
 	return nil
-}
-
-// shellWords are words as a shell reads them.
-func shellWords(words []string) string {
-	list := make([]string, len(words))
-	for i, word := range words {
-		if list[i] = plain(word); word == "" || strings.ContainsAny(word, " \t\n'\"\\&|;<>()*?[]#~`!{}") {
-			list[i] = "'" + strings.ReplaceAll(plain(word), "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(list, " ")
 }
 
 // wish is what a flag can say; key is what asks for it, offered what it is without an answer.
@@ -208,8 +204,8 @@ type startCodes struct {
 	Activity    string `default:"first" placeholder:"NAME"`
 	Count       int64  `default:"10000" placeholder:"N"`
 	ISV         string `name:"isv" default:"first" placeholder:"ID"`
-	KeyFile     string `placeholder:"FILE" file:"in"`
-	SecretFile  string `placeholder:"FILE" file:"in"`
+	KeyFile     string `placeholder:"FILE" file:"in" absent:""`
+	SecretFile  string `placeholder:"FILE" file:"in" absent:""`
 	Job         string `placeholder:"FILE" file:"out"`
 	Proof       string `default:"proof.svg" placeholder:"FILE" file:"out"`
 }
@@ -260,11 +256,22 @@ func (c *startCodes) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	_, shown := c.where(false)
-	next := shellWords(append([]string{"label", c.Job, "--appid", c.AppID, "--secret", "-", "--key-file", c.KeyFile}, shown...)) +
-		" < " + shellWords([]string{c.SecretFile})
+	// A key and a secret that the account had before lie where only their owner knows.
+	key, stdin := orPlaceholder(c.KeyFile, "KEYFILE"), orPlaceholder(c.SecretFile, "SECRETFILE")
+	next := c.line(false, "label", c.Job, "--appid", c.AppID, "--secret", "-", "--key-file", key) + " < " + shellWord(stdin)
+	if key == "KEYFILE" || stdin == "SECRETFILE" {
+		next += said("start.placeholders", plain(c.AppID))
+	}
 	return c.outcome(s, started{c.ran, c.AppID, order.ApplicationID, code.CodeURL, c.Proof, c.Job}, nil, "start.codes",
 		countedCodes(c.Count), id, plain(c.Path), plain(c.Target), plain(c.Proof), next)
+}
+
+// orPlaceholder is the name of a file that is there, else the word that stands for one.
+func orPlaceholder(file, word string) string {
+	if _, err := os.Stat(file); err != nil {
+		return word
+	}
+	return file
 }
 
 // startedJob is the file of a job that prints all codes of an application, three of them first in a file of their own.
@@ -373,7 +380,7 @@ type startRules struct {
 	AppID      string `arg:"" optional:"" name:"appid"`
 	Prefix     string `placeholder:"PREFIX"`
 	Path       string `placeholder:"PAGE"`
-	SecretFile string `placeholder:"FILE" file:"in"`
+	SecretFile string `placeholder:"FILE" file:"in" absent:""`
 	Proof      string `default:"proof.svg" placeholder:"FILE" file:"out"`
 }
 
@@ -420,7 +427,9 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	return c.outcome(s, started{Commands: c.ran, AppID: c.AppID, Text: c.Prefix, Proof: c.Proof}, nil, "start.rules", plain(c.Prefix),
-		plain(c.AppID), plain(c.Proof))
+		plain(c.AppID), plain(c.Proof), c.line(false, append([]string{"rule", "add", "PREFIX", "PAGE", "--publish"},
+			as...)...)+" < "+shellWord(file),
+		c.line(true, "scan", "--explain", c.Prefix))
 }
 
 // ready makes the account so that it may have rules that open it. Its secret is kept in a file.

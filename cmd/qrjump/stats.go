@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/phrase"
 )
 
 // statsTime is which scans are meant. A day is one of the server's zone; with --utc, of UTC.
@@ -210,7 +211,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 			if c.Group != "" && cells[len(cells)-1] == "" {
 				cells[len(cells)-1] = said("stats.none")
 			}
-			rows = append(rows, append(cells, grouped(c.number(r)), barOf(c.number(r), largest)))
+			rows = append(rows, append(cells, phrase.Grouped(c.number(r)), barOf(c.number(r), largest)))
 		}
 		header := c.header()
 		for i := range header {
@@ -222,7 +223,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 		tell(w, "stats.and_more_limit", min(1000, 10*c.Limit))
 	}
 	if at := found.Counted.At; at != nil {
-		tell(w, "stats.counted_scans_up_to", grouped(found.Counted.Scans),
+		tell(w, "stats.counted_scans_up_to", phrase.Grouped(found.Counted.Scans),
 			at.In(from.Location()).Format("2006-01-02 15:04:05"))
 	}
 }
@@ -251,15 +252,6 @@ func barOf(n, largest int64) string {
 	text := strings.Repeat("█", eighths/8)
 	if rest := eighths % 8; rest > 0 {
 		text += string([]rune("▏▎▍▌▋▊▉")[rest-1])
-	}
-	return text
-}
-
-// grouped is a number with its thousands apart.
-func grouped(n int64) string {
-	text := number(n)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
 	}
 	return text
 }
@@ -295,7 +287,7 @@ func (c *statsMisses) Run(s *session, operator *client.Client) error {
 		}
 		rows := [][]string{}
 		for _, m := range list {
-			rows = append(rows, []string{m.Place, grouped(m.Scans), barOf(m.Scans, list[0].Scans)})
+			rows = append(rows, []string{m.Place, phrase.Grouped(m.Scans), barOf(m.Scans, list[0].Scans)})
 		}
 		printTable(w, []string{"PLACE", "SCANS"}, rightAligned(rows, 1))
 	})
@@ -312,10 +304,10 @@ func (c *statsVerify) Run(s *session, operator *client.Client) error {
 	err = c.print(s, r, func(w io.Writer) {
 		lacking := said("stats.not_known_this_server_is")
 		if r.Lacking != nil {
-			lacking = grouped(*r.Lacking)
+			lacking = phrase.Grouped(*r.Lacking)
 		}
-		fields := [][2]string{{"scans", grouped(r.Scans)}, {"came twice", grouped(r.Duplicates)}, {"lacking", lacking},
-			{"compared", grouped(r.Compared) + " numbers"}, {"differences", grouped(r.Differences)}}
+		fields := [][2]string{{"scans", phrase.Grouped(r.Scans)}, {"came twice", phrase.Grouped(r.Duplicates)}, {"lacking", lacking},
+			{"compared", phrase.Grouped(r.Compared) + " numbers"}, {"differences", phrase.Grouped(r.Differences)}}
 		if r.Since != nil {
 			fields = append(fields, [2]string{"since", when(*r.Since) +
 				said("stats.what_is_older_is_no")})
@@ -341,7 +333,6 @@ type statsAlarms struct {
 	Acknowledge int64  `xor:"what" placeholder:"ID"`
 	Dismiss     int64  `xor:"what" placeholder:"ID"`
 	Note        string `placeholder:"TEXT"`
-	Actor       string `default:"admin" placeholder:"NAME"`
 }
 
 // Run lists alarms, or acknowledges or dismisses one.
@@ -360,12 +351,12 @@ func (c *statsAlarms) Run(s *session) error {
 		return err
 	}
 	if c.Dismiss != 0 {
-		a, err := operator.DismissAlarm(s.ctx, c.Dismiss, c.Note, c.Actor)
+		a, err := operator.DismissAlarm(s.ctx, c.Dismiss, c.Note)
 		return c.outcome(s, a, failed("dismiss", fmt.Sprint("alarm ", c.Dismiss), err), "stats.alarm_of_code_is_dismissed",
 			a.ID, a.ApplicationID, a.CodeIndex, plain(a.DismissedBy), plain(a.Note))
 	}
 	if c.Acknowledge != 0 {
-		a, err := operator.AcknowledgeAlarm(s.ctx, c.Acknowledge, c.Actor)
+		a, err := operator.AcknowledgeAlarm(s.ctx, c.Acknowledge)
 		return c.outcome(s, a, failed("acknowledge", fmt.Sprint("alarm ", c.Acknowledge), err), "stats.alarm_is_acknowledged_by",
 			a.ID, plain(a.AcknowledgedBy))
 	}

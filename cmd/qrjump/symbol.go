@@ -116,6 +116,9 @@ func (c *symbolCommand) Run(s *session) error {
 		if d, err := gs1.ParseBracketed(c.What); err == nil && !strings.HasPrefix(c.Kind, "gs1-") {
 			return misused("symbol.gs1_data", d.Bracketed())
 		}
+		if err := c.codeCheck(s, c.adminFlags).text(c.What); err != nil {
+			return err
+		}
 		return c.draw(s, c.outputFlags, design, 0, labels.Row{Text: c.What, Code: c.What})
 	}
 	id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
@@ -199,11 +202,11 @@ func (c *ruleQR) Run(s *session) error {
 	opens := longestMatch(list.Rules, c.Link)
 	if opens == nil {
 		return advised{error: fault("symbol.no_rule_of_the_account", plain(c.Link)),
-			next: "qrjump rule add, or why: qrjump scan --explain " + plain(c.Link)}
+			next: said("symbol.add_a_rule", shellWord(c.Link))}
 	}
 	if !opens.Published && !c.Unpublished {
 		return advised{error: fault("symbol.the_rule_is_not_published", opens.Prefix, c.Link),
-			next: "qrjump rule publish " + opens.Prefix + said("symbol.or_unpublished_to_print_first")}
+			next: c.again("rule", "publish", opens.Prefix) + said("symbol.or_unpublished_to_print_first")}
 	}
 	return c.draw(s, c.outputFlags, design, 0, labels.Row{Text: c.Link, Code: c.Link})
 }

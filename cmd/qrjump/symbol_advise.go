@@ -65,6 +65,6 @@ func (c *symbolAdvise) Run(s *session) error {
 		if c.Kind == "qr" {
 			level = " --level " + c.Level
 		}
-		tell(w, "symbol_advise.next", plain(c.Text), a.Module.Millimetres(), c.DPI, c.Kind, level)
+		tell(w, "symbol_advise.next", shellWord(c.Text), a.Module.Millimetres(), c.DPI, c.Kind, level)
 	})
 }

@@ -61,7 +61,7 @@ var everyVerb = []verb{
 	{path: "record", api: otherTest},
 	{path: "replay", api: otherTest},
 	{path: "compare", words: "$CASSETTE", says: `^1 of 1 call compared: 0 differences$`},
-	{path: "settle", api: otherTest},
+	{path: "probe", api: otherTest},
 	{path: "context list", api: otherTest},
 	{path: "context show", api: otherTest},
 	{path: "context set", api: otherTest},
@@ -287,10 +287,9 @@ var everyVerb = []verb{
 	{path: "start rules", api: adminAPI, words: "begins --prefix https://begins.example/ --secret-file $OUT",
 		says: `(?m)^https://begins\.example/ opens begins\.$`},
 	{path: "batch order", api: adminAPI, words: "brand 10000 --isv wish", says: `^application \d+; next: qrjump batch schedule \d+$`},
-	{path: "batch orders", api: adminAPI, says: `(?m)^brand +wish +10000 +admin +made +admin +\d+ +0 +0 +0$`},
-	{path: "batch decide", api: adminAPI, words: "brand 10000 --isv wish --refuse", exit: exitRefused,
+	{path: "batch orders", api: adminAPI, says: `(?m)^brand +wish +10000 +- +admin +made +\S{22} +admin +\d+ +0 +0 +0$`},
+	{path: "batch decide", api: adminAPI, words: "brand stale --isv wish --refuse", exit: exitRefused,
 		says: `admin decided this order already`},
-	{path: "batch decide", api: adminAPI, words: "brand 20000 --isv wish --refuse", exit: exitRefused, says: `another count`},
 	{path: "find", api: adminAPI, words: "tea.example", says: `(?m)^rule +https://tea\.example/t/ +pages/v/v +shop$`},
 	{path: "find", api: adminAPI, words: "WISH --account brand", says: `(?m)^batch +\d+ +wish +brand$`},
 	{path: "batch alarm", api: adminAPI, words: "$ID", says: `^a code of \d+ is alarmed from a score of 100 on \(as on the whole server\)$`},
@@ -492,7 +491,8 @@ func (w *world) askForAuthorization() {
 
 // askForLink asks as a service account for a link that waits for an answer.
 func (w *world) askForLink() {
-	if err := w.operator.SetSettings(w.t.Context(), map[string]any{"hold_links": true, "links_by_own_token": true}); err != nil {
+	if err := w.operator.SetSettings(w.t.Context(), map[string]any{"hold_links": true,
+		"behaviours": map[string]string{"link.own_token_taken": "allow"}}); err != nil {
 		w.t.Fatal(err)
 	}
 	brand, err := client.New(w.addr.Wire, client.Options{AppID: "brand", Secret: "the-secret-of-both"})
@@ -837,8 +837,8 @@ var whatEnds = map[bool]string{
 	false: `__commands __complete acknowledge activate add advance advise agree alarm alarms apply appearance audit authorizations authorize
 		batch calls change check clear codes compare completion confirm-link decide deliveries deviations doctor download draw drill edit events
 		export file find get hand-over health help history import label lint list list-codes licences link links listen login-link lookup make
-		man member misses notices now occupiers open openid order orders pictures plan publish pull pushes put qr quota real record redeem
-		replay resend retarget rules run save scan scans schedule seed send serials serve set settle share shared sheet show signer snapshot
+		man member misses notices now occupiers open openid order orders pictures plan probe publish pull pushes put qr quota real record redeem
+		replay resend retarget rules run save scan scans schedule seed send serials serve set share shared sheet show signer snapshot
 		status test ticket token trade turn undo unfreeze use verify version why`,
 }
 

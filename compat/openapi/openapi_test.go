@@ -53,7 +53,7 @@ func TestTheDocumentsAreCleanAndMakeClients(t *testing.T) {
 }
 
 // mapped are the fields that are a text or a list, which the generator's code for native cannot say: they are objects.
-const mapped = "Item_context=Object,Item_hreflang=Object,getSettings_200_response_behaviours=Object," +
+const mapped = "GS1LinkInput_context=Object,GS1LinkInput_hreflang=Object,getSettings_200_response_behaviours=Object," +
 	"getSettings_200_response_verification=Object,putSettings_request_behaviours=Object,putSettings_request_verification=Object," +
 	"putSettings_200_response_behaviours=Object,putSettings_200_response_verification=Object"
 
@@ -126,5 +126,37 @@ func save(t *testing.T, url, file string) {
 	}
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatal(resp.Status, err)
+	}
+}
+
+// ogen is the generator that the test below runs, from the Go module proxy.
+const ogen = "github.com/ogen-go/ogen"
+
+// TestClientsByOgen: ogen makes Go of both documents, and it builds. It needs the Go module proxy.
+func TestClientsByOgen(t *testing.T) {
+	s := harness.Start(t)
+	dir := t.TempDir()
+	run := func(words ...string) ([]byte, error) {
+		c := exec.Command("go", words...)
+		c.Dir, c.Env = dir, append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
+		return c.CombinedOutput()
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module generated\n\ngo 1.26\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run("get", "-tool", ogen+"/cmd/ogen@v1.24.0"); err != nil {
+		t.Skipf("not run: ogen is not to be had: %v: %.300s", err, out)
+	}
+	for pkg, name := range map[string]string{"admin": "openapi.json", "wire": "openapi-wire.json"} {
+		file := filepath.Join(dir, name)
+		save(t, s.URL+"/"+name, file)
+		if out, err := run("tool", "ogen", "--target", pkg, "--package", pkg, "--clean", file); err != nil {
+			t.Fatalf("ogen %s: %v\n%s", name, err, out)
+		}
+	}
+	for _, words := range [][]string{{"mod", "tidy"}, {"build", "./admin", "./wire"}} {
+		if out, err := run(words...); err != nil {
+			t.Errorf("go %q of what ogen made: %v\n%s", words, err, out)
+		}
 	}
 }

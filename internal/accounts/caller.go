@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -27,9 +28,11 @@ type Caller struct {
 	addrs []string
 }
 
-// From returns 61004 if a platform calls from an address that is not on its
-// list.
+// From returns 61004 if a platform, 40164 if a service account calls from an address that is not on its list.
 func (c Caller) From(ip netip.Addr) error {
+	if c.Component == "" && c.Kind == ServiceAccount && !allowed(ip, c.Account.IPAllowlist) {
+		return errcode.InvalidIP.Addressed(ip).With(behaviour.CallerAddressAccount, "not in ip_allowlist of %s", c.AppID)
+	}
 	return Component{AppID: c.Component, IPAllowlist: c.addrs}.reachedFrom(ip)
 }
 
@@ -107,11 +110,27 @@ func (d *Directory) identify(ctx context.Context, hash [sha256.Size]byte) (ident
 		}
 		caller.Account, err = tx.Account(ctx, t.AppID)
 		if errors.Is(err, ErrNoAccount) {
-			return errcode.InvalidCredential.With(behaviour.CallerTokenUnknown, "account %s is gone", t.AppID)
+			return Deleted(t.AppID)
 		}
 		return err
 	})
 	return i, err
+}
+
+// Deleted returns the error of a call for an account that was deleted meanwhile: 40001, and ErrNoAccount.
+func Deleted(appid string) error {
+	return fmt.Errorf("%w: %w", errcode.InvalidCredential.With(behaviour.CallerTokenUnknown, "account %s is gone", appid), ErrNoAccount)
+}
+
+// Keep returns an account as it is now, which is not deleted until the transaction ends, or Deleted.
+func Keep(ctx context.Context, tx interface {
+	KeepAccount(ctx context.Context, appid string) (Account, error)
+}, appid string) (Account, error) {
+	a, err := tx.KeepAccount(ctx, appid)
+	if errors.Is(err, ErrNoAccount) {
+		err = Deleted(appid)
+	}
+	return a, err
 }
 
 // platform reads what a platform's token depends on.

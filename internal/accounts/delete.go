@@ -32,10 +32,11 @@ func (e InUse) Error() string {
 	return fmt.Sprintf("account %s stays, because it has: %s", e.AppID, strings.Join(has, ", "))
 }
 
-// Delete deletes an account, unless something keeps it; dry only says what would go and what keeps it. More are further
-// things that keep it. Platforms hear that it authorises them no more. ErrNoAccount, InUse. A call of the account that is
-// under way at that moment may still be answered, and what it made is without an account until one of this AppID is made.
-func (d *Directory) Delete(ctx context.Context, appid string, dry bool, more ...Amount) (Belongings, error) {
+// Delete deletes an account, unless something keeps it; dry only says what would go and what keeps it. Opened counts, within
+// the transaction, the active codes that open it: they keep it too. A concurrent call that adds something which keeps the
+// account either comes first, or fails. Platforms hear that the account authorises them no more. ErrNoAccount, InUse.
+func (d *Directory) Delete(ctx context.Context, appid string, dry bool, opened func(ctx context.Context, appid string) (int, error)) (
+	Belongings, error) {
 	var has Belongings
 	var linked []string
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
@@ -52,10 +53,12 @@ func (d *Directory) Delete(ctx context.Context, appid string, dry bool, more ...
 		if has, err = tx.Belongings(ctx, appid, d.Now()); err != nil {
 			return err
 		}
-		for _, one := range more {
-			if one.Count > 0 {
-				has.Keeps = append(has.Keeps, one)
-			}
+		n, err := opened(tx.Join(ctx), appid)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			has.Keeps = append(has.Keeps, Amount{"active_codes", n})
 		}
 		switch {
 		case dry:

@@ -132,7 +132,7 @@ func (l Link) Confirm(side Side, agree bool) (next Link, over bool, err error) {
 // MayLink returns 48001 for an account of a kind that cannot link Mini Programs.
 func (a Account) MayLink() error {
 	if a.Kind != ServiceAccount {
-		return errcode.Unauthorized.With(behaviour.LinkKind, "%s is a %s: only a service account is linked with Mini Programs", a.AppID,
+		return errcode.Unauthorized.With(behaviour.CallerKind, "%s is a %s: only a service account is linked with Mini Programs", a.AppID,
 			a.Kind)
 	}
 	if !a.Certified {
@@ -219,6 +219,9 @@ func (d *Directory) linkToChange(ctx context.Context, tx Tx, service, miniProgra
 			return l, err
 		}
 	}
+	if _, err := Keep(ctx, tx, service); err != nil {
+		return l, err
+	}
 	program, err := tx.Account(ctx, miniProgram)
 	if errors.Is(err, ErrNoAccount) {
 		return l, errcode.InvalidAppID.With(behaviour.LinkAppIDUnknown, "there is no account %q", miniProgram)
@@ -249,7 +252,12 @@ func (d *Directory) EndLink(ctx context.Context, service Account, miniProgram st
 			behaviour.Note(ctx, behaviour.LinkEndAbsent)
 			return l, true, nil
 		}
-		return l.End(d.Settings.Get().HoldLinks)
+		s := d.Settings.Get()
+		next, over, err := l.End(s.HoldLinks || s.Refuses(behaviour.LinkEndAtOnce))
+		if err == nil && over && l.Status == LinkDone {
+			behaviour.Note(ctx, behaviour.LinkEndAtOnce)
+		}
+		return next, over, err
 	})
 }
 

@@ -68,7 +68,7 @@ func (d *Directory) ScannedCode(ctx context.Context, text string, openID func(ac
 		return nil
 	}
 	err = d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		account, err := tx.Account(ctx, q.Account)
+		account, err := tx.KeepAccount(ctx, q.Account)
 		if errors.Is(err, ErrNoAccount) {
 			return nil
 		}

@@ -17,6 +17,21 @@ var optionValues = map[string][]string{
 	"customer_service": {"0", "1"},
 }
 
+// optionSets are the permission sets that the options belong to; a Mini Program has none of them. Contract: rules 3.2.
+var optionSets = map[string]int{"location_report": 2, "voice_recognize": 1, "customer_service": 6}
+
+// OptionSet returns the permission set of an option; 0 = there is no such option.
+func OptionSet(name string) int { return optionSets[name] }
+
+// grantsOption returns 61007 unless the account granted the platform the permission set of an option.
+func (a Authorization) grantsOption(component, name string) error {
+	caller := Caller{Account: a.Account, Component: component, sets: a.Sets}
+	if a.Account.Kind == MiniProgram {
+		caller.sets = nil
+	}
+	return caller.Granted(optionSets[name])
+}
+
 // validOptions returns an error that names an option or a value that does not exist.
 func (a Account) validOptions() error {
 	for _, name := range slices.Sorted(maps.Keys(a.Options)) {
@@ -38,6 +53,9 @@ func (d *Directory) Option(ctx context.Context, component, appid, name string) (
 		return "", errcode.InvalidArgs.With(behaviour.ComponentOption, "option_name is %.40q", name)
 	}
 	a, err := d.Authorization(ctx, component, appid)
+	if err == nil {
+		err = a.grantsOption(component, name)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -60,6 +78,9 @@ func (d *Directory) SetOption(ctx context.Context, component, appid, name, value
 			return err
 		}
 		a, err := d.authorization(ctx, tx, component, appid)
+		if err == nil {
+			err = a.grantsOption(component, name)
+		}
 		if err != nil {
 			return err
 		}

@@ -174,8 +174,11 @@ func (q QRCode) ticket(nonce [4]byte) string {
 
 // MayMakeQRCodes returns 48001 for anything but a certified service account.
 func (a Account) MayMakeQRCodes() error {
-	if a.Kind != ServiceAccount || !a.Certified {
-		return errcode.Unauthorized.With(behaviour.QRCodeAccount, "%s is not a certified service account", a.AppID)
+	switch {
+	case a.Kind != ServiceAccount:
+		return errcode.Unauthorized.With(behaviour.CallerKind, "%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
+	case !a.Certified:
+		return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
 	}
 	return nil
 }
@@ -199,6 +202,9 @@ func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDr
 	made := fresh
 	if !fresh.Permanent() {
 		err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+			if _, err := Keep(ctx, tx, caller.AppID); err != nil {
+				return err
+			}
 			if d.mayForget() {
 				if err := tx.ForgetQRCodes(ctx, caller.AppID, fresh.CreatedAt.Add(-qrMemory)); err != nil {
 					return err
@@ -218,6 +224,9 @@ func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDr
 	}
 	err = d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, caller.AppID); err != nil {
+			return err
+		}
+		if _, err := Keep(ctx, tx, caller.AppID); err != nil {
 			return err
 		}
 		if err := have(tx); !errors.Is(err, ErrNoQRCode) {

@@ -47,6 +47,9 @@ type Tx interface {
 	RunsLong(ctx context.Context) error
 	// Account returns ErrNoAccount where there is none.
 	Account(ctx context.Context, appid string) (Account, error)
+	// KeepAccount is Account, and makes a deletion of the account wait until the transaction ends. It comes after the locks of
+	// owners and before the head of the log of changes.
+	KeepAccount(ctx context.Context, appid string) (Account, error)
 	// Accounts lists by AppID, the first after the given one, at most limit.
 	Accounts(ctx context.Context, after string, limit int) ([]Account, error)
 	// AccountsAt returns those of the AppIDs' accounts that exist, in no order.
@@ -68,8 +71,11 @@ type Tx interface {
 	ChangedSince(ctx context.Context, after int64, limit int) ([]Concern, error)
 	// DeleteAccount removes the account with its members, links and tokens.
 	DeleteAccount(ctx context.Context, appid string) error
-	// LockBelongings makes changes of the account's rules and of all GS1 keys wait. Belongings are then what an account has.
+	// LockBelongings makes changes of the account's rules, changes of all GS1 keys and calls of KeepAccount wait. Belongings are
+	// then what an account has.
 	LockBelongings(ctx context.Context, appid string) error
+	// Join returns a context with which calls of the same store are a part of this transaction.
+	Join(ctx context.Context) context.Context
 	Belongings(ctx context.Context, appid string, now time.Time) (Belongings, error)
 
 	LinkTx

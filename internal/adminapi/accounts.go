@@ -67,6 +67,7 @@ func (a *Admin) showAccount(ctx context.Context, one accounts.Account) (client.A
 		Pages: words[string](one.Pages), Options: one.Options,
 		SecretFrozen: one.SecretFrozen, CreatedAt: one.CreatedAt, ConfirmFile: client.ConfirmFile(one.Confirm)}
 	shown.Revised = revisionOf(shown, one.SecretHash, one.MarketcodeKey)
+	shown.MessageURL = shownURL(ctx, shown.MessageURL)
 	return shown, err
 }
 
@@ -273,8 +274,7 @@ func (a *Admin) deleteAccount(ctx context.Context, in *struct {
 	AppIDPath
 	DryRun
 }) (client.Deletion, error) {
-	opened := accounts.Amount{What: "active_codes", Count: a.Codes.Memory.Opening(in.AppID, a.Now())}
-	has, err := a.Accounts.Delete(ctx, in.AppID, in.DryRun.DryRun, opened)
+	has, err := a.Accounts.Delete(ctx, in.AppID, in.DryRun.DryRun, a.Codes.Opening)
 	return showDeletion(in.AppID, has, !in.DryRun.DryRun), err
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"net/http"
@@ -199,6 +200,10 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 	a.Log.ErrorContext(ctx, "admin call failed", "error", err)
 	if out, ok := errors.AsType[*errcode.Outage](err); ok {
 		return huma.Error503ServiceUnavailable("the database " + out.What + ": try again later; the server's log says more")
+	}
+	if file, ok := errors.AsType[*fs.PathError](err); ok {
+		return huma.Error503ServiceUnavailable(fmt.Sprintf("the data folder has no room, or cannot be written: %s; nothing was changed: make room there, then try again",
+			file.Err))
 	}
 	return huma.Error500InternalServerError("the call failed inside the server: its log says why")
 }

@@ -1,7 +1,6 @@
 package adminapi
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -92,10 +91,11 @@ func (a *Admin) listAlarms(ctx context.Context, in *struct {
 func (a *Admin) acknowledgeAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
 	Body struct {
-		Actor string `json:"actor,omitempty" maxLength:"128" doc:"who; left out: admin"`
+		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"not read: the caller acknowledges"`
 	}
 }) (alarm, error) {
-	found, err := a.Alarms.Acknowledge(ctx, in.ID, cmp.Or(in.Body.Actor, "admin"))
+	ctx = acting(ctx, "")
+	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.AuthorOf(ctx).Actor)
 	if err != nil {
 		return alarm{}, err
 	}
@@ -106,10 +106,10 @@ func (a *Admin) dismissAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
 	Body struct {
 		Note  string `json:"note" minLength:"1" maxLength:"1000" doc:"why the code is no copy"`
-		Actor string `json:"actor,omitempty" maxLength:"128" doc:"who; left out: whoever calls"`
+		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"not read: the caller dismisses"`
 	}
 }) (alarm, error) {
-	ctx = acting(ctx, in.Body.Actor)
+	ctx = acting(ctx, "")
 	found, err := a.Alarms.Dismiss(ctx, in.ID, accounts.AuthorOf(ctx).Actor, in.Body.Note)
 	if err != nil {
 		return alarm{}, err

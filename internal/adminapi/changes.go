@@ -36,7 +36,11 @@ func (a *Admin) listChanges(ctx context.Context, in *struct {
 }
 
 func (a *Admin) verifyAudit(ctx context.Context, _ *noInput) (history.Checked, error) {
-	return a.History.VerifyChanges(ctx)
+	done, err := a.History.VerifyChanges(ctx)
+	if err == nil {
+		done.Orphans, err = a.History.Orphans(ctx, a.Codes.Memory.Targets(a.Now()))
+	}
+	return done, err
 }
 
 func (a *Admin) undoRuleChange(ctx context.Context, in *struct {

@@ -22,14 +22,18 @@ import (
 
 const noGTIN = "product_code is no EAN or GTIN with a right check digit"
 
-// acting is the context of changes that the operator makes in somebody's name.
+// acting returns ctx for a change that its caller attributes to name. People and keys keep their own
+// name in the audit log, and the admin token cannot take the name of one of them.
 func acting(ctx context.Context, name string) context.Context {
 	author := accounts.AuthorOf(ctx)
-	switch author.Actor {
-	case "", "server", "admin":
-		author.Actor = cmp.Or(name, "admin")
-	default: // a person or a key keeps its own name in the log
+	kind, _, _ := strings.Cut(name, ":")
+	switch {
+	case author.Actor != "" && author.Actor != "server" && author.Actor != "admin":
 		author.Via = name
+	case kind == "person" || kind == "key":
+		author.Actor, author.Via = "admin", name
+	default:
+		author.Actor = cmp.Or(name, "admin")
 	}
 	return accounts.By(ctx, author)
 }
@@ -187,12 +191,6 @@ func (a *Admin) listCodeEvents(ctx context.Context, in *struct {
 	return shown, nil
 }
 
-// changeDone is how far a change went, with warnings about it.
-type changeDone struct {
-	client.CodesChanged
-	Warning string `json:"warning,omitempty"`
-}
-
 // at is the time at which a change takes effect; nil = at once.
 func at(t *time.Time) (from time.Time) {
 	if t != nil {
@@ -201,20 +199,28 @@ func at(t *time.Time) (from time.Time) {
 	return from
 }
 
-func (a *Admin) change(ctx context.Context, actor string, id int64, s client.CodeSelection, c codes.Change) (changeDone, error) {
+func (a *Admin) change(ctx context.Context, actor string, id int64, s client.CodeSelection, c codes.Change) (client.CodesChanged, error) {
 	b, err := a.Codes.Memory.Know(ctx, id)
 	if err != nil {
-		return changeDone{}, err
+		return client.CodesChanged{}, err
 	}
 	set, err := a.selected(ctx, b, s)
 	if err != nil {
-		return changeDone{}, err
+		return client.CodesChanged{}, err
 	}
 	c.Batch, c.Codes = id, set
 	changed, err := a.Codes.Change(acting(ctx, actor), c)
-	done := changeDone{CodesChanged: client.CodesChanged{Codes: set.Len(), Changed: &changed}}
-	if c.Did == codes.Activate && !gs1.ValidGTIN(c.Binding.ProductCode) {
+	done := client.CodesChanged{Codes: set.Len(), Changed: &changed}
+	switch {
+	case err != nil:
+	case c.Did == codes.Activate && !gs1.ValidGTIN(c.Binding.ProductCode):
 		done.Warning = noGTIN
+	case c.Did == codes.Unfreeze:
+		var recalled []codes.PrintPackage
+		recalled, err = a.Codes.RecalledPackages(ctx, id, set)
+		if len(recalled) > 0 {
+			done.Warning = fmt.Sprintf("package %d was recalled: its file, which may be lost, is valid again", recalled[0].ID)
+		}
 	}
 	return done, err
 }
@@ -225,7 +231,7 @@ func (a *Admin) changeCodes(ctx context.Context, in *struct {
 		client.CodeChange
 		Did codes.Did `json:"did" enum:"freeze,unfreeze,void,redeem"`
 	}
-}) (changeDone, error) {
+}) (client.CodesChanged, error) {
 	b := in.Body
 	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Did: b.Did, Note: b.Note})
 }
@@ -240,7 +246,7 @@ func (a *Admin) activateCodes(ctx context.Context, in *struct {
 		Actor   string             `json:"actor,omitempty"`
 		Note    string             `json:"note,omitempty"`
 	}
-}) (changeDone, error) {
+}) (client.CodesChanged, error) {
 	b := in.Body
 	return a.change(ctx, b.Actor, in.ID, client.CodeSelection{Ranges: []client.CodeRange{{From: b.From, To: b.To}}},
 		codes.Change{Did: codes.Activate, Binding: codes.Binding(b.Binding), From: at(b.At), Note: b.Note})
@@ -252,7 +258,7 @@ func (a *Admin) withdrawCodes(ctx context.Context, in *struct {
 		client.CodeChange
 		At *time.Time `json:"at,omitempty"`
 	}
-}) (changeDone, error) {
+}) (client.CodesChanged, error) {
 	b := in.Body
 	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Did: codes.Withdraw, From: at(b.At), Note: b.Note})
 }

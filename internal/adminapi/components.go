@@ -23,6 +23,7 @@ func (a *Admin) showComponent(ctx context.Context, one accounts.Component) (clie
 	// What accounts grant a platform is not part of its revision: that changes by calls of the
 	// wire.
 	shown.Revised = revisionOf(shown, one.SecretHash, one.MessageToken, one.EncodingAESKey)
+	shown.EventURL = shownURL(ctx, shown.EventURL)
 	total, page, err := a.Accounts.Authorizations(ctx, one.AppID, 0, accounts.ListLimit)
 	shown.Total, shown.Authorizations = total, each(page, showGrant)
 	return shown, err
@@ -89,7 +90,7 @@ func (a *Admin) listPushes(ctx context.Context, in *struct {
 }) (client.PushList, error) {
 	list, err := a.Accounts.Pushes(ctx, in.Component, in.Limit)
 	return client.PushList{Pushes: each(list, func(p outbox.Row) client.Push {
-		return client.Push{ID: p.ID, InfoType: p.Event, AppID: p.AppID, CreatedAt: p.CreatedAt, URL: p.URL, Message: p.Shown,
+		return client.Push{ID: p.ID, InfoType: p.Event, AppID: p.AppID, CreatedAt: p.CreatedAt, URL: shownURL(ctx, p.URL), Message: p.Shown,
 			Attempts: p.Attempts, Delivered: p.State() == outbox.Delivered, SentAt: optional(p.SentAt), NextAt: optional(p.NextAt),
 			Status: p.Status, Answer: p.Answer, Fault: p.Fault}
 	})}, err

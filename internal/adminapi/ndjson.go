@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"mime"
 	"net/http"
@@ -246,6 +247,11 @@ func (a *Admin) load(ctx context.Context, what string, in *importInput,
 	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return client.Imported{}, huma.NewError(http.StatusRequestEntityTooLarge,
 			fmt.Sprintf("longer than %d GiB: bring it in several files", tooLong.Limit>>30))
+	}
+	if _, disk := errors.AsType[*fs.PathError](err); disk {
+		// A client that is still sending does not read an answer, so the rest is read first.
+		_, _ = io.Copy(io.Discard, io.LimitReader(in, maxImport))
+		return client.Imported{}, err
 	}
 	if err != nil {
 		a.Log.WarnContext(ctx, "an import of "+what+" did not arrive whole; nothing was loaded", "error", err)

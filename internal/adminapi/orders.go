@@ -19,13 +19,14 @@ func (a *Admin) showOrder(ctx context.Context, one codes.Order) (client.Order, e
 	shown := client.Order{Account: one.Account, ISV: one.ISV, Count: one.Count, Text: one.Template,
 		TextBits: codes.TextBits(one.Template, one.Count), Weak: codes.Batch{Template: one.Template, Count: one.Count}.Weak(),
 		AskedBy: one.AskedBy, AskedAt: one.AskedAt,
-		DecidedBy: one.DecidedBy, DecidedAt: optional(one.DecidedAt), ApplicationID: one.Batch}
+		DecidedBy: one.DecidedBy, DecidedAt: optional(one.DecidedAt), ApplicationID: one.Batch,
+		Revised: client.Revised{Revision: one.Revision()}}
 	switch {
 	case one.Waits():
 		shown.State = "waits"
 	case one.Refused:
 		shown.State = "refused"
-	case one.Batch == 0:
+	case one.Interrupted():
 		shown.State = "making"
 	default:
 		shown.State = "made"
@@ -57,6 +58,7 @@ func (a *Admin) countOrder(ctx context.Context, shown *client.Order) error {
 
 func (a *Admin) listOrders(ctx context.Context, in *struct {
 	Account string `query:"account" maxLength:"128"`
+	Making  bool   `query:"making" doc:"only those that are agreed to and whose codes are not made, 1,000 at most"`
 	Offset  int    `query:"offset" minimum:"0" doc:"how many to leave out: a page goes on where the one before ended"`
 	Page
 }) (client.OrderList, error) {
@@ -65,8 +67,15 @@ func (a *Admin) listOrders(ctx context.Context, in *struct {
 	if err != nil {
 		return shown, err
 	}
-	list, total, err := a.Orders.Newest(ctx, whose, in.Offset, in.Limit)
-	if shown.Total = total; err != nil {
+	var list []codes.Order
+	if in.Making {
+		list, err = a.Orders.Interrupted(ctx, whose)
+		shown.Total = len(list)
+		list = list[:min(len(list), 1000)]
+	} else {
+		list, shown.Total, err = a.Orders.Newest(ctx, whose, in.Offset, in.Limit)
+	}
+	if err != nil {
 		return shown, err
 	}
 	for _, one := range list {
@@ -113,8 +122,8 @@ func (a *Admin) decideOrder(ctx context.Context, in *struct {
 	if err != nil {
 		return client.Order{}, err
 	}
-	one, err := a.Orders.Decide(ctx, account, codes.Application{ISV: in.Body.ISV, Count: in.Body.Count}, in.Body.Agree,
-		a.Settings.Get().OrderByTwo)
+	one, err := a.Orders.Decide(ctx, account, codes.OrderDecision{ISV: in.Body.ISV, Approve: in.Body.Agree,
+		Revision: in.Body.Revision}, a.Settings.Get().OrderByTwo)
 	if errors.Is(err, codes.ErrNoBatch) {
 		return client.Order{}, huma.Error404NotFound("there is no order of this number")
 	}

@@ -49,10 +49,9 @@ func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
 		s.Type, s.AdditionalProperties = huma.TypeObject, &huma.Schema{Type: huma.TypeInteger}
 	case settings.Prefixes:
 		s.Type, s.AdditionalProperties = huma.TypeObject, &huma.Schema{Type: huma.TypeString}
-	case settings.Turned:
-		s.Type = ""
-		s.OneOf = []*huma.Schema{{Type: huma.TypeObject, AdditionalProperties: true},
-			{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}}}
+	case settings.Overrides:
+		s.Type = huma.TypeObject
+		s.AdditionalProperties = &huma.Schema{Type: huma.TypeString, Enum: []any{string(settings.Allow), string(settings.Reject)}}
 	case settings.Verification:
 		s.Type = ""
 		s.OneOf = []*huma.Schema{{Type: huma.TypeString, Enum: []any{"fetch", "trust"}},

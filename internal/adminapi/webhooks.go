@@ -3,9 +3,11 @@ package adminapi
 import (
 	"context"
 	"encoding/json"
+	"net/url"
 	"strconv"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
@@ -19,6 +21,22 @@ func wanted(in client.WebhookPut) webhooks.Wanted {
 			}
 			return one
 		})}
+}
+
+// shownURL returns an address as the caller may see it: beyond its host it may hold a secret, which
+// those may see who may change it.
+func shownURL(ctx context.Context, address string) string {
+	if operations.CallerOf(ctx).Role.Covers(operations.Operator) {
+		return address
+	}
+	u, err := url.Parse(address)
+	switch {
+	case err != nil:
+		return "…"
+	case u.User == nil && u.RawQuery == "" && (u.Path == "" || u.Path == "/"):
+		return address
+	}
+	return u.Scheme + "://" + u.Host + "/…"
 }
 
 func showWebhook(w webhooks.Webhook) client.Webhook {
@@ -49,7 +67,11 @@ type WebhookPath struct {
 
 func (a *Admin) listWebhooks(ctx context.Context, _ *noInput) (client.WebhookList, error) {
 	list, err := a.Webhooks.List(ctx)
-	return client.WebhookList{Webhooks: each(list, showWebhook)}, err
+	shown := client.WebhookList{Webhooks: each(list, showWebhook)}
+	for i := range shown.Webhooks {
+		shown.Webhooks[i].URL = shownURL(ctx, shown.Webhooks[i].URL)
+	}
+	return shown, err
 }
 
 func (a *Admin) createWebhook(ctx context.Context, in *struct{ Body client.WebhookPut }) (client.WebhookAdded, error) {

@@ -52,7 +52,7 @@ func TestNoCodesAreAppliedForWithoutAPrefix(t *testing.T) {
 func TestTheGateOfCodesIsTurned(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
-	s.Admin("PUT", "/settings", `{"behaviours":{"codes.gate":true}}`)
+	s.Admin("PUT", "/settings", `{"behaviours":{"codes.gate":"reject"}}`)
 	refused(t, "a body that is none", codeCall(s, "nofeature", "applycode", "{"), 47001, "")
 	refused(t, "a whole body", codeCall(s, "nofeature", "applycode", `{"code_count":10000,"isv_application_id":"y"}`), 48001, "")
 }

@@ -81,6 +81,31 @@ func TestApplyCode(t *testing.T) {
 	}
 }
 
+// Issue 42, 6: a program cannot make codes without the second person. Behaviour(codes.apply.approval).
+func TestApplyCode_WantsApproval(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: factory})
+	call := func(isv string) servertest.Answer {
+		t.Helper()
+		return codeCall(s, "brand", "applycode", `{"code_count":10000,"isv_application_id":"`+isv+`"}`)
+	}
+	if a := call("before"); a.Code(t) != 0 {
+		t.Fatalf("applycode before: %s", a.Body)
+	}
+	s.Admin("PUT", "/settings", `{"order_by_two":true}`)
+	a := call("new")
+	if a.Code(t) != 48001 || !strings.Contains(s.Log(), "order_by_two") || !strings.Contains(s.Log(), a.RID(t)) {
+		t.Errorf("applycode with order_by_two: %s, want 48001 and why in the log", a.Body)
+	}
+	if a := call("before"); a.Code(t) != 0 {
+		t.Errorf("an application that exists: %s, want it answered", a.Body)
+	}
+	s.Admin("PUT", "/settings", `{"allow_unapproved_applycode":true}`)
+	if a := call("new"); a.Code(t) != 0 {
+		t.Errorf("applycode with allow_unapproved_applycode: %s, want codes", a.Body)
+	}
+}
+
 // Contract: marketcode 3.2, 11.1.
 // Behaviour(wire.field.null).
 func TestApplyCodeQuery(t *testing.T) {
@@ -515,7 +540,7 @@ func TestARetargetKeepsTheRangeOfItsActivation(t *testing.T) {
 func TestThreeOverlappingActivations(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
-	s.Admin("PUT", "/settings", `{"activation_overlap":"replace","inactive_code_is_an_error":false}`)
+	s.Admin("PUT", "/settings", `{"behaviours":{"codes.activate.overlap_taken":"allow","codes.query.bare":"allow"}}`)
 	id := applied(t, s, "brand", "x", 10_000)
 	for i, r := range []segment{{0, 200}, {100, 300}, {150, 250}} {
 		works(t, s, "brand", "codeactive", binding(id, r.CodeStart, r.CodeEnd, fmt.Sprintf(`"activity_name":"call %d"`, i+1)))
@@ -631,7 +656,7 @@ func TestCodeActiveQuery(t *testing.T) {
 		}
 	}
 	// Options. Contract: marketcode 3.5, 11.1 (omitempty drops an index of 0).
-	s.Admin("PUT", "/settings", `{"missing_index_is_zero":true}`)
+	s.Admin("PUT", "/settings", `{"behaviours":{"codes.query.index_taken":"allow"}}`)
 	if got, want := works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d}`, id)),
 		works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":0}`, id)); got.Code != want.Code {
 		t.Errorf("%+v, want index 0: %+v", got, want)
@@ -639,7 +664,7 @@ func TestCodeActiveQuery(t *testing.T) {
 	refused(t, "nothing, with the option", codeCall(s, "brand", "codeactivequery", `{}`), 40097, "one of them must be given")
 	inactive := fmt.Sprintf(`{"application_id":%d,"code_index":201}`, id)
 	refused(t, "not active", codeCall(s, "brand", "codeactivequery", inactive), 80304, "")
-	s.Admin("PUT", "/settings", `{"inactive_code_is_an_error":false}`)
+	s.Admin("PUT", "/settings", `{"behaviours":{"codes.query.bare":"allow"}}`)
 	if got := works(t, s, "brand", "codeactivequery", inactive); len(got.Fields) != 5 || got.ISVApplicationID != "x" || len(got.Code) != 9 {
 		t.Errorf("a code that is not active, with the option: %+v", got)
 	}
@@ -659,7 +684,7 @@ func TestTicketToCode(t *testing.T) {
 	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
 	id := applied(t, s, "brand", "x", 10_000)
 	works(t, s, "brand", "codeactive", binding(id, 0, 200))
-	s.Admin("PUT", "/settings", `{"activation_overlap":"replace"}`)
+	s.Admin("PUT", "/settings", `{"behaviours":{"codes.activate.overlap_taken":"allow"}}`)
 	text, code := printed(t, s, id, 7)
 	const wrong, badID = "无效的code_ticket或与openid不对应", "openid invalid"
 	alice, bob := ticketOf(t, s, "alice", text), ticketOf(t, s, "bob", text)
@@ -845,21 +870,19 @@ func TestSettingsOfCodes(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	refused(t, "an overlap, by default", codeCall(s, "brand", "codeactive", binding(id, 0, 9)), 80302, "")
-	s.Admin("PUT", "/settings", `{"activation_overlap":"replace"}`)
+	s.Admin("PUT", "/settings", `{"behaviours":{"codes.activate.overlap_taken":"allow"}}`)
 	works(t, s, "brand", "codeactive", binding(id, 0, 9))
-	s.Admin("PUT", "/settings", `{"activation_overlap":"reject"}`) // as it was called before
+	s.Admin("PUT", "/settings", `{"behaviours":{"codes.activate.overlap_taken":"reject"}}`)
 	refused(t, "an overlap", codeCall(s, "brand", "codeactive", binding(id, 5, 15)), 80302, "")
-	if a := s.Admin("GET", "/settings", ""); !strings.Contains(a.Body, `"activation_overlap":"refuse"`) {
-		t.Errorf("%s", a.Body)
-	}
-	s.Admin("PUT", "/settings", `{"activation_overlap":"replace","require_link":true}`)
+	s.Admin("PUT", "/settings", `{"behaviours":{"codes.activate.overlap_taken":"allow","codes.activate.unlinked_taken":"reject"}}`)
 	works(t, s, "brand", "codeactive", binding(id, 0, 0))
 	refused(t, "no link", codeCall(s, "brand", "codeactive", binding(id, 0, 0, `"wxa_appid":"far"`)), 40097,
-		`wxa_appid "far" is not linked with brand`)
-	s.Admin("PUT", "/settings", `{"require_link":false}`)
+		`wxa_appid "far": it is not linked with brand`)
+	s.Admin("PUT", "/settings", `{"behaviours":{"codes.activate.overlap_taken":"allow"}}`)
 	works(t, s, "brand", "codeactive", binding(id, 0, 0, `"wxa_appid":"far"`))
 	for _, bad := range []string{`{"code_segment":15000}`, `{"code_segment":60000}`, `{"code_count_max":1}`,
-		`{"activation_overlap":"maybe"}`, `{"activation_overlap":7}`, `{"ticket_minutes":0}`, `{"code_seconds":-1}`} {
+		`{"behaviours":{"codes.activate.overlap_taken":"maybe"}}`, `{"activation_overlap":"replace"}`,
+		`{"ticket_minutes":0}`, `{"code_seconds":-1}`} {
 		if a := s.Do("PUT", "/admin/v1/settings", bad, "Authorization: Bearer "+servertest.AdminToken,
 			"Content-Type: application/json"); a.Status != 422 {
 			t.Errorf("%s: %d", bad, a.Status)

@@ -93,7 +93,7 @@ func TestHabitsOfClients(t *testing.T) {
 	t.Run("K4: tickettocode without a token", func(t *testing.T) {
 		mine := trade(openid(t, s, "alice", "brand"), ticketOf(t, s, "alice", text))
 		refused(t, "by default", s.Do("POST", tradePath, mine), 41001, "")
-		s.Admin("PUT", "/settings", `{"ticket_without_token":true}`)
+		s.Admin("PUT", "/settings", `{"behaviours":{"codes.ticket.token":"allow"}}`)
 		a := s.Do("POST", tradePath, mine)
 		if got := tellOf(t, a); got.Code != code || len(got.Fields) != 14 {
 			t.Errorf("%s", a.Body)
@@ -107,7 +107,7 @@ func TestHabitsOfClients(t *testing.T) {
 		refused(t, "nothing", s.Do("POST", tradePath, "{}"), 40097, "openid invalid")
 		refused(t, "the other calls want one all the same", s.Do("POST", codeFamily+"codeactivequery", fmt.Sprintf(`{"code":%q}`, code)),
 			41001, "")
-		s.Admin("PUT", "/settings", `{"ticket_without_token":false}`)
+		s.Admin("PUT", "/settings", `{"behaviours":{}}`)
 		refused(t, "switched off again", s.Do("POST", tradePath, mine), 41001, "")
 	})
 }

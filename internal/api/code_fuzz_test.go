@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/settings"
 )
 
 // codeBodies are what clients of the code family were seen to send, and worse.
@@ -69,7 +70,7 @@ func FuzzDecodeCodeActive(f *testing.F) {
 
 func FuzzDecodeCodeActiveQuery(f *testing.F) {
 	fuzzCodeDecoder(f, func(fs *fields) error {
-		name, err := readCodeName(fs, false)
+		name, err := readCodeName(fs)
 		if err == nil && (name.ID < 0 || !name.HasIndex && name.Index != 0) {
 			panic("a name that cannot be")
 		}
@@ -109,7 +110,8 @@ func TestACodeIsAText(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := readCodeName(fs, false); err != nil || got != want {
+		fs.settings = settings.NewLive(settings.Defaults())
+		if got, err := readCodeName(fs); err != nil || got != want {
 			t.Errorf("%s: %+v, %v; want %+v", body, got, err, want)
 		}
 	}

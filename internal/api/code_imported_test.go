@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
-// Behaviour(codes.query.elsewhere) Behaviour(codes.download.elsewhere).
+// Behaviour(codes.query.name) Behaviour(codes.download.elsewhere).
 func TestImportedCodesOnTheWire(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})

@@ -40,37 +40,31 @@ func showCode(f codes.Found) codeReply {
 	return reply
 }
 
-func readCodeName(f *fields, missingIsZero bool) (codes.CodeName, error) {
+func readCodeName(f *fields) (codes.CodeName, error) {
 	name := codes.CodeName{URL: f.text("code_url"), Code: f.textOrNumber("code"), ID: f.batchID()}
 	index, given := f.number("code_index")
-	name.Index, name.HasIndex = int64(index), given || missingIsZero
-	if missingIsZero && !given && name.ID != 0 && name.URL == "" && name.Code == "" {
-		f.noteOrRefuse(behaviour.CodesQueryIndexTaken, "code_index", "the number of a code")
+	name.Index, name.HasIndex = int64(index), given
+	if !given && name.ID != 0 && name.URL == "" && name.Code == "" && !f.settings.Refuses(behaviour.CodesQueryIndexTaken) {
+		f.notes.Add(behaviour.CodesQueryIndexTaken)
+		name.HasIndex = true
 	}
 	return name, f.err
 }
 
 // queryCode answers what a code is bound to. Contract: marketcode 3.5.
 func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
-	s := a.Settings.Get()
-	name, err := readCodeName(f, s.MissingIndexIsZero)
+	name, err := readCodeName(f)
 	if err != nil {
 		return nil, err
 	}
 	found, err := a.Codes.Look(ctx, c.caller, name)
-	if err == nil && found.State.Activation == nil && s.InactiveCodeIsAnError {
+	if err == nil && found.State.Activation == nil && !a.lets(c, behaviour.CodesQueryBare) {
 		// the code itself must not be logged
 		err = errcode.CodeNotActive.With(behaviour.CodesQueryInactive, "code_index %d of application_id %d is not active", found.Index,
 			found.Batch.ID)
 	}
 	if err != nil {
 		return nil, err
-	}
-	if found.State.Activation == nil {
-		if err := a.noteOrRefuse(c, behaviour.CodesQueryBare, "code_index %d of application_id %d is not active", found.Index,
-			found.Batch.ID); err != nil {
-			return nil, err
-		}
 	}
 	return showCode(found), nil
 }

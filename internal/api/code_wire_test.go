@@ -113,11 +113,19 @@ var otherTexts = map[int]string{
 	45009: dayQuota, 47001: "data format error", 48001: "api unauthorized", 61007: "api is unauthorized to component",
 }
 
+// contentType returns the type that an answer must have. Behaviour(wire.answer.plain).
+func contentType(a servertest.Answer) string {
+	if strings.HasPrefix(a.Path, "/sns/") {
+		return "text/plain"
+	}
+	return "application/json; encoding=utf-8"
+}
+
 // refused checks an error to the letter: number, shape of the text, and that
 // the detail says which field and why.
 func refused(t testing.TB, what string, a servertest.Answer, number int, detail string) {
 	t.Helper()
-	if a.Status != http.StatusOK || a.Header.Get("Content-Type") != "application/json; encoding=utf-8" {
+	if a.Status != http.StatusOK || a.Header.Get("Content-Type") != contentType(a) {
 		t.Errorf("%s: status %d, Content-Type %q", what, a.Status, a.Header.Get("Content-Type"))
 	}
 	got := tellOf(t, a)

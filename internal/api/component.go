@@ -34,7 +34,7 @@ func (e endpoint) under(s sets) endpoint {
 
 // behalf are the codes of every endpoint that takes an account's token: a
 // platform may be the one who calls, and a setting limits service accounts.
-var behalf = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.NotAuthorizing, errcode.ComponentIP,
+var behalf = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.NotAuthorizing, errcode.InvalidIP, errcode.ComponentIP,
 	errcode.InvalidComponent, errcode.NotComponentSet}
 
 // authenticate finds whose token is in the query. Where a platform calls for the account, it checks
@@ -67,7 +67,9 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 	if err := caller.Granted(e.sets.forKind(caller.Kind)); err != nil || e.may == nil || a.Settings.Refuses(behaviour.CodesGate) {
 		return err
 	}
-	return e.may(a, c)
+	err = e.may(a, c)
+	c.gated = err != nil
+	return err
 }
 
 // lateGate is the gate of a family where the operator turned it: behind the body.

@@ -129,8 +129,22 @@ func (h *habits) since(who string) string {
 	return who
 }
 
+// limiters are all that count calls of a second.
+func (a *API) limiters() []*limiter { return []*limiter{&a.limiter, &a.pictures, &a.pace} }
+
+// Advance makes the calls that limits count older by d, as an emulated clock that is moved on. The machine's own time counts
+// as well, so that a clock that stands still locks no caller out.
+func (a *API) Advance(d time.Duration) {
+	for _, l := range a.limiters() {
+		l.advance(d)
+	}
+}
+
 // ForgetCaller forgets what one account did lately.
 func (a *API) ForgetCaller(appid string) {
+	for _, l := range a.limiters() {
+		l.forget(func(key string) bool { return strings.HasPrefix(key, appid+" ") })
+	}
 	n, _ := a.habits.resets.LoadOrStore(appid, 0)
 	a.habits.resets.Store(appid, n.(int)+1)
 }
@@ -142,9 +156,9 @@ func (a *API) ForgetCallers() {
 		l.young, l.old = nil, nil
 		l.mu.Unlock()
 	}
-	a.pace.mu.Lock()
-	defer a.pace.mu.Unlock()
-	a.pace.calls = nil
+	for _, l := range a.limiters() {
+		l.forget(func(string) bool { return true })
+	}
 }
 
 // lately counts by key what happened in the last one to two windows, for at most two times

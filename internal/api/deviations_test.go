@@ -149,22 +149,21 @@ func deviations(t *testing.T) map[string]how {
 		}
 	}
 	return map[string]how{
-		"wire.method.taken":       post(tokenPath+"?grant_type=client_credential&appid=shop&secret=secret-shop", ""),
-		"wire.body.type":          as("shop", getPath, "{}"),
-		"wire.field.null":         shop(getPath, `{"prefix_list":null,"get_type":null}`),
-		"wire.field.unknown":      shop(getPath, `{"get_typ":2}`),
-		"wire.field.query":        shop(getPath+"?get_type=2&x=y", "{}"),
-		"wire.rate.above":         many(6, shop(getPath, "{}")),
-		"wire.retry":              many(2, wrong),
-		"token.again":             many(3, fresh),
-		"component.ticket.older":  older,
-		"message.slow":            slow,
-		"rules.add.path_unasked":  draft,
-		"rules.prefix.port_taken": shop(addPath, rule("https://shop.example:8443/d/")),
-		"rules.publish.above":     above,
-		"link.own_token_taken": after(typed("svc", "/cgi-bin/wxopen/wxamplinkget", "{}"),
-			set("/settings", `{"links_by_own_token":true}`)),
-		"wire.body.empty_accepted": loosely(shop(getPath, ""), "wire.body.empty_accepted"),
+		"wire.method.taken":        post(tokenPath+"?grant_type=client_credential&appid=shop&secret=secret-shop", ""),
+		"wire.body.type":           as("shop", getPath, "{}"),
+		"wire.field.null":          shop(getPath, `{"prefix_list":null,"get_type":null}`),
+		"wire.field.unknown":       shop(getPath, `{"get_typ":2}`),
+		"wire.field.query":         shop(getPath+"?get_type=2&x=y", "{}"),
+		"wire.rate.above":          many(6, shop(getPath, "{}")),
+		"wire.retry":               many(2, wrong),
+		"token.again":              many(3, fresh),
+		"component.ticket.older":   older,
+		"message.slow":             slow,
+		"rules.add.path_unasked":   draft,
+		"rules.prefix.port_taken":  shop(addPath, rule("https://shop.example:8443/d/")),
+		"rules.publish.above":      above,
+		"link.own_token_taken":     allowed(typed("svc", "/cgi-bin/wxopen/wxamplinkget", "{}"), "link.own_token_taken"),
+		"wire.body.empty_accepted": shop(getPath, ""),
 		"wire.field.doubled":       shop(getPath, `{"get_type":0,"get_type":0}`),
 		"wire.number.text":         page(`"page_size":"10"`),
 		"wire.number.float":        page(`"page_size":1e1`),
@@ -172,7 +171,7 @@ func deviations(t *testing.T) map[string]how {
 		"wire.flag.word": post(stablePath,
 			`{"grant_type":"client_credential","appid":"shop","secret":"secret-shop","force_refresh":0}`),
 		"wire.text.number":         typed("svc", applyPath, `{"code_count":10000,"isv_application_id":7}`),
-		"codes.ticket.token":       after(traded(1, false), set("/settings", `{"ticket_without_token":true}`)),
+		"codes.ticket.token":       allowed(traded(1, false), "codes.ticket.token"),
 		"codes.ticket.again":       traded(2, true),
 		"codes.apply.again":        after(applied, applied),
 		"rules.prefix.private":     shop(addPath, rule("http://127.0.0.1/d/")),
@@ -182,16 +181,15 @@ func deviations(t *testing.T) map[string]how {
 		"rules.edit.keeps_links":   after(edit, tested),
 		"rules.edit.unchecked":     after(edit, draft),
 		"rules.get.all":            typed("svc", getPath, `{"get_type":0}`),
-		"rules.get.by_get": after(func(s *servertest.Server) servertest.Answer {
+		"rules.get.by_get": allowed(func(s *servertest.Server) servertest.Answer {
 			return s.Do("GET", getPath+"?access_token="+s.Token("shop"), "")
-		}, set("/settings", `{"rules_by_get":true}`)),
+		}, "rules.get.by_get"),
 		"rules.publish.again": after(shop(publishPath, prefix("https://shop.example/d/")), draft,
 			shop(publishPath, prefix("https://shop.example/d/"))),
-		"link.end.absent": after(typed("svc", "/cgi-bin/wxopen/wxampunlink", `{"appid":"rival"}`),
-			set("/settings", `{"links_by_own_token":true}`)),
+		"link.end.absent": allowed(typed("svc", "/cgi-bin/wxopen/wxampunlink", `{"appid":"rival"}`), "link.own_token_taken"),
 		"token.stable.soon": many(2, post(stablePath,
 			`{"grant_type":"client_credential","appid":"shop","secret":"secret-shop","force_refresh":true}`)),
-		"component.reauthorized": loosely(func(s *servertest.Server) servertest.Answer {
+		"component.reauthorized": allowed(func(s *servertest.Server) servertest.Answer {
 			token := s.ComponentToken("isv")
 			before, _ := s.AuthorizerToken(token, "isv", "shop")
 			s.Advance(time.Second)
@@ -207,47 +205,46 @@ func deviations(t *testing.T) map[string]how {
 		"rules.prefix.case":        shop(addPath, rule("https://Shop.example/d/")),
 		"rules.add.made_elsewhere": service,
 		"rules.add.above":          aboveRules,
-		"rules.edit.keeps_empty": after(shop(addPath, rule("https://shop.example/d/", `"is_edit":1,"debug_url":[]`)),
-			set("/settings", `{"empty_debug_url_keeps":true}`), tested),
+		"rules.edit.keeps_empty": after(allowed(shop(addPath, rule("https://shop.example/d/", `"is_edit":1,"debug_url":[]`)),
+			"rules.edit.keeps_empty"), tested),
 		"rules.publish.service": aboveService,
 		"rules.publish.closed": after(shop(publishPath, prefix("https://shop.example/d/")), draft,
 			set("/accounts/shop/jump", `{"open":false}`)),
 		"rules.delete.unlinked": after(typed("svc", deletePath, fmt.Sprintf(`{"prefix":"%sa","appid":"shop"}`, q)), service,
 			unlink("svc", "shop")),
-		"link.at_once":         linked,
-		"qrcode.life_ignored":  typed("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":1`, `,"expire_seconds":60`)),
-		"codes.range.part":     coded(`"code_start":0,"code_end":8`, "applycodedownload"),
-		"codes.activate.again": activated(2, ""),
-		"codes.activate.overlap_taken": func(s *servertest.Server) servertest.Answer {
-			s.Admin("PUT", "/settings", `{"activation_overlap":"replace"}`)
-			return activated(2, `,"code_end":8`)(s)
-		},
+		"link.at_once":                  linked,
+		"link.end.at_once":              allowed(typed("svc", "/cgi-bin/wxopen/wxampunlink", `{"appid":"shop"}`), "link.own_token_taken"),
+		"qrcode.life_ignored":           typed("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":1`, `,"expire_seconds":60`)),
+		"codes.range.part":              coded(`"code_start":0,"code_end":8`, "applycodedownload"),
+		"codes.activate.again":          activated(2, ""),
+		"codes.activate.overlap_taken":  allowed(activated(2, `,"code_end":8`), "codes.activate.overlap_taken"),
 		"codes.activate.unlinked_taken": activated(1, `,"wxa_appid":"rival"`),
 		"codes.activate.personal":       activated(1, `,"wxa_appid":"person"`),
 		"codes.activate.path_slash":     activated(1, `,"wxa_path":"/p"`),
 		"codes.activate.path_unasked":   activated(1, ""),
 		"codes.activate.path_unknown":   after(activated(1, ""), pages),
-		"codes.query.index_taken": after(coded("", "codeactivequery"),
-			set("/settings", `{"missing_index_is_zero":true,"inactive_code_is_an_error":false}`)),
-		"codes.query.bare": after(coded(`"code_index":0`, "codeactivequery"), set("/settings", `{"inactive_code_is_an_error":false}`)),
+		"codes.query.index_taken":       allowed(allowed(coded("", "codeactivequery"), "codes.query.index_taken"), "codes.query.bare"),
+		"codes.query.bare":              allowed(coded(`"code_index":0`, "codeactivequery"), "codes.query.bare"),
 	}
 }
 
-// closedStories are refused without strict too; their stories let them pass where nobody turned them.
-const closedStories = "wire.body.empty_accepted component.reauthorized"
-
-// loosely is a story on a server whose operator lets a behaviour pass, unless it was turned already or the server is strict.
-func loosely(story how, id string) how {
+// allowed is a story on a server whose operator allows a behaviour, unless it is overridden already or the server is strict.
+func allowed(story how, id string) how {
 	return func(s *servertest.Server) servertest.Answer {
 		var settings struct {
-			Strict     bool            `json:"strict"`
-			Behaviours map[string]bool `json:"behaviours"`
+			Strict     bool              `json:"strict"`
+			Behaviours map[string]string `json:"behaviours"`
 		}
 		if err := json.Unmarshal([]byte(s.Admin("GET", "/settings", "").Body), &settings); err != nil {
 			panic(err)
 		}
-		if _, turned := settings.Behaviours[id]; !turned && !settings.Strict {
-			s.Admin("PUT", "/settings", fmt.Sprintf(`{"behaviours":{%q:"loose"}}`, id))
+		if settings.Behaviours[id] == "" && !settings.Strict {
+			settings.Behaviours[id] = "allow"
+			body, err := json.Marshal(settings)
+			if err != nil {
+				panic(err)
+			}
+			s.Admin("PUT", "/settings", string(body))
 		}
 		return story(s)
 	}
@@ -397,10 +394,10 @@ func TestStrictRefusesByBehaviour(t *testing.T) {
 				t.Errorf("%s, %s: %s", id, what, a.Body)
 			}
 		}
-		try("strict", "", d.Minds.Surer(behaviour.Inferred))
-		try("strict, and it is turned loose", fmt.Sprintf(`{"behaviours":{%q:"loose"}}`, id), false)
-		try("not strict", `{"strict":false}`, d.Closed() && !strings.Contains(closedStories, id))
-		try("it alone is strict", fmt.Sprintf(`{"strict":false,"behaviours":[%q]}`, id+"=strict"), true)
+		try("strict", "", d.Minds.Surer(behaviour.Inferred) || d.Closed())
+		try("strict, and it is allowed", fmt.Sprintf(`{"behaviours":{%q:"allow"}}`, id), false)
+		try("not strict", `{"strict":false}`, false)
+		try("it alone is rejected", fmt.Sprintf(`{"strict":false,"behaviours":{%q:"reject"}}`, id), true)
 	}
 }
 
@@ -434,7 +431,7 @@ func TestAskingForALinkWithNumbersIsNoDeviation(t *testing.T) {
 	for _, c := range []struct {
 		value string
 		want  []string
-	}{{`1`, nil}, {`0`, nil}, {`"1"`, []string{"wire.number.text"}}, {`true`, []string{"wire.flag.word"}}} {
+	}{{`1`, nil}, {`0`, nil}, {`"1"`, nil}, {`"0"`, nil}, {`" 1"`, []string{"wire.number.text"}}, {`true`, []string{"wire.flag.word"}}} {
 		s := servertest.Start(t, servertest.Options{Seed: town})
 		byThemselves(s)
 		s.Do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+s.Token("svc"),
@@ -513,11 +510,10 @@ func TestARefusedCallRestsOnNothingElse(t *testing.T) {
 func TestStrictHoldsLinks(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
-	for _, settings := range []string{`{"strict":true}`, `{"behaviours":["link.at_once=strict"]}`} {
+	for _, settings := range []string{`{"strict":true}`, `{"behaviours":{"link.at_once":"reject"}}`} {
 		s.Renew(t)
 		byThemselves(s)
-		s.Admin("PUT", "/settings", `{"behaviours":["link.own_token_taken=loose"]}`)
-		s.Admin("PUT", "/settings", strings.Replace(settings, `["`, `["link.own_token_taken=loose","`, 1))
+		s.Admin("PUT", "/settings", strings.Replace(settings, `{"link`, `{"link.own_token_taken":"allow","link`, 1))
 		if a := typed("svc", linkPath, askFor("third"))(s); a.Code(t) != 0 {
 			t.Fatalf("%s: %s", settings, a.Body)
 		}
@@ -570,7 +566,7 @@ func TestAFileThatIsNearlyRight(t *testing.T) {
 	if slices.Sort(got); !slices.Equal(got, []string{"rules.confirm.fragment", "rules.confirm.trim"}) {
 		t.Errorf("reported %q", got)
 	}
-	s.Admin("PUT", "/settings", `{"behaviours":["rules.confirm.trim=strict"]}`)
+	s.Admin("PUT", "/settings", `{"behaviours":{"rules.confirm.trim":"reject"}}`)
 	if a := s.Rule("shop", "add", rule("http://shop.example/e/")); a.Code(t) != 85069 {
 		t.Errorf("strict: %s", a.Body)
 	}

@@ -99,12 +99,12 @@ type needs int
 const (
 	open         needs = 0
 	token        needs = 1 << iota // an access token in the query
-	emptyBody                      // an empty body counts as {} where the operator chose that behaviour
+	emptyBody                      // an empty body counts as {}, although the platform was seen to refuse it
 	noBody                         // the page has no body: an empty one counts as {}
 	anyMethod                      // GET, with the fields in the query
 	makes                          // with anyMethod: the call makes something or uses it up, so only GET and POST are taken
-	ticketOnly                     // a setting allows the call without a token
-	listing                        // a setting allows the call by GET
+	ticketOnly                     // an override allows the call without a token
+	listing                        // an override allows the call by GET
 	platform                       // a third-party platform's own token, and its AppID in component_appid
 	platformLast                   // the same, but the endpoint itself checks it, after the account
 	eitherToken                    // with token: a platform's own token is taken too
@@ -193,6 +193,8 @@ type call struct {
 	// notes are the behaviours on which a call rests that was not refused: where the server was
 	// lenient, and where no page says what the platform does.
 	notes behaviour.Notes
+	// gated says that the gate of the family refused the call before its body was read.
+	gated bool
 	// done says that the endpoint did what was asked, even where an injected fault answers
 	// something else.
 	done bool
@@ -236,6 +238,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		c.notes.Clear() // what was noted before the refusal decided nothing
 	}
 	c.notes.Add(errcode.RowOf(err))
+	if c.gated {
+		c.notes.Add(behaviour.CodesGate)
+	}
 	if known && a.repeatsRefusal(r, e, c, code) {
 		c.notes.Add(behaviour.WireRetry)
 	}
@@ -285,13 +290,18 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	h := w.Header()
 	h["Content-Type"], h["Cache-Control"] = answerType, answerCache
+	if strings.HasPrefix(e.path, "/sns/") {
+		h["Content-Type"] = answerPlain
+	}
 	w.Write(body)
 }
 
 // The headers that all answers share: nobody changes these slices.
 var (
 	// Seen(wire.answer.type): the word is "encoding" on the platform, not "charset".
-	answerType  = []string{"application/json; encoding=utf-8"}
+	answerType = []string{"application/json; encoding=utf-8"}
+	// Seen(wire.answer.plain): of the calls under /sns/.
+	answerPlain = []string{"text/plain"}
 	answerCache = []string{"no-store"}
 )
 
@@ -336,17 +346,14 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	_ = control.SetReadDeadline(time.Time{})
 	c.body = body
 	if len(bytes.TrimSpace(body)) == 0 {
-		s := a.Settings.Get()
-		switch refused := errcode.EmptyPostData.With(behaviour.WireBodyEmpty, "the body is empty: want a JSON object"); {
+		row := behaviour.WireBodyEmptyAccepted
+		if e.needs&noBody != 0 {
+			row = behaviour.WireBodyNone
+		}
+		switch {
 		case e.needs&queryToo != 0:
-		case s.StrictEmptyBody || e.needs&(emptyBody|noBody) == 0:
-			return nil, refused
-		case e.needs&noBody != 0:
-			c.notes.Add(behaviour.WireBodyNone)
-		case s.Refuses(behaviour.WireBodyEmptyAccepted):
-			return nil, refused
-		default:
-			c.notes.Add(behaviour.WireBodyEmptyAccepted)
+		case e.needs&(emptyBody|noBody) == 0 || !a.lets(c, row):
+			return nil, errcode.EmptyPostData.With(behaviour.WireBodyEmpty, "the body is empty: want a JSON object")
 		}
 		body = []byte("{}")
 	}

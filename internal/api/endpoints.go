@@ -88,14 +88,16 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/component/api_get_authorizer_list", platform|reads, "component_appid! offset! count!", a.authorizerList,
 			append(onPlatform, errcode.TooManyListed)...),
 		post("/cgi-bin/component/api_get_authorizer_option", platform|reads, "component_appid! authorizer_appid! option_name!",
-			a.authorizerOption, append(onPlatform, errcode.NotAuthorizing)...),
+			a.authorizerOption, append(onPlatform, errcode.NotAuthorizing, errcode.NotComponentSet)...),
 		post("/cgi-bin/component/api_set_authorizer_option", platform, "component_appid! authorizer_appid! option_name! option_value!",
-			a.setAuthorizerOption, append(onPlatform, errcode.NotAuthorizing)...),
+			a.setAuthorizerOption, append(onPlatform, errcode.NotAuthorizing, errcode.NotComponentSet)...),
 
 		get("/sns/jscode2session", makes|slashes|reads, "appid! secret! js_code! grant_type!", a.tradeLogin,
 			append(credentialCodes, errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed, errcode.CodeBlocked)...),
 		get("/sns/component/jscode2session", makes|platformLast|reads, "appid! js_code! grant_type! component_appid!",
-			a.tradeLoginByPlatform, append(onPlatform, errcode.InvalidGrantType, errcode.AppIDMissing, errcode.NotAuthorizing,
+			a.tradeLoginByPlatform, append(slices.DeleteFunc(slices.Clone(onPlatform),
+				func(c *errcode.Code) bool { return c == errcode.ComponentIP }),
+				errcode.InvalidSource, errcode.InvalidGrantType, errcode.AppIDMissing, errcode.NotAuthorizing,
 				errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed)...),
 	}
 }

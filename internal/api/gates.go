@@ -76,13 +76,14 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	return nil, fault, fault.afterwards(err)
 }
 
-// readByGET lets a listing be asked for by GET where a setting says so.
+// readByGET lets a listing be asked for by GET where the operator allows that.
 func (a *API) readByGET(_ context.Context, r *http.Request, e endpoint, c *call, s settings.Settings) error {
-	if e.needs&listing == 0 || !s.RulesByGet || r.Method != http.MethodGet {
+	if e.needs&listing == 0 || s.Refuses(behaviour.RulesGetByGET) || r.Method != http.MethodGet {
 		return nil
 	}
 	c.needs |= anyMethod
-	return a.noteOrRefuse(c, behaviour.RulesGetByGET, "got GET")
+	c.notes.Add(behaviour.RulesGetByGET)
+	return nil
 }
 
 // asked returns 43002 for a method that the endpoint does not take.
@@ -100,12 +101,12 @@ func (a *API) asked(_ context.Context, r *http.Request, _ endpoint, c *call, _ s
 	return nil
 }
 
-// tokenShown finds out who calls. A setting lets some calls pass without a token, and then no limit of an account is theirs.
+// tokenShown finds out who calls. An override lets some calls pass without a token, and then no limit of an account is theirs.
 func (a *API) tokenShown(ctx context.Context, _ *http.Request, e endpoint, c *call, s settings.Settings) error {
 	switch {
-	case e.needs&ticketOnly != 0 && s.TicketWithoutToken && c.query.Get("access_token") == "":
+	case e.needs&ticketOnly != 0 && c.query.Get("access_token") == "" && !s.Refuses(behaviour.CodesTicketToken):
 		c.needs &^= token
-		return a.noteOrRefuse(c, behaviour.CodesTicketToken, "no access_token in the query")
+		c.notes.Add(behaviour.CodesTicketToken)
 	case e.needs&token != 0:
 		return a.authenticate(ctx, e, c)
 	}

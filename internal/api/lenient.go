@@ -343,9 +343,10 @@ func (f *fields) switched(name string) bool {
 		return false
 	}
 	literal := string(f.raw(name))
-	if s, ok := isText(f.raw(name)); ok { // the platform's sample writes it so
-		literal = strings.TrimSpace(s)
-		f.noteOrRefuse(behaviour.WireNumberText, name, "a number")
+	if s, ok := isText(f.raw(name)); ok {
+		if literal = strings.TrimSpace(s); s != "1" && s != "0" { // the sample of the page has "1"
+			f.noteOrRefuse(behaviour.WireNumberText, name, "a number")
+		}
 	}
 	switch literal {
 	case "true", "false":

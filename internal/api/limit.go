@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -72,6 +73,21 @@ type limiter struct {
 	mu    sync.Mutex
 	calls map[string]*recent
 	swept time.Time
+	ahead time.Duration // by which an emulated clock was moved on
+}
+
+// advance makes all calls so far older by d.
+func (l *limiter) advance(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ahead += d
+}
+
+// forget forgets the calls of some keys.
+func (l *limiter) forget(of func(key string) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.calls, func(key string, _ *recent) bool { return of(key) })
 }
 
 // recent are the times of the latest allowed calls, a ring of limit times that
@@ -90,6 +106,7 @@ func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now = now.Add(l.ahead)
 	if l.calls == nil {
 		l.calls = map[string]*recent{}
 	}

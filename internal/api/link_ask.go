@@ -11,14 +11,14 @@ import (
 // mayLink returns 48001 for an account of a kind that has no links, and for one that calls with its
 // own token unless the operator allows that. Contract: rules 3.4.
 func (a *API) mayLink(c *call) error {
-	if c.component == "" && !a.Settings.Get().LinksByOwnToken {
+	if c.component == "" && a.Settings.Refuses(behaviour.LinkOwnTaken) {
 		return errcode.Unauthorized.With(behaviour.LinkOwnToken,
-			"only a third-party platform may call this for %s; the setting links_by_own_token lets accounts themselves", c.caller.AppID)
+			"only a third-party platform may call this for %s; behaviours {\"link.own_token_taken\": \"allow\"} lets accounts themselves", c.caller.AppID)
 	}
-	if err := c.caller.MayLink(); err != nil || c.component != "" {
-		return err
+	if c.component == "" {
+		c.notes.Add(behaviour.LinkOwnTaken)
 	}
-	return a.noteOrRefuse(c, behaviour.LinkOwnTaken, "%s calls with a token of its own", c.caller.AppID)
+	return c.caller.MayLink()
 }
 
 func readLinkRequest(f *fields) (accounts.LinkRequest, error) {

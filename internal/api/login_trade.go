@@ -51,7 +51,9 @@ func (a *API) tradeLoginByPlatform(ctx context.Context, c *call, f *fields) (any
 	if grant != "authorization_code" {
 		return nil, errcode.InvalidGrantType.With(behaviour.TokenGrant, "grant_type is %q, not authorization_code", grant)
 	}
-	if err := a.authenticatePlatform(ctx, c); err != nil {
+	if err := a.authenticatePlatform(ctx, c); errors.Is(err, errcode.ComponentIP) {
+		return nil, errcode.InvalidSource.Addressed(c.ip).With(behaviour.LoginAddress, "not in ip_allowlist of %s", c.component)
+	} else if err != nil {
 		return nil, err
 	}
 	if err := a.ownComponent(ctx, c, f); err != nil {

@@ -26,25 +26,23 @@ func TestOptionsForSingleClients(t *testing.T) {
 			}
 		}
 	}
-	empty("by default", 44002)
-	s.Admin("PUT", "/settings", `{"behaviours":{"wire.body.empty_accepted":"loose"}}`)
-	empty("where the behaviour is loose", 0)
+	empty("by default", 0)
 	if code := get(); code != 43002 {
 		t.Errorf("GET on get answers %d, want 43002", code)
 	}
-	s.Admin("PUT", "/settings", `{"rules_by_get":true,"strict_empty_body":true,"empty_debug_url_keeps":true}`)
+	s.Admin("PUT", "/settings", `{"behaviours":{"rules.get.by_get":"allow","wire.body.empty_accepted":"reject","rules.edit.keeps_empty":"allow"}}`)
 	if code := get(); code != 0 {
-		t.Errorf("GET on get answers %d, want 0 with rules_by_get", code)
+		t.Errorf("GET on get answers %d, want 0 where rules.get.by_get is allowed", code)
 	}
 	if code := s.Do("GET", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"), "").Code(t); code != 43002 {
-		t.Errorf("GET on publish answers %d, want 43002 whatever the setting", code)
+		t.Errorf("GET on publish answers %d, want 43002 whatever is allowed", code)
 	}
-	empty("with strict_empty_body", 44002)
+	empty("where wire.body.empty_accepted is rejected", 44002)
 	s.OK("shop", "add", edit)
 	if n := links(); n != 1 {
-		t.Errorf("[] left %d test links, want 1 with empty_debug_url_keeps", n)
+		t.Errorf("[] left %d test links, want 1 where rules.edit.keeps_empty is allowed", n)
 	}
-	s.Admin("PUT", "/settings", `{"empty_debug_url_keeps":false}`)
+	s.Admin("PUT", "/settings", `{"behaviours":{}}`)
 	s.OK("shop", "add", edit)
 	if n := links(); n != 0 {
 		t.Errorf("[] left %d test links, want none", n)

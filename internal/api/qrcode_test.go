@@ -35,7 +35,7 @@ func qrcodeRows() []errorRow {
 		rows = append(rows, errorRow{code, text, createPath, name, how})
 	}
 	good := wanted("QR_SCENE", `"scene_id":1`, "")
-	const name, info, args = "invalid action name", "invalid action info", "invalid args"
+	const name, info, args = "invalid action name", "invalid action info, please check document", "invalid args"
 	row(40052, name, "no action_name", as("svc", createPath, `{"action_info":{"scene":{"scene_id":1}}}`))
 	row(40052, name, "an unknown action_name", as("svc", createPath, wanted("QR_CARD", `"scene_id":1`, "")))
 	row(48001, "api unauthorized", "the account before the action", as("shop", createPath, wanted("QR_CARD", `"scene_id":1`, "")))

@@ -83,9 +83,9 @@ func TestWhoseCallIsIt(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	wrong := fetch("client_credential", "shop", "wrong-secret")(s)
-	checkText(t, as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, ridOf(wrong)))(s), 76001, "rid not found")
+	checkText(t, as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, ridOf(wrong)))(s), 76001, "rid not found, please check")
 	unknown := post("/cgi-bin/nothing?access_token="+s.Token("shop"), "{}")(s)
-	checkText(t, as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, ridOf(unknown)))(s), 76001, "rid not found")
+	checkText(t, as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, ridOf(unknown)))(s), 76001, "rid not found, please check")
 }
 
 // A platform asks for its own calls with its own token, and for those that it
@@ -204,7 +204,7 @@ func TestTheLogIsBounded(t *testing.T) {
 	// 0 is no log at all; what was there stays until it is too old.
 	s.Admin("PUT", "/settings", `{"rid_log_rows":0}`)
 	rid := ridOf(as("shop", publishPath, prefix("https://shop.example/none/"))(s))
-	checkText(t, as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, rid))(s), 76001, "rid not found")
+	checkText(t, as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, rid))(s), 76001, "rid not found, please check")
 }
 
 // Nothing in the stored log lets anybody in: every call that carries or

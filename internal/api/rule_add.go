@@ -48,7 +48,7 @@ func (a *API) addRule(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, err
 	}
 	if req.isEdit {
-		if len(req.draft.TestLinks) == 0 && !req.draft.KeepLinks && a.Settings.Get().EmptyDebugURLKeeps {
+		if len(req.draft.TestLinks) == 0 && !req.draft.KeepLinks && !a.Settings.Refuses(behaviour.RulesEditKeepsEmpty) {
 			req.draft.KeepLinks, req.draft.EmptyLinks = true, true
 		}
 		return success, a.Rules.Edit(ctx, c.caller, req.draft)

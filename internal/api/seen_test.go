@@ -335,6 +335,8 @@ func playsOf(s *servertest.Server) map[string]func() servertest.Answer {
 		"token, unknown AppID without grant_type": get(tokenPath + "?appid=wx_t&secret=x"),
 		"stable_token, unknown AppID": post(stablePath,
 			`{"grant_type":"client_credential","appid":"wx_t","secret":"x","force_refresh":false}`),
+		"qrcodejumpget, empty body":          as("shop", getPath, ""),
+		"qrcodejumpdownload, empty body":     as("shop", downloadPath, ""),
 		"getcallbackip, no token at all":     get("/cgi-bin/getcallbackip" + fake),
 		"get_api_domain_ip, no token at all": get("/cgi-bin/get_api_domain_ip" + fake),
 		"clear_quota, no token at all":       post("/cgi-bin/clear_quota"+fake, `{"appid":"wx_t"}`),

@@ -33,7 +33,7 @@ var update = flag.Bool("update", false, "rewrite the transcripts in testdata/wir
 // Chance is seeded and the clock stands still, so tokens and request ids are
 // the same in every run.
 // Behaviour(wire.answer.type) Behaviour(wire.answer.bare) Behaviour(wire.answer.hint)
-// Behaviour(wire.answer.rid_time).
+// Behaviour(wire.answer.rid_time) Behaviour(wire.answer.plain).
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/wire/*.txt")

@@ -22,17 +22,20 @@ func (d Deviation) Advice() phrase.Text {
 	return book.Text("advice." + d.Row.String())
 }
 
-// closed are refused, also without strict, unless the operator lets them pass.
-var closed = map[Row]bool{WireBodyEmptyAccepted: true, ComponentReauthorized: true}
+// closed are rejected, also without strict, unless the operator allows them.
+var closed = map[Row]bool{
+	ComponentReauthorized: true, RulesGetByGET: true, RulesEditKeepsEmpty: true, LinkOwnTaken: true,
+	CodesActivateOverlapTaken: true, CodesQueryIndexTaken: true, CodesQueryBare: true, CodesTicketToken: true,
+}
 
 // held are let wait by strict, which refuses nothing there.
-var held = map[Row]bool{LinkAtOnce: true}
+var held = map[Row]bool{LinkAtOnce: true, LinkEndAtOnce: true}
 
 // otherwise are rows that the operator alone turns: what they refuse is refused with this number then, and where it is 0 they are
 // done the other way. Strict leaves them, since they let nothing pass that it could refuse.
 var otherwise = map[Row]int{
 	RulesPublishAgain: 0, RulesEditKeeps: 0, RulesEditUnchecked: 0, TokenStableSoon: 0, CodesGate: 0,
-	RulesPrefixUnknown: 47001, RulesPath: 47001, RulesAddOwned: 85071, RulesAddOccupied: 85071, WireNumberForm: 47001,
+	WireBodyNone: 44002, RulesPrefixUnknown: 47001, RulesPath: 47001, RulesAddOwned: 85071, RulesAddOccupied: 85071, WireNumberForm: 47001,
 }
 
 // Otherwise reports whether the operator alone turns the row, and with which number it refuses then; 0 = it is done the other way.
@@ -43,7 +46,7 @@ func (r Row) Otherwise() (number int, turns bool) {
 
 // Turns reports whether strict, or the operator, can decide otherwise.
 func (r Row) Turns() bool {
-	if d := deviationOf[r]; d != nil && (d.Refusal != 0 || held[r]) {
+	if d := deviationOf[r]; d != nil && (d.Refusal != 0 || held[r] || closed[r]) {
 		return true
 	}
 	_, turns := otherwise[r]
@@ -122,6 +125,7 @@ var deviations = []Deviation{
 	{RulesDeleteUnlinked, Page, 0},
 	{RulesPublishAgain, Choice, 0},
 	{LinkAtOnce, Page, 0},
+	{LinkEndAtOnce, Page, 0},
 	{LinkOwnTaken, Inferred, 48001},
 	{LinkEndAbsent, Choice, 0},
 	{QRCodeLifeIgnored, Choice, 40097},

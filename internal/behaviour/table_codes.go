@@ -2,13 +2,13 @@ package behaviour
 
 // One item, one code.
 var (
-	CodesKind               = inferred("codes.kind", "marketcode 1", "the live 48001 of an account without the feature")
 	CodesGrant              = seen("codes.grant", "marketcode 1", "a live answer quoted in public", "2020-08-11")
 	CodesGate               = inferred("codes.gate", "marketcode 1", "one number, one text and no hint: the service behind has not answered")
 	CodesPrefix             = choice("codes.prefix", "marketcode 1")
 	CodesApplyDay           = choice("codes.apply.day", "marketcode 1")
 	CodesApplyCount         = choice("codes.apply.count", "marketcode 3.1")
 	CodesApplyOrder         = choice("codes.apply.order", "marketcode 3.1")
+	CodesApplyApproval      = choice("codes.apply.approval", "marketcode 3.1")
 	CodesApplyAgain         = choice("codes.apply.again", "marketcode 3.1")
 	CodesApplyOther         = choice("codes.apply.other", "marketcode 3.1")
 	CodesApplicationUnknown = seen("codes.application.unknown", "marketcode 3.2", live, "2020")
@@ -30,7 +30,6 @@ var (
 	CodesActivateAppIDMissing  = choice("codes.activate.appid_missing", "marketcode 3.4")
 	CodesActivateAppIDForm     = choice("codes.activate.appid_form", "marketcode 3.4")
 	CodesActivateAppIDUnknown  = choice("codes.activate.appid_unknown", "marketcode 3.4")
-	CodesActivateUnlinked      = choice("codes.activate.unlinked", "marketcode 3.4")
 	CodesActivateUnlinkedTaken = choice("codes.activate.unlinked_taken", "marketcode 3.4")
 	CodesActivatePersonal      = choice("codes.activate.personal", "marketcode 3.4")
 	CodesActivatePathSlash     = choice("codes.activate.path_slash", "marketcode 3.4")
@@ -42,15 +41,13 @@ var (
 	CodesActivateAgain         = choice("codes.activate.again", "marketcode 3.4")
 
 	CodesQueryName       = choice("codes.query.name", "marketcode 3.5")
-	CodesQueryIndex      = choice("codes.query.index", "marketcode 3.5")
 	CodesQueryIndexTaken = choice("codes.query.index_taken", "marketcode 3.5")
 	CodesQueryText       = inferred("codes.query.text", "marketcode 3.5", "the words of 80303")
-	CodesQueryElsewhere  = choice("codes.query.elsewhere", "marketcode 3.5")
 	CodesQueryInactive   = inferred("codes.query.inactive", "marketcode 3.5", "the words of 80304")
 	CodesQueryBare       = choice("codes.query.bare", "marketcode 3.5")
 
 	CodesTicketOpenID = seen("codes.ticket.openid", "marketcode 3.6", live, "2023-07-07")
-	CodesTicketBad    = seen("codes.ticket.bad", "marketcode 3.6", "D/ thread of tickettocode, quoted in marketcode 1.1", "2024-05-10")
+	CodesTicketBad    = seen("codes.ticket.bad", "marketcode 3.6", "D/ thread of tickettocode, quoted in marketcode 1.1", "2025-03")
 	CodesTicketOther  = choice("codes.ticket.other", "marketcode 3.6")
 	CodesTicketOver   = choice("codes.ticket.over", "marketcode 3.6")
 	CodesTicketState  = choice("codes.ticket.state", "marketcode 3.6")

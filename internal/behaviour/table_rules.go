@@ -27,7 +27,6 @@ var (
 	RulesPrefixHost       = choice("rules.prefix.host", "rules 2.5")
 	RulesPrefixPrivate    = choice("rules.prefix.private", "rules 2.5")
 	RulesPrefixPortTaken  = choice("rules.prefix.port_taken", "rules 2.5")
-	RulesPrefixNewer      = seen("rules.prefix.newer", "rules 2.5", live, "2023-03-16")
 	RulesPrefixNewerTaken = choice("rules.prefix.newer_taken", "rules 2.5")
 	RulesTestLink         = page("rules.test_link", "rules 2.6", "common error table")
 
@@ -44,7 +43,6 @@ var (
 	RulesConfirm          = seen("rules.confirm.failed", "rules 2.7", live, "2024-09-22")
 	RulesConfirmVouched   = choice("rules.confirm.vouched", "rules 2.7")
 	RulesConfirmNamed     = choice("rules.confirm.named", "rules 2.7")
-	RulesConfirmAnyPort   = choice("rules.confirm.any_port", "rules 2.7")
 	RulesConfirmTrim      = choice("rules.confirm.trim", "rules 2.7")
 	RulesConfirmFragment  = choice("rules.confirm.fragment", "rules 2.7")
 	RulesConfirmAddress   = choice("outbound.address.mixed", "rules 2.7")
@@ -83,7 +81,6 @@ var (
 var (
 	LinkOwnToken     = inferred("link.own_token", "rules 3.4", "a live 48001 of an official account whose call is not known")
 	LinkOwnTaken     = choice("link.own_token_taken", "rules 3.4")
-	LinkKind         = choice("link.kind", "rules 3.4")
 	LinkAppIDMissing = choice("link.appid.missing", "rules 3.4")
 	LinkFlagsMissing = choice("link.flags.missing", "rules 3.4")
 	LinkAppIDUnknown = choice("link.appid.unknown", "rules 3.4")
@@ -93,10 +90,10 @@ var (
 	LinkLimitAccount = page("link.limit.account", "rules 3.4", "wxamplink page")
 	LinkLimitProgram = page("link.limit.program", "rules 3.4", "wxamplink page")
 	LinkAtOnce       = choice("link.at_once", "rules 3.4")
+	LinkEndAtOnce    = choice("link.end.at_once", "rules 3.4")
 	LinkRefused      = choice("link.refused", "rules 3.4")
 	LinkEndAbsent    = choice("link.end.absent", "rules 3.4")
 
-	QRCodeAccount     = inferred("qrcode.account", "rules 3.5", "48001 of other families")
 	QRCodeAction      = page("qrcode.action", "rules 3.5", "qrcode/create page")
 	QRCodeInfo        = page("qrcode.info", "rules 3.5", "qrcode/create page")
 	QRCodeLife        = choice("qrcode.life", "rules 3.5")

@@ -76,7 +76,7 @@ func TestDeviationsAreWhole(t *testing.T) {
 			t.Errorf("%s: found %+v", d.Row, found)
 		}
 	}
-	if _, ok := behaviour.CodesKind.Deviation(); ok {
+	if _, ok := behaviour.CodesGrant.Deviation(); ok {
 		t.Error("a refusal is no deviation")
 	}
 }
@@ -120,16 +120,16 @@ func TestNotes(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			behaviour.Note(ctx, behaviour.WireNumberText)
-			behaviour.Note(ctx, behaviour.CodesKind)
+			behaviour.Note(ctx, behaviour.CodesGrant)
 			n.Add(0)
 		})
 	}
 	all.Wait()
-	if got, want := n.Rows(), []behaviour.Row{behaviour.CodesKind, behaviour.WireNumberText}; !slices.Equal(got, want) {
+	if got, want := n.Rows(), []behaviour.Row{behaviour.CodesGrant, behaviour.WireNumberText}; !slices.Equal(got, want) {
 		t.Errorf("noted %v, want %v", got, want)
 	}
-	behaviour.Note(context.Background(), behaviour.CodesKind)
-	(*behaviour.Notes)(nil).Add(behaviour.CodesKind)
+	behaviour.Note(context.Background(), behaviour.CodesGrant)
+	(*behaviour.Notes)(nil).Add(behaviour.CodesGrant)
 }
 
 // A call that meets nothing of note pays for no memory.
@@ -138,7 +138,7 @@ func TestNotingCostsNoMemory(t *testing.T) {
 	ctx := behaviour.Noting(t.Context(), &n)
 	if allocated := testing.AllocsPerRun(100, func() {
 		behaviour.Note(ctx, behaviour.WireNumberText)
-		n.Add(behaviour.CodesKind)
+		n.Add(behaviour.CodesGrant)
 	}); allocated != 0 {
 		t.Errorf("a note allocates %v times", allocated)
 	}

@@ -4,6 +4,7 @@ package behaviour
 // row is noted by code.
 var unnoted = map[Row]string{
 	WireAnswerType:     answers,
+	WireAnswerPlain:    answers,
 	WireAnswerRID:      answers,
 	WireAnswerRIDTime:  answers,
 	WireAnswerComma:    answers,
@@ -23,7 +24,6 @@ var unnoted = map[Row]string{
 
 	ComponentRefreshSame: "every refresh meets it",
 	RulesPublishMonth:    "every publish meets it",
-	RulesConfirmAnyPort:  "rules.confirm.named says that nobody asked for the file",
 
 	RulesConfirmAddress: fetches,
 	RulesConfirmASCII:   fetches,

@@ -21,12 +21,12 @@ func noted(rows ...behaviour.Row) *behaviour.Notes {
 // rows that are no deviation are none.
 func TestDeviationsAreCounted(t *testing.T) {
 	b, m := newBook()
-	rows := noted(behaviour.WireNumberText, behaviour.CodesKind, behaviour.RulesAddICPUnasked)
+	rows := noted(behaviour.WireNumberText, behaviour.CodesGrant, behaviour.RulesAddICPUnasked)
 	for n := range 3 {
 		b.Deviate("wxa", "/a", rid(n), now, rows)
 	}
 	b.Deviate("wxa", "/b", rid(3), now, noted(behaviour.WireNumberText))
-	b.Deviate("wxb", "/a", rid(4), now, noted(behaviour.CodesKind))
+	b.Deviate("wxb", "/a", rid(4), now, noted(behaviour.CodesGrant))
 	if m.writes != 0 {
 		t.Errorf("%d writes", m.writes)
 	}
@@ -105,7 +105,7 @@ func TestWaitingDeviationsAreBounded(t *testing.T) {
 // A call without a deviation, and one that deviates as one before it, need no memory.
 func TestADeviationCostsNoMemory(t *testing.T) {
 	b, _ := newBook()
-	plain, deviating := noted(behaviour.CodesKind), noted(behaviour.WireNumberText, behaviour.WireListText)
+	plain, deviating := noted(behaviour.CodesGrant), noted(behaviour.WireNumberText, behaviour.WireListText)
 	id := rid(1)
 	b.Deviate("wxa", "/a", id, now, deviating)
 	if n := testing.AllocsPerRun(100, func() {

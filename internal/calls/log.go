@@ -190,6 +190,8 @@ func (b *Book) Find(ctx context.Context, account, rid string) (Call, error) {
 		return Call{}, errcode.RIDNotFound.With(behaviour.RIDUnknown, "no call of a known account has the request id %s", rid)
 	case err != nil:
 		return Call{}, err
+	case strings.HasPrefix(c.Path, "/sns/"):
+		return Call{}, errcode.RIDNotFound.With(behaviour.RIDUnknown, "%s is a call of %s, which rid/get does not find", rid, c.Path)
 	case c.Account != account:
 		return Call{}, errcode.RIDForbidden.With(behaviour.RIDOther, "%s is a call of %s, not of %s", rid, c.Account, account)
 	}

@@ -32,6 +32,8 @@ type Line struct {
 	Answer  json.RawMessage   `json:"answer,omitempty"` // absent = no body
 	// Fault says why there is no answer, or not all of it; "" = there is one.
 	Fault string `json:"fault,omitempty"`
+	// Escaped counts the texts of the answer whose slashes are written as \/: a JSON tool that rewrites the line takes that away.
+	Escaped int `json:"escaped,omitempty"`
 	// Known are behaviours whose differences a person has accepted.
 	Known []string `json:"known,omitempty"`
 }
@@ -45,6 +47,7 @@ type Recorded struct {
 	answer        value
 	rawKind       string // of a request that is no JSON; "" = JSON, or none
 	answerRawKind string
+	rewritten     bool // a JSON tool changed how its slashes are written
 }
 
 // longest is how long a line may be.
@@ -194,6 +197,8 @@ func parseLine(raw []byte) (r Recorded, err error) {
 			return r, fmt.Errorf("%s: want an object, a list, or a stand-in such as {html:1:512}", field.name)
 		}
 	}
+	escaped, plain := r.answer.slashes()
+	r.rewritten = r.answer.escapedTexts() != r.Escaped && r.Escaped > 0 || escaped && plain || bytes.Contains(raw, []byte(`"path":"\/`))
 	return r, nil
 }
 

@@ -64,6 +64,8 @@ type Report struct {
 	Compared    int          `json:"compared"`
 	Differences []Difference `json:"differences"`
 	Skipped     []Skipped    `json:"skipped"`
+	// Rewritten are the lines in which a JSON tool changed how slashes are written: there they are not compared.
+	Rewritten []int `json:"rewritten,omitempty"`
 }
 
 // Unknown is how many differences nobody has accepted.
@@ -122,8 +124,8 @@ var outside = func() map[int]string {
 	}{
 		{"how many calls there were before decides it", []*errcode.Code{errcode.TooFrequent, errcode.DailyLimit, errcode.MinuteLimit,
 			errcode.ClearLimit, errcode.PublishQuota, errcode.QRCodeLimit, errcode.LinkQuota, errcode.LinkLimit, errcode.PrefixLimit}},
-		{"the caller's address decides it", []*errcode.Code{errcode.InvalidIP, errcode.ComponentIP, errcode.AddressWaits,
-			errcode.AddressOutADay, errcode.AddressOutAnHour}},
+		{"the caller's address decides it", []*errcode.Code{errcode.InvalidIP, errcode.InvalidSource, errcode.ComponentIP,
+			errcode.AddressWaits, errcode.AddressOutADay, errcode.AddressOutAnHour}},
 		{"a file or a record of the domain decides it",
 			[]*errcode.Code{errcode.ConfirmFileFailed, errcode.ICPFailed, errcode.PrefixDenied}},
 		{"the platform was busy", []*errcode.Code{errcode.SystemError, errcode.Busy}},
@@ -147,19 +149,30 @@ type player struct {
 	server Server
 	bound  map[int]string // by the number of a stand-in: the value on our server
 	back   map[string]int // the same, the other way
+	madeUp map[int]bool   // stand-ins whose value our server never gave out
 	counting
 	granting
 	report Report
 	found  map[string]int // differences by what they are, into report.Differences
 	faulty bool           // faults were set, so that ours answers what the world outside decided there
+	// applied are the stand-ins of the callers' ids of applications that were made.
+	applied map[int]bool
 }
 
 // Compare plays the lines of a stage on a server and reports the differences. An
 // error means that the server did not answer.
 func Compare(ctx context.Context, stage *Stage, server Server) (Report, error) {
-	p := &player{stage: stage, server: server, bound: map[int]string{}, back: map[string]int{}, counting: newCounting(),
-		granting: stage.granting(), found: map[string]int{},
+	p := &player{stage: stage, server: server, bound: map[int]string{}, back: map[string]int{}, madeUp: map[int]bool{},
+		counting: newCounting(),
+		granting: stage.granting(), found: map[string]int{}, applied: map[int]bool{},
 		report: Report{Calls: len(stage.lines), Differences: []Difference{}, Skipped: []Skipped{}}}
+	slices.SortFunc(stage.early, func(a, b earlyToken) int { return a.at.Compare(b.at) })
+	for _, one := range stage.early {
+		server.Reach(one.at)
+		if _, err := p.send(ctx, one.line); err != nil {
+			return p.report, fmt.Errorf("line %d, %s: %w", one.line.Number, one.line.Path, err)
+		}
+	}
 	for i := range stage.lines {
 		if err := p.play(ctx, &stage.lines[i]); err != nil {
 			return p.report, fmt.Errorf("line %d, %s: %w", stage.lines[i].Number, stage.lines[i].Path, err)
@@ -188,6 +201,14 @@ func (p *player) play(ctx context.Context, r *Recorded) error {
 	case slices.Contains(browserPages, r.Path):
 		return p.skip(r, "a page for a person's browser")
 	case r.answer.kind == object && decided && !p.faulty:
+		if p.stage.done[r.Number] {
+			if missing, err := p.prepare(ctx, r); err != nil || missing != "" {
+				return err
+			}
+			if _, err := p.send(ctx, r); err != nil {
+				return err
+			}
+		}
 		return p.skip(r, why)
 	case r.query.longest() > longestStandIn || r.request.longest() > longestStandIn:
 		return p.skip(r, fmt.Sprintf("it sent a value of more than %d characters", longestStandIn))
@@ -208,6 +229,12 @@ func (p *player) play(ctx context.Context, r *Recorded) error {
 		return p.skip(r, noEndpoint)
 	}
 	p.report.Compared++
+	if r.rewritten {
+		p.report.Rewritten = append(p.report.Rewritten, r.Number)
+	}
+	if r.Path == marketcodePath+"applycode" && r.worked() {
+		p.applied[asStandIn(r.said("isv_application_id")).n] = true
+	}
 	c := &comparison{player: p, line: r, said: said}
 	c.all(got)
 	if err := p.add(ctx, r, got, c.differences); err != nil {
@@ -237,6 +264,7 @@ func (p *player) valueOf(m mark, at time.Time) string {
 	if !known {
 		value = m.standIn(at)
 		p.bind(m.n, value)
+		p.madeUp[m.n] = true
 	}
 	return value
 }
@@ -404,6 +432,11 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 		}
 		slices.Sort(rows)
 		rows = slices.Compact(rows)
+		about := rows
+		if d.causes != nil && slices.ContainsFunc(rows, aboutCounter) { // these first: the others are of calls between the readings
+			about = slices.DeleteFunc(slices.Clone(rows), func(id string) bool { return !aboutCounter(id) })
+			rows = append(slices.Clone(about), slices.DeleteFunc(slices.Clone(rows), aboutCounter)...)
+		}
 		d.Line, d.Times, d.Endpoint, d.Behaviours = r.Number, 1, r.Path, append([]string{}, rows...)
 		if d.Kind == Header {
 			d.Endpoint, d.Behaviours = "", []string{} // of every call
@@ -411,7 +444,9 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 				d.Behaviours = []string{contentTypeRow}
 			}
 		}
-		d.Mark = leastSure(d.Behaviours)
+		if d.Mark = leastSure(d.Behaviours); d.Kind != Header {
+			d.Mark = leastSure(about)
+		}
 		d.Known = slices.ContainsFunc(d.Behaviours, func(id string) bool { return slices.Contains(r.Known, id) })
 		key := fmt.Sprint(d.Endpoint, "\n", d.Kind, "\n", d.Where, "\n", d.Platform, "\n", d.Ours, "\n", d.Behaviours, "\n", d.Known)
 		if at, met := p.found[key]; met {

@@ -9,7 +9,13 @@ import (
 
 // counters are fields that begin at what was spent before the recording: they are
 // compared by their change.
-var counters = []string{"qrcodejump_pub_quota", "used", "remain"}
+var counters = []string{"qrcodejump_pub_quota", "total_count", "used", "remain"}
+
+// aboutCounter reports whether a behaviour says what a counter counts. It is named by its id: nothing is decided by it here.
+func aboutCounter(id string) bool {
+	return id == "rules.edit.unchecked" || id == "rules.undo" || strings.HasPrefix(id, "rules.publish.") ||
+		strings.HasPrefix(id, "quota.") || strings.HasPrefix(id, "wire.rate.")
+}
 
 // counter is one of an account or a platform.
 type counter struct {
@@ -65,7 +71,11 @@ var ofQuotas = time.FixedZone("UTC+8", 8*60*60)
 // counter compares a counter with ours by how they changed since they were read last.
 func (c *comparison) counter(where, name string, theirs, ours int) {
 	path, period := rulePath, "2006-01"
-	if name != "qrcodejump_pub_quota" {
+	switch name {
+	case "qrcodejump_pub_quota":
+	case "total_count":
+		period = "" // of no period
+	default:
 		path, period = c.line.request.field("cgi_path").text, "2006-01-02"
 	}
 	if c.read[path] == nil {

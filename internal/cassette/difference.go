@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // comparison is of one line's answer with ours.
@@ -64,6 +65,9 @@ func (c *comparison) all(got answered) {
 
 // slashes compares how slashes are written: a writer of JSON escapes all or none.
 func (c *comparison) slashes(theirs, ours value) {
+	if c.line.rewritten {
+		return
+	}
 	escapedThere, plainThere := theirs.slashes()
 	escapedHere, plainHere := ours.slashes()
 	switch {
@@ -149,10 +153,20 @@ func (c *comparison) value(where, name string, theirs, ours value) {
 	case isMark && (m.kind == "rid" || m.number && slices.Contains(times, name)):
 		c.bind(m.n, ours.text)
 	case isMark && !slices.Contains(formed, name):
-		if ours.text == "" {
+		isToken := m.kind == "token" || m.kind == "refresh"
+		if isToken && c.madeUp[m.n] { // a call sent it before an answer showed it
+			delete(c.back, c.bound[m.n])
+			delete(c.bound, m.n)
+			delete(c.madeUp, m.n)
+		}
+		known, length := c.isBound(m), utf8.RuneCountInString(ours.text)
+		switch {
+		case ours.text == "":
 			c.differ(Value, where, "a text", "an empty text")
-		} else if !c.bind(m.n, ours.text) {
+		case !c.bind(m.n, ours.text):
 			c.differ(Value, where, c.same(m), "another")
+		case !known && isToken && m.length != length:
+			c.differ(Value, where, fmt.Sprintf("%d characters", m.length), fmt.Sprintf("%d characters", length))
 		}
 	case kind == text && slices.Contains(formed, name):
 		what, said := Value, []string(nil)
@@ -207,12 +221,31 @@ func (c *comparison) list(where, name string, theirs, ours value) {
 		}
 		return
 	}
+	if c.line.Path == linksPath && name == "items" {
+		ours = c.inOrderOf(theirs, ours)
+	}
 	if len(theirs.items) != len(ours.items) {
 		c.differ(Value, where, fmt.Sprintf("%d entries", len(theirs.items)), fmt.Sprintf("%d entries", len(ours.items)))
 	}
 	for i := range min(len(theirs.items), len(ours.items)) {
 		c.value(fmt.Sprintf("%s[%d]", where, i), name, theirs.items[i], ours.items[i])
 	}
+}
+
+// inOrderOf returns our list of accounts in the order of theirs, as far as both have the same: no page says how the platform orders them.
+func (c *comparison) inOrderOf(theirs, ours value) value {
+	rank := func(one value) int {
+		i := slices.IndexFunc(theirs.items, func(item value) bool {
+			return c.text(item.field("appid").text, c.line.At) == one.field("appid").text
+		})
+		if i < 0 {
+			return len(theirs.items)
+		}
+		return i
+	}
+	ours.items = slices.Clone(ours.items)
+	slices.SortStableFunc(ours.items, func(a, b value) int { return rank(a) - rank(b) })
+	return ours
 }
 
 func (c *comparison) object(where string, theirs, ours value) {

@@ -59,7 +59,7 @@ var (
 	// few and many are numbers that may be kept: anywhere, and in fields of numbers.
 	few    = regexp.MustCompile(`^-?[0-9]{1,3}$`)
 	aWhile = regexp.MustCompile(`^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$`)
-	many   = regexp.MustCompile(`^-?[0-9]{1,10}(?:\.0{1,3})?$`)
+	many   = regexp.MustCompile(`^-?[0-9]{1,10}(?:\.0{1,3})?(?:[eE]0)?$`)
 )
 
 // isPublic reports whether a word is one of the vocabulary, or made of such words.
@@ -85,7 +85,7 @@ var formed = []string{"errmsg", "prefix", "prefix_list", "debug_url", "path", "w
 var numbered = []string{"errcode", "expires_in", "expire_seconds", "is_edit", "permit_sub_rule", "open_version", "state", "get_type",
 	"page_num", "page_size", "total_count", "list_size", "qrcodejump_open", "qrcodejump_pub_quota", "code_count", "code_start", "code_end",
 	"code_index", "wxa_type", "offset", "count", "daily_limit", "used", "remain", "call_count", "refresh_second", "create_time",
-	"update_time", "invoke_time", "force_refresh", "notify_users", "show_profile"}
+	"update_time", "invoke_time", "force_refresh", "notify_users", "show_profile", "option_value"}
 
 // kindOf is what a value of a field is called.
 func kindOf(name string) string {

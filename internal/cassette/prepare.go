@@ -24,6 +24,9 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 	if err := p.prepareTokens(ctx, r); err != nil {
 		return "", err
 	}
+	if missing := p.fromBefore(r); missing != "" {
+		return missing, nil
+	}
 	if r.number() == errcode.NotAuthorizing.Number {
 		if err := p.withdraw(ctx, r); err != nil {
 			return "", err
@@ -46,12 +49,84 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 		return "", p.prepareScan(ctx, r)
 	case "/intp/marketcode/codeactivequery":
 		return p.prepareQuery(ctx, r)
+	case linksPath:
+		return "", p.prepareLinks(ctx, r)
+	case "/cgi-bin/openapi/rid/get":
+		if m := asStandIn(r.said("rid")); m.n != 0 && !p.isBound(m) && (r.worked() || r.number() == errcode.RIDForbidden.Number) {
+			return "the call of this rid was made before the recording began", nil
+		}
 	case "/cgi-bin/showqrcode":
 		if m := asStandIn(r.query.field("ticket")); m.n != 0 && !p.isBound(m) && r.Status == http.StatusOK && r.answer.kind != object {
 			return "the ticket was made before the recording began", nil
 		}
 	}
 	return "", nil
+}
+
+// fromBefore says which thing of a call was made before the recording began, where nothing can make it again.
+func (p *player) fromBefore(r *Recorded) (missing string) {
+	token := asStandIn(r.query.field("access_token"))
+	if token.n == 0 {
+		token = asStandIn(r.query.field("component_access_token"))
+	}
+	if token.n != 0 && (!p.isBound(token) || p.madeUp[token.n]) && r.number() == errcode.TokenExpired.Number {
+		return "the token was fetched before the recording began"
+	}
+	if !strings.HasPrefix(r.Path, marketcodePath) {
+		return ""
+	}
+	about := []int{0, errcode.NotOwnApplication.Number, errcode.ActivationOverlaps.Number, errcode.CodeNotActive.Number,
+		errcode.ActivationFailed.Number, errcode.IndexBeyond.Number, errcode.ApplicationExists.Number, errcode.NoSegment.Number}
+	if !slices.Contains(about, r.number()) || r.Path == marketcodePath+"applycode" && r.worked() {
+		return ""
+	}
+	for _, name := range []string{"application_id", "isv_application_id"} {
+		if m := asStandIn(r.said(name)); m.n != 0 && !p.isBound(m) || name == "isv_application_id" && m.n != 0 && !p.applied[m.n] {
+			return "the application was made before the recording began"
+		}
+	}
+	return ""
+}
+
+const marketcodePath = "/intp/marketcode/"
+
+// prepareLinks makes the links from before that no seed has.
+func (p *player) prepareLinks(ctx context.Context, r *Recorded) error {
+	token, caller := url.QueryEscape(p.text(r.query.field("access_token").text, r.At)), p.stage.caller(r)
+	for _, link := range p.stage.odd[r.Number] {
+		path := "/admin/v1/accounts/" + url.PathEscape(p.appID(caller)) + "/links/" + url.PathEscape(p.appID(link.to))
+		calls := []func() error{
+			func() error { return p.tell(ctx, http.MethodDelete, path, nil) },
+			func() error {
+				return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]bool{"hold_links": link.status != 1})
+			},
+			func() error {
+				_, err := p.wire(ctx, http.MethodPost, "/cgi-bin/wxopen/wxamplink?access_token="+token,
+					fmt.Appendf(nil, `{"appid":%q,"notify_users":0,"show_profile":%d}`, p.appID(link.to), link.show), "errmsg")
+				return err
+			},
+			func() error {
+				return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]bool{"hold_links": false})
+			},
+		}
+		if link.status == 2 || link.status == 3 {
+			calls = append(calls, func() error {
+				return p.tell(ctx, http.MethodPost, path+"/confirm", map[string]any{"side": "account", "agree": link.status == 2})
+			})
+		}
+		for _, call := range calls {
+			if err := call(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tell makes a call of our own server's admin API whose answer says nothing.
+func (p *player) tell(ctx context.Context, method, path string, body any) error {
+	_, err := p.ask(ctx, method, path, body)
+	return err
 }
 
 // prepareTokens makes a token that was fetched before the recording began.

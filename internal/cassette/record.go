@@ -99,6 +99,9 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 			line.Fault = fmt.Sprintf("the answer is longer than %d bytes and was passed on without a record", longestBody)
 		default:
 			line.Answer = mask.body(plainBody(resp.Header, kept))
+			if answer, err := parseValue(line.Answer); err == nil {
+				line.Escaped = answer.escapedTexts()
+			}
 		}
 		r.write(line)
 	})

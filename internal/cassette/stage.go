@@ -22,6 +22,7 @@ type party struct {
 	secret    mark
 	platform  bool
 	service   bool
+	follower  bool // a subscription account
 	uncertain bool // 48001 was answered
 	verified  bool // the platform says so
 	codes     bool // of one item, one code
@@ -30,7 +31,8 @@ type party struct {
 	released  bool
 	linked    []int
 	name      string
-	grants    map[int]*grant // of a platform, by account
+	options   map[string]string // that it had before, as platforms read them
+	grants    map[int]*grant    // of a platform, by account
 }
 
 // Stage is what a server of ours must have, so that a cassette can be asked of it.
@@ -40,18 +42,26 @@ type Stage struct {
 	owner   map[int]int // of a token's number, the party's
 	agent   map[int]int // of the number of a token that a platform has for an account, the platform's
 	rules   []seedfile.Rule
-	links   map[[2]int]bool // who is linked with whom
-	sets    map[int][]int   // of the number of a refresh token, what the account lets the platform do
-	touched map[string]bool // owner and prefix, or two accounts: what there was of them before is known
-	ownLink bool            // an account's own token made links
-	noBody  bool            // rules were given without a body of the call
-	private bool            // a prefix with a port or an address was taken
+	keys    []string          // of the rules, in their order
+	busy    map[string]int    // keys of rules whose add was answered with -1: the line
+	done    map[int]bool      // lines of such adds that were done all the same
+	early   []earlyToken      // stable tokens that were fetched before
+	vague   map[string]bool   // keys of rules of which no list has shown more than the prefix yet
+	links   map[[2]int]bool   // who is linked with whom
+	odd     map[int][]oddLink // by line of a list: links from before that no seed has
+	foreign map[string]bool   // prefixes that another account has
+	owners  map[string]int    // of an ordinary prefix: the number of the party that had it last
+	sets    map[int][]int     // of the number of a refresh token, what the account lets the platform do
+	touched map[string]bool   // owner and prefix, or two accounts: what there was of them before is known
+	ownLink bool              // an account's own token made links
+	private bool              // a prefix with a port or an address was taken
 }
 
 // NewStage reads off the lines which accounts, platforms and rules there were.
 func NewStage(lines []Recorded) *Stage {
 	s := &Stage{lines: lines, parties: map[int]*party{}, owner: map[int]int{}, agent: map[int]int{}, touched: map[string]bool{},
-		links: map[[2]int]bool{}, sets: map[int][]int{}}
+		busy: map[string]int{}, done: map[int]bool{}, vague: map[string]bool{}, links: map[[2]int]bool{}, odd: map[int][]oddLink{},
+		foreign: map[string]bool{}, owners: map[string]int{}, sets: map[int][]int{}}
 	for i := range lines {
 		s.issued(&lines[i])
 	}
@@ -60,7 +70,21 @@ func NewStage(lines []Recorded) *Stage {
 		s.learn(&lines[i])
 	}
 	s.assignExclusiveSet()
+	s.addForeignRules()
 	return s
+}
+
+// foreignOwner is the number of a token that no line has: that of the account that has foreign rules.
+const foreignOwner = 89_999_999
+
+// addForeignRules adds the rules whose prefixes were refused because another account has them, unless it is one of the lines.
+func (s *Stage) addForeignRules() {
+	for _, prefix := range slices.Sorted(maps.Keys(s.foreign)) {
+		if s.owners[prefix] == 0 {
+			s.plant("", seedfile.Rule{Owner: s.appID(s.stranger(mark{n: foreignOwner}), s.Began()), Path: "pages/index/index",
+				OpenVersion: new(3), Prefix: plainText(prefix, s.Began()), Published: true})
+		}
+	}
 }
 
 // plainText renders a masked text with stand-ins.
@@ -82,6 +106,16 @@ func (r *Recorded) said(name string) value {
 		return v
 	}
 	return r.request.field(name)
+}
+
+// secret returns the stand-in of the secret that a request shows; n is 0 where it shows none.
+func (r *Recorded) secret() (secret mark) {
+	for _, name := range []string{"secret", "appsecret", "component_appsecret", "component_secret"} {
+		if secret = asStandIn(r.said(name)); secret.n != 0 {
+			break
+		}
+	}
+	return secret
 }
 
 // number is the errcode of the answer; none = 0.
@@ -150,7 +184,12 @@ func (s *Stage) issued(r *Recorded) {
 			s.owner[m.n] = to.n
 		}
 	}
+	if r.Path == "/cgi-bin/stable_token" {
+		s.learnStable(r)
+	}
 	switch r.Path {
+	case "/cgi-bin/clear_quota":
+		give(r.query.field("access_token"), s.party(r.said("appid")))
 	case "/cgi-bin/token", "/cgi-bin/stable_token":
 		give(r.answer.field("access_token"), s.party(r.said("appid")))
 	case componentPath + "api_component_token":
@@ -226,13 +265,11 @@ func (s *Stage) learn(r *Recorded) {
 		s.learnComponent(r)
 		return
 	}
-	if appID := r.said("appid"); asStandIn(r.said("secret")).n != 0 && !slices.Contains(noSuchParty, r.number()) {
-		p := s.party(appID)
+	if secret := r.secret(); secret.n != 0 && !slices.Contains(noSuchParty, r.number()) {
+		p := s.party(r.said("appid"))
 		p.platform = p.platform || r.number() == errcode.ComponentToken.Number
-		if r.worked() {
-			p.secret = asStandIn(r.said("secret"))
-		} else if r.number() != errcode.InvalidSecret.Number && p.secret.n == 0 && slices.Contains(afterSecret, r.number()) {
-			p.secret = asStandIn(r.said("secret"))
+		if r.worked() || p.secret.n == 0 && slices.Contains(afterSecret, r.number()) {
+			p.secret = secret
 		}
 	}
 	if p := s.caller(r); p != nil {
@@ -256,15 +293,18 @@ func (s *Stage) learnComponent(r *Recorded) {
 		return
 	}
 	p.platform = true
-	if secret := asStandIn(r.said("component_appsecret")); secret.n != 0 && r.number() != errcode.InvalidSecret.Number {
+	if secret := r.secret(); secret.n != 0 && r.number() != errcode.InvalidSecret.Number {
 		p.secret = secret
 	}
 	if token := asStandIn(r.query.field("component_access_token")); token.n != 0 && s.owner[token.n] == 0 {
 		s.owner[token.n] = p.n
 	}
 	if !r.worked() {
-		if r.number() == errcode.NotAuthorizing.Number {
+		switch r.number() {
+		case errcode.NotAuthorizing.Number:
 			s.party(r.authorizer())
+		case errcode.NotComponentSet.Number:
+			p.authorised(s.party(r.authorizer()), nil, r.Number)
 		}
 		return
 	}
@@ -284,7 +324,8 @@ func (s *Stage) learnComponent(r *Recorded) {
 		about := r.answer.field("authorizer_info")
 		to.name = about.field("nick_name").text
 		if id, ok := about.at("service_type_info", "id").int(); ok {
-			to.service = to.service || id == 2 && about.field("MiniProgramInfo").kind == absent
+			official := about.field("MiniProgramInfo").kind == absent
+			to.service, to.follower = to.service || id == 2 && official, id != 2 && official
 		}
 		if id, ok := about.at("verify_type_info", "id").int(); ok {
 			to.verified = id >= 0
@@ -292,7 +333,19 @@ func (s *Stage) learnComponent(r *Recorded) {
 		}
 		p.authorised(to, setsOf(info), r.Number)
 	case "api_authorizer_token", "api_get_authorizer_option", "api_set_authorizer_option", platformLoginPath:
-		p.authorised(s.party(r.authorizer()), nil, r.Number)
+		to := s.party(r.authorizer())
+		p.authorised(to, nil, r.Number)
+		if set := accounts.OptionSet(r.said("option_name").text); set != 0 && to.n != 0 {
+			to.service = true
+			if g := p.grants[to.n]; g.guessed && !slices.Contains(g.sets, set) {
+				g.sets = append(slices.Clone(g.sets), set)
+			}
+		}
+		s.learnOption(to, r.said("option_name").text, r.answer.field("option_value"))
+	case "clear_quota/v2":
+		if to := s.party(r.said("appid")); to != p {
+			p.authorised(to, nil, r.Number)
+		}
 	case "api_get_authorizer_list":
 		for _, one := range r.answer.field("list").items {
 			p.authorised(s.party(one.field("authorizer_appid")), nil, r.Number)
@@ -380,13 +433,15 @@ func (s *Stage) learnCall(r *Recorded, p *party) {
 	case strings.HasPrefix(r.Path, "/cgi-bin/wxopen/wxamp"):
 		p.service = p.service || !refused
 		s.ownLink = s.ownLink || !refused
+		if r.Path == linksPath && r.worked() {
+			s.learnLinks(p, r)
+		}
 		if target := r.said("appid"); asStandIn(target).n != 0 && !slices.Contains(noSuchParty, r.number()) {
 			s.learnLink(p, s.party(target), r)
 		}
 	case r.Path == "/cgi-bin/qrcode/create":
 		p.service = p.service || !refused
 	case ofRules:
-		s.noBody = s.noBody || len(r.Request) == 0 && r.worked()
 		s.learnRule(r, p, call)
 	}
 }
@@ -399,21 +454,77 @@ func (s *Stage) link(p, to *party) {
 	}
 }
 
+const linksPath = "/cgi-bin/wxopen/wxamplinkget"
+
+// oddLink is a link from before that waits, was refused or is not shown.
+type oddLink struct {
+	to           *party
+	status, show int
+}
+
+// learnLinks notes the links of a list that were there before, and what the list shows of the Mini Programs.
+func (s *Stage) learnLinks(p *party, r *Recorded) {
+	for _, item := range r.answer.at("wxopens", "items").items {
+		to := s.party(item.field("appid"))
+		if to.n == 0 {
+			continue
+		}
+		to.name = item.field("nickname").text
+		released, _ := item.field("released").int()
+		to.released, to.draft = to.released || released == 1, to.draft || released != 1
+		for _, ability := range item.field("func_infos").items {
+			if id, _ := ability.field("id").int(); id == 1 {
+				status, _ := ability.field("status").int()
+				to.verified, to.uncertain = to.verified || status == 1, to.uncertain || status != 1
+			}
+		}
+		key := linkKey(p, to)
+		if s.touched["new "+key] {
+			continue
+		}
+		s.touched[key], s.touched["new "+key] = true, true
+		status, _ := item.field("status").int()
+		show, _ := item.field("selected").int()
+		if status == 1 {
+			s.link(p, to)
+		}
+		if status != 1 || show != 0 { // a seed shows none
+			s.odd[r.Number] = append(s.odd[r.Number], oddLink{to, status, show})
+		}
+	}
+}
+
+// learnOption notes an option that an account had before; value is absent for a call that set it.
+func (s *Stage) learnOption(to *party, name string, value value) {
+	key := fmt.Sprint(to.n, " option ", name)
+	if m := asStandIn(value); name != "" && value.text != "" && m.n == 0 && !s.touched[key] {
+		if to.options == nil {
+			to.options = map[string]string{}
+		}
+		to.options[name] = value.text
+	}
+	s.touched[key] = s.touched[key] || name != ""
+}
+
+func linkKey(p, to *party) string { return fmt.Sprint(p.n, " with ", to.n) }
+
 // learnLink notes a link that was there before; one that this recording made is
 // none.
 func (s *Stage) learnLink(p, to *party, r *Recorded) {
-	key := fmt.Sprint(p.n, " with ", to.n)
+	key := linkKey(p, to)
 	had := r.number() == errcode.HasLinked.Number || r.worked() && r.Path == "/cgi-bin/wxopen/wxampunlink"
 	if had && !s.touched[key] {
 		s.link(p, to)
 	}
 	s.touched[key] = s.touched[key] || had || r.worked()
+	s.touched["new "+key] = s.touched["new "+key] || r.worked()
 }
 
 // privateHost finds a port or an address in a masked prefix.
 var privateHost = regexp.MustCompile(`^https?://(\{ip:|[^/]*:\{number:|[^/]*:[0-9])`)
 
 func (s *Stage) learnRule(r *Recorded, p *party, call string) {
+	p = s.sameAccount(r, p)
 	target := p
 	if named := r.said("appid"); asStandIn(named).n != 0 && !slices.Contains(noSuchParty, r.number()) {
 		target = s.party(named)
@@ -430,24 +541,55 @@ func (s *Stage) learnRule(r *Recorded, p *party, call string) {
 	case errcode.NotReleased.Number:
 		target.draft = true
 	}
-	if !r.worked() {
-		return
-	}
 	prefix := r.said("prefix")
+	keyOf := func(masked string) string { return fmt.Sprint(p.n, " ", masked) }
 	known := func(masked string) bool {
-		key := fmt.Sprint(p.n, " ", masked)
-		was := s.touched[key]
+		if target == p {
+			s.owners[masked] = p.n
+		}
+		key := keyOf(masked)
+		was, line := s.touched[key], s.busy[key]
+		if !was && line > 0 { // it was not there before: that add was done
+			s.done[line] = true
+			was = true
+		}
 		s.touched[key] = true
 		return was
 	}
-	had := seedfile.Rule{Owner: s.appID(p, r.At), Path: "pages/index/index", OpenVersion: new(3)}
+	had := seedfile.Rule{Owner: s.appID(p, r.At), Path: "pages/index/index", OpenVersion: new(3), Prefix: plainText(prefix.text, r.At)}
 	if target != p {
 		had.AppID = s.appID(target, r.At)
 	}
+	switch {
+	case r.number() == errcode.PrefixAdded.Number && !known(prefix.text):
+		s.plant(keyOf(prefix.text), had)
+		s.vague[keyOf(prefix.text)] = true
+	case r.number() == errcode.SystemError.Number || r.number() == errcode.Busy.Number:
+		if key := keyOf(prefix.text); call == "add" && s.busy[key] == 0 && !s.touched[key] {
+			s.busy[key] = r.Number
+		} else if call == "delete" && s.busy["delete "+key] == 0 {
+			s.busy["delete "+key] = r.Number
+		}
+	case call == "delete" && r.number() == errcode.InvalidArgs.Number && s.busy["delete "+keyOf(prefix.text)] > 0:
+		s.done[s.busy["delete "+keyOf(prefix.text)]] = true // the rule is gone since that delete
+	case r.number() == errcode.PrefixOwned.Number && target == p:
+		s.foreign[prefix.text] = true
+	}
+	if !r.worked() {
+		return
+	}
 	switch call {
 	case "get":
-		for _, one := range slices.Backward(r.answer.field("rule_list").items) { // the newest stands first
-			if known(one.field("prefix").text) {
+		items := slices.Clone(r.answer.field("rule_list").items)
+		kind, _ := r.said("get_type").int()
+		if kind != 2 { // the newest stands first
+			slices.Reverse(items)
+		}
+		var listed []string
+		for _, one := range items {
+			key := keyOf(one.field("prefix").text)
+			listed = append(listed, key)
+			if known(one.field("prefix").text) && !s.vague[key] {
 				continue
 			}
 			state, _ := one.field("state").int()
@@ -459,16 +601,110 @@ func (s *Stage) learnRule(r *Recorded, p *party, call string) {
 			for _, link := range one.field("debug_url").items {
 				had.TestLinks = append(had.TestLinks, plainText(link.text, r.At))
 			}
-			s.rules = append(s.rules, had)
+			if i := slices.Index(s.keys, key); i >= 0 {
+				had.Published = had.Published && !s.touched["published "+key]
+				s.rules[i] = had
+				delete(s.vague, key)
+			} else {
+				s.plant(key, had)
+			}
+		}
+		if kind != 1 {
+			s.orderRules(listed)
 		}
 	case "publish", "delete", "add":
 		target.released = target.released || call == "publish"
 		s.private = s.private || privateHost.MatchString(prefix.text)
-		if edit, _ := r.said("is_edit").int(); known(prefix.text) || call == "add" && edit == 0 {
-			return
+		key := keyOf(prefix.text)
+		edit, _ := r.said("is_edit").int()
+		if !known(prefix.text) && (call != "add" || edit != 0) {
+			s.plant(key, had)
+			s.vague[key] = true
 		}
-		had.Prefix = plainText(prefix.text, r.At)
-		s.rules = append(s.rules, had)
+		if call == "publish" {
+			s.touched["published "+key] = true
+		} else {
+			delete(s.vague, key) // a later list shows what this call made of it
+		}
+		if call == "delete" {
+			s.owners[prefix.text] = -1
+		}
+	}
+}
+
+// plant notes a rule that was there before.
+func (s *Stage) plant(key string, rule seedfile.Rule) {
+	s.rules, s.keys = append(s.rules, rule), append(s.keys, key)
+}
+
+// orderRules brings the rules that were there before into the order of a list, the oldest first.
+func (s *Stage) orderRules(listed []string) {
+	listed = slices.DeleteFunc(listed, func(key string) bool { return !slices.Contains(s.keys, key) })
+	rules, keys, next := slices.Clone(s.rules), slices.Clone(s.keys), 0
+	for i, key := range keys {
+		if slices.Contains(listed, key) {
+			s.rules[i], s.keys[i] = rules[slices.Index(keys, listed[next])], listed[next]
+			next++
+		}
+	}
+}
+
+// sameAccount returns the caller of a list of rules. A token from before the recording is that of the account that has a rule of the
+// list: no two accounts have the same prefix.
+func (s *Stage) sameAccount(r *Recorded, p *party) *party {
+	if r.Path != rulePath+"get" || !r.worked() || r.said("appid").kind != absent {
+		return p
+	}
+	for _, one := range r.answer.field("rule_list").items {
+		other := s.parties[s.owners[one.field("prefix").text]]
+		switch {
+		case other == nil || other == p:
+		case p.n < 0:
+			s.merge(p, other)
+			p = other
+		case other.n < 0:
+			s.merge(other, p)
+		}
+	}
+	return p
+}
+
+// merge makes a party of which only a token is known another one.
+func (s *Stage) merge(stranger, into *party) {
+	s.owner[-stranger.n] = into.n
+	for token, n := range s.owner {
+		if n == stranger.n {
+			s.owner[token] = into.n
+		}
+	}
+	delete(s.parties, stranger.n)
+	into.service, into.personal = into.service || stranger.service, into.personal || stranger.personal
+	into.draft, into.released = into.draft || stranger.draft, into.released || stranger.released
+	into.uncertain = into.uncertain || stranger.uncertain
+	was, is := fmt.Sprint(stranger.n, " "), fmt.Sprint(into.n, " ")
+	renamed := func(key string) string {
+		if prefix, ok := strings.CutPrefix(key, was); ok {
+			return is + prefix
+		}
+		return key
+	}
+	for i := range s.rules {
+		if s.keys[i] != renamed(s.keys[i]) {
+			s.rules[i].Owner, s.keys[i] = s.appID(into, s.Began()), renamed(s.keys[i])
+		}
+	}
+	for _, keys := range []map[string]bool{s.touched, s.vague} {
+		for key := range maps.Clone(keys) {
+			keys[renamed(key)] = keys[key]
+			if key, ok := strings.CutPrefix(key, "published "); ok {
+				keys["published "+renamed(key)] = true
+			}
+		}
+	}
+	for prefix, n := range s.owners {
+		if n == stranger.n {
+			s.owners[prefix] = into.n
+		}
 	}
 }
 
@@ -483,8 +719,37 @@ func (s *Stage) secretOf(p *party, at time.Time) string {
 	return p.secret.standIn(at)
 }
 
-// Began is the time of the first call.
-func (s *Stage) Began() time.Time { return s.lines[0].At }
+// Began is the time of the first call, or of an earlier one that fetched a stable token which the lines show.
+func (s *Stage) Began() time.Time {
+	began := s.lines[0].At
+	for _, one := range s.early {
+		if one.at.Before(began) {
+			began = one.at
+		}
+	}
+	return began
+}
+
+// earlyToken is a stable token that was fetched before the recording.
+type earlyToken struct {
+	at   time.Time
+	line *Recorded
+}
+
+// stableSeconds is how long a stable token holds.
+const stableSeconds = 7200
+
+// learnStable notes a stable token that is older than the call that answers it.
+func (s *Stage) learnStable(r *Recorded) {
+	left, ok := r.answer.field("expires_in").int()
+	age := stableSeconds - left
+	force := r.request.field("force_refresh").text == "true"
+	token := asStandIn(r.answer.field("access_token"))
+	if !ok || force || age <= aFewSeconds || age >= stableSeconds || token.n == 0 || s.owner[token.n] != 0 {
+		return
+	}
+	s.early = append(s.early, earlyToken{r.At.Add(-time.Duration(age) * time.Second), r})
+}
 
 // ForgetRules leaves out the rules from before the recording, and reports whether
 // there were any.
@@ -513,12 +778,14 @@ func (s *Stage) Seed() []byte {
 			continue
 		}
 		a := seedfile.Account{AppID: s.appID(p, at), Kind: accounts.MiniProgram, Subject: accounts.Company, Secret: s.secretOf(p, at),
-			Certified: !p.uncertain || p.verified, Name: plainText(p.name, at)}
+			Certified: !p.uncertain || p.verified, Name: plainText(p.name, at), Options: p.options}
 		if p.service {
 			a.Kind = accounts.ServiceAccount
 			for _, to := range p.linked {
 				a.Linked = append(a.Linked, s.appID(s.parties[to], at))
 			}
+		} else if p.follower {
+			a.Kind = accounts.SubscriptionAccount
 		} else if !p.draft || p.released {
 			a.Versions = []accounts.Version{accounts.Release}
 		}
@@ -531,10 +798,9 @@ func (s *Stage) Seed() []byte {
 		seed.Accounts = append(seed.Accounts, a)
 	}
 	seed.Rules = s.rules
-	seed.Settings = map[string]any{"verification": "trust", "rate_limit": 0, "links_by_own_token": s.ownLink,
-		"allow_private_hosts": s.private}
-	if s.noBody {
-		seed.Settings["behaviours"] = map[string]string{behaviour.WireBodyEmptyAccepted.String(): "loose"}
+	seed.Settings = map[string]any{"verification": "trust", "rate_limit": 0, "allow_private_hosts": s.private}
+	if s.ownLink {
+		seed.Settings["behaviours"] = map[string]string{behaviour.LinkOwnTaken.String(): "allow"}
 	}
 	text, err := json.Marshal(seed)
 	if err != nil {

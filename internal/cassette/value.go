@@ -97,6 +97,17 @@ func readValue(d *json.Decoder, from []byte, deep int) (value, error) {
 	return value{}, errors.New("no JSON")
 }
 
+// escapedTexts counts the texts of a value whose slashes are written as \/.
+func (v value) escapedTexts() (n int) {
+	if v.kind == text && v.escaped {
+		n++
+	}
+	for _, item := range v.items {
+		n += item.escapedTexts()
+	}
+	return n
+}
+
 // escapesSlashes reports whether a text as JSON has it has a slash behind a backslash.
 func escapesSlashes(raw []byte) bool {
 	for i := 0; i+1 < len(raw); i++ {

@@ -41,7 +41,7 @@ components:
   - {appid: wx4444555566667777, secret: e1b2c3d4e5f60718293a4b5c6d7e8f90, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
 rules:
   - {owner: wx1111222233334444, prefix: "https://tea.example/old/", path: pages/old/old, published: true, test_links: ["https://tea.example/old/7?k=1"]}
-settings: {verification: trust, rate_limit: 0, links_by_own_token: true}
+settings: {verification: trust, rate_limit: 0, behaviours: {link.own_token_taken: allow}}
 `
 )
 
@@ -195,6 +195,7 @@ func (c *caller) everything() {
 	c.do("POST", with(rules+"get", tea), `{"get_type":0}`)
 	c.do("POST", with(rules+"get", tea), `{"get_type":1,"prefix_list":["https://tea.example/t/"]}`)
 	c.do("POST", with(rules+"get", ours), `{"appid":"`+shop+`","get_type":0}`)
+	c.do("POST", with(rules+"get", tea), `{"get_type":2,"page_num":1.0,"page_size":1e0}`)
 	c.do("POST", with(rules+"delete", tea), `{"prefix":"https://tea.example/u/"}`)
 	c.do("POST", with(rules+"download", tea), "")
 	c.do("POST", with("/cgi-bin/wxopen/wxamplink", ours), `{"appid":"`+rival+`","notify_users":1,"show_profile":1}`)
@@ -274,6 +275,14 @@ func (c *caller) everything() {
 	option("get", shop, "voice_recognize", "")
 	option("set", shop, "customer_service", `,"option_value":"2"`)
 	option("get", rival, "location_report", "")
+	c.do("POST", component+"api_create_preauthcode"+platform, `{"component_appid":"`+isv+`"}`)
+	agreed = c.s.Admin("POST", "/emulator/authorize",
+		fmt.Sprintf(`{"component":%q,"pre_auth_code":%q,"appid":%q,"permission_sets":[1,6]}`, isv, c.take("pre_auth_code"), brand))
+	auth = regexp.MustCompile(`"auth_code":"([^"]+)"`).FindStringSubmatch(agreed.Body)[1]
+	c.do("POST", component+"api_query_auth"+platform, `{"component_appid":"`+isv+`","authorization_code":"`+auth+`"}`)
+	option("set", brand, "voice_recognize", `,"option_value":"1"`)
+	option("get", brand, "voice_recognize", "")
+	option("get", brand, "location_report", "")
 	again := c.s.Do("POST", "/scan/v1/login", `{"user":"alice","appid":"`+shop+`"}`)
 	js = regexp.MustCompile(`"js_code":"([^"]+)"`).FindStringSubmatch(again.Body)[1]
 	byPlatform := func(appid, code string) {

@@ -152,6 +152,8 @@ type Application struct {
 	Count int64
 	// Template is what FillTemplate answers.
 	Template string
+	// Approved says that the order of the application was approved.
+	Approved bool
 }
 
 // check returns 40097 for an invalid application. Contract: marketcode 3.1.

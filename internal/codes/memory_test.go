@@ -246,7 +246,9 @@ func TestCallsAreAPlainArray(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(5, 5))
 	p := newPlant(t)
-	p.set(func(s *settings.Settings) { s.ActivationOverlap = settings.Replace })
+	p.set(func(s *settings.Settings) {
+		s.Behaviours = settings.Overrides{"codes.activate.overlap_taken": settings.Allow}
+	})
 	for n := range histories {
 		batch := p.apply(fmt.Sprintf("history %d", n), 10_000)
 		h := &history{random: random, now: p.now()}

@@ -66,8 +66,7 @@ func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error)
 	if err := p.requireComplete(ctx, b); err != nil {
 		return 0, err
 	}
-	return p.addEvent(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note},
-		p.Settings.Get().ActivationOverlap, ofOperator)
+	return p.addEvent(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note}, ofOperator)
 }
 
 // checkRedeem returns a Conflict for a single code that is redeemed already, and for any code that
@@ -320,16 +319,52 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 	return all // an activation binds each code anew
 }
 
-// Opening is how many codes open a Mini Program, now or by an activation that is to come.
-func (m *Memory) Opening(appid string, now time.Time) (n int) {
-	for _, b := range m.Batches() {
-		for _, have := range m.ActiveFrom(b.ID, Range{From: 0, To: b.Count - 1}, now, now) {
-			if have.Activation.Binding.WxaAppID == appid {
-				n += int(have.To - have.From + 1)
+// Opening returns how many codes open a Mini Program, now or by an activation that is to come, after everything that any node
+// committed.
+func (p *Press) Opening(ctx context.Context, appid string) (int, error) {
+	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
+		last, err := tx.LastEvents(ctx)
+		for id, seq := range last {
+			if known := p.Memory.batch(id); err != nil || known != nil && known.last() >= seq {
+				continue
 			}
+			var b Batch
+			if b, err = tx.Batch(ctx, id); err == nil {
+				err = p.Memory.changedIn(ctx, tx, b)
+			}
+		}
+		return err
+	})
+	return p.Memory.Targets(p.Now())[appid], err
+}
+
+// Targets returns how many codes open each Mini Program, now or by an activation that is to come.
+func (m *Memory) Targets(now time.Time) map[string]int {
+	n := map[string]int{}
+	for _, one := range m.Batches() {
+		if b := m.batch(one.ID); b != nil {
+			b.countTargets(now, n)
 		}
 	}
 	return n
+}
+
+// countTargets adds the codes of the batch to n.
+func (b *batchMemory) countTargets(now time.Time, n map[string]int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until(now)
+	b.active.spans.Scan(func(from int64, s span) bool {
+		if s.by != nil {
+			n[s.by.Binding.WxaAppID] += int(s.to - from + 1)
+		}
+		return true
+	})
+	for _, e := range b.waiting {
+		if e.Did == Activate {
+			n[e.Binding.WxaAppID] += int(e.Codes.Len())
+		}
+	}
 }
 
 // Waiting lists activations of a range that are not in force yet, by when

@@ -258,7 +258,7 @@ func (t rowsReadTx) EventsAt(ctx context.Context, batch, index, before int64, li
 func TestRetargetKeepsWhatTheCodesCountFor(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
-	p.set(func(s *settings.Settings) { s.ActivationOverlap = settings.Refuse })
+	p.set(func(s *settings.Settings) { s.Behaviours = nil })
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 99)
 	p.binding.ActivityName = "second"
@@ -422,7 +422,9 @@ func TestOverlapsAreJudgedAsIfNothingWasRetargeted(t *testing.T) {
 func TestActivationsAtOnce(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
-	p.set(func(s *settings.Settings) { s.ActivationOverlap = settings.Replace })
+	p.set(func(s *settings.Settings) {
+		s.Behaviours = settings.Overrides{"codes.activate.overlap_taken": settings.Allow}
+	})
 	b := p.apply("x", 10_000)
 	random := rand.New(rand.NewPCG(1, 1))
 	var ranges [64]codes.Range
@@ -463,7 +465,9 @@ func TestActivationsAtOnce(t *testing.T) {
 func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
-	p.set(func(s *settings.Settings) { s.ActivationOverlap = settings.Replace })
+	p.set(func(s *settings.Settings) {
+		s.Behaviours = settings.Overrides{"codes.activate.overlap_taken": settings.Allow}
+	})
 	b := p.apply("x", 10_000)
 	later := p.now().Add(time.Hour)
 	schedule := func(did codes.Did, from, to int64, activity string) {
@@ -507,7 +511,9 @@ func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 func TestAChangeSaysHowManyCodesItChanged(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
-	p.set(func(s *settings.Settings) { s.ActivationOverlap = settings.Replace })
+	p.set(func(s *settings.Settings) {
+		s.Behaviours = settings.Overrides{"codes.activate.overlap_taken": settings.Allow}
+	})
 	b := p.apply("x", 10_000)
 	random := rand.New(rand.NewPCG(11, 5))
 	const shown = 60 // indexes that small sets name; the whole batch is named too

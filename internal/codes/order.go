@@ -1,10 +1,17 @@
 package codes
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/errcode"
 )
 
 // Order is an application that people ask for, and maybe others agree to.
@@ -21,18 +28,43 @@ type Order struct {
 	Batch     int64     `json:"application_id,omitempty"` // 0 = its codes are not made
 }
 
-// Waits reports whether somebody still has to decide.
+// Waits reports whether nobody decided yet.
 func (o Order) Waits() bool { return o.DecidedBy == "" }
 
-// Decide is the order after somebody decided. two says that whoever asked cannot agree. Conflict.
-func (o Order) Decide(agree bool, by string, two bool, now time.Time) (Order, error) {
-	switch {
-	case !o.Waits():
-		return o, Conflict(o.DecidedBy + " decided this order already")
-	case agree && two && by == o.AskedBy:
-		return o, Conflict(by + " asked for these codes: somebody else has to agree (setting order_by_two)")
+// Interrupted reports whether the order is approved and its codes are not made.
+func (o Order) Interrupted() bool { return !o.Waits() && !o.Refused && o.Batch == 0 }
+
+// Revision identifies the complete order: with another text, count, requester or decision it is another one.
+func (o Order) Revision() string {
+	text, err := json.Marshal(o)
+	if err != nil {
+		panic(err) // it is stored as JSON
 	}
-	o.DecidedBy, o.DecidedAt, o.Refused = by, now, !agree
+	sum := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// OrderDecision approves an order or rejects it.
+type OrderDecision struct {
+	ISV      string
+	Approve  bool
+	Revision string // of the order that was read; "" = not compared, which only a rejection may leave out
+}
+
+// decide returns the order after a decision. two says that the requester cannot approve. Conflict.
+func (o Order) decide(d OrderDecision, by string, two bool, now time.Time) (Order, error) {
+	switch {
+	case !o.Waits() && !(d.Approve && o.Interrupted()):
+		return o, Conflict(o.DecidedBy + " decided this order already")
+	case d.Approve && d.Revision == "":
+		return o, Conflict("agreeing needs the revision of the order that was read: read it again, and say its revision")
+	case d.Revision != "" && d.Revision != o.Revision():
+		return o, Conflict("this order is not as it was read any more: read it again, and say its revision")
+	case d.Approve && two && o.Waits() && by == o.AskedBy:
+		return o, Conflict(by + " asked for these codes: somebody else has to agree (setting order_by_two)")
+	case o.Waits():
+		o.DecidedBy, o.DecidedAt, o.Refused = by, now, !d.Approve
+	}
 	return o, nil
 }
 
@@ -45,68 +77,103 @@ type Orders struct {
 	Newest func(ctx context.Context, appids []string, offset, limit int) (page []Order, total int, err error)
 }
 
-// Ask asks for codes, and makes them at once where nobody else has to agree. The same again is the same order; one that was
-// refused may be asked for anew. Conflict, or an error of Apply.
+// Ask asks for codes, and makes them at once where nobody else has to agree. The same again is the same order, which is
+// completed if it was interrupted; one that was refused may be asked for anew. Conflict, or an error of Apply.
 func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application, two bool) (Order, error) {
-	by := accounts.AuthorOf(ctx).Actor
+	by, now := accounts.AuthorOf(ctx).Actor, o.Press.Now().UTC()
 	if err := Granted(caller); err != nil {
 		return Order{}, err
 	}
 	if err := a.check(o.Press.Settings.Get().CodeCountMax); err != nil {
 		return Order{}, err
 	}
-	asked, err := o.Change(ctx, caller.AppID, a.ISV, func(old Order) (Order, error) {
-		if old.AskedBy != "" && !old.Refused {
-			if old.Count != a.Count {
-				return old, Conflict("this number is another order's, with another count")
-			}
-			if old.Template != a.Template {
-				return old, Conflict("this number is another order's, with another text")
-			}
-			return old, nil
+	asked, err := o.Change(ctx, caller.AppID, a.ISV, func(one Order) (Order, error) {
+		if one.AskedBy == "" || one.Refused {
+			one = Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Template: a.Template, AskedBy: by, AskedAt: now}
 		}
-		return Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Template: a.Template,
-			AskedBy: by, AskedAt: o.Press.Now().UTC()}, nil
+		switch {
+		case one.Count != a.Count:
+			return one, Conflict("this number is another order's, with another count")
+		case one.Template != a.Template:
+			return one, Conflict("this number is another order's, with another text")
+		case one.Waits() && !two:
+			one.DecidedBy, one.DecidedAt = by, now
+		}
+		return one, nil
 	})
-	if err != nil || two || !asked.Waits() {
+	if err != nil || !asked.Interrupted() {
 		return asked, err
 	}
-	return o.Decide(ctx, caller, a, true, false)
+	return o.complete(ctx, caller, asked)
 }
 
-// Decide makes the codes of an order, or refuses it; a count in seen is compared with the order's. ErrNoBatch where there is none;
-// Conflict, or an error of Apply, after which it waits as before.
-func (o *Orders) Decide(ctx context.Context, caller accounts.Account, seen Application, agree, two bool) (Order, error) {
-	isv := seen.ISV
-	by, now := accounts.AuthorOf(ctx).Actor, o.Press.Now()
-	var was Order
-	decided, err := o.Change(ctx, caller.AppID, isv, func(old Order) (Order, error) {
-		if was = old; old.AskedBy == "" {
+// Decide approves an order, and makes its codes, or rejects it. ErrNoBatch where there is none; Conflict, or an error of Apply,
+// after which it waits as before.
+func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDecision, two bool) (Order, error) {
+	by, now := accounts.AuthorOf(ctx).Actor, o.Press.Now().UTC()
+	decided, err := o.Change(ctx, caller.AppID, d.ISV, func(old Order) (Order, error) {
+		if old.AskedBy == "" {
 			return old, ErrNoBatch
 		}
-		if seen.Count != 0 && seen.Count != old.Count { // it was refused and asked for anew meanwhile
-			return old, Conflict("this order has another count than the one that was decided about: look at it again")
-		}
-		if !old.Refused && !old.Waits() && old.Batch == 0 { // the process that made its codes ended before it said so
-			return old, nil
-		}
-		return old.Decide(agree, by, two, now)
+		return old.decide(d, by, two, now)
 	})
 	if err != nil || decided.Refused {
 		return decided, err
 	}
-	// An application of the same number and count is the same: this may run twice.
-	batch, failed := o.Press.Apply(ctx, caller, Application{Count: decided.Count, ISV: isv, Template: decided.Template})
-	made, err := o.Change(ctx, caller.AppID, isv, func(Order) (Order, error) {
-		if failed != nil {
-			was.DecidedBy, was.DecidedAt = "", time.Time{}
-			return was, nil
-		}
-		decided.Batch = batch.ID
-		return decided, nil
-	})
-	if failed != nil {
-		return was, failed
+	return o.complete(ctx, caller, decided)
+}
+
+// complete makes the codes of an approved order. It may run twice, also on two nodes at once: an application of the same number,
+// count and text is the same. If the application is refused, the order waits again; after any other error it stays interrupted.
+func (o *Orders) complete(ctx context.Context, caller accounts.Account, one Order) (Order, error) {
+	ctx = context.WithoutCancel(ctx) // it is approved, whether or not its client still waits
+	batch, failed := o.Press.Apply(ctx, caller, Application{Count: one.Count, ISV: one.ISV, Template: one.Template, Approved: true})
+	if code, _ := errcode.Of(failed); failed != nil && code == errcode.SystemError {
+		return one, failed
 	}
-	return made, err
+	made, err := o.Change(ctx, one.Account, one.ISV, func(now Order) (Order, error) {
+		switch {
+		case !now.Interrupted(): // another node was faster
+		case failed != nil:
+			now.DecidedBy, now.DecidedAt = "", time.Time{}
+		default:
+			now.Batch = batch.ID
+		}
+		return now, nil
+	})
+	return made, cmp.Or(failed, err)
+}
+
+// Interrupted lists orders that are approved and whose codes are not made.
+func (o *Orders) Interrupted(ctx context.Context, appids []string) (list []Order, err error) {
+	const page = 1000
+	for offset := 0; ; offset += page {
+		some, _, err := o.Newest(ctx, appids, offset, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range some {
+			if one.Interrupted() {
+				list = append(list, one)
+			}
+		}
+		if len(some) < page {
+			return list, nil
+		}
+	}
+}
+
+// CompleteInterrupted makes the codes of all interrupted orders; account returns an account by its AppID.
+func (o *Orders) CompleteInterrupted(ctx context.Context, account func(context.Context, string) (accounts.Account, error)) error {
+	list, err := o.Interrupted(ctx, nil)
+	for _, one := range list {
+		owner, failed := account(ctx, one.Account)
+		if failed == nil {
+			one, failed = o.complete(ctx, owner, one)
+		}
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("order %s of %s: %w", one.ISV, one.Account, failed))
+		}
+	}
+	return err
 }

@@ -68,7 +68,7 @@ type Press struct {
 func Granted(a accounts.Account) error {
 	switch {
 	case a.Kind != accounts.ServiceAccount:
-		return errcode.Unauthorized.With(behaviour.CodesKind, "%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
+		return errcode.Unauthorized.With(behaviour.CallerKind, "%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
 	case !a.Certified:
 		return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
 	case !slices.Contains(a.Features, Feature):
@@ -109,6 +109,9 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 		if err := tx.LockAccount(ctx, caller.AppID); err != nil {
 			return err
 		}
+		if _, err := accounts.Keep(ctx, tx, caller.AppID); err != nil {
+			return err
+		}
 		now := p.Now()
 		// Every call counts, a repeated one too. Contract: marketcode 1.
 		used, err := tx.AddCount(ctx, caller.AppID, "/intp/marketcode/applycode", s.Day(p.countNow()))
@@ -137,6 +140,11 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 		}
 		if !errors.Is(err, ErrNoBatch) {
 			return err
+		}
+		if s.OrderByTwo && !a.Approved && !s.AllowUnapprovedApplycode {
+			return errcode.Unauthorized.With(behaviour.CodesApplyApproval, "codes are ordered and approved by two people (setting "+
+				"order_by_two): order isv_application_id %q in the console or with qrjump batch order, or turn on allow_unapproved_applycode",
+				a.ISV)
 		}
 		batch = Batch{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: p.Prefix, Version: p.Keys.Current, Segment: s.CodeSegment,
 			CreatedAt: now, Template: a.Template}
@@ -395,7 +403,7 @@ func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activat
 			"product_code", a.Binding.ProductCode)
 	}
 	s := p.Settings.Get()
-	_, err = p.addEvent(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding}, s.ActivationOverlap,
+	_, err = p.addEvent(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding},
 		func(row behaviour.Row, format string, args ...any) error {
 			return noteOrRefuse(ctx, s, row, format, args...)
 		})
@@ -421,9 +429,8 @@ func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, f
 func ofOperator(behaviour.Row, string, ...any) error { return nil }
 
 // addEvent stores an event of a batch. From is when it takes effect; the zero time is at once.
-// overlap says whether it may activate codes that are active. It returns how many codes the event
-// changes.
-func (p *Press) addEvent(ctx context.Context, e Event, overlap settings.Overlap, let leniency) (changed int64, err error) {
+// It returns how many codes the event changes.
+func (p *Press) addEvent(ctx context.Context, e Event, let leniency) (changed int64, err error) {
 	s, from := p.Settings.Get(), e.From
 	err = p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, at time.Time) error {
 		if err := p.allHere(b, at); err != nil {
@@ -440,7 +447,7 @@ func (p *Press) addEvent(ctx context.Context, e Event, overlap settings.Overlap,
 		}
 		var err error
 		if e.Did == Activate {
-			err = p.checkOverlap(e, overlap, let)
+			err = p.checkOverlap(e, !s.Refuses(behaviour.CodesActivateOverlapTaken), let)
 		} else if e.Did == Redeem {
 			err = p.checkRedeem(ctx, tx, e)
 		}
@@ -494,14 +501,15 @@ func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at
 // when it takes effect, or that a schedule activates after that. An activation of exactly the same
 // range is replaced, even where parts of it were re-targeted or withdrawn. Contract: marketcode
 // 3.4.
-func (p *Press) checkOverlap(e Event, overlap settings.Overlap, let leniency) error {
+func (p *Press) checkOverlap(e Event, replace bool, let leniency) error {
 	r := e.Codes.Bounds()
-	for _, have := range p.Memory.ActiveFrom(e.Batch, r, e.At, e.From) {
+	active := p.Memory.ActiveFrom(e.Batch, r, e.At, e.From)
+	for _, have := range active {
 		other, row := have.Activation.Activated(), behaviour.CodesActivateOverlapTaken
 		if other == r { // existing clients do so at each edit
 			row = behaviour.CodesActivateAgain
 		}
-		if other == r || overlap == settings.Replace {
+		if other == r || replace {
 			if err := let(row, "code_start %d, code_end %d: code %d is active with %d to %d", r.From, r.To, have.From, other.From,
 				other.To); err != nil {
 				return err
@@ -512,15 +520,20 @@ func (p *Press) checkOverlap(e Event, overlap settings.Overlap, let leniency) er
 		if have.Activation.From.After(e.At) {
 			when = "to be activated by a schedule"
 		}
-		return errcode.ActivationOverlaps.With(behaviour.CodesActivateOverlap, "code_start %d, code_end %d: code %d is %s with %d to %d",
-			r.From, r.To, have.From, when,
-			other.From, other.To)
+		var ranges []Range
+		for _, one := range active {
+			ranges = append(ranges, one.Range)
+		}
+		taken := NewSet(ranges...)
+		return errcode.ActivationOverlaps.With(behaviour.CodesActivateOverlap,
+			"code_start %d, code_end %d: code %d is %s with %d to %d; overlap: %s; free: %s", r.From, r.To, have.From, when, other.From,
+			other.To, taken, e.Codes.Without(taken))
 	}
 	return nil
 }
 
 func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.Settings, let leniency) error {
-	target, err := tx.Account(ctx, bind.WxaAppID)
+	target, err := tx.KeepAccount(ctx, bind.WxaAppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram {
 		return errcode.InvalidArgs.With(behaviour.CodesActivateAppIDUnknown, "wxa_appid %q is not a Mini Program", bind.WxaAppID)
 	}
@@ -532,9 +545,6 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 		return err
 	}
 	linked := link.Status == accounts.LinkDone
-	if !linked && s.RequireLink {
-		return errcode.InvalidArgs.With(behaviour.CodesActivateUnlinked, "wxa_appid %q is not linked with %s", bind.WxaAppID, b.Account)
-	}
 	for _, one := range []struct {
 		is  bool
 		row behaviour.Row
@@ -643,7 +653,7 @@ func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) 
 			return f, err
 		}
 		if !name.HasIndex {
-			return f, errcode.InvalidArgs.With(behaviour.CodesQueryIndex, "code_index is missing: application_id alone names no code")
+			return f, errcode.InvalidArgs.With(behaviour.CodesQueryName, "code_index is missing: application_id alone names no code")
 		}
 		if name.Index < 0 {
 			return f, errcode.InvalidArgs.With(behaviour.CodesRangeOrder, "code_index %d: an index is 0 or more", name.Index)
@@ -691,7 +701,7 @@ func chooseFound(all []Found, id int64, seen func(Batch) bool) (Found, error) {
 		}
 	}
 	if len(all) > 1 {
-		return Found{}, errcode.InvalidArgs.With(behaviour.CodesQueryElsewhere,
+		return Found{}, errcode.InvalidArgs.With(behaviour.CodesQueryName,
 			"%d applications have a code with these characters: give application_id too, or code_url", len(all))
 	}
 	return all[0], nil
@@ -704,6 +714,19 @@ func (p *Press) prefixes() []string {
 		return p.Memory.Prefixes("")
 	}
 	return p.Memory.Prefixes(p.Prefix)
+}
+
+// PrefixOf returns the longest prefix of code texts with which a text begins, "" where it begins with none, and of no Press.
+func (p *Press) PrefixOf(text string) (longest string) {
+	if p == nil {
+		return ""
+	}
+	for _, prefix := range p.prefixes() {
+		if len(prefix) > len(longest) && Under(text, prefix) {
+			longest = prefix
+		}
+	}
+	return longest
 }
 
 // byText finds the code behind a code text in any of its spellings.

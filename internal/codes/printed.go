@@ -130,6 +130,18 @@ var (
 	errNoText = errors.New("codes: the text is under a known prefix but is no code text")
 )
 
+// Under reports whether a text begins with a prefix, in any case, with or without http:// or https://.
+func Under(text, prefix string) bool {
+	bare, known := cutScheme(text), cutScheme(prefix)
+	return len(bare) >= len(known) && equalFold(bare[:len(known)], known)
+}
+
+// HasForm reports whether a text under a prefix has the form of a code text, of this server or of the platform.
+func HasForm(text, prefix string) bool {
+	_, err := ParseText(text, []string{prefix})
+	return err == nil || platformText(text, []string{prefix})
+}
+
 // ParseText cuts a text that a camera, a browser or a caller gave, in any of its spellings: any
 // case, with or without http:// or https://, symbols as percent-escapes ("%24" for "$"). Nothing
 // may surround it, and nothing is normalised: "/../" inside is refused. The prefixes are those that
@@ -137,14 +149,12 @@ var (
 // Contract: marketcode 3.5, 11.1.
 func ParseText(text string, prefixes []string) (CodeText, error) {
 	err := errNoPrefix
-	bare := cutScheme(text)
 	for _, prefix := range prefixes {
-		known := cutScheme(prefix)
-		if len(bare) < len(known) || !equalFold(bare[:len(known)], known) {
+		if !Under(text, prefix) {
 			continue
 		}
 		// The length of the rest tells one prefix from a longer one.
-		if t, ok := parseTail(bare[len(known):]); ok {
+		if t, ok := parseTail(cutScheme(text)[len(cutScheme(prefix)):]); ok {
 			t.Prefix = prefix
 			return t, nil
 		}

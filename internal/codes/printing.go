@@ -273,8 +273,12 @@ func (p *Press) SpoilCodes(ctx context.Context, id int64, spoiled Set, note stri
 			return Conflict(fmt.Sprintf("package %d has the codes %d to %d, and %d to %d are named", id, one.Codes.From, one.Codes.To,
 				b.From, b.To))
 		}
-		one.Spoiled = NewSet(append(slices.Clone(one.Spoiled), spoiled...)...)
-		_, err := tx.AddEvent(ctx, Event{Batch: one.Batch, Did: Void, Codes: spoiled, At: at, From: at,
+		fresh := spoiled.Without(one.Spoiled)
+		if len(fresh) == 0 {
+			return errUnchanged
+		}
+		one.Spoiled = NewSet(append(slices.Clone(one.Spoiled), fresh...)...)
+		_, err := tx.AddEvent(ctx, Event{Batch: one.Batch, Did: Void, Codes: fresh, At: at, From: at,
 			Note: joinNote(fmt.Sprintf("spoiled in package %d", id), note)})
 		return err
 	})
@@ -287,6 +291,20 @@ func joinNote(said, note string) string {
 	}
 	return said + ": " + note
 }
+
+// RecalledPackages lists the recalled packages that have some of the codes.
+func (p *Press) RecalledPackages(ctx context.Context, batch int64, some Set) (list []PrintPackage, err error) {
+	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		list, err = tx.PackagesWithin(ctx, batch, some.Bounds())
+		return err
+	})
+	return slices.DeleteFunc(list, func(one PrintPackage) bool {
+		return one.RecalledAt.IsZero() || NewSet(one.Codes).Without(some).Len() == NewSet(one.Codes).Len()
+	}), err
+}
+
+// errUnchanged ends a change of a package that changes nothing.
+var errUnchanged = errors.New("codes: the package is so already")
 
 // changePackage changes a package that was not recalled, under the lock of its
 // batch.
@@ -302,7 +320,10 @@ func (p *Press) changePackage(ctx context.Context, id int64, did string,
 		if !one.RecalledAt.IsZero() {
 			return Conflict(fmt.Sprintf("package %d was recalled by %s at %s", id, one.RecalledBy, one.RecalledAt.Format(time.RFC3339)))
 		}
-		if err := change(tx, &one, at); err != nil {
+		switch err := change(tx, &one, at); {
+		case errors.Is(err, errUnchanged):
+			return nil
+		case err != nil:
 			return err
 		}
 		return tx.PutPackage(ctx, one, did)

@@ -65,11 +65,8 @@ func (p *Press) May(text string) bool {
 	if p.likeTemplate(text) || p.mayHoldElsewhere(text) {
 		return true
 	}
-	bare := cutScheme(text)
-	return mayHold(p.Memory.ImportedPrefixes(), text) || slices.ContainsFunc(p.prefixes(), func(prefix string) bool {
-		known := cutScheme(prefix)
-		return len(bare) >= len(known) && equalFold(bare[:len(known)], known)
-	})
+	return mayHold(p.Memory.ImportedPrefixes(), text) ||
+		slices.ContainsFunc(p.prefixes(), func(prefix string) bool { return Under(text, prefix) })
 }
 
 // decide says what a code opens in its state. Choice(scan.code.state): a message, not a page.
@@ -109,13 +106,11 @@ const platformSymbols = Alphabet + "%*+./:"
 // platformText reports whether a text has the form of the platform's own under
 // one of the prefixes: the symbols as they are, or as percent-escapes.
 func platformText(text string, prefixes []string) bool {
-	bare := cutScheme(text)
 	for _, prefix := range prefixes {
-		known := cutScheme(prefix)
-		if len(bare) < len(known) || !equalFold(bare[:len(known)], known) {
+		if !Under(text, prefix) {
 			continue
 		}
-		tails := []string{bare[len(known):]}
+		tails := []string{cutScheme(text)[len(cutScheme(prefix)):]}
 		if plain, err := url.PathUnescape(tails[0]); err == nil {
 			tails = append(tails, plain)
 		}

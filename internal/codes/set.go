@@ -1,10 +1,12 @@
 package codes
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Set is a set of indexes: ranges in rising order that do not touch. Ten
@@ -43,6 +45,38 @@ func (s Set) Has(index int64) bool {
 		return 0
 	})
 	return found && i < len(s)
+}
+
+// String names the first ten ranges, such as "0-4999, 7000-7999".
+func (s Set) String() string {
+	var text []string
+	for i, r := range s {
+		if i == 10 {
+			text = append(text, "…")
+			break
+		}
+		text = append(text, fmt.Sprintf("%d-%d", r.From, r.To))
+	}
+	return cmp.Or(strings.Join(text, ", "), "none")
+}
+
+// Without returns the indexes of s that are not in o.
+func (s Set) Without(o Set) (rest Set) {
+	for _, r := range s {
+		for _, taken := range o {
+			if taken.To < r.From || taken.From > r.To {
+				continue
+			}
+			if taken.From > r.From {
+				rest = append(rest, Range{r.From, taken.From - 1})
+			}
+			r.From = taken.To + 1
+		}
+		if r.From <= r.To {
+			rest = append(rest, r)
+		}
+	}
+	return rest
 }
 
 // Len is how many indexes there are.

@@ -44,6 +44,8 @@ type Tx interface {
 	// LockBatch makes other writers of the same batch wait.
 	LockBatch(ctx context.Context, id int64) error
 	Account(ctx context.Context, appid string) (accounts.Account, error)
+	// KeepAccount is as in accounts.Tx.
+	KeepAccount(ctx context.Context, appid string) (accounts.Account, error)
 	// Link returns accounts.ErrNoLink where there is none.
 	Link(ctx context.Context, service, miniProgram string) (accounts.Link, error)
 	AddCount(ctx context.Context, appid, what string, day int64) (int, error)
@@ -61,6 +63,8 @@ type Tx interface {
 	DrawCounters(ctx context.Context) (uint64, error)
 	SetCounters(ctx context.Context, next uint64) error
 
+	// LastEvents returns the number of the newest event of each batch that has one.
+	LastEvents(ctx context.Context) (map[int64]int64, error)
 	// LastEventAt returns when the newest event of a batch was, the zero time
 	// where there is none.
 	LastEventAt(ctx context.Context, batch int64) (time.Time, error)

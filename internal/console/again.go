@@ -1,230 +1,189 @@
 package console
 
 import (
-	"html"
+	"context"
+	"fmt"
+	"html/template"
 	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
+	texttemplate "text/template"
 
 	"github.com/qrjump/qrjump/client"
 )
 
-// A form that is refused is shown once more on the page that it came from, with whatever was typed, and the refusal at the field that
-// it names. That is done to the finished page, as these patterns find their way in it, so that it holds for every form. Templates
-// write no > into an attribute.
-var (
-	tags       = regexp.MustCompile(`<(/?)(form|input|select|option|textarea|button|details|datalist)\b([^>]*)>`)
-	attributes = regexp.MustCompile(`([a-z-]+)(?:="([^"]*)")?`)
-	fieldWord  = regexp.MustCompile(`^(?:(?:account|component) \S+: |settings: )?([a-z_]+(?:\.[a-z_]+)*)(?:\[\d+\])?(?:: |,? )`)
-)
+// fieldWord finds the field that a rejection names.
+var fieldWord = regexp.MustCompile(`^(?:(?:account|component) \S+: |settings: )?([a-z_]+(?:\.[a-z_]+)*)(?:\[\d+\])?(?:: |,? )`)
 
-// switches are attributes without a value.
-var switches = []string{"autofocus", "checked", "formnovalidate", "multiple", "open", "readonly", "required", "selected"}
-
-// tag is a tag of a page, with the text that follows it.
-type tag struct {
-	closes bool
-	name   string
-	raw    string // as it stands; "" once has changed
-	text   string
-	order  []string
-	has    map[string]string
+// rejectedForm is a form that was sent, for the page that shows it once more. The page is executed twice: the first execution finds the
+// form among those of the page, and the fields that have a place for their fault.
+type rejectedForm struct {
+	path   string // where it was sent to
+	values url.Values
+	faults map[string]string // by the names of fields, "" for what is about none
+	found  bool              // the page has the form
+	placed map[string]bool   // faults that stand at their field
+	// Of one execution:
+	here    bool // the form that is being written is this one
+	past    bool // it was written
+	focused bool
+	taken   map[string]int // how many values of a name were written
+	said    map[string]bool
 }
 
-func (t *tag) set(name, value string) {
-	if _, was := t.has[name]; !was {
-		t.order = append(t.order, name)
-	}
-	t.has[name], t.raw = value, ""
+type rejectedKey struct{}
+
+func newRejectedForm(r *http.Request, faults map[string]string) *rejectedForm {
+	return &rejectedForm{path: r.URL.EscapedPath(), values: r.PostForm, faults: faults, placed: map[string]bool{}}
 }
 
-func (t *tag) turn(name string, on bool) {
-	if _, was := t.has[name]; was != on {
-		if t.set(name, ""); !on {
-			delete(t.has, name)
-		}
-	}
+// begin prepares an execution of the page.
+func (f *rejectedForm) begin() {
+	f.here, f.past, f.focused, f.taken, f.said = false, false, false, map[string]int{}, map[string]bool{}
 }
 
-func (t *tag) write(b *strings.Builder) {
-	if b.WriteString(t.raw); t.raw == "" && t.name != "" {
-		b.WriteString("<" + t.name)
-		for _, name := range t.order {
-			value, is := t.has[name]
-			switch {
-			case is && value == "" && slices.Contains(switches, name):
-				b.WriteString(" " + name)
-			case is:
-				b.WriteString(" " + name + `="` + html.EscapeString(value) + `"`)
-			}
-		}
-		b.WriteString(">")
+// value returns what was typed into a field; of fields with the same name, that of the next one.
+func (f *rejectedForm) value(name, otherwise string) string {
+	values, had := f.values[name]
+	if !had {
+		return otherwise
 	}
-	b.WriteString(t.text)
+	i := f.taken[name]
+	f.taken[name]++
+	if i >= len(values) {
+		return ""
+	}
+	return values[i]
 }
 
-// readTags takes a page apart. The first tag is none: it has what stands before the others.
-func readTags(page string) []*tag {
-	list, end := []*tag{{}}, 0
-	for _, at := range tags.FindAllStringSubmatchIndex(page, -1) {
-		list[len(list)-1].text = page[end:at[0]]
-		one := &tag{closes: at[3] > at[2], name: page[at[4]:at[5]], raw: page[at[0]:at[1]], has: map[string]string{}}
-		for _, has := range attributes.FindAllStringSubmatch(page[at[6]:at[7]], -1) {
-			one.order, one.has[has[1]] = append(one.order, has[1]), html.UnescapeString(has[2])
-		}
-		list, end = append(list, one), at[1]
+// sent returns the rejected form while it is being written, otherwise nil.
+func (v view) sent() *rejectedForm {
+	if v.rejected != nil && v.rejected.here {
+		return v.rejected
 	}
-	list[len(list)-1].text = page[end:]
-	return list
+	return nil
 }
 
-// refill puts what was typed into the form of a page that r sent, and what is wrong beside the fields it is about; faults are by the
-// names of fields, "" for what is about none. ok is false where the page does not have the form.
-func refill(page string, r *http.Request, faults map[string]string, marked string) (filled string, ok bool) {
-	list := readTags(page)
-	first, last := formOf(list, r)
-	if first == 0 {
-		return page, false
+// Sent reports whether the form that is being written is one that was rejected, so that what it is folded into is open.
+func (v view) Sent() bool { return v.sent() != nil }
+
+// Form begins a form that is sent to a path. It is the rejected one if that was sent there too with one of the values that are given for
+// each name, or without that name. It returns the faults that stand at no field.
+func (v view) Form(path string, fields ...any) template.HTML {
+	f := v.rejected
+	if f == nil {
+		return ""
 	}
-	typed := url.Values{}
-	for name, values := range r.PostForm {
-		typed[name] = slices.Clone(values)
+	to, err := url.Parse(path)
+	wanted := map[string][]string{}
+	for i := 0; i+1 < len(fields); i += 2 {
+		name := fmt.Sprint(fields[i])
+		wanted[name] = append(wanted[name], fmt.Sprint(fields[i+1]))
 	}
-	left := maps.Clone(faults)
-	for i := first + 1; i < last; i++ {
-		if list[i].closes || !list[i].fill(typed, list, i) {
-			continue
-		}
-		if list[i].raw == "" {
-			open(list[first:i])
-		}
-		name := list[i].has["name"]
-		if why, wrong := left[name]; wrong && name != "" {
-			list[i].blame(why, len(left) == len(faults), list[ends(list, i)])
-			delete(left, name)
-			open(list[:i])
-		}
+	f.here = err == nil && !f.past && to.EscapedPath() == f.path
+	for name, values := range wanted {
+		f.here = f.here && (!f.values.Has(name) && name == "did" || slices.Contains(values, f.values.Get(name)))
 	}
-	whole := slices.Sorted(maps.Values(left))
-	if len(left) < len(faults) {
-		whole = append(whole, marked)
+	if !f.here {
+		return ""
 	}
-	if len(whole) > 0 {
-		list[first-1].text += `<p class="notice bad" role="alert" id="refused">` + html.EscapeString(strings.Join(whole, " ")) + `</p>`
-		open(list[:first])
+	f.found, f.past = true, true
+	loose := maps.Clone(f.faults)
+	maps.DeleteFunc(loose, func(name, _ string) bool { return f.placed[name] })
+	said := slices.Sorted(maps.Values(loose))
+	if len(loose) < len(f.faults) {
+		said = append(said, v.say("form.marked"))
 	}
-	var b strings.Builder
-	for _, one := range list {
-		one.write(&b)
+	if len(said) == 0 {
+		return ""
 	}
-	return b.String(), true
+	return template.HTML(`<p class="notice bad" role="alert" id="refused">` + template.HTMLEscapeString(strings.Join(said, " ")) + `</p>`)
 }
 
-// formOf finds the form that r sent: it goes where r went, its hidden fields are those of r, and it can do what r asks for.
-func formOf(list []*tag, r *http.Request) (first, last int) {
-	for i, one := range list {
-		if one.name != "form" || one.closes || !strings.EqualFold(one.has["method"], "post") {
-			continue
-		}
-		to, err := url.Parse(one.has["action"])
-		if err != nil || to.EscapedPath() != r.URL.EscapedPath() {
-			continue
-		}
-		end, same, does := i+1, true, !r.PostForm.Has("did")
-		for ; end < len(list) && list[end].name != "form"; end++ {
-			switch name, value := list[end].has["name"], list[end].has["value"]; {
-			case name == "did" && list[end].has["type"] != "hidden":
-				does = does || list[end].name == "select" || value == r.PostForm.Get("did")
-			case list[end].has["type"] == "hidden" && name != revisionField:
-				same = same && slices.Contains(r.PostForm[name], value)
-				does = does || name == "did"
-			}
-		}
-		if same && does {
-			return i, end
+// Field returns the name of a field, with what marks it where it is wrong. described are the ids of what describes it.
+func (v view) Field(name string, described ...string) template.HTMLAttr {
+	text := `name="` + template.HTMLEscapeString(name) + `"`
+	f := v.sent()
+	if f != nil && f.faults[name] != "" && !f.said[name] {
+		described = append(described, name+"-wrong")
+		text += ` aria-invalid="true"`
+		if !f.focused {
+			f.focused, text = true, text+" autofocus"
 		}
 	}
-	return 0, 0
+	if len(described) > 0 {
+		text += ` aria-describedby="` + template.HTMLEscapeString(strings.Join(described, " ")) + `"`
+	}
+	return template.HTMLAttr(text)
 }
 
-// fill gives a field what was typed into it, and reports whether it is one that people fill in.
-func (t *tag) fill(typed url.Values, list []*tag, i int) bool {
-	name := t.has["name"]
-	values, had := typed[name]
-	if name == "" || t.name == "button" {
-		return false
+// Fault returns what is wrong with a field, behind the field.
+func (v view) Fault(name string) template.HTML {
+	f := v.sent()
+	if f == nil || f.faults[name] == "" || f.said[name] {
+		return ""
 	}
-	take := func() (value string) {
-		if len(values) > 0 {
-			value, typed[name] = values[0], values[1:]
-		}
-		return value
-	}
-	switch kind := t.has["type"]; {
-	case kind == "file" || (keptField{Name: name}).Secret() || kind == "password":
-	case kind == "hidden":
-		if had {
-			t.set("value", take())
-		}
-		return false
-	case kind == "checkbox", kind == "radio":
-		t.turn("checked", slices.Contains(values, t.has["value"]))
-	case t.name == "select":
-		for _, option := range list[i+1 : ends(list, i)] {
-			option.turn("selected", had && slices.Contains(values, option.has["value"]))
-		}
-	case t.name == "textarea" && had:
-		t.text = html.EscapeString(take())
-	case had:
-		t.set("value", take())
-	}
-	return true
+	f.placed[name], f.said[name] = true, true
+	return template.HTML(`<strong id="` + template.HTMLEscapeString(name) + `-wrong">` +
+		template.HTMLEscapeString(f.faults[name]) + `</strong>`)
 }
 
-// blame marks a field, and says why behind it. The first one is where the page opens.
-func (t *tag) blame(why string, first bool, end *tag) {
-	id := t.has["name"] + "-wrong"
-	t.set("aria-invalid", "true")
-	t.set("aria-describedby", strings.TrimSpace(t.has["aria-describedby"]+" "+id))
-	t.turn("autofocus", first)
-	end.text = `<strong id="` + id + `">` + html.EscapeString(why) + `</strong>` + end.text
-}
-
-// ends is where a field ends: at its last tag.
-func ends(list []*tag, i int) int {
-	if name := list[i].name; name == "select" || name == "textarea" {
-		for end := i + 1; end < len(list); end++ {
-			if list[end].closes && list[end].name == name {
-				return end
-			}
-		}
+// Input returns the name and the value of a field: what was typed, otherwise the value that is given. Secrets are not sent back.
+func (v view) Input(name string, value any, described ...string) template.HTMLAttr {
+	text := fmt.Sprint(value)
+	if f := v.sent(); f != nil && !(keptField{Name: name}).Secret() {
+		text = f.value(name, text)
 	}
-	return i
+	return v.Field(name, described...) + valueAttr(text)
 }
 
-// open unfolds what the end of a list of tags is in.
-func open(list []*tag) {
-	closed := 0
-	for _, one := range slices.Backward(list) {
-		switch {
-		case one.name == "details" && one.closes:
-			closed++
-		case one.name == "details" && closed > 0:
-			closed--
-		case one.name == "details":
-			one.turn("open", true)
-		}
+// Text returns the content of a field of several lines.
+func (v view) Text(name string, value any) string {
+	if f := v.sent(); f != nil {
+		return f.value(name, fmt.Sprint(value))
 	}
+	return fmt.Sprint(value)
 }
 
-// fieldsOf are the names that refusals have for fields of forms, where these are others.
+// Box returns the name and the value of a check box or radio button, and whether it is on.
+func (v view) Box(name string, value, on any, described ...string) template.HTMLAttr {
+	text := fmt.Sprint(value)
+	checked, _ := texttemplate.IsTrue(on)
+	if f := v.sent(); f != nil {
+		checked = slices.Contains(f.values[name], text)
+	}
+	return v.Field(name, described...) + valueAttr(text) + switchAttr("checked", checked)
+}
+
+// Option returns the value of a choice of a field, and whether it is chosen.
+func (v view) Option(name string, value, on any) template.HTMLAttr {
+	text := fmt.Sprint(value)
+	selected, _ := texttemplate.IsTrue(on)
+	if f := v.sent(); f != nil && f.values.Has(name) {
+		selected = slices.Contains(f.values[name], text)
+	}
+	return valueAttr(text)[1:] + switchAttr("selected", selected)
+}
+
+func valueAttr(text string) template.HTMLAttr {
+	return template.HTMLAttr(` value="` + template.HTMLEscapeString(text) + `"`)
+}
+
+func switchAttr(name string, on bool) template.HTMLAttr {
+	if on {
+		return template.HTMLAttr(" " + name)
+	}
+	return ""
+}
+
+// fieldsOf are the names that rejections have for fields of forms, where these are others.
 var fieldsOf = map[string]string{"code_start": "from", "code_end": "to", "code_count": "count", "formats": "format", "drawing": "kind",
 	"wxa_appid": "target", "wxa_path": "path", "appid": "target", "test_links": "links", "expires": "days"}
 
-// faultsOf is a refusal by the fields of the form that it is about.
+// faultsOf is a rejection by the fields of the form that it is about.
 func (v *visit) faultsOf(said *client.Problem) map[string]string {
 	faults := map[string]string{}
 	blame := func(field, why string) {
@@ -260,27 +219,25 @@ func (*visit) fieldOf(json string) string {
 	return ""
 }
 
-// again shows the page of a refused form once more; false where it cannot be found.
+// again shows the page of a rejected form once more; false where that page does not have it.
 func (v *visit) again(status int, faults map[string]string) bool {
 	if v.r.Method != http.MethodPost || status/100 != 4 || status == http.StatusPreconditionFailed || v.r.PostForm == nil {
 		return false
 	}
-	from, err := url.Parse(v.before())
+	from, err := url.Parse(view{visit: v, SignedIn: true}.Keep(v.before()))
 	if err != nil {
 		return false
 	}
-	r := v.r.Clone(v.r.Context())
+	form := newRejectedForm(v.r, faults)
+	r := v.r.Clone(context.WithValue(v.r.Context(), rejectedKey{}, form))
 	r.Method, r.URL, r.RequestURI, r.Body, r.ContentLength = http.MethodGet, from, from.RequestURI(), http.NoBody, 0
 	r.Form, r.PostForm, r.MultipartForm = nil, nil, nil
 	r.Header.Del("Content-Type")
 	a := &answered{visitors: v.w, header: http.Header{}}
 	v.c.pages.ServeHTTP(a, r)
-	if a.status != http.StatusOK {
+	if a.status != http.StatusOK || !form.found {
 		return false
 	}
-	page, ok := refill(a.body.String(), v.r, faults, v.say("form.marked"))
-	if ok {
-		v.write(status, page)
-	}
-	return ok
+	v.write(status, a.body.String())
+	return true
 }

@@ -19,17 +19,12 @@ type alarmsView struct {
 	owner  string // only of codes of this account; "" = of all that the visitor may see
 	Alarms []alarmView
 	More   int64 // the number before which further alarms come; 0 = none do
-	Fault  string
-	Wrong  int64  // the alarm whose form was refused
-	Note   string // the note that was typed in that form
 }
 
 // alarmView is an alarm with its reasons in the reader's language.
 type alarmView struct {
 	client.Alarm
 	Reasons []string
-	Typed   string       // the note that was refused
-	Refused bool         // the form was
 	Query   template.URL // of the list to which its forms lead back, with its question mark
 }
 
@@ -91,10 +86,7 @@ func (v *visit) showAlarms(status int, data alarmsView) {
 		data.More = data.Alarms[n-1].ID
 	}
 	for i := range data.Alarms {
-		one := &data.Alarms[i]
-		if one.Query = template.URL("?" + v.r.URL.Query().Encode()); one.ID == data.Wrong {
-			one.Refused, one.Typed = true, data.Note
-		}
+		data.Alarms[i].Query = template.URL("?" + v.r.URL.Query().Encode())
 	}
 	v.show(status, "alarms", data)
 }
@@ -107,23 +99,20 @@ func (c *Console) actOnAlarm(v *visit) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	who := v.caller.Name
-	if who == "" {
-		who = "admin"
-	}
 	ctx, err := v.ctx(), error(nil)
 	switch form("did") {
 	case "acknowledge":
-		_, err = v.api.AcknowledgeAlarm(ctx, id, who)
+		_, err = v.api.AcknowledgeAlarm(ctx, id)
 	case "dismiss":
 		note := strings.TrimSpace(form("note"))
-		_, err = v.api.DismissAlarm(ctx, id, note, who)
+		_, err = v.api.DismissAlarm(ctx, id, note)
 		if said, is := refused(err, http.StatusUnprocessableEntity); is {
 			data, ok := v.alarmsAsked()
 			if !ok {
 				return
 			}
-			if data.Fault, data.Wrong, data.Note = v.say("alarms.note.wrong"), id, note; data.Which == "" {
+			v.rejected = newRejectedForm(v.r, map[string]string{"note": v.say("alarms.note.wrong")})
+			if data.Which == "" {
 				data.Which = "standing" // it may have been acknowledged
 			}
 			v.showAlarms(said.Status, data)

@@ -14,8 +14,8 @@ import (
 const mostBulk = 16 << 20
 
 type bulkView struct {
-	What, Fault string
-	Done        *client.Imported
+	What string
+	Done *client.Imported
 }
 
 func (c *Console) bulk(v *visit) { v.show(http.StatusOK, "bulk", bulkView{What: "accounts"}) }
@@ -41,13 +41,9 @@ func (c *Console) bulkFile(v *visit) {
 func (c *Console) loadBulk(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostBulk)
 	data := bulkView{What: v.r.FormValue("what")}
-	refuse := func(status int, fault string) {
-		data.Fault, data.Done = fault, nil
-		v.show(status, "bulk", data)
-	}
 	err := v.r.ParseMultipartForm(1 << 20)
 	if _, long := errors.AsType[*http.MaxBytesError](err); long {
-		refuse(http.StatusRequestEntityTooLarge, v.say("bulk.large"))
+		v.fault(http.StatusRequestEntityTooLarge, v.say("bulk.large"))
 		return
 	}
 	if v.r.MultipartForm != nil {
@@ -70,12 +66,15 @@ func (c *Console) loadBulk(v *visit) {
 	case "gs1":
 		*data.Done, err = v.api.ImportGS1(v.ctx(), lines, dry)
 	default:
-		refuse(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	if said, is := mendable(err); is {
-		refuse(said.Status, v.said(said))
+		v.fault(said.Status, v.said(said))
 	} else if !v.failed(err) {
+		if dry { // what was checked can be stored
+			v.rejected = newRejectedForm(v.r, nil)
+		}
 		v.show(http.StatusOK, "bulk", data)
 	}
 }

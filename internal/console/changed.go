@@ -211,6 +211,12 @@ func (v *visit) before() string {
 		path = Root + "/rules"
 	case Root + "/codes":
 		return path + "/" + url.PathEscape(form.Get("batch"))
+	case Root + "/gs1/hand-over":
+		path = Root + "/gs1"
+	case Root + "/gs1/key":
+		if form.Get("fresh") == "" {
+			return gs1Page(form.Get("key"))
+		}
 	case Root + "/accounts":
 		return path + "?make=" + url.QueryEscape(form.Get("kind"))
 	case Root + "/operate/settings":

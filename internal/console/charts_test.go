@@ -100,6 +100,9 @@ func januaryWeek(t *testing.T) (s *servertest.Server, batch string) {
 	return s, batch
 }
 
+// tableRow matches a line of the table of statistics by day.
+var tableRow = regexp.MustCompile(`<tr><td><time [^>]*>([^<]*)</time></td><td class="num">([^<]*)</td>`)
+
 // A chart says what happened when, also where nothing did: an axis with round labels, three lines, the zone, the time before, and marks.
 func TestAChartTellsTheTruth(t *testing.T) {
 	t.Parallel()
@@ -114,6 +117,15 @@ func TestAChartTellsTheTruth(t *testing.T) {
 		"2040-01-07: 0 scans, of these 0 first ones, still running"}
 	if !slices.Equal(week.bars, want) || week.flat != 4 {
 		t.Errorf("%d flat bars of %q", week.flat, week.bars)
+	}
+	// The table has a line for each day, with its date.
+	var table []string
+	for _, found := range tableRow.FindAllStringSubmatch(p.Body, -1) {
+		table = append(table, found[1]+" "+found[2])
+	}
+	wantTable := []string{"2040-01-01 3", "2040-01-02 0", "2040-01-03 0", "2040-01-04 2", "2040-01-05 60", "2040-01-06 0", "2040-01-07 0"}
+	if !slices.Equal(table, wantTable) {
+		t.Errorf("table of statistics = %q, want %q", table, wantTable)
 	}
 	if days := []string{"Jan 1", "Jan 2", "Jan 3", "Jan 4", "Jan 5", "Jan 6", "Jan 7"}; !slices.Equal(week.labels, days) {
 		t.Errorf("labels %q", week.labels)

@@ -229,6 +229,7 @@ type sure struct {
 	Binding              client.CodeBinding // of an activation
 	At                   string
 	Count                int64
+	Recalled             int64 // of an unfreeze: a recalled package that has some of the codes; 0 = none
 }
 
 // changeCodes says how many codes a change concerns, and makes it once the visitor confirmed.
@@ -256,7 +257,18 @@ func (c *Console) changeCodes(v *visit) {
 			v.refuse(http.StatusUnprocessableEntity, "to", v.say("codes.end", one.Count-1))
 			return
 		}
-		v.faults = map[string]string{} // what was typed stays in the form below the question
+		if s.Did == client.Unfreeze {
+			list, err := v.api.Packages(v.ctx(), client.PackageQuery{ApplicationID: batch, Limit: 1000})
+			if v.failed(err) {
+				return
+			}
+			for _, p := range list {
+				if p.RecalledAt != nil && p.From <= to && p.To >= from {
+					s.Recalled = p.ID
+				}
+			}
+		}
+		v.rejected = newRejectedForm(v.r, nil) // what was typed stays in the form below the question
 		v.showBatch(http.StatusOK, batch, batchView{Sure: s})
 		return
 	}

@@ -113,6 +113,7 @@ type Console struct {
 	Shared func(ctx context.Context, text string) (people.SharedChart, people.Caller, error)
 	// CertificateEnds says until when the certificate of this server is valid, where it has one.
 	CertificateEnds func() (time.Time, bool)
+	Health          func(context.Context) Health
 	Now             func() time.Time // the server's, which the emulator moves; nil = the machine's
 	Wire            func() string    // base URL of the wire
 	Docs            string           // path of the documents; "" = there are none here
@@ -229,8 +230,8 @@ type visit struct {
 	fresh bool   // the call must make a new thing, and not replace one
 	saw   string // the revision of the thing that a call changes; "" = the one in the form
 	// seenAs says that an admin sees what another role would, and changes nothing.
-	seenAs bool
-	faults map[string]string // of the form that was sent, for a page that shows it once more
+	seenAs   bool
+	rejected *rejectedForm // that the page shows once more; nil = none
 	// wanted are the accounts whose names the page shows, names what they are; nil = not asked for yet.
 	wanted map[string]bool
 	names  map[string]string
@@ -241,8 +242,9 @@ type visit struct {
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller people.Caller) *visit {
+	form, _ := r.Context().Value(rejectedKey{}).(*rejectedForm)
 	return &visit{c: c, w: w, r: r, caller: caller, api: c.client, Speaker: book().In(phrase.Preferred(r)),
-		wanted: map[string]bool{}}
+		wanted: map[string]bool{}, rejected: form}
 }
 
 // say is a text that the book has.
@@ -353,24 +355,23 @@ func (v *visit) show(status int, name string, data any) {
 		s.Note = v.say("done." + done)
 	}
 	var b bytes.Buffer
-	err := templates()[name].ExecuteTemplate(&b, "layout.html", s)
-	if err == nil && v.nameAccounts() {
+	execute := func() error {
 		b.Reset()
-		err = templates()[name].ExecuteTemplate(&b, "layout.html", s)
+		if v.rejected != nil {
+			v.rejected.begin()
+		}
+		return templates()[name].ExecuteTemplate(&b, "layout.html", s)
+	}
+	err := execute()
+	if err == nil && (v.nameAccounts() || v.rejected != nil) { // only now are the names known, and the form's place
+		err = execute()
 	}
 	if err != nil {
 		v.c.Log.ErrorContext(v.r.Context(), "a page could not be made", "page", name, "error", err)
 		http.Error(v.w, "the page could not be made: the server's log says why", http.StatusInternalServerError)
 		return
 	}
-	page := b.String()
-	if v.faults != nil {
-		page, _ = refill(page, v.r, v.faults, v.say("form.marked"))
-	}
-	if s.SignedIn && s.Chosen() {
-		page = keepAccount(page, v.account())
-	}
-	v.write(status, s.times(page))
+	v.write(status, b.String())
 }
 
 // write answers a finished page.
@@ -412,7 +413,7 @@ func (v *visit) failed(err error) bool {
 	said, refused := errors.AsType[*client.Problem](err)
 	other, wrong := errors.AsType[*client.WrongServer](err)
 	switch {
-	case refused && said.Status == http.StatusServiceUnavailable:
+	case refused && said.Status == http.StatusServiceUnavailable && v.caller.Role == "":
 		v.fault(said.Status, v.say("fault.store"))
 	case client.ChangedMeanwhile(err) != nil:
 		v.changed(said)
@@ -496,7 +497,6 @@ var functions = template.FuncMap{
 	"path":  endpointOf,
 	"clock": func(t time.Time) string { return t.Format("15:04:05") },
 	"when":  func(t time.Time) string { return t.Format("2006-01-02 15:04:05 -07:00") },
-	"iso":   func(t time.Time) string { return t.Format(time.RFC3339) },
 	"ms":    func(d time.Duration) string { return strconv.FormatFloat(float64(d)/1e6, 'f', 1, 64) },
 	"join":  strings.Join,
 	"esc":   url.QueryEscape,

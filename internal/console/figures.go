@@ -32,6 +32,8 @@ func figureOf(n any) any {
 		return figure(n)
 	case int64:
 		return figure(n)
+	case *int: // optional in answers of the admin API; templates use it only when it is set
+		return figure(*n)
 	}
 	return n
 }

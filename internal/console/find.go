@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -223,28 +222,35 @@ func (v *visit) nameAccounts() bool {
 	return len(names) > 0
 }
 
-var (
-	inPage   = regexp.MustCompile(`( (?:href|action|formaction)=")(/console/?[^"#]*)`)
-	getForms = regexp.MustCompile(`(?s)<form method="get"[^>]*>.*?</form>`)
-)
+// Filter returns the account by which pages are filtered as the query of an address in a page, behind "?" or "&"; "" where all are shown.
+func (v view) Filter(behind string) template.URL {
+	if !v.SignedIn || !v.Chosen() {
+		return ""
+	}
+	return template.URL(behind + "account=" + url.QueryEscape(v.account()))
+}
 
-// keepAccount puts the account by which pages are filtered into every address and every form of a page, so that no page can forget it.
-func keepAccount(page, account string) string {
-	page = inPage.ReplaceAllStringFunc(page, func(found string) string {
-		path, query, has := strings.Cut(found, "?")
-		switch {
-		case strings.Contains(query, "account="), strings.HasSuffix(path, ".css"), strings.HasSuffix(path, "/switch"):
-			return found
-		case has:
-			return found + "&amp;account=" + url.QueryEscape(account)
-		}
-		return found + "?account=" + url.QueryEscape(account)
-	})
-	field := `<input type="hidden" name="account" value="` + template.HTMLEscapeString(account) + `">`
-	return getForms.ReplaceAllStringFunc(page, func(form string) string {
-		if strings.Contains(form, `name="account"`) {
-			return form
-		}
-		return strings.TrimSuffix(form, "</form>") + field + "</form>"
-	})
+// Keep returns an address with the account by which pages are filtered.
+func (v view) Keep(address string) string {
+	behind := "?"
+	if strings.Contains(address, "?") {
+		behind = "&"
+	}
+	if !strings.HasPrefix(address, Root) || strings.Contains(address, "account=") {
+		return address
+	}
+	page, fragment, has := strings.Cut(address, "#")
+	page += string(v.Filter(behind))
+	if has {
+		page += "#" + fragment
+	}
+	return page
+}
+
+// Kept returns the account by which pages are filtered, for a form that is sent by GET; "" where all are shown.
+func (v view) Kept() string {
+	if !v.SignedIn || !v.Chosen() {
+		return ""
+	}
+	return v.account()
 }

@@ -11,6 +11,7 @@ import (
 
 // homeView is what the first page says: what to do next, the numbers of today, and where links opened nothing.
 type homeView struct {
+	Health  healthView
 	Tasks   []task
 	Numbers []number
 	Misses  []client.Miss
@@ -41,14 +42,18 @@ func (c *Console) landing(v *visit) {
 
 // home shows each reader what the admin API lets them read, and leaves out the rest.
 func (c *Console) home(v *visit) {
-	var data homeView
-	if v.failed(into(&data.now)(v.clock())) {
+	data := homeView{Health: v.health(), now: time.Now()}
+	// While the node is not ready the page shows why, and leaves out what the database does not answer.
+	skipped := func(err error) bool { return data.Health.Fault != "" && unavailable(err) }
+	if now, err := v.clock(); err == nil {
+		data.now = now
+	} else if !skipped(err) && v.failed(err) {
 		return
 	}
 	for _, part := range []func(*homeView) error{v.homeAlarms, v.homeScans, v.homeOrders, v.homeIdle, v.homePackages,
 		v.homeKeys, v.homeCertificate, v.homeQuota, v.homeCalls, v.homeBackup} {
 		err := part(&data)
-		if _, kept := refused(err, http.StatusForbidden); !kept && v.failed(err) {
+		if _, kept := refused(err, http.StatusForbidden); !kept && !skipped(err) && v.failed(err) {
 			return
 		}
 	}
@@ -78,7 +83,7 @@ func (v *visit) homeScans(data *homeView) error {
 	if err != nil {
 		return err
 	}
-	if days.Counted.Scans == 0 {
+	if days.Counted.Scans == 0 && data.Health.Fault == "" {
 		first := task{"info", v.say("home.first"), v.say("home.first.why"), Root + "/scan"}
 		if (view{visit: v}).May("rules") {
 			first.To = Root + "/rules/new"
@@ -133,7 +138,8 @@ func (v *visit) homeMisses(data *homeView, since time.Time) error {
 	missed := number{Name: "home.misses", Value: separated(sum)}
 	if sum > 0 {
 		missed.Kind = "warn"
-		data.Tasks = append(data.Tasks, task{"warn", v.say("home.misses.are", separated(sum)), v.say("home.misses.why", list[0].Place),
+		data.Tasks = append(data.Tasks, task{"warn", v.say("home.misses.are", separated(sum)), v.say("home.misses.why",
+			view{visit: v}.Place(list[0].Place)),
 			Root + "/statistics#misses"})
 	}
 	data.Numbers = append(data.Numbers, missed)

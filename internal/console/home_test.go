@@ -31,13 +31,26 @@ func TestTheHomeSaysWhatToDoNext(t *testing.T) {
 		text := "https://shop.example/7"
 		if i < 3 {
 			text = "https://gone.example/old/7"
+		} else if i < 5 {
+			text = "4006381333931"
 		}
 		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d"}`, text, i), "Authorization: Bearer "+key)
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
 	mia.get("/console/home").wants(t, `<dt>Scans today</dt><dd>1,003</dd><dd>a week ago, to the same hour: 0</dd>`,
-		`<dd>1,003</dd>`, `<div class="warn"><dt>Opened nothing, seven days</dt><dd>3</dd>`, "Most of them at gone.example/old",
+		`<dd>1,003</dd>`, `<div class="warn"><dt>Opened nothing, seven days</dt><dd>5</dd>`, "Most of them at gone.example/old",
 		`href="/console/statistics#misses"`)
+	// A text that is not a link has no page that explains why the link opened nothing.
+	for path, says := range map[string]string{"home?lang=en": "the text is not a link",
+		"statistics/nothing?lang=en": "the text is not a link",
+		"home?lang=zh":               "文本不是链接", "statistics/nothing?lang=zh": "文本不是链接"} {
+		p := mia.get("/console/" + path)
+		p.wants(t, says, `text=https%3a%2f%2fgone.example%2fold`)
+		if strings.Contains(p.Body, "(no link)") || strings.Contains(p.Body, "no%20link") {
+			t.Errorf("/console/%s has the raw group of texts that are not links", path)
+		}
+	}
+	mia.get("/console/rules?lang=en").wants(t, "Rules in all: 1<")
 	p := vic.get("/console/home")
 	if p.Status != http.StatusOK || strings.Contains(p.Body, "Scans today") || strings.Contains(p.Body, "gone.example") {
 		t.Errorf("a viewer, who may see no scan, is shown %d: %s", p.Status, p.Body)

@@ -40,6 +40,7 @@ const mostRefused = 50
 
 // operateView is how the server is.
 type operateView struct {
+	Health  healthView
 	Nodes   []client.ScanNode
 	Refused []client.RefusedCredential
 	Counted client.Statistics
@@ -49,14 +50,16 @@ type operateView struct {
 }
 
 func (c *Console) operate(v *visit) {
-	var data operateView
+	data := operateView{Health: v.health()}
+	// While the node is not ready the page shows what the database still answers.
+	failed := func(err error) bool { return !(data.Health.Fault != "" && unavailable(err)) && v.failed(err) }
 	var refused []client.RefusedCredential
 	var backups, drills []client.Change
 	ctx := v.ctx()
-	if v.failed(into(&data.Nodes)(v.api.ScanNodes(ctx))) || v.failed(into(&refused)(v.api.RefusedCredentials(ctx))) ||
-		v.failed(into(&data.Counted)(v.api.Statistics(ctx, client.StatisticsQuery{Limit: 1}))) ||
-		v.failed(into(&backups)(v.api.Changes(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"}))) ||
-		v.failed(into(&drills)(v.api.Changes(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "drill"}))) {
+	if failed(into(&data.Nodes)(v.api.ScanNodes(ctx))) || failed(into(&refused)(v.api.RefusedCredentials(ctx))) ||
+		failed(into(&data.Counted)(v.api.Statistics(ctx, client.StatisticsQuery{Limit: 1}))) ||
+		failed(into(&backups)(v.api.Changes(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"}))) ||
+		failed(into(&drills)(v.api.Changes(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "drill"}))) {
 		return
 	}
 	if len(drills) > 0 {

@@ -61,7 +61,8 @@ func (c *Console) changeOrders(v *visit) {
 			return
 		}
 	case "agree", "refuse":
-		one, err = v.api.DecideOrder(v.ctx(), account, client.OrderDecision{ISV: isv, Count: count, Agree: v.r.FormValue("did") == "agree"})
+		one, err = v.api.DecideOrder(v.ctx(), account, client.OrderDecision{ISV: isv, Revision: text("read"),
+			Agree: v.r.FormValue("did") == "agree"})
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return

@@ -23,8 +23,17 @@ func TestWhoAsksAndWhoAgreesAreTwo(t *testing.T) {
 		who[name] = visit(t, s)
 		who[name].signIn(name, password, "")
 	}
+	// read is the revision in the form of an order; decisions name the one that their page showed last.
+	read := map[string]string{}
+	look := func(name, isv string) {
+		t.Helper()
+		_, row, _ := strings.Cut(who[name].get("/console/orders").Body, `name="isv" value="`+isv+`"`)
+		_, value, _ := strings.Cut(row, `name="read" value="`)
+		read[name+isv], _, _ = strings.Cut(value, `"`)
+	}
 	order := func(name, did, isv, count string) page {
-		return who[name].post("/console/orders", url.Values{"did": {did}, "account": {"press"}, "isv": {isv}, "count": {count}})
+		return who[name].post("/console/orders", url.Values{"did": {did}, "account": {"press"}, "isv": {isv}, "count": {count},
+			"read": {read[name+isv]}})
 	}
 	for count, isv := range map[string]string{"12": "a", "x": "b", "10000": "", "999999990000": "c"} {
 		if p := order("alice", "ask", isv, count); p.Status != 422 || !strings.Contains(p.Body, `aria-invalid="true"`) ||
@@ -38,6 +47,8 @@ func TestWhoAsksAndWhoAgreesAreTwo(t *testing.T) {
 	if p := order("alice", "ask", "order-77", "20000"); p.Status != 409 {
 		t.Errorf("another count: %d", p.Status)
 	}
+	look("alice", "order-77")
+	look("bob", "order-77")
 	if p := order("alice", "agree", "order-77", ""); p.Status != 409 || !strings.Contains(p.Body, "somebody else") {
 		t.Errorf("whoever asked agrees: %d %s", p.Status, p.Body)
 	}
@@ -61,14 +72,15 @@ func TestWhoAsksAndWhoAgreesAreTwo(t *testing.T) {
 		t.Errorf("decided twice: %d", p.Status)
 	}
 	order("alice", "ask", "other", "10000")
+	look("alice", "other")
 	if p := order("alice", "refuse", "other", ""); p.Status != 303 {
 		t.Errorf("whoever asked takes it back: %d %s", p.Status, p.Body)
 	}
 	if p := order("bob", "ask", "other", "20000"); p.Status != 303 {
 		t.Errorf("one that was refused is asked for anew: %d %s", p.Status, p.Body)
 	}
-	if p := order("alice", "agree", "other", "10000"); p.Status != 409 {
-		t.Errorf("a page that shows another count agrees: %d", p.Status)
+	if p := order("alice", "agree", "other", "10000"); p.Status != 409 || !strings.Contains(p.Body, "not as it was read") {
+		t.Errorf("a page that shows the order as it was agrees: %d %s", p.Status, p.Body)
 	}
 	// Texts by template: what one costs to guess and looks like is shown before it is ordered, and a weak one wants its tick.
 	written := func(text, given, weak, sure string) page {

@@ -195,7 +195,7 @@ func (c *Console) planPackage(v *visit, batch int64, wish client.PackageWish, le
 	if v.failed(err) {
 		return
 	}
-	v.faults = map[string]string{} // the form keeps what was typed
+	v.rejected = newRejectedForm(v.r, nil) // the form keeps what was typed
 	c.showPackages(v, packagesView{Plan: planned.Plan, Left: left})
 }
 

@@ -43,6 +43,8 @@ type crooked struct {
 	info     map[string]any
 	basic    bool   // the client must send its secret in the header
 	document string // instead of the right one
+	unkeyed  int    // status of the answer instead of the keys
+	failing  bool   // the token endpoint is overloaded
 }
 
 func crookedProvider(t *testing.T) *crooked {
@@ -77,11 +79,21 @@ func (c *crooked) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"jwks_uri":       c.URL + "/keys", "userinfo_endpoint": c.URL + "/me", "end_session_endpoint": c.URL + "/end",
 			"id_token_signing_alg_values_supported": []string{"RS256"}, "scopes_supported": []string{"openid", "profile", "roles"}})
 	case "/keys":
+		if c.unkeyed != 0 {
+			w.WriteHeader(c.unkeyed)
+			return
+		}
 		(&oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: c.key.Public(), KeyID: "k", Algorithm: "RS256"}}}).ServeHTTP(w, r)
 	case "/me":
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(c.info)
 	case "/token":
+		if c.failing {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			io.WriteString(w, `{"error":"temporarily_unavailable"}`)
+			return
+		}
 		id, secret, _ := r.BasicAuth()
 		sum := sha256.Sum256([]byte(r.PostFormValue("code_verifier")))
 		if id != "console" || secret != clientSecret || r.PostFormValue("code") != "good" ||
@@ -208,13 +220,22 @@ func TestWhatAProviderSaysIsJudged(t *testing.T) {
 	now := s.Clock.Now()
 	for name, claims := range map[string]map[string]any{"nonce": {"nonce": "x"}, "no nonce": {"nonce": nil}, "audience": {"aud": "other"},
 		"authorized party": {"aud": []string{"console", "other"}}, "azp": {"azp": "other"}, "issuer": {"iss": "https://evil.example"},
-		"expiry": {"exp": now.Add(-time.Minute).Unix()}, "no subject": {"sub": nil}, "a long subject": {"sub": strings.Repeat("x", 256)}} {
+		"expiry": {"exp": now.Add(-time.Minute).Unix()}, "issued in the future": {"exp": now.Add(time.Hour * 2).Unix(),
+			"iat": now.Add(time.Hour).Unix()}, "no subject": {"sub": nil}, "a long subject": {"sub": strings.Repeat("x", 256)}} {
 		s.Clock.Step(time.Minute) // the limit of wrong answers is another test's
 		claims := maps.Clone(claims)
 		c.says(claims)
 		refused(name, "not for this sign-in", c.signIn(v))
 	}
 	c.says(nil)
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	strong := c.key
+	c.key = weak
+	refused("RSA key of 1,024 bits", "fewer than 2048 bits", c.signIn(v))
+	c.key = strong
 	answer := good(v)
 	if p := back(v, answer); p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/rules" {
 		t.Fatalf("signing in: %d %s", p.Status, p.Body)
@@ -373,6 +394,12 @@ func TestAProviderThatIsDown(t *testing.T) {
 	}
 	s.Clock.Step(time.Minute)
 	c.document = ""
+	// Keys or tokens that cannot be had are no failed attempts, however many.
+	for i := range 3 * 20 {
+		c.unkeyed, c.failing = http.StatusServiceUnavailable, i%2 == 0
+		down("keys or tokens that cannot be had", c.signIn(v))
+	}
+	c.unkeyed, c.failing = 0, false
 	answer = url.Values{"code": {"good"}, "state": {c.sent(v).Get("state")}}
 	c.Close()
 	down("down when somebody comes back", v.post("/console/login/callback", answer))

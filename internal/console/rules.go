@@ -375,7 +375,7 @@ func (c *Console) saveRule(v *visit) {
 		}
 		return
 	}
-	v.faults = v.faultsOf(said)
+	v.rejected = newRejectedForm(v.r, v.faultsOf(said))
 	if said.Status == http.StatusUnprocessableEntity && v.try(&f, false) == nil && f.Check != nil && !f.Edit && f.Check.ErrCode == 0 &&
 		!f.Check.Vouched {
 		// Only the file can have been missing: it is fetched once more, to show each step.

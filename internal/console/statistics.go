@@ -146,6 +146,7 @@ func (v *visit) showStatistics(done statisticsView) {
 	if v.failed(v.numbers(&data)) || v.failed(into(&data.Shared)(v.api.SharedCharts(v.ctx()))) {
 		return
 	}
+	data.Numbers.Rows = everyPeriod(data.Numbers, data.By)
 	if rows := data.Numbers.Rows; len(rows) > mostNumbers {
 		data.Numbers.Rows, data.Numbers.More = rows[:mostNumbers], true
 	}
@@ -157,6 +158,32 @@ func (v *visit) showStatistics(done statisticsView) {
 		data.Days = 30
 	}
 	v.show(http.StatusOK, "statistics", data)
+}
+
+// everyPeriod returns the rows with those of periods in which nothing was counted.
+func everyPeriod(found client.Statistics, by string) []client.StatisticsRow {
+	if by == "" {
+		return found.Rows
+	}
+	t, rows := timelineOf(found, by), map[int64][]client.StatisticsRow{}
+	if len(t.rows) == 0 { // too long to be listed
+		return found.Rows
+	}
+	for _, row := range found.Rows {
+		if row.At != nil {
+			rows[row.At.Unix()] = append(rows[row.At.Unix()], row)
+		}
+	}
+	var all []client.StatisticsRow
+	for i := range t.rows {
+		at := t.starts[i]
+		if counted := rows[at.Unix()]; len(counted) > 0 {
+			all = append(all, counted...)
+		} else {
+			all = append(all, client.StatisticsRow{At: &at})
+		}
+	}
+	return all
 }
 
 // numbers asks a question and draws its answer.
@@ -205,6 +232,17 @@ func (c *Console) nothing(v *visit) {
 	if !v.failed(err) {
 		v.show(http.StatusOK, "nothing", list)
 	}
+}
+
+// Link reports whether unmatched scans are those of links: others are grouped by a reason in parentheses.
+func (view) Link(m client.Miss) bool { return !strings.HasPrefix(m.Place, "(") }
+
+// Place returns the text of a group of unmatched scans: its host and path, or its reason in the reader's language.
+func (v view) Place(place string) string {
+	if text, err := v.Say("result." + strings.Trim(place, "()")); err == nil && strings.HasPrefix(place, "(") {
+		return text
+	}
+	return place
 }
 
 // Nothing is the address of the scans of the same time that opened nothing.
@@ -405,9 +443,6 @@ func (v view) Last(days int, by string) string {
 
 // Spans are the last days that one click chooses.
 func (s statisticsView) Spans() any { return spans }
-
-// Day is a time of a row.
-func (v view) Day(at time.Time, by string) string { return day(at, by) }
 
 // Percent is a part of a whole.
 func (v view) Percent(part, whole int64) string {

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -55,7 +56,8 @@ func record(t *testing.T, s *servertest.Server) *recorded {
 	pages := func(emulates bool) http.Handler {
 		return (&console.Console{API: forward, Scan: forward, As: func(r *http.Request, _ people.Caller) *http.Request { return r },
 			Open: &people.Caller{Role: string(operations.Admin)}, Emulates: emulates, Secure: off, TLSOnly: off,
-			Stopping: func() bool { return false }, Wire: func() string { return s.URL }, Log: slog.New(slog.DiscardHandler)}).Handler()
+			Stopping: func() bool { return false }, Wire: func() string { return s.URL }, Log: slog.New(slog.DiscardHandler),
+			Health: func(context.Context) console.Health { return console.Health{DiskFree: -1} }}).Handler()
 	}
 	c.pages, c.production = pages(true), pages(false)
 	return c
@@ -176,9 +178,8 @@ func walkAccounts(c *recorded) {
 	}
 	c.post("/console/accounts/press", "did=link&mini_program=new")
 	c.post("/console/accounts/press", "did=unlink&mini_program=new&sure=new")
-	for _, name := range []string{"links_by_own_token", "hold_links"} {
-		c.post("/console/operate/settings", "did=set&value=true&name="+name)
-	}
+	c.post("/console/operate/settings", "did=set&value=%7B%22link.own_token_taken%22%3A%22allow%22%7D&name=behaviours")
+	c.post("/console/operate/settings", "did=set&value=true&name=hold_links")
 	c.s.Do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+c.s.Token("press"), `{"appid":"new","notify_users":0,"show_profile":0}`)
 	c.post("/console/accounts/press", "did=agree&mini_program=new&side=account")
 	c.get("/console/accounts/shop/appearance")

@@ -2,9 +2,8 @@ package console
 
 import (
 	"fmt"
-	"html"
+	"html/template"
 	"net/http"
-	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -41,33 +40,49 @@ func (c *Console) setZone(v *visit, name string) {
 	}
 }
 
-// moments are the times of a finished page, as templates write them.
-var moments = regexp.MustCompile(`<time datetime="([^"]+)">([^<]*)</time>`)
-
-// times says the times of a page as its reader wants them: how long ago, and the exact one, in the reader's zone, behind that. A list
-// of calls, which goes on while it is read, keeps the time of day.
-func (v view) times(page string) string {
-	here, now := time.Local, time.Now()
-	if zone, err := time.LoadLocation(v.Zone()); err == nil && v.Zone() != "" {
-		here = zone
+// here returns the moment that a page was made, and the zone in which its reader sees times.
+func (v view) here() (now time.Time, zone *time.Location) {
+	now, zone = time.Now(), time.Local
+	if chosen, err := time.LoadLocation(v.Zone()); err == nil && v.Zone() != "" {
+		zone = chosen
 	}
 	if v.c.Now != nil {
 		now = v.c.Now()
 	}
-	return moments.ReplaceAllStringFunc(page, func(found string) string {
-		parts := moments.FindStringSubmatch(found)
-		at, err := time.Parse(time.RFC3339, html.UnescapeString(parts[1]))
-		if err != nil {
-			return found
-		}
-		at = at.In(here)
-		said := v.away(at, now)
-		if len(parts[2]) == len(time.TimeOnly) {
-			said = at.Format(time.TimeOnly)
-		}
-		return fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, at.Format(time.RFC3339),
-			at.Format("2006-01-02 15:04:05 -07:00"), said)
-	})
+	return now, zone
+}
+
+// Time returns how long ago a moment was, with the moment itself in the reader's zone as its title.
+func (v view) Time(at any) template.HTML {
+	now, zone := v.here()
+	moment := momentOf(at).In(zone)
+	return timeElement(moment, v.away(moment, now))
+}
+
+// Clock returns the time of day in the reader's zone: a list of calls goes on while it is read.
+func (v view) Clock(at any) template.HTML {
+	_, zone := v.here()
+	moment := momentOf(at).In(zone)
+	return timeElement(moment, moment.Format(time.TimeOnly))
+}
+
+// Period returns the hour or the day at which a row of statistics begins, in the zone of the statistics.
+func (v view) Period(at any, by string) template.HTML {
+	moment := momentOf(at)
+	return timeElement(moment, day(moment, by))
+}
+
+// momentOf is a moment of an answer, in which optional ones are pointers.
+func momentOf(at any) time.Time {
+	if pointer, is := at.(*time.Time); is {
+		return *pointer
+	}
+	return at.(time.Time)
+}
+
+func timeElement(at time.Time, text string) template.HTML {
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, at.Format(time.RFC3339),
+		at.Format("2006-01-02 15:04:05 -07:00"), template.HTMLEscapeString(text)))
 }
 
 // away is how far a moment is from now: in words for a month, as its day before and after that.

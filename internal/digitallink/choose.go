@@ -22,7 +22,8 @@ type wish struct {
 	q    float64
 }
 
-// mostWishes bounds how much of a header is read: nobody has more, and a stranger may send a megabyte.
+// mostWishes bounds how many entries of a header, and how many contexts, are compared with each link: an anonymous request may hold
+// thousands.
 const mostWishes = 32
 
 // wishes reads an Accept header or the like; what has q=0 is not wanted and left out.

@@ -2,9 +2,11 @@ package digitallink
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,7 +47,7 @@ const (
 	methods      = "GET, HEAD, OPTIONS"
 )
 
-// Around answers what is asked of the hosts of the book, and leaves everything else to next.
+// Around answers what is asked of the hosts of the book, and leaves everything else to next. Orphan answers for the other hosts.
 func (r *Resolver) Around(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		host := r.Book.host(q.Host, r.Scheme(q))
@@ -59,19 +61,39 @@ func (r *Resolver) Around(next http.Handler) http.Handler {
 	})
 }
 
-// host is the name of a host of the book as it is written there; "" = it is none.
+// Orphan answers 404 to a Digital Link that no host of the book was asked for, and leaves everything else to next: a phone that
+// scanned it must not take another API's answer of status 200 for the product's.
+func (r *Resolver) Orphan(next http.Handler) http.Handler {
+	keys := gs1.PrimaryKeys()
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		key, _, _ := strings.Cut(strings.TrimPrefix(q.URL.Path, "/"), "/")
+		if !slices.Contains(keys, key) {
+			next.ServeHTTP(w, q)
+			return
+		}
+		a := &answer{Resolver: r, w: w, q: q}
+		a.problem(http.StatusNotFound, fmt.Sprintf("%.100q is not among this server's gs1_hosts", q.Host))
+	})
+}
+
+// host returns the host of a request as links to it are written, without the usual port of its scheme. It returns "" for a host that
+// is not of the book. A host of the book without a port matches every port.
 func (b *Book) host(header, scheme string) string {
 	name := strings.ToLower(header)
-	usual := ""
 	switch scheme {
 	case "http":
-		usual = ":80"
+		name = strings.TrimSuffix(name, ":80")
 	case "https":
-		usual = ":443"
+		name = strings.TrimSuffix(name, ":443")
 	}
+	bare, port, ported := strings.Cut(name, ":")
+	if _, err := strconv.ParseUint(port, 10, 16); ported && err != nil {
+		return ""
+	}
+	usual := map[string]string{"http": ":80", "https": ":443"}[scheme]
 	for _, host := range b.Hosts() {
-		if name == host || usual != "" && strings.TrimSuffix(name, usual) == strings.TrimSuffix(host, usual) {
-			return host
+		if host == bare || host == name || !ported && host == name+usual {
+			return name
 		}
 	}
 	return ""
@@ -169,7 +191,8 @@ func (a *answer) resolve() bool {
 		return true
 	}
 	params, _ := url.ParseQuery(a.q.URL.RawQuery) // what cannot be read asks for nothing
-	want := asked{kind: shortType(params.Get("linkType")), contexts: params["context"], at: a.Book.Now(),
+	want := asked{kind: shortType(params.Get("linkType")), at: a.Book.Now(),
+		contexts:  params["context"][:min(len(params["context"]), mostWishes)],
 		languages: wishes(a.q.Header.Get("Accept-Language")), media: wishes(a.q.Header.Get("Accept"))}
 	h := a.w.Header()
 	h.Set("Vary", "Accept, Accept-Language")

@@ -17,6 +17,8 @@ type Clock struct {
 	// Save keeps the state over a restart, before it takes effect. It may wait
 	// for transactions that ask for the time, so Now never waits for it.
 	Save func(state string) error
+	// OnAdvance is called when a move has put the clock on by d; nil = not. The machine's own time goes on besides.
+	OnAdvance func(d time.Duration) error
 
 	moving sync.Mutex // one move at a time, saving included
 	mu     sync.Mutex // guards state, for moments only
@@ -97,11 +99,12 @@ func (c *Clock) Apply(m Move) error {
 	s := c.current()
 	now := c.now(s)
 	if m.Real {
-		if real := c.Real(); real.Before(now) {
+		actual := c.Real()
+		if actual.Before(now) {
 			return fmt.Errorf("the clock shows %s and cannot go back to %s, which is real: reset the emulator instead",
-				now.UTC().Format(time.RFC3339), real.UTC().Format(time.RFC3339))
+				now.UTC().Format(time.RFC3339), actual.UTC().Format(time.RFC3339))
 		}
-		return c.set(clockState{}, true)
+		return c.advance(clockState{}, actual.Sub(now))
 	}
 	then := now.Add(m.Advance)
 	if m.Now != nil {
@@ -118,7 +121,15 @@ func (c *Clock) Apply(m Move) error {
 		s.Frozen = *m.Freeze
 	}
 	s.At, s.Offset = then, then.Sub(c.Real())
-	return c.set(s, true)
+	return c.advance(s, then.Sub(now))
+}
+
+// advance puts a state in force that is ahead by d.
+func (c *Clock) advance(s clockState, d time.Duration) error {
+	if err := c.set(s, true); err != nil || c.OnAdvance == nil {
+		return err
+	}
+	return c.OnAdvance(d)
 }
 
 func (c *Clock) current() clockState {

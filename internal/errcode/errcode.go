@@ -80,12 +80,14 @@ func (c *Code) Reworded(format string, args ...any) *Code {
 }
 
 // Addressed returns the code with the caller's address in its text where the
-// platform's text has it: 40164 and 61004. Contract: rules 3.1, 3.2.
+// platform's text has it: 40090, 40164 and 61004. Contract: rules 3.1, 3.2.
 func (c *Code) Addressed(ip netip.Addr) *Code {
 	ip = ip.Unmap()
 	switch c {
 	case InvalidIP:
 		return c.Reworded("%s %s ipv6 %s, not in whitelist", c.Text, ip, netip.AddrFrom16(ip.As16()))
+	case InvalidSource:
+		return c.Reworded("%s, requestIP: %s", c.Text, ip)
 	case ComponentIP:
 		return c.Reworded("%s requestIP: %s", c.Text, ip)
 	}

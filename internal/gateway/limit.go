@@ -64,6 +64,30 @@ func (l *limits) draw(what string, ip netip.Addr, tokens, perMinute int, now tim
 	return wait
 }
 
+// forget fills all buckets, and advance refills them as if d had passed.
+func (l *limits) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.young, l.old = nil, nil
+}
+
+func (l *limits) advance(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, buckets := range []map[bucketKey]bucket{l.young, l.old} {
+		for key, b := range buckets {
+			b.at = b.at.Add(-d)
+			buckets[key] = b
+		}
+	}
+}
+
+// ForgetVisitors forgets how many pages each network asked for.
+func (g *Gateway) ForgetVisitors() { g.limits.forget() }
+
+// Advance makes the pages that limits count older by d.
+func (g *Gateway) Advance(d time.Duration) { g.limits.advance(d) }
+
 // seconds is a duration in whole seconds, rounded up, as Retry-After wants it.
 func seconds(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)

@@ -49,6 +49,15 @@ type Checked struct {
 	Seq     int64  `json:"seq" doc:"number of the last"`
 	Hash    string `json:"hash" doc:"of the last: noted elsewhere, it proves later that nothing before it was altered"`
 	Fault   *Fault `json:"fault,omitempty" doc:"left out: everything fits"`
+	// Orphans are not part of the log: they are what is stored now.
+	Orphans []Orphan `json:"orphans" doc:"what belongs to accounts that do not exist, at most 1000; empty: nothing does"`
+}
+
+// Orphan is what belongs to an account that does not exist, and keeps its prefixes and codes from others.
+type Orphan struct {
+	Account string `json:"account"`
+	What    string `json:"what" doc:"rules, rules_that_open_it, applications or active_codes"`
+	Count   int    `json:"count"`
 }
 
 // Fault is the first thing that does not fit.
@@ -82,6 +91,9 @@ type Store interface {
 	Note(ctx context.Context, kind, key, did string, detail any) error
 	// VerifyChanges reads the whole log; a Fault is no error.
 	VerifyChanges(ctx context.Context) (Checked, error)
+	// Orphans lists rules, applications and, of the codes that are active by the Mini Program that they open, those whose account
+	// does not exist.
+	Orphans(ctx context.Context, active map[string]int) ([]Orphan, error)
 	// RulesThen returns the last change of each key up to a moment.
 	RulesThen(ctx context.Context, keys []string, at time.Time) ([]rules.Change, error)
 	// AccountThen is an account at a moment, LinkedThen a link.

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
@@ -58,6 +59,7 @@ type Current struct {
 	swaps     uint64 // how often a whole new memory took the place of the old one
 	followed  position
 	checked   time.Time // when the memory last had every change up to followed
+	heard     time.Time // when the store last answered: with a page of the log, or with rules of a reload
 	silent    bool      // the log cannot be read, and that was logged
 	restored  bool      // an attempt was made to use the snapshot file
 	kept      position  // up to here the snapshot file has every rule; 0 = there is none of this log
@@ -287,8 +289,8 @@ func (c *Current) Loaded() bool {
 	return c.loaded
 }
 
-// Ready returns nil when the memory holds everything that was committed, as far
-// as it can be known: changes of other nodes up to FollowLimit ago.
+// Ready returns nil while the memory is loaded and the store lets it follow: every read of a change of this node succeeded, and
+// a page of the log was read within FollowLimit. It is nil also while a long import is read: see Stale and Reading.
 func (c *Current) Ready() error {
 	c.mu.Lock()
 	loaded := c.loaded
@@ -296,14 +298,50 @@ func (c *Current) Ready() error {
 	for what := range c.missed {
 		one = what
 	}
+	heard := c.heard
 	c.mu.Unlock()
-	switch age := c.Age(); {
+	switch silence := c.now().Sub(heard); {
 	case !loaded:
 		return errors.New("rules are being loaded")
 	case n > 0:
 		return fmt.Errorf("behind the store by %d changes, one of them of %s", n, one)
-	case age > FollowLimit:
-		return fmt.Errorf("changes of other nodes were last seen %s ago: the store does not answer", age.Truncate(time.Second))
+	case c.Changes != nil && silence > FollowLimit:
+		return fmt.Errorf("changes of other nodes were last read %s ago: the store does not answer", silence.Truncate(time.Second))
 	}
 	return nil
+}
+
+// Stale reports whether a scan may show a state that is older than FollowLimit.
+func (c *Current) Stale() bool { return c.Ready() != nil || c.Age() > FollowLimit }
+
+// Reading returns how many changes of a bulk import the memory has read, of how many; 0, 0 while it reads none.
+func (c *Current) Reading() (done, all int64) {
+	at := c.at()
+	if at.shown == 0 {
+		return 0, 0
+	}
+	return at.shown - at.first + 1, at.last - at.first + 1
+}
+
+// hear notes that the store answered.
+func (c *Current) hear() {
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.heard = now
+}
+
+// hearing notes that the store answers while it yields rules.
+func (c *Current) hearing(all iter.Seq2[rules.Rule, error]) iter.Seq2[rules.Rule, error] {
+	return func(yield func(rules.Rule, error) bool) {
+		n := 0
+		for r, err := range all {
+			if n++; n%followPage == 0 && err == nil {
+				c.hear()
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
 }

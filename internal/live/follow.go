@@ -71,6 +71,9 @@ type Bell interface {
 // Limits of following.
 const (
 	followPage = 1000
+	// shownPage is the page of a bulk import. It is larger, because each page costs a query plan and a transaction; a change of
+	// this node waits for the page that is being read.
+	shownPage = 5000
 	// followTogether is how many rules that changed are read again at once.
 	followTogether = 100
 	// followEvery is how often the log is looked at although no bell rang.
@@ -86,8 +89,8 @@ const (
 type position struct {
 	seq  int64
 	hash string
-	// Of the changes that the next entry shows, those up to this number were read; 0 = none.
-	shown int64
+	// Of the changes from first to last, which the next entry shows, those up to shown were read; 0 = none.
+	first, last, shown int64
 }
 
 // Follow keeps the memory equal to what any node commits until ctx ends. Load
@@ -198,6 +201,11 @@ func (c *Current) catchUp(ctx context.Context) (more bool, err error) {
 // page reads the page of the log after a position into a memory. another reports that the log is
 // not the one that was followed, so that everything has to be read again.
 func (c *Current) page(ctx context.Context, into memory, at *position) (more, another bool, err error) {
+	defer func() {
+		if err == nil {
+			c.hear()
+		}
+	}()
 	// The page begins with the entry that was read last: its hash proves that this is still the log
 	// that was followed.
 	list, err := c.log().ChangesFrom(ctx, at.seq, followPage)
@@ -235,7 +243,7 @@ func (c *Current) page(ctx context.Context, into memory, at *position) (more, an
 func (c *Current) shown(ctx context.Context, into memory, entry Change, at *position) error {
 	first, last, ok := StretchOf(entry.Key)
 	if ok {
-		list, err := c.log().ChangesFrom(ctx, max(first, at.shown+1), followPage)
+		list, err := c.log().ChangesFrom(ctx, max(first, at.shown+1), shownPage)
 		if err != nil {
 			return err
 		}
@@ -246,7 +254,7 @@ func (c *Current) shown(ctx context.Context, into memory, entry Change, at *posi
 			return err
 		}
 		if n := len(list); n > 0 && list[n-1].Seq < last {
-			at.shown = list[n-1].Seq
+			at.first, at.last, at.shown = first, last, list[n-1].Seq
 			return nil
 		}
 	}

@@ -116,7 +116,7 @@ func (c *Current) readRules(ctx context.Context, into *memory) error {
 		}
 		into.kept = position{}
 	}
-	if err := into.rules.Load(c.RuleStore.AllRules(ctx)); err != nil {
+	if err := into.rules.Load(c.hearing(c.RuleStore.AllRules(ctx))); err != nil {
 		return fmt.Errorf("loading rules: %w", err)
 	}
 	return nil

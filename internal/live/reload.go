@@ -145,7 +145,7 @@ func (c *Current) swap(ctx context.Context, fresh memory, at *position) (done, a
 	c.Accounts.adopt(fresh.accounts)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loaded, c.followed, c.checked, c.kept = true, *at, began, fresh.kept
+	c.loaded, c.followed, c.checked, c.heard, c.kept = true, *at, began, c.now(), fresh.kept
 	c.swaps++
 	clear(c.missed)
 	return true, false, nil
@@ -165,5 +165,6 @@ func (c *Current) readAccounts(ctx context.Context, into *Directory) error {
 			return err
 		}
 		after = page[len(page)-1].AppID
+		c.hear()
 	}
 }

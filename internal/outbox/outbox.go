@@ -163,6 +163,11 @@ type Policy struct {
 	// Batch is how many rows one claim takes, and Lease for how long.
 	Batch int
 	Lease time.Duration
+	// Parallel is how many rows of one receiver are under way at once on a node; 0 means 1. Of these, rows with
+	// the same Key are sent one after the other,
+	// oldest first; rows whose Key is "" have no order among them.
+	Parallel int
+	Key      func(Row) string
 	// Most is how many rows wait for one receiver: of more the oldest are given up;
 	// 0 = any number.
 	Most int

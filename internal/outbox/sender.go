@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/qrjump/qrjump/internal/outbound"
 )
 
@@ -167,9 +169,9 @@ func (s *Sender) start(ctx context.Context, receiver string) {
 // hand sends a receiver the rows that are due, for handTime or until the receiver seems to be away,
 // and reports whether more may be due by now.
 func (s *Sender) hand(ctx context.Context, receiver string) (again bool) {
-	began, failures := s.RealNow(), 0
+	began, seen := s.RealNow(), health{}
 	for ctx.Err() == nil {
-		n, more, err := s.batch(ctx, receiver, &failures)
+		n, more, err := s.batch(ctx, receiver, &seen)
 		if err != nil {
 			s.logFault(ctx, "rows could not be sent or their result not be stored; some may be sent again", err, "receiver", receiver)
 			return false
@@ -186,7 +188,7 @@ func (s *Sender) hand(ctx context.Context, receiver string) (again bool) {
 
 // batch claims some rows, sends them in order, and stores what came back. more
 // is false where the receiver gets nothing else for now.
-func (s *Sender) batch(ctx context.Context, receiver string, failures *int) (n int, more bool, err error) {
+func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n int, more bool, err error) {
 	began, now := s.RealNow(), s.Now()
 	until := now.Add(s.Lease)
 	var rows []Row
@@ -212,14 +214,8 @@ func (s *Sender) batch(ctx context.Context, receiver string, failures *int) (n i
 	if err != nil {
 		return 0, false, err
 	}
-	more = seal != nil
-	for i := range rows {
-		if !more || ctx.Err() != nil || *failures == patience || s.RealNow().Sub(began) > handTime {
-			rows[i].NextAt, more = now, false // due as before
-			continue
-		}
-		more = s.send(ctx, seal, &rows[i], failures)
-	}
+	more = s.sendAll(ctx, rows, seal, seen, func(r *Row) { r.NextAt = now },
+		func() bool { return seal == nil || s.RealNow().Sub(began) > handTime })
 	// The rows were sent: their results are stored even while the server stops.
 	ctx = context.WithoutCancel(ctx)
 	return len(rows), more, s.Store.UpdateOutbox(ctx, func(tx Tx) error {
@@ -233,18 +229,83 @@ func (s *Sender) batch(ctx context.Context, receiver string, failures *int) (n i
 	})
 }
 
-// send sends one row and decides what becomes of it; more is false where its
-// receiver wants nothing else.
-func (s *Sender) send(ctx context.Context, seal func(*Row) (outbound.Request, error), r *Row, failures *int) (more bool) {
+// health is what a hand learns of its receiver.
+type health struct {
+	failures int  // in a row
+	taken    bool // it took a row
+}
+
+// sendAll sends rows, one at a time until the receiver takes one, then up to Parallel at once. Once the receiver gets nothing else for
+// now, or late reports true, it calls back with each row that is left. more is false then.
+func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (outbound.Request, error), seen *health, back func(*Row),
+	late func() bool) (more bool) {
+	var mu sync.Mutex // guards more and seen
+	more = true
+	one := func(r *Row) {
+		mu.Lock()
+		more = more && ctx.Err() == nil && seen.failures < patience && !late()
+		stopped := !more
+		mu.Unlock()
+		if stopped {
+			back(r)
+			return
+		}
+		failed, next := s.send(ctx, seal, r)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case failed:
+			seen.failures++
+		case !r.DeliveredAt.IsZero():
+			*seen = health{taken: true}
+		}
+		more = more && next
+	}
+	for len(rows) > 0 && (s.Parallel < 2 || !seen.taken) {
+		one(&rows[0])
+		rows = rows[1:]
+	}
+	var sending errgroup.Group
+	sending.SetLimit(max(s.Parallel, 1))
+	for _, chain := range s.chains(rows) {
+		sending.Go(func() error {
+			for _, r := range chain {
+				one(r)
+			}
+			return nil
+		})
+	}
+	_ = sending.Wait() // nil
+	return more
+}
+
+// chains splits rows into those that are sent one after the other: those with the same key, and each without.
+func (s *Sender) chains(rows []Row) (list [][]*Row) {
+	chain := map[string]int{} // in list, by key
+	for i := range rows {
+		key := s.Key(rows[i])
+		n, known := chain[key]
+		if !known || key == "" {
+			n = len(list)
+			chain[key], list = n, append(list, nil)
+		}
+		list[n] = append(list[n], &rows[i])
+	}
+	return list
+}
+
+// send sends one row and decides what becomes of it. failed reports whether the receiver did not take it; more is false where the
+// receiver gets nothing else for now.
+func (s *Sender) send(ctx context.Context, seal func(*Row) (outbound.Request, error), r *Row) (failed, more bool) {
 	request, err := seal(r)
 	if useless, ok := errors.AsType[Useless](err); ok {
 		r.NextAt, r.Fault = time.Time{}, string(useless)
 		s.gaveUp(r.Receiver, 1, r.Fault)
-		return true
+		return false, true
 	}
 	if err != nil { // it is due again when its lease ends
 		s.logFault(ctx, "a row could not be prepared for sending", err, "receiver", r.Receiver, "row", r.ID)
-		return false
+		return false, false
 	}
 	began := s.Now()
 	answer, err := s.Post(ctx, request)
@@ -258,7 +319,7 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (outbound.Request, er
 	fault := oneLine(s.Refusal(r, answer, err))
 	if fault != "" && ctx.Err() != nil {
 		r.NextAt = began // this server stopped in the middle: no failure of the receiver
-		return false
+		return false, false
 	}
 	r.Attempts++
 	r.SentAt, r.Status, r.Fault = began, answer.Status, fault
@@ -266,10 +327,9 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (outbound.Request, er
 		s.Tried(s.Kind, fault == "")
 	}
 	if fault == "" {
-		r.NextAt, r.DeliveredAt, *failures = time.Time{}, ended, 0
-		return true
+		r.NextAt, r.DeliveredAt = time.Time{}, ended
+		return false, true
 	}
-	*failures++
 	r.NextAt = s.NextAttempt(*r, began, ended)
 	s.Log.WarnContext(ctx, "a receiver did not take what it was sent", "outbox", s.Kind, "receiver", r.Receiver, "row", r.ID, "event",
 		r.Event,
@@ -278,9 +338,9 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (outbound.Request, er
 		s.Log.WarnContext(ctx, "a receiver answered 410 and is switched off: enable it when it is back", "outbox", s.Kind, "receiver",
 			r.Receiver)
 		s.logFault(ctx, "it could not be switched off", s.Gone(context.WithoutCancel(ctx), *r), "receiver", r.Receiver)
-		return false
+		return true, false
 	}
-	return true
+	return true, true
 }
 
 func (s *Sender) gaveUp(receiver string, n int, why string) {

@@ -441,7 +441,7 @@ func (d *Directory) ByKey(ctx context.Context, text string) (Caller, error) {
 			return tx.PutAdminKey(ctx, k, "")
 		})
 	}
-	return Caller{Actor: "key:" + k.Name, Name: k.Name, Role: k.Role, Accounts: k.Accounts}, err
+	return Caller{Actor: "key:" + k.Name, Name: k.Name, Role: k.Role, Accounts: k.Accounts}, ended(err)
 }
 
 // Browser is where a session is.
@@ -634,8 +634,18 @@ func (d *Directory) BySession(ctx context.Context, text string) (Caller, error) 
 			}
 			return tx.PutSession(ctx, s)
 		})
+		err = ended(err)
 	}
 	return c, err
+}
+
+// ended returns err if a session or key ended while its use was noted. A use that cannot be noted, on a full disk, refuses nobody: the
+// session or key only counts as unused for longer.
+func ended(err error) error {
+	if errors.Is(err, ErrNoSession) || errors.Is(err, ErrNoKey) {
+		return err
+	}
+	return nil
 }
 
 // Still is BySession for a stream, but no use of the session: a page that is open while nobody uses

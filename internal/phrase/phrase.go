@@ -327,3 +327,12 @@ func Accepted(header string) Language {
 	}
 	return chosen
 }
+
+// Grouped is a number with its thousands apart.
+func Grouped(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}

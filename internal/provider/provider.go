@@ -4,6 +4,10 @@ package provider
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
@@ -18,6 +22,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
 	"github.com/qrjump/qrjump/internal/people"
@@ -54,6 +59,7 @@ type found struct {
 type metadata struct {
 	Scopes      []string `json:"scopes_supported"`
 	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
+	SigningAlgs []string `json:"id_token_signing_alg_values_supported"`
 	JWKS        string   `json:"jwks_uri"`
 	EndSession  string   `json:"end_session_endpoint"`
 }
@@ -178,6 +184,7 @@ func (p *Provider) ask(ctx context.Context) (*found, error) {
 	if err := one.Claims(&f.more); err != nil {
 		return nil, err
 	}
+	f.more.SigningAlgs = slices.DeleteFunc(f.more.SigningAlgs, func(name string) bool { return !slices.Contains(signingAlgs, name) })
 	for name, text := range map[string]string{"authorization_endpoint": f.config.Endpoint.AuthURL,
 		"token_endpoint": f.config.Endpoint.TokenURL, "jwks_uri": f.more.JWKS, "userinfo_endpoint": one.UserInfoEndpoint()} {
 		if text == "" && name == "userinfo_endpoint" {
@@ -278,7 +285,8 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	config := found.config
 	config.RedirectURL = f.Redirect
 	token, err := config.Exchange(ctx, code, oauth2.VerifierOption(f.Verifier))
-	if said, ok := errors.AsType[*oauth2.RetrieveError](err); ok && said.ErrorCode != "" {
+	// A provider that is overloaded may name an error code, too.
+	if said, ok := errors.AsType[*oauth2.RetrieveError](err); ok && said.ErrorCode != "" && said.Response.StatusCode/100 == 4 {
 		return c, &Refusal{Said, plain(said.ErrorCode)}
 	} else if err != nil {
 		return c, down(err)
@@ -287,9 +295,19 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	if !ok {
 		return c, &Refusal{Token, "there is no ID token"}
 	}
-	id, err := found.VerifierContext(ctx, &oidc.Config{ClientID: p.ClientID, Now: p.Now}).Verify(ctx, raw)
+	keys, weak, err := found.publicKeys(ctx)
 	if err != nil {
+		return c, down(err)
+	}
+	id, err := oidc.NewVerifier(p.Issuer, &oidc.StaticKeySet{PublicKeys: keys}, &oidc.Config{ClientID: p.ClientID, Now: p.Now,
+		SupportedSigningAlgs: found.more.SigningAlgs}).Verify(ctx, raw)
+	switch {
+	case err != nil && weak > 0:
+		return c, &Refusal{Token, plain(fmt.Sprintf("%v; RSA keys with fewer than %d bits that do not count: %d", err, minRSABits, weak))}
+	case err != nil:
 		return c, &Refusal{Token, plain(err.Error())}
+	case id.IssuedAt.After(p.Now().Add(clockSkew)):
+		return c, &Refusal{Token, "it was issued in the future: " + id.IssuedAt.UTC().Format(time.RFC3339)}
 	}
 	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(f.Nonce)) != 1 {
 		return c, &Refusal{Token, "the nonce is another one"}
@@ -325,6 +343,53 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 		}
 	}
 	return c, nil
+}
+
+// signingAlgs are the algorithms with a public key. Where a provider names none of them, RS256 is taken.
+var signingAlgs = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512,
+	oidc.EdDSA}
+
+const (
+	// minRSABits is the least that RFC 7518 3.3 wants of an RSA key.
+	minRSABits = 2048
+	// clockSkew is how far ahead of this machine's clock the provider's may be.
+	clockSkew = time.Minute
+)
+
+// publicKeys gets the keys with which the provider signs now. weak counts the RSA keys with fewer than minRSABits, which are left out.
+func (f *found) publicKeys(ctx context.Context) (keys []crypto.PublicKey, weak int, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.more.JWKS, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	w, err := client.Do(r)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer w.Body.Close()
+	var set struct{ Keys []json.RawMessage }
+	if w.StatusCode != http.StatusOK {
+		return nil, 0, fmt.Errorf("its jwks_uri answers %s", w.Status)
+	} else if err := json.NewDecoder(w.Body).Decode(&set); err != nil {
+		return nil, 0, fmt.Errorf("its jwks_uri answers no keys: %w", err)
+	}
+	for _, text := range set.Keys {
+		var one jose.JSONWebKey
+		if one.UnmarshalJSON(text) != nil {
+			continue // RFC 7517 5: ignore keys of types that are not understood
+		}
+		switch key := one.Key.(type) {
+		case *rsa.PublicKey:
+			if key.N.BitLen() < minRSABits {
+				weak++
+				continue
+			}
+			keys = append(keys, key)
+		case *ecdsa.PublicKey, ed25519.PublicKey:
+			keys = append(keys, key)
+		}
+	}
+	return keys, weak, nil
 }
 
 // mostSubject is how long a subject may be: OpenID Connect Core 2.

@@ -82,27 +82,28 @@ func ReadToApply(file string, text []byte, owner, target string) (wanted []Wante
 
 // read is Read of those rules that are kept.
 func read(file string, text []byte, owner, target string, keep func(*Wanted, *Faults) bool) (wanted []Wanted, wrong Faults, err error) {
-	list, exported, err := ruleNodes(file, text)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, one := range list {
+	n := 0
+	exported, err := eachRule(file, text, func(one ruleNode) {
+		n++
 		w, ok := wrong.rule(one)
-		if !ok || exported && owner != "" && w.Owner != owner {
-			continue
+		if !ok || one.exported && owner != "" && w.Owner != owner {
+			return
 		}
 		if link, ok := rules.ParseLink(w.Prefix); ok && link.IsService() && w.AppID == "" {
 			w.AppID = target // a list of the wire does not say it
 		}
 		if err := w.check(owner); err != nil {
 			wrong.add(one.at, "%v", err)
-			continue
+			return
 		}
 		if keep(&w, &wrong) {
 			wanted = append(wanted, w)
 		}
+	})
+	if err != nil {
+		return nil, nil, err
 	}
-	if len(wanted) == 0 && exported && len(list) > 0 && len(wrong) == 0 {
+	if len(wanted) == 0 && exported && n > 0 && len(wrong) == 0 {
 		return nil, nil, fmt.Errorf("%s has no rule of %s", file, owner)
 	}
 	return wanted, wrong, nil
@@ -120,6 +121,7 @@ type ruleNode struct {
 	ast.Node
 	file, at string
 	line     int
+	exported bool // of a file with one a line
 }
 
 // ruleKeys are the keys that a file may have, and those that only lists of a server
@@ -150,33 +152,108 @@ func (f *Faults) rule(one ruleNode) (w Wanted, ok bool) {
 	return w, len(*f) == before
 }
 
-// ruleNodes are the entries of the file's one key, rules, or the objects of a file
-// with one a line; exported says that it is the latter, where each names its owner.
-func ruleNodes(file string, text []byte) (list []ruleNode, exported bool, err error) {
-	if lines := bytes.Split(bytes.TrimSpace(text), []byte("\n")); len(lines[0]) > 0 && lines[0][0] == '{' && json.Valid(lines[0]) &&
-		!bytes.HasPrefix(bytes.TrimLeft(lines[0][1:], " "), []byte(`"rules"`)) {
-		for i, line := range lines {
-			if len(bytes.TrimSpace(line)) == 0 {
-				continue
-			}
-			if !json.Valid(line) {
-				return nil, true, fmt.Errorf("%s:%d: want a JSON object", file, i+1)
-			}
-			document, err := yamltext.Parse(file, line)
-			if err != nil {
-				return nil, true, err
-			}
-			list = append(list, ruleNode{document, file, fmt.Sprintf("%s:%d", file, i+1), i + 1})
+// eachRule calls a function with the entries of the file's one key, rules, or the objects of a file with one a line; exported says that
+// it is the latter, where each names its owner. No more than a piece of the file is parsed at a time.
+func eachRule(file string, text []byte, each func(ruleNode)) (exported bool, err error) {
+	trimmed := bytes.TrimSpace(text)
+	if len(trimmed) > 0 && trimmed[0] == '{' {
+		first, _, _ := bytes.Cut(trimmed, []byte("\n"))
+		switch {
+		case json.Valid(first) && !bytes.HasPrefix(bytes.TrimLeft(first[1:], " "), []byte(`"rules"`)):
+			return true, eachLine(file, trimmed, each)
+		case json.Valid(trimmed):
+			return false, eachOfList(file, text, each)
 		}
-		return list, true, nil
 	}
+	pieces, ok := yamltext.Pieces(text, "rules")
+	if !ok {
+		return false, fmt.Errorf("%s: it is too long: want an entry for each rule under rules, all indented alike", file)
+	}
+	for piece := range pieces {
+		if err := eachNode(file, piece, each); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// eachLine is eachRule of a file with an object a line.
+func eachLine(file string, text []byte, each func(ruleNode)) error {
+	n := 0
+	for line := range bytes.Lines(text) {
+		if n++; len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		if !json.Valid(line) {
+			return fmt.Errorf("%s:%d: want a JSON object", file, n)
+		}
+		document, err := yamltext.Parse(file, line)
+		if err != nil {
+			return err
+		}
+		each(ruleNode{document, file, fmt.Sprintf("%s:%d", file, n), n, true})
+	}
+	return nil
+}
+
+// eachOfList is eachRule of a list as a server answers it, which is JSON.
+func eachOfList(file string, text []byte, each func(ruleNode)) error {
+	line, counted := 1, int64(0)
+	d := json.NewDecoder(bytes.NewReader(text))
+	at := func(length int) string { // of what was read last
+		begins := d.InputOffset() - int64(length)
+		line, counted = line+bytes.Count(text[counted:begins], []byte("\n")), begins
+		return fmt.Sprintf("%s:%d", file, line)
+	}
+	_, err := d.Token() // the brace
+	for err == nil && d.More() {
+		var name json.Token
+		if name, err = d.Token(); err != nil {
+			break
+		}
+		if name != "rules" && !slices.Contains(serverKeys, fmt.Sprint(name)) {
+			return fmt.Errorf("%s: unknown key %q: want rules", at(0), name)
+		}
+		if name != "rules" {
+			var skipped json.RawMessage
+			err = d.Decode(&skipped)
+			continue
+		}
+		begins := at(0)
+		open, wrong := d.Token()
+		if err = wrong; open == nil {
+			continue // null
+		}
+		if open != json.Delim('[') {
+			return fmt.Errorf("%s: rules: want a list", begins)
+		}
+		for err == nil && d.More() {
+			var one json.RawMessage
+			if err = d.Decode(&one); err != nil {
+				break
+			}
+			place := at(len(one))
+			node, wrong := yamltext.Parse(file, one)
+			if err = wrong; err == nil {
+				each(ruleNode{node, file, place, line, false})
+			}
+		}
+		if err == nil {
+			_, err = d.Token() // the bracket
+		}
+	}
+	return err
+}
+
+// eachNode is eachRule of a text of YAML.
+func eachNode(file string, text []byte, each func(ruleNode)) error {
 	document, err := yamltext.Parse(file, text)
 	if err != nil {
-		return nil, false, err
+		return err
 	}
 	top, ok := document.(*ast.MappingNode)
 	if !ok {
-		return nil, false, fmt.Errorf("%s: want a list under the key rules", file)
+		return fmt.Errorf("%s: want a list under the key rules", file)
 	}
 	ofServer := len(text) > 0 && bytes.TrimSpace(text)[0] == '{'
 	for _, entry := range top.Values {
@@ -185,19 +262,19 @@ func ruleNodes(file string, text []byte) (list []ruleNode, exported bool, err er
 			continue
 		}
 		if name != "rules" {
-			return nil, false, fmt.Errorf("%s: unknown key %q: want rules", yamltext.At(file, entry.Key), name)
+			return fmt.Errorf("%s: unknown key %q: want rules", yamltext.At(file, entry.Key), name)
 		}
 		switch value := entry.Value.(type) {
 		case *ast.SequenceNode:
 			for _, node := range value.Values {
-				list = append(list, ruleNode{node, file, yamltext.At(file, node), node.GetToken().Position.Line})
+				each(ruleNode{node, file, yamltext.At(file, node), node.GetToken().Position.Line, false})
 			}
 		case *ast.NullNode:
 		default:
-			return nil, false, fmt.Errorf("%s: rules: want a list", yamltext.At(file, entry.Key))
+			return fmt.Errorf("%s: rules: want a list", yamltext.At(file, entry.Key))
 		}
 	}
-	return list, false, nil
+	return nil
 }
 
 // check says what cannot be of one rule. The server judges again.

@@ -167,6 +167,9 @@ func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s setti
 		if err := tx.LockOrigin(ctx, p.Origin()); err != nil {
 			return err
 		}
+		if _, err := accounts.Keep(ctx, tx, owner.AppID); err != nil {
+			return err
+		}
 		rule, status, err := b.admit(ctx, tx, owner, d, s)
 		if err != nil {
 			return err
@@ -228,10 +231,6 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	if rule.Kind == Ordinary {
 		if err := noteOrRefuseHost(ctx, p, s); err != nil {
 			return Rule{}, "", err
-		}
-		if s.RefuseNewerDomains && p.underNewerDomain() {
-			return Rule{}, "", errcode.IllegalPrefix.With(behaviour.RulesPrefixNewer,
-				"prefix %.120q: the setting refuse_newer_domains refuses its top-level domain, as the platform did", d.Prefix)
 		}
 		rule.Occupy, rule.OpenVersion, rule.TestLinks = d.Occupy, d.OpenVersion, d.TestLinks
 		if err := checkTestLinks(p, d.TestLinks); err != nil {
@@ -326,7 +325,7 @@ func noteOrRefuseHost(ctx context.Context, p Prefix, s settings.Settings) error 
 			return err
 		}
 	}
-	if p.underNewerDomain() && !s.RefuseNewerDomains {
+	if p.underNewerDomain() {
 		return noteOrRefuse(ctx, s, behaviour.RulesPrefixNewerTaken, "prefix %.120q: the platform refused its top-level domain", p.Text)
 	}
 	return nil
@@ -813,13 +812,16 @@ func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, publi
 	s.RuleLimit, s.ServiceRuleLimit = 1<<40, 1<<40
 	// The operator wrote the host; whether strangers may use such hosts is
 	// another question.
-	s.AllowPrivateHosts, s.RefuseNewerDomains, s.Strict, s.Behaviours = true, false, false, nil
+	s.AllowPrivateHosts, s.Strict, s.Behaviours = true, false, nil
 	var key string
 	err = b.Store.UpdateRules(ctx, func(tx Tx) error {
 		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
 			return err
 		}
 		if err := tx.LockOrigin(ctx, p.Origin()); err != nil {
+			return err
+		}
+		if _, err := accounts.Keep(ctx, tx, owner.AppID); err != nil {
 			return err
 		}
 		now := b.Now()

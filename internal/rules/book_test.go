@@ -480,7 +480,7 @@ func TestTheVerificationFile(t *testing.T) {
 	}
 }
 
-// Behaviour(rules.confirm.any_port).
+// Behaviour(rules.confirm.named).
 func TestWhoseHostsNeedNoVerificationFile(t *testing.T) {
 	for _, c := range []struct {
 		name, prefix string

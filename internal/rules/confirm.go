@@ -76,7 +76,7 @@ func vouched(p Prefix, status DomainStatus, s settings.Settings) bool {
 
 // named reports whether the operator vouches for the host of a prefix by its name.
 func named(p Prefix, status DomainStatus, s settings.Settings) bool {
-	// Choice(rules.confirm.any_port): a host that is listed without a port is trusted on every port.
+	// Choice(rules.confirm.named): a host that is listed without a port is trusted on every port.
 	name, _, _ := strings.Cut(p.Host, ":")
 	return status == Trusted || slices.Contains(s.Verification.Hosts, p.Host) || slices.Contains(s.Verification.Hosts, name)
 }

@@ -35,8 +35,9 @@ type Tx interface {
 	// comes before any other lock.
 	LockRules(ctx context.Context) error
 
-	// Account and Linked are as in accounts.Tx.
+	// Account and KeepAccount are as in accounts.Tx.
 	Account(ctx context.Context, appid string) (accounts.Account, error)
+	KeepAccount(ctx context.Context, appid string) (accounts.Account, error)
 	// Link returns accounts.ErrNoLink where there is none.
 	Link(ctx context.Context, service, miniProgram string) (accounts.Link, error)
 	// QRCode is as in accounts.QRCodeTx.

@@ -89,7 +89,7 @@ func limited(r Rule) string {
 
 // bringBack adds a rule that was deleted, where there is still room for it.
 func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did Deed) (Rule, error) {
-	owner, err := tx.Account(ctx, r.Owner)
+	owner, err := tx.KeepAccount(ctx, r.Owner)
 	if errors.Is(err, accounts.ErrNoAccount) {
 		return r, accounts.Invalid(fmt.Sprintf("the account %s, whose rule it was, is gone", r.Owner))
 	}
@@ -132,7 +132,7 @@ func (b *Book) Foresee(ctx context.Context, owner accounts.Account, do string, d
 	err = b.Store.ViewRules(ctx, func(tx Tx) error {
 		if do == "add" {
 			s := b.Settings.Get()
-			s.AllowPrivateHosts, s.RefuseNewerDomains, s.Strict, s.Behaviours = true, false, false, nil
+			s.AllowPrivateHosts, s.Strict, s.Behaviours = true, false, nil
 			added, _, err := b.admit(ctx, tx, owner, d, s)
 			added.Published = published == nil || *published
 			r = &added

@@ -149,6 +149,8 @@ type assumed struct {
 type explanation struct {
 	Decision
 	Steps []step `json:"steps"`
+	// CodePrefix is given where the text begins as a code text does, whether or not it is one.
+	CodePrefix string `json:"code_prefix,omitempty" doc:"the prefix of codes with which the text begins; left out: with none"`
 }
 
 type step struct {
@@ -193,11 +195,13 @@ func WriteProblem(w http.ResponseWriter, status int, detail string) {
 const (
 	jsonType    = "application/json"
 	problemType = "application/problem+json"
+	maxDetail   = 2000 // bytes of a problem's detail
 )
 
 func (p problem) document() []byte {
 	var b bytes.Buffer
-	_ = json.NewEncoder(&b).Encode(huma.ErrorModel{Title: http.StatusText(p.status), Status: p.status, Detail: p.detail})
+	detail := strings.ToValidUTF8(p.detail[:min(len(p.detail), maxDetail)], "") // it may repeat what was sent
+	_ = json.NewEncoder(&b).Encode(huma.ErrorModel{Title: http.StatusText(p.status), Status: p.status, Detail: detail})
 	return b.Bytes()
 }
 
@@ -714,6 +718,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	}
 	var near []rules.Rule
 	if link, ok := rules.ParseLink(in.Text); ok && rules.PlainText(in.Text) {
+		// A client that sent its last request and closed its side still reads: net/http ends the context of such a request.
 		within, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), explainTime)
 		defer cancel()
 		near, err = a.Near(within, link)
@@ -742,7 +747,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	if replaced(body, in.Text) {
 		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}} // as for one that is alone
 	}
-	shown := explanation{Decision: show(e.Decision), Steps: []step{}}
+	shown := explanation{Decision: show(e.Decision), Steps: []step{}, CodePrefix: a.Codes.PrefixOf(in.Text)}
 	for _, s := range e.Steps {
 		if whose.sees(s.Rule.Owner) {
 			shown.Steps = append(shown.Steps, surely(s, a.Now()))

@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 		"internal/gs1", "internal/labels", "internal/phrase", "internal/provider", "internal/refusal",
 		"internal/ruleplan", "internal/settings", "internal/symbol", "internal/turns"},
 	"internal/refusal": {"internal/phrase"},
-	"internal/start":   {"internal/look", "internal/phrase"},
+	"internal/start":   {"internal/look", "internal/phrase", "internal/refusal"},
 	"internal/guide":   {"internal/look", "internal/phrase"},
 	"docs":             {},
 	"internal/guide/tables": {"client", "internal/accounts", "internal/adminapi", "internal/api", "internal/behaviour",

@@ -62,6 +62,8 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 	}
 	token, service, platform := s.Token("shop"), s.Token("svc"), s.ComponentToken("isv")
 	authorizer, _ := s.AuthorizerToken(platform, "isv", "shop")
+	s.Authorize(platform, "isv", "svc", "[1]") // for the option of a service account
+	read()
 	var batch struct {
 		ID int64 `json:"application_id"`
 	}
@@ -182,7 +184,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		}, "gs1 01/09506000134369 put admin"},
 		{"putLink", admin("PUT", "/accounts/svc/links/new", ``), "link svc new put admin"},
 		{"deleteLink", admin("DELETE", "/accounts/svc/links/new", ``), "link svc new delete admin"},
-		{"putSettings", admin("PUT", "/settings", `{"hold_links":true,"links_by_own_token":true,"webhook_days":2}`), "meta settings put admin"},
+		{"putSettings", admin("PUT", "/settings", `{"hold_links":true,"behaviours":{"link.own_token_taken":"allow"},"webhook_days":2}`), "meta settings put admin"},
 		{"resetSetting", admin("DELETE", "/settings/webhook_days", ``), "meta settings put admin"},
 		{"/cgi-bin/wxopen/wxamplink", wire(service, "/cgi-bin/wxopen/wxamplink", `{"appid":"new","notify_users":0,"show_profile":0}`),
 			"link svc new put svc"},
@@ -223,8 +225,8 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		{"deleteWebhook", admin("DELETE", "/webhooks/1", ``), "webhook 1 delete admin"},
 		{"/cgi-bin/component/api_set_authorizer_option", func() servertest.Answer {
 			return s.Component(platform, "api_set_authorizer_option",
-				`{"component_appid":"isv","authorizer_appid":"shop","option_name":"voice_recognize","option_value":"1"}`)
-		}, "account shop edit isv"},
+				`{"component_appid":"isv","authorizer_appid":"svc","option_name":"voice_recognize","option_value":"1"}`)
+		}, "account svc edit isv"},
 		{"withdrawAuthorization", admin("DELETE", "/components/isv/authorizations/shop", ``), "grant isv shop delete admin"},
 		{"authorize", func() servertest.Answer {
 			s.Authorize(platform, "isv", "shop", "[18]")

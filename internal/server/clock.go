@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/gateway"
 	"github.com/qrjump/qrjump/internal/wallclock"
 )
 
@@ -20,9 +21,8 @@ type emulation struct {
 	plan  *emulator.Plan
 	stubs emulator.Stubs
 	calls *emulator.Calls[api.Record]
-	// forgetCallers makes the wire forget what callers did lately.
-	forgetCallers func()
-	forgetCaller  func(appid string)
+	wire  *api.API         // nil before the listeners open
+	pages *gateway.Gateway // as wire
 }
 
 // openClock chooses the clock of the server: the machine's, or the emulator's.
@@ -41,7 +41,7 @@ func (s *Server) openClock(ctx context.Context) error {
 	}
 	s.emulation.clock = &emulator.Clock{Real: s.world.realNow, Save: func(state string) error {
 		return s.store.PutMeta(accounts.By(context.Background(), accounts.Author{Actor: "admin"}), clockMeta, state)
-	}}
+	}, OnAdvance: s.advanceLimits}
 	if state != "" {
 		if err := s.emulation.clock.Restore(state); err != nil {
 			return fmt.Errorf("the emulator's clock as stored: %w", err)
@@ -51,6 +51,17 @@ func (s *Server) openClock(ctx context.Context) error {
 	s.emulation.plan = emulator.NewPlan(1)
 	s.emulation.calls = &emulator.Calls[api.Record]{Run: strconv.FormatInt(s.world.realNow().UnixNano(), 36)}
 	return nil
+}
+
+// advanceLimits makes what limits count older by d, on which the emulator's clock was moved.
+func (s *Server) advanceLimits(d time.Duration) error {
+	if s.emulation.wire != nil {
+		s.emulation.wire.Advance(d)
+	}
+	if s.emulation.pages != nil {
+		s.emulation.pages.Advance(d)
+	}
+	return s.store.AdvanceLimits(context.Background(), d)
 }
 
 // wallClockPart looks at the clock of this machine.

@@ -517,7 +517,7 @@ func TestScheduledActivations(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	w.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
-	w.Admin("PUT", "/settings", `{"activation_overlap":"replace"}`)
+	w.Admin("PUT", "/settings", `{"behaviours":{"codes.activate.overlap_taken":"allow"}}`)
 	id := w.apply("x", 10_000)
 	path := fmt.Sprintf("/batches/%d/", id)
 	const binding = `"binding":{"activity_name":"a","product_brand":"b","product_title":"t","product_code":"test_code","wxa_appid":"shop","wxa_path":"pages/%s"}`

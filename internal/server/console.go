@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/console"
 	"github.com/qrjump/qrjump/internal/guide"
+	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/operations"
 	"github.com/qrjump/qrjump/internal/people"
 	"github.com/qrjump/qrjump/internal/provider"
@@ -50,11 +52,32 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 			return now.Leaf.NotAfter, true
 		}
 	}
+	started := s.world.realNow()
+	c.Health = func(ctx context.Context) console.Health { return s.health(ctx, started) }
 	c.Shared = s.sharedCharts().Open
 	if s.config.Dev {
 		c.Open, c.Again = &theAdmin, s.callAgain
 	}
 	return c
+}
+
+// health is what the console shows of this node.
+func (s *Server) health(ctx context.Context, started time.Time) console.Health {
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	h := console.Health{DiskFree: -1, Memory: int64(memory.Sys - memory.HeapReleased), StartedAt: started}
+	h.Fault, _ = s.fault(ctx, "") // GET /readyz puts the error into the log
+	if free, known := ledger.Free(s.config.Data); known {
+		h.DiskFree = free
+		if free < ledger.LeastRoom {
+			h.DiskKind = "bad"
+		} else if free < enoughDisk {
+			h.DiskKind = "warn"
+		}
+	}
+	return h
 }
 
 // tlsOnly reports whether a browser may be told to come by TLS only. Only the console tells it: a

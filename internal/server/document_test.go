@@ -68,3 +68,25 @@ func TestTheDocumentDescribesWhatIsSentAndAnswered(t *testing.T) {
 		}
 	}
 }
+
+// TestDocument_SchemaNames: no schema is called like a type that generated code knows already, or by a word that needs its package.
+func TestDocument_SchemaNames(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	for _, path := range []string{"/openapi.json", "/openapi-wire.json"} {
+		var document struct {
+			Components struct{ Schemas map[string]any }
+		}
+		s.Do("GET", path, "").JSON(t, &document)
+		for _, name := range []string{"Request", "Response", "Record", "Error", "Event", "Notification", "Object", "Map", "Set",
+			"Date", "Entry",
+			"Item", "Fault", "Found", "Hit", "Step", "Why"} {
+			if document.Components.Schemas[name] != nil {
+				t.Errorf("GET %s has a schema %s, want a name that stands alone", path, name)
+			}
+		}
+		if path == "/openapi-wire.json" && document.Components.Schemas["ErrorEnvelope"] == nil {
+			t.Errorf("GET %s has no schema ErrorEnvelope", path)
+		}
+	}
+}

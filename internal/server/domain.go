@@ -69,7 +69,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 		Changed: s.domain.current.ProductsChanged}
 	s.followed()
 	s.metrics = newMetrics(func() float64 { return float64(s.domain.current.Rules.Len()) }, func() float64 {
-		if s.domain.current.Ready() != nil {
+		if s.domain.current.Stale() {
 			return 1
 		}
 		return 0

@@ -34,3 +34,13 @@ func Parts() (names []string) {
 
 // WireHandler answers what comes to the listener of the wire.
 func WireHandler(s *Server) http.Handler { return s.serving.servers[0].Handler }
+
+// PutMeta stores a named value, as an interrupted call left it.
+func PutMeta(ctx context.Context, s *Server, name, value string) error {
+	return s.store.PutMeta(ctx, name, value)
+}
+
+// Meta reads a named value.
+func Meta(ctx context.Context, s *Server, name string) (string, error) {
+	return s.store.Meta(ctx, name)
+}

@@ -399,7 +399,7 @@ func TestGS1Methods(t *testing.T) {
 	if a := s.Send(r); a.Status != 307 || !strings.Contains(a.Header.Get("Link"), "<http://id.example:8443/01/") {
 		t.Errorf("the scan listener: %d %v", a.Status, a.Header)
 	}
-	for _, host := range []string{"other.example", "127.0.0.1", "id.example.evil.example", "id.example:99", "id.example,evil.example",
+	for _, host := range []string{"other.example", "127.0.0.1", "id.example.evil.example", "id.example:99999", "id.example,evil.example",
 		"id.example%00", "id.example@evil.example"} {
 		if a := s.Do("GET", item, "", "Host: "+host); a.Status == 307 {
 			t.Errorf("%s answers as a resolver", host)
@@ -480,6 +480,50 @@ func TestGS1Hostile(t *testing.T) {
 			"Content-Type: application/json")
 		if a.Status != 422 {
 			t.Errorf("%s: %d %s", what, a.Status, a.Body)
+		}
+	}
+}
+
+// TestGS1Host_Port: a host of gs1_hosts without a port is that host at every port, and a Digital Link is never answered 200 by the wire.
+func TestGS1Host_Port(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: strings.Replace(gtins, `[id.example, "id.example:8443"]`,
+		`[id.example, "id2.example:8443"]`, 1)})
+	const item = "/01/09506000134352"
+	for _, c := range []struct {
+		name, host, path string
+		status           int
+		says             string // in the body, or at the beginning of Link
+	}{
+		{"without a port", "id.example", item, 307, "<http://id.example/01/"},
+		{"usual port", "id.example:80", item, 307, "<http://id.example/01/"},
+		{"port that is not configured", "id.example:8080", item, 307, "<http://id.example:8080/01/"},
+		{"capitals and a port", "ID.example:8080", item, 307, "<http://id.example:8080/01/"},
+		{"configured port", "id2.example:8443", item, 307, "<http://id2.example:8443/01/"},
+		{"another port than the configured one", "id2.example:8080", item, 404, "gs1_hosts"},
+		{"host that is not configured", "other.example", item, 404, "gs1_hosts"},
+		{"wrong check digit there", "other.example", "/01/09506000134353", 404, "gs1_hosts"},
+		{"platform's name", "api.weixin.qq.com", item, 404, "gs1_hosts"},
+		{"no link", "other.example", "/nothing", 200, "40066"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := s.Do("GET", c.path, "", "Host: "+c.host)
+			if a.Status != c.status || !strings.HasPrefix(a.Header.Get("Link"), c.says) && !strings.Contains(a.Body, c.says) {
+				t.Errorf("GET http://%s%s = %d, Link %q, %.200s, want %d and %q", c.host, c.path, a.Status, a.Header.Get("Link"), a.Body,
+					c.status, c.says)
+			}
+		})
+	}
+}
+
+// TestGS1Contexts_Bounded: of the contexts of a request, the first 32 are compared.
+func TestGS1Contexts_Bounded(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: gtins})
+	for others, want := range map[int]string{31: "https://brand.example/eu?", 32: "https://brand.example/p/09506000134352?"} {
+		a := s.Do("GET", "/01/09506000134352?"+strings.Repeat("context=x&", others)+"context=EU", "", "Host: id.example")
+		if !strings.HasPrefix(a.Header.Get("Location"), want) {
+			t.Errorf("GET with EU after %d other contexts: Location = %.60q, want %q", others, a.Header.Get("Location"), want)
 		}
 	}
 }

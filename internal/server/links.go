@@ -24,15 +24,15 @@ func apiPaths() []string {
 // redirected, and cannot fill the disk.
 const mostFollowed = 300
 
-// links answers requests for GS1 keys, before everything else of a public listener.
-func (s *Server) links(next http.Handler) http.Handler {
+// links returns what answers requests for GS1 keys, before everything else of a public listener.
+func (s *Server) links() *digitallink.Resolver {
 	own := map[string]bool{}
 	for _, path := range apiPaths() {
 		own[firstSegment(path)] = true
 	}
 	scans := s.scanAPI()
 	var followed pace.Minute[any]
-	r := &digitallink.Resolver{Book: s.domain.products, Scheme: s.scheme,
+	return &digitallink.Resolver{Book: s.domain.products, Scheme: s.scheme,
 		Ours: func(path string) bool { return own[firstSegment(path)] || slices.Contains(consent.Paths, path) },
 		Opens: func(text string) bool {
 			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.world.now()})
@@ -46,7 +46,6 @@ func (s *Server) links(next http.Handler) http.Handler {
 		},
 		Page:    (&gateway.Gateway{Log: s.log}).NoLink,
 		Observe: func(status int) { s.metrics.gs1.WithLabelValues(strconv.Itoa(status)).Inc() }}
-	return r.Around(next)
 }
 
 func firstSegment(path string) string {

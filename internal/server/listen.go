@@ -34,9 +34,12 @@ const (
 type serving struct {
 	certificate certificates.Certificate // nil = plain HTTP
 	platform    platformShown            // for CONNECT
+	arrivals    arrivals                 // with --dev or --emulator
 	proxies     []netip.Prefix           // that are trusted
 	rooms       map[bool]*admission.Room // true = the admin listener's
 	servers     []*http.Server
+	front       *http.Server // that is a proxy to the platform's names; nil = none is
+	behind      *http.Server // that answers behind it
 	wireCalls   http.Handler // the wire, for calls that the console makes again
 	lanes       map[*http.Server]*lane.Lane
 	addresses   Addresses // as they stand in the data folder; zero: they do not

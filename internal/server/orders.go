@@ -36,6 +36,15 @@ func (s *Server) orders() *codes.Orders {
 	}}
 }
 
+// ordersPart completes, after the start, orders whose codes were being made when a node ended.
+func (s *Server) ordersPart() part {
+	return part{name: "orders", run: func(ctx context.Context) {
+		if err := s.orders().CompleteInterrupted(ctx, s.domain.accounts.Get); err != nil && ctx.Err() == nil {
+			s.log.ErrorContext(ctx, "interrupted orders of codes could not be completed", "error", err)
+		}
+	}}
+}
+
 func (s *Server) changeOrder(ctx context.Context, account, isv string, f func(codes.Order) (codes.Order, error)) (one codes.Order,
 	err error) {
 	name := ordersMeta + url.PathEscape(account) + "/" + url.PathEscape(isv)

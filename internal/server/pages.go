@@ -54,6 +54,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 		Redeemed: s.domain.press.RedeemedAt,
 		Observe:  func(p gateway.Page) { views.WithLabelValues(string(p)).Inc() },
 	}
+	s.emulation.pages = g
 	around := g.Around(next)
 	if !s.config.Dev {
 		return around

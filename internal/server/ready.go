@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/phrase"
 )
 
 // readyTime is how long GET /readyz may look.
@@ -20,6 +21,9 @@ const (
 	forScan   = "scan"
 	forChange = "change"
 )
+
+// ReadingImport begins the line of GET /readyz about a bulk import whose rules this node is still reading: it is ready meanwhile.
+const ReadingImport = "reading import:"
 
 // ready answers GET /readyz: 200, or 503 and why not, in one line.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
@@ -37,7 +41,11 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fault, http.StatusServiceUnavailable)
 		return
 	}
-	io.WriteString(w, "ready\n"+s.lacking(ctx))
+	text := "ready\n"
+	if done, all := s.domain.current.Reading(); all > 0 {
+		text += fmt.Sprintf("%s %s of %s\n", ReadingImport, phrase.Grouped(done), phrase.Grouped(all))
+	}
+	io.WriteString(w, text+s.lacking(ctx))
 }
 
 // fault is why the server is not ready for what is asked, or for both if that is ""; "" = it is. err is for the log.

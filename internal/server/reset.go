@@ -25,7 +25,10 @@ func (s *Server) reset(ctx context.Context) error {
 			if err := s.loadSettings(ctx); err != nil {
 				return err
 			}
-			return s.applySeed(ctx, seed, s.world.realNow)
+			if err := s.applySeed(ctx, seed, s.world.realNow); err != nil {
+				return err
+			}
+			return s.applySet(ctx)
 		})
 	})
 	if err != nil {
@@ -55,13 +58,16 @@ func (s *Server) forgetAll(ctx context.Context) error {
 	s.emulation.plan.Clear()
 	s.emulation.stubs.Clear()
 	s.emulation.calls.Clear()
-	if s.emulation.forgetCallers != nil {
-		s.emulation.forgetCallers()
+	if s.emulation.wire != nil {
+		s.emulation.wire.ForgetCallers()
+	}
+	if s.emulation.pages != nil {
+		s.emulation.pages.ForgetVisitors()
 	}
 	s.domain.accounts.ForgetGuesses()
 	s.domain.book.Minutes.Forget()
 	s.domain.press.Forget()
-	return s.domain.current.Load(ctx)
+	return errors.Join(s.store.ClearLimits(ctx), s.domain.current.Load(ctx))
 }
 
 // resetAccounts brings some accounts back to the seed; what the seed does not name stays, without what it had. Others
@@ -90,11 +96,11 @@ func (s *Server) resetAccounts(ctx context.Context, appids []string) error {
 	s.emulation.plan.RemoveOf(appids)
 	for _, appid := range appids {
 		s.domain.accounts.ForgetGuessesOf(appid)
-		if s.emulation.forgetCaller != nil {
-			s.emulation.forgetCaller(appid)
+		if s.emulation.wire != nil {
+			s.emulation.wire.ForgetCaller(appid)
 		}
 	}
-	return s.domain.current.Reload(ctx)
+	return errors.Join(s.store.ClearLimits(ctx, appids...), s.domain.current.Reload(ctx))
 }
 
 // names reports whether a seed names an account.

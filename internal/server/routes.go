@@ -37,6 +37,8 @@ func (s *Server) handler(what surface) http.Handler {
 	document := huma.DefaultConfig("qrjump", version.Number())
 	document.DocsPath, document.SchemasPath, document.OpenAPIPath = "", "", ""
 	document.CreateHooks = nil // no $schema links in answers
+	document.Components.Schemas = newSchemas()
+	operations.Bound(&document)
 	document.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	document.Info.Contact = &huma.Contact{Name: "qrjump", URL: "https://github.com/qrjump/qrjump"}
 	document.Info.Description = "What is this server's own: scans, administration and the emulator. " +
@@ -84,6 +86,7 @@ func (s *Server) handler(what surface) http.Handler {
 		mux.Handle("GET /metrics", s.adminOnly(operations.Only(operations.Viewer, s.metrics.handler())))
 	}
 	s.mountElsewhere(mux, what)
+	links := s.links()
 	if what&wire != 0 {
 		agree := s.consentPage()
 		for _, path := range consent.Paths {
@@ -91,14 +94,14 @@ func (s *Server) handler(what surface) http.Handler {
 		}
 		s.serving.wireCalls = s.wireAPI().Handler()
 		calls := s.ownOrigin(s.serving.wireCalls)
-		mux.Handle("/", calls)
+		mux.Handle("/", links.Orphan(calls))
 		s.mountFirstPage(mux, what, calls)
-		return s.links(s.pages(direct(calls, mux)))
+		return links.Around(s.pages(direct(calls, mux)))
 	}
 	mux.HandleFunc("/", noSuchPath)
 	s.mountFirstPage(mux, what, http.HandlerFunc(noSuchPath))
 	if what&scans != 0 {
-		return s.links(mux)
+		return links.Around(mux)
 	}
 	return mux
 }
@@ -187,8 +190,11 @@ func (s *Server) wireAPI() *api.API {
 		a.Shared = s.store.Allow
 	}
 	if s.config.emulates() {
-		s.emulation.forgetCallers, s.emulation.forgetCaller = a.ForgetCallers, a.ForgetCaller
-		a.Record = s.emulation.calls.Add
+		s.emulation.wire = a
+		a.Record = func(one api.Record) {
+			s.serving.arrivals.calls.Add(1)
+			s.emulation.calls.Add(one)
+		}
 		a.WhyBelow = s.whyBelow()
 		a.PageOf = func(rid string) string { return s.AdminURL + console.Root + "/calls/" + rid }
 		a.Stub = func(method, path string) (api.Stub, bool) {

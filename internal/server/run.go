@@ -119,20 +119,21 @@ func isTerminal(f *os.File) bool {
 
 // welcome tells a person where things are and what to try.
 func (s *Server) welcome(ctx context.Context, w io.Writer) {
-	fmt.Fprintf(w, "\n  API        %s   (a browser that opens it reads how to begin)\n  console    %s\n", s.URL, s.AdminURL+console.Root)
+	tell := func(key string, of ...any) { fmt.Fprintln(w, says(key, of...).In(s.config.Language)) }
+	tell("welcome.where", s.URL, s.AdminURL+console.Root)
 	if !s.config.Dev {
 		if once, _, err := s.domain.people.NewLink(ctx, ""); err == nil {
-			fmt.Fprintf(w, "  sign in    %s/login?once=%s   (once, within ten minutes)\n", s.AdminURL+console.Root, once)
+			tell("welcome.sign_in", s.AdminURL+console.Root, once)
 		} else {
 			s.log.ErrorContext(ctx, "no login link could be made: qrjump login-link makes one", "error", err)
 		}
 	}
-	fmt.Fprintf(w, "  data       %s\n", s.config.Data)
+	tell("welcome.data", s.config.Data)
 	if s.config.AdminToken == "" {
-		fmt.Fprintf(w, "  admin token in %s\n", filepath.Join(s.config.Data, "admin-token"))
+		tell("welcome.token", filepath.Join(s.config.Data, "admin-token"))
 	}
 	if s.secrets.newToken {
-		fmt.Fprintf(w, "  it is      %s   (printed this once)\n", s.secrets.adminToken)
+		tell("welcome.new_token", s.secrets.adminToken)
 	}
 	if s.config.TLSDev {
 		s.trust(w)
@@ -153,15 +154,10 @@ func (s *Server) trust(w io.Writer) {
 	if err != nil {
 		return
 	}
-	fmt.Fprintf(w, "\n  An SDK with a fixed address needs neither root nor a hosts file: its tests run by\n    qrjump run -- CMD\n")
-	fmt.Fprintf(w, "  which starts a server of their own. To come to this one it wants this line in /etc/hosts:\n")
-	fmt.Fprintf(w, "    %s %s\n", host, strings.Join(gateway.PlatformNames, " "))
-	fmt.Fprintf(w, "  and the client trusts %s\n", ca)
-	fmt.Fprintf(w,
-		"    one program:  SSL_CERT_FILE=%s (Go, OpenSSL, Python's ssl), NODE_EXTRA_CA_CERTS=… (Node.js), REQUESTS_CA_BUNDLE=… (requests)\n", ca)
-	fmt.Fprintf(w, "    the machine:  cp %s /usr/local/share/ca-certificates/qrjump.crt && update-ca-certificates (Debian)\n", ca)
+	tell := func(key string, of ...any) { fmt.Fprintln(w, says(key, of...).In(s.config.Language)) }
+	tell("welcome.trust", host, strings.Join(gateway.PlatformNames, " "), ca)
 	if port != "443" {
-		fmt.Fprintf(w, "  It will use port 443: start with --listen %s\n", net.JoinHostPort(host, "443"))
+		tell("welcome.port", net.JoinHostPort(host, "443"))
 	}
 }
 
@@ -190,7 +186,7 @@ func (s *Server) tour(ctx context.Context, w io.Writer) {
 		wire := func(call, body string) {
 			fmt.Fprintf(w, "  %s '%s/cgi-bin/wxopen/%s?access_token=%s' -d '%s'\n", s.curl(), s.URL, call, token.Text, body)
 		}
-		fmt.Fprintf(w, "\n  Paste, as %s (%s):\n", a.AppID, a.Name)
+		fmt.Fprintln(w, says("welcome.paste", a.AppID, a.Name).In(s.config.Language))
 		wire("qrcodejumpget", `{}`)
 		wire("qrcodejumpadd",
 			`{"prefix":"https://tour.example/t/","path":"pages/index/index","permit_sub_rule":1,"open_version":3,"is_edit":0}`)

@@ -34,6 +34,8 @@ func savedFault(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotSaved):
 		return emulator.ErrNoSnapshot
+	case errors.Is(err, store.ErrDamaged):
+		return emulator.SnapshotRefused(store.ErrDamaged.Error())
 	case errors.Is(err, store.ErrManySaved), errors.Is(err, store.ErrLargeState), errors.Is(err, store.ErrSavedByNewer):
 		return emulator.SnapshotRefused(err.Error())
 	}
@@ -55,6 +57,9 @@ func (s *Server) loadState(ctx context.Context, name string) (emulator.Snapshot,
 		one, err = s.store.LoadState(ctx, name)
 		return err
 	})
+	if errors.Is(err, store.ErrDamaged) {
+		s.log.WarnContext(ctx, "snapshot refused", "name", name, "error", err)
+	}
 	if err == nil {
 		err = s.followClock(ctx)
 	}

@@ -191,8 +191,8 @@ func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
 // age is how old the memory of scans may be: 0 while the store answers and
 // nothing is missed.
 func (s *Server) age() time.Duration {
-	if !s.domain.contact.lost.Load() && s.domain.current.Ready() == nil {
+	if !s.domain.contact.lost.Load() && !s.domain.current.Stale() {
 		return 0
 	}
-	return max(s.world.realNow().Sub(time.UnixMilli(s.domain.contact.last.Load())), time.Millisecond)
+	return max(s.world.realNow().Sub(time.UnixMilli(s.domain.contact.last.Load())), s.domain.current.Age(), time.Millisecond)
 }

@@ -70,6 +70,30 @@ func readSeed(c Config) (*seedFile, error) {
 	if err := f.parse(); err != nil {
 		return nil, err
 	}
+	if c.Dev && !f.demo && f.settingsOnly() {
+		return f.overDemo()
+	}
+	return f, nil
+}
+
+// settingsOnly reports whether a seed has settings and nothing else.
+func (f *seedFile) settingsOnly() bool {
+	return len(f.Settings) > 0 && len(f.Accounts)+len(f.Components)+len(f.Rules)+len(f.GS1) == 0
+}
+
+// overDemo returns the demo seed with the settings of f over its own.
+func (f *seedFile) overDemo() (*seedFile, error) {
+	demo := &seedFile{name: "the demo seed", data: demoSeed}
+	if err := demo.parse(); err != nil {
+		return nil, err
+	}
+	f.demo, f.data = true, append(bytes.Clone(demoSeed), f.data...) // named by both contents
+	f.Accounts, f.Components, f.Rules = demo.Accounts, demo.Components, demo.Rules
+	for name, value := range demo.Settings {
+		if _, said := f.Settings[name]; !said {
+			f.Settings[name] = value
+		}
+	}
 	return f, nil
 }
 

@@ -70,7 +70,7 @@ func TestSeedsThatCannotBe(t *testing.T) {
 		{"a prefix of another", account +
 			"  - {appid: b, kind: mini_program}\nrules:\n  - {owner: a, prefix: \"https://a.example/\", path: p}\n  - {owner: b, prefix: \"https://a.example\", path: p}\n", "line 6"},
 		{"an unknown setting", account + "settings:\n  rate_limi: 5\n", "line 4"},
-		{"a behaviour that does not exist", account + "settings:\n  rate_limit: 5\n  behaviours: {wire.list.txt: strict}\n",
+		{"a behaviour that does not exist", account + "settings:\n  rate_limit: 5\n  behaviours: {wire.list.txt: reject}\n",
 			"line 4: settings: behaviours: there is no behaviour \"wire.list.txt\": did you mean wire.list.text?"},
 		{"a setting out of range", account + "settings: {rate_limit: -1}\n", "line 3"},
 		{"a setting of another type", account + "settings:\n  verification: maybe\n", "line 4"},

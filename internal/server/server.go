@@ -136,7 +136,7 @@ func (s *Server) order() []part {
 		s.countsPart(),
 		s.memoryPart(), s.snapshotsPart(), s.followPart(), s.contactPart(),
 		s.ledgerPart(), s.counterPart(), s.lakePart(), s.shipperPart(), s.nodesPart(), s.minutePart(), s.forgetPart(),
-		s.webhooksPart(), s.rechecksPart(), s.messagesPart(), s.pushesPart(),
+		s.webhooksPart(), s.rechecksPart(), s.messagesPart(), s.pushesPart(), s.ordersPart(),
 		s.listenersPart(),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/settings"
 )
 
@@ -25,8 +26,54 @@ func (s *Server) settingsPart() part {
 		if err := s.loadSettings(ctx); err != nil {
 			return err
 		}
-		return s.applySeed(ctx, s.chosen.seed, s.world.now)
+		if err := s.applySeed(ctx, s.chosen.seed, s.world.now); err != nil {
+			return err
+		}
+		return s.applySet(ctx)
 	}}
+}
+
+// setObject returns the settings of --set as one JSON object; nil = there are none. An error names the flag.
+func (c Config) setObject() ([]byte, error) {
+	if len(c.Set) == 0 {
+		return nil, nil
+	}
+	defaults, err := json.Marshal(settings.Defaults())
+	if err != nil {
+		return nil, err
+	}
+	var known, given map[string]json.RawMessage
+	if err := json.Unmarshal(defaults, &known); err != nil {
+		return nil, err
+	}
+	given = map[string]json.RawMessage{}
+	for _, text := range c.Set {
+		name, typed, found := strings.Cut(text, "=")
+		if !found {
+			return nil, usage("--set %.100q: want NAME=VALUE, for example rate_limit=0", text)
+		}
+		given[name] = settings.Typed(typed, known[name])
+	}
+	object, err := json.Marshal(given)
+	if err == nil {
+		_, err = settings.Merge(settings.Defaults(), object)
+	}
+	if err == nil {
+		err = checkLimits(object)
+	}
+	if err != nil {
+		return nil, usage("--set: %v", err)
+	}
+	return object, nil
+}
+
+// applySet puts the settings of --set in force, over those of the seed and those that were chosen before.
+func (s *Server) applySet(ctx context.Context) error {
+	object, err := s.config.setObject()
+	if object == nil || err != nil {
+		return err
+	}
+	return s.changeSettings(accounts.By(ctx, accounts.Author{Actor: "seed"}), object)
 }
 
 // changeSettings puts the fields that an object names in force.
@@ -99,6 +146,9 @@ func (s *Server) keptSettings(ctx context.Context) (map[string]json.RawMessage, 
 	if err == nil && text != "" {
 		err = json.Unmarshal([]byte(text), &kept)
 	}
+	if err == nil {
+		kept, err = settings.Upgrade(kept)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("keeping the settings: %w", err)
 	}
@@ -136,14 +186,16 @@ func (s *Server) loadSettings(ctx context.Context) error {
 // storedSettings are what was kept, with the defaults of what was not.
 func (s *Server) storedSettings(ctx context.Context) (settings.Settings, error) {
 	base := s.defaultSettings()
-	text, err := s.store.Meta(ctx, settingsMeta)
+	kept, err := s.keptSettings(ctx)
 	if err != nil {
-		return base, fmt.Errorf("reading the settings: %w", err)
+		return base, err
 	}
-	if text != "" {
-		if base, err = settings.Merge(base, []byte(text)); err != nil {
-			return base, fmt.Errorf("the stored %w", err)
-		}
+	object, err := json.Marshal(kept)
+	if err != nil {
+		return base, err
+	}
+	if base, err = settings.Merge(base, object); err != nil {
+		return base, fmt.Errorf("the stored %w", err)
 	}
 	return base, nil
 }

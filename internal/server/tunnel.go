@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/certificates"
@@ -23,6 +24,38 @@ import (
 
 // PlatformNames are those for which a server with --dev is a proxy.
 var PlatformNames = gateway.PlatformNames
+
+// Arrived is what clients asked of a server with --dev since it started.
+type Arrived struct {
+	Calls    int64    // of the wire
+	Rejected []string // other hosts than the platform's that they asked the proxy for, in order, at most maxRejected
+}
+
+// maxRejected bounds Arrived.Rejected.
+const maxRejected = 20
+
+// arrivals counts what is Arrived. The zero value is ready.
+type arrivals struct {
+	calls    atomic.Int64
+	mu       sync.Mutex
+	rejected []string
+}
+
+func (a *arrivals) reject(host string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.rejected) < maxRejected && !slices.Contains(a.rejected, host) {
+		a.rejected = append(a.rejected, host)
+	}
+}
+
+// Arrived returns what clients asked since the start. A reset does not change it.
+func (s *Server) Arrived() Arrived {
+	a := &s.serving.arrivals
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return Arrived{Calls: a.calls.Load(), Rejected: slices.Clone(a.rejected)}
+}
 
 // tunnel is where connections end that clients asked their proxy for: a server with --dev is a proxy to the platform's
 // names, and it is the platform itself. No byte leaves this machine. Decision 66.
@@ -83,6 +116,7 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
 	}
 	s.serving.servers = append(s.serving.servers, behind)
+	s.serving.front, s.serving.behind = h, behind
 	s.serving.accepting.Go(func() {
 		if err := behind.Serve(t); !errors.Is(err, http.ErrServerClosed) {
 			s.serving.failed <- fmt.Errorf("the tunnel of %s: %w", l.Addr(), err)
@@ -94,11 +128,39 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 		case r.Method == http.MethodConnect:
 			s.connect(t, w, r)
 		case r.URL.Host != "" && !platformName(r.URL.Host) && !here(r):
-			refuseProxy(w, r.URL.Host)
+			s.rejectProxy(w, r.URL.Host)
 		default:
 			direct.ServeHTTP(w, r)
 		}
 	})
+}
+
+// ServeAlso answers on further listeners until Close: as the listener of the wire on wire, as the platform over TLS on secure
+// and in plain HTTP on plain; nil = not. Only a server with --dev has them.
+func (s *Server) ServeAlso(wire, secure, plain net.Listener) error {
+	shown, err := s.platformCertificate()
+	if err != nil {
+		return err
+	}
+	if secure != nil {
+		secure = tls.NewListener(secure, platformTLS(shown))
+	}
+	for l, by := range map[net.Listener]*http.Server{wire: s.serving.front, secure: s.serving.behind, plain: s.serving.behind} {
+		if l == nil {
+			continue
+		}
+		s.serving.accepting.Go(func() {
+			if err := by.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				s.serving.failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
+			}
+		})
+	}
+	return nil
+}
+
+// platformTLS speaks for the platform's names.
+func platformTLS(shown certificates.Certificate) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: shown.Get}
 }
 
 // platformName reports whether an authority is one of the platform's names, with any port.
@@ -125,8 +187,13 @@ func here(r *http.Request) bool {
 	return port == listens && loopback(host)
 }
 
-// refuseProxy refuses to be a proxy to others: with it a web page could reach what this machine reaches.
-func refuseProxy(w http.ResponseWriter, authority string) {
+// rejectProxy rejects a request for another host: with a relaying proxy a web page could reach what this machine reaches.
+func (s *Server) rejectProxy(w http.ResponseWriter, authority string) {
+	host, _, err := net.SplitHostPort(authority)
+	if err != nil {
+		host = authority
+	}
+	s.serving.arrivals.reject(fmt.Sprintf("%.100s", strings.ToLower(host)))
 	scanapi.WriteProblem(w, http.StatusForbidden, "this server is a proxy to the platform's names only ("+
 		strings.Join(PlatformNames, ", ")+"), and "+fmt.Sprintf("%.100q", authority)+" is none: name it in NO_PROXY")
 }
@@ -134,7 +201,7 @@ func refuseProxy(w http.ResponseWriter, authority string) {
 // connect answers CONNECT: the client speaks TLS to the platform's name from then on, or plain HTTP to its port 80.
 func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 	if !platformName(r.Host) {
-		refuseProxy(w, r.Host)
+		s.rejectProxy(w, r.Host)
 		return
 	}
 	shown, err := s.platformCertificate()
@@ -154,8 +221,7 @@ func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 	}
 	var through net.Conn = &ahead{conn, rest(read.Reader, conn)}
 	if _, port, _ := net.SplitHostPort(r.Host); port != "80" {
-		through = tls.Server(through,
-			&tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: shown.Get})
+		through = tls.Server(through, platformTLS(shown))
 	}
 	t.take(through)
 }

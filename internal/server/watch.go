@@ -39,6 +39,7 @@ type watcher struct{ *Server }
 var watched = map[string][]string{
 	"qrjump_ready":                 {"kind"},
 	"qrjump_nodes_away":            nil,
+	"qrjump_orphans":               nil,
 	"qrjump_outbox_waiting":        {"outbox"},
 	"qrjump_outbox_oldest_seconds": {"outbox"},
 	"qrjump_database_hosts":        nil,
@@ -72,6 +73,9 @@ func (w watcher) Collect(to chan<- prometheus.Metric) {
 		show("qrjump_ready", ready, kind)
 	}
 	show("qrjump_nodes_away", w.away(ctx))
+	if orphans, err := w.store.Orphans(ctx, w.domain.press.Memory.Targets(w.world.now())); err == nil {
+		show("qrjump_orphans", float64(len(orphans)))
+	}
 	waiting, err := w.store.WaitingRows(ctx)
 	for _, kind := range []outbox.Kind{outbox.Pushes, outbox.Messages, outbox.Deliveries} {
 		rows, oldest := -1.0, -1.0

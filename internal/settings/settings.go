@@ -72,14 +72,13 @@ func (v Verification) MarshalJSON() ([]byte, error) {
 // Settings are the values in force; Table says what each means.
 type Settings struct {
 	Strict              bool         `json:"strict"`
-	Behaviours          Turned       `json:"behaviours"`
+	Behaviours          Overrides    `json:"behaviours"`
 	Verification        Verification `json:"verification"`
 	RateLimit           int          `json:"rate_limit"`
 	OtherRateLimit      int          `json:"other_rate_limit"`
 	RateLimitPerNode    bool         `json:"rate_limit_per_node"`
 	ServiceMinuteLimit  int          `json:"service_minute_limit"`
 	AllowPrivateHosts   bool         `json:"allow_private_hosts"`
-	RefuseNewerDomains  bool         `json:"refuse_newer_domains"`
 	PublishQuota        int          `json:"publish_quota"`
 	ServicePublishQuota int          `json:"service_publish_quota"`
 	RuleLimit           int          `json:"rule_limit"`
@@ -99,28 +98,19 @@ type Settings struct {
 	APIIPs      Addresses `json:"api_ips"`
 	CallbackIPs Addresses `json:"callback_ips"`
 
-	RulesByGet         bool `json:"rules_by_get"`
-	StrictEmptyBody    bool `json:"strict_empty_body"`
-	EmptyDebugURLKeeps bool `json:"empty_debug_url_keeps"`
+	HoldLinks    bool `json:"hold_links"`
+	LinkLimit    int  `json:"link_limit"`
+	LinkedLimit  int  `json:"linked_limit"`
+	QRCodeLimit  int  `json:"qrcode_limit"`
+	PictureLimit int  `json:"picture_limit"`
 
-	HoldLinks       bool `json:"hold_links"`
-	LinksByOwnToken bool `json:"links_by_own_token"`
-	LinkLimit       int  `json:"link_limit"`
-	LinkedLimit     int  `json:"linked_limit"`
-	QRCodeLimit     int  `json:"qrcode_limit"`
-	PictureLimit    int  `json:"picture_limit"`
-
-	OrderByTwo            bool    `json:"order_by_two"`
-	CodeCountMax          int64   `json:"code_count_max"`
-	CodeSegment           int64   `json:"code_segment"`
-	CodeSeconds           int     `json:"code_seconds"`
-	ActivationOverlap     Overlap `json:"activation_overlap"`
-	RequireLink           bool    `json:"require_link"`
-	TicketMinutes         int     `json:"ticket_minutes"`
-	PackageCopies         int     `json:"package_copies"`
-	TicketWithoutToken    bool    `json:"ticket_without_token"`
-	MissingIndexIsZero    bool    `json:"missing_index_is_zero"`
-	InactiveCodeIsAnError bool    `json:"inactive_code_is_an_error"`
+	OrderByTwo               bool  `json:"order_by_two"`
+	AllowUnapprovedApplycode bool  `json:"allow_unapproved_applycode"`
+	CodeCountMax             int64 `json:"code_count_max"`
+	CodeSegment              int64 `json:"code_segment"`
+	CodeSeconds              int   `json:"code_seconds"`
+	TicketMinutes            int   `json:"ticket_minutes"`
+	PackageCopies            int   `json:"package_copies"`
 
 	APIHosts    Hosts       `json:"api_hosts"`
 	GS1Hosts    Hosts       `json:"gs1_hosts"`
@@ -160,36 +150,10 @@ const (
 	Soon Durability = "soon"
 )
 
-// Overlap says what an activation does that overlaps another one.
-type Overlap string
-
-const (
-	// Replace: the last activation wins, index by index.
-	Replace Overlap = "replace"
-	// Refuse: 80302 for a range that overlaps another one that is active. The very
-	// same range again replaces.
-	Refuse Overlap = "refuse"
-)
-
-// UnmarshalJSON takes the two words, and reject, which was the name of refuse.
-func (o *Overlap) UnmarshalJSON(b []byte) error {
-	if unsaid(b) {
-		return nil
-	}
-	var word string
-	if err := json.Unmarshal(b, &word); err != nil {
-		return fmt.Errorf("activation_overlap: want refuse or replace")
-	}
-	if *o = Overlap(word); word == "reject" {
-		*o = Refuse
-	}
-	return nil
-}
-
 // Defaults are the values of the platform. Contract: rules 1, 3.1.
 func Defaults() Settings {
 	return Settings{
-		Behaviours:       Turned{},
+		Behaviours:       Overrides{},
 		Verification:     Verification{Mode: Fetch},
 		RateLimit:        5,
 		PublishQuota:     100,
@@ -214,13 +178,10 @@ func Defaults() Settings {
 		CallbackIPs: Addresses{},
 
 		// Contract: marketcode 3.1, 3.2, 3.4, 3.6.
-		CodeCountMax:      20_000_000,
-		CodeSegment:       50_000,
-		ActivationOverlap: Refuse,
-		TicketMinutes:     30,
-		PackageCopies:     3,
-
-		InactiveCodeIsAnError: true, // Contract: marketcode 3.5
+		CodeCountMax:  20_000_000,
+		CodeSegment:   50_000,
+		TicketMinutes: 30,
+		PackageCopies: 3,
 
 		APIHosts:    Hosts{},
 		GS1Hosts:    Hosts{},
@@ -248,6 +209,17 @@ func Merge(s Settings, object []byte) (Settings, error) {
 	return s, s.Validate()
 }
 
+// Typed returns a value as a person types it, as JSON: a word is a text, also one that looks like a number where the
+// setting, whose value is now, is a text.
+func Typed(typed string, now json.RawMessage) json.RawMessage {
+	isText := len(now) > 0 && now[0] == '"'
+	if json.Valid([]byte(typed)) && (!isText || strings.HasPrefix(typed, `"`) || strings.HasPrefix(typed, "[")) {
+		return json.RawMessage(typed)
+	}
+	text, _ := json.Marshal(typed) // a string always can be
+	return text
+}
+
 // Zone is where days and months begin.
 func (s Settings) Zone() *time.Location {
 	return time.FixedZone("", s.UTCOffsetHours*3600)
@@ -270,8 +242,8 @@ func (s *Settings) Refuses(row behaviour.Row) bool {
 	if !row.Turns() {
 		return false
 	}
-	if refuse, said := s.Behaviours[row.String()]; said {
-		return refuse
+	if decision, overridden := s.Behaviours[row.String()]; overridden {
+		return decision == Reject
 	}
 	if _, alone := row.Otherwise(); alone {
 		return false

@@ -57,7 +57,6 @@ var Table = []Field{
 	{Name: "service_minute_limit", Max: 1_000_000},
 
 	{Name: "allow_private_hosts", Group: "rules"},
-	{Name: "refuse_newer_domains"},
 	{Name: "publish_quota", Max: 1_000_000},
 	{Name: "service_publish_quota", Max: 1_000_000},
 	{Name: "rule_limit", Max: 10_000_000},
@@ -76,28 +75,20 @@ var Table = []Field{
 	{Name: "rid_log_rows", Group: "answers", Max: 100_000_000},
 	{Name: "api_ips", Limits: "limits.addresses"},
 	{Name: "callback_ips", Limits: "limits.addresses"},
-	{Name: "rules_by_get"},
-	{Name: "strict_empty_body"},
-	{Name: "empty_debug_url_keeps"},
 
 	{Name: "hold_links", Group: "links"},
-	{Name: "links_by_own_token"},
 	{Name: "link_limit", Max: 1_000_000},
 	{Name: "linked_limit", Max: 1_000_000},
 	{Name: "qrcode_limit", Max: 10_000_000},
 	{Name: "picture_limit", Max: 1_000_000},
 
 	{Name: "order_by_two", Group: "codes"},
+	{Name: "allow_unapproved_applycode"},
 	{Name: "code_count_max", Min: 10_000, Max: 2_000_000_000},
 	{Name: "code_segment", Min: 10_000, Max: 50_000, Limits: "limits.step", Effect: "effect.afterwards"},
 	{Name: "code_seconds", Max: 86_400},
-	{Name: "activation_overlap", Words: []string{string(Refuse), string(Replace)}},
-	{Name: "require_link"},
 	{Name: "ticket_minutes", Min: 1, Max: 7 * 24 * 60},
 	{Name: "package_copies", Min: 1, Max: 1000},
-	{Name: "ticket_without_token"},
-	{Name: "missing_index_is_zero"},
-	{Name: "inactive_code_is_an_error"},
 
 	{Name: "api_hosts", Group: "pages", Limits: "limits.hosts"},
 	{Name: "gs1_hosts", Limits: "limits.hosts"},
@@ -190,6 +181,9 @@ func unknown(object []byte) error {
 	names := Names()
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if !slices.ContainsFunc(names, func(known string) bool { return strings.EqualFold(known, name) }) {
+			if was, ok := former[strings.ToLower(name)]; ok {
+				return fmt.Errorf(`settings: there is no %.60q: want behaviours {"%s": "%s"} where it was %v`, name, was.row, was.decision, was.value)
+			}
 			return fmt.Errorf("settings: there is no %.60q%s", name, spelling.DidYouMean(name, names...))
 		}
 	}

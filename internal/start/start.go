@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/look"
 	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/refusal"
 )
 
 //go:embed page.html locale
@@ -75,6 +76,9 @@ func Wanted(r *http.Request) bool {
 	}
 	return false
 }
+
+// Why is the fault in the reader's language.
+func (v view) Why() string { return refusal.In(v.Language, v.Server.Fault) }
 
 // Serve writes the page.
 func (s Server) Serve(w http.ResponseWriter, r *http.Request) {

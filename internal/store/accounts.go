@@ -4,11 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/history"
 )
 
 var accountRows = noun[accounts.Account]{table: "accounts", key: "appid", none: accounts.ErrNoAccount,
@@ -24,6 +26,14 @@ var accountRows = noun[accounts.Account]{table: "accounts", key: "appid", none: 
 // Account implements accounts.Tx and rules.Tx.
 func (t *Tx) Account(ctx context.Context, appid string) (accounts.Account, error) {
 	return accountRows.few(ctx, t, `appid = $1`, appid)
+}
+
+// KeepAccount implements accounts.Tx. On PostgreSQL it shares the lock of the row, for which LockBelongings waits.
+func (t *Tx) KeepAccount(ctx context.Context, appid string) (accounts.Account, error) {
+	if t.engine.sharesRows() {
+		return accountRows.few(ctx, t, `appid = $1 FOR KEY SHARE`, appid)
+	}
+	return t.Account(ctx, appid)
 }
 
 // Accounts implements accounts.Tx.
@@ -153,7 +163,11 @@ func (t *Tx) LockBelongings(ctx context.Context, appid string) error {
 	if err := t.LockOwner(ctx, appid); err != nil {
 		return err
 	}
-	return t.LockGS1(ctx, "")
+	if err := t.LockGS1(ctx, ""); err != nil || !t.engine.sharesRows() {
+		return err
+	}
+	_, err := t.exec(ctx, `SELECT 1 FROM accounts WHERE appid = $1 FOR UPDATE`, appid)
+	return err
 }
 
 // belongings are what an account may have: what keeps it, and what goes with it. $1 is its AppID, $2 the time.
@@ -171,6 +185,39 @@ var belongings = []struct {
 	{"tokens", `SELECT COUNT(*) FROM access_tokens WHERE appid = $1 AND expires_at > $2 AND (cut_at = 0 OR cut_at > $2)`, false},
 	{"temporary_qrcodes", `SELECT COUNT(*) FROM qrcodes WHERE account = $1 AND expires_at > $2`, false},
 	{"followers", `SELECT COUNT(*) FROM followers WHERE account = $1`, false},
+}
+
+// mostOrphans bounds the list of Orphans.
+const mostOrphans = 1000
+
+// Orphans implements history.Store.
+func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []history.Orphan, err error) {
+	err = s.view(ctx, func(tx *Tx) error {
+		orphans, err = list(ctx, tx, func(scan func(...any) error) (o history.Orphan, err error) {
+			err = scan(&o.What, &o.Account, &o.Count)
+			return o, err
+		}, `SELECT what, account, n FROM (
+			SELECT 'rules' AS what, owner AS account, SUM(n) AS n FROM rule_counts WHERE owner <> '' AND target = '' GROUP BY owner
+			UNION ALL SELECT 'rules_that_open_it', target, SUM(n) FROM rule_counts WHERE owner = '' GROUP BY target
+			UNION ALL SELECT 'applications', account, COUNT(*) FROM batches WHERE account <> '' GROUP BY account) AS o
+			WHERE n > 0 AND NOT EXISTS (SELECT 1 FROM accounts WHERE appid = o.account) ORDER BY what, account LIMIT $1`, mostOrphans)
+		if err != nil {
+			return err
+		}
+		opened := slices.Sorted(maps.Keys(active))
+		there, err := tx.AccountsAt(ctx, opened)
+		exists := make(map[string]bool, len(there))
+		for _, a := range there {
+			exists[a.AppID] = true
+		}
+		for _, appid := range opened {
+			if !exists[appid] && len(orphans) < mostOrphans {
+				orphans = append(orphans, history.Orphan{Account: appid, What: "active_codes", Count: active[appid]})
+			}
+		}
+		return err
+	})
+	return orphans, err
 }
 
 // Belongings implements accounts.Tx.

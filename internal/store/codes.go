@@ -250,6 +250,20 @@ func scanEvent(scan func(...any) error) (e codes.Event, err error) {
 	return e, nil
 }
 
+// LastEvents implements codes.Tx.
+func (t *Tx) LastEvents(ctx context.Context) (map[int64]int64, error) {
+	last := map[int64]int64{}
+	_, err := list(ctx, t, func(scan func(...any) error) (id int64, err error) {
+		var seq int64
+		if err = scan(&id, &seq); err == nil {
+			last[id] = seq
+		}
+		return id, err
+	}, `SELECT b.id, e.seq FROM batches b JOIN code_events e ON e.seq =
+		(SELECT seq FROM code_events WHERE batch = b.id ORDER BY seq DESC LIMIT 1)`)
+	return last, err
+}
+
 // LastEventAt implements codes.Tx.
 func (t *Tx) LastEventAt(ctx context.Context, batch int64) (time.Time, error) {
 	var at int64

@@ -404,7 +404,7 @@ func TestActivationsOnTwoNodes(t *testing.T) {
 		miniProgram(t, nodes[0], "shop")
 		for n := range p {
 			s := p[n].Settings.Get()
-			s.ActivationOverlap = settings.Replace
+			s.Behaviours = settings.Overrides{"codes.activate.overlap_taken": settings.Allow}
 			p[n].Settings.Set(s)
 		}
 		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -324,7 +325,64 @@ func TestANodeThatCannotFollowSaysSo(t *testing.T) {
 		t.Error("followed a closed store")
 	}
 	want(t, "age", c.Age(), live.FollowLimit+time.Second)
-	if err := c.Ready(); err == nil || !strings.Contains(err.Error(), "6s ago") {
+	if err := c.Ready(); err == nil || !strings.Contains(err.Error(), "last read 6s ago") {
 		t.Errorf("ready: %v", err)
+	}
+}
+
+// slowLog takes two seconds for each query that finds changes.
+type slowLog struct {
+	live.ChangeLog
+	now    *time.Time
+	onPage func()
+}
+
+func (l slowLog) ChangesFrom(ctx context.Context, from int64, limit int) ([]live.Change, error) {
+	list, err := l.ChangeLog.ChangesFrom(ctx, from, limit)
+	if len(list) > 1 {
+		*l.now = l.now.Add(2 * time.Second)
+		l.onPage()
+	}
+	return list, err
+}
+
+// TestReady_LongImport wants a node to stay ready for changes while it reads an import for longer than FollowLimit: all nodes
+// read it at once.
+func TestReady_LongImport(t *testing.T) {
+	_, nodes, b, _, _ := twoNodes(t)
+	c := follower(t, nodes[1])
+	now := at
+	c.Now = func() time.Time { return now }
+	catchUp(t, c)
+	const n = 12_345
+	// The node goes past the numbers of the import before it is shown.
+	plan := planOf(n, func(p *rules.Planned) {
+		if p.Line == 1 {
+			catchUp(t, c)
+		}
+	})
+	if _, err := b[0].Import(t.Context(), plan, false); err != nil {
+		t.Fatal(err)
+	}
+	var read []int64
+	oldest := time.Duration(0)
+	c.Changes = slowLog{ChangeLog: nodes[1], now: &now, onPage: func() {
+		if err := c.Ready(); err != nil {
+			t.Errorf("Ready() = %v, %v after the node began to read", err, now.Sub(at))
+		}
+		oldest = max(oldest, c.Age())
+		if done, all := c.Reading(); all > 0 {
+			read = append(read, done)
+			if all != n {
+				t.Errorf("Reading() = %d of %d, want of %d", done, all, n)
+			}
+		}
+	}}
+	catchUp(t, c)
+	if done, all := c.Reading(); done != 0 || all != 0 || c.Rules.Len() != n {
+		t.Errorf("Reading() = %d, %d with %d rules, want 0, 0 with %d", done, all, c.Rules.Len(), n)
+	}
+	if read = slices.Compact(read); !slices.Equal(read, []int64{5000, 10_000}) || oldest <= live.FollowLimit {
+		t.Errorf("read up to %v, at most %v old: want 5000 and 10000, and older than %v", read, oldest, live.FollowLimit)
 	}
 }

@@ -58,6 +58,39 @@ func (s *Store) ForgetLimits(ctx context.Context) error {
 	})
 }
 
+// ClearLimits forgets the calls of some accounts, or of all where none is named. Keys are those of the API ("wx1 /path")
+// and of its minutes ("minute 1: wx1 /path").
+func (s *Store) ClearLimits(ctx context.Context, appids ...string) error {
+	if !s.Shared() {
+		return nil
+	}
+	return s.update(ctx, func(tx *Tx) error {
+		if len(appids) == 0 {
+			_, err := tx.exec(ctx, `DELETE FROM limits`)
+			return err
+		}
+		for _, appid := range appids {
+			if _, err := tx.exec(ctx, `DELETE FROM limits WHERE split_part(key, ' ', 1) = $1 OR split_part(key, ' ', 3) = $1`,
+				appid); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// AdvanceLimits makes the calls of a second older by d.
+func (s *Store) AdvanceLimits(ctx context.Context, d time.Duration) error {
+	if !s.Shared() || d <= 0 {
+		return nil
+	}
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `UPDATE limits SET times = (SELECT ARRAY(SELECT t - $1::bigint FROM unnest(times::bigint[]) t)::text)`,
+			d.Microseconds())
+		return err
+	})
+}
+
 // unlog makes the table of limits unlogged, so that no call waits for the disk.
 func (t *Tx) unlog(ctx context.Context) error {
 	// One process at a time. A process that finds it done needs no right to do it.

@@ -118,8 +118,14 @@ func (s *Store) Reset(ctx context.Context) error {
 	})
 }
 
-// empty removes what a reset of the emulator removes.
+// empty removes what a reset of the emulator removes. Changes and counts of other nodes that are not committed yet would stay,
+// so it waits for these transactions.
 func (t *Tx) empty(ctx context.Context) error {
+	for _, lock := range []func(context.Context) error{t.LockAccounts, t.LockRules, t.LockStatistics} {
+		if err := lock(ctx); err != nil {
+			return err
+		}
+	}
 	t.touched.AddAll()
 	for _, table := range schema {
 		if table.kept {

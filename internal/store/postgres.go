@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -30,8 +32,7 @@ const oldestPostgres = 150000
 func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	config, err := pgx.ParseConfig(t.URL)
 	if err != nil {
-		// The error of the parser may quote the password.
-		return nil, fmt.Errorf("database: the postgres:// URL cannot be read")
+		return nil, unreadURL(t.URL, err)
 	}
 	engine := postgresEngine{where: whereIs(config), hosts: len(hostsOf(config))}
 	engine.bulk, engine.hold = limitSessions(config, t.alone)
@@ -78,6 +79,44 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 			return way.open(config), nil
 		},
 		loading: func(context.Context) (*sql.DB, func(), error) { return db, func() {}, nil }}, nil
+}
+
+// unreadURL returns why a URL cannot be used. The error of the parser may quote the password, so only the file is named that
+// a parameter of the URL says and that cannot be read.
+func unreadURL(text string, err error) error {
+	file, is := errors.AsType[*fs.PathError](err)
+	u, _ := url.Parse(text)
+	if is && u != nil {
+		for _, name := range []string{"sslrootcert", "sslcert", "sslkey"} {
+			if u.Query().Get(name) == file.Path {
+				return fmt.Errorf("database: %s of the URL names a file that cannot be read: %w", name, file)
+			}
+		}
+	}
+	return errors.New("database: the postgres:// URL cannot be read")
+}
+
+// errPooled is the error of a database that is reached through PgBouncer or the like. Locks, LISTEN and settings of a session need
+// one server process for one connection.
+var errPooled = errors.New("a connection pooler is in front of PostgreSQL: connect directly")
+
+// checkDirect returns errPooled unless the process that the server named at the start of the connection is the one that answers: a
+// pooler names one of its own making.
+func checkDirect(ctx context.Context, c *pgx.Conn) error {
+	var pid uint32
+	err := c.QueryRow(ctx, `SELECT pg_backend_pid()`, pgx.QueryExecModeSimpleProtocol).Scan(&pid)
+	if err == nil && pid != c.PgConn().PID() {
+		err = errPooled
+	}
+	return err
+}
+
+// pooled reports whether a pooler is why a connection was refused. PgBouncer knows few settings at the start of a connection and
+// calls the others a violation of the protocol, which PostgreSQL never does.
+func pooled(err error) bool {
+	refused, is := errors.AsType[*pgconn.PgError](err)
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	return errors.Is(err, errPooled) || is && connecting && refused.Code == "08P01"
 }
 
 // limitSessions bounds how long a session may stand still, and returns the statements of a transaction that may do so for
@@ -130,10 +169,10 @@ func (w connecting) open(config *pgx.ConnConfig) *sql.DB {
 	}
 	return sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionBeforeConnect(dial),
 		stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
-			if w.alone {
-				return nil
+			err := checkDirect(ctx, c)
+			if err == nil && !w.alone {
+				err = enter(ctx, c, w.fence.Load())
 			}
-			err := enter(ctx, c, w.fence.Load())
 			if err != nil {
 				hangUp(c) // pgx forgets it, and its session would keep the lock of those who use the database
 			}
@@ -148,6 +187,8 @@ func (e postgresEngine) fit(ctx context.Context, db *sql.DB) error {
 	err := db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int, current_setting('transaction_read_only')::bool").
 		Scan(&version, &readOnly)
 	switch {
+	case pooled(err):
+		return fmt.Errorf("database %s: %w", e.where, errPooled)
 	case err != nil:
 		return fmt.Errorf("opening the database: %w", outageOf(e, err))
 	case version < oldestPostgres:

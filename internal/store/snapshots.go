@@ -11,12 +11,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
@@ -43,6 +45,7 @@ var (
 	ErrManySaved    = fmt.Errorf("there are %d snapshots, which is the most there can be: delete one", MaxSaved)
 	ErrLargeState   = fmt.Errorf("the state has more than %d MiB of rows, which is the most that a snapshot can hold", maxState>>20)
 	ErrSavedByNewer = errors.New("the snapshot was saved by a newer qrjump: load it with that")
+	ErrDamaged      = errors.New("the snapshot is damaged: delete it, and save the state again")
 )
 
 const savedColumns = `name, at, program, schema, accounts, rules, batches, LENGTH(data)`
@@ -112,7 +115,7 @@ func (s *Store) DeleteSaved(ctx context.Context, name string) error {
 
 // LoadState puts a saved state in the place of what there is, all of it or nothing. What was saved by an earlier program is
 // migrated before. Keys and numbers stay; logs and statistics begin anew, the log of changes with
-// what there is. ErrNotSaved, ErrSavedByNewer.
+// what there is. ErrNotSaved, ErrSavedByNewer, ErrDamaged.
 func (s *Store) LoadState(ctx context.Context, name string) (one Saved, err error) {
 	var data string
 	err = s.view(ctx, func(tx *Tx) error {
@@ -130,6 +133,9 @@ func (s *Store) LoadState(ctx context.Context, name string) (one Saved, err erro
 	case err == nil && one.Schema < newest:
 		data, err = migrated(ctx, data, one.Schema)
 	}
+	if err == nil {
+		err = s.view(ctx, func(tx *Tx) error { return tx.checkSaved(ctx, data) })
+	}
 	if err != nil {
 		return one, err
 	}
@@ -140,17 +146,43 @@ func (s *Store) LoadState(ctx context.Context, name string) (one Saved, err erro
 	return one, s.update(ctx, func(tx *Tx) error { return tx.becomes(ctx, name, data) })
 }
 
-// becomes empties the database and fills it with a state.
+// checkSaved returns ErrDamaged for a state with rows that cannot be read.
+func (t *Tx) checkSaved(ctx context.Context, data string) error {
+	tables := stateTables()
+	return eachSaved(data, func(table, text string) error {
+		if !slices.Contains(tables, table) {
+			return fmt.Errorf("%w: table %.40q", ErrDamaged, table)
+		}
+		columns, err := t.columns(ctx, table)
+		if err != nil {
+			return err
+		}
+		rows := newRowReader(table, columns, strings.NewReader(text))
+		for err == nil {
+			_, err = rows.next()
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return fmt.Errorf("%w: %v", ErrDamaged, err)
+	})
+}
+
+// becomes empties the database and fills it with a state. ErrDamaged where the database refuses a row, or a row has a value of
+// which nothing can be made.
 func (t *Tx) becomes(ctx context.Context, name, data string) error {
-	if err := t.LockAccounts(ctx); err != nil {
-		return err
-	}
-	if err := t.LockRules(ctx); err != nil {
-		return err
-	}
 	if err := t.empty(ctx); err != nil {
 		return err
 	}
+	err := t.fill(ctx, name, data)
+	_, outage := errors.AsType[*errcode.Outage](outageOf(t.engine, err))
+	if err == nil || outage || ctx.Err() != nil || t.engine.retryable(err) || t.engine.lost(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %v", ErrDamaged, err)
+}
+
+func (t *Tx) fill(ctx context.Context, name, data string) error {
 	l := &Loading{tx: t, tables: stateTables(), loaded: map[string]bool{}}
 	if t.pipe != nil {
 		l.conn = t.pipe.conn
@@ -281,16 +313,17 @@ func (l *limited) Write(b []byte) (int, error) {
 
 // eachSaved runs f on each table of a state.
 func eachSaved(data string, f func(table, rows string) error) error {
+	// The errors are not wrapped: an unexpected end would count as that of a connection.
 	zip, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, strings.NewReader(data)))
 	if err != nil {
-		return fmt.Errorf("reading the snapshot: %w", err)
+		return fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
 	for lines := json.NewDecoder(zip); ; {
 		var one savedTable
 		if err := lines.Decode(&one); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return fmt.Errorf("reading the snapshot: %w", err)
+			return fmt.Errorf("%w: %v", ErrDamaged, err)
 		}
 		if err := f(one.Table, one.Rows); err != nil {
 			return err
@@ -314,6 +347,9 @@ func migrated(ctx context.Context, data string, schema int64) (text string, err 
 	err = s.Load(ctx, func(l *Loading) error {
 		err := eachSaved(data, func(table, rows string) error {
 			_, err := l.LoadRows(ctx, table, strings.NewReader(rows))
+			if _, outage := errors.AsType[*errcode.Outage](outageOf(s.engine, err)); err != nil && !outage && ctx.Err() == nil {
+				err = fmt.Errorf("%w: %v", ErrDamaged, err)
+			}
 			return err
 		})
 		for _, table := range l.tables {

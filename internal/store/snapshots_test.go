@@ -11,6 +11,8 @@ import (
 	"maps"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/stats"
 )
 
 // stateIn is what a saved state has of a store: its tables as an archive has them.
@@ -79,15 +81,10 @@ func TestASavedStateComesBack(t *testing.T) {
 // A snapshot outlives an upgrade: in what schema 100 saved no text of a code has a template, and there are no GS1 links.
 func TestWhatAnEarlierProgramSavedIsLoaded(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		var packed bytes.Buffer
-		zip := gzip.NewWriter(&packed)
-		err := json.NewEncoder(zip).Encode(savedTable{"batches", `{"id":7,"account":"svc","isv":"old","codes":1,"start":1,"prefix":"",` +
+		data := packed(t, savedTable{"batches", `{"id":7,"account":"svc","isv":"old","codes":1,"start":1,"prefix":"",` +
 			`"version":"0","segment":1,"first_code":"","first_text":"","created_at":1,"proof":0}` + "\n"})
-		if err = errors.Join(err, zip.Close()); err != nil {
-			t.Fatal(err)
-		}
 		set(t, s, `INSERT INTO snapshots (name, at, program, schema, accounts, rules, batches, data)
-			VALUES ('old', 1, '0.1.0', $1, 0, 0, 1, $2)`, firstSchema, base64.StdEncoding.EncodeToString(packed.Bytes()))
+			VALUES ('old', 1, '0.1.0', $1, 0, 0, 1, $2)`, firstSchema, data)
 		if one, err := s.LoadState(t.Context(), "old"); err != nil || one.Schema != firstSchema {
 			t.Fatal(one, err)
 		}
@@ -113,9 +110,18 @@ func TestWhatCannotBeSavedOrLoadedChangesNothing(t *testing.T) {
 		want := rowsOf(t, s)
 		set(t, s, `UPDATE snapshots SET schema = 999 WHERE name = $1`, "n1")
 		set(t, s, `UPDATE snapshots SET data = SUBSTR(data, 1, LENGTH(data) - 400) WHERE name = $1`, "n2")
-		for name, is := range map[string]error{"nothing": ErrNotSaved, "n1": ErrSavedByNewer, "n2": nil} {
-			if _, err := s.LoadState(ctx, name); err == nil || is != nil && !errors.Is(err, is) {
-				t.Errorf("%s: %v", name, err)
+		set(t, s, `UPDATE snapshots SET data = '***' WHERE name = $1`, "n4")
+		for i, rows := range map[int]savedTable{
+			5: {"batches", "{\"id\":1"}, 6: {"batches", "{\"id\":1}\n"}, 7: {"nothing", ""},
+			9: {"seeds", `{"hash":"a","at":1}` + "\n" + `{"hash":"a","at":2}` + "\n"},
+		} {
+			set(t, s, `UPDATE snapshots SET data = $1 WHERE name = $2`, packed(t, rows), fmt.Sprint("n", i))
+		}
+		set(t, s, `UPDATE snapshots SET data = $1, schema = $2 WHERE name = 'n10'`, packed(t, savedTable{"batches", "{\"id\":1"}), firstSchema)
+		for name, want := range map[string]error{"nothing": ErrNotSaved, "n1": ErrSavedByNewer, "n2": ErrDamaged, "n4": ErrDamaged,
+			"n5": ErrDamaged, "n6": ErrDamaged, "n7": ErrDamaged, "n9": ErrDamaged, "n10": ErrDamaged} {
+			if _, err := s.LoadState(ctx, name); !errors.Is(err, want) {
+				t.Errorf("LoadState(%s) = %v, want %v", name, err, want)
 			}
 		}
 		if got := rowsOf(t, s); !maps.Equal(got, want) {
@@ -131,6 +137,69 @@ func TestWhatCannotBeSavedOrLoadedChangesNothing(t *testing.T) {
 			t.Errorf("%+v %v", all, err)
 		}
 	})
+}
+
+// packed is a saved state of one table.
+func packed(t *testing.T, rows savedTable) string {
+	t.Helper()
+	var text bytes.Buffer
+	zip := gzip.NewWriter(&text)
+	if err := errors.Join(json.NewEncoder(zip).Encode(rows), zip.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(text.Bytes())
+}
+
+// TestLoadState_WhileCounting begins a load and a reset while a transaction of another node counts, which commits after it.
+func TestLoadState_WhileCounting(t *testing.T) {
+	for name, begin := range map[string]func(context.Context, *Store) error{
+		"load": func(ctx context.Context, s *Store) error {
+			_, err := s.LoadState(ctx, "empty")
+			return err
+		},
+		"reset": func(ctx context.Context, s *Store) error { return s.Reset(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, nodes, _, _, _ := twoNodes(t)
+			if _, err := nodes[0].SaveState(t.Context(), "empty", "test", time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			counted, commit, ended := make(chan struct{}), make(chan struct{}), make(chan error, 2)
+			go func() {
+				ended <- nodes[1].UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
+					if err := tx.LockStatistics(ctx); err != nil {
+						return err
+					}
+					err := errors.Join(tx.AddMisses(ctx, []stats.MissRow{{Hour: 1, Place: "p", Scans: 7}}),
+						tx.PutStatisticsState(ctx, stats.State{Ledger: "former", Position: 7, Scans: 7}))
+					close(counted)
+					<-commit
+					return err
+				})
+			}()
+			<-counted
+			loaded := make(chan struct{})
+			go func() {
+				ended <- begin(t.Context(), nodes[0])
+				close(loaded)
+			}()
+			for waits := int64(0); waits == 0; {
+				select {
+				case <-loaded: // it did not wait
+					waits = 1
+					continue
+				default:
+				}
+				waits = number(t, nodes[0], `SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`)
+			}
+			close(commit)
+			if err := errors.Join(<-ended, <-ended); err != nil {
+				t.Fatal(err)
+			}
+			want(t, "rows of scans that found nothing", number(t, nodes[0], `SELECT COUNT(*) FROM statistics_misses`), 0)
+			want(t, "states", number(t, nodes[0], `SELECT COUNT(*) FROM statistics_state`), 0)
+		})
+	}
 }
 
 // The rows of a state are counted before they are packed.

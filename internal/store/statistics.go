@@ -17,7 +17,7 @@ import (
 
 // UpdateStatistics implements stats.Store.
 func (s *Store) UpdateStatistics(ctx context.Context, f func(context.Context, stats.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(context.WithValue(ctx, oneKey{}, tx), tx) })
+	return s.update(ctx, func(tx *Tx) error { return f(tx.Join(ctx), tx) })
 }
 
 // ViewStatistics implements stats.Store.

@@ -255,8 +255,11 @@ func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) er
 // the context it is given: all of it is stored, or nothing. It may run f again
 // after a conflict.
 func (s *Store) InOne(ctx context.Context, f func(context.Context) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(context.WithValue(ctx, oneKey{}, tx)) })
+	return s.update(ctx, func(tx *Tx) error { return f(tx.Join(ctx)) })
 }
+
+// Join implements accounts.Tx.
+func (t *Tx) Join(ctx context.Context) context.Context { return context.WithValue(ctx, oneKey{}, t) }
 
 // oneKey is where a context keeps the transaction that its calls belong to.
 type oneKey struct{}

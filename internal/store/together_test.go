@@ -27,44 +27,53 @@ type waiting struct {
 	asked int
 }
 
-// eachWaiting runs f on PostgreSQL, where the first change waits for the head already:
-// whatever comes now waits behind it.
-func eachWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
-	eachCopy(t, func(t *testing.T, target Target) {
-		if target.URL == "" {
-			t.Skip("on SQLite a change is alone")
+// whileWaiting runs f on PostgreSQL while the first change waits for the head of the audit log,
+// so that all later changes queue behind it. SQLite commits one change at a time.
+func whileWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
+	t.Helper()
+	target := Target{URL: copies.Postgres(t), Dir: t.TempDir()}
+	nodes := [2]*Store{open(t, target), open(t, target)}
+	makeOwners(t, nodes[0])
+	book := books(nodes, func(s *settings.Settings) { s.RuleLimit = 2 })[0]
+	locked, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- nodes[1].update(context.Background(), func(tx *Tx) error {
+			err := tx.lockHead(t.Context())
+			close(locked)
+			<-release
+			return err
+		})
+	}()
+	<-locked
+	w := &waiting{t: t, s: nodes[0], book: book, free: func() {
+		close(release)
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
-		nodes := [2]*Store{open(t, target), open(t, target)}
-		book := books(nodes, func(s *settings.Settings) { s.RuleLimit = 2 })[0]
-		locked, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-		go func() {
-			ended <- nodes[1].update(context.Background(), func(tx *Tx) error {
-				err := tx.lockHead(t.Context())
-				close(locked)
-				<-release
-				return err
-			})
-		}()
-		<-locked
-		w := &waiting{t: t, s: nodes[0], book: book, free: func() {
-			close(release)
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}}
-		w.all.Go(func() {
-			if err := add(t.Context(), book, w.owner("first"), "rid of first", "https://first.example/", false); err != nil {
-				t.Error(err)
-			}
-		})
-		w.until("the first change to wait for the head", func() bool {
-			var n int
-			err := nodes[1].read.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-				AND datname = current_database()`).Scan(&n)
-			return err == nil && n == 1
-		})
-		f(t, w)
+	}}
+	w.all.Go(func() {
+		if err := add(t.Context(), book, w.owner("first"), "rid of first", "https://first.example/", false); err != nil {
+			t.Error(err)
+		}
 	})
+	w.until("the first change to wait for the head", func() bool {
+		var n int
+		err := nodes[1].read.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+				AND datname = current_database()`).Scan(&n)
+		return err == nil && n == 1
+	})
+	f(t, w)
+}
+
+// makeOwners makes the accounts whose rules the tests add.
+func makeOwners(t *testing.T, s *Store) {
+	names := []string{"first", "good", "refused", "gone", "tail", "owner", "busy", "met", "other"}
+	for i := range 20 {
+		names = append(names, fmt.Sprint("owner", i))
+	}
+	for _, name := range names {
+		miniProgram(t, s, name)
+	}
 }
 
 func (w *waiting) until(what string, holds func() bool) {
@@ -128,7 +137,7 @@ func (w *waiting) verified(rules int) {
 }
 
 func TestChangesThatWaitAreMadeInOneTransaction(t *testing.T) {
-	eachWaiting(t, func(t *testing.T, w *waiting) {
+	whileWaiting(t, func(t *testing.T, w *waiting) {
 		var all []<-chan error
 		for i := range 20 {
 			all = append(all, w.adds(t.Context(), fmt.Sprint("owner", i), 0))
@@ -148,7 +157,7 @@ func TestChangesThatWaitAreMadeInOneTransaction(t *testing.T) {
 }
 
 func TestAChangeOfSeveralFailsAlone(t *testing.T) {
-	eachWaiting(t, func(t *testing.T, w *waiting) {
+	whileWaiting(t, func(t *testing.T, w *waiting) {
 		good := w.adds(t.Context(), "good", 0)
 		// What the domain refuses.
 		refused := w.does(func() error { return w.book.Publish(t.Context(), w.owner("refused"), "https://refused.example/none/") })
@@ -204,7 +213,7 @@ func TestAFaultOfOneChangeLeavesTheOthersWhole(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachWaiting(t, func(t *testing.T, w *waiting) {
+			whileWaiting(t, func(t *testing.T, w *waiting) {
 				good := w.adds(t.Context(), "good", 0)
 				bad := w.does(func() error {
 					return w.s.ChangeRules(t.Context(), "bad", "https://bad.example", func(tx rules.Tx) error {
@@ -229,7 +238,7 @@ func TestAFaultOfOneChangeLeavesTheOthersWhole(t *testing.T) {
 }
 
 func TestChangesOfOneOwnerSeeEachOther(t *testing.T) {
-	eachWaiting(t, func(t *testing.T, w *waiting) {
+	whileWaiting(t, func(t *testing.T, w *waiting) {
 		var all []<-chan error
 		for i := range 5 {
 			all = append(all, w.adds(t.Context(), "owner", i))
@@ -252,7 +261,7 @@ func TestChangesOfOneOwnerSeeEachOther(t *testing.T) {
 }
 
 func TestAChangeWaitsForNoStrangersOwner(t *testing.T) {
-	eachWaiting(t, func(t *testing.T, w *waiting) {
+	whileWaiting(t, func(t *testing.T, w *waiting) {
 		held := make(chan struct{})
 		let := make(chan struct{})
 		ended := make(chan error, 1)
@@ -298,7 +307,7 @@ func (w *waiting) sessionsThatWait() (n int) {
 
 // A change that waited for long goes alone, but no more than a few at once: the others keep their places.
 func TestFewOfTheChangesThatWaitForLongGoAlone(t *testing.T) {
-	eachWaiting(t, func(t *testing.T, w *waiting) {
+	whileWaiting(t, func(t *testing.T, w *waiting) {
 		w.s.together.wait = time.Millisecond
 		var all []<-chan error
 		const many = 20
@@ -331,7 +340,7 @@ func TestFewOfTheChangesThatWaitForLongGoAlone(t *testing.T) {
 
 // The session ends when the commit of several was sent: each is told that nobody knows, and none is made once more.
 func TestACommitOfSeveralWhoseAnswerIsLost(t *testing.T) {
-	eachWaiting(t, func(t *testing.T, w *waiting) {
+	whileWaiting(t, func(t *testing.T, w *waiting) {
 		for _, statement := range []string{
 			`CREATE FUNCTION ends_the_session() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'`,
 			`CREATE CONSTRAINT TRIGGER at_the_commit AFTER INSERT ON rules DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
@@ -360,6 +369,7 @@ func TestACommitOfSeveralWhoseAnswerIsLost(t *testing.T) {
 // changes goes alone after a while.
 func TestChangesGoAloneWhereNothingAnswersThem(t *testing.T) {
 	s := open(t, newPostgres(t))
+	makeOwners(t, s)
 	s.together.deciding = 100 * time.Millisecond
 	w := &waiting{t: t, s: s, book: books([2]*Store{s, s}, nil)[0]}
 	locked, err := s.write.BeginTx(t.Context(), nil)
@@ -396,7 +406,7 @@ func TestChangesGoAloneWhereNothingAnswersThem(t *testing.T) {
 // An owner that added what an import is writing (TestAnImportStopsNobody) goes alone for a while, and breaks up no other
 // transaction of several.
 func TestAnOwnerThatMetAnImportGoesAlone(t *testing.T) {
-	eachWaiting(t, func(t *testing.T, w *waiting) {
+	whileWaiting(t, func(t *testing.T, w *waiting) {
 		w.s.together.keepAlone("met")
 		met := make(chan error, 1)
 		w.all.Go(func() { met <- add(t.Context(), w.book, w.owner("met"), "rid of met", "https://met.example/", false) })

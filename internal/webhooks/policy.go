@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,8 @@ import (
 )
 
 const (
+	// parallel is how many deliveries of one webhook are under way at once.
+	parallel = 8
 	// kept is how long finished deliveries are kept for people to look at, after the time for which
 	// deliveries are tried.
 	kept = 7 * 24 * time.Hour
@@ -28,6 +31,7 @@ const (
 // Policy is how webhooks are sent what waits for them.
 func (b *Book) Policy() outbox.Policy {
 	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open,
+		Parallel: parallel, Key: orderKey,
 		NextAttempt: b.nextAttempt,
 		Gone:        b.switchOff,
 		Before: func(ctx context.Context) (bool, error) {
@@ -47,6 +51,20 @@ func (b *Book) Policy() outbox.Policy {
 			return fmt.Sprintf("the answer's status is %d, not 2xx", a.Status)
 		},
 	}
+}
+
+// orderKey returns the code that a delivery tells of; "" for deliveries that tell of none.
+func orderKey(r outbox.Row) string {
+	var told struct {
+		Data struct {
+			ApplicationID int64 `json:"application_id"`
+			CodeIndex     int64 `json:"code_index"`
+		}
+	}
+	if json.Unmarshal([]byte(r.Body), &told) != nil || told.Data.ApplicationID == 0 {
+		return ""
+	}
+	return fmt.Sprint(told.Data.ApplicationID, " ", told.Data.CodeIndex)
 }
 
 // forget removes what is old, a little at a time.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	reference "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -215,10 +216,10 @@ func TestAReceiverIsToldOfWhatItWants(t *testing.T) {
 		ofRule(4), ledger.Event{At: began, Action: "show_text"})
 	p.alarms = append(p.alarms, webhooks.Alarm{Number: 1, At: began, Data: map[string]int{"score": 120}})
 	p.step()
-	if got := p.events(codes); !slices.Equal(got, []string{id(4), id(5), id(8)}) {
+	if got := slices.Sorted(slices.Values(p.events(codes))); !slices.Equal(got, []string{id(4), id(5), id(8)}) {
 		t.Errorf("codes: %v", got)
 	}
-	if got := p.events(rules); !slices.Equal(got, []string{id(9), id(11), "alarm_1"}) {
+	if got := slices.Sorted(slices.Values(p.events(rules))); !slices.Equal(got, []string{"alarm_1", id(9), id(11)}) {
 		t.Errorf("rules: %v", got)
 	}
 	want := `{"type":"scan.recorded","timestamp":"2026-01-15T02:00:00Z","data":{"scan_id":"00000000000000000000000000000009","at":"2026-01-15T02:00:00Z","source":"scan","action":"open_mini_program","kind":"rule","appid":"shop","rule_id":3,"text":"https://coffee.example/\u003ct\u003e/1"}}`
@@ -336,7 +337,7 @@ func TestAReceiverThatIsAwayIsNotAskedForEverything(t *testing.T) {
 		t.Errorf("%d tries of the one that is away", n)
 	}
 	p.step()
-	if got := p.events(up); len(got) != 100 || !slices.IsSorted(got) {
+	if got := p.events(up); len(got) != 100 || len(slices.Compact(slices.Sorted(slices.Values(got)))) != 100 {
 		t.Errorf("%d came: %v", len(got), got)
 	}
 }
@@ -512,6 +513,63 @@ func TestSlowReceiversLeaveATurnToOthers(t *testing.T) {
 			t.Errorf("%s had no turn", url)
 		}
 	}
+}
+
+// TestDeliveries_InFlight: a receiver that took one delivery gets several at once, those of one code one after the other.
+func TestDeliveries_InFlight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := open(t)
+		p.add("https://slow.example/", webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, To: -1}}, Rules: []int64{1}})
+		const codes, each = 4, 10
+		for range each {
+			for index := range int64(codes) {
+				p.ledger.add(ofCode(1, index))
+			}
+			p.ledger.add(ofRule(1))
+		}
+		var mu sync.Mutex
+		underWay, highest := map[int64]int{}, 0
+		last, all := map[int64]string{}, 0
+		p.Post = func(_ context.Context, r outbound.Request) (outbound.Answer, error) {
+			var m struct {
+				Data struct {
+					ScanID    string `json:"scan_id"`
+					CodeIndex *int64 `json:"code_index"`
+				}
+			}
+			if err := json.Unmarshal(r.Body, &m); err != nil {
+				t.Error(err)
+			}
+			index := int64(-1)
+			if m.Data.CodeIndex != nil {
+				index = *m.Data.CodeIndex
+			}
+			mu.Lock()
+			underWay[index]++
+			all++
+			highest = max(highest, all)
+			if index >= 0 && (underWay[index] > 1 || m.Data.ScanID <= last[index]) {
+				t.Errorf("code %d: %s is sent after %s, %d under way, want in order and one at a time", index, m.Data.ScanID, last[index],
+					underWay[index])
+			}
+			last[index] = m.Data.ScanID
+			mu.Unlock()
+			time.Sleep(200 * time.Millisecond) // of the bubble
+			mu.Lock()
+			underWay[index]--
+			all--
+			mu.Unlock()
+			return outbound.Answer{Status: 204}, nil
+		}
+		began := time.Now()
+		p.step()
+		if passed := time.Since(began); highest != 8 || len(last) != codes+1 {
+			t.Errorf("deliveries in flight = %d, want 8; %d codes and rules, want %d; %v", highest, len(last), codes+1, passed)
+		} else {
+			t.Logf("%d deliveries in %v: %.0f a second", codes*each+each, passed, float64(codes*each+each)/passed.Seconds())
+		}
+	})
 }
 
 // queued is a post with 120 events for a receiver that took none at its first turn.

@@ -27,6 +27,9 @@ const (
 // documents, or with aliases, which may stand for each other. It only splits the text
 // into its words.
 func Check(text []byte) error {
+	if line := crowded(text); line > 0 {
+		return fmt.Errorf("line %d: a map has more than %d keys: write a list", line, maxKeys)
+	}
 	var columns, keys []int // of the block lists and maps that a word is in, and how many keys each has
 	flow, documents := 0, 0
 	var last *token.Token

@@ -69,6 +69,7 @@ var subjects = map[string]string{
 	"codes":                  "/intp/marketcode/*",
 	"codes.apply":            "/intp/marketcode/applycode",
 	"codes.prefix":           "/intp/marketcode/applycode",
+	"codes.apply.approval":   "/intp/marketcode/applycode",
 	"codes.application":      "/intp/marketcode/*",
 	"codes.unfinished":       "/intp/marketcode/applycodedownload /intp/marketcode/codeactive",
 	"codes.range":            "/intp/marketcode/applycodedownload /intp/marketcode/codeactive",
@@ -153,12 +154,13 @@ type turnedRow struct {
 }
 
 // behavioursPage is the whole table, and what of it callers may stumble over, the surest first.
-func (p *press) behavioursPage(l language) any {
+func (p *press) behavioursPage(l language, probes []probed) any {
 	page := struct {
 		Behaviours []behaviourRow
 		Deviations []deviationRow
 		Turned     []turnedRow // those that callers do not stumble over
-	}{Behaviours: p.behaviours(l, "")}
+		Probes     []probed
+	}{Behaviours: p.behaviours(l, ""), Probes: probes}
 	list := slices.Clone(behaviour.Deviations())
 	slices.SortStableFunc(list, func(a, b behaviour.Deviation) int {
 		return cmp.Compare(slices.Index(behaviour.Marks, a.Minds), slices.Index(behaviour.Marks, b.Minds))

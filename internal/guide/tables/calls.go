@@ -152,7 +152,7 @@ var (
 	takeConsent = take("PRE", postLine(`"`+here+`/cgi-bin/component/api_create_preauthcode?component_access_token=$TOKEN"`,
 		`{"component_appid":"wxc0ffee0000000003"}`), "pre_auth_code") +
 		take("CODE", postLine(here+"/admin/v1/emulator/authorize",
-			`{"component":"wxc0ffee0000000003","pre_auth_code":"$PRE","appid":"wxc0ffee0000000002","permission_sets":[3,33,46]}`), "auth_code")
+			`{"component":"wxc0ffee0000000003","pre_auth_code":"$PRE","appid":"wxc0ffee0000000002","permission_sets":[2,3,33,46]}`), "auth_code")
 	takeApplication = take("APPLICATION", postLine(`"`+here+`/intp/marketcode/applycode?access_token=$TOKEN"`,
 		`{"code_count":10000,"isv_application_id":"order-1"}`), "application_id")
 	activated = takeApplication + strings.Replace(postLine(`"`+here+`/intp/marketcode/codeactive?access_token=$TOKEN"`,

@@ -12,8 +12,15 @@ type commandList struct {
 		Code          int
 		Kind, Meaning string
 	}
-	Flags []argument // of every verb
-	Verbs []verb
+	Flags  []argument // of every verb
+	Verbs  []verb
+	Probes []probed
+}
+
+// probed is a row of behaviours that "qrjump probe" asks about.
+type probed struct {
+	Row, Asks, Leaves, Requires string
+	Calls, Publishes            int
 }
 
 type verb struct {

@@ -55,6 +55,8 @@ type press struct {
 	endpoints map[string]api.Description
 	faults    []error
 	texts     map[string]bool // that were said
+
+	wireSchemas object // of the document of the wire, by their names
 }
 
 func (p *press) lacks(format string, args ...any) {
@@ -96,13 +98,12 @@ func Pages(ctx context.Context, root string, commands []byte) (map[string]string
 	p.print("calls/not-offered", "not-offered", p.notOfferedPage)
 	p.print("errors", "errors", p.errorsPage)
 	p.print("settings", "settings", p.settingRows)
-	p.print("behaviours", "behaviours", p.behavioursPage)
+	p.print("behaviours", "behaviours", func(l language) any { return p.behavioursPage(l, verbs[l.Code].Probes) })
 	p.print("metrics", "metrics", func(l language) any { return metricRows(l, metrics) })
 	p.print("commands", "commands", func(l language) any { return commandsPage(verbs[l.Code]) })
 	p.pages["docs/admin.md"] = p.frame(languages[0], "admin", operations)
 	p.pages["docs/what-this-is-not.md"] = p.frame(languages[0], "what-this-is-not", countMarks())
 	p.pages["docs/openapi-wire.json"] = p.wireDocument()
-	p.pages["docs/side-by-side.md"] = p.besidePage()
 	p.checkSaid()
 	return p.pages, errors.Join(p.faults...)
 }

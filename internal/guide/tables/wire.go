@@ -15,6 +15,11 @@ import (
 	"github.com/qrjump/qrjump/internal/guide"
 )
 
+// errorEnvelope is the schema that every answer has part in.
+const errorEnvelope = "ErrorEnvelope"
+
+func schemaRef(name string) object { return object{"$ref": "#/components/schemas/" + name} }
+
 // object is a JSON object of the document. Its keys are printed in order of the alphabet.
 type object = map[string]any
 
@@ -28,6 +33,7 @@ const (
 	wireToken          = "the token of the caller"
 	wirePicture        = "the picture of the code"
 	wireAnswer         = "done where errcode is 0 or absent, else refused with its number"
+	wireEnvelope       = "errcode and errmsg, which every answer can have beside its own fields"
 	wireNumbersNone    = "It has no error numbers of its own beside those that every call has."
 	wireNumbers        = "Its error numbers, beside those that every call has:"
 )
@@ -60,6 +66,9 @@ var limits = map[string]object{
 func (p *press) wireDocument() string {
 	l := languages[0]
 	paths, tags := object{}, []object{}
+	p.wireSchemas = object{errorEnvelope: object{"type": "object", "description": wireEnvelope, "properties": object{
+		"errcode": object{"type": "integer", "format": "int64", "description": p.text(l, "field.errcode")},
+		"errmsg":  object{"type": "string", "description": p.text(l, "field.errmsg")}}}}
 	for _, section := range guide.CallSections() {
 		tags = append(tags, object{"name": section.Name, "description": section.About})
 		for _, c := range section.Calls {
@@ -74,7 +83,7 @@ func (p *press) wireDocument() string {
 			"contact": object{"name": "qrjump", "url": "https://github.com/qrjump/qrjump"}},
 		"servers": []object{{"url": "/", "description": wireServerHere},
 			{"url": "https://api.weixin.qq.com", "description": wireServerPlatform}},
-		"tags": tags, "paths": paths, "security": []object{{}},
+		"tags": tags, "paths": paths, "components": object{"schemas": p.wireSchemas}, "security": []object{{}},
 	}
 	var b bytes.Buffer
 	to := json.NewEncoder(&b)
@@ -118,11 +127,13 @@ func (p *press) operation(l language, c guide.Call, tag string) object {
 	}
 	asked := wireExamples(p, c.Path, e.Method, fields, required)
 	if e.Method == "POST" {
-		body := object{"type": "object", "title": upper(operationID(c.Page)) + "Request", "properties": fields}
+		name := upper(operationID(c.Page)) + "Request"
+		body := object{"type": "object", "properties": fields}
+		p.wireSchemas[name] = body
 		if len(required) > 0 {
 			body["required"] = required
 		}
-		media := object{"schema": body}
+		media := object{"schema": schemaRef(name)}
 		if len(asked.requests) > 0 {
 			media["examples"] = asked.requests
 		}
@@ -144,13 +155,15 @@ func (p *press) answer(l language, c guide.Call, examples object) object {
 		return object{"description": wirePicture, "content": object{"image/jpeg": object{}}}
 	}
 	fields := schemas{}
-	for _, name := range []string{"errcode", "errmsg"} {
-		fields[name] = p.fieldSchema(l, c, name)
-	}
 	for name := range strings.FieldsSeq(c.Answer) {
 		fields.put(name, p.fieldSchema(l, c, name))
 	}
-	media := object{"schema": object{"type": "object", "title": upper(operationID(c.Page)) + "Answer", "properties": fields}}
+	name := errorEnvelope
+	if len(fields) > 0 {
+		name = upper(operationID(c.Page)) + "Answer"
+		p.wireSchemas[name] = object{"allOf": []object{schemaRef(errorEnvelope), {"type": "object", "properties": fields}}}
+	}
+	media := object{"schema": schemaRef(name)}
 	if len(examples) > 0 {
 		media["examples"] = examples
 	}

@@ -304,6 +304,7 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
+	Path   string // of the request
 }
 
 // JSON reads the answer into a value.
@@ -356,7 +357,7 @@ func (s *Server) TrySend(r *http.Request) (Answer, error) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: string(body)}, err
+	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: string(body), Path: r.URL.Path}, err
 }
 
 // Request makes a request; header lines are "Name: value".

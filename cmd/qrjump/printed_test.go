@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/childtest"
+)
+
+// copyist is a shell of a person who copies what is printed, in a folder of their own with a server for developers.
+type copyist struct {
+	t    *testing.T
+	dir  string
+	env  []string
+	lang string
+}
+
+// newCopyist starts the server.
+func newCopyist(t *testing.T, language string) *copyist {
+	t.Helper()
+	c := &copyist{t: t, dir: t.TempDir(), lang: language}
+	for _, entry := range os.Environ() {
+		if !strings.HasPrefix(entry, "QRJUMP_") {
+			c.env = append(c.env, entry)
+		}
+	}
+	c.env = append(c.env, "LC_ALL=C", "QRJUMP_LANG="+language, "QRJUMP_CONTEXTS="+filepath.Join(c.dir, "contexts.yaml"))
+	cmd := exec.Command("qrjump", "serve", "--dev", "--listen", "127.0.0.1:0")
+	cmd.Dir, cmd.Env = c.dir, c.env
+	server := childtest.Start(t, cmd)
+	url, ready := server.Ready()
+	if !ready {
+		t.Fatal(server.Log())
+	}
+	t.Cleanup(func() { _, _ = server.Stop() })
+	c.env = append(c.env, "QRJUMP_SERVER="+url)
+	return c
+}
+
+// types runs a line in a shell.
+func (c *copyist) types(line string, env ...string) (code int, out, says string) {
+	c.t.Helper()
+	cmd := exec.Command("bash", "-c", line)
+	var stdout, stderr bytes.Buffer
+	cmd.Dir, cmd.Env, cmd.Stdin = c.dir, append(slices.Clone(c.env), env...), strings.NewReader("correct-Horse-7-stapler\n")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		if _, ended := errors.AsType[*exec.ExitError](err); !ended {
+			c.t.Fatal(err)
+		}
+	}
+	return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()
+}
+
+// works types a line that has to work.
+func (c *copyist) works(line string, env ...string) (out string) {
+	c.t.Helper()
+	code, out, says := c.types(line, env...)
+	if code != 0 {
+		c.t.Errorf("in %s, %s = %d %s, want 0", c.lang, line, code, says)
+	}
+	return out
+}
+
+// writes makes a file in the folder.
+func (c *copyist) writes(name, text string) {
+	c.t.Helper()
+	if err := os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// printedCommand is a command in a text; words in capitals at its end stand for something.
+var printedCommand = regexp.MustCompile(`qrjump [a-z][^：（；。\n]*`)
+
+// What is printed first, by start and as the next step of errors, is typed as it stands, placeholders filled.
+func TestPrintedCommands_Work(t *testing.T) {
+	needs(t, "bash")
+	for _, language := range []string{"en", "zh"} {
+		t.Run(language, func(t *testing.T) {
+			t.Parallel()
+			c := newCopyist(t, language)
+			// What is printed first; its server runs.
+			first, _ := book.In(reader(language).language()).Say("start.first")
+			typed := 0
+			for line := range strings.Lines(first) {
+				if command := strings.TrimSpace(line); strings.HasPrefix(command, "qrjump ") && strings.HasPrefix(line, "     ") &&
+					command != "qrjump serve --dev" {
+					typed++
+					c.works(command)
+				}
+			}
+			if typed != 3 {
+				t.Errorf("%d commands were typed of %s", typed, first)
+			}
+			// What start runs, and what it says next, where it made the keys and where they were there before.
+			fill := strings.NewReplacer("PREFIX", "https://tour.example/more/", "PAGE", "pages/more/more", "KEYFILE", "wxbrand.key",
+				"SECRETFILE", "wxbrand.secret")
+			for _, start := range []string{"qrjump start rules wxshop --prefix https://tour.example/t/",
+				"qrjump start codes wxbrand --target wxmini --title Beans --product-code 6901234567892",
+				"mv wxbrand.key kept.key; mv wxbrand.secret kept.secret; qrjump start codes wxbrand --title Beans --product-code 6901234567892"} {
+				out := c.works(start)
+				c.types("test -e kept.key && { mv kept.key wxbrand.key; mv kept.secret wxbrand.secret; }")
+				_, next, _ := strings.Cut(out, "proof.svg")
+				found := printedCommand.FindAllString(next[strings.LastIndex(next, "proof.svg")+1:], -1)
+				if len(found) == 0 {
+					t.Errorf("%s says nothing next: %s", start, out)
+				}
+				for _, command := range found {
+					command, _, _ = strings.Cut(fill.Replace(command), " (")
+					c.works(strings.Replace(command, "qrjump label", "qrjump label --dry-run", 1))
+				}
+			}
+			// The next step of an error, and of a rule that is not published yet.
+			for _, wrong := range []string{"qrjump scan https://none.tour.example/", "qrjump account show none",
+				"qrjump webhook delete 99 --yes",
+				"qrjump setting get none", "qrjump person delete none --yes", "qrjump admin-key delete none --yes",
+				"qrjump scan-key delete none --yes", "qrjump snapshot load none --yes", "qrjump component show none",
+				"qrjump domain forget none.example --yes", "qrjump context use none",
+				"qrjump batch show 99 --appid wxbrand --secret SECRET",
+				"qrjump behaviour show none", "qrjump scan-node forget none --yes", "qrjump rule add",
+				"qrjump rule delete https://none.tour.example/ --yes --appid wxshop --secret SECRET",
+				"qrjump rule add https://tour.example/new/ p/p --appid wxshop --secret SECRET",
+				"qrjump rule qr https://none.tour.example/ --out x.svg --appid wxshop --secret SECRET"} {
+				secret := "wxshop.secret"
+				if strings.Contains(wrong, "wxbrand") {
+					secret = "wxbrand.secret"
+				}
+				filled := strings.NewReplacer("SECRET", `"$(cat `+secret+`)"`)
+				_, out, says := c.types(filled.Replace(wrong))
+				found := printedCommand.FindAllString(out+says, -1)
+				if len(found) == 0 {
+					t.Errorf("%s names no next step: %s%s", wrong, out, says)
+					continue
+				}
+				c.works(filled.Replace(strings.TrimRight(found[len(found)-1], ") ")), "QRJUMP_APPID=wxshop",
+					"QRJUMP_SECRET="+c.read("wxshop.secret"))
+			}
+		})
+	}
+}
+
+// The welcome of a server at a terminal is in its reader's language, and its lines can be pasted.
+func TestWelcome_CanBePasted(t *testing.T) {
+	needs(t, "bash", "curl", "script")
+	for language, heading := range map[string]string{"en": "  console    http", "zh": "  控制台     http"} {
+		c := &copyist{t: t, dir: t.TempDir(), lang: language, env: append(os.Environ(), "QRJUMP_LANG="+language)}
+		cmd := exec.Command("script", "-qefc", "exec qrjump serve --dev --listen 127.0.0.1:0", "/dev/null")
+		cmd.Dir, cmd.Env = c.dir, c.env
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var welcome strings.Builder
+		lines := bufio.NewScanner(out)
+		for lines.Scan() && !strings.HasPrefix(lines.Text(), "qrjump ready ") {
+			welcome.WriteString(strings.TrimRight(lines.Text(), "\r") + "\n")
+		}
+		typed := 0
+		for line := range strings.Lines(welcome.String()) {
+			if command := strings.TrimSpace(line); strings.HasPrefix(command, "curl ") {
+				typed++
+				if answer := c.works(command); !strings.Contains(answer, `"errcode":0`) && !strings.Contains(answer, `"action":`) {
+					t.Errorf("%s answers %s", command, answer)
+				}
+			}
+		}
+		if typed != 5 || !strings.Contains(welcome.String(), heading) {
+			t.Errorf("the welcome in %s has %d lines to paste: %s", language, typed, welcome.String())
+		}
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		_, _ = io.Copy(io.Discard, out)
+		_ = cmd.Wait()
+	}
+}
+
+func (c *copyist) read(name string) string {
+	text, err := os.ReadFile(filepath.Join(c.dir, name))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// endless are the examples that go on until they are stopped, or that want what no test machine has; they have to be read without a fault.
+var endless = []string{"calls", "listen", "record", "replay", "run", "scans", "serve", "probe", "verify", "completion", "master-key turn",
+	"health", "import", "doctor", "compare"}
+
+// mayFindNone are the examples that name what only the reader has, such as the number of a package: these may find none, and nothing else.
+var mayFindNone = []string{"admin-key delete", "batch", "clock real", "code", "component agree", "component authorize", "component delete",
+	"confirmation show", "domain forget", "gs1 delete", "gs1 undo", "lake verify", "package", "person", "login-link", "rule undo",
+	"scan-node forget", "snapshot", "stats alarms", "gs1 show", "context show", "label", "webhook", "why",
+	"account confirm-link", "rule add"}
+
+// Every example of the help runs: an error of usage, or any other end than what it names not being there, is a fault of the example.
+func TestHelpExamples_Run(t *testing.T) {
+	needs(t, "bash", "grep", "wc")
+	is := func(path string, list []string) bool {
+		return slices.ContainsFunc(list, func(one string) bool { return path == one || strings.HasPrefix(path, one+" ") })
+	}
+	english := map[string]bool{}
+	for _, language := range []string{"en", "zh"} {
+		t.Run(language, func(t *testing.T) {
+			c := newCopyist(t, language)
+			c.writes("key.txt", "0123456789abcdef\n")
+			c.writes("passphrase.txt", "correct-Horse-7-stapler\n")
+			c.writes("rules.yaml", "rules:\n  - {prefix: 'https://tea.example/t/', path: pages/t/t}\n")
+			c.writes("links.yaml", "links: {}\n")
+			c.writes("shop.yaml", "accounts:\n  - {appid: wxseeded, kind: mini_program}\n")
+			c.writes("stubs.yaml", "stubs:\n  - {path: /x, status: 200}\n")
+			c.writes("labels.yaml", "batch: 500000001\nrange: 0-39\nout: labels.pdf\n")
+			c.writes("serials.csv", "serial,index\nA1,0\n")
+			c.writes("stolen.txt", "7\n")
+			c.writes("wxc0ffee0000000001.secret", "c0ffee00000000000000000000000001\n")
+			for _, name := range []string{"codes.txt", "calls.ndjson", "camera.log", "job", "package-1.age", "signer.txt", "printer.pub"} {
+				c.writes(name, "")
+			}
+			m := reader(language).manual((&session{}).everything().Application)
+			tried := 0
+			for _, verb := range m.Leaves(true) {
+				for _, line := range m.examples(verb) {
+					path, account := verb.Path(), "1"
+					if strings.HasPrefix(path, "batch ") || strings.HasPrefix(path, "code ") || path == "label" {
+						account = "2"
+					}
+					if path == "symbol draw" || path == "stats show" {
+						path = strings.Fields(path)[0]
+					}
+					if strings.Contains(line, "--json") && strings.HasSuffix(line, "--json") || strings.HasSuffix(line, "--help") {
+						continue // the first one with a flag of all
+					}
+					if tried++; english[line] {
+						continue // it is the same in both
+					}
+					english[line] = true
+					if is(path, endless) || line == "qrjump start codes" || line == "qrjump start rules" {
+						var errs bytes.Buffer
+						words := strings.Fields(line)[1:]
+						if path == "probe" {
+							words = append(words, "--appid=wxprobe", "--secret=secret")
+						}
+						parser, err := newParser(session{ctx: t.Context(), out: io.Discard, err: &errs,
+							named: &contextResolver{}}, &commands{})
+						if err != nil {
+							t.Fatal(err)
+						}
+						if words[0] == "qrjump" || path == "completion" {
+							continue // for another shell
+						}
+						if _, err := parser.Parse(words); err != nil {
+							t.Errorf("%s: %v", line, err)
+						}
+						continue
+					}
+					if strings.HasPrefix(path, "rule ") { // an example before may have deleted it
+						line = "for host in coffee tea; do qrjump rule add https://$host.example/t/ pages/t/t --publish; done >/dev/null 2>&1; " + line
+					}
+					code, _, says := c.types(line, "QRJUMP_APPID=wxc0ffee000000000"+account,
+						"QRJUMP_SECRET=c0ffee0000000000000000000000000"+account)
+					absent := is(path, mayFindNone) && (code == exitAbsent || code == exitRefused) || is(path,
+						[]string{"package", "batch import"}) ||
+						path == "rule lint" && code == exitDifferent
+					if code != 0 && !absent {
+						t.Errorf("in %s, %s = %d %s", language, line, code, says)
+					}
+				}
+			}
+			if tried < 140 {
+				t.Errorf("only %d examples", tried)
+			}
+		})
+	}
+}

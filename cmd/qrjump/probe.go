@@ -1,0 +1,579 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/cassette"
+)
+
+type probeCommand struct {
+	Upstream string        `required:"" placeholder:"URL"`
+	Out      string        `required:"" placeholder:"FILE" file:"out"`
+	Only     []string      `placeholder:"ROW"`
+	DryRun   bool          `name:"dry-run"`
+	ReadOnly bool          `name:"read-only" xor:"refresh"`
+	AppID    string        `name:"appid" env:"QRJUMP_APPID" required:"" placeholder:"APPID"`
+	Secret   string        `env:"QRJUMP_SECRET" required:"" placeholder:"SECRET"`
+	Below    string        `default:"https://coffee.example/probe/" placeholder:"URL"`
+	Page     string        `default:"pages/index/index" placeholder:"PATH"`
+	Pause    time.Duration `default:"250ms" placeholder:"TIME"`
+	Refresh  bool          `name:"refresh" xor:"refresh"`
+
+	SecondAppID   string `name:"second-appid" env:"QRJUMP_SECOND_APPID" placeholder:"APPID"`
+	SecondSecret  string `env:"QRJUMP_SECOND_SECRET" placeholder:"SECRET"`
+	ServiceAppID  string `name:"service-appid" env:"QRJUMP_SERVICE_APPID" placeholder:"APPID"`
+	ServiceSecret string `env:"QRJUMP_SERVICE_SECRET" placeholder:"SECRET"`
+}
+
+// requirement is what a probe needs beside the account itself.
+type requirement string
+
+const (
+	requireSecond  requirement = "second"  // another Mini Program
+	requireService requirement = "service" // a service account that is linked with the Mini Program
+	requireRefresh requirement = "refresh" // consent: it ends a token that the account's programs may hold
+	requireChanges requirement = "changes" // a run without --read-only
+)
+
+// missing returns what a probe requires and the command lacks; "" means nothing.
+func (c *probeCommand) missing(p probe) requirement {
+	switch {
+	case c.ReadOnly && p.changes():
+		return requireChanges
+	case p.requires == requireSecond && (c.SecondAppID == "" || c.SecondSecret == ""),
+		p.requires == requireService && (c.ServiceAppID == "" || c.ServiceSecret == ""),
+		p.requires == requireRefresh && !c.Refresh:
+		return p.requires
+	}
+	return ""
+}
+
+// costs returns how many calls and publishes a run makes at most. Beside its probes each account fetches a token, and one that adds
+// rules lists them before and after.
+func costs(list []probe) (calls, publishes int) {
+	accounts, lists := map[requirement]bool{"": true}, map[requirement]bool{}
+	for _, p := range list {
+		calls += p.calls + p.rules
+		publishes += p.publishes
+		if p.requires == requireRefresh {
+			continue
+		}
+		accounts[p.requires] = true
+		if p.changes() {
+			lists[""], lists[p.requires] = true, true
+		}
+	}
+	return calls + len(accounts) + 2*len(lists), publishes
+}
+
+// probeRun is a run.
+type probeRun struct {
+	*probeCommand
+	ctx      context.Context
+	url      string          // of the recorder
+	limit    int             // of calls, as the run stated it
+	names    []string        // prefixes that no account may have before the run
+	accounts []*probeAccount // the account itself, and those that probes require
+	current  *probeAccount
+	calls    int
+	err      error // of the probe that runs: its next calls are not made
+}
+
+// probeAccount is an account that takes part.
+type probeAccount struct {
+	appid, secret, token string
+	added                []addedRule // rules to delete
+}
+
+// addedRule is a rule that the run added, or may have added, with further fields of the call that deletes it.
+type addedRule struct{ prefix, more string }
+
+// reply is the answer of a call. Without err it is JSON.
+type reply struct {
+	path string // without the query
+	body []byte
+	code int
+	sent bool // the platform may have got it
+	err  error
+}
+
+const (
+	rulesFamily = "/cgi-bin/wxopen/"
+	jsonType    = "application/json"
+)
+
+// become lets an account make the next calls. Of one that is new and may add rules it checks that none of the names is taken.
+func (r *probeRun) become(appid, secret string) {
+	if r.err != nil {
+		return
+	}
+	i := slices.IndexFunc(r.accounts, func(a *probeAccount) bool { return a.appid == appid })
+	if i >= 0 {
+		r.current = r.accounts[i]
+		return
+	}
+	account := &probeAccount{appid: appid, secret: secret}
+	if _, r.err = r.stable(account, false); r.err != nil {
+		return
+	}
+	r.accounts, r.current = append(r.accounts, account), account
+	if len(r.names) > 0 && appid != r.ServiceAppID {
+		r.err = r.requireAbsent(r.names, "")
+	}
+}
+
+// requireAbsent returns an error if the current account has a rule with one of the prefixes.
+func (r *probeRun) requireAbsent(prefixes []string, more string) error {
+	found, err := r.existing(prefixes, more)
+	if err != nil {
+		return fault("probe.names_unknown", err)
+	}
+	if len(found) > 0 {
+		return fault("probe.names_taken", r.current.appid, joinPrefixes(found))
+	}
+	return nil
+}
+
+// probedRule is a rule as get_type 1 lists it.
+type probedRule struct {
+	Prefix string
+	Links  []string `json:"debug_url"`
+}
+
+func joinPrefixes(rules []probedRule) string {
+	var prefixes []string
+	for _, rule := range rules {
+		prefixes = append(prefixes, rule.Prefix)
+	}
+	return strings.Join(prefixes, ", ")
+}
+
+// existing returns which rules with these prefixes the current account has.
+func (r *probeRun) existing(prefixes []string, more string) ([]probedRule, error) {
+	asked, err := json.Marshal(prefixes)
+	if err != nil {
+		return nil, err
+	}
+	answer := r.rule("qrcodejumpget", fmt.Sprintf(`{"get_type":1,"prefix_list":%s%s}`, asked, more))
+	if answer.err == nil && answer.code != 0 {
+		answer.err = fault("probe.answered", answer.path, answer.body)
+	}
+	var list struct {
+		Rules []probedRule `json:"rule_list"`
+	}
+	if answer.err == nil {
+		answer.err = json.Unmarshal(answer.body, &list)
+	}
+	return list.Rules, answer.err
+}
+
+// stable fetches the stable token of an account.
+func (r *probeRun) stable(of *probeAccount, force bool) (string, error) {
+	answer := r.call("/cgi-bin/stable_token", jsonType,
+		fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":%q,"force_refresh":%t}`, of.appid, of.secret, force))
+	var token struct {
+		Token string `json:"access_token"`
+	}
+	if answer.err == nil {
+		answer.err = json.Unmarshal(answer.body, &token)
+	}
+	if answer.err != nil || token.Token == "" {
+		return "", cmp.Or(answer.err, fault("probe.no_token", answer.body))
+	}
+	of.token = url.QueryEscape(token.Token)
+	return of.token, nil
+}
+
+func (r *probeRun) fill(text string) string {
+	below, _ := url.Parse(r.Below)
+	origin := below.Scheme + "://" + below.Host
+	return strings.NewReplacer("{below}", r.Below, "{BELOW}", strings.ToUpper(origin)+strings.TrimPrefix(r.Below, origin),
+		"{page}", r.Page).Replace(text)
+}
+
+func (r *probeRun) body(prefix string, edit int, more string) string {
+	return fmt.Sprintf(`{"prefix":%q,"path":%q,"is_edit":%d,"permit_sub_rule":1,"open_version":3%s}`, prefix, r.Page, edit, more)
+}
+
+// call makes one call through the recorder. An interrupted run makes no further call, but waits for the answer of the last one:
+// without it, nothing would tell what is left to delete.
+func (r *probeRun) call(path, contentType, body string) (answer reply) {
+	answer.path, _, _ = strings.Cut(path, "?")
+	if r.calls >= r.limit {
+		answer.err = fault("probe.limit", r.limit)
+		return answer
+	}
+	if r.calls > 0 {
+		if answer.err = r.wait(r.Pause); answer.err != nil {
+			return answer
+		}
+	}
+	r.calls++
+	req, err := http.NewRequestWithContext(context.WithoutCancel(r.ctx), http.MethodPost, r.url+path, strings.NewReader(body))
+	if err != nil {
+		answer.err = err
+		return answer
+	}
+	answer.sent = true
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		answer.err = err
+		return answer
+	}
+	defer resp.Body.Close()
+	answer.body, answer.err = io.ReadAll(resp.Body)
+	var said struct{ ErrCode int }
+	if answer.err == nil {
+		if json.Unmarshal(answer.body, &said) != nil {
+			answer.err = fault("probe.no_json", resp.StatusCode, answer.body)
+		}
+	}
+	answer.code = said.ErrCode
+	return answer
+}
+
+// wait waits, or returns an error if the run is interrupted.
+func (r *probeRun) wait(pause time.Duration) error {
+	select {
+	case <-r.ctx.Done():
+	case <-time.After(pause):
+	}
+	return r.ctx.Err()
+}
+
+// rule makes one call of the jump rules.
+func (r *probeRun) rule(name, body string) reply { return r.send(name, "", jsonType, body) }
+
+func (r *probeRun) send(name, query, contentType, body string) reply {
+	return r.call(rulesFamily+name+"?access_token="+r.current.token+query, contentType, body)
+}
+
+// must makes a call without whose success the probe cannot go on.
+func (r *probeRun) must(name, format string, args ...any) (answer reply) {
+	if r.err == nil {
+		answer = r.rule(name, fmt.Sprintf(format, args...))
+		r.err = answer.success()
+	}
+	return answer
+}
+
+// success returns an error for an answer other than errcode 0.
+func (a reply) success() error {
+	if a.err == nil && a.code != 0 {
+		return fault("probe.answered", a.path, a.body)
+	}
+	return a.err
+}
+
+// unknownOutcome are numbers of a call that may have been done all the same.
+var unknownOutcome = []int{-1, 886001}
+
+// sendAdd sends an add. It records the rule for deletion where it was added, or where the outcome is unknown.
+func (r *probeRun) sendAdd(prefix, more, body string) reply {
+	answer := r.rule("qrcodejumpadd", body)
+	if answer.sent && (answer.err != nil || answer.code == 0 || slices.Contains(unknownOutcome, answer.code)) {
+		r.current.added = append(r.current.added, addedRule{prefix, more})
+	}
+	return answer
+}
+
+// add adds a rule without which the probe cannot go on; body "" is that of a usual rule.
+func (r *probeRun) add(prefix, more, body string) {
+	if r.err == nil {
+		r.err = r.sendAdd(prefix, more, cmp.Or(body, r.body(prefix, 0, more))).success()
+	}
+}
+
+// publishesLeft returns how many publishes the account has left, as the list of rules says; more are further fields of the call.
+func (r *probeRun) publishesLeft(more string) int {
+	var list struct {
+		Left *int `json:"qrcodejump_pub_quota"`
+	}
+	answer := r.must("qrcodejumpget", "%s", strings.TrimSuffix(listed, "}")+more+"}")
+	if r.err == nil {
+		if r.err = json.Unmarshal(answer.body, &list); r.err == nil && list.Left == nil {
+			r.err = fault("probe.no_quota", answer.body)
+		}
+	}
+	if r.err != nil {
+		return 0
+	}
+	return *list.Left
+}
+
+// refused reports whether a call was refused with the number of a row; another refusal decides nothing.
+func (r *probeRun) refused(row behaviour.Row, answer reply) (bool, error) {
+	d, _ := row.Deviation()
+	if answer.err == nil && answer.code == d.Refusal {
+		return true, nil
+	}
+	return false, answer.success()
+}
+
+// callerNumbers speak of the caller or of the moment, whatever is asked: they decide nothing.
+var callerNumbers = []int{-1, 40001, 40014, 40164, 42001, 44990, 45009, 45011, 48001, 61007, 886001}
+
+// differs reports whether a call was answered with another number than the table has.
+func (r *probeRun) differs(number int, answer reply) (bool, error) {
+	if answer.err == nil && answer.code != number && slices.Contains(callerNumbers, answer.code) {
+		answer.err = fault("probe.answered", answer.path, answer.body)
+	}
+	return answer.err == nil && answer.code != number, answer.err
+}
+
+// anyDiffers makes calls, pairs of name and body, until one is answered with another number than the table has.
+func (r *probeRun) anyDiffers(number int, calls ...string) (bool, error) {
+	for pair := range slices.Chunk(calls, 2) {
+		if otherwise, err := r.differs(number, r.rule(pair[0], pair[1])); err != nil || otherwise {
+			return otherwise, err
+		}
+	}
+	return false, nil
+}
+
+// maxDeletes bounds how often a run tries to delete one rule.
+const maxDeletes = 5
+
+// undo deletes the rules that the run added, or may have added, and returns an error that names those that are left. An interrupt
+// does not end it.
+func (r *probeRun) undo() (deleted int, err error) {
+	left := 0
+	for _, account := range r.accounts {
+		left += len(account.added)
+	}
+	if left == 0 {
+		return 0, nil
+	}
+	limit := time.Minute + time.Duration(left*maxDeletes*maxDeletes)*r.Pause
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), limit)
+	defer cancel()
+	r.ctx, r.limit = ctx, r.calls+left*maxDeletes+len(r.accounts)*maxDeletes
+	for _, r.current = range r.accounts {
+		n, failed := r.deleteAdded()
+		deleted, err = deleted+n, errors.Join(err, failed)
+	}
+	return deleted, err
+}
+
+// again makes a call until it has an outcome, at most maxDeletes times.
+func (r *probeRun) again(call func() reply) (answer reply) {
+	for n := range maxDeletes {
+		if answer = call(); answer.err == nil && answer.code != 44990 && !slices.Contains(unknownOutcome, answer.code) {
+			return answer
+		}
+		if r.wait(time.Duration(n)*r.Pause) != nil {
+			return answer
+		}
+	}
+	return answer
+}
+
+// deleteAdded deletes the rules of the current account.
+func (r *probeRun) deleteAdded() (deleted int, err error) {
+	var prefixes []string
+	more := ""
+	for _, rule := range r.current.added {
+		prefixes, more = append(prefixes, rule.prefix), rule.more // a service account's list requires the Mini Program
+		answer := r.again(func() reply {
+			return r.rule("qrcodejumpdelete", fmt.Sprintf(`{"prefix":%q%s}`, rule.prefix, rule.more))
+		})
+		if answer.success() == nil {
+			deleted++
+		}
+	}
+	if len(prefixes) == 0 {
+		return 0, nil
+	}
+	var found []probedRule
+	r.again(func() (answer reply) {
+		found, err = r.existing(prefixes, more)
+		return reply{err: err}
+	})
+	switch {
+	case err != nil:
+		return deleted, fault("probe.left_unknown", r.current.appid, strings.Join(prefixes, ", "), err)
+	case len(found) > 0:
+		return deleted, fault("probe.still_there", r.current.appid, joinPrefixes(found))
+	}
+	return deleted, nil
+}
+
+// plan returns the probes of this run, and those that it leaves out.
+func (c *probeCommand) plan() (list, left []probe, err error) {
+	for _, name := range c.Only {
+		i := slices.IndexFunc(probes, func(p probe) bool { return p.row.String() == name })
+		if i < 0 {
+			return nil, nil, misused("probe.only", name)
+		}
+		if lacks := c.missing(probes[i]); lacks != "" {
+			return nil, nil, misused("probe.only_wants", name, said("probe.wants."+string(lacks)))
+		}
+	}
+	for _, p := range probes {
+		switch {
+		case len(c.Only) > 0 && !slices.Contains(c.Only, p.row.String()):
+		case c.missing(p) != "":
+			left = append(left, p)
+		default:
+			list = append(list, p)
+		}
+	}
+	return list, left, nil
+}
+
+// asks says what a probe asks and, if that is part of its row, what it does not ask.
+func (p probe) asks() (text string) {
+	text = said("probe.asked", said("probe.asks."+p.row.String()))
+	if p.partial {
+		text += said("probe.not_all", said("probe.leaves."+p.row.String()))
+	}
+	return text
+}
+
+// Run asks the platform what only it can say, records it and undoes it.
+func (c *probeCommand) Run(s *session) (err error) {
+	list, left, err := c.plan()
+	if err != nil {
+		return err
+	}
+	upstream, err := upstreamOf(c.Upstream)
+	if err != nil {
+		return err
+	}
+	if below, err := url.Parse(c.Below); err != nil || below.Host == "" || !strings.HasSuffix(c.Below, "/") {
+		return misused("probe.below")
+	}
+	calls, publishes := costs(list)
+	cost := "probe.cost"
+	if !slices.ContainsFunc(list, probe.changes) {
+		cost = "probe.cost_read_only"
+	}
+	tell(s.out, cost, counted(calls, "call"), counted(publishes, "publish"))
+	for _, p := range left {
+		tell(s.out, "probe.not_asked", p.row, said("probe.wants."+string(c.missing(p))))
+	}
+	if c.DryRun {
+		for _, p := range list {
+			tell(s.out, "probe.costs", p.row, counted(p.calls+p.rules, "call"), counted(p.publishes, "publish"), p.asks())
+		}
+		return nil
+	}
+	out, err := newCassette(c.Out)
+	if err != nil {
+		return err
+	}
+	recorder := &cassette.Recorder{Upstream: upstream, Out: out, Log: slog.New(slog.NewTextHandler(s.err, nil)), Now: time.Now,
+		Timeout: 30 * time.Second}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	recording := &http.Server{Handler: recorder, ReadHeaderTimeout: 10 * time.Second}
+	go recording.Serve(l)
+	run := &probeRun{probeCommand: c, ctx: s.ctx, url: "http://" + l.Addr().String(), limit: calls}
+	err = run.askAll(s, list)
+	deleted, undone := run.undo()
+	_, failed := recorder.Lines()
+	err = errors.Join(err, recording.Close(), failed, out.Sync(), out.Close())
+	tell(s.out, "probe.spent", counted(run.calls, "call"), counted(deleted, "rule"), c.Out)
+	switch {
+	case undone != nil: // an interrupted program says the next step alone
+		return advised{error: fault("probe.probe", cmp.Or(err, error(constant("probe.not_undone")))), next: plain(undone.Error())}
+	case err != nil:
+		return fault("probe.probe", err)
+	}
+	return c.printSeen(s.out)
+}
+
+// begin lets every account that takes part fetch its token, and checks that the names of the rules are free.
+func (r *probeRun) begin(list []probe) error {
+	second, service := false, false
+	for _, p := range list {
+		second, service = second || p.requires == requireSecond, service || p.requires == requireService
+		for _, name := range p.names {
+			r.names = append(r.names, r.fill(name))
+		}
+	}
+	r.become(r.AppID, r.Secret)
+	if second {
+		r.become(r.SecondAppID, r.SecondSecret)
+	}
+	if service {
+		r.become(r.ServiceAppID, r.ServiceSecret)
+	}
+	return r.err
+}
+
+// askAll runs every probe, and says how each came out.
+func (r *probeRun) askAll(s *session, list []probe) error {
+	if err := r.begin(list); err != nil {
+		return err
+	}
+	open := 0
+	for _, p := range list {
+		r.err, r.current = nil, r.accounts[0]
+		otherwise, err := p.ask(r)
+		switch {
+		case r.ctx.Err() != nil:
+			return fault("probe.broken_off", p.row, r.ctx.Err())
+		case err != nil:
+			open++
+			tell(s.out, "probe.open", p.row, plain(err.Error()), p.asks())
+		case otherwise:
+			tell(s.out, "probe.otherwise", p.row, p.asks())
+		case p.partial:
+			tell(s.out, "probe.as_here_in_part", p.row, p.asks())
+		default:
+			tell(s.out, "probe.as_here", p.row, p.asks())
+		}
+	}
+	if open > 0 {
+		return fault("probe.open_rows", counted(open, "row"), len(list))
+	}
+	return nil
+}
+
+// printSeen prints the lines that docs/contract/seen takes.
+func (c *probeCommand) printSeen(w io.Writer) error {
+	lines, err := cassette.ReadFile(c.Out)
+	if err != nil {
+		return err
+	}
+	folder, err := os.MkdirTemp("", "qrjump-probe")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	answers := filepath.Join(folder, "answers.ndjson")
+	err = errors.Join(os.WriteFile(answers, nil, 0o600), os.WriteFile(filepath.Join(folder, "differences.ndjson"), nil, 0o600))
+	if err == nil {
+		_, err = cassette.Keep(lines, cassette.Report{}, folder, filepath.Base(c.Out))
+	}
+	if err != nil {
+		return err
+	}
+	seen, err := os.ReadFile(answers)
+	if err == nil {
+		_, err = io.Copy(w, bytes.NewReader(append([]byte(said("probe.seen")+"\n"), seen...)))
+	}
+	return err
+}

@@ -1,0 +1,18 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"os/exec"
+
+	"github.com/qrjump/qrjump/internal/server"
+)
+
+// startLed starts cmd: only Linux has namespaces, so with --isolate it fails.
+func (c *runCommand) startLed(cmd *exec.Cmd, _ *server.Server, _ string) error {
+	if c.Isolate {
+		return noNamespace{errors.ErrUnsupported}
+	}
+	return cmd.Start()
+}

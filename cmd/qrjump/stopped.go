@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"os/signal"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// stoppedBy is the error of a command that a signal stopped.
+type stoppedBy struct{ syscall.Signal }
+
+func (s stoppedBy) Error() string { return s.String() }
+
+// untilSignal is a context that ends with the first signal, which is its cause. A second one ends the program at once.
+func untilSignal() context.Context {
+	ctx, stop := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	go func() {
+		one := <-signals
+		signal.Stop(signals)
+		number, _ := one.(syscall.Signal)
+		stop(stoppedBy{number})
+	}()
+	return ctx
+}
+
+// during is the error of a command that was stopped: it says what is left behind.
+func (s stoppedBy) during(chosen *kong.Context, err error) error {
+	key, code := "stopped.interrupted", exitInterrupted
+	if s.Signal == syscall.SIGTERM {
+		key, code = "stopped.terminated", exitTerminated
+	}
+	left := sent.left()
+	if chosen != nil && chosen.Selected() != nil {
+		left = append(left, leftFiles(chosen.Selected())...)
+	}
+	if len(left) == 0 {
+		left = []string{said("stopped.nothing")}
+	}
+	next := ""
+	if a, is := errors.AsType[advised](err); is {
+		next = a.next
+	}
+	return coded{advised{error: fault(key, strings.Join(left, said("stopped.and"))), next: next}, code}
+}
+
+// began is when the program was started.
+var began = time.Now()
+
+// leftFiles says which of the files that a command writes are there, whole or in part.
+func leftFiles(node *kong.Node) (left []string) {
+	for _, v := range fileValues(node) {
+		if kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ","); kind != "out" {
+			continue
+		}
+		for _, one := range texts(v.Target) {
+			for _, file := range []string{one.String(), one.String() + ".part"} {
+				if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.ModTime().After(began) {
+					left = append(left, said("stopped.file", plain(file), counted(int(info.Size()), "byte")))
+				}
+			}
+		}
+	}
+	return left
+}
+
+// sent is what the command asked servers to change. A process runs one command.
+var sent changesSent
+
+// changesSent is a transport that notes requests that may change something.
+type changesSent struct {
+	mu       sync.Mutex
+	answered int
+	open     map[*http.Request]bool // without an answer
+}
+
+// reading are the paths of requests that change nothing though they have a body.
+var reading = regexp.MustCompile(`/scan/v1/|token$|/codes/lookup$|/qrcodejump(get|download)$|query$|/applycodedownload$|get$`)
+
+// by is another transport that is watched.
+func (c *changesSent) by(other http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead || reading.MatchString(r.URL.Path) ||
+			r.URL.Query().Get("dry_run") == "true" {
+			return other.RoundTrip(r)
+		}
+		c.mu.Lock()
+		if c.open == nil {
+			c.open = map[*http.Request]bool{}
+		}
+		c.open[r] = true
+		c.mu.Unlock()
+		answer, err := other.RoundTrip(r)
+		if err == nil {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			delete(c.open, r)
+			c.answered++
+		}
+		return answer, err
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// left says what servers were asked to change.
+func (c *changesSent) left() (left []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.answered > 0 {
+		left = append(left, said("stopped.answered", c.answered))
+	}
+	for r := range c.open {
+		left = append(left, said("stopped.open", r.Method+" "+r.URL.Path))
+	}
+	return left
+}
+
+// standardInput is a file whose reads end with the context.
+type standardInput struct {
+	ctx  context.Context
+	file *os.File
+}
+
+func (s standardInput) Read(b []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	own, done := make([]byte, len(b)), make(chan result, 1)
+	go func() {
+		n, err := s.file.Read(own)
+		done <- result{n, err}
+	}()
+	select {
+	case r := <-done:
+		return copy(b, own[:r.n]), r.err
+	case <-s.ctx.Done(): // the reading ends with the program
+		return 0, context.Cause(s.ctx)
+	}
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/gs1"
+)
+
+// askWithin is how long a server may take to say whether a text is a code of it.
+const askWithin = 5 * time.Second
+
+// codeCheck rejects texts that begin as codes of a server do and that are none: they would be printed and open nothing.
+type codeCheck struct {
+	s       *session
+	scanner *client.Client // nil = no server can be asked: the form alone is judged
+	prefix  string         // of the codes, as far as it is known
+}
+
+// codeCheck returns the check of texts by the server of the flags.
+func (f serverFlags) codeCheck(s *session, a adminFlags) *codeCheck {
+	c := &codeCheck{s: s, prefix: codes.DefaultPrefix}
+	at, err := f.scan("")
+	if err != nil || isPlatform(at.url) {
+		return c
+	}
+	if token, err := f.token(a, at.url); err == nil {
+		c.scanner, _ = f.connect(at, client.Options{ScanKey: token})
+	}
+	return c
+}
+
+// form returns an error for a text under the prefix that has not the form of a code.
+func (c *codeCheck) form(text string) error {
+	if codes.Under(text, c.prefix) && !codes.HasForm(text, c.prefix) {
+		return misused("symbol.no_code", text, c.prefix)
+	}
+	return nil
+}
+
+// text returns an error for a text that the server would read as a code, and that is none; a text that a rule opens is no code.
+func (c *codeCheck) text(text string) error {
+	if c.scanner == nil {
+		return c.form(text)
+	}
+	within, cancel := context.WithTimeout(c.s.ctx, askWithin)
+	defer cancel()
+	e, err := c.scanner.Explain(within, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: text}, AssumePublished: true})
+	if err != nil {
+		c.scanner = nil
+		return c.form(text)
+	}
+	if e.CodePrefix != "" {
+		c.prefix = e.CodePrefix
+	}
+	opensNone := e.CodePrefix != "" && (e.Action == client.OpenURL || e.Action == client.ShowText)
+	if _, err := gs1.Parse(text); opensNone && err == nil {
+		return nil // its key is looked up, and no code
+	}
+	if opensNone || e.Reason == string(codes.UnknownCode) {
+		return misused("symbol.no_code", text, c.prefix)
+	}
+	return nil
+}

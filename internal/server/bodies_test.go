@@ -1,0 +1,240 @@
+package server_test
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+)
+
+// schema is what the API document says of a value.
+type schema struct {
+	Ref                  string `json:"$ref"`
+	Type                 any
+	Properties           map[string]schema
+	Items                *schema
+	Enum                 []any
+	Minimum              float64
+	AdditionalProperties any
+}
+
+type bodyDocument struct {
+	Paths map[string]map[string]struct {
+		RequestBody *struct {
+			Content map[string]struct{ Schema schema }
+		}
+	}
+	Components struct{ Schemas map[string]schema }
+}
+
+// hostile makes bodies of about n bytes by a schema.
+type hostile struct {
+	document *bodyDocument
+	n        int
+}
+
+func (h hostile) schemaOf(s schema) schema {
+	for s.Ref != "" {
+		s = h.document.Components.Schemas[strings.TrimPrefix(s.Ref, "#/components/schemas/")]
+	}
+	return s
+}
+
+func (s schema) kind() string {
+	if list, several := s.Type.([]any); several {
+		return fmt.Sprint(list[0])
+	}
+	return fmt.Sprint(s.Type)
+}
+
+// value returns a value of a schema, whose texts and lists are as long as said.
+func (h hostile) value(s schema, text, items, deep int) any {
+	s = h.schemaOf(s)
+	switch {
+	case len(s.Enum) > 0:
+		return s.Enum[0]
+	case s.kind() == "string":
+		return strings.Repeat("7", text)
+	case s.kind() == "integer", s.kind() == "number":
+		return max(10_000, s.Minimum)
+	case s.kind() == "boolean":
+		return true
+	case s.kind() == "array" && deep > 0:
+		list := make([]any, items)
+		for i := range list {
+			list[i] = h.value(*s.Items, 1+text/(items+1), 1, deep-1)
+		}
+		return list
+	case s.kind() == "object" && deep > 0:
+		object := map[string]any{}
+		for name, property := range s.Properties {
+			object[name] = h.value(property, text, items, deep-1)
+		}
+		return object
+	}
+	return nil
+}
+
+// bodies are hostile bodies for a schema by what is wrong with them.
+func (h hostile) bodies(t *testing.T, s schema) map[string]string {
+	t.Helper()
+	written := func(v any) string {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	few, many := map[string]any{}, map[string]any{}
+	for i := range h.n / 12 {
+		many[fmt.Sprintf("k%07d", i)] = i % 10
+		if i < 990 {
+			few[fmt.Sprintf("k%07d", i)] = strings.Repeat("x", h.n/990)
+		}
+	}
+	properties := len(h.schemaOf(s).Properties)
+	list := func(one any) string {
+		all := map[string]any{}
+		for name := range h.schemaOf(s).Properties {
+			all[name] = slices.Repeat([]any{one}, h.n/8/(properties+1))
+		}
+		return written(all)
+	}
+	return map[string]string{
+		"unknown keys":        written(many),
+		"fewer unknown keys":  written(few),
+		"objects of one key":  list(map[string]any{"a": 1}),
+		"lists":               list([]any{}),
+		"texts in lists":      list("a"),
+		"numbers":             list(1),
+		"long texts":          written(h.value(s, h.n/(properties+1), 1, 4)),
+		"long lists":          written(h.value(s, 8, h.n/100, 4)),
+		"depth":               strings.Repeat(`{"a":`, h.n/6) + "1" + strings.Repeat("}", h.n/6),
+		"list of lists":       strings.Repeat(`[`, h.n/2) + strings.Repeat("]", h.n/2),
+		"no JSON":             strings.Repeat("x", h.n),
+		"a long key":          written(map[string]any{strings.Repeat("k", h.n): 1}),
+		"a password and junk": `{"password":"correct horse battery","secret":"correct horse battery","junk":1}`,
+	}
+}
+
+// bodyCall is an operation that takes a body, with a path at which it finds what it changes.
+type bodyCall struct {
+	name, method, path string
+	schema             schema
+	header             []string
+}
+
+// bodyCalls are all operations of the three listeners that take a JSON body.
+func bodyCalls(t *testing.T, s *servertest.Server, document *bodyDocument) (calls []bodyCall) {
+	t.Helper()
+	s.Do("GET", "/openapi.json", "").JSON(t, document)
+	ids := revised(t, s)
+	parameter := regexp.MustCompile(`\{[^}]*\}`)
+	values := strings.NewReplacer("{appid}", "shop", "{component}", "isv", "{application_id}", ids.Replace("BATCH"), "{user}", "u",
+		"{name}", "alice", "{mini_program}", "shop", "{host}", "h.example", "{key}", "01/09506000134352", "{seq}", "1")
+	for _, path := range slices.Sorted(maps.Keys(document.Paths)) {
+		for method, o := range document.Paths[path] {
+			if o.RequestBody == nil {
+				continue
+			}
+			body, isJSON := o.RequestBody.Content["application/json"]
+			if !isJSON || strings.HasSuffix(path, "/export") || strings.Contains(path, "/emulator/") {
+				continue
+			}
+			header := []string{"Content-Type: application/json", "Authorization: Bearer " + servertest.AdminToken}
+			calls = append(calls, bodyCall{strings.ToUpper(method) + " " + path, strings.ToUpper(method),
+				parameter.ReplaceAllString(values.Replace(path), "1"), body.Schema, header})
+		}
+	}
+	for _, path := range api.Paths() {
+		of := cmp.Or(map[bool]string{true: "svc"}[strings.Contains(path, "marketcode")], "shop")
+		calls = append(calls, bodyCall{name: path, method: "POST", path: path + "?access_token=" + s.Token(of)})
+	}
+	return calls
+}
+
+// Issue 42, 5: a rejection repeated the whole body for each unknown key. Whatever is wrong with a body, the answer is short, and
+// what the call allocates is proportional to the body: both are measured for every operation.
+func TestBodies_CostIsProportionalToTheirSize(t *testing.T) {
+	s := servertest.Start(t, servertest.Options{Seed: brand})
+	var document bodyDocument
+	calls := bodyCalls(t, s, &document)
+	if len(calls) < 60 {
+		t.Fatalf("%d operations take a body", len(calls))
+	}
+	const small, large, longest = 30_000, 240_000, 20_000
+	for _, c := range calls {
+		send := func(body string) (answer servertest.Answer, allocated uint64) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			answer = s.Do(c.method, c.path, body, c.header...)
+			runtime.ReadMemStats(&after)
+			return answer, after.TotalAlloc - before.TotalAlloc
+		}
+		first, second := hostile{&document, small}.bodies(t, c.schema), hostile{&document, large}.bodies(t, c.schema)
+		for _, what := range slices.Sorted(maps.Keys(first)) {
+			little, few := send(first[what])
+			much, many := send(second[what])
+			if len(little.Body) > longest || len(much.Body) > longest {
+				t.Errorf("%s with %s: an answer of %d bytes to %d, of %d bytes to %d", c.name, what, len(little.Body), len(first[what]),
+					len(much.Body), len(second[what]))
+			}
+			if bound := uint64(2_000_000 + 150*len(second[what])); many > bound || many > 2_000_000+16*few {
+				t.Errorf("%s with %s: allocates %d bytes for a body of %d, %d for one of %d; want at most %d", c.name, what, few,
+					len(first[what]), many, len(second[what]), bound)
+			}
+			if strings.Contains(little.Body, "correct horse") {
+				t.Errorf("%s repeats a secret: %s", c.name, little.Body)
+			}
+		}
+	}
+}
+
+// Issue 42, 5: what a call does in the database ends when its client hangs up.
+func TestAdminCall_ClientHangsUp(t *testing.T) {
+	t.Parallel()
+	p := onPostgres(t)
+	s := p.start(t, servertest.Options{Seed: brand})
+	db, err := sql.Open("pgx", p.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec(`LOCK TABLE notices IN ACCESS EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	waiting := func() int64 {
+		return dbtest.Number(t, p.database, `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'notices'::regclass`)
+	}
+	ctx, hangUp := context.WithCancel(t.Context())
+	defer hangUp()
+	r := s.Request("GET", "/admin/v1/accounts/shop/notices", "", "Authorization: Bearer "+servertest.AdminToken).WithContext(ctx)
+	answered := make(chan error)
+	go func() {
+		_, err := http.DefaultClient.Do(r)
+		answered <- err
+	}()
+	eventually(t, "the query waits", func() bool { return waiting() == 1 })
+	hangUp()
+	if err := <-answered; err == nil {
+		t.Error("the call was answered while its table was locked")
+	}
+	eventually(t, "the query is cancelled", func() bool { return waiting() == 0 })
+}

@@ -1,0 +1,107 @@
+package server_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Issue 42, 12: what changes nothing leaves no event, an overlap is named with what is free, and who brings a lost package's file
+// back to life is warned.
+func TestCodes_RepeatedOverlappingAndRecalledChanges(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		w := works{where(t).start(t, servertest.Options{Seed: brewery}), t}
+		id := w.apply("x", 10_000)
+		batch := fmt.Sprintf("/batches/%d", id)
+		var made client.Package
+		w.Admin("POST", batch+"/packages", `{"code_start":0,"code_end":99,"printer":"p"}`).JSON(t, &made)
+		events := func() int {
+			var list struct{ Events []client.CodeEvent }
+			w.Admin("GET", batch+"/events", "").JSON(t, &list)
+			return len(list.Events)
+		}
+		spoil := func(ranges string, want int) {
+			t.Helper()
+			before, head := events(), newestChange(t, w.Server)
+			w.Admin("POST", fmt.Sprintf("/packages/%d/spoiled", made.ID), `{"ranges":[`+ranges+`]}`)
+			if got := events() - before; got != want {
+				t.Errorf("spoil %s: %d events, want %d", ranges, got, want)
+			}
+			if changed := newestChange(t, w.Server) > head; changed != (want > 0) {
+				t.Errorf("spoil %s: the audit log has a change: %v", ranges, changed)
+			}
+		}
+		spoil(`{"from":7,"to":9}`, 1)
+		spoil(`{"from":7,"to":9}`, 0)
+		spoil(`{"from":8,"to":8}`, 0)
+		spoil(`{"from":5,"to":12}`, 1)
+
+		const binding = `"binding":{"activity_name":"a","product_brand":"b","product_title":"t","product_code":"x","wxa_appid":"shop","wxa_path":"p"}`
+		activate := func(from, to int) servertest.Answer {
+			return w.Do("POST", "/admin/v1"+batch+"/activations", fmt.Sprintf(`{"code_start":%d,"code_end":%d,%s}`, from, to, binding),
+				"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
+		}
+		if a := activate(100, 199); a.Status != 200 || !strings.Contains(a.Body, `"warning":"product_code is no EAN`) {
+			t.Errorf("a product code that is no EAN: %d %s, want 200 and a warning", a.Status, a.Body)
+		}
+		activate(300, 399)
+		if a := activate(150, 449); a.Status != 409 || !strings.Contains(a.Body, "overlap: 150-199, 300-399; free: 200-299, 400-449") {
+			t.Errorf("an overlapping activation: %d %s, want the overlap and the free ranges", a.Status, a.Body)
+		}
+
+		if a := w.states(id, `{"did":"unfreeze","ranges":[{"from":0,"to":99}]}`); strings.Contains(a.Body, "warning") {
+			t.Errorf("unfreeze before the recall: %s, want no warning", a.Body)
+		}
+		w.Admin("POST", fmt.Sprintf("/packages/%d/recall", made.ID), `{}`)
+		if a := w.states(id, `{"did":"unfreeze","ranges":[{"from":99,"to":150}]}`); !strings.Contains(a.Body,
+			fmt.Sprintf(`"warning":"package %d was recalled: its file, which may be lost, is valid again"`, made.ID)) {
+			t.Errorf("unfreeze after the recall: %d %s, want a warning", a.Status, a.Body)
+		}
+		if a := w.states(id, `{"did":"unfreeze","ranges":[{"from":100,"to":150}]}`); strings.Contains(a.Body, "warning") {
+			t.Errorf("unfreeze of other codes: %s, want no warning", a.Body)
+		}
+	})
+}
+
+// Issue 42, 12: an address beyond its host may hold a secret, and no audit entry names a person for what another one did.
+func TestAdminAPI_HidesSecretsOfAddressesAndKeepsActors(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: brand,
+		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	_, viewer := adminKey(t, s, `{"name":"v","role":"viewer"}`)
+	_, operator := adminKey(t, s, `{"name":"o","role":"operator"}`)
+	s.Hide("whsec")
+	var hook client.WebhookAdded
+	s.Admin("POST", "/webhooks", `{"url":"https://receiver.example/hooks/s3cret?token=s3cret","alarms":true}`).JSON(t, &hook)
+	s.Hide(hook.Secret)
+	s.Admin("PUT", "/components/isv", `{"event_url":"https://isv.example/s3cret"}`)
+	s.Admin("PUT", "/accounts/shop", `{"kind":"mini_program","message_url":"https://shop.example/?token=s3cret","versions":["release"]}`)
+	for _, path := range []string{"/webhooks", "/components", "/components/isv", "/accounts", "/accounts/shop"} {
+		if a := viewer("GET", path, ""); a.Status != 200 || strings.Contains(a.Body, "s3cret") || !strings.Contains(a.Body, ".example/…") {
+			t.Errorf("a viewer's %s: %d %s, want hosts without what follows them", path, a.Status, a.Body)
+		}
+		if a := operator("GET", path, ""); !strings.Contains(a.Body, "s3cret") {
+			t.Errorf("an operator's %s: %d %s, want whole addresses", path, a.Status, a.Body)
+		}
+	}
+
+	s.Admin("POST", "/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"a"}`)
+	var list client.OrderList
+	s.Admin("GET", "/orders", "").JSON(t, &list)
+	states := fmt.Sprintf("/batches/%d/states", list.Orders[0].ApplicationID)
+	s.Admin("POST", states, `{"did":"freeze","ranges":[{"from":1,"to":1}],"actor":"person:alice"}`)
+	operator("POST", states, `{"did":"freeze","ranges":[{"from":2,"to":2}],"actor":"admin"}`)
+	s.Admin("POST", states, `{"did":"freeze","ranges":[{"from":3,"to":3}],"actor":"till-3"}`)
+	log := s.Admin("GET", "/changes?kind=codes", "").Body
+	for _, want := range []string{`"actor":"admin","via":"person:alice"`, `"actor":"key:o","via":"admin"`, `"actor":"till-3"`} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the audit log: %s, want %s in it", log, want)
+		}
+	}
+}

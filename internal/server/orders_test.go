@@ -1,0 +1,121 @@
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// orders makes calls about orders of codes as two people do.
+type orders struct {
+	*servertest.Server
+	t *testing.T
+}
+
+func (o orders) post(path, body string, want int) (one client.Order, text string) {
+	o.t.Helper()
+	a := o.Do("POST", "/admin/v1/accounts/svc/orders"+path, body, "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/json")
+	if a.Status != want {
+		o.t.Fatalf("POST orders%s %s = %d %s, want %d", path, body, a.Status, a.Body, want)
+	}
+	_ = json.Unmarshal([]byte(a.Body), &one) // a refusal is no order
+	return one, a.Body
+}
+
+// place orders codes with a text; "" = prefix and secret.
+func (o orders) place(text string) client.Order {
+	o.t.Helper()
+	one, _ := o.post("", fmt.Sprintf(`{"code_count":10000,"isv_application_id":"a","text":%q}`, text), 200)
+	return one
+}
+
+// interrupt leaves an approved order as a process does that is killed before its codes are made.
+func (o orders) interrupt(name string) {
+	o.t.Helper()
+	var order map[string]any
+	text, err := server.Meta(o.t.Context(), o.Server.Server, name)
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &order)
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	order["decided_by"], order["decided_at"] = "person:bob", order["asked_at"]
+	changed, err := json.Marshal(order)
+	if err == nil {
+		err = server.PutMeta(o.t.Context(), o.Server.Server, name, string(changed))
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// Issue 42, 6: an approval counts for the order that was read, and an approved order is completed.
+func TestOrders_ApprovalOfARevision(t *testing.T) {
+	t.Parallel()
+	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+		t.Parallel()
+		p := where(t)
+		o := orders{p.start(t, servertest.Options{Seed: brand}), t}
+		o.Admin("PUT", "/settings", `{"order_by_two":true}`)
+		_, bob := adminKey(t, o.Server, `{"name":"bob","role":"marketer"}`)
+		decide := func(body string) servertest.Answer {
+			t.Helper()
+			return bob("POST", "/accounts/svc/orders/decisions", body)
+		}
+		agree := func(revision string) servertest.Answer {
+			t.Helper()
+			return decide(`{"isv_application_id":"a","agree":true,"revision":"` + revision + `"}`)
+		}
+
+		read := o.place("")
+		o.post("/decisions", `{"isv_application_id":"a","agree":false}`, 200) // the requester cancels it
+		weak := o.place("https://weak.example/{digits:20}")
+		for what, a := range map[string]servertest.Answer{"the order that was cancelled": agree(read.Revision), "no revision": agree("")} {
+			if a.Status != http.StatusConflict || !strings.Contains(a.Body, "revision") {
+				t.Errorf("agreeing to %s: %d %s, want 409", what, a.Status, a.Body)
+			}
+		}
+		if weak.State != "waits" || weak.Revision == read.Revision {
+			t.Errorf("the order with another text: %+v, the first: %+v", weak, read)
+		}
+		o.post("/decisions", `{"isv_application_id":"a","agree":true,"revision":"`+weak.Revision+`"}`, 409) // its requester
+
+		// A process that approved it ended before it made the codes.
+		o.interrupt("order/svc/a")
+		if a := decide(`{"isv_application_id":"a","agree":false}`); a.Status != http.StatusConflict {
+			t.Errorf("rejecting an approved order: %d %s, want 409", a.Status, a.Body)
+		}
+		var list client.OrderList
+		if o.Admin("GET", "/orders?making=true", "").JSON(t, &list); len(list.Orders) != 1 || list.Orders[0].State != "making" {
+			t.Errorf("interrupted orders: %+v, want one", list)
+		}
+		if again := o.place("https://weak.example/{digits:20}"); again.State != "made" || again.DecidedBy != "person:bob" {
+			t.Errorf("the same again: %+v, want its codes made", again)
+		}
+		if _, text := o.post("", `{"code_count":20000,"isv_application_id":"a"}`, 409); !strings.Contains(text, "another count") {
+			t.Errorf("the same number with another count: %s", text)
+		}
+
+		o.post("", `{"code_count":10000,"isv_application_id":"b"}`, 200)
+		o.interrupt("order/svc/b")
+		o.Stop()
+		again := p.start(t, servertest.Options{Seed: brand})
+		eventually(t, "the interrupted order is completed after a start", func() bool {
+			again.Admin("GET", "/orders", "").JSON(t, &list)
+			return slices.ContainsFunc(list.Orders, func(o client.Order) bool { return o.ISV == "b" && o.State == "made" })
+		})
+		var batches struct{ Batches []client.Batch }
+		if again.Admin("GET", "/batches", "").JSON(t, &batches); len(batches.Batches) != 2 {
+			t.Errorf("%d applications, want one for each order", len(batches.Batches))
+		}
+	})
+}

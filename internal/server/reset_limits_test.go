@@ -1,0 +1,83 @@
+package server_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+const demoShop = "wxminiprogram0001"
+
+// rejected makes calls of an account and returns how many of them are above the limit of calls a second.
+func rejected(t *testing.T, s *servertest.Server, calls int) (n int) {
+	t.Helper()
+	token := s.NewToken(demoShop)
+	for range calls {
+		switch code := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, `{"get_type":0}`).Code(t); code {
+		case 0:
+		case 44990:
+			n++
+		default:
+			t.Fatalf("qrcodejumpget = %d, want 0 or 44990", code)
+		}
+	}
+	return n
+}
+
+func TestLimitOfCallsASecond_IsClearedByReset(t *testing.T) {
+	t.Parallel()
+	for name, clear := range map[string]struct{ method, path, body string }{
+		"a reset of everything":   {"POST", "/emulator/reset", ""},
+		"a reset of the account":  {"POST", "/emulator/reset", `{"accounts":["` + demoShop + `"]}`},
+		"a load of a snapshot":    {"POST", "/emulator/snapshots/before/load", ""},
+		"the clock a second on":   {"PUT", "/emulator/clock", `{"advance":"1s"}`},
+		"a clock that is stopped": {"PUT", "/emulator/clock", `{"advance":"1s","freeze":true}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// The setting stays after a reset, and the demo accounts are there beside a seed of settings.
+			s := servertest.Start(t, servertest.Options{Seed: "settings: {rate_limit: 2}\n",
+				Config: func(c *server.Config) { c.Set = []string{"rate_limit=5"} }})
+			s.Admin("PUT", "/emulator/snapshots/before", "")
+			rejected(t, s, 15)
+			s.Admin(clear.method, clear.path, clear.body)
+			if got := rejected(t, s, 5); got != 0 {
+				t.Errorf("after %s %d of 5 calls are rejected, want 0", name, got)
+			}
+		})
+	}
+}
+
+func TestClock_MovedByLessThanASecondKeepsTheLimit(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Set = []string{"rate_limit=1"} }})
+	rejected(t, s, 1)
+	for _, step := range []struct {
+		advance string
+		want    int
+	}{{"600ms", 1}, {"600ms", 0}} {
+		s.Admin("PUT", "/emulator/clock", `{"advance":"`+step.advance+`"}`)
+		if got := rejected(t, s, 1); got != step.want && os.Getenv("TEST_POSTGRES") == "" { // its clock goes on besides
+			t.Errorf("after %s more %d calls are rejected, want %d", step.advance, got, step.want)
+		}
+	}
+}
+
+func TestSet_WrongSettingsAreNamed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ set, want string }{
+		{"rate_limit", `--set "rate_limit": want NAME=VALUE`},
+		{"rate_limi=5", "--set: settings: "},
+		{"rate_limit=-1", "--set: settings: "},
+		{`daily_limits={"/none":5}`, "no interface has the path /none"},
+	} {
+		config := server.Default()
+		config.Set = []string{c.set}
+		if err := config.Validate(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("Validate() with --set %s = %v, want %q in it", c.set, err, c.want)
+		}
+	}
+}
