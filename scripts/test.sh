@@ -18,7 +18,7 @@ read -ra race_packages <<<"${RACE_PACKAGES:-./internal/index ./internal/live ./i
 # of these only the tests that start goroutines: the others run one, and take most of the time
 read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/stats ./internal/stats/recount ./internal/alarms ./internal/accounts ./internal/api ./internal/console}"
 read -ra test_packages <<<"${TEST_PACKAGES:-./...}"
-read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 60m -vet=off}" # check has vetted all
+read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 30m -vet=off}" # check has vetted all
 
 # Small servers that live for a second, and the compiler, have small heaps, which Go would collect all the time: up to a
 # quarter of what a test computes, and a fifth of what the compiler does.

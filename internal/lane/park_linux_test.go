@@ -16,10 +16,14 @@ import (
 	"time"
 )
 
-// until waits for what other goroutines make true of the one connection of a lane.
-func until(l *Lane, is func(*conn) bool) {
+// until waits for what other goroutines make true of the one connection of a lane, and fails when that has ended.
+func until(t *testing.T, l *Lane, is func(*conn) bool) {
+	t.Helper()
 	for done := false; !done; runtime.Gosched() {
-		l.each(func(c *conn) { done = is(c) })
+		here := false
+		if l.each(func(c *conn) { here, done = true, is(c) }); !here {
+			t.Fatal("the connection has ended")
+		}
 	}
 }
 
@@ -47,25 +51,25 @@ func TestParking(t *testing.T) {
 	}
 	ask("first")
 	for i := range int32(20) {
-		until(lane, isParked)
+		until(t, lane, isParked)
 		ask("again")
 		if n := tried.Load(); n != i+1 {
 			t.Fatalf("%d were answered by the loop, want %d", n, i+1)
 		}
 	}
-	until(lane, isParked)
+	until(t, lane, isParked)
 	ask("wait") // what would wait is begun on a goroutine
-	until(lane, isParked)
+	until(t, lane, isParked)
 	ask("on")
 	whole := say("pieces")
 	for range maxMisses + 1 {
-		until(lane, isParked)
+		until(t, lane, isParked)
 		io.WriteString(client, whole[:20])
-		until(lane, func(c *conn) bool { return !c.parked.Load() && !c.idle.Load() })
+		until(t, lane, func(c *conn) bool { return !c.parked.Load() && !c.idle.Load() })
 		io.WriteString(client, whole[20:])
 		wantAnswer(t, in, 200, "pieces")
 	}
-	until(lane, func(c *conn) bool { return c.idle.Load() && !c.parked.Load() })
+	until(t, lane, func(c *conn) bool { return c.idle.Load() && !c.parked.Load() })
 	ask("kept")
 	if err := lane.Drain(t.Context()); err != nil {
 		t.Fatal(err)
@@ -84,8 +88,11 @@ func TestHowParkedConnectionsEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			lane := echoing()
-			if name == "idle" || name == "closed" {
+			switch name {
+			case "idle":
 				lane.IdleTime = 100 * time.Millisecond
+			case "closed":
+				lane.IdleTime = 4 * time.Second // looked at every second; a machine that stands still must not end it before
 			}
 			dial := listening(t, lane)
 			client := dial()
@@ -93,7 +100,7 @@ func TestHowParkedConnectionsEnd(t *testing.T) {
 			io.WriteString(client, say("a"))
 			wantAnswer(t, in, 200, "a")
 			if name != "idle" {
-				until(lane, isParked)
+				until(t, lane, isParked)
 			}
 			end(lane, client)
 			if _, err := in.ReadByte(); name != "client" && !errors.Is(err, io.EOF) {
@@ -117,7 +124,7 @@ func TestAParkedClientThatEndsWithItsRequest(t *testing.T) {
 		in := bufio.NewReader(client)
 		io.WriteString(client, say("a"))
 		wantAnswer(t, in, 200, "a")
-		until(lane, isParked)
+		until(t, lane, isParked)
 		io.WriteString(client, say("b"))
 		client.CloseWrite()
 		wantAnswer(t, in, 200, "b")
