@@ -176,34 +176,38 @@ func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(
 	return nil
 }
 
-// boundByFile looks which part of a range a file has: its first and its last row
-// say so, since rows stand in the order of their indexes. Each text is checked; the server is asked about the first and the last.
+// checkedAtOnce is how many rows of a file the server is asked about at a time.
+const checkedAtOnce = 1000
+
+// boundByFile looks which part of a range a file has, whose rows stand in the order of their indexes. It checks the text of each.
 func (src *rowSource) boundByFile(want client.CodeRange, check *codeCheck) error {
-	first, last := int64(-1), int64(-1)
-	var newest labels.Row
+	first, last, line := int64(-1), int64(-1), 0
+	var page []labels.Row
+	ask := func() error {
+		if i, err := check.rows(src.id, page); err != nil {
+			return misused("print_rows.line", src.file, line-len(page)+i+1, err)
+		}
+		page = page[:0]
+		return nil
+	}
 	for r, err := range src.fileRows() {
 		if err != nil {
 			return err
 		}
-		newest = r
-		if first < 0 {
-			first = r.Index
-			err = check.text(r.Text)
-		} else {
-			err = check.form(r.Text)
-		}
-		if err != nil {
-			return misused("batch.of_2", src.file, err)
-		}
 		if last >= 0 && r.Index != last+1 {
 			return fault("print_rows.index_follows_want_all_rows", src.file, r.Index, last)
 		}
-		last = r.Index
-	}
-	if first < last {
-		if err := check.text(newest.Text); err != nil {
-			return misused("batch.of_2", src.file, err)
+		if last, line = r.Index, line+1; line == 1 {
+			first = r.Index
 		}
+		if page = append(page, r); len(page) == checkedAtOnce {
+			if err := ask(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := ask(); err != nil {
+		return err
 	}
 	if want.To == math.MaxInt64 {
 		want = client.CodeRange{From: first, To: last}

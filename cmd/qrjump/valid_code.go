@@ -7,6 +7,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/gs1"
+	"github.com/qrjump/qrjump/internal/labels"
 )
 
 // askWithin is how long a server may take to say whether a text is a code of it.
@@ -14,9 +15,10 @@ const askWithin = 5 * time.Second
 
 // codeCheck rejects texts that begin as codes of a server do and that are none: they would be printed and open nothing.
 type codeCheck struct {
-	s       *session
-	scanner *client.Client // nil = no server can be asked: the form alone is judged
-	prefix  string         // of the codes, as far as it is known
+	s        *session
+	scanner  *client.Client // nil = no server can be asked: the form alone is judged
+	operator *client.Client // lists the codes of an application; nil = each text is asked about
+	prefix   string         // of the codes, as far as it is known
 }
 
 // codeCheck returns the check of texts by the server of the flags.
@@ -29,7 +31,34 @@ func (f serverFlags) codeCheck(s *session, a adminFlags) *codeCheck {
 	if token, err := f.token(a, at.url); err == nil {
 		c.scanner, _ = f.connect(at, client.Options{ScanKey: token})
 	}
+	c.operator, _ = f.asOperator(a)
 	return c
+}
+
+// rows returns the first of a file's rows, one index after the other, whose text is none of the server's codes, and why it is none.
+// The server is asked about a text of its own only where it is not the one that the application lists.
+func (c *codeCheck) rows(id int64, page []labels.Row) (n int, err error) {
+	listed := map[int64]string{}
+	if c.operator != nil && len(page) > 0 {
+		within, cancel := context.WithTimeout(c.s.ctx, askWithin)
+		defer cancel()
+		src := rowSource{id: id, operator: c.operator}
+		if err := src.listed(within, client.CodeRange{From: page[0].Index, To: page[len(page)-1].Index}, func(r labels.Row) bool {
+			listed[r.Index] = r.Text
+			return true
+		}); err != nil {
+			c.operator = nil
+		}
+	}
+	for i, r := range page {
+		if listed[r.Index] == r.Text {
+			continue
+		}
+		if err := c.text(r.Text); err != nil {
+			return i, err
+		}
+	}
+	return 0, nil
 }
 
 // form returns an error for a text under the prefix that has not the form of a code.
