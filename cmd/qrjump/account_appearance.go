@@ -14,7 +14,7 @@ type accountAppearance struct {
 	Accent     *string `placeholder:"RRGGBB"`
 	HelpLink   *string `placeholder:"URL"`
 	OpenAtOnce *bool   `negatable:""`
-	Logo       string  `type:"existingfile" placeholder:"FILE" xor:"logo" file:"in"`
+	Logo       string  `placeholder:"FILE" xor:"logo" file:"in"`
 	NoLogo     bool    `xor:"logo"`
 
 	AppEn     *string `placeholder:"TEXT"`

@@ -93,7 +93,7 @@ type exportCommand struct {
 	adminFlags
 	passphraseFlags
 	File   string `arg:"" optional:"" file:"out"`
-	Static string `placeholder:"DIR"`
+	Static string `placeholder:"DIR" file:"new"`
 }
 
 // Run writes beside the file, checks what was written, and renames it.

@@ -105,7 +105,7 @@ type compareCommand struct {
 	outputFlags
 	File      string `arg:"" file:"in"`
 	Behaviour string `placeholder:"ID"`
-	Keep      string `placeholder:"DIR"`
+	Keep      string `placeholder:"DIR" file:"dir"`
 }
 
 // Run plays a cassette on a new server and lists what differs.

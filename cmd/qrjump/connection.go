@@ -28,7 +28,7 @@ const defaultServer = "http://127.0.0.1:8080"
 type serverFlags struct {
 	Context string `env:"QRJUMP_CONTEXT" placeholder:"NAME"`
 	Server  string `env:"QRJUMP_SERVER" placeholder:"URL"`
-	Data    string `env:"QRJUMP_DATA" placeholder:"DIR"`
+	Data    string `env:"QRJUMP_DATA" placeholder:"DIR" file:"dir"`
 	CAFile  string `name:"ca-file" env:"QRJUMP_CA_FILE" placeholder:"FILE" file:"in"`
 }
 
@@ -79,9 +79,6 @@ func (f serverFlags) find(flag, given string, of func(server.Addresses) string) 
 		return place{given, flag}, nil
 	}
 	dir := cmp.Or(f.Data, "qrjump-data")
-	if f.Data != "" && !isFolder(dir) {
-		return place{}, absent(fault("connection.data_there_is_no_such", dir, whereFlags))
-	}
 	here, err := server.ReadAddresses(dir)
 	none := errors.Is(err, fs.ErrNotExist)
 	switch {

@@ -267,6 +267,9 @@ func readSecret(source, what string) (string, error) {
 		c.Stdin, c.Stderr = os.Stdin, os.Stderr
 		text, err = c.Output()
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", misused("context.reading_it_from", what, source, err)
+	}
 	if err != nil {
 		return "", fault("context.reading_it_from", what, source, err)
 	}

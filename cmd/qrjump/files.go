@@ -18,7 +18,7 @@ import (
 
 // Flags and arguments that name a file have the tag file: "in" of one that is read, "out" of one that is written. For both
 // - is standard input or output, which a command finds as a file like any other; with ",self" behind it reads or writes
-// what comes as it comes.
+// what comes as it comes. Of folders it is "dir" of one that has to be there, and "new" of one that is made.
 const (
 	fileTag = "file"
 	dash    = "-"
@@ -39,7 +39,7 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 	for _, v := range fileValues(node) {
 		kind, self, _ := strings.Cut(v.Tag.Get(fileTag), ",")
 		for _, one := range texts(v.Target) {
-			if one.String() != dash {
+			if one.String() != dash || kind != "in" && kind != "out" {
 				continue
 			}
 			if kind == "in" {
@@ -97,7 +97,7 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 const mayLack = "absent"
 
 // checkNames returns an error for an empty value, which a script passes by mistake and which would mean all or none, and for a file
-// that is to be read and is not there. A value that may be empty is a pointer.
+// that is to be read, or a folder in which one is to be written, that is not there. A value that may be empty is a pointer.
 func checkNames(chosen *kong.Context) error {
 	for _, p := range chosen.Path {
 		v := p.Positional
@@ -119,16 +119,35 @@ func checkNames(chosen *kong.Context) error {
 		}
 	}
 	for _, v := range fileValues(chosen.Selected()) {
-		if kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ","); kind != "in" || v.Tag.Has(mayLack) {
-			continue
-		}
 		for _, one := range texts(v.Target) {
-			if _, err := os.Stat(one.String()); one.String() != "" && one.String() != dash && errors.Is(err, fs.ErrNotExist) {
-				return misused("parse.no_file", flagName(v), plain(one.String()))
+			if one.String() == "" || v.Tag.Has(mayLack) {
+				continue
+			}
+			if key, path := lacking(v, one.String()); key != "" {
+				return misused(key, flagName(v), plain(path))
 			}
 		}
 	}
 	return nil
+}
+
+// lacking returns which file or folder of a value is not there, and the text that says so; "" where all is there.
+func lacking(v *kong.Value, path string) (key, missing string) {
+	kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ",")
+	key = "parse.no_folder"
+	switch {
+	case path == dash && kind != "dir", kind == "out" && strings.HasSuffix(path, "/"): // a folder that the command makes
+		return "", ""
+	case kind == "in":
+		key = "parse.no_file"
+	case kind != "dir":
+		path = filepath.Dir(filepath.Clean(path))
+	}
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || kind != "in" && err == nil && !info.IsDir() {
+		return key, path
+	}
+	return "", ""
 }
 
 // spooled is standard input as a file that can be read again and from its middle. Where the system can, it has no name any

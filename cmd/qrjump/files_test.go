@@ -51,7 +51,7 @@ func TestADashIsStandardInputAndOutputEverywhere(t *testing.T) {
 			case kind == "" && namesFile(v) && !strings.Contains(help, "folder"):
 				t.Errorf("%s names a file: give it the tag file, for - to be standard input or output", at)
 				continue
-			case kind == "":
+			case kind == "", kind == "dir", kind == "new":
 				continue
 			case kind != "in" && kind != "out" || self != "" && self != "self":
 				t.Errorf("%s has the tag file:%q: want in or out, perhaps with ,self", at, v.Tag.Get(fileTag))

@@ -180,7 +180,11 @@ func (c *labelCommand) fill(parser *kong.Kong, job *labelJob, values map[string]
 	} else {
 		args = append(args, "all")
 	}
-	if _, err := parser.Parse(args); err != nil {
+	chosen, err := parser.Parse(args)
+	if err == nil {
+		err = checkNames(chosen)
+	}
+	if err != nil {
 		return misused("label.wrong", c.File, err)
 	}
 	f := job.flags()

@@ -7,7 +7,7 @@ import (
 )
 
 type masterKeyTurn struct {
-	Data       string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
+	Data       string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR" file:"dir"`
 	Database   string `env:"QRJUMP_DATABASE" placeholder:"URL"`
 	NewKeyFile string `env:"QRJUMP_NEW_KEY_FILE" placeholder:"FILE" file:"in"`
 }

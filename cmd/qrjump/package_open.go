@@ -108,7 +108,7 @@ type packageOpen struct {
 	outputFlags
 	packageReader
 	File string `arg:"" file:"in"`
-	Out  string `required:"" placeholder:"DIR"`
+	Out  string `required:"" placeholder:"DIR" file:"new"`
 }
 
 // Run writes beside the folder, and renames when all is checked.

@@ -224,7 +224,7 @@ func (c *ruleDelete) Run(s *session, wire *client.Client) error {
 type ruleFile struct {
 	member
 	Prefix string `placeholder:"PREFIX"`
-	Write  string `placeholder:"DIR"`
+	Write  string `placeholder:"DIR" file:"dir"`
 }
 
 // Run shows the verification file. Contract: rules 1.6, 2.7.
