@@ -6,7 +6,7 @@ import sys
 from qrjump_client import Client
 from qrjump_client.api.admin import get_account, get_settings, list_accounts
 from qrjump_client.api.scan import explain, resolve
-from qrjump_client.models import ErrorModel, ExplainRequest, Request
+from qrjump_client.models import ErrorModel, ExplainRequest, ScanRequest
 import qrjump_client
 
 
@@ -24,7 +24,7 @@ with Client(base_url=sys.argv[1]) as client:
          missing.status_code == 404 and isinstance(missing.parsed, ErrorModel) and missing.parsed.status == 404, missing)
     settings = get_settings.sync(client=client)
     want("settings", isinstance(settings.rate_limit, int), settings)
-    decision = resolve.sync(client=client, body=Request(text="https://nobody.example/t/7", user="alice"))
+    decision = resolve.sync(client=client, body=ScanRequest(text="https://nobody.example/t/7", user="alice"))
     want("a scan", decision.action == "open_url" and decision.url == "https://nobody.example/t/7", decision)
     explained = explain.sync(client=client, body=ExplainRequest(text="https://nobody.example/t/7"))
     want("an explanation", isinstance(explained.steps, list), explained)
