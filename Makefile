@@ -1,7 +1,7 @@
 # Every target is a short form of a command that also works without make.
 .DEFAULT_GOAL := help
 .PHONY: release release-check release-stories
-.PHONY: evidence bench-alarms grown help build demo demo-codes test test-all check lint race fuzz chaos bench compat pages update
+.PHONY: evidence bench-alarms grown help build demo demo-codes test test-all check format lint race fuzz chaos bench compat pages update
 
 FUZZTIME ?= 20s
 BENCH ?= all
@@ -30,9 +30,11 @@ test: ## what every change must pass, in ten minutes; installs what it needs whe
 test-all: test ## make test and the rest: staticcheck, whole tables, the race detector, other people's clients, 20,000,000 codes
 	scripts/test.sh rest
 
-check: ## formatting and vet: what a compiler's time finds
-	! gofmt -l . | grep .
+check: format ## formatting and vet: what a compiler's time finds
 	go vet ./...
+
+format: ## formatting alone
+	! gofmt -l . | grep .
 
 evidence: ## behaviours by the age of their evidence, oldest first, with terms to search for newer
 	@go run ./docs/print -evidence

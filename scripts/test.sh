@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The tests, in stages; it stops at the first stage that fails, and ends with a summary in any case.
 #
-#   scripts/test.sh                  make test: deps check tests
+#   scripts/test.sh                  make test: deps format tests
 #   scripts/test.sh rest             what make test-all adds to it: deps lint whole race compat codes
-#   scripts/test.sh check race       only these stages
+#   scripts/test.sh format race      only these stages
 #   scripts/test.sh chaos            endurance/ for CHAOS_MINUTES; neither it nor fuzz is in make test-all
 #
 # Where programs are missing and cannot be installed, the tests that need them are left out, and the summary names them.
@@ -12,13 +12,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v go >/dev/null || { echo "install Go first: https://go.dev/dl" >&2; exit 1; }
 
-everyday=(deps check tests)
+everyday=(deps format tests)
 rest=(deps lint whole race compat codes)
 read -ra race_packages <<<"${RACE_PACKAGES:-./internal/index ./internal/live ./internal/scan ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks ./internal/ledger ./internal/stream ./internal/scanapi ./internal/lane ./internal/people}"
 # of these only the tests that start goroutines: the others run one, and take most of the time
 read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/stats ./internal/stats/recount ./internal/alarms ./internal/accounts ./internal/api ./internal/console}"
 read -ra test_packages <<<"${TEST_PACKAGES:-./...}"
-read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 30m -vet=off}" # check has vetted all
+read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 30m}"
 
 # Small servers that live for a second, and the compiler, have small heaps, which Go would collect all the time: up to a
 # quarter of what a test computes, and a fifth of what the compiler does.
@@ -157,16 +157,17 @@ concurrent() {
 run_stage() {
   case $1 in
   deps) run scripts/install-test-deps.sh "$wanted" "$report/missing" ;;
-  check | lint) run make --no-print-directory "$1" ;;
+  format | lint) run make --no-print-directory "$1" ;;
   chaos) POSTGRES_FSYNC=on on_postgres env TEST_WHOLE=1 go test -count=1 -v -timeout 24h ./endurance ;; # bounded by CHAOS_MINUTES
-  tests) on_postgres "${gotest[@]}" --jsonfile "$report/tests.json" -- -p "$(($(nproc) + 1))" "${test_flags[@]}" "${test_packages[@]}" ;;
+  # With all of vet: it reads what the tests compile anyway. The later stages need not repeat it.
+  tests) on_postgres "${gotest[@]}" --jsonfile "$report/tests.json" -- -p "$(($(nproc) + 1))" -vet=all "${test_flags[@]}" "${test_packages[@]}" ;;
   # The tests that the stage before plays a part of, and those that it leaves out.
   whole)
     local packages
     packages=$(go list -f '{{range .TestImports}}{{println . $.ImportPath}}{{end}}{{range .XTestImports}}{{println . $.ImportPath}}{{end}}' ./... |
       awk '$1 == "github.com/qrjump/qrjump/internal/testkit/whole" { print $2 }' | sort -u)
     # shellcheck disable=SC2086 # a list of words
-    on_postgres env TEST_WHOLE=1 "${gotest[@]}" --jsonfile "$report/whole.json" -- -p "$(($(nproc) + 1))" "${test_flags[@]}" $packages
+    on_postgres env TEST_WHOLE=1 "${gotest[@]}" --jsonfile "$report/whole.json" -- -vet=off -p "$(($(nproc) + 1))" "${test_flags[@]}" $packages
     ;;
   # Short: tables and simulations prove nothing more here. SQLite is C in Go's clothes with locks of its own: watching
   # its memory costs four fifths of the time and looks at none of our code.
@@ -175,7 +176,7 @@ run_stage() {
       echo "the race detector needs a C compiler (gcc, libc6-dev): nothing was watched" | tee -a "$report/missing"
       return 0
     fi
-    local watched=(env CGO_ENABLED=1 "${gotest[@]}" -- -race -short -gcflags=modernc.org/sqlite/lib=-race=false
+    local watched=(env CGO_ENABLED=1 "${gotest[@]}" -- -vet=off -race -short -gcflags=modernc.org/sqlite/lib=-race=false
       -gcflags=modernc.org/libc=-race=false "${test_flags[@]}")
     on_postgres "${watched[@]}" "${race_packages[@]}"
     [ ${#race_parts[@]} != 0 ] || return 0
