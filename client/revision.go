@@ -22,7 +22,12 @@ type revisionKey struct{}
 
 // IfMatch returns a context with which calls change a thing only if it has one of these revisions.
 // Else they change nothing, and ChangedMeanwhile finds the *Problem in the error. Without a
-// revision, or with empty ones, calls change a thing whatever its revision is.
+// revision, or with empty ones, calls change a thing whatever its revision is; "*" is any, where the
+// thing exists.
+//
+// A call takes the revision of what it changes, or adds to: AddRuleOf and PlaceOrder take the account's. Calls
+// that compare none fail with a *Problem of status 400, apart from those that are a GET. docs/admin.md has both
+// for each method, and the OpenAPI document the header at each operation that takes it.
 func IfMatch(ctx context.Context, revisions ...string) context.Context {
 	var tags []string
 	for _, one := range revisions {

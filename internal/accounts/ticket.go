@@ -13,7 +13,6 @@ import (
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/outbox"
-	"github.com/qrjump/qrjump/internal/settings"
 )
 
 // Contract: rules 3.2.
@@ -257,9 +256,8 @@ func (d *Directory) PlatformToken(ctx context.Context, c PlatformCredentials, ti
 		if err != nil {
 			return err
 		}
-		row := s.Exceeds(ctx, used, s.TokenDailyLimit, settings.Platform.TokenDailyLimit, behaviour.ComponentDay)
-		if row != behaviour.None {
-			return errcode.DailyLimit.With(row, "%s fetched %d tokens today", c.AppID, used-1)
+		if used > s.TokenDailyLimit {
+			return errcode.DailyLimit.With(behaviour.ComponentDay, "%s fetched %d tokens today", c.AppID, s.TokenDailyLimit)
 		}
 		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Series: Platform}, now, now.Add(TokenOverlap))
 		return err

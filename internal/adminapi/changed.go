@@ -43,8 +43,8 @@ const (
 	gs1Thing        = "gs1"
 )
 
-// Thing implements operations.Changing, and so do those below: a PUT, PATCH or DELETE whose input
-// embeds one of these takes If-Match.
+// Thing implements operations.Changing, and so do those below: what changes something takes If-Match if
+// its input embeds one of these.
 func (p AppIDPath) Thing() operations.Thing {
 	return operations.Thing{Kind: accountThing, Key: p.AppID}
 }
@@ -81,8 +81,12 @@ func (p RulePath) Thing() operations.Thing {
 	return operations.Thing{Kind: ruleThing, Key: p.Prefix, Owner: p.AppID}
 }
 
-func (in RuleInput) Thing() operations.Thing {
+func (in RuleEdit) Thing() operations.Thing {
 	return operations.Thing{Kind: ruleThing, Key: in.Body.Prefix, Owner: in.AppID}
+}
+
+func (in LoginLinkInput) Thing() operations.Thing {
+	return operations.Thing{Kind: personThing, Key: in.Body.Name}
 }
 
 func (in PublishInput) Thing() operations.Thing {

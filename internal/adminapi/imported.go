@@ -24,8 +24,8 @@ const fourColumns = "text/plain"
 const maxImportBody = codes.MaxImportLines * 600
 
 func (a *Admin) beginImport(ctx context.Context, in *struct {
-	AppID string `path:"appid" maxLength:"128"`
-	Body  client.NewImport
+	AppIDPath
+	Body client.NewImport
 }) (client.Batch, error) {
 	n := in.Body
 	b, err := a.Codes.BeginImport(acting(ctx, n.Actor), codes.NewImport{Account: in.AppID, ISV: n.ISV, ID: n.ID, Count: n.Count,

@@ -88,7 +88,7 @@ func (a *Admin) ruleOperations() []o.Operation {
 		o.Put("/accounts/{appid}/rules", "editRule", o.Rules, a.editRule,
 			"Change a rule of an account; test links that are left out stay. The page of a published rule cannot change"),
 		o.Post("/accounts/{appid}/rules/publish", "publishRule", o.Rules, a.publishRule,
-			"Publish a rule of an account, which spends one of its publishes of this month").IfMatch(),
+			"Publish a rule of an account, which spends one of its publishes of this month"),
 		o.Delete("/accounts/{appid}/rules", "deleteRule", o.Rules, a.deleteRule, "Delete a rule of an account; the rule as it was"),
 		o.Post("/accounts/{appid}/rules/check", "checkRule", o.Rules, a.checkRule,
 			"What would an add be answered, where must the verification file be, and is it there? Nothing is changed"),

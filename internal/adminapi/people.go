@@ -175,11 +175,13 @@ func (a *Admin) deleteAdminKey(ctx context.Context, in *struct {
 	return a.listAdminKeys(ctx, nil)
 }
 
-func (a *Admin) makeLoginLink(ctx context.Context, in *struct {
+type LoginLinkInput struct {
 	Body struct {
 		Name string `json:"name,omitempty" maxLength:"40" doc:"of the person; left out: with all that the admin token may"`
 	}
-}) (client.LoginLink, error) {
+}
+
+func (a *Admin) makeLoginLink(ctx context.Context, in *LoginLinkInput) (client.LoginLink, error) {
 	text, ends, err := a.People.NewLink(ctx, in.Body.Name)
 	if err != nil {
 		return client.LoginLink{}, err

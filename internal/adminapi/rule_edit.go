@@ -18,6 +18,9 @@ type RuleInput struct {
 	Body client.OwnRule
 }
 
+// RuleEdit is a RuleInput whose If-Match is about the rule, and not about its account.
+type RuleEdit struct{ RuleInput }
+
 // draft is the rule as the book wants it.
 func (in *RuleInput) draft() rules.Draft {
 	d := rules.Draft{Prefix: in.Body.Prefix, Path: in.Body.Path, AppID: in.Body.AppID, Occupy: in.Body.Occupy,
@@ -45,7 +48,7 @@ func (a *Admin) addRule(ctx context.Context, in *RuleInput) (client.StoredRule, 
 	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error { return a.Rules.Add(ctx, owner, in.draft()) })
 }
 
-func (a *Admin) editRule(ctx context.Context, in *RuleInput) (client.StoredRule, error) {
+func (a *Admin) editRule(ctx context.Context, in *RuleEdit) (client.StoredRule, error) {
 	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error { return a.Rules.Edit(ctx, owner, in.draft()) })
 }
 
@@ -85,8 +88,8 @@ func (a *Admin) deleteRule(ctx context.Context, in *RulePath) (client.StoredRule
 // checkRule answers what an add would answer, and where the verification file must be. With look it
 // also fetches the file.
 func (a *Admin) checkRule(ctx context.Context, in *struct {
-	AppIDPath
-	Body struct {
+	AppID string `path:"appid" maxLength:"128"` // it changes nothing
+	Body  struct {
 		client.OwnRule
 		Look bool `json:"look,omitempty" doc:"look for the verification file now; the host is asked once"`
 	}

@@ -122,7 +122,9 @@ func (a *Admin) listDeliveries(ctx context.Context, in *struct {
 	return client.DeliveryList{Deliveries: each(list, showDelivery)}, err
 }
 
-func (a *Admin) replayDelivery(ctx context.Context, in *WebhookPath) (client.Delivery, error) {
+func (a *Admin) replayDelivery(ctx context.Context, in *struct {
+	ID int64 `path:"id" minimum:"1"`
+}) (client.Delivery, error) {
 	d, err := a.Webhooks.Replay(ctx, in.ID)
 	return showDelivery(d), err
 }

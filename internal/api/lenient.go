@@ -31,7 +31,6 @@ type fields struct {
 	// settings say which leniency the operator refuses; nil = none.
 	settings *settings.Live
 	doubled  string // a name that stands twice
-	textToo  string // a number that the page's own sample writes as a text
 }
 
 // noteOrRefuse notes that a field is taken as a row of behaviours says. Where the operator refuses
@@ -72,10 +71,8 @@ func parseFields(body []byte) (*fields, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return nil, errcode.DataFormat.With(behaviour.WireBodyTrailing, "the body goes on after the JSON object")
 	}
-	f := &fields{doubled: doubledName(body)}
-	for name, raw := range object {
-		f.list = append(f.list, field{[]byte(name), raw})
-	}
+	f := fieldsOf(object)
+	f.doubled = doubledName(body)
 	return f, nil
 }
 
@@ -99,6 +96,14 @@ func doubledName(body []byte) string {
 		seen[text] = true
 	}
 	return ""
+}
+
+func fieldsOf(object map[string]json.RawMessage) *fields {
+	f := &fields{}
+	for name, raw := range object {
+		f.list = append(f.list, field{[]byte(name), raw})
+	}
+	return f
 }
 
 // plainFields reads, at a fraction of the cost, what most bodies are: an object of plain texts, lists of them,
@@ -281,9 +286,7 @@ func (f *fields) number(name string) (n int, ok bool) {
 			f.wrong(behaviour.WireNumberForm, name, "a whole number")
 			return 0, false
 		}
-		if name != f.textToo {
-			f.noteOrRefuse(behaviour.WireNumberText, name, "a number")
-		}
+		f.noteOrRefuse(behaviour.WireNumberText, name, "a number")
 	}
 	if n, err := strconv.Atoi(literal); err == nil {
 		return n, true

@@ -1,9 +1,9 @@
 package api
 
 import (
-	"cmp"
+	"bytes"
 	"context"
-	"slices"
+	"encoding/json"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/behaviour"
@@ -18,23 +18,18 @@ type createQRCodeReply struct {
 	URL           string `json:"url"`
 }
 
-// object returns a field that is an object of which the page has some names; nil where it is absent or
+// object returns a field that is an object; nil where it is absent or
 // something else.
-func (f *fields) object(name string, names ...string) *fields {
-	object, err := parseFields(f.raw(name))
-	if err != nil {
+func (f *fields) object(name string) *fields {
+	raw := bytes.TrimSpace(f.raw(name))
+	if len(raw) == 0 || raw[0] != '{' {
 		return nil
 	}
-	object.notes, object.settings = f.notes, f.settings
-	if object.doubled != "" {
-		object.noteOrRefuse(behaviour.WireFieldDoubled, object.doubled, "one such field")
+	var object map[string]json.RawMessage
+	if json.Unmarshal(raw, &object) != nil {
+		return nil
 	}
-	for _, one := range object.list {
-		if !slices.Contains(names, string(one.name)) {
-			object.noteOrRefuse(behaviour.WireFieldUnknown, string(one.name), "no such field")
-		}
-	}
-	return object
+	return fieldsOf(object)
 }
 
 func readQRDraft(f *fields) (accounts.QRDraft, error) {
@@ -45,11 +40,11 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 	if f.err != nil {
 		return d, f.err
 	}
-	info := f.object("action_info", "scene")
+	info := f.object("action_info")
 	if info == nil {
 		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info is not an object")
 	}
-	scene := info.object("scene", "scene_id", "scene_str")
+	scene := info.object("scene")
 	if scene == nil {
 		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info.scene is not an object")
 	}
@@ -65,11 +60,8 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 			d.Text = &text
 		}
 	}
-	if err := cmp.Or(info.err, scene.err); err != nil {
-		if _, deviates := errcode.RowOf(err).Deviation(); deviates {
-			return d, err // strict
-		}
-		_, detail := errcode.Of(err)
+	if scene.err != nil {
+		_, detail := errcode.Of(scene.err)
 		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info.scene: %s", detail)
 	}
 	return d, nil

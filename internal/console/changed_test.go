@@ -35,27 +35,32 @@ func (p page) filledIn(t *testing.T, action, with string) url.Values {
 		if html.UnescapeString(formTo.FindStringSubmatch(form)[1]) != action || !strings.Contains(form, with) {
 			continue
 		}
-		fields := url.Values{}
-		for _, input := range inputs.FindAllString(form, -1) {
-			name := named.FindStringSubmatch(input)
-			if name == nil || strings.Contains(input, `type="checkbox"`) && !strings.Contains(input, " checked") ||
-				strings.Contains(input, `type="file"`) {
-				continue
-			}
-			value := ""
-			if text := typedIn.FindStringSubmatch(input); text != nil {
-				value = text[1]
-			} else if one := chosen.FindStringSubmatch(input); one != nil {
-				value = one[1]
-			} else if one := valued.FindStringSubmatch(input); one != nil {
-				value = one[1]
-			}
-			fields.Add(name[1], html.UnescapeString(value))
-		}
-		return fields
+		return fieldsOf(form)
 	}
 	t.Fatalf("the page has no form for %s with %q: %s", action, with, p.Body)
 	return nil
+}
+
+// fieldsOf are the fields of a form as a browser would send them without a button.
+func fieldsOf(form string) url.Values {
+	fields := url.Values{}
+	for _, input := range inputs.FindAllString(form, -1) {
+		name := named.FindStringSubmatch(input)
+		if name == nil || strings.Contains(input, `type="checkbox"`) && !strings.Contains(input, " checked") ||
+			strings.Contains(input, `type="file"`) {
+			continue
+		}
+		value := ""
+		if text := typedIn.FindStringSubmatch(input); text != nil {
+			value = text[1]
+		} else if one := chosen.FindStringSubmatch(input); one != nil {
+			value = one[1]
+		} else if one := valued.FindStringSubmatch(input); one != nil {
+			value = one[1]
+		}
+		fields.Add(name[1], html.UnescapeString(value))
+	}
+	return fields
 }
 
 // revisionless are forms that change nothing that others could have changed meanwhile, by
@@ -83,9 +88,9 @@ var revisionless = map[string]string{
 	"/console/see-as": "changes nothing of the server", "/console/orders": "makes one, or names the revision that was seen",
 }
 
-// Of pages that also have forms which make something, or end a key: these forms.
+// Of pages that also have forms which make something, end a key, or undo the change that they name: these forms.
 var makers = []string{`value="add"`, `value="add-key"`, `value="delete-key"`, `name="delivery"`, `value="release"`, `value="authorize"`,
-	`value="ticket"`}
+	`value="ticket"`, `value="undo"`}
 
 // Issue 28: a form that changes a thing says which revision it shows; a new form cannot
 // forget it.
@@ -118,6 +123,43 @@ func TestEveryFormSaysWhatItShows(t *testing.T) {
 				}
 			}
 			t.Errorf("%s has a form without a revision: %.300s", name, form)
+		}
+	}
+}
+
+// No button of a page whose forms name a revision leads to a call of the admin API that rejects it: the button would be useless.
+func TestEveryButtonBesideARevisionWorks(t *testing.T) {
+	t.Parallel()
+	s, fill := brought(t)
+	s.Admin("PUT", "/gs1/links/01/09506000134352", `{"owner":"shop","links":[],"archived":true}`)
+	s.Do("PUT", "/admin/v1/accounts/shop/rules", `{"prefix":"https://mine.example/","path":"pages/b"}`, "Content-Type: application/json")
+	v := visit(t, s)
+	button := regexp.MustCompile(`<button(?:[^>]* name="did" value="([^"]*)")?`)
+	pressed := map[string]bool{}
+	for _, path := range []string{"/console/rules?owner=shop&prefix=https://mine.example/", "/console/gs1/key?key=01/09506000134352",
+		"/console/platforms/plat", "/console/accounts/press", "/console/accounts/shop", "/console/operate/webhooks", "/console/people"} {
+		for _, form := range formTags.FindAllString(v.get(fill.Replace(path)).Body, -1) {
+			to := html.UnescapeString(formTo.FindStringSubmatch(form)[1])
+			if !strings.HasPrefix(fill.Replace(path), to) && !strings.HasPrefix(to, "/console/rules/") {
+				continue // a form of every page
+			}
+			for _, did := range button.FindAllStringSubmatch(form, -1) {
+				fields := fieldsOf(form)
+				fields.Set("did", did[1])
+				p := v.post(to, fields)
+				if to == "/console/rules/undo" { // it asks first
+					p = v.post(to, p.filledIn(t, to, `name="sure"`))
+					did[1] = "undo of a rule"
+				}
+				if pressed[did[1]] = true; p.Status == http.StatusBadRequest || strings.Contains(p.Body, "compares no revision") {
+					t.Errorf("%s: the button %s of the form for %s: %d %s", path, did[1], to, p.Status, p.Body)
+				}
+			}
+		}
+	}
+	for _, did := range []string{"publish", "check", "ticket", "authorize", "undo", "undo of a rule", "test", "link"} {
+		if !pressed[did] {
+			t.Errorf("no button %s was pressed, only %v", did, pressed)
 		}
 	}
 }

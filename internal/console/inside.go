@@ -29,10 +29,13 @@ func newClient() *client.Client {
 	return api
 }
 
+// asking is the context of calls of a visit that change nothing.
+func (v *visit) asking() context.Context { return context.WithValue(v.r.Context(), visitKey{}, v) }
+
 // ctx is the context of the calls of a visit. They change a thing only if it is still as the
 // visitor's form showed it.
 func (v *visit) ctx() context.Context {
-	ctx := context.WithValue(v.r.Context(), visitKey{}, v)
+	ctx := v.asking()
 	if v.r.Method != http.MethodPost {
 		return ctx
 	}

@@ -90,7 +90,7 @@ const (
 
 // foresee says what changes of rules would have done to the scans of the last week; nil = a change is impossible, and will say why.
 func (v *visit) foresee(changes ...client.PlannedRule) (*foreseen, error) {
-	done, err := v.api.Foresee(v.ctx(), changes, foreseenDays, foreseenScans)
+	done, err := v.api.Foresee(v.asking(), changes, foreseenDays, foreseenScans)
 	switch said, is := mendable(err); {
 	case is && said.Status == http.StatusConflict:
 		return &foreseen{Unknown: true}, nil

@@ -151,7 +151,7 @@ func (c *Console) changeRule(v *visit) {
 			Below: below, Reason: strings.TrimSpace(v.r.FormValue("reason"))})
 	case "check":
 		data.Check = &client.RuleCheck{}
-		*data.Check, err = v.api.CheckRule(ctx, data.Owner, client.OwnRule{Prefix: data.Prefix, Path: "-"}, true)
+		*data.Check, err = v.api.CheckRule(v.asking(), data.Owner, client.OwnRule{Prefix: data.Prefix, Path: "-"}, true)
 		data.Check.ErrCode = 0 // the rule exists, so only its file matters
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
@@ -321,7 +321,7 @@ func (v *visit) try(f *ruleForm, look bool) error {
 	if own.Path == "" {
 		own.Path = "-" // what is still to be typed is no fault
 	}
-	check, err := v.api.CheckRule(v.ctx(), f.Owner, own, look)
+	check, err := v.api.CheckRule(v.asking(), f.Owner, own, look)
 	if err != nil {
 		return err
 	}

@@ -2,9 +2,7 @@ package operations
 
 import (
 	"context"
-	"net/http"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -18,7 +16,8 @@ type Thing struct {
 	Parts []string // of things that are compared each by itself: which of them the call changes
 }
 
-// Changing is an input that says which thing its call changes. A PUT, PATCH or DELETE whose input says so takes If-Match.
+// Changing is an input that says which thing its call concerns: an operation with such an input takes If-Match, unless it is a GET.
+// Every other one that is no GET rejects the header.
 type Changing interface{ Thing() Thing }
 
 // Tagged is an answer that shows one thing whose revision is no field of its own.
@@ -71,20 +70,28 @@ type Guard struct {
 
 type seenKey struct{}
 
-// withSeen keeps what the headers of a call say for the function that runs it.
-func withSeen(hctx huma.Context) (huma.Context, error) {
+// withSeen keeps what the headers of a call say for the function that runs it. A precondition that the operation cannot evaluate is
+// an error: RFC 9110 allows no change where it may be false.
+func withSeen(hctx huma.Context, guards bool) (huma.Context, error) {
 	var saw Seen
-	given := false
+	given, unknown := false, false
 	hctx.EachHeader(func(name, value string) {
 		switch {
 		case strings.EqualFold(name, "If-Match"):
 			given = true
 			tags, any := tagsOf(value)
 			saw.Tags, saw.Some = append(saw.Tags, tags...), saw.Some || any
-		case strings.EqualFold(name, "If-None-Match") && strings.TrimSpace(value) == "*":
-			saw.None = true
+		case strings.EqualFold(name, "If-None-Match"):
+			saw.None = strings.TrimSpace(value) == "*"
+			unknown = !saw.None
 		}
 	})
+	if (given || saw.None || unknown) && !guards {
+		return hctx, huma.Error400BadRequest("this call compares no revision: send it without If-Match and If-None-Match")
+	}
+	if unknown {
+		return hctx, huma.Error400BadRequest("If-None-Match: want *, for what does not exist yet, or leave the header out")
+	}
 	if given && !saw.Some && len(saw.Tags) == 0 {
 		return hctx, huma.Error400BadRequest(`If-Match is empty: want the revision that was read, such as "Xk2s…", or leave the header out`)
 	}
@@ -108,20 +115,11 @@ func tagsOf(list string) (tags []string, any bool) {
 	return tags, any
 }
 
-// guards reports whether a call takes If-Match: it changes the thing that its input names.
-func (o Operation) guards(in any) bool {
-	_, names := in.(Changing)
-	return names && (o.matches || slices.Contains([]string{http.MethodPut, http.MethodPatch, http.MethodDelete}, o.Method))
-}
-
-// IfMatch lets a POST take If-Match too.
-func (o Operation) IfMatch() Operation { o.matches = true; return o }
-
 // guarded calls the function of an operation, where the caller saw something only if that
 // still is.
 func (e *edge) guarded(ctx context.Context, in any, call func(context.Context) (any, error)) (any, error) {
 	saw, said := ctx.Value(seenKey{}).(Seen)
-	if !said || !e.guards {
+	if !said {
 		return call(ctx)
 	}
 	_, arriving := in.(interface{ Arrived() })
@@ -130,13 +128,13 @@ func (e *edge) guarded(ctx context.Context, in any, call func(context.Context) (
 }
 
 // describeMatch says in the document what If-Match does, and which answer has a tag.
-func (e *edge) describeMatch(h *huma.Operation, out reflect.Type) {
-	if e.guards {
+func (e *edge) describeMatch(h *huma.Operation, out reflect.Type, matches string) {
+	if matches != "" && e.guard.Run != nil {
 		text := &huma.Schema{Type: huma.TypeString}
 		h.Parameters = append(h.Parameters,
 			&huma.Param{Name: "If-Match", In: "header", Schema: text, Example: `"Xk2sQ0b7mE4uJ1pVt9aLhw"`,
-				Description: "The `revision` that was read, in quotes: where the thing is another meanwhile, nothing is changed and the answer " +
-					"is 412. Left out: whatever it is, it is changed."},
+				Description: "The `revision` that was read of the " + matches + ", in quotes: where it is another meanwhile, nothing is changed and " +
+					"the answer is 412. `*`: any, where there is one. Left out: whatever it is, it is changed."},
 			&huma.Param{Name: "If-None-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"*"}},
 				Description: "`*`: only where there is none yet."})
 		if h.Responses == nil {

@@ -23,7 +23,8 @@ const Base = "/admin/v1"
 // Operation is one line of a table.
 type Operation struct {
 	Method, Path, ID, Summary string
-	Least                     Role // who may call it
+	Least                     Role   // who may call it
+	Matches                   string // the kind of thing of which it takes a revision as If-Match; "" = it takes none
 
 	described huma.Operation // what only some of them say
 	wants     func(huma.Registry) *huma.Schema
@@ -31,7 +32,6 @@ type Operation struct {
 	everyone  bool // a caller that is limited to accounts gets its part
 	of        func(context.Context, func(string) string) (string, error)
 	busy      string // the answer while it runs already; "" = it may run twice at once
-	matches   bool   // a POST that takes If-Match
 	mount     func(edge, huma.Operation)
 }
 
@@ -44,8 +44,6 @@ type edge struct {
 	running *sync.Mutex
 	file    bool // the answer is a File
 	guard   Guard
-	takes   func(in any) bool // the operation takes If-Match with such an input
-	guards  bool              // and this one has such an input
 }
 
 // Nothing is the answer of an operation that has nothing to tell: 204.
@@ -76,19 +74,23 @@ func Delete[In, Out any](path, id string, least Role, f func(context.Context, *I
 // line is generic no longer than it must be: what stands below huma.Register is compiled
 // anew for every operation, and that is most of what building this program costs.
 func line[In, Out any](method, path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
-	return Operation{Method: method, Path: path, ID: id, Summary: summary, Least: least, mount: func(e edge, h huma.Operation) {
-		e.describe(&h, reflect.TypeFor[Out](), new(In))
+	o := Operation{Method: method, Path: path, ID: id, Summary: summary, Least: least}
+	if in, names := any(new(In)).(Changing); names && method != http.MethodGet {
+		o.Matches = in.Thing().Kind
+	}
+	o.mount = func(e edge, h huma.Operation) {
+		e.describe(&h, reflect.TypeFor[Out](), o.Matches)
 		huma.Register(e.api, h, func(ctx context.Context, in *In) (*huma.StreamResponse, error) {
 			return e.run(ctx, in, func(ctx context.Context) (any, error) { return f(ctx, in) })
 		})
-	}}
+	}
+	return o
 }
 
 // describe says in the document what is answered: JSON of a type, nothing, or what
 // Answers said of a file.
-func (e *edge) describe(h *huma.Operation, out reflect.Type, in any) {
-	e.guards = e.takes(in)
-	defer func() { e.describeMatch(h, out) }()
+func (e *edge) describe(h *huma.Operation, out reflect.Type, matches string) {
+	defer func() { e.describeMatch(h, out, matches) }()
 	switch out {
 	case reflect.TypeFor[Nothing]():
 		h.DefaultStatus = http.StatusNoContent
@@ -276,15 +278,16 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 				_, w := humago.Unwrap(hctx)
 				_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 			}
-			seen, err := withSeen(hctx)
-			if err != nil {
-				_ = huma.WriteErr(api, hctx, http.StatusBadRequest, err.Error())
-				return
+			if o.Method != http.MethodGet {
+				var err error
+				if hctx, err = withSeen(hctx, o.Matches != "" && guard.Run != nil); err != nil {
+					_ = huma.WriteErr(api, hctx, http.StatusBadRequest, err.Error())
+					return
+				}
 			}
-			next(seen)
+			next(hctx)
 		}}
-		e := edge{api: api, log: log, problem: problem, busy: o.busy, running: &sync.Mutex{}, guard: guard,
-			takes: func(in any) bool { return guard.Run != nil && o.guards(in) }}
+		e := edge{api: api, log: log, problem: problem, busy: o.busy, running: &sync.Mutex{}, guard: guard}
 		o.mount(e, h)
 		nameWhole(api.OpenAPI(), h.Path, o.Spelled())
 		if o.wants != nil {

@@ -28,12 +28,12 @@ func TestCodes_RepeatedOverlappingAndRecalledChanges(t *testing.T) {
 		}
 		spoil := func(ranges string, want int) {
 			t.Helper()
-			before, head := events(), newestChange(t, w.Server)
+			before, head := events(), newest(t, w.Server)[0]
 			w.Admin("POST", fmt.Sprintf("/packages/%d/spoiled", made.ID), `{"ranges":[`+ranges+`]}`)
 			if got := events() - before; got != want {
 				t.Errorf("spoil %s: %d events, want %d", ranges, got, want)
 			}
-			if changed := newestChange(t, w.Server) > head; changed != (want > 0) {
+			if changed := newest(t, w.Server)[0] > head; changed != (want > 0) {
 				t.Errorf("spoil %s: the audit log has a change: %v", ranges, changed)
 			}
 		}

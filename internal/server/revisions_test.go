@@ -3,9 +3,8 @@ package server_test
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -22,20 +21,26 @@ type guardedChange struct {
 	thing, field, value string
 }
 
-// guardedChanges are the changes that take If-Match, by their operations. BATCH and HOOK
-// stand for ids.
+// guardedChanges are the changes that take If-Match, by their operations. BATCH, IMPORTED, HOOK and GONE
+// stand for ids, %d for a number that differs each time.
 var guardedChanges = map[string]guardedChange{
-	"putAccount":            {"/accounts/shop", `{"kind":"mini_program","name":"%d","versions":["release"]}`, "/accounts/shop", "", ""},
-	"setVersions":           {"/accounts/shop/versions", `{"versions":["release","trial"]}`, "/accounts/shop", "", ""},
-	"setJump":               {"/accounts/shop/jump", `{"open":true}`, "/accounts/shop", "", ""},
-	"deleteAccount":         {"/accounts/gone", ``, "/accounts/gone", "", ""},
-	"deleteComponent":       {"/components/gone-isv", ``, "/components/gone-isv", "", ""},
-	"endTokens":             {"/accounts/shop/tokens", ``, "/accounts/shop", "", ""},
-	"putMember":             {"/accounts/shop/members/u%d", `{"role":"trial"}`, "/accounts/shop", "", ""},
-	"deleteMember":          {"/accounts/shop/members/u", ``, "/accounts/shop", "", ""},
-	"putLink":               {"/accounts/svc/links/shop", ``, "/accounts/svc", "", ""},
-	"deleteLink":            {"/accounts/svc/links/shop", ``, "/accounts/svc", "", ""},
-	"putAppearance":         {"/accounts/shop/appearance", `{"help":"https://help.example/%d"}`, "/accounts/shop/appearance", "", ""},
+	"putAccount":      {"/accounts/shop", `{"kind":"mini_program","name":"%d","versions":["release"]}`, "/accounts/shop", "", ""},
+	"setVersions":     {"/accounts/shop/versions", `{"versions":["release","trial"]}`, "/accounts/shop", "", ""},
+	"setJump":         {"/accounts/shop/jump", `{"open":true}`, "/accounts/shop", "", ""},
+	"deleteAccount":   {"/accounts/gone", ``, "/accounts/gone", "", ""},
+	"deleteComponent": {"/components/gone-isv", ``, "/components/gone-isv", "", ""},
+	"endTokens":       {"/accounts/shop/tokens", ``, "/accounts/shop", "", ""},
+	"putMember":       {"/accounts/shop/members/u%d", `{"role":"trial"}`, "/accounts/shop", "", ""},
+	"deleteMember":    {"/accounts/shop/members/u", ``, "/accounts/shop", "", ""},
+	"putLink":         {"/accounts/svc/links/shop", ``, "/accounts/svc", "", ""},
+	"deleteLink":      {"/accounts/svc/links/shop", ``, "/accounts/svc", "", ""},
+	"putAppearance":   {"/accounts/shop/appearance", `{"help":"https://help.example/%d"}`, "/accounts/shop/appearance", "", ""},
+	"confirmLink":     {"/accounts/svc/links/new/confirm", `{"side":"account","agree":true}`, "/accounts/svc", "", ""},
+	"addRule":         {"/accounts/shop/rules", `{"prefix":"https://shop.example/%d/","path":"p"}`, "/accounts/shop", "", ""},
+	"placeOrder":      {"/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"wish-%d"}`, "/accounts/svc", "", ""},
+	"decideOrder":     {"/accounts/svc/orders/decisions", `{"isv_application_id":"waiting","agree":false}`, "/accounts/svc", "", ""},
+	"beginImport": {"/accounts/svc/imported-batches", `{"isv_application_id":"old-%d","code_count":1,"prefix":"P.URL.CN/"}`,
+		"/accounts/svc", "", ""},
 	"withdrawFromAccount":   {"/accounts/shop/authorizations/isv", ``, "/accounts/shop", "", ""},
 	"putComponent":          {"/components/isv", `{"redirect_hosts":["h%d.example"]}`, "/components/isv", "", ""},
 	"withdrawAuthorization": {"/components/isv/authorizations/svc", ``, "/components/isv", "", ""},
@@ -48,32 +53,42 @@ var guardedChanges = map[string]guardedChange{
 	"bindSerials": {"/batches/BATCH/serials", `{"serials":[{"code_index":%d,"serial":"number-%[1]d"}]}`, "/batches/BATCH", "", ""},
 	"importCodes": {"/batches/IMPORTED/imported-codes",
 		strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n", "/batches/IMPORTED", "", ""},
+	"changeCodes": {"/batches/BATCH/states", `{"did":"freeze","ranges":[{"from":9000,"to":9000}]}`, "/batches/BATCH", "", ""},
+	"activateCodes": {"/batches/BATCH/activations", `{"code_start":100,"code_end":109,"binding":{"activity_name":"a","product_brand":"b",
+		"product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`, "/batches/BATCH", "", ""},
+	"withdrawCodes":  {"/batches/BATCH/withdrawals", `{"ranges":[{"from":100,"to":104}]}`, "/batches/BATCH", "", ""},
+	"retargetCodes":  {"/batches/BATCH/retarget", `{"code_start":105,"code_end":109,"wxa_appid":"shop","wxa_path":"p%d"}`, "/batches/BATCH", "", ""},
+	"takeBackImport": {"/batches/IMPORTED/take-back", `{"code_start":0,"code_end":0}`, "/batches/IMPORTED", "", ""},
+	"makePackage": {"/batches/BATCH/packages", `{"code_start":5000,"code_end":5999,"printer":"p",
+		"recipients":["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]}`, "/batches/BATCH", "", ""},
 	"putBatchAlarm": {"/batches/BATCH/alarm", `{"threshold":%d}`, "/batches/BATCH/alarm", "", ""},
 	"putWebhook":    {"/webhooks/HOOK", `{"url":"https://receiver.example/%d","alarms":true}`, "/webhooks", "id", "HOOK"},
-	"deleteWebhook": {"/webhooks/HOOK", ``, "/webhooks", "id", "HOOK"},
+	"deleteWebhook": {"/webhooks/GONE", ``, "/webhooks", "id", "GONE"},
+	"testWebhook":   {"/webhooks/HOOK/test", ``, "/webhooks", "id", "HOOK"},
 	"putSettings":   {"/settings", `{"webhook_days":%d}`, "/settings/described", "name", "webhook_days"},
 	"resetSetting":  {"/settings/rule_limit", ``, "/settings/described", "name", "rule_limit"},
 	"putGS1Links": {"/gs1/links/01/09506000134352", `{"wxa_path":"p%d","wxa_appid":"shop","links":[]}`,
 		"/gs1/links/01/09506000134352", "", ""},
 	"deleteGS1Links": {"/gs1/links/01/09506000134369", ``, "/gs1/links/01/09506000134369", "", ""},
 	"changePerson":   {"/people/alice", `{"accounts":["shop"],"password":"a very long word %d"}`, "/people", "name", "alice"},
+	"makeLoginLink":  {"/login-links", `{"name":"alice"}`, "/people", "name", "alice"},
 	"signOutPerson":  {"/people/alice/sessions", ``, "/people", "name", "alice"},
 	"deletePerson":   {"/people/bob", ``, "/people", "name", "bob"},
 }
 
-// unguardedChanges are those of things that have no revision, with the reason.
-var unguardedChanges = map[string]string{
-	"eraseUser": "what is erased is counted, not edited", "putDomain": "a word about a host, said whole", "deleteDomain": "likewise",
-	"forgetScanNode": "a node comes and goes by itself", "forgetDeviations": "a list that callers fill",
-	"deleteScanKey": "a key never changes", "endSharedChart": "it never changes",
-	"deleteAdminKey": "likewise", "moveClock": "the emulator's", "clearFaults": "the emulator's", "setStubs": "the emulator's",
-	"clearStubs": "the emulator's", "saveSnapshot": "the emulator's", "deleteSnapshot": "the emulator's",
-}
+// named are the parts of a path that name what has a revision: an operation that changes it there takes If-Match, apart from checkRule,
+// which changes nothing.
+var named = regexp.MustCompile(`^/(accounts|users|components|batches|webhooks|people|settings)/\{|^/gs1/links/\{|^/settings$`)
 
 // revised is a server with one of each thing, and what stands for their ids.
 func revised(t *testing.T, s *servertest.Server) *strings.Replacer {
 	t.Helper()
-	s.Admin("PUT", "/settings", `{"verification":"trust"}`)
+	s.Admin("PUT", "/settings", `{"verification":"trust","hold_links":true,"order_by_two":true,
+		"behaviours":{"link.own_token_taken":"allow"}}`)
+	s.Admin("PUT", "/accounts/new", `{"kind":"mini_program"}`)
+	s.Do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+s.Token("svc"), `{"appid":"new","notify_users":0,"show_profile":0}`)
+	s.Admin("POST", "/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"waiting"}`)
+	s.Admin("PUT", "/settings", `{"order_by_two":false}`)
 	s.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/own/","path":"p"}`)
 	s.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/gone/","path":"p"}`)
 	s.Admin("PUT", "/accounts/gone", `{"kind":"mini_program"}`)
@@ -84,34 +99,44 @@ func revised(t *testing.T, s *servertest.Server) *strings.Replacer {
 	for _, name := range []string{"alice", "bob"} {
 		s.Admin("POST", "/people", `{"name":"`+name+`","role":"rules"}`)
 	}
-	var hook client.WebhookAdded
-	s.Admin("POST", "/webhooks", `{"url":"https://receiver.example/","alarms":true}`).JSON(t, &hook)
-	s.Hide(hook.Secret)
+	var hook, gone client.WebhookAdded
+	for _, one := range []*client.WebhookAdded{&hook, &gone} {
+		s.Admin("POST", "/webhooks", `{"url":"https://receiver.example/","alarms":true}`).JSON(t, one)
+		s.Hide(one.Secret)
+	}
 	var imported, batch client.Batch
 	s.Admin("POST", "/accounts/svc/imported-batches", `{"isv_application_id":"old","code_count":1,"prefix":"P.URL.CN/"}`).JSON(t, &imported)
 	apply := "/intp/marketcode/applycode?access_token=" + s.Token("svc")
 	s.Do("POST", apply, `{"code_count":10000,"isv_application_id":"order"}`).JSON(t, &batch)
-	return strings.NewReplacer("BATCH", fmt.Sprint(batch.ID), "IMPORTED", fmt.Sprint(imported.ID), "HOOK", fmt.Sprint(hook.Webhook.ID))
+	return strings.NewReplacer("BATCH", fmt.Sprint(batch.ID), "IMPORTED", fmt.Sprint(imported.ID), "HOOK", fmt.Sprint(hook.Webhook.ID),
+		"GONE", fmt.Sprint(gone.Webhook.ID))
 }
 
-// matched makes a change with If-Match; "" = without.
+// matched makes a change with If-Match, * or a revision; "" = without.
 func matched(s *servertest.Server, method, path, body, revision string) servertest.Answer {
 	kind := "application/json"
 	if strings.HasSuffix(path, "imported-codes") {
 		kind = "text/plain"
 	}
 	header := []string{"Authorization: Bearer " + servertest.AdminToken, "Content-Type: " + kind}
-	if revision != "" {
+	switch revision {
+	case "":
+	case "*":
+		header = append(header, "If-Match: *")
+	default:
 		header = append(header, `If-Match: "`+revision+`"`)
 	}
 	return s.Do(method, "/admin/v1"+path, body, header...)
 }
 
-// revision is the one of a thing as the server shows it now.
+// revision is the one of a thing as the server shows it now; "" = there is no such thing.
 func (c guardedChange) revision(t *testing.T, s *servertest.Server, ids *strings.Replacer) string {
 	t.Helper()
-	a := s.Admin("GET", ids.Replace(c.thing), "")
+	a := matched(s, "GET", ids.Replace(c.thing), "", "")
 	var one struct{ Revision string }
+	if a.Status == http.StatusNotFound {
+		return ""
+	}
 	if c.field == "" {
 		if a.JSON(t, &one); one.Revision == "" || a.Header.Get("ETag") != `"`+one.Revision+`"` {
 			t.Fatalf("%s shows the revision %q and the ETag %s", c.thing, one.Revision, a.Header.Get("ETag"))
@@ -129,7 +154,6 @@ func (c guardedChange) revision(t *testing.T, s *servertest.Server, ids *strings
 			}
 		}
 	}
-	t.Fatalf("%s shows no revision of %s: %s", c.thing, c.value, a.Body)
 	return ""
 }
 
@@ -141,10 +165,11 @@ func filled(text string, n int) string {
 	return text
 }
 
-// Issue 28: every operation that changes an account, a rule, a component, a person, a
-// webhook, a setting, a batch or an appearance takes If-Match, and every answer that
-// shows one alone has its revision. A new operation that is in no table fails the test.
-func TestEveryChangeOfAThingTakesIfMatch(t *testing.T) {
+// Issues 28 and 42: every operation that changes something evaluates If-Match where it names an account, a rule, a component, a person, a
+// webhook, a setting, a batch, a GS1 key or an appearance, rejects the header elsewhere, and ignores it nowhere. Every answer that shows
+// one thing alone has its revision as ETag. The operations are those of the table itself: a new one that takes If-Match without a line
+// in guardedChanges fails the test, and so does one that takes none although its path names a thing.
+func TestEveryChangeEvaluatesOrRejectsIfMatch(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(brand, "authorizations: [",
 		"authorizations: [{appid: svc, permission_sets: [33]}, ", 1)})
@@ -180,49 +205,89 @@ func TestEveryChangeOfAThingTakesIfMatch(t *testing.T) {
 		if _, tagged := answer.Headers["ETag"]; shows && !tagged {
 			t.Errorf("%s answers one thing with its revision, and no ETag", o.ID)
 		}
+		if o.Method == "GET" {
+			continue
+		}
 		c, guarded := guardedChanges[o.ID]
 		seen[o.ID] = true
 		switch {
 		case takes != guarded:
-			t.Errorf("%s takes If-Match: %v; the tables of this test say %v", o.ID, takes, guarded)
+			t.Errorf("%s takes If-Match: %v; guardedChanges says %v", o.ID, takes, guarded)
 		case guarded:
-			stale(t, s, o, c, ids)
-		case o.Method != "GET" && o.Method != "POST" && unguardedChanges[o.ID] == "":
-			t.Errorf("%s %s stands in no table: does it change a thing that has a revision?", o.Method, o.Path)
+			evaluates(t, s, o, c, ids)
+		case named.MatchString(o.Path) && o.ID != "checkRule" && o.ID != "eraseUser":
+			t.Errorf("%s %s names a thing that has a revision, and takes no If-Match", o.Method, o.Path)
+		default:
+			rejects(t, s, o)
 		}
 	}
-	for _, id := range append(slices.Collect(maps.Keys(guardedChanges)), slices.Collect(maps.Keys(unguardedChanges))...) {
+	for id := range guardedChanges {
 		if !seen[id] {
 			t.Errorf("there is no operation %s", id)
 		}
 	}
 }
 
-// stale makes a change of what it read too long ago, which changes nothing, and of what it
-// has just read.
-func stale(t *testing.T, s *servertest.Server, o operations.Operation, c guardedChange, ids *strings.Replacer) {
+// evaluates makes a change of what it read too long ago, which changes nothing, of what it has just read, and of whatever there is.
+func evaluates(t *testing.T, s *servertest.Server, o operations.Operation, c guardedChange, ids *strings.Replacer) {
 	t.Helper()
-	path, body := filled(ids.Replace(c.path), 1), filled(ids.Replace(c.body), 1)
-	now, before := c.revision(t, s, ids), newestChange(t, s)
-	a := matched(s, o.Method, path, body, "another")
+	call := func(n int, revision string) servertest.Answer {
+		return matched(s, o.Method, filled(ids.Replace(c.path), n), filled(ids.Replace(c.body), n), revision)
+	}
+	now, before := c.revision(t, s, ids), newest(t, s)
+	a := call(1, "another")
 	var p client.Problem
-	if a.JSON(t, &p); a.Status != http.StatusPreconditionFailed || p.Type != client.ProblemChanged || p.Revision() != now ||
+	if a.JSON(t, &p); a.Status != http.StatusPreconditionFailed || p.Type != client.ProblemChanged || p.Revision() != now || now == "" ||
 		p.Changes == nil || p.Detail == "" || a.Header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("%s of another revision: %d %s", o.ID, a.Status, a.Body)
+		t.Errorf("%s of another revision: %d %s, want 412 with the revision %q", o.ID, a.Status, a.Body, now)
 	}
-	if after := newestChange(t, s); after != before {
-		t.Errorf("%s of another revision: change %d after %d", o.ID, after, before)
+	if after := newest(t, s); after != before {
+		t.Errorf("%s of another revision: the last change and delivery are %v, want %v", o.ID, after, before)
 	}
-	if a := matched(s, o.Method, path, body, now); a.Status/100 != 2 {
-		t.Errorf("%s of the revision that is there: %d %s", o.ID, a.Status, a.Body)
+	if a := call(1, now); a.Status/100 != 2 {
+		t.Errorf("%s of the revision that is there: %d %s, want success", o.ID, a.Status, a.Body)
+	}
+	// What is done once only is refused the second time, with the header as without.
+	there := c.revision(t, s, ids) != ""
+	any, without := call(2, "*"), call(3, "")
+	if want := without.Status; there && any.Status != want && any.Status/100 != 2 ||
+		!there && any.Status != http.StatusPreconditionFailed {
+		t.Errorf("%s of any revision: %d %s, want %d as without it, or 412 where nothing is there", o.ID, any.Status, any.Body, want)
 	}
 }
 
-func newestChange(t *testing.T, s *servertest.Server) int64 {
+// rejects makes a call with each precondition, which the operation does not evaluate. Its parameters are never read.
+func rejects(t *testing.T, s *servertest.Server, o operations.Operation) {
 	t.Helper()
-	var list struct{ Changes []loggedChange }
+	path, before := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(o.Path, "1"), newest(t, s)
+	for _, header := range []string{`If-Match: "another"`, "If-Match: *", "If-None-Match: *", `If-None-Match: "another"`} {
+		a := s.Do(o.Method, "/admin/v1"+path, "{}", "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json",
+			header)
+		var p client.Problem
+		const want = "this call compares no revision: send it without If-Match and If-None-Match"
+		if a.JSON(t, &p); a.Status != http.StatusBadRequest || p.Detail != want {
+			t.Errorf("%s with %s: %d %s, want 400 %q", o.ID, header, a.Status, a.Body, want)
+		}
+	}
+	if after := newest(t, s); after != before {
+		t.Errorf("%s rejected: the last change and delivery are %v, want %v", o.ID, after, before)
+	}
+}
+
+// newest is the number of the last change and that of the last delivery to a webhook.
+func newest(t *testing.T, s *servertest.Server) (last [2]int64) {
+	t.Helper()
+	var list struct {
+		Changes    []loggedChange
+		Deliveries []client.Delivery
+	}
 	s.Admin("GET", "/changes?newest=true&limit=1", "").JSON(t, &list)
-	return list.Changes[0].Seq
+	s.Admin("GET", "/deliveries?limit=1", "").JSON(t, &list)
+	last[0] = list.Changes[0].Seq
+	if len(list.Deliveries) > 0 {
+		last[1] = list.Deliveries[0].ID
+	}
+	return last
 }
 
 // Issue 28, 3: a change of a platform read it before its transaction, so that one of two partial changes undid the other.

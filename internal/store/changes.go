@@ -258,6 +258,10 @@ func (t *Tx) writeNoted(ctx context.Context) error {
 // that follows it hears of it with the commit.
 func (t *Tx) writeNotes(ctx context.Context) error {
 	rows, err := t.chainNoted(ctx)
+	if err == nil && !t.moved && !t.looks && history.Expected(ctx) != nil {
+		err = t.lockHead(ctx) // what the log does not have is guarded too, such as the test of a webhook
+		t.expected = nil      // what the same call changes afterwards does not follow from it
+	}
 	if err != nil || !t.moved {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"reflect"
 	"slices"
@@ -305,7 +306,7 @@ func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Press) {
 	}
 	for i, s := range nodes {
 		p[i] = &codes.Press{Store: s, Vault: key, Memory: codes.NewMemory(s), Settings: settings.NewLive(settings.Defaults()),
-			Now:    func() time.Time { return at },
+			Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler),
 			Keys:   codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 			Prefix: codes.DefaultPrefix}
 		p[i].Changed = func(ctx context.Context, id int64) {

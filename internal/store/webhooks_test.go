@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
@@ -50,6 +51,32 @@ func TestAWebhookAndItsDeliveriesComeBackAsTheyWere(t *testing.T) {
 			want(t, "forgotten", forgot, 1) // the other went with its webhook
 			return errors.Join(err, err2)
 		})
+	})
+}
+
+// The test of a webhook is in no log of changes. It is guarded nevertheless, by each transaction of the call, under the lock of the head.
+func TestWhatLeavesNoChangeIsGuarded(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		hook := webhooks.Webhook{ID: 7, URL: "https://a.example/", Secret: "sealed", CreatedAt: at}
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutWebhook(ctx, hook) })
+		read, _, err := s.ChangeHead(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := history.Unchanged(t.Context(), read, history.Name{Key: "7"})
+		send := func() error {
+			return s.UpdateWebhooks(ctx, func(tx webhooks.Tx) error {
+				return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: "7", Event: "test", CreatedAt: at}})
+			})
+		}
+		if err := send(); err != nil {
+			t.Errorf("a test of the webhook that was read: %v, want success", err)
+		}
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutWebhook(ctx, hook) })
+		if err := send(); !errors.Is(err, history.ErrMoved) {
+			t.Errorf("a test of a webhook that changed since: %v, want %v", err, history.ErrMoved)
+		}
+		want(t, "tests", number(t, s, `SELECT COUNT(*) FROM deliveries`), 1)
 	})
 }
 
