@@ -163,7 +163,7 @@ func TestRecordCompareReplay(t *testing.T) {
 		{"compare none.ndjson", "FILE: no such file: none.ndjson", 2},
 		{"compare answers.ndjson", "answers.ndjson:1: no call of a cassette: ", 1},
 		{"compare differences.ndjson --behaviour wire.falt", `--behaviour: there is no behaviour "wire.falt": did you mean wire.fault?`, 2},
-		{"compare same.ndjson --keep nowhere", "compare same.ndjson: --keep: open ", 1},
+		{"compare same.ndjson --keep nowhere", "--keep: no such folder: nowhere", 2},
 		{"replay none.ndjson", "FILE: no such file: none.ndjson", 2},
 	} {
 		code, out, errs := command(t.Context(), strings.Fields(wrong.args)...)
