@@ -88,9 +88,13 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/component/api_get_authorizer_list", platform|reads, "component_appid! offset! count!", a.authorizerList,
 			append(onPlatform, errcode.TooManyListed)...),
 		post("/cgi-bin/component/api_get_authorizer_option", platform|reads, "component_appid! authorizer_appid! option_name!",
-			a.authorizerOption, append(onPlatform, errcode.NotAuthorizing, errcode.NotComponentSet)...),
+			a.authorizerOption, onOption...),
 		post("/cgi-bin/component/api_set_authorizer_option", platform, "component_appid! authorizer_appid! option_name! option_value!",
-			a.setAuthorizerOption, append(onPlatform, errcode.NotAuthorizing, errcode.NotComponentSet)...),
+			a.setAuthorizerOption, onOption...),
+		post("/cgi-bin/component/get_authorizer_option", token|eitherToken|reads, "option_name! component_appid authorizer_appid",
+			a.authorizerOption, onOption...),
+		post("/cgi-bin/component/set_authorizer_option", token|eitherToken,
+			"option_name! option_value! component_appid authorizer_appid", a.setAuthorizerOption, onOption...),
 
 		get("/sns/jscode2session", makes|slashes|reads, "appid! secret! js_code! grant_type!", a.tradeLogin,
 			append(credentialCodes, errcode.LoginCodeMissing, errcode.InvalidLoginCode, errcode.LoginCodeUsed, errcode.CodeBlocked)...),
@@ -126,6 +130,7 @@ var (
 		errcode.InvalidComponent, errcode.ComponentIP, errcode.MinuteLimit}
 	onPlatform = []*errcode.Code{errcode.ComponentMissing, errcode.InvalidAppID, errcode.InvalidComponent, errcode.ComponentIP,
 		errcode.WantsComponent}
+	onOption = append(slices.Clone(onPlatform), errcode.NotAuthorizing, errcode.NotComponentSet)
 )
 
 // Paths are the paths of all endpoints.

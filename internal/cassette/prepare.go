@@ -72,6 +72,9 @@ func (p *player) fromBefore(r *Recorded) (missing string) {
 	if token.n != 0 && (!p.isBound(token) || p.madeUp[token.n]) && r.number() == errcode.TokenExpired.Number {
 		return "the token was fetched before the recording began"
 	}
+	if strings.HasPrefix(r.Path, componentPath) && token.n != 0 && !p.isBound(token) && r.platformToken().n == 0 {
+		return "the token was fetched before the recording began" // and nothing tells for which platform
+	}
 	if !strings.HasPrefix(r.Path, marketcodePath) {
 		return ""
 	}
@@ -131,16 +134,17 @@ func (p *player) tell(ctx context.Context, method, path string, body any) error 
 
 // prepareTokens makes a token that was fetched before the recording began.
 func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
-	if m := asStandIn(r.query.field("access_token")); m.n != 0 && !p.isBound(m) {
+	m := r.platformToken()
+	own := asStandIn(r.query.field("access_token"))
+	if own.n != 0 && own != m && !p.isBound(own) && !strings.HasPrefix(r.Path, componentPath) {
 		if caller := p.stage.caller(r); caller != nil && !caller.platform {
 			token, err := p.fetch(ctx, caller)
 			if err != nil {
 				return err
 			}
-			p.bind(m.n, token)
+			p.bind(own.n, token)
 		}
 	}
-	m := asStandIn(r.query.field("component_access_token"))
 	if m.n == 0 || p.isBound(m) || r.Fault != "" || slices.Contains(badToken, r.number()) {
 		return nil
 	}

@@ -174,6 +174,15 @@ func (r *Recorded) authorizer() value {
 	return r.said("authorizer_appid")
 }
 
+// platformToken is the token of the platform that a request names; on the newest pages it is access_token.
+func (r *Recorded) platformToken() mark {
+	token := asStandIn(r.query.field("component_access_token"))
+	if token.n == 0 && asStandIn(r.said("component_appid")).n != 0 {
+		token = asStandIn(r.query.field("access_token"))
+	}
+	return token
+}
+
 // issued notes whose each token of an answer is.
 func (s *Stage) issued(r *Recorded) {
 	if !r.worked() {
@@ -288,7 +297,10 @@ func (s *Stage) learnComponent(r *Recorded) {
 		}
 		return
 	}
-	p := s.party(r.said("component_appid"))
+	p, authorizer := s.party(r.said("component_appid")), s.party(r.authorizer())
+	if token := asStandIn(r.query.field("access_token")).n; p.n == 0 && s.agent[token] != 0 {
+		p, authorizer = s.parties[s.agent[token]], s.parties[s.owner[token]]
+	}
 	if p.n == 0 {
 		return
 	}
@@ -296,15 +308,12 @@ func (s *Stage) learnComponent(r *Recorded) {
 	if secret := r.secret(); secret.n != 0 && r.number() != errcode.InvalidSecret.Number {
 		p.secret = secret
 	}
-	if token := asStandIn(r.query.field("component_access_token")); token.n != 0 && s.owner[token.n] == 0 {
+	if token := r.platformToken(); token.n != 0 && s.owner[token.n] == 0 {
 		s.owner[token.n] = p.n
 	}
 	if !r.worked() {
-		switch r.number() {
-		case errcode.NotAuthorizing.Number:
-			s.party(r.authorizer())
-		case errcode.NotComponentSet.Number:
-			p.authorised(s.party(r.authorizer()), nil, r.Number)
+		if r.number() == errcode.NotComponentSet.Number {
+			p.authorised(authorizer, nil, r.Number)
 		}
 		return
 	}
@@ -332,8 +341,9 @@ func (s *Stage) learnComponent(r *Recorded) {
 			to.uncertain = to.uncertain || id < 0
 		}
 		p.authorised(to, setsOf(info), r.Number)
-	case "api_authorizer_token", "api_get_authorizer_option", "api_set_authorizer_option", platformLoginPath:
-		to := s.party(r.authorizer())
+	case "api_authorizer_token", "api_get_authorizer_option", "api_set_authorizer_option", "get_authorizer_option",
+		"set_authorizer_option", platformLoginPath:
+		to := authorizer
 		p.authorised(to, nil, r.Number)
 		if set := accounts.OptionSet(r.said("option_name").text); set != 0 && to.n != 0 {
 			to.service = true

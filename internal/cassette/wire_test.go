@@ -250,7 +250,8 @@ func (c *caller) everything() {
 	c.do("POST", component+"api_component_token", `{"component_appid":"`+shop+`","component_appsecret":"x","component_verify_ticket":"x"}`)
 	c.do("POST", component+"api_component_token", `{"component_appid":"`+isv+`","component_appsecret":"`+secrets[isv]+
 		`","component_verify_ticket":"`+ticketOf+`"}`)
-	platform := "?component_access_token=" + c.take("component_access_token")
+	platformToken := c.take("component_access_token")
+	platform := "?component_access_token=" + platformToken
 	c.do("POST", component+"api_create_preauthcode"+platform, `{"component_appid":"`+isv+`"}`)
 	agreed := c.s.Admin("POST", "/emulator/authorize",
 		fmt.Sprintf(`{"component":%q,"pre_auth_code":%q,"appid":%q,"permission_sets":[18,33]}`, isv,
@@ -280,9 +281,20 @@ func (c *caller) everything() {
 		fmt.Sprintf(`{"component":%q,"pre_auth_code":%q,"appid":%q,"permission_sets":[1,6]}`, isv, c.take("pre_auth_code"), brand))
 	auth = regexp.MustCompile(`"auth_code":"([^"]+)"`).FindStringSubmatch(agreed.Body)[1]
 	c.do("POST", component+"api_query_auth"+platform, `{"component_appid":"`+isv+`","authorization_code":"`+auth+`"}`)
+	brandActs := c.take("authorizer_access_token")
 	option("set", brand, "voice_recognize", `,"option_value":"1"`)
 	option("get", brand, "voice_recognize", "")
 	option("get", brand, "location_report", "")
+	newest := func(verb, token, fields string) {
+		c.do("POST", with(component+verb+"_authorizer_option", token), "{"+fields+"}")
+	}
+	named := `"component_appid":"` + isv + `","authorizer_appid":"` + brand + `","option_name":"voice_recognize"`
+	newest("get", platformToken, named)
+	newest("set", platformToken, named+`,"option_value":"0"`)
+	newest("get", brandActs, `"option_name":"customer_service"`)
+	newest("set", brandActs, `"option_name":"customer_service","option_value":"1"`)
+	newest("get", brandActs, `"option_name":"customer_service"`)
+	newest("get", brandActs, `"option_name":"location_report"`)
 	again := c.s.Do("POST", "/scan/v1/login", `{"user":"alice","appid":"`+shop+`"}`)
 	js = regexp.MustCompile(`"js_code":"([^"]+)"`).FindStringSubmatch(again.Body)[1]
 	byPlatform := func(appid, code string) {

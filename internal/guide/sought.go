@@ -112,6 +112,8 @@ var sought = map[string]string{
 
 	"calls/api_get_authorizer_option": "getAuthorizerOptionInfo 获取授权方选项信息 服务商",
 	"calls/api_set_authorizer_option": "setAuthorizerOptionInfo 设置授权方选项信息 服务商",
+	"calls/get_authorizer_option":     "getAuthorizerOptionInfo 获取授权方选项信息 服务商",
+	"calls/set_authorizer_option":     "setAuthorizerOptionInfo 设置授权方选项信息 服务商",
 	"calls/component-jscode2session":  "thirdpartyCode2Session 小程序登录 第三方平台 服务商",
 	"calls/component-clear_quota":     "clearComponentQuota 重置第三方平台调用次数 服务商",
 }

@@ -227,6 +227,10 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			return s.Component(platform, "api_set_authorizer_option",
 				`{"component_appid":"isv","authorizer_appid":"svc","option_name":"voice_recognize","option_value":"1"}`)
 		}, "account svc edit isv"},
+		{"/cgi-bin/component/set_authorizer_option", func() servertest.Answer {
+			return s.Component(platform, "set_authorizer_option",
+				`{"component_appid":"isv","authorizer_appid":"svc","option_name":"voice_recognize","option_value":"0"}`)
+		}, "account svc edit isv"},
 		{"withdrawAuthorization", admin("DELETE", "/components/isv/authorizations/shop", ``), "grant isv shop delete admin"},
 		{"authorize", func() servertest.Answer {
 			s.Authorize(platform, "isv", "shop", "[18]")

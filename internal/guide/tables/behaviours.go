@@ -40,7 +40,8 @@ var subjects = map[string]string{
 	"component.account":      "/cgi-bin/component/api_authorizer_token /cgi-bin/component/api_get_authorizer_info",
 	"component.list":         "/cgi-bin/component/api_get_authorizer_list",
 	"component.reauthorized": "*",
-	"component.option":       "/cgi-bin/component/api_get_authorizer_option /cgi-bin/component/api_set_authorizer_option",
+	"component.option":       "/cgi-bin/component/api_get_authorizer_option /cgi-bin/component/api_set_authorizer_option " +
+		"/cgi-bin/component/get_authorizer_option /cgi-bin/component/set_authorizer_option",
 	"codes.gate":             "*",
 	"consent":                "",
 	"message":                "",

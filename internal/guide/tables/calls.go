@@ -251,7 +251,7 @@ func (p *press) callPage(l language, c guide.Call) any {
 		Notes: p.notes(l, c), Method: e.Method, Script: script(c),
 		Behaviours: p.behaviours(l, c.Path), SDK: p.sdkSection(l, c)}
 	switch {
-	case e.Token && strings.Contains(c.Path, "/component/"):
+	case e.Token && c.Token == "component":
 		page.Query = "?component_access_token=TOKEN"
 	case e.Token:
 		page.Query = "?access_token=TOKEN"

@@ -102,7 +102,7 @@ func (p *press) operation(l language, c guide.Call, tag string) object {
 	parameters := []object{}
 	if e.Token {
 		name := "access_token"
-		if strings.Contains(c.Path, "/component/") {
+		if c.Token == "component" {
 			name = "component_access_token"
 		}
 		parameters = append(parameters, object{"name": name, "in": "query", "required": !strings.HasSuffix(c.Path, "/tickettocode"),
