@@ -67,6 +67,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 	dir := t.TempDir()
 	c := server.Default()
 	c.Data, c.Listen, c.Dev, c.Database = filepath.Join(dir, "data"), "127.0.0.1:0", true, o.database
+	c.SeedAllow = server.Loopback
 	if o.seed != "" {
 		c.Seed = filepath.Join(dir, "seed.yaml")
 		if err := os.WriteFile(c.Seed, []byte(o.seed), 0o600); err != nil {

@@ -117,6 +117,7 @@ func (c *runCommand) own(dir string, chosen *kong.Context) (server.Config, error
 			*own.field = own.value
 		}
 	}
+	config.SeedAllow = server.Loopback
 	config.TLSDev, config.TLSCert, config.TLSKey, config.TrustedProxy = false, "", "", nil
 	if !typed("data") && !typed("database") {
 		config.MasterKey = ""

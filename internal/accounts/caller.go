@@ -28,12 +28,38 @@ type Caller struct {
 	addrs []string
 }
 
-// From returns 61004 if a platform, 40164 if a service account calls from an address that is not on its list.
-func (c Caller) From(ip netip.Addr) error {
-	if c.Component == "" && c.Kind == ServiceAccount && !allowed(ip, c.Account.IPAllowlist) {
-		return errcode.InvalidIP.Addressed(ip).With(behaviour.CallerAddressAccount, "not in ip_allowlist of %s", c.AppID)
+// Reached returns 61004 if a platform, 40164 if a service account calls from an address that is not on its list.
+func (d *Directory) Reached(ctx context.Context, c Caller, ip netip.Addr) error {
+	switch {
+	case c.Component != "":
+		return d.listed(ctx, list{c.Component, c.addrs, errcode.ComponentIP, behaviour.CallerAddress}, ip)
+	case c.Kind == ServiceAccount:
+		return d.listed(ctx, list{c.AppID, c.Account.IPAllowlist, errcode.InvalidIP, behaviour.CallerAddressAccount}, ip)
 	}
-	return Component{AppID: c.Component, IPAllowlist: c.addrs}.reachedFrom(ip)
+	return nil
+}
+
+// list has the addresses that an account or a platform may be called from, and what others are answered.
+type list struct {
+	of     string
+	addrs  []string
+	code   *errcode.Code
+	decide behaviour.Row
+}
+
+// listed returns the code of a list that does not have an address. Where there is no list every address is let in, and
+// strict lets none in.
+func (d *Directory) listed(ctx context.Context, l list, ip netip.Addr) error {
+	switch {
+	case !allowed(ip, l.addrs):
+		return l.code.Addressed(ip).With(l.decide, "not in ip_allowlist of %s", l.of)
+	case len(l.addrs) > 0:
+	case d.Settings.Refuses(behaviour.CallerAddressUnlisted):
+		return l.code.Addressed(ip).With(behaviour.CallerAddressUnlisted, "strict: %s has no ip_allowlist", l.of)
+	default:
+		behaviour.Note(ctx, behaviour.CallerAddressUnlisted)
+	}
+	return nil
 }
 
 // Granted returns 61007 unless the account calls for itself or granted the

@@ -390,14 +390,14 @@ func (d *Directory) checkGrant(ctx context.Context, tx Tx, c Credentials, grant 
 	if err != nil {
 		return err
 	}
-	return d.checkWith(a, c, grant)
+	return d.checkWith(ctx, a, c, grant)
 }
 
 // loginGrant is the grant_type of jscode2session, for which the list of a Mini Program does not hold.
 const loginGrant = "authorization_code"
 
 // checkWith is the part of check for an account that exists.
-func (d *Directory) checkWith(a Account, c Credentials, grant string) error {
+func (d *Directory) checkWith(ctx context.Context, a Account, c Credentials, grant string) error {
 	switch {
 	case c.GrantType != grant:
 		return errcode.InvalidGrantType.With(behaviour.TokenGrant, "grant_type is %q, not %s", c.GrantType, grant)
@@ -411,10 +411,15 @@ func (d *Directory) checkWith(a Account, c Credentials, grant string) error {
 	switch {
 	case a.SecretFrozen:
 		return errcode.SecretFrozen.With(behaviour.TokenSecretFrozen, "the secret of %s is frozen", c.AppID)
-	case !allowed(c.IP, a.IPAllowlist) && !(a.Kind == MiniProgram && grant == loginGrant):
-		return errcode.InvalidIP.Addressed(c.IP).With(behaviour.TokenAddress, "not in ip_allowlist of %s", c.AppID)
+	case a.Kind == MiniProgram && grant == loginGrant:
+		if !allowed(c.IP, a.IPAllowlist) {
+			behaviour.Note(ctx, behaviour.LoginAddressAccount)
+		}
+		return nil
+	case a.Kind != ServiceAccount && len(a.IPAllowlist) == 0:
+		return nil
 	}
-	return nil
+	return d.listed(ctx, list{c.AppID, a.IPAllowlist, errcode.InvalidIP, behaviour.TokenAddress}, c.IP)
 }
 
 func allowed(ip netip.Addr, list []string) bool {

@@ -23,7 +23,7 @@ type stable struct {
 // 45009 and 45011 above the limits. Contract: rules 3.1.
 func (d *Directory) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
 	check := func(tx Tx) error { return d.check(ctx, tx, c) }
-	again := func(a Account) error { return d.checkWith(a, c, tokenGrant) }
+	again := func(a Account) error { return d.checkWith(ctx, a, c, tokenGrant) }
 	return d.stableToken(ctx, c.AppID, force, check, again, func(now time.Time) error {
 		if d.Minutes != nil {
 			allowed, err := d.Minutes(ctx, c.AppID+" /cgi-bin/stable_token", StablePerMinute, now)

@@ -194,7 +194,7 @@ func (d *Directory) checkPlatform(ctx context.Context, tx Tx, c PlatformCredenti
 	if err := d.secretOf(c.AppID, c.Secret, p.SecretHash, c.IP); err != nil {
 		return Component{}, err
 	}
-	return p, p.reachedFrom(c.IP)
+	return p, d.Reached(ctx, Caller{Component: p.AppID, addrs: p.IPAllowlist}, c.IP)
 }
 
 // noPlatform is the error for an AppID that is no platform's: 61011 if it is an account's, else
@@ -206,14 +206,6 @@ func noPlatform(ctx context.Context, tx Tx, appid string) error {
 		return err
 	}
 	return errcode.InvalidAppID.With(behaviour.CallerPlatformUnknown, "no platform has the AppID %q", appid)
-}
-
-// reachedFrom returns 61004 for an address that is not on the platform's list.
-func (c Component) reachedFrom(ip netip.Addr) error {
-	if !allowed(ip, c.IPAllowlist) {
-		return errcode.ComponentIP.Addressed(ip).With(behaviour.CallerAddress, "not in ip_allowlist of %s", c.AppID)
-	}
-	return nil
 }
 
 // PlatformToken is api_component_token: trades a verify ticket for a

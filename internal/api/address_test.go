@@ -1,15 +1,17 @@
 package api_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
 // An account's list holds for the calls with its secret, a service account's for those with its token too, a Mini Program's not
 // for jscode2session; a platform that trades a js_code has a number of its own. Behaviour(caller.address.account)
-// Behaviour(login.address).
+// Behaviour(login.address) Behaviour(login.address.account).
 func TestAddressesOffTheList_EachCall(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
@@ -35,5 +37,77 @@ func TestAddressesOffTheList_EachCall(t *testing.T) {
 				t.Errorf("%s(%q) = %s, want %s", c.method, c.path, a.Body, c.want)
 			}
 		})
+	}
+}
+
+// unlisted is an agency in which a service account and a platform have no list; a Mini Program needs none.
+var unlisted = strings.NewReplacer("{appid: svc, kind", "{appid: svc, ip_allowlist: [], kind", "  - appid: isv\n", "  - appid: isv\n    ip_allowlist: []\n",
+	"{appid: shop, kind", "{appid: shop, ip_allowlist: [], kind").Replace(agency)
+
+// A service account or platform without any list is served and told once, and rejected by strict; each number is among the
+// trials of coverage.
+func TestNoListOfAddresses(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: unlisted})
+	svc, shop, platform := s.Token("svc"), s.Token("shop"), s.ComponentToken("isv")
+	acts, _ := s.AuthorizerToken(platform, "isv", "shop")
+	get := func(token string) servertest.Answer { return s.Do("POST", getPath+"?access_token="+token, "{}") }
+	preAuth := func() servertest.Answer {
+		return s.Component(platform, "api_create_preauthcode", `{"component_appid":"isv"}`)
+	}
+	calls := func() {
+		t.Helper()
+		for _, a := range []servertest.Answer{get(svc), get(svc), get(shop), get(acts), preAuth()} {
+			if strings.Contains(a.Body, `"errcode":`) && a.Code(t) != 0 {
+				t.Errorf("without a list: %s", a.Body)
+			}
+		}
+	}
+	told := func() (accounts []string) {
+		for _, d := range reported(t, s) {
+			if d.Behaviour == "caller.address.unlisted" && d.Mark == "page" && d.Times == 1 {
+				accounts = append(accounts, d.Account)
+			}
+		}
+		return accounts
+	}
+	get("nobody") // a refusal is not the call that is told
+	calls()
+	if got := told(); !slices.Equal(got, []string{"isv", "svc"}) {
+		t.Errorf("told of %v, want once of isv and once of svc", got)
+	}
+	s.Do("DELETE", "/admin/v1/deviations", "")
+	calls()
+	if got := told(); len(got) != 2 {
+		t.Errorf("told of %v after the list was begun anew, want of two", got)
+	}
+
+	s.Admin("PUT", "/settings", `{"strict":true}`)
+	for _, c := range []struct {
+		name string
+		want int
+		how  how
+	}{
+		{"a service account's token", 40164, func(*servertest.Server) servertest.Answer { return get(svc) }},
+		{"a service account's secret", 40164, fetch("client_credential", "svc", "secret-svc")},
+		{"a stable token", 40164, post("/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"svc","secret":"secret-svc"}`)},
+		{"a platform's token", 61004, func(*servertest.Server) servertest.Answer { return preAuth() }},
+		{"a platform's secret", 61004, post(family+"api_component_token",
+			`{"component_appid":"isv","component_appsecret":"secret-isv","component_verify_ticket":"x"}`)},
+		{"a platform for a Mini Program", 61004, func(*servertest.Server) servertest.Answer { return get(acts) }},
+		{"a Mini Program's token", 0, func(*servertest.Server) servertest.Answer { return get(shop) }},
+	} {
+		if a := c.how(s); a.Code(t) != c.want {
+			t.Errorf("%s, strict: %s, want %d", c.name, a.Body, c.want)
+		}
+	}
+	var found client.Coverage
+	s.Do("GET", "/admin/v1/deviations/coverage", "").JSON(t, &found)
+	for row, number := range map[string]int{"token.address": 40164, "caller.address": 61004} {
+		if !slices.ContainsFunc(found.Trials, func(one client.Trial) bool {
+			return one.Behaviour == row && one.ErrCode == number && one.Met
+		}) {
+			t.Errorf("coverage has no %s (%d) that was met: %+v", row, number, found.Trials)
+		}
 	}
 }

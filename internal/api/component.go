@@ -56,7 +56,7 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 		return err
 	}
 	c.caller, c.component, c.granted = caller.Account, caller.Component, caller.Granted
-	if err := caller.From(c.ip); err != nil {
+	if err := a.Accounts.Reached(ctx, caller, c.ip); err != nil {
 		return err
 	}
 	if caller.Outlived {
@@ -95,7 +95,7 @@ func (a *API) authenticatePlatform(ctx context.Context, c *call) error {
 		return err
 	}
 	c.component = caller.Component
-	return caller.From(c.ip)
+	return a.Accounts.Reached(ctx, caller, c.ip)
 }
 
 // ownComponent checks that a call names the platform whose token it carries.

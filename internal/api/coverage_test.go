@@ -40,7 +40,7 @@ func TestCoverageTellsAnswersOfOneNumberApart(t *testing.T) {
 	trade(s)
 	ask("rival")(s)
 	first := met()
-	if _, listed := first["rules.publish.quota"]; listed || len(first) != 6 || first["link.at_once"] || first["codes.ticket.state"] {
+	if _, listed := first["rules.publish.quota"]; listed || len(first) != 7 || first["link.at_once"] || first["codes.ticket.state"] {
 		t.Errorf("a link that took effect at once, and an unknown ticket: %v", first)
 	}
 	set("/settings", `{"hold_links":true}`)(s)

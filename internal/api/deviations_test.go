@@ -53,6 +53,8 @@ func deviations(t *testing.T) map[string]how {
 	}
 	wrong := shop(publishPath, prefix("https://shop.example/none/"))
 	fresh := fetch("client_credential", "shop", "secret-shop")
+	unlisted := after(fetch("client_credential", "svc", "secret-svc"),
+		set("/accounts/svc", `{"kind":"service_account","certified":true}`))
 	older := func(s *servertest.Server) servertest.Answer {
 		ticket := s.Ticket("isv")
 		s.Advance(10 * time.Minute)
@@ -157,6 +159,7 @@ func deviations(t *testing.T) map[string]how {
 		"wire.rate.above":          many(6, shop(getPath, "{}")),
 		"wire.retry":               many(2, wrong),
 		"token.again":              many(3, fresh),
+		"caller.address.unlisted":  unlisted,
 		"component.ticket.older":   older,
 		"message.slow":             slow,
 		"rules.add.path_unasked":   draft,

@@ -4,6 +4,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -236,6 +237,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	code, detail := errcode.Of(err)
 	if code != errcode.OK && !c.done {
 		c.notes.Clear() // what was noted before the refusal decided nothing
+	}
+	if c.notes.Take(behaviour.CallerAddressUnlisted) && a.Calls.Once(cmp.Or(c.component, c.account())) {
+		c.notes.Add(behaviour.CallerAddressUnlisted)
 	}
 	c.notes.Add(errcode.RowOf(err))
 	if c.gated {

@@ -151,6 +151,12 @@ func (n *Notes) Add(row Row) {
 	}
 }
 
+// Take takes a row back, and reports whether it was noted.
+func (n *Notes) Take(row Row) bool {
+	bit := uint64(1) << (row % 64)
+	return n.rows[row/64].And(^bit)&bit != 0
+}
+
 // Clear takes all notes back.
 func (n *Notes) Clear() {
 	for i := range n.rows {

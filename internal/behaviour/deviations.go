@@ -79,6 +79,7 @@ var deviations = []Deviation{
 	{WireRateAbove, Page, 44990},
 	{WireRetry, Choice, 0},
 
+	{CallerAddressUnlisted, Page, 40164},
 	{TokenAgain, Page, 0},
 	{TokenStableSoon, Page, 0},
 	{ComponentReauthorized, Inferred, 40001},

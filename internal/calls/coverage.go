@@ -30,6 +30,7 @@ const (
 	addCall   = "/cgi-bin/wxopen/qrcodejumpadd"
 	linkCall  = "/cgi-bin/wxopen/wxamplink"
 	tradeCall = "/intp/marketcode/tickettocode"
+	listCalls = "/cgi-bin/token /cgi-bin/stable_token /cgi-bin/clear_quota/v2 /cgi-bin/qrcode/create /intp/marketcode/*"
 	bySecret  = "/cgi-bin/token /cgi-bin/stable_token /cgi-bin/component/* /cgi-bin/clear_quota/v2 /sns/* /cgi-bin/showqrcode"
 )
 
@@ -39,6 +40,8 @@ var trials = []Trial{
 	{Code: errcode.InvalidCredential, Row: behaviour.CallerTokenReplaced, calls: everyPath, spared: bySecret,
 		command: "qrjump account revoke {appid} --yes"},
 	{Code: errcode.TokenExpired, Row: behaviour.CallerTokenExpired, calls: everyPath, spared: bySecret, command: "qrjump clock advance 2h"},
+	{Code: errcode.InvalidIP, Row: behaviour.TokenAddress, calls: listCalls, command: injectOnce},
+	{Code: errcode.ComponentIP, Row: behaviour.CallerAddress, calls: "/cgi-bin/component/*", command: injectOnce},
 	{Code: errcode.TooFrequent, Row: behaviour.WireRateRules, calls: ruleCalls, command: injectOnce},
 	{Code: errcode.DailyLimit, Row: behaviour.WireRateDay, calls: everyPath, command: injectOnce},
 	{Code: errcode.PublishQuota, Row: behaviour.RulesPublishQuota, calls: "/cgi-bin/wxopen/qrcodejumppublish", command: injectOnce},

@@ -47,6 +47,22 @@ type deviations struct {
 	waiting map[deviating]*Deviation
 	noted   int64 // since the start or the last reset
 	kinds   map[behaviour.Row]struct{}
+	once    map[string]struct{} // whose missing list was told
+}
+
+// Once reports whether nothing was told yet of what is told once an account, such as a missing list of addresses.
+func (b *Book) Once(account string) bool {
+	d := &b.deviations
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, told := d.once[account]; told || len(d.once) >= deviationsMax {
+		return false
+	}
+	if d.once == nil {
+		d.once = map[string]struct{}{}
+	}
+	d.once[account] = struct{}{}
+	return true
 }
 
 type deviating struct {
@@ -57,13 +73,14 @@ type deviating struct {
 func (d *deviations) forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.waiting, d.noted, d.kinds = nil, 0, nil
+	d.waiting, d.noted, d.kinds, d.once = nil, 0, nil, nil
 }
 
 func (d *deviations) forgetOf(appids []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	maps.DeleteFunc(d.waiting, func(one deviating, _ *Deviation) bool { return slices.Contains(appids, one.account) })
+	maps.DeleteFunc(d.once, func(account string, _ struct{}) bool { return slices.Contains(appids, account) })
 }
 
 // Deviate counts what a call deviated in by its notes. One that deviated in nothing
@@ -127,6 +144,7 @@ func (b *Book) ForgetDeviations(ctx context.Context, account string) error {
 			delete(d.waiting, key)
 		}
 	}
+	maps.DeleteFunc(d.once, func(told string, _ struct{}) bool { return account == "" || told == account })
 	d.mu.Unlock()
 	return b.Store.UpdateCalls(ctx, func(tx Tx) error { return tx.ForgetDeviations(ctx, account) })
 }

@@ -27,6 +27,7 @@ type Config struct {
 	ScanListen   string          // address of the scan API; "" = on Listen
 	AdminListen  string          // address of the admin API and metrics; "" = on Listen
 	Seed         string          // YAML file; "" = none
+	SeedAllow    []string        // ranges that may call accounts and platforms of Seed that have no ip_allowlist; nil = any
 	Set          []string        // settings, NAME=VALUE each, over those of the seed; a reset keeps them
 	Language     phrase.Language // of what serve says to a person at its terminal
 	Dev          bool            // demo accounts, emulator, no credentials for scan and admin
@@ -50,6 +51,9 @@ type Config struct {
 	// ShutdownDelay is how long /readyz answers 503 before the listeners close.
 	ShutdownDelay time.Duration
 }
+
+// Loopback are the ranges of this machine's own addresses, for SeedAllow.
+var Loopback = []string{"127.0.0.0/8", "::1/128"}
 
 // OIDC is an OpenID Connect provider, and this server as its client.
 type OIDC struct {

@@ -38,16 +38,17 @@ const maxSeed = 64 << 20
 
 // seedFile is a seed with what is needed to name a line of it.
 type seedFile struct {
-	name string
-	data []byte
-	tree *ast.File
-	demo bool // with the accounts whose secrets everybody knows
+	name  string
+	data  []byte
+	tree  *ast.File
+	demo  bool // with the accounts whose secrets everybody knows
+	allow []string
 	seedfile.Seed
 }
 
 // readSeed reads and checks the form of a seed; errors name the line.
 func readSeed(c Config) (*seedFile, error) {
-	f := &seedFile{name: c.Seed}
+	f := &seedFile{name: c.Seed, allow: c.SeedAllow}
 	switch {
 	case c.Seed != "":
 		file, err := os.Open(c.Seed)
@@ -166,6 +167,9 @@ func (f *seedFile) hash() string {
 // registration is an account of the seed without its links.
 func (f *seedFile) registration(i int) accounts.Registration {
 	a := f.Accounts[i]
+	if a.IPAllowlist == nil {
+		a.IPAllowlist = f.allow
+	}
 	return accounts.Registration{Secret: a.Secret, MarketcodeKey: a.MarketcodeKey, Account: accounts.Account{
 		AppID: a.AppID, Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
 		JumpOpen: a.JumpOpen == nil || *a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL,
@@ -175,6 +179,9 @@ func (f *seedFile) registration(i int) accounts.Registration {
 
 func (f *seedFile) component(i int) accounts.Component {
 	c := f.Components[i]
+	if c.IPAllowlist == nil {
+		c.IPAllowlist = f.allow
+	}
 	component := accounts.Component{AppID: c.AppID, EventURL: c.EventURL, IPAllowlist: c.IPAllowlist, RedirectHosts: c.RedirectHosts}
 	// An empty list takes every grant away; without a list they stay.
 	if c.Authorizations != nil {

@@ -172,6 +172,7 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	}
 	c := server.Default()
 	c.Data, c.Listen, c.Dev, c.Emulator, c.AdminToken = o.Data, "127.0.0.1:0", !o.Guarded, o.Emulator, AdminToken
+	c.SeedAllow = server.Loopback
 	if o.Seed != "" {
 		c.Seed = filepath.Join(t.TempDir(), "seed.yaml")
 		if err := os.WriteFile(c.Seed, []byte(o.Seed), 0o600); err != nil {
