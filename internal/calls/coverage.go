@@ -98,8 +98,8 @@ type Covered struct {
 // Met reports whether it happened.
 func (c Covered) Met() bool { return c.Times > 0 }
 
-// strangers are the calls of this process whose token was refused, so that nobody knows whose they were: none of them is
-// in the log. The zero value is ready.
+// strangers are the calls of this process that were refused before it was known whose they were: none of them is in the
+// log. The zero value is ready.
 type strangers struct {
 	mu   sync.Mutex
 	seen map[stranger]*strange
@@ -121,9 +121,12 @@ func (s *strangers) forget() {
 	s.seen = nil
 }
 
-// RefuseToken counts a call of an endpoint whose token was refused with a number.
+// beforeKnown are the numbers of these calls; a fault answers the latter two before a secret is checked.
+var beforeKnown = []int{errcode.InvalidCredential.Number, errcode.TokenExpired.Number, errcode.InvalidIP.Number, errcode.ComponentIP.Number}
+
+// RefuseToken counts a call of an endpoint whose token or address was refused with a number.
 func (b *Book) RefuseToken(path string, code *errcode.Code, rid string) {
-	if code != errcode.InvalidCredential && code != errcode.TokenExpired {
+	if !slices.Contains(beforeKnown, code.Number) {
 		return
 	}
 	b.strangers.mu.Lock()
