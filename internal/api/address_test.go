@@ -38,10 +38,20 @@ func TestAddressesOffTheList_EachCall(t *testing.T) {
 			}
 		})
 	}
+	var login struct {
+		JSCode string `json:"js_code"`
+	}
+	s.Do("POST", "/scan/v1/login", `{"user":"alice","appid":"shop"}`).JSON(t, &login)
+	a := s.Do("GET", "/sns/jscode2session?appid=shop&secret=secret-shop&grant_type=authorization_code&js_code="+login.JSCode, "")
+	if !strings.Contains(a.Body, `"openid":"`) {
+		t.Errorf("a login off the list = %s, want an openid", a.Body)
+	}
+	decidedBy(t, s, "login.address.account")
 }
 
 // unlisted is an agency in which a service account and a platform have no list; a Mini Program needs none.
-var unlisted = strings.NewReplacer("{appid: svc, kind", "{appid: svc, ip_allowlist: [], kind", "  - appid: isv\n", "  - appid: isv\n    ip_allowlist: []\n",
+var unlisted = strings.NewReplacer("{appid: svc, kind", "{appid: svc, ip_allowlist: [], kind",
+	"  - appid: isv\n", "  - appid: isv\n    ip_allowlist: []\n",
 	"{appid: shop, kind", "{appid: shop, ip_allowlist: [], kind").Replace(agency)
 
 // A service account or platform without any list is served and told once, and rejected by strict; each number is among the
