@@ -83,7 +83,9 @@ fetch_cargo() {
 # fetch_distribution is for what the system's own packages bring.
 fetch_distribution() {
 	local name missing=
-	for name in curl php ruby; do command -v $name >/dev/null || missing+=" $name"; done
+	for name in curl wget php ruby perl; do command -v $name >/dev/null || missing+=" $name"; done
+	for name in http faraday httparty rest-client excon httpclient typhoeus; do ruby -r$name -e 0 2>/dev/null || missing+=" ruby-$name"; done
+	for name in LWP::Protocol::https Mojo::UserAgent IO::Socket::SSL; do perl -M$name -e 0 2>/dev/null || missing+=" $name"; done
 	for name in Symfony/Component/HttpClient Symfony/Component/Cache Psr/SimpleCache Nyholm/Psr7 GuzzleHttp; do
 		[ -f /usr/share/php/$name/autoload.php ] || missing+=" $name"
 	done
@@ -142,7 +144,7 @@ run() {
 	[ "$folder" != gs1 ] || limit=2h # 100,000 texts, or as many as GS1_CASES says
 	# Clients made from our own document call no platform: there is nothing to compare.
 	# Nor do the snippets of the pages go through a recorder.
-	case $folder in typescript | python | openapi | lake | wechatpy | wxjava | zpl | gs1 | axios | distribution | rust | jest | pytest) cassettes= ;; esac
+	case $folder in typescript | python | openapi | lake | wechatpy | wxjava | zpl | gs1 | axios | golang | distribution | rust | jest | pytest) cassettes= ;; esac
 	echo "== $library"
 	(cd "$folder" && "$fetch") 2>"$log"
 	status=$?
@@ -181,8 +183,9 @@ start cowechat fetch_npm "co-wechat-api $(npm_version cowechat co-wechat-api)"
 start typescript fetch_npm "openapi-typescript $(npm_version typescript openapi-typescript)"
 start openapi fetch_openapi "openapi-generator 7.14.0, spectral, redocly"
 start rust fetch_cargo "wechat-mp-sdk $(sed -n 's/^wechat-mp-sdk = "=\(.*\)"$/\1/p' rust/Cargo.toml) for Rust"
-start axios fetch_npm "nest-wechat $(npm_version axios nest-wechat), tnwx $(npm_version axios @tnwx/accesstoken)"
-start distribution fetch_distribution "EasyWeChat 6.19.1, Guzzle, Symfony, curl, Ruby"
+start axios fetch_npm "clients for Node.js"
+start golang fetch_go "clients for Go"
+start distribution fetch_distribution "clients for PHP, Ruby, Perl and shells"
 start jest fetch_npm "Jest $(npm_version jest jest)"
 start pytest fetch_pip "$(head -n 1 pytest/requirements.txt)"
 start zpl fetch_npm "zpl-renderer-js $(npm_version zpl zpl-renderer-js)"

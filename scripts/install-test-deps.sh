@@ -47,6 +47,10 @@ all() {
   [ -f /usr/share/php/GuzzleHttp/autoload.php ] && [ -f /usr/share/php/Psr/SimpleCache/autoload.php ] && command -v php >/dev/null ||
     lacks "php-cli php-curl php-xml php-guzzlehttp-guzzle php-nyholm-psr7 php-psr-simple-cache php-symfony-cache \
 php-symfony-http-client php-symfony-mime" "programs in PHP, led to the server"
+  needs wget wget "a client that is led to the server"
+  ruby -rhttp -rtyphoeus -e 0 2>/dev/null && perl -MMojo::UserAgent -MIO::Socket::SSL -MLWP::Protocol::https -e 0 2>/dev/null ||
+    lacks "ruby-http ruby-faraday ruby-httparty ruby-rest-client ruby-excon ruby-httpclient ruby-typhoeus \
+libwww-perl liblwp-protocol-https-perl libmojolicious-perl libio-socket-ssl-perl" "clients for Ruby and Perl, led to the server"
   needs zsh zsh "completion in zsh"
   needs fish fish "completion in fish"
   needs mandoc mandoc "man pages, read by what prints them"

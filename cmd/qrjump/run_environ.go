@@ -111,7 +111,10 @@ func (v variables) trust(ca, dir string, at *url.URL, environ []string, says io.
 	}
 	python := filepath.Join(dir, "python")
 	v["PYTHONPATH"] = joined(string(os.PathListSeparator), python, variable(environ, "PYTHONPATH"))
+	wgetrc, _ := os.ReadFile(cmp.Or(variable(environ, "WGETRC"), filepath.Join(variable(environ, "HOME"), ".wgetrc"))) // there may be none
+	v["WGETRC"] = filepath.Join(dir, "wgetrc")
 	for name, text := range map[string][]byte{bundle: all, store: trusted, filepath.Join(python, "sitecustomize.py"): pythonSite,
+		v["WGETRC"]:                      fmt.Appendf(wgetrc, "\nca_certificate=%s\n", bundle),
 		filepath.Join(ini, "qrjump.ini"): fmt.Appendf(nil, "curl.cainfo=%q\nopenssl.cafile=%q\n", bundle, bundle)} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 			return err
@@ -125,6 +128,7 @@ func (v variables) trust(ca, dir string, at *url.URL, environ []string, says io.
 		v[name] = bundle
 	}
 	v["NODE_EXTRA_CA_CERTS"] = bundle
+	v["PERL_LWP_ENV_PROXY"], v["MOJO_PROXY"] = "1", "1"
 	// The empty name is the folder that PHP reads anyway.
 	list := string(os.PathListSeparator)
 	v["PHP_INI_SCAN_DIR"] = variable(environ, "PHP_INI_SCAN_DIR") + list + ini

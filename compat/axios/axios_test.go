@@ -1,8 +1,11 @@
-// Package axios_test leads libraries for Node.js to qrjump by the line of `qrjump run`.
+// Package axios_test leads clients for Node.js to qrjump by the line of `qrjump run`.
 package axios_test
 
 import (
+	"encoding/json"
 	"os"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/qrjump/qrjump/compat/harness"
@@ -12,7 +15,35 @@ func TestTheLine(t *testing.T) {
 	if _, err := os.Stat("node_modules/nest-wechat"); err != nil {
 		t.Skip("not run: nest-wechat: not installed here, see compat/run.sh")
 	}
-	for _, client := range []string{"nest-wechat", "tnwx", "fetch", "https"} {
-		t.Run(client, func(t *testing.T) { harness.Line(t, ".", "node", "led.js", client) })
+	text, err := os.ReadFile("package.json")
+	if err != nil {
+		t.Fatal(err)
 	}
+	var manifest struct{ Dependencies map[string]string }
+	if err := json.Unmarshal(text, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	versions := manifest.Dependencies
+	versions["tnwx"] = versions["@tnwx/accesstoken"]
+	node, err := exec.Command("node", "--version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, own := range []string{"fetch", "https", "http2"} {
+		versions[own] = strings.TrimPrefix(strings.TrimSpace(string(node)), "v")
+	}
+	var clients []harness.Client
+	for _, name := range []string{"fetch", "https", "http2", "undici", "axios", "got", "node-fetch", "superagent", "needle", "urllib"} {
+		clients = append(clients, harness.Client{Language: "Node.js", Name: name, Version: versions[name],
+			Command: []string{"node", "led.js", name}})
+	}
+	for _, name := range []string{"nest-wechat", "tnwx", "co-wechat-api", "wechat-api"} {
+		clients = append(clients, harness.Client{Language: "Node.js", Name: name, Version: versions[name], SDK: true,
+			Command: []string{"node", "led.js", name}})
+	}
+	deno := []string{"node_modules/@deno/linux-x64-glibc/deno", "run", "--allow-all", "--quiet", "led.js", "fetch"}
+	if _, err := os.Stat(deno[0]); err == nil {
+		clients = append(clients, harness.Client{Language: "Deno", Name: "fetch", Version: versions["deno"], Command: deno})
+	}
+	harness.Lines(t, ".", clients...)
 }

@@ -1,29 +1,60 @@
-// Package distribution_test leads what a distribution's packages bring to qrjump by the line of `qrjump run`: curl, PHP with
-// EasyWeChat, Ruby.
+// Package distribution_test leads what a distribution's packages bring to qrjump by the line of `qrjump run`: curl and wget, Ruby,
+// Perl, PHP with EasyWeChat.
 package distribution_test
 
 import (
 	"os/exec"
+	"regexp"
 	"testing"
 
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
 func TestTheLine(t *testing.T) {
-	led := func(name string, command ...string) {
-		t.Run(name, func(t *testing.T) {
-			if _, err := exec.LookPath(command[0]); err != nil {
-				t.Skipf("not run: %s: not installed here, see scripts/install-test-deps.sh", command[0])
-			}
-			harness.Line(t, ".", command...)
-		})
+	const token = `https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=$QRJUMP_APPID&secret=$QRJUMP_SECRET`
+	const script = `ask="$*"; answer=$($ask "` + token + `") && echo "$answer" &&
+token=${answer#*:\"} && $ask ${body:---data} '{"get_type":0}' "https://api.weixin.qq.com/cgi-bin/wxopen/qrcodejumpget?access_token=${token%%\"*}"`
+	clients := []harness.Client{
+		{Language: "Shell", Name: "curl", Command: []string{"sh", "-c", script, "sh", "curl", "-sS"}},
+		{Language: "Shell", Name: "wget", Command: []string{"env", "body=--post-data", "sh", "-c", script, "sh", "wget", "-qO-"}},
 	}
-	const token = "https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=$QRJUMP_APPID&secret=$QRJUMP_SECRET"
-	led("curl", "sh", "-c", `curl -sf "`+token+`"`)
-	led("Ruby", "ruby", "-rnet/http", "-e", `puts Net::HTTP.get(URI("`+
-		`https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=#{ENV["QRJUMP_APPID"]}&secret=#{ENV["QRJUMP_SECRET"]}"))`)
+	for _, c := range []struct{ language, program, name, pkg, line string }{
+		{"Ruby", "led.rb", "Net::HTTP", "ruby", ""},
+		{"Ruby", "led.rb", "http.rb", "ruby-http", `HTTP.via(host, port)`},
+		{"Ruby", "led.rb", "Faraday", "ruby-faraday", ""},
+		{"Ruby", "led.rb", "HTTParty", "ruby-httparty", ""},
+		{"Ruby", "led.rb", "rest-client", "ruby-rest-client", ""},
+		{"Ruby", "led.rb", "Excon", "ruby-excon", ""},
+		{"Ruby", "led.rb", "HTTPClient", "ruby-httpclient", ""},
+		{"Ruby", "led.rb", "Typhoeus", "ruby-typhoeus", "Typhoeus.get(url, cainfo: ENV['SSL_CERT_FILE'])"},
+		{"Perl", "led.pl", "LWP", "libwww-perl", ""},
+		{"Perl", "led.pl", "HTTP::Tiny", "perl", ""},
+		{"Perl", "led.pl", "Mojo::UserAgent", "libmojolicious-perl", ""},
+		{"PHP", "led.php", "curl", "php-cli", ""},
+		{"PHP", "led.php", "streams", "php-cli", ""},
+		{"PHP", "led.php", "Symfony HttpClient", "php-symfony-http-client", ""},
+		{"PHP", "led.php", "Symfony NativeHttpClient", "php-symfony-http-client", ""},
+		{"PHP", "led.php", "Guzzle", "php-guzzlehttp-guzzle", ""},
+		{"PHP", "led.php", "EasyWeChat", "", ""},
+		{"PHP", "led.php", "EasyWeChat, a pushed ticket", "", ""},
+	} {
+		interpreter := map[string]string{"Ruby": "ruby", "Perl": "perl", "PHP": "php"}[c.language]
+		client := harness.Client{Language: c.language, Name: c.name, Line: c.line, Command: []string{interpreter, c.program, c.name}}
+		if client.Version, client.SDK = version(c.pkg), c.pkg == ""; client.SDK {
+			client.Version = "6.19.1"
+		}
+		if c.line != "" {
+			client.ByLine = append(client.Command, "line")
+		}
+		clients = append(clients, client)
+	}
+	clients[0].Version, clients[1].Version = version("curl"), version("wget")
 	// EasyWeChat keeps its token in the temporary folder: the second run has another server.
-	for _, client := range []string{"curl", "symfony", "guzzle", "easywechat", "easywechat", "push"} {
-		led("PHP "+client, "php", "led.php", client)
-	}
+	harness.Lines(t, ".", clients...)
+}
+
+// version returns the upstream version of an installed package of Debian, "" where there is none.
+func version(pkg string) string {
+	out, _ := exec.Command("dpkg-query", "-W", "-f", "${Version}", pkg).Output()
+	return string(regexp.MustCompile(`^(?:[0-9]+:)?([0-9][0-9.]*[0-9]).*$`).ReplaceAll(out, []byte("$1")))
 }

@@ -13,6 +13,7 @@ spl_autoload_register(function ($class) {
 $appid = getenv('QRJUMP_APPID');
 $secret = getenv('QRJUMP_SECRET');
 $address = "https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=$appid&secret=$secret";
+$rules = 'https://api.weixin.qq.com/cgi-bin/wxopen/qrcodejumpget?access_token=';
 
 // push receives the ticket of a third-party platform as the platform sends it, and trades it for a token.
 function push(): string
@@ -45,20 +46,41 @@ function push(): string
         'component_verify_ticket' => (string) $event->ComponentVerifyTicket]])->toArray()['component_access_token'];
 }
 
-echo match ($argv[1]) {
-    'curl' => (function () use ($address) {
-        $curl = curl_init($address);
-        curl_setopt($curl, CURLOPT_RETURNTRANSFER, true);
+$clients = [
+    'curl' => function ($method, $url, $body) {
+        $curl = curl_init($url);
+        curl_setopt_array($curl, [CURLOPT_RETURNTRANSFER => true, CURLOPT_CUSTOMREQUEST => $method, CURLOPT_POSTFIELDS => $body]);
 
         return curl_exec($curl);
-    })(),
-    'symfony' => Symfony\Component\HttpClient\HttpClient::create()->request('GET', $address)->getContent(),
-    'guzzle' => (new GuzzleHttp\Client())->get($address)->getBody(),
-    'easywechat' => (function () use ($appid, $secret) {
+    },
+    'streams' => function ($method, $url, $body) use ($argv) {
+        $http = ['method' => $method, 'content' => $body, 'header' => 'Content-Type: application/json'];
+        if (($argv[2] ?? '') === 'line') {
+            $http += ['proxy' => str_replace('http:', 'tcp:', getenv('HTTPS_PROXY')), 'request_fulluri' => true];
+        }
+
+        return file_get_contents($url, false, stream_context_create(['http' => $http]));
+    },
+    'Symfony HttpClient' => fn ($method, $url, $body) => Symfony\Component\HttpClient\HttpClient::create()
+        ->request($method, $url, ['body' => $body])->getContent(),
+    'Symfony NativeHttpClient' => fn ($method, $url, $body) => (new Symfony\Component\HttpClient\NativeHttpClient())
+        ->request($method, $url, ['body' => $body])->getContent(),
+    'Guzzle' => fn ($method, $url, $body) => (new GuzzleHttp\Client())->request($method, $url, ['body' => $body])->getBody(),
+];
+$sdks = [
+    'EasyWeChat' => function () use ($appid, $secret) {
         $app = new EasyWeChat\MiniApp\Application(['app_id' => $appid, 'secret' => $secret]);
         $app->getClient()->postJson('/cgi-bin/wxopen/qrcodejumpget', ['get_type' => 0])->toArray();
 
         return $app->getAccessToken()->getToken();
-    })(),
-    'push' => push(),
-}, "\n";
+    },
+    'EasyWeChat, a pushed ticket' => push(...),
+];
+
+if (isset($sdks[$argv[1]])) {
+    echo $sdks[$argv[1]](), "\n";
+} else {
+    $call = $clients[$argv[1]];
+    $token = json_decode($call('GET', $address, ''))->access_token;
+    echo $token, "\n", $call('POST', $rules.$token, '{"get_type":0}'), "\n";
+}

@@ -39,5 +39,6 @@ func TestTheSnippetsOfThePages(t *testing.T) {
 		t.Fatal(err)
 	}
 	harness.PlaySnippets(t, "", "node "+file, list, "NODE_PATH="+modules)
-	harness.Line(t, t.TempDir(), "env", "NODE_PATH="+modules, "node", file, "call_token")
+	harness.Lines(t, t.TempDir(), harness.Client{Language: "Node.js", Name: "node-easywechat", Version: "3.6.2", SDK: true,
+		Command: []string{"env", "NODE_PATH=" + modules, "node", file, "call_token"}})
 }

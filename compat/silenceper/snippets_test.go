@@ -11,5 +11,6 @@ func TestTheSnippetsOfThePages(t *testing.T) {
 	imports, list := harness.Snippets(t, "Go: silenceper/wechat")
 	program := harness.GoProgram(t, imports, list)
 	harness.PlaySnippets(t, "", program, list)
-	harness.Line(t, t.TempDir(), program, "call_token")
+	harness.Lines(t, t.TempDir(), harness.Client{Language: "Go", Name: "silenceper/wechat", Version: "2.1.12", SDK: true,
+		Command: []string{program, "call_token"}})
 }

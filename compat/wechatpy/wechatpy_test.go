@@ -43,10 +43,31 @@ func TestTheSnippetsOfThePages(t *testing.T) {
 		t.Fatal(err)
 	}
 	harness.PlaySnippets(t, "", python+" "+file, list)
-	harness.Line(t, t.TempDir(), python, file, "call_token")
 }
 
-// The clients of the page "Test my SDK" that this library does not use.
-func TestOtherClientsAreLed(t *testing.T) {
-	harness.Line(t, ".", python(t), "led.py")
+func TestTheLine(t *testing.T) {
+	python := python(t)
+	var clients []harness.Client
+	for _, c := range []struct{ name, version, led, line string }{
+		{"requests", "2.34.2", "requests", ""},
+		{"httpx", "0.28.1", "httpx", ""},
+		{"urllib.request", "3.11", "urllib", ""},
+		{"http.client", "3.11", "http_client", ""},
+		{"urllib3", "2.8.0", "urllib3", `urllib3.ProxyManager(os.environ["HTTPS_PROXY"])`},
+		{"aiohttp", "3.14.5", "aiohttp", "aiohttp.ClientSession(trust_env=True)"},
+		{"tornado", "6.6.1", "tornado", ""},
+		{"httplib2", "0.32.1", "httplib2", ""},
+		{"wechatpy", "2.0.0a26", "sdk_wechatpy", ""},
+		{"WeRoBot", "1.13.1", "sdk_werobot", ""},
+		{"pywe-token", "1.3.1", "sdk_pywe_token", ""},
+	} {
+		led, sdk := strings.CutPrefix(c.led, "sdk_")
+		client := harness.Client{Language: "Python", Name: c.name, Version: c.version, SDK: sdk, Line: c.line,
+			Command: []string{python, "led.py", led}}
+		if c.line != "" {
+			client.ByLine = append(client.Command, "line")
+		}
+		clients = append(clients, client)
+	}
+	harness.Lines(t, ".", clients...)
 }

@@ -99,6 +99,7 @@ func Pages(ctx context.Context, root string, commands []byte) (map[string]string
 	p.print("errors", "errors", p.errorsPage)
 	p.print("settings", "settings", p.settingRows)
 	p.print("behaviours", "behaviours", func(l language) any { return p.behavioursPage(l, verbs[l.Code].Probes) })
+	p.print("how/clients", "clients", p.clientsPage)
 	p.print("metrics", "metrics", func(l language) any { return metricRows(l, metrics) })
 	p.print("commands", "commands", func(l language) any { return commandsPage(verbs[l.Code]) })
 	p.pages["docs/admin.md"] = p.frame(languages[0], "admin", operations)
