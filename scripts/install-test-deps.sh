@@ -89,12 +89,21 @@ command -v apt-get >/dev/null || told "there is no apt-get here, and these are m
 
 export DEBIAN_FRONTEND=noninteractive
 apt=(apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=5)
+# recent reports whether an update of the last hour brought lists: make test-all comes here twice.
+recent() {
+  [ -n "$(find /var/lib/apt/lists/partial -maxdepth 0 -mmin -60 2>/dev/null)" ] && ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1
+}
 # A machine that has just started may be updating its package lists by itself, and there is no waiting for that lock.
-for pause in 5 20 60 0; do
-  ! "${apt[@]}" -o APT::Update::Error-Mode=any update || break
-  [ "$pause" != 0 ] || echo "apt-get update failed; trying with the package lists that are here" >&2
-  sleep "$pause"
-done
+update() {
+  local pause
+  for pause in 5 20 60 0; do
+    ! "${apt[@]}" -o APT::Update::Error-Mode=any update || break
+    [ "$pause" != 0 ] || echo "apt-get update failed; trying with the package lists that are here" >&2
+    sleep "$pause"
+  done
+}
+# shellcheck disable=SC2086 # a list of words
+install() { "${apt[@]}" install --no-install-recommends $packages; }
 # Programs are wanted, no service: none is started now, and none of these at the next boot.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
@@ -102,8 +111,7 @@ if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' >"$policy"
   chmod 755 "$policy"
 fi
-# shellcheck disable=SC2086 # a list of words
-"${apt[@]}" install --no-install-recommends $packages || echo "not all of these could be installed: $packages" >&2
+{ recent && install; } || { update && install; } || echo "not all of these could be installed: $packages" >&2
 for service in nginx prometheus postgresql haproxy; do
   case " $packages " in
     *" $service"*) ! command -v systemctl >/dev/null || systemctl disable --quiet "$service" >&2 || true ;;

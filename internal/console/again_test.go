@@ -279,6 +279,11 @@ func TestEveryPage_ShowsValuesAndKeepsTheAccount(t *testing.T) {
 				if at := leak.FindStringIndex(answer.Body); at != nil {
 					t.Errorf("%s %s shows %q", to, form, answer.Body[max(0, at[0]-80):min(len(answer.Body), at[1]+80)])
 				}
+				for _, element := range []string{"<img class=pwned", "<b class=pwned"} {
+					if strings.Contains(answer.Body, element) {
+						t.Errorf("%s %s has a stranger's text as an element", to, form)
+					}
+				}
 				for _, found := range inConsole.FindAllStringSubmatch(answer.Body, -1) {
 					link := html.UnescapeString(found[1])
 					if account != "" && !strings.Contains(link, "account=") && !strings.HasSuffix(link, ".css") &&
