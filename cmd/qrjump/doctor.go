@@ -356,10 +356,13 @@ func (v *walk) ready(d dialogue) {
 	default:
 		v.pass("ready", say("doctor.ready"))
 		for line := range strings.Lines(rest) {
-			if strings.HasPrefix(line, server.ReadingImport) {
-				v.warn("lag", phrase.Plain(strings.TrimSpace(line)), phrase.Text{})
-			} else {
-				v.fail("ledger", phrase.Plain(strings.TrimSpace(line)), phrase.Text{})
+			switch text := phrase.Plain(strings.TrimSpace(line)); {
+			case strings.HasPrefix(line, server.ReadingImport):
+				v.warn("lag", text, phrase.Text{})
+			case strings.HasPrefix(line, server.Unreadable):
+				v.fail("lag", text, say("doctor.unreadable.next"))
+			default:
+				v.fail("ledger", text, phrase.Text{})
 			}
 		}
 	}

@@ -72,6 +72,8 @@ type Current struct {
 type missed struct {
 	again func(context.Context) error
 	since time.Time
+	// unreadable is why it cannot be read although the store answers; nil = it was not tried since the store does.
+	unreadable error
 }
 
 // RuleChanged reads the rule with a key again. Rules that wait for the lock of reads are read
@@ -166,24 +168,23 @@ func (c *Current) BatchChanged(ctx context.Context, id int64) {
 // ProductsChanged reads the links of GS1 keys again, many in each transaction.
 func (c *Current) ProductsChanged(ctx context.Context, keys ...string) {
 	for some := range slices.Chunk(keys, followPage) {
-		what := fmt.Sprintf("%d GS1 keys from %s on (%x)", len(some), some[0], sha256.Sum256([]byte(strings.Join(some, " "))))
-		_ = c.readAgain(ctx, what, func(ctx context.Context) error { return c.Products(ctx, some...) })
+		_ = c.readAgain(ctx, nameOf(GS1Change, some), func(ctx context.Context) error { return c.Products(ctx, some...) })
 	}
 }
 
 // AccountsChanged reads accounts and their links again, many in each transaction.
 func (c *Current) AccountsChanged(ctx context.Context, appids ...string) {
 	for some := range slices.Chunk(appids, followPage) {
-		_ = c.readAgain(ctx, accountsName(some), func(ctx context.Context) error { return c.readThese(ctx, c.Accounts, some) })
+		_ = c.readAgain(ctx, nameOf(AccountChange, some), func(ctx context.Context) error { return c.readThese(ctx, c.Accounts, some) })
 	}
 }
 
-// accountsName is a name that only the same accounts have.
-func accountsName(appids []string) string {
-	if len(appids) == 1 {
-		return "account " + appids[0]
+// nameOf returns a name that only the same things of a kind have.
+func nameOf(kind string, keys []string) string {
+	if len(keys) == 1 {
+		return kind + " " + keys[0]
 	}
-	return fmt.Sprintf("%d accounts from %s on (%x)", len(appids), appids[0], sha256.Sum256([]byte(strings.Join(appids, " "))))
+	return fmt.Sprintf("%s %s and %d more (%x)", kind, keys[0], len(keys)-1, sha256.Sum256([]byte(strings.Join(keys, " "))))
 }
 
 // readThese reads accounts with their links; those that are not there are removed.
@@ -246,16 +247,39 @@ func (c *Current) note(what string, again func(context.Context) error, err error
 		delete(c.missed, what)
 		return
 	}
-	c.Log.Error("a committed change cannot be read back; scans may show the state before it until the store answers", "what", what, "error",
-		err)
 	if c.missed == nil {
 		c.missed = map[string]missed{}
 	}
-	since := c.missed[what].since
-	if since.IsZero() {
-		since = c.now()
+	m := c.missed[what]
+	if m.since.IsZero() {
+		c.Log.Error("a committed change cannot be read back; scans may show the state before it until it can be", "what", what, "error", err)
+		m.since = c.now()
 	}
-	c.missed[what] = missed{again, since}
+	m.again = again
+	c.missed[what] = m
+}
+
+// setAside calls read, and once more where only that failed: the store answers. Then what is read is missed, Retry goes on, and
+// nothing else waits for it. It returns an error where the store does not answer.
+func (c *Current) setAside(ctx context.Context, what string, read, again func(context.Context) error) error {
+	for tries := 1; ; tries++ {
+		err := read(ctx)
+		if err == nil {
+			return nil
+		}
+		if _, silent := c.log().ChangesFrom(ctx, c.at().seq, 1); silent != nil {
+			return err
+		}
+		if tries == 2 {
+			c.note(what, again, err)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			m := c.missed[what]
+			m.unreadable = err
+			c.missed[what] = m
+			return nil
+		}
+	}
 }
 
 // Retry repeats the reads that failed, every interval until ctx ends.
@@ -266,9 +290,9 @@ func (c *Current) Retry(ctx context.Context, interval time.Duration) {
 			return
 		case <-time.After(interval):
 		}
-		for _, m := range c.behind() {
+		for what, m := range c.behind() {
 			if ctx.Err() == nil {
-				_ = m.again(ctx) // noted and logged
+				_ = c.setAside(ctx, what, m.again, m.again) // noted and logged
 			}
 		}
 	}
@@ -290,13 +314,16 @@ func (c *Current) Loaded() bool {
 }
 
 // Ready returns nil while the memory is loaded and the store lets it follow: every read of a change of this node succeeded, and
-// a page of the log was read within FollowLimit. It is nil also while a long import is read: see Stale and Reading.
+// a page of the log was read within FollowLimit. It is nil also while a long import is read, and where something cannot be read
+// although the store answers, which no node can: see Stale, Reading and Unreadable.
 func (c *Current) Ready() error {
 	c.mu.Lock()
 	loaded := c.loaded
-	n, one := len(c.missed), ""
-	for what := range c.missed {
-		one = what
+	n, one := 0, ""
+	for what, m := range c.missed {
+		if m.unreadable == nil {
+			n, one = n+1, what
+		}
 	}
 	heard := c.heard
 	c.mu.Unlock()
@@ -309,6 +336,22 @@ func (c *Current) Ready() error {
 		return fmt.Errorf("changes of other nodes were last read %s ago: the store does not answer", silence.Truncate(time.Second))
 	}
 	return nil
+}
+
+// Unreadable returns how many changes cannot be read although the store answers, with the first of them and why; 0 = none.
+// Everything else is followed.
+func (c *Current) Unreadable() (n int, first string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for what, m := range c.missed {
+		if m.unreadable == nil {
+			continue
+		}
+		if n++; n == 1 || what < first {
+			first, err = what, m.unreadable
+		}
+	}
+	return n, first, err
 }
 
 // Stale reports whether a scan may show a state that is older than FollowLimit.

@@ -46,6 +46,8 @@ type Change struct {
 	Kind string
 	Key  string
 	Rule *rules.Rule // RuleChange: the rule as it is now; nil = there is none
+	// Damaged is why the rule cannot be read.
+	Damaged error
 }
 
 // ChangeLog is the log of changes.
@@ -262,8 +264,15 @@ func (c *Current) shown(ctx context.Context, into memory, entry Change, at *posi
 	return nil
 }
 
-// applyAll reads again what the entries name: each thing once, and all accounts together.
+// applyAll reads again what the entries name: each thing once, and all accounts together. What the memory that answers scans cannot
+// read although the store answers is set aside.
 func (c *Current) applyAll(ctx context.Context, into memory, list []Change) error {
+	read := func(what string, f func(context.Context) error) error {
+		if into != c.living() {
+			return f(ctx)
+		}
+		return c.setAside(ctx, what, f, func(ctx context.Context) error { return c.readAgain(ctx, what, f) })
+	}
 	var appids, products []string
 	seen := map[string]bool{}
 	for _, change := range list {
@@ -290,41 +299,53 @@ func (c *Current) applyAll(ctx context.Context, into memory, list []Change) erro
 			products = append(products, key)
 			continue
 		}
-		if err := c.apply(ctx, into, kind, key, change.Rule); err != nil {
+		if err := read(kind+" "+key, func(ctx context.Context) error { return c.apply(ctx, into, kind, change) }); err != nil {
 			return fmt.Errorf("following change %d of %s %.120s: %w", change.Seq, change.Kind, change.Key, err)
 		}
 	}
 	if into.accounts == nil { // of rules alone
 		return nil
 	}
-	if len(products) > 0 && c.Products != nil {
-		if err := c.Products(ctx, products...); err != nil {
-			return fmt.Errorf("following changes of GS1 keys: %w", err)
+	// One that cannot be read must not keep the others out.
+	together := func(kind string, keys []string, f func(ctx context.Context, keys ...string) error) error {
+		if len(keys) == 0 || f(ctx, keys...) == nil {
+			return nil
 		}
-	}
-	if len(appids) == 0 {
+		for _, key := range keys {
+			if err := read(kind+" "+key, func(ctx context.Context) error { return f(ctx, key) }); err != nil {
+				return fmt.Errorf("following changes of %s %.120s: %w", kind, key, err)
+			}
+		}
 		return nil
 	}
-	if err := c.readThese(ctx, into.accounts, appids); err != nil {
-		return fmt.Errorf("following changes of %.200s: %w", accountsName(appids), err)
+	if c.Products != nil {
+		if err := together(GS1Change, products, c.Products); err != nil {
+			return err
+		}
 	}
-	return nil
+	return together(AccountChange, appids, func(ctx context.Context, appids ...string) error {
+		return c.readThese(ctx, into.accounts, appids)
+	})
 }
 
-func (c *Current) apply(ctx context.Context, into memory, kind, key string, rule *rules.Rule) error {
+func (c *Current) apply(ctx context.Context, into memory, kind string, change Change) error {
 	switch {
+	case kind == RuleChange && change.Damaged != nil && into == c.living():
+		return c.readKeys(ctx, []string{change.Key})
+	case kind == RuleChange && change.Damaged != nil:
+		return change.Damaged
 	case kind == RuleChange:
-		setRule(into.rules, key, rule)
+		setRule(into.rules, change.Key, change.Rule)
 	case into.accounts == nil:
 		// Of rules alone.
 	case kind == BatchChange:
-		id, err := strconv.ParseInt(key, 10, 64)
+		id, err := strconv.ParseInt(change.Key, 10, 64)
 		if err != nil || into.codes == nil {
 			return err
 		}
 		return into.codes.Changed(ctx, id)
 	case c.On[kind] != nil:
-		return c.On[kind](ctx, key)
+		return c.On[kind](ctx, change.Key)
 	}
 	return nil
 }

@@ -774,7 +774,7 @@ func TestRetry(t *testing.T) {
 			t.Errorf("Ready says %v", err)
 		}
 		time.Sleep(10*time.Second + time.Millisecond)
-		if got := tries.Load(); got != 2*things+10*things || p.Ready() == nil {
+		if got := tries.Load(); got != 2*things+10*2*things || p.Ready() == nil {
 			t.Errorf("%d tries in ten seconds, Ready says %v", got, p.Ready())
 		}
 		down.Store(false)

@@ -132,7 +132,7 @@ func (c *Current) SaveSnapshot(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("writing the snapshot of the rules: %w", err)
 	}
-	if !c.due(at) {
+	if n, _, _ := c.Unreadable(); n > 0 || !c.due(at) { // the next start would not know what could not be read
 		return nil
 	}
 	if err := c.Rules.WriteSnapshot(c.SnapshotFile, index.Mark{Seq: at.seq, Identity: at.hash}, c.Accounts.snapshot()); err != nil {

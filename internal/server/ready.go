@@ -25,6 +25,10 @@ const (
 // ReadingImport begins the line of GET /readyz about a bulk import whose rules this node is still reading: it is ready meanwhile.
 const ReadingImport = "reading import:"
 
+// Unreadable begins the line of GET /readyz about changes that cannot be read although the database answers: it is ready all the
+// same, since changes succeed, and every node would read the same.
+const Unreadable = "unreadable:"
+
 // ready answers GET /readyz: 200, or 503 and why not, in one line.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
@@ -44,6 +48,9 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	text := "ready\n"
 	if done, all := s.domain.current.Reading(); all > 0 {
 		text += fmt.Sprintf("%s %s of %s\n", ReadingImport, phrase.Grouped(done), phrase.Grouped(all))
+	}
+	if n, first, err := s.domain.current.Unreadable(); n > 0 {
+		text += fmt.Sprintf("%s %d committed changes, one of them of %.120s: %.200v; scans show what was before it\n", Unreadable, n, first, err)
 	}
 	io.WriteString(w, text+s.lacking(ctx))
 }

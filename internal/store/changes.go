@@ -318,11 +318,13 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]live.
 			unread = row(append([]any{&c.Seq, &c.Hash, &c.Kind, &c.Key, &stored}, into...)...)
 			return unread
 		})
-		if unread != nil || !stored {
+		if !stored {
 			return c, unread
 		}
-		c.Rule = &r
-		return c, err
+		if c.Damaged = err; err == nil {
+			c.Rule = &r
+		}
+		return c, nil
 	}, `SELECT c.seq, c.hash, c.kind, c.key, CASE WHEN r.id IS NULL THEN 0 ELSE 1 END, `+nowRule+`
 		FROM changes c LEFT JOIN rules r ON c.kind = '`+ofRule+`' AND r.key = c.key WHERE c.seq >= $1 ORDER BY c.seq LIMIT $2`, from, limit)
 	var list []live.Change

@@ -1,0 +1,82 @@
+package server_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// TestReadyz_UnreadableChange damages a row while it is written: no node can read the change back. All of them stay ready, follow
+// every later change, and say what is wrong until the row is repaired.
+func TestReadyz_UnreadableChange(t *testing.T) {
+	t.Parallel()
+	for _, damage := range []struct{ table, row, column, method, path, body string }{
+		{"rules", "NEW.key LIKE '%/damaged/%'", "prefix", "POST", "/import/rules",
+			`{"owner":"gone","prefix":"https://gone.example/damaged/","path":"p","published":true}`},
+		{"accounts", "NEW.appid = 'damaged'", "versions", "PUT", "/accounts/damaged", `{"kind":"mini_program","versions":["release"]}`},
+		{"gs1_links", "NEW.owner = 'gone'", "links", "PUT", "/gs1/links/01/09506000134352",
+			`{"owner":"gone","wxa_path":"p","wxa_appid":"gone","links":[]}`},
+	} {
+		t.Run(damage.table, func(t *testing.T) {
+			t.Parallel()
+			p := onPostgres(t)
+			nodes := []*servertest.Server{p.start(t, servertest.Options{Seed: fleeting})}
+			nodes = append(nodes, p.secondOf(t).start(t, servertest.Options{}))
+			var key struct{ Key string }
+			nodes[0].Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &key)
+			for _, s := range nodes {
+				s.Hide(key.Key)
+			}
+			p.tamper(t, fmt.Sprintf(`CREATE TABLE whole AS SELECT %s AS kept FROM %s WHERE false`, damage.column, damage.table))
+			p.tamper(t, fmt.Sprintf(`CREATE FUNCTION damage() RETURNS trigger LANGUAGE plpgsql AS
+				'BEGIN INSERT INTO whole VALUES (NEW.%[1]s); NEW.%[1]s := ''?''; RETURN NEW; END'`, damage.column))
+			p.tamper(t, fmt.Sprintf(`CREATE TRIGGER damage BEFORE INSERT ON %s FOR EACH ROW WHEN (%s) EXECUTE FUNCTION damage()`,
+				damage.table, damage.row))
+			put := func(s *servertest.Server, method, path, body string) servertest.Answer {
+				kind := "Content-Type: application/json"
+				if strings.HasPrefix(path, "/import/") {
+					kind = "Content-Type: application/x-ndjson"
+				}
+				return s.Do(method, "/admin/v1"+path, body, asAdmin, kind)
+			}
+			// Committed, even where the answer cannot show it.
+			if a := put(nodes[0], damage.method, damage.path, damage.body); a.Status/100 == 4 {
+				t.Fatalf("%d %s", a.Status, a.Body)
+			}
+			ready := func(s *servertest.Server) servertest.Answer {
+				return s.Send(s.Request("GET", "/readyz?for=change", ""))
+			}
+			for n, s := range nodes {
+				eventually(t, fmt.Sprintf("node %d says what it cannot read", n), func() bool {
+					a := ready(s)
+					if n == 1 && a.Status != 200 {
+						t.Errorf("node %d: %d %s", n, a.Status, a.Body)
+					}
+					return strings.Contains(a.Body, server.Unreadable+" 1 committed")
+				})
+			}
+			for n, s := range nodes { // a change through each, which the other one follows
+				prefix := fmt.Sprintf("https://kept.example/%d/", n)
+				if a := put(s, "POST", "/import/rules", fmt.Sprintf(`{"owner":"kept","prefix":%q,"path":"p","published":true}`, prefix)); a.Status != 200 {
+					t.Fatalf("%d %s", a.Status, a.Body)
+				}
+				other := nodes[1-n]
+				eventually(t, "the other node follows", func() bool {
+					return strings.Contains(other.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, prefix+"x"),
+						"Authorization: Bearer "+key.Key).Body, `"kept"`)
+				})
+				if a := ready(s); a.Status != 200 {
+					t.Errorf("node %d: %d %s", n, a.Status, a.Body)
+				}
+			}
+			p.tamper(t, `DROP TRIGGER damage ON `+damage.table)
+			p.tamper(t, fmt.Sprintf(`UPDATE %s SET %[2]s = (SELECT kept FROM whole) WHERE %[2]s = '?'`, damage.table, damage.column))
+			for n, s := range nodes {
+				eventually(t, fmt.Sprintf("node %d has read it", n), func() bool { return ready(s).Body == "ready\n" })
+			}
+		})
+	}
+}
