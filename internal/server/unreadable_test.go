@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
@@ -71,6 +72,13 @@ func TestReadyz_UnreadableChange(t *testing.T) {
 				if a := ready(s); a.Status != 200 {
 					t.Errorf("node %d: %d %s", n, a.Status, a.Body)
 				}
+			}
+			for n, s := range nodes {
+				s.Clock.Step(10 * time.Second)
+				eventually(t, fmt.Sprintf("node %d is ready although its memory is not of now", n), func() bool {
+					a := ready(s)
+					return a.Status == 200 && strings.Contains(a.Body, server.Unreadable)
+				})
 			}
 			p.tamper(t, `DROP TRIGGER damage ON `+damage.table)
 			p.tamper(t, fmt.Sprintf(`UPDATE %s SET %[2]s = (SELECT kept FROM whole) WHERE %[2]s = '?'`, damage.table, damage.column))
