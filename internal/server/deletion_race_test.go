@@ -59,6 +59,9 @@ var deletionRaces = []struct {
 	{"an activation that opens it", "gone", func(s *servertest.Server, _ string, batch int64) (bool, string) {
 		return administered(s, "POST", fmt.Sprintf("/batches/%d/activations", batch), activationOfGone)
 	}},
+	{"a GS1 key", "gone", func(s *servertest.Server, _ string, _ int64) (bool, string) {
+		return administered(s, "PUT", "/gs1/links/01/09506000134352", `{"owner":"gone","wxa_path":"p","links":[]}`)
+	}},
 	{"a link", "gone", func(s *servertest.Server, _ string, _ int64) (bool, string) {
 		return administered(s, "PUT", "/accounts/sold/links/gone", "")
 	}},
@@ -250,14 +253,15 @@ func TestOrphans_Reported(t *testing.T) {
 		p.tamper(t, `DELETE FROM accounts WHERE appid IN ('gone', 'sold')`)
 		var verified struct{ Orphans []history.Orphan }
 		s.Admin("POST", "/audit/verify", "").JSON(t, &verified)
-		want := []history.Orphan{{Account: "sold", What: "applications", Count: 1}, {Account: "gone", What: "rules", Count: 1},
+		want := []history.Orphan{{Account: "sold", What: "applications", Count: 1}, {Account: "gone", What: "gs1_keys", Count: 1},
+			{Account: "gone", What: "links", Count: 2}, {Account: "sold", What: "links", Count: 2}, {Account: "gone", What: "rules", Count: 1},
 			{Account: "sold", What: "rules", Count: 1}, {Account: "gone", What: "active_codes", Count: 10}}
 		if !slices.Equal(verified.Orphans, want) {
 			t.Errorf("orphans = %v, want %v", verified.Orphans, want)
 		}
 		if a := s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken); !strings.Contains(a.Body,
-			"\nqrjump_orphans 4\n") {
-			t.Errorf("metrics without qrjump_orphans 4: %d", a.Status)
+			"\nqrjump_orphans 7\n") {
+			t.Errorf("metrics without qrjump_orphans 7: %d", a.Status)
 		}
 	})
 }

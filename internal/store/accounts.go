@@ -196,11 +196,16 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []h
 		orphans, err = list(ctx, tx, func(scan func(...any) error) (o history.Orphan, err error) {
 			err = scan(&o.What, &o.Account, &o.Count)
 			return o, err
-		}, `SELECT what, account, n FROM (
+		}, `SELECT what, account, SUM(n) FROM (
 			SELECT 'rules' AS what, owner AS account, SUM(n) AS n FROM rule_counts WHERE owner <> '' AND target = '' GROUP BY owner
 			UNION ALL SELECT 'rules_that_open_it', target, SUM(n) FROM rule_counts WHERE owner = '' GROUP BY target
-			UNION ALL SELECT 'applications', account, COUNT(*) FROM batches WHERE account <> '' GROUP BY account) AS o
-			WHERE n > 0 AND NOT EXISTS (SELECT 1 FROM accounts WHERE appid = o.account) ORDER BY what, account LIMIT $1`, mostOrphans)
+			UNION ALL SELECT 'applications', account, COUNT(*) FROM batches WHERE account <> '' GROUP BY account
+			UNION ALL SELECT 'gs1_keys', owner, COUNT(*) FROM gs1_links WHERE owner <> '' GROUP BY owner
+			UNION ALL SELECT 'gs1_keys', app, COUNT(*) FROM gs1_links WHERE app NOT IN ('', owner) GROUP BY app
+			UNION ALL SELECT 'links', service, COUNT(*) FROM links GROUP BY service
+			UNION ALL SELECT 'links', mini_program, COUNT(*) FROM links GROUP BY mini_program) AS o
+			WHERE n > 0 AND NOT EXISTS (SELECT 1 FROM accounts WHERE appid = o.account)
+			GROUP BY what, account ORDER BY what, account LIMIT $1`, mostOrphans)
 		if err != nil {
 			return err
 		}
