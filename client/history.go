@@ -66,7 +66,7 @@ type Verified struct {
 	Orphans []Orphan `json:"orphans"`
 }
 
-// Orphan is what belongs to an account that does not exist: rules, rules_that_open_it, applications or active_codes.
+// Orphan is what belongs to an account that does not exist: rules, rules_that_open_it, links, gs1_keys, applications or active_codes.
 type Orphan struct {
 	Account string `json:"account"`
 	What    string `json:"what"`

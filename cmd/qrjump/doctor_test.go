@@ -1,11 +1,16 @@
 package main
 
 import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/phrase"
 	"github.com/qrjump/qrjump/internal/server/servertest"
@@ -94,5 +99,33 @@ settings: {verification: trust, rate_limit: 4321}
 		if strings.Contains(string(text), secret) {
 			t.Errorf("the report has %s:\n%s", secret, text)
 		}
+	}
+}
+
+// Issue 42, 6 and 8: an order that was agreed to a minute ago and has no codes is a fault, and so is a change that no node can read.
+func TestDoctor_StuckOrdersAndUnreadableChanges(t *testing.T) {
+	t.Parallel()
+	order := func(isv string, ago time.Duration) string {
+		return fmt.Sprintf(`{"account":"brand","isv_application_id":%q,"state":"making","revision":"r","decided_by":"person:bob","decided_at":%q}`,
+			isv, time.Now().Add(-ago).Format(time.RFC3339))
+	}
+	answers := map[string]string{
+		"/readyz":                      "ready\nunreadable: 1 committed changes, one of them of batch 5: damaged\n",
+		"/admin/v1/orders?making=true": `{"orders":[` + order("fresh", 0) + `,` + order("stuck", 2*time.Minute) + `]}`,
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, answers[r.URL.String()]) }))
+	defer s.Close()
+	d := dialogue{s: &session{ctx: t.Context()}, base: s.URL, http: s.Client()}
+	v := walk{}
+	v.ready(d)
+	v.orders(d)
+	var wrong []string
+	for _, f := range v.found {
+		if !f.OK {
+			wrong = append(wrong, f.About+": "+reader("en").say(f.Detail))
+		}
+	}
+	if len(wrong) != 2 || !strings.Contains(wrong[0], "lag: unreadable: 1") || !strings.Contains(wrong[1], "orders: order stuck of brand") {
+		t.Errorf("doctor reports %q, want the change and the order that is stuck", wrong)
 	}
 }

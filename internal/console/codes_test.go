@@ -154,3 +154,27 @@ func TestCodesAreFoundMappedAndChanged(t *testing.T) {
 		t.Errorf("%d changes are by the marketer, want 4", len(log.Changes))
 	}
 }
+
+// Issue 42, 12: whoever unfreezes codes of a recalled package is told, before anything happens, that its file is valid again.
+func TestUnfreezingARecalledPackageAsks(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	id := fmt.Sprint(applied(t, s))
+	person(s, "operator", operations.Operator)
+	v := visit(t, s)
+	v.signIn("operator", password, "")
+	var made struct {
+		ID int64 `json:"package"`
+	}
+	s.Admin("POST", "/batches/"+id+"/packages", `{"code_start":100,"code_end":199,"printer":"p"}`).JSON(t, &made)
+	s.Admin("POST", fmt.Sprintf("/packages/%d/recall", made.ID), "{}")
+	for _, c := range []struct {
+		did, from, to string
+		warns         bool
+	}{{"unfreeze", "150", "250", true}, {"unfreeze", "0", "99", false}, {"unfreeze", "200", "299", false}, {"void", "150", "250", false}} {
+		p := v.post("/console/codes", url.Values{"batch": {id}, "did": {c.did}, "from": {c.from}, "to": {c.to}})
+		if warned := strings.Contains(p.Body, fmt.Sprintf("Package %d was recalled", made.ID)); p.Status != 200 || warned != c.warns {
+			t.Errorf("%s %s-%s: %d, warns of the package = %v, want %v", c.did, c.from, c.to, p.Status, warned, c.warns)
+		}
+	}
+}

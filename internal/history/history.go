@@ -56,7 +56,7 @@ type Checked struct {
 // Orphan is what belongs to an account that does not exist, and keeps its prefixes and codes from others.
 type Orphan struct {
 	Account string `json:"account"`
-	What    string `json:"what" doc:"rules, rules_that_open_it, applications or active_codes"`
+	What    string `json:"what" doc:"rules, rules_that_open_it, links, gs1_keys, applications or active_codes"`
 	Count   int    `json:"count"`
 }
 
@@ -91,8 +91,8 @@ type Store interface {
 	Note(ctx context.Context, kind, key, did string, detail any) error
 	// VerifyChanges reads the whole log; a Fault is no error.
 	VerifyChanges(ctx context.Context) (Checked, error)
-	// Orphans lists rules, applications and, of the codes that are active by the Mini Program that they open, those whose account
-	// does not exist.
+	// Orphans lists rules, links, GS1 keys, applications and, of the codes that are active by the Mini Program that they open, those
+	// whose account does not exist.
 	Orphans(ctx context.Context, active map[string]int) ([]Orphan, error)
 	// RulesThen returns the last change of each key up to a moment.
 	RulesThen(ctx context.Context, keys []string, at time.Time) ([]rules.Change, error)

@@ -3,6 +3,7 @@ package server_test
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -250,5 +251,37 @@ func TestALimitedCallerSeesTheirOwnScans(t *testing.T) {
 	}
 	if a := s.Admin("GET", "/statistics?wait=true&group=owner", ""); !strings.Contains(a.Body, `"value":"other","scans":2,`) {
 		t.Error(a.Body)
+	}
+}
+
+// Issue 42, 12: what follows the host of an address may be a secret. A caller that cannot change the address sees the host alone,
+// by every operation that a viewer may call.
+func TestAViewerSeesNoSecretOfAnAddress(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: brand})
+	const address = "https://receiver.example/hook/n0t-for-viewers?token=n0t-for-viewers"
+	s.Admin("POST", "/webhooks", `{"url":"`+address+`","alarms":true}`)
+	s.Admin("PUT", "/components/isv", `{"event_url":"`+address+`","message_token":"t","encoding_aes_key":"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}`)
+	s.Admin("PUT", "/accounts/shop", `{"kind":"mini_program","message_url":"`+address+`"}`)
+	values := strings.NewReplacer("{appid}", "shop", "{component}", "isv", "{name}", "alice")
+	parameter := regexp.MustCompile(`\{[^}]*\}`)
+	shown := map[string]int{}
+	for _, role := range []string{"viewer", "marketer", "rules", "operator"} {
+		_, call := adminKey(t, s, `{"name":"`+role+`","role":"`+role+`"}`)
+		for _, o := range servertest.Operations() {
+			if o.Method != "GET" {
+				continue
+			}
+			a := call("GET", parameter.ReplaceAllString(values.Replace(o.Path), "1"), "")
+			if a.Status == http.StatusOK && strings.Contains(a.Body, "receiver.example") {
+				shown[role]++
+			}
+			if role != "operator" && strings.Contains(a.Body, "n0t-for-viewers") {
+				t.Errorf("%s as %s: %.500s, want the host of the address alone", o.ID, role, a.Body)
+			}
+		}
+	}
+	if shown["viewer"] < 4 || shown["operator"] < 4 {
+		t.Errorf("the host is shown by %v operations, want at least 4 each: of webhooks, platforms and accounts", shown)
 	}
 }
