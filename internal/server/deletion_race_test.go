@@ -254,8 +254,9 @@ func TestOrphans_Reported(t *testing.T) {
 		var verified struct{ Orphans []history.Orphan }
 		s.Admin("POST", "/audit/verify", "").JSON(t, &verified)
 		want := []history.Orphan{{Account: "sold", What: "applications", Count: 1}, {Account: "gone", What: "gs1_keys", Count: 1},
-			{Account: "gone", What: "links", Count: 2}, {Account: "sold", What: "links", Count: 2}, {Account: "gone", What: "rules", Count: 1},
-			{Account: "sold", What: "rules", Count: 1}, {Account: "gone", What: "active_codes", Count: 10}}
+			{Account: "gone", What: "links", Count: 2}, {Account: "sold", What: "links", Count: 2},
+			{Account: "gone", What: "rules", Count: 1}, {Account: "sold", What: "rules", Count: 1},
+			{Account: "gone", What: "active_codes", Count: 10}}
 		if !slices.Equal(verified.Orphans, want) {
 			t.Errorf("orphans = %v, want %v", verified.Orphans, want)
 		}

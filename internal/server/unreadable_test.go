@@ -61,7 +61,8 @@ func TestReadyz_UnreadableChange(t *testing.T) {
 			}
 			for n, s := range nodes { // a change through each, which the other one follows
 				prefix := fmt.Sprintf("https://kept.example/%d/", n)
-				if a := put(s, "POST", "/import/rules", fmt.Sprintf(`{"owner":"kept","prefix":%q,"path":"p","published":true}`, prefix)); a.Status != 200 {
+				rule := fmt.Sprintf(`{"owner":"kept","prefix":%q,"path":"p","published":true}`, prefix)
+				if a := put(s, "POST", "/import/rules", rule); a.Status != 200 {
 					t.Fatalf("%d %s", a.Status, a.Body)
 				}
 				other := nodes[1-n]
