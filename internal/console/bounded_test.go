@@ -126,8 +126,8 @@ type cost struct{ Pages, Bytes int64 }
 // most is what a page may cost with several times as much of everything.
 func (c cost) most() cost { return cost{2*c.Pages + 60, 2*c.Bytes + 2<<20} }
 
-// costs are what each page costs with n of everything, at the least of five times (two in make test); of more times where that is above what it may be,
-// because what the server does by itself is counted too.
+// costs are what each page costs with n of everything, at the least of five times (two in make test); of more times where that is above
+// what it may be, because what the server does by itself is counted too.
 func costs(t *testing.T, n int, was map[string]cost) map[string]cost {
 	s, fill := filled(t, n)
 	v := visit(t, s)
