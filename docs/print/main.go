@@ -2,7 +2,7 @@
 //
 //	go run ./docs/print
 //
-// With -evidence it writes the behaviours by the age of their evidence, with search terms, to standard output.
+// With -evidence it writes the behaviours that have a date by the age of their evidence, with search terms, to standard output.
 // With -side-by-side it writes every text for people in both languages to standard output instead, for reviewers.
 package main
 

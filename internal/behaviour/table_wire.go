@@ -6,7 +6,7 @@ const live = "docs/contract/seen"
 // Every call: path, method, body, fields, answers, rates.
 var (
 	WirePathUnknown = seen("wire.path.unknown", "rules 3.6", live, "2026")
-	WireMethodPost  = page("wire.method.post", "rules 3.6", "error tables")
+	WireMethodPost  = seen("wire.method.post", "rules 3.6", live, "2025-10-13")
 	WireMethodProbe = choice("wire.method.probe", "rules 3.1")
 
 	WireMethodTaken = choice("wire.method.taken", "rules 3.1")
@@ -67,7 +67,7 @@ var (
 	CallerTokenMissing    = seen("caller.token.missing", "rules 3.6", live, "2026-09-17")
 	CallerTokenText       = seen("caller.token.text", "rules 3.6", live, "2026-09-17")
 	CallerTokenUnknown    = seen("caller.token.unknown", "rules 3.6", live, "2026-09-17")
-	CallerTokenReplaced   = seen("caller.token.replaced", "rules 3.6", live, "2021-08-02")
+	CallerTokenReplaced   = seen("caller.token.replaced", "rules 3.6", live, "2023-11-10")
 	CallerTokenExpired    = seen("caller.token.expired", "rules 3.6", live, "2026-03-27")
 	CallerSetMissing      = seen("caller.set.missing", "rules 3.3", live, "2024-03-28")
 	CallerWithdrawn       = seen("caller.withdrawn", "rules 3.2", live, "2018-11-20")

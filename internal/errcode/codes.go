@@ -33,7 +33,7 @@ var (
 	ComponentMissing   = define(41018, "missing component_appid", Seen)
 	TokenExpired       = define(42001, "access_token expired", Seen)
 	RefreshReplaced    = define(42007, "access_token and refresh_token exception", Page)
-	RequirePost        = define(43002, "require POST method", Page)
+	RequirePost        = define(43002, "require POST method", Seen)
 	EmptyPostData      = define(44002, "empty post data", Seen)
 	TooFrequent        = define(44990, "reach max api second frequence limit", Page)
 	DailyLimit         = define(45009, "reach max api daily quota limit", Seen)

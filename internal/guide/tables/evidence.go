@@ -14,13 +14,13 @@ import (
 // searchTerms are the error numbers and the quoted words of a sentence.
 var searchTerms = regexp.MustCompile(`\b\d{5,6}\b|` + "`[^`]+`")
 
-// Evidence returns a page for those who look for newer evidence: the observed behaviours, oldest first, and the error numbers of which
+// Evidence returns a page for those who look for newer evidence: the behaviours that have a date, oldest first, and the error numbers of which
 // no live answer is known, each with terms to search for.
 func Evidence() string {
-	rows := slices.DeleteFunc(slices.Clone(behaviour.All()), func(b behaviour.Behaviour) bool { return b.Mark != behaviour.Seen })
+	rows := slices.DeleteFunc(slices.Clone(behaviour.All()), func(b behaviour.Behaviour) bool { return b.Date == "" })
 	slices.SortStableFunc(rows, func(a, b behaviour.Behaviour) int { return cmp.Compare(a.Date, b.Date) })
 	var b strings.Builder
-	b.WriteString("# Evidence by age\n\n| date | behaviour | section | source | search for |\n| --- | --- | --- | --- | --- |\n")
+	b.WriteString("# Evidence by age\n\n| date | behaviour | mark | section | source | search for |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, row := range rows {
 		says := row.Says().English()
 		var terms []string
@@ -30,7 +30,7 @@ func Evidence() string {
 			}
 			terms = append(terms, term)
 		}
-		fmt.Fprintf(&b, "| %s | `%s` %s | %s | %s | %s |\n", row.Date, row.ID, says, row.Section, row.Source,
+		fmt.Fprintf(&b, "| %s | `%s` %s | %s | %s | %s | %s |\n", row.Date, row.ID, says, row.Mark, row.Section, row.Source,
 			cmp.Or(strings.Join(terms, ", "), strings.ReplaceAll(row.ID, ".", " ")))
 	}
 	b.WriteString("\n## Error numbers without a live answer\n\n| number | search for |\n| --: | --- |\n")
