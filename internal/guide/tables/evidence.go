@@ -14,8 +14,8 @@ import (
 // searchTerms are the error numbers and the quoted words of a sentence.
 var searchTerms = regexp.MustCompile(`\b\d{5,6}\b|` + "`[^`]+`")
 
-// Evidence returns a page for those who look for newer evidence: the behaviours that have a date, oldest first, and the error numbers of which
-// no live answer is known, each with terms to search for.
+// Evidence returns a page for those who look for newer evidence: the behaviours that have a date, oldest first, and the error numbers
+// of which no live answer is known, each with terms to search for.
 func Evidence() string {
 	rows := slices.DeleteFunc(slices.Clone(behaviour.All()), func(b behaviour.Behaviour) bool { return b.Date == "" })
 	slices.SortStableFunc(rows, func(a, b behaviour.Behaviour) int { return cmp.Compare(a.Date, b.Date) })
