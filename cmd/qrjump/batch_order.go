@@ -28,7 +28,7 @@ func orderState(o client.Order) string {
 	case "making":
 		return said("batch_order.order_of_was_agreed_to", o.ISV, o.Account)
 	}
-	return said("batch_order.application_next_qrjump_batch_schedule", o.ApplicationID, o.ApplicationID)
+	return said("batch_order.application_next_qrjump_batch_schedule", o.ApplicationID)
 }
 
 type batchDecide struct {

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 )
 
@@ -23,6 +24,10 @@ type copyist struct {
 	dir  string
 	env  []string
 	lang string
+	// operator is a client of the server.
+	operator *client.Client
+	printedTables
+	found map[string]string // what stands for something that only this run has
 }
 
 // newCopyist starts the server.
@@ -44,6 +49,10 @@ func newCopyist(t *testing.T, language string) *copyist {
 	}
 	t.Cleanup(func() { _, _ = server.Stop() })
 	c.env = append(c.env, "QRJUMP_SERVER="+url)
+	var err error
+	if c.operator, err = client.New(url, client.Options{}); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 
@@ -195,94 +204,4 @@ func (c *copyist) read(name string) string {
 		c.t.Fatal(err)
 	}
 	return strings.TrimSpace(string(text))
-}
-
-// endless are the examples that go on until they are stopped, or that want what no test machine has; they have to be read without a fault.
-var endless = []string{"calls", "listen", "record", "replay", "run", "scans", "serve", "probe", "verify", "completion", "master-key turn",
-	"health", "import", "doctor", "compare"}
-
-// mayFindNone are the examples that name what only the reader has, such as the number of a package: these may find none, and nothing else.
-var mayFindNone = []string{"admin-key delete", "batch", "clock real", "code", "component agree", "component authorize", "component delete",
-	"confirmation show", "domain forget", "gs1 delete", "gs1 undo", "lake verify", "package", "person", "login-link", "rule undo",
-	"scan-node forget", "snapshot", "stats alarms", "gs1 show", "context show", "label", "webhook", "why",
-	"account confirm-link", "rule add"}
-
-// Every example of the help runs: an error of usage, or any other end than what it names not being there, is a fault of the example.
-func TestHelpExamples_Run(t *testing.T) {
-	needs(t, "bash", "grep", "wc")
-	is := func(path string, list []string) bool {
-		return slices.ContainsFunc(list, func(one string) bool { return path == one || strings.HasPrefix(path, one+" ") })
-	}
-	english := map[string]bool{}
-	for _, language := range []string{"en", "zh"} {
-		t.Run(language, func(t *testing.T) {
-			c := newCopyist(t, language)
-			c.writes("key.txt", "0123456789abcdef\n")
-			c.writes("passphrase.txt", "correct-Horse-7-stapler\n")
-			c.writes("rules.yaml", "rules:\n  - {prefix: 'https://tea.example/t/', path: pages/t/t}\n")
-			c.writes("links.yaml", "links: {}\n")
-			c.writes("shop.yaml", "accounts:\n  - {appid: wxseeded, kind: mini_program}\n")
-			c.writes("stubs.yaml", "stubs:\n  - {path: /x, status: 200}\n")
-			c.writes("labels.yaml", "batch: 500000001\nrange: 0-39\nout: labels.pdf\n")
-			c.writes("serials.csv", "serial,index\nA1,0\n")
-			c.writes("stolen.txt", "7\n")
-			c.writes("wxc0ffee0000000001.secret", "c0ffee00000000000000000000000001\n")
-			for _, name := range []string{"codes.txt", "calls.ndjson", "camera.log", "job", "package-1.age", "signer.txt", "printer.pub"} {
-				c.writes(name, "")
-			}
-			m := reader(language).manual((&session{}).everything().Application)
-			tried := 0
-			for _, verb := range m.Leaves(true) {
-				for _, line := range m.examples(verb) {
-					path, account := verb.Path(), "1"
-					if strings.HasPrefix(path, "batch ") || strings.HasPrefix(path, "code ") || path == "label" {
-						account = "2"
-					}
-					if path == "symbol draw" || path == "stats show" {
-						path = strings.Fields(path)[0]
-					}
-					if strings.Contains(line, "--json") && strings.HasSuffix(line, "--json") || strings.HasSuffix(line, "--help") {
-						continue // the first one with a flag of all
-					}
-					if tried++; english[line] {
-						continue // it is the same in both
-					}
-					english[line] = true
-					if is(path, endless) || line == "qrjump start codes" || line == "qrjump start rules" {
-						var errs bytes.Buffer
-						words := strings.Fields(line)[1:]
-						if path == "probe" {
-							words = append(words, "--appid=wxprobe", "--secret=secret")
-						}
-						parser, err := newParser(session{ctx: t.Context(), out: io.Discard, err: &errs,
-							named: &contextResolver{}}, &commands{})
-						if err != nil {
-							t.Fatal(err)
-						}
-						if words[0] == "qrjump" || path == "completion" {
-							continue // for another shell
-						}
-						if _, err := parser.Parse(words); err != nil {
-							t.Errorf("%s: %v", line, err)
-						}
-						continue
-					}
-					if strings.HasPrefix(path, "rule ") { // an example before may have deleted it
-						line = "for host in coffee tea; do qrjump rule add https://$host.example/t/ pages/t/t --publish; done >/dev/null 2>&1; " + line
-					}
-					code, _, says := c.types(line, "QRJUMP_APPID=wxc0ffee000000000"+account,
-						"QRJUMP_SECRET=c0ffee0000000000000000000000000"+account)
-					absent := is(path, mayFindNone) && (code == exitAbsent || code == exitRefused) || is(path,
-						[]string{"package", "batch import"}) ||
-						path == "rule lint" && code == exitDifferent
-					if code != 0 && !absent {
-						t.Errorf("in %s, %s = %d %s", language, line, code, says)
-					}
-				}
-			}
-			if tried < 140 {
-				t.Errorf("only %d examples", tried)
-			}
-		})
-	}
 }

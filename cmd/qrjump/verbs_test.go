@@ -286,7 +286,7 @@ var everyVerb = []verb{
 		says: `(?m)^\$ qrjump batch order brand 10000 --isv start$`},
 	{path: "start rules", api: adminAPI, words: "begins --prefix https://begins.example/ --secret-file $OUT",
 		says: `(?m)^https://begins\.example/ opens begins\.$`},
-	{path: "batch order", api: adminAPI, words: "brand 10000 --isv wish", says: `^application \d+; next: qrjump batch schedule \d+$`},
+	{path: "batch order", api: adminAPI, words: "brand 10000 --isv wish", says: `^application \d+; .*qrjump help batch schedule$`},
 	{path: "batch orders", api: adminAPI, says: `(?m)^brand +wish +10000 +- +admin +made +\S{22} +admin +\d+ +0 +0 +0$`},
 	{path: "batch decide", api: adminAPI, words: "brand stale --isv wish --refuse", exit: exitRefused,
 		says: `admin decided this order already`},
