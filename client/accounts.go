@@ -23,6 +23,7 @@ type Account struct {
 	URLScheme    string            `json:"url_scheme" doc:"template of the address that opens the Mini Program from a browser"`
 	Pages        []string          `json:"pages" answer:"optional" doc:"of a Mini Program; empty = nobody said which there are, and nobody looks"`
 	Options      map[string]string `json:"options,omitempty" answer:"optional" doc:"what platforms set of it by api_set_authorizer_option"`
+	OpenPlatform string            `json:"open_platform,omitempty" answer:"optional" doc:"the open-platform account that it is bound to"`
 	IPAllowlist  []string          `json:"ip_allowlist" doc:"ranges that may fetch tokens; empty = any"`
 	Linked       []string          `json:"linked" doc:"Mini Programs that a service account is linked with"`
 	SecretFrozen bool              `json:"secret_frozen"`
@@ -44,8 +45,9 @@ type AccountPut struct {
 	Members       map[string]string `json:"members,omitempty"`
 	MessageURL    string            `json:"message_url,omitempty"`
 	URLScheme     string            `json:"url_scheme,omitempty"`
-	Pages         []string          `json:"pages,omitempty"`   // of a Mini Program, as pages/index/index
-	Options       map[string]string `json:"options,omitempty"` // what platforms may set; nil = as they are
+	Pages         []string          `json:"pages,omitempty"`         // of a Mini Program, as pages/index/index
+	Options       map[string]string `json:"options,omitempty"`       // what platforms may set; nil = as they are
+	OpenPlatform  string            `json:"open_platform,omitempty"` // whose unionid users have; "" = none
 	IPAllowlist   []string          `json:"ip_allowlist,omitempty"`
 	Linked        []string          `json:"linked,omitempty"` // added to those that are there
 	SecretFrozen  bool              `json:"secret_frozen"`
@@ -57,7 +59,7 @@ type AccountPut struct {
 func (a Account) Put() AccountPut {
 	return AccountPut{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
 		JumpOpen: a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme,
-		Pages: a.Pages, Options: a.Options, IPAllowlist: a.IPAllowlist, Linked: a.Linked, SecretFrozen: a.SecretFrozen}
+		Pages: a.Pages, Options: a.Options, OpenPlatform: a.OpenPlatform, IPAllowlist: a.IPAllowlist, Linked: a.Linked, SecretFrozen: a.SecretFrozen}
 }
 
 // accountPath is the path of something of an account.

@@ -82,6 +82,7 @@ type Account struct {
 	URLScheme     string            // template of the address that opens the Mini Program from a browser; "" = none
 	Pages         []string          // of the Mini Program, as pages/index/index; empty = nobody said which there are
 	Options       map[string]string // what a platform set, see Option
+	OpenPlatform  string            // the open-platform account that it is bound to; "" = none
 	IPAllowlist   []string          // CIDR; empty = any address may fetch tokens
 	SecretHash    string            // keyed hash; "" = no token can be had
 	SecretFrozen  bool
@@ -188,6 +189,9 @@ func (a Account) Validate() error {
 		if !plain(f, 1, 64) {
 			return fault("features", "has %q: want 1 to 64 characters", f)
 		}
+	}
+	if !plain(a.OpenPlatform, 0, 64) {
+		return fault("open_platform", "must be at most 64 characters without control characters")
 	}
 	for _, p := range a.IPAllowlist {
 		if _, err := netip.ParsePrefix(p); err != nil {

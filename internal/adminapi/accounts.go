@@ -36,6 +36,7 @@ type accountInput struct {
 	URLScheme     string                   `json:"url_scheme,omitempty" doc:"the button on the page of a link opens this address: an app's scheme, with {appid}, {path} and {query}"`
 	Pages         []string                 `json:"pages,omitempty" doc:"of a Mini Program, as pages/index/index: a rule or an activation that opens another one is a deviation, and strict refuses it; none: nobody looks"`
 	Options       map[string]string        `json:"options,omitempty" doc:"what platforms set by api_set_authorizer_option: location_report, voice_recognize, customer_service; left out: the stored ones stay"`
+	OpenPlatform  string                   `json:"open_platform,omitempty" doc:"the open-platform account that it is bound to: users have one unionid under all accounts with the same"`
 	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
 	SecretFrozen  bool                     `json:"secret_frozen,omitempty"`
 }
@@ -44,7 +45,8 @@ func (in accountInput) registration(appid string) accounts.Registration {
 	return accounts.Registration{Secret: in.Secret, MarketcodeKey: in.MarketcodeKey, Linked: in.Linked, Account: accounts.Account{
 		AppID: appid, Kind: in.Kind, Name: in.Name, Subject: in.Subject, Certified: in.Certified, Versions: in.Versions,
 		JumpOpen: in.JumpOpen == nil || *in.JumpOpen, Members: in.Members, Features: in.Features, MessageURL: in.MessageURL,
-		URLScheme: in.URLScheme, Pages: in.Pages, Options: in.Options, IPAllowlist: in.IPAllowlist, SecretFrozen: in.SecretFrozen}}
+		URLScheme: in.URLScheme, Pages: in.Pages, Options: in.Options, OpenPlatform: in.OpenPlatform, IPAllowlist: in.IPAllowlist,
+		SecretFrozen: in.SecretFrozen}}
 }
 
 // AppIDPath is exported, like other embedded inputs, because huma sees no embedded field that is
@@ -64,7 +66,7 @@ func (a *Admin) showAccount(ctx context.Context, one accounts.Account) (client.A
 		Certified: one.Certified,
 		Versions:  words[string](one.Versions), JumpOpen: one.JumpOpen, Features: words[string](one.Features), Members: members,
 		MessageURL: one.MessageURL, URLScheme: one.URLScheme, IPAllowlist: words[string](one.IPAllowlist), Linked: linked,
-		Pages: words[string](one.Pages), Options: one.Options,
+		Pages: words[string](one.Pages), Options: one.Options, OpenPlatform: one.OpenPlatform,
 		SecretFrozen: one.SecretFrozen, CreatedAt: one.CreatedAt, ConfirmFile: client.ConfirmFile(one.Confirm)}
 	shown.Revised = revisionOf(shown, one.SecretHash, one.MarketcodeKey)
 	shown.MessageURL = shownURL(ctx, shown.MessageURL)

@@ -78,7 +78,7 @@ func lineOfAccount(a accounts.Account, linked []string) accountLine {
 	return accountLine{a.AppID, accountInput{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
 		JumpOpen: &a.JumpOpen,
 		Members:  a.Members, Features: a.Features, Linked: linked, MessageURL: a.MessageURL, URLScheme: a.URLScheme, Pages: a.Pages,
-		Options: a.Options, IPAllowlist: a.IPAllowlist, SecretFrozen: a.SecretFrozen}}
+		Options: a.Options, OpenPlatform: a.OpenPlatform, IPAllowlist: a.IPAllowlist, SecretFrozen: a.SecretFrozen}}
 }
 
 func (l *accountLine) planned(line int) accounts.Planned {

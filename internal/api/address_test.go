@@ -121,3 +121,48 @@ func TestNoListOfAddresses(t *testing.T) {
 		}
 	}
 }
+
+// A person has one unionid under all accounts of one open-platform account, by both ways of trading a js_code, and none under
+// others. Contract: rules 3.2.
+func TestUnionID(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: strings.NewReplacer("{appid: shop, kind", "{appid: shop, open_platform: tea, kind",
+		"{appid: rival, kind", "{appid: rival, open_platform: tea, kind").Replace(agency)})
+	platform := s.ComponentToken("isv")
+	type told struct{ OpenID, UnionID string }
+	trade := func(user, appid, path string) (got told) {
+		t.Helper()
+		var login struct {
+			JSCode string `json:"js_code"`
+		}
+		s.Do("POST", "/scan/v1/login", `{"user":"`+user+`","appid":"`+appid+`"}`).JSON(t, &login)
+		s.Do("GET", path+"&grant_type=authorization_code&appid="+appid+"&js_code="+login.JSCode, "").JSON(t, &got)
+		return got
+	}
+	own := func(user, appid string) told { return trade(user, appid, "/sns/jscode2session?secret=secret-"+appid) }
+	alice := own("alice", "shop")
+	if len(alice.UnionID) != 28 || alice.UnionID == alice.OpenID {
+		t.Errorf("alice under shop = %+v, want a unionid", alice)
+	}
+	for name, got := range map[string]told{"another account of the same": own("alice", "rival"),
+		"by the platform": trade("alice", "shop", "/sns/component/jscode2session?component_appid=isv&component_access_token="+platform)} {
+		if got.UnionID != alice.UnionID {
+			t.Errorf("%s: unionid = %q, want %q", name, got.UnionID, alice.UnionID)
+		}
+	}
+	if bob := own("bob", "shop"); bob.UnionID == alice.UnionID || bob.UnionID == "" {
+		t.Errorf("bob's unionid = %q, want one of his own", bob.UnionID)
+	}
+	if got := own("alice", "person"); got.OpenID == "" || got.UnionID != "" {
+		t.Errorf("under an account that is not bound = %+v, want an openid alone", got)
+	}
+	s.Admin("PUT", "/accounts/person", `{"kind":"mini_program","subject":"personal","open_platform":"other"}`)
+	if got := own("alice", "person"); got.UnionID == "" || got.UnionID == alice.UnionID {
+		t.Errorf("under another open-platform account = %+v, want another unionid", got)
+	}
+	long := s.Do("PUT", "/admin/v1/accounts/person", `{"kind":"mini_program","open_platform":"`+strings.Repeat("x", 65)+`"}`,
+		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
+	if a := long; a.Status != 422 || !strings.Contains(a.Body, "open_platform") {
+		t.Errorf("a long open_platform = %d %s, want 422 that names the field", a.Status, a.Body)
+	}
+}

@@ -15,6 +15,7 @@ import (
 type loginReply struct {
 	SessionKey string `json:"session_key"`
 	OpenID     string `json:"openid"`
+	UnionID    string `json:"unionid,omitempty"`
 }
 
 // tradeLogin is jscode2session: the openid of the user whose app made the
@@ -75,7 +76,7 @@ func (a *API) tradeLoginByPlatform(ctx context.Context, c *call, f *fields) (any
 
 // tradeCode trades the js_code of an account's user.
 func (a *API) tradeCode(ctx context.Context, appid, code string) (any, error) {
-	openid, err := a.Codes.Trade(ctx, appid, code)
+	login, err := a.Codes.Trade(ctx, appid, code)
 	if err != nil {
 		return nil, err
 	}
@@ -83,5 +84,5 @@ func (a *API) tradeCode(ctx context.Context, appid, code string) (any, error) {
 	if _, err := io.ReadFull(a.Random, key[:]); err != nil {
 		return nil, fmt.Errorf("drawing a session key: %w", err)
 	}
-	return loginReply{SessionKey: base64.StdEncoding.EncodeToString(key[:]), OpenID: openid}, nil
+	return loginReply{SessionKey: base64.StdEncoding.EncodeToString(key[:]), OpenID: login.OpenID, UnionID: login.UnionID}, nil
 }

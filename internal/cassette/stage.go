@@ -17,22 +17,23 @@ import (
 
 // party is an account or a platform as the lines show it.
 type party struct {
-	n         int // of the stand-in of its AppID; negative: nobody said it, the token's number
-	appID     mark
-	secret    mark
-	platform  bool
-	service   bool
-	follower  bool // a subscription account
-	uncertain bool // 48001 was answered
-	verified  bool // the platform says so
-	codes     bool // of one item, one code
-	personal  bool
-	draft     bool // no released version
-	released  bool
-	linked    []int
-	name      string
-	options   map[string]string // that it had before, as platforms read them
-	grants    map[int]*grant    // of a platform, by account
+	n            int // of the stand-in of its AppID; negative: nobody said it, the token's number
+	appID        mark
+	secret       mark
+	platform     bool
+	service      bool
+	follower     bool // a subscription account
+	uncertain    bool // 48001 was answered
+	verified     bool // the platform says so
+	codes        bool // of one item, one code
+	personal     bool
+	draft        bool // no released version
+	released     bool
+	linked       []int
+	name         string
+	openPlatform string            // where users have a unionid
+	options      map[string]string // that it had before, as platforms read them
+	grants       map[int]*grant    // of a platform, by account
 }
 
 // Stage is what a server of ours must have, so that a cassette can be asked of it.
@@ -269,6 +270,9 @@ func (s *Stage) fetchedBefore() {
 func (s *Stage) learn(r *Recorded) {
 	if r.Fault != "" || r.answer.kind != object {
 		return
+	}
+	if r.answer.field("unionid").kind == text {
+		s.party(r.said("appid")).openPlatform = "open"
 	}
 	if strings.HasPrefix(r.Path, componentPath) || r.Path == platformLoginPath {
 		s.learnComponent(r)
@@ -788,7 +792,7 @@ func (s *Stage) Seed() []byte {
 			continue
 		}
 		a := seedfile.Account{AppID: s.appID(p, at), Kind: accounts.MiniProgram, Subject: accounts.Company, Secret: s.secretOf(p, at),
-			Certified: !p.uncertain || p.verified, Name: plainText(p.name, at), Options: p.options}
+			Certified: !p.uncertain || p.verified, Name: plainText(p.name, at), Options: p.options, OpenPlatform: p.openPlatform}
 		if p.service {
 			a.Kind = accounts.ServiceAccount
 			for _, to := range p.linked {

@@ -32,7 +32,7 @@ const (
 	person  = "wx6666777788889999"
 	theTown = `
 accounts:
-  - {appid: wx1111222233334444, kind: mini_program, name: Tea and more, secret: a1b2c3d4e5f60718293a4b5c6d7e8f90, certified: true, versions: [release]}
+  - {appid: wx1111222233334444, kind: mini_program, open_platform: tea, name: Tea and more, secret: a1b2c3d4e5f60718293a4b5c6d7e8f90, certified: true, versions: [release]}
   - {appid: wx2222333344445555, kind: mini_program, secret: b1b2c3d4e5f60718293a4b5c6d7e8f90, certified: true, versions: [release]}
   - {appid: wx3333444455556666, kind: service_account, secret: c1b2c3d4e5f60718293a4b5c6d7e8f90, certified: true,
      features: [marketcode], marketcode_key: 0123456789abcdef, linked: [wx1111222233334444]}

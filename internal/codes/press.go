@@ -866,14 +866,19 @@ func (p *Press) Login(ctx context.Context, appid, namespace, user string) (strin
 				return err
 			}
 		}
+		a, err := tx.Account(ctx, appid)
+		if err != nil && !errors.Is(err, accounts.ErrNoAccount) {
+			return err
+		}
 		return tx.PutLogin(ctx, Login{Hash: p.Vault.Hash(loginPurpose, text), AppID: appid,
-			OpenID: p.OpenIDs.OpenID(namespace, appid, user), ExpiresAt: now.Add(loginLife)})
+			OpenID: p.OpenIDs.OpenID(namespace, appid, user), UnionID: p.OpenIDs.UnionID(namespace, a.OpenPlatform, user),
+			ExpiresAt: now.Add(loginLife)})
 	})
 }
 
 // Trade is /sns/jscode2session after the account was checked: 40029 for a code
 // that is unknown, expired or of another account, 40163 for one that was used.
-func (p *Press) Trade(ctx context.Context, appid, code string) (openid string, err error) {
+func (p *Press) Trade(ctx context.Context, appid, code string) (traded Login, err error) {
 	err = p.Store.UpdateCodes(ctx, func(tx Tx) error {
 		// Two trades of one code must not both succeed.
 		if err := tx.LockAccount(ctx, appid); err != nil {
@@ -888,10 +893,10 @@ func (p *Press) Trade(ctx context.Context, appid, code string) (openid string, e
 		case l.Used:
 			return errcode.LoginCodeUsed.With(behaviour.LoginCodeUsed, "the js_code was traded already")
 		}
-		l.Used, openid = true, l.OpenID
+		l.Used, traded = true, l
 		return tx.PutLogin(ctx, l)
 	})
-	return openid, err
+	return traded, err
 }
 
 // awaitMemory waits until the memory has what a transaction did to a batch.

@@ -343,7 +343,7 @@ func TestWhatWasAcknowledgedSurvivesAReopening(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	}
-	if openid, err := p.Trade(t.Context(), "shop", login); err != nil || openid != p.OpenIDs.OpenID("default", "shop", "u-1") {
+	if openid, err := p.Trade(t.Context(), "shop", login); err != nil || openid.OpenID != p.OpenIDs.OpenID("default", "shop", "u-1") {
 		t.Errorf("%s, %v", openid, err)
 	}
 	if next := p.apply("y", 10_000); next.Start != 10_000 {

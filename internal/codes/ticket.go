@@ -81,6 +81,7 @@ type Login struct {
 	Hash      string
 	AppID     string
 	OpenID    string
+	UnionID   string // "" = the account is bound to no open-platform account
 	ExpiresAt time.Time
 	Used      bool
 }

@@ -45,7 +45,7 @@ var (
 			Query: "grant_type=client_credential&appid=wxc0ffee0000000001&secret=c0ffee00000000000000000000000001"},
 		{Page: "stable_token", Path: "/cgi-bin/stable_token", Answer: "access_token expires_in",
 			Body: `{"grant_type":"client_credential","appid":"wxc0ffee0000000001","secret":"c0ffee00000000000000000000000001"}`},
-		{Page: "jscode2session", Path: "/sns/jscode2session", Answer: "session_key openid",
+		{Page: "jscode2session", Path: "/sns/jscode2session", Answer: "session_key openid unionid",
 			Query:  "appid=wxc0ffee0000000001&secret=c0ffee00000000000000000000000001&js_code=$JS_CODE&grant_type=authorization_code",
 			Before: "login"},
 		{Page: "clear_quota", Path: "/cgi-bin/clear_quota", Answer: "errcode errmsg", Token: "mini",
@@ -167,7 +167,7 @@ var (
 			Body: `{"component_appid":"wxc0ffee0000000003"}`},
 		{Page: "component-clear_quota-v2", Path: "/cgi-bin/component/clear_quota/v2", Answer: "errcode errmsg",
 			Body: `{"component_appid":"wxc0ffee0000000003","appsecret":"c0ffee00000000000000000000000003","appid":"wxc0ffee0000000001"}`},
-		{Page: "component-jscode2session", Path: "/sns/component/jscode2session", Answer: "session_key openid", Token: "component",
+		{Page: "component-jscode2session", Path: "/sns/component/jscode2session", Answer: "session_key openid unionid", Token: "component",
 			Query:  "appid=wxc0ffee0000000001&js_code=$JS_CODE&grant_type=authorization_code&component_appid=wxc0ffee0000000003",
 			Before: "login"},
 	}
@@ -211,7 +211,7 @@ var fieldsOf = map[string]string{
 		component_access_token pre_auth_code authorization_code authorizer_appid authorizer_refresh_token
 		authorizer_access_token authorization_info.authorizer_appid authorization_info.authorizer_access_token
 		authorization_info.authorizer_refresh_token list.authorizer_appid list.refresh_token option_name option_value
-		js_code session_key`,
+		js_code session_key unionid`,
 	"boolean": `force_refresh`,
 	"object": `quota rate_limit component_rate_limit request wxopens action_info authorization_info
 		authorization_info.func_info.funcscope_category authorizer_info`,

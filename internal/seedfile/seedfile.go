@@ -30,6 +30,7 @@ type Account struct {
 	URLScheme     string                   `json:"url_scheme,omitempty"`
 	Pages         []string                 `json:"pages,omitempty"`
 	Options       map[string]string        `json:"options,omitempty"`
+	OpenPlatform  string                   `json:"open_platform,omitempty"`
 	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
 }
 

@@ -173,7 +173,7 @@ func (f *seedFile) registration(i int) accounts.Registration {
 	return accounts.Registration{Secret: a.Secret, MarketcodeKey: a.MarketcodeKey, Account: accounts.Account{
 		AppID: a.AppID, Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
 		JumpOpen: a.JumpOpen == nil || *a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL,
-		URLScheme: a.URLScheme, Pages: a.Pages, Options: a.Options, IPAllowlist: a.IPAllowlist,
+		URLScheme: a.URLScheme, Pages: a.Pages, Options: a.Options, OpenPlatform: a.OpenPlatform, IPAllowlist: a.IPAllowlist,
 	}}
 }
 

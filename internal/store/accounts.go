@@ -20,7 +20,8 @@ var accountRows = noun[accounts.Account]{table: "accounts", key: "appid", none: 
 			{"members", inJSON(&a.Members)}, {"message_url", &a.MessageURL}, {"ip_allowlist", inJSON(&a.IPAllowlist)},
 			{"secret_hash", &a.SecretHash}, {"secret_frozen", &a.SecretFrozen}, {"marketcode_key", &a.MarketcodeKey},
 			{"confirm_name", &a.Confirm.Name}, {"confirm_content", &a.Confirm.Content}, {"created_at", moment{&a.CreatedAt}},
-			{"url_scheme", &a.URLScheme}, {"options", inJSON(&a.Options)}, {"pages", inJSON(&a.Pages)}}
+			{"url_scheme", &a.URLScheme}, {"options", inJSON(&a.Options)}, {"pages", inJSON(&a.Pages)},
+			{"open_platform", &a.OpenPlatform}}
 	}}.rows()
 
 // Account implements accounts.Tx and rules.Tx.
@@ -104,6 +105,7 @@ type accountRecord struct {
 	MessageURL    string                   `json:"message_url"`
 	URLScheme     string                   `json:"url_scheme,omitempty"`
 	Options       map[string]string        `json:"options,omitempty"`
+	OpenPlatform  string                   `json:"open_platform,omitempty"`
 	Pages         []string                 `json:"pages,omitempty"`
 	IPAllowlist   []string                 `json:"ip_allowlist"`
 	SecretFrozen  bool                     `json:"secret_frozen"`
@@ -122,7 +124,7 @@ func accountRecordOf(old, a accounts.Account) accountRecord {
 	}
 	return accountRecord{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions, JumpOpen: a.JumpOpen,
 		Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme, IPAllowlist: a.IPAllowlist,
-		SecretFrozen: a.SecretFrozen, Options: a.Options, Pages: a.Pages,
+		SecretFrozen: a.SecretFrozen, Options: a.Options, Pages: a.Pages, OpenPlatform: a.OpenPlatform,
 		NewSecret: a.SecretHash != old.SecretHash, NewPackageKey: a.MarketcodeKey != old.MarketcodeKey, CreatedAt: millis(a.CreatedAt)}
 }
 

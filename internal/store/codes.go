@@ -439,16 +439,16 @@ func (t *Tx) ForgetTickets(ctx context.Context, before time.Time, most int) (int
 
 // PutLogin implements codes.Tx.
 func (t *Tx) PutLogin(ctx context.Context, l codes.Login) error {
-	_, err := t.exec(ctx, `INSERT INTO logins (hash, appid, openid, expires_at, used) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (hash) DO UPDATE SET used = excluded.used`, l.Hash, l.AppID, l.OpenID, millis(l.ExpiresAt), flag(l.Used))
+	_, err := t.exec(ctx, `INSERT INTO logins (hash, appid, openid, unionid, expires_at, used) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (hash) DO UPDATE SET used = excluded.used`, l.Hash, l.AppID, l.OpenID, l.UnionID, millis(l.ExpiresAt), flag(l.Used))
 	return err
 }
 
 // Login implements codes.Tx.
 func (t *Tx) Login(ctx context.Context, hash string) (l codes.Login, err error) {
 	var expires int64
-	err = t.row(ctx, `SELECT hash, appid, openid, expires_at, used FROM logins WHERE hash = $1`, hash).
-		Scan(&l.Hash, &l.AppID, &l.OpenID, &expires, &l.Used)
+	err = t.row(ctx, `SELECT hash, appid, openid, unionid, expires_at, used FROM logins WHERE hash = $1`, hash).
+		Scan(&l.Hash, &l.AppID, &l.OpenID, &l.UnionID, &expires, &l.Used)
 	if errors.Is(err, sql.ErrNoRows) {
 		return l, codes.ErrNoLogin
 	}
