@@ -59,7 +59,8 @@ type AccountPut struct {
 func (a Account) Put() AccountPut {
 	return AccountPut{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
 		JumpOpen: a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme,
-		Pages: a.Pages, Options: a.Options, OpenPlatform: a.OpenPlatform, IPAllowlist: a.IPAllowlist, Linked: a.Linked, SecretFrozen: a.SecretFrozen}
+		Pages: a.Pages, Options: a.Options, OpenPlatform: a.OpenPlatform, IPAllowlist: a.IPAllowlist, Linked: a.Linked,
+		SecretFrozen: a.SecretFrozen}
 }
 
 // accountPath is the path of something of an account.

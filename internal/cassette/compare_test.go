@@ -66,7 +66,7 @@ var plantedDifferences = []planted{
 	{"/intp/marketcode/applycodequery", 1, instead(`"application_id":([0-9]+)`, `"application_id":"$1"`), cassette.Type, "application_id"},
 	{"/cgi-bin/wxopen/wxamplinkget", 1, instead(`"released":1(.*)"released":1`, `"released":true${1}"released":1`), cassette.Type,
 		"wxopens.items[0].released"},
-	{"/sns/jscode2session", 1, instead(`^{("session_key":"[^"]*"),("openid":"[^"]*")}`, `{$2,$1}`), cassette.Order, "answer"},
+	{"/sns/jscode2session", 1, instead(`^{("session_key":"[^"]*"),("openid":"[^"]*")`, `{$2,$1`), cassette.Order, "answer"},
 	{"/cgi-bin/openapi/quota/get", 1, instead(`("used":[0-9]+),("remain":[0-9]+)`, `$2,$1`), cassette.Order, "quota"},
 	{"/intp/marketcode/codeactivequery", 1, instead(`"code_end":199`, `"code_end":198`), cassette.Value, "code_end"},
 	{"/cgi-bin/stable_token", 2, instead(`"access_token":"109_`, `"access_token":"109_another`), cassette.Value, "access_token"},
