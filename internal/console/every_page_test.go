@@ -135,7 +135,7 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/scan?text=https://shop.example/7&moment=then&at=2026-01-15T01:00:00Z", tells: true},
 	{path: "/console/gs1"}, {path: "/console/gs1/key"},
 	{path: "/console/gs1/key?key=01/09506000134352", tells: true},
-	{path: "/console/gs1/symbol?key=01/09506000134352&text=STRANGER", tells: true},
+	{path: "/console/gs1/symbol?key=01/09506000134352&text=STRANGER", tells: true}, {path: "/console/gs1/symbol", judged: true},
 	{path: "/console/rules", tells: true}, {path: "/console/rules?prefix=https://shop.example/", tells: true},
 	{path: "/console/rules/code?owner=shop&prefix=https://shop.example/&text=STRANGER", tells: true},
 	{path: "/console/rules?prefix=STRANGER", tells: true}, {path: "/console/rules/import"}, {path: "/console/rules/new"},

@@ -92,18 +92,17 @@ func gs1Page(key string) string { return Root + "/gs1/key?key=" + url.QueryEscap
 
 // gs1Key shows the form of a key; without one it is that of a new key.
 func (c *Console) gs1Key(v *visit) {
-	v.showGS1(http.StatusOK, v.r.URL.Query().Get("key"), gs1KeyView{Fresh: true})
+	v.showGS1(http.StatusOK, v.r.URL.Query().Get("key"), gs1KeyView{})
 }
 
 // showGS1 shows the page of a key, with what its symbol shall hold.
 func (v *visit) showGS1(status int, key string, data gs1KeyView) {
-	if key != "" {
+	if data.Fresh = key == ""; !data.Fresh {
 		var err error
 		data.GS1Entry, err = v.api.GS1Entry(v.ctx(), key)
 		if v.failed(err) || v.failed(v.symbolOf(&data)) {
 			return
 		}
-		data.Fresh = false
 		if (view{visit: v}).May("operator") && len(v.caller.Accounts) == 0 {
 			list, err := v.api.Changes(v.ctx(), client.ChangesQuery{Newest: true, Kind: "gs1", Key: data.Key, Limit: 1})
 			if v.failed(err) {
