@@ -19,7 +19,7 @@ func TestTheLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var manifest struct{ Dependencies map[string]string }
+	var manifest struct{ Dependencies, OptionalDependencies map[string]string }
 	if err := json.Unmarshal(text, &manifest); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,8 @@ func TestTheLine(t *testing.T) {
 	}
 	deno := []string{"node_modules/@deno/linux-x64-glibc/deno", "run", "--allow-all", "--quiet", "led.js", "fetch"}
 	if _, err := os.Stat(deno[0]); err == nil {
-		clients = append(clients, harness.Client{Language: "Deno", Name: "fetch", Version: versions["deno"], Command: deno})
+		clients = append(clients, harness.Client{Language: "Deno", Name: "fetch",
+			Version: manifest.OptionalDependencies["@deno/linux-x64-glibc"], Command: deno})
 	}
 	harness.Lines(t, ".", clients...)
 }
