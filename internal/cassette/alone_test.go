@@ -160,6 +160,44 @@ func TestCompare_BusyAndStable(t *testing.T) {
 	}
 }
 
+// The host of a prefix is the same in capitals and in small letters; its path is not.
+func TestCompare_HostInCapitals(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
+	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	run := func(base string) *caller {
+		c := &caller{t: t, base: base, s: s}
+		const rules = "/cgi-bin/wxopen/qrcodejump"
+		token := c.token(shop)
+		for _, one := range [][2]string{
+			{"add", `{"prefix":"HTTPS://Kaffee-haus.Example/Zimt/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`},
+			{"get", `{"get_type":1,"prefix_list":["https://kaffee-HAUS.example/Zimt/"]}`},
+			{"get", `{"get_type":1,"prefix_list":["https://kaffee-haus.eXample/zimt/"]}`},
+			{"publish", `{"prefix":"https://kaffee-haus.example/Zimt/"}`},
+			{"delete", `{"prefix":"https://KAFFEE-HAUS.example/Zimt/"}`},
+		} {
+			c.do("POST", rules+one[0]+"?access_token="+token, one[1])
+		}
+		return c
+	}
+	run(proxy)
+	if strings.Contains(strings.ToLower(out.String()), "haus") {
+		t.Errorf("the host stands in the cassette:\n%s", out)
+	}
+	report := compare(t, out.String())
+	if len(report.Differences) != 0 || len(report.Skipped) != 0 {
+		for _, d := range report.Differences {
+			t.Errorf("%+v\n%s", d, strings.Split(out.String(), "\n")[d.Line-1])
+		}
+		t.Errorf("skipped: %+v", report.Skipped)
+	}
+	base, p := replayed(t, out.String(), false)
+	run(base)
+	if wrong, unused := p.Left(); len(wrong) != 0 || unused != 0 {
+		t.Errorf("replayed: %v, %d left", wrong, unused)
+	}
+}
+
 // A JSON tool that takes \/ away, or writes it everywhere, is reported, and makes no difference.
 func TestCompare_RewrittenCassette(t *testing.T) {
 	t.Parallel()

@@ -262,9 +262,14 @@ func (a answered) number() int {
 func (p *player) valueOf(m mark, at time.Time) string {
 	value, known := p.bound[m.n]
 	if !known {
-		value = m.standIn(at)
+		small := m
+		small.capitals = false
+		value = small.standIn(at)
 		p.bind(m.n, value)
 		p.madeUp[m.n] = true
+	}
+	if m.capitals {
+		return strings.ToUpper(value)
 	}
 	return value
 }

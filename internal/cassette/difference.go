@@ -317,7 +317,7 @@ func (c *comparison) sameText(masked, ours string, said []string) bool {
 			}
 			c.bind(one.mark.n, run.raw)
 		default:
-			if !c.bind(one.mark.n, run.raw) {
+			if one.mark.capitals != run.capitals || !c.bind(one.mark.n, run.raw) {
 				return false
 			}
 		}

@@ -119,6 +119,8 @@ type mark struct {
 	number bool
 	// slashes says that the value has slashes, and that they were escaped.
 	slashes bool
+	// capitals says that a word of a host stands in capitals: the value is in small letters.
+	capitals bool
 }
 
 func (m mark) String() string {
@@ -128,11 +130,13 @@ func (m mark) String() string {
 		sign = "#"
 	case m.slashes:
 		sign = "/"
+	case m.capitals:
+		sign = "^"
 	}
 	return fmt.Sprintf("{%s%s:%d:%d}", sign, m.kind, m.n, m.length)
 }
 
-var markForm = regexp.MustCompile(`\{([#/]?)([a-z]+):([1-9][0-9]{0,8}):([0-9]{1,9})\}`)
+var markForm = regexp.MustCompile(`\{([#/^]?)([a-z]+):([1-9][0-9]{0,8}):([0-9]{1,9})\}`)
 
 // parseMarks cuts a masked text into literals and stand-ins.
 func parseMarks(masked string) (parts []part) {
@@ -144,7 +148,7 @@ func parseMarks(masked string) (parts []part) {
 		n, _ := strconv.Atoi(masked[at[6]:at[7]])
 		length, _ := strconv.Atoi(masked[at[8]:at[9]])
 		parts = append(parts, part{mark: mark{kind: masked[at[4]:at[5]], n: n, length: length,
-			number: masked[at[2]:at[3]] == "#", slashes: masked[at[2]:at[3]] == "/"}})
+			number: masked[at[2]:at[3]] == "#", slashes: masked[at[2]:at[3]] == "/", capitals: masked[at[2]:at[3]] == "^"}})
 		end = at[1]
 	}
 	if end < len(masked) {
@@ -201,14 +205,22 @@ func (m *Mask) formText(raw string, said ...string) string {
 		if run.kind == "" {
 			b.WriteString(run.raw)
 		} else {
-			b.WriteString(m.replace(run.kind, run.raw).String())
+			one := m.replace(run.kind, run.raw)
+			one.capitals = run.capitals
+			b.WriteString(one.String())
 		}
 	}
 	return b.String()
 }
 
 // run is a piece of a text as it was: kept as it is (kind ""), or to be replaced.
-type run struct{ kind, raw string }
+type run struct {
+	kind, raw string
+	capitals  bool // raw is a word of a host in small letters, and was not
+}
+
+// origin is a scheme and a host, whose letters are equal in either case.
+var origin = regexp.MustCompile(`^(?i:https?)://[^/?#]*`)
 
 // shortestSaid is how long a value must be to be looked for in a text that quotes it.
 const shortestSaid = 4
@@ -223,7 +235,7 @@ func cutRuns(raw string, said []string) (list []run) {
 	}
 	for _, one := range said {
 		if before, after, ok := strings.Cut(raw, one); ok {
-			list = append(cutRuns(before, said), run{"text", one})
+			list = append(cutRuns(before, said), run{kind: "text", raw: one})
 			for _, behind := range cutRuns(after, said) {
 				if behind.kind == "" {
 					keep(behind.raw)
@@ -234,7 +246,7 @@ func cutRuns(raw string, said []string) (list []run) {
 			return list
 		}
 	}
-	end := 0
+	end, host := 0, len(origin.FindString(raw))
 	for _, at := range runs.FindAllStringSubmatchIndex(raw, -1) {
 		for group := 1; group < len(runKinds); group++ {
 			if at[2*group] < 0 {
@@ -243,13 +255,19 @@ func cutRuns(raw string, said []string) (list []run) {
 			keep(raw[end:at[2*group]])
 			end = at[2*group+1]
 			found, kind := raw[at[2*group]:end], runKinds[group]
+			small := found
+			if end <= host {
+				small = strings.ToLower(found)
+			}
 			switch {
 			case (kind == "word" || kind == "wide") && isPublic(found):
 				keep(found)
 			case kind == "word" && digits.MatchString(found):
-				list = append(list, run{"number", found})
+				list = append(list, run{kind: "number", raw: found})
+			case small != found && isPublic(small):
+				keep(strings.ToUpper(found))
 			default:
-				list = append(list, run{kind, found})
+				list = append(list, run{kind, small, small != found})
 			}
 		}
 	}

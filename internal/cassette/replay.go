@@ -45,6 +45,7 @@ func NewPlayer(lines []Recorded, byContent bool) *Player {
 func (p *Player) know(r *Recorded, v value) {
 	for _, one := range parseMarks(v.text) {
 		if one.mark.n > 0 && v.kind == text {
+			one.mark.capitals = false
 			key := keyOf(shownFor(one.mark, r))
 			p.given = max(p.given, one.mark.n)
 			one.mark.number = false
@@ -229,7 +230,7 @@ func (p *Player) sameText(a, b string, met map[int]int) bool {
 	}
 	for i, one := range x {
 		n := y[i].mark.n
-		if one.mark.n == 0 || n == 0 {
+		if one.mark.n == 0 || n == 0 || one.mark.capitals != y[i].mark.capitals {
 			if one != y[i] {
 				return false
 			}

@@ -556,10 +556,10 @@ func (s *Stage) learnRule(r *Recorded, p *party, call string) {
 		target.draft = true
 	}
 	prefix := r.said("prefix")
-	keyOf := func(masked string) string { return fmt.Sprint(p.n, " ", masked) }
+	keyOf := func(masked string) string { return fmt.Sprint(p.n, " ", sameHost(masked)) }
 	known := func(masked string) bool {
 		if target == p {
-			s.owners[masked] = p.n
+			s.owners[sameHost(masked)] = p.n
 		}
 		key := keyOf(masked)
 		was, line := s.touched[key], s.busy[key]
@@ -587,7 +587,7 @@ func (s *Stage) learnRule(r *Recorded, p *party, call string) {
 	case call == "delete" && r.number() == errcode.InvalidArgs.Number && s.busy["delete "+keyOf(prefix.text)] > 0:
 		s.done[s.busy["delete "+keyOf(prefix.text)]] = true // the rule is gone since that delete
 	case r.number() == errcode.PrefixOwned.Number && target == p:
-		s.foreign[prefix.text] = true
+		s.foreign[sameHost(prefix.text)] = true
 	}
 	if !r.worked() {
 		return
@@ -641,9 +641,15 @@ func (s *Stage) learnRule(r *Recorded, p *party, call string) {
 			delete(s.vague, key) // a later list shows what this call made of it
 		}
 		if call == "delete" {
-			s.owners[prefix.text] = -1
+			s.owners[sameHost(prefix.text)] = -1
 		}
 	}
+}
+
+// sameHost returns a masked prefix with its scheme and host in small letters.
+func sameHost(masked string) string {
+	host := origin.FindString(masked)
+	return strings.ReplaceAll(strings.ToLower(host), "{^", "{") + masked[len(host):]
 }
 
 // plant notes a rule that was there before.
@@ -670,7 +676,7 @@ func (s *Stage) sameAccount(r *Recorded, p *party) *party {
 		return p
 	}
 	for _, one := range r.answer.field("rule_list").items {
-		other := s.parties[s.owners[one.field("prefix").text]]
+		other := s.parties[s.owners[sameHost(one.field("prefix").text)]]
 		switch {
 		case other == nil || other == p:
 		case p.n < 0:

@@ -22,6 +22,10 @@ func (m mark) standIn(at time.Time) string {
 		return begin + strings.Repeat(with, max(0, m.length-utf8.RuneCountInString(begin)))
 	}
 	switch {
+	case m.capitals:
+		plain := m
+		plain.capitals = false
+		return strings.ToUpper(plain.standIn(at))
 	case m.slashes: // the reader of an answer meets them again
 		plain := m
 		plain.slashes, plain.length = false, m.length-2
