@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -15,8 +17,12 @@ import (
 const unread = api.MaxBody
 
 // unreadHTTP2 is the same over HTTP/2, where curl 7.88 (Debian 12) loses an answer that comes before its whole body is sent: a file of
-// rules with a wrong token must be answered, too. Over HTTP/1.1 curl reads the answer in any case.
+// rules with a wrong token must be answered, too. It stops sending at an error that it has whole, so that before a longer body such an
+// answer is sent in one piece, with its length. Over HTTP/1.1 curl reads the answer in any case.
 const unreadHTTP2 = 64 << 20
+
+// longestHeld is how long an answer may be that is held until it is whole.
+const longestHeld = 64 << 10
 
 // timelyBody reads the body of a request, within a bounded time and length, before its answer is sent: a client that is
 // still sending may miss the answer, as curl 7.88 (Debian 12) does over HTTP/2. Handlers that read the body move the
@@ -38,11 +44,16 @@ func (s *Server) timelyBody(next http.Handler) http.Handler {
 		}
 		a := &arriving{ResponseWriter: w, control: control, body: r.Body, patience: s.seams.BodyTimeout, unread: unread}
 		if r.ProtoMajor == 2 {
-			a.unread = unreadHTTP2
+			a.unread, a.mayHold = unreadHTTP2, true
 		}
 		a.left.Store(r.ContentLength)
 		r.Body = a
 		next.ServeHTTP(a, r)
+		if a.status != 0 {
+			a.Header().Set("Content-Length", strconv.Itoa(a.held.Len()))
+			a.send()
+			_ = a.control.Flush()
+		}
 		a.rest()
 	})
 }
@@ -59,6 +70,10 @@ type arriving struct {
 	begun    atomic.Bool  // a handler reads it
 	ended    atomic.Bool  // it is complete, or no more of it will come
 	answered atomic.Bool
+
+	mayHold bool         // over HTTP/2 an error may be sent before a long body was read
+	status  int          // of an answer that is held; 0 = none is
+	held    bytes.Buffer // its body
 }
 
 // Read implements io.Reader.
@@ -77,32 +92,58 @@ func (a *arriving) Close() error { return a.body.Close() }
 
 // WriteHeader implements http.ResponseWriter.
 func (a *arriving) WriteHeader(status int) {
-	a.before(status)
-	a.ResponseWriter.WriteHeader(status)
+	if a.before(status); a.status == 0 {
+		a.ResponseWriter.WriteHeader(status)
+	}
 }
 
 // Write implements http.ResponseWriter.
 func (a *arriving) Write(b []byte) (int, error) {
 	a.before(http.StatusOK)
+	if a.status != 0 && a.held.Len()+len(b) <= longestHeld {
+		return a.held.Write(b)
+	}
+	a.release()
 	return a.ResponseWriter.Write(b)
 }
 
 // FlushError is for http.ResponseController.
 func (a *arriving) FlushError() error {
 	a.before(http.StatusOK)
+	a.release()
 	return a.control.Flush()
+}
+
+// send sends what is held.
+func (a *arriving) send() {
+	status := a.status
+	a.status = 0
+	a.ResponseWriter.WriteHeader(status)
+	_, _ = a.ResponseWriter.Write(a.held.Bytes())
+}
+
+// release sends what is held of an answer that is too long to be held, or comes in pieces.
+func (a *arriving) release() {
+	if a.status != 0 {
+		a.rest()
+		a.send()
+	}
 }
 
 // Unwrap is for http.ResponseController.
 func (a *arriving) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// before reads the rest of the body before the first byte of an answer is sent. A handler that answers while it
+// before reads the rest of the body before the first byte of an answer is sent, or holds the answer. A handler that answers while it
 // reads, line by line, reads its body itself.
 func (a *arriving) before(status int) {
 	if status < 200 || a.answered.Swap(true) {
 		return
 	}
-	if status >= 400 || !a.begun.Load() || a.left.Load() == 0 {
+	switch {
+	case status < 400 && a.begun.Load() && a.left.Load() != 0:
+	case status >= 400 && a.mayHold && !a.ended.Load() && (a.left.Load() < 0 || a.left.Load() > a.unread):
+		a.status = status
+	default:
 		a.rest()
 	}
 }
