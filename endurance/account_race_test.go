@@ -21,7 +21,7 @@ import (
 func TestRaceForAccount(t *testing.T) {
 	chance := rand.New(rand.NewPCG(failure.Seed(t), 0))
 	more := another(t, "ACCOUNT_ROUNDS", amount(50, 5), 3)
-	c := newCluster(t, ownDatabase(t), strings.Replace(spaceSeed, "rate_limit", "token_daily_limit: 1000000, rate_limit", 1), 2)
+	c := newCluster(t, ownDatabase(t), unlimited(spaceSeed), 2)
 	c.start()
 	defer c.stop()
 	call := func(node int, method, path string, body any) (status int, answer string) {

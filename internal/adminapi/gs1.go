@@ -257,22 +257,22 @@ func (a *Admin) exportGS1(ctx context.Context, _ *noInput) (operations.File, err
 func (a *Admin) importGS1(ctx context.Context, in *importInput) (client.Imported, error) {
 	caller := operations.CallerOf(ctx)
 	return a.load(ctx, "gs1", in, func(text io.ReadSeeker) (accounts.Imported, error) {
-		var planned []digitallink.Planned
 		if _, err := text.Seek(0, io.SeekStart); err != nil {
 			return accounts.Imported{}, err
 		}
-		for l, err := range lines(text) {
-			if err != nil {
-				return accounts.Imported{}, err
+		planned := func(yield func(digitallink.Planned, error) bool) {
+			for l, err := range lines(text) {
+				one := digitallink.Planned{Line: l.number, Fault: l.fault}
+				if one.Fault == nil && err == nil {
+					one.Fault = strictly(bytes.TrimSpace(l.text), &one.Entry)
+				}
+				if one.Entry.Owner == "" && len(caller.Accounts) == 1 {
+					one.Entry.Owner = caller.Accounts[0]
+				}
+				if !yield(one, err) {
+					return
+				}
 			}
-			one := digitallink.Planned{Line: l.number, Fault: l.fault}
-			if one.Fault == nil {
-				one.Fault = strictly(bytes.TrimSpace(l.text), &one.Entry)
-			}
-			if one.Entry.Owner == "" && len(caller.Accounts) == 1 {
-				one.Entry.Owner = caller.Accounts[0]
-			}
-			planned = append(planned, one)
 		}
 		return a.Products.Import(ctx, planned, in.DryRun, caller.Sees)
 	})

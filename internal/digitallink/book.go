@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -433,15 +434,16 @@ type Planned struct {
 const mostImported = 100_000
 
 // Import says what all lines say, or, with Faults that name lines, nothing. dry only checks.
-func (b *Book) Import(ctx context.Context, lines []Planned, dry bool, sees func(owner string) bool) (accounts.Imported, error) {
+func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry bool, sees func(owner string) bool) (accounts.Imported,
+	error) {
 	var done accounts.Imported
 	var faults accounts.Faults
-	if len(lines) > mostImported {
-		return done, invalidf("%d lines: an import has at most %d", len(lines), mostImported)
-	}
+	var lines []Planned
 	first := map[string]int{}
-	for i := range lines {
-		l := &lines[i]
+	for l, err := range read {
+		if err != nil {
+			return done, err
+		}
 		if l.Fault == nil {
 			l.Entry, l.Fault = l.Entry.normal()
 		}
@@ -449,8 +451,13 @@ func (b *Book) Import(ctx context.Context, lines []Planned, dry bool, sees func(
 			l.Fault = fmt.Errorf("%s stands in line %d already", l.Entry.Key, earlier)
 		}
 		if l.Fault != nil {
-			faults = append(faults, accounts.Fault{Line: l.Line, Why: l.Fault.Error()})
+			if faults = append(faults, accounts.Fault{Line: l.Line, Why: l.Fault.Error()}); len(faults) == accounts.MaxFaults {
+				break
+			}
 			continue
+		}
+		if lines = append(lines, l); len(lines) > mostImported {
+			return done, invalidf("more than %d lines: an import has at most %[1]d", mostImported)
 		}
 		first[l.Entry.Key] = l.Line
 	}
@@ -473,7 +480,9 @@ func (b *Book) Import(ctx context.Context, lines []Planned, dry bool, sees func(
 			_, there := known.before[e.Key]
 			changed, err := b.put(ctx, known, &e, false, sees)
 			if errors.As(err, new(Foreign)) || errors.As(err, new(accounts.Invalid)) || errors.Is(err, accounts.ErrNoAccount) {
-				faults = append(faults, accounts.Fault{Line: lines[i].Line, Why: err.Error()})
+				if faults = append(faults, accounts.Fault{Line: lines[i].Line, Why: err.Error()}); len(faults) == accounts.MaxFaults {
+					return faults
+				}
 				continue
 			}
 			switch {
