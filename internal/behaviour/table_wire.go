@@ -67,7 +67,7 @@ var (
 	CallerTokenMissing    = seen("caller.token.missing", "rules 3.6", live, "2026-09-17")
 	CallerTokenText       = seen("caller.token.text", "rules 3.6", live, "2026-09-17")
 	CallerTokenUnknown    = seen("caller.token.unknown", "rules 3.6", live, "2026-09-17")
-	CallerTokenReplaced   = seen("caller.token.replaced", "rules 3.6", live, "2023-11-10")
+	CallerTokenReplaced   = seen("caller.token.replaced", "rules 3.6", live, "2021-08-02")
 	CallerTokenExpired    = seen("caller.token.expired", "rules 3.6", live, "2026-03-27")
 	CallerSetMissing      = seen("caller.set.missing", "rules 3.3", live, "2024-03-28")
 	CallerWithdrawn       = seen("caller.withdrawn", "rules 3.2", live, "2018-11-20")
