@@ -457,7 +457,7 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 			continue
 		}
 		if lines = append(lines, l); len(lines) > mostImported {
-			return done, invalidf("more than %d lines: an import has at most %[1]d", mostImported)
+			return done, invalidf("%d lines: an import has at most %d", len(lines), mostImported)
 		}
 		first[l.Entry.Key] = l.Line
 	}
