@@ -277,9 +277,7 @@ type Statistics struct {
 	// Marks are in order. MarksSince is from when on there are all; nil = in the whole time.
 	Marks      []Mark     `json:"marks" answer:"optional"`
 	MarksSince *time.Time `json:"marks_since"`
-	// OwnersSince is, of a question about owners, from when on it is known whose scans are; nil = always.
-	OwnersSince *time.Time `json:"owners_since"`
-	Counted     struct {
+	Counted    struct {
 		ScanID string     `json:"scan_id" answer:"optional"`
 		At     *time.Time `json:"at"`
 		Scans  int64      `json:"scans"`

@@ -149,6 +149,7 @@ type cluster struct {
 	seed     string
 	master   string
 	emulator bool
+	later    bool          // nodes that start are a later version
 	clocks   bool          // the nodes' clocks can be moved
 	events   string        // --events
 	looks    time.Duration // how often nodes look for two primaries; 0 = as it is
@@ -200,6 +201,7 @@ func (n *node) config() childConfig {
 	if n.database != "" {
 		child.Database += fmt.Sprintf("&application_name=node%d", n.number)
 	}
+	child.Later = n.later
 	child.Emulator, child.ShutdownDelay, child.Events, child.PrimariesEvery = n.emulator, n.delay, n.events, n.looks
 	if n.clocks {
 		child.Clock = n.clock()

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 )
 
@@ -32,6 +35,27 @@ type childConfig struct {
 	LakeEvery time.Duration
 	// PrimariesEvery is how often servers of the database are asked whether they take writes; 0 = as it is.
 	PrimariesEvery time.Duration
+	// Later makes the process a later version, with one schema more.
+	Later bool
+}
+
+// later is the migration of a version that is to come: it changes a table that every node writes to.
+const later = `-- +goose Up
+-- postgres strongest lock: LOCK TABLE rules IN ACCESS EXCLUSIVE MODE;
+ALTER TABLE rules ADD COLUMN later TEXT NOT NULL DEFAULT 'as before';
+CREATE INDEX rules_by_age ON rules (created_at, id);
+CREATE TABLE of_later (id BIGINT NOT NULL PRIMARY KEY);
+`
+
+// upgraded are the migrations of that version.
+func upgraded() (fs.FS, error) {
+	files := fstest.MapFS{fmt.Sprintf("migrations/%05d_later.sql", store.NewestSchema()+1): {Data: []byte(later)}}
+	names, err := fs.Glob(store.Migrations, "migrations/*.sql")
+	for _, name := range names {
+		text, problem := fs.ReadFile(store.Migrations, name)
+		files[name], err = &fstest.MapFile{Data: text}, errors.Join(err, problem)
+	}
+	return files, err
 }
 
 func TestMain(m *testing.M) {
@@ -41,6 +65,12 @@ func TestMain(m *testing.M) {
 
 // serve is what "qrjump serve" does.
 func serve(ctx context.Context, c childConfig) error {
+	if c.Later {
+		var err error
+		if store.Migrations, err = upgraded(); err != nil {
+			return err
+		}
+	}
 	if c.NoFiles {
 		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{}); err != nil {
 			return err
@@ -65,7 +95,12 @@ func serve(ctx context.Context, c childConfig) error {
 		}
 	}
 	if seams.Random == nil && seams.RealNow == nil {
-		return server.Run(ctx, c.Config, seams, stdout, os.Stderr)
+		err := server.Run(ctx, c.Config, seams, stdout, os.Stderr)
+		if errors.Is(err, server.ErrUsage) {
+			fmt.Fprintln(os.Stderr, "qrjump:", err)
+			os.Exit(2)
+		}
+		return err
 	}
 	s, err := server.Start(ctx, c.Config, os.Stderr, seams)
 	if err != nil {

@@ -611,21 +611,3 @@ func password(url string) string {
 	_, text, _ := strings.Cut(user, ":")
 	return text
 }
-
-// TestNewerSchema: a program older than its database says so and does not touch it.
-func TestNewerSchema(t *testing.T) {
-	eachBackend(t, func(t *testing.T, database string) {
-		c := newCluster(t, database, spaceSeed, 1)
-		n := c.nodes[0]
-		n.start()
-		n.stop()
-		c.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`)
-		p, ready := try(t, n.config())
-		if ready {
-			t.Fatal("it started")
-		}
-		if said := string(p.lastLog()); !strings.Contains(said, "99999") || !strings.Contains(said, "newer qrjump") {
-			t.Errorf("it says:\n%s", said)
-		}
-	})
-}

@@ -1,22 +1,16 @@
 package endurance_test
 
 import (
-	"bytes"
 	"cmp"
-	"crypto/rand"
 	"database/sql"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -26,57 +20,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/archive"
-	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
-	"github.com/qrjump/qrjump/internal/testkit/whole"
-	"github.com/qrjump/qrjump/internal/vault"
 )
-
-// oldArchive is what a program of an earlier time exported, with codes in it.
-type oldArchive struct {
-	name   string // of its files in testdata
-	commit string // that made it
-	schema int64
-}
-
-// oldArchives are of each schema that a version was released with, and of the last build from before them. With a new schema
-// comes the archive of the one before it: a line here, and
-// MAKE_OLD_ARCHIVE=NAME go test -run TestMakeOldArchive ./endurance
-var oldArchives = []oldArchive{
-	{"unreleased", "2fe834c", 43},
-}
-
-// oldProgram is a commit whose program has a schema.
-type oldProgram struct {
-	schema int64
-	commit string
-}
-
-// oldPrograms are of each schema from that of 0.1.0 on. With a new schema comes the last commit before it. One of the newest
-// schema itself may stand here as well.
-var oldPrograms = []oldProgram{
-	{100, "d9f5524"},
-	{101, "196471c"},
-	{102, "e0024e3"},
-	{103, "606778d"},
-	{104, "cf0d8e0"},
-}
-
-// firstSchema is that of 0.1.0.
-const firstSchema = 100
-
-// eachOld runs f on both databases with each archive. (That every schema ends as a new one does,
-// TestADatabaseOfAnyEarlierSchemaEndsLikeANewOne of the store says.)
-func eachOld(t *testing.T, f func(t *testing.T, database string, old oldArchive)) {
-	for _, old := range oldArchives {
-		t.Run(old.name, func(t *testing.T) {
-			eachBackend(t, func(t *testing.T, database string) { f(t, database, old) })
-		})
-	}
-}
 
 // TestTenStarts: ten nodes (make test: four) start on an empty database at once.
 // All become ready, with one set of tables, one seed and one set of keys.
@@ -136,8 +83,6 @@ type facts struct {
 	Tickets map[string]string      `json:"tickets"` // ticket to the user
 	ScanKey string                 `json:"scan_key"`
 }
-
-const oldPassphrase = "a passphrase of the tests"
 
 // story does a little of everything on a server and returns what came of it.
 func story(m must) facts {
@@ -265,198 +210,9 @@ func (f facts) holds(t *testing.T, m must) {
 	}
 }
 
-// binaryOf is the program of a commit.
-func binaryOf(t *testing.T, commit string) string {
-	t.Helper()
-	dir := t.TempDir()
-	src := filepath.Join(dir, "src")
-	if err := os.Mkdir(src, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	tar := exec.Command("git", "-C", "..", "archive", commit)
-	unpack := exec.Command("tar", "x", "-C", src)
-	var err error
-	if unpack.Stdin, err = tar.StdoutPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if err := unpack.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := tar.Run(); err != nil {
-		t.Skipf("no git repository with commit %s here: %v", commit, err)
-	}
-	if err := unpack.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "qrjump"), "./cmd/qrjump")
-	build.Dir = src
-	if said, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building %s: %v\n%s", commit, err, said)
-	}
-	return filepath.Join(dir, "qrjump")
-}
-
-// startOld runs the old program as a node.
-func (n *node) startOld(binary string) {
-	n.t.Helper()
-	c := n.config()
-	if err := os.MkdirAll(filepath.Dir(c.Data), 0o700); err != nil {
-		n.t.Fatal(err)
-	}
-	cmd := exec.Command(binary, "serve", "--emulator", "--data", c.Data, "--database", c.Database, "--listen", c.Listen, "--seed", c.Seed,
-		"--admin-token", c.AdminToken, "--code-prefix", c.CodePrefix)
-	cmd.Env = append(os.Environ(), "QRJUMP_MASTER_KEY="+c.MasterKey)
-	p, ready := begin(n.t, cmd, filepath.Dir(c.Data))
-	if !ready {
-		n.t.Fatalf("the old program did not start:\n%s", p.lastLog())
-	}
-	n.running.Store(p)
-}
-
-// TestMakeOldArchive makes one of oldArchives with the program of that time.
-func TestMakeOldArchive(t *testing.T) {
-	name := os.Getenv("MAKE_OLD_ARCHIVE")
-	i := slices.IndexFunc(oldArchives, func(old oldArchive) bool { return old.name == name })
-	if i < 0 {
-		t.Skip("MAKE_OLD_ARCHIVE names none of them")
-	}
-	old := oldArchives[i]
-	c := newCluster(t, "", chaosSeedWithCodes, 1)
-	c.nodes[0].startOld(binaryOf(t, old.commit))
-	admin := c.nodes[0].admin()
-	f := story(admin)
-	var into bytes.Buffer
-	req, err := http.NewRequest(http.MethodPost, admin.base+"/admin/v1/export", strings.NewReader(`{"passphrase":"`+oldPassphrase+`"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+adminToken)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(&into, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s %v %.300s", resp.Status, err, into.String())
-	}
-	c.stop()
-	text, err := json.MarshalIndent(f, "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range map[string][]byte{old.name + ".qrjump": into.Bytes(), old.name + ".json": append(text, '\n')} {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join("testdata", name), content, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // chaosSeedWithCodes lets the first service account have codes.
 var chaosSeedWithCodes = strings.Replace(chaosSeed, "service_account, certified: true",
 	"service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef", 1)
-
-// TestOldSchema: three nodes start, one after the other, on a database with
-// an earlier schema and data of the program of that time, while clients
-// write to those that run. Everything old is as it was.
-func TestOldSchema(t *testing.T) {
-	eachOld(t, func(t *testing.T, database string, old oldArchive) {
-		nodes := 3
-		if database == "" {
-			nodes = 1
-		}
-		c := newCluster(t, database, "settings: {rule_limit: 100000}", nodes)
-		c.emulator = true
-		c.loadOld(old)
-		var f facts
-		text, err := os.ReadFile(filepath.Join("testdata", old.name+".json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal(text, &f); err != nil {
-			t.Fatal(err)
-		}
-		u := &upgrade{t: t, cluster: c}
-		c.nodes[0].start()
-		f.holds(t, c.nodes[0].admin())
-		end := u.write(2)
-		for _, n := range c.nodes[1:] {
-			n.start()
-			u.wait(10)
-		}
-		u.wait(10)
-		end()
-		for _, n := range c.nodes {
-			f.holds(t, n.admin())
-		}
-		u.check()
-		c.stop()
-	})
-}
-
-// loadOld fills the database from an archive, without bringing its schema up
-// to date, and seals its keys as the nodes will open them.
-func (c *cluster) loadOld(old oldArchive) {
-	c.t.Helper()
-	path := filepath.Join("testdata", old.name+".qrjump")
-	file, err := os.Open(path)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	a, err := archive.Open(file, info.Size())
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if a.Manifest.Schema != old.schema {
-		c.t.Fatalf("%s has schema %d", path, a.Manifest.Schema)
-	}
-	keys, err := a.Keys(oldPassphrase)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	secret, err := hex.DecodeString(c.master)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	master, err := vault.NewKey(secret)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	dir := c.nodes[0].config().Data
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		c.t.Fatal(err)
-	}
-	ctx := c.t.Context()
-	s, err := store.OpenEmpty(ctx, store.Target{URL: c.database, Dir: dir}, old.schema)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer s.Close()
-	if c.database == "" {
-		s.ScansInto(ledger.RestoreInto(filepath.Join(dir, "scans"), rand.Reader))
-	}
-	if err := s.Load(ctx, func(l *store.Loading) error {
-		for _, name := range slices.Sorted(maps.Keys(keys)) {
-			if err := l.Key(ctx, name, master.Seal("vault_keys/"+name, keys[name])); err != nil {
-				return err
-			}
-		}
-		return a.EachTable(func(table string, rows io.Reader) error {
-			_, err := l.LoadRows(ctx, table, rows)
-			return err
-		})
-	}); err != nil {
-		c.t.Fatal(err)
-	}
-}
 
 // upgrade is clients that write while nodes are replaced.
 type upgrade struct {
@@ -655,7 +411,7 @@ func (w *told) hasAll() {
 }
 
 // works looks what an old node still does, as the handbook says ("Upgrade without downtime").
-func (u *upgrade) works(n *node, old oldProgram, scanKey string) {
+func (u *upgrade) works(n *node, scanKey string) {
 	u.t.Helper()
 	admin := n.admin()
 	token, err := admin.stableToken("mini2")
@@ -665,7 +421,7 @@ func (u *upgrade) works(n *node, old oldProgram, scanKey string) {
 	says := func(what string, err error) {
 		u.t.Helper()
 		if err != nil {
-			u.t.Errorf("an old node of schema %d beside a new one: %s: %v", old.schema, what, err)
+			u.t.Errorf("an old node beside a new one: %s: %v", what, err)
 		}
 	}
 	if !strings.Contains(string(handbook), "Old nodes go on: they answer calls, changes, scans and their console") {
@@ -689,52 +445,101 @@ func (u *upgrade) works(n *node, old oldProgram, scanKey string) {
 	says("the console", admin.do(http.MethodGet, "/console", nil, nil))
 }
 
-// Issue 29, 1: three nodes of an earlier program are replaced by new ones, one after the other, under eight writers and a reader of a
-// webhook. Nothing that was acknowledged is lost, the webhook tells of every scan, and old nodes beside new ones do what the
-// handbook says. It builds the old programs from the repository, a minute each.
+// TestRollingUpgrade: three nodes are replaced by ones of a later schema, one after the other, under writers and a reader of a
+// webhook. Nothing that was acknowledged is lost, the webhook tells of every scan, old nodes beside new ones do what the handbook
+// says, and what an old node saved is loaded by a new one. Then a program of another schema, an older or a newer one, is refused
+// by one line, exits 2 and changes nothing.
 func TestRollingUpgrade(t *testing.T) {
-	if len(oldPrograms) < int(store.NewestSchema()-firstSchema) {
-		t.Errorf("oldPrograms lacks a schema: add the last commit before schema %d", store.NewestSchema())
-	}
-	whole.Only(t, "new nodes start on data of each earlier schema, under writers (TestOldSchema); old programs are not built")
-	for _, old := range oldPrograms {
-		t.Run(fmt.Sprint("from schema ", old.schema), func(t *testing.T) { rollingUpgrade(t, old) })
-	}
+	eachBackend(t, func(t *testing.T, database string) {
+		nodes := 3
+		if database == "" {
+			nodes = 1
+		}
+		seed := strings.Replace(chaosSeedWithCodes, "settings: {", "settings: {rule_limit: 100000, allow_private_hosts: true, ", 1)
+		c := newCluster(t, database, seed, nodes)
+		c.emulator = true
+		c.start()
+		f := story(c.nodes[0].admin())
+		admin := c.nodes[0].admin()
+		admin.check(admin.do(http.MethodPut, "/admin/v1/emulator/snapshots/before", nil, nil))
+		u := &upgrade{t: t, cluster: c}
+		end := u.write(amount(8, 2))
+		webhook, ends := u.listen(f)
+		u.wait(50)
+		c.later = true
+		for i, n := range c.nodes {
+			n.stop()
+			n.start()
+			u.wait(50)
+			if i == 0 && nodes > 1 {
+				u.works(c.nodes[2], f.ScanKey)
+			}
+		}
+		end()
+		ends()
+		c.allReady()
+		for _, n := range c.nodes {
+			f.holds(t, n.admin())
+		}
+		u.check()
+		admin = c.nodes[0].admin()
+		admin.setClock(admin.now().Add(time.Hour), true) // what a node that stopped had begun to send is due
+		webhook.hasAll()
+		if u.rows(`SELECT later FROM rules`) == 0 {
+			t.Error("the new schema has no rows")
+		}
+		admin.check(admin.do(http.MethodPost, "/admin/v1/emulator/snapshots/before/load", nil, nil))
+		for account, want := range f.Rules {
+			token, err := admin.stableToken(account)
+			admin.check(err)
+			got := admin.ok("qrcodejumpget", token, map[string]any{}).RuleList
+			slices.SortFunc(got, func(a, b ruleView) int { return strings.Compare(a.Prefix, b.Prefix) })
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("rules of %s in a snapshot of the schema before: %v, want %v", account, got, want)
+			}
+		}
+		c.stop()
+		c.later = false
+		newest := store.NewestSchema()
+		c.refused(fmt.Sprintf("the database has schema %d, this qrjump knows %d: use a newer qrjump", newest+1, newest), nil)
+		c.exec(fmt.Sprintf(`UPDATE goose_db_version SET version_id = 105 WHERE version_id >= %d`, newest))
+		c.refused("the database has schema 105 of a build from before 0.1.0, which this qrjump does not migrate: "+
+			"use an empty folder or database", nil)
+	})
 }
 
-func rollingUpgrade(t *testing.T, old oldProgram) {
-	binary := binaryOf(t, old.commit)
-	seed := strings.Replace(chaosSeedWithCodes, "settings: {", "settings: {rule_limit: 100000, allow_private_hosts: true, ", 1)
-	c := newCluster(t, ownDatabase(t), seed, 3)
-	c.emulator = true
-	for _, n := range c.nodes {
-		n.startOld(binary)
+// rows counts the rows of a query.
+func (u *upgrade) rows(query string) (n int) {
+	dbtest.Rows(u.t, cmp.Or(u.cluster.database, u.cluster.file()), query, func(*sql.Rows) error {
+		n++
+		return nil
+	})
+	return n
+}
+
+// refused wants the start of a changed node to end with exit code 2, its reason in the last line, and the database as it was.
+func (c *cluster) refused(why string, change func(*childConfig)) {
+	c.t.Helper()
+	before := c.dump()
+	child := c.nodes[0].config()
+	if change != nil {
+		change(&child)
 	}
-	f := story(c.nodes[0].admin())
-	u := &upgrade{t: t, cluster: c}
-	end := u.write(8)
-	webhook, ends := u.listen(f)
-	u.wait(50)
-	for i, n := range c.nodes {
-		p := n.running.Swap(nil)
+	p, ready := try(c.t, child)
+	if ready {
 		p.stop()
-		n.start()
-		u.wait(50)
-		if i == 0 {
-			u.works(c.nodes[2], old, f.ScanKey)
-		}
+		c.t.Fatalf("%s: it started", why)
 	}
-	end()
-	ends()
-	c.allReady()
-	for _, n := range c.nodes {
-		f.holds(t, n.admin())
+	lines := strings.Split(strings.TrimSpace(string(p.lastLog())), "\n")
+	if said := lines[len(lines)-1]; !strings.Contains(said, why) {
+		c.t.Errorf("it said %s, want %q", said, why)
 	}
-	u.check()
-	admin := c.nodes[0].admin()
-	admin.setClock(admin.now().Add(time.Hour), true) // what a node that stopped had begun to send is due
-	webhook.hasAll()
-	c.stop()
+	if code := p.ProcessState.ExitCode(); code != 2 {
+		c.t.Errorf("%s: exit code %d, want 2", why, code)
+	}
+	if after := c.dump(); !slices.Equal(before, after) {
+		c.t.Errorf("%s: the database is another: %d rows and tables, there were %d", why, len(after), len(before))
+	}
 }
 
 // dump is every row of every table, but for what a look takes no part in.
@@ -779,27 +584,16 @@ func (c *cluster) exec(query string) {
 // Issue 12, 4: a start that is refused for its keys, its seed or a busy port leaves a database of an
 // earlier schema as it was, so that the program of that time can still use it.
 func TestARefusedStartChangesNothing(t *testing.T) {
-	old := oldArchives[0] // the oldest: all that a start could change is still to be changed
 	eachBackend(t, func(t *testing.T, database string) {
-		c := newCluster(t, database, "settings: {rule_limit: 100000}", 1)
+		c := newCluster(t, database, chaosSeedWithCodes, 1)
 		c.emulator = true
-		c.loadOld(old)
+		c.start()
+		story(c.nodes[0].admin())
+		c.stop()
+		c.later = true
 		refused := func(why string, change func(*childConfig)) {
 			t.Helper()
-			before := c.dump()
-			child := c.nodes[0].config()
-			change(&child)
-			p, ready := try(t, child)
-			if ready {
-				p.stop()
-				t.Fatalf("%s: it started", why)
-			}
-			if said := string(p.lastLog()); !strings.Contains(said, why) && !strings.Contains(said, strings.ReplaceAll(why, `"`, `\"`)) {
-				t.Errorf("it said %s, want %q", said, why)
-			}
-			if after := c.dump(); !slices.Equal(before, after) {
-				t.Errorf("%s: the database is another: %d rows and tables, there were %d", why, len(after), len(before))
-			}
+			c.refused(why, change)
 		}
 		other := strings.Repeat("5a", 32)
 		refused("the master key (QRJUMP_MASTER_KEY) is not the one", func(child *childConfig) { child.MasterKey = other })

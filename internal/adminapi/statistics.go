@@ -54,7 +54,6 @@ type statisticsAnswer struct {
 	Now     time.Time       `json:"now" doc:"the server's time, in the zone of its days"`
 	Rows    []statisticsRow `json:"rows"`
 	More    bool            `json:"more" doc:"there are further rows: ask with offset"`
-	Owners  *time.Time      `json:"owners_since,omitempty" doc:"of a question about owners: from when on it is known whose scans are; left out: always"`
 	Counted countedUpTo     `json:"counted" doc:"up to which scan everything is counted"`
 	Marks   []client.Mark   `json:"marks,omitempty" doc:"what happened in this time, the newest 300 of each kind at most"`
 	Since   *time.Time      `json:"marks_since,omitempty" doc:"from when on there are all marks; left out: in the whole time"`
@@ -165,7 +164,7 @@ func (a *Admin) recountStatistics(ctx context.Context, _ *noInput) (client.Recou
 func showAnswers(q stats.Question, found stats.Answers) statisticsAnswer {
 	zone := time.FixedZone("", int(found.Offset)*3600)
 	shown := statisticsAnswer{From: found.From.In(zone), To: found.To.In(zone), Rows: make([]statisticsRow, 0, len(found.Rows)),
-		More: found.More, Owners: optional(found.OwnersSince),
+		More:    found.More,
 		Counted: countedUpTo{ScanID: found.Scan, At: optional(found.ScanAt), Scans: found.Scans}}
 	for _, r := range found.Rows {
 		row := statisticsRow{Value: r.Value}

@@ -214,7 +214,7 @@ func (p *Press) isProof(mark, text string) bool { return mark == p.proof(text) |
 // CheckKeys returns an error unless every batch was made with the keys at hand.
 // It needs no more of a Press than its Store, Keys and Vault.
 func (p *Press) CheckKeys(ctx context.Context) error {
-	for b, err := range p.Store.EarlierBatches(ctx) {
+	for b, err := range p.Store.Batches(ctx) {
 		if err != nil {
 			return fmt.Errorf("reading batches: %w", err)
 		}

@@ -28,11 +28,8 @@ type Store interface {
 	// Events streams what happened to a batch after an event, in the order of
 	// commits; batch 0 is every batch.
 	Events(ctx context.Context, batch, after int64) iter.Seq2[Event, error]
-	// Batches streams every batch, oldest first. EarlierBatches reads no more of them
-	// than the first schema with codes had: a start checks the keys of a database
-	// before it brings its schema up to date.
+	// Batches streams every batch, oldest first.
 	Batches(ctx context.Context) iter.Seq2[Batch, error]
-	EarlierBatches(ctx context.Context) iter.Seq2[Batch, error]
 }
 
 // Tx is one transaction on codes.

@@ -134,12 +134,8 @@ type drawing struct {
 	Bars                         []bar
 	All, First, Before           string // paths; of the first two, where no bars are drawn
 	Signs                        []sign
-	Unknown                      float64 // how wide the part is of which it is not known whose scans are
-	About                        string  // the drawing in a sentence
+	About                        string // the drawing in a sentence
 }
-
-// Tall is how high what is drawn may be.
-func (d drawing) Tall() float64 { return tenth(d.Floor - d.Top) }
 
 // written is a text at a place of a drawing.
 type written struct {
@@ -291,7 +287,6 @@ type chart struct {
 	Lying  []boxRow // of an answer without time
 	Signs  []happened
 	Since  *time.Time // signs of before are not all there
-	Unsure *time.Time // until then it is not known of all scans whose they are
 }
 
 // multiple is one value of a group as a drawing of its own, on the same scale as the others.
@@ -347,28 +342,11 @@ func (v *visit) charted(s statisticsView) (ch chart, err error) {
 	if err != nil {
 		return chart{}, err
 	}
-	ch = chart{Zone: zoneOf(t), Before: len(before.rows) > 0, Signs: v.happenings(s.Numbers.Marks, t), Since: s.Numbers.MarksSince,
-		Unsure: unsure(s.Numbers.OwnersSince, t)}
+	ch = chart{Zone: zoneOf(t), Before: len(before.rows) > 0, Signs: v.happenings(s.Numbers.Marks, t), Since: s.Numbers.MarksSince}
 	for _, one := range []size{wideChart, phoneChart} {
-		d := v.draw(one, t, before, max(t.most(), before.most()), ch.Signs)
-		if ch.Unsure != nil {
-			d.Unknown = tenth((d.Wide - d.Left) * float64(max(0, t.period(*ch.Unsure))) / float64(len(t.rows)))
-			if t.period(*ch.Unsure) < 0 {
-				d.Unknown = d.Wide - d.Left
-			}
-		}
-		ch.Drawn = append(ch.Drawn, d)
+		ch.Drawn = append(ch.Drawn, v.draw(one, t, before, max(t.most(), before.most()), ch.Signs))
 	}
 	return ch, nil
-}
-
-// unsure is until when it is not known whose scans are, where that is in the time of a chart.
-func unsure(since *time.Time, t timeline) *time.Time {
-	if since == nil || !since.After(t.starts[0]) {
-		return nil
-	}
-	at := since.In(t.starts[0].Location())
-	return &at
 }
 
 func zoneOf(t timeline) string { return "UTC" + t.starts[0].Format("-07:00") }

@@ -90,7 +90,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	if newest := store.NewestSchema(); m.Schema > newest {
 		return m, fmt.Errorf("%w: it has schema %d, this qrjump knows %d", archive.ErrNewer, m.Schema, newest)
 	}
-	if _, err := store.Imports(m.Schema); err != nil {
+	if err := store.Imports(m.Schema); err != nil {
 		return m, fmt.Errorf("the archive cannot be imported: %w", err)
 	}
 	word, err := passphrase()

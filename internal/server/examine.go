@@ -191,7 +191,7 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 	default:
 		e.well("store", says("database.schema", schema))
 	}
-	if err := e.keys(ctx, db, schema); err != nil {
+	if err := e.keys(ctx, db); err != nil {
 		e.bad("keys", phrase.Plain(err.Error()), phrase.Text{})
 	} else {
 		e.well("keys", says("keys.open"))
@@ -216,7 +216,7 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 }
 
 // keys returns why the keys of a database do not open; it makes none.
-func (e *examination) keys(ctx context.Context, db *store.Store, schema int64) error {
+func (e *examination) keys(ctx context.Context, db *store.Store) error {
 	sealed, err := db.SealedKey(ctx, dataKey)
 	if err != nil {
 		return fmt.Errorf("reading the data key: %w", err)
@@ -228,5 +228,5 @@ func (e *examination) keys(ctx context.Context, db *store.Store, schema int64) e
 	if ring.master, ring.where, err = masterKey(e.config, rand.Reader, false); err != nil {
 		return err
 	}
-	return (&Server{config: e.config}).checkKeys(ctx, db, ring, schema)
+	return (&Server{config: e.config}).checkKeys(ctx, db, ring)
 }

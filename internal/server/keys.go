@@ -170,7 +170,7 @@ func (k *keyring) openIDs(ctx context.Context) (*accounts.OpenIDs, error) {
 
 // anyBatch is an application for codes; 0 = there is none.
 func (k *keyring) anyBatch(ctx context.Context) (int64, error) {
-	for batch, err := range k.store.EarlierBatches(ctx) {
+	for batch, err := range k.store.Batches(ctx) {
 		if err != nil {
 			return 0, fmt.Errorf("looking for batches: %w", err)
 		}

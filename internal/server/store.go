@@ -67,7 +67,7 @@ func (s *Server) check(ctx context.Context, db *store.Store, schema int64) error
 	if err != nil || ring.fresh {
 		return err
 	}
-	if err := s.checkKeys(ctx, db, ring, schema); err != nil {
+	if err := s.checkKeys(ctx, db, ring); err != nil {
 		return err
 	}
 	return s.refuseDemo(ctx, db)
@@ -90,12 +90,12 @@ func (s *Server) checkSeed(ctx context.Context, db *store.Store, schema int64) e
 
 // checkKeys returns an error unless the keys of a database open, and are those
 // that it and its codes were made with.
-func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring, schema int64) error {
+func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring) error {
 	key, err := ring.hashing(ctx)
 	if err != nil {
 		return err
 	}
-	if err := checkIdentity(s.config, key); err != nil || schema < codesSchema {
+	if err := checkIdentity(s.config, key); err != nil {
 		return err
 	}
 	if batch, err := ring.anyBatch(ctx); err != nil || batch == 0 {
@@ -107,9 +107,6 @@ func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring, 
 	}
 	return (&codes.Press{Store: db, Keys: keys, Vault: key}).CheckKeys(ctx)
 }
-
-// codesSchema is the first with codes.
-const codesSchema = 2
 
 // Touched is how many pages of the embedded database were looked at so far: see
 // store.Store.Touched.

@@ -99,8 +99,6 @@ const (
 	// at most.
 	quietScans = 500
 	maxAge     = 60 // seconds
-	// ownTime is for how long of a second counts of before are added up for their owners.
-	ownTime = 200 * time.Millisecond
 )
 
 // errMoved says that another node counted meanwhile.
@@ -131,11 +129,6 @@ func (c *Counter) Run(ctx context.Context) {
 			c.Logger.ErrorContext(ctx, "scans are not counted; they stay in the ledger and are counted later", "error", err)
 		case err == nil && failing:
 			c.Logger.InfoContext(ctx, "scans are counted again")
-		}
-		if err == nil {
-			if err := c.ownFor(ctx, ownTime); err != nil && ctx.Err() == nil {
-				c.Logger.WarnContext(ctx, "what was counted of scans before owners were known is not added up; it is tried again", "error", err)
-			}
 		}
 		if failing = err != nil && !errors.Is(err, errMoved); failing {
 			c.lookAgain() // a log that was away may be an older one when it is back

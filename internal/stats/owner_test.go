@@ -1,7 +1,6 @@
 package stats_test
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -16,58 +15,15 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
-// ownerless is a store as a version uses it that knows no owners: nothing of theirs is written, and nobody notes who counted.
-type ownerless struct{ *store.Store }
-
-type ownerlessTx struct{ stats.Tx }
-
-func (s ownerless) UpdateStatistics(ctx context.Context, f func(context.Context, stats.Tx) error) error {
-	return s.Store.UpdateStatistics(ctx, func(ctx context.Context, tx stats.Tx) error { return f(ctx, ownerlessTx{tx}) })
-}
-
-func (t ownerlessTx) PutStatisticsState(ctx context.Context, s stats.State) error {
-	s.OwnersMissed = true
-	return t.Tx.PutStatisticsState(ctx, s)
-}
-
-func (t ownerlessTx) NameOwners(context.Context, []string) error { return nil }
-
-func ofOwner(r stats.CountRow) bool { return r.Per >= stats.PerHourOfOwner }
-
-func (t ownerlessTx) AddScanCounts(ctx context.Context, rows []stats.CountRow) error {
-	return t.Tx.AddScanCounts(ctx, slices.DeleteFunc(rows, ofOwner))
-}
-
-func (t ownerlessTx) PutScanCounts(ctx context.Context, rows []stats.CountRow) error {
-	return t.Tx.PutScanCounts(ctx, slices.DeleteFunc(rows, ofOwner))
-}
-
-func sumOfOwner(r stats.SumRow) bool { return r.Dim == stats.Owner }
-
-func (t ownerlessTx) AddSums(ctx context.Context, rows []stats.SumRow) error {
-	return t.Tx.AddSums(ctx, slices.DeleteFunc(rows, sumOfOwner))
-}
-
-func (t ownerlessTx) PutSums(ctx context.Context, rows []stats.SumRow) error {
-	return t.Tx.PutSums(ctx, slices.DeleteFunc(rows, sumOfOwner))
-}
-
-func (t ownerlessTx) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
-	return t.Tx.PutUsers(ctx, slices.DeleteFunc(rows, func(r stats.UsersRow) bool { return r.Dim == stats.Owner }))
-}
-
-func (t ownerlessTx) AddUsers(ctx context.Context, rows []stats.UsersSince) error {
-	return t.Tx.AddUsers(ctx, slices.DeleteFunc(rows, func(r stats.UsersSince) bool { return r.Dim == stats.Owner }))
-}
-
-// TestOwnersOfWhatWasCountedBefore: versions with owners and without count in turns, months are rolled up by either, and then
-// everything is added up for the owners, also what the ledger has forgotten.
-func TestOwnersOfWhatWasCountedBefore(t *testing.T) {
+// TestScansOfOwners: while months are rolled up, and the ledger forgets.
+func TestScansOfOwners(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(31, 1))
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: r, Now: began, Users: 100}
 		sum := newNaive(8)
-		for step := range 12 {
+		c := scantest.NewCounter(s, log)
+		c.Now = func() time.Time { return events.Now }
+		for range 12 {
 			list := events.Take(300)
 			if err := log.Append(t.Context(), list); err != nil {
 				t.Fatal(err)
@@ -75,12 +31,6 @@ func TestOwnersOfWhatWasCountedBefore(t *testing.T) {
 			for _, e := range list {
 				sum.add(e)
 			}
-			var of stats.Store = s
-			if step == 0 || r.IntN(2) == 0 {
-				of = ownerless{s}
-			}
-			c := scantest.NewCounter(of, log)
-			c.Now = func() time.Time { return events.Now }
 			if err := c.CatchUpAndSave(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -93,33 +43,6 @@ func TestOwnersOfWhatWasCountedBefore(t *testing.T) {
 		}
 		if err := log.Forget(t.Context(), events.Now.AddDate(0, -2, 0)); err != nil {
 			t.Fatal(err)
-		}
-		c := scantest.NewCounter(s, log)
-		if err := scantest.NewCounter(ownerless{s}, log).CatchUpAndSave(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		q := stats.Question{From: began.AddDate(0, -1, 0), To: events.Now, Group: stats.Owner, What: stats.Scans}
-		if a, err := c.Ask(t.Context(), q); err != nil || a.OwnersSince.IsZero() {
-			t.Errorf("before it is added up, owners are known since %v, %v", a.OwnersSince, err)
-		}
-		if err := c.CatchUpAndSave(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		for more, err := true, error(nil); more; {
-			if more, err = c.Own(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		a, err := c.Ask(t.Context(), q)
-		if err != nil || !a.OwnersSince.IsZero() {
-			t.Errorf("owners are known since %v, %v", a.OwnersSince, err)
-		}
-		var all int64
-		for _, row := range a.Rows {
-			all += row.Scans
-		}
-		if all != sum.scans {
-			t.Errorf("%d of %d scans have owners: %+v", all, sum.scans, a.Rows)
 		}
 		check(t, c, sum)
 		checkOwned(t, c, events.Sent)

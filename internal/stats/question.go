@@ -101,8 +101,6 @@ type Answers struct {
 	Scans    int64
 	// Offset is the zone of the days, in hours east of UTC.
 	Offset int64
-	// OwnersSince is, of a question about owners, from when on they are known; zero = always.
-	OwnersSince time.Time
 }
 
 // Span is a stretch of hours, days or months: From up to but without To.
@@ -324,9 +322,6 @@ func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
 			a.Rows[i].Value = whose
 		}
 	}
-	if group == Owner || len(q.Owners) > 0 {
-		a.OwnersSince = state.ownersSince(c.Now())
-	}
 	return a, nil
 }
 
@@ -349,17 +344,6 @@ func (c *Counter) narrow(ctx context.Context, q *Question) (whose string, theirs
 		q.Group = Total
 	}
 	return whose, theirs, nil
-}
-
-// ownersSince is from when on owners are known of everything that is counted; zero = always.
-func (s *State) ownersSince(now time.Time) time.Time {
-	switch {
-	case s.OwnersMissed || s.OwnersSince == never:
-		return now
-	case s.OwnersSince == 0:
-		return time.Time{}
-	}
-	return PerDay.Start(s.OwnersSince, s.Offset)
 }
 
 // maxSketches and maxSketchBytes bound what one question reads and holds: a

@@ -298,11 +298,6 @@ type State struct {
 	// Seam is the first day that was counted by this zone alone, since the zone was changed
 	// after hours were removed.
 	Seam int64
-	// OwnersSince is the first day from which on everything is counted for owners too, 0 = all days are; before it, days
-	// are added up again by and by. See Own.
-	OwnersSince int64
-	// OwnersMissed says that a program which knows no owners counted last.
-	OwnersMissed bool
 }
 
 // OwnedRow counts the scans of an hour, a day or a month with the same owner and combination.
@@ -354,10 +349,6 @@ type Tx interface {
 	HostsOf(ctx context.Context, owners, hosts []string) ([]string, error)
 	// NameOwners stores names of owners; those that are stored already stay.
 	NameOwners(ctx context.Context, names []string) error
-	// LastCounted is the last hour, day or month before one in which anything is counted.
-	LastCounted(ctx context.Context, per Per, before int64) (at int64, any bool, err error)
-	// LackingOwners are the hours, days or months of a span, the newest first, whose sums of owners are not the sum of all.
-	LackingOwners(ctx context.Context, of Span) ([]int64, error)
 	// CountsByOwner adds up the counts of the rules of an hour, day or month by their owners.
 	CountsByOwner(ctx context.Context, per Per, at int64) ([]OwnedRow, error)
 	// NameTuples stores combinations of values, without rules; those that are stored already stay.

@@ -169,9 +169,6 @@ func (c *Counter) turn(ctx context.Context, tx Tx, s *State, t turn) error {
 	if (t.other || t.cut >= 0 || s.Ledger != t.ledger) && *s != t.state {
 		return errChanged
 	}
-	if s.OwnersMissed {
-		s.OwnersSince, s.OwnersMissed = never, false
-	}
 	err := c.turnDays(ctx, tx, s)
 	switch {
 	case err != nil:

@@ -1,8 +1,6 @@
 package store
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -168,16 +166,14 @@ var ErrNotEmpty = errors.New("the database is not empty")
 // be older than this program's.
 func OpenEmpty(ctx context.Context, t Target, schema int64) (*Store, error) {
 	t.alone = true
-	into, err := Imports(schema)
-	if err != nil {
+	if err := Imports(schema); err != nil {
 		return nil, err
 	}
 	s, err := connect(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	s.unreleased = schema < firstSchema
-	if err := s.migrateTo(ctx, into); err != nil {
+	if err := s.migrateTo(ctx, schema); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -193,10 +189,9 @@ type Loading struct {
 	tables []string
 	loaded map[string]bool
 
-	unreleased bool                                       // the archive is of a build from before 0.1.0
-	scansInto  func(id string) (*ledger.Restoring, error) // nil = into the database
-	restoring  *ledger.Restoring
-	days       map[int64]bool // days of scans that have a partition
+	scansInto func(id string) (*ledger.Restoring, error) // nil = into the database
+	restoring *ledger.Restoring
+	days      map[int64]bool // days of scans that have a partition
 }
 
 // Load runs f on an empty database in one transaction: all of it or nothing.
@@ -249,7 +244,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) err
 				return fmt.Errorf("looking at %s: %w", name, err)
 			}
 		}
-		l := &Loading{tx: tx, tables: tables, loaded: map[string]bool{"vault_keys": true}, unreleased: s.unreleased, scansInto: s.scansInto,
+		l := &Loading{tx: tx, tables: tables, loaded: map[string]bool{"vault_keys": true}, scansInto: s.scansInto,
 			days: map[int64]bool{}}
 		if tx.engine.name() == "postgres" {
 			l.conn = conn
@@ -282,14 +277,6 @@ func (l *Loading) Key(ctx context.Context, name, sealed string) error {
 
 // LoadRows stores the rows that WriteRows wrote and returns how many there were.
 func (l *Loading) LoadRows(ctx context.Context, table string, r io.Reader) (n int64, err error) {
-	if columns, is := former[table]; is && l.unreleased {
-		if columns == nil {
-			return countRows(r)
-		}
-		if r, err = without(columns, r); err != nil {
-			return 0, fmt.Errorf("reading %s: %w", table, err)
-		}
-	}
 	if !slices.Contains(l.tables, table) || l.loaded[table] {
 		return 0, fmt.Errorf("the archive has a table %q, which has no place in the database", table)
 	}
@@ -359,41 +346,4 @@ func arguments(columns []string, row map[string]any) ([]any, error) {
 		}
 	}
 	return args, nil
-}
-
-// without reads the rows of a small table and drops some columns.
-func without(columns []string, rows io.Reader) (io.Reader, error) {
-	var b bytes.Buffer
-	d, e := json.NewDecoder(io.LimitReader(rows, maxRow)), json.NewEncoder(&b)
-	d.UseNumber()
-	for {
-		var row map[string]any
-		if err := d.Decode(&row); errors.Is(err, io.EOF) {
-			return &b, nil
-		} else if err != nil {
-			return nil, err
-		}
-		for _, name := range columns {
-			delete(row, name)
-		}
-		if err := e.Encode(row); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// countRows counts rows that are not stored: one for each line.
-func countRows(rows io.Reader) (n int64, err error) {
-	lines := bufio.NewReader(rows)
-	for {
-		_, err := lines.ReadSlice('\n')
-		switch {
-		case err == nil:
-			n++
-		case errors.Is(err, io.EOF):
-			return n, nil
-		case !errors.Is(err, bufio.ErrBufferFull):
-			return n, err
-		}
-	}
 }

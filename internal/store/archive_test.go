@@ -211,8 +211,8 @@ func TestAFailedLoadLeavesNothing(t *testing.T) {
 }
 
 func TestAnArchiveOfABuildThatIsTooOldIsRefused(t *testing.T) {
-	s, err := OpenEmpty(t.Context(), Target{Dir: t.TempDir()}, lastUnreleased-1)
-	if err == nil || !strings.Contains(err.Error(), "start the last of these builds (schema 43) on its data") {
+	s, err := OpenEmpty(t.Context(), Target{Dir: t.TempDir()}, firstSchema-1)
+	if err == nil || !strings.Contains(err.Error(), "has schema 105 of a build from before 0.1.0") {
 		t.Errorf("got %v, %v", s, err)
 	}
 }

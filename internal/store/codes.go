@@ -152,13 +152,6 @@ func (t *Tx) SetCounters(ctx context.Context, next uint64) error {
 	return err
 }
 
-// EarlierBatches implements codes.Store. A column that the earlier schema lacks has its default.
-func (s *Store) EarlierBatches(ctx context.Context) iter.Seq2[codes.Batch, error] {
-	return stream(ctx, s, scanBatch, `SELECT id, account, isv, codes, start, prefix, version, segment, first_code, first_text, created_at, 0,
-		''
-		FROM batches ORDER BY id`)
-}
-
 // Batches implements codes.Store.
 func (s *Store) Batches(ctx context.Context) iter.Seq2[codes.Batch, error] {
 	return stream(ctx, s, scanBatch, `SELECT `+batchColumns+` FROM batches ORDER BY id`)

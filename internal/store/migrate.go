@@ -19,23 +19,17 @@ import (
 )
 
 //go:embed migrations/*.sql
-var migrations embed.FS
+var embedded embed.FS
 
-const (
-	// firstSchema is that of version 0.1.0. Those before it are of builds that nobody released.
-	firstSchema = 100
-	// lastUnreleased is the last of these. An export with it has the same tables, and also what
-	// former names.
-	lastUnreleased = 43
-)
+// Migrations are the files of all schemas. A test that plays a later version puts one more there before it opens a store.
+var Migrations fs.FS = embedded
 
-// former names what an export with lastUnreleased has in addition: columns of a table, or a whole
-// table.
-var former = map[string][]string{"calls": nil, "statistics_state": {"known_scans", "known_users"}}
+// firstSchema is that of version 0.1.0. Builds from before it, which nobody released, have lower ones.
+const firstSchema = 106
 
 // NewestSchema is the version of the schema that this program works with.
 func NewestSchema() int64 {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+	names, err := fs.Glob(Migrations, "migrations/*.sql")
 	if err != nil || len(names) == 0 {
 		panic("store: no migrations") // they are part of the program
 	}
@@ -68,31 +62,23 @@ func fitting(schema int64) error {
 	case schema > newest:
 		return fmt.Errorf("the database has schema %d, this qrjump knows %d: use a newer qrjump", schema, newest)
 	case schema > 0 && schema < firstSchema:
-		first := "run"
-		if schema < lastUnreleased {
-			first = fmt.Sprintf("start the last of these builds (schema %d) on it, run", lastUnreleased)
-		}
-		return fmt.Errorf("the database has schema %d of a build from before 0.1.0: %s qrjump export with that build, "+
-			"and qrjump import with this one into an empty folder or database", schema, first)
+		return fmt.Errorf("the database has schema %d of a build from before 0.1.0, which this qrjump does not migrate: "+
+			"use an empty folder or database", schema)
 	}
 	return nil
 }
 
-// Imports says which schema an archive's rows are loaded into; an error for that of a build whose exports cannot be read.
-func Imports(schema int64) (int64, error) {
-	if schema == lastUnreleased {
-		return firstSchema, nil
-	}
+// Imports returns an error for the schema of an archive whose rows this program cannot load.
+func Imports(schema int64) error {
 	if schema < firstSchema {
-		return 0, fmt.Errorf("it has schema %d of a build from before 0.1.0: start the last of these builds (schema %d) on its data, "+
-			"and export with that", schema, lastUnreleased)
+		return fmt.Errorf("it has schema %d of a build from before 0.1.0, whose exports this qrjump does not read", schema)
 	}
-	return schema, nil
+	return nil
 }
 
 // migrateTo brings the schema up to a version. Many processes may do so at once.
 func (s *Store) migrateTo(ctx context.Context, want int64) error {
-	files, err := fs.Sub(cmp.Or[fs.FS](s.migration.files, migrations), "migrations")
+	files, err := fs.Sub(cmp.Or(s.migration.files, Migrations), "migrations")
 	if err != nil {
 		return err
 	}

@@ -13,12 +13,12 @@ import (
 func withOneMore(t *testing.T) fs.FS {
 	t.Helper()
 	more := fstest.MapFS{}
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+	names, err := fs.Glob(Migrations, "migrations/*.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		text, err := fs.ReadFile(migrations, name)
+		text, err := fs.ReadFile(Migrations, name)
 		if err != nil {
 			t.Fatal(err)
 		}

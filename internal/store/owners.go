@@ -67,16 +67,6 @@ func (t *Tx) NameOwners(ctx context.Context, names []string) error {
 		func(i int, args []any) []any { return append(args, stats.OwnerNumber(names[i]), names[i]) })
 }
 
-// LackingOwners implements stats.Tx.
-func (t *Tx) LackingOwners(ctx context.Context, of stats.Span) ([]int64, error) {
-	return list(ctx, t, func(scan func(...any) error) (at int64, err error) {
-		err = scan(&at)
-		return at, err
-	}, `SELECT a.at FROM statistics_sums a WHERE a.per = $1 AND a.dim = $2 AND a.at >= $3 AND a.at < $4 AND a.value = ''
-			AND a.scans <> COALESCE((SELECT SUM(o.scans) FROM statistics_sums o WHERE o.per = $1 AND o.dim = $5 AND o.at = a.at), 0)
-		ORDER BY a.at DESC`, int64(of.Per), int64(stats.Total), of.From, of.To, int64(stats.Owner))
-}
-
 // CountsByOwner implements stats.Tx.
 func (t *Tx) CountsByOwner(ctx context.Context, per stats.Per, at int64) ([]stats.OwnedRow, error) {
 	return list(ctx, t, func(scan func(...any) error) (r stats.OwnedRow, err error) {
@@ -85,13 +75,6 @@ func (t *Tx) CountsByOwner(ctx context.Context, per stats.Per, at int64) ([]stat
 	}, `SELECT owner, tuple, CAST(SUM(scans) AS BIGINT), CAST(SUM(firsts) AS BIGINT) FROM (SELECT `+t.countOwner()+` AS owner, c.tuple AS tuple, c.scans AS scans, c.firsts AS firsts
 			FROM statistics_counts c WHERE c.per = $1 AND c.at = $2) AS owned
 		GROUP BY owner, tuple`, int64(per), at)
-}
-
-// LastCounted implements stats.Tx.
-func (t *Tx) LastCounted(ctx context.Context, per stats.Per, before int64) (at int64, any bool, err error) {
-	var last sql.NullInt64
-	err = t.row(ctx, `SELECT MAX(at) FROM statistics_counts WHERE per = $1 AND at < $2`, int64(per), before).Scan(&last)
-	return last.Int64, last.Valid, err
 }
 
 // HostsOf implements stats.Tx.

@@ -634,18 +634,9 @@ func (l *Scans) Close() error { return nil }
 // begins with a given id.
 func (s *Store) ScansInto(begin func(id string) (*ledger.Restoring, error)) { s.scansInto = begin }
 
-// ledgerHere is Tx.ledgerHere, also in a schema before 21.
-func (l *Loading) ledgerHere(ctx context.Context) (id string, err error) {
-	if slices.Contains(l.tables, "ledgers") {
-		return l.tx.ledgerHere(ctx)
-	}
-	err = l.tx.row(ctx, `SELECT COALESCE(MAX(scan), '') FROM ledger_nodes WHERE node = 'ledger'`).Scan(&id)
-	return id, err
-}
-
 // loadScans writes the rows of scan_events into files.
 func (l *Loading) loadScans(ctx context.Context, r io.Reader) (n int64, err error) {
-	id, err := l.ledgerHere(ctx)
+	id, err := l.tx.ledgerHere(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("reading the id of the ledger: %w", err)
 	}

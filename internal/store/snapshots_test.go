@@ -78,20 +78,6 @@ func TestASavedStateComesBack(t *testing.T) {
 	})
 }
 
-// A snapshot outlives an upgrade: in what schema 100 saved no text of a code has a template, and there are no GS1 links.
-func TestWhatAnEarlierProgramSavedIsLoaded(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		data := packed(t, savedTable{"batches", `{"id":7,"account":"svc","isv":"old","codes":1,"start":1,"prefix":"",` +
-			`"version":"0","segment":1,"first_code":"","first_text":"","created_at":1,"proof":0}` + "\n"})
-		set(t, s, `INSERT INTO snapshots (name, at, program, schema, accounts, rules, batches, data)
-			VALUES ('old', 1, '0.1.0', $1, 0, 0, 1, $2)`, firstSchema, data)
-		if one, err := s.LoadState(t.Context(), "old"); err != nil || one.Schema != firstSchema {
-			t.Fatal(one, err)
-		}
-		want(t, "batches", number(t, s, `SELECT COUNT(*) FROM batches WHERE id = 7 AND isv = 'old' AND template = ''`), 1)
-	})
-}
-
 func TestWhatCannotBeSavedOrLoadedChangesNothing(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
@@ -117,9 +103,8 @@ func TestWhatCannotBeSavedOrLoadedChangesNothing(t *testing.T) {
 		} {
 			set(t, s, `UPDATE snapshots SET data = $1 WHERE name = $2`, packed(t, rows), fmt.Sprint("n", i))
 		}
-		set(t, s, `UPDATE snapshots SET data = $1, schema = $2 WHERE name = 'n10'`, packed(t, savedTable{"batches", "{\"id\":1"}), firstSchema)
 		for name, want := range map[string]error{"nothing": ErrNotSaved, "n1": ErrSavedByNewer, "n2": ErrDamaged, "n4": ErrDamaged,
-			"n5": ErrDamaged, "n6": ErrDamaged, "n7": ErrDamaged, "n9": ErrDamaged, "n10": ErrDamaged} {
+			"n5": ErrDamaged, "n6": ErrDamaged, "n7": ErrDamaged, "n9": ErrDamaged} {
 			if _, err := s.LoadState(ctx, name); !errors.Is(err, want) {
 				t.Errorf("LoadState(%s) = %v, want %v", name, err, want)
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -31,39 +30,27 @@ func (t *Tx) LockStatistics(ctx context.Context) error { return t.lock(ctx, "sta
 // StatisticsState implements stats.Tx.
 func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
 	var scanAt, forgotten, turned int64
-	var mark string
 	err = t.row(ctx, `SELECT ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned,
-			months, rolling, hours_from, days_from, seam, owners_since, owners_mark FROM statistics_state WHERE id = 1`).
+			months, rolling, hours_from, days_from, seam FROM statistics_state WHERE id = 1`).
 		Scan(&s.Ledger, &s.Position, &s.Mark, &s.Scan, &scanAt, &s.Scans, &s.Held, &s.Lacking, &s.UsersPosition, &s.Offset, &forgotten,
-			&turned, &s.Months, &s.Rolling, &s.HoursFrom, &s.DaysFrom, &s.Seam, &s.OwnersSince, &mark)
+			&turned, &s.Months, &s.Rolling, &s.HoursFrom, &s.DaysFrom, &s.Seam)
 	if errors.Is(err, sql.ErrNoRows) {
 		return stats.State{}, nil
 	}
 	s.ScanAt, s.Forgotten, s.Turned = fromMillis(scanAt), fromMillis(forgotten), fromMillis(turned)
-	s.OwnersMissed = mark != ownersMark(s)
 	return s, err
-}
-
-// ownersMark says where the counting was when a version stored it that counts owners. Another version lets it stand.
-func ownersMark(s stats.State) string {
-	if s.OwnersMissed {
-		return ""
-	}
-	return fmt.Sprintf("%d %d %d %s", s.Position, s.UsersPosition, s.Months, s.Ledger)
 }
 
 // PutStatisticsState implements stats.Tx.
 func (t *Tx) PutStatisticsState(ctx context.Context, s stats.State) error {
 	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned,
-			months, rolling, hours_from, days_from, seam, owners_since, owners_mark)
-		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+			months, rolling, hours_from, days_from, seam)
+		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 		ON CONFLICT (id) DO UPDATE SET ledger = excluded.ledger, position = excluded.position, mark = excluded.mark, scan = excluded.scan, scan_at = excluded.scan_at,
 			scans = excluded.scans, held = excluded.held, lacking = excluded.lacking, users_position = excluded.users_position, zone = excluded.zone, forgotten = excluded.forgotten, turned = excluded.turned,
-			months = excluded.months, rolling = excluded.rolling, hours_from = excluded.hours_from, days_from = excluded.days_from, seam = excluded.seam,
-			owners_since = excluded.owners_since, owners_mark = excluded.owners_mark`,
+			months = excluded.months, rolling = excluded.rolling, hours_from = excluded.hours_from, days_from = excluded.days_from, seam = excluded.seam`,
 		s.Ledger, s.Position, s.Mark, s.Scan, millis(s.ScanAt), s.Scans, s.Held, s.Lacking, s.UsersPosition, s.Offset, millis(s.Forgotten),
-		millis(s.Turned), s.Months, s.Rolling, s.HoursFrom, s.DaysFrom, s.Seam, s.OwnersSince,
-		ownersMark(s))
+		millis(s.Turned), s.Months, s.Rolling, s.HoursFrom, s.DaysFrom, s.Seam)
 	return err
 }
 

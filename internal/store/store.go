@@ -43,7 +43,6 @@ type Store struct {
 	epochs      *accounts.Epochs                               // told of commits that change identities; nil = nothing remembers identities
 	trouble     trouble
 	together    together
-	unreleased  bool // what is loaded is of a build from before 0.1.0
 	migration   struct {
 		files    fs.FS                              // instead of the program's, in a test; nil = the program's
 		patience time.Duration                      // how long a migration waits for a lock; 0 = migrationPatience

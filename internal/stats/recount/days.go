@@ -329,11 +329,9 @@ func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats
 			compare(k.per, k.at, t, stats.Count{}, count)
 		}
 	}
-	if !state.OwnersMissed && state.OwnersSince <= from { // else they are added up later
-		for at := range counted {
-			if err := n.compareOwners(ctx, tx, state, at, sums); err != nil {
-				return err
-			}
+	for at := range counted {
+		if err := n.compareOwners(ctx, tx, state, at, sums); err != nil {
+			return err
 		}
 	}
 	return n.compareSums(ctx, tx, state, sums, from, to)
@@ -439,9 +437,6 @@ func (n *recounting) compareSums(ctx context.Context, tx stats.Tx, state stats.S
 		n.r.compare(counted.Firsts, added.Firsts, what)
 	}
 	err := tx.AllSums(ctx, spans(from, to, state)[:2], func(row stats.SumRow) error {
-		if row.Dim == stats.Owner && (state.OwnersMissed || state.OwnersSince > from) {
-			return nil
-		}
 		k := sumKey{row.Per, row.Dim, row.At, row.Value}
 		compare(k, row.Count, sums[k])
 		delete(sums, k)

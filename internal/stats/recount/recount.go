@@ -90,11 +90,6 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 	if err := o.Counter.CatchUpAll(ctx); err != nil {
 		return r, err
 	}
-	for more := true; more; {
-		if more, err = o.Counter.Own(ctx); err != nil {
-			return r, err
-		}
-	}
 	n, err := o.begin(ctx, &r)
 	if err != nil {
 		return r, err

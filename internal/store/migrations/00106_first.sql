@@ -1,4 +1,4 @@
--- The schema of 0.1.0. Numbers of schemas below this one are of builds from before it (store/migrate.go).
+-- The schema of 0.1.0. Builds from before it have lower numbers, and are refused (store/migrate.go).
 --
 -- One text for SQLite and PostgreSQL: times are Unix milliseconds, flags are
 -- 0 or 1, lists are JSON, binary values are text. A text that is compared or
@@ -206,6 +206,8 @@ CREATE TABLE batches (
     created_at BIGINT NOT NULL,
     -- Codes for trials: they never activate.
     proof      BIGINT NOT NULL DEFAULT 0,
+    -- How the texts are written; '' = prefix and secret. Decision 68.
+    template   TEXT NOT NULL DEFAULT '',
     UNIQUE (account, isv)
 );
 
@@ -831,8 +833,12 @@ CREATE TABLE publish_counts (
 -- postgres:     RETURN NULL;
 -- postgres: END $$;
 -- postgres: -- +goose StatementEnd
+-- An import that writes what rules become counts by itself those that open another Mini Program, when it shows them.
 -- postgres: -- +goose StatementBegin
 -- postgres: CREATE FUNCTION rules_counted_target() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+-- postgres:     IF current_setting('qrjump.moved', true) = 'apart' THEN
+-- postgres:         RETURN NULL;
+-- postgres:     END IF;
 -- postgres:     PERFORM rule_less(OLD.owner, OLD.target, OLD.id), rule_less('', OLD.target, 0);
 -- postgres:     INSERT INTO rule_counts AS c (owner, target, n) VALUES (NEW.owner, NEW.target, 1), ('', NEW.target, 1)
 -- postgres:         ON CONFLICT (owner, target) DO UPDATE SET n = c.n + 1;
@@ -1019,4 +1025,37 @@ CREATE TABLE scan_told (
 CREATE TABLE timelines (
     system   TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
     timeline BIGINT NOT NULL
+);
+
+-- Counts of owners stand in statistics_counts as per 7, 8 and 11, with a number of the owner, a hash, in the place of the
+-- rule; their sums and sketches of users have the dimension 10.
+CREATE TABLE statistics_owners (
+    number BIGINT NOT NULL PRIMARY KEY,
+    name   TEXT COLLATE "binary" NOT NULL
+);
+
+-- Where GS1 keys lead. Decision 69.
+CREATE TABLE gs1_links (
+    key        TEXT COLLATE "binary" NOT NULL PRIMARY KEY, -- 01/09506000134352/10/LOT
+    root       TEXT COLLATE "binary" NOT NULL, -- its primary key: 01/09506000134352
+    owner      TEXT COLLATE "binary" NOT NULL, -- AppID; '' = the operator
+    app        TEXT NOT NULL, -- AppID of the Mini Program that opens; '' = the owner's
+    page       TEXT NOT NULL, -- '' = none opens
+    links      TEXT NOT NULL, -- JSON
+    archived   BIGINT NOT NULL,
+    changed_at BIGINT NOT NULL
+);
+CREATE INDEX gs1_links_of_root ON gs1_links (root);
+CREATE INDEX gs1_links_of_owner ON gs1_links (owner, key);
+
+-- What an emulator is taken back to, by name. Decision 84.
+CREATE TABLE snapshots (
+    name     TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    at       BIGINT NOT NULL,
+    program  TEXT NOT NULL,
+    schema   BIGINT NOT NULL, -- of the rows
+    accounts BIGINT NOT NULL,
+    rules    BIGINT NOT NULL,
+    batches  BIGINT NOT NULL,
+    data     TEXT NOT NULL -- the tables as rows of an export, JSON, gzip, base64
 );
