@@ -212,7 +212,7 @@ func TestAFailedLoadLeavesNothing(t *testing.T) {
 
 func TestAnArchiveOfABuildThatIsTooOldIsRefused(t *testing.T) {
 	s, err := OpenEmpty(t.Context(), Target{Dir: t.TempDir()}, firstSchema-1)
-	if err == nil || !strings.Contains(err.Error(), "has schema 105 of a build from before 0.1.0") {
+	if err == nil || !strings.Contains(err.Error(), "has schema 106 of a build from before 0.1.0") {
 		t.Errorf("got %v, %v", s, err)
 	}
 }

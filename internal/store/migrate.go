@@ -25,7 +25,7 @@ var embedded embed.FS
 var Migrations fs.FS = embedded
 
 // firstSchema is that of version 0.1.0. Builds from before it, which nobody released, have lower ones.
-const firstSchema = 106
+const firstSchema = 107
 
 // NewestSchema is the version of the schema that this program works with.
 func NewestSchema() int64 {

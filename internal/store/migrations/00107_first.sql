@@ -52,7 +52,9 @@ CREATE TABLE accounts (
     -- The address that opens a Mini Program from a browser.
     url_scheme      TEXT NOT NULL DEFAULT '',
     options         TEXT NOT NULL DEFAULT '{}', -- what a platform may set: name -> value
-    pages           TEXT NOT NULL DEFAULT '[]' -- of the Mini Program; [] = nobody said
+    pages           TEXT NOT NULL DEFAULT '[]', -- of the Mini Program; [] = nobody said
+    -- The open-platform account that it is bound to, whose unionids its users have; '' = none.
+    open_platform   TEXT NOT NULL DEFAULT ''
 );
 
 CREATE TABLE links (
@@ -257,7 +259,8 @@ CREATE TABLE logins (
     appid      TEXT NOT NULL,
     openid     TEXT NOT NULL,
     expires_at BIGINT NOT NULL,
-    used       BIGINT NOT NULL
+    used       BIGINT NOT NULL,
+    unionid TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX logins_expiring ON logins (expires_at);
 
