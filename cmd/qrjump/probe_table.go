@@ -152,7 +152,7 @@ var probes = []probe{
 		}
 		return r.refused(behaviour.WireBodyType, r.send("qrcodejumpget", "", "", listed))
 	}},
-	{row: behaviour.WireFieldDoubled, calls: 3, ask: askDoubled},
+	{row: behaviour.WireFieldDoubled, calls: 4, ask: askDoubled},
 	{row: behaviour.TokenStableSoon, calls: 2, requires: requireRefresh, ask: func(r *probeRun) (bool, error) {
 		first, err := r.stable(r.current, true)
 		if err != nil {
@@ -250,9 +250,15 @@ func askDoubled(r *probeRun) (bool, error) {
 	if last.err != nil || last.code == 0 || slices.Contains(callerNumbers, last.code) { // the platform may not look at get_type
 		return false, cmp.Or(last.err, fault("probe.answered", last.path, last.body))
 	}
-	token := r.send("qrcodejumpget", "&access_token=none", jsonType, listed)
-	if token.code == 40001 || token.code == d.Refusal {
-		return true, token.err
+	var differs bool
+	for _, name := range []string{"access_token", "component_access_token"} {
+		token := r.send("qrcodejumpget", "&"+name+"=none", jsonType, listed)
+		if token.code == 40001 || token.code == d.Refusal {
+			return true, token.err
+		}
+		if differs, err = r.differs(0, token); differs || err != nil {
+			break
+		}
 	}
-	return r.differs(0, token)
+	return differs, err
 }

@@ -451,8 +451,8 @@ func (d *Directory) IssueToken(ctx context.Context, c Credentials) (Issued, erro
 		if err != nil {
 			return err
 		}
-		if used > s.TokenDailyLimit {
-			return errcode.DailyLimit.With(behaviour.TokenDay, "%s fetched %d tokens today", c.AppID, s.TokenDailyLimit)
+		if row := s.Exceeds(ctx, used, s.TokenDailyLimit, settings.Platform.TokenDailyLimit, behaviour.TokenDay); row != behaviour.None {
+			return errcode.DailyLimit.With(row, "%s fetched %d tokens today", c.AppID, used-1)
 		}
 		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Series: Plain}, now, now.Add(TokenOverlap))
 		return err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/settings"
 )
 
 // QRAction says which kind of parametric code is made, and whether its scene
@@ -236,8 +237,9 @@ func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDr
 		if err != nil {
 			return err
 		}
-		if limit := d.Settings.Get().QRCodeLimit; n >= limit {
-			return errcode.QRCodeLimit.With(behaviour.QRCodeLimit, "%s has %d permanent codes: at most %d", caller.AppID, n, limit)
+		s := d.Settings.Get()
+		if row := s.Exceeds(ctx, n+1, s.QRCodeLimit, settings.Platform.QRCodeLimit, behaviour.QRCodeLimit); row != behaviour.None {
+			return errcode.QRCodeLimit.With(row, "%s has %d permanent codes already", caller.AppID, n)
 		}
 		made = fresh
 		return tx.AddQRCode(ctx, fresh)

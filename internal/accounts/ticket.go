@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/settings"
 )
 
 // Contract: rules 3.2.
@@ -248,8 +249,8 @@ func (d *Directory) PlatformToken(ctx context.Context, c PlatformCredentials, ti
 		if err != nil {
 			return err
 		}
-		if used > s.TokenDailyLimit {
-			return errcode.DailyLimit.With(behaviour.ComponentDay, "%s fetched %d tokens today", c.AppID, s.TokenDailyLimit)
+		if row := s.Exceeds(ctx, used, s.TokenDailyLimit, settings.Platform.TokenDailyLimit, behaviour.ComponentDay); row != behaviour.None {
+			return errcode.DailyLimit.With(row, "%s fetched %d tokens today", c.AppID, used-1)
 		}
 		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Series: Platform}, now, now.Add(TokenOverlap))
 		return err

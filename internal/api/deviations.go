@@ -60,6 +60,9 @@ func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error 
 	if !inQuery && len(c.body) > 0 && !isJSON(r.Header.Get("Content-Type")) && !a.lets(c, behaviour.WireBodyType) {
 		return errcode.Strict(behaviour.WireBodyType, "the Content-Type is %.60q", r.Header.Get("Content-Type"))
 	}
+	if f.doubled == "" && len(c.query["access_token"])+len(c.query["component_access_token"]) > 1 {
+		f.doubled = "access_token"
+	}
 	if f.doubled != "" {
 		if err := a.noteOrRefuse(c, behaviour.WireFieldDoubled, "%.60q stands twice", f.doubled); err != nil {
 			return err
@@ -93,8 +96,8 @@ func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error 
 
 // isJSON reports whether a Content-Type is that of JSON.
 func isJSON(contentType string) bool {
-	const want = "application/json"
-	return len(contentType) >= len(want) && strings.EqualFold(contentType[:len(want)], want)
+	kind, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(kind), "application/json")
 }
 
 // platformPace is how many calls a second the platform lets through to a jump-rule

@@ -134,7 +134,7 @@ func deviations(t *testing.T) map[string]how {
 			var made told
 			codeCall(s, "svc", "applycode", `{"code_count":10000,"isv_application_id":"coded"}`).JSON(t, &made)
 			fields := map[string]any{"application_id": made.ApplicationID, "code_start": 0, "code_end": 9, "activity_name": "a",
-				"product_brand": "b", "product_title": "c", "product_code": "d", "wxa_appid": "shop", "wxa_path": "p", "wxa_type": 0}
+				"product_brand": "b", "product_title": "c", "product_code": "6901234567892", "wxa_appid": "shop", "wxa_path": "p", "wxa_type": 0}
 			for n := range times {
 				if n == times-1 && otherwise != "" {
 					if err := json.Unmarshal([]byte("{"+otherwise[1:]+"}"), &fields); err != nil {
@@ -150,27 +150,37 @@ func deviations(t *testing.T) map[string]how {
 			return a
 		}
 	}
+	unreleased := set("/accounts/rival", `{"kind":"mini_program","name":"Rival","versions":["trial"]}`)
 	return map[string]how{
-		"wire.method.taken":        post(tokenPath+"?grant_type=client_credential&appid=shop&secret=secret-shop", ""),
-		"wire.body.type":           as("shop", getPath, "{}"),
-		"wire.field.null":          shop(getPath, `{"prefix_list":null,"get_type":null}`),
-		"wire.field.unknown":       shop(getPath, `{"get_typ":2}`),
-		"wire.field.query":         shop(getPath+"?get_type=2&x=y", "{}"),
-		"wire.rate.above":          many(6, shop(getPath, "{}")),
-		"wire.retry":               many(2, wrong),
-		"token.again":              many(3, fresh),
-		"caller.address.unlisted":  unlisted,
-		"component.ticket.older":   older,
-		"message.slow":             slow,
-		"rules.add.path_unasked":   draft,
-		"rules.prefix.port_taken":  shop(addPath, rule("https://shop.example:8443/d/")),
-		"rules.publish.above":      above,
-		"link.own_token_taken":     allowed(typed("svc", "/cgi-bin/wxopen/wxamplinkget", "{}"), "link.own_token_taken"),
-		"wire.body.empty_accepted": shop(getPath, ""),
-		"wire.field.doubled":       shop(getPath, `{"get_type":0,"get_type":0}`),
-		"wire.number.text":         page(`"page_size":"10"`),
-		"wire.number.float":        page(`"page_size":1e1`),
-		"wire.list.text":           shop(getPath, `{"get_type":1,"prefix_list":"https://shop.example/"}`),
+		"wire.path.form":       shop("//cgi-bin/wxopen/qrcodejumpget", "{}"),
+		"wire.limit.above":     spent(fresh, `{"token_daily_limit":2001}`, "shop", tokenPath, 2000),
+		"rules.add.unreleased": after(typed("rival", addPath, rule("https://rival.example/d/")), unreleased),
+		"rules.test_link.form": shop(addPath, rule("https://shop.example/d/", `"debug_url":["HTTPS://shop.example/d/1"]`)),
+		"codes.apply.above": after(typed("svc", applyPath, `{"code_count":20010000,"isv_application_id":"above"}`),
+			set("/settings", `{"code_count_max":200000000}`)),
+		"codes.activate.product_code": activated(1, `,"product_code":"d"`),
+		"codes.query.two":             named(t, `{"code_url":"%s","code":"%s"}`, same),
+		"codes.query.form":            named(t, `{"code_url":"https://%s"}`, same),
+		"wire.method.taken":           post(tokenPath+"?grant_type=client_credential&appid=shop&secret=secret-shop", ""),
+		"wire.body.type":              as("shop", getPath, "{}"),
+		"wire.field.null":             shop(getPath, `{"prefix_list":null,"get_type":null}`),
+		"wire.field.unknown":          shop(getPath, `{"get_typ":2}`),
+		"wire.field.query":            shop(getPath+"?get_type=2&x=y", "{}"),
+		"wire.rate.above":             many(6, shop(getPath, "{}")),
+		"wire.retry":                  many(2, wrong),
+		"token.again":                 many(3, fresh),
+		"component.ticket.older":      older,
+		"message.slow":                slow,
+		"rules.add.path_unasked":      draft,
+		"rules.prefix.port_taken":     shop(addPath, rule("https://shop.example:8443/d/")),
+		"rules.publish.above":         above,
+		"link.own_token_taken":        allowed(typed("svc", "/cgi-bin/wxopen/wxamplinkget", "{}"), "link.own_token_taken"),
+		"wire.body.empty_accepted":    shop(getPath, ""),
+		"wire.field.doubled":          shop(getPath, `{"get_type":0,"get_type":0}`),
+		"wire.number.text":            page(`"page_size":"10"`),
+		"wire.number.float":           page(`"page_size":1e1`),
+		"wire.list.text":              shop(getPath, `{"get_type":1,"prefix_list":"https://shop.example/"}`),
+		"caller.address.unlisted":     unlisted,
 		"wire.flag.word": post(stablePath,
 			`{"grant_type":"client_credential","appid":"shop","secret":"secret-shop","force_refresh":0}`),
 		"wire.text.number":         typed("svc", applyPath, `{"code_count":10000,"isv_application_id":7}`),
@@ -231,6 +241,30 @@ func deviations(t *testing.T) map[string]how {
 	}
 }
 
+// named activates codes of svc, and asks for the first by its text and its nine characters, written into a body.
+func named(t *testing.T, body string, spelled func(string) string) how {
+	return func(s *servertest.Server) servertest.Answer {
+		scannedCode(t, s)
+		var made told
+		codeCall(s, "svc", "applycodequery", `{"isv_application_id":"scanned"}`).JSON(t, &made)
+		text, code := printed(t, s, made.ApplicationID, 0)
+		body := strings.Replace(strings.Replace(body, "%s", spelled(text), 1), "%s", code, 1)
+		return codeCall(s, "svc", "codeactivequery", body)
+	}
+}
+
+func same(text string) string { return text }
+
+// spent is a call with settings, after n of its account to an interface today.
+func spent(call how, settings, account, path string, n int) how {
+	return func(s *servertest.Server) servertest.Answer {
+		s.Admin("PUT", "/settings", settings)
+		s.Exec(fmt.Sprintf(`INSERT INTO counters (appid, what, day, used) VALUES ('%s', '%s', %d, %d)`, account, path,
+			servertest.Began.Add(8*time.Hour).Unix()/86400, n))
+		return call(s)
+	}
+}
+
 // allowed is a story on a server whose operator allows a behaviour, unless it is overridden already or the server is strict.
 func allowed(story how, id string) how {
 	return func(s *servertest.Server) servertest.Answer {
@@ -274,7 +308,7 @@ func scannedCode(t *testing.T, s *servertest.Server) string {
 	var made told
 	codeCall(s, "svc", "applycode", `{"code_count":10000,"isv_application_id":"scanned"}`).JSON(t, &made)
 	codeCall(s, "svc", "codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9,"activity_name":"a","product_brand":"b",
-		"product_title":"c","product_code":"d","wxa_appid":"shop","wxa_path":"p","wxa_type":0}`, made.ApplicationID))
+		"product_title":"c","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"p","wxa_type":0}`, made.ApplicationID))
 	text, _ := printed(t, s, made.ApplicationID, 0)
 	return trade(openid(t, s, "u", "svc"), ticketOf(t, s, "u", text))
 }
@@ -404,6 +438,140 @@ func TestStrictRefusesByBehaviour(t *testing.T) {
 	}
 }
 
+// Each way in which a row lets something pass is answered as ever and reported; rejected, it is answered with the row's number.
+func TestNoLeniencyIsSilent(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: agency})
+	scene := func(action, info string) how {
+		return typed("svc", createPath, fmt.Sprintf(`{"action_name":%q,"action_info":%s}`, action, info))
+	}
+	token := func(query string) how {
+		return func(s *servertest.Server) servertest.Answer {
+			return s.Do("POST", getPath+"?access_token="+s.Token("shop")+query, "{}", "Content-Type: application/json")
+		}
+	}
+	link := func(text string) how {
+		return typed("shop", addPath, rule("https://shop.example/d/", fmt.Sprintf(`"debug_url":[%q]`, text)))
+	}
+	unreleased := func(call how, version string) how {
+		return after(call, set("/accounts/shop", `{"kind":"mini_program","name":"Shop","versions":[`+version+`]}`))
+	}
+	active := func(fields string) how {
+		return func(s *servertest.Server) servertest.Answer {
+			var made told
+			codeCall(s, "svc", "applycode", `{"code_count":10000,"isv_application_id":"coded"}`).JSON(t, &made)
+			return codeCall(s, "svc", "codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9,"activity_name":"a",
+				"product_brand":"b","product_title":"c","wxa_appid":"shop","wxa_path":"p",%s}`, made.ApplicationID, fields))
+		}
+	}
+	ean := `"product_code":"6901234567892"`
+	for _, c := range []struct {
+		name, row string
+		number    int
+		story     how
+	}{
+		{"scene_id as a text", "wire.number.text", 40097, scene("QR_SCENE", `{"scene":{"scene_id":"1"}}`)},
+		{"scene_id with a point", "wire.number.float", 40097, scene("QR_SCENE", `{"scene":{"scene_id":1.0}}`)},
+		{"scene_str as a number", "wire.text.number", 40097, scene("QR_STR_SCENE", `{"scene":{"scene_str":1}}`)},
+		{"an unknown field of a scene", "wire.field.unknown", 40097, scene("QR_SCENE", `{"scene":{"scene_id":1,"x":1}}`)},
+		{"an unknown field of action_info", "wire.field.unknown", 40097, scene("QR_SCENE", `{"x":1,"scene":{"scene_id":1}}`)},
+		{"a field of a scene twice", "wire.field.doubled", 40097, scene("QR_SCENE", `{"scene":{"scene_id":1,"scene_id":1}}`)},
+		{"a scene twice", "wire.field.doubled", 40097, scene("QR_SCENE", `{"scene":{"scene_id":2},"scene":{"scene_id":1}}`)},
+		{"access_token twice", "wire.field.doubled", 40097, token("&access_token=x")},
+		{"access_token beside component_access_token", "wire.field.doubled", 40097, token("&component_access_token=x")},
+		{"two tokens of a platform", "wire.field.doubled", 40097, func(s *servertest.Server) servertest.Answer {
+			token := s.ComponentToken("isv")
+			s.Admin("DELETE", "/deviations", "")
+			return s.Do("POST", family+"api_create_preauthcode?access_token="+token+"&component_access_token="+token,
+				`{"component_appid":"isv"}`, "Content-Type: application/json")
+		}},
+		{"a doubled slash in front", "wire.path.form", 40066, typed("shop", "/"+getPath, "{}")},
+		{"a doubled slash inside", "wire.path.form", 40066, typed("shop", "/cgi-bin//wxopen/qrcodejumpget", "{}")},
+		{"a letter as an escape", "wire.path.form", 40066, typed("shop", "/cgi-bin/wxopen/qrcodejump%67et", "{}")},
+		{"a slash as an escape", "wire.path.form", 40066, typed("shop", "/cgi-bin/wxopen%2Fqrcodejumpget", "{}")},
+		{"application/jsonp", "wire.body.type", 47001, func(s *servertest.Server) servertest.Answer {
+			return s.Do("POST", getPath+"?access_token="+s.Token("shop"), "{}", "Content-Type: application/jsonp")
+		}},
+		{"a test link with a host in capitals", "rules.test_link.form", 85068, link("https://SHOP.example/d/1")},
+		{"a test link with a blank", "rules.test_link.form", 85068, link("https://shop.example/d/a b")},
+		{"a test link with Chinese letters", "rules.test_link.form", 85068, link("https://shop.example/d/中")},
+		{"an edit with such a link", "rules.test_link.form", 85068, after(typed("shop", addPath,
+			strings.Replace(rule("https://shop.example/d/", `"debug_url":["https://shop.example/d/中"]`), `"is_edit":0`, `"is_edit":1`, 1)),
+			typed("shop", addPath, rule("https://shop.example/d/")))},
+		{"a release wanted where there is none", "rules.add.unreleased", 40097,
+			unreleased(typed("shop", addPath, rule("https://shop.example/d/")), `"trial"`)},
+		{"codes for a release that is none", "rules.add.unreleased", 40097, unreleased(active(ean), `"trial"`)},
+		{"a product_code of letters", "codes.activate.product_code", 40097, active(`"product_code":"beans"`)},
+		{"an EAN with a wrong check digit", "codes.activate.product_code", 40097, active(`"product_code":"6901234567893"`)},
+		{"code_url in small letters", "codes.query.form", 80303, named(t, `{"code_url":"%s"}`, strings.ToLower)},
+		{"code_url with https://", "codes.query.form", 80303, named(t, `{"code_url":"https://%s"}`, same)},
+		{"code_url with an escape", "codes.query.form", 80303, named(t, `{"code_url":"%s"}`,
+			func(text string) string { return strings.Replace(text, "/0", "/%30", 1) })},
+		{"code_url beside code", "codes.query.two", 40097, named(t, `{"code_url":"%s","code":"%s"}`, same)},
+		{"more codes than the platform lets", "codes.apply.above", 40097, deviations(t)["codes.apply.above"]},
+
+		{"more tokens of a platform a day", "wire.limit.above", 45009, spent(func(s *servertest.Server) servertest.Answer {
+			ticket := s.Ticket("isv")
+			return s.Do("POST", family+"api_component_token", fmt.Sprintf(`{"component_appid":"isv","component_appsecret":"secret-isv",
+				"component_verify_ticket":%q}`, ticket), "Content-Type: application/json")
+		}, `{"token_daily_limit":2001}`, "isv", family+"api_component_token", 2000)},
+		{"more calls a day", "wire.limit.above", 45009, spent(typed("shop", getPath, "{}"), `{"daily_limits":{"`+getPath+`":500001}}`,
+			"shop", getPath, 500_000)},
+		{"more permanent codes", "wire.limit.above", 45029, func(s *servertest.Server) servertest.Answer {
+			s.Admin("PUT", "/settings", `{"qrcode_limit":100001}`)
+			s.Exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+				INSERT INTO qrcodes SELECT 'c' || i, 't' || i, 'svc', 'QR_LIMIT_STR_SCENE', i, 0, 0 FROM n`)
+			return scene("QR_LIMIT_SCENE", `{"scene":{"scene_id":1}}`)(s)
+		}},
+
+		{"the last token that the platform lets", "", 0, spent(fetch("client_credential", "shop", "secret-shop"),
+			`{"token_daily_limit":2001}`, "shop", tokenPath, 1999)},
+		{"a plain scene", "", 0, scene("QR_SCENE", `{"scene":{"scene_id":1}}`)},
+		{"the scene that does not count", "", 0, scene("QR_SCENE", `{"scene":{"scene_id":1,"scene_str":2}}`)},
+		{"JSON with its character set", "", 0, func(s *servertest.Server) servertest.Answer {
+			return s.Do("POST", getPath+"?access_token="+s.Token("shop"), "{}", "Content-Type: Application/JSON ; charset=utf-8")
+		}},
+		{"a test link with an escape and a star", "", 0, link("https://shop.example/d/%E4%B8%AD*?q=A")},
+		{"a test range that exists", "", 0, unreleased(typed("shop", addPath,
+			strings.Replace(rule("https://shop.example/d/"), `"open_version":3`, `"open_version":2`, 1)), `"trial"`)},
+		{"codes for a trial", "", 0, unreleased(active(ean+`,"wxa_type":2`), `"trial"`)},
+		{"the product_code of the sample", "", 0, active(`"product_code":"test_code"`)},
+		{"code_url as it is printed", "", 0, named(t, `{"code_url":"%s"}`, same)},
+		{"code_url as a scan returns it", "", 0, named(t, `{"code_url":"http://%s"}`, same)},
+		{"the most codes that the platform lets", "", 0, after(typed("svc", applyPath,
+			`{"code_count":20000000,"isv_application_id":"most"}`), set("/settings", `{"code_count_max":200000000}`))},
+	} {
+		s.Renew(t)
+		if a := c.story(s); strings.HasPrefix(a.Body, `{"errcode":`) && a.Code(t) != 0 {
+			t.Errorf("%s: it is refused: %s", c.name, a.Body)
+		}
+		var got []string
+		for _, d := range reported(t, s) {
+			switch d.Behaviour { // what these stories do beside
+			case "rules.add.path_unasked", "codes.activate.path_unasked", "rules.edit.unchecked", "rules.add.icp_unasked",
+				"rules.confirm.vouched":
+			default:
+				got = append(got, d.Behaviour)
+			}
+		}
+		var want []string
+		if c.row != "" {
+			want = []string{c.row}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: reported %q, want %q", c.name, got, want)
+		}
+		if c.row == "" {
+			continue
+		}
+		s.Renew(t)
+		s.Admin("PUT", "/settings", fmt.Sprintf(`{"behaviours":{%q:"reject"}}`, c.row))
+		if a := c.story(s); a.Code(t) != c.number {
+			t.Errorf("%s, rejected: got %s, want %d", c.name, a.Body, c.number)
+		}
+	}
+}
+
 // A name in the query of an endpoint that takes its fields there is read only if a page
 // names it: a query of ten thousand names beside a body of a hundred thousand fields cost
 // nine seconds. A token says nothing there and is no field that no page names.
@@ -479,7 +647,7 @@ settings: {verification: [shop.example], rate_limit: 0}
 	var made told
 	codeCall(s, "svc", "applycode", `{"code_count":10000,"isv_application_id":"scanned"}`).JSON(t, &made)
 	active := fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9,"activity_name":"a","product_brand":"b","product_title":"c",
-		"product_code":"d","wxa_appid":"shop","wxa_path":"pages/index/index","wxa_type":0}`, made.ApplicationID)
+		"product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/index/index","wxa_type":0}`, made.ApplicationID)
 	for _, call := range []how{typed("svc", addPath, body), typed("svc", publishPath, prefix(code.URL)),
 		typed("svc", "/intp/marketcode/codeactive", active)} {
 		if a := call(s); a.Code(t) != 0 {

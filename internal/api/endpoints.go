@@ -108,8 +108,8 @@ func (a *API) endpoints() []endpoint {
 
 // shared are the codes that every endpoint can answer.
 var shared = []*errcode.Code{
-	errcode.OK, errcode.SystemError, errcode.RequirePost, errcode.EmptyPostData, errcode.DataFormat, errcode.InvalidArgs,
-	errcode.TokenMissing, errcode.InvalidCredential, errcode.TokenExpired, errcode.TooFrequent, errcode.DailyLimit,
+	errcode.OK, errcode.SystemError, errcode.InvalidURL, errcode.RequirePost, errcode.EmptyPostData, errcode.DataFormat,
+	errcode.InvalidArgs, errcode.TokenMissing, errcode.InvalidCredential, errcode.TokenExpired, errcode.TooFrequent, errcode.DailyLimit,
 }
 
 // linkFaults are answered by the link calls only where a fault injects them.

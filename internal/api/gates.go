@@ -16,6 +16,7 @@ type gate func(a *API, ctx context.Context, r *http.Request, e endpoint, c *call
 // gates stand before every endpoint, in the contract's order: a call that several would refuse is refused by the first.
 // Behind them the body is read.
 var gates = []gate{
+	(*API).spelled,
 	(*API).readByGET,
 	(*API).asked,
 	(*API).tokenShown,
@@ -74,6 +75,14 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 		return reply, fault, err
 	}
 	return nil, fault, fault.afterwards(err)
+}
+
+// spelled notes, or refuses, a path in another spelling, which left its text in RawPath.
+func (a *API) spelled(_ context.Context, r *http.Request, e endpoint, c *call, _ settings.Settings) error {
+	if r.URL.RawPath == "" {
+		return nil
+	}
+	return a.noteOrRefuse(c, behaviour.WirePathForm, "the path stands for %s", e.path)
 }
 
 // readByGET lets a listing be asked for by GET where the operator allows that.

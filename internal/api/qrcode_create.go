@@ -1,9 +1,9 @@
 package api
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
+	"slices"
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/behaviour"
@@ -18,18 +18,23 @@ type createQRCodeReply struct {
 	URL           string `json:"url"`
 }
 
-// object returns a field that is an object; nil where it is absent or
+// object returns a field that is an object of which the page has some names; nil where it is absent or
 // something else.
-func (f *fields) object(name string) *fields {
-	raw := bytes.TrimSpace(f.raw(name))
-	if len(raw) == 0 || raw[0] != '{' {
+func (f *fields) object(name string, names ...string) *fields {
+	object, err := parseFields(f.raw(name))
+	if err != nil {
 		return nil
 	}
-	var object map[string]json.RawMessage
-	if json.Unmarshal(raw, &object) != nil {
-		return nil
+	object.notes, object.settings = f.notes, f.settings
+	if object.doubled != "" {
+		object.noteOrRefuse(behaviour.WireFieldDoubled, object.doubled, "one such field")
 	}
-	return fieldsOf(object)
+	for _, one := range object.list {
+		if !slices.Contains(names, string(one.name)) {
+			object.noteOrRefuse(behaviour.WireFieldUnknown, string(one.name), "no such field")
+		}
+	}
+	return object
 }
 
 func readQRDraft(f *fields) (accounts.QRDraft, error) {
@@ -40,11 +45,11 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 	if f.err != nil {
 		return d, f.err
 	}
-	info := f.object("action_info")
+	info := f.object("action_info", "scene")
 	if info == nil {
 		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info is not an object")
 	}
-	scene := info.object("scene")
+	scene := info.object("scene", "scene_id", "scene_str")
 	if scene == nil {
 		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info.scene is not an object")
 	}
@@ -60,8 +65,11 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 			d.Text = &text
 		}
 	}
-	if scene.err != nil {
-		_, detail := errcode.Of(scene.err)
+	if err := cmp.Or(info.err, scene.err); err != nil {
+		if _, deviates := errcode.RowOf(err).Deviation(); deviates {
+			return d, err // strict
+		}
+		_, detail := errcode.Of(err)
 		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info.scene: %s", detail)
 	}
 	return d, nil

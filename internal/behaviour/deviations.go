@@ -64,6 +64,7 @@ func (d Deviation) Waits() bool { return held[d.Row] }
 
 // deviations are the rows with a deviation, in the order of the tables.
 var deviations = []Deviation{
+	{WirePathForm, Choice, 40066},
 	{WireMethodTaken, Choice, 0},
 	{WireBodyEmptyAccepted, Seen, 44002},
 	{WireBodyType, Choice, 47001},
@@ -77,6 +78,7 @@ var deviations = []Deviation{
 	{WireTextNumber, Choice, 40097},
 	{WireFieldDoubled, Choice, 40097},
 	{WireRateAbove, Page, 44990},
+	{WireLimitAbove, Page, 45009},
 	{WireRetry, Choice, 0},
 
 	{CallerAddressUnlisted, Page, 40164},
@@ -87,6 +89,7 @@ var deviations = []Deviation{
 	{ComponentTicketOlder, Choice, 0},
 	{MessageSlow, Choice, 0},
 
+	{CodesApplyAbove, Page, 40097},
 	{CodesApplyAgain, Choice, 80307},
 	{CodesRangePart, Inferred, 80310},
 	{CodesActivateAgain, Choice, 80302},
@@ -96,6 +99,9 @@ var deviations = []Deviation{
 	{CodesActivatePathSlash, Choice, 40097},
 	{CodesActivatePathUnasked, Choice, 0},
 	{CodesActivatePathUnknown, Inferred, 40097},
+	{CodesActivateProductCode, Choice, 40097},
+	{CodesQueryTwo, Inferred, 40097},
+	{CodesQueryForm, Choice, 80303},
 	{CodesQueryIndexTaken, Choice, 40097},
 	{CodesQueryBare, Inferred, 80304},
 	{CodesTicketToken, Inferred, 41001},
@@ -104,6 +110,8 @@ var deviations = []Deviation{
 	{RulesPathUnasked, Choice, 0},
 	{RulesPathUnknown, Inferred, 40097},
 	{RulesPathSlash, Choice, 40097},
+	{RulesAddUnreleased, Choice, 40097},
+	{RulesTestLinkForm, Choice, 85068},
 	{RulesPrefixEncoded, Choice, 85066},
 	{RulesPrefixCase, Choice, 85066},
 	{RulesAddMadeElsewhere, Choice, 85066},

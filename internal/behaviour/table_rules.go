@@ -5,6 +5,7 @@ var (
 	RulesEditFlag       = choice("rules.add.edit_flag", "rules 1.1")
 	RulesOccupyFlag     = choice("rules.add.occupy_flag", "rules 1.1")
 	RulesOpenVersion    = choice("rules.add.open_version", "rules 1.1")
+	RulesAddUnreleased  = choice("rules.add.unreleased", "rules 1.1")
 	RulesTestLinksMany  = choice("rules.add.test_links", "rules 1.1")
 	RulesTargetMissing  = choice("rules.add.target_missing", "rules 1.1")
 	RulesPath           = choice("rules.add.path", "rules 1.1")
@@ -29,6 +30,7 @@ var (
 	RulesPrefixPortTaken  = choice("rules.prefix.port_taken", "rules 2.5")
 	RulesPrefixNewerTaken = choice("rules.prefix.newer_taken", "rules 2.5")
 	RulesTestLink         = page("rules.test_link", "rules 2.6", "common error table")
+	RulesTestLinkForm     = choice("rules.test_link.form", "rules 2.6")
 
 	RulesAddOwn           = page("rules.add.own", "rules 2.4", "add page")
 	RulesAddOwned         = choice("rules.add.owned", "rules 2.4")

@@ -6,6 +6,7 @@ const live = "docs/contract/seen"
 // Every call: path, method, body, fields, answers, rates.
 var (
 	WirePathUnknown = seen("wire.path.unknown", "rules 3.6", live, "2026")
+	WirePathForm    = choice("wire.path.form", "rules 3.6")
 	WireMethodPost  = seen("wire.method.post", "rules 3.6", live, "2025-10-13")
 	WireMethodProbe = choice("wire.method.probe", "rules 3.1")
 
@@ -58,6 +59,7 @@ var (
 	WireRateOther  = choice("wire.rate.other", "rules 0")
 	WireRateMinute = choice("wire.rate.minute", "rules 1.9")
 	WireRateDay    = seen("wire.rate.day", "rules 3.6", live, "2025-09-25")
+	WireLimitAbove = choice("wire.limit.above", "rules 3.1")
 	WireFault      = choice("wire.fault", "rules 1.8")
 	WireStub       = choice("wire.stub", "rules 1.8")
 )

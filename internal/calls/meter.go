@@ -97,11 +97,16 @@ func (b *Book) Spend(ctx context.Context, appid, path string) error {
 	if _, ok := b.Exact[path]; ok {
 		return nil
 	}
-	limit, m := b.Limit(path), &b.meter
-	k := key{appid, path, b.Settings.Get().Day(b.Now())}
+	s, limit, m := b.Settings.Get(), b.Limit(path), &b.meter
+	k := key{appid, path, s.Day(b.Now())}
 	for looked := false; ; looked = true {
 		m.mu.Lock()
-		if c, known := m.counts[k]; known && c.stored+c.pending < limit {
+		row := behaviour.WireRateDay
+		c, known := m.counts[k]
+		if known {
+			row = s.Exceeds(ctx, c.stored+c.pending+1, limit, PerDay, row)
+		}
+		if row == behaviour.None {
 			c.pending++
 			m.dirty[k] = struct{}{}
 			m.mu.Unlock()
@@ -109,7 +114,7 @@ func (b *Book) Spend(ctx context.Context, appid, path string) error {
 		}
 		m.mu.Unlock()
 		if looked {
-			return errcode.DailyLimit.With(behaviour.WireRateDay, "%s called %s %d times today", appid, path, limit)
+			return errcode.DailyLimit.With(row, "%s called %s %d times today", appid, path, limit)
 		}
 		if _, err := b.look(ctx, k); err != nil {
 			return err

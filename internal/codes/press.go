@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -40,7 +39,6 @@ type Press struct {
 	// ClockBelieved reports whether Now may remove what ended long ago; nil = always.
 	ClockBelieved func() bool
 	Random        io.Reader
-	Log           *slog.Logger
 
 	// Prefix stands before every new code text.
 	Prefix string
@@ -103,6 +101,11 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 	s := p.Settings.Get()
 	if err := a.check(s.CodeCountMax); err != nil {
 		return Batch{}, err
+	}
+	if a.Count > settings.Platform.CodeCountMax && !a.Approved {
+		if err := noteOrRefuse(ctx, s, behaviour.CodesApplyAbove, "code_count is %d", a.Count); err != nil {
+			return Batch{}, err
+		}
 	}
 	var batch Batch
 	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
@@ -398,10 +401,6 @@ func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activat
 	if err := a.Binding.check(); err != nil {
 		return err
 	}
-	if !gs1.ValidGTIN(a.Binding.ProductCode) {
-		p.Log.WarnContext(ctx, "product_code is no EAN or GTIN; the codes are activated all the same", "application_id", b.ID,
-			"product_code", a.Binding.ProductCode)
-	}
 	s := p.Settings.Get()
 	_, err = p.addEvent(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding},
 		func(row behaviour.Row, format string, args ...any) error {
@@ -554,6 +553,9 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 		{linked && link.AtOnce, behaviour.LinkAtOnce, ""},
 		{target.Subject == accounts.Personal, behaviour.CodesActivatePersonal, "it is a personal Mini Program"},
 		{strings.HasPrefix(bind.WxaPath, "/"), behaviour.CodesActivatePathSlash, "wxa_path begins with /"},
+		{bind.WxaType == WxaRelease && !target.Has(accounts.Release), behaviour.RulesAddUnreleased, "it has no release"},
+		// The page's own sample has test_code.
+		{!gs1.ValidGTIN(bind.ProductCode) && bind.ProductCode != "test_code", behaviour.CodesActivateProductCode, "product_code is no EAN"},
 	} {
 		if !one.is {
 			continue
@@ -605,7 +607,28 @@ func (p *Press) Look(ctx context.Context, caller accounts.Account, name CodeName
 	if name.ID != 0 && name.ID != f.Batch.ID {
 		return Found{}, errcode.InvalidArgs.With(behaviour.CodesApplicationTwo, "application_id %d is not that of the code", name.ID)
 	}
+	if err := p.noteOrRefuseName(ctx, name, f); err != nil {
+		return Found{}, err
+	}
 	return p.Afresh(ctx, f)
+}
+
+// noteOrRefuseName notes, or refuses, a code_url beside a code, or not as it was printed. A scan puts http:// in front of a text.
+func (p *Press) noteOrRefuseName(ctx context.Context, name CodeName, f Found) error {
+	if name.URL == "" {
+		return nil
+	}
+	s := p.Settings.Get()
+	if name.Code != "" {
+		if err := noteOrRefuse(ctx, s, behaviour.CodesQueryTwo, "code and code_url are given"); err != nil {
+			return err
+		}
+	}
+	_, text, err := p.Print(ctx, f.Batch, f.Index)
+	if err == nil && strings.TrimPrefix(name.URL, "http://") != strings.TrimPrefix(text, "http://") {
+		err = noteOrRefuse(ctx, s, behaviour.CodesQueryForm, "code_url is not as it is printed")
+	}
+	return err
 }
 
 // Afresh is a code with every change that any node acknowledged by now, where Find knows only those

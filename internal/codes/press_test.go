@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -31,7 +30,6 @@ type plant struct {
 	store   *store.Store
 	owner   accounts.Account
 	binding codes.Binding
-	logs    *bytes.Buffer
 
 	mu sync.Mutex
 	at time.Time
@@ -66,7 +64,7 @@ func (r *lockedReader) Read(b []byte) (int, error) {
 // with all versions, and codes from the counter 0.
 func newPlant(t testing.TB) *plant {
 	t.Helper()
-	p := &plant{t: t, dir: storetest.Folder(t), at: time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC), logs: &bytes.Buffer{},
+	p := &plant{t: t, dir: storetest.Folder(t), at: time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC),
 		binding: codes.Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "6901234567892", WxaAppID: "shop",
 			WxaPath: "pages/index/index"}}
 	p.open()
@@ -121,7 +119,7 @@ func (p *plant) open() {
 	p.Press = &codes.Press{Store: s, Memory: codes.NewMemory(s), Vault: key, OpenIDs: accounts.NewOpenIDs(secret(3)), Now: p.now,
 		Keys:     codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 		Settings: settings.NewLive(settings.Defaults()), Random: &lockedReader{source: rand.NewChaCha8([32]byte{1})},
-		Log: slog.New(slog.NewTextHandler(p.logs, nil)), Prefix: codes.DefaultPrefix}
+		Prefix: codes.DefaultPrefix}
 	p.desk = codes.NewDesk(p.Press)
 	p.Changed = func(ctx context.Context, id int64) {
 		if err := p.Memory.Changed(ctx, id); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -162,7 +161,7 @@ func newWorld(t *testing.T, target store.Target, seed uint64) *world {
 		Keys:  codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 		Vault: key, OpenIDs: accounts.NewOpenIDs(secret(4)), Settings: settings.NewLive(settings.Defaults()),
 		Now:    func() time.Time { return w.now },
-		Random: zeros{}, Log: slog.New(slog.DiscardHandler), Prefix: "https://c.example/"}
+		Random: zeros{}, Prefix: "https://c.example/"}
 	return w
 }
 

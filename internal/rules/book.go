@@ -233,7 +233,7 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 			return Rule{}, "", err
 		}
 		rule.Occupy, rule.OpenVersion, rule.TestLinks = d.Occupy, d.OpenVersion, d.TestLinks
-		if err := checkTestLinks(p, d.TestLinks); err != nil {
+		if err := admitTest(ctx, s, owner, p, d); err != nil {
 			return Rule{}, "", err
 		}
 	}
@@ -280,6 +280,25 @@ func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, f
 	behaviour.Note(ctx, row)
 	if s.Refuses(row) {
 		return errcode.Strict(row, format, args...)
+	}
+	return nil
+}
+
+// admitTest returns 85068 for a test link that does not satisfy the prefix, and notes, or refuses, one that is no URL or a release
+// that there is not.
+func admitTest(ctx context.Context, s settings.Settings, owner accounts.Account, p Prefix, d Draft) error {
+	if err := checkTestLinks(p, d.TestLinks); err != nil {
+		return err
+	}
+	if d.OpenVersion == OpenRelease && !owner.Has(accounts.Release) {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesAddUnreleased, "open_version is 3, and %s has no release", owner.AppID); err != nil {
+			return err
+		}
+	}
+	for _, text := range d.TestLinks {
+		if !strings.HasPrefix(text, p.Origin()) || strings.ContainsFunc(text, func(r rune) bool { return notURL(r) && r != '*' }) {
+			return noteOrRefuse(ctx, s, behaviour.RulesTestLinkForm, "test link %.120q: want a URL with scheme and host in small letters", text)
+		}
 	}
 	return nil
 }
@@ -429,7 +448,7 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 		}
 		if rule.Kind == Ordinary {
 			// The stored form decides what the rule matches.
-			if err := checkTestLinks(rule.Prefix, d.TestLinks); err != nil {
+			if err := admitTest(ctx, s, owner, rule.Prefix, d); err != nil {
 				return err
 			}
 			status, err := tx.Domain(ctx, rule.Prefix.Host)

@@ -5,6 +5,7 @@ package settings
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -149,6 +150,24 @@ const (
 	// most the last second of them. Codes always wait.
 	Soon Durability = "soon"
 )
+
+// Platform has the limits of the platform itself.
+var Platform = Defaults()
+
+// Exceeds returns the row by which the nth of something is refused: row above the operator's limit, WireLimitAbove above the
+// platform's where the operator refuses that; None = it is not refused.
+func (s *Settings) Exceeds(ctx context.Context, n, limit, platform int, row behaviour.Row) behaviour.Row {
+	switch {
+	case n > limit:
+		return row
+	case n > platform:
+		behaviour.Note(ctx, behaviour.WireLimitAbove)
+		if s.Refuses(behaviour.WireLimitAbove) {
+			return behaviour.WireLimitAbove
+		}
+	}
+	return behaviour.None
+}
 
 // Defaults are the values of the platform. Contract: rules 1, 3.1.
 func Defaults() Settings {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"reflect"
 	"slices"
@@ -306,7 +305,7 @@ func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Press) {
 	}
 	for i, s := range nodes {
 		p[i] = &codes.Press{Store: s, Vault: key, Memory: codes.NewMemory(s), Settings: settings.NewLive(settings.Defaults()),
-			Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler),
+			Now:    func() time.Time { return at },
 			Keys:   codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 			Prefix: codes.DefaultPrefix}
 		p[i].Changed = func(ctx context.Context, id int64) {

@@ -220,5 +220,5 @@ func (p *press) errorsPage(l language) any {
 
 // sharedNumbers are those that every call can answer.
 func sharedNumbers() []*errcode.Code {
-	return append(api.Shared(), errcode.Unauthorized, errcode.InvalidURL)
+	return append(api.Shared(), errcode.Unauthorized)
 }

@@ -7,6 +7,7 @@ package servertest
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"io"
 	"math/rand/v2"
@@ -239,6 +240,20 @@ func (s *Server) Stop() {
 
 // Log is everything that was logged so far.
 func (s *Server) Log() string { return s.logs.String() }
+
+// Exec changes the database behind the server's back: a state that its calls would reach in minutes.
+func (s *Server) Exec(query string) {
+	s.t.Helper()
+	path := (&url.URL{Path: filepath.Join(s.options.Data, "qrjump.db")}).EscapedPath()
+	db, err := sql.Open("sqlite", "file:"+path+"?_busy_timeout=10000")
+	if err == nil {
+		_, err = db.ExecContext(s.t.Context(), query)
+		db.Close()
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
 
 // Hide adds a text that nobody may see in the log.
 func (s *Server) Hide(secret string) {
