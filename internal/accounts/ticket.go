@@ -249,7 +249,8 @@ func (d *Directory) PlatformToken(ctx context.Context, c PlatformCredentials, ti
 		if err != nil {
 			return err
 		}
-		if row := s.Exceeds(ctx, used, s.TokenDailyLimit, settings.Platform.TokenDailyLimit, behaviour.ComponentDay); row != behaviour.None {
+		row := s.Exceeds(ctx, used, s.TokenDailyLimit, settings.Platform.TokenDailyLimit, behaviour.ComponentDay)
+		if row != behaviour.None {
 			return errcode.DailyLimit.With(row, "%s fetched %d tokens today", c.AppID, used-1)
 		}
 		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Series: Platform}, now, now.Add(TokenOverlap))

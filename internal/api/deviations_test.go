@@ -134,7 +134,8 @@ func deviations(t *testing.T) map[string]how {
 			var made told
 			codeCall(s, "svc", "applycode", `{"code_count":10000,"isv_application_id":"coded"}`).JSON(t, &made)
 			fields := map[string]any{"application_id": made.ApplicationID, "code_start": 0, "code_end": 9, "activity_name": "a",
-				"product_brand": "b", "product_title": "c", "product_code": "6901234567892", "wxa_appid": "shop", "wxa_path": "p", "wxa_type": 0}
+				"product_brand": "b", "product_title": "c", "product_code": "6901234567892", "wxa_appid": "shop", "wxa_path": "p",
+				"wxa_type": 0}
 			for n := range times {
 				if n == times-1 && otherwise != "" {
 					if err := json.Unmarshal([]byte("{"+otherwise[1:]+"}"), &fields); err != nil {
@@ -656,6 +657,111 @@ settings: {verification: [shop.example], rate_limit: 0}
 	}
 	if list := reported(t, s); len(list) != 0 {
 		t.Errorf("reported %+v", list)
+	}
+}
+
+// The sample of each page, with AppIDs, tokens and numbers that exist here, is reported nothing. Without a body qrcodejumpget is
+// a deviation nevertheless, and tickettocode without a token is rejected. Contract: rules 1.1 to 1.6, 3.1 to 3.5, marketcode 3.
+func TestNoSampleOfThePagesIsADeviation(t *testing.T) {
+	t.Parallel()
+	seed := strings.NewReplacer("name: Shop,", "name: Shop, pages: [pages/index/index],", "[3, 46]", "[3, 33, 46]",
+		"verification: trust", "verification: [weixin.qq.com], hold_links: true").Replace(agency)
+	s := servertest.Start(t, servertest.Options{Seed: seed})
+	send := func(path, body string) servertest.Answer {
+		t.Helper()
+		a := s.Do("POST", path, body, "Content-Type: application/json")
+		if strings.HasPrefix(a.Body, `{"errcode":`) && a.Code(t) != 0 {
+			t.Errorf("%s is refused: %s", path, a.Body)
+		}
+		return a
+	}
+	read := func(path string) {
+		t.Helper()
+		if a := s.Do("GET", path, ""); strings.HasPrefix(a.Body, `{"errcode":`) {
+			t.Errorf("%s is refused: %s", path, a.Body)
+		}
+	}
+	by := func(appid, path, body string) servertest.Answer {
+		t.Helper()
+		return send(path+"?access_token="+s.Token(appid), body)
+	}
+	sample := `{"prefix":"https://weixin.qq.com/qrcodejump","permit_sub_rule":1,"path":"pages/index/index","open_version":1,
+		"debug_url":["https://weixin.qq.com/qrcodejump?a=1","https://weixin.qq.com/qrcodejump?a=2"],"is_edit":0}`
+	one := prefix("https://weixin.qq.com/qrcodejump")
+	by("shop", addPath, sample)
+	by("shop", getPath, "{}")
+	by("shop", getPath, `{"get_type":1,"prefix_list":["https://weixin.qq.com/qrcodejump"]}`)
+	by("shop", getPath, `{"get_type":2,"page_num":1,"page_size":200}`)
+	by("shop", publishPath, one)
+	by("shop", deletePath, one)
+	by("shop", downloadPath, "{}")
+	var made madeCode
+	by("svc", createPath, `{"expire_seconds":604800,"action_name":"QR_SCENE","action_info":{"scene":{"scene_id":123}}}`).JSON(t, &made)
+	by("svc", createPath, `{"action_name":"QR_LIMIT_STR_SCENE","action_info":{"scene":{"scene_str":"test"}}}`)
+	by("svc", addPath, fmt.Sprintf(`{"prefix":%q,"appid":"shop","path":"pages/index/index","is_edit":0}`, made.URL))
+	by("svc", getPath, `{"appid":"shop","get_type":0}`)
+	by("svc", publishPath, prefix(made.URL))
+	by("svc", deletePath, fmt.Sprintf(`{"prefix":%q,"appid":"shop"}`, made.URL))
+
+	var applied told
+	by("svc", applyPath, `{"code_count":100000,"isv_application_id":"testid124"}`).JSON(t, &applied)
+	id := applied.ApplicationID
+	by("svc", codeFamily+"applycodequery", fmt.Sprintf(`{"application_id":"%d"}`, id))
+	by("svc", codeFamily+"applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":49999}`, id))
+	by("svc", codeFamily+"codeactive", fmt.Sprintf(`{"application_id":%d,"activity_name":"test_name","product_brand":"test_brand",
+		"product_title":"test_title","product_code":"test_code","wxa_appid":"shop","wxa_path":"pages/index/index","code_start":0,
+		"code_end":200}`, id))
+	text, code := printed(t, s, id, 0)
+	for _, body := range []string{fmt.Sprintf(`{"code_url":%q}`, text), fmt.Sprintf(`{"code":%q}`, code),
+		fmt.Sprintf(`{"application_id":%d,"code_index":0}`, id)} {
+		by("svc", codeFamily+"codeactivequery", body)
+	}
+	by("svc", tradePath, trade(openid(t, s, "u", "svc"), ticketOf(t, s, "u", text)))
+
+	send(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"secret-shop"}`)
+	read("/cgi-bin/get_api_domain_ip?access_token=" + s.Token("shop"))
+	read("/cgi-bin/getcallbackip?access_token=" + s.Token("shop"))
+	by("shop", "/cgi-bin/clear_quota", only("shop"))
+	by("shop", "/cgi-bin/openapi/quota/get", `{"cgi_path":"`+getPath+`"}`)
+	by("shop", "/cgi-bin/openapi/quota/clear", `{"cgi_path":"`+getPath+`"}`)
+	by("shop", "/cgi-bin/openapi/rid/get", fmt.Sprintf(`{"rid":%q}`, as("shop", publishPath, one)(s).RID(t)))
+	send("/cgi-bin/clear_quota/v2?appid=shop&appsecret=secret-shop", "")
+
+	var platform struct {
+		Token string `json:"component_access_token"`
+	}
+	send(family+"api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`)
+	send(family+"api_component_token", fmt.Sprintf(`{"component_appid":"isv","component_appsecret":"secret-isv",
+		"component_verify_ticket":%q}`, s.Ticket("isv"))).JSON(t, &platform)
+	of := func(call, more string, into any) {
+		t.Helper()
+		for _, name := range []string{"access_token", "component_access_token"} {
+			a := send(family+call+"?"+name+"="+platform.Token, `{"component_appid":"isv"`+more+`}`)
+			if into != nil {
+				a.JSON(t, into)
+			}
+		}
+	}
+	of("api_create_preauthcode", "", nil)
+	var agreed struct {
+		Info struct {
+			Refresh string `json:"authorizer_refresh_token"`
+		} `json:"authorization_info"`
+	}
+	var access struct {
+		Token string `json:"authorizer_access_token"`
+	}
+	of("api_get_authorizer_info", `,"authorizer_appid":"svc"`, &agreed)
+	of("api_authorizer_token", fmt.Sprintf(`,"authorizer_appid":"svc","authorizer_refresh_token":%q`, agreed.Info.Refresh), &access)
+	of("api_get_authorizer_list", `,"offset":0,"count":100`, nil)
+	of("clear_quota", "", nil)
+	s.Hide(access.Token)
+	send("/cgi-bin/wxopen/wxamplink?access_token="+access.Token, `{"appid":"rival","notify_users":"1","show_profile":"1"}`)
+	send("/cgi-bin/wxopen/wxamplinkget?access_token="+access.Token, "")
+	send("/cgi-bin/wxopen/wxampunlink?access_token="+access.Token, only("shop"))
+
+	for _, d := range reported(t, s) {
+		t.Errorf("reported %s of %s: %s", d.Behaviour, d.Endpoint, d.Advice)
 	}
 }
 

@@ -31,6 +31,7 @@ type fields struct {
 	// settings say which leniency the operator refuses; nil = none.
 	settings *settings.Live
 	doubled  string // a name that stands twice
+	textToo  string // a number that the page's own sample writes as a text
 }
 
 // noteOrRefuse notes that a field is taken as a row of behaviours says. Where the operator refuses
@@ -280,7 +281,9 @@ func (f *fields) number(name string) (n int, ok bool) {
 			f.wrong(behaviour.WireNumberForm, name, "a whole number")
 			return 0, false
 		}
-		f.noteOrRefuse(behaviour.WireNumberText, name, "a number")
+		if name != f.textToo {
+			f.noteOrRefuse(behaviour.WireNumberText, name, "a number")
+		}
 	}
 	if n, err := strconv.Atoi(literal); err == nil {
 		return n, true
