@@ -127,7 +127,7 @@ func (p *press) operation(l language, c guide.Call, tag string) object {
 	}
 	asked := wireExamples(p, c.Path, e.Method, fields, required)
 	if e.Method == "POST" {
-		name := upper(operationID(c.Page)) + "Request"
+		name := upper(operationID(c.Page)) + "Body"
 		body := object{"type": "object", "properties": fields}
 		p.wireSchemas[name] = body
 		if len(required) > 0 {
