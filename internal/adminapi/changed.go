@@ -117,7 +117,8 @@ func revisionOf(shown any, secrets ...string) client.Revised {
 	if err != nil {
 		panic(err) // the same value is answered as JSON
 	}
-	return client.Revised{Revision: short(string(text)+"\x00"+strings.Join(secrets, "\x00"), 16)}
+	// A word that begins with - is a flag to a command line.
+	return client.Revised{Revision: strings.ReplaceAll(short(string(text)+"\x00"+strings.Join(secrets, "\x00"), 16), "-", "_")}
 }
 
 // short is the first bytes of a text's hash, as text.

@@ -342,7 +342,7 @@ func TestWhatWasAcknowledgedSurvivesAReopening(t *testing.T) {
 		}
 	}
 	if openid, err := p.Trade(t.Context(), "shop", login); err != nil || openid.OpenID != p.OpenIDs.OpenID("default", "shop", "u-1") {
-		t.Errorf("%s, %v", openid, err)
+		t.Errorf("%s, %v", openid.OpenID, err)
 	}
 	if next := p.apply("y", 10_000); next.Start != 10_000 {
 		t.Errorf("the next block begins at %d", next.Start)
