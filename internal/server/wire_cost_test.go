@@ -56,7 +56,7 @@ func wireCalls(t testing.TB, dev bool) map[string]func() {
 		{"shop", "/cgi-bin/wxopen/qrcodejumpget", `{"get_type":0}`},
 	} {
 		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1"+c.path+"?access_token="+w.Token(c.account), nil)
-		r.ContentLength = int64(len(c.body))
+		r.ContentLength, r.RemoteAddr = int64(len(c.body)), "127.0.0.1:1" // which the accounts let in
 		answer := &sink{header: http.Header{}}
 		calls[c.path] = func() {
 			again := *r
