@@ -17,7 +17,7 @@ import (
 func TestWrongSecretsAreLimited(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: everything, Guarded: true, Emulator: true,
-		Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
+		Config: func(c *server.Config) { c.TrustedProxy, c.SeedAllow = []string{"127.0.0.0/8"}, nil }})
 	from := func(ip string) string { return "X-Forwarded-For: " + ip }
 	token := func(ip, appid, secret string) int {
 		t.Helper()
