@@ -58,6 +58,7 @@ libwww-perl liblwp-protocol-https-perl libmojolicious-perl libio-socket-ssl-perl
   needs promtool prometheus "rules of alerts, checked by Prometheus"
   needs systemd-analyze systemd "units, checked by systemd"
   needs haproxy haproxy "the cluster to copy, behind its balancer"
+  needs pgbouncer pgbouncer "PostgreSQL behind its pooler"
   needs strace strace "which calls of the system a write makes"
   needs ip iproute2 "a program with a network of its own"
 }
@@ -112,7 +113,7 @@ if [ ! -e "$policy" ]; then
   chmod 755 "$policy"
 fi
 { recent && install; } || { update && install; } || echo "not all of these could be installed: $packages" >&2
-for service in nginx prometheus postgresql haproxy; do
+for service in nginx prometheus postgresql haproxy pgbouncer; do
   case " $packages " in
     *" $service"*) ! command -v systemctl >/dev/null || systemctl disable --quiet "$service" >&2 || true ;;
   esac
