@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/guide/tables"
@@ -246,59 +245,5 @@ func TestEachAPIIsAskedWhereItIs(t *testing.T) {
 	_, err := client.New("http://wire", client.Options{AdminURL: "admin:8081"})
 	if err == nil || !strings.HasPrefix(err.Error(), `admin-server "admin:8081"`) {
 		t.Errorf("got %v", err)
-	}
-}
-
-// While nodes are replaced one after the other, today's client meets servers
-// that do not answer what is new: these are their answers of before.
-func TestAnOlderServerIsNoStranger(t *testing.T) {
-	for path, answer := range map[string]string{
-		"POST /admin/v1/batches/1/states":      `{"codes":5}`,
-		"POST /admin/v1/batches/1/withdrawals": `{"codes":5}`,
-		"POST /admin/v1/batches/1/retarget":    `{"activations":2}`,
-		"POST /admin/v1/statistics/recount":    `{"scans":1,"duplicates":0,"compared":1,"differences":0,"shown":[]}`,
-		"GET /admin/v1/scans":                  `{"scans":[],"next":"","more":false}`,
-		"DELETE /admin/v1/scan-keys/x":         "",
-	} {
-		old := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			switch r.Method + " " + r.URL.Path {
-			case path:
-				_, _ = io.WriteString(w, answer)
-			case "GET /admin/v1/scan-keys":
-				_, _ = io.WriteString(w, `{"keys":[]}`)
-			default:
-				t.Errorf("%s: asked for %s %s", path, r.Method, r.URL)
-			}
-		}))
-		c := connect(t, old.URL, client.Options{AdminToken: "a"})
-		var err error
-		switch strings.Split(path, "/")[len(strings.Split(path, "/"))-1] {
-		case "states":
-			var n client.CodesChanged
-			if n, err = c.ChangeCodes(t.Context(), 1, client.Void, client.CodeChange{}); n.Codes != 5 || n.Changed != nil {
-				t.Errorf("states: %+v", n)
-			}
-		case "withdrawals":
-			_, err = c.WithdrawCodes(t.Context(), 1, time.Time{}, client.CodeChange{})
-		case "retarget":
-			var n client.CodesRetargeted
-			if n, err = c.RetargetCodes(t.Context(), 1, client.CodeRange{From: 3, To: 9}, "x", "x", 0, ""); n.Codes != 7 ||
-				n.Changed != nil {
-				t.Errorf("retarget: %+v", n)
-			}
-		case "recount":
-			_, err = c.Recount(t.Context())
-		case "scans":
-			if _, err = c.NewestScans(t.Context(), 5); !errors.Is(err, client.ErrNoNewest) {
-				t.Errorf("newest: %v", err)
-			}
-			_, err = c.Scans(t.Context(), "", 0)
-		case "x":
-			err = c.DeleteScanKey(t.Context(), "x")
-		}
-		if err != nil {
-			t.Errorf("%s: %v", path, err)
-		}
-		old.Close()
 	}
 }

@@ -99,9 +99,8 @@ type CodeChange struct {
 
 // CodesChanged is how far a change went.
 type CodesChanged struct {
-	Codes int64 `json:"codes" doc:"how many codes were named"`
-	// Changed is nil where the server is older and does not say.
-	Changed *int64 `json:"changed" nullable:"false" doc:"how many of them this changes; the others are so already. Of a schedule: as things stand now"`
+	Codes   int64  `json:"codes" doc:"how many codes were named"`
+	Changed int64  `json:"changed" doc:"how many of them this changes; the others are so already. Of a schedule: as things stand now"`
 	Warning string `json:"warning,omitempty"`
 }
 
@@ -158,8 +157,8 @@ func (c *Client) CodeEvents(ctx context.Context, id, after int64, limit int) ([]
 
 // CodesRetargeted is how far a re-target went.
 type CodesRetargeted struct {
-	CodesChanged `answer:"optional"` // changed are those that are active, now or by a schedule
-	Activations  int                 `json:"activations" doc:"how many activations were renewed"`
+	CodesChanged     // changed are those that are active, now or by a schedule
+	Activations  int `json:"activations" doc:"how many activations were renewed"`
 }
 
 // RetargetCodes opens another page for what is active in a range. wxaType is as
@@ -171,9 +170,6 @@ func (c *Client) RetargetCodes(ctx context.Context, id int64, r CodeRange, appid
 		body["actor"] = actor
 	}
 	err = c.admin(ctx, http.MethodPost, batchPath(id, "retarget"), body, &done)
-	if err == nil && done.Changed == nil { // an older server does not repeat how many were named
-		done.Codes = r.Len()
-	}
 	return done, err
 }
 

@@ -269,5 +269,5 @@ func TestRowsSaysWhatIsWrongWithAPackage(t *testing.T) {
 }
 
 func changed(n client.CodesChanged, codes, changed int64) bool {
-	return n.Codes == codes && n.Changed != nil && *n.Changed == changed
+	return n.Codes == codes && n.Changed == changed
 }

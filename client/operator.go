@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 )
 
@@ -150,12 +148,5 @@ func (c *Client) AddScanKey(ctx context.Context, k ScanKey) (key string, err err
 // DeleteScanKey ends a scan key.
 func (c *Client) DeleteScanKey(ctx context.Context, name string) error {
 	_, err := c.scanKeys(ctx, http.MethodDelete, "scan-keys/"+url.PathEscape(name))
-	if _, odd := errors.AsType[*WrongServer](err); odd {
-		// An older server answers nothing: the list of its keys shows whether this one is gone.
-		left, listErr := c.ScanKeys(ctx)
-		if listErr == nil && !slices.ContainsFunc(left, func(k ScanKey) bool { return k.Name == name }) {
-			return nil
-		}
-	}
 	return err
 }

@@ -11,8 +11,8 @@ import (
 
 // Revised is part of every thing that the admin API can show alone.
 type Revised struct {
-	// Revision differs as soon as the thing changed; "" from an older server.
-	Revision string `json:"revision" answer:"optional" doc:"another as soon as the thing is another, and not by what is merely counted of it; the ETag of an answer that shows it alone"`
+	// Revision differs as soon as the thing changed.
+	Revision string `json:"revision" doc:"another as soon as the thing is another, and not by what is merely counted of it; the ETag of an answer that shows it alone"`
 }
 
 // ETag is the revision of the webhook.

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -55,13 +54,11 @@ func (s *RecordedScan) UnmarshalJSON(b []byte) error {
 
 // ScanPage is a page of the feed.
 type ScanPage struct {
-	Scans []RecordedScan `json:"scans"`
-	Next  string         `json:"next" doc:"what to give as after the next time"`
-	More  bool           `json:"more" doc:"there are further ones already"`
-	// Older is nil where the server is older and does not say.
-	Older *bool `json:"older" nullable:"false" doc:"there are further ones before them"`
-	// Looked is nil where the server is older and has no filter.
-	Looked *int `json:"looked" nullable:"false" doc:"how many were looked at, of which these match"`
+	Scans  []RecordedScan `json:"scans"`
+	Next   string         `json:"next" doc:"what to give as after the next time"`
+	More   bool           `json:"more" doc:"there are further ones already"`
+	Older  bool           `json:"older" doc:"there are further ones before them"`
+	Looked int            `json:"looked" doc:"how many were looked at, of which these match"`
 }
 
 // ScanFilter says which scans are wanted. An empty field does not filter.
@@ -89,20 +86,13 @@ func (f ScanFilter) query() map[string]string {
 	return query
 }
 
-// ErrNoFilter says that a server is older than FindScans.
-var ErrNoFilter = errors.New("this server is older and cannot look for scans")
-
 // FindScans is Scans for those that match a filter. The server searches 20,000 scans for each call,
-// so a page may have none although More says that others follow: go on after Next. An older server,
-// which does not filter, gives ErrNoFilter.
+// so a page may have none although More says that others follow: go on after Next.
 func (c *Client) FindScans(ctx context.Context, f ScanFilter, after string, limit int) (ScanPage, error) {
 	var page ScanPage
 	query := f.query()
 	query["after"], query["limit"] = after, limitText(limit)
 	err := c.admin(ctx, http.MethodGet, with("scans", query), nil, &page)
-	if err == nil && page.Looked == nil {
-		return ScanPage{}, ErrNoFilter
-	}
 	return page, err
 }
 
@@ -114,12 +104,9 @@ func (c *Client) Scans(ctx context.Context, after string, limit int) (ScanPage, 
 	return page, err
 }
 
-// ErrNoNewest says that a server is older than NewestScans.
-var ErrNoNewest = errors.New("this server is older and lists scans from the oldest only")
-
 // NewestScans returns the newest n scans, at most 100,000, in the order in which
 // they became known. Of more than 1,000 it is the first page: Scans goes on after
-// its Next. An older server, which lists from the oldest only, gives ErrNoNewest.
+// its Next.
 func (c *Client) NewestScans(ctx context.Context, n int) (ScanPage, error) {
 	return c.NewestScansOf(ctx, "", n)
 }
@@ -129,9 +116,6 @@ func (c *Client) NewestScansOf(ctx context.Context, owner string, n int) (ScanPa
 	var page ScanPage
 	err := c.admin(ctx, http.MethodGet, with("scans", map[string]string{"newest": strconv.Itoa(n), "limit": "1000", "owner": owner}), nil,
 		&page)
-	if err == nil && page.Older == nil {
-		return ScanPage{}, ErrNoNewest
-	}
 	return page, err
 }
 
@@ -217,9 +201,9 @@ type CodeScans struct {
 	// Places are those of scans that were counted since the server keeps them.
 	Places []CodePlace `json:"places,omitempty" answer:"optional" doc:"about where it was scanned, the most scanned first, as far as a region file says; at most 32"`
 	Score  int         `json:"score" doc:"what its alarm goes by: the points of its scans, or of those after its last alarm was dismissed"`
-	// Threshold is nil where the server is older; its threshold is 100. DismissedAt is nil where no
+	// DismissedAt is nil where no
 	// alarm of the code was dismissed.
-	Threshold   *int64     `json:"threshold,omitempty" required:"true" answer:"optional" doc:"the score from which it is alarmed; 0 = no score is enough"`
+	Threshold   int64      `json:"threshold" doc:"the score from which it is alarmed; 0 = no score is enough"`
 	DismissedAt *time.Time `json:"dismissed_at,omitempty" answer:"optional" doc:"when its last alarm was dismissed"`
 }
 

@@ -98,7 +98,7 @@ func (c *accountShow) Run(s *session, qrjump *client.Client) error {
 		return aboutAccount(s, qrjump, "show", c.AppID, err)
 	}
 	abilities, err := qrjump.Abilities(s.ctx, c.AppID)
-	if err != nil && !isNotFound(err) { // an older server does not say
+	if err != nil {
 		return failed("show", c.AppID, err)
 	}
 	return c.print(s, a, func(w io.Writer) {

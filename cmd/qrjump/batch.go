@@ -422,11 +422,8 @@ func (c *batchRetarget) Run(s *session) error {
 			return
 		}
 		opens := said("batch.each_code_opens")
-		switch {
-		case done.Changed == nil:
-			opens = said("batch.this_server_is_older_and")
-		case *done.Changed != done.Codes:
-			opens = said("batch.of_open", *done.Changed, countedCodes(done.Codes))
+		if done.Changed != done.Codes {
+			opens = said("batch.of_open", done.Changed, countedCodes(done.Codes))
 		}
 		tell(w, "batch.renewed_of_of", counted(done.Activations, "activation"), c.ID, opens, plain(c.Path),
 			plain(c.Target))

@@ -145,12 +145,8 @@ func (c *codeScans) Run(s *session) error {
 
 // scoreText is the score of a code with what it means.
 func scoreText(known client.CodeScans) string {
-	threshold := int64(100) // of a server that does not say
-	if known.Threshold != nil {
-		threshold = *known.Threshold
-	}
-	text := said("batch_schedule.from_on_it_looks_as", known.Score, threshold)
-	if threshold == 0 {
+	text := said("batch_schedule.from_on_it_looks_as", known.Score, known.Threshold)
+	if known.Threshold == 0 {
 		text = said("batch_schedule.alarms_are_off_for_it", known.Score)
 	}
 	if known.DismissedAt != nil {

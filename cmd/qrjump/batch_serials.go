@@ -55,9 +55,7 @@ func (c *batchSerials) Run(s *session) error {
 			return aboutStored(s, qrjump, said("batch_serials.bind_serial_numbers_are_of", bound), c.ID, err)
 		}
 		bound += done.Codes
-		if done.Changed != nil {
-			changed += *done.Changed
-		}
+		changed += done.Changed
 	}
 	return c.print(s, map[string]any{"application_id": c.ID, "serials": bound, "changed": changed}, func(w io.Writer) {
 		tell(w, "batch_serials.bound_of_of_them_new", counted(int(bound), "serial number"), c.ID, changed)

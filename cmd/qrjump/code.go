@@ -255,33 +255,25 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 	if err != nil {
 		return err
 	}
-	none := int64(0)
-	done := client.CodesChanged{Changed: &none}
+	var done client.CodesChanged
 	for i, part := range parts {
 		n, err := do(qrjump, client.CodeChange{CodeSelection: part, Actor: c.Actor, Note: c.Note})
 		if err != nil {
 			err = aboutStored(s, qrjump, did+said("code.codes_of"), c.ID, err)
 			if i > 0 {
-				return advised{error: err, next: said("code.of_the_before_it_were", changedCodes(done), countedCodes(done.Codes),
+				return advised{error: err, next: said("code.of_the_before_it_were", countedCodes(done.Changed), countedCodes(done.Codes),
 					said("code.part."+did))}
 			}
 			return err
 		}
 		s.warn(n)
 		done.Codes += n.Codes
-		if n.Changed == nil || done.Changed == nil {
-			done.Changed = nil // one that is not known makes the sum so
-			continue
-		}
-		*done.Changed += *n.Changed
+		done.Changed += n.Changed
 	}
 	says := said("code.of", said("code.past."+did), countedCodes(done.Codes), c.ID)
-	switch {
-	case done.Changed == nil:
-		says += said("code.this_server_is_older_and")
-	case *done.Changed != done.Codes:
-		says = said("code.of_of_the_other", said("code.past."+did), *done.Changed, countedCodes(done.Codes), c.ID,
-			done.Codes-*done.Changed, said(before[did]))
+	if done.Changed != done.Codes {
+		says = said("code.of_of_the_other", said("code.past."+did), done.Changed, countedCodes(done.Codes), c.ID,
+			done.Codes-done.Changed, said(before[did]))
 	}
 	err = o.print(s, map[string]any{"application_id": c.ID, "did": did, "codes": done.Codes, "changed": done.Changed},
 		func(w io.Writer) { fmt.Fprintln(w, says) })
@@ -289,11 +281,8 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 		return err
 	}
 	// A till that hands out one thing for each code must not take this for a yes.
-	switch {
-	case done.Changed == nil && done.Codes > 1: // of one that was redeemed before, every server says so
-		return fault("code.this_server_is_older_and_2")
-	case done.Changed != nil && *done.Changed < done.Codes:
-		return fault("code.not_all_were_redeemed_by", done.Codes-*done.Changed, countedCodes(done.Codes), c.ID,
+	if done.Changed < done.Codes {
+		return fault("code.not_all_were_redeemed_by", done.Codes-done.Changed, countedCodes(done.Codes), c.ID,
 			said(before[did]))
 	}
 	return err
@@ -319,14 +308,6 @@ func howMany(parts []client.CodeSelection) string {
 		n += int64(len(part.Codes))
 	}
 	return countedCodes(n)
-}
-
-// changedCodes says how many codes a change changed, as far as it is known.
-func changedCodes(done client.CodesChanged) string {
-	if done.Changed == nil {
-		return said("code.an_unknown_number")
-	}
-	return countedCodes(*done.Changed)
 }
 
 // changeState makes one of the four changes of state.

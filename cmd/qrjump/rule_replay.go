@@ -92,9 +92,6 @@ func outcomeText(outcome string) string {
 		return strings.ReplaceAll(outcome, "_", " ")
 	}
 	app, rest, _ := strings.Cut(rest, " ")
-	prefix, page, told := strings.Cut(rest, " ")
-	if told { // an older server does not say the page
-		page += " of "
-	}
-	return page + app + " by " + prefix
+	prefix, page, _ := strings.Cut(rest, " ")
+	return page + " of " + app + " by " + prefix
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/csv"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -222,7 +221,7 @@ func (r *scanReading) first(ctx context.Context) (client.ScanPage, error) {
 		return client.ScanPage{Next: page.Next, More: true}, err
 	case r.after == "" && r.limit > 0 && !r.filters():
 		page, err := r.operator.NewestScansOf(ctx, r.Owner, r.limit)
-		r.older = page.Older != nil && *page.Older
+		r.older = page.Older
 		return page, err
 	}
 	return r.next(ctx)
@@ -237,9 +236,6 @@ func (r *scanReading) next(ctx context.Context) (client.ScanPage, error) {
 }
 
 func (r *scanReading) failed(err error) error {
-	if errors.Is(err, client.ErrNoNewest) {
-		err = advised{error: err, next: said("scans.all_qrjump_scans_limit_0")}
-	}
 	if r.after == "" {
 		return fault("scans.list_scans", err)
 	}

@@ -387,14 +387,11 @@ func dismissal(a client.Alarm) string {
 	return a.DismissedBy + ": " + a.Note
 }
 
-// reason says in words why there is an alarm: those of the server, or what an older one knew.
+// reason says in words why there is an alarm.
 func reason(r reader, a client.Alarm) string {
 	words := []string{}
 	for _, one := range a.Reasons {
 		words = append(words, r.inLanguage(one.English, one.Chinese))
-	}
-	if len(words) == 0 {
-		return string(a.Why)
 	}
 	return strings.Join(words, r.inLanguage(" ", ""))
 }

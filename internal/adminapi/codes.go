@@ -210,7 +210,7 @@ func (a *Admin) change(ctx context.Context, actor string, id int64, s client.Cod
 	}
 	c.Batch, c.Codes = id, set
 	changed, err := a.Codes.Change(acting(ctx, actor), c)
-	done := client.CodesChanged{Codes: set.Len(), Changed: &changed}
+	done := client.CodesChanged{Codes: set.Len(), Changed: changed}
 	switch {
 	case err != nil:
 	case c.Did == codes.Activate && !gs1.ValidGTIN(c.Binding.ProductCode):
@@ -372,6 +372,6 @@ func (a *Admin) getCodeScans(ctx context.Context, in *struct {
 		shown.FirstAt, shown.LastAt = &c.FirstAt, &c.LastAt
 	}
 	threshold, err := a.Alarms.Threshold(ctx, in.ID)
-	shown.Threshold = &threshold.Score
+	shown.Threshold = threshold.Score
 	return shown, err
 }

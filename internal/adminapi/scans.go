@@ -102,7 +102,7 @@ func (a *Admin) listScans(ctx context.Context, in *struct {
 		list, err = a.Scans.Feed(ctx, after, in.Limit)
 	}
 	page := client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: in.After, More: more && len(list) == in.Limit,
-		Older: &older, Looked: new(len(list))}
+		Older: older, Looked: len(list)}
 	for i := range list {
 		page.Scans = append(page.Scans, showScan(&list[i]))
 		page.Next = page.Scans[i].ScanID
@@ -173,7 +173,7 @@ func (a *Admin) matchingScans(ctx context.Context, from string, newest, limit in
 	}
 	list, next, looked, more, err := a.Scans.Matching(ctx, after, f, limit)
 	older := from != ""
-	page = client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: from, More: more, Older: &older, Looked: &looked}
+	page = client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: from, More: more, Older: older, Looked: looked}
 	for i := range list {
 		page.Scans = append(page.Scans, showScan(&list[i]))
 	}

@@ -38,7 +38,7 @@ func (a *Admin) bindSerials(ctx context.Context, in *struct {
 		list = append(list, codes.Serial{Index: f.Index, Serial: s.Serial})
 	}
 	changed, err := a.Codes.BindSerials(acting(ctx, in.Body.Actor), in.ID, list, in.Body.Replace)
-	return client.CodesChanged{Codes: int64(len(list)), Changed: &changed}, err
+	return client.CodesChanged{Codes: int64(len(list)), Changed: changed}, err
 }
 
 // addSerials fills in the serial numbers of the codes that were scanned.

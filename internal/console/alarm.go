@@ -62,9 +62,7 @@ func (c *Console) alarm(v *visit) {
 		traces.Set("from", first.Format(time.RFC3339))
 	}
 	data.Traces = Root + "/statistics/scans?" + traces.Encode()
-	if from := data.Scans.Threshold; from != nil {
-		data.Threshold = *from
-	}
+	data.Threshold = data.Scans.Threshold
 	data.Map = mapOf(data.Scans.Places)
 	for _, p := range data.Scans.Places {
 		data.Placed += p.Scans

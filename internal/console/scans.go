@@ -90,9 +90,7 @@ func (v *visit) showScans(status int, erased *client.Erased) {
 	} else if page.More {
 		data.Next = page.Next
 	}
-	if page.Looked != nil {
-		data.Looked = *page.Looked
-	}
+	data.Looked = page.Looked
 	v.show(status, "scans", data)
 }
 
