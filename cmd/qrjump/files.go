@@ -97,7 +97,7 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 const mayLack = "absent"
 
 // checkNames returns an error for an empty value, which a script passes by mistake and which would mean all or none, and for a file
-// that is to be read, or a folder in which one is to be written, that is not there. A value that may be empty is a pointer.
+// that is to be read, or a folder in which one is to be written, that is not there. A value that may be empty is a pointer. A command that waits for a server waits for its --data too.
 func checkNames(chosen *kong.Context) error {
 	for _, p := range chosen.Path {
 		v := p.Positional
@@ -118,9 +118,11 @@ func checkNames(chosen *kong.Context) error {
 			return misused("main.see", said("parse.empty", flagName(v)), "qrjump help "+chosen.Selected().Path())
 		}
 	}
+	waiter, ok := chosen.Selected().Target.Addr().Interface().(interface{ waits() bool })
+	waits := ok && waiter.waits()
 	for _, v := range fileValues(chosen.Selected()) {
 		for _, one := range texts(v.Target) {
-			if one.String() == "" || v.Tag.Has(mayLack) {
+			if one.String() == "" || v.Tag.Has(mayLack) || v.Name == "data" && waits {
 				continue
 			}
 			if key, path := lacking(v, one.String()); key != "" {

@@ -19,6 +19,9 @@ type healthCommand struct {
 	PID     int           `name:"pid" placeholder:"PID"`
 }
 
+// waits reports whether the folder of the server may be made while the command runs.
+func (c *healthCommand) waits() bool { return c.Wait > 0 }
+
 // healthPoll is how often a server that is waited for is asked.
 const healthPoll = 200 * time.Millisecond
 
