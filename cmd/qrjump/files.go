@@ -97,7 +97,8 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 const mayLack = "absent"
 
 // checkNames returns an error for an empty value, which a script passes by mistake and which would mean all or none, and for a file
-// that is to be read, or a folder in which one is to be written, that is not there. A value that may be empty is a pointer. A command that waits for a server waits for its --data too.
+// that is to be read, or a folder in which one is to be written, that is not there. A value that may be empty is a pointer.
+// A command that waits for a server waits for its --data too.
 func checkNames(chosen *kong.Context) error {
 	for _, p := range chosen.Path {
 		v := p.Positional
