@@ -134,7 +134,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	if *report {
-		return writeReport(out, all)
+		return errors.Join(saveResults(results, all), writeReport(out, all))
 	}
 	if b.work, err = os.MkdirTemp(b.dir, "run"); err != nil {
 		return err

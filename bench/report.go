@@ -30,8 +30,8 @@ func writeReport(out string, all map[string]*Section) error {
 	var page strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }
 	say("# Benchmarks\n")
-	say("Written by `make bench`; do not edit. How it measures, and why so: [decisions/0013-how-we-measure.md](decisions/0013-how-we-measure.md). The raw")
-	say("figures of every round: [benchmarks/results.json](benchmarks/results.json). One section again: `make bench BENCH=index`.\n")
+	say("Written by `make bench`; do not edit. How it measures, and why so: [decisions/0013-how-we-measure.md](decisions/0013-how-we-measure.md).")
+	say("One section again: `make bench BENCH=index`.\n")
 	say("A ratio is our figure divided by the anchor's, measured beside it in the same round; less is better where the target is ≤, more where it is ≥.")
 	say("Min, median and max are over the rounds; a target is for the median.\n")
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -181,15 +182,30 @@ func loadResults(path string) (map[string]*Section, error) {
 	return all, nil
 }
 
+// inElement matches the line breaks within an element of a list of a section.
+var inElement = regexp.MustCompile(`\n\t{4,}|\n\t{3}([}\]])`)
+
+// saveResults writes the results: of each row min, median and max, which the page shows, an element of a list on one line.
 func saveResults(path string, all map[string]*Section) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	text, err := json.MarshalIndent(all, "", " ")
+	for _, s := range all {
+		for i := range s.Rows {
+			low, mid, high := s.Rows[i].minMedianMax()
+			s.Rows[i].Values = []float64{low, mid, high}
+		}
+		for i, p := range s.Pages {
+			if p.Why == "" {
+				s.Pages[i].Small, s.Pages[i].Whole = []float64{quantile(p.Small, 0.5)}, []float64{quantile(p.Whole, 0.5)}
+			}
+		}
+	}
+	text, err := json.MarshalIndent(all, "", "\t")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
+	return os.WriteFile(path, append(inElement.ReplaceAll(text, []byte(" $1")), '\n'), 0o644)
 }
 
 // machine says on what it was measured; never which one.

@@ -3,7 +3,6 @@
 //	go run ./docs/print
 //
 // With -evidence it writes the behaviours that have a date by the age of their evidence, with search terms, to standard output.
-// With -side-by-side it writes every text for people in both languages to standard output instead, for reviewers.
 package main
 
 import (
@@ -17,20 +16,10 @@ import (
 )
 
 func main() {
-	sideBySide := flag.Bool("side-by-side", false, "write the texts of both languages, row by row, to standard output")
 	evidence := flag.Bool("evidence", false, "write the behaviours by the age of their evidence to standard output")
 	flag.Parse()
 	if *evidence {
 		fmt.Print(tables.Evidence())
-		return
-	}
-	if *sideBySide {
-		page, err := tables.SideBySide(".")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "printing the texts:", err)
-			os.Exit(1)
-		}
-		fmt.Print(page)
 		return
 	}
 	if err := printPages(context.Background(), "."); err != nil {
