@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/gs1"
+	"github.com/qrjump/qrjump/internal/operations"
 )
 
 const noGTIN = "product_code is no EAN or GTIN with a right check digit"
@@ -321,6 +322,9 @@ func (a *Admin) lookupCode(ctx context.Context, in *struct {
 	shown := client.StoredCode{ApplicationID: f.Batch.ID, CodeIndex: f.Index, Code: f.Code, CodeURL: text,
 		Active: f.State.Activation != nil, Frozen: f.State.Frozen, Void: f.State.Void, Redeemed: f.State.Redeemed,
 		History: each(history, showEvent)}
+	if !operations.CallerOf(ctx).Role.Covers(operations.Marketer) { // who reads the text of a code can print a copy
+		shown.Code, shown.CodeURL = "", ""
+	}
 	if f.State.Activation != nil {
 		e := showEvent(*f.State.Activation)
 		shown.Activation = &e

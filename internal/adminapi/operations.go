@@ -166,14 +166,14 @@ func (a *Admin) codeOperations() []o.Operation {
 			"Make codes not active any more, now or at a time").Of(a.ofBatch),
 		o.Post("/batches/{application_id}/retarget", "retargetCodes", o.Marketer, a.retargetCodes,
 			"Open another page for what is active in a range; what the codes count for stays").Of(a.ofBatch),
-		o.Get("/batches/{application_id}/codes/{code_index}/scans", "getCodeScans", o.Marketer, a.getCodeScans,
+		o.Get("/batches/{application_id}/codes/{code_index}/scans", "getCodeScans", o.Viewer, a.getCodeScans,
 			"What is known of the scans of a code").Of(a.ofBatch),
-		o.Get("/batches/{application_id}/alarm", "getBatchAlarm", o.Marketer, a.getBatchAlarm,
+		o.Get("/batches/{application_id}/alarm", "getBatchAlarm", o.Viewer, a.getBatchAlarm,
 			"From which score on codes of an application are alarmed because they look copied").Of(a.ofBatch),
 		o.Put("/batches/{application_id}/alarm", "putBatchAlarm", o.Operator, a.putBatchAlarm,
 			"Choose from which score on codes of an application are alarmed, or off; neither: the setting alarm_threshold. Alarms that stand stay").
 			Of(a.ofBatch),
-		o.Get("/batches/{application_id}/alarm/replay", "replayAlarms", o.Marketer, a.replayAlarms,
+		o.Get("/batches/{application_id}/alarm/replay", "replayAlarms", o.Viewer, a.replayAlarms,
 			"What would a threshold have given in the last 90 days?").Of(a.ofBatch).Patient().
 			Alone("another replay is running: wait for its end").
 			More("Nothing is changed. The scans of codes that have so many points are read from the ledger again; " +
@@ -208,7 +208,7 @@ func (a *Admin) codeOperations() []o.Operation {
 		o.Post("/packages/{package}/spoiled", "spoilCodes", o.Marketer, a.spoilCodes,
 			"Note that the printer destroyed codes of a package: void for ever, and in no package any more").Of(a.ofPackage),
 		o.Get("/package-signer", "packageSigner", o.Viewer, a.packageSigner, "The public key by which printers check packages").Everyone(),
-		o.Post("/codes/lookup", "lookupCode", o.Marketer, a.lookupCode,
+		o.Post("/codes/lookup", "lookupCode", o.Viewer, a.lookupCode,
 			"Find a code by its text, its nine characters, or application and index, with its history").Everyone(),
 	}
 }
@@ -216,11 +216,11 @@ func (a *Admin) codeOperations() []o.Operation {
 // scanOperations are those of scans and what is counted of them.
 func (a *Admin) scanOperations() []o.Operation {
 	return []o.Operation{
-		o.Get("/scans", "listScans", o.Marketer, a.listScans, "Scans in the order in which they became known; each once").
+		o.Get("/scans", "listScans", o.Viewer, a.listScans, "Scans in the order in which they became known; each once").
 			More("With `from`, `to`, `user`, `rule` or `application_id` only those that match. Such a call looks at 20,000 scans at most, so that " +
 				"a page may have few or none while `more` says that others follow: go on after `next`.").Everyone(),
-		o.Get("/scans/{scan_id}", "getScan", o.Marketer, a.getScan, "Show a scan").Of(a.ofScan),
-		o.Get("/scans/export", "exportScans", o.Marketer, a.exportScans,
+		o.Get("/scans/{scan_id}", "getScan", o.Viewer, a.getScan, "Show a scan").Of(a.ofScan),
+		o.Get("/scans/export", "exportScans", o.Viewer, a.exportScans,
 			"Scans as a file, all or those that match, in the order in which they became known").
 			Answers("the scans", "text/csv", parquetType).Everyone(),
 		o.Get("/scan-nodes", "listScanNodes", o.Operator, a.listScanNodes,
@@ -230,13 +230,13 @@ func (a *Admin) scanOperations() []o.Operation {
 		o.Get("/lake/verification", "verifyLake", o.Operator, a.verifyLake,
 			"Compare the lake of --lake with the ledger, day by day; 404 where this node writes none").Patient().
 			Alone("another comparison is running: wait for its end"),
-		o.Get("/statistics", "askStatistics", o.Marketer, a.askStatistics,
+		o.Get("/statistics", "askStatistics", o.Viewer, a.askStatistics,
 			"How often was scanned, by time and by what the scans have in common").Everyone(),
-		o.Get("/statistics/misses", "listMisses", o.Marketer, a.listMisses,
+		o.Get("/statistics/misses", "listMisses", o.Viewer, a.listMisses,
 			"What was scanned and found nothing, the most scanned first").Everyone(),
-		o.Get("/statistics/export", "exportStatistics", o.Marketer, a.exportStatistics,
+		o.Get("/statistics/export", "exportStatistics", o.Viewer, a.exportStatistics,
 			"All rows of an answer about scans as a file, as askStatistics has them").Answers("the rows", "text/csv", parquetType).Everyone(),
-		o.Get("/statistics/misses/export", "exportMisses", o.Marketer, a.exportMisses,
+		o.Get("/statistics/misses/export", "exportMisses", o.Viewer, a.exportMisses,
 			"What was scanned and found nothing as a file, the most scanned first").Answers("the places", "text/csv", parquetType).Everyone(),
 		o.Get(sharedPath, "listSharedCharts", o.Marketer, a.listSharedCharts,
 			"Charts that are shared now, the newest first: the caller's, or all of them for an operator of all accounts").Everyone(),
@@ -248,8 +248,8 @@ func (a *Admin) scanOperations() []o.Operation {
 		o.Post("/statistics/recount", "recountStatistics", o.Operator, a.recountStatistics,
 			"Count the whole ledger again and say where that differs from what is counted").Patient().
 			Alone("another recount is running: wait for its end"),
-		o.Get("/alarms", "listAlarms", o.Marketer, a.listAlarms, "Codes that look as if they were copied, and spoiled ones that were scanned, oldest alarm first").Everyone(),
-		o.Get("/alarms/export", "exportAlarms", o.Marketer, a.exportAlarms, "Alarms as a file, oldest first, with their reasons in a language").
+		o.Get("/alarms", "listAlarms", o.Viewer, a.listAlarms, "Codes that look as if they were copied, and spoiled ones that were scanned, oldest alarm first").Everyone(),
+		o.Get("/alarms/export", "exportAlarms", o.Viewer, a.exportAlarms, "Alarms as a file, oldest first, with their reasons in a language").
 			Answers("the alarms", "text/csv", parquetType).Everyone(),
 		o.Post("/alarms/{id}/acknowledge", "acknowledgeAlarm", o.Marketer, a.acknowledgeAlarm,
 			"Note that somebody has seen an alarm; the first one stays").Of(a.ofAlarm),

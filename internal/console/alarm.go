@@ -23,7 +23,7 @@ type alarmPage struct {
 	Threshold int64
 	Map       *placesMap
 	Buyer     string // the key of what a buyer reads
-	Page      string // its address
+	Page      string // its address; "" where the reader may not see the text of codes
 	Traces    string // the address of the code's scans
 }
 
@@ -53,9 +53,12 @@ func (c *Console) alarm(v *visit) {
 		v.failed(into(&data.Scans)(v.api.CodeScans(v.ctx(), data.ApplicationID, data.CodeIndex))) {
 		return
 	}
-	data.Known, data.Buyer, data.Page = factsOf(list[0].Why), buyerSees(data.Code), "https://"+data.Code.CodeURL
-	if c.Emulates {
-		data.Page = c.Wire() + "/p/?u=" + url.QueryEscape(data.Code.CodeURL)
+	data.Known, data.Buyer = factsOf(list[0].Why), buyerSees(data.Code)
+	if text := data.Code.CodeURL; text != "" { // the reader may see it
+		data.Page = "https://" + text
+		if c.Emulates {
+			data.Page = c.Wire() + "/p/?u=" + url.QueryEscape(text)
+		}
 	}
 	traces := url.Values{"code": {data.Name()}}
 	if first := data.Scans.FirstAt; first != nil {

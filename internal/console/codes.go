@@ -183,13 +183,11 @@ func (v *visit) showBatch(status int, id int64, data batchView) {
 	for from := int64(0); from < data.Batch.Count && len(data.Segments) < mostSegments; from += int64(data.Batch.Segment) {
 		data.Segments = append(data.Segments, client.CodeRange{From: from, To: min(from+int64(data.Batch.Segment), data.Batch.Count) - 1})
 	}
-	if (view{visit: v}).May("marketer") {
-		if data.Alarm == nil {
-			data.Alarm = &batchAlarmView{}
-		}
-		if v.failed(into(&data.Alarm.BatchAlarm)(v.api.BatchAlarm(ctx, id))) {
-			return
-		}
+	if data.Alarm == nil {
+		data.Alarm = &batchAlarmView{}
+	}
+	if v.failed(into(&data.Alarm.BatchAlarm)(v.api.BatchAlarm(ctx, id))) {
+		return
 	}
 	v.show(status, "batch", data)
 }

@@ -100,10 +100,7 @@ func (v *visit) pageOf(hit client.Hit) string {
 	case "call":
 		return Root + "/calls/" + url.PathEscape(hit.Key)
 	case "activity":
-		if (view{visit: v}).May("marketer") {
-			return Root + "/statistics?" + url.Values{"by": {"day"}, "activity": {hit.Key}, "account": {hit.Account}}.Encode()
-		}
-		return Root + "/codes?" + url.Values{"account": {hit.Account}}.Encode()
+		return Root + "/statistics?" + url.Values{"by": {"day"}, "activity": {hit.Key}, "account": {hit.Account}}.Encode()
 	}
 	return Root + "/codes?" + url.Values{"code": {hit.Key}}.Encode()
 }

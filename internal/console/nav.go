@@ -40,9 +40,9 @@ var navigation = []group{
 		{name: "packages", path: "/packages", least: operations.Viewer},
 	}},
 	{"scans", []entry{
-		{name: "statistics", path: "/statistics", least: operations.Marketer},
-		{name: "scans", path: "/statistics/scans", least: operations.Marketer},
-		{name: "alarms", path: "/alarms", least: operations.Marketer},
+		{name: "statistics", path: "/statistics", least: operations.Viewer},
+		{name: "scans", path: "/statistics/scans", least: operations.Viewer},
+		{name: "alarms", path: "/alarms", least: operations.Viewer},
 	}},
 	{"developer", []entry{
 		{name: "calls", path: "/calls", least: operations.Viewer, kept: true},

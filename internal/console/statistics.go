@@ -143,7 +143,8 @@ func (v *visit) showStatistics(done statisticsView) {
 		return
 	}
 	data.Recount, data.Link = done.Recount, done.Link
-	if v.failed(v.numbers(&data)) || v.failed(into(&data.Shared)(v.api.SharedCharts(v.ctx()))) {
+	shares := (view{visit: v}).May("marketer")
+	if v.failed(v.numbers(&data)) || shares && v.failed(into(&data.Shared)(v.api.SharedCharts(v.ctx()))) {
 		return
 	}
 	data.Numbers.Rows = everyPeriod(data.Numbers, data.By)
