@@ -16,9 +16,9 @@ import (
 // the wire has.
 const unread = api.MaxBody
 
-// unreadHTTP2 is the same over HTTP/2, where curl 7.88 (Debian 12) loses an answer that comes before its whole body is sent: a file of
-// rules with a wrong token must be answered, too. It stops sending at an error that it has whole, so that before a longer body such an
-// answer is sent in one piece, with its length. Over HTTP/1.1 curl reads the answer in any case.
+// unreadHTTP2 is the same over HTTP/2, where curl 7.88 (Debian 12) loses an answer below 400 that comes before its whole body is sent: a
+// file of rules with a wrong token must be answered, too. It stops sending at an error that it has whole, so that before a longer body an
+// error is sent in one piece, with its length, and any other answer becomes a 413. Over HTTP/1.1 curl reads the answer in any case.
 const unreadHTTP2 = 64 << 20
 
 // longestHeld is how long an answer may be that is held until it is whole.
@@ -50,7 +50,15 @@ func (s *Server) timelyBody(next http.Handler) http.Handler {
 		r.Body = a
 		next.ServeHTTP(a, r)
 		if a.status != 0 {
-			a.Header().Set("Content-Length", strconv.Itoa(a.held.Len()))
+			if a.status < 400 || a.left.Load() >= 0 {
+				a.rest()
+			}
+			if missed := int(a.missed.Load()); missed != 0 && a.status < 400 {
+				a.status = missed
+			}
+			if a.held.Len() > 0 {
+				a.Header().Set("Content-Length", strconv.Itoa(a.held.Len()))
+			}
 			a.send()
 			_ = a.control.Flush()
 		}
@@ -69,9 +77,10 @@ type arriving struct {
 	left     atomic.Int64 // how many bytes are left of the length that the client named; negative where it named none
 	begun    atomic.Bool  // a handler reads it
 	ended    atomic.Bool  // it is complete, or no more of it will come
+	missed   atomic.Int32 // the status that says why the rest was not read; 0 = nothing is missing
 	answered atomic.Bool
 
-	mayHold bool         // over HTTP/2 an error may be sent before a long body was read
+	mayHold bool         // over HTTP/2 an answer is held until the body was read
 	status  int          // of an answer that is held; 0 = none is
 	held    bytes.Buffer // its body
 }
@@ -82,6 +91,9 @@ func (a *arriving) Read(b []byte) (int, error) {
 	n, err := a.body.Read(b)
 	a.left.Add(-int64(n))
 	if err != nil {
+		if err != io.EOF {
+			a.missed.CompareAndSwap(0, http.StatusRequestTimeout)
+		}
 		a.ended.Store(true)
 	}
 	return n, err
@@ -125,7 +137,9 @@ func (a *arriving) send() {
 // release sends what is held of an answer that is too long to be held, or comes in pieces.
 func (a *arriving) release() {
 	if a.status != 0 {
-		a.rest()
+		if a.status >= 400 || !a.begun.Load() {
+			a.rest()
+		}
 		a.send()
 	}
 }
@@ -140,27 +154,27 @@ func (a *arriving) before(status int) {
 		return
 	}
 	switch {
-	case status < 400 && a.begun.Load() && a.left.Load() != 0:
-	case status >= 400 && a.mayHold && !a.ended.Load() && (a.left.Load() < 0 || a.left.Load() > a.unread):
+	case a.mayHold && (!a.ended.Load() || a.missed.Load() != 0):
 		a.status = status
-	default:
+	case status >= 400 || !a.begun.Load() || a.left.Load() == 0:
 		a.rest()
 	}
 }
 
-// rest reads the rest of the body and drops it. Where that is too long, or does not come, the connection ends with the
-// answer.
+// rest reads the rest of the body and drops it. Where that is too long, or does not come, missed says so, and the connection ends with
+// the answer.
 func (a *arriving) rest() {
-	if a.ended.Load() {
-		return
-	}
-	if a.left.Load() <= a.unread {
+	if !a.ended.Load() && a.left.Load() <= a.unread {
 		_ = a.control.SetReadDeadline(time.Now().Add(a.patience))
 		if _, err := io.CopyN(io.Discard, a, a.unread+1); err == io.EOF {
 			_ = a.control.SetReadDeadline(time.Time{}) // of an answer that takes long
 			return
 		}
 	}
-	a.ended.Store(true)
-	a.Header().Set("Connection", "close")
+	if !a.ended.Swap(true) {
+		a.missed.Store(http.StatusRequestEntityTooLarge)
+	}
+	if a.missed.Load() != 0 && !a.mayHold {
+		a.Header().Set("Connection", "close")
+	}
 }

@@ -46,6 +46,10 @@ func refusals(key string) []refusal {
 			status: 401, length: 80 << 20},
 		{name: "a page of the console, not signed in, 80 MiB", path: "/console/people", headers: []string{form}, status: 401,
 			length: 80 << 20},
+		{name: "token that is none, 80 MiB", path: "/cgi-bin/wxopen/qrcodejumpget?access_token=none", status: 413, length: 80 << 20},
+		{name: "80 MiB in place of 1", path: "/cgi-bin/stable_token", status: 413, length: 80 << 20},
+		{name: "unknown call, 80 MiB", path: "/cgi-bin/nothing", status: 413, length: 80 << 20},
+		{name: "80 MiB of a scan", path: "/scan/v1/resolve", headers: bearer(key), status: 413, length: 80 << 20},
 		{name: "the authorisation page without its address", path: "/cgi-bin/componentloginpage", headers: []string{form}, status: 400},
 		{name: "the authorisation page from another site", path: "/cgi-bin/componentloginpage", headers: []string{form,
 			"Sec-Fetch-Site: cross-site"}, status: 403},
@@ -65,7 +69,7 @@ func refusals(key string) []refusal {
 		{name: "another site's page", path: "/admin/v1/accounts",
 			headers: append(bearer(servertest.AdminToken), "Sec-Fetch-Site: cross-site"),
 			status:  403},
-		{name: "the metrics by a POST", path: "/metrics", status: 200}, // an unknown call of the wire
+		{name: "the metrics by a POST", path: "/metrics", status: 404},
 		{name: "a page of the console, not signed in", path: "/console/people", headers: []string{form}, status: 401},
 		{name: "a form of another site", path: "/console/login", headers: []string{form, "Sec-Fetch-Site: cross-site"}, status: 403},
 		{name: "a page of the console that is none", path: "/console/nothing", headers: []string{form}, status: 401},
@@ -92,7 +96,9 @@ func TestAnAnswerArrivesAtTheDistributionsCurl(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "curl", "--version").Output(); err != nil || !bytes.Contains(out, []byte("HTTP2")) {
 		t.Skipf("it needs a curl that speaks HTTP/2: %v", err)
 	}
-	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, Config: func(c *server.Config) { c.TLSDev = true }})
+	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, Config: func(c *server.Config) {
+		c.TLSDev, c.ScanListen, c.AdminListen = true, "127.0.0.1:0", "127.0.0.1:0"
+	}})
 	h := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}}
 	defer h.CloseIdleConnections()
 	send := func(r *http.Request) servertest.Answer {
@@ -109,8 +115,10 @@ func TestAnAnswerArrivesAtTheDistributionsCurl(t *testing.T) {
 		return servertest.Answer{Status: a.StatusCode, Body: string(body)}
 	}
 	var made struct{ Key string }
-	send(s.Request("POST", "/admin/v1/scan-keys", `{"name":"app"}`, "Content-Type: application/json",
-		"Authorization: Bearer "+servertest.AdminToken)).JSON(t, &made)
+	create := s.Request("POST", "/admin/v1/scan-keys", `{"name":"app"}`, "Content-Type: application/json",
+		"Authorization: Bearer "+servertest.AdminToken)
+	create.URL.Host = strings.TrimPrefix(s.AdminURL, "https://")
+	send(create).JSON(t, &made)
 	s.Hide(made.Key)
 	folder := t.TempDir()
 	list := refusals(made.Key)
@@ -121,13 +129,20 @@ func TestAnAnswerArrivesAtTheDistributionsCurl(t *testing.T) {
 		if err := os.WriteFile(file, bytes.Repeat([]byte("x"), r.length), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		listener := s.URL
+		switch {
+		case strings.HasPrefix(r.path, "/scan/"):
+			listener = s.ScanURL
+		case strings.HasPrefix(r.path, "/admin/"), strings.HasPrefix(r.path, "/console/"):
+			listener = s.AdminURL
+		}
 		joined := "?"
 		if strings.Contains(r.path, "?") {
 			joined = "&"
 		}
 		fmt.Fprintf(&plan, "next\nurl = \"%s%s%sn=[1-40]\"\nrequest = %s\ndata-binary = \"@%s\"\noutput = /dev/null\ninsecure\nsilent\nhttp2\n"+
 			"max-time = 30\nnoproxy = \"*\"\nwrite-out = \"%d %%{http_code} %%{http_version} %%{exitcode} %%{errormsg}\\n\"\n",
-			s.URL, r.path, joined, r.method, file, i)
+			listener, r.path, joined, r.method, file, i)
 		for _, h := range r.headers {
 			fmt.Fprintf(&plan, "header = %q\n", h)
 		}
@@ -159,7 +174,7 @@ func TestAnAnswerArrivesAtTheDistributionsCurl(t *testing.T) {
 	}
 
 	// What is longer than anybody reads is no way to make the server read.
-	r, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/admin/v1/accounts", endless{})
+	r, err := http.NewRequestWithContext(t.Context(), "POST", s.AdminURL+"/admin/v1/accounts", endless{})
 	if err != nil {
 		t.Fatal(err)
 	}
