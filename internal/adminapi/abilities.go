@@ -45,7 +45,7 @@ func (s standing) abilities() []client.Ability {
 	return list
 }
 
-func (a *Admin) listAbilities(ctx context.Context, in *AppIDPath) (client.AbilityList, error) {
+func (a accountAPI) listAbilities(ctx context.Context, in *AppIDPath) (client.AbilityList, error) {
 	one, err := a.Accounts.Get(ctx, in.AppID)
 	if err != nil {
 		return client.AbilityList{}, err

@@ -56,7 +56,7 @@ type AppIDPath struct {
 }
 
 // showAccount shows no secret and no hash of one.
-func (a *Admin) showAccount(ctx context.Context, one accounts.Account) (client.Account, error) {
+func (a accountAPI) showAccount(ctx context.Context, one accounts.Account) (client.Account, error) {
 	members := map[string]string{}
 	for user, role := range one.Members {
 		members[user] = string(role)
@@ -82,11 +82,11 @@ func (a *Admin) account(ctx context.Context, appid string, err error) (client.Ac
 	if err != nil {
 		return client.Account{}, err
 	}
-	return a.showAccount(ctx, one)
+	return a.accounts().showAccount(ctx, one)
 }
 
 // changeAccount changes one account and answers it.
-func (a *Admin) changeAccount(ctx context.Context, appid string, f func(*accounts.Account) error) (client.Account, error) {
+func (a accountAPI) changeAccount(ctx context.Context, appid string, f func(*accounts.Account) error) (client.Account, error) {
 	one, err := a.Accounts.Change(ctx, appid, f)
 	if err != nil {
 		return client.Account{}, err
@@ -94,7 +94,7 @@ func (a *Admin) changeAccount(ctx context.Context, appid string, f func(*account
 	return a.showAccount(ctx, one)
 }
 
-func (a *Admin) listAccounts(ctx context.Context, in *struct {
+func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	After  string               `query:"after" doc:"only accounts after this AppID"`
 	Text   string               `query:"text" maxLength:"128" doc:"only accounts with this in their AppID or name"`
 	Kind   accounts.Kind        `query:"kind" enum:"mini_program,service_account,subscription_account"`
@@ -134,7 +134,7 @@ func (a *Admin) listAccounts(ctx context.Context, in *struct {
 }
 
 // withScansOf adds how often what is accounts' was scanned of late.
-func (a *Admin) withScansOf(ctx context.Context, list []client.Account) error {
+func (a accountAPI) withScansOf(ctx context.Context, list []client.Account) error {
 	of, err := a.Scans.RecentOfOwners(ctx, each(list, func(one client.Account) string { return one.AppID }))
 	for i := range list {
 		list[i].Scans = showRecent(of[list[i].AppID])
@@ -146,7 +146,7 @@ func showRecent(r stats.Recent) *client.RecentScans {
 	return &client.RecentScans{Days: r.Days[:], Last: optional(r.Last)}
 }
 
-func (a *Admin) nameAccounts(ctx context.Context, in *struct {
+func (a accountAPI) nameAccounts(ctx context.Context, in *struct {
 	Of []string `query:"of" maxItems:"1000" doc:"AppIDs, with commas between them"`
 }) (client.AccountNames, error) {
 	caller := operations.CallerOf(ctx)
@@ -160,7 +160,7 @@ func (a *Admin) nameAccounts(ctx context.Context, in *struct {
 }
 
 // listed is a page of the accounts that the caller may see.
-func (a *Admin) listed(ctx context.Context, after string, limit int) (page []accounts.Account, err error) {
+func (a accountAPI) listed(ctx context.Context, after string, limit int) (page []accounts.Account, err error) {
 	caller := operations.CallerOf(ctx)
 	if !caller.Limited() {
 		return a.Accounts.List(ctx, after, limit)
@@ -181,11 +181,11 @@ func (a *Admin) listed(ctx context.Context, after string, limit int) (page []acc
 	return page, nil
 }
 
-func (a *Admin) getAccount(ctx context.Context, in *AppIDPath) (client.Account, error) {
+func (a accountAPI) getAccount(ctx context.Context, in *AppIDPath) (client.Account, error) {
 	return a.account(ctx, in.AppID, nil)
 }
 
-func (a *Admin) putAccount(ctx context.Context, in *struct {
+func (a accountAPI) putAccount(ctx context.Context, in *struct {
 	AppIDPath
 	Body accountInput
 }) (client.Account, error) {
@@ -200,7 +200,7 @@ func (a *Admin) putAccount(ctx context.Context, in *struct {
 
 // theirLinks refuses, to a caller that is limited to accounts, new links with Mini Programs that it
 // may not see, as putLink does.
-func (a *Admin) theirLinks(ctx context.Context, appid string, wanted []string) error {
+func (a accountAPI) theirLinks(ctx context.Context, appid string, wanted []string) error {
 	caller := operations.CallerOf(ctx)
 	if !slices.ContainsFunc(wanted, func(mini string) bool { return !caller.Sees(mini) }) {
 		return nil
@@ -219,7 +219,7 @@ func (a *Admin) theirLinks(ctx context.Context, appid string, wanted []string) e
 
 // knownFeatures refuses a feature that does not exist, unless the account has it: a
 // later version may have granted it.
-func (a *Admin) knownFeatures(ctx context.Context, appid string, wanted []string) error {
+func (a accountAPI) knownFeatures(ctx context.Context, appid string, wanted []string) error {
 	known := []string{codes.Feature}
 	if one, err := a.Accounts.Get(ctx, appid); err == nil {
 		known = append(known, one.Features...)
@@ -234,7 +234,7 @@ func (a *Admin) knownFeatures(ctx context.Context, appid string, wanted []string
 	return nil
 }
 
-func (a *Admin) setVersions(ctx context.Context, in *struct {
+func (a accountAPI) setVersions(ctx context.Context, in *struct {
 	AppIDPath
 	Body struct {
 		Versions []accounts.Version `json:"versions"`
@@ -246,7 +246,7 @@ func (a *Admin) setVersions(ctx context.Context, in *struct {
 	})
 }
 
-func (a *Admin) setJump(ctx context.Context, in *struct {
+func (a accountAPI) setJump(ctx context.Context, in *struct {
 	AppIDPath
 	Body struct {
 		Open bool `json:"open"`
@@ -258,7 +258,7 @@ func (a *Admin) setJump(ctx context.Context, in *struct {
 	})
 }
 
-func (a *Admin) endTokens(ctx context.Context, in *AppIDPath) (client.Account, error) {
+func (a accountAPI) endTokens(ctx context.Context, in *AppIDPath) (client.Account, error) {
 	return a.account(ctx, in.AppID, a.Accounts.EndTokens(ctx, in.AppID))
 }
 
@@ -272,7 +272,7 @@ func showDeletion(appid string, has accounts.Belongings, deleted bool) client.De
 	return client.Deletion{AppID: appid, Deleted: deleted, Goes: each(has.Goes, shown), Keeps: each(has.Keeps, shown)}
 }
 
-func (a *Admin) deleteAccount(ctx context.Context, in *struct {
+func (a accountAPI) deleteAccount(ctx context.Context, in *struct {
 	AppIDPath
 	DryRun
 }) (client.Deletion, error) {
@@ -286,7 +286,7 @@ type MemberPath struct {
 }
 
 // setMember gives a user a role, "" = none.
-func (a *Admin) setMember(ctx context.Context, at MemberPath, role accounts.Role) (client.Account, error) {
+func (a accountAPI) setMember(ctx context.Context, at MemberPath, role accounts.Role) (client.Account, error) {
 	return a.changeAccount(ctx, at.AppID, func(one *accounts.Account) error {
 		members := map[string]accounts.Role{}
 		maps.Copy(members, one.Members)
@@ -298,7 +298,7 @@ func (a *Admin) setMember(ctx context.Context, at MemberPath, role accounts.Role
 	})
 }
 
-func (a *Admin) putMember(ctx context.Context, in *struct {
+func (a accountAPI) putMember(ctx context.Context, in *struct {
 	MemberPath
 	Body struct {
 		Role accounts.Role `json:"role" enum:"admin,developer,trial"`
@@ -307,11 +307,11 @@ func (a *Admin) putMember(ctx context.Context, in *struct {
 	return a.setMember(ctx, in.MemberPath, in.Body.Role)
 }
 
-func (a *Admin) deleteMember(ctx context.Context, in *MemberPath) (client.Account, error) {
+func (a accountAPI) deleteMember(ctx context.Context, in *MemberPath) (client.Account, error) {
 	return a.setMember(ctx, *in, "")
 }
 
-func (a *Admin) getQuota(ctx context.Context, in *AppIDPath) (client.Quota, error) {
+func (a accountAPI) getQuota(ctx context.Context, in *AppIDPath) (client.Quota, error) {
 	one, err := a.Accounts.Get(ctx, in.AppID)
 	if err != nil {
 		return client.Quota{}, err
@@ -320,7 +320,7 @@ func (a *Admin) getQuota(ctx context.Context, in *AppIDPath) (client.Quota, erro
 	return client.Quota{PublishesLeft: left}, err
 }
 
-func (a *Admin) getOpenID(ctx context.Context, in *struct {
+func (a accountAPI) getOpenID(ctx context.Context, in *struct {
 	User      string `path:"user" maxLength:"512"`
 	AppID     string `query:"appid" required:"true"`
 	Namespace string `query:"namespace" default:"default"`
@@ -331,7 +331,7 @@ func (a *Admin) getOpenID(ctx context.Context, in *struct {
 	return client.OpenID{OpenID: a.OpenIDs.OpenID(in.Namespace, in.AppID, in.User)}, nil
 }
 
-func (a *Admin) listNotices(ctx context.Context, in *struct {
+func (a accountAPI) listNotices(ctx context.Context, in *struct {
 	AppIDPath
 	Page
 }) (client.NoticeList, error) {
@@ -346,15 +346,15 @@ type LinkPath struct {
 	MiniProgram string `path:"mini_program" maxLength:"128"`
 }
 
-func (a *Admin) putLink(ctx context.Context, in *LinkPath) (client.Account, error) {
+func (a accountAPI) putLink(ctx context.Context, in *LinkPath) (client.Account, error) {
 	return a.account(ctx, in.AppID, a.Accounts.Link(ctx, in.AppID, in.MiniProgram))
 }
 
-func (a *Admin) deleteLink(ctx context.Context, in *LinkPath) (client.Account, error) {
+func (a accountAPI) deleteLink(ctx context.Context, in *LinkPath) (client.Account, error) {
 	return a.account(ctx, in.AppID, a.Accounts.Unlink(ctx, in.AppID, in.MiniProgram))
 }
 
-func (a *Admin) listLinks(ctx context.Context, in *AppIDPath) (client.AccountLinkList, error) {
+func (a accountAPI) listLinks(ctx context.Context, in *AppIDPath) (client.AccountLinkList, error) {
 	list, err := a.Accounts.LinkedPrograms(ctx, in.AppID)
 	return client.AccountLinkList{Links: each(list, func(l accounts.LinkedProgram) client.AccountLink {
 		return client.AccountLink{MiniProgram: l.MiniProgram, Name: l.Program.Name, Status: int(l.Status), Unlinking: l.Unlinking,
@@ -362,7 +362,7 @@ func (a *Admin) listLinks(ctx context.Context, in *AppIDPath) (client.AccountLin
 	})}, err
 }
 
-func (a *Admin) confirmLink(ctx context.Context, in *struct {
+func (a accountAPI) confirmLink(ctx context.Context, in *struct {
 	LinkPath
 	Body struct {
 		Side  accounts.Side `json:"side" enum:"account,mini_program"`

@@ -41,7 +41,7 @@ func inBoth(reason phrase.Text) client.AlarmReason {
 	return client.AlarmReason{English: reason.English(), Chinese: reason.Chinese()}
 }
 
-func (a *Admin) showAlarm(ctx context.Context, of alarms.Alarm) (alarm, error) {
+func (a scanAPI) showAlarm(ctx context.Context, of alarms.Alarm) (alarm, error) {
 	b, err := a.Codes.Memory.Know(ctx, of.Batch)
 	return alarm{ID: of.ID, Kind: of.Kind, Account: b.Account, ApplicationID: of.Batch, CodeIndex: of.Index, At: of.At,
 		ScanID: of.Scan, Score: of.Score,
@@ -67,7 +67,7 @@ func (f AlarmFilter) query(ctx context.Context) (alarms.Query, error) {
 		Batch: f.ApplicationID}, err
 }
 
-func (a *Admin) listAlarms(ctx context.Context, in *struct {
+func (a scanAPI) listAlarms(ctx context.Context, in *struct {
 	AlarmFilter
 	Page
 }) (alarmList, error) {
@@ -88,7 +88,7 @@ func (a *Admin) listAlarms(ctx context.Context, in *struct {
 	return shown, err
 }
 
-func (a *Admin) acknowledgeAlarm(ctx context.Context, in *struct {
+func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
 	Body struct {
 		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"not read: the caller acknowledges"`
@@ -102,7 +102,7 @@ func (a *Admin) acknowledgeAlarm(ctx context.Context, in *struct {
 	return a.showAlarm(ctx, found)
 }
 
-func (a *Admin) dismissAlarm(ctx context.Context, in *struct {
+func (a scanAPI) dismissAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
 	Body struct {
 		Note  string `json:"note" minLength:"1" maxLength:"1000" doc:"why the code is no copy"`
@@ -117,7 +117,7 @@ func (a *Admin) dismissAlarm(ctx context.Context, in *struct {
 	return a.showAlarm(ctx, found)
 }
 
-func (a *Admin) getBatchAlarm(ctx context.Context, in *BatchPath) (client.BatchAlarm, error) {
+func (a scanAPI) getBatchAlarm(ctx context.Context, in *BatchPath) (client.BatchAlarm, error) {
 	b, err := a.Codes.Memory.Know(ctx, in.ID)
 	if err != nil {
 		return client.BatchAlarm{}, err
@@ -143,7 +143,7 @@ type ThresholdPath struct {
 	ID int64 `path:"application_id" minimum:"1"`
 }
 
-func (a *Admin) putBatchAlarm(ctx context.Context, in *struct {
+func (a scanAPI) putBatchAlarm(ctx context.Context, in *struct {
 	ThresholdPath
 	Body client.BatchAlarmPut
 }) (client.BatchAlarm, error) {
@@ -165,7 +165,7 @@ func (a *Admin) putBatchAlarm(ctx context.Context, in *struct {
 	return a.getBatchAlarm(ctx, &BatchPath{in.ID})
 }
 
-func (a *Admin) replayAlarms(ctx context.Context, in *struct {
+func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 	BatchPath
 	Threshold int64 `query:"threshold" minimum:"0" maximum:"100000" doc:"left out: the one in force"`
 }) (client.AlarmReplay, error) {
@@ -194,7 +194,7 @@ func (a *Admin) replayAlarms(ctx context.Context, in *struct {
 }
 
 // addAlarms adds to runs, which are in order, which of their codes have an alarm that stands.
-func (a *Admin) addAlarms(ctx context.Context, batch int64, runs []client.CodeRun) error {
+func (a scanAPI) addAlarms(ctx context.Context, batch int64, runs []client.CodeRun) error {
 	if len(runs) == 0 {
 		return nil
 	}

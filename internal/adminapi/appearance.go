@@ -30,12 +30,12 @@ func showAppearance(a appearance.Appearance, png []byte) client.Appearance {
 // AppearancePath names the account whose appearance a call changes.
 type AppearancePath struct{ AppIDPath }
 
-func (a *Admin) getAppearance(ctx context.Context, in *AppIDPath) (client.Appearance, error) {
+func (a accountAPI) getAppearance(ctx context.Context, in *AppIDPath) (client.Appearance, error) {
 	one, png, err := a.Appearances.Get(ctx, in.AppID)
 	return showAppearance(one, png), err
 }
 
-func (a *Admin) putAppearance(ctx context.Context, in *struct {
+func (a accountAPI) putAppearance(ctx context.Context, in *struct {
 	AppearancePath
 	Body client.AppearancePut
 }) (client.Appearance, error) {

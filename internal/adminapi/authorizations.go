@@ -16,7 +16,7 @@ import (
 // candidates are how many accounts an answer names where nobody says how many.
 const candidates = 50
 
-func (a *Admin) lookupAuthorization(ctx context.Context, in *struct {
+func (a accountAPI) lookupAuthorization(ctx context.Context, in *struct {
 	Body client.AuthorizationQuestion
 }) (client.AuthorizationRequest, error) {
 	asked, err := a.Accounts.Referred(ctx, in.Body.Reference)
@@ -41,7 +41,7 @@ func unread(err error) error {
 	return err
 }
 
-func (a *Admin) agreeToPlatform(ctx context.Context, in *struct {
+func (a accountAPI) agreeToPlatform(ctx context.Context, in *struct {
 	Body client.AuthorizationAgreed
 }) (client.AuthorizationMade, error) {
 	b := in.Body

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/operations"
 )
 
-func (a *Admin) exportEverything(_ context.Context, in *struct {
+func (a archiveAPI) exportEverything(_ context.Context, in *struct {
 	Body struct {
 		// The schema has no rule for its length, because an answer about a broken rule would quote
 		// the passphrase.
@@ -30,7 +30,7 @@ func (a *Admin) exportEverything(_ context.Context, in *struct {
 
 // noteDrill notes in the audit log what a restore drill found. The drill ran elsewhere, with an
 // archive of this server.
-func (a *Admin) noteDrill(ctx context.Context, in *struct{ Body client.Drill }) (client.Drill, error) {
+func (a archiveAPI) noteDrill(ctx context.Context, in *struct{ Body client.Drill }) (client.Drill, error) {
 	did := "restored"
 	switch d := in.Body; {
 	case d.OK && d.Problem != "":

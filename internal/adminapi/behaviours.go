@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/behaviour"
 )
 
-func (a *Admin) listBehaviours(context.Context, *noInput) (client.BehaviourList, error) {
+func (a serverAPI) listBehaviours(context.Context, *noInput) (client.BehaviourList, error) {
 	list, now := client.BehaviourList{}, a.Now()
 	for _, b := range behaviour.All() {
 		list.Behaviours = append(list.Behaviours, showBehaviour(b, now))

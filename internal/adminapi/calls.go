@@ -29,7 +29,7 @@ func showSearched(s calls.Searched) client.Searched {
 	return shown
 }
 
-func (a *Admin) listKeptCalls(ctx context.Context, in *struct {
+func (a serverAPI) listKeptCalls(ctx context.Context, in *struct {
 	CallSearch
 	RID    string `query:"rid" maxLength:"64" doc:"only the call with this request id"`
 	Failed bool   `query:"failed" doc:"only calls that were answered with another number than 0"`
@@ -44,7 +44,7 @@ func (a *Admin) listKeptCalls(ctx context.Context, in *struct {
 	return client.KeptCallPage{Calls: each(list, showCall), Searched: showSearched(looked)}, nil
 }
 
-func (a *Admin) listCallErrors(ctx context.Context, in *CallSearch) (client.CallErrorList, error) {
+func (a serverAPI) listCallErrors(ctx context.Context, in *CallSearch) (client.CallErrorList, error) {
 	list, looked, err := a.Calls.Failures(ctx, in.search())
 	if err != nil {
 		return client.CallErrorList{}, err
@@ -70,7 +70,7 @@ func showCall(c calls.Call) client.Call {
 	return shown
 }
 
-func (a *Admin) getCall(ctx context.Context, in *struct {
+func (a serverAPI) getCall(ctx context.Context, in *struct {
 	RID string `path:"rid" maxLength:"64" doc:"as it stands in the errmsg, in the log line or in X-Qrjump-Why"`
 }) (client.Call, error) {
 	c, err := a.Call(ctx, in.RID)
@@ -87,7 +87,7 @@ func (a *Admin) getCall(ctx context.Context, in *struct {
 }
 
 // ofCall is the account that made a call.
-func (a *Admin) ofCall(ctx context.Context, parameter func(string) string) (string, error) {
+func (a serverAPI) ofCall(ctx context.Context, parameter func(string) string) (string, error) {
 	c, err := a.Call(ctx, parameter("rid"))
 	return c.Account, err
 }

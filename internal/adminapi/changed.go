@@ -223,19 +223,19 @@ func (a *Admin) current(ctx context.Context, t operations.Thing) (shown any, tag
 	case accountThing:
 		shown, err = a.account(ctx, t.Key, nil)
 	case appearanceThing:
-		shown, err = a.getAppearance(ctx, &AppIDPath{t.Key})
+		shown, err = a.accounts().getAppearance(ctx, &AppIDPath{t.Key})
 	case componentThing:
-		shown, err = a.getComponent(ctx, &ComponentPath{t.Key})
+		shown, err = a.accounts().getComponent(ctx, &ComponentPath{t.Key})
 	case ruleThing:
 		var one rules.Rule
 		one, err = a.Rules.Own(ctx, accounts.Account{AppID: t.Owner}, t.Key)
 		shown = showRule(one)
 	case batchThing:
 		id, _ := strconv.ParseInt(t.Key, 10, 64) // the input has it as a number
-		shown, err = a.getBatch(ctx, &BatchPath{id})
+		shown, err = a.codes().getBatch(ctx, &BatchPath{id})
 	case thresholdThing:
 		id, _ := strconv.ParseInt(t.Key, 10, 64) // likewise
-		shown, err = a.getBatchAlarm(ctx, &BatchPath{id})
+		shown, err = a.scans().getBatchAlarm(ctx, &BatchPath{id})
 	case webhookThing:
 		list, failed := a.Webhooks.List(ctx)
 		shown, err = pick(list, showWebhook, func(w webhooks.Webhook) bool { return strconv.FormatInt(w.ID, 10) == t.Key }), failed
@@ -243,7 +243,7 @@ func (a *Admin) current(ctx context.Context, t operations.Thing) (shown any, tag
 		list, failed := a.People.People(ctx)
 		shown, err = pick(list, showPerson, func(p people.Person) bool { return p.Name == t.Key }), failed
 	case gs1Thing:
-		shown, err = a.getGS1(ctx, &KeyPath{t.Key})
+		shown, err = a.rules().getGS1(ctx, &KeyPath{t.Key})
 	case settingThing:
 		return a.currentSettings(ctx, t.Parts)
 	}
@@ -286,7 +286,7 @@ func (a *Admin) currentSettings(ctx context.Context, names []string) (shown any,
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := a.describe(now)
+	list, err := a.server().describe(now)
 	if err != nil {
 		return nil, nil, err
 	}

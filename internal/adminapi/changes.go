@@ -14,7 +14,7 @@ type changeList struct {
 	Changes []history.Entry `json:"changes"`
 }
 
-func (a *Admin) listChanges(ctx context.Context, in *struct {
+func (a serverAPI) listChanges(ctx context.Context, in *struct {
 	After  int64  `query:"after" doc:"only changes after this number" minimum:"0"`
 	Before int64  `query:"before" doc:"only changes before this number; with newest, to go back page by page" minimum:"0"`
 	Newest bool   `query:"newest" doc:"newest first"`
@@ -35,7 +35,7 @@ func (a *Admin) listChanges(ctx context.Context, in *struct {
 	return changeList{append([]history.Entry{}, list...)}, err
 }
 
-func (a *Admin) verifyAudit(ctx context.Context, _ *noInput) (history.Checked, error) {
+func (a serverAPI) verifyAudit(ctx context.Context, _ *noInput) (history.Checked, error) {
 	done, err := a.History.VerifyChanges(ctx)
 	if err == nil {
 		done.Orphans, err = a.History.Orphans(ctx, a.Codes.Memory.Targets(a.Now()))
@@ -43,7 +43,7 @@ func (a *Admin) verifyAudit(ctx context.Context, _ *noInput) (history.Checked, e
 	return done, err
 }
 
-func (a *Admin) undoRuleChange(ctx context.Context, in *struct {
+func (a serverAPI) undoRuleChange(ctx context.Context, in *struct {
 	Seq int64 `path:"seq" minimum:"1"`
 }) (client.RuleChange, error) {
 	done, err := a.Rules.Undo(ctx, in.Seq)

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/operations"
 )
 
-func (a *Admin) listCodeRuns(ctx context.Context, in *struct {
+func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
 	BatchPath
 	From int64 `query:"from" minimum:"0"`
 	To   int64 `query:"to" minimum:"0" doc:"the last index; left out: the end of the application"`
@@ -39,13 +39,13 @@ func (a *Admin) listCodeRuns(ctx context.Context, in *struct {
 		}
 		return one
 	}), more
-	return shown, a.addAlarms(ctx, in.ID, shown.Runs)
+	return shown, a.scans().addAlarms(ctx, in.ID, shown.Runs)
 }
 
 // mostListed is how many codes one file of them has.
 const mostListed = 50_000
 
-func (a *Admin) listCodes(ctx context.Context, in *struct {
+func (a codeAPI) listCodes(ctx context.Context, in *struct {
 	BatchPath
 	From int64 `query:"from" minimum:"0"`
 	To   int64 `query:"to" minimum:"0" doc:"the last index"`

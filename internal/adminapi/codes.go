@@ -90,7 +90,7 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 	return codes.NewSet(ranges...), nil
 }
 
-func (a *Admin) showBatch(ctx context.Context, b codes.Batch) (client.Batch, error) {
+func (a codeAPI) showBatch(ctx context.Context, b codes.Batch) (client.Batch, error) {
 	now := a.Codes.Now()
 	shown := client.Batch{ID: b.ID, Account: b.Account, ISV: strings.TrimPrefix(b.ISV, "\x01"), Proof: b.Proof, Count: b.Count,
 		Prefix: b.Prefix, Version: string(b.Version), Segment: b.Segment, QRVersion: codes.QRVersion(b.Prefix), CreatedAt: b.CreatedAt,
@@ -116,7 +116,7 @@ func (a *Admin) showBatch(ctx context.Context, b codes.Batch) (client.Batch, err
 	return shown, err
 }
 
-func (a *Admin) listBatches(ctx context.Context, in *struct {
+func (a codeAPI) listBatches(ctx context.Context, in *struct {
 	Account string `query:"account"`
 	Idle    int    `query:"idle" minimum:"0" maximum:"3660" doc:"only those of which no code is active so many days after the application, proofs left out"`
 	After   int64  `query:"after" minimum:"0"`
@@ -141,7 +141,7 @@ func (a *Admin) listBatches(ctx context.Context, in *struct {
 }
 
 // idle reports whether none of the codes of an application is active so many days after it.
-func (a *Admin) idle(b codes.Batch, days int) bool {
+func (a codeAPI) idle(b codes.Batch, days int) bool {
 	now := a.Codes.Now()
 	if b.Proof || now.Sub(b.CreatedAt) < time.Duration(days)*24*time.Hour {
 		return false
@@ -150,7 +150,7 @@ func (a *Admin) idle(b codes.Batch, days int) bool {
 	return !more && !slices.ContainsFunc(runs, func(r codes.Run) bool { return r.State.Activation != nil })
 }
 
-func (a *Admin) getBatch(ctx context.Context, in *BatchPath) (client.Batch, error) {
+func (a codeAPI) getBatch(ctx context.Context, in *BatchPath) (client.Batch, error) {
 	b, err := a.Codes.Memory.Know(ctx, in.ID)
 	if err != nil {
 		return client.Batch{}, err
@@ -159,7 +159,7 @@ func (a *Admin) getBatch(ctx context.Context, in *BatchPath) (client.Batch, erro
 }
 
 // ofBatch is the account whose batch a call concerns.
-func (a *Admin) ofBatch(ctx context.Context, parameter func(string) string) (string, error) {
+func (a codeAPI) ofBatch(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := strconv.ParseInt(parameter("application_id"), 10, 64)
 	if err != nil {
 		return "", codes.ErrNoBatch
@@ -172,7 +172,7 @@ type codeEventList struct {
 	Events []client.CodeEvent `json:"events"`
 }
 
-func (a *Admin) listCodeEvents(ctx context.Context, in *struct {
+func (a codeAPI) listCodeEvents(ctx context.Context, in *struct {
 	BatchPath
 	After int64 `query:"after" minimum:"0" doc:"only events after this seq"`
 	Page
@@ -200,7 +200,7 @@ func at(t *time.Time) (from time.Time) {
 	return from
 }
 
-func (a *Admin) change(ctx context.Context, actor string, id int64, s client.CodeSelection, c codes.Change) (client.CodesChanged, error) {
+func (a codeAPI) change(ctx context.Context, actor string, id int64, s client.CodeSelection, c codes.Change) (client.CodesChanged, error) {
 	b, err := a.Codes.Memory.Know(ctx, id)
 	if err != nil {
 		return client.CodesChanged{}, err
@@ -226,7 +226,7 @@ func (a *Admin) change(ctx context.Context, actor string, id int64, s client.Cod
 	return done, err
 }
 
-func (a *Admin) changeCodes(ctx context.Context, in *struct {
+func (a codeAPI) changeCodes(ctx context.Context, in *struct {
 	BatchPath
 	Body struct {
 		client.CodeChange
@@ -237,7 +237,7 @@ func (a *Admin) changeCodes(ctx context.Context, in *struct {
 	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Did: b.Did, Note: b.Note})
 }
 
-func (a *Admin) activateCodes(ctx context.Context, in *struct {
+func (a codeAPI) activateCodes(ctx context.Context, in *struct {
 	BatchPath
 	Body struct {
 		From    int64              `json:"code_start" minimum:"0"`
@@ -253,7 +253,7 @@ func (a *Admin) activateCodes(ctx context.Context, in *struct {
 		codes.Change{Did: codes.Activate, Binding: codes.Binding(b.Binding), From: at(b.At), Note: b.Note})
 }
 
-func (a *Admin) withdrawCodes(ctx context.Context, in *struct {
+func (a codeAPI) withdrawCodes(ctx context.Context, in *struct {
 	BatchPath
 	Body struct {
 		client.CodeChange
@@ -270,7 +270,7 @@ type retargeted struct {
 	Changed     int64 `json:"changed" doc:"how many of them are active, now or by a schedule, and open the other page"`
 }
 
-func (a *Admin) retargetCodes(ctx context.Context, in *struct {
+func (a codeAPI) retargetCodes(ctx context.Context, in *struct {
 	BatchPath
 	Body struct {
 		From     int64  `json:"code_start" minimum:"0"`
@@ -289,7 +289,7 @@ func (a *Admin) retargetCodes(ctx context.Context, in *struct {
 	return retargeted{Activations: done.Activations, Codes: codes.NewSet(r).Len(), Changed: done.Codes}, nil
 }
 
-func (a *Admin) lookupCode(ctx context.Context, in *struct {
+func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 	OwnedBy
 	Body struct {
 		CodeURL       string `json:"code_url,omitempty"`
@@ -347,7 +347,7 @@ func (a *Admin) lookupCode(ctx context.Context, in *struct {
 	return shown, err
 }
 
-func (a *Admin) getCodeScans(ctx context.Context, in *struct {
+func (a codeAPI) getCodeScans(ctx context.Context, in *struct {
 	BatchPath
 	Index int64 `path:"code_index" minimum:"0"`
 }) (client.CodeScans, error) {

@@ -16,7 +16,7 @@ func showGrant(g accounts.Authorization) client.Authorization {
 	return client.Authorization{AppID: g.Account.AppID, PermissionSets: append([]int{}, g.Sets...), GrantedAt: g.GrantedAt}
 }
 
-func (a *Admin) showComponent(ctx context.Context, one accounts.Component) (client.Component, error) {
+func (a accountAPI) showComponent(ctx context.Context, one accounts.Component) (client.Component, error) {
 	shown := client.Component{AppID: one.AppID, EventURL: one.EventURL, IPAllowlist: words[string](one.IPAllowlist),
 		RedirectHosts: words[string](one.RedirectHosts),
 		CreatedAt:     one.CreatedAt}
@@ -29,7 +29,7 @@ func (a *Admin) showComponent(ctx context.Context, one accounts.Component) (clie
 	return shown, err
 }
 
-func (a *Admin) listComponents(ctx context.Context, in *struct {
+func (a accountAPI) listComponents(ctx context.Context, in *struct {
 	After string `query:"after" doc:"only platforms after this AppID"`
 	Page
 }) (client.ComponentList, error) {
@@ -45,7 +45,7 @@ func (a *Admin) listComponents(ctx context.Context, in *struct {
 	return shown, err
 }
 
-func (a *Admin) getComponent(ctx context.Context, in *ComponentPath) (client.Component, error) {
+func (a accountAPI) getComponent(ctx context.Context, in *ComponentPath) (client.Component, error) {
 	one, err := a.Accounts.GetComponent(ctx, in.Component)
 	if err != nil {
 		return client.Component{}, err
@@ -53,7 +53,7 @@ func (a *Admin) getComponent(ctx context.Context, in *ComponentPath) (client.Com
 	return a.showComponent(ctx, one)
 }
 
-func (a *Admin) putComponent(ctx context.Context, in *struct {
+func (a accountAPI) putComponent(ctx context.Context, in *struct {
 	ComponentPath
 	Body client.ComponentPut
 }) (client.Component, error) {
@@ -76,7 +76,7 @@ func (a *Admin) putComponent(ctx context.Context, in *struct {
 	return a.getComponent(ctx, &in.ComponentPath)
 }
 
-func (a *Admin) deleteComponent(ctx context.Context, in *struct {
+func (a accountAPI) deleteComponent(ctx context.Context, in *struct {
 	ComponentPath
 	DryRun
 }) (client.Deletion, error) {
@@ -84,7 +84,7 @@ func (a *Admin) deleteComponent(ctx context.Context, in *struct {
 	return showDeletion(in.Component, has, !in.DryRun.DryRun), err
 }
 
-func (a *Admin) listPushes(ctx context.Context, in *struct {
+func (a accountAPI) listPushes(ctx context.Context, in *struct {
 	ComponentPath
 	Limit int `query:"limit" default:"50" minimum:"1" maximum:"1000"`
 }) (client.PushList, error) {
@@ -101,18 +101,18 @@ type Withdrawal struct {
 	AppIDPath
 }
 
-func (a *Admin) withdrawAuthorization(ctx context.Context, in *Withdrawal) (client.Withdrawn, error) {
+func (a accountAPI) withdrawAuthorization(ctx context.Context, in *Withdrawal) (client.Withdrawn, error) {
 	return client.Withdrawn{Withdrawn: true}, a.Accounts.Withdraw(ctx, in.Component, in.AppID)
 }
 
 // WithdrawalByAccount is a Withdrawal whose If-Match is about the account.
 type WithdrawalByAccount struct{ Withdrawal }
 
-func (a *Admin) withdrawFromAccount(ctx context.Context, in *WithdrawalByAccount) (client.Withdrawn, error) {
+func (a accountAPI) withdrawFromAccount(ctx context.Context, in *WithdrawalByAccount) (client.Withdrawn, error) {
 	return a.withdrawAuthorization(ctx, &in.Withdrawal)
 }
 
-func (a *Admin) listHolders(ctx context.Context, in *AppIDPath) (client.HoldingList, error) {
+func (a accountAPI) listHolders(ctx context.Context, in *AppIDPath) (client.HoldingList, error) {
 	list, err := a.Accounts.GrantsBy(ctx, in.AppID)
 	return client.HoldingList{Authorizations: each(list, func(h accounts.Holder) client.Holding {
 		return client.Holding{Component: h.Component, PermissionSets: append([]int{}, h.Grant.PermissionSets...),

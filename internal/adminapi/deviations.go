@@ -13,7 +13,7 @@ type ofAccount struct {
 	Account string `query:"account" maxLength:"64" doc:"left out: all"`
 }
 
-func (a *Admin) listDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {
+func (a serverAPI) listDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {
 	list, err := a.Calls.Deviations(ctx, in.Account)
 	if err != nil {
 		return client.DeviationList{}, err
@@ -22,7 +22,7 @@ func (a *Admin) listDeviations(ctx context.Context, in *ofAccount) (client.Devia
 }
 
 // coverDeviations says which trials of a program's calls happened to it.
-func (a *Admin) coverDeviations(ctx context.Context, in *ofAccount) (client.Coverage, error) {
+func (a serverAPI) coverDeviations(ctx context.Context, in *ofAccount) (client.Coverage, error) {
 	list, looked, err := a.Calls.Coverage(ctx, in.Account)
 	if err != nil {
 		return client.Coverage{}, err
@@ -55,7 +55,7 @@ func showDeviation(d calls.Deviation) client.Deviation {
 	return shown
 }
 
-func (a *Admin) forgetDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {
+func (a serverAPI) forgetDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {
 	if err := a.Calls.ForgetDeviations(ctx, in.Account); err != nil {
 		return client.DeviationList{}, err
 	}

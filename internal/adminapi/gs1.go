@@ -82,7 +82,7 @@ func (w GS1Wanted) entry(key string) digitallink.Entry {
 	return e
 }
 
-func (a *Admin) listGS1(ctx context.Context, in *struct {
+func (a ruleAPI) listGS1(ctx context.Context, in *struct {
 	Under string `query:"under" maxLength:"1024" doc:"a key: only it and what is below it"`
 	After string `query:"after" maxLength:"1024" doc:"the last key of the page before"`
 	Owner string `query:"owner" maxLength:"128" doc:"only of this account; left out: of all that the caller may see"`
@@ -97,7 +97,7 @@ func (a *Admin) listGS1(ctx context.Context, in *struct {
 }
 
 // ofTheirs returns what is said of a key to a caller who may know.
-func (a *Admin) ofTheirs(ctx context.Context, key string) (digitallink.Entry, error) {
+func (a ruleAPI) ofTheirs(ctx context.Context, key string) (digitallink.Entry, error) {
 	e, err := a.Products.Get(ctx, key)
 	if caller := operations.CallerOf(ctx); err == nil && !caller.Sees(e.Owner) {
 		return e, notTheirs(caller)
@@ -105,13 +105,13 @@ func (a *Admin) ofTheirs(ctx context.Context, key string) (digitallink.Entry, er
 	return e, err
 }
 
-func (a *Admin) getGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, error) {
+func (a ruleAPI) getGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, error) {
 	e, err := a.ofTheirs(ctx, in.Key)
 	return showGS1(e), err
 }
 
 // saveGS1 stores an entry for its caller: whoever may act for one account acts for that.
-func (a *Admin) saveGS1(ctx context.Context, e digitallink.Entry, fresh bool) (client.GS1Entry, error) {
+func (a ruleAPI) saveGS1(ctx context.Context, e digitallink.Entry, fresh bool) (client.GS1Entry, error) {
 	caller := operations.CallerOf(ctx)
 	if there, err := a.ofTheirs(ctx, e.Key); err != nil && !errors.Is(err, digitallink.ErrNone) {
 		if there.Key != "" {
@@ -132,7 +132,7 @@ func (a *Admin) saveGS1(ctx context.Context, e digitallink.Entry, fresh bool) (c
 	return showGS1(e), err
 }
 
-func (a *Admin) addGS1(ctx context.Context, in *struct {
+func (a ruleAPI) addGS1(ctx context.Context, in *struct {
 	Body struct {
 		Key string `json:"key" maxLength:"1024"`
 		GS1Wanted
@@ -141,14 +141,14 @@ func (a *Admin) addGS1(ctx context.Context, in *struct {
 	return a.saveGS1(ctx, in.Body.entry(in.Body.Key), true)
 }
 
-func (a *Admin) putGS1(ctx context.Context, in *struct {
+func (a ruleAPI) putGS1(ctx context.Context, in *struct {
 	KeyPath
 	Body GS1Wanted
 }) (client.GS1Entry, error) {
 	return a.saveGS1(ctx, in.Body.entry(in.Key), false)
 }
 
-func (a *Admin) deleteGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, error) {
+func (a ruleAPI) deleteGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, error) {
 	if _, err := a.ofTheirs(ctx, in.Key); err != nil {
 		return client.GS1Entry{}, err
 	}
@@ -157,7 +157,7 @@ func (a *Admin) deleteGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, er
 }
 
 // undoGS1 restores what was before a change, if that is the last one of its key.
-func (a *Admin) undoGS1(ctx context.Context, in *struct {
+func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	Seq int64 `path:"seq" minimum:"1"`
 }) (client.GS1Entry, error) {
 	head, err := a.ChangeHead(ctx)
@@ -197,7 +197,7 @@ func (a *Admin) undoGS1(ctx context.Context, in *struct {
 
 // handOverGS1 gives a key, or all keys of a company prefix, to another account. The prefix goes first, so that nobody writes
 // links for the account of before meanwhile; a call that broke off between is made whole by the same call.
-func (a *Admin) handOverGS1(ctx context.Context, in *struct{ Body client.GS1HandOver }) (done client.GS1HandedOver, err error) {
+func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1HandOver }) (done client.GS1HandedOver, err error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	done.GS1HandOver = in.Body
@@ -232,7 +232,7 @@ func (a *Admin) handOverGS1(ctx context.Context, in *struct{ Body client.GS1Hand
 	return done, err
 }
 
-func (a *Admin) exportGS1(ctx context.Context, _ *noInput) (operations.File, error) {
+func (a ruleAPI) exportGS1(ctx context.Context, _ *noInput) (operations.File, error) {
 	whose, err := accountsOf(ctx, "")
 	if err != nil {
 		return operations.File{}, err
@@ -254,9 +254,9 @@ func (a *Admin) exportGS1(ctx context.Context, _ *noInput) (operations.File, err
 	})
 }
 
-func (a *Admin) importGS1(ctx context.Context, in *importInput) (client.Imported, error) {
+func (a ruleAPI) importGS1(ctx context.Context, in *importInput) (client.Imported, error) {
 	caller := operations.CallerOf(ctx)
-	return a.load(ctx, "gs1", in, func(text io.ReadSeeker) (accounts.Imported, error) {
+	return a.archives().load(ctx, "gs1", in, func(text io.ReadSeeker) (accounts.Imported, error) {
 		if _, err := text.Seek(0, io.SeekStart); err != nil {
 			return accounts.Imported{}, err
 		}

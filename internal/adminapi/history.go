@@ -36,7 +36,7 @@ func showPast(d scan.Decision) client.PastDecision {
 // sinceShown is how many changes since a moment are shown.
 const sinceShown = 100
 
-func (a *Admin) resolveThen(ctx context.Context, in *struct {
+func (a serverAPI) resolveThen(ctx context.Context, in *struct {
 	Text string    `query:"text" required:"true" maxLength:"4096" doc:"what the camera read"`
 	At   time.Time `query:"at" required:"true" doc:"the moment (RFC 3339)"`
 	OwnedBy
@@ -86,7 +86,7 @@ func showChangedSince(e history.Entry) client.ChangedSince {
 }
 
 // addCodeEvents adds what happened to a code since a moment.
-func (a *Admin) addCodeEvents(ctx context.Context, since []client.ChangedSince, d scan.Decision, at time.Time) (
+func (a serverAPI) addCodeEvents(ctx context.Context, since []client.ChangedSince, d scan.Decision, at time.Time) (
 	[]client.ChangedSince, error) {
 	events, err := a.Codes.EventsAfter(ctx, d.Code.Batch.ID, d.Code.Index, at)
 	for _, e := range slices.Backward(events) {
@@ -108,7 +108,7 @@ type plannedRule struct {
 	Published   *bool  `json:"published,omitempty" doc:"add, edit: published as well; left out: true for an add, as it is for an edit"`
 }
 
-func (a *Admin) replayPlan(ctx context.Context, in *struct {
+func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 	Body struct {
 		Changes []plannedRule `json:"changes" minItems:"1" maxItems:"1000"`
 		Days    int           `json:"days" minimum:"1" maximum:"3660" default:"7"`
@@ -153,7 +153,7 @@ func (a *Admin) replayPlan(ctx context.Context, in *struct {
 
 // theirPast is what some owners may know of what a text opened: their own side of it. What a scan of another's rule or code does
 // anybody sees who scans it now; nobody's past is told to others.
-func (a *Admin) theirPast(ctx context.Context, whose []string, at time.Time, then history.Answer, today scan.Decision) (
+func (a serverAPI) theirPast(ctx context.Context, whose []string, at time.Time, then history.Answer, today scan.Decision) (
 	client.Past, error) {
 	ownerOf := func(d scan.Decision) string { return cmp.Or(d.Code.Batch.Account, d.Matched.Owner) }
 	shown := func(d scan.Decision) client.PastDecision {

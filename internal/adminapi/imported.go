@@ -23,7 +23,7 @@ const fourColumns = "text/plain"
 // as one may bring, each with a long prefix.
 const maxImportBody = codes.MaxImportLines * 600
 
-func (a *Admin) beginImport(ctx context.Context, in *struct {
+func (a codeAPI) beginImport(ctx context.Context, in *struct {
 	AppIDPath
 	Body client.NewImport
 }) (client.Batch, error) {
@@ -36,7 +36,7 @@ func (a *Admin) beginImport(ctx context.Context, in *struct {
 	return a.showBatch(ctx, b)
 }
 
-func (a *Admin) importCodes(ctx context.Context, in *struct {
+func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	BatchPath
 	operations.Arriving
 	Line  int64  `query:"line" default:"1" minimum:"1" doc:"the number of the first line, for what is said of a wrong one"`
@@ -62,7 +62,7 @@ func (a *Admin) importCodes(ctx context.Context, in *struct {
 	return client.CodesImported{Lines: done.Lines, Added: done.Added, Have: done.Have}, err
 }
 
-func (a *Admin) takeBackImport(ctx context.Context, in *struct {
+func (a codeAPI) takeBackImport(ctx context.Context, in *struct {
 	BatchPath
 	Body client.ImportToTakeBack
 }) (client.ImportTakenBack, error) {

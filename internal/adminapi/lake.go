@@ -14,7 +14,7 @@ import (
 )
 
 // verifyLake compares the lake with the ledger, day by day.
-func (a *Admin) verifyLake(ctx context.Context, in *struct {
+func (a scanAPI) verifyLake(ctx context.Context, in *struct {
 	From string `query:"from" maxLength:"40" doc:"the first day; left out: seven days before the last"`
 	To   string `query:"to" maxLength:"40" doc:"the last day; left out: today"`
 }) (v client.LakeVerification, err error) {
@@ -61,7 +61,7 @@ func (a *Admin) verifyLake(ctx context.Context, in *struct {
 }
 
 // scansOf are the scans of the ledger that begin with a day.
-func (a *Admin) scansOf(ctx context.Context, day time.Time) iter.Seq2[*ledger.Event, error] {
+func (a scanAPI) scansOf(ctx context.Context, day time.Time) iter.Seq2[*ledger.Event, error] {
 	return func(yield func(*ledger.Event, error) bool) {
 		if err := a.Scans.CatchUpAll(ctx); err != nil {
 			yield(nil, err)

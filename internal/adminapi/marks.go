@@ -20,7 +20,7 @@ const mostMarked = 100
 
 // marks are what happened in a time to the rules and codes that a question is about, in order. since is from when on there are all; zero =
 // in the whole time.
-func (a *Admin) marks(ctx context.Context, q stats.Question, from, to time.Time) (list []client.Mark, since time.Time, err error) {
+func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time) (list []client.Mark, since time.Time, err error) {
 	add := func(at time.Time, kind, what string) {
 		if !at.Before(from) && at.Before(to) {
 			list = append(list, client.Mark{At: at, Kind: kind, What: what})

@@ -195,7 +195,7 @@ func written(what string, each func(context.Context, func(any) error) error) (op
 	}}, nil
 }
 
-func (a *Admin) exportRules(context.Context, *noInput) (operations.File, error) {
+func (a archiveAPI) exportRules(context.Context, *noInput) (operations.File, error) {
 	return written("rules", func(ctx context.Context, write func(any) error) error {
 		for r, err := range a.Rules.Store.AllRules(ctx) {
 			if err == nil {
@@ -209,7 +209,7 @@ func (a *Admin) exportRules(context.Context, *noInput) (operations.File, error) 
 	})
 }
 
-func (a *Admin) exportAccounts(context.Context, *noInput) (operations.File, error) {
+func (a archiveAPI) exportAccounts(context.Context, *noInput) (operations.File, error) {
 	return written("accounts", func(ctx context.Context, write func(any) error) error {
 		return a.Accounts.Each(ctx, func(one accounts.Account, linked []string) error { return write(lineOfAccount(one, linked)) })
 	})
@@ -221,14 +221,14 @@ type importInput struct {
 	DryRun bool `query:"dry_run" doc:"only check"`
 }
 
-func (a *Admin) importRules(ctx context.Context, in *importInput) (client.Imported, error) {
+func (a archiveAPI) importRules(ctx context.Context, in *importInput) (client.Imported, error) {
 	return a.load(ctx, "rules", in, func(text io.ReadSeeker) (accounts.Imported, error) {
 		return a.Rules.Import(ctx, plan(text, (*ruleLine).planned,
 			func(n int, err error) rules.Planned { return rules.Planned{Line: n, Fault: err} }), in.DryRun)
 	})
 }
 
-func (a *Admin) importAccounts(ctx context.Context, in *importInput) (client.Imported, error) {
+func (a archiveAPI) importAccounts(ctx context.Context, in *importInput) (client.Imported, error) {
 	return a.load(ctx, "accounts", in, func(text io.ReadSeeker) (accounts.Imported, error) {
 		return a.Accounts.Import(ctx, plan(text, (*accountLine).planned,
 			func(n int, err error) accounts.Planned { return accounts.Planned{Line: n, Fault: err} }), in.DryRun)
@@ -237,7 +237,7 @@ func (a *Admin) importAccounts(ctx context.Context, in *importInput) (client.Imp
 
 // load keeps a text on the disk and loads it: its lines are read more than once,
 // and no transaction waits for a client.
-func (a *Admin) load(ctx context.Context, what string, in *importInput,
+func (a archiveAPI) load(ctx context.Context, what string, in *importInput,
 	load func(io.ReadSeeker) (accounts.Imported, error)) (client.Imported, error) {
 	defer in.Answering()
 	if kind, _, _ := mime.ParseMediaType(in.Header().Get("Content-Type")); kind != ndjson {
@@ -269,7 +269,7 @@ func (a *Admin) load(ctx context.Context, what string, in *importInput,
 }
 
 // spool keeps a body on the disk.
-func (a *Admin) spool(body *importInput) (*spooled, error) {
+func (a archiveAPI) spool(body *importInput) (*spooled, error) {
 	f, err := os.CreateTemp(a.Spool, ".import-*") // 0600
 	if err != nil {
 		return nil, err

@@ -8,12 +8,13 @@ import (
 
 // Operations is the whole API: path, name, the least role that may call, the function, and what it does.
 func (a *Admin) Operations() []o.Operation {
-	return slices.Concat(a.accountOperations(), a.platformOperations(), a.ruleOperations(), a.gs1Operations(), a.codeOperations(),
-		a.scanOperations(), a.webhookOperations(), a.serverOperations(), a.archiveOperations())
+	return slices.Concat(a.accounts().accountOperations(), a.accounts().platformOperations(), a.rules().ruleOperations(),
+		a.rules().gs1Operations(), a.codes().codeOperations(), a.scans().scanOperations(), a.webhooks().webhookOperations(),
+		a.server().serverOperations(), a.archives().archiveOperations())
 }
 
 // accountOperations are those of accounts, and what users have of them.
-func (a *Admin) accountOperations() []o.Operation {
+func (a accountAPI) accountOperations() []o.Operation {
 	return []o.Operation{
 		o.Get("/accounts", "listAccounts", o.Viewer, a.listAccounts, "List accounts by AppID").Everyone(),
 		o.Get("/account-names", "nameAccounts", o.Viewer, a.nameAccounts, "The names of some accounts").Everyone(),
@@ -48,13 +49,13 @@ func (a *Admin) accountOperations() []o.Operation {
 			More("A logo is a PNG, JPEG or WebP of at most 512 KiB and 4,194,304 pixels in Base64; it is drawn anew as a PNG of at most " +
 				"384 × 192 pixels."),
 		o.Get("/users/{user}/openid", "getOpenID", o.Operator, a.getOpenID, "The openid of a user under an account").OfQuery("appid"),
-		o.Delete("/users/{user}/scans", "eraseUser", o.Admin, a.eraseUser,
+		o.Delete("/users/{user}/scans", "eraseUser", o.Admin, a.scans().eraseUser,
 			"Make every scan of a user anonymous, and remove tickets, logins and what else stands by the user's openids; what the scans count stays").Patient(),
 	}
 }
 
 // platformOperations are those of third-party platforms.
-func (a *Admin) platformOperations() []o.Operation {
+func (a accountAPI) platformOperations() []o.Operation {
 	return []o.Operation{
 		o.Get("/components", "listComponents", o.Viewer, a.listComponents, "List third-party platforms by AppID"),
 		o.Get("/components/{component}", "getComponent", o.Viewer, a.getComponent, "One third-party platform and who authorised it"),
@@ -77,7 +78,7 @@ func (a *Admin) platformOperations() []o.Operation {
 }
 
 // ruleOperations are those of rules and domains.
-func (a *Admin) ruleOperations() []o.Operation {
+func (a ruleAPI) ruleOperations() []o.Operation {
 	return []o.Operation{
 		o.Get("/rules", "listRules", o.Viewer, a.listRules, "List rules of all owners, oldest first").Everyone().
 			More("With `text` or `state` a call looks at 2,000 rules at most, so that a page may have few or none while `next` says where to go on."),
@@ -95,11 +96,11 @@ func (a *Admin) ruleOperations() []o.Operation {
 		o.Get("/rules/history", "ruleHistory", o.Viewer, a.ruleHistory, "What happened to a prefix, newest first").Everyone(),
 		o.Get("/rules/occupiers", "ruleOccupiers", o.Viewer, a.ruleOccupiers, "Which rules forbid a prefix to others").
 			Everyone(),
-		o.Post("/rules/changes/{seq}/undo", "undoRuleChange", o.Rules, a.undoRuleChange,
+		o.Post("/rules/changes/{seq}/undo", "undoRuleChange", o.Rules, a.server().undoRuleChange,
 			"Restore what was before a change of a rule, where nothing came after it").
 			More(
 				"An undo is a change of its own, can be undone like any other, and spends no publish and gives none back. 409 names what came after the change."),
-		o.Post("/rules/plan/replay", "replayPlan", o.Rules, a.replayPlan,
+		o.Post("/rules/plan/replay", "replayPlan", o.Rules, a.server().replayPlan,
 			"What would a planned change have done to the scans of the last days?").Patient().Everyone().
 			More(
 				"Nothing is changed. Every link that was scanned is decided by the rules as they are now and by the rules as they would be."),
@@ -117,7 +118,7 @@ func (a *Admin) ruleOperations() []o.Operation {
 }
 
 // gs1Operations are those of links of GS1 keys.
-func (a *Admin) gs1Operations() []o.Operation {
+func (a ruleAPI) gs1Operations() []o.Operation {
 	return []o.Operation{
 		o.Get(gs1Links, "listGS1Links", o.Viewer, a.listGS1, "List what is said of GS1 keys, by key").Everyone(),
 		o.Post(gs1Links, "addGS1Links", o.Rules, a.addGS1,
@@ -142,7 +143,7 @@ func (a *Admin) gs1Operations() []o.Operation {
 }
 
 // codeOperations are those of applications, codes and packages for printers.
-func (a *Admin) codeOperations() []o.Operation {
+func (a codeAPI) codeOperations() []o.Operation {
 	return []o.Operation{
 		o.Get("/orders", "listOrders", o.Viewer, a.listOrders, "Codes that people ordered, the newest first, with how far each order is").
 			Everyone(),
@@ -168,12 +169,12 @@ func (a *Admin) codeOperations() []o.Operation {
 			"Open another page for what is active in a range; what the codes count for stays").Of(a.ofBatch),
 		o.Get("/batches/{application_id}/codes/{code_index}/scans", "getCodeScans", o.Viewer, a.getCodeScans,
 			"What is known of the scans of a code").Of(a.ofBatch),
-		o.Get("/batches/{application_id}/alarm", "getBatchAlarm", o.Viewer, a.getBatchAlarm,
+		o.Get("/batches/{application_id}/alarm", "getBatchAlarm", o.Viewer, a.scans().getBatchAlarm,
 			"From which score on codes of an application are alarmed because they look copied").Of(a.ofBatch),
-		o.Put("/batches/{application_id}/alarm", "putBatchAlarm", o.Operator, a.putBatchAlarm,
+		o.Put("/batches/{application_id}/alarm", "putBatchAlarm", o.Operator, a.scans().putBatchAlarm,
 			"Choose from which score on codes of an application are alarmed, or off; neither: the setting alarm_threshold. Alarms that stand stay").
 			Of(a.ofBatch),
-		o.Get("/batches/{application_id}/alarm/replay", "replayAlarms", o.Viewer, a.replayAlarms,
+		o.Get("/batches/{application_id}/alarm/replay", "replayAlarms", o.Viewer, a.scans().replayAlarms,
 			"What would a threshold have given in the last 90 days?").Of(a.ofBatch).Patient().
 			Alone("another replay is running: wait for its end").
 			More("Nothing is changed. The scans of codes that have so many points are read from the ledger again; " +
@@ -214,7 +215,7 @@ func (a *Admin) codeOperations() []o.Operation {
 }
 
 // scanOperations are those of scans and what is counted of them.
-func (a *Admin) scanOperations() []o.Operation {
+func (a scanAPI) scanOperations() []o.Operation {
 	return []o.Operation{
 		o.Get("/scans", "listScans", o.Viewer, a.listScans, "Scans in the order in which they became known; each once").
 			More("With `from`, `to`, `user`, `rule` or `application_id` only those that match. Such a call looks at 20,000 scans at most, so that " +
@@ -255,13 +256,13 @@ func (a *Admin) scanOperations() []o.Operation {
 			"Note that somebody has seen an alarm; the first one stays").Of(a.ofAlarm),
 		o.Post("/alarms/{id}/dismiss", "dismissAlarm", o.Marketer, a.dismissAlarm,
 			"Take an alarm back: the code is no copy. Its page is as before, and only later scans can alarm it again; the first one stays").Of(a.ofAlarm),
-		o.Get("/history/resolve", "resolveThen", o.Viewer, a.resolveThen,
+		o.Get("/history/resolve", "resolveThen", o.Viewer, a.server().resolveThen,
 			"What a link or a code opened at a past moment, and who changed it since").Everyone(),
 	}
 }
 
 // webhookOperations are those of receivers of scans and alarms.
-func (a *Admin) webhookOperations() []o.Operation {
+func (a webhookAPI) webhookOperations() []o.Operation {
 	return []o.Operation{
 		o.Get("/webhooks", "listWebhooks", o.Viewer, a.listWebhooks, "Who is told of scans and alarms, without the secrets"),
 		o.Post("/webhooks", "createWebhook", o.Operator, a.createWebhook,
@@ -279,7 +280,7 @@ func (a *Admin) webhookOperations() []o.Operation {
 }
 
 // serverOperations are those of calls, settings, people and the audit log.
-func (a *Admin) serverOperations() []o.Operation {
+func (a serverAPI) serverOperations() []o.Operation {
 	return []o.Operation{
 		o.Get("/behaviours", "listBehaviours", o.Viewer, a.listBehaviours,
 			"What this server does where the platform might differ, and how sure each line is").Everyone(),
@@ -335,7 +336,7 @@ func (a *Admin) serverOperations() []o.Operation {
 }
 
 // archiveOperations are those of all that there is, as files.
-func (a *Admin) archiveOperations() []o.Operation {
+func (a archiveAPI) archiveOperations() []o.Operation {
 	return []o.Operation{
 		o.Post("/export", "exportEverything", o.Admin, a.exportEverything,
 			"An archive of everything as it is now, its keys sealed by a passphrase").

@@ -15,7 +15,7 @@ import (
 const mostCounted = 1000
 
 // showOrder shows an order with how far its codes are.
-func (a *Admin) showOrder(ctx context.Context, one codes.Order) (client.Order, error) {
+func (a codeAPI) showOrder(ctx context.Context, one codes.Order) (client.Order, error) {
 	shown := client.Order{Account: one.Account, ISV: one.ISV, Count: one.Count, Text: one.Template,
 		TextBits: codes.TextBits(one.Template, one.Count), Weak: codes.Batch{Template: one.Template, Count: one.Count}.Weak(),
 		AskedBy: one.AskedBy, AskedAt: one.AskedAt,
@@ -35,7 +35,7 @@ func (a *Admin) showOrder(ctx context.Context, one codes.Order) (client.Order, e
 	return shown, nil
 }
 
-func (a *Admin) countOrder(ctx context.Context, shown *client.Order) error {
+func (a codeAPI) countOrder(ctx context.Context, shown *client.Order) error {
 	b, err := a.Codes.Memory.Know(ctx, shown.ApplicationID)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (a *Admin) countOrder(ctx context.Context, shown *client.Order) error {
 	return err
 }
 
-func (a *Admin) listOrders(ctx context.Context, in *struct {
+func (a codeAPI) listOrders(ctx context.Context, in *struct {
 	Account string `query:"account" maxLength:"128"`
 	Making  bool   `query:"making" doc:"only those that are agreed to and whose codes are not made, 1,000 at most"`
 	Offset  int    `query:"offset" minimum:"0" doc:"how many to leave out: a page goes on where the one before ended"`
@@ -88,7 +88,7 @@ func (a *Admin) listOrders(ctx context.Context, in *struct {
 	return shown, nil
 }
 
-func (a *Admin) placeOrder(ctx context.Context, in *struct {
+func (a codeAPI) placeOrder(ctx context.Context, in *struct {
 	AppIDPath
 	Body client.OrderPut
 }) (client.Order, error) {
@@ -114,7 +114,7 @@ func (a *Admin) placeOrder(ctx context.Context, in *struct {
 	return a.showOrder(ctx, one)
 }
 
-func (a *Admin) decideOrder(ctx context.Context, in *struct {
+func (a codeAPI) decideOrder(ctx context.Context, in *struct {
 	AppIDPath
 	Body client.OrderDecision
 }) (client.Order, error) {

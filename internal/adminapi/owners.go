@@ -43,7 +43,7 @@ func notTheirs(caller operations.Caller) error {
 }
 
 // ofScan is the account whose scan a call concerns.
-func (a *Admin) ofScan(ctx context.Context, parameter func(string) string) (string, error) {
+func (a scanAPI) ofScan(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := ledger.ParseScanID(parameter("scan_id"))
 	if err != nil {
 		return "", refused(noScanID)
@@ -53,7 +53,7 @@ func (a *Admin) ofScan(ctx context.Context, parameter func(string) string) (stri
 }
 
 // ofAlarm is the account whose alarm a call concerns.
-func (a *Admin) ofAlarm(ctx context.Context, parameter func(string) string) (string, error) {
+func (a scanAPI) ofAlarm(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := strconv.ParseInt(parameter("id"), 10, 64)
 	if err != nil {
 		return "", alarms.ErrNoAlarm

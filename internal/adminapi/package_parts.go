@@ -29,7 +29,7 @@ func isDrawn(format string) bool { return !slices.Contains(labels.Lists, labels.
 
 // drawingOf is how the labels of a wish are drawn, as JSON; "" where it has lists alone.
 // The first and the last label are drawn, so that what cannot be printed is refused now.
-func (a *Admin) drawingOf(ctx context.Context, id int64, w client.PackageWish) (string, error) {
+func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) (string, error) {
 	for i, f := range w.Formats {
 		if _, known := partEndings[f]; !known || slices.Contains(w.Formats[:i], f) {
 			return "", refused("formats[%d] is %q: want each of %v once at most", i, f, slices.Sorted(maps.Keys(partEndings)))
@@ -76,7 +76,7 @@ func (a *Admin) drawingOf(ctx context.Context, id int64, w client.PackageWish) (
 }
 
 // planOf is what the labels of a wish would be, which drawingOf has tried; drawing is its answer.
-func (a *Admin) planOf(ctx context.Context, id int64, w client.PackageWish, drawing string) (*client.LabelPlan, error) {
+func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, drawing string) (*client.LabelPlan, error) {
 	p := &client.LabelPlan{Codes: w.To - w.From + 1}
 	b, err := a.Codes.Memory.Know(ctx, id)
 	if err == nil {

@@ -22,7 +22,7 @@ type PackagePath struct {
 }
 
 // ofPackage is the account whose package a call concerns.
-func (a *Admin) ofPackage(ctx context.Context, parameter func(string) string) (string, error) {
+func (a codeAPI) ofPackage(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := strconv.ParseInt(parameter("package"), 10, 64)
 	if err != nil {
 		return "", codes.ErrNoPackage
@@ -50,7 +50,7 @@ func showPackage(p codes.PrintPackage) client.Package {
 		RecalledAt: optional(p.RecalledAt), RecalledBy: p.RecalledBy}
 }
 
-func (a *Admin) makePackage(ctx context.Context, in *struct {
+func (a codeAPI) makePackage(ctx context.Context, in *struct {
 	BatchPath
 	Body client.PackageWish
 }) (client.Package, error) {
@@ -77,7 +77,7 @@ func (a *Admin) makePackage(ctx context.Context, in *struct {
 	return showPackage(made), err
 }
 
-func (a *Admin) listPackages(ctx context.Context, in *struct {
+func (a codeAPI) listPackages(ctx context.Context, in *struct {
 	Account       string `query:"account"`
 	ApplicationID int64  `query:"application_id" minimum:"0"`
 	After         int64  `query:"after" minimum:"0"`
@@ -89,12 +89,12 @@ func (a *Admin) listPackages(ctx context.Context, in *struct {
 	return client.PackageList{Packages: each(list, showPackage)}, err
 }
 
-func (a *Admin) getPackage(ctx context.Context, in *PackagePath) (client.Package, error) {
+func (a codeAPI) getPackage(ctx context.Context, in *PackagePath) (client.Package, error) {
 	p, err := a.Codes.PrintPackage(ctx, in.ID)
 	return showPackage(p), err
 }
 
-func (a *Admin) sendPackage(ctx context.Context, in *struct {
+func (a codeAPI) sendPackage(ctx context.Context, in *struct {
 	PackagePath
 	Body struct {
 		Passphrase string `json:"passphrase,omitempty" doc:"of a package without recipients; at least 12 characters, and never kept"`
@@ -118,7 +118,7 @@ func (a *Admin) sendPackage(ctx context.Context, in *struct {
 }
 
 // readersOf are those who can open a package.
-func (a *Admin) readersOf(p codes.PrintPackage, passphrase string) (to []age.Recipient, err error) {
+func (a codeAPI) readersOf(p codes.PrintPackage, passphrase string) (to []age.Recipient, err error) {
 	switch {
 	case len(p.Recipients) > 0 && passphrase != "":
 		return nil, refused("package %d is for %s's key: it takes no passphrase", p.ID, p.Printer)
@@ -135,7 +135,7 @@ func (a *Admin) readersOf(p codes.PrintPackage, passphrase string) (to []age.Rec
 	return to, nil
 }
 
-func (a *Admin) writePackage(ctx context.Context, w io.Writer, p codes.PrintPackage, to []age.Recipient) error {
+func (a codeAPI) writePackage(ctx context.Context, w io.Writer, p codes.PrintPackage, to []age.Recipient) error {
 	b, err := a.Codes.Memory.Know(ctx, p.Batch)
 	if err != nil {
 		return err
@@ -180,7 +180,9 @@ func (a *Admin) writePackage(ctx context.Context, w io.Writer, p codes.PrintPack
 		Write: func(ctx context.Context, w io.Writer) error { return parcel.WriteLine(ctx, w, head, lists...) }})
 	for i := range parts {
 		write := parts[i].Write
-		parts[i].Write = func(ctx context.Context, w io.Writer) error { return write(ctx, &untilRecalled{ctx, w, a, p.ID, 0}) }
+		parts[i].Write = func(ctx context.Context, w io.Writer) error {
+			return write(ctx, &untilRecalled{ctx, w, a.Admin, p.ID, 0})
+		}
 	}
 	return parcel.Pack(ctx, w, m, parts, a.PackageSigner, to)
 }
@@ -211,7 +213,7 @@ func (u *untilRecalled) Write(b []byte) (int, error) {
 	return u.Writer.Write(b)
 }
 
-func (a *Admin) recallPackage(ctx context.Context, in *struct {
+func (a codeAPI) recallPackage(ctx context.Context, in *struct {
 	PackagePath
 	Body struct {
 		Note  string `json:"note,omitempty"`
@@ -222,7 +224,7 @@ func (a *Admin) recallPackage(ctx context.Context, in *struct {
 	return showPackage(p), err
 }
 
-func (a *Admin) spoilCodes(ctx context.Context, in *struct {
+func (a codeAPI) spoilCodes(ctx context.Context, in *struct {
 	PackagePath
 	Body struct {
 		Ranges []client.CodeRange `json:"ranges" minItems:"1" maxItems:"100000"`
@@ -240,7 +242,7 @@ func (a *Admin) spoilCodes(ctx context.Context, in *struct {
 	return showPackage(p), err
 }
 
-func (a *Admin) packageSigner(context.Context, *noInput) (client.PackageSigner, error) {
+func (a codeAPI) packageSigner(context.Context, *noInput) (client.PackageSigner, error) {
 	s := a.PackageSigner
 	return client.PackageSigner{PublicKey: s.PublicKey(), AllowedSigners: s.AllowedSigners(), Fingerprint: s.Fingerprint()}, nil
 }

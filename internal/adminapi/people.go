@@ -29,7 +29,7 @@ func showKey(k people.Key) client.AdminKey {
 }
 
 // checkRole refuses a role that does not exist, and AppIDs that no account has.
-func (a *Admin) checkRole(ctx context.Context, role *string, appids []string) error {
+func (a serverAPI) checkRole(ctx context.Context, role *string, appids []string) error {
 	if role != nil && !operations.Role(*role).Known() {
 		return refused("role: want one of %s", strings.Join(words[string](operations.Roles), ", "))
 	}
@@ -51,7 +51,7 @@ func (a *Admin) checkRole(ctx context.Context, role *string, appids []string) er
 
 // nearAccount is a question to the caller: whether the account with the nearest AppID was meant,
 // where no account has the given one.
-func (a *Admin) nearAccount(ctx context.Context, appid string) string {
+func (a serverAPI) nearAccount(ctx context.Context, appid string) string {
 	// Without the list there is no guess; the refusal stands in any case.
 	list, err := a.Accounts.List(ctx, "", 1000)
 	if err != nil {
@@ -60,12 +60,12 @@ func (a *Admin) nearAccount(ctx context.Context, appid string) string {
 	return spelling.DidYouMean(appid, each(list, func(one accounts.Account) string { return one.AppID })...)
 }
 
-func (a *Admin) listPeople(ctx context.Context, _ *noInput) (client.PersonList, error) {
+func (a serverAPI) listPeople(ctx context.Context, _ *noInput) (client.PersonList, error) {
 	list, err := a.People.People(ctx)
 	return client.PersonList{People: each(list, showPerson)}, err
 }
 
-func (a *Admin) addPerson(ctx context.Context, in *struct{ Body client.PersonPut }) (client.PersonMade, error) {
+func (a serverAPI) addPerson(ctx context.Context, in *struct{ Body client.PersonPut }) (client.PersonMade, error) {
 	b := in.Body
 	if err := a.checkRole(ctx, &b.Role, b.Accounts); err != nil {
 		return client.PersonMade{}, err
@@ -78,7 +78,7 @@ func (a *Admin) addPerson(ctx context.Context, in *struct{ Body client.PersonPut
 	return a.personMade(p, made), err
 }
 
-func (a *Admin) personMade(p people.Person, made people.Made) client.PersonMade {
+func (a serverAPI) personMade(p people.Person, made people.Made) client.PersonMade {
 	shown := client.PersonMade{Person: showPerson(p), FactorURI: made.URI, Recovery: made.Recovery}
 	if made.Invitation != "" {
 		shown.Invitation = &client.LoginLink{URL: a.linkTo(made.Invitation) + "&next=" + url.QueryEscape("/console/self?done=invited"),
@@ -87,7 +87,7 @@ func (a *Admin) personMade(p people.Person, made people.Made) client.PersonMade 
 	return shown
 }
 
-func (a *Admin) linkTo(once string) string {
+func (a serverAPI) linkTo(once string) string {
 	return a.ConsoleURL() + "/login?once=" + url.QueryEscape(once)
 }
 
@@ -95,7 +95,7 @@ type PersonPath struct {
 	Name string `path:"name"`
 }
 
-func (a *Admin) changePerson(ctx context.Context, in *struct {
+func (a serverAPI) changePerson(ctx context.Context, in *struct {
 	PersonPath
 	Body client.PersonChange
 }) (client.PersonMade, error) {
@@ -123,14 +123,14 @@ func (a *Admin) changePerson(ctx context.Context, in *struct {
 	return a.personMade(p, made), err
 }
 
-func (a *Admin) deletePerson(ctx context.Context, in *PersonPath) (client.PersonList, error) {
+func (a serverAPI) deletePerson(ctx context.Context, in *PersonPath) (client.PersonList, error) {
 	if err := a.People.Delete(ctx, in.Name); err != nil {
 		return client.PersonList{}, err
 	}
 	return a.listPeople(ctx, nil)
 }
 
-func (a *Admin) signOutPerson(ctx context.Context, in *PersonPath) (client.Person, error) {
+func (a serverAPI) signOutPerson(ctx context.Context, in *PersonPath) (client.Person, error) {
 	p, err := a.People.SignOut(ctx, in.Name)
 	return showPerson(p), err
 }
@@ -142,18 +142,18 @@ type RefusedCredential struct {
 	First, Last    time.Time
 }
 
-func (a *Admin) listRefusedCredentials(context.Context, *noInput) (client.RefusedCredentialList, error) {
+func (a serverAPI) listRefusedCredentials(context.Context, *noInput) (client.RefusedCredentialList, error) {
 	return client.RefusedCredentialList{Credentials: each(a.Refused(), func(one RefusedCredential) client.RefusedCredential {
 		return client.RefusedCredential(one)
 	})}, nil
 }
 
-func (a *Admin) listAdminKeys(ctx context.Context, _ *noInput) (client.AdminKeyList, error) {
+func (a serverAPI) listAdminKeys(ctx context.Context, _ *noInput) (client.AdminKeyList, error) {
 	list, err := a.People.Keys(ctx)
 	return client.AdminKeyList{Keys: each(list, showKey)}, err
 }
 
-func (a *Admin) addAdminKey(ctx context.Context, in *struct{ Body client.AdminKeyPut }) (client.AdminKeyMade, error) {
+func (a serverAPI) addAdminKey(ctx context.Context, in *struct{ Body client.AdminKeyPut }) (client.AdminKeyMade, error) {
 	b := in.Body
 	if err := a.checkRole(ctx, &b.Role, b.Accounts); err != nil {
 		return client.AdminKeyMade{}, err
@@ -166,7 +166,7 @@ func (a *Admin) addAdminKey(ctx context.Context, in *struct{ Body client.AdminKe
 	return client.AdminKeyMade{ID: k.ID, Key: text}, err
 }
 
-func (a *Admin) deleteAdminKey(ctx context.Context, in *struct {
+func (a serverAPI) deleteAdminKey(ctx context.Context, in *struct {
 	ID string `path:"id"`
 }) (client.AdminKeyList, error) {
 	if err := a.People.DeleteKey(ctx, in.ID); err != nil {
@@ -181,7 +181,7 @@ type LoginLinkInput struct {
 	}
 }
 
-func (a *Admin) makeLoginLink(ctx context.Context, in *LoginLinkInput) (client.LoginLink, error) {
+func (a serverAPI) makeLoginLink(ctx context.Context, in *LoginLinkInput) (client.LoginLink, error) {
 	text, ends, err := a.People.NewLink(ctx, in.Body.Name)
 	if err != nil {
 		return client.LoginLink{}, err

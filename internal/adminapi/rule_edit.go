@@ -32,7 +32,7 @@ func (in *RuleInput) draft() rules.Draft {
 }
 
 // ownRule does something to a rule of an account and answers the rule as it is then.
-func (a *Admin) ownRule(ctx context.Context, appid, prefix string, do func(accounts.Account) error) (client.StoredRule, error) {
+func (a ruleAPI) ownRule(ctx context.Context, appid, prefix string, do func(accounts.Account) error) (client.StoredRule, error) {
 	owner, err := a.Accounts.Get(ctx, appid)
 	if err == nil {
 		err = do(owner)
@@ -44,11 +44,11 @@ func (a *Admin) ownRule(ctx context.Context, appid, prefix string, do func(accou
 	return showRule(rule), err
 }
 
-func (a *Admin) addRule(ctx context.Context, in *RuleInput) (client.StoredRule, error) {
+func (a ruleAPI) addRule(ctx context.Context, in *RuleInput) (client.StoredRule, error) {
 	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error { return a.Rules.Add(ctx, owner, in.draft()) })
 }
 
-func (a *Admin) editRule(ctx context.Context, in *RuleEdit) (client.StoredRule, error) {
+func (a ruleAPI) editRule(ctx context.Context, in *RuleEdit) (client.StoredRule, error) {
 	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error { return a.Rules.Edit(ctx, owner, in.draft()) })
 }
 
@@ -59,7 +59,7 @@ type PublishInput struct {
 	}
 }
 
-func (a *Admin) publishRule(ctx context.Context, in *PublishInput) (client.StoredRule, error) {
+func (a ruleAPI) publishRule(ctx context.Context, in *PublishInput) (client.StoredRule, error) {
 	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error {
 		if _, err := a.Rules.Own(ctx, owner, in.Body.Prefix); err != nil {
 			return err
@@ -73,7 +73,7 @@ type RulePath struct {
 	Prefix string `query:"prefix" required:"true"`
 }
 
-func (a *Admin) deleteRule(ctx context.Context, in *RulePath) (client.StoredRule, error) {
+func (a ruleAPI) deleteRule(ctx context.Context, in *RulePath) (client.StoredRule, error) {
 	owner, err := a.Accounts.Get(ctx, in.AppID)
 	if err != nil {
 		return client.StoredRule{}, err
@@ -87,7 +87,7 @@ func (a *Admin) deleteRule(ctx context.Context, in *RulePath) (client.StoredRule
 
 // checkRule answers what an add would answer, and where the verification file must be. With look it
 // also fetches the file.
-func (a *Admin) checkRule(ctx context.Context, in *struct {
+func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 	AppID string `path:"appid" maxLength:"128"` // it changes nothing
 	Body  struct {
 		client.OwnRule

@@ -24,7 +24,7 @@ func showRuleChange(c rules.Change) client.RuleChange {
 	return client.RuleChange{Seq: c.Seq, At: c.At, Actor: c.Actor, RID: c.RID, Did: c.Did, Rule: showRule(c.Rule), Reason: c.Reason}
 }
 
-func (a *Admin) listRules(ctx context.Context, in *struct {
+func (a ruleAPI) listRules(ctx context.Context, in *struct {
 	Owner  string `query:"owner" doc:"left out: all accounts that the caller may see"`
 	Target string `query:"target"`
 	Prefix string `query:"prefix" doc:"only the rule with this prefix"`
@@ -64,7 +64,7 @@ func (a *Admin) listRules(ctx context.Context, in *struct {
 	return shown, err
 }
 
-func (a *Admin) nameRules(ctx context.Context, in *struct {
+func (a ruleAPI) nameRules(ctx context.Context, in *struct {
 	Of []int64 `query:"of" maxItems:"1000" doc:"numbers of rules, with commas between them"`
 }) (shown client.RuleNames, err error) {
 	caller := operations.CallerOf(ctx)
@@ -79,7 +79,7 @@ func (a *Admin) nameRules(ctx context.Context, in *struct {
 }
 
 // exactRules are those of a query; with a prefix, the one that has it.
-func (a *Admin) exactRules(ctx context.Context, q rules.Query, prefix string) ([]rules.Rule, error) {
+func (a ruleAPI) exactRules(ctx context.Context, q rules.Query, prefix string) ([]rules.Rule, error) {
 	if prefix != "" {
 		link, ok := rules.ParseLink(prefix)
 		if !ok {
@@ -90,7 +90,7 @@ func (a *Admin) exactRules(ctx context.Context, q rules.Query, prefix string) ([
 	return a.Rules.Find(ctx, q)
 }
 
-func (a *Admin) withScansOfRules(ctx context.Context, list []client.StoredRule) error {
+func (a ruleAPI) withScansOfRules(ctx context.Context, list []client.StoredRule) error {
 	of, err := a.Scans.RecentOfRules(ctx, each(list, func(one client.StoredRule) int64 { return one.ID }))
 	for i := range list {
 		list[i].Scans = showRecent(of[list[i].ID])
@@ -98,7 +98,7 @@ func (a *Admin) withScansOfRules(ctx context.Context, list []client.StoredRule) 
 	return err
 }
 
-func (a *Admin) ruleHistory(ctx context.Context, in *struct {
+func (a ruleAPI) ruleHistory(ctx context.Context, in *struct {
 	Prefix string `query:"prefix" required:"true"`
 	Page
 }) (client.RuleChanges, error) {
@@ -108,7 +108,7 @@ func (a *Admin) ruleHistory(ctx context.Context, in *struct {
 	return client.RuleChanges{Changes: each(list, showRuleChange)}, err
 }
 
-func (a *Admin) ruleOccupiers(ctx context.Context, in *struct {
+func (a ruleAPI) ruleOccupiers(ctx context.Context, in *struct {
 	Prefix string `query:"prefix" required:"true"`
 }) (client.StoredRuleList, error) {
 	list, err := a.Rules.Occupiers(ctx, in.Prefix)
@@ -117,12 +117,12 @@ func (a *Admin) ruleOccupiers(ctx context.Context, in *struct {
 	return client.StoredRuleList{Rules: each(list, showRule)}, err
 }
 
-func (a *Admin) releasePrefix(ctx context.Context, in *struct{ Body client.Release }) (client.Released, error) {
+func (a ruleAPI) releasePrefix(ctx context.Context, in *struct{ Body client.Release }) (client.Released, error) {
 	list, more, err := a.Rules.Release(ctx, rules.ReleaseRequest(in.Body))
 	return client.Released{Released: each(list, showRule), More: more}, err
 }
 
-func (a *Admin) listConfirmations(ctx context.Context, in *struct {
+func (a ruleAPI) listConfirmations(ctx context.Context, in *struct {
 	RID    string `query:"rid" doc:"the request id of the call"`
 	Owner  string `query:"owner"`
 	Prefix string `query:"prefix" doc:"of the rule that the file was looked for, as it was sent"`
@@ -137,7 +137,7 @@ func (a *Admin) listConfirmations(ctx context.Context, in *struct {
 	})}, err
 }
 
-func (a *Admin) listRechecks(ctx context.Context, in *struct {
+func (a ruleAPI) listRechecks(ctx context.Context, in *struct {
 	Owner          string `query:"owner"`
 	Failing        bool   `query:"failing" doc:"only files that are not in place"`
 	AfterOwner     string `query:"after_owner" doc:"with after_directory: the last one of the page before"`
@@ -152,14 +152,14 @@ func (a *Admin) listRechecks(ctx context.Context, in *struct {
 	})}, err
 }
 
-func (a *Admin) recheckNow(ctx context.Context, _ *noInput) (done client.RechecksDone, err error) {
+func (a ruleAPI) recheckNow(ctx context.Context, _ *noInput) (done client.RechecksDone, err error) {
 	if done.Files, err = a.Rechecks.LookNow(ctx, 50); err == nil {
 		done.Failing, err = a.Rechecks.Store.CountFailing(ctx)
 	}
 	return done, err
 }
 
-func (a *Admin) listDomains(ctx context.Context, in *struct {
+func (a ruleAPI) listDomains(ctx context.Context, in *struct {
 	After string `query:"after" maxLength:"300" doc:"with limit: the last host of the page before"`
 	Limit int    `query:"limit" minimum:"0" maximum:"1000" doc:"left out: all"`
 }) (client.DomainList, error) {
@@ -170,7 +170,7 @@ func (a *Admin) listDomains(ctx context.Context, in *struct {
 	return a.allDomains(ctx)
 }
 
-func (a *Admin) allDomains(ctx context.Context) (client.DomainList, error) {
+func (a ruleAPI) allDomains(ctx context.Context) (client.DomainList, error) {
 	list, err := a.Rules.Domains(ctx)
 	return showDomains(list), err
 }
@@ -182,7 +182,7 @@ func showDomains(list []rules.Domain) client.DomainList {
 }
 
 // setDomain sets what the operator says of a host ("" = nothing) and answers the list of hosts.
-func (a *Admin) setDomain(ctx context.Context, host string, status rules.DomainStatus) (client.DomainList, error) {
+func (a ruleAPI) setDomain(ctx context.Context, host string, status rules.DomainStatus) (client.DomainList, error) {
 	if err := a.Rules.SetDomain(ctx, host, status); err != nil {
 		return client.DomainList{}, err
 	}
@@ -193,7 +193,7 @@ type HostPath struct {
 	Host string `path:"host" maxLength:"300"`
 }
 
-func (a *Admin) putDomain(ctx context.Context, in *struct {
+func (a ruleAPI) putDomain(ctx context.Context, in *struct {
 	HostPath
 	Body struct {
 		Status rules.DomainStatus `json:"status" enum:"trusted,denied,no_icp"`
@@ -202,6 +202,6 @@ func (a *Admin) putDomain(ctx context.Context, in *struct {
 	return a.setDomain(ctx, in.Host, in.Body.Status)
 }
 
-func (a *Admin) deleteDomain(ctx context.Context, in *HostPath) (client.DomainList, error) {
+func (a ruleAPI) deleteDomain(ctx context.Context, in *HostPath) (client.DomainList, error) {
 	return a.setDomain(ctx, in.Host, "")
 }

@@ -42,7 +42,7 @@ const parquetType = "application/vnd.apache.parquet"
 const noScanID = "this is no scan id: one is 32 hexadecimal digits, as an answer to a scan gave it"
 
 // period reads from and to: RFC 3339, or a day in the zone of the settings.
-func (a *Admin) period(from, to string, days int) (begin, end time.Time, err error) {
+func (a scanAPI) period(from, to string, days int) (begin, end time.Time, err error) {
 	zone := a.Settings.Get().Zone()
 	read := func(name, text string, lasts int) (time.Time, error) {
 		if day, err := time.ParseInLocation(time.DateOnly, text, zone); err == nil {
@@ -71,7 +71,7 @@ func (a *Admin) period(from, to string, days int) (begin, end time.Time, err err
 	return begin, end, nil
 }
 
-func (a *Admin) listScans(ctx context.Context, in *struct {
+func (a scanAPI) listScans(ctx context.Context, in *struct {
 	After  string `query:"after" maxLength:"100" doc:"the last scan id that is known; left out: from the oldest"`
 	Newest int    `query:"newest" minimum:"0" maximum:"100000" doc:"instead of after: from so many before the end"`
 	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"of a page"`
@@ -108,7 +108,7 @@ func (a *Admin) listScans(ctx context.Context, in *struct {
 		page.Next = page.Scans[i].ScanID
 	}
 	if err == nil {
-		err = a.addSerials(ctx, page.Scans)
+		err = a.codes().addSerials(ctx, page.Scans)
 	}
 	return page, err
 }
@@ -130,7 +130,7 @@ func (f *ScanFilter) set() bool {
 }
 
 // filter reads what is wanted of scans.
-func (a *Admin) filter(ctx context.Context, in *ScanFilter) (f stats.Filter, err error) {
+func (a scanAPI) filter(ctx context.Context, in *ScanFilter) (f stats.Filter, err error) {
 	if f.Owners, err = owners(ctx, in.Owner); err != nil {
 		return f, err
 	}
@@ -157,7 +157,7 @@ func (a *Admin) filter(ctx context.Context, in *ScanFilter) (f stats.Filter, err
 }
 
 // matchingScans is listScans for the scans that match a filter.
-func (a *Admin) matchingScans(ctx context.Context, from string, newest, limit int, in *ScanFilter) (page client.ScanPage, err error) {
+func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit int, in *ScanFilter) (page client.ScanPage, err error) {
 	var after ledger.ScanID
 	if newest > 0 {
 		return page, refused("newest counts back among all scans: give from instead")
@@ -181,12 +181,12 @@ func (a *Admin) matchingScans(ctx context.Context, from string, newest, limit in
 		page.Next = next.String()
 	}
 	if err == nil {
-		err = a.addSerials(ctx, page.Scans)
+		err = a.codes().addSerials(ctx, page.Scans)
 	}
 	return page, err
 }
 
-func (a *Admin) getScan(ctx context.Context, in *struct {
+func (a scanAPI) getScan(ctx context.Context, in *struct {
 	ID string `path:"scan_id" maxLength:"100"`
 }) (client.RecordedScan, error) {
 	id, err := ledger.ParseScanID(in.ID)
@@ -198,11 +198,11 @@ func (a *Admin) getScan(ctx context.Context, in *struct {
 		return client.RecordedScan{}, err
 	}
 	shown := []client.RecordedScan{showScan(&e)}
-	err = a.addSerials(ctx, shown)
+	err = a.codes().addSerials(ctx, shown)
 	return shown[0], err
 }
 
-func (a *Admin) listScanNodes(ctx context.Context, _ *noInput) (client.ScanNodeList, error) {
+func (a scanAPI) listScanNodes(ctx context.Context, _ *noInput) (client.ScanNodeList, error) {
 	nodes := a.Scans.Nodes
 	if nodes == nil {
 		return client.ScanNodeList{Nodes: []client.ScanNode{}}, nil
@@ -227,7 +227,7 @@ func (a *Admin) listScanNodes(ctx context.Context, _ *noInput) (client.ScanNodeL
 	})}, err
 }
 
-func (a *Admin) forgetScanNode(ctx context.Context, in *struct {
+func (a scanAPI) forgetScanNode(ctx context.Context, in *struct {
 	Node string `path:"node" maxLength:"100"`
 }) (client.ScanNodeList, error) {
 	there := false
@@ -243,7 +243,7 @@ func (a *Admin) forgetScanNode(ctx context.Context, in *struct {
 	return a.listScanNodes(ctx, nil)
 }
 
-func (a *Admin) eraseUser(ctx context.Context, in *struct {
+func (a scanAPI) eraseUser(ctx context.Context, in *struct {
 	User      string `path:"user"`
 	Namespace string `query:"namespace" default:"default"`
 }) (client.Erased, error) {
@@ -364,7 +364,7 @@ func (s *parquetSink) finish() error {
 	return errors.Join(s.flush(), s.w.Close())
 }
 
-func (a *Admin) exportScans(ctx context.Context, in *struct {
+func (a scanAPI) exportScans(ctx context.Context, in *struct {
 	TableFormat
 	ScanFilter
 }) (operations.File, error) {
@@ -377,7 +377,7 @@ func (a *Admin) exportScans(ctx context.Context, in *struct {
 	}}, err
 }
 
-func (a *Admin) writeScans(ctx context.Context, w io.Writer, format string, f stats.Filter) error {
+func (a scanAPI) writeScans(ctx context.Context, w io.Writer, format string, f stats.Filter) error {
 	if err := a.Scans.CatchUpAll(ctx); err != nil {
 		return err
 	}
@@ -392,7 +392,7 @@ func (a *Admin) writeScans(ctx context.Context, w io.Writer, format string, f st
 	}
 	page := make([]client.RecordedScan, 0, 1000) // their serial numbers are read together
 	flush := func() error {
-		err := a.addSerials(ctx, page)
+		err := a.codes().addSerials(ctx, page)
 		for _, r := range page {
 			err = errors.Join(err, sink.add(r))
 		}

@@ -35,7 +35,7 @@ type searching struct {
 	found      client.Found
 }
 
-func (a *Admin) search(ctx context.Context, in *struct {
+func (a accountAPI) search(ctx context.Context, in *struct {
 	Text    string `query:"q" maxLength:"1024" doc:"a name or AppID, a part of a prefix, a link, a code text, nine characters or APPLICATION:INDEX, a serial number, an isv_application_id, an activity, a request id"`
 	Account string `query:"account" maxLength:"128" doc:"only what is this account's; left out: of all accounts that the caller may see"`
 	Quick   bool   `query:"quick" doc:"of rules, only those whose link begins with the text and the newest 2,000; left out: all of them, for two seconds at most"`
@@ -45,7 +45,7 @@ func (a *Admin) search(ctx context.Context, in *struct {
 		return client.Found{}, err
 	}
 	text := strings.TrimSpace(in.Text)
-	s := &searching{Admin: a, text: text, part: strings.ToLower(text), owners: whose, quick: in.Quick, caller: operations.CallerOf(ctx),
+	s := &searching{Admin: a.Admin, text: text, part: strings.ToLower(text), owners: whose, quick: in.Quick, caller: operations.CallerOf(ctx),
 		found: client.Found{Hits: []client.Hit{}, Partial: []string{}}}
 	s.sees = func(appid string) bool { return len(whose) == 0 || slices.Contains(whose, appid) }
 	if text == "" {
@@ -68,7 +68,7 @@ func (s *searching) partial(kind string, is bool) {
 }
 
 // findAccounts finds accounts in memory.
-func (a *Admin) findAccounts(s accounts.Search) ([]*accounts.Account, int, error) {
+func (a accountAPI) findAccounts(s accounts.Search) ([]*accounts.Account, int, error) {
 	if !a.Following.Loaded() {
 		return nil, 0, huma.Error503ServiceUnavailable("accounts are being loaded: try again in a moment")
 	}
@@ -77,7 +77,7 @@ func (a *Admin) findAccounts(s accounts.Search) ([]*accounts.Account, int, error
 }
 
 func (s *searching) accounts(context.Context) error {
-	list, total, err := s.findAccounts(accounts.Search{Part: s.part, Sees: s.sees, Order: accounts.ByName, Limit: mostHits})
+	list, total, err := s.Admin.accounts().findAccounts(accounts.Search{Part: s.part, Sees: s.sees, Order: accounts.ByName, Limit: mostHits})
 	if err != nil {
 		return err
 	}

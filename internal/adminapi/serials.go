@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-func (a *Admin) bindSerials(ctx context.Context, in *struct {
+func (a codeAPI) bindSerials(ctx context.Context, in *struct {
 	BatchPath
 	Body struct {
 		Serials []client.SerialBinding `json:"serials" minItems:"1" maxItems:"10000"`
@@ -42,7 +42,7 @@ func (a *Admin) bindSerials(ctx context.Context, in *struct {
 }
 
 // addSerials fills in the serial numbers of the codes that were scanned.
-func (a *Admin) addSerials(ctx context.Context, scans []client.RecordedScan) error {
+func (a codeAPI) addSerials(ctx context.Context, scans []client.RecordedScan) error {
 	indexes := map[int64][]int64{}
 	for _, s := range scans {
 		if s.CodeIndex != nil {

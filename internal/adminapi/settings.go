@@ -69,7 +69,7 @@ func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
 	return s
 }
 
-func (a *Admin) getSettings(context.Context, *noInput) (settingsNow, error) {
+func (a serverAPI) getSettings(context.Context, *noInput) (settingsNow, error) {
 	return settingsNow(a.Settings.Get()), nil
 }
 
@@ -77,7 +77,7 @@ type SettingsInput struct {
 	Body json.RawMessage `contentType:"application/json"`
 }
 
-func (a *Admin) putSettings(ctx context.Context, in *SettingsInput) (settingsNow, error) {
+func (a serverAPI) putSettings(ctx context.Context, in *SettingsInput) (settingsNow, error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	var object map[string]json.RawMessage
@@ -91,11 +91,11 @@ func (a *Admin) putSettings(ctx context.Context, in *SettingsInput) (settingsNow
 	return settingsNow(a.Settings.Get()), err
 }
 
-func (a *Admin) describeSettings(context.Context, *noInput) (client.SettingList, error) {
+func (a serverAPI) describeSettings(context.Context, *noInput) (client.SettingList, error) {
 	return a.describe(a.Settings.Get())
 }
 
-func (a *Admin) describe(now settings.Settings) (list client.SettingList, err error) {
+func (a serverAPI) describe(now settings.Settings) (list client.SettingList, err error) {
 	fallback := a.DefaultSettings()
 	for _, f := range settings.Table {
 		one := client.Setting{Name: f.Name, Meaning: f.Meaning().String(), Allowed: f.Allowed().String(), Effect: f.Counts().String()}
@@ -115,7 +115,7 @@ type SettingPath struct {
 	Name string `path:"name" maxLength:"64"`
 }
 
-func (a *Admin) resetSetting(ctx context.Context, in *SettingPath) (settingsNow, error) {
+func (a serverAPI) resetSetting(ctx context.Context, in *SettingPath) (settingsNow, error) {
 	names := settings.Names()
 	if !slices.Contains(names, in.Name) {
 		return settingsNow{}, huma.Error404NotFound("there is no setting " + in.Name + spelling.DidYouMean(in.Name, names...))
@@ -138,7 +138,7 @@ type scanKeyList struct {
 	Keys []scanKey `json:"keys"`
 }
 
-func (a *Admin) listScanKeys(ctx context.Context, _ *noInput) (scanKeyList, error) {
+func (a serverAPI) listScanKeys(ctx context.Context, _ *noInput) (scanKeyList, error) {
 	list, err := a.Keys.Store.ScanKeys(ctx)
 	return scanKeyList{each(list, func(k accounts.ScanKey) scanKey { return scanKey{k.Name, k.Namespace, k.CreatedAt} })}, err
 }
@@ -148,7 +148,7 @@ type createdScanKey struct {
 	Key  string `json:"key" doc:"shown this once"`
 }
 
-func (a *Admin) createScanKey(ctx context.Context, in *struct {
+func (a serverAPI) createScanKey(ctx context.Context, in *struct {
 	Body struct {
 		Name      string `json:"name" minLength:"1" maxLength:"64" pattern:"^[0-9A-Za-z._-]+$"`
 		Namespace string `json:"namespace,omitempty" maxLength:"64" pattern:"^[0-9A-Za-z._-]*$"`
@@ -158,7 +158,7 @@ func (a *Admin) createScanKey(ctx context.Context, in *struct {
 	return createdScanKey{in.Body.Name, text}, err
 }
 
-func (a *Admin) deleteScanKey(ctx context.Context, in *struct {
+func (a serverAPI) deleteScanKey(ctx context.Context, in *struct {
 	Name string `path:"name"`
 }) (scanKeyList, error) {
 	if err := a.Keys.Delete(ctx, in.Name); err != nil {

@@ -65,7 +65,7 @@ func theirShared(ctx context.Context) func(people.SharedChart) bool {
 	return func(one people.SharedChart) bool { return all || one.By == actor }
 }
 
-func (a *Admin) shareChart(ctx context.Context, in *struct{ Body client.NewSharedChart }) (client.SharedChart, error) {
+func (a scanAPI) shareChart(ctx context.Context, in *struct{ Body client.NewSharedChart }) (client.SharedChart, error) {
 	question, err := chartQuestion(ctx, in.Body.Question)
 	if err != nil {
 		return client.SharedChart{}, err
@@ -77,12 +77,12 @@ func (a *Admin) shareChart(ctx context.Context, in *struct{ Body client.NewShare
 	return shown, err
 }
 
-func (a *Admin) listSharedCharts(ctx context.Context, _ *noInput) (client.SharedCharts, error) {
+func (a scanAPI) listSharedCharts(ctx context.Context, _ *noInput) (client.SharedCharts, error) {
 	list, err := a.Shared.List(ctx, theirShared(ctx))
 	return client.SharedCharts{Charts: each(list, showShared)}, err
 }
 
-func (a *Admin) endSharedChart(ctx context.Context, in *struct {
+func (a scanAPI) endSharedChart(ctx context.Context, in *struct {
 	ID string `path:"id" maxLength:"64"`
 }) (client.SharedChart, error) {
 	one, err := a.Shared.End(ctx, in.ID, theirShared(ctx))

@@ -74,7 +74,7 @@ type Period struct {
 
 // counted reads the period. If the caller asked for it, it waits until all scans so far are
 // counted.
-func (a *Admin) counted(ctx context.Context, p Period) (from, to time.Time, err error) {
+func (a scanAPI) counted(ctx context.Context, p Period) (from, to time.Time, err error) {
 	from, to, err = a.period(p.From, p.To, 30)
 	if err == nil && p.Wait {
 		err = a.Scans.CatchUpAll(ctx)
@@ -94,7 +94,7 @@ type StatisticsQuestion struct {
 
 // question reads what is asked. If the caller asked for it, it waits until all scans so far are
 // counted.
-func (a *Admin) question(ctx context.Context, in *StatisticsQuestion) (stats.Question, error) {
+func (a scanAPI) question(ctx context.Context, in *StatisticsQuestion) (stats.Question, error) {
 	whose, err := owners(ctx, in.Owner)
 	if err != nil {
 		return stats.Question{}, err
@@ -107,7 +107,7 @@ func (a *Admin) question(ctx context.Context, in *StatisticsQuestion) (stats.Que
 	return q, err
 }
 
-func (a *Admin) askStatistics(ctx context.Context, in *struct {
+func (a scanAPI) askStatistics(ctx context.Context, in *struct {
 	StatisticsQuestion
 	Offset int  `query:"offset" minimum:"0" maximum:"100000"`
 	Marks  bool `query:"marks" doc:"also say when somebody published rules or froze codes, and when alarms were raised; with a rule or batch, of that one"`
@@ -138,7 +138,7 @@ type MissFilter struct {
 	Below string `query:"below" maxLength:"4096" doc:"the prefix of a rule: only the places that links below it have, by its host and the first segment of its path"`
 }
 
-func (a *Admin) listMisses(ctx context.Context, in *struct {
+func (a scanAPI) listMisses(ctx context.Context, in *struct {
 	MissFilter
 	Page
 }) (client.MissList, error) {
@@ -155,7 +155,7 @@ func (a *Admin) listMisses(ctx context.Context, in *struct {
 		err
 }
 
-func (a *Admin) recountStatistics(ctx context.Context, _ *noInput) (client.Recount, error) {
+func (a scanAPI) recountStatistics(ctx context.Context, _ *noInput) (client.Recount, error) {
 	r, err := recount.Recounter{Counter: a.Scans, Scratch: a.Spool}.Run(ctx)
 	return client.Recount{Scans: r.Scans, Lacking: &r.Lacking, Compared: r.Compared, Differences: r.Differences,
 		Shown: each(r.Shown, func(d recount.Difference) client.Difference { return client.Difference(d) }), Since: optional(r.Since)}, err

@@ -100,7 +100,7 @@ type alarmRow struct {
 	Note          string     `parquet:"note"`
 }
 
-func (a *Admin) exportStatistics(ctx context.Context, in *struct {
+func (a scanAPI) exportStatistics(ctx context.Context, in *struct {
 	TableFormat
 	StatisticsQuestion
 }) (operations.File, error) {
@@ -133,7 +133,7 @@ func (a *Admin) exportStatistics(ctx context.Context, in *struct {
 	}), nil
 }
 
-func (a *Admin) exportMisses(ctx context.Context, in *struct {
+func (a scanAPI) exportMisses(ctx context.Context, in *struct {
 	TableFormat
 	MissFilter
 }) (operations.File, error) {
@@ -151,7 +151,7 @@ func (a *Admin) exportMisses(ctx context.Context, in *struct {
 	}), nil
 }
 
-func (a *Admin) exportAlarms(ctx context.Context, in *struct {
+func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 	TableFormat
 	AlarmFilter
 	Language string `query:"language" enum:"en,zh" default:"en" doc:"of the reasons"`

@@ -65,7 +65,7 @@ type WebhookPath struct {
 	ID int64 `path:"id" minimum:"1"`
 }
 
-func (a *Admin) listWebhooks(ctx context.Context, _ *noInput) (client.WebhookList, error) {
+func (a webhookAPI) listWebhooks(ctx context.Context, _ *noInput) (client.WebhookList, error) {
 	list, err := a.Webhooks.List(ctx)
 	shown := client.WebhookList{Webhooks: each(list, showWebhook)}
 	for i := range shown.Webhooks {
@@ -74,12 +74,12 @@ func (a *Admin) listWebhooks(ctx context.Context, _ *noInput) (client.WebhookLis
 	return shown, err
 }
 
-func (a *Admin) createWebhook(ctx context.Context, in *struct{ Body client.WebhookPut }) (client.WebhookAdded, error) {
+func (a webhookAPI) createWebhook(ctx context.Context, in *struct{ Body client.WebhookPut }) (client.WebhookAdded, error) {
 	w, secret, err := a.Webhooks.Add(ctx, in.Body.URL, wanted(in.Body))
 	return client.WebhookAdded{Webhook: showWebhook(w), Secret: secret}, err
 }
 
-func (a *Admin) putWebhook(ctx context.Context, in *struct {
+func (a webhookAPI) putWebhook(ctx context.Context, in *struct {
 	WebhookPath
 	Body struct {
 		client.WebhookPut
@@ -96,19 +96,19 @@ func (a *Admin) putWebhook(ctx context.Context, in *struct {
 	return showWebhook(w), err
 }
 
-func (a *Admin) deleteWebhook(ctx context.Context, in *WebhookPath) (client.WebhookList, error) {
+func (a webhookAPI) deleteWebhook(ctx context.Context, in *WebhookPath) (client.WebhookList, error) {
 	if err := a.Webhooks.Delete(ctx, in.ID); err != nil {
 		return client.WebhookList{}, err
 	}
 	return a.listWebhooks(ctx, nil)
 }
 
-func (a *Admin) testWebhook(ctx context.Context, in *WebhookPath) (client.WebhookTest, error) {
+func (a webhookAPI) testWebhook(ctx context.Context, in *WebhookPath) (client.WebhookTest, error) {
 	event, err := a.Webhooks.SendTest(ctx, in.ID)
 	return client.WebhookTest{Event: event}, err
 }
 
-func (a *Admin) listDeliveries(ctx context.Context, in *struct {
+func (a webhookAPI) listDeliveries(ctx context.Context, in *struct {
 	Webhook int64  `query:"webhook" minimum:"0"`
 	State   string `query:"state" enum:"waiting,delivered,dead"`
 	Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller id"`
@@ -122,7 +122,7 @@ func (a *Admin) listDeliveries(ctx context.Context, in *struct {
 	return client.DeliveryList{Deliveries: each(list, showDelivery)}, err
 }
 
-func (a *Admin) replayDelivery(ctx context.Context, in *struct {
+func (a webhookAPI) replayDelivery(ctx context.Context, in *struct {
 	ID int64 `path:"id" minimum:"1"`
 }) (client.Delivery, error) {
 	d, err := a.Webhooks.Replay(ctx, in.ID)
