@@ -25,30 +25,30 @@ var accountRows = noun[accounts.Account]{table: "accounts", key: "appid", none: 
 	}}.rows()
 
 // Account implements accounts.Tx and rules.Tx.
-func (t *Tx) Account(ctx context.Context, appid string) (accounts.Account, error) {
-	return accountRows.few(ctx, t, `appid = $1`, appid)
+func (t accountQueries) Account(ctx context.Context, appid string) (accounts.Account, error) {
+	return accountRows.few(ctx, t.Tx, `appid = $1`, appid)
 }
 
 // KeepAccount implements accounts.Tx. On PostgreSQL it shares the lock of the row, for which LockBelongings waits.
-func (t *Tx) KeepAccount(ctx context.Context, appid string) (accounts.Account, error) {
+func (t accountQueries) KeepAccount(ctx context.Context, appid string) (accounts.Account, error) {
 	if t.engine.sharesRows() {
-		return accountRows.few(ctx, t, `appid = $1 FOR KEY SHARE`, appid)
+		return accountRows.few(ctx, t.Tx, `appid = $1 FOR KEY SHARE`, appid)
 	}
 	return t.Account(ctx, appid)
 }
 
 // Accounts implements accounts.Tx.
-func (t *Tx) Accounts(ctx context.Context, after string, limit int) ([]accounts.Account, error) {
-	return accountRows.all(ctx, t, `WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
+func (t accountQueries) Accounts(ctx context.Context, after string, limit int) ([]accounts.Account, error) {
+	return accountRows.all(ctx, t.Tx, `WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
 }
 
 // AccountsAt implements accounts.Tx.
-func (t *Tx) AccountsAt(ctx context.Context, appids []string) ([]accounts.Account, error) {
-	return listAt(ctx, t, accountRows.scan, accountRows.query(`WHERE appid IN`), ``, appids)
+func (t accountQueries) AccountsAt(ctx context.Context, appids []string) ([]accounts.Account, error) {
+	return listAt(ctx, t.Tx, accountRows.scan, accountRows.query(`WHERE appid IN`), ``, appids)
 }
 
 // PutAccount implements accounts.Tx.
-func (t *Tx) PutAccount(ctx context.Context, a accounts.Account) error {
+func (t accountQueries) PutAccount(ctx context.Context, a accounts.Account) error {
 	t.touched.Add(a.AppID)
 	old, err := t.Account(ctx, a.AppID)
 	did := "edit"
@@ -62,20 +62,20 @@ func (t *Tx) PutAccount(ctx context.Context, a accounts.Account) error {
 		return err
 	}
 	if did == "edit" || !t.engine.sharesRows() {
-		return accountRows.put(ctx, t, a)
+		return accountRows.put(ctx, t.Tx, a)
 	}
 	// An import may have written this AppID without showing it yet: wait for a moment only.
 	if err := t.later(ctx, nil, hasty); err != nil {
 		return err
 	}
-	if err := accountRows.put(ctx, t, a); err != nil {
+	if err := accountRows.put(ctx, t.Tx, a); err != nil {
 		return err
 	}
 	return t.later(ctx, nil, patient)
 }
 
 // AddAccounts implements accounts.Tx.
-func (t *Tx) AddAccounts(ctx context.Context, all []accounts.Account) error {
+func (t accountQueries) AddAccounts(ctx context.Context, all []accounts.Account) error {
 	for _, a := range all {
 		t.touched.Add(a.AppID)
 		if err := t.note(ctx, ofAccount, a.AppID, "add", accountRecordOf(accounts.Account{}, a)); err != nil {
@@ -129,9 +129,9 @@ func accountRecordOf(old, a accounts.Account) accountRecord {
 }
 
 // DeleteAccount implements accounts.Tx.
-func (t *Tx) DeleteAccount(ctx context.Context, appid string) error {
+func (t accountQueries) DeleteAccount(ctx context.Context, appid string) error {
 	t.touched.Add(appid)
-	links, err := list(ctx, t, linkRows.scan, `DELETE FROM links WHERE service = $1 OR mini_program = $1 RETURNING `+linkRows.columns,
+	links, err := list(ctx, t.Tx, linkRows.scan, `DELETE FROM links WHERE service = $1 OR mini_program = $1 RETURNING `+linkRows.columns,
 		appid)
 	if err != nil {
 		return err
@@ -161,11 +161,11 @@ func (t *Tx) DeleteAccount(ctx context.Context, appid string) error {
 }
 
 // LockBelongings implements accounts.Tx.
-func (t *Tx) LockBelongings(ctx context.Context, appid string) error {
+func (t accountQueries) LockBelongings(ctx context.Context, appid string) error {
 	if err := t.LockOwner(ctx, appid); err != nil {
 		return err
 	}
-	if err := t.LockGS1(ctx, ""); err != nil || !t.engine.sharesRows() {
+	if err := t.gs1().LockGS1(ctx, ""); err != nil || !t.engine.sharesRows() {
 		return err
 	}
 	_, err := t.exec(ctx, `SELECT 1 FROM accounts WHERE appid = $1 FOR UPDATE`, appid)
@@ -212,7 +212,7 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []h
 			return err
 		}
 		opened := slices.Sorted(maps.Keys(active))
-		there, err := tx.AccountsAt(ctx, opened)
+		there, err := tx.accounts().AccountsAt(ctx, opened)
 		exists := make(map[string]bool, len(there))
 		for _, a := range there {
 			exists[a.AppID] = true
@@ -228,7 +228,7 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []h
 }
 
 // Belongings implements accounts.Tx.
-func (t *Tx) Belongings(ctx context.Context, appid string, now time.Time) (accounts.Belongings, error) {
+func (t accountQueries) Belongings(ctx context.Context, appid string, now time.Time) (accounts.Belongings, error) {
 	var has accounts.Belongings
 	for _, one := range belongings {
 		n, args := 0, []any{appid, millis(now)}
@@ -250,25 +250,25 @@ func (t *Tx) Belongings(ctx context.Context, appid string, now time.Time) (accou
 }
 
 // Linked implements accounts.Tx and rules.Tx.
-func (t *Tx) Linked(ctx context.Context, service, miniProgram string) (bool, error) {
+func (t accountQueries) Linked(ctx context.Context, service, miniProgram string) (bool, error) {
 	var n int
 	err := t.row(ctx, `SELECT COUNT(*) FROM links WHERE service = $1 AND mini_program = $2 AND status = 1`, service, miniProgram).Scan(&n)
 	return n > 0, err
 }
 
 // Links implements accounts.Tx.
-func (t *Tx) Links(ctx context.Context, service string) ([]string, error) {
-	return list(ctx, t, scanText, `SELECT mini_program FROM links WHERE service = $1 AND status = 1 ORDER BY created_at, mini_program`,
+func (t accountQueries) Links(ctx context.Context, service string) ([]string, error) {
+	return list(ctx, t.Tx, scanText, `SELECT mini_program FROM links WHERE service = $1 AND status = 1 ORDER BY created_at, mini_program`,
 		service)
 }
 
 // LinksAt implements accounts.Tx.
-func (t *Tx) LinksAt(ctx context.Context, services []string) (map[string][]string, error) {
+func (t accountQueries) LinksAt(ctx context.Context, services []string) (map[string][]string, error) {
 	scan := func(scan func(...any) error) (l accounts.Link, err error) {
 		err = scan(&l.Service, &l.MiniProgram)
 		return l, err
 	}
-	all, err := listAt(ctx, t, scan, `SELECT service, mini_program FROM links WHERE service IN`,
+	all, err := listAt(ctx, t.Tx, scan, `SELECT service, mini_program FROM links WHERE service IN`,
 		` AND status = 1 ORDER BY service, created_at, mini_program`, services)
 	if err != nil {
 		return nil, err
@@ -286,7 +286,7 @@ func scanText(scan func(...any) error) (s string, err error) {
 }
 
 // PutLink implements accounts.Tx.
-func (t *Tx) PutLink(ctx context.Context, service, miniProgram string, at time.Time) error {
+func (t accountQueries) PutLink(ctx context.Context, service, miniProgram string, at time.Time) error {
 	_, err := t.exec(ctx, `INSERT INTO links (service, mini_program, created_at) VALUES ($1, $2, $3)
 		ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0, at_once = 0`, service, miniProgram, millis(at))
 	if err != nil {
@@ -296,7 +296,7 @@ func (t *Tx) PutLink(ctx context.Context, service, miniProgram string, at time.T
 }
 
 // PutLinks implements accounts.Tx.
-func (t *Tx) PutLinks(ctx context.Context, all []accounts.Link) error {
+func (t accountQueries) PutLinks(ctx context.Context, all []accounts.Link) error {
 	_, err := t.addMany(ctx, `INSERT INTO links (service, mini_program, created_at)`,
 		` ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0, at_once = 0`, 3, len(all), func(i int) []any {
 			return []any{all[i].Service, all[i].MiniProgram, millis(all[i].CreatedAt)}
@@ -325,7 +325,7 @@ type linkRecord struct {
 }
 
 // DeleteLink implements accounts.Tx.
-func (t *Tx) DeleteLink(ctx context.Context, service, miniProgram string) error {
+func (t accountQueries) DeleteLink(ctx context.Context, service, miniProgram string) error {
 	n, err := t.exec(ctx, `DELETE FROM links WHERE service = $1 AND mini_program = $2`, service, miniProgram)
 	if err != nil || n == 0 {
 		return err
@@ -334,22 +334,22 @@ func (t *Tx) DeleteLink(ctx context.Context, service, miniProgram string) error 
 }
 
 // Component implements accounts.Tx.
-func (t *Tx) Component(ctx context.Context, appid string) (accounts.Component, error) {
+func (t componentQueries) Component(ctx context.Context, appid string) (accounts.Component, error) {
 	c, err := t.ComponentAlone(ctx, appid)
 	if err != nil {
 		return c, err
 	}
-	c.Grants, err = grantRows.all(ctx, t, `WHERE component = $1 ORDER BY appid`, appid)
+	c.Grants, err = grantRows.all(ctx, t.Tx, `WHERE component = $1 ORDER BY appid`, appid)
 	return c, err
 }
 
 // PutComponent implements accounts.Tx.
-func (t *Tx) PutComponent(ctx context.Context, c accounts.Component) error {
+func (t componentQueries) PutComponent(ctx context.Context, c accounts.Component) error {
 	t.touched.Add(c.AppID)
 	if err := t.PutComponentAlone(ctx, c); err != nil {
 		return err
 	}
-	gone, err := list(ctx, t, scanText, `DELETE FROM grants WHERE component = $1 RETURNING appid`, c.AppID)
+	gone, err := list(ctx, t.Tx, scanText, `DELETE FROM grants WHERE component = $1 RETURNING appid`, c.AppID)
 	if err != nil {
 		return err
 	}
@@ -376,12 +376,12 @@ var tokenRows = noun[accounts.Token]{table: "access_tokens", none: accounts.ErrN
 }}.rows()
 
 // Token implements accounts.Tx.
-func (t *Tx) Token(ctx context.Context, hash string) (accounts.Token, error) {
-	return tokenRows.few(ctx, t, `hash = $1`, hash)
+func (t accountQueries) Token(ctx context.Context, hash string) (accounts.Token, error) {
+	return tokenRows.few(ctx, t.Tx, `hash = $1`, hash)
 }
 
 // Bearer implements accounts.Tx.
-func (t *Tx) Bearer(ctx context.Context, hash string) (k accounts.Token, a accounts.Account, err error) {
+func (t accountQueries) Bearer(ctx context.Context, hash string) (k accounts.Token, a accounts.Account, err error) {
 	row := t.alone(ctx, `SELECT `+qualified("t", tokenRows.columns)+`, `+qualified("a", accountRows.columns)+`
 		FROM access_tokens t JOIN accounts a ON a.appid = t.appid WHERE t.hash = $1 AND t.component = '' AND t.series <> $2`, hash, string(accounts.Platform))
 	if err = row.Scan(slices.Concat(tokenRows.into(&k), accountRows.into(&a))...); errors.Is(err, sql.ErrNoRows) {
@@ -391,20 +391,20 @@ func (t *Tx) Bearer(ctx context.Context, hash string) (k accounts.Token, a accou
 }
 
 // LatestToken implements accounts.Tx.
-func (t *Tx) LatestToken(ctx context.Context, appid string, series accounts.Series) (accounts.Token, error) {
+func (t accountQueries) LatestToken(ctx context.Context, appid string, series accounts.Series) (accounts.Token, error) {
 	// A token that was not replaced is the latest, even if the clock was moved.
-	return tokenRows.find(ctx, t, `appid = $1 AND series = $2 ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
+	return tokenRows.find(ctx, t.Tx, `appid = $1 AND series = $2 ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
 		appid, string(series))
 }
 
 // PutToken implements accounts.Tx.
-func (t *Tx) PutToken(ctx context.Context, k accounts.Token) error {
+func (t accountQueries) PutToken(ctx context.Context, k accounts.Token) error {
 	t.touched.Add(k.AppID)
-	return tokenRows.add(ctx, t, k)
+	return tokenRows.add(ctx, t.Tx, k)
 }
 
 // CutTokens implements accounts.Tx.
-func (t *Tx) CutTokens(ctx context.Context, appid string, series accounts.Series, at time.Time) error {
+func (t accountQueries) CutTokens(ctx context.Context, appid string, series accounts.Series, at time.Time) error {
 	t.touched.Add(appid)
 	_, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $3 WHERE appid = $1 AND series = $2 AND (cut_at = 0 OR cut_at > $3)`,
 		appid, string(series), millis(at))
@@ -412,7 +412,7 @@ func (t *Tx) CutTokens(ctx context.Context, appid string, series accounts.Series
 }
 
 // EndTokens implements accounts.Tx.
-func (t *Tx) EndTokens(ctx context.Context, appid string, at time.Time) error {
+func (t accountQueries) EndTokens(ctx context.Context, appid string, at time.Time) error {
 	t.touched.Add(appid)
 	if _, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $2 WHERE appid = $1 AND (cut_at = 0 OR cut_at > $2)`, appid,
 		millis(at)); err != nil {
@@ -422,21 +422,21 @@ func (t *Tx) EndTokens(ctx context.Context, appid string, at time.Time) error {
 }
 
 // ForgetTokens implements accounts.Tx.
-func (t *Tx) ForgetTokens(ctx context.Context, appid string, before time.Time) error {
+func (t accountQueries) ForgetTokens(ctx context.Context, appid string, before time.Time) error {
 	t.touched.Add(appid)
 	_, err := t.exec(ctx, `DELETE FROM access_tokens WHERE appid = $1 AND expires_at < $2`, appid, millis(before))
 	return err
 }
 
 // Count implements accounts.Tx.
-func (t *Tx) Count(ctx context.Context, appid, what string, day int64) (int, error) {
+func (t usageQueries) Count(ctx context.Context, appid, what string, day int64) (int, error) {
 	var n int
 	err := t.row(ctx, `SELECT COALESCE(SUM(used), 0) FROM counters WHERE appid = $1 AND what = $2 AND day = $3`, appid, what, day).Scan(&n)
 	return n, err
 }
 
 // AddCount implements accounts.Tx.
-func (t *Tx) AddCount(ctx context.Context, appid, what string, day int64) (int, error) {
+func (t usageQueries) AddCount(ctx context.Context, appid, what string, day int64) (int, error) {
 	var n int
 	err := t.row(ctx, `INSERT INTO counters (appid, what, day, used) VALUES ($1, $2, $3, 1)
 		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + 1 RETURNING used`, appid, what, day).Scan(&n)

@@ -26,11 +26,11 @@ func (s *Store) UpdateAlarms(ctx context.Context, f func(context.Context, alarms
 
 // ViewAlarms implements alarms.Store.
 func (s *Store) ViewAlarms(ctx context.Context, f func(alarms.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+	return s.view(ctx, func(tx *Tx) error { return f(tx.statistics()) })
 }
 
 // AddAlarm implements alarms.Tx.
-func (t *Tx) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alarm, bool, error) {
+func (t alarmQueries) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alarm, bool, error) {
 	var n int
 	if err := t.row(ctx, `SELECT COUNT(*) FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3
 		AND (dismissed_at = 0 OR dismissed_at >= $4)`,
@@ -42,12 +42,12 @@ func (t *Tx) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alarm, bool, 
 		return a, false, err
 	}
 	a.ID = id
-	err = alarmRows.add(ctx, t, a)
+	err = alarmRows.add(ctx, t.Tx, a)
 	return a, err == nil, err
 }
 
 // Alarms implements alarms.Tx.
-func (t *Tx) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alarm, error) {
+func (t alarmQueries) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alarm, error) {
 	where, args := t.alarmsAsked(q)
 	if q.Before > 0 {
 		args = append(args, q.Before)
@@ -58,11 +58,11 @@ func (t *Tx) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alarm, error)
 		order += ` DESC`
 	}
 	args = append(args, q.Limit)
-	return alarmRows.all(ctx, t, where+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
+	return alarmRows.all(ctx, t.Tx, where+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
 }
 
 // OpenAlarms implements alarms.Tx.
-func (t *Tx) OpenAlarms(ctx context.Context, owners []string, most int) (n int64, err error) {
+func (t alarmQueries) OpenAlarms(ctx context.Context, owners []string, most int) (n int64, err error) {
 	where, args := t.alarmsAsked(alarms.Query{Open: true, Owners: owners})
 	args = append(args, most)
 	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT id FROM alarms `+where+fmt.Sprintf(` LIMIT $%d) AS open`, len(args)), args...).Scan(&n)
@@ -70,7 +70,7 @@ func (t *Tx) OpenAlarms(ctx context.Context, owners []string, most int) (n int64
 }
 
 // alarmsAsked is the condition of a query without its order.
-func (t *Tx) alarmsAsked(q alarms.Query) (where string, args []any) {
+func (t alarmQueries) alarmsAsked(q alarms.Query) (where string, args []any) {
 	where, args = `WHERE id > $1`, []any{q.After}
 	and := func(column string, value int64) {
 		args = append(args, value)
@@ -99,12 +99,12 @@ func (t *Tx) alarmsAsked(q alarms.Query) (where string, args []any) {
 }
 
 // News implements alarms.Tx.
-func (t *Tx) News(ctx context.Context, after int64, limit int) ([]alarms.News, error) {
-	raised, err := alarmRows.all(ctx, t, `WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
+func (t alarmQueries) News(ctx context.Context, after int64, limit int) ([]alarms.News, error) {
+	raised, err := alarmRows.all(ctx, t.Tx, `WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
 	if err != nil {
 		return nil, err
 	}
-	dismissed, err := alarmRows.all(ctx, t, `WHERE dismissal > 0 AND dismissal > $1 ORDER BY dismissal LIMIT $2`, after, limit)
+	dismissed, err := alarmRows.all(ctx, t.Tx, `WHERE dismissal > 0 AND dismissal > $1 ORDER BY dismissal LIMIT $2`, after, limit)
 	news := make([]alarms.News, 0, len(raised)+len(dismissed))
 	for _, a := range raised {
 		news = append(news, alarms.News{Number: a.ID, Alarm: a})
@@ -117,13 +117,13 @@ func (t *Tx) News(ctx context.Context, after int64, limit int) ([]alarms.News, e
 }
 
 // Alarm implements alarms.Tx.
-func (t *Tx) Alarm(ctx context.Context, kind string, name alarms.CodeName) (alarms.Alarm, error) {
-	return alarmRows.find(ctx, t, `kind = $1 AND batch = $2 AND idx = $3 AND dismissed_at = 0`, kind, name.Batch, name.Index)
+func (t alarmQueries) Alarm(ctx context.Context, kind string, name alarms.CodeName) (alarms.Alarm, error) {
+	return alarmRows.find(ctx, t.Tx, `kind = $1 AND batch = $2 AND idx = $3 AND dismissed_at = 0`, kind, name.Batch, name.Index)
 }
 
 // Alarmed implements alarms.Tx.
-func (t *Tx) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error) {
-	return list(ctx, t, func(scan func(...any) error) (index int64, err error) {
+func (t alarmQueries) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (index int64, err error) {
 		err = scan(&index)
 		return index, err
 	}, `SELECT DISTINCT idx FROM alarms WHERE batch = $1 AND idx >= $2 AND idx <= $3 AND dismissed_at = 0
@@ -131,13 +131,13 @@ func (t *Tx) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, 
 }
 
 // Spoiled implements alarms.Tx.
-func (t *Tx) Spoiled(ctx context.Context, name alarms.CodeName) (bool, error) {
-	list, err := t.PackagesWithin(ctx, name.Batch, codes.Range{From: name.Index, To: name.Index})
+func (t alarmQueries) Spoiled(ctx context.Context, name alarms.CodeName) (bool, error) {
+	list, err := t.codes().PackagesWithin(ctx, name.Batch, codes.Range{From: name.Index, To: name.Index})
 	return slices.ContainsFunc(list, func(p codes.PrintPackage) bool { return p.Spoiled.Has(name.Index) }), err
 }
 
 // Acknowledge implements alarms.Tx.
-func (t *Tx) Acknowledge(ctx context.Context, id int64, by string, at time.Time) (alarms.Alarm, error) {
+func (t alarmQueries) Acknowledge(ctx context.Context, id int64, by string, at time.Time) (alarms.Alarm, error) {
 	changed, err := t.exec(ctx, `UPDATE alarms SET seen_at = $2, seen_by = $3 WHERE id = $1 AND seen_at = 0`, id, millis(at), by)
 	if err == nil && changed > 0 {
 		err = t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "acknowledge", map[string]string{"actor": by})
@@ -145,12 +145,12 @@ func (t *Tx) Acknowledge(ctx context.Context, id int64, by string, at time.Time)
 	if err != nil {
 		return alarms.Alarm{}, err
 	}
-	return alarmRows.find(ctx, t, `id = $1`, id)
+	return alarmRows.find(ctx, t.Tx, `id = $1`, id)
 }
 
 // Dismiss implements alarms.Tx.
-func (t *Tx) Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (alarms.Alarm, error) {
-	if a, err := alarmRows.find(ctx, t, `id = $1`, id); err != nil || a.Dismissal > 0 {
+func (t alarmQueries) Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (alarms.Alarm, error) {
+	if a, err := alarmRows.find(ctx, t.Tx, `id = $1`, id); err != nil || a.Dismissal > 0 {
 		return a, err
 	}
 	// Drawing a number waits for others who draw one, so that of two who dismiss an alarm only one
@@ -170,11 +170,11 @@ func (t *Tx) Dismiss(ctx context.Context, id int64, by, note string, at time.Tim
 			return alarms.Alarm{}, err
 		}
 	}
-	return alarmRows.find(ctx, t, `id = $1`, id)
+	return alarmRows.find(ctx, t.Tx, `id = $1`, id)
 }
 
 // Thresholds implements alarms.Tx.
-func (t *Tx) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error) {
+func (t alarmQueries) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error) {
 	type own struct{ batch, threshold int64 }
 	found := map[int64]int64{}
 	for some := range slices.Chunk(batches, t.argumentsAtOnce()) {
@@ -182,7 +182,7 @@ func (t *Tx) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, 
 		for i, batch := range some {
 			args[i] = batch
 		}
-		rows, err := list(ctx, t, func(scan func(...any) error) (o own, err error) {
+		rows, err := list(ctx, t.Tx, func(scan func(...any) error) (o own, err error) {
 			err = scan(&o.batch, &o.threshold)
 			return o, err
 		},
@@ -198,7 +198,7 @@ func (t *Tx) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, 
 }
 
 // PutThreshold implements alarms.Tx.
-func (t *Tx) PutThreshold(ctx context.Context, batch int64, threshold *int64) error {
+func (t alarmQueries) PutThreshold(ctx context.Context, batch int64, threshold *int64) error {
 	var err error
 	if threshold == nil {
 		_, err = t.exec(ctx, `DELETE FROM alarm_thresholds WHERE batch = $1`, batch)
@@ -213,12 +213,12 @@ func (t *Tx) PutThreshold(ctx context.Context, batch int64, threshold *int64) er
 }
 
 // CodesScoring implements alarms.Tx.
-func (t *Tx) CodesScoring(ctx context.Context, batch, score int64, since time.Time) (rows []alarms.Row, scanned int64, err error) {
+func (t alarmQueries) CodesScoring(ctx context.Context, batch, score int64, since time.Time) (rows []alarms.Row, scanned int64, err error) {
 	if err := t.row(ctx, `SELECT COUNT(*) FROM code_counts WHERE batch = $1 AND last_at >= $2`, batch,
 		millis(since)).Scan(&scanned); err != nil {
 		return nil, 0, err
 	}
-	rows, err = list(ctx, t, func(scan func(...any) error) (r alarms.Row, err error) {
+	rows, err = list(ctx, t.Tx, func(scan func(...any) error) (r alarms.Row, err error) {
 		var first int64
 		err = scan(&r.Index, &first, &r.Score)
 		r.Batch, r.FirstAt = batch, fromMillis(first)

@@ -73,7 +73,7 @@ const (
 )
 
 // importAlone takes the lock of the one import that writes apart, until the transaction ends. It asks for it so many times.
-func (t *Tx) importAlone(ctx context.Context, tries int) error {
+func (t bulkQueries) importAlone(ctx context.Context, tries int) error {
 	for n := 1; ; n++ {
 		var free bool
 		if err := t.row(ctx, `SELECT pg_try_advisory_xact_lock(`+importing+`)`).Scan(&free); err != nil || free {
@@ -106,7 +106,7 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.Numbers, error) {
 	}
 	err := s.update(ctx, func(tx *Tx) error {
 		given = accounts.Numbers{}
-		if err := tx.importAlone(ctx, 1); err != nil {
+		if err := tx.accounts().importAlone(ctx, 1); err != nil {
 			return err
 		}
 		if err := tx.lockHead(ctx); err != nil {
@@ -128,7 +128,7 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.Numbers, error) {
 }
 
 // beginApart begins to write under numbers of Reserve, unless that has begun already.
-func (t *Tx) beginApart(ctx context.Context, under accounts.Numbers) error {
+func (t bulkQueries) beginApart(ctx context.Context, under accounts.Numbers) error {
 	if t.apart == nil {
 		if err := t.importAlone(ctx, aloneTries); err != nil {
 			return err
@@ -145,7 +145,7 @@ func (t *Tx) beginApart(ctx context.Context, under accounts.Numbers) error {
 }
 
 // AddApart implements rules.Tx.
-func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under accounts.Numbers) error {
+func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under accounts.Numbers) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -159,7 +159,7 @@ func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under
 	for i := range all {
 		r := &all[i]
 		r.ID = a.next + int64(i)
-		if err := t.noteRule(ctx, *r, d); err != nil {
+		if err := t.rules().noteRule(ctx, *r, d); err != nil {
 			return err
 		}
 		a.count(r.Owner, "", r.ID)
@@ -168,14 +168,14 @@ func (t *Tx) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under
 			a.count("", r.Target, r.ID)
 		}
 	}
-	if err := t.insertRules(ctx, all); err != nil {
+	if err := t.rules().insertRules(ctx, all); err != nil {
 		return err
 	}
 	return t.writeApart(ctx)
 }
 
 // EditApart implements rules.Tx. The entries of the log hold what the rules become until storeEdits.
-func (t *Tx) EditApart(ctx context.Context, all []rules.Edit, d rules.Deed, under accounts.Numbers) error {
+func (t bulkQueries) EditApart(ctx context.Context, all []rules.Edit, d rules.Deed, under accounts.Numbers) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -185,7 +185,7 @@ func (t *Tx) EditApart(ctx context.Context, all []rules.Edit, d rules.Deed, unde
 	a := t.apart
 	for _, e := range all {
 		t.touched.Add(rules.Epoch(e.Now.Owner))
-		if err := t.noteRule(ctx, e.Now, d); err != nil {
+		if err := t.rules().noteRule(ctx, e.Now, d); err != nil {
 			return err
 		}
 		if from, to := e.Old.Target, e.Now.Target; from != to {
@@ -199,7 +199,7 @@ func (t *Tx) EditApart(ctx context.Context, all []rules.Edit, d rules.Deed, unde
 
 // storeEdits makes rules what the entries of the stretch say, in one statement. Nobody waits for these rows: who wants to change
 // one meanwhile is told to try again (changeRule).
-func (t *Tx) storeEdits(ctx context.Context) error {
+func (t bulkQueries) storeEdits(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.edits == 0 {
 		return nil
@@ -221,7 +221,7 @@ func (t *Tx) storeEdits(ctx context.Context) error {
 }
 
 // NotedApart implements accounts.Tx.
-func (t *Tx) NotedApart(ctx context.Context, under accounts.Numbers) error {
+func (t bulkQueries) NotedApart(ctx context.Context, under accounts.Numbers) error {
 	if err := t.beginApart(ctx, under); err != nil {
 		return err
 	}
@@ -229,7 +229,7 @@ func (t *Tx) NotedApart(ctx context.Context, under accounts.Numbers) error {
 }
 
 // writeApart writes what was noted so far under the next numbers.
-func (t *Tx) writeApart(ctx context.Context) error {
+func (t bulkQueries) writeApart(ctx context.Context) error {
 	a, entries := t.apart, t.noted
 	t.noted = nil
 	if a.next+int64(len(entries))-1 > a.Last {
@@ -251,7 +251,7 @@ func (t *Tx) writeApart(ctx context.Context) error {
 
 // given returns accounts.ErrMoved where the log does not have the entry that gave the numbers out: a replica that lacked
 // it took over, and will give them to others.
-func (t *Tx) given(ctx context.Context, under accounts.Numbers) error {
+func (t bulkQueries) given(ctx context.Context, under accounts.Numbers) error {
 	var hash string
 	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, under.Last+1).Scan(&hash)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && hash != under.Hash {
@@ -281,7 +281,7 @@ const (
 // LockToShow implements rules.Tx. While a transaction waits for the lock of all rules, everybody
 // who wants to change one waits behind it. So this waits for a second only, and then lets them go
 // first.
-func (t *Tx) LockToShow(ctx context.Context) error {
+func (t bulkQueries) LockToShow(ctx context.Context) error {
 	if err := t.storeEdits(ctx); err != nil {
 		return err
 	}
@@ -289,9 +289,11 @@ func (t *Tx) LockToShow(ctx context.Context) error {
 }
 
 // LockAccountsToShow implements accounts.Tx.
-func (t *Tx) LockAccountsToShow(ctx context.Context) error { return t.lockToShow(ctx, allAccounts) }
+func (t bulkQueries) LockAccountsToShow(ctx context.Context) error {
+	return t.lockToShow(ctx, allAccounts)
+}
 
-func (t *Tx) lockToShow(ctx context.Context, whole string) error {
+func (t bulkQueries) lockToShow(ctx context.Context, whole string) error {
 	if t.pipe == nil {
 		return t.lock(ctx, whole, "")
 	}
@@ -308,7 +310,7 @@ func (t *Tx) lockToShow(ctx context.Context, whole string) error {
 	}
 }
 
-func (t *Tx) lockForASecond(ctx context.Context, whole string) error {
+func (t bulkQueries) lockForASecond(ctx context.Context, whole string) error {
 	for _, query := range []string{`SAVEPOINT before_showing`, `SET LOCAL lock_timeout = '1s'`, t.engine.holding()} {
 		if query == "" {
 			continue
@@ -326,7 +328,7 @@ func (t *Tx) lockForASecond(ctx context.Context, whole string) error {
 }
 
 // ShowApart implements rules.Tx.
-func (t *Tx) ShowApart(ctx context.Context) error {
+func (t bulkQueries) ShowApart(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.next != a.Last+1 {
 		return accounts.ErrMoved // fewer rules than numbers
@@ -341,7 +343,7 @@ func (t *Tx) ShowApart(ctx context.Context) error {
 }
 
 // countApart counts the rules that no trigger counted. Nobody else changes rules meanwhile.
-func (t *Tx) countApart(ctx context.Context) error {
+func (t bulkQueries) countApart(ctx context.Context) error {
 	a := t.apart
 	counts, pieces := map[counter]int64{}, map[counter]int64{}
 	for at, all := range a.counted {
@@ -354,7 +356,7 @@ func (t *Tx) countApart(ctx context.Context) error {
 	}
 	// Rules that owners added meanwhile have higher numbers, and may have been counted in a piece
 	// that begins before the stretch.
-	later, err := list(ctx, t, scanText, `SELECT DISTINCT owner FROM rules WHERE id > $1`, a.Last)
+	later, err := list(ctx, t.Tx, scanText, `SELECT DISTINCT owner FROM rules WHERE id > $1`, a.Last)
 	if err != nil {
 		return err
 	}
@@ -381,13 +383,13 @@ type counter struct {
 }
 
 // countMoved counts the rules that have other targets now, as the triggers would.
-func (t *Tx) countMoved(ctx context.Context, counts, pieces map[counter]int64) error {
+func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]int64) error {
 	for some := range slices.Chunk(slices.Collect(maps.Keys(t.apart.moved)), chunk) {
 		args := make([]any, 0, 2*len(some))
 		for _, at := range some {
 			args = append(args, at[0], at[1])
 		}
-		stored, err := list(ctx, t, func(scan func(...any) error) (c counter, err error) {
+		stored, err := list(ctx, t.Tx, func(scan func(...any) error) (c counter, err error) {
 			err = scan(&c.owner, &c.target, &c.first)
 			return c, err
 		}, `SELECT owner, target, first FROM rule_pieces WHERE (owner, target) IN (`+t.rowMarks(len(some), 2)+`) ORDER BY first`, args...)
@@ -423,7 +425,7 @@ func (t *Tx) countMoved(ctx context.Context, counts, pieces map[counter]int64) e
 }
 
 // addCounts adds to rows that count rules. A row that counts none goes.
-func (t *Tx) addCounts(ctx context.Context, table string, counts map[counter]int64) error {
+func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[counter]int64) error {
 	maps.DeleteFunc(counts, func(_ counter, n int64) bool { return n == 0 })
 	all := slices.SortedFunc(maps.Keys(counts), func(x, y counter) int {
 		return cmp.Or(strings.Compare(x.owner, y.owner), strings.Compare(x.target, y.target), cmp.Compare(x.first, y.first))
@@ -454,7 +456,7 @@ func (t *Tx) addCounts(ctx context.Context, table string, counts map[counter]int
 
 // cutPiece ends, before a stretch, the piece that reaches over it, and begins another after the
 // stretch: the rules in the stretch have pieces of their own.
-func (t *Tx) cutPiece(ctx context.Context, owner, target string, first, last int64) error {
+func (t bulkQueries) cutPiece(ctx context.Context, owner, target string, first, last int64) error {
 	var before, behind int64
 	if err := t.row(ctx, `SELECT COALESCE(MAX(CASE WHEN first < $3 THEN first END), 0),
 		COALESCE(MIN(CASE WHEN first > $4 THEN first END), 9223372036854775807)
@@ -483,18 +485,18 @@ func (t *Tx) cutPiece(ctx context.Context, owner, target string, first, last int
 }
 
 // LastChange implements rules.Tx.
-func (t *Tx) LastChange(ctx context.Context) (seq int64, err error) {
+func (t bulkQueries) LastChange(ctx context.Context) (seq int64, err error) {
 	err = t.row(ctx, `SELECT seq FROM change_head WHERE id = 1`).Scan(&seq)
 	return seq, err
 }
 
 // ChangedSince implements rules.Tx.
-func (t *Tx) ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.Concern, error) {
+func (t bulkQueries) ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.Concern, error) {
 	own := accounts.Numbers{Last: -1}
 	if t.apart != nil {
 		own = t.apart.Numbers
 	}
-	return list(ctx, t, func(scan func(...any) error) (one accounts.Concern, err error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (one accounts.Concern, err error) {
 		var kind, key, detail string
 		if err := scan(&one.Seq, &kind, &key, &detail); err != nil {
 			return one, err

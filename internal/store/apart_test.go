@@ -148,7 +148,7 @@ func miniProgramOf(appid string) accounts.Account {
 // rulesOf are two rules of an owner from an offset on.
 func (s *Store) rulesOf(ctx context.Context, owner string, offset int) (list []rules.Rule, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		list, _, err = tx.List(ctx, rules.Query{Owner: owner, Offset: offset, Limit: 2})
+		list, _, err = tx.rules().List(ctx, rules.Query{Owner: owner, Offset: offset, Limit: 2})
 		return err
 	})
 	return list, err
@@ -170,11 +170,11 @@ func TestAnImportSeesWhatChangedWhileItWasWritten(t *testing.T) {
 			}
 		}, "wxc occupies what lies below"},
 		"an owner is gone": {func(t *testing.T, s *Store, _ *rules.Book, _ accounts.Account) {
-			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteAccount(ctx, "wxb") })
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().DeleteAccount(ctx, "wxb") })
 		}, "there is no account"},
 		"a host is denied": {func(t *testing.T, s *Store, _ *rules.Book, _ accounts.Account) {
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				return tx.PutDomain(ctx, rules.Domain{Host: "h8.example", Status: rules.Denied, At: at})
+				return tx.rules().PutDomain(ctx, rules.Domain{Host: "h8.example", Status: rules.Denied, At: at})
 			})
 		}, "the operator denies"},
 		"somebody occupies elsewhere": {func(t *testing.T, _ *Store, b *rules.Book, other accounts.Account) {
@@ -243,11 +243,11 @@ type almost struct {
 }
 
 func (s almost) UpdateRules(ctx context.Context, f func(rules.Tx) error) error {
-	return s.Store.UpdateRules(ctx, func(tx rules.Tx) error { return f(almostTx{tx.(*Tx), s.f}) })
+	return s.Store.UpdateRules(ctx, func(tx rules.Tx) error { return f(almostTx{tx.(rulesTx), s.f}) })
 }
 
 type almostTx struct {
-	*Tx
+	rulesTx
 	f func(tx *Tx)
 }
 
@@ -256,7 +256,7 @@ func (t almostTx) LockToShow(ctx context.Context) error {
 		return err
 	}
 	t.f(t.Tx)
-	return t.Tx.LockToShow(ctx)
+	return t.rulesTx.LockToShow(ctx)
 }
 
 // Issue 29, 2: nor does an import that changes rules which are there. When they have become others, and nobody sees it yet, it holds
@@ -351,15 +351,15 @@ func TestAnImportCountsRulesThatOpenOthers(t *testing.T) {
 	}
 	hands := admin(t, target)
 	update(t, s, func(ctx context.Context, tx *Tx) error {
-		if err := tx.EditApart(ctx, moved, rules.Deed{At: at, Did: "edit"}, numbers); err != nil {
+		if err := tx.accounts().EditApart(ctx, moved, rules.Deed{At: at, Did: "edit"}, numbers); err != nil {
 			return err
 		}
-		if err := tx.LockToShow(ctx); err != nil {
+		if err := tx.accounts().LockToShow(ctx); err != nil {
 			return err
 		}
 		mustDo(t, hands, `SELECT n FROM rule_counts FOR UPDATE NOWAIT`)
 		mustDo(t, hands, `SELECT n FROM rule_pieces FOR UPDATE NOWAIT`)
-		return tx.ShowApart(ctx)
+		return tx.accounts().ShowApart(ctx)
 	})
 	sound(t, s)
 	want(t, "rules of a Mini Program that had none", number(t, s, `SELECT COUNT(*) FROM rules WHERE target = 'wxnew0'`),

@@ -18,12 +18,12 @@ var appearanceRows = noun[appearance.Appearance]{table: "appearances", key: "app
 	}}.rows()
 
 // Appearance implements appearance.Tx.
-func (t *Tx) Appearance(ctx context.Context, appid string) (appearance.Appearance, error) {
-	return appearanceRows.find(ctx, t, `appid = $1`, appid)
+func (t brandingQueries) Appearance(ctx context.Context, appid string) (appearance.Appearance, error) {
+	return appearanceRows.find(ctx, t.Tx, `appid = $1`, appid)
 }
 
 // Logo implements appearance.Tx.
-func (t *Tx) Logo(ctx context.Context, hash string) ([]byte, error) {
+func (t brandingQueries) Logo(ctx context.Context, hash string) ([]byte, error) {
 	var text string
 	err := t.row(ctx, `SELECT logo FROM appearances WHERE logo_hash = $1 AND logo_hash <> '' LIMIT 1`, hash).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -36,8 +36,8 @@ func (t *Tx) Logo(ctx context.Context, hash string) ([]byte, error) {
 }
 
 // PutAppearance implements appearance.Tx.
-func (t *Tx) PutAppearance(ctx context.Context, a appearance.Appearance, png []byte) error {
-	if err := appearanceRows.put(ctx, t, a); err != nil {
+func (t brandingQueries) PutAppearance(ctx context.Context, a appearance.Appearance, png []byte) error {
+	if err := appearanceRows.put(ctx, t.Tx, a); err != nil {
 		return err
 	}
 	_, err := t.exec(ctx, `UPDATE appearances SET logo = $1 WHERE appid = $2`, base64.StdEncoding.EncodeToString(png), a.AppID)

@@ -50,7 +50,7 @@ func (s *Store) KeepScansElsewhere(log ledger.Log) { s.elsewhere = log }
 // database these are all up to a position, and further as far as the state has counted them or told
 // of them; of a log elsewhere all that are counted.
 func (t *Tx) outside(ctx context.Context, s *Store, before int64) (*outside, error) {
-	state, err := t.StatisticsState(ctx)
+	state, err := t.statistics().StatisticsState(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading how far scans are counted: %w", err)
 	}
@@ -66,7 +66,7 @@ func (t *Tx) outside(ctx context.Context, s *Store, before int64) (*outside, err
 	}
 	if state.Ledger == o.log.ID() {
 		o.upTo = state.Position
-	} else if left, err := t.RecallLedger(ctx, o.log.ID()); err != nil {
+	} else if left, err := t.statistics().RecallLedger(ctx, o.log.ID()); err != nil {
 		return nil, fmt.Errorf("reading up to where the stream is counted: %w", err)
 	} else if left.Position > 0 {
 		return nil, errors.New("nodes with and without --events count in turns: export again when all nodes have the same --events")

@@ -44,27 +44,29 @@ func manyChanges(t *testing.T, s *Store) {
 		}
 		return s.update(ctx, func(tx *Tx) error {
 			for _, f := range []func() error{
-				func() error { return tx.PutAccount(ctx, filled[accounts.Account](t)) },
-				func() error { return tx.PutAccount(ctx, accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount}) },
+				func() error { return tx.accounts().PutAccount(ctx, filled[accounts.Account](t)) },
 				func() error {
-					return tx.PutAccount(ctx, accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, SecretHash: "new",
+					return tx.accounts().PutAccount(ctx, accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount})
+				},
+				func() error {
+					return tx.accounts().PutAccount(ctx, accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, SecretHash: "new",
 						Pages: []string{}, Options: map[string]string{}})
 				},
-				func() error { return tx.PutAccount(ctx, accounts.Account{AppID: "wxgone"}) },
-				func() error { return tx.DeleteAccount(ctx, "wxgone") },
-				func() error { return tx.PutLink(ctx, "wxs", "wxm", at) },
+				func() error { return tx.accounts().PutAccount(ctx, accounts.Account{AppID: "wxgone"}) },
+				func() error { return tx.accounts().DeleteAccount(ctx, "wxgone") },
+				func() error { return tx.accounts().PutLink(ctx, "wxs", "wxm", at) },
 				func() error {
-					return tx.SaveLink(ctx, accounts.Link{Service: "wxs", MiniProgram: "wxm", Status: accounts.LinkRefused})
+					return tx.accounts().SaveLink(ctx, accounts.Link{Service: "wxs", MiniProgram: "wxm", Status: accounts.LinkRefused})
 				},
-				func() error { return tx.DeleteLink(ctx, "wxs", "wxm") },
+				func() error { return tx.accounts().DeleteLink(ctx, "wxs", "wxm") },
 				func() error {
-					return tx.PutComponent(ctx, accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxs"}}})
+					return tx.accounts().PutComponent(ctx, accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxs"}}})
 				},
-				func() error { return tx.DeleteGrant(ctx, "wxc", "wxs") },
-				func() error { return tx.PutDomain(ctx, rules.Domain{Host: "h", Status: rules.Denied}) },
-				func() error { return tx.DeleteDomain(ctx, "h") },
+				func() error { return tx.accounts().DeleteGrant(ctx, "wxc", "wxs") },
+				func() error { return tx.rules().PutDomain(ctx, rules.Domain{Host: "h", Status: rules.Denied}) },
+				func() error { return tx.rules().DeleteDomain(ctx, "h") },
 				func() error {
-					return tx.AddQRCode(ctx, accounts.QRCode{Code: "02x", Ticket: "t", Account: "wxs", Action: accounts.QRTextForEver,
+					return tx.accounts().AddQRCode(ctx, accounts.QRCode{Code: "02x", Ticket: "t", Account: "wxs", Action: accounts.QRTextForEver,
 						Scene: "s"})
 				},
 			} {
@@ -72,27 +74,27 @@ func manyChanges(t *testing.T, s *Store) {
 					return err
 				}
 			}
-			b, err := tx.AddBatch(ctx, codes.Batch{Account: "wxs", Count: 100, Version: '0'})
+			b, err := tx.codes().AddBatch(ctx, codes.Batch{Account: "wxs", Count: 100, Version: '0'})
 			if err != nil {
 				return err
 			}
 			for n := range int64(4) {
-				if _, err := tx.AddEvent(ctx, codes.Event{Batch: b.ID, Did: codes.Freeze,
+				if _, err := tx.codes().AddEvent(ctx, codes.Event{Batch: b.ID, Did: codes.Freeze,
 					Codes: codes.NewSet(codes.Range{From: n, To: n + 3}), At: at, From: at, Note: "n"}); err != nil {
 					return err
 				}
 			}
-			found, err := tx.RulesAt(ctx, []string{"https://h0.example/", "https://h1.example/"})
+			found, err := tx.rules().RulesAt(ctx, []string{"https://h0.example/", "https://h1.example/"})
 			if err != nil {
 				return err
 			}
 			for i, r := range found {
 				r.Path = fmt.Sprint(i)
-				if err := tx.PutRule(ctx, r, rules.Deed{At: at, Did: "edit"}); err != nil {
+				if err := tx.rules().PutRule(ctx, r, rules.Deed{At: at, Did: "edit"}); err != nil {
 					return err
 				}
 			}
-			return tx.DeleteRule(ctx, found[0], rules.Deed{At: at, Did: "delete"})
+			return tx.rules().DeleteRule(ctx, found[0], rules.Deed{At: at, Did: "delete"})
 		})
 	})
 	if err != nil {

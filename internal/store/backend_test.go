@@ -162,7 +162,7 @@ func addRules(t *testing.T, s *Store, list ...rules.Rule) []rules.Rule {
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		added = nil
 		for _, r := range list {
-			r, err := tx.AddRule(ctx, r, someone)
+			r, err := tx.rules().AddRule(ctx, r, someone)
 			if err != nil {
 				return err
 			}

@@ -52,10 +52,10 @@ func TestBulkWorkReadsEachStatementOnce(t *testing.T) {
 				for i := range keys {
 					keys[i] = list[i].Prefix.Key
 				}
-				if _, err := tx.RulesAt(ctx, keys); err != nil {
+				if _, err := tx.rules().RulesAt(ctx, keys); err != nil {
 					return err
 				}
-				if err := tx.AddRules(ctx, list[:80], someone); err != nil {
+				if err := tx.rules().AddRules(ctx, list[:80], someone); err != nil {
 					return err
 				}
 				list = list[80:]
@@ -63,10 +63,10 @@ func TestBulkWorkReadsEachStatementOnce(t *testing.T) {
 			for i := range ofAccounts {
 				account := filled[accounts.Account](t)
 				account.AppID = fmt.Sprint(of, i)
-				if err := tx.AddAccounts(ctx, []accounts.Account{account}); err != nil {
+				if err := tx.accounts().AddAccounts(ctx, []accounts.Account{account}); err != nil {
 					return err
 				}
-				if err := tx.PutLinks(ctx, []accounts.Link{{Service: "wxs", MiniProgram: account.AppID, CreatedAt: at}}); err != nil {
+				if err := tx.accounts().PutLinks(ctx, []accounts.Link{{Service: "wxs", MiniProgram: account.AppID, CreatedAt: at}}); err != nil {
 					return err
 				}
 			}

@@ -9,16 +9,16 @@ import (
 
 // UpdateCalls implements calls.Store.
 func (s *Store) UpdateCalls(ctx context.Context, f func(calls.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+	return s.update(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
 
 // ViewCalls implements calls.Store.
 func (s *Store) ViewCalls(ctx context.Context, f func(calls.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+	return s.view(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
 
 // AddCounts implements calls.Tx.
-func (t *Tx) AddCounts(ctx context.Context, appid, what string, day int64, n int) (int, error) {
+func (t usageQueries) AddCounts(ctx context.Context, appid, what string, day int64, n int) (int, error) {
 	var sum int
 	err := t.row(ctx, `INSERT INTO counters (appid, what, day, used) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + excluded.used RETURNING used`, appid, what, day, n).Scan(&sum)
@@ -26,13 +26,13 @@ func (t *Tx) AddCounts(ctx context.Context, appid, what string, day int64, n int
 }
 
 // ClearCount implements calls.Tx.
-func (t *Tx) ClearCount(ctx context.Context, appid, what string, day int64) error {
+func (t usageQueries) ClearCount(ctx context.Context, appid, what string, day int64) error {
 	_, err := t.exec(ctx, `DELETE FROM counters WHERE appid = $1 AND what = $2 AND day = $3`, appid, what, day)
 	return err
 }
 
 // ForgetCounts implements calls.Tx.
-func (t *Tx) ForgetCounts(ctx context.Context, before int64) error {
+func (t usageQueries) ForgetCounts(ctx context.Context, before int64) error {
 	_, err := t.exec(ctx, `DELETE FROM counters WHERE day < $1`, before)
 	return err
 }
@@ -41,8 +41,8 @@ func (t *Tx) ForgetCounts(ctx context.Context, before int64) error {
 const callGone = "call_gone"
 
 // Calls implements calls.Tx.
-func (t *Tx) Calls(ctx context.Context, second int64) ([]calls.Block, error) {
-	return list(ctx, t, func(scan func(...any) error) (b calls.Block, err error) {
+func (t usageQueries) Calls(ctx context.Context, second int64) ([]calls.Block, error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (b calls.Block, err error) {
 		var last, gone int64
 		err = scan(&last, &b.Calls, &b.Text, &gone)
 		b.Second, b.Gone = second, int(max(0, gone-last+int64(b.Calls)))
@@ -52,7 +52,7 @@ func (t *Tx) Calls(ctx context.Context, second int64) ([]calls.Block, error) {
 }
 
 // NewestCalls implements calls.Tx.
-func (t *Tx) NewestCalls(ctx context.Context, before int64, limit int) ([]calls.Block, error) {
+func (t usageQueries) NewestCalls(ctx context.Context, before int64, limit int) ([]calls.Block, error) {
 	upTo := int64(math.MaxInt64)
 	if before > 0 {
 		upTo = before - 1
@@ -62,7 +62,7 @@ func (t *Tx) NewestCalls(ctx context.Context, before int64, limit int) ([]calls.
 		return nil, err
 	}
 	// The block that has the number upTo may end with a greater one.
-	return list(ctx, t, func(scan func(...any) error) (b calls.Block, err error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (b calls.Block, err error) {
 		err = scan(&b.Last, &b.Second, &b.Calls, &b.Text)
 		b.Gone = int(max(0, gone-b.Last+int64(b.Calls)))
 		return b, err
@@ -72,7 +72,7 @@ func (t *Tx) NewestCalls(ctx context.Context, before int64, limit int) ([]calls.
 }
 
 // AddCalls implements calls.Tx.
-func (t *Tx) AddCalls(ctx context.Context, blocks []calls.Block) (int64, error) {
+func (t usageQueries) AddCalls(ctx context.Context, blocks []calls.Block) (int64, error) {
 	var all, newest int64
 	for _, b := range blocks {
 		all += int64(b.Calls)
@@ -93,7 +93,7 @@ func (t *Tx) AddCalls(ctx context.Context, blocks []calls.Block) (int64, error) 
 }
 
 // ForgetCalls implements calls.Tx.
-func (t *Tx) ForgetCalls(ctx context.Context, upTo, second int64, limit int) error {
+func (t usageQueries) ForgetCalls(ctx context.Context, upTo, second int64, limit int) error {
 	for _, query := range []struct {
 		text string
 		args []any

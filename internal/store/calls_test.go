@@ -81,7 +81,7 @@ func TestCallsLeaveInOrder(t *testing.T) {
 		forget := func(upTo int64, before, limit int) {
 			t.Helper()
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				return tx.ForgetCalls(ctx, upTo, at.Add(time.Duration(before)*time.Second).Unix(), limit)
+				return tx.accounts().ForgetCalls(ctx, upTo, at.Add(time.Duration(before)*time.Second).Unix(), limit)
 			})
 		}
 		left := func(what string, from, to, rows int) {
@@ -119,25 +119,25 @@ func TestCountsAddUpAndAreForgotten(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, step := range []struct{ day, n, want int }{{5, 3, 3}, {5, 4, 7}, {6, 1, 1}} {
-				got, err := tx.AddCounts(ctx, "a", "/x", int64(step.day), step.n)
+				got, err := tx.accounts().AddCounts(ctx, "a", "/x", int64(step.day), step.n)
 				if err != nil {
 					return err
 				}
 				want(t, "sum", got, step.want)
 			}
-			once, err := tx.AddCount(ctx, "a", "/x", 5)
+			once, err := tx.accounts().AddCount(ctx, "a", "/x", 5)
 			want(t, "with one more", once, 8)
 			if err != nil {
 				return err
 			}
-			if err := tx.ClearCount(ctx, "a", "/x", 6); err != nil {
+			if err := tx.accounts().ClearCount(ctx, "a", "/x", 6); err != nil {
 				return err
 			}
-			return tx.ForgetCounts(ctx, 5)
+			return tx.accounts().ForgetCounts(ctx, 5)
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			for day, n := range map[int64]int{4: 0, 5: 8, 6: 0} {
-				got, err := tx.Count(ctx, "a", "/x", day)
+				got, err := tx.accounts().Count(ctx, "a", "/x", day)
 				if err != nil {
 					return err
 				}
@@ -145,7 +145,7 @@ func TestCountsAddUpAndAreForgotten(t *testing.T) {
 			}
 			return nil
 		})
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.ForgetCounts(ctx, 6) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().ForgetCounts(ctx, 6) })
 		want(t, "what is left", number(t, s, `SELECT COUNT(*) FROM counters`), 0)
 	})
 }
@@ -252,12 +252,12 @@ func TestDeviationsAddUp(t *testing.T) {
 		}
 		add := func(s *Store, list ...calls.Deviation) {
 			t.Helper()
-			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.AddDeviations(ctx, list) })
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().AddDeviations(ctx, list) })
 		}
 		all := func(account string, limit int) (list []calls.Deviation) {
 			t.Helper()
 			view(t, nodes[0], func(ctx context.Context, tx *Tx) (err error) {
-				list, err = tx.Deviations(ctx, account, limit)
+				list, err = tx.accounts().Deviations(ctx, account, limit)
 				return err
 			})
 			return list
@@ -269,9 +269,9 @@ func TestDeviationsAddUp(t *testing.T) {
 		add(nodes[1], one("wxa", 2, 8, 9))
 		wantSame(t, "with later ones", all("wxa", 9), []calls.Deviation{one("wxa", 7, 1, 9)})
 		wantSame(t, "the first alone", all("", 1), []calls.Deviation{one("wxa", 7, 1, 9)})
-		update(t, nodes[1], func(ctx context.Context, tx *Tx) error { return tx.ForgetDeviations(ctx, "wxa") })
+		update(t, nodes[1], func(ctx context.Context, tx *Tx) error { return tx.accounts().ForgetDeviations(ctx, "wxa") })
 		wantSame(t, "without those of wxa", all("", 9), []calls.Deviation{one("wxb", 1, 6, 6)})
-		update(t, nodes[1], func(ctx context.Context, tx *Tx) error { return tx.ForgetDeviations(ctx, "") })
+		update(t, nodes[1], func(ctx context.Context, tx *Tx) error { return tx.accounts().ForgetDeviations(ctx, "") })
 		want(t, "what is left", len(all("", 9)), 0)
 	})
 }
@@ -353,7 +353,7 @@ func TestCallsAreListedNewestFirst(t *testing.T) {
 		want(t, "the last of the second", groups[1].Last.RID, ridAt(at.Add(55/7*time.Second), 55))
 		want(t, "since", seen.Since, at.UTC().Truncate(time.Second))
 
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.ForgetCalls(ctx, 13, 0, 1) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().ForgetCalls(ctx, 13, 0, 1) })
 		rids, _ = read(calls.Search{}, 9)
 		want(t, "after some are forgotten", rids, all[:len(all)-13])
 	})

@@ -19,16 +19,16 @@ import (
 
 // UpdateCodes implements codes.Store.
 func (s *Store) UpdateCodes(ctx context.Context, f func(codes.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+	return s.update(ctx, func(tx *Tx) error { return f(tx.codes()) })
 }
 
 // ViewCodes implements codes.Store.
 func (s *Store) ViewCodes(ctx context.Context, f func(codes.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+	return s.view(ctx, func(tx *Tx) error { return f(tx.codes()) })
 }
 
 // LockBatch implements codes.Tx.
-func (t *Tx) LockBatch(ctx context.Context, id int64) error {
+func (t codeQueries) LockBatch(ctx context.Context, id int64) error {
 	return t.lock(ctx, fmt.Sprintf("batch %d", id), "")
 }
 
@@ -57,17 +57,17 @@ func scanBatch(scan func(...any) error) (b codes.Batch, err error) {
 }
 
 // Batch implements codes.Tx.
-func (t *Tx) Batch(ctx context.Context, id int64) (codes.Batch, error) {
+func (t codeQueries) Batch(ctx context.Context, id int64) (codes.Batch, error) {
 	return scanBatch(t.row(ctx, `SELECT `+batchColumns+` FROM batches WHERE id = $1`, id).Scan)
 }
 
 // BatchByISV implements codes.Tx.
-func (t *Tx) BatchByISV(ctx context.Context, account, isv string) (codes.Batch, error) {
+func (t codeQueries) BatchByISV(ctx context.Context, account, isv string) (codes.Batch, error) {
 	return scanBatch(t.row(ctx, `SELECT `+batchColumns+` FROM batches WHERE account = $1 AND isv = $2`, account, isv).Scan)
 }
 
 // AddBatch implements codes.Tx.
-func (t *Tx) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
+func (t codeQueries) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
 	id, err := t.batchID(ctx, b.ID)
 	if err != nil {
 		return b, err
@@ -90,7 +90,7 @@ func (t *Tx) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
 	return b, t.noteBatch(ctx, b, start, did)
 }
 
-func (t *Tx) noteBatch(ctx context.Context, b codes.Batch, start int64, did string) error {
+func (t codeQueries) noteBatch(ctx context.Context, b codes.Batch, start int64, did string) error {
 	detail := map[string]any{"account": b.Account, "isv": b.ISV, "codes": b.Count,
 		"start": start, "prefix": b.Prefix, "version": string(b.Version), "segment": b.Segment}
 	if b.Template != "" {
@@ -100,7 +100,7 @@ func (t *Tx) noteBatch(ctx context.Context, b codes.Batch, start int64, did stri
 }
 
 // PutImport implements codes.Tx.
-func (t *Tx) PutImport(ctx context.Context, b codes.Batch, did string) error {
+func (t codeQueries) PutImport(ctx context.Context, b codes.Batch, did string) error {
 	_, err := t.exec(ctx, `UPDATE batches SET account = $1, isv = $2, codes = $3, prefix = $4, version = $5, segment = $6, first_code = $7,
 		first_text = $8, created_at = $9, template = $10 WHERE id = $11`, b.Account, b.ISV, b.Count, b.Prefix, string(b.Version), b.Segment,
 		b.FirstCode, b.FirstText, millis(b.CreatedAt), b.Template, b.ID)
@@ -111,7 +111,7 @@ func (t *Tx) PutImport(ctx context.Context, b codes.Batch, did string) error {
 }
 
 // batchID is the next application_id that is free, or the wanted one.
-func (t *Tx) batchID(ctx context.Context, wanted int64) (int64, error) {
+func (t codeQueries) batchID(ctx context.Context, wanted int64) (int64, error) {
 	if wanted != 0 {
 		// A transaction that takes the next number waits until this one is stored.
 		if _, err := t.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'application'`); err != nil {
@@ -139,7 +139,7 @@ func (t *Tx) batchID(ctx context.Context, wanted int64) (int64, error) {
 }
 
 // DrawCounters implements codes.Tx.
-func (t *Tx) DrawCounters(ctx context.Context) (uint64, error) {
+func (t codeQueries) DrawCounters(ctx context.Context) (uint64, error) {
 	var n int64
 	// An update that changes nothing locks the row until the commit.
 	err := t.row(ctx, `UPDATE sequences SET value = value WHERE name = 'code_counter' RETURNING value`).Scan(&n)
@@ -147,7 +147,7 @@ func (t *Tx) DrawCounters(ctx context.Context) (uint64, error) {
 }
 
 // SetCounters implements codes.Tx.
-func (t *Tx) SetCounters(ctx context.Context, next uint64) error {
+func (t codeQueries) SetCounters(ctx context.Context, next uint64) error {
 	_, err := t.exec(ctx, `UPDATE sequences SET value = $1 WHERE name = 'code_counter'`, int64(next))
 	return err
 }
@@ -244,9 +244,9 @@ func scanEvent(scan func(...any) error) (e codes.Event, err error) {
 }
 
 // LastEvents implements codes.Tx.
-func (t *Tx) LastEvents(ctx context.Context) (map[int64]int64, error) {
+func (t codeQueries) LastEvents(ctx context.Context) (map[int64]int64, error) {
 	last := map[int64]int64{}
-	_, err := list(ctx, t, func(scan func(...any) error) (id int64, err error) {
+	_, err := list(ctx, t.Tx, func(scan func(...any) error) (id int64, err error) {
 		var seq int64
 		if err = scan(&id, &seq); err == nil {
 			last[id] = seq
@@ -258,7 +258,7 @@ func (t *Tx) LastEvents(ctx context.Context) (map[int64]int64, error) {
 }
 
 // LastEventAt implements codes.Tx.
-func (t *Tx) LastEventAt(ctx context.Context, batch int64) (time.Time, error) {
+func (t codeQueries) LastEventAt(ctx context.Context, batch int64) (time.Time, error) {
 	var at int64
 	err := t.row(ctx, `SELECT at FROM code_events WHERE batch = $1 ORDER BY seq DESC LIMIT 1`, batch).Scan(&at)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -268,7 +268,7 @@ func (t *Tx) LastEventAt(ctx context.Context, batch int64) (time.Time, error) {
 }
 
 // AddEvent implements codes.Tx.
-func (t *Tx) AddEvent(ctx context.Context, e codes.Event) (codes.Event, error) {
+func (t codeQueries) AddEvent(ctx context.Context, e codes.Event) (codes.Event, error) {
 	seq, err := t.next(ctx, "code_event")
 	if err != nil {
 		return e, err
@@ -324,7 +324,7 @@ func (r eventRow) digest() string {
 }
 
 // EventsAt implements codes.Tx.
-func (t *Tx) EventsAt(ctx context.Context, batch, index, before int64, limit int) ([]codes.Event, error) {
+func (t codeQueries) EventsAt(ctx context.Context, batch, index, before int64, limit int) ([]codes.Event, error) {
 	if before == 0 {
 		before = math.MaxInt64
 	}
@@ -332,7 +332,7 @@ func (t *Tx) EventsAt(ctx context.Context, batch, index, before int64, limit int
 	for level := range eventLevels {
 		args = append(args, eventBlock(index, level))
 	}
-	return list(ctx, t, scanEvent, eventsAt, args...)
+	return list(ctx, t.Tx, scanEvent, eventsAt, args...)
 }
 
 // eventLevels are the sizes of blocks in eventBlocks: 1, 16, 256, … and one for all codes
@@ -372,8 +372,8 @@ var eventsAt = func() string {
 }()
 
 // EventsAfter implements codes.Tx.
-func (t *Tx) EventsAfter(ctx context.Context, batch, after int64) ([]codes.Event, error) {
-	return list(ctx, t, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`, batch, after)
+func (t codeQueries) EventsAfter(ctx context.Context, batch, after int64) ([]codes.Event, error) {
+	return list(ctx, t.Tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`, batch, after)
 }
 
 // Events implements codes.Store. It reads page by page, the first a small one: PostgreSQL sends
@@ -412,7 +412,7 @@ func (s *Store) Events(ctx context.Context, batch, after int64) iter.Seq2[codes.
 const eventsAtOnce = 1000
 
 // Ticket implements codes.Tx.
-func (t *Tx) Ticket(ctx context.Context, hash string) (k codes.Ticket, err error) {
+func (t codeQueries) Ticket(ctx context.Context, hash string) (k codes.Ticket, err error) {
 	var scanned, expires int64
 	err = t.row(ctx, `SELECT hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at FROM tickets WHERE hash = $1`, hash).
 		Scan(&k.Hash, &k.Batch, &k.Index, &k.OwnerID, &k.AppID, &k.AppUserID, &scanned, &expires)
@@ -424,21 +424,21 @@ func (t *Tx) Ticket(ctx context.Context, hash string) (k codes.Ticket, err error
 }
 
 // ForgetTickets implements codes.Tx.
-func (t *Tx) ForgetTickets(ctx context.Context, before time.Time, most int) (int64, error) {
+func (t codeQueries) ForgetTickets(ctx context.Context, before time.Time, most int) (int64, error) {
 	return t.exec(ctx,
 		`DELETE FROM tickets WHERE hash IN (SELECT hash FROM tickets WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`,
 		millis(before), most)
 }
 
 // PutLogin implements codes.Tx.
-func (t *Tx) PutLogin(ctx context.Context, l codes.Login) error {
+func (t codeQueries) PutLogin(ctx context.Context, l codes.Login) error {
 	_, err := t.exec(ctx, `INSERT INTO logins (hash, appid, openid, unionid, expires_at, used) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (hash) DO UPDATE SET used = excluded.used`, l.Hash, l.AppID, l.OpenID, l.UnionID, millis(l.ExpiresAt), flag(l.Used))
 	return err
 }
 
 // Login implements codes.Tx.
-func (t *Tx) Login(ctx context.Context, hash string) (l codes.Login, err error) {
+func (t codeQueries) Login(ctx context.Context, hash string) (l codes.Login, err error) {
 	var expires int64
 	err = t.row(ctx, `SELECT hash, appid, openid, unionid, expires_at, used FROM logins WHERE hash = $1`, hash).
 		Scan(&l.Hash, &l.AppID, &l.OpenID, &l.UnionID, &expires, &l.Used)
@@ -450,7 +450,7 @@ func (t *Tx) Login(ctx context.Context, hash string) (l codes.Login, err error) 
 }
 
 // ForgetLogins implements codes.Tx.
-func (t *Tx) ForgetLogins(ctx context.Context, before time.Time, most int) (int64, error) {
+func (t codeQueries) ForgetLogins(ctx context.Context, before time.Time, most int) (int64, error) {
 	return t.exec(ctx,
 		`DELETE FROM logins WHERE hash IN (SELECT hash FROM logins WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`,
 		millis(before), most)

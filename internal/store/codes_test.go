@@ -53,7 +53,7 @@ func noField(t *testing.T, v reflect.Value, path string) {
 func addBatch(t *testing.T, s *Store, b codes.Batch) codes.Batch {
 	t.Helper()
 	update(t, s, func(ctx context.Context, tx *Tx) (err error) {
-		b, err = tx.AddBatch(ctx, b)
+		b, err = tx.codes().AddBatch(ctx, b)
 		return err
 	})
 	return b
@@ -62,7 +62,7 @@ func addBatch(t *testing.T, s *Store, b codes.Batch) codes.Batch {
 func addEvent(t *testing.T, s *Store, e codes.Event) codes.Event {
 	t.Helper()
 	update(t, s, func(ctx context.Context, tx *Tx) (err error) {
-		e, err = tx.AddEvent(accounts.By(ctx, accounts.Author{Actor: e.Actor, RID: e.RID}), e)
+		e, err = tx.codes().AddEvent(accounts.By(ctx, accounts.Author{Actor: e.Actor, RID: e.RID}), e)
 		return err
 	})
 	return e
@@ -82,22 +82,22 @@ func TestABatchComesBackAsItWas(t *testing.T) {
 		second := addBatch(t, s, b)
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, b := range []codes.Batch{first, second} {
-				got, err := tx.Batch(ctx, b.ID)
+				got, err := tx.codes().Batch(ctx, b.ID)
 				if err != nil {
 					return err
 				}
 				want(t, "by id", got, b)
-				if got, err = tx.BatchByISV(ctx, b.Account, b.ISV); err != nil {
+				if got, err = tx.codes().BatchByISV(ctx, b.Account, b.ISV); err != nil {
 					return err
 				}
 				want(t, "by its order number", got, b)
 			}
-			if _, err := tx.Batch(ctx, 7); !errors.Is(err, codes.ErrNoBatch) {
+			if _, err := tx.codes().Batch(ctx, 7); !errors.Is(err, codes.ErrNoBatch) {
 				t.Errorf("no such batch: %v", err)
 			}
 			for _, key := range [][2]string{{"other", "x"}, {"x", b.ISV}, {"OTHER", b.ISV}, {"other", strings.ToUpper(b.ISV)},
 				{"other", "a\x00"}} {
-				if _, err := tx.BatchByISV(ctx, key[0], key[1]); !errors.Is(err, codes.ErrNoBatch) {
+				if _, err := tx.codes().BatchByISV(ctx, key[0], key[1]); !errors.Is(err, codes.ErrNoBatch) {
 					t.Errorf("%q: %v", key, err)
 				}
 			}
@@ -155,7 +155,7 @@ func TestAnEventComesBackAsItWas(t *testing.T) {
 			break
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.EventsAfter(ctx, b.ID, first.Seq)
+			got, err := tx.codes().EventsAfter(ctx, b.ID, first.Seq)
 			wantSame(t, "in a transaction", got, []codes.Event{second})
 			if err != nil {
 				return err
@@ -169,14 +169,14 @@ func TestAnEventComesBackAsItWas(t *testing.T) {
 				{3, first.Seq, 9, nil},
 				{4, 0, 9, []codes.Event{first}}, {1_999_999_999, 0, 9, []codes.Event{first}}, {2_000_000_000, 0, 9, nil},
 			} {
-				got, err := tx.EventsAt(ctx, b.ID, c.index, c.before, c.limit)
+				got, err := tx.codes().EventsAt(ctx, b.ID, c.index, c.before, c.limit)
 				if err != nil {
 					return err
 				}
 				wantSame(t, fmt.Sprintf("at %d before %d", c.index, c.before), got, c.want)
 			}
 			for batch, last := range map[int64]time.Time{b.ID: second.At, b.ID + 1: third.At, 7: {}} {
-				got, err := tx.LastEventAt(ctx, batch)
+				got, err := tx.codes().LastEventAt(ctx, batch)
 				if err != nil || !got.Equal(last) {
 					t.Errorf("the last event of %d was %s, want %s: %v", batch, got, last, err)
 				}
@@ -187,8 +187,8 @@ func TestAnEventComesBackAsItWas(t *testing.T) {
 }
 
 func forget(ctx context.Context, tx *Tx, logins, tickets time.Time) error {
-	_, first := tx.ForgetLogins(ctx, logins, 10)
-	_, second := tx.ForgetTickets(ctx, tickets, 10)
+	_, first := tx.codes().ForgetLogins(ctx, logins, 10)
+	_, second := tx.codes().ForgetTickets(ctx, tickets, 10)
 	return errors.Join(first, second)
 }
 
@@ -200,16 +200,16 @@ func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
 		old := login
 		old.Hash, old.Used, old.ExpiresAt = "old", false, at
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return errors.Join(tx.PutTickets(ctx, []codes.Ticket{ticket}), tx.PutLogin(ctx, login), tx.PutLogin(ctx, old))
+			return errors.Join(tx.codes().PutTickets(ctx, []codes.Ticket{ticket}), tx.codes().PutLogin(ctx, login), tx.codes().PutLogin(ctx, old))
 		})
 		ticket.ScannedAt, ticket.ExpiresAt, login.ExpiresAt = ticket.ScannedAt.UTC(), ticket.ExpiresAt.UTC(), login.ExpiresAt.UTC()
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.Ticket(ctx, ticket.Hash)
+			got, err := tx.codes().Ticket(ctx, ticket.Hash)
 			want(t, "ticket", got, ticket)
-			gotLogin, errLogin := tx.Login(ctx, login.Hash)
+			gotLogin, errLogin := tx.codes().Login(ctx, login.Hash)
 			want(t, "login", gotLogin, login)
-			_, errNone := tx.Ticket(ctx, "none")
-			_, errNoLogin := tx.Login(ctx, "none")
+			_, errNone := tx.codes().Ticket(ctx, "none")
+			_, errNoLogin := tx.codes().Login(ctx, "none")
 			if !errors.Is(errNone, codes.ErrNoTicket) || !errors.Is(errNoLogin, codes.ErrNoLogin) {
 				t.Errorf("what is not there: %v, %v", errNone, errNoLogin)
 			}
@@ -230,9 +230,9 @@ func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
 		// A login that was used stays used: nothing else of it changes.
 		other := old
 		other.Used, other.OpenID, other.AppID = true, "another", "another"
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutLogin(ctx, other) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.codes().PutLogin(ctx, other) })
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.Login(ctx, "old")
+			got, err := tx.codes().Login(ctx, "old")
 			old.Used = true
 			want(t, "used", got, old)
 			if err != nil {
@@ -242,16 +242,16 @@ func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
 			if err := forget(ctx, tx, at, ticket.ExpiresAt); err != nil {
 				return err
 			}
-			_, errLogin := tx.Login(ctx, "old")
-			_, errTicket := tx.Ticket(ctx, ticket.Hash)
+			_, errLogin := tx.codes().Login(ctx, "old")
+			_, errTicket := tx.codes().Ticket(ctx, ticket.Hash)
 			if err := errors.Join(errLogin, errTicket); err != nil {
 				return err
 			}
 			if err := forget(ctx, tx, at.Add(time.Millisecond), ticket.ExpiresAt.Add(time.Millisecond)); err != nil {
 				return err
 			}
-			_, errLogin = tx.Login(ctx, "old")
-			_, errTicket = tx.Ticket(ctx, ticket.Hash)
+			_, errLogin = tx.codes().Login(ctx, "old")
+			_, errTicket = tx.codes().Ticket(ctx, ticket.Hash)
 			if !errors.Is(errLogin, codes.ErrNoLogin) || !errors.Is(errTicket, codes.ErrNoTicket) {
 				t.Errorf("not forgotten: %v, %v", errLogin, errTicket)
 			}
@@ -321,7 +321,7 @@ func serviceAccount(t *testing.T, s *Store) accounts.Account {
 	t.Helper()
 	a := accounts.Account{AppID: "svc", Kind: accounts.ServiceAccount, Subject: accounts.Company, Certified: true,
 		Features: []string{codes.Feature}, CreatedAt: at}
-	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, a) })
+	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().PutAccount(ctx, a) })
 	return a
 }
 
@@ -569,7 +569,7 @@ func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
 		want := map[int64][]int64{} // the numbers of the events of an index, newest first
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			clear(want)
-			b, err := tx.AddBatch(ctx, codes.Batch{Account: "svc", ISV: "x", Count: 1_000_000, Version: '0', CreatedAt: at})
+			b, err := tx.codes().AddBatch(ctx, codes.Batch{Account: "svc", ISV: "x", Count: 1_000_000, Version: '0', CreatedAt: at})
 			if err != nil {
 				return err
 			}
@@ -578,7 +578,7 @@ func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
 				if n%100 == 0 {
 					e.Did, e.Codes = codes.Freeze, set(n%1_000, n%1_000+20)
 				}
-				if e, err = tx.AddEvent(ctx, e); err != nil {
+				if e, err = tx.codes().AddEvent(ctx, e); err != nil {
 					return err
 				}
 				for _, i := range []int64{0, 5, 20, 21, 999} {
@@ -590,7 +590,7 @@ func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
 			for i, seqs := range want {
 				var got []int64
 				for before := int64(0); ; {
-					page, err := tx.EventsAt(ctx, b.ID, i, before, 2)
+					page, err := tx.codes().EventsAt(ctx, b.ID, i, before, 2)
 					if err != nil {
 						return err
 					}

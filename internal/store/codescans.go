@@ -10,7 +10,7 @@ import (
 )
 
 // AddFirstScans implements codes.Tx.
-func (t *Tx) AddFirstScans(ctx context.Context, all []codes.FirstScan) error {
+func (t codeQueries) AddFirstScans(ctx context.Context, all []codes.FirstScan) error {
 	return inPieces(all, func(some []codes.FirstScan) error {
 		args := make([]any, 0, 5*len(some))
 		for _, f := range some {
@@ -23,7 +23,7 @@ func (t *Tx) AddFirstScans(ctx context.Context, all []codes.FirstScan) error {
 }
 
 // FirstScan implements codes.Tx.
-func (t *Tx) FirstScan(ctx context.Context, batch, index int64) (f codes.FirstScan, err error) {
+func (t codeQueries) FirstScan(ctx context.Context, batch, index int64) (f codes.FirstScan, err error) {
 	var at int64
 	err = t.row(ctx, `SELECT batch, idx, first_at, first_scan, first_user FROM code_scans WHERE batch = $1 AND idx = $2`, batch, index).
 		Scan(&f.Batch, &f.Index, &at, &f.Scan, &f.User)
@@ -35,19 +35,19 @@ func (t *Tx) FirstScan(ctx context.Context, batch, index int64) (f codes.FirstSc
 }
 
 // EraseFirstScans implements codes.Tx.
-func (t *Tx) EraseFirstScans(ctx context.Context, user string) error {
+func (t codeQueries) EraseFirstScans(ctx context.Context, user string) error {
 	_, err := t.exec(ctx, `UPDATE code_scans SET first_user = '' WHERE first_user = $1 AND first_user <> ''`, user)
 	return err
 }
 
 // EraseOpenIDs implements codes.Tx.
-func (t *Tx) EraseOpenIDs(ctx context.Context, openIDOf func(account string) string) error {
+func (t codeQueries) EraseOpenIDs(ctx context.Context, openIDOf func(account string) string) error {
 	for _, table := range schema {
 		for _, of := range table.users {
 			if of.account == "" {
 				continue
 			}
-			held, err := list(ctx, t, scanText, `SELECT DISTINCT `+of.account+` FROM `+table.name)
+			held, err := list(ctx, t.Tx, scanText, `SELECT DISTINCT `+of.account+` FROM `+table.name)
 			if err != nil {
 				return err
 			}
@@ -60,7 +60,9 @@ func (t *Tx) EraseOpenIDs(ctx context.Context, openIDOf func(account string) str
 }
 
 // eraseOpenIDs removes the rows with the openids that one user has with accounts.
-func (t *Tx) eraseOpenIDs(ctx context.Context, table string, of userColumn, held []string, openIDOf func(account string) string) error {
+func (t codeQueries) eraseOpenIDs(ctx context.Context, table string, of userColumn, held []string,
+	openIDOf func(account string) string,
+) error {
 	if of.is == openIDText {
 		query := `DELETE FROM ` + table + ` WHERE ` + of.account + ` = $1 AND REPLACE(` + of.name + `, $2, '') <> ` + of.name
 		for _, account := range held {
@@ -85,7 +87,7 @@ func (t *Tx) eraseOpenIDs(ctx context.Context, table string, of userColumn, held
 }
 
 // PutTickets implements codes.Tx.
-func (t *Tx) PutTickets(ctx context.Context, all []codes.Ticket) error {
+func (t codeQueries) PutTickets(ctx context.Context, all []codes.Ticket) error {
 	return inPieces(all, func(some []codes.Ticket) error {
 		args := make([]any, 0, 8*len(some))
 		for _, k := range some {

@@ -18,25 +18,27 @@ func TestAFirstScanIsWrittenOnce(t *testing.T) {
 		again := first
 		again.At, again.Scan, again.User = at.Add(time.Hour), "other", "other"
 		neighbour := codes.FirstScan{Batch: 500_000_001, Index: 0, At: at, Scan: "n"}
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.AddFirstScans(ctx, []codes.FirstScan{first}) })
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return tx.AddFirstScans(ctx, []codes.FirstScan{neighbour, again})
+			return tx.codes().AddFirstScans(ctx, []codes.FirstScan{first})
+		})
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			return tx.codes().AddFirstScans(ctx, []codes.FirstScan{neighbour, again})
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, f := range []codes.FirstScan{first, neighbour} {
-				got, err := tx.FirstScan(ctx, f.Batch, f.Index)
+				got, err := tx.codes().FirstScan(ctx, f.Batch, f.Index)
 				if err != nil {
 					return err
 				}
 				want(t, "first scan", got, f)
 			}
-			if _, err := tx.FirstScan(ctx, first.Batch, 7); !errors.Is(err, codes.ErrNoFirstScan) {
+			if _, err := tx.codes().FirstScan(ctx, first.Batch, 7); !errors.Is(err, codes.ErrNoFirstScan) {
 				t.Errorf("none: %v", err)
 			}
 			return nil
 		})
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.EraseFirstScans(ctx, first.User) })
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.EraseFirstScans(ctx, "") })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.codes().EraseFirstScans(ctx, first.User) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.codes().EraseFirstScans(ctx, "") })
 		want(t, "erased", number(t, s, `SELECT COUNT(*) FROM code_scans WHERE first_user = ''`), 2)
 	})
 }
@@ -54,18 +56,18 @@ func TestAUserIsErasedByOpenIDs(t *testing.T) {
 				}
 				tickets = append(tickets, k)
 			}
-			err := tx.PutTickets(ctx, tickets)
+			err := tx.codes().PutTickets(ctx, tickets)
 			for _, account := range []string{"app1", "svc" + spice} {
 				for _, user := range []string{mine(account), "another"} {
-					_, follows := tx.AddFollower(ctx, account, user, at)
+					_, follows := tx.accounts().AddFollower(ctx, account, user, at)
 					err = errors.Join(err, follows,
-						tx.PutLogin(ctx, codes.Login{Hash: account + user, AppID: account, OpenID: user, ExpiresAt: at}),
-						accounts.QueueMessage(ctx, tx, account, "<FromUserName><![CDATA["+user+"]]>", at, at))
+						tx.codes().PutLogin(ctx, codes.Login{Hash: account + user, AppID: account, OpenID: user, ExpiresAt: at}),
+						accounts.QueueMessage(ctx, tx.webhooks(), account, "<FromUserName><![CDATA["+user+"]]>", at, at))
 				}
 			}
 			return err
 		})
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.EraseOpenIDs(ctx, mine) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.codes().EraseOpenIDs(ctx, mine) })
 		for query, left := range map[string]int64{
 			`SELECT COUNT(*) FROM tickets WHERE app_user_id <> 'another'`:   0,
 			`SELECT COUNT(*) FROM tickets WHERE app_user_id = 'another'`:    3 * chunk / 2,
@@ -94,14 +96,14 @@ func TestManyFirstScansAndTickets(t *testing.T) {
 					AppID: "a", AppUserID: "p", ScannedAt: at, ExpiresAt: at.Add(time.Duration(i))})
 			}
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				return errors.Join(tx.AddFirstScans(ctx, firsts), tx.PutTickets(ctx, tickets))
+				return errors.Join(tx.codes().AddFirstScans(ctx, firsts), tx.codes().PutTickets(ctx, tickets))
 			})
 			total += int64(n)
 		}
 		want(t, "first scans", number(t, s, `SELECT COUNT(*) FROM code_scans`), total)
 		want(t, "tickets", number(t, s, `SELECT COUNT(*) FROM tickets`), total)
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.Ticket(ctx, "129-128")
+			got, err := tx.codes().Ticket(ctx, "129-128")
 			want(t, "index", got.Index, 128)
 			return err
 		})

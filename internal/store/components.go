@@ -18,12 +18,12 @@ var componentRows = noun[accounts.Component]{table: "components", key: "appid", 
 	}}.rows()
 
 // ComponentAlone implements accounts.Tx.
-func (t *Tx) ComponentAlone(ctx context.Context, appid string) (accounts.Component, error) {
-	return componentRows.find(ctx, t, `appid = $1`, appid)
+func (t componentQueries) ComponentAlone(ctx context.Context, appid string) (accounts.Component, error) {
+	return componentRows.find(ctx, t.Tx, `appid = $1`, appid)
 }
 
 // PutComponentAlone implements accounts.Tx.
-func (t *Tx) PutComponentAlone(ctx context.Context, c accounts.Component) error {
+func (t componentQueries) PutComponentAlone(ctx context.Context, c accounts.Component) error {
 	t.touched.Add(c.AppID)
 	old, err := t.ComponentAlone(ctx, c.AppID)
 	did := "edit"
@@ -33,7 +33,7 @@ func (t *Tx) PutComponentAlone(ctx context.Context, c accounts.Component) error 
 	if err != nil {
 		return err
 	}
-	if err := componentRows.put(ctx, t, c, "created_at"); err != nil {
+	if err := componentRows.put(ctx, t.Tx, c, "created_at"); err != nil {
 		return err
 	}
 	return t.note(ctx, ofComponent, c.AppID, did, map[string]any{"event_url": c.EventURL, "ip_allowlist": c.IPAllowlist,
@@ -43,9 +43,9 @@ func (t *Tx) PutComponentAlone(ctx context.Context, c accounts.Component) error 
 }
 
 // DeleteComponent implements accounts.Tx.
-func (t *Tx) DeleteComponent(ctx context.Context, appid string) error {
+func (t componentQueries) DeleteComponent(ctx context.Context, appid string) error {
 	t.touched.Add(appid)
-	granted, err := list(ctx, t, scanText, `DELETE FROM grants WHERE component = $1 RETURNING appid`, appid)
+	granted, err := list(ctx, t.Tx, scanText, `DELETE FROM grants WHERE component = $1 RETURNING appid`, appid)
 	if err != nil {
 		return err
 	}
@@ -71,13 +71,13 @@ func (t *Tx) DeleteComponent(ctx context.Context, appid string) error {
 }
 
 // ComponentsAt implements accounts.Tx.
-func (t *Tx) ComponentsAt(ctx context.Context, appids []string) ([]string, error) {
-	return listAt(ctx, t, scanText, `SELECT appid FROM components WHERE appid IN`, ``, appids)
+func (t componentQueries) ComponentsAt(ctx context.Context, appids []string) ([]string, error) {
+	return listAt(ctx, t.Tx, scanText, `SELECT appid FROM components WHERE appid IN`, ``, appids)
 }
 
 // Components implements accounts.Tx.
-func (t *Tx) Components(ctx context.Context, after string, limit int) ([]accounts.Component, error) {
-	return componentRows.all(ctx, t, `WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
+func (t componentQueries) Components(ctx context.Context, after string, limit int) ([]accounts.Component, error) {
+	return componentRows.all(ctx, t.Tx, `WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
 }
 
 // grantRows are the grants of components; a Holder says which one's.
@@ -92,37 +92,37 @@ var (
 )
 
 // Grant implements accounts.Tx.
-func (t *Tx) Grant(ctx context.Context, component, appid string) (accounts.Grant, error) {
-	return grantRows.find(ctx, t, `component = $1 AND appid = $2`, component, appid)
+func (t componentQueries) Grant(ctx context.Context, component, appid string) (accounts.Grant, error) {
+	return grantRows.find(ctx, t.Tx, `component = $1 AND appid = $2`, component, appid)
 }
 
 // Grants implements accounts.Tx.
-func (t *Tx) Grants(ctx context.Context, component string, offset, limit int) ([]accounts.Grant, error) {
-	return grantRows.all(ctx, t, `WHERE component = $1 ORDER BY granted_at, appid LIMIT $2 OFFSET $3`, component, limit, offset)
+func (t componentQueries) Grants(ctx context.Context, component string, offset, limit int) ([]accounts.Grant, error) {
+	return grantRows.all(ctx, t.Tx, `WHERE component = $1 ORDER BY granted_at, appid LIMIT $2 OFFSET $3`, component, limit, offset)
 }
 
 // CountGrants implements accounts.Tx.
-func (t *Tx) CountGrants(ctx context.Context, component string) (n int, err error) {
+func (t componentQueries) CountGrants(ctx context.Context, component string) (n int, err error) {
 	err = t.row(ctx, `SELECT COUNT(*) FROM grants WHERE component = $1`, component).Scan(&n)
 	return n, err
 }
 
 // Holders implements accounts.Tx.
-func (t *Tx) Holders(ctx context.Context, appid string) ([]accounts.Holder, error) {
-	return holderRows.all(ctx, t, `WHERE appid = $1 ORDER BY component`, appid)
+func (t componentQueries) Holders(ctx context.Context, appid string) ([]accounts.Holder, error) {
+	return holderRows.all(ctx, t.Tx, `WHERE appid = $1 ORDER BY component`, appid)
 }
 
 // PutGrant implements accounts.Tx.
-func (t *Tx) PutGrant(ctx context.Context, component string, g accounts.Grant) error {
+func (t componentQueries) PutGrant(ctx context.Context, component string, g accounts.Grant) error {
 	t.touched.Add(g.AppID)
-	if err := holderRows.put(ctx, t, accounts.Holder{Component: component, Grant: g}); err != nil {
+	if err := holderRows.put(ctx, t.Tx, accounts.Holder{Component: component, Grant: g}); err != nil {
 		return err
 	}
 	return t.note(ctx, ofGrant, linkKey(component, g.AppID), "put", map[string]any{"permission_sets": g.PermissionSets})
 }
 
 // DeleteGrant implements accounts.Tx.
-func (t *Tx) DeleteGrant(ctx context.Context, component, appid string) error {
+func (t componentQueries) DeleteGrant(ctx context.Context, component, appid string) error {
 	t.touched.Add(appid)
 	n, err := t.exec(ctx, `DELETE FROM grants WHERE component = $1 AND appid = $2`, component, appid)
 	if err != nil || n == 0 {
@@ -132,7 +132,7 @@ func (t *Tx) DeleteGrant(ctx context.Context, component, appid string) error {
 }
 
 // CutAuthorizerTokens implements accounts.Tx.
-func (t *Tx) CutAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error {
+func (t componentQueries) CutAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error {
 	t.touched.Add(appid)
 	_,
 		err := t.exec(ctx,
@@ -142,7 +142,7 @@ func (t *Tx) CutAuthorizerTokens(ctx context.Context, component, appid string, a
 }
 
 // VerifyTicket implements accounts.Tx.
-func (t *Tx) VerifyTicket(ctx context.Context, component, hash string) (accounts.VerifyTicket, error) {
+func (t componentQueries) VerifyTicket(ctx context.Context, component, hash string) (accounts.VerifyTicket, error) {
 	k := accounts.VerifyTicket{Component: component, Hash: hash}
 	var issued int64
 	err := t.row(ctx, `SELECT issued_at FROM component_tickets WHERE component = $1 AND hash = $2`, component, hash).Scan(&issued)
@@ -154,28 +154,28 @@ func (t *Tx) VerifyTicket(ctx context.Context, component, hash string) (accounts
 }
 
 // PutVerifyTicket implements accounts.Tx.
-func (t *Tx) PutVerifyTicket(ctx context.Context, k accounts.VerifyTicket) error {
+func (t componentQueries) PutVerifyTicket(ctx context.Context, k accounts.VerifyTicket) error {
 	_, err := t.exec(ctx, `INSERT INTO component_tickets (component, hash, issued_at) VALUES ($1, $2, $3)`, k.Component, k.Hash,
 		millis(k.IssuedAt))
 	return err
 }
 
 // LatestVerifyTicket implements accounts.Tx.
-func (t *Tx) LatestVerifyTicket(ctx context.Context, component string) (time.Time, error) {
+func (t componentQueries) LatestVerifyTicket(ctx context.Context, component string) (time.Time, error) {
 	var issued int64
 	err := t.row(ctx, `SELECT COALESCE(MAX(issued_at), 0) FROM component_tickets WHERE component = $1`, component).Scan(&issued)
 	return fromMillis(issued), err
 }
 
 // ForgetVerifyTickets implements accounts.Tx.
-func (t *Tx) ForgetVerifyTickets(ctx context.Context, component string, before time.Time) error {
+func (t componentQueries) ForgetVerifyTickets(ctx context.Context, component string, before time.Time) error {
 	_, err := t.exec(ctx, `DELETE FROM component_tickets WHERE component = $1 AND issued_at < $2`, component, millis(before))
 	return err
 }
 
 // TicketsDue implements accounts.Tx.
-func (t *Tx) TicketsDue(ctx context.Context, after, until time.Time, limit int) ([]string, error) {
-	return list(ctx, t, scanText, `SELECT appid FROM components WHERE event_url <> '' AND NOT EXISTS
+func (t componentQueries) TicketsDue(ctx context.Context, after, until time.Time, limit int) ([]string, error) {
+	return list(ctx, t.Tx, scanText, `SELECT appid FROM components WHERE event_url <> '' AND NOT EXISTS
 		(SELECT 1 FROM component_tickets WHERE component = components.appid AND issued_at > $1 AND issued_at <= $2)
 		ORDER BY appid LIMIT $3`, millis(after), millis(until), limit)
 }
@@ -187,23 +187,23 @@ var grantCodeRows = noun[accounts.GrantCode]{table: "component_codes", key: "has
 	}}.rows()
 
 // GrantCode implements accounts.Tx.
-func (t *Tx) GrantCode(ctx context.Context, hash string) (accounts.GrantCode, error) {
-	return grantCodeRows.find(ctx, t, `hash = $1`, hash)
+func (t componentQueries) GrantCode(ctx context.Context, hash string) (accounts.GrantCode, error) {
+	return grantCodeRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
 // PutGrantCode implements accounts.Tx.
-func (t *Tx) PutGrantCode(ctx context.Context, c accounts.GrantCode) error {
-	return grantCodeRows.put(ctx, t, c, "kind", "component", "appid", "expires_at")
+func (t componentQueries) PutGrantCode(ctx context.Context, c accounts.GrantCode) error {
+	return grantCodeRows.put(ctx, t.Tx, c, "kind", "component", "appid", "expires_at")
 }
 
 // ForgetGrantCodes implements accounts.Tx.
-func (t *Tx) ForgetGrantCodes(ctx context.Context, before time.Time) error {
+func (t componentQueries) ForgetGrantCodes(ctx context.Context, before time.Time) error {
 	_, err := t.exec(ctx, `DELETE FROM component_codes WHERE expires_at < $1`, millis(before))
 	return err
 }
 
 // ForgetPushes implements accounts.Tx.
-func (t *Tx) ForgetPushes(ctx context.Context, component string, keep int) error {
+func (t componentQueries) ForgetPushes(ctx context.Context, component string, keep int) error {
 	_, err := t.exec(ctx, `DELETE FROM pushes WHERE component = $1 AND next_at = 0 AND id <=
 		(SELECT id FROM pushes WHERE component = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)`, component, keep)
 	return err

@@ -24,63 +24,65 @@ func TestTicketsCodesAndGrantsComeBackAsTheyWere(t *testing.T) {
 		grant := filled[accounts.Grant](t)
 		grant.GrantedAt = at
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return errors.Join(tx.PutGrantCode(ctx, code), tx.PutGrantCode(ctx, fresh), tx.PutGrant(ctx, "wxc", grant),
-				tx.PutGrant(ctx, "wxb", accounts.Grant{AppID: grant.AppID}),
-				tx.PutVerifyTicket(ctx, accounts.VerifyTicket{Component: "wxc", Hash: "t", IssuedAt: at}),
-				tx.PutVerifyTicket(ctx, accounts.VerifyTicket{Component: "wxc", Hash: "u", IssuedAt: at.Add(time.Minute)}))
+			return errors.Join(tx.accounts().PutGrantCode(ctx, code), tx.accounts().PutGrantCode(ctx, fresh),
+				tx.accounts().PutGrant(ctx, "wxc", grant),
+				tx.accounts().PutGrant(ctx, "wxb", accounts.Grant{AppID: grant.AppID}),
+				tx.accounts().PutVerifyTicket(ctx, accounts.VerifyTicket{Component: "wxc", Hash: "t", IssuedAt: at}),
+				tx.accounts().PutVerifyTicket(ctx, accounts.VerifyTicket{Component: "wxc", Hash: "u", IssuedAt: at.Add(time.Minute)}))
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, c := range []accounts.GrantCode{code, fresh} {
-				got, err := tx.GrantCode(ctx, c.Hash)
+				got, err := tx.accounts().GrantCode(ctx, c.Hash)
 				if err != nil {
 					return err
 				}
 				want(t, "code", got, c)
 			}
-			got, err := tx.Grant(ctx, "wxc", grant.AppID)
+			got, err := tx.accounts().Grant(ctx, "wxc", grant.AppID)
 			if err != nil {
 				return err
 			}
 			want(t, "grant", got, grant)
-			holders, err := tx.Holders(ctx, grant.AppID)
+			holders, err := tx.accounts().Holders(ctx, grant.AppID)
 			if err != nil {
 				return err
 			}
 			want(t, "holders", []string{holders[0].Component, holders[1].Component}, []string{"wxb", "wxc"})
 			want(t, "grant of a holder", holders[1].Grant, grant)
-			ticket, err := tx.VerifyTicket(ctx, "wxc", "t")
+			ticket, err := tx.accounts().VerifyTicket(ctx, "wxc", "t")
 			if err != nil {
 				return err
 			}
 			want(t, "ticket", ticket, accounts.VerifyTicket{Component: "wxc", Hash: "t", IssuedAt: at})
-			latest, err := tx.LatestVerifyTicket(ctx, "wxc")
+			latest, err := tx.accounts().LatestVerifyTicket(ctx, "wxc")
 			want(t, "latest", latest, at.Add(time.Minute))
-			if _, err := tx.VerifyTicket(ctx, "wxd", "t"); !errors.Is(err, accounts.ErrNoTicket) {
+			if _, err := tx.accounts().VerifyTicket(ctx, "wxd", "t"); !errors.Is(err, accounts.ErrNoTicket) {
 				t.Errorf("another's ticket: %v", err)
 			}
-			if _, err := tx.GrantCode(ctx, "nothing"); !errors.Is(err, accounts.ErrNoCode) {
+			if _, err := tx.accounts().GrantCode(ctx, "nothing"); !errors.Is(err, accounts.ErrNoCode) {
 				t.Errorf("no code: %v", err)
 			}
-			if _, err := tx.Grant(ctx, "wxd", grant.AppID); !errors.Is(err, accounts.ErrNoGrant) {
+			if _, err := tx.accounts().Grant(ctx, "wxd", grant.AppID); !errors.Is(err, accounts.ErrNoGrant) {
 				t.Errorf("no grant: %v", err)
 			}
 			return err
 		})
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return errors.Join(tx.ForgetVerifyTickets(ctx, "wxc", at.Add(time.Second)), tx.ForgetGrantCodes(ctx, at.Add(time.Second)),
-				tx.DeleteGrant(ctx, "wxc", grant.AppID))
+			return errors.Join(tx.accounts().ForgetVerifyTickets(ctx, "wxc", at.Add(time.Second)),
+				tx.accounts().ForgetGrantCodes(ctx, at.Add(time.Second)),
+				tx.accounts().DeleteGrant(ctx, "wxc", grant.AppID))
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.VerifyTicket(ctx, "wxc", "t"); !errors.Is(err, accounts.ErrNoTicket) {
+			if _, err := tx.accounts().VerifyTicket(ctx, "wxc", "t"); !errors.Is(err, accounts.ErrNoTicket) {
 				t.Errorf("a forgotten ticket: %v", err)
 			}
-			if _, err := tx.GrantCode(ctx, code.Hash); !errors.Is(err, accounts.ErrNoCode) {
+			if _, err := tx.accounts().GrantCode(ctx, code.Hash); !errors.Is(err, accounts.ErrNoCode) {
 				t.Errorf("a forgotten code: %v", err)
 			}
-			if _, err := tx.Grant(ctx, "wxb", grant.AppID); err != nil {
+			if _, err := tx.accounts().Grant(ctx, "wxb", grant.AppID); err != nil {
 				t.Errorf("another's grant: %v", err)
 			}
-			n, err := tx.CountGrants(ctx, "wxc")
+			n, err := tx.accounts().CountGrants(ctx, "wxc")
 			want(t, "grants", n, 0)
 			return err
 		})
@@ -95,19 +97,19 @@ func TestTicketsAreDueWhenTheLastIsOld(t *testing.T) {
 				if name == "silent" {
 					c.EventURL = ""
 				}
-				if err := tx.PutComponent(ctx, c); err != nil {
+				if err := tx.accounts().PutComponent(ctx, c); err != nil {
 					return err
 				}
 			}
 			for name, issued := range map[string]time.Time{"fresh": at, "old": at.Add(-10 * time.Minute), "ahead": at.Add(time.Hour)} {
-				if err := tx.PutVerifyTicket(ctx, accounts.VerifyTicket{Component: name, Hash: name, IssuedAt: issued}); err != nil {
+				if err := tx.accounts().PutVerifyTicket(ctx, accounts.VerifyTicket{Component: name, Hash: name, IssuedAt: issued}); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			due, err := tx.TicketsDue(ctx, at.Add(-10*time.Minute), at, 10)
+			due, err := tx.accounts().TicketsDue(ctx, at.Add(-10*time.Minute), at, 10)
 			want(t, "due", due, []string{"ahead", "never", "old"})
 			return err
 		})
@@ -124,15 +126,15 @@ func TestTokensOfAPlatformAreCutByAccount(t *testing.T) {
 				{Hash: "b", AppID: "wxb", Component: "wxc", Series: accounts.Authorizer},
 			} {
 				k.IssuedAt, k.ExpiresAt = at, at.Add(time.Hour)
-				if err := tx.PutToken(ctx, k); err != nil {
+				if err := tx.accounts().PutToken(ctx, k); err != nil {
 					return err
 				}
 			}
-			return tx.CutAuthorizerTokens(ctx, "wxc", "wxa", at)
+			return tx.accounts().CutAuthorizerTokens(ctx, "wxc", "wxa", at)
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, hash := range []string{"own", "b", "c", "d"} {
-				k, err := tx.Token(ctx, hash)
+				k, err := tx.accounts().Token(ctx, hash)
 				if err != nil {
 					return err
 				}

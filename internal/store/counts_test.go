@@ -42,7 +42,7 @@ func someRules(t *testing.T, n int) (list []rules.Rule) {
 // importMany stores many rules at once.
 func importMany(t *testing.T, s *Store, list []rules.Rule) {
 	t.Helper()
-	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.AddRules(ctx, slices.Clone(list), someone) })
+	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().AddRules(ctx, slices.Clone(list), someone) })
 }
 
 // allPages are an owner's rules page by page, and their total.
@@ -52,7 +52,7 @@ func allPages(t *testing.T, s *Store, q rules.Query, size int) (ids []int64) {
 		var page []rules.Rule
 		var total int
 		view(t, s, func(ctx context.Context, tx *Tx) (err error) {
-			page, total, err = tx.List(ctx, q)
+			page, total, err = tx.rules().List(ctx, q)
 			return err
 		})
 		for _, r := range page {
@@ -78,7 +78,7 @@ func TestWhatIsCountedIsWhatIsThere(t *testing.T) {
 			// The whole of a piece, and some of all others.
 			rows, err := scanAll(ctx, tx, `WHERE id < $1 OR id % 7 = 0`, first+2100)
 			for _, r := range rows {
-				if err := tx.DeleteRule(ctx, r, someone); err != nil {
+				if err := tx.rules().DeleteRule(ctx, r, someone); err != nil {
 					return err
 				}
 			}
@@ -89,7 +89,7 @@ func TestWhatIsCountedIsWhatIsThere(t *testing.T) {
 			rows, err := scanAll(ctx, tx, `WHERE owner = $1 AND id % 5 = 0`, "wxs")
 			for _, r := range rows {
 				r.Target = "wxm1"
-				if err := tx.PutRule(ctx, r, someone); err != nil {
+				if err := tx.rules().PutRule(ctx, r, someone); err != nil {
 					return err
 				}
 			}
@@ -106,12 +106,12 @@ func TestWhatIsCountedIsWhatIsThere(t *testing.T) {
 			want(t, fmt.Sprintf("pages of %+v", q), allPages(t, s, q, 199), ids)
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			owned, err := tx.CountOwned(ctx, "wxs")
+			owned, err := tx.rules().CountOwned(ctx, "wxs")
 			want(t, "owned", int64(owned), number(t, s, `SELECT COUNT(*) FROM rules WHERE owner = 'wxs'`))
 			if err != nil {
 				return err
 			}
-			targeted, err := tx.CountTargeted(ctx, "wxm1")
+			targeted, err := tx.rules().CountTargeted(ctx, "wxm1")
 			want(t, "targeted", int64(targeted), number(t, s, `SELECT COUNT(*) FROM rules WHERE target = 'wxm1'`))
 			return err
 		})
@@ -133,7 +133,7 @@ func TestNobodyCountsRulesOneByOne(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		importMany(t, s, someRules(t, 1500))
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			if err := tx.AddPublish(ctx, "wxa", "k", at); err != nil {
+			if err := tx.rules().AddPublish(ctx, "wxa", "k", at); err != nil {
 				return err
 			}
 			for _, query := range []string{`UPDATE rule_counts SET n = n + 1000000`, `UPDATE publish_counts SET n = n + 1000000`,
@@ -145,28 +145,28 @@ func TestNobodyCountsRulesOneByOne(t *testing.T) {
 			return nil
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			owned, err := tx.CountOwned(ctx, "wxa")
+			owned, err := tx.rules().CountOwned(ctx, "wxa")
 			if want(t, "owned", owned, 1_001_500); err != nil {
 				return err
 			}
-			targeted, err := tx.CountTargeted(ctx, "wxm0")
+			targeted, err := tx.rules().CountTargeted(ctx, "wxm0")
 			if want(t, "targeted", targeted, 1_000_500); err != nil {
 				return err
 			}
-			_, total, err := tx.List(ctx, rules.Query{Owner: "wxs", Target: "wxm0", Limit: 1})
+			_, total, err := tx.rules().List(ctx, rules.Query{Owner: "wxs", Target: "wxm0", Limit: 1})
 			if want(t, "total", total, 1_000_500); err != nil {
 				return err
 			}
-			spent, err := tx.PublishesSince(ctx, "wxa", at.Truncate(time.Hour))
+			spent, err := tx.rules().PublishesSince(ctx, "wxa", at.Truncate(time.Hour))
 			if want(t, "publishes", spent, 1_000_001); err != nil {
 				return err
 			}
-			found, err := tx.Publishing(ctx, "wxa", prefixOf(t, "https://a.example/000001", rules.Ordinary).Link, at.Truncate(time.Hour))
+			found, err := tx.rules().Publishing(ctx, "wxa", prefixOf(t, "https://a.example/000001", rules.Ordinary).Link, at.Truncate(time.Hour))
 			if want(t, "publishes beside a rule", found.Spent, 1_000_001); err != nil && !errors.Is(err, rules.ErrNoRule) {
 				return err
 			}
 			// The second piece begins at a million and some.
-			page, _, err := tx.List(ctx, rules.Query{Owner: "wxa", Offset: 1_001_024, Limit: 1, NoTotal: true})
+			page, _, err := tx.rules().List(ctx, rules.Query{Owner: "wxa", Offset: 1_001_024, Limit: 1, NoTotal: true})
 			if len(page) != 1 || page[0].Prefix.Text != "https://a.example/001024" {
 				t.Errorf("a page after a million rules that are said to be in the first piece: %+v", page)
 			}
@@ -195,17 +195,17 @@ func TestAPageReadsNoMoreRowsOfManyRules(t *testing.T) {
 			}
 			for _, q := range []rules.Query{{Owner: "wxs", Limit: 200}, {Owner: "wxs", Target: "wxm0", Limit: 200},
 				{Owner: "wxs", Limit: 200, Offset: 200}} {
-				if _, _, err := tx.List(ctx, q); err != nil {
+				if _, _, err := tx.rules().List(ctx, q); err != nil {
 					return err
 				}
 			}
-			if _, err := tx.CountOwned(ctx, "wxs"); err != nil {
+			if _, err := tx.rules().CountOwned(ctx, "wxs"); err != nil {
 				return err
 			}
-			if _, err := tx.CountTargeted(ctx, "wxm0"); err != nil {
+			if _, err := tx.rules().CountTargeted(ctx, "wxm0"); err != nil {
 				return err
 			}
-			if _, err := tx.PublishesSince(ctx, "wxs", at.Add(-time.Hour)); err != nil {
+			if _, err := tx.rules().PublishesSince(ctx, "wxs", at.Add(-time.Hour)); err != nil {
 				return err
 			}
 			rows, err = rowsRead(ctx, tx)
@@ -220,7 +220,7 @@ func TestAPageReadsNoMoreRowsOfManyRules(t *testing.T) {
 		importMany(t, s, some)
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for i := range some {
-				if err := tx.AddPublish(ctx, "wxs", "k", at.Add(-time.Duration(i)*time.Millisecond)); err != nil {
+				if err := tx.rules().AddPublish(ctx, "wxs", "k", at.Add(-time.Duration(i)*time.Millisecond)); err != nil {
 					return err
 				}
 			}
@@ -296,7 +296,7 @@ func TestRulesOfServiceAccountsAreCountedWhenManyChangeAtOnce(t *testing.T) {
 				rule := aServiceRule(t, fmt.Sprintf("wxs%d", i%2), fmt.Sprintf("wxm%d", i/4),
 					fmt.Sprintf("http://weixin.qq.com/q/%d-%d", i, n))
 				err := nodes[i%2].update(t.Context(), func(tx *Tx) (err error) {
-					rule, err = tx.AddRule(t.Context(), rule, someone)
+					rule, err = tx.rules().AddRule(t.Context(), rule, someone)
 					return err
 				})
 				if err != nil {
@@ -304,11 +304,11 @@ func TestRulesOfServiceAccountsAreCountedWhenManyChangeAtOnce(t *testing.T) {
 				}
 				err = nodes[(i+1)%2].update(t.Context(), func(tx *Tx) error {
 					if n%2 == 0 {
-						return tx.DeleteRule(t.Context(), rule, someone)
+						return tx.rules().DeleteRule(t.Context(), rule, someone)
 					}
 					other := rule
 					other.Target = "wxm" + strings.Repeat("x", n%4)
-					return tx.PutRule(t.Context(), other, someone)
+					return tx.rules().PutRule(t.Context(), other, someone)
 				})
 				if err != nil {
 					return err
@@ -347,7 +347,7 @@ func TestAWrongCountIsFound(t *testing.T) {
 				t.Fatal(err)
 			}
 			importMany(t, s, someRules(t, 10))
-			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.AddPublish(ctx, "wxa", "k", at) })
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().AddPublish(ctx, "wxa", "k", at) })
 			wantCounted(t, s, "before")
 			update(t, s, func(ctx context.Context, tx *Tx) error {
 				_, err := tx.exec(ctx, wrong)

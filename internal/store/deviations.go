@@ -13,7 +13,7 @@ var deviationRows = noun[calls.Deviation]{table: "deviations", key: "account, en
 	}}.rows()
 
 // AddDeviations implements calls.Tx. Another node may have written a later call already.
-func (t *Tx) AddDeviations(ctx context.Context, list []calls.Deviation) error {
+func (t usageQueries) AddDeviations(ctx context.Context, list []calls.Deviation) error {
 	into := `INSERT INTO deviations (` + deviationRows.columns + `)`
 	count := ` ON CONFLICT (` + deviationRows.key + `) DO UPDATE SET times = deviations.times + excluded.times,
 		first_rid = CASE WHEN excluded.first_at < deviations.first_at THEN excluded.first_rid ELSE deviations.first_rid END,
@@ -26,16 +26,16 @@ func (t *Tx) AddDeviations(ctx context.Context, list []calls.Deviation) error {
 }
 
 // Deviations implements calls.Tx.
-func (t *Tx) Deviations(ctx context.Context, account string, limit int) ([]calls.Deviation, error) {
+func (t usageQueries) Deviations(ctx context.Context, account string, limit int) ([]calls.Deviation, error) {
 	const order = `ORDER BY account, endpoint, behaviour LIMIT `
 	if account == "" {
-		return deviationRows.all(ctx, t, order+`$1`, limit)
+		return deviationRows.all(ctx, t.Tx, order+`$1`, limit)
 	}
-	return deviationRows.all(ctx, t, `WHERE account = $1 `+order+`$2`, account, limit)
+	return deviationRows.all(ctx, t.Tx, `WHERE account = $1 `+order+`$2`, account, limit)
 }
 
 // ForgetDeviations implements calls.Tx.
-func (t *Tx) ForgetDeviations(ctx context.Context, account string) error {
+func (t usageQueries) ForgetDeviations(ctx context.Context, account string) error {
 	where, args := ``, []any(nil)
 	if account != "" {
 		where, args = ` WHERE account = $1`, []any{account}

@@ -43,12 +43,12 @@ func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 			return err
 		}
 		for {
-			list, _, err := tx.List(ctx, rules.Query{Owner: appid, Limit: 1000, NoTotal: true})
+			list, _, err := tx.rules().List(ctx, rules.Query{Owner: appid, Limit: 1000, NoTotal: true})
 			if err != nil {
 				return err
 			}
 			for _, r := range list {
-				if err := tx.DeleteRule(ctx, r, rules.Deed{At: s.keeping.at(), Did: "delete"}); err != nil {
+				if err := tx.rules().DeleteRule(ctx, r, rules.Deed{At: s.keeping.at(), Did: "delete"}); err != nil {
 					return err
 				}
 			}

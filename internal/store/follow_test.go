@@ -44,7 +44,7 @@ func pathOf(c *live.Current, text string) string {
 func storedPath(t *testing.T, s *Store, key string) (path string) {
 	t.Helper()
 	view(t, s, func(ctx context.Context, tx *Tx) error {
-		found, err := tx.RulesAt(ctx, []string{key})
+		found, err := tx.rules().RulesAt(ctx, []string{key})
 		for _, r := range found {
 			path = r.Path
 		}
@@ -71,32 +71,32 @@ func TestANodeFollowsWhatAnotherCommits(t *testing.T) {
 		update(t, nodes[0], func(ctx context.Context, tx *Tx) error {
 			for n := range 3 {
 				r.Path = fmt.Sprint("p", n)
-				if err := tx.PutRule(ctx, r, someone); err != nil {
+				if err := tx.rules().PutRule(ctx, r, someone); err != nil {
 					return err
 				}
 			}
-			return tx.PutAccount(ctx, accounts.Account{AppID: "wxs", Name: "S"})
+			return tx.accounts().PutAccount(ctx, accounts.Account{AppID: "wxs", Name: "S"})
 		})
 		catchUp(t, c)
 		want(t, "edited", pathOf(c, "https://h.example/1"), "p2")
 		a, known := c.Accounts.Account("wxs")
 		want(t, "account", a.Name, "S")
 		want(t, "account known", known, true)
-		update(t, nodes[0], func(ctx context.Context, tx *Tx) error { return tx.PutLink(ctx, "wxs", "wxm", at) })
+		update(t, nodes[0], func(ctx context.Context, tx *Tx) error { return tx.accounts().PutLink(ctx, "wxs", "wxm", at) })
 		catchUp(t, c)
 		want(t, "linked", c.Accounts.Linked("wxs", "wxm"), true)
-		update(t, nodes[0], func(ctx context.Context, tx *Tx) error { return tx.DeleteLink(ctx, "wxs", "wxm") })
+		update(t, nodes[0], func(ctx context.Context, tx *Tx) error { return tx.accounts().DeleteLink(ctx, "wxs", "wxm") })
 		catchUp(t, c)
 		want(t, "unlinked", c.Accounts.Linked("wxs", "wxm"), false)
 		var batch codes.Batch
 		update(t, nodes[0], func(ctx context.Context, tx *Tx) (err error) {
-			if err := tx.DeleteAccount(ctx, "wxs"); err != nil {
+			if err := tx.accounts().DeleteAccount(ctx, "wxs"); err != nil {
 				return err
 			}
-			if err := tx.DeleteRule(ctx, r, someone); err != nil {
+			if err := tx.rules().DeleteRule(ctx, r, someone); err != nil {
 				return err
 			}
-			batch, err = tx.AddBatch(ctx, codes.Batch{Account: "wxs", Count: 10, Version: '0', Start: 7})
+			batch, err = tx.codes().AddBatch(ctx, codes.Batch{Account: "wxs", Count: 10, Version: '0', Start: 7})
 			return err
 		})
 		catchUp(t, c)
@@ -106,7 +106,7 @@ func TestANodeFollowsWhatAnotherCommits(t *testing.T) {
 		_, known = c.Codes.Batch(batch.ID)
 		want(t, "batch known", known, true)
 		update(t, nodes[0], func(ctx context.Context, tx *Tx) error {
-			_, err := tx.AddEvent(ctx, codes.Event{Batch: batch.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 3, To: 3}),
+			_, err := tx.codes().AddEvent(ctx, codes.Event{Batch: batch.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 3, To: 3}),
 				At: at, From: at})
 			return err
 		})
@@ -246,12 +246,12 @@ func TestFollowersNeitherSkipNorRepeat(t *testing.T) {
 			versions[k]++
 			version := versions[k]
 			err := nodes[w%2].update(ctx, func(tx *Tx) error {
-				r, err := tx.Rule(ctx, key(k))
+				r, err := tx.rules().Rule(ctx, key(k))
 				if err != nil {
 					return err
 				}
 				r.Path = fmt.Sprintf("v%d", version)
-				return tx.PutRule(ctx, r, someone)
+				return tx.rules().PutRule(ctx, r, someone)
 			})
 			if err == nil {
 				// The own node shows it before the answer.

@@ -171,14 +171,14 @@ var grownAsks = []struct {
 	{"a second of a webhook in which nothing is due", func(ctx context.Context, s *Store, n int64) (int, error) {
 		now := time.UnixMilli(1769788800000)
 		err := s.view(ctx, func(tx *Tx) error {
-			due, err := tx.Receivers(ctx, outbox.Deliveries, now, 1000)
+			due, err := tx.webhooks().Receivers(ctx, outbox.Deliveries, now, 1000)
 			if err != nil || len(due) > 0 {
 				return fmt.Errorf("due: %v %w", due, err)
 			}
-			if _, err = tx.CountForgettable(ctx, time.UnixMilli(1700000000000)); err != nil {
+			if _, err = tx.webhooks().CountForgettable(ctx, time.UnixMilli(1700000000000)); err != nil {
 				return err
 			}
-			_, err = tx.Webhooks(ctx)
+			_, err = tx.webhooks().Webhooks(ctx)
 			return err
 		})
 		if err == nil {
@@ -208,7 +208,7 @@ var grownAsks = []struct {
 	{"rules by target, newest", listOf(rules.Query{Target: "wxt", NoTotal: true, Newest: true, Limit: 100}), 100, nil},
 	{"rules of service accounts that open a program", func(ctx context.Context, s *Store, _ int64) (found int, err error) {
 		err = s.view(ctx, func(tx *Tx) error {
-			found, err = tx.CountTargeted(ctx, "wxa")
+			found, err = tx.rules().CountTargeted(ctx, "wxa")
 			return err
 		})
 		return found, err
@@ -228,7 +228,7 @@ var grownAsks = []struct {
 	{"confirmations by owner", confirmationsOf(rules.ConfirmationQuery{Owner: "wxo", Limit: 100}), 20, nil},
 	{"what happened to a code", func(ctx context.Context, s *Store, n int64) (found int, err error) {
 		err = s.view(ctx, func(tx *Tx) error {
-			list, err := tx.EventsAt(ctx, 1, 10*(n/3)+5, 0, 1000)
+			list, err := tx.codes().EventsAt(ctx, 1, 10*(n/3)+5, 0, 1000)
 			found = len(list)
 			return err
 		})
@@ -247,7 +247,7 @@ var grownAsks = []struct {
 func deliveriesOf(q outbox.Query) func(context.Context, *Store, int64) (int, error) {
 	return func(ctx context.Context, s *Store, _ int64) (found int, err error) {
 		err = s.view(ctx, func(tx *Tx) error {
-			list, err := tx.Rows(ctx, outbox.Deliveries, q)
+			list, err := tx.webhooks().Rows(ctx, outbox.Deliveries, q)
 			found = len(list)
 			return err
 		})
@@ -285,7 +285,7 @@ func entriesOfMiddle(q history.Query) func(context.Context, *Store, int64) (int,
 func listOf(q rules.Query) func(context.Context, *Store, int64) (int, error) {
 	return func(ctx context.Context, s *Store, _ int64) (found int, err error) {
 		err = s.view(ctx, func(tx *Tx) error {
-			list, _, err := tx.List(ctx, q)
+			list, _, err := tx.rules().List(ctx, q)
 			found = len(list)
 			return err
 		})
@@ -296,7 +296,7 @@ func listOf(q rules.Query) func(context.Context, *Store, int64) (int, error) {
 func confirmationsOf(q rules.ConfirmationQuery) func(context.Context, *Store, int64) (int, error) {
 	return func(ctx context.Context, s *Store, _ int64) (found int, err error) {
 		err = s.view(ctx, func(tx *Tx) error {
-			list, err := tx.Confirmations(ctx, q)
+			list, err := tx.rules().Confirmations(ctx, q)
 			found = len(list)
 			return err
 		})

@@ -22,16 +22,16 @@ var gs1Rows = noun[gs1Row]{table: "gs1_links", key: "key",
 
 // UpdateGS1 implements digitallink.Store.
 func (s *Store) UpdateGS1(ctx context.Context, f func(digitallink.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+	return s.update(ctx, func(tx *Tx) error { return f(tx.gs1()) })
 }
 
 // ViewGS1 implements digitallink.Store.
 func (s *Store) ViewGS1(ctx context.Context, f func(digitallink.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+	return s.view(ctx, func(tx *Tx) error { return f(tx.gs1()) })
 }
 
 // LockGS1 implements digitallink.Tx.
-func (t *Tx) LockGS1(ctx context.Context, root string) error {
+func (t gs1Queries) LockGS1(ctx context.Context, root string) error {
 	if root == "" {
 		return t.lock(ctx, allGS1, "")
 	}
@@ -39,8 +39,8 @@ func (t *Tx) LockGS1(ctx context.Context, root string) error {
 }
 
 // gs1Entries reads entries with their numbers: rest is what follows FROM gs1_links g.
-func (t *Tx) gs1Entries(ctx context.Context, rest string, args ...any) ([]digitallink.Entry, error) {
-	return list(ctx, t, func(scan func(...any) error) (digitallink.Entry, error) {
+func (t gs1Queries) gs1Entries(ctx context.Context, rest string, args ...any) ([]digitallink.Entry, error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (digitallink.Entry, error) {
 		var row gs1Row
 		err := scan(append(gs1Rows.into(&row), &row.Number)...)
 		return row.Entry, err
@@ -49,13 +49,13 @@ func (t *Tx) gs1Entries(ctx context.Context, rest string, args ...any) ([]digita
 
 // gs1Number is the number of a key g, as SQL: that of the first change by which its owner said something of it. So it is the same
 // whatever the links are, another one when the key changes hands, and known without a column that older programs would not write.
-func (t *Tx) gs1Number() string {
+func (t gs1Queries) gs1Number() string {
 	return `COALESCE((SELECT MIN(h.seq) FROM changes h WHERE h.kind = '` + ofGS1 + `' AND h.key = g.key AND h.did = 'put' AND ` +
-		t.loggedOwner() + ` = g.owner), 0)`
+		t.statistics().loggedOwner() + ` = g.owner), 0)`
 }
 
 // GS1At implements digitallink.Tx.
-func (t *Tx) GS1At(ctx context.Context, keys []string) (found []digitallink.Entry, err error) {
+func (t gs1Queries) GS1At(ctx context.Context, keys []string) (found []digitallink.Entry, err error) {
 	for len(keys) > 0 {
 		n := min(chunk, len(keys))
 		args := make([]any, n)
@@ -72,7 +72,7 @@ func (t *Tx) GS1At(ctx context.Context, keys []string) (found []digitallink.Entr
 }
 
 // GS1Find implements digitallink.Tx.
-func (t *Tx) GS1Find(ctx context.Context, q digitallink.Query) ([]digitallink.Entry, error) {
+func (t gs1Queries) GS1Find(ctx context.Context, q digitallink.Query) ([]digitallink.Entry, error) {
 	where, args := []string{`key > $1`}, []any{q.After}
 	bind := func(value any) string {
 		args = append(args, value)
@@ -96,7 +96,7 @@ func (t *Tx) GS1Find(ctx context.Context, q digitallink.Query) ([]digitallink.En
 }
 
 // GS1Owners implements digitallink.Tx.
-func (t *Tx) GS1Owners(ctx context.Context, roots []string) (map[string]map[string]int, error) {
+func (t gs1Queries) GS1Owners(ctx context.Context, roots []string) (map[string]map[string]int, error) {
 	type held struct {
 		root, owner string
 		keys        int
@@ -107,7 +107,7 @@ func (t *Tx) GS1Owners(ctx context.Context, roots []string) (map[string]map[stri
 		for i, root := range some {
 			args[i] = root
 		}
-		list, err := list(ctx, t, func(scan func(...any) error) (h held, err error) { return h, scan(&h.root, &h.owner, &h.keys) },
+		list, err := list(ctx, t.Tx, func(scan func(...any) error) (h held, err error) { return h, scan(&h.root, &h.owner, &h.keys) },
 			`SELECT root, owner, COUNT(*) FROM gs1_links WHERE root IN (`+t.marks(1, len(args))+`) GROUP BY root, owner`, args...)
 		if err != nil {
 			return nil, err
@@ -130,7 +130,7 @@ func rootOf(key string) string {
 }
 
 // PutGS1 implements digitallink.Tx.
-func (t *Tx) PutGS1(ctx context.Context, list ...digitallink.Entry) error {
+func (t gs1Queries) PutGS1(ctx context.Context, list ...digitallink.Entry) error {
 	rows := make([]gs1Row, len(list))
 	for i, e := range list {
 		if e.Links == nil {
@@ -138,7 +138,7 @@ func (t *Tx) PutGS1(ctx context.Context, list ...digitallink.Entry) error {
 		}
 		rows[i] = gs1Row{e, rootOf(e.Key)}
 	}
-	if err := gs1Rows.putAll(ctx, t, rows); err != nil {
+	if err := gs1Rows.putAll(ctx, t.Tx, rows); err != nil {
 		return err
 	}
 	for _, row := range rows {
@@ -150,7 +150,7 @@ func (t *Tx) PutGS1(ctx context.Context, list ...digitallink.Entry) error {
 }
 
 // DeleteGS1 implements digitallink.Tx.
-func (t *Tx) DeleteGS1(ctx context.Context, e digitallink.Entry) error {
+func (t gs1Queries) DeleteGS1(ctx context.Context, e digitallink.Entry) error {
 	if _, err := t.exec(ctx, `DELETE FROM gs1_links WHERE key = $1`, e.Key); err != nil {
 		return err
 	}

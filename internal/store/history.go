@@ -18,7 +18,7 @@ import (
 const ruleChangeColumns = `seq, at, actor, via, rid, did, detail`
 
 // RuleChange implements rules.Tx.
-func (t *Tx) RuleChange(ctx context.Context, seq int64) (change, before rules.Change, err error) {
+func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, before rules.Change, err error) {
 	if err := t.writeNoted(ctx); err != nil {
 		return change, before, err
 	}

@@ -19,26 +19,26 @@ func TestAPrefixThatHasAnOwnerIsTakenAndTheTransactionGoesOn(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				other := fmt.Sprintf("https://%d.example/", len(text))
 				update(t, s, func(ctx context.Context, tx *Tx) error {
-					_, err := tx.AddRule(ctx, aRule(t, "wxb", text), someone)
+					_, err := tx.rules().AddRule(ctx, aRule(t, "wxb", text), someone)
 					if !errors.Is(err, rules.ErrPrefixTaken) {
 						t.Fatalf("AddRule: %v", err)
 					}
 					// PostgreSQL would refuse what follows a failed statement.
-					got, err := tx.Rule(ctx, first.Prefix.Key)
+					got, err := tx.rules().Rule(ctx, first.Prefix.Key)
 					want(t, "the rule that was there", got, first)
 					if err != nil {
 						return err
 					}
-					_, err = tx.AddRule(ctx, aRule(t, "wxb", other), someone)
+					_, err = tx.rules().AddRule(ctx, aRule(t, "wxb", other), someone)
 					return err
 				})
 				view(t, s, func(ctx context.Context, tx *Tx) error {
-					r, err := tx.Rule(ctx, other)
+					r, err := tx.rules().Rule(ctx, other)
 					want(t, "owner of what the transaction also added", r.Owner, "wxb")
 					if err != nil {
 						return err
 					}
-					changes, err := tx.Changes(ctx, first.Prefix.Key, 10)
+					changes, err := tx.rules().Changes(ctx, first.Prefix.Key, 10)
 					want(t, "changes of the taken prefix", len(changes), 1)
 					return err
 				})
@@ -65,7 +65,7 @@ func TestTheHistoryOfAPrefixTellsEachChangeAsItWas(t *testing.T) {
 			t.Helper()
 			update(t, s, func(ctx context.Context, tx *Tx) error { return f(accounts.By(ctx, by), tx) })
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.Changes(ctx, full.Prefix.Key, 100)
+				got, err := tx.rules().Changes(ctx, full.Prefix.Key, 100)
 				want(t, "history", got, wanted)
 				return err
 			})
@@ -74,7 +74,7 @@ func TestTheHistoryOfAPrefixTellsEachChangeAsItWas(t *testing.T) {
 		r.ID = 1
 		step(func(ctx context.Context, tx *Tx) (err error) {
 			note(1, did("add", 1), r)
-			r, err = tx.AddRule(ctx, full, did("add", 1))
+			r, err = tx.rules().AddRule(ctx, full, did("add", 1))
 			return err
 		})
 		// Another prefix has its own history.
@@ -82,19 +82,19 @@ func TestTheHistoryOfAPrefixTellsEachChangeAsItWas(t *testing.T) {
 		step(func(ctx context.Context, tx *Tx) error {
 			r.Path, r.TestLinks, r.Occupy = "other", nil, false
 			note(3, did("edit", 2), r)
-			return tx.PutRule(ctx, r, did("edit", 2))
+			return tx.rules().PutRule(ctx, r, did("edit", 2))
 		})
 		step(func(ctx context.Context, tx *Tx) error {
 			r.TestLinks, r.PublishedAt = []string{}, time.Time{}
 			note(4, did("publish", 2), r)
-			return tx.PutRule(ctx, r, did("publish", 2))
+			return tx.rules().PutRule(ctx, r, did("publish", 2))
 		})
 		step(func(ctx context.Context, tx *Tx) error {
 			note(5, did("delete", 0), r) // the clock may go back, the order stays
-			return tx.DeleteRule(ctx, r, did("delete", 0))
+			return tx.rules().DeleteRule(ctx, r, did("delete", 0))
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.Rule(ctx, full.Prefix.Key); !errors.Is(err, rules.ErrNoRule) {
+			if _, err := tx.rules().Rule(ctx, full.Prefix.Key); !errors.Is(err, rules.ErrNoRule) {
 				t.Errorf("the deleted rule: %v", err)
 			}
 			return nil
@@ -103,13 +103,13 @@ func TestTheHistoryOfAPrefixTellsEachChangeAsItWas(t *testing.T) {
 		next := full
 		next.Owner = "wxnext"
 		step(func(ctx context.Context, tx *Tx) (err error) {
-			next, err = tx.AddRule(ctx, next, did("add", 9))
+			next, err = tx.rules().AddRule(ctx, next, did("add", 9))
 			note(6, did("add", 9), next)
 			return err
 		})
 		want(t, "a number is not used twice", next.ID, 6)
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.Changes(ctx, full.Prefix.Key, 2)
+			got, err := tx.rules().Changes(ctx, full.Prefix.Key, 2)
 			want(t, "the newest two", got, wanted[:2])
 			return err
 		})
@@ -124,7 +124,7 @@ func TestPublishesAreCountedByOwnerFromAMomentOn(t *testing.T) {
 				owner string
 				at    time.Time
 			}{{"wxa", month.Add(-time.Millisecond)}, {"wxa", month}, {"wxa", month}, {"wxa", month.Add(time.Hour)}, {"WXA", month}} {
-				if err := tx.AddPublish(ctx, p.owner, "https://h.example/", p.at); err != nil {
+				if err := tx.rules().AddPublish(ctx, p.owner, "https://h.example/", p.at); err != nil {
 					return err
 				}
 			}
@@ -135,7 +135,7 @@ func TestPublishesAreCountedByOwnerFromAMomentOn(t *testing.T) {
 				since time.Time
 				want  int
 			}{{month, 3}, {month.Add(-time.Millisecond), 4}, {month.Add(time.Millisecond), 1}, {month.AddDate(0, 1, 0), 0}} {
-				n, err := tx.PublishesSince(ctx, "wxa", c.since)
+				n, err := tx.rules().PublishesSince(ctx, "wxa", c.since)
 				if err != nil {
 					return err
 				}

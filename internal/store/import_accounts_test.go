@@ -27,10 +27,10 @@ type counted struct {
 func (c *counted) counting(f func(accounts.Tx) error) func(accounts.Tx) error {
 	return func(tx accounts.Tx) error {
 		c.transactions++
-		t := tx.(*Tx)
+		t := tx.(accountsTx).Tx
 		c.said.statements = t.sql
 		t.sql = &c.said
-		return f(t)
+		return f(tx)
 	}
 }
 

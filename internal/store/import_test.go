@@ -136,11 +136,11 @@ func TestChangedRulesAreWrittenDownWithTheirBatch(t *testing.T) {
 			for n := range 4 {
 				for _, r := range list {
 					r.Path = fmt.Sprint("p", n)
-					if err := tx.PutRule(ctx, r, someone); err != nil {
+					if err := tx.rules().PutRule(ctx, r, someone); err != nil {
 						return err
 					}
 				}
-				if err := tx.AddRules(ctx, nil, someone); err != nil {
+				if err := tx.rules().AddRules(ctx, nil, someone); err != nil {
 					return err
 				}
 				want(t, "changes in memory", len(tx.noted), 0)

@@ -49,7 +49,7 @@ func TestWhatImportedCodesCost(t *testing.T) {
 			}
 			began = time.Now()
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				_, err := tx.AddImported(ctx, rows)
+				_, err := tx.codes().AddImported(ctx, rows)
 				return err
 			})
 			plain = append(plain, time.Since(began))

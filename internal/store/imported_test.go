@@ -98,7 +98,7 @@ func TestTwoImportsOfOneFileOnTwoNodes(t *testing.T) {
 		}
 		var rows, events int
 		view(t, nodes[1], func(ctx context.Context, tx *Tx) error {
-			list, err := tx.ImportedCodes(ctx, ids[0], codes.Range{To: count})
+			list, err := tx.codes().ImportedCodes(ctx, ids[0], codes.Range{To: count})
 			rows = len(list)
 			return err
 		})
@@ -421,11 +421,11 @@ func TestImportIsTakenBack(t *testing.T) {
 		}
 		var rows, serials int
 		view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
-			list, err := tx.ImportedCodes(ctx, first.ID, whole)
+			list, err := tx.codes().ImportedCodes(ctx, first.ID, whole)
 			if err != nil {
 				return err
 			}
-			have, err := tx.Serials(ctx, first.ID, []int64{7})
+			have, err := tx.codes().Serials(ctx, first.ID, []int64{7})
 			rows, serials = len(list), len(have)
 			return err
 		})
@@ -568,7 +568,7 @@ func TestTakeBackBesideAnActivation(t *testing.T) {
 			}
 			var rows int
 			view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
-				list, err := tx.ImportedCodes(ctx, b.ID, codes.Range{To: 9})
+				list, err := tx.codes().ImportedCodes(ctx, b.ID, codes.Range{To: 9})
 				rows = len(list)
 				return err
 			})

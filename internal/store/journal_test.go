@@ -40,9 +40,9 @@ func TestAnImportKeepsTheJournalOfItsStatementsInMemory(t *testing.T) {
 		}
 		return all
 	}
-	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.AddRules(ctx, some(5000), someone) })
+	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().AddRules(ctx, some(5000), someone) })
 	update(t, s, func(ctx context.Context, tx *Tx) error {
-		err := tx.AddRules(ctx, some(1000), someone)
+		err := tx.rules().AddRules(ctx, some(1000), someone)
 		want(t, "files after rules were added", spilled(t), nil)
 		return err
 	})
@@ -111,7 +111,7 @@ func TestDaysAreTurnedFromTheirHours(t *testing.T) {
 			}
 			got, sums := map[at]int64{}, map[int64]int64{}
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				if err := tx.TurnDays(ctx, first-100, was, offset, 0); err != nil {
+				if err := tx.statistics().TurnDays(ctx, first-100, was, offset, 0); err != nil {
 					return err
 				}
 				if _, err := list(ctx, tx, func(scan func(...any) error) (a at, err error) {

@@ -14,18 +14,18 @@ var linkRows = noun[accounts.Link]{table: "links", key: "service, mini_program",
 	}}.rows()
 
 // Link implements accounts.LinkTx.
-func (t *Tx) Link(ctx context.Context, service, miniProgram string) (accounts.Link, error) {
-	return linkRows.find(ctx, t, `service = $1 AND mini_program = $2`, service, miniProgram)
+func (t accountQueries) Link(ctx context.Context, service, miniProgram string) (accounts.Link, error) {
+	return linkRows.find(ctx, t.Tx, `service = $1 AND mini_program = $2`, service, miniProgram)
 }
 
 // LinksOf implements accounts.LinkTx.
-func (t *Tx) LinksOf(ctx context.Context, service string) ([]accounts.Link, error) {
-	return linkRows.all(ctx, t, `WHERE service = $1 ORDER BY created_at, mini_program`, service)
+func (t accountQueries) LinksOf(ctx context.Context, service string) ([]accounts.Link, error) {
+	return linkRows.all(ctx, t.Tx, `WHERE service = $1 ORDER BY created_at, mini_program`, service)
 }
 
 // SaveLink implements accounts.LinkTx.
-func (t *Tx) SaveLink(ctx context.Context, l accounts.Link) error {
-	if err := linkRows.put(ctx, t, l); err != nil {
+func (t accountQueries) SaveLink(ctx context.Context, l accounts.Link) error {
+	if err := linkRows.put(ctx, t.Tx, l); err != nil {
 		return err
 	}
 	return t.note(ctx, ofLink, linkKey(l.Service, l.MiniProgram), "put", linkRecordOf(l))
@@ -37,7 +37,7 @@ func linkRecordOf(l accounts.Link) linkRecord {
 }
 
 // CountLinks implements accounts.LinkTx.
-func (t *Tx) CountLinks(ctx context.Context, appid string) (int, error) {
+func (t accountQueries) CountLinks(ctx context.Context, appid string) (int, error) {
 	var n int
 	err := t.row(ctx, `SELECT COUNT(*) FROM links WHERE (service = $1 OR mini_program = $1) AND status IN (1, 2, 12)`, appid).Scan(&n)
 	return n, err

@@ -13,21 +13,21 @@ import (
 func TestALinkComesBackAsItWas(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[accounts.Link](t)
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.SaveLink(ctx, full) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().SaveLink(ctx, full) })
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.Link(ctx, full.Service, full.MiniProgram)
+			got, err := tx.accounts().Link(ctx, full.Service, full.MiniProgram)
 			wantSame(t, "link", got, full)
 			return err
 		})
 		changed := accounts.Link{Service: full.Service, MiniProgram: full.MiniProgram, Status: accounts.LinkDone, CreatedAt: at}
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.SaveLink(ctx, changed) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().SaveLink(ctx, changed) })
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.LinksOf(ctx, full.Service)
+			got, err := tx.accounts().LinksOf(ctx, full.Service)
 			want(t, "links", got, []accounts.Link{changed})
 			if err != nil {
 				return err
 			}
-			if _, err := tx.Link(ctx, full.Service, "other"); !errors.Is(err, accounts.ErrNoLink) {
+			if _, err := tx.accounts().Link(ctx, full.Service, "other"); !errors.Is(err, accounts.ErrNoLink) {
 				t.Errorf("a link that is not there: %v", err)
 			}
 			return nil
@@ -43,7 +43,7 @@ func TestOnlyALinkThatIsDoneCounts(t *testing.T) {
 			for i, status := range states {
 				l := accounts.Link{Service: "wxs", MiniProgram: fmt.Sprintf("wx%d", status), Status: status,
 					CreatedAt: at.Add(time.Duration(i) * time.Second)}
-				if err := tx.SaveLink(ctx, l); err != nil {
+				if err := tx.accounts().SaveLink(ctx, l); err != nil {
 					return err
 				}
 			}
@@ -51,35 +51,37 @@ func TestOnlyALinkThatIsDoneCounts(t *testing.T) {
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, status := range states {
-				linked, err := tx.Linked(ctx, "wxs", fmt.Sprintf("wx%d", status))
+				linked, err := tx.accounts().Linked(ctx, "wxs", fmt.Sprintf("wx%d", status))
 				want(t, fmt.Sprint("linked in state ", status), linked, status == accounts.LinkDone)
 				if err != nil {
 					return err
 				}
 			}
-			done, err := tx.Links(ctx, "wxs")
+			done, err := tx.accounts().Links(ctx, "wxs")
 			want(t, "links", done, []string{"wx1"})
 			if err != nil {
 				return err
 			}
-			all, err := tx.LinksOf(ctx, "wxs")
+			all, err := tx.accounts().LinksOf(ctx, "wxs")
 			want(t, "links in any state", len(all), 4)
 			if err != nil {
 				return err
 			}
-			n, err := tx.CountLinks(ctx, "wxs")
+			n, err := tx.accounts().CountLinks(ctx, "wxs")
 			want(t, "links of the account that count", n, 3)
 			if err != nil {
 				return err
 			}
-			n, err = tx.CountLinks(ctx, "wx12")
+			n, err = tx.accounts().CountLinks(ctx, "wx12")
 			want(t, "links of the Mini Program that count", n, 1)
 			return err
 		})
 		// The operator's and the seed's link is done, whatever it was.
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutLink(ctx, "wxs", "wx3", at.Add(time.Hour)) })
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			return tx.accounts().PutLink(ctx, "wxs", "wx3", at.Add(time.Hour))
+		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			l, err := tx.Link(ctx, "wxs", "wx3")
+			l, err := tx.accounts().Link(ctx, "wxs", "wx3")
 			want(t, "link", l, accounts.Link{Service: "wxs", MiniProgram: "wx3", Status: accounts.LinkDone,
 				CreatedAt: at.Add(2 * time.Second)})
 			return err

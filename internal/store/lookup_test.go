@@ -29,7 +29,7 @@ func TestRulesAtTakesThousandsOfKeys(t *testing.T) {
 				}
 			}
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.RulesAt(ctx, keys[:n])
+				got, err := tx.rules().RulesAt(ctx, keys[:n])
 				slices.SortFunc(got, func(a, b rules.Rule) int { return int(a.ID - b.ID) })
 				want(t, fmt.Sprint(n, " keys"), got, wanted)
 				return err
@@ -43,7 +43,7 @@ func TestRulesAtTakesEveryEndOfTheLongestPrefix(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		list := addRules(t, s, aRule(t, "wxa", longest), aRule(t, "wxb", longest[:len(longest)-1]), aRule(t, "wxc", "https://h.example/"))
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.RulesAt(ctx, list[0].Prefix.Ends())
+			got, err := tx.rules().RulesAt(ctx, list[0].Prefix.Ends())
 			slices.SortFunc(got, func(a, b rules.Rule) int { return int(a.ID - b.ID) })
 			want(t, "rules", got, list)
 			return err
@@ -152,14 +152,14 @@ func TestTheLongestEntryOfAHostCounts(t *testing.T) {
 						return err
 					}
 					for host, status := range c.entries {
-						if err := tx.PutDomain(ctx, rules.Domain{Host: host, Status: status, At: at}); err != nil {
+						if err := tx.rules().PutDomain(ctx, rules.Domain{Host: host, Status: status, At: at}); err != nil {
 							return err
 						}
 					}
 					return nil
 				})
 				view(t, s, func(ctx context.Context, tx *Tx) error {
-					got, err := tx.Domain(ctx, c.host)
+					got, err := tx.rules().Domain(ctx, c.host)
 					want(t, c.host, got, c.status)
 					return err
 				})
@@ -184,7 +184,7 @@ func TestNearIsWhatHasMostInCommonThenTheSamePathElsewhere(t *testing.T) {
 		for limit, wanted := range map[int][]int64{0: nil, 1: {2, 3, 6}, 2: {1, 2, 3, 6, 7}, 50: {1, 2, 3, 6, 7}} {
 			link, _ := rules.ParseLink("HTTPS://H.example/a/b?y=2")
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				near, err := tx.Near(ctx, link, limit)
+				near, err := tx.rules().Near(ctx, link, limit)
 				var got []int64
 				for _, r := range near {
 					got = append(got, r.ID)
@@ -205,81 +205,88 @@ func TestATextThatNoDatabaseHoldsIsNotThere(t *testing.T) {
 				list := addRules(t, s, aRule(t, "wxa", "https://h.example/"))
 				link, _ := rules.ParseLink(text)
 				view(t, s, func(ctx context.Context, tx *Tx) error {
-					if _, err := tx.Rule(ctx, text); err != rules.ErrNoRule {
+					if _, err := tx.rules().Rule(ctx, text); err != rules.ErrNoRule {
 						t.Errorf("rule: %v", err)
 					}
-					if _, err := tx.Account(ctx, text); err != accounts.ErrNoAccount {
+					if _, err := tx.accounts().Account(ctx, text); err != accounts.ErrNoAccount {
 						t.Errorf("account: %v", err)
 					}
-					if _, err := tx.Component(ctx, text); err != accounts.ErrNoComponent {
+					if _, err := tx.accounts().Component(ctx, text); err != accounts.ErrNoComponent {
 						t.Errorf("component: %v", err)
 					}
-					if _, err := tx.Token(ctx, text); err != accounts.ErrNoToken {
+					if _, err := tx.accounts().Token(ctx, text); err != accounts.ErrNoToken {
 						t.Errorf("token: %v", err)
 					}
 					if _, err := s.ScanKey(ctx, text); err != accounts.ErrNoScanKey {
 						t.Errorf("scan key: %v", err)
 					}
-					found, err := tx.RulesAt(ctx, []string{text, "https://h.example/", text})
+					found, err := tx.rules().RulesAt(ctx, []string{text, "https://h.example/", text})
 					want(t, "rules at", found, list)
 					if err != nil {
 						t.Error(err)
 					}
-					listed, total, err := tx.List(ctx, rules.Query{Owner: text, Limit: 10})
+					listed, total, err := tx.rules().List(ctx, rules.Query{Owner: text, Limit: 10})
 					want(t, "list", len(listed)+total, 0)
 					if err != nil {
 						t.Error(err)
 					}
-					page, err := tx.Accounts(ctx, text, 10)
+					page, err := tx.accounts().Accounts(ctx, text, 10)
 					want(t, "accounts", len(page), 0)
 					if err != nil {
 						t.Error(err)
 					}
-					linked, err := tx.Linked(ctx, text, text)
+					linked, err := tx.accounts().Linked(ctx, text, text)
 					want(t, "linked", linked, false)
 					if err != nil {
 						t.Error(err)
 					}
-					status, err := tx.Domain(ctx, text)
+					status, err := tx.rules().Domain(ctx, text)
 					want(t, "domain", status, "")
 					if err != nil {
 						t.Error(err)
 					}
-					changes, err := tx.Changes(ctx, text, 10)
+					changes, err := tx.rules().Changes(ctx, text, 10)
 					want(t, "changes", len(changes), 0)
 					if err != nil {
 						t.Error(err)
 					}
-					confirmations, err := tx.Confirmations(ctx, rules.ConfirmationQuery{RID: text, Owner: text, Limit: 10})
+					confirmations, err := tx.rules().Confirmations(ctx, rules.ConfirmationQuery{RID: text, Owner: text, Limit: 10})
 					want(t, "confirmations", len(confirmations), 0)
 					if err != nil {
 						t.Error(err)
 					}
-					_, err = tx.Near(ctx, link, 10)
+					_, err = tx.rules().Near(ctx, link, 10)
 					return err
 				})
 				update(t, s, func(ctx context.Context, tx *Tx) error {
-					if err := tx.DeleteLink(ctx, "wxs", text); err != nil {
+					if err := tx.accounts().DeleteLink(ctx, "wxs", text); err != nil {
 						return err
 					}
-					if err := tx.DeleteDomain(ctx, text); err != nil {
+					if err := tx.rules().DeleteDomain(ctx, text); err != nil {
 						return err
 					}
 					return tx.LockOwner(ctx, text)
 				})
 				for what, f := range map[string]func(ctx context.Context, tx *Tx) error{
-					"account":   func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, accounts.Account{AppID: text}) },
-					"component": func(ctx context.Context, tx *Tx) error { return tx.PutComponent(ctx, accounts.Component{AppID: text}) },
-					"domain":    func(ctx context.Context, tx *Tx) error { return tx.PutDomain(ctx, rules.Domain{Host: text}) },
-					"link":      func(ctx context.Context, tx *Tx) error { return tx.PutLink(ctx, "wxs", text, at) },
-					"counter":   func(ctx context.Context, tx *Tx) error { _, err := tx.AddCount(ctx, text, "x", 1); return err },
+					"account": func(ctx context.Context, tx *Tx) error {
+						return tx.accounts().PutAccount(ctx, accounts.Account{AppID: text})
+					},
+					"component": func(ctx context.Context, tx *Tx) error {
+						return tx.accounts().PutComponent(ctx, accounts.Component{AppID: text})
+					},
+					"domain": func(ctx context.Context, tx *Tx) error { return tx.rules().PutDomain(ctx, rules.Domain{Host: text}) },
+					"link":   func(ctx context.Context, tx *Tx) error { return tx.accounts().PutLink(ctx, "wxs", text, at) },
+					"counter": func(ctx context.Context, tx *Tx) error {
+						_, err := tx.accounts().AddCount(ctx, text, "x", 1)
+						return err
+					},
 					"confirmation": func(ctx context.Context, tx *Tx) error {
-						return tx.PutConfirmation(ctx, rules.Confirmation{RID: "r", At: at, Reason: text})
+						return tx.rules().PutConfirmation(ctx, rules.Confirmation{RID: "r", At: at, Reason: text})
 					},
 					"path": func(ctx context.Context, tx *Tx) error {
 						r := list[0]
 						r.Path = text
-						return tx.PutRule(ctx, r, someone)
+						return tx.rules().PutRule(ctx, r, someone)
 					},
 				} {
 					if err := s.update(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }); err == nil {

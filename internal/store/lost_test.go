@@ -188,14 +188,14 @@ func TestHowLongATransactionMayStandStill(t *testing.T) {
 			"an import of rules":    {func(tx *Tx) error { return tx.LockRules(t.Context()) }, c.usual, "60000"},
 			"an import of accounts": {func(tx *Tx) error { return tx.LockAccounts(t.Context()) }, c.usual, "60000"},
 			"an import of codes": {func(tx *Tx) error {
-				_, err := tx.AddImported(t.Context(), nil)
+				_, err := tx.codes().AddImported(t.Context(), nil)
 				return err
 			}, c.usual, "60000"},
 			"the end of the log":         {func(tx *Tx) error { return tx.lockHead(t.Context()) }, c.all, "60000"},
-			"rules that are to be shown": {func(tx *Tx) error { return tx.LockToShow(t.Context()) }, c.all, "60000"},
+			"rules that are to be shown": {func(tx *Tx) error { return tx.accounts().LockToShow(t.Context()) }, c.all, "60000"},
 			"an export, a recount":       {func(tx *Tx) error { return tx.RunsLong(t.Context()) }, c.bulk, "300000"},
 			"all rules": {func(tx *Tx) error {
-				_, err := tx.allRules(t.Context(), func(rules.Rule, error) bool { return true })
+				_, err := tx.rules().allRules(t.Context(), func(rules.Rule, error) bool { return true })
 				return err
 			}, c.bulk, "300000"},
 			"another one after all that": {func(*Tx) error { return nil }, c.usual, "60000"},

@@ -121,7 +121,7 @@ func (s *Store) Reset(ctx context.Context) error {
 // empty removes what a reset of the emulator removes. Changes and counts of other nodes that are not committed yet would stay,
 // so it waits for these transactions.
 func (t *Tx) empty(ctx context.Context) error {
-	for _, lock := range []func(context.Context) error{t.LockAccounts, t.LockRules, t.LockStatistics} {
+	for _, lock := range []func(context.Context) error{t.LockAccounts, t.LockRules, t.statistics().LockStatistics} {
 		if err := lock(ctx); err != nil {
 			return err
 		}

@@ -85,7 +85,7 @@ func TestNearIsWhatItWasOnRandomRules(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					got, err := tx.Near(ctx, link, each)
+					got, err := tx.rules().Near(ctx, link, each)
 					want(t, fmt.Sprint(link.Text, " at most ", each), idsOf(got), idsOf(wanted))
 					return err
 				})
@@ -156,7 +156,7 @@ func TestNearLooksAtFewRows(t *testing.T) {
 		// All that is asked together is bounded too.
 		link, _ := rules.ParseLink(fmt.Sprintf("https://h.example/a?n=%05dx", rulesThere/6))
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			near, err := tx.Near(ctx, link, each)
+			near, err := tx.rules().Near(ctx, link, each)
 			if len(near) != 3*each { // two sides of one scheme, and elsewhere
 				t.Errorf("%d rules", len(near))
 			}

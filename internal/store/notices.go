@@ -12,15 +12,15 @@ var noticeRows = noun[accounts.Notice]{table: "notices", fields: func(n *account
 }}.rows()
 
 // AddNotice implements accounts.NoticeTx.
-func (t *Tx) AddNotice(ctx context.Context, n accounts.Notice) error {
+func (t accountQueries) AddNotice(ctx context.Context, n accounts.Notice) error {
 	var err error
 	if n.ID, err = t.next(ctx, "notice"); err != nil {
 		return err
 	}
-	return noticeRows.add(ctx, t, n)
+	return noticeRows.add(ctx, t.Tx, n)
 }
 
 // Notices implements accounts.NoticeTx.
-func (t *Tx) Notices(ctx context.Context, account string, limit int) ([]accounts.Notice, error) {
-	return noticeRows.all(ctx, t, `WHERE account = $1 ORDER BY id DESC LIMIT $2`, account, limit)
+func (t accountQueries) Notices(ctx context.Context, account string, limit int) ([]accounts.Notice, error) {
+	return noticeRows.all(ctx, t.Tx, `WHERE account = $1 ORDER BY id DESC LIMIT $2`, account, limit)
 }

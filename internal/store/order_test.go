@@ -30,7 +30,7 @@ func TestAccountsArePagedByTheBytesOfTheirAppID(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, appid := range shuffled(mixed) {
-				if err := tx.PutAccount(ctx, accounts.Account{AppID: appid}); err != nil {
+				if err := tx.accounts().PutAccount(ctx, accounts.Account{AppID: appid}); err != nil {
 					return err
 				}
 			}
@@ -40,7 +40,7 @@ func TestAccountsArePagedByTheBytesOfTheirAppID(t *testing.T) {
 			var got []string
 			view(t, s, func(ctx context.Context, tx *Tx) error {
 				for after := ""; ; after = got[len(got)-1] {
-					page, err := tx.Accounts(ctx, after, size)
+					page, err := tx.accounts().Accounts(ctx, after, size)
 					if err != nil || len(page) == 0 {
 						return err
 					}
@@ -55,7 +55,7 @@ func TestAccountsArePagedByTheBytesOfTheirAppID(t *testing.T) {
 			want(t, fmt.Sprintf("pages of %d", size), got, byBytes(mixed))
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			page, err := tx.Accounts(ctx, "b-which-is-nobody's", 3)
+			page, err := tx.accounts().Accounts(ctx, "b-which-is-nobody's", 3)
 			var got []string
 			for _, a := range page {
 				got = append(got, a.AppID)
@@ -72,17 +72,17 @@ func TestListsThatTextDecidesAreByItsBytes(t *testing.T) {
 			c := accounts.Component{AppID: "wxc"}
 			for _, text := range shuffled(mixed) {
 				c.Grants = append(c.Grants, accounts.Grant{AppID: text})
-				if err := tx.PutLink(ctx, "wxs", text, at); err != nil {
+				if err := tx.accounts().PutLink(ctx, "wxs", text, at); err != nil {
 					return err
 				}
-				if err := tx.PutDomain(ctx, rules.Domain{Host: text, Status: rules.Denied}); err != nil {
+				if err := tx.rules().PutDomain(ctx, rules.Domain{Host: text, Status: rules.Denied}); err != nil {
 					return err
 				}
-				if err := tx.PutConfirmation(ctx, rules.Confirmation{RID: text, At: at}); err != nil {
+				if err := tx.rules().PutConfirmation(ctx, rules.Confirmation{RID: text, At: at}); err != nil {
 					return err
 				}
 			}
-			return tx.PutComponent(ctx, c)
+			return tx.accounts().PutComponent(ctx, c)
 		})
 		for i, text := range shuffled(mixed) {
 			if err := s.PutScanKey(t.Context(), accounts.ScanKey{Hash: text, Name: fmt.Sprint(i), CreatedAt: at}); err != nil {
@@ -90,19 +90,19 @@ func TestListsThatTextDecidesAreByItsBytes(t *testing.T) {
 			}
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			c, err := tx.Component(ctx, "wxc")
+			c, err := tx.accounts().Component(ctx, "wxc")
 			if err != nil {
 				return err
 			}
-			links, err := tx.Links(ctx, "wxs")
+			links, err := tx.accounts().Links(ctx, "wxs")
 			if err != nil {
 				return err
 			}
-			domains, err := tx.Domains(ctx)
+			domains, err := tx.rules().Domains(ctx)
 			if err != nil {
 				return err
 			}
-			confirmations, err := tx.Confirmations(ctx, rules.ConfirmationQuery{Limit: 1000})
+			confirmations, err := tx.rules().Confirmations(ctx, rules.ConfirmationQuery{Limit: 1000})
 			if err != nil {
 				return err
 			}
@@ -133,11 +133,11 @@ func TestLinksAreInTheOrderOfTheirMaking(t *testing.T) {
 		list := shuffled(mixed)
 		for i, mini := range list {
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				return tx.PutLink(ctx, "wxs", mini, at.Add(time.Duration(i)*time.Millisecond))
+				return tx.accounts().PutLink(ctx, "wxs", mini, at.Add(time.Duration(i)*time.Millisecond))
 			})
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.Links(ctx, "wxs")
+			got, err := tx.accounts().Links(ctx, "wxs")
 			want(t, "links", got, list)
 			return err
 		})
@@ -158,7 +158,7 @@ func TestRulesAreListedInTheOrderOfBeingAdded(t *testing.T) {
 		ids := func(q rules.Query) (ids []int64, total int) {
 			t.Helper()
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				found, n, err := tx.List(ctx, q)
+				found, n, err := tx.rules().List(ctx, q)
 				total = n
 				for _, r := range found {
 					ids = append(ids, r.ID)
@@ -198,12 +198,12 @@ func TestRulesAreListedInTheOrderOfBeingAdded(t *testing.T) {
 			want(t, c.name+", total", total, c.total)
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			owned, err := tx.CountOwned(ctx, "wxa")
+			owned, err := tx.rules().CountOwned(ctx, "wxa")
 			if err != nil {
 				return err
 			}
 			want(t, "owned", owned, 4)
-			targeted, err := tx.CountTargeted(ctx, "wxa")
+			targeted, err := tx.rules().CountTargeted(ctx, "wxa")
 			want(t, "service rules that open it", targeted, 1)
 			return err
 		})

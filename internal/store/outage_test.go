@@ -173,7 +173,7 @@ func TestALockIsNotWaitedForForEver(t *testing.T) {
 		if err := tx.later(t.Context(), nil, query, args...); err != nil {
 			return err
 		}
-		_, err := tx.Rule(t.Context(), "x")
+		_, err := tx.rules().Rule(t.Context(), "x")
 		return err
 	}), "has a lock that did not become free in time")
 	close(release)

@@ -13,12 +13,12 @@ import (
 
 // UpdateOutbox implements outbox.Store.
 func (s *Store) UpdateOutbox(ctx context.Context, f func(outbox.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+	return s.update(ctx, func(tx *Tx) error { return f(tx.webhooks()) })
 }
 
 // ViewOutbox implements outbox.Store.
 func (s *Store) ViewOutbox(ctx context.Context, f func(outbox.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+	return s.view(ctx, func(tx *Tx) error { return f(tx.webhooks()) })
 }
 
 // rowTable is one of the tables of rows. They have the same shape: statements name tables and
@@ -82,12 +82,12 @@ func between(now time.Time) (from, to int64) {
 }
 
 // NewRowID implements outbox.Tx.
-func (t *Tx) NewRowID(ctx context.Context, kind outbox.Kind) (int64, error) {
+func (t outboxQueries) NewRowID(ctx context.Context, kind outbox.Kind) (int64, error) {
 	return t.next(ctx, rowTables[kind].sequence)
 }
 
 // AddRows implements outbox.Tx.
-func (t *Tx) AddRows(ctx context.Context, kind outbox.Kind, rows []outbox.Row) error {
+func (t outboxQueries) AddRows(ctx context.Context, kind outbox.Kind, rows []outbox.Row) error {
 	k := rowTables[kind]
 	without := 0
 	for _, r := range rows {
@@ -118,7 +118,7 @@ func (t *Tx) AddRows(ctx context.Context, kind outbox.Kind, rows []outbox.Row) e
 }
 
 // Rows implements outbox.Tx.
-func (t *Tx) Rows(ctx context.Context, kind outbox.Kind, q outbox.Query) ([]outbox.Row, error) {
+func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Query) ([]outbox.Row, error) {
 	k := rowTables[kind]
 	where, args := []string{}, []any{q.Limit}
 	filter := func(given bool, condition string, value any) {
@@ -141,15 +141,15 @@ func (t *Tx) Rows(ctx context.Context, kind outbox.Kind, q outbox.Query) ([]outb
 		// everything that was delivered since the oldest of them.
 		order = ` ORDER BY +id DESC`
 	}
-	return list(ctx, t, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(where)+order+` LIMIT $1`),
+	return list(ctx, t.Tx, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(where)+order+` LIMIT $1`),
 		args...)
 }
 
 // Receivers implements outbox.Tx. By an index it goes from one receiver with waiting rows to the
 // next: neither sent rows nor the number of waiting ones cost anything.
-func (t *Tx) Receivers(ctx context.Context, kind outbox.Kind, now time.Time, limit int) ([]string, error) {
+func (t outboxQueries) Receivers(ctx context.Context, kind outbox.Kind, now time.Time, limit int) ([]string, error) {
 	from, to := between(now)
-	return list(ctx, t, scanText, receiversQuery(kind), from, to, limit)
+	return list(ctx, t.Tx, scanText, receiversQuery(kind), from, to, limit)
 }
 
 func receiversQuery(kind outbox.Kind) string {
@@ -162,13 +162,15 @@ func receiversQuery(kind outbox.Kind) string {
 
 // ClaimRows implements outbox.Tx. On PostgreSQL, when another node claims a row at the same time,
 // the condition is checked again after that node's commit: the row is not due any more.
-func (t *Tx) ClaimRows(ctx context.Context, kind outbox.Kind, receiver string, now, until time.Time, limit int) ([]outbox.Row, error) {
+func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver string, now, until time.Time,
+	limit int,
+) ([]outbox.Row, error) {
 	k := rowTables[kind]
 	if k.inOrder {
 		limit = 1
 	}
 	from, to := between(now)
-	rows, err := list(ctx, t, scanOutboxRow, claimQuery(k), receiver, millis(until), from, to, limit)
+	rows, err := list(ctx, t.Tx, scanOutboxRow, claimQuery(k), receiver, millis(until), from, to, limit)
 	slices.SortFunc(rows, func(a, b outbox.Row) int { return cmp.Compare(a.ID, b.ID) })
 	return rows, err
 }
@@ -185,7 +187,7 @@ func claimQuery(k rowTable) string {
 }
 
 // SaveRow implements outbox.Tx.
-func (t *Tx) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.Row, was time.Time) (bool, error) {
+func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.Row, was time.Time) (bool, error) {
 	k, over := rowTables[kind], r.NextAt.IsZero()
 	query,
 		args := `UPDATE {rows} SET created_at = $3, {attempts} = $4, {next} = $5, sent_at = $6, status = $7, fault = $8, {delivered} = $9, url = $10, answer = $11`,
@@ -204,7 +206,7 @@ func (t *Tx) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.Row, was ti
 }
 
 // GiveUpRows implements outbox.Tx.
-func (t *Tx) GiveUpRows(ctx context.Context, kind outbox.Kind, receiver string, keep int, fault string) (int, error) {
+func (t outboxQueries) GiveUpRows(ctx context.Context, kind outbox.Kind, receiver string, keep int, fault string) (int, error) {
 	k := rowTables[kind]
 	const waiting = `SELECT id FROM {rows} WHERE {receiver} = $1 AND {next} > 0 ORDER BY id`
 	// Usually the span of their ids shows, at little cost, that there cannot be too many.

@@ -20,11 +20,11 @@ func addRows(t *testing.T, s *Store, kind outbox.Kind, rows ...outbox.Row) {
 	t.Helper()
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		for id := range int64(10) {
-			if err := tx.PutWebhook(ctx, webhooks.Webhook{ID: id, URL: "x", Enabled: true}); err != nil {
+			if err := tx.webhooks().PutWebhook(ctx, webhooks.Webhook{ID: id, URL: "x", Enabled: true}); err != nil {
 				return err
 			}
 		}
-		return tx.AddRows(ctx, kind, rows)
+		return tx.webhooks().AddRows(ctx, kind, rows)
 	})
 }
 
@@ -32,7 +32,7 @@ func boxRows(t *testing.T, s *Store, kind outbox.Kind, q outbox.Query) (list []o
 	t.Helper()
 	q.Limit = 1000
 	view(t, s, func(ctx context.Context, tx *Tx) (err error) {
-		list, err = tx.Rows(ctx, kind, q)
+		list, err = tx.webhooks().Rows(ctx, kind, q)
 		return err
 	})
 	return list
@@ -43,7 +43,7 @@ func claim(t *testing.T, s *Store, kind outbox.Kind, receiver string, after time
 	t.Helper()
 	until = at.Add(after + time.Minute)
 	update(t, s, func(ctx context.Context, tx *Tx) (err error) {
-		rows, err = tx.ClaimRows(ctx, kind, receiver, at.Add(after), until, limit)
+		rows, err = tx.webhooks().ClaimRows(ctx, kind, receiver, at.Add(after), until, limit)
 		return err
 	})
 	return rows, until
@@ -52,7 +52,7 @@ func claim(t *testing.T, s *Store, kind outbox.Kind, receiver string, after time
 func receivers(t *testing.T, s *Store, kind outbox.Kind, after time.Duration) (list []string) {
 	t.Helper()
 	view(t, s, func(ctx context.Context, tx *Tx) (err error) {
-		list, err = tx.Receivers(ctx, kind, at.Add(after), 100)
+		list, err = tx.webhooks().Receivers(ctx, kind, at.Add(after), 100)
 		return err
 	})
 	return list
@@ -61,7 +61,7 @@ func receivers(t *testing.T, s *Store, kind outbox.Kind, after time.Duration) (l
 func save(t *testing.T, s *Store, kind outbox.Kind, r outbox.Row, was time.Time) (saved bool) {
 	t.Helper()
 	update(t, s, func(ctx context.Context, tx *Tx) (err error) {
-		saved, err = tx.SaveRow(ctx, kind, r, was)
+		saved, err = tx.webhooks().SaveRow(ctx, kind, r, was)
 		return err
 	})
 	return saved
@@ -152,10 +152,12 @@ func TestRowsAreDueByTime(t *testing.T) {
 			want(t, "dead", len(boxRows(t, s, kind, outbox.Query{Receiver: "3", State: outbox.Dead})), 6)
 		}
 		// The newest stay, and what waits.
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.ForgetPushes(ctx, "3", 3) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().ForgetPushes(ctx, "3", 3) })
 		want(t, "left", ids(boxRows(t, s, outbox.Pushes, outbox.Query{Receiver: "3"})), []int64{10, 9, 8, 7, 4, 1})
 		// A webhook that is switched off gets nothing.
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutWebhook(ctx, webhooks.Webhook{ID: 3, URL: "x"}) })
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			return tx.webhooks().PutWebhook(ctx, webhooks.Webhook{ID: 3, URL: "x"})
+		})
 		want(t, "without it", receivers(t, s, outbox.Deliveries, time.Hour), []string{"4", "5"})
 	})
 }
@@ -189,7 +191,7 @@ func TestMessagesHaveTheirTurnInOrder(t *testing.T) {
 		want(t, "taken", save(t, nodes[1], outbox.Messages, again[0], until), true)
 		second, _ := claim(t, nodes[0], outbox.Messages, "wxa", time.Hour, 10)
 		want(t, "then", second[0].Body, "second")
-		update(t, nodes[0], func(ctx context.Context, tx *Tx) error { return tx.DeleteAccount(ctx, "wxa") })
+		update(t, nodes[0], func(ctx context.Context, tx *Tx) error { return tx.accounts().DeleteAccount(ctx, "wxa") })
 		want(t, "left", len(boxRows(t, nodes[0], outbox.Messages, outbox.Query{})), 1)
 	})
 }
@@ -206,7 +208,7 @@ func TestARowIsClaimedOnce(t *testing.T) {
 			var claimed [8][]int64
 			for i, err := range race(8, func(i int) error {
 				return nodes[i%2].update(t.Context(), func(tx *Tx) error {
-					got, err := tx.ClaimRows(t.Context(), kind, "7", at, at.Add(time.Minute), 10)
+					got, err := tx.webhooks().ClaimRows(t.Context(), kind, "7", at, at.Add(time.Minute), 10)
 					claimed[i] = ids(got)
 					return err
 				})
@@ -264,7 +266,7 @@ func TestTheOldestRowsAreGivenUp(t *testing.T) {
 			addRows(t, s, kind, rows...)
 			for _, c := range []struct{ keep, gaveUp int }{{300, 0}, {150, 0}, {140, 10}, {140, 0}} {
 				update(t, s, func(ctx context.Context, tx *Tx) error {
-					n, err := tx.GiveUpRows(ctx, kind, "1", c.keep, "too many")
+					n, err := tx.webhooks().GiveUpRows(ctx, kind, "1", c.keep, "too many")
 					want(t, fmt.Sprint(kind, " given up above ", c.keep), n, c.gaveUp)
 					return err
 				})

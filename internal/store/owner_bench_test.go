@@ -38,7 +38,7 @@ func benchmarkOwner(b *testing.B, target Target, n int) {
 			CreatedAt: at, ChangedAt: at}
 	}
 	err = s.update(b.Context(), func(tx *Tx) error {
-		if err := tx.PutAccount(b.Context(), owner); err != nil {
+		if err := tx.accounts().PutAccount(b.Context(), owner); err != nil {
 			return err
 		}
 		for i := 0; i < n; i += 500 {
@@ -46,7 +46,7 @@ func benchmarkOwner(b *testing.B, target Target, n int) {
 			for j := range 500 {
 				some = append(some, one(i+j))
 			}
-			if err := tx.AddRules(b.Context(), some, someone); err != nil {
+			if err := tx.rules().AddRules(b.Context(), some, someone); err != nil {
 				return err
 			}
 		}
@@ -87,7 +87,7 @@ func benchmarkOwner(b *testing.B, target Target, n int) {
 	b.Run("three of the newest", func(b *testing.B) {
 		for b.Loop() {
 			err := s.view(b.Context(), func(tx *Tx) error {
-				_, _, err := tx.List(context.Background(), rules.Query{Owner: "wxa", Newest: true, Limit: 3})
+				_, _, err := tx.rules().List(context.Background(), rules.Query{Owner: "wxa", Newest: true, Limit: 3})
 				return err
 			})
 			if err != nil {

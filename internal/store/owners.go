@@ -10,9 +10,9 @@ import (
 )
 
 // RuleOwners implements stats.Tx.
-func (t *Tx) RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error) {
+func (t statisticsQueries) RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error) {
 	all := map[int64]string{}
-	_, err := list(ctx, t, func(scan func(...any) error) (n struct{}, err error) {
+	_, err := list(ctx, t.Tx, func(scan func(...any) error) (n struct{}, err error) {
 		var id int64
 		var owner string
 		err = scan(&id, &owner)
@@ -26,13 +26,13 @@ func (t *Tx) RuleOwners(ctx context.Context, from, to int64) (map[int64]string, 
 
 // ruleOwner is the owner of the rule, or GS1 key, with the number in a column, as SQL; NULL = nobody knows. The number of a rule is
 // that of the change that added it, which stays when the rule is deleted; so is that of a key (gs1Number).
-func (t *Tx) ruleOwner(column string) string {
+func (t statisticsQueries) ruleOwner(column string) string {
 	return `COALESCE((SELECT r.owner FROM rules r WHERE r.id = ` + column + `),
 		(SELECT ` + t.loggedOwner() + ` FROM changes h WHERE h.seq = ` + column + ` AND h.kind IN ('` + ofRule + `', '` + ofGS1 + `')))`
 }
 
 // loggedOwner is the owner of the rule, or GS1 key, that a change h is of, as SQL.
-func (t *Tx) loggedOwner() string {
+func (t statisticsQueries) loggedOwner() string {
 	if t.engine.name() == "postgres" {
 		return `COALESCE(CAST(h.detail AS json) ->> 'owner', '')`
 	}
@@ -40,20 +40,20 @@ func (t *Tx) loggedOwner() string {
 }
 
 // countOwner is whose the scans of a row c of statistics_counts are that counts a rule, as SQL.
-func (t *Tx) countOwner() string {
+func (t statisticsQueries) countOwner() string {
 	return `COALESCE(CASE WHEN c.rule <> 0 THEN ` + t.ruleOwner(`c.rule`) + `
 		ELSE (SELECT b.account FROM statistics_tuples w JOIN batches b ON b.id = w.batch WHERE w.id = c.tuple) END, '')`
 }
 
 // RuleOwner implements stats.Tx.
-func (t *Tx) RuleOwner(ctx context.Context, rule int64) (string, error) {
+func (t statisticsQueries) RuleOwner(ctx context.Context, rule int64) (string, error) {
 	var owner sql.NullString
 	err := t.row(ctx, `SELECT `+t.ruleOwner(`$1`), rule).Scan(&owner)
 	return owner.String, err
 }
 
 // BatchOwner implements stats.Tx.
-func (t *Tx) BatchOwner(ctx context.Context, batch int64) (owner string, err error) {
+func (t statisticsQueries) BatchOwner(ctx context.Context, batch int64) (owner string, err error) {
 	err = t.row(ctx, `SELECT account FROM batches WHERE id = $1`, batch).Scan(&owner)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
@@ -62,14 +62,14 @@ func (t *Tx) BatchOwner(ctx context.Context, batch int64) (owner string, err err
 }
 
 // NameOwners implements stats.Tx.
-func (t *Tx) NameOwners(ctx context.Context, names []string) error {
+func (t statisticsQueries) NameOwners(ctx context.Context, names []string) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_owners (number, name)`, ` ON CONFLICT (number) DO NOTHING`, 2, len(names),
 		func(i int, args []any) []any { return append(args, stats.OwnerNumber(names[i]), names[i]) })
 }
 
 // CountsByOwner implements stats.Tx.
-func (t *Tx) CountsByOwner(ctx context.Context, per stats.Per, at int64) ([]stats.OwnedRow, error) {
-	return list(ctx, t, func(scan func(...any) error) (r stats.OwnedRow, err error) {
+func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Per, at int64) ([]stats.OwnedRow, error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.OwnedRow, err error) {
 		err = scan(&r.Owner, &r.Tuple, &r.Scans, &r.Firsts)
 		return r, err
 	}, `SELECT owner, tuple, CAST(SUM(scans) AS BIGINT), CAST(SUM(firsts) AS BIGINT) FROM (SELECT `+t.countOwner()+` AS owner, c.tuple AS tuple, c.scans AS scans, c.firsts AS firsts
@@ -78,7 +78,7 @@ func (t *Tx) CountsByOwner(ctx context.Context, per stats.Per, at int64) ([]stat
 }
 
 // HostsOf implements stats.Tx.
-func (t *Tx) HostsOf(ctx context.Context, owners, hosts []string) (found []string, err error) {
+func (t statisticsQueries) HostsOf(ctx context.Context, owners, hosts []string) (found []string, err error) {
 	for some := range slices.Chunk(hosts, t.argumentsAtOnce()/2) {
 		var args []any
 		for _, host := range some {
@@ -87,7 +87,7 @@ func (t *Tx) HostsOf(ctx context.Context, owners, hosts []string) (found []strin
 		for _, owner := range owners {
 			args = append(args, owner)
 		}
-		of, err := list(ctx, t, scanText, `SELECT DISTINCT host FROM rules WHERE host IN (`+t.marks(1, len(some))+`) AND owner IN (`+
+		of, err := list(ctx, t.Tx, scanText, `SELECT DISTINCT host FROM rules WHERE host IN (`+t.marks(1, len(some))+`) AND owner IN (`+
 			t.marks(1+len(some), len(owners))+`)`, args...)
 		if err != nil {
 			return nil, err
@@ -98,14 +98,14 @@ func (t *Tx) HostsOf(ctx context.Context, owners, hosts []string) (found []strin
 }
 
 // DaysOfRules implements stats.Tx. Days and rules stand in lists, so that each is sought and no day is read whole.
-func (t *Tx) DaysOfRules(ctx context.Context, days, of []int64) ([]stats.DayCount[int64], error) {
-	return daysOf(ctx, t, `SELECT rule, at, CAST(SUM(scans) AS BIGINT) FROM statistics_counts WHERE per = $1 AND rule IN (`,
+func (t statisticsQueries) DaysOfRules(ctx context.Context, days, of []int64) ([]stats.DayCount[int64], error) {
+	return daysOf(ctx, t.Tx, `SELECT rule, at, CAST(SUM(scans) AS BIGINT) FROM statistics_counts WHERE per = $1 AND rule IN (`,
 		` GROUP BY rule, at`, []any{int64(stats.PerDay)}, days, of)
 }
 
 // DaysOfOwners implements stats.Tx.
-func (t *Tx) DaysOfOwners(ctx context.Context, days []int64, of []string) ([]stats.DayCount[string], error) {
-	return daysOf(ctx, t, `SELECT value, at, scans FROM statistics_sums WHERE per = $1 AND dim = $2 AND value IN (`, ``,
+func (t statisticsQueries) DaysOfOwners(ctx context.Context, days []int64, of []string) ([]stats.DayCount[string], error) {
+	return daysOf(ctx, t.Tx, `SELECT value, at, scans FROM statistics_sums WHERE per = $1 AND dim = $2 AND value IN (`, ``,
 		[]any{int64(stats.PerDay), int64(stats.Owner)}, days, of)
 }
 

@@ -62,32 +62,32 @@ func (c codeSet) Scan(src any) (err error) {
 }
 
 // NewPackageID implements codes.Tx.
-func (t *Tx) NewPackageID(ctx context.Context) (int64, error) { return t.next(ctx, "package") }
+func (t codeQueries) NewPackageID(ctx context.Context) (int64, error) { return t.next(ctx, "package") }
 
 // Packages implements codes.Tx.
-func (t *Tx) Packages(ctx context.Context, q codes.PackageQuery) ([]codes.PrintPackage, error) {
+func (t codeQueries) Packages(ctx context.Context, q codes.PackageQuery) ([]codes.PrintPackage, error) {
 	waiting := ""
 	if q.Waiting {
 		waiting = ` AND sent = 0 AND recalled_at = 0`
 	}
-	return packageRows.all(ctx, t, `WHERE id > $1 AND (batch = $2 OR $2 = 0)
+	return packageRows.all(ctx, t.Tx, `WHERE id > $1 AND (batch = $2 OR $2 = 0)
 		AND ($3 = '' OR batch IN (SELECT id FROM batches WHERE account = $3))`+waiting+` ORDER BY id LIMIT $4`, q.After, q.Batch, q.Account,
 		q.Limit)
 }
 
 // PackagesWithin implements codes.Tx.
-func (t *Tx) PackagesWithin(ctx context.Context, batch int64, r codes.Range) ([]codes.PrintPackage, error) {
-	return packageRows.all(ctx, t, `WHERE batch = $1 AND first_idx <= $2 AND last_idx >= $3 ORDER BY id`, batch, r.To, r.From)
+func (t codeQueries) PackagesWithin(ctx context.Context, batch int64, r codes.Range) ([]codes.PrintPackage, error) {
+	return packageRows.all(ctx, t.Tx, `WHERE batch = $1 AND first_idx <= $2 AND last_idx >= $3 ORDER BY id`, batch, r.To, r.From)
 }
 
 // PrintPackage implements codes.Tx.
-func (t *Tx) PrintPackage(ctx context.Context, id int64) (codes.PrintPackage, error) {
-	return packageRows.find(ctx, t, `id = $1`, id)
+func (t codeQueries) PrintPackage(ctx context.Context, id int64) (codes.PrintPackage, error) {
+	return packageRows.find(ctx, t.Tx, `id = $1`, id)
 }
 
 // PutPackage implements codes.Tx.
-func (t *Tx) PutPackage(ctx context.Context, p codes.PrintPackage, did string) error {
-	if err := packageRows.put(ctx, t, p); err != nil {
+func (t codeQueries) PutPackage(ctx context.Context, p codes.PrintPackage, did string) error {
+	if err := packageRows.put(ctx, t.Tx, p); err != nil {
 		return err
 	}
 	return t.note(ctx, ofPackage, strconv.FormatInt(p.ID, 10), did, map[string]any{"batch": p.Batch, "from": p.Codes.From, "to": p.Codes.To,

@@ -32,11 +32,11 @@ func TestPackagesOfOverlappingRangesOnTwoNodes(t *testing.T) {
 		})
 		var stored []codes.PrintPackage
 		view(t, nodes[1], func(ctx context.Context, tx *Tx) (err error) {
-			stored, err = tx.Packages(ctx, codes.PackageQuery{Account: "svc", Batch: b.ID, Limit: 100})
+			stored, err = tx.codes().Packages(ctx, codes.PackageQuery{Account: "svc", Batch: b.ID, Limit: 100})
 			return err
 		})
 		view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
-			none, err := tx.Packages(ctx, codes.PackageQuery{Batch: 1 << 40, Limit: 100}) // more than any application has
+			none, err := tx.codes().Packages(ctx, codes.PackageQuery{Batch: 1 << 40, Limit: 100}) // more than any application has
 			want(t, "packages of no application", len(none), 0)
 			return err
 		})

@@ -33,26 +33,26 @@ var (
 )
 
 // LockPeople implements people.Tx.
-func (t *Tx) LockPeople(ctx context.Context) error { return t.lock(ctx, "people", "") }
+func (t iamQueries) LockPeople(ctx context.Context) error { return t.lock(ctx, "people", "") }
 
 // Person implements people.Tx.
-func (t *Tx) Person(ctx context.Context, name string) (people.Person, error) {
-	return personRows.find(ctx, t, `name = $1`, name)
+func (t iamQueries) Person(ctx context.Context, name string) (people.Person, error) {
+	return personRows.find(ctx, t.Tx, `name = $1`, name)
 }
 
 // PersonOf implements people.Tx.
-func (t *Tx) PersonOf(ctx context.Context, issuer, subject string) (people.Person, error) {
-	return personRows.find(ctx, t, `issuer = $1 AND subject = $2 AND subject <> ''`, issuer, subject)
+func (t iamQueries) PersonOf(ctx context.Context, issuer, subject string) (people.Person, error) {
+	return personRows.find(ctx, t.Tx, `issuer = $1 AND subject = $2 AND subject <> ''`, issuer, subject)
 }
 
 // People implements people.Tx.
-func (t *Tx) People(ctx context.Context) ([]people.Person, error) {
-	return personRows.all(ctx, t, `ORDER BY name`)
+func (t iamQueries) People(ctx context.Context) ([]people.Person, error) {
+	return personRows.all(ctx, t.Tx, `ORDER BY name`)
 }
 
 // PutPerson implements people.Tx.
-func (t *Tx) PutPerson(ctx context.Context, p people.Person, did string) error {
-	if err := personRows.put(ctx, t, p); err != nil || did == "" {
+func (t iamQueries) PutPerson(ctx context.Context, p people.Person, did string) error {
+	if err := personRows.put(ctx, t.Tx, p); err != nil || did == "" {
 		return err
 	}
 	return t.note(ctx, ofPerson, p.Name, did, map[string]any{"role": p.Role, "accounts": p.Accounts, "password": p.Password != "",
@@ -60,7 +60,7 @@ func (t *Tx) PutPerson(ctx context.Context, p people.Person, did string) error {
 }
 
 // UseCode implements people.Tx.
-func (t *Tx) UseCode(ctx context.Context, was, p people.Person) error {
+func (t iamQueries) UseCode(ctx context.Context, was, p people.Person) error {
 	n, err := t.exec(ctx, `UPDATE people SET totp_step = $1, recovery = $2 WHERE name = $3 AND totp_step = $4 AND recovery = $5`, p.TOTPStep,
 		stored(inJSON(&p.Recovery)), p.Name, was.TOTPStep, stored(inJSON(&was.Recovery)))
 	if err != nil {
@@ -73,7 +73,7 @@ func (t *Tx) UseCode(ctx context.Context, was, p people.Person) error {
 }
 
 // DeletePerson implements people.Tx.
-func (t *Tx) DeletePerson(ctx context.Context, name string) error {
+func (t iamQueries) DeletePerson(ctx context.Context, name string) error {
 	n, err := t.exec(ctx, `DELETE FROM people WHERE name = $1`, name)
 	if err != nil {
 		return err
@@ -85,25 +85,25 @@ func (t *Tx) DeletePerson(ctx context.Context, name string) error {
 }
 
 // AdminKeyByHash implements people.Tx.
-func (t *Tx) AdminKeyByHash(ctx context.Context, hash string) (people.Key, error) {
-	return adminKeyRows.find(ctx, t, `hash = $1`, hash)
+func (t iamQueries) AdminKeyByHash(ctx context.Context, hash string) (people.Key, error) {
+	return adminKeyRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
 // AdminKeys implements people.Tx.
-func (t *Tx) AdminKeys(ctx context.Context) ([]people.Key, error) {
-	return adminKeyRows.all(ctx, t, `ORDER BY created_at, id`)
+func (t iamQueries) AdminKeys(ctx context.Context) ([]people.Key, error) {
+	return adminKeyRows.all(ctx, t.Tx, `ORDER BY created_at, id`)
 }
 
 // PutAdminKey implements people.Tx.
-func (t *Tx) PutAdminKey(ctx context.Context, k people.Key, did string) error {
-	if err := adminKeyRows.put(ctx, t, k); err != nil || did == "" {
+func (t iamQueries) PutAdminKey(ctx context.Context, k people.Key, did string) error {
+	if err := adminKeyRows.put(ctx, t.Tx, k); err != nil || did == "" {
 		return err
 	}
 	return t.note(ctx, ofAdminKey, k.ID, did, map[string]any{"name": k.Name, "role": k.Role, "accounts": k.Accounts})
 }
 
 // DeleteAdminKey implements people.Tx.
-func (t *Tx) DeleteAdminKey(ctx context.Context, id string) error {
+func (t iamQueries) DeleteAdminKey(ctx context.Context, id string) error {
 	n, err := t.exec(ctx, `DELETE FROM admin_keys WHERE id = $1`, id)
 	if err != nil {
 		return err
@@ -115,40 +115,40 @@ func (t *Tx) DeleteAdminKey(ctx context.Context, id string) error {
 }
 
 // Session implements people.Tx.
-func (t *Tx) Session(ctx context.Context, hash string) (people.Session, error) {
-	return sessionRows.find(ctx, t, `hash = $1`, hash)
+func (t iamQueries) Session(ctx context.Context, hash string) (people.Session, error) {
+	return sessionRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
 // SessionsOf implements people.Tx.
-func (t *Tx) SessionsOf(ctx context.Context, person string) ([]people.Session, error) {
-	return sessionRows.all(ctx, t, `WHERE person = $1 ORDER BY created_at, id`, person)
+func (t iamQueries) SessionsOf(ctx context.Context, person string) ([]people.Session, error) {
+	return sessionRows.all(ctx, t.Tx, `WHERE person = $1 ORDER BY created_at, id`, person)
 }
 
 // PutSession implements people.Tx.
-func (t *Tx) PutSession(ctx context.Context, s people.Session) error {
-	return sessionRows.put(ctx, t, s)
+func (t iamQueries) PutSession(ctx context.Context, s people.Session) error {
+	return sessionRows.put(ctx, t.Tx, s)
 }
 
 // DeleteSession implements people.Tx.
-func (t *Tx) DeleteSession(ctx context.Context, id string) error {
+func (t iamQueries) DeleteSession(ctx context.Context, id string) error {
 	_, err := t.exec(ctx, `DELETE FROM sessions WHERE id = $1`, id)
 	return err
 }
 
 // DeleteSessionsOf implements people.Tx.
-func (t *Tx) DeleteSessionsOf(ctx context.Context, person, but string) error {
+func (t iamQueries) DeleteSessionsOf(ctx context.Context, person, but string) error {
 	_, err := t.exec(ctx, `DELETE FROM sessions WHERE person = $1 AND id <> $2`, person, but)
 	return err
 }
 
 // DropSessions implements people.Tx.
-func (t *Tx) DropSessions(ctx context.Context, ended, seen time.Time) error {
+func (t iamQueries) DropSessions(ctx context.Context, ended, seen time.Time) error {
 	_, err := t.exec(ctx, `DELETE FROM sessions WHERE ends_at <= $1 OR seen_at <= $2`, millis(ended), millis(seen))
 	return err
 }
 
 // TakeLoginLink implements people.Tx.
-func (t *Tx) TakeLoginLink(ctx context.Context, hash string) (people.Link, error) {
+func (t iamQueries) TakeLoginLink(ctx context.Context, hash string) (people.Link, error) {
 	l, err := loginLinkRows.scan(t.row(ctx, `DELETE FROM login_links WHERE hash = $1 RETURNING `+loginLinkRows.columns, hash).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = people.ErrNoLink
@@ -157,21 +157,21 @@ func (t *Tx) TakeLoginLink(ctx context.Context, hash string) (people.Link, error
 }
 
 // DeleteLoginLinksOf implements people.Tx.
-func (t *Tx) DeleteLoginLinksOf(ctx context.Context, person string) error {
+func (t iamQueries) DeleteLoginLinksOf(ctx context.Context, person string) error {
 	_, err := t.exec(ctx, `DELETE FROM login_links WHERE person = $1`, person)
 	return err
 }
 
 // PutLoginLink implements people.Tx.
-func (t *Tx) PutLoginLink(ctx context.Context, l people.Link, now time.Time) error {
+func (t iamQueries) PutLoginLink(ctx context.Context, l people.Link, now time.Time) error {
 	if _, err := t.exec(ctx, `DELETE FROM login_links WHERE ends_at < $1`, millis(now)); err != nil {
 		return err
 	}
-	return loginLinkRows.add(ctx, t, l)
+	return loginLinkRows.add(ctx, t.Tx, l)
 }
 
 // Invite implements people.Tx.
-func (t *Tx) Invite(ctx context.Context, l people.Link, now time.Time) error {
+func (t iamQueries) Invite(ctx context.Context, l people.Link, now time.Time) error {
 	if err := t.PutLoginLink(ctx, l, now); err != nil {
 		return err
 	}

@@ -128,7 +128,9 @@ func TestAPublishIsFourRoundTrips(t *testing.T) {
 	s := open(t, Target{URL: w.URL})
 	s.write.SetMaxOpenConns(1)
 	r := aRule(t, "wxa", "https://h.example/")
-	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, accounts.Account{AppID: r.Target}) })
+	update(t, s, func(ctx context.Context, tx *Tx) error {
+		return tx.accounts().PutAccount(ctx, accounts.Account{AppID: r.Target})
+	})
 	r = addRules(t, s, r)[0]
 	link, _ := rules.ParseLink("https://h.example/")
 	service := false // whether the link of a service account is asked for, as a publish of its rule does
@@ -162,7 +164,7 @@ func TestAPublishIsFourRoundTrips(t *testing.T) {
 	}), 0)
 	look := func() {
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			_, err := tx.Rule(ctx, r.Prefix.Key)
+			_, err := tx.rules().Rule(ctx, r.Prefix.Key)
 			return err
 		})
 	}
@@ -192,14 +194,14 @@ func TestWhatWaitsAndFails(t *testing.T) {
 			if err := tx.later(ctx, some, `UPDATE publishes SET at = 2 WHERE owner = 'nobody'`); err != nil {
 				return err
 			}
-			_, err := tx.Rule(ctx, "x")
+			_, err := tx.rules().Rule(ctx, "x")
 			return err
 		},
 		"one whose failure is ignored": func(tx *Tx) error {
 			if err := tx.later(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`); err != nil {
 				return err
 			}
-			_, err := tx.Rule(ctx, "x")
+			_, err := tx.rules().Rule(ctx, "x")
 			if err == nil {
 				t.Error("the question was answered")
 			}
@@ -208,7 +210,7 @@ func TestWhatWaitsAndFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := s.update(ctx, func(tx *Tx) error {
-				if err := tx.AddPublish(ctx, "wxa", "k", time.UnixMilli(1)); err != nil {
+				if err := tx.rules().AddPublish(ctx, "wxa", "k", time.UnixMilli(1)); err != nil {
 					return err
 				}
 				return f(tx)
@@ -217,7 +219,7 @@ func TestWhatWaitsAndFails(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				n, err := tx.PublishesSince(ctx, "wxa", time.Time{})
+				n, err := tx.rules().PublishesSince(ctx, "wxa", time.Time{})
 				want(t, "rows", n, 0)
 				return err
 			})
@@ -266,15 +268,17 @@ func TestAFailedTransactionLeavesNothingBehind(t *testing.T) {
 	s.write.SetMaxOpenConns(1)
 	failed := errors.New("no")
 	err := s.update(t.Context(), func(tx *Tx) error {
-		return errors.Join(tx.AddPublish(t.Context(), "wxa", "k", time.UnixMilli(1)), failed)
+		return errors.Join(tx.rules().AddPublish(t.Context(), "wxa", "k", time.UnixMilli(1)), failed)
 	})
 	if !errors.Is(err, failed) {
 		t.Fatal(err)
 	}
-	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.AddPublish(ctx, "wxb", "k", time.UnixMilli(1)) })
+	update(t, s, func(ctx context.Context, tx *Tx) error {
+		return tx.rules().AddPublish(ctx, "wxb", "k", time.UnixMilli(1))
+	})
 	view(t, s, func(ctx context.Context, tx *Tx) error {
-		a, err := tx.PublishesSince(ctx, "wxa", time.Time{})
-		b, err2 := tx.PublishesSince(ctx, "wxb", time.Time{})
+		a, err := tx.rules().PublishesSince(ctx, "wxa", time.Time{})
+		b, err2 := tx.rules().PublishesSince(ctx, "wxb", time.Time{})
 		want(t, "of the failed one", a, 0)
 		want(t, "of the next one", b, 1)
 		return errors.Join(err, err2)

@@ -15,38 +15,38 @@ func TestAParametricCodeComesBackAsItWas(t *testing.T) {
 		full := filled[accounts.QRCode](t)
 		forEver := accounts.QRCode{Code: "c", Ticket: "t", Account: "wxs", Action: accounts.QRTextForEver, Scene: " Scene ", CreatedAt: at}
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return errors.Join(tx.AddQRCode(ctx, full), tx.AddQRCode(ctx, forEver))
+			return errors.Join(tx.accounts().AddQRCode(ctx, full), tx.accounts().AddQRCode(ctx, forEver))
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.QRCode(ctx, full.Code)
+			got, err := tx.accounts().QRCode(ctx, full.Code)
 			wantSame(t, "by code", got, full)
 			if err != nil {
 				return err
 			}
-			got, err = tx.QRCodeByTicket(ctx, full.Ticket)
+			got, err = tx.accounts().QRCodeByTicket(ctx, full.Ticket)
 			wantSame(t, "by ticket", got, full)
 			if err != nil {
 				return err
 			}
-			got, err = tx.PermanentQRCode(ctx, "wxs", accounts.QRTextForEver, " Scene ")
+			got, err = tx.accounts().PermanentQRCode(ctx, "wxs", accounts.QRTextForEver, " Scene ")
 			want(t, "by scene", got, forEver)
 			if err != nil {
 				return err
 			}
-			n, err := tx.CountPermanentQRCodes(ctx, "wxs")
+			n, err := tx.accounts().CountPermanentQRCodes(ctx, "wxs")
 			want(t, "permanent codes", n, 1)
 			for name, lookUp := range map[string]func() (accounts.QRCode, error){
-				"code in another case": func() (accounts.QRCode, error) { return tx.QRCode(ctx, "C") },
-				"ticket":               func() (accounts.QRCode, error) { return tx.QRCodeByTicket(ctx, "c") },
-				"ticket with NUL":      func() (accounts.QRCode, error) { return tx.QRCodeByTicket(ctx, "\x00") },
+				"code in another case": func() (accounts.QRCode, error) { return tx.accounts().QRCode(ctx, "C") },
+				"ticket":               func() (accounts.QRCode, error) { return tx.accounts().QRCodeByTicket(ctx, "c") },
+				"ticket with NUL":      func() (accounts.QRCode, error) { return tx.accounts().QRCodeByTicket(ctx, "\x00") },
 				"scene in another case": func() (accounts.QRCode, error) {
-					return tx.PermanentQRCode(ctx, "wxs", accounts.QRTextForEver, " scene ")
+					return tx.accounts().PermanentQRCode(ctx, "wxs", accounts.QRTextForEver, " scene ")
 				},
 				"scene of another action": func() (accounts.QRCode, error) {
-					return tx.PermanentQRCode(ctx, "wxs", accounts.QRNumberForEver, " Scene ")
+					return tx.accounts().PermanentQRCode(ctx, "wxs", accounts.QRNumberForEver, " Scene ")
 				},
 				"temporary code by its scene": func() (accounts.QRCode, error) {
-					return tx.PermanentQRCode(ctx, full.Account, full.Action, full.Scene)
+					return tx.accounts().PermanentQRCode(ctx, full.Account, full.Action, full.Scene)
 				},
 			} {
 				if _, err := lookUp(); !errors.Is(err, accounts.ErrNoQRCode) {
@@ -69,11 +69,11 @@ func TestExpiredCodesAreForgottenByAccount(t *testing.T) {
 				code("early", "wxs", at.Add(time.Second)), code("late", "wxs", at.Add(time.Minute)), code("never", "wxs", time.Time{}),
 				code("other", "wxt", at.Add(time.Second)),
 			} {
-				if err := tx.AddQRCode(ctx, q); err != nil {
+				if err := tx.accounts().AddQRCode(ctx, q); err != nil {
 					return err
 				}
 			}
-			return tx.ForgetQRCodes(ctx, "wxs", at.Add(time.Minute))
+			return tx.accounts().ForgetQRCodes(ctx, "wxs", at.Add(time.Minute))
 		})
 		want(t, "codes", texts(t, s, `SELECT code FROM qrcodes ORDER BY code`), []string{"late", "never", "other"})
 	})
@@ -89,15 +89,15 @@ func TestPermanentCodesAreMadeOnceAndCounted(t *testing.T) {
 					return err
 				}
 				scene := fmt.Sprint(i / 4)
-				if _, err := tx.PermanentQRCode(t.Context(), "wxs", accounts.QRNumberForEver, scene); !errors.Is(err,
+				if _, err := tx.accounts().PermanentQRCode(t.Context(), "wxs", accounts.QRNumberForEver, scene); !errors.Is(err,
 					accounts.ErrNoQRCode) {
 					return err
 				}
-				if n, err := tx.CountPermanentQRCodes(t.Context(), "wxs"); err != nil || n >= 3 {
+				if n, err := tx.accounts().CountPermanentQRCodes(t.Context(), "wxs"); err != nil || n >= 3 {
 					return err
 				}
 				name := fmt.Sprint("code ", i)
-				return tx.AddQRCode(t.Context(), accounts.QRCode{Code: name, Ticket: name, Account: "wxs", Action: accounts.QRNumberForEver,
+				return tx.accounts().AddQRCode(t.Context(), accounts.QRCode{Code: name, Ticket: name, Account: "wxs", Action: accounts.QRNumberForEver,
 					Scene: scene, CreatedAt: at})
 			})
 		})
@@ -116,7 +116,7 @@ func TestAUserBecomesAFollowerOnce(t *testing.T) {
 		var added [8]bool
 		errs := race(len(added), func(i int) error {
 			return nodes[i%2].update(t.Context(), func(tx *Tx) (err error) {
-				added[i], err = tx.AddFollower(t.Context(), "wxs", "o1", at)
+				added[i], err = tx.accounts().AddFollower(t.Context(), "wxs", "o1", at)
 				return err
 			})
 		})
@@ -132,7 +132,7 @@ func TestAUserBecomesAFollowerOnce(t *testing.T) {
 		want(t, "new followers", n, 1)
 		view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
 			for openid, follows := range map[string]bool{"o1": true, "O1": false} {
-				got, err := tx.Follower(ctx, "wxs", openid)
+				got, err := tx.accounts().Follower(ctx, "wxs", openid)
 				want(t, openid, got, follows)
 				if err != nil {
 					return err

@@ -55,7 +55,7 @@ func bind(args *[]any, value any) string {
 }
 
 // Sums implements stats.Tx.
-func (t *Tx) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
+func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
 	dim, _ := q.Alone()
 	var args []any
 	var parts []string
@@ -98,7 +98,7 @@ func cutOf(by stats.By, per stats.Per, at string) string {
 const fewTuples = 200
 
 // Tuples implements stats.Tx.
-func (t *Tx) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
+func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
 	c := counting{Query: q}
 	if !c.filter() {
 		return []stats.Answer{}, nil
@@ -223,7 +223,7 @@ func (c *counting) each(ats string, span stats.Span) (hours, rows string) {
 }
 
 // fewMatch reports whether few rows of each hour or day have what a question asks for.
-func (t *Tx) fewMatch(ctx context.Context, q stats.Query, match []string, matched []any) (bool, error) {
+func (t statisticsQueries) fewMatch(ctx context.Context, q stats.Query, match []string, matched []any) (bool, error) {
 	if _, ofRule := q.Filter[stats.Rule]; ofRule {
 		return true, nil
 	}
@@ -254,7 +254,7 @@ func numberText(column string) string {
 }
 
 // answers adds up the parts of a query.
-func (t *Tx) answers(ctx context.Context, q stats.Query, with, parts []string, args []any) ([]stats.Answer, error) {
+func (t statisticsQueries) answers(ctx context.Context, q stats.Query, with, parts []string, args []any) ([]stats.Answer, error) {
 	at, value := `0`, `''`
 	var groups []string
 	if q.By != stats.AllTime {
@@ -281,11 +281,11 @@ func (t *Tx) answers(ctx context.Context, q stats.Query, with, parts []string, a
 	if len(with) > 0 {
 		query = `WITH RECURSIVE ` + strings.Join(with, `, `) + ` ` + query
 	}
-	return list(ctx, t, scanAnswer, query+ordered(q), args...)
+	return list(ctx, t.Tx, scanAnswer, query+ordered(q), args...)
 }
 
 // UsersOf implements stats.Tx.
-func (t *Tx) UsersOf(ctx context.Context, q stats.Query, yield func(stats.UsersRow) error) error {
+func (t statisticsQueries) UsersOf(ctx context.Context, q stats.Query, yield func(stats.UsersRow) error) error {
 	dim, _ := q.Alone()
 	only, value := ``, wanted(q, dim)
 	if value != nil {
@@ -303,8 +303,8 @@ func (t *Tx) UsersOf(ctx context.Context, q stats.Query, yield func(stats.UsersR
 }
 
 // Misses implements stats.Tx.
-func (t *Tx) Misses(ctx context.Context, from, to int64, limit int) ([]stats.MissRow, error) {
-	return list(ctx, t, func(scan func(...any) error) (r stats.MissRow, err error) {
+func (t statisticsQueries) Misses(ctx context.Context, from, to int64, limit int) ([]stats.MissRow, error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.MissRow, err error) {
 		err = scan(&r.Place, &r.Scans)
 		return r, err
 	}, `SELECT place, scans FROM (SELECT place, CAST(SUM(scans) AS BIGINT) AS scans FROM statistics_misses WHERE hour >= $1 AND hour < $2 GROUP BY place) AS found

@@ -69,7 +69,7 @@ func miniProgram(t *testing.T, s *Store, appid string) accounts.Account {
 	t.Helper()
 	a := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true,
 		Versions: []accounts.Version{accounts.Release}, CreatedAt: at}
-	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, a) })
+	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().PutAccount(ctx, a) })
 	return a
 }
 
@@ -113,7 +113,7 @@ func TestOfManyTransactionsOnOnePrefixOneGetsItAndTheOthersAreTold(t *testing.T)
 				r := r
 				r.Owner = fmt.Sprint("wx", i)
 				return nodes[i%2].update(t.Context(), func(tx *Tx) error {
-					_, err := tx.AddRule(t.Context(), r, someone)
+					_, err := tx.rules().AddRule(t.Context(), r, someone)
 					return err
 				})
 			})
@@ -158,11 +158,11 @@ func TestNobodyAddsBelowARuleThatOccupiesAtTheSameMoment(t *testing.T) {
 				t.Fatalf("round %d: below: %v", round, below)
 			default:
 				view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
-					p, err := tx.Rule(ctx, parent)
+					p, err := tx.rules().Rule(ctx, parent)
 					if err != nil {
 						return err
 					}
-					c, err := tx.Rule(ctx, child)
+					c, err := tx.rules().Rule(ctx, child)
 					if c.ID > p.ID {
 						t.Fatalf("round %d: rule %d of another owner stands below rule %d, which occupied first", round, c.ID, p.ID)
 					}
@@ -296,7 +296,7 @@ func TestCountersLoseNothingWhenManyCountAtOnce(t *testing.T) {
 			for range each {
 				var n int
 				if err := nodes[i%2].update(t.Context(), func(tx *Tx) (err error) {
-					n, err = tx.AddCount(t.Context(), "wxa", "x", 1)
+					n, err = tx.accounts().AddCount(t.Context(), "wxa", "x", 1)
 					return err
 				}); err != nil {
 					return err
@@ -360,7 +360,7 @@ func TestChangesAppearInTheOrderOfTheirNumbers(t *testing.T) {
 			for n := range each {
 				r := aRule(t, "wxa", fmt.Sprintf("https://h%d.example/%d", i, n))
 				err := nodes[i%2].update(ctx, func(tx *Tx) (err error) {
-					if r, err = tx.AddRule(ctx, r, someone); err == nil && n%3 == 0 {
+					if r, err = tx.rules().AddRule(ctx, r, someone); err == nil && n%3 == 0 {
 						return undone
 					}
 					return err
@@ -371,7 +371,7 @@ func TestChangesAppearInTheOrderOfTheirNumbers(t *testing.T) {
 				case err != nil:
 					return err
 				case n%3 == 1:
-					if err := nodes[i%2].update(ctx, func(tx *Tx) error { return tx.DeleteRule(ctx, r, someone) }); err != nil {
+					if err := nodes[i%2].update(ctx, func(tx *Tx) error { return tx.rules().DeleteRule(ctx, r, someone) }); err != nil {
 						return err
 					}
 				}

@@ -127,7 +127,7 @@ func TestRuleInFindsWhatTheDirectoryOfAFileSays(t *testing.T) {
 				directory := r.Prefix.ConfirmAddress("")
 				there := func(r rules.Rule) bool { return r.Owner == owner && r.Prefix.ConfirmAddress("") == directory }
 				view(t, s, func(ctx context.Context, tx *Tx) error {
-					found, err := tx.RuleIn(ctx, owner, directory)
+					found, err := tx.rules().RuleIn(ctx, owner, directory)
 					if is := slices.ContainsFunc(all, there); is != (err == nil) || is && !there(found) || !is && err != rules.ErrNoRule {
 						t.Errorf("%s in %s: %q, %v", owner, directory, found.Prefix.Text, err)
 					}

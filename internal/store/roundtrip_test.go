@@ -20,9 +20,9 @@ func TestAnAccountComesBackAsItWas(t *testing.T) {
 		none.AppID, empty.AppID = "none", "empty"
 		zero := accounts.Account{AppID: "zero"}
 		for _, a := range []accounts.Account{full, none, empty, zero} {
-			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, a) })
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().PutAccount(ctx, a) })
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.Account(ctx, a.AppID)
+				got, err := tx.accounts().Account(ctx, a.AppID)
 				want(t, a.AppID, got, a)
 				return err
 			})
@@ -30,15 +30,15 @@ func TestAnAccountComesBackAsItWas(t *testing.T) {
 		// A replacement reaches every column too.
 		zero.AppID = full.AppID
 		for _, a := range []accounts.Account{zero, full} {
-			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutAccount(ctx, a) })
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().PutAccount(ctx, a) })
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.Account(ctx, a.AppID)
+				got, err := tx.accounts().Account(ctx, a.AppID)
 				want(t, "replaced", got, a)
 				return err
 			})
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.Account(ctx, "nobody"); !errors.Is(err, accounts.ErrNoAccount) {
+			if _, err := tx.accounts().Account(ctx, "nobody"); !errors.Is(err, accounts.ErrNoAccount) {
 				t.Errorf("an account that is not there: %v", err)
 			}
 			return nil
@@ -50,46 +50,46 @@ func TestADeletedAccountTakesWhatIsItsOwn(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, appid := range []string{"wxservice", "wxmini", "wxother"} {
-				if err := tx.PutAccount(ctx, accounts.Account{AppID: appid}); err != nil {
+				if err := tx.accounts().PutAccount(ctx, accounts.Account{AppID: appid}); err != nil {
 					return err
 				}
 				token := accounts.Token{Hash: "hash of " + appid, AppID: appid, Series: accounts.Plain, IssuedAt: at,
 					ExpiresAt: at.Add(time.Hour)}
-				if err := tx.PutToken(ctx, token); err != nil {
+				if err := tx.accounts().PutToken(ctx, token); err != nil {
 					return err
 				}
 			}
-			if err := tx.PutLink(ctx, "wxservice", "wxmini", at); err != nil {
+			if err := tx.accounts().PutLink(ctx, "wxservice", "wxmini", at); err != nil {
 				return err
 			}
-			if err := tx.PutLink(ctx, "wxservice", "wxother", at); err != nil {
+			if err := tx.accounts().PutLink(ctx, "wxservice", "wxother", at); err != nil {
 				return err
 			}
-			return tx.PutComponent(ctx, accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxmini"}, {AppID: "wxother"}}})
+			return tx.accounts().PutComponent(ctx, accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxmini"}, {AppID: "wxother"}}})
 		})
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteAccount(ctx, "wxmini") })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().DeleteAccount(ctx, "wxmini") })
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.Account(ctx, "wxmini"); !errors.Is(err, accounts.ErrNoAccount) {
+			if _, err := tx.accounts().Account(ctx, "wxmini"); !errors.Is(err, accounts.ErrNoAccount) {
 				t.Errorf("the account: %v", err)
 			}
-			if _, err := tx.Token(ctx, "hash of wxmini"); !errors.Is(err, accounts.ErrNoToken) {
+			if _, err := tx.accounts().Token(ctx, "hash of wxmini"); !errors.Is(err, accounts.ErrNoToken) {
 				t.Errorf("its token: %v", err)
 			}
-			if _, err := tx.Token(ctx, "hash of wxother"); err != nil {
+			if _, err := tx.accounts().Token(ctx, "hash of wxother"); err != nil {
 				t.Errorf("another's token: %v", err)
 			}
-			links, err := tx.Links(ctx, "wxservice")
+			links, err := tx.accounts().Links(ctx, "wxservice")
 			want(t, "links", links, []string{"wxother"})
 			if err != nil {
 				return err
 			}
-			c, err := tx.Component(ctx, "wxc")
+			c, err := tx.accounts().Component(ctx, "wxc")
 			want(t, "grants", c.Grants, []accounts.Grant{{AppID: "wxother"}})
 			return err
 		})
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteAccount(ctx, "wxservice") })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().DeleteAccount(ctx, "wxservice") })
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			linked, err := tx.Linked(ctx, "wxservice", "wxother")
+			linked, err := tx.accounts().Linked(ctx, "wxservice", "wxother")
 			want(t, "linked", linked, false)
 			return err
 		})
@@ -99,15 +99,15 @@ func TestADeletedAccountTakesWhatIsItsOwn(t *testing.T) {
 func TestALinkIsThereOnceAndGoes(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			if err := tx.PutLink(ctx, "wxs", "wxm", at); err != nil {
+			if err := tx.accounts().PutLink(ctx, "wxs", "wxm", at); err != nil {
 				return err
 			}
-			return tx.PutLink(ctx, "wxs", "wxm", at.Add(time.Hour))
+			return tx.accounts().PutLink(ctx, "wxs", "wxm", at.Add(time.Hour))
 		})
 		is := func(service, mini string, wanted bool) {
 			t.Helper()
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.Linked(ctx, service, mini)
+				got, err := tx.accounts().Linked(ctx, service, mini)
 				want(t, service+" with "+mini, got, wanted)
 				return err
 			})
@@ -116,9 +116,9 @@ func TestALinkIsThereOnceAndGoes(t *testing.T) {
 		is("wxm", "wxs", false)
 		is("wxS", "wxm", false)
 		want(t, "rows", number(t, s, `SELECT COUNT(*) FROM links`), int64(1))
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteLink(ctx, "wxs", "wxm") })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().DeleteLink(ctx, "wxs", "wxm") })
 		is("wxs", "wxm", false)
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteLink(ctx, "wxs", "wxm") })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().DeleteLink(ctx, "wxs", "wxm") })
 	})
 }
 
@@ -130,9 +130,9 @@ func TestAComponentComesBackAsItWas(t *testing.T) {
 		empty.Grants = []accounts.Grant{{AppID: "a", PermissionSets: nil}, {AppID: "b", PermissionSets: []int{}}}
 		put := func(c accounts.Component) (got accounts.Component) {
 			t.Helper()
-			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutComponent(ctx, c) })
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().PutComponent(ctx, c) })
 			view(t, s, func(ctx context.Context, tx *Tx) (err error) {
-				got, err = tx.Component(ctx, c.AppID)
+				got, err = tx.accounts().Component(ctx, c.AppID)
 				return err
 			})
 			return got
@@ -153,7 +153,7 @@ func TestAComponentComesBackAsItWas(t *testing.T) {
 		want(t, "replaced, grants included", got, other)
 
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.Component(ctx, "nobody"); !errors.Is(err, accounts.ErrNoComponent) {
+			if _, err := tx.accounts().Component(ctx, "nobody"); !errors.Is(err, accounts.ErrNoComponent) {
 				t.Errorf("a component that is not there: %v", err)
 			}
 			return nil
@@ -166,23 +166,23 @@ func TestATokenComesBackAsItWas(t *testing.T) {
 		full := filled[accounts.Token](t)
 		fresh := accounts.Token{Hash: "h", AppID: "wxa", Series: accounts.Stable, IssuedAt: at, ExpiresAt: at.Add(accounts.TokenLife)}
 		for _, k := range []accounts.Token{full, fresh} {
-			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutToken(ctx, k) })
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().PutToken(ctx, k) })
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.Token(ctx, k.Hash)
+				got, err := tx.accounts().Token(ctx, k.Hash)
 				want(t, "token", got, k)
 				if err != nil {
 					return err
 				}
-				got, err = tx.LatestToken(ctx, k.AppID, k.Series)
+				got, err = tx.accounts().LatestToken(ctx, k.AppID, k.Series)
 				want(t, "latest token", got, k)
 				return err
 			})
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.Token(ctx, "H"); !errors.Is(err, accounts.ErrNoToken) {
+			if _, err := tx.accounts().Token(ctx, "H"); !errors.Is(err, accounts.ErrNoToken) {
 				t.Errorf("a token that is not there: %v", err)
 			}
-			if _, err := tx.LatestToken(ctx, "wxa", accounts.Plain); !errors.Is(err, accounts.ErrNoToken) {
+			if _, err := tx.accounts().LatestToken(ctx, "wxa", accounts.Plain); !errors.Is(err, accounts.ErrNoToken) {
 				t.Errorf("a series without token: %v", err)
 			}
 			return nil
@@ -207,7 +207,7 @@ func TestTokensAreCutAndForgottenByAccountAndSeries(t *testing.T) {
 			got := map[string]time.Time{}
 			view(t, s, func(ctx context.Context, tx *Tx) error {
 				for _, k := range all {
-					k, err := tx.Token(ctx, k.Hash)
+					k, err := tx.accounts().Token(ctx, k.Hash)
 					if errors.Is(err, accounts.ErrNoToken) {
 						continue
 					}
@@ -222,18 +222,20 @@ func TestTokensAreCutAndForgottenByAccountAndSeries(t *testing.T) {
 		}
 		cut := func(d time.Duration) {
 			t.Helper()
-			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.CutTokens(ctx, "wxa", accounts.Plain, at.Add(d)) })
+			update(t, s, func(ctx context.Context, tx *Tx) error {
+				return tx.accounts().CutTokens(ctx, "wxa", accounts.Plain, at.Add(d))
+			})
 		}
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, k := range all {
-				if err := tx.PutToken(ctx, k); err != nil {
+				if err := tx.accounts().PutToken(ctx, k); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			latest, err := tx.LatestToken(ctx, "wxa", accounts.Plain)
+			latest, err := tx.accounts().LatestToken(ctx, "wxa", accounts.Plain)
 			want(t, "latest", latest.Hash, "new")
 			return err
 		})
@@ -248,16 +250,16 @@ func TestTokensAreCutAndForgottenByAccountAndSeries(t *testing.T) {
 
 		// A clock that was set back: what was not replaced is the latest.
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return tx.PutToken(ctx, token("back", "wxa", accounts.Plain, -time.Hour))
+			return tx.accounts().PutToken(ctx, token("back", "wxa", accounts.Plain, -time.Hour))
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			latest, err := tx.LatestToken(ctx, "wxa", accounts.Plain)
+			latest, err := tx.accounts().LatestToken(ctx, "wxa", accounts.Plain)
 			want(t, "latest after the clock went back", latest.Hash, "back")
 			return err
 		})
 
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return tx.ForgetTokens(ctx, "wxa", at.Add(time.Minute+accounts.TokenLife))
+			return tx.accounts().ForgetTokens(ctx, "wxa", at.Add(time.Minute+accounts.TokenLife))
 		})
 		want(t, "forgotten", cuts(), map[string]time.Time{"new": five, "other": {}})
 	})
@@ -271,7 +273,7 @@ func TestCountersCountByAccountThingAndDay(t *testing.T) {
 				day         int64
 				want        int
 			}{{"wxa", "x", 1, 1}, {"wxa", "x", 1, 2}, {"wxa", "x", 2, 1}, {"wxa", "y", 1, 1}, {"WXA", "x", 1, 1}, {"wxa", "x", 1, 3}} {
-				n, err := tx.AddCount(ctx, c.appid, c.what, c.day)
+				n, err := tx.accounts().AddCount(ctx, c.appid, c.what, c.day)
 				if err != nil {
 					return err
 				}
@@ -281,7 +283,7 @@ func TestCountersCountByAccountThingAndDay(t *testing.T) {
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			for day, wanted := range []int{0, 3, 1, 0} {
-				n, err := tx.Count(ctx, "wxa", "x", int64(day))
+				n, err := tx.accounts().Count(ctx, "wxa", "x", int64(day))
 				if err != nil {
 					return err
 				}
@@ -324,14 +326,14 @@ func TestARuleComesBackAsItWas(t *testing.T) {
 			r.ID = int64(i + 1)
 			want(t, "added", added[i], r)
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.Rule(ctx, r.Prefix.Key)
+				got, err := tx.rules().Rule(ctx, r.Prefix.Key)
 				want(t, "read", got, r)
 				return err
 			})
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, key := range []string{"https://h.example/y", "HTTPS://h.example/x", "https://h.example/x//", ""} {
-				if _, err := tx.Rule(ctx, key); !errors.Is(err, rules.ErrNoRule) {
+				if _, err := tx.rules().Rule(ctx, key); !errors.Is(err, rules.ErrNoRule) {
 					t.Errorf("%q, which is no rule: %v", key, err)
 				}
 			}
@@ -347,22 +349,22 @@ func TestAChangedRuleComesBackAsItWas(t *testing.T) {
 		// These belong to the rule for life.
 		changed.ID, changed.Owner, changed.Kind, changed.Prefix, changed.CreatedAt = plain[0].ID, plain[0].Owner, plain[0].Kind,
 			plain[0].Prefix, plain[0].CreatedAt
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutRule(ctx, changed, someone) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().PutRule(ctx, changed, someone) })
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.Rule(ctx, changed.Prefix.Key)
+			got, err := tx.rules().Rule(ctx, changed.Prefix.Key)
 			want(t, "changed", got, changed)
 			if err != nil {
 				return err
 			}
-			got, err = tx.Rule(ctx, plain[1].Prefix.Key)
+			got, err = tx.rules().Rule(ctx, plain[1].Prefix.Key)
 			want(t, "its neighbour", got, plain[1])
 			return err
 		})
 		gone := changed
 		gone.ID = 99
 		for did, f := range map[string]func(context.Context, *Tx) error{
-			"put":    func(ctx context.Context, tx *Tx) error { return tx.PutRule(ctx, gone, someone) },
-			"delete": func(ctx context.Context, tx *Tx) error { return tx.DeleteRule(ctx, gone, someone) },
+			"put":    func(ctx context.Context, tx *Tx) error { return tx.rules().PutRule(ctx, gone, someone) },
+			"delete": func(ctx context.Context, tx *Tx) error { return tx.rules().DeleteRule(ctx, gone, someone) },
 		} {
 			if err := s.update(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }); !errors.Is(err, rules.ErrNoRule) {
 				t.Errorf("%s of a rule that is gone: %v", did, err)
@@ -376,18 +378,18 @@ func TestADomainComesBackAsItWas(t *testing.T) {
 		d := filled[rules.Domain](t)
 		put := func(d rules.Domain) {
 			t.Helper()
-			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutDomain(ctx, d) })
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().PutDomain(ctx, d) })
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.Domains(ctx)
+				got, err := tx.rules().Domains(ctx)
 				want(t, "domains", got, []rules.Domain{d})
 				return err
 			})
 		}
 		put(d)
 		put(rules.Domain{Host: d.Host, Status: rules.NoICP, At: at})
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteDomain(ctx, d.Host) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().DeleteDomain(ctx, d.Host) })
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.Domains(ctx)
+			got, err := tx.rules().Domains(ctx)
 			want(t, "domains after the delete", got, []rules.Domain{})
 			return err
 		})
@@ -401,7 +403,7 @@ func TestAConfirmationComesBackAsItWas(t *testing.T) {
 		none.RID, none.OK, empty.RID, empty.At = "none", false, "empty", full.At.Add(time.Millisecond)
 		put := func(c rules.Confirmation) {
 			t.Helper()
-			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutConfirmation(ctx, c) })
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().PutConfirmation(ctx, c) })
 		}
 		var ofPrefix, failed, found []string
 		for _, c := range []rules.Confirmation{empty, none, full} {
@@ -417,7 +419,7 @@ func TestAConfirmationComesBackAsItWas(t *testing.T) {
 		for _, c := range []rules.Confirmation{full, none, empty} {
 			put(c)
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.Confirmations(ctx, rules.ConfirmationQuery{RID: c.RID, Limit: 10})
+				got, err := tx.rules().Confirmations(ctx, rules.ConfirmationQuery{RID: c.RID, Limit: 10})
 				want(t, c.RID, got, []rules.Confirmation{c})
 				return err
 			})
@@ -428,7 +430,7 @@ func TestAConfirmationComesBackAsItWas(t *testing.T) {
 		list := func(q rules.ConfirmationQuery) (rids []string) {
 			t.Helper()
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.Confirmations(ctx, q)
+				got, err := tx.rules().Confirmations(ctx, q)
 				for _, c := range got {
 					rids = append(rids, c.RID)
 					if c.Reason == "another" {
@@ -450,7 +452,7 @@ func TestAConfirmationComesBackAsItWas(t *testing.T) {
 		want(t, "that found the file", list(rules.ConfirmationQuery{Found: true, Owner: full.Owner, Limit: 10}), found)
 
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return tx.ForgetConfirmations(ctx, full.At.Add(time.Millisecond))
+			return tx.rules().ForgetConfirmations(ctx, full.At.Add(time.Millisecond))
 		})
 		want(t, "without the old ones", list(rules.ConfirmationQuery{Limit: 10}), []string{"empty"})
 	})

@@ -11,7 +11,7 @@ import (
 )
 
 // Walk implements rules.Tx. A page without a filter looks at its own rows.
-func (t *Tx) Walk(ctx context.Context, s rules.Search, owner string, look int) (found []rules.Rule, next int64, err error) {
+func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, look int) (found []rules.Rule, next int64, err error) {
 	var where []string
 	var args []any
 	add := func(condition string, arg any) {
@@ -44,7 +44,7 @@ func (t *Tx) Walk(ctx context.Context, s rules.Search, owner string, look int) (
 		add(`LOWER(prefix COLLATE "binary") LIKE ? ESCAPE '!'`,
 			"%"+strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(asciiLower(s.Part))+"%")
 	}
-	found, err = list(ctx, t, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM rules`+conditions(where)+order+` LIMIT %d`, s.Limit+1),
+	found, err = list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM rules`+conditions(where)+order+` LIMIT %d`, s.Limit+1),
 		args...)
 	if err == nil && len(found) > s.Limit {
 		found, next = found[:s.Limit], found[s.Limit-1].ID
@@ -63,7 +63,7 @@ func asciiLower(text string) string {
 }
 
 // Beginning implements rules.Tx.
-func (t *Tx) Beginning(ctx context.Context, s rules.Search) (all []rules.Rule, err error) {
+func (t ruleQueries) Beginning(ctx context.Context, s rules.Search) (all []rules.Rule, err error) {
 	type bound struct{ column, text string }
 	scheme, rest, whole := strings.Cut(s.Part, "://")
 	if !whole {
@@ -85,7 +85,7 @@ func (t *Tx) Beginning(ctx context.Context, s rules.Search) (all []rules.Rule, e
 		for _, owner := range s.Owners {
 			args = append(args, owner)
 		}
-		some, err := list(ctx, t, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM (SELECT `+ruleColumns+` FROM rules
+		some, err := list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM (SELECT `+ruleColumns+` FROM rules
 			WHERE `+one.column+` >= $1 AND `+one.column+` < $2 ORDER BY `+one.column+` LIMIT %d) AS near`+conditions(owned)+` LIMIT %d`,
 			rules.MostLooked, s.Limit), args...)
 		if err != nil {

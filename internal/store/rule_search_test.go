@@ -87,7 +87,7 @@ func TestAWalkEndsWhereItHasLookedEnough(t *testing.T) {
 		}
 		all = addRules(t, s, all...)
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			list, next, err := tx.Walk(ctx, rules.Search{Part: "/19/", Limit: 3}, "wxa", 8)
+			list, next, err := tx.rules().Walk(ctx, rules.Search{Part: "/19/", Limit: 3}, "wxa", 8)
 			if err == nil && (len(list) != 0 || next != all[7].ID) {
 				t.Errorf("%d rules, and on after %d, want %d", len(list), next, all[7].ID)
 			}
@@ -126,20 +126,21 @@ func TestASearchFindsTheOldestOfMany(t *testing.T) {
 func TestScansOfLateAreReadForEachAlone(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			if err := tx.AddScanCounts(ctx, []stats.CountRow{{Per: stats.PerDay, At: 100, Rule: 7, Tuple: 1, Count: stats.Count{Scans: 2}},
+			if err := tx.statistics().AddScanCounts(ctx, []stats.CountRow{
+				{Per: stats.PerDay, At: 100, Rule: 7, Tuple: 1, Count: stats.Count{Scans: 2}},
 				{Per: stats.PerDay, At: 100, Rule: 7, Tuple: 2, Count: stats.Count{Scans: 3}},
 				{Per: stats.PerDay, At: 101, Rule: 8, Tuple: 1, Count: stats.Count{Scans: 9}}}); err != nil {
 				return err
 			}
-			return tx.AddSums(ctx, []stats.SumRow{
+			return tx.statistics().AddSums(ctx, []stats.SumRow{
 				{Per: stats.PerDay, Dim: stats.Owner, At: 100, Value: "wxa", Count: stats.Count{Scans: 5}}})
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.DaysOfRules(ctx, []int64{99, 100, 101}, []int64{7, 9})
+			got, err := tx.statistics().DaysOfRules(ctx, []int64{99, 100, 101}, []int64{7, 9})
 			if err == nil {
 				want(t, "rules", got, []stats.DayCount[int64]{{Of: 7, At: 100, Scans: 5}})
 			}
-			of, errOf := tx.DaysOfOwners(ctx, []int64{100}, []string{"wxa", "wxb"})
+			of, errOf := tx.statistics().DaysOfOwners(ctx, []int64{100}, []string{"wxa", "wxb"})
 			want(t, "owners", of, []stats.DayCount[string]{{Of: "wxa", At: 100, Scans: 5}})
 			if err == nil {
 				err = errOf

@@ -52,7 +52,7 @@ func readPrefix(r *rules.Rule, text string) error {
 }
 
 // Rule implements rules.Tx.
-func (t *Tx) Rule(ctx context.Context, key string) (rules.Rule, error) {
+func (t ruleQueries) Rule(ctx context.Context, key string) (rules.Rule, error) {
 	return scanRule(t.few(ctx, `SELECT `+ruleColumns+` FROM rules WHERE key = $1`, key).Scan)
 }
 
@@ -60,7 +60,7 @@ func (t *Tx) Rule(ctx context.Context, key string) (rules.Rule, error) {
 const chunk = 500
 
 // RulesAt implements rules.Tx.
-func (t *Tx) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, error) {
+func (t ruleQueries) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, error) {
 	var found []rules.Rule
 	for len(keys) > 0 {
 		n := min(chunk, len(keys))
@@ -68,7 +68,7 @@ func (t *Tx) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, error) {
 		for i, key := range keys[:n] {
 			args[i] = key
 		}
-		some, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key IN (`+t.marks(1, n)+`)`, args...)
+		some, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key IN (`+t.marks(1, n)+`)`, args...)
 		if err != nil {
 			return nil, err
 		}
@@ -78,9 +78,9 @@ func (t *Tx) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, error) {
 }
 
 // RulesBelow implements rules.Tx.
-func (t *Tx) RulesBelow(ctx context.Context, key string, limit int) ([]rules.Rule, error) {
+func (t ruleQueries) RulesBelow(ctx context.Context, key string, limit int) ([]rules.Rule, error) {
 	end := strings.TrimSuffix(key, "/") + "0" // "0" follows "/"
-	return list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`, key, end, limit)
+	return list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`, key, end, limit)
 }
 
 // ruleDirectory is the directory of a rule's path, as migration 23 has it in an index:
@@ -88,7 +88,7 @@ func (t *Tx) RulesBelow(ctx context.Context, key string, limit int) ([]rules.Rul
 const ruleDirectory = `REPLACE(RTRIM(link_path, REPLACE(link_path, '/', '')), '%23', '#')`
 
 // RuleIn implements rules.Tx.
-func (t *Tx) RuleIn(ctx context.Context, owner, directory string) (rules.Rule, error) {
+func (t ruleQueries) RuleIn(ctx context.Context, owner, directory string) (rules.Rule, error) {
 	link, ok := rules.ParseLink(directory)
 	if !ok {
 		return rules.Rule{}, rules.ErrNoRule
@@ -115,7 +115,7 @@ func placeholders(first, n int) string {
 }
 
 // Named implements rules.Tx. The number of a rule is that of the change that added it.
-func (t *Tx) Named(ctx context.Context, ids []int64) ([]rules.Named, error) {
+func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -127,18 +127,18 @@ func (t *Tx) Named(ctx context.Context, ids []int64) ([]rules.Named, error) {
 		args[i] = id
 	}
 	these := placeholders(1, len(ids))
-	return list(ctx, t, func(scan func(...any) error) (n rules.Named, err error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (n rules.Named, err error) {
 		var gone int64
 		err = scan(&n.ID, &n.Owner, &n.Prefix, &gone)
 		n.Gone = gone == 1
 		return n, err
 	}, `SELECT id, owner, prefix, 0 FROM rules WHERE id IN (`+these+`)
-		UNION ALL SELECT seq, `+t.loggedOwner()+`, `+prefix+`, 1 FROM changes h
+		UNION ALL SELECT seq, `+t.statistics().loggedOwner()+`, `+prefix+`, 1 FROM changes h
 			WHERE seq IN (`+these+`) AND kind = '`+ofRule+`' AND NOT EXISTS (SELECT 1 FROM rules WHERE id = h.seq)`, args...)
 }
 
 // List implements rules.Tx.
-func (t *Tx) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error) {
+func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error) {
 	var where []string
 	var args []any
 	filter := func(condition string, arg any) {
@@ -183,7 +183,7 @@ func (t *Tx) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error)
 	}
 	n := len(args)
 	args = append(args, q.Limit, q.Offset)
-	found, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules`+conditions(where)+order+
+	found, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules`+conditions(where)+order+
 		fmt.Sprintf(` LIMIT $%d OFFSET $%d`, n+1, n+2), args...)
 	return found, total, err
 }
@@ -196,7 +196,7 @@ func conditions(where []string) string {
 }
 
 // total is how many rules match a query, on all pages.
-func (t *Tx) total(ctx context.Context, where []string, args []any, q rules.Query) (n int, err error) {
+func (t ruleQueries) total(ctx context.Context, where []string, args []any, q rules.Query) (n int, err error) {
 	switch {
 	case q.NoTotal:
 	case q.Owner != "":
@@ -217,7 +217,7 @@ func opened(q rules.Query) string {
 }
 
 // counted reads a row that the triggers of 00022_counted.sql keep.
-func (t *Tx) counted(ctx context.Context, owner, target string) (n int, err error) {
+func (t ruleQueries) counted(ctx context.Context, owner, target string) (n int, err error) {
 	err = t.few(ctx, `SELECT n FROM rule_counts WHERE owner = $1 AND target = $2`, owner, target).Scan(&n)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
@@ -226,19 +226,19 @@ func (t *Tx) counted(ctx context.Context, owner, target string) (n int, err erro
 }
 
 // CountOwned implements rules.Tx.
-func (t *Tx) CountOwned(ctx context.Context, owner string) (int, error) {
+func (t ruleQueries) CountOwned(ctx context.Context, owner string) (int, error) {
 	return t.counted(ctx, owner, "")
 }
 
 // CountTargeted implements rules.Tx.
-func (t *Tx) CountTargeted(ctx context.Context, target string) (int, error) {
+func (t ruleQueries) CountTargeted(ctx context.Context, target string) (int, error) {
 	return t.counted(ctx, "", target)
 }
 
 // pieceAt finds the piece that has the rule at an offset of an owner's list: the id that the piece
 // begins with, and how many rules come before it. It reads one row for about 1,024 rules before the
 // page.
-func (t *Tx) pieceAt(ctx context.Context, q rules.Query) (first int64, before int, err error) {
+func (t ruleQueries) pieceAt(ctx context.Context, q rules.Query) (first int64, before int, err error) {
 	pieces, err := t.query(ctx, `SELECT first, n FROM rule_pieces WHERE owner = $1 AND target = $2 ORDER BY first`, q.Owner, opened(q))
 	if err != nil {
 		return 0, 0, err
@@ -265,7 +265,7 @@ const (
 )
 
 // Near implements rules.Tx.
-func (t *Tx) Near(ctx context.Context, link rules.Link, each int) ([]rules.Rule, error) {
+func (t ruleQueries) Near(ctx context.Context, link rules.Link, each int) ([]rules.Rule, error) {
 	var near []rules.Rule
 	// Keys are sorted by bytes, so those that have most in common with the link come right before
 	// and after it. This is done for each scheme.
@@ -287,7 +287,7 @@ func (t *Tx) Near(ctx context.Context, link rules.Link, each int) ([]rules.Rule,
 				if p[0] >= p[1] || left == 0 {
 					continue
 				}
-				some, err := list(ctx, t, scanRule, side.query, p[0], p[1], left)
+				some, err := list(ctx, t.Tx, scanRule, side.query, p[0], p[1], left)
 				if err != nil {
 					return nil, err
 				}
@@ -296,7 +296,7 @@ func (t *Tx) Near(ctx context.Context, link rules.Link, each int) ([]rules.Rule,
 			}
 		}
 	}
-	elsewhere, err := list(ctx, t, scanRule, nearElsewhere, link.Path(), link.Host, each, nearLooked)
+	elsewhere, err := list(ctx, t.Tx, scanRule, nearElsewhere, link.Path(), link.Host, each, nearLooked)
 	return append(near, elsewhere...), err
 }
 
@@ -315,7 +315,7 @@ func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 		stopped := false
 		err := s.view(ctx, func(tx *Tx) error {
 			return tx.patiently(func() (err error) {
-				stopped, err = tx.allRules(ctx, yield)
+				stopped, err = tx.rules().allRules(ctx, yield)
 				return err
 			})
 		})
@@ -327,7 +327,7 @@ func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 
 // allRules reports whether yield stopped it. It may take minutes, because yield takes its time with
 // rows that the server sent long before.
-func (t *Tx) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (stopped bool, err error) {
+func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (stopped bool, err error) {
 	if err := t.lasting(ctx); err != nil {
 		return false, err
 	}
@@ -379,7 +379,7 @@ func setText(s *string, b sql.RawBytes) {
 }
 
 // AddRule implements rules.Tx.
-func (t *Tx) AddRule(ctx context.Context, r rules.Rule, d rules.Deed) (rules.Rule, error) {
+func (t ruleQueries) AddRule(ctx context.Context, r rules.Rule, d rules.Deed) (rules.Rule, error) {
 	if t.member != nil {
 		t.member.adds = append(t.member.adds, added{r, d})
 		return r, nil
@@ -407,7 +407,7 @@ var errBeingImported = errors.New("one of the prefixes is being written by an im
 
 // insertRules stores new rules. Where an import has written a prefix without showing it yet, this
 // waits for a moment only: it may have locked the end of the log, which everybody needs.
-func (t *Tx) insertRules(ctx context.Context, all []rules.Rule) error {
+func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 	for i := range all {
 		if i == 0 || all[i].Owner != all[i-1].Owner {
 			t.touched.Add(rules.Epoch(all[i].Owner))
@@ -439,7 +439,7 @@ func (t *Tx) insertRules(ctx context.Context, all []rules.Rule) error {
 
 // AddRules implements rules.Tx. It keeps none of them in memory, however many calls follow each
 // other.
-func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, d rules.Deed) error {
+func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.Deed) error {
 	next, err := t.nextChange(ctx)
 	if err != nil {
 		return err
@@ -458,10 +458,10 @@ func (t *Tx) AddRules(ctx context.Context, all []rules.Rule, d rules.Deed) error
 }
 
 // NextChange implements rules.Tx.
-func (t *Tx) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
+func (t bulkQueries) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
 
 // PutRule implements rules.Tx.
-func (t *Tx) PutRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
+func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 	if r.Kind == rules.Service && !r.Published { // its target may change, and rules are counted by target
 		if err := t.lockHead(ctx); err != nil {
 			return err
@@ -481,7 +481,7 @@ func (t *Tx) PutRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 // changeRule makes a statement act on the rule with the id that is its first argument: ErrNoRule where there is none. Its owner
 // is locked, so that only an import may be changing its row: for that nobody waits, because everybody may be waiting for the end
 // of the log behind them.
-func (t *Tx) changeRule(ctx context.Context, statement string, args ...any) error {
+func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...any) error {
 	missed := false
 	where := ` WHERE id = $1`
 	if t.engine.sharesRows() {
@@ -508,7 +508,7 @@ func (t *Tx) changeRule(ctx context.Context, statement string, args ...any) erro
 }
 
 // DeleteRule implements rules.Tx.
-func (t *Tx) DeleteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
+func (t ruleQueries) DeleteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 	// The order of locks is that of an add: the head comes before the rows that count rules.
 	if err := t.lockHead(ctx); err != nil {
 		return err
@@ -555,18 +555,18 @@ func (r ruleRecord) rule() (rules.Rule, error) {
 		CreatedAt: fromMillis(r.CreatedAt), ChangedAt: fromMillis(r.ChangedAt), PublishedAt: fromMillis(r.PublishedAt)}, nil
 }
 
-func (t *Tx) noteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
+func (t ruleQueries) noteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
 	record := recordOf(r)
 	record.Reason = d.Reason
 	return t.noteAt(ctx, d.At, ofRule, r.Prefix.Key, d.Did, record)
 }
 
 // Changes implements rules.Tx.
-func (t *Tx) Changes(ctx context.Context, key string, limit int) ([]rules.Change, error) {
+func (t ruleQueries) Changes(ctx context.Context, key string, limit int) ([]rules.Change, error) {
 	if err := t.writeNoted(ctx); err != nil {
 		return nil, err
 	}
-	return list(ctx, t, scanRuleChange, `SELECT `+ruleChangeColumns+` FROM changes
+	return list(ctx, t.Tx, scanRuleChange, `SELECT `+ruleChangeColumns+` FROM changes
 		WHERE kind = '`+ofRule+`' AND key = $1 ORDER BY seq DESC LIMIT $2`, key, limit)
 }
 
@@ -594,13 +594,13 @@ func nextHour(t time.Time) int64 {
 }
 
 // PublishesSince implements rules.Tx.
-func (t *Tx) PublishesSince(ctx context.Context, owner string, since time.Time) (n int, err error) {
+func (t ruleQueries) PublishesSince(ctx context.Context, owner string, since time.Time) (n int, err error) {
 	err = t.row(ctx, `SELECT `+spentSince+` WHERE $1 = 1`, 1, owner, millis(since), nextHour(since)).Scan(&n)
 	return n, err
 }
 
 // Publishing implements rules.Tx.
-func (t *Tx) Publishing(ctx context.Context, owner string, link rules.Link, since time.Time) (p rules.Publishing, err error) {
+func (t ruleQueries) Publishing(ctx context.Context, owner string, link rules.Link, since time.Time) (p rules.Publishing, err error) {
 	// The locks are sent together with the query. The query begins when they are held, and sees
 	// what was committed by then.
 	key := link.Key
@@ -642,13 +642,13 @@ func qualified(table, columns string) string {
 }
 
 // AddPublish implements rules.Tx.
-func (t *Tx) AddPublish(ctx context.Context, owner, key string, at time.Time) error {
+func (t ruleQueries) AddPublish(ctx context.Context, owner, key string, at time.Time) error {
 	t.touched.Add(rules.Epoch(owner))
 	return t.later(ctx, nil, `INSERT INTO publishes (owner, key, at) VALUES ($1, $2, $3)`, owner, key, millis(at))
 }
 
 // Domain implements rules.Tx.
-func (t *Tx) Domain(ctx context.Context, host string) (rules.DomainStatus, error) {
+func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatus, error) {
 	// The host and the hosts above it: a.b.example, b.example, example.
 	name, _, _ := strings.Cut(host, ":")
 	hosts := []any{host}
@@ -658,7 +658,7 @@ func (t *Tx) Domain(ctx context.Context, host string) (rules.DomainStatus, error
 		}
 		_, name, _ = strings.Cut(name, ".")
 	}
-	found, err := list(ctx, t, scanDomain, `SELECT host, status, at FROM domains WHERE host IN (`+placeholders(1, len(hosts))+`)`, hosts...)
+	found, err := list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains WHERE host IN (`+placeholders(1, len(hosts))+`)`, hosts...)
 	if err != nil {
 		return "", err
 	}
@@ -680,17 +680,17 @@ func scanDomain(scan func(...any) error) (d rules.Domain, err error) {
 }
 
 // Domains implements rules.Tx.
-func (t *Tx) Domains(ctx context.Context) ([]rules.Domain, error) {
-	return list(ctx, t, scanDomain, `SELECT host, status, at FROM domains ORDER BY host`)
+func (t ruleQueries) Domains(ctx context.Context) ([]rules.Domain, error) {
+	return list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains ORDER BY host`)
 }
 
 // DomainsAfter implements rules.Tx.
-func (t *Tx) DomainsAfter(ctx context.Context, after string, limit int) ([]rules.Domain, error) {
-	return list(ctx, t, scanDomain, `SELECT host, status, at FROM domains WHERE host > $1 ORDER BY host LIMIT $2`, after, limit)
+func (t ruleQueries) DomainsAfter(ctx context.Context, after string, limit int) ([]rules.Domain, error) {
+	return list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains WHERE host > $1 ORDER BY host LIMIT $2`, after, limit)
 }
 
 // PutDomain implements rules.Tx.
-func (t *Tx) PutDomain(ctx context.Context, d rules.Domain) error {
+func (t ruleQueries) PutDomain(ctx context.Context, d rules.Domain) error {
 	_, err := t.exec(ctx, `INSERT INTO domains (host, status, at) VALUES ($1, $2, $3)
 		ON CONFLICT (host) DO UPDATE SET status = excluded.status, at = excluded.at`, d.Host, string(d.Status), millis(d.At))
 	if err != nil {
@@ -700,7 +700,7 @@ func (t *Tx) PutDomain(ctx context.Context, d rules.Domain) error {
 }
 
 // DeleteDomain implements rules.Tx.
-func (t *Tx) DeleteDomain(ctx context.Context, host string) error {
+func (t ruleQueries) DeleteDomain(ctx context.Context, host string) error {
 	n, err := t.exec(ctx, `DELETE FROM domains WHERE host = $1`, host)
 	if err != nil || n == 0 {
 		return err
@@ -709,19 +709,19 @@ func (t *Tx) DeleteDomain(ctx context.Context, host string) error {
 }
 
 // PutConfirmation implements rules.Tx.
-func (t *Tx) PutConfirmation(ctx context.Context, c rules.Confirmation) error {
+func (t ruleQueries) PutConfirmation(ctx context.Context, c rules.Confirmation) error {
 	return t.later(ctx, nil, `INSERT INTO confirmations (rid, at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (rid) DO NOTHING`, c.RID, millis(c.At), c.Owner, c.Prefix, c.URL, flag(c.OK), c.Reason, inJSON(&c.Steps).text())
 }
 
 // ForgetConfirmations implements rules.Tx.
-func (t *Tx) ForgetConfirmations(ctx context.Context, before time.Time) error {
+func (t ruleQueries) ForgetConfirmations(ctx context.Context, before time.Time) error {
 	_, err := t.exec(ctx, `DELETE FROM confirmations WHERE at < $1`, millis(before))
 	return err
 }
 
 // Confirmations implements rules.Tx.
-func (t *Tx) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]rules.Confirmation, error) {
+func (t ruleQueries) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]rules.Confirmation, error) {
 	where, args := []string{}, []any{q.Limit}
 	if q.RID != "" {
 		where = append(where, `rid = `+bind(&args, q.RID))
@@ -735,7 +735,7 @@ func (t *Tx) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]ru
 	if q.Failed || q.Found {
 		where = append(where, `ok = `+bind(&args, flag(q.Found)))
 	}
-	return list(ctx, t, func(scan func(...any) error) (c rules.Confirmation, err error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (c rules.Confirmation, err error) {
 		var at int64
 		err = scan(&c.RID, &at, &c.Owner, &c.Prefix, &c.URL, &c.OK, &c.Reason, inJSON(&c.Steps))
 		c.At = fromMillis(at)

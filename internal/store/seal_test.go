@@ -191,7 +191,7 @@ func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
 				token.Sealed = "text of " + token.Hash
 				texts["access_tokens/"+token.Hash] = token.Sealed
 			}
-			if err := tx.PutToken(ctx, token); err != nil {
+			if err := tx.accounts().PutToken(ctx, token); err != nil {
 				return err
 			}
 		}
@@ -201,7 +201,7 @@ func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
 			texts["accounts/marketcode_key/"+appid] = a.MarketcodeKey
 			texts["components/message_token/"+appid] = c.MessageToken
 			texts["components/encoding_aes_key/"+appid] = c.EncodingAESKey
-			if err := errors.Join(tx.PutAccount(ctx, a), tx.PutComponent(ctx, c)); err != nil {
+			if err := errors.Join(tx.accounts().PutAccount(ctx, a), tx.accounts().PutComponent(ctx, c)); err != nil {
 				return err
 			}
 		}

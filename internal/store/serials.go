@@ -11,15 +11,15 @@ import (
 )
 
 // Serials implements codes.Tx.
-func (t *Tx) Serials(ctx context.Context, batch int64, indexes []int64) (map[int64]string, error) {
+func (t codeQueries) Serials(ctx context.Context, batch int64, indexes []int64) (map[int64]string, error) {
 	found := map[int64]string{}
-	return found, serialsIn(ctx, t, batch, `idx`, indexes, func(s codes.Serial) { found[s.Index] = s.Serial })
+	return found, serialsIn(ctx, t.Tx, batch, `idx`, indexes, func(s codes.Serial) { found[s.Index] = s.Serial })
 }
 
 // SerialsByNumber implements codes.Tx.
-func (t *Tx) SerialsByNumber(ctx context.Context, batch int64, numbers []string) (map[string]int64, error) {
+func (t codeQueries) SerialsByNumber(ctx context.Context, batch int64, numbers []string) (map[string]int64, error) {
 	found := map[string]int64{}
-	return found, serialsIn(ctx, t, batch, `serial`, numbers, func(s codes.Serial) { found[s.Serial] = s.Index })
+	return found, serialsIn(ctx, t.Tx, batch, `serial`, numbers, func(s codes.Serial) { found[s.Serial] = s.Index })
 }
 
 // serialsIn gives the rows of a batch whose column has one of some values.
@@ -43,7 +43,7 @@ func serialsIn[T any](ctx context.Context, t *Tx, batch int64, column string, wa
 }
 
 // SerialsBeginning implements codes.Tx.
-func (t *Tx) SerialsBeginning(ctx context.Context, batches []int64, part string, limit int) (found []codes.SerialOf, err error) {
+func (t codeQueries) SerialsBeginning(ctx context.Context, batches []int64, part string, limit int) (found []codes.SerialOf, err error) {
 	scan := func(scan func(...any) error) (s codes.SerialOf, err error) {
 		err = scan(&s.Batch, &s.Index, &s.Serial.Serial)
 		return s, err
@@ -53,7 +53,7 @@ func (t *Tx) SerialsBeginning(ctx context.Context, batches []int64, part string,
 		for _, id := range some {
 			args = append(args, id)
 		}
-		rows, err := list(ctx, t, scan, `SELECT batch, idx, serial FROM code_serials WHERE serial >= $1 AND serial < $2 AND batch IN (`+
+		rows, err := list(ctx, t.Tx, scan, `SELECT batch, idx, serial FROM code_serials WHERE serial >= $1 AND serial < $2 AND batch IN (`+
 			placeholders(3, len(some))+fmt.Sprintf(`) LIMIT %d`, limit), args...)
 		found = append(found, rows...)
 		return err
@@ -63,7 +63,7 @@ func (t *Tx) SerialsBeginning(ctx context.Context, batches []int64, part string,
 
 // PutSerials implements codes.Tx. The log of changes has a checksum of the numbers in place of the
 // numbers.
-func (t *Tx) PutSerials(ctx context.Context, batch int64, all []codes.Serial) error {
+func (t codeQueries) PutSerials(ctx context.Context, batch int64, all []codes.Serial) error {
 	sum := sha256.New()
 	err := inPieces(all, func(some []codes.Serial) error {
 		args := []any{batch}

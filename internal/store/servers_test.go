@@ -55,7 +55,7 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 	s := open(t, target)
 	change := func(host string) error {
 		return s.update(t.Context(), func(tx *Tx) error {
-			return tx.PutDomain(t.Context(), rules.Domain{Host: host, Status: rules.Denied})
+			return tx.rules().PutDomain(t.Context(), rules.Domain{Host: host, Status: rules.Denied})
 		})
 	}
 	if found := s.AskServers(t.Context()); len(found.Writing) != 1 || found.Primaries() != 1 || found.Writing[0].Timeline == 0 {
@@ -94,7 +94,7 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 		if found := s.AskServers(t.Context()); found.Missing != 99 || found.Primaries() != 2 || !found.Writing[0].Old {
 			t.Errorf("word of a later timeline: %+v", found)
 		}
-		return tx.PutDomain(t.Context(), rules.Domain{Host: "b.example", Status: rules.Denied})
+		return tx.rules().PutDomain(t.Context(), rules.Domain{Host: "b.example", Status: rules.Denied})
 	})
 	for when, err := range map[string]error{"a change": change("c.example"), "one that had begun": late, "a look": s.Ping(t.Context())} {
 		out, is := errors.AsType[*errcode.Outage](err)

@@ -194,10 +194,10 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 		return err
 	}
 	// The scans of before are gone: webhooks hear of those that come.
-	if err := t.HoldReader(ctx, webhooks.ScanSource); err != nil {
+	if err := t.webhooks().HoldReader(ctx, webhooks.ScanSource); err != nil {
 		return err
 	}
-	if err := t.BeginTelling(ctx); err != nil {
+	if err := t.webhooks().BeginTelling(ctx); err != nil {
 		return err
 	}
 	if err := t.beginLog(ctx, "load", map[string]string{"snapshot": name}); err != nil {
@@ -210,7 +210,7 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 func (t *Tx) noteFound(ctx context.Context) error {
 	at, did := t.keeping.at(), "found"
 	err := noteEach(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules ORDER BY id`, func(r rules.Rule) error {
-		return t.noteRule(ctx, r, rules.Deed{At: at, Did: did})
+		return t.rules().noteRule(ctx, r, rules.Deed{At: at, Did: did})
 	})
 	if err != nil {
 		return err

@@ -16,19 +16,21 @@ import (
 
 // UpdateStatistics implements stats.Store.
 func (s *Store) UpdateStatistics(ctx context.Context, f func(context.Context, stats.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx.Join(ctx), tx) })
+	return s.update(ctx, func(tx *Tx) error { return f(tx.Join(ctx), tx.statistics()) })
 }
 
 // ViewStatistics implements stats.Store.
 func (s *Store) ViewStatistics(ctx context.Context, f func(stats.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+	return s.view(ctx, func(tx *Tx) error { return f(tx.statistics()) })
 }
 
 // LockStatistics implements stats.Tx.
-func (t *Tx) LockStatistics(ctx context.Context) error { return t.lock(ctx, "statistics", "") }
+func (t statisticsQueries) LockStatistics(ctx context.Context) error {
+	return t.lock(ctx, "statistics", "")
+}
 
 // StatisticsState implements stats.Tx.
-func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
+func (t statisticsQueries) StatisticsState(ctx context.Context) (s stats.State, err error) {
 	var scanAt, forgotten, turned int64
 	err = t.row(ctx, `SELECT ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned,
 			months, rolling, hours_from, days_from, seam FROM statistics_state WHERE id = 1`).
@@ -42,7 +44,7 @@ func (t *Tx) StatisticsState(ctx context.Context) (s stats.State, err error) {
 }
 
 // PutStatisticsState implements stats.Tx.
-func (t *Tx) PutStatisticsState(ctx context.Context, s stats.State) error {
+func (t statisticsQueries) PutStatisticsState(ctx context.Context, s stats.State) error {
 	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned,
 			months, rolling, hours_from, days_from, seam)
 		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
@@ -66,7 +68,7 @@ func tupleInto(t *stats.Tuple) []any {
 }
 
 // NameTuples implements stats.Tx.
-func (t *Tx) NameTuples(ctx context.Context, list []stats.Tuple) error {
+func (t statisticsQueries) NameTuples(ctx context.Context, list []stats.Tuple) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_tuples (id, `+tupleColumns+`)`, ` ON CONFLICT (id) DO NOTHING`, 9, len(list),
 		func(i int, args []any) []any {
 			return tupleArgs(append(args, list[i].ID()), &list[i])
@@ -74,12 +76,12 @@ func (t *Tx) NameTuples(ctx context.Context, list []stats.Tuple) error {
 }
 
 // AddScanCounts implements stats.Tx.
-func (t *Tx) AddScanCounts(ctx context.Context, list []stats.CountRow) error {
+func (t statisticsQueries) AddScanCounts(ctx context.Context, list []stats.CountRow) error {
 	return t.putCounts(ctx, ` scans = statistics_counts.scans + excluded.scans, firsts = statistics_counts.firsts + excluded.firsts`, list)
 }
 
 // putCounts stores rows; set says what becomes of a row that exists already.
-func (t *Tx) putCounts(ctx context.Context, set string, list []stats.CountRow) error {
+func (t statisticsQueries) putCounts(ctx context.Context, set string, list []stats.CountRow) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_counts (per, at, rule, tuple, scans, firsts)`,
 		` ON CONFLICT (per, at, rule, tuple) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
 			r := &list[i]
@@ -88,11 +90,11 @@ func (t *Tx) putCounts(ctx context.Context, set string, list []stats.CountRow) e
 }
 
 // AddSums implements stats.Tx.
-func (t *Tx) AddSums(ctx context.Context, list []stats.SumRow) error {
+func (t statisticsQueries) AddSums(ctx context.Context, list []stats.SumRow) error {
 	return t.putSums(ctx, ` scans = statistics_sums.scans + excluded.scans, firsts = statistics_sums.firsts + excluded.firsts`, list)
 }
 
-func (t *Tx) putSums(ctx context.Context, set string, list []stats.SumRow) error {
+func (t statisticsQueries) putSums(ctx context.Context, set string, list []stats.SumRow) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_sums (per, dim, at, value, scans, firsts)`,
 		` ON CONFLICT (per, dim, at, value) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
 			r := &list[i]
@@ -121,7 +123,7 @@ const lastDismissed = `COALESCE((SELECT MAX(dismissed_at) FROM alarms WHERE alar
 	AND alarms.idx = code_counts.idx AND kind = '` + alarms.Copied + `'), 0)`
 
 // Codes implements stats.Tx.
-func (t *Tx) Codes(ctx context.Context, names []alarms.CodeName) (map[alarms.CodeName]alarms.Row, error) {
+func (t alarmQueries) Codes(ctx context.Context, names []alarms.CodeName) (map[alarms.CodeName]alarms.Row, error) {
 	indexes := map[int64][]any{}
 	for _, name := range names {
 		indexes[name.Batch] = append(indexes[name.Batch], name.Index)
@@ -129,7 +131,7 @@ func (t *Tx) Codes(ctx context.Context, names []alarms.CodeName) (map[alarms.Cod
 	all := make(map[alarms.CodeName]alarms.Row, len(names))
 	for batch, of := range indexes {
 		for some := range slices.Chunk(of, t.argumentsAtOnce()/2) {
-			found, err := list(ctx, t, scanCodeJudged, `SELECT `+codeCountColumns+`, `+lastDismissed+
+			found, err := list(ctx, t.Tx, scanCodeJudged, `SELECT `+codeCountColumns+`, `+lastDismissed+
 				` FROM code_counts WHERE batch = $1 AND idx IN (`+t.marks(2, len(some))+`)`,
 				append([]any{batch}, some...)...)
 			if err != nil {
@@ -144,7 +146,7 @@ func (t *Tx) Codes(ctx context.Context, names []alarms.CodeName) (map[alarms.Cod
 }
 
 // PutCodes implements stats.Tx.
-func (t *Tx) PutCodes(ctx context.Context, rows []alarms.Row) error {
+func (t alarmQueries) PutCodes(ctx context.Context, rows []alarms.Row) error {
 	return t.insertMany(ctx, `INSERT INTO code_counts (`+codeCountColumns+`)`,
 		` ON CONFLICT (batch, idx) DO UPDATE SET scans = excluded.scans, users = excluded.users, first_at = excluded.first_at, last_at = excluded.last_at,
 			score = excluded.score, state = excluded.state, since = excluded.since`,
@@ -162,7 +164,7 @@ func scanUsers(scan func(...any) error) (r stats.UsersRow, err error) {
 }
 
 // UsersRows implements stats.Tx.
-func (t *Tx) UsersRows(ctx context.Context, keys []stats.UsersKey) (map[stats.UsersKey]stats.UsersRow, error) {
+func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey) (map[stats.UsersKey]stats.UsersRow, error) {
 	type group struct {
 		dim stats.Dim
 		day int64
@@ -175,7 +177,7 @@ func (t *Tx) UsersRows(ctx context.Context, keys []stats.UsersKey) (map[stats.Us
 	all := make(map[stats.UsersKey]stats.UsersRow, len(keys))
 	for g, of := range grouped {
 		for some := range slices.Chunk(of, t.argumentsAtOnce()/2) {
-			found, err := list(ctx, t, scanUsers, `SELECT `+usersColumns+
+			found, err := list(ctx, t.Tx, scanUsers, `SELECT `+usersColumns+
 				` FROM statistics_users WHERE dim = $1 AND day = $2 AND value IN (`+t.marks(3, len(some))+`)`,
 				append([]any{int64(g.dim), g.day}, some...)...)
 			if err != nil {
@@ -190,7 +192,7 @@ func (t *Tx) UsersRows(ctx context.Context, keys []stats.UsersKey) (map[stats.Us
 			if large == nil {
 				continue
 			}
-			since, err := list(ctx, t, scanUsersSince, `SELECT `+sinceColumns+
+			since, err := list(ctx, t.Tx, scanUsersSince, `SELECT `+sinceColumns+
 				` FROM statistics_users_since WHERE dim = $1 AND day = $2 AND value IN (`+t.marks(3, len(large))+`)`,
 				append([]any{int64(g.dim), g.day}, large...)...)
 			if err != nil {
@@ -215,7 +217,7 @@ func scanUsersSince(scan func(...any) error) (r stats.UsersRow, err error) {
 }
 
 // AddUsers implements stats.Tx.
-func (t *Tx) AddUsers(ctx context.Context, rows []stats.UsersSince) error {
+func (t statisticsQueries) AddUsers(ctx context.Context, rows []stats.UsersSince) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_users_since (dim, day, value, part, sketch)`, ``, 5, len(rows),
 		func(i int, args []any) []any {
 			r := &rows[i]
@@ -224,7 +226,7 @@ func (t *Tx) AddUsers(ctx context.Context, rows []stats.UsersSince) error {
 }
 
 // PutUsers implements stats.Tx.
-func (t *Tx) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
+func (t statisticsQueries) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
 	for i := range rows {
 		if r := &rows[i]; r.Since != nil {
 			_, err := t.exec(ctx, `DELETE FROM statistics_users_since WHERE dim = $1 AND day = $2 AND value = $3`, int64(r.Dim), r.Day,
@@ -243,13 +245,13 @@ func (t *Tx) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
 }
 
 // Places implements stats.Tx.
-func (t *Tx) Places(ctx context.Context, from, to int64, limit int) ([]string, error) {
-	return list(ctx, t, scanText, `SELECT DISTINCT place FROM statistics_misses WHERE hour >= $1 AND hour < $2 ORDER BY place LIMIT $3`,
+func (t statisticsQueries) Places(ctx context.Context, from, to int64, limit int) ([]string, error) {
+	return list(ctx, t.Tx, scanText, `SELECT DISTINCT place FROM statistics_misses WHERE hour >= $1 AND hour < $2 ORDER BY place LIMIT $3`,
 		from, to, limit)
 }
 
 // AddMisses implements stats.Tx.
-func (t *Tx) AddMisses(ctx context.Context, rows []stats.MissRow) error {
+func (t statisticsQueries) AddMisses(ctx context.Context, rows []stats.MissRow) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_misses (hour, place, scans)`,
 		` ON CONFLICT (hour, place) DO UPDATE SET scans = statistics_misses.scans + excluded.scans`, 3, len(rows),
 		func(i int, args []any) []any {
@@ -258,7 +260,7 @@ func (t *Tx) AddMisses(ctx context.Context, rows []stats.MissRow) error {
 }
 
 // RecallLedger implements stats.Tx.
-func (t *Tx) RecallLedger(ctx context.Context, ledger string) (l stats.Left, err error) {
+func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l stats.Left, err error) {
 	err = t.row(ctx, `SELECT position, folded, told, last FROM ledgers WHERE id = $1`, ledger).
 		Scan(&l.Position, &l.Users, &l.Told, &l.Last)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -269,15 +271,15 @@ func (t *Tx) RecallLedger(ctx context.Context, ledger string) (l stats.Left, err
 
 // rememberLedger notes, for a ledger that is no longer counted, up to where it was counted and up
 // to where its users were.
-func (t *Tx) rememberLedger(ctx context.Context, ledger string, position, users int64) error {
+func (t statisticsQueries) rememberLedger(ctx context.Context, ledger string, position, users int64) error {
 	_, err := t.exec(ctx, `INSERT INTO ledgers (id, here, position, last, folded) VALUES ($1, 0, $2, '', $3)
 		ON CONFLICT (id) DO UPDATE SET position = excluded.position, folded = excluded.folded`, ledger, position, users)
 	return err
 }
 
 // TurnReaders implements stats.Tx.
-func (t *Tx) TurnReaders(ctx context.Context, left stats.State, to string, position int64, shared bool) error {
-	if err := t.HoldReader(ctx, webhooks.ScanSource); err != nil {
+func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to string, position int64, shared bool) error {
+	if err := t.webhooks().HoldReader(ctx, webhooks.ScanSource); err != nil {
 		return err
 	}
 	if left.Ledger != "" {
@@ -315,7 +317,7 @@ func (t *Tx) TurnReaders(ctx context.Context, left stats.State, to string, posit
 // now. Up to that scan the journal counts as counted and told.
 func (s *Store) LeaveStream(ctx context.Context, journal string, last ledger.Mark) error {
 	return s.update(ctx, func(tx *Tx) error {
-		state, err := tx.StatisticsState(ctx)
+		state, err := tx.statistics().StatisticsState(ctx)
 		if err != nil || state.Ledger == "" || state.Ledger == journal {
 			return err
 		}
@@ -324,7 +326,7 @@ func (s *Store) LeaveStream(ctx context.Context, journal string, last ledger.Mar
 			last.ID.String()); err != nil {
 			return err
 		}
-		if err := tx.rememberLedger(ctx, journal, last.Position, -1); err != nil {
+		if err := tx.statistics().rememberLedger(ctx, journal, last.Position, -1); err != nil {
 			return err
 		}
 		_, err = tx.exec(ctx, `UPDATE webhook_readers SET position = $1, mark = '' WHERE name = $2 AND position < $1`, state.Position,
@@ -334,7 +336,7 @@ func (s *Store) LeaveStream(ctx context.Context, journal string, last ledger.Mar
 }
 
 // Origins implements stats.Tx.
-func (t *Tx) Origins(ctx context.Context) (map[string]*ledger.Taken, error) {
+func (t statisticsQueries) Origins(ctx context.Context) (map[string]*ledger.Taken, error) {
 	return t.taken(ctx, `scan_origins`)
 }
 
@@ -343,17 +345,17 @@ func (t *Tx) Origins(ctx context.Context) (map[string]*ledger.Taken, error) {
 const everyJournal = ""
 
 // Told implements webhooks.Tx.
-func (t *Tx) Told(ctx context.Context) (of map[string]*ledger.Taken, all bool, err error) {
-	of, err = t.taken(ctx, `scan_told`)
+func (t webhookQueries) Told(ctx context.Context) (of map[string]*ledger.Taken, all bool, err error) {
+	of, err = t.statistics().taken(ctx, `scan_told`)
 	all = of[everyJournal] != nil
 	delete(of, everyJournal)
 	return of, all, err
 }
 
 // taken reads which events of each journal were counted, or told, by the table.
-func (t *Tx) taken(ctx context.Context, table string) (map[string]*ledger.Taken, error) {
+func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]*ledger.Taken, error) {
 	all := map[string]*ledger.Taken{}
-	_, err := list(ctx, t, func(scan func(...any) error) (n struct{}, err error) {
+	_, err := list(ctx, t.Tx, func(scan func(...any) error) (n struct{}, err error) {
 		var node, beyond string
 		var upTo int64
 		if err = scan(&node, &upTo, &beyond); err == nil {
@@ -365,16 +367,16 @@ func (t *Tx) taken(ctx context.Context, table string) (map[string]*ledger.Taken,
 }
 
 // PutOrigins implements stats.Tx.
-func (t *Tx) PutOrigins(ctx context.Context, of map[string]*ledger.Taken) error {
+func (t statisticsQueries) PutOrigins(ctx context.Context, of map[string]*ledger.Taken) error {
 	return t.putTaken(ctx, `scan_origins`, of)
 }
 
 // PutTold implements webhooks.Tx.
-func (t *Tx) PutTold(ctx context.Context, of map[string]*ledger.Taken) error {
-	return t.putTaken(ctx, `scan_told`, of)
+func (t webhookQueries) PutTold(ctx context.Context, of map[string]*ledger.Taken) error {
+	return t.statistics().putTaken(ctx, `scan_told`, of)
 }
 
-func (t *Tx) putTaken(ctx context.Context, table string, of map[string]*ledger.Taken) error {
+func (t statisticsQueries) putTaken(ctx context.Context, table string, of map[string]*ledger.Taken) error {
 	for _, node := range slices.Sorted(maps.Keys(of)) {
 		beyond, err := of[node].Encode()
 		if err != nil {
@@ -407,7 +409,7 @@ func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error 
 func (s *Store) Origin(ctx context.Context, node string) (*ledger.Taken, error) {
 	var all map[string]*ledger.Taken
 	err := s.view(ctx, func(tx *Tx) (err error) {
-		all, err = tx.Origins(ctx)
+		all, err = tx.statistics().Origins(ctx)
 		return err
 	})
 	if all[node] == nil {
@@ -421,11 +423,11 @@ func (s *Store) Origin(ctx context.Context, node string) (*ledger.Taken, error) 
 func (s *Store) Told(ctx context.Context, node string) (told *ledger.Taken, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		told = nil
-		hooks, err := tx.Webhooks(ctx)
+		hooks, err := tx.webhooks().Webhooks(ctx)
 		if err != nil || !slices.ContainsFunc(hooks, webhooks.Webhook.HearsScans) {
 			return err
 		}
-		of, all, err := tx.Told(ctx)
+		of, all, err := tx.webhooks().Told(ctx)
 		if told = of[node]; told == nil && all {
 			told = &ledger.Taken{}
 		}
@@ -437,7 +439,7 @@ func (s *Store) Told(ctx context.Context, node string) (told *ledger.Taken, err 
 // CountedUpTo is the last position that is counted, in the ledger that is counted now.
 func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		state, err := tx.StatisticsState(ctx)
+		state, err := tx.statistics().StatisticsState(ctx)
 		position = state.Position
 		return err
 	})
@@ -447,14 +449,14 @@ func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
 // Counting is the id of the ledger that is counted; "" = nothing was counted yet.
 func (s *Store) Counting(ctx context.Context) (ledger string, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		ledger, err = tx.Counting(ctx)
+		ledger, err = tx.webhooks().Counting(ctx)
 		return err
 	})
 	return ledger, err
 }
 
 // CutReaders implements stats.Tx.
-func (t *Tx) CutReaders(ctx context.Context, end int64) error {
+func (t statisticsQueries) CutReaders(ctx context.Context, end int64) error {
 	if _, err := t.exec(ctx, `UPDATE webhook_readers SET mark = '`+webhooks.Unmarked+`',
 		position = CASE WHEN position > $1 THEN $1 ELSE position END WHERE name = $2`, end, webhooks.ScanSource); err != nil {
 		return err
@@ -464,7 +466,7 @@ func (t *Tx) CutReaders(ctx context.Context, end int64) error {
 }
 
 // ForgetUsers implements stats.Tx.
-func (t *Tx) ForgetUsers(ctx context.Context) error {
+func (t statisticsQueries) ForgetUsers(ctx context.Context) error {
 	if _, err := t.exec(ctx, `DELETE FROM statistics_users_since`); err != nil {
 		return err
 	}
@@ -473,7 +475,7 @@ func (t *Tx) ForgetUsers(ctx context.Context) error {
 }
 
 // Binding implements stats.Tx.
-func (t *Tx) Binding(ctx context.Context, activation int64) (codes.Binding, error) {
+func (t statisticsQueries) Binding(ctx context.Context, activation int64) (codes.Binding, error) {
 	var b bindingRecord
 	err := t.row(ctx, `SELECT binding FROM code_events WHERE seq = $1`, activation).Scan(inJSON(&b))
 	if errors.Is(err, sql.ErrNoRows) {
@@ -505,9 +507,9 @@ func each[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, e
 }
 
 // AllTuples implements stats.Tx.
-func (t *Tx) AllTuples(ctx context.Context, of []stats.Span, yield func(stats.TupleRow) error) error {
+func (t statisticsQueries) AllTuples(ctx context.Context, of []stats.Span, yield func(stats.TupleRow) error) error {
 	for _, span := range of {
-		err := each(ctx, t, func(scan func(...any) error) (r stats.TupleRow, err error) {
+		err := each(ctx, t.Tx, func(scan func(...any) error) (r stats.TupleRow, err error) {
 			err = scan(append(tupleInto(&r.Tuple), &r.Rule, &r.Per, &r.At, &r.Scans, &r.Firsts)...)
 			return r, err
 		}, yield, `SELECT `+tupleColumns+`, rule, per, at, scans, firsts FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
@@ -520,10 +522,10 @@ func (t *Tx) AllTuples(ctx context.Context, of []stats.Span, yield func(stats.Tu
 }
 
 // AllSums implements stats.Tx.
-func (t *Tx) AllSums(ctx context.Context, of []stats.Span, yield func(stats.SumRow) error) error {
+func (t statisticsQueries) AllSums(ctx context.Context, of []stats.Span, yield func(stats.SumRow) error) error {
 	for _, span := range of {
 		for _, dim := range stats.AllDims() {
-			err := each(ctx, t, func(scan func(...any) error) (r stats.SumRow, err error) {
+			err := each(ctx, t.Tx, func(scan func(...any) error) (r stats.SumRow, err error) {
 				err = scan(&r.Per, &r.Dim, &r.At, &r.Value, &r.Scans, &r.Firsts)
 				return r, err
 			}, yield, `SELECT per, dim, at, value, scans, firsts FROM statistics_sums WHERE per = $1 AND dim = $2 AND at >= $3 AND at < $4`,
@@ -537,7 +539,7 @@ func (t *Tx) AllSums(ctx context.Context, of []stats.Span, yield func(stats.SumR
 }
 
 // AllUsers implements stats.Tx.
-func (t *Tx) AllUsers(ctx context.Context, days stats.Span, yield func(stats.UsersRow) error) error {
+func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield func(stats.UsersRow) error) error {
 	for _, dim := range stats.AllDims() { // the key begins with it
 		if err := t.usersOf(ctx, dim, days, "", nil, yield); err != nil {
 			return err
@@ -548,27 +550,27 @@ func (t *Tx) AllUsers(ctx context.Context, days stats.Span, yield func(stats.Use
 
 // usersOf calls yield with the users that came since the sketches of some days, then with the
 // sketches.
-func (t *Tx) usersOf(ctx context.Context, dim stats.Dim, days stats.Span, only string, value []any,
+func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dim, days stats.Span, only string, value []any,
 	yield func(stats.UsersRow) error) error {
 	where := ` WHERE dim = $1 AND day >= $2 AND day < $3` + only
 	args := append([]any{int64(dim), days.From, days.To}, value...)
-	if err := each(ctx, t, scanUsersSince, yield, `SELECT `+sinceColumns+` FROM statistics_users_since`+where, args...); err != nil {
+	if err := each(ctx, t.Tx, scanUsersSince, yield, `SELECT `+sinceColumns+` FROM statistics_users_since`+where, args...); err != nil {
 		return err
 	}
-	return each(ctx, t, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users`+where, args...)
+	return each(ctx, t.Tx, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users`+where, args...)
 }
 
 // AllMisses implements stats.Tx.
-func (t *Tx) AllMisses(ctx context.Context, hours stats.Span, yield func(stats.MissRow) error) error {
-	return each(ctx, t, func(scan func(...any) error) (r stats.MissRow, err error) {
+func (t statisticsQueries) AllMisses(ctx context.Context, hours stats.Span, yield func(stats.MissRow) error) error {
+	return each(ctx, t.Tx, func(scan func(...any) error) (r stats.MissRow, err error) {
 		err = scan(&r.Hour, &r.Place, &r.Scans)
 		return r, err
 	}, yield, `SELECT hour, place, scans FROM statistics_misses WHERE hour >= $1 AND hour < $2`, hours.From, hours.To)
 }
 
 // AllCodes implements stats.Tx.
-func (t *Tx) AllCodes(ctx context.Context, from, to alarms.CodeName, yield func(alarms.Row) error) error {
-	return each(ctx, t, scanCodeCount, yield, `SELECT `+codeCountColumns+
+func (t alarmQueries) AllCodes(ctx context.Context, from, to alarms.CodeName, yield func(alarms.Row) error) error {
+	return each(ctx, t.Tx, scanCodeCount, yield, `SELECT `+codeCountColumns+
 		` FROM code_counts WHERE (batch, idx) >= ($1, $2) AND (batch, idx) < ($3, $4)`,
 		from.Batch, from.Index, to.Batch, to.Index)
 }

@@ -17,7 +17,7 @@ import (
 const daysTurned = 31
 
 // TurnDays implements stats.Tx.
-func (t *Tx) TurnDays(ctx context.Context, hour, was, offset, month int64) error {
+func (t statisticsQueries) TurnDays(ctx context.Context, hour, was, offset, month int64) error {
 	first := calendar.Day(hour, was) // some of its hours may have been removed
 	run := func(query string, args ...any) error {
 		err := t.patiently(func() error {
@@ -87,7 +87,7 @@ func (t *Tx) TurnDays(ctx context.Context, hour, was, offset, month int64) error
 }
 
 // FirstCounted implements stats.Tx.
-func (t *Tx) FirstCounted(ctx context.Context, per stats.Per, from int64) (at int64, any bool, err error) {
+func (t statisticsQueries) FirstCounted(ctx context.Context, per stats.Per, from int64) (at int64, any bool, err error) {
 	var first sql.NullInt64
 	err = t.row(ctx, `SELECT MIN(at) FROM statistics_counts WHERE per = $1 AND at >= $2`, int64(per), from).Scan(&first)
 	return first.Int64, first.Valid, err
@@ -104,8 +104,8 @@ func dayByDay(of stats.Span, day func(at string) string, order string, limit int
 }
 
 // CountsFrom implements stats.Tx.
-func (t *Tx) CountsFrom(ctx context.Context, of stats.Span, rule, tuple int64, limit int) ([]stats.CountRow, error) {
-	return list(ctx, t, func(scan func(...any) error) (r stats.CountRow, err error) {
+func (t statisticsQueries) CountsFrom(ctx context.Context, of stats.Span, rule, tuple int64, limit int) ([]stats.CountRow, error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.CountRow, err error) {
 		err = scan(&r.Per, &r.At, &r.Rule, &r.Tuple, &r.Scans, &r.Firsts)
 		return r, err
 	}, dayByDay(of, func(at string) string {
@@ -115,8 +115,8 @@ func (t *Tx) CountsFrom(ctx context.Context, of stats.Span, rule, tuple int64, l
 }
 
 // SumsFrom implements stats.Tx.
-func (t *Tx) SumsFrom(ctx context.Context, of stats.Span, dim stats.Dim, value string, limit int) ([]stats.SumRow, error) {
-	return list(ctx, t, func(scan func(...any) error) (r stats.SumRow, err error) {
+func (t statisticsQueries) SumsFrom(ctx context.Context, of stats.Span, dim stats.Dim, value string, limit int) ([]stats.SumRow, error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.SumRow, err error) {
 		err = scan(&r.Per, &r.Dim, &r.At, &r.Value, &r.Scans, &r.Firsts)
 		return r, err
 	}, dayByDay(of, func(at string) string {
@@ -126,8 +126,8 @@ func (t *Tx) SumsFrom(ctx context.Context, of stats.Span, dim stats.Dim, value s
 }
 
 // UsersFrom implements stats.Tx.
-func (t *Tx) UsersFrom(ctx context.Context, of stats.Span, dim stats.Dim, value string, limit int) ([]stats.UsersKey, error) {
-	return list(ctx, t, func(scan func(...any) error) (k stats.UsersKey, err error) {
+func (t statisticsQueries) UsersFrom(ctx context.Context, of stats.Span, dim stats.Dim, value string, limit int) ([]stats.UsersKey, error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (k stats.UsersKey, err error) {
 		err = scan(&k.Day, &k.Dim, &k.Value)
 		return k, err
 	}, dayByDay(of, func(at string) string {
@@ -136,18 +136,18 @@ func (t *Tx) UsersFrom(ctx context.Context, of stats.Span, dim stats.Dim, value 
 }
 
 // PutScanCounts implements stats.Tx.
-func (t *Tx) PutScanCounts(ctx context.Context, list []stats.CountRow) error {
+func (t statisticsQueries) PutScanCounts(ctx context.Context, list []stats.CountRow) error {
 	return t.putCounts(ctx, ` scans = excluded.scans, firsts = excluded.firsts`, list)
 }
 
 // PutSums implements stats.Tx.
-func (t *Tx) PutSums(ctx context.Context, list []stats.SumRow) error {
+func (t statisticsQueries) PutSums(ctx context.Context, list []stats.SumRow) error {
 	return t.putSums(ctx, ` scans = excluded.scans, firsts = excluded.firsts`, list)
 }
 
 // remove removes rows of a table that meet a condition, in the order of their key, at most *left of
 // them.
-func (t *Tx) remove(ctx context.Context, table, key, where string, left *int, args ...any) error {
+func (t statisticsQueries) remove(ctx context.Context, table, key, where string, left *int, args ...any) error {
 	if *left <= 0 {
 		return nil
 	}
@@ -158,7 +158,7 @@ func (t *Tx) remove(ctx context.Context, table, key, where string, left *int, ar
 }
 
 // RemoveCounted implements stats.Tx.
-func (t *Tx) RemoveCounted(ctx context.Context, per stats.Per, before int64, limit int) (n int, err error) {
+func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Per, before int64, limit int) (n int, err error) {
 	left := limit
 	for _, of := range [...]stats.Per{per, per + stats.PerHourOfAll, per + stats.PerHourOfOwner} {
 		if err := t.remove(ctx, `statistics_counts`, `per, at, rule, tuple`, `per = $1 AND at < $2`, &left, int64(of), before); err != nil {
@@ -185,7 +185,7 @@ func (t *Tx) RemoveCounted(ctx context.Context, per stats.Per, before int64, lim
 }
 
 // RemoveMisses implements stats.Tx.
-func (t *Tx) RemoveMisses(ctx context.Context, before int64, limit int) (n int, err error) {
+func (t statisticsQueries) RemoveMisses(ctx context.Context, before int64, limit int) (n int, err error) {
 	left := limit
 	err = t.remove(ctx, `statistics_misses`, `hour, place`, `hour < $1`, &left, before)
 	return limit - left, err

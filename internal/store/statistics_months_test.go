@@ -36,10 +36,10 @@ func yearOfCounts(t *testing.T, url string) (*Store, *stats.Counter) {
 			}
 			days = append(days, stats.CountRow{Per: stats.PerDayOfAll, At: day, Tuple: 7, Count: stats.Count{Scans: 24 * yearRules}})
 		}
-		if err := tx.AddScanCounts(ctx, days); err != nil {
+		if err := tx.statistics().AddScanCounts(ctx, days); err != nil {
 			return err
 		}
-		return tx.PutStatisticsState(ctx, stats.State{Position: 1, Scans: 1, Offset: 8})
+		return tx.statistics().PutStatisticsState(ctx, stats.State{Position: 1, Scans: 1, Offset: 8})
 	})
 	settled(t, s)
 	return s, c
@@ -75,7 +75,7 @@ func TestAYearReadsMonths(t *testing.T) {
 			before := reads(t, s)
 			var rows []stats.CountRow
 			err := s.view(t.Context(), func(tx *Tx) (err error) {
-				rows, err = tx.CountsFrom(t.Context(), stats.Span{Per: stats.PerDay, From: yearFrom, To: yearFrom + 31}, 50, 0, 10)
+				rows, err = tx.statistics().CountsFrom(t.Context(), stats.Span{Per: stats.PerDay, From: yearFrom, To: yearFrom + 31}, 50, 0, 10)
 				return err
 			})
 			if err != nil || len(rows) != 310 {

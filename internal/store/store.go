@@ -360,42 +360,42 @@ func (s *Store) Epochs() *accounts.Epochs {
 
 // UpdateAccounts implements accounts.Store.
 func (s *Store) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+	return s.update(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
 
 // ViewAccounts implements accounts.Store.
 func (s *Store) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+	return s.view(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
 
 // UpdatePeople implements people.Store.
 func (s *Store) UpdatePeople(ctx context.Context, f func(people.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+	return s.update(ctx, func(tx *Tx) error { return f(tx.iam()) })
 }
 
 // ViewPeople implements people.Store.
 func (s *Store) ViewPeople(ctx context.Context, f func(people.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+	return s.view(ctx, func(tx *Tx) error { return f(tx.iam()) })
 }
 
 // UpdateAppearances implements appearance.Store.
 func (s *Store) UpdateAppearances(ctx context.Context, f func(appearance.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+	return s.update(ctx, func(tx *Tx) error { return f(tx.branding()) })
 }
 
 // ViewAppearances implements appearance.Store.
 func (s *Store) ViewAppearances(ctx context.Context, f func(appearance.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+	return s.view(ctx, func(tx *Tx) error { return f(tx.branding()) })
 }
 
 // UpdateRules implements rules.Store.
 func (s *Store) UpdateRules(ctx context.Context, f func(rules.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+	return s.update(ctx, func(tx *Tx) error { return f(tx.rules()) })
 }
 
 // ViewRules implements rules.Store.
 func (s *Store) ViewRules(ctx context.Context, f func(rules.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+	return s.view(ctx, func(tx *Tx) error { return f(tx.rules()) })
 }
 
 // storable turns a text that PostgreSQL cannot hold (NUL, invalid UTF-8) into NULL, on SQLite too:

@@ -101,10 +101,10 @@ func TestAnErasedUserIsInNoTable(t *testing.T) {
 		want(t, "before", found(), []string{"code_scans.first_user", "followers.openid", "logins.openid", "messages.body",
 			"scan_events.user_hash", "tickets.app_user_id"})
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			if err := tx.EraseFirstScans(ctx, hash); err != nil {
+			if err := tx.codes().EraseFirstScans(ctx, hash); err != nil {
 				return err
 			}
-			return tx.EraseOpenIDs(ctx, func(of string) string {
+			return tx.codes().EraseOpenIDs(ctx, func(of string) string {
 				want(t, "account", of, account)
 				return mine
 			})

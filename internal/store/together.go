@@ -195,7 +195,7 @@ func (m *member) decide(ctx context.Context, s *Store, f func(rules.Tx) error) e
 	}()
 	m.author = context.WithoutCancel(ctx)
 	tx := &Tx{engine: s.engine, keeping: s.keeping, member: m}
-	err := f(tx)
+	err := f(tx.rules())
 	if decided = err == nil; decided {
 		m.noted = tx.noted
 	}
@@ -343,7 +343,7 @@ func (t *Tx) writeAll(ctx context.Context, begun []*member) error {
 		for _, a := range m.adds {
 			a.rule.ID = t.head.seq + int64(len(t.noted)) + 1
 			rows = append(rows, ruleArgs(&a.rule))
-			if err := t.noteRule(m.author, a.rule, a.deed); err != nil {
+			if err := t.rules().noteRule(m.author, a.rule, a.deed); err != nil {
 				return err
 			}
 		}

@@ -203,7 +203,7 @@ func TestAFaultOfOneChangeLeavesTheOthersWhole(t *testing.T) {
 			return tx.later(ctx, nil, `INSERT INTO rules (id) VALUES (1)`)
 		},
 		"a write that finds nothing": func(ctx context.Context, tx *Tx) error {
-			return tx.PutRule(ctx, rules.Rule{ID: 1 << 40, Kind: rules.Ordinary}, rules.Deed{Did: "edit"})
+			return tx.rules().PutRule(ctx, rules.Rule{ID: 1 << 40, Kind: rules.Ordinary}, rules.Deed{Did: "edit"})
 		},
 		"a lock of another": func(ctx context.Context, tx *Tx) error {
 			if err := tx.LockOwner(ctx, "stranger"); err != nil {
@@ -217,7 +217,7 @@ func TestAFaultOfOneChangeLeavesTheOthersWhole(t *testing.T) {
 				good := w.adds(t.Context(), "good", 0)
 				bad := w.does(func() error {
 					return w.s.ChangeRules(t.Context(), "bad", "https://bad.example", func(tx rules.Tx) error {
-						return fault(t.Context(), tx.(*Tx))
+						return fault(t.Context(), tx.(rulesTx).Tx)
 					})
 				})
 				tail := w.adds(t.Context(), "tail", 0)

@@ -17,25 +17,25 @@ import (
 
 // writeAll writes something of every kind.
 func writeAll(ctx context.Context, t *testing.T, tx *Tx) error {
-	if _, err := tx.AddRule(ctx, aRule(t, "wxa", "https://h.example/"), someone); err != nil {
+	if _, err := tx.rules().AddRule(ctx, aRule(t, "wxa", "https://h.example/"), someone); err != nil {
 		return err
 	}
-	if err := tx.AddPublish(ctx, "wxa", "https://h.example/", at); err != nil {
+	if err := tx.rules().AddPublish(ctx, "wxa", "https://h.example/", at); err != nil {
 		return err
 	}
-	if _, err := tx.AddCount(ctx, "wxa", "x", 1); err != nil {
+	if _, err := tx.accounts().AddCount(ctx, "wxa", "x", 1); err != nil {
 		return err
 	}
-	if err := tx.PutAccount(ctx, accounts.Account{AppID: "wxa"}); err != nil {
+	if err := tx.accounts().PutAccount(ctx, accounts.Account{AppID: "wxa"}); err != nil {
 		return err
 	}
-	if err := tx.PutToken(ctx, accounts.Token{Hash: "h", AppID: "wxa", Series: accounts.Plain}); err != nil {
+	if err := tx.accounts().PutToken(ctx, accounts.Token{Hash: "h", AppID: "wxa", Series: accounts.Plain}); err != nil {
 		return err
 	}
-	if err := tx.PutConfirmation(ctx, rules.Confirmation{RID: "r", At: at}); err != nil {
+	if err := tx.rules().PutConfirmation(ctx, rules.Confirmation{RID: "r", At: at}); err != nil {
 		return err
 	}
-	return tx.PutDomain(ctx, rules.Domain{Host: "h", Status: rules.Denied})
+	return tx.rules().PutDomain(ctx, rules.Domain{Host: "h", Status: rules.Denied})
 }
 
 // wantNothing checks that the database is as empty as when it was made, and
@@ -99,7 +99,7 @@ func TestAStatementThatFailsLeavesNothing(t *testing.T) {
 			if err := writeAll(t.Context(), t, tx); err != nil {
 				return err
 			}
-			return tx.PutToken(t.Context(), accounts.Token{Hash: "h"}) // there is one already
+			return tx.accounts().PutToken(t.Context(), accounts.Token{Hash: "h"}) // there is one already
 		})
 		if err == nil {
 			t.Error("two tokens have one hash")
@@ -410,7 +410,7 @@ func TestTwoThatWaitForEachOtherBothEndWell(t *testing.T) {
 			if err := tx.LockOwner(t.Context(), fmt.Sprint("wx", 1-i)); err != nil {
 				return err
 			}
-			_, err := tx.AddRule(t.Context(), aRule(t, "wxa", fmt.Sprintf("https://h%d.example/", i)), someone)
+			_, err := tx.rules().AddRule(t.Context(), aRule(t, "wxa", fmt.Sprintf("https://h%d.example/", i)), someone)
 			return err
 		})
 	})
@@ -453,9 +453,12 @@ func TestAViewWritesNothing(t *testing.T) {
 func TestWhatWasAnsweredIsSeenByTheNextViewOnEveryNode(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		for i := range 100 {
-			update(t, nodes[i%2], func(ctx context.Context, tx *Tx) error { _, err := tx.AddCount(ctx, "wxa", "x", 1); return err })
+			update(t, nodes[i%2], func(ctx context.Context, tx *Tx) error {
+				_, err := tx.accounts().AddCount(ctx, "wxa", "x", 1)
+				return err
+			})
 			view(t, nodes[1-i%2], func(ctx context.Context, tx *Tx) error {
-				n, err := tx.Count(ctx, "wxa", "x", 1)
+				n, err := tx.accounts().Count(ctx, "wxa", "x", 1)
 				if n != i+1 {
 					t.Fatalf("%d is read after %d was answered", n, i+1)
 				}

@@ -70,7 +70,7 @@ func TestASessionThatBeganReadOnlyIsNotUsedForEver(t *testing.T) {
 	}
 	change := func() error {
 		return s.update(t.Context(), func(tx *Tx) error {
-			return tx.PutDomain(t.Context(), rules.Domain{Host: "h.example", Status: rules.Denied})
+			return tx.rules().PutDomain(t.Context(), rules.Domain{Host: "h.example", Status: rules.Denied})
 		})
 	}
 	set("on")

@@ -14,12 +14,12 @@ import (
 
 // UpdateWebhooks implements webhooks.Store.
 func (s *Store) UpdateWebhooks(ctx context.Context, f func(webhooks.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx) })
+	return s.update(ctx, func(tx *Tx) error { return f(tx.webhooks()) })
 }
 
 // ViewWebhooks implements webhooks.Store.
 func (s *Store) ViewWebhooks(ctx context.Context, f func(webhooks.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx) })
+	return s.view(ctx, func(tx *Tx) error { return f(tx.webhooks()) })
 }
 
 // LastAlarm is the number of the newest alarm or dismissal; 0 = there is none.
@@ -38,11 +38,13 @@ var webhookRows = noun[webhooks.Webhook]{table: "webhooks", key: "id", none: web
 	}}.rows()
 
 // NewWebhookID implements webhooks.Tx.
-func (t *Tx) NewWebhookID(ctx context.Context) (int64, error) { return t.next(ctx, "webhook") }
+func (t webhookQueries) NewWebhookID(ctx context.Context) (int64, error) {
+	return t.next(ctx, "webhook")
+}
 
 // PutWebhook implements webhooks.Tx.
-func (t *Tx) PutWebhook(ctx context.Context, w webhooks.Webhook) error {
-	if err := webhookRows.put(ctx, t, w); err != nil {
+func (t webhookQueries) PutWebhook(ctx context.Context, w webhooks.Webhook) error {
+	if err := webhookRows.put(ctx, t.Tx, w); err != nil {
 		return err
 	}
 	// Its path and query may hold a secret of the receiver.
@@ -55,20 +57,20 @@ func (t *Tx) PutWebhook(ctx context.Context, w webhooks.Webhook) error {
 }
 
 // Webhook implements webhooks.Tx.
-func (t *Tx) Webhook(ctx context.Context, id int64) (webhooks.Webhook, error) {
-	return webhookRows.find(ctx, t, `id = $1`, id)
+func (t webhookQueries) Webhook(ctx context.Context, id int64) (webhooks.Webhook, error) {
+	return webhookRows.find(ctx, t.Tx, `id = $1`, id)
 }
 
 // Webhooks implements webhooks.Tx.
-func (t *Tx) Webhooks(ctx context.Context) ([]webhooks.Webhook, error) {
-	return webhookRows.all(ctx, t, `ORDER BY id`)
+func (t webhookQueries) Webhooks(ctx context.Context) ([]webhooks.Webhook, error) {
+	return webhookRows.all(ctx, t.Tx, `ORDER BY id`)
 }
 
 // Unknown returns which of these rules and applications do not exist.
 func (s *Store) Unknown(ctx context.Context, rules, batches []int64) (noRules, noBatches []int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		if noRules, err = tx.absent(ctx, "rules", rules); err == nil {
-			noBatches, err = tx.absent(ctx, "batches", batches)
+		if noRules, err = tx.webhooks().absent(ctx, "rules", rules); err == nil {
+			noBatches, err = tx.webhooks().absent(ctx, "batches", batches)
 		}
 		return err
 	})
@@ -76,14 +78,14 @@ func (s *Store) Unknown(ctx context.Context, rules, batches []int64) (noRules, n
 }
 
 // absent returns which of some ids no row of a table has, in their order.
-func (t *Tx) absent(ctx context.Context, table string, ids []int64) (missing []int64, err error) {
+func (t webhookQueries) absent(ctx context.Context, table string, ids []int64) (missing []int64, err error) {
 	there := map[int64]bool{}
 	for some := range slices.Chunk(ids, t.argumentsAtOnce()) {
 		args := make([]any, len(some))
 		for i, id := range some {
 			args[i] = id
 		}
-		found, err := list(ctx, t, func(scan func(...any) error) (id int64, err error) { return id, scan(&id) },
+		found, err := list(ctx, t.Tx, func(scan func(...any) error) (id int64, err error) { return id, scan(&id) },
 			`SELECT id FROM `+table+` WHERE id IN (`+t.marks(1, len(some))+`)`, args...)
 		if err != nil {
 			return nil, err
@@ -101,7 +103,7 @@ func (t *Tx) absent(ctx context.Context, table string, ids []int64) (missing []i
 }
 
 // DeleteWebhook implements webhooks.Tx.
-func (t *Tx) DeleteWebhook(ctx context.Context, id int64) error {
+func (t webhookQueries) DeleteWebhook(ctx context.Context, id int64) error {
 	if _, err := t.exec(ctx, `DELETE FROM deliveries WHERE webhook = $1`, id); err != nil {
 		return err
 	}
@@ -112,7 +114,7 @@ func (t *Tx) DeleteWebhook(ctx context.Context, id int64) error {
 }
 
 // Position implements webhooks.Tx.
-func (t *Tx) Position(ctx context.Context, source string) (position int64, err error) {
+func (t webhookQueries) Position(ctx context.Context, source string) (position int64, err error) {
 	err = t.row(ctx, `SELECT position FROM webhook_readers WHERE name = $1`, source).Scan(&position)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
@@ -121,7 +123,7 @@ func (t *Tx) Position(ctx context.Context, source string) (position int64, err e
 }
 
 // Advance implements webhooks.Tx.
-func (t *Tx) Advance(ctx context.Context, source string, from, to int64) (bool, error) {
+func (t webhookQueries) Advance(ctx context.Context, source string, from, to int64) (bool, error) {
 	if _, err := t.exec(ctx, `INSERT INTO webhook_readers (name, position) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING`,
 		source); err != nil {
 		return false, err
@@ -131,7 +133,7 @@ func (t *Tx) Advance(ctx context.Context, source string, from, to int64) (bool, 
 }
 
 // HoldReader implements webhooks.Tx.
-func (t *Tx) HoldReader(ctx context.Context, source string) error {
+func (t webhookQueries) HoldReader(ctx context.Context, source string) error {
 	if _, err := t.exec(ctx, `INSERT INTO webhook_readers (name, position) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING`,
 		source); err != nil {
 		return err
@@ -141,7 +143,7 @@ func (t *Tx) HoldReader(ctx context.Context, source string) error {
 }
 
 // Mark implements webhooks.Tx.
-func (t *Tx) Mark(ctx context.Context, source string) (mark string, err error) {
+func (t webhookQueries) Mark(ctx context.Context, source string) (mark string, err error) {
 	err = t.row(ctx, `SELECT mark FROM webhook_readers WHERE name = $1`, source).Scan(&mark)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
@@ -150,20 +152,20 @@ func (t *Tx) Mark(ctx context.Context, source string) (mark string, err error) {
 }
 
 // PutMark implements webhooks.Tx.
-func (t *Tx) PutMark(ctx context.Context, source, mark string) error {
+func (t webhookQueries) PutMark(ctx context.Context, source, mark string) error {
 	_, err := t.exec(ctx, `UPDATE webhook_readers SET mark = $2 WHERE name = $1`, source, mark)
 	return err
 }
 
 // Counting implements webhooks.Tx.
-func (t *Tx) Counting(ctx context.Context) (ledger string, err error) {
-	state, err := t.StatisticsState(ctx)
+func (t webhookQueries) Counting(ctx context.Context) (ledger string, err error) {
+	state, err := t.statistics().StatisticsState(ctx)
 	return state.Ledger, err
 }
 
 // BeginTelling implements webhooks.Tx. Scans that are counted between its statements were made
 // before the webhook was there.
-func (t *Tx) BeginTelling(ctx context.Context) error {
+func (t webhookQueries) BeginTelling(ctx context.Context) error {
 	for _, statement := range [...]string{
 		`UPDATE webhook_readers SET mark = '', position = COALESCE((SELECT position FROM statistics_state WHERE id = 1), 0)
 			WHERE name = '` + webhooks.ScanSource + `'`,
@@ -180,7 +182,7 @@ func (t *Tx) BeginTelling(ctx context.Context) error {
 }
 
 // LearnTold implements webhooks.Tx. It is one statement, so that nothing is counted in between.
-func (t *Tx) LearnTold(ctx context.Context, from, to int64) error {
+func (t webhookQueries) LearnTold(ctx context.Context, from, to int64) error {
 	const reached = ` WHERE EXISTS (SELECT 1 FROM statistics_state WHERE id = 1 AND position BETWEEN $1 AND $2) `
 	_, err := t.exec(ctx, `INSERT INTO scan_told (node, up_to, beyond) SELECT node, up_to, beyond FROM scan_origins`+reached+
 		`UNION ALL SELECT '`+everyJournal+`', 0, ''`+reached+`ON CONFLICT (node) DO NOTHING`, from, to)
@@ -189,14 +191,14 @@ func (t *Tx) LearnTold(ctx context.Context, from, to int64) error {
 
 // CountForgettable implements webhooks.Tx. Without an order PostgreSQL would read all deliveries to
 // find the first old one, as soon as it uses a plan that is made for any time.
-func (t *Tx) CountForgettable(ctx context.Context, before time.Time) (n int, err error) {
+func (t webhookQueries) CountForgettable(ctx context.Context, before time.Time) (n int, err error) {
 	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM deliveries WHERE next_at = 0 AND created_at < $1
 		ORDER BY created_at LIMIT 1) AS found`, millis(before)).Scan(&n)
 	return n, err
 }
 
 // ForgetDeliveries implements webhooks.Tx.
-func (t *Tx) ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error) {
+func (t webhookQueries) ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error) {
 	n,
 		err := t.exec(ctx,
 		`DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE next_at = 0 AND created_at < $1 ORDER BY created_at LIMIT $2)`,

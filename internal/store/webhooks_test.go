@@ -22,32 +22,32 @@ func TestAWebhookAndItsDeliveriesComeBackAsTheyWere(t *testing.T) {
 			Wanted:    webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, From: 2, To: -1}}, Rules: []int64{1 << 40}, Alarms: true}}
 		zero := webhooks.Webhook{ID: 7}
 		for _, w := range []webhooks.Webhook{zero, full, zero, full} {
-			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutWebhook(ctx, w) })
+			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, w) })
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.Webhook(ctx, 7)
+				got, err := tx.webhooks().Webhook(ctx, 7)
 				want(t, "webhook", got, w)
 				return err
 			})
 		}
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return tx.AddRows(ctx, outbox.Deliveries,
+			return tx.webhooks().AddRows(ctx, outbox.Deliveries,
 				[]outbox.Row{{Receiver: "7", Event: "e", CreatedAt: at}, {Receiver: "8", Event: "e", CreatedAt: at}})
 		})
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			n, err := tx.CountForgettable(ctx, at)
+			n, err := tx.webhooks().CountForgettable(ctx, at)
 			want(t, "forgettable", n, 0)
-			forgot, err2 := tx.ForgetDeliveries(ctx, at, 10)
+			forgot, err2 := tx.webhooks().ForgetDeliveries(ctx, at, 10)
 			want(t, "forgotten", forgot, 0)
 			return errors.Join(err, err2)
 		})
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.DeleteWebhook(ctx, 7) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().DeleteWebhook(ctx, 7) })
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.Webhook(ctx, 7); !errors.Is(err, webhooks.ErrNoWebhook) {
+			if _, err := tx.webhooks().Webhook(ctx, 7); !errors.Is(err, webhooks.ErrNoWebhook) {
 				t.Errorf("%v", err)
 			}
-			n, err := tx.CountForgettable(ctx, at.Add(time.Millisecond))
+			n, err := tx.webhooks().CountForgettable(ctx, at.Add(time.Millisecond))
 			want(t, "forgettable", n, 1)
-			forgot, err2 := tx.ForgetDeliveries(ctx, at.Add(time.Millisecond), 10)
+			forgot, err2 := tx.webhooks().ForgetDeliveries(ctx, at.Add(time.Millisecond), 10)
 			want(t, "forgotten", forgot, 1) // the other went with its webhook
 			return errors.Join(err, err2)
 		})
@@ -58,7 +58,7 @@ func TestAWebhookAndItsDeliveriesComeBackAsTheyWere(t *testing.T) {
 func TestWhatLeavesNoChangeIsGuarded(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		hook := webhooks.Webhook{ID: 7, URL: "https://a.example/", Secret: "sealed", CreatedAt: at}
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutWebhook(ctx, hook) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, hook) })
 		read, _, err := s.ChangeHead(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func TestWhatLeavesNoChangeIsGuarded(t *testing.T) {
 		if err := send(); err != nil {
 			t.Errorf("a test of the webhook that was read: %v, want success", err)
 		}
-		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.PutWebhook(ctx, hook) })
+		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, hook) })
 		if err := send(); !errors.Is(err, history.ErrMoved) {
 			t.Errorf("a test of a webhook that changed since: %v, want %v", err, history.ErrMoved)
 		}
@@ -84,7 +84,7 @@ func TestWhatLeavesNoChangeIsGuarded(t *testing.T) {
 func TestAnEventIsQueuedOnce(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		update(t, nodes[0], func(ctx context.Context, tx *Tx) error {
-			return tx.PutWebhook(ctx, webhooks.Webhook{ID: 1, Enabled: true, URL: "x", Secret: "x"})
+			return tx.webhooks().PutWebhook(ctx, webhooks.Webhook{ID: 1, Enabled: true, URL: "x", Secret: "x"})
 		})
 		const events = 60
 		var both sync.WaitGroup
@@ -124,7 +124,7 @@ func TestAnEventIsQueuedOnce(t *testing.T) {
 		}
 		both.Wait()
 		view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
-			list, err := tx.Rows(ctx, outbox.Deliveries, outbox.Query{Limit: 1000})
+			list, err := tx.webhooks().Rows(ctx, outbox.Deliveries, outbox.Query{Limit: 1000})
 			var names []string
 			for i, d := range list {
 				names = append(names, d.Event)
@@ -145,7 +145,7 @@ func TestAnEventIsQueuedOnce(t *testing.T) {
 func TestTheAuditLogHasNoPathOfAWebhook(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return tx.PutWebhook(ctx, webhooks.Webhook{ID: 7,
+			return tx.webhooks().PutWebhook(ctx, webhooks.Webhook{ID: 7,
 				URL: "https://me:word@hooks.example:8443/services/T0/hidden?key=hidden#hidden"})
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
