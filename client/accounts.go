@@ -95,8 +95,8 @@ type AccountQuery struct {
 	Scans  bool // with the scans of the last seven days
 }
 
-// FindAccounts finds accounts, and says how many there are.
-func (c *Client) FindAccounts(ctx context.Context, q AccountQuery) (list AccountList, err error) {
+// ListPage finds accounts, and says how many there are.
+func (c AccountsService) ListPage(ctx context.Context, q AccountQuery) (list AccountList, err error) {
 	err = c.admin(ctx, http.MethodGet, with("accounts", map[string]string{"text": q.Text, "kind": q.Kind, "state": q.State,
 		"order": q.Order, "offset": limitText(q.Offset), "limit": limitText(q.Limit), "scans": flagText(q.Scans)}), nil, &list)
 	return list, err
@@ -107,30 +107,30 @@ type AccountNames struct {
 	Names map[string]string `json:"names" doc:"of those that there are, that have one, and that the caller may see"`
 }
 
-// AccountNames are the names of some accounts.
-func (c *Client) AccountNames(ctx context.Context, appids []string) (map[string]string, error) {
+// ListNames are the names of some accounts.
+func (c AccountsService) ListNames(ctx context.Context, appids []string) (map[string]string, error) {
 	var reply AccountNames
 	err := c.admin(ctx, http.MethodGet, with("account-names", map[string]string{"of": strings.Join(appids, ",")}), nil, &reply)
 	return reply.Names, err
 }
 
-// Accounts lists at most limit accounts by AppID, the first after the given
+// List lists at most limit accounts by AppID, the first after the given
 // one; 0 = as many as the server likes to give.
-func (c *Client) Accounts(ctx context.Context, after string, limit int) ([]Account, error) {
+func (c AccountsService) List(ctx context.Context, after string, limit int) ([]Account, error) {
 	var reply AccountList
 	err := c.admin(ctx, http.MethodGet, with("accounts", map[string]string{"after": after, "limit": limitText(limit)}), nil, &reply)
 	return reply.Accounts, err
 }
 
-// Account returns one account, a *Problem with status 404 if there is none.
-func (c *Client) Account(ctx context.Context, appid string) (Account, error) {
+// Get returns one account, a *Problem with status 404 if there is none.
+func (c AccountsService) Get(ctx context.Context, appid string) (Account, error) {
 	var a Account
 	err := c.admin(ctx, http.MethodGet, accountPath(appid), nil, &a)
 	return a, err
 }
 
 // changeAccount makes a call that answers the account as it is afterwards.
-func (c *Client) changeAccount(ctx context.Context, method, appid string, body any, rest ...string) error {
+func (c *transport) changeAccount(ctx context.Context, method, appid string, body any, rest ...string) error {
 	var a Account
 	err := c.admin(ctx, method, accountPath(appid, rest...), body, &a)
 	if err == nil && a.AppID != appid {
@@ -139,8 +139,8 @@ func (c *Client) changeAccount(ctx context.Context, method, appid string, body a
 	return err
 }
 
-// PutAccount creates or replaces an account.
-func (c *Client) PutAccount(ctx context.Context, appid string, a AccountPut) error {
+// Set creates or replaces an account.
+func (c AccountsService) Set(ctx context.Context, appid string, a AccountPut) error {
 	return c.changeAccount(ctx, http.MethodPut, appid, a)
 }
 
@@ -158,13 +158,13 @@ type Amount struct {
 	Count int    `json:"count"`
 }
 
-// DeleteAccount deletes an account. With dryRun it only says what would go, and what keeps the account; without, a *Problem
+// Delete deletes an account. With dryRun it only says what would go, and what keeps the account; without, a *Problem
 // with status 409: something keeps it.
-func (c *Client) DeleteAccount(ctx context.Context, appid string, dryRun bool) (d Deletion, err error) {
+func (c AccountsService) Delete(ctx context.Context, appid string, dryRun bool) (d Deletion, err error) {
 	return c.deleteWhole(ctx, accountPath(appid), appid, dryRun)
 }
 
-func (c *Client) deleteWhole(ctx context.Context, path, appid string, dryRun bool) (d Deletion, err error) {
+func (c *transport) deleteWhole(ctx context.Context, path, appid string, dryRun bool) (d Deletion, err error) {
 	err = c.admin(ctx, http.MethodDelete, with(path, map[string]string{"dry_run": flagText(dryRun)}), nil, &d)
 	if err == nil && (d.AppID != appid || d.Deleted && dryRun) {
 		err = c.wrong(http.MethodDelete, "/admin/v1/"+path, "it tells of %q, deleted: %v", d.AppID, d.Deleted)
@@ -173,38 +173,38 @@ func (c *Client) deleteWhole(ctx context.Context, path, appid string, dryRun boo
 }
 
 // SetVersions sets which versions of a Mini Program exist.
-func (c *Client) SetVersions(ctx context.Context, appid string, versions []string) error {
+func (c AccountsService) SetVersions(ctx context.Context, appid string, versions []string) error {
 	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"versions": append([]string{}, versions...)}, "versions")
 }
 
-// SetJump switches all rules of an account on or off.
-func (c *Client) SetJump(ctx context.Context, appid string, open bool) error {
+// SetRulesEnabled switches all rules of an account on or off.
+func (c AccountsService) SetRulesEnabled(ctx context.Context, appid string, open bool) error {
 	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"open": open}, "jump")
 }
 
-// EndTokens ends all access tokens of an account at once, also those with which
+// RevokeTokens ends all access tokens of an account at once, also those with which
 // platforms call for it.
-func (c *Client) EndTokens(ctx context.Context, appid string) error {
+func (c AccountsService) RevokeTokens(ctx context.Context, appid string) error {
 	return c.changeAccount(ctx, http.MethodDelete, appid, nil, "tokens")
 }
 
 // SetMember gives a user a role: admin, developer or trial.
-func (c *Client) SetMember(ctx context.Context, appid, user, role string) error {
+func (c AccountsService) SetMember(ctx context.Context, appid, user, role string) error {
 	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"role": role}, "members", user)
 }
 
-// RemoveMember takes a user's role away.
-func (c *Client) RemoveMember(ctx context.Context, appid, user string) error {
+// DeleteMember takes a user's role away.
+func (c AccountsService) DeleteMember(ctx context.Context, appid, user string) error {
 	return c.changeAccount(ctx, http.MethodDelete, appid, nil, "members", user)
 }
 
-// Link links a service account with a Mini Program.
-func (c *Client) Link(ctx context.Context, service, miniProgram string) error {
+// Create links a service account with a Mini Program.
+func (c LinksService) Create(ctx context.Context, service, miniProgram string) error {
 	return c.changeAccount(ctx, http.MethodPut, service, nil, "links", miniProgram)
 }
 
-// Unlink ends a link.
-func (c *Client) Unlink(ctx context.Context, service, miniProgram string) error {
+// Delete ends a link.
+func (c LinksService) Delete(ctx context.Context, service, miniProgram string) error {
 	return c.changeAccount(ctx, http.MethodDelete, service, nil, "links", miniProgram)
 }
 
@@ -213,8 +213,8 @@ type Quota struct {
 	PublishesLeft int `json:"publishes_left" doc:"of this calendar month"`
 }
 
-// PublishesLeft is how many publishes an account has left this month.
-func (c *Client) PublishesLeft(ctx context.Context, appid string) (int, error) {
+// GetQuota is how many publishes an account has left this month.
+func (c AccountsService) GetQuota(ctx context.Context, appid string) (int, error) {
 	var reply Quota
 	err := c.admin(ctx, http.MethodGet, accountPath(appid, "quota"), nil, &reply)
 	return reply.PublishesLeft, err
@@ -240,9 +240,9 @@ type AbilityList struct {
 	Abilities []Ability `json:"abilities"`
 }
 
-// Abilities lists what an account may do, and what is missing where it may not. A
+// ListAbilities lists what an account may do, and what is missing where it may not. A
 // *Problem with status 404: there is no such account.
-func (c *Client) Abilities(ctx context.Context, appid string) ([]Ability, error) {
+func (c AccountsService) ListAbilities(ctx context.Context, appid string) ([]Ability, error) {
 	var reply AbilityList
 	err := c.admin(ctx, http.MethodGet, accountPath(appid, "abilities"), nil, &reply)
 	return reply.Abilities, err

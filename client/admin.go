@@ -50,7 +50,7 @@ type call struct {
 
 // ours makes a call of one of our own APIs and reads the answer into reply, a
 // pointer to a struct (see decode).
-func (c *Client) ours(ctx context.Context, k call, reply any) (json.RawMessage, error) {
+func (c *transport) ours(ctx context.Context, k call, reply any) (json.RawMessage, error) {
 	r := request{method: k.method, path: k.path, query: k.query, bearer: k.bearer, accept: "application/json, application/problem+json"}
 	if k.body != nil {
 		raw, err := encode(k.body)
@@ -70,7 +70,7 @@ func (c *Client) ours(ctx context.Context, k call, reply any) (json.RawMessage, 
 }
 
 // admin makes a call of the admin API; a path may carry a query.
-func (c *Client) admin(ctx context.Context, method, path string, body, reply any) error {
+func (c *transport) admin(ctx context.Context, method, path string, body, reply any) error {
 	path, rawQuery, _ := strings.Cut(path, "?")
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {

@@ -46,7 +46,7 @@ func (w *WrongServer) Error() string {
 }
 
 // wrong is the error for an answer that is not one of the API that was called.
-func (c *Client) wrong(method, path, flaw string, args ...any) error {
+func (c *transport) wrong(method, path, flaw string, args ...any) error {
 	return &WrongServer{URL: c.baseOf(path), API: apiOf(path), Call: method + " " + path, Flaw: fmt.Sprintf(flaw, args...)}
 }
 
@@ -58,7 +58,7 @@ const (
 
 // refused is the error for an answer without success: a *Problem, or a *WrongServer where no API of
 // qrjump refused the call.
-func (c *Client) refused(method, path string, a answer) error {
+func (c *transport) refused(method, path string, a answer) error {
 	p, is := ReadProblem(a.status, a.body)
 	if !is {
 		return c.wrong(method, path, "%s: %s", strings.TrimSpace(fmt.Sprint(a.status, " ", http.StatusText(a.status))), excerpt(a.body))
@@ -83,7 +83,7 @@ func ReadProblem(status int, body []byte) (p *Problem, is bool) {
 
 // readAnswer reads a successful answer of the scan or the admin API into reply, a pointer to a
 // struct. Every call has such an answer: without it, it is not taken for done.
-func (c *Client) readAnswer(method, path string, a answer, reply any) error {
+func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 	if a.status/100 != 2 {
 		return c.refused(method, path, a)
 	}

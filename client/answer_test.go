@@ -27,14 +27,14 @@ type (
 // everyCall makes each call of a Client once.
 var everyCall = func() map[string]func(ctx, *api) error {
 	calls := maps.Collect(tables.EachClientMethod())
-	calls["AllScans"] = func(ctx ctx, c *api) error {
-		for _, err := range c.AllScans(ctx, "") {
+	calls["Scans.List"] = func(ctx ctx, c *api) error {
+		for _, err := range c.Scans.List(ctx, "") {
 			return err
 		}
 		return nil
 	}
-	calls["ResolveStream"] = func(ctx ctx, c *api) error {
-		for _, err := range c.ResolveStream(ctx, slices.Values([]client.ScanRequest{{Text: "x"}})) {
+	calls["Scans.ResolveStream"] = func(ctx ctx, c *api) error {
+		for _, err := range c.Scans.ResolveStream(ctx, slices.Values([]client.ScanRequest{{Text: "x"}})) {
 			return err
 		}
 		return errors.New("no answer and no error")
@@ -48,8 +48,14 @@ var noCalls = []string{"URL"}
 // Issue 11, 4: no call takes another program's answer for its own. A method
 // that gives an iterator and has no line above fails this test.
 func TestNoCallBelievesAStranger(t *testing.T) {
-	methods := reflect.TypeFor[*client.Client]()
-	for method := range methods.Methods() {
+	for _, service := range reflect.VisibleFields(reflect.TypeFor[client.Client]()) {
+		for method := range service.Type.Methods() {
+			if name := service.Name + "." + method.Name; service.IsExported() && everyCall[name] == nil {
+				t.Errorf("%s is not in everyCall", name)
+			}
+		}
+	}
+	for method := range reflect.TypeFor[*client.Client]().Methods() {
 		if name := method.Name; everyCall[name] == nil && !slices.Contains(noCalls, name) {
 			t.Errorf("%s is not in everyCall", name)
 		}
@@ -216,7 +222,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		`{"changes":[]`: `(no JSON object: {"changes":[])`,
 	} {
 		s := &stub{answers: []func(*http.Request) (int, string){says(200, answer)}}
-		_, err := connect(t, "http://x", client.Options{HTTP: &http.Client{Transport: s}}).RuleHistory(t.Context(), "p")
+		_, err := connect(t, "http://x", client.Options{HTTP: &http.Client{Transport: s}}).Rules.ListChanges(t.Context(), "p")
 		want := "GET /admin/v1/rules/history: http://x does not answer like the admin API "
 		if flaw == "" && err != nil || flaw != "" && !strings.HasPrefix(fmt.Sprint(err), want+flaw) {
 			t.Errorf("%s: got %v, want %s%s", answer, err, want, flaw)

@@ -48,16 +48,16 @@ func (a Appearance) Put() AppearancePut {
 	return AppearancePut{Accent: a.Accent, Help: a.Help, OpenAtOnce: a.OpenAtOnce, Texts: a.Texts}
 }
 
-// Appearance is how an account looks on the pages that buyers see. Where nothing was set, it has
+// GetAppearance is how an account looks on the pages that buyers see. Where nothing was set, it has
 // the AppID alone.
-func (c *Client) Appearance(ctx context.Context, appid string) (Appearance, error) {
+func (c AccountsService) GetAppearance(ctx context.Context, appid string) (Appearance, error) {
 	var a Appearance
 	err := c.admin(ctx, http.MethodGet, accountPath(appid, "appearance"), nil, &a)
 	return a, err
 }
 
-// PutAppearance sets how an account looks, and returns the result.
-func (c *Client) PutAppearance(ctx context.Context, appid string, want AppearancePut) (Appearance, error) {
+// SetAppearance sets how an account looks, and returns the result.
+func (c AccountsService) SetAppearance(ctx context.Context, appid string, want AppearancePut) (Appearance, error) {
 	var a Appearance
 	err := c.admin(ctx, http.MethodPut, accountPath(appid, "appearance"), want, &a)
 	if err == nil && a.AppID != appid {

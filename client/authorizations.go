@@ -28,8 +28,8 @@ type AuthorizationQuestion struct {
 	Limit     int    `json:"limit,omitempty" minimum:"0" maximum:"500" doc:"of accounts; 50 where it is left out"`
 }
 
-// AskedAuthorization says what a platform asks for. A *Problem with status 422: the reference is not right, expired, or used.
-func (c *Client) AskedAuthorization(ctx context.Context, q AuthorizationQuestion) (AuthorizationRequest, error) {
+// Get says what a platform asks for. A *Problem with status 422: the reference is not right, expired, or used.
+func (c ConsentsService) Get(ctx context.Context, q AuthorizationQuestion) (AuthorizationRequest, error) {
 	var asked AuthorizationRequest
 	err := c.admin(ctx, http.MethodPost, "authorizations/lookup", q, &asked)
 	return asked, err
@@ -48,9 +48,9 @@ type AuthorizationMade struct {
 	Location string `json:"location" doc:"the platform's address, with the auth_code"`
 }
 
-// AgreeToPlatform lets a platform act for an account and returns the address by which the platform learns of it. A *Problem with
+// Create lets a platform act for an account and returns the address by which the platform learns of it. A *Problem with
 // status 409: another platform has an exclusive set; 422: what was agreed to is not what is asked for, or the reference is not right.
-func (c *Client) AgreeToPlatform(ctx context.Context, a AuthorizationAgreed) (location string, err error) {
+func (c ConsentsService) Create(ctx context.Context, a AuthorizationAgreed) (location string, err error) {
 	var made AuthorizationMade
 	err = c.admin(ctx, http.MethodPost, "authorizations", a, &made)
 	return made.Location, err

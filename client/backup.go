@@ -13,7 +13,7 @@ import (
 // Export writes an archive of everything on the server to w, its keys sealed by a passphrase of at
 // least 12 characters. The time that it takes grows with the state: bound it with ctx. After an
 // error what was written is no archive.
-func (c *Client) Export(ctx context.Context, passphrase string, w io.Writer) error {
+func (c ArchiveService) Export(ctx context.Context, passphrase string, w io.Writer) error {
 	body, err := encode(map[string]string{"passphrase": passphrase})
 	if err != nil {
 		return err
@@ -23,7 +23,7 @@ func (c *Client) Export(ctx context.Context, passphrase string, w io.Writer) err
 }
 
 // pour makes a call and writes the answer to w; the answer must have the content type kind.
-func (c *Client) pour(ctx context.Context, r request, kind string, w io.Writer) error {
+func (c *transport) pour(ctx context.Context, r request, kind string, w io.Writer) error {
 	r.accept = kind + ", application/problem+json"
 	resp, err := c.open(ctx, r)
 	if err != nil {

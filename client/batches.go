@@ -46,8 +46,8 @@ type BatchList struct {
 	Batches []Batch `json:"batches"`
 }
 
-// Batches lists applications of all accounts, oldest first.
-func (c *Client) Batches(ctx context.Context, q BatchQuery) ([]Batch, error) {
+// List lists applications of all accounts, oldest first.
+func (c BatchesService) List(ctx context.Context, q BatchQuery) ([]Batch, error) {
 	var after string
 	if q.After > 0 {
 		after = strconv.FormatInt(q.After, 10)
@@ -58,8 +58,8 @@ func (c *Client) Batches(ctx context.Context, q BatchQuery) ([]Batch, error) {
 	return reply.Batches, err
 }
 
-// Batch returns one application, a *Problem with status 404 if there is none.
-func (c *Client) Batch(ctx context.Context, id int64) (Batch, error) {
+// Get returns one application, a *Problem with status 404 if there is none.
+func (c BatchesService) Get(ctx context.Context, id int64) (Batch, error) {
 	var b Batch
 	err := c.admin(ctx, http.MethodGet, batchPath(id, ""), nil, &b)
 	return b, err
@@ -104,9 +104,9 @@ type CodesChanged struct {
 	Warning string `json:"warning,omitempty"`
 }
 
-// ChangeCodes freezes, unfreezes, voids or redeems codes. Of several codes of
+// Update freezes, unfreezes, voids or redeems codes. Of several codes of
 // which some were redeemed before, the others are redeemed: compare the counts.
-func (c *Client) ChangeCodes(ctx context.Context, id int64, did string, change CodeChange) (done CodesChanged, err error) {
+func (c CodesService) Update(ctx context.Context, id int64, did string, change CodeChange) (done CodesChanged, err error) {
 	err = c.admin(ctx, http.MethodPost, batchPath(id, "states"), struct {
 		CodeChange
 		Did string `json:"did"`
@@ -114,9 +114,9 @@ func (c *Client) ChangeCodes(ctx context.Context, id int64, did string, change C
 	return done, err
 }
 
-// WithdrawCodes makes codes not active any more; at says when, the zero time at
+// Deactivate makes codes not active any more; at says when, the zero time at
 // once.
-func (c *Client) WithdrawCodes(ctx context.Context, id int64, at time.Time, change CodeChange) (done CodesChanged, err error) {
+func (c CodesService) Deactivate(ctx context.Context, id int64, at time.Time, change CodeChange) (done CodesChanged, err error) {
 	err = c.admin(ctx, http.MethodPost, batchPath(id, "withdrawals"), struct {
 		CodeChange
 		At time.Time `json:"at,omitzero"`
@@ -124,10 +124,10 @@ func (c *Client) WithdrawCodes(ctx context.Context, id int64, at time.Time, chan
 	return done, err
 }
 
-// ScheduleCodes makes a range of codes open a page from a time on; the zero time is
+// Schedule makes a range of codes open a page from a time on; the zero time is
 // at once. actor and note are for their history, actor "" is admin. A *Problem with
 // status 409: the range overlaps codes that are active by another one.
-func (c *Client) ScheduleCodes(ctx context.Context, id int64, r CodeRange, b CodeBinding, at time.Time,
+func (c CodesService) Schedule(ctx context.Context, id int64, r CodeRange, b CodeBinding, at time.Time,
 	actor, note string) (done CodesChanged, err error) {
 	err = c.admin(ctx, http.MethodPost, batchPath(id, "activations"), struct {
 		From    int64       `json:"code_start"`
@@ -140,10 +140,10 @@ func (c *Client) ScheduleCodes(ctx context.Context, id int64, r CodeRange, b Cod
 	return done, err
 }
 
-// CodeEvents lists at most limit things that happened to codes of a batch, oldest
+// ListEvents lists at most limit things that happened to codes of a batch, oldest
 // first, those after an event; 0 = as many as the server likes to give. What is
 // scheduled is among them. A *Problem with status 404: there is no such batch.
-func (c *Client) CodeEvents(ctx context.Context, id, after int64, limit int) ([]CodeEvent, error) {
+func (c CodesService) ListEvents(ctx context.Context, id, after int64, limit int) ([]CodeEvent, error) {
 	query := map[string]string{"limit": limitText(limit)}
 	if after > 0 {
 		query["after"] = strconv.FormatInt(after, 10)
@@ -161,9 +161,9 @@ type CodesRetargeted struct {
 	Activations  int `json:"activations" doc:"how many activations were renewed"`
 }
 
-// RetargetCodes opens another page for what is active in a range. wxaType is as
+// Retarget opens another page for what is active in a range. wxaType is as
 // in CodeBinding.
-func (c *Client) RetargetCodes(ctx context.Context, id int64, r CodeRange, appid, page string, wxaType int,
+func (c CodesService) Retarget(ctx context.Context, id int64, r CodeRange, appid, page string, wxaType int,
 	actor string) (done CodesRetargeted, err error) {
 	body := map[string]any{"code_start": r.From, "code_end": r.To, "wxa_appid": appid, "wxa_path": page, "wxa_type": wxaType}
 	if actor != "" {
@@ -216,8 +216,8 @@ type CodeEvent struct {
 	Warning string       `json:"warning,omitempty"`
 }
 
-// LookupCode finds a code of any account.
-func (c *Client) LookupCode(ctx context.Context, name CodeName) (StoredCode, error) {
+// Get finds a code of any account.
+func (c CodesService) Get(ctx context.Context, name CodeName) (StoredCode, error) {
 	var found StoredCode
 	err := c.admin(ctx, http.MethodPost, "codes/lookup", name.fields(), &found)
 	return found, err
@@ -228,9 +228,9 @@ type OpenID struct {
 	OpenID string `json:"openid"`
 }
 
-// OpenID returns the openid of a user under an account. namespace is that of
+// GetOpenID returns the openid of a user under an account. namespace is that of
 // the scan key by which the user scans, "" = default.
-func (c *Client) OpenID(ctx context.Context, appid, user, namespace string) (string, error) {
+func (c AccountsService) GetOpenID(ctx context.Context, appid, user, namespace string) (string, error) {
 	var reply OpenID
 	err := c.admin(ctx, http.MethodGet, with("users/"+url.PathEscape(user)+"/openid",
 		map[string]string{"appid": appid, "namespace": namespace}), nil, &reply)
@@ -252,7 +252,7 @@ const MaxSerials = 10_000
 // BindSerials gives codes of a batch the brand's own serial numbers: all of them
 // or none. The same again changes nothing. A *Problem with status 409: a code has
 // another number and replace is false, or another code has the number.
-func (c *Client) BindSerials(ctx context.Context, batch int64, serials []SerialBinding, replace bool, actor string) (done CodesChanged,
+func (c CodesService) BindSerials(ctx context.Context, batch int64, serials []SerialBinding, replace bool, actor string) (done CodesChanged,
 	err error) {
 	body := map[string]any{"serials": serials}
 	if replace {
@@ -278,10 +278,10 @@ type NewImport struct {
 	Actor  string `json:"actor,omitempty"`
 }
 
-// BeginImport makes a batch for codes that were made elsewhere, or returns the one
+// CreateImport makes a batch for codes that were made elsewhere, or returns the one
 // that was begun so before. A *Problem with status 409: the account used the ISV for
 // another application, or the ID is another's.
-func (c *Client) BeginImport(ctx context.Context, account string, n NewImport) (Batch, error) {
+func (c BatchesService) CreateImport(ctx context.Context, account string, n NewImport) (Batch, error) {
 	var b Batch
 	err := c.admin(ctx, http.MethodPost, "accounts/"+url.PathEscape(account)+"/imported-batches", n, &b)
 	return b, err
@@ -301,7 +301,8 @@ const MaxImportLines = 50_000
 // in the order of their indexes, all of them or none. Lines that are here already
 // change nothing. first is the number of the first line in the file that they are
 // from: a *Problem with status 422 names the line that is wrong.
-func (c *Client) ImportCodes(ctx context.Context, batch, first int64, actor string, lines io.Reader) (done CodesImported, err error) {
+func (c BatchesService) ImportCodes(ctx context.Context, batch, first int64, actor string, lines io.Reader) (done CodesImported,
+	err error) {
 	query := url.Values{"line": {strconv.FormatInt(first, 10)}}
 	if actor != "" {
 		query.Set("actor", actor)
@@ -319,17 +320,17 @@ type ImportToTakeBack struct {
 	Actor string `json:"actor,omitempty"`
 }
 
-// ImportTakenBack is what a call of TakeBackImport did.
+// ImportTakenBack is what a call of Batches.UndoImport did.
 type ImportTakenBack struct {
 	Taken int64 `json:"taken" doc:"codes that were taken back"`
 	Have  int64 `json:"have" doc:"codes of the application that are still here; 0 after its whole range: the application is gone"`
 	More  bool  `json:"more" doc:"codes of the range are still here: call again"`
 }
 
-// TakeBackImport takes back codes that were imported by mistake, some thousand a call:
+// UndoImport takes back codes that were imported by mistake, some thousand a call:
 // call again while there are More. A *Problem with status 409: more than imports happened
 // to the application.
-func (c *Client) TakeBackImport(ctx context.Context, batch int64, w ImportToTakeBack) (done ImportTakenBack, err error) {
+func (c BatchesService) UndoImport(ctx context.Context, batch int64, w ImportToTakeBack) (done ImportTakenBack, err error) {
 	err = c.admin(ctx, http.MethodPost, batchPath(batch, "take-back"), w, &done)
 	return done, err
 }

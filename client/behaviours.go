@@ -23,9 +23,9 @@ type BehaviourList struct {
 	Behaviours []Behaviour `json:"behaviours"`
 }
 
-// Behaviours lists what the server does where the platform might differ, and how
+// List lists what the server does where the platform might differ, and how
 // sure each line is.
-func (c *Client) Behaviours(ctx context.Context) ([]Behaviour, error) {
+func (c BehavioursService) List(ctx context.Context) ([]Behaviour, error) {
 	var reply BehaviourList
 	err := c.admin(ctx, http.MethodGet, "behaviours", nil, &reply)
 	return reply.Behaviours, err

@@ -64,9 +64,9 @@ type CallPage struct {
 	Missed int64          `json:"missed"` // came after After and are forgotten
 }
 
-// Calls lists the last calls of the wire, of the 1,000 that a server remembers. Only
+// List lists the last calls of the wire, of the 1,000 that a server remembers. Only
 // a server with --dev or --emulator does; each node has its own.
-func (c *Client) Calls(ctx context.Context, q CallQuery) (CallPage, error) {
+func (c CallsService) List(ctx context.Context, q CallQuery) (CallPage, error) {
 	query := map[string]string{"rid": q.RID, "account": q.Account, "path": q.Path, "after": q.After, "limit": limitText(q.Limit)}
 	if q.ErrCode != 0 {
 		query["errcode"] = strconv.Itoa(q.ErrCode)
@@ -79,9 +79,9 @@ func (c *Client) Calls(ctx context.Context, q CallQuery) (CallPage, error) {
 	return page, err
 }
 
-// Call returns a call of the wire by its request id, as it stands in an errmsg. A
+// Get returns a call of the wire by its request id, as it stands in an errmsg. A
 // Problem with status 404: no such call is kept.
-func (c *Client) Call(ctx context.Context, rid string) (Call, error) {
+func (c CallsService) Get(ctx context.Context, rid string) (Call, error) {
 	var one Call
 	err := c.admin(ctx, http.MethodGet, "calls/"+url.PathEscape(rid), nil, &one)
 	return one, err
@@ -112,10 +112,10 @@ type KeptCallPage struct {
 	Searched
 }
 
-// KeptCalls lists the calls of the last seven days on all nodes that showed a token or a secret of
+// ListPersisted lists the calls of the last seven days on all nodes that showed a token or a secret of
 // an account, newest first. A page may have few or none although its Next says that there are older
 // ones.
-func (c *Client) KeptCalls(ctx context.Context, q KeptCallQuery) (KeptCallPage, error) {
+func (c CallsService) ListPersisted(ctx context.Context, q KeptCallQuery) (KeptCallPage, error) {
 	query := searchQuery(q.Account, q.Path, q.ErrCode, q.Before)
 	query["rid"], query["limit"] = q.RID, limitText(q.Limit)
 	if q.After > 0 {
@@ -145,9 +145,9 @@ type CallErrorList struct {
 	Searched
 }
 
-// CallErrors groups failed calls of the log by endpoint and number. One answer searches a part of
+// ListErrors groups failed calls of the log by endpoint and number. One answer searches a part of
 // the log: see Searched. "" and 0 mean any.
-func (c *Client) CallErrors(ctx context.Context, account, path string, errcode int, before int64) (CallErrorList, error) {
+func (c CallsService) ListErrors(ctx context.Context, account, path string, errcode int, before int64) (CallErrorList, error) {
 	var list CallErrorList
 	err := c.admin(ctx, http.MethodGet, with("call-errors", searchQuery(account, path, errcode, before)), nil, &list)
 	return list, err

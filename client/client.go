@@ -52,8 +52,44 @@ type Options struct {
 	Inside bool
 }
 
-// Client talks to one server.
+// Client calls one server. Its calls are grouped by resource.
 type Client struct {
+	*transport
+
+	Wire          WireService
+	Accounts      AccountsService
+	Links         LinksService
+	Rules         RulesService
+	Verifications VerificationsService
+	Domains       DomainsService
+	Batches       BatchesService
+	Codes         CodesService
+	Orders        OrdersService
+	Packages      PackagesService
+	Components    ComponentsService
+	Consents      ConsentsService
+	Emulator      EmulatorService
+	Settings      SettingsService
+	ScanKeys      ScanKeysService
+	AdminKeys     AdminKeysService
+	People        PeopleService
+	Scans         ScansService
+	ScanNodes     ScanNodesService
+	Statistics    StatisticsService
+	Charts        ChartsService
+	Alarms        AlarmsService
+	Calls         CallsService
+	Deviations    DeviationsService
+	Behaviours    BehavioursService
+	AuditLog      AuditLogService
+	GS1           GS1Service
+	Webhooks      WebhooksService
+	Archive       ArchiveService
+	Lake          LakeService
+}
+
+// transport sends the calls of all services of a client.
+type transport struct {
 	base    string            // without a final slash
 	bases   map[string]string // of the APIs that have a base URL of their own
 	options Options
@@ -92,11 +128,25 @@ func New(baseURL string, o Options) (*Client, error) {
 	}
 	// A redirect would carry the token, which is in the query, to another host.
 	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Client{base: bases[apiWire], bases: bases, options: o, http: &h}, nil
+	return newClient(&transport{base: bases[apiWire], bases: bases, options: o, http: &h}), nil
+}
+
+func newClient(t *transport) *Client {
+	return &Client{transport: t,
+		Wire: WireService{t}, Accounts: AccountsService{t}, Links: LinksService{t}, Rules: RulesService{t},
+		Verifications: VerificationsService{t}, Domains: DomainsService{t}, Batches: BatchesService{t},
+		Codes: CodesService{t}, Orders: OrdersService{t}, Packages: PackagesService{t},
+		Components: ComponentsService{t}, Consents: ConsentsService{t}, Emulator: EmulatorService{t},
+		Settings: SettingsService{t}, ScanKeys: ScanKeysService{t}, AdminKeys: AdminKeysService{t},
+		People: PeopleService{t}, Scans: ScansService{t}, ScanNodes: ScanNodesService{t},
+		Statistics: StatisticsService{t}, Charts: ChartsService{t}, Alarms: AlarmsService{t},
+		Calls: CallsService{t}, Deviations: DeviationsService{t}, Behaviours: BehavioursService{t},
+		AuditLog: AuditLogService{t}, GS1: GS1Service{t}, Webhooks: WebhooksService{t}, Archive: ArchiveService{t},
+		Lake: LakeService{t}}
 }
 
 // baseOf is the base URL of the API that a path belongs to.
-func (c *Client) baseOf(path string) string { return cmp.Or(c.bases[apiOf(path)], c.base) }
+func (c *transport) baseOf(path string) string { return cmp.Or(c.bases[apiOf(path)], c.base) }
 
 // URL is the base URL of the server, without a final slash.
 func (c *Client) URL() string { return c.base }
@@ -123,7 +173,7 @@ type request struct {
 }
 
 // open sends a request and returns the answer with its body unread.
-func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
+func (c *transport) open(ctx context.Context, r request) (*http.Response, error) {
 	address := c.baseOf(r.path) + r.path
 	if len(r.query) > 0 {
 		address += "?" + r.query.Encode()
@@ -165,7 +215,7 @@ type answer struct {
 }
 
 // send makes a call and reads at most limit bytes of the answer.
-func (c *Client) send(ctx context.Context, r request, limit int64) (answer, error) {
+func (c *transport) send(ctx context.Context, r request, limit int64) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
 	resp, err := c.open(ctx, r)

@@ -43,61 +43,61 @@ func TestARuleFromAddToDelete(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
-	token, err := c.Token(ctx)
+	token, err := c.Wire.GetToken(ctx)
 	check("token", err)
 	if token.AccessToken == "" || token.ExpiresIn != 7200 {
 		t.Errorf("got the token %+v", token)
 	}
-	stable, err := c.StableToken(ctx, false)
+	stable, err := c.Wire.GetStableToken(ctx, false)
 	check("stable token", err)
 	c = connect(t, url, client.Options{AccessToken: stable.AccessToken})
 
 	const prefix, link = "https://tea.example/t/", "https://tea.example/t/7?a=1&b=<2>"
-	file, err := c.DownloadFile(ctx)
+	file, err := c.Wire.GetVerificationFile(ctx)
 	check("file", err)
 	if !strings.HasSuffix(file.Name, ".txt") || len(file.Content) != 32 {
 		t.Errorf("got the file %+v", file)
 	}
-	check("add", c.AddRule(ctx, client.RuleDraft{Prefix: prefix, Path: "pages/t/t", TestLinks: []string{prefix + "x"}}))
-	check("edit", c.EditRule(ctx, client.RuleDraft{Prefix: prefix, Path: "pages/u/u", Occupy: true, OpenVersion: client.OpenTrial}))
-	list, err := c.ListRules(ctx, client.ListRequest{Prefixes: []string{prefix}})
+	check("add", c.Wire.CreateRule(ctx, client.RuleDraft{Prefix: prefix, Path: "pages/t/t", TestLinks: []string{prefix + "x"}}))
+	check("edit", c.Wire.UpdateRule(ctx, client.RuleDraft{Prefix: prefix, Path: "pages/u/u", Occupy: true, OpenVersion: client.OpenTrial}))
+	list, err := c.Wire.ListRules(ctx, client.ListRequest{Prefixes: []string{prefix}})
 	check("list", err)
 	want := client.Rule{Prefix: prefix, Path: "pages/u/u", Occupy: true, OpenVersion: client.OpenTrial, TestLinks: []string{prefix + "x"}}
 	if len(list.Rules) != 1 || !equal(list.Rules[0], want) || list.PublishesLeft != 100 || !list.Open || list.Total != 3 {
 		t.Errorf("got %+v, want one rule %+v", list, want)
 	}
-	check("publish", c.PublishRule(ctx, prefix))
-	all, err := c.AllRules(ctx, "")
+	check("publish", c.Wire.PublishRule(ctx, prefix))
+	all, err := c.Wire.ListAllRules(ctx, "")
 	check("list all", err)
 	if n := len(all.Rules); n != 3 || all.Rules[2].Prefix != prefix || !all.Rules[2].Published {
 		t.Errorf("got %+v, want the new rule last", all.Rules)
 	}
-	page, err := c.ListRules(ctx, client.ListRequest{Page: 3, PageSize: 1})
+	page, err := c.Wire.ListRules(ctx, client.ListRequest{Page: 3, PageSize: 1})
 	check("list a page", err)
 	if len(page.Rules) != 1 || page.Rules[0].Prefix != prefix || page.Total != 3 {
 		t.Errorf("got the page %+v", page)
 	}
 
-	d, err := c.Resolve(ctx, client.ScanRequest{Text: link, User: "u"})
+	d, err := c.Scans.Resolve(ctx, client.ScanRequest{Text: link, User: "u"})
 	check("resolve", err)
 	if d.Action != client.OpenMiniProgram || d.AppID != shop.AppID || d.Matched == nil || d.Matched.Prefix != prefix || d.ScanID == "" ||
 		len(d.Raw) == 0 {
 		t.Errorf("got the decision %+v", d)
 	}
-	e, err := c.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link}})
+	e, err := c.Scans.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link}})
 	check("explain", err)
 	if len(e.Steps) != 1 || e.Steps[0].Verdict != "opens" || e.Steps[0].English == "" || e.Steps[0].Chinese == "" {
 		t.Errorf("got the steps %+v", e.Steps)
 	}
-	assumed, err := c.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: "https://new.example/1"},
+	assumed, err := c.Scans.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: "https://new.example/1"},
 		Assume: []client.AssumedRule{{Owner: shop.AppID, Prefix: "https://new.example/", Path: "pages/n/n", Published: true}}})
 	check("explain an assumption", err)
 	if assumed.Action != client.OpenMiniProgram || assumed.Path == "" {
 		t.Errorf("got %+v under an assumption", assumed.Decision)
 	}
-	check("delete", c.DeleteRule(ctx, prefix, ""))
+	check("delete", c.Wire.DeleteRule(ctx, prefix, ""))
 
-	history, err := c.RuleHistory(ctx, prefix)
+	history, err := c.Rules.ListChanges(ctx, prefix)
 	check("history", err)
 	var did []string
 	for _, h := range history {
@@ -117,16 +117,16 @@ func equal(a, b client.Rule) bool {
 
 func TestRefusalsHaveTypes(t *testing.T) {
 	c := connect(t, start(t), shop)
-	err := c.AddRule(t.Context(), client.RuleDraft{Prefix: "nonsense", Path: "p"})
+	err := c.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "nonsense", Path: "p"})
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok || w.Code != 85066 || w.Message != "illegal prefix" || len(w.RID) != 26 {
 		t.Errorf("got %#v, want 85066 with its text and its request id apart", err)
 	}
-	_, err = c.Account(t.Context(), "nobody")
+	_, err = c.Accounts.Get(t.Context(), "nobody")
 	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusNotFound || p.Detail == "" {
 		t.Errorf("got %#v, want a problem 404", err)
 	}
-	_, err = c.Resolve(t.Context(), client.ScanRequest{Text: "x", Source: "fax"})
+	_, err = c.Scans.Resolve(t.Context(), client.ScanRequest{Text: "x", Source: "fax"})
 	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusUnprocessableEntity {
 		t.Errorf("got %#v, want a problem 422", err)
 	}
@@ -134,97 +134,98 @@ func TestRefusalsHaveTypes(t *testing.T) {
 
 func TestTheOperatorsCalls(t *testing.T) {
 	c, ctx := connect(t, start(t), shop), t.Context()
-	all, err := c.Accounts(ctx, "", 1)
+	all, err := c.Accounts.List(ctx, "", 1)
 	if err != nil || len(all) != 1 || all[0].AppID != shop.AppID {
 		t.Fatalf("got %+v, %v", all, err)
 	}
-	one, err := c.Account(ctx, shop.AppID)
+	one, err := c.Accounts.Get(ctx, shop.AppID)
 	if err != nil || one.Members["bob"] != "trial" || one.ConfirmFile.Name == "" {
 		t.Fatalf("got %+v, %v", one, err)
 	}
-	stored, err := c.StoredRules(ctx, client.StoredRuleQuery{Owner: shop.AppID})
+	stored, err := c.Rules.List(ctx, client.StoredRuleQuery{Owner: shop.AppID})
 	if err != nil || len(stored) != 2 || stored[0].PublishedAt == nil || stored[1].PublishedAt != nil {
 		t.Errorf("got the rules %+v, %v", stored, err)
 	}
-	rest, err := c.StoredRules(ctx, client.StoredRuleQuery{After: stored[0].ID, Limit: 1})
+	rest, err := c.Rules.List(ctx, client.StoredRuleQuery{After: stored[0].ID, Limit: 1})
 	if err != nil || len(rest) != 1 || rest[0].ID != stored[1].ID {
 		t.Errorf("got %+v, %v after the first rule", rest, err)
 	}
-	if err := c.AddRule(ctx, client.RuleDraft{Prefix: "https://tea.example/", Path: "p"}); err != nil {
+	if err := c.Wire.CreateRule(ctx, client.RuleDraft{Prefix: "https://tea.example/", Path: "p"}); err != nil {
 		t.Fatal(err)
 	}
-	checks, err := c.Confirmations(ctx, client.ConfirmationQuery{Owner: shop.AppID, Limit: 1})
+	checks, err := c.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: shop.AppID, Limit: 1})
 	if err != nil || len(checks) != 1 || !checks[0].OK || checks[0].Prefix != "https://tea.example/" {
 		t.Errorf("got the checks %+v, %v", checks, err)
 	}
-	if err := c.SetSettings(ctx, map[string]any{"publish_quota": 7}); err != nil {
+	if err := c.Settings.Update(ctx, map[string]any{"publish_quota": 7}); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := c.Settings(ctx); err != nil || string(s["publish_quota"]) != "7" || string(s["rule_limit"]) != "100" {
+	if s, err := c.Settings.Get(ctx); err != nil || string(s["publish_quota"]) != "7" || string(s["rule_limit"]) != "100" {
 		t.Errorf("got the settings %s, %v", s, err)
 	}
-	key, err := c.AddScanKey(ctx, client.ScanKey{Name: "app", Namespace: "n"})
+	key, err := c.ScanKeys.Create(ctx, client.ScanKey{Name: "app", Namespace: "n"})
 	if err != nil || key == "" {
 		t.Fatalf("got the key %q, %v", key, err)
 	}
-	if keys, err := c.ScanKeys(ctx); err != nil || len(keys) != 1 || keys[0].Name != "app" ||
+	if keys, err := c.ScanKeys.List(ctx); err != nil || len(keys) != 1 || keys[0].Name != "app" ||
 		keys[0].Namespace != "n" || keys[0].CreatedAt == nil {
 		t.Errorf("got the keys %+v, %v", keys, err)
 	}
-	if err := c.DeleteScanKey(ctx, "app"); err != nil {
+	if err := c.ScanKeys.Delete(ctx, "app"); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestHostsAreTrustedAndDenied(t *testing.T) {
 	c, ctx := connect(t, start(t), shop), t.Context()
-	if err := c.SetDomain(ctx, "bad.example", "denied"); err != nil {
+	if err := c.Domains.Set(ctx, "bad.example", "denied"); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := c.Domains(ctx); err != nil || len(list) != 1 || list[0].Host != "bad.example" || list[0].Status != "denied" ||
+	if list, err := c.Domains.List(ctx); err != nil || len(list) != 1 || list[0].Host != "bad.example" || list[0].Status != "denied" ||
 		list[0].At.IsZero() {
 		t.Errorf("got the hosts %+v, %v", list, err)
 	}
-	if err := c.ForgetDomain(ctx, "bad.example"); err != nil {
+	if err := c.Domains.Delete(ctx, "bad.example"); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := c.Domains(ctx); err != nil || len(list) != 0 {
+	if list, err := c.Domains.List(ctx); err != nil || len(list) != 0 {
 		t.Errorf("got the hosts %+v, %v after forgetting", list, err)
 	}
 }
 
 func TestTheEmulatorsCalls(t *testing.T) {
 	c, ctx := connect(t, start(t), shop), t.Context()
-	before, err := c.Clock(ctx)
+	before, err := c.Emulator.GetClock(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(c.Advance(ctx, 36*time.Hour), c.FreezeClock(ctx)); err != nil {
+	if err := errors.Join(c.Emulator.Advance(ctx, 36*time.Hour), c.Emulator.FreezeClock(ctx)); err != nil {
 		t.Fatal(err)
 	}
-	if after, err := c.Clock(ctx); err != nil || !after.Frozen || after.Now.Sub(before.Now) < 36*time.Hour {
+	if after, err := c.Emulator.GetClock(ctx); err != nil || !after.Frozen || after.Now.Sub(before.Now) < 36*time.Hour {
 		t.Errorf("got the clock %+v, %v, from %+v", after, err, before)
 	}
-	if err := c.AddFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: 886001, Times: 1}); err != nil {
+	if err := c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: 886001, Times: 1}); err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.DownloadFile(ctx)
+	_, err = c.Wire.GetVerificationFile(ctx)
 	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != 886001 {
 		t.Errorf("got %v, want the fault", err)
 	}
-	if err := c.AddFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true, Times: 1}); err != nil {
+	if err := c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true,
+		Times: 1}); err != nil {
 		t.Fatal(err)
 	}
 	rule := client.RuleDraft{Prefix: "https://coffee.example/after/", Path: "p", OpenVersion: 3}
-	err = c.AddRule(ctx, rule)
+	err = c.Wire.CreateRule(ctx, rule)
 	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != -1 {
 		t.Errorf("got %v, want the fault", err)
 	}
-	err = c.AddRule(ctx, rule)
+	err = c.Wire.CreateRule(ctx, rule)
 	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != 85071 {
 		t.Errorf("got %v, want 85071: the rule is there in spite of the fault", err)
 	}
-	if err := errors.Join(c.ClearFaults(ctx), c.Reset(ctx)); err != nil {
+	if err := errors.Join(c.Emulator.DeleteFaults(ctx), c.Emulator.Reset(ctx)); err != nil {
 		t.Error(err)
 	}
 }
@@ -241,7 +242,7 @@ func TestAStreamAnswersInOrderWhileItIsRead(t *testing.T) {
 		}
 	}
 	var actions []string
-	for d, err := range c.ResolveStream(t.Context(), requests) {
+	for d, err := range c.Scans.ResolveStream(t.Context(), requests) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,7 +252,7 @@ func TestAStreamAnswersInOrderWhileItIsRead(t *testing.T) {
 		t.Errorf("got %v for %d requests", actions, asked)
 	}
 	// A caller that stops reading ends the call.
-	for range c.ResolveStream(t.Context(), requests) {
+	for range c.Scans.ResolveStream(t.Context(), requests) {
 		break
 	}
 }
@@ -265,7 +266,7 @@ func TestAStreamThatEndsTooEarlySaysSo(t *testing.T) {
 	requests := slices.Values([]client.ScanRequest{{Text: "a"}, {Text: "b"}})
 	var last error
 	n := 0
-	for _, err := range connect(t, srv.URL, client.Options{}).ResolveStream(t.Context(), requests) {
+	for _, err := range connect(t, srv.URL, client.Options{}).Scans.ResolveStream(t.Context(), requests) {
 		n, last = n+1, err
 	}
 	if _, ok := errors.AsType[*client.Unreachable](last); !ok || n != 2 {
@@ -307,20 +308,21 @@ func TestARefusedTokenIsRenewedOnce(t *testing.T) {
 		o := shop
 		o.HTTP = &http.Client{Transport: s}
 		c := connect(t, "http://x", o)
-		if err := c.PublishRule(t.Context(), "p"); err != nil || s.calls.Load() != 4 {
+		if err := c.Wire.PublishRule(t.Context(), "p"); err != nil || s.calls.Load() != 4 {
 			t.Errorf("%s: got %v after %d calls, want success after 4", code, err, s.calls.Load())
 		}
-		if err := c.PublishRule(t.Context(), "p"); err != nil || s.calls.Load() != 5 {
+		if err := c.Wire.PublishRule(t.Context(), "p"); err != nil || s.calls.Load() != 5 {
 			t.Errorf("%s: got %v after %d calls, want the token kept", code, err, s.calls.Load())
 		}
 		s = &stub{answers: []func(*http.Request) (int, string){says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`),
 			says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`)}}
 		o.HTTP = &http.Client{Transport: s}
-		if err := connect(t, "http://x", o).PublishRule(t.Context(), "p"); err == nil || s.calls.Load() != 4 {
+		if err := connect(t, "http://x", o).Wire.PublishRule(t.Context(), "p"); err == nil || s.calls.Load() != 4 {
 			t.Errorf("%s: got %v after %d calls, want the refusal after 4", code, err, s.calls.Load())
 		}
 		s = &stub{answers: []func(*http.Request) (int, string){says(200, `{"errcode":`+code+`,"errmsg":"no"}`)}}
-		if err := connect(t, "http://x", client.Options{AccessToken: "theirs", HTTP: &http.Client{Transport: s}}).PublishRule(t.Context(),
+		if err := connect(t, "http://x", client.Options{AccessToken: "theirs",
+			HTTP: &http.Client{Transport: s}}).Wire.PublishRule(t.Context(),
 			"p"); err == nil || s.calls.Load() != 1 {
 			t.Errorf("%s: got %v after %d calls, want a token of somebody else left alone", code, err, s.calls.Load())
 		}
@@ -333,12 +335,12 @@ func TestTooFrequentIsWaitedOut(t *testing.T) {
 			says(200, `{"errcode":44990,"errmsg":"slow"}`), says(200, `{"errcode":0,"errmsg":"ok"}`)}}
 		c := connect(t, "http://x", client.Options{AccessToken: "t", RateRetries: 2, HTTP: &http.Client{Transport: s}})
 		began := time.Now()
-		if err := c.PublishRule(t.Context(), "p"); err != nil || time.Since(began) != 2*time.Second {
+		if err := c.Wire.PublishRule(t.Context(), "p"); err != nil || time.Since(began) != 2*time.Second {
 			t.Errorf("got %v after %v, want success after two pauses of a second", err, time.Since(began))
 		}
 		s.answers = s.answers[:1]
 		c = connect(t, "http://x", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: s}})
-		if err := c.PublishRule(t.Context(), "p"); err == nil {
+		if err := c.Wire.PublishRule(t.Context(), "p"); err == nil {
 			t.Error("without retries the refusal must come through")
 		}
 	})
@@ -352,7 +354,7 @@ func TestBoundsOfACall(t *testing.T) {
 		})
 		c := connect(t, "http://x", client.Options{AccessToken: "topsecret", HTTP: &http.Client{Transport: hang}})
 		began := time.Now()
-		err := c.PublishRule(t.Context(), "p")
+		err := c.Wire.PublishRule(t.Context(), "p")
 		u, ok := errors.AsType[*client.Unreachable](err)
 		if !ok || u.URL != "http://x" || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 15*time.Second {
 			t.Errorf("got %v after %v, want no answer after 15 s", err, time.Since(began))
@@ -365,7 +367,7 @@ func TestBoundsOfACall(t *testing.T) {
 		return &http.Response{StatusCode: 200, Body: io.NopCloser(zeros{}), Request: r}, nil
 	})
 	c := connect(t, "http://x", client.Options{HTTP: &http.Client{Transport: endless}})
-	if _, err := c.Token(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than") {
+	if _, err := c.Wire.GetToken(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("got %v of an endless answer", err)
 	}
 }
@@ -388,8 +390,8 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	srv := httptest.NewServer(http.RedirectHandler(thief.URL, http.StatusTemporaryRedirect))
 	defer srv.Close()
 	c := connect(t, srv.URL, client.Options{AccessToken: "t", AdminToken: "a"})
-	_, adminErr := c.Account(t.Context(), "x")
-	if err := c.PublishRule(t.Context(), "p"); err == nil || adminErr == nil || elsewhere.Load() {
+	_, adminErr := c.Accounts.Get(t.Context(), "x")
+	if err := c.Wire.PublishRule(t.Context(), "p"); err == nil || adminErr == nil || elsewhere.Load() {
 		t.Errorf("got %v and %v, credentials went elsewhere: %v", err, adminErr, elsewhere.Load())
 	}
 }
@@ -412,7 +414,7 @@ func TestWhatThePlatformAnswersIsUnderstood(t *testing.T) {
 	} {
 		c := connect(t, client.Platform, client.Options{AccessToken: "t",
 			HTTP: &http.Client{Transport: &stub{answers: []func(*http.Request) (int, string){says(200, test.answer)}}}})
-		w, ok := errors.AsType[*client.WireError](c.PublishRule(t.Context(), "p"))
+		w, ok := errors.AsType[*client.WireError](c.Wire.PublishRule(t.Context(), "p"))
 		if !ok || w.Message != test.message || w.RID != test.rid {
 			t.Errorf("%s: got %+v", name, w)
 		}
@@ -420,7 +422,7 @@ func TestWhatThePlatformAnswersIsUnderstood(t *testing.T) {
 	for _, answer := range []string{"<html>bad gateway", `[]`, ``} {
 		c := connect(t, client.Platform, client.Options{AccessToken: "t",
 			HTTP: &http.Client{Transport: &stub{answers: []func(*http.Request) (int, string){says(200, answer)}}}})
-		if err := c.PublishRule(t.Context(), "p"); err == nil {
+		if err := c.Wire.PublishRule(t.Context(), "p"); err == nil {
 			t.Errorf("%q was taken for an answer of the wire", answer)
 		}
 	}
@@ -433,7 +435,7 @@ func TestManyRulesAreListedByPages(t *testing.T) {
 	}
 	s := &stub{answers: []func(*http.Request) (int, string){says(200, page(100)), says(200, page(200)), says(200, page(50))}}
 	c := connect(t, "http://x", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: s}})
-	list, err := c.AllRules(t.Context(), "")
+	list, err := c.Wire.ListAllRules(t.Context(), "")
 	if err != nil || len(list.Rules) != 250 || s.calls.Load() != 3 {
 		t.Errorf("got %d rules, %v after %d calls", len(list.Rules), err, s.calls.Load())
 	}

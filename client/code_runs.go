@@ -34,9 +34,9 @@ func rangeQuery(r CodeRange) url.Values {
 	return query
 }
 
-// CodeRuns returns the states of the codes of a range now; a To of 0 is the end of the application. It returns
+// ListRuns returns the states of the codes of a range now; a To of 0 is the end of the application. It returns
 // at most limit runs, 0 = as many as the server likes to give, and More where there are further ones.
-func (c *Client) CodeRuns(ctx context.Context, id int64, r CodeRange, limit int) (runs CodeRuns, err error) {
+func (c CodesService) ListRuns(ctx context.Context, id int64, r CodeRange, limit int) (runs CodeRuns, err error) {
 	query := rangeQuery(r)
 	if limit > 0 {
 		query.Set("limit", strconv.Itoa(limit))
@@ -45,9 +45,9 @@ func (c *Client) CodeRuns(ctx context.Context, id int64, r CodeRange, limit int)
 	return runs, err
 }
 
-// ListCodes writes the codes of a range to w as CSV, 50,000 at most: index, code and code text.
+// Export writes the codes of a range to w as CSV, 50,000 at most: index, code and code text.
 // After an error what was written is incomplete.
-func (c *Client) ListCodes(ctx context.Context, id int64, r CodeRange, w io.Writer) error {
+func (c CodesService) Export(ctx context.Context, id int64, r CodeRange, w io.Writer) error {
 	query := url.Values{"from": {strconv.FormatInt(r.From, 10)}, "to": {strconv.FormatInt(r.To, 10)}}
 	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/" + batchPath(id, "codes"), query: query,
 		bearer: c.options.AdminToken}, "text/csv", w)

@@ -79,7 +79,7 @@ type BoundCode struct {
 
 // ApplyCodes applies for codes under a number that the caller chooses. A second call with the same
 // number and count returns the same application; with another count it is a *WireError with 80307.
-func (c *Client) ApplyCodes(ctx context.Context, count int64, isv string) (id int64, err error) {
+func (c WireService) ApplyCodes(ctx context.Context, count int64, isv string) (id int64, err error) {
 	var reply struct {
 		ID int64 `json:"application_id"`
 	}
@@ -87,8 +87,8 @@ func (c *Client) ApplyCodes(ctx context.Context, count int64, isv string) (id in
 	return reply.ID, err
 }
 
-// QueryApplication looks at an application.
-func (c *Client) QueryApplication(ctx context.Context, key ApplicationKey) (Application, error) {
+// GetApplication looks at an application.
+func (c WireService) GetApplication(ctx context.Context, key ApplicationKey) (Application, error) {
 	body := map[string]any{}
 	if key.ID != 0 {
 		body["application_id"] = key.ID
@@ -122,25 +122,25 @@ func (c *Client) QueryApplication(ctx context.Context, key ApplicationKey) (Appl
 // ActivateCodes binds a range of an application to a page, at once. Activating exactly the same
 // range again replaces its binding. Another range that overlaps it is a *WireError with 80302,
 // unless the server's settings let the last call win.
-func (c *Client) ActivateCodes(ctx context.Context, id int64, r CodeRange, b CodeBinding) error {
+func (c WireService) ActivateCodes(ctx context.Context, id int64, r CodeRange, b CodeBinding) error {
 	return c.call(ctx, "/intp/marketcode/codeactive", map[string]any{"application_id": id, "code_start": r.From, "code_end": r.To,
 		"activity_name": b.ActivityName, "product_brand": b.ProductBrand, "product_title": b.ProductTitle, "product_code": b.ProductCode,
 		"wxa_appid": b.WxaAppID, "wxa_path": b.WxaPath, "wxa_type": b.WxaType}, nil)
 }
 
-// QueryCode says what a code of the calling account is bound to. A code that is not active is a
+// GetCode says what a code of the calling account is bound to. A code that is not active is a
 // *WireError with 80304, unless the server's settings say otherwise.
-func (c *Client) QueryCode(ctx context.Context, name CodeName) (BoundCode, error) {
+func (c WireService) GetCode(ctx context.Context, name CodeName) (BoundCode, error) {
 	return c.boundCode(ctx, "/intp/marketcode/codeactivequery", name.fields())
 }
 
-// TradeTicket trades the ticket of a scan for the code. The openid is that of
+// ExchangeTicket trades the ticket of a scan for the code. The openid is that of
 // the user who scanned, under the service account or the Mini Program.
-func (c *Client) TradeTicket(ctx context.Context, openid, ticket string) (BoundCode, error) {
+func (c WireService) ExchangeTicket(ctx context.Context, openid, ticket string) (BoundCode, error) {
 	return c.boundCode(ctx, "/intp/marketcode/tickettocode", map[string]any{"openid": openid, "code_ticket": ticket})
 }
 
-func (c *Client) boundCode(ctx context.Context, path string, body map[string]any) (BoundCode, error) {
+func (c *transport) boundCode(ctx context.Context, path string, body map[string]any) (BoundCode, error) {
 	var reply struct {
 		// Contract: marketcode 2: one form of the answer of tickettocode lacks the two ids.
 		Code          string `json:"code"`

@@ -30,15 +30,15 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
-	id, err := c.ApplyCodes(ctx, 10_000, "order-1")
+	id, err := c.Wire.ApplyCodes(ctx, 10_000, "order-1")
 	check("apply", err)
-	a, err := c.QueryApplication(ctx, client.ApplicationKey{ISV: "order-1"})
+	a, err := c.Wire.GetApplication(ctx, client.ApplicationKey{ISV: "order-1"})
 	check("query", err)
 	if a.ID != id || a.Status != client.ApplicationFinished || len(a.Segments) != 1 ||
 		a.Segments[0] != (client.CodeRange{From: 0, To: 9999}) || a.CreatedAt.IsZero() {
 		t.Errorf("got the application %+v", a)
 	}
-	pkg, err := c.DownloadCodes(ctx, id, client.CodeRange{From: 7, To: 8})
+	pkg, err := c.Wire.DownloadCodes(ctx, id, client.CodeRange{From: 7, To: 8})
 	check("download", err)
 	defer pkg.Close()
 	opened, err := client.Rows(pkg, packageKey)
@@ -53,9 +53,9 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 
 	binding := client.CodeBinding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "6901234567892",
 		WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/i/i"}
-	check("activate", c.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 9}, binding))
+	check("activate", c.Wire.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 9}, binding))
 	for _, name := range []client.CodeName{{URL: row[3]}, {Code: row[1]}, {ID: id, Index: 7}} {
-		b, err := c.QueryCode(ctx, name)
+		b, err := c.Wire.GetCode(ctx, name)
 		check("query code", err)
 		if b.Code != row[1] || b.Binding == nil || *b.Binding != binding || *b.Activated != (client.CodeRange{From: 0, To: 9}) {
 			t.Errorf("%+v: got %+v", name, b)
@@ -67,21 +67,21 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 			t.Errorf("%s: got %#v", what, err)
 		}
 	}
-	_, err = c.QueryCode(ctx, client.CodeName{ID: id, Index: 10})
+	_, err = c.Wire.GetCode(ctx, client.CodeName{ID: id, Index: 10})
 	refused("a code that is not active", err, 80304, "该码未激活")
-	refused("an overlap", c.ActivateCodes(ctx, id, client.CodeRange{From: 9, To: 10}, binding), 80302, "激活号段有重叠")
-	check("the very same range", c.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 9}, binding))
-	check("settings", c.SetSettings(ctx, map[string]any{"behaviours": map[string]string{"codes.query.bare": "allow"}}))
-	if b, err := c.QueryCode(ctx, client.CodeName{ID: id, Index: 10}); err != nil || b.Code == "" || b.Binding != nil ||
+	refused("an overlap", c.Wire.ActivateCodes(ctx, id, client.CodeRange{From: 9, To: 10}, binding), 80302, "激活号段有重叠")
+	check("the very same range", c.Wire.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 9}, binding))
+	check("settings", c.Settings.Update(ctx, map[string]any{"behaviours": map[string]string{"codes.query.bare": "allow"}}))
+	if b, err := c.Wire.GetCode(ctx, client.CodeName{ID: id, Index: 10}); err != nil || b.Code == "" || b.Binding != nil ||
 		b.Activated != nil {
 		t.Errorf("a code that is not active: %+v, %v", b, err)
 	}
-	d, err := c.Resolve(ctx, client.ScanRequest{Text: row[3], User: "u"})
+	d, err := c.Scans.Resolve(ctx, client.ScanRequest{Text: row[3], User: "u"})
 	check("scan", err)
 	_, ticket, _ := strings.Cut(d.Path, "code_ticket=")
-	openid, err := c.OpenID(ctx, brand.AppID, "u", "")
+	openid, err := c.Accounts.GetOpenID(ctx, brand.AppID, "u", "")
 	check("openid", err)
-	b, err := c.TradeTicket(ctx, openid, ticket)
+	b, err := c.Wire.ExchangeTicket(ctx, openid, ticket)
 	check("trade", err)
 	if b.Code != row[1] {
 		t.Errorf("the ticket is worth %+v", b)
@@ -89,27 +89,27 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 
 	change := client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: 7, To: 7}}, Codes: []string{row[1]}},
 		Actor: "till", Note: "n"}
-	if n, err := c.ChangeCodes(ctx, id, client.Redeem, change); !changed(n, 1, 1) || err != nil {
+	if n, err := c.Codes.Update(ctx, id, client.Redeem, change); !changed(n, 1, 1) || err != nil {
 		t.Errorf("redeem: %v, %v", n, err)
 	}
-	_, err = c.ChangeCodes(ctx, id, client.Redeem, change)
+	_, err = c.Codes.Update(ctx, id, client.Redeem, change)
 	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusConflict {
 		t.Errorf("redeemed twice: %v", err)
 	}
 	// Of several codes those are redeemed that were not. Issue 11, 5.
 	change = client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: 7, To: 9}}}}
-	if n, err := c.ChangeCodes(ctx, id, client.Redeem, change); !changed(n, 3, 2) || err != nil {
+	if n, err := c.Codes.Update(ctx, id, client.Redeem, change); !changed(n, 3, 2) || err != nil {
 		t.Errorf("redeem: %v, %v", n, err)
 	}
-	if n, err := c.RetargetCodes(ctx, id, client.CodeRange{From: 0, To: 99}, "wxc0ffee0000000001", "pages/j/j", 0,
+	if n, err := c.Codes.Retarget(ctx, id, client.CodeRange{From: 0, To: 99}, "wxc0ffee0000000001", "pages/j/j", 0,
 		"dora"); n.Activations != 1 || !changed(n.CodesChanged, 100, 10) || err != nil {
 		t.Errorf("retarget: %v, %v", n, err)
 	}
-	if n, err := c.WithdrawCodes(ctx, id, time.Now().Add(time.Hour),
+	if n, err := c.Codes.Deactivate(ctx, id, time.Now().Add(time.Hour),
 		client.CodeChange{CodeSelection: client.CodeSelection{All: true}}); !changed(n, 10_000, 10) || err != nil {
 		t.Errorf("withdraw: %v, %v", n, err)
 	}
-	found, err := c.LookupCode(ctx, client.CodeName{Code: row[1]})
+	found, err := c.Codes.Get(ctx, client.CodeName{Code: row[1]})
 	check("lookup", err)
 	var did []string
 	for _, e := range found.History {
@@ -120,17 +120,17 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 		!found.Redeemed || !found.Active || found.Activation == nil || found.Activation.Binding.WxaPath != "pages/j/j" {
 		t.Errorf("got %s of %+v", got, found)
 	}
-	batches, err := c.Batches(ctx, client.BatchQuery{Account: brand.AppID, Limit: 1})
+	batches, err := c.Batches.List(ctx, client.BatchQuery{Account: brand.AppID, Limit: 1})
 	check("batches", err)
-	one, err := c.Batch(ctx, id)
+	one, err := c.Batches.Get(ctx, id)
 	check("batch", err)
 	if len(batches) != 1 || batches[0] != one || one.Redeemed != 3 || one.Count != 10_000 {
 		t.Errorf("got %+v and %+v", batches, one)
 	}
-	if list, err := c.Batches(ctx, client.BatchQuery{After: id}); err != nil || len(list) != 0 {
+	if list, err := c.Batches.List(ctx, client.BatchQuery{After: id}); err != nil || len(list) != 0 {
 		t.Errorf("after the last: %+v, %v", list, err)
 	}
-	_, err = c.QueryApplication(ctx, client.ApplicationKey{ID: 7})
+	_, err = c.Wire.GetApplication(ctx, client.ApplicationKey{ID: 7})
 	refused("an application that nobody made", err, 80300, "申请单不存在")
 }
 
@@ -173,7 +173,7 @@ func TestAPackageComesInAnySpellingOfJSON(t *testing.T) {
 		"endless before the text": {answer: `{"more":"` + long + `","buffer":""}`, fault: "unexpected EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := packages(t, c.answer).DownloadCodes(t.Context(), 1, client.CodeRange{})
+			p, err := packages(t, c.answer).Wire.DownloadCodes(t.Context(), 1, client.CodeRange{})
 			var got []byte
 			if err == nil {
 				defer p.Close()
@@ -190,7 +190,8 @@ func TestAPackageComesInAnySpellingOfJSON(t *testing.T) {
 }
 
 func TestATokenIsRenewedBeforeADownload(t *testing.T) {
-	p, err := packages(t, `{"errcode":42001,"errmsg":"expired"}`, `{"buffer":"QUJD"}`).DownloadCodes(t.Context(), 1, client.CodeRange{})
+	p, err := packages(t, `{"errcode":42001,"errmsg":"expired"}`, `{"buffer":"QUJD"}`).Wire.DownloadCodes(t.Context(), 1,
+		client.CodeRange{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +214,7 @@ func (stalled) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestADownloadThatStandsStillEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := connect(t, "http://stalled.example", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: stalled{}}})
-		p, err := c.DownloadCodes(t.Context(), 1, client.CodeRange{})
+		p, err := c.Wire.DownloadCodes(t.Context(), 1, client.CodeRange{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,11 +230,11 @@ func TestADownloadThatStandsStillEnds(t *testing.T) {
 
 func TestRowsSaysWhatIsWrongWithAPackage(t *testing.T) {
 	c := connect(t, start(t), brand)
-	id, err := c.ApplyCodes(t.Context(), 10_000, "x")
+	id, err := c.Wire.ApplyCodes(t.Context(), 10_000, "x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := c.DownloadCodes(t.Context(), id, client.CodeRange{From: 0, To: 999})
+	p, err := c.Wire.DownloadCodes(t.Context(), id, client.CodeRange{From: 0, To: 999})
 	if err != nil {
 		t.Fatal(err)
 	}

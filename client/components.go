@@ -67,25 +67,25 @@ type PushList struct {
 // componentPath is the path of something of a platform.
 func componentPath(appid string) string { return "components/" + url.PathEscape(appid) }
 
-// Components lists at most limit third-party platforms by AppID, the first after
+// List lists at most limit third-party platforms by AppID, the first after
 // the given one; 0 = as many as the server likes to give.
-func (c *Client) Components(ctx context.Context, after string, limit int) ([]Component, error) {
+func (c ComponentsService) List(ctx context.Context, after string, limit int) ([]Component, error) {
 	var reply ComponentList
 	err := c.admin(ctx, http.MethodGet, with("components", map[string]string{"after": after, "limit": limitText(limit)}), nil, &reply)
 	return reply.Components, err
 }
 
-// Component returns one third-party platform and which accounts authorised it. A
+// Get returns one third-party platform and which accounts authorised it. A
 // *Problem with status 404: there is none.
-func (c *Client) Component(ctx context.Context, appid string) (Component, error) {
+func (c ComponentsService) Get(ctx context.Context, appid string) (Component, error) {
 	var one Component
 	err := c.admin(ctx, http.MethodGet, componentPath(appid), nil, &one)
 	return one, err
 }
 
-// PutComponent creates a third-party platform, or changes the fields that p names; its
+// Set creates a third-party platform, or changes the fields that p names; its
 // authorisations stay. A *Problem with status 422 says what is wrong.
-func (c *Client) PutComponent(ctx context.Context, appid string, p ComponentPut) (Component, error) {
+func (c ComponentsService) Set(ctx context.Context, appid string, p ComponentPut) (Component, error) {
 	var one Component
 	err := c.admin(ctx, http.MethodPut, componentPath(appid), p, &one)
 	if err == nil && one.AppID != appid {
@@ -94,15 +94,15 @@ func (c *Client) PutComponent(ctx context.Context, appid string, p ComponentPut)
 	return one, err
 }
 
-// DeleteComponent deletes a third-party platform with all its authorisations. With dryRun it only says what would go.
-func (c *Client) DeleteComponent(ctx context.Context, appid string, dryRun bool) (Deletion, error) {
+// Delete deletes a third-party platform with all its authorisations. With dryRun it only says what would go.
+func (c ComponentsService) Delete(ctx context.Context, appid string, dryRun bool) (Deletion, error) {
 	return c.deleteWhole(ctx, componentPath(appid), appid, dryRun)
 }
 
-// Pushes lists at most limit messages that were sent to a platform's event URL,
+// ListPushes lists at most limit messages that were sent to a platform's event URL,
 // newest first, with what was answered; 0 = as many as the server likes to give.
 // A *Problem with status 404: there is no such platform.
-func (c *Client) Pushes(ctx context.Context, component string, limit int) ([]Push, error) {
+func (c ComponentsService) ListPushes(ctx context.Context, component string, limit int) ([]Push, error) {
 	var reply PushList
 	err := c.admin(ctx, http.MethodGet, with(componentPath(component)+"/pushes", map[string]string{"limit": limitText(limit)}), nil, &reply)
 	return reply.Pushes, err
@@ -120,9 +120,9 @@ type HoldingList struct {
 	Authorizations []Holding `json:"authorizations"`
 }
 
-// Authorizations lists which platforms an account authorised. A *Problem with
+// ListAuthorizations lists which platforms an account authorised. A *Problem with
 // status 404: there is no such account.
-func (c *Client) Authorizations(ctx context.Context, appid string) ([]Holding, error) {
+func (c AccountsService) ListAuthorizations(ctx context.Context, appid string) ([]Holding, error) {
 	var reply HoldingList
 	err := c.admin(ctx, http.MethodGet, accountPath(appid, "authorizations"), nil, &reply)
 	return reply.Authorizations, err
@@ -133,15 +133,15 @@ type Withdrawn struct {
 	Withdrawn bool `json:"withdrawn"`
 }
 
-// Withdraw ends what an account granted a platform; the tokens of the grant end at
+// RevokeAuthorization ends what an account granted a platform; the tokens of the grant end at
 // once. A *Problem with status 404: the account did not authorise the platform.
-func (c *Client) Withdraw(ctx context.Context, component, appid string) error {
+func (c ComponentsService) RevokeAuthorization(ctx context.Context, component, appid string) error {
 	var done Withdrawn
 	return c.admin(ctx, http.MethodDelete, componentPath(component)+"/authorizations/"+url.PathEscape(appid), nil, &done)
 }
 
-// WithdrawFromAccount is Withdraw seen from the account: its IfMatch is about the account, that of Withdraw about the platform.
-func (c *Client) WithdrawFromAccount(ctx context.Context, appid, component string) error {
+// RevokeAuthorization is Withdraw seen from the account: its IfMatch is about the account, that of Withdraw about the platform.
+func (c AccountsService) RevokeAuthorization(ctx context.Context, appid, component string) error {
 	var done Withdrawn
 	return c.admin(ctx, http.MethodDelete, accountPath(appid, "authorizations", component), nil, &done)
 }
@@ -158,7 +158,7 @@ type Agreement struct {
 
 // Authorize agrees to what a platform asks and returns its authorization_code.
 // Only a server with --dev or --emulator can.
-func (c *Client) Authorize(ctx context.Context, a Agreement) (code string, err error) {
+func (c EmulatorService) Authorize(ctx context.Context, a Agreement) (code string, err error) {
 	var reply struct {
 		AuthCode string `json:"auth_code"`
 	}
@@ -166,9 +166,9 @@ func (c *Client) Authorize(ctx context.Context, a Agreement) (code string, err e
 	return reply.AuthCode, err
 }
 
-// MakeTicket makes a component_verify_ticket for a platform, pushes it and returns
+// CreateTicket makes a component_verify_ticket for a platform, pushes it and returns
 // it. Only a server with --dev or --emulator can.
-func (c *Client) MakeTicket(ctx context.Context, component string) (ticket string, err error) {
+func (c EmulatorService) CreateTicket(ctx context.Context, component string) (ticket string, err error) {
 	var reply struct {
 		Ticket string `json:"component_verify_ticket"`
 	}

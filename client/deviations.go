@@ -36,17 +36,17 @@ func ofAccount(account string) string {
 	return "?account=" + url.QueryEscape(account)
 }
 
-// Deviations lists the deviations of an account, "" = of all accounts, by account, endpoint and
+// List lists the deviations of an account, "" = of all accounts, by account, endpoint and
 // behaviour; at most 10,000.
-func (c *Client) Deviations(ctx context.Context, account string) ([]Deviation, error) {
+func (c DeviationsService) List(ctx context.Context, account string) ([]Deviation, error) {
 	var reply DeviationList
 	err := c.admin(ctx, http.MethodGet, "deviations"+ofAccount(account), nil, &reply)
 	return reply.Deviations, err
 }
 
-// ForgetDeviations empties that list for an account, "" = for all accounts, and returns what is
+// Reset empties that list for an account, "" = for all accounts, and returns what is
 // left.
-func (c *Client) ForgetDeviations(ctx context.Context, account string) ([]Deviation, error) {
+func (c DeviationsService) Reset(ctx context.Context, account string) ([]Deviation, error) {
 	var reply DeviationList
 	err := c.admin(ctx, http.MethodDelete, "deviations"+ofAccount(account), nil, &reply)
 	return reply.Deviations, err
@@ -73,8 +73,8 @@ type Coverage struct {
 	Searched
 }
 
-// Coverage says what of all that the platform does to programs happened to the calls of an account, "" = of all accounts.
-func (c *Client) Coverage(ctx context.Context, account string) (Coverage, error) {
+// GetCoverage says what of all that the platform does to programs happened to the calls of an account, "" = of all accounts.
+func (c DeviationsService) GetCoverage(ctx context.Context, account string) (Coverage, error) {
 	var reply Coverage
 	err := c.admin(ctx, http.MethodGet, "deviations/coverage"+ofAccount(account), nil, &reply)
 	return reply, err

@@ -16,8 +16,8 @@ type Drill struct {
 	Codes   int64      `json:"codes,omitempty" answer:"optional" minimum:"0"` // made, read and found again
 }
 
-// NoteDrill notes in the audit log what a drill found, so that the console and doctor
+// RecordDrill notes in the audit log what a drill found, so that the console and doctor
 // say when the last one was.
-func (c *Client) NoteDrill(ctx context.Context, d Drill) error {
+func (c ArchiveService) RecordDrill(ctx context.Context, d Drill) error {
 	return c.admin(ctx, http.MethodPost, "drills", d, &d)
 }

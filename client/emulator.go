@@ -18,40 +18,40 @@ type Clock struct {
 	Real time.Time `json:"real,omitzero"`
 }
 
-// Clock returns the server's clock.
-func (c *Client) Clock(ctx context.Context) (Clock, error) {
+// GetClock returns the server's clock.
+func (c EmulatorService) GetClock(ctx context.Context) (Clock, error) {
 	var k Clock
 	err := c.admin(ctx, http.MethodGet, "emulator/clock", nil, &k)
 	return k, err
 }
 
 // Advance moves the server's clock on; it cannot go back.
-func (c *Client) Advance(ctx context.Context, d time.Duration) error {
+func (c EmulatorService) Advance(ctx context.Context, d time.Duration) error {
 	return c.moveClock(ctx, map[string]any{"advance": d.String()})
 }
 
 // SetClock sets the server's clock to a later time.
-func (c *Client) SetClock(ctx context.Context, now time.Time) error {
+func (c EmulatorService) SetClock(ctx context.Context, now time.Time) error {
 	return c.moveClock(ctx, map[string]any{"now": now.Format(time.RFC3339Nano)})
 }
 
 // FreezeClock stops the server's clock.
-func (c *Client) FreezeClock(ctx context.Context) error {
+func (c EmulatorService) FreezeClock(ctx context.Context) error {
 	return c.moveClock(ctx, map[string]any{"freeze": true})
 }
 
-// RunClock lets a frozen clock run on from where it is.
-func (c *Client) RunClock(ctx context.Context) error {
+// ResumeClock lets a frozen clock run on from where it is.
+func (c EmulatorService) ResumeClock(ctx context.Context) error {
 	return c.moveClock(ctx, map[string]any{"freeze": false})
 }
 
-// RealClock lets the server's clock follow real time again. A *Problem with status 409: the clock
+// FollowRealTime lets the server's clock follow real time again. A *Problem with status 409: the clock
 // is ahead of real time, and only Reset takes it back.
-func (c *Client) RealClock(ctx context.Context) error {
+func (c EmulatorService) FollowRealTime(ctx context.Context) error {
 	return c.moveClock(ctx, map[string]any{"real": true})
 }
 
-func (c *Client) moveClock(ctx context.Context, move map[string]any) error {
+func (c *transport) moveClock(ctx context.Context, move map[string]any) error {
 	var k Clock
 	return c.admin(ctx, http.MethodPut, "emulator/clock", move, &k)
 }
@@ -71,7 +71,7 @@ type Fault struct {
 
 // FaultInForce is a fault with how often it happened.
 type FaultInForce struct {
-	ID int `json:"id"` // for RemoveFault
+	ID int `json:"id"` // for Emulator.DeleteFault
 	Fault
 	ErrMsg string `json:"errmsg,omitempty" answer:"optional"`
 	Fired  int    `json:"fired"`
@@ -81,21 +81,21 @@ type faultList struct {
 	Faults []FaultInForce `json:"faults"`
 }
 
-// Faults lists the faults in force, oldest first.
-func (c *Client) Faults(ctx context.Context) ([]FaultInForce, error) {
+// ListFaults lists the faults in force, oldest first.
+func (c EmulatorService) ListFaults(ctx context.Context) ([]FaultInForce, error) {
 	var list faultList
 	err := c.admin(ctx, http.MethodGet, "emulator/faults", nil, &list)
 	return list.Faults, err
 }
 
-// RemoveFault ends the fault with an id. A *Problem with status 404: there is none.
-func (c *Client) RemoveFault(ctx context.Context, id int) error {
+// DeleteFault ends the fault with an id. A *Problem with status 404: there is none.
+func (c EmulatorService) DeleteFault(ctx context.Context, id int) error {
 	var left faultList
 	return c.admin(ctx, http.MethodDelete, with("emulator/faults", map[string]string{"id": strconv.Itoa(id)}), nil, &left)
 }
 
-// AddFault makes something go wrong from now on.
-func (c *Client) AddFault(ctx context.Context, f Fault) error {
+// CreateFault makes something go wrong from now on.
+func (c EmulatorService) CreateFault(ctx context.Context, f Fault) error {
 	var added struct {
 		ID      int `json:"id"`
 		ErrCode int `json:"errcode,omitempty"` // that of the fault
@@ -103,12 +103,12 @@ func (c *Client) AddFault(ctx context.Context, f Fault) error {
 	return c.admin(ctx, http.MethodPost, "emulator/faults", f, &added)
 }
 
-// ClearFaults ends all faults.
-func (c *Client) ClearFaults(ctx context.Context) error { return c.ReseedFaults(ctx, 0) }
+// DeleteFaults ends all faults.
+func (c EmulatorService) DeleteFaults(ctx context.Context) error { return c.ReseedFaults(ctx, 0) }
 
 // ReseedFaults ends all faults and begins the random sequence of a seed, from which probabilities
 // are drawn; 0 = the same sequence again.
-func (c *Client) ReseedFaults(ctx context.Context, seed uint64) error {
+func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
 	query := map[string]string{}
 	if seed != 0 {
 		query["seed"] = strconv.FormatUint(seed, 10)
@@ -146,15 +146,15 @@ type stubList struct {
 	Stubs []Stub `json:"stubs"`
 }
 
-// Stubs lists the stubs in force.
-func (c *Client) Stubs(ctx context.Context) ([]Stub, error) {
+// ListStubs lists the stubs in force.
+func (c EmulatorService) ListStubs(ctx context.Context) ([]Stub, error) {
 	var list stubList
 	err := c.admin(ctx, http.MethodGet, "emulator/stubs", nil, &list)
 	return list.Stubs, err
 }
 
 // SetStubs puts stubs in force, and ends all earlier ones.
-func (c *Client) SetStubs(ctx context.Context, stubs []Stub) error {
+func (c EmulatorService) SetStubs(ctx context.Context, stubs []Stub) error {
 	asked := stubList{make([]Stub, 0, len(stubs))}
 	for _, s := range stubs {
 		s.Served = 0
@@ -164,8 +164,8 @@ func (c *Client) SetStubs(ctx context.Context, stubs []Stub) error {
 	return c.admin(ctx, http.MethodPut, "emulator/stubs", asked, &list)
 }
 
-// ClearStubs ends all stubs.
-func (c *Client) ClearStubs(ctx context.Context) error {
+// DeleteStubs ends all stubs.
+func (c EmulatorService) DeleteStubs(ctx context.Context) error {
 	var left stubList
 	return c.admin(ctx, http.MethodDelete, "emulator/stubs", nil, &left)
 }
@@ -178,16 +178,16 @@ type Planted struct {
 	Rules      int  `json:"rules"`
 }
 
-// AddSeed applies the text of a seed file (YAML, with its call at most 1 MiB) over what there is. A *Problem with
+// Seed applies the text of a seed file (YAML, with its call at most 1 MiB) over what there is. A *Problem with
 // status 422 names the line that is wrong, and then nothing was applied.
-func (c *Client) AddSeed(ctx context.Context, text string) (Planted, error) {
+func (c EmulatorService) Seed(ctx context.Context, text string) (Planted, error) {
 	var done Planted
 	err := c.admin(ctx, http.MethodPost, "emulator/seed", map[string]string{"seed": text}, &done)
 	return done, err
 }
 
 // Reset takes the server back to its seed and to real time.
-func (c *Client) Reset(ctx context.Context) error {
+func (c EmulatorService) Reset(ctx context.Context) error {
 	var done struct {
 		Reset bool `json:"reset"`
 	}
@@ -196,7 +196,7 @@ func (c *Client) Reset(ctx context.Context) error {
 
 // ResetAccounts takes some accounts back to the seed: others keep everything. A *Problem with status 422 names an account
 // that there is none of, and then nothing was reset.
-func (c *Client) ResetAccounts(ctx context.Context, appids []string) error {
+func (c EmulatorService) ResetAccounts(ctx context.Context, appids []string) error {
 	var done struct {
 		Reset bool `json:"reset"`
 	}
@@ -220,8 +220,8 @@ type snapshotList struct {
 
 func snapshotPath(name string) string { return "emulator/snapshots/" + url.PathEscape(name) }
 
-// Snapshots lists the states that are saved, by name.
-func (c *Client) Snapshots(ctx context.Context) ([]Snapshot, error) {
+// ListSnapshots lists the states that are saved, by name.
+func (c EmulatorService) ListSnapshots(ctx context.Context) ([]Snapshot, error) {
 	var list snapshotList
 	err := c.admin(ctx, http.MethodGet, "emulator/snapshots", nil, &list)
 	return list.Snapshots, err
@@ -229,7 +229,7 @@ func (c *Client) Snapshots(ctx context.Context) ([]Snapshot, error) {
 
 // SaveSnapshot saves the state of the server under a name, in the place of the one before. A *Problem with status 409: there are
 // too many, or the state is too large.
-func (c *Client) SaveSnapshot(ctx context.Context, name string) (Snapshot, error) {
+func (c EmulatorService) SaveSnapshot(ctx context.Context, name string) (Snapshot, error) {
 	var one Snapshot
 	err := c.admin(ctx, http.MethodPut, snapshotPath(name), nil, &one)
 	return one, err
@@ -237,14 +237,14 @@ func (c *Client) SaveSnapshot(ctx context.Context, name string) (Snapshot, error
 
 // LoadSnapshot takes the server back to a state that was saved: everything since is gone, but people and keys stay. A *Problem
 // with status 404: nothing is saved under this name.
-func (c *Client) LoadSnapshot(ctx context.Context, name string) (Snapshot, error) {
+func (c EmulatorService) LoadSnapshot(ctx context.Context, name string) (Snapshot, error) {
 	var one Snapshot
 	err := c.admin(ctx, http.MethodPost, snapshotPath(name)+"/load", nil, &one)
 	return one, err
 }
 
 // DeleteSnapshot removes a saved state. A *Problem with status 404: there is none of this name.
-func (c *Client) DeleteSnapshot(ctx context.Context, name string) error {
+func (c EmulatorService) DeleteSnapshot(ctx context.Context, name string) error {
 	var left snapshotList
 	return c.admin(ctx, http.MethodDelete, snapshotPath(name), nil, &left)
 }

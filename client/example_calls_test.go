@@ -14,14 +14,14 @@ import (
 
 // The verification file of an account must be readable below its prefix before the
 // rule is added, unless the operator trusts the host.
-func ExampleClient_DownloadFile() {
+func ExampleWireService_GetVerificationFile() {
 	url, stop := demo()
 	defer stop()
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
 	}
-	file, err := shop.DownloadFile(context.Background())
+	file, err := shop.Wire.GetVerificationFile(context.Background())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -30,15 +30,15 @@ func ExampleClient_DownloadFile() {
 	// Output: true 32
 }
 
-// AllRules reads every page of an account's rules.
-func ExampleClient_AllRules() {
+// ListAllRules reads every page of an account's rules.
+func ExampleWireService_ListAllRules() {
 	url, stop := demo()
 	defer stop()
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
 	}
-	list, err := shop.AllRules(context.Background(), "")
+	list, err := shop.Wire.ListAllRules(context.Background(), "")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func ExampleClient_AllRules() {
 }
 
 // Many scans go over one connection, and are answered in their order.
-func ExampleClient_ResolveStream() {
+func ExampleScansService_ResolveStream() {
 	url, stop := demo()
 	defer stop()
 	app, err := client.New(url, client.Options{}) // with a ScanKey, where the server wants one
@@ -59,7 +59,7 @@ func ExampleClient_ResolveStream() {
 		log.Fatal(err)
 	}
 	scans := []client.ScanRequest{{Text: "https://coffee.example/t/7", User: "u-1"}, {Text: "https://nobody.example/"}, {Text: "hello"}}
-	for d, err := range app.ResolveStream(context.Background(), slices.Values(scans)) {
+	for d, err := range app.Scans.ResolveStream(context.Background(), slices.Values(scans)) {
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -81,11 +81,11 @@ func ExampleRows() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	id, err := brand.ApplyCodes(ctx, 10_000, "order-1")
+	id, err := brand.Wire.ApplyCodes(ctx, 10_000, "order-1")
 	if err != nil {
 		log.Fatal(err)
 	}
-	pkg, err := brand.DownloadCodes(ctx, id, client.CodeRange{From: 0, To: 99})
+	pkg, err := brand.Wire.DownloadCodes(ctx, id, client.CodeRange{From: 0, To: 99})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func ExampleUnreachable() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, err = c.DownloadFile(context.Background())
+	_, err = c.Wire.GetVerificationFile(context.Background())
 	if away, ok := errors.AsType[*client.Unreachable](err); ok {
 		fmt.Println("start qrjump:", away.URL)
 	}

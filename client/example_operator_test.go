@@ -11,7 +11,7 @@ import (
 )
 
 // An operator makes an account, which then calls the wire with its secret.
-func ExampleClient_PutAccount() {
+func ExampleAccountsService_Set() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
@@ -19,7 +19,7 @@ func ExampleClient_PutAccount() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	err = operator.PutAccount(ctx, "wxteahouse", client.AccountPut{Kind: "mini_program", Name: "Tea", Versions: []string{"release"},
+	err = operator.Accounts.Set(ctx, "wxteahouse", client.AccountPut{Kind: "mini_program", Name: "Tea", Versions: []string{"release"},
 		JumpOpen: true, Secret: "tea-secret"})
 	if err != nil {
 		log.Fatal(err)
@@ -28,12 +28,12 @@ func ExampleClient_PutAccount() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(tea.AddRule(ctx, client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"}))
+	fmt.Println(tea.Wire.CreateRule(ctx, client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"}))
 	// Output: <nil>
 }
 
 // Abilities says what an account may do, and what is missing where it may not.
-func ExampleClient_Abilities() {
+func ExampleAccountsService_ListAbilities() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
@@ -42,10 +42,10 @@ func ExampleClient_Abilities() {
 		log.Fatal(err)
 	}
 	teahouse := client.AccountPut{Kind: "mini_program", Secret: "tea-secret", JumpOpen: true}
-	if err := operator.PutAccount(ctx, "wxteahouse", teahouse); err != nil {
+	if err := operator.Accounts.Set(ctx, "wxteahouse", teahouse); err != nil {
 		log.Fatal(err)
 	}
-	abilities, err := operator.Abilities(ctx, "wxteahouse")
+	abilities, err := operator.Accounts.ListAbilities(ctx, "wxteahouse")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func ExampleProblem() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, err = operator.Account(context.Background(), "wxnobody")
+	_, err = operator.Accounts.Get(context.Background(), "wxnobody")
 	if refused, ok := errors.AsType[*client.Problem](err); ok {
 		fmt.Println(refused.Status, refused.Title)
 	}
@@ -86,16 +86,16 @@ func ExampleIfMatch() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	read, err := operator.Account(ctx, "wxc0ffee0000000001")
+	read, err := operator.Accounts.Get(ctx, "wxc0ffee0000000001")
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := operator.SetJump(ctx, "wxc0ffee0000000001", false); err != nil { // somebody else is quicker
+	if err := operator.Accounts.SetRulesEnabled(ctx, "wxc0ffee0000000001", false); err != nil { // somebody else is quicker
 		log.Fatal(err)
 	}
 	want := read.Put()
 	want.Name = "Coffee and tea"
-	err = operator.PutAccount(client.IfMatch(ctx, read.Revision), "wxc0ffee0000000001", want)
+	err = operator.Accounts.Set(client.IfMatch(ctx, read.Revision), "wxc0ffee0000000001", want)
 	if changed := client.ChangedMeanwhile(err); changed != nil {
 		fmt.Println(changed.Status, changed.Changes[0].What)
 	}
@@ -104,7 +104,7 @@ func ExampleIfMatch() {
 
 // Rules come and go as lines of JSON, all of them or none. A dry run only says what
 // would happen.
-func ExampleClient_ImportRules() {
+func ExampleRulesService_Import() {
 	url, stop := demo()
 	defer stop()
 	operator, err := client.New(url, client.Options{})
@@ -114,13 +114,13 @@ func ExampleClient_ImportRules() {
 	lines := `{"owner": "wxc0ffee0000000001", "prefix": "https://tea.example/t/", "path": "pages/table/table", "published": true}
 {"owner": "wxc0ffee0000000001", "prefix": "https://coffee.example/t/", "path": "pages/table/table", "published": true}
 `
-	done, err := operator.ImportRules(context.Background(), strings.NewReader(lines), true)
+	done, err := operator.Rules.Import(context.Background(), strings.NewReader(lines), true)
 	fmt.Println(done.Added, done.Unchanged, done.DryRun, err)
 	// Output: 1 1 true <nil>
 }
 
 // Statistics counts scans; Wait counts those first that were made just now.
-func ExampleClient_Statistics() {
+func ExampleStatisticsService_Get() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
@@ -129,11 +129,11 @@ func ExampleClient_Statistics() {
 		log.Fatal(err)
 	}
 	for _, text := range []string{"https://coffee.example/t/7", "https://coffee.example/t/8", "https://nobody.example/"} {
-		if _, err := c.Resolve(ctx, client.ScanRequest{Text: text}); err != nil {
+		if _, err := c.Scans.Resolve(ctx, client.ScanRequest{Text: text}); err != nil {
 			log.Fatal(err)
 		}
 	}
-	answer, err := c.Statistics(ctx, client.StatisticsQuery{Group: "app", Wait: true})
+	answer, err := c.Statistics.Get(ctx, client.StatisticsQuery{Group: "app", Wait: true})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func ExampleClient_Statistics() {
 }
 
 // A setting is changed by its name, as in a seed file, while the server runs.
-func ExampleClient_SetSettings() {
+func ExampleSettingsService_Update() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
@@ -154,16 +154,16 @@ func ExampleClient_SetSettings() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := operator.SetSettings(ctx, map[string]any{"publish_quota": 3}); err != nil {
+	if err := operator.Settings.Update(ctx, map[string]any{"publish_quota": 3}); err != nil {
 		log.Fatal(err)
 	}
-	left, err := operator.PublishesLeft(ctx, "wxc0ffee0000000001")
+	left, err := operator.Accounts.GetQuota(ctx, "wxc0ffee0000000001")
 	fmt.Println(left, err)
 	// Output: 3 <nil>
 }
 
 // A fault makes calls fail on purpose, so that a caller's retry can be tried.
-func ExampleClient_AddFault() {
+func ExampleEmulatorService_CreateFault() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
@@ -171,12 +171,12 @@ func ExampleClient_AddFault() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	err = shop.AddFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Times: 1})
+	err = shop.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Times: 1})
 	if err != nil {
 		log.Fatal(err)
 	}
 	for range 2 {
-		_, err := shop.DownloadFile(ctx)
+		_, err := shop.Wire.GetVerificationFile(ctx)
 		refused, ok := errors.AsType[*client.WireError](err)
 		fmt.Println(ok && refused.Code == -1, err == nil)
 	}
@@ -186,7 +186,7 @@ func ExampleClient_AddFault() {
 }
 
 // Calls shows what reached the wire, with the reason of a refusal; secrets are masked.
-func ExampleClient_Calls() {
+func ExampleCallsService_List() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
@@ -194,8 +194,8 @@ func ExampleClient_Calls() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_ = shop.PublishRule(ctx, "https://nobody.example/t/")
-	page, err := shop.Calls(ctx, client.CallQuery{Failed: true})
+	_ = shop.Wire.PublishRule(ctx, "https://nobody.example/t/")
+	page, err := shop.Calls.List(ctx, client.CallQuery{Failed: true})
 	if err != nil {
 		log.Fatal(err)
 	}

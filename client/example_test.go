@@ -24,13 +24,13 @@ func Example() {
 		log.Fatal(err)
 	}
 	ctx := context.Background()
-	if err := shop.AddRule(ctx, client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"}); err != nil {
+	if err := shop.Wire.CreateRule(ctx, client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"}); err != nil {
 		log.Fatal(err)
 	}
-	if err := shop.PublishRule(ctx, "https://tea.example/t/"); err != nil {
+	if err := shop.Wire.PublishRule(ctx, "https://tea.example/t/"); err != nil {
 		log.Fatal(err)
 	}
-	d, err := shop.Resolve(ctx, client.ScanRequest{Text: "https://tea.example/t/7", User: "u-1"})
+	d, err := shop.Scans.Resolve(ctx, client.ScanRequest{Text: "https://tea.example/t/7", User: "u-1"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -48,16 +48,16 @@ func ExampleWireError() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	err = shop.PublishRule(ctx, "https://nobody.example/t/")
+	err = shop.Wire.PublishRule(ctx, "https://nobody.example/t/")
 	if refused, ok := errors.AsType[*client.WireError](err); ok {
-		call, err := shop.Call(ctx, refused.RID) // with the admin token, where the server wants one
+		call, err := shop.Calls.Get(ctx, refused.RID) // with the admin token, where the server wants one
 		fmt.Println(refused.Code, refused.Message, err == nil && call.Endpoint == "/cgi-bin/wxopen/qrcodejumppublish")
 	}
 	// Output: 40097 invalid args true
 }
 
 // Codes are applied for, activated for a page, and scanned.
-func ExampleClient_ActivateCodes() {
+func ExampleWireService_ActivateCodes() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
@@ -65,21 +65,22 @@ func ExampleClient_ActivateCodes() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	id, err := brand.ApplyCodes(ctx, 10_000, "order-1")
+	id, err := brand.Wire.ApplyCodes(ctx, 10_000, "order-1")
 	if err != nil {
 		log.Fatal(err)
 	}
-	err = brand.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 4999}, client.CodeBinding{ActivityName: "Spring", ProductBrand: "Tea",
+	err = brand.Wire.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 4999}, client.CodeBinding{ActivityName: "Spring",
+		ProductBrand: "Tea",
 		ProductTitle: "Green", ProductCode: "6901234567892", WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/item/item"})
 	if err != nil {
 		log.Fatal(err)
 	}
 	for _, index := range []int64{4999, 5000} {
-		code, err := brand.LookupCode(ctx, client.CodeName{ID: id, Index: index})
+		code, err := brand.Codes.Get(ctx, client.CodeName{ID: id, Index: index})
 		if err != nil {
 			log.Fatal(err)
 		}
-		d, err := brand.Resolve(ctx, client.ScanRequest{Text: code.CodeURL, User: "u-1"})
+		d, err := brand.Scans.Resolve(ctx, client.ScanRequest{Text: code.CodeURL, User: "u-1"})
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -91,7 +92,7 @@ func ExampleClient_ActivateCodes() {
 }
 
 // Explain says of each rule that was near why it opens the link, or why not.
-func ExampleClient_Explain() {
+func ExampleScansService_Explain() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
@@ -99,10 +100,10 @@ func ExampleClient_Explain() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := shop.AddRule(ctx, client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"}); err != nil {
+	if err := shop.Wire.CreateRule(ctx, client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"}); err != nil {
 		log.Fatal(err)
 	}
-	e, err := shop.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: "https://tea.example/t/7"}})
+	e, err := shop.Scans.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: "https://tea.example/t/7"}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -116,7 +117,7 @@ func ExampleClient_Explain() {
 }
 
 // A frozen clock shows the same time until it is moved.
-func ExampleClient_FreezeClock() {
+func ExampleEmulatorService_FreezeClock() {
 	url, stop := demo()
 	defer stop()
 	ctx := context.Background()
@@ -124,17 +125,17 @@ func ExampleClient_FreezeClock() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := operator.FreezeClock(ctx); err != nil {
+	if err := operator.Emulator.FreezeClock(ctx); err != nil {
 		log.Fatal(err)
 	}
-	before, err := operator.Clock(ctx)
+	before, err := operator.Emulator.GetClock(ctx)
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := operator.Advance(ctx, 31*24*time.Hour); err != nil {
+	if err := operator.Emulator.Advance(ctx, 31*24*time.Hour); err != nil {
 		log.Fatal(err)
 	}
-	after, err := operator.Clock(ctx)
+	after, err := operator.Emulator.GetClock(ctx)
 	fmt.Println(after.Now.Sub(before.Now), after.Frozen, err)
 	// Output: 744h0m0s true <nil>
 }

@@ -54,8 +54,8 @@ type GS1Query struct {
 	Limit int    // 0 = the server's own
 }
 
-// GS1Entries lists what is said of GS1 keys, by key.
-func (c *Client) GS1Entries(ctx context.Context, q GS1Query) ([]GS1Entry, error) {
+// List lists what is said of GS1 keys, by key.
+func (c GS1Service) List(ctx context.Context, q GS1Query) ([]GS1Entry, error) {
 	var list GS1List
 	err := c.admin(ctx, http.MethodGet, with("gs1/links", map[string]string{"under": q.Under, "owner": q.Owner, "after": q.After,
 		"limit": limitText(q.Limit)}), nil, &list)
@@ -64,14 +64,14 @@ func (c *Client) GS1Entries(ctx context.Context, q GS1Query) ([]GS1Entry, error)
 
 func gs1Path(key string) string { return "gs1/links/" + strings.TrimPrefix(key, "/") }
 
-// GS1Entry is what is said of one GS1 key.
-func (c *Client) GS1Entry(ctx context.Context, key string) (GS1Entry, error) {
+// Get is what is said of one GS1 key.
+func (c GS1Service) Get(ctx context.Context, key string) (GS1Entry, error) {
 	var one GS1Entry
 	return one, c.admin(ctx, http.MethodGet, gs1Path(key), nil, &one)
 }
 
-// AddGS1 says something of a GS1 key of which nothing is said yet.
-func (c *Client) AddGS1(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
+// Create says something of a GS1 key of which nothing is said yet.
+func (c GS1Service) Create(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
 	var one GS1Entry
 	return one, c.admin(ctx, http.MethodPost, "gs1/links", struct {
 		Key string `json:"key"`
@@ -79,20 +79,20 @@ func (c *Client) AddGS1(ctx context.Context, key string, want GS1Put) (GS1Entry,
 	}{key, want}, &one)
 }
 
-// PutGS1 says something of a GS1 key.
-func (c *Client) PutGS1(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
+// Set says something of a GS1 key.
+func (c GS1Service) Set(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
 	var one GS1Entry
 	return one, c.admin(ctx, http.MethodPut, gs1Path(key), want, &one)
 }
 
-// DeleteGS1 says nothing of a GS1 key any more; what is above it counts again. It returns what was said.
-func (c *Client) DeleteGS1(ctx context.Context, key string) (GS1Entry, error) {
+// Delete says nothing of a GS1 key any more; what is above it counts again. It returns what was said.
+func (c GS1Service) Delete(ctx context.Context, key string) (GS1Entry, error) {
 	var one GS1Entry
 	return one, c.admin(ctx, http.MethodDelete, gs1Path(key), nil, &one)
 }
 
-// UndoGS1 restores what was before a change of a GS1 key, where nothing came after it.
-func (c *Client) UndoGS1(ctx context.Context, seq int64) (GS1Entry, error) {
+// UndoChange restores what was before a change of a GS1 key, where nothing came after it.
+func (c GS1Service) UndoChange(ctx context.Context, seq int64) (GS1Entry, error) {
 	var one GS1Entry
 	return one, c.admin(ctx, http.MethodPost, "gs1/changes/"+strconv.FormatInt(seq, 10)+"/undo", nil, &one)
 }
@@ -110,17 +110,17 @@ type GS1HandedOver struct {
 	Keys int `json:"keys" doc:"how many keys of which something is said changed hands"`
 }
 
-// HandOverGS1 gives a GS1 key with all below it, or a GS1 Company Prefix with its keys, to another account.
-func (c *Client) HandOverGS1(ctx context.Context, want GS1HandOver) (done GS1HandedOver, err error) {
+// Transfer gives a GS1 key with all below it, or a GS1 Company Prefix with its keys, to another account.
+func (c GS1Service) Transfer(ctx context.Context, want GS1HandOver) (done GS1HandedOver, err error) {
 	return done, c.admin(ctx, http.MethodPost, "gs1/hand-over", want, &done)
 }
 
-// ExportGS1 writes what is said of all GS1 keys that the caller may see, a JSON object a line.
-func (c *Client) ExportGS1(ctx context.Context, w io.Writer) error {
+// Export writes what is said of all GS1 keys that the caller may see, a JSON object a line.
+func (c GS1Service) Export(ctx context.Context, w io.Writer) error {
 	return c.exportLines(ctx, "gs1", w)
 }
 
-// ImportGS1 loads lines such as ExportGS1 writes: all of them or none.
-func (c *Client) ImportGS1(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
+// Import loads lines such as Export writes: all of them or none.
+func (c GS1Service) Import(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
 	return c.importLines(ctx, "gs1", lines, dryRun)
 }

@@ -32,8 +32,8 @@ type ChangesQuery struct {
 	Limit            int // 0 = 100
 }
 
-// Changes lists the audit log.
-func (c *Client) Changes(ctx context.Context, q ChangesQuery) ([]Change, error) {
+// List lists the audit log.
+func (c AuditLogService) List(ctx context.Context, q ChangesQuery) ([]Change, error) {
 	query := map[string]string{"kind": q.Kind, "key": q.Key, "actor": q.Actor, "limit": limitText(q.Limit)}
 	if q.After > 0 {
 		query["after"] = strconv.FormatInt(q.After, 10)
@@ -73,17 +73,17 @@ type Orphan struct {
 	Count   int    `json:"count"`
 }
 
-// VerifyAudit verifies the whole audit log of a server. The time that it takes grows with the log:
+// Verify verifies the whole audit log of a server. The time that it takes grows with the log:
 // bound it with ctx.
-func (c *Client) VerifyAudit(ctx context.Context) (Verified, error) {
+func (c AuditLogService) Verify(ctx context.Context) (Verified, error) {
 	var done Verified
 	err := c.long(ctx, http.MethodPost, "audit/verify", nil, &done)
 	return done, err
 }
 
-// UndoRuleChange restores a rule as it was before a change. A *Problem with status 409 says which
+// UndoChange restores a rule as it was before a change. A *Problem with status 409 says which
 // later change forbids that.
-func (c *Client) UndoRuleChange(ctx context.Context, seq int64) (RuleChange, error) {
+func (c RulesService) UndoChange(ctx context.Context, seq int64) (RuleChange, error) {
 	var done RuleChange
 	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("rules/changes/%d/undo", seq), nil, &done)
 	return done, err
@@ -133,14 +133,14 @@ type ChangedSince struct {
 	Seq   int64     `json:"seq,omitempty" doc:"of the change; a rule's can be undone by it"`
 }
 
-// ResolveThen asks what a scan opened at a past moment, and what changed since.
-func (c *Client) ResolveThen(ctx context.Context, r ScanRequest, at time.Time) (Past, error) {
-	return c.ResolveThenOf(ctx, "", r, at)
+// ResolveAsOf asks what a scan opened at a past moment, and what changed since.
+func (c ScansService) ResolveAsOf(ctx context.Context, r ScanRequest, at time.Time) (Past, error) {
+	return c.ResolveAsOfFor(ctx, "", r, at)
 }
 
-// ResolveThenOf is ResolveThen as far as it is the matter of one account, or of all that the caller may see (""). What opened another
+// ResolveAsOfFor is ResolveAsOf as far as it is the matter of one account, or of all that the caller may see (""). What opened another
 // account's rule or code is refused.
-func (c *Client) ResolveThenOf(ctx context.Context, owner string, r ScanRequest, at time.Time) (Past, error) {
+func (c ScansService) ResolveAsOfFor(ctx context.Context, owner string, r ScanRequest, at time.Time) (Past, error) {
 	query := url.Values{"text": {r.Text}, "at": {at.Format(time.RFC3339Nano)}}
 	if owner != "" {
 		query.Set("owner", owner)

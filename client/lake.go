@@ -34,9 +34,9 @@ type LakeNode struct {
 	CompleteUntil time.Time `json:"complete_until" doc:"every scan that the node recorded before is in the lake"`
 }
 
-// VerifyLake compares the lake with the ledger, from a day to another; "" = the last
+// Verify compares the lake with the ledger, from a day to another; "" = the last
 // seven. A *Problem with status 404: the server writes no lake.
-func (c *Client) VerifyLake(ctx context.Context, from, to string) (LakeVerification, error) {
+func (c LakeService) Verify(ctx context.Context, from, to string) (LakeVerification, error) {
 	var reply LakeVerification
 	query := url.Values{}
 	for name, value := range map[string]string{"from": from, "to": to} {

@@ -10,19 +10,19 @@ import (
 
 const ndjson = "application/x-ndjson"
 
-// ExportRules writes all rules to w, a JSON object a line, as they are at one moment. The time that
+// Export writes all rules to w, a JSON object a line, as they are at one moment. The time that
 // it takes grows with their number: bound it with ctx. After an error what was written is
 // incomplete.
-func (c *Client) ExportRules(ctx context.Context, w io.Writer) error {
+func (c RulesService) Export(ctx context.Context, w io.Writer) error {
 	return c.exportLines(ctx, "rules", w)
 }
 
-// ExportAccounts is ExportRules for accounts; their secrets are not in it.
-func (c *Client) ExportAccounts(ctx context.Context, w io.Writer) error {
+// Export is Rules.Export for accounts; their secrets are not in it.
+func (c AccountsService) Export(ctx context.Context, w io.Writer) error {
 	return c.exportLines(ctx, "accounts", w)
 }
 
-func (c *Client) exportLines(ctx context.Context, what string, w io.Writer) error {
+func (c *transport) exportLines(ctx context.Context, what string, w io.Writer) error {
 	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/export/" + what, bearer: c.options.AdminToken}, ndjson, w)
 }
 
@@ -35,20 +35,20 @@ type Imported struct {
 	DryRun    bool `json:"dry_run" doc:"nothing was stored"`
 }
 
-// ImportRules loads lines such as ExportRules writes, of at most 16 KiB each: all of them or none.
+// Import loads lines such as Export writes, of at most 16 KiB each: all of them or none.
 // A *Problem with status 422 names the first lines that are wrong, at most 20. The time that it
 // takes grows with their number: bound it with ctx.
-func (c *Client) ImportRules(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
+func (c RulesService) Import(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
 	return c.importLines(ctx, "rules", lines, dryRun)
 }
 
-// ImportAccounts is ImportRules for accounts. An account that exists keeps its secret where the
+// Import is Rules.Import for accounts. An account that exists keeps its secret where the
 // line has none.
-func (c *Client) ImportAccounts(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
+func (c AccountsService) Import(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
 	return c.importLines(ctx, "accounts", lines, dryRun)
 }
 
-func (c *Client) importLines(ctx context.Context, what string, lines io.Reader, dryRun bool) (done Imported, err error) {
+func (c *transport) importLines(ctx context.Context, what string, lines io.Reader, dryRun bool) (done Imported, err error) {
 	r := request{method: http.MethodPost, path: "/admin/v1/import/" + what, contentType: ndjson}
 	if dryRun {
 		r.query = url.Values{"dry_run": {"true"}}
@@ -58,7 +58,7 @@ func (c *Client) importLines(ctx context.Context, what string, lines io.Reader, 
 }
 
 // sendLines sends lines as they are read, and reads the answer.
-func (c *Client) sendLines(ctx context.Context, r request, lines io.Reader, done any) error {
+func (c *transport) sendLines(ctx context.Context, r request, lines io.Reader, done any) error {
 	from := &received{r: lines}
 	r.bearer, r.accept, r.body = c.options.AdminToken, "application/json, application/problem+json", from
 	resp, err := c.open(ctx, r)

@@ -48,22 +48,22 @@ func (l AccountLink) Waits() string {
 	return ""
 }
 
-// Links lists the links of a service account in any state. A *Problem with status
+// List lists the links of a service account in any state. A *Problem with status
 // 404: there is no such account.
-func (c *Client) Links(ctx context.Context, service string) ([]AccountLink, error) {
+func (c LinksService) List(ctx context.Context, service string) ([]AccountLink, error) {
 	return c.links(ctx, http.MethodGet, nil, service)
 }
 
 // links makes a call that answers all links of a service account.
-func (c *Client) links(ctx context.Context, method string, body any, service string, rest ...string) ([]AccountLink, error) {
+func (c *transport) links(ctx context.Context, method string, body any, service string, rest ...string) ([]AccountLink, error) {
 	var reply AccountLinkList
 	err := c.admin(ctx, method, accountPath(service, append([]string{"links"}, rest...)...), body, &reply)
 	return reply.Links, err
 }
 
-// ConfirmLink agrees to a link, or to its end, or refuses it, for the administrator of one side,
+// Confirm agrees to a link, or to its end, or refuses it, for the administrator of one side,
 // SideAccount or SideMiniProgram. It returns the links of the service account. A *Problem with
 // status 422: nothing waits for that side.
-func (c *Client) ConfirmLink(ctx context.Context, service, miniProgram, side string, agree bool) ([]AccountLink, error) {
+func (c LinksService) Confirm(ctx context.Context, service, miniProgram, side string, agree bool) ([]AccountLink, error) {
 	return c.links(ctx, http.MethodPost, map[string]any{"side": side, "agree": agree}, service, miniProgram, "confirm")
 }

@@ -21,31 +21,31 @@ type DomainList struct {
 	Domains []Domain `json:"domains"`
 }
 
-// Domains lists the hosts that the operator said something of.
-func (c *Client) Domains(ctx context.Context) ([]Domain, error) {
+// List lists the hosts that the operator said something of.
+func (c DomainsService) List(ctx context.Context) ([]Domain, error) {
 	return c.domains(ctx, http.MethodGet, "domains", nil)
 }
 
-// DomainsAfter lists at most limit of these hosts by name, the first after the given one.
-func (c *Client) DomainsAfter(ctx context.Context, after string, limit int) ([]Domain, error) {
+// ListPage lists at most limit of these hosts by name, the first after the given one.
+func (c DomainsService) ListPage(ctx context.Context, after string, limit int) ([]Domain, error) {
 	return c.domains(ctx, http.MethodGet, with("domains", map[string]string{"after": after, "limit": limitText(limit)}), nil)
 }
 
 // domains makes a call that answers hosts.
-func (c *Client) domains(ctx context.Context, method, path string, body any) ([]Domain, error) {
+func (c *transport) domains(ctx context.Context, method, path string, body any) ([]Domain, error) {
 	var reply DomainList
 	err := c.admin(ctx, method, path, body, &reply)
 	return reply.Domains, err
 }
 
-// SetDomain sets what the operator says of a host: trusted, denied or no_icp.
-func (c *Client) SetDomain(ctx context.Context, host, status string) error {
+// Set sets what the operator says of a host: trusted, denied or no_icp.
+func (c DomainsService) Set(ctx context.Context, host, status string) error {
 	_, err := c.domains(ctx, http.MethodPut, "domains/"+url.PathEscape(host), map[string]any{"status": status})
 	return err
 }
 
-// ForgetDomain takes back what was said of a host.
-func (c *Client) ForgetDomain(ctx context.Context, host string) error {
+// Delete takes back what was said of a host.
+func (c DomainsService) Delete(ctx context.Context, host string) error {
 	_, err := c.domains(ctx, http.MethodDelete, "domains/"+url.PathEscape(host), nil)
 	return err
 }
@@ -54,13 +54,13 @@ func (c *Client) ForgetDomain(ctx context.Context, host string) error {
 // The values are JSON: the names and types are those of the seed file.
 type Settings map[string]json.RawMessage
 
-// Settings returns the values in force.
-func (c *Client) Settings(ctx context.Context) (Settings, error) {
+// Get returns the values in force.
+func (c SettingsService) Get(ctx context.Context) (Settings, error) {
 	return c.settings(ctx, http.MethodGet, "", nil)
 }
 
 // settings makes a call that answers all settings.
-func (c *Client) settings(ctx context.Context, method, rest string, body any) (Settings, error) {
+func (c *transport) settings(ctx context.Context, method, rest string, body any) (Settings, error) {
 	// The names are the server's; this is one that every server has.
 	var reply struct {
 		Verification json.RawMessage `json:"verification"`
@@ -73,8 +73,8 @@ func (c *Client) settings(ctx context.Context, method, rest string, body any) (S
 	return s, json.Unmarshal(raw, &s)
 }
 
-// SetSettings changes the settings that are named and no others.
-func (c *Client) SetSettings(ctx context.Context, values map[string]any) error {
+// Update changes the settings that are named and no others.
+func (c SettingsService) Update(ctx context.Context, values map[string]any) error {
 	_, err := c.settings(ctx, http.MethodPut, "", values)
 	return err
 }
@@ -98,17 +98,17 @@ type SettingList struct {
 	Settings []Setting `json:"settings"`
 }
 
-// DescribeSettings returns every setting with its value, its default on this server
+// List returns every setting with its value, its default on this server
 // and what it means, in an order that keeps together what belongs together.
-func (c *Client) DescribeSettings(ctx context.Context) ([]Setting, error) {
+func (c SettingsService) List(ctx context.Context) ([]Setting, error) {
 	var reply SettingList
 	err := c.admin(ctx, http.MethodGet, "settings/described", nil, &reply)
 	return reply.Settings, err
 }
 
-// ResetSetting takes back what was chosen for a setting, so that its default applies, even where a
+// Reset takes back what was chosen for a setting, so that its default applies, even where a
 // later version changes that. A *Problem with status 404: there is no such setting.
-func (c *Client) ResetSetting(ctx context.Context, name string) error {
+func (c SettingsService) Reset(ctx context.Context, name string) error {
 	_, err := c.settings(ctx, http.MethodDelete, "/"+url.PathEscape(name), nil)
 	return err
 }
@@ -121,13 +121,13 @@ type ScanKey struct {
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 }
 
-// ScanKeys lists the scan keys without the keys themselves.
-func (c *Client) ScanKeys(ctx context.Context) ([]ScanKey, error) {
+// List lists the scan keys without the keys themselves.
+func (c ScanKeysService) List(ctx context.Context) ([]ScanKey, error) {
 	return c.scanKeys(ctx, http.MethodGet, "scan-keys")
 }
 
 // scanKeys makes a call that answers all scan keys.
-func (c *Client) scanKeys(ctx context.Context, method, path string) ([]ScanKey, error) {
+func (c *transport) scanKeys(ctx context.Context, method, path string) ([]ScanKey, error) {
 	var reply struct {
 		Keys []ScanKey `json:"keys"`
 	}
@@ -135,8 +135,8 @@ func (c *Client) scanKeys(ctx context.Context, method, path string) ([]ScanKey, 
 	return reply.Keys, err
 }
 
-// AddScanKey makes a scan key. It is shown only in this answer.
-func (c *Client) AddScanKey(ctx context.Context, k ScanKey) (key string, err error) {
+// Create makes a scan key. It is shown only in this answer.
+func (c ScanKeysService) Create(ctx context.Context, k ScanKey) (key string, err error) {
 	var reply struct {
 		Key string `json:"key"`
 	}
@@ -145,8 +145,8 @@ func (c *Client) AddScanKey(ctx context.Context, k ScanKey) (key string, err err
 	return reply.Key, err
 }
 
-// DeleteScanKey ends a scan key.
-func (c *Client) DeleteScanKey(ctx context.Context, name string) error {
+// Delete ends a scan key.
+func (c ScanKeysService) Delete(ctx context.Context, name string) error {
 	_, err := c.scanKeys(ctx, http.MethodDelete, "scan-keys/"+url.PathEscape(name))
 	return err
 }

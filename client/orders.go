@@ -52,24 +52,24 @@ type OrderDecision struct {
 	Revision string `json:"revision,omitempty" maxLength:"64" doc:"of the order that was read: 409 where the order is another meanwhile, and where who agrees leaves it out"`
 }
 
-// Orders lists what was ordered for an account, or for all of them (""), the newest first, without the first ones; at most limit, 0 = as
+// List lists what was ordered for an account, or for all of them (""), the newest first, without the first ones; at most limit, 0 = as
 // many as the server likes to give.
-func (c *Client) Orders(ctx context.Context, account string, offset, limit int) (list OrderList, err error) {
+func (c OrdersService) List(ctx context.Context, account string, offset, limit int) (list OrderList, err error) {
 	err = c.admin(ctx, http.MethodGet, with("orders", map[string]string{"account": account, "offset": limitText(offset),
 		"limit": limitText(limit)}), nil, &list)
 	return list, err
 }
 
-// PlaceOrder asks for codes; they are made at once unless the setting order_by_two wants somebody else to agree. A *Problem with
+// Create asks for codes; they are made at once unless the setting order_by_two wants somebody else to agree. A *Problem with
 // status 409: the number is another order's.
-func (c *Client) PlaceOrder(ctx context.Context, account string, p OrderPut) (one Order, err error) {
+func (c OrdersService) Create(ctx context.Context, account string, p OrderPut) (one Order, err error) {
 	err = c.admin(ctx, http.MethodPost, accountPath(account, "orders"), p, &one)
 	return one, err
 }
 
-// DecideOrder agrees to an order, or refuses it. A *Problem with status 409: it is decided, it is not
+// Decide agrees to an order, or refuses it. A *Problem with status 409: it is decided, it is not
 // as it was read, or whoever asked may not agree.
-func (c *Client) DecideOrder(ctx context.Context, account string, d OrderDecision) (one Order, err error) {
+func (c OrdersService) Decide(ctx context.Context, account string, d OrderDecision) (one Order, err error) {
 	err = c.admin(ctx, http.MethodPost, accountPath(account, "orders", "decisions"), d, &one)
 	return one, err
 }

@@ -38,7 +38,7 @@ const maxMembers = 64 << 10
 
 // DownloadCodes begins the download of a range, which lies in one segment of the application. It
 // goes on for as long as bytes arrive within each Options.Timeout.
-func (c *Client) DownloadCodes(ctx context.Context, id int64, r CodeRange) (*CodePackage, error) {
+func (c WireService) DownloadCodes(ctx context.Context, id int64, r CodeRange) (*CodePackage, error) {
 	body, err := encode(map[string]any{"application_id": id, "code_start": r.From, "code_end": r.To})
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (c *Client) DownloadCodes(ctx context.Context, id int64, r CodeRange) (*Cod
 	return p, err
 }
 
-func (c *Client) openPackage(ctx context.Context, r request) (*CodePackage, error) {
+func (c *transport) openPackage(ctx context.Context, r request) (*CodePackage, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	quiet := time.AfterFunc(c.options.Timeout, func() {
 		cancel(fmt.Errorf("nothing came for %v: %w", c.options.Timeout, context.DeadlineExceeded))

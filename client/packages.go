@@ -87,11 +87,11 @@ type Package struct {
 	Plan          *LabelPlan    `json:"plan,omitempty" doc:"of a dry run, which makes no package: its number is 0"`
 }
 
-// MakePackage notes that codes are handed to a printer; SendPackage then writes
+// Create notes that codes are handed to a printer; Download then writes
 // the file. A *Problem with status 409: another printer has the codes, too many
 // packages have them and no reason is given, or some are frozen or void. With
 // w.DryRun it makes nothing, and Plan says what the labels would be.
-func (c *Client) MakePackage(ctx context.Context, batch int64, w PackageWish) (made Package, err error) {
+func (c PackagesService) Create(ctx context.Context, batch int64, w PackageWish) (made Package, err error) {
 	err = c.admin(ctx, http.MethodPost, batchPath(batch, "packages"), w, &made)
 	return made, err
 }
@@ -104,10 +104,10 @@ func packagePath(id int64, what string) string {
 	return path
 }
 
-// SendPackage writes the file of a package to w. passphrase is "" where the package has recipients.
+// Download writes the file of a package to w. passphrase is "" where the package has recipients.
 // The time that it takes grows with the number of codes: bound it with ctx. After an error what was
 // written is no package; call again for all of it.
-func (c *Client) SendPackage(ctx context.Context, id int64, passphrase string, w io.Writer) error {
+func (c PackagesService) Download(ctx context.Context, id int64, passphrase string, w io.Writer) error {
 	var wish struct {
 		Passphrase string `json:"passphrase,omitempty"`
 	}
@@ -134,8 +134,8 @@ type PackageList struct {
 	Packages []Package `json:"packages"`
 }
 
-// Packages lists packages by their numbers.
-func (c *Client) Packages(ctx context.Context, q PackageQuery) ([]Package, error) {
+// List lists packages by their numbers.
+func (c PackagesService) List(ctx context.Context, q PackageQuery) ([]Package, error) {
 	query := map[string]string{"account": q.Account, "limit": limitText(q.Limit), "waiting": flagText(q.Waiting)}
 	if q.ApplicationID != 0 {
 		query["application_id"] = strconv.FormatInt(q.ApplicationID, 10)
@@ -148,22 +148,22 @@ func (c *Client) Packages(ctx context.Context, q PackageQuery) ([]Package, error
 	return reply.Packages, err
 }
 
-// Package returns one package. A *Problem with status 404: there is none.
-func (c *Client) Package(ctx context.Context, id int64) (one Package, err error) {
+// Get returns one package. A *Problem with status 404: there is none.
+func (c PackagesService) Get(ctx context.Context, id int64) (one Package, err error) {
 	err = c.admin(ctx, http.MethodGet, packagePath(id, ""), nil, &one)
 	return one, err
 }
 
-// RecallPackage freezes the codes of a package, and lets nobody download it any
+// Recall freezes the codes of a package, and lets nobody download it any
 // more. A *Problem with status 409: it was recalled before.
-func (c *Client) RecallPackage(ctx context.Context, id int64, note, actor string) (one Package, err error) {
+func (c PackagesService) Recall(ctx context.Context, id int64, note, actor string) (one Package, err error) {
 	err = c.admin(ctx, http.MethodPost, packagePath(id, "recall"), noteOf(note, actor), &one)
 	return one, err
 }
 
-// SpoilCodes notes that the printer destroyed codes of a package: they are void for ever, and no
+// VoidCodes notes that the printer destroyed codes of a package: they are void for ever, and no
 // longer in the package.
-func (c *Client) SpoilCodes(ctx context.Context, id int64, ranges []CodeRange, note, actor string) (one Package, err error) {
+func (c PackagesService) VoidCodes(ctx context.Context, id int64, ranges []CodeRange, note, actor string) (one Package, err error) {
 	body := noteOf(note, actor)
 	body["ranges"] = ranges
 	err = c.admin(ctx, http.MethodPost, packagePath(id, "spoiled"), body, &one)
@@ -188,8 +188,8 @@ type PackageSigner struct {
 	Fingerprint    string `json:"fingerprint" doc:"to be compared with the printer by another way than the packages go"`
 }
 
-// PackageSigner returns the public key by which printers check packages.
-func (c *Client) PackageSigner(ctx context.Context) (signer PackageSigner, err error) {
+// GetSigner returns the public key by which printers check packages.
+func (c PackagesService) GetSigner(ctx context.Context) (signer PackageSigner, err error) {
 	err = c.admin(ctx, http.MethodGet, "package-signer", nil, &signer)
 	return signer, err
 }

@@ -91,61 +91,61 @@ type LoginLink struct {
 	Expires time.Time `json:"expires"`
 }
 
-// People lists those who may sign in to the console, by name.
-func (c *Client) People(ctx context.Context) ([]Person, error) {
+// List lists those who may sign in to the console, by name.
+func (c PeopleService) List(ctx context.Context) ([]Person, error) {
 	var reply PersonList
 	err := c.admin(ctx, http.MethodGet, "people", nil, &reply)
 	return reply.People, err
 }
 
-// AddPerson makes a person; a name that is taken is a Problem of 409.
-func (c *Client) AddPerson(ctx context.Context, p PersonPut) (made PersonMade, err error) {
+// Create makes a person; a name that is taken is a Problem of 409.
+func (c PeopleService) Create(ctx context.Context, p PersonPut) (made PersonMade, err error) {
 	err = c.admin(ctx, http.MethodPost, "people", p, &made)
 	return made, err
 }
 
-// ChangePerson changes a person, and ends all their sessions.
-func (c *Client) ChangePerson(ctx context.Context, name string, p PersonChange) (made PersonMade, err error) {
+// Update changes a person, and ends all their sessions.
+func (c PeopleService) Update(ctx context.Context, name string, p PersonChange) (made PersonMade, err error) {
 	err = c.admin(ctx, http.MethodPatch, "people/"+url.PathEscape(name), p, &made)
 	return made, err
 }
 
-// DeletePerson removes a person and returns those that are left.
-func (c *Client) DeletePerson(ctx context.Context, name string) ([]Person, error) {
+// Delete removes a person and returns those that are left.
+func (c PeopleService) Delete(ctx context.Context, name string) ([]Person, error) {
 	var reply PersonList
 	err := c.admin(ctx, http.MethodDelete, "people/"+url.PathEscape(name), nil, &reply)
 	return reply.People, err
 }
 
-// SignOutPerson ends all sessions of a person, who stays.
-func (c *Client) SignOutPerson(ctx context.Context, name string) (p Person, err error) {
+// SignOut ends all sessions of a person, who stays.
+func (c PeopleService) SignOut(ctx context.Context, name string) (p Person, err error) {
 	err = c.admin(ctx, http.MethodDelete, "people/"+url.PathEscape(name)+"/sessions", nil, &p)
 	return p, err
 }
 
-// AdminKeys lists the admin keys without the keys themselves, oldest first.
-func (c *Client) AdminKeys(ctx context.Context) ([]AdminKey, error) {
+// List lists the admin keys without the keys themselves, oldest first.
+func (c AdminKeysService) List(ctx context.Context) ([]AdminKey, error) {
 	var reply AdminKeyList
 	err := c.admin(ctx, http.MethodGet, "admin-keys", nil, &reply)
 	return reply.Keys, err
 }
 
-// AddAdminKey makes an admin key.
-func (c *Client) AddAdminKey(ctx context.Context, k AdminKeyPut) (made AdminKeyMade, err error) {
+// Create makes an admin key.
+func (c AdminKeysService) Create(ctx context.Context, k AdminKeyPut) (made AdminKeyMade, err error) {
 	err = c.admin(ctx, http.MethodPost, "admin-keys", k, &made)
 	return made, err
 }
 
-// DeleteAdminKey ends an admin key at once and returns those that are left.
-func (c *Client) DeleteAdminKey(ctx context.Context, id string) ([]AdminKey, error) {
+// Delete ends an admin key at once and returns those that are left.
+func (c AdminKeysService) Delete(ctx context.Context, id string) ([]AdminKey, error) {
 	var reply AdminKeyList
 	err := c.admin(ctx, http.MethodDelete, "admin-keys/"+url.PathEscape(id), nil, &reply)
 	return reply.Keys, err
 }
 
-// LoginLink makes a link that signs a person in to the console once, within ten minutes. With the
+// CreateLoginLink makes a link that signs a person in to the console once, within ten minutes. With the
 // name "" it signs in with all rights of the admin token.
-func (c *Client) LoginLink(ctx context.Context, name string) (link LoginLink, err error) {
+func (c PeopleService) CreateLoginLink(ctx context.Context, name string) (link LoginLink, err error) {
 	var body struct {
 		Name string `json:"name,omitempty"`
 	}

@@ -22,9 +22,9 @@ type RefusedCredentialList struct {
 	Credentials []RefusedCredential `json:"credentials"`
 }
 
-// RefusedCredentials lists the wrong credentials that the answering node saw within the last day, the most frequent
+// ListRefused lists the wrong credentials that the answering node saw within the last day, the most frequent
 // first. A program with an old key shows up here. A node forgets them when it ends.
-func (c *Client) RefusedCredentials(ctx context.Context) ([]RefusedCredential, error) {
+func (c AdminKeysService) ListRefused(ctx context.Context) ([]RefusedCredential, error) {
 	var reply RefusedCredentialList
 	err := c.admin(ctx, http.MethodGet, "refused-credentials", nil, &reply)
 	return reply.Credentials, err

@@ -25,7 +25,7 @@ type revisionKey struct{}
 // revision, or with empty ones, calls change a thing whatever its revision is; "*" is any, where the
 // thing exists.
 //
-// A call takes the revision of what it changes, or adds to: AddRuleOf and PlaceOrder take the account's. Calls
+// A call takes the revision of what it changes, or adds to: Rules.Create and Orders.Create take the account's. Calls
 // that compare none fail with a *Problem of status 400, apart from those that are a GET. docs/admin.md has both
 // for each method, and the OpenAPI document the header at each operation that takes it.
 func IfMatch(ctx context.Context, revisions ...string) context.Context {

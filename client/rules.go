@@ -41,7 +41,7 @@ type StoredRuleQuery struct {
 	Prefix        string // only the rule with this prefix; "" = any
 	After         int64  // id of the last rule that was seen
 	Limit         int    // 0 = as many as the server likes to give
-	Text          string // in the prefix; "" = any. This and what follows: of FindRules alone
+	Text          string // in the prefix; "" = any. This and what follows: of ListPage alone
 	State         string // published or draft; "" = both
 	Before        int64  // only earlier rules, newest first
 	Newest        bool   // newest first
@@ -61,8 +61,8 @@ type RuleName struct {
 	Gone   bool   `json:"gone,omitempty" doc:"it was deleted"`
 }
 
-// RuleNames says what people call some rules, at most 1,000 of them.
-func (c *Client) RuleNames(ctx context.Context, ids []int64) ([]RuleName, error) {
+// ListNames says what people call some rules, at most 1,000 of them.
+func (c RulesService) ListNames(ctx context.Context, ids []int64) ([]RuleName, error) {
 	var reply RuleNames
 	text := make([]string, len(ids))
 	for i, id := range ids {
@@ -72,8 +72,8 @@ func (c *Client) RuleNames(ctx context.Context, ids []int64) ([]RuleName, error)
 	return reply.Rules, err
 }
 
-// FindRules finds rules, and says how many there are, and where to go on.
-func (c *Client) FindRules(ctx context.Context, q StoredRuleQuery) (list StoredRuleList, err error) {
+// ListPage finds rules, and says how many there are, and where to go on.
+func (c RulesService) ListPage(ctx context.Context, q StoredRuleQuery) (list StoredRuleList, err error) {
 	id := func(n int64) string {
 		if n <= 0 {
 			return ""
@@ -86,8 +86,8 @@ func (c *Client) FindRules(ctx context.Context, q StoredRuleQuery) (list StoredR
 	return list, err
 }
 
-// StoredRules lists rules of all owners by id.
-func (c *Client) StoredRules(ctx context.Context, q StoredRuleQuery) ([]StoredRule, error) {
+// List lists rules of all owners by id.
+func (c RulesService) List(ctx context.Context, q StoredRuleQuery) ([]StoredRule, error) {
 	var after string
 	if q.After > 0 {
 		after = strconv.FormatInt(q.After, 10)
@@ -96,12 +96,12 @@ func (c *Client) StoredRules(ctx context.Context, q StoredRuleQuery) ([]StoredRu
 		"limit": limitText(q.Limit)}))
 }
 
-// Occupiers lists the rules that forbid other accounts a prefix.
-func (c *Client) Occupiers(ctx context.Context, prefix string) ([]StoredRule, error) {
+// ListConflicts lists the rules that forbid other accounts a prefix.
+func (c RulesService) ListConflicts(ctx context.Context, prefix string) ([]StoredRule, error) {
 	return c.storedRules(ctx, with("rules/occupiers", map[string]string{"prefix": prefix}))
 }
 
-func (c *Client) storedRules(ctx context.Context, path string) ([]StoredRule, error) {
+func (c *transport) storedRules(ctx context.Context, path string) ([]StoredRule, error) {
 	var reply StoredRuleList
 	err := c.admin(ctx, http.MethodGet, path, nil, &reply)
 	return reply.Rules, err
@@ -124,8 +124,8 @@ type RuleChanges struct {
 	Changes []RuleChange `json:"changes"`
 }
 
-// RuleHistory lists what happened to a prefix, whoever had it.
-func (c *Client) RuleHistory(ctx context.Context, prefix string) ([]RuleChange, error) {
+// ListChanges lists what happened to a prefix, whoever had it.
+func (c RulesService) ListChanges(ctx context.Context, prefix string) ([]RuleChange, error) {
 	var reply RuleChanges
 	err := c.admin(ctx, http.MethodGet, with("rules/history", map[string]string{"prefix": prefix}), nil, &reply)
 	return reply.Changes, err
@@ -146,16 +146,16 @@ type Released struct {
 	More     bool         `json:"more" doc:"there are others left: call again"`
 }
 
-// ReleasePrefix deletes rules without asking their owners, and returns them. more says that others
+// ForceDelete deletes rules without asking their owners, and returns them. more says that others
 // are left: call it again.
-func (c *Client) ReleasePrefix(ctx context.Context, r Release) (released []StoredRule, more bool, err error) {
+func (c RulesService) ForceDelete(ctx context.Context, r Release) (released []StoredRule, more bool, err error) {
 	var reply Released
 	err = c.long(ctx, http.MethodPost, "prefixes/release", r, &reply)
 	return reply.Released, reply.More, err
 }
 
 // Notice tells an account what an operator did to one of its things.
-type Notice struct {
+type Notification struct {
 	ID     int64     `json:"id"`
 	At     time.Time `json:"at"`
 	Kind   string    `json:"kind" doc:"prefix_released: a rule was taken away"`
@@ -164,14 +164,14 @@ type Notice struct {
 }
 
 // NoticeList are the notices of an account.
-type NoticeList struct {
-	Notices []Notice `json:"notices"`
+type NotificationList struct {
+	Notices []Notification `json:"notices"`
 }
 
-// Notices lists at most limit notices of an account, newest first; 0 = as many as the server likes
+// ListNotifications lists at most limit notices of an account, newest first; 0 = as many as the server likes
 // to give.
-func (c *Client) Notices(ctx context.Context, appid string, limit int) ([]Notice, error) {
-	var reply NoticeList
+func (c AccountsService) ListNotifications(ctx context.Context, appid string, limit int) ([]Notification, error) {
+	var reply NotificationList
 	err := c.admin(ctx, http.MethodGet, with(accountPath(appid, "notices"), map[string]string{"limit": limitText(limit)}), nil, &reply)
 	return reply.Notices, err
 }
@@ -209,8 +209,8 @@ type ConfirmationQuery struct {
 	Limit      int    // 0 = as many as the server likes to give
 }
 
-// Confirmations lists checks of verification files: why an add answered 85069.
-func (c *Client) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
+// ListChecks lists checks of verification files: why an add answered 85069.
+func (c VerificationsService) ListChecks(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
 	var reply ConfirmationList
 	query := map[string]string{"rid": q.RID, "owner": q.Owner, "prefix": q.Prefix, "limit": limitText(q.Limit)}
 	if q.Failed {
@@ -246,8 +246,8 @@ type RecheckQuery struct {
 	Limit                      int // 0 = as many as the server likes to give
 }
 
-// Rechecks lists the daily checks of verification files.
-func (c *Client) Rechecks(ctx context.Context, q RecheckQuery) ([]Recheck, error) {
+// List lists the daily checks of verification files.
+func (c VerificationsService) List(ctx context.Context, q RecheckQuery) ([]Recheck, error) {
 	query := map[string]string{"owner": q.Owner, "after_owner": q.AfterOwner, "after_directory": q.AfterDirectory,
 		"limit": limitText(q.Limit)}
 	if q.Failing {
@@ -264,9 +264,9 @@ type RechecksDone struct {
 	Failing int64 `json:"failing" doc:"how many of all are not in place"`
 }
 
-// RecheckNow makes the server check all verification files now, the first of them before it
+// Run makes the server check all verification files now, the first of them before it
 // returns. With slow hosts that takes long: bound it with ctx.
-func (c *Client) RecheckNow(ctx context.Context) (RechecksDone, error) {
+func (c VerificationsService) Run(ctx context.Context) (RechecksDone, error) {
 	var done RechecksDone
 	err := c.long(ctx, http.MethodPost, "rechecks", nil, &done)
 	return done, err
@@ -294,11 +294,11 @@ type PlannedRule struct {
 
 // Replayed says what planned changes would have done to the scans of the last days.
 type Replayed struct {
-	Since  time.Time `json:"since"`
-	Scans  int64     `json:"scans"`  // of links, in that time
-	Looked int64     `json:"looked"` // of them, scans that a planned rule could have to do with
-	Turned int64     `json:"turned"` // of them, scans that would open something else
-	Turns  []Turn    `json:"turns"`  // the most frequent first, at most 100
+	Since  time.Time       `json:"since"`
+	Scans  int64           `json:"scans"`  // of links, in that time
+	Looked int64           `json:"looked"` // of them, scans that a planned rule could have to do with
+	Turned int64           `json:"turned"` // of them, scans that would open something else
+	Turns  []OutcomeChange `json:"turns"`  // the most frequent first, at most 100
 	// Cut says that there were more scans than are replayed at once: these are the
 	// oldest.
 	Cut bool `json:"cut,omitempty" answer:"optional"`
@@ -307,15 +307,15 @@ type Replayed struct {
 }
 
 // Turn says what some scans would have opened in place of what they opened.
-type Turn struct {
+type OutcomeChange struct {
 	Before   string   `json:"before"` // the action, the Mini Program and the rule
 	After    string   `json:"after"`
 	Scans    int64    `json:"scans"`
 	Examples []string `json:"examples"` // links of them
 }
 
-// Foresee is ReplayPlan, bounded: at most so many scans are read, the oldest first.
-func (c *Client) Foresee(ctx context.Context, changes []PlannedRule, days int, most int64) (Replayed, error) {
+// PreviewPlan is ReplayPlan, bounded: at most so many scans are read, the oldest first.
+func (c RulesService) PreviewPlan(ctx context.Context, changes []PlannedRule, days int, most int64) (Replayed, error) {
 	var done Replayed
 	err := c.admin(ctx, http.MethodPost, "rules/plan/replay", map[string]any{"changes": changes, "days": days, "most": most}, &done)
 	return done, err
@@ -324,7 +324,7 @@ func (c *Client) Foresee(ctx context.Context, changes []PlannedRule, days int, m
 // ReplayPlan says what changes of rules, at most 1,000, would have done to the scans of the last
 // days; nothing is changed. A *Problem with status 422 names a change that is impossible. The time
 // that it takes grows with the number of scans: bound it with ctx.
-func (c *Client) ReplayPlan(ctx context.Context, changes []PlannedRule, days int) (Replayed, error) {
+func (c RulesService) ReplayPlan(ctx context.Context, changes []PlannedRule, days int) (Replayed, error) {
 	var done Replayed
 	err := c.long(ctx, http.MethodPost, "rules/plan/replay", map[string]any{"changes": changes, "days": days}, &done)
 	return done, err

@@ -41,35 +41,35 @@ type RuleCheck struct {
 
 func ownRules(appid string) string { return "accounts/" + url.PathEscape(appid) + "/rules" }
 
-// AddRuleOf adds a rule of an account, unpublished: the same checks as AddRule, without
+// Create adds a rule of an account, unpublished: the same checks as Wire.CreateRule, without
 // a token of the account. A *Problem with status 422 says what is wrong.
-func (c *Client) AddRuleOf(ctx context.Context, appid string, r OwnRule) (added StoredRule, err error) {
+func (c RulesService) Create(ctx context.Context, appid string, r OwnRule) (added StoredRule, err error) {
 	err = c.long(ctx, http.MethodPost, ownRules(appid), r, &added)
 	return added, err
 }
 
-// EditRuleOf changes a rule of an account; see EditRule.
-func (c *Client) EditRuleOf(ctx context.Context, appid string, r OwnRule) (edited StoredRule, err error) {
+// Update changes a rule of an account; see Wire.UpdateRule.
+func (c RulesService) Update(ctx context.Context, appid string, r OwnRule) (edited StoredRule, err error) {
 	err = c.admin(ctx, http.MethodPut, ownRules(appid), r, &edited)
 	return edited, err
 }
 
-// PublishRuleOf publishes a rule of an account, which spends one of its publishes of
+// Publish publishes a rule of an account, which spends one of its publishes of
 // this month; see PublishRule.
-func (c *Client) PublishRuleOf(ctx context.Context, appid, prefix string) (published StoredRule, err error) {
+func (c RulesService) Publish(ctx context.Context, appid, prefix string) (published StoredRule, err error) {
 	err = c.admin(ctx, http.MethodPost, ownRules(appid)+"/publish", map[string]string{"prefix": prefix}, &published)
 	return published, err
 }
 
-// DeleteRuleOf deletes a rule of an account and returns it as it was.
-func (c *Client) DeleteRuleOf(ctx context.Context, appid, prefix string) (deleted StoredRule, err error) {
+// Delete deletes a rule of an account and returns it as it was.
+func (c RulesService) Delete(ctx context.Context, appid, prefix string) (deleted StoredRule, err error) {
 	err = c.admin(ctx, http.MethodDelete, with(ownRules(appid), map[string]string{"prefix": prefix}), nil, &deleted)
 	return deleted, err
 }
 
-// CheckRule says what AddRuleOf would answer, and where the verification file must be; with look
+// Check says what Create would answer, and where the verification file must be; with look
 // the server fetches the file now. It changes nothing.
-func (c *Client) CheckRule(ctx context.Context, appid string, r OwnRule, look bool) (check RuleCheck, err error) {
+func (c RulesService) Check(ctx context.Context, appid string, r OwnRule, look bool) (check RuleCheck, err error) {
 	err = c.long(ctx, http.MethodPost, ownRules(appid)+"/check", struct {
 		OwnRule
 		Look bool `json:"look,omitempty"`

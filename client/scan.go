@@ -55,7 +55,7 @@ type Matched struct {
 }
 
 // Resolve says what a scan opens.
-func (c *Client) Resolve(ctx context.Context, r ScanRequest) (Decision, error) {
+func (c ScansService) Resolve(ctx context.Context, r ScanRequest) (Decision, error) {
 	var d Decision
 	raw, err := c.ours(ctx, call{method: http.MethodPost, path: "/scan/v1/resolve", bearer: c.options.ScanKey, body: r}, &d)
 	d.Raw = raw
@@ -105,7 +105,7 @@ type Step struct {
 }
 
 // Explain says what a scan would open and why. It records nothing.
-func (c *Client) Explain(ctx context.Context, r ExplainRequest) (Explanation, error) {
+func (c ScansService) Explain(ctx context.Context, r ExplainRequest) (Explanation, error) {
 	var e Explanation
 	raw, err := c.ours(ctx, call{method: http.MethodPost, path: "/scan/v1/explain", bearer: c.options.ScanKey, body: r}, &e)
 	e.Raw = raw
@@ -119,7 +119,7 @@ const maxLine = 64 << 10
 // order of the requests. Each answer has Raw; that of a bad request has only Raw, {"error": …}, and
 // the stream goes on. An error of the whole stream comes last. It goes on for as long as there are
 // requests: bound it with ctx.
-func (c *Client) ResolveStream(ctx context.Context, requests iter.Seq[ScanRequest]) iter.Seq2[Decision, error] {
+func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanRequest]) iter.Seq2[Decision, error] {
 	return func(yield func(Decision, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()

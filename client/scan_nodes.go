@@ -31,17 +31,17 @@ type ScanNodeList struct {
 	Nodes []ScanNode `json:"nodes"`
 }
 
-// ScanNodes lists the nodes whose journals may hold scans that are not in the
+// List lists the nodes whose journals may hold scans that are not in the
 // ledger; none with an embedded database.
-func (c *Client) ScanNodes(ctx context.Context) ([]ScanNode, error) {
+func (c ScanNodesService) List(ctx context.Context) ([]ScanNode, error) {
 	var reply ScanNodeList
 	err := c.admin(ctx, http.MethodGet, "scan-nodes", nil, &reply)
 	return reply.Nodes, err
 }
 
-// ForgetScanNode gives up a node that never comes back, and returns the nodes that are left. Scans
+// Delete gives up a node that never comes back, and returns the nodes that are left. Scans
 // that it had not shipped are lost. A *Problem with status 404: there is no such node.
-func (c *Client) ForgetScanNode(ctx context.Context, node string) ([]ScanNode, error) {
+func (c ScanNodesService) Delete(ctx context.Context, node string) ([]ScanNode, error) {
 	var reply ScanNodeList
 	err := c.admin(ctx, http.MethodDelete, "scan-nodes/"+url.PathEscape(node), nil, &reply)
 	return reply.Nodes, err

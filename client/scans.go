@@ -86,9 +86,9 @@ func (f ScanFilter) query() map[string]string {
 	return query
 }
 
-// FindScans is Scans for those that match a filter. The server searches 20,000 scans for each call,
+// FindPage is Scans for those that match a filter. The server searches 20,000 scans for each call,
 // so a page may have none although More says that others follow: go on after Next.
-func (c *Client) FindScans(ctx context.Context, f ScanFilter, after string, limit int) (ScanPage, error) {
+func (c ScansService) FindPage(ctx context.Context, f ScanFilter, after string, limit int) (ScanPage, error) {
 	var page ScanPage
 	query := f.query()
 	query["after"], query["limit"] = after, limitText(limit)
@@ -96,34 +96,34 @@ func (c *Client) FindScans(ctx context.Context, f ScanFilter, after string, limi
 	return page, err
 }
 
-// Scans returns the scans after one, in the order in which they became known;
+// ListPage returns the scans after one, in the order in which they became known;
 // after "" is from the oldest. limit 0 = 100, at most 1,000.
-func (c *Client) Scans(ctx context.Context, after string, limit int) (ScanPage, error) {
+func (c ScansService) ListPage(ctx context.Context, after string, limit int) (ScanPage, error) {
 	var page ScanPage
 	err := c.admin(ctx, http.MethodGet, with("scans", map[string]string{"after": after, "limit": limitText(limit)}), nil, &page)
 	return page, err
 }
 
-// NewestScans returns the newest n scans, at most 100,000, in the order in which
+// ListNewest returns the newest n scans, at most 100,000, in the order in which
 // they became known. Of more than 1,000 it is the first page: Scans goes on after
 // its Next.
-func (c *Client) NewestScans(ctx context.Context, n int) (ScanPage, error) {
-	return c.NewestScansOf(ctx, "", n)
+func (c ScansService) ListNewest(ctx context.Context, n int) (ScanPage, error) {
+	return c.ListNewestOf(ctx, "", n)
 }
 
-// NewestScansOf is NewestScans of the rules and codes of one account, or of all that the caller may see ("").
-func (c *Client) NewestScansOf(ctx context.Context, owner string, n int) (ScanPage, error) {
+// ListNewestOf is ListNewest of the rules and codes of one account, or of all that the caller may see ("").
+func (c ScansService) ListNewestOf(ctx context.Context, owner string, n int) (ScanPage, error) {
 	var page ScanPage
 	err := c.admin(ctx, http.MethodGet, with("scans", map[string]string{"newest": strconv.Itoa(n), "limit": "1000", "owner": owner}), nil,
 		&page)
 	return page, err
 }
 
-// AllScans yields every scan after one, page by page, up to the newest.
-func (c *Client) AllScans(ctx context.Context, after string) iter.Seq2[RecordedScan, error] {
+// List yields every scan after one, page by page, up to the newest.
+func (c ScansService) List(ctx context.Context, after string) iter.Seq2[RecordedScan, error] {
 	return func(yield func(RecordedScan, error) bool) {
 		for {
-			page, err := c.Scans(ctx, after, 1000)
+			page, err := c.ListPage(ctx, after, 1000)
 			if err != nil {
 				yield(RecordedScan{}, err)
 				return
@@ -141,22 +141,22 @@ func (c *Client) AllScans(ctx context.Context, after string) iter.Seq2[RecordedS
 	}
 }
 
-// RecordedScan returns one scan.
-func (c *Client) RecordedScan(ctx context.Context, id string) (RecordedScan, error) {
+// Get returns one scan.
+func (c ScansService) Get(ctx context.Context, id string) (RecordedScan, error) {
 	var s RecordedScan
 	err := c.admin(ctx, http.MethodGet, "scans/"+url.PathEscape(id), nil, &s)
 	return s, err
 }
 
-// ExportScans writes the scans that match a filter to w, as csv or parquet; an empty filter matches
+// Export writes the scans that match a filter to w, as csv or parquet; an empty filter matches
 // all. The time that it takes grows with their number: bound it with ctx. After an error what was
 // written is incomplete.
-func (c *Client) ExportScans(ctx context.Context, format string, f ScanFilter, w io.Writer) error {
+func (c ScansService) Export(ctx context.Context, format string, f ScanFilter, w io.Writer) error {
 	return c.exportTable(ctx, "scans/export", format, f.query(), w)
 }
 
 // exportTable writes a table that the server makes a file of, as csv or parquet, to w.
-func (c *Client) exportTable(ctx context.Context, path, format string, asked map[string]string, w io.Writer) error {
+func (c *transport) exportTable(ctx context.Context, path, format string, asked map[string]string, w io.Writer) error {
 	query := url.Values{"format": {format}}
 	for name, value := range asked {
 		if value != "" {
@@ -168,14 +168,14 @@ func (c *Client) exportTable(ctx context.Context, path, format string, asked map
 }
 
 // Erased is what an erasure did.
-type Erased struct {
+type ErasureResult struct {
 	Scans int64 `json:"scans" doc:"how many were made anonymous"`
 }
 
 // EraseUser makes every scan of a user anonymous and returns how many there
 // were. Namespace "" is the default one.
-func (c *Client) EraseUser(ctx context.Context, namespace, user string) (scans int64, err error) {
-	var reply Erased
+func (c ScansService) EraseUser(ctx context.Context, namespace, user string) (scans int64, err error) {
+	var reply ErasureResult
 	err = c.long(ctx, http.MethodDelete, with("users/"+url.PathEscape(user)+"/scans", map[string]string{"namespace": namespace}), nil,
 		&reply)
 	return reply.Scans, err
@@ -183,8 +183,8 @@ func (c *Client) EraseUser(ctx context.Context, namespace, user string) (scans i
 
 // long is an admin call that may take longer than Options.Timeout: ctx bounds
 // it.
-func (c *Client) long(ctx context.Context, method, path string, body, reply any) error {
-	patient := &Client{base: c.base, bases: c.bases, options: c.options, http: c.http}
+func (c *transport) long(ctx context.Context, method, path string, body, reply any) error {
+	patient := &transport{base: c.base, bases: c.bases, options: c.options, http: c.http}
 	patient.options.Timeout = 24 * time.Hour
 	return patient.admin(ctx, method, path, body, reply)
 }
@@ -216,8 +216,8 @@ type CodePlace struct {
 	Networks int64    `json:"networks" doc:"that were first seen there"`
 }
 
-// CodeScans returns what is known of the scans of a code.
-func (c *Client) CodeScans(ctx context.Context, applicationID, index int64) (CodeScans, error) {
+// GetScans returns what is known of the scans of a code.
+func (c CodesService) GetScans(ctx context.Context, applicationID, index int64) (CodeScans, error) {
 	var s CodeScans
 	err := c.admin(ctx, http.MethodGet, fmt.Sprintf("batches/%d/codes/%d/scans", applicationID, index), nil, &s)
 	return s, err
@@ -292,8 +292,8 @@ func yes(said bool) string {
 	return ""
 }
 
-// Statistics asks how many scans there were.
-func (c *Client) Statistics(ctx context.Context, q StatisticsQuery) (Statistics, error) {
+// Get asks how many scans there were.
+func (c StatisticsService) Get(ctx context.Context, q StatisticsQuery) (Statistics, error) {
 	query := q.asked()
 	query["limit"], query["offset"], query["marks"] = limitText(q.Limit), limitText(q.Offset), yes(q.Marks)
 	var a Statistics
@@ -301,9 +301,9 @@ func (c *Client) Statistics(ctx context.Context, q StatisticsQuery) (Statistics,
 	return a, err
 }
 
-// ExportStatistics writes the whole answer to a question to w, as csv or parquet: its Limit and Offset do not count. After
+// Export writes the whole answer to a question to w, as csv or parquet: its Limit and Offset do not count. After
 // an error what was written is incomplete.
-func (c *Client) ExportStatistics(ctx context.Context, format string, q StatisticsQuery, w io.Writer) error {
+func (c StatisticsService) Export(ctx context.Context, format string, q StatisticsQuery, w io.Writer) error {
 	return c.exportTable(ctx, "statistics/export", format, q.asked(), w)
 }
 
@@ -327,8 +327,8 @@ type MissQuery struct {
 	Wait     bool
 }
 
-// Misses returns the places where links were scanned that opened nothing, the most scanned first.
-func (c *Client) Misses(ctx context.Context, q MissQuery) ([]Miss, error) {
+// ListUnmatched returns the places where links were scanned that opened nothing, the most scanned first.
+func (c StatisticsService) ListUnmatched(ctx context.Context, q MissQuery) ([]Miss, error) {
 	var reply MissList
 	err := c.admin(ctx, http.MethodGet, with("statistics/misses",
 		map[string]string{"from": q.From, "to": q.To, "owner": q.Owner, "below": q.Below, "limit": limitText(q.Limit),
@@ -336,9 +336,9 @@ func (c *Client) Misses(ctx context.Context, q MissQuery) ([]Miss, error) {
 	return reply.Places, err
 }
 
-// ExportMisses writes all of them to w, as csv or parquet: Limit does not count. After an error
+// ExportUnmatched writes all of them to w, as csv or parquet: Limit does not count. After an error
 // what was written is incomplete.
-func (c *Client) ExportMisses(ctx context.Context, format string, q MissQuery, w io.Writer) error {
+func (c StatisticsService) ExportUnmatched(ctx context.Context, format string, q MissQuery, w io.Writer) error {
 	return c.exportTable(ctx, "statistics/misses/export", format, map[string]string{"from": q.From, "to": q.To, "owner": q.Owner,
 		"below": q.Below, "wait": yes(q.Wait)}, w)
 }
@@ -362,9 +362,9 @@ type Recount struct {
 	Since       *time.Time   `json:"since,omitempty" doc:"only days from then on were compared, because older scans are gone from the ledger, or older days from the counts"`
 }
 
-// Recount makes the server count its whole ledger again and compare. The time that it takes grows
+// Verify makes the server count its whole ledger again and compare. The time that it takes grows
 // with the ledger: bound it with ctx.
-func (c *Client) Recount(ctx context.Context) (Recount, error) {
+func (c StatisticsService) Verify(ctx context.Context) (Recount, error) {
 	var r Recount
 	err := c.long(ctx, http.MethodPost, "statistics/recount", nil, &r)
 	return r, err
@@ -424,9 +424,9 @@ func (q AlarmQuery) asked() map[string]string {
 	return query
 }
 
-// OpenAlarms is how many alarms nobody acknowledged or dismissed, of an account's applications; owner "" = of all that the caller may
+// CountOpen is how many alarms nobody acknowledged or dismissed, of an account's applications; owner "" = of all that the caller may
 // see. The server counts up to 1,000.
-func (c *Client) OpenAlarms(ctx context.Context, owner string) (int64, error) {
+func (c AlarmsService) CountOpen(ctx context.Context, owner string) (int64, error) {
 	var reply struct {
 		Open int64 `json:"open"`
 	}
@@ -434,8 +434,8 @@ func (c *Client) OpenAlarms(ctx context.Context, owner string) (int64, error) {
 	return reply.Open, err
 }
 
-// Alarms returns alarms, oldest first.
-func (c *Client) Alarms(ctx context.Context, q AlarmQuery) ([]Alarm, error) {
+// List returns alarms, oldest first.
+func (c AlarmsService) List(ctx context.Context, q AlarmQuery) ([]Alarm, error) {
 	var reply struct {
 		Alarms []Alarm `json:"alarms"`
 	}
@@ -445,24 +445,24 @@ func (c *Client) Alarms(ctx context.Context, q AlarmQuery) ([]Alarm, error) {
 	return reply.Alarms, err
 }
 
-// ExportAlarms writes all alarms of a query to w, as csv or parquet: its Limit does not count. language, en or zh, is that
+// Export writes all alarms of a query to w, as csv or parquet: its Limit does not count. language, en or zh, is that
 // of their reasons; "" = en. After an error what was written is incomplete.
-func (c *Client) ExportAlarms(ctx context.Context, format, language string, q AlarmQuery, w io.Writer) error {
+func (c AlarmsService) Export(ctx context.Context, format, language string, q AlarmQuery, w io.Writer) error {
 	query := q.asked()
 	query["language"] = language
 	return c.exportTable(ctx, "alarms/export", format, query, w)
 }
 
-// AcknowledgeAlarm notes that the caller has seen an alarm.
-func (c *Client) AcknowledgeAlarm(ctx context.Context, id int64) (Alarm, error) {
+// Acknowledge notes that the caller has seen an alarm.
+func (c AlarmsService) Acknowledge(ctx context.Context, id int64) (Alarm, error) {
 	var a Alarm
 	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("alarms/%d/acknowledge", id), struct{}{}, &a)
 	return a, err
 }
 
-// DismissAlarm takes an alarm back, with a note why the code is no copy. The code's page then is as before the
+// Dismiss takes an alarm back, with a note why the code is no copy. The code's page then is as before the
 // alarm, and only later scans can raise another one. A second dismissal of an alarm changes nothing.
-func (c *Client) DismissAlarm(ctx context.Context, id int64, note string) (Alarm, error) {
+func (c AlarmsService) Dismiss(ctx context.Context, id int64, note string) (Alarm, error) {
 	var a Alarm
 	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("alarms/%d/dismiss", id), map[string]string{"note": note}, &a)
 	return a, err
@@ -484,15 +484,15 @@ type BatchAlarmPut struct {
 	Off       bool  `json:"off,omitempty" doc:"no score raises an alarm"`
 }
 
-// BatchAlarm returns the score from which on codes of an application raise an alarm.
-func (c *Client) BatchAlarm(ctx context.Context, id int64) (a BatchAlarm, err error) {
+// GetAlarmThreshold returns the score from which on codes of an application raise an alarm.
+func (c BatchesService) GetAlarmThreshold(ctx context.Context, id int64) (a BatchAlarm, err error) {
 	err = c.admin(ctx, http.MethodGet, batchPath(id, "alarm"), nil, &a)
 	return a, err
 }
 
-// PutBatchAlarm sets the score from which on codes of an application raise an alarm, from the next scan on. Earlier
+// SetAlarmThreshold sets the score from which on codes of an application raise an alarm, from the next scan on. Earlier
 // alarms stay.
-func (c *Client) PutBatchAlarm(ctx context.Context, id int64, put BatchAlarmPut) (a BatchAlarm, err error) {
+func (c BatchesService) SetAlarmThreshold(ctx context.Context, id int64, put BatchAlarmPut) (a BatchAlarm, err error) {
 	err = c.admin(ctx, http.MethodPut, batchPath(id, "alarm"), put, &a)
 	return a, err
 }
@@ -521,7 +521,7 @@ type ReplayedAlarm struct {
 
 // ReplayAlarms says which alarms a threshold would have raised for an application in the last 90 days; 0 = the one
 // in force. It changes nothing. The server reads its ledger for it: bound it with ctx.
-func (c *Client) ReplayAlarms(ctx context.Context, id, threshold int64) (r AlarmReplay, err error) {
+func (c BatchesService) ReplayAlarms(ctx context.Context, id, threshold int64) (r AlarmReplay, err error) {
 	query := map[string]string{}
 	if threshold > 0 {
 		query["threshold"] = strconv.FormatInt(threshold, 10)

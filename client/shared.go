@@ -31,21 +31,21 @@ type NewSharedChart struct {
 	Days     int    `json:"days" minimum:"1" maximum:"90" doc:"after how many days the link ends"`
 }
 
-// ShareChart makes a link to a chart.
-func (c *Client) ShareChart(ctx context.Context, n NewSharedChart) (one SharedChart, err error) {
+// Create makes a link to a chart.
+func (c ChartsService) Create(ctx context.Context, n NewSharedChart) (one SharedChart, err error) {
 	err = c.admin(ctx, http.MethodPost, "statistics/shared", n, &one)
 	return one, err
 }
 
-// SharedCharts lists the charts that are shared now, the newest first: the caller's, or all of them for an operator of all accounts.
-func (c *Client) SharedCharts(ctx context.Context) ([]SharedChart, error) {
+// List lists the charts that are shared now, the newest first: the caller's, or all of them for an operator of all accounts.
+func (c ChartsService) List(ctx context.Context) ([]SharedChart, error) {
 	var list SharedCharts
 	err := c.admin(ctx, http.MethodGet, "statistics/shared", nil, &list)
 	return list.Charts, err
 }
 
-// EndSharedChart ends a link at once.
-func (c *Client) EndSharedChart(ctx context.Context, id string) (one SharedChart, err error) {
+// Revoke ends a link at once.
+func (c ChartsService) Revoke(ctx context.Context, id string) (one SharedChart, err error) {
 	err = c.admin(ctx, http.MethodDelete, "statistics/shared/"+url.PathEscape(id), nil, &one)
 	return one, err
 }

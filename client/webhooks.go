@@ -52,29 +52,29 @@ type WebhookAdded struct {
 	Secret  string  `json:"secret" doc:"shown this once: by it the receiver checks the signature, see the Standard Webhooks specification"`
 }
 
-// Webhooks lists who is told of scans and alarms, oldest first.
-func (c *Client) Webhooks(ctx context.Context) ([]Webhook, error) {
+// List lists who is told of scans and alarms, oldest first.
+func (c WebhooksService) List(ctx context.Context) ([]Webhook, error) {
 	return c.webhooks(ctx, http.MethodGet, "webhooks")
 }
 
 // webhooks makes a call that answers all webhooks.
-func (c *Client) webhooks(ctx context.Context, method, path string) ([]Webhook, error) {
+func (c *transport) webhooks(ctx context.Context, method, path string) ([]Webhook, error) {
 	var reply WebhookList
 	err := c.admin(ctx, method, path, nil, &reply)
 	return reply.Webhooks, err
 }
 
-// AddWebhook adds a receiver, which is told of scans and alarms from now on. Its secret is shown
+// Create adds a receiver, which is told of scans and alarms from now on. Its secret is shown
 // only in this answer. A *Problem with status 422 says what is wrong.
-func (c *Client) AddWebhook(ctx context.Context, w WebhookPut) (WebhookAdded, error) {
+func (c WebhooksService) Create(ctx context.Context, w WebhookPut) (WebhookAdded, error) {
 	var added WebhookAdded
 	err := c.admin(ctx, http.MethodPost, "webhooks", w, &added)
 	return added, err
 }
 
-// SetWebhook changes what a webhook is told and where it is; enabled nil leaves it on or off.
+// Update changes what a webhook is told and where it is; enabled nil leaves it on or off.
 // Events that wait for it stay. A *Problem with status 404: there is none.
-func (c *Client) SetWebhook(ctx context.Context, id int64, w WebhookPut, enabled *bool) (Webhook, error) {
+func (c WebhooksService) Update(ctx context.Context, id int64, w WebhookPut, enabled *bool) (Webhook, error) {
 	var changed Webhook
 	err := c.admin(ctx, http.MethodPut, webhookPath(id), struct {
 		WebhookPut
@@ -85,9 +85,9 @@ func (c *Client) SetWebhook(ctx context.Context, id int64, w WebhookPut, enabled
 
 func webhookPath(id int64) string { return "webhooks/" + strconv.FormatInt(id, 10) }
 
-// DeleteWebhook removes a webhook and the events that wait for it, and returns the webhooks that
+// Delete removes a webhook and the events that wait for it, and returns the webhooks that
 // are left. A *Problem with status 404: there is none.
-func (c *Client) DeleteWebhook(ctx context.Context, id int64) ([]Webhook, error) {
+func (c WebhooksService) Delete(ctx context.Context, id int64) ([]Webhook, error) {
 	return c.webhooks(ctx, http.MethodDelete, webhookPath(id))
 }
 
@@ -96,9 +96,9 @@ type WebhookTest struct {
 	Event string `json:"event" doc:"by which its delivery is found"`
 }
 
-// TestWebhook sends a test message, and returns the event by which Deliveries lists it. A *Problem
+// Test sends a test message, and returns the event by which Deliveries lists it. A *Problem
 // with status 404: there is no such webhook.
-func (c *Client) TestWebhook(ctx context.Context, id int64) (event string, err error) {
+func (c WebhooksService) Test(ctx context.Context, id int64) (event string, err error) {
 	var sent WebhookTest
 	err = c.admin(ctx, http.MethodPost, webhookPath(id)+"/test", nil, &sent)
 	return sent.Event, err
@@ -133,8 +133,8 @@ type DeliveryQuery struct {
 	Limit   int    // 0 = as many as the server likes to give
 }
 
-// Deliveries lists what was sent to webhooks and what became of it, newest first.
-func (c *Client) Deliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error) {
+// ListDeliveries lists what was sent to webhooks and what became of it, newest first.
+func (c WebhooksService) ListDeliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error) {
 	query := map[string]string{"state": q.State, "limit": limitText(q.Limit)}
 	for name, id := range map[string]int64{"webhook": q.Webhook, "before": q.Before} {
 		if id > 0 {
@@ -146,9 +146,9 @@ func (c *Client) Deliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, e
 	return reply.Deliveries, err
 }
 
-// ReplayDelivery sends a message again with the same event id, whatever became of it. A *Problem
+// RetryDelivery sends a message again with the same event id, whatever became of it. A *Problem
 // with status 404: there is no such delivery.
-func (c *Client) ReplayDelivery(ctx context.Context, id int64) (Delivery, error) {
+func (c WebhooksService) RetryDelivery(ctx context.Context, id int64) (Delivery, error) {
 	var again Delivery
 	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("deliveries/%d/replay", id), nil, &again)
 	return again, err

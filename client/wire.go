@@ -56,18 +56,22 @@ type Token struct {
 	ExpiresIn   int    `json:"expires_in"` // seconds
 }
 
-// Token issues a new access token for Options.AppID. The one before works five
-// minutes more: prefer StableToken where others call for the same account.
-func (c *Client) Token(ctx context.Context) (Token, error) {
+// GetToken issues a new access token for Options.AppID. The one before works five
+// minutes more: prefer GetStableToken where others call for the same account.
+func (c WireService) GetToken(ctx context.Context) (Token, error) {
 	query := url.Values{"grant_type": {"client_credential"}, "appid": {c.options.AppID}, "secret": {c.options.Secret}}
 	var t Token
 	err := c.wire(ctx, request{method: http.MethodGet, path: "/cgi-bin/token", query: query}, maxAnswer, &t)
 	return t, err
 }
 
-// StableToken returns the token in force for Options.AppID and renews it only
+// GetStableToken returns the token in force for Options.AppID and renews it only
 // near its end, or when force is set.
-func (c *Client) StableToken(ctx context.Context, force bool) (Token, error) {
+func (c WireService) GetStableToken(ctx context.Context, force bool) (Token, error) {
+	return c.stableToken(ctx, force)
+}
+
+func (c *transport) stableToken(ctx context.Context, force bool) (Token, error) {
 	body, err := encode(struct {
 		GrantType    string `json:"grant_type"`
 		AppID        string `json:"appid"`
@@ -104,14 +108,14 @@ type RuleDraft struct {
 	TestLinks   []string    // at most five; on an edit nil keeps those that are there, an empty list clears them
 }
 
-// AddRule adds a rule, unpublished.
-func (c *Client) AddRule(ctx context.Context, d RuleDraft) error { return c.saveRule(ctx, d, 0) }
+// CreateRule adds a rule, unpublished.
+func (c WireService) CreateRule(ctx context.Context, d RuleDraft) error { return c.saveRule(ctx, d, 0) }
 
-// EditRule changes a rule. The page of a published rule cannot change, and of a published
+// UpdateRule changes a rule. The page of a published rule cannot change, and of a published
 // service-account rule nothing can: delete it and add it again.
-func (c *Client) EditRule(ctx context.Context, d RuleDraft) error { return c.saveRule(ctx, d, 1) }
+func (c WireService) UpdateRule(ctx context.Context, d RuleDraft) error { return c.saveRule(ctx, d, 1) }
 
-func (c *Client) saveRule(ctx context.Context, d RuleDraft, isEdit int) error {
+func (c *transport) saveRule(ctx context.Context, d RuleDraft, isEdit int) error {
 	body := map[string]any{"prefix": d.Prefix, "path": d.Path, "is_edit": isEdit}
 	if d.AppID != "" {
 		body["appid"] = d.AppID
@@ -158,7 +162,7 @@ type ListRequest struct {
 }
 
 // ListRules lists rules of the calling account.
-func (c *Client) ListRules(ctx context.Context, q ListRequest) (RuleList, error) {
+func (c WireService) ListRules(ctx context.Context, q ListRequest) (RuleList, error) {
 	body := map[string]any{}
 	if q.AppID != "" {
 		body["appid"] = q.AppID
@@ -195,9 +199,9 @@ func (c *Client) ListRules(ctx context.Context, q ListRequest) (RuleList, error)
 	return list, nil
 }
 
-// AllRules lists every rule in the order of being added, with as many calls as
+// ListAllRules lists every rule in the order of being added, with as many calls as
 // that takes. appid is as in ListRequest.
-func (c *Client) AllRules(ctx context.Context, appid string) (RuleList, error) {
+func (c WireService) ListAllRules(ctx context.Context, appid string) (RuleList, error) {
 	const pageSize = 200
 	list, err := c.ListRules(ctx, ListRequest{AppID: appid})
 	if err != nil {
@@ -223,13 +227,13 @@ func (c *Client) AllRules(ctx context.Context, appid string) (RuleList, error) {
 
 // PublishRule makes a rule live for everybody. It spends one of the month's
 // publishes, unless the rule is live already.
-func (c *Client) PublishRule(ctx context.Context, prefix string) error {
+func (c WireService) PublishRule(ctx context.Context, prefix string) error {
 	return c.call(ctx, "/cgi-bin/wxopen/qrcodejumppublish", map[string]any{"prefix": prefix}, nil)
 }
 
 // DeleteRule deletes a rule at once. appid is the Mini Program that a service
 // account's rule opens, "" for an ordinary rule.
-func (c *Client) DeleteRule(ctx context.Context, prefix, appid string) error {
+func (c WireService) DeleteRule(ctx context.Context, prefix, appid string) error {
 	body := map[string]any{"prefix": prefix}
 	if appid != "" {
 		body["appid"] = appid
@@ -244,8 +248,8 @@ type ConfirmFile struct {
 	Content string `json:"content"`
 }
 
-// DownloadFile returns the account's verification file, the same every time.
-func (c *Client) DownloadFile(ctx context.Context) (ConfirmFile, error) {
+// GetVerificationFile returns the account's verification file, the same every time.
+func (c WireService) GetVerificationFile(ctx context.Context) (ConfirmFile, error) {
 	var reply struct {
 		Name    string `json:"file_name"`
 		Content string `json:"file_content"`
@@ -259,7 +263,7 @@ func post(path string, query url.Values, body []byte) request {
 }
 
 // call makes a call with the account's token.
-func (c *Client) call(ctx context.Context, path string, body map[string]any, reply any) error {
+func (c *transport) call(ctx context.Context, path string, body map[string]any, reply any) error {
 	raw, err := encode(body)
 	if err != nil {
 		return err
@@ -271,7 +275,7 @@ func (c *Client) call(ctx context.Context, path string, body map[string]any, rep
 
 // authorized makes a call with the account's token. A token that is refused is
 // renewed once: every refusal means that nothing was done.
-func (c *Client) authorized(ctx context.Context, call func(token string) error) error {
+func (c *transport) authorized(ctx context.Context, call func(token string) error) error {
 	for retries, renewed := 0, false; ; {
 		token, err := c.accessToken(ctx)
 		if err != nil {
@@ -309,14 +313,14 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // accessToken returns the token for wire calls and fetches it where needed.
-func (c *Client) accessToken(ctx context.Context) (string, error) {
+func (c *transport) accessToken(ctx context.Context) (string, error) {
 	if c.options.AccessToken != "" {
 		return c.options.AccessToken, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.token == "" {
-		t, err := c.StableToken(ctx, false)
+		t, err := c.stableToken(ctx, false)
 		if err != nil {
 			return "", err
 		}
@@ -326,7 +330,7 @@ func (c *Client) accessToken(ctx context.Context) (string, error) {
 }
 
 // forget drops a token that was refused, unless another call renewed it.
-func (c *Client) forget(token string) {
+func (c *transport) forget(token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.token == token {
@@ -337,7 +341,7 @@ func (c *Client) forget(token string) {
 // wire makes a call and reads the answer into reply: *WireError if its errcode is not 0. A
 // successful answer has an errcode where reply is nil, else the fields of reply: answers with a
 // token have no errcode.
-func (c *Client) wire(ctx context.Context, r request, limit int64, reply any) error {
+func (c *transport) wire(ctx context.Context, r request, limit int64, reply any) error {
 	a, err := c.send(ctx, r, limit)
 	if err != nil {
 		return err
@@ -367,7 +371,7 @@ func (c *Client) wire(ctx context.Context, r request, limit int64, reply any) er
 
 // notTheWire is the error for an answer with another status than 200, which every answer of the
 // wire has.
-func (c *Client) notTheWire(r request, a answer) error {
+func (c *transport) notTheWire(r request, a answer) error {
 	err := c.refused(r.method, r.path, a)
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return c.wrong(r.method, r.path, "%v", p)

@@ -53,13 +53,13 @@ func TestKillWhileCodesAreImported(t *testing.T) {
 			if err != nil {
 				return 0, 0, 0, 0, err
 			}
-			b, err := c.BeginImport(t.Context(), "brand", api.NewImport{ISV: "old", Count: count, Prefix: "OLD.EXAMPLE/"})
+			b, err := c.Batches.CreateImport(t.Context(), "brand", api.NewImport{ISV: "old", Count: count, Prefix: "OLD.EXAMPLE/"})
 			for _, p := range pieces {
 				if err != nil {
 					break
 				}
 				var done api.CodesImported
-				if done, err = c.ImportCodes(t.Context(), b.ID, lines+1, "", strings.NewReader(p)); err == nil {
+				if done, err = c.Batches.ImportCodes(t.Context(), b.ID, lines+1, "", strings.NewReader(p)); err == nil {
 					lines, added, have = lines+done.Lines, added+done.Added, done.Have
 					acknowledged()
 				}
@@ -175,9 +175,9 @@ func TestKillWhileCodesAreTakenBack(t *testing.T) {
 		}
 		bring := func(id int64) {
 			c := connected()
-			b, err := c.BeginImport(t.Context(), "brand", api.NewImport{ISV: "old", ID: id, Count: count, Prefix: "OLD.EXAMPLE/"})
+			b, err := c.Batches.CreateImport(t.Context(), "brand", api.NewImport{ISV: "old", ID: id, Count: count, Prefix: "OLD.EXAMPLE/"})
 			if err == nil {
-				_, err = c.ImportCodes(t.Context(), b.ID, 1, "", strings.NewReader(file.String()))
+				_, err = c.Batches.ImportCodes(t.Context(), b.ID, 1, "", strings.NewReader(file.String()))
 			}
 			if err != nil || b.ID != id {
 				t.Fatalf("application %d, want %d: %v", b.ID, id, err)
@@ -195,7 +195,7 @@ func TestKillWhileCodesAreTakenBack(t *testing.T) {
 					dead.Store(true)
 					all.Go(s.kill) // within the next piece, before it, or after it
 				}
-				_, err := c.TakeBackImport(t.Context(), id, api.ImportToTakeBack{From: first, To: first + piece - 1})
+				_, err := c.Batches.UndoImport(t.Context(), id, api.ImportToTakeBack{From: first, To: first + piece - 1})
 				if err == nil {
 					taken += piece
 				} else if !dead.Load() {
@@ -206,13 +206,13 @@ func TestKillWhileCodesAreTakenBack(t *testing.T) {
 			s.gone()
 			endSessions(t, database)
 			s = start(t, child)
-			b, err := connected().Batch(t.Context(), id)
+			b, err := connected().Batches.Get(t.Context(), id)
 			if err != nil || b.Arrived != count-taken && b.Arrived != count-taken-piece {
 				t.Fatalf("%d are here, and %d were taken back: %v", b.Arrived, taken, err)
 			}
 			taken = count - b.Arrived
 		}
-		done, err := connected().TakeBackImport(t.Context(), id, api.ImportToTakeBack{From: 0, To: count - 1})
+		done, err := connected().Batches.UndoImport(t.Context(), id, api.ImportToTakeBack{From: 0, To: count - 1})
 		if err != nil || done != (api.ImportTakenBack{Taken: count - taken}) {
 			t.Fatalf("the rest: %+v, %v", done, err)
 		}
@@ -220,7 +220,7 @@ func TestKillWhileCodesAreTakenBack(t *testing.T) {
 		s.gone()
 		endSessions(t, database)
 		s = start(t, child)
-		if b, err := connected().Batch(t.Context(), id); err == nil {
+		if b, err := connected().Batches.Get(t.Context(), id); err == nil {
 			t.Errorf("after the last piece: %+v", b)
 		}
 		bring(id)

@@ -125,13 +125,13 @@ func (w *linkWriter) write(dead *atomic.Bool, acknowledged func()) {
 				lines.Write(append(line, '\n'))
 				w.under[key] = address
 			}
-			_, err = qrjump.ImportGS1(w.t.Context(), strings.NewReader(lines.String()), false)
+			_, err = qrjump.GS1.Import(w.t.Context(), strings.NewReader(lines.String()), false)
 		case act < 3 && w.said[key] != "":
 			delete(w.under, key)
-			_, err = qrjump.DeleteGS1(w.t.Context(), key)
+			_, err = qrjump.GS1.Delete(w.t.Context(), key)
 		default:
 			w.under[key] = address
-			_, err = qrjump.PutGS1(w.t.Context(), key, api.GS1Put{Owner: "shop", Links: links})
+			_, err = qrjump.GS1.Set(w.t.Context(), key, api.GS1Put{Owner: "shop", Links: links})
 		}
 		if err == nil {
 			w.said, w.under = w.under, nil
@@ -152,7 +152,7 @@ func (w *linkWriter) compare(n *node) {
 	}
 	stored := map[string]string{}
 	for _, key := range w.keys() {
-		e, err := qrjump.GS1Entry(w.t.Context(), key)
+		e, err := qrjump.GS1.Get(w.t.Context(), key)
 		if refused := new(api.Problem); errors.As(err, &refused) && refused.Status == http.StatusNotFound {
 			continue
 		}

@@ -42,19 +42,19 @@ func TestKillWhileOrdersAreApproved(t *testing.T) {
 		}
 		admin := must{connect(t, s.URL, adminToken), t}
 		admin.check(admin.do("PUT", "/admin/v1/settings", map[string]any{"order_by_two": true}, nil))
-		bob, err := as(adminToken).AddAdminKey(t.Context(), api.AdminKeyPut{Name: "bob", Role: "marketer"})
+		bob, err := as(adminToken).AdminKeys.Create(t.Context(), api.AdminKeyPut{Name: "bob", Role: "marketer"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		place := func(isv string) api.Order {
-			o, err := as(adminToken).PlaceOrder(t.Context(), "brand", api.OrderPut{ISV: isv, Count: 10_000})
+			o, err := as(adminToken).Orders.Create(t.Context(), "brand", api.OrderPut{ISV: isv, Count: 10_000})
 			if err != nil {
 				t.Fatalf("order %s: %v", isv, err)
 			}
 			return o
 		}
 		state := func(isv string) string {
-			list, err := as(adminToken).Orders(t.Context(), "brand", 0, 100)
+			list, err := as(adminToken).Orders.List(t.Context(), "brand", 0, 100)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +80,7 @@ func TestKillWhileOrdersAreApproved(t *testing.T) {
 			}
 			for n, o := range placed {
 				all.Go(func() {
-					_, err := as(bob.Key).DecideOrder(t.Context(), "brand",
+					_, err := as(bob.Key).Orders.Decide(t.Context(), "brand",
 						api.OrderDecision{ISV: o.ISV, Agree: n < together-1, Revision: o.Revision})
 					approved[n] = err == nil
 					if err == nil && left.Add(-1) == 0 {
@@ -107,7 +107,7 @@ func TestKillWhileOrdersAreApproved(t *testing.T) {
 					if last {
 						continue
 					}
-					if _, err := as(bob.Key).DecideOrder(t.Context(), "brand",
+					if _, err := as(bob.Key).Orders.Decide(t.Context(), "brand",
 						api.OrderDecision{ISV: o.ISV, Agree: true, Revision: place(o.ISV).Revision}); err != nil {
 						t.Errorf("%s once more: %v", o.ISV, err)
 					}
@@ -127,7 +127,7 @@ func TestKillWhileOrdersAreApproved(t *testing.T) {
 		}
 		made := map[string]int{}
 		for query := (api.BatchQuery{Account: "brand"}); ; {
-			page, err := as(adminToken).Batches(t.Context(), query)
+			page, err := as(adminToken).Batches.List(t.Context(), query)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -39,13 +39,13 @@ func callContext() (context.Context, context.CancelFunc) {
 // still moves it on; Run lets it run again from where it is.
 func (s *Server) Freeze() {
 	s.t.Helper()
-	s.operate("stopping the clock", func(ctx context.Context, c *client.Client) error { return c.FreezeClock(ctx) })
+	s.operate("stopping the clock", func(ctx context.Context, c *client.Client) error { return c.Emulator.FreezeClock(ctx) })
 }
 
 // Run lets a frozen clock run on.
 func (s *Server) Run() {
 	s.t.Helper()
-	s.operate("starting the clock", func(ctx context.Context, c *client.Client) error { return c.RunClock(ctx) })
+	s.operate("starting the clock", func(ctx context.Context, c *client.Client) error { return c.Emulator.ResumeClock(ctx) })
 }
 
 // Stub answers calls of a path of the platform in place of the server, as client.Stub says. Earlier
@@ -53,11 +53,11 @@ func (s *Server) Run() {
 func (s *Server) Stub(stub client.Stub) {
 	s.t.Helper()
 	s.operate("a stub for "+stub.Path, func(ctx context.Context, c *client.Client) error {
-		list, err := c.Stubs(ctx)
+		list, err := c.Emulator.ListStubs(ctx)
 		if err != nil {
 			return err
 		}
-		return c.SetStubs(ctx, append(list, stub))
+		return c.Emulator.SetStubs(ctx, append(list, stub))
 	})
 }
 
@@ -65,7 +65,7 @@ func (s *Server) Stub(stub client.Stub) {
 func (s *Server) Stubs() (list []client.Stub) {
 	s.t.Helper()
 	s.operate("reading the stubs", func(ctx context.Context, c *client.Client) (err error) {
-		list, err = c.Stubs(ctx)
+		list, err = c.Emulator.ListStubs(ctx)
 		return err
 	})
 	return list
@@ -76,7 +76,7 @@ func (s *Server) Stubs() (list []client.Stub) {
 func (s *Server) Calls(q client.CallQuery) (list []client.RecordedCall) {
 	s.t.Helper()
 	s.operate("reading the calls", func(ctx context.Context, c *client.Client) error {
-		page, err := c.Calls(ctx, q)
+		page, err := c.Calls.List(ctx, q)
 		list = page.Calls
 		return err
 	})
@@ -88,7 +88,7 @@ func (s *Server) Calls(q client.CallQuery) (list []client.RecordedCall) {
 func (s *Server) Explain(user, text string) (e client.Explanation) {
 	s.t.Helper()
 	s.operate("explaining "+text, func(ctx context.Context, c *client.Client) (err error) {
-		e, err = c.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: text, User: user}})
+		e, err = c.Scans.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: text, User: user}})
 		return err
 	})
 	return e
@@ -111,13 +111,13 @@ func (s *Server) Apply(appid, secret string, count int64) Codes {
 	codes := Codes{Count: count, s: s, owner: s.As(appid, secret)}
 	ctx, cancel := callContext()
 	defer cancel()
-	id, err := codes.owner.ApplyCodes(ctx, count, fmt.Sprintf("test-%d", time.Now().UnixNano()))
+	id, err := codes.owner.Wire.ApplyCodes(ctx, count, fmt.Sprintf("test-%d", time.Now().UnixNano()))
 	if err != nil {
 		s.t.Fatalf("applying for %d codes of %s: %v", count, appid, err)
 	}
 	codes.ID = id
 	for {
-		a, err := codes.owner.QueryApplication(ctx, client.ApplicationKey{ID: id})
+		a, err := codes.owner.Wire.GetApplication(ctx, client.ApplicationKey{ID: id})
 		if err != nil {
 			s.t.Fatalf("asking for application %d: %v", id, err)
 		}
@@ -133,7 +133,7 @@ func (c Codes) Activate(from, to int64, b client.CodeBinding) {
 	c.s.t.Helper()
 	ctx, cancel := callContext()
 	defer cancel()
-	if err := c.owner.ActivateCodes(ctx, c.ID, client.CodeRange{From: from, To: to}, b); err != nil {
+	if err := c.owner.Wire.ActivateCodes(ctx, c.ID, client.CodeRange{From: from, To: to}, b); err != nil {
 		c.s.t.Fatalf("activating %d to %d of application %d: %v", from, to, c.ID, err)
 	}
 }
@@ -142,7 +142,7 @@ func (c Codes) Activate(from, to int64, b client.CodeBinding) {
 func (c Codes) Look(index int64) (code client.StoredCode) {
 	c.s.t.Helper()
 	c.s.operate(fmt.Sprintf("looking at code %d of application %d", index, c.ID), func(ctx context.Context, o *client.Client) (err error) {
-		code, err = o.LookupCode(ctx, client.CodeName{ID: c.ID, Index: index})
+		code, err = o.Codes.Get(ctx, client.CodeName{ID: c.ID, Index: index})
 		return err
 	})
 	return code

@@ -33,14 +33,14 @@ func TestCodesAreAppliedForActivatedAndScanned(t *testing.T) {
 func TestExplainSaysWhyAndCountsAsNoScan(t *testing.T) {
 	srv := qrjumptest.Start(t)
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
-	if err := shop.AddRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/t/t"}); err != nil {
+	if err := shop.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/t/t"}); err != nil {
 		t.Fatal(err)
 	}
 	e := srv.Explain("alice", "https://tea.example/t/7")
 	if e.Action != "open_url" || len(e.Steps) == 0 || e.Steps[0].Verdict != "unpublished" {
 		t.Errorf("got %+v", e)
 	}
-	err := shop.PublishRule(t.Context(), "https://other.example/")
+	err := shop.Wire.PublishRule(t.Context(), "https://other.example/")
 	if refused, ok := errors.AsType[*client.WireError](err); !ok || refused.Code == 0 || refused.RID == "" {
 		t.Errorf("got %v", err)
 	}

@@ -48,7 +48,7 @@ settings: {verification: trust}
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := caller.AddRule(t.Context(), client.RuleDraft{Prefix: c.prefix, Path: "p", OpenVersion: 3}); err != nil {
+		if err := caller.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: c.prefix, Path: "p", OpenVersion: 3}); err != nil {
 			t.Fatal(err)
 		}
 		var marks strings.Builder

@@ -36,11 +36,11 @@ func ExampleServer_As() {
 	defer done()
 	srv := qrjumptest.Start(t) // with the demo accounts
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
-	if err := shop.AddRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"}); err != nil {
+	if err := shop.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"}); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Println(srv.Scan("https://tea.example/t/7").Action)
-	if err := shop.PublishRule(t.Context(), "https://tea.example/t/"); err != nil {
+	if err := shop.Wire.PublishRule(t.Context(), "https://tea.example/t/"); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Println(srv.Scan("https://tea.example/t/7").Action)
@@ -72,7 +72,7 @@ func ExampleServer_Fail() {
 	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Times: 1})
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
 	for range 2 {
-		_, err := shop.DownloadFile(t.Context())
+		_, err := shop.Wire.GetVerificationFile(t.Context())
 		refused, ok := errors.AsType[*client.WireError](err)
 		fmt.Println(err == nil, ok && refused.Code == -1)
 	}
@@ -87,12 +87,12 @@ func ExampleServer_Advance() {
 	defer done()
 	srv := qrjumptest.Start(t)
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
-	before, err := shop.StableToken(t.Context(), false)
+	before, err := shop.Wire.GetStableToken(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv.Advance(3 * time.Hour)
-	after, err := shop.StableToken(t.Context(), false)
+	after, err := shop.Wire.GetStableToken(t.Context(), false)
 	fmt.Println(before.AccessToken == after.AccessToken, err)
 	// Output: false <nil>
 }
@@ -103,7 +103,7 @@ func ExampleServer_ResetAccounts() {
 	defer done()
 	srv := qrjumptest.Start(t)
 	tea := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
-	err := tea.AddRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/t/t"})
+	err := tea.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/t/t"})
 	fmt.Println(err, srv.Explain("alice", "https://tea.example/t/7").Steps[0].Verdict)
 	srv.ResetAccounts("wxc0ffee0000000002")
 	fmt.Println(srv.Explain("alice", "https://tea.example/t/7").Steps[0].Verdict)

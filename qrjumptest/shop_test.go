@@ -15,18 +15,18 @@ func TestATableOpensItsPage(t *testing.T) {
 
 	// Your program calls srv.URL in place of the platform. Here a client of ours stands for it.
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
-	err := shop.AddRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"})
+	err := shop.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"})
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	// The platform answers "system error" once. A good program calls again.
 	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumppublish", ErrCode: -1, Times: 1})
-	err = shop.PublishRule(t.Context(), "https://tea.example/t/")
+	err = shop.Wire.PublishRule(t.Context(), "https://tea.example/t/")
 	if refused, ok := errors.AsType[*client.WireError](err); !ok || refused.Code != -1 {
 		t.Fatalf("the first try ended with %v", err)
 	}
-	if err := shop.PublishRule(t.Context(), "https://tea.example/t/"); err != nil {
+	if err := shop.Wire.PublishRule(t.Context(), "https://tea.example/t/"); err != nil {
 		t.Fatal(err)
 	}
 
@@ -37,7 +37,7 @@ func TestATableOpensItsPage(t *testing.T) {
 
 	// Three hours later the token of the program is over. It must get a new one.
 	srv.Advance(3 * time.Hour)
-	if err := shop.DeleteRule(t.Context(), "https://tea.example/t/", ""); err != nil {
+	if err := shop.Wire.DeleteRule(t.Context(), "https://tea.example/t/", ""); err != nil {
 		t.Error(err)
 	}
 }

@@ -26,7 +26,7 @@ func aboutAccount(s *session, operator *client.Client, did, appid string, err er
 // nearAccount asks which account may be meant by the first of some AppIDs that none has;
 // "" where none is near, or each has one.
 func nearAccount(s *session, operator *client.Client, given ...string) string {
-	list, err := operator.Accounts(s.ctx, "", 1000)
+	list, err := operator.Accounts.List(s.ctx, "", 1000)
 	if err != nil {
 		return "" // the error stands without a guess too
 	}
@@ -48,11 +48,11 @@ func emptyFor(s *session, operator *client.Client, did, appid string, found int)
 	if found > 0 || appid == "" {
 		return nil
 	}
-	_, err := operator.Account(s.ctx, appid)
+	_, err := operator.Accounts.Get(s.ctx, appid)
 	if !isNotFound(err) {
 		return nil
 	}
-	if _, platform := operator.Component(s.ctx, appid); !isNotFound(platform) {
+	if _, platform := operator.Components.Get(s.ctx, appid); !isNotFound(platform) {
 		return nil
 	}
 	return aboutAccount(s, operator, did, appid, err)
@@ -63,7 +63,9 @@ type accountList struct{ operator }
 // Run lists all accounts, page by page.
 func (c *accountList) Run(s *session, qrjump *client.Client) error {
 	const page = 1000
-	all, err := everyPage(page, func(after client.Account) ([]client.Account, error) { return qrjump.Accounts(s.ctx, after.AppID, page) })
+	all, err := everyPage(page, func(after client.Account) ([]client.Account, error) {
+		return qrjump.Accounts.List(s.ctx, after.AppID, page)
+	})
 	return listing[client.Account]{name: "accounts",
 		heads: []string{"APPID", "KIND", "SUBJECT", "CERTIFIED", "VERSIONS", "JUMP", "NAME"},
 		row: func(a client.Account) []string {
@@ -93,11 +95,11 @@ type accountShow struct {
 
 // Run shows one account.
 func (c *accountShow) Run(s *session, qrjump *client.Client) error {
-	a, err := qrjump.Account(s.ctx, c.AppID)
+	a, err := qrjump.Accounts.Get(s.ctx, c.AppID)
 	if err != nil {
 		return aboutAccount(s, qrjump, "show", c.AppID, err)
 	}
-	abilities, err := qrjump.Abilities(s.ctx, c.AppID)
+	abilities, err := qrjump.Accounts.ListAbilities(s.ctx, c.AppID)
 	if err != nil {
 		return failed("show", c.AppID, err)
 	}
@@ -206,7 +208,7 @@ func changedFeatures(have, changes []string) ([]string, error) {
 func (c *accountPut) Run(s *session, qrjump *client.Client) error {
 	want := client.AccountPut{JumpOpen: true}
 	did, ctx := said("account.created", c.AppID), client.IfNone(s.ctx)
-	old, err := qrjump.Account(s.ctx, c.AppID)
+	old, err := qrjump.Accounts.Get(s.ctx, c.AppID)
 	missing, ok := errors.AsType[*client.Problem](err)
 	switch {
 	case err == nil:
@@ -244,7 +246,7 @@ func (c *accountPut) Run(s *session, qrjump *client.Client) error {
 	if c.Linked != nil {
 		want.Linked = c.Linked
 	}
-	err = failed("put", c.AppID, unlessOvertaken("qrjump account show "+c.AppID, qrjump.PutAccount(ctx, c.AppID, want)))
+	err = failed("put", c.AppID, unlessOvertaken("qrjump account show "+c.AppID, qrjump.Accounts.Set(ctx, c.AppID, want)))
 	if isProblem(err, http.StatusUnprocessableEntity) {
 		err = fmt.Errorf("%w%s", err, nearAccount(s, qrjump, c.Linked...))
 	}
@@ -260,7 +262,7 @@ func (o operator) after(s *session, qrjump *client.Client, appid string, err err
 		_, err := fmt.Fprintln(s.out, plain(did))
 		return err
 	}
-	a, err := qrjump.Account(s.ctx, appid)
+	a, err := qrjump.Accounts.Get(s.ctx, appid)
 	if err != nil {
 		return aboutAccount(s, qrjump, "show", appid, err)
 	}
@@ -284,7 +286,7 @@ func (c *accountRelease) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	a, err := qrjump.Account(s.ctx, c.AppID)
+	a, err := qrjump.Accounts.Get(s.ctx, c.AppID)
 	if err != nil {
 		return aboutAccount(s, qrjump, "release", c.AppID, err)
 	}
@@ -294,7 +296,7 @@ func (c *accountRelease) Run(s *session) error {
 			return err
 		}
 	}
-	err = qrjump.SetVersions(s.ctx, c.AppID, c.Versions)
+	err = qrjump.Accounts.SetVersions(s.ctx, c.AppID, c.Versions)
 	did := said("account.these_versions_exist", strings.Join(c.Versions, ", "), c.AppID)
 	if c.None {
 		did = said("account.no_version_exists_of", c.AppID)
@@ -324,11 +326,11 @@ func (c *accountMember) Run(s *session) error {
 		if err := c.confirmed(s, said("account.role_goes", plain(c.User), plain(c.AppID))); err != nil {
 			return err
 		}
-		err := qrjump.RemoveMember(s.ctx, c.AppID, c.User)
+		err := qrjump.Accounts.DeleteMember(s.ctx, c.AppID, c.User)
 		return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "remove "+c.User+" from", c.AppID, err),
 			said("account.is_no_member_any_more", c.User, c.AppID))
 	}
-	err = qrjump.SetMember(s.ctx, c.AppID, c.User, c.Role)
+	err = qrjump.Accounts.SetMember(s.ctx, c.AppID, c.User, c.Role)
 	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, said("account.make_member", c.User), c.AppID, err),
 		said("account.is_now", c.User, c.Role, c.AppID))
 }
@@ -347,11 +349,11 @@ func (c *accountLink) Run(s *session, qrjump *client.Client) error {
 		if err := c.confirmed(s, said("account.link_goes", plain(c.MiniProgram), plain(c.Service))); err != nil {
 			return err
 		}
-		err := qrjump.Unlink(s.ctx, c.Service, c.MiniProgram)
+		err := qrjump.Links.Delete(s.ctx, c.Service, c.MiniProgram)
 		return c.after(s, qrjump, c.Service, aboutAccount(s, qrjump, "unlink "+c.MiniProgram+" from", c.Service, err),
 			said("account.is_no_longer_linked_with", c.MiniProgram, c.Service))
 	}
-	if err := qrjump.Link(s.ctx, c.Service, c.MiniProgram); err != nil {
+	if err := qrjump.Links.Create(s.ctx, c.Service, c.MiniProgram); err != nil {
 		if isProblem(err, http.StatusUnprocessableEntity) {
 			meant := nearAccount(s, qrjump, c.Service, c.MiniProgram)
 			return fmt.Errorf("%w%s", failed("link "+c.MiniProgram+" with", c.Service, err), meant)
@@ -372,7 +374,7 @@ func (c *accountEndTokens) Run(s *session, qrjump *client.Client) error {
 	if err := c.confirmed(s, said("account.tokens_end", plain(c.AppID))); err != nil {
 		return err
 	}
-	err := qrjump.EndTokens(s.ctx, c.AppID)
+	err := qrjump.Accounts.RevokeTokens(s.ctx, c.AppID)
 	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, said("account.end_the_tokens_of"), c.AppID, err),
 		said("account.no_token_is_left_of", c.AppID))
 }
@@ -391,7 +393,7 @@ func (c *accountJump) Run(s *session, qrjump *client.Client) error {
 			return err
 		}
 	}
-	err := qrjump.SetJump(s.ctx, c.AppID, c.State == "on")
+	err := qrjump.Accounts.SetRulesEnabled(s.ctx, c.AppID, c.State == "on")
 	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "switch "+c.State, c.AppID, err),
 		said("account.jumping_is", c.State, c.AppID))
 }
@@ -403,7 +405,7 @@ type accountQuota struct {
 
 // Run says how many publishes are left.
 func (c *accountQuota) Run(s *session, qrjump *client.Client) error {
-	left, err := qrjump.PublishesLeft(s.ctx, c.AppID)
+	left, err := qrjump.Accounts.GetQuota(s.ctx, c.AppID)
 	return c.outcome(s, map[string]any{"publishes_left": left}, aboutAccount(s, qrjump, said("account.quota_of"), c.AppID, err),
 		"account.has_left_this_month", plain(c.AppID), counted(left, "publish"))
 }
@@ -412,7 +414,7 @@ type accountToken struct{ member }
 
 // Run prints the access token in force, and leaves it in force for others.
 func (c *accountToken) Run(s *session, wire *client.Client) error {
-	token, err := wire.StableToken(s.ctx, false)
+	token, err := wire.Wire.GetStableToken(s.ctx, false)
 	if err != nil {
 		return failed(said("account.token_of"), c.AppID, err)
 	}
@@ -428,7 +430,7 @@ type accountOpenID struct {
 
 // Run says by which openid an account knows a user.
 func (c *accountOpenID) Run(s *session, qrjump *client.Client) error {
-	id, err := qrjump.OpenID(s.ctx, c.AppID, c.User, c.Namespace)
+	id, err := qrjump.Accounts.GetOpenID(s.ctx, c.AppID, c.User, c.Namespace)
 	return c.outcome(s, map[string]any{"openid": id}, aboutAccount(s, qrjump, said("account.openid_of")+c.User+" under", c.AppID, err),
 		"plain", id)
 }

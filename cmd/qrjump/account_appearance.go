@@ -79,7 +79,7 @@ func logoOf(name string) ([]byte, error) {
 
 // Run shows how an account looks to buyers, after the changes that flags name.
 func (c *accountAppearance) Run(s *session, qrjump *client.Client) error {
-	look, err := qrjump.Appearance(s.ctx, c.AppID)
+	look, err := qrjump.Accounts.GetAppearance(s.ctx, c.AppID)
 	if err != nil {
 		return aboutAccount(s, qrjump, said("account_appearance.show_how_buyers_see"), c.AppID, err)
 	}
@@ -88,7 +88,7 @@ func (c *accountAppearance) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	if changes {
-		if look, err = qrjump.PutAppearance(client.IfMatch(s.ctx, look.Revision), c.AppID, want); err != nil {
+		if look, err = qrjump.Accounts.SetAppearance(client.IfMatch(s.ctx, look.Revision), c.AppID, want); err != nil {
 			return aboutAccount(s, qrjump, said("account_appearance.change_how_buyers_see"), c.AppID,
 				unlessOvertaken("qrjump account appearance "+c.AppID, err))
 		}

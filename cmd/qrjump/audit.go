@@ -22,7 +22,7 @@ var errOrphans = constant("audit.orphans")
 
 // Run verifies the audit log and says what does not fit.
 func (c *auditVerify) Run(s *session, qrjump *client.Client) error {
-	done, err := qrjump.VerifyAudit(s.ctx)
+	done, err := qrjump.AuditLog.Verify(s.ctx)
 	if err != nil {
 		return fault("audit.verify_the_audit_log", err)
 	}
@@ -64,7 +64,7 @@ type auditList struct {
 
 // Run lists the latest changes, oldest first.
 func (c *auditList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Changes(s.ctx, client.ChangesQuery{Newest: true, Kind: c.Kind, Key: c.Key, Actor: c.Actor, Limit: c.Limit})
+	list, err := qrjump.AuditLog.List(s.ctx, client.ChangesQuery{Newest: true, Kind: c.Kind, Key: c.Key, Actor: c.Actor, Limit: c.Limit})
 	return listing[client.Change]{name: "changes", none: said("audit.no_change_is_like_that"), newestFirst: true,
 		heads: []string{"SEQ", "AT", "KIND", "DID", "WHICH", "BY", "RID"},
 		row: func(e client.Change) []string {
@@ -83,7 +83,7 @@ type ruleUndo struct {
 
 // Run undoes a change of a rule.
 func (c *ruleUndo) Run(s *session, qrjump *client.Client) error {
-	done, err := qrjump.UndoRuleChange(s.ctx, c.Seq)
+	done, err := qrjump.Rules.UndoChange(s.ctx, c.Seq)
 	if err != nil {
 		return failed(said("audit.undo_change"), number(c.Seq), err)
 	}
@@ -104,7 +104,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 	if err != nil {
 		return err
 	}
-	past, err := qrjump.ResolveThenOf(s.ctx, c.Owner, c.request(c.Link), at)
+	past, err := qrjump.Scans.ResolveAsOfFor(s.ctx, c.Owner, c.request(c.Link), at)
 	if err != nil {
 		return failed("scan", c.Link, err)
 	}

@@ -124,7 +124,7 @@ func (c *exportCommand) Run(s *session) error {
 	}
 	defer os.Remove(f.Name()) // nothing, once it is renamed
 	defer f.Close()
-	if err := cl.Export(s.ctx, word, f); err != nil {
+	if err := cl.Archive.Export(s.ctx, word, f); err != nil {
 		return failed(said("backup.export_to"), c.File, err)
 	}
 	m, size, err := finish(f)

@@ -32,7 +32,7 @@ func aboutStoredCodes(s *session, operator *client.Client, did string, id int64,
 		return aboutCodes(did, err)
 	}
 	there := []int64{}
-	list, listErr := operator.Batches(s.ctx, client.BatchQuery{Limit: 1000})
+	list, listErr := operator.Batches.List(s.ctx, client.BatchQuery{Limit: 1000})
 	for _, b := range list {
 		there = append(there, b.ID)
 	}
@@ -98,7 +98,7 @@ func (m member) unauthorized(s *session, admin adminFlags, err error) error {
 	// The answer of this call is extra; if it fails, the error stands as it is.
 	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 	defer cancel()
-	if call, callErr := operator.Call(ctx, w.RID); callErr == nil && call.Detail != "" {
+	if call, callErr := operator.Calls.Get(ctx, w.RID); callErr == nil && call.Detail != "" {
 		return advised{error: err, next: call.Detail}
 	}
 	return err
@@ -140,7 +140,7 @@ func (c *batchApply) Run(s *session, wire *client.Client) error {
 	if c.templateFlags != (templateFlags{}) {
 		return c.byTemplate(s)
 	}
-	id, err := wire.ApplyCodes(s.ctx, c.Count, c.ISV)
+	id, err := wire.Wire.ApplyCodes(s.ctx, c.Count, c.ISV)
 	return c.outcome(s, map[string]any{"application_id": id, "isv_application_id": c.ISV},
 		c.unauthorized(s, c.adminFlags, aboutCodes(said("batch.apply_for")+countedCodes(c.Count), err)),
 		"batch.application_how_far_it_is", id, id)
@@ -161,7 +161,7 @@ func (c *batchApply) byTemplate(s *session) error {
 // place orders codes whose texts are written as the flags say.
 func (f templateFlags) place(s *session, o outputFlags, operator *client.Client, appid string, put client.OrderPut) error {
 	put.Text, put.GTIN, put.Given, put.Weak, put.DryRun = f.Text, f.GTIN, f.Given, f.Weak, f.DryRun
-	one, err := operator.PlaceOrder(s.ctx, appid, put)
+	one, err := operator.Orders.Create(s.ctx, appid, put)
 	switch {
 	case err != nil:
 		return failed(said("batch_order.order_codes_for"), appid, err)
@@ -191,7 +191,7 @@ func (c *batchShow) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	a, err := wire.QueryApplication(s.ctx, client.ApplicationKey{ID: c.ID, ISV: c.ISV})
+	a, err := wire.Wire.GetApplication(s.ctx, client.ApplicationKey{ID: c.ID, ISV: c.ISV})
 	if err != nil && c.ID == 0 {
 		return aboutCodes(doing("show", c.ISV), err)
 	}
@@ -236,7 +236,7 @@ func (c *batchShow) textOf(s *session, id int64) (b client.Batch, known bool) {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 	defer cancel()
-	b, err = operator.Batch(ctx, id)
+	b, err = operator.Batches.Get(ctx, id)
 	return b, err == nil && !b.Imported
 }
 
@@ -249,7 +249,7 @@ type batchList struct {
 func (c *batchList) Run(s *session, qrjump *client.Client) error {
 	const page = 1000
 	all, err := everyPage(page, func(after client.Batch) ([]client.Batch, error) {
-		return qrjump.Batches(s.ctx, client.BatchQuery{Account: c.Account, After: after.ID, Limit: page})
+		return qrjump.Batches.List(s.ctx, client.BatchQuery{Account: c.Account, After: after.ID, Limit: page})
 	})
 	if err != nil {
 		return failed("list", "applications", err)
@@ -292,7 +292,7 @@ func (c *batchActivate) Run(s *session) error {
 			return aboutBatch("activate", c.ID, err)
 		}
 	}
-	if err := wire.ActivateCodes(s.ctx, c.ID, r, c.binding()); err != nil {
+	if err := wire.Wire.ActivateCodes(s.ctx, c.ID, r, c.binding()); err != nil {
 		return aboutBatch("activate "+rangeText(r)+" of", c.ID, err)
 	}
 	answer := map[string]any{"application_id": c.ID, "did": "activate", "codes": r.Len()}
@@ -333,7 +333,7 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 	var recalled []codes.Range
 	for after := int64(0); ; {
 		const page = 1000
-		list, err := operator.Packages(ctx, client.PackageQuery{ApplicationID: c.ID, After: after, Limit: page})
+		list, err := operator.Packages.List(ctx, client.PackageQuery{ApplicationID: c.ID, After: after, Limit: page})
 		if err != nil {
 			return n, err
 		}
@@ -348,7 +348,7 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 	}
 	byRecall := codes.NewSet(recalled...)
 	for from := r.From; from <= r.To; {
-		runs, err := operator.CodeRuns(ctx, c.ID, client.CodeRange{From: from, To: r.To}, 0)
+		runs, err := operator.Codes.ListRuns(ctx, c.ID, client.CodeRange{From: from, To: r.To}, 0)
 		if err != nil {
 			return n, err
 		}
@@ -383,7 +383,7 @@ type batchWithdraw struct {
 // Run makes codes not active any more.
 func (c *batchWithdraw) Run(s *session) error {
 	withdraw := func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
-		return qrjump.WithdrawCodes(s.ctx, c.ID, time.Time{}, change)
+		return qrjump.Codes.Deactivate(s.ctx, c.ID, time.Time{}, change)
 	}
 	return c.change(s, c.operator, &c.ending, "withdraw", withdraw)
 }
@@ -411,7 +411,7 @@ func (c *batchRetarget) Run(s *session) error {
 			return err
 		}
 	}
-	done, err := qrjump.RetargetCodes(s.ctx, c.ID, r, c.Target, c.Path, wxaTypes[c.Type], c.Actor)
+	done, err := qrjump.Codes.Retarget(s.ctx, c.ID, r, c.Target, c.Path, wxaTypes[c.Type], c.Actor)
 	if err != nil {
 		return aboutStored(s, qrjump, "retarget "+rangeText(r)+" of", c.ID, err)
 	}

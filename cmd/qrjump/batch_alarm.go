@@ -27,7 +27,7 @@ func (c *batchAlarm) Run(s *session) error {
 		return err
 	}
 	if c.Replay > 0 {
-		r, err := qrjump.ReplayAlarms(s.ctx, c.ID, c.Replay)
+		r, err := qrjump.Batches.ReplayAlarms(s.ctx, c.ID, c.Replay)
 		if err != nil {
 			return aboutStored(s, qrjump, said("batch_alarm.replay_the_alarms_of"), c.ID, err)
 		}
@@ -35,9 +35,9 @@ func (c *batchAlarm) Run(s *session) error {
 	}
 	now, err := client.BatchAlarm{}, error(nil)
 	if c.Threshold > 0 || c.Off || c.Default {
-		now, err = qrjump.PutBatchAlarm(s.ctx, c.ID, client.BatchAlarmPut{Threshold: c.Threshold, Off: c.Off})
+		now, err = qrjump.Batches.SetAlarmThreshold(s.ctx, c.ID, client.BatchAlarmPut{Threshold: c.Threshold, Off: c.Off})
 	} else {
-		now, err = qrjump.BatchAlarm(s.ctx, c.ID)
+		now, err = qrjump.Batches.GetAlarmThreshold(s.ctx, c.ID)
 	}
 	if err != nil {
 		return aboutStored(s, qrjump, "alarm", c.ID, err)

@@ -60,7 +60,7 @@ func (c *batchDownload) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	a, err := wire.QueryApplication(s.ctx, client.ApplicationKey{ID: c.ID})
+	a, err := wire.Wire.GetApplication(s.ctx, client.ApplicationKey{ID: c.ID})
 	if err != nil {
 		return aboutBatch("download", c.ID, err)
 	}
@@ -213,7 +213,7 @@ func (d download) file(done *[]downloadedFile, path string, pieces ...client.Cod
 
 // piece writes one package, or its rows.
 func (d download) piece(f io.Writer, r client.CodeRange) error {
-	pkg, err := d.wire.DownloadCodes(d.ctx, d.id, r)
+	pkg, err := d.wire.Wire.DownloadCodes(d.ctx, d.id, r)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (c *batchImport) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	b, err := qrjump.BeginImport(s.ctx, c.Account, begin)
+	b, err := qrjump.Batches.CreateImport(s.ctx, c.Account, begin)
 	if err != nil {
 		return fault("batch_import.import_codes_of", plain(c.Account), err)
 	}
@@ -84,7 +84,7 @@ func (c *batchImport) Run(s *session) error {
 func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string, refused error) error {
 	for {
 		all := client.ImportToTakeBack{To: b.Count - 1, Note: said("batch_import.the_import_was_refused"), Actor: actor}
-		done, err := qrjump.TakeBackImport(s.ctx, b.ID, all)
+		done, err := qrjump.Batches.UndoImport(s.ctx, b.ID, all)
 		if err != nil {
 			return advised{error: refused, next: said("batch_import.the_application_was_begun_and",
 				err, b.ID)}
@@ -155,7 +155,7 @@ func (c *batchImport) bring(s *session, qrjump *client.Client, id int64, part im
 		if len(piece) == 0 {
 			return fault("batch_import.read_it_changed_while_it", plain(part.name), line)
 		}
-		one, err := qrjump.ImportCodes(s.ctx, id, line+1, c.Actor, bytes.NewReader(piece))
+		one, err := qrjump.Batches.ImportCodes(s.ctx, id, line+1, c.Actor, bytes.NewReader(piece))
 		if err != nil {
 			return aboutBatch(said("batch_import.import_into", plain(part.name)), id, err)
 		}
@@ -200,7 +200,7 @@ func (c *batchTakeBack) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	b, err := qrjump.Batch(s.ctx, c.ID)
+	b, err := qrjump.Batches.Get(s.ctx, c.ID)
 	if err != nil {
 		return aboutBatch(said("batch_import.take_back"), c.ID, err)
 	}
@@ -214,7 +214,8 @@ func (c *batchTakeBack) Run(s *session) error {
 	defer progress.end()
 	var taken int64
 	for {
-		done, err := qrjump.TakeBackImport(s.ctx, c.ID, client.ImportToTakeBack{From: want.From, To: want.To, Note: c.Note, Actor: c.Actor})
+		done, err := qrjump.Batches.UndoImport(s.ctx, c.ID, client.ImportToTakeBack{From: want.From, To: want.To, Note: c.Note,
+			Actor: c.Actor})
 		if err != nil {
 			progress.end()
 			err = aboutBatch(said("batch_import.take_back"), c.ID, err)

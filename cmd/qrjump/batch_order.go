@@ -42,7 +42,7 @@ type batchDecide struct {
 
 // Run agrees to the order that was read, or refuses it.
 func (c *batchDecide) Run(s *session, qrjump *client.Client) error {
-	one, err := qrjump.DecideOrder(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision, Agree: c.Agree})
+	one, err := qrjump.Orders.Decide(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision, Agree: c.Agree})
 	if err != nil {
 		return failed(said("batch_order.decide_order")+c.ISV+" of", c.AppID, err)
 	}
@@ -58,7 +58,7 @@ type batchOrders struct {
 func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
 	all := []client.Order{}
 	for more := true; more; {
-		page, err := qrjump.Orders(s.ctx, c.Account, len(all), 1000)
+		page, err := qrjump.Orders.List(s.ctx, c.Account, len(all), 1000)
 		if err != nil {
 			return failed("list", "orders", err)
 		}

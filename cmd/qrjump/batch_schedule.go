@@ -57,7 +57,7 @@ func (c *batchSchedule) Run(s *session) error {
 			return err
 		}
 	}
-	done, err := qrjump.ScheduleCodes(s.ctx, c.ID, r, c.binding(), at, c.Actor, c.Note)
+	done, err := qrjump.Codes.Schedule(s.ctx, c.ID, r, c.binding(), at, c.Actor, c.Note)
 	s.warn(done)
 	return c.outcome(s, done, aboutStored(s, qrjump, "schedule "+rangeText(r)+" of", c.ID, err),
 		"batch_schedule.of_from_on_those_that", countedCodes(done.Codes), c.ID, from, plain(c.Path),
@@ -73,7 +73,7 @@ type batchEvents struct {
 
 // Run lists what happened to the codes of an application, oldest first.
 func (c *batchEvents) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.CodeEvents(s.ctx, c.ID, c.After, c.Limit)
+	list, err := qrjump.Codes.ListEvents(s.ctx, c.ID, c.After, c.Limit)
 	more := ""
 	if n := len(list); n > 0 && n == c.Limit {
 		more = said("batch_schedule.there_may_be_more_after", list[n-1].Seq)
@@ -115,13 +115,13 @@ func (c *codeScans) Run(s *session) error {
 		return err
 	}
 	if name.ID == 0 {
-		found, err := qrjump.LookupCode(s.ctx, name)
+		found, err := qrjump.Codes.Get(s.ctx, name)
 		if err != nil {
 			return aboutCodes(said("batch_schedule.scans_of")+c.Code, err)
 		}
 		name = client.CodeName{ID: found.ApplicationID, Index: found.CodeIndex}
 	}
-	known, err := qrjump.CodeScans(s.ctx, name.ID, name.Index)
+	known, err := qrjump.Codes.GetScans(s.ctx, name.ID, name.Index)
 	if err != nil {
 		return aboutStoredCodes(s, qrjump, said("batch_schedule.scans_of")+c.Code, name.ID, err)
 	}

@@ -50,7 +50,7 @@ func (c *batchSerials) Run(s *session) error {
 		if len(some) == 0 {
 			break
 		}
-		done, err := qrjump.BindSerials(s.ctx, c.ID, some, c.Replace, c.Actor)
+		done, err := qrjump.Codes.BindSerials(s.ctx, c.ID, some, c.Replace, c.Actor)
 		if err != nil {
 			return aboutStored(s, qrjump, said("batch_serials.bind_serial_numbers_are_of", bound), c.ID, err)
 		}

@@ -16,7 +16,7 @@ type behaviourList struct {
 
 // Run lists what the server does where the platform might differ.
 func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Behaviours(s.ctx)
+	list, err := qrjump.Behaviours.List(s.ctx)
 	list = slices.DeleteFunc(list, func(b client.Behaviour) bool {
 		return c.Mark != "" && b.Mark != c.Mark || !strings.HasPrefix(b.ID, c.Of)
 	})
@@ -33,7 +33,7 @@ type behaviourShow struct {
 
 // Run shows one behaviour with its evidence.
 func (c *behaviourShow) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Behaviours(s.ctx)
+	list, err := qrjump.Behaviours.List(s.ctx)
 	if err != nil {
 		return failed(said("behaviour.show_behaviour"), c.ID, err)
 	}

@@ -39,7 +39,7 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 	if c.Follow {
 		query.Limit = 1
 	}
-	page, err := qrjump.Calls(s.ctx, query)
+	page, err := qrjump.Calls.List(s.ctx, query)
 	if err != nil {
 		if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
 			return c.kept(s, qrjump) // no emulator: the log
@@ -74,7 +74,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 		return c.followKept(s, qrjump)
 	}
 	if c.Errors {
-		list, err := qrjump.CallErrors(s.ctx, c.Account, c.Path, c.ErrCode, c.Before)
+		list, err := qrjump.Calls.ListErrors(s.ctx, c.Account, c.Path, c.ErrCode, c.Before)
 		if err != nil {
 			return fault("calls.list_errors_of_calls", err)
 		}
@@ -92,7 +92,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 			lookedAt(w, list.Searched)
 		})
 	}
-	page, err := qrjump.KeptCalls(s.ctx, client.KeptCallQuery{RID: c.RID, Account: c.Account, Path: c.Path, ErrCode: c.ErrCode,
+	page, err := qrjump.Calls.ListPersisted(s.ctx, client.KeptCallQuery{RID: c.RID, Account: c.Account, Path: c.Path, ErrCode: c.ErrCode,
 		Failed: c.Failed, Before: c.Before, Limit: min(c.Limit, 100)})
 	if err != nil {
 		return fault("calls.list_calls_2", err)
@@ -139,7 +139,7 @@ func (c *callsCommand) follow(s *session, qrjump *client.Client, query client.Ca
 	query.Limit, query.After = 1000, place
 	began := false
 	for {
-		page, err := qrjump.Calls(s.ctx, query)
+		page, err := qrjump.Calls.List(s.ctx, query)
 		if err != nil {
 			if s.ctx.Err() != nil {
 				return nil
@@ -176,7 +176,7 @@ func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
 		var come []client.Call
 		newest := query.After
 		for query.Before = 0; ; {
-			page, err := qrjump.KeptCalls(s.ctx, query)
+			page, err := qrjump.Calls.ListPersisted(s.ctx, query)
 			if err != nil {
 				if s.ctx.Err() != nil {
 					return nil

@@ -31,7 +31,7 @@ func (o operator) clock(s *session, qrjump *client.Client, did string, move func
 			return emulated(did, err)
 		}
 	}
-	now, err := qrjump.Clock(s.ctx)
+	now, err := qrjump.Emulator.GetClock(s.ctx)
 	if err != nil {
 		return emulated(did, err)
 	}
@@ -81,7 +81,7 @@ func (c *clockSet) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	return c.clock(s, qrjump, said("clock.set_the_clock_to")+c.Time, func() error { return qrjump.SetClock(s.ctx, at) })
+	return c.clock(s, qrjump, said("clock.set_the_clock_to")+c.Time, func() error { return qrjump.Emulator.SetClock(s.ctx, at) })
 }
 
 type clockAdvance struct {
@@ -99,28 +99,28 @@ func (c *clockAdvance) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	return c.clock(s, qrjump, said("clock.advance_the_clock_by")+by.String(), func() error { return qrjump.Advance(s.ctx, by) })
+	return c.clock(s, qrjump, said("clock.advance_the_clock_by")+by.String(), func() error { return qrjump.Emulator.Advance(s.ctx, by) })
 }
 
 type clockFreeze struct{ operator }
 
 // Run stops the clock.
 func (c *clockFreeze) Run(s *session, qrjump *client.Client) error {
-	return c.clock(s, qrjump, said("clock.freeze_the_clock"), func() error { return qrjump.FreezeClock(s.ctx) })
+	return c.clock(s, qrjump, said("clock.freeze_the_clock"), func() error { return qrjump.Emulator.FreezeClock(s.ctx) })
 }
 
 type clockRun struct{ operator }
 
 // Run lets the clock run on from where it stands.
 func (c *clockRun) Run(s *session, qrjump *client.Client) error {
-	return c.clock(s, qrjump, said("clock.let_the_clock_run"), func() error { return qrjump.RunClock(s.ctx) })
+	return c.clock(s, qrjump, said("clock.let_the_clock_run"), func() error { return qrjump.Emulator.ResumeClock(s.ctx) })
 }
 
 type clockReal struct{ operator }
 
 // Run lets the clock follow real time again.
 func (c *clockReal) Run(s *session, qrjump *client.Client) error {
-	return c.clock(s, qrjump, said("clock.go_back_to_real_time"), func() error { return qrjump.RealClock(s.ctx) })
+	return c.clock(s, qrjump, said("clock.go_back_to_real_time"), func() error { return qrjump.Emulator.FollowRealTime(s.ctx) })
 }
 
 type resetCommand struct {
@@ -131,7 +131,7 @@ type resetCommand struct {
 
 // Run brings the server, or some of its accounts, back to its seed and to real time.
 func (c *resetCommand) Run(s *session, qrjump *client.Client) error {
-	if _, err := qrjump.Clock(s.ctx); err != nil { // before anything is asked
+	if _, err := qrjump.Emulator.GetClock(s.ctx); err != nil { // before anything is asked
 		return emulated("reset", err)
 	}
 	if len(c.Account) > 0 {
@@ -140,12 +140,12 @@ func (c *resetCommand) Run(s *session, qrjump *client.Client) error {
 			return err
 		}
 		return c.outcome(s, map[string]any{"reset": true, "accounts": c.Account},
-			emulated("reset", qrjump.ResetAccounts(s.ctx, c.Account)), "clock.back_at_seed", names)
+			emulated("reset", qrjump.Emulator.ResetAccounts(s.ctx, c.Account)), "clock.back_at_seed", names)
 	}
 	if err := c.confirmed(s, said("clock.everything_on")+qrjump.URL()+said("clock.that_its_seed_does_not")); err != nil {
 		return err
 	}
-	err := qrjump.Reset(s.ctx)
+	err := qrjump.Emulator.Reset(s.ctx)
 	return c.outcome(s, map[string]any{"reset": true}, emulated("reset", err),
 		"clock.the_server_is_back_at")
 }

@@ -62,7 +62,7 @@ func (c *codeShow) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	found, err := qrjump.LookupCode(s.ctx, name)
+	found, err := qrjump.Codes.Get(s.ctx, name)
 	if err != nil {
 		return aboutStoredCodes(s, qrjump, doing("show", c.Code), name.ID, err)
 	}
@@ -83,7 +83,7 @@ func (c *codeShow) asAccount(s *session, name client.CodeName) error {
 	if err != nil {
 		return err
 	}
-	found, err := wire.QueryCode(s.ctx, name)
+	found, err := wire.Wire.GetCode(s.ctx, name)
 	if err != nil {
 		return aboutCodes(doing("show", c.Code), err)
 	}
@@ -313,7 +313,7 @@ func howMany(parts []client.CodeSelection) string {
 // changeState makes one of the four changes of state.
 func (c *selectedCodes) changeState(s *session, o operator, end *ending, did string) error {
 	return c.change(s, o, end, did, func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
-		return qrjump.ChangeCodes(s.ctx, c.ID, did, change)
+		return qrjump.Codes.Update(s.ctx, c.ID, did, change)
 	})
 }
 
@@ -363,7 +363,7 @@ type codeTrade struct {
 
 // Run trades the ticket of a scan for the code.
 func (c *codeTrade) Run(s *session, wire *client.Client) error {
-	found, err := wire.TradeTicket(s.ctx, c.OpenID, c.Ticket)
+	found, err := wire.Wire.ExchangeTicket(s.ctx, c.OpenID, c.Ticket)
 	if err != nil {
 		return aboutCodes(said("code.trade_the_ticket"), err)
 	}

@@ -303,32 +303,32 @@ func (t *begunLine) kept(s *session, kind, begun string) []candidate {
 func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun string) []candidate {
 	switch kind {
 	case "account":
-		accounts, _ := qrjump.Accounts(ctx, justBefore(begun), mostKept)
+		accounts, _ := qrjump.Accounts.List(ctx, justBefore(begun), mostKept)
 		return candidates(accounts, func(a client.Account) candidate { return candidate{a.AppID, a.Name} })
 	case "component":
-		platforms, _ := qrjump.Components(ctx, justBefore(begun), mostKept)
+		platforms, _ := qrjump.Components.List(ctx, justBefore(begun), mostKept)
 		return candidates(platforms, func(c client.Component) candidate { return candidate{word: c.AppID} })
 	case "setting":
-		settings, _ := qrjump.DescribeSettings(ctx)
+		settings, _ := qrjump.Settings.List(ctx)
 		return candidates(settings, func(one client.Setting) candidate { return candidate{one.Name, unmarked(inWords(one).Meaning)} })
 	case "behaviour":
-		rows, _ := qrjump.Behaviours(ctx)
+		rows, _ := qrjump.Behaviours.List(ctx)
 		return candidates(rows, func(b client.Behaviour) candidate { return candidate{b.ID, r.inLanguage(b.English, b.Chinese)} })
 	case "webhook":
-		hooks, _ := qrjump.Webhooks(ctx)
+		hooks, _ := qrjump.Webhooks.List(ctx)
 		return candidates(hooks, func(w client.Webhook) candidate { return candidate{number(w.ID), w.URL} })
 	case "snapshot":
-		saved, _ := qrjump.Snapshots(ctx)
+		saved, _ := qrjump.Emulator.ListSnapshots(ctx)
 		return candidates(saved, func(one client.Snapshot) candidate { return candidate{one.Name, when(one.SavedAt)} })
 	case "batch":
 		var first int64 // whose digits go on from what is there
 		if _, err := strconv.ParseUint(begun, 10, 32); err == nil && len(begun) <= len("500000001") {
 			first, _ = strconv.ParseInt((begun + "000000000")[:len("500000001")], 10, 64)
 		}
-		batches, _ := qrjump.Batches(ctx, client.BatchQuery{After: first - 1, Limit: mostKept})
+		batches, _ := qrjump.Batches.List(ctx, client.BatchQuery{After: first - 1, Limit: mostKept})
 		return candidates(batches, func(b client.Batch) candidate { return candidate{number(b.ID), b.ISV} })
 	case "prefix":
-		rules, _ := qrjump.StoredRules(ctx, client.StoredRuleQuery{Limit: mostKept})
+		rules, _ := qrjump.Rules.List(ctx, client.StoredRuleQuery{Limit: mostKept})
 		list := candidates(rules, func(r client.StoredRule) candidate { return candidate{r.Prefix, r.Path} })
 		if len(list) < mostKept || begun == "" {
 			return list // there are no others, or all are as good

@@ -152,7 +152,7 @@ func TestCompletionOfNames(t *testing.T) {
 			t.Fatal(v, errs)
 		}
 	}
-	batches, err := w.operator.Batches(t.Context(), client.BatchQuery{})
+	batches, err := w.operator.Batches.List(t.Context(), client.BatchQuery{})
 	if err != nil || len(batches) != 1 {
 		t.Fatal(batches, err)
 	}

@@ -19,7 +19,7 @@ type componentList struct{ operator }
 func (c *componentList) Run(s *session, qrjump *client.Client) error {
 	const page = 100
 	all, err := everyPage(page, func(after client.Component) ([]client.Component, error) {
-		return qrjump.Components(s.ctx, after.AppID, page)
+		return qrjump.Components.List(s.ctx, after.AppID, page)
 	})
 	return listing[client.Component]{name: "components",
 		none:  said("component.there_is_no_third_party"),
@@ -35,7 +35,7 @@ func aboutComponent(s *session, operator *client.Client, did, appid string, err 
 	meant := ""
 	if isNotFound(err) {
 		// The answer stands without a guess too.
-		if list, err := operator.Components(s.ctx, "", 100); err == nil {
+		if list, err := operator.Components.List(s.ctx, "", 100); err == nil {
 			appids := []string{}
 			for _, one := range list {
 				appids = append(appids, one.AppID)
@@ -54,7 +54,7 @@ type componentShow struct {
 
 // Run shows one platform and which accounts authorised it.
 func (c *componentShow) Run(s *session, qrjump *client.Client) error {
-	one, err := qrjump.Component(s.ctx, c.AppID)
+	one, err := qrjump.Components.Get(s.ctx, c.AppID)
 	if err != nil {
 		return aboutComponent(s, qrjump, said("component.show_component"), c.AppID, err)
 	}
@@ -109,7 +109,7 @@ func (c *componentPut) Run(s *session) error {
 		return err
 	}
 	did := said("account.changed", c.AppID)
-	old, err := qrjump.Component(s.ctx, c.AppID)
+	old, err := qrjump.Components.Get(s.ctx, c.AppID)
 	ctx := client.IfMatch(s.ctx, old.Revision)
 	if isNotFound(err) {
 		did, ctx = said("account.created", c.AppID), client.IfNone(s.ctx)
@@ -129,7 +129,7 @@ func (c *componentPut) Run(s *session) error {
 	if c.RedirectHost != nil {
 		want.RedirectHosts = &c.RedirectHost
 	}
-	one, err := qrjump.PutComponent(ctx, c.AppID, want)
+	one, err := qrjump.Components.Set(ctx, c.AppID, want)
 	return c.outcome(s, one, failed(said("component.put_component"), c.AppID, unlessOvertaken("qrjump component show "+c.AppID, err)),
 		"plain", plain(did))
 }
@@ -142,10 +142,10 @@ type componentPushes struct {
 
 // Run lists what was sent to a platform's event URL.
 func (c *componentPushes) Run(s *session, qrjump *client.Client) error {
-	if _, err := qrjump.Component(s.ctx, c.AppID); err != nil {
+	if _, err := qrjump.Components.Get(s.ctx, c.AppID); err != nil {
 		return aboutComponent(s, qrjump, said("component.pushes_of_component"), c.AppID, err)
 	}
-	list, err := qrjump.Pushes(s.ctx, c.AppID, c.Limit)
+	list, err := qrjump.Components.ListPushes(s.ctx, c.AppID, c.Limit)
 	return listing[client.Push]{name: "pushes", none: plain(said("component.nothing_was_sent_to") + c.AppID), newestFirst: true,
 		heads: []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "TRIES", "ANSWERED", "NEXT TRY", "FAULT"},
 		row: func(p client.Push) []string {
@@ -170,7 +170,7 @@ type componentWithdraw struct {
 // Run ends what an account granted a platform.
 func (c *componentWithdraw) Run(s *session, qrjump *client.Client) error {
 	what := c.AppID + " from " + c.Component
-	held, err := qrjump.Authorizations(s.ctx, c.AppID)
+	held, err := qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
 	if err != nil {
 		return aboutAccount(s, qrjump, "withdraw "+c.Component+" from", c.AppID, err)
 	}
@@ -181,7 +181,7 @@ func (c *componentWithdraw) Run(s *session, qrjump *client.Client) error {
 	if err := c.confirmed(s, said("component.cannot_act_for", c.Component, c.AppID)); err != nil {
 		return err
 	}
-	err = qrjump.Withdraw(s.ctx, c.Component, c.AppID)
+	err = qrjump.Components.RevokeAuthorization(s.ctx, c.Component, c.AppID)
 	return c.outcome(s, map[string]any{"component": c.Component, "appid": c.AppID, "withdrawn": true}, failed("withdraw", what, err),
 		"plain", plain(c.AppID+said("component.took_back_what_it_granted")+c.Component))
 }
@@ -198,14 +198,14 @@ type componentAuthorize struct {
 // Run agrees in place of a person, on the emulator.
 func (c *componentAuthorize) Run(s *session, qrjump *client.Client) error {
 	did := "authorize " + c.Component + " for " + c.AppID
-	code, err := qrjump.Authorize(s.ctx, client.Agreement{Component: c.Component, AppID: c.AppID, PreAuthCode: c.PreAuthCode,
+	code, err := qrjump.Emulator.Authorize(s.ctx, client.Agreement{Component: c.Component, AppID: c.AppID, PreAuthCode: c.PreAuthCode,
 		PermissionSets: c.Set, Move: c.Move})
 	if isProblem(err, http.StatusConflict) {
 		p, _ := errors.AsType[*client.Problem](err)
 		return coded{advised{error: fault("clock.of", did, p.Detail), next: said("component.say_move")}, exitRefused}
 	}
 	if isNotFound(err) {
-		if _, unknown := qrjump.Component(s.ctx, c.Component); isNotFound(unknown) {
+		if _, unknown := qrjump.Components.Get(s.ctx, c.Component); isNotFound(unknown) {
 			return aboutComponent(s, qrjump, did+": component", c.Component, err)
 		}
 		return aboutAccount(s, qrjump, did+": account", c.AppID, err)
@@ -233,14 +233,14 @@ func (c *componentAgree) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	asked, err := qrjump.AskedAuthorization(s.ctx, client.AuthorizationQuestion{Reference: c.Link, Part: c.AppID})
+	asked, err := qrjump.Consents.Get(s.ctx, client.AuthorizationQuestion{Reference: c.Link, Part: c.AppID})
 	if err != nil {
 		return failed(said("component.agree_for"), c.AppID, err)
 	}
 	if c.Set == nil {
 		c.Set = asked.PermissionSets
 	}
-	location, err := qrjump.AgreeToPlatform(s.ctx, client.AuthorizationAgreed{Reference: c.Link, AppID: c.AppID, PermissionSets: c.Set,
+	location, err := qrjump.Consents.Create(s.ctx, client.AuthorizationAgreed{Reference: c.Link, AppID: c.AppID, PermissionSets: c.Set,
 		Move: c.Move})
 	if isProblem(err, http.StatusConflict) {
 		p, _ := errors.AsType[*client.Problem](err)
@@ -262,7 +262,7 @@ type componentTicket struct {
 
 // Run makes a verify ticket, on the emulator.
 func (c *componentTicket) Run(s *session, qrjump *client.Client) error {
-	ticket, err := qrjump.MakeTicket(s.ctx, c.Component)
+	ticket, err := qrjump.Emulator.CreateTicket(s.ctx, c.Component)
 	if isNotFound(err) {
 		return aboutComponent(s, qrjump, said("component.ticket_for_component"), c.Component, err)
 	}
@@ -277,7 +277,7 @@ type accountAuthorizations struct {
 
 // Run lists which platforms an account authorised.
 func (c *accountAuthorizations) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Authorizations(s.ctx, c.AppID)
+	list, err := qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
 	return listing[client.Holding]{name: "authorizations", none: plain(c.AppID + said("component.authorised_no_platform")),
 		heads: []string{"PLATFORM", "PERMISSION SETS", "SINCE"},
 		row: func(h client.Holding) []string {
@@ -308,7 +308,7 @@ func (c *accountLinks) Run(s *session, qrjump *client.Client) error {
 	}
 	all := []linkOf{}
 	for _, service := range services {
-		list, err := qrjump.Links(s.ctx, service)
+		list, err := qrjump.Links.List(s.ctx, service)
 		if err != nil {
 			return aboutAccount(s, qrjump, said("component.links_of"), service, err)
 		}
@@ -365,7 +365,7 @@ func serviceAccounts(s *session, qrjump *client.Client) ([]string, error) {
 	const page = 1000
 	found := []string{}
 	for after := ""; ; {
-		list, err := qrjump.Accounts(s.ctx, after, page)
+		list, err := qrjump.Accounts.List(s.ctx, after, page)
 		if err != nil {
 			return nil, err
 		}
@@ -392,7 +392,7 @@ type accountConfirmLink struct {
 // Run answers for an administrator whether a link, or its end, shall be.
 func (c *accountConfirmLink) Run(s *session, qrjump *client.Client) error {
 	what := c.Service + " with " + c.MiniProgram
-	list, err := qrjump.ConfirmLink(s.ctx, c.Service, c.MiniProgram, c.Side, !c.Refuse)
+	list, err := qrjump.Links.Confirm(s.ctx, c.Service, c.MiniProgram, c.Side, !c.Refuse)
 	if err != nil {
 		return aboutAccount(s, qrjump, said("component.confirm_the_link_of")+c.MiniProgram+" with", c.Service, err)
 	}

@@ -23,14 +23,14 @@ type accountDelete struct{ deletion }
 
 // Run deletes an account, or says what keeps it.
 func (c *accountDelete) Run(s *session, qrjump *client.Client) error {
-	return c.remove(s, qrjump.DeleteAccount, func(err error) error { return aboutAccount(s, qrjump, "delete", c.AppID, err) })
+	return c.remove(s, qrjump.Accounts.Delete, func(err error) error { return aboutAccount(s, qrjump, "delete", c.AppID, err) })
 }
 
 type componentDelete struct{ deletion }
 
 // Run deletes a third-party platform.
 func (c *componentDelete) Run(s *session, qrjump *client.Client) error {
-	return c.remove(s, qrjump.DeleteComponent, func(err error) error { return aboutComponent(s, qrjump, "delete", c.AppID, err) })
+	return c.remove(s, qrjump.Components.Delete, func(err error) error { return aboutComponent(s, qrjump, "delete", c.AppID, err) })
 }
 
 // remove asks the server what would go before it asks whoever sits at the terminal.

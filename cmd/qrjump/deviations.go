@@ -28,9 +28,9 @@ func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 	if c.Coverage {
 		return c.coverage(s, qrjump)
 	}
-	ask := qrjump.Deviations
+	ask := qrjump.Deviations.List
 	if c.Clear {
-		ask = qrjump.ForgetDeviations
+		ask = qrjump.Deviations.Reset
 	}
 	list, err := ask(s.ctx, c.Account)
 	if err != nil {
@@ -88,7 +88,7 @@ func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
 	if c.Clear || c.FailOn != "" {
 		return misused("deviations.coverage_stands_alone")
 	}
-	found, err := qrjump.Coverage(s.ctx, c.Account)
+	found, err := qrjump.Deviations.GetCoverage(s.ctx, c.Account)
 	if err != nil {
 		return fault("deviations.deviations", err)
 	}

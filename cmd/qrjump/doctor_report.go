@@ -53,7 +53,7 @@ func (c *doctorCommand) report(s *session, v walk) error {
 
 // ask adds what only the server knows.
 func (r *sickness) ask(s *session, qrjump *client.Client) error {
-	settings, err := qrjump.DescribeSettings(s.ctx)
+	settings, err := qrjump.Settings.List(s.ctx)
 	if err != nil {
 		return err
 	}
@@ -63,9 +63,9 @@ func (r *sickness) ask(s *session, qrjump *client.Client) error {
 		}
 	}
 	// With an emulator the last calls are in memory, and not in the log.
-	page, err := qrjump.Calls(s.ctx, client.CallQuery{Failed: true, Limit: 1000})
+	page, err := qrjump.Calls.List(s.ctx, client.CallQuery{Failed: true, Limit: 1000})
 	if w, is := errors.AsType[*client.WrongServer](err); is && w.NoSuchCall {
-		list, err := qrjump.CallErrors(s.ctx, "", "", 0, 0)
+		list, err := qrjump.Calls.ListErrors(s.ctx, "", "", 0, 0)
 		r.Failed = append(r.Failed, list.Errors...)
 		return err
 	}

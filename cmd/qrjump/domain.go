@@ -25,7 +25,7 @@ func domainMeaning(status string) string {
 
 // Run lists what was said of hosts.
 func (c *domainList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Domains(s.ctx)
+	list, err := qrjump.Domains.List(s.ctx)
 	return listing[client.Domain]{name: "domains", none: said("domain.nothing_is_said_of_any"),
 		heads: []string{"HOST", "STATUS", "SINCE", "MEANING"}, row: func(d client.Domain) []string {
 			return []string{d.Host, d.Status, when(d.At), domainMeaning(d.Status)}
@@ -40,7 +40,7 @@ type domainSet struct {
 
 // Run says something of a host.
 func (c *domainSet) Run(s *session, qrjump *client.Client) error {
-	err := qrjump.SetDomain(s.ctx, c.Host, c.Status)
+	err := qrjump.Domains.Set(s.ctx, c.Host, c.Status)
 	host := strings.ToLower(c.Host)
 	return c.outcome(s, map[string]any{"host": host, "status": c.Status}, failed(said("domain.set_domain"), c.Host, err),
 		"domain.is_now", plain(host), c.Status, domainMeaning(c.Status))
@@ -54,7 +54,7 @@ type domainForget struct {
 
 // Run takes back what was said of a host.
 func (c *domainForget) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Domains(s.ctx)
+	list, err := qrjump.Domains.List(s.ctx)
 	if err != nil {
 		return failed(said("domain.forget_domain"), c.Host, err)
 	}
@@ -66,7 +66,7 @@ func (c *domainForget) Run(s *session, qrjump *client.Client) error {
 	if err := c.confirmed(s, said("domain.is_no_more", plain(one.Host), one.Status)); err != nil {
 		return err
 	}
-	err = qrjump.ForgetDomain(s.ctx, c.Host)
+	err = qrjump.Domains.Delete(s.ctx, c.Host)
 	return c.outcome(s, one, failed(said("domain.forget_domain"), c.Host, err),
 		"domain.nothing_is_said_of_any_2", plain(one.Host), one.Status)
 }

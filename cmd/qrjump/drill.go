@@ -49,7 +49,7 @@ func (c *drillCommand) note(s *session, r server.DrillReport, found error) error
 		if found != nil {
 			d.Problem = fmt.Sprintf("%.900s", plain(found.Error()))
 		}
-		err = qrjump.NoteDrill(s.ctx, d)
+		err = qrjump.Archive.RecordDrill(s.ctx, d)
 	}
 	if err != nil {
 		return fault("drill.note_the_drill", err)

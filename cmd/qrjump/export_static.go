@@ -87,11 +87,11 @@ func (c *exportCommand) writeStatic(s *session) error {
 	if err != nil {
 		return err
 	}
-	apps, err := operator.Accounts(s.ctx, "", 0)
+	apps, err := operator.Accounts.List(s.ctx, "", 0)
 	for err == nil {
 		var more []client.Account
 		if len(apps) > 0 {
-			more, err = operator.Accounts(s.ctx, apps[len(apps)-1].AppID, 0)
+			more, err = operator.Accounts.List(s.ctx, apps[len(apps)-1].AppID, 0)
 		}
 		if len(more) == 0 {
 			break
@@ -179,7 +179,7 @@ func (f *staticFolder) dress(s *session, operator *client.Client) error {
 		look, known := looks[page.AppID]
 		if !known {
 			var err error
-			look, err = operator.Appearance(s.ctx, page.AppID)
+			look, err = operator.Accounts.GetAppearance(s.ctx, page.AppID)
 			if err != nil && !isNotFound(err) { // a server of before has no such thing
 				return failed(said("account_appearance.show_how_buyers_see"), page.AppID, err)
 			}

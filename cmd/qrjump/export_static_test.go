@@ -64,16 +64,17 @@ func TestStaticFilesKeepCodesAlive(t *testing.T) {
 	if err := png.Encode(&logo, image.NewGray(image.Rect(0, 0, 30, 20))); err != nil {
 		t.Fatal(err)
 	}
-	app, err := w.operator.Account(t.Context(), "shop")
+	app, err := w.operator.Accounts.Get(t.Context(), "shop")
 	if err != nil {
 		t.Fatal(err)
 	}
 	opened := app.Put()
 	opened.URLScheme = "teaapp://{appid}/{path}"
-	if err := w.operator.PutAccount(t.Context(), "shop", opened); err != nil {
+	if err := w.operator.Accounts.Set(t.Context(), "shop", opened); err != nil {
 		t.Fatal(err)
 	}
-	look, err := w.operator.PutAppearance(t.Context(), "shop", client.AppearancePut{Accent: "#7a3e00", Help: "https://help.example/",
+	look, err := w.operator.Accounts.SetAppearance(t.Context(), "shop", client.AppearancePut{Accent: "#7a3e00",
+		Help:       "https://help.example/",
 		OpenAtOnce: true, // no file can do that: its page has the button
 		Logo:       logo.Bytes(), Texts: map[string]client.BuyerTexts{"en": {Landing: "Order <here>"}}})
 	if err != nil {
@@ -127,7 +128,7 @@ func TestStaticFilesKeepCodesAlive(t *testing.T) {
 		}
 		opened := 0
 		for _, link := range staticLinks {
-			d, err := scanner.Resolve(t.Context(), client.ScanRequest{Text: link})
+			d, err := scanner.Scans.Resolve(t.Context(), client.ScanRequest{Text: link})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -16,7 +16,7 @@ type faultList struct{ operator }
 
 // Run lists the faults in force.
 func (c *faultList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Faults(s.ctx)
+	list, err := qrjump.Emulator.ListFaults(s.ctx)
 	return listing[client.FaultInForce]{name: "faults", none: said("fault.nothing_goes_wrong_on_purpose"),
 		heads: []string{"ID", "PATH", "ACCOUNT", "WHAT HAPPENS", "HOW OFTEN", "HAPPENED"}, row: func(f client.FaultInForce) []string {
 			times := said("fault.without_end")
@@ -89,7 +89,7 @@ func (c *faultAdd) Run(s *session) error {
 	if c.Times > 0 {
 		often = ", " + counted(c.Times, "time")
 	}
-	return c.outcome(s, f, emulated(said("fault.add_fault_on")+c.Path, qrjump.AddFault(s.ctx, f)),
+	return c.outcome(s, f, emulated(said("fault.add_fault_on")+c.Path, qrjump.Emulator.CreateFault(s.ctx, f)),
 		"fault.to_from_now_on", plain(whose), plain(c.Path), often, plain(faultText(f)))
 }
 
@@ -100,14 +100,14 @@ type faultClear struct {
 
 // Run ends faults.
 func (c *faultClear) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Faults(s.ctx)
+	list, err := qrjump.Emulator.ListFaults(s.ctx)
 	if err != nil {
 		return emulated(said("fault.clear_faults"), err)
 	}
 	ended := list
 	if c.ID != 0 {
 		id := strconv.Itoa(c.ID)
-		if err := qrjump.RemoveFault(s.ctx, c.ID); err != nil {
+		if err := qrjump.Emulator.DeleteFault(s.ctx, c.ID); err != nil {
 			return seeList(said("fault.clear_fault"), id, "qrjump fault list", err)
 		}
 		ended = nil
@@ -116,7 +116,7 @@ func (c *faultClear) Run(s *session, qrjump *client.Client) error {
 				ended = append(ended, f)
 			}
 		}
-	} else if err := qrjump.ClearFaults(s.ctx); err != nil {
+	} else if err := qrjump.Emulator.DeleteFaults(s.ctx); err != nil {
 		return emulated(said("fault.clear_faults"), err)
 	}
 	says := counted(len(ended), "fault") + " ended"
@@ -130,7 +130,7 @@ type stubListCommand struct{ operator }
 
 // Run lists the stubs in force.
 func (c *stubListCommand) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Stubs(s.ctx)
+	list, err := qrjump.Emulator.ListStubs(s.ctx)
 	return listing[client.Stub]{name: "stubs", none: said("fault.no_path_is_answered_by"),
 		heads: []string{"METHOD", "PATH", "STATUS", "DELAY", "HOW OFTEN", "ANSWERED"}, row: func(one client.Stub) []string {
 			left := said("fault.without_end")
@@ -192,9 +192,9 @@ func (c *stubSet) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	before, err := qrjump.Stubs(s.ctx)
+	before, err := qrjump.Emulator.ListStubs(s.ctx)
 	if err == nil {
-		err = qrjump.SetStubs(s.ctx, stubs)
+		err = qrjump.Emulator.SetStubs(s.ctx, stubs)
 	}
 	return c.outcome(s, map[string]any{"stubs": stubs}, emulated(said("fault.set_the_stubs_of")+c.File, err),
 		"fault.in_force_in_place_of", counted(len(stubs), "stub"), len(before))
@@ -204,9 +204,9 @@ type stubClear struct{ operator }
 
 // Run ends all stubs.
 func (c *stubClear) Run(s *session, qrjump *client.Client) error {
-	before, err := qrjump.Stubs(s.ctx)
+	before, err := qrjump.Emulator.ListStubs(s.ctx)
 	if err == nil {
-		err = qrjump.ClearStubs(s.ctx)
+		err = qrjump.Emulator.DeleteStubs(s.ctx)
 	}
 	says := counted(len(before), "stub") + " ended"
 	if len(before) == 0 {

@@ -26,8 +26,8 @@ func (c *findCommand) Run(s *session, qrjump *client.Client) error {
 	if more != "" {
 		none += said("find.not_everything_was_looked_at") + strings.Join(found.Partial, ", ")
 	}
-	return listing[client.Hit]{name: "hits", none: none, more: more, heads: []string{"KIND", "WHAT", "NAME", "ACCOUNT"},
-		row: func(h client.Hit) []string {
+	return listing[client.SearchHit]{name: "hits", none: none, more: more, heads: []string{"KIND", "WHAT", "NAME", "ACCOUNT"},
+		row: func(h client.SearchHit) []string {
 			return []string{h.Kind, plain(h.Key), orDash(plain(h.Name)), orDash(h.Account)}
 		}}.print(s, c.outputFlags, found.Hits, nil)
 }

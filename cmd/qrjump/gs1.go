@@ -23,7 +23,7 @@ const mostGS1 = 1000
 func everyGS1(s *session, qrjump *client.Client, q client.GS1Query) ([]client.GS1Entry, error) {
 	return everyPage(mostGS1, func(after client.GS1Entry) ([]client.GS1Entry, error) {
 		q.After, q.Limit = after.Key, mostGS1
-		return qrjump.GS1Entries(s.ctx, q)
+		return qrjump.GS1.List(s.ctx, q)
 	})
 }
 
@@ -87,7 +87,7 @@ type gs1Show struct {
 
 // Run shows what is said of a GS1 key.
 func (c *gs1Show) Run(s *session, qrjump *client.Client) error {
-	e, err := qrjump.GS1Entry(s.ctx, c.Key)
+	e, err := qrjump.GS1.Get(s.ctx, c.Key)
 	if err != nil {
 		return failed("show", c.Key, err)
 	}
@@ -115,7 +115,7 @@ type gs1Set struct {
 // Run says something of a GS1 key: a link takes the place of the one of its type, languages, media type and context; what is
 // not named stays.
 func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
-	e, err := qrjump.GS1Entry(s.ctx, c.Key)
+	e, err := qrjump.GS1.Get(s.ctx, c.Key)
 	fresh := false
 	if p, is := errors.AsType[*client.Problem](err); is && p.Status == http.StatusNotFound {
 		fresh, err = true, nil
@@ -131,7 +131,7 @@ func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
 	if fresh {
 		ctx = client.IfNone(s.ctx)
 	}
-	if e, err = qrjump.PutGS1(ctx, c.Key, e.GS1Put); err != nil {
+	if e, err = qrjump.GS1.Set(ctx, c.Key, e.GS1Put); err != nil {
 		return failed("set", c.Key, unlessOvertaken("qrjump gs1 show "+shellWord(c.Key), err))
 	}
 	return c.print(s, e, func(w io.Writer) { printGS1(w, e) })
@@ -201,7 +201,7 @@ func (c *gs1Delete) Run(s *session, qrjump *client.Client) error {
 	if err := c.confirmed(s, said("gs1.links_go", plain(c.Key))); err != nil {
 		return err
 	}
-	e, err := qrjump.DeleteGS1(s.ctx, c.Key)
+	e, err := qrjump.GS1.Delete(s.ctx, c.Key)
 	return c.outcome(s, e, failed("delete", c.Key, err), "gs1.deleted",
 		plain(e.Key), counted(len(e.Links), "link"))
 }
@@ -217,13 +217,13 @@ type gs1HandOver struct {
 // Run gives a GS1 key, or a company prefix with its keys, to another account.
 func (c *gs1HandOver) Run(s *session, qrjump *client.Client) error {
 	want := client.GS1HandOver{Of: c.Of, To: c.To, DryRun: true}
-	done, err := qrjump.HandOverGS1(s.ctx, want)
+	done, err := qrjump.GS1.Transfer(s.ctx, want)
 	if err == nil && !c.DryRun {
 		if err := c.confirmed(s, said("gs1.goes_over", plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))); err != nil {
 			return err
 		}
 		want.DryRun = false
-		done, err = qrjump.HandOverGS1(s.ctx, want)
+		done, err = qrjump.GS1.Transfer(s.ctx, want)
 	}
 	text := "gs1.handed_over"
 	if c.DryRun {
@@ -239,6 +239,6 @@ type gs1Undo struct {
 
 // Run restores what was before a change of a GS1 key.
 func (c *gs1Undo) Run(s *session, qrjump *client.Client) error {
-	e, err := qrjump.UndoGS1(s.ctx, c.Change)
+	e, err := qrjump.GS1.UndoChange(s.ctx, c.Change)
 	return c.outcome(s, e, failed("undo", "change "+number(c.Change), err), "gs1.undone", plain(e.Key), c.Change)
 }

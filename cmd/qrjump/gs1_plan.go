@@ -159,7 +159,7 @@ type gs1Export struct {
 func (c *gs1Export) Run(s *session) error {
 	lines := linesExport{serverFlags: c.serverFlags, adminFlags: c.adminFlags, File: c.File}
 	if c.As == "ndjson" {
-		return lines.write(s, "GS1 links", (*client.Client).ExportGS1)
+		return lines.write(s, "GS1 links", func(c *client.Client) exporter { return c.GS1.Export })
 	}
 	qrjump, err := c.asOperator(c.adminFlags)
 	if err != nil {
@@ -202,7 +202,7 @@ func loadGS1(s *session, qrjump *client.Client, list []digitallink.Entry, dry bo
 			return client.Imported{}, err
 		}
 	}
-	return qrjump.ImportGS1(s.ctx, &lines, dry)
+	return qrjump.GS1.Import(s.ctx, &lines, dry)
 }
 
 type gs1Import struct {
@@ -397,7 +397,7 @@ func (c *gs1Apply) Run(s *session) error {
 		}
 	}
 	for i, one := range gone {
-		if _, err := qrjump.DeleteGS1(client.IfMatch(s.ctx, one.revision), one.Key); err != nil {
+		if _, err := qrjump.GS1.Delete(client.IfMatch(s.ctx, one.revision), one.Key); err != nil {
 			return fault("gs1.deleted_some", i, len(gone), one.Key, unlessOvertaken("qrjump gs1 show "+shellWord(one.Key), err))
 		}
 	}

@@ -14,7 +14,7 @@ type lakeVerify struct {
 
 // Run compares the lake with the ledger.
 func (c *lakeVerify) Run(s *session, qrjump *client.Client) error {
-	v, err := qrjump.VerifyLake(s.ctx, c.From, c.To)
+	v, err := qrjump.Lake.Verify(s.ctx, c.From, c.To)
 	if err != nil {
 		return fault("lake.verify_the_lake", err)
 	}

@@ -21,15 +21,20 @@ type linesExport struct {
 	File string `arg:"" file:"out,self"`
 }
 
-func (c *linesExport) write(s *session, what string, export func(*client.Client, context.Context, io.Writer) error) error {
+type exporter func(context.Context, io.Writer) error
+
+type importer func(context.Context, io.Reader, bool) (client.Imported, error)
+
+func (c *linesExport) write(s *session, what string, exporterOf func(*client.Client) exporter) error {
 	cl, err := c.asOperator(c.adminFlags)
 	if err != nil {
 		return err
 	}
+	export := exporterOf(cl)
 	if c.File == "-" {
-		return failed("export", what, export(cl, s.ctx, s.out))
+		return failed("export", what, export(s.ctx, s.out))
 	}
-	size, err := replaceFile(c.File, func(w io.Writer) error { return export(cl, s.ctx, w) })
+	size, err := replaceFile(c.File, func(w io.Writer) error { return export(s.ctx, w) })
 	if err != nil {
 		return failed(said("lines.export_to", maybeSaid("thing."+what, what)), c.File, err)
 	}
@@ -41,14 +46,14 @@ type ruleExport struct{ linesExport }
 
 // Run writes all rules.
 func (c *ruleExport) Run(s *session) error {
-	return c.write(s, "rules", (*client.Client).ExportRules)
+	return c.write(s, "rules", func(c *client.Client) exporter { return c.Rules.Export })
 }
 
 type accountExport struct{ linesExport }
 
 // Run writes all accounts.
 func (c *accountExport) Run(s *session) error {
-	return c.write(s, "accounts", (*client.Client).ExportAccounts)
+	return c.write(s, "accounts", func(c *client.Client) exporter { return c.Accounts.Export })
 }
 
 // linesImport are the flags of commands that load a JSON object a line.
@@ -58,8 +63,7 @@ type linesImport struct {
 	DryRun bool
 }
 
-func (c *linesImport) load(s *session, noun string,
-	load func(*client.Client, context.Context, io.Reader, bool) (client.Imported, error)) error {
+func (c *linesImport) load(s *session, noun string, importerOf func(*client.Client) importer) error {
 	cl, err := c.client()
 	if err != nil {
 		return err
@@ -78,7 +82,7 @@ func (c *linesImport) load(s *session, noun string,
 		in, size = f, info.Size()
 	}
 	in, clear := followUpload(s, in, size)
-	done, err := load(cl, s.ctx, in, c.DryRun)
+	done, err := importerOf(cl)(s.ctx, in, c.DryRun)
 	clear()
 	if err != nil {
 		return failed("import", c.File, wrongLines(err))
@@ -122,12 +126,12 @@ type ruleImport struct{ linesImport }
 
 // Run loads rules.
 func (c *ruleImport) Run(s *session) error {
-	return c.load(s, "rule", (*client.Client).ImportRules)
+	return c.load(s, "rule", func(c *client.Client) importer { return c.Rules.Import })
 }
 
 type accountImport struct{ linesImport }
 
 // Run loads accounts.
 func (c *accountImport) Run(s *session) error {
-	return c.load(s, "account", (*client.Client).ImportAccounts)
+	return c.load(s, "account", func(c *client.Client) importer { return c.Accounts.Import })
 }

@@ -74,7 +74,7 @@ func (c *listenCommand) Run(s *session) error {
 	go func() { served <- server.Serve(at) }()
 	defer server.Close()
 
-	added, err := qrjump.AddWebhook(s.ctx, want)
+	added, err := qrjump.Webhooks.Create(s.ctx, want)
 	if err != nil {
 		return failed(said("webhook.add_webhook"), want.URL, err)
 	}
@@ -90,7 +90,7 @@ func (c *listenCommand) Run(s *session) error {
 		err = errors.Join(err, putBack(context.WithoutCancel(s.ctx)))
 	}
 	// What was begun is ended although the program was told to end.
-	if _, gone := qrjump.DeleteWebhook(context.WithoutCancel(s.ctx), added.Webhook.ID); gone != nil && !isNotFound(gone) {
+	if _, gone := qrjump.Webhooks.Delete(context.WithoutCancel(s.ctx), added.Webhook.ID); gone != nil && !isNotFound(gone) {
 		err = errors.Join(err, advised{error: fault("listen.left", added.Webhook.ID, gone),
 			next: fmt.Sprintf("qrjump webhook delete %d --yes", added.Webhook.ID)})
 	}
@@ -119,7 +119,7 @@ func (c *listenCommand) everything(ctx context.Context, qrjump *client.Client, w
 		return nil
 	}
 	w.Alarms = true
-	rules, err := qrjump.FindRules(ctx, client.StoredRuleQuery{Limit: mostTold, Newest: true})
+	rules, err := qrjump.Rules.ListPage(ctx, client.StoredRuleQuery{Limit: mostTold, Newest: true})
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (c *listenCommand) everything(ctx context.Context, qrjump *client.Client, w
 	}
 	const page = 100
 	batches, err := everyPage(page, func(after client.Batch) ([]client.Batch, error) {
-		return qrjump.Batches(ctx, client.BatchQuery{After: after.ID, Limit: page})
+		return qrjump.Batches.List(ctx, client.BatchQuery{After: after.ID, Limit: page})
 	})
 	for _, one := range batches[max(0, len(batches)-mostTold):] {
 		w.Codes = append(w.Codes, client.WebhookCodes{ApplicationID: one.ID})
@@ -141,17 +141,17 @@ func (c *listenCommand) pushesTo(ctx context.Context, qrjump *client.Client, add
 	if c.Component == "" {
 		return func(context.Context) error { return nil }, nil
 	}
-	old, err := qrjump.Component(ctx, c.Component)
+	old, err := qrjump.Components.Get(ctx, c.Component)
 	if err == nil {
-		_, err = qrjump.PutComponent(client.IfMatch(ctx, old.Revision), c.Component, client.ComponentPut{EventURL: &address})
+		_, err = qrjump.Components.Set(client.IfMatch(ctx, old.Revision), c.Component, client.ComponentPut{EventURL: &address})
 	}
 	if err != nil {
 		return nil, failed(said("component.put_component"), c.Component, unlessOvertaken("qrjump component show "+c.Component, err))
 	}
 	return func(ctx context.Context) error {
-		now, err := qrjump.Component(ctx, c.Component)
+		now, err := qrjump.Components.Get(ctx, c.Component)
 		if err == nil && now.EventURL == address { // else somebody chose another meanwhile
-			_, err = qrjump.PutComponent(client.IfMatch(ctx, now.Revision), c.Component, client.ComponentPut{EventURL: &old.EventURL})
+			_, err = qrjump.Components.Set(client.IfMatch(ctx, now.Revision), c.Component, client.ComponentPut{EventURL: &old.EventURL})
 		}
 		if err == nil {
 			return nil

@@ -17,7 +17,7 @@ func TestACommandOverwritesNobodyUnseen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := t.Context()
-	hook, err := w.operator.AddWebhook(ctx, client.WebhookPut{URL: "https://hooks.example/", Alarms: true})
+	hook, err := w.operator.Webhooks.Create(ctx, client.WebhookPut{URL: "https://hooks.example/", Alarms: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,24 +41,27 @@ func TestACommandOverwritesNobodyUnseen(t *testing.T) {
 		faster func() error
 		says   []string
 	}{
-		{[]string{"account", "put", "shop", "--name", "Mine"}, func() error { return w.operator.SetJump(ctx, "shop", false) },
+		{[]string{"account", "put", "shop", "--name", "Mine"}, func() error {
+			return w.operator.Accounts.SetRulesEnabled(ctx, "shop",
+				false)
+		},
 			[]string{"admin changed jump_open at", "nothing was changed",
 				"see what it is now (qrjump account show shop)", "run the command again"}},
 		{[]string{"account", "put", "newcomer", "--kind", "mini_program"}, func() error {
-			return w.operator.PutAccount(ctx, "newcomer", client.AccountPut{Kind: "mini_program", Name: "Theirs"})
+			return w.operator.Accounts.Set(ctx, "newcomer", client.AccountPut{Kind: "mini_program", Name: "Theirs"})
 		}, []string{"admin made it at", "qrjump account show newcomer"}},
 		{[]string{"account", "appearance", "shop", "--help-link", "https://mine.example/"}, func() error {
-			_, err := w.operator.PutAppearance(ctx, "shop", client.AppearancePut{Help: "https://theirs.example/"})
+			_, err := w.operator.Accounts.SetAppearance(ctx, "shop", client.AppearancePut{Help: "https://theirs.example/"})
 			return err
 		}, []string{"changed", "qrjump account appearance shop"}},
 		{[]string{"webhook", "change", "1", "--no-enabled"}, func() error {
 			put := hook.Webhook.Put()
 			put.URL = "https://theirs.example/"
-			_, err := w.operator.SetWebhook(ctx, hook.Webhook.ID, put, nil)
+			_, err := w.operator.Webhooks.Update(ctx, hook.Webhook.ID, put, nil)
 			return err
 		}, []string{"admin changed url at", "qrjump webhook list"}},
 		{[]string{"setting", "set", "publish_quota", "9"}, func() error {
-			return w.operator.SetSettings(ctx, map[string]any{"publish_quota": 7})
+			return w.operator.Settings.Update(ctx, map[string]any{"publish_quota": 7})
 		}, []string{"admin changed publish_quota at", "qrjump setting get publish_quota"}},
 	} {
 		faster = c.faster
@@ -77,7 +80,7 @@ func TestACommandOverwritesNobodyUnseen(t *testing.T) {
 			t.Errorf("%v, once more: exit %d: %s", c.args, code, errs)
 		}
 	}
-	shop, err := w.operator.Account(ctx, "shop")
+	shop, err := w.operator.Accounts.Get(ctx, "shop")
 	if err != nil || shop.JumpOpen || shop.Name != "Mine" {
 		t.Errorf("one flag changes one thing: %+v, %v", shop, err)
 	}

@@ -70,7 +70,7 @@ func (c *packageMake) Run(s *session) error {
 		drawing := client.LabelDrawing(c.printing(c.Kind, c.pageFlags))
 		wish.Drawing = &drawing
 	}
-	made, err := qrjump.MakePackage(s.ctx, c.ID, wish)
+	made, err := qrjump.Packages.Create(s.ctx, c.ID, wish)
 	if err != nil {
 		return aboutStored(s, qrjump, said("package.make_a_package_of_2")+rangeText(r)+" of", c.ID, err)
 	}
@@ -169,7 +169,7 @@ func readUpTo(path string, most int64) ([]byte, error) {
 
 // savePackage downloads the file of a package.
 func savePackage(s *session, qrjump *client.Client, id int64, word, out string) (int64, error) {
-	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.SendPackage(s.ctx, id, word, w) })
+	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.Packages.Download(s.ctx, id, word, w) })
 	if err != nil {
 		return 0, advised{error: fault("package.download_package", id, err),
 			next: said("package.it_is_made_all_the", id)}
@@ -199,7 +199,7 @@ func (c *packageSend) Run(s *session) error {
 		return err
 	}
 	out := cmp.Or(c.Out, fmt.Sprintf("package-%d.age", c.Package))
-	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.SendPackage(s.ctx, c.Package, word, w) })
+	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.Packages.Download(s.ctx, c.Package, word, w) })
 	return c.outcome(s, map[string]any{"package": c.Package, "file": out, "bytes": size}, aboutPackage("download", c.Package, err),
 		"package.wrote_package_to", c.Package, plain(out), counted(int(size), "byte"))
 }
@@ -218,7 +218,7 @@ type packageList struct {
 func (c *packageList) Run(s *session, qrjump *client.Client) error {
 	const page = 1000
 	all, err := everyPage(page, func(after client.Package) ([]client.Package, error) {
-		return qrjump.Packages(s.ctx, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch, After: after.ID, Limit: page})
+		return qrjump.Packages.List(s.ctx, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch, After: after.ID, Limit: page})
 	})
 	if err != nil {
 		return failed("list", "packages", err)
@@ -241,7 +241,7 @@ type packageSigner struct{ operator }
 
 // Run prints the key by which printers check packages.
 func (c *packageSigner) Run(s *session, qrjump *client.Client) error {
-	signer, err := qrjump.PackageSigner(s.ctx)
+	signer, err := qrjump.Packages.GetSigner(s.ctx)
 	return c.outcome(s, signer, failed("ask", said("package.for_the_signer_of_packages"), err),
 		"plain", plain(signer.AllowedSigners))
 }
@@ -263,7 +263,7 @@ func (c *packageRecall) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	p, err := qrjump.RecallPackage(s.ctx, c.Package, c.Note, c.Actor)
+	p, err := qrjump.Packages.Recall(s.ctx, c.Package, c.Note, c.Actor)
 	return c.outcome(s, p, aboutPackage("recall", c.Package, err),
 		"package.recalled_package_of_are_frozen", p.ID, countedCodes(p.To-p.From+1), p.ApplicationID)
 }
@@ -293,7 +293,7 @@ func (c *packageSpoil) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	p, err := qrjump.SpoilCodes(s.ctx, c.Package, ranges, c.Note, c.Actor)
+	p, err := qrjump.Packages.VoidCodes(s.ctx, c.Package, ranges, c.Note, c.Actor)
 	if err != nil {
 		return aboutPackage(said("package.spoil_codes_of"), c.Package, err)
 	}

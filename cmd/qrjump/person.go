@@ -27,7 +27,7 @@ type personList struct{ operator }
 
 // Run lists people.
 func (c *personList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.People(s.ctx)
+	list, err := qrjump.People.List(s.ctx)
 	if err != nil {
 		return fault("person.person_list", err)
 	}
@@ -71,7 +71,7 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 	if c.SecondFactor {
 		p.SecondFactor = "new"
 	}
-	made, err := qrjump.AddPerson(s.ctx, p)
+	made, err := qrjump.People.Create(s.ctx, p)
 	if err != nil {
 		return fault("person.person_add", c.Name, err)
 	}
@@ -131,7 +131,7 @@ func (c *personChange) Run(s *session) error {
 		}
 		p.Password = &text
 	}
-	made, err := qrjump.ChangePerson(s.ctx, c.Name, p)
+	made, err := qrjump.People.Update(s.ctx, c.Name, p)
 	if err != nil {
 		return aboutPerson(s, qrjump, said("person.person_change"), c.Name, err)
 	}
@@ -152,7 +152,7 @@ func (c *personSignOut) Run(s *session, qrjump *client.Client) error {
 	if err := c.confirmed(s, said("person.sessions_end", plain(c.Name))); err != nil {
 		return err
 	}
-	p, err := qrjump.SignOutPerson(s.ctx, c.Name)
+	p, err := qrjump.People.SignOut(s.ctx, c.Name)
 	return c.outcome(s, p, aboutPerson(s, qrjump, said("person.person_sign_out"), c.Name, err),
 		"person.is_signed_out_everywhere", plain(p.Name))
 }
@@ -165,7 +165,7 @@ func aboutPerson(s *session, operator *client.Client, did, name string, err erro
 	}
 	meant := ""
 	// The answer stands without a guess too.
-	if list, err := operator.People(s.ctx); err == nil {
+	if list, err := operator.People.List(s.ctx); err == nil {
 		names := []string{}
 		for _, p := range list {
 			names = append(names, p.Name)
@@ -183,7 +183,7 @@ type personDelete struct {
 
 // Run removes a person.
 func (c *personDelete) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.People(s.ctx)
+	list, err := qrjump.People.List(s.ctx)
 	if err != nil {
 		return failed(said("person.delete_person"), c.Name, err)
 	}
@@ -194,7 +194,7 @@ func (c *personDelete) Run(s *session, qrjump *client.Client) error {
 	if err := c.confirmed(s, said("person.may_sign_in_no_more", one.Name, one.Role)); err != nil {
 		return err
 	}
-	left, err := qrjump.DeletePerson(client.IfMatch(s.ctx, one.Revision), c.Name)
+	left, err := qrjump.People.Delete(client.IfMatch(s.ctx, one.Revision), c.Name)
 	return c.outcome(s, client.PersonList{People: left},
 		seeList(said("person.person_delete"), c.Name, "qrjump person list", unlessOvertaken("qrjump person list", err)),
 		"person.may_sign_in_no_more_2", plain(c.Name))
@@ -204,7 +204,7 @@ type adminKeyList struct{ operator }
 
 // Run lists admin keys.
 func (c *adminKeyList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.AdminKeys(s.ctx)
+	list, err := qrjump.AdminKeys.List(s.ctx)
 	if err != nil {
 		return fault("person.admin_key_list", err)
 	}
@@ -242,7 +242,7 @@ func (c *adminKeyAdd) Run(s *session) error {
 	if c.Days > 0 {
 		k.Expires = new(time.Now().AddDate(0, 0, c.Days).Truncate(time.Second))
 	}
-	made, err := qrjump.AddAdminKey(s.ctx, k)
+	made, err := qrjump.AdminKeys.Create(s.ctx, k)
 	return c.outcome(s, made, failed(said("person.admin_key_add"), c.Name, err),
 		"person.this_is_the_key_of", made.Key, plain(made.ID), plain(c.Name))
 }
@@ -255,7 +255,7 @@ type adminKeyDelete struct {
 
 // Run ends an admin key.
 func (c *adminKeyDelete) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.AdminKeys(s.ctx)
+	list, err := qrjump.AdminKeys.List(s.ctx)
 	if err != nil {
 		return failed(said("person.delete_admin_key"), c.ID, err)
 	}
@@ -267,7 +267,7 @@ func (c *adminKeyDelete) Run(s *session, qrjump *client.Client) error {
 	if err := c.confirmed(s, said("person.the_program_with_the_key", one.ID, one.Name)); err != nil {
 		return err
 	}
-	left, err := qrjump.DeleteAdminKey(s.ctx, c.ID)
+	left, err := qrjump.AdminKeys.Delete(s.ctx, c.ID)
 	return c.outcome(s, client.AdminKeyList{Keys: left}, seeList(said("person.admin_key_delete"), c.ID, "qrjump admin-key list", err),
 		"person.the_key_opens_nothing_any", plain(c.ID))
 }
@@ -279,7 +279,7 @@ type loginLink struct {
 
 // Run prints a link.
 func (c *loginLink) Run(s *session, qrjump *client.Client) error {
-	link, err := qrjump.LoginLink(s.ctx, c.Name)
+	link, err := qrjump.People.CreateLoginLink(s.ctx, c.Name)
 	return c.outcome(s, link, aboutPerson(s, qrjump, said("person.login_link_for"), cmp.Or(c.Name, said("person.the_admin_token")), err),
 		"person.good_once_until", link.URL, when(link.Expires))
 }

@@ -94,7 +94,7 @@ func (f *rangeFlags) source(s *session) (src rowSource, err error) {
 // bound looks up which segments hold a range.
 func (src *rowSource) bound(s *session, want client.CodeRange) error {
 	src.every = max(src.every, 1)
-	a, err := src.wire.QueryApplication(s.ctx, client.ApplicationKey{ID: src.id})
+	a, err := src.wire.Wire.GetApplication(s.ctx, client.ApplicationKey{ID: src.id})
 	if err != nil {
 		return aboutBatch("print", src.id, err)
 	}
@@ -112,7 +112,7 @@ func (src *rowSource) elsewhere(s *session, m member, admin adminFlags, want cli
 	if err != nil {
 		return false, nil // the account asks for itself
 	}
-	b, err := operator.Batch(s.ctx, src.id)
+	b, err := operator.Batches.Get(s.ctx, src.id)
 	if err != nil || !b.Imported {
 		return false, nil // the wire says what is wrong
 	}
@@ -154,7 +154,8 @@ const listAtOnce = 10_000
 func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(labels.Row) bool) error {
 	for from := r.From; from <= r.To; from += listAtOnce {
 		var list bytes.Buffer
-		if err := src.operator.ListCodes(ctx, src.id, client.CodeRange{From: from, To: min(from+listAtOnce-1, r.To)}, &list); err != nil {
+		if err := src.operator.Codes.Export(ctx, src.id, client.CodeRange{From: from, To: min(from+listAtOnce-1, r.To)},
+			&list); err != nil {
 			return err
 		}
 		records, err := csv.NewReader(&list).ReadAll()
@@ -329,7 +330,7 @@ func (src *rowSource) download(ctx context.Context, r client.CodeRange, take fun
 	if src.operator != nil {
 		return src.listed(ctx, r, take)
 	}
-	pkg, err := src.wire.DownloadCodes(ctx, src.id, r)
+	pkg, err := src.wire.Wire.DownloadCodes(ctx, src.id, r)
 	if err != nil {
 		return err
 	}

@@ -363,20 +363,20 @@ func (c *copyist) as(line string) []string {
 // restore makes the state of the server that which it was with the kit: a snapshot, and what is in none.
 func (c *copyist) restore(line string) {
 	ctx := c.t.Context()
-	_, err := c.operator.LoadSnapshot(ctx, "base")
+	_, err := c.operator.Emulator.LoadSnapshot(ctx, "base")
 	if strings.Contains(line, "snapshot ") && err == nil {
-		_, err = c.operator.SaveSnapshot(ctx, "checkout")
+		_, err = c.operator.Emulator.SaveSnapshot(ctx, "checkout")
 	}
 	if strings.Contains(line, "alice") && err == nil {
-		_, _ = c.operator.DeletePerson(ctx, "alice")
+		_, _ = c.operator.People.Delete(ctx, "alice")
 		if !strings.Contains(line, "person add") {
-			_, err = c.operator.AddPerson(ctx, client.PersonPut{Name: "alice", Role: "rules", Password: "correct-Horse-7-stapler"})
+			_, err = c.operator.People.Create(ctx, client.PersonPut{Name: "alice", Role: "rules", Password: "correct-Horse-7-stapler"})
 		}
 	}
 	if strings.Contains(line, "scan-key ") && err == nil {
-		_ = c.operator.DeleteScanKey(ctx, "till")
+		_ = c.operator.ScanKeys.Delete(ctx, "till")
 		if !strings.Contains(line, "scan-key add") {
-			_, err = c.operator.AddScanKey(ctx, client.ScanKey{Name: "till"})
+			_, err = c.operator.ScanKeys.Create(ctx, client.ScanKey{Name: "till"})
 		}
 	}
 	if err != nil {
@@ -395,7 +395,7 @@ func (c *copyist) finds(line string) string {
 		"pre-auth-code CODE": func() string { return "pre-auth-code " + c.preAuthCode() },
 		"undo 17": func() string {
 			c.works("qrjump rule edit https://coffee.example/t/ --occupy", c.as("")...)
-			list, err := c.operator.RuleHistory(c.t.Context(), "https://coffee.example/t/")
+			list, err := c.operator.Rules.ListChanges(c.t.Context(), "https://coffee.example/t/")
 			if err != nil {
 				c.t.Fatal(err)
 			}
@@ -404,14 +404,14 @@ func (c *copyist) finds(line string) string {
 		},
 		"undo 42": func() string {
 			c.works("qrjump gs1 set 01/09506000134352 --href 'https://coffee.example/q/{01}' --title Beans")
-			list, err := c.operator.Changes(c.t.Context(), client.ChangesQuery{Kind: "gs1"})
+			list, err := c.operator.AuditLog.List(c.t.Context(), client.ChangesQuery{Kind: "gs1"})
 			if err != nil {
 				c.t.Fatal(err)
 			}
 			return fmt.Sprint("undo ", list[len(list)-1].Seq)
 		},
 		"SCANID": func() string {
-			d, err := c.operator.Resolve(c.t.Context(), client.ScanRequest{Text: "https://coffee.example/t/7"})
+			d, err := c.operator.Scans.Resolve(c.t.Context(), client.ScanRequest{Text: "https://coffee.example/t/7"})
 			if err != nil {
 				c.t.Fatal(err)
 			}
@@ -419,7 +419,8 @@ func (c *copyist) finds(line string) string {
 		},
 		"TICKET": func() string {
 			text, _, _ := strings.Cut(c.read("rows.txt"), "\n")
-			d, err := c.operator.Resolve(c.t.Context(), client.ScanRequest{Text: text[strings.LastIndex(text, " ")+1:], User: "alice"})
+			d, err := c.operator.Scans.Resolve(c.t.Context(), client.ScanRequest{Text: text[strings.LastIndex(text, " ")+1:],
+				User: "alice"})
 			if err != nil {
 				c.t.Fatal(err)
 			}
@@ -455,7 +456,7 @@ func (c *copyist) wire(call string, body map[string]string, field string) string
 // preAuthCode is a code with which an account authorizes a third-party platform.
 func (c *copyist) preAuthCode() string {
 	const platform = "wxc0ffee0000000003"
-	ticket, err := c.operator.MakeTicket(c.t.Context(), platform)
+	ticket, err := c.operator.Emulator.CreateTicket(c.t.Context(), platform)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -527,7 +528,7 @@ func (c *copyist) untilStopped(words, env []string) (code int, out, says string)
 			}
 			return code, out + string(rest), child.Log()
 		default: // something happens that it can tell
-			_, _ = c.operator.Resolve(c.t.Context(), client.ScanRequest{Text: "https://coffee.example/t/7"})
+			_, _ = c.operator.Scans.Resolve(c.t.Context(), client.ScanRequest{Text: "https://coffee.example/t/7"})
 			if answer, err := http.Get(c.found["URL"] + "/cgi-bin/token?grant_type=client_credential&appid=none"); err == nil {
 				_ = answer.Body.Close()
 			}

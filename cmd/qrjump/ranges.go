@@ -61,7 +61,7 @@ func parseRange(texts []string) (r client.CodeRange, all bool, err error) {
 
 // wholeBatch is the range of all codes of a batch; did says for what, where there is no such batch.
 func wholeBatch(s *session, qrjump *client.Client, id int64, did string) (client.CodeRange, error) {
-	batch, err := qrjump.Batch(s.ctx, id)
+	batch, err := qrjump.Batches.Get(s.ctx, id)
 	if err != nil {
 		return client.CodeRange{}, aboutStored(s, qrjump, did, id, err)
 	}
@@ -80,7 +80,7 @@ func twoNumbers(first, second, otherwise string) error {
 
 // wholeOf is the range of all codes of an application of the caller's own.
 func wholeOf(s *session, wire *client.Client, id int64) (client.CodeRange, error) {
-	a, err := wire.QueryApplication(s.ctx, client.ApplicationKey{ID: id})
+	a, err := wire.Wire.GetApplication(s.ctx, client.ApplicationKey{ID: id})
 	if err != nil {
 		return client.CodeRange{}, err
 	}

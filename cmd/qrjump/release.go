@@ -29,7 +29,7 @@ func (c *ruleRelease) Run(s *session) error {
 	all, rest := []client.StoredRule{}, false
 	asked := client.Release{Prefix: c.Prefix, Below: c.Below, Reason: c.Reason, DryRun: c.DryRun}
 	for {
-		released, more, err := qrjump.ReleasePrefix(s.ctx, asked)
+		released, more, err := qrjump.Rules.ForceDelete(s.ctx, asked)
 		all = append(all, released...)
 		if err != nil {
 			return failed(said("release.after_release", counted(len(all), "rule")), c.Prefix, err)
@@ -67,9 +67,9 @@ type accountNotices struct {
 
 // Run shows what an account was told.
 func (c *accountNotices) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Notices(s.ctx, c.AppID, 0)
-	return listing[client.Notice]{name: "notices", none: plain(c.AppID) + said("release.was_told_nothing"), newestFirst: true,
-		heads: []string{"AT", "WHAT", "PREFIX", "REASON"}, row: func(n client.Notice) []string {
+	list, err := qrjump.Accounts.ListNotifications(s.ctx, c.AppID, 0)
+	return listing[client.Notification]{name: "notices", none: plain(c.AppID) + said("release.was_told_nothing"), newestFirst: true,
+		heads: []string{"AT", "WHAT", "PREFIX", "REASON"}, row: func(n client.Notification) []string {
 			return []string{when(n.At), n.Kind, n.Prefix, n.Reason}
 		}}.print(s, c.outputFlags, list, aboutAccount(s, qrjump, said("release.notices_of"), c.AppID, err))
 }

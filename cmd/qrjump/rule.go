@@ -22,7 +22,7 @@ type ruleList struct {
 
 // Run lists the account's rules, oldest first.
 func (c *ruleList) Run(s *session, wire *client.Client) error {
-	list, err := wire.AllRules(s.ctx, c.Target)
+	list, err := wire.Wire.ListAllRules(s.ctx, c.Target)
 	if err != nil {
 		return fault("rule.list_rules", err)
 	}
@@ -82,7 +82,7 @@ type ruleAdd struct {
 
 // Run adds a rule and perhaps publishes it.
 func (c *ruleAdd) Run(s *session, wire *client.Client) error {
-	err := wire.AddRule(s.ctx, client.RuleDraft{Prefix: c.Prefix, Path: c.Page, AppID: c.Target, Occupy: c.Occupy,
+	err := wire.Wire.CreateRule(s.ctx, client.RuleDraft{Prefix: c.Prefix, Path: c.Page, AppID: c.Target, Occupy: c.Occupy,
 		OpenVersion: client.OpenVersion(c.OpenVersion), TestLinks: c.TestLink})
 	if err != nil {
 		return failed("add", c.Prefix, confirmFailed(s.ctx, c.serverFlags, c.adminFlags, err))
@@ -90,7 +90,7 @@ func (c *ruleAdd) Run(s *session, wire *client.Client) error {
 	if !c.Publish {
 		return c.done(s, c.Prefix, "added", said("rule.make_it_live_with_qrjump", c.again("rule", "publish", c.Prefix)))
 	}
-	if err := wire.PublishRule(s.ctx, c.Prefix); err != nil {
+	if err := wire.Wire.PublishRule(s.ctx, c.Prefix); err != nil {
 		return failed(said("rule.added_but_publish"), c.Prefix, err)
 	}
 	return c.done(s, c.Prefix, said("rule.added_and_published"), "")
@@ -119,7 +119,7 @@ func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, er
 		return err
 	}
 	// The answer of this call is extra; if it fails, the error stands as it is.
-	list, listErr := operator.Confirmations(ctx, client.ConfirmationQuery{RID: w.RID, Limit: 1})
+	list, listErr := operator.Verifications.ListChecks(ctx, client.ConfirmationQuery{RID: w.RID, Limit: 1})
 	if listErr != nil || len(list) == 0 {
 		return err
 	}
@@ -145,7 +145,7 @@ type ruleEdit struct {
 
 // Run changes what is named; the wire wants the rest said again.
 func (c *ruleEdit) Run(s *session, wire *client.Client) error {
-	list, err := wire.ListRules(s.ctx, client.ListRequest{AppID: c.Target, Prefixes: []string{c.Prefix}})
+	list, err := wire.Wire.ListRules(s.ctx, client.ListRequest{AppID: c.Target, Prefixes: []string{c.Prefix}})
 	if err != nil {
 		return failed("edit", c.Prefix, err)
 	}
@@ -164,7 +164,7 @@ func (c *ruleEdit) Run(s *session, wire *client.Client) error {
 	if c.NoTestLinks {
 		d.TestLinks = []string{}
 	}
-	err = wire.EditRule(s.ctx, d)
+	err = wire.Wire.UpdateRule(s.ctx, d)
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number && old.Published {
 		return advised{error: failed("edit", c.Prefix, err),
 			next: said("rule.the_page_of_a_published")}
@@ -182,11 +182,11 @@ type rulePublish struct {
 
 // Run publishes a rule and says what that left of the month's publishes.
 func (c *rulePublish) Run(s *session, wire *client.Client) error {
-	if err := wire.PublishRule(s.ctx, c.Prefix); err != nil {
+	if err := wire.Wire.PublishRule(s.ctx, c.Prefix); err != nil {
 		return c.unknown("publish", c.Prefix, err)
 	}
 	left := ""
-	if list, err := wire.ListRules(s.ctx, client.ListRequest{Prefixes: []string{c.Prefix}}); err == nil {
+	if list, err := wire.Wire.ListRules(s.ctx, client.ListRequest{Prefixes: []string{c.Prefix}}); err == nil {
 		left = said("rule.left_this_month_2", counted(list.PublishesLeft, "publish"))
 	}
 	return c.done(s, c.Prefix, "published", left)
@@ -215,7 +215,7 @@ func (c *ruleDelete) Run(s *session, wire *client.Client) error {
 	if err := c.confirmed(s, said("rule.nothing_opens", plain(c.Prefix))); err != nil {
 		return err
 	}
-	if err := wire.DeleteRule(s.ctx, c.Prefix, c.Target); err != nil {
+	if err := wire.Wire.DeleteRule(s.ctx, c.Prefix, c.Target); err != nil {
 		return c.unknown("delete", c.Prefix, err)
 	}
 	return c.done(s, c.Prefix, "deleted", "")
@@ -238,7 +238,7 @@ func (c *ruleFile) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	file, err := wire.DownloadFile(s.ctx)
+	file, err := wire.Wire.GetVerificationFile(s.ctx)
 	if err != nil {
 		return fault("rule.verification_file", err)
 	}
@@ -285,7 +285,7 @@ type ruleHistory struct {
 
 // Run shows what happened to a prefix.
 func (c *ruleHistory) Run(s *session, qrjump *client.Client) error {
-	changes, err := qrjump.RuleHistory(s.ctx, c.Prefix)
+	changes, err := qrjump.Rules.ListChanges(s.ctx, c.Prefix)
 	return listing[client.RuleChange]{name: "changes", none: said("rule.nothing_ever_happened_to") + plain(c.Prefix), newestFirst: true,
 		heads: []string{"SEQ", "AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, row: func(h client.RuleChange) []string {
 			return []string{number(h.Seq), when(h.At), h.Did, h.Actor, state(h.Rule.Published),
@@ -300,7 +300,7 @@ type ruleOccupiers struct {
 
 // Run shows whose rules forbid a prefix to others.
 func (c *ruleOccupiers) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Occupiers(s.ctx, c.Prefix)
+	list, err := qrjump.Rules.ListConflicts(s.ctx, c.Prefix)
 	return listing[client.StoredRule]{name: "rules", none: said("rule.nobody_forbids") + plain(c.Prefix),
 		heads: []string{"OWNER", "PREFIX", "OCCUPIES", "STATE", "PAGE"}, row: func(r client.StoredRule) []string {
 			return []string{r.Owner, r.Prefix, yesNo(r.Occupy), state(r.Published), r.Path}

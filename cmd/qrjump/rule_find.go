@@ -31,7 +31,7 @@ func (c *ruleFind) Run(s *session) error {
 		if c.Limit > 0 {
 			limit = min(page, c.Limit-len(all))
 		}
-		list, err := qrjump.StoredRules(s.ctx, client.StoredRuleQuery{Owner: c.Owner, Target: c.Target, After: after, Limit: limit})
+		list, err := qrjump.Rules.List(s.ctx, client.StoredRuleQuery{Owner: c.Owner, Target: c.Target, After: after, Limit: limit})
 		if err != nil {
 			return fault("rule_find.find_rules", err)
 		}

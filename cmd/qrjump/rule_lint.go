@@ -103,7 +103,7 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := wire.AllRules(s.ctx, "")
+	list, err := wire.Wire.ListAllRules(s.ctx, "")
 	if err != nil {
 		return nil, nil, fault("rule.list_rules", err)
 	}
@@ -134,7 +134,7 @@ func judged(w ruleplan.Wanted, caller string) rules.Rule {
 // everyStoredRule lists the rules of all accounts.
 func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err error) {
 	for after := int64(0); ; {
-		page, err := operator.StoredRules(s.ctx, client.StoredRuleQuery{After: after})
+		page, err := operator.Rules.List(s.ctx, client.StoredRuleQuery{After: after})
 		if err != nil {
 			return nil, fault("rule.list_rules", err)
 		}

@@ -63,7 +63,7 @@ func faultsOf(file string, f ruleplan.Faults) error {
 func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.Wanted) (have []ruleplan.Stored, left int, err error) {
 	index := map[string]int{}
 	take := func(target string) error {
-		list, err := wire.AllRules(s.ctx, target)
+		list, err := wire.Wire.ListAllRules(s.ctx, target)
 		if err != nil {
 			return err
 		}
@@ -268,13 +268,13 @@ func (c *ruleApply) apply(s *session, wire *client.Client, steps []ruleplan.Step
 		var err error
 		switch one.Do {
 		case "add":
-			err = confirmFailed(s.ctx, c.serverFlags, c.adminFlags, wire.AddRule(s.ctx, one.Draft))
+			err = confirmFailed(s.ctx, c.serverFlags, c.adminFlags, wire.Wire.CreateRule(s.ctx, one.Draft))
 		case "edit":
-			err = wire.EditRule(s.ctx, one.Draft)
+			err = wire.Wire.UpdateRule(s.ctx, one.Draft)
 		case "publish":
-			err = wire.PublishRule(s.ctx, one.Prefix)
+			err = wire.Wire.PublishRule(s.ctx, one.Prefix)
 		case "delete":
-			err = wire.DeleteRule(s.ctx, one.Prefix, one.Target)
+			err = wire.Wire.DeleteRule(s.ctx, one.Prefix, one.Target)
 		}
 		if err != nil {
 			next, details := remedy(err)

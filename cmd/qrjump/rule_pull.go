@@ -69,7 +69,7 @@ func everyRule(s *session, wire *client.Client, target string) ([]client.Rule, e
 		seen := map[string]bool{}
 		total, repeated := 0, false
 		for page := 1; ; page++ {
-			list, err := wire.ListRules(s.ctx, client.ListRequest{AppID: target, Page: page, PageSize: size})
+			list, err := wire.Wire.ListRules(s.ctx, client.ListRequest{AppID: target, Page: page, PageSize: size})
 			if err != nil {
 				return nil, err
 			}

@@ -34,7 +34,7 @@ func (c *ruleReplay) Run(s *session) error {
 	changes := ruleplan.Changes(owner, made.Steps)
 	switch {
 	case len(changes) == 0:
-		return c.print(s, client.Replayed{Turns: []client.Turn{}}, func(w io.Writer) {
+		return c.print(s, client.Replayed{Turns: []client.OutcomeChange{}}, func(w io.Writer) {
 			tell(w, "rule_replay.nothing_to_replay_the_rules")
 		})
 	case len(changes) > replayMost:
@@ -44,7 +44,7 @@ func (c *ruleReplay) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	done, err := qrjump.ReplayPlan(s.ctx, changes, c.Days)
+	done, err := qrjump.Rules.ReplayPlan(s.ctx, changes, c.Days)
 	if err != nil {
 		if isProblem(err, http.StatusConflict) {
 			return advised{error: failed("replay", c.File, err), next: said("rule_replay.scans_are_kept_where_the")}

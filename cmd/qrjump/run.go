@@ -208,7 +208,7 @@ func (c *runCommand) sayDeviations(ctx context.Context, s *session, url string) 
 		fmt.Fprintln(s.err, "qrjump:", err)
 		return exitFailed
 	}
-	list, err := qrjump.Deviations(ctx, "")
+	list, err := qrjump.Deviations.List(ctx, "")
 	if err != nil {
 		fmt.Fprintln(s.err, "qrjump:", fault("deviations.deviations", err))
 		return exitFailed

@@ -79,7 +79,7 @@ func (c *scanCommand) Run(s *session) error {
 			}
 		})
 	}
-	d, err := scanner.Resolve(s.ctx, c.request(c.Link))
+	d, err := scanner.Scans.Resolve(s.ctx, c.request(c.Link))
 	if err != nil {
 		return failed("scan", c.Link, c.lacksKey(err))
 	}
@@ -110,7 +110,7 @@ func (c *scanCommand) ofLine(line string) client.ScanRequest {
 }
 
 func (c *scanCommand) explain(s *session, scanner *client.Client, of client.ScanRequest) (client.Explanation, error) {
-	return scanner.Explain(s.ctx, client.ExplainRequest{ScanRequest: of, AssumePublished: c.AssumePublished})
+	return scanner.Scans.Explain(s.ctx, client.ExplainRequest{ScanRequest: of, AssumePublished: c.AssumePublished})
 }
 
 // show prints a decision, for people with its steps or how to get them.
@@ -173,7 +173,7 @@ func (c *scanCommand) resolveAll(s *session, scanner *client.Client) error {
 			}
 		}
 	}
-	for d, err := range scanner.ResolveStream(s.ctx, requests) {
+	for d, err := range scanner.Scans.ResolveStream(s.ctx, requests) {
 		if err != nil {
 			return fault("scan.scan", err)
 		}

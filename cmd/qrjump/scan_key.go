@@ -12,7 +12,7 @@ type scanKeyList struct{ operator }
 
 // Run lists the keys of apps that scan.
 func (c *scanKeyList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.ScanKeys(s.ctx)
+	list, err := qrjump.ScanKeys.List(s.ctx)
 	return listing[client.ScanKey]{name: "keys", none: said("scan_key.no_app_has_a_key"),
 		heads: []string{"NAME", "NAMESPACE", "MADE"}, row: func(k client.ScanKey) []string {
 			return []string{k.Name, k.Namespace, moment(k.CreatedAt)}
@@ -36,7 +36,7 @@ type scanKeyAdd struct {
 
 // Run makes a key. It is shown this once.
 func (c *scanKeyAdd) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.ScanKeys(s.ctx)
+	list, err := qrjump.ScanKeys.List(s.ctx)
 	if err != nil {
 		return failed(said("scan_key.add_scan_key"), c.Name, err)
 	}
@@ -46,7 +46,7 @@ func (c *scanKeyAdd) Run(s *session, qrjump *client.Client) error {
 				next: said("scan_key.to_end_it_and_make")}, exitRefused}
 		}
 	}
-	key, err := qrjump.AddScanKey(s.ctx, client.ScanKey{Name: c.Name, Namespace: c.Namespace})
+	key, err := qrjump.ScanKeys.Create(s.ctx, client.ScanKey{Name: c.Name, Namespace: c.Namespace})
 	if err != nil {
 		return failed(said("scan_key.add_scan_key"), c.Name, err)
 	}
@@ -64,7 +64,7 @@ type scanKeyDelete struct {
 
 // Run ends a key at once.
 func (c *scanKeyDelete) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.ScanKeys(s.ctx)
+	list, err := qrjump.ScanKeys.List(s.ctx)
 	if err != nil {
 		return failed(said("scan_key.delete_scan_key"), c.Name, err)
 	}
@@ -76,7 +76,7 @@ func (c *scanKeyDelete) Run(s *session, qrjump *client.Client) error {
 	if err := c.confirmed(s, said("scan_key.the_app_with_the_key", one.Name)); err != nil {
 		return err
 	}
-	err = qrjump.DeleteScanKey(s.ctx, c.Name)
+	err = qrjump.ScanKeys.Delete(s.ctx, c.Name)
 	return c.outcome(s, one, failed(said("scan_key.delete_scan_key"), c.Name, err),
 		"scan_key.the_key_ended", plain(c.Name))
 }

@@ -10,7 +10,7 @@ type scanNodeList struct{ operator }
 
 // Run lists the nodes whose scans may not be in the ledger yet.
 func (c *scanNodeList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.ScanNodes(s.ctx)
+	list, err := qrjump.ScanNodes.List(s.ctx)
 	more := ""
 	if len(list) > 1 {
 		more = said("scan_node.each_node_says_once_a")
@@ -39,7 +39,7 @@ type scanNodeForget struct {
 
 // Run waits no more for the scans of a node.
 func (c *scanNodeForget) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.ScanNodes(s.ctx)
+	list, err := qrjump.ScanNodes.List(s.ctx)
 	if err != nil {
 		return failed(said("scan_node.forget_scan_node"), c.Node, err)
 	}
@@ -52,7 +52,7 @@ func (c *scanNodeForget) Run(s *session, qrjump *client.Client) error {
 		one.Name, one.Behind)); err != nil {
 		return err
 	}
-	left, err := qrjump.ForgetScanNode(s.ctx, c.Node)
+	left, err := qrjump.ScanNodes.Delete(s.ctx, c.Node)
 	return c.outcome(s, map[string]any{"nodes": append([]client.ScanNode{}, left...)},
 		seeList(said("scan_node.forget_scan_node"), c.Node, "qrjump scan-node list", err),
 		"scan_node.the_node_is_waited_for_2", plain(c.Node), counted(len(left), "node"))

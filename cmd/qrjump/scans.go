@@ -64,7 +64,7 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 			return nil, err
 		}
 		if f.ApplicationID, f.CodeIndex = name.ID, name.Index; name.ID == 0 {
-			found, err := operator.LookupCode(s.ctx, name)
+			found, err := operator.Codes.Get(s.ctx, name)
 			if err != nil {
 				return nil, failed(said("scans.scans_of"), c.Code, err)
 			}
@@ -79,7 +79,7 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 		return &f, nil
 	}
 	// A prefix that was deleted and added again is another rule.
-	changes, err := operator.RuleHistory(s.ctx, c.Rule)
+	changes, err := operator.Rules.ListChanges(s.ctx, c.Rule)
 	if err != nil {
 		return nil, failed(said("scans.scans_of"), c.Rule, err)
 	}
@@ -116,7 +116,7 @@ func (c *scansCommand) file(s *session) error {
 		wanted = &client.ScanFilter{}
 	}
 	_, err = c.write(s, false, func(w io.Writer) error {
-		if err := operator.ExportScans(s.ctx, c.Format, *wanted, w); err != nil {
+		if err := operator.Scans.Export(s.ctx, c.Format, *wanted, w); err != nil {
 			return fault("scans.export_scans", err)
 		}
 		return nil
@@ -217,10 +217,10 @@ func (r *scanReading) first(ctx context.Context) (client.ScanPage, error) {
 	switch {
 	case r.after == "" && r.Follow && r.Since == "" && r.From == "":
 		// New scans are those after the newest; where there is none yet, everything.
-		page, err := r.operator.NewestScans(ctx, 1)
+		page, err := r.operator.Scans.ListNewest(ctx, 1)
 		return client.ScanPage{Next: page.Next, More: true}, err
 	case r.after == "" && r.limit > 0 && !r.filters():
-		page, err := r.operator.NewestScansOf(ctx, r.Owner, r.limit)
+		page, err := r.operator.Scans.ListNewestOf(ctx, r.Owner, r.limit)
 		r.older = page.Older
 		return page, err
 	}
@@ -230,9 +230,9 @@ func (r *scanReading) first(ctx context.Context) (client.ScanPage, error) {
 func (r *scanReading) next(ctx context.Context) (client.ScanPage, error) {
 	size := pageSize(r.limit, r.printed)
 	if r.wanted != nil {
-		return r.operator.FindScans(ctx, *r.wanted, r.after, size)
+		return r.operator.Scans.FindPage(ctx, *r.wanted, r.after, size)
 	}
-	return r.operator.Scans(ctx, r.after, size)
+	return r.operator.Scans.ListPage(ctx, r.after, size)
 }
 
 func (r *scanReading) failed(err error) error {

@@ -146,10 +146,10 @@ func midMonth(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	c, err := client.New(ts.Getenv("URL"), client.Options{AdminToken: strings.TrimSpace(string(token))})
 	ts.Check(err)
-	clock, err := c.Clock(context.Background())
+	clock, err := c.Emulator.GetClock(context.Background())
 	ts.Check(err)
 	if clock.Now.Before(noon) {
-		ts.Check(c.SetClock(context.Background(), noon))
+		ts.Check(c.Emulator.SetClock(context.Background(), noon))
 	}
 }
 

@@ -35,7 +35,7 @@ func (c *seedCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	done, err := qrjump.AddSeed(s.ctx, string(text))
+	done, err := qrjump.Emulator.Seed(s.ctx, string(text))
 	if err != nil {
 		return emulated(said("seed.apply_the_seed")+plain(c.File), err)
 	}

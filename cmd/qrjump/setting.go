@@ -28,7 +28,7 @@ func inWords(one client.Setting) client.Setting {
 
 // Run lists the settings.
 func (c *settingList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.DescribeSettings(s.ctx)
+	list, err := qrjump.Settings.List(s.ctx)
 	if c.Changed {
 		list = slices.DeleteFunc(list, func(one client.Setting) bool { return !one.Changed() })
 	}
@@ -44,7 +44,7 @@ func unmarked(text string) string { return strings.ReplaceAll(text, "`", "") }
 
 // setting finds one by its name.
 func setting(s *session, qrjump *client.Client, did, name string) (client.Setting, error) {
-	list, err := qrjump.DescribeSettings(s.ctx)
+	list, err := qrjump.Settings.List(s.ctx)
 	if err != nil {
 		return client.Setting{}, failed(did, name, err)
 	}
@@ -101,7 +101,7 @@ func (c *settingSet) Run(s *session) error {
 		return err
 	}
 	value := settings.Typed(*c.Value, before.Value)
-	if err := qrjump.SetSettings(client.IfMatch(s.ctx, before.Revision), map[string]any{c.Name: value}); err != nil {
+	if err := qrjump.Settings.Update(client.IfMatch(s.ctx, before.Revision), map[string]any{c.Name: value}); err != nil {
 		return failed("set", c.Name, unlessOvertaken("qrjump setting get "+c.Name, err))
 	}
 	return c.changed(s, qrjump, before, "")
@@ -134,7 +134,7 @@ func (c *settingReset) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := qrjump.ResetSetting(client.IfMatch(s.ctx, before.Revision), c.Name); err != nil {
+	if err := qrjump.Settings.Reset(client.IfMatch(s.ctx, before.Revision), c.Name); err != nil {
 		return seeList("reset", c.Name, "qrjump setting list", unlessOvertaken("qrjump setting get "+c.Name, err))
 	}
 	return c.changed(s, qrjump, before, said("setting.its_default"))

@@ -12,7 +12,7 @@ type snapshotList struct{ operator }
 
 // Run lists the states that are saved.
 func (c *snapshotList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Snapshots(s.ctx)
+	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	return listing[client.Snapshot]{name: "snapshots", none: said("snapshot.none"),
 		heads: []string{"NAME", "SAVED", "VERSION", "ACCOUNTS", "RULES", "BATCHES", "BYTES"}, row: func(one client.Snapshot) []string {
 			return []string{one.Name, when(one.SavedAt), one.Program, fmt.Sprint(one.Accounts), fmt.Sprint(one.Rules),
@@ -43,7 +43,7 @@ type snapshotSave struct {
 
 // Run saves the state of the server.
 func (c *snapshotSave) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Snapshots(s.ctx)
+	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	if err != nil {
 		return noSnapshots("save", err)
 	}
@@ -55,7 +55,7 @@ func (c *snapshotSave) Run(s *session, qrjump *client.Client) error {
 			return err
 		}
 	}
-	one, err := qrjump.SaveSnapshot(s.ctx, c.Name)
+	one, err := qrjump.Emulator.SaveSnapshot(s.ctx, c.Name)
 	return c.outcome(s, one, failed("save", c.Name, err), "snapshot.saved", plain(one.Name), ofSnapshot(one))
 }
 
@@ -69,7 +69,7 @@ type snapshotEnd struct {
 
 // agreed finds the snapshot, and asks; sure = it may be done. would and lost say what would be done, and what is lost by it.
 func (c *snapshotEnd) agreed(s *session, qrjump *client.Client, did, would, lost string) (one client.Snapshot, sure bool, err error) {
-	list, err := qrjump.Snapshots(s.ctx)
+	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	if err != nil {
 		return one, false, noSnapshots(did, err)
 	}
@@ -93,7 +93,7 @@ func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
 	if err != nil || !sure {
 		return err
 	}
-	one, err := qrjump.LoadSnapshot(s.ctx, c.Name)
+	one, err := qrjump.Emulator.LoadSnapshot(s.ctx, c.Name)
 	return c.outcome(s, one, failed("load", c.Name, err), "snapshot.loaded", plain(one.Name), when(one.SavedAt), ofSnapshot(one))
 }
 
@@ -105,5 +105,5 @@ func (c *snapshotDelete) Run(s *session, qrjump *client.Client) error {
 	if err != nil || !sure {
 		return err
 	}
-	return c.outcome(s, one, failed("delete", c.Name, qrjump.DeleteSnapshot(s.ctx, c.Name)), "delete.did", plain(c.Name))
+	return c.outcome(s, one, failed("delete", c.Name, qrjump.Emulator.DeleteSnapshot(s.ctx, c.Name)), "delete.did", plain(c.Name))
 }

@@ -135,12 +135,12 @@ func only(list []client.Account, kind string) (appid string) {
 // account is an account of a kind, which is made where there is none; with what it lacks for something, and for tokens.
 func (c *starting) account(s *session, qrjump *client.Client, appid, kind, ability, stdin string, made ...string) (a client.Account,
 	lacks []string, err error) {
-	a, err = qrjump.Account(s.ctx, appid)
+	a, err = qrjump.Accounts.Get(s.ctx, appid)
 	if isNotFound(err) {
 		if err = c.do(s, true, stdin, append([]string{"account", "put", appid, "--kind", kind}, made...)...); err != nil {
 			return a, nil, err
 		}
-		a, err = qrjump.Account(s.ctx, appid)
+		a, err = qrjump.Accounts.Get(s.ctx, appid)
 	}
 	switch {
 	case err != nil:
@@ -148,7 +148,7 @@ func (c *starting) account(s *session, qrjump *client.Client, appid, kind, abili
 	case a.Kind != kind:
 		return a, nil, misused("start.kind", appid, a.Kind, kind)
 	}
-	list, err := qrjump.Abilities(s.ctx, appid)
+	list, err := qrjump.Accounts.ListAbilities(s.ctx, appid)
 	for _, one := range list {
 		for _, n := range one.Needs {
 			if (one.Ability == ability || one.Ability == "tokens") && !n.Met {
@@ -237,7 +237,7 @@ func (c *startCodes) Run(s *session, qrjump *client.Client) error {
 			return err
 		}
 	}
-	code, err := qrjump.LookupCode(s.ctx, client.CodeName{ID: order.ApplicationID})
+	code, err := qrjump.Codes.Get(s.ctx, client.CodeName{ID: order.ApplicationID})
 	if err != nil {
 		return aboutStored(s, qrjump, "show", order.ApplicationID, err)
 	}
@@ -283,7 +283,7 @@ func startedJob(application int64) (string, error) {
 }
 
 func (c *startCodes) questions(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Accounts(s.ctx, "", 1000)
+	list, err := qrjump.Accounts.List(s.ctx, "", 1000)
 	if err != nil {
 		return failed("list", "accounts", err)
 	}
@@ -350,7 +350,7 @@ func (c *startCodes) ready(s *session, qrjump *client.Client) error {
 // order asks for the codes, and waits until they are made.
 func (c *startCodes) order(s *session, qrjump *client.Client) (one client.Order, err error) {
 	for ordered := false; ; {
-		list, err := qrjump.Orders(s.ctx, c.AppID, 0, 1000)
+		list, err := qrjump.Orders.List(s.ctx, c.AppID, 0, 1000)
 		if err != nil {
 			return one, failed("list", "orders", err)
 		}
@@ -390,7 +390,7 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	list, err := qrjump.Accounts(s.ctx, "", 1000)
+	list, err := qrjump.Accounts.List(s.ctx, "", 1000)
 	if err != nil {
 		return failed("list", "accounts", err)
 	}
@@ -407,7 +407,7 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	as := []string{"--appid", c.AppID, "--secret", "-"}
-	there, err := qrjump.StoredRules(s.ctx, client.StoredRuleQuery{Owner: c.AppID, Prefix: c.Prefix, Limit: 1})
+	there, err := qrjump.Rules.List(s.ctx, client.StoredRuleQuery{Owner: c.AppID, Prefix: c.Prefix, Limit: 1})
 	switch {
 	case err != nil:
 		return failed("show", c.Prefix, err)
@@ -434,7 +434,7 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 
 // ready makes the account so that it may have rules that open it. Its secret is kept in a file.
 func (c *startRules) ready(s *session, qrjump *client.Client, file string) error {
-	_, err := qrjump.Account(s.ctx, c.AppID)
+	_, err := qrjump.Accounts.Get(s.ctx, c.AppID)
 	if isNotFound(err) {
 		if err := c.keep(s, "start.wrote_secret", file, rand.Text(), c.AppID); err != nil {
 			return err

@@ -109,11 +109,11 @@ func (c *statsShow) Run(s *session) error {
 	asked := client.StatisticsQuery{From: from, To: to, By: c.By, Group: c.Group, Count: c.Count, Filter: c.Filter, Limit: c.Limit,
 		Wait: true}
 	if wanted, err := c.write(s, c.CSV || c.JSON, func(w io.Writer) error {
-		return operator.ExportStatistics(s.ctx, c.Format, asked, w)
+		return operator.Statistics.Export(s.ctx, c.Format, asked, w)
 	}); wanted {
 		return err
 	}
-	found, err := operator.Statistics(s.ctx, asked)
+	found, err := operator.Statistics.Get(s.ctx, asked)
 	if err != nil {
 		return fault("stats.stats", err)
 	}
@@ -272,11 +272,11 @@ func (c *statsMisses) Run(s *session, operator *client.Client) error {
 	}
 	asked := client.MissQuery{From: from, To: to, Owner: c.Owner, Limit: c.Limit, Wait: true}
 	if wanted, err := c.write(s, c.JSON, func(w io.Writer) error {
-		return operator.ExportMisses(s.ctx, c.Format, asked, w)
+		return operator.Statistics.ExportUnmatched(s.ctx, c.Format, asked, w)
 	}); wanted {
 		return err
 	}
-	list, err := operator.Misses(s.ctx, asked)
+	list, err := operator.Statistics.ListUnmatched(s.ctx, asked)
 	if err != nil {
 		return fault("stats.stats_misses", err)
 	}
@@ -297,7 +297,7 @@ type statsVerify struct{ operator }
 
 // Run lets the server count its ledger again; a difference is a failure.
 func (c *statsVerify) Run(s *session, operator *client.Client) error {
-	r, err := operator.Recount(s.ctx)
+	r, err := operator.Statistics.Verify(s.ctx)
 	if err != nil {
 		return fault("stats.stats_verify", err)
 	}
@@ -346,21 +346,21 @@ func (c *statsAlarms) Run(s *session) error {
 	}
 	asked := client.AlarmQuery{Open: !c.All && !c.Standing, Standing: c.Standing, ApplicationID: c.Batch, Owner: c.Owner, Limit: 1000}
 	if wanted, err := c.write(s, c.JSON || c.Dismiss != 0 || c.Acknowledge != 0, func(w io.Writer) error {
-		return operator.ExportAlarms(s.ctx, c.Format, s.inLanguage("en", "zh"), asked, w)
+		return operator.Alarms.Export(s.ctx, c.Format, s.inLanguage("en", "zh"), asked, w)
 	}); wanted {
 		return err
 	}
 	if c.Dismiss != 0 {
-		a, err := operator.DismissAlarm(s.ctx, c.Dismiss, c.Note)
+		a, err := operator.Alarms.Dismiss(s.ctx, c.Dismiss, c.Note)
 		return c.outcome(s, a, failed("dismiss", fmt.Sprint("alarm ", c.Dismiss), err), "stats.alarm_of_code_is_dismissed",
 			a.ID, a.ApplicationID, a.CodeIndex, plain(a.DismissedBy), plain(a.Note))
 	}
 	if c.Acknowledge != 0 {
-		a, err := operator.AcknowledgeAlarm(s.ctx, c.Acknowledge)
+		a, err := operator.Alarms.Acknowledge(s.ctx, c.Acknowledge)
 		return c.outcome(s, a, failed("acknowledge", fmt.Sprint("alarm ", c.Acknowledge), err), "stats.alarm_is_acknowledged_by",
 			a.ID, plain(a.AcknowledgedBy))
 	}
-	list, err := operator.Alarms(s.ctx, asked)
+	list, err := operator.Alarms.List(s.ctx, asked)
 	if err != nil {
 		return fault("stats.stats_alarms", err)
 	}

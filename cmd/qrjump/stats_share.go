@@ -13,7 +13,7 @@ type statsShare struct {
 
 // Run makes a link to a chart.
 func (c *statsShare) Run(s *session, qrjump *client.Client) error {
-	one, err := qrjump.ShareChart(s.ctx, client.NewSharedChart{Question: c.Question, Title: c.Title, Days: c.Days})
+	one, err := qrjump.Charts.Create(s.ctx, client.NewSharedChart{Question: c.Question, Title: c.Title, Days: c.Days})
 	if err != nil {
 		return failed(said("stats_share.share"), c.Question, err)
 	}
@@ -32,13 +32,13 @@ func (c *statsShared) Run(s *session, qrjump *client.Client) error {
 		if err := c.confirmed(s, said("stats_share.ends", plain(c.End))); err != nil {
 			return err
 		}
-		one, err := qrjump.EndSharedChart(s.ctx, c.End)
+		one, err := qrjump.Charts.Revoke(s.ctx, c.End)
 		if err != nil {
 			return failed(said("stats_share.end"), c.End, err)
 		}
 		return c.outcome(s, one, nil, "stats_share.ended", one.ID)
 	}
-	list, err := qrjump.SharedCharts(s.ctx)
+	list, err := qrjump.Charts.List(s.ctx)
 	return listing[client.SharedChart]{name: "charts", none: said("stats_share.none"), newestFirst: true,
 		heads: []string{"ID", "TITLE", "QUESTION", "SHARED BY", "ENDS"},
 		row: func(one client.SharedChart) []string {

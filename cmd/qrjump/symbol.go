@@ -195,7 +195,7 @@ func (c *ruleQR) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	list, err := wire.AllRules(s.ctx, "")
+	list, err := wire.Wire.ListAllRules(s.ctx, "")
 	if err != nil {
 		return fault("rule.list_rules", err)
 	}

@@ -76,7 +76,7 @@ func (c *codeCheck) text(text string) error {
 	}
 	within, cancel := context.WithTimeout(c.s.ctx, askWithin)
 	defer cancel()
-	e, err := c.scanner.Explain(within, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: text}, AssumePublished: true})
+	e, err := c.scanner.Scans.Explain(within, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: text}, AssumePublished: true})
 	if err != nil {
 		c.scanner = nil
 		return c.form(text)

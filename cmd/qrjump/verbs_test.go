@@ -83,7 +83,7 @@ var everyVerb = []verb{
 	{path: "account link", api: adminAPI, words: "brand1 shop1", says: `^shop1 is now linked with brand1$`},
 	{path: "account link", api: adminAPI, words: "brand1 shop1 --remove --yes", says: `^shop1 is no longer linked with brand1$`},
 	{path: "account jump", api: adminAPI, words: "shop1 off --yes", says: `^jumping is off for shop1$`, after: func(w *world) {
-		if a, err := w.operator.Account(w.t.Context(), "shop1"); err != nil || a.JumpOpen {
+		if a, err := w.operator.Accounts.Get(w.t.Context(), "shop1"); err != nil || a.JumpOpen {
 			w.t.Errorf("jumping was switched off, and is %v, %v", a.JumpOpen, err)
 		}
 	}},
@@ -115,7 +115,7 @@ var everyVerb = []verb{
 	{path: "rule lint", api: wireAPI, says: `^nothing to mend in \d+ rules$`},
 	{path: "rule delete", api: wireAPI, words: "https://tea.example/u/ --yes", says: `^deleted https://tea\.example/u/`},
 	{path: "rule history", api: adminAPI, words: "https://tea.example/u/", says: `delete +shop`, after: func(w *world) {
-		list, err := w.operator.RuleHistory(w.t.Context(), "https://tea.example/u/")
+		list, err := w.operator.Rules.ListChanges(w.t.Context(), "https://tea.example/u/")
 		if err != nil || len(list) == 0 {
 			w.t.Fatal(list, err)
 		}
@@ -154,7 +154,7 @@ var everyVerb = []verb{
 	{path: "code unfreeze", api: adminAPI, words: "$ID 5-9", says: `^unfroze 5 codes of `},
 	{path: "code redeem", api: adminAPI, words: "$ID 5", says: `^redeemed 1 code of `},
 	{path: "code void", api: adminAPI, words: "$ID 6 --yes", says: `^voided 1 code of `, after: func(w *world) {
-		if c, err := w.operator.LookupCode(w.t.Context(), client.CodeName{ID: w.batch(), Index: 6}); err != nil || !c.Void {
+		if c, err := w.operator.Codes.Get(w.t.Context(), client.CodeName{ID: w.batch(), Index: 6}); err != nil || !c.Void {
 			w.t.Errorf("the code was voided, and is %+v, %v", c, err)
 		}
 	}},
@@ -163,7 +163,7 @@ var everyVerb = []verb{
 		says: `^imported 2 codes as application 481865877, 2 of them new$`},
 	{path: "batch take-back", api: adminAPI, words: "481865877 all --yes",
 		says: `^took back 2 codes of 481865877: the application is gone, and its numbers are free$`, after: func(w *world) {
-			if b, err := w.operator.Batch(w.t.Context(), 481865877); err == nil {
+			if b, err := w.operator.Batches.Get(w.t.Context(), 481865877); err == nil {
 				w.t.Errorf("the import was taken back, and is %+v", b)
 			}
 		}},
@@ -257,7 +257,7 @@ var everyVerb = []verb{
 	{path: "gs1 delete", api: adminAPI, words: "01/09506000134352/10/A --yes",
 		says: `^nothing is said of 01/09506000134352/10/A any more; it had 0 links$`,
 		after: func(w *world) {
-			list, err := w.operator.Changes(w.t.Context(), client.ChangesQuery{Newest: true, Kind: "gs1", Limit: 1})
+			list, err := w.operator.AuditLog.List(w.t.Context(), client.ChangesQuery{Newest: true, Kind: "gs1", Limit: 1})
 			if err != nil || len(list) != 1 {
 				w.t.Fatal(list, err)
 			}
@@ -447,7 +447,7 @@ func newWorld(t *testing.T) *world {
 	if w.operator, err = client.New(s.AdminURL, client.Options{AdminToken: w.found["TOKEN"]}); err != nil {
 		t.Fatal(err)
 	}
-	if w.found["KEY"], err = w.operator.AddScanKey(t.Context(), client.ScanKey{Name: "app"}); err != nil {
+	if w.found["KEY"], err = w.operator.ScanKeys.Create(t.Context(), client.ScanKey{Name: "app"}); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -491,7 +491,7 @@ func (w *world) askForAuthorization() {
 
 // askForLink asks as a service account for a link that waits for an answer.
 func (w *world) askForLink() {
-	if err := w.operator.SetSettings(w.t.Context(), map[string]any{"hold_links": true,
+	if err := w.operator.Settings.Update(w.t.Context(), map[string]any{"hold_links": true,
 		"behaviours": map[string]string{"link.own_token_taken": "allow"}}); err != nil {
 		w.t.Fatal(err)
 	}
@@ -499,7 +499,7 @@ func (w *world) askForLink() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	token, err := brand.Token(w.t.Context())
+	token, err := brand.Wire.GetToken(w.t.Context())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -507,7 +507,7 @@ func (w *world) askForLink() {
 		map[string]any{"appid": "shop1", "notify_users": 0, "show_profile": 0}); fmt.Sprint(a["errcode"]) != "0" {
 		w.t.Fatal(a)
 	}
-	list, err := w.operator.Confirmations(w.t.Context(), client.ConfirmationQuery{})
+	list, err := w.operator.Verifications.ListChecks(w.t.Context(), client.ConfirmationQuery{})
 	if err != nil || len(list) == 0 {
 		w.t.Fatal(list, err)
 	}
@@ -516,7 +516,7 @@ func (w *world) askForLink() {
 
 // scanCode scans the first code, for its ticket.
 func (w *world) scanCode() {
-	c, err := w.operator.LookupCode(w.t.Context(), client.CodeName{ID: w.batch()})
+	c, err := w.operator.Codes.Get(w.t.Context(), client.CodeName{ID: w.batch()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -524,7 +524,7 @@ func (w *world) scanCode() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	d, err := scanner.Resolve(w.t.Context(), client.ScanRequest{Text: c.CodeURL, User: "alice"})
+	d, err := scanner.Scans.Resolve(w.t.Context(), client.ScanRequest{Text: c.CodeURL, User: "alice"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -784,7 +784,7 @@ func TestAWordMeansOneThing(t *testing.T) {
 	w := newWorld(t)
 	environment(t, map[string]string{"DATA": filepath.Join(w.dir, "data"), "APPID": "shop", "SECRET": "the-secret-of-both",
 		"CONTEXTS": filepath.Join(w.dir, "contexts.yaml")})
-	if err := w.operator.SetSettings(t.Context(), map[string]any{"allow_private_hosts": true}); err != nil {
+	if err := w.operator.Settings.Update(t.Context(), map[string]any{"allow_private_hosts": true}); err != nil {
 		t.Fatal(err)
 	}
 	usual := map[string]bool{"show": true, "add": true, "set": true, "delete": true}
@@ -975,7 +975,7 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 		})
 	}
 	// Nothing was done at any of the listeners.
-	list, err := w.operator.Accounts(t.Context(), "", 0)
+	list, err := w.operator.Accounts.List(t.Context(), "", 0)
 	if err != nil || len(list) != 2 {
 		t.Errorf("got the accounts %+v, %v, want those of the seed", list, err)
 	}

@@ -20,8 +20,9 @@ type confirmationList struct {
 
 // Run lists checks of verification files, the newest last.
 func (c *confirmationList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Confirmations(s.ctx, client.ConfirmationQuery{RID: c.RID, Owner: c.Account, Prefix: c.Prefix, Failed: c.Failed,
-		Limit: c.Limit})
+	list, err := qrjump.Verifications.ListChecks(s.ctx, client.ConfirmationQuery{RID: c.RID, Owner: c.Account, Prefix: c.Prefix,
+		Failed: c.Failed,
+		Limit:  c.Limit})
 	if err != nil {
 		return failed("list", "confirmations", err)
 	}
@@ -41,7 +42,7 @@ type confirmationShow struct {
 
 // Run tells one check in full.
 func (c *confirmationShow) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Confirmations(s.ctx, client.ConfirmationQuery{RID: c.RID, Limit: 1})
+	list, err := qrjump.Verifications.ListChecks(s.ctx, client.ConfirmationQuery{RID: c.RID, Limit: 1})
 	if err != nil {
 		return failed(said("verification.show_confirmation"), c.RID, err)
 	}
@@ -106,7 +107,8 @@ type recheckList struct {
 func (c *recheckList) Run(s *session, qrjump *client.Client) error {
 	const page = 1000
 	all, err := everyPage(page, func(after client.Recheck) ([]client.Recheck, error) {
-		return qrjump.Rechecks(s.ctx, client.RecheckQuery{Owner: c.Account, Failing: c.Failing, Limit: page, AfterOwner: after.Owner,
+		return qrjump.Verifications.List(s.ctx, client.RecheckQuery{Owner: c.Account, Failing: c.Failing, Limit: page,
+			AfterOwner:     after.Owner,
 			AfterDirectory: after.Directory})
 	})
 	if err != nil {
@@ -127,7 +129,7 @@ type recheckNow struct{ operator }
 
 // Run looks at all verification files now.
 func (c *recheckNow) Run(s *session, qrjump *client.Client) error {
-	done, err := qrjump.RecheckNow(s.ctx)
+	done, err := qrjump.Verifications.Run(s.ctx)
 	see := ""
 	if done.Failing > 0 {
 		see = said("verification.see_qrjump_recheck_list_failing")
@@ -149,7 +151,7 @@ func (c *userErase) Run(s *session, qrjump *client.Client) error {
 	if err := c.confirmed(s, said("verification.every_scan_of", whose)); err != nil {
 		return err
 	}
-	scans, err := qrjump.EraseUser(s.ctx, c.Namespace, c.User)
+	scans, err := qrjump.Scans.EraseUser(s.ctx, c.Namespace, c.User)
 	says := said("verification.erased_anonymous_now_and_count", whose, said("verification.scans_are", scans))
 	if scans == 0 {
 		says = said("verification.no_scan_of", whose)

@@ -34,7 +34,7 @@ func (c *verifyCommand) Run(s *session) error {
 		if err != nil {
 			return err
 		}
-		file, err := wire.DownloadFile(s.ctx)
+		file, err := wire.Wire.GetVerificationFile(s.ctx)
 		if err != nil {
 			return fault("rule.verification_file", err)
 		}

@@ -18,7 +18,7 @@ type webhookList struct{ operator }
 
 // Run lists who is told of scans and alarms.
 func (c *webhookList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Webhooks(s.ctx)
+	list, err := qrjump.Webhooks.List(s.ctx)
 	return listing[client.Webhook]{name: "webhooks", none: said("webhook.there_is_no_webhook_add"),
 		heads: []string{"ID", "STATE", "URL", "TOLD OF", "MADE"},
 		row: func(one client.Webhook) []string {
@@ -109,7 +109,7 @@ func (c *webhookAdd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	added, err := qrjump.AddWebhook(s.ctx, want)
+	added, err := qrjump.Webhooks.Create(s.ctx, want)
 	if err != nil {
 		return failed(said("webhook.add_webhook"), c.URL, err)
 	}
@@ -123,7 +123,7 @@ func (c *webhookAdd) Run(s *session) error {
 
 // webhook finds one by its id.
 func webhook(s *session, qrjump *client.Client, did string, id int64) (client.Webhook, error) {
-	list, err := qrjump.Webhooks(s.ctx)
+	list, err := qrjump.Webhooks.List(s.ctx)
 	if err != nil {
 		return client.Webhook{}, fault("webhook.webhook", maybeSaid("did."+did, did), id, err)
 	}
@@ -167,7 +167,7 @@ func (c *webhookChange) Run(s *session) error {
 	if c.URL != nil {
 		want.URL = *c.URL
 	}
-	changed, err := qrjump.SetWebhook(client.IfMatch(s.ctx, one.Revision), c.ID, want, c.Enabled)
+	changed, err := qrjump.Webhooks.Update(client.IfMatch(s.ctx, one.Revision), c.ID, want, c.Enabled)
 	return c.outcome(s, changed,
 		seeList(said("webhook.change_webhook"), number(c.ID), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err)),
 		"webhook.changed_webhook_it_is_and", changed.ID, onOff(changed.Enabled), plain(changed.URL),
@@ -189,7 +189,7 @@ func (c *webhookDelete) Run(s *session, qrjump *client.Client) error {
 	if err := c.confirmed(s, said("webhook.webhook_to_ends_and_what", c.ID, one.URL)); err != nil {
 		return err
 	}
-	_, err = qrjump.DeleteWebhook(client.IfMatch(s.ctx, one.Revision), c.ID)
+	_, err = qrjump.Webhooks.Delete(client.IfMatch(s.ctx, one.Revision), c.ID)
 	return c.outcome(s, one, seeList(said("webhook.delete_webhook"), number(c.ID), "qrjump webhook list",
 		unlessOvertaken("qrjump webhook list", err)),
 		"webhook.deleted_webhook_to", one.ID, plain(one.URL))
@@ -206,7 +206,7 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 	if _, err := webhook(s, qrjump, "test", c.ID); err != nil {
 		return err
 	}
-	event, err := qrjump.TestWebhook(s.ctx, c.ID)
+	event, err := qrjump.Webhooks.Test(s.ctx, c.ID)
 	if err != nil {
 		return seeList(said("webhook.test_webhook"), number(c.ID), "qrjump webhook list", err)
 	}
@@ -237,7 +237,7 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 func (c *webhookTest) tried(ctx context.Context, qrjump *client.Client, event string) (client.Delivery, error) {
 	until := time.After(c.Wait)
 	for {
-		list, err := qrjump.Deliveries(ctx, client.DeliveryQuery{Webhook: c.ID})
+		list, err := qrjump.Webhooks.ListDeliveries(ctx, client.DeliveryQuery{Webhook: c.ID})
 		if err != nil {
 			return client.Delivery{}, err
 		}
@@ -273,7 +273,8 @@ func (c *webhookDeliveries) Run(s *session, qrjump *client.Client) error {
 			return err
 		}
 	}
-	list, err := qrjump.Deliveries(s.ctx, client.DeliveryQuery{Webhook: c.Webhook, State: c.State, Before: c.Before, Limit: c.Limit})
+	list, err := qrjump.Webhooks.ListDeliveries(s.ctx, client.DeliveryQuery{Webhook: c.Webhook, State: c.State, Before: c.Before,
+		Limit: c.Limit})
 	return listing[client.Delivery]{name: "deliveries", none: said("webhook.no_delivery_is_like_that"), newestFirst: true,
 		heads: []string{"ID", "WEBHOOK", "EVENT", "STATE", "TRIES", "ANSWERED", "LAST TRY", "NEXT TRY", "FAULT"},
 		row: func(d client.Delivery) []string {
@@ -290,7 +291,7 @@ type webhookResend struct {
 
 // Run sends something again.
 func (c *webhookResend) Run(s *session, qrjump *client.Client) error {
-	again, err := qrjump.ReplayDelivery(s.ctx, c.ID)
+	again, err := qrjump.Webhooks.RetryDelivery(s.ctx, c.ID)
 	return c.outcome(s, again, seeList(said("webhook.resend_delivery"), number(c.ID), "qrjump webhook deliveries", err),
 		"webhook.delivery_is_sent_to_webhook", again.ID, again.Webhook, plain(again.Event))
 }

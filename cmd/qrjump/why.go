@@ -16,7 +16,7 @@ type whyCommand struct {
 
 // Run says why a call was answered so, and how sure that is.
 func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
-	call, err := qrjump.Call(s.ctx, c.RID)
+	call, err := qrjump.Calls.Get(s.ctx, c.RID)
 	if err != nil {
 		return fault("why.why", c.RID, err)
 	}

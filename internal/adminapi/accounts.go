@@ -334,10 +334,10 @@ func (a accountAPI) getOpenID(ctx context.Context, in *struct {
 func (a accountAPI) listNotices(ctx context.Context, in *struct {
 	AppIDPath
 	Page
-}) (client.NoticeList, error) {
+}) (client.NotificationList, error) {
 	list, err := a.Accounts.Notices(ctx, in.AppID, in.Limit)
-	return client.NoticeList{Notices: each(list, func(n accounts.Notice) client.Notice {
-		return client.Notice{ID: n.ID, At: n.At, Kind: string(n.Kind), Prefix: n.Prefix, Reason: n.Reason}
+	return client.NotificationList{Notices: each(list, func(n accounts.Notice) client.Notification {
+		return client.Notification{ID: n.ID, At: n.At, Kind: string(n.Kind), Prefix: n.Prefix, Reason: n.Reason}
 	})}, err
 }
 

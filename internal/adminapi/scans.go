@@ -246,7 +246,7 @@ func (a scanAPI) forgetScanNode(ctx context.Context, in *struct {
 func (a scanAPI) eraseUser(ctx context.Context, in *struct {
 	User      string `path:"user"`
 	Namespace string `query:"namespace" default:"default"`
-}) (client.Erased, error) {
+}) (client.ErasureResult, error) {
 	hash := a.UserHash(in.Namespace, in.User)
 	n, err := a.Scans.Erase(ctx, hash)
 	if err == nil {
@@ -257,7 +257,7 @@ func (a scanAPI) eraseUser(ctx context.Context, in *struct {
 	if err == nil {
 		err = a.History.Note(ctx, "scans", "", "erase", map[string]int64{"scans": n})
 	}
-	return client.Erased{Scans: n}, err
+	return client.ErasureResult{Scans: n}, err
 }
 
 // scanRow is a scan of an export. The names are those of scanRecord.

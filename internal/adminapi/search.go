@@ -32,34 +32,34 @@ type searching struct {
 	owners     []string // whose things are wanted; none = everybody's
 	quick      bool
 	caller     operations.Caller
-	found      client.Found
+	found      client.SearchResult
 }
 
 func (a accountAPI) search(ctx context.Context, in *struct {
 	Text    string `query:"q" maxLength:"1024" doc:"a name or AppID, a part of a prefix, a link, a code text, nine characters or APPLICATION:INDEX, a serial number, an isv_application_id, an activity, a request id"`
 	Account string `query:"account" maxLength:"128" doc:"only what is this account's; left out: of all accounts that the caller may see"`
 	Quick   bool   `query:"quick" doc:"of rules, only those whose link begins with the text and the newest 2,000; left out: all of them, for two seconds at most"`
-}) (client.Found, error) {
+}) (client.SearchResult, error) {
 	whose, err := accountsOf(ctx, in.Account)
 	if err != nil {
-		return client.Found{}, err
+		return client.SearchResult{}, err
 	}
 	text := strings.TrimSpace(in.Text)
 	s := &searching{Admin: a.Admin, text: text, part: strings.ToLower(text), owners: whose, quick: in.Quick, caller: operations.CallerOf(ctx),
-		found: client.Found{Hits: []client.Hit{}, Partial: []string{}}}
+		found: client.SearchResult{Hits: []client.SearchHit{}, Partial: []string{}}}
 	s.sees = func(appid string) bool { return len(whose) == 0 || slices.Contains(whose, appid) }
 	if text == "" {
 		return s.found, nil
 	}
 	for _, kind := range []func(context.Context) error{s.accounts, s.rules, s.batches, s.code, s.serials, s.calls} {
 		if err := kind(ctx); err != nil {
-			return client.Found{}, err
+			return client.SearchResult{}, err
 		}
 	}
 	return s.found, nil
 }
 
-func (s *searching) add(hits ...client.Hit) { s.found.Hits = append(s.found.Hits, hits...) }
+func (s *searching) add(hits ...client.SearchHit) { s.found.Hits = append(s.found.Hits, hits...) }
 
 func (s *searching) partial(kind string, is bool) {
 	if is {
@@ -82,7 +82,7 @@ func (s *searching) accounts(context.Context) error {
 		return err
 	}
 	for _, one := range list {
-		s.add(client.Hit{Kind: "account", Key: one.AppID, Name: one.Name})
+		s.add(client.SearchHit{Kind: "account", Key: one.AppID, Name: one.Name})
 	}
 	s.partial("account", total > len(list))
 	return nil
@@ -96,10 +96,10 @@ func (s *searching) rules(ctx context.Context) error {
 	}
 	hit, falls := s.Resolver.Finder.Governing(s.text)
 	if falls && s.sees(hit.Owner) && !slices.ContainsFunc(list, func(r rules.Rule) bool { return r.ID == hit.ID }) {
-		s.add(client.Hit{Kind: "rule", Key: hit.Prefix, Name: hit.Page, Account: hit.Owner})
+		s.add(client.SearchHit{Kind: "rule", Key: hit.Prefix, Name: hit.Page, Account: hit.Owner})
 	}
 	for _, r := range list {
-		s.add(client.Hit{Kind: "rule", Key: r.Prefix.Text, Name: r.Path, Account: r.Owner})
+		s.add(client.SearchHit{Kind: "rule", Key: r.Prefix.Text, Name: r.Path, Account: r.Owner})
 	}
 	s.partial("rule", !whole || len(list) == mostHits)
 	return nil
@@ -108,7 +108,7 @@ func (s *searching) rules(ctx context.Context) error {
 // batches are those whose number or isv_application_id has the text, and the activities of the newest ones.
 func (s *searching) batches(context.Context) error {
 	now, n, looked := s.Codes.Now(), 0, 0
-	var activities []client.Hit
+	var activities []client.SearchHit
 	list := s.Codes.Memory.Batches()
 	slices.Reverse(list)
 	for _, b := range list {
@@ -118,14 +118,14 @@ func (s *searching) batches(context.Context) error {
 		isv := strings.TrimPrefix(b.ISV, "\x01")
 		if id := strconv.FormatInt(b.ID, 10); n <= mostHits && (id == s.text || strings.Contains(strings.ToLower(isv), s.part)) {
 			if n++; n <= mostHits {
-				s.add(client.Hit{Kind: "batch", Key: id, Name: isv, Account: b.Account})
+				s.add(client.SearchHit{Kind: "batch", Key: id, Name: isv, Account: b.Account})
 			}
 		}
 		if looked++; looked > mostBatches || len(activities) > mostHits {
 			continue
 		}
 		for _, name := range s.Codes.Memory.Activities(b.ID, now) {
-			one := client.Hit{Kind: "activity", Key: name, Account: b.Account}
+			one := client.SearchHit{Kind: "activity", Key: name, Account: b.Account}
 			if strings.Contains(strings.ToLower(name), s.part) && !slices.Contains(activities, one) {
 				activities = append(activities, one)
 			}
@@ -153,7 +153,7 @@ func (s *searching) code(ctx context.Context) error {
 		return err
 	}
 	if err == nil && s.sees(f.Batch.Account) {
-		s.add(client.Hit{Kind: "code", Key: fmt.Sprintf("%d:%d", f.Batch.ID, f.Index), Account: f.Batch.Account})
+		s.add(client.SearchHit{Kind: "code", Key: fmt.Sprintf("%d:%d", f.Batch.ID, f.Index), Account: f.Batch.Account})
 	}
 	return nil
 }
@@ -171,7 +171,8 @@ func (s *searching) serials(ctx context.Context) error {
 	}
 	found, err := s.Codes.Serialised(ctx, ids, s.text, mostHits+1)
 	for _, one := range found[:min(len(found), mostHits)] {
-		s.add(client.Hit{Kind: "serial", Key: fmt.Sprintf("%d:%d", one.Batch, one.Index), Name: one.Serial.Serial, Account: of[one.Batch]})
+		s.add(client.SearchHit{Kind: "serial", Key: fmt.Sprintf("%d:%d", one.Batch, one.Index), Name: one.Serial.Serial,
+			Account: of[one.Batch]})
 	}
 	s.partial("serial", len(found) > mostHits || len(ids) == mostBatches)
 	return err
@@ -187,7 +188,7 @@ func (s *searching) calls(ctx context.Context) error {
 		return nil
 	}
 	if err == nil && s.sees(one.Account) {
-		s.add(client.Hit{Kind: "call", Key: one.RID, Name: one.Path, Account: one.Account})
+		s.add(client.SearchHit{Kind: "call", Key: one.RID, Name: one.Path, Account: one.Account})
 	}
 	return err
 }

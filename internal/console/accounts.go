@@ -53,7 +53,7 @@ func (c *Console) accounts(v *visit) {
 	offset, ok := v.number("offset")
 	data := accountsView{AccountQuery: client.AccountQuery{Text: strings.TrimSpace(q.Get("text")), Kind: q.Get("kind"),
 		State: q.Get("state"), Order: q.Get("order"), Offset: int(offset), Limit: pageRows, Scans: true}}
-	if !ok || v.failed(into(&data.AccountList)(v.api.FindAccounts(v.ctx(), data.AccountQuery))) {
+	if !ok || v.failed(into(&data.AccountList)(v.api.Accounts.ListPage(v.ctx(), data.AccountQuery))) {
 		return
 	}
 	data.Pager = v.pages(offset, len(data.Accounts), data.Total)
@@ -108,7 +108,7 @@ func (f *accountForm) read(r *http.Request) {
 // put stores the account as the form says.
 func (v *visit) put(f accountForm) {
 	v.fresh = f.New
-	err := v.api.PutAccount(v.ctx(), f.AppID, f.AccountPut)
+	err := v.api.Accounts.Set(v.ctx(), f.AppID, f.AccountPut)
 	if f.New && client.ChangedMeanwhile(err) != nil {
 		v.refuse(http.StatusConflict, "appid", v.say("accounts.exists", f.AppID))
 	} else if !v.failed(err) {
@@ -129,7 +129,7 @@ func (c *Console) makeAccount(v *visit) {
 
 // theAccount is the account that the address names; false after a page said why not.
 func (v *visit) theAccount() (client.Account, bool) {
-	a, err := v.api.Account(v.ctx(), v.r.PathValue("appid"))
+	a, err := v.api.Accounts.Get(v.ctx(), v.r.PathValue("appid"))
 	return a, !v.failed(err)
 }
 
@@ -154,7 +154,7 @@ type accountView struct {
 	Abilities []client.Ability
 	Links     []client.AccountLink
 	Holders   []client.Holding
-	Notices   []client.Notice
+	Notices   []client.Notification
 	Left      *int // publishes of this month
 	Users     []string
 	More      string // the user after whom further members come; "" = these are all
@@ -189,17 +189,17 @@ func (c *Console) account(v *visit) {
 		return
 	}
 	data, ctx := accountView{Account: a}, v.ctx()
-	if a.Kind == "service_account" && v.failed(into(&data.Links)(v.api.Links(ctx, a.AppID))) {
+	if a.Kind == "service_account" && v.failed(into(&data.Links)(v.api.Links.List(ctx, a.AppID))) {
 		return
 	}
-	if v.failed(into(&data.Abilities)(v.api.Abilities(ctx, a.AppID))) ||
-		v.failed(into(&data.Holders)(v.api.Authorizations(ctx, a.AppID))) ||
-		v.failed(into(&data.Notices)(v.api.Notices(ctx, a.AppID, 10))) {
+	if v.failed(into(&data.Abilities)(v.api.Accounts.ListAbilities(ctx, a.AppID))) ||
+		v.failed(into(&data.Holders)(v.api.Accounts.ListAuthorizations(ctx, a.AppID))) ||
+		v.failed(into(&data.Notices)(v.api.Accounts.ListNotifications(ctx, a.AppID, 10))) {
 		return
 	}
 	if a.Kind == "mini_program" {
 		data.Left = new(int)
-		if v.failed(into(data.Left)(v.api.PublishesLeft(ctx, a.AppID))) {
+		if v.failed(into(data.Left)(v.api.Accounts.GetQuota(ctx, a.AppID))) {
 			return
 		}
 	}
@@ -226,42 +226,42 @@ func (c *Console) changeAccount(v *visit) {
 	switch form("did") {
 	case "versions":
 		_ = v.r.ParseForm()
-		err = v.api.SetVersions(ctx, appid, v.r.Form["versions"])
+		err = v.api.Accounts.SetVersions(ctx, appid, v.r.Form["versions"])
 	case "jump-on":
-		err = v.api.SetJump(ctx, appid, true)
+		err = v.api.Accounts.SetRulesEnabled(ctx, appid, true)
 	case "jump-off":
 		if !v.sure("sure.jump-off", appid) {
 			return
 		}
-		err = v.api.SetJump(ctx, appid, false)
+		err = v.api.Accounts.SetRulesEnabled(ctx, appid, false)
 	case "member":
-		err = v.api.SetMember(ctx, appid, user, form("role"))
+		err = v.api.Accounts.SetMember(ctx, appid, user, form("role"))
 	case "member-off":
 		if !v.sure("sure.member", user) {
 			return
 		}
-		err = v.api.RemoveMember(ctx, appid, user)
+		err = v.api.Accounts.DeleteMember(ctx, appid, user)
 	case "link":
-		err = v.api.Link(ctx, appid, mini)
+		err = v.api.Links.Create(ctx, appid, mini)
 	case "unlink":
 		if !v.sure("sure.unlink", mini) {
 			return
 		}
-		err = v.api.Unlink(ctx, appid, mini)
+		err = v.api.Links.Delete(ctx, appid, mini)
 	case "agree", "refuse":
-		_, err = v.api.ConfirmLink(ctx, appid, mini, form("side"), form("did") == "agree")
+		_, err = v.api.Links.Confirm(ctx, appid, mini, form("side"), form("did") == "agree")
 	case "withdraw":
 		if !v.sure("sure.withdraw", component) {
 			return
 		}
-		err = v.api.WithdrawFromAccount(ctx, appid, component)
+		err = v.api.Accounts.RevokeAuthorization(ctx, appid, component)
 	case "tokens":
 		if !v.sure("sure.tokens", appid) {
 			return
 		}
-		err = v.api.EndTokens(ctx, appid)
+		err = v.api.Accounts.RevokeTokens(ctx, appid)
 	case "delete":
-		if v.deleted(v.api.DeleteAccount, appid) {
+		if v.deleted(v.api.Accounts.Delete, appid) {
 			v.redirect(Root + "/accounts?done=deleted")
 		}
 		return

@@ -56,7 +56,7 @@ func (v *visit) showAgreement(data agreeView, status int, first bool) {
 		v.fault(http.StatusForbidden, v.say("agree.role", v.say("role.operator")))
 		return
 	}
-	asked, err := v.api.AskedAuthorization(v.ctx(), client.AuthorizationQuestion{Reference: data.Reference, Part: data.Part})
+	asked, err := v.api.Consents.Get(v.ctx(), client.AuthorizationQuestion{Reference: data.Reference, Part: data.Part})
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
 		v.fault(http.StatusUnprocessableEntity, v.say("agree.gone", strings.TrimPrefix(said.Detail, "reference: ")))
 		return
@@ -78,7 +78,7 @@ func (v *visit) showAgreement(data agreeView, status int, first bool) {
 	}
 	// What was chosen stays while others are searched for.
 	if data.AppID != "" && !slices.ContainsFunc(asked.Accounts, func(a client.AskedAccount) bool { return a.AppID == data.AppID }) {
-		if one, err := v.api.Account(v.ctx(), data.AppID); err == nil {
+		if one, err := v.api.Accounts.Get(v.ctx(), data.AppID); err == nil {
 			data.Accounts = append([]client.AskedAccount{{AppID: one.AppID, Name: one.Name, Kind: one.Kind}}, data.Accounts...)
 		}
 	}
@@ -117,7 +117,7 @@ func (c *Console) decideAgreement(v *visit) {
 		v.showAgreement(data, http.StatusUnprocessableEntity, false)
 		return
 	}
-	location, err := v.api.AgreeToPlatform(v.ctx(), client.AuthorizationAgreed{Reference: data.Reference, AppID: data.AppID,
+	location, err := v.api.Consents.Create(v.ctx(), client.AuthorizationAgreed{Reference: data.Reference, AppID: data.AppID,
 		PermissionSets: data.Sets, Move: text("move") != ""})
 	if said, is := refused(err, http.StatusForbidden, http.StatusConflict, http.StatusUnprocessableEntity); is {
 		switch {

@@ -40,7 +40,7 @@ func (c *Console) alarm(v *visit) {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
-	list, err := v.api.Alarms(v.ctx(), client.AlarmQuery{After: id - 1, Limit: 1})
+	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{After: id - 1, Limit: 1})
 	if v.failed(err) {
 		return
 	}
@@ -49,8 +49,8 @@ func (c *Console) alarm(v *visit) {
 		return
 	}
 	data := alarmPage{alarmView: v.withReasons(list)[0]}
-	if v.failed(into(&data.Code)(v.api.LookupCode(v.ctx(), client.CodeName{ID: data.ApplicationID, Index: data.CodeIndex}))) ||
-		v.failed(into(&data.Scans)(v.api.CodeScans(v.ctx(), data.ApplicationID, data.CodeIndex))) {
+	if v.failed(into(&data.Code)(v.api.Codes.Get(v.ctx(), client.CodeName{ID: data.ApplicationID, Index: data.CodeIndex}))) ||
+		v.failed(into(&data.Scans)(v.api.Codes.GetScans(v.ctx(), data.ApplicationID, data.CodeIndex))) {
 		return
 	}
 	data.Known, data.Buyer = factsOf(list[0].Why), buyerSees(data.Code)

@@ -77,7 +77,7 @@ func (v *visit) showAlarms(status int, data alarmsView) {
 		return
 	}
 	query.Newest, query.Limit = true, pageRows
-	list, err := v.api.Alarms(v.ctx(), query)
+	list, err := v.api.Alarms.List(v.ctx(), query)
 	if v.failed(err) {
 		return
 	}
@@ -102,10 +102,10 @@ func (c *Console) actOnAlarm(v *visit) {
 	ctx, err := v.ctx(), error(nil)
 	switch form("did") {
 	case "acknowledge":
-		_, err = v.api.AcknowledgeAlarm(ctx, id)
+		_, err = v.api.Alarms.Acknowledge(ctx, id)
 	case "dismiss":
 		note := strings.TrimSpace(form("note"))
-		_, err = v.api.DismissAlarm(ctx, id, note)
+		_, err = v.api.Alarms.Dismiss(ctx, id, note)
 		if said, is := refused(err, http.StatusUnprocessableEntity); is {
 			data, ok := v.alarmsAsked()
 			if !ok {
@@ -129,7 +129,7 @@ func (c *Console) actOnAlarm(v *visit) {
 		if !v.sure("sure.freeze", form("code")) {
 			return
 		}
-		_, err = v.api.ChangeCodes(ctx, batch, client.Freeze, codesOf(index, index))
+		_, err = v.api.Codes.Update(ctx, batch, client.Freeze, codesOf(index, index))
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
@@ -170,7 +170,7 @@ func (c *Console) setBatchAlarm(v *visit) {
 		put.Threshold = threshold
 	case did == "replay":
 		data.Alarm.Replay = &client.AlarmReplay{}
-		if !v.failed(into(data.Alarm.Replay)(v.api.ReplayAlarms(v.ctx(), batch, threshold))) {
+		if !v.failed(into(data.Alarm.Replay)(v.api.Batches.ReplayAlarms(v.ctx(), batch, threshold))) {
 			v.showBatch(http.StatusOK, batch, data)
 		}
 		return
@@ -178,7 +178,7 @@ func (c *Console) setBatchAlarm(v *visit) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	if _, err := v.api.PutBatchAlarm(v.ctx(), batch, put); !v.failed(err) {
+	if _, err := v.api.Batches.SetAlarmThreshold(v.ctx(), batch, put); !v.failed(err) {
 		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
 	}
 }

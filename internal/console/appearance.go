@@ -26,7 +26,7 @@ func (appearanceView) Languages() []string { return []string{"en", "zh"} }
 // appearance shows how an account looks to buyers, as a form.
 func (c *Console) appearance(v *visit) {
 	data := appearanceView{AppID: v.r.PathValue("appid")}
-	if !v.failed(into(&data.Look)(v.api.Appearance(v.ctx(), data.AppID))) {
+	if !v.failed(into(&data.Look)(v.api.Accounts.GetAppearance(v.ctx(), data.AppID))) {
 		v.showAppearance(http.StatusOK, data)
 	}
 }
@@ -84,7 +84,7 @@ func (c *Console) changeAppearance(v *visit) {
 	} else if v.r.PostForm != nil && len(want.Logo) > 0 {
 		v.r.PostForm.Set("logo_kept", base64.RawURLEncoding.EncodeToString(want.Logo))
 	}
-	_, err = v.api.PutAppearance(v.ctx(), appid, want)
+	_, err = v.api.Accounts.SetAppearance(v.ctx(), appid, want)
 	if !v.failed(err) {
 		v.redirect(accountPage(appid) + "/appearance?done=appearance")
 	}

@@ -18,7 +18,7 @@ type appsView struct {
 func (c *Console) apps(v *visit) { v.showApps(appsView{}) }
 
 func (v *visit) showApps(data appsView) {
-	if list, err := v.api.ScanKeys(v.ctx()); !v.failed(err) {
+	if list, err := v.api.ScanKeys.List(v.ctx()); !v.failed(err) {
 		data.Keys, data.More = shown(v, "keys", list)
 		v.show(http.StatusOK, "apps", data)
 	}
@@ -30,7 +30,7 @@ func (c *Console) changeApps(v *visit) {
 	switch v.r.FormValue("did") {
 	case "add":
 		// A key with the same name would be replaced, and its app refused from then on.
-		list, err := v.api.ScanKeys(v.ctx())
+		list, err := v.api.ScanKeys.List(v.ctx())
 		if v.failed(err) {
 			return
 		}
@@ -39,12 +39,12 @@ func (c *Console) changeApps(v *visit) {
 				return
 			}
 		}
-		key, err := v.api.AddScanKey(v.ctx(), client.ScanKey{Name: name, Namespace: strings.TrimSpace(v.r.FormValue("namespace"))})
+		key, err := v.api.ScanKeys.Create(v.ctx(), client.ScanKey{Name: name, Namespace: strings.TrimSpace(v.r.FormValue("namespace"))})
 		if !v.failed(err) {
 			v.showApps(appsView{Name: name, Key: key})
 		}
 	case "delete":
-		if v.sure("sure.scan-key", name) && !v.failed(v.api.DeleteScanKey(v.ctx(), name)) {
+		if v.sure("sure.scan-key", name) && !v.failed(v.api.ScanKeys.Delete(v.ctx(), name)) {
 			v.redirect(Root + "/operate/apps?done=operate")
 		}
 	default:

@@ -60,11 +60,11 @@ func (c *Console) loadBulk(v *visit) {
 	data.Done = &client.Imported{}
 	switch data.What {
 	case "accounts":
-		*data.Done, err = v.api.ImportAccounts(v.ctx(), lines, dry)
+		*data.Done, err = v.api.Accounts.Import(v.ctx(), lines, dry)
 	case "rules":
-		*data.Done, err = v.api.ImportRules(v.ctx(), lines, dry)
+		*data.Done, err = v.api.Rules.Import(v.ctx(), lines, dry)
 	case "gs1":
-		*data.Done, err = v.api.ImportGS1(v.ctx(), lines, dry)
+		*data.Done, err = v.api.GS1.Import(v.ctx(), lines, dry)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return

@@ -78,7 +78,7 @@ func (c *Console) calls(v *visit) {
 	if query.Limit = 100; grouping {
 		query.Limit, query.Failed = 1000, true
 	}
-	if v.failed(into(&data.Page)(v.api.Calls(v.ctx(), query))) || v.failed(into(&data.Clock)(v.api.Clock(v.ctx()))) {
+	if v.failed(into(&data.Page)(v.api.Calls.List(v.ctx(), query))) || v.failed(into(&data.Clock)(v.api.Emulator.GetClock(v.ctx()))) {
 		return
 	}
 	wanted := url.Values{"after": {data.Page.Next}}
@@ -130,7 +130,7 @@ func (c *Console) keptCalls(v *visit, data callsView, grouping bool) {
 		data.Filter.Set("before", strconv.FormatInt(before, 10))
 	}
 	if grouping {
-		list, err := v.api.CallErrors(v.ctx(), q.Account, q.Path, q.ErrCode, before)
+		list, err := v.api.Calls.ListErrors(v.ctx(), q.Account, q.Path, q.ErrCode, before)
 		if v.failed(err) {
 			return
 		}
@@ -140,8 +140,9 @@ func (c *Console) keptCalls(v *visit, data callsView, grouping bool) {
 				client.RecordedCall{RID: e.Last, At: e.LastAt, Detail: e.Detail}})
 		}
 	} else {
-		list, err := v.api.KeptCalls(v.ctx(), client.KeptCallQuery{RID: q.RID, Account: q.Account, Path: q.Path, ErrCode: q.ErrCode,
-			Failed: q.Failed, Before: before})
+		list, err := v.api.Calls.ListPersisted(v.ctx(), client.KeptCallQuery{RID: q.RID, Account: q.Account, Path: q.Path,
+			ErrCode: q.ErrCode,
+			Failed:  q.Failed, Before: before})
 		if v.failed(err) {
 			return
 		}
@@ -203,7 +204,7 @@ func (c *Console) live(v *visit) {
 		if c.Stopping() {
 			return
 		}
-		page, err := v.api.Calls(v.ctx(), wanted)
+		page, err := v.api.Calls.List(v.ctx(), wanted)
 		if err != nil {
 			return
 		}
@@ -291,7 +292,7 @@ type callView struct {
 func (c *Console) call(v *visit) {
 	rid, har := strings.CutSuffix(v.r.PathValue("rid"), ".har")
 	data := callView{}
-	if v.failed(into(&data.Call)(v.api.Call(v.ctx(), rid))) {
+	if v.failed(into(&data.Call)(v.api.Calls.Get(v.ctx(), rid))) {
 		return
 	}
 	if har {
@@ -379,12 +380,13 @@ func (c *Console) har(call client.Call) any {
 // in the same way.
 func (c *Console) repeatCall(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<20)
-	was, err := v.api.Call(v.ctx(), v.r.PathValue("rid"))
+	was, err := v.api.Calls.Get(v.ctx(), v.r.PathValue("rid"))
 	if v.failed(err) {
 		return
 	}
 	if v.r.FormValue("did") == "fault" {
-		if !v.failed(v.api.AddFault(v.ctx(), client.Fault{Path: was.Endpoint, ErrCode: was.ErrCode, AppID: was.Account, Times: 1})) {
+		if !v.failed(v.api.Emulator.CreateFault(v.ctx(), client.Fault{Path: was.Endpoint, ErrCode: was.ErrCode, AppID: was.Account,
+			Times: 1})) {
 			v.redirect(Root + "/calls/" + url.PathEscape(was.RID) + "?done=fault")
 		}
 		return

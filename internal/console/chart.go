@@ -360,7 +360,7 @@ func (v *visit) periodsBefore(s statisticsView, t timeline) (timeline, error) {
 	}
 	asked := s.query()
 	asked.From, asked.To, asked.Limit = from.Format(time.RFC3339), begin.Format(time.RFC3339), drawnRows
-	found, err := v.api.Statistics(v.ctx(), asked)
+	found, err := v.api.Statistics.Get(v.ctx(), asked)
 	if _, gone := mendable(err); gone {
 		return timeline{}, nil
 	}
@@ -395,7 +395,7 @@ func (v *visit) frequent(group string, rows []client.StatisticsRow) (list []boxR
 func (v *visit) multiples(s statisticsView) (ch chart, err error) {
 	asked := s.query()
 	asked.By, asked.Limit = "", mostSmall
-	found, err := v.api.Statistics(v.ctx(), asked)
+	found, err := v.api.Statistics.Get(v.ctx(), asked)
 	if err != nil {
 		return ch, err
 	}
@@ -405,7 +405,7 @@ func (v *visit) multiples(s statisticsView) (ch chart, err error) {
 		one := s.query()
 		one.Group, one.Limit = "", drawnRows
 		one.Filter[s.Group] = cmp.Or(r.Value, "-")
-		over, err := v.api.Statistics(v.ctx(), one)
+		over, err := v.api.Statistics.Get(v.ctx(), one)
 		if err != nil {
 			return ch, err
 		}

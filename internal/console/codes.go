@@ -63,7 +63,7 @@ func (c *Console) codes(v *visit) {
 		data.Fault = v.say("scan.fault." + key)
 	}
 	if data.Asked != "" {
-		found, err := v.api.LookupCode(v.ctx(), nameOf(data.Asked))
+		found, err := v.api.Codes.Get(v.ctx(), nameOf(data.Asked))
 		if said, is := refused(err, http.StatusNotFound, http.StatusUnprocessableEntity); is {
 			data.Fault, status = v.say("codes.unknown"), said.Status
 		} else if v.failed(err) {
@@ -76,14 +76,15 @@ func (c *Console) codes(v *visit) {
 					Score: a.Score, Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
 			}
 			data.Alarms = v.withReasons(standing)
-			if scans, err := v.api.CodeScans(v.ctx(), found.ApplicationID, found.CodeIndex); err == nil { // the code is what was asked for
+			if scans, err := v.api.Codes.GetScans(v.ctx(), found.ApplicationID,
+				found.CodeIndex); err == nil { // the code is what was asked for
 				data.Scans = &scans
 			}
 		}
 	}
 	after, ok := v.number("after")
 	wanted := client.BatchQuery{Account: data.Account, After: after, Limit: pageRows}
-	if !ok || v.failed(into(&data.Batches)(v.api.Batches(v.ctx(), wanted))) {
+	if !ok || v.failed(into(&data.Batches)(v.api.Batches.List(v.ctx(), wanted))) {
 		return
 	}
 	if len(data.Batches) == pageRows {
@@ -161,15 +162,15 @@ func (c *Console) batch(v *visit) {
 
 func (v *visit) showBatch(status int, id int64, data batchView) {
 	ctx := v.ctx()
-	if v.failed(into(&data.Batch)(v.api.Batch(ctx, id))) {
+	if v.failed(into(&data.Batch)(v.api.Batches.Get(ctx, id))) {
 		return
 	}
 	if from, err := strconv.ParseInt(v.r.URL.Query().Get("from"), 10, 64); err == nil && from > 0 && from < data.Batch.Count {
 		data.From = from
 	}
 	var runs client.CodeRuns
-	if v.failed(into(&runs)(v.api.CodeRuns(ctx, id, client.CodeRange{From: data.From}, mostRuns))) ||
-		v.failed(into(&data.Events)(v.api.CodeEvents(ctx, id, 0, mostEvents))) {
+	if v.failed(into(&runs)(v.api.Codes.ListRuns(ctx, id, client.CodeRange{From: data.From}, mostRuns))) ||
+		v.failed(into(&data.Events)(v.api.Codes.ListEvents(ctx, id, 0, mostEvents))) {
 		return
 	}
 	for _, run := range runs.Runs {
@@ -186,7 +187,7 @@ func (v *visit) showBatch(status int, id int64, data batchView) {
 	if data.Alarm == nil {
 		data.Alarm = &batchAlarmView{}
 	}
-	if v.failed(into(&data.Alarm.BatchAlarm)(v.api.BatchAlarm(ctx, id))) {
+	if v.failed(into(&data.Alarm.BatchAlarm)(v.api.Batches.GetAlarmThreshold(ctx, id))) {
 		return
 	}
 	v.show(status, "batch", data)
@@ -247,7 +248,7 @@ func (c *Console) changeCodes(v *visit) {
 	s.Binding = client.CodeBinding{ActivityName: text("activity"), ProductBrand: text("brand"), ProductTitle: text("title"),
 		ProductCode: text("product"), WxaAppID: text("target"), WxaPath: text("path"), WxaType: kind}
 	if v.r.FormValue("sure") != strconv.FormatInt(s.Count, 10) {
-		one, err := v.api.Batch(v.ctx(), batch)
+		one, err := v.api.Batches.Get(v.ctx(), batch)
 		if v.failed(err) {
 			return
 		}
@@ -256,7 +257,7 @@ func (c *Console) changeCodes(v *visit) {
 			return
 		}
 		if s.Did == client.Unfreeze {
-			list, err := v.api.Packages(v.ctx(), client.PackageQuery{ApplicationID: batch, Limit: 1000})
+			list, err := v.api.Packages.List(v.ctx(), client.PackageQuery{ApplicationID: batch, Limit: 1000})
 			if v.failed(err) {
 				return
 			}
@@ -280,13 +281,13 @@ func (c *Console) changeCodes(v *visit) {
 	}
 	switch ctx := v.ctx(); s.Did {
 	case "activate":
-		_, err = v.api.ScheduleCodes(ctx, batch, span, s.Binding, at, "", "")
+		_, err = v.api.Codes.Schedule(ctx, batch, span, s.Binding, at, "", "")
 	case "withdraw":
-		_, err = v.api.WithdrawCodes(ctx, batch, at, codesOf(from, to))
+		_, err = v.api.Codes.Deactivate(ctx, batch, at, codesOf(from, to))
 	case "retarget":
-		_, err = v.api.RetargetCodes(ctx, batch, span, s.Binding.WxaAppID, s.Binding.WxaPath, s.Binding.WxaType, "")
+		_, err = v.api.Codes.Retarget(ctx, batch, span, s.Binding.WxaAppID, s.Binding.WxaPath, s.Binding.WxaType, "")
 	default:
-		_, err = v.api.ChangeCodes(ctx, batch, s.Did, codesOf(from, to))
+		_, err = v.api.Codes.Update(ctx, batch, s.Did, codesOf(from, to))
 	}
 	if !v.failed(err) {
 		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
@@ -327,7 +328,7 @@ func (c *Console) bindSerials(v *visit) {
 		v.refuse(http.StatusUnprocessableEntity, "serials", v.say("serials.count", client.MaxSerials))
 		return
 	}
-	_, err = v.api.BindSerials(v.ctx(), batch, list, v.r.FormValue("replace") != "", "")
+	_, err = v.api.Codes.BindSerials(v.ctx(), batch, list, v.r.FormValue("replace") != "", "")
 	if !v.failed(err) {
 		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
 	}

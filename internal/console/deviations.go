@@ -22,13 +22,13 @@ type deviationsView struct {
 // deviations lists what callers did that the platform may mind.
 func (c *Console) deviations(v *visit) {
 	data := deviationsView{Account: v.narrowed("account")}
-	list, err := v.api.Deviations(v.ctx(), data.Account)
+	list, err := v.api.Deviations.List(v.ctx(), data.Account)
 	if v.failed(err) {
 		return
 	}
 	data.Deviations = list[:min(len(list), mostDeviations)]
 	data.More = len(list) - len(data.Deviations)
-	if data.Coverage, err = v.api.Coverage(v.ctx(), data.Account); v.failed(err) {
+	if data.Coverage, err = v.api.Deviations.GetCoverage(v.ctx(), data.Account); v.failed(err) {
 		return
 	}
 	v.show(http.StatusOK, "deviations", data)
@@ -48,7 +48,7 @@ func (c *Console) forgetDeviations(v *visit) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	if _, err := v.api.ForgetDeviations(v.ctx(), appid); !v.failed(err) {
+	if _, err := v.api.Deviations.Reset(v.ctx(), appid); !v.failed(err) {
 		v.redirect(Root + "/calls/deviations" + ofAccount(appid))
 	}
 }
@@ -67,7 +67,7 @@ type behavioursView struct {
 func (c *Console) behaviours(v *visit) {
 	q := v.r.URL.Query()
 	data := behavioursView{Mark: q.Get("mark"), Word: strings.TrimSpace(q.Get("word")), Marks: marks}
-	list, err := v.api.Behaviours(v.ctx())
+	list, err := v.api.Behaviours.List(v.ctx())
 	if v.failed(err) {
 		return
 	}

@@ -39,12 +39,12 @@ func (c *Console) showEmulator(v *visit, status int, data emulatorView) {
 	}
 	var stubs []client.Stub
 	ctx := v.ctx()
-	if v.failed(into(&data.Clock)(v.api.Clock(ctx))) || v.failed(into(&data.Faults)(v.api.Faults(ctx))) ||
-		v.failed(into(&stubs)(v.api.Stubs(ctx))) {
+	if v.failed(into(&data.Clock)(v.api.Emulator.GetClock(ctx))) || v.failed(into(&data.Faults)(v.api.Emulator.ListFaults(ctx))) ||
+		v.failed(into(&stubs)(v.api.Emulator.ListStubs(ctx))) {
 		return
 	}
 	// A visitor that is limited to accounts sees no platforms.
-	data.Platforms, _ = v.api.Components(ctx, "", 20)
+	data.Platforms, _ = v.api.Components.List(ctx, "", 20)
 	if len(stubs) > 0 {
 		text, err := json.Marshal(stubs)
 		if v.failed(err) {
@@ -114,7 +114,7 @@ func (c *Console) addSeed(v *visit) {
 		refuse(http.StatusRequestEntityTooLarge, v.say("emulator.plant.large"))
 		return
 	}
-	done, err := v.api.AddSeed(v.ctx(), data.Seed)
+	done, err := v.api.Emulator.Seed(v.ctx(), data.Seed)
 	if said, is := refused(err, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge); is {
 		refuse(said.Status, v.said(said))
 		return
@@ -135,43 +135,43 @@ func (c *Console) changeEmulator(v *visit) {
 			v.fault(http.StatusUnprocessableEntity, v.say("emulator.advance.form"))
 			return
 		}
-		err = v.api.Advance(ctx, by)
+		err = v.api.Emulator.Advance(ctx, by)
 	case "set":
 		at, wrong := moment(form("now"))
 		if wrong != nil {
 			v.fault(http.StatusUnprocessableEntity, v.say("scan.fault.at"))
 			return
 		}
-		err = v.api.SetClock(ctx, at)
+		err = v.api.Emulator.SetClock(ctx, at)
 	case "freeze":
-		err = v.api.FreezeClock(ctx)
+		err = v.api.Emulator.FreezeClock(ctx)
 	case "run":
-		err = v.api.RunClock(ctx)
+		err = v.api.Emulator.ResumeClock(ctx)
 	case "real":
-		err = v.api.RealClock(ctx)
+		err = v.api.Emulator.FollowRealTime(ctx)
 	case "fault":
 		f, ok := faultForm(v.r)
 		if !ok {
 			v.fault(http.StatusUnprocessableEntity, v.say("emulator.fault.form"))
 			return
 		}
-		err = v.api.AddFault(ctx, f)
+		err = v.api.Emulator.CreateFault(ctx, f)
 	case "remove":
 		id, wrong := strconv.Atoi(form("id"))
 		if wrong != nil || id <= 0 {
 			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 			return
 		}
-		err = v.api.RemoveFault(ctx, id)
+		err = v.api.Emulator.DeleteFault(ctx, id)
 	case "clear":
-		err = v.api.ClearFaults(ctx)
+		err = v.api.Emulator.DeleteFaults(ctx)
 	case "chance":
 		seed, wrong := strconv.ParseUint(cmp.Or(strings.TrimSpace(form("seed")), "0"), 10, 64)
 		if wrong != nil {
 			v.fault(http.StatusUnprocessableEntity, v.say("emulator.fault.form"))
 			return
 		}
-		err = v.api.ReseedFaults(ctx, seed)
+		err = v.api.Emulator.ReseedFaults(ctx, seed)
 	case "stubs":
 		type fields client.Stub
 		var stubs []client.Stub
@@ -181,9 +181,9 @@ func (c *Console) changeEmulator(v *visit) {
 			v.fault(http.StatusUnprocessableEntity, v.say("emulator.stubs.form"))
 			return
 		}
-		err = v.api.SetStubs(ctx, stubs)
+		err = v.api.Emulator.SetStubs(ctx, stubs)
 	case "stubs-clear":
-		err = v.api.ClearStubs(ctx)
+		err = v.api.Emulator.DeleteStubs(ctx)
 	case "plant":
 		c.addSeed(v)
 		return
@@ -191,7 +191,7 @@ func (c *Console) changeEmulator(v *visit) {
 		if !v.sure("sure.reset", "reset") {
 			return
 		}
-		err = v.api.Reset(ctx)
+		err = v.api.Emulator.Reset(ctx)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return

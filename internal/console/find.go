@@ -34,7 +34,7 @@ func (v *visit) account() string {
 
 // hitView is something that was found, with its page.
 type hitView struct {
-	client.Hit
+	client.SearchHit
 	To string
 }
 
@@ -89,7 +89,7 @@ func (s searchView) hits(kind string) (n int) {
 }
 
 // pageOf is the address of the page of what was found.
-func (v *visit) pageOf(hit client.Hit) string {
+func (v *visit) pageOf(hit client.SearchHit) string {
 	switch hit.Kind {
 	case "account":
 		return accountPage(hit.Key)
@@ -114,7 +114,7 @@ func (c *Console) switchAccount(v *visit) {
 		return
 	}
 	if text != "" {
-		list, err := v.api.FindAccounts(v.ctx(), client.AccountQuery{Text: text, Limit: 2})
+		list, err := v.api.Accounts.ListPage(v.ctx(), client.AccountQuery{Text: text, Limit: 2})
 		if v.failed(err) {
 			return
 		}
@@ -148,7 +148,7 @@ const mostSuggested = 20
 
 // suggestAccounts answers the choices of a field in which an AppID is typed.
 func (c *Console) suggestAccounts(v *visit) {
-	list, err := v.api.FindAccounts(v.ctx(), client.AccountQuery{Text: strings.TrimSpace(v.r.URL.Query().Get("q")), Order: "name",
+	list, err := v.api.Accounts.ListPage(v.ctx(), client.AccountQuery{Text: strings.TrimSpace(v.r.URL.Query().Get("q")), Order: "name",
 		Limit: mostSuggested})
 	if v.failed(err) {
 		return
@@ -209,7 +209,7 @@ func (v *visit) nameAccounts() bool {
 	if len(v.wanted) == 0 {
 		return false
 	}
-	names, err := v.api.AccountNames(v.ctx(), slices.Sorted(maps.Keys(v.wanted)))
+	names, err := v.api.Accounts.ListNames(v.ctx(), slices.Sorted(maps.Keys(v.wanted)))
 	if err != nil { // the page goes without them
 		if _, said := errors.AsType[*client.Problem](err); !said {
 			v.c.Log.ErrorContext(v.r.Context(), "names of accounts could not be read", "error", err)

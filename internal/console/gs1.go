@@ -31,7 +31,7 @@ func (c *Console) gs1(v *visit) {
 	q := v.r.URL.Query()
 	data := gs1View{Under: strings.Trim(strings.TrimSpace(q.Get("under")), "/"),
 		HandsOver: (view{visit: v}).May("operator") && len(v.caller.Accounts) == 0}
-	list, err := v.api.GS1Entries(v.ctx(), client.GS1Query{Under: data.Under, After: q.Get("after"),
+	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Under, After: q.Get("after"),
 		Owner: q.Get("account"), Limit: pageRows})
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
 		v.fault(http.StatusUnprocessableEntity, said.Detail)
@@ -50,7 +50,7 @@ func (c *Console) gs1(v *visit) {
 func (c *Console) handOverGS1(v *visit) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	want := client.GS1HandOver{Of: strings.Trim(text("of"), "/"), To: text("to"), DryRun: true}
-	done, err := v.api.HandOverGS1(v.ctx(), want)
+	done, err := v.api.GS1.Transfer(v.ctx(), want)
 	if said, is := refused(err, http.StatusUnprocessableEntity, http.StatusNotFound); is {
 		v.refuse(http.StatusUnprocessableEntity, "of", said.Detail)
 		return
@@ -59,7 +59,7 @@ func (c *Console) handOverGS1(v *visit) {
 		return
 	}
 	want.DryRun = false
-	if _, err = v.api.HandOverGS1(v.ctx(), want); !v.failed(err) {
+	if _, err = v.api.GS1.Transfer(v.ctx(), want); !v.failed(err) {
 		v.redirect(Root + "/gs1?done=saved")
 	}
 }
@@ -99,12 +99,12 @@ func (c *Console) gs1Key(v *visit) {
 func (v *visit) showGS1(status int, key string, data gs1KeyView) {
 	if data.Fresh = key == ""; !data.Fresh {
 		var err error
-		data.GS1Entry, err = v.api.GS1Entry(v.ctx(), key)
+		data.GS1Entry, err = v.api.GS1.Get(v.ctx(), key)
 		if v.failed(err) || v.failed(v.symbolOf(&data)) {
 			return
 		}
 		if (view{visit: v}).May("operator") && len(v.caller.Accounts) == 0 {
-			list, err := v.api.Changes(v.ctx(), client.ChangesQuery{Newest: true, Kind: "gs1", Key: data.Key, Limit: 1})
+			list, err := v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Kind: "gs1", Key: data.Key, Limit: 1})
 			if v.failed(err) {
 				return
 			}
@@ -131,7 +131,7 @@ func (v *visit) showGS1(status int, key string, data gs1KeyView) {
 // symbolOf completes what the page shows of the symbol of a key, and of what is below it.
 func (v *visit) symbolOf(data *gs1KeyView) error {
 	const most = 50
-	list, err := v.api.GS1Entries(v.ctx(), client.GS1Query{Under: data.Key, Limit: most + 1}) // the key itself is the first
+	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Key, Limit: most + 1}) // the key itself is the first
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (v *visit) symbolOf(data *gs1KeyView) error {
 
 // gs1Hosts are the hosts that answer for GS1 keys.
 func (v *visit) gs1Hosts() (hosts []string, err error) {
-	all, err := v.api.Settings(v.ctx())
+	all, err := v.api.Settings.Get(v.ctx())
 	if err == nil {
 		err = json.Unmarshal(all["gs1_hosts"], &hosts)
 	}
@@ -178,7 +178,7 @@ func (c *Console) gs1Symbol(v *visit) {
 		v.showGS1(http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.below", key)})
 		return
 	}
-	if _, err := v.api.GS1Entry(v.ctx(), key); v.failed(err) {
+	if _, err := v.api.GS1.Get(v.ctx(), key); v.failed(err) {
 		return
 	}
 	module, err := symbol.ParseLength(q.Get("module"))
@@ -212,14 +212,14 @@ func (c *Console) changeGS1(v *visit) {
 	var err error
 	switch text("did") {
 	case "delete":
-		if _, err = v.api.DeleteGS1(v.ctx(), key); !v.failed(err) {
+		if _, err = v.api.GS1.Delete(v.ctx(), key); !v.failed(err) {
 			v.redirect(Root + "/gs1?done=saved")
 		}
 		return
 	case "undo":
 		seq, _ := strconv.ParseInt(text("seq"), 10, 64) // no change has the number 0
 		var e client.GS1Entry
-		if e, err = v.api.UndoGS1(v.ctx(), seq); !v.failed(err) {
+		if e, err = v.api.GS1.UndoChange(v.ctx(), seq); !v.failed(err) {
 			v.redirect(Root + "/gs1?done=saved&under=" + url.QueryEscape(e.Key))
 		}
 		return
@@ -250,7 +250,7 @@ func (c *Console) changeGS1(v *visit) {
 		return
 	}
 	v.fresh = text("fresh") != ""
-	e, err := v.api.PutGS1(v.ctx(), key, want)
+	e, err := v.api.GS1.Set(v.ctx(), key, want)
 	if v.fresh && client.ChangedMeanwhile(err) != nil {
 		v.refuse(http.StatusConflict, "key", v.say("gs1.exists", key))
 		return

@@ -36,7 +36,7 @@ func (v *visit) health() (data healthView) {
 	}
 	// A database that does not answer leaves the other numbers on the page.
 	nodes, hooks := number{Name: "health.nodes", Value: "–"}, number{Name: "health.webhooks", Value: "–"}
-	if list, err := v.api.ScanNodes(v.ctx()); err == nil {
+	if list, err := v.api.ScanNodes.List(v.ctx()); err == nil {
 		running := 0
 		for _, n := range list {
 			if !n.Stopped {
@@ -48,7 +48,7 @@ func (v *visit) health() (data healthView) {
 			nodes.Beside = v.say("health.stopped", stopped)
 		}
 	}
-	if list, err := v.api.Webhooks(v.ctx()); err == nil {
+	if list, err := v.api.Webhooks.List(v.ctx()); err == nil {
 		hooks.Value = separated(int64(len(list)))
 		off := 0
 		for _, h := range list {

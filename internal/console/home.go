@@ -61,7 +61,7 @@ func (c *Console) home(v *visit) {
 }
 
 func (v *visit) homeAlarms(data *homeView) error {
-	list, err := v.api.Alarms(v.ctx(), client.AlarmQuery{Open: true, Owner: v.account(), Limit: mostAlarmsHome})
+	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{Open: true, Owner: v.account(), Limit: mostAlarmsHome})
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (v *visit) homeAlarms(data *homeView) error {
 
 // homeScans counts today in the zone of the statistics, up to the hour that runs, and the same hours of a week ago.
 func (v *visit) homeScans(data *homeView) error {
-	days, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{By: "day", Filter: v.owned()})
+	days, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{By: "day", Filter: v.owned()})
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (v *visit) homeScans(data *homeView) error {
 		end := data.now.In(days.Rows[n-1].At.Location()).AddDate(0, 0, -7)
 		y, m, d := end.Date()
 		begin := time.Date(y, m, d, 0, 0, 0, 0, end.Location())
-		then, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{From: begin.Format(time.RFC3339), To: end.Format(time.RFC3339),
+		then, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{From: begin.Format(time.RFC3339), To: end.Format(time.RFC3339),
 			Filter: v.owned()})
 		if err != nil {
 			return err
@@ -127,7 +127,7 @@ func (v *visit) owned() map[string]string {
 }
 
 func (v *visit) homeMisses(data *homeView, since time.Time) error {
-	list, err := v.api.Misses(v.ctx(), client.MissQuery{From: since.Format(time.RFC3339), Owner: v.account()})
+	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: since.Format(time.RFC3339), Owner: v.account()})
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (v *visit) homeCalls(data *homeView) error {
 	if v.c.Emulates {
 		return nil
 	}
-	list, err := v.api.CallErrors(v.ctx(), v.account(), "", 0, 0)
+	list, err := v.api.Calls.ListErrors(v.ctx(), v.account(), "", 0, 0)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (v *visit) homeBackup(data *homeView) error {
 	if v.c.Emulates {
 		return nil
 	}
-	last, err := v.api.Changes(v.ctx(), client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"})
+	last, err := v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"})
 	if err == nil && (len(last) == 0 || time.Since(last[0].At) > backupDue) {
 		data.Tasks = append(data.Tasks, task{"warn", v.say("home.backup"), v.say("home.backup.why"), Root + "/operate#backup"})
 	}

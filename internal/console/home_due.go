@@ -28,7 +28,7 @@ func (v *visit) homePackages(data *homeView) error {
 	}
 	var unfetched []string
 	for _, appid := range whose {
-		list, err := v.api.Packages(v.ctx(), client.PackageQuery{Account: appid, Waiting: true, Limit: mostOrders})
+		list, err := v.api.Packages.List(v.ctx(), client.PackageQuery{Account: appid, Waiting: true, Limit: mostOrders})
 		if err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (v *visit) homePackages(data *homeView) error {
 
 // homeOrders tells of orders that wait for somebody.
 func (v *visit) homeOrders(data *homeView) error {
-	list, err := v.api.Orders(v.ctx(), v.account(), 0, mostOrders)
+	list, err := v.api.Orders.List(v.ctx(), v.account(), 0, mostOrders)
 	var waiting []string
 	for _, o := range list.Orders {
 		if o.State == "waits" {
@@ -57,7 +57,7 @@ func (v *visit) homeOrders(data *homeView) error {
 
 // homeIdle tells of applications, of the wire as of the console, of which nobody activated a code in time.
 func (v *visit) homeIdle(data *homeView) error {
-	list, err := v.api.Batches(v.ctx(), client.BatchQuery{Account: v.account(), Idle: activeInDays, Limit: mostOrders})
+	list, err := v.api.Batches.List(v.ctx(), client.BatchQuery{Account: v.account(), Idle: activeInDays, Limit: mostOrders})
 	var idle []string
 	for _, b := range list {
 		idle = append(idle, b.Account+" "+b.ISV)
@@ -79,7 +79,7 @@ func (data *homeView) due(v *visit, what string, names []string, to string) {
 
 // homeKeys tells whoever may see keys of people's programs of those that end soon, or just ended.
 func (v *visit) homeKeys(data *homeView) error {
-	list, err := v.api.AdminKeys(v.ctx())
+	list, err := v.api.AdminKeys.List(v.ctx())
 	var names []string
 	for _, k := range list {
 		if k.Expires != nil && k.Expires.Sub(data.now).Abs() < endsSoon {
@@ -93,7 +93,7 @@ func (v *visit) homeKeys(data *homeView) error {
 // homeQuota tells somebody who is limited to accounts that few publishes of the month are left.
 func (v *visit) homeQuota(data *homeView) error {
 	for _, appid := range v.caller.Accounts[:min(len(v.caller.Accounts), mostAccounts)] {
-		left, err := v.api.PublishesLeft(v.ctx(), appid)
+		left, err := v.api.Accounts.GetQuota(v.ctx(), appid)
 		if err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ func (v *visit) homeCertificate(data *homeView) error {
 
 // clock asks what time it is at the server, in the zone of its days.
 func (v *visit) clock() (time.Time, error) {
-	answer, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{Limit: 1})
+	answer, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{Limit: 1})
 	if _, kept := refused(err, http.StatusForbidden); kept { // who may see no scan
 		return time.Now(), nil
 	}

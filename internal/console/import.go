@@ -48,7 +48,7 @@ type importView struct {
 func (v *visit) storedRules(owner string) (all []client.StoredRule, err error) {
 	const size = 1000
 	for after := int64(0); ; {
-		page, err := v.api.StoredRules(v.ctx(), client.StoredRuleQuery{Owner: owner, Limit: size, After: after})
+		page, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Limit: size, After: after})
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +91,7 @@ func (c *Console) importRules(v *visit) {
 		refuse(v.say("import.large"))
 		return
 	}
-	if _, err := v.api.Account(v.ctx(), data.Owner); v.failed(err) {
+	if _, err := v.api.Accounts.Get(v.ctx(), data.Owner); v.failed(err) {
 		return
 	}
 	stored, err := v.storedRules(data.Owner)
@@ -134,7 +134,7 @@ func (v *visit) replay(data *importView) {
 		v.show(http.StatusOK, "import", *data)
 		return
 	}
-	done, err := v.api.ReplayPlan(v.ctx(), changes, data.Days)
+	done, err := v.api.Rules.ReplayPlan(v.ctx(), changes, data.Days)
 	if said, is := mendable(err); is {
 		data.Fault = v.said(said)
 		v.show(said.Status, "import", *data)
@@ -197,13 +197,13 @@ func (v *visit) apply(data *importView, stored []client.StoredRule) {
 		v.saw = revisions[step.Prefix]
 		switch ctx := v.ctx(); step.Do {
 		case "add":
-			now, err = v.api.AddRuleOf(ctx, data.Owner, own)
+			now, err = v.api.Rules.Create(ctx, data.Owner, own)
 		case "edit":
-			now, err = v.api.EditRuleOf(ctx, data.Owner, own)
+			now, err = v.api.Rules.Update(ctx, data.Owner, own)
 		case "publish":
-			now, err = v.api.PublishRuleOf(ctx, data.Owner, step.Prefix)
+			now, err = v.api.Rules.Publish(ctx, data.Owner, step.Prefix)
 		case "delete":
-			_, err = v.api.DeleteRuleOf(ctx, data.Owner, step.Prefix) // a rule that is added again has no earlier revision
+			_, err = v.api.Rules.Delete(ctx, data.Owner, step.Prefix) // a rule that is added again has no earlier revision
 		}
 		if err != nil {
 			why := err.Error()

@@ -120,7 +120,7 @@ func (v view) waiting(entry string) string {
 	if entry != "alarms" || v.Name == "fault" {
 		return ""
 	}
-	open, err := v.api.OpenAlarms(v.ctx(), v.account())
+	open, err := v.api.Alarms.CountOpen(v.ctx(), v.account())
 	switch {
 	case err != nil || open == 0: // the page is shown without the number
 		return ""

@@ -56,10 +56,10 @@ func (c *Console) operate(v *visit) {
 	var refused []client.RefusedCredential
 	var backups, drills []client.Change
 	ctx := v.ctx()
-	if failed(into(&data.Nodes)(v.api.ScanNodes(ctx))) || failed(into(&refused)(v.api.RefusedCredentials(ctx))) ||
-		failed(into(&data.Counted)(v.api.Statistics(ctx, client.StatisticsQuery{Limit: 1}))) ||
-		failed(into(&backups)(v.api.Changes(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"}))) ||
-		failed(into(&drills)(v.api.Changes(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "drill"}))) {
+	if failed(into(&data.Nodes)(v.api.ScanNodes.List(ctx))) || failed(into(&refused)(v.api.AdminKeys.ListRefused(ctx))) ||
+		failed(into(&data.Counted)(v.api.Statistics.Get(ctx, client.StatisticsQuery{Limit: 1}))) ||
+		failed(into(&backups)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"}))) ||
+		failed(into(&drills)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "drill"}))) {
 		return
 	}
 	if len(drills) > 0 {
@@ -86,7 +86,7 @@ func (c *Console) changeNodes(v *visit) {
 	if !v.sure("sure.node", node) {
 		return
 	}
-	if _, err := v.api.ForgetScanNode(v.ctx(), node); !v.failed(err) {
+	if _, err := v.api.ScanNodes.Delete(v.ctx(), node); !v.failed(err) {
 		v.redirect(Root + "/operate?done=operate")
 	}
 }
@@ -103,7 +103,8 @@ func (v *visit) showAudit(verified *client.Verified) {
 	data, q := auditView{Verified: verified}, v.r.URL.Query()
 	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
 	before, ok := v.number("before")
-	if !ok || v.failed(into(&data.Changes)(v.api.Changes(v.ctx(), client.ChangesQuery{Newest: true, Limit: pageRows, Kind: text("kind"),
+	if !ok || v.failed(into(&data.Changes)(v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Limit: pageRows,
+		Kind:  text("kind"),
 		Actor: text("actor"), Key: text("key"), Before: before}))) {
 		return
 	}
@@ -116,7 +117,7 @@ func (v *visit) showAudit(verified *client.Verified) {
 // verifyAudit reads the whole log and says what does not fit. It changes nothing, but it is no GET,
 // since it takes long.
 func (c *Console) verifyAudit(v *visit) {
-	if done, err := v.api.VerifyAudit(v.ctx()); !v.failed(err) {
+	if done, err := v.api.AuditLog.Verify(v.ctx()); !v.failed(err) {
 		v.showAudit(&done)
 	}
 }
@@ -150,7 +151,7 @@ func (s settingView) Switch() bool {
 }
 
 func (c *Console) settings(v *visit) {
-	list, err := v.api.DescribeSettings(v.ctx())
+	list, err := v.api.Settings.List(v.ctx())
 	if v.failed(err) {
 		return
 	}
@@ -185,12 +186,12 @@ func (c *Console) changeSettings(v *visit) {
 		if !json.Valid(value) {
 			value, _ = json.Marshal(text)
 		}
-		err = v.api.SetSettings(v.ctx(), map[string]any{name: value})
+		err = v.api.Settings.Update(v.ctx(), map[string]any{name: value})
 	case "reset":
 		if v.loses(name, "") {
 			return
 		}
-		err = v.api.ResetSetting(v.ctx(), name)
+		err = v.api.Settings.Reset(v.ctx(), name)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
@@ -211,7 +212,7 @@ func (v *visit) loses(name, text string) bool {
 	if !slices.Contains(losing, name) {
 		return false
 	}
-	list, err := v.api.DescribeSettings(v.ctx())
+	list, err := v.api.Settings.List(v.ctx())
 	if v.failed(err) {
 		return true
 	}
@@ -236,7 +237,7 @@ func (v *visit) loses(name, text string) bool {
 	if wrong != nil || days <= 0 || from != "1970-01-02" && to <= from {
 		return false
 	}
-	lost, err := v.api.Statistics(v.ctx(), client.StatisticsQuery{Limit: 1, From: from, To: to})
+	lost, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{Limit: 1, From: from, To: to})
 	if v.failed(err) {
 		return true
 	}
@@ -270,7 +271,8 @@ func (v *visit) showWebhooks(data webhooksView) {
 	}
 	wanted := client.DeliveryQuery{Webhook: of, State: v.r.URL.Query().Get("state"), Before: before, Limit: pageRows}
 	var hooks []client.Webhook
-	if v.failed(into(&hooks)(v.api.Webhooks(v.ctx()))) || v.failed(into(&data.Deliveries)(v.api.Deliveries(v.ctx(), wanted))) {
+	if v.failed(into(&hooks)(v.api.Webhooks.List(v.ctx()))) || v.failed(into(&data.Deliveries)(v.api.Webhooks.ListDeliveries(v.ctx(),
+		wanted))) {
 		return
 	}
 	data.Webhooks, data.MoreHooks = shown(v, "hooks", hooks)
@@ -328,12 +330,12 @@ func (c *Console) changeWebhooks(v *visit) {
 			v.fault(http.StatusUnprocessableEntity, v.say("hooks.fault"))
 			return
 		}
-		if added, err := v.api.AddWebhook(ctx, w); !v.failed(err) {
+		if added, err := v.api.Webhooks.Create(ctx, w); !v.failed(err) {
 			v.showWebhooks(webhooksView{Secret: added.Secret})
 		}
 		return
 	case "on", "off":
-		list, wrong := v.api.Webhooks(ctx)
+		list, wrong := v.api.Webhooks.List(ctx)
 		if v.failed(wrong) {
 			return
 		}
@@ -342,16 +344,16 @@ func (c *Console) changeWebhooks(v *visit) {
 			v.fault(http.StatusNotFound, v.say("hooks.gone"))
 			return
 		}
-		_, err = v.api.SetWebhook(ctx, id, list[i].Put(), new(did == "on"))
+		_, err = v.api.Webhooks.Update(ctx, id, list[i].Put(), new(did == "on"))
 	case "test":
-		_, err = v.api.TestWebhook(ctx, id)
+		_, err = v.api.Webhooks.Test(ctx, id)
 	case "delete":
 		if !v.sure("sure.hook", v.r.FormValue("id")) {
 			return
 		}
-		_, err = v.api.DeleteWebhook(ctx, id)
+		_, err = v.api.Webhooks.Delete(ctx, id)
 	case "again":
-		_, err = v.api.ReplayDelivery(ctx, id)
+		_, err = v.api.Webhooks.RetryDelivery(ctx, id)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
@@ -376,9 +378,10 @@ func (c *Console) checks(v *visit) {
 	ctx := v.ctx()
 	// There may be a million files: the page shows those that need attention.
 	looked := client.RecheckQuery{Owner: data.Owner, Failing: data.Owner == "", Limit: pageRows}
-	if v.failed(into(&data.Confirmations)(v.api.Confirmations(ctx, client.ConfirmationQuery{Owner: data.Owner, Limit: pageRows}))) ||
-		v.failed(into(&data.Rechecks)(v.api.Rechecks(ctx, looked))) ||
-		v.failed(into(&data.Domains)(v.api.DomainsAfter(ctx, v.r.URL.Query().Get("after"), pageRows))) {
+	if v.failed(into(&data.Confirmations)(v.api.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: data.Owner,
+		Limit: pageRows}))) ||
+		v.failed(into(&data.Rechecks)(v.api.Verifications.List(ctx, looked))) ||
+		v.failed(into(&data.Domains)(v.api.Domains.ListPage(ctx, v.r.URL.Query().Get("after"), pageRows))) {
 		return
 	}
 	if len(data.Domains) == pageRows {
@@ -392,14 +395,14 @@ func (c *Console) changeChecks(v *visit) {
 	ctx, err := v.ctx(), error(nil)
 	switch v.r.FormValue("did") {
 	case "recheck":
-		_, err = v.api.RecheckNow(ctx)
+		_, err = v.api.Verifications.Run(ctx)
 	case "domain":
-		err = v.api.SetDomain(ctx, host, v.r.FormValue("status"))
+		err = v.api.Domains.Set(ctx, host, v.r.FormValue("status"))
 	case "forget":
 		if !v.sure("sure.domain", host) {
 			return
 		}
-		err = v.api.ForgetDomain(ctx, host)
+		err = v.api.Domains.Delete(ctx, host)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return

@@ -23,7 +23,7 @@ type ordersView struct {
 func (c *Console) orders(v *visit) {
 	data := ordersView{Account: v.account(), Count: "10000"}
 	offset, ok := v.number("offset")
-	if !ok || v.failed(into(&data.OrderList)(v.api.Orders(v.ctx(), v.r.URL.Query().Get("account"), int(offset), pageRows))) {
+	if !ok || v.failed(into(&data.OrderList)(v.api.Orders.List(v.ctx(), v.r.URL.Query().Get("account"), int(offset), pageRows))) {
 		return
 	}
 	data.Pager = v.pages(offset, len(data.Orders), data.Total)
@@ -56,12 +56,12 @@ func (c *Console) changeOrders(v *visit) {
 		if put.Text+put.GTIN+put.Given != "" && !v.agreedOnText(account, put) {
 			return
 		}
-		one, err = v.api.PlaceOrder(v.ctx(), account, put)
+		one, err = v.api.Orders.Create(v.ctx(), account, put)
 		if v.nobody(err) {
 			return
 		}
 	case "agree", "refuse":
-		one, err = v.api.DecideOrder(v.ctx(), account, client.OrderDecision{ISV: isv, Revision: text("read"),
+		one, err = v.api.Orders.Decide(v.ctx(), account, client.OrderDecision{ISV: isv, Revision: text("read"),
 			Agree: v.r.FormValue("did") == "agree"})
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
@@ -76,7 +76,7 @@ func (c *Console) changeOrders(v *visit) {
 func (v *visit) agreedOnText(account string, put client.OrderPut) bool {
 	weak := put.Weak
 	put.DryRun, put.Weak = true, true // what a weak one costs is said too
-	tried, err := v.api.PlaceOrder(v.ctx(), account, put)
+	tried, err := v.api.Orders.Create(v.ctx(), account, put)
 	if v.nobody(err) {
 		return false
 	}

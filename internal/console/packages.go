@@ -118,7 +118,8 @@ func (c *Console) showPackages(v *visit, data packagesView) {
 	}
 	wanted := client.PackageQuery{Account: data.Account, ApplicationID: batch, After: after, Limit: pageRows,
 		Waiting: v.r.URL.Query().Get("waiting") != ""}
-	if v.failed(into(&data.Packages)(v.api.Packages(v.ctx(), wanted))) || v.failed(into(&data.Signer)(v.api.PackageSigner(v.ctx()))) {
+	if v.failed(into(&data.Packages)(v.api.Packages.List(v.ctx(), wanted))) ||
+		v.failed(into(&data.Signer)(v.api.Packages.GetSigner(v.ctx()))) {
 		return
 	}
 	if len(data.Packages) == pageRows {
@@ -147,7 +148,7 @@ func (c *Console) makePackage(v *visit) {
 	if !ok {
 		return
 	}
-	made, err := v.api.MakePackage(v.ctx(), batch, wish)
+	made, err := v.api.Packages.Create(v.ctx(), batch, wish)
 	if !v.failed(err) {
 		v.redirect(packagePage(made.ID) + "?done=package")
 	}
@@ -191,7 +192,7 @@ func (v *visit) packageWish(wanted ...string) (batch int64, wish client.PackageW
 // planPackage shows the form as it is filled in, with what its labels would be.
 func (c *Console) planPackage(v *visit, batch int64, wish client.PackageWish, left []string) {
 	wish.DryRun = true
-	planned, err := v.api.MakePackage(v.ctx(), batch, wish)
+	planned, err := v.api.Packages.Create(v.ctx(), batch, wish)
 	if v.failed(err) {
 		return
 	}
@@ -245,7 +246,7 @@ func (c *Console) readJob(v *visit) {
 	v.r.Form, v.r.PostForm, v.r.MultipartForm = form, form, nil
 	v.r.URL.Path = Root + "/packages" // the form that the file fills goes there
 	if id, err := strconv.ParseInt(form.Get("batch"), 10, 64); err == nil && form.Get("from") == "" {
-		whole, err := v.api.Batch(v.ctx(), id)
+		whole, err := v.api.Batches.Get(v.ctx(), id)
 		if v.failed(err) {
 			return
 		}
@@ -367,7 +368,7 @@ func (c *Console) onePackage(v *visit) {
 	if !ok {
 		return
 	}
-	if one, err := v.api.Package(v.ctx(), id); !v.failed(err) {
+	if one, err := v.api.Packages.Get(v.ctx(), id); !v.failed(err) {
 		v.show(http.StatusOK, "package", one)
 	}
 }
@@ -395,7 +396,7 @@ func (c *Console) changePackage(v *visit) {
 		if !v.sure("sure.recall", name) {
 			return
 		}
-		_, err = v.api.RecallPackage(v.ctx(), id, note, "")
+		_, err = v.api.Packages.Recall(v.ctx(), id, note, "")
 	case "spoil":
 		var ranges []client.CodeRange
 		for _, word := range listed(v.r.FormValue("ranges")) {
@@ -418,7 +419,7 @@ func (c *Console) changePackage(v *visit) {
 		if !v.sure("sure.spoil", name) {
 			return
 		}
-		_, err = v.api.SpoilCodes(v.ctx(), id, ranges, note, "")
+		_, err = v.api.Packages.VoidCodes(v.ctx(), id, ranges, note, "")
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return

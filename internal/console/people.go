@@ -24,7 +24,7 @@ type peopleView struct {
 func (v *visit) showPeople(data peopleView) {
 	var people []client.Person
 	var keys []client.AdminKey
-	if v.failed(into(&people)(v.api.People(v.ctx()))) || v.failed(into(&keys)(v.api.AdminKeys(v.ctx()))) {
+	if v.failed(into(&people)(v.api.People.List(v.ctx()))) || v.failed(into(&keys)(v.api.AdminKeys.List(v.ctx()))) {
 		return
 	}
 	data.People, data.MorePeople = shown(v, "people", people)
@@ -49,27 +49,27 @@ func (c *Console) changePeople(v *visit) {
 	case "add":
 		put := client.PersonPut{Name: name, Role: role, Accounts: appids, Password: v.r.FormValue("password")}
 		put.InviteDays, _ = strconv.Atoi(v.r.FormValue("invite_days"))
-		data.Made, err = v.api.AddPerson(ctx, put)
+		data.Made, err = v.api.People.Create(ctx, put)
 	case "change":
 		change := client.PersonChange{Role: &role, Accounts: &appids}
 		if text := v.r.FormValue("password"); text != "" {
 			change.Password = &text
 		}
-		_, err = v.api.ChangePerson(ctx, name, change)
+		_, err = v.api.People.Update(ctx, name, change)
 	case "invite":
-		data.Made, err = v.api.ChangePerson(ctx, name, client.PersonChange{InviteDays: inviteDays})
+		data.Made, err = v.api.People.Update(ctx, name, client.PersonChange{InviteDays: inviteDays})
 	case "delete":
 		if !v.sure("sure.person", name) {
 			return
 		}
-		_, err = v.api.DeletePerson(ctx, name)
+		_, err = v.api.People.Delete(ctx, name)
 	case "sign-out":
-		_, err = v.api.SignOutPerson(ctx, name)
+		_, err = v.api.People.SignOut(ctx, name)
 	case "factor":
-		data.Made, err = v.api.ChangePerson(ctx, name, client.PersonChange{SecondFactor: new("new")})
+		data.Made, err = v.api.People.Update(ctx, name, client.PersonChange{SecondFactor: new("new")})
 	case "link":
 		var link client.LoginLink
-		link, err = v.api.LoginLink(ctx, name)
+		link, err = v.api.People.CreateLoginLink(ctx, name)
 		data.Link = link.URL
 	case "add-key":
 		put := client.AdminKeyPut{Name: name, Role: role, Accounts: appids}
@@ -77,13 +77,13 @@ func (c *Console) changePeople(v *visit) {
 			put.Expires = new(time.Now().AddDate(0, 0, days).Truncate(time.Second))
 		}
 		var made client.AdminKeyMade
-		made, err = v.api.AddAdminKey(ctx, put)
+		made, err = v.api.AdminKeys.Create(ctx, put)
 		data.Key = made.Key
 	case "delete-key":
 		if !v.sure("sure.key", name) {
 			return
 		}
-		_, err = v.api.DeleteAdminKey(ctx, v.r.FormValue("id"))
+		_, err = v.api.AdminKeys.Delete(ctx, v.r.FormValue("id"))
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return

@@ -54,7 +54,7 @@ type platformsView struct {
 }
 
 func (c *Console) platforms(v *visit) {
-	list, err := v.api.Components(v.ctx(), v.r.URL.Query().Get("after"), pageRows)
+	list, err := v.api.Components.List(v.ctx(), v.r.URL.Query().Get("after"), pageRows)
 	if v.failed(err) {
 		return
 	}
@@ -67,7 +67,7 @@ func (c *Console) platforms(v *visit) {
 
 // putPlatform stores the platform as the form says.
 func (v *visit) putPlatform(appid string) {
-	_, err := v.api.PutComponent(v.ctx(), appid, filledPlatform(v.r).put(v.r))
+	_, err := v.api.Components.Set(v.ctx(), appid, filledPlatform(v.r).put(v.r))
 	if v.fresh && client.ChangedMeanwhile(err) != nil {
 		v.refuse(http.StatusConflict, "appid", v.say("platform.exists", appid))
 	} else if !v.failed(err) {
@@ -98,7 +98,8 @@ func (c *Console) platform(v *visit) { v.showPlatform(http.StatusOK, platformVie
 
 func (v *visit) showPlatform(status int, data platformView) {
 	appid, ctx := v.r.PathValue("component"), v.ctx()
-	if v.failed(into(&data.Component)(v.api.Component(ctx, appid))) || v.failed(into(&data.Pushes)(v.api.Pushes(ctx, appid, 20))) {
+	if v.failed(into(&data.Component)(v.api.Components.Get(ctx, appid))) || v.failed(into(&data.Pushes)(v.api.Components.ListPushes(ctx,
+		appid, 20))) {
 		return
 	}
 	data.Form = platformForm{URL: data.EventURL, Addresses: strings.Join(data.IPAllowlist, ", "),
@@ -112,13 +113,13 @@ func (c *Console) changePlatform(v *visit) {
 	ctx, err := v.ctx(), error(nil)
 	switch v.r.FormValue("did") {
 	case "put":
-		if _, err := v.api.Component(ctx, component); v.failed(err) { // a mistyped address must not make a platform
+		if _, err := v.api.Components.Get(ctx, component); v.failed(err) { // a mistyped address must not make a platform
 			return
 		}
 		v.putPlatform(component)
 		return
 	case "delete":
-		if v.deleted(v.api.DeleteComponent, component) {
+		if v.deleted(v.api.Components.Delete, component) {
 			v.redirect(Root + "/platforms?done=deleted")
 		}
 		return
@@ -126,9 +127,9 @@ func (c *Console) changePlatform(v *visit) {
 		if !v.sure("sure.withdraw.account", appid) {
 			return
 		}
-		err = v.api.Withdraw(ctx, component, appid)
+		err = v.api.Components.RevokeAuthorization(ctx, component, appid)
 	case "ticket":
-		if ticket, err := v.api.MakeTicket(ctx, component); !v.failed(err) {
+		if ticket, err := v.api.Emulator.CreateTicket(ctx, component); !v.failed(err) {
 			v.showPlatform(http.StatusOK, platformView{Ticket: ticket})
 		}
 		return
@@ -140,7 +141,7 @@ func (c *Console) changePlatform(v *visit) {
 				agreed.PermissionSets = append(agreed.PermissionSets, id)
 			}
 		}
-		if code, err := v.api.Authorize(ctx, agreed); !v.failed(err) {
+		if code, err := v.api.Emulator.Authorize(ctx, agreed); !v.failed(err) {
 			v.showPlatform(http.StatusOK, platformView{Code: code})
 		}
 		return

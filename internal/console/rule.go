@@ -48,7 +48,7 @@ const ruleDays = "30"
 // showRule shows one prefix, with what was just found out about it.
 func (v *visit) showRule(status int, data ruleView) {
 	ctx := v.ctx()
-	mine, err := v.api.StoredRules(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
+	mine, err := v.api.Rules.List(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
 	if v.failed(err) {
 		return
 	}
@@ -67,8 +67,8 @@ func (v *visit) showRule(status int, data ruleView) {
 			return
 		}
 	}
-	if v.failed(into(&data.History)(v.api.RuleHistory(ctx, data.Prefix))) ||
-		v.failed(into(&data.Occupiers)(v.api.Occupiers(ctx, data.Prefix))) {
+	if v.failed(into(&data.History)(v.api.Rules.ListChanges(ctx, data.Prefix))) ||
+		v.failed(into(&data.Occupiers)(v.api.Rules.ListConflicts(ctx, data.Prefix))) {
 		return
 	}
 	v.show(status, "rule", data)
@@ -90,7 +90,7 @@ const (
 
 // foresee says what changes of rules would have done to the scans of the last week; nil = a change is impossible, and will say why.
 func (v *visit) foresee(changes ...client.PlannedRule) (*foreseen, error) {
-	done, err := v.api.Foresee(v.asking(), changes, foreseenDays, foreseenScans)
+	done, err := v.api.Rules.PreviewPlan(v.asking(), changes, foreseenDays, foreseenScans)
 	switch said, is := mendable(err); {
 	case is && said.Status == http.StatusConflict:
 		return &foreseen{Unknown: true}, nil
@@ -130,7 +130,7 @@ func (v *visit) released(owner, prefix string, below bool) ([]client.PlannedRule
 	if !below {
 		return plan, nil
 	}
-	list, err := v.api.FindRules(v.ctx(), client.StoredRuleQuery{Text: prefix, Limit: pageRows})
+	list, err := v.api.Rules.ListPage(v.ctx(), client.StoredRuleQuery{Text: prefix, Limit: pageRows})
 	for _, r := range list.Rules {
 		if r.Prefix != prefix && strings.HasPrefix(r.Prefix, prefix) {
 			plan = append(plan, client.PlannedRule{Do: "delete", Owner: r.Owner, Prefix: r.Prefix})
@@ -158,7 +158,7 @@ func (v *visit) scansOf(r client.StoredRule) (*ruleScans, error) {
 	}
 	question := asked.query()
 	question.Limit, question.Marks = drawnRows, true
-	if asked.Numbers, err = v.api.Statistics(v.ctx(), question); err != nil {
+	if asked.Numbers, err = v.api.Statistics.Get(v.ctx(), question); err != nil {
 		return nil, err
 	}
 	found := ruleScans{All: Root + "/statistics?" + address.Encode(),
@@ -218,7 +218,7 @@ func (v view) Undoes() bool { return v.May("rules") && v.All() }
 func (c *Console) ruleCode(v *visit) {
 	q := v.r.URL.Query()
 	owner, prefix, link := strings.TrimSpace(q.Get("owner")), strings.TrimSpace(q.Get("prefix")), strings.TrimSpace(q.Get("text"))
-	mine, err := v.api.StoredRules(v.ctx(), client.StoredRuleQuery{Owner: owner, Prefix: prefix, Limit: 1})
+	mine, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Prefix: prefix, Limit: 1})
 	if v.failed(err) {
 		return
 	}

@@ -58,7 +58,7 @@ func (c *Console) rules(v *visit) {
 	if wanted.After > 0 {
 		wanted.Newest, wanted.Before = false, 0
 	}
-	if v.failed(into(&data.StoredRuleList)(v.api.FindRules(v.ctx(), wanted))) {
+	if v.failed(into(&data.StoredRuleList)(v.api.Rules.ListPage(v.ctx(), wanted))) {
 		return
 	}
 	data.Pager = v.rulePages(wanted, &data)
@@ -110,7 +110,7 @@ func (v *visit) left(appid string) string {
 	if appid == "" {
 		return ""
 	}
-	left, err := v.api.PublishesLeft(v.ctx(), appid)
+	left, err := v.api.Accounts.GetQuota(v.ctx(), appid)
 	if err != nil {
 		return ""
 	}
@@ -137,21 +137,21 @@ func (c *Console) changeRule(v *visit) {
 		data.Foreseen, err = v.foresee(client.PlannedRule{Do: data.Asks, Owner: data.Owner, Prefix: data.Prefix})
 	case "publish-sure":
 		done = "rule.published"
-		_, err = v.api.PublishRuleOf(ctx, data.Owner, data.Prefix)
+		_, err = v.api.Rules.Publish(ctx, data.Owner, data.Prefix)
 	case "delete-sure":
 		done = "rule.deleted"
-		_, err = v.api.DeleteRuleOf(ctx, data.Owner, data.Prefix)
+		_, err = v.api.Rules.Delete(ctx, data.Owner, data.Prefix)
 	case "release":
 		below := v.r.FormValue("below") != ""
 		if !v.releases(data.Owner, data.Prefix, below) {
 			return
 		}
 		data.Released = &client.Released{}
-		data.Released.Released, data.Released.More, err = v.api.ReleasePrefix(ctx, client.Release{Prefix: data.Prefix,
+		data.Released.Released, data.Released.More, err = v.api.Rules.ForceDelete(ctx, client.Release{Prefix: data.Prefix,
 			Below: below, Reason: strings.TrimSpace(v.r.FormValue("reason"))})
 	case "check":
 		data.Check = &client.RuleCheck{}
-		*data.Check, err = v.api.CheckRule(v.asking(), data.Owner, client.OwnRule{Prefix: data.Prefix, Path: "-"}, true)
+		*data.Check, err = v.api.Rules.Check(v.asking(), data.Owner, client.OwnRule{Prefix: data.Prefix, Path: "-"}, true)
 		data.Check.ErrCode = 0 // the rule exists, so only its file matters
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
@@ -190,7 +190,7 @@ func (c *Console) undo(v *visit) {
 	}
 	prefix := v.r.FormValue("prefix")
 	if v.r.FormValue("sure") == "" && prefix != "" { // what it would do to the scans of last week is asked about, as before a publish
-		history, err := v.api.RuleHistory(v.ctx(), prefix)
+		history, err := v.api.Rules.ListChanges(v.ctx(), prefix)
 		if v.failed(err) {
 			return
 		}
@@ -202,14 +202,14 @@ func (c *Console) undo(v *visit) {
 			return
 		}
 	}
-	if _, err := v.api.UndoRuleChange(v.ctx(), seq); !v.failed(err) {
+	if _, err := v.api.Rules.UndoChange(v.ctx(), seq); !v.failed(err) {
 		v.redirect(ofRule("undone", "", prefix))
 	}
 }
 
 // confirmFile answers the verification file of an account, for whoever puts it on a host.
 func (c *Console) confirmFile(v *visit) {
-	a, err := v.api.Account(v.ctx(), v.r.URL.Query().Get("owner"))
+	a, err := v.api.Accounts.Get(v.ctx(), v.r.URL.Query().Get("owner"))
 	if v.failed(err) {
 		return
 	}
@@ -273,7 +273,7 @@ func (v *visit) readRuleForm() ruleForm {
 func (c *Console) ruleForm(v *visit) {
 	f := v.readRuleForm()
 	if f.Edit && !v.r.URL.Query().Has("path") {
-		list, err := v.api.StoredRules(v.ctx(), client.StoredRuleQuery{Owner: f.Owner, Prefix: f.Prefix, Limit: 1})
+		list, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: f.Owner, Prefix: f.Prefix, Limit: 1})
 		if v.failed(err) {
 			return
 		}
@@ -321,7 +321,7 @@ func (v *visit) try(f *ruleForm, look bool) error {
 	if own.Path == "" {
 		own.Path = "-" // what is still to be typed is no fault
 	}
-	check, err := v.api.CheckRule(v.asking(), f.Owner, own, look)
+	check, err := v.api.Rules.Check(v.asking(), f.Owner, own, look)
 	if err != nil {
 		return err
 	}
@@ -336,7 +336,7 @@ func (v *visit) try(f *ruleForm, look bool) error {
 		assumed.TestLinks = *own.TestLinks
 	}
 	f.Link = link
-	tried, err := v.api.Explain(v.ctx(), client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link},
+	tried, err := v.api.Scans.Explain(v.ctx(), client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link},
 		Assume: []client.AssumedRule{assumed}})
 	if err == nil {
 		f.Tried = &tried
@@ -354,9 +354,9 @@ func (c *Console) saveRule(v *visit) {
 		v.refuse(http.StatusUnprocessableEntity, "", v.say("rule.incomplete"))
 		return
 	}
-	save, done := v.api.AddRuleOf, "rule.added"
+	save, done := v.api.Rules.Create, "rule.added"
 	if f.Edit {
-		save, done = v.api.EditRuleOf, "rule.edited"
+		save, done = v.api.Rules.Update, "rule.edited"
 		if v.r.FormValue("sure") == "" { // an edit that scans would have noticed is asked about, with their numbers
 			if v.failed(into(&f.Foreseen)(v.foresee(f.change()))) {
 				return

@@ -28,7 +28,7 @@ type scansView struct {
 	Looked                                              int
 	OpenID                                              string
 	Fault                                               string
-	Erased                                              *client.Erased
+	Erased                                              *client.ErasureResult
 }
 
 // askedScans says which scans the address asks for; ok is false where the name of the code is
@@ -53,7 +53,7 @@ func (v *visit) askedScans() (s scansView, asked client.ScanFilter, ok bool) {
 // scans lists the newest scans, or those that match from the oldest on.
 func (c *Console) scans(v *visit) { v.showScans(http.StatusOK, nil) }
 
-func (v *visit) showScans(status int, erased *client.Erased) {
+func (v *visit) showScans(status int, erased *client.ErasureResult) {
 	data, asked, ok := v.askedScans()
 	if data.Erased = erased; !ok {
 		data.Fault = v.say("scans.code.form")
@@ -72,15 +72,15 @@ func (v *visit) showScans(status int, erased *client.Erased) {
 		asked.Rules = append(asked.Rules, id)
 	}
 	if data.AppID != "" && data.User != "" &&
-		v.failed(into(&data.OpenID)(v.api.OpenID(v.ctx(), data.AppID, data.User, data.Namespace))) {
+		v.failed(into(&data.OpenID)(v.api.Accounts.GetOpenID(v.ctx(), data.AppID, data.User, data.Namespace))) {
 		return
 	}
 	var page client.ScanPage
 	var err error
 	if data.Newest = data.From+data.To+data.User+data.Rule+data.Code == ""; data.Newest {
-		page, err = v.api.NewestScansOf(v.ctx(), data.Owner, pageRows)
+		page, err = v.api.Scans.ListNewestOf(v.ctx(), data.Owner, pageRows)
 	} else {
-		page, err = v.api.FindScans(v.ctx(), asked, v.r.URL.Query().Get("after"), pageRows)
+		page, err = v.api.Scans.FindPage(v.ctx(), asked, v.r.URL.Query().Get("after"), pageRows)
 	}
 	if v.failed(err) {
 		return
@@ -96,7 +96,7 @@ func (v *visit) showScans(status int, erased *client.Erased) {
 
 // oneScan shows one scan.
 func (c *Console) oneScan(v *visit) {
-	if found, err := v.api.RecordedScan(v.ctx(), v.r.PathValue("scan")); !v.failed(err) {
+	if found, err := v.api.Scans.Get(v.ctx(), v.r.PathValue("scan")); !v.failed(err) {
 		v.show(http.StatusOK, "one-scan", found)
 	}
 }
@@ -111,8 +111,8 @@ func (c *Console) eraseUser(v *visit) {
 	if !v.sure("sure.erase", user) {
 		return
 	}
-	if scans, err := v.api.EraseUser(v.ctx(), namespace, user); !v.failed(err) {
-		v.showScans(http.StatusOK, &client.Erased{Scans: scans})
+	if scans, err := v.api.Scans.EraseUser(v.ctx(), namespace, user); !v.failed(err) {
+		v.showScans(http.StatusOK, &client.ErasureResult{Scans: scans})
 	}
 }
 

@@ -59,7 +59,7 @@ func (c *Console) seeAs(v *visit) {
 		return
 	}
 	for _, appid := range appids {
-		if _, err := v.api.Account(v.ctx(), appid); err != nil {
+		if _, err := v.api.Accounts.Get(v.ctx(), appid); err != nil {
 			v.showPeople(peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: v.say("seen_as.unknown", appid)})
 			return
 		}

@@ -92,11 +92,11 @@ func (d selectedView) Dangerous() bool { return d.Did == "delete" || d.Did == "j
 func (c *Console) selectedRules(v *visit) {
 	v.actOnSelected(map[string]act{
 		"publish": func(ctx context.Context, appid, prefix string) error {
-			_, err := v.api.PublishRuleOf(ctx, appid, prefix)
+			_, err := v.api.Rules.Publish(ctx, appid, prefix)
 			return err
 		},
 		"delete": func(ctx context.Context, appid, prefix string) error {
-			_, err := v.api.DeleteRuleOf(ctx, appid, prefix)
+			_, err := v.api.Rules.Delete(ctx, appid, prefix)
 			return err
 		},
 	}, Root+"/rules")
@@ -104,7 +104,9 @@ func (c *Console) selectedRules(v *visit) {
 
 func (c *Console) selectedAccounts(v *visit) {
 	open := func(is bool) act {
-		return func(ctx context.Context, appid, _ string) error { return v.api.SetJump(ctx, appid, is) }
+		return func(ctx context.Context, appid, _ string) error {
+			return v.api.Accounts.SetRulesEnabled(ctx, appid, is)
+		}
 	}
 	v.actOnSelected(map[string]act{"jump-on": open(true), "jump-off": open(false)}, Root+"/accounts")
 }

@@ -29,7 +29,7 @@ func (v *visit) share() {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	one, err := v.api.ShareChart(v.ctx(), client.NewSharedChart{Title: strings.TrimSpace(v.r.FormValue("title")),
+	one, err := v.api.Charts.Create(v.ctx(), client.NewSharedChart{Title: strings.TrimSpace(v.r.FormValue("title")),
 		Question: asked.asked.Encode(), Days: days})
 	if !v.failed(err) {
 		v.showStatistics(statisticsView{Link: one.URL})

@@ -144,7 +144,7 @@ func (v *visit) showStatistics(done statisticsView) {
 	}
 	data.Recount, data.Link = done.Recount, done.Link
 	shares := (view{visit: v}).May("marketer")
-	if v.failed(v.numbers(&data)) || shares && v.failed(into(&data.Shared)(v.api.SharedCharts(v.ctx()))) {
+	if v.failed(v.numbers(&data)) || shares && v.failed(into(&data.Shared)(v.api.Charts.List(v.ctx()))) {
 		return
 	}
 	data.Numbers.Rows = everyPeriod(data.Numbers, data.By)
@@ -191,7 +191,7 @@ func everyPeriod(found client.Statistics, by string) []client.StatisticsRow {
 func (v *visit) numbers(data *statisticsView) (err error) {
 	asked := data.query()
 	asked.Limit, asked.Marks = drawnRows, data.By != "" && data.Group == ""
-	if data.Numbers, err = v.api.Statistics(v.ctx(), asked); err == nil {
+	if data.Numbers, err = v.api.Statistics.Get(v.ctx(), asked); err == nil {
 		data.Chart, err = v.charted(*data)
 	}
 	return err
@@ -228,7 +228,8 @@ const mostMisses = 20
 // nothing shows where links were scanned that opened nothing. Pages that show it bring it after themselves.
 func (c *Console) nothing(v *visit) {
 	q := v.r.URL.Query()
-	list, err := v.api.Misses(v.ctx(), client.MissQuery{From: q.Get("from"), To: q.Get("to"), Owner: cmp.Or(q.Get("owner"), v.account()),
+	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: q.Get("from"), To: q.Get("to"),
+		Owner: cmp.Or(q.Get("owner"), v.account()),
 		Below: q.Get("below"), Limit: mostMisses})
 	if !v.failed(err) {
 		v.show(http.StatusOK, "nothing", list)
@@ -261,7 +262,7 @@ func (v *visit) boxes(s statisticsView) (list []box, err error) {
 		}
 		asked := s.query()
 		asked.By, asked.Group, asked.Count, asked.Limit = "", group, "", mostBoxed
-		found, err := v.api.Statistics(v.ctx(), asked)
+		found, err := v.api.Statistics.Get(v.ctx(), asked)
 		if err != nil {
 			return nil, err
 		}
@@ -277,13 +278,13 @@ func (v *visit) boxes(s statisticsView) (list []box, err error) {
 func (c *Console) actOnStatistics(v *visit) {
 	switch v.r.FormValue("did") {
 	case "recount":
-		if again, err := v.api.Recount(v.ctx()); !v.failed(err) {
+		if again, err := v.api.Statistics.Verify(v.ctx()); !v.failed(err) {
 			v.showStatistics(statisticsView{Recount: &again})
 		}
 	case "share":
 		v.share()
 	case "end":
-		if _, err := v.api.EndSharedChart(v.ctx(), v.r.FormValue("id")); !v.failed(err) {
+		if _, err := v.api.Charts.Revoke(v.ctx(), v.r.FormValue("id")); !v.failed(err) {
 			v.redirect(Root + "/statistics?done=chart.ended#shared")
 		}
 	default:
@@ -334,13 +335,13 @@ func (v *visit) know(group string, values ...string) {
 		}
 	}
 	if len(ids) > 0 {
-		list, _ := v.api.RuleNames(v.ctx(), ids[:min(len(ids), drawnRows)])
+		list, _ := v.api.Rules.ListNames(v.ctx(), ids[:min(len(ids), drawnRows)])
 		for _, one := range list {
 			v.known[fmt.Sprint(group, " ", one.ID)] = one.Prefix
 		}
 	}
 	if len(appids) > 0 {
-		names, _ := v.api.AccountNames(v.ctx(), appids[:min(len(appids), drawnRows)])
+		names, _ := v.api.Accounts.ListNames(v.ctx(), appids[:min(len(appids), drawnRows)])
 		for appid, name := range names {
 			v.known[group+" "+appid] = name + " " + appid
 		}

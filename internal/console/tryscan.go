@@ -63,10 +63,11 @@ func (c *Console) scan(v *visit) {
 		}
 		data.At = at.In(time.Local).Format(fieldTime)
 		data.Then = &client.Past{}
-		*data.Then, err = v.api.ResolveThen(v.ctx(), asked, at)
+		*data.Then, err = v.api.Scans.ResolveAsOf(v.ctx(), asked, at)
 	} else {
 		data.Now = &client.Explanation{}
-		*data.Now, err = v.api.Explain(v.ctx(), client.ExplainRequest{ScanRequest: asked, AssumePublished: data.Moment == "published"})
+		*data.Now, err = v.api.Scans.Explain(v.ctx(), client.ExplainRequest{ScanRequest: asked,
+			AssumePublished: data.Moment == "published"})
 	}
 	if said, ok := errors.AsType[*client.Problem](err); ok {
 		data.Fault, status, data.Then, data.Now = v.said(said), said.Status, nil, nil

@@ -431,7 +431,7 @@ func TestTheTablesOfMatchingAreTrue(t *testing.T) {
 			}
 			link := quoted.FindStringSubmatch(cells[2])[1]
 			srv.Reset()
-			if done, err := srv.Operator().AddSeed(t.Context(), seed.String()); err != nil || !done.Applied {
+			if done, err := srv.Operator().Emulator.Seed(t.Context(), seed.String()); err != nil || !done.Applied {
 				t.Fatalf("%s: applied %v, %v\n%s", language, done.Applied, err, &seed)
 			}
 			d := srv.Scan(link)

@@ -54,7 +54,7 @@ accounts:
 				seed.WriteString("}\n")
 			}
 			srv.Reset()
-			if done, err := srv.Operator().AddSeed(t.Context(), seed.String()); err != nil || !done.Applied {
+			if done, err := srv.Operator().Emulator.Seed(t.Context(), seed.String()); err != nil || !done.Applied {
 				t.Fatalf("applied %v, %v\n%s", done.Applied, err, &seed)
 			}
 			d := srv.Scan(v.Link)

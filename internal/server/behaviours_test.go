@@ -19,7 +19,7 @@ func TestTheTableOfBehavioursIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := func() (ids []string) {
-		list, err := c.Behaviours(t.Context())
+		list, err := c.Behaviours.List(t.Context())
 		if err != nil || len(list) != len(behaviour.All()) {
 			t.Fatalf("%d behaviours, %v", len(list), err)
 		}

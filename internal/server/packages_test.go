@@ -42,7 +42,7 @@ func TestAPackageIsMadeOnceAndEndsWithItsRecall(t *testing.T) {
 		}
 		make := func(want int64, w client.PackageWish) {
 			t.Helper()
-			if p, err := operator.MakePackage(t.Context(), batch.ID, w); err != nil || p.ID != want {
+			if p, err := operator.Packages.Create(t.Context(), batch.ID, w); err != nil || p.ID != want {
 				t.Fatalf("package %d, %v, not %d", p.ID, err, want)
 			}
 		}
@@ -55,16 +55,16 @@ func TestAPackageIsMadeOnceAndEndsWithItsRecall(t *testing.T) {
 
 		var whole bytes.Buffer
 		const word = "a long passphrase of words"
-		if err := operator.SendPackage(t.Context(), 1, word, &whole); err != nil {
+		if err := operator.Packages.Download(t.Context(), 1, word, &whole); err != nil {
 			t.Fatal(err)
 		}
 		make(3, wish) // the first was sent
 		download := &recalling{recall: func() {
-			if _, err := operator.RecallPackage(t.Context(), 1, "lost", "eve"); err != nil {
+			if _, err := operator.Packages.Recall(t.Context(), 1, "lost", "eve"); err != nil {
 				t.Error(err)
 			}
 		}}
-		if err := operator.SendPackage(t.Context(), 1, word, download); err == nil || download.bytes >= whole.Len() {
+		if err := operator.Packages.Download(t.Context(), 1, word, download); err == nil || download.bytes >= whole.Len() {
 			t.Errorf("recalled while it was downloaded: %d of %d bytes came, %v", download.bytes, whole.Len(), err)
 		}
 		if log := s.Log(); !strings.Contains(log, "was recalled by eve while it was written") {

@@ -85,7 +85,7 @@ func suite(t *testing.T, s *servertest.Server, operator *client.Client, n int) e
 		return fmt.Errorf("the scan: %s", a.Body)
 	}
 	old := s.NewToken(shop)
-	if err := operator.ResetAccounts(t.Context(), []string{shop, brand}); err != nil {
+	if err := operator.Emulator.ResetAccounts(t.Context(), []string{shop, brand}); err != nil {
 		return err
 	}
 	if a := s.Do("POST", rule+"get?access_token="+old, "{}"); a.Code(t) != 40001 {
@@ -98,7 +98,7 @@ func suite(t *testing.T, s *servertest.Server, operator *client.Client, n int) e
 	if a.JSON(t, &list); len(list.Rules) != 1 || list.Rules[0].Prefix != fmt.Sprintf("https://%s.example/seed/", shop) {
 		return fmt.Errorf("after the reset: %s", a.Body)
 	}
-	calls, err := operator.KeptCalls(t.Context(), client.KeptCallQuery{Account: brand})
+	calls, err := operator.Calls.ListPersisted(t.Context(), client.KeptCallQuery{Account: brand})
 	if err != nil || len(calls.Calls) != 0 {
 		return fmt.Errorf("%d calls of %s are left, %v", len(calls.Calls), brand, err)
 	}

@@ -249,20 +249,20 @@ func (w works) isReadByACamera(name string, id int64, text string) {
 		w.t.Fatal(err)
 	}
 	const word = "a long passphrase of words"
-	made, err := operator.MakePackage(w.t.Context(), id, client.PackageWish{From: 7, To: 9, Printer: "acme", Proofs: 1,
+	made, err := operator.Packages.Create(w.t.Context(), id, client.PackageWish{From: 7, To: 9, Printer: "acme", Proofs: 1,
 		Formats: []string{"csv", "lines"}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	var file bytes.Buffer
-	if err := operator.SendPackage(w.t.Context(), made.ID, word, &file); err != nil {
+	if err := operator.Packages.Download(w.t.Context(), made.ID, word, &file); err != nil {
 		w.t.Fatal(err)
 	}
 	by, err := parcel.ByPassphrase(word)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	signer, err := operator.PackageSigner(w.t.Context())
+	signer, err := operator.Packages.GetSigner(w.t.Context())
 	if err != nil {
 		w.t.Fatal(err)
 	}

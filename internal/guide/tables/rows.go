@@ -177,21 +177,34 @@ func EachClientCall(ctx context.Context, note func(call *http.Request, method st
 // which is a format as well. Those that give an iterator are left out.
 func EachClientMethod() iter.Seq2[string, func(context.Context, *client.Client) error] {
 	return func(yield func(string, func(context.Context, *client.Client) error) bool) {
-		for method := range reflect.TypeFor[*client.Client]().Methods() {
-			kind := method.Func.Type()
-			if kind.NumIn() < 2 || kind.Out(0).Kind() == reflect.Func {
-				continue
+		kind := reflect.TypeFor[client.Client]()
+		services := []reflect.StructField{{Name: "", Type: reflect.PointerTo(kind)}}
+		for _, service := range reflect.VisibleFields(kind) {
+			if service.IsExported() {
+				services = append(services, service)
 			}
-			call := func(ctx context.Context, c *client.Client) error {
-				out := method.Func.Call(append([]reflect.Value{reflect.ValueOf(c), reflect.ValueOf(ctx)}, madeUp(kind)...))
-				err, _ := out[len(out)-1].Interface().(error)
-				if file, ok := out[0].Interface().(io.Closer); ok && err == nil {
-					err = file.Close()
+		}
+		for _, service := range services {
+			for method := range service.Type.Methods() {
+				kind, name := method.Func.Type(), strings.TrimPrefix(service.Name+"."+method.Name, ".")
+				if kind.NumIn() < 2 || kind.Out(0).Kind() == reflect.Func {
+					continue
 				}
-				return err
-			}
-			if !yield(method.Name, call) {
-				return
+				call := func(ctx context.Context, c *client.Client) error {
+					receiver := reflect.ValueOf(c)
+					if service.Name != "" {
+						receiver = receiver.Elem().FieldByName(service.Name)
+					}
+					out := method.Func.Call(append([]reflect.Value{receiver, reflect.ValueOf(ctx)}, madeUp(kind)...))
+					err, _ := out[len(out)-1].Interface().(error)
+					if file, ok := out[0].Interface().(io.Closer); ok && err == nil {
+						err = file.Close()
+					}
+					return err
+				}
+				if !yield(name, call) {
+					return
+				}
 			}
 		}
 	}
