@@ -258,7 +258,7 @@ func (o operator) after(s *session, qrjump *client.Client, appid string, err err
 	if err != nil {
 		return err
 	}
-	if !o.JSON {
+	if o.isTable() {
 		_, err := fmt.Fprintln(s.out, plain(did))
 		return err
 	}

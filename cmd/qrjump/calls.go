@@ -56,7 +56,7 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 	if err := emptyFor(s, qrjump, said("calls.list_calls_of"), c.Account, len(page.Calls)); err != nil {
 		return err
 	}
-	if len(page.Calls) == 0 && !c.JSON {
+	if len(page.Calls) == 0 && c.isTable() {
 		_, err := tell(s.out, "calls.no_call_is_like_that")
 		return err
 	}
@@ -97,7 +97,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return fault("calls.list_calls_2", err)
 	}
-	if c.JSON {
+	if c.isJSON() {
 		return c.print(s, page, nil)
 	}
 	slices.Reverse(page.Calls)
@@ -207,7 +207,7 @@ func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
 
 // lines prints calls one after the other.
 func (c *callsCommand) lines(s *session, calls []client.RecordedCall, header bool) error {
-	if c.JSON {
+	if c.isJSON() {
 		e := json.NewEncoder(s.out)
 		e.SetEscapeHTML(false)
 		for _, one := range calls {

@@ -45,7 +45,7 @@ func (c *doctorCommand) report(s *session, v walk) error {
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	})
-	if err == nil && !c.JSON {
+	if err == nil && c.isTable() {
 		tell(s.out, "doctor.report", plain(c.Report), counted(int(size), "byte"))
 	}
 	return err

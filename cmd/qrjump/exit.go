@@ -98,7 +98,7 @@ func exitOf(err error) int {
 	return exitFailed
 }
 
-// failure is an error for programs: what --json prints on standard error.
+// failure is an error for programs: what a command prints with --output json on standard error.
 type failure struct {
 	Kind    string   `json:"kind"`              // as in the table of exit codes
 	Exit    int      `json:"exit"`              //
@@ -138,17 +138,16 @@ func failureOf(err error) failure {
 
 var jsonAsked = regexp.MustCompile(`(^| )(-o ?=?|--output[= ])json( |$)`)
 
-// wantsJSON reports whether errors are read by a program: --json or --output json stands among the
-// arguments, or QRJUMP_JSON is set.
+// wantsJSON reports whether errors are read by a program: --output json is among the arguments, or QRJUMP_OUTPUT says json.
 func wantsJSON(chosen *kong.Context, args []string) bool {
-	asked := slices.Contains([]string{"1", "true", "yes"}, strings.ToLower(os.Getenv("QRJUMP_JSON")))
+	asked := os.Getenv("QRJUMP_OUTPUT") == "json"
 	if chosen == nil || chosen.Selected() == nil { // what was asked for is not known
-		return asked || slices.Contains(args, "--json") || jsonAsked.MatchString(strings.Join(args, " "))
+		return asked || jsonAsked.MatchString(strings.Join(args, " "))
 	}
 	for _, f := range chosen.Selected().Flags {
-		if f.Name == "json" {
-			on, _ := chosen.FlagValue(f).(bool)
-			return on
+		if f.Name == "output" {
+			form, _ := chosen.FlagValue(f).(string)
+			return form == "json"
 		}
 	}
 	return asked

@@ -138,8 +138,8 @@ func (m manual) examples(verb *kong.Node) []string {
 	if second := m.says(helpKey(append(strings.Fields(verb.Path()), "example2"))); second != "" {
 		return []string{first, second}
 	}
-	if slices.ContainsFunc(verb.Flags, func(f *kong.Flag) bool { return f.Name == "json" }) {
-		return []string{first, first + " --json"}
+	if slices.ContainsFunc(verb.Flags, func(f *kong.Flag) bool { return f.Name == "output" }) {
+		return []string{first, first + " --output json"}
 	}
 	return []string{first, "qrjump " + verb.Path() + " --help"}
 }

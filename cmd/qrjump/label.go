@@ -63,7 +63,7 @@ func (c *labelCommand) Run(s *session) error {
 	if c.DryRun {
 		return c.print(s, plan, plan.tell)
 	}
-	if !c.JSON {
+	if c.isTable() {
 		plan.tell(s.err)
 	}
 	if job.proofs > 0 && !job.flags().Resume {

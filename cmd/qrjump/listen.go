@@ -65,7 +65,7 @@ func (c *listenCommand) Run(s *session) error {
 	defer at.Close()
 	here := "http://" + at.Addr().String()
 	want.URL = here + "/webhook"
-	f := &forwarder{s: s, asJSON: c.JSON, to: to, resign: c.Secret, envelope: envelope, begun: make(chan struct{}), http: &http.Client{
+	f := &forwarder{s: s, asJSON: c.isJSON(), to: to, resign: c.Secret, envelope: envelope, begun: make(chan struct{}), http: &http.Client{
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	// It answers before the server knows of it: what comes first waits until its secret is known.

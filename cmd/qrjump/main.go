@@ -401,6 +401,9 @@ func run(s session, args []string) int {
 		if caller, ok := chosen.Selected().Target.Addr().Interface().(interface{ shape() *outputFlags }); ok {
 			flags := caller.shape()
 			withoutHeads, shaped.form = flags.NoHeaders, flags.Output
+			if flags.isCSV() {
+				shaped.form = ""
+			}
 			shaped.list = chosen.Selected().Name == "list"
 			if asJSON = asJSON || flags.Output == "json"; shaped.makes() {
 				s.out, s.reader, speaks = shaped, "en", "en"

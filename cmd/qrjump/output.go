@@ -32,11 +32,21 @@ func (f *faithful) Write(b []byte) (int, error) {
 }
 
 type outputFlags struct {
-	JSON      bool   `name:"json" env:"QRJUMP_JSON"`
-	Output    string `short:"o" enum:"json,yaml,csv," default:"" placeholder:"json|yaml|csv"`
+	Output    string `short:"o" env:"QRJUMP_OUTPUT" enum:"table,json,yaml,csv" default:"table" placeholder:"FORMAT"`
 	NoHeaders bool
 	UTC       bool `name:"utc" env:"QRJUMP_UTC"`
+
+	ownCSV bool // the command writes CSV itself
 }
+
+// isTable reports whether a person reads the answer.
+func (o outputFlags) isTable() bool { return o.Output == "table" || o.Output == "" }
+
+// isJSON reports whether the command writes JSON, of which YAML and CSV are made.
+func (o outputFlags) isJSON() bool { return !o.isTable() && !(o.ownCSV && o.Output == "csv") }
+
+// isCSV reports whether the command writes CSV itself.
+func (o outputFlags) isCSV() bool { return o.ownCSV && o.Output == "csv" }
 
 // zone is the one in which people read times. A process runs one command, which
 // sets it.
@@ -95,7 +105,7 @@ func (r reader) inLanguage(english, chinese string) string {
 
 // print writes v for programs, or lets a person read it.
 func (o outputFlags) print(s *session, v any, readable func(io.Writer)) error {
-	if !o.JSON {
+	if !o.isJSON() {
 		readable(s.out)
 		return nil
 	}

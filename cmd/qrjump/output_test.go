@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 )
 
-// A program that reads --json finds every field, also those that a server leaves
+// A program that reads --output json finds every field, also those that a server leaves
 // out, and none that a server says only where it has it.
 func TestJSONHasWhatAServerLeavesOut(t *testing.T) {
 	t.Parallel()
@@ -31,7 +31,7 @@ func TestJSONHasWhatAServerLeavesOut(t *testing.T) {
 		{map[string]any{"nothing": nil}, []string{`"nothing": null`}, nil},
 	} {
 		var out strings.Builder
-		if err := (outputFlags{JSON: true}).print(&session{out: &out}, c.print, nil); err != nil {
+		if err := (outputFlags{Output: "json"}).print(&session{out: &out}, c.print, nil); err != nil {
 			t.Fatal(err)
 		}
 		for _, want := range c.want {

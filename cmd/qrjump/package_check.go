@@ -46,7 +46,7 @@ func (c *packageCheck) Run(s *session) error {
 	if run.Reprinted, err = codeSet("--reprinted", c.Reprinted); err != nil {
 		return err
 	}
-	if c.Live && c.JSON {
+	if c.Live && c.isJSON() {
 		return misused("package_check.live_says_a_line_a")
 	}
 	for _, log := range c.Log {

@@ -317,7 +317,7 @@ func (c *copyist) kit() {
 		"qrjump person add alice --role rules --account " + mini + " --password -",
 		"qrjump component put wxc0ffee0000000003 --redirect-host isv.example", "qrjump domain set tea.example trusted",
 		"qrjump domain set fresh.example trusted",
-		"qrjump scan-key add till", "qrjump admin-key add till --role marketer --json",
+		"qrjump scan-key add till", "qrjump admin-key add till --role marketer --output json",
 		"qrjump gs1 set 01/09506000134352 --href 'https://coffee.example/p/{01}' --title Beans",
 		"qrjump gs1 set 01/09506000134352/10/LOT --href 'https://coffee.example/p/{01}' --title Beans",
 		"qrjump gs1 export links.csv --as csv", "qrjump rule export rules.ndjson", "qrjump account export accounts.ndjson",

@@ -239,7 +239,7 @@ func (c *ruleApply) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if !c.JSON {
+	if c.isTable() {
 		made.show(s.out, c.All)
 	}
 	if err := made.affordable(c.File); err != nil {
@@ -251,7 +251,7 @@ func (c *ruleApply) Run(s *session) error {
 		}
 	}
 	applied := c.apply(s, wire, made.Steps)
-	if c.JSON {
+	if c.isJSON() {
 		if err := c.print(s, made, nil); err != nil {
 			return err
 		}

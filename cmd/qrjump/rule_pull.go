@@ -39,7 +39,7 @@ func (c *rulePull) Run(s *session, wire *client.Client) error {
 		}
 		file.Rules = append(file.Rules, ruleplan.Write(r, target))
 	}
-	if c.JSON {
+	if c.isJSON() {
 		return c.print(s, file, nil)
 	}
 	text, err := file.Text()

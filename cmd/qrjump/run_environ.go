@@ -47,7 +47,7 @@ var rootFiles = []string{
 
 // outputVariables are the variables of qrjump that the program gets as they are: how commands print. All others belong to servers
 // that run elsewhere, and some are secrets.
-var outputVariables = []string{"QRJUMP_LANG", "QRJUMP_JSON", "QRJUMP_UTC"}
+var outputVariables = []string{"QRJUMP_LANG", "QRJUMP_OUTPUT", "QRJUMP_UTC"}
 
 // environOf is the environment of a program that shall take a server for the platform: who its proxy is, whom it
 // trusts, and as whom it calls. What the variables name is written into dir.

@@ -24,18 +24,18 @@ func TestAVoidCodeIsSaidSoFirst(t *testing.T) {
 	}
 }
 
-// Issue 28: QRJUMP_JSON makes an object of an error of usage too, whatever of the command line could be read.
+// Issue 28: QRJUMP_OUTPUT makes an object of an error of usage too, whatever of the command line could be read.
 func TestTheEnvironmentMakesErrorsOfUsageJSON(t *testing.T) {
 	for _, args := range [][]string{{"no-such-verb"}, {"rule", "list", "--no-such-flag"}, {"rule", "plan"},
 		{"serve", "--config", "/none"}} {
-		for value, want := range map[string]bool{"1": true, "true": true, "0": false} {
-			environment(t, map[string]string{"JSON": value})
+		for value, want := range map[string]bool{"json": true, "table": false} {
+			environment(t, map[string]string{"OUTPUT": value})
 			var errs bytes.Buffer
 			code := run(session{ctx: t.Context(), in: strings.NewReader(""), out: io.Discard, err: &errs}, args)
 			var said struct{ Error failure }
 			got := json.Unmarshal(errs.Bytes(), &said) == nil && said.Error.Kind == "usage"
 			if code != exitMisused || got != want {
-				t.Errorf("%q with QRJUMP_JSON=%s: %d %s", args, value, code, errs.String())
+				t.Errorf("%q with QRJUMP_OUTPUT=%s: %d %s", args, value, code, errs.String())
 			}
 		}
 	}

@@ -21,7 +21,6 @@ type scansCommand struct {
 	Limit  *int          `placeholder:"N"`
 	Follow bool          `short:"f"`
 	Every  time.Duration `default:"1s" hidden:""`
-	CSV    bool          `name:"csv"`
 	tableFlags
 
 	Since     string `placeholder:"TIME" xor:"from"`
@@ -97,12 +96,15 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 // mostRules is how many rules the server looks for at once.
 const mostRules = 100
 
-func (c *scansCommand) shape() *outputFlags { return c.ownCSV(&c.CSV) }
+func (c *scansCommand) shape() *outputFlags {
+	c.ownCSV = true
+	return &c.outputFlags
+}
 
 // file writes the scans that are wanted as a file of the server's.
 func (c *scansCommand) file(s *session) error {
-	if c.CSV || c.JSON || c.Follow || c.Limit != nil || c.After != "" {
-		return misused("scans.format_is_all_scans_that", c.Format)
+	if !c.isTable() || c.Follow || c.Limit != nil || c.After != "" {
+		return misused("scans.out_is_all_scans_that", plain(c.Out))
 	}
 	operator, err := c.client()
 	if err != nil {
@@ -116,7 +118,7 @@ func (c *scansCommand) file(s *session) error {
 		wanted = &client.ScanFilter{}
 	}
 	_, err = c.write(s, false, func(w io.Writer) error {
-		if err := operator.Scans.Export(s.ctx, c.Format, *wanted, w); err != nil {
+		if err := operator.Scans.Export(s.ctx, c.format(), *wanted, w); err != nil {
 			return fault("scans.export_scans", err)
 		}
 		return nil
@@ -130,14 +132,8 @@ func (c *scansCommand) Run(s *session) error {
 	if c.Namespace != "" && c.User == "" {
 		return misused("scans.namespace_is_that_of_user")
 	}
-	if c.Format != "" {
-		return c.file(s)
-	}
-	if c.CSV && c.JSON {
-		return misused("scans.csv_and_json_choose_one")
-	}
 	if c.Out != "" {
-		return misused("scans.out_say_what_to_write", plain(c.Out))
+		return c.file(s)
 	}
 	limit := 0 // all
 	switch {
@@ -147,7 +143,7 @@ func (c *scansCommand) Run(s *session) error {
 		return misused("rule_find.limit_want_a_number_from", *c.Limit)
 	case c.Limit != nil:
 		limit = *c.Limit
-	case !c.CSV && !c.JSON && !c.Follow:
+	case c.isTable() && !c.Follow:
 		limit = 100
 	}
 	if c.After == "" && limit > mostNewest && !c.filters() {
@@ -281,9 +277,9 @@ type scanPrinter interface {
 
 func (c *scansCommand) printer(w io.Writer) scanPrinter {
 	switch {
-	case c.JSON:
+	case c.isJSON():
 		return scanLines{w}
-	case c.CSV:
+	case c.isCSV():
 		return &scanCSV{w: csv.NewWriter(w)}
 	}
 	return &scanTable{w: w}

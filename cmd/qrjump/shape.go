@@ -13,19 +13,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// shape makes --output json what --json is. YAML and CSV are made of the same answer, so that each verb that has JSON has them.
-func (o *outputFlags) shape() *outputFlags {
-	o.JSON = o.JSON || o.Output != ""
-	return o
-}
-
-// ownCSV leaves CSV to a verb that has its own.
-func (o *outputFlags) ownCSV(csv *bool) *outputFlags {
-	if o.Output == "csv" {
-		o.Output, *csv = "", true
-	}
-	return o.shape()
-}
+// shape returns the flags themselves. YAML and CSV are made of the JSON of a command, so that each command that has JSON has them.
+func (o *outputFlags) shape() *outputFlags { return o }
 
 // withoutHeads says that tables have no heads. A process runs one command, which sets it.
 var withoutHeads bool

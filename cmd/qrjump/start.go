@@ -71,7 +71,7 @@ func (c *starting) do(s *session, admin bool, stdin string, args ...string) erro
 		one.in, line = file, line+" < "+shellWord(stdin)
 	}
 	c.ran = append(c.ran, line)
-	if c.JSON {
+	if c.isJSON() {
 		one.out = io.Discard
 		flags = append(flags, "--lang=en")
 	} else {
@@ -168,7 +168,7 @@ func (c *starting) keep(s *session, key, path, text, of string) error {
 	if err != nil {
 		return err
 	}
-	if _, err = fmt.Fprintln(f, text); err == nil && !c.JSON {
+	if _, err = fmt.Fprintln(f, text); err == nil && c.isTable() {
 		tell(s.out, key, plain(path), plain(of))
 	}
 	return errors.Join(err, f.Close())
@@ -413,7 +413,7 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 		return failed("show", c.Prefix, err)
 	case len(there) == 0:
 		if err = c.do(s, false, file, append([]string{"rule", "file", "--prefix", c.Prefix}, as...)...); err == nil {
-			if err = c.do(s, true, file, append([]string{"rule", "add", c.Prefix, c.Path, "--publish"}, as...)...); err != nil && !c.JSON {
+			if err = c.do(s, true, file, append([]string{"rule", "add", c.Prefix, c.Path, "--publish"}, as...)...); err != nil && c.isTable() {
 				tell(s.err, "start.file")
 			}
 		}

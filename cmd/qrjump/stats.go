@@ -38,26 +38,27 @@ func (t statsTime) bounds(utc bool) (from, to string, err error) {
 	return begin(from, 0), begin(to, 1), nil
 }
 
-// tableFlags are for a table that the server makes a file of.
+// tableFlags are for a table that the server makes a file of: Parquet where its name ends so, else CSV.
 type tableFlags struct {
-	Format string `enum:"csv,parquet," default:"" placeholder:"csv|parquet"`
-	Out    string `placeholder:"FILE" file:"out"`
+	Out string `placeholder:"FILE" file:"out"`
+}
+
+// format is what the server is asked for.
+func (f tableFlags) format() string {
+	if strings.HasSuffix(strings.ToLower(f.Out), ".parquet") {
+		return "parquet"
+	}
+	return "csv"
 }
 
 // write writes the file that fill asks the server for, and reports whether one is wanted; otherwise says that a flag wants
 // something else.
 func (f tableFlags) write(s *session, otherwise bool, fill func(io.Writer) error) (wanted bool, err error) {
 	switch {
-	case f.Format != "" && otherwise:
-		return true, misused("stats.format_writes_all_that_matches", f.Format)
-	case f.Format == "" && f.Out != "":
-		return true, misused("scans.out_say_what_to_write", plain(f.Out))
-	case f.Format == "":
-		return false, nil
-	case f.Out == "" && f.Format == "parquet" && isTerminal(s.out):
-		return true, misused("stats.format_parquet_is_nothing_to")
 	case f.Out == "":
-		return true, fill(s.out)
+		return false, nil
+	case otherwise:
+		return true, misused("stats.out_writes_all_that_matches", plain(f.Out))
 	}
 	size, err := replaceFile(f.Out, fill)
 	if err == nil {
@@ -76,10 +77,12 @@ type statsShow struct {
 	Filter map[string]string `name:"only" placeholder:"NAME=VALUE"`
 	Owner  string            `placeholder:"APPID"`
 	Limit  int               `default:"100" placeholder:"N"`
-	CSV    bool              `name:"csv"`
 }
 
-func (c *statsShow) shape() *outputFlags { return c.ownCSV(&c.CSV) }
+func (c *statsShow) shape() *outputFlags {
+	c.ownCSV = true
+	return &c.outputFlags
+}
 
 // Run asks the server, which first counts what was scanned before.
 func (c *statsShow) Run(s *session) error {
@@ -88,9 +91,6 @@ func (c *statsShow) Run(s *session) error {
 		if !slices.Contains(names, name) {
 			return misused("stats.only_want_one_of", name, strings.Join(names, ", "))
 		}
-	}
-	if c.CSV && c.JSON {
-		return misused("scans.csv_and_json_choose_one")
 	}
 	operator, err := c.client()
 	if err != nil {
@@ -108,8 +108,8 @@ func (c *statsShow) Run(s *session) error {
 	}
 	asked := client.StatisticsQuery{From: from, To: to, By: c.By, Group: c.Group, Count: c.Count, Filter: c.Filter, Limit: c.Limit,
 		Wait: true}
-	if wanted, err := c.write(s, c.CSV || c.JSON, func(w io.Writer) error {
-		return operator.Statistics.Export(s.ctx, c.Format, asked, w)
+	if wanted, err := c.write(s, !c.isTable(), func(w io.Writer) error {
+		return operator.Statistics.Export(s.ctx, c.format(), asked, w)
 	}); wanted {
 		return err
 	}
@@ -117,7 +117,7 @@ func (c *statsShow) Run(s *session) error {
 	if err != nil {
 		return fault("stats.stats", err)
 	}
-	if c.CSV {
+	if c.isCSV() {
 		return c.csv(s.out, found)
 	}
 	return c.print(s, found, func(w io.Writer) { c.table(w, found) })
@@ -271,8 +271,8 @@ func (c *statsMisses) Run(s *session, operator *client.Client) error {
 		return err
 	}
 	asked := client.MissQuery{From: from, To: to, Owner: c.Owner, Limit: c.Limit, Wait: true}
-	if wanted, err := c.write(s, c.JSON, func(w io.Writer) error {
-		return operator.Statistics.ExportUnmatched(s.ctx, c.Format, asked, w)
+	if wanted, err := c.write(s, !c.isTable(), func(w io.Writer) error {
+		return operator.Statistics.ExportUnmatched(s.ctx, c.format(), asked, w)
 	}); wanted {
 		return err
 	}
@@ -345,8 +345,8 @@ func (c *statsAlarms) Run(s *session) error {
 		return err
 	}
 	asked := client.AlarmQuery{Open: !c.All && !c.Standing, Standing: c.Standing, ApplicationID: c.Batch, Owner: c.Owner, Limit: 1000}
-	if wanted, err := c.write(s, c.JSON || c.Dismiss != 0 || c.Acknowledge != 0, func(w io.Writer) error {
-		return operator.Alarms.Export(s.ctx, c.Format, s.inLanguage("en", "zh"), asked, w)
+	if wanted, err := c.write(s, !c.isTable() || c.Dismiss != 0 || c.Acknowledge != 0, func(w io.Writer) error {
+		return operator.Alarms.Export(s.ctx, c.format(), s.inLanguage("en", "zh"), asked, w)
 	}); wanted {
 		return err
 	}

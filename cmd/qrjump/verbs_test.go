@@ -75,9 +75,9 @@ var everyVerb = []verb{
 	{path: "account put", api: adminAPI, words: "shop1 --name Tea", says: `^changed shop1$`},
 	{path: "account show", api: adminAPI, words: "shop1", says: `(?m)^name +Tea$`},
 	{path: "account list", api: adminAPI, says: `(?m)^shop1 .* Tea$`},
-	{path: "account list", api: adminAPI, words: "--json", says: `"appid": "shop1"`},
+	{path: "account list", api: adminAPI, words: "--output json", says: `"appid": "shop1"`},
 	{path: "account release", api: adminAPI, words: "shop1 release trial", says: `^these versions exist: release, trial, of shop1$`},
-	{path: "account release", api: adminAPI, words: "shop1 release --json --yes", says: `"shop1"`},
+	{path: "account release", api: adminAPI, words: "shop1 release --output json --yes", says: `"shop1"`},
 	{path: "account member", api: adminAPI, words: "shop1 alice trial", says: `^alice is now trial of shop1$`},
 	{path: "account member", api: adminAPI, words: "shop1 alice --remove --yes", says: `^alice is no member any more of shop1$`},
 	{path: "account link", api: adminAPI, words: "brand1 shop1", says: `^shop1 is now linked with brand1$`},
@@ -194,14 +194,14 @@ var everyVerb = []verb{
 	{path: "scans", api: adminAPI, words: "--limit 0", says: `https://tea\.example/t/7`},
 	{path: "scans", api: adminAPI, words: "--since 1h --rule https://tea.example/t/", says: `https://tea\.example/t/7`},
 	{path: "scans", api: adminAPI, words: "--follow"},
-	{path: "scans", api: adminAPI, words: "--format parquet --since 1h --out $OUT", says: `^wrote \d{3,} bytes to `},
-	{path: "scans", api: adminAPI, words: "--csv --limit 0", says: `https://tea\.example/t/7`},
+	{path: "scans", api: adminAPI, words: "--since 1h --out $OUT", says: `^wrote \d{3,} bytes to `},
+	{path: "scans", api: adminAPI, words: "--output csv --limit 0", says: `https://tea\.example/t/7`},
 	{path: "stats show", api: adminAPI, says: `SCANS`},
-	{path: "stats show", api: adminAPI, words: "--csv", says: `^scans\n\d+$`},
+	{path: "stats show", api: adminAPI, words: "--output csv", says: `^scans\n\d+$`},
 	{path: "stats misses", api: adminAPI, says: `(?m)^\(no link\) +1 `},
-	{path: "stats show", api: adminAPI, words: "--format csv", says: `^at,value,scans,first,users\n`},
-	{path: "stats misses", api: adminAPI, words: "--format csv", says: `^place,scans\n`},
-	{path: "stats alarms", api: adminAPI, words: "--format parquet --out $OUT", says: `^wrote \d{3,} bytes to `},
+	{path: "stats show", api: adminAPI, words: "--out -", says: `^at,value,scans,first,users\n`},
+	{path: "stats misses", api: adminAPI, words: "--out -", says: `^place,scans\n`},
+	{path: "stats alarms", api: adminAPI, words: "--out $OUT", says: `^wrote \d{3,} bytes to `},
 	{path: "stats alarms", api: adminAPI, says: `^no alarm is open$`},
 	{path: "stats alarms", api: adminAPI, words: "--acknowledge 1", exit: exitAbsent, says: `there is no alarm with this id`},
 	{path: "stats alarms", api: adminAPI, words: "--dismiss 1 --note gift", exit: exitAbsent, says: `there is no alarm with this id`},
@@ -234,10 +234,10 @@ var everyVerb = []verb{
 	{path: "setting get", api: adminAPI, words: "verification", says: `(?m)^value +"trust"$`},
 	{path: "setting set", api: adminAPI, words: "allow_private_hosts true",
 		says: `^allow_private_hosts is true now; it was false\. It counts at once`},
-	{path: "setting set", api: adminAPI, words: "ticket_minutes 5 --json", says: `"value": 5`},
+	{path: "setting set", api: adminAPI, words: "ticket_minutes 5 --output json", says: `"value": 5`},
 	{path: "setting reset", api: adminAPI, words: "ticket_minutes", says: `^ticket_minutes is 30 now, its default; it was 5\.`},
 	{path: "scan-key list", api: adminAPI, says: `(?m)^app +default +20`},
-	{path: "scan-key add", api: adminAPI, words: "till --namespace shops --json", says: `"key": "qrs_`},
+	{path: "scan-key add", api: adminAPI, words: "till --namespace shops --output json", says: `"key": "qrs_`},
 	{path: "scan-key delete", api: adminAPI, words: "till --yes", says: `^the key till ended$`},
 	{path: "gs1 list", api: adminAPI, says: `^nothing is said of any GS1 key; `},
 	{path: "gs1 set", api: adminAPI, words: "01/9506000134352 --href https://tea.example/p/{01} --title Tea --hreflang en",
@@ -269,7 +269,7 @@ var everyVerb = []verb{
 	{path: "domain set", api: adminAPI, words: "Bad.example denied", says: `^bad\.example is denied now: nobody may set rules on it$`},
 	{path: "domain list", api: adminAPI, says: `(?m)^bad\.example +denied +20`},
 	{path: "domain forget", api: adminAPI, words: "bad.example --yes", says: `^nothing is said of bad\.example any more; it was denied$`},
-	{path: "webhook add", api: adminAPI, words: "$HOOK --alarms --json", says: `"secret": "whsec_`},
+	{path: "webhook add", api: adminAPI, words: "$HOOK --alarms --output json", says: `"secret": "whsec_`},
 	{path: "webhook list", api: adminAPI, says: `(?m)^1 +on +http\S+ +alarms +20`},
 	{path: "webhook change", api: adminAPI, words: "1 --codes $ID:0-99 --no-alarms",
 		says: `^changed webhook 1: it is on and tells \S+ of codes \d+:0-99$`},
@@ -294,7 +294,7 @@ var everyVerb = []verb{
 	{path: "find", api: adminAPI, words: "WISH --account brand", says: `(?m)^batch +\d+ +wish +brand$`},
 	{path: "batch alarm", api: adminAPI, words: "$ID", says: `^a code of \d+ is alarmed from a score of 100 on \(as on the whole server\)$`},
 	{path: "batch alarm", api: adminAPI, words: "$ID --off", says: `^no score alarms a code of \d+ \(chosen for it\)$`},
-	{path: "batch alarm", api: adminAPI, words: "$ID --threshold 150 --json", says: `"threshold": 150`},
+	{path: "batch alarm", api: adminAPI, words: "$ID --threshold 150 --output json", says: `"threshold": 150`},
 	{path: "batch alarm", api: adminAPI, words: "$ID --default", says: `100 on \(as on the whole server\)$`},
 	{path: "batch alarm", api: adminAPI, words: "$ID --replay 1", says: `(?m)^alarms raised +0$`},
 	{path: "batch events", api: adminAPI, words: "$ID", says: `(?m)^\d+ +20\S+ +activate +10 +200-209 +2098-01-31T`},
@@ -310,14 +310,14 @@ var everyVerb = []verb{
 	{path: "component put", api: adminAPI, words: "isv --redirect-host isv.example", says: `^changed isv$`},
 	{path: "component list", api: adminAPI, says: `(?m)^isv +0 +- +20`},
 	{path: "component ticket", api: adminAPI, words: "isv", says: `^ticket@@@`, after: func(w *world) { w.askForAuthorization() }},
-	{path: "component authorize", api: adminAPI, words: "isv shop --pre-auth-code $PREAUTH --set 18,33 --json", says: `"auth_code": "`},
+	{path: "component authorize", api: adminAPI, words: "isv shop --pre-auth-code $PREAUTH --set 18,33 --output json", says: `"auth_code": "`},
 	{path: "component show", api: adminAPI, words: "isv", says: `(?m)^shop +18 33 +20`},
 	{path: "component pushes", api: adminAPI, words: "isv", says: `^nothing was sent to isv$`},
 	{path: "account authorizations", api: adminAPI, words: "shop", says: `(?m)^isv +18 33 +20`},
 	{path: "component withdraw", api: adminAPI, words: "isv shop --yes", says: `^shop took back what it granted isv$`},
 	{path: "component ticket", api: adminAPI, words: "isv", says: `^ticket@@@`, after: func(w *world) { w.askForAuthorization() }},
 	{path: "component agree", api: adminAPI,
-		words: "/cgi-bin/componentloginpage?component_appid=isv&redirect_uri=https://isv.example/back&pre_auth_code=$PREAUTH shop --set 33 --json",
+		words: "/cgi-bin/componentloginpage?component_appid=isv&redirect_uri=https://isv.example/back&pre_auth_code=$PREAUTH shop --set 33 --output json",
 		says:  `"location": "https://isv\.example/back\?auth_code=queryauthcode`},
 	{path: "component withdraw", api: adminAPI, words: "isv shop --yes", says: `^shop took back what it granted isv$`},
 	{path: "account links", api: adminAPI, words: "brand", says: `(?m)^brand +shop .* linked +20`},
@@ -329,7 +329,7 @@ var everyVerb = []verb{
 		says: `(?m)^keeps it +\d+ applications? for codes`},
 	{path: "account delete", api: adminAPI, words: "brand --yes", exit: exitRefused,
 		says: `(?m)^qrjump: brand cannot be deleted, because it has: .*\d+ applications? for codes`},
-	{path: "account delete", api: adminAPI, words: "shop3 --dry-run --json", says: `"deleted": false`},
+	{path: "account delete", api: adminAPI, words: "shop3 --dry-run --output json", says: `"deleted": false`},
 	{path: "account delete", api: adminAPI, words: "shop3 --yes", says: `^deleted shop3$`},
 	{path: "component delete", api: adminAPI, words: "isv --dry-run", says: `(?m)^would delete isv; nothing was done$`},
 	{path: "component delete", api: adminAPI, words: "isv --yes", says: `^deleted isv$`},
@@ -345,7 +345,7 @@ var everyVerb = []verb{
 	{path: "calls", api: adminAPI, says: `(?m) POST /cgi-bin/wxopen/qrcodejumpadd`},
 	{path: "calls", api: adminAPI, words: "--follow"},
 	{path: "calls", api: adminAPI, words: "--kept --path /cgi-bin/wxopen/qrcodejumpadd", says: `(?m) /cgi-bin/wxopen/qrcodejumpadd`},
-	{path: "calls", api: adminAPI, words: "--errors --json", says: `"errors": \[`},
+	{path: "calls", api: adminAPI, words: "--errors --output json", says: `"errors": \[`},
 	{path: "fault add", api: adminAPI, words: "/cgi-bin/token --errcode=-1 --times 2",
 		says: `^every call to /cgi-bin/token from now on, 2 times: it answers -1$`},
 	{path: "fault list", api: adminAPI, says: `(?m)^1 +/cgi-bin/token +any +it answers -1 +0 of 2 +0$`},
@@ -645,7 +645,7 @@ func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
 					t.Fatalf("%s %s: exit %d, want %d and %s\n%s%s", v.path, v.words, code, v.exit, v.says, out, errs)
 				}
 				newestLast(t, v, out)
-				if strings.HasSuffix(v.path, " list") && !strings.Contains(v.words, "--json") {
+				if strings.HasSuffix(v.path, " list") && !strings.Contains(v.words, "--output json") {
 					words := v.words
 					v.words += " --no-headers"
 					_, bare, _ := play(t, v, w.found)
@@ -961,7 +961,7 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 					line := strings.TrimSuffix(errs, "\n")
 					named := strings.Contains(line, url) || strings.Contains(line, "errcode 40066")
 					begins := "qrjump: "
-					if strings.Contains(v.words, "--json") {
+					if strings.Contains(v.words, "--output json") {
 						begins = `{"error":{"kind":`
 					}
 					if code == 0 || out != "" || !strings.HasPrefix(line, begins) || strings.Contains(line, "\n") || !named {

@@ -31,7 +31,7 @@ var absent = map[Surface]map[string]string{
 	CommandLine: {
 		"addGS1Links":            "gs1 set says it with If-None-Match",
 		"nameAccounts":           "account list and find show names",
-		"nameRules":              "rule find --json has the numbers beside the prefixes",
+		"nameRules":              "rule find --output json has the numbers beside the prefixes",
 		"withdrawFromAccount":    "component withdraw does the same from the platform's side",
 		"getPackage":             "package list has all of them",
 		"getScan":                "scans lists them whole",
