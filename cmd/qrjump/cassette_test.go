@@ -117,7 +117,7 @@ func TestRecordCompareReplay(t *testing.T) {
 		!strings.HasSuffix(out, "\n  token.appid.missing, our mark is seen\n1 of 1 call compared: 1 difference\n") {
 		t.Errorf("compare: exit %d\n%s%s", code, out, errs)
 	}
-	if code, out, _ := command(t.Context(), "compare", "other.ndjson", "--output json"); code != exitDifferent ||
+	if code, out, _ := command(t.Context(), "compare", "other.ndjson", "--output=json"); code != exitDifferent ||
 		!strings.Contains(out, `"kind": "number"`) {
 		t.Errorf("compare --output json: exit %d\n%s", code, out)
 	}

@@ -78,6 +78,7 @@ type begunLine struct {
 	flags []*kong.Flag
 	given []string // flags with their values
 	args  int      // arguments after the verb
+	words []string // these arguments
 	plain bool     // after --: no word is a flag any more
 	value *kong.Flag
 }
@@ -157,7 +158,7 @@ func read(model *kong.Application, words []string) begunLine {
 				t.node, t.flags = child, nil
 				t.flags = t.allowed()
 			} else {
-				t.args++
+				t.args, t.words = t.args+1, append(t.words, word)
 			}
 		}
 	}
@@ -295,7 +296,12 @@ func (t *begunLine) kept(s *session, kind, begun string) []candidate {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	list := startingWith(begun, onServer(ctx, s.reader, qrjump, kind, begun))
+	var list []candidate
+	if kind == "operation" {
+		list = startingWith(begun, apiWords(ctx, qrjump, t.words))
+	} else {
+		list = startingWith(begun, onServer(ctx, s.reader, qrjump, kind, begun))
+	}
 	return list[:min(len(list), mostKept)]
 }
 
@@ -363,6 +369,8 @@ func candidates[T any](list []T, of func(T) candidate) (all []candidate) {
 func (t *begunLine) kindOf(v *kong.Value, shown string) string {
 	noun, verb, _ := strings.Cut(t.node.Path(), " ")
 	switch {
+	case noun == "api" && v.Flag == nil:
+		return "operation"
 	case v.Name == "component",
 		noun == "component" && v.Name == "appid" && slices.Contains([]string{"show", "put", "delete", "pushes"}, verb):
 		return "component"

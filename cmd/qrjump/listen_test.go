@@ -77,7 +77,7 @@ func TestListen_Secret(t *testing.T) {
 			defer target.Close()
 			_, _, stop := listening(t, append([]string{"--forward-to", target.URL, "--server", s.URL, "--admin-token",
 				servertest.AdminToken,
-				"--output json"}, args...)...)
+				"--output=json"}, args...)...)
 			if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/1","user":"alice"}`); a.Status != http.StatusOK {
 				t.Fatal(a.Status, a.Body)
 			}
@@ -125,7 +125,7 @@ func TestListenHandsOnWhatIsSigned(t *testing.T) {
 	}))
 	defer target.Close()
 	here, said, stop := listening(t, "--forward-to", target.URL+"/hook?mine=1", "--server", s.URL, "--admin-token", servertest.AdminToken,
-		"--output json", "--component", "isv", "--message-token", "tok", "--encoding-aes-key", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE")
+		"--output=json", "--component", "isv", "--message-token", "tok", "--encoding-aes-key", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE")
 	// next is what is said next of a kind, and what the program got then; the server may push other things by itself.
 	next := func(kind string) (m forwarded, r got) {
 		t.Helper()

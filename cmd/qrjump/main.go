@@ -209,6 +209,8 @@ type commands struct {
 		Reset settingReset `cmd:""`
 	} `cmd:"" group:"server"`
 
+	API apiCommand `cmd:"" name:"api" group:"server"`
+
 	ScanKey struct {
 		List   scanKeyList   `cmd:""`
 		Add    scanKeyAdd    `cmd:""`
@@ -404,7 +406,8 @@ func run(s session, args []string) int {
 			if flags.isCSV() {
 				shaped.form = ""
 			}
-			shaped.list = chosen.Selected().Name == "list"
+			lister, is := caller.(interface{ lists() bool })
+			shaped.list = chosen.Selected().Name == "list" || is && lister.lists()
 			if asJSON = asJSON || flags.Output == "json"; shaped.makes() {
 				s.out, s.reader, speaks = shaped, "en", "en"
 			}

@@ -179,7 +179,7 @@ func TestInterrupted_SaysWhatIsLeft(t *testing.T) {
 		{syscall.SIGTERM, []string{"account", "list"}, 143, "qrjump: terminated: nothing was changed\n"},
 		{syscall.SIGINT, []string{"fault", "clear"}, 130, "qrjump: interrupted: whether the server did the last call is not known " +
 			"(DELETE /admin/v1/emulator/faults): look before it is done again\n"},
-		{syscall.SIGINT, []string{"account", "list", "--output json"}, 130, `"kind":"interrupted","exit":130`},
+		{syscall.SIGINT, []string{"account", "list", "--output=json"}, 130, `"kind":"interrupted","exit":130`},
 	} {
 		code, says := stoppedWith(t, one.signal, asked, append(one.args, "--admin-server="+server.URL)...)
 		if code != one.code || !strings.Contains(says, one.says) {

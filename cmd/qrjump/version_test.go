@@ -22,7 +22,7 @@ func TestOneVersion(t *testing.T) {
 	environment(t, map[string]string{"SERVER": w.addr.Wire, "ADMIN_SERVER": w.addr.Admin, "ADMIN_TOKEN": w.found["TOKEN"]})
 	want := version.Number()
 
-	code, out, _ := play(t, verb{path: "version", words: "--output json"}, w.found)
+	code, out, _ := play(t, verb{path: "version", words: "--output=json"}, w.found)
 	var said version.Info
 	if err := json.Unmarshal([]byte(out), &said); code != 0 || err != nil || said.Version != want {
 		t.Errorf("the command line says %s, %v, want %s", out, err, want)

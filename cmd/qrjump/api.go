@@ -1,0 +1,376 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+)
+
+type apiCommand struct {
+	operator
+	Operation string   `arg:"" optional:""`
+	Fields    []string `arg:"" optional:"" name:"field=value" placeholder:"field=value"`
+	Input     string   `placeholder:"FILE" file:"in"`
+	ending
+}
+
+// apiOperation is an operation as the server's document describes it.
+type apiOperation struct {
+	ID         string         `json:"operationId"`
+	Summary    string         `json:"summary"`
+	Parameters []apiParameter `json:"parameters"`
+	Body       struct {
+		Content map[string]struct{ Schema apiSchema } `json:"content"`
+	} `json:"requestBody"`
+
+	method, path string
+}
+
+type apiParameter struct {
+	Name, In, Description string
+	Required              bool
+	Schema                apiSchema
+}
+
+type apiSchema struct {
+	Ref         string `json:"$ref"`
+	Type        any    // a name, or a list of them
+	Description string
+	Enum        []any
+	Properties  map[string]apiSchema
+	Required    []string
+}
+
+// is reports whether a value may be of a type.
+func (t apiSchema) is(name string) bool {
+	list, _ := t.Type.([]any)
+	return t.Type == name || slices.Contains(list, any(name))
+}
+
+// apiField is what an operation takes: a parameter of its path or query, or a property of its body.
+type apiField struct {
+	name, in, means string
+	required        bool
+	schema          apiSchema
+}
+
+// apiTable is the admin API of a server.
+type apiTable struct {
+	operations []apiOperation
+	schemas    map[string]apiSchema
+}
+
+// readAPI asks a server for its operations, in the order of their ids.
+func readAPI(ctx context.Context, qrjump *client.Client) (apiTable, error) {
+	answer, err := qrjump.Do(ctx, client.OperationRequest{Method: http.MethodGet, Path: "/openapi.json"})
+	if err != nil {
+		return apiTable{}, err
+	}
+	defer answer.Body.Close()
+	var document struct {
+		Paths      map[string]map[string]json.RawMessage
+		Components struct{ Schemas map[string]apiSchema }
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&document); err != nil {
+		return apiTable{}, fault("api.document", err)
+	}
+	table := apiTable{schemas: document.Components.Schemas}
+	for path, methods := range document.Paths {
+		for method, described := range methods {
+			o := apiOperation{method: strings.ToUpper(method), path: path}
+			if !strings.HasPrefix(path, "/admin/") || json.Unmarshal(described, &o) != nil || o.ID == "" {
+				continue
+			}
+			table.operations = append(table.operations, o)
+		}
+	}
+	slices.SortFunc(table.operations, func(a, b apiOperation) int { return strings.Compare(a.ID, b.ID) })
+	return table, nil
+}
+
+// find returns an operation by its id, or the error that says which one may be meant.
+func (t apiTable) find(id string) (apiOperation, error) {
+	return named(t.operations, func(o apiOperation) string { return o.ID }, "call", id, "operation", "qrjump api")
+}
+
+// contentType is that of the body of an operation: JSON, or the first of what it takes; "" if it takes none.
+func (o apiOperation) contentType() string {
+	kinds := slices.Sorted(maps.Keys(o.Body.Content))
+	if len(kinds) == 0 || slices.Contains(kinds, "application/json") {
+		return strings.Join(kinds[:min(len(kinds), 1)], "")
+	}
+	return kinds[0]
+}
+
+// fields returns what an operation takes: what its path needs, then its query, then its body.
+func (t apiTable) fields(o apiOperation) (list []apiField) {
+	for _, in := range []string{"path", "query"} {
+		for _, p := range o.Parameters {
+			if p.In == in {
+				list = append(list, apiField{p.Name, in, p.Description, p.Required, p.Schema})
+			}
+		}
+	}
+	body := t.resolve(o.Body.Content["application/json"].Schema)
+	for _, name := range slices.Sorted(maps.Keys(body.Properties)) {
+		property := body.Properties[name]
+		if name == "$schema" || slices.ContainsFunc(list, func(f apiField) bool { return f.name == name }) {
+			continue
+		}
+		list = append(list, apiField{name, "body", property.Description, slices.Contains(body.Required, name), t.resolve(property)})
+	}
+	return list
+}
+
+// resolve follows the reference of a schema.
+func (t apiTable) resolve(schema apiSchema) apiSchema {
+	if name := strings.TrimPrefix(schema.Ref, "#/components/schemas/"); name != schema.Ref {
+		return t.schemas[name]
+	}
+	return schema
+}
+
+// names are fields for a sentence, those that are required first with a star.
+func fieldNames(fields []apiField) string {
+	var words []string
+	for _, required := range []bool{true, false} {
+		for _, f := range fields {
+			switch {
+			case f.required != required:
+			case required:
+				words = append(words, f.name+"*")
+			default:
+				words = append(words, f.name)
+			}
+		}
+	}
+	return orElse(strings.Join(words, ", "), said("api.no_field"))
+}
+
+// Run calls an operation of the admin API, or lists them.
+func (c *apiCommand) Run(s *session, qrjump *client.Client) error {
+	table, err := readAPI(s.ctx, qrjump)
+	if err != nil {
+		return err
+	}
+	if c.Operation == "" {
+		return listing[apiOperation]{name: "operations", heads: []string{"OPERATION", "CALL", "FIELDS", "MEANING"},
+			row: func(o apiOperation) []string {
+				return []string{o.ID, o.method + " " + o.path, fieldNames(table.fields(o)), o.Summary}
+			}}.print(s, c.outputFlags, table.operations, nil)
+	}
+	o, err := table.find(c.Operation)
+	if err != nil {
+		return err
+	}
+	call, err := c.call(table, o)
+	if err != nil {
+		return err
+	}
+	if o.method == http.MethodDelete {
+		if err := c.confirmed(s, said("api.deletes", call.Method, plain(call.Path))); err != nil {
+			return err
+		}
+	}
+	answer, err := qrjump.Do(s.ctx, call)
+	if err != nil {
+		return fault("batch.of_2", o.ID, err)
+	}
+	defer answer.Body.Close()
+	return c.show(s, o, answer)
+}
+
+// call is the request for an operation with the values that were given.
+func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationRequest, error) {
+	call := client.OperationRequest{Method: o.method, Path: o.path, Query: url.Values{}}
+	fields, body := table.fields(o), map[string]any{}
+	for _, text := range c.Fields {
+		name, value, ok := strings.Cut(text, "=")
+		i := slices.IndexFunc(fields, func(f apiField) bool { return f.name == name })
+		switch {
+		case !ok:
+			return call, misused("api.want_field", plain(text), o.ID, fieldNames(fields))
+		case i < 0:
+			var known []string
+			for _, f := range fields {
+				known = append(known, f.name)
+			}
+			return call, misused("api.no_such_field", o.ID, plain(name), didYouMean(name, known...), fieldNames(fields))
+		case fields[i].in == "path":
+			call.Path = strings.ReplaceAll(call.Path, "{"+name+"}", url.PathEscape(value))
+		case fields[i].in == "query":
+			call.Query.Add(name, value)
+		case c.Input != "":
+			return call, misused("api.input_is_the_body", plain(name))
+		default:
+			body[name] = fields[i].schema.value(body[name], value)
+		}
+	}
+	if _, rest, open := strings.Cut(call.Path, "{"); open {
+		name, _, _ := strings.Cut(rest, "}")
+		return call, misused("api.field_is_missing", o.ID, name, fieldNames(fields))
+	}
+	kind := o.contentType()
+	switch {
+	case c.Input != "" && kind == "":
+		return call, misused("api.takes_no_input", o.ID)
+	case c.Input != "":
+		f, err := os.Open(c.Input)
+		if err != nil {
+			return call, misuse(inReader(err).Error())
+		}
+		call.Body, call.ContentType = f, kind // the transport closes it
+	case kind == "application/json":
+		text, err := json.Marshal(body)
+		if err != nil {
+			return call, err
+		}
+		call.Body, call.ContentType = bytes.NewReader(text), kind
+	case kind != "":
+		return call, misused("api.wants_input", o.ID, kind)
+	}
+	return call, nil
+}
+
+// value is a value of the command line as JSON: a text stays a text where the field takes one. before is what the
+// field has already: a list takes a value more.
+func (t apiSchema) value(before any, text string) any {
+	var typed any
+	if json.Unmarshal([]byte(text), &typed) != nil || t.is("string") && typed != nil {
+		typed = text
+	}
+	if _, is := typed.([]any); t.is("array") && !is && typed != nil {
+		list, _ := before.([]any)
+		if _, number := typed.(float64); number {
+			typed = json.RawMessage(text)
+		}
+		return append(list, typed)
+	}
+	if _, number := typed.(float64); number {
+		return json.RawMessage(text) // with all its digits
+	}
+	return typed
+}
+
+// show writes an answer: JSON in the chosen format, anything else as it comes.
+func (c *apiCommand) show(s *session, o apiOperation, answer *http.Response) error {
+	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
+	if answer.StatusCode == http.StatusNoContent {
+		tell(s.err, "api.done", o.ID)
+		return nil
+	}
+	if kind != "application/json" {
+		if !c.isTable() {
+			return misused("api.is_no_json", o.ID, kind, c.Output)
+		}
+		_, err := io.Copy(s.out, answer.Body)
+		return err
+	}
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return &client.Unreachable{URL: c.Server, Err: err}
+	}
+	if !c.isTable() {
+		var whole bytes.Buffer
+		if err := json.Indent(&whole, text, "", "  "); err != nil {
+			return err
+		}
+		_, err := io.WriteString(s.out, strings.TrimSpace(whole.String())+"\n")
+		return err
+	}
+	return printAnswer(s.out, text)
+}
+
+// lists reports whether the answer of the command is a list, of which CSV has a row for each member.
+func (c *apiCommand) lists() bool { return c.Operation == "" || strings.HasPrefix(c.Operation, "list") }
+
+// printAnswer prints any answer of the admin API: its only list as a table, or its fields.
+func printAnswer(w io.Writer, answer json.RawMessage) error {
+	rows, err := (&shaper{list: true}).onlyList(answer)
+	if err != nil || len(rows) == 0 {
+		fields, err := cellsOf(answer, "")
+		if err != nil {
+			return err
+		}
+		var pairs [][2]string
+		for _, f := range fields {
+			pairs = append(pairs, [2]string{f.name, cellForPeople(f.value)})
+		}
+		printFields(w, pairs...)
+		return nil
+	}
+	var heads []string
+	var cells []map[string]string
+	for _, row := range rows {
+		fields, err := cellsOf(row, "")
+		if err != nil {
+			return err
+		}
+		line := map[string]string{}
+		for _, f := range fields {
+			if line[f.name] = cellForPeople(f.value); !slices.Contains(heads, f.name) {
+				heads = append(heads, f.name)
+			}
+		}
+		cells = append(cells, line)
+	}
+	var lines [][]string
+	for _, one := range cells {
+		var line []string
+		for _, head := range heads {
+			line = append(line, orDash(plain(one[head])))
+		}
+		lines = append(lines, line)
+	}
+	for i, head := range heads {
+		heads[i] = strings.ToUpper(strings.ReplaceAll(head, "_", " "))
+	}
+	printTable(w, heads, lines)
+	return nil
+}
+
+// cellForPeople is a value as a cell: times in the zone of the reader.
+func cellForPeople(value json.RawMessage) string {
+	var at time.Time
+	if json.Unmarshal(value, &at) == nil && !at.IsZero() && value[0] == '"' {
+		return when(at)
+	}
+	return cellOf(value)
+}
+
+// apiWords are what may follow at the cursor: operations, or fields of one.
+func apiWords(ctx context.Context, qrjump *client.Client, given []string) (list []candidate) {
+	table, err := readAPI(ctx, qrjump)
+	if err != nil {
+		return nil
+	}
+	if len(given) == 0 {
+		return candidates(table.operations, func(o apiOperation) candidate { return candidate{o.ID, o.Summary} })
+	}
+	o, err := table.find(given[0])
+	if err != nil {
+		return nil
+	}
+	for _, f := range table.fields(o) {
+		if len(f.schema.Enum) == 0 {
+			list = append(list, candidate{f.name + "=", f.means})
+		}
+		for _, one := range f.schema.Enum {
+			if text, is := one.(string); is {
+				list = append(list, candidate{f.name + "=" + text, f.means})
+			}
+		}
+	}
+	return list
+}
