@@ -6,11 +6,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// commandsCommand prints the table of commands for the program that prints the documents (docs/print).
-type commandsCommand struct{}
-
-// Run writes the table as JSON, in each language.
-func (c *commandsCommand) Run(s *session) error {
+// printTables writes the table of commands as JSON, in each language, for the program that prints the documents (docs/print).
+func printTables(s *session) error {
 	said := map[reader]any{}
 	for _, r := range []reader{"en", "zh"} {
 		one := *s

@@ -17,6 +17,7 @@ import (
 type helpCommand struct {
 	Command []string `arg:"" optional:""`
 	All     bool
+	Output  string `short:"o" enum:"text,json" default:"text" placeholder:"text|json"`
 }
 
 // topics are what the help speaks of that is no command.
@@ -27,6 +28,9 @@ func (c *helpCommand) Run(s *session) error {
 	name := strings.Join(c.Command, " ")
 	if slices.Contains(topics, name) {
 		return s.everything().printTopic(s.out, name)
+	}
+	if c.Output == "json" {
+		return printTables(s)
 	}
 	if c.All {
 		m := s.everything()

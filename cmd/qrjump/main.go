@@ -329,7 +329,6 @@ type commands struct {
 	Man        manCommand        `cmd:"" group:"about"`
 
 	Complete completeCommand `cmd:"" name:"__complete" hidden:""`
-	Commands commandsCommand `cmd:"" name:"__commands" hidden:""`
 }
 
 // session is what a command works with.

@@ -61,7 +61,7 @@ func (f tableFlags) write(s *session, otherwise bool, fill func(io.Writer) error
 		return true, misused("stats.out_writes_all_that_matches", plain(f.Out))
 	}
 	size, err := replaceFile(f.Out, fill)
-	if err == nil {
+	if _, dash := s.out.(renaming); err == nil && !dash {
 		tell(s.out, "stats.wrote_to", counted(int(size), "byte"), plain(f.Out))
 	}
 	return true, err

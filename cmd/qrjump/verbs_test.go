@@ -52,7 +52,6 @@ var everyVerb = []verb{
 	{path: "completion", words: "bash", says: `(?m)^complete -F _qrjump qrjump$`},
 	{path: "man", words: "$OUT", says: `^wrote \d+ pages to `},
 	{path: "__complete", words: "-- versi", says: `^version\tSay which`},
-	{path: "__commands", api: otherTest},
 	{path: "licences", says: `^qrjump itself is under the Apache License 2.0\.`},
 	{path: "api", api: adminAPI, words: "getAccount appid=shop", says: `(?m)^kind +mini_program$`},
 	{path: "serve", api: otherTest},
@@ -835,7 +834,7 @@ func TestAWordMeansOneThing(t *testing.T) {
 var whatEnds = map[bool]string{
 	true: `delete forget erase load release withdraw take-back freeze void recall spoil revoke sign-out jump reset
 		--remove --end --prune`,
-	false: `__commands __complete acknowledge activate add advance advise agree alarm alarms apply appearance audit authorizations authorize
+	false: `__complete acknowledge activate add advance advise agree alarm alarms api apply appearance audit authorizations authorize
 		batch calls change check clear codes compare completion confirm-link decide deliveries deviations doctor download draw drill edit events
 		export file find get hand-over health help history import label lint list list-codes licences link links listen login-link lookup make
 		man member misses notices now occupiers open openid order orders pictures plan probe publish pull pushes put qr quota real record redeem

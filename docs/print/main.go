@@ -30,7 +30,7 @@ func main() {
 
 // printPages writes the pages that changed, and names them.
 func printPages(ctx context.Context, root string) error {
-	list := exec.CommandContext(ctx, "go", "run", "./cmd/qrjump", "__commands")
+	list := exec.CommandContext(ctx, "go", "run", "./cmd/qrjump", "help", "--all", "--output=json")
 	list.Dir, list.Stderr = root, os.Stderr
 	commands, err := list.Output()
 	if err != nil {

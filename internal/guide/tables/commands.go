@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// commandList is what "qrjump __commands" prints in one language.
+// commandList is what "qrjump help --all --output json" prints in one language.
 type commandList struct {
 	Exits []struct {
 		Code          int
