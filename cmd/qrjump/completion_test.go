@@ -86,7 +86,7 @@ func TestCompletionFollowsTheLine(t *testing.T) {
 	for line, want := range map[string]string{
 		"rule hist":                            "history",
 		"--server http://x rule hist":          "history",
-		"--output json rule hist":                     "history",
+		"--output json rule hist":              "history",
 		"rule add --":                          "--access-token --admin", // begins with
 		"rule plan":                            "plan",
 		"rule plan ":                           anyFile,
