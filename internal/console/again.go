@@ -103,8 +103,8 @@ func (v view) Form(path string, fields ...any) template.HTML {
 	return template.HTML(`<p class="notice bad" role="alert" id="refused">` + template.HTMLEscapeString(strings.Join(said, " ")) + `</p>`)
 }
 
-// Field returns the name of a field, with what marks it where it is wrong. described are the ids of what describes it.
-func (v view) Field(name string, described ...string) template.HTMLAttr {
+// Mark returns the name of a field, with what marks it where it is wrong. described are the ids of what describes it.
+func (v view) Mark(name string, described ...string) template.HTMLAttr {
 	text := `name="` + template.HTMLEscapeString(name) + `"`
 	f := v.sent()
 	if f != nil && f.faults[name] != "" && !f.said[name] {
@@ -137,7 +137,7 @@ func (v view) Input(name string, value any, described ...string) template.HTMLAt
 	if f := v.sent(); f != nil && !(keptField{Name: name}).Secret() {
 		text = f.value(name, text)
 	}
-	return v.Field(name, described...) + valueAttr(text)
+	return v.Mark(name, described...) + valueAttr(text)
 }
 
 // Text returns the content of a field of several lines.
@@ -155,7 +155,7 @@ func (v view) Box(name string, value, on any, described ...string) template.HTML
 	if f := v.sent(); f != nil {
 		checked = slices.Contains(f.values[name], text)
 	}
-	return v.Field(name, described...) + valueAttr(text) + switchAttr("checked", checked)
+	return v.Mark(name, described...) + valueAttr(text) + switchAttr("checked", checked)
 }
 
 // Option returns the value of a choice of a field, and whether it is chosen.

@@ -276,6 +276,9 @@ func TestEveryPage_ShowsValuesAndKeepsTheAccount(t *testing.T) {
 					continue
 				}
 				pages++
+				if answer.Status == http.StatusInternalServerError {
+					t.Errorf("%s %s cannot be drawn: %s", to, form, answer.Body)
+				}
 				if at := leak.FindStringIndex(answer.Body); at != nil {
 					t.Errorf("%s %s shows %q", to, form, answer.Body[max(0, at[0]-80):min(len(answer.Body), at[1]+80)])
 				}

@@ -503,6 +503,9 @@ var functions = template.FuncMap{
 	"seg":   url.PathEscape,
 	"has":   func(list []string, one string) bool { return slices.Contains(list, one) },
 	"nice":  nice,
+	"keyed": keyed,
+	"texts": texts,
+	"only":  when,
 
 	"separated": func(n any) string { return fmt.Sprint(figureOf(n)) },
 	"spark":     spark,

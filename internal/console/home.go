@@ -21,8 +21,11 @@ type homeView struct {
 // task is something to do next; Kind is bad, warn or info.
 type task struct{ Kind, What, Why, To string }
 
-// number is a count that stands out, with what it is compared with.
-type number struct{ Kind, Name, Value, Beside string }
+// number is a count that stands out, with what it is compared with and how it went lately.
+type number struct {
+	Kind, Name, Value, Beside string
+	Trend                     []int64
+}
 
 const (
 	mostMissesHome = 5

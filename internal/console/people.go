@@ -21,6 +21,17 @@ type peopleView struct {
 	SeenAs, SeenFor, SeenFault string
 }
 
+// Invites are how long an invitation may last.
+func (v view) Invites() (list []choice) {
+	for _, days := range []int{3, 7, 30} {
+		list = append(list, choice{strconv.Itoa(days), v.say("people.invite.for", days)})
+	}
+	return append(list, choice{"0", v.say("people.invite.none")})
+}
+
+// SeenRoles are the roles as which an admin may see the console.
+func (d peopleView) SeenRoles() []string { return d.Roles[:len(d.Roles)-1] }
+
 func (v *visit) showPeople(data peopleView) {
 	var people []client.Person
 	var keys []client.AdminKey

@@ -178,6 +178,14 @@ type ruleCode struct {
 	Side   int // of the whole code with its white edge, in millimetres
 }
 
+// Sizes are the sizes of a code, of which one is chosen.
+func (v view) Sizes(codes []ruleCode) (list []choice) {
+	for _, one := range codes {
+		list = append(list, choice{one.Module, v.say("rule.code.side", one.Side, one.Module)})
+	}
+	return list
+}
+
 // moduleSizes are those of a module: on a label, on a poster, on a wall. Cameras of phones read the smallest from a hand's breadth.
 var moduleSizes = []string{"0.5mm", "2mm", "10mm"}
 

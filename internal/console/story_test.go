@@ -111,7 +111,7 @@ func (p tab) signIn(s *servertest.Server, name string) {
 // choose chooses a value of a field that has several.
 func (p tab) choose(selector, value string) {
 	p.t.Helper()
-	p.await(fmt.Sprintf(`(e => !!e && (e.value = %q, e.value === %[1]q))(document.querySelector(%q))`, value, selector))
+	p.await(fmt.Sprintf(`(e => !!e && (e.value = %q, e.value === %[1]q) && e.dispatchEvent(new Event('input', { bubbles: true })))(document.querySelector(%q))`, value, selector))
 }
 
 // write types into a field, over what is in it.

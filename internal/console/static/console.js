@@ -20,7 +20,6 @@ const cards = table => {
     });
   }
 };
-document.querySelectorAll('.wrap > table').forEach(cards);
 
 // The rows that a page shows are put in the order of a column by a click on its head, and by a second one the other way round.
 const worth = cell => {
@@ -32,9 +31,9 @@ const worth = cell => {
 };
 const ordered = new Intl.Collator(document.documentElement.lang, { numeric: true });
 const compare = (a, b) => typeof a === 'number' && typeof b === 'number' ? a - b : ordered.compare(String(a), String(b));
-for (const table of document.querySelectorAll('.wrap > table')) {
+const sortable = table => {
   const heads = [...table.querySelectorAll('thead th')], body = table.tBodies[0];
-  if (!body || body.rows.length < 2 || body.querySelector('[colspan], [rowspan]') || table.closest('#calls')) continue;
+  if (!body || body.rows.length < 2 || body.querySelector('[colspan], [rowspan]') || table.id === 'calls') return;
   heads.forEach((head, i) => {
     const name = head.textContent.trim();
     if (!name || head.querySelector('input')) return;
@@ -52,7 +51,7 @@ for (const table of document.querySelectorAll('.wrap > table')) {
         .sort(([a], [b]) => down ? compare(b, a) : compare(a, b)).map(([, row]) => row));
     });
   });
-}
+};
 
 // Details of a row come in a drawer beside the list; a click with a key, or without scripts, opens them as the page that they are.
 document.addEventListener('click', async event => {
@@ -81,7 +80,7 @@ document.addEventListener('click', async event => {
     }
     drawer.setAttribute('aria-labelledby', title.id);
     drawer.append(top, ...main.childNodes);
-    drawer.querySelectorAll('.wrap > table').forEach(cards);
+    enhance([drawer]);
     drawer.addEventListener('close', () => { drawer.remove(); link.focus(); });
     drawer.addEventListener('click', at => { if (at.target === drawer) drawer.close(); });
     document.body.append(drawer);
@@ -91,7 +90,7 @@ document.addEventListener('click', async event => {
 });
 
 // What takes a while comes after the page, in the place of the link to it.
-for (const link of document.querySelectorAll('.later > a')) {
+const bring = link => {
   const place = link.parentElement;
   place.setAttribute('aria-busy', 'true');
   (async () => {
@@ -100,12 +99,13 @@ for (const link of document.querySelectorAll('.later > a')) {
       if (!answer.ok || answer.redirected) throw new Error(answer.status);
       const page = new DOMParser().parseFromString(policy.createHTML(await answer.text()), 'text/html');
       const came = page.querySelector('#main .later');
-      came.querySelectorAll('.wrap > table').forEach(cards);
       if (place.contains(document.activeElement)) throw new Error('somebody is there');
-      place.replaceWith(...came.childNodes);
+      const nodes = [...came.childNodes];
+      place.replaceWith(...nodes);
+      enhance(nodes);
     } catch { place.removeAttribute('aria-busy'); } // the link stays
   })();
-}
+};
 
 // The key / leads to the field that finds anything, where nobody is typing.
 document.addEventListener('keydown', event => {
@@ -120,7 +120,7 @@ document.addEventListener('keydown', event => {
 const choices = document.getElementById('account-options');
 if (choices) {
   let wait = 0, asked = null;
-  const bring = async field => {
+  const offer = async field => {
     // Of several, the one that is being typed is picked, and those before it stay.
     const before = 'several' in field.dataset ? field.value.replace(/[^\s,;，；、]*$/, '') : '';
     const text = field.value.slice(before.length);
@@ -133,16 +133,55 @@ if (choices) {
     } catch { /* it can be typed all the same */ }
   };
   for (const field of document.querySelectorAll('input[list="account-options"]')) {
-    field.addEventListener('focus', () => bring(field));
-    field.addEventListener('input', () => { clearTimeout(wait); wait = setTimeout(() => bring(field), 200); });
+    field.addEventListener('focus', () => offer(field));
+    field.addEventListener('input', () => { clearTimeout(wait); wait = setTimeout(() => offer(field), 200); });
   }
 }
 
-// One box selects every row of its table.
-for (const every of document.querySelectorAll('input.every')) {
-  every.hidden = false;
-  every.addEventListener('change', () => {
-    every.closest('table').querySelectorAll('input[name="selected"]').forEach(box => { box.checked = every.checked; });
+// What scripts add to a part of a page: once for the page, and again for each part that comes later.
+const enhance = parts => {
+  for (const part of parts) {
+    if (part.nodeType !== Node.ELEMENT_NODE) continue;
+    const all = selector => [...part.querySelectorAll(selector), ...part.matches(selector) ? [part] : []];
+    all('.wrap > table').forEach(table => { cards(table); sortable(table); });
+    all('.later > a').forEach(bring);
+    for (const every of all('.every')) { // one box selects every row of its form
+      every.hidden = false;
+      every.addEventListener('change', event => {
+        every.closest('form').querySelectorAll('input[name="selected"]').forEach(box => { box.checked = event.target.checked; });
+      });
+    }
+  }
+};
+enhance([document.body]);
+
+// A filter applies while somebody types: what follows its form comes anew, and the address says what is shown.
+for (const form of document.querySelectorAll('form.filters')) {
+  let wait = 0, asking = null;
+  const apply = async () => {
+    clearTimeout(wait);
+    asking?.abort();
+    asking = new AbortController();
+    const address = new URL(form.action);
+    address.search = new URLSearchParams([...new FormData(form)].filter(([name, value]) => value !== '' || name === 'by'));
+    form.setAttribute('aria-busy', 'true');
+    try {
+      const answer = await fetch(address, { signal: asking.signal });
+      if (!answer.ok || answer.redirected) return; // such as half an AppID
+      const page = new DOMParser().parseFromString(policy.createHTML(await answer.text()), 'text/html');
+      const came = [];
+      for (let next = page.querySelector('form.filters').nextSibling; next; next = next.nextSibling) came.push(next);
+      while (form.nextSibling) form.nextSibling.remove();
+      form.after(...came);
+      enhance(came);
+      came.forEach(one => one.dispatchEvent(new Event('added', { bubbles: true })));
+      history.replaceState(null, '', address);
+    } catch { /* asked again meanwhile, or no answer: the list stays */ } finally { form.removeAttribute('aria-busy'); }
+  };
+  form.addEventListener('input', () => { clearTimeout(wait); wait = setTimeout(apply, 250); });
+  form.addEventListener('submit', event => { event.preventDefault(); apply(); });
+  form.addEventListener('keydown', event => {
+    if (event.key === 'Enter' && event.target.tagName === 'INPUT') { event.preventDefault(); apply(); }
   });
 }
 
