@@ -56,8 +56,8 @@ func TestCallsAreListedInProduction(t *testing.T) {
 		"path=/cgi-bin/token":      {"/cgi-bin/token"},
 		"failed=true&account=shop": {rids[59]},
 		"rid=" + rids[7]:           {rids[7]},
-		"errcode=40001":            {"没有符合条件的"},
-		"account=nobody":           {"没有符合条件的", "没有更早的调用记录"},
+		"errcode=40001":            {"没有结果"},
+		"account=nobody":           {"没有结果", "没有更早的调用记录"},
 	} {
 		p := v.get("/console/calls?" + query)
 		p.wants(t, has...)

@@ -38,7 +38,7 @@ func TestTheHomeSaysWhatToDoNext(t *testing.T) {
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
 	mia.get("/console/home").wants(t, `<dt>Scans today</dt><dd>1,003</dd><dd>a week ago, to the same hour: 0</dd>`,
-		`<dd>1,003</dd>`, `<div class="warn"><dt>Opened nothing, seven days</dt><dd>5</dd>`, "Most of them at gone.example/old",
+		`<dd>1,003</dd>`, `<div class="warn"><dt>Unmatched scans, 7 days</dt><dd>5</dd>`, "Most of them at gone.example/old",
 		`href="/console/statistics#misses"`)
 	// A text that is not a link has no page that explains why the link opened nothing.
 	for path, says := range map[string]string{"home?lang=en": "the text is not a link",
@@ -50,7 +50,7 @@ func TestTheHomeSaysWhatToDoNext(t *testing.T) {
 			t.Errorf("/console/%s has the raw group of texts that are not links", path)
 		}
 	}
-	mia.get("/console/rules?lang=en").wants(t, "Rules in all: 1<")
+	mia.get("/console/rules?lang=en").wants(t, "Total: 1<")
 	vic.get("/console/home").wants(t, `<dt>Scans today</dt><dd>1,003</dd>`, "gone.example/old")
 	vic.get("/console/rules").wants(t, `998`)
 }
