@@ -27,6 +27,7 @@ type Row struct {
 	Receiver  string // the AppID of a platform or an account, the number of a webhook
 	Event     string // the event that it tells
 	Body      string // what is sent, or what the request is made of
+	OrderKey  string // deliveries of a receiver with the same key are sent in order; "" = in any order
 	CreatedAt time.Time
 	Attempts  int
 	NextAt    time.Time // zero = nothing more is sent
@@ -98,7 +99,8 @@ type Tx interface {
 	Receivers(ctx context.Context, kind Kind, now time.Time, limit int) ([]string, error)
 	// ClaimRows returns the oldest rows of a receiver that are due, oldest first; until a moment
 	// nobody else gets them. Messages keep their order: only the oldest that waits is returned, or
-	// none while it is not due.
+	// none while it is not due. A delivery is left out while an older one with its OrderKey waits that
+	// is not returned as well.
 	ClaimRows(ctx context.Context, kind Kind, receiver string, now, until time.Time, limit int) ([]Row, error)
 	// SaveRow stores what became of a row whose NextAt was the given one. It reports false where
 	// NextAt has changed, because another node claimed the row. Even a row that was given up
@@ -163,11 +165,9 @@ type Policy struct {
 	// Batch is how many rows one claim takes, and Lease for how long.
 	Batch int
 	Lease time.Duration
-	// Parallel is how many rows of one receiver are under way at once on a node; 0 means 1. Of these, rows with
-	// the same Key are sent one after the other,
-	// oldest first; rows whose Key is "" have no order among them.
+	// Parallel is how many rows of one receiver are under way at once on a node; 0 means 1. Rows with the same
+	// OrderKey are sent one after the other, oldest first; none is sent while an older one waits for its next attempt.
 	Parallel int
-	Key      func(Row) string
 	// Most is how many rows wait for one receiver: of more the oldest are given up;
 	// 0 = any number.
 	Most int

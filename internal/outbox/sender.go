@@ -239,15 +239,20 @@ type health struct {
 // now, or late reports true, it calls back with each row that is left. more is false then.
 func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (outbound.Request, error), seen *health, back func(*Row),
 	late func() bool) (more bool) {
-	var mu sync.Mutex // guards more and seen
+	var mu sync.Mutex // guards more, seen and waits
 	more = true
+	waits := map[string]time.Time{} // until when rows with an OrderKey wait for an older one
 	one := func(r *Row) {
 		mu.Lock()
 		more = more && ctx.Err() == nil && seen.failures < patience && !late()
-		stopped := !more
+		stopped, until := !more, waits[r.OrderKey]
 		mu.Unlock()
-		if stopped {
+		switch {
+		case stopped:
 			back(r)
+			return
+		case !until.IsZero():
+			r.NextAt = until
 			return
 		}
 		failed, next := s.send(ctx, seal, r)
@@ -255,7 +260,9 @@ func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (outbo
 		defer mu.Unlock()
 		switch {
 		case failed:
-			seen.failures++
+			if seen.failures++; r.OrderKey != "" {
+				waits[r.OrderKey] = r.NextAt
+			}
 		case !r.DeliveredAt.IsZero():
 			*seen = health{taken: true}
 		}
@@ -267,7 +274,7 @@ func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (outbo
 	}
 	var sending errgroup.Group
 	sending.SetLimit(max(s.Parallel, 1))
-	for _, chain := range s.chains(rows) {
+	for _, chain := range chains(rows) {
 		sending.Go(func() error {
 			for _, r := range chain {
 				one(r)
@@ -279,11 +286,11 @@ func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (outbo
 	return more
 }
 
-// chains splits rows into those that are sent one after the other: those with the same key, and each without.
-func (s *Sender) chains(rows []Row) (list [][]*Row) {
+// chains splits rows into those that are sent one after the other: those with the same OrderKey, and each without.
+func chains(rows []Row) (list [][]*Row) {
 	chain := map[string]int{} // in list, by key
 	for i := range rows {
-		key := s.Key(rows[i])
+		key := rows[i].OrderKey
 		n, known := chain[key]
 		if !known || key == "" {
 			n = len(list)

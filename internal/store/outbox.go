@@ -32,6 +32,7 @@ type rowTable struct {
 	emptied  string // else: what such a row loses then
 	took     string // when it was delivered
 	due      string // the condition that a receiver r has a row that may be sent now
+	turn     string // the condition that a row may be sent now
 }
 
 var rowTables = map[outbox.Kind]rowTable{
@@ -42,29 +43,30 @@ var rowTables = map[outbox.Kind]rowTable{
 		due: `(SELECT {next} FROM {rows} WHERE {receiver} = r.receiver AND {next} > 0 ORDER BY id LIMIT 1) NOT BETWEEN $1 AND $2`,
 		words: strings.NewReplacer("{rows}", "messages", "{receiver}", "account", "{event}", "event", "{body}", "body",
 			"{attempts}", "tries", "{next}", "due_at", "{delivered}", "delivered_at")},
-	outbox.Deliveries: {sequence: "delivery", insert: ` ON CONFLICT (webhook, event) DO NOTHING`, took: `delivered_at`,
+	outbox.Deliveries: {sequence: "delivery", turn: ` AND NOT EXISTS (SELECT 1 FROM {rows} older
+			WHERE older.{receiver} = {rows}.{receiver} AND older.order_key = {rows}.order_key AND older.order_key <> '' AND older.id < {rows}.id
+			AND older.{next} > 0 AND +older.{next} BETWEEN $3 AND $4)`, insert: ` ON CONFLICT (webhook, event) DO NOTHING`, took: `delivered_at`,
 		due: `EXISTS (SELECT 1 FROM webhooks w WHERE w.id = r.receiver AND w.enabled = 1) AND ` + anyDue,
 		words: strings.NewReplacer("{rows}", "deliveries", "{receiver}", "webhook", "{event}", "event", "{body}", "body",
 			"{attempts}", "attempts", "{next}", "next_at", "{delivered}", "delivered_at")},
 }
 
-const rowColumns = `id, {receiver}, {event}, {body}, appid, shown, created_at, {attempts}, {next}, sent_at, status, fault, {delivered}, url, answer`
+const rowColumns = `id, {receiver}, {event}, {body}, appid, shown, order_key, created_at, {attempts}, {next}, sent_at, status, fault, {delivered}, url, answer`
 
-// rowArgs are the values of rowColumns; those from the seventh on change.
+// rowArgs are the values of rowColumns; those from the eighth on change.
 func rowArgs(kind outbox.Kind, r outbox.Row) []any {
 	delivered := millis(r.DeliveredAt)
 	if kind == outbox.Pushes {
 		delivered = flag(delivered != 0)
 	}
-	return []any{r.ID, r.Receiver, r.Event, r.Body, r.AppID, r.Shown, millis(r.CreatedAt), r.Attempts, millis(r.NextAt), millis(r.SentAt),
-		r.Status, r.Fault,
-		delivered, r.URL, r.Answer}
+	return []any{r.ID, r.Receiver, r.Event, r.Body, r.AppID, r.Shown, r.OrderKey, millis(r.CreatedAt), r.Attempts, millis(r.NextAt),
+		millis(r.SentAt), r.Status, r.Fault, delivered, r.URL, r.Answer}
 }
 
 func scanOutboxRow(scan func(...any) error) (r outbox.Row, err error) {
 	var created, next, sent, delivered int64
-	err = scan(&r.ID, &r.Receiver, &r.Event, &r.Body, &r.AppID, &r.Shown, &created, &r.Attempts, &next, &sent, &r.Status, &r.Fault,
-		&delivered, &r.URL, &r.Answer)
+	err = scan(&r.ID, &r.Receiver, &r.Event, &r.Body, &r.AppID, &r.Shown, &r.OrderKey, &created, &r.Attempts, &next, &sent, &r.Status,
+		&r.Fault, &delivered, &r.URL, &r.Answer)
 	r.CreatedAt, r.NextAt, r.SentAt, r.DeliveredAt = fromMillis(created), fromMillis(next), fromMillis(sent), fromMillis(delivered)
 	return r, err
 }
@@ -169,6 +171,10 @@ func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver
 	if k.inOrder {
 		limit = 1
 	}
+	// Two claims at once would each see the rows of a code that the other one takes as rows that wait.
+	if err := t.lock(ctx, allOutbox, string(kind)+" "+receiver); err != nil {
+		return nil, err
+	}
 	from, to := between(now)
 	rows, err := list(ctx, t.Tx, scanOutboxRow, claimQuery(k), receiver, millis(until), from, to, limit)
 	slices.SortFunc(rows, func(a, b outbox.Row) int { return cmp.Compare(a.ID, b.ID) })
@@ -178,7 +184,7 @@ func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver
 func claimQuery(k rowTable) string {
 	// The condition on the first id, and the plus, make SQLite go in the order of ids. In the order
 	// of times it would read and sort all waiting rows.
-	turn := ` AND +{next} NOT BETWEEN $3 AND $4`
+	turn := ` AND +{next} NOT BETWEEN $3 AND $4` + k.turn
 	if k.inOrder {
 		turn = ""
 	}
@@ -191,7 +197,7 @@ func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.R
 	k, over := rowTables[kind], r.NextAt.IsZero()
 	query,
 		args := `UPDATE {rows} SET created_at = $3, {attempts} = $4, {next} = $5, sent_at = $6, status = $7, fault = $8, {delivered} = $9, url = $10, answer = $11`,
-		append([]any{r.ID, millis(was)}, rowArgs(kind, r)[6:]...)
+		append([]any{r.ID, millis(was)}, rowArgs(kind, r)[7:]...)
 	if over && k.removed {
 		query, args = `DELETE FROM {rows}`, args[:2]
 	} else if over {

@@ -4,11 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
@@ -255,6 +259,139 @@ func TestANodeThatIsTooLateSavesNothing(t *testing.T) {
 	})
 }
 
+// TestClaimRows_OrderKey: a delivery is claimed only together with the older ones of its code that wait.
+func TestClaimRows_OrderKey(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		row := func(event, key string) outbox.Row {
+			return outbox.Row{Receiver: "7", Event: event, OrderKey: key, CreatedAt: at, NextAt: at}
+		}
+		addRows(t, nodes[0], outbox.Deliveries, row("a1", "a"), row("none", ""), row("a2", "a"), row("b1", "b"), row("a3", "a"))
+		events := func(rows []outbox.Row) (list []string) {
+			for _, r := range rows {
+				list = append(list, r.Event)
+			}
+			return list
+		}
+		first, until := claim(t, nodes[0], outbox.Deliveries, "7", 0, 1)
+		want(t, "first claim", events(first), []string{"a1"})
+		other, otherUntil := claim(t, nodes[1], outbox.Deliveries, "7", 0, 10)
+		want(t, "claim of the other node", events(other), []string{"none", "b1"})
+		first[0].NextAt = at.Add(10 * time.Second) // its next attempt
+		want(t, "saved", save(t, nodes[0], outbox.Deliveries, first[0], until), true)
+		other[0].NextAt, other[0].DeliveredAt = time.Time{}, at
+		want(t, "saved", save(t, nodes[1], outbox.Deliveries, other[0], otherUntil), true)
+		early, _ := claim(t, nodes[1], outbox.Deliveries, "7", 5*time.Second, 10)
+		want(t, "claim before the next attempt", len(early), 0)
+		second, until := claim(t, nodes[1], outbox.Deliveries, "7", 20*time.Second, 2)
+		want(t, "claim at the next attempt", events(second), []string{"a1", "a2"})
+		for _, r := range second {
+			r.NextAt, r.Fault = time.Time{}, "given up"
+			want(t, "saved", save(t, nodes[1], outbox.Deliveries, r, until), true)
+		}
+		third, _ := claim(t, nodes[0], outbox.Deliveries, "7", 20*time.Second, 10)
+		want(t, "claim after the end of the older ones", events(third), []string{"a3"})
+	})
+}
+
+// TestClaimRows_Concurrent: a claim that begins beside another one takes no delivery that is younger than those of the other.
+func TestClaimRows_Concurrent(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		row := func(event string) outbox.Row {
+			return outbox.Row{Receiver: "7", Event: event, OrderKey: "a", CreatedAt: at, NextAt: at}
+		}
+		addRows(t, nodes[0], outbox.Deliveries, row("a1"))
+		claimed := make(chan struct{})
+		signal := sync.OnceFunc(func() { close(claimed) })
+		var wait sync.WaitGroup
+		wait.Go(func() {
+			err := nodes[0].update(t.Context(), func(tx *Tx) error {
+				_, err := tx.webhooks().ClaimRows(t.Context(), outbox.Deliveries, "7", at, at.Add(time.Minute), 10)
+				signal()
+				time.Sleep(200 * time.Millisecond) // the other claim begins before this one is committed
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		<-claimed
+		addRows(t, nodes[1], outbox.Deliveries, row("a2"))
+		rows, _ := claim(t, nodes[1], outbox.Deliveries, "7", 0, 10)
+		wait.Wait()
+		want(t, "deliveries of the second claim", len(rows), 0)
+	})
+}
+
+// TestSender_OrderPerCode: two nodes send to a receiver that refuses every third request. It takes the deliveries of a code in order,
+// also those that are added meanwhile.
+func TestSender_OrderPerCode(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		const codes, each = 5, 24
+		var mu sync.Mutex
+		taken, requests := map[string][]int{}, 0
+		by := [2]int{}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		finished := make(chan struct{})
+		var wait sync.WaitGroup
+		for i, node := range nodes {
+			sender := outbox.New(outbox.Policy{Kind: outbox.Deliveries, Batch: 4, Lease: time.Minute, Parallel: 4,
+				Open: func(context.Context, string) (func(*outbox.Row) (outbound.Request, error), error) {
+					return func(r *outbox.Row) (outbound.Request, error) { return outbound.Request{Body: []byte(r.Body)}, nil }, nil
+				},
+				Refusal: func(_ *outbox.Row, a outbound.Answer, _ error) string {
+					return map[bool]string{true: "refused"}[a.Status != 204]
+				},
+				NextAttempt: func(_ outbox.Row, _, ended time.Time) time.Time { return ended.Add(10 * time.Millisecond) },
+			}, node, slog.New(slog.DiscardHandler))
+			sender.Now, sender.RealNow = time.Now, time.Now
+			sender.Post = func(_ context.Context, r outbound.Request) (outbound.Answer, error) {
+				time.Sleep(time.Millisecond)
+				mu.Lock()
+				defer mu.Unlock()
+				if requests++; requests%3 == 0 {
+					return outbound.Answer{Status: 503}, nil
+				}
+				key, n, _ := strings.Cut(string(r.Body), " ")
+				number, err := strconv.Atoi(n)
+				if err != nil {
+					t.Error(err)
+				}
+				taken[key] = append(taken[key], number)
+				if by[i]++; by[0]+by[1] == codes*each {
+					close(finished)
+				}
+				return outbound.Answer{Status: 204}, nil
+			}
+			wait.Go(func() { sender.Run(ctx, 2*time.Millisecond) })
+		}
+		for n := range each {
+			var rows []outbox.Row
+			for code := range codes {
+				key := fmt.Sprint("code", code)
+				rows = append(rows, outbox.Row{Receiver: "7", Event: fmt.Sprint(key, n), OrderKey: key, Body: fmt.Sprint(key, " ", n),
+					CreatedAt: at, NextAt: at})
+			}
+			addRows(t, nodes[n%2], outbox.Deliveries, rows...)
+		}
+		select {
+		case <-finished:
+		case <-time.After(time.Minute):
+		}
+		stop()
+		wait.Wait()
+		for code := range codes {
+			key := fmt.Sprint("code", code)
+			if got := taken[key]; len(got) != each || !slices.IsSorted(got) {
+				t.Errorf("deliveries of %s = %v, want %d in order", key, got, each)
+			}
+		}
+		if by[0] == 0 || by[1] == 0 {
+			t.Logf("one node sent everything: %v", by)
+		}
+	})
+}
+
 func TestTheOldestRowsAreGivenUp(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for _, kind := range kinds {
@@ -299,7 +436,7 @@ func TestALookReadsNothingThatWasSent(t *testing.T) {
 			addRows(t, s, kind, rows...)
 			if s.Engine() == "sqlite" {
 				indexes := map[outbox.Kind]string{outbox.Pushes: "pushes_due pushes_of", outbox.Messages: "messages_of",
-					outbox.Deliveries: "deliveries_due deliveries_turn"}[kind]
+					outbox.Deliveries: "deliveries_due deliveries_turn idx_deliveries_webhook_order_key_id"}[kind]
 				for _, query := range []string{receiversQuery(kind), claimQuery(rowTables[kind])} {
 					plan := plans(t, s, query, 1, 2, 3, 4, 5)
 					for _, step := range plan {
@@ -308,7 +445,7 @@ func TestALookReadsNothingThatWasSent(t *testing.T) {
 						index := slices.Index(words, "INDEX") + 1
 						found := index > 0 && strings.Contains(indexes, words[index]) ||
 							strings.Contains(step, "sqlite_autoindex_"+string(kind)+"_1 (id=?)")
-						if slices.Contains(words, string(kind)) && !found || strings.Contains(step, "TEMP B-TREE") {
+						if (slices.Contains(words, string(kind)) || slices.Contains(words, "older")) && !found || strings.Contains(step, "TEMP B-TREE") {
 							t.Errorf("%s: %s:\n%s", kind, step, strings.Join(plan, "\n"))
 						}
 					}

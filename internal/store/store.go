@@ -477,6 +477,7 @@ const (
 	allRules    = "all rules"
 	allAccounts = "all accounts"
 	allGS1      = "all GS1 links"
+	allOutbox   = "all rows of an outbox"
 )
 
 func ownerPart(appid string) string   { return "owner " + appid }

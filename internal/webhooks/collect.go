@@ -98,7 +98,8 @@ func addFor(ctx context.Context, tx Tx, hooks []Webhook, events []queued, now ti
 			if !w.Enabled || !e.wants(w) {
 				continue
 			}
-			list = append(list, outbox.Row{Receiver: number(w.ID), Event: e.event, Body: e.body, CreatedAt: now, NextAt: now})
+			list = append(list, outbox.Row{Receiver: number(w.ID), Event: e.event, Body: e.body, OrderKey: orderKey(e.body), CreatedAt: now,
+				NextAt: now})
 		}
 		if err := tx.AddRows(ctx, outbox.Deliveries, list); err != nil {
 			return err

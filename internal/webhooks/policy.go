@@ -31,7 +31,7 @@ const (
 // Policy is how webhooks are sent what waits for them.
 func (b *Book) Policy() outbox.Policy {
 	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open,
-		Parallel: parallel, Key: orderKey,
+		Parallel:    parallel,
 		NextAttempt: b.nextAttempt,
 		Gone:        b.switchOff,
 		Before: func(ctx context.Context) (bool, error) {
@@ -53,15 +53,15 @@ func (b *Book) Policy() outbox.Policy {
 	}
 }
 
-// orderKey returns the code that a delivery tells of; "" for deliveries that tell of none.
-func orderKey(r outbox.Row) string {
+// orderKey returns the code that the body of a delivery tells of; "" for deliveries that tell of none.
+func orderKey(body string) string {
 	var told struct {
 		Data struct {
 			ApplicationID int64 `json:"application_id"`
 			CodeIndex     int64 `json:"code_index"`
 		}
 	}
-	if json.Unmarshal([]byte(r.Body), &told) != nil || told.Data.ApplicationID == 0 {
+	if json.Unmarshal([]byte(body), &told) != nil || told.Data.ApplicationID == 0 {
 		return ""
 	}
 	return fmt.Sprint(told.Data.ApplicationID, " ", told.Data.CodeIndex)

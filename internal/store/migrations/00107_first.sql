@@ -292,6 +292,7 @@ CREATE TABLE pushes (
     url        TEXT NOT NULL,
     sealed     TEXT NOT NULL, -- the message while it may have to be sent
     shown      TEXT NOT NULL, -- the same without its secrets
+    order_key  TEXT COLLATE "binary" NOT NULL DEFAULT '',
     created_at BIGINT NOT NULL,
     attempts   BIGINT NOT NULL,
     next_at    BIGINT NOT NULL, -- 0 = nothing more is sent
@@ -341,6 +342,7 @@ CREATE TABLE messages (
     delivered_at BIGINT NOT NULL DEFAULT 0,
     appid        TEXT NOT NULL DEFAULT '',
     shown        TEXT NOT NULL DEFAULT '',
+    order_key    TEXT COLLATE "binary" NOT NULL DEFAULT '',
     url          TEXT NOT NULL DEFAULT '',
     answer       TEXT NOT NULL DEFAULT ''
 );
@@ -586,13 +588,15 @@ CREATE TABLE deliveries (
     delivered_at BIGINT NOT NULL, -- 0 = not delivered
     appid        TEXT NOT NULL DEFAULT '',
     shown        TEXT NOT NULL DEFAULT '',
+    order_key    TEXT COLLATE "binary" NOT NULL DEFAULT '', -- rows with the same one are sent in order; '' = in any
     url          TEXT NOT NULL DEFAULT '',
     answer       TEXT NOT NULL DEFAULT '',
     UNIQUE (webhook, event)
 );
 CREATE INDEX deliveries_due ON deliveries (webhook, next_at) WHERE next_at > 0;
-CREATE INDEX deliveries_turn ON deliveries (webhook, id, next_at) WHERE next_at > 0; -- whose turn it is
+CREATE INDEX deliveries_turn ON deliveries (webhook, id, next_at, order_key) WHERE next_at > 0; -- whose turn it is
 CREATE INDEX deliveries_done ON deliveries (created_at) WHERE next_at = 0;
+CREATE INDEX idx_deliveries_webhook_order_key_id ON deliveries (webhook, order_key, id) WHERE next_at > 0 AND order_key <> '';
 -- Deliveries of a webhook, newest first; and those that were given up.
 CREATE INDEX deliveries_of ON deliveries (webhook, id);
 CREATE INDEX deliveries_dead ON deliveries (webhook, id) WHERE next_at = 0 AND delivered_at = 0;
