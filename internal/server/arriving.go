@@ -27,7 +27,7 @@ const longestHeld = 64 << 10
 // timelyBody reads the body of a request, within a bounded time and length, before its answer is sent: a client that is
 // still sending may miss the answer, as curl 7.88 (Debian 12) does over HTTP/2. Handlers that read the body move the
 // deadline.
-func (s *Server) timelyBody(next http.Handler) http.Handler {
+func (s access) timelyBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control, now := http.NewResponseController(w), time.Now()
 		// A client that stops reading must not keep an answer in memory. A stream sets this anew

@@ -60,7 +60,7 @@ func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.P
 			keys[name] = secret
 		}
 		packed, err = archive.Pack(ctx, s.config.Data, archive.Contents{Tables: p, Keys: keys, Schema: p.Schema, Engine: s.store.Engine(),
-			Program: "qrjump " + version.Number(), CreatedAt: s.world.realNow(), Passphrase: passphrase, Work: s.seams.PassphraseWork})
+			Program: "qrjump " + version.Number(), CreatedAt: s.realNow(), Passphrase: passphrase, Work: s.seams.PassphraseWork})
 		return err
 	})
 	if err != nil && packed != nil {

@@ -32,14 +32,14 @@ func (s *Server) openClock(ctx context.Context) error {
 		return fmt.Errorf("reading the emulator's clock: %w", err)
 	}
 	if !s.config.emulates() {
-		s.world.now = s.world.realNow
+		s.now = s.realNow
 		if state != "" {
 			s.log.WarnContext(ctx,
 				"this database was used with an emulated clock; without --emulator real time counts, and what was issued under the other time may look expired or young")
 		}
 		return nil
 	}
-	s.emulation.clock = &emulator.Clock{Real: s.world.realNow, Save: func(state string) error {
+	s.emulation.clock = &emulator.Clock{Real: s.realNow, Save: func(state string) error {
 		return s.store.PutMeta(accounts.By(context.Background(), accounts.Author{Actor: "admin"}), clockMeta, state)
 	}, OnAdvance: s.advanceLimits}
 	if state != "" {
@@ -47,9 +47,9 @@ func (s *Server) openClock(ctx context.Context) error {
 			return fmt.Errorf("the emulator's clock as stored: %w", err)
 		}
 	}
-	s.world.now = s.emulation.clock.Now
+	s.now = s.emulation.clock.Now
 	s.emulation.plan = emulator.NewPlan(1)
-	s.emulation.calls = &emulator.Calls[api.Record]{Run: strconv.FormatInt(s.world.realNow().UnixNano(), 36)}
+	s.emulation.calls = &emulator.Calls[api.Record]{Run: strconv.FormatInt(s.realNow().UnixNano(), 36)}
 	return nil
 }
 
@@ -69,7 +69,7 @@ func (s *Server) wallClockPart() part {
 	return part{
 		name: "clock of the machine",
 		start: func(context.Context) error {
-			s.wall = wallclock.Open(s.config.Data, s.world.realNow, s.seams.Elapsed, s.log)
+			s.wall = wallclock.Open(s.config.Data, s.realNow, s.seams.Elapsed, s.log)
 			return nil
 		},
 		// It writes into the data folder, so it must end before the folder is released.
@@ -80,7 +80,7 @@ func (s *Server) wallClockPart() part {
 // countNow is the time whose day and month limits count for. The machine's clock, where it jumped
 // ahead, begins no new day or month; an emulated clock does, since it is moved for that.
 func (s *Server) countNow() time.Time {
-	now := s.world.now()
+	now := s.now()
 	if s.config.emulates() {
 		return now
 	}

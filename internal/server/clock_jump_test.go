@@ -52,8 +52,8 @@ func TestAJumpOfTheClockRemovesNoScans(t *testing.T) {
 		{10 * year, 4 * time.Hour, "200"}, {10 * year, 29 * time.Hour, "404"}} {
 		ahead.Store(int64(look.jump + look.running))
 		running.Store(int64(look.running))
-		s.forgetOldScans(t.Context())
-		s.tidyCounts(t.Context())
+		s.scans().forgetOldScans(t.Context())
+		s.scans().tidyCounts(t.Context())
 		for by, want := range map[string]string{"hour": strings.Replace(look.want, "404", "422", 1), "day": "200", "month": "200"} {
 			resp, err := http.Get(s.URL + "/admin/v1/statistics?wait=true&from=" + began.Format(time.DateOnly) + "&to=" +
 				began.Format(time.DateOnly) + "&by=" + by)

@@ -33,7 +33,7 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 	defer func() { s.domain.desk = codes.NewDesk(s.domain.press) }()
 	s.domain.press = &codes.Press{Store: s.store, Memory: s.domain.current.Codes, Keys: keys, Vault: s.secrets.vault,
 		OpenIDs: openIDs, Settings: s.chosen.settings,
-		Now: s.world.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed, Random: s.world.random, Prefix: prefix,
+		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed, Random: s.random, Prefix: prefix,
 		Closed: s.config.CodePrefix == "" && !s.config.Dev,
 		Floor:  s.config.CodeFloor, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.domain.current.BatchChanged}
 	return nil

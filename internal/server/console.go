@@ -34,14 +34,14 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	scans := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scanMux.ServeHTTP(w, r.WithContext(scanapi.For(r.Context(), operations.CallerOf(r.Context()).Accounts)))
 	})
-	c := &console.Console{API: operationsOf, Scan: scans, As: asCaller, People: s.domain.people, Now: s.world.now,
-		AdminToken: s.isAdminToken, Demanded: s.demandsFactor, Emulates: s.config.emulates(),
-		Secure:  func(r *http.Request) bool { return s.scheme(r) == "https" },
-		TLSOnly: s.tlsOnly, ClientIP: s.clientIP, Stopping: s.serving.draining.Load, Wire: func() string { return s.URL },
+	c := &console.Console{API: operationsOf, Scan: scans, As: asCaller, People: s.domain.people, Now: s.now,
+		AdminToken: s.access().isAdminToken, Demanded: s.access().demandsFactor, Emulates: s.config.emulates(),
+		Secure:  func(r *http.Request) bool { return s.access().scheme(r) == "https" },
+		TLSOnly: s.access().tlsOnly, ClientIP: s.access().clientIP, Stopping: s.serving.draining.Load, Wire: func() string { return s.URL },
 		Docs: strings.TrimSuffix(guide.Root, "/"), Version: version.Number(), Log: s.log}
 	if o := s.config.OIDC; o.Issuer != "" {
 		c.Provider = &provider.Provider{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: s.secrets.oidcSecret,
-			RolesClaim: cmp.Or(o.RolesClaim, "roles"), Vault: s.secrets.vault, Now: s.world.realNow, Random: s.world.random}
+			RolesClaim: cmp.Or(o.RolesClaim, "roles"), Vault: s.secrets.vault, Now: s.realNow, Random: s.random}
 	}
 	if s.config.TLSCert != "" {
 		c.CertificateEnds = func() (time.Time, bool) {
@@ -52,8 +52,8 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 			return now.Leaf.NotAfter, true
 		}
 	}
-	started := s.world.realNow()
-	c.Health = func(ctx context.Context) console.Health { return s.health(ctx, started) }
+	started := s.realNow()
+	c.Health = func(ctx context.Context) console.Health { return s.readiness().health(ctx, started) }
 	c.Shared = s.sharedCharts().Open
 	if s.config.Dev {
 		c.Open, c.Again = &theAdmin, s.callAgain
@@ -62,7 +62,7 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 }
 
 // health is what the console shows of this node.
-func (s *Server) health(ctx context.Context, started time.Time) console.Health {
+func (s health) health(ctx context.Context, started time.Time) console.Health {
 	ctx, cancel := context.WithTimeout(ctx, readyTime)
 	defer cancel()
 	var memory runtime.MemStats
@@ -83,13 +83,13 @@ func (s *Server) health(ctx context.Context, started time.Time) console.Health {
 // tlsOnly reports whether a browser may be told to come by TLS only. Only the console tells it: a
 // wire client would ignore it, and a buyer's browser may use this host for other things. It is
 // never told on a developer's machine, where "localhost" is the name of every other program too.
-func (s *Server) tlsOnly(r *http.Request) bool {
+func (s access) tlsOnly(r *http.Request) bool {
 	return s.scheme(r) == "https" && !s.config.Dev && !s.config.TLSDev
 }
 
 // isAdminToken reports whether a text that somebody typed is the admin token;
 // people.ErrTooMany for one that is not, after too many that were not.
-func (s *Server) isAdminToken(r *http.Request, text string) (bool, error) {
+func (s access) isAdminToken(r *http.Request, text string) (bool, error) {
 	if sameSecret(text, s.secrets.adminToken) {
 		return true, nil
 	}
@@ -142,7 +142,7 @@ func (d *discarded) Write(b []byte) (int, error) { return len(b), nil }
 func (d *discarded) WriteHeader(int)             {}
 
 // demandsFactor reports whether people of a role must have a second factor.
-func (s *Server) demandsFactor(role string) bool {
+func (s access) demandsFactor(role string) bool {
 	demand := s.chosen.settings.Get().SecondFactor
 	return demand == settings.Everyone || demand == settings.Admins && operations.Role(role).Covers(operations.Admin)
 }

@@ -48,22 +48,22 @@ func (s *Server) openDomain(ctx context.Context) error {
 	s.domain.current = &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store,
 		AccountStore: s.store,
 		History:      s.store, SnapshotFile: filepath.Join(s.config.Data, snapshotFile), Log: s.log}
-	s.domain.accounts = &accounts.Directory{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.world.now,
-		Random: s.world.random, LeastSecret: s.config.leastSecret(),
+	s.domain.accounts = &accounts.Directory{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
+		Random: s.random, LeastSecret: s.config.leastSecret(),
 		Changed: s.domain.current.AccountsChanged, Spend: s.domain.book.Spend, Minutes: s.domain.book.Minutes.Allow, Epochs: epochs,
 		ClockBelieved: s.wall.Believed,
-		CountNow:      s.countNow, RealNow: s.world.realNow, Guessed: s.guessed}
-	s.domain.rules = &rules.Book{Store: s.store, Settings: s.chosen.settings, Now: s.world.now, CountNow: s.countNow,
-		ClockBelieved: s.wall.Believed, Epochs: epochs, Fetch: s.fetch,
+		CountNow:      s.countNow, RealNow: s.realNow, Guessed: s.access().guessed}
+	s.domain.rules = &rules.Book{Store: s.store, Settings: s.chosen.settings, Now: s.now, CountNow: s.countNow,
+		ClockBelieved: s.wall.Believed, Epochs: epochs, Fetch: s.requests().fetch,
 		Changed: s.domain.current.RuleChanged, ManyChanged: s.domain.current.ManyChanged}
 	if err := s.openPress(ctx, s.secrets.ring); err != nil {
 		return err
 	}
-	s.domain.keys = &accounts.ScanKeys{Store: s.store, Vault: s.secrets.vault, Now: s.world.now, Random: s.world.random}
-	s.domain.people = &people.Directory{Store: s.store, Vault: s.secrets.vault, Now: s.world.realNow, Random: s.world.random,
-		Guessed: s.guessedPerson}
-	s.domain.appearances = &appearance.Book{Store: s.store, Log: s.log, RealNow: s.world.realNow}
-	s.domain.products = &digitallink.Book{Store: s.store, Now: s.world.now,
+	s.domain.keys = &accounts.ScanKeys{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
+	s.domain.people = &people.Directory{Store: s.store, Vault: s.secrets.vault, Now: s.realNow, Random: s.random,
+		Guessed: s.access().guessedPerson}
+	s.domain.appearances = &appearance.Book{Store: s.store, Log: s.log, RealNow: s.realNow}
+	s.domain.products = &digitallink.Book{Store: s.store, Now: s.now,
 		Hosts:   func() []string { return s.chosen.settings.Get().GS1Hosts },
 		Holder:  func(digits string) (string, string) { return s.chosen.settings.Get().GS1Prefixes.Holder(digits) },
 		Changed: s.domain.current.ProductsChanged}

@@ -228,5 +228,5 @@ func (e *examination) keys(ctx context.Context, db *store.Store) error {
 	if ring.master, ring.where, err = masterKey(e.config, rand.Reader, false); err != nil {
 		return err
 	}
-	return (&Server{config: e.config}).checkKeys(ctx, db, ring)
+	return (&Server{deps: deps{config: e.config}}).checkKeys(ctx, db, ring)
 }

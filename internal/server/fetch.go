@@ -13,10 +13,10 @@ import (
 )
 
 // fetch gets a verification file through the guarded client. Contract: rules 2.7.
-func (s *Server) fetch(ctx context.Context, url string, allowPrivate bool) ([]byte, []rules.FetchStep, error) {
-	client := s.world.outbound
+func (s requests) fetch(ctx context.Context, url string, allowPrivate bool) ([]byte, []rules.FetchStep, error) {
+	client := s.outbound
 	client.AllowPrivate = allowPrivate
-	client.Now = s.world.now
+	client.Now = s.now
 	answer, did, err := client.Do(ctx, outbound.Request{
 		Method: http.MethodGet, URL: url, Timeout: rules.ConfirmTimeout, MaxBody: rules.MaxConfirmBody,
 	})
@@ -42,7 +42,7 @@ func (s *Server) fetch(ctx context.Context, url string, allowPrivate bool) ([]by
 
 // lookAtFile fetches a verification file as an add would, and says step by step what
 // is wrong.
-func (s *Server) lookAtFile(ctx context.Context, url, content string) ([]verification.Step, error) {
+func (s requests) lookAtFile(ctx context.Context, url, content string) ([]verification.Step, error) {
 	client := s.outboundNow()
 	return verification.Walk(ctx, client, url, content)
 }

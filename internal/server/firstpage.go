@@ -25,7 +25,7 @@ func (s *Server) mountFirstPage(mux *http.ServeMux, what surface, then http.Hand
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), readyTime)
 		defer cancel()
-		page := s.firstPage(ctx, s.base(r), what, s.config.Dev || s.clientIP(r).IsLoopback() && !s.behindProxy(r))
+		page := s.firstPage(ctx, s.base(r), what, s.config.Dev || s.access().clientIP(r).IsLoopback() && !s.access().behindProxy(r))
 		page.Serve(w, r)
 	})
 }
@@ -37,13 +37,13 @@ func (s *Server) base(r *http.Request) string {
 	if !plainHost.MatchString(r.Host) {
 		return ""
 	}
-	return s.scheme(r) + "://" + r.Host
+	return s.access().scheme(r) + "://" + r.Host
 }
 
 // firstPage is what the page of a listener tells a reader that came by base; near
 // says that the reader may know where the other listeners are.
 func (s *Server) firstPage(ctx context.Context, base string, what surface, near bool) start.Server {
-	fault, _ := s.fault(ctx, "") // GET /readyz puts the error into the log
+	fault, _ := s.readiness().fault(ctx, "") // GET /readyz puts the error into the log
 	page := start.Server{Fault: fault, AdminFlag: s.flagOf(admin), Curl: s.curl()}
 	for _, one := range []struct {
 		surface surface

@@ -19,23 +19,23 @@ const erasures = "scans"
 // clock, chained by a key that is not in the database.
 func (s *Server) keepChanges() {
 	hash := s.secrets.vault
-	s.store.KeepChanges(func() time.Time { return s.world.now() }, func(text string) string { return hash.Hash(changePurpose, text) })
+	s.store.KeepChanges(func() time.Time { return s.now() }, func(text string) string { return hash.Hash(changePurpose, text) })
 }
 
 // followed makes the memory follow what other nodes do. Rules, accounts and codes are read by live;
 // everything else is read again here.
 func (s *Server) followed() {
-	s.domain.current.Now = s.world.realNow
+	s.domain.current.Now = s.realNow
 	s.domain.current.Products = s.domain.products.Read
 	s.domain.current.On = map[string]func(context.Context, string) error{
 		live.MetaChange: func(ctx context.Context, name string) error {
 			if name == clockMeta || name == "" {
-				if err := s.followClock(ctx); err != nil {
+				if err := s.seeder().followClock(ctx); err != nil {
 					return err
 				}
 			}
 			if name == settingsMeta || name == "" {
-				return s.loadSettings(ctx)
+				return s.settings().loadSettings(ctx)
 			}
 			return nil
 		},
@@ -71,7 +71,7 @@ func (s *Server) followPart() part {
 func (s *Server) minutePart() part {
 	return part{name: "report of this node", run: func(ctx context.Context) {
 		for s.scanning.ledger.nodes != nil {
-			if err := s.eachMinute(ctx); err != nil && ctx.Err() == nil {
+			if err := s.scans().eachMinute(ctx); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "other nodes cannot be told how this one is, and old counts of calls a second stay", "error", err)
 			}
 			select {
@@ -85,7 +85,7 @@ func (s *Server) minutePart() part {
 
 // eachMinute reports how this node is, and removes rows of the shared limit of calls that are not
 // needed any more, in one transaction.
-func (s *Server) eachMinute(ctx context.Context) error {
+func (s scanRecords) eachMinute(ctx context.Context) error {
 	return s.store.InOne(ctx, func(ctx context.Context) error {
 		if err := s.scanning.ledger.nodes.Report(ctx); err != nil {
 			return err
@@ -95,7 +95,7 @@ func (s *Server) eachMinute(ctx context.Context) error {
 }
 
 // followClock shows the time that another node set.
-func (s *Server) followClock(ctx context.Context) error {
+func (s seeder) followClock(ctx context.Context) error {
 	if s.emulation.clock == nil {
 		return nil
 	}

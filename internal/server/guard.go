@@ -24,13 +24,13 @@ import (
 )
 
 // guarded puts around a handler what every listener shares.
-func (s *Server) guarded(h http.Handler) http.Handler {
+func (s access) guarded(h http.Handler) http.Handler {
 	return s.logPanics(s.timelyBody(singleSlashes(s.knownHost(h))))
 }
 
 // logPanics logs a fault of the server; net/http would log it where nobody looks. The connection is
 // closed afterwards.
-func (s *Server) logPanics(next http.Handler) http.Handler {
+func (s access) logPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			fault := recover()
@@ -82,7 +82,7 @@ func singleSlashes(next http.Handler) http.Handler {
 // knownHost refuses requests under a foreign name while no credential is
 // asked for: a web page could otherwise point a name of its own at this
 // machine and read the answers.
-func (s *Server) knownHost(next http.Handler) http.Handler {
+func (s access) knownHost(next http.Handler) http.Handler {
 	if !s.config.Dev {
 		return next
 	}
@@ -103,7 +103,7 @@ func (s *Server) knownHost(next http.Handler) http.Handler {
 
 // knownName reports whether a Host is this machine's own, or was named by
 // --dev-host.
-func (s *Server) knownName(text string) bool {
+func (s access) knownName(text string) bool {
 	host, _, err := net.SplitHostPort(text)
 	if err != nil {
 		host = text
@@ -129,7 +129,7 @@ func (s *Server) knownName(text string) bool {
 // ownOrigin refuses calls that a browser sends from a page of another origin:
 // with --dev everybody knows the secrets of the demo accounts. A link that a
 // person follows is let through, and so is a picture that anybody may show.
-func (s *Server) ownOrigin(next http.Handler) http.Handler {
+func (s access) ownOrigin(next http.Handler) http.Handler {
 	if !s.config.Dev {
 		return next
 	}
@@ -176,7 +176,7 @@ var theAdmin = people.Caller{Actor: "admin", Role: string(operations.Admin)}
 // adminOnly lets requests with the admin token or an admin key through. With --dev neither is
 // needed, but a wrong one is still wrong. A session's cookie is not accepted here, since a page of
 // another origin could send it.
-func (s *Server) adminOnly(next http.Handler) http.Handler {
+func (s access) adminOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := r.Header.Get("Authorization")
 		if header == "" && s.config.Dev {
@@ -220,7 +220,7 @@ func (s *Server) adminOnly(next http.Handler) http.Handler {
 }
 
 // callerOf is the caller behind a token; people.ErrNoKey, with the name of a key that expired.
-func (s *Server) callerOf(ctx context.Context, token string) (people.Caller, error) {
+func (s access) callerOf(ctx context.Context, token string) (people.Caller, error) {
 	if sameSecret(token, s.secrets.adminToken) {
 		return theAdmin, nil
 	}
@@ -228,7 +228,7 @@ func (s *Server) callerOf(ctx context.Context, token string) (people.Caller, err
 }
 
 // mayExplain says whose rules somebody may see, by their token; accounts.ErrNoScanKey for a text that is none.
-func (s *Server) mayExplain(ctx context.Context, token string) (appids []string, err error) {
+func (s access) mayExplain(ctx context.Context, token string) (appids []string, err error) {
 	caller, err := s.callerOf(ctx, token)
 	switch {
 	case errors.Is(err, people.ErrNoKey):
@@ -242,12 +242,12 @@ func (s *Server) mayExplain(ctx context.Context, token string) (appids []string,
 }
 
 // guessed is told of wrong AppSecrets.
-func (s *Server) guessed(appid string, ip netip.Addr, tooMany bool) {
+func (s access) guessed(appid string, ip netip.Addr, tooMany bool) {
 	s.refuse(context.Background(), secretDoor, appid, ip, tooMany)
 }
 
 // guessedPerson is told of wrong attempts to sign in.
-func (s *Server) guessedPerson(at people.Door, name string, ip netip.Addr, tooMany bool) {
+func (s access) guessedPerson(at people.Door, name string, ip netip.Addr, tooMany bool) {
 	for _, d := range doors {
 		if d.name == string(at) {
 			s.refuse(context.Background(), d, name[:min(len(name), 64)], ip, tooMany)
@@ -257,7 +257,7 @@ func (s *Server) guessedPerson(at people.Door, name string, ip netip.Addr, tooMa
 
 // clientIP is the caller's address: the connection's, or the one that a
 // trusted proxy saw.
-func (s *Server) clientIP(r *http.Request) netip.Addr {
+func (s access) clientIP(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
@@ -291,7 +291,7 @@ func (s *Server) clientIP(r *http.Request) netip.Addr {
 }
 
 // behindProxy reports whether a trusted proxy passed the request on.
-func (s *Server) behindProxy(r *http.Request) bool {
+func (s access) behindProxy(r *http.Request) bool {
 	if len(s.serving.proxies) == 0 {
 		return false
 	}
@@ -299,7 +299,7 @@ func (s *Server) behindProxy(r *http.Request) bool {
 	return err == nil && s.trusted(ap.Addr().Unmap())
 }
 
-func (s *Server) trusted(ip netip.Addr) bool {
+func (s access) trusted(ip netip.Addr) bool {
 	for _, p := range s.serving.proxies {
 		if p.Contains(ip) {
 			return true

@@ -16,7 +16,7 @@ import (
 // A fault of ours is told where somebody looks, and the connection is closed.
 func TestPanicsAreLogged(t *testing.T) {
 	var logged bytes.Buffer
-	s := &Server{log: slog.New(slog.NewTextHandler(&logged, nil))}
+	s := &Server{deps: deps{log: slog.New(slog.NewTextHandler(&logged, nil))}}
 	for fault, want := range map[any]string{"a bug": "a bug", http.ErrAbortHandler: ""} {
 		logged.Reset()
 		func() {
@@ -25,7 +25,7 @@ func TestPanicsAreLogged(t *testing.T) {
 					t.Errorf("net/http sees %v", got)
 				}
 			}()
-			s.logPanics(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(fault) })).
+			s.access().logPanics(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(fault) })).
 				ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/somewhere", nil))
 		}()
 		if want == "" && logged.Len() > 0 || !strings.Contains(logged.String(), want) {

@@ -84,14 +84,14 @@ func (s *Server) keysPart() part {
 		if s.secrets.oidcSecret, err = oidcSecret(s.config); err != nil {
 			return err
 		}
-		s.secrets.adminToken, s.secrets.newToken, err = adminToken(s.config, s.world.random)
+		s.secrets.adminToken, s.secrets.newToken, err = adminToken(s.config, s.random)
 		return err
 	}}
 }
 
 // openKeyring opens the keys that a database has.
 func (s *Server) openKeyring(ctx context.Context, db *store.Store) (*keyring, error) {
-	ring, err := openKeyring(ctx, s.config, db, s.world.random)
+	ring, err := openKeyring(ctx, s.config, db, s.random)
 	if err == nil && ring.finished {
 		s.log.WarnContext(ctx, "a turn of the master key was cut off; it is finished now", "file", ring.where)
 	}

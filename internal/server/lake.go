@@ -17,14 +17,14 @@ import (
 // lakePart writes this node's scans for the engines of others. The ledger writes the
 // last of them when it ends.
 func (s *Server) lakePart() part {
-	return part{name: "lake", start: s.openLake, run: func(ctx context.Context) {
+	return part{name: "lake", start: s.scans().openLake, run: func(ctx context.Context) {
 		if s.scanning.ledger.lake != nil {
 			s.scanning.ledger.lake.Run(ctx)
 		}
 	}}
 }
 
-func (s *Server) openLake(context.Context) error {
+func (s scanRecords) openLake(context.Context) error {
 	s.metrics.watchLake(s.scanning.ledger)
 	if s.config.Lake == "" {
 		return nil
@@ -38,7 +38,7 @@ func (s *Server) openLake(context.Context) error {
 	}
 	l := &lake.Lake{Place: place, Journal: s.scanning.ledger.journal, Name: s.scanning.ledger.journal.ID, Rows: s.lakeRows,
 		Erased:      s.store.Erasures,
-		OffsetHours: func() int { return s.chosen.settings.Get().UTCOffsetHours }, Now: s.world.realNow, Log: s.log,
+		OffsetHours: func() int { return s.chosen.settings.Get().UTCOffsetHours }, Now: s.realNow, Log: s.log,
 		Every: s.seams.LakeEvery}
 	if shipper := s.scanning.ledger.shipper; shipper != nil {
 		// The lake has scans of this journal already, under a name that no other journal can have.
@@ -61,12 +61,12 @@ func (s *Server) openLake(context.Context) error {
 }
 
 // announceErasure lets the lake know who is erased.
-func (s *Server) announceErasure(ctx context.Context, user ledger.UserHash) error {
-	return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.world.now().UnixMilli()})
+func (s scanRecords) announceErasure(ctx context.Context, user ledger.UserHash) error {
+	return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.now().UnixMilli()})
 }
 
 // lakeRows are scans as they stand in a lake.
-func (s *Server) lakeRows(ctx context.Context, scans []ledger.Entry) ([]lake.Row, error) {
+func (s scanRecords) lakeRows(ctx context.Context, scans []ledger.Entry) ([]lake.Row, error) {
 	rows := make([]lake.Row, 0, len(scans))
 	for some := range slices.Chunk(scans, 1000) { // whose serial numbers are asked for together
 		indexes := map[int64][]int64{}

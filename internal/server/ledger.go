@@ -25,7 +25,7 @@ func (c Config) scansDir() string { return filepath.Join(c.Data, "scans") }
 
 // openScanLog opens where the scans of all nodes come together: the journal
 // itself beside an embedded database, else the database.
-func (s *Server) openScanLog(ctx context.Context) error {
+func (s scanRecords) openScanLog(ctx context.Context) error {
 	l := s.scanning.ledger
 	s.metrics.watchJournal(l)
 	if s.config.Database == "" {
@@ -41,11 +41,11 @@ func (s *Server) openScanLog(ctx context.Context) error {
 		l.log = l.journal
 		return s.leaveStream(ctx, func(_ string, to ledger.Mark) error { return s.store.LeaveStream(ctx, l.journal.ID(), to) })
 	}
-	scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.world.random, Now: s.world.now, Log: s.log})
+	scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log})
 	if err != nil {
 		return fmt.Errorf("opening the ledger of scans: %w", err)
 	}
-	node, err := l.journal.NodeID(s.world.random)
+	node, err := l.journal.NodeID(s.random)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (s *Server) openScanLog(ctx context.Context) error {
 		return err
 	}
 	l.log = scans
-	l.shipper = &ledger.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.world.random, Now: s.world.realNow,
+	l.shipper = &ledger.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow,
 		ClockBelieved: s.wall.Believed, Log: s.log}
 	return nil
 }
@@ -61,10 +61,10 @@ func (s *Server) openScanLog(ctx context.Context) error {
 // leaveStream ends what this node had with a stream, if it had one: what nobody counted or
 // told of it is counted and told from the journal; then skip notes up to where the journal
 // was for the stream. Each step may be done again, after a kill. Decision 54.
-func (s *Server) leaveStream(ctx context.Context, skip func(node string, to ledger.Mark) error) error {
+func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to ledger.Mark) error) error {
 	journal := s.scanning.ledger.journal
 	err := stream.Leave(s.config.scansDir(), func(left stream.Left) error {
-		node, err := journal.NodeID(s.world.random)
+		node, err := journal.NodeID(s.random)
 		if err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ func (s *Server) leaveStream(ctx context.Context, skip func(node string, to ledg
 
 // settleRest tells and counts what of the journal was for a stream, from behind a position
 // up to another, and what nobody told or counted there.
-func (s *Server) settleRest(ctx context.Context, node string, begin, upTo int64, counted *ledger.Taken) error {
+func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo int64, counted *ledger.Taken) error {
 	journal := s.scanning.ledger.journal
 	after := max(begin, min(journal.NamedAt(), upTo))
 	if unknown := counted.Lacks(after) - counted.Lacks(begin); unknown > 0 {
@@ -147,7 +147,7 @@ func (s *Server) settleRest(ctx context.Context, node string, begin, upTo int64,
 	missing := counted.Lacks(upTo) - counted.Lacks(after)
 	s.log.InfoContext(ctx, "leaving the stream: what nobody counted or told of it is counted and told from this node's journal",
 		"not counted, at most", missing, "behind", max(after, counted.From()), "up to", upTo)
-	book := &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.world.now, Random: s.world.random}
+	book := &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
 	told, err := book.TellRest(ctx, node, counted, after, rest)
 	if err != nil {
 		return fmt.Errorf("telling of the scans that were not told in the stream: %w", err)
@@ -168,7 +168,7 @@ func (s *Server) settleRest(ctx context.Context, node string, begin, upTo int64,
 }
 
 // openNodes makes this node known to the others on its database.
-func (s *Server) openNodes(ctx context.Context) error {
+func (s scanRecords) openNodes(ctx context.Context) error {
 	if s.config.Database == "" {
 		return nil
 	}
@@ -181,7 +181,7 @@ func (s *Server) openNodes(ctx context.Context) error {
 		folder = s.config.Data
 	}
 	nodes := &ledger.Nodes{Store: s.store, Shipper: s.scanning.ledger.shipper, Name: host + ":" + folder, Asked: s.store.Asked(),
-		Now: s.world.realNow, Log: s.log, Memory: s.domain.current}
+		Now: s.realNow, Log: s.log, Memory: s.domain.current}
 	if err := nodes.Join(ctx); err != nil {
 		return err
 	}
@@ -191,14 +191,14 @@ func (s *Server) openNodes(ctx context.Context) error {
 
 // openEvents connects to the stream of --events. A server that answers and does
 // not flush is refused; one that is away is waited for while scans are answered.
-func (s *Server) openEvents(ctx context.Context) error {
+func (s scanRecords) openEvents(ctx context.Context) error {
 	o, err := stream.Parse(s.config.Events)
 	if err != nil {
 		return usage("--events: %v", err)
 	}
 	o.Marks, o.Erased, o.Emulated = s.config.scansDir(), s.store.Erasures, s.config.emulates()
 	o.Erase = func(ctx context.Context, user ledger.UserHash) error {
-		return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.world.now().UnixMilli()})
+		return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.now().UnixMilli()})
 	}
 	o.Taken, o.Told, o.Counted = s.store.Origin, s.store.Told, s.store.CountedUpTo
 	l, err := stream.Open(o)
@@ -206,12 +206,12 @@ func (s *Server) openEvents(ctx context.Context) error {
 		return fmt.Errorf("--events: %w", err)
 	}
 	s.scanning.ledger.log, s.scanning.ledger.stream = l, l
-	node, err := s.scanning.ledger.journal.NodeID(s.world.random)
+	node, err := s.scanning.ledger.journal.NodeID(s.random)
 	if err != nil {
 		return err
 	}
-	s.scanning.ledger.shipper = &ledger.Shipper{Journal: s.scanning.ledger.journal, To: l, Node: node, Random: s.world.random,
-		Now: s.world.realNow, ClockBelieved: s.wall.Believed, Log: s.log}
+	s.scanning.ledger.shipper = &ledger.Shipper{Journal: s.scanning.ledger.journal, To: l, Node: node, Random: s.random,
+		Now: s.realNow, ClockBelieved: s.wall.Believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
 		// Scans from before --events are in the journal alone.
@@ -219,7 +219,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 		s.scanning.ledger.earlier = s.scanning.ledger.journal
 	} else {
 		s.store.KeepScansElsewhere(l)
-		if scans, err = s.store.OpenScans(ctx, store.ScansOptions{Random: s.world.random, Now: s.world.now, Log: s.log}); err != nil {
+		if scans, err = s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log}); err != nil {
 			return fmt.Errorf("opening the ledger of scans: %w", err)
 		}
 		s.scanning.ledger.earlier = scans
@@ -256,7 +256,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 
 // beginOrigin notes up to where this node's scans are counted, where the database
 // does not know yet.
-func (s *Server) beginOrigin(ctx context.Context, node string) error {
+func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 	mark, err := s.scanning.ledger.stream.Shipped(ctx, node)
 	if err == nil {
 		err = s.store.BeginOrigin(ctx, node, mark.Position)
@@ -270,7 +270,7 @@ func (s *Server) beginOrigin(ctx context.Context, node string) error {
 // countRest counts what is left of a ledger before another one is counted, and
 // queues it for webhooks. shared: it is of all nodes, and this one brought scans
 // to it, perhaps when others had left it already.
-func (s *Server) countRest(ctx context.Context, log ledger.Log, id string, shared bool) error {
+func (s scanRecords) countRest(ctx context.Context, log ledger.Log, id string, shared bool) error {
 	state, left, err := s.leftAt(ctx, id)
 	if err != nil {
 		return err
@@ -286,7 +286,7 @@ func (s *Server) countRest(ctx context.Context, log ledger.Log, id string, share
 		if err := s.newCounter(log, nil).CatchUpAndSave(ctx); err != nil {
 			return fmt.Errorf("counting the scans that no stream has: %w", err)
 		}
-		book := &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.world.now, Random: s.world.random, Log: log}
+		book := &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: log}
 		for more := true; more; {
 			if more, err = book.Collect(ctx); err != nil {
 				return fmt.Errorf("telling of the scans that no stream has: %w", err)
@@ -302,7 +302,7 @@ func (s *Server) countRest(ctx context.Context, log ledger.Log, id string, share
 
 // leftAt is what is counted, and up to where a ledger is counted and told of, where it is left or counted now; told of as far
 // as counted where nobody wants to hear, or nobody knows.
-func (s *Server) leftAt(ctx context.Context, id string) (state stats.State, left stats.Left, err error) {
+func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, left stats.Left, err error) {
 	hears, told := false, int64(0)
 	err = s.store.ViewWebhooks(ctx, func(tx webhooks.Tx) error {
 		hooks, err := tx.Webhooks(ctx)
@@ -363,7 +363,7 @@ func (s *Server) nodesPart() part {
 
 // forgetPart removes scans that are older than the setting scan_days, and what is counted
 // by hours and days as the settings statistics_hour_days and statistics_day_days say.
-func (s *Server) forgetPart() part { return part{name: "end of old scans", run: s.forgetScans} }
+func (s *Server) forgetPart() part { return part{name: "end of old scans", run: s.scans().forgetScans} }
 
 const (
 	// forgetEvery is how often old scans are looked for.
@@ -372,7 +372,7 @@ const (
 	tidyPause = 100 * time.Millisecond
 )
 
-func (s *Server) forgetScans(ctx context.Context) {
+func (s scanRecords) forgetScans(ctx context.Context) {
 	for wait := time.Minute; ; wait = forgetEvery {
 		select {
 		case <-ctx.Done():
@@ -385,8 +385,8 @@ func (s *Server) forgetScans(ctx context.Context) {
 }
 
 // tidyCounts rolls up months that are over, and removes hours and days that are old.
-func (s *Server) tidyCounts(ctx context.Context) {
-	now, wanted := s.world.now(), s.chosen.settings.Get()
+func (s scanRecords) tidyCounts(ctx context.Context) {
+	now, wanted := s.now(), s.chosen.settings.Get()
 	if !s.wall.Believed() {
 		return
 	}
@@ -420,8 +420,8 @@ func (s *Server) tidyCounts(ctx context.Context) {
 	}
 }
 
-func (s *Server) forgetOldScans(ctx context.Context) {
-	days, now := s.chosen.settings.Get().ScanDays, s.world.now()
+func (s scanRecords) forgetOldScans(ctx context.Context) {
+	days, now := s.chosen.settings.Get().ScanDays, s.now()
 	if days == 0 || !s.wall.Believed() {
 		return
 	}

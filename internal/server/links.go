@@ -32,15 +32,15 @@ func (s *Server) links() *digitallink.Resolver {
 	}
 	scans := s.scanAPI()
 	var followed pace.Minute[any]
-	return &digitallink.Resolver{Book: s.domain.products, Scheme: s.scheme,
+	return &digitallink.Resolver{Book: s.domain.products, Scheme: s.access().scheme,
 		Ours: func(path string) bool { return own[firstSegment(path)] || slices.Contains(consent.Paths, path) },
 		Opens: func(text string) bool {
-			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.world.now()})
+			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.now()})
 			return d.Kind != "" && d.Kind != scan.ByGS1 || d.Reason != "" || d.Code.Err != nil
 		},
 		Followed: func(q *http.Request, f digitallink.Followed) {
-			ip := s.clientIP(q)
-			if followed.Allow(pace.Network(ip), mostFollowed, s.world.realNow()) {
+			ip := s.access().clientIP(q)
+			if followed.Allow(pace.Network(ip), mostFollowed, s.realNow()) {
 				scans.Followed(f.Number, f.Address, strings.TrimSpace(f.Type+" "+f.Language), ip.String())
 			}
 		},

@@ -70,7 +70,7 @@ func (s *Server) listen(ctx context.Context) error {
 		}
 		l = s.bound(l, what)
 		h := &http.Server{
-			Handler:           s.counted(s.guarded(s.handler(what))),
+			Handler:           s.counted(s.access().guarded(s.handler(what))),
 			BaseContext:       func(net.Listener) context.Context { return requests },
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       idleTime,

@@ -50,9 +50,9 @@ func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Poli
 				return err
 			}
 			o = outbox.New(policy, s.store, s.log)
-			o.Post, o.Now, o.RealNow, o.Tried = s.post, s.world.now, s.world.realNow, s.metrics.tried
+			o.Post, o.Now, o.RealNow, o.Tried = s.requests().post, s.now, s.realNow, s.metrics.tried
 			if policy.Kind != outbox.Deliveries { // the platform has no webhooks
-				o.Slow = s.slow
+				o.Slow = s.requests().slow
 			}
 			*wake = o.Wake
 			return nil
@@ -63,9 +63,9 @@ func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Poli
 
 // slow notes that a receiver took longer to answer than the platform waits: as a call
 // with a request id of its own, for there is no call that it is part of.
-func (s *Server) slow(kind outbox.Kind, r outbox.Row) {
-	at, row := s.world.now(), behaviour.MessageSlow
-	record := api.Record{RID: api.NewRID(s.world.random, at), At: at, Account: r.Receiver, Method: http.MethodPost,
+func (s requests) slow(kind outbox.Kind, r outbox.Row) {
+	at, row := s.now(), behaviour.MessageSlow
+	record := api.Record{RID: api.NewRID(s.random, at), At: at, Account: r.Receiver, Method: http.MethodPost,
 		URL: strings.TrimSpace(string(kind) + " " + r.Event), Request: r.Shown, Detail: "no answer within five seconds",
 		Behaviours: []behaviour.Row{row}}
 	if s.config.emulates() {
@@ -80,7 +80,7 @@ func (s *Server) slow(kind outbox.Kind, r outbox.Row) {
 }
 
 // post sends a request through the guarded client.
-func (s *Server) post(ctx context.Context, r outbound.Request) (outbound.Answer, error) {
+func (s requests) post(ctx context.Context, r outbound.Request) (outbound.Answer, error) {
 	client := s.outboundNow()
 	answer, _, err := client.Do(ctx, r)
 	return answer, err

@@ -32,7 +32,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 		Looks:    s.domain.appearances,
 		APIPaths: apiPaths(),
 		APIPages: consent.Paths,
-		Settings: s.chosen.settings, Now: s.world.now, RealNow: s.world.realNow, ClientIP: s.clientIP, Scheme: s.scheme, Log: s.log,
+		Settings: s.chosen.settings, Now: s.now, RealNow: s.realNow, ClientIP: s.access().clientIP, Scheme: s.access().scheme, Log: s.log,
 		First: func(ctx context.Context, batch, index int64) (time.Time, bool, error) {
 			first, ok, err := s.domain.desk.First(ctx, batch, index)
 			return first.At, ok, err
@@ -75,7 +75,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 }
 
 // scheme is what the caller asked with, as a trusted proxy saw it.
-func (s *Server) scheme(r *http.Request) string {
+func (s access) scheme(r *http.Request) string {
 	if r.TLS != nil {
 		return "https"
 	}

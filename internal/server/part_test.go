@@ -191,7 +191,7 @@ func TestTheEndOfAPartHasItsOwnTime(t *testing.T) {
 // what stands below them ends next.
 func TestNoRequestGoesOnWhenListenersEnded(t *testing.T) {
 	t.Parallel()
-	s := &Server{log: slog.New(slog.DiscardHandler), serving: serving{drainTime: time.Nanosecond}}
+	s := &Server{deps: deps{log: slog.New(slog.DiscardHandler)}, serving: serving{drainTime: time.Nanosecond}}
 	var requests context.Context
 	requests, s.serving.cutRequests = context.WithCancel(t.Context())
 	asked := make(chan struct{})

@@ -17,7 +17,7 @@ func (s *Server) consentPage() http.Handler {
 	}}
 	if !s.config.Dev {
 		p.Admin = func(r *http.Request, token string) (right, tooMany bool) {
-			right, err := s.isAdminToken(r, token)
+			right, err := s.access().isAdminToken(r, token)
 			return right, err != nil
 		}
 	}

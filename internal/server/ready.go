@@ -30,7 +30,7 @@ const ReadingImport = "reading import:"
 const Unreadable = "unreadable:"
 
 // ready answers GET /readyz: 200, or 503 and why not, in one line.
-func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+func (s health) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
 	defer cancel()
 	what := r.URL.Query().Get("for")
@@ -52,11 +52,11 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	if n, first, err := s.domain.current.Unreadable(); n > 0 {
 		text += fmt.Sprintf("%s %d committed changes, one of them of %.120s: %.200v; scans show what was before it\n", Unreadable, n, first, err)
 	}
-	io.WriteString(w, text+s.lacking(ctx))
+	io.WriteString(w, text+s.scans.lacking(ctx))
 }
 
 // fault is why the server is not ready for what is asked, or for both if that is ""; "" = it is. err is for the log.
-func (s *Server) fault(ctx context.Context, what string) (fault string, err error) {
+func (s health) fault(ctx context.Context, what string) (fault string, err error) {
 	if s.serving.draining.Load() {
 		return "stopping", nil
 	}
@@ -72,7 +72,7 @@ func (s *Server) fault(ctx context.Context, what string) (fault string, err erro
 }
 
 // changeFault is why no change can be committed here, or why a scan after it might not see it.
-func (s *Server) changeFault(ctx context.Context) (fault string, err error) {
+func (s health) changeFault(ctx context.Context) (fault string, err error) {
 	if err := s.store.Ping(ctx); err != nil {
 		if out, ok := errors.AsType[*errcode.Outage](err); ok {
 			return "the database " + out.What, err
@@ -87,7 +87,7 @@ func (s *Server) changeFault(ctx context.Context) (fault string, err error) {
 
 // scanFault is why no scan can be answered from memory, or none written down. A database that is away does not matter to it:
 // scans of codes by a user, which need it, say so themselves.
-func (s *Server) scanFault() (fault string, err error) {
+func (s health) scanFault() (fault string, err error) {
 	if !s.domain.current.Loaded() {
 		return "rules are being loaded", nil
 	}

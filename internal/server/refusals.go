@@ -36,8 +36,8 @@ var (
 
 // refuse notes a wrong credential: whose it claims to be, where that is known. With tooMany it only counts it, because
 // many came before.
-func (s *Server) refuse(ctx context.Context, at door, name string, ip netip.Addr, tooMany bool) {
-	s.secrets.refusals.note(refusal{what: at.name, name: name, ip: ip.Unmap().WithZone("")}, s.world.realNow())
+func (s access) refuse(ctx context.Context, at door, name string, ip netip.Addr, tooMany bool) {
+	s.secrets.refusals.note(refusal{what: at.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
 	if tooMany {
 		s.metrics.guesses.WithLabelValues(at.name, "refused").Inc()
 		return
@@ -52,9 +52,9 @@ func (s *Server) refuse(ctx context.Context, at door, name string, ip netip.Addr
 }
 
 // refuseAt is refuse for a door that this package guards itself; tooMany is for the answer.
-func (s *Server) refuseAt(r *http.Request, at door, name string) (tooMany bool) {
+func (s access) refuseAt(r *http.Request, at door, name string) (tooMany bool) {
 	ip := s.clientIP(r)
-	tooMany = s.secrets.guesses.Wrong(ip, at.name, s.world.realNow())
+	tooMany = s.secrets.guesses.Wrong(ip, at.name, s.realNow())
 	s.refuse(r.Context(), at, name, ip, tooMany)
 	return tooMany
 }
@@ -78,9 +78,9 @@ type refusal struct {
 }
 
 // refusedCredentials are those of the last day, for the admin API.
-func (s *Server) refusedCredentials() []adminapi.RefusedCredential {
+func (s access) refusedCredentials() []adminapi.RefusedCredential {
 	list := []adminapi.RefusedCredential{}
-	for _, one := range s.secrets.refusals.list(s.world.realNow()) {
+	for _, one := range s.secrets.refusals.list(s.realNow()) {
 		list = append(list, adminapi.RefusedCredential{What: one.what, Name: one.name, IP: one.ip.String(), Times: one.times,
 			First: one.first, Last: one.last})
 	}

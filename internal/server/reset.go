@@ -11,7 +11,7 @@ import (
 )
 
 // reset brings everything back to the seed and to real time; keys stay.
-func (s *Server) reset(ctx context.Context) error {
+func (s seeder) reset(ctx context.Context) error {
 	// The seed is read first: if it cannot be used any more, nothing must be deleted.
 	seed, err := readSeed(s.config)
 	if err != nil {
@@ -22,13 +22,13 @@ func (s *Server) reset(ctx context.Context) error {
 			if err := s.store.Reset(ctx); err != nil {
 				return err
 			}
-			if err := s.loadSettings(ctx); err != nil {
+			if err := s.settings.loadSettings(ctx); err != nil {
 				return err
 			}
-			if err := s.applySeed(ctx, seed, s.world.realNow); err != nil {
+			if err := s.applySeed(ctx, seed, s.realNow); err != nil {
 				return err
 			}
-			return s.applySet(ctx)
+			return s.settings.applySet(ctx)
 		})
 	})
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *Server) reset(ctx context.Context) error {
 }
 
 // anew runs f, which puts something else in the place of all that is stored, and forgets the scans and calls of before.
-func (s *Server) anew(ctx context.Context, f func() error) error {
+func (s seeder) anew(ctx context.Context, f func() error) error {
 	err := s.domain.book.Reset(func() error {
 		return s.scanning.counter.Reset(func() error {
 			if err := f(); err != nil {
@@ -50,11 +50,11 @@ func (s *Server) anew(ctx context.Context, f func() error) error {
 			return s.scanning.ledger.journal.Clear(ctx)
 		})
 	})
-	return errors.Join(err, s.loadSettings(ctx))
+	return errors.Join(err, s.settings.loadSettings(ctx))
 }
 
 // forgetAll ends faults and stubs, forgets what callers did, and reads everything again.
-func (s *Server) forgetAll(ctx context.Context) error {
+func (s seeder) forgetAll(ctx context.Context) error {
 	s.emulation.plan.Clear()
 	s.emulation.stubs.Clear()
 	s.emulation.calls.Clear()
@@ -72,7 +72,7 @@ func (s *Server) forgetAll(ctx context.Context) error {
 
 // resetAccounts brings some accounts back to the seed; what the seed does not name stays, without what it had. Others
 // keep everything.
-func (s *Server) resetAccounts(ctx context.Context, appids []string) error {
+func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 	seed, err := readSeed(s.config)
 	if err != nil {
 		return err
@@ -114,10 +114,10 @@ func (f *seedFile) names(appid string) bool {
 }
 
 // replant empties accounts and stores what a seed says of them, in the transaction of ctx.
-func (s *Server) replant(ctx context.Context, seed *seedFile, appids []string) error {
-	directory := &accounts.Directory{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.world.now,
-		Random: s.world.random, LeastSecret: s.config.leastSecret()}
-	book := &rules.Book{Store: s.store, Settings: s.chosen.settings, Now: s.world.now}
+func (s seeder) replant(ctx context.Context, seed *seedFile, appids []string) error {
+	directory := &accounts.Directory{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
+		Random: s.random, LeastSecret: s.config.leastSecret()}
+	book := &rules.Book{Store: s.store, Settings: s.chosen.settings, Now: s.now}
 	for i, a := range seed.Accounts {
 		if slices.Contains(appids, a.AppID) {
 			if err := directory.Put(ctx, seed.registration(i)); err != nil {

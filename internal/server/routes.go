@@ -32,7 +32,7 @@ import (
 func (s *Server) handler(what surface) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /readyz", s.readiness().ready)
 	s.mountCA(mux)
 	document := huma.DefaultConfig("qrjump", version.Number())
 	document.DocsPath, document.SchemasPath, document.OpenAPIPath = "", "", ""
@@ -82,8 +82,8 @@ func (s *Server) handler(what surface) http.Handler {
 		pages := s.console(asJSON(orProblem(adminMux))).Handler()
 		mux.Handle(console.Root, pages)
 		mux.Handle(console.Root+"/", pages)
-		mux.Handle("/admin/", s.adminOnly(sameOrigin.Handler(asJSON(orProblem(adminMux)))))
-		mux.Handle("GET /metrics", s.adminOnly(operations.Only(operations.Viewer, s.metrics.handler())))
+		mux.Handle("/admin/", s.access().adminOnly(sameOrigin.Handler(asJSON(orProblem(adminMux)))))
+		mux.Handle("GET /metrics", s.access().adminOnly(operations.Only(operations.Viewer, s.metrics.handler())))
 	}
 	s.mountElsewhere(mux, what)
 	links := s.links()
@@ -93,7 +93,7 @@ func (s *Server) handler(what surface) http.Handler {
 			mux.Handle(path, agree)
 		}
 		s.serving.wireCalls = s.wireAPI().Handler()
-		calls := s.ownOrigin(s.serving.wireCalls)
+		calls := s.access().ownOrigin(s.serving.wireCalls)
 		mux.Handle("/", links.Orphan(calls))
 		s.mountFirstPage(mux, what, calls)
 		return links.Around(s.pages(direct(calls, mux)))
@@ -183,8 +183,8 @@ func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
 func (s *Server) wireAPI() *api.API {
 	a := &api.API{Accounts: s.domain.accounts, Calls: s.domain.book, Rules: s.domain.rules, Codes: s.domain.press,
-		Settings: s.chosen.settings, Log: s.log, Now: s.world.now, RealNow: s.world.realNow,
-		Random: s.world.random, ClientIP: s.clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall,
+		Settings: s.chosen.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
+		Random: s.random, ClientIP: s.access().clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall,
 		Proven: admission.Proven, Refused: admission.Refused}
 	if s.store.Shared() {
 		a.Shared = s.store.Allow
@@ -233,13 +233,13 @@ func wireFault(f emulator.Fault) api.Fault {
 func (s *Server) scanAPI() *scanapi.API {
 	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.press,
 		Products: s.domain.products}, Near: s.domain.rules.Near, Codes: s.domain.press, Desk: s.domain.desk,
-		Record: s.scanning.ledger.record, Soon: s.soon, Late: s.scanning.ledger.late, UserHash: s.userHash, Region: s.region(),
+		Record: s.scanning.ledger.record, Soon: s.soon, Late: s.scanning.ledger.late, UserHash: s.userHash, Region: s.scans().region(),
 		Unrecorded: s.metrics.observeUnrecorded, Accounts: s.domain.accounts, OpenIDs: s.secrets.openIDs,
-		Now: s.world.now, Random: s.world.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
+		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
 		Observe: s.metrics.observeScan, Proven: admission.Proven, Refused: admission.Refused}
 	if !s.config.Dev {
-		a.Key, a.Operator = s.domain.keys.Check, s.mayExplain
-		a.Wrong = func(r *http.Request, key string) bool { return s.refuseAt(r, scanDoor, keyMark(key)) }
+		a.Key, a.Operator = s.domain.keys.Check, s.access().mayExplain
+		a.Wrong = func(r *http.Request, key string) bool { return s.access().refuseAt(r, scanDoor, keyMark(key)) }
 	}
 	return a
 }
@@ -251,21 +251,21 @@ func (s *Server) adminAPI(h huma.API) {
 		OpenIDs: s.secrets.openIDs, Keys: s.domain.keys, Settings: s.chosen.settings,
 		People: s.domain.people, Shared: s.sharedCharts(),
 		Appearances: s.domain.appearances, Products: s.domain.products, ConsoleURL: func() string { return s.AdminURL + console.Root },
-		SaveSettings: s.changeSettings, ResetSetting: s.resetSetting, DefaultSettings: s.defaultSettings,
-		StoredSettings: s.storedSettings,
+		SaveSettings: s.settings().changeSettings, ResetSetting: s.settings().resetSetting, DefaultSettings: s.settings().defaultSettings,
+		StoredSettings: s.settings().storedSettings,
 		ChangeHead: func(ctx context.Context) (int64, error) {
 			seq, _, err := s.store.ChangeHead(ctx)
 			return seq, err
 		},
-		Desk: s.domain.desk, Calls: s.domain.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks, LookAtFile: s.lookAtFile,
+		Desk: s.domain.desk, Calls: s.domain.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks, LookAtFile: s.requests().lookAtFile,
 		Export:  s.export,
 		Spool:   s.config.Data,
-		Refused: s.refusedCredentials,
+		Refused: s.access().refusedCredentials,
 		Scans:   s.scanning.counter, Alarms: s.scanning.alarms, Lake: s.scanning.ledger.lake, UserHash: s.userHash, Log: s.log,
 		Following: s.domain.current, History: s.store, Times: history.Times{Store: s.store, Codes: s.domain.press},
 		Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.press,
 			Products: s.domain.products},
-		ScanLog: func() ledger.Log { return s.scanning.counter.Log }, Now: s.world.now}
+		ScanLog: func() ledger.Log { return s.scanning.counter.Log }, Now: s.now}
 	operations.Mount(h, "admin", s.log, a.Problem, a.Guard(), a.Operations())
 	if s.config.emulates() {
 		control := &emulator.Control[api.Record]{Clock: s.emulation.clock, Plan: s.emulation.plan, Stubs: &s.emulation.stubs,
@@ -274,8 +274,9 @@ func (s *Server) adminAPI(h huma.API) {
 				path, _, _ := strings.Cut(r.URL, "?")
 				return emulator.About{RID: r.RID, Account: r.Account, Path: path, ErrCode: r.ErrCode}
 			},
-			Paths: api.Paths(), Reset: s.reset, ResetAccounts: s.resetAccounts, AddSeed: s.addSeed, Platforms: s.platformControls(),
-			Snapshots: s.snapshotControls()}
+			Paths: api.Paths(), Reset: s.seeder().reset, ResetAccounts: s.seeder().resetAccounts, AddSeed: s.seeder().addSeed,
+			Platforms: s.platformControls(),
+			Snapshots: s.seeder().snapshotControls()}
 		control.Wrong = func(err error) bool { return errors.Is(err, ErrUsage) }
 		operations.Mount(h, "emulator", s.log, a.Problem, operations.Guard{}, control.Operations())
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // snapshotControls are the states of the emulator that are saved.
-func (s *Server) snapshotControls() emulator.Snapshots {
+func (s seeder) snapshotControls() emulator.Snapshots {
 	return emulator.Snapshots{
 		List: func(ctx context.Context) (list []emulator.Snapshot, err error) {
 			all, err := s.store.SavedStates(ctx)
@@ -42,16 +42,16 @@ func savedFault(err error) error {
 	return err
 }
 
-func (s *Server) saveState(ctx context.Context, name string) (emulator.Snapshot, error) {
+func (s seeder) saveState(ctx context.Context, name string) (emulator.Snapshot, error) {
 	if err := s.domain.book.Flush(ctx); err != nil {
 		return emulator.Snapshot{}, err
 	}
-	one, err := s.store.SaveState(ctx, name, version.Number(), s.world.realNow())
+	one, err := s.store.SaveState(ctx, name, version.Number(), s.realNow())
 	return snapshotOf(one), savedFault(err)
 }
 
 // loadState brings everything back to a saved state; keys stay.
-func (s *Server) loadState(ctx context.Context, name string) (emulator.Snapshot, error) {
+func (s seeder) loadState(ctx context.Context, name string) (emulator.Snapshot, error) {
 	var one store.Saved
 	err := s.anew(ctx, func() (err error) {
 		one, err = s.store.LoadState(ctx, name)

@@ -38,7 +38,7 @@ func (s *Server) lane(l net.Listener) *lane.Lane {
 	lane := s.scanAPI().Lane(cmp.Or(s.seams.LanePatience, time.Second))
 	lane.AnswerTime, lane.IdleTime, lane.Answered, lane.Handed = answerTime, idleTime, s.metrics.lane.Inc, s.metrics.handed.Inc
 	if s.config.Dev {
-		lane.KnownHost = s.knownName
+		lane.KnownHost = s.access().knownName
 	}
 	if s.serving.certificate != nil {
 		lane.TLS = certificates.Config(s.serving.certificate)
@@ -74,19 +74,19 @@ func (s *Server) ledgerPart() part {
 	return part{
 		name: "ledger of scans",
 		start: func(ctx context.Context) error {
-			s.openAlarms()
-			if err := s.openLedger(ctx); err != nil {
+			s.scans().openAlarms()
+			if err := s.scans().openLedger(ctx); err != nil {
 				return err
 			}
-			return s.openNodes(ctx)
+			return s.scans().openNodes(ctx)
 		},
 		stop: func(ctx context.Context) error { return s.scanning.ledger.close(ctx, s.log) },
 	}
 }
 
 // openLedger opens the journal in the data folder.
-func (s *Server) openLedger(ctx context.Context) error {
-	journal, err := ledger.OpenJournal(s.config.scansDir(), ledger.JournalOptions{Log: s.log, Random: s.world.random})
+func (s scanRecords) openLedger(ctx context.Context) error {
+	journal, err := ledger.OpenJournal(s.config.scansDir(), ledger.JournalOptions{Log: s.log, Random: s.random})
 	if err != nil {
 		return fmt.Errorf("opening the ledger of scans: %w", err)
 	}
@@ -163,7 +163,7 @@ func (s *Server) contactPart() part {
 // stayInTouch reads the scan keys again at every interval: so keys that another node made or ended
 // apply here too. By that it also sees whether the store answers.
 func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
-	s.domain.contact.last.Store(s.world.realNow().UnixMilli())
+	s.domain.contact.last.Store(s.realNow().UnixMilli())
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -177,7 +177,7 @@ func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
 		cancel()
 		switch {
 		case err == nil:
-			s.domain.contact.last.Store(s.world.realNow().UnixMilli())
+			s.domain.contact.last.Store(s.realNow().UnixMilli())
 			if s.domain.contact.lost.Swap(false) {
 				s.log.Info("the store answers again")
 			}
@@ -194,5 +194,5 @@ func (s *Server) age() time.Duration {
 	if !s.domain.contact.lost.Load() && !s.domain.current.Stale() {
 		return 0
 	}
-	return max(s.world.realNow().Sub(time.UnixMilli(s.domain.contact.last.Load())), s.domain.current.Age(), time.Millisecond)
+	return max(s.realNow().Sub(time.UnixMilli(s.domain.contact.last.Load())), s.domain.current.Age(), time.Millisecond)
 }

@@ -239,7 +239,7 @@ func (f *seedFile) check() error {
 
 // applySeed stores what a seed says, all of it or nothing, unless this very
 // content was applied before: what was deleted since then stays deleted.
-func (s *Server) applySeed(ctx context.Context, f *seedFile, now func() time.Time) error {
+func (s seeder) applySeed(ctx context.Context, f *seedFile, now func() time.Time) error {
 	if f == nil {
 		return nil
 	}
@@ -249,7 +249,7 @@ func (s *Server) applySeed(ctx context.Context, f *seedFile, now func() time.Tim
 
 // addSeed applies a seed that an operator sent, over what there is; a reset does not bring it back.
 // An error of the seed names its line.
-func (s *Server) addSeed(ctx context.Context, text string) (emulator.Planted, error) {
+func (s seeder) addSeed(ctx context.Context, text string) (emulator.Planted, error) {
 	f := &seedFile{name: "that was sent", data: []byte(text)}
 	err := f.parse()
 	if err == nil {
@@ -259,7 +259,7 @@ func (s *Server) addSeed(ctx context.Context, text string) (emulator.Planted, er
 		return emulator.Planted{}, err
 	}
 	done := emulator.Planted{Accounts: len(f.Accounts), Components: len(f.Components), Rules: len(f.Rules)}
-	if done.Applied, err = s.plant(ctx, f, s.world.now); err != nil || !done.Applied {
+	if done.Applied, err = s.plant(ctx, f, s.now); err != nil || !done.Applied {
 		return done, err
 	}
 	return done, s.domain.current.Load(ctx)
@@ -267,7 +267,7 @@ func (s *Server) addSeed(ctx context.Context, text string) (emulator.Planted, er
 
 // plant is applySeed by the author of ctx, for memory that is loaded afterwards; false = this very content was
 // applied before.
-func (s *Server) plant(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
+func (s seeder) plant(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
 	err = s.store.InOne(ctx, func(ctx context.Context) (err error) {
 		planted, err = s.plantSeed(ctx, f, now)
 		return err
@@ -275,11 +275,11 @@ func (s *Server) plant(ctx context.Context, f *seedFile, now func() time.Time) (
 	if err != nil {
 		return false, err
 	}
-	return planted, s.loadSettings(ctx)
+	return planted, s.settings.loadSettings(ctx)
 }
 
 // plantSeed is plant inside its transaction.
-func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
+func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
 	hash := f.hash()
 	// Of many nodes that start at once, one plants.
 	if err := s.store.Lock(ctx, "seed"); err != nil {
@@ -296,13 +296,13 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 			f.Rules = nil
 		}
 	}
-	next, err := s.applySettings(ctx, f)
+	next, err := s.settings.applySettings(ctx, f)
 	if err != nil {
 		return false, err
 	}
 	// Memory is loaded when all is stored, so nobody is told of the parts.
 	directory := &accounts.Directory{Store: s.store, Key: s.secrets.vault, Settings: settings.NewLive(next), Now: now,
-		Random: s.world.random, LeastSecret: s.config.leastSecret()}
+		Random: s.random, LeastSecret: s.config.leastSecret()}
 	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: now}
 	// Links name accounts that may stand further down, so they come last.
 	for i := range f.Accounts {
@@ -365,7 +365,7 @@ func (s *Server) plantSeed(ctx context.Context, f *seedFile, now func() time.Tim
 const demoMeta = "demo"
 
 // refuseDemo keeps a database with the demo accounts away from strangers.
-func (s *Server) refuseDemo(ctx context.Context, db *store.Store) error {
+func (s seeder) refuseDemo(ctx context.Context, db *store.Store) error {
 	if s.config.emulates() || s.seams.Demo {
 		return nil
 	}
@@ -382,7 +382,7 @@ func (s *Server) refuseDemo(ctx context.Context, db *store.Store) error {
 
 // applySettings stores the settings of a seed and returns what will be in
 // force.
-func (s *Server) applySettings(ctx context.Context, f *seedFile) (settings.Settings, error) {
+func (s settingsService) applySettings(ctx context.Context, f *seedFile) (settings.Settings, error) {
 	current := s.chosen.settings.Get()
 	object, next, err := f.settingsOn(current)
 	if object == nil || err != nil {

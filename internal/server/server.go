@@ -57,16 +57,10 @@ type Seams struct {
 
 // Server is a running server. Things that its parts share stand in the files of the parts.
 type Server struct {
-	config    Config
-	seams     Seams
-	log       *slog.Logger
-	metrics   *metrics
+	deps
 	parts     runner
-	world     world
-	store     *store.Store
 	writing   atomic.Pointer[store.Servers] // of PostgreSQL, when they were last asked; nil = not yet
 	secrets   secrets
-	wall      *wallclock.Clock
 	emulation emulation
 	domain    domain
 	chosen    chosen
@@ -83,8 +77,14 @@ type Server struct {
 	AdminURL string
 }
 
-// world is what tests put in the place of time, chance and other servers.
-type world struct {
+// deps are what every component of a server uses. Tests put their own time, chance and other servers in place of the real ones.
+type deps struct {
+	config   Config
+	seams    Seams
+	log      *slog.Logger
+	metrics  *metrics
+	store    *store.Store
+	wall     *wallclock.Clock
 	now      func() time.Time // the emulated clock, where there is one
 	realNow  func() time.Time
 	random   io.Reader
@@ -108,14 +108,14 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server,
 }
 
 func newServer(c Config, logs io.Writer, seams Seams) *Server {
-	s := &Server{config: c, seams: seams, log: newLogger(logs, c.LogFormat),
-		world: world{realNow: seams.RealNow, random: seams.Random, outbound: outboundClient(seams.Outbound)}}
-	if s.world.realNow == nil {
-		s.world.realNow = time.Now
+	s := &Server{deps: deps{config: c, seams: seams, log: newLogger(logs, c.LogFormat),
+		realNow: seams.RealNow, random: seams.Random, outbound: outboundClient(seams.Outbound)}}
+	if s.realNow == nil {
+		s.realNow = time.Now
 	}
-	s.world.now = s.world.realNow // until openClock has chosen
-	if s.world.random == nil {
-		s.world.random = rand.Reader
+	s.now = s.realNow // until openClock has chosen
+	if s.random == nil {
+		s.random = rand.Reader
 	}
 	s.seams.BodyTimeout = cmp.Or(seams.BodyTimeout, 10*time.Second)
 	s.chosen.settings = settings.NewLive(settings.Defaults())

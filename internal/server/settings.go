@@ -23,13 +23,13 @@ const settingsMeta = "settings"
 // settingsPart puts the stored settings in force, and then the seed.
 func (s *Server) settingsPart() part {
 	return part{name: "settings", start: func(ctx context.Context) error {
-		if err := s.loadSettings(ctx); err != nil {
+		if err := s.settings().loadSettings(ctx); err != nil {
 			return err
 		}
-		if err := s.applySeed(ctx, s.chosen.seed, s.world.now); err != nil {
+		if err := s.seeder().applySeed(ctx, s.chosen.seed, s.now); err != nil {
 			return err
 		}
-		return s.applySet(ctx)
+		return s.settings().applySet(ctx)
 	}}
 }
 
@@ -68,7 +68,7 @@ func (c Config) setObject() ([]byte, error) {
 }
 
 // applySet puts the settings of --set in force, over those of the seed and those that were chosen before.
-func (s *Server) applySet(ctx context.Context) error {
+func (s settingsService) applySet(ctx context.Context) error {
 	object, err := s.config.setObject()
 	if object == nil || err != nil {
 		return err
@@ -77,7 +77,7 @@ func (s *Server) applySet(ctx context.Context) error {
 }
 
 // changeSettings puts the fields that an object names in force.
-func (s *Server) changeSettings(ctx context.Context, object []byte) error {
+func (s settingsService) changeSettings(ctx context.Context, object []byte) error {
 	if err := s.saveSettings(ctx, object); err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (s *Server) changeSettings(ctx context.Context, object []byte) error {
 
 // saveSettings keeps the fields that an object names over a restart. Fields
 // that nobody ever named follow the defaults of the next version.
-func (s *Server) saveSettings(ctx context.Context, object []byte) error {
+func (s settingsService) saveSettings(ctx context.Context, object []byte) error {
 	if err := checkLimits(object); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (s *Server) saveSettings(ctx context.Context, object []byte) error {
 	})
 }
 
-func (s *Server) mergeSettings(ctx context.Context, object []byte) error {
+func (s settingsService) mergeSettings(ctx context.Context, object []byte) error {
 	kept, err := s.keptSettings(ctx)
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (s *Server) mergeSettings(ctx context.Context, object []byte) error {
 }
 
 // resetSetting takes back what was chosen of a setting: its default counts.
-func (s *Server) resetSetting(ctx context.Context, name string) error {
+func (s settingsService) resetSetting(ctx context.Context, name string) error {
 	err := s.store.InOne(ctx, func(ctx context.Context) error {
 		if err := s.store.Lock(ctx, "settings"); err != nil {
 			return err
@@ -140,7 +140,7 @@ func (s *Server) resetSetting(ctx context.Context, name string) error {
 }
 
 // keptSettings are the fields that somebody chose.
-func (s *Server) keptSettings(ctx context.Context) (map[string]json.RawMessage, error) {
+func (s settingsService) keptSettings(ctx context.Context) (map[string]json.RawMessage, error) {
 	kept := map[string]json.RawMessage{}
 	text, err := s.store.Meta(ctx, settingsMeta)
 	if err == nil && text != "" {
@@ -155,7 +155,7 @@ func (s *Server) keptSettings(ctx context.Context) (map[string]json.RawMessage, 
 	return kept, nil
 }
 
-func (s *Server) keepSettings(ctx context.Context, kept map[string]json.RawMessage) error {
+func (s settingsService) keepSettings(ctx context.Context, kept map[string]json.RawMessage) error {
 	text, err := json.Marshal(kept)
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ func (s *Server) keepSettings(ctx context.Context, kept map[string]json.RawMessa
 }
 
 // defaultSettings are what counts where nobody chose.
-func (s *Server) defaultSettings() settings.Settings {
+func (s settingsService) defaultSettings() settings.Settings {
 	base := settings.Defaults()
 	base.AllowPrivateHosts, base.Strict, base.StrictFrom = s.config.Dev, s.config.Strict != "", s.config.Strict
 	base.AsOf = s.config.AsOf
@@ -172,7 +172,7 @@ func (s *Server) defaultSettings() settings.Settings {
 }
 
 // loadSettings puts in force what was kept.
-func (s *Server) loadSettings(ctx context.Context) error {
+func (s settingsService) loadSettings(ctx context.Context) error {
 	s.chosen.loading.Lock()
 	defer s.chosen.loading.Unlock()
 	stored, err := s.storedSettings(ctx)
@@ -184,7 +184,7 @@ func (s *Server) loadSettings(ctx context.Context) error {
 }
 
 // storedSettings are what was kept, with the defaults of what was not.
-func (s *Server) storedSettings(ctx context.Context) (settings.Settings, error) {
+func (s settingsService) storedSettings(ctx context.Context) (settings.Settings, error) {
 	base := s.defaultSettings()
 	kept, err := s.keptSettings(ctx)
 	if err != nil {

@@ -31,7 +31,7 @@ func (s *Server) regionsPart() part {
 }
 
 // region says where an address is; nil where nobody knows.
-func (s *Server) region() func(netip.Addr) string {
+func (s scanRecords) region() func(netip.Addr) string {
 	if s.scanning.regions == nil {
 		return nil
 	}
@@ -39,8 +39,8 @@ func (s *Server) region() func(netip.Addr) string {
 }
 
 // openAlarms prepares what is known of each code's scans.
-func (s *Server) openAlarms() {
-	s.scanning.alarms = &alarms.Book{Store: s.store, Settings: s.chosen.settings, Now: s.world.now, Logger: s.log}
+func (s scanRecords) openAlarms() {
+	s.scanning.alarms = &alarms.Book{Store: s.store, Settings: s.chosen.settings, Now: s.now, Logger: s.log}
 	if s.scanning.regions != nil {
 		s.scanning.alarms.Places = s.scanning.regions
 	}
@@ -48,7 +48,7 @@ func (s *Server) openAlarms() {
 
 // openCounter prepares the counting, and looks whether the ledger beside an
 // embedded database is the one that was counted, before the first scan comes into it.
-func (s *Server) openCounter(ctx context.Context) error {
+func (s scanRecords) openCounter(ctx context.Context) error {
 	s.scanning.counter = s.newCounter(s.scanning.ledger.log, s.scanning.ledger.flush)
 	if s.scanning.ledger.earlier != nil {
 		s.scanning.counter.Earlier = []ledger.Log{s.scanning.ledger.earlier}
@@ -63,7 +63,7 @@ func (s *Server) openCounter(ctx context.Context) error {
 
 // lacking is a line for whoever asks whether the server is ready; "" = nothing is
 // missing that was counted.
-func (s *Server) lacking(ctx context.Context) string {
+func (s scanRecords) lacking(ctx context.Context) string {
 	n, err := s.scanning.counter.Lacking(ctx)
 	if err != nil || n == 0 {
 		return ""
@@ -71,9 +71,9 @@ func (s *Server) lacking(ctx context.Context) string {
 	return fmt.Sprintf("the ledger lacks %d scans that were counted; their counts stay: put back the files of scans if you have them\n", n)
 }
 
-func (s *Server) newCounter(log ledger.Log, flush func(context.Context) error) *stats.Counter {
+func (s scanRecords) newCounter(log ledger.Log, flush func(context.Context) error) *stats.Counter {
 	return &stats.Counter{Log: log, Alone: log == ledger.Log(s.scanning.ledger.journal), Flush: flush, Store: s.store,
-		Alarms: s.scanning.alarms, Settings: s.chosen.settings, Now: s.world.now, Logger: s.log, Random: s.world.random}
+		Alarms: s.scanning.alarms, Settings: s.chosen.settings, Now: s.now, Logger: s.log, Random: s.random}
 }
 
 // lastCount is how long the end of the server waits for what is not counted yet.
@@ -83,7 +83,7 @@ const lastCount = 2 * time.Second
 func (s *Server) counterPart() part {
 	return part{
 		name:  "counter of scans",
-		start: s.openCounter,
+		start: s.scans().openCounter,
 		run:   func(ctx context.Context) { s.scanning.counter.Run(ctx) },
 		stop: func(ctx context.Context) error {
 			if s.scanning.counter == nil {

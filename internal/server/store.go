@@ -70,7 +70,7 @@ func (s *Server) check(ctx context.Context, db *store.Store, schema int64) error
 	if err := s.checkKeys(ctx, db, ring); err != nil {
 		return err
 	}
-	return s.refuseDemo(ctx, db)
+	return s.seeder().refuseDemo(ctx, db)
 }
 
 // checkSeed returns an error for a seed that cannot be; one that was applied

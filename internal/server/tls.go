@@ -17,7 +17,7 @@ func (s *Server) openTLS() (err error) {
 	case s.config.TLSDev:
 		s.serving.certificate, err = s.openAuthority()
 	case s.config.TLSCert != "":
-		if s.serving.certificate, err = certificates.OpenPair(s.config.TLSCert, s.config.TLSKey, s.world.realNow, s.log); err != nil {
+		if s.serving.certificate, err = certificates.OpenPair(s.config.TLSCert, s.config.TLSKey, s.realNow, s.log); err != nil {
 			return usage("%v", err)
 		}
 	}
@@ -26,7 +26,7 @@ func (s *Server) openTLS() (err error) {
 
 // openAuthority opens the authority of this machine, with a leaf for the platform's names.
 func (s *Server) openAuthority() (*certificates.Authority, error) {
-	ca, err := certificates.OpenAuthority(s.config.Data, devNames, s.world.realNow)
+	ca, err := certificates.OpenAuthority(s.config.Data, devNames, s.realNow)
 	if err != nil {
 		return nil, usage("%v", err)
 	}

@@ -67,13 +67,13 @@ func (w watcher) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, kind := range []string{forScan, forChange} {
 		ready := 0.0
-		if fault, _ := w.fault(ctx, kind); fault == "" {
+		if fault, _ := w.Server.readiness().fault(ctx, kind); fault == "" {
 			ready = 1
 		}
 		show("qrjump_ready", ready, kind)
 	}
 	show("qrjump_nodes_away", w.away(ctx))
-	if orphans, err := w.store.Orphans(ctx, w.domain.press.Memory.Targets(w.world.now())); err == nil {
+	if orphans, err := w.store.Orphans(ctx, w.domain.press.Memory.Targets(w.now())); err == nil {
 		show("qrjump_orphans", float64(len(orphans)))
 	}
 	waiting, err := w.store.WaitingRows(ctx)
@@ -82,7 +82,7 @@ func (w watcher) Collect(to chan<- prometheus.Metric) {
 		if err == nil {
 			rows, oldest = float64(waiting[kind].Rows), 0
 			if at := waiting[kind].Oldest; !at.IsZero() {
-				oldest = max(0, w.world.now().Sub(at).Seconds())
+				oldest = max(0, w.now().Sub(at).Seconds())
 			}
 		}
 		show("qrjump_outbox_waiting", rows, string(kind))
@@ -104,7 +104,7 @@ func (s *Server) away(ctx context.Context) (n float64) {
 		return -1
 	}
 	for _, one := range all {
-		if !one.Stopped && s.world.realNow().Sub(one.SeenAt) > NodeSilence {
+		if !one.Stopped && s.realNow().Sub(one.SeenAt) > NodeSilence {
 			n++
 		}
 	}

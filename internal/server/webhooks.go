@@ -16,7 +16,7 @@ import (
 
 // openWebhooks prepares the receivers of scans and alarms.
 func (s *Server) openWebhooks() {
-	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.world.now, Random: s.world.random, Log: currentLog{s},
+	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: currentLog{s},
 		Origins: s.scanning.ledger.stream != nil, LastAlarm: s.store.LastAlarm,
 		Alarms: func(ctx context.Context, after int64, limit int) ([]webhooks.Alarm, error) {
 			list, err := s.scanning.alarms.News(ctx, after, limit)
@@ -35,7 +35,7 @@ func (s *Server) openWebhooks() {
 			}
 			return news, nil
 		},
-		Check: s.checkWebhook, Unknown: s.store.Unknown, RealNow: s.world.realNow, ClockBelieved: s.wall.Believed,
+		Check: s.requests().checkWebhook, Unknown: s.store.Unknown, RealNow: s.realNow, ClockBelieved: s.wall.Believed,
 		Life: func() time.Duration { return time.Duration(s.chosen.settings.Get().WebhookDays) * 24 * time.Hour }}
 }
 
@@ -72,7 +72,7 @@ func (l currentLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entr
 }
 
 // checkWebhook says why an address cannot be a receiver's.
-func (s *Server) checkWebhook(ctx context.Context, url string) error {
+func (s requests) checkWebhook(ctx context.Context, url string) error {
 	if url == "" {
 		return accounts.Invalid("url is missing: want http:// or https:// and a host")
 	}
@@ -88,9 +88,9 @@ func (s *Server) checkWebhook(ctx context.Context, url string) error {
 }
 
 // outboundNow is the guarded client as the settings have it.
-func (s *Server) outboundNow() outbound.Client {
-	client := s.world.outbound
+func (s requests) outboundNow() outbound.Client {
+	client := s.outbound
 	client.AllowPrivate = s.chosen.settings.Get().AllowPrivateHosts
-	client.Now = s.world.now
+	client.Now = s.now
 	return client
 }
