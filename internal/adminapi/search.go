@@ -45,8 +45,9 @@ func (a accountAPI) search(ctx context.Context, in *struct {
 		return client.SearchResult{}, err
 	}
 	text := strings.TrimSpace(in.Text)
-	s := &searching{Admin: a.Admin, text: text, part: strings.ToLower(text), owners: whose, quick: in.Quick, caller: operations.CallerOf(ctx),
-		found: client.SearchResult{Hits: []client.SearchHit{}, Partial: []string{}}}
+	s := &searching{Admin: a.Admin, text: text, part: strings.ToLower(text), owners: whose, quick: in.Quick,
+		caller: operations.CallerOf(ctx),
+		found:  client.SearchResult{Hits: []client.SearchHit{}, Partial: []string{}}}
 	s.sees = func(appid string) bool { return len(whose) == 0 || slices.Contains(whose, appid) }
 	if text == "" {
 		return s.found, nil
@@ -77,7 +78,8 @@ func (a accountAPI) findAccounts(s accounts.Search) ([]*accounts.Account, int, e
 }
 
 func (s *searching) accounts(context.Context) error {
-	list, total, err := s.Admin.accounts().findAccounts(accounts.Search{Part: s.part, Sees: s.sees, Order: accounts.ByName, Limit: mostHits})
+	list, total, err := s.Admin.accounts().findAccounts(accounts.Search{Part: s.part, Sees: s.sees, Order: accounts.ByName,
+		Limit: mostHits})
 	if err != nil {
 		return err
 	}

@@ -257,11 +257,12 @@ func (s *Server) adminAPI(h huma.API) {
 			seq, _, err := s.store.ChangeHead(ctx)
 			return seq, err
 		},
-		Desk: s.domain.desk, Calls: s.domain.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks, LookAtFile: s.requests().lookAtFile,
-		Export:  s.export,
-		Spool:   s.config.Data,
-		Refused: s.access().refusedCredentials,
-		Scans:   s.scanning.counter, Alarms: s.scanning.alarms, Lake: s.scanning.ledger.lake, UserHash: s.userHash, Log: s.log,
+		Desk: s.domain.desk, Calls: s.domain.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks,
+		LookAtFile: s.requests().lookAtFile,
+		Export:     s.export,
+		Spool:      s.config.Data,
+		Refused:    s.access().refusedCredentials,
+		Scans:      s.scanning.counter, Alarms: s.scanning.alarms, Lake: s.scanning.ledger.lake, UserHash: s.userHash, Log: s.log,
 		Following: s.domain.current, History: s.store, Times: history.Times{Store: s.store, Codes: s.domain.press},
 		Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.press,
 			Products: s.domain.products},

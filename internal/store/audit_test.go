@@ -66,8 +66,9 @@ func manyChanges(t *testing.T, s *Store) {
 				func() error { return tx.rules().PutDomain(ctx, rules.Domain{Host: "h", Status: rules.Denied}) },
 				func() error { return tx.rules().DeleteDomain(ctx, "h") },
 				func() error {
-					return tx.accounts().AddQRCode(ctx, accounts.QRCode{Code: "02x", Ticket: "t", Account: "wxs", Action: accounts.QRTextForEver,
-						Scene: "s"})
+					return tx.accounts().AddQRCode(ctx, accounts.QRCode{Code: "02x", Ticket: "t", Account: "wxs",
+						Action: accounts.QRTextForEver,
+						Scene:  "s"})
 				},
 			} {
 				if err := f(); err != nil {

@@ -66,7 +66,8 @@ func TestBulkWorkReadsEachStatementOnce(t *testing.T) {
 				if err := tx.accounts().AddAccounts(ctx, []accounts.Account{account}); err != nil {
 					return err
 				}
-				if err := tx.accounts().PutLinks(ctx, []accounts.Link{{Service: "wxs", MiniProgram: account.AppID, CreatedAt: at}}); err != nil {
+				if err := tx.accounts().PutLinks(ctx, []accounts.Link{{Service: "wxs", MiniProgram: account.AppID,
+					CreatedAt: at}}); err != nil {
 					return err
 				}
 			}

@@ -200,7 +200,8 @@ func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
 		old := login
 		old.Hash, old.Used, old.ExpiresAt = "old", false, at
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			return errors.Join(tx.codes().PutTickets(ctx, []codes.Ticket{ticket}), tx.codes().PutLogin(ctx, login), tx.codes().PutLogin(ctx, old))
+			return errors.Join(tx.codes().PutTickets(ctx, []codes.Ticket{ticket}), tx.codes().PutLogin(ctx, login),
+				tx.codes().PutLogin(ctx, old))
 		})
 		ticket.ScannedAt, ticket.ExpiresAt, login.ExpiresAt = ticket.ScannedAt.UTC(), ticket.ExpiresAt.UTC(), login.ExpiresAt.UTC()
 		view(t, s, func(ctx context.Context, tx *Tx) error {

@@ -102,7 +102,8 @@ func TestTicketsAreDueWhenTheLastIsOld(t *testing.T) {
 				}
 			}
 			for name, issued := range map[string]time.Time{"fresh": at, "old": at.Add(-10 * time.Minute), "ahead": at.Add(time.Hour)} {
-				if err := tx.accounts().PutVerifyTicket(ctx, accounts.VerifyTicket{Component: name, Hash: name, IssuedAt: issued}); err != nil {
+				if err := tx.accounts().PutVerifyTicket(ctx, accounts.VerifyTicket{Component: name, Hash: name,
+					IssuedAt: issued}); err != nil {
 					return err
 				}
 			}

@@ -161,7 +161,8 @@ func TestNobodyCountsRulesOneByOne(t *testing.T) {
 			if want(t, "publishes", spent, 1_000_001); err != nil {
 				return err
 			}
-			found, err := tx.rules().Publishing(ctx, "wxa", prefixOf(t, "https://a.example/000001", rules.Ordinary).Link, at.Truncate(time.Hour))
+			found, err := tx.rules().Publishing(ctx, "wxa", prefixOf(t, "https://a.example/000001", rules.Ordinary).Link,
+				at.Truncate(time.Hour))
 			if want(t, "publishes beside a rule", found.Spent, 1_000_001); err != nil && !errors.Is(err, rules.ErrNoRule) {
 				return err
 			}

@@ -97,8 +97,9 @@ func TestPermanentCodesAreMadeOnceAndCounted(t *testing.T) {
 					return err
 				}
 				name := fmt.Sprint("code ", i)
-				return tx.accounts().AddQRCode(t.Context(), accounts.QRCode{Code: name, Ticket: name, Account: "wxs", Action: accounts.QRNumberForEver,
-					Scene: scene, CreatedAt: at})
+				return tx.accounts().AddQRCode(t.Context(), accounts.QRCode{Code: name, Ticket: name, Account: "wxs",
+					Action: accounts.QRNumberForEver,
+					Scene:  scene, CreatedAt: at})
 			})
 		})
 		for _, err := range errs {

@@ -70,7 +70,8 @@ func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Ans
 		}
 		// Each hour or day has one row of the total, and at most one of each value. In SQLite, CROSS
 		// JOIN keeps this order.
-		parts = append(parts, `SELECT `+cutOf(q.By, span.Per, `s.at`)+` AS at, s.value AS value, s.scans AS scans, s.firsts AS firsts FROM statistics_sums a
+		parts = append(parts, `SELECT `+cutOf(q.By, span.Per,
+			`s.at`)+` AS at, s.value AS value, s.scans AS scans, s.firsts AS firsts FROM statistics_sums a
 			CROSS JOIN statistics_sums s WHERE a.per = `+per+` AND a.dim = `+strconv.Itoa(int(stats.Total))+` AND a.at >= `+from+
 			` AND a.at < `+to+` AND a.value = '' AND s.per = `+per+` AND s.dim = `+of+` AND s.at = a.at AND `+in(&args, `s.value`, values))
 	}

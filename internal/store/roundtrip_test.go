@@ -65,7 +65,8 @@ func TestADeletedAccountTakesWhatIsItsOwn(t *testing.T) {
 			if err := tx.accounts().PutLink(ctx, "wxservice", "wxother", at); err != nil {
 				return err
 			}
-			return tx.accounts().PutComponent(ctx, accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxmini"}, {AppID: "wxother"}}})
+			return tx.accounts().PutComponent(ctx, accounts.Component{AppID: "wxc",
+				Grants: []accounts.Grant{{AppID: "wxmini"}, {AppID: "wxother"}}})
 		})
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().DeleteAccount(ctx, "wxmini") })
 		view(t, s, func(ctx context.Context, tx *Tx) error {

@@ -260,7 +260,8 @@ const (
 	// Where one host has more rules with a path than this, rules with the path on other hosts may
 	// be missed. Those of the host itself are nearer anyway.
 	nearLooked    = 1000
-	nearElsewhere = `SELECT ` + ruleColumns + ` FROM (SELECT ` + ruleColumns + ` FROM rules WHERE link_path = $1 ORDER BY id LIMIT $4) AS on_path
+	nearElsewhere = `SELECT ` + ruleColumns + ` FROM (SELECT ` + ruleColumns +
+		` FROM rules WHERE link_path = $1 ORDER BY id LIMIT $4) AS on_path
 		WHERE host <> $2 ORDER BY id LIMIT $3`
 )
 
@@ -658,7 +659,8 @@ func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatu
 		}
 		_, name, _ = strings.Cut(name, ".")
 	}
-	found, err := list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains WHERE host IN (`+placeholders(1, len(hosts))+`)`, hosts...)
+	found, err := list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains WHERE host IN (`+placeholders(1, len(hosts))+`)`,
+		hosts...)
 	if err != nil {
 		return "", err
 	}

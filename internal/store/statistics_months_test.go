@@ -75,7 +75,8 @@ func TestAYearReadsMonths(t *testing.T) {
 			before := reads(t, s)
 			var rows []stats.CountRow
 			err := s.view(t.Context(), func(tx *Tx) (err error) {
-				rows, err = tx.statistics().CountsFrom(t.Context(), stats.Span{Per: stats.PerDay, From: yearFrom, To: yearFrom + 31}, 50, 0, 10)
+				rows, err = tx.statistics().CountsFrom(t.Context(), stats.Span{Per: stats.PerDay, From: yearFrom, To: yearFrom + 31}, 50,
+					0, 10)
 				return err
 			})
 			if err != nil || len(rows) != 310 {
