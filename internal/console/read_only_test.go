@@ -36,14 +36,16 @@ func TestReadOnlyRoles_SeeDataOfTheirAccounts(t *testing.T) {
 			v := visit(t, s)
 			v.signIn(name, password, "")
 			own := account == "press"
-			for path, shows := range map[string]string{"/console/alarms": fmt.Sprint(batch, ":7"), "/console/statistics/scans": fmt.Sprint(batch, ":7"),
+			for path, shows := range map[string]string{"/console/alarms": fmt.Sprint(batch, ":7"),
+				"/console/statistics/scans":           fmt.Sprint(batch, ":7"),
 				"/console/statistics?by=&group=batch": fmt.Sprint(batch)} {
 				if p := v.get(path); p.Status != http.StatusOK || strings.Contains(p.Body, shows) != own {
 					t.Errorf("%s reads %s: status %d, shows %s = %v, want %v", name, path, p.Status, shows, !own, own)
 				}
 			}
 			want := map[bool]int{true: http.StatusOK, false: http.StatusForbidden}[own]
-			for _, path := range []string{"/console/alarms/1", fmt.Sprint("/console/codes?code=", batch, ":7"), fmt.Sprint("/console/codes/", batch)} {
+			for _, path := range []string{"/console/alarms/1", fmt.Sprint("/console/codes?code=", batch, ":7"),
+				fmt.Sprint("/console/codes/", batch)} {
 				p := v.get(path)
 				if p.Status != want && (own || p.Status != http.StatusNotFound) {
 					t.Errorf("%s reads %s: status %d, want %d", name, path, p.Status, want)
@@ -54,8 +56,9 @@ func TestReadOnlyRoles_SeeDataOfTheirAccounts(t *testing.T) {
 					}
 				}
 			}
-			for path, form := range map[string]string{"/console/alarms": "did=dismiss&id=1&note=x", "/console/statistics": "did=share&lasts=7",
-				"/console/codes": fmt.Sprint("did=freeze&from=7&to=7&sure=1&batch=", batch)} {
+			for path, form := range map[string]string{"/console/alarms": "did=dismiss&id=1&note=x",
+				"/console/statistics": "did=share&lasts=7",
+				"/console/codes":      fmt.Sprint("did=freeze&from=7&to=7&sure=1&batch=", batch)} {
 				if p := v.post(path, fieldsIn(t, form)); p.Status != http.StatusForbidden {
 					t.Errorf("%s sends %s to %s: status %d, want 403", name, form, path, p.Status)
 				}
