@@ -239,8 +239,9 @@ func TestEachAPIIsAskedWhereItIs(t *testing.T) {
 	})
 	c := connect(t, "http://wire", client.Options{AccessToken: "t", AdminURL: "http://admin/", ScanURL: "http://scan",
 		HTTP: &http.Client{Transport: echo}})
-	for name, url := range map[string]string{"PublishRule": "http://wire", "Account": "http://admin", "VerifyAudit": "http://admin",
-		"Resolve": "http://scan", "ResolveStream": "http://scan", "Export": "http://admin"} {
+	for name, url := range map[string]string{"Wire.PublishRule": "http://wire", "Accounts.Get": "http://admin",
+		"AuditLog.Verify": "http://admin", "Scans.Resolve": "http://scan", "Scans.ResolveStream": "http://scan",
+		"Archive.Export": "http://admin"} {
 		if u, ok := errors.AsType[*client.Unreachable](everyCall[name](t.Context(), c)); !ok || u.URL != url {
 			t.Errorf("%s: got %v, want nobody at %s", name, u, url)
 		}
