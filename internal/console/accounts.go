@@ -13,16 +13,17 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// accountPages are the pages of accounts.
-func (c *Console) accountPages() map[string]func(*visit) {
+// routes are the pages of accounts.
+func (pages accountPages) routes() map[string]func(*visit) {
 	return map[string]func(*visit){
-		"GET /console/accounts":               c.accounts,
-		"POST /console/accounts":              c.makeAccount,
-		"POST /console/accounts/selected":     c.selectedAccounts,
-		"GET /console/accounts/{appid}":       c.account,
-		"POST /console/accounts/{appid}":      c.changeAccount,
-		"GET /console/accounts/{appid}/edit":  c.editAccount,
-		"POST /console/accounts/{appid}/edit": c.replaceAccount,
+		"GET /console/accounts/{appid}/appearance":  pages.appearance,
+		"POST /console/accounts/{appid}/appearance": pages.changeAppearance,
+		"GET /console/accounts":                     pages.accounts,
+		"POST /console/accounts":                    pages.makeAccount,
+		"GET /console/accounts/{appid}":             pages.account,
+		"POST /console/accounts/{appid}":            pages.changeAccount,
+		"GET /console/accounts/{appid}/edit":        pages.editAccount,
+		"POST /console/accounts/{appid}/edit":       pages.replaceAccount,
 	}
 }
 
@@ -40,7 +41,7 @@ var (
 	features        = []string{"marketcode"}
 )
 
-func (c *Console) accounts(v *visit) {
+func (pages accountPages) accounts(v *visit) {
 	q := v.r.URL.Query()
 	if q.Has("make") {
 		kind := q.Get("make")
@@ -106,7 +107,7 @@ func (f *accountForm) read(r *http.Request) {
 }
 
 // put stores the account as the form says.
-func (v *visit) put(f accountForm) {
+func (pages accountPages) put(v *visit, f accountForm) {
 	v.fresh = f.New
 	err := v.api.Accounts.Set(v.ctx(), f.AppID, f.AccountPut)
 	if f.New && client.ChangedMeanwhile(err) != nil {
@@ -117,34 +118,34 @@ func (v *visit) put(f accountForm) {
 }
 
 // makeAccount makes an account that is not there yet.
-func (c *Console) makeAccount(v *visit) {
+func (pages accountPages) makeAccount(v *visit) {
 	f := accountForm{New: true, AccountPut: client.AccountPut{JumpOpen: true}}
 	f.read(v.r)
 	if f.AppID == "" {
 		v.refuse(http.StatusUnprocessableEntity, "appid", v.say("accounts.appid.wanted"))
 		return
 	}
-	v.put(f)
+	pages.put(v, f)
 }
 
 // theAccount is the account that the address names; false after a page said why not.
-func (v *visit) theAccount() (client.Account, bool) {
+func (pages accountPages) theAccount(v *visit) (client.Account, bool) {
 	a, err := v.api.Accounts.Get(v.ctx(), v.r.PathValue("appid"))
 	return a, !v.failed(err)
 }
 
-func (c *Console) editAccount(v *visit) {
-	if a, ok := v.theAccount(); ok {
+func (pages accountPages) editAccount(v *visit) {
+	if a, ok := pages.theAccount(v); ok {
 		v.show(http.StatusOK, "account-form", accountForm{AppID: a.AppID, AccountPut: a.Put(), Revision: a.Revision})
 	}
 }
 
-func (c *Console) replaceAccount(v *visit) {
-	if a, ok := v.theAccount(); ok {
+func (pages accountPages) replaceAccount(v *visit) {
+	if a, ok := pages.theAccount(v); ok {
 		f := accountForm{AppID: a.AppID, AccountPut: a.Put()}
 		f.Linked = nil // links that exist stay
 		f.read(v.r)
-		v.put(f)
+		pages.put(v, f)
 	}
 }
 
@@ -183,8 +184,8 @@ func (a accountView) Mend(need string) string {
 	}
 }
 
-func (c *Console) account(v *visit) {
-	a, ok := v.theAccount()
+func (pages accountPages) account(v *visit) {
+	a, ok := pages.theAccount(v)
 	if !ok {
 		return
 	}
@@ -219,7 +220,7 @@ func (c *Console) account(v *visit) {
 
 // changeAccount does one thing to an account. Before it ends something it asks for the account's
 // name.
-func (c *Console) changeAccount(v *visit) {
+func (pages accountPages) changeAccount(v *visit) {
 	appid, form, ctx := v.r.PathValue("appid"), v.r.FormValue, v.ctx()
 	user, mini, component := strings.TrimSpace(form("user")), strings.TrimSpace(form("mini_program")), form("component")
 	var err error

@@ -11,9 +11,9 @@ import (
 	"github.com/qrjump/qrjump/internal/people"
 )
 
-// agreePages are the page on which somebody lets a platform act for an account.
-func (c *Console) agreePages() map[string]func(*visit) {
-	return map[string]func(*visit){"GET " + agreePath: c.agree, "POST " + agreePath: c.decideAgreement}
+// routes are the page on which somebody lets a platform act for an account.
+func (pages agreePages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){"GET " + agreePath: pages.agree, "POST " + agreePath: pages.decideAgreement}
 }
 
 const agreePath = Root + "/agree"
@@ -45,13 +45,13 @@ func (agreeView) Exclusive(id int) bool { return id == exclusiveSet }
 // exclusiveSet is the one that a single platform may have of an account.
 const exclusiveSet = 18
 
-func (c *Console) agree(v *visit) {
-	v.showAgreement(agreeView{Reference: v.r.URL.Query().Get("ref")}, http.StatusOK, true)
+func (pages agreePages) agree(v *visit) {
+	pages.showAgreement(v, agreeView{Reference: v.r.URL.Query().Get("ref")}, http.StatusOK, true)
 }
 
 // showAgreement asks whether a platform shall act for an account. A browser holds form-action against the redirect after the form
 // too: the policy names where the person is sent back.
-func (v *visit) showAgreement(data agreeView, status int, first bool) {
+func (pages agreePages) showAgreement(v *visit, data agreeView, status int, first bool) {
 	if !(view{visit: v}).May("operator") {
 		v.fault(http.StatusForbidden, v.say("agree.role", v.say("role.operator")))
 		return
@@ -87,7 +87,7 @@ func (v *visit) showAgreement(data agreeView, status int, first bool) {
 }
 
 // decideAgreement does what the person decided.
-func (c *Console) decideAgreement(v *visit) {
+func (pages agreePages) decideAgreement(v *visit) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	data := agreeView{Reference: text("ref"), Part: text("part"), AppID: text("appid"), Faults: map[string]string{}}
 	for _, one := range v.r.PostForm["set"] {
@@ -97,7 +97,7 @@ func (c *Console) decideAgreement(v *visit) {
 	}
 	switch v.r.FormValue("did") {
 	case "find":
-		v.showAgreement(data, http.StatusOK, false)
+		pages.showAgreement(v, data, http.StatusOK, false)
 		return
 	case "refuse":
 		v.show(http.StatusOK, "agree", agreeView{Done: true})
@@ -114,7 +114,7 @@ func (c *Console) decideAgreement(v *visit) {
 		data.Faults["sets"] = v.say("agree.choose.set")
 	}
 	if len(data.Faults) > 0 {
-		v.showAgreement(data, http.StatusUnprocessableEntity, false)
+		pages.showAgreement(v, data, http.StatusUnprocessableEntity, false)
 		return
 	}
 	location, err := v.api.Consents.Create(v.ctx(), client.AuthorizationAgreed{Reference: data.Reference, AppID: data.AppID,
@@ -128,7 +128,7 @@ func (c *Console) decideAgreement(v *visit) {
 		case strings.HasPrefix(said.Detail, "appid: "):
 			data.Faults["appid"], data.AppID = v.say("agree.choose.account"), ""
 		}
-		v.showAgreement(data, said.Status, false) // a reference that was used meanwhile says so there
+		pages.showAgreement(v, data, said.Status, false) // a reference that was used meanwhile says so there
 		return
 	}
 	if !v.failed(err) {

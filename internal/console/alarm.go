@@ -34,7 +34,7 @@ type fact struct {
 }
 
 // alarm shows one alarm.
-func (c *Console) alarm(v *visit) {
+func (pages alarmPages) alarm(v *visit) {
 	id, err := strconv.ParseInt(v.r.PathValue("alarm"), 10, 64)
 	if err != nil || id < 1 {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
@@ -56,8 +56,8 @@ func (c *Console) alarm(v *visit) {
 	data.Known, data.Buyer = factsOf(list[0].Why), buyerSees(data.Code)
 	if text := data.Code.CodeURL; text != "" { // the reader may see it
 		data.Page = "https://" + text
-		if c.Emulates {
-			data.Page = c.Wire() + "/p/?u=" + url.QueryEscape(text)
+		if v.c.Emulates {
+			data.Page = v.c.Wire() + "/p/?u=" + url.QueryEscape(text)
 		}
 	}
 	traces := url.Values{"code": {data.Name()}}

@@ -11,6 +11,15 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
+func (pages alarmPages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"POST /console/codes/{batch}/alarm": pages.setBatchAlarm,
+		"GET /console/alarms":               pages.alarms,
+		"POST /console/alarms":              pages.actOnAlarm,
+		"GET /console/alarms/{alarm}":       pages.alarm,
+	}
+}
+
 // alarmsView is the page of alarms.
 type alarmsView struct {
 	Which  string // "" = those that nobody acknowledged or dismissed; "standing" = those that nobody dismissed; "all"
@@ -65,13 +74,13 @@ func (v *visit) withReasons(list []client.Alarm) []alarmView {
 	return shown
 }
 
-func (c *Console) alarms(v *visit) {
+func (pages alarmPages) alarms(v *visit) {
 	if data, ok := v.alarmsAsked(); ok {
-		v.showAlarms(http.StatusOK, data)
+		pages.showAlarms(v, http.StatusOK, data)
 	}
 }
 
-func (v *visit) showAlarms(status int, data alarmsView) {
+func (pages alarmPages) showAlarms(v *visit, status int, data alarmsView) {
 	query, ok := data.query(), true
 	if query.Before, ok = v.number("before"); !ok {
 		return
@@ -92,7 +101,7 @@ func (v *visit) showAlarms(status int, data alarmsView) {
 }
 
 // actOnAlarm notes that an alarm was seen, takes it back with a note, or freezes its code.
-func (c *Console) actOnAlarm(v *visit) {
+func (pages alarmPages) actOnAlarm(v *visit) {
 	form := v.r.FormValue
 	id, wrong := strconv.ParseInt(form("id"), 10, 64)
 	if wrong != nil {
@@ -115,7 +124,7 @@ func (c *Console) actOnAlarm(v *visit) {
 			if data.Which == "" {
 				data.Which = "standing" // it may have been acknowledged
 			}
-			v.showAlarms(said.Status, data)
+			pages.showAlarms(v, said.Status, data)
 			return
 		}
 	case "freeze":
@@ -150,7 +159,7 @@ type batchAlarmView struct {
 
 // setBatchAlarm sets the score from which on codes of an application raise alarms, or says which
 // alarms a threshold would have raised.
-func (c *Console) setBatchAlarm(v *visit) {
+func (pages alarmPages) setBatchAlarm(v *visit) {
 	batch, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
 	if err != nil {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
@@ -171,7 +180,7 @@ func (c *Console) setBatchAlarm(v *visit) {
 	case did == "replay":
 		data.Alarm.Replay = &client.AlarmReplay{}
 		if !v.failed(into(data.Alarm.Replay)(v.api.Batches.ReplayAlarms(v.ctx(), batch, threshold))) {
-			v.showBatch(http.StatusOK, batch, data)
+			(codePages{}).showBatch(v, http.StatusOK, batch, data)
 		}
 		return
 	default:

@@ -7,6 +7,13 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
+func (pages appPages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/operate/apps":  pages.apps,
+		"POST /console/operate/apps": pages.changeApps,
+	}
+}
+
 type appsView struct {
 	Keys []client.ScanKey
 	More string // after which further keys come
@@ -15,9 +22,9 @@ type appsView struct {
 }
 
 // apps lists the keys of apps that scan.
-func (c *Console) apps(v *visit) { v.showApps(appsView{}) }
+func (pages appPages) apps(v *visit) { pages.showApps(v, appsView{}) }
 
-func (v *visit) showApps(data appsView) {
+func (pages appPages) showApps(v *visit, data appsView) {
 	if list, err := v.api.ScanKeys.List(v.ctx()); !v.failed(err) {
 		data.Keys, data.More = shown(v, "keys", list)
 		v.show(http.StatusOK, "apps", data)
@@ -25,7 +32,7 @@ func (v *visit) showApps(data appsView) {
 }
 
 // changeApps makes a key, or ends one.
-func (c *Console) changeApps(v *visit) {
+func (pages appPages) changeApps(v *visit) {
 	name := strings.TrimSpace(v.r.FormValue("name"))
 	switch v.r.FormValue("did") {
 	case "add":
@@ -41,7 +48,7 @@ func (c *Console) changeApps(v *visit) {
 		}
 		key, err := v.api.ScanKeys.Create(v.ctx(), client.ScanKey{Name: name, Namespace: strings.TrimSpace(v.r.FormValue("namespace"))})
 		if !v.failed(err) {
-			v.showApps(appsView{Name: name, Key: key})
+			pages.showApps(v, appsView{Name: name, Key: key})
 		}
 	case "delete":
 		if v.sure("sure.scan-key", name) && !v.failed(v.api.ScanKeys.Delete(v.ctx(), name)) {

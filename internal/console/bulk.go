@@ -13,15 +13,23 @@ import (
 // command line.
 const mostBulk = 16 << 20
 
+func (pages bulkPages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/operate/bulk":        pages.bulk,
+		"POST /console/operate/bulk":       pages.loadBulk,
+		"GET /console/operate/bulk/{file}": pages.bulkFile,
+	}
+}
+
 type bulkView struct {
 	What string
 	Done *client.Imported
 }
 
-func (c *Console) bulk(v *visit) { v.show(http.StatusOK, "bulk", bulkView{What: "accounts"}) }
+func (pages bulkPages) bulk(v *visit) { v.show(http.StatusOK, "bulk", bulkView{What: "accounts"}) }
 
 // bulkFile gives all accounts or all rules, a JSON object a line.
-func (c *Console) bulkFile(v *visit) {
+func (pages bulkPages) bulkFile(v *visit) {
 	if !v.fromHere() {
 		return
 	}
@@ -38,7 +46,7 @@ func (c *Console) bulkFile(v *visit) {
 }
 
 // loadBulk checks a file of lines, or stores all of them.
-func (c *Console) loadBulk(v *visit) {
+func (pages bulkPages) loadBulk(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostBulk)
 	data := bulkView{What: v.r.FormValue("what")}
 	err := v.r.ParseMultipartForm(1 << 20)

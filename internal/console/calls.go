@@ -19,7 +19,7 @@ import (
 )
 
 // filter is the part of the address that says which calls are wanted.
-func (v *visit) filter() url.Values {
+func (pages callPages) filter(v *visit) url.Values {
 	q, wanted := v.r.URL.Query(), url.Values{}
 	for _, name := range []string{"account", "path", "errcode", "rid", "failed"} {
 		if text := strings.TrimSpace(q.Get(name)); text != "" {
@@ -30,11 +30,23 @@ func (v *visit) filter() url.Values {
 }
 
 // callQuery is the same for the admin API; false where it is wrong, and a page said why.
-func (v *visit) callQuery() (q client.CallQuery, ok bool) {
-	wanted := v.filter()
+func (pages callPages) callQuery(v *visit) (q client.CallQuery, ok bool) {
+	wanted := pages.filter(v)
 	errcode, ok := v.number("errcode")
 	return client.CallQuery{RID: wanted.Get("rid"), Account: wanted.Get("account"), Path: wanted.Get("path"), ErrCode: int(errcode),
 		Failed: wanted.Get("failed") == "true"}, ok
+}
+
+func (pages callPages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/calls":             pages.calls,
+		"GET /console/calls/live":        pages.live,
+		"GET /console/calls/{rid}":       pages.call,
+		"POST /console/calls/{rid}":      pages.repeatCall,
+		"GET /console/calls/deviations":  pages.deviations,
+		"POST /console/calls/deviations": pages.forgetDeviations,
+		"GET /console/calls/behaviours":  pages.behaviours,
+	}
 }
 
 // grouped are the failed calls to one endpoint that got the same number.
@@ -60,18 +72,18 @@ type callsView struct {
 // endpointOf is the path that was called.
 func endpointOf(c client.RecordedCall) string { p, _, _ := strings.Cut(c.URL, "?"); return p }
 
-func (c *Console) calls(v *visit) {
+func (pages callPages) calls(v *visit) {
 	if rid := strings.TrimSpace(v.r.URL.Query().Get("open")); rid != "" {
 		v.redirect(Root + "/calls/" + url.PathEscape(rid))
 		return
 	}
-	data := callsView{Filter: v.filter(), Wire: c.Wire()}
+	data := callsView{Filter: pages.filter(v), Wire: v.c.Wire()}
 	grouping := v.r.URL.Query().Get("view") == "errors"
-	if !c.Emulates {
-		c.keptCalls(v, data, grouping)
+	if !v.c.Emulates {
+		pages.keptCalls(v, data, grouping)
 		return
 	}
-	query, ok := v.callQuery()
+	query, ok := pages.callQuery(v)
 	if !ok {
 		return
 	}
@@ -104,7 +116,7 @@ func (c *Console) calls(v *visit) {
 }
 
 // keptCalls shows the calls of the log, on a server that remembers none in memory.
-func (c *Console) keptCalls(v *visit, data callsView, grouping bool) {
+func (pages callPages) keptCalls(v *visit, data callsView, grouping bool) {
 	if !operations.Role(v.caller.Role).Covers(operations.Operator) {
 		v.show(http.StatusOK, "calls", data)
 		return
@@ -117,7 +129,7 @@ func (c *Console) keptCalls(v *visit, data callsView, grouping bool) {
 		}
 		data.Filter.Set("account", mine[0])
 	}
-	q, ok := v.callQuery()
+	q, ok := pages.callQuery(v)
 	if !ok {
 		return
 	}
@@ -169,28 +181,28 @@ const (
 )
 
 // live is a stream of rows as they come.
-func (c *Console) live(v *visit) {
+func (pages callPages) live(v *visit) {
 	switch v.r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
 	default:
 		v.fault(http.StatusForbidden, v.say("fault.origin"))
 		return
 	}
-	wanted, ok := v.callQuery()
+	wanted, ok := pages.callQuery(v)
 	if wanted.Limit = 50; !ok {
 		return
 	}
-	if !c.openStream() {
+	if !v.c.openStream() {
 		http.Error(v.w, "too many pages are live: close some", http.StatusServiceUnavailable)
 		return
 	}
-	defer c.closeStream()
+	defer v.c.closeStream()
 	h := v.w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
 	h.Set("X-Accel-Buffering", "no")
 	_ = http.NewResponseController(v.w).SetReadDeadline(time.Time{})
 	wanted.After = cmp.Or(v.r.Header.Get("Last-Event-ID"), v.r.URL.Query().Get("after"))
-	if !v.send("retry: 2000\n: live\n\n") {
+	if !pages.send(v, "retry: 2000\n: live\n\n") {
 		return
 	}
 	tick, sent := time.NewTicker(lookEvery), time.Now()
@@ -201,7 +213,7 @@ func (c *Console) live(v *visit) {
 			return
 		case <-tick.C:
 		}
-		if c.Stopping() {
+		if v.c.Stopping() {
 			return
 		}
 		page, err := v.api.Calls.List(v.ctx(), wanted)
@@ -212,14 +224,14 @@ func (c *Console) live(v *visit) {
 		text := ""
 		if len(page.Calls) > 0 {
 			// A busy stream is never idle, so the session is checked before every piece, and its caller is the one who reads.
-			if c.streamEnded(v) {
+			if pages.streamEnded(v) {
 				return
 			}
 			if text, err = callsEvent(v, page); err != nil {
 				return
 			}
 		} else if time.Since(sent) >= pingEvery {
-			if c.streamEnded(v) {
+			if pages.streamEnded(v) {
 				return
 			}
 			text = ": still here\n\n"
@@ -227,7 +239,7 @@ func (c *Console) live(v *visit) {
 		if text == "" {
 			continue
 		}
-		if sent = time.Now(); !v.send(text) {
+		if sent = time.Now(); !pages.send(v, text) {
 			return
 		}
 	}
@@ -251,17 +263,17 @@ func (c *Console) closeStream() {
 }
 
 // streamEnded reports whether the session of a live page is over, and tells the page.
-func (c *Console) streamEnded(v *visit) bool {
-	caller, err := c.watcherOf(v.r)
+func (pages callPages) streamEnded(v *visit) bool {
+	caller, err := v.c.watcherOf(v.r)
 	if err != nil {
-		v.send("event: over\ndata: {}\n\n")
+		pages.send(v, "event: over\ndata: {}\n\n")
 	}
 	v.caller = caller
 	return err != nil
 }
 
 // send reports whether a piece of a stream reached the system.
-func (v *visit) send(text string) bool {
+func (pages callPages) send(v *visit, text string) bool {
 	control := http.NewResponseController(v.w)
 	_ = control.SetWriteDeadline(time.Now().Add(streamWrite))
 	if _, err := v.w.Write([]byte(text)); err != nil {
@@ -289,7 +301,7 @@ type callView struct {
 	Fault bool
 }
 
-func (c *Console) call(v *visit) {
+func (pages callPages) call(v *visit) {
 	rid, har := strings.CutSuffix(v.r.PathValue("rid"), ".har")
 	data := callView{}
 	if v.failed(into(&data.Call)(v.api.Calls.Get(v.ctx(), rid))) {
@@ -298,11 +310,11 @@ func (c *Console) call(v *visit) {
 	if har {
 		v.w.Header().Set("Content-Type", "application/json")
 		v.w.Header().Set("Content-Disposition", `attachment; filename="`+harName(data.RID)+`"`)
-		_ = json.NewEncoder(v.w).Encode(c.har(data.Call))
+		_ = json.NewEncoder(v.w).Encode(v.c.har(data.Call))
 		return
 	}
-	data.Curl = c.curl(data.Call)
-	data.Again, data.Fault = c.Again != nil && data.Account != "" && !strings.Contains(data.Request, "[masked]"), c.Emulates
+	data.Curl = v.c.curl(data.Call)
+	data.Again, data.Fault = v.c.Again != nil && data.Account != "" && !strings.Contains(data.Request, "[masked]"), v.c.Emulates
 	v.show(http.StatusOK, "call", data)
 }
 
@@ -378,7 +390,7 @@ func (c *Console) har(call client.Call) any {
 
 // repeatCall makes a call once more, as it was or edited, or makes the next call to its path fail
 // in the same way.
-func (c *Console) repeatCall(v *visit) {
+func (pages callPages) repeatCall(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<20)
 	was, err := v.api.Calls.Get(v.ctx(), v.r.PathValue("rid"))
 	if v.failed(err) {
@@ -391,7 +403,7 @@ func (c *Console) repeatCall(v *visit) {
 		}
 		return
 	}
-	if c.Again == nil || v.caller.Role != "admin" {
+	if v.c.Again == nil || v.caller.Role != "admin" {
 		v.fault(http.StatusForbidden, v.say("call.again.dev"))
 		return
 	}
@@ -400,7 +412,7 @@ func (c *Console) repeatCall(v *visit) {
 		return
 	}
 	query.Del("access_token")
-	rid, err := c.Again(v.r.Context(), was.Account, was.Endpoint, query.Encode(), v.r.FormValue("body"))
+	rid, err := v.c.Again(v.r.Context(), was.Account, was.Endpoint, query.Encode(), v.r.FormValue("body"))
 	if !v.failed(err) {
 		v.redirect(Root + "/calls/" + url.PathEscape(rid) + "?done=again")
 	}

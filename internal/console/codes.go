@@ -13,16 +13,15 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// codePages are the pages about codes.
-func (c *Console) codePages() map[string]func(*visit) {
+// routes are the pages about codes.
+func (pages codePages) routes() map[string]func(*visit) {
 	return map[string]func(*visit){
-		"GET /console/codes":                  c.codes,
-		"POST /console/codes":                 c.changeCodes,
-		"POST /console/codes/picture":         c.codePicture,
-		"GET /console/codes/{batch}":          c.batch,
-		"GET /console/codes/{batch}/list.csv": c.codeList,
-		"POST /console/codes/{batch}/serials": c.bindSerials,
-		"POST /console/codes/{batch}/alarm":   c.setBatchAlarm,
+		"GET /console/codes":                  pages.codes,
+		"POST /console/codes":                 pages.changeCodes,
+		"POST /console/codes/picture":         pages.codePicture,
+		"GET /console/codes/{batch}":          pages.batch,
+		"GET /console/codes/{batch}/list.csv": pages.codeList,
+		"POST /console/codes/{batch}/serials": pages.bindSerials,
 	}
 }
 
@@ -55,7 +54,7 @@ func nameOf(asked string) client.CodeName {
 }
 
 // codes lists applications, and shows what is known of a code.
-func (c *Console) codes(v *visit) {
+func (pages codePages) codes(v *visit) {
 	q := v.r.URL.Query()
 	data := codesView{Account: v.account(), Asked: strings.TrimSpace(q.Get("code"))}
 	status := http.StatusOK
@@ -94,8 +93,8 @@ func (c *Console) codes(v *visit) {
 }
 
 // codePicture looks up the code on a picture.
-func (c *Console) codePicture(v *visit) {
-	text, fault, ok := c.readPicture(v)
+func (pages codePages) codePicture(v *visit) {
+	text, fault, ok := v.readPicture()
 	switch {
 	case fault != "":
 		v.redirect(Root + "/codes?fault=" + fault)
@@ -151,16 +150,16 @@ const (
 	mostSegments = 50
 )
 
-func (c *Console) batch(v *visit) {
+func (pages codePages) batch(v *visit) {
 	id, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
 	if err != nil {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
-	v.showBatch(http.StatusOK, id, batchView{})
+	pages.showBatch(v, http.StatusOK, id, batchView{})
 }
 
-func (v *visit) showBatch(status int, id int64, data batchView) {
+func (pages codePages) showBatch(v *visit, status int, id int64, data batchView) {
 	ctx := v.ctx()
 	if v.failed(into(&data.Batch)(v.api.Batches.Get(ctx, id))) {
 		return
@@ -216,7 +215,7 @@ func drawRuns(runs []runView) template.HTML {
 }
 
 // codeList answers the codes of a range as a file.
-func (c *Console) codeList(v *visit) {
+func (pages codePages) codeList(v *visit) {
 	q := v.r.URL.Query()
 	asked := url.Values{"from": {q.Get("from")}, "to": {q.Get("to")}}
 	v.forward("GET", "/batches/"+url.PathEscape(v.r.PathValue("batch"))+"/codes?"+asked.Encode(), "", nil)
@@ -232,7 +231,7 @@ type sure struct {
 }
 
 // changeCodes says how many codes a change concerns, and makes it once the visitor confirmed.
-func (c *Console) changeCodes(v *visit) {
+func (pages codePages) changeCodes(v *visit) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	s := &sure{Batch: text("batch"), Did: text("did"), From: text("from"), To: text("to"), At: text("at")}
 	batch, err := strconv.ParseInt(s.Batch, 10, 64)
@@ -268,7 +267,7 @@ func (c *Console) changeCodes(v *visit) {
 			}
 		}
 		v.rejected = newRejectedForm(v.r, nil) // what was typed stays in the form below the question
-		v.showBatch(http.StatusOK, batch, batchView{Sure: s})
+		pages.showBatch(v, http.StatusOK, batch, batchView{Sure: s})
 		return
 	}
 	span := client.CodeRange{From: from, To: to}
@@ -304,7 +303,7 @@ func codesOf(from, to int64) client.CodeChange {
 const mostSerials = 4 << 20
 
 // bindSerials gives codes the brand's own numbers: lines of INDEX,SERIAL, all of them or none.
-func (c *Console) bindSerials(v *visit) {
+func (pages codePages) bindSerials(v *visit) {
 	batch, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
 	if err != nil {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))

@@ -41,14 +41,15 @@ type choice struct{ Value, Label string }
 
 // attributes are those that templates may give a field, by their short names.
 var attributes = map[string]string{"max": "maxlength", "rows": "rows", "mode": "inputmode", "complete": "autocomplete", "accept": "accept",
-	"placeholder": "placeholder", "capture": "capture", "min": "min", "step": "step", "required": "required", "readonly": "readonly", "autofocus": "autofocus", "plain": `spellcheck="false"`,
+	"placeholder": "placeholder", "capture": "capture", "min": "min",
+	"step": "step", "required": "required", "readonly": "readonly", "autofocus": "autofocus", "plain": `spellcheck="false"`,
 	"off":     `autocomplete="off"`,
 	"account": `list="account-options" autocomplete="off" spellcheck="false" maxlength="128"`,
 	// The same for several AppIDs.
 	"accounts": `list="account-options" data-several="yes" autocomplete="off" spellcheck="false" maxlength="4096"`}
 
-// newField returns a field of a form. options are words: id=ID, hint=KEY (a text), by=ID (of a hint elsewhere), type=TYPE, said (the label is
-// a text, not a key), and those of attributes.
+// newField returns a field of a form. options are words: id=ID, hint=KEY (a text), by=ID (of a hint elsewhere), type=TYPE, said (the
+// label is a text, not a key), and those of attributes.
 func (v view) newField(kind, name, label string, value any, options []string) formField {
 	f := formField{view: v, ID: name, Name: name, Label: label, Kind: kind, Value: value}
 	var b strings.Builder
@@ -134,7 +135,8 @@ func (v view) Choose(name, label string, chosen any, values any, options ...stri
 	return render("field", f)
 }
 
-// keyed returns the values of a list for Choose, whose texts have keys that begin with prefix; before them stands none, with the key of first.
+// keyed returns the values of a list for Choose, whose texts have keys that begin with prefix; before them stands none, with the key of
+// first.
 func keyed(prefix string, values any, first ...string) (list []string) {
 	for _, key := range first {
 		list = append(list, "="+key)

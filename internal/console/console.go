@@ -142,10 +142,10 @@ func (c *Console) Handler() http.Handler {
 	mux.HandleFunc("GET /console/login/callback", c.callbackPage)
 	mux.HandleFunc("POST /console/login/callback", c.callback)
 	mux.HandleFunc("GET /console/shared/{text}", c.sharedPage)
-	for pattern, serve := range c.everyRoute() {
+	for pattern, serve := range routes() {
 		mux.HandleFunc(pattern, c.signedIn(serve))
 	}
-	mux.HandleFunc("GET /console", c.signedIn(c.landing))
+	mux.HandleFunc("GET /console", c.signedIn((homePages{}).landing))
 	mux.HandleFunc("/console/", c.signedIn(func(v *visit) { v.fault(http.StatusNotFound, v.say("fault.nowhere")) }))
 	c.pages = mux
 	sameOrigin := http.NewCrossOriginProtection()
@@ -156,40 +156,9 @@ func (c *Console) Handler() http.Handler {
 	return c.guard(sameOrigin.Handler(mux))
 }
 
-// routes are the pages and forms for people who are signed in, by their pattern.
-func (c *Console) routes() map[string]func(*visit) {
-	all := map[string]func(*visit){
-		"GET /console/{$}":                          c.landing,
-		"GET /console/home":                         c.home,
-		"GET /console/calls":                        c.calls,
-		"GET /console/calls/live":                   c.live,
-		"GET /console/calls/{rid}":                  c.call,
-		"POST /console/calls/{rid}":                 c.repeatCall,
-		"GET /console/calls/deviations":             c.deviations,
-		"POST /console/calls/deviations":            c.forgetDeviations,
-		"GET /console/calls/behaviours":             c.behaviours,
-		"GET /console/scan":                         c.scan,
-		"POST /console/scan":                        c.picture,
-		"GET /console/people":                       c.people,
-		"POST /console/people":                      c.changePeople,
-		"GET /console/accounts/{appid}/appearance":  c.appearance,
-		"POST /console/accounts/{appid}/appearance": c.changeAppearance,
-		"GET /console/sessions":                     c.sessions,
-		"POST /console/sessions":                    c.endSession,
-		"POST /console/preferences/{of}":            c.prefer,
-		"POST /console/see-as":                      c.seeAs,
-	}
-	for _, pages := range []map[string]func(*visit){c.accountPages(), c.platformPages(), c.numberPages(), c.operatePages(),
-		c.emulatorPages(), c.rulePages(), c.codePages(), c.scanPages(), c.packagePages(), c.agreePages(), c.orderPages(), c.findPages(),
-		c.gs1Pages()} {
-		maps.Copy(all, pages)
-	}
-	return all
-}
-
 // Routes are the patterns of all pages and forms, those of the ways in among them.
 func Routes() []string {
-	return append(slices.Sorted(maps.Keys((&Console{}).everyRoute())), waysIn...)
+	return append(slices.Sorted(maps.Keys(routes())), waysIn...)
 }
 
 // waysIn are the patterns that need no session: those of signing in, and charts that somebody shared.
@@ -267,8 +236,8 @@ func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
 		caller, err := find(r)
 		if err == nil {
 			v := c.visit(w, r, caller)
-			if c.lacksFactor(v) {
-				c.setUp(v, stream)
+			if v.lacksFactor() {
+				v.setUp(stream)
 				return
 			}
 			if v.caller, v.seenAs = seenAs(r, caller); !v.looks() {

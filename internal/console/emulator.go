@@ -12,11 +12,11 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// emulatorPages are the pages of a server that emulates.
-func (c *Console) emulatorPages() map[string]func(*visit) {
+// routes are the pages of a server that emulates.
+func (pages emulatorPages) routes() map[string]func(*visit) {
 	return map[string]func(*visit){
-		"GET /console/emulator":  c.emulator,
-		"POST /console/emulator": c.changeEmulator,
+		"GET /console/emulator":  pages.emulator,
+		"POST /console/emulator": pages.changeEmulator,
 	}
 }
 
@@ -30,10 +30,10 @@ type emulatorView struct {
 	Planted   *client.Planted // what became of a seed that was applied
 }
 
-func (c *Console) emulator(v *visit) { c.showEmulator(v, http.StatusOK, emulatorView{}) }
+func (pages emulatorPages) emulator(v *visit) { pages.showEmulator(v, http.StatusOK, emulatorView{}) }
 
-func (c *Console) showEmulator(v *visit, status int, data emulatorView) {
-	if !c.Emulates {
+func (pages emulatorPages) showEmulator(v *visit, status int, data emulatorView) {
+	if !v.c.Emulates {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
@@ -92,7 +92,7 @@ func faultForm(r *http.Request) (f client.Fault, ok bool) {
 const mostSeed = 1 << 20
 
 // addSeed applies a seed that was sent or typed, and shows what became of it.
-func (c *Console) addSeed(v *visit) {
+func (pages emulatorPages) addSeed(v *visit) {
 	data := emulatorView{Seed: v.r.FormValue("text")}
 	if file, _, err := v.r.FormFile("file"); err == nil {
 		text, err := io.ReadAll(io.LimitReader(file, mostSeed+1))
@@ -103,7 +103,7 @@ func (c *Console) addSeed(v *visit) {
 	}
 	refuse := func(status int, why string) {
 		data.SeedFault = why
-		c.showEmulator(v, status, data)
+		pages.showEmulator(v, status, data)
 	}
 	switch {
 	case strings.TrimSpace(data.Seed) == "":
@@ -120,11 +120,11 @@ func (c *Console) addSeed(v *visit) {
 		return
 	}
 	if !v.failed(err) {
-		c.showEmulator(v, http.StatusOK, emulatorView{Planted: &done})
+		pages.showEmulator(v, http.StatusOK, emulatorView{Planted: &done})
 	}
 }
 
-func (c *Console) changeEmulator(v *visit) {
+func (pages emulatorPages) changeEmulator(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4*mostSeed)
 	form := v.r.FormValue
 	ctx, err := v.ctx(), error(nil)
@@ -185,7 +185,7 @@ func (c *Console) changeEmulator(v *visit) {
 	case "stubs-clear":
 		err = v.api.Emulator.DeleteStubs(ctx)
 	case "plant":
-		c.addSeed(v)
+		pages.addSeed(v)
 		return
 	case "reset":
 		if !v.sure("sure.reset", "reset") {

@@ -23,7 +23,7 @@ var tables = map[string]string{"numbers": "/statistics/export", "misses": "/stat
 	"scans": "/scans/export"}
 
 // download answers a table of the page of statistics as a file.
-func (c *Console) download(v *visit) {
+func (numberPages) download(v *visit) {
 	table, format, _ := strings.Cut(v.r.PathValue("table"), ".")
 	path, known := tables[table]
 	if !known || format != "csv" && format != "parquet" {

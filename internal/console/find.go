@@ -14,12 +14,12 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// findPages are the pages that find things, and choose the account by which all pages are filtered.
-func (c *Console) findPages() map[string]func(*visit) {
+// routes are the pages that find things, and choose the account by which all pages are filtered.
+func (pages findPages) routes() map[string]func(*visit) {
 	return map[string]func(*visit){
-		"GET /console/search":        c.search,
-		"GET /console/switch":        c.switchAccount,
-		"GET /console/account-names": c.suggestAccounts,
+		"GET /console/search":        pages.search,
+		"GET /console/switch":        pages.switchAccount,
+		"GET /console/account-names": pages.suggestAccounts,
 	}
 }
 
@@ -47,7 +47,7 @@ type searchView struct {
 
 // search finds what a text names. Where that is one thing, exactly, its page is shown at once. Whether older rules have the text comes
 // after the page.
-func (c *Console) search(v *visit) {
+func (pages findPages) search(v *visit) {
 	data := searchView{Text: strings.TrimSpace(v.r.URL.Query().Get("q"))}
 	if data.Text == "" {
 		v.show(http.StatusOK, "search", data)
@@ -60,7 +60,7 @@ func (c *Console) search(v *visit) {
 	}
 	if hits := found.Hits; len(hits) == 1 && strings.EqualFold(cmp.Or(map[string]string{"serial": hits[0].Name}[hits[0].Kind],
 		hits[0].Key), data.Text) {
-		v.redirect(v.pageOf(hits[0]))
+		v.redirect(pages.pageOf(v, hits[0]))
 		return
 	}
 	for i, hit := range found.Hits {
@@ -68,7 +68,7 @@ func (c *Console) search(v *visit) {
 			data.Groups = append(data.Groups, nil)
 		}
 		last := &data.Groups[len(data.Groups)-1]
-		*last = append(*last, hitView{hit, v.pageOf(hit)})
+		*last = append(*last, hitView{hit, pages.pageOf(v, hit)})
 	}
 	if quick && slices.Contains(found.Partial, "rule") && data.hits("rule") < 10 {
 		data.Rest = Root + "/search?" + url.Values{"q": {data.Text}, "all": {"1"}}.Encode()
@@ -89,7 +89,7 @@ func (s searchView) hits(kind string) (n int) {
 }
 
 // pageOf is the address of the page of what was found.
-func (v *visit) pageOf(hit client.SearchHit) string {
+func (pages findPages) pageOf(v *visit, hit client.SearchHit) string {
 	switch hit.Kind {
 	case "account":
 		return accountPage(hit.Key)
@@ -106,7 +106,7 @@ func (v *visit) pageOf(hit client.SearchHit) string {
 }
 
 // switchAccount filters all pages by an account that is named by its AppID, or by a name that only one has.
-func (c *Console) switchAccount(v *visit) {
+func (pages findPages) switchAccount(v *visit) {
 	q := v.r.URL.Query()
 	to, err := url.Parse(inside(q.Get("to")))
 	text := strings.TrimSpace(q.Get("account"))
@@ -119,7 +119,7 @@ func (c *Console) switchAccount(v *visit) {
 			return
 		}
 		if n := len(list.Accounts); n == 0 || n > 1 && !strings.EqualFold(list.Accounts[0].AppID, text) {
-			v.seek("", text)
+			pages.seek(v, "", text)
 			return
 		}
 		text = list.Accounts[0].AppID
@@ -136,7 +136,7 @@ func (c *Console) switchAccount(v *visit) {
 }
 
 // seek leads to what a text finds among the things of an account, or of all.
-func (v *visit) seek(account, text string) {
+func (pages findPages) seek(v *visit, account, text string) {
 	q := url.Values{"q": {text}}
 	if account != "" {
 		q.Set("account", account)
@@ -147,7 +147,7 @@ func (v *visit) seek(account, text string) {
 const mostSuggested = 20
 
 // suggestAccounts answers the choices of a field in which an AppID is typed.
-func (c *Console) suggestAccounts(v *visit) {
+func (pages findPages) suggestAccounts(v *visit) {
 	list, err := v.api.Accounts.ListPage(v.ctx(), client.AccountQuery{Text: strings.TrimSpace(v.r.URL.Query().Get("q")), Order: "name",
 		Limit: mostSuggested})
 	if v.failed(err) {

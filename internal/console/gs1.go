@@ -15,10 +15,11 @@ import (
 	"github.com/qrjump/qrjump/internal/symbol"
 )
 
-// gs1Pages are where GS1 keys lead, and the form of one of them.
-func (c *Console) gs1Pages() map[string]func(*visit) {
-	return map[string]func(*visit){"GET /console/gs1": c.gs1, "GET /console/gs1/key": c.gs1Key, "POST /console/gs1/key": c.changeGS1,
-		"POST /console/gs1/hand-over": c.handOverGS1, "GET /console/gs1/symbol": c.gs1Symbol}
+// routes are where GS1 keys lead, and the form of one of them.
+func (pages gs1Pages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){"GET /console/gs1": pages.gs1, "GET /console/gs1/key": pages.gs1Key,
+		"POST /console/gs1/key":       pages.changeGS1,
+		"POST /console/gs1/hand-over": pages.handOverGS1, "GET /console/gs1/symbol": pages.gs1Symbol}
 }
 
 type gs1View struct {
@@ -27,7 +28,7 @@ type gs1View struct {
 	HandsOver   bool // the reader may hand keys over
 }
 
-func (c *Console) gs1(v *visit) {
+func (pages gs1Pages) gs1(v *visit) {
 	q := v.r.URL.Query()
 	data := gs1View{Under: strings.Trim(strings.TrimSpace(q.Get("under")), "/"),
 		HandsOver: (view{visit: v}).May("operator") && len(v.caller.Accounts) == 0}
@@ -47,7 +48,7 @@ func (c *Console) gs1(v *visit) {
 }
 
 // handOverGS1 gives a key or a company prefix to another account, after the visitor agreed to how many keys that are.
-func (c *Console) handOverGS1(v *visit) {
+func (pages gs1Pages) handOverGS1(v *visit) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	want := client.GS1HandOver{Of: strings.Trim(text("of"), "/"), To: text("to"), DryRun: true}
 	done, err := v.api.GS1.Transfer(v.ctx(), want)
@@ -91,16 +92,16 @@ type gs1Row struct {
 func gs1Page(key string) string { return Root + "/gs1/key?key=" + url.QueryEscape(key) }
 
 // gs1Key shows the form of a key; without one it is that of a new key.
-func (c *Console) gs1Key(v *visit) {
-	v.showGS1(http.StatusOK, v.r.URL.Query().Get("key"), gs1KeyView{})
+func (pages gs1Pages) gs1Key(v *visit) {
+	pages.showGS1(v, http.StatusOK, v.r.URL.Query().Get("key"), gs1KeyView{})
 }
 
 // showGS1 shows the page of a key, with what its symbol shall hold.
-func (v *visit) showGS1(status int, key string, data gs1KeyView) {
+func (pages gs1Pages) showGS1(v *visit, status int, key string, data gs1KeyView) {
 	if data.Fresh = key == ""; !data.Fresh {
 		var err error
 		data.GS1Entry, err = v.api.GS1.Get(v.ctx(), key)
-		if v.failed(err) || v.failed(v.symbolOf(&data)) {
+		if v.failed(err) || v.failed(pages.symbolOf(v, &data)) {
 			return
 		}
 		if (view{visit: v}).May("operator") && len(v.caller.Accounts) == 0 {
@@ -129,7 +130,7 @@ func (v *visit) showGS1(status int, key string, data gs1KeyView) {
 }
 
 // symbolOf completes what the page shows of the symbol of a key, and of what is below it.
-func (v *visit) symbolOf(data *gs1KeyView) error {
+func (pages gs1Pages) symbolOf(v *visit, data *gs1KeyView) error {
 	const most = 50
 	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Key, Limit: most + 1}) // the key itself is the first
 	if err != nil {
@@ -137,7 +138,7 @@ func (v *visit) symbolOf(data *gs1KeyView) error {
 	}
 	data.Below, data.More = list[min(1, len(list)):min(len(list), most)], len(list) > most
 	data.Kinds, data.Modules = []labels.Kind{labels.GS1QR, labels.GS1DataMatrix}, moduleSizes
-	hosts, err := v.gs1Hosts()
+	hosts, err := pages.gs1Hosts(v)
 	if err != nil {
 		return err
 	}
@@ -161,7 +162,7 @@ func (v *visit) symbolOf(data *gs1KeyView) error {
 }
 
 // gs1Hosts are the hosts that answer for GS1 keys.
-func (v *visit) gs1Hosts() (hosts []string, err error) {
+func (pages gs1Pages) gs1Hosts(v *visit) (hosts []string, err error) {
 	all, err := v.api.Settings.Get(v.ctx())
 	if err == nil {
 		err = json.Unmarshal(all["gs1_hosts"], &hosts)
@@ -170,12 +171,12 @@ func (v *visit) gs1Hosts() (hosts []string, err error) {
 }
 
 // gs1Symbol answers the symbol of a key, or of a lot or serial below it, as a file: drawn, read back, and what it says compared.
-func (c *Console) gs1Symbol(v *visit) {
+func (pages gs1Pages) gs1Symbol(v *visit) {
 	q := v.r.URL.Query()
 	key, text, file := q.Get("key"), strings.TrimSpace(q.Get("text")), pictureKinds[q.Get("as")]
 	said, err := gs1.Parse(text)
 	if err != nil || said.Key.String() != key && !strings.HasPrefix(said.Key.String(), key+"/") {
-		v.showGS1(http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.below", key)})
+		pages.showGS1(v, http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.below", key)})
 		return
 	}
 	if _, err := v.api.GS1.Get(v.ctx(), key); v.failed(err) {
@@ -188,7 +189,7 @@ func (c *Console) gs1Symbol(v *visit) {
 		d, err = labels.Design{Kind: labels.Kind(q.Get("kind")), Level: 'M', Style: style}.Draw(0, labels.Row{Text: text})
 	}
 	if err != nil || file.write == nil {
-		v.showGS1(http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.none")})
+		pages.showGS1(v, http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.none")})
 		return
 	}
 	v.attach(file.kind, q.Get("kind")+" "+strings.ReplaceAll(said.Key.String(), "/", "_")+"."+q.Get("as"))
@@ -206,7 +207,7 @@ func rfc3339(at *time.Time) string {
 const mostGS1Rows = 110
 
 // changeGS1 stores what the form says of a key, or says nothing of it any more.
-func (c *Console) changeGS1(v *visit) {
+func (pages gs1Pages) changeGS1(v *visit) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	key := strings.Trim(text("key"), "/")
 	var err error

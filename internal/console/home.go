@@ -34,9 +34,16 @@ const (
 	week           = 7 * 24 * time.Hour
 )
 
+func (pages homePages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/{$}":  pages.landing,
+		"GET /console/home": pages.home,
+	}
+}
+
 // landing is where the console begins: with the calls for whoever develops against an emulator, else at home.
-func (c *Console) landing(v *visit) {
-	if c.Emulates && len(v.caller.Accounts) == 0 {
+func (pages homePages) landing(v *visit) {
+	if v.c.Emulates && len(v.caller.Accounts) == 0 {
 		v.redirect(Root + "/calls")
 		return
 	}
@@ -44,7 +51,7 @@ func (c *Console) landing(v *visit) {
 }
 
 // home shows each reader what the admin API lets them read, and leaves out the rest.
-func (c *Console) home(v *visit) {
+func (pages homePages) home(v *visit) {
 	data := homeView{Health: v.health(), now: time.Now()}
 	// While the node is not ready the page shows why, and leaves out what the database does not answer.
 	skipped := func(err error) bool { return data.Health.Fault != "" && unavailable(err) }

@@ -45,7 +45,7 @@ type importView struct {
 }
 
 // storedRules are all rules of an account.
-func (v *visit) storedRules(owner string) (all []client.StoredRule, err error) {
+func (pages rulePages) storedRules(v *visit, owner string) (all []client.StoredRule, err error) {
 	const size = 1000
 	for after := int64(0); ; {
 		page, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Limit: size, After: after})
@@ -63,12 +63,12 @@ func (v *visit) storedRules(owner string) (all []client.StoredRule, err error) {
 	}
 }
 
-func (c *Console) importPage(v *visit) {
+func (pages rulePages) importPage(v *visit) {
 	v.show(http.StatusOK, "import", importView{Owner: v.narrowed("owner")})
 }
 
 // importRules shows what a file would change, and changes it once the visitor confirmed.
-func (c *Console) importRules(v *visit) {
+func (pages rulePages) importRules(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 2*mostImport)
 	data := importView{Owner: strings.TrimSpace(v.r.FormValue("owner")), Text: v.r.FormValue("text"), Prune: v.r.FormValue("prune") != ""}
 	if file, _, err := v.r.FormFile("file"); err == nil {
@@ -94,9 +94,9 @@ func (c *Console) importRules(v *visit) {
 	if _, err := v.api.Accounts.Get(v.ctx(), data.Owner); v.failed(err) {
 		return
 	}
-	stored, err := v.storedRules(data.Owner)
+	stored, err := pages.storedRules(v, data.Owner)
 	if err == nil {
-		err = v.plan(&data, stored)
+		err = pages.plan(v, &data, stored)
 	}
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
 		refuse(v.said(said))
@@ -110,12 +110,12 @@ func (c *Console) importRules(v *visit) {
 		return
 	}
 	if v.r.FormValue("did") == "replay" {
-		v.replay(&data)
+		pages.replay(v, &data)
 		return
 	}
 	// Only the plan that was shown is carried out. If it became another one, that is shown first.
 	if sure := v.r.FormValue("sure"); sure != "" && sure == data.Sum && !data.Many {
-		v.apply(&data, stored)
+		pages.apply(v, &data, stored)
 		if data.Stopped == "" {
 			v.redirect(Root + "/rules?" + url.Values{"done": {"imported"}, "owner": {data.Owner}}.Encode())
 			return
@@ -127,7 +127,7 @@ func (c *Console) importRules(v *visit) {
 }
 
 // replay shows what a plan would have done to the scans of the last days.
-func (v *visit) replay(data *importView) {
+func (pages rulePages) replay(v *visit, data *importView) {
 	changes := ruleplan.Changes(data.Owner, data.Steps)
 	data.Days, _ = strconv.Atoi(v.r.FormValue("days"))
 	if len(changes) == 0 || data.Many {
@@ -145,7 +145,7 @@ func (v *visit) replay(data *importView) {
 }
 
 // plan decides what a file would change.
-func (v *visit) plan(data *importView, stored []client.StoredRule) error {
+func (pages rulePages) plan(v *visit, data *importView, stored []client.StoredRule) error {
 	wanted, wrong, err := ruleplan.ReadToApply("file", []byte(data.Text), data.Owner, "")
 	if err != nil {
 		return &client.Problem{Status: http.StatusUnprocessableEntity, Detail: err.Error()}
@@ -177,7 +177,7 @@ func (v *visit) plan(data *importView, stored []client.StoredRule) error {
 }
 
 // apply does the steps in order, up to the first that fails.
-func (v *visit) apply(data *importView, stored []client.StoredRule) {
+func (pages rulePages) apply(v *visit, data *importView, stored []client.StoredRule) {
 	revisions := map[string]string{} // of the rules from which the plan was made
 	for _, r := range stored {
 		revisions[r.Prefix] = r.Revision
@@ -218,13 +218,13 @@ func (v *visit) apply(data *importView, stored []client.StoredRule) {
 }
 
 // exportRules writes the rules of an account as import and rule apply read them.
-func (c *Console) exportRules(v *visit) {
+func (pages rulePages) exportRules(v *visit) {
 	owner := v.narrowed("owner")
 	if owner == "" {
 		v.fault(http.StatusUnprocessableEntity, v.say("export.owner"))
 		return
 	}
-	stored, err := v.storedRules(owner)
+	stored, err := pages.storedRules(v, owner)
 	if v.failed(err) {
 		return
 	}

@@ -14,24 +14,19 @@ import (
 	"github.com/qrjump/qrjump/internal/settings"
 )
 
-// operatePages are the pages of those who keep the server running.
-func (c *Console) operatePages() map[string]func(*visit) {
+// routes are the pages of those who keep the server running.
+func (pages operatePages) routes() map[string]func(*visit) {
 	return map[string]func(*visit){
-		"GET /console/operate":             c.operate,
-		"POST /console/operate":            c.changeNodes,
-		"GET /console/operate/audit":       c.audit,
-		"POST /console/operate/audit":      c.verifyAudit,
-		"GET /console/operate/settings":    c.settings,
-		"POST /console/operate/settings":   c.changeSettings,
-		"GET /console/operate/webhooks":    c.webhooks,
-		"POST /console/operate/webhooks":   c.changeWebhooks,
-		"GET /console/operate/checks":      c.checks,
-		"POST /console/operate/checks":     c.changeChecks,
-		"GET /console/operate/apps":        c.apps,
-		"POST /console/operate/apps":       c.changeApps,
-		"GET /console/operate/bulk":        c.bulk,
-		"POST /console/operate/bulk":       c.loadBulk,
-		"GET /console/operate/bulk/{file}": c.bulkFile,
+		"GET /console/operate":           pages.operate,
+		"POST /console/operate":          pages.changeNodes,
+		"GET /console/operate/audit":     pages.audit,
+		"POST /console/operate/audit":    pages.verifyAudit,
+		"GET /console/operate/settings":  pages.settings,
+		"POST /console/operate/settings": pages.changeSettings,
+		"GET /console/operate/webhooks":  pages.webhooks,
+		"POST /console/operate/webhooks": pages.changeWebhooks,
+		"GET /console/operate/checks":    pages.checks,
+		"POST /console/operate/checks":   pages.changeChecks,
 	}
 }
 
@@ -49,7 +44,7 @@ type operateView struct {
 	Found   client.Drill // what the drill found
 }
 
-func (c *Console) operate(v *visit) {
+func (pages operatePages) operate(v *visit) {
 	data := operateView{Health: v.health()}
 	// While the node is not ready the page shows what the database still answers.
 	failed := func(err error) bool { return !(data.Health.Fault != "" && unavailable(err)) && v.failed(err) }
@@ -81,7 +76,7 @@ func (c *Console) operate(v *visit) {
 }
 
 // changeNodes gives up a node that will not come back, so that no other node waits for it.
-func (c *Console) changeNodes(v *visit) {
+func (pages operatePages) changeNodes(v *visit) {
 	node := v.r.FormValue("node")
 	if !v.sure("sure.node", node) {
 		return
@@ -97,9 +92,9 @@ type auditView struct {
 	Verified *client.Verified
 }
 
-func (c *Console) audit(v *visit) { v.showAudit(nil) }
+func (pages operatePages) audit(v *visit) { pages.showAudit(v, nil) }
 
-func (v *visit) showAudit(verified *client.Verified) {
+func (pages operatePages) showAudit(v *visit, verified *client.Verified) {
 	data, q := auditView{Verified: verified}, v.r.URL.Query()
 	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
 	before, ok := v.number("before")
@@ -116,9 +111,9 @@ func (v *visit) showAudit(verified *client.Verified) {
 
 // verifyAudit reads the whole log and says what does not fit. It changes nothing, but it is no GET,
 // since it takes long.
-func (c *Console) verifyAudit(v *visit) {
+func (pages operatePages) verifyAudit(v *visit) {
 	if done, err := v.api.AuditLog.Verify(v.ctx()); !v.failed(err) {
-		v.showAudit(&done)
+		pages.showAudit(v, &done)
 	}
 }
 
@@ -150,7 +145,7 @@ func (s settingView) Switch() bool {
 	return slices.Contains([]string{"true", "false"}, string(s.Value))
 }
 
-func (c *Console) settings(v *visit) {
+func (pages operatePages) settings(v *visit) {
 	list, err := v.api.Settings.List(v.ctx())
 	if v.failed(err) {
 		return
@@ -173,12 +168,12 @@ func (c *Console) settings(v *visit) {
 }
 
 // changeSettings changes one setting, or takes back what was chosen.
-func (c *Console) changeSettings(v *visit) {
+func (pages operatePages) changeSettings(v *visit) {
 	name, text := v.r.FormValue("name"), strings.TrimSpace(v.r.FormValue("value"))
 	var err error
 	switch v.r.FormValue("did") {
 	case "set":
-		if v.loses(name, text) {
+		if pages.loses(v, name, text) {
 			return
 		}
 		// A value that is no JSON is taken as a text.
@@ -188,7 +183,7 @@ func (c *Console) changeSettings(v *visit) {
 		}
 		err = v.api.Settings.Update(v.ctx(), map[string]any{name: value})
 	case "reset":
-		if v.loses(name, "") {
+		if pages.loses(v, name, "") {
 			return
 		}
 		err = v.api.Settings.Reset(v.ctx(), name)
@@ -208,7 +203,7 @@ var losing = []string{"scan_days", "statistics_hour_days", "statistics_day_days"
 
 // loses asks back before scans, or their numbers by hour or by day, are deleted: it says how many scans these are. text is the new value,
 // "" the setting's default. False where none are lost, or where the visitor agreed.
-func (v *visit) loses(name, text string) bool {
+func (pages operatePages) loses(v *visit, name, text string) bool {
 	if !slices.Contains(losing, name) {
 		return false
 	}
@@ -258,9 +253,9 @@ type webhooksView struct {
 
 func (webhooksView) States() []string { return []string{"waiting", "delivered", "dead"} }
 
-func (c *Console) webhooks(v *visit) { v.showWebhooks(webhooksView{}) }
+func (pages operatePages) webhooks(v *visit) { pages.showWebhooks(v, webhooksView{}) }
 
-func (v *visit) showWebhooks(data webhooksView) {
+func (pages operatePages) showWebhooks(v *visit, data webhooksView) {
 	of, ok := v.number("webhook")
 	if !ok {
 		return
@@ -317,7 +312,7 @@ func webhookForm(r *http.Request) (w client.WebhookPut, ok bool) {
 	return w, true
 }
 
-func (c *Console) changeWebhooks(v *visit) {
+func (pages operatePages) changeWebhooks(v *visit) {
 	id, err := strconv.ParseInt(cmp.Or(v.r.FormValue("id"), v.r.FormValue("delivery"), "0"), 10, 64)
 	did, ctx := v.r.FormValue("did"), v.ctx()
 	if err != nil {
@@ -331,7 +326,7 @@ func (c *Console) changeWebhooks(v *visit) {
 			return
 		}
 		if added, err := v.api.Webhooks.Create(ctx, w); !v.failed(err) {
-			v.showWebhooks(webhooksView{Secret: added.Secret})
+			pages.showWebhooks(v, webhooksView{Secret: added.Secret})
 		}
 		return
 	case "on", "off":
@@ -373,7 +368,7 @@ type checksView struct {
 
 func (checksView) Words() []string { return []string{"trusted", "denied", "no_icp"} }
 
-func (c *Console) checks(v *visit) {
+func (pages operatePages) checks(v *visit) {
 	data := checksView{Owner: v.narrowed("owner")}
 	ctx := v.ctx()
 	// There may be a million files: the page shows those that need attention.
@@ -390,7 +385,7 @@ func (c *Console) checks(v *visit) {
 	v.show(http.StatusOK, "checks", data)
 }
 
-func (c *Console) changeChecks(v *visit) {
+func (pages operatePages) changeChecks(v *visit) {
 	host := strings.TrimSpace(v.r.FormValue("host"))
 	ctx, err := v.ctx(), error(nil)
 	switch v.r.FormValue("did") {

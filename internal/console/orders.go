@@ -9,9 +9,9 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// orderPages are the page on which codes are ordered, with how far each order is.
-func (c *Console) orderPages() map[string]func(*visit) {
-	return map[string]func(*visit){"GET /console/orders": c.orders, "POST /console/orders": c.changeOrders}
+// routes are the page on which codes are ordered, with how far each order is.
+func (pages orderPages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){"GET /console/orders": pages.orders, "POST /console/orders": pages.changeOrders}
 }
 
 type ordersView struct {
@@ -20,7 +20,7 @@ type ordersView struct {
 	Account, Count string // as the form begins
 }
 
-func (c *Console) orders(v *visit) {
+func (pages orderPages) orders(v *visit) {
 	data := ordersView{Account: v.account(), Count: "10000"}
 	offset, ok := v.number("offset")
 	if !ok || v.failed(into(&data.OrderList)(v.api.Orders.List(v.ctx(), v.r.URL.Query().Get("account"), int(offset), pageRows))) {
@@ -31,7 +31,7 @@ func (c *Console) orders(v *visit) {
 }
 
 // changeOrders asks for codes, agrees to an order or refuses it.
-func (c *Console) changeOrders(v *visit) {
+func (pages orderPages) changeOrders(v *visit) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	put := client.OrderPut{Text: text("text"), GTIN: text("gtin"), Given: text("given"), Weak: text("weak") != ""}
 	account, isv := text("account"), text("isv")
@@ -53,11 +53,11 @@ func (c *Console) changeOrders(v *visit) {
 			return
 		}
 		put.Count, put.ISV = count, isv
-		if put.Text+put.GTIN+put.Given != "" && !v.agreedOnText(account, put) {
+		if put.Text+put.GTIN+put.Given != "" && !pages.agreedOnText(v, account, put) {
 			return
 		}
 		one, err = v.api.Orders.Create(v.ctx(), account, put)
-		if v.nobody(err) {
+		if pages.nobody(v, err) {
 			return
 		}
 	case "agree", "refuse":
@@ -73,11 +73,11 @@ func (c *Console) changeOrders(v *visit) {
 }
 
 // agreedOnText shows what texts by a template look like and what they cost to guess, and reports whether the visitor wants them so.
-func (v *visit) agreedOnText(account string, put client.OrderPut) bool {
+func (pages orderPages) agreedOnText(v *visit, account string, put client.OrderPut) bool {
 	weak := put.Weak
 	put.DryRun, put.Weak = true, true // what a weak one costs is said too
 	tried, err := v.api.Orders.Create(v.ctx(), account, put)
-	if v.nobody(err) {
+	if pages.nobody(v, err) {
 		return false
 	}
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
@@ -99,7 +99,7 @@ func (v *visit) agreedOnText(account string, put client.OrderPut) bool {
 }
 
 // nobody refuses an order for an account that is not there.
-func (v *visit) nobody(err error) bool {
+func (pages orderPages) nobody(v *visit, err error) bool {
 	_, is := refused(err, http.StatusNotFound)
 	if is {
 		v.refuse(http.StatusNotFound, "account", v.say("orders.account.wrong"))

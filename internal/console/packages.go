@@ -18,15 +18,15 @@ import (
 	"github.com/qrjump/qrjump/internal/labels"
 )
 
-// packagePages are the pages of what printers get.
-func (c *Console) packagePages() map[string]func(*visit) {
+// routes are the pages of what printers get.
+func (pages packagePages) routes() map[string]func(*visit) {
 	return map[string]func(*visit){
-		"GET /console/packages":                 c.packages,
-		"POST /console/packages":                c.makePackage,
-		"POST /console/packages/job":            c.readJob,
-		"GET /console/packages/{package}":       c.onePackage,
-		"POST /console/packages/{package}":      c.changePackage,
-		"POST /console/packages/{package}/file": c.sendPackage,
+		"GET /console/packages":                 pages.packages,
+		"POST /console/packages":                pages.makePackage,
+		"POST /console/packages/job":            pages.readJob,
+		"GET /console/packages/{package}":       pages.onePackage,
+		"POST /console/packages/{package}":      pages.changePackage,
+		"POST /console/packages/{package}/file": pages.sendPackage,
 	}
 }
 
@@ -104,9 +104,9 @@ func drawn(names []string) (fields []packageField) {
 }
 
 // packages lists which codes were handed to which printer.
-func (c *Console) packages(v *visit) { c.showPackages(v, packagesView{}) }
+func (pages packagePages) packages(v *visit) { pages.showPackages(v, packagesView{}) }
 
-func (c *Console) showPackages(v *visit, data packagesView) {
+func (pages packagePages) showPackages(v *visit, data packagesView) {
 	data.Account, data.Form = v.narrowed("account"), packageForm{Batch: v.r.URL.Query().Get("batch")}
 	batch, ok := v.number("batch")
 	if !ok {
@@ -129,22 +129,22 @@ func (c *Console) showPackages(v *visit, data packagesView) {
 }
 
 // makePackage notes that codes are handed to a printer, or answers the file of a job that prints them elsewhere.
-func (c *Console) makePackage(v *visit) {
+func (pages packagePages) makePackage(v *visit) {
 	switch did := v.r.FormValue("did"); did {
 	case "job", "plan":
-		batch, wish, ok := v.packageWish("batch", "from", "to")
+		batch, wish, ok := pages.packageWish(v, "batch", "from", "to")
 		if !ok {
 			return
 		}
 		if did == "plan" {
-			c.planPackage(v, batch, wish, nil)
+			pages.planPackage(v, batch, wish, nil)
 			return
 		}
 		v.attach("application/yaml", fmt.Sprintf("labels-%d.yaml", batch))
 		_, _ = v.w.Write(jobFile(batch, wish))
 		return
 	}
-	batch, wish, ok := v.packageWish("batch", "from", "to", "printer")
+	batch, wish, ok := pages.packageWish(v, "batch", "from", "to", "printer")
 	if !ok {
 		return
 	}
@@ -156,7 +156,7 @@ func (c *Console) makePackage(v *visit) {
 
 // packageWish is what the form says, with labels on sheets where it is asked for a job and names no format of labels. The page says
 // what is wrong, and ok is false.
-func (v *visit) packageWish(wanted ...string) (batch int64, wish client.PackageWish, ok bool) {
+func (pages packagePages) packageWish(v *visit, wanted ...string) (batch int64, wish client.PackageWish, ok bool) {
 	faults := map[string]string{}
 	for _, name := range wanted {
 		if v.word(name) == "" {
@@ -164,9 +164,10 @@ func (v *visit) packageWish(wanted ...string) (batch int64, wish client.PackageW
 		}
 	}
 	formats := v.r.PostForm["format"]
-	batch = v.counted("batch", faults)
-	wish = client.PackageWish{From: v.counted("from", faults), To: v.counted("to", faults), Spare: v.counted("spare", faults),
-		Proofs: v.counted("proofs", faults), Printer: v.word("printer"), Reason: v.word("reason"), Formats: formats}
+	batch = pages.counted(v, "batch", faults)
+	wish = client.PackageWish{From: pages.counted(v, "from", faults), To: pages.counted(v, "to", faults),
+		Spare:  pages.counted(v, "spare", faults),
+		Proofs: pages.counted(v, "proofs", faults), Printer: v.word("printer"), Reason: v.word("reason"), Formats: formats}
 	drawn := slices.DeleteFunc(slices.Clone(formats), func(one string) bool { return !slices.Contains(drawnFormats, one) })
 	if !slices.Contains(wanted, "printer") {
 		switch len(drawn) {
@@ -179,7 +180,7 @@ func (v *visit) packageWish(wanted ...string) (batch int64, wish client.PackageW
 		wish.Formats = drawn
 	}
 	if len(drawn) > 0 {
-		wish.Drawing = v.drawing(slices.Contains(drawn, "sheet"), faults)
+		wish.Drawing = pages.drawing(v, slices.Contains(drawn, "sheet"), faults)
 	}
 	for line := range strings.Lines(v.word("recipients")) { // line by line: an SSH key has blanks in it
 		if line = strings.TrimSpace(line); line != "" {
@@ -190,21 +191,21 @@ func (v *visit) packageWish(wanted ...string) (batch int64, wish client.PackageW
 }
 
 // planPackage shows the form as it is filled in, with what its labels would be.
-func (c *Console) planPackage(v *visit, batch int64, wish client.PackageWish, left []string) {
+func (pages packagePages) planPackage(v *visit, batch int64, wish client.PackageWish, left []string) {
 	wish.DryRun = true
 	planned, err := v.api.Packages.Create(v.ctx(), batch, wish)
 	if v.failed(err) {
 		return
 	}
 	v.rejected = newRejectedForm(v.r, nil) // the form keeps what was typed
-	c.showPackages(v, packagesView{Plan: planned.Plan, Left: left})
+	pages.showPackages(v, packagesView{Plan: planned.Plan, Left: left})
 }
 
 // mostJob bounds the file of a job, which has some thirty lines.
 const mostJob = 64 << 10
 
 // readJob fills the form with what the file of a job says, and shows its plan. Decision 72.
-func (c *Console) readJob(v *visit) {
+func (pages packagePages) readJob(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostJob)
 	err := errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(mostJob)) // a form without a file may be of another type
 	if _, long := errors.AsType[*http.MaxBytesError](err); long {
@@ -253,8 +254,8 @@ func (c *Console) readJob(v *visit) {
 		form.Set("from", "0")
 		form.Set("to", strconv.FormatInt(whole.Count-1, 10))
 	}
-	if batch, wish, ok := v.packageWish("batch", "from", "to"); ok {
-		c.planPackage(v, batch, wish, left)
+	if batch, wish, ok := pages.packageWish(v, "batch", "from", "to"); ok {
+		pages.planPackage(v, batch, wish, left)
 	}
 }
 
@@ -262,7 +263,7 @@ func (c *Console) readJob(v *visit) {
 func (v *visit) word(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 
 // counted is a field with a number from 0 on, 0 where it is empty. What is wrong with it is added to faults.
-func (v *visit) counted(name string, faults map[string]string) int64 {
+func (pages packagePages) counted(v *visit, name string, faults map[string]string) int64 {
 	if v.word(name) == "" {
 		return 0
 	}
@@ -274,8 +275,8 @@ func (v *visit) counted(name string, faults map[string]string) int64 {
 }
 
 // drawing is how labels are drawn as the form says, also how they stand on sheets.
-func (v *visit) drawing(sheets bool, faults map[string]string) *client.LabelDrawing {
-	text, number := v.word, func(name string) int { return int(v.counted(name, faults)) }
+func (pages packagePages) drawing(v *visit, sheets bool, faults map[string]string) *client.LabelDrawing {
+	text, number := v.word, func(name string) int { return int(pages.counted(v, name, faults)) }
 	d := client.LabelDrawing{Kind: text("kind"), Module: text("module"), DPI: number("dpi"), Level: text("level"),
 		LineHeight: text("line_height"), Beside: text("beside") != "", Colour: text("colour"), Background: text("background")}
 	if text("quiet") != "" {
@@ -363,8 +364,8 @@ func fillJob(form url.Values, w labels.Word) bool {
 
 func packagePage(id int64) string { return fmt.Sprintf("%s/packages/%d", Root, id) }
 
-func (c *Console) onePackage(v *visit) {
-	id, ok := v.packageID()
+func (pages packagePages) onePackage(v *visit) {
+	id, ok := pages.packageID(v)
 	if !ok {
 		return
 	}
@@ -375,7 +376,7 @@ func (c *Console) onePackage(v *visit) {
 
 // packageID is the number of the package that the address names; false where it names none, and a
 // page said so.
-func (v *visit) packageID() (int64, bool) {
+func (pages packagePages) packageID(v *visit) (int64, bool) {
 	id, err := strconv.ParseInt(v.r.PathValue("package"), 10, 64)
 	if err != nil {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
@@ -384,8 +385,8 @@ func (v *visit) packageID() (int64, bool) {
 }
 
 // changePackage recalls a package, or notes what the printer destroyed of it.
-func (c *Console) changePackage(v *visit) {
-	id, ok := v.packageID()
+func (pages packagePages) changePackage(v *visit) {
+	id, ok := pages.packageID(v)
 	if !ok {
 		return
 	}
@@ -431,7 +432,7 @@ func (c *Console) changePackage(v *visit) {
 
 // sendPackage answers the file of a package, also once more where a download broke off. It takes a
 // form and no link, since each download is noted.
-func (c *Console) sendPackage(v *visit) {
+func (pages packagePages) sendPackage(v *visit) {
 	wish := map[string]string{}
 	if words := v.r.FormValue("passphrase"); words != "" {
 		wish["passphrase"] = words

@@ -10,13 +10,13 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// platformPages are the pages of third-party platforms.
-func (c *Console) platformPages() map[string]func(*visit) {
+// routes are the pages of third-party platforms.
+func (pages platformPages) routes() map[string]func(*visit) {
 	return map[string]func(*visit){
-		"GET /console/platforms":              c.platforms,
-		"POST /console/platforms":             c.makePlatform,
-		"GET /console/platforms/{component}":  c.platform,
-		"POST /console/platforms/{component}": c.changePlatform,
+		"GET /console/platforms":              pages.platforms,
+		"POST /console/platforms":             pages.makePlatform,
+		"GET /console/platforms/{component}":  pages.platform,
+		"POST /console/platforms/{component}": pages.changePlatform,
 	}
 }
 
@@ -53,7 +53,7 @@ type platformsView struct {
 	Form       platformForm
 }
 
-func (c *Console) platforms(v *visit) {
+func (pages platformPages) platforms(v *visit) {
 	list, err := v.api.Components.List(v.ctx(), v.r.URL.Query().Get("after"), pageRows)
 	if v.failed(err) {
 		return
@@ -66,7 +66,7 @@ func (c *Console) platforms(v *visit) {
 }
 
 // putPlatform stores the platform as the form says.
-func (v *visit) putPlatform(appid string) {
+func (pages platformPages) putPlatform(v *visit, appid string) {
 	_, err := v.api.Components.Set(v.ctx(), appid, filledPlatform(v.r).put(v.r))
 	if v.fresh && client.ChangedMeanwhile(err) != nil {
 		v.refuse(http.StatusConflict, "appid", v.say("platform.exists", appid))
@@ -76,14 +76,14 @@ func (v *visit) putPlatform(appid string) {
 }
 
 // makePlatform makes a platform that is not there yet.
-func (c *Console) makePlatform(v *visit) {
+func (pages platformPages) makePlatform(v *visit) {
 	appid := strings.TrimSpace(v.r.FormValue("appid"))
 	if appid == "" {
 		v.refuse(http.StatusUnprocessableEntity, "appid", v.say("accounts.appid.wanted"))
 		return
 	}
 	v.fresh = true
-	v.putPlatform(appid)
+	pages.putPlatform(v, appid)
 }
 
 // platformView is the page of a platform. Ticket is shown once.
@@ -94,9 +94,9 @@ type platformView struct {
 	Ticket, Code string
 }
 
-func (c *Console) platform(v *visit) { v.showPlatform(http.StatusOK, platformView{}) }
+func (pages platformPages) platform(v *visit) { pages.showPlatform(v, http.StatusOK, platformView{}) }
 
-func (v *visit) showPlatform(status int, data platformView) {
+func (pages platformPages) showPlatform(v *visit, status int, data platformView) {
 	appid, ctx := v.r.PathValue("component"), v.ctx()
 	if v.failed(into(&data.Component)(v.api.Components.Get(ctx, appid))) || v.failed(into(&data.Pushes)(v.api.Components.ListPushes(ctx,
 		appid, 20))) {
@@ -108,7 +108,7 @@ func (v *visit) showPlatform(status int, data platformView) {
 }
 
 // changePlatform does one thing to a platform.
-func (c *Console) changePlatform(v *visit) {
+func (pages platformPages) changePlatform(v *visit) {
 	component, appid := v.r.PathValue("component"), strings.TrimSpace(v.r.FormValue("appid"))
 	ctx, err := v.ctx(), error(nil)
 	switch v.r.FormValue("did") {
@@ -116,7 +116,7 @@ func (c *Console) changePlatform(v *visit) {
 		if _, err := v.api.Components.Get(ctx, component); v.failed(err) { // a mistyped address must not make a platform
 			return
 		}
-		v.putPlatform(component)
+		pages.putPlatform(v, component)
 		return
 	case "delete":
 		if v.deleted(v.api.Components.Delete, component) {
@@ -130,7 +130,7 @@ func (c *Console) changePlatform(v *visit) {
 		err = v.api.Components.RevokeAuthorization(ctx, component, appid)
 	case "ticket":
 		if ticket, err := v.api.Emulator.CreateTicket(ctx, component); !v.failed(err) {
-			v.showPlatform(http.StatusOK, platformView{Ticket: ticket})
+			pages.showPlatform(v, http.StatusOK, platformView{Ticket: ticket})
 		}
 		return
 	case "authorize":
@@ -142,7 +142,7 @@ func (c *Console) changePlatform(v *visit) {
 			}
 		}
 		if code, err := v.api.Emulator.Authorize(ctx, agreed); !v.failed(err) {
-			v.showPlatform(http.StatusOK, platformView{Code: code})
+			pages.showPlatform(v, http.StatusOK, platformView{Code: code})
 		}
 		return
 	default:

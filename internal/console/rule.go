@@ -46,7 +46,7 @@ type ruleScans struct {
 const ruleDays = "30"
 
 // showRule shows one prefix, with what was just found out about it.
-func (v *visit) showRule(status int, data ruleView) {
+func (pages rulePages) showRule(v *visit, status int, data ruleView) {
 	ctx := v.ctx()
 	mine, err := v.api.Rules.List(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
 	if v.failed(err) {
@@ -63,7 +63,7 @@ func (v *visit) showRule(status int, data ruleView) {
 				data.Picture = template.URL(picture)
 			}
 		}
-		if v.failed(into(&data.Scans)(v.scansOf(*data.Rule))) {
+		if v.failed(into(&data.Scans)(pages.scansOf(v, *data.Rule))) {
 			return
 		}
 	}
@@ -125,7 +125,7 @@ func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, f
 }
 
 // released are the deletes that a release of a prefix comes to, of the first rules below it too where these go as well.
-func (v *visit) released(owner, prefix string, below bool) ([]client.PlannedRule, error) {
+func (pages rulePages) released(v *visit, owner, prefix string, below bool) ([]client.PlannedRule, error) {
 	plan := []client.PlannedRule{{Do: "delete", Owner: owner, Prefix: prefix}}
 	if !below {
 		return plan, nil
@@ -147,7 +147,7 @@ func (f ruleForm) change() client.PlannedRule {
 }
 
 // scansOf are the scans of a rule in the last days, drawn as its page of statistics draws them.
-func (v *visit) scansOf(r client.StoredRule) (*ruleScans, error) {
+func (pages rulePages) scansOf(v *visit, r client.StoredRule) (*ruleScans, error) {
 	address := url.Values{"rule": {fmt.Sprint(r.ID)}, "days": {ruleDays}, "by": {"day"}}
 	there := *v
 	there.r = v.r.Clone(v.r.Context())
@@ -223,7 +223,7 @@ func (v view) PictureKinds() []string { return slices.Sorted(maps.Keys(pictureKi
 func (v view) Undoes() bool { return v.May("rules") && v.All() }
 
 // ruleCode answers the QR code of a link below a rule's prefix as a file.
-func (c *Console) ruleCode(v *visit) {
+func (pages rulePages) ruleCode(v *visit) {
 	q := v.r.URL.Query()
 	owner, prefix, link := strings.TrimSpace(q.Get("owner")), strings.TrimSpace(q.Get("prefix")), strings.TrimSpace(q.Get("text"))
 	mine, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Prefix: prefix, Limit: 1})
@@ -237,7 +237,7 @@ func (c *Console) ruleCode(v *visit) {
 	data, file := ruleView{Owner: owner, Prefix: prefix, Link: link}, pictureKinds[q.Get("as")]
 	if !strings.HasPrefix(link, prefix) {
 		data.Wrong = v.say("rule.code.below", prefix)
-		v.showRule(http.StatusUnprocessableEntity, data)
+		pages.showRule(v, http.StatusUnprocessableEntity, data)
 		return
 	}
 	var d symbol.Drawing
@@ -247,7 +247,7 @@ func (c *Console) ruleCode(v *visit) {
 	}
 	if err != nil || file.write == nil {
 		data.Wrong = v.say("rule.code.none")
-		v.showRule(http.StatusUnprocessableEntity, data)
+		pages.showRule(v, http.StatusUnprocessableEntity, data)
 		return
 	}
 	_, name, _ := strings.Cut(strings.Trim(link, "/"), "://")

@@ -13,22 +13,21 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// rulePages are the pages about rules.
-func (c *Console) rulePages() map[string]func(*visit) {
+// routes are the pages about rules.
+func (pages rulePages) routes() map[string]func(*visit) {
 	return map[string]func(*visit){
-		"GET /console/rules":         c.rules,
-		"POST /console/rules":        c.selectedRules,
-		"POST /console/rules/undo":   c.undo,
-		"POST /console/rules/do":     c.changeRule,
-		"GET /console/rules/file":    c.confirmFile,
-		"GET /console/rules/code":    c.ruleCode,
-		"GET /console/rules/import":  c.importPage,
-		"POST /console/rules/import": c.importRules,
-		"GET /console/rules/export":  c.exportRules,
-		"GET /console/rules/new":     c.ruleForm,
-		"POST /console/rules/new":    c.saveRule,
-		"GET /console/rules/edit":    c.ruleForm,
-		"POST /console/rules/edit":   c.saveRule,
+		"GET /console/rules":         pages.rules,
+		"POST /console/rules/undo":   pages.undo,
+		"POST /console/rules/do":     pages.changeRule,
+		"GET /console/rules/file":    pages.confirmFile,
+		"GET /console/rules/code":    pages.ruleCode,
+		"GET /console/rules/import":  pages.importPage,
+		"POST /console/rules/import": pages.importRules,
+		"GET /console/rules/export":  pages.exportRules,
+		"GET /console/rules/new":     pages.ruleForm,
+		"POST /console/rules/new":    pages.saveRule,
+		"GET /console/rules/edit":    pages.ruleForm,
+		"POST /console/rules/edit":   pages.saveRule,
 	}
 }
 
@@ -40,12 +39,12 @@ type rulesView struct {
 }
 
 // rules lists rules, or shows what is known of one prefix.
-func (c *Console) rules(v *visit) {
+func (pages rulePages) rules(v *visit) {
 	q := v.r.URL.Query()
 	data := rulesView{Owner: cmp.Or(strings.TrimSpace(q.Get("owner")), v.account()), Prefix: strings.TrimSpace(q.Get("prefix")),
 		Text: strings.TrimSpace(q.Get("text")), State: q.Get("state"), Order: q.Get("order")}
 	if data.Prefix != "" {
-		v.showRule(http.StatusOK, ruleView{Owner: data.Owner, Prefix: data.Prefix})
+		pages.showRule(v, http.StatusOK, ruleView{Owner: data.Owner, Prefix: data.Prefix})
 		return
 	}
 	wanted := client.StoredRuleQuery{Owner: data.Owner, Text: data.Text, State: data.State, Newest: data.Order != "oldest", Limit: pageRows,
@@ -124,7 +123,7 @@ func ofRule(done, owner, prefix string) string {
 
 // changeRule publishes a rule, deletes one after a confirmation, takes one away from an owner whose
 // domain changed hands, or looks for its verification file.
-func (c *Console) changeRule(v *visit) {
+func (pages rulePages) changeRule(v *visit) {
 	data := ruleView{Owner: v.r.FormValue("owner"), Prefix: v.r.FormValue("prefix")}
 	if data.Owner == "" || data.Prefix == "" {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
@@ -143,7 +142,7 @@ func (c *Console) changeRule(v *visit) {
 		_, err = v.api.Rules.Delete(ctx, data.Owner, data.Prefix)
 	case "release":
 		below := v.r.FormValue("below") != ""
-		if !v.releases(data.Owner, data.Prefix, below) {
+		if !pages.releases(v, data.Owner, data.Prefix, below) {
 			return
 		}
 		data.Released = &client.Released{}
@@ -162,15 +161,15 @@ func (c *Console) changeRule(v *visit) {
 	case done != "":
 		v.redirect(ofRule(done, data.Owner, data.Prefix))
 	default:
-		v.showRule(http.StatusOK, data)
+		pages.showRule(v, http.StatusOK, data)
 	}
 }
 
 // releases asks for the name of a prefix that is taken away from its owners, with what would have become of the scans of last week.
-func (v *visit) releases(owner, prefix string, below bool) bool {
+func (pages rulePages) releases(v *visit, owner, prefix string, below bool) bool {
 	var f *foreseen
 	if v.r.FormValue("sure") == "" {
-		plan, err := v.released(owner, prefix, below)
+		plan, err := pages.released(v, owner, prefix, below)
 		if err == nil {
 			f, err = v.foresee(plan...)
 		}
@@ -182,7 +181,7 @@ func (v *visit) releases(owner, prefix string, below bool) bool {
 }
 
 // undo takes a change back.
-func (c *Console) undo(v *visit) {
+func (pages rulePages) undo(v *visit) {
 	seq, err := strconv.ParseInt(v.r.FormValue("seq"), 10, 64)
 	if err != nil {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
@@ -197,7 +196,7 @@ func (c *Console) undo(v *visit) {
 		if plan, found := undoing(history, seq); found {
 			data := ruleView{Owner: plan.Owner, Prefix: prefix, Asks: "undo", Seq: seq}
 			if !v.failed(into(&data.Foreseen)(v.foresee(plan))) {
-				v.showRule(http.StatusOK, data)
+				pages.showRule(v, http.StatusOK, data)
 			}
 			return
 		}
@@ -208,7 +207,7 @@ func (c *Console) undo(v *visit) {
 }
 
 // confirmFile answers the verification file of an account, for whoever puts it on a host.
-func (c *Console) confirmFile(v *visit) {
+func (pages rulePages) confirmFile(v *visit) {
 	a, err := v.api.Accounts.Get(v.ctx(), v.r.URL.Query().Get("owner"))
 	if v.failed(err) {
 		return
@@ -260,7 +259,7 @@ func (f ruleForm) ownRule() client.OwnRule {
 }
 
 // readRuleForm is the form as it was sent, or as the address fills it in.
-func (v *visit) readRuleForm() ruleForm {
+func (pages rulePages) readRuleForm(v *visit) ruleForm {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	f := ruleForm{Owner: text("owner"), Prefix: text("prefix"), Path: text("path"), Target: text("target"), TestLinks: text("links"),
 		Link: text("link"), Revision: text(revisionField), Occupy: text("occupy") != "", Edit: strings.HasSuffix(v.r.URL.Path, "/edit")}
@@ -270,8 +269,8 @@ func (v *visit) readRuleForm() ruleForm {
 }
 
 // ruleForm shows the form of a rule with what the rule would do; with part=tried only the latter.
-func (c *Console) ruleForm(v *visit) {
-	f := v.readRuleForm()
+func (pages rulePages) ruleForm(v *visit) {
+	f := pages.readRuleForm(v)
 	if f.Edit && !v.r.URL.Query().Has("path") {
 		list, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: f.Owner, Prefix: f.Prefix, Limit: 1})
 		if v.failed(err) {
@@ -289,7 +288,7 @@ func (c *Console) ruleForm(v *visit) {
 		}
 	}
 	part := v.r.URL.Query().Get("part") == "tried"
-	if err := v.try(&f, false); v.failed(err) {
+	if err := pages.try(v, &f, false); v.failed(err) {
 		return
 	}
 	if f.Edit && v.r.URL.Query().Has("path") && !part && v.failed(into(&f.Foreseen)(v.foresee(f.change()))) {
@@ -304,16 +303,16 @@ func (c *Console) ruleForm(v *visit) {
 		_, _ = v.w.Write(b.Bytes())
 		return
 	}
-	v.showRuleForm(http.StatusOK, f)
+	pages.showRuleForm(v, http.StatusOK, f)
 }
 
-func (v *visit) showRuleForm(status int, f ruleForm) {
+func (pages rulePages) showRuleForm(v *visit, status int, f ruleForm) {
 	f.Left = v.left(f.Owner)
 	v.show(status, "rule_form", f)
 }
 
 // try finds out what an add would answer, and what the rule would do to a link.
-func (v *visit) try(f *ruleForm, look bool) error {
+func (pages rulePages) try(v *visit, f *ruleForm, look bool) error {
 	if f.Owner == "" || f.Prefix == "" {
 		return nil
 	}
@@ -348,8 +347,8 @@ func (v *visit) try(f *ruleForm, look bool) error {
 }
 
 // saveRule adds a rule, or changes one. Where that is refused, the form is shown with the reason.
-func (c *Console) saveRule(v *visit) {
-	f := v.readRuleForm()
+func (pages rulePages) saveRule(v *visit) {
+	f := pages.readRuleForm(v)
 	if f.Owner == "" || f.Prefix == "" {
 		v.refuse(http.StatusUnprocessableEntity, "", v.say("rule.incomplete"))
 		return
@@ -362,7 +361,7 @@ func (c *Console) saveRule(v *visit) {
 				return
 			}
 			if f.Asks = f.Foreseen != nil && (f.Foreseen.Turned > 0 || f.Foreseen.Cut); f.Asks {
-				v.showRuleForm(http.StatusOK, f)
+				pages.showRuleForm(v, http.StatusOK, f)
 				return
 			}
 		}
@@ -376,10 +375,10 @@ func (c *Console) saveRule(v *visit) {
 		return
 	}
 	v.rejected = newRejectedForm(v.r, v.faultsOf(said))
-	if said.Status == http.StatusUnprocessableEntity && v.try(&f, false) == nil && f.Check != nil && !f.Edit && f.Check.ErrCode == 0 &&
+	if said.Status == http.StatusUnprocessableEntity && pages.try(v, &f, false) == nil && f.Check != nil && !f.Edit && f.Check.ErrCode == 0 &&
 		!f.Check.Vouched {
 		// Only the file can have been missing: it is fetched once more, to show each step.
-		_ = v.try(&f, true)
+		_ = pages.try(v, &f, true)
 	}
-	v.showRuleForm(said.Status, f)
+	pages.showRuleForm(v, said.Status, f)
 }

@@ -11,12 +11,14 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// scanPages are the pages of single scans, and of those who scanned.
-func (c *Console) scanPages() map[string]func(*visit) {
+// routes are the pages of single scans, and of those who scanned.
+func (pages scanPages) routes() map[string]func(*visit) {
 	return map[string]func(*visit){
-		"GET /console/statistics/scans":        c.scans,
-		"POST /console/statistics/scans":       c.eraseUser,
-		"GET /console/statistics/scans/{scan}": c.oneScan,
+		"GET /console/scan":                    pages.scan,
+		"POST /console/scan":                   pages.picture,
+		"GET /console/statistics/scans":        pages.scans,
+		"POST /console/statistics/scans":       pages.eraseUser,
+		"GET /console/statistics/scans/{scan}": pages.oneScan,
 	}
 }
 
@@ -33,7 +35,7 @@ type scansView struct {
 
 // askedScans says which scans the address asks for; ok is false where the name of the code is
 // wrong.
-func (v *visit) askedScans() (s scansView, asked client.ScanFilter, ok bool) {
+func (pages scanPages) askedScans(v *visit) (s scansView, asked client.ScanFilter, ok bool) {
 	text := func(name string) string { return strings.TrimSpace(v.r.URL.Query().Get(name)) }
 	s = scansView{From: text("from"), To: text("to"), User: text("user"), Namespace: text("namespace"), Rule: text("rule"),
 		Code: text("code"), AppID: text("appid"), Owner: cmp.Or(text("owner"), v.account())}
@@ -51,10 +53,10 @@ func (v *visit) askedScans() (s scansView, asked client.ScanFilter, ok bool) {
 }
 
 // scans lists the newest scans, or those that match from the oldest on.
-func (c *Console) scans(v *visit) { v.showScans(http.StatusOK, nil) }
+func (pages scanPages) scans(v *visit) { pages.showScans(v, http.StatusOK, nil) }
 
-func (v *visit) showScans(status int, erased *client.ErasureResult) {
-	data, asked, ok := v.askedScans()
+func (pages scanPages) showScans(v *visit, status int, erased *client.ErasureResult) {
+	data, asked, ok := pages.askedScans(v)
 	if data.Erased = erased; !ok {
 		data.Fault = v.say("scans.code.form")
 		v.show(http.StatusUnprocessableEntity, "scans", data)
@@ -95,14 +97,14 @@ func (v *visit) showScans(status int, erased *client.ErasureResult) {
 }
 
 // oneScan shows one scan.
-func (c *Console) oneScan(v *visit) {
+func (pages scanPages) oneScan(v *visit) {
 	if found, err := v.api.Scans.Get(v.ctx(), v.r.PathValue("scan")); !v.failed(err) {
 		v.show(http.StatusOK, "one-scan", found)
 	}
 }
 
 // eraseUser makes the scans of a user anonymous, after the user was typed once more.
-func (c *Console) eraseUser(v *visit) {
+func (pages scanPages) eraseUser(v *visit) {
 	user, namespace := strings.TrimSpace(v.r.FormValue("user")), strings.TrimSpace(v.r.FormValue("namespace"))
 	if user == "" || v.r.FormValue("did") != "erase" {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
@@ -112,7 +114,7 @@ func (c *Console) eraseUser(v *visit) {
 		return
 	}
 	if scans, err := v.api.Scans.EraseUser(v.ctx(), namespace, user); !v.failed(err) {
-		v.showScans(http.StatusOK, &client.ErasureResult{Scans: scans})
+		pages.showScans(v, http.StatusOK, &client.ErasureResult{Scans: scans})
 	}
 }
 

@@ -55,12 +55,14 @@ func (c *Console) seeAs(v *visit) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	case len(appids) > mostSeenAs:
-		v.showPeople(peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: v.say("seen_as.many", mostSeenAs)})
+		peoplePages{}.showPeople(v,
+			peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: v.say("seen_as.many", mostSeenAs)})
 		return
 	}
 	for _, appid := range appids {
 		if _, err := v.api.Accounts.Get(v.ctx(), appid); err != nil {
-			v.showPeople(peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: v.say("seen_as.unknown", appid)})
+			peoplePages{}.showPeople(v,
+				peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: v.say("seen_as.unknown", appid)})
 			return
 		}
 	}

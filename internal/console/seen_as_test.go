@@ -62,7 +62,7 @@ func TestAnAdminSeesWhatOthersSee(t *testing.T) {
 		t.Errorf("after the end: %d %s", p.Status, p.Body)
 	}
 	p := admin.post("/console/see-as", url.Values{"role": {"viewer"}, "accounts": {"nobody"}})
-	if !strings.Contains(p.Body, `value="nobody"`) || !strings.Contains(p.Body, `aria-describedby="seen-wrong"`) {
+	if !strings.Contains(p.Body, `value="nobody"`) || !strings.Contains(p.Body, `aria-describedby="seen-for-wrong accounts-hint"`) {
 		t.Errorf("an account that is not there: %d %s", p.Status, p.Body)
 	}
 	if p := admin.post("/console/see-as", url.Values{"role": {"admin"}}); p.Status != http.StatusUnprocessableEntity {

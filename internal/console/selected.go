@@ -13,6 +13,10 @@ import (
 // mostSelected is how many rows one form acts on: those of a page.
 const mostSelected = pageRows
 
+func (pages selectedPages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){"POST /console/rules": pages.selectedRules, "POST /console/accounts/selected": pages.selectedAccounts}
+}
+
 // selectedView asks before something is done to several, or says what became of each.
 type selectedView struct {
 	Text   string // what will be done, to how many
@@ -33,7 +37,7 @@ type act func(ctx context.Context, appid, prefix string) error
 
 // actOnSelected asks whether a form is to do something to what was selected, and how many these are, and does it to each by itself: what
 // one refuses, the others get. Selected rows are "owner prefix", or an AppID alone.
-func (v *visit) actOnSelected(acts map[string]act, back string) {
+func (pages selectedPages) actOnSelected(v *visit, acts map[string]act, back string) {
 	_ = v.r.ParseForm()
 	did := v.r.FormValue("did")
 	a, known := acts[did]
@@ -89,8 +93,8 @@ func (v *visit) actOnSelected(acts map[string]act, back string) {
 // Dangerous reports whether what is done cannot be taken back with a click.
 func (d selectedView) Dangerous() bool { return d.Did == "delete" || d.Did == "jump-off" }
 
-func (c *Console) selectedRules(v *visit) {
-	v.actOnSelected(map[string]act{
+func (pages selectedPages) selectedRules(v *visit) {
+	pages.actOnSelected(v, map[string]act{
 		"publish": func(ctx context.Context, appid, prefix string) error {
 			_, err := v.api.Rules.Publish(ctx, appid, prefix)
 			return err
@@ -102,11 +106,11 @@ func (c *Console) selectedRules(v *visit) {
 	}, Root+"/rules")
 }
 
-func (c *Console) selectedAccounts(v *visit) {
+func (pages selectedPages) selectedAccounts(v *visit) {
 	open := func(is bool) act {
 		return func(ctx context.Context, appid, _ string) error {
 			return v.api.Accounts.SetRulesEnabled(ctx, appid, is)
 		}
 	}
-	v.actOnSelected(map[string]act{"jump-on": open(true), "jump-off": open(false)}, Root+"/accounts")
+	pages.actOnSelected(v, map[string]act{"jump-on": open(true), "jump-off": open(false)}, Root+"/accounts")
 }

@@ -22,17 +22,21 @@ type selfView struct {
 	Fault   string
 }
 
-// everyRoute are the pages and forms for people who are signed in, with the page about themselves.
-func (c *Console) everyRoute() map[string]func(*visit) {
-	all := c.routes()
-	all["GET /console/self"], all["POST /console/self"] = c.self, c.changeSelf
-	return all
+func (pages selfPages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/self":              pages.self,
+		"POST /console/self":             pages.changeSelf,
+		"GET /console/sessions":          func(v *visit) { v.c.sessions(v) },
+		"POST /console/sessions":         func(v *visit) { v.c.endSession(v) },
+		"POST /console/preferences/{of}": func(v *visit) { v.c.prefer(v) },
+		"POST /console/see-as":           func(v *visit) { v.c.seeAs(v) },
+	}
 }
 
-func (c *Console) self(v *visit) { c.showSelf(v, http.StatusOK, selfView{}) }
+func (pages selfPages) self(v *visit) { pages.showSelf(v, http.StatusOK, selfView{}) }
 
-func (c *Console) showSelf(v *visit, status int, data selfView) {
-	p, err := c.People.Own(v.r.Context(), v.caller)
+func (pages selfPages) showSelf(v *visit, status int, data selfView) {
+	p, err := v.c.People.Own(v.r.Context(), v.caller)
 	if err != nil && !errors.Is(err, people.ErrNoPerson) {
 		v.failed(err)
 		return
@@ -43,43 +47,43 @@ func (c *Console) showSelf(v *visit, status int, data selfView) {
 
 // changeSelf changes how somebody signs in. They prove who they are once more, and all their other
 // sessions end.
-func (c *Console) changeSelf(v *visit) {
+func (pages selfPages) changeSelf(v *visit) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 32<<10)
 	ctx := accounts.By(v.r.Context(), accounts.Author{Actor: v.caller.Actor})
-	browser := people.Browser{IP: c.ClientIP(v.r), Agent: v.r.UserAgent()}
+	browser := people.Browser{IP: v.c.ClientIP(v.r), Agent: v.r.UserAgent()}
 	proof := people.Attempt{Password: v.r.PostFormValue("password"), Code: v.r.PostFormValue("code")}
 	var text string
 	var err error
 	var data selfView
 	switch v.r.PostFormValue("did") {
 	case "password":
-		text, err = c.People.ChangeOwn(ctx, v.caller, proof, people.Change{Password: new(v.r.PostFormValue("new-password"))}, browser)
+		text, err = v.c.People.ChangeOwn(ctx, v.caller, proof, people.Change{Password: new(v.r.PostFormValue("new-password"))}, browser)
 	case "no-factor":
-		text, err = c.People.ChangeOwn(ctx, v.caller, proof, people.Change{SecondFactor: new("off")}, browser)
+		text, err = v.c.People.ChangeOwn(ctx, v.caller, proof, people.Change{SecondFactor: new("off")}, browser)
 	case "factor":
-		if data.Factor, data.Waits, err = c.People.DrawFactor(ctx, v.caller, proof, browser); err == nil {
+		if data.Factor, data.Waits, err = v.c.People.DrawFactor(ctx, v.caller, proof, browser); err == nil {
 			var picture string
 			picture, err = symbol.ForScreen(data.Factor.URI)
 			data.Picture = template.URL(picture)
 		}
 	case "confirm":
-		text, err = c.People.ConfirmFactor(ctx, v.caller, v.r.PostFormValue("waits"), v.r.PostFormValue("code"), browser)
+		text, err = v.c.People.ConfirmFactor(ctx, v.caller, v.r.PostFormValue("waits"), v.r.PostFormValue("code"), browser)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	switch {
 	case err != nil:
-		c.selfRefused(ctx, v, err)
+		pages.selfRefused(ctx, v, err)
 	case text != "":
-		c.setCookie(v, text, int(people.Longest.Seconds()))
+		v.c.setCookie(v, text, int(people.Longest.Seconds()))
 		v.redirect(Root + "/self?done=self")
 	default:
-		c.showSelf(v, http.StatusOK, data)
+		pages.showSelf(v, http.StatusOK, data)
 	}
 }
 
-func (c *Console) selfRefused(ctx context.Context, v *visit, err error) {
+func (pages selfPages) selfRefused(ctx context.Context, v *visit, err error) {
 	status, fault := http.StatusForbidden, ""
 	invalid, isInvalid := errors.AsType[accounts.Invalid](err)
 	switch {
@@ -100,18 +104,18 @@ func (c *Console) selfRefused(ctx context.Context, v *visit, err error) {
 		status, fault = http.StatusServiceUnavailable, v.say("login.busy")
 		v.w.Header().Set("Retry-After", "5")
 	default:
-		c.Log.ErrorContext(ctx, "a change of one's own sign-in failed", "error", err)
+		v.c.Log.ErrorContext(ctx, "a change of one's own sign-in failed", "error", err)
 		status, fault = http.StatusServiceUnavailable, v.say("fault.store")
 	}
-	c.showSelf(v, status, selfView{Fault: fault})
+	pages.showSelf(v, status, selfView{Fault: fault})
 }
 
 // lacksFactor reports whether somebody must set up a second factor before they may do anything
 // else. For people whom a provider signs in that is the provider's matter; the admin token belongs
 // to no person.
-func (c *Console) lacksFactor(v *visit) bool {
+func (v *visit) lacksFactor() bool {
 	who := v.caller
-	if c.Demanded == nil || who.Session == "" || who.Name == "" || who.Issuer != "" || who.Factor || !c.Demanded(who.Role) {
+	if v.c.Demanded == nil || who.Session == "" || who.Name == "" || who.Issuer != "" || who.Factor || !v.c.Demanded(who.Role) {
 		return false
 	}
 	path := v.r.URL.Path
@@ -119,7 +123,7 @@ func (c *Console) lacksFactor(v *visit) bool {
 }
 
 // setUp leads to the page on which a second factor is set up.
-func (c *Console) setUp(v *visit, stream bool) {
+func (v *visit) setUp(stream bool) {
 	switch {
 	case stream:
 		http.Error(v.w, "set up a second factor first", http.StatusForbidden)

@@ -19,7 +19,7 @@ var lasting = []int{7, 30, 90}
 func (s statisticsView) Lasting() []int { return lasting }
 
 // share makes a link to the chart of this page.
-func (v *visit) share() {
+func (pages numberPages) share(v *visit) {
 	asked := v.question()
 	if asked.Days > 0 {
 		asked.asked.Set("days", strconv.Itoa(asked.Days))
@@ -32,7 +32,7 @@ func (v *visit) share() {
 	one, err := v.api.Charts.Create(v.ctx(), client.NewSharedChart{Title: strings.TrimSpace(v.r.FormValue("title")),
 		Question: asked.asked.Encode(), Days: days})
 	if !v.failed(err) {
-		v.showStatistics(statisticsView{Link: one.URL})
+		pages.showStatistics(v, statisticsView{Link: one.URL})
 	}
 }
 

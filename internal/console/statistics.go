@@ -13,17 +13,14 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// numberPages are the pages of statistics.
-func (c *Console) numberPages() map[string]func(*visit) {
+// routes are the pages of statistics.
+func (pages numberPages) routes() map[string]func(*visit) {
 	return map[string]func(*visit){
-		"GET /console/statistics":         c.statistics,
-		"POST /console/statistics":        c.actOnStatistics,
-		"GET /console/statistics/most":    c.most,
-		"GET /console/statistics/nothing": c.nothing,
-		"GET /console/statistics/{table}": c.download,
-		"GET /console/alarms":             c.alarms,
-		"POST /console/alarms":            c.actOnAlarm,
-		"GET /console/alarms/{alarm}":     c.alarm,
+		"GET /console/statistics":         pages.statistics,
+		"POST /console/statistics":        pages.actOnStatistics,
+		"GET /console/statistics/most":    pages.most,
+		"GET /console/statistics/nothing": pages.nothing,
+		"GET /console/statistics/{table}": pages.download,
 	}
 }
 
@@ -134,10 +131,10 @@ func (s statisticsView) fields(names ...string) url.Values {
 	return kept
 }
 
-func (c *Console) statistics(v *visit) { v.showStatistics(statisticsView{}) }
+func (pages numberPages) statistics(v *visit) { pages.showStatistics(v, statisticsView{}) }
 
 // showStatistics shows the page with what was just done.
-func (v *visit) showStatistics(done statisticsView) {
+func (pages numberPages) showStatistics(v *visit, done statisticsView) {
 	data, err := v.dated()
 	if v.failed(err) {
 		return
@@ -210,12 +207,12 @@ func (v *visit) dated() (statisticsView, error) {
 }
 
 // most shows the most frequent values. The page of statistics brings them after itself: they are added up from every row of its time.
-func (c *Console) most(v *visit) {
+func (pages numberPages) most(v *visit) {
 	data, err := v.dated()
 	if v.failed(err) {
 		return
 	}
-	if list, err := v.boxes(data); !v.failed(err) {
+	if list, err := pages.boxes(v, data); !v.failed(err) {
 		v.show(http.StatusOK, "most", list)
 	}
 }
@@ -226,7 +223,7 @@ func (s statisticsView) Most() string { return Root + "/statistics/most?" + s.as
 const mostMisses = 20
 
 // nothing shows where links were scanned that opened nothing. Pages that show it bring it after themselves.
-func (c *Console) nothing(v *visit) {
+func (pages numberPages) nothing(v *visit) {
 	q := v.r.URL.Query()
 	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: q.Get("from"), To: q.Get("to"),
 		Owner: cmp.Or(q.Get("owner"), v.account()),
@@ -255,7 +252,7 @@ func nothingOf(of url.Values) string {
 }
 
 // boxes are the most frequent values of this time, by several groups.
-func (v *visit) boxes(s statisticsView) (list []box, err error) {
+func (pages numberPages) boxes(v *visit, s statisticsView) (list []box, err error) {
 	for _, group := range boxed {
 		if s.asked.Has(group) || group == s.Group {
 			continue
@@ -275,14 +272,14 @@ func (v *visit) boxes(s statisticsView) (list []box, err error) {
 }
 
 // actOnStatistics counts all scans again, or shares a chart or ends that.
-func (c *Console) actOnStatistics(v *visit) {
+func (pages numberPages) actOnStatistics(v *visit) {
 	switch v.r.FormValue("did") {
 	case "recount":
 		if again, err := v.api.Statistics.Verify(v.ctx()); !v.failed(err) {
-			v.showStatistics(statisticsView{Recount: &again})
+			pages.showStatistics(v, statisticsView{Recount: &again})
 		}
 	case "share":
-		v.share()
+		pages.share(v)
 	case "end":
 		if _, err := v.api.Charts.Revoke(v.ctx(), v.r.FormValue("id")); !v.failed(err) {
 			v.redirect(Root + "/statistics?done=chart.ended#shared")

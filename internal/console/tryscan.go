@@ -32,7 +32,7 @@ type scanView struct {
 func (scanView) Camera() string { return camera.Path() }
 
 // scan says what a text would open, and why. It records nothing.
-func (c *Console) scan(v *visit) {
+func (pages scanPages) scan(v *visit) {
 	v.w.Header().Set("Permissions-Policy", permitting("(self)"))
 	q := v.r.URL.Query()
 	data := scanView{Text: strings.TrimSpace(q.Get("text")), User: q.Get("user"), Source: q.Get("source"),
@@ -99,8 +99,8 @@ const (
 
 // picture reads the code on a picture and shows the page of its text. A script that asks for JSON,
 // as the camera's does, gets the text or what was wrong.
-func (c *Console) picture(v *visit) {
-	text, fault, ok := c.readPicture(v)
+func (pages scanPages) picture(v *visit) {
+	text, fault, ok := v.readPicture()
 	switch {
 	case v.r.Header.Get("Accept") == "application/json" && (ok || fault != ""):
 		said := map[string]string{"text": text}
@@ -119,13 +119,13 @@ func (c *Console) picture(v *visit) {
 // readPicture reads the code on a picture that was sent, and keeps nothing of the picture. It
 // returns the code's text; or, with ok false, the word for what was wrong, or neither where it has
 // answered already.
-func (c *Console) readPicture(v *visit) (text, fault string, ok bool) {
+func (v *visit) readPicture() (text, fault string, ok bool) {
 	// One picture at a time for each person: reading one takes long.
-	whom := v.caller.Actor + " " + v.caller.Session + " " + c.ClientIP(v.r).String()
-	if _, busy := c.decoding.LoadOrStore(whom, true); busy {
+	whom := v.caller.Actor + " " + v.caller.Session + " " + v.c.ClientIP(v.r).String()
+	if _, busy := v.c.decoding.LoadOrStore(whom, true); busy {
 		return "", "busy", false
 	}
-	defer c.decoding.Delete(whom)
+	defer v.c.decoding.Delete(whom)
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostPicture+64<<10)
 	file, _, err := v.r.FormFile("picture")
 	if _, long := errors.AsType[*http.MaxBytesError](err); long {
@@ -148,7 +148,7 @@ func (c *Console) readPicture(v *visit) (text, fault string, ok bool) {
 	}
 	// A picture of mostPixels takes some hundred MB while it is read: so one at a time is read for
 	// everybody together.
-	done, err := c.reading.Take(v.r.Context(), 1, 0)
+	done, err := v.c.reading.Take(v.r.Context(), 1, 0)
 	if err != nil {
 		return "", "", false
 	}
