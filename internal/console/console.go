@@ -320,6 +320,9 @@ func (v *visit) show(status int, name string, data any) {
 	if cookie, err := v.r.Cookie("qrjump_theme"); err == nil && (cookie.Value == "light" || cookie.Value == "dark") {
 		s.Theme = cookie.Value
 	}
+	if theme := v.r.URL.Query().Get("theme"); theme == "light" || theme == "dark" {
+		s.Theme = theme
+	}
 	if done := v.r.URL.Query().Get("done"); done != "" && v.Has("done."+done) {
 		s.Note = v.say("done." + done)
 	}

@@ -132,7 +132,7 @@ var pages = []struct {
 	method, path string
 	least        operations.Role
 }{
-	{"GET", "/console/home", operations.Viewer},
+	{"GET", "/console/home", operations.Viewer}, {"GET", "/console/components", operations.Viewer},
 	{"GET", "/console/gs1", operations.Viewer}, {"GET", "/console/gs1/key", operations.Viewer},
 	{"POST", "/console/gs1/key", operations.Rules}, {"POST", "/console/gs1/hand-over", operations.Operator},
 	{"GET", "/console/gs1/symbol?key=01/09506000134352&text=(01)09506000134352&kind=gs1-qr&module=0.5mm&as=svg", operations.Viewer},

@@ -208,6 +208,7 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/search"}, {path: "/console/search?q=e", tells: true},
 	{path: "/console/search?q=STRANGER&account=STRANGER", tells: true},
 	{path: "/console/home?account=shop", tells: true}, {path: "/console/orders?account=press", tells: true},
+	{path: "/console/components", judged: true}, {path: "/console/components?theme=dark"},
 	{path: "/console/self"}, {path: "/console/sessions"}, {path: "/console/nowhere"},
 }
 

@@ -4,27 +4,28 @@ import "maps"
 
 // The groups of pages. Each has the handlers of its pages and what only these need; what a handler works with is its visit.
 type (
-	accountPages  struct{}
-	agreePages    struct{}
-	alarmPages    struct{}
-	appPages      struct{}
-	bulkPages     struct{}
-	callPages     struct{}
-	codePages     struct{}
-	emulatorPages struct{}
-	findPages     struct{}
-	gs1Pages      struct{}
-	homePages     struct{}
-	numberPages   struct{}
-	operatePages  struct{}
-	orderPages    struct{}
-	packagePages  struct{}
-	peoplePages   struct{}
-	platformPages struct{}
-	rulePages     struct{}
-	scanPages     struct{}
-	selectedPages struct{}
-	selfPages     struct{}
+	accountPages   struct{}
+	agreePages     struct{}
+	alarmPages     struct{}
+	appPages       struct{}
+	bulkPages      struct{}
+	callPages      struct{}
+	codePages      struct{}
+	componentPages struct{}
+	emulatorPages  struct{}
+	findPages      struct{}
+	gs1Pages       struct{}
+	homePages      struct{}
+	numberPages    struct{}
+	operatePages   struct{}
+	orderPages     struct{}
+	packagePages   struct{}
+	peoplePages    struct{}
+	platformPages  struct{}
+	rulePages      struct{}
+	scanPages      struct{}
+	selectedPages  struct{}
+	selfPages      struct{}
 )
 
 // pageGroup is a group of pages: its handlers for people who are signed in, by their patterns.
@@ -32,8 +33,8 @@ type pageGroup interface {
 	routes() map[string]func(*visit)
 }
 
-var pageGroups = []pageGroup{accountPages{}, agreePages{}, alarmPages{}, appPages{}, bulkPages{}, callPages{}, codePages{}, emulatorPages{},
-	findPages{}, gs1Pages{}, homePages{}, numberPages{}, operatePages{}, orderPages{}, packagePages{}, peoplePages{}, platformPages{},
+var pageGroups = []pageGroup{accountPages{}, agreePages{}, alarmPages{}, appPages{}, bulkPages{}, callPages{}, codePages{}, componentPages{},
+	emulatorPages{}, findPages{}, gs1Pages{}, homePages{}, numberPages{}, operatePages{}, orderPages{}, packagePages{}, peoplePages{}, platformPages{},
 	rulePages{}, scanPages{}, selectedPages{}, selfPages{}}
 
 // routes returns the handlers of all groups, by their patterns.
