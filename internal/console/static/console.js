@@ -36,7 +36,7 @@ const sortable = table => {
   if (!body || body.rows.length < 2 || body.querySelector('[colspan], [rowspan]') || table.id === 'calls') return;
   heads.forEach((head, i) => {
     const name = head.textContent.trim();
-    if (!name || head.querySelector('input')) return;
+    if (!name || head.querySelector('.hide')) return; // a column of boxes
     const button = document.createElement('button');
     button.type = 'button';
     button.className = 'sorts';
