@@ -1,4 +1,4 @@
-// Package console knows the pages for people who develop with this server, or run it. Everything
+// Package console serves the pages for people who develop with this server, or run it. Everything
 // that they show and do goes through the admin API.
 package console
 
