@@ -40,28 +40,28 @@ type LabelPlan struct {
 
 // LabelDrawing says how labels are drawn. A field that is left out has its usual value.
 type LabelDrawing struct {
-	Kind       string   `json:"kind,omitempty" doc:"qr, datamatrix, matrix, both, gs1-qr, gs1-datamatrix or gs1-digital-link; left out: qr"`
-	Module     string   `json:"module,omitempty" doc:"side of a module, rounded to whole dots of the printer; left out: 0.4mm"`
-	DPI        int      `json:"dpi,omitempty" doc:"dots an inch of the printer; left out: 300"`
-	Level      string   `json:"level,omitempty" doc:"how much of a QR code may be damaged: L, M, Q or H; left out: Q"`
-	Quiet      *int     `json:"quiet,omitempty" doc:"quiet zone in modules; left out: what the symbol's standard demands"`
-	Lines      []string `json:"lines,omitempty" maxItems:"10" doc:"lines for people; {serial}, {text}, {index} and {batch} are replaced"`
-	LineHeight string   `json:"line_height,omitempty" doc:"size of the lines; left out: 2mm"`
-	Beside     bool     `json:"beside,omitempty" doc:"the lines stand to the right of the symbol"`
-	Colour     string   `json:"colour,omitempty" doc:"of the ink, #RRGGBB; left out: black"`
-	Background string   `json:"background,omitempty" doc:"#RRGGBB; left out: white"`
-	Sheet      string   `json:"sheet,omitempty" doc:"name of a sheet of labels that is bought, l7160 or a4-24; what is said besides changes it"`
-	Page       string   `json:"page,omitempty" doc:"paper of sheets: a4, or as in 100x150mm; left out: a4"`
-	Columns    int      `json:"columns,omitempty" doc:"left out: 4, or as many as there is room for where label or pitch is given"`
-	Rows       int      `json:"rows,omitempty" doc:"left out: 10, or as columns"`
-	Label      string   `json:"label,omitempty" doc:"size of a label, 63.5x38.1mm; left out: what the paper gives"`
-	Pitch      string   `json:"pitch,omitempty" doc:"from one label to the next, 66.04x38.1mm; left out: label and gap"`
-	Margin     string   `json:"margin,omitempty" doc:"one, two or four lengths as in CSS, 15.1mm,7.2mm; left out: 10mm"`
-	Gap        string   `json:"gap,omitempty" doc:"between two labels: one length, or horizontal and vertical; left out: 0mm"`
-	StartAt    int      `json:"start_at,omitempty" minimum:"0" doc:"the label of the first page that is printed first, from 1; left out: 1"`
-	Offset     string   `json:"offset,omitempty" doc:"by how much all is moved to the right and down, -0.5mm,1mm; left out: not at all"`
-	CropMarks  bool     `json:"crop_marks,omitempty" doc:"short lines in the margin where the paper is cut"`
-	Footer     string   `json:"footer,omitempty" maxLength:"200" doc:"a line in the lower margin; {batch}, {from}, {to} and {page} are replaced"`
+	Kind         string   `json:"kind,omitempty" doc:"qr, datamatrix, matrix, both, gs1-qr, gs1-datamatrix or gs1-digital-link; left out: qr"`
+	Module       string   `json:"module,omitempty" doc:"side of a module, rounded to whole dots of the printer; left out: 0.4mm"`
+	DPI          int      `json:"dpi,omitempty" doc:"dots an inch of the printer; left out: 300"`
+	Level        string   `json:"level,omitempty" doc:"how much of a QR code may be damaged: L, M, Q or H; left out: Q"`
+	Quiet        *int     `json:"quiet,omitempty" doc:"quiet zone in modules; left out: what the symbol's standard demands"`
+	Lines        []string `json:"lines,omitempty" maxItems:"10" doc:"lines for people; {serial}, {text}, {index} and {batch} are replaced"`
+	LineHeight   string   `json:"line_height,omitempty" doc:"size of the lines; left out: 2mm"`
+	TextPosition string   `json:"text_position,omitempty" enum:"below,right" doc:"where the lines stand, below the symbol or to its right; left out: below"`
+	Colour       string   `json:"colour,omitempty" doc:"of the ink, #RRGGBB; left out: black"`
+	Background   string   `json:"background,omitempty" doc:"#RRGGBB; left out: white"`
+	Sheet        string   `json:"sheet,omitempty" doc:"name of a sheet of labels that is bought, l7160 or a4-24; what is said besides changes it"`
+	Page         string   `json:"page,omitempty" doc:"paper of sheets: a4, or as in 100x150mm; left out: a4"`
+	Columns      int      `json:"columns,omitempty" doc:"left out: 4, or as many as there is room for where label or pitch is given"`
+	Rows         int      `json:"rows,omitempty" doc:"left out: 10, or as columns"`
+	Label        string   `json:"label,omitempty" doc:"size of a label, 63.5x38.1mm; left out: what the paper gives"`
+	Pitch        string   `json:"pitch,omitempty" doc:"from one label to the next, 66.04x38.1mm; left out: label and gap"`
+	Margin       string   `json:"margin,omitempty" doc:"one, two or four lengths as in CSS, 15.1mm,7.2mm; left out: 10mm"`
+	Gap          string   `json:"gap,omitempty" doc:"between two labels: one length, or horizontal and vertical; left out: 0mm"`
+	StartAt      int      `json:"start_at,omitempty" minimum:"0" doc:"the label of the first page that is printed first, from 1; left out: 1"`
+	Offset       string   `json:"offset,omitempty" doc:"by how much all is moved to the right and down, -0.5mm,1mm; left out: not at all"`
+	CropMarks    bool     `json:"crop_marks,omitempty" doc:"short lines in the margin where the paper is cut"`
+	Footer       string   `json:"footer,omitempty" maxLength:"200" doc:"a line in the lower margin; {batch}, {from}, {to} and {page} are replaced"`
 }
 
 // Package says which codes were handed to which printer.

@@ -82,7 +82,7 @@ want 'qrjump health --data /var/lib/qrjump | grep -q ready'
 
 step "apply for codes"
 export QRJUMP_DATA=/var/lib/qrjump
-qrjump account put wxbrand --kind service_account --secret the-secret-of-the-brand --certified --feature +marketcode >/dev/null
+qrjump account set wxbrand --kind service_account --secret the-secret-of-the-brand --certified --feature +marketcode >/dev/null
 applied=$(qrjump batch apply 10000 --isv first-order --appid wxbrand --secret the-secret-of-the-brand)
 echo "$applied"
 batch=$(grep -oE '[0-9]{9}' <<<"$applied" | head -n 1)

@@ -58,7 +58,10 @@ func emptyFor(s *session, operator *client.Client, did, appid string, found int)
 	return aboutAccount(s, operator, did, appid, err)
 }
 
-type accountList struct{ operator }
+type accountList struct {
+	operator
+	WaitingLinks bool
+}
 
 // Run lists all accounts, page by page.
 func (c *accountList) Run(s *session, qrjump *client.Client) error {
@@ -66,12 +69,34 @@ func (c *accountList) Run(s *session, qrjump *client.Client) error {
 	all, err := everyPage(page, func(after client.Account) ([]client.Account, error) {
 		return qrjump.Accounts.List(s.ctx, after.AppID, page)
 	})
-	return listing[client.Account]{name: "accounts",
+	more := ""
+	if c.WaitingLinks && err == nil {
+		all, err = withWaitingLinks(s, qrjump, all)
+		more = said("account.see_account_show")
+	}
+	return listing[client.Account]{name: "accounts", none: said("account.no_account"), more: more,
 		heads: []string{"APPID", "KIND", "SUBJECT", "CERTIFIED", "VERSIONS", "JUMP", "NAME"},
 		row: func(a client.Account) []string {
 			return []string{a.AppID, a.Kind, a.Subject, yesNo(a.Certified), orDash(strings.Join(a.Versions, " ")),
 				onOff(a.JumpOpen), a.Name}
 		}}.print(s, c.outputFlags, all, failed("list", "accounts", err))
+}
+
+// withWaitingLinks returns the accounts that have a link, or the end of one, that an administrator has to answer.
+func withWaitingLinks(s *session, qrjump *client.Client, all []client.Account) (list []client.Account, err error) {
+	for _, a := range all {
+		if a.Kind == "mini_program" {
+			continue
+		}
+		links, err := qrjump.Links.List(s.ctx, a.AppID)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(links, func(l client.AccountLink) bool { return l.Waits() != "" }) {
+			list = append(list, a)
+		}
+	}
+	return list, nil
 }
 
 func orDash(s string) string {
@@ -90,23 +115,91 @@ func onOff(b bool) string {
 
 type accountShow struct {
 	operator
-	AppID string `arg:"" name:"appid"`
+	AppID     string `arg:"" name:"appid"`
+	User      string
+	Namespace string `placeholder:"NAME"`
 }
 
-// Run shows one account.
+// accountSections are an account, and what other resources have of it.
+type accountSections struct {
+	client.Account
+	PublishesLeft  int                   `json:"publishes_left"`
+	Authorizations []client.Holding      `json:"authorizations"`
+	Links          []client.AccountLink  `json:"links"`
+	Notices        []client.Notification `json:"notices"`
+	OpenID         string                `json:"openid,omitempty"`
+}
+
+// Run shows one account with its permissions, platforms, links and notices.
 func (c *accountShow) Run(s *session, qrjump *client.Client) error {
-	a, err := qrjump.Accounts.Get(s.ctx, c.AppID)
-	if err != nil {
+	a := accountSections{Authorizations: []client.Holding{}, Links: []client.AccountLink{}, Notices: []client.Notification{}}
+	var abilities []client.Ability
+	var err error
+	if a.Account, err = qrjump.Accounts.Get(s.ctx, c.AppID); err != nil {
 		return aboutAccount(s, qrjump, "show", c.AppID, err)
 	}
-	abilities, err := qrjump.Accounts.ListAbilities(s.ctx, c.AppID)
-	if err != nil {
-		return failed("show", c.AppID, err)
+	for _, read := range []func() error{
+		func() (err error) { abilities, err = qrjump.Accounts.ListAbilities(s.ctx, c.AppID); return err },
+		func() (err error) { a.PublishesLeft, err = qrjump.Accounts.GetQuota(s.ctx, c.AppID); return err },
+		func() (err error) {
+			a.Authorizations, err = qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
+			return err
+		},
+		func() (err error) { a.Notices, err = qrjump.Accounts.ListNotifications(s.ctx, c.AppID, 0); return err },
+		func() (err error) {
+			if a.Kind != "mini_program" {
+				a.Links, err = qrjump.Links.List(s.ctx, c.AppID)
+			}
+			return err
+		},
+		func() (err error) {
+			if c.User != "" {
+				a.OpenID, err = qrjump.Accounts.GetOpenID(s.ctx, c.AppID, c.User, c.Namespace)
+			}
+			return err
+		},
+	} {
+		if err := read(); err != nil {
+			return failed("show", c.AppID, err)
+		}
 	}
 	return c.print(s, a, func(w io.Writer) {
-		printAccount(w, a)
+		printAccount(w, a.Account)
+		printFields(w, [2]string{"publishes left", number(int64(a.PublishesLeft))}, [2]string{"openid", a.OpenID})
 		printAbilities(w, a.AppID, abilities)
+		a.printSections(w)
 	})
+}
+
+// printSections prints a table of each section that is not empty, with the newest last.
+func (a *accountSections) printSections(w io.Writer) {
+	section := func(title string, heads []string, rows [][]string) {
+		if len(rows) > 0 {
+			fmt.Fprintln(w)
+			tell(w, title)
+			printTable(w, heads, rows)
+		}
+	}
+	var held, linked, told [][]string
+	for _, h := range a.Authorizations {
+		held = append(held, []string{h.Component, sets(h.PermissionSets), when(h.GrantedAt)})
+	}
+	waiting := ""
+	for _, l := range a.Links {
+		linked = append(linked, []string{l.MiniProgram, l.Name, linkState(l), when(l.CreatedAt)})
+		if side := l.Waits(); side != "" {
+			waiting = said("account.answer_with_confirm_link", plain(a.AppID), plain(l.MiniProgram), side)
+		}
+	}
+	for _, n := range slices.Backward(a.Notices) {
+		told = append(told, []string{when(n.At), n.Kind, n.Prefix, n.Reason})
+	}
+	section("account.authorizations", []string{"PLATFORM", "PERMISSION SETS", "SINCE"}, held)
+	section("account.links", []string{"MINI PROGRAM", "NAME", "STATE", "SINCE"}, linked)
+	if waiting != "" {
+		fmt.Fprintln(w, waiting)
+	}
+	section("account.notices", []string{"AT", "WHAT", "PREFIX", "REASON"}, told)
 }
 
 // printAbilities says what an account may do, what is missing where it may not, and the command that mends each.
@@ -159,7 +252,7 @@ func printAccount(w io.Writer, a client.Account) {
 		[2]string{"file", a.ConfirmFile.Name + " with " + a.ConfirmFile.Content}, [2]string{"created", when(a.CreatedAt)})
 }
 
-type accountPut struct {
+type accountSet struct {
 	operator
 	AppID     string  `arg:"" name:"appid"`
 	Kind      *string `enum:"mini_program,service_account,subscription_account" placeholder:"KIND"`
@@ -205,7 +298,7 @@ func changedFeatures(have, changes []string) ([]string, error) {
 
 // Run puts what is there with what the flags say: one flag changes one thing, and nothing
 // at all where somebody else changed the account since it was read.
-func (c *accountPut) Run(s *session, qrjump *client.Client) error {
+func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	want := client.AccountPut{JumpOpen: true}
 	did, ctx := said("account.created", c.AppID), client.IfNone(s.ctx)
 	old, err := qrjump.Accounts.Get(s.ctx, c.AppID)
@@ -214,7 +307,7 @@ func (c *accountPut) Run(s *session, qrjump *client.Client) error {
 	case err == nil:
 		want, did, ctx = old.Put(), said("account.changed", c.AppID), client.IfMatch(s.ctx, old.Revision)
 	case !ok || missing.Status != http.StatusNotFound:
-		return failed("put", c.AppID, err)
+		return failed("set", c.AppID, err)
 	case c.Kind == nil:
 		return misused("account.account_is_new_say_its", c.AppID)
 	}
@@ -246,7 +339,7 @@ func (c *accountPut) Run(s *session, qrjump *client.Client) error {
 	if c.Linked != nil {
 		want.Linked = c.Linked
 	}
-	err = failed("put", c.AppID, unlessOvertaken("qrjump account show "+c.AppID, qrjump.Accounts.Set(ctx, c.AppID, want)))
+	err = failed("set", c.AppID, unlessOvertaken("qrjump account show "+c.AppID, qrjump.Accounts.Set(ctx, c.AppID, want)))
 	if isProblem(err, http.StatusUnprocessableEntity) {
 		err = fmt.Errorf("%w%s", err, nearAccount(s, qrjump, c.Linked...))
 	}
@@ -379,35 +472,23 @@ func (c *accountEndTokens) Run(s *session, qrjump *client.Client) error {
 		said("account.no_token_is_left_of", c.AppID))
 }
 
-type accountJump struct {
+type accountRules struct {
 	operator
+	State string `arg:"" enum:"enable,disable"`
 	AppID string `arg:"" name:"appid"`
-	State string `arg:"" enum:"on,off"`
 	ending
 }
 
 // Run switches all rules of an account.
-func (c *accountJump) Run(s *session, qrjump *client.Client) error {
-	if c.State == "off" {
+func (c *accountRules) Run(s *session, qrjump *client.Client) error {
+	if c.State == "disable" {
 		if err := c.confirmed(s, said("account.rules_stop", plain(c.AppID))); err != nil {
 			return err
 		}
 	}
-	err := qrjump.Accounts.SetRulesEnabled(s.ctx, c.AppID, c.State == "on")
-	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "switch "+c.State, c.AppID, err),
-		said("account.jumping_is", c.State, c.AppID))
-}
-
-type accountQuota struct {
-	operator
-	AppID string `arg:"" name:"appid"`
-}
-
-// Run says how many publishes are left.
-func (c *accountQuota) Run(s *session, qrjump *client.Client) error {
-	left, err := qrjump.Accounts.GetQuota(s.ctx, c.AppID)
-	return c.outcome(s, map[string]any{"publishes_left": left}, aboutAccount(s, qrjump, said("account.quota_of"), c.AppID, err),
-		"account.has_left_this_month", plain(c.AppID), counted(left, "publish"))
+	err := qrjump.Accounts.SetRulesEnabled(s.ctx, c.AppID, c.State == "enable")
+	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, c.State, c.AppID, err),
+		said("account.rules."+c.State, c.AppID))
 }
 
 type accountToken struct{ member }
@@ -419,18 +500,4 @@ func (c *accountToken) Run(s *session, wire *client.Client) error {
 		return failed(said("account.token_of"), c.AppID, err)
 	}
 	return c.outcome(s, token, nil, "plain", token.AccessToken)
-}
-
-type accountOpenID struct {
-	operator
-	AppID     string `arg:"" name:"appid"`
-	User      string `arg:""`
-	Namespace string `placeholder:"NAME"`
-}
-
-// Run says by which openid an account knows a user.
-func (c *accountOpenID) Run(s *session, qrjump *client.Client) error {
-	id, err := qrjump.Accounts.GetOpenID(s.ctx, c.AppID, c.User, c.Namespace)
-	return c.outcome(s, map[string]any{"openid": id}, aboutAccount(s, qrjump, said("account.openid_of")+c.User+" under", c.AppID, err),
-		"plain", id)
 }

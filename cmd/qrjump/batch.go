@@ -121,24 +121,29 @@ func countedCodes(n int64) string { return counted(int(n), "code") }
 type batchApply struct {
 	member
 	adminFlags
-	Count int64  `arg:""`
-	ISV   string `name:"isv" required:"" placeholder:"ID"`
+	Count       int64  `arg:""`
+	ISV         string `name:"isv" required:"" placeholder:"ID"`
+	ForApproval bool
 	templateFlags
 }
 
 // templateFlags say how the texts of codes are written.
 type templateFlags struct {
-	Text   string `placeholder:"TEMPLATE"`
-	GTIN   string `name:"gtin" placeholder:"GTIN"`
-	Given  string `placeholder:"DIGITS"`
-	Weak   bool
-	DryRun bool
+	Text           string `placeholder:"TEMPLATE"`
+	GTIN           string `name:"gtin" placeholder:"GTIN"`
+	FixedDigits    string `placeholder:"DIGITS"`
+	AllowGuessable bool
+	DryRun         bool
 }
 
 // Run applies for codes.
-func (c *batchApply) Run(s *session, wire *client.Client) error {
-	if c.templateFlags != (templateFlags{}) {
-		return c.byTemplate(s)
+func (c *batchApply) Run(s *session) error {
+	if c.ForApproval || c.templateFlags != (templateFlags{}) {
+		return c.order(s)
+	}
+	wire, err := c.client(s)
+	if err != nil {
+		return err
 	}
 	id, err := wire.Wire.ApplyCodes(s.ctx, c.Count, c.ISV)
 	return c.outcome(s, map[string]any{"application_id": id, "isv_application_id": c.ISV},
@@ -146,8 +151,8 @@ func (c *batchApply) Run(s *session, wire *client.Client) error {
 		"batch.application_how_far_it_is", id, id)
 }
 
-// byTemplate applies for codes with texts of their own form, which only the operator's API takes.
-func (c *batchApply) byTemplate(s *session) error {
+// order places an order by the admin API: another person may have to approve it, and only the admin API takes templates of texts.
+func (c *batchApply) order(s *session) error {
 	if c.AppID == "" {
 		return misused("batch.whose_codes_give_appid")
 	}
@@ -160,7 +165,7 @@ func (c *batchApply) byTemplate(s *session) error {
 
 // place orders codes whose texts are written as the flags say.
 func (f templateFlags) place(s *session, o outputFlags, operator *client.Client, appid string, put client.OrderPut) error {
-	put.Text, put.GTIN, put.Given, put.Weak, put.DryRun = f.Text, f.GTIN, f.Given, f.Weak, f.DryRun
+	put.Text, put.GTIN, put.Given, put.Weak, put.DryRun = f.Text, f.GTIN, f.FixedDigits, f.AllowGuessable, f.DryRun
 	one, err := operator.Orders.Create(s.ctx, appid, put)
 	switch {
 	case err != nil:
@@ -374,18 +379,18 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 	return n, nil
 }
 
-type batchWithdraw struct {
+type batchDeactivate struct {
 	operator
 	selectedCodes
 	ending
 }
 
 // Run makes codes not active any more.
-func (c *batchWithdraw) Run(s *session) error {
-	withdraw := func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
+func (c *batchDeactivate) Run(s *session) error {
+	deactivate := func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.Codes.Deactivate(s.ctx, c.ID, time.Time{}, change)
 	}
-	return c.change(s, c.operator, &c.ending, "withdraw", withdraw)
+	return c.change(s, c.operator, &c.ending, "deactivate", deactivate)
 }
 
 type batchRetarget struct {

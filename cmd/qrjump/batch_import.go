@@ -16,16 +16,19 @@ import (
 
 type batchImport struct {
 	operator
-	Files       []string `arg:"" name:"file" file:"in"`
-	Account     string   `required:"" placeholder:"APPID"`
-	ISV         string   `name:"isv" required:"" placeholder:"ID"`
-	Application int64    `placeholder:"ID"`
-	Count       int64    `placeholder:"N"`
-	Text        string   `placeholder:"TEMPLATE"`
-	GTIN        string   `name:"gtin" placeholder:"GTIN"`
-	Given       string   `placeholder:"DIGITS"`
-	Weak        bool
-	Actor       string `placeholder:"WHO"`
+	Files          []string `arg:"" name:"file|range" file:"in" absent:""`
+	Account        string   `placeholder:"APPID"`
+	ISV            string   `name:"isv" placeholder:"ID"`
+	Undo           int64    `placeholder:"ID"`
+	Note           string   `placeholder:"TEXT"`
+	Application    int64    `placeholder:"ID"`
+	Count          int64    `placeholder:"N"`
+	Text           string   `placeholder:"TEMPLATE"`
+	GTIN           string   `name:"gtin" placeholder:"GTIN"`
+	FixedDigits    string   `placeholder:"DIGITS"`
+	AllowGuessable bool
+	Actor          string `placeholder:"WHO"`
+	ending
 }
 
 // importAtOnce is how many lines a call brings: other writers wait for its transaction.
@@ -40,8 +43,14 @@ type importPart struct {
 // Run looks through the files, begins the batch, and brings some thousand codes a call.
 // The same files again change nothing, so a run that broke off is repeated.
 func (c *batchImport) Run(s *session) error {
-	begin := client.NewImport{ISV: c.ISV, ID: c.Application, Count: c.Count, Actor: c.Actor, Text: c.Text, GTIN: c.GTIN, Given: c.Given,
-		Weak: c.Weak}
+	if c.Undo != 0 {
+		return c.undo(s)
+	}
+	if c.Account == "" || c.ISV == "" {
+		return misused("batch_import.whose_codes_give_account")
+	}
+	begin := client.NewImport{ISV: c.ISV, ID: c.Application, Count: c.Count, Actor: c.Actor, Text: c.Text, GTIN: c.GTIN,
+		Given: c.FixedDigits, Weak: c.AllowGuessable}
 	parts, lines, err := c.look(s, &begin)
 	if err != nil {
 		return err
@@ -181,18 +190,9 @@ func someLines(in *bufio.Reader, most int) (text []byte, err error) {
 	return text, nil
 }
 
-type batchTakeBack struct {
-	operator
-	ID    int64    `arg:"" name:"id"`
-	Range []string `arg:"" name:"range"`
-	Note  string   `placeholder:"TEXT"`
-	Actor string   `placeholder:"WHO"`
-	ending
-}
-
-// Run takes codes back, some thousand a call.
-func (c *batchTakeBack) Run(s *session) error {
-	want, all, err := parseRange(c.Range)
+// undo deletes imported codes, some thousand a call.
+func (c *batchImport) undo(s *session) error {
+	want, all, err := parseRange(c.Files)
 	if err != nil {
 		return err
 	}
@@ -200,25 +200,24 @@ func (c *batchTakeBack) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	b, err := qrjump.Batches.Get(s.ctx, c.ID)
+	b, err := qrjump.Batches.Get(s.ctx, c.Undo)
 	if err != nil {
-		return aboutBatch(said("batch_import.take_back"), c.ID, err)
+		return aboutBatch(said("batch_import.take_back"), c.Undo, err)
 	}
 	if all {
 		want = client.CodeRange{To: b.Count - 1}
 	}
-	if err := c.confirmed(s, said("batch_import.codes_go", countedCodes(want.Len()), c.ID)); err != nil {
+	if err := c.confirmed(s, said("batch_import.codes_go", countedCodes(want.Len()), c.Undo)); err != nil {
 		return err
 	}
 	progress := newBar(s, min(want.Len(), b.Arrived), said("batch_import.taking_back"))
 	defer progress.end()
 	var taken int64
 	for {
-		done, err := qrjump.Batches.UndoImport(s.ctx, c.ID, client.ImportToTakeBack{From: want.From, To: want.To, Note: c.Note,
-			Actor: c.Actor})
+		done, err := qrjump.Batches.UndoImport(s.ctx, c.Undo, client.ImportToTakeBack{From: want.From, To: want.To, Note: c.Note, Actor: c.Actor})
 		if err != nil {
 			progress.end()
-			err = aboutBatch(said("batch_import.take_back"), c.ID, err)
+			err = aboutBatch(said("batch_import.take_back"), c.Undo, err)
 			if taken > 0 {
 				err = advised{error: err, next: countedCodes(taken) + said("batch_import.were_taken_back_before_that")}
 			}
@@ -230,12 +229,12 @@ func (c *batchTakeBack) Run(s *session) error {
 			continue
 		}
 		progress.end()
-		return c.print(s, map[string]any{"application_id": c.ID, "taken": taken, "have": done.Have}, func(w io.Writer) {
+		return c.print(s, map[string]any{"application_id": c.Undo, "taken": taken, "have": done.Have}, func(w io.Writer) {
 			if all || want.Len() == b.Count {
-				tell(w, "batch_import.took_back_of_the_application", countedCodes(taken), c.ID)
+				tell(w, "batch_import.took_back_of_the_application", countedCodes(taken), c.Undo)
 				return
 			}
-			tell(w, "batch_import.took_back_of_are_still", countedCodes(taken), c.ID, done.Have)
+			tell(w, "batch_import.took_back_of_are_still", countedCodes(taken), c.Undo, done.Have)
 		})
 	}
 }

@@ -4,19 +4,6 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-type batchOrder struct {
-	operator
-	AppID string `arg:"" name:"appid"`
-	Count int64  `arg:""`
-	ISV   string `name:"isv" required:"" placeholder:"ID"`
-	templateFlags
-}
-
-// Run asks for codes of an account.
-func (c *batchOrder) Run(s *session, qrjump *client.Client) error {
-	return c.place(s, c.outputFlags, qrjump, c.AppID, client.OrderPut{Count: c.Count, ISV: c.ISV})
-}
-
 // orderState says how far an order is, and what to do next.
 func orderState(o client.Order) string {
 	switch o.State {
@@ -31,23 +18,31 @@ func orderState(o client.Order) string {
 	return said("batch_order.application_next_qrjump_batch_schedule", o.ApplicationID)
 }
 
-type batchDecide struct {
+// orderDecision names the order that was read.
+type orderDecision struct {
 	operator
 	AppID    string `arg:"" name:"appid"`
 	Revision string `arg:""`
 	ISV      string `name:"isv" required:"" placeholder:"ID"`
-	Agree    bool   `xor:"decision" required:""`
-	Refuse   bool   `xor:"decision" required:""`
 }
 
-// Run agrees to the order that was read, or refuses it.
-func (c *batchDecide) Run(s *session, qrjump *client.Client) error {
-	one, err := qrjump.Orders.Decide(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision, Agree: c.Agree})
+func (c *orderDecision) decide(s *session, qrjump *client.Client, agree bool) error {
+	one, err := qrjump.Orders.Decide(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision, Agree: agree})
 	if err != nil {
 		return failed(said("batch_order.decide_order")+c.ISV+" of", c.AppID, err)
 	}
 	return c.outcome(s, one, nil, "plain", orderState(one))
 }
+
+type batchApprove struct{ orderDecision }
+
+// Run approves the order: its codes are made.
+func (c *batchApprove) Run(s *session, qrjump *client.Client) error { return c.decide(s, qrjump, true) }
+
+type batchReject struct{ orderDecision }
+
+// Run rejects the order.
+func (c *batchReject) Run(s *session, qrjump *client.Client) error { return c.decide(s, qrjump, false) }
 
 type batchOrders struct {
 	operator

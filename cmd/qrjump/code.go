@@ -235,7 +235,7 @@ func (c *selectedCodes) codes(s *session) ([]string, error) {
 // before says how it was with codes that a change left as they were.
 var before = map[string]string{
 	client.Freeze: "code.were_frozen_before", client.Void: "code.were_void_before", client.Redeem: "code.had_been_redeemed_before",
-	"withdraw":      "code.were_not_active",
+	"deactivate":    "code.were_not_active",
 	client.Unfreeze: "code.were_not_frozen_or_stay",
 }
 
@@ -355,14 +355,14 @@ type codeVoid struct {
 // Run voids codes.
 func (c *codeVoid) Run(s *session) error { return c.changeState(s, c.operator, &c.ending, client.Void) }
 
-type codeTrade struct {
+type codeExchange struct {
 	member
 	Ticket string `arg:""`
 	OpenID string `name:"openid" required:"" placeholder:"OPENID"`
 }
 
 // Run trades the ticket of a scan for the code.
-func (c *codeTrade) Run(s *session, wire *client.Client) error {
+func (c *codeExchange) Run(s *session, wire *client.Client) error {
 	found, err := wire.Wire.ExchangeTicket(s.ctx, c.OpenID, c.Ticket)
 	if err != nil {
 		return aboutCodes(said("code.trade_the_ticket"), err)

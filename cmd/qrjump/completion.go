@@ -372,7 +372,7 @@ func (t *begunLine) kindOf(v *kong.Value, shown string) string {
 	case noun == "api" && v.Flag == nil:
 		return "operation"
 	case v.Name == "component",
-		noun == "component" && v.Name == "appid" && slices.Contains([]string{"show", "put", "delete", "pushes"}, verb):
+		noun == "component" && v.Name == "appid" && slices.Contains([]string{"show", "set", "delete", "pushes"}, verb):
 		return "component"
 	case strings.EqualFold(shown, "appid"), v.Name == "mini", v.Name == "service":
 		return "account"

@@ -94,11 +94,11 @@ func TestCompletionFollowsTheLine(t *testing.T) {
 		"serve --data ":                        anyFolder,
 		"serve --data=":                        anyFolder,
 		"man ":                                 anyFolder,
-		"account jump shop ":                   "on off",
-		"account jump shop on ":                "",
+		"account rules ":                       "enable disable",
+		"account rules enable shop ":           "",
 		"account release shop release tr":      "trial",
-		"account jump -- shop ":                "on off",
-		"account jump -- shop --":              "",
+		"account rules -- ":                    "enable disable",
+		"account rules -- enable --":           "",
 		"help rule pl":                         "plan",
 		"help rule plan":                       "plan",
 		"completion ":                          "bash zsh fish powershell",
@@ -143,10 +143,10 @@ func TestCompletionOfNames(t *testing.T) {
 	}
 	for _, v := range []verb{
 		{path: "rule import", words: "-", in: `{"owner":"shop","prefix":"https://tea.example/t/","path":"pages/t/t"}` + "\n" + many.String()},
-		{path: "batch order", words: "brand 10000 --isv spring"},
+		{path: "batch apply", words: "10000 --appid brand --isv spring --for-approval"},
 		{path: "setting set", words: "allow_private_hosts true"},
 		{path: "webhook add", words: "$HOOK --alarms"}, {path: "snapshot save", words: "checkout"},
-		{path: "component put", words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY"},
+		{path: "component set", words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY"},
 	} {
 		if code, _, errs := play(t, v, w.found); code != exitDone {
 			t.Fatal(v, errs)
@@ -164,7 +164,7 @@ func TestCompletionOfNames(t *testing.T) {
 		"rule delete https://tea":          {"https://tea.example/t/", "pages/t/t"},
 		"rule delete https://many249":      {"https://many249.example/t/", "pages/249"}, // the list that is asked for ends before it
 		"scans --rule https://tea":         {"https://tea.example/t/", "pages/t/t"},
-		"confirmation list --prefix=https": {"--prefix=https://tea.example/t/", "pages/t/t"},
+		"verification list --prefix=https": {"--prefix=https://tea.example/t/", "pages/t/t"},
 		"batch activate ":                  {batch, "spring"},
 		"code freeze " + batch[:3]:         {batch, "spring"},
 		"package make " + batch:            {batch, "spring"},
@@ -175,8 +175,8 @@ func TestCompletionOfNames(t *testing.T) {
 		"setting set rate_l":               {"rate_limit", ""},
 		"behaviour show rules.confirm.v":   {"rules.confirm.vouched", ""},
 		"component show ":                  {"isv", ""},
-		"component withdraw i":             {"isv", ""},
-		"component withdraw isv s":         {"shop", ""},
+		"component revoke i":               {"isv", ""},
+		"component revoke isv s":           {"shop", ""},
 		"account show sh":                  {"shop", ""},
 	} {
 		list := completed(line)

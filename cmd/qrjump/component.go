@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,12 +50,20 @@ func aboutComponent(s *session, operator *client.Client, did, appid string, err 
 
 type componentShow struct {
 	operator
-	AppID string `arg:"" name:"appid"`
+	AppID  string `arg:"" name:"appid"`
+	Pushes int    `default:"20" placeholder:"N"`
 }
 
-// Run shows one platform and which accounts authorised it.
+// Run shows one platform, which accounts authorised it, and what was sent to its event URL.
 func (c *componentShow) Run(s *session, qrjump *client.Client) error {
-	one, err := qrjump.Components.Get(s.ctx, c.AppID)
+	one := struct {
+		client.Component
+		Pushes []client.Push `json:"pushes"`
+	}{Pushes: []client.Push{}}
+	var err error
+	if one.Component, err = qrjump.Components.Get(s.ctx, c.AppID); err == nil && c.Pushes > 0 {
+		one.Pushes, err = qrjump.Components.ListPushes(s.ctx, c.AppID, c.Pushes)
+	}
 	if err != nil {
 		return aboutComponent(s, qrjump, said("component.show_component"), c.AppID, err)
 	}
@@ -63,17 +72,19 @@ func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 			[2]string{"calls come from", orElse(strings.Join(one.IPAllowlist, ", "), said("component.any_address"))},
 			[2]string{"people go back to", orElse(strings.Join(one.RedirectHosts, ", "), said("component.no_host"))},
 			[2]string{"made", when(one.CreatedAt)}, [2]string{"authorised by", counted(one.Total, "account")})
-		if len(one.Authorizations) == 0 {
-			return
+		if len(one.Authorizations) > 0 {
+			fmt.Fprintln(w)
+			rows := [][]string{}
+			for _, a := range one.Authorizations {
+				rows = append(rows, []string{a.AppID, sets(a.PermissionSets), when(a.GrantedAt)})
+			}
+			printTable(w, []string{"ACCOUNT", "PERMISSION SETS", "SINCE"}, rows)
 		}
-		fmt.Fprintln(w)
-		rows := [][]string{}
-		for _, a := range one.Authorizations {
-			rows = append(rows, []string{a.AppID, sets(a.PermissionSets), when(a.GrantedAt)})
-		}
-		printTable(w, []string{"ACCOUNT", "PERMISSION SETS", "SINCE"}, rows)
 		if left := one.Total - len(one.Authorizations); left > 0 {
 			tell(w, "component.and_more", left)
+		}
+		if len(one.Pushes) > 0 {
+			printPushes(w, one.Pushes)
 		}
 	})
 }
@@ -87,7 +98,7 @@ func sets(list []int) string {
 	return orDash(strings.Join(parts, " "))
 }
 
-type componentPut struct {
+type componentSet struct {
 	operator
 	AppID          string   `arg:"" name:"appid"`
 	Secret         string   `placeholder:"SECRET" file:"in,self" absent:""`
@@ -100,7 +111,7 @@ type componentPut struct {
 }
 
 // Run creates a platform or changes what is named of one.
-func (c *componentPut) Run(s *session) error {
+func (c *componentSet) Run(s *session) error {
 	if c.AnyIP && c.IP != nil {
 		return misused("component.ip_and_any_ip_choose")
 	}
@@ -134,33 +145,25 @@ func (c *componentPut) Run(s *session) error {
 		"plain", plain(did))
 }
 
-type componentPushes struct {
-	operator
-	AppID string `arg:"" name:"appid"`
-	Limit int    `default:"50" placeholder:"N"`
-}
-
-// Run lists what was sent to a platform's event URL.
-func (c *componentPushes) Run(s *session, qrjump *client.Client) error {
-	if _, err := qrjump.Components.Get(s.ctx, c.AppID); err != nil {
-		return aboutComponent(s, qrjump, said("component.pushes_of_component"), c.AppID, err)
+// printPushes prints what was sent to a platform's event URL, the newest last.
+func printPushes(w io.Writer, list []client.Push) {
+	rows := [][]string{}
+	for _, p := range slices.Backward(list) {
+		state := "waiting"
+		if p.Delivered {
+			state = "delivered"
+		} else if p.NextAt == nil {
+			state = said("component.given_up")
+		}
+		rows = append(rows, []string{number(p.ID), when(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
+			strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Fault)})
 	}
-	list, err := qrjump.Components.ListPushes(s.ctx, c.AppID, c.Limit)
-	return listing[client.Push]{name: "pushes", none: plain(said("component.nothing_was_sent_to") + c.AppID), newestFirst: true,
-		heads: []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "TRIES", "ANSWERED", "NEXT TRY", "FAULT"},
-		row: func(p client.Push) []string {
-			state := "waiting"
-			if p.Delivered {
-				state = "delivered"
-			} else if p.NextAt == nil {
-				state = said("component.given_up")
-			}
-			return []string{number(p.ID), when(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
-				strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Fault)}
-		}}.print(s, c.outputFlags, list, failed(said("component.pushes_of_component"), c.AppID, err))
+	fmt.Fprintln(w)
+	tell(w, "component.pushes")
+	printTable(w, []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "TRIES", "ANSWERED", "NEXT TRY", "FAULT"}, rows)
 }
 
-type componentWithdraw struct {
+type componentRevoke struct {
 	operator
 	Component string `arg:""`
 	AppID     string `arg:"" name:"appid"`
@@ -168,38 +171,38 @@ type componentWithdraw struct {
 }
 
 // Run ends what an account granted a platform.
-func (c *componentWithdraw) Run(s *session, qrjump *client.Client) error {
+func (c *componentRevoke) Run(s *session, qrjump *client.Client) error {
 	what := c.AppID + " from " + c.Component
 	held, err := qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
 	if err != nil {
-		return aboutAccount(s, qrjump, "withdraw "+c.Component+" from", c.AppID, err)
+		return aboutAccount(s, qrjump, "revoke "+c.Component+" from", c.AppID, err)
 	}
-	if _, err := named(held, func(h client.Holding) string { return h.Component }, "withdraw "+what+": component", c.Component,
-		said("component.platform_that")+c.AppID+" authorised", "qrjump account authorizations "+c.AppID); err != nil {
+	if _, err := named(held, func(h client.Holding) string { return h.Component }, "revoke "+what+": component", c.Component,
+		said("component.platform_that")+c.AppID+" authorised", "qrjump account show "+c.AppID); err != nil {
 		return err
 	}
 	if err := c.confirmed(s, said("component.cannot_act_for", c.Component, c.AppID)); err != nil {
 		return err
 	}
 	err = qrjump.Components.RevokeAuthorization(s.ctx, c.Component, c.AppID)
-	return c.outcome(s, map[string]any{"component": c.Component, "appid": c.AppID, "withdrawn": true}, failed("withdraw", what, err),
+	return c.outcome(s, map[string]any{"component": c.Component, "appid": c.AppID, "revoked": true}, failed("revoke", what, err),
 		"plain", plain(c.AppID+said("component.took_back_what_it_granted")+c.Component))
 }
 
-type componentAuthorize struct {
+type componentConsent struct {
 	operator
-	Component   string `arg:""`
-	AppID       string `arg:"" name:"appid"`
-	PreAuthCode string `required:"" placeholder:"CODE"`
-	Set         []int  `sep:"," placeholder:"NUMBER"`
-	Move        bool
+	Component      string `arg:""`
+	AppID          string `arg:"" name:"appid"`
+	PreAuthCode    string `required:"" placeholder:"CODE"`
+	Set            []int  `sep:"," placeholder:"NUMBER"`
+	ForceExclusive bool
 }
 
-// Run agrees in place of a person, on the emulator.
-func (c *componentAuthorize) Run(s *session, qrjump *client.Client) error {
-	did := "authorize " + c.Component + " for " + c.AppID
+// Run consents in place of a person, on the emulator.
+func (c *componentConsent) Run(s *session, qrjump *client.Client) error {
+	did := doing("consent", c.Component+" for "+c.AppID)
 	code, err := qrjump.Emulator.Authorize(s.ctx, client.Agreement{Component: c.Component, AppID: c.AppID, PreAuthCode: c.PreAuthCode,
-		PermissionSets: c.Set, Move: c.Move})
+		PermissionSets: c.Set, Move: c.ForceExclusive})
 	if isProblem(err, http.StatusConflict) {
 		p, _ := errors.AsType[*client.Problem](err)
 		return coded{advised{error: fault("clock.of", did, p.Detail), next: said("component.say_move")}, exitRefused}
@@ -219,42 +222,6 @@ func (c *componentAuthorize) Run(s *session, qrjump *client.Client) error {
 	})
 }
 
-type componentAgree struct {
-	operator
-	Link  string `arg:""`
-	AppID string `arg:"" name:"appid"`
-	Set   []int  `sep:"," placeholder:"NUMBER"`
-	Move  bool
-}
-
-// Run agrees as the page of a platform's link does.
-func (c *componentAgree) Run(s *session) error {
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
-	asked, err := qrjump.Consents.Get(s.ctx, client.AuthorizationQuestion{Reference: c.Link, Part: c.AppID})
-	if err != nil {
-		return failed(said("component.agree_for"), c.AppID, err)
-	}
-	if c.Set == nil {
-		c.Set = asked.PermissionSets
-	}
-	location, err := qrjump.Consents.Create(s.ctx, client.AuthorizationAgreed{Reference: c.Link, AppID: c.AppID, PermissionSets: c.Set,
-		Move: c.Move})
-	if isProblem(err, http.StatusConflict) {
-		p, _ := errors.AsType[*client.Problem](err)
-		return coded{advised{error: fault("component.agree_for_2", c.AppID, p.Detail), next: said("component.say_move")}, exitRefused}
-	}
-	if err != nil {
-		return failed(said("component.agree_for"), c.AppID, err)
-	}
-	return c.print(s, map[string]any{"location": location}, func(w io.Writer) {
-		fmt.Fprintln(w, location)
-		fmt.Fprintln(s.err, plain(c.AppID+said("component.agreed_open_this_address_by")+asked.Component+said("component.learns_of_it")))
-	})
-}
-
 type componentTicket struct {
 	operator
 	Component string `arg:""`
@@ -268,79 +235,6 @@ func (c *componentTicket) Run(s *session, qrjump *client.Client) error {
 	}
 	return c.outcome(s, map[string]any{"component_verify_ticket": ticket},
 		emulated(said("component.ticket_for_component_2")+c.Component, err), "plain", ticket)
-}
-
-type accountAuthorizations struct {
-	operator
-	AppID string `arg:"" name:"appid"`
-}
-
-// Run lists which platforms an account authorised.
-func (c *accountAuthorizations) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
-	return listing[client.Holding]{name: "authorizations", none: plain(c.AppID + said("component.authorised_no_platform")),
-		heads: []string{"PLATFORM", "PERMISSION SETS", "SINCE"},
-		row: func(h client.Holding) []string {
-			return []string{h.Component, sets(h.PermissionSets), when(h.GrantedAt)}
-		}}.print(s, c.outputFlags, list, aboutAccount(s, qrjump, said("component.authorizations_of"), c.AppID, err))
-}
-
-type accountLinks struct {
-	operator
-	Service string `arg:"" optional:""`
-	Waiting bool
-}
-
-// linkOf is a link with the service account that it is of.
-type linkOf struct {
-	Service string `json:"service"`
-	client.AccountLink
-	Waits string `json:"waits"` // for which side's administrator
-}
-
-// Run lists links, of one service account or of all.
-func (c *accountLinks) Run(s *session, qrjump *client.Client) error {
-	services, err := []string{c.Service}, error(nil)
-	if c.Service == "" {
-		if services, err = serviceAccounts(s, qrjump); err != nil {
-			return fault("component.list_accounts", err)
-		}
-	}
-	all := []linkOf{}
-	for _, service := range services {
-		list, err := qrjump.Links.List(s.ctx, service)
-		if err != nil {
-			return aboutAccount(s, qrjump, said("component.links_of"), service, err)
-		}
-		for _, l := range list {
-			if waits := l.Waits(); waits != "" || !c.Waiting {
-				all = append(all, linkOf{service, l, waits})
-			}
-		}
-	}
-	none, more := said("component.there_is_no_link"), ""
-	if c.Waiting {
-		none = said("component.no_link_waits_for_anybody")
-	}
-	if i := waitingLink(all); i >= 0 {
-		more = said("component.answer_with_qrjump_account_confirm", plain(all[i].Service),
-			plain(all[i].MiniProgram), all[i].Waits)
-	}
-	return listing[linkOf]{name: "links", none: none,
-		heads: []string{"SERVICE ACCOUNT", "MINI PROGRAM", "NAME", "STATE", "SINCE"},
-		more:  more,
-		row: func(l linkOf) []string {
-			return []string{l.Service, l.MiniProgram, l.Name, linkState(l.AccountLink), when(l.CreatedAt)}
-		}}.print(s, c.outputFlags, all, nil)
-}
-
-func waitingLink(list []linkOf) int {
-	for i, l := range list {
-		if l.Waits != "" {
-			return i
-		}
-	}
-	return -1
 }
 
 // linkState says in words how a link is.
@@ -358,27 +252,6 @@ func linkState(l client.AccountLink) string {
 		return "refused"
 	}
 	return strconv.Itoa(l.Status)
-}
-
-// serviceAccounts are the AppIDs of all accounts that can have links.
-func serviceAccounts(s *session, qrjump *client.Client) ([]string, error) {
-	const page = 1000
-	found := []string{}
-	for after := ""; ; {
-		list, err := qrjump.Accounts.List(s.ctx, after, page)
-		if err != nil {
-			return nil, err
-		}
-		for _, a := range list {
-			if a.Kind != "mini_program" {
-				found = append(found, a.AppID)
-			}
-			after = a.AppID
-		}
-		if len(list) < page {
-			return found, nil
-		}
-	}
 }
 
 type accountConfirmLink struct {

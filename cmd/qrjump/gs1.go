@@ -206,7 +206,7 @@ func (c *gs1Delete) Run(s *session, qrjump *client.Client) error {
 		plain(e.Key), counted(len(e.Links), "link"))
 }
 
-type gs1HandOver struct {
+type gs1Transfer struct {
 	operator
 	Of     string `arg:"" name:"key|prefix"`
 	To     string `required:"" placeholder:"APPID"`
@@ -215,7 +215,7 @@ type gs1HandOver struct {
 }
 
 // Run gives a GS1 key, or a company prefix with its keys, to another account.
-func (c *gs1HandOver) Run(s *session, qrjump *client.Client) error {
+func (c *gs1Transfer) Run(s *session, qrjump *client.Client) error {
 	want := client.GS1HandOver{Of: c.Of, To: c.To, DryRun: true}
 	done, err := qrjump.GS1.Transfer(s.ctx, want)
 	if err == nil && !c.DryRun {
@@ -225,11 +225,11 @@ func (c *gs1HandOver) Run(s *session, qrjump *client.Client) error {
 		want.DryRun = false
 		done, err = qrjump.GS1.Transfer(s.ctx, want)
 	}
-	text := "gs1.handed_over"
+	text := "gs1.transferred"
 	if c.DryRun {
 		text = "gs1.goes_over"
 	}
-	return c.outcome(s, done, failed("hand_over", c.Of, err), text, plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))
+	return c.outcome(s, done, failed("transfer", c.Of, err), text, plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))
 }
 
 type gs1Undo struct {

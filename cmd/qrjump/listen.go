@@ -157,7 +157,7 @@ func (c *listenCommand) pushesTo(ctx context.Context, qrjump *client.Client, add
 			return nil
 		}
 		return advised{error: fault("listen.pushes_left", plain(c.Component), err),
-			next: "qrjump " + shellWords("component", "put", c.Component, "--event-url", old.EventURL)}
+			next: "qrjump " + shellWords("component", "set", c.Component, "--event-url", old.EventURL)}
 	}, nil
 }
 

@@ -55,13 +55,13 @@ type commands struct {
 		Pull rulePull `cmd:""`
 		Lint ruleLint `cmd:""`
 
-		History   ruleHistory   `cmd:"" group:"all-rules"`
-		Undo      ruleUndo      `cmd:"" group:"all-rules"`
-		Occupiers ruleOccupiers `cmd:"" group:"all-rules"`
-		Find      ruleFind      `cmd:"" group:"all-rules"`
-		Export    ruleExport    `cmd:"" group:"all-rules"`
-		Import    ruleImport    `cmd:"" group:"all-rules"`
-		Release   ruleRelease   `cmd:"" group:"all-rules"`
+		History     ruleHistory     `cmd:"" group:"all-rules"`
+		Undo        ruleUndo        `cmd:"" group:"all-rules"`
+		Conflicts   ruleConflicts   `cmd:"" group:"all-rules"`
+		Find        ruleFind        `cmd:"" group:"all-rules"`
+		Export      ruleExport      `cmd:"" group:"all-rules"`
+		Import      ruleImport      `cmd:"" group:"all-rules"`
+		ForceDelete ruleForceDelete `cmd:"" group:"all-rules"`
 	} `cmd:"" group:"rules"`
 
 	Symbol struct {
@@ -80,22 +80,21 @@ type commands struct {
 		Download  batchDownload  `cmd:"" group:"codes"`
 		Activate  batchActivate  `cmd:"" group:"codes"`
 
-		List     batchList     `cmd:""`
-		Order    batchOrder    `cmd:""`
-		Orders   batchOrders   `cmd:""`
-		Decide   batchDecide   `cmd:""`
-		Events   batchEvents   `cmd:""`
-		Schedule batchSchedule `cmd:""`
-		Serials  batchSerials  `cmd:""`
-		Alarm    batchAlarm    `cmd:""`
-		Import   batchImport   `cmd:""`
-		TakeBack batchTakeBack `cmd:""`
-		Withdraw batchWithdraw `cmd:""`
-		Retarget batchRetarget `cmd:""`
+		List       batchList       `cmd:""`
+		Orders     batchOrders     `cmd:""`
+		Approve    batchApprove    `cmd:""`
+		Reject     batchReject     `cmd:""`
+		Events     batchEvents     `cmd:""`
+		Schedule   batchSchedule   `cmd:""`
+		Serials    batchSerials    `cmd:""`
+		Alarm      batchAlarm      `cmd:""`
+		Import     batchImport     `cmd:""`
+		Deactivate batchDeactivate `cmd:""`
+		Retarget   batchRetarget   `cmd:""`
 	} `cmd:"" group:"all-codes"`
 
 	Code struct {
-		Trade codeTrade `cmd:"" group:"codes"`
+		Exchange codeExchange `cmd:"" group:"codes"`
 
 		Show     codeShow     `cmd:""`
 		Scans    codeScans    `cmd:""`
@@ -165,8 +164,6 @@ type commands struct {
 	Replay  replayCommand  `cmd:"" group:"cassettes"`
 	Probe   probeCommand   `cmd:"" group:"cassettes"`
 
-	Verify verifyCommand `cmd:"" group:"scan"`
-
 	Scans scansCommand `cmd:"" group:"scanned"`
 	Stats struct {
 		Show   statsShow   `cmd:"" default:"withargs"`
@@ -180,26 +177,21 @@ type commands struct {
 	Account struct {
 		List    accountList      `cmd:""`
 		Show    accountShow      `cmd:""`
-		Put     accountPut       `cmd:""`
+		Set     accountSet       `cmd:""`
 		Delete  accountDelete    `cmd:""`
 		Release accountRelease   `cmd:""`
 		Member  accountMember    `cmd:""`
 		Link    accountLink      `cmd:""`
-		Jump    accountJump      `cmd:""`
-		Notices accountNotices   `cmd:""`
+		Rules   accountRules     `cmd:""`
 		Revoke  accountEndTokens `cmd:""`
-		Quota   accountQuota     `cmd:""`
-		Links   accountLinks     `cmd:""`
 		Token   accountToken     `cmd:""`
 
 		Appearance accountAppearance `cmd:""`
 
-		ConfirmLink    accountConfirmLink    `cmd:""`
-		Authorizations accountAuthorizations `cmd:""`
+		ConfirmLink accountConfirmLink `cmd:""`
 
 		Export accountExport `cmd:""`
 		Import accountImport `cmd:""`
-		OpenID accountOpenID `cmd:"" name:"openid"`
 	} `cmd:"" group:"accounts"`
 
 	Setting struct {
@@ -223,7 +215,7 @@ type commands struct {
 		Set      gs1Set      `cmd:""`
 		Delete   gs1Delete   `cmd:""`
 		Undo     gs1Undo     `cmd:""`
-		HandOver gs1HandOver `cmd:""`
+		Transfer gs1Transfer `cmd:""`
 		Plan     gs1Plan     `cmd:""`
 		Apply    gs1Apply    `cmd:""`
 		Export   gs1Export   `cmd:""`
@@ -265,25 +257,19 @@ type commands struct {
 	LoginLink loginLink `cmd:"" group:"people"`
 
 	Component struct {
-		List      componentList      `cmd:""`
-		Show      componentShow      `cmd:""`
-		Put       componentPut       `cmd:""`
-		Delete    componentDelete    `cmd:""`
-		Pushes    componentPushes    `cmd:""`
-		Withdraw  componentWithdraw  `cmd:""`
-		Agree     componentAgree     `cmd:""`
-		Authorize componentAuthorize `cmd:"" group:"emulator"`
-		Ticket    componentTicket    `cmd:"" group:"emulator"`
+		List    componentList    `cmd:""`
+		Show    componentShow    `cmd:""`
+		Set     componentSet     `cmd:""`
+		Delete  componentDelete  `cmd:""`
+		Revoke  componentRevoke  `cmd:""`
+		Consent componentConsent `cmd:"" group:"emulator"`
+		Ticket  componentTicket  `cmd:"" group:"emulator"`
 	} `cmd:"" group:"platforms"`
 
-	Confirmation struct {
-		List confirmationList `cmd:""`
-		Show confirmationShow `cmd:""`
-	} `cmd:"" group:"files"`
-
-	Recheck struct {
-		List recheckList `cmd:""`
-		Now  recheckNow  `cmd:""`
+	Verification struct {
+		List  verificationList     `cmd:""`
+		Run   verificationRun      `cmd:""`
+		Check verificationCheckURL `cmd:""`
 	} `cmd:"" group:"files"`
 
 	ScanNode struct {

@@ -41,13 +41,13 @@ func TestACommandOverwritesNobodyUnseen(t *testing.T) {
 		faster func() error
 		says   []string
 	}{
-		{[]string{"account", "put", "shop", "--name", "Mine"}, func() error {
+		{[]string{"account", "set", "shop", "--name", "Mine"}, func() error {
 			return w.operator.Accounts.SetRulesEnabled(ctx, "shop",
 				false)
 		},
 			[]string{"admin changed jump_open at", "nothing was changed",
 				"see what it is now (qrjump account show shop)", "run the command again"}},
-		{[]string{"account", "put", "newcomer", "--kind", "mini_program"}, func() error {
+		{[]string{"account", "set", "newcomer", "--kind", "mini_program"}, func() error {
 			return w.operator.Accounts.Set(ctx, "newcomer", client.AccountPut{Kind: "mini_program", Name: "Theirs"})
 		}, []string{"admin made it at", "qrjump account show newcomer"}},
 		{[]string{"account", "appearance", "shop", "--help-link", "https://mine.example/"}, func() error {

@@ -28,7 +28,7 @@ type packageCheck struct {
 	NoRead    string   `default:"NOREAD" placeholder:"TEXT"`
 	Spoiled   []string `sep:"," placeholder:"RANGES"`
 	Reprinted []string `sep:"," placeholder:"RANGES"`
-	Live      bool
+	Follow    bool
 }
 
 // Run judges the logs of a printing run. It exits 6 where something is missing,
@@ -46,7 +46,7 @@ func (c *packageCheck) Run(s *session) error {
 	if run.Reprinted, err = codeSet("--reprinted", c.Reprinted); err != nil {
 		return err
 	}
-	if c.Live && c.isJSON() {
+	if c.Follow && c.isJSON() {
 		return misused("package_check.live_says_a_line_a")
 	}
 	for _, log := range c.Log {
@@ -56,7 +56,7 @@ func (c *packageCheck) Run(s *session) error {
 	}
 	report := run.Report()
 	report.Hint = inTheWay(report, c.Column)
-	if !c.Live {
+	if !c.Follow {
 		if err := c.print(s, report, func(w io.Writer) { printRun(w, report) }); err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func (c *packageCheck) read(s *session, run *parcel.Run, log string) error {
 	in = asUTF8(in)
 	judge := func(read string) error {
 		v, index := run.Read(strings.TrimSpace(read))
-		if !c.Live {
+		if !c.Follow {
 			return s.ctx.Err()
 		}
 		line := string(v)

@@ -14,15 +14,15 @@ import (
 
 // lookFlags say how a symbol is printed, wherever it is drawn.
 type lookFlags struct {
-	Module     string   `default:"0.4mm" placeholder:"LENGTH"`
-	DPI        int      `name:"dpi" default:"300" placeholder:"DOTS"`
-	Level      string   `enum:"L,M,Q,H" default:"Q" placeholder:"L|M|Q|H"`
-	Quiet      *int     `placeholder:"MODULES"`
-	Line       []string `sep:"none" placeholder:"TEXT"`
-	LineHeight string   `default:"2mm" placeholder:"LENGTH"`
-	Beside     bool
-	Colour     string `name:"colour" aliases:"color" default:"black" placeholder:"#RRGGBB"`
-	Background string `default:"white" placeholder:"#RRGGBB"`
+	Module       string   `default:"0.4mm" placeholder:"LENGTH"`
+	DPI          int      `name:"dpi" default:"300" placeholder:"DOTS"`
+	Level        string   `enum:"L,M,Q,H" default:"Q" placeholder:"L|M|Q|H"`
+	Quiet        *int     `placeholder:"MODULES"`
+	Line         []string `sep:"none" placeholder:"TEXT"`
+	LineHeight   string   `default:"2mm" placeholder:"LENGTH"`
+	TextPosition string   `enum:"below,right" default:"below" placeholder:"below|right"`
+	Colour       string   `name:"colour" aliases:"color" default:"black" placeholder:"#RRGGBB"`
+	Background   string   `default:"white" placeholder:"#RRGGBB"`
 }
 
 // printFlags say how a symbol is printed on this machine.
@@ -66,7 +66,7 @@ func (f lookFlags) printing(kind string, p pageFlags) labels.Printing {
 		return *n
 	}
 	return labels.Printing{Kind: kind, Module: f.Module, DPI: f.DPI, Level: f.Level, Quiet: f.Quiet, Lines: f.Line,
-		LineHeight: f.LineHeight, Beside: f.Beside, Colour: f.Colour, Background: f.Background, Sheet: p.Sheet, Page: p.Page,
+		LineHeight: f.LineHeight, TextPosition: f.TextPosition, Colour: f.Colour, Background: f.Background, Sheet: p.Sheet, Page: p.Page,
 		Columns: number(p.Columns), Rows: number(p.PageRows), Label: p.Label, Pitch: p.Pitch, Margin: p.Margin, Gap: p.Gap,
 		StartAt: number(p.StartAt), Offset: p.Offset, CropMarks: p.CropMarks, Footer: p.Footer}
 }

@@ -273,8 +273,8 @@ func split(line string) (words []string, ok bool) {
 
 // findings are what commands of the kit say of what they made, by what stands for it.
 var findings = map[string]*regexp.Regexp{"KEYID": regexp.MustCompile(`"id": "([0-9a-f]{16})",\n +"key"`),
-	"OPENID": regexp.MustCompile(`(?m)^(o\S{27})$`),
-	"SHARED": regexp.MustCompile(`--end (\S+)`), "REVISION": regexp.MustCompile(`batch decide \S+ (\S+) --isv`),
+	"OPENID": regexp.MustCompile(`(?m)^openid +(o\S{27})$`),
+	"SHARED": regexp.MustCompile(`--end (\S+)`), "REVISION": regexp.MustCompile(`batch approve \S+ (\S+) --isv`),
 	"ADMINKEY": regexp.MustCompile(`"key": "(\S+)"`)}
 
 // kit makes what printed commands name, in the folder and on the server; each command gets both as they are then.
@@ -302,7 +302,7 @@ func (c *copyist) kit() {
 		c.writes(name, string(text))
 	}
 	for _, line := range []string{
-		"qrjump account put " + fresh + " --kind mini_program --certified",
+		"qrjump account set " + fresh + " --kind mini_program --certified",
 		"qrjump batch apply 10000 --isv order-1",
 		"qrjump batch activate 500000001 0-99 --activity Spring --brand Coffee --title Beans --product-code 6901234567892" +
 			" --target " + mini +
@@ -315,7 +315,7 @@ func (c *copyist) kit() {
 		"qrjump package signer > signer.txt", "qrjump package make 500000001 0-49 --for printer.pub --format csv,text --out package-1.age",
 		"qrjump package open package-1.age --identity identity.txt --signer signer.txt --out job", "cp job/codes.text.txt camera.log",
 		"qrjump person add alice --role rules --account " + mini + " --password -",
-		"qrjump component put wxc0ffee0000000003 --redirect-host isv.example", "qrjump domain set tea.example trusted",
+		"qrjump component set wxc0ffee0000000003 --redirect-host isv.example", "qrjump domain set tea.example trusted",
 		"qrjump domain set fresh.example trusted",
 		"qrjump scan-key add till", "qrjump admin-key add till --role marketer --output json",
 		"qrjump gs1 set 01/09506000134352 --href 'https://coffee.example/p/{01}' --title Beans",
@@ -323,8 +323,8 @@ func (c *copyist) kit() {
 		"qrjump gs1 export links.csv --as csv", "qrjump rule export rules.ndjson", "qrjump account export accounts.ndjson",
 		"qrjump webhook add " + c.hook() + " --alarms", "qrjump webhook test 1",
 		"qrjump setting set order_by_two true",
-		"qrjump batch order " + service + " 10000 --isv waiting --admin-token ADMINKEY", "qrjump setting reset order_by_two",
-		"qrjump stats share 'by=day&days=30'", "qrjump account openid " + service + " alice", "qrjump scan https://coffee.example/t/7",
+		"qrjump batch apply 10000 --appid " + service + " --isv waiting --for-approval --admin-token ADMINKEY", "qrjump setting reset order_by_two",
+		"qrjump stats share 'by=day&days=30'", "qrjump account show " + service + " --user alice", "qrjump scan https://coffee.example/t/7",
 		"qrjump context set prod --server " + c.found["URL"],
 		"mkdir backups; qrjump export plain.tar.gz; cp plain.tar.gz backups",
 		"qrjump export qrjump-export.tar.gz --passphrase-file passphrase.txt",

@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-type ruleRelease struct {
+type ruleForceDelete struct {
 	operator
 	Prefix string `arg:""`
 	Below  bool
@@ -16,7 +16,7 @@ type ruleRelease struct {
 }
 
 // Run takes rules away from their owners.
-func (c *ruleRelease) Run(s *session) error {
+func (c *ruleForceDelete) Run(s *session) error {
 	if !c.DryRun {
 		if err := c.confirmed(s, said("release.takes_rules_away", plain(c.Prefix))); err != nil {
 			return err
@@ -58,18 +58,4 @@ func (c *ruleRelease) Run(s *session) error {
 		}
 		tell(w, "release.released_the_old_owners_were", counted(len(all), "rule"))
 	})
-}
-
-type accountNotices struct {
-	operator
-	AppID string `arg:"" name:"appid"`
-}
-
-// Run shows what an account was told.
-func (c *accountNotices) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Accounts.ListNotifications(s.ctx, c.AppID, 0)
-	return listing[client.Notification]{name: "notices", none: plain(c.AppID) + said("release.was_told_nothing"), newestFirst: true,
-		heads: []string{"AT", "WHAT", "PREFIX", "REASON"}, row: func(n client.Notification) []string {
-			return []string{when(n.At), n.Kind, n.Prefix, n.Reason}
-		}}.print(s, c.outputFlags, list, aboutAccount(s, qrjump, said("release.notices_of"), c.AppID, err))
 }

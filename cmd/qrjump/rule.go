@@ -293,13 +293,13 @@ func (c *ruleHistory) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, changes, failed(said("rule.history_of"), c.Prefix, err))
 }
 
-type ruleOccupiers struct {
+type ruleConflicts struct {
 	operator
 	Prefix string `arg:""`
 }
 
 // Run shows whose rules forbid a prefix to others.
-func (c *ruleOccupiers) Run(s *session, qrjump *client.Client) error {
+func (c *ruleConflicts) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Rules.ListConflicts(s.ctx, c.Prefix)
 	return listing[client.StoredRule]{name: "rules", none: said("rule.nobody_forbids") + plain(c.Prefix),
 		heads: []string{"OWNER", "PREFIX", "OCCUPIES", "STATE", "PAGE"}, row: func(r client.StoredRule) []string {

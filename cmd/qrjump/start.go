@@ -137,7 +137,7 @@ func (c *starting) account(s *session, qrjump *client.Client, appid, kind, abili
 	lacks []string, err error) {
 	a, err = qrjump.Accounts.Get(s.ctx, appid)
 	if isNotFound(err) {
-		if err = c.do(s, true, stdin, append([]string{"account", "put", appid, "--kind", kind}, made...)...); err != nil {
+		if err = c.do(s, true, stdin, append([]string{"account", "set", appid, "--kind", kind}, made...)...); err != nil {
 			return a, nil, err
 		}
 		a, err = qrjump.Accounts.Get(s.ctx, appid)
@@ -318,7 +318,7 @@ func (c *startCodes) ready(s *session, qrjump *client.Client) error {
 	if slices.Contains(lacks, "prefix") {
 		return fault("start.prefix")
 	}
-	put, stdin := []string{"account", "put", c.AppID}, ""
+	put, stdin := []string{"account", "set", c.AppID}, ""
 	for _, one := range [][]string{{"certified", "--certified"}, {"feature", "--feature", "+marketcode"}} {
 		if slices.Contains(lacks, one[0]) {
 			put = append(put, one[1:]...)
@@ -361,7 +361,8 @@ func (c *startCodes) order(s *session, qrjump *client.Client) (one client.Order,
 		case i >= 0 && (list.Orders[i].State == "waits" || list.Orders[i].State == "refused"):
 			return one, advised{error: fault("start.order", orderState(list.Orders[i])), next: said("start.again")}
 		case !ordered:
-			if err := c.do(s, true, "", "batch", "order", c.AppID, strconv.FormatInt(c.Count, 10), "--isv", c.ISV); err != nil {
+			if err := c.do(s, true, "", "batch", "apply", strconv.FormatInt(c.Count, 10), "--appid", c.AppID,
+				"--isv", c.ISV, "--for-approval"); err != nil {
 				return one, err
 			}
 			ordered = true
@@ -449,7 +450,7 @@ func (c *startRules) ready(s *session, qrjump *client.Client, file string) error
 	}
 	if err == nil && slices.Contains(lacks, "secret") {
 		if err = c.keep(s, "start.wrote_secret", file, rand.Text(), c.AppID); err == nil {
-			err = c.do(s, true, file, "account", "put", c.AppID, "--secret", "-")
+			err = c.do(s, true, file, "account", "set", c.AppID, "--secret", "-")
 		}
 	}
 	if err != nil {

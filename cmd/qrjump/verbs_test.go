@@ -68,11 +68,11 @@ var everyVerb = []verb{
 	{path: "context use", api: otherTest},
 	{path: "context delete", api: otherTest},
 
-	{path: "account put", api: adminAPI, words: "shop1 --kind mini_program --secret the-secret-of-shop1 --certified --version release",
+	{path: "account set", api: adminAPI, words: "shop1 --kind mini_program --secret the-secret-of-shop1 --certified --version release",
 		says: `^created shop1$`},
-	{path: "account put", api: adminAPI, words: "brand1 --kind service_account --secret the-secret-of-brand1 --certified",
+	{path: "account set", api: adminAPI, words: "brand1 --kind service_account --secret the-secret-of-brand1 --certified",
 		says: `^created brand1$`},
-	{path: "account put", api: adminAPI, words: "shop1 --name Tea", says: `^changed shop1$`},
+	{path: "account set", api: adminAPI, words: "shop1 --name Tea", says: `^changed shop1$`},
 	{path: "account show", api: adminAPI, words: "shop1", says: `(?m)^name +Tea$`},
 	{path: "account list", api: adminAPI, says: `(?m)^shop1 .* Tea$`},
 	{path: "account list", api: adminAPI, words: "--output=json", says: `"appid": "shop1"`},
@@ -82,26 +82,26 @@ var everyVerb = []verb{
 	{path: "account member", api: adminAPI, words: "shop1 alice --remove --yes", says: `^alice is no member any more of shop1$`},
 	{path: "account link", api: adminAPI, words: "brand1 shop1", says: `^shop1 is now linked with brand1$`},
 	{path: "account link", api: adminAPI, words: "brand1 shop1 --remove --yes", says: `^shop1 is no longer linked with brand1$`},
-	{path: "account jump", api: adminAPI, words: "shop1 off --yes", says: `^jumping is off for shop1$`, after: func(w *world) {
+	{path: "account rules", api: adminAPI, words: "disable shop1 --yes", says: `^the rules of shop1 are disabled`, after: func(w *world) {
 		if a, err := w.operator.Accounts.Get(w.t.Context(), "shop1"); err != nil || a.JumpOpen {
 			w.t.Errorf("jumping was switched off, and is %v, %v", a.JumpOpen, err)
 		}
 	}},
-	{path: "account jump", api: adminAPI, words: "shop1 on", says: `^jumping is on for shop1$`},
+	{path: "account rules", api: adminAPI, words: "enable shop1", says: `^the rules of shop1 are enabled$`},
 	{path: "account appearance", api: adminAPI, words: "shop1", says: `^appid +shop1\nopen at once +no$`},
 	{path: "account appearance", api: adminAPI, words: "shop1 --accent 0B6B45 --help-link https://tea.example/help --landing-en hello --open-at-once",
 		says: `(?s)accent +#0b6b45 with text in #ffffff.*help +https://tea\.example/help.*open at once +yes.*landing en +hello`},
 	{path: "account revoke", api: adminAPI, words: "shop1 --yes", says: `^no token is left of shop1$`},
-	{path: "account quota", api: adminAPI, words: "shop1", says: `^shop1 has 100 publishes left this month$`},
 	{path: "account token", api: wireAPI, says: `^[\w-]{100,}$`},
-	{path: "account notices", api: adminAPI, words: "shop1", says: `^shop1 was told nothing$`},
-	{path: "account openid", api: adminAPI, words: "brand alice", says: `^\S{28}$`, after: func(w *world) { w.found["OPENID"] = w.said }},
+	{path: "account show", api: adminAPI, words: "brand --user alice", says: `(?m)^openid +\S{28}$`, after: func(w *world) {
+		w.found["OPENID"] = regexp.MustCompile(`(?m)^openid +(\S{28})$`).FindStringSubmatch(w.said)[1]
+	}},
 	{path: "account export", api: adminAPI, words: "$OUT", says: `^exported all accounts to `},
 	{path: "account export", api: adminAPI, words: "-", says: `(?m)^\{.*shop1`},
 	{path: "account import", api: adminAPI, words: "-", in: `{"appid":"shop3","kind":"mini_program"}` + "\n",
 		says: `^imported 1 account: 1 new`},
 
-	{path: "verify", api: otherTest},
+	{path: "verification check", api: otherTest},
 	{path: "rule add", api: wireAPI, words: "https://tea.example/t/ pages/t/t", says: `^added https://tea\.example/t/`},
 	{path: "rule add", api: wireAPI, words: "https://tea.example/u/ pages/t/t --publish", says: `^added and published`},
 	{path: "rule list", api: wireAPI, says: `(?m)^https://tea\.example/t/ `},
@@ -122,12 +122,12 @@ var everyVerb = []verb{
 		w.found["SEQ"], w.found["RID"] = fmt.Sprint(list[0].Seq), list[0].RID
 	}},
 	{path: "rule undo", api: adminAPI, words: "$SEQ", says: `^change \d+ is undone`},
-	{path: "rule occupiers", api: adminAPI, words: "https://tea.example/t/7", says: `^nobody forbids `},
+	{path: "rule conflicts", api: adminAPI, words: "https://tea.example/t/7", says: `^nobody forbids `},
 	{path: "rule export", api: adminAPI, words: "$OUT", says: `^exported all rules to `},
 	{path: "rule import", api: adminAPI, words: "-", in: `{"owner":"shop","prefix":"https://tea.example/i/","path":"pages/i/i"}` + "\n",
 		says: `^imported 1 rule: 1 new`},
-	{path: "rule release", api: adminAPI, words: "https://tea.example/i/ --reason sold --dry-run", says: `(?m)^would release 1 rule; `},
-	{path: "rule release", api: adminAPI, words: "https://tea.example/i/ --reason sold --yes", says: `(?m)^released 1 rule; `},
+	{path: "rule force-delete", api: adminAPI, words: "https://tea.example/i/ --reason sold --dry-run", says: `(?m)^would release 1 rule; `},
+	{path: "rule force-delete", api: adminAPI, words: "https://tea.example/i/ --reason sold --yes", says: `(?m)^released 1 rule; `},
 
 	{path: "batch apply", api: wireAPI, words: "10000 --isv order-1 $BRAND", says: `^application \d+`, after: func(w *world) {
 		w.found["ID"] = strings.Trim(strings.Fields(w.said)[1], ";")
@@ -145,11 +145,11 @@ var everyVerb = []verb{
 		says: `^activated 100 codes of `},
 	{path: "batch list", api: adminAPI, says: `(?m)^\d{9} +brand `},
 	{path: "batch retarget", api: adminAPI, words: "$ID 0-49 --target shop --path pages/j/j", says: `^renewed 1 activation of `},
-	{path: "batch withdraw", api: adminAPI, words: "$ID 90-99 --yes", says: `^withdrew 10 codes of `},
+	{path: "batch deactivate", api: adminAPI, words: "$ID 90-99 --yes", says: `^deactivated 10 codes of `},
 	{path: "code show", api: adminAPI, words: "$ID:0", says: `(?m)^state +active$`, after: func(w *world) { w.scanCode() }},
 	{path: "code show", api: adminAPI, words: "$ID:0 --text", says: `^C\.EXAMPLE/\S+\s*$`},
 	{path: "code show", api: wireAPI, words: "$ID:0 $BRAND --data $EMPTY", says: ``},
-	{path: "code trade", api: wireAPI, words: "$TICKET --openid=$OPENID $BRAND", says: `(?m)^state +active with 0-99$`},
+	{path: "code exchange", api: wireAPI, words: "$TICKET --openid=$OPENID $BRAND", says: `(?m)^state +active with 0-99$`},
 	{path: "code freeze", api: adminAPI, words: "$ID 5-9 --yes", says: `^froze 5 codes of `},
 	{path: "code unfreeze", api: adminAPI, words: "$ID 5-9", says: `^unfroze 5 codes of `},
 	{path: "code redeem", api: adminAPI, words: "$ID 5", says: `^redeemed 1 code of `},
@@ -161,7 +161,7 @@ var everyVerb = []verb{
 
 	{path: "batch import", api: adminAPI, words: "$CODES --account brand --isv old-1 --application 481865877",
 		says: `^imported 2 codes as application 481865877, 2 of them new$`},
-	{path: "batch take-back", api: adminAPI, words: "481865877 all --yes",
+	{path: "batch import", api: adminAPI, words: "--undo 481865877 all --yes",
 		says: `^took back 2 codes of 481865877: the application is gone, and its numbers are free$`, after: func(w *world) {
 			if b, err := w.operator.Batches.Get(w.t.Context(), 481865877); err == nil {
 				w.t.Errorf("the import was taken back, and is %+v", b)
@@ -264,7 +264,7 @@ var everyVerb = []verb{
 			w.found["GS1"] = fmt.Sprint(list[0].Seq)
 		}},
 	{path: "gs1 undo", api: adminAPI, words: "$GS1", says: `^01/09506000134352/10/A is as it was before change \d+$`},
-	{path: "gs1 hand-over", api: adminAPI, words: "01/09506000134352 --to shop1 --yes",
+	{path: "gs1 transfer", api: adminAPI, words: "01/09506000134352 --to shop1 --yes",
 		says: `keys? of which something is said are now held by shop1$`},
 	{path: "domain set", api: adminAPI, words: "Bad.example denied", says: `^bad\.example is denied now: nobody may set rules on it$`},
 	{path: "domain list", api: adminAPI, says: `(?m)^bad\.example +denied +20`},
@@ -283,12 +283,14 @@ var everyVerb = []verb{
 	{path: "batch schedule", api: adminAPI, words: "$ID 200-209 --at 2098-01-31T00:00:00Z $PAGE",
 		says: `^10 codes of \d+: from 2098-01-31T00:00:00Z on those that are not void or frozen open pages/i/i of shop$`},
 	{path: "start codes", api: adminAPI, words: "brand --target shop --isv start --title Beans --product-code 6901234567892",
-		says: `(?m)^\$ qrjump batch order brand 10000 --isv start$`},
+		says: `(?m)^\$ qrjump batch apply 10000 --appid brand --isv start --for-approval$`},
 	{path: "start rules", api: adminAPI, words: "begins --prefix https://begins.example/ --secret-file $OUT",
 		says: `(?m)^https://begins\.example/ opens begins\.$`},
-	{path: "batch order", api: adminAPI, words: "brand 10000 --isv wish", says: `^application \d+; .*qrjump help batch schedule$`},
+	{path: "batch apply", api: adminAPI, words: "10000 --appid brand --isv wish --for-approval", says: `^application \d+; .*qrjump help batch schedule$`},
 	{path: "batch orders", api: adminAPI, says: `(?m)^brand +wish +10000 +- +admin +made +\S{22} +admin +\d+ +0 +0 +0$`},
-	{path: "batch decide", api: adminAPI, words: "brand stale --isv wish --refuse", exit: exitRefused,
+	{path: "batch approve", api: adminAPI, words: "brand stale --isv wish", exit: exitRefused,
+		says: `admin decided this order already`},
+	{path: "batch reject", api: adminAPI, words: "brand stale --isv wish", exit: exitRefused,
 		says: `admin decided this order already`},
 	{path: "find", api: adminAPI, words: "tea.example", says: `(?m)^rule +https://tea\.example/t/ +pages/v/v +shop$`},
 	{path: "find", api: adminAPI, words: "WISH --account brand", says: `(?m)^batch +\d+ +wish +brand$`},
@@ -305,24 +307,19 @@ var everyVerb = []verb{
 	{path: "scan-node forget", api: adminAPI, words: "5f2c --yes", exit: exitAbsent, says: `there is no scan node of this name`},
 	{path: "behaviour list", api: adminAPI, words: "--mark choice --of rules.confirm", says: `(?m)^rules\.confirm\.vouched +choice `},
 	{path: "behaviour show", api: adminAPI, words: "rules.confirm.vouched", says: `(?m)^known by +a choice of qrjump`},
-	{path: "component put", api: adminAPI, words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY",
+	{path: "component set", api: adminAPI, words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY",
 		says: `^created isv$`},
-	{path: "component put", api: adminAPI, words: "isv --redirect-host isv.example", says: `^changed isv$`},
+	{path: "component set", api: adminAPI, words: "isv --redirect-host isv.example", says: `^changed isv$`},
 	{path: "component list", api: adminAPI, says: `(?m)^isv +0 +- +20`},
 	{path: "component ticket", api: adminAPI, words: "isv", says: `^ticket@@@`, after: func(w *world) { w.askForAuthorization() }},
-	{path: "component authorize", api: adminAPI, words: "isv shop --pre-auth-code $PREAUTH --set 18,33 --output json", says: `"auth_code": "`},
+	{path: "component consent", api: adminAPI, words: "isv shop --pre-auth-code $PREAUTH --set 18,33 --output json", says: `"auth_code": "`},
 	{path: "component show", api: adminAPI, words: "isv", says: `(?m)^shop +18 33 +20`},
-	{path: "component pushes", api: adminAPI, words: "isv", says: `^nothing was sent to isv$`},
-	{path: "account authorizations", api: adminAPI, words: "shop", says: `(?m)^isv +18 33 +20`},
-	{path: "component withdraw", api: adminAPI, words: "isv shop --yes", says: `^shop took back what it granted isv$`},
-	{path: "component ticket", api: adminAPI, words: "isv", says: `^ticket@@@`, after: func(w *world) { w.askForAuthorization() }},
-	{path: "component agree", api: adminAPI,
-		words: "/cgi-bin/componentloginpage?component_appid=isv&redirect_uri=https://isv.example/back&pre_auth_code=$PREAUTH shop --set 33 --output json",
-		says:  `"location": "https://isv\.example/back\?auth_code=queryauthcode`},
-	{path: "component withdraw", api: adminAPI, words: "isv shop --yes", says: `^shop took back what it granted isv$`},
-	{path: "account links", api: adminAPI, words: "brand", says: `(?m)^brand +shop .* linked +20`},
-	{path: "account links", api: adminAPI, words: "--waiting",
-		says: `^no link waits for anybody$`, after: func(w *world) { w.askForLink() }},
+	{path: "account show", api: adminAPI, words: "shop", says: `(?m)^isv +18 33 +20`},
+	{path: "component revoke", api: adminAPI, words: "isv shop --yes", says: `^shop took back what it granted isv$`},
+	{path: "account show", api: adminAPI, words: "brand", says: `(?m)^shop .* linked +20`},
+	{path: "account list", api: adminAPI, words: "--waiting-links",
+		says: `^there is no such account$`, after: func(w *world) { w.askForLink() }},
+	{path: "account list", api: adminAPI, words: "--waiting-links", says: `(?m)^brand +service_account `},
 	{path: "account confirm-link", api: adminAPI, words: "brand shop1 --side account",
 		says: `^the link of brand with shop1 is answered: waits for the Mini Program's administrator$`},
 	{path: "account delete", api: adminAPI, words: "brand --dry-run",
@@ -333,10 +330,9 @@ var everyVerb = []verb{
 	{path: "account delete", api: adminAPI, words: "shop3 --yes", says: `^deleted shop3$`},
 	{path: "component delete", api: adminAPI, words: "isv --dry-run", says: `(?m)^would delete isv; nothing was done$`},
 	{path: "component delete", api: adminAPI, words: "isv --yes", says: `^deleted isv$`},
-	{path: "confirmation list", api: adminAPI, words: "--account shop", says: `(?m) shop +yes +https://tea\.example/t/ `},
-	{path: "confirmation show", api: adminAPI, words: "$CONFIRMED", says: `(?m)^found +yes$`},
-	{path: "recheck now", api: adminAPI, says: `^looked at \d+ files?; `},
-	{path: "recheck list", api: adminAPI, says: `.`},
+	{path: "verification list", api: adminAPI, words: "--account shop", says: `(?m) add +shop +yes +https://tea\.example/t/ `},
+	{path: "verification list", api: adminAPI, words: "--rid $CONFIRMED", says: `(?m)^found +yes$`},
+	{path: "verification run", api: adminAPI, says: `^looked at \d+ files?; `},
 	{path: "user erase", api: adminAPI, words: "alice --yes",
 		says: `^erased alice in the namespace default: 1 scan is anonymous now, and count as before$`},
 	{path: "rule replay", api: wireAPI, words: "$RULES --prune --days 1",
@@ -734,7 +730,7 @@ var meanings = []meaning{
 	{path: "account show", words: "nobody", exit: exitAbsent},
 	{path: "component show", words: "nobody", exit: exitAbsent},
 	{path: "gs1 show", words: "01/04012345678901", exit: exitAbsent},
-	{path: "confirmation show", words: "00000000-00000000-00000000", exit: exitAbsent},
+	{path: "verification list", words: "--rid 00000000-00000000-00000000", exit: exitAbsent},
 	{path: "behaviour show", words: "rules.nothing", exit: exitAbsent},
 	{path: "setting show", words: "nothing", exit: exitAbsent},
 	{path: "context show", words: "nothing", exit: exitAbsent},
@@ -832,14 +828,14 @@ func TestAWordMeansOneThing(t *testing.T) {
 
 // whatEnds are the last words of verbs, and flags, by whether what they do deletes or stops something.
 var whatEnds = map[bool]string{
-	true: `delete forget erase load release withdraw take-back freeze void recall spoil revoke sign-out jump reset
-		--remove --end --prune`,
-	false: `__complete acknowledge activate add advance advise agree alarm alarms api apply appearance audit authorizations authorize
-		batch calls change check clear codes compare completion confirm-link decide deliveries deviations doctor download draw drill edit events
-		export file find get hand-over health help history import label lint list list-codes licences link links listen login-link lookup make
-		man member misses notices now occupiers open openid order orders pictures plan probe publish pull pushes put qr quota real record redeem
+	true: `delete forget erase load release force-delete deactivate freeze void recall spoil revoke sign-out reset
+		--remove --end --prune --undo`,
+	false: `__complete acknowledge activate add advance advise alarm alarms api apply appearance approve audit
+		batch calls change check clear codes compare completion confirm-link conflicts consent deliveries deviations doctor download draw drill edit events
+		exchange export file find get health help history import label lint list list-codes licences link listen login-link lookup make
+		man member misses open orders pictures plan probe publish pull qr real record redeem reject
 		replay resend retarget rules run save scan scans schedule seed send serials serve set share shared sheet show signer snapshot
-		status test ticket token trade turn undo unfreeze use verify version why`,
+		status test ticket token transfer turn undo unfreeze use verify version why`,
 }
 
 // agreesElsewhere are verbs with such a word that end nothing that somebody would miss, or nothing at all.

@@ -3,13 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
 )
 
-type confirmationList struct {
+type verificationList struct {
 	operator
 	Account string `placeholder:"APPID"`
 	Prefix  string `placeholder:"PREFIX"`
@@ -18,62 +19,80 @@ type confirmationList struct {
 	Limit   int `default:"50" placeholder:"N"`
 }
 
-// Run lists checks of verification files, the newest last.
-func (c *confirmationList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Verifications.ListChecks(s.ctx, client.ConfirmationQuery{RID: c.RID, Owner: c.Account, Prefix: c.Prefix,
-		Failed: c.Failed,
-		Limit:  c.Limit})
-	if err != nil {
-		return failed("list", "confirmations", err)
-	}
-	return listing[client.Confirmation]{name: "confirmations", newestFirst: true,
-		none:  said("verification.no_check_of_a_verification"),
-		heads: []string{"AT", "RID", "ACCOUNT", "FOUND", "PREFIX", "WHY"},
-		more:  said("verification.each_step_of_one_qrjump"),
-		row: func(one client.Confirmation) []string {
-			return []string{when(one.At), one.RID, one.Owner, yesNo(one.OK), one.Prefix, one.Reason}
-		}}.print(s, c.outputFlags, list, emptyFor(s, qrjump, said("verification.list_confirmations_of"), c.Account, len(list)))
+// verificationCheck is a check of a verification file.
+type verificationCheck struct {
+	Kind string `json:"kind"` // add: when a rule was added; nightly: the latest check of a directory
+	client.Confirmation
+	Since  *time.Time `json:"failing_since,omitempty"`
+	NextAt *time.Time `json:"next_at,omitempty"`
 }
 
-type confirmationShow struct {
-	operator
-	RID string `arg:"" placeholder:"RID"`
-}
-
-// Run tells one check in full.
-func (c *confirmationShow) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Verifications.ListChecks(s.ctx, client.ConfirmationQuery{RID: c.RID, Limit: 1})
-	if err != nil {
-		return failed(said("verification.show_confirmation"), c.RID, err)
+// read returns the checks that the flags select, the newest first.
+func (c *verificationList) read(s *session, qrjump *client.Client) (all []verificationCheck, err error) {
+	added, err := qrjump.Verifications.ListChecks(s.ctx, client.ConfirmationQuery{RID: c.RID, Owner: c.Account, Prefix: c.Prefix, Failed: c.Failed,
+		Limit: c.Limit})
+	for _, one := range added {
+		all = append(all, verificationCheck{Kind: "add", Confirmation: one})
 	}
-	if len(list) == 0 {
-		return absent(advised{error: fault("verification.show_confirmation_no_call_of",
-			c.RID),
-			next: said("verification.see_qrjump_confirmation_list")})
+	if err != nil || c.RID != "" || c.Prefix != "" {
+		return all, err
 	}
-	one := list[0]
-	return c.print(s, one, func(w io.Writer) {
-		printFields(w, [2]string{"at", when(one.At)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
-			[2]string{"file", one.URL}, [2]string{"found", yesNo(one.OK)}, [2]string{"why", one.Reason})
-		if len(one.Steps) == 0 {
-			tell(w, "verification.nothing_was_fetched_the_operator")
-			return
-		}
-		fmt.Fprintln(w)
-		began := one.Steps[0].At
-		rows := [][]string{}
-		for _, step := range one.Steps {
-			mark := ""
-			if step.Failed {
-				mark = "failed"
-			}
-			rows = append(rows, []string{"+" + step.At.Sub(began).Round(time.Millisecond).String(), stepText(step.Did), mark, step.Detail})
-		}
-		printTable(w, []string{"AFTER", "STEP", "", "WHAT CAME OF IT"}, rows)
-		if !one.OK {
-			tell(w, "verification.where_the_file_must_be")
-		}
+	const page = 1000
+	nightly, err := everyPage(page, func(after client.Recheck) ([]client.Recheck, error) {
+		return qrjump.Verifications.List(s.ctx, client.RecheckQuery{Owner: c.Account, Failing: c.Failed, Limit: page, AfterOwner: after.Owner,
+			AfterDirectory: after.Directory})
 	})
+	for _, one := range nightly {
+		all = append(all, verificationCheck{Kind: "nightly", Since: one.Since, NextAt: &one.NextAt, Confirmation: client.Confirmation{
+			At: one.CheckedAt, Owner: one.Owner, Prefix: one.Directory, OK: one.OK, Reason: one.Reason}})
+	}
+	slices.SortStableFunc(all, func(a, b verificationCheck) int { return b.At.Compare(a.At) })
+	return all, err
+}
+
+// Run lists checks of verification files, at the add of a rule and at night; of one request it tells each step.
+func (c *verificationList) Run(s *session, qrjump *client.Client) error {
+	all, err := c.read(s, qrjump)
+	switch {
+	case err != nil:
+		return failed("list", "verifications", err)
+	case c.RID != "" && len(all) == 0:
+		return absent(advised{error: fault("verification.no_call_of", c.RID), next: said("verification.see_list")})
+	case c.RID != "" && !c.isJSON():
+		all[0].show(s.out)
+		return nil
+	}
+	return listing[verificationCheck]{name: "verifications", newestFirst: true, none: said("verification.no_check_of_a_verification"),
+		heads: []string{"AT", "KIND", "ACCOUNT", "FOUND", "PREFIX", "FAILING SINCE", "NEXT LOOK", "RID", "WHY"},
+		more:  said("verification.each_step_of_one_qrjump"),
+		row: func(one verificationCheck) []string {
+			return []string{when(one.At), one.Kind, one.Owner, yesNo(one.OK), one.Prefix, moment(one.Since), moment(one.NextAt),
+				orDash(one.RID), one.Reason}
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("verification.list_verifications_of"), c.Account, len(all)))
+}
+
+// show tells one check in full.
+func (one verificationCheck) show(w io.Writer) {
+	printFields(w, [2]string{"at", when(one.At)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
+		[2]string{"file", one.URL}, [2]string{"found", yesNo(one.OK)}, [2]string{"why", one.Reason})
+	if len(one.Steps) == 0 {
+		tell(w, "verification.nothing_was_fetched_the_operator")
+		return
+	}
+	fmt.Fprintln(w)
+	began := one.Steps[0].At
+	rows := [][]string{}
+	for _, step := range one.Steps {
+		mark := ""
+		if step.Failed {
+			mark = "failed"
+		}
+		rows = append(rows, []string{"+" + step.At.Sub(began).Round(time.Millisecond).String(), stepText(step.Did), mark, step.Detail})
+	}
+	printTable(w, []string{"AFTER", "STEP", "", "WHAT CAME OF IT"}, rows)
+	if !one.OK {
+		tell(w, "verification.where_the_file_must_be")
+	}
 }
 
 // stepWords are the steps of looking for a file, as the server names them.
@@ -97,42 +116,14 @@ func stepText(did string) string {
 	return strings.ReplaceAll(did, "_", " ")
 }
 
-type recheckList struct {
-	operator
-	Account string `placeholder:"APPID"`
-	Failing bool
-}
-
-// Run lists the latest looks at verification files, page by page.
-func (c *recheckList) Run(s *session, qrjump *client.Client) error {
-	const page = 1000
-	all, err := everyPage(page, func(after client.Recheck) ([]client.Recheck, error) {
-		return qrjump.Verifications.List(s.ctx, client.RecheckQuery{Owner: c.Account, Failing: c.Failing, Limit: page,
-			AfterOwner:     after.Owner,
-			AfterDirectory: after.Directory})
-	})
-	if err != nil {
-		return failed("list", "rechecks", err)
-	}
-	none := said("verification.no_verification_file_was_looked")
-	if c.Failing {
-		none = said("verification.every_verification_file_that_was")
-	}
-	return listing[client.Recheck]{name: "rechecks", none: none,
-		heads: []string{"ACCOUNT", "DIRECTORY", "IN PLACE", "FAILING SINCE", "LOOKED AT", "NEXT LOOK", "WHY"},
-		row: func(one client.Recheck) []string {
-			return []string{one.Owner, one.Directory, yesNo(one.OK), moment(one.Since), when(one.CheckedAt), when(one.NextAt), one.Reason}
-		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("verification.list_rechecks_of"), c.Account, len(all)))
-}
-
-type recheckNow struct{ operator }
+type verificationRun struct{ operator }
 
 // Run looks at all verification files now.
-func (c *recheckNow) Run(s *session, qrjump *client.Client) error {
+func (c *verificationRun) Run(s *session, qrjump *client.Client) error {
 	done, err := qrjump.Verifications.Run(s.ctx)
 	see := ""
 	if done.Failing > 0 {
-		see = said("verification.see_qrjump_recheck_list_failing")
+		see = said("verification.see_list_failed")
 	}
 	return c.outcome(s, done, failed("look", said("verification.at_the_verification_files"), err),
 		"verification.looked_at_others_follow_in", counted(done.Files, "file"), done.Failing, see)

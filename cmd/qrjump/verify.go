@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/verification"
 )
 
-type verifyCommand struct {
+type verificationCheckURL struct {
 	member
 	URL          string `arg:"" name:"url"`
 	Name         string `placeholder:"FILE"`
@@ -24,7 +24,7 @@ type verifyCommand struct {
 
 // Run fetches the file by the rules of the server's own fetch, and judges it as
 // an add of a rule does. Contract: rules 2.7.
-func (c *verifyCommand) Run(s *session) error {
+func (c *verificationCheckURL) Run(s *session) error {
 	name, content := c.Name, c.Content
 	switch {
 	case content == "" && (name != "" || c.AppID == "" && c.AccessToken == ""):
@@ -62,7 +62,7 @@ func (c *verifyCommand) Run(s *session) error {
 }
 
 // walk fetches the file and judges every step of it.
-func (c *verifyCommand) walk(s *session, address, content string) ([]verification.Step, error) {
+func (c *verificationCheckURL) walk(s *session, address, content string) ([]verification.Step, error) {
 	fetch := outbound.Client{AllowPrivate: c.AllowPrivate, UserAgent: "qrjump (verification file)"}
 	if c.HostCAFile != "" {
 		pool, err := poolOf("--host-ca-file", c.HostCAFile)

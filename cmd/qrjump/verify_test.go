@@ -78,7 +78,7 @@ func TestVerifySaysOfEveryStepWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out, errs bytes.Buffer
 			code := run(session{ctx: t.Context(), in: strings.NewReader(""), out: &out, err: &errs},
-				append([]string{"verify"}, strings.Fields(test.words)...))
+				append([]string{"verification", "check"}, strings.Fields(test.words)...))
 			if code != test.exit || !regexp.MustCompile(test.out).MatchString(out.String()) ||
 				!regexp.MustCompile(test.errs).MatchString(strings.TrimSpace(errs.String())) || (code == 0) != (errs.Len() == 0) {
 				t.Errorf("exit %d, want %d, and %s; %s\n%s%s", code, test.exit, test.out, test.errs, &out, &errs)
@@ -90,7 +90,7 @@ func TestVerifySaysOfEveryStepWhatIsWrong(t *testing.T) {
 	before := asked.Load()
 	var out, errs bytes.Buffer
 	for _, address := range []string{web.URL, "http://127.0.0.1", "http://localhost"} {
-		words := []string{"verify", address + "/a/F.txt", "--content", "content"}
+		words := []string{"verification", "check", address + "/a/F.txt", "--content", "content"}
 		if code := run(session{ctx: t.Context(), out: &out, err: &errs}, words); code != 1 {
 			t.Errorf("%s: exit %d, want 1\n%s", address, code, &out)
 		}

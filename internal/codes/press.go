@@ -146,7 +146,8 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 		}
 		if s.OrderByTwo && !a.Approved && !s.AllowUnapprovedApplycode {
 			return errcode.Unauthorized.With(behaviour.CodesApplyApproval, "codes are ordered and approved by two people (setting "+
-				"order_by_two): order isv_application_id %q in the console or with qrjump batch order, or turn on allow_unapproved_applycode",
+				"order_by_two): order isv_application_id %q in the console or with qrjump batch apply --for-approval, or turn on "+
+				"allow_unapproved_applycode",
 				a.ISV)
 		}
 		batch = Batch{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: p.Prefix, Version: p.Keys.Current, Segment: s.CodeSegment,

@@ -165,7 +165,7 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/packages", tells: true}, {path: "/console/packages/PACKAGE", tells: true},
 	{path: "/console/packages", form: "batch=BATCH&from=0&to=x&printer=STRANGER&recipients=STRANGER", tells: true},
 	{path: "/console/packages", form: "batch=BATCH&from=0&to=9&printer=STRANGER&format=sheet&format=zpl&kind=qr&module=STRANGER&lines=STRANGER" +
-		"&footer=STRANGER&dpi=203&beside=1&crop_marks=1", tells: true},
+		"&footer=STRANGER&dpi=203&text_position=right&crop_marks=1", tells: true},
 	{path: "/console/packages/job", form: "text=batch: BATCH\nmodule: 0.5mm\nline: STRANGER\nSTRANGER: 1", tells: true},
 	{path: "/console/packages/job", form: "text=batch: BATCH\nmodule: STRANGER", tells: true},
 	{path: "/console/statistics", tells: true}, {path: "/console/statistics?by=&group=activity", tells: true},

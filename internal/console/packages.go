@@ -278,7 +278,7 @@ func (pages packagePages) counted(v *visit, name string, faults map[string]strin
 func (pages packagePages) drawing(v *visit, sheets bool, faults map[string]string) *client.LabelDrawing {
 	text, number := v.word, func(name string) int { return int(pages.counted(v, name, faults)) }
 	d := client.LabelDrawing{Kind: text("kind"), Module: text("module"), DPI: number("dpi"), Level: text("level"),
-		LineHeight: text("line_height"), Beside: text("beside") != "", Colour: text("colour"), Background: text("background")}
+		LineHeight: text("line_height"), TextPosition: text("text_position"), Colour: text("colour"), Background: text("background")}
 	if text("quiet") != "" {
 		d.Quiet = new(number("quiet"))
 	}
@@ -350,11 +350,12 @@ func fillJob(form url.Values, w labels.Word) bool {
 		}
 		form.Set("from", from)
 		form.Set("to", to)
-	case name == "beside" || name == "crop_marks":
+	case name == "text_position" && value == "below":
+	case name == "crop_marks":
 		if value == "true" {
 			form.Set(name, "1")
 		}
-	case name == "batch" || name == "kind" || name == "level" || slices.Contains(labelFields, name) || slices.Contains(pageFields, name):
+	case name == "batch" || name == "kind" || name == "text_position" || name == "level" || slices.Contains(labelFields, name) || slices.Contains(pageFields, name):
 		form.Set(name, value)
 	default:
 		return false

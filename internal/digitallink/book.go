@@ -235,10 +235,10 @@ func (f Foreign) Error() string {
 		holder = "the operator"
 	}
 	if f.Prefix != "" {
-		return fmt.Sprintf("%s: %s holds the GS1 Company Prefix %s (setting gs1_prefixes): qrjump gs1 hand-over gives a key away",
+		return fmt.Sprintf("%s: %s holds the GS1 Company Prefix %s (setting gs1_prefixes): qrjump gs1 transfer gives a key away",
 			f.Key, holder, f.Prefix)
 	}
-	return fmt.Sprintf("%s: %s holds this GTIN, or other primary key, and all that is said of it: qrjump gs1 hand-over gives it away",
+	return fmt.Sprintf("%s: %s holds this GTIN, or other primary key, and all that is said of it: qrjump gs1 transfer gives it away",
 		f.Key, holder)
 }
 

@@ -11,18 +11,18 @@ import (
 // Printing says how labels are drawn, in the words of people: lengths with their
 // unit, colours as #RRGGBB.
 type Printing struct {
-	Kind       string
-	Module     string
-	DPI        int
-	Level      string
-	Quiet      *int // nil: what the symbol's standard demands
-	Lines      []string
-	LineHeight string
-	Beside     bool
-	Colour     string
-	Background string
+	Kind         string
+	Module       string
+	DPI          int
+	Level        string
+	Quiet        *int // nil: what the symbol's standard demands
+	Lines        []string
+	LineHeight   string
+	TextPosition string // below or right
+	Colour       string
+	Background   string
 
-	// The fields below are for sheets.
+	// The fields that follow are for sheets.
 	Sheet     string // the name of a sheet that is sold; other fields change its measures
 	Page      string
 	Columns   int // 0: as many as labels of this size have room
@@ -66,7 +66,10 @@ func (e *WordError) Unwrap() error { return e.Err }
 // *symbol.SizeError.
 func (p Printing) Design() (d Design, err error) {
 	d = Design{Kind: Kind(p.Kind), Lines: p.Lines,
-		Style: symbol.Style{DPI: p.DPI, Quiet: p.Quiet, Beside: p.Beside}}
+		Style: symbol.Style{DPI: p.DPI, Quiet: p.Quiet, Beside: p.TextPosition == "right"}}
+	if !slices.Contains([]string{"", "below", "right"}, p.TextPosition) {
+		return d, &WordError{"text_position", fmt.Errorf("%.40q is none: want below or right", p.TextPosition)}
+	}
 	if !slices.Contains(Kinds, d.Kind) {
 		return d, &WordError{"kind", fmt.Errorf("%.40q is none: want one of %v", p.Kind, Kinds)}
 	}
