@@ -146,7 +146,7 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 		}
 		if s.OrderByTwo && !a.Approved && !s.AllowUnapprovedApplycode {
 			return errcode.Unauthorized.With(behaviour.CodesApplyApproval, "codes are ordered and approved by two people (setting "+
-				"order_by_two): order isv_application_id %q in the console or with qrjump batch apply --for-approval, or turn on "+
+				"order_by_two): order isv_application_id %q in the console or with batch apply --for-approval, or turn on "+
 				"allow_unapproved_applycode",
 				a.ISV)
 		}
