@@ -85,6 +85,10 @@ func readAPI(ctx context.Context, qrjump *client.Client) (apiTable, error) {
 	if err := json.NewDecoder(answer.Body).Decode(&document); err != nil {
 		return apiTable{}, fault("api.document", err)
 	}
+	if len(document.Paths) == 0 || len(document.Components.Schemas) == 0 {
+		return apiTable{}, &client.WrongServer{URL: qrjump.URL(), API: "admin API", Call: "GET /openapi.json",
+			Flaw: "(no document of its operations)"}
+	}
 	table := apiTable{schemas: document.Components.Schemas}
 	for path, methods := range document.Paths {
 		for method, described := range methods {

@@ -214,7 +214,8 @@ func (c *batchImport) undo(s *session) error {
 	defer progress.end()
 	var taken int64
 	for {
-		done, err := qrjump.Batches.UndoImport(s.ctx, c.Undo, client.ImportToTakeBack{From: want.From, To: want.To, Note: c.Note, Actor: c.Actor})
+		done, err := qrjump.Batches.UndoImport(s.ctx, c.Undo, client.ImportToTakeBack{From: want.From, To: want.To, Note: c.Note,
+			Actor: c.Actor})
 		if err != nil {
 			progress.end()
 			err = aboutBatch(said("batch_import.take_back"), c.Undo, err)

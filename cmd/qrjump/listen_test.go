@@ -124,8 +124,9 @@ func TestListenHandsOnWhatIsSigned(t *testing.T) {
 		_, _ = io.WriteString(w, "success")
 	}))
 	defer target.Close()
-	here, said, stop := listening(t, "--forward-to", target.URL+"/hook?mine=1", "--server", s.URL, "--admin-token", servertest.AdminToken,
-		"--output=json", "--component", "isv", "--message-token", "tok", "--encoding-aes-key", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE")
+	here, said, stop := listening(t, "--forward-to", target.URL+"/hook?mine=1", "--server", s.URL,
+		"--admin-token", servertest.AdminToken, "--output=json", "--component", "isv", "--message-token", "tok",
+		"--encoding-aes-key", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE")
 	// next is what is said next of a kind, and what the program got then; the server may push other things by itself.
 	next := func(kind string) (m forwarded, r got) {
 		t.Helper()

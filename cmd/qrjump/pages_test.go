@@ -16,7 +16,8 @@ import (
 // The pages of the documents that are tables of the code say what the code says. They are printed by docs/print.
 func TestPagesAreFresh(t *testing.T) {
 	var commands bytes.Buffer
-	if code := run(session{ctx: t.Context(), out: &commands, err: io.Discard}, []string{"help", "--all", "--output=json"}); code != exitDone {
+	help := []string{"help", "--all", "--output=json"}
+	if code := run(session{ctx: t.Context(), out: &commands, err: io.Discard}, help); code != exitDone {
 		t.Fatalf("help --all --output=json ends with %d", code)
 	}
 	pages, err := tables.Pages(t.Context(), "../..", commands.Bytes())

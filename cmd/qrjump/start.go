@@ -414,7 +414,8 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 		return failed("show", c.Prefix, err)
 	case len(there) == 0:
 		if err = c.do(s, false, file, append([]string{"rule", "file", "--prefix", c.Prefix}, as...)...); err == nil {
-			if err = c.do(s, true, file, append([]string{"rule", "add", c.Prefix, c.Path, "--publish"}, as...)...); err != nil && c.isTable() {
+			if err = c.do(s, true, file, append([]string{"rule", "add", c.Prefix, c.Path, "--publish"}, as...)...); err != nil &&
+				c.isTable() {
 				tell(s.err, "start.file")
 			}
 		}

@@ -24,7 +24,8 @@ func TestAVerbAloneIsTheSame(t *testing.T) {
 
 func TestArgumentsWithoutAVerbAreReadByAllVerbs(t *testing.T) {
 	all := len(leaves(t))
-	for _, line := range []string{"", "rule", "rule --help", "rule lst", "rulelist", "--output json rule list", "rule --output json list", "Rule list"} {
+	for _, line := range []string{"", "rule", "rule --help", "rule lst", "rulelist",
+		"--output json rule list", "rule --output json list", "Rule list"} {
 		parser, err := newParser(session{}, tableFor(strings.Fields(line)))
 		if err != nil {
 			t.Fatal(err)

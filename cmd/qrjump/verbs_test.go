@@ -89,8 +89,9 @@ var everyVerb = []verb{
 	}},
 	{path: "account rules", api: adminAPI, words: "enable shop1", says: `^the rules of shop1 are enabled$`},
 	{path: "account appearance", api: adminAPI, words: "shop1", says: `^appid +shop1\nopen at once +no$`},
-	{path: "account appearance", api: adminAPI, words: "shop1 --accent 0B6B45 --help-link https://tea.example/help --landing-en hello --open-at-once",
-		says: `(?s)accent +#0b6b45 with text in #ffffff.*help +https://tea\.example/help.*open at once +yes.*landing en +hello`},
+	{path: "account appearance", api: adminAPI,
+		words: "shop1 --accent 0B6B45 --help-link https://tea.example/help --landing-en hello --open-at-once",
+		says:  `(?s)accent +#0b6b45 with text in #ffffff.*help +https://tea\.example/help.*open at once +yes.*landing en +hello`},
 	{path: "account revoke", api: adminAPI, words: "shop1 --yes", says: `^no token is left of shop1$`},
 	{path: "account token", api: wireAPI, says: `^[\w-]{100,}$`},
 	{path: "account show", api: adminAPI, words: "brand --user alice", says: `(?m)^openid +\S{28}$`, after: func(w *world) {
@@ -126,7 +127,8 @@ var everyVerb = []verb{
 	{path: "rule export", api: adminAPI, words: "$OUT", says: `^exported all rules to `},
 	{path: "rule import", api: adminAPI, words: "-", in: `{"owner":"shop","prefix":"https://tea.example/i/","path":"pages/i/i"}` + "\n",
 		says: `^imported 1 rule: 1 new`},
-	{path: "rule force-delete", api: adminAPI, words: "https://tea.example/i/ --reason sold --dry-run", says: `(?m)^would release 1 rule; `},
+	{path: "rule force-delete", api: adminAPI, words: "https://tea.example/i/ --reason sold --dry-run",
+		says: `(?m)^would release 1 rule; `},
 	{path: "rule force-delete", api: adminAPI, words: "https://tea.example/i/ --reason sold --yes", says: `(?m)^released 1 rule; `},
 
 	{path: "batch apply", api: wireAPI, words: "10000 --isv order-1 $BRAND", says: `^application \d+`, after: func(w *world) {
@@ -177,7 +179,8 @@ var everyVerb = []verb{
 	{path: "package make", api: adminAPI,
 		words: "$ID 2000-2099 --for acme --by-passphrase --passphrase-file $PASSPHRASE --out $PARCEL --proofs 5",
 		says:  `^package 1: 100 codes of \d+ for acme, in \S+, \d+ bytes`},
-	{path: "package send", api: adminAPI, words: "1 --by-passphrase --passphrase-file $PASSPHRASE --out $PARCEL", says: `^wrote package 1 to `},
+	{path: "package send", api: adminAPI, words: "1 --by-passphrase --passphrase-file $PASSPHRASE --out $PARCEL",
+		says: `^wrote package 1 to `},
 	{path: "package list", api: adminAPI, says: `(?m)^1 +\d+ +2000-2099 +acme +with the printer +2 `},
 	{path: "package open", words: "$PARCEL --passphrase-file $PASSPHRASE --signer $SIGNER --out $JOB", says: `^opened package 1 in `},
 	{path: "package verify", words: "$JOB --signer $SIGNER", says: `^package 1 is whole: `},
@@ -279,14 +282,16 @@ var everyVerb = []verb{
 	{path: "webhook delete", api: adminAPI, words: "1 --yes", says: `^deleted webhook 1 to http`},
 	{path: "listen", api: otherTest},
 
-	{path: "rule find", api: adminAPI, words: "--owner shop --limit 1", says: `(?m)^\d+ +shop +https://tea\.example/t/ .*\nthere may be more: --after \d+, or`},
+	{path: "rule find", api: adminAPI, words: "--owner shop --limit 1",
+		says: `(?m)^\d+ +shop +https://tea\.example/t/ .*\nthere may be more: --after \d+, or`},
 	{path: "batch schedule", api: adminAPI, words: "$ID 200-209 --at 2098-01-31T00:00:00Z $PAGE",
 		says: `^10 codes of \d+: from 2098-01-31T00:00:00Z on those that are not void or frozen open pages/i/i of shop$`},
 	{path: "start codes", api: adminAPI, words: "brand --target shop --isv start --title Beans --product-code 6901234567892",
 		says: `(?m)^\$ qrjump batch apply 10000 --appid brand --isv start --for-approval$`},
 	{path: "start rules", api: adminAPI, words: "begins --prefix https://begins.example/ --secret-file $OUT",
 		says: `(?m)^https://begins\.example/ opens begins\.$`},
-	{path: "batch apply", api: adminAPI, words: "10000 --appid brand --isv wish --for-approval", says: `^application \d+; .*qrjump help batch schedule$`},
+	{path: "batch apply", api: adminAPI, words: "10000 --appid brand --isv wish --for-approval",
+		says: `^application \d+; .*qrjump help batch schedule$`},
 	{path: "batch orders", api: adminAPI, says: `(?m)^brand +wish +10000 +- +admin +made +\S{22} +admin +\d+ +0 +0 +0$`},
 	{path: "batch approve", api: adminAPI, words: "brand stale --isv wish", exit: exitRefused,
 		says: `admin decided this order already`},
@@ -294,7 +299,8 @@ var everyVerb = []verb{
 		says: `admin decided this order already`},
 	{path: "find", api: adminAPI, words: "tea.example", says: `(?m)^rule +https://tea\.example/t/ +pages/v/v +shop$`},
 	{path: "find", api: adminAPI, words: "WISH --account brand", says: `(?m)^batch +\d+ +wish +brand$`},
-	{path: "batch alarm", api: adminAPI, words: "$ID", says: `^a code of \d+ is alarmed from a score of 100 on \(as on the whole server\)$`},
+	{path: "batch alarm", api: adminAPI, words: "$ID",
+		says: `^a code of \d+ is alarmed from a score of 100 on \(as on the whole server\)$`},
 	{path: "batch alarm", api: adminAPI, words: "$ID --off", says: `^no score alarms a code of \d+ \(chosen for it\)$`},
 	{path: "batch alarm", api: adminAPI, words: "$ID --threshold 150 --output json", says: `"threshold": 150`},
 	{path: "batch alarm", api: adminAPI, words: "$ID --default", says: `100 on \(as on the whole server\)$`},
@@ -312,7 +318,8 @@ var everyVerb = []verb{
 	{path: "component set", api: adminAPI, words: "isv --redirect-host isv.example", says: `^changed isv$`},
 	{path: "component list", api: adminAPI, says: `(?m)^isv +0 +- +20`},
 	{path: "component ticket", api: adminAPI, words: "isv", says: `^ticket@@@`, after: func(w *world) { w.askForAuthorization() }},
-	{path: "component consent", api: adminAPI, words: "isv shop --pre-auth-code $PREAUTH --set 18,33 --output json", says: `"auth_code": "`},
+	{path: "component consent", api: adminAPI, words: "isv shop --pre-auth-code $PREAUTH --set 18,33 --output json",
+		says: `"auth_code": "`},
 	{path: "component show", api: adminAPI, words: "isv", says: `(?m)^shop +18 33 +20`},
 	{path: "account show", api: adminAPI, words: "shop", says: `(?m)^isv +18 33 +20`},
 	{path: "component revoke", api: adminAPI, words: "isv shop --yes", says: `^shop took back what it granted isv$`},
@@ -641,7 +648,8 @@ func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
 					t.Fatalf("%s %s: exit %d, want %d and %s\n%s%s", v.path, v.words, code, v.exit, v.says, out, errs)
 				}
 				newestLast(t, v, out)
-				if strings.HasSuffix(v.path, " list") && !strings.Contains(v.words, "--output json") {
+				if strings.HasSuffix(v.path, " list") && !strings.Contains(v.words, "--output=json") || strings.Contains(v.words,
+					"--output json") {
 					words := v.words
 					v.words += " --no-headers"
 					_, bare, _ := play(t, v, w.found)
@@ -725,7 +733,8 @@ type meaning struct {
 
 // meanings has each verb that is named show, add, set or delete, and what stands for one of these.
 var meanings = []meaning{
-	{path: "batch show", words: "500000999 $BRAND", exit: exitRefused, why: "the platform refuses a number that is none as it refuses any other"},
+	{path: "batch show", words: "500000999 $BRAND", exit: exitRefused,
+		why: "the platform refuses a number that is none as it refuses any other"},
 	{path: "code show", words: "500000999:1", exit: exitAbsent},
 	{path: "account show", words: "nobody", exit: exitAbsent},
 	{path: "component show", words: "nobody", exit: exitAbsent},

@@ -29,8 +29,9 @@ type verificationCheck struct {
 
 // read returns the checks that the flags select, the newest first.
 func (c *verificationList) read(s *session, qrjump *client.Client) (all []verificationCheck, err error) {
-	added, err := qrjump.Verifications.ListChecks(s.ctx, client.ConfirmationQuery{RID: c.RID, Owner: c.Account, Prefix: c.Prefix, Failed: c.Failed,
-		Limit: c.Limit})
+	added, err := qrjump.Verifications.ListChecks(s.ctx, client.ConfirmationQuery{RID: c.RID, Owner: c.Account, Prefix: c.Prefix,
+		Failed: c.Failed,
+		Limit:  c.Limit})
 	for _, one := range added {
 		all = append(all, verificationCheck{Kind: "add", Confirmation: one})
 	}
@@ -39,7 +40,8 @@ func (c *verificationList) read(s *session, qrjump *client.Client) (all []verifi
 	}
 	const page = 1000
 	nightly, err := everyPage(page, func(after client.Recheck) ([]client.Recheck, error) {
-		return qrjump.Verifications.List(s.ctx, client.RecheckQuery{Owner: c.Account, Failing: c.Failed, Limit: page, AfterOwner: after.Owner,
+		return qrjump.Verifications.List(s.ctx, client.RecheckQuery{Owner: c.Account, Failing: c.Failed, Limit: page,
+			AfterOwner:     after.Owner,
 			AfterDirectory: after.Directory})
 	})
 	for _, one := range nightly {

@@ -355,7 +355,8 @@ func fillJob(form url.Values, w labels.Word) bool {
 		if value == "true" {
 			form.Set(name, "1")
 		}
-	case name == "batch" || name == "kind" || name == "text_position" || name == "level" || slices.Contains(labelFields, name) || slices.Contains(pageFields, name):
+	case name == "batch" || name == "kind" || name == "text_position" || name == "level" || slices.Contains(labelFields, name) ||
+		slices.Contains(pageFields, name):
 		form.Set(name, value)
 	default:
 		return false

@@ -33,8 +33,10 @@ type pageGroup interface {
 	routes() map[string]func(*visit)
 }
 
-var pageGroups = []pageGroup{accountPages{}, agreePages{}, alarmPages{}, appPages{}, bulkPages{}, callPages{}, codePages{}, componentPages{},
-	emulatorPages{}, findPages{}, gs1Pages{}, homePages{}, numberPages{}, operatePages{}, orderPages{}, packagePages{}, peoplePages{}, platformPages{},
+var pageGroups = []pageGroup{accountPages{}, agreePages{}, alarmPages{}, appPages{}, bulkPages{}, callPages{}, codePages{},
+	componentPages{},
+	emulatorPages{}, findPages{}, gs1Pages{}, homePages{}, numberPages{}, operatePages{}, orderPages{}, packagePages{}, peoplePages{},
+	platformPages{},
 	rulePages{}, scanPages{}, selectedPages{}, selfPages{}}
 
 // routes returns the handlers of all groups, by their patterns.

@@ -375,8 +375,8 @@ func (pages rulePages) saveRule(v *visit) {
 		return
 	}
 	v.rejected = newRejectedForm(v.r, v.faultsOf(said))
-	if said.Status == http.StatusUnprocessableEntity && pages.try(v, &f, false) == nil && f.Check != nil && !f.Edit && f.Check.ErrCode == 0 &&
-		!f.Check.Vouched {
+	if said.Status == http.StatusUnprocessableEntity && pages.try(v, &f, false) == nil && f.Check != nil && !f.Edit &&
+		f.Check.ErrCode == 0 && !f.Check.Vouched {
 		// Only the file can have been missing: it is fetched once more, to show each step.
 		_ = pages.try(v, &f, true)
 	}

@@ -13,7 +13,8 @@ var schemaNames = map[string]string{
 	"Checked": "AuditVerification", "Difference": "RecountDifference", "Drill": "BackupDrill", "Entry": "AuditEntry",
 	"Erased": "ErasedScans", "Fault": "AuditFault", "Found": "SearchResult", "Hit": "SearchHit", "Holding": "ComponentGrant",
 	"Imported": "ImportResult", "Item": "GS1LinkInput", "Mark": "StatisticsMark", "Matched": "ScanMatch", "Miss": "UnmatchedScans",
-	"MoveInput": "ClockInput", "Need": "AbilityNeed", "Past": "PastScan", "Planted": "SeedResult", "Record": "CallRecord",
+	"MoveInput": "ClockInput", "Need": "AbilityNeed", "Notification": "AccountNotification", "Past": "PastScan",
+	"Planted": "SeedResult", "Record": "CallRecord",
 	"Released": "ReleaseResult", "Request": "ScanRequest", "Step": "ExplanationStep", "Trial": "BehaviourTrial",
 	"Turn": "ReplayDifference", "Why": "AlarmEvidence",
 }

@@ -63,8 +63,9 @@ func (p *press) lacks(format string, args ...any) {
 	p.faults = append(p.faults, fmt.Errorf(format, args...))
 }
 
-// Pages are the printed pages by their paths below root, the folder of the repository. commands is what "qrjump help --all --output json" prints.
-// It starts a server, whose metrics are those of the page. Errors: what a page lacks, all at once.
+// Pages are the printed pages by their paths below root, the folder of the repository. commands is what
+// "qrjump help --all --output json" prints. It starts a server, whose metrics are those of the page. Errors: what a page lacks, all at
+// once.
 func Pages(ctx context.Context, root string, commands []byte) (map[string]string, error) {
 	p := &press{root: root, pages: map[string]string{}, endpoints: map[string]api.Description{}, texts: map[string]bool{}}
 	text, err := os.ReadFile(filepath.Join(root, "docs/sdk.yaml"))
