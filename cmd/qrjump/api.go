@@ -82,10 +82,8 @@ func readAPI(ctx context.Context, qrjump *client.Client) (apiTable, error) {
 		Paths      map[string]map[string]json.RawMessage
 		Components struct{ Schemas map[string]apiSchema }
 	}
-	if err := json.NewDecoder(answer.Body).Decode(&document); err != nil {
-		return apiTable{}, fault("api.document", err)
-	}
-	if len(document.Paths) == 0 || len(document.Components.Schemas) == 0 {
+	err = json.NewDecoder(answer.Body).Decode(&document)
+	if err != nil || len(document.Paths) == 0 || len(document.Components.Schemas) == 0 {
 		return apiTable{}, &client.WrongServer{URL: qrjump.URL(), API: "admin API", Call: "GET /openapi.json",
 			Flaw: "(no document of its operations)"}
 	}

@@ -21,7 +21,8 @@ var sentence = regexp.MustCompile(`[A-Za-z]{2,}[,;:]? [a-z]{2,}`)
 // unspoken are the files whose words no person reads on a terminal, and the texts of others that are looked for, typed or written to files.
 var unspoken = []string{"man.go", "export_static.go", "commands.go"}
 
-var unspokenTexts = []string{" --output json", "HTTP request to an HTTPS server", "server gave HTTP response to HTTPS client",
+var unspokenTexts = []string{" --output json", "(no document of its operations)",
+	"HTTP request to an HTTPS server", "server gave HTTP response to HTTPS client",
 	`expected string value but got "EOL" (<EOL>)`, "qrjump ready http://%s",
 	"--format lines", "clock set", "unknown flag -", "one of ", `must be one of (.*) but got "(.*)"$`}
 

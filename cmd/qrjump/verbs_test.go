@@ -966,7 +966,7 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 					line := strings.TrimSuffix(errs, "\n")
 					named := strings.Contains(line, url) || strings.Contains(line, "errcode 40066")
 					begins := "qrjump: "
-					if strings.Contains(v.words, "--output json") {
+					if strings.Contains(v.words, "--output=json") || strings.Contains(v.words, "--output json") {
 						begins = `{"error":{"kind":`
 					}
 					if code == 0 || out != "" || !strings.HasPrefix(line, begins) || strings.Contains(line, "\n") || !named {
