@@ -137,7 +137,7 @@ func (t apiTable) fields(o apiOperation) (list []apiField) {
 
 // resolve follows the reference of a schema.
 func (t apiTable) resolve(schema apiSchema) apiSchema {
-	if name := strings.TrimPrefix(schema.Ref, "#/components/schemas/"); name != schema.Ref {
+	if name, ok := strings.CutPrefix(schema.Ref, "#/components/schemas/"); ok {
 		return t.schemas[name]
 	}
 	return schema

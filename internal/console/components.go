@@ -54,7 +54,7 @@ func (v view) newField(kind, name, label string, value any, options []string) fo
 	f := formField{view: v, ID: name, Name: name, Label: label, Kind: kind, Value: value}
 	var b strings.Builder
 	said := false
-	for _, option := range strings.Fields(strings.Join(options, " ")) {
+	for option := range strings.FieldsSeq(strings.Join(options, " ")) {
 		name, text, has := strings.Cut(option, "=")
 		switch name {
 		case "id":

@@ -185,6 +185,9 @@ func inTemplate(t *testing.T, path string, texts map[string]string, named *menti
 				named.beginnings = append(named.beginnings, key)
 			}
 			named.whole[key] = true
+			for option := range strings.FieldsSeq(key) { // of a component: value=key, and #key of a column of numbers
+				named.whole[strings.TrimPrefix(option[strings.LastIndexByte(option, '=')+1:], "#")] = true
+			}
 		}
 		for _, found := range spoken.FindAllStringSubmatch(one, -1) {
 			if texts[found[1]] == "" {
