@@ -133,7 +133,7 @@ var probes = []probe{
 		if s.archive == "" {
 			return cost{}, notMeasured("there is no archive")
 		}
-		return s.runs(ctx, "drill", s.archive)
+		return s.runs(ctx, "restore-drill", s.archive)
 	}},
 	{"recount", withScans, "", (*grownServer).recount},
 	{"erasure of a user", withScans, "", (*grownServer).erase},

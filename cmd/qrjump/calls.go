@@ -16,23 +16,23 @@ import (
 
 type callsCommand struct {
 	operator
-	Account string `placeholder:"APPID"`
-	Path    string `placeholder:"PATH"`
-	ErrCode int    `name:"errcode" placeholder:"NUMBER"`
-	Failed  bool
-	RID     string `name:"rid" placeholder:"RID"`
-	Bodies  bool   `short:"b"`
-	Limit   int    `default:"50" placeholder:"N"`
-	Kept    bool
-	Errors  bool
-	Before  int64         `placeholder:"NUMBER"`
-	Follow  bool          `short:"f"`
-	Every   time.Duration `default:"500ms" hidden:""`
+	Account   string `placeholder:"APPID"`
+	Path      string `placeholder:"PATH"`
+	ErrCode   int    `name:"errcode" placeholder:"NUMBER"`
+	Failed    bool
+	RID       string `name:"rid" placeholder:"RID"`
+	Bodies    bool   `short:"b"`
+	Limit     int    `default:"50" placeholder:"N"`
+	Persisted bool
+	Errors    bool
+	Before    int64         `placeholder:"NUMBER"`
+	Follow    bool          `short:"f"`
+	Every     time.Duration `default:"500ms" hidden:""`
 }
 
 // Run lists the last calls, the newest last: for programs one a line.
 func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
-	if c.Kept || c.Errors || c.Before != 0 {
+	if c.Persisted || c.Errors || c.Before != 0 {
 		return c.kept(s, qrjump)
 	}
 	query := client.CallQuery{RID: c.RID, Account: c.Account, Path: c.Path, ErrCode: c.ErrCode, Failed: c.Failed, Limit: c.Limit}

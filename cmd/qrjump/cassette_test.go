@@ -78,7 +78,7 @@ func TestRecordCompareReplay(t *testing.T) {
 	t.Cleanup(upstream.Close)
 	record := func(file string) {
 		t.Helper()
-		url, stop := serving(t, "record", "--upstream", upstream.URL, "--listen", "127.0.0.1:0", "--out", file)
+		url, stop := serving(t, "cassette", "record", "--upstream", upstream.URL, "--listen", "127.0.0.1:0", "--out", file)
 		if got := get(t, url+"/cgi-bin/token"); got != answer {
 			t.Errorf("through the recorder: %s", got)
 		}
@@ -90,18 +90,18 @@ func TestRecordCompareReplay(t *testing.T) {
 	if info, err := os.Stat("same.ndjson"); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the cassette is %v, %v", info, err)
 	}
-	if code, out, errs := command(t.Context(), "compare", "same.ndjson"); code != 0 || out != "1 of 1 call compared: 0 differences\n" ||
+	if code, out, errs := command(t.Context(), "cassette", "compare", "same.ndjson"); code != 0 || out != "1 of 1 call compared: 0 differences\n" ||
 		errs != "" {
 		t.Errorf("compare: exit %d\n%s%s", code, out, errs)
 	}
-	url, stop := serving(t, "replay", "same.ndjson", "--listen", "127.0.0.1:0")
+	url, stop := serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
 	if got := get(t, url+"/cgi-bin/token"); !strings.HasPrefix(got, `{"errcode":41002,"errmsg":"appid missing rid: `) {
 		t.Errorf("replayed: %s", got)
 	}
 	if code, said := stop(); code != 0 || said != "" {
 		t.Errorf("replay: exit %d, %s", code, said)
 	}
-	url, stop = serving(t, "replay", "same.ndjson", "--listen", "127.0.0.1:0")
+	url, stop = serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
 	get(t, url+"/cgi-bin/other")
 	if code, said := stop(); code != 1 ||
 		said != "1 line of the cassette not asked for\nqrjump: replay same.ndjson: 1 call not in the cassette, "+
@@ -112,16 +112,16 @@ func TestRecordCompareReplay(t *testing.T) {
 	answer = `{"errcode":41099,"errmsg":"appid missing"}`
 	record("other.ndjson")
 	want := "line 1: /cgi-bin/token\n  number errcode: the platform has 41099 appid missing, we have 41002 appid missing rid: "
-	code, out, errs := command(t.Context(), "compare", "other.ndjson")
+	code, out, errs := command(t.Context(), "cassette", "compare", "other.ndjson")
 	if code != exitDifferent || errs != "qrjump: compare other.ndjson: 1 difference\n" || !strings.HasPrefix(out, want) ||
 		!strings.HasSuffix(out, "\n  token.appid.missing, our mark is seen\n1 of 1 call compared: 1 difference\n") {
 		t.Errorf("compare: exit %d\n%s%s", code, out, errs)
 	}
-	if code, out, _ := command(t.Context(), "compare", "other.ndjson", "--output=json"); code != exitDifferent ||
+	if code, out, _ := command(t.Context(), "cassette", "compare", "other.ndjson", "--output=json"); code != exitDifferent ||
 		!strings.Contains(out, `"kind": "number"`) {
 		t.Errorf("compare --output json: exit %d\n%s", code, out)
 	}
-	if code, out, _ := command(t.Context(), "compare", "other.ndjson", "--behaviour", "wire.fault"); code != 0 ||
+	if code, out, _ := command(t.Context(), "cassette", "compare", "other.ndjson", "--behaviour", "wire.fault"); code != 0 ||
 		out != "1 of 1 call compared: 0 differences\n" {
 		t.Errorf("compare --behaviour: exit %d\n%s", code, out)
 	}
@@ -131,7 +131,7 @@ func TestRecordCompareReplay(t *testing.T) {
 	if err := os.WriteFile("differences.ndjson", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, errs := command(t.Context(), "compare", "other.ndjson", "--keep", "."); code != exitDifferent ||
+	if code, _, errs := command(t.Context(), "cassette", "compare", "other.ndjson", "--keep", "."); code != exitDifferent ||
 		!strings.HasPrefix(errs, "1 answer added to .\n") {
 		t.Errorf("compare --keep: exit %d\n%s", code, errs)
 	}
@@ -143,7 +143,7 @@ func TestRecordCompareReplay(t *testing.T) {
 	if err := os.WriteFile("shown.ndjson", []byte(shown), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, errs := command(t.Context(), "compare", "shown.ndjson"); code != exitDifferent ||
+	if code, out, errs := command(t.Context(), "cassette", "compare", "shown.ndjson"); code != exitDifferent ||
 		!strings.Contains(out, "value rule_list: ") ||
 		!strings.HasPrefix(errs, "the rules from before the recording are left out: seed ") {
 		t.Errorf("compare with a rule that cannot be: exit %d\n%s%s", code, out, errs)
@@ -166,7 +166,7 @@ func TestRecordCompareReplay(t *testing.T) {
 		{"compare same.ndjson --keep nowhere", "--keep: no such folder: nowhere", 2},
 		{"replay none.ndjson", "FILE: no such file: none.ndjson", 2},
 	} {
-		code, out, errs := command(t.Context(), strings.Fields(wrong.args)...)
+		code, out, errs := command(t.Context(), append([]string{"cassette"}, strings.Fields(wrong.args)...)...)
 		if code != wrong.code || out != "" || !strings.HasPrefix(errs, "qrjump: "+wrong.says) ||
 			strings.Count(errs, "\n") != 1 {
 			t.Errorf("%s: exit %d, want %d\n%s%s", wrong.args, code, wrong.code, out, errs)

@@ -68,20 +68,44 @@ func longTime(d time.Duration) string {
 
 type clockSet struct {
 	operator
-	Time string `arg:"" placeholder:"TIME"`
+	Time     string `arg:"" optional:"" placeholder:"TIME"`
+	Freeze   bool
+	Resume   bool
+	RealTime bool
 }
 
-// Run sets the clock.
+// Run sets the clock, stops it, lets it run on, or lets it follow real time again.
 func (c *clockSet) Run(s *session) error {
-	at, err := momentOf("clock set", c.Time, true)
-	if err != nil {
-		return err
+	asked := 0
+	for _, one := range []bool{c.Time != "", c.Freeze, c.Resume, c.RealTime} {
+		if one {
+			asked++
+		}
+	}
+	if asked != 1 {
+		return misused("clock.say_one")
+	}
+	var at time.Time
+	if c.Time != "" {
+		var err error
+		if at, err = momentOf("clock set", c.Time, true); err != nil {
+			return err
+		}
 	}
 	qrjump, err := c.client()
 	if err != nil {
 		return err
 	}
-	return c.clock(s, qrjump, said("clock.set_the_clock_to")+c.Time, func() error { return qrjump.Emulator.SetClock(s.ctx, at) })
+	clock := qrjump.Emulator
+	switch {
+	case c.Freeze:
+		return c.clock(s, qrjump, said("clock.freeze_the_clock"), func() error { return clock.FreezeClock(s.ctx) })
+	case c.Resume:
+		return c.clock(s, qrjump, said("clock.let_the_clock_run"), func() error { return clock.ResumeClock(s.ctx) })
+	case c.RealTime:
+		return c.clock(s, qrjump, said("clock.go_back_to_real_time"), func() error { return clock.FollowRealTime(s.ctx) })
+	}
+	return c.clock(s, qrjump, said("clock.set_the_clock_to")+c.Time, func() error { return clock.SetClock(s.ctx, at) })
 }
 
 type clockAdvance struct {
@@ -100,27 +124,6 @@ func (c *clockAdvance) Run(s *session) error {
 		return err
 	}
 	return c.clock(s, qrjump, said("clock.advance_the_clock_by")+by.String(), func() error { return qrjump.Emulator.Advance(s.ctx, by) })
-}
-
-type clockFreeze struct{ operator }
-
-// Run stops the clock.
-func (c *clockFreeze) Run(s *session, qrjump *client.Client) error {
-	return c.clock(s, qrjump, said("clock.freeze_the_clock"), func() error { return qrjump.Emulator.FreezeClock(s.ctx) })
-}
-
-type clockRun struct{ operator }
-
-// Run lets the clock run on from where it stands.
-func (c *clockRun) Run(s *session, qrjump *client.Client) error {
-	return c.clock(s, qrjump, said("clock.let_the_clock_run"), func() error { return qrjump.Emulator.ResumeClock(s.ctx) })
-}
-
-type clockReal struct{ operator }
-
-// Run lets the clock follow real time again.
-func (c *clockReal) Run(s *session, qrjump *client.Client) error {
-	return c.clock(s, qrjump, said("clock.go_back_to_real_time"), func() error { return qrjump.Emulator.FollowRealTime(s.ctx) })
 }
 
 type resetCommand struct {

@@ -106,7 +106,7 @@ func TestCompletionFollowsTheLine(t *testing.T) {
 		"rule list --context p":                "prod",
 		"--context=t":                          "--context=test",
 		"context use ":                         "prod test",
-		"stats mis":                            "misses",
+		"stats unm":                            "unmatched",
 		"stats --by ":                          "hour day week month",
 		"nothing ":                             "",
 		"rule list --no-such-flag=":            "",

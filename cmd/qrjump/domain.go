@@ -46,14 +46,14 @@ func (c *domainSet) Run(s *session, qrjump *client.Client) error {
 		"domain.is_now", plain(host), c.Status, domainMeaning(c.Status))
 }
 
-type domainForget struct {
+type domainDelete struct {
 	operator
 	Host string `arg:""`
 	ending
 }
 
 // Run takes back what was said of a host.
-func (c *domainForget) Run(s *session, qrjump *client.Client) error {
+func (c *domainDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Domains.List(s.ctx)
 	if err != nil {
 		return failed(said("domain.forget_domain"), c.Host, err)

@@ -37,7 +37,7 @@ type commands struct {
 	Health healthCommand `cmd:"" group:"run"`
 
 	MasterKey struct {
-		Turn masterKeyTurn `cmd:""`
+		Rotate masterKeyRotate `cmd:""`
 	} `cmd:"" group:"run"`
 
 	Rule struct {
@@ -65,8 +65,8 @@ type commands struct {
 	} `cmd:"" group:"rules"`
 
 	Symbol struct {
-		Draw   symbolCommand `cmd:"" default:"withargs"`
-		Advise symbolAdvise  `cmd:""`
+		Draw      symbolCommand   `cmd:"" default:"withargs"`
+		Recommend symbolRecommend `cmd:""`
 	} `cmd:"" group:"codes"`
 
 	Label labelCommand `cmd:"" group:"codes"`
@@ -119,7 +119,7 @@ type commands struct {
 
 	Scan scanCommand `cmd:"" group:"scan"`
 
-	Find findCommand `cmd:"" group:"why"`
+	Search searchCommand `cmd:"" group:"why"`
 
 	Why whyCommand `cmd:"" group:"why"`
 
@@ -129,9 +129,6 @@ type commands struct {
 		Show    clockShow    `cmd:""`
 		Set     clockSet     `cmd:""`
 		Advance clockAdvance `cmd:""`
-		Freeze  clockFreeze  `cmd:""`
-		Run     clockRun     `cmd:""`
-		Real    clockReal    `cmd:""`
 	} `cmd:"" group:"emulator"`
 
 	Fault struct {
@@ -159,19 +156,21 @@ type commands struct {
 
 	Deviations deviationsCommand `cmd:"" group:"why"`
 
-	Record  recordCommand  `cmd:"" group:"cassettes"`
-	Compare compareCommand `cmd:"" group:"cassettes"`
-	Replay  replayCommand  `cmd:"" group:"cassettes"`
-	Probe   probeCommand   `cmd:"" group:"cassettes"`
+	Cassette struct {
+		Record  recordCommand  `cmd:""`
+		Compare compareCommand `cmd:""`
+		Replay  replayCommand  `cmd:""`
+	} `cmd:"" group:"cassettes"`
+	Probe probeCommand `cmd:"" group:"cassettes"`
 
 	Scans scansCommand `cmd:"" group:"scanned"`
 	Stats struct {
-		Show   statsShow   `cmd:"" default:"withargs"`
-		Misses statsMisses `cmd:""`
-		Alarms statsAlarms `cmd:""`
-		Verify statsVerify `cmd:""`
-		Share  statsShare  `cmd:""`
-		Shared statsShared `cmd:""`
+		Show      statsShow      `cmd:"" default:"withargs"`
+		Unmatched statsUnmatched `cmd:""`
+		Alarms    statsAlarms    `cmd:""`
+		Verify    statsVerify    `cmd:""`
+		Share     statsShare     `cmd:""`
+		Shared    statsShared    `cmd:""`
 	} `cmd:"" group:"scanned"`
 
 	Account struct {
@@ -225,13 +224,13 @@ type commands struct {
 	Domain struct {
 		List   domainList   `cmd:""`
 		Set    domainSet    `cmd:""`
-		Forget domainForget `cmd:""`
+		Delete domainDelete `cmd:""`
 	} `cmd:"" group:"server"`
 
 	Webhook struct {
 		List       webhookList       `cmd:""`
 		Add        webhookAdd        `cmd:""`
-		Change     webhookChange     `cmd:""`
+		Update     webhookUpdate     `cmd:""`
 		Delete     webhookDelete     `cmd:""`
 		Test       webhookTest       `cmd:""`
 		Deliveries webhookDeliveries `cmd:""`
@@ -243,7 +242,7 @@ type commands struct {
 	Person struct {
 		List    personList    `cmd:""`
 		Add     personAdd     `cmd:""`
-		Change  personChange  `cmd:""`
+		Update  personUpdate  `cmd:""`
 		SignOut personSignOut `cmd:""`
 		Delete  personDelete  `cmd:""`
 	} `cmd:"" group:"people"`
@@ -274,7 +273,7 @@ type commands struct {
 
 	ScanNode struct {
 		List   scanNodeList   `cmd:""`
-		Forget scanNodeForget `cmd:""`
+		Delete scanNodeDelete `cmd:""`
 	} `cmd:"" group:"scanned"`
 
 	Lake struct {
@@ -295,9 +294,9 @@ type commands struct {
 		Verify auditVerify `cmd:""`
 	} `cmd:"" group:"audit"`
 
-	Export exportCommand `cmd:"" group:"backup"`
-	Drill  drillCommand  `cmd:"" group:"backup"`
-	Import importCommand `cmd:"" group:"backup"`
+	Export       exportCommand `cmd:"" group:"backup"`
+	RestoreDrill restoreDrill  `cmd:"" group:"backup"`
+	Import       importCommand `cmd:"" group:"backup"`
 
 	Context struct {
 		List   contextList   `cmd:""`
@@ -308,11 +307,11 @@ type commands struct {
 	} `cmd:"" group:"contexts"`
 
 	Version  versionCommand  `cmd:"" group:"about"`
-	Licences licencesCommand `cmd:"" group:"about"`
+	Licences licencesCommand `cmd:"" hidden:"" group:"about"`
 	Help     helpCommand     `cmd:"" group:"about"`
 
 	Completion completionCommand `cmd:"" group:"about"`
-	Man        manCommand        `cmd:"" group:"about"`
+	Man        manCommand        `cmd:"" hidden:"" group:"about"`
 
 	Complete completeCommand `cmd:"" name:"__complete" hidden:""`
 }

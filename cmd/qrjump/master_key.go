@@ -6,14 +6,14 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-type masterKeyTurn struct {
+type masterKeyRotate struct {
 	Data       string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR" file:"dir"`
 	Database   string `env:"QRJUMP_DATABASE" placeholder:"URL"`
 	NewKeyFile string `env:"QRJUMP_NEW_KEY_FILE" placeholder:"FILE" file:"in"`
 }
 
 // Run turns the master key and says what is left to do.
-func (c *masterKeyTurn) Run(s *session) error {
+func (c *masterKeyRotate) Run(s *session) error {
 	done, err := server.Turn{
 		Config:     server.Config{Data: c.Data, Database: c.Database, MasterKey: os.Getenv("QRJUMP_MASTER_KEY")},
 		NewKeyFile: c.NewKeyFile,

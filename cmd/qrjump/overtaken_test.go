@@ -54,7 +54,7 @@ func TestACommandOverwritesNobodyUnseen(t *testing.T) {
 			_, err := w.operator.Accounts.SetAppearance(ctx, "shop", client.AppearancePut{Help: "https://theirs.example/"})
 			return err
 		}, []string{"changed", "qrjump account appearance shop"}},
-		{[]string{"webhook", "change", "1", "--no-enabled"}, func() error {
+		{[]string{"webhook", "update", "1", "--no-enabled"}, func() error {
 			put := hook.Webhook.Put()
 			put.URL = "https://theirs.example/"
 			_, err := w.operator.Webhooks.Update(ctx, hook.Webhook.ID, put, nil)

@@ -97,7 +97,7 @@ func printMade(w io.Writer, made client.PersonMade) {
 	tell(w, "person.recovery_codes_each_good_once", strings.Join(made.Recovery, " "))
 }
 
-type personChange struct {
+type personUpdate struct {
 	operator
 	Name         string   `arg:""`
 	Role         *string  `placeholder:"ROLE"`
@@ -109,7 +109,7 @@ type personChange struct {
 }
 
 // Run changes what is named.
-func (c *personChange) Run(s *session) error {
+func (c *personUpdate) Run(s *session) error {
 	if c.AllAccounts && len(c.Account) > 0 {
 		return misused("person.say_account_or_all_accounts")
 	}

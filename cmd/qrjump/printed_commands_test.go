@@ -203,7 +203,7 @@ func readPrintedTables(t *testing.T) printedTables {
 }
 
 // endless are the verbs that go on until they are stopped.
-var endless = regexp.MustCompile(`^qrjump (serve|listen|record|replay)\b| --follow\b`)
+var endless = regexp.MustCompile(`^qrjump (serve|listen|cassette (record|replay))\b| --follow\b`)
 
 var formatVerb = regexp.MustCompile(`%(\[[0-9]+\])?(\.0)?[a-z]`)
 
@@ -244,7 +244,7 @@ func (c *copyist) asTyped(m manual, line string) string {
 		}
 	}
 	if full = listens.ReplaceAllString(c.places.Replace(full), "--listen 127.0.0.1:0"); !strings.Contains(full, " --listen ") &&
-		regexp.MustCompile("^qrjump (record|replay) ").MatchString(full) {
+		regexp.MustCompile("^qrjump cassette (record|replay) ").MatchString(full) {
 		full += " --listen 127.0.0.1:0"
 	}
 	for place, value := range c.found {

@@ -135,9 +135,9 @@ func TestPrintedCommands_Work(t *testing.T) {
 				"qrjump webhook delete 99 --yes",
 				"qrjump setting get none", "qrjump person delete none --yes", "qrjump admin-key delete none --yes",
 				"qrjump scan-key delete none --yes", "qrjump snapshot load none --yes", "qrjump component show none",
-				"qrjump domain forget none.example --yes", "qrjump context use none",
+				"qrjump domain delete none.example --yes", "qrjump context use none",
 				"qrjump batch show 99 --appid wxbrand --secret SECRET",
-				"qrjump behaviour show none", "qrjump scan-node forget none --yes", "qrjump rule add",
+				"qrjump behaviour show none", "qrjump scan-node delete none --yes", "qrjump rule add",
 				"qrjump rule delete https://none.tour.example/ --yes --appid wxshop --secret SECRET",
 				"qrjump rule add https://tour.example/new/ p/p --appid wxshop --secret SECRET",
 				"qrjump rule qr https://none.tour.example/ --out x.svg --appid wxshop --secret SECRET"} {

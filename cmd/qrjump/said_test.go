@@ -49,8 +49,8 @@ var layout = []struct {
 }{
 	{"the admin listener", regexp.MustCompile(`(?i)admin[-_]listen\S*[ :=]+\S*?:(\d{4})`), "8082"},
 	{"the scan listener", regexp.MustCompile(`(?i)scan[-_]listen\S*[ :=]+\S*?:(\d{4})`), "8081"},
-	{"record", regexp.MustCompile(`qrjump record .*--listen \S*?:(\d{4})`), "8090"},
-	{"replay", regexp.MustCompile(`qrjump replay .*--listen \S*?:(\d{4})`), "8091"},
+	{"record", regexp.MustCompile(`qrjump cassette record .*--listen \S*?:(\d{4})`), "8090"},
+	{"replay", regexp.MustCompile(`qrjump cassette replay .*--listen \S*?:(\d{4})`), "8091"},
 	{"a server", regexp.MustCompile(`qrjump serve .*--listen \S*?:(\d{4})`), "8080 8092 8093"},
 	{"what is asked", regexp.MustCompile(`(?:127\.0\.0\.1|0\.0\.0\.0|localhost|host\.docker\.internal):(8\d{3})`),
 		"8080 8081 8082 8090 8091 8092 8093"},

@@ -31,14 +31,14 @@ func (c *scanNodeList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, list, failed("list", said("scan_node.scan_nodes"), err))
 }
 
-type scanNodeForget struct {
+type scanNodeDelete struct {
 	operator
 	Node string `arg:""`
 	ending
 }
 
 // Run waits no more for the scans of a node.
-func (c *scanNodeForget) Run(s *session, qrjump *client.Client) error {
+func (c *scanNodeDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanNodes.List(s.ctx)
 	if err != nil {
 		return failed(said("scan_node.forget_scan_node"), c.Node, err)

@@ -256,7 +256,7 @@ func barOf(n, largest int64) string {
 	return text
 }
 
-type statsMisses struct {
+type statsUnmatched struct {
 	operator
 	statsTime
 	tableFlags
@@ -265,7 +265,7 @@ type statsMisses struct {
 }
 
 // Run shows what was scanned and found nothing.
-func (c *statsMisses) Run(s *session, operator *client.Client) error {
+func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 	from, to, err := c.bounds(c.UTC)
 	if err != nil {
 		return err

@@ -75,8 +75,7 @@ func wordOf(f reflect.StructField) string {
 }
 
 // otherNames are verbs by a noun and the name that such a verb has with other nouns. Their own name is the one of the help.
-var otherNames = map[[2]string]string{{"domain", "delete"}: "forget",
-	{"scan-node", "delete"}: "forget", {"setting", "show"}: "get"}
+var otherNames = map[[2]string]string{{"setting", "show"}: "get"}
 
 // usualVerb are arguments with the verb's own name.
 func usualVerb(args []string) []string {

@@ -58,9 +58,9 @@ var everyVerb = []verb{
 	{path: "run", api: otherTest},
 	{path: "doctor", api: otherTest},
 	{path: "health", says: `^http\S+ is ready$`},
-	{path: "record", api: otherTest},
-	{path: "replay", api: otherTest},
-	{path: "compare", words: "$CASSETTE", says: `^1 of 1 call compared: 0 differences$`},
+	{path: "cassette record", api: otherTest},
+	{path: "cassette replay", api: otherTest},
+	{path: "cassette compare", words: "$CASSETTE", says: `^1 of 1 call compared: 0 differences$`},
 	{path: "probe", api: otherTest},
 	{path: "context list", api: otherTest},
 	{path: "context show", api: otherTest},
@@ -141,7 +141,7 @@ var everyVerb = []verb{
 		says: `^wrote 10 codes of `},
 	{path: "batch list-codes", api: wireAPI, words: "$ID 0-9 --out $OUT --key 0123456789abcdef $BRAND", says: `^wrote 10 codes of `},
 	{path: "symbol draw", words: "https://tea.example/t/7 --out $OUT", says: `^drew `},
-	{path: "symbol advise", words: "--text https://tea.example/t/7", says: `^take modules of `},
+	{path: "symbol recommend", words: "--text https://tea.example/t/7", says: `^take modules of `},
 	{path: "label", api: otherTest},
 	{path: "batch activate", api: wireAPI, words: "$ID 0-99 $BRAND $PAGE",
 		says: `^activated 100 codes of `},
@@ -201,9 +201,9 @@ var everyVerb = []verb{
 	{path: "scans", api: adminAPI, words: "--output csv --limit 0", says: `https://tea\.example/t/7`},
 	{path: "stats show", api: adminAPI, says: `SCANS`},
 	{path: "stats show", api: adminAPI, words: "--output csv", says: `^scans\n\d+$`},
-	{path: "stats misses", api: adminAPI, says: `(?m)^\(no link\) +1 `},
+	{path: "stats unmatched", api: adminAPI, says: `(?m)^\(no link\) +1 `},
 	{path: "stats show", api: adminAPI, words: "--out -", says: `^at,value,scans,first,users\n`},
-	{path: "stats misses", api: adminAPI, words: "--out -", says: `^place,scans\n`},
+	{path: "stats unmatched", api: adminAPI, words: "--out -", says: `^place,scans\n`},
 	{path: "stats alarms", api: adminAPI, words: "--out $OUT", says: `^wrote \d{3,} bytes to `},
 	{path: "stats alarms", api: adminAPI, says: `^no alarm is open$`},
 	{path: "stats alarms", api: adminAPI, words: "--acknowledge 1", exit: exitAbsent, says: `there is no alarm with this id`},
@@ -215,7 +215,7 @@ var everyVerb = []verb{
 	{path: "why", api: adminAPI, words: "$RID", says: `of shop`},
 	{path: "person add", api: adminAPI, words: "alice --role rules --account shop1 --password four-wild-geese-over-Urumqi --second-factor",
 		says: `(?s)^alice may sign in as rules of shop1\n.*otpauth://totp/.*recovery codes`},
-	{path: "person change", api: adminAPI, words: "alice --role operator --all-accounts",
+	{path: "person update", api: adminAPI, words: "alice --role operator --all-accounts",
 		says: `^alice is now operator of all accounts, and is signed out everywhere$`},
 	{path: "person list", api: adminAPI, says: `(?m)^alice +operator +all accounts +second factor +never$`},
 	{path: "login-link", api: adminAPI, words: "alice", says: `^http://.*/console/login\?once=\S{43}\n`},
@@ -271,10 +271,10 @@ var everyVerb = []verb{
 		says: `keys? of which something is said are now held by shop1$`},
 	{path: "domain set", api: adminAPI, words: "Bad.example denied", says: `^bad\.example is denied now: nobody may set rules on it$`},
 	{path: "domain list", api: adminAPI, says: `(?m)^bad\.example +denied +20`},
-	{path: "domain forget", api: adminAPI, words: "bad.example --yes", says: `^nothing is said of bad\.example any more; it was denied$`},
+	{path: "domain delete", api: adminAPI, words: "bad.example --yes", says: `^nothing is said of bad\.example any more; it was denied$`},
 	{path: "webhook add", api: adminAPI, words: "$HOOK --alarms --output json", says: `"secret": "whsec_`},
 	{path: "webhook list", api: adminAPI, says: `(?m)^1 +on +http\S+ +alarms +20`},
-	{path: "webhook change", api: adminAPI, words: "1 --codes $ID:0-99 --no-alarms",
+	{path: "webhook update", api: adminAPI, words: "1 --codes $ID:0-99 --no-alarms",
 		says: `^changed webhook 1: it is on and tells \S+ of codes \d+:0-99$`},
 	{path: "webhook test", api: adminAPI, words: "1", says: `^webhook 1 works: the receiver answered 204 \(delivery 1\)$`},
 	{path: "webhook deliveries", api: adminAPI, words: "--state delivered", says: `(?m)^1 +1 +test_\w+ +delivered +1 +204 `},
@@ -297,8 +297,8 @@ var everyVerb = []verb{
 		says: `admin decided this order already`},
 	{path: "batch reject", api: adminAPI, words: "brand stale --isv wish", exit: exitRefused,
 		says: `admin decided this order already`},
-	{path: "find", api: adminAPI, words: "tea.example", says: `(?m)^rule +https://tea\.example/t/ +pages/v/v +shop$`},
-	{path: "find", api: adminAPI, words: "WISH --account brand", says: `(?m)^batch +\d+ +wish +brand$`},
+	{path: "search", api: adminAPI, words: "tea.example", says: `(?m)^rule +https://tea\.example/t/ +pages/v/v +shop$`},
+	{path: "search", api: adminAPI, words: "WISH --account brand", says: `(?m)^batch +\d+ +wish +brand$`},
 	{path: "batch alarm", api: adminAPI, words: "$ID",
 		says: `^a code of \d+ is alarmed from a score of 100 on \(as on the whole server\)$`},
 	{path: "batch alarm", api: adminAPI, words: "$ID --off", says: `^no score alarms a code of \d+ \(chosen for it\)$`},
@@ -310,8 +310,8 @@ var everyVerb = []verb{
 	{path: "code scans", api: adminAPI, words: "$ID:1", says: `^code \d+:1 was never scanned$`},
 	{path: "scan-node list", api: adminAPI, says: `^no node is waited for`},
 	{path: "lake verify", api: adminAPI, exit: exitAbsent, says: `this node writes no lake`},
-	{path: "scan-node forget", api: adminAPI, words: "5f2c --yes", exit: exitAbsent, says: `there is no scan node of this name`},
-	{path: "behaviour list", api: adminAPI, words: "--mark choice --of rules.confirm", says: `(?m)^rules\.confirm\.vouched +choice `},
+	{path: "scan-node delete", api: adminAPI, words: "5f2c --yes", exit: exitAbsent, says: `there is no scan node of this name`},
+	{path: "behaviour list", api: adminAPI, words: "--mark choice --prefix rules.confirm", says: `(?m)^rules\.confirm\.vouched +choice `},
 	{path: "behaviour show", api: adminAPI, words: "rules.confirm.vouched", says: `(?m)^known by +a choice of qrjump`},
 	{path: "component set", api: adminAPI, words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY",
 		says: `^created isv$`},
@@ -347,7 +347,7 @@ var everyVerb = []verb{
 
 	{path: "calls", api: adminAPI, says: `(?m) POST /cgi-bin/wxopen/qrcodejumpadd`},
 	{path: "calls", api: adminAPI, words: "--follow"},
-	{path: "calls", api: adminAPI, words: "--kept --path /cgi-bin/wxopen/qrcodejumpadd", says: `(?m) /cgi-bin/wxopen/qrcodejumpadd`},
+	{path: "calls", api: adminAPI, words: "--persisted --path /cgi-bin/wxopen/qrcodejumpadd", says: `(?m) /cgi-bin/wxopen/qrcodejumpadd`},
 	{path: "calls", api: adminAPI, words: "--errors --output json", says: `"errors": \[`},
 	{path: "fault add", api: adminAPI, words: "/cgi-bin/token --errcode=-1 --times 2",
 		says: `^every call to /cgi-bin/token from now on, 2 times: it answers -1$`},
@@ -361,13 +361,13 @@ var everyVerb = []verb{
 	{path: "export", api: adminAPI, words: "$OUT --passphrase-file $PASSPHRASE", says: `^exported \d+ rows of `, after: func(w *world) {
 		w.found["ARCHIVE"] = w.found["OUT"]
 	}},
-	{path: "drill", words: "$ARCHIVE --passphrase-file $PASSPHRASE", says: `(?m)^this archive restores`},
-	{path: "drill", api: adminAPI, words: "$ARCHIVE --passphrase-file $PASSPHRASE --note", says: `(?m)^this archive restores`},
+	{path: "restore-drill", words: "$ARCHIVE --passphrase-file $PASSPHRASE", says: `(?m)^this archive restores`},
+	{path: "restore-drill", api: adminAPI, words: "$ARCHIVE --passphrase-file $PASSPHRASE --note", says: `(?m)^this archive restores`},
 	{path: "import", words: "$ARCHIVE --passphrase-file $PASSPHRASE --data $RESTORED", says: `^imported \d+ rows of `},
 	{path: "clock show", api: adminAPI, says: `^the clock shows \S+Z, which is real time$`},
-	{path: "clock freeze", api: adminAPI, says: ` and stands still, `},
-	{path: "clock run", api: adminAPI, says: `^the clock shows \S+Z, `},
-	{path: "clock real", api: adminAPI, says: `, which is real time$`},
+	{path: "clock set", api: adminAPI, words: "--freeze", says: ` and stands still, `},
+	{path: "clock set", api: adminAPI, words: "--resume", says: `^the clock shows \S+Z, `},
+	{path: "clock set", api: adminAPI, words: "--real-time", says: `, which is real time$`},
 	{path: "clock advance", api: adminAPI, words: "36h", says: `, 36h0m0s ahead of real time$`},
 	{path: "clock set", api: adminAPI, words: "2099-01-31T15:04:05Z", says: `^the clock shows 2099-01-31T15:04:`},
 	{path: "seed", api: adminAPI, words: "-", in: "accounts:\n  - {appid: planted, kind: mini_program}\n",
@@ -382,7 +382,7 @@ var everyVerb = []verb{
 	{path: "reset", api: adminAPI, words: "--account shop --yes", says: `^shop: back at the seed; other accounts keep everything$`},
 	{path: "reset", api: adminAPI, words: "--yes", says: `^the server is back at its seed and at real time`},
 
-	{path: "master-key turn", words: "--data $RESTORED", says: `^the master key is turned`},
+	{path: "master-key rotate", words: "--data $RESTORED", says: `^the master key is turned`},
 }
 
 const bound = "--activity a --brand b --title t --product-code 6901234567892 --target shop --path pages/i/i"
@@ -781,7 +781,7 @@ var meanings = []meaning{
 }
 
 // saysWhy are verbs that do nearly what show, add, set or delete does, and what their help says that they do not.
-var saysWhy = map[string]string{"person change": "person add", "webhook change": "webhook add", "user erase": "not delete"}
+var saysWhy = map[string]string{"user erase": "not delete"}
 
 // Issue 33, 3: list, show, add, set and delete mean one thing. A list is looked at by TestEveryVerbWorksWhereEachAPIHasItsListener.
 func TestAWordMeansOneThing(t *testing.T) {
@@ -837,19 +837,18 @@ func TestAWordMeansOneThing(t *testing.T) {
 
 // whatEnds are the last words of verbs, and flags, by whether what they do deletes or stops something.
 var whatEnds = map[bool]string{
-	true: `delete forget erase load release force-delete deactivate freeze void recall spoil revoke sign-out reset
+	true: `delete erase load release force-delete deactivate freeze void recall spoil revoke sign-out reset
 		--remove --end --prune --undo`,
-	false: `__complete acknowledge activate add advance advise alarm alarms api apply appearance approve audit
-		batch calls change check clear codes compare completion confirm-link conflicts consent deliveries deviations doctor download draw drill edit events
+	false: `__complete acknowledge activate add advance alarm alarms api apply appearance approve audit
+		batch calls check clear codes compare completion confirm-link conflicts consent deliveries deviations doctor download draw edit events
 		exchange export file find get health help history import label lint list list-codes licences link listen login-link lookup make
-		man member misses open orders pictures plan probe publish pull qr real record redeem reject
-		replay resend retarget rules run save scan scans schedule seed send serials serve set share shared sheet show signer snapshot
-		status test ticket token transfer turn undo unfreeze use verify version why`,
+		man member open orders pictures plan probe publish pull qr record recommend redeem reject
+		replay resend restore-drill retarget rotate rules run save scan scans schedule search seed send serials serve set share shared
+		sheet show signer snapshot status test ticket token transfer undo unfreeze unmatched update use verify version why`,
 }
 
 // agreesElsewhere are verbs with such a word that end nothing that somebody would miss, or nothing at all.
 var agreesElsewhere = map[string]string{
-	"clock freeze":  "the emulator's clock runs again at once",
 	"setting reset": "a default is a value like any other, and set does the same",
 	"rule plan":     "it only says what would be done",
 	"rule replay":   "it only says what would have been done",

@@ -139,7 +139,7 @@ func webhook(s *session, qrjump *client.Client, did string, id int64) (client.We
 	return list[i], nil
 }
 
-type webhookChange struct {
+type webhookUpdate struct {
 	operator
 	ID      int64   `arg:""`
 	URL     *string `name:"url" placeholder:"URL"`
@@ -148,7 +148,7 @@ type webhookChange struct {
 }
 
 // Run changes what is named of a webhook.
-func (c *webhookChange) Run(s *session) error {
+func (c *webhookUpdate) Run(s *session) error {
 	if c.URL == nil && c.Enabled == nil && c.Codes == nil && c.Rule == nil && c.Alarms == nil {
 		return misused("webhook.say_what_shall_change_url")
 	}

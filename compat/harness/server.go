@@ -223,7 +223,7 @@ func (s *Server) record(t testing.TB, environ ...string) bool {
 			return
 		}
 		s.onItsClock(t, file)
-		compare := exec.Command(program, "compare", file)
+		compare := exec.Command(program, "cassette", "compare", file)
 		compare.Env = foreignEnviron()
 		out, err := compare.CombinedOutput()
 		if err != nil {
@@ -232,7 +232,7 @@ func (s *Server) record(t testing.TB, environ ...string) bool {
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 		appendLine(t, name, lines[len(lines)-1])
 	})
-	s.URL = run(t, program, dir, environ, "record", "--upstream", s.own, "--listen", "127.0.0.1:0", "--out", file)
+	s.URL = run(t, program, dir, environ, "cassette", "record", "--upstream", s.own, "--listen", "127.0.0.1:0", "--out", file)
 	return true
 }
 

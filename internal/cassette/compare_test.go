@@ -377,13 +377,13 @@ func TestReplaySaysWhatItWasNotAsked(t *testing.T) {
 	}
 	base, p := replayed(t, text, false)
 	for _, step := range []struct{ method, path, body, want string }{
-		{"GET", "/cgi-bin/token", "", "501 qrjump replay: line 1 of the cassette is POST /cgi-bin/a, got GET /cgi-bin/token"},
-		{"POST", "/cgi-bin/a", `{"count":2}`, "501 qrjump replay: line 1 of the cassette is POST /cgi-bin/a, got another body"},
-		{"POST", "/cgi-bin/a", ``, "501 qrjump replay: line 1 of the cassette is POST /cgi-bin/a, got another body"},
+		{"GET", "/cgi-bin/token", "", "501 qrjump cassette replay: line 1 of the cassette is POST /cgi-bin/a, got GET /cgi-bin/token"},
+		{"POST", "/cgi-bin/a", `{"count":2}`, "501 qrjump cassette replay: line 1 of the cassette is POST /cgi-bin/a, got another body"},
+		{"POST", "/cgi-bin/a", ``, "501 qrjump cassette replay: line 1 of the cassette is POST /cgi-bin/a, got another body"},
 		{"POST", "/cgi-bin/a", `{"count":1}`, `200 {"errcode":0}`},
-		{"GET", "/cgi-bin/token?secret=x", "", "501 qrjump replay: line 2 of the cassette is GET /cgi-bin/token, got another query"},
+		{"GET", "/cgi-bin/token?secret=x", "", "501 qrjump cassette replay: line 2 of the cassette is GET /cgi-bin/token, got another query"},
 		{"GET", "/cgi-bin/token?appid=wx1", "", "no answer"},
-		{"GET", "/cgi-bin/token?appid=wx1", "", "501 qrjump replay: the cassette has ended"},
+		{"GET", "/cgi-bin/token?appid=wx1", "", "501 qrjump cassette replay: the cassette has ended"},
 	} {
 		if got := ask(base, step.method, step.path, step.body); got != step.want {
 			t.Errorf("%s %s %s: %s\nwant %s", step.method, step.path, step.body, got, step.want)
@@ -398,7 +398,7 @@ func TestReplaySaysWhatItWasNotAsked(t *testing.T) {
 			t.Errorf("by content, again: %s", got)
 		}
 	}
-	if got := ask(base, "GET", "/cgi-bin/b", ""); got != "501 qrjump replay: no line of the cassette asks this: GET /cgi-bin/b" {
+	if got := ask(base, "GET", "/cgi-bin/b", ""); got != "501 qrjump cassette replay: no line of the cassette asks this: GET /cgi-bin/b" {
 		t.Errorf("by content: %s", got)
 	}
 	if wrong, unused := p.Left(); len(wrong) != 1 || unused != 1 {

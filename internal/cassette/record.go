@@ -193,7 +193,7 @@ func (r *Recorder) refuse(w http.ResponseWriter, line Line, status int, said str
 	r.Log.Warn("no answer passed on", "fault", said, "line", r.count())
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	fmt.Fprintf(w, "qrjump record: %s\n", said)
+	fmt.Fprintf(w, "qrjump cassette record: %s\n", said)
 }
 
 func (r *Recorder) count() int {

@@ -64,10 +64,10 @@ func TestAnUpstreamThatGoesWrongIsSaidSo(t *testing.T) {
 		says    string // to the caller
 		line    string // in the cassette
 	}{
-		"it hangs": {func(net.Conn) { <-ended }, 50 * time.Millisecond, 504, "qrjump record: the upstream did not answer within 50ms\n",
+		"it hangs": {func(net.Conn) { <-ended }, 50 * time.Millisecond, 504, "qrjump cassette record: the upstream did not answer within 50ms\n",
 			`"fault":"the upstream did not answer within 50ms"`},
 		"it resets the connection": {func(c net.Conn) { c.(*net.TCPConn).SetLinger(0) }, time.Minute, 502,
-			"qrjump record: the upstream closed the connection without an answer\n",
+			"qrjump cassette record: the upstream closed the connection without an answer\n",
 			`"fault":"the upstream closed the connection without an answer"`},
 		"it announces more than it sends": {writes(answer + "Content-Length: 20\r\n\r\n{\"errcode\":0}"), time.Minute, 0, `{"errcode":0}`,
 			`"fault":"the upstream broke off after 13 of the 20 bytes that it had announced"`},
@@ -78,7 +78,7 @@ func TestAnUpstreamThatGoesWrongIsSaidSo(t *testing.T) {
 			`{"errcode":0}`,
 			`"fault":"the upstream broke off after 13 bytes of its answer"`},
 		"it speaks no HTTP": {writes("220 secret-greeting SMTP\r\n"), time.Minute, 502,
-			"qrjump record: the upstream sent no HTTP answer, or its certificate is not good\n",
+			"qrjump cassette record: the upstream sent no HTTP answer, or its certificate is not good\n",
 			`"fault":"the upstream sent no HTTP answer, or its certificate is not good"`},
 		"it answers a page": {writes(
 			"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 20\r\n\r\n<html>secret</html>\n"),

@@ -84,12 +84,12 @@ func (p *Player) Left() (wrong []string, unused int) {
 func (p *Player) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, in.Body, longestBody))
 	if err != nil {
-		http.Error(w, "qrjump replay: the request did not arrive whole", http.StatusBadRequest)
+		http.Error(w, "qrjump cassette replay: the request did not arrive whole", http.StatusBadRequest)
 		return
 	}
 	r, said := p.find(in, body)
 	if said != "" {
-		http.Error(w, "qrjump replay: "+said, http.StatusNotImplemented)
+		http.Error(w, "qrjump cassette replay: "+said, http.StatusNotImplemented)
 		return
 	}
 	if r.Fault != "" && r.Status == 0 {

@@ -37,7 +37,7 @@ var absent = map[Surface]map[string]string{
 		"withdrawFromAccount":    "component revoke does the same from the platform's side",
 		"getPackage":             "package list has all of them",
 		"getScan":                "scans lists them whole",
-		"forgetScanNode":         "scan-node forget does, where there are several nodes",
+		"forgetScanNode":         "scan-node delete does, where there are several nodes",
 		"getSettings":            "setting list and setting get call describeSettings",
 		"listRefusedCredentials": "doctor asks for it, and names what keeps failing",
 		"listCodes":              "batch download brings them, as the account",
@@ -49,7 +49,7 @@ var absent = map[Surface]map[string]string{
 	},
 	Console: {
 		"exportEverything": "an archive with the keys of everything belongs in no browser's folder of downloads: qrjump export writes it",
-		"noteDrill":        "qrjump drill runs where the archive is, and notes what it found; the page of operation shows it",
+		"noteDrill":        "qrjump restore-drill runs where the archive is, and notes what it found; the page of operation shows it",
 		"beginImport":      "a file of codes has gigabytes: the command line brings it, and goes on where it broke off",
 		"importCodes":      "as beginImport",
 		"takeBackImport":   "as beginImport",

@@ -6,14 +6,14 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-type findCommand struct {
+type searchCommand struct {
 	operator
 	Text    string `arg:""`
 	Account string `placeholder:"APPID"`
 }
 
 // Run finds what a text names, or is a part of.
-func (c *findCommand) Run(s *session, qrjump *client.Client) error {
+func (c *searchCommand) Run(s *session, qrjump *client.Client) error {
 	found, err := qrjump.Search(s.ctx, client.SearchQuery{Text: c.Text, Account: c.Account})
 	if err != nil {
 		return failed("find", c.Text, err)

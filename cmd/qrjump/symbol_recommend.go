@@ -7,8 +7,8 @@ import (
 	"github.com/qrjump/qrjump/internal/symbol"
 )
 
-// symbolAdvise says how large a symbol has to be.
-type symbolAdvise struct {
+// symbolRecommend says how large a symbol has to be.
+type symbolRecommend struct {
 	outputFlags
 	Text     string `required:"" placeholder:"TEXT"`
 	Kind     string `enum:"qr,datamatrix" default:"qr" placeholder:"qr|datamatrix"`
@@ -19,7 +19,7 @@ type symbolAdvise struct {
 }
 
 // Run says the smallest size at which the symbol of a text is read.
-func (c *symbolAdvise) Run(s *session) error {
+func (c *symbolRecommend) Run(s *session) error {
 	at := symbol.Spot{DPI: c.DPI}
 	var err error
 	if at.Distance, err = symbol.ParseLength(c.Distance); err != nil {

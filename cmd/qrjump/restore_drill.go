@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-type drillCommand struct {
+type restoreDrill struct {
 	passphraseFlags
 	operator
 	File string `arg:"" file:"in"`
@@ -18,7 +18,7 @@ type drillCommand struct {
 }
 
 // Run restores an archive into a temporary folder, tries it, and removes it.
-func (c *drillCommand) Run(s *session) error {
+func (c *restoreDrill) Run(s *session) error {
 	r, err := server.Drill(s.ctx, c.File, func() (string, error) { return c.passphrase(s, false) })
 	if c.Note {
 		if noted := c.note(s, r, err); noted != nil {
@@ -33,7 +33,7 @@ func (c *drillCommand) Run(s *session) error {
 
 // note tells the server what the drill found. A drill that nobody finished, or of a file
 // that is not there, found nothing.
-func (c *drillCommand) note(s *session, r server.DrillReport, found error) error {
+func (c *restoreDrill) note(s *session, r server.DrillReport, found error) error {
 	if s.ctx.Err() != nil || errors.Is(found, fs.ErrNotExist) {
 		return nil
 	}
