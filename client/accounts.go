@@ -213,7 +213,7 @@ type Quota struct {
 	PublishesLeft int `json:"publishes_left" doc:"of this calendar month"`
 }
 
-// GetQuota is how many publishes an account has left this month.
+// GetQuota returns how many publishes an account has left this month.
 func (c AccountsService) GetQuota(ctx context.Context, appid string) (int, error) {
 	var reply Quota
 	err := c.admin(ctx, http.MethodGet, accountPath(appid, "quota"), nil, &reply)

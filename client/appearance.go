@@ -48,7 +48,7 @@ func (a Appearance) Put() AppearancePut {
 	return AppearancePut{Accent: a.Accent, Help: a.Help, OpenAtOnce: a.OpenAtOnce, Texts: a.Texts}
 }
 
-// GetAppearance is how an account looks on the pages that buyers see. Where nothing was set, it has
+// GetAppearance returns how an account looks on the pages that buyers see. Where nothing was set, it has
 // the AppID alone.
 func (c AccountsService) GetAppearance(ctx context.Context, appid string) (Appearance, error) {
 	var a Appearance

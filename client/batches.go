@@ -320,7 +320,7 @@ type ImportToTakeBack struct {
 	Actor string `json:"actor,omitempty"`
 }
 
-// ImportTakenBack is what a call of Batches.UndoImport did.
+// ImportTakenBack reports the effect of a call of Batches.UndoImport.
 type ImportTakenBack struct {
 	Taken int64 `json:"taken" doc:"codes that were taken back"`
 	Have  int64 `json:"have" doc:"codes of the application that are still here; 0 after its whole range: the application is gone"`

@@ -64,7 +64,7 @@ func (c GS1Service) List(ctx context.Context, q GS1Query) ([]GS1Entry, error) {
 
 func gs1Path(key string) string { return "gs1/links/" + strings.TrimPrefix(key, "/") }
 
-// Get is what is said of one GS1 key.
+// Get returns the links of one GS1 key.
 func (c GS1Service) Get(ctx context.Context, key string) (GS1Entry, error) {
 	var one GS1Entry
 	return one, c.admin(ctx, http.MethodGet, gs1Path(key), nil, &one)

@@ -58,7 +58,7 @@ func (t apiSchema) is(name string) bool {
 	return t.Type == name || slices.Contains(list, any(name))
 }
 
-// apiField is what an operation takes: a parameter of its path or query, or a property of its body.
+// apiField describes one input of an operation: a parameter of its path or query, or a property of its body.
 type apiField struct {
 	name, in, means string
 	required        bool
@@ -351,7 +351,7 @@ func cellForPeople(value json.RawMessage) string {
 	return cellOf(value)
 }
 
-// apiWords are what may follow at the cursor: operations, or fields of one.
+// apiWords returns the completions at the cursor: operations, or fields of one.
 func apiWords(ctx context.Context, qrjump *client.Client, given []string) (list []candidate) {
 	table, err := readAPI(ctx, qrjump)
 	if err != nil {

@@ -43,7 +43,7 @@ type tableFlags struct {
 	Out string `placeholder:"FILE" file:"out"`
 }
 
-// format is what the server is asked for.
+// format returns the format to request from the server.
 func (f tableFlags) format() string {
 	if strings.HasSuffix(strings.ToLower(f.Out), ".parquet") {
 		return "parquet"
