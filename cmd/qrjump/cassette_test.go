@@ -90,8 +90,8 @@ func TestRecordCompareReplay(t *testing.T) {
 	if info, err := os.Stat("same.ndjson"); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the cassette is %v, %v", info, err)
 	}
-	if code, out, errs := command(t.Context(), "cassette", "compare", "same.ndjson"); code != 0 || out != "1 of 1 call compared: 0 differences\n" ||
-		errs != "" {
+	code, out, errs := command(t.Context(), "cassette", "compare", "same.ndjson")
+	if code != 0 || out != "1 of 1 call compared: 0 differences\n" || errs != "" {
 		t.Errorf("compare: exit %d\n%s%s", code, out, errs)
 	}
 	url, stop := serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
