@@ -348,6 +348,30 @@ func TestApplyCodeDownload(t *testing.T) {
 	download(t, s, id, 9_999, 10_000)
 }
 
+// From line to line what stood first is mended, and all that comes later is still wrong. Contract: marketcode 3.3.
+func TestTheOrderOfFaultsOfADownload(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: factory})
+	s.Admin("PUT", "/settings", `{"code_seconds":40}`)
+	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
+	id := applied(t, s, "keyless", "slow", 60_000)
+	for _, c := range []struct {
+		name     string
+		from, to int
+		number   int
+	}{
+		{"past the end, across segments, before FINISH, without a key", 0, 60_000, 80306},
+		{"across segments, before FINISH, without a key", 49_999, 50_000, 80310},
+		{"before FINISH, without a key", 0, 9, 80308},
+	} {
+		body := fmt.Sprintf(`{"application_id":%d,"code_start":%d,"code_end":%d}`, id, c.from, c.to)
+		refused(t, c.name, codeCall(s, "keyless", "applycodedownload", body), c.number, "")
+	}
+	s.Advance(40 * time.Second)
+	refused(t, "without a key", codeCall(s, "keyless", "applycodedownload",
+		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9}`, id)), 80313, "")
+}
+
 // Contract: marketcode 3.4, 11.1.
 func TestCodeActive(t *testing.T) {
 	t.Parallel()

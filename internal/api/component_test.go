@@ -366,6 +366,35 @@ func TestNoTicketAboveTheLimitOfTheDay(t *testing.T) {
 	}
 }
 
+// From line to line what stood first is mended, and all that comes later is still wrong. Contract: rules 3.2.
+func TestTheOrderOfFaultsOfAPlatformsLogin(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: agency})
+	token := s.ComponentToken("isv")
+	for _, c := range []struct {
+		name, query string
+		want        int
+	}{
+		{"nothing", "", 41002},
+		{"an AppID of nobody", "appid=nobody", 40013},
+		{"no grant_type", "appid=rival", 40002},
+		{"no token", "appid=rival&grant_type=authorization_code", 41001},
+		{"a text that is no token", "appid=rival&grant_type=authorization_code&component_access_token=T", 40001},
+		{"no platform", "appid=rival&grant_type=authorization_code&component_access_token=" + token, 41018},
+		{"another platform", "appid=rival&grant_type=authorization_code&component_appid=isv2&component_access_token=" + token, 61011},
+		{"an account that did not authorise it", "appid=rival&grant_type=authorization_code&component_appid=isv&component_access_token=" +
+			token, 61003},
+		{"no js_code", "appid=shop&grant_type=authorization_code&component_appid=isv&component_access_token=" + token, 41008},
+		{"a made-up js_code", "appid=shop&grant_type=authorization_code&component_appid=isv&js_code=x&component_access_token=" + token, 40029},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if a := s.Do("GET", "/sns/component/jscode2session?"+c.query, ""); a.Code(t) != c.want {
+				t.Errorf("GET(%q) = %s, want %d", c.query, a.Body, c.want)
+			}
+		})
+	}
+}
+
 // A refresh answers the same refresh token again, and leaves the token from before its five minutes.
 // Behaviour(component.refresh.same).
 func TestARefreshEndsNothingAtOnce(t *testing.T) {

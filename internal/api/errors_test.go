@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
@@ -577,6 +578,8 @@ func errorRows() []errorRow {
 
 	row(40066, "invalid url", "/cgi-bin/nothing", "no endpoint", post("/cgi-bin/nothing?access_token=T", "{}"))
 	row(40066, "invalid url", "/", "no path", get("/"))
+	row(40066, "invalid url", "/wxa/qrcodejumpaddurl", "a call of the family that has no page",
+		post("/wxa/qrcodejumpaddurl?access_token=T", "{}"))
 	rows = append(rows, linkRows()...)
 	return append(rows, qrcodeRows()...)
 }
@@ -671,6 +674,18 @@ func TestNoErrorCodeIsForgotten(t *testing.T) {
 	}
 }
 
+// TestNumbersNeverAnswered holds the numbers that pages list for a call by mistake. Contract: rules 1.8; marketcode 2, 7.
+func TestNumbersNeverAnswered(t *testing.T) {
+	if code, known := errcode.ByNumber(45112); known {
+		t.Errorf("ByNumber(45112) = %v, want none", code)
+	}
+	for _, e := range api.Describe() {
+		if strings.HasPrefix(e.Path, codeFamily) && slices.Contains(e.Codes, errcode.InvalidGrantType) {
+			t.Errorf("%s may answer 40002, want never", e.Path)
+		}
+	}
+}
+
 // Contract: rules 1.8, the order of checks. Every request has two faults, or
 // more; the earlier one wins.
 func TestTheEarlierFaultWins(t *testing.T) {
@@ -724,6 +739,11 @@ func TestTheEarlierFaultWins(t *testing.T) {
 			set("/settings", `{"publish_quota":1}`), as("shop", publishPath, prefix("https://shop.example/have/")),
 			set("/accounts/shop/versions", `{"versions":["trial"]}`))},
 		{"an edit: the prefix before the rule", 85066, as("shop", addPath, rule("ftp://x", `"is_edit":1`))},
+		{"an edit: the rule before its test links", 40097,
+			as("shop", addPath, rule("https://shop.example/none/", `"is_edit":1,"debug_url":["https://x.example/"]`))},
+		{"an edit: test links before what may not change", 85068,
+			after(as("shop", addPath, rule("https://shop.example/have/", `"is_edit":1,"path":"pages/other","debug_url":["https://x.example/"]`)),
+				have, as("shop", publishPath, prefix("https://shop.example/have/")))},
 		{"a missing appid before grant_type", 41002, fetch("x", "", "")},
 		{"an unknown appid before grant_type", 40013, get(tokenPath + "?appid=nobody&secret=s")},
 		{"a component's appid before grant_type", 61024, fetch("x", "isv", "")},

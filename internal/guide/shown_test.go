@@ -62,21 +62,38 @@ func TestEachLineOfWhatFailsIsHeldByATest(t *testing.T) {
 // Every test and story that docs/shown-by.md names is there.
 func TestWhatIsSaidToHoldTheHandbookIsThere(t *testing.T) {
 	t.Parallel()
-	there := map[string]bool{}
+	tests, stories := testsAndStories(t)
+	text, err := os.ReadFile("../../docs/shown-by.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile("`(Test\\w+|\\w+\\.txtar)`").FindAllStringSubmatch(string(text), -1) {
+		if tests[name[1]] == nil && stories[name[1]] == "" {
+			t.Errorf("docs/shown-by.md names %s, want a test or a story", name[1])
+		}
+	}
+}
+
+// testsAndStories returns the test functions of the repository with the directories that declare them, and its scripts with their
+// paths.
+func testsAndStories(t *testing.T) (tests map[string][]string, stories map[string]string) {
+	t.Helper()
+	tests, stories = map[string][]string{}, map[string]string{}
 	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
 		case strings.HasSuffix(path, ".txtar"):
-			there[filepath.Base(path)] = true
+			stories[filepath.Base(path)] = path
 		case strings.HasSuffix(path, "_test.go"):
 			text, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}
 			for _, found := range function.FindAllSubmatch(text, -1) {
-				there[string(found[1])] = true
+				name := string(found[1])
+				tests[name] = append(tests[name], filepath.Dir(path))
 			}
 		}
 		return nil
@@ -84,13 +101,5 @@ func TestWhatIsSaidToHoldTheHandbookIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile("../../docs/shown-by.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range regexp.MustCompile("`(Test\\w+|\\w+\\.txtar)`").FindAllStringSubmatch(string(text), -1) {
-		if !there[name[1]] {
-			t.Errorf("there is no %s", name[1])
-		}
-	}
+	return tests, stories
 }

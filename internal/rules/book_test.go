@@ -437,6 +437,15 @@ func TestTheNumberOfRulesIsLimited(t *testing.T) {
 	add("wxa", draft("https://h.example/3"), errcode.OK)
 }
 
+// Contract: rules 1: 100 rules for each Mini Program.
+func TestTheNumberOfRulesIsLimited_ByDefault(t *testing.T) {
+	d := newDesk(t)
+	for n := range 100 {
+		wantCode(t, d.Add(t.Context(), d.as("wxa"), draft(fmt.Sprintf("https://h.example/%d", n))), errcode.OK)
+	}
+	wantCode(t, d.Add(t.Context(), d.as("wxa"), draft("https://h.example/100")), errcode.PrefixLimit)
+}
+
 // Contract: rules 2.7.
 func TestTheVerificationFile(t *testing.T) {
 	for _, c := range []struct {
@@ -605,6 +614,8 @@ func TestWhatAPublishIsAnswered(t *testing.T) {
 		{"a published rule again, for nothing", "wxa", "https://h.example/live", nil, errcode.OK, 0},
 		{"a published rule again when the quota is spent", "wxa", "https://h.example/live",
 			func(d *desk) { d.set(func(s *settings.Settings) { s.PublishQuota = 1 }) }, errcode.OK, 0},
+		{"a published rule of a Mini Program without release", "wxa", "https://h.example/live", func(d *desk) { d.release("wxa", false) },
+			errcode.OK, 0},
 		{"a prefix that is nobody's", "wxa", "https://h.example/nobody", nil, errcode.InvalidArgs, 0},
 		{"a rule of another", "wxb", "https://h.example/a", nil, errcode.InvalidArgs, 0},
 		{"a text that is no link", "wxa", "a", nil, errcode.InvalidArgs, 0},

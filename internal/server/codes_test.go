@@ -191,6 +191,7 @@ func TestScansOfCodes(t *testing.T) {
 		{"development for nobody", "", "", text(30), "show_message no_release"},
 		{"trial for a tester", "tri", "", text(40), "shop trial pages/index/index?code_ticket=T 1124 code"},
 		{"trial for an administrator", "adm", "", text(40), "shop trial pages/index/index?code_ticket=T 1124 code"},
+		{"trial for a developer", "dev", "", text(40), "shop trial pages/index/index?code_ticket=T 1124 code"},
 		{"trial for anybody", "u", "", text(40), "show_message no_release"},
 		{"no release", "u", "", text(50), "show_message no_release"}, {"not active", "u", "", text(60), "show_message not_active"},
 		{"forged", "u", "", text(0)[:20] + "AAAAAAAA", "show_message unknown_code"},

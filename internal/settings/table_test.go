@@ -18,3 +18,30 @@ func TestEverySettingHasItsLine(t *testing.T) {
 		}
 	}
 }
+
+// TestDefaults_AreThePlatforms holds the limits that the platform's pages name. Contract: rules 0, 1, 3.1, 3.5; marketcode 3.1, 3.2, 3.6.
+func TestDefaults_AreThePlatforms(t *testing.T) {
+	d := Defaults()
+	for _, c := range []struct {
+		name      string
+		got, want int64
+	}{
+		{"rate_limit", int64(d.RateLimit), 5},
+		{"other_rate_limit", int64(d.OtherRateLimit), 0},
+		{"service_minute_limit", int64(d.ServiceMinuteLimit), 0},
+		{"rule_limit", int64(d.RuleLimit), 100},
+		{"service_rule_limit", int64(d.ServiceRuleLimit), 100_000},
+		{"publish_quota", int64(d.PublishQuota), 100},
+		{"service_publish_quota", int64(d.ServicePublishQuota), 0},
+		{"token_daily_limit", int64(d.TokenDailyLimit), 2000},
+		{"utc_offset_hours", int64(d.UTCOffsetHours), 8},
+		{"qrcode_limit", int64(d.QRCodeLimit), 100_000},
+		{"code_count_max", d.CodeCountMax, 20_000_000},
+		{"code_segment", d.CodeSegment, 50_000},
+		{"ticket_minutes", int64(d.TicketMinutes), 30},
+	} {
+		if c.got != c.want {
+			t.Errorf("the default of %s = %d, want %d", c.name, c.got, c.want)
+		}
+	}
+}
