@@ -173,6 +173,34 @@ func addRules(t *testing.T, s *Store, list ...rules.Rule) []rules.Rule {
 	return added
 }
 
+// waitFor returns once holds returns true; after a minute the test fails.
+func waitFor(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// sessionsThatWait returns how many sessions of the database wait for a lock; SQLite has none.
+func sessionsThatWait(t *testing.T, s *Store) int64 {
+	t.Helper()
+	if s.Engine() == "sqlite" {
+		return 0
+	}
+	return number(t, s, `SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`)
+}
+
 // number asks the database directly.
 func number(t *testing.T, s *Store, query string, args ...any) (n int64) {
 	t.Helper()

@@ -300,14 +300,18 @@ func TestClaimRows_Concurrent(t *testing.T) {
 			return outbox.Row{Receiver: "7", Event: event, OrderKey: "a", CreatedAt: at, NextAt: at}
 		}
 		addRows(t, nodes[0], outbox.Deliveries, row("a1"))
-		claimed := make(chan struct{})
+		claimed, second := make(chan struct{}), make(chan struct{})
 		signal := sync.OnceFunc(func() { close(claimed) })
+		queued := nodes[1].write.Stats().WaitCount
 		var wait sync.WaitGroup
 		wait.Go(func() {
 			err := nodes[0].update(t.Context(), func(tx *Tx) error {
 				_, err := tx.webhooks().ClaimRows(t.Context(), outbox.Deliveries, "7", at, at.Add(time.Minute), 10)
 				signal()
-				time.Sleep(200 * time.Millisecond) // the other claim begins before this one is committed
+				// Until the other node waits for this transaction, or, without a lock, has claimed.
+				waitFor(t, "the other claim", func() bool {
+					return isClosed(second) || nodes[1].write.Stats().WaitCount > queued || sessionsThatWait(t, nodes[1]) > 0
+				})
 				return err
 			})
 			if err != nil {
@@ -317,6 +321,7 @@ func TestClaimRows_Concurrent(t *testing.T) {
 		<-claimed
 		addRows(t, nodes[1], outbox.Deliveries, row("a2"))
 		rows, _ := claim(t, nodes[1], outbox.Deliveries, "7", 0, 10)
+		close(second)
 		wait.Wait()
 		want(t, "deliveries of the second claim", len(rows), 0)
 	})
@@ -346,7 +351,6 @@ func TestSender_OrderPerCode(t *testing.T) {
 			}, node, slog.New(slog.DiscardHandler))
 			sender.Now, sender.RealNow = time.Now, time.Now
 			sender.Post = func(_ context.Context, r outbound.Request) (outbound.Answer, error) {
-				time.Sleep(time.Millisecond)
 				mu.Lock()
 				defer mu.Unlock()
 				if requests++; requests%3 == 0 {

@@ -168,15 +168,7 @@ func TestLoadState_WhileCounting(t *testing.T) {
 				ended <- begin(t.Context(), nodes[0])
 				close(loaded)
 			}()
-			for waits := int64(0); waits == 0; {
-				select {
-				case <-loaded: // it did not wait
-					waits = 1
-					continue
-				default:
-				}
-				waits = number(t, nodes[0], `SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`)
-			}
+			waitFor(t, "the load to wait, or to end", func() bool { return isClosed(loaded) || sessionsThatWait(t, nodes[0]) > 0 })
 			close(commit)
 			if err := errors.Join(<-ended, <-ended); err != nil {
 				t.Fatal(err)

@@ -56,12 +56,7 @@ func whileWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
 			t.Error(err)
 		}
 	})
-	w.until("the first change to wait for the head", func() bool {
-		var n int
-		err := nodes[1].read.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-				AND datname = current_database()`).Scan(&n)
-		return err == nil && n == 1
-	})
+	waitFor(t, "the first change to wait for the head", func() bool { return sessionsThatWait(t, nodes[1]) == 1 })
 	f(t, w)
 }
 
@@ -76,22 +71,13 @@ func makeOwners(t *testing.T, s *Store) {
 	}
 }
 
-func (w *waiting) until(what string, holds func() bool) {
-	w.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 // does makes a change that waits.
 func (w *waiting) does(change func() error) <-chan error {
 	w.t.Helper()
 	err := make(chan error, 1)
 	w.all.Go(func() { err <- change() })
 	w.asked++
-	w.until("the change to wait", func() bool {
+	waitFor(w.t, "the change to wait", func() bool {
 		w.s.together.mu.Lock()
 		defer w.s.together.mu.Unlock()
 		return len(w.s.together.waiting) == w.asked
@@ -294,17 +280,6 @@ func TestAChangeWaitsForNoStrangersOwner(t *testing.T) {
 	})
 }
 
-// sessionsThatWait is how many sessions wait for a lock.
-func (w *waiting) sessionsThatWait() (n int) {
-	w.t.Helper()
-	err := w.s.read.QueryRowContext(w.t.Context(), `SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-		AND datname = current_database()`).Scan(&n)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return n
-}
-
 // A change that waited for long goes alone, but no more than a few at once: the others keep their places.
 func TestFewOfTheChangesThatWaitForLongGoAlone(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
@@ -319,10 +294,10 @@ func TestFewOfTheChangesThatWaitForLongGoAlone(t *testing.T) {
 				err <- add(t.Context(), w.book, w.owner(owner), "rid of "+owner, fmt.Sprintf("https://%s.example/", owner), false)
 			})
 		}
-		w.until("a few changes to wait for the head alone, and the others in the line", func() bool {
+		waitFor(w.t, "a few changes to wait for the head alone, and the others in the line", func() bool {
 			w.s.together.mu.Lock()
 			defer w.s.together.mu.Unlock()
-			return len(w.s.together.waiting) == many-mostImpatient && w.sessionsThatWait() == 1+mostImpatient
+			return len(w.s.together.waiting) == many-mostImpatient && sessionsThatWait(w.t, w.s) == 1+mostImpatient
 		})
 		w.free()
 		for _, err := range all {
@@ -387,7 +362,7 @@ func TestChangesGoAloneWhereNothingAnswersThem(t *testing.T) {
 			errs <- add(t.Context(), w.book, w.owner(name), "rid of "+name, "https://"+name+".example/", false)
 		})
 	}
-	w.until("three changes to wait for the table, each on a session of its own", func() bool { return w.sessionsThatWait() == 3 })
+	waitFor(w.t, "three changes to wait for the table, each on a session of its own", func() bool { return sessionsThatWait(w.t, w.s) == 3 })
 	if err := locked.Rollback(); err != nil {
 		t.Fatal(err)
 	}
@@ -410,7 +385,7 @@ func TestAnOwnerThatMetAnImportGoesAlone(t *testing.T) {
 		w.s.together.keepAlone("met")
 		met := make(chan error, 1)
 		w.all.Go(func() { met <- add(t.Context(), w.book, w.owner("met"), "rid of met", "https://met.example/", false) })
-		w.until("the change of that owner to wait for the head alone", func() bool { return w.sessionsThatWait() == 2 })
+		waitFor(w.t, "the change of that owner to wait for the head alone", func() bool { return sessionsThatWait(w.t, w.s) == 2 })
 		other := w.adds(t.Context(), "other", 0)
 		w.free()
 		if err := errors.Join(<-met, <-other); err != nil {
