@@ -1,7 +1,7 @@
 # Every target is a short form of a command that also works without make.
 .DEFAULT_GOAL := help
 .PHONY: release release-check release-stories
-.PHONY: evidence bench-alarms grown help build demo demo-codes test test-all check format lint race fuzz chaos bench compat pages update
+.PHONY: mutants evidence bench-alarms grown help build demo demo-codes test test-all check format lint race fuzz chaos bench compat pages update
 
 FUZZTIME ?= 20s
 BENCH ?= all
@@ -45,6 +45,9 @@ lint: ## modern forms of Go and staticcheck
 
 race: ## the concurrent packages and tests under the race detector (RACE_PACKAGES, RACE_PARTS)
 	scripts/test.sh race
+
+mutants: ## which of 200 faults in the product the tests find (MUTANTS_DIR, MUTANTS_FLAGS='-first 60 -commit HEAD~20')
+	scripts/test.sh mutants
 
 fuzz: ## each fuzz target for a while (FUZZTIME=20s)
 	scripts/fuzz.sh $(FUZZTIME)

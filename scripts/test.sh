@@ -4,7 +4,7 @@
 #   scripts/test.sh                  make test: deps format tests
 #   scripts/test.sh rest             what make test-all adds to it: deps lint whole race compat codes
 #   scripts/test.sh format race      only these stages
-#   scripts/test.sh chaos            endurance/ for CHAOS_MINUTES; neither it nor fuzz is in make test-all
+#   scripts/test.sh chaos            endurance/ for CHAOS_MINUTES; neither it, fuzz nor mutants is in make test-all
 #
 # Where programs are missing and cannot be installed, the tests that need them are left out, and the summary names them.
 # TEST_FLAGS, TEST_PACKAGES, RACE_PACKAGES, RACE_PARTS, DEMO_CODES and FUZZTIME change what the stages do.
@@ -185,9 +185,11 @@ run_stage() {
     on_postgres "${watched[@]}" -run "$tests" "${race_parts[@]}"
     ;;
   fuzz) run scripts/fuzz.sh "${FUZZTIME:-20s}" ;; # what it found before runs as tests
+  mutants) # shellcheck disable=SC2086 # a list of words
+    on_postgres go -C bench run ./cmd/mutants -dir "${MUTANTS_DIR:-/tmp/qrjump-mutants}" ${MUTANTS_FLAGS-} ;;
   compat) run compat/run.sh ;;
   codes) run scripts/demo-codes.sh ;;
-  *) echo "no stage $1; there are: ${everyday[*]} ${rest[*]} chaos fuzz" >&2; return 2 ;;
+  *) echo "no stage $1; there are: ${everyday[*]} ${rest[*]} chaos fuzz mutants" >&2; return 2 ;;
   esac
 }
 
