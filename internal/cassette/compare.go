@@ -155,6 +155,8 @@ type player struct {
 	report Report
 	found  map[string]int // differences by what they are, into report.Differences
 	faulty bool           // faults were set, so that ours answers what the world outside decided there
+	// limited is the setting of a limit a second that is in force for the call that is played, or "".
+	limited string
 	// applied are the stand-ins of the callers' ids of applications that were made.
 	applied map[int]bool
 }
@@ -222,7 +224,7 @@ func (p *player) play(ctx context.Context, r *Recorded) error {
 	}
 	said := p.quotable(r)
 	got, err := p.send(ctx, r)
-	if err != nil {
+	if err := errors.Join(err, p.endRate(ctx)); err != nil {
 		return err
 	}
 	if got.number() == errcode.InvalidURL.Number && r.number() != errcode.InvalidURL.Number {

@@ -405,3 +405,32 @@ func TestReplaySaysWhatItWasNotAsked(t *testing.T) {
 		t.Errorf("%q, %d unused", wrong, unused)
 	}
 }
+
+// TestCompare_RateLimit records a server with the platform's limit a second, which quota/get shows and a player does not have.
+func TestCompare_RateLimit(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(theTown, "rate_limit: 0", "rate_limit: 5, other_rate_limit: 7", 1),
+		Undeclared: true})
+	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	c := &caller{t: t, base: proxy, s: s}
+	tea := c.token(shop)
+	const rules = "/cgi-bin/wxopen/qrcodejump"
+	quota := func(path string) {
+		c.do("POST", "/cgi-bin/openapi/quota/get?access_token="+tea, `{"cgi_path":"`+path+`"}`)
+	}
+	for _, path := range []string{rules + "get", "/cgi-bin/clear_quota", "/cgi-bin/stable_token", "/cgi-bin/nothing"} {
+		quota(path)
+	}
+	for range 5 {
+		c.do("POST", rules+"get?access_token="+tea, `{"get_type":0}`)
+	}
+	quota(rules + "get")
+	report := compare(t, out.String())
+	for _, d := range report.Differences {
+		t.Errorf("line %d %s %s %s: there %s, here %s, want none", d.Line, d.Endpoint, d.Kind, d.Where, d.Platform, d.Ours)
+	}
+	if report.Compared != 11 || !strings.Contains(out.String(), `"call_count":5,"refresh_second":1`) ||
+		!strings.Contains(out.String(), `"call_count":7,"refresh_second":1`) {
+		t.Errorf("compared %d of %d calls, want 11 with both limits:\n%s", report.Compared, report.Calls, out)
+	}
+}

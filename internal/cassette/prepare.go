@@ -51,6 +51,8 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 		return p.prepareQuery(ctx, r)
 	case linksPath:
 		return "", p.prepareLinks(ctx, r)
+	case "/cgi-bin/openapi/quota/get":
+		return "", p.prepareRate(ctx, r)
 	case "/cgi-bin/openapi/rid/get":
 		if m := asStandIn(r.said("rid")); m.n != 0 && !p.isBound(m) && (r.worked() || r.number() == errcode.RIDForbidden.Number) {
 			return "the call of this rid was made before the recording began", nil
@@ -124,6 +126,31 @@ func (p *player) prepareLinks(ctx context.Context, r *Recorded) error {
 		}
 	}
 	return nil
+}
+
+// prepareRate sets the limit a second that an answer of quota/get shows; endRate takes it back. Calls are played without a limit, because
+// they come faster than they were recorded.
+func (p *player) prepareRate(ctx context.Context, r *Recorded) error {
+	limit := r.answer.field("rate_limit")
+	calls, _ := limit.field("call_count").int()
+	if seconds, ok := limit.field("refresh_second").int(); !ok || seconds != 1 || calls < 1 {
+		return nil
+	}
+	p.limited = "other_rate_limit"
+	if strings.HasPrefix(r.said("cgi_path").text, rulePath) {
+		p.limited = "rate_limit"
+	}
+	return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]int{p.limited: calls})
+}
+
+// endRate takes the limit of prepareRate back.
+func (p *player) endRate(ctx context.Context) error {
+	if p.limited == "" {
+		return nil
+	}
+	name := p.limited
+	p.limited = ""
+	return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]int{name: 0})
 }
 
 // tell makes a call of our own server's admin API whose answer says nothing.
