@@ -1,0 +1,22 @@
+package main
+
+import (
+	"io"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/ceilings"
+)
+
+// TestCeilings holds the size of the command line, hidden commands included.
+func TestCeilings(t *testing.T) {
+	parser, err := newParser(session{out: io.Discard, err: io.Discard}, &commands{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaves, flags := parser.Model.Leaves(false), 0
+	for _, leaf := range leaves {
+		flags += len(leaf.Flags)
+	}
+	ceilings.Check(t, "commands", len(leaves))
+	ceilings.Check(t, "flags", flags)
+}

@@ -1,0 +1,50 @@
+package server_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/adminapi"
+	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/guide/tables"
+	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/ceilings"
+)
+
+// TestCeilings holds the size of the project. Commands and flags are held by the test of the same name in cmd/qrjump, the length of
+// lines by TestNoLineOfGoIsTooLong.
+func TestCeilings(t *testing.T) {
+	size, err := tables.MeasureSize("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ceilings.Check(t, "product lines", size.Product)
+	ceilings.Check(t, "test lines", size.Tests)
+	ceilings.Check(t, "packages", size.Packages)
+	t.Logf("%s has the most methods", size.Type)
+	ceilings.Check(t, "methods of a type", size.Methods)
+	ceilings.Check(t, "operations", len((&adminapi.Admin{}).Operations())+len((&emulator.Control[api.Record]{}).Operations()))
+	ceilings.Check(t, "settings", len(settings.Table))
+	ceilings.Check(t, "metrics", countText(t, "../../docs/en/metrics.md", "\n| `qrjump_"))
+	ceilings.Check(t, "tables", countText(t, "../store/migrations/*.sql", "CREATE TABLE "))
+}
+
+// countText counts a text in the files of a pattern.
+func countText(t *testing.T, pattern, text string) (n int) {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s: %d files, %v", pattern, len(names), err)
+	}
+	for _, name := range names {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += strings.Count(string(content), text)
+	}
+	return n
+}
