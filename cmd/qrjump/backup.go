@@ -92,20 +92,11 @@ type exportCommand struct {
 	serverFlags
 	adminFlags
 	passphraseFlags
-	File   string `arg:"" optional:"" file:"out"`
-	Static string `placeholder:"DIR" file:"new"`
+	File string `arg:"" file:"out"`
 }
 
 // Run writes beside the file, checks what was written, and renames it.
 func (c *exportCommand) Run(s *session) error {
-	switch {
-	case c.File == "" && c.Static == "":
-		return misused("backup.export_where_name_the_archive")
-	case c.File != "" && c.Static != "":
-		return misused("backup.and_static_choose_one", c.File, c.Static)
-	case c.Static != "":
-		return c.writeStatic(s)
-	}
 	cl, err := c.asOperator(c.adminFlags)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 var sentence = regexp.MustCompile(`[A-Za-z]{2,}[,;:]? [a-z]{2,}`)
 
 // unspoken are the files whose words no person reads on a terminal, and the texts of others that are looked for, typed or written to files.
-var unspoken = []string{"man.go", "export_static.go", "commands.go"}
+var unspoken = []string{"man.go", "commands.go"}
 
 var unspokenTexts = []string{" --output json", "(no document of its operations)",
 	"HTTP request to an HTTPS server", "server gave HTTP response to HTTPS client",

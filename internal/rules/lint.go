@@ -62,18 +62,6 @@ func Lint(set []Rule) []Finding {
 	return l.found
 }
 
-// Openers returns for each rule of a set the place of the rule that opens the rule's own text; -1
-// where none does. Every link of which the rule is the longest match opens the same. Every account
-// is taken as able to open.
-func Openers(set []Rule) []int {
-	l := newLinted(set)
-	list := make([]int, len(set))
-	for i, r := range set {
-		list[i] = l.governing(l.matching(r.Prefix.Link))
-	}
-	return list
-}
-
 type linted struct {
 	set   []Rule
 	first map[string]int // of each identity the first rule that has it
