@@ -86,8 +86,7 @@ func beside(root string, own *program, work string) (files []file, err error) {
 	for pattern, into := range map[string]string{pages + "/*.1": "man/man1/", pages + "/*.5": "man/man5/",
 		chinese + "/*.1": "man/zh_CN/man1/", chinese + "/*.5": "man/zh_CN/man5/", root + "/LICENSE": "",
 		root + "/release/package/README*.md": "", root + "/CHANGELOG.md": "", root + "/deploy/systemd/qrjump.service": "deploy/",
-		root + "/deploy/prometheus/*.yaml": "deploy/prometheus/", root + "/deploy/grafana/*.json": "deploy/grafana/",
-		root + "/deploy/compose.yaml": "deploy/"} {
+		root + "/deploy/prometheus/*.yaml": "deploy/prometheus/", root + "/deploy/grafana/*.json": "deploy/grafana/"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) == 0 {
 			return nil, fmt.Errorf("%s: there is no such file (%v)", pattern, err)
