@@ -58,8 +58,10 @@ func (c *transport) moveClock(ctx context.Context, move map[string]any) error {
 
 // Fault makes calls of an endpoint fail on purpose.
 type Fault struct {
-	Path        string   `json:"path"`                  // of the wire, for example /cgi-bin/wxopen/qrcodejumppublish
+	Method      string   `json:"method,omitempty"`      // with Response: "" = any
+	Path        string   `json:"path"`                  // for example /cgi-bin/wxopen/qrcodejumppublish; with Response any path
 	ErrCode     int      `json:"errcode,omitempty"`     // answered instead of the call
+	ErrMsg      string   `json:"errmsg,omitempty"`      // "" = the text of ErrCode
 	After       bool     `json:"after,omitempty"`       // with ErrCode: do the call, then answer ErrCode all the same
 	AppID       string   `json:"appid,omitempty"`       // "" = any account
 	Times       int      `json:"times,omitempty"`       // 0 = without end
@@ -67,14 +69,21 @@ type Fault struct {
 	Delay       string   `json:"delay,omitempty"`       // for example "3s"
 	Drop        bool     `json:"drop,omitempty"`        // close the connection, do nothing
 	DropAfter   bool     `json:"drop_after,omitempty"`  // do it, then close the connection
+	// Response answers calls of the path before everything else, whether the server has the path or not.
+	Response *FaultResponse `json:"response,omitempty"`
+}
+
+// FaultResponse is what a fault answers.
+type FaultResponse struct {
+	Status int             `json:"status,omitempty"` // 0 = 200
+	Body   json.RawMessage `json:"body,omitempty"`   // JSON, or the body itself as a JSON string
 }
 
 // FaultInForce is a fault with how often it happened.
 type FaultInForce struct {
 	ID int `json:"id"` // for Emulator.DeleteFault
 	Fault
-	ErrMsg string `json:"errmsg,omitempty" answer:"optional"`
-	Fired  int    `json:"fired"`
+	Fired int `json:"fired"`
 }
 
 type faultList struct {
@@ -115,59 +124,6 @@ func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
 	}
 	var left faultList
 	return c.admin(ctx, http.MethodDelete, with("emulator/faults", query), nil, &left)
-}
-
-// Stub answers calls of a path in place of the server.
-type Stub struct {
-	Method string `json:"method,omitempty"` // "" = any
-	Path   string `json:"path"`             // any of the platform's, for example /cgi-bin/menu/get
-	Status int    `json:"status,omitempty"` // 0 = 200
-	Body   any    `json:"body,omitempty"`   // JSON, or the body itself as a text; json.RawMessage in one that was read
-	Delay  string `json:"delay,omitempty"`  // for example "3s"
-	Times  int    `json:"times,omitempty"`  // 0 = without end
-	Served int    `json:"served,omitempty"` // how often it answered
-}
-
-// UnmarshalJSON keeps the body as it is written: its numbers, and the order of its fields.
-func (s *Stub) UnmarshalJSON(b []byte) error {
-	type plain Stub
-	var body json.RawMessage
-	read := plain{Body: &body}
-	if err := json.Unmarshal(b, &read); err != nil {
-		return err
-	}
-	if *s, s.Body = Stub(read), nil; body != nil {
-		s.Body = body
-	}
-	return nil
-}
-
-type stubList struct {
-	Stubs []Stub `json:"stubs"`
-}
-
-// ListStubs lists the stubs in force.
-func (c EmulatorService) ListStubs(ctx context.Context) ([]Stub, error) {
-	var list stubList
-	err := c.admin(ctx, http.MethodGet, "emulator/stubs", nil, &list)
-	return list.Stubs, err
-}
-
-// SetStubs puts stubs in force, and ends all earlier ones.
-func (c EmulatorService) SetStubs(ctx context.Context, stubs []Stub) error {
-	asked := stubList{make([]Stub, 0, len(stubs))}
-	for _, s := range stubs {
-		s.Served = 0
-		asked.Stubs = append(asked.Stubs, s)
-	}
-	var list stubList
-	return c.admin(ctx, http.MethodPut, "emulator/stubs", asked, &list)
-}
-
-// DeleteStubs ends all stubs.
-func (c EmulatorService) DeleteStubs(ctx context.Context) error {
-	var left stubList
-	return c.admin(ctx, http.MethodDelete, "emulator/stubs", nil, &left)
 }
 
 // Planted is what a seed contains, and whether it was applied.

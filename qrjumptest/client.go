@@ -48,29 +48,6 @@ func (s *Server) Run() {
 	s.operate("starting the clock", func(ctx context.Context, c *client.Client) error { return c.Emulator.ResumeClock(ctx) })
 }
 
-// Stub answers calls of a path of the platform in place of the server, as client.Stub says. Earlier
-// stubs stay in force.
-func (s *Server) Stub(stub client.Stub) {
-	s.t.Helper()
-	s.operate("a stub for "+stub.Path, func(ctx context.Context, c *client.Client) error {
-		list, err := c.Emulator.ListStubs(ctx)
-		if err != nil {
-			return err
-		}
-		return c.Emulator.SetStubs(ctx, append(list, stub))
-	})
-}
-
-// Stubs are the stubs in force, with how often each answered.
-func (s *Server) Stubs() (list []client.Stub) {
-	s.t.Helper()
-	s.operate("reading the stubs", func(ctx context.Context, c *client.Client) (err error) {
-		list, err = c.Emulator.ListStubs(ctx)
-		return err
-	})
-	return list
-}
-
 // Calls lists what was called on the wire, newest first, with request, answer and
 // what was wrong; secrets are masked. The last 1,000 are kept.
 func (s *Server) Calls(q client.CallQuery) (list []client.RecordedCall) {

@@ -62,18 +62,18 @@ func TestAFrozenClockMovesOnlyWhenATestMovesIt(t *testing.T) {
 	}
 }
 
-func TestStubsStandBesideEachOther(t *testing.T) {
+func TestResponsesStandBesideEachOther(t *testing.T) {
 	srv := qrjumptest.Start(t)
 	for _, path := range []string{"/cgi-bin/menu/get", "/cgi-bin/menu/create"} {
-		srv.Stub(client.Stub{Path: path, Body: map[string]any{"errcode": 0, "path": path}})
+		srv.Fail(qrjumptest.Fault{Path: path, Response: &client.FaultResponse{Body: []byte(`{"errcode":0,"path":"` + path + `"}`)}})
 	}
 	resp, err := http.Get(srv.URL + "/cgi-bin/menu/get")
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	list := srv.Stubs()
-	if len(list) != 2 || list[0].Served+list[1].Served != 1 {
+	list := srv.Faults()
+	if len(list) != 2 || list[0].Fired+list[1].Fired != 1 {
 		t.Errorf("got %+v", list)
 	}
 }

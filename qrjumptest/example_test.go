@@ -115,13 +115,13 @@ func ExampleServer_ResetAccounts() {
 	// open_url 0
 }
 
-// A stub answers a path of the platform that this server does not have.
-func ExampleServer_Stub() {
+// A fault with a response answers a path of the platform that this server does not have.
+func ExampleServer_Faults() {
 	t, done := newTest()
 	defer done()
 	srv := qrjumptest.Start(t)
-	srv.Stub(client.Stub{Path: "/cgi-bin/menu/get", Body: map[string]any{"errcode": 0, "menu": []string{}}})
-	fmt.Println(srv.Stubs()[0].Path, srv.Stubs()[0].Served)
+	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/menu/get", Response: &client.FaultResponse{Body: []byte(`{"errcode":0,"menu":[]}`)}})
+	fmt.Println(srv.Faults()[0].Path, srv.Faults()[0].Fired)
 	// Output: /cgi-bin/menu/get 0
 }
 

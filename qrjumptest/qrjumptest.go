@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 )
 
@@ -139,39 +140,23 @@ func (s *Server) Now() time.Time {
 	return clock.Now
 }
 
-// Fault is what goes wrong with calls of one endpoint.
-type Fault struct {
-	Path        string        // the endpoint
-	AppID       string        // "" = any account
-	ErrCode     int           // answered instead of the call; 0 = none
-	After       bool          // with ErrCode: do the call, then answer ErrCode all the same
-	Times       int           // how often; 0 = without end
-	Probability float64       // 0 = always
-	Delay       time.Duration // before the call
-	Drop        bool          // close the connection instead of the call
-	DropAfter   bool          // do the call, then close the connection
-}
+// Fault is what goes wrong with calls of an endpoint, or what answers calls of a path in place of the server.
+type Fault = client.Fault
 
-// Fail puts a fault in force.
+// Fail puts a fault in force. Earlier faults stay.
 func (s *Server) Fail(f Fault) {
 	s.t.Helper()
-	body := map[string]any{"path": f.Path, "after": f.After, "drop": f.Drop, "drop_after": f.DropAfter}
-	if f.AppID != "" {
-		body["appid"] = f.AppID
-	}
-	if f.ErrCode != 0 {
-		body["errcode"] = f.ErrCode
-	}
-	if f.Times != 0 {
-		body["times"] = f.Times
-	}
-	if f.Probability != 0 {
-		body["probability"] = f.Probability
-	}
-	if f.Delay != 0 {
-		body["delay"] = f.Delay.String()
-	}
-	s.call(http.MethodPost, "/admin/v1/emulator/faults", body, nil)
+	s.operate("a fault of "+f.Path, func(ctx context.Context, c *client.Client) error { return c.Emulator.CreateFault(ctx, f) })
+}
+
+// Faults returns the faults in force, with how often each happened.
+func (s *Server) Faults() (list []client.FaultInForce) {
+	s.t.Helper()
+	s.operate("reading the faults", func(ctx context.Context, c *client.Client) (err error) {
+		list, err = c.Emulator.ListFaults(ctx)
+		return err
+	})
+	return list
 }
 
 // Reset brings the server back to its seed and to real time.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"encoding/json"
 	"os"
 	"strconv"
 	"strings"
@@ -23,8 +25,8 @@ func (c *faultList) Run(s *session, qrjump *client.Client) error {
 			if f.Times > 0 {
 				times = said("fault.of", f.Fired, f.Times)
 			}
-			return []string{strconv.Itoa(f.ID), f.Path, orElse(f.AppID, "any"), faultText(f.Fault), times,
-				strconv.Itoa(f.Fired)}
+			path := strings.TrimSpace(f.Method + " " + f.Path)
+			return []string{strconv.Itoa(f.ID), path, orElse(f.AppID, "any"), faultText(f.Fault), times, strconv.Itoa(f.Fired)}
 		}}.print(s, c.outputFlags, list, emulated(said("fault.list_faults"), err))
 }
 
@@ -43,6 +45,8 @@ func faultText(f client.Fault) string {
 		parts = append(parts, said("fault.the_connection_closes"))
 	case f.DropAfter:
 		parts = append(parts, said("fault.it_is_done_and_the"))
+	case f.Response != nil:
+		parts = append(parts, said("fault.it_responds", cmp.Or(f.Response.Status, 200), string(f.Response.Body)))
 	default:
 		parts = append(parts, said("fault.it_goes_on"))
 	}
@@ -54,7 +58,8 @@ func faultText(f client.Fault) string {
 
 type faultAdd struct {
 	operator
-	Path      string `arg:""`
+	Path      string `arg:"" optional:""`
+	FromFile  string `placeholder:"FILE" file:"in"`
 	ErrCode   int    `name:"errcode" placeholder:"NUMBER"`
 	After     bool
 	Drop      bool
@@ -63,11 +68,21 @@ type faultAdd struct {
 	Times     int           `placeholder:"N"`
 	Chance    *float64      `placeholder:"0..1"`
 	Account   string        `placeholder:"APPID"`
+	Method    string        `placeholder:"METHOD"`
+	Status    int           `placeholder:"NUMBER"`
+	Body      string        `placeholder:"TEXT"`
 }
 
-// Run makes calls of an endpoint go wrong.
+// Run makes calls of an endpoint go wrong, or answers calls of a path.
 func (c *faultAdd) Run(s *session) error {
-	if c.ErrCode == 0 && !c.Drop && !c.DropAfter && c.Delay == 0 {
+	if (c.Path == "") == (c.FromFile == "") {
+		return misused("fault.path_or_file")
+	}
+	if c.FromFile != "" {
+		return c.addFile(s)
+	}
+	responds := c.Status != 0 || c.Body != "" || c.Method != ""
+	if c.ErrCode == 0 && !c.Drop && !c.DropAfter && c.Delay == 0 && !responds {
 		return misused("fault.say_what_shall_happen_to", plain(c.Path))
 	}
 	qrjump, err := c.client()
@@ -77,10 +92,17 @@ func (c *faultAdd) Run(s *session) error {
 	if err := emptyFor(s, qrjump, said("fault.add_fault_for"), c.Account, 0); err != nil {
 		return err // it would never happen
 	}
-	f := client.Fault{Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Times: c.Times, Probability: c.Chance,
-		Drop: c.Drop, DropAfter: c.DropAfter}
+	f := client.Fault{Method: c.Method, Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Times: c.Times,
+		Probability: c.Chance, Drop: c.Drop, DropAfter: c.DropAfter}
 	if c.Delay != 0 {
 		f.Delay = c.Delay.String()
+	}
+	if responds {
+		body := []byte(c.Body)
+		if len(body) > 0 && !json.Valid(body) { // a text
+			body, _ = json.Marshal(c.Body)
+		}
+		f.Response = &client.FaultResponse{Status: c.Status, Body: body}
 	}
 	whose, often := said("fault.every_call"), ""
 	if c.Account != "" {
@@ -91,6 +113,42 @@ func (c *faultAdd) Run(s *session) error {
 	}
 	return c.outcome(s, f, emulated(said("fault.add_fault_on")+c.Path, qrjump.Emulator.CreateFault(s.ctx, f)),
 		"fault.to_from_now_on", plain(whose), plain(c.Path), often, plain(faultText(f)))
+}
+
+// addFile adds the faults of a file, in their order.
+func (c *faultAdd) addFile(s *session) error {
+	text, err := os.ReadFile(c.FromFile)
+	if err != nil {
+		return misuse(inReader(err).Error())
+	}
+	var file struct {
+		Faults []struct {
+			client.Fault `yaml:",inline"`
+			ID           int `yaml:"id"`    // of a list; it decides nothing
+			Fired        int `yaml:"fired"` // the same
+		} `yaml:"faults"`
+	}
+	if err := yamltext.Check(text); err != nil {
+		return misused("batch_download.of", c.FromFile, err)
+	}
+	if err := yaml.UnmarshalWithOptions(text, &file, yaml.Strict(), yaml.UseJSONUnmarshaler()); err != nil {
+		return yamlFault(c.FromFile, err)
+	}
+	if len(file.Faults) == 0 {
+		return misused("fault.none_in_file", c.FromFile)
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	added := []client.Fault{}
+	for i, f := range file.Faults {
+		if err := qrjump.Emulator.CreateFault(s.ctx, f.Fault); err != nil {
+			return emulated(said("fault.add_of_file", i+1, c.FromFile), err)
+		}
+		added = append(added, f.Fault)
+	}
+	return c.outcome(s, map[string]any{"faults": added}, nil, "fault.added_of_file", counted(len(added), "fault"))
 }
 
 type faultClear struct {
@@ -124,94 +182,4 @@ func (c *faultClear) Run(s *session, qrjump *client.Client) error {
 		says = said("fault.there_was_no_fault")
 	}
 	return c.outcome(s, map[string]any{"ended": append([]client.FaultInForce{}, ended...)}, nil, "plain", says)
-}
-
-type stubListCommand struct{ operator }
-
-// Run lists the stubs in force.
-func (c *stubListCommand) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Emulator.ListStubs(s.ctx)
-	return listing[client.Stub]{name: "stubs", none: said("fault.no_path_is_answered_by"),
-		heads: []string{"METHOD", "PATH", "STATUS", "DELAY", "HOW OFTEN", "ANSWERED"}, row: func(one client.Stub) []string {
-			left := said("fault.without_end")
-			if one.Times > 0 {
-				left = said("fault.of", one.Served, one.Times)
-			}
-			status := one.Status
-			if status == 0 {
-				status = 200
-			}
-			return []string{orElse(one.Method, "any"), one.Path, strconv.Itoa(status), orDash(one.Delay), left,
-				strconv.Itoa(one.Served)}
-		}}.print(s, c.outputFlags, list, emulated(said("fault.list_stubs"), err))
-}
-
-type stubSet struct {
-	operator
-	File string `arg:"" file:"in"`
-}
-
-// fileStub is a stub as a file says it.
-type fileStub struct {
-	Method string `yaml:"method"`
-	Path   string `yaml:"path"`
-	Status int    `yaml:"status"`
-	Body   any    `yaml:"body"`
-	Delay  string `yaml:"delay"`
-	Times  int    `yaml:"times"`
-	Served int    `yaml:"served"` // of a list; it decides nothing
-}
-
-// Run puts the stubs of a file in place of those in force.
-func (c *stubSet) Run(s *session) error {
-	text, err := os.ReadFile(c.File)
-	if err != nil {
-		return misuse(inReader(err).Error())
-	}
-	var file struct {
-		Stubs []fileStub `yaml:"stubs"`
-	}
-	if err := yamltext.Check(text); err != nil {
-		return misused("batch_download.of", c.File, err)
-	}
-	if err := yaml.UnmarshalWithOptions(text, &file, yaml.Strict()); err != nil {
-		return yamlFault(c.File, err)
-	}
-	if len(file.Stubs) == 0 {
-		return misused("fault.has_no_stub_under_the", c.File)
-	}
-	stubs := []client.Stub{}
-	for i, one := range file.Stubs {
-		if one.Path == "" {
-			return misused("fault.stub_has_no_path", c.File, i+1)
-		}
-		stubs = append(stubs, client.Stub{Method: one.Method, Path: one.Path, Status: one.Status, Body: one.Body, Delay: one.Delay,
-			Times: one.Times})
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
-	before, err := qrjump.Emulator.ListStubs(s.ctx)
-	if err == nil {
-		err = qrjump.Emulator.SetStubs(s.ctx, stubs)
-	}
-	return c.outcome(s, map[string]any{"stubs": stubs}, emulated(said("fault.set_the_stubs_of")+c.File, err),
-		"fault.in_force_in_place_of", counted(len(stubs), "stub"), len(before))
-}
-
-type stubClear struct{ operator }
-
-// Run ends all stubs.
-func (c *stubClear) Run(s *session, qrjump *client.Client) error {
-	before, err := qrjump.Emulator.ListStubs(s.ctx)
-	if err == nil {
-		err = qrjump.Emulator.DeleteStubs(s.ctx)
-	}
-	says := counted(len(before), "stub") + " ended"
-	if len(before) == 0 {
-		says = said("fault.there_was_no_stub")
-	}
-	return c.outcome(s, map[string]any{"ended": append([]client.Stub{}, before...)},
-		emulated(said("fault.clear_stubs"), err), "plain", says)
 }

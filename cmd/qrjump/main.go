@@ -137,12 +137,6 @@ type commands struct {
 		Clear faultClear `cmd:""`
 	} `cmd:"" group:"emulator"`
 
-	Stub struct {
-		List  stubListCommand `cmd:""`
-		Set   stubSet         `cmd:""`
-		Clear stubClear       `cmd:""`
-	} `cmd:"" group:"emulator"`
-
 	Reset resetCommand `cmd:"" group:"emulator"`
 
 	Seed seedCommand `cmd:"" group:"emulator"`

@@ -155,8 +155,8 @@ var sharedFiles = map[string]shared{
 	"lint": {reads: "rule lint $FILE", shapes: someYAML(map[string]func(int) string{
 		"rules": repeated("rules:\n", "  - {prefix: \"https://tea.example/%d\", path: p, published: true}\n", ""),
 	})},
-	"stubs": {reads: "stub set $FILE", shapes: someYAML(map[string]func(int) string{
-		"bodies": repeated("stubs:\n  - {path: /a, body: {", "k%d: 1, ", "}}\n"),
+	"faults": {reads: "fault add --from-file $FILE", shapes: someYAML(map[string]func(int) string{
+		"bodies": repeated("faults:\n  - {path: /a, response: {body: {", "k%d: 1, ", "}}}\n"),
 	})},
 	"seed": {reads: "seed $FILE", shapes: someYAML(map[string]func(int) string{
 		"accounts": repeated("accounts:\n", "  - {appid: a%d, kind: mini_program, secret: a-secret-of-sixteen}\n", ""),

@@ -285,7 +285,8 @@ func (c *copyist) kit() {
 		"printer.pub":  "age1sv0ftrwthysqg9y4p7nfatzwmpvt2lc93x6sv9hhyaryjd7jy9xqqvxfvz\n",
 		"rules.yaml":   "rules:\n  - {prefix: 'https://tea.example/t/', path: pages/t/t}\n",
 		"links.yaml":   "links: {}\n", "shop.yaml": "accounts:\n  - {appid: wxseeded, kind: mini_program}\n",
-		"stubs.yaml": "stubs:\n  - {path: /x, status: 200}\n", "labels.yaml": "batch: 500000001\nrange: 0-39\nout: labels.pdf\n",
+		"faults.yaml": "faults:\n  - {path: /x, response: {status: 200}}\n",
+		"labels.yaml": "batch: 500000001\nrange: 0-39\nout: labels.pdf\n",
 		"serials.csv": "serial,index\nA1,0\n", "calls.ndjson": aCassette, "qrjump.yaml": "dev: true\n",
 		mini + ".secret": secretOf(mini) + "\n", service + ".secret": secretOf(service) + "\n"} {
 		c.writes(name, text)

@@ -354,9 +354,8 @@ var everyVerb = []verb{
 	{path: "fault list", api: adminAPI, says: `(?m)^1 +/cgi-bin/token +any +it answers -1 +0 of 2 +0$`},
 	{path: "fault clear", api: adminAPI, words: "1", says: `^1 fault ended$`},
 	{path: "fault clear", api: adminAPI, says: `^there was no fault$`},
-	{path: "stub set", api: adminAPI, words: "$STUBS", says: `^1 stub in force, in place of 0 before$`},
-	{path: "stub list", api: adminAPI, says: `(?m)^GET +/cgi-bin/menu/get +200 +- +0 of 3 +0$`},
-	{path: "stub clear", api: adminAPI, says: `^1 stub ended$`},
+	{path: "fault add", api: adminAPI, words: "--from-file $FAULTS", says: `^1 fault in force from now on$`},
+	{path: "fault clear", api: adminAPI, says: `^1 fault ended$`},
 
 	{path: "export", api: adminAPI, words: "$OUT --passphrase-file $PASSPHRASE", says: `^exported \d+ rows of `, after: func(w *world) {
 		w.found["ARCHIVE"] = w.found["OUT"]
@@ -395,8 +394,8 @@ accounts:
 settings: {verification: trust, rate_limit: 0}
 `
 
-// stubsFile is for stub set.
-const stubsFile = `stubs: [{method: GET, path: /cgi-bin/menu/get, body: {menu: {button: []}}, times: 3}]
+// faultsFile is for fault add.
+const faultsFile = `faults: [{method: GET, path: /cgi-bin/menu/get, response: {body: {menu: {button: []}}}, times: 3}]
 `
 
 // world is a server in production as the README starts it, each API on a
@@ -414,8 +413,8 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, dir: t.TempDir(), found: map[string]string{"BRAND": "--appid brand --secret the-secret-of-both", "PAGE": bound}}
 	hook := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusNoContent) }))
 	t.Cleanup(hook.Close)
-	w.found["HOOK"], w.found["STUBS"] = hook.URL, filepath.Join(w.dir, "stubs.yaml")
-	for name, text := range map[string]string{"stubs.yaml": stubsFile, "seed.yaml": verbsSeed,
+	w.found["HOOK"], w.found["FAULTS"] = hook.URL, filepath.Join(w.dir, "faults.yaml")
+	for name, text := range map[string]string{"faults.yaml": faultsFile, "seed.yaml": verbsSeed,
 		"passphrase.txt": "a long passphrase\n", "calls.ndjson": aCassette, "codes.txt": codesFile,
 		"rules.yaml": "rules:\n  - {prefix: https://tea.example/w/, path: pages/w/w}\n"} {
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
@@ -763,7 +762,6 @@ var meanings = []meaning{
 	{path: "account set", words: "shop5 --kind mini_program", twice: "shop5 --name Tea"},
 	{path: "component set", words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY",
 		twice: "isv --redirect-host isv.example"},
-	{path: "stub set", words: "$STUBS", twice: "$STUBS"},
 	{path: "clock set", words: "2099-01-31T15:04:05Z", twice: "2099-02-01T15:04:05Z"},
 
 	{path: "rule delete", words: "https://none.example/ --yes", exit: exitAbsent},
@@ -946,7 +944,7 @@ func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
 				"SEQ": "1", "BRAND": "", "RID": "r",
 				"AESKEY": "k", "PREAUTH": "p", "KEYID": "k", "CONFIRMED": "r", "GS1": "1",
 				"EMPTY": t.TempDir()}
-			for _, name := range []string{"RULES", "PASSPHRASE", "HOOK", "STUBS", "PARCEL", "CODES", "ARCHIVE"} {
+			for _, name := range []string{"RULES", "PASSPHRASE", "HOOK", "FAULTS", "PARCEL", "CODES", "ARCHIVE"} {
 				found[name] = w.found[name]
 			}
 			for _, caller := range []struct{ api, name, value string }{

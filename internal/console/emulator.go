@@ -23,7 +23,6 @@ func (pages emulatorPages) routes() map[string]func(*visit) {
 type emulatorView struct {
 	Clock     client.Clock
 	Faults    []client.FaultInForce
-	Stubs     string // JSON
 	Platforms []client.Component
 	Seed      string          // a seed that was not applied, or that is wrong
 	SeedFault string          // what is wrong with it
@@ -37,21 +36,12 @@ func (pages emulatorPages) showEmulator(v *visit, status int, data emulatorView)
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
-	var stubs []client.Stub
 	ctx := v.ctx()
-	if v.failed(into(&data.Clock)(v.api.Emulator.GetClock(ctx))) || v.failed(into(&data.Faults)(v.api.Emulator.ListFaults(ctx))) ||
-		v.failed(into(&stubs)(v.api.Emulator.ListStubs(ctx))) {
+	if v.failed(into(&data.Clock)(v.api.Emulator.GetClock(ctx))) || v.failed(into(&data.Faults)(v.api.Emulator.ListFaults(ctx))) {
 		return
 	}
 	// A visitor that is limited to accounts sees no platforms.
 	data.Platforms, _ = v.api.Components.List(ctx, "", 20)
-	if len(stubs) > 0 {
-		text, err := json.Marshal(stubs)
-		if v.failed(err) {
-			return
-		}
-		data.Stubs = nice(string(text))
-	}
 	v.show(status, "emulator", data)
 }
 
@@ -76,6 +66,13 @@ func faultForm(r *http.Request) (f client.Fault, ok bool) {
 	case "drop_after":
 		f.DropAfter = true
 	case "delay":
+	case "response":
+		body := strings.TrimSpace(r.FormValue("body"))
+		if !json.Valid([]byte(body)) { // a text
+			text, err := json.Marshal(body)
+			body, ok = string(text), ok && err == nil
+		}
+		f.Response = &client.FaultResponse{Status: integer("status"), Body: json.RawMessage(body)}
 	default:
 		f.After, f.ErrCode = r.FormValue("how") == "after", integer("errcode")
 		ok = ok && f.ErrCode != 0
@@ -172,18 +169,6 @@ func (pages emulatorPages) changeEmulator(v *visit) {
 			return
 		}
 		err = v.api.Emulator.ReseedFaults(ctx, seed)
-	case "stubs":
-		type fields client.Stub
-		var stubs []client.Stub
-		known := json.NewDecoder(strings.NewReader(form("stubs")))
-		known.DisallowUnknownFields()
-		if json.Unmarshal([]byte(form("stubs")), &stubs) != nil || known.Decode(new([]fields)) != nil {
-			v.fault(http.StatusUnprocessableEntity, v.say("emulator.stubs.form"))
-			return
-		}
-		err = v.api.Emulator.SetStubs(ctx, stubs)
-	case "stubs-clear":
-		err = v.api.Emulator.DeleteStubs(ctx)
 	case "plant":
 		pages.addSeed(v)
 		return

@@ -111,7 +111,7 @@ settings: {verification: trust, rate_limit: 0}
 	s.Admin("POST", "/admin-keys", `{"name":"ci","role":"viewer"}`).JSON(t, &key)
 	s.Hide(key.Key)
 	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/token","errcode":-1,"times":1}`)
-	s.Admin("PUT", "/emulator/stubs", `{"stubs":[{"path":"/cgi-bin/menu/get","body":{"a":`+body+`}}]}`)
+	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/menu/get","response":{"body":{"a":`+body+`}}}`)
 	s.Admin("PUT", "/accounts/shop/appearance", `{"texts":{"en":{"app":"Tea","landing":`+body+`}}}`)
 	asked := "?" + url.Values{"component_appid": {"plat"}, "redirect_uri": {"https://plat.example/"},
 		"pre_auth_code": {s.PreAuthCode(s.ComponentToken("plat"), "plat")}}.Encode()

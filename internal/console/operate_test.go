@@ -117,7 +117,7 @@ func TestNumbersAreThereAsFiles(t *testing.T) {
 	}
 }
 
-// The clock, faults, chance, stubs and the reset of an emulator by forms.
+// The clock, faults, chance and the reset of an emulator by forms.
 func TestAnEmulatorIsDrivenByForms(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
@@ -135,7 +135,8 @@ func TestAnEmulatorIsDrivenByForms(t *testing.T) {
 		t.Error("the fault stays")
 	}
 	do(url.Values{"did": {"chance"}, "seed": {"42"}})
-	do(url.Values{"did": {"stubs"}, "stubs": {`[{"path":"/cgi-bin/menu/get","body":{"a":1}}]`}}).wants(t, "/cgi-bin/menu/get")
+	do(url.Values{"did": {"fault"}, "path": {"/cgi-bin/menu/get"}, "how": {"response"}, "status": {"503"}, "body": {"busy <now>"}}).
+		wants(t, "503 &#34;busy \\u003cnow\\u003e&#34;")
 	if p := v.post("/console/emulator", url.Values{"did": {"reset"}}); p.Status != http.StatusOK || !strings.Contains(p.Body, `id="sure"`) {
 		t.Errorf("a reset that nobody confirmed: %d", p.Status)
 	}

@@ -465,7 +465,7 @@ func walkEmulator(c *recorded) {
 	c.post("/console/calls/deviations", "did=forget&account=shop")
 	c.get("/console/emulator")
 	for _, fields := range []string{"did=advance&advance=1m", "did=fault&path=/cgi-bin/token&how=answer&errcode=-1&times=1", "did=clear",
-		"did=stubs&stubs=" + url.QueryEscape(`[{"path":"/cgi-bin/menu/get","body":{"a":1}}]`), "did=stubs-clear",
+		"did=fault&path=/cgi-bin/menu/get&how=response&body=" + url.QueryEscape(`{"a":1}`),
 		"did=plant&text=" + url.QueryEscape("accounts:\n  - {appid: planted, kind: mini_program}\n"), "did=reset&sure=reset"} {
 		c.post("/console/emulator", fields)
 	}

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -16,7 +17,6 @@ import (
 type Control[Call any] struct {
 	Clock *Clock
 	Plan  *Plan
-	Stubs *Stubs
 	Calls *Calls[Call]
 	// About says what calls are chosen by.
 	About func(Call) About
@@ -55,16 +55,18 @@ type moveInput struct {
 
 // faultInput is a fault as it is asked for.
 type faultInput struct {
-	Path        string   `json:"path" doc:"the endpoint"`
-	AppID       string   `json:"appid,omitempty" doc:"left out: any account"`
-	ErrCode     *int     `json:"errcode,omitempty" doc:"answered instead of the call"`
-	ErrMsg      string   `json:"errmsg,omitempty" maxLength:"200" doc:"left out: the platform's text"`
-	After       bool     `json:"after,omitempty" doc:"with errcode: do the call, then answer errcode all the same"`
-	Times       *int     `json:"times,omitempty" minimum:"1" doc:"how often it happens; left out: without end"`
-	Probability *float64 `json:"probability,omitempty" minimum:"0" maximum:"1" doc:"left out: 1"`
-	Delay       string   `json:"delay,omitempty" doc:"before the call, for example 3s"`
-	Drop        bool     `json:"drop,omitempty" doc:"close the connection instead of the call"`
-	DropAfter   bool     `json:"drop_after,omitempty" doc:"do the call, then close the connection instead of an answer"`
+	Method      string         `json:"method,omitempty" doc:"with response: only calls with this method"`
+	Path        string         `json:"path" doc:"the endpoint; with response any path of the platform"`
+	AppID       string         `json:"appid,omitempty" doc:"left out: any account"`
+	ErrCode     *int           `json:"errcode,omitempty" doc:"answered instead of the call"`
+	ErrMsg      string         `json:"errmsg,omitempty" maxLength:"200" doc:"left out: the platform's text"`
+	After       bool           `json:"after,omitempty" doc:"with errcode: do the call, then answer errcode all the same"`
+	Times       *int           `json:"times,omitempty" minimum:"1" doc:"how often it happens; left out: without end"`
+	Probability *float64       `json:"probability,omitempty" minimum:"0" maximum:"1" doc:"left out: 1"`
+	Delay       string         `json:"delay,omitempty" doc:"before the call, for example 3s"`
+	Drop        bool           `json:"drop,omitempty" doc:"close the connection instead of the call"`
+	DropAfter   bool           `json:"drop_after,omitempty" doc:"do the call, then close the connection instead of an answer"`
+	Response    *FaultResponse `json:"response,omitempty" doc:"answered in place of the call"`
 }
 
 type faultView struct {
@@ -86,12 +88,10 @@ func (c *Control[Call]) Operations() []o.Operation {
 		o.Get("/emulator/clock", "getClock", o.Viewer, c.getClock, "The time of the server"),
 		o.Put("/emulator/clock", "moveClock", o.Operator, c.moveClock, "Set, move, stop or start the clock; never back"),
 		o.Get("/emulator/faults", "listFaults", o.Viewer, c.listFaults, "The faults in force"),
-		o.Post("/emulator/faults", "addFault", o.Operator, c.addFault, "Make calls of an endpoint go wrong"),
+		o.Post("/emulator/faults", "addFault", o.Operator, c.addFault, "Make calls of an endpoint go wrong, or answer calls of a path").
+			More("With `response` calls of the path are answered so before everything else, whether the server has the path or not; the " +
+				"record of calls says `wire.stub`."),
 		o.Delete("/emulator/faults", "clearFaults", o.Operator, c.clearFaults, "Drop every fault, or the one with an id"),
-		o.Get("/emulator/stubs", "listStubs", o.Viewer, c.listStubs, "The stubs in force, and how often each answered"),
-		o.Put("/emulator/stubs", "setStubs", o.Operator, c.setStubs,
-			"Answer calls of paths in place of the server; the list takes the place of the one before"),
-		o.Delete("/emulator/stubs", "clearStubs", o.Operator, c.clearStubs, "Drop every stub"),
 		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Back to the seed and to real time; keys stay").
 			More("With `accounts` these alone: their rules, codes, tokens, quotas, links, faults and calls go, what the seed says of them " +
 				"comes back, and others keep everything. An account that the seed does not name stays as it is, without what it had. The clock, " +
@@ -234,12 +234,15 @@ func (c *Control[Call]) listFaults(context.Context, *noInput) (faultList, error)
 
 func (c *Control[Call]) addFault(_ context.Context, in *struct{ Body faultInput }) (faultView, error) {
 	b := in.Body
-	if !slices.Contains(c.Paths, b.Path) {
+	if b.Response == nil && !slices.Contains(c.Paths, b.Path) {
 		return faultView{}, huma.Error422UnprocessableEntity("path: there is no endpoint at " + b.Path +
 			spelling.DidYouMean(b.Path, c.Paths...))
 	}
-	f := Fault{Path: b.Path, AppID: b.AppID, ErrCode: b.ErrCode, ErrMsg: b.ErrMsg, After: b.After, Probability: 1, Drop: b.Drop,
-		DropAfter: b.DropAfter}
+	f := Fault{Method: b.Method, Path: b.Path, AppID: b.AppID, ErrCode: b.ErrCode, ErrMsg: b.ErrMsg, After: b.After, Probability: 1,
+		Drop: b.Drop, DropAfter: b.DropAfter}
+	if b.Response != nil {
+		f.Response = &FaultResponse{cmp.Or(b.Response.Status, 200), b.Response.Body}
+	}
 	if b.Probability != nil {
 		f.Probability = *b.Probability
 	}

@@ -1,27 +1,76 @@
 package emulator
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
-// Fault is one entry of the plan: what goes wrong with calls of an endpoint.
+// Fault is one entry of the plan: what goes wrong with calls of an endpoint, or what answers calls of a path in place of the server.
 type Fault struct {
-	ID          int           `json:"id"`
-	Path        string        `json:"path"`
-	AppID       string        `json:"appid,omitempty"`
-	ErrCode     *int          `json:"errcode,omitempty"`
-	ErrMsg      string        `json:"errmsg,omitempty"`
-	After       bool          `json:"after,omitempty"` // the call is done all the same
-	Times       int           `json:"times,omitempty"` // 0 = unlimited
-	Probability float64       `json:"probability"`
-	Delay       time.Duration `json:"-"`
-	Drop        bool          `json:"drop,omitempty"`
-	DropAfter   bool          `json:"drop_after,omitempty"`
-	Fired       int           `json:"fired"`
+	ID          int            `json:"id"`
+	Method      string         `json:"method,omitempty"` // "" = any
+	Path        string         `json:"path"`
+	AppID       string         `json:"appid,omitempty"`
+	ErrCode     *int           `json:"errcode,omitempty"`
+	ErrMsg      string         `json:"errmsg,omitempty"`
+	After       bool           `json:"after,omitempty"` // the call is done all the same
+	Times       int            `json:"times,omitempty"` // 0 = unlimited
+	Probability float64        `json:"probability"`
+	Delay       time.Duration  `json:"-"`
+	Drop        bool           `json:"drop,omitempty"`
+	DropAfter   bool           `json:"drop_after,omitempty"`
+	Response    *FaultResponse `json:"response,omitempty"`
+	Fired       int            `json:"fired"`
+}
+
+// FaultResponse answers a call before everything else: it needs no token, and the path may be one that the server does not have.
+type FaultResponse struct {
+	Status int             `json:"status,omitempty" doc:"left out: 200"`
+	Body   json.RawMessage `json:"body,omitempty" doc:"JSON, or the body itself as a text"`
+}
+
+// Text returns the body as it goes out, and its Content-Type.
+func (r FaultResponse) Text() (body []byte, kind string) {
+	var text string
+	if len(r.Body) > 0 && json.Unmarshal(r.Body, &text) != nil {
+		return r.Body, "application/json; encoding=utf-8"
+	}
+	switch trimmed := strings.TrimSpace(text); {
+	case strings.HasPrefix(trimmed, "{"), strings.HasPrefix(trimmed, "["):
+		return []byte(text), "application/json; encoding=utf-8"
+	case strings.HasPrefix(trimmed, "<"):
+		return []byte(text), "text/html; charset=utf-8"
+	}
+	return []byte(text), "text/plain; charset=utf-8"
+}
+
+// ownPaths are paths of the server that no response replaces.
+var ownPaths = []string{"/admin/", "/scan/", "/console", "/metrics", "/healthz", "/readyz", "/openapi.json", "/openapi-wire.json",
+	"/.well-known/"}
+
+// checkResponse returns an error for a fault whose response cannot be given.
+func checkResponse(f Fault) error {
+	methods := []string{"", "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"}
+	switch {
+	case !strings.HasPrefix(f.Path, "/") || strings.ContainsAny(f.Path, "?#") || len(f.Path) > 1024:
+		return fmt.Errorf("path: want a path such as /cgi-bin/menu/get, without a query")
+	case slices.ContainsFunc(ownPaths, func(p string) bool { return strings.HasPrefix(f.Path, p) }):
+		return fmt.Errorf("path: %s is this server's own: a response replaces one of the platform", f.Path)
+	case !slices.Contains(methods, f.Method):
+		return fmt.Errorf("method: want one of %s, or none for any", strings.Join(methods[1:], ", "))
+	case f.Response.Status < 200 || f.Response.Status > 599:
+		return fmt.Errorf("response: status: want 200 to 599")
+	case f.ErrCode != nil || f.Drop || f.DropAfter:
+		return fmt.Errorf("response answers, and so do errcode and drop: choose one")
+	case f.AppID != "":
+		return fmt.Errorf("response answers before the account is known: leave appid out")
+	}
+	return nil
 }
 
 // MaxDelay bounds the delay of a fault.
@@ -65,9 +114,16 @@ func (p *Plan) Reseed(seed uint64) {
 
 // Add puts a fault in force and returns it with its id.
 func (p *Plan) Add(f Fault) (Fault, error) {
+	if f.Response != nil {
+		if err := checkResponse(f); err != nil {
+			return f, err
+		}
+	}
 	switch {
-	case f.ErrCode == nil && f.Delay == 0 && !f.Drop && !f.DropAfter:
-		return f, fmt.Errorf("a fault needs at least one of errcode, delay, drop, drop_after")
+	case f.ErrCode == nil && f.Delay == 0 && !f.Drop && !f.DropAfter && f.Response == nil:
+		return f, fmt.Errorf("a fault needs at least one of errcode, delay, drop, drop_after, response")
+	case f.Method != "" && f.Response == nil:
+		return f, fmt.Errorf("method goes with response")
 	case f.ErrCode != nil && *f.ErrCode == 0:
 		return f, fmt.Errorf("errcode 0 is success: a fault needs another")
 	case f.After && f.ErrCode == nil:
@@ -119,14 +175,23 @@ func (p *Plan) List() []Fault {
 	return list
 }
 
-// Next says what goes wrong with a call: the first fault of its path and
+// Next returns what goes wrong with a call: the first fault of its path and
 // account that has times left and whose chance comes up. A fault fires at most
 // Times times, so never more often in a row.
 func (p *Plan) Next(path, appid string) (Fault, bool) {
+	return p.first(path, func(f *Fault) bool { return f.Response == nil && (f.AppID == "" || f.AppID == appid) })
+}
+
+// NextResponse returns the first fault with a response to a call that has times left and whose chance comes up.
+func (p *Plan) NextResponse(method, path string) (Fault, bool) {
+	return p.first(path, func(f *Fault) bool { return f.Response != nil && (f.Method == "" || f.Method == method) })
+}
+
+func (p *Plan) first(path string, matches func(*Fault) bool) (Fault, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, f := range p.faults {
-		if f.Path != path || f.AppID != "" && f.AppID != appid || f.Times > 0 && f.Fired >= f.Times {
+		if f.Path != path || !matches(f) || f.Times > 0 && f.Fired >= f.Times {
 			continue
 		}
 		if f.Probability < 1 && p.random.Float64() >= f.Probability {

@@ -44,12 +44,12 @@ func (s Snapshots) operations() []o.Operation {
 		o.Put("/emulator/snapshots/{name}", "saveSnapshot", o.Admin, s.save,
 			"Save the state under a name, in the place of the one before").
 			More("It has accounts, platforms, rules, codes, tokens, quotas, settings, webhooks, the seeds that were applied and the " +
-				"clock. Not in it are people, keys, faults and stubs, and what tells of the past: scans, statistics, calls and the " +
+				"clock. Not in it are people, keys and faults, and what tells of the past: scans, statistics, calls and the " +
 				"history. Secrets in it stay sealed; an export does not have it, and a reset leaves it. There can be 20, each of up to " +
 				"128 MiB of rows."),
 		o.Post("/emulator/snapshots/{name}/load", "loadSnapshot", o.Admin, s.load,
 			"Back to a saved state: everything since is gone").
-			More("All of it or nothing, on every node. People, admin keys and scan keys stay as they are; faults and stubs end; scans, " +
+			More("All of it or nothing, on every node. People, admin keys and scan keys stay as they are; faults end; scans, " +
 				"statistics, calls and the history begin anew. A clock that stood still shows the time of then; one that ran is as far " +
 				"ahead of real time as then. What an earlier version saved is migrated."),
 		o.Delete("/emulator/snapshots/{name}", "deleteSnapshot", o.Admin, s.delete, "Remove a saved state; the ones that are left"),

@@ -125,7 +125,7 @@ var mayImport = map[string][]string{
 
 	"client":     {},
 	"qrjumptest": {"client", "internal/server"},
-	"cmd/qrjump": {"client", "internal/accounts", "internal/archive", "internal/behaviour", "internal/cassette",
+	"cmd/qrjump": {"client", "internal/archive", "internal/behaviour", "internal/cassette",
 		"internal/certificates", "internal/codes", "internal/digitallink", "internal/errcode", "internal/gs1",
 		"internal/index", "internal/labels", "internal/live", "internal/notoffered", "internal/outbound", "internal/parcel",
 		"internal/phrase", "internal/refusal", "internal/rules", "internal/scan", "internal/server", "internal/settings",
@@ -138,6 +138,7 @@ var mayImport = map[string][]string{
 	"endurance/powercut": {},
 	"internal/server/servertest": {"internal/adminapi", "internal/api", "internal/emulator", "internal/operations", "internal/outbound",
 		"internal/server", "internal/store", "internal/testkit/dbtest", "internal/testkit/failure"},
+	"internal/testkit/ceilings":    {},
 	"internal/testkit/childtest":   {},
 	"internal/testkit/browsertest": {},
 	"internal/testkit/dbtest":      {},

@@ -218,7 +218,7 @@ func TestBodies_CostIsProportionalToTheirSize(t *testing.T) {
 		}
 		emulated += strings.Count(c.path, "/emulator/")
 	}
-	if len(calls) < 80 || raw < 4 || emulated < 7 {
+	if len(calls) < 80 || raw < 4 || emulated < 6 {
 		t.Fatalf("%d operations take a body, %d no JSON, %d of the emulator", len(calls), raw, emulated)
 	}
 	const small, large, longest = 30_000, 240_000, 20_000

@@ -19,7 +19,6 @@ const clockMeta = "emulator.clock"
 type emulation struct {
 	clock *emulator.Clock
 	plan  *emulator.Plan
-	stubs emulator.Stubs
 	calls *emulator.Calls[api.Record]
 	wire  *api.API         // nil before the listeners open
 	pages *gateway.Gateway // as wire

@@ -53,10 +53,9 @@ func (s seeder) anew(ctx context.Context, f func() error) error {
 	return errors.Join(err, s.settings.loadSettings(ctx))
 }
 
-// forgetAll ends faults and stubs, forgets what callers did, and reads everything again.
+// forgetAll ends faults, forgets what callers did, and reads everything again.
 func (s seeder) forgetAll(ctx context.Context) error {
 	s.emulation.plan.Clear()
-	s.emulation.stubs.Clear()
 	s.emulation.calls.Clear()
 	if s.emulation.wire != nil {
 		s.emulation.wire.ForgetCallers()

@@ -198,9 +198,12 @@ func (s *Server) wireAPI() *api.API {
 		a.WhyBelow = s.whyBelow()
 		a.PageOf = func(rid string) string { return s.AdminURL + console.Root + "/calls/" + rid }
 		a.Stub = func(method, path string) (api.Stub, bool) {
-			one, ok := s.emulation.stubs.Next(method, path)
-			body, kind := one.Answer()
-			return api.Stub{Status: one.Status, Body: body, Kind: kind, Delay: one.Delay}, ok
+			f, ok := s.emulation.plan.NextResponse(method, path)
+			if !ok {
+				return api.Stub{}, false
+			}
+			body, kind := f.Response.Text()
+			return api.Stub{Status: f.Response.Status, Body: body, Kind: kind, Delay: f.Delay}, true
 		}
 		a.Faults = func(path, appid string) api.Fault {
 			f, ok := s.emulation.plan.Next(path, appid)
@@ -269,8 +272,7 @@ func (s *Server) adminAPI(h huma.API) {
 		ScanLog: func() ledger.Log { return s.scanning.counter.Log }, Now: s.now}
 	operations.Mount(h, "admin", s.log, a.Problem, a.Guard(), a.Operations())
 	if s.config.emulates() {
-		control := &emulator.Control[api.Record]{Clock: s.emulation.clock, Plan: s.emulation.plan, Stubs: &s.emulation.stubs,
-			Calls: s.emulation.calls,
+		control := &emulator.Control[api.Record]{Clock: s.emulation.clock, Plan: s.emulation.plan, Calls: s.emulation.calls,
 			About: func(r api.Record) emulator.About {
 				path, _, _ := strings.Cut(r.URL, "?")
 				return emulator.About{RID: r.RID, Account: r.Account, Path: path, ErrCode: r.ErrCode}

@@ -5,12 +5,12 @@ import "testing"
 
 // A change raises a ceiling in a commit of its own, with the reason; those of commands and methods only go down.
 var ceilings = map[string]ceiling{
-	"product lines":     {135_400, 1},
-	"test lines":        {94_200, 1},
+	"product lines":     {135_000, 1},
+	"test lines":        {94_900, 1},
 	"packages":          {70, 0},
-	"operations":        {162, 0},
-	"commands":          {178, 0},
-	"flags":             {2366, 1},
+	"operations":        {159, 0},
+	"commands":          {175, 0},
+	"flags":             {2061, 1},
 	"settings":          {44, 0},
 	"metrics":           {44, 0},
 	"tables":            {69, 0},

@@ -1,0 +1,119 @@
+package emulator_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+func respond(t *testing.T, s *servertest.Server, faults ...string) {
+	t.Helper()
+	for _, body := range faults {
+		if a := call(s, "POST", "/faults", body); a.Status != 200 {
+			t.Fatalf("%s: %d %s", body, a.Status, a.Body)
+		}
+	}
+}
+
+// Issue 15: calls of other families get an answer that the test sets, and each is
+// marked in the record of calls.
+func TestResponses(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	respond(t, s,
+		`{"method":"POST","path":"/cgi-bin/menu/create","response":{"body":{"errcode":40033,"errmsg":"invalid charset","b":1,"a":2}},"times":1}`,
+		`{"path":"/cgi-bin/menu/create","response":{"body":{"errcode":0,"errmsg":"ok"}},"delay":"1ms"}`,
+		`{"path":"/wxa/getwxacode","response":{"status":503,"body":"<html>busy</html>"}}`,
+		`{"path":"/wxa/text","response":{"body":"{\"errcode\" : 7}"}}`,
+		`{"path":"/wxa/plain","response":{"status":204}}`,
+		`{"path":"`+get+`","response":{"body":{"errcode":0,"errmsg":"stubbed"}}}`)
+	for i, c := range []struct {
+		method, path, send string
+		status             int
+		kind, body         string
+	}{
+		{"POST", "/cgi-bin/menu/create?access_token=none", `{"secret":"hush-hush-hush"}`, 200, "application/json; encoding=utf-8",
+			`{"errcode":40033,"errmsg":"invalid charset","b":1,"a":2}`},
+		{"POST", "/cgi-bin/menu/create", "", 200, "application/json; encoding=utf-8", `{"errcode":0,"errmsg":"ok"}`},
+		{"DELETE", "/cgi-bin/menu/create", "", 200, "application/json; encoding=utf-8", `{"errcode":0,"errmsg":"ok"}`},
+		{"GET", "/wxa/getwxacode", "", 503, "text/html; charset=utf-8", `<html>busy</html>`},
+		{"GET", "/wxa/text", "", 200, "application/json; encoding=utf-8", `{"errcode" : 7}`},
+		{"GET", "/wxa/plain", "", 204, "text/plain; charset=utf-8", ""},
+		{"POST", get, "", 200, "application/json; encoding=utf-8", `{"errcode":0,"errmsg":"stubbed"}`},
+	} {
+		a := s.Do(c.method, c.path, c.send)
+		if a.Status != c.status || a.Header.Get("Content-Type") != c.kind || a.Body != c.body {
+			t.Errorf("%d: %s %s: %d %s %s", i, c.method, c.path, a.Status, a.Header.Get("Content-Type"), a.Body)
+		}
+		var why struct {
+			Behaviours []string
+			Detail     string
+			ErrCode    int
+		}
+		record := s.Do("GET", a.Header.Get("X-Qrjump-Why"), "")
+		record.JSON(t, &why)
+		if why.Detail != "answered by a stub" || fmt.Sprint(why.Behaviours) != "[wire.stub]" || strings.Contains(record.Body, "hush") {
+			t.Errorf("%d: on record: %s", i, record.Body)
+		}
+		if i == 0 && why.ErrCode != 40033 {
+			t.Errorf("on record is errcode %d, want 40033", why.ErrCode)
+		}
+	}
+	if a := s.Do("POST", "/cgi-bin/menu/delete", "{}"); a.Code(t) != 40066 {
+		t.Errorf("a path without a response: %s", a.Body)
+	}
+	list := call(s, "GET", "/faults", "").Body
+	for _, want := range []string{`{"id":1,"method":"POST","path":"/cgi-bin/menu/create","times":1,"probability":1,` +
+		`"response":{"status":200,"body":{"errcode":40033,"errmsg":"invalid charset","b":1,"a":2}},"fired":1}`, `"fired":2,"delay":"1ms"}`} {
+		if !strings.Contains(list, want) {
+			t.Errorf("the faults are %s, want %s among them", list, want)
+		}
+	}
+	for name, end := range map[string]func(){
+		"taken back":    func() { call(s, "DELETE", "/faults", "") },
+		"after a reset": func() { s.Admin("POST", "/emulator/reset", "") },
+	} {
+		respond(t, s, `{"path":"/wxa/text","response":{"body":"x"}}`)
+		if end(); call(s, "GET", "/faults", "").Body != `{"faults":[]}`+"\n" {
+			t.Errorf("%s: %s", name, call(s, "GET", "/faults", "").Body)
+		}
+		if a := s.Do("GET", "/wxa/text", ""); a.Code(t) != 40066 {
+			t.Errorf("%s: %s", name, a.Body)
+		}
+	}
+}
+
+func TestWhatCannotBeAResponse(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, body := range []string{
+		`{"response":{}}`, `{"path":"x","response":{}}`, `{"path":"/x?y=1","response":{}}`, `{"path":"/x","response":[]}`,
+		`{"path":"/admin/v1/accounts","response":{}}`, `{"path":"/scan/v1/resolve","response":{}}`, `{"path":"/healthz","response":{}}`,
+		`{"path":"/x","method":"get","response":{}}`, `{"path":"` + get + `","method":"GET","errcode":-1}`,
+		`{"path":"/x","response":{"status":99}}`, `{"path":"/x","response":{"status":101}}`, `{"path":"/x","response":{"status":600}}`,
+		`{"path":"/x","response":{},"delay":"soon"}`, `{"path":"/x","response":{},"delay":"61s"}`,
+		`{"path":"/x","response":{},"delay":"-1s"}`,
+		`{"path":"/x","response":{},"times":0}`, `{"path":"/x","response":{"bodi":1}}`, `{"path":"/x","response":{},"errcode":-1}`,
+		`{"path":"/x","response":{},"drop":true}`, `{"path":"/x","response":{},"appid":"shop"}`, `{"path":"/x","response":{},"after":true}`,
+	} {
+		if a := call(s, "POST", "/faults", body); a.Status != 422 {
+			t.Errorf("%.80s: %d %s, want 422", body, a.Status, a.Body)
+		}
+	}
+	if a := call(s, "GET", "/faults", ""); a.Body != `{"faults":[]}`+"\n" {
+		t.Errorf("the faults are %s, want none", a.Body)
+	}
+}
+
+// Without the emulator no fault can be added.
+func TestFaultsAreTheEmulatorsAlone(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true})
+	a := s.Do("POST", "/admin/v1/emulator/faults", `{"path":"/x","response":{}}`, "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/json")
+	if a.Status != 404 {
+		t.Errorf("got %d %s, want 404", a.Status, a.Body)
+	}
+}
