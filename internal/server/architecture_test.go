@@ -150,6 +150,7 @@ var mayImport = map[string][]string{
 	"internal/testkit/scantest": {"internal/alarms", "internal/codes", "internal/ledger", "internal/rules", "internal/settings",
 		"internal/stats", "internal/store", "internal/testkit/dbtest",
 		"internal/testkit/storetest", "internal/testkit/whole"},
+	"internal/testkit/require":   {},
 	"internal/testkit/storetest": {"internal/store", "internal/testkit/dbtest"},
 	"internal/testkit/whole":     {},
 }

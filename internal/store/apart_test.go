@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -346,9 +347,7 @@ func TestAnImportCountsRulesThatOpenOthers(t *testing.T) {
 		return err
 	})
 	numbers, err := s.Reserve(t.Context(), len(moved))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	hands := admin(t, target)
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		if err := tx.accounts().EditApart(ctx, moved, rules.Deed{At: at, Did: "edit"}, numbers); err != nil {
@@ -401,9 +400,7 @@ func TestAnImportWhoseSessionIsEnded(t *testing.T) {
 		mustDo(t, admin(t, target), `SELECT pg_terminate_backend(pid, 600000) FROM pg_locks WHERE locktype = 'advisory'
 			AND mode = 'ExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
 	}), false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), many)
 	sound(t, nodes[1])
 }
@@ -416,9 +413,7 @@ func TestNumbersThatWereTakenBack(t *testing.T) {
 		t.Fatal(given, err)
 	}
 	prefix, err := rules.ParsePrefix("https://a.example/", rules.Ordinary, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	apart := func(under accounts.Numbers) error {
 		return nodes[0].UpdateRules(t.Context(), func(tx rules.Tx) error {
 			one := rules.Rule{Owner: own.AppID, Prefix: prefix, Kind: rules.Ordinary, CreatedAt: at, ChangedAt: at}
@@ -517,9 +512,7 @@ func TestAnImportOfAccountsStopsNobody(t *testing.T) {
 	target := newPostgres(t)
 	nodes := [2]*Store{open(t, target), open(t, target)}
 	key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	directory := func(s accounts.Store) *accounts.Directory {
 		return &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()),
 			Now: func() time.Time { return at }, Random: rand.NewChaCha8([32]byte{})}
@@ -532,9 +525,7 @@ func TestAnImportOfAccountsStopsNobody(t *testing.T) {
 		}
 		return other.Put(ctx, accounts.Registration{Account: accounts.Account{AppID: appid, Kind: kind, Name: name}, Linked: linked})
 	}
-	if err := put("wxold", "old"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, put("wxold", "old"))
 	follows := follower(t, nodes[1])
 	called := 0
 	bring := func(n int, f func()) (accounts.Imported, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/appearance"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestAnAppearanceComesBackAsItWasPut(t *testing.T) {
@@ -17,7 +18,7 @@ func TestAnAppearanceComesBackAsItWasPut(t *testing.T) {
 			Logo:  appearance.Logo{Hash: "aa", Width: 3, Height: 2, Bytes: 4}}
 		check := func(what string, want appearance.Appearance, png string, none error) {
 			t.Helper()
-			err := s.ViewAppearances(ctx, func(tx appearance.Tx) error {
+			require.NoError(t, s.ViewAppearances(ctx, func(tx appearance.Tx) error {
 				got, err := tx.Appearance(ctx, "shop")
 				if !errors.Is(err, none) || none == nil && !reflect.DeepEqual(got, want) {
 					t.Errorf("%s: %+v, %v", what, got, err)
@@ -30,16 +31,11 @@ func TestAnAppearanceComesBackAsItWasPut(t *testing.T) {
 					t.Errorf("%s: the logo of no hash: %v", what, err)
 				}
 				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			}))
 		}
 		put := func(a appearance.Appearance, png []byte) {
 			t.Helper()
-			if err := s.UpdateAppearances(ctx, func(tx appearance.Tx) error { return tx.PutAppearance(ctx, a, png) }); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.UpdateAppearances(ctx, func(tx appearance.Tx) error { return tx.PutAppearance(ctx, a, png) }))
 		}
 		check("before", want, "", appearance.ErrNone)
 		put(want, []byte("\x89P\x00\xff"))
@@ -48,10 +44,7 @@ func TestAnAppearanceComesBackAsItWasPut(t *testing.T) {
 		put(plain, nil)
 		check("put again", plain, "", nil)
 		put(want, []byte("png"))
-		err := s.UpdateAccounts(ctx, func(tx accounts.Tx) error { return tx.DeleteAccount(ctx, "shop") })
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.UpdateAccounts(ctx, func(tx accounts.Tx) error { return tx.DeleteAccount(ctx, "shop") }))
 		check("the account is deleted", want, "", appearance.ErrNone)
 	})
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // manySeeds are more rows than are on the way to the database at a time.
@@ -57,9 +59,7 @@ func TestABrokenRowOfManyIsNamedAndLeavesNothing(t *testing.T) {
 			want(t, "rows after "+name, rowsOf(t, s), empty)
 		}
 		all["seeds"] = linesOf(seeds)
-		if err := load(t, s, all); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, load(t, s, all))
 		want(t, "seeds", rowsOf(t, s)["seeds"], all["seeds"])
 	})
 }
@@ -93,14 +93,10 @@ func TestEveryTextComesBack(t *testing.T) {
 		lines.SetEscapeHTML(false)
 		for i, text := range texts {
 			// A key of an index is not long.
-			if err := lines.Encode(map[string]any{"name": fmt.Sprintf("%02d", i), "value": text}); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, lines.Encode(map[string]any{"name": fmt.Sprintf("%02d", i), "value": text}))
 		}
 		all["meta"] = b.String()
-		if err := load(t, s, all); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, load(t, s, all))
 		got := rowsOf(t, s)["meta"]
 		if got != all["meta"] {
 			t.Errorf("%d bytes came back as %d, or as others", len(all["meta"]), len(got))
@@ -124,9 +120,7 @@ func scanRow(t *testing.T, s *Store, day, n int64) string {
 	}
 	row["day"], row["seq"], row["id"] = day, n, fmt.Sprintf("id%08d", n)
 	b, err := json.Marshal(row)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return string(b)
 }
 
@@ -153,9 +147,7 @@ func TestScansOfManyDaysAreLoaded(t *testing.T) {
 			want(t, "rows after "+name, rowsOf(t, s), empty)
 		}
 		all["scan_events"] = linesOf(rows)
-		if err := load(t, s, all); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, load(t, s, all))
 		want(t, "scans", rowsOf(t, s)["scan_events"], all["scan_events"])
 		if s.Engine() == "postgres" {
 			want(t, "scans in the partition of a day", number(t, s, `SELECT COUNT(*) FROM `+dayName(20_000)), 24)
@@ -233,9 +225,7 @@ func FuzzARowOfAnArchive(f *testing.F) {
 			return
 		}
 		simple, err := anyRow(line, columns)
-		if err != nil {
-			t.Fatalf("%q is no row: %v", line, err)
-		}
+		require.NoErrorf(t, err, "%q is no row", line)
 		want(t, "row", args, simple)
 	})
 }
@@ -327,9 +317,7 @@ func TestATextIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
 		var written bytes.Buffer
 		e := json.NewEncoder(&written)
 		e.SetEscapeHTML(false)
-		if err := e.Encode(text); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, e.Encode(text))
 		if got := string(appendText([]byte("before "), text)); got+"\n" != "before "+written.String() {
 			t.Fatalf("%q: %s, not %s", text, got, written.String())
 		}

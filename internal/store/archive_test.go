@@ -14,13 +14,14 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // rowsOf is every table as an archive has it.
 func rowsOf(t *testing.T, s *Store) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	err := s.Snapshot(t.Context(), func(p *Snapshot) error {
+	require.NoError(t, s.Snapshot(t.Context(), func(p *Snapshot) error {
 		clear(all)
 		for _, table := range p.Tables() {
 			var b bytes.Buffer
@@ -34,10 +35,7 @@ func rowsOf(t *testing.T, s *Store) map[string]string {
 			all[table] = b.String()
 		}
 		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	return all
 }
 
@@ -123,9 +121,7 @@ func TestAnArchiveIsTheSameInBothDatabases(t *testing.T) {
 		}
 		eachCopy(t, func(t *testing.T, second Target) {
 			other := open(t, second)
-			if err := load(t, other, all); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, load(t, other, all))
 			want(t, "rows", rowsOf(t, other), all)
 		})
 	})
@@ -147,9 +143,7 @@ func TestLoadIsForAnEmptyDatabase(t *testing.T) {
 func TestALoadWaitsForWhoIsAboutToGo(t *testing.T) {
 	target := emptyPostgres(t)
 	s, err := OpenEmpty(t.Context(), target, NewestSchema())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	late, watch := admin(t, target), admin(t, target)
 	mustDo(t, late, `SELECT pg_advisory_lock_shared(`+users+`)`)
@@ -157,11 +151,8 @@ func TestALoadWaitsForWhoIsAboutToGo(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.Load(t.Context(), func(*Loading) error { return free }) }()
 	for tried := false; !tried; {
-		err := watch.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid() AND (query LIKE '%pg_try_advisory_xact_lock%' OR query = 'rollback')`).Scan(&tried)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, watch.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid() AND (query LIKE '%pg_try_advisory_xact_lock%' OR query = 'rollback')`).Scan(&tried))
 	}
 	mustDo(t, late, `SELECT pg_advisory_unlock_shared(`+users+`)`)
 	if err := <-done; !errors.Is(err, free) {
@@ -286,16 +277,12 @@ func TestALoadIntoSQLiteWritesEachPageOnce(t *testing.T) {
 	indexes := func(tx *Tx) []string {
 		t.Helper()
 		all, err := list(t.Context(), tx, scanText, `SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name`)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return all
 	}
 	mode := func(tx *Tx) (mode string) {
 		t.Helper()
-		if err := tx.row(t.Context(), `PRAGMA journal_mode`).Scan(&mode); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, tx.row(t.Context(), `PRAGMA journal_mode`).Scan(&mode))
 		return mode
 	}
 	var before []string

@@ -14,14 +14,13 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func verify(t *testing.T, s *Store) history.Checked {
 	t.Helper()
 	done, err := s.VerifyChanges(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return done
 }
 
@@ -32,7 +31,7 @@ func manyChanges(t *testing.T, s *Store) {
 	for n := range 4 {
 		addRules(t, s, aRule(t, "wxa", fmt.Sprintf("https://h%d.example/", n)))
 	}
-	err := s.InOne(ctx, func(ctx context.Context) error {
+	require.NoError(t, s.InOne(ctx, func(ctx context.Context) error {
 		if err := s.PutMeta(ctx, "settings", `{"rate_limit":7}`); err != nil {
 			return err
 		}
@@ -97,13 +96,8 @@ func manyChanges(t *testing.T, s *Store) {
 			}
 			return tx.rules().DeleteRule(ctx, found[0], rules.Deed{At: at, Did: "delete"})
 		})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.DeleteScanKey(ctx, "app"); err != nil {
-		t.Fatal(err)
-	}
+	}))
+	require.NoError(t, s.DeleteScanKey(ctx, "app"))
 }
 
 func direct(t *testing.T, s *Store, query string, args ...any) {
@@ -159,9 +153,7 @@ func TestAnAlteredByteOfTheLogShows(t *testing.T) {
 					return text
 				}
 				n, err := strconv.ParseInt(text, 10, 64)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				return n
 			}
 			newID := id
@@ -273,9 +265,7 @@ func TestRowsThatAreGoneSwappedOrAddedShow(t *testing.T) {
 				direct(t, s, `DELETE FROM `+table)
 			}
 			direct(t, s, `DELETE FROM vault_keys`)
-			if err := load(t, s, before); err != nil {
-				t.Fatal(name, err)
-			}
+			require.NoErrorf(t, load(t, s, before), "%v", name)
 			if done := verify(t, s); done.Fault != nil {
 				t.Fatal("put back:", done.Fault)
 			}
@@ -289,7 +279,7 @@ func TestAChainThatWasMadeWithoutTheKeyShows(t *testing.T) {
 		s.KeepChanges(nil, func(text string) string { return keeping{}.hash("a key" + text) })
 		manyChanges(t, s)
 		forger := &Store{write: s.write, read: s.read, engine: s.engine}
-		err := forger.update(t.Context(), func(tx *Tx) error {
+		require.NoError(t, forger.update(t.Context(), func(tx *Tx) error {
 			ctx, before := t.Context(), ""
 			all, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes ORDER BY seq`)
 			if err != nil {
@@ -303,10 +293,7 @@ func TestAChainThatWasMadeWithoutTheKeyShows(t *testing.T) {
 			}
 			_, err = tx.exec(ctx, `UPDATE change_head SET hash = $1`, before)
 			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		}))
 		if done := verify(t, forger); done.Fault != nil {
 			t.Error("the forger's own:", done.Fault)
 		}
@@ -320,9 +307,7 @@ func TestTheLogBeginsAgainWithAReset(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		manyChanges(t, s)
 		before := verify(t, s)
-		if err := s.Reset(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.Reset(t.Context()))
 		manyChanges(t, s)
 		done := verify(t, s)
 		if done.Fault != nil || done.First != before.Seq+1 {

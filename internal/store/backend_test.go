@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The tests of this package are the conformance suite: what they say holds for
@@ -74,9 +75,7 @@ func eachCluster(t *testing.T, f func(t *testing.T, nodes [2]*Store)) {
 func open(t *testing.T, target Target) *Store {
 	t.Helper()
 	s, err := Open(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error("closing:", err)
@@ -108,16 +107,12 @@ func emptyPostgres(t *testing.T) Target {
 // update and view run f in a transaction that must succeed.
 func update(t *testing.T, s *Store, f func(ctx context.Context, tx *Tx) error) {
 	t.Helper()
-	if err := s.update(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.update(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }))
 }
 
 func view(t *testing.T, s *Store, f func(ctx context.Context, tx *Tx) error) {
 	t.Helper()
-	if err := s.view(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.view(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }))
 }
 
 // want compares what came back. A Link has fields of its package alone that
@@ -140,9 +135,7 @@ func wantSame[T any](t *testing.T, what string, got, want T) {
 func prefixOf(t *testing.T, text string, kind rules.Kind) rules.Prefix {
 	t.Helper()
 	p, err := rules.ParsePrefix(text, kind, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return p
 }
 
@@ -204,9 +197,7 @@ func sessionsThatWait(t *testing.T, s *Store) int64 {
 // number asks the database directly.
 func number(t *testing.T, s *Store, query string, args ...any) (n int64) {
 	t.Helper()
-	if err := s.read.QueryRowContext(t.Context(), query, args...).Scan(&n); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.read.QueryRowContext(t.Context(), query, args...).Scan(&n))
 	return n
 }
 
@@ -229,21 +220,15 @@ func tables(t *testing.T, s *Store) []string {
 func texts(t *testing.T, s *Store, query string, args ...any) []string {
 	t.Helper()
 	rows, err := s.read.QueryContext(t.Context(), query, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer rows.Close()
 	var list []string
 	for rows.Next() {
 		var one string
-		if err := rows.Scan(&one); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, rows.Scan(&one))
 		list = append(list, one)
 	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, rows.Err())
 	return list
 }
 
@@ -251,8 +236,6 @@ func texts(t *testing.T, s *Store, query string, args ...any) []string {
 func abroad(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), strings.Join([]string{"a b", "50%", "x?y=z", "#1", "扫码", "it's"}, "/"))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(dir, 0o700))
 	return dir
 }

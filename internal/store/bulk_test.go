@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // asked counts what a transaction says to its database.
@@ -81,8 +82,6 @@ func TestBulkWorkReadsEachStatementOnce(t *testing.T) {
 		t.Errorf("%d statements prepared for 160 rules and 10 accounts, %d for 1,440 and 100", few, many)
 	}
 	var pages int
-	if err := s.write.QueryRowContext(t.Context(), `PRAGMA cache_size`).Scan(&pages); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.write.QueryRowContext(t.Context(), `PRAGMA cache_size`).Scan(&pages))
 	want(t, "the cache after bulk work, in KiB", pages, -2000)
 }

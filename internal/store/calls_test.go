@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // aBook is the book of calls of one process on a store.
@@ -168,19 +169,13 @@ func TestProcessesAddUp(t *testing.T) {
 			}
 			return nil
 		})
-		if err := errors.Join(errs...); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, errors.Join(errs...))
 		for i, b := range books {
-			if err := b.Flush(t.Context()); err != nil {
-				t.Fatal(i, err)
-			}
+			require.NoErrorf(t, b.Flush(t.Context()), "%v", i)
 		}
 		for i, b := range books {
 			q, err := b.Quota(t.Context(), "wxa", "/a")
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			want(t, fmt.Sprint("used, as process ", i, " sees it"), q, calls.Quota{Limit: calls.PerDay, Used: 3200})
 		}
 	})
@@ -224,15 +219,11 @@ func TestAClearOnAnotherNodeCounts(t *testing.T) {
 			}
 		}
 		// The other node counts from what was written.
-		if err := books[0].Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, books[0].Flush(t.Context()))
 		if err := books[1].Spend(t.Context(), "wxa", "/a"); !errors.Is(err, errcode.DailyLimit) {
 			t.Errorf("on the other node: %v", err)
 		}
-		if err := books[1].Clear(t.Context(), "wxa", "/a"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, books[1].Clear(t.Context(), "wxa", "/a"))
 		for i, b := range slices.Backward(books[:]) {
 			if err := b.Spend(t.Context(), "wxa", "/a"); err != nil {
 				t.Errorf("node %d after the clear: %v", i, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/gs1"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -105,9 +106,7 @@ func TestABatchComesBackAsItWas(t *testing.T) {
 		})
 		var list []codes.Batch
 		for b, err := range s.Batches(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			list = append(list, b)
 		}
 		want(t, "all", list, []codes.Batch{first, second})
@@ -139,9 +138,7 @@ func TestAnEventComesBackAsItWas(t *testing.T) {
 			From: at, Actor: "op"})
 		read := func(batch, after int64) (list []codes.Event) {
 			for e, err := range s.Events(t.Context(), batch, after) {
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				list = append(list, e)
 			}
 			return list
@@ -293,17 +290,11 @@ func TestACounterComesBackAfterAFailure(t *testing.T) {
 func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Press) {
 	t.Helper()
 	code, err := codes.NewCodeKey([]byte(strings.Repeat("c", 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	text, err := codes.NewTextKey([]byte(strings.Repeat("t", 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	key, err := vault.NewKey([]byte(strings.Repeat("k", 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for i, s := range nodes {
 		p[i] = &codes.Press{Store: s, Vault: key, Memory: codes.NewMemory(s), Settings: settings.NewLive(settings.Defaults()),
 			Now:    func() time.Time { return at },
@@ -338,9 +329,7 @@ func TestApplicationsOnTwoNodes(t *testing.T) {
 			ids[i] = b.ID
 			return err
 		}) {
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 		}
 		if slices.Sort(ids); ids[0] != ids[len(ids)-1] {
 			t.Errorf("one order number made %v", slices.Compact(ids))
@@ -350,9 +339,7 @@ func TestApplicationsOnTwoNodes(t *testing.T) {
 			list[i], err = p[i%2].Apply(t.Context(), call, codes.Application{ISV: fmt.Sprint(i), Count: 10_000})
 			return err
 		}) {
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 		}
 		slices.SortFunc(list, func(a, b codes.Batch) int { return int(a.ID - b.ID) })
 		for i, b := range list {
@@ -371,12 +358,8 @@ func TestARedemptionOnTwoNodes(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := p[1].Memory.Changed(t.Context(), b.ID); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
+		require.NoError(t, p[1].Memory.Changed(t.Context(), b.ID))
 		for index := range int64(4) {
 			won := 0
 			for _, err := range race(72, func(i int) error {
@@ -408,27 +391,19 @@ func TestActivationsOnTwoNodes(t *testing.T) {
 			p[n].Settings.Set(s)
 		}
 		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := p[1].Memory.Changed(t.Context(), b.ID); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
+		require.NoError(t, p[1].Memory.Changed(t.Context(), b.ID))
 		for _, err := range race(80, func(i int) error {
 			return p[i%2].Activate(t.Context(), call,
 				codes.Activation{Batch: b.ID, Range: codes.Range{From: int64(i), To: int64(i + 40)}, Binding: codes.Binding{
 					ActivityName: fmt.Sprint(i), ProductBrand: "b", ProductTitle: "t", ProductCode: "c", WxaAppID: "shop", WxaPath: "p"}})
 		}) {
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 		}
 		governs := map[int64]string{}
 		seq := int64(0)
 		for e, err := range nodes[0].Events(t.Context(), b.ID, 0) {
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if e.Seq <= seq {
 				t.Errorf("event %d after %d", e.Seq, seq)
 			}
@@ -438,9 +413,7 @@ func TestActivationsOnTwoNodes(t *testing.T) {
 			}
 		}
 		for n := range p {
-			if err := p[n].Memory.Changed(t.Context(), b.ID); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, p[n].Memory.Changed(t.Context(), b.ID))
 			for i := range int64(130) {
 				got := ""
 				if by := p[n].Memory.State(b.ID, i, at).Activation; by != nil {
@@ -461,9 +434,7 @@ func TestOneOfOverlappingActivationsWins(t *testing.T) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		miniProgram(t, nodes[0], "shop")
 		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		const rounds, calls = 8, 12
 		for round := range int64(rounds) {
 			won := 0
@@ -485,9 +456,7 @@ func TestOneOfOverlappingActivationsWins(t *testing.T) {
 		want(t, "events", number(t, nodes[0], `SELECT COUNT(*) FROM code_events`), rounds)
 		// The very same range replaces, on whatever node.
 		for e, err := range nodes[0].Events(t.Context(), b.ID, 0) {
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if err := p[1].Activate(t.Context(), call,
 				codes.Activation{Batch: b.ID, Range: e.Codes.Bounds(), Binding: e.Binding}); err != nil {
 				t.Error(err)
@@ -510,9 +479,7 @@ func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
 			if err == nil {
 				err = p[0].Activate(t.Context(), call, codes.Activation{Batch: b.ID, Range: codes.Range{From: 0, To: 9}, Binding: binding})
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			return b
 		}
 		for name, does := range map[string]func(codes.Batch) error{
@@ -614,16 +581,12 @@ func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
 		var plan strings.Builder
 		rows, err := s.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+eventsAt, 1, math.MaxInt64, 5, 1_000,
 			80, 1, 2, 3, 4, 5, 6, 7, 8)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer rows.Close()
 		for rows.Next() {
 			var id, parent, unused int
 			var detail string
-			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
 			plan.WriteString(detail + "\n")
 		}
 		if n := strings.Count(plan.String(), "code_events_around (batch=? AND <expr>=? AND seq<?)"); n != eventLevels {
@@ -651,14 +614,10 @@ func TestTextsByTemplate(t *testing.T) {
 		} {
 			order.Count = 10_000
 			template, err := p[0].FillTemplate(order)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			a := codes.Application{ISV: fmt.Sprint("order ", i), Count: order.Count, Template: template}
 			b, err := p[0].Apply(t.Context(), call, a)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			a.Template = "x{secret}"
 			if _, err := p[0].Apply(t.Context(), call, a); !errors.Is(err, errcode.ApplicationExists) {
 				t.Errorf("%q: the same order with another text: %v", template, err)

@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -150,9 +151,7 @@ func TestTokensOfAPlatformAreCutByAccount(t *testing.T) {
 func directories(t *testing.T, nodes [2]*Store) (d [2]*accounts.Directory) {
 	t.Helper()
 	key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for i, s := range nodes {
 		d[i] = &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader,
 			Now: func() time.Time { return at }}
@@ -170,18 +169,14 @@ func TestTwoPlatformsOnTwoNodesRaceForTheExclusiveSet(t *testing.T) {
 		miniProgram(t, nodes[0], "wxa")
 		names := [2]string{"wxc", "wxd"}
 		for _, name := range names {
-			if err := d[0].PutComponent(ctx, accounts.Component{AppID: name, EventURL: "http://isv.example/"}, "s", "tok",
-				someKey); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, d[0].PutComponent(ctx, accounts.Component{AppID: name, EventURL: "http://isv.example/"}, "s", "tok",
+				someKey))
 		}
 		for round := range 100 {
 			var pre [2]string
 			for i, name := range names {
 				code, err := d[i].CreatePreAuthCode(ctx, name)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				pre[i] = code.Text
 			}
 			// In odd rounds the person takes it along.
@@ -204,9 +199,7 @@ func TestTwoPlatformsOnTwoNodesRaceForTheExclusiveSet(t *testing.T) {
 			if len(have) != 1 {
 				t.Fatalf("round %d: %v have it", round, have)
 			}
-			if err := d[round%2].Withdraw(ctx, have[0], "wxa"); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, d[round%2].Withdraw(ctx, have[0], "wxa"))
 		}
 	})
 }
@@ -243,38 +236,26 @@ func TestAListOfGrantsEndsWhatCameMeanwhile(t *testing.T) {
 		ctx := t.Context()
 		miniProgram(t, nodes[0], "wxa")
 		isv := accounts.Component{AppID: "wxc", EventURL: "http://isv.example/"}
-		if err := d[0].PutComponent(ctx, isv, "s", "tok", someKey); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, d[0].PutComponent(ctx, isv, "s", "tok", someKey))
 		agree := func() accounts.Authorization {
 			t.Helper()
 			pre, err := d[1].CreatePreAuthCode(ctx, "wxc")
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			code, err := d[1].Agree(ctx, accounts.Agreement{Component: "wxc", PreAuthCode: pre.Text, AppID: "wxa", Sets: []int{18}})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			a, err := d[1].TradeAuthCode(ctx, "wxc", code.Text)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			return a
 		}
 		var meant accounts.Authorization
 		d[0].Store = meanwhile{nodes[0], sync.OnceFunc(func() { meant = agree() })}
 		isv.Grants = []accounts.Grant{}
-		if err := d[0].PutComponent(ctx, isv, "", "", ""); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, d[0].PutComponent(ctx, isv, "", "", ""))
 		if _, err := d[1].Authorization(ctx, "wxc", "wxa"); !errors.Is(err, errcode.NotAuthorizing) {
 			t.Errorf("the grant: %v", err)
 		}
 		pushes, err := d[1].Pushes(ctx, "wxc", 1)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		want(t, "told last", pushes[0].Event, accounts.UnauthorizedPush)
 		agree()
 		if _, err := d[1].Identify(ctx, meant.Token.Text); !errors.Is(err, errcode.InvalidCredential) {
@@ -287,10 +268,8 @@ func TestTwoNodesMakeOneTicket(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		d := directories(t, nodes)
 		for i := range 20 {
-			if err := d[0].PutComponent(t.Context(), accounts.Component{AppID: fmt.Sprintf("wx%02d", i), EventURL: "http://isv.example/"},
-				"s", "tok", someKey); err != nil {
-				t.Fatal(err)
-			}
+			component := accounts.Component{AppID: fmt.Sprintf("wx%02d", i), EventURL: "http://isv.example/"}
+			require.NoError(t, d[0].PutComponent(t.Context(), component, "s", "tok", someKey))
 		}
 		for i, err := range race(8, func(i int) error { return d[i%2].PushTickets(t.Context()) }) {
 			if err != nil {

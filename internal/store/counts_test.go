@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // wantCounted holds what is counted against the rows.
@@ -115,9 +116,7 @@ func TestWhatIsCountedIsWhatIsThere(t *testing.T) {
 			want(t, "targeted", int64(targeted), number(t, s, `SELECT COUNT(*) FROM rules WHERE target = 'wxm1'`))
 			return err
 		})
-		if err := s.Reset(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.Reset(t.Context()))
 		wantCounted(t, s, "after a reset")
 		want(t, "rows that count", number(t, s, `SELECT (SELECT COUNT(*) FROM rule_counts) + (SELECT COUNT(*) FROM rule_pieces)`), 0)
 	})
@@ -281,9 +280,7 @@ func TestCountsAreExactWhenManyChangeAtOnce(t *testing.T) {
 			}
 			return nil
 		})
-		if err := errors.Join(errs...); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, errors.Join(errs...))
 		wantCounted(t, nodes[1], "after all")
 		want(t, "rules", number(t, nodes[0], `SELECT n FROM rule_counts WHERE owner = 'wxa' AND target = ''`), 8*8)
 	})
@@ -317,9 +314,7 @@ func TestRulesOfServiceAccountsAreCountedWhenManyChangeAtOnce(t *testing.T) {
 			}
 			return nil
 		})
-		if err := errors.Join(errs...); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, errors.Join(errs...))
 		wantCounted(t, nodes[0], "after all")
 	})
 }
@@ -329,9 +324,7 @@ func TestAnArchiveCountsItsRules(t *testing.T) {
 		s := open(t, newEmbedded(t))
 		importMany(t, s, someRules(t, 1100))
 		into := open(t, target)
-		if err := load(t, into, rowsOf(t, s)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, load(t, into, rowsOf(t, s)))
 		wantCounted(t, into, "after an archive was loaded")
 		want(t, "rules", number(t, into, `SELECT COALESCE(SUM(n), 0) FROM rule_counts WHERE target = ''`), 2200)
 	})
@@ -344,9 +337,7 @@ func TestAWrongCountIsFound(t *testing.T) {
 			`INSERT INTO rule_counts (owner, target, n) VALUES ('wxnobody', '', 1)`,
 			`INSERT INTO publish_counts (owner, hour, n) VALUES ('wxnobody', 1, 1)`, `DELETE FROM rule_pieces WHERE target = ''`,
 			`UPDATE rule_pieces SET first = first + 3 WHERE target = ''`} {
-			if err := s.Reset(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.Reset(t.Context()))
 			importMany(t, s, someRules(t, 10))
 			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().AddPublish(ctx, "wxa", "k", at) })
 			wantCounted(t, s, "before")

@@ -4,6 +4,8 @@ import (
 	"net"
 	"syscall"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // What a server does not take is given up after half a minute, also where a commit waits behind it: the kernel was told so, for
@@ -11,9 +13,7 @@ import (
 func TestWhatAServerDoesNotTakeIsGivenUp(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer listener.Close()
 	dial, _ := (&patience{}).listening()
 	for name, connect := range map[string]func() (net.Conn, error){
@@ -21,17 +21,13 @@ func TestWhatAServerDoesNotTakeIsGivenUp(t *testing.T) {
 		"one on which a node listens": func() (net.Conn, error) { return dialer.DialContext(t.Context(), "tcp", listener.Addr().String()) },
 	} {
 		conn, err := connect()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer conn.Close()
 		if line, is := conn.(*impatient); is {
 			conn = line.Conn
 		}
 		raw, err := conn.(*net.TCPConn).SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		got := 0
 		if failed := raw.Control(func(fd uintptr) {
 			got, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout)

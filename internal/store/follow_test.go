@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // follower is a node that only answers scans.
@@ -25,9 +26,7 @@ func follower(t *testing.T, s *Store) *live.Current {
 	t.Helper()
 	c := &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), Codes: codes.NewMemory(s), RuleStore: s, AccountStore: s,
 		Log: slog.New(slog.DiscardHandler), Changes: s, On: map[string]func(context.Context, string) error{}}
-	if err := c.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Load(t.Context()))
 	return c
 }
 
@@ -55,9 +54,7 @@ func storedPath(t *testing.T, s *Store, key string) (path string) {
 
 func catchUp(t *testing.T, c *live.Current) {
 	t.Helper()
-	if err := c.CatchUp(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.CatchUp(t.Context()))
 }
 
 func TestANodeFollowsWhatAnotherCommits(t *testing.T) {
@@ -115,15 +112,11 @@ func TestANodeFollowsWhatAnotherCommits(t *testing.T) {
 		want(t, "frozen", c.Codes.State(batch.ID, 3, at).Frozen, true)
 
 		lag, err := c.Lag(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		want(t, "lag", lag, 0)
 		addRules(t, nodes[0], aRule(t, "wxa", "https://i.example/"), aRule(t, "wxa", "https://j.example/"))
 		lag, err = c.Lag(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		want(t, "lag", lag, 2)
 	})
 }
@@ -131,9 +124,7 @@ func TestANodeFollowsWhatAnotherCommits(t *testing.T) {
 func TestANodeReadsAllAgainWhenTheLogIsAnother(t *testing.T) {
 	for name, happens := range map[string]func(t *testing.T, s *Store){
 		"a reset": func(t *testing.T, s *Store) {
-			if err := s.Reset(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.Reset(t.Context()))
 		},
 		// A failover to a copy that had not seen the last commits, of which the
 		// number was given out again.
@@ -275,9 +266,7 @@ func TestFollowersNeitherSkipNorRepeat(t *testing.T) {
 	// Somebody has to notice: a connection may be made again at any moment.
 	for cut(); !strings.Contains(log.String(), "connection that tells of changes is lost"); cut() {
 	}
-	if err := nodes[0].PutMeta(ctx, "end", "1"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, nodes[0].PutMeta(ctx, "end", "1"))
 	for i, c := range followers {
 		<-ended[i]
 		for k := range keys {
@@ -307,9 +296,7 @@ func (l *lockedBuffer) String() string {
 func TestANodeThatCannotFollowSaysSo(t *testing.T) {
 	target := newPostgres(t)
 	s, err := Open(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	c := follower(t, s)
 	now := at
 	c.Now = func() time.Time { return now }
@@ -318,9 +305,7 @@ func TestANodeThatCannotFollowSaysSo(t *testing.T) {
 	if err := c.Ready(); err != nil {
 		t.Error(err)
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Close())
 	now = now.Add(live.FollowLimit + time.Second)
 	if err := c.CatchUp(t.Context()); err == nil {
 		t.Error("followed a closed store")

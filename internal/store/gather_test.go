@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // joining is where nodes meet, and something happens after it was asked what is
@@ -29,9 +30,7 @@ func TestANodeThatStartsAgainIsNotForgotten(t *testing.T) {
 		ctx := t.Context()
 		tell := func(stopped bool, ended int64) {
 			t.Helper()
-			if err := s.PutNode(ctx, ledger.Node{ID: "two", Name: "b:/data", Ended: ended, Stopped: stopped, SeenAt: at}); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.PutNode(ctx, ledger.Node{ID: "two", Name: "b:/data", Ended: ended, Stopped: stopped, SeenAt: at}))
 		}
 		for name, one := range map[string]struct {
 			then func()
@@ -44,9 +43,7 @@ func TestANodeThatStartsAgainIsNotForgotten(t *testing.T) {
 			tell(true, 0)
 			n := &ledger.Nodes{Store: joining{s, one.then}, Shipper: &ledger.Shipper{Node: "one", To: struct{ ledger.Rewinder }{}},
 				Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler)}
-			if err := n.Counted(ctx); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, n.Counted(ctx))
 			if all, _, err := s.ScanNodes(ctx); err != nil || len(all) != one.left {
 				t.Errorf("%s: %d nodes are left, want %d (%v)", name, len(all), one.left, err)
 			}
@@ -59,9 +56,7 @@ func TestANodeReportsItsLag(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		head, _, err := s.ChangeHead(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		addRules(t, s, aRule(t, "wxa", "https://h.example/"), aRule(t, "wxa", "https://i.example/"))
 		now, _, err := s.ChangeHead(ctx)
 		if err != nil || now <= head {
@@ -78,9 +73,7 @@ func TestANodeReportsItsLag(t *testing.T) {
 		}
 		do := func(err error) {
 			t.Helper()
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 		}
 		do(s.ReportNode(ctx, node, head))
 		if all, _, err := s.ScanNodes(ctx); err != nil || len(all) != 0 {

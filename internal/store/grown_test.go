@@ -19,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // grownSizes are how many rows the tables have of which TestWhatIsAskedOften asks. To
@@ -130,9 +131,7 @@ func reads(t *testing.T, s *Store) (r read) {
 	if s.Engine() == "sqlite" {
 		for _, db := range []*sql.DB{s.read, s.write} {
 			conn, err := db.Conn(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			err = conn.Raw(func(driver any) error {
 				for _, of := range []sqlite.DBStatusOp{sqlite.DBStatusCacheHit, sqlite.DBStatusCacheMiss} {
 					n, _, err := driver.(sqlite.DBStatus).Status(of, false)
@@ -143,9 +142,7 @@ func reads(t *testing.T, s *Store) (r read) {
 				}
 				return nil
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			conn.Close()
 		}
 		return r
@@ -325,9 +322,7 @@ func TestWhatIsAskedOftenReadsNoMoreOfTablesThatHaveGrown(t *testing.T) {
 	var sizes []int64
 	for size := range strings.SplitSeq(*grownSizes, ",") {
 		n, err := strconv.ParseInt(size, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		sizes = append(sizes, n)
 	}
 	dbtest.Each(t, dbtest.Server, func(t *testing.T, server string) {

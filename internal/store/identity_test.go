@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Every statement that changes what an identity, or a list of rules, is read from
@@ -19,27 +21,21 @@ func TestWhatChangesAnIdentitySaysSo(t *testing.T) {
 		`(?i)(INSERT INTO|UPDATE|DELETE FROM) (accounts|access_tokens|grants|components|rules|publishes)\b|\b(account|token|grant|holder|component)Rows\.(add|put)\b`)
 	files := token.NewFileSet()
 	names, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	found := 0
 	for _, name := range names {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}
 		file, err := parser.ParseFile(files, name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for _, d := range file.Decls {
 			f, ok := d.(*ast.FuncDecl)
 			if !ok {
 				continue
 			}
 			var text strings.Builder
-			if err := printer.Fprint(&text, files, f); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, printer.Fprint(&text, files, f))
 			if !changes.MatchString(text.String()) {
 				continue
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/live"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -48,15 +49,11 @@ func TestAnImportOfAccountsSaysLittleForEach(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		const n = 1000
 		key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		c := &counted{Store: s}
 		memory := &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), RuleStore: s, AccountStore: c, History: s,
 			Log: slog.New(slog.DiscardHandler)}
-		if err := memory.Load(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, memory.Load(t.Context()))
 		d := &accounts.Directory{Store: c, Key: key, Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
 			Random: io.Reader(rand.NewChaCha8([32]byte{})), Changed: memory.AccountsChanged}
 		name := func(i int) string { return fmt.Sprintf("wx%016d", i) }

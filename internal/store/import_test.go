@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // planOf is n lines of two owners, each with a prefix of its own.
@@ -199,9 +200,7 @@ func TestMeasureImport(t *testing.T) {
 		for _, what := range []string{"dry", "new", "again"} {
 			began := time.Now()
 			done, err := b.Import(context.Background(), planOf(n, nil), what == "dry")
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			t.Logf("%s: %+v in %s", what, done, time.Since(began).Round(time.Millisecond))
 		}
 	})

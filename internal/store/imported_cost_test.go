@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // What imported codes cost: bytes on the disk, memory, time of an import beside a plain
@@ -24,9 +25,7 @@ func TestWhatImportedCodesCost(t *testing.T) {
 		const piece, pieces, rounds = 10_000, 5, 3
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		var batches []codes.Batch
 		for _, isv := range []string{"imported", "plain"} {
 			batches = append(batches, beginImport(t, p, isv, rounds*pieces*piece))
@@ -59,9 +58,7 @@ func TestWhatImportedCodesCost(t *testing.T) {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		fresh := codes.NewMemory(s)
-		if err := fresh.Load(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, fresh.Load(t.Context()))
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		runtime.KeepAlive(fresh)

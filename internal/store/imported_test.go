@@ -11,6 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -58,9 +59,7 @@ func byAdmin(t *testing.T) context.Context {
 func beginImport(t *testing.T, p *codes.Press, isv string, count int64) codes.Batch {
 	t.Helper()
 	b, err := p.BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: isv, Count: count, Prefix: codes.DefaultPrefix})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return b
 }
 
@@ -86,9 +85,7 @@ func TestTwoImportsOfOneFileOnTwoNodes(t *testing.T) {
 			}
 			return nil
 		}) {
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 		}
 		want(t, "application", ids[1], ids[0])
 		want(t, "codes added", added[0]+added[1], int64(count))
@@ -174,9 +171,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		toCome := codes.Batch{Prefix: codes.DefaultPrefix, Version: codes.FirstVersion, Start: 1 << 40}
 		first, second := beginImport(t, p, "first", 10), beginImport(t, p, "second", 10)
 		if _, err := p.ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(elsewhere(0, 0, 9))); err != nil {
@@ -270,9 +265,7 @@ func TestImportKeepsItsApplicationID(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		begin := func(isv string, id, count int64, prefix string) (codes.Batch, error) {
 			return p.BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: isv, ID: id, Count: count, Prefix: prefix})
 		}
@@ -335,9 +328,7 @@ func TestNineCharactersOfTwoCodes(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		same := p.Code(own, 7)
 		b := beginImport(t, p, "old", 1)
 		if _, err := p.ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(fourColumns(0, same, printed(1)))); err != nil {
@@ -382,9 +373,7 @@ func TestImportIsTakenBack(t *testing.T) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		const count = 12_000
 		first, err := p[0].BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: "old", ID: 77, Count: count, Prefix: "Q.EXAMPLE/"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		file := strings.ReplaceAll(elsewhere(0, 0, count-1), codes.DefaultPrefix, "Q.EXAMPLE/")
 		if _, err := p[0].ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(file)); err != nil {
 			t.Fatal(err)
@@ -482,9 +471,7 @@ func TestImportIsTakenBack(t *testing.T) {
 // follow lets a node read what is new of a batch, as the log of changes does.
 func follow(t *testing.T, p *codes.Press, batch int64) {
 	t.Helper()
-	if err := p.Memory.Changed(t.Context(), batch); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, p.Memory.Changed(t.Context(), batch))
 }
 
 // What was done with imported codes keeps them: the error says what it was.
@@ -492,9 +479,7 @@ func TestImportThatCannotBeTakenBack(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if _, err := p.TakeBack(byAdmin(t), own.ID, codes.Range{}, ""); !isConflict(err) {
 			t.Errorf("codes of ours: %v", err)
 		}
@@ -530,9 +515,7 @@ func TestImportThatCannotBeTakenBack(t *testing.T) {
 			if _, err := p.ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(file)); err != nil {
 				t.Fatal(err)
 			}
-			if err := use.do(b); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, use.do(b))
 			_, err := p.TakeBack(byAdmin(t), b.ID, codes.Range{To: 9}, "")
 			if !isConflict(err) || !strings.Contains(err.Error(), use.why) {
 				t.Errorf("%v, want %s", err, use.why)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // spilled are the files that SQLite has open of what it does not keep in memory.
@@ -52,9 +53,7 @@ func TestAnImportKeepsTheJournalOfItsStatementsInMemory(t *testing.T) {
 func TestAMigrationKeepsWhatIsMuchInFiles(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	db, err := s.migrating()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer db.Close()
 	for _, query := range []string{`CREATE TABLE long (n INTEGER PRIMARY KEY, t TEXT NOT NULL)`,
 		`WITH RECURSIVE many (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 20000)
@@ -64,9 +63,7 @@ func TestAMigrationKeepsWhatIsMuchInFiles(t *testing.T) {
 		}
 	}
 	tx, err := db.BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer tx.Rollback()
 	if _, err := tx.ExecContext(t.Context(), `UPDATE long SET t = t || 'x'`); err != nil {
 		t.Fatal(err)

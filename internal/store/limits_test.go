@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Many callers on two nodes: no second, wherever it begins, has more allowed
@@ -86,20 +88,14 @@ func TestTimesOfAWhileAreCountedOverAllNodes(t *testing.T) {
 func numbers(t *testing.T, s *Store, query string) (list []int64) {
 	t.Helper()
 	rows, err := s.read.QueryContext(t.Context(), query)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer rows.Close()
 	for rows.Next() {
 		var n int64
-		if err := rows.Scan(&n); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, rows.Scan(&n))
 		list = append(list, n)
 	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, rows.Err())
 	return list
 }
 
@@ -117,8 +113,6 @@ func TestALimitSurvivesAClockThatWasSetBack(t *testing.T) {
 		t.Errorf("%v %v", ok, err)
 	}
 	direct(t, s, `UPDATE limits SET at = at - 120000000`)
-	if err := s.ForgetLimits(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.ForgetLimits(t.Context()))
 	want(t, "rows", number(t, s, `SELECT COUNT(*) FROM limits`), 0)
 }

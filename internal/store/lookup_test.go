@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestRulesAtTakesThousandsOfKeys(t *testing.T) {
@@ -60,9 +61,7 @@ func TestAllRulesStreamOldestFirst(t *testing.T) {
 		list = addRules(t, s, list...)
 		var got []rules.Rule
 		for r, err := range s.AllRules(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			got = append(got, r)
 			if len(got) == 1 {
 				// A writer does not wait for the reader of the stream.
@@ -74,9 +73,7 @@ func TestAllRulesStreamOldestFirst(t *testing.T) {
 		// A reader that stops early leaves no connection behind: there are at most 32.
 		for range 64 {
 			for _, err := range s.AllRules(t.Context()) {
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				break
 			}
 		}

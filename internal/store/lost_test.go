@@ -14,15 +14,14 @@ import (
 
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // end ends the session of a transaction, as an operator does.
 func end(t *testing.T, target Target, tx *Tx) {
 	t.Helper()
 	var pid int
-	if err := tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid))
 	mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
 }
 
@@ -30,17 +29,13 @@ func end(t *testing.T, target Target, tx *Tx) {
 func standStill(t *testing.T, target Target, tx *Tx) {
 	t.Helper()
 	var pid int
-	if err := tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid))
 	if _, err := tx.exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = '1ms'`); err != nil {
 		t.Fatal(err)
 	}
 	other := admin(t, target)
 	for gone := 1; gone > 0; {
-		if err := other.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`, pid).Scan(&gone); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, other.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`, pid).Scan(&gone))
 	}
 }
 
@@ -224,9 +219,7 @@ func TestPingKnowsThatChangesFail(t *testing.T) {
 	s := open(t, with(t, target, "lock_timeout", "50ms"))
 	ctx := t.Context()
 	change := func() error { return s.Note(ctx, ofMeta, "x", "put", nil) }
-	if err := change(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, change())
 	written := func() int64 { return number(t, s, `SELECT xmin::text::bigint FROM change_head`) }
 	before := written()
 	for range 3 {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // withOneMore is the program's migrations and one more, which makes an index of the rules and drops another.
@@ -14,14 +16,10 @@ func withOneMore(t *testing.T) fs.FS {
 	t.Helper()
 	more := fstest.MapFS{}
 	names, err := fs.Glob(Migrations, "migrations/*.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, name := range names {
 		text, err := fs.ReadFile(Migrations, name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		more[name] = &fstest.MapFile{Data: text}
 	}
 	more["migrations/99999_one_more.sql"] = &fstest.MapFile{Data: []byte(`-- +goose Up
@@ -42,17 +40,11 @@ func TestAMigrationLetsOthersPass(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, err := connect(t.Context(), emptyPostgres(t))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			t.Cleanup(func() { s.Close() })
-			if err := s.migrateTo(t.Context(), NewestSchema()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.migrateTo(t.Context(), NewestSchema()))
 			other, err := s.write.BeginTx(t.Context(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			defer other.Rollback()
 			if _, err := other.ExecContext(t.Context(), held); err != nil {
 				t.Fatal(err)
@@ -78,9 +70,7 @@ func TestAMigrationLetsOthersPass(t *testing.T) {
 			if _, err := other.ExecContext(t.Context(), `UPDATE rules SET id = id WHERE id = 0`); err != nil {
 				t.Errorf("the transaction that it waits for: %v", err)
 			}
-			if err := other.Commit(); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, other.Commit())
 			if err := <-done; err != nil {
 				t.Fatal(err)
 			}

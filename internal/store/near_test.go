@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -169,9 +170,7 @@ func TestNearLooksAtFewRows(t *testing.T) {
 func rowsLooked(t *testing.T, db *sql.DB, query string, args []any) (looked float64) {
 	t.Helper()
 	var text string
-	if err := db.QueryRowContext(t.Context(), `EXPLAIN (ANALYZE, FORMAT JSON) `+query, args...).Scan(&text); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, db.QueryRowContext(t.Context(), `EXPLAIN (ANALYZE, FORMAT JSON) `+query, args...).Scan(&text))
 	type node struct {
 		Relation string  `json:"Relation Name"`
 		Rows     float64 `json:"Actual Rows"`
@@ -179,9 +178,7 @@ func rowsLooked(t *testing.T, db *sql.DB, query string, args []any) (looked floa
 		Plans    []node
 	}
 	var plans []struct{ Plan node }
-	if err := json.Unmarshal([]byte(text), &plans); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal([]byte(text), &plans))
 	var add func(node)
 	add = func(n node) {
 		if n.Relation != "" {
@@ -199,16 +196,12 @@ func rowsLooked(t *testing.T, db *sql.DB, query string, args []any) (looked floa
 func stepsOf(t *testing.T, db *sql.DB, query string, args []any) (steps []string) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), `EXPLAIN QUERY PLAN `+query, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer rows.Close()
 	for rows.Next() {
 		var id, parent, unused int
 		var step string
-		if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, rows.Scan(&id, &parent, &unused, &step))
 		steps = append(steps, step)
 	}
 	return steps

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // mixed are texts that languages sort in another way than bytes do: letters of
@@ -85,9 +86,7 @@ func TestListsThatTextDecidesAreByItsBytes(t *testing.T) {
 			return tx.accounts().PutComponent(ctx, c)
 		})
 		for i, text := range shuffled(mixed) {
-			if err := s.PutScanKey(t.Context(), accounts.ScanKey{Hash: text, Name: fmt.Sprint(i), CreatedAt: at}); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.PutScanKey(t.Context(), accounts.ScanKey{Hash: text, Name: fmt.Sprint(i), CreatedAt: at}))
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			c, err := tx.accounts().Component(ctx, "wxc")

@@ -26,6 +26,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // wantOutage wants one line that says what happened, where, and what to do.
@@ -89,9 +90,7 @@ func TestOutagesByTheirCodes(t *testing.T) {
 func admin(t *testing.T, target Target) *pgx.Conn {
 	t.Helper()
 	c, err := pgx.Connect(t.Context(), target.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { c.Close(context.Background()) })
 	return c
 }
@@ -113,9 +112,7 @@ func TestAReadOnlyDatabaseIsSaidToBeOne(t *testing.T) {
 	target := newPostgres(t)
 	open(t, target) // makes the tables
 	s, err := connect(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	// Of all sessions that begin from now on: one that refuses changes is used once.
 	dbtest.Exec(t, dbtest.Server(t), `ALTER DATABASE `+dbtest.Name(target.URL)+` SET default_transaction_read_only = on`)
@@ -135,9 +132,7 @@ func TestTooManyConnections(t *testing.T) {
 	mustDo(t, c, `CREATE ROLE `+role+` LOGIN PASSWORD 'p' CONNECTION LIMIT 0`)
 	t.Cleanup(func() { mustDo(t, c, `DROP ROLE `+role) })
 	u, err := url.Parse(target.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	u.User = url.UserPassword(role, "p")
 	_, err = connect(t.Context(), Target{URL: u.String()})
 	wantOutage(t, err, "has no connection free")
@@ -147,9 +142,7 @@ func TestALockIsNotWaitedForForEver(t *testing.T) {
 	target := newPostgres(t)
 	var got string
 	s := open(t, with(t, target, "lock_timeout", ""))
-	if err := s.write.QueryRowContext(t.Context(), `SHOW lock_timeout`).Scan(&got); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.write.QueryRowContext(t.Context(), `SHOW lock_timeout`).Scan(&got))
 	want(t, "lock_timeout", got, "10s")
 	s = open(t, with(t, target, "lock_timeout", "50ms"))
 	held, release := make(chan struct{}), make(chan struct{})
@@ -222,20 +215,14 @@ func TestTLSToTheServer(t *testing.T) {
 func withTLS(t *testing.T, target Target) (tlsTarget Target, authority string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "db.example"},
 		DNSNames:  []string{"db.example"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	authority = filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 	w := newWireOf(t, target, func(c net.Conn) (net.Conn, error) {
 		// The client asks for TLS before it begins.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
@@ -459,14 +460,10 @@ func TestALookReadsNothingThatWasSent(t *testing.T) {
 			}
 			settled(t, s, string(kind))
 			var text string
-			if err := s.read.QueryRowContext(t.Context(), `EXPLAIN (ANALYZE, FORMAT JSON) `+receiversQuery(kind), at.UnixMilli(),
-				at.Add(outbox.Farthest).UnixMilli(), 10).Scan(&text); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.read.QueryRowContext(t.Context(), `EXPLAIN (ANALYZE, FORMAT JSON) `+receiversQuery(kind), at.UnixMilli(),
+				at.Add(outbox.Farthest).UnixMilli(), 10).Scan(&text))
 			var plan []struct{ Plan node }
-			if err := json.Unmarshal([]byte(text), &plan); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, json.Unmarshal([]byte(text), &plan))
 			if n := plan[0].Plan.read(); n > 20 {
 				t.Errorf("%s: %v rows were read:\n%s", kind, n, text)
 			}
@@ -495,16 +492,12 @@ func (n node) read() float64 {
 func plans(t *testing.T, s *Store, query string, args ...any) (list []string) {
 	t.Helper()
 	rows, err := s.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer rows.Close()
 	for rows.Next() {
 		var id, parent, unused int
 		var detail string
-		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
 		list = append(list, detail)
 	}
 	return list

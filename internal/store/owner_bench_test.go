@@ -8,6 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // BenchmarkOwner is what an owner's calls cost by how many rules the owner has, on SQLite:
@@ -21,9 +22,7 @@ func BenchmarkOwner(b *testing.B) {
 
 func benchmarkOwner(b *testing.B, target Target, n int) {
 	s, err := Open(b.Context(), target)
-	if err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, err)
 	defer s.Close()
 	book := books([2]*Store{s, s}, func(v *settings.Settings) { v.PublishQuota = 1 << 30 })[0]
 	owner := accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true,
@@ -31,9 +30,7 @@ func benchmarkOwner(b *testing.B, target Target, n int) {
 	prefix := func(i int) string { return fmt.Sprintf("https://h%d.example/%d", i%100, i) }
 	one := func(i int) rules.Rule {
 		p, err := rules.ParsePrefix(prefix(i), rules.Ordinary, true)
-		if err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, err)
 		return rules.Rule{Kind: rules.Ordinary, Owner: "wxa", Target: "wxa", Prefix: p, Path: "p", OpenVersion: rules.OpenRelease,
 			CreatedAt: at, ChangedAt: at}
 	}
@@ -53,24 +50,18 @@ func benchmarkOwner(b *testing.B, target Target, n int) {
 		_, err := tx.exec(b.Context(), `INSERT INTO publishes (owner, key, at) SELECT owner, key, $1 FROM rules`, millis(at))
 		return err
 	})
-	if err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, err)
 	next := n
 	b.Run("add", func(b *testing.B) {
 		for b.Loop() {
-			if err := add(b.Context(), book, owner, "r", prefix(next), false); err != nil {
-				b.Fatal(err)
-			}
+			require.NoError(b, add(b.Context(), book, owner, "r", prefix(next), false))
 			next++
 		}
 	})
 	publish := 0
 	b.Run("publish", func(b *testing.B) {
 		for b.Loop() {
-			if err := book.Publish(b.Context(), owner, prefix(publish)); err != nil {
-				b.Fatal(err)
-			}
+			require.NoError(b, book.Publish(b.Context(), owner, prefix(publish)))
 			publish++
 		}
 	})
@@ -86,13 +77,10 @@ func benchmarkOwner(b *testing.B, target Target, n int) {
 	}
 	b.Run("three of the newest", func(b *testing.B) {
 		for b.Loop() {
-			err := s.view(b.Context(), func(tx *Tx) error {
+			require.NoError(b, s.view(b.Context(), func(tx *Tx) error {
 				_, _, err := tx.rules().List(context.Background(), rules.Query{Owner: "wxa", Newest: true, Limit: 3})
 				return err
-			})
-			if err != nil {
-				b.Fatal(err)
-			}
+			}))
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Packages of overlapping ranges are wished for on two nodes at once, by two
@@ -19,9 +20,7 @@ func TestPackagesOfOverlappingRangesOnTwoNodes(t *testing.T) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		ctx := accounts.By(t.Context(), accounts.Author{Actor: "admin"})
 		b, err := p[0].Apply(ctx, call, codes.Application{ISV: "order", Count: 10_000})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		made := make([]codes.PrintPackage, 40)
 		errs := race(len(made), func(i int) (err error) {
 			from := int64(i/2) * 50
@@ -72,9 +71,7 @@ func TestPackagesOfOverlappingRangesOnTwoNodes(t *testing.T) {
 		drawn := codes.Wish{Batch: b.ID, Codes: codes.Range{From: 9_000, To: 9_099}, Printer: "printer 0",
 			Formats: []string{"csv", "sheet"}, Drawing: `{"kind":"qr","lines":["{serial}"]}`}
 		labels, err := p[0].MakePackage(ctx, drawn)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if labels, err = p[1].PrintPackage(ctx, labels.ID); err != nil {
 			t.Fatal(err)
 		}

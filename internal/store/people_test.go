@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -17,9 +18,7 @@ import (
 func TestPeopleOfOneNameComeAtOnce(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		var d [2]*people.Directory
 		for i, s := range nodes {
 			d[i] = &people.Directory{Store: s, Vault: key, Random: rand.Reader, Now: func() time.Time { return at }}
@@ -52,9 +51,7 @@ func TestPeopleOfOneNameComeAtOnce(t *testing.T) {
 					t.Fatal(errs[i])
 				}
 				c, err := d[0].BySession(t.Context(), text)
-				if err != nil {
-					t.Fatalf("round %d: the session of %d: %v", round, i, err)
-				}
+				require.NoErrorf(t, err, "round %d: the session of %d", round, i)
 				if c.Role != roles[i%2] || names[c.Name] {
 					t.Fatalf("round %d: %d signed in as %s, %s, want a name of its own and %s", round, i, c.Name, c.Role, roles[i%2])
 				}

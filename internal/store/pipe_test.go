@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // wire is a way to a PostgreSQL server on which turns are counted.
@@ -32,14 +33,10 @@ func newWire(t *testing.T, target Target) *wire {
 func newWireOf(t *testing.T, target Target, begin func(net.Conn) (net.Conn, error)) *wire {
 	t.Helper()
 	u, err := url.Parse(target.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	there := u.Host
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	u.Host = l.Addr().String()
 	w := &wire{URL: u.String()}
 	var running sync.WaitGroup
@@ -135,7 +132,7 @@ func TestAPublishIsFourRoundTrips(t *testing.T) {
 	link, _ := rules.ParseLink("https://h.example/")
 	service := false // whether the link of a service account is asked for, as a publish of its rule does
 	publish := func() {
-		err := s.UpdateRules(t.Context(), func(tx rules.Tx) error {
+		require.NoError(t, s.UpdateRules(t.Context(), func(tx rules.Tx) error {
 			p, err := tx.Publishing(t.Context(), "wxa", link, time.UnixMilli(0))
 			if err != nil {
 				return err
@@ -149,10 +146,7 @@ func TestAPublishIsFourRoundTrips(t *testing.T) {
 				return err
 			}
 			return tx.AddPublish(t.Context(), "wxa", r.Prefix.Key, time.UnixMilli(1))
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		}))
 	}
 	publish() // the statements are prepared
 	want(t, "round trips", w.count(publish), 4)

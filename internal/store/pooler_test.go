@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestOpen_PgBouncer opens a database through the real PgBouncer, with the settings that it lets through and as it is installed.
@@ -20,35 +21,27 @@ func TestOpen_PgBouncer(t *testing.T) {
 		t.Skip("pgbouncer is not installed")
 	}
 	behind, err := url.Parse(dbtest.Database(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	password, _ := behind.User.Password()
 	for _, mode := range []string{"session", "transaction", "statement"} {
 		for _, ignored := range []string{"", "ignore_startup_parameters = extra_float_digits, lock_timeout, statement_timeout, " +
 			"synchronous_commit, idle_in_transaction_session_timeout, tcp_user_timeout, tcp_keepalives_idle, tcp_keepalives_interval, tcp_keepalives_count\n"} {
 			t.Run(fmt.Sprintf("%s, ignores %v", mode, ignored != ""), func(t *testing.T) {
 				free, err := net.Listen("tcp", "127.0.0.1:0")
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				_, port, _ := net.SplitHostPort(free.Addr().String())
 				free.Close()
 				file := filepath.Join(t.TempDir(), "pgbouncer.ini")
 				config := fmt.Sprintf("[databases]\npooled = host=%s port=%s dbname=%s user=%s password=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"+
 					"listen_port = %s\nunix_socket_dir =\nauth_type = any\nuser = nobody\npool_mode = %s\n%s", behind.Hostname(), behind.Port(),
 					strings.TrimPrefix(behind.Path, "/"), behind.User.Username(), password, port, mode, ignored)
-				if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 				pooler := exec.CommandContext(t.Context(), program, file)
 				output, err := pooler.StderrPipe()
 				if err == nil {
 					err = pooler.Start()
 				}
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				var log strings.Builder
 				for b := make([]byte, 4096); !strings.Contains(log.String(), "process up"); {
 					n, err := output.Read(b)

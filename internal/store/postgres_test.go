@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestADatabaseURLThatCannotBeReadKeepsItsPassword(t *testing.T) {
@@ -27,9 +28,7 @@ func TestADatabaseURLThatCannotBeReadKeepsItsPassword(t *testing.T) {
 
 func TestAWrongPasswordIsNotRepeated(t *testing.T) {
 	u, err := url.Parse(emptyPostgres(t).URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	u.User = url.UserPassword(u.User.Username(), "hunter2")
 	if _, err := Open(t.Context(), Target{URL: u.String()}); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("error: %v", err)
@@ -39,9 +38,7 @@ func TestAWrongPasswordIsNotRepeated(t *testing.T) {
 func TestACommitOnPostgresIsFlushedBeforeItIsAnswered(t *testing.T) {
 	s := open(t, emptyPostgres(t))
 	var got string
-	if err := s.write.QueryRowContext(t.Context(), `SHOW synchronous_commit`).Scan(&got); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.write.QueryRowContext(t.Context(), `SHOW synchronous_commit`).Scan(&got))
 	want(t, "synchronous_commit", got, "on")
 }
 
@@ -49,9 +46,7 @@ func TestAProcessThatMayNotChangeTheSchemaWorksOnOneThatIsUpToDate(t *testing.T)
 	target := emptyPostgres(t)
 	s := open(t, target)
 	u, err := url.Parse(target.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	schema := u.Query().Get("search_path")
 	role := "app_" + dbtest.Name(target.URL) + schema
 	for _, query := range []string{
@@ -77,9 +72,7 @@ func TestAProcessThatMayNotChangeTheSchemaWorksOnOneThatIsUpToDate(t *testing.T)
 func TestPing(t *testing.T) {
 	eachTarget(t, func(t *testing.T, target Target) {
 		s, err := Open(t.Context(), target)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if err := s.Ping(t.Context()); err != nil {
 			t.Error(err)
 		}

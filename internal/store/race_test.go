@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -180,9 +181,7 @@ func TestNobodyAddsBelowARuleThatBeginsToOccupyAtTheSameMoment(t *testing.T) {
 		owners := [2]accounts.Account{miniProgram(t, nodes[0], "wxa"), miniProgram(t, nodes[0], "wxb")}
 		for round := range 50 {
 			parent, child := fmt.Sprintf("https://h.example/%d/", round), fmt.Sprintf("https://h.example/%d/child", round)
-			if err := add(t.Context(), b[0], owners[0], fmt.Sprint("p", round), parent, false); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, add(t.Context(), b[0], owners[0], fmt.Sprint("p", round), parent, false))
 			errs := race(2, func(i int) error {
 				if i == 0 {
 					return b[0].Edit(t.Context(), owners[0],
@@ -243,9 +242,7 @@ func TestThePublishQuotaIsExactWhenManyPublishAtOnce(t *testing.T) {
 		want(t, "rules that are live", number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE published = 1`), quota)
 		want(t, "publishes that are counted", number(t, nodes[0], `SELECT COUNT(*) FROM publishes`), quota)
 		left, err := b[1].PublishesLeft(t.Context(), owner)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		want(t, "left", left, 0)
 		if err := b[0].Publish(t.Context(), other, prefix(99)); err != nil {
 			t.Errorf("another account has its own quota: %v", err)

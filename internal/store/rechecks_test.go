@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestARecheckHasOneHand(t *testing.T) {
@@ -17,19 +18,13 @@ func TestARecheckHasOneHand(t *testing.T) {
 			Reason: spice, Since: at.Add(time.Hour), NextAt: at.Add(2 * time.Hour)}
 		list := []rules.Recheck{{NextAt: at}, full, {Owner: "a", Directory: "z", NextAt: at, CheckedAt: at}}
 		for range 2 {
-			if err := s.AddRechecks(ctx, list); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.AddRechecks(ctx, list))
 		}
 		other := full
 		other.Prefix = "of a plan that came later"
-		if err := nodes[1].AddRechecks(ctx, []rules.Recheck{other}); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, nodes[1].AddRechecks(ctx, []rules.Recheck{other}))
 		found, err := s.Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Failing: true, Limit: 10})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		want(t, "recheck", found, []rules.Recheck{full})
 		if found, err = s.Rechecks(ctx, rules.RecheckQuery{AfterOwner: "a", AfterDirectory: "z", Limit: 10}); err != nil ||
 			len(found) != 1 {
@@ -45,9 +40,7 @@ func TestARecheckHasOneHand(t *testing.T) {
 		if again, err := nodes[1].ClaimRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(again) != 0 {
 			t.Errorf("taken twice: %v %v", again, err)
 		}
-		if err := s.DueNow(ctx, at); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.DueNow(ctx, at))
 		if taken, err = s.ClaimRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(taken) != 2 || taken[0].Owner != "a" ||
 			taken[1].Owner != "shop" {
 			t.Errorf("due now: %v %v", taken, err)
@@ -55,16 +48,12 @@ func TestARecheckHasOneHand(t *testing.T) {
 		changed := full
 		changed.Prefix, changed.CheckedAt, changed.OK, changed.Reason, changed.Since, changed.NextAt = "q", at.Add(time.Minute), false, "r",
 			time.Time{}, at.Add(time.Minute)
-		if err := s.SaveRecheck(ctx, changed); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.SaveRecheck(ctx, changed))
 		if found, err = nodes[1].Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil {
 			t.Fatal(err)
 		}
 		want(t, "saved", found, []rules.Recheck{changed})
-		if err := s.DeleteRecheck(ctx, changed.Owner, changed.Directory); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.DeleteRecheck(ctx, changed.Owner, changed.Directory))
 		if found, err = s.Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil || len(found) != 0 {
 			t.Errorf("%v %v", found, err)
 		}
@@ -82,12 +71,8 @@ func TestManyRechecks(t *testing.T) {
 			}
 			return list
 		}
-		if err := s.AddRechecks(ctx, many(0, 1500, now)); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.AddRechecks(ctx, many(500, 2500, now.Add(time.Hour))); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.AddRechecks(ctx, many(0, 1500, now)))
+		require.NoError(t, s.AddRechecks(ctx, many(500, 2500, now.Add(time.Hour))))
 		for _, due := range []struct {
 			at   time.Time
 			want int

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestAnAccountComesBackAsItWas(t *testing.T) {
@@ -465,13 +466,9 @@ func TestAScanKeyComesBackAsItWas(t *testing.T) {
 		k := filled[accounts.ScanKey](t)
 		put := func(k accounts.ScanKey) {
 			t.Helper()
-			if err := s.PutScanKey(ctx, k); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.PutScanKey(ctx, k))
 			got, err := s.ScanKey(ctx, k.Hash)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			want(t, "key", got, k)
 		}
 		put(k)
@@ -484,13 +481,9 @@ func TestAScanKeyComesBackAsItWas(t *testing.T) {
 		first := accounts.ScanKey{Hash: "z", Name: "first", Namespace: "n", CreatedAt: at.Add(-time.Hour)}
 		put(first)
 		got, err := s.ScanKeys(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		want(t, "keys, oldest first", got, []accounts.ScanKey{first, second})
-		if err := s.DeleteScanKey(ctx, second.Name); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.DeleteScanKey(ctx, second.Name))
 		if got, err = s.ScanKeys(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -504,17 +497,13 @@ func TestNamedValuesComeBackAsTheyWere(t *testing.T) {
 		text := func(f func(context.Context, string) (string, error), name, wanted string) {
 			t.Helper()
 			got, err := f(ctx, name)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			want(t, name, got, wanted)
 		}
 		text(s.Meta, "settings", "")
 		text(s.SealedKey, "data", "")
 		for _, value := range []string{spice, "", noise(1 << 20)} {
-			if err := s.PutMeta(ctx, "settings", value); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.PutMeta(ctx, "settings", value))
 			text(s.Meta, "settings", value)
 			text(s.Meta, "Settings", "")
 		}
@@ -526,16 +515,12 @@ func TestNamedValuesComeBackAsTheyWere(t *testing.T) {
 		seeded := func(wanted bool) {
 			t.Helper()
 			got, err := s.Seeded(ctx, "hash")
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			want(t, "seeded", got, wanted)
 		}
 		seeded(false)
 		for range 2 {
-			if err := s.PutSeeded(ctx, "hash", at); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.PutSeeded(ctx, "hash", at))
 			seeded(true)
 		}
 	})

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // aScan is the nth of a row of different scans, one a minute.
@@ -57,9 +58,7 @@ func chance() *rand.ChaCha8 { return rand.NewChaCha8([32]byte{1}) }
 func openJournal(t *testing.T, dir string) *ledger.Journal {
 	t.Helper()
 	j, err := ledger.OpenJournal(dir, ledger.JournalOptions{Random: chance(), SegmentSize: 10_000})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { j.Close() })
 	return j
 }
@@ -68,9 +67,7 @@ func openScans(t *testing.T, s *Store) *Scans {
 	t.Helper()
 	l, err := s.OpenScans(t.Context(), ScansOptions{Random: chance(), Now: func() time.Time { return at.Add(30 * 24 * time.Hour) },
 		Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return l
 }
 
@@ -89,9 +86,7 @@ func eachLog(t *testing.T, f func(t *testing.T, l appended)) {
 func collect(t *testing.T, seq iter.Seq2[ledger.Entry, error]) (list []ledger.Entry) {
 	t.Helper()
 	for e, err := range seq {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		list = append(list, e)
 	}
 	return list
@@ -126,9 +121,7 @@ func TestALedgerKeepsEventsInOneOrder(t *testing.T) {
 			t.Fatalf("an empty ledger has %v", got)
 		}
 		for n := int64(0); n < 12_000; n += 1500 {
-			if err := l.Append(ctx, someScans(n, n+1500)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, l.Append(ctx, someScans(n, n+1500)))
 		}
 		got := collect(t, l.Read(ctx, 0))
 		wantEvents(t, "all", eventsOf(got), someScans(0, 12_000))
@@ -166,9 +159,7 @@ func TestALedgerKeepsWhatItCan(t *testing.T) {
 		odd.App = strings.Repeat("名", 32)
 		odd.At = odd.At.Add(123456 * time.Nanosecond)
 		odd.Network = netip.MustParsePrefix("192.0.2.77/24")
-		if err := l.Append(t.Context(), []ledger.Event{odd}); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, l.Append(t.Context(), []ledger.Event{odd}))
 		got := collect(t, l.Read(t.Context(), 0))[0].Event
 		wantEvents(t, "odd", []ledger.Event{got}, []ledger.Event{odd.Kept()})
 		if len(got.Client) > 64 || !strings.HasPrefix(got.Client, "a b�界") || len(got.Text) != 512 || got.App != odd.App ||
@@ -188,15 +179,11 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 		var all []ledger.Event
 		for n := int64(0); n < 5000; n += 100 { // three and a half days
 			all = append(all, someScans(n, n+100)...)
-			if err := l.Append(ctx, all[n:]); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, l.Append(ctx, all[n:]))
 		}
 		for _, since := range []time.Duration{-time.Hour, 0, time.Hour, 30 * time.Hour, 49 * time.Hour, 80 * time.Hour, 1000 * time.Hour} {
 			p, err := l.Before(ctx, at.Add(since))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			var want, got []ledger.Event
 			for _, e := range all {
 				if !e.At.Before(at.Add(since)) {
@@ -241,9 +228,7 @@ func TestATimeIsReadFromItsDays(t *testing.T) {
 	l := openScans(t, s)
 	const scans = 14_400 // ten days
 	for n := int64(0); n < scans; n += 1_800 {
-		if err := l.Append(t.Context(), someScans(n, n+1_800)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, l.Append(t.Context(), someScans(n, n+1_800)))
 	}
 	if _, err := s.write.ExecContext(t.Context(), `ANALYZE scan_events`); err != nil {
 		t.Fatal(err)
@@ -251,9 +236,7 @@ func TestATimeIsReadFromItsDays(t *testing.T) {
 	from := someScans(scans/2, scans/2+1)[0].At
 	to := from.Add(2 * time.Hour)
 	end, err := l.End(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if looked := rowsLooked(t, s.read, scansBetween, betweenArgs(0, end, from, to)); looked < 100 || looked > 5*24*60 {
 		t.Errorf("%v rows were read for two hours; %d are in five days, %d in all", looked, 5*24*60, scans)
 	}
@@ -263,9 +246,7 @@ func TestALedgerForgetsAndErases(t *testing.T) {
 	eachLog(t, func(t *testing.T, l appended) {
 		ctx := t.Context()
 		for n := int64(0); n < 5000; n += 100 { // three and a half days
-			if err := l.Append(ctx, someScans(n, n+100)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, l.Append(ctx, someScans(n, n+100)))
 		}
 		user := ledger.UserHash{2, 1}
 		var left []ledger.Event
@@ -287,9 +268,7 @@ func TestALedgerForgetsAndErases(t *testing.T) {
 		}
 		end, _ := l.End(ctx)
 		before := at.Add(48 * time.Hour)
-		if err := l.Forget(ctx, before); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, l.Forget(ctx, before))
 		got := eventsOf(collect(t, l.Read(ctx, 0)))
 		if len(got) == 0 || len(got) > 5000-10 {
 			t.Fatalf("%d events are left", len(got))
@@ -298,18 +277,14 @@ func TestALedgerForgetsAndErases(t *testing.T) {
 		if !left[5000-len(got)-1].At.Before(before) {
 			t.Error("a younger one was forgotten")
 		}
-		if err := l.Forget(ctx, at.Add(1000*time.Hour)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, l.Forget(ctx, at.Add(1000*time.Hour)))
 		if got := collect(t, l.Read(ctx, 0)); len(got) != 0 {
 			t.Errorf("%d events are left", len(got))
 		}
 		if now, _ := l.End(ctx); now != end {
 			t.Errorf("the end was %d and is %d", end, now)
 		}
-		if err := l.Append(ctx, someScans(5000, 5001)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, l.Append(ctx, someScans(5000, 5001)))
 		if got := collect(t, l.Read(ctx, 0)); len(got) != 1 || got[0].Position <= end {
 			t.Errorf("a later event: %+v", got)
 		}
@@ -396,9 +371,7 @@ func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
 	harbour := &lossy{Harbour: l, random: rand.New(rand.NewPCG(1, 1))}
 	for round := range int64(10) {
 		j := openJournal(t, dir)
-		if err := j.Append(t.Context(), someScans(200*round, 200*round+200)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), someScans(200*round, 200*round+200)))
 		ship := shipper(j, harbour) // as after a crash: it knows nothing
 		for n := 0; ; n++ {
 			err := ship.Flush(t.Context())
@@ -425,29 +398,19 @@ func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
 	}
 
 	// Two copies of a folder: the second gets a name of its own, and nothing is lost.
-	if err := j.Append(t.Context(), someScans(2000, 2100)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Append(t.Context(), someScans(2000, 2100)))
 	copied := openJournal(t, filepath.Join(t.TempDir(), "scans"))
-	if err := copied.Append(t.Context(), append(someScans(0, 2000), someScans(3000, 3050)...)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, copied.Append(t.Context(), append(someScans(0, 2000), someScans(3000, 3050)...)))
 	twin := shipper(copied, l)
 	twin.Node = ship.Node
 	for _, one := range []*ledger.Shipper{ship, twin} {
-		if err := one.Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, one.Flush(t.Context()))
 	}
 	if twin.Node == ship.Node {
 		t.Error("two nodes have one name")
 	}
-	if err := j.Append(t.Context(), someScans(2100, 2200)); err != nil {
-		t.Fatal(err)
-	}
-	if err := ship.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Append(t.Context(), someScans(2100, 2200)))
+	require.NoError(t, ship.Flush(t.Context()))
 	want := append(append(someScans(0, 2100), someScans(3000, 3050)...), someScans(2100, 2200)...)
 	wantEvents(t, "of both", eventsOf(collect(t, l.Read(t.Context(), 0))), want)
 }
@@ -493,15 +456,11 @@ func TestWhoIsErasedIsErasedOnTheWayToo(t *testing.T) {
 	s := open(t, newPostgres(t))
 	l := openScans(t, s)
 	j := openJournal(t, filepath.Join(t.TempDir(), "scans"))
-	if err := j.Append(t.Context(), someScans(0, 300)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Append(t.Context(), someScans(0, 300)))
 	if n, err := l.Erase(t.Context(), ledger.Users{aScan(1).User: true}, math.MaxInt64); err != nil || n != 0 {
 		t.Fatal(n, err)
 	}
-	if err := shipper(j, l).Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, shipper(j, l).Flush(t.Context()))
 	for _, e := range collect(t, l.Read(t.Context(), 0)) {
 		if e.User == aScan(1).User {
 			t.Fatal("an erased user came with a later ship")
@@ -519,14 +478,10 @@ func TestAnErasureIsNotTakenBackByAnotherClock(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		user := aScan(1).User
 		for _, upTo := range []int64{1000, 900, 1000, 950} {
-			if err := s.AddErasure(t.Context(), ledger.Erasure{User: user, UpTo: upTo}); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.AddErasure(t.Context(), ledger.Erasure{User: user, UpTo: upTo}))
 		}
 		all, err := s.Erasures(t.Context(), 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		want(t, "erased", all, []ledger.Erasure{{User: user, UpTo: 1000}})
 	})
 }
@@ -571,14 +526,10 @@ func TestAPartitionThatCouldNotBeMadeIsMadeLater(t *testing.T) {
 	}
 	want(t, "partitions while somebody reads", len(made()), 0)
 	now = now.Add(time.Minute)
-	if err := l.Append(t.Context(), scans(2)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Append(t.Context(), scans(2)))
 	want(t, "partitions a minute later", len(made()), 0)
 	now = now.Add(dayAgain)
-	if err := l.Append(t.Context(), scans(3)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Append(t.Context(), scans(3)))
 	// The scans of today lie elsewhere by now.
 	want(t, "partitions then", made(), []string{dayName(now.UnixMilli()/millisOfDay + 1)})
 	want(t, "scans", number(t, s, `SELECT COUNT(*) FROM scan_events`), 3)
@@ -591,9 +542,7 @@ func TestScansGoThroughArchives(t *testing.T) {
 	l := openScans(t, postgres)
 	for n := int64(0); n < 3000; n += 500 {
 		// Scans that come again leave gaps between the numbers.
-		if err := l.Append(t.Context(), someScans(max(0, n-20), n+500)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, l.Append(t.Context(), someScans(max(0, n-20), n+500)))
 	}
 	if err := l.Append(t.Context(), someScans(0, 7)); err != nil { // and a gap at the end
 		t.Fatal(err)
@@ -603,43 +552,31 @@ func TestScansGoThroughArchives(t *testing.T) {
 	dir := t.TempDir()
 	sqlite := open(t, Target{Dir: dir})
 	sqlite.ScansInto(ledger.RestoreInto(filepath.Join(dir, "scans"), chance()))
-	if err := load(t, sqlite, first); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, load(t, sqlite, first))
 	j := openJournal(t, filepath.Join(dir, "scans"))
 	if j.ID() != l.ID() {
 		t.Errorf("the ledger was %s and is %s", l.ID(), j.ID())
 	}
-	if err := sqlite.KeepScansIn(t.Context(), j); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, sqlite.KeepScansIn(t.Context(), j))
 	want(t, "rows of the files", rowsOf(t, sqlite), first)
-	if err := j.Append(t.Context(), someScans(4000, 4100)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Append(t.Context(), someScans(4000, 4100)))
 	if j.Damaged() != 0 {
 		t.Error("gaps count as damage")
 	}
 	second := rowsOf(t, sqlite)
 
 	again := open(t, newPostgres(t))
-	if err := load(t, again, second); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, load(t, again, second))
 	want(t, "rows of the table", rowsOf(t, again), second)
 	table := openScans(t, again)
-	if err := table.Append(t.Context(), someScans(5000, 5001)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, table.Append(t.Context(), someScans(5000, 5001)))
 	wantEvents(t, "all", eventsOf(collect(t, table.Read(t.Context(), 0))),
 		append(append(someScans(0, 3000), someScans(4000, 4100)...), someScans(5000, 5001)...))
 
 	// Not over scans that are there.
 	dir2 := t.TempDir()
 	full := openJournal(t, filepath.Join(dir2, "scans"))
-	if err := full.Append(t.Context(), someScans(0, 5)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, full.Append(t.Context(), someScans(0, 5)))
 	full.Close()
 	other := open(t, Target{Dir: dir2})
 	other.ScansInto(ledger.RestoreInto(filepath.Join(dir2, "scans"), chance()))

@@ -7,15 +7,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // newest is the version of the last migration.
 func newest(t *testing.T) int64 {
 	t.Helper()
 	files, err := fs.Glob(Migrations, "migrations/*.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var version int64
 	if _, err := fmt.Sscanf(slices.Max(files), "migrations/%d_", &version); err != nil {
 		t.Fatal(err)
@@ -42,20 +42,14 @@ func describe(t *testing.T, s *Store) []string {
 func TestOpeningAgainChangesNothing(t *testing.T) {
 	eachTarget(t, func(t *testing.T, target Target) {
 		s, err := Open(t.Context(), target)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		before := describe(t, s)
 		rule := addRules(t, s, aRule(t, "wxa", "https://h.example/"))[0]
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.Close())
 		s = open(t, target)
 		want(t, "schema", describe(t, s), before)
 		for r, err := range s.AllRules(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			want(t, "rule", r, rule)
 		}
 		want(t, "number of the next rule", addRules(t, s, aRule(t, "wxa", "https://i.example/"))[0].ID, rule.ID+1)
@@ -101,17 +95,13 @@ func TestEveryTextInAnIndexIsSortedByItsBytes(t *testing.T) {
 func TestANewerSchemaIsRefused(t *testing.T) {
 	eachTarget(t, func(t *testing.T, target Target) {
 		s, err := Open(t.Context(), target)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		latest := newest(t)
 		if _, err := s.write.ExecContext(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, $2)`, latest+1,
 			true); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.Close())
 		for range 2 { // the refusal leaves nothing locked
 			_, err = Open(t.Context(), target)
 			if err == nil {
@@ -126,16 +116,12 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 func TestABuildFromBeforeTheFirstVersionIsRefused(t *testing.T) {
 	eachTarget(t, func(t *testing.T, target Target) {
 		s, err := Open(t.Context(), target)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		before := describe(t, s)
 		if _, err := s.write.ExecContext(t.Context(), `UPDATE goose_db_version SET version_id = $1 WHERE version_id > 0`, firstSchema-1); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.Close())
 		_, err = Open(t.Context(), target)
 		want(t, "error", fmt.Sprint(err), fmt.Sprintf("the database has schema %d of a build from before 0.1.0, which this qrjump does not migrate: "+
 			"use an empty folder or database", firstSchema-1))
@@ -169,9 +155,7 @@ func TestManyProcessesMayStartOnANewDatabaseAtOnce(t *testing.T) {
 func TestResetKeepsKeysAndNothingElse(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		fillEveryTable(t, s)
-		if err := s.Reset(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.Reset(t.Context()))
 		for _, table := range schema {
 			// The log begins again with the reset itself.
 			if n := number(t, s, `SELECT COUNT(*) FROM `+table.name); (table.kept || table.name == "changes") != (n > 0) {
@@ -179,9 +163,7 @@ func TestResetKeepsKeysAndNothingElse(t *testing.T) {
 			}
 		}
 		sealed, err := s.SealedKey(t.Context(), "data")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		want(t, "key", sealed, "sealed")
 		// The history is gone, but no number comes back: who follows the changes sees a later one.
 		want(t, "number of the next change", addRules(t, s, aRule(t, "wxa", "https://h.example/"))[0].ID, 3)

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // An author that seals something new must say so in the list, or a turn of the master
@@ -27,7 +28,7 @@ func TestEverySealedPlaceIsOnTheList(t *testing.T) {
 		known[c.place] = true
 	}
 	root, found := filepath.Join("..", ".."), 0
-	err := filepath.WalkDir(root, func(dir string, d fs.DirEntry, err error) error {
+	require.NoError(t, filepath.WalkDir(root, func(dir string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return err
 		}
@@ -61,10 +62,7 @@ func TestEverySealedPlaceIsOnTheList(t *testing.T) {
 			})
 		}
 		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	if found < 6 {
 		t.Errorf("found %d calls of Seal: this test looks in the wrong place", found)
 	}
@@ -80,9 +78,7 @@ func parsePackage(t *testing.T, dir string) goPackage {
 	t.Helper()
 	p := goPackage{token.NewFileSet(), map[string]*ast.File{}}
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, e := range entries {
 		name := filepath.Join(dir, e.Name())
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
@@ -180,9 +176,7 @@ var errCrash = errors.New("the process ended here")
 func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
 	t.Helper()
 	s, err := Open(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	texts, keys = map[string]string{}, map[string]string{"one": "key one", "two": "key two"}
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		for i := range 2*resealPage + 7 {
@@ -212,9 +206,7 @@ func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Close())
 	return texts, keys
 }
 
@@ -251,9 +243,7 @@ func TestEverySealedTextIsSealedAnewAtItsPlace(t *testing.T) {
 		}
 		for _, round := range [][2]string{{"", "2 "}, {"2 ", "3 "}} {
 			seen, seenKeys, err := reseal(round[0], round[1], 0)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			want(t, "texts", seen, texts)
 			want(t, "keys", seenKeys, keys)
 		}
@@ -271,9 +261,7 @@ func openAlone(t *testing.T, target Target) *Store {
 	for errors.Is(err, ErrInUse) {
 		s, err = OpenAlone(t.Context(), target)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
@@ -310,9 +298,7 @@ func TestTheFileForgetsTheOldKeys(t *testing.T) {
 		}
 	}
 	s, err := OpenAlone(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	n := 0
 	anew := func(string, string) (string, error) {
 		n++
@@ -321,9 +307,7 @@ func TestTheFileForgetsTheOldKeys(t *testing.T) {
 	if _, err := s.Reseal(t.Context(), anew, anew); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Close())
 	for _, text := range old {
 		if strings.Contains(dump(), text) {
 			t.Errorf("%q stands in the file still", text)
@@ -336,18 +320,14 @@ func TestWhoWorksAloneWaitsForNobody(t *testing.T) {
 	eachCopy(t, func(t *testing.T, target Target) {
 		target = folder(t, target)
 		s, err := Open(t.Context(), target)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if other, err := OpenAlone(t.Context(), target); err == nil {
 			other.Close()
 			t.Fatal("it opened beside another process")
 		} else if !strings.Contains(err.Error(), "in use") {
 			t.Error(err)
 		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.Close())
 		openAlone(t, target)
 		if other, err := OpenAlone(t.Context(), target); err == nil {
 			other.Close()
@@ -363,14 +343,10 @@ func TestAProcessWithOldKeysIsLockedOut(t *testing.T) {
 	target := folder(t, newPostgres(t))
 	fillSealed(t, target)
 	served, err := Open(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer served.Close()
 	served.Fence("two", "key two")
-	if err := served.Ping(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, served.Ping(t.Context()))
 	if _, err := OpenAlone(t.Context(), Target{URL: target.URL, Dir: t.TempDir()}); !errors.Is(err, ErrInUse) {
 		t.Fatalf("beside a process that serves: %v", err)
 	}
@@ -395,9 +371,7 @@ func TestAProcessWithOldKeysIsLockedOut(t *testing.T) {
 		for errors.Is(err, ErrInUse) { // PostgreSQL hears late of a connection's end
 			_, err = one.Reseal(t.Context(), reseal, func(_, old string) (string, error) { return old, nil })
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 	}
 	turn(reseal) // the connection of that Ping ends before
 	if err := served.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "start it again") {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Many bind the same serial numbers to different codes at once, on two nodes: each
@@ -16,9 +17,7 @@ func TestASerialNumberIsThatOfOneCode(t *testing.T) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		ctx := accounts.By(t.Context(), accounts.Author{Actor: "admin"})
 		b, err := p[0].Apply(ctx, call, codes.Application{ISV: "order", Count: 10_000})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		const many = 300 // more than one statement has
 		bound := int64(0)
 		for i, err := range race(6, func(i int) error {
@@ -42,9 +41,7 @@ func TestASerialNumberIsThatOfOneCode(t *testing.T) {
 			t.Fatal(ok, err)
 		}
 		found, err := p[0].Serials(ctx, b.ID, index, index+1)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		want(t, "number", found, map[int64]string{index: "bottle 299"})
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestServersAreCompared(t *testing.T) {
@@ -47,9 +48,7 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 	t.Parallel()
 	target := newPostgres(t)
 	u, err := url.Parse(target.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	u.Host = "127.0.0.1:" + u.Port() + ",localhost:" + u.Port()
 	target.URL = u.String()
 	s := open(t, target)
@@ -73,9 +72,7 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 	beside := open(t, target)
 	ledger, err := beside.OpenScans(t.Context(), ScansOptions{Random: chance(), Now: func() time.Time { return at },
 		Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	one := beside.AskServers(t.Context()).Writing[0]
 	err = ledger.insert(t.Context(), someScans(0, 3), func(pgx.Tx) error {
 		beside.servers.raise(one.system, one.Timeline+1)
@@ -193,9 +190,7 @@ func TestAHostThatHangsIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
 	hangs, err := net.Listen("tcp", "127.0.0.1:0") // it lets everybody in, and never says a word
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer hangs.Close()
 	one := s.servers.each[0].Copy()
 	one.Port, one.ConnectTimeout = uint16(hangs.Addr().(*net.TCPAddr).Port), 0
@@ -227,9 +222,7 @@ func TestAConnectionToAFormerStandby(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
 	conn, err := pgx.ConnectConfig(t.Context(), s.servers.each[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer conn.Close(t.Context())
 	for name, c := range map[string]struct {
 		said stand

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A read ends after a minute without a word, at the deadline of its user if
@@ -39,9 +41,7 @@ func TestSilence(t *testing.T) {
 				conn.waits.Store(strings.HasPrefix(c.name, "a statement"))
 				conn.commits.Store(strings.HasPrefix(c.name, "a commit"))
 				if c.deadline > 0 {
-					if err := conn.SetDeadline(time.Now().Add(c.deadline)); err != nil {
-						t.Fatal(err)
-					}
+					require.NoError(t, conn.SetDeadline(time.Now().Add(c.deadline)))
 				}
 				if c.words > 0 {
 					go func() {

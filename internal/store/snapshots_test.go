@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // stateIn is what a saved state has of a store: its tables as an archive has them.
@@ -43,12 +44,8 @@ func TestASavedStateComesBack(t *testing.T) {
 		}
 		kept := rowsOf(t, s)
 		head, _, err := s.ChangeHead(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Reset(ctx); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
+		require.NoError(t, s.Reset(ctx))
 		if one, err := s.LoadState(ctx, "full"); err != nil || one.Name != "full" || !one.At.Equal(at) {
 			t.Fatalf("%+v %v", one, err)
 		}
@@ -129,9 +126,7 @@ func packed(t *testing.T, rows savedTable) string {
 	t.Helper()
 	var text bytes.Buffer
 	zip := gzip.NewWriter(&text)
-	if err := errors.Join(json.NewEncoder(zip).Encode(rows), zip.Close()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(json.NewEncoder(zip).Encode(rows), zip.Close()))
 	return base64.StdEncoding.EncodeToString(text.Bytes())
 }
 
@@ -170,9 +165,7 @@ func TestLoadState_WhileCounting(t *testing.T) {
 			}()
 			waitFor(t, "the load to wait, or to end", func() bool { return isClosed(loaded) || sessionsThatWait(t, nodes[0]) > 0 })
 			close(commit)
-			if err := errors.Join(<-ended, <-ended); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, errors.Join(<-ended, <-ended))
 			want(t, "rows of scans that found nothing", number(t, nodes[0], `SELECT COUNT(*) FROM statistics_misses`), 0)
 			want(t, "states", number(t, nodes[0], `SELECT COUNT(*) FROM statistics_state`), 0)
 		})

@@ -14,14 +14,13 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestAFolderHasOneProcess(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(t.Context(), Target{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	// The lock belongs to the open file, so a second Open meets it like a second process.
 	_, err = Open(t.Context(), Target{Dir: dir})
 	if err == nil {
@@ -29,9 +28,7 @@ func TestAFolderHasOneProcess(t *testing.T) {
 	}
 	want(t, "error", err.Error(), fmt.Sprintf("the data folder %s is in use by another qrjump process", dir))
 	addRules(t, s, aRule(t, "wxa", "https://h.example/")) // the first does not notice
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Close())
 	open(t, Target{Dir: dir})
 }
 
@@ -62,9 +59,7 @@ func TestAFolderMayHaveAnyName(t *testing.T) {
 
 func TestAFolderMayBeRelative(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if err := os.Mkdir("qrjump-data", 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Mkdir("qrjump-data", 0o700))
 	s := open(t, Target{Dir: "./qrjump-data"})
 	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
 	if _, err := os.Stat("qrjump-data/qrjump.db"); err != nil {
@@ -82,15 +77,11 @@ func TestAFolderThatIsNotThereIsAnErrorWithItsName(t *testing.T) {
 func TestAFileThatIsNoDatabaseIsAnErrorAndLeavesTheFolderFree(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "qrjump.db")
-	if err := os.WriteFile(file, []byte(strings.Repeat("this is no database\n", 1000)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("this is no database\n", 1000)), 0o600))
 	if _, err := Open(t.Context(), Target{Dir: dir}); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("error: %v", err)
 	}
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Remove(file))
 	open(t, Target{Dir: dir})
 }
 
@@ -102,9 +93,7 @@ func TestConnectionsToSQLiteAreSetUpAsDecided(t *testing.T) {
 	}, name, wanted string) {
 		t.Helper()
 		var got string
-		if err := db.QueryRowContext(t.Context(), "PRAGMA "+name).Scan(&got); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, db.QueryRowContext(t.Context(), "PRAGMA "+name).Scan(&got))
 		want(t, name, got, wanted)
 	}
 	pragma(s.write, "journal_mode", "wal")
@@ -114,9 +103,7 @@ func TestConnectionsToSQLiteAreSetUpAsDecided(t *testing.T) {
 	// Every connection of the pool, not only the first.
 	for range 8 {
 		c, err := s.read.Conn(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer c.Close()
 		pragma(c, "query_only", "1")
 		pragma(c, "journal_mode", "wal")
@@ -127,15 +114,11 @@ func TestTheWriterIsReplacedWithAllItsSettings(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	// The life of a broken connection in database/sql.
 	c, err := s.write.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	c.Raw(func(any) error { return fmt.Errorf("broken: %w", driver.ErrBadConn) })
 	c.Close()
 	var synchronous int
-	if err := s.write.QueryRowContext(t.Context(), "PRAGMA synchronous").Scan(&synchronous); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.write.QueryRowContext(t.Context(), "PRAGMA synchronous").Scan(&synchronous))
 	want(t, "synchronous", synchronous, 2)
 }
 
@@ -155,18 +138,12 @@ func TestLibcIsTheOneThatTheDriverNames(t *testing.T) {
 	module := func(path string) (m struct{ Version, GoMod string }) {
 		t.Helper()
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-json", path).Output()
-		if err != nil {
-			t.Fatalf("go list -m %s: %v", path, err)
-		}
-		if err := json.Unmarshal(out, &m); err != nil {
-			t.Fatal(err)
-		}
+		require.NoErrorf(t, err, "go list -m %s", path)
+		require.NoError(t, json.Unmarshal(out, &m))
 		return m
 	}
 	text, err := os.ReadFile(module("modernc.org/sqlite").GoMod)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	named := regexp.MustCompile(`(?m)^\s*(?:require\s+)?modernc\.org/libc\s+(v\S+)`).FindSubmatch(text)
 	if named == nil {
 		t.Fatal("the driver names no modernc.org/libc")

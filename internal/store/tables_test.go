@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var rewrite = goflag.Bool("update", false, "rewrite the tables of both handbooks")
@@ -151,18 +153,14 @@ func TestTheHandbooksShowTheTables(t *testing.T) {
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", table.name, order, reset, strings.Join(users, book.semicolon))
 		}
 		text, err := os.ReadFile(book.file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		before, _, found := strings.Cut(string(text), book.head+"\n")
 		if !found {
 			t.Fatalf("%s does not end with the tables", book.file)
 		}
 		fresh := before + b.String()
 		if *rewrite {
-			if err := os.WriteFile(book.file, []byte(fresh), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.WriteFile(book.file, []byte(fresh), 0o600))
 		} else if fresh != string(text) {
 			t.Errorf("the tables of %s are not those of tables.go: run the test with -update", book.file)
 		}

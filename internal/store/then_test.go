@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // rulesThenAsItWas finds the last change of each key up to a moment by looking at
@@ -59,9 +60,7 @@ func TestTheRulesOfAMomentAreWhatAllChangesTell(t *testing.T) {
 			asked := append(slices.Clone(keys[:1+r.IntN(len(keys))]), "https://nobody.example/")
 			at := time.UnixMilli(times[r.IntN(len(times))] + r.Int64N(3) - 1)
 			got, err := s.RulesThen(t.Context(), asked, at)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			var wanted []rules.Change
 			view(t, s, func(ctx context.Context, tx *Tx) (err error) {
 				wanted, err = rulesThenAsItWas(ctx, tx, asked, at)

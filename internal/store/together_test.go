@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // On a busy machine no change of these tests loses its patience.
@@ -101,9 +102,7 @@ func (w *waiting) adds(ctx context.Context, name string, n int) <-chan error {
 func (w *waiting) transactions() (n int) {
 	w.t.Helper()
 	err := w.s.read.QueryRowContext(w.t.Context(), `SELECT COUNT(DISTINCT xmin::text) FROM rules WHERE owner <> 'first'`).Scan(&n)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	return n
 }
 
@@ -348,9 +347,7 @@ func TestChangesGoAloneWhereNothingAnswersThem(t *testing.T) {
 	s.together.deciding = 100 * time.Millisecond
 	w := &waiting{t: t, s: s, book: books([2]*Store{s, s}, nil)[0]}
 	locked, err := s.write.BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer locked.Rollback()
 	if _, err := locked.ExecContext(t.Context(), `LOCK TABLE rule_counts`); err != nil {
 		t.Fatal(err)
@@ -363,9 +360,7 @@ func TestChangesGoAloneWhereNothingAnswersThem(t *testing.T) {
 		})
 	}
 	waitFor(w.t, "three changes to wait for the table, each on a session of its own", func() bool { return sessionsThatWait(w.t, w.s) == 3 })
-	if err := locked.Rollback(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, locked.Rollback())
 	w.all.Wait()
 	for range cap(errs) {
 		if err := <-errs; err != nil {

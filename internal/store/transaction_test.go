@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // writeAll writes something of every kind.
@@ -322,9 +323,7 @@ func conflict(t *testing.T, s *Store, target Target) func() error {
 		}
 	}
 	db, err := sql.Open("sqlite", "file:"+target.Dir+"/qrjump.db?_txlock=immediate&_busy_timeout=0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { db.Close() })
 	return func() error { // the closure that asks holds the one write lock
 		_, err := db.ExecContext(t.Context(), `UPDATE sequences SET value = 99`)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/history"
 	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
@@ -60,9 +61,7 @@ func TestWhatLeavesNoChangeIsGuarded(t *testing.T) {
 		hook := webhooks.Webhook{ID: 7, URL: "https://a.example/", Secret: "sealed", CreatedAt: at}
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, hook) })
 		read, _, err := s.ChangeHead(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		ctx := history.Unchanged(t.Context(), read, history.Name{Key: "7"})
 		send := func() error {
 			return s.UpdateWebhooks(ctx, func(tx webhooks.Tx) error {

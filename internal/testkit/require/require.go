@@ -1,0 +1,26 @@
+// Package require ends a test at once when something it needs is not so.
+package require
+
+import "fmt"
+
+// T is what is needed of a test; *testing.T, *testing.B and *testing.F are.
+type T interface {
+	Helper()
+	Fatal(...any)
+}
+
+// NoError ends the test with the error if there is one. Call it on the test's goroutine.
+func NoError(t T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// NoErrorf is NoError that also says what was done.
+func NoErrorf(t T, err error, format string, args ...any) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(fmt.Sprintf(format, args...)+":", err)
+	}
+}
