@@ -354,6 +354,8 @@ func errorRows() []errorRow {
 		row(85068, "test url is not the sub prefix", addPath, name,
 			as("shop", addPath, rule("https://shop.example/have/", `"debug_url":["https://shop.example/have/1",`+quoted(link)+`]`)))
 	}
+	row(85068, "test url is not the sub prefix", addPath, "another path with the parameters of the rule",
+		as("shop", addPath, rule("https://shop.example/have?id=1", `"debug_url":["https://shop.example/other?id=12"]`)))
 	row(85068, "test url is not the sub prefix", addPath, "on an edit",
 		after(as("shop", addPath, rule("https://shop.example/have/", `"is_edit":1,"debug_url":["https://x.example/"]`)), have))
 	row(85071, "prefix has been added", addPath, "the same again", after(have, have))
@@ -559,6 +561,10 @@ func errorRows() []errorRow {
 	row(76001, "rid not found, please check", ridPath, "of the future", as("shop", ridPath, `{"rid":"ffffffff-00000000-00000000"}`))
 	row(76001, "rid not found, please check", ridPath, "a call of nobody", func(s *servertest.Server) servertest.Answer {
 		rid := ridOf(post(publishPath, "{}")(s))
+		return as("shop", ridPath, fmt.Sprintf(`{"rid":%q}`, rid))(s)
+	})
+	row(76001, "rid not found, please check", ridPath, "an own login", func(s *servertest.Server) servertest.Answer {
+		rid := ridOf(get(sessionPath + "?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=x")(s))
 		return as("shop", ridPath, fmt.Sprintf(`{"rid":%q}`, rid))(s)
 	})
 	row(76004, "rid time is error", ridPath, "of 2021", as("shop", ridPath, `{"rid":"61725984-6126f6f9-040f19c4"}`))

@@ -362,6 +362,8 @@ func TestWhoMaySetARuleWhere(t *testing.T) {
 			errcode.PrefixOwned},
 		{"beside the official example", []set{{"wxb", "https://wx.qq.com/mp?id=123", true}},
 			set{"wxa", "https://wx.qq.com/mp?id=12", false}, errcode.OK},
+		{"another path with the parameters of the official example", []set{{"wxb", "https://wx.qq.com/mp?id=123", true}},
+			set{"wxa", "https://wx.qq.com/other?id=1234", false}, errcode.OK},
 		{"parameters of another's occupied path", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/a?x=1", false},
 			errcode.PrefixOwned},
 		{"what only begins alike", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/ab", false}, errcode.OK},
