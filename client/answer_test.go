@@ -17,6 +17,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/guide/tables"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 type (
@@ -114,14 +115,10 @@ func unreachable(err error) bool {
 // out: each call is answered with as little as its schema allows.
 func TestEveryCallTakesTheLeastThatTheSchemaAllows(t *testing.T) {
 	resp, err := http.Get(start(t) + "/openapi.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	var doc document
-	if err := json.NewDecoder(resp.Body).Decode(&doc); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&doc))
 	least := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		kind, body := doc.least(r.Method, r.URL.Path)

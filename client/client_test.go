@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
@@ -26,9 +27,7 @@ func start(t *testing.T) string {
 func connect(t *testing.T, url string, o client.Options) *client.Client {
 	t.Helper()
 	c, err := client.New(url, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return c
 }
 
@@ -39,9 +38,7 @@ func TestARuleFromAddToDelete(t *testing.T) {
 	c, ctx := connect(t, url+"/", shop), t.Context()
 	check := func(what string, err error) {
 		t.Helper()
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
+		require.NoErrorf(t, err, "%s", what)
 	}
 	token, err := c.Wire.GetToken(ctx)
 	check("token", err)
@@ -150,16 +147,12 @@ func TestTheOperatorsCalls(t *testing.T) {
 	if err != nil || len(rest) != 1 || rest[0].ID != stored[1].ID {
 		t.Errorf("got %+v, %v after the first rule", rest, err)
 	}
-	if err := c.Wire.CreateRule(ctx, client.RuleDraft{Prefix: "https://tea.example/", Path: "p"}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Wire.CreateRule(ctx, client.RuleDraft{Prefix: "https://tea.example/", Path: "p"}))
 	checks, err := c.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: shop.AppID, Limit: 1})
 	if err != nil || len(checks) != 1 || !checks[0].OK || checks[0].Prefix != "https://tea.example/" {
 		t.Errorf("got the checks %+v, %v", checks, err)
 	}
-	if err := c.Settings.Update(ctx, map[string]any{"publish_quota": 7}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Settings.Update(ctx, map[string]any{"publish_quota": 7}))
 	if s, err := c.Settings.Get(ctx); err != nil || string(s["publish_quota"]) != "7" || string(s["rule_limit"]) != "100" {
 		t.Errorf("got the settings %s, %v", s, err)
 	}
@@ -178,16 +171,12 @@ func TestTheOperatorsCalls(t *testing.T) {
 
 func TestHostsAreTrustedAndDenied(t *testing.T) {
 	c, ctx := connect(t, start(t), shop), t.Context()
-	if err := c.Domains.Set(ctx, "bad.example", "denied"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Domains.Set(ctx, "bad.example", "denied"))
 	if list, err := c.Domains.List(ctx); err != nil || len(list) != 1 || list[0].Host != "bad.example" || list[0].Status != "denied" ||
 		list[0].At.IsZero() {
 		t.Errorf("got the hosts %+v, %v", list, err)
 	}
-	if err := c.Domains.Delete(ctx, "bad.example"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Domains.Delete(ctx, "bad.example"))
 	if list, err := c.Domains.List(ctx); err != nil || len(list) != 0 {
 		t.Errorf("got the hosts %+v, %v after forgetting", list, err)
 	}
@@ -196,26 +185,18 @@ func TestHostsAreTrustedAndDenied(t *testing.T) {
 func TestTheEmulatorsCalls(t *testing.T) {
 	c, ctx := connect(t, start(t), shop), t.Context()
 	before, err := c.Emulator.GetClock(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(c.Emulator.Advance(ctx, 36*time.Hour), c.Emulator.FreezeClock(ctx)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, errors.Join(c.Emulator.Advance(ctx, 36*time.Hour), c.Emulator.FreezeClock(ctx)))
 	if after, err := c.Emulator.GetClock(ctx); err != nil || !after.Frozen || after.Now.Sub(before.Now) < 36*time.Hour {
 		t.Errorf("got the clock %+v, %v, from %+v", after, err, before)
 	}
-	if err := c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: 886001, Times: 1}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: 886001, Times: 1}))
 	_, err = c.Wire.GetVerificationFile(ctx)
 	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != 886001 {
 		t.Errorf("got %v, want the fault", err)
 	}
-	if err := c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true,
-		Times: 1}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true,
+		Times: 1}))
 	rule := client.RuleDraft{Prefix: "https://coffee.example/after/", Path: "p", OpenVersion: 3}
 	err = c.Wire.CreateRule(ctx, rule)
 	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != -1 {
@@ -243,9 +224,7 @@ func TestAStreamAnswersInOrderWhileItIsRead(t *testing.T) {
 	}
 	var actions []string
 	for d, err := range c.Scans.ResolveStream(t.Context(), requests) {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		actions = append(actions, d.Action)
 	}
 	if !slices.Equal(actions, []string{client.OpenMiniProgram, client.ShowText, client.OpenURL}) || asked != 3 {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var brand = client.Options{AppID: "wxc0ffee0000000002", Secret: "c0ffee00000000000000000000000002", RateRetries: 5}
@@ -26,9 +27,7 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	c, ctx := connect(t, start(t), brand), t.Context()
 	check := func(what string, err error) {
 		t.Helper()
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
+		require.NoErrorf(t, err, "%s", what)
 	}
 	id, err := c.Wire.ApplyCodes(ctx, 10_000, "order-1")
 	check("apply", err)
@@ -192,9 +191,7 @@ func TestAPackageComesInAnySpellingOfJSON(t *testing.T) {
 func TestATokenIsRenewedBeforeADownload(t *testing.T) {
 	p, err := packages(t, `{"errcode":42001,"errmsg":"expired"}`, `{"buffer":"QUJD"}`).Wire.DownloadCodes(t.Context(), 1,
 		client.CodeRange{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer p.Close()
 	if got, err := io.ReadAll(iotest.OneByteReader(p)); err != nil || string(got) != "QUJD" {
 		t.Errorf("got %q, %v", got, err)
@@ -215,9 +212,7 @@ func TestADownloadThatStandsStillEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := connect(t, "http://stalled.example", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: stalled{}}})
 		p, err := c.Wire.DownloadCodes(t.Context(), 1, client.CodeRange{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer p.Close()
 		time.Sleep(time.Hour) // what the reader takes does not count
 		began := time.Now()
@@ -231,18 +226,12 @@ func TestADownloadThatStandsStillEnds(t *testing.T) {
 func TestRowsSaysWhatIsWrongWithAPackage(t *testing.T) {
 	c := connect(t, start(t), brand)
 	id, err := c.Wire.ApplyCodes(t.Context(), 10_000, "x")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	p, err := c.Wire.DownloadCodes(t.Context(), id, client.CodeRange{From: 0, To: 999})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer p.Close()
 	whole, err := io.ReadAll(p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for name, k := range map[string]struct {
 		pkg, key, fault string
 	}{

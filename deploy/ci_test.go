@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/internal/gateway"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // ciService is a server in a file of deploy/ci, as compose, GitHub and GitLab write it.
@@ -26,9 +27,7 @@ type ciService struct {
 // There is no container here: the files are read as YAML, and what they tell the program is what it takes.
 func TestTheServicesOfCIAskForWhatThereIs(t *testing.T) {
 	page, err := os.ReadFile("../docs/en/commands.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var compose struct{ Services map[string]ciService }
 	var github struct {
 		Jobs map[string]struct{ Services map[string]ciService }
@@ -36,12 +35,8 @@ func TestTheServicesOfCIAskForWhatThereIs(t *testing.T) {
 	var gitlab map[string]struct{ Services []ciService }
 	for name, into := range map[string]any{"compose.yaml": &compose, "github.yml": &github, "gitlab.yml": &gitlab} {
 		text, err := os.ReadFile("ci/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := yaml.Unmarshal(text, into); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+		require.NoError(t, err)
+		require.NoErrorf(t, yaml.Unmarshal(text, into), "%s", name)
 	}
 	own, hub, lab := compose.Services["qrjump"], github.Jobs["test"].Services["qrjump"], gitlab["test"].Services[0]
 	if got := own.Networks.Default.Aliases; !slices.Equal(got, gateway.PlatformNames) {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 	nats "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // composed is what cluster/compose.yaml says of its parts.
@@ -59,9 +61,7 @@ func compose(t *testing.T, text string, variables map[string]string) (c composed
 func clusterFile(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("cluster", name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return string(text)
 }
 
@@ -174,9 +174,7 @@ func TestNATSTakesTheConfigurationOfTheCluster(t *testing.T) {
 			t.Setenv(key, value)
 		}
 		o, err := nats.ProcessConfigFile("cluster/nats.conf")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if address := service.Networks["cluster"].Address; o.ServerName != name || o.Host != address || o.Cluster.Host != address ||
 			o.Password != dotEnv(t)["NATS_PASSWORD"] || !o.SyncAlways || !o.JetStream || len(o.Routes) != 3 {
 			t.Errorf("%s is %s at %s, with others at %s; it flushes always: %v", name, o.ServerName, o.Host, o.Cluster.Host, o.SyncAlways)
@@ -214,15 +212,11 @@ func TestSystemdTakesTheUnitsOfTheCluster(t *testing.T) {
 	}
 	for _, unit := range units {
 		text, err := os.ReadFile(unit)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		// Programs that are not on this machine are no fault of the unit.
 		here := filepath.Join(t.TempDir(), filepath.Base(unit))
 		own := regexp.MustCompile(`(?m)^(Exec\w+=)/\S+`).ReplaceAll(text, []byte("${1}/bin/sh"))
-		if err := os.WriteFile(here, own, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(here, own, 0o644))
 		out, err := exec.Command("systemd-analyze", "--no-pager", "verify", "--man=no", here).CombinedOutput()
 		if err != nil || len(out) > 0 {
 			t.Errorf("%s: %v\n%s", unit, err, out)

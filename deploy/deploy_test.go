@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestUnits_Hardened wants every unit to have an exposure of at most 2.0 of 10.
@@ -62,9 +63,7 @@ accounts: [{appid: shop, kind: mini_program, secret: the-secret-of-shop, certifi
 	// A metric without a value before something happens is on the page that is printed from what a
 	// server registers.
 	page, err := os.ReadFile("../docs/en/metrics.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for line := range strings.Lines(string(page)) {
 		if cells := strings.Split(line, "|"); len(cells) > 4 && strings.HasPrefix(cells[1], " `") {
 			name := strings.Trim(cells[1], " `")
@@ -118,9 +117,7 @@ func TestTheDashboardAndTheAlertsNameMetricsThatAre(t *testing.T) {
 	metrics := exposed(t)
 
 	text, err := os.ReadFile("grafana/qrjump.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var dashboard struct {
 		Panels []struct {
 			ID      int
@@ -128,9 +125,7 @@ func TestTheDashboardAndTheAlertsNameMetricsThatAre(t *testing.T) {
 			Targets []struct{ Expr, LegendFormat string }
 		}
 	}
-	if err := json.Unmarshal(text, &dashboard); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(text, &dashboard))
 	shown := 0
 	for i, p := range dashboard.Panels {
 		if p.ID != i+1 {
@@ -148,9 +143,7 @@ func TestTheDashboardAndTheAlertsNameMetricsThatAre(t *testing.T) {
 	}
 
 	text, err = os.ReadFile("prometheus/alerts.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var alerts struct {
 		Groups []struct {
 			Rules []struct {
@@ -159,9 +152,7 @@ func TestTheDashboardAndTheAlertsNameMetricsThatAre(t *testing.T) {
 			}
 		}
 	}
-	if err := yaml.Unmarshal(text, &alerts); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, yaml.Unmarshal(text, &alerts))
 	rules := 0
 	for _, g := range alerts.Groups {
 		for _, r := range g.Rules {

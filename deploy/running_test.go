@@ -29,6 +29,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/failure"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -86,9 +87,7 @@ func (e *engine) at(address string) string {
 	if e.ports[address] == "" {
 		host := strings.Replace(address[:strings.Index(address, ":")], "10.77.0.", e.network, 1)
 		l, err := net.Listen("tcp", host+":0")
-		if err != nil {
-			e.t.Fatal(err)
-		}
+		require.NoError(e.t, err)
 		e.ports[address] = l.Addr().String()
 		l.Close()
 	}
@@ -118,16 +117,12 @@ func newEngine(t *testing.T) *engine {
 	}
 	// Under /tmp itself: PostgreSQL's user must get there.
 	dir, err := os.MkdirTemp("/tmp", "qrjump-copy-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	e := &engine{t: t, dir: dir, programs: strings.TrimSpace(string(programs)), qrjump: filepath.Join(dir, "qrjump"),
 		parts: map[string]*part{}, ports: map[string]string{}, network: fmt.Sprintf("127.%d.%d.", 1+rand.IntN(254), rand.IntN(256)),
 		secrets: dotEnv(t)}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Chmod(dir, 0o755))
 	build := exec.Command("go", "build", "-o", e.qrjump, "../cmd/qrjump")
 	if said, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, said)
@@ -147,9 +142,7 @@ func (p *part) furnish() {
 	p.t.Helper()
 	check := func(err error) {
 		p.t.Helper()
-		if err != nil {
-			p.t.Fatal(err)
-		}
+		require.NoError(p.t, err)
 	}
 	check(os.MkdirAll(filepath.Join(p.root, "run/postgresql"), 0o755))
 	for _, volume := range p.service.Volumes {
@@ -226,9 +219,7 @@ func (p *part) start() {
 		})
 	}
 	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, err)
 	defer log.Close()
 	cmd := p.command()
 	cmd.Stderr = log
@@ -264,9 +255,7 @@ func (p *part) die() {
 	p.t.Helper()
 	p.running.Signal(syscall.SIGSTOP) // it starts no more of them
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, err)
 	for _, path := range stats {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -350,9 +339,7 @@ func (e *engine) up() map[string]bool {
 	}
 	defer resp.Body.Close()
 	rows, err := csv.NewReader(resp.Body).ReadAll()
-	if err != nil {
-		e.t.Fatal(err)
-	}
+	require.NoError(e.t, err)
 	up := map[string]bool{}
 	for _, row := range rows {
 		if row[1] != "FRONTEND" && row[1] != "BACKEND" && row[17] == "UP" {
@@ -450,9 +437,7 @@ accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]
 rules: [{owner: shop, prefix: "https://shop.example/open/", path: pages/open, published: true}]
 settings: {rate_limit: 0, verification: trust, rule_limit: 1000000}
 `, shop)
-	if err := os.WriteFile(filepath.Join(e.dir, "seed.yaml"), []byte(seed), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(e.dir, "seed.yaml"), []byte(seed), 0o600))
 	for _, name := range []string{"postgres2", "postgres1", "nats1", "nats2", "nats3", "haproxy"} {
 		e.parts[name].start()
 	}
@@ -472,18 +457,14 @@ settings: {rate_limit: 0, verification: trust, rule_limit: 1000000}
 	c := &customers{engine: e}
 	admin := e.secrets["QRJUMP_ADMIN_TOKEN"]
 	var key struct{ Key string }
-	if err := e.call(http.DefaultClient, http.MethodPost, adminPort, "/admin/v1/scan-keys", admin,
-		map[string]any{"name": "app"}, &key); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, e.call(http.DefaultClient, http.MethodPost, adminPort, "/admin/v1/scan-keys", admin,
+		map[string]any{"name": "app"}, &key))
 	c.key = key.Key
 	var token struct {
 		AccessToken string `json:"access_token"`
 	}
-	if err := e.call(http.DefaultClient, http.MethodPost, wirePort, "/cgi-bin/stable_token", "",
-		map[string]any{"grant_type": "client_credential", "appid": "shop", "secret": shop}, &token); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, e.call(http.DefaultClient, http.MethodPost, wirePort, "/cgi-bin/stable_token", "",
+		map[string]any{"grant_type": "client_credential", "appid": "shop", "secret": shop}, &token))
 	c.token = token.AccessToken
 	for _, address := range []string{"10.77.0.11:8081", "10.77.0.12:8081"} {
 		e.until("a node to know the key", func() bool { return c.scan(http.DefaultClient, address) == nil })

@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 	"github.com/qrjump/qrjump/internal/vault"
 )
@@ -41,18 +42,14 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	dir := storetest.Folder(t)
 	s, err := store.Open(t.Context(), store.Target{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	w := &world{t: t, store: s, dir: dir, now: begin}
 	w.Directory = &accounts.Directory{Store: s, Epochs: s.Epochs(), Key: key, Settings: settings.NewLive(settings.Defaults()),
 		Minutes: new(calls.Minutes).Allow, Random: rand.Reader, Now: func() time.Time {
@@ -74,9 +71,7 @@ func (w *world) put(r accounts.Registration) {
 	if r.Kind == "" {
 		r.Kind = accounts.MiniProgram
 	}
-	if err := w.Put(w.t.Context(), r); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, w.Put(w.t.Context(), r))
 }
 
 // mini makes a Mini Program with the secret "secret of APPID".
@@ -95,18 +90,14 @@ func credentials(appid string) accounts.Credentials {
 func (w *world) plain(c accounts.Credentials) accounts.Issued {
 	w.t.Helper()
 	issued, err := w.IssueToken(w.t.Context(), c)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	return issued
 }
 
 func (w *world) stable(c accounts.Credentials, force bool) accounts.Issued {
 	w.t.Helper()
 	issued, err := w.StableToken(w.t.Context(), c, force)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	return issued
 }
 
@@ -141,9 +132,7 @@ func TestAnAccountKeepsWhatIsPermanent(t *testing.T) {
 	w := newWorld(t)
 	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa", Name: "first"}, Secret: "s", MarketcodeKey: "0123456789abcdef"})
 	first, err := w.Get(t.Context(), "wxa")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	same(t, "subject that nobody named", first.Subject, accounts.Company)
 	same(t, "day of creation", first.CreatedAt, begin)
 	if name, content := first.Confirm.Name, first.Confirm.Content; len(name) != 14 || !strings.HasSuffix(name, ".txt") ||
@@ -153,18 +142,14 @@ func TestAnAccountKeepsWhatIsPermanent(t *testing.T) {
 	w.set(begin.Add(time.Hour))
 	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa", Name: "second", Confirm: accounts.ConfirmFile{Name: "mine.txt"}}})
 	second, err := w.Get(t.Context(), "wxa")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	want := first
 	want.Name = "second"
 	same(t, "replaced without secrets", second, want)
 
 	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa"}, Secret: "other"})
 	third, err := w.Get(t.Context(), "wxa")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if third.SecretHash == first.SecretHash || third.MarketcodeKey != first.MarketcodeKey {
 		t.Error("a new secret alone changes the secret alone")
 	}
@@ -174,9 +159,7 @@ func TestWhatCannotBeAnAccountIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.mini("wxmini")
 	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxservice", Kind: accounts.ServiceAccount}})
-	if err := w.PutComponent(t.Context(), accounts.Component{AppID: "wxcomponent"}, "s", "t", aesKey); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.PutComponent(t.Context(), accounts.Component{AppID: "wxcomponent"}, "s", "t", aesKey))
 	for _, c := range []struct {
 		name  string
 		given accounts.Registration
@@ -214,17 +197,13 @@ func TestWhatCannotBeAnAccountIsRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before, err := w.List(t.Context(), "", 100)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			err = w.Put(t.Context(), c.given)
 			if _, ok := errors.AsType[accounts.Invalid](err); !ok || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("error: %v, want one that says %q", err, c.says)
 			}
 			after, err := w.List(t.Context(), "", 100)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			same(t, "accounts after the refusal", after, before)
 		})
 	}
@@ -309,9 +288,7 @@ func TestChangeSavesWhatItsFunctionMadeOrNothing(t *testing.T) {
 		t.Errorf("of nobody: %v", err)
 	}
 	a, err := w.Get(t.Context(), "wxa")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	same(t, "name", a.Name, "new")
 	// Told after a failure, too: an error may hide a commit whose answer was lost.
 	same(t, "told", told, []string{"wxa", "wxa", "wxa", "wxnobody"})
@@ -330,9 +307,7 @@ func TestManyChangesAtOnceLoseNone(t *testing.T) {
 	}
 	wg.Wait()
 	a, err := w.Get(t.Context(), "wxa")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	same(t, "name", a.Name, strings.Repeat("x", 32))
 }
 
@@ -352,17 +327,13 @@ func TestALinkIsMadeAndEnded(t *testing.T) {
 	links := func(want ...string) {
 		t.Helper()
 		got, err := w.Links(t.Context(), "wxs")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		same(t, "links", got, append([]string{}, want...))
 	}
 	links("wxb")
 	w.set(begin.Add(time.Second))
 	for range 2 {
-		if err := w.Link(t.Context(), "wxs", "wxa"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, w.Link(t.Context(), "wxs", "wxa"))
 	}
 	links("wxb", "wxa")
 	for _, c := range [][2]string{{"wxa", "wxb"}, {"wxs", "wxs"}, {"wxs", "wxnobody"}, {"wxnobody", "wxa"}} {
@@ -371,9 +342,7 @@ func TestALinkIsMadeAndEnded(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if err := w.Unlink(t.Context(), "wxs", "wxb"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, w.Unlink(t.Context(), "wxs", "wxb"))
 	}
 	links("wxa")
 	if told < 4 {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // answer is what a token leads to, in one text that can be compared.
@@ -229,9 +230,7 @@ func TestNoTokenPassesAfterItsEndWasAcknowledged(t *testing.T) {
 		for passed.Load() < before+20 && !t.Failed() {
 			runtime.Gosched() // until it is remembered
 		}
-		if err := end(); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, end())
 		l.over.Store(true)
 		if got, _ := answer(w.Directory, t, l.text); got != l.want {
 			t.Fatalf("round %d: %s, not %s", round, got, l.want)
@@ -246,14 +245,11 @@ func TestWhatIsReadDuringAChangeIsNotRemembered(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	text := w.plain(w.mini("wxa")).Text
-	err := w.Store.UpdateAccounts(ctx, func(tx accounts.Tx) error {
+	require.NoError(t, w.Store.UpdateAccounts(ctx, func(tx accounts.Tx) error {
 		w.wantAnswer("before the change is stored", text, works)
 		w.wantAnswer("before the change is stored, remembered", text, works)
 		return tx.DeleteAccount(ctx, "wxa")
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	w.wantAnswer("after it", text, replaced)
 }
 

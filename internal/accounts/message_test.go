@@ -13,36 +13,30 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // service registers a service account with a message URL, and returns a code of it.
 func (w *world) service(address string) accounts.QRCode {
 	w.t.Helper()
 	a := accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, Certified: true, MessageURL: address}
-	if err := w.Put(w.t.Context(), accounts.Registration{Account: a}); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, w.Put(w.t.Context(), accounts.Registration{Account: a}))
 	return must[accounts.QRCode](w.t)(w.CreateQRCode(w.t.Context(), a, accounts.QRDraft{Action: accounts.QRTextForEver, Text: new("x")}))
 }
 
 // scanned is a scan of a code by a user.
 func (w *world) scanned(q accounts.QRCode, user string) {
 	w.t.Helper()
-	if err := w.ScannedCode(w.t.Context(), q.URL(), func(string) string { return user }, w.Now()); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, w.ScannedCode(w.t.Context(), q.URL(), func(string) string { return user }, w.Now()))
 }
 
 // events are those that wait, newest first.
 func (w *world) events() (list []outbox.Row) {
 	w.t.Helper()
-	err := w.store.ViewOutbox(w.t.Context(), func(tx outbox.Tx) (err error) {
+	require.NoError(w.t, w.store.ViewOutbox(w.t.Context(), func(tx outbox.Tx) (err error) {
 		list, err = tx.Rows(w.t.Context(), outbox.Messages, outbox.Query{Limit: 1000})
 		return err
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	}))
 	return list
 }
 

@@ -13,24 +13,21 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // platform makes a third-party platform with the secret "secret of APPID".
 func (w *world) platform(appid, eventURL string, grants ...accounts.Grant) accounts.PlatformCredentials {
 	w.t.Helper()
 	c := accounts.Component{AppID: appid, EventURL: eventURL, Grants: grants}
-	if err := w.PutComponent(w.t.Context(), c, "secret of "+appid, "tok", aesKey); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, w.PutComponent(w.t.Context(), c, "secret of "+appid, "tok", aesKey))
 	return accounts.PlatformCredentials{AppID: appid, Secret: "secret of " + appid, IP: netip.MustParseAddr("203.0.113.1")}
 }
 
 func must[T any](t *testing.T) func(v T, err error) T {
 	return func(v T, err error) T {
 		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return v
 	}
 }
@@ -39,9 +36,7 @@ func must[T any](t *testing.T) func(v T, err error) T {
 func (w *world) agreed(component, appid string, sets ...int) string {
 	w.t.Helper()
 	text, err := w.agree(component, appid, false, sets...)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	return text
 }
 
@@ -59,9 +54,7 @@ func (w *world) setsOf(component, appid string) []int {
 	if code(err) == 61003 {
 		return nil
 	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	return a.Sets
 }
 
@@ -207,9 +200,7 @@ func TestATokenOpensWhatWasGranted(t *testing.T) {
 	caller = must[accounts.Caller](t)(w.Authenticate(ctx, got.Token.Text))
 	same(t, "a set that was taken back", code(caller.Granted(18)), 61007)
 
-	if err := w.Withdraw(ctx, "wxc", "wxa"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.Withdraw(ctx, "wxc", "wxa"))
 	w.wantAnswer("a token whose grant is gone", got.Token.Text, 61003)
 	_, err = w.RefreshAuthorizerToken(ctx, "wxc", "wxa", got.RefreshToken)
 	same(t, "a refresh without a grant", code(err), 61003)
@@ -251,9 +242,7 @@ func TestCodesAreUsedOnceAndByTheirPlatform(t *testing.T) {
 	}
 	invalid("another platform's pre_auth_code", agree("wxd", pre.Text))
 	invalid("no pre_auth_code", agree("wxc", ""))
-	if err := agree("wxc", pre.Text); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, agree("wxc", pre.Text))
 	invalid("a pre_auth_code used twice", agree("wxc", pre.Text))
 	_, err := w.Agree(ctx, accounts.Agreement{Component: "wxc", PreAuthCode: pre.Text, AppID: "wxa"})
 	invalid("nothing", err)
@@ -350,9 +339,7 @@ func TestTwoPlatformsRaceForTheExclusiveSet(t *testing.T) {
 		if len(winners) != 1 {
 			t.Fatalf("round %d: %v have it", round, winners)
 		}
-		if err := w.Withdraw(t.Context(), winners[0], "wxa"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, w.Withdraw(t.Context(), winners[0], "wxa"))
 	}
 }
 
@@ -408,9 +395,7 @@ func TestAListOfAuthorizersHasAnOrderAndABound(t *testing.T) {
 	list := func(offset, count int) (total int, names string) {
 		t.Helper()
 		total, page, err := w.Authorizations(ctx, "wxc", offset, count)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for _, a := range page {
 			names += a.Account.AppID + " "
 		}
@@ -435,26 +420,19 @@ func TestGrantsOfATimeWithoutRefreshTokensGetOne(t *testing.T) {
 	w.mini("wxa")
 	w.mini("wxb")
 	w.platform("wxc", "")
-	err := w.store.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
+	require.NoError(t, w.store.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
 		for _, appid := range []string{"wxa", "wxb"} {
 			if err := tx.PutGrant(context.Background(), "wxc", accounts.Grant{AppID: appid, PermissionSets: []int{33}}); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	for range 2 {
-		if err := w.CompleteGrants(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, w.CompleteGrants(t.Context()))
 	}
 	_, page, err := w.Authorizations(t.Context(), "wxc", 0, 10)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	same(t, "grants", len(page), 2)
 	if page[0].RefreshToken == "" || page[0].RefreshToken == page[1].RefreshToken {
 		t.Error("no refresh tokens of their own")

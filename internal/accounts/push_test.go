@@ -24,6 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -50,17 +51,13 @@ func opened(t *testing.T, appid string, query url.Values, body []byte) (string, 
 		same(t, name, query.Get(name), hex.EncodeToString(sum[:]))
 	}
 	key, err := base64.StdEncoding.DecodeString(aesKey + "=")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	plain, err := base64.StdEncoding.DecodeString(outer.Encrypt)
 	if err != nil || len(plain)%32 != 0 {
 		t.Fatalf("%d bytes, %v", len(plain), err)
 	}
 	block, err := aes.NewCipher(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	cipher.NewCBCDecrypter(block, key[:16]).CryptBlocks(plain, plain)
 	padding := int(plain[len(plain)-1])
 	if padding < 1 || padding > 32 || strings.Trim(string(plain[len(plain)-padding:]), string(plain[len(plain)-1:])) != "" {
@@ -78,9 +75,7 @@ func TestAnEnvelopeIsAsTheContractSays(t *testing.T) {
 	for n := range 200 {
 		message := strings.Repeat("消", n/3) + strings.Repeat("x", n%3)
 		sealed, err := accounts.Envelope{AppID: "wxc", Token: "tok", AESKey: aesKey}.Seal(rand.Reader, at, []byte(message))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		got, _ := opened(t, "wxc", sealed.Query, sealed.Body)
 		same(t, "message", got, message)
 		same(t, "timestamp", sealed.Query.Get("timestamp"), "1800000000")
@@ -123,9 +118,7 @@ func startPusher(t *testing.T, interval time.Duration) *receiver {
 	ctx, stop := context.WithCancel(t.Context())
 	p := sender(r.world, r.PushPolicy(), func(_ context.Context, request outbound.Request) (outbound.Answer, error) {
 		u, err := url.Parse(request.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		s := sent{at: time.Now(), query: u.Query(), fields: map[string]string{}}
 		appid := strings.Trim(u.Path, "/")
 		s.message, s.padding = opened(t, appid, s.query, request.Body)
@@ -135,9 +128,7 @@ func startPusher(t *testing.T, interval time.Duration) *receiver {
 				Text    string `xml:",chardata"`
 			} `xml:",any"`
 		}
-		if err := xml.Unmarshal([]byte(s.message), &inner); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, xml.Unmarshal([]byte(s.message), &inner))
 		for _, e := range inner.Elements {
 			s.fields[e.XMLName.Local] = e.Text
 		}
@@ -205,9 +196,7 @@ func TestTicketsArePushedEveryTenMinutes(t *testing.T) {
 			// Every one of them works.
 			must[accounts.Issued](t)(r.PlatformToken(t.Context(), isv, ticket))
 		}
-		if err := r.StartPushingTickets(t.Context(), isv); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, r.StartPushingTickets(t.Context(), isv))
 		same(t, "at once on request", types(r.take(0)), "component_verify_ticket")
 		same(t, "then after ten minutes", len(r.take(9*time.Minute+50*time.Second)), 0)
 		same(t, "then after ten minutes", len(r.take(15*time.Second)), 1)
@@ -224,9 +213,7 @@ func TestThePaddingIsRightForBothBlockSizes(t *testing.T) {
 			r.platform(appid, "http://isv.example/"+appid)
 			r.agreed(appid, "wxa", 33)
 			r.agreed(appid, "wxa", 34)
-			if err := r.Withdraw(t.Context(), appid, "wxa"); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, r.Withdraw(t.Context(), appid, "wxa"))
 		}
 		got := r.take(3 * time.Second)
 		same(t, "messages", len(got), 4*32)
@@ -269,9 +256,7 @@ func TestEventsTellWhatHappened(t *testing.T) {
 		same(t, "a move", types(got), "updateauthorized authorized")
 		// The code of the update is good.
 		must[accounts.Authorization](t)(r.TradeAuthCode(t.Context(), "wxc", got[0].fields["AuthorizationCode"]))
-		if err := r.Withdraw(t.Context(), "wxd", "wxa"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, r.Withdraw(t.Context(), "wxd", "wxa"))
 		got = r.take(0)
 		same(t, "a withdrawal", types(got), "unauthorized")
 		same(t, "account", got[0].fields["AuthorizerAppid"], "wxa")
@@ -318,9 +303,7 @@ func TestAPushThatFailsIsRepeatedLaterAndLater(t *testing.T) {
 					t.Errorf("a list of pushes shows %s", secret)
 				}
 			}
-			if err := r.Withdraw(t.Context(), "wxc", "wxa"); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, r.Withdraw(t.Context(), "wxc", "wxa"))
 			r.take(time.Minute)
 		}
 	})
@@ -380,9 +363,7 @@ func TestWithoutAnAddressNothingIsSent(t *testing.T) {
 		r.mini("wxa")
 		isv := r.platform("wxc", "")
 		r.agreed("wxc", "wxa", 33)
-		if err := r.StartPushingTickets(t.Context(), isv); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, r.StartPushingTickets(t.Context(), isv))
 		same(t, "pushes", len(r.take(whole.Or(time.Hour, 11*time.Minute))), 0)
 		same(t, "records", len(must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 10))), 0)
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestDraftsOfParametricCodes(t *testing.T) {
@@ -68,9 +69,7 @@ func TestDraftsOfParametricCodes(t *testing.T) {
 // Behaviour(qrcode.ticket).
 func TestTicketsOfParametricCodes(t *testing.T) {
 	q := QRCode{CreatedAt: time.Unix(1_700_000_000, 0), ExpiresAt: time.Unix(1_700_000_030, 0)}
-	if err := q.draw(bytes.NewReader(bytes.Repeat([]byte{0xfb}, 19))); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, q.draw(bytes.NewReader(bytes.Repeat([]byte{0xfb}, 19))))
 	if len(q.Ticket) != 96 || !strings.HasPrefix(q.Ticket, "gQ") || strings.Trim(q.Ticket, alphanumeric+"-_") != "" {
 		t.Errorf("ticket %s", q.Ticket)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -47,9 +48,7 @@ func (s *shelf) DeleteScanKey(_ context.Context, name string) error {
 func newKeys(t *testing.T, s *shelf) *ScanKeys {
 	t.Helper()
 	key, err := vault.NewKey(make([]byte, vault.KeySize))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return &ScanKeys{Store: s, Vault: key, Now: time.Now, Random: rand.Reader}
 }
 
@@ -57,9 +56,7 @@ func TestKeysAreCheckedInMemory(t *testing.T) {
 	s := &shelf{}
 	one, other := newKeys(t, s), newKeys(t, s) // two nodes
 	text, err := one.Create(t.Context(), "app", "ns")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	opens := func(k *ScanKeys, text, namespace string) {
 		t.Helper()
 		got, err := k.Check(t.Context(), text)
@@ -81,22 +78,16 @@ func TestKeysAreCheckedInMemory(t *testing.T) {
 	// A key of the same name replaces it, at once here, and elsewhere with the
 	// next Load.
 	second, err := one.Create(t.Context(), "app", "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	opens(one, text, "")
 	opens(one, second, DefaultNamespace)
 	opens(other, text, "ns")
-	if err := other.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, other.Load(t.Context()))
 	opens(other, text, "")
 	opens(other, second, DefaultNamespace)
 	// While the store is away keys go on, but one that ended does not.
 	third, err := one.Create(t.Context(), "third", "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	s.away = errors.New("away")
 	if err := one.Load(t.Context()); !errors.Is(err, s.away) {
 		t.Errorf("a Load: %v", err)
@@ -124,15 +115,11 @@ func TestAKeyThatEndedOpensNothing(t *testing.T) {
 	}
 	for range 200 {
 		text, err := k.Create(t.Context(), "app", "")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if _, err := k.Check(t.Context(), text); err != nil {
 			t.Fatal("a new key:", err)
 		}
-		if err := k.Delete(t.Context(), "app"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, k.Delete(t.Context(), "app"))
 		if _, err := k.Check(t.Context(), text); !errors.Is(err, ErrNoScanKey) {
 			t.Fatal("a key that ended:", err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -60,17 +61,11 @@ func TestACopyOfTheDatabaseHoldsNoSecret(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	dataKey, err := vault.NewSecret(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	masterKey, err := vault.NewSecret(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	master, err := vault.NewKey(masterKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if w.Key, err = vault.NewKey(dataKey); err != nil {
 		t.Fatal(err)
 	}
@@ -108,23 +103,17 @@ func TestACopyOfTheDatabaseHoldsNoSecret(t *testing.T) {
 	keep("the replaced secret", oldSecret)
 	keep("the replacing secret", "the-secret-that-came-after")
 	component := accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxa", PermissionSets: []int{18}}}}
-	if err := w.PutComponent(ctx, component, "component-secret-0003", "component-message-token", aesKey); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.PutComponent(ctx, component, "component-secret-0003", "component-message-token", aesKey))
 	keep("component secret", "component-secret-0003")
 	keep("message token", "component-message-token")
 	keep("EncodingAESKey", aesKey)
 	raw, err := base64.StdEncoding.DecodeString(aesKey + "=")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	keep("EncodingAESKey, its bytes", string(raw))
 	keys := accounts.ScanKeys{Store: w.store, Vault: w.Key, Now: w.Now, Random: rand.Reader}
 	for _, name := range []string{"phone", "phone", "other"} {
 		text, err := keys.Create(ctx, name, "")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		keep("a scan key of "+name+" "+hex.EncodeToString([]byte{byte(len(secrets))}), text)
 	}
 	if len(secrets) < 25 {
@@ -142,9 +131,7 @@ func TestACopyOfTheDatabaseHoldsNoSecret(t *testing.T) {
 		dump = append(append(dump, b...), 0)
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if !files["qrjump.db"] || !files["qrjump.db-wal"] {
 		t.Fatalf("read %v, want the database and its log", files)
 	}
@@ -164,16 +151,12 @@ func TestACopyOfTheDatabaseHoldsNoSecret(t *testing.T) {
 func (w *world) swap(table, column, key, a, b string) {
 	w.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, "qrjump.db")+"?_busy_timeout=10000")
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	defer db.Close()
 	var values [2]string
 	for i, row := range []string{b, a} {
-		if err := db.QueryRowContext(w.t.Context(), `SELECT `+column+` FROM `+table+` WHERE `+key+` = $1`,
-			row).Scan(&values[i]); err != nil {
-			w.t.Fatal(err)
-		}
+		require.NoError(w.t, db.QueryRowContext(w.t.Context(), `SELECT `+column+` FROM `+table+` WHERE `+key+` = $1`,
+			row).Scan(&values[i]))
 	}
 	for i, row := range []string{a, b} {
 		if _, err := db.ExecContext(w.t.Context(), `UPDATE `+table+` SET `+column+` = $1 WHERE `+key+` = $2`, values[i], row); err != nil {
@@ -216,9 +199,7 @@ func TestSealedKeysOpenInTheirRowAndColumnOnly(t *testing.T) {
 		w.put(accounts.Registration{Account: accounts.Account{AppID: appid}, MarketcodeKey: "0123456789abcd" + appid[1:]})
 	}
 	for _, appid := range []string{"wxc", "wxd"} {
-		if err := w.PutComponent(ctx, accounts.Component{AppID: appid}, "s", "token of "+appid, aesKey); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, w.PutComponent(ctx, accounts.Component{AppID: appid}, "s", "token of "+appid, aesKey))
 	}
 	places := map[string]string{} // place -> sealed
 	err := w.store.ViewAccounts(ctx, func(tx accounts.Tx) error {
@@ -239,9 +220,7 @@ func TestSealedKeysOpenInTheirRowAndColumnOnly(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for place := range places {
 		for from, sealed := range places {
 			secret, err := w.Key.Open(place, sealed)

@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const (
@@ -52,9 +53,7 @@ func TestATokenWorksForTwoHours(t *testing.T) {
 		t.Errorf("the token %q has not the shape of a live one", a.Text)
 	}
 	caller, err := w.Authenticate(t.Context(), a.Text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	same(t, "caller", caller.AppID, "wxa")
 	for _, moment := range []time.Duration{0, accounts.TokenOverlap, accounts.TokenLife} {
 		around(moment, func(since time.Duration) {
@@ -162,9 +161,7 @@ func TestATokenOfAnAccountThatIsGoneIsUnknown(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	text := w.plain(c).Text
-	if err := w.store.UpdateAccounts(t.Context(), func(tx accounts.Tx) error { return tx.DeleteAccount(t.Context(), "wxa") }); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.store.UpdateAccounts(t.Context(), func(tx accounts.Tx) error { return tx.DeleteAccount(t.Context(), "wxa") }))
 	w.wantAnswer("its token", text, replaced)
 	if _, err := w.IssueToken(t.Context(), c); code(err) != 40013 {
 		t.Errorf("another token: %v", err)
@@ -305,16 +302,14 @@ func TestTwoThousandTokensADay(t *testing.T) {
 	w.set(midnight.Add(-time.Hour))
 	// The first 1,998 in one go.
 	day := settings.Defaults().Day(midnight.Add(-time.Hour))
-	if err := w.store.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
+	require.NoError(t, w.store.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
 		for range 1998 {
 			if _, err := tx.AddCount(t.Context(), "wxa", "/cgi-bin/token", day); err != nil {
 				return err
 			}
 		}
 		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
+	}))
 	w.plain(c)
 	last := w.plain(c)
 	around(0, func(since time.Duration) {
@@ -416,9 +411,7 @@ func TestTheOperatorGetsTheStableTokenWithoutTheSecret(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	got, err := w.OperatorToken(t.Context(), "wxa")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	same(t, "the token of the account", w.stable(c, false), got)
 	if _, err := w.OperatorToken(t.Context(), "wxnobody"); err == nil {
 		t.Error("nobody has a token")
@@ -430,9 +423,7 @@ func TestTheOrderOfFaultsOfATokenCall(t *testing.T) {
 	w := newWorld(t)
 	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa", SecretFrozen: true, IPAllowlist: []string{"10.0.0.0/8"}},
 		Secret: "right"})
-	if err := w.PutComponent(t.Context(), accounts.Component{AppID: "wxc"}, "right", "t", aesKey); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.PutComponent(t.Context(), accounts.Component{AppID: "wxc"}, "right", "t", aesKey))
 	outside, inside := netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("::ffff:10.1.2.3")
 	const cc = "client_credential"
 	long := strings.Repeat("x", 257)
@@ -560,13 +551,11 @@ func TestManyStableCallsAtOnceGetOneToken(t *testing.T) {
 	w.set(begin.Add(accounts.TokenLife))
 	forced := distinct(fetchAtOnce(t, 32, fetch(true)))
 	same(t, "tokens of the forced refresh", len(forced), 1)
-	if err := w.store.ViewAccounts(t.Context(), func(tx accounts.Tx) error {
+	require.NoError(t, w.store.ViewAccounts(t.Context(), func(tx accounts.Tx) error {
 		n, err := tx.Count(t.Context(), "wxa", "/cgi-bin/stable_token force", settings.Defaults().Day(begin))
 		same(t, "forced refreshes that count", n, 1)
 		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
+	}))
 }
 
 func TestOfManyPlainTokensOnlyTheLastOutlivesTheOverlap(t *testing.T) {

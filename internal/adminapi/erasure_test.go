@@ -11,14 +11,13 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func scanAs(t *testing.T, s *servertest.Server, user, text string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]string{"text": text, "user": user})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if a := s.Do("POST", "/scan/v1/resolve", string(body)); a.Status != 200 {
 		t.Fatal(a.Body)
 	}
@@ -29,21 +28,15 @@ func tables(t *testing.T, s *servertest.Server, text string) (with []string) {
 	t.Helper()
 	a := call(t, s, "POST", "/export", `{"passphrase":"correct horse battery"}`)
 	z, err := gzip.NewReader(strings.NewReader(a.Body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for members := tar.NewReader(z); ; {
 		h, err := members.Next()
 		if err == io.EOF {
 			return with
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		b, err := io.ReadAll(members)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if strings.Contains(strings.ToUpper(string(b)), strings.ToUpper(text)) {
 			with = append(with, h.Name)
 		}

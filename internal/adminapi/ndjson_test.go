@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func bring(s *servertest.Server, path, text string) servertest.Answer {
@@ -182,21 +183,15 @@ func TestImportOfABodyThatBreaksOff(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop, Data: dir})
 	before := rulesNow(s)
 	u, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	conn, err := net.Dial("tcp", u.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer conn.Close()
 	line := ruleOf("shop", "https://half.example/") + "\n"
 	fmt.Fprintf(conn,
 		"POST /admin/v1/import/rules HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n%s", u.Host,
 		2*len(line), line)
-	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
 	status, _ := bufio.NewReader(conn).ReadString('\n')
 	_, _ = io.Copy(io.Discard, conn)
 	if !strings.Contains(status, " 400 ") {
@@ -206,9 +201,7 @@ func TestImportOfABodyThatBreaksOff(t *testing.T) {
 		t.Errorf("loaded by halves:\n%s", now)
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".import") {
 			t.Errorf("%s stayed behind", e.Name())

@@ -13,6 +13,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const cafe = `
@@ -32,9 +33,7 @@ func scans(t *testing.T, s *servertest.Server, texts ...string) (ids []string) {
 			ID string `json:"scan_id"`
 		}
 		body, err := json.Marshal(map[string]any{"text": text, "user": fmt.Sprintf("u%d", i%3), "ip": "203.0.113.77", "client": "=app/1"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		s.Do("POST", "/scan/v1/resolve", string(body)).JSON(t, &d)
 		if d.ID == "" {
 			t.Fatalf("the scan of %s has no id", text)
@@ -245,9 +244,7 @@ func TestAnExportIsWhole(t *testing.T) {
 		t.Error(a.Header)
 	}
 	lines, err := csv.NewReader(strings.NewReader(a.Body)).ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if len(lines) != 4 || lines[1][0] != ids[0] || lines[3][0] != ids[2] || lines[0][4] != "client" || lines[1][4] != "'=app/1" {
 		t.Errorf("%v", lines)
 	}
@@ -257,9 +254,7 @@ func TestAnExportIsWhole(t *testing.T) {
 		At   time.Time `parquet:"at,timestamp(millisecond)"`
 		Text string    `parquet:"text"`
 	}](bytes.NewReader([]byte(a.Body)), int64(len(a.Body)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if len(rows) != 3 || rows[1].ID != ids[1] || !rows[1].At.Equal(servertest.Began) || rows[1].Text != "https://nobody.example/=2" {
 		t.Errorf("%+v", rows)
 	}
@@ -315,9 +310,7 @@ func TestACopiedCodeRaisesOneAlarm(t *testing.T) {
 		t.Helper()
 		body, err := json.Marshal(map[string]any{"text": codeText(t, s, batch, index), "user": fmt.Sprint("u", user),
 			"ip": fmt.Sprintf("10.%d.0.1", user)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if a := s.Do("POST", "/scan/v1/resolve", string(body)); !strings.Contains(a.Body, `"code_index"`) {
 			t.Fatal(a.Body)
 		}

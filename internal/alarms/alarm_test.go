@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/stats/calendar"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -271,9 +272,7 @@ func TestAlarmsOnCodesWhoseTruthIsKnown(t *testing.T) {
 	}
 	const file, begin, end = "../../docs/alarms.md", "<!-- tables: make bench-alarms -->\n", "\n<!-- end of tables -->"
 	page, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	before, rest, found := strings.Cut(string(page), begin)
 	_, after, closed := strings.Cut(rest, end)
 	if !found || !closed {
@@ -293,9 +292,7 @@ func sameTables(t *testing.T, file, before, tables, after string) {
 	switch {
 	case fresh == string(page):
 	case *update:
-		if err := os.WriteFile(file, []byte(fresh), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(file, []byte(fresh), 0o644))
 	default:
 		t.Errorf("the tables of %s are not what the code does: make bench-alarms", file)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/stats/recount"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
@@ -60,12 +61,8 @@ func twoNodes(t *testing.T, s *store.Store) *nodes {
 
 func (n *nodes) count(by *stats.Counter, events []ledger.Event) {
 	n.t.Helper()
-	if err := n.log.Append(n.t.Context(), events); err != nil {
-		n.t.Fatal(err)
-	}
-	if err := by.CatchUp(n.t.Context()); err != nil {
-		n.t.Fatal(err)
-	}
+	require.NoError(n.t, n.log.Append(n.t.Context(), events))
+	require.NoError(n.t, by.CatchUp(n.t.Context()))
 }
 
 // stands is the number of the alarm that stands for a code by what each node says; 0 = none.
@@ -148,9 +145,7 @@ func TestABatchHasAThresholdOfItsOwn(t *testing.T) {
 		n := twoNodes(t, s)
 		set := func(batch int64, score *int64) {
 			t.Helper()
-			if err := n.b.Alarms.SetThreshold(t.Context(), batch, score); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, n.b.Alarms.SetThreshold(t.Context(), batch, score))
 		}
 		stands := func(what string, c *crowd, want bool) {
 			t.Helper()
@@ -191,19 +186,13 @@ func TestAReplaySaysWhatAThresholdGives(t *testing.T) {
 		n.now = began.Add(time.Hour)
 		for _, threshold := range []int64{100, 120, 60} {
 			counted, err := n.b.Reached(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			r, err := n.b.Alarms.Replay(t.Context(), counted, 7, threshold)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			want, still := 0, int64(0)
 			for i := range int64(23) { // 88 days ago at most
 				one, err := n.a.Alarms.Code(t.Context(), alarms.CodeName{Batch: 7, Index: i})
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				if int64(one.Score()) >= threshold {
 					if want++; i == 22 {
 						still = 1
@@ -222,9 +211,7 @@ func TestAReplaySaysWhatAThresholdGives(t *testing.T) {
 				if err == nil {
 					_, err = n.a.Alarms.Dismiss(t.Context(), a.ID, "eve", "a campaign")
 				}
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 			}
 		}
 	})
@@ -300,9 +287,7 @@ func TestTheAlarmOfACodeIsFoundWhetherSeenOrNot(t *testing.T) {
 			_, _, err := tx.AddAlarm(ctx, alarms.Alarm{Kind: alarms.Copied, CodeName: name, Scan: "s", Score: 120})
 			return err
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for _, seen := range []string{"", "eve"} {
 			if a, err := c.Alarm(t.Context(), name); err != nil || a.CodeName != name || a.SeenBy != seen {
 				t.Errorf("the alarm, seen by %q: %+v, %v", seen, a, err)
@@ -338,9 +323,7 @@ func TestAlarmsAreListedFromEitherEnd(t *testing.T) {
 		if err == nil {
 			_, err = c.Dismiss(t.Context(), 4, "eve", "a fair")
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for want, q := range map[string]alarms.Query{"[4 3]": {Newest: true, Limit: 2}, "[2 1]": {Newest: true, Before: 3, Limit: 9},
 			"[2]": {After: 1, Before: 3, Limit: 9}, "[3 2]": {Newest: true, Open: true, Limit: 9}} {
 			list, err := c.Alarms(t.Context(), q)

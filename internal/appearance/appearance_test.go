@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // WCAG 2.2, 1.4.3: text stands out from its ground by 4.5.
@@ -48,9 +49,7 @@ func TestWhatCannotBeOnAPageIsRefused(t *testing.T) {
 	long := strings.Repeat("x", MaxText+1)
 	good := Appearance{Accent: "#0b6b45", Help: "https://help.example/q?a=b#c", Texts: map[Language]Texts{
 		English: {App: "Coffee", Landing: strings.Repeat("x", MaxText)}, Chinese: {Code: strings.Repeat("咖", MaxText)}}}
-	if err := good.Validate(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, good.Validate())
 	for name, c := range map[string]struct {
 		field string
 		bad   Appearance
@@ -100,9 +99,7 @@ func encoded(t *testing.T, m image.Image, format string) []byte {
 	} else {
 		err = png.Encode(&b, m)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return b.Bytes()
 }
 

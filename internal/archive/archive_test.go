@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/qrjump/qrjump/internal/archive"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const passphrase = "twelve chars"
@@ -55,9 +56,7 @@ var some = tables{"accounts": `{"appid":"wx1"}` + "\n" + `{"appid":"wx2"}` + "\n
 func write(t *testing.T, c archive.Contents) []byte {
 	t.Helper()
 	p, err := archive.Pack(t.Context(), t.TempDir(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer p.Close()
 	var b bytes.Buffer
 	if n, err := p.WriteTo(&b); err != nil || n != int64(b.Len()) {
@@ -76,17 +75,13 @@ func open(b []byte) (*archive.Archive, error) {
 
 func TestWhatGoesInComesOut(t *testing.T) {
 	a, err := open(write(t, contents(some)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	got := tables{}
-	if err := a.EachTable(func(name string, rows io.Reader) error {
+	require.NoError(t, a.EachTable(func(name string, rows io.Reader) error {
 		b, err := io.ReadAll(rows)
 		got[name] = string(b)
 		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
+	}))
 	if diff := cmp.Diff(some, got); diff != "" {
 		t.Error(diff)
 	}
@@ -140,15 +135,11 @@ func TestAChangeOfAnyByteIsRefused(t *testing.T) {
 
 func TestTwoArchivesOfOneStateDifferInWhatIsRandomAlone(t *testing.T) {
 	one, err := open(write(t, contents(some)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	later := contents(some)
 	later.CreatedAt = later.CreatedAt.Add(time.Hour)
 	two, err := open(write(t, later))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if diff := cmp.Diff(one.Manifest.Tables(), two.Manifest.Tables()); diff != "" {
 		t.Error(diff)
 	}
@@ -158,13 +149,9 @@ func TestTwoArchivesOfOneStateDifferInWhatIsRandomAlone(t *testing.T) {
 func TestOtherTablesBesideTheSameKeysAreRefused(t *testing.T) {
 	one, other := write(t, contents(some)), contents(tables{"accounts": `{"appid":"mine"}` + "\n"})
 	a, err := open(one)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	b, err := open(write(t, other))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	archive.SwapKeys(a, b)
 	if _, err := b.Keys(passphrase); !errors.Is(err, archive.ErrDamaged) {
 		t.Error(err)
@@ -220,9 +207,7 @@ func TestTarReadsIt(t *testing.T) {
 		t.Skip("there is no tar")
 	}
 	file := filepath.Join(t.TempDir(), "a.tar.gz")
-	if err := os.WriteFile(file, write(t, contents(some)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, write(t, contents(some)), 0o600))
 	out, err := exec.Command("tar", "xzOf", file, "tables/accounts.ndjson").CombinedOutput()
 	if err != nil || string(out) != some["accounts"] {
 		t.Errorf("%v %s", err, out)
@@ -274,26 +259,20 @@ func TestTablesOfEverySize(t *testing.T) {
 	}
 	b := write(t, contents(all))
 	a, err := open(b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	got := tables{}
-	if err := a.EachTable(func(name string, rows io.Reader) error {
+	require.NoError(t, a.EachTable(func(name string, rows io.Reader) error {
 		b, err := io.ReadAll(rows)
 		got[name] = string(b)
 		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
+	}))
 	for name, want := range all {
 		if got[name] != want {
 			t.Errorf("%s: %d bytes became %d others", name, len(want), len(got[name]))
 		}
 	}
 	r, err := gzip.NewReader(bytes.NewReader(b)) // both of them, as everybody reads it
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		t.Error(err)
 	}
@@ -339,9 +318,7 @@ func TestMemoryDoesNotGrowWithTheState(t *testing.T) {
 			c := contents(nil)
 			c.Tables = big
 			p, err := archive.Pack(b.Context(), dir, c)
-			if err != nil {
-				b.Fatal(err)
-			}
+			require.NoError(b, err)
 			if _, err = p.WriteTo(io.Discard); errors.Join(err, p.Close()) != nil {
 				b.Fatal(err)
 			}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/rowtest"
 )
 
@@ -21,9 +22,7 @@ func TestRowsAreWhole(t *testing.T) {
 	contract := map[string]string{}
 	for _, name := range []string{"rules", "marketcode", "clients"} {
 		text, err := os.ReadFile("../../docs/contract/" + name + ".md")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		contract[name] = string(text)
 	}
 	form, date := regexp.MustCompile(`^[a-z]+(\.[a-z_]+)+$`), regexp.MustCompile(`^20\d\d(-\d\d(-\d\d)?)?$`)
@@ -86,9 +85,7 @@ func TestDeviationsAreWhole(t *testing.T) {
 func TestEveryRowHasADecisionPoint(t *testing.T) {
 	t.Parallel()
 	named, err := rowtest.Read("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, fault := range named.Faults {
 		t.Error(fault)
 	}

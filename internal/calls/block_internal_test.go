@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // whole is a call with every field set, and texts that JSON writes in another way.
@@ -28,9 +30,7 @@ func TestACallIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
 		var want bytes.Buffer
 		out := json.NewEncoder(&want)
 		out.SetEscapeHTML(false)
-		if err := out.Encode(c); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, out.Encode(c))
 		got := string(c.appendJSON(nil)) + "\n"
 		// A tab, a return and what no keyboard has may be written by their numbers.
 		same := strings.NewReplacer(`\t`, `\u0009`, `\r`, `\u000d`, `\b`, `\u0008`, `\f`, `\u000c`)

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/calls"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // memory is a store that keeps what it is given and can be told to fail or to
@@ -139,18 +140,14 @@ func record(b *calls.Book, from, to int) {
 func used(t *testing.T, b *calls.Book, path string) int {
 	t.Helper()
 	q, err := b.Quota(t.Context(), "wxa", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return q.Used
 }
 
 func TestACountCostsNoWrite(t *testing.T) {
 	b, m := newBook()
 	for range 1000 {
-		if err := b.Spend(t.Context(), "wxa", "/a"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
 	}
 	record(b, 0, 500)
 	if m.writes != 0 {
@@ -159,9 +156,7 @@ func TestACountCostsNoWrite(t *testing.T) {
 	if got := used(t, b, "/a"); got != 1000 {
 		t.Errorf("%d are counted before they are written", got)
 	}
-	if err := b.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, b.Flush(t.Context()))
 	if m.writes != 2 || len(m.calls) != 500 || len(m.blocks) != 1 {
 		t.Errorf("%d writes, %d calls in %d rows of the log; want one for the counts and one for the log, of one row", m.writes, len(m.calls),
 			len(m.blocks))
@@ -209,17 +204,11 @@ func TestAQuotaIsReadOnceByAProcessThatIsAlone(t *testing.T) {
 		}
 		reads("the first", "/a", 1, 0)
 		reads("the second", "/a", again, 0)
-		if err := b.Spend(t.Context(), "wxa", "/a"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
 		reads("after a call", "/a", again, 1)
-		if err := b.Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, b.Flush(t.Context()))
 		reads("after a write", "/a", again, 1)
-		if err := b.Clear(t.Context(), "wxa", "/a"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, b.Clear(t.Context(), "wxa", "/a"))
 		reads("after a clear", "/a", 1, 0)
 		reads("the first", "/exact", 1, 0)
 		reads("the second", "/exact", 1, 0)
@@ -231,9 +220,7 @@ func TestAWriteThatFails(t *testing.T) {
 	b, m := newBook()
 	spend := func(n int) {
 		for range n {
-			if err := b.Spend(t.Context(), "wxa", "/a"); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
 		}
 	}
 	m.broken = errors.New("the disk is full")
@@ -251,9 +238,7 @@ func TestAWriteThatFails(t *testing.T) {
 		t.Errorf("a call that waits: %+v, %v", c, err)
 	}
 	m.broken = nil
-	if err := b.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, b.Flush(t.Context()))
 	if got := used(t, b, "/a"); got != 10 || len(m.calls) != 10 || b.Waiting() != 0 || b.Dropped() != 0 {
 		t.Errorf("afterwards %d counted, %d in the log, %d waiting, %d dropped", got, len(m.calls), b.Waiting(), b.Dropped())
 	}
@@ -276,9 +261,7 @@ func TestTheOldestWaitingAreDropped(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, b.Flush(t.Context()))
 	// Those that were being written when they were dropped from the queue may be there.
 	have := map[string]bool{}
 	for _, c := range m.calls {
@@ -339,33 +322,21 @@ func TestNothingComesBackAfterAClear(t *testing.T) {
 	b, m := newBook()
 	for range 3 {
 		for _, path := range []string{"/a", "/b"} {
-			if err := b.Spend(t.Context(), "wxa", path); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, b.Spend(t.Context(), "wxa", path))
 		}
 		if used(t, b, "/b")%2 == 0 {
-			if err := b.Flush(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, b.Flush(t.Context()))
 		}
 	}
-	if err := b.Clear(t.Context(), "wxa", "/a"); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Spend(t.Context(), "wxa", "/a"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, b.Clear(t.Context(), "wxa", "/a"))
+	require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
 	for range 2 {
 		if a, other := used(t, b, "/a"), used(t, b, "/b"); a != 1 || other != 3 {
 			t.Errorf("after the clear of one %d and %d", a, other)
 		}
-		if err := b.Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, b.Flush(t.Context()))
 	}
-	if err := b.Reset(func() error { m.counts, m.blocks, m.calls = map[string]int{}, nil, nil; return nil }); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, b.Reset(func() error { m.counts, m.blocks, m.calls = map[string]int{}, nil, nil; return nil }))
 	if used(t, b, "/a") != 0 || used(t, b, "/b") != 0 {
 		t.Error("a reset left something")
 	}
@@ -377,12 +348,8 @@ func TestAClearThatMayHaveHappened(t *testing.T) {
 	b.Alone = true
 	spent := func() {
 		t.Helper()
-		if err := b.Spend(t.Context(), "wxa", "/a"); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
+		require.NoError(t, b.Flush(t.Context()))
 		if n := used(t, b, "/a"); n != 1 {
 			t.Fatalf("%d calls, want 1", n)
 		}
@@ -445,9 +412,7 @@ func TestRunWritesWithinTheWindow(t *testing.T) {
 func TestATextThatNoDatabaseTakes(t *testing.T) {
 	b, m := newBook()
 	b.Record(calls.Call{RID: rid(1), Request: "a\x00b\xff", Response: string(make([]byte, 2*calls.MaxText)), Query: "\xed\xa0\x80"})
-	if err := b.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, b.Flush(t.Context()))
 	c := m.calls[0]
 	if c.Request != "a\uFFFDb\uFFFD" || len(c.Response) > 4*calls.MaxText || c.Query != "\uFFFD" {
 		t.Errorf("%.80q %.80q %q", c.Request, c.Response, c.Query)
@@ -490,9 +455,7 @@ func BenchmarkSpend(b *testing.B) {
 	s.DailyLimits = settings.Limits{"/a": 1_000_000_000}
 	book.Settings.Set(s)
 	for b.Loop() {
-		if err := book.Spend(b.Context(), "wxa", "/a"); err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, book.Spend(b.Context(), "wxa", "/a"))
 	}
 }
 

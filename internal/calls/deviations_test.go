@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/calls"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func noted(rows ...behaviour.Row) *behaviour.Notes {
@@ -68,17 +69,13 @@ func TestDeviationsWaitForTheStore(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	b.Deviate("wxa", "/a", rid(3), now, noted(behaviour.WireNumberText))
-	if err := b.Reset(func() error { m.deviations = nil; return nil }); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, b.Reset(func() error { m.deviations = nil; return nil }))
 	if list, err := b.Deviations(t.Context(), ""); err != nil || list != nil {
 		t.Errorf("after a reset %v, %v", list, err)
 	}
 	b.Deviate("wxa", "/a", rid(4), now, noted(behaviour.WireNumberText))
 	b.Deviate("wxb", "/a", rid(5), now, noted(behaviour.WireNumberText))
-	if err := b.ForgetDeviations(t.Context(), "wxa"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, b.ForgetDeviations(t.Context(), "wxa"))
 	if list, err := b.Deviations(t.Context(), ""); err != nil || len(list) != 1 || list[0].Account != "wxb" {
 		t.Errorf("after those of wxa were removed %v, %v", list, err)
 	}

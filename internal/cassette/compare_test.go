@@ -19,6 +19,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/cassette"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // planted is a difference of another server: the nth call of an endpoint is answered
@@ -260,12 +261,8 @@ func TestKeepAddsWhatNobodyHasShown(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"answers.ndjson", "differences.ndjson"} {
 		text, err := os.ReadFile(filepath.Join("../../docs/contract/seen", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
 	}
 	const line = `{"at":"2026-01-15T02:00:00Z","method":"POST","path":"%s","query":{"access_token":"{token:1:130}"},"request":{"get_type":0},` +
 		`"status":200,"answer":{"errcode":%d,"errmsg":"%s rid: {rid:2:26}"}}` + "\n"
@@ -282,9 +279,7 @@ func TestKeepAddsWhatNobodyHasShown(t *testing.T) {
 	}
 	last := func(name string, n int) (list []string) {
 		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		all := strings.Split(strings.TrimSpace(string(text)), "\n")
 		return all[len(all)-n:]
 	}
@@ -364,9 +359,7 @@ func TestReplaySaysWhatItWasNotAsked(t *testing.T) {
 		`{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","query":{"appid":"{appid:1:18}"},"fault":"the upstream cannot be reached"}` + "\n"
 	ask := func(base, method, path, body string) string {
 		req, err := http.NewRequest(method, base+path, bytes.NewReader([]byte(body)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
 		if err != nil {
 			return "no answer"

@@ -14,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/cassette"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // platformTown is theTown with a platform that three accounts had authorised, whose
@@ -202,9 +203,7 @@ func TestAnAnswerIsPassedOnAsItComes(t *testing.T) {
 	t.Cleanup(upstream.Close)
 	proxy, _, out := record(t, upstream.URL, time.Now)
 	resp, err := http.Get(proxy + "/cgi-bin/token")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	for _, want := range []string{"first ", "second ", "third"} {
 		got := make([]byte, len(want))

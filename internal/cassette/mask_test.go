@@ -19,6 +19,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var update = flag.Bool("update", false, "rewrite words.txt")
@@ -28,9 +30,7 @@ var update = flag.Bool("update", false, "rewrite words.txt")
 func TestWordsAreThoseOfTheContract(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../docs/contract/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	more, err := filepath.Glob("../../docs/contract/seen/*")
 	if err != nil || len(files) == 0 || len(more) == 0 {
 		t.Fatal(files, more, err)
@@ -38,9 +38,7 @@ func TestWordsAreThoseOfTheContract(t *testing.T) {
 	words := map[string]bool{}
 	for _, name := range append(files, more...) {
 		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for _, run := range regexp.MustCompile(`[A-Za-z0-9_-]+`).FindAllString(string(text), -1) {
 			if strings.ContainsAny(run, "0123456789") {
 				continue
@@ -59,9 +57,7 @@ func TestWordsAreThoseOfTheContract(t *testing.T) {
 	slices.Sort(list)
 	want := strings.Join(list, "\n") + "\n"
 	if *update {
-		if err := os.WriteFile("words.txt", []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile("words.txt", []byte(want), 0o644))
 	}
 	if have, err := os.ReadFile("words.txt"); err != nil || string(have) != want {
 		t.Errorf("words.txt is not the words of docs/contract (%v): run go test ./internal/cassette -run Words -update", err)
@@ -238,17 +234,13 @@ func TestNothingSecretIsInACassette(t *testing.T) {
 				planted = append(planted, method[1:])
 			}
 			req, err := http.NewRequest(method, address, bytes.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			req.Header.Set("Content-Type", "multipart/form-data; boundary="+url.QueryEscape(plant()))
 			req.Header.Set("Authorization", "Bearer "+url.QueryEscape(plant()))
 			req.Header.Set("Cookie", "c="+url.QueryEscape(plant()))
 			req.Header.Set("User-Agent", url.QueryEscape(plant()))
 			resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			resp.Body.Close()
 		}
 		upstream.Close()
@@ -292,9 +284,7 @@ func TestTheSameValueIsTheSameStandIn(t *testing.T) {
 	proxy, _, out := record(t, upstream.URL, time.Now)
 	for range 2 {
 		resp, err := http.Post(proxy+"/a/b?access_token="+token, "application/json", strings.NewReader(`{"application_id":"`+id+`"}`))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		resp.Body.Close()
 	}
 	for i, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {

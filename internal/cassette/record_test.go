@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/cassette"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // rude is an upstream that answers each connection with what it is told, to the
@@ -26,9 +27,7 @@ import (
 func rude(t *testing.T, answer func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -88,18 +87,14 @@ func TestAnUpstreamThatGoesWrongIsSaidSo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			at, err := url.Parse(rude(t, test.answer))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			out := &file{}
 			r := &cassette.Recorder{Upstream: at, Out: out, Log: slog.New(slog.DiscardHandler), Now: time.Now, Timeout: test.timeout}
 			proxy := httptest.NewServer(r)
 			defer proxy.Close()
 			for n := range 2 {
 				resp, err := http.Post(proxy.URL+"/cgi-bin/token", "application/json", strings.NewReader("{}"))
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				body, err := io.ReadAll(resp.Body)
 				resp.Body.Close()
 				if string(body) != test.says || (err == nil) != (test.status != 0) || err == nil && resp.StatusCode != test.status {
@@ -150,9 +145,7 @@ func TestAnUpstreamThatHangsWithinItsAnswerIsSaidSo(t *testing.T) {
 	proxy := httptest.NewServer(r)
 	t.Cleanup(proxy.Close)
 	resp, err := http.Get(proxy.URL + "/cgi-bin/token")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	body, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
 	if err == nil || string(body) != `{"err` || resp.StatusCode != 200 {
@@ -166,15 +159,11 @@ func TestAnUpstreamThatHangsWithinItsAnswerIsSaidSo(t *testing.T) {
 func TestAnUpstreamThatIsNotThereIsSaidSo(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	l.Close()
 	proxy, _, out := record(t, "http://"+l.Addr().String(), time.Now)
 	resp, err := http.Get(proxy + "/cgi-bin/token")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	resp.Body.Close()
 	if resp.StatusCode != 502 || !strings.Contains(out.String(), `"fault":"the upstream cannot be reached"`) {
 		t.Errorf("got %d and %s", resp.StatusCode, out.String())
@@ -205,16 +194,12 @@ func TestACallPassesThroughUnchanged(t *testing.T) {
 	t.Cleanup(upstream.Close)
 	proxy, _, _ := record(t, upstream.URL, time.Now)
 	req, err := http.NewRequest("PUT", proxy+"/a%2Fb/%E8%8C%B6?x=1&x=%20&y", strings.NewReader(" {}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	req.Header.Set("User-Agent", "")
 	req.Header.Set("X-Mine", "yes")
 	req.Header.Set("Accept-Encoding", "br")
 	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || string(body) != "{ \"a\" : 1.0e0 }\n" || resp.StatusCode != 302 || resp.Header.Get("Location") != "/elsewhere" ||
@@ -253,9 +238,7 @@ func TestACallerThatLeavesLosesNoLine(t *testing.T) {
 	}))
 	t.Cleanup(proxy.Close)
 	c, err := net.Dial("tcp", proxy.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	io.WriteString(c, "GET /cgi-bin/token HTTP/1.1\r\nHost: x\r\n\r\n")
 	<-arrived
 	c.Close()
@@ -316,9 +299,7 @@ func TestACassetteThatIsNoneIsSaidWithItsLine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			name := filepath.Join(t.TempDir(), "calls.ndjson")
-			if err := os.WriteFile(name, []byte(test.text), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.WriteFile(name, []byte(test.text), 0o600))
 			_, err := cassette.ReadFile(name)
 			if err == nil || !strings.HasPrefix(err.Error(), name+test.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v\nwant %s%s", err, name, test.want)

@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/api"
 	"github.com/qrjump/qrjump/internal/cassette"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const (
@@ -70,9 +71,7 @@ func (f *file) String() string {
 func record(t *testing.T, upstream string, now func() time.Time) (proxy string, r *cassette.Recorder, out *file) {
 	t.Helper()
 	at, err := url.Parse(upstream)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	out = &file{}
 	r = &cassette.Recorder{Upstream: at, Out: out, Log: slog.New(slog.DiscardHandler), Now: now, Timeout: time.Minute}
 	s := httptest.NewServer(r)
@@ -84,13 +83,9 @@ func record(t *testing.T, upstream string, now func() time.Time) (proxy string, 
 func lines(t *testing.T, text string) []cassette.Recorded {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "cassette.ndjson")
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
 	list, err := cassette.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return list
 }
 
@@ -101,9 +96,7 @@ func compare(t *testing.T, text string) cassette.Report {
 	s := servertest.Start(t, servertest.Options{Seed: string(stage.Seed()), Began: stage.Began(), Undeclared: true})
 	reach := func(at time.Time) { s.Clock.Step(max(0, at.Sub(s.Clock.Now()))) }
 	report, err := cassette.Compare(t.Context(), stage, cassette.Server{URL: s.URL, Token: servertest.AdminToken, Reach: reach})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return report
 }
 
@@ -123,23 +116,17 @@ func (c *caller) do(method, path, body string) string {
 		send = strings.NewReader(body)
 	}
 	req, err := http.NewRequest(method, c.base+path, send)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	require.NoError(c.t, err)
 	if c.done == nil {
 		c.done = map[string]bool{}
 	}
 	c.done[req.URL.Path] = true
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	require.NoError(c.t, err)
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	require.NoError(c.t, err)
 	c.last = string(answer)
 	return c.last
 }

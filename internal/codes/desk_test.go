@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // held is a store whose transactions wait for a test, and may fail.
@@ -41,9 +42,7 @@ func (p *plant) hold() *held {
 func (p *plant) found(b codes.Batch, index int64) codes.Found {
 	p.t.Helper()
 	f, err := p.Find(p.t.Context(), codes.CodeName{ID: b.ID, Index: index, HasIndex: true})
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, err)
 	return f
 }
 
@@ -60,9 +59,7 @@ func TestTheFirstScanOfACodeIsKept(t *testing.T) {
 		{Scan: "third"}} {
 		scan.Found, scan.At = p.found(b, 3), p.now()
 		r, err := p.desk.Visit(t.Context(), scan)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		ticket, err := r.Wait(t.Context())
 		if err != nil || (ticket == "") != (n > 0) {
 			t.Fatal(ticket, err)
@@ -77,15 +74,11 @@ func TestTheFirstScanOfACodeIsKept(t *testing.T) {
 		t.Error("its neighbour was scanned", err)
 	}
 	nobody := func(string) string { return "no openid" }
-	if err := p.desk.Erase(t.Context(), "bb", nobody); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, p.desk.Erase(t.Context(), "bb", nobody))
 	if got, _, _ := p.desk.First(t.Context(), b.ID, 3); got != want {
 		t.Errorf("after another user was erased: %+v", got)
 	}
-	if err := p.desk.Erase(t.Context(), "aa", nobody); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, p.desk.Erase(t.Context(), "aa", nobody))
 	want.User = ""
 	if got, _, _ := p.desk.First(t.Context(), b.ID, 3); got != want {
 		t.Errorf("after the user was erased: %+v", got)
@@ -102,9 +95,7 @@ func TestScansOfCodesShareATransaction(t *testing.T) {
 	visit := func(n int) *codes.Receipt {
 		r, err := p.desk.Visit(t.Context(), codes.Visit{Found: p.found(b, int64(n%100)), Scan: fmt.Sprint(n), At: p.now(),
 			User: fmt.Sprint(n), Namespace: "default"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return r
 	}
 	all := []*codes.Receipt{visit(0)}
@@ -124,9 +115,7 @@ func TestScansOfCodesShareATransaction(t *testing.T) {
 	tickets := map[string]bool{}
 	for _, r := range all {
 		ticket, err := r.Wait(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		tickets[ticket] = true
 	}
 	if h.writes != 3 || len(tickets) != 301 { // 1, 256, 44
@@ -149,9 +138,7 @@ func TestATicketThatWasNotWritten(t *testing.T) {
 	fault := errors.New("no database")
 	for _, lost := range []error{fault, nil} {
 		r, err := p.desk.Visit(t.Context(), codes.Visit{Found: p.found(b, 0), Scan: "s", At: p.now(), User: "u", Namespace: "default"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		<-h.begun
 		h.let <- lost
 		ticket, err := r.Wait(t.Context())
@@ -212,9 +199,7 @@ func TestTicketsAreRemembered(t *testing.T) {
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
 	ticket, err := p.visit(p.found(b, 0), "u")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	openid := p.OpenIDs.OpenID("default", "svc", "u")
 	store := p.Store
 	p.Store = nil // any look-up would be a fault

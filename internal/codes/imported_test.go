@@ -9,15 +9,14 @@ import (
 	"testing/iotest"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
 func importPress(t testing.TB) *Press {
 	t.Helper()
 	key, err := vault.NewKey(bytes.Repeat([]byte("k"), 32))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return &Press{Vault: key}
 }
 

@@ -11,6 +11,8 @@ import (
 	"github.com/makiuchi-d/gozxing"
 	reader "github.com/makiuchi-d/gozxing/datamatrix"
 	"github.com/makiuchi-d/gozxing/datamatrix/decoder"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // matrixCodes are the shapes that encoders treat in different ways, and n
@@ -45,9 +47,7 @@ func TestAMatrixIsReadByAnotherDecoder(t *testing.T) {
 	for _, code := range matrixCodes(n) {
 		field := Matrix(code)
 		bits, err := gozxing.NewBitMatrix(symbolSide, symbolSide)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for i, char := range field {
 			x, y := i%fieldSide-symbolTop, i/fieldSide-symbolTop
 			inside := x >= 0 && y >= 0 && x < symbolSide && y < symbolSide
@@ -77,9 +77,7 @@ func TestAPictureOfAMatrixIsRead(t *testing.T) {
 			}
 		}
 		bitmap, err := gozxing.NewBinaryBitmapFromImage(picture)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		got, err := reader.NewDataMatrixReader().Decode(bitmap, nil)
 		if err != nil || got.GetText() != string(code[:]) {
 			t.Fatalf("a picture of %s is read as %v %v", code, got, err)
@@ -101,9 +99,7 @@ func TestAMatrixIsThatOfTheLibrary(t *testing.T) {
 		}
 		compared++
 		want, err := datamatrix.Encode(string(code[:]))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		field := Matrix(code)
 		for y := range symbolSide {
 			for x := range symbolSide {

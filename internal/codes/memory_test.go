@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -186,22 +187,16 @@ func TestMemoryIsAPlainArray(t *testing.T) {
 		h := &history{random, time.Date(2026, 1, 15, 2, 0, 0, n, time.UTC)}
 		j := &journal{batch: codes.Batch{ID: 1, Count: indexes}}
 		m := codes.NewMemory(j)
-		if err := m.Load(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, m.Load(t.Context()))
 		var beside *codes.Memory // all is read again
 		for seq := range 1 + random.IntN(25) {
 			if random.IntN(6) == 0 {
 				beside = m.Beside()
-				if err := beside.Load(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, beside.Load(t.Context()))
 			} else if beside != nil && random.IntN(3) == 0 {
 				for !m.Adopt(beside) {
 					adopted["after more"]++
-					if err := beside.Changed(t.Context(), 1); err != nil {
-						t.Fatal(err)
-					}
+					require.NoError(t, beside.Changed(t.Context(), 1))
 				}
 				adopted["in all"]++
 				beside = nil
@@ -215,21 +210,15 @@ func TestMemoryIsAPlainArray(t *testing.T) {
 			}
 			j.events = append(j.events, e)
 			if random.IntN(5) > 0 { // otherwise it is read with the next
-				if err := m.Changed(t.Context(), 1); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, m.Changed(t.Context(), 1))
 				checkAll(t, fmt.Sprintf("history %d, event %d", n, e.Seq), m, 1, j.events, h.now)
 			}
 		}
-		if err := m.Changed(t.Context(), 1); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, m.Changed(t.Context(), 1))
 		h.now = h.now.Add(2 * time.Minute)
 		checkAll(t, fmt.Sprintf("history %d at the end", n), m, 1, j.events, h.now)
 		again := codes.NewMemory(j)
-		if err := again.Load(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, again.Load(t.Context()))
 		checkAll(t, fmt.Sprintf("history %d read again", n), again, 1, j.events, h.now)
 	}
 	if adopted["in all"] < histories/4 || adopted["after more"] < histories/40 {
@@ -272,17 +261,13 @@ func TestCallsAreAPlainArray(t *testing.T) {
 			}
 			events = events[:0]
 			for e, err := range p.Store.Events(t.Context(), batch.ID, 0) {
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				events = append(events, e)
 			}
 			checkAll(t, fmt.Sprintf("history %d", n), p.Memory, batch.ID, events, p.now())
 		}
 		again := codes.NewMemory(p.Store)
-		if err := again.Load(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, again.Load(t.Context()))
 		checkAll(t, fmt.Sprintf("history %d read again", n), again, batch.ID, events, p.now())
 		p.advance(time.Hour)
 		checkAll(t, fmt.Sprintf("history %d when all is in force", n), p.Memory, batch.ID, events, p.now())
@@ -374,13 +359,9 @@ func TestACallIsInForceUnderAClockThatIsBehind(t *testing.T) {
 	if s := p.Memory.State(b.ID, 10, p.now()); s.Activation == nil {
 		t.Error("an activation that was answered is not in force")
 	}
-	if err := p.change(b, codes.Freeze, one(0)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, p.change(b, codes.Freeze, one(0)))
 	again := codes.NewMemory(p.Store)
-	if err := again.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, again.Load(t.Context()))
 	for what, m := range map[string]*codes.Memory{"here": p.Memory, "of another node": again} {
 		if s := m.State(b.ID, 0, p.now()); !s.Frozen {
 			t.Errorf("the memory %s: a freeze that was answered is not in force", what)
@@ -407,9 +388,7 @@ func TestEventsThatNobodyAsksForDoNotPileUp(t *testing.T) {
 		h := &history{random, time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)}
 		j := &journal{batch: codes.Batch{ID: 1, Count: indexes}}
 		live := codes.NewMemory(j)
-		if err := live.Load(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, live.Load(t.Context()))
 		for n := range later + whole.Or(20_000, 6_000) {
 			h.now = h.now.Add(time.Duration(random.IntN(2_000)) * time.Millisecond)
 			e := h.event(int64(n + 1))
@@ -418,18 +397,12 @@ func TestEventsThatNobodyAsksForDoNotPileUp(t *testing.T) {
 			}
 			j.events = append(j.events, e)
 			if n%500 == 499 {
-				if err := live.Changed(t.Context(), 1); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, live.Changed(t.Context(), 1))
 			}
 		}
-		if err := live.Changed(t.Context(), 1); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, live.Changed(t.Context(), 1))
 		again := codes.NewMemory(j)
-		if err := again.Load(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, again.Load(t.Context()))
 		for which, m := range map[string]*codes.Memory{"live": live, "read at a start": again} {
 			if n := m.Waits(1); n > 2*later+1_500 {
 				t.Errorf("%s, %s: %d events are kept", name, which, n)
@@ -452,9 +425,7 @@ func TestAStartReadsEventsInAnyOrderOfTime(t *testing.T) {
 		j.events = append(j.events, h.event(int64(n+1)))
 	}
 	m := codes.NewMemory(j)
-	if err := m.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.Load(t.Context()))
 	checkAll(t, "times that go back", m, 1, j.events, began.Add(2*time.Hour))
 }
 
@@ -486,9 +457,7 @@ func TestAStartTakesEachBatchOnce(t *testing.T) {
 	m := codes.NewMemory(lots{n: n})
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if err := m.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.Load(t.Context()))
 	runtime.ReadMemStats(&after)
 	if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 4<<10 {
 		t.Errorf("%d bytes were taken for each batch", each)

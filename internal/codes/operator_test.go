@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // by is a context in which somebody does something.
@@ -100,13 +101,9 @@ func TestACodeIsRedeemedOnce(t *testing.T) {
 	// a range are not held up by it.
 	p.advance(time.Hour)
 	for _, did := range []codes.Did{codes.Freeze, codes.Unfreeze, codes.Activate, codes.Withdraw} {
-		if err := p.change(b, did, one(7)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, p.change(b, did, one(7)))
 	}
-	if err := p.change(b, codes.Redeem, codes.NewSet(codes.Range{From: 5, To: 9})); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, p.change(b, codes.Redeem, codes.NewSet(codes.Range{From: 5, To: 9})))
 	if err := p.change(b, codes.Redeem, one(7)); err == nil || err.Error() != want {
 		t.Errorf("a day later: %v", err)
 	}
@@ -121,9 +118,7 @@ func TestFrozenAndVoidCodesAreNotRedeemed(t *testing.T) {
 	b := p.apply("x", 10_000)
 	for _, err := range []error{p.change(b, codes.Freeze, codes.NewSet(codes.Range{From: 10, To: 19})), p.change(b, codes.Void, one(30)),
 		p.change(b, codes.Freeze, one(30))} {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 	}
 	for _, c := range []struct {
 		set  codes.Set
@@ -169,16 +164,12 @@ func TestABatchIsFrozenApartFromItsCodes(t *testing.T) {
 		{codes.Freeze, one(5), true, false, 1}, {codes.Freeze, all, true, true, 10_000}, {codes.Unfreeze, one(6), true, true, 10_000},
 		{codes.Unfreeze, all, true, false, 1}, {codes.Unfreeze, one(5), false, false, 0},
 	} {
-		if err := p.change(b, step.did, step.set); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, p.change(b, step.did, step.set))
 		if n := p.Memory.Counts(b.ID, p.now()).Frozen; frozen(5) != step.five || frozen(6) != step.six || n != step.count {
 			t.Errorf("after %s of %d codes: 5 frozen %v, 6 frozen %v, %d in all", step.did, step.set.Len(), frozen(5), frozen(6), n)
 		}
 	}
-	if err := p.change(b, codes.Freeze, all); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, p.change(b, codes.Freeze, all))
 	if _, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, one(7))); !conflict {
 		t.Error("a code of a frozen batch was redeemed")
 	}
@@ -210,9 +201,7 @@ func TestTheHistoryOfACodeIsWhole(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if err := p.change(b, codes.Redeem, one(5_000)); err == nil || err.Error() != "code 5000 was redeemed by till at "+
 		at.Format(time.RFC3339) {
 		t.Errorf("%v", err)
@@ -367,9 +356,7 @@ func TestOverlapsAreJudgedAsIfNothingWasRetargeted(t *testing.T) {
 		part := sent[r.From : r.To+1]
 		switch random.IntN(4) {
 		case 0:
-			if err := p.change(b, codes.Withdraw, codes.NewSet(r)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, p.change(b, codes.Withdraw, codes.NewSet(r)))
 			clear(part)
 		case 1:
 			if _, err := p.Retarget(t.Context(), b.ID, r, "bare", fmt.Sprint("pages/", n), 0); err != nil {
@@ -396,14 +383,10 @@ func TestOverlapsAreJudgedAsIfNothingWasRetargeted(t *testing.T) {
 		t.Fatalf("%d activations, %d of them again: the steps try too little", worked, again)
 	}
 	reread := codes.NewMemory(p.Store)
-	if err := reread.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, reread.Load(t.Context()))
 	for i, want := range sent {
 		then, err := p.StateThen(t.Context(), b, int64(i), p.now())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for where, s := range map[string]codes.State{"memory": p.Memory.State(b.ID, int64(i), p.now()),
 			"read again": reread.State(b.ID, int64(i), p.now()), "then": then} {
 			got := nothing
@@ -438,15 +421,11 @@ func TestActivationsAtOnce(t *testing.T) {
 		}
 		return p.Activate(t.Context(), p.owner, codes.Activation{Batch: b.ID, Range: ranges[i], Binding: p.binding})
 	}) {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 	}
 	var events []codes.Event
 	for e, err := range p.Store.Events(t.Context(), b.ID, 0) {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		events = append(events, e)
 	}
 	if len(events) != len(ranges) {
@@ -454,9 +433,7 @@ func TestActivationsAtOnce(t *testing.T) {
 	}
 	checkAll(t, "after all", p.Memory, b.ID, events, p.now())
 	again := codes.NewMemory(p.Store)
-	if err := again.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, again.Load(t.Context()))
 	checkAll(t, "read again", again, b.ID, events, p.now())
 }
 
@@ -550,9 +527,7 @@ func TestAChangeSaysHowManyCodesItChanged(t *testing.T) {
 		if _, conflict := errors.AsType[codes.Conflict](err); conflict {
 			continue // frozen, void, or a single one that was redeemed
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		var want int64
 		for i, was := range before {
 			if did == codes.Activate || said[did](state(i)) != was {

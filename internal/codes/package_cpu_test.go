@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // BenchmarkSegment compares a segment of 50,000 codes with AES-128-CBC of as
@@ -23,13 +25,9 @@ func BenchmarkSegment(b *testing.B) {
 	took := func(f func()) (cpu, wall float64) {
 		var before, after syscall.Rusage
 		start := time.Now()
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &before); err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &before))
 		f()
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &after); err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &after))
 		nanos := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
 		return float64(nanos), float64(time.Since(start).Nanoseconds())
 	}
@@ -42,9 +40,7 @@ func BenchmarkSegment(b *testing.B) {
 			cipher.NewCBCEncrypter(c, testPackageKey[:]).CryptBlocks(plain, plain)
 		})
 		packageCPU, packageWall := took(func() {
-			if err := WritePackage(b.Context(), io.Discard, p, testPackageKey); err != nil {
-				b.Fatal(err)
-			}
+			require.NoError(b, WritePackage(b.Context(), io.Discard, p, testPackageKey))
 		})
 		cpu, wall = append(cpu, packageCPU/plainCPU), append(wall, packageWall/plainWall)
 	}

@@ -20,6 +20,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var testPackageKey = [16]byte([]byte("0123456789abcdef"))
@@ -32,18 +34,14 @@ func testRange(t testing.TB, from, to uint64) PackageRange {
 func rowsOf(t testing.TB, p PackageRange) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := WriteRows(t.Context(), &b, p); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, WriteRows(t.Context(), &b, p))
 	return b.Bytes()
 }
 
 func packageOf(t testing.TB, p PackageRange) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := WritePackage(t.Context(), &b, p, testPackageKey); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, WritePackage(t.Context(), &b, p, testPackageKey))
 	return b.Bytes()
 }
 
@@ -61,9 +59,7 @@ func simpleRows(p PackageRange) []byte {
 func opened(t testing.TB, text []byte) []byte {
 	t.Helper()
 	plain, err := base64.StdEncoding.DecodeString(string(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	c, _ := aes.NewCipher(testPackageKey[:])
 	cipher.NewCBCDecrypter(c, testPackageKey[:]).CryptBlocks(plain, plain)
 	padding := int(plain[len(plain)-1])
@@ -89,9 +85,7 @@ func TestTheCipherAnswersAsTheSyntheticVectors(t *testing.T) {
 	sum := func(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[:]) }
 	sealed := func(plain string, r func(io.Reader) io.Reader) []byte {
 		var b bytes.Buffer
-		if err := seal(t.Context(), &b, r(strings.NewReader(plain)), testPackageKey); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, seal(t.Context(), &b, r(strings.NewReader(plain)), testPackageKey))
 		return b.Bytes()
 	}
 	for name, pieces := range map[string]func(io.Reader) io.Reader{
@@ -111,9 +105,7 @@ func TestTheCipherAnswersAsTheSyntheticVectors(t *testing.T) {
 		}
 		text := sealed(two.String(), pieces)
 		raw, err := base64.StdEncoding.DecodeString(string(text))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if two.Len() != 806 || sum([]byte(two.String())) != "ba0fe3e7d51b16655be3205e18a41c8edab9d0f65dda114768a42a1b666701fd" {
 			t.Errorf("the two rows have %d bytes, SHA-256 %s", two.Len(), sum([]byte(two.String())))
 		}
@@ -215,9 +207,7 @@ func TestOpenSSLOpensAPackage(t *testing.T) {
 	decrypt := exec.CommandContext(t.Context(), openssl, "enc", "-d", "-aes-128-cbc", "-base64", "-A", "-K", key, "-iv", key)
 	decrypt.Stdin = bytes.NewReader(packageOf(t, p))
 	got, err := decrypt.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if !bytes.Equal(got, rowsOf(t, p)) {
 		t.Error("openssl reads other rows")
 	}
@@ -250,9 +240,7 @@ func TestAPackageIsWrittenInSmallPieces(t *testing.T) {
 		"rows":    func(w io.Writer) error { return WriteRows(t.Context(), w, p) },
 	} {
 		var w pieces
-		if err := write(&w); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, write(&w))
 		total := 0
 		for _, n := range w.sizes {
 			total += n
@@ -357,9 +345,7 @@ func TestMemoryOfADownloadIsConstant(t *testing.T) {
 func BenchmarkRow(b *testing.B) {
 	p := testRange(b, 0, 49_999)
 	for b.Loop() {
-		if err := WriteRows(b.Context(), io.Discard, p); err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, WriteRows(b.Context(), io.Discard, p))
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/50_000, "ns/row")
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -27,13 +28,9 @@ func testSecret(first byte) []byte {
 func testKeys(t testing.TB) (*CodeKey, *TextKey) {
 	t.Helper()
 	code, err := NewCodeKey(testSecret(0))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	text, err := NewTextKey(testSecret(0x20))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return code, text
 }
 
@@ -111,9 +108,7 @@ func TestABurstIsEqualToSingleCalls(t *testing.T) {
 // there is no flag that rewrites them.
 func TestGoldenCodesStayForEver(t *testing.T) {
 	file, err := os.Open("testdata/golden.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer file.Close()
 	code, text := testKeys(t)
 	lines := 0

@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 	"github.com/qrjump/qrjump/internal/vault"
 )
@@ -77,13 +78,10 @@ func newPlant(t testing.TB) *plant {
 	bare := accounts.Account{AppID: "bare", Kind: accounts.MiniProgram, Subject: accounts.Company, CreatedAt: p.at}
 	other := svc
 	other.AppID = "other"
-	err := p.store.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
+	require.NoError(t, p.store.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
 		return errors.Join(tx.PutAccount(t.Context(), svc), tx.PutAccount(t.Context(), shop), tx.PutAccount(t.Context(), bare),
 			tx.PutAccount(t.Context(), other))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	p.owner = svc
 	return p
 }
@@ -100,21 +98,13 @@ func (p *plant) visit(f codes.Found, user string) (string, error) {
 func (p *plant) open() {
 	p.t.Helper()
 	s, err := store.Open(context.Background(), store.Target{Dir: p.dir})
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, err)
 	key, err := vault.NewKey(secret(9))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, err)
 	code, err := codes.NewCodeKey(secret(1))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, err)
 	text, err := codes.NewTextKey(secret(2))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, err)
 	p.store = s
 	p.Press = &codes.Press{Store: s, Memory: codes.NewMemory(s), Vault: key, OpenIDs: accounts.NewOpenIDs(secret(3)), Now: p.now,
 		Keys:     codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
@@ -126,9 +116,7 @@ func (p *plant) open() {
 			p.t.Error(err)
 		}
 	}
-	if err := p.Memory.Load(context.Background()); err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, p.Memory.Load(context.Background()))
 }
 
 func (p *plant) close() {
@@ -147,18 +135,14 @@ func (p *plant) set(change func(*settings.Settings)) {
 func (p *plant) apply(isv string, count int64) codes.Batch {
 	p.t.Helper()
 	b, err := p.Apply(p.t.Context(), p.owner, codes.Application{ISV: isv, Count: count})
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, err)
 	return b
 }
 
 func (p *plant) activate(b codes.Batch, from, to int64) {
 	p.t.Helper()
-	if err := p.Activate(accounts.By(p.t.Context(), accounts.Author{Actor: p.owner.AppID, RID: "rid"}), p.owner,
-		codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding}); err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, p.Activate(accounts.By(p.t.Context(), accounts.Author{Actor: p.owner.AppID, RID: "rid"}), p.owner,
+		codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding}))
 }
 
 // race runs n calls that start together and returns their errors.
@@ -195,9 +179,7 @@ func TestBlocksAreDisjoint(t *testing.T) {
 		list[i], err = p.Apply(t.Context(), p.owner, codes.Application{ISV: fmt.Sprint(i), Count: int64(1+i%3) * 10_000})
 		return err
 	}) {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 	}
 	slices.SortFunc(list, func(a, b codes.Batch) int { return int(a.ID - b.ID) })
 	next := uint64(0)
@@ -227,9 +209,7 @@ func TestOneOrderNumberMakesOneBatch(t *testing.T) {
 		ids[i] = b.ID
 		return err
 	}) {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 	}
 	if len(slices.Compact(ids)) != 1 || len(p.Memory.Batches()) != 1 {
 		t.Errorf("one number made the applications %v", ids)
@@ -318,17 +298,11 @@ func TestWhatWasAcknowledgedSurvivesAReopening(t *testing.T) {
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 200)
 	f, err := p.Find(t.Context(), codes.CodeName{ID: b.ID, Index: 7, HasIndex: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	ticket, err := p.visit(f, "u-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	login, err := p.Login(t.Context(), "shop", "default", "u-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	p.close()
 	p.open()
 	if err := p.CheckKeys(t.Context()); err != nil {
@@ -349,9 +323,7 @@ func TestWhatWasAcknowledgedSurvivesAReopening(t *testing.T) {
 	}
 	// With other keys the server must not start.
 	other, err := codes.NewCodeKey(secret(4))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	keys := p.Keys
 	p.Keys.Code = other
 	if err := p.CheckKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "other code keys") {
@@ -369,9 +341,7 @@ func TestALoginIsTradedOnce(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	code, err := p.Login(t.Context(), "shop", "default", "u-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	won := 0
 	for _, err := range race(32, func(int) error { _, err := p.Trade(t.Context(), "shop", code); return err }) {
 		if err == nil {
@@ -393,14 +363,10 @@ func TestOldTicketsAreForgotten(t *testing.T) {
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
 	f, err := p.Find(t.Context(), codes.CodeName{ID: b.ID, HasIndex: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	scan := func() string {
 		text, err := p.visit(f, "u")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return text
 	}
 	openid := p.OpenIDs.OpenID("default", "svc", "u")
@@ -449,11 +415,9 @@ func TestManyOldTicketsAreForgottenLittleByLittle(t *testing.T) {
 		old[i] = codes.Ticket{Hash: fmt.Sprintf("%064x", i), Batch: b.ID, OwnerID: "o", AppID: "shop", AppUserID: "u", ScannedAt: p.now(),
 			ExpiresAt: p.now()}
 	}
-	if err := p.Store.UpdateCodes(t.Context(), func(tx codes.Tx) error { return tx.PutTickets(t.Context(), old) }); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, p.Store.UpdateCodes(t.Context(), func(tx codes.Tx) error { return tx.PutTickets(t.Context(), old) }))
 	left := func() (n int) {
-		err := p.Store.ViewCodes(t.Context(), func(tx codes.Tx) error {
+		require.NoError(t, p.Store.ViewCodes(t.Context(), func(tx codes.Tx) error {
 			n = 0
 			for _, k := range old {
 				switch _, err := tx.Ticket(t.Context(), k.Hash); {
@@ -464,10 +428,7 @@ func TestManyOldTicketsAreForgottenLittleByLittle(t *testing.T) {
 				}
 			}
 			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		}))
 		return n
 	}
 	p.advance(30 * time.Hour)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/boombuler/barcode/qr"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestCodeTextsAreReadInEverySpelling(t *testing.T) {
@@ -150,9 +152,7 @@ func TestTheQRVersionIsThatOfTheLibrary(t *testing.T) {
 	for n := 2; n <= MaxPrefix; n++ {
 		prefix := "A/" + strings.Repeat("B", n-2)
 		image, err := qr.Encode(prefix+strings.Repeat("$", TailLength), qr.Q, qr.AlphaNumeric)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if got, want := QRVersion(prefix), (image.Bounds().Dx()-17)/4; got != want {
 			t.Errorf("a prefix of %d characters: version %d, want %d", n, got, want)
 		}
@@ -198,9 +198,7 @@ func FuzzParseText(f *testing.F) {
 			}
 			return
 		}
-		if err := got.Check(); err != nil {
-			t.Fatalf("%q is read as %q: %v", text, got, err)
-		}
+		require.NoErrorf(t, got.Check(), "%q is read as %q", text, got)
 		printed := got.String()
 		if len(printed) != len(got.Prefix)+TailLength || len(printed) > 128 {
 			t.Fatalf("%q is printed as %q, %d characters", text, printed, len(printed))

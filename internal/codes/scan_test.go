@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func (p *plant) account(appid string) (accounts.Account, bool) {
@@ -132,9 +133,7 @@ func TestTheStateOfAScannedCode(t *testing.T) {
 		{codes.Redeem, "shop release pages/index?from=code"}, {codes.Withdraw, "not_active"},
 		{codes.Freeze, "frozen"}, {codes.Void, "void"}, {codes.Unfreeze, "void"}, {codes.Activate, "void"},
 	} {
-		if err := p.change(b, c.did, one(5)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, p.change(b, c.did, one(5)))
 		if got := p.scan(p.Text(b, 5), ""); got != c.want {
 			t.Errorf("after %s: %s, want %s", c.did, got, c.want)
 		}

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/gs1"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // filledTemplates are templates as an application keeps them.
@@ -27,9 +28,7 @@ var filledTemplates = []string{
 func parsed(t testing.TB, text string) Template {
 	t.Helper()
 	one, err := ParseTemplate(text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return one
 }
 
@@ -67,9 +66,7 @@ func TestDigitsAreThoseOfTheReference(t *testing.T) {
 // The texts of an application stay for ever: lines may be added, never changed.
 func TestTextsByTemplateAreGolden(t *testing.T) {
 	want, err := os.ReadFile("testdata/templates.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	keys := templateKeys(t)
 	var got strings.Builder
 	for line := range strings.Lines(string(want)) {
@@ -189,9 +186,7 @@ func TestAGS1TextIsValid(t *testing.T) {
 		for _, c := range someCounters(100) {
 			text := parsed(t, template).render(keys, FirstVersion, c, c%1000)
 			data, err := gs1.Parse(text)
-			if err != nil {
-				t.Fatalf("%s: %v", text, err)
-			}
+			require.NoErrorf(t, err, "%s", text)
 			code := keys.Code.Code(c)
 			if serial, _ := data.Value("21"); serial != string(code[:]) {
 				t.Errorf("%s has the serial %q", text, serial)
@@ -258,9 +253,7 @@ func TestTemplatesThatAreLinks(t *testing.T) {
 		"https://{secret}.example/":                     {},
 	} {
 		p, err := ParseTemplate(text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if got, ok := p.link(); got != want || ok != (want != Link{}) {
 			t.Errorf("%q is %+v, %t", text, got, ok)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // BenchmarkScan is what it costs to decide a text, on a server whose applications have no templates, and on one with a thousand: a text of
@@ -58,10 +59,7 @@ func BenchmarkTexts(b *testing.B) {
 			p := testRange(b, 0, 9_999)
 			p.Template = template
 			for b.Loop() {
-				err := p.EachCode(b.Context(), func(uint64, []byte, []byte) error { return nil })
-				if err != nil {
-					b.Fatal(err)
-				}
+				require.NoError(b, p.EachCode(b.Context(), func(uint64, []byte, []byte) error { return nil }))
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/10_000, "ns/code")
 		})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const seed = `
@@ -124,9 +125,7 @@ func TestAgreeingSendsBackWithACode(t *testing.T) {
 		t.Fatalf("%d %q %s", a.Status, a.Header.Get("Location"), a.Body)
 	}
 	code, err := url.QueryUnescape(m[1])
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	w.Hide(code)
 	got := w.Component(w.token, "api_query_auth", fmt.Sprintf(`{"component_appid":"isv","authorization_code":%q}`, code))
 	if !strings.Contains(got.Body, `"authorizer_appid":"shop"`) ||

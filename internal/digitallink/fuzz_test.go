@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // FuzzEntry: an entry that is taken is its own normal form, and whatever a request says, its links stay on their hosts.
@@ -52,9 +54,7 @@ func FuzzRequest(f *testing.F) {
 	e, err := Parse(map[string]any{"key": "01/09506000134352", "links": []any{
 		map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/{21}", "title": "a serial"},
 		map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/", "title": "a product", "default": true, "hreflang": "en"}}})
-	if err != nil {
-		f.Fatal(err)
-	}
+	require.NoError(f, err)
 	b := &Book{Hosts: func() []string { return []string{"id.example"} }, Now: time.Now, known: map[string]*Entry{e.Key: &e}}
 	r := &Resolver{Book: b, Scheme: func(*http.Request) string { return "https" }, Ours: func(string) bool { return false },
 		Opens: func(string) bool { return false }}

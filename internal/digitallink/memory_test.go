@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/gs1"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -22,9 +23,7 @@ func TestSerialsCostWhatTheirGTINsCost(t *testing.T) {
 		digits := fmt.Sprintf("0950600%06d", i)
 		e, err := Parse(map[string]any{"key": "01/" + digits + string(gs1.CheckDigit(digits)), "links": []any{
 			map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/{01}/{21}", "title": "a unit", "default": true}}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		known[e.Key], keys[i] = &e, e.Key
 	}
 	b := &Book{Hosts: func() []string { return []string{"id.example"} }, Now: time.Now, known: known}

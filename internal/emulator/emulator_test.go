@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const shop = `
@@ -389,9 +390,7 @@ func TestResetWithoutItsSeed(t *testing.T) {
 	t.Parallel()
 	var seed string
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { seed = c.Seed }})
-	if err := os.Remove(seed); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Remove(seed))
 	if a := call(s, "POST", "/reset", ""); a.Status != 500 || !strings.Contains(a.Body, "seed") {
 		t.Errorf("got %d %s", a.Status, a.Body)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // logoFile is a picture of one colour as somebody sends it, with words behind it.
@@ -26,9 +27,7 @@ func logoFile(t *testing.T, c color.Color, width, height int) []byte {
 		m.Pix[i] = []byte{byte(r >> 8), byte(g >> 8), byte(b >> 8), byte(a >> 8)}[i%4]
 	}
 	var b bytes.Buffer
-	if err := png.Encode(&b, m); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, png.Encode(&b, m))
 	return append(b.Bytes(), "<script>alert(1)</script>"...)
 }
 
@@ -36,9 +35,7 @@ func logoFile(t *testing.T, c color.Color, width, height int) []byte {
 func (p place) dress(appid string, look map[string]any) servertest.Answer {
 	p.t.Helper()
 	body, err := json.Marshal(look)
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, err)
 	return p.Do("PUT", "/admin/v1/accounts/"+appid+"/appearance", string(body), "Authorization: Bearer "+servertest.AdminToken,
 		"Content-Type: application/json")
 }

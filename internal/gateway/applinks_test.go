@@ -25,6 +25,7 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -74,9 +75,7 @@ func ruled(list []rules.Rule) *Gateway {
 func rule(t testing.TB, id int64, owner, prefix string, published bool) rules.Rule {
 	t.Helper()
 	p, err := rules.ParsePrefix(prefix, rules.Ordinary, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return rules.Rule{ID: id, Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: "p", Published: published}
 }
 
@@ -179,9 +178,7 @@ func TestTheFileOpensWhatTheRulesOpen(t *testing.T) {
 		var file apple
 		var components []map[string]any
 		if w.Code == 200 {
-			if err := json.Unmarshal(w.Body.Bytes(), &file); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, json.Unmarshal(w.Body.Bytes(), &file))
 			components = file.AppLinks.Details[0].Components
 		}
 		for i := range links {
@@ -326,9 +323,7 @@ func TestNoLineSaysTheSameTwice(t *testing.T) {
 		list = append(list, rule(t, i+2, "a", fmt.Sprintf("https://h.example/%d/", i), i%10 > 0))
 	}
 	var file apple
-	if err := json.Unmarshal(ruled(list).file(t, "h.example", applePath).Body.Bytes(), &file); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(ruled(list).file(t, "h.example", applePath).Body.Bytes(), &file))
 	if n := len(file.AppLinks.Details[0].Components); n != 11 ||
 		!slices.Equal(file.AppLinks.Details[0].AppIDs, []string{"ABCDE12345.com.example.app"}) {
 		t.Errorf("%d lines", n)

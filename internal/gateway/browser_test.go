@@ -23,6 +23,7 @@ import (
 	"github.com/qrjump/qrjump/internal/symbol"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -126,9 +127,7 @@ func TestInChromium(t *testing.T) {
 						if v.overflow > 0 {
 							t.Errorf("the page is %d pixels wider than the window", v.overflow)
 						}
-						if err := os.WriteFile(filepath.Join(folder, name+".png"), v.picture, 0o644); err != nil {
-							t.Fatal(err)
-						}
+						require.NoError(t, os.WriteFile(filepath.Join(folder, name+".png"), v.picture, 0o644))
 						if c.link != "" {
 							if got := readPicture(t, v.picture); got != c.link {
 								t.Errorf("the QR code on the screen is of %q, want %q", got, c.link)
@@ -152,9 +151,7 @@ func TestAPageInChromiumTurnsItsLanguageAndCopiesItsLink(t *testing.T) {
 	ctx := browsertest.Start(t, strings.TrimPrefix(p.URL, "http://"))
 	call(t, ctx, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": "zh-CN"}})
 	const link = "http://coffee.example/t/7?from=door"
-	if err := chromedp.Do(ctx, chromedp.Navigate(link)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(link)))
 	seen := func() string { return browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)) }
 	if text := seen(); !strings.Contains(text, "此链接将打开小程序") || strings.Contains(text, "This link opens") {
 		t.Errorf("in Chinese: %s", text)
@@ -200,9 +197,7 @@ func visit(t *testing.T, parent context.Context, url string) (v visited) {
 	defer cancel()
 	// Both streams are in the browser's order, so a known last thing ends them.
 	requests, messages := chromedp.Events(ctx, network.RequestWillBeSent), chromedp.Console(ctx)
-	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
-		t.Fatalf("%s: %v", url, err)
-	}
+	require.NoErrorf(t, chromedp.Do(ctx, chromedp.Navigate(url)), "%s", url)
 	if bytes := browsertest.Loaded(t, ctx); bytes > pagetest.Budget || bytes < 4<<10 { // less: it did not count
 		t.Errorf("%s: %d bytes with all that it loaded", url, bytes)
 	}
@@ -211,22 +206,16 @@ func visit(t *testing.T, parent context.Context, url string) (v visited) {
 	v.picture = browsertest.Run(t, ctx, chromedp.FullScreenshot(100))
 	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`console.debug("`+theEnd+`")`))
 	for m, err := range messages {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if m.Text == theEnd {
 			break
 		}
 		v.console = append(v.console, m.String())
 	}
 	const last = "http://q.example/-last-"
-	if err := chromedp.Do(ctx, chromedp.Navigate(last)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(last)))
 	for r, err := range requests {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if r.Request.URL == last {
 			break
 		}
@@ -243,9 +232,7 @@ func visit(t *testing.T, parent context.Context, url string) (v visited) {
 func violations(t *testing.T, ctx context.Context, url string) (list []string) {
 	t.Helper()
 	call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true})
-	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(url)))
 	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](axe))
 	text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`axe.run(document).then(r => JSON.stringify({
 		violations: r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html + " " + n.failureSummary).join("; ")),
@@ -254,9 +241,7 @@ func violations(t *testing.T, ctx context.Context, url string) (list []string) {
 		Violations []string
 		Passes     int
 	}
-	if err := json.Unmarshal([]byte(text), &result); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal([]byte(text), &result))
 	if result.Passes < 10 {
 		t.Errorf("axe-core passed only %d rules: it did not look", result.Passes)
 	}
@@ -267,12 +252,8 @@ func violations(t *testing.T, ctx context.Context, url string) (list []string) {
 func readPicture(t *testing.T, b []byte) string {
 	t.Helper()
 	m, err := png.Decode(bytes.NewReader(b))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	text, err := symbol.Find(m)
-	if err != nil {
-		t.Fatalf("the QR code on the screen cannot be read: %v", err)
-	}
+	require.NoErrorf(t, err, "the QR code on the screen cannot be read")
 	return text
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/symbol"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const town = `
@@ -151,17 +152,11 @@ func qrText(t *testing.T, body string) string {
 	}
 	// html/template writes "+" as an entity.
 	raw, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(m[1], "&#43;", "+"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	m2, err := png.Decode(bytes.NewReader(raw))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	text, err := symbol.FindQR(m2)
-	if err != nil {
-		t.Fatalf("the QR code cannot be read: %v", err)
-	}
+	require.NoErrorf(t, err, "the QR code cannot be read")
 	return text
 }
 
@@ -499,9 +494,7 @@ func TestWalkingTheCodesTellsNothing(t *testing.T) {
 func (p place) raw(text string) string {
 	p.t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, err)
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(3 * time.Minute))
 	// A server that has answered may close before it read everything.

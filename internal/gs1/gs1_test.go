@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 type clause struct{ name, uri, want string }
@@ -68,9 +70,7 @@ var clauses = []clause{
 func TestClausesOfTheURISyntax(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/en/how/gs1.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	_, table, _ := strings.Cut(string(page), "| clause of the URI syntax")
 	_, table, _ = strings.Cut(table, "| --- | --- | --- |\n")
 	rows := 0
@@ -237,14 +237,10 @@ func TestWhatIsPrintedIsReadAgain(t *testing.T) {
 		d := randomData(r)
 		seen[d.Key.Primary().AI] = true
 		uri, err := d.URI("https://example.com/shop")
-		if err != nil {
-			t.Fatalf("%s: %v", d.Bracketed(), err)
-		}
+		require.NoErrorf(t, err, "%s", d.Bracketed())
 		for _, text := range []string{uri, d.Bracketed(), d.ElementString(), "]d2" + d.ElementString()} {
 			again, err := Parse(text)
-			if err != nil {
-				t.Fatalf("%q: %v", text, err)
-			}
+			require.NoErrorf(t, err, "%q", text)
 			same := len(again.Elements()) == len(d.Elements()) && again.Key.String() == d.Key.String()
 			for _, e := range d.Elements() {
 				value, is := again.Value(e.AI)
@@ -268,9 +264,7 @@ func again(t *testing.T, d Data) {
 			continue
 		}
 		back, err := Parse(text)
-		if err != nil {
-			t.Fatalf("%q is not read again: %v", text, err)
-		}
+		require.NoErrorf(t, err, "%q is not read again", text)
 		for _, e := range d.Elements() {
 			if value, _ := back.Value(e.AI); value != e.Value {
 				t.Fatalf("%q lost (%s)%s", text, e.AI, e.Value)

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // peerCase is a text, and how an independent program reads it.
@@ -164,14 +166,10 @@ func casesOf(t *testing.T, variable, recorded string) iter.Seq[peerCase] {
 		peer := os.Getenv(variable)
 		if peer == "" {
 			text, err := os.ReadFile(recorded)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			for line := range strings.Lines(string(text)) {
 				var c peerCase
-				if err := json.Unmarshal([]byte(line), &c); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, json.Unmarshal([]byte(line), &c))
 				if !yield(c) {
 					return
 				}
@@ -184,9 +182,7 @@ func casesOf(t *testing.T, variable, recorded string) iter.Seq[peerCase] {
 		}
 		var out bytes.Buffer
 		seed, err := strconv.ParseUint(cmp.Or(os.Getenv("GS1_SEED"), "5"), 10, 64)
-		if err != nil {
-			t.Fatal("GS1_SEED:", err)
-		}
+		require.NoErrorf(t, err, "GS1_SEED")
 		r := rand.New(rand.NewPCG(34, seed))
 		for ; n > 0; n -= casesTogether {
 			for _, c := range ask(t, peer, r, min(n, casesTogether)) {
@@ -221,14 +217,10 @@ func ask(t *testing.T, peer string, r *rand.Rand, n int) []peerCase {
 	cmd := exec.CommandContext(t.Context(), words[0], words[1:]...)
 	cmd.Stdin, cmd.Stderr = &in, t.Output()
 	answers, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	said := json.NewDecoder(bytes.NewReader(answers))
 	for i := range cases {
-		if err := said.Decode(&cases[i]); err != nil {
-			t.Fatal("fewer answers than questions:", err)
-		}
+		require.NoErrorf(t, said.Decode(&cases[i]), "fewer answers than questions")
 	}
 	return cases
 }

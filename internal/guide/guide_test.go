@@ -20,15 +20,14 @@ import (
 	"github.com/qrjump/qrjump/docs"
 	"github.com/qrjump/qrjump/internal/guide"
 	"github.com/qrjump/qrjump/internal/look"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
 func open(t *testing.T) *guide.Guide {
 	t.Helper()
 	g, err := guide.New(docs.Pages, "", "test")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return g
 }
 
@@ -41,9 +40,7 @@ func get(t *testing.T, h http.Handler, target string, headers ...string) (*http.
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	body, err := io.ReadAll(w.Result().Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return w.Result(), string(body)
 }
 
@@ -51,17 +48,14 @@ func get(t *testing.T, h http.Handler, target string, headers ...string) (*http.
 func sources(t *testing.T, language string) map[string][]byte {
 	t.Helper()
 	texts := map[string][]byte{}
-	err := fs.WalkDir(docs.Pages, language, func(name string, d fs.DirEntry, err error) error {
+	require.NoError(t, fs.WalkDir(docs.Pages, language, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		text, err := fs.ReadFile(docs.Pages, name)
 		texts[strings.TrimPrefix(name, language+"/")] = text
 		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	return texts
 }
 
@@ -226,9 +220,7 @@ func TestABlockThatIsNotRunSaysWhy(t *testing.T) {
 // Links of all texts of the repository lead to files beside them, so that they work on a code host as well.
 func TestLinksOfTheTextsLeadToFiles(t *testing.T) {
 	names, err := filepath.Glob("../../*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	err = filepath.WalkDir("../../docs", func(name string, d fs.DirEntry, err error) error {
 		if strings.HasSuffix(name, ".md") {
 			names = append(names, name)
@@ -240,9 +232,7 @@ func TestLinksOfTheTextsLeadToFiles(t *testing.T) {
 	}
 	for _, name := range names {
 		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		text = regexp.MustCompile("(?s)\n```.*?\n```").ReplaceAll(text, nil) // programs have such brackets too
 		for _, found := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllSubmatch(text, -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(name), string(found[1]))); err != nil {
@@ -302,9 +292,7 @@ func TestLinesAreJoinedAsTheirLanguageWants(t *testing.T) {
 // The server's own address stands where the texts have the usual one.
 func TestPagesNameThisServer(t *testing.T) {
 	g, err := guide.New(docs.Pages, "https://qr.example:8443", "test")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	_, body := get(t, g, "/docs/zh/tour")
 	if strings.Contains(body, guide.Example) || !strings.Contains(body, "https://qr.example:8443/cgi-bin/") {
 		t.Error("the page names another server")
@@ -388,9 +376,7 @@ func TestSearchKnowsWordsOfTheTrade(t *testing.T) {
 // Pages without a language, and a page that the contents do not name, are found at start.
 func TestPagesThatDoNotFitAreRefused(t *testing.T) {
 	part, err := fs.Sub(docs.Pages, "en")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if _, err := guide.New(part, "", ""); err == nil {
 		t.Error("pages without a language were taken")
 	}
@@ -454,9 +440,7 @@ func TestBothReadmesSayTheSame(t *testing.T) {
 	shapes := map[string][]string{}
 	for _, name := range []string{"README.md", "README.zh.md"} {
 		text, err := os.ReadFile("../../" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if lines := bytes.Count(text, []byte("\n")); lines > 60 {
 			t.Errorf("%s has %d lines, wanted a screen", name, lines)
 		}

@@ -8,15 +8,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // linesOf are the lines of the table under a heading of a page, each as its first cell and the rest.
 func linesOf(t *testing.T, page, heading string) (lines [][2]string) {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/" + page)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	_, section, found := strings.Cut(string(text), "\n## "+heading+"\n")
 	if !found {
 		t.Fatalf("%s has no section %q", page, heading)
@@ -64,9 +64,7 @@ func TestWhatIsSaidToHoldTheHandbookIsThere(t *testing.T) {
 	t.Parallel()
 	tests, stories := testsAndStories(t)
 	text, err := os.ReadFile("../../docs/shown-by.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, name := range regexp.MustCompile("`(Test\\w+|\\w+\\.txtar)`").FindAllStringSubmatch(string(text), -1) {
 		if tests[name[1]] == nil && stories[name[1]] == "" {
 			t.Errorf("docs/shown-by.md names %s, want a test or a story", name[1])
@@ -80,7 +78,7 @@ func testsAndStories(t *testing.T) (tests map[string][]string, stories map[strin
 	t.Helper()
 	tests, stories = map[string][]string{}, map[string]string{}
 	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
-	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+	require.NoError(t, filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -97,9 +95,6 @@ func testsAndStories(t *testing.T) (tests map[string][]string, stories map[strin
 			}
 		}
 		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	return tests, stories
 }

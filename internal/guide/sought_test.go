@@ -4,14 +4,13 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/docs"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Words that lead to a place which is not there would lead nobody.
 func TestEveryPlaceThatIsSoughtIsThere(t *testing.T) {
 	g, err := New(docs.Pages, "", "test")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	there := map[string]bool{}
 	for _, p := range g.index["en"]().places {
 		there[p.name()] = true

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // statement is a row of docs/statements.md.
@@ -85,9 +87,7 @@ func TestStatements_EachIsHeld(t *testing.T) {
 	var all []string
 	for _, page := range []string{"rules", "marketcode"} {
 		text, err := os.ReadFile("../../docs/contract/" + page + ".md")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for _, found := range heading.FindAllSubmatch(text, -1) {
 			section := page + " " + string(found[1])
 			all = append(all, section)
@@ -174,14 +174,10 @@ func (x *caseIndex) literalsOf(dir string) []string {
 	}
 	var list []string
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	if err != nil {
-		x.t.Fatal(err)
-	}
+	require.NoError(x.t, err)
 	for _, file := range files {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
-		if err != nil {
-			x.t.Fatal(err)
-		}
+		require.NoError(x.t, err)
 		ast.Inspect(parsed, func(n ast.Node) bool {
 			if literal, is := n.(*ast.BasicLit); is && literal.Kind == token.STRING {
 				if value, err := strconv.Unquote(literal.Value); err == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // scanned is a log of scans of some links, one after the other, again and again. It is read by their time alone:
@@ -79,9 +80,7 @@ func aPlan(t testing.TB, n int) (*asking, map[string]*rules.Rule, scanned) {
 	log := scanned{links: make([]string, n)}
 	for i := range n {
 		p, err := rules.ParsePrefix(fmt.Sprintf("https://h%d.example/a/%d/", i%50, i), rules.Ordinary, false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		r := rules.Rule{ID: int64(i + 1), Kind: rules.Ordinary, Owner: "wx1", Target: "wx1", Prefix: p, Path: "p",
 			OpenVersion: rules.OpenRelease,
 			Published:   true}

@@ -24,6 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/scan"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 	"github.com/qrjump/qrjump/internal/vault"
@@ -135,9 +136,7 @@ func secret(n byte) []byte {
 func newWorld(t *testing.T, target store.Target, seed uint64) *world {
 	t.Helper()
 	s, err := store.Open(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -146,17 +145,11 @@ func newWorld(t *testing.T, target store.Target, seed uint64) *world {
 	w := &world{t: t, store: s, random: rand.New(rand.NewPCG(seed, 1)), now: began, model: newModel()}
 	s.KeepChanges(func() time.Time { return w.now }, nil)
 	key, err := vault.NewKey(secret(1))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	code, err := codes.NewCodeKey(secret(2))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	text, err := codes.NewTextKey(secret(3))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	w.press = &codes.Press{Store: s, Memory: codes.NewMemory(s),
 		Keys:  codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 		Vault: key, OpenIDs: accounts.NewOpenIDs(secret(4)), Settings: settings.NewLive(settings.Defaults()),
@@ -219,13 +212,10 @@ func (w *world) text() string {
 func (w *world) update(f func(ctx context.Context, s *store.Store) (func(*model), error)) {
 	w.t.Helper()
 	var do func(*model)
-	err := w.store.InOne(w.t.Context(), func(ctx context.Context) (err error) {
+	require.NoError(w.t, w.store.InOne(w.t.Context(), func(ctx context.Context) (err error) {
 		do, err = f(ctx, w.store)
 		return err
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	}))
 	w.steps = append(w.steps, step{w.now, do})
 	do(&w.model)
 }
@@ -315,9 +305,7 @@ func (w *world) rule() {
 			programs[w.pick(3)]
 	}
 	prefix, err := rules.ParsePrefix(text, kind, true)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	key := prefix.Key
 	did := rules.Deed{At: w.now}
 	have, exists := w.model.rules[key]
@@ -407,9 +395,7 @@ func questions(t *testing.T, otherwise int) int {
 		return otherwise
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return n
 }
 
@@ -462,16 +448,12 @@ func theSame(t *testing.T, target store.Target, n int) {
 	var at time.Time
 	called := &calledBy{Store: w.store, at: &at}
 	for e, err := range w.store.Events(t.Context(), 0, 0) {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		called.events = append(called.events, e)
 	}
 	// A memory that reads what was called, as it was called.
 	w.press.Memory = codes.NewMemory(called)
-	if err := w.press.Memory.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.press.Memory.Load(t.Context()))
 	read := 0
 	w.press.Now = func() time.Time { return at }
 	made := map[string]codes.Batch{}
@@ -488,15 +470,11 @@ func theSame(t *testing.T, target store.Target, n int) {
 			w.steps[next].do(&m)
 		}
 		for ; read < len(called.events) && !called.events[read].At.After(at); read++ {
-			if err := w.press.Memory.Changed(t.Context(), called.events[read].Batch); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, w.press.Memory.Changed(t.Context(), called.events[read].Batch))
 		}
 		want := resolver.Resolve(q.req)
 		got, err := then.Resolve(t.Context(), q.req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		seen[string(want.Action)+" "+string(want.Kind)+" "+string(want.Reason)]++
 		// The replay's events are pointers into its memory.
 		if diff := gocmp.Diff(want, got.Decision, cmpopts.IgnoreFields(codes.Found{}, "State"), cmpopts.EquateEmpty()); diff != "" {

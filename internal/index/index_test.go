@@ -15,6 +15,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -165,9 +166,7 @@ func TestEveryWorldOfThreeRules(t *testing.T) {
 
 func TestALookUpAllocatesNothing(t *testing.T) {
 	x := New()
-	if err := x.Load(each(someRules(t))); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, x.Load(each(someRules(t))))
 	for _, text := range []string{"https://h.example/a/x", "https://h.example/a/b?id=12", "https://h.example/a/b/c",
 		"https://h.example/zzz", "https://nobody.example/a",
 		"http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "http://a-host-whose-name-is-longer-than-a-line.example/x", "https://g.example/?x=1"} {
@@ -273,9 +272,7 @@ func TestOfARuleThatComesTwiceTheLaterCounts(t *testing.T) {
 	x := New()
 	first := aRuleOf(t, 1, "https://h.example/a", "https://h.example/a?test")
 	second := aRuleOf(t, 3, "https://h.example/a")
-	if err := x.Load(each([]rules.Rule{first, second})); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, x.Load(each([]rules.Rule{first, second})))
 	if hit, ok := x.Governing(linkOf(t, "https://h.example/a").Text); !ok || hit.ID != 3 || x.Len() != 1 {
 		t.Errorf("%+v of %d rules", hit, x.Len())
 	}
@@ -329,16 +326,13 @@ func TestAChangeCostsTheSameHoweverManyRules(t *testing.T) {
 	}
 	many := whole.Or(300_000, 60_000)
 	x := New()
-	err := x.Load(func(yield func(rules.Rule, error) bool) {
+	require.NoError(t, x.Load(func(yield func(rules.Rule, error) bool) {
 		for i := range many {
 			if !yield(aRuleOf(t, int64(i), fmt.Sprintf("https://h%d.example/t/%d/", i%500, i)), nil) {
 				return
 			}
 		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	r := aRuleOf(t, 1, "https://h1.example/t/1/")
 	// So many that what is allocated beside them does not matter.
 	const times = 20_000

@@ -16,6 +16,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The layouts that were tried for the index, side by side with one probe of a
@@ -191,9 +192,7 @@ func BenchmarkLayouts(b *testing.B) {
 	})
 	grown("packed, places", func() { flat = newPacked(w) })
 	grown("index", func() {
-		if err := x.Load(w.rules()); err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, x.Load(w.rules()))
 	})
 	b.Logf("%-22s %6.1f by its own account", "index", float64(x.Bytes())/float64(n))
 	var sink, hits int
@@ -275,9 +274,7 @@ func BenchmarkGoverning(b *testing.B) {
 	for _, n := range []int{10_000, 1_000_000} {
 		w := newWorld(n)
 		x := index.New()
-		if err := x.Load(w.rules()); err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, x.Load(w.rules()))
 		links := w.links(1<<18, false)
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			b.ReportAllocs()
@@ -311,9 +308,7 @@ func BenchmarkStart(b *testing.B) {
 		b.Logf("%-40s %v", what, time.Since(began).Round(10*time.Microsecond))
 	}
 	must := func(err error) {
-		if err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, err)
 	}
 	timed("making the rules", func() {
 		for range w.rules() {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // aRuleOf is a rule with a prefix; an odd number is published.
@@ -24,9 +25,7 @@ func aRuleOf(t testing.TB, id int64, prefix string, tests ...string) rules.Rule 
 		kind = rules.Service
 	}
 	p, err := rules.ParsePrefix(prefix, kind, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	r := rules.Rule{ID: id, Kind: kind, Owner: fmt.Sprintf("owner%d", id%3), Prefix: p, Path: fmt.Sprintf("pages/p%d", id%5),
 		OpenVersion: int(id % 4),
 		Occupy:      id%4 == 0, Published: id%2 == 1, TestLinks: tests}
@@ -97,13 +96,9 @@ var someAccounts = []SnapshotAccount{{AppID: "owner0", Kind: accounts.ServiceAcc
 func snapshotOf(t testing.TB, x *Index) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.snapshot")
-	if err := x.WriteSnapshot(path, Mark{7, "history"}, someAccounts); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, x.WriteSnapshot(path, Mark{7, "history"}, someAccounts))
 	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return b
 }
 
@@ -113,9 +108,7 @@ func read(file []byte) (*Snapshot, error) {
 
 func TestASnapshotAnswersLikeItsIndex(t *testing.T) {
 	built := New()
-	if err := built.Load(each(someRules(t))); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, built.Load(each(someRules(t))))
 	written := New()
 	for _, r := range someRules(t) {
 		written.Set(aRuleOf(t, r.ID+1, r.Prefix.Text)) // what will be overwritten
@@ -128,9 +121,7 @@ func TestASnapshotAnswersLikeItsIndex(t *testing.T) {
 	written.Remove(gone.Prefix.Key)
 	for name, x := range map[string]*Index{"loaded": built, "written one by one": written} {
 		s, err := read(snapshotOf(t, x))
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+		require.NoErrorf(t, err, "%s", name)
 		sameIndex(t, s.Rules, built, append(someLinks, "https://h.example/gone"))
 		if s.Mark != (Mark{7, "history"}) || fmt.Sprint(s.Accounts) != fmt.Sprint(someAccounts) {
 			t.Errorf("%s: %+v %+v", name, s.Mark, s.Accounts)
@@ -165,18 +156,12 @@ func (f slowly) Write(b []byte) (int, error) {
 func TestASnapshotIsOneMomentWhateverChangesMeanwhile(t *testing.T) {
 	x := New()
 	list := someRules(t)
-	if err := x.Load(each(list[:4])); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, x.Load(each(list[:4])))
 	f, err := os.Create(filepath.Join(t.TempDir(), "rules.snapshot"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer f.Close()
 	want := New()
-	if err := want.Load(each(list[2:])); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, want.Load(each(list[2:])))
 	// Changes between the copies of two segments: what they tell is in the file.
 	x.midway = func(step string) {
 		if step == "segment copied" {
@@ -191,17 +176,11 @@ func TestASnapshotIsOneMomentWhateverChangesMeanwhile(t *testing.T) {
 	// Changes while the file is written: they are not.
 	late := aRuleOf(t, 99, "https://h.example/late")
 	err = x.writeSnapshot(slowly{f, func() { x.Set(late); x.Remove(list[3].Prefix.Key) }}, Mark{1, "h"}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	file, err := os.ReadFile(f.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	s, err := read(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	sameIndex(t, s.Rules, want, append(someLinks, "https://h.example/late"))
 	x.midway = func(step string) {
 		if step == "segment copied" {
@@ -216,9 +195,7 @@ func TestASnapshotIsOneMomentWhateverChangesMeanwhile(t *testing.T) {
 
 func TestADamagedSnapshotIsRefused(t *testing.T) {
 	x := New()
-	if err := x.Load(each(someRules(t))); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, x.Load(each(someRules(t))))
 	file := snapshotOf(t, x)
 	t.Logf("%d bytes", len(file))
 	refused := func(what string, file []byte) {
@@ -253,9 +230,7 @@ func TestASnapshotTakesTheOldOnesPlaceOnlyWhenItIsWhole(t *testing.T) {
 	x := New()
 	x.Set(aRuleOf(t, 1, "https://h.example/a/"))
 	path := filepath.Join(t.TempDir(), "rules.snapshot")
-	if err := x.WriteSnapshot(path, Mark{1, "one"}, nil); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, x.WriteSnapshot(path, Mark{1, "one"}, nil))
 	x.midway = func(string) { x.midway = nil; _ = x.Load(each(nil)) }
 	if err := x.WriteSnapshot(path, Mark{2, "two"}, nil); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("a snapshot that cannot be taken: %v", err)
@@ -279,9 +254,7 @@ func TestASnapshotTakesTheOldOnesPlaceOnlyWhenItIsWhole(t *testing.T) {
 func FuzzSnapshot(f *testing.F) {
 	x := New()
 	f.Add(snapshotOf(f, x))
-	if err := x.Load(each(someRules(f))); err != nil {
-		f.Fatal(err)
-	}
+	require.NoError(f, x.Load(each(someRules(f))))
 	file := snapshotOf(f, x)
 	f.Add(file)
 	f.Add(file[:len(file)-1])

@@ -11,6 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/labels"
 	"github.com/qrjump/qrjump/internal/symbol"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -44,9 +45,7 @@ func TestLabelsOfABoughtSheetDoNotDrift(t *testing.T) {
 				rows = append(rows, rows[0])
 			}
 			var file bytes.Buffer
-			if err := s.Write(&file, batch, each(rows), 1, func(int) {}); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.Write(&file, batch, each(rows), 1, func(int) {}))
 			if !strings.Contains(file.String(), "/ViewerPreferences << /PrintScaling /None >>") {
 				t.Error("a viewer fits the page to its paper")
 			}
@@ -148,9 +147,7 @@ func TestAPageBeginsAtALabel(t *testing.T) {
 			rows = append(rows, one)
 		}
 		var file bytes.Buffer
-		if err := s.Write(&file, batch, each(rows), c.first, func(int) {}); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.Write(&file, batch, each(rows), c.first, func(int) {}))
 		var seen []string
 		for _, page := range readtest.Pages(t, file.Bytes(), 203) {
 			var cells strings.Builder

@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/labels"
 	"github.com/qrjump/qrjump/internal/symbol"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -48,9 +49,7 @@ func drawnPlainly(t *testing.T, d labels.Design, r labels.Row, module int) (*ima
 			p.text = r.Code
 			p.grid, err = symbol.Field(r.Matrix)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		p.x = width + quiets[kind]*module
 		width += (p.grid.Width + 2*quiets[kind]) * module
 		height = max(height, (p.grid.Height+2*quiets[kind])*module)
@@ -89,9 +88,7 @@ func TestEveryDotIsThatOfTheGrids(t *testing.T) {
 				d := design(kind, dpi)
 				d.Level, d.Lines = level, nil
 				module, err := symbol.ModuleDots(400, dpi)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				want, symbols := drawnPlainly(t, d, r, module)
 				for format, see := range seenAs {
 					rendered := format == "svg" || format == "pdf"
@@ -100,13 +97,10 @@ func TestEveryDotIsThatOfTheGrids(t *testing.T) {
 					}
 					name := fmt.Sprintf("%s as %s at %d, level %c", kind, format, dpi, level)
 					var file []byte
-					err := d.Labels(batch, each([]labels.Row{r}), format, func(_ labels.Row, label []byte) error {
+					require.NoErrorf(t, d.Labels(batch, each([]labels.Row{r}), format, func(_ labels.Row, label []byte) error {
 						file = label
 						return nil
-					})
-					if err != nil {
-						t.Fatalf("%s: %v", name, err)
-					}
+					}), "%s", name)
 					got := see(t, file, dpi, want.Bounds().Dx())
 					size, more := want.Bounds().Size(), got.Bounds().Size().Sub(want.Bounds().Size())
 					// A page is measured in points: the dot that it ends in counts where another program renders it.
@@ -164,9 +158,7 @@ func sampled(m image.Image, p placedGrid, module int) (rows [][]bool) {
 var seenAs = map[labels.Format]func(t *testing.T, file []byte, dpi, width int) image.Image{
 	"png": func(t *testing.T, file []byte, _, _ int) image.Image {
 		m, err := png.Decode(bytes.NewReader(file))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return m
 	},
 	"svg": func(t *testing.T, file []byte, dpi, _ int) image.Image { return readtest.Picture(t, file, dpi) },

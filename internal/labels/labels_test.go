@@ -22,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/labels"
 	"github.com/qrjump/qrjump/internal/symbol"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -68,9 +69,7 @@ func design(kind labels.Kind, dpi int) labels.Design {
 func sheet(t testing.TB, p labels.Printing, d labels.Design) labels.Sheet {
 	t.Helper()
 	s, err := p.OnSheets(d)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return s
 }
 
@@ -95,16 +94,12 @@ func TestEverySymbolOfASheetIsRead(t *testing.T) {
 				s.Logo, s.LogoAt = logo(), 5000
 				var file bytes.Buffer
 				written := 0
-				if err := s.Write(&file, batch, each(rows), 1, func(n int) { written += n }); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, s.Write(&file, batch, each(rows), 1, func(n int) { written += n }))
 				if written != len(rows) {
 					t.Errorf("%d labels were told as written", written)
 				}
 				module, err := symbol.ModuleDots(400, dpi)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				page := readtest.Pages(t, file.Bytes(), dpi)[0].(interface {
 					SubImage(image.Rectangle) image.Image
 				})
@@ -191,9 +186,7 @@ func TestRowsAreWhatListsWere(t *testing.T) {
 	}
 	var again []labels.Row
 	for r, err := range labels.Rows(bytes.NewReader(lines)) {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		again = append(again, r)
 	}
 	if !slices.Equal(rows, again) {
@@ -250,14 +243,10 @@ func TestAShuffleHasEachRowOnce(t *testing.T) {
 	rows := made(t, 300)
 	shuffled := func(seed string, from int64) (found []labels.Row) {
 		spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer spool.Close()
 		for r, err := range labels.Shuffled(spool, each(rows), int64(len(rows)), seed, from) {
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			found = append(found, r)
 		}
 		return found
@@ -287,13 +276,9 @@ func TestAShuffleHasEachRowOnce(t *testing.T) {
 func TestAnArchiveHasAPictureForEachRow(t *testing.T) {
 	rows := made(t, whole.Or(40, 3))
 	var file bytes.Buffer
-	if err := design(labels.QR, 300).Zip(&file, batch, each(rows), "png", func(int) {}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, design(labels.QR, 300).Zip(&file, batch, each(rows), "png", func(int) {}))
 	z, err := zip.NewReader(bytes.NewReader(file.Bytes()), int64(file.Len()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if len(z.File) != len(rows) {
 		t.Fatalf("%d files", len(z.File))
 	}
@@ -303,13 +288,9 @@ func TestAnArchiveHasAPictureForEachRow(t *testing.T) {
 			t.Errorf("file %d is %s, not %s", i, f.Name, want)
 		}
 		in, err := f.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		m, err := png.Decode(in)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		pictures = append(pictures, m)
 	}
 	for i, found := range readtest.QR(t, pictures...) {

@@ -20,6 +20,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // chance is a source of bytes that a seed decides.
@@ -88,19 +89,13 @@ func (s *shaky) Put(ctx context.Context, name string, content []byte) error {
 func inLake(t *testing.T, place Place) map[string]Row {
 	t.Helper()
 	names, err := place.List(t.Context(), scansFolder)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	all := map[string]Row{}
 	for _, name := range names {
 		content, err := place.Get(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		rows, err := parquet.Read[Row](bytes.NewReader(content), int64(len(content)))
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+		require.NoErrorf(t, err, "%s", name)
 		day, _, ok := readPartName(name)
 		for _, r := range rows {
 			if _, twice := all[r.ScanID]; twice {
@@ -164,9 +159,7 @@ func (w *world) record(n int) {
 		}
 		w.scans[e.ID.String()] = e
 	}
-	if err := r.Close(); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, r.Close())
 }
 
 // user is one of some users; the first is nobody.
@@ -236,9 +229,7 @@ func TestEachScanIsInTheLakeOnceAfterAKillAtAnyWrite(t *testing.T) {
 					w.record(w.rand.IntN(30))
 				}
 				whole := w.lake(&shaky{to, t, -1, false})
-				if err := whole.Flush(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, whole.Flush(t.Context()))
 				w.equal(to)
 				if n := whole.Behind(); n != 0 {
 					t.Errorf("%d scans are behind", n)
@@ -255,20 +246,14 @@ func TestALostLakeIsWrittenAgain(t *testing.T) {
 		l := w.lake(to)
 		for range 2 {
 			w.record(130)
-			if err := l.Flush(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, l.Flush(t.Context()))
 		}
-		if err := os.RemoveAll(string(to)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.RemoveAll(string(to)))
 		w.record(10)
 		if restarted {
 			l = w.lake(to)
 		}
-		if err := l.Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, l.Flush(t.Context()))
 		w.equal(to)
 	}
 }
@@ -277,31 +262,21 @@ func TestAJournalThatIsNotTheOneWrittenGetsANameOfItsOwn(t *testing.T) {
 	w := newWorld(t, 2)
 	to := folder(filepath.Join(t.TempDir(), "lake"))
 	w.record(50)
-	if err := w.journal.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.journal.Close())
 	before := filepath.Join(t.TempDir(), "before")
-	if err := os.CopyFS(before, os.DirFS(w.dir)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.CopyFS(before, os.DirFS(w.dir)))
 	w.open()
 	w.record(50)
-	if err := w.lake(to).Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.lake(to).Flush(t.Context()))
 	// The journal of a backup takes its place: 50 scans of the lake are in it no more.
 	w.dir = before
 	w.open()
 	l := w.lake(to)
 	for range 3 {
-		if err := l.Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, l.Flush(t.Context()))
 		w.record(60)
 	}
-	if err := w.lake(to).Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.lake(to).Flush(t.Context()))
 	w.equal(to)
 }
 
@@ -331,24 +306,18 @@ func TestAnErasureReachesTheLake(t *testing.T) {
 	to := folder(filepath.Join(t.TempDir(), "lake"))
 	l := w.lake(to)
 	w.record(150)
-	if err := l.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Flush(t.Context()))
 	// A node that is given up left a part, and one that lives has one.
 	gone, living := partOf(t, w, "00ff"), partOf(t, w, "00aa")
 	for _, p := range []*part{gone, living} {
-		if err := to.Put(t.Context(), p.name, p.content); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, to.Put(t.Context(), p.name, p.content))
 	}
 	l.Others = func(context.Context) (map[string]bool, error) { return map[string]bool{"00aa": true}, nil }
 	upTo := w.now
 	w.erased = append(w.erased, ledger.Erasure{User: user(5), UpTo: upTo.UnixMilli()})
 	w.now = w.now.Add(time.Second)
 	w.record(150) // the journal names the user still: those from before are of an earlier day
-	if err := l.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Flush(t.Context()))
 	name, kept, anonymous := hex.EncodeToString(slices.Concat(make([]byte, 3), []byte{5}, make([]byte, 12))), 0, 0
 	for id, r := range inLake(t, to) {
 		e, recorded := w.scans[id]
@@ -383,8 +352,6 @@ func partOf(t *testing.T, w *world, node string) *part {
 	u := user(5)
 	empty := &part{name: partName(w.now.In(time.FixedZone("", 8*3600)).Format(time.DateOnly), node, 1)}
 	p, _, err := empty.with([]Placed{{1, Row{ScanID: id, ScannedAt: w.now, UserHash: hex.EncodeToString(u[:])}}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return p
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // FuzzHead: what is taken for a plain head net/http reads in the same way, and
@@ -33,9 +35,7 @@ func FuzzHead(f *testing.F) {
 			}
 		}
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b)))
-		if err != nil {
-			t.Fatalf("%q: %v", b, err)
-		}
+		require.NoErrorf(t, err, "%q", b)
 		key, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if r.Method != "POST" || r.RequestURI != "/scan/v1/resolve" || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Host != string(h.host) ||
 			r.ContentLength != int64(h.length) ||

@@ -24,6 +24,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // slow answers hold, or not, when a test says so.
@@ -97,9 +99,7 @@ func echoing() *Lane {
 // listening begins to accept on an address of its own. dial is a client.
 func listening(t *testing.T, l *Lane) (dial func() *net.TCPConn) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if l.Try == nil {
 		l.Try = func(ctx context.Context, who string, body []byte) Answer { return l.Begin(ctx, who, body) }
 	}
@@ -107,9 +107,7 @@ func listening(t *testing.T, l *Lane) (dial func() *net.TCPConn) {
 	t.Cleanup(func() { l.Close() })
 	return func() *net.TCPConn {
 		conn, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		t.Cleanup(func() { conn.Close() })
 		return conn.(*net.TCPConn)
 	}
@@ -134,13 +132,9 @@ func say(text string) string {
 func nextAnswer(t *testing.T, in *bufio.Reader) (*http.Response, string) {
 	t.Helper()
 	resp, err := http.ReadResponse(in, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return resp, string(body)
 }
 
@@ -275,9 +269,7 @@ func TestAClientThatLeaves(t *testing.T) {
 		client.Close()
 		a.end(err)
 	}
-	if err := lane.Drain(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, lane.Drain(t.Context()))
 }
 
 // piped is a listener of connections in memory; errors are those of Accept.
@@ -379,9 +371,7 @@ func TestHalfARequestIsHandedOver(t *testing.T) {
 		io.WriteString(client, half)
 		client.CloseWrite()
 		other, err := lane.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if got, err := io.ReadAll(other); err != nil || string(got) != half {
 			t.Errorf("%q: handed over %q, %v", half, got, err)
 		}
@@ -428,14 +418,10 @@ func TestTLS(t *testing.T) {
 	t.Parallel()
 	lane := echoing()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	about := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
 	certificate, err := x509.CreateCertificate(rand.Reader, about, about, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	lane.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}},
 		NextProtos: []string{"h2", "http/1.1"}}
 	dial := listening(t, lane)
@@ -457,9 +443,7 @@ func TestTLS(t *testing.T) {
 	}}
 	defer two.CloseIdleConnections()
 	resp, err := (&http.Client{Transport: two}).Post("https://localhost/say", "text/plain", strings.NewReader("abc"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "HTTP/2.0 POST of 3 bytes: abc" {
 		t.Errorf("%q %v", body, err)
@@ -604,9 +588,7 @@ func TestARequestAllocatesNothing(t *testing.T) {
 			more, err = conn.Read(answer[n:])
 			n += more
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 	}
 	ask()
 	if n := testing.AllocsPerRun(2000, ask); n > 0 {

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // until waits for what other goroutines make true of the one connection of a lane, and fails when that has ended.
@@ -71,9 +73,7 @@ func TestParking(t *testing.T) {
 	}
 	until(t, lane, func(c *conn) bool { return c.idle.Load() && !c.parked.Load() })
 	ask("kept")
-	if err := lane.Drain(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, lane.Drain(t.Context()))
 }
 
 // A parked connection ends after its idle time, with its client, when the server closes it, and in a drain.
@@ -216,7 +216,5 @@ func TestManyClientsOfLoops(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	if err := lane.Drain(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, lane.Drain(t.Context()))
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // bare is the least that a group commit can be: records of 256 bytes behind one
@@ -24,9 +26,7 @@ type bare struct {
 
 func newBare(t testing.TB, dir string) *bare {
 	f, err := os.Create(filepath.Join(dir, "bare"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	b := &bare{f: f, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	go func() {
 		defer close(b.ended)
@@ -161,16 +161,12 @@ func BenchmarkEnqueue(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	j := openJournal(b, b.TempDir(), JournalOptions{})
 	for i := range int64(100) {
-		if err := j.Append(b.Context(), events(1000*i, 1000*i+1000)); err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, j.Append(b.Context(), events(1000*i, 1000*i+1000)))
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, err := range j.Read(b.Context(), 0) {
-			if err != nil {
-				b.Fatal(err)
-			}
+			require.NoError(b, err)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100_000, "ns/event")

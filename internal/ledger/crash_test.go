@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -156,9 +157,7 @@ func inOneGoroutine(t *testing.T) {
 func rounds(t *testing.T, name string, usual int) int {
 	if text := os.Getenv(name); text != "" {
 		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+		require.NoErrorf(t, err, "%s", name)
 		return n
 	}
 	return usual
@@ -234,9 +233,7 @@ func TestEveryFault(t *testing.T) {
 					j, err = w.open()
 				}
 			}
-			if err != nil {
-				t.Fatalf("%s: %v", w.what, err)
-			}
+			require.NoErrorf(t, err, "%s", w.what)
 			for range 60 {
 				w.work(j)
 			}
@@ -244,9 +241,7 @@ func TestEveryFault(t *testing.T) {
 			for w.disk.ops < n+c.long {
 				w.work(j)
 			}
-			if err := j.Append(t.Context(), []Event{anEvent(3 * w.next)}); err != nil {
-				t.Fatalf("%s: it does not recover: %v", w.what, err)
-			}
+			require.NoErrorf(t, j.Append(t.Context(), []Event{anEvent(3 * w.next)}), "%s: it does not recover", w.what)
 			w.disk.failAt = 0
 			w.look(j, true)
 			if chance.IntN(2) == 0 {
@@ -268,19 +263,13 @@ func TestEveryFault(t *testing.T) {
 func TestAFailedFlushIsNotAcknowledged(t *testing.T) {
 	d := newBrokenDisk(rand.New(rand.NewPCG(1, 1)))
 	j, err := OpenJournal("scans", JournalOptions{disk: d, Random: seeded(1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := j.Append(t.Context(), events(0, 5)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, j.Append(t.Context(), events(0, 5)))
 	r := NewRecorder(j, RecorderOptions{})
 	enqueue := func(n int64) error {
 		e := anEvent(n)
 		g, err := r.Enqueue(&e)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return g.Wait(t.Context())
 	}
 	d.mu.Lock()
@@ -295,9 +284,7 @@ func TestAFailedFlushIsNotAcknowledged(t *testing.T) {
 	if end, _ := j.End(t.Context()); end != 5 {
 		t.Errorf("the end is %d", end)
 	}
-	if err := enqueue(6); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, enqueue(6))
 	if r.Late() {
 		t.Error("the disk is well again, the recorder late")
 	}
@@ -306,9 +293,7 @@ func TestAFailedFlushIsNotAcknowledged(t *testing.T) {
 	}
 	r.Close()
 	j, err = OpenJournal("scans", JournalOptions{disk: d.crashed(), Random: seeded(1)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	got := collect(t, j.Read(t.Context(), 0))
 	if len(got) != 6 || got[5] != (Entry{Position: 6, Event: anEvent(6)}) {
 		t.Errorf("left: %+v", got[5:])

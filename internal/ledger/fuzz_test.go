@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Encoding writes every decoded record again as an equal one; nothing makes
@@ -83,13 +85,9 @@ func FuzzTexts(f *testing.F) {
 func FuzzSegment(f *testing.F) {
 	dir := f.TempDir()
 	j, err := OpenJournal(dir, JournalOptions{Random: seeded(1)})
-	if err != nil {
-		f.Fatal(err)
-	}
+	require.NoError(f, err)
 	for i := range int64(20) {
-		if err := j.Append(f.Context(), events(5*i, 5*i+5)); err != nil {
-			f.Fatal(err)
-		}
+		require.NoError(f, j.Append(f.Context(), events(5*i, 5*i+5)))
 	}
 	name := segmentName(1)
 	open, _ := os.ReadFile(filepath.Join(dir, name))
@@ -134,9 +132,7 @@ func FuzzSegment(f *testing.F) {
 		}
 		read()
 		end := j.end()
-		if err := j.Append(t.Context(), events(900, 901)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), events(900, 901)))
 		if got := collect(t, j.Read(t.Context(), end)); len(got) != 1 || got[0].Event != anEvent(900) {
 			t.Fatalf("after damage, an append reads as %+v", got)
 		}
@@ -156,9 +152,7 @@ func TestOneAlteredByteCostsOneGroup(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{})
 	for i := range int64(6) {
-		if err := j.Append(t.Context(), events(3*i, 3*i+3)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), events(3*i, 3*i+3)))
 	}
 	size := j.segments[0].size
 	j.Close()

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var begin = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
@@ -67,9 +69,7 @@ func openJournal(t testing.TB, dir string, o JournalOptions) *Journal {
 		o.Random = seeded(1)
 	}
 	j, err := OpenJournal(dir, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { j.Close() })
 	return j
 }
@@ -79,9 +79,7 @@ func collect(t testing.TB, seq iter.Seq2[Entry, error]) []Entry {
 	t.Helper()
 	var list []Entry
 	for e, err := range seq {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		list = append(list, e)
 	}
 	return list
@@ -107,9 +105,7 @@ func TestWhatIsAppendedIsReadInItsOrderAlsoAfterAStart(t *testing.T) {
 	n := int64(0)
 	for i := range 60 {
 		size := int64(i%7*i%40 + 1)
-		if err := j.Append(t.Context(), events(n, n+size)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), events(n, n+size)))
 		n += size
 	}
 	check := func(j *Journal) {
@@ -131,9 +127,7 @@ func TestWhatIsAppendedIsReadInItsOrderAlsoAfterAStart(t *testing.T) {
 	}
 	check(j)
 	id := j.ID()
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Close())
 	check(j) // what is closed can still be read
 	if err := j.Append(t.Context(), events(0, 1)); !errors.Is(err, ErrClosed) {
 		t.Errorf("appending to a closed journal: %v", err)
@@ -143,9 +137,7 @@ func TestWhatIsAppendedIsReadInItsOrderAlsoAfterAStart(t *testing.T) {
 	if j.ID() != id {
 		t.Errorf("the ledger's id was %s and is %s", id, j.ID())
 	}
-	if err := j.Append(t.Context(), events(n, n+3)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Append(t.Context(), events(n, n+3)))
 	n += 3
 	check(j)
 }
@@ -156,23 +148,15 @@ func TestATornEndIsCutOffAndPositionsGoOn(t *testing.T) {
 		dir := t.TempDir()
 		j := openJournal(t, dir, JournalOptions{})
 		for i := range int64(10) {
-			if err := j.Append(t.Context(), events(i, i+1)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, j.Append(t.Context(), events(i, i+1)))
 		}
 		name := filepath.Join(dir, segmentName(1))
 		whole, err := os.ReadFile(name) // as a crash leaves it: without a footer
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		j.Close()
-		if err := os.WriteFile(name, whole[:len(whole)-1-cut], 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(name, whole[:len(whole)-1-cut], 0o600))
 		j = openJournal(t, dir, JournalOptions{})
-		if err := j.Append(t.Context(), events(9, 12)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), events(9, 12)))
 		wantRun(t, collect(t, j.Read(t.Context(), 0)), 0, 1, 12)
 	}
 }
@@ -182,9 +166,7 @@ func TestADamagedMiddleIsReportedAndWhatIsBehindItIsRead(t *testing.T) {
 		dir := t.TempDir()
 		j := openJournal(t, dir, JournalOptions{})
 		for i := range int64(30) {
-			if err := j.Append(t.Context(), events(10*i, 10*i+10)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, j.Append(t.Context(), events(10*i, 10*i+10)))
 		}
 		name := filepath.Join(dir, segmentName(1))
 		b, _ := os.ReadFile(name)
@@ -194,9 +176,7 @@ func TestADamagedMiddleIsReportedAndWhatIsBehindItIsRead(t *testing.T) {
 			b, _ = os.ReadFile(name)
 		}
 		b[size/2] ^= 4
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(name, b, 0o600))
 		var logs bytes.Buffer
 		j = openJournal(t, dir, JournalOptions{Log: slog.New(slog.NewTextHandler(&logs, nil))})
 		got := collect(t, j.Read(t.Context(), 0))
@@ -220,21 +200,15 @@ func TestForgetRemovesWholeFilesAndKeepsThePosition(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
 	for i := range int64(50) {
-		if err := j.Append(t.Context(), events(10*i, 10*i+10)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), events(10*i, 10*i+10)))
 	}
-	if err := j.Forget(t.Context(), anEvent(250).At); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Forget(t.Context(), anEvent(250).At))
 	got := collect(t, j.Read(t.Context(), 0))
 	if first := got[0].Position; first < 150 || first > 251 {
 		t.Errorf("the first event left is %d", first)
 	}
 	wantRun(t, got, got[0].Position-1, got[0].Position, 500)
-	if err := j.Forget(t.Context(), anEvent(10_000).At); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Forget(t.Context(), anEvent(10_000).At))
 	for range 3 {
 		if got := collect(t, j.Read(t.Context(), 0)); len(got) != 0 {
 			t.Errorf("%d events are left", len(got))
@@ -248,9 +222,7 @@ func TestForgetRemovesWholeFilesAndKeepsThePosition(t *testing.T) {
 		j.Close()
 		j = openJournal(t, dir, JournalOptions{})
 	}
-	if err := j.Append(t.Context(), events(500, 501)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Append(t.Context(), events(500, 501)))
 	wantRun(t, collect(t, j.Read(t.Context(), 0)), 500, 501, 501)
 }
 
@@ -258,9 +230,7 @@ func TestEraseMakesAUserAnonymousEverywhere(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
 	for i := range int64(50) {
-		if err := j.Append(t.Context(), events(10*i, 10*i+10)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), events(10*i, 10*i+10)))
 	}
 	user := UserHash{4, 1}
 	want := int64(0)
@@ -313,9 +283,7 @@ func TestErasuresReachUpToTheirMoment(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
 	for i := range int64(50) {
-		if err := j.Append(t.Context(), events(10*i, 10*i+10)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), events(10*i, 10*i+10)))
 	}
 	files := func() string {
 		names, _ := filepath.Glob(dir + "/*")
@@ -354,9 +322,7 @@ func TestFilesOfAnotherLedgerAreRefused(t *testing.T) {
 	one, other := t.TempDir(), t.TempDir()
 	for i, dir := range []string{one, other} {
 		j := openJournal(t, dir, JournalOptions{Random: seeded(uint64(i))})
-		if err := j.Append(t.Context(), events(0, 3)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), events(0, 3)))
 		j.Close()
 	}
 	b, _ := os.ReadFile(filepath.Join(other, segmentName(1)))

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestMain makes this binary the processes that tests kill.
@@ -79,9 +80,7 @@ func TestKilled(t *testing.T) {
 		}
 		p.Wait()
 		j, err := OpenJournal(dir, JournalOptions{SegmentSize: 8000})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		have := map[int64]bool{}
 		last := int64(0)
 		for _, e := range collect(t, j.Read(t.Context(), 0)) {

@@ -7,15 +7,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // bubbleRecorder is a recorder on a disk that takes no time.
 func bubbleRecorder(t *testing.T) (*Recorder, *brokenDisk) {
 	d := newBrokenDisk(rand.New(rand.NewPCG(1, 1)))
 	j, err := OpenJournal("scans", JournalOptions{disk: d, Random: seeded(1)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return NewRecorder(j, RecorderOptions{}), d
 }
 
@@ -23,9 +23,7 @@ func enqueue(t *testing.T, r *Recorder, n int64) *Group {
 	t.Helper()
 	e := anEvent(n)
 	g, err := r.Enqueue(&e)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return g
 }
 
@@ -39,9 +37,7 @@ func TestPausesBeforeAFlush(t *testing.T) {
 			t.Helper()
 			began := time.Now()
 			for _, g := range groups {
-				if err := g.Wait(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, g.Wait(t.Context()))
 			}
 			return time.Since(began)
 		}
@@ -96,9 +92,7 @@ func TestThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, d := bubbleRecorder(t)
 		defer r.Close()
-		if err := enqueue(t, r, 0).Wait(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, enqueue(t, r, 0).Wait(t.Context()))
 		for round, want := range []error{nil, syscall.EIO, nil} {
 			const n = 3*share + 1
 			told := make(chan error, 2*n)

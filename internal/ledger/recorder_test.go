@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestEveryRecordedScanIsDurableOnce(t *testing.T) {
@@ -35,9 +37,7 @@ func TestEveryRecordedScanIsDurableOnce(t *testing.T) {
 		t.Errorf("waiting %d, recorded %d, flushes %d, dropped %d, late %v, %v", r.Waiting(), r.Recorded(), r.Flushes(), r.Dropped(),
 			r.Late(), r.LastError())
 	}
-	if err := r.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, r.Close())
 	if _, err := r.Enqueue(&Event{}); !errors.Is(err, ErrClosed) {
 		t.Errorf("after the end: %v", err)
 	}
@@ -62,9 +62,7 @@ func TestAnEndTellsOfLostScansThatNobodyWaitedFor(t *testing.T) {
 		r := NewRecorder(j, RecorderOptions{})
 		j.Close() // from now on nothing can be written
 		g, err := r.Enqueue(&Event{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if waits && g.Wait(t.Context()) == nil {
 			t.Fatal("a closed journal takes scans")
 		}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // pier is a harbour in memory.
@@ -74,15 +76,11 @@ func (s stuck) Ship(ctx context.Context, node string, from, to Mark, entries []E
 func TestNobodyWaitsForAShipperForLongerThanItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, err := OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: seeded(1)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer j.Close()
 		to := stuck{&pier{marks: map[string]Mark{}}, make(chan struct{})}
 		s := &Shipper{Journal: j, To: to, Node: "n", Random: seeded(2), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
-		if err := j.Append(t.Context(), events(0, 5)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), events(0, 5)))
 		first := make(chan error)
 		go func() { first <- s.Flush(t.Context()) }()
 		synctest.Wait()
@@ -103,9 +101,7 @@ func TestNobodyWaitsForAShipperForLongerThanItsTime(t *testing.T) {
 func TestAShipperRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, err := OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: seeded(1)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		var logs strings.Builder
 		p := &pier{marks: map[string]Mark{}}
 		s := &Shipper{Journal: j, To: p, Node: "n", Random: seeded(2), Now: time.Now, Log: slog.New(slog.NewTextHandler(&logs, nil)),
@@ -122,9 +118,7 @@ func TestAShipperRuns(t *testing.T) {
 				list[i].At = now
 				list[i].ID = idAt(now, from+int64(i))
 			}
-			if err := j.Append(t.Context(), list); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, j.Append(t.Context(), list))
 		}
 		add(0, 25)
 		time.Sleep(time.Second)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func someUser(n uint64) (user UserHash) {
@@ -113,9 +114,7 @@ func rareEvents(from, to int64) []Event {
 
 func rareJournal(t *testing.T, dir string) (*Journal, *countingDisk) {
 	t.Helper()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(dir, 0o700))
 	d := &countingDisk{read: map[string]int{}}
 	return openJournal(t, dir, JournalOptions{SegmentSize: 20_000, disk: d}), d
 }
@@ -126,9 +125,7 @@ func TestAnErasureReadsTheFilesThatHoldTheUser(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	j, d := rareJournal(t, dir)
 	for n := int64(0); n < 10_000; n += 50 {
-		if err := j.Append(t.Context(), rareEvents(n, n+50)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), rareEvents(n, n+50)))
 	}
 	all, _ := j.views(0)
 	if len(all) < 35 {
@@ -159,23 +156,17 @@ func TestAnErasureReadsTheFilesThatHoldTheUser(t *testing.T) {
 		t.Fatalf("%d filters: %v", len(filters), err)
 	}
 	for _, name := range filters {
-		if err := os.Remove(name); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.Remove(name))
 	}
 	erase(someUser(10_400), 1, len(all), "without filters")
 	erase(someUser(14_400), 1, 4, "with filters again")
 	// So do those that a power cut left behind, and copies of others.
 	filters, _ = filepath.Glob(filepath.Join(dir, "*"+usersSuffix))
 	other, err := os.ReadFile(filters[30])
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for i, name := range filters[:30] {
 		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		switch i % 5 {
 		case 0:
 			b = other
@@ -188,9 +179,7 @@ func TestAnErasureReadsTheFilesThatHoldTheUser(t *testing.T) {
 		case 4:
 			b = nil
 		}
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(name, b, 0o600))
 	}
 	for n := uint64(10_000); n < 15_000; n += 331 {
 		erase(someUser(n), 1, len(all), "with damaged filters")
@@ -198,22 +187,16 @@ func TestAnErasureReadsTheFilesThatHoldTheUser(t *testing.T) {
 	// And a file that is put back from before an erasure.
 	name := j.path(all[0].name)
 	before, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	erase(someUser(10_020), 1, len(all), "before it is put back")
 	j.Close()
-	if err := os.WriteFile(name, before, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(name, before, 0o600))
 	j, d = rareJournal(t, dir)
 	erase(someUser(10_020), 1, len(all), "put back")
 	if len(collect(t, j.Read(t.Context(), 0))) != 10_000 {
 		t.Error("events are missing")
 	}
-	if err := j.Forget(t.Context(), time.Now().AddDate(100, 0, 0)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Forget(t.Context(), time.Now().AddDate(100, 0, 0)))
 	left, _ := filepath.Glob(filepath.Join(dir, "*"+usersSuffix))
 	for _, name := range left {
 		if _, err := os.Stat(strings.TrimSuffix(name, usersSuffix) + segmentSuffix); err != nil {
@@ -227,9 +210,7 @@ func TestAnErasureOnItsWayHoldsNobodyUp(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	j, d := rareJournal(t, dir)
 	for n := int64(0); n < 2_000; n += 50 {
-		if err := j.Append(t.Context(), rareEvents(n, n+50)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), rareEvents(n, n+50)))
 	}
 	filters, _ := filepath.Glob(filepath.Join(dir, "*"+usersSuffix))
 	for _, name := range filters {
@@ -255,9 +236,7 @@ func TestAnErasureOnItsWayHoldsNobodyUp(t *testing.T) {
 		erased <- err
 	}()
 	<-held
-	if err := j.Append(t.Context(), rareEvents(2_000, 2_050)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Append(t.Context(), rareEvents(2_000, 2_050)))
 	got := collect(t, j.Read(t.Context(), 0))
 	if len(got) != 2_050 {
 		t.Errorf("%d events are read", len(got))
@@ -297,9 +276,7 @@ func TestAKilledErasureLosesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	j, _ := rareJournal(t, dir)
 	for n := int64(0); n < 4_000; n += 50 {
-		if err := j.Append(t.Context(), rareEvents(n, n+50)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), rareEvents(n, n+50)))
 	}
 	was := collect(t, j.Read(t.Context(), 0))
 	j.Close()
@@ -329,9 +306,7 @@ func TestAKilledErasureLosesNothing(t *testing.T) {
 			t.Fatalf("round %d: %s", round, p.Log())
 		}
 		j, err := OpenJournal(dir, JournalOptions{SegmentSize: 20_000})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		got := collect(t, j.Read(t.Context(), 0))
 		if len(got) != len(was) {
 			t.Fatalf("round %d: %d events of %d", round, len(got), len(was))
@@ -368,9 +343,7 @@ func TestAKilledErasureLosesNothing(t *testing.T) {
 // Issue 14: of a time, the blocks are read in which it lies; what comes late is among them.
 func TestATimeIsReadWhereItLies(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(dir, 0o700))
 	d := &countingDisk{read: map[string]int{}}
 	j := openJournal(t, dir, JournalOptions{SegmentSize: 400_000, disk: d})
 	const n = 20_000
@@ -379,9 +352,7 @@ func TestATimeIsReadWhereItLies(t *testing.T) {
 		if at == 15_000 {
 			list[7].At = anEvent(5_050).At // it comes late
 		}
-		if err := j.Append(t.Context(), list); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), list))
 	}
 	all := collect(t, j.Read(t.Context(), 0))
 	_, whole := d.counted()

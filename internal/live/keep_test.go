@@ -19,14 +19,13 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func aKeptRule(t testing.TB, id int64, prefix string, tests ...string) rules.Rule {
 	t.Helper()
 	p, err := rules.ParsePrefix(prefix, rules.Ordinary, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return rules.Rule{ID: id, Kind: rules.Ordinary, Owner: "owner", Target: "owner", Prefix: p, Path: "pages/p", OpenVersion: 1,
 		Published: true, TestLinks: tests}
 }
@@ -67,9 +66,7 @@ func (s *keptStore) node(t testing.TB, file string) *Current {
 	t.Helper()
 	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
 		Log: slog.New(slog.DiscardHandler)}
-	if err := c.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Load(t.Context()))
 	return c
 }
 
@@ -137,9 +134,7 @@ func (s *keptStore) sameRules(t testing.TB, c *Current) {
 func upTo(t testing.TB, file string) int64 {
 	t.Helper()
 	s, err := index.ReadSnapshot(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return s.Seq
 }
 
@@ -202,15 +197,11 @@ func TestAStartRemovesHalfSnapshots(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "rules.snapshot")
 	for _, name := range []string{file + ".new-123", file + ".new-4", file + ".mine"} {
-		if err := os.WriteFile(name, []byte("half"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(name, []byte("half"), 0o600))
 	}
 	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
 		Log: slog.New(slog.DiscardHandler)}
-	if err := errors.Join(c.Load(t.Context()), c.SaveSnapshot(t.Context())); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(c.Load(t.Context()), c.SaveSnapshot(t.Context())))
 	if names, _ := filepath.Glob(dir + "/*"); strings.Join(names, " ") != file+" "+file+".mine" {
 		t.Errorf("there are %v", names)
 	}
@@ -258,22 +249,16 @@ func TestAStartReadsTheSnapshotAndWhatChangedSince(t *testing.T) {
 			start := func() *Current {
 				c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s,
 					SnapshotFile: file, Log: slog.New(slog.NewTextHandler(&log, nil))}
-				if err := c.Load(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, c.Load(t.Context()))
 				return c
 			}
-			if err := start().SaveSnapshot(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, start().SaveSnapshot(t.Context()))
 			c.change(s, file)
 			log.Reset()
 			s.loads = 0
 			second := start()
 			want := &Current{Rules: index.New()}
-			if err := want.Rules.Load(s.AllRules(t.Context())); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, want.Rules.Load(s.AllRules(t.Context())))
 			s.loads-- // that one
 			if got, want := opens(t, second), opens(t, want); !reflect.DeepEqual(got, want) {
 				t.Errorf("after the start links fall on %v, want %v", got, want)
@@ -296,13 +281,9 @@ func TestASnapshotIsPaidForByChanges(t *testing.T) {
 			c := s.node(t, file)
 			save := func() (size int64, written bool) {
 				before, _ := os.Stat(file)
-				if err := c.SaveSnapshot(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, c.SaveSnapshot(t.Context()))
 				after, err := os.Stat(file)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				return after.Size(), before == nil || !os.SameFile(before, after)
 			}
 			size, written := save()
@@ -360,15 +341,11 @@ func TestAStopAfterAnImportKeepsItsRules(t *testing.T) {
 			s.manyRules(t, n.there)
 			file := filepath.Join(t.TempDir(), "rules.snapshot")
 			c := s.node(t, file)
-			if err := c.SaveSnapshot(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.SaveSnapshot(t.Context()))
 			s.manyRules(t, n.imported)
 			c.ManyChanged(t.Context(), int64(n.there+1), n.imported)
 			s.read = 0
-			if err := c.SaveSnapshot(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.SaveSnapshot(t.Context()))
 			// The import was read when it ended: a stop does not read it again.
 			if at := upTo(t, file); at != int64(len(s.changes)) || s.read > 1 {
 				t.Errorf("the file has all up to %d of %d, for which %d entries of the log were read", at, len(s.changes), s.read)
@@ -403,13 +380,9 @@ func TestASnapshotThatIsGoneIsWrittenAgain(t *testing.T) {
 			s.commit(RuleChange, aKeptRule(t, 1, "https://h.example/another/"), false)
 		},
 	} {
-		if err := c.SaveSnapshot(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.SaveSnapshot(t.Context()))
 		happens()
-		if err := c.SaveSnapshot(t.Context()); err != nil {
-			t.Fatal(what, err)
-		}
+		require.NoErrorf(t, c.SaveSnapshot(t.Context()), "%v", what)
 		s.sameRules(t, c)
 		s.loads = 0
 		if next := s.node(t, file); s.loads != 0 || next.kept.seq != int64(len(s.changes)) {

@@ -14,15 +14,14 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/look"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // What is text stands out from its ground by 4.5, what is an edge by 3, in the
 // light and in the dark: WCAG 2.2, 1.4.3 and 1.4.11.
 func TestEveryPairOfColoursCanBeRead(t *testing.T) {
 	css, err := os.ReadFile("look.css")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	colours := map[string][2]string{}
 	pair := regexp.MustCompile(`--([a-z-]+): light-dark\(#([0-9a-f]{6}), #([0-9a-f]{6})\)`)
 	for _, is := range pair.FindAllStringSubmatch(string(css), -1) {
@@ -60,9 +59,7 @@ func contrast(t *testing.T, one, other string) float64 {
 		sum := 0.0
 		for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
 			n, err := strconv.ParseUint(colour[2*i:2*i+2], 16, 8)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			c := float64(n) / 255
 			if c <= 0.04045 {
 				c /= 12.92
@@ -79,9 +76,7 @@ func contrast(t *testing.T, one, other string) float64 {
 
 func TestTheSheetIsSmallAndAsksNobody(t *testing.T) {
 	css, err := os.ReadFile("look.css")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if len(css) > 15<<10 {
 		t.Errorf("look.css has %d bytes, wanted 15 KiB at most", len(css))
 	}

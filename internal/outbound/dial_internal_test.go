@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // No request from outside gets as far as a refusal at the socket, because the
@@ -44,9 +46,7 @@ func TestTheSocketIsCheckedOnceMore(t *testing.T) {
 
 func TestTheSocketOfTheStandardDialerIsChecked(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer listener.Close()
 	at := netip.MustParseAddrPort(listener.Addr().String())
 
@@ -59,9 +59,7 @@ func TestTheSocketOfTheStandardDialerIsChecked(t *testing.T) {
 	}
 	open := Client{AllowPrivate: true}
 	conn, err := open.dial(t.Context(), at)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	conn.Close()
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // canary is a server on loopback at which every dial of a client ends, whatever
@@ -23,9 +24,7 @@ type canary struct {
 func newCanary(t *testing.T) *canary {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	c := &canary{wire: wire{to: listener.Addr().String()}}
 	server := &http.Server{
 		Handler:   http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),

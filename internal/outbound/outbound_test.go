@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // public is an address that the tests treat as the public internet; no packet
@@ -186,9 +187,7 @@ func TestAnAnswerComesWithItsSteps(t *testing.T) {
 	client.Now = func() time.Time { return at }
 
 	answer, steps, err := do(t, client, outbound.Request{URL: "HTTP://H.Example:80/t/FILE.txt?k=hush#part"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if got, want := string(answer.Body), "GET h.example /t/FILE.txt?k=hush"; got != want {
 		t.Errorf("the server saw %q, want %q", got, want)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // nameServer knows one address for every name, and answers either A or AAAA
@@ -100,9 +101,7 @@ func TestTheStandardResolver(t *testing.T) {
 				wantFailure(t, steps, err, outbound.AddressRefused, c.says)
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if len(w.dialed) != 1 || w.dialed[0] != public+":80" {
 				t.Errorf("dialed %v", w.dialed)
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 type failing struct{ err error }
@@ -177,9 +178,7 @@ func TestSlowServersOnLoopback(t *testing.T) {
 	}
 	t.Run("no handshake", func(t *testing.T) {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer listener.Close() // never accepts; the kernel completes the connection
 		client := outbound.Client{AllowPrivate: true, Resolver: knows("h.example", []string{"127.0.0.1"})}
 		_, port, _ := net.SplitHostPort(listener.Addr().String())

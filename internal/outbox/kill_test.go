@@ -25,6 +25,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -91,12 +92,8 @@ func (c clock) now() time.Time {
 
 func (c clock) set(t *testing.T, now time.Time) {
 	t.Helper()
-	if err := os.WriteFile(string(c)+".new", []byte(strconv.FormatInt(now.UnixMilli(), 10)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(string(c)+".new", string(c)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(string(c)+".new", []byte(strconv.FormatInt(now.UnixMilli(), 10)), 0o600))
+	require.NoError(t, os.Rename(string(c)+".new", string(c)))
 }
 
 // arrival is a message at its receiver, who has not answered yet.
@@ -109,9 +106,7 @@ type arrival struct {
 func queue(t *testing.T, target store.Target, receiver string, events int) {
 	t.Helper()
 	s, err := store.Open(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer s.Close()
 	err = s.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
 		if err := tx.PutAccount(t.Context(), accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount,
@@ -125,9 +120,7 @@ func queue(t *testing.T, target store.Target, receiver string, events int) {
 		}
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 }
 
 // Nodes send the messages of an account to a receiver that fails, and are killed
@@ -227,9 +220,7 @@ func arriveInOrder(t *testing.T, target store.Target, nodes int) {
 			kills++
 			over()
 			c := running[a.node]
-			if err := c.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.Process.Kill())
 			_ = c.Wait() // killed
 			start()
 			at.set(t, at.now().Add(time.Minute))

@@ -10,18 +10,15 @@ import (
 	"filippo.io/age"
 
 	"github.com/qrjump/qrjump/internal/parcel"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Whom a file of allowed_signers believes for something else signs no package.
 func TestSignersAreThoseOfPackages(t *testing.T) {
 	signer, err := parcel.NewSigner(make([]byte, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	signature, err := signer.Sign([]byte("manifest"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	key := signer.PublicKey()
 	for line, believed := range map[string]bool{signer.AllowedSigners(): true, key + " comment": true, "# x\n\nqrjump " + key: true,
 		"alice@example.com " + key: false, `qrjump namespaces="git" ` + key: false, `qrjump cert-authority ` + key: false,
@@ -35,9 +32,7 @@ func TestSignersAreThoseOfPackages(t *testing.T) {
 		}
 	}
 	other, err := parcel.NewSigner([]byte(strings.Repeat("k", 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	all, err := parcel.ParseSigners([]byte(other.AllowedSigners()))
 	if err == nil {
 		err = all.Verify([]byte("manifest"), signature)
@@ -50,13 +45,9 @@ func TestSignersAreThoseOfPackages(t *testing.T) {
 // What cannot be downloaded is not made.
 func TestRecipientsGoTogether(t *testing.T) {
 	classic, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	hybrid, err := age.GenerateHybridIdentity()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	one, two := classic.Recipient().String(), hybrid.Recipient().String()
 	for _, c := range []struct {
 		keys []string

@@ -12,19 +12,16 @@ import (
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/gs1"
 	"github.com/qrjump/qrjump/internal/parcel"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // key makes the keys of a test.
 func keys(t *testing.T) (*codes.CodeKey, *codes.TextKey) {
 	t.Helper()
 	code, err := codes.NewCodeKey(bytes.Repeat([]byte{1}, codes.KeySize))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	text, err := codes.NewTextKey(bytes.Repeat([]byte{2}, codes.KeySize))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return code, text
 }
 
@@ -39,13 +36,10 @@ type read struct{ text, serial string }
 
 func readsOf(t *testing.T, p codes.PackageRange) (all []read) {
 	t.Helper()
-	err := p.EachCode(t.Context(), func(_ uint64, code, text []byte) error {
+	require.NoError(t, p.EachCode(t.Context(), func(_ uint64, code, text []byte) error {
 		all = append(all, read{string(text), string(code)})
 		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	return all
 }
 
@@ -61,9 +55,7 @@ func job(t *testing.T, spare int64, lists ...codes.PackageRange) *parcel.Job {
 	for _, l := range lists {
 		lots = append(lots, l)
 	}
-	if err := parcel.WriteLine(context.Background(), &file, head, lots...); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, parcel.WriteLine(context.Background(), &file, head, lots...))
 	whole := file.Bytes()
 	// A file that is cut anywhere is refused.
 	for _, n := range []int{0, 10, len(whole) / 2, len(whole) - 33, len(whole) - 1} {
@@ -72,9 +64,7 @@ func job(t *testing.T, spare int64, lists ...codes.PackageRange) *parcel.Job {
 		}
 	}
 	j, err := parcel.ReadLine(bytes.NewReader(whole))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return j
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/pdf"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // file is a file of so many pages, each with a black square at its own place.
@@ -26,13 +27,9 @@ func file(t *testing.T, pages int) *bytes.Buffer {
 		p.Colour(0, 0, 0)
 		p.Rect(i%72, i/72%72, 1, 1)
 		p.Fill()
-		if err := w.Add(p); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, w.Add(p))
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.Close())
 	return &b
 }
 
@@ -85,9 +82,7 @@ func TestMemoryDoesNotGrowWithThePages(t *testing.T) {
 				p.Rect(i, i, 1, 1)
 			}
 			p.Fill()
-			if err := w.Add(p); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, w.Add(p))
 		}
 	}
 	add(1000)
@@ -96,9 +91,7 @@ func TestMemoryDoesNotGrowWithThePages(t *testing.T) {
 	if grown := int64(heap()) - int64(before); grown > 20_000*64 {
 		t.Errorf("20000 pages left %d bytes", grown)
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.Close())
 }
 
 func TestAFileWithoutAPageIsRefused(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The vectors of RFC 6238, appendix B, for SHA-1.
@@ -38,9 +40,7 @@ func TestAPasswordIsComparedExactly(t *testing.T) {
 	ctx := context.Background()
 	d := &Directory{Random: rand.Reader}
 	phc, err := d.hashPassword(ctx, "four wild geese over Ürümqi ")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if !strings.HasPrefix(phc, "$argon2id$v=19$m=19456,t=2,p=1$") {
 		t.Error(phc)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestRolesOfAClaim(t *testing.T) {
@@ -43,9 +44,7 @@ func TestRolesOfAClaim(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var all map[string]any
-			if err := json.Unmarshal([]byte(c.token), &all); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, json.Unmarshal([]byte(c.token), &all))
 			role, accounts, err := (&Provider{RolesClaim: c.claim}).role(all)
 			refusal, _ := errors.AsType[*Refusal](err)
 			refused := (err != nil) != (c.why != "") || refusal != nil && refusal.Why != c.why

@@ -6,24 +6,21 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const owner = "wxshop"
 
 func wanted(t *testing.T, w Wanted) Wanted {
 	t.Helper()
-	if err := w.check(owner); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.check(owner))
 	return w
 }
 
 func stored(t *testing.T, r client.Rule, target string) Stored {
 	t.Helper()
 	p, err := rules.ParsePrefix(r.Prefix, KindOf(r), true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return Stored{Rule: r, Target: target, Parsed: p}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
@@ -34,9 +35,7 @@ const confirmText = "0123456789abcdef0123456789abcdef"
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	d := &desk{t: t, store: s, now: noon, serves: func(string) (string, error) { return confirmText, nil }}
 	d.Book = &rules.Book{
@@ -77,9 +76,7 @@ func unlinked(d *desk) {
 
 func (d *desk) write(f func(accounts.Tx) error) {
 	d.t.Helper()
-	if err := d.store.UpdateAccounts(d.t.Context(), f); err != nil {
-		d.t.Fatal(err)
-	}
+	require.NoError(d.t, d.store.UpdateAccounts(d.t.Context(), f))
 }
 
 func (d *desk) put(a accounts.Account) {
@@ -90,12 +87,10 @@ func (d *desk) put(a accounts.Account) {
 // as is an account as it is now.
 func (d *desk) as(appid string) (a accounts.Account) {
 	d.t.Helper()
-	if err := d.store.ViewAccounts(d.t.Context(), func(tx accounts.Tx) (err error) {
+	require.NoError(d.t, d.store.ViewAccounts(d.t.Context(), func(tx accounts.Tx) (err error) {
 		a, err = tx.Account(d.t.Context(), appid)
 		return err
-	}); err != nil {
-		d.t.Fatal(err)
-	}
+	}))
 	return a
 }
 
@@ -139,17 +134,13 @@ func withPath(path string) func(*rules.Draft) { return func(d *rules.Draft) { d.
 // added adds a rule, which must succeed.
 func (d *desk) added(appid string, draft rules.Draft) {
 	d.t.Helper()
-	if err := d.Add(d.by(appid), d.as(appid), draft); err != nil {
-		d.t.Fatal(err)
-	}
+	require.NoError(d.t, d.Add(d.by(appid), d.as(appid), draft))
 }
 
 func (d *desk) published(appid string, draft rules.Draft) {
 	d.t.Helper()
 	d.added(appid, draft)
-	if err := d.Publish(d.by(appid), d.as(appid), draft.Prefix); err != nil {
-		d.t.Fatal(err)
-	}
+	require.NoError(d.t, d.Publish(d.by(appid), d.as(appid), draft.Prefix))
 }
 
 // rule reads a stored rule; nil = there is none.
@@ -157,25 +148,21 @@ func (d *desk) rule(prefix string) *rules.Rule {
 	d.t.Helper()
 	link, _ := rules.ParseLink(prefix)
 	var rule *rules.Rule
-	if err := d.store.ViewRules(d.t.Context(), func(tx rules.Tx) error {
+	require.NoError(d.t, d.store.ViewRules(d.t.Context(), func(tx rules.Tx) error {
 		r, err := tx.Rule(d.t.Context(), link.Key)
 		if errors.Is(err, rules.ErrNoRule) {
 			return nil
 		}
 		rule = &r
 		return err
-	}); err != nil {
-		d.t.Fatal(err)
-	}
+	}))
 	return rule
 }
 
 func (d *desk) all() (list []rules.Rule) {
 	d.t.Helper()
 	for r, err := range d.store.AllRules(d.t.Context()) {
-		if err != nil {
-			d.t.Fatal(err)
-		}
+		require.NoError(d.t, err)
 		list = append(list, r)
 	}
 	return list
@@ -184,9 +171,7 @@ func (d *desk) all() (list []rules.Rule) {
 func (d *desk) left(appid string) int {
 	d.t.Helper()
 	n, err := d.PublishesLeft(d.t.Context(), d.as(appid))
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	require.NoError(d.t, err)
 	return n
 }
 
@@ -199,9 +184,7 @@ func TestTheOrderOfFaultsOfAnAdd(t *testing.T) {
 	d.added("wxb", draft("https://full.example/theirs"))
 	for host, status := range map[string]rules.DomainStatus{"full.example": rules.Denied, "denied.example": rules.Denied,
 		"noicp.example": rules.NoICP} {
-		if err := d.SetDomain(t.Context(), host, status); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, d.SetDomain(t.Context(), host, status))
 	}
 	d.serves = func(string) (string, error) { return "", errors.New("no file") }
 	d.fetched = nil
@@ -521,9 +504,7 @@ func TestWhoseHostsNeedNoVerificationFile(t *testing.T) {
 			d := newDesk(t)
 			d.set(func(s *settings.Settings) { s.Verification, s.AllowPrivateHosts = c.set, true })
 			if c.trusted != "" {
-				if err := d.SetDomain(t.Context(), c.trusted, rules.Trusted); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, d.SetDomain(t.Context(), c.trusted, rules.Trusted))
 			}
 			caller := "wxa"
 			if strings.HasPrefix(c.prefix, code) {
@@ -659,12 +640,10 @@ func TestWhatAPublishIsAnswered(t *testing.T) {
 			d.now, d.told = later, nil
 			wantCode(t, d.Publish(t.Context(), d.as(c.caller), c.prefix), c.want)
 			spent := 0
-			if err := d.store.ViewRules(t.Context(), func(tx rules.Tx) (err error) {
+			require.NoError(t, d.store.ViewRules(t.Context(), func(tx rules.Tx) (err error) {
 				spent, err = tx.PublishesSince(t.Context(), c.caller, time.Time{})
 				return err
-			}); err != nil {
-				t.Fatal(err)
-			}
+			}))
 			if c.caller == "wxa" {
 				spent-- // the one that is live from the beginning
 			}
@@ -907,9 +886,7 @@ func TestTheHistoryOfAPrefixNamesWhoDidWhat(t *testing.T) {
 	d.added("wxb", draft("https://h.example/"))
 	wantCode(t, d.Plant(d.by("seed"), d.as("wxb"), draft("https://h.example/"), false), errcode.OK)
 	changes, err := d.History(t.Context(), "HTTPS://H.example", 100)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var got []string
 	for _, c := range changes {
 		got = append(got, c.Actor+" "+c.Did+" "+c.RID)
@@ -932,9 +909,7 @@ func TestWhoOccupiesAPrefix(t *testing.T) {
 	occupiers := func(prefix string, want ...string) {
 		t.Helper()
 		list, err := d.Occupiers(t.Context(), prefix)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		got := []string{}
 		for _, r := range list {
 			got = append(got, r.Owner+" "+r.Prefix.Text)
@@ -964,13 +939,9 @@ func TestADomainIsSetInSmallLettersAndTakenBack(t *testing.T) {
 			t.Errorf("%q was taken", host)
 		}
 	}
-	if err := d.SetDomain(t.Context(), "h.EXAMPLE", ""); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, d.SetDomain(t.Context(), "h.EXAMPLE", ""))
 	list, err := d.Domains(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var got []string
 	for _, domain := range list {
 		got = append(got, domain.Host)
@@ -1086,9 +1057,7 @@ func TestAnUndoAsksWhoMadeTheCode(t *testing.T) {
 	d := newDesk(t)
 	for text, want := range map[string]error{code + "02AAAAAAAAAAAAAAanothr": errcode.PrefixOwned, code + "02AAAAAAAAAAAAAAAAAown": nil} {
 		d.added("wxs", draft(text))
-		if err := d.Delete(t.Context(), d.as("wxs"), text, "wxa"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, d.Delete(t.Context(), d.as("wxs"), text, "wxa"))
 		maker := "wxs"
 		if want != nil {
 			maker = "wxs2"
@@ -1099,13 +1068,11 @@ func TestAnUndoAsksWhoMadeTheCode(t *testing.T) {
 				Scene: name, CreatedAt: noon})
 		})
 		var deleted rules.Change
-		if err := d.store.ViewRules(t.Context(), func(tx rules.Tx) error {
+		require.NoError(t, d.store.ViewRules(t.Context(), func(tx rules.Tx) error {
 			all, err := tx.Changes(t.Context(), text, 1)
 			deleted = all[0]
 			return err
-		}); err != nil {
-			t.Fatal(err)
-		}
+		}))
 		if _, err := d.Undo(t.Context(), deleted.Seq); !errors.Is(err, want) {
 			t.Errorf("an undo on %s, which %s made: %v, want %v", text, maker, err, want)
 		}

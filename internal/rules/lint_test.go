@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // lintRule is a rule of a test: "A+ https://h.example/a/ page" is a published rule of A,
@@ -20,9 +21,7 @@ func lintRule(t testing.TB, text string) rules.Rule {
 	t.Helper()
 	words := strings.Fields(text)
 	p, err := rules.ParsePrefix(words[1], rules.Ordinary, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	r := rules.Rule{Kind: rules.Ordinary, Owner: words[0][:1], Target: words[0][:1], Prefix: p, Published: words[0][1] == '+', Path: "p"}
 	if len(words) > 2 {
 		r.Path = words[2]

@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // reads counts the transactions that only look.
@@ -34,9 +35,7 @@ func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
 			for again := range 2 {
 				before := counted.n
 				got, err := d.List(t.Context(), d.as("wxa"), req)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				if want := read * (1 - again); counted.n-before != want {
 					t.Errorf("%s: %+v, time %d: %d reads of the store, want %d", what, req, again+1, counted.n-before, want)
 				}
@@ -61,9 +60,7 @@ func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
 	list("another quota", 0, 2, 6, "https://h.example/a/", "https://h.example/b/")
 	d.now = d.now.Add(32 * 24 * time.Hour)
 	list("another month", 1, 2, 7, "https://h.example/a/", "https://h.example/b/")
-	if err := d.Delete(d.by("wxa"), d.as("wxa"), "https://h.example/b/", ""); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, d.Delete(d.by("wxa"), d.as("wxa"), "https://h.example/b/", ""))
 	list("after a delete", 1, 1, 7, "https://h.example/a/")
 	// One text with a line's end in it is not two.
 	for prefix, found := range map[string]int{"https://h.example/a/\nhttps://h.example/none/": 0, "https://h.example/a/": 1} {
@@ -92,9 +89,7 @@ func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
 	if got, err := d.List(t.Context(), d.as("wxa"), rules.ListRequest{}); err == nil && got.Open {
 		t.Error("a list is open of an account that is not")
 	}
-	if err := d.store.Reset(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, d.store.Reset(t.Context()))
 	before := counted.n
 	if got, err := d.List(t.Context(), a, rules.ListRequest{}); err == nil && (got.Total != 0 || counted.n == before) {
 		t.Errorf("after a reset: %d rules, %d reads", got.Total, counted.n-before)

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
@@ -36,9 +37,7 @@ type night struct {
 func nightfall(t *testing.T) *night {
 	t.Helper()
 	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	n := &night{t: t, store: s, now: time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC), files: map[string]string{}}
 	book := &rules.Book{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return n.now },
@@ -59,9 +58,7 @@ func nightfall(t *testing.T) *night {
 		one := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true,
 			Versions: []accounts.Version{accounts.Release},
 			Confirm:  accounts.ConfirmFile{Name: appid + ".txt", Content: "content of " + appid}}
-		if err := s.UpdateAccounts(t.Context(), func(tx accounts.Tx) error { return tx.PutAccount(t.Context(), one) }); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.UpdateAccounts(t.Context(), func(tx accounts.Tx) error { return tx.PutAccount(t.Context(), one) }))
 	}
 	return n
 }
@@ -69,16 +66,12 @@ func nightfall(t *testing.T) *night {
 func (n *night) add(owner, prefix string) {
 	n.t.Helper()
 	p, err := rules.ParsePrefix(prefix, rules.Ordinary, false)
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	require.NoError(n.t, err)
 	n.files[p.ConfirmAddress(owner+".txt")] = "content of " + owner + "\n"
 	caller := accounts.Account{AppID: owner, Kind: accounts.MiniProgram, Subject: accounts.Company,
 		Confirm: accounts.ConfirmFile{Name: owner + ".txt", Content: "content of " + owner}}
-	if err := n.Book.Add(accounts.By(n.t.Context(), accounts.Author{Actor: caller.AppID, RID: "rid of " + prefix}), caller,
-		rules.Draft{Prefix: prefix, Path: "p", OpenVersion: 3}); err != nil {
-		n.t.Fatal(err)
-	}
+	require.NoError(n.t, n.Book.Add(accounts.By(n.t.Context(), accounts.Author{Actor: caller.AppID, RID: "rid of " + prefix}), caller,
+		rules.Draft{Prefix: prefix, Path: "p", OpenVersion: 3}))
 }
 
 // day lets a day pass, an hour at a time, and returns what was asked for.
@@ -88,9 +81,7 @@ func (n *night) day() []string {
 	for range 24 {
 		for {
 			did, err := n.Look(n.t.Context(), 8)
-			if err != nil {
-				n.t.Fatal(err)
-			}
+			require.NoError(n.t, err)
 			if did == 0 {
 				break
 			}
@@ -104,9 +95,7 @@ func (n *night) day() []string {
 func (n *night) list(failing bool) []rules.Recheck {
 	n.t.Helper()
 	found, err := n.store.Rechecks(n.t.Context(), rules.RecheckQuery{Failing: failing, Limit: 100})
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	require.NoError(n.t, err)
 	return found
 }
 
@@ -178,9 +167,7 @@ func TestAFileThatIsGoneWarnsAndChangesNothing(t *testing.T) {
 // rules are all rules in words.
 func (n *night) rules() (list []string) {
 	for r, err := range n.store.AllRules(n.t.Context()) {
-		if err != nil {
-			n.t.Fatal(err)
-		}
+		require.NoError(n.t, err)
 		list = append(list, fmt.Sprint(r.Owner, r.Prefix.Text, r.Published, r.ChangedAt))
 	}
 	return list
@@ -196,24 +183,18 @@ func TestWhatHasNoRuleAnyMoreIsNotLookedAt(t *testing.T) {
 		t.Fatalf("%d %v", did, err)
 	}
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
-	if err := n.Book.Delete(t.Context(), shop, "https://a.example/x", ""); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.Book.Delete(t.Context(), shop, "https://a.example/x", ""))
 	n.day()
 	if got := n.day(); !slices.Equal(got, []string{"https://a.example/shop.txt", "https://b.example/tea.txt"}) {
 		t.Errorf("the other rule of the directory: %v", got)
 	}
-	if err := n.Book.Delete(t.Context(), shop, "https://a.example/y", ""); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.Book.Delete(t.Context(), shop, "https://a.example/y", ""))
 	n.day()
 	if got := n.day(); !slices.Equal(got, []string{"https://b.example/tea.txt"}) || len(n.list(false)) != 1 {
 		t.Errorf("%v %v", got, n.list(false))
 	}
 	// Whom the operator trusts nobody asks.
-	if err := n.Book.SetDomain(t.Context(), "b.example", rules.Trusted); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.Book.SetDomain(t.Context(), "b.example", rules.Trusted))
 	delete(n.files, "https://b.example/tea.txt")
 	if got := n.day(); len(got) != 0 || len(n.list(true)) != 0 {
 		t.Errorf("%v %v", got, n.list(true))
@@ -235,24 +216,16 @@ func TestTheOtherRuleOfADirectoryIsFoundAmongMany(t *testing.T) {
 			text = "https://a.example/y" // the last that is listed
 		}
 		p, err := rules.ParsePrefix(text, rules.Ordinary, false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		more = append(more, rules.Rule{Kind: rules.Ordinary, Owner: "shop", Target: "shop", Prefix: p, Path: "p", OpenVersion: 3})
 	}
-	if err := n.store.UpdateRules(t.Context(), func(tx rules.Tx) error {
+	require.NoError(t, n.store.UpdateRules(t.Context(), func(tx rules.Tx) error {
 		return tx.AddRules(t.Context(), more,
 			rules.Deed{})
-	}); err != nil {
-		t.Fatal(err)
-	}
+	}))
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
-	if err := n.Book.Delete(t.Context(), shop, "https://a.example/x", ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.store.DueNow(t.Context(), n.now); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.Book.Delete(t.Context(), shop, "https://a.example/x", ""))
+	require.NoError(t, n.store.DueNow(t.Context(), n.now))
 	if _, err := n.Look(t.Context(), 50); err != nil {
 		t.Fatal(err)
 	}

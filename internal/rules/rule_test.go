@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/errcode"
 	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func wantCode(t *testing.T, err error, want *errcode.Code) {
@@ -94,9 +95,7 @@ func TestWhatAnEditMayChange(t *testing.T) {
 func TestAnEditedRuleDoesNotShareTheListOfTheDraft(t *testing.T) {
 	d := rules.Draft{Path: "p", OpenVersion: rules.OpenRelease, TestLinks: []string{"https://h.example/2"}}
 	r, err := ordinaryRule(false).Edit(d, later)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	d.TestLinks[0] = "changed"
 	wantEqual(t, "test links", r.TestLinks, []string{"https://h.example/2"})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // small makes rules and links from so few parts that they meet often.
@@ -63,9 +64,7 @@ func load(t testing.TB, set []slowRule) *index.Index {
 	x := index.New()
 	for i, r := range set {
 		p, err := rules.ParsePrefix(r.prefix, rules.Ordinary, false)
-		if err != nil {
-			t.Fatalf("the generator made a prefix that is none: %v", err)
-		}
+		require.NoErrorf(t, err, "the generator made a prefix that is none")
 		x.Set(rules.Rule{ID: int64(i), Kind: rules.Ordinary, Owner: r.owner, Target: r.owner, Prefix: p, Path: "p", Published: r.published})
 	}
 	return x
@@ -134,9 +133,7 @@ func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
 		world := map[string]slowRule{} // by key
 		rule := func(r slowRule) rules.Rule {
 			p, err := rules.ParsePrefix(r.prefix, rules.Ordinary, false)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			return rules.Rule{ID: 1, Kind: rules.Ordinary, Owner: r.owner, Target: r.owner, Prefix: p, Path: "p", Published: r.published}
 		}
 		for step := range steps {
@@ -144,25 +141,18 @@ func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
 			switch g.IntN(12) {
 			case 0:
 				did = "load"
-				err := x.Load(func(yield func(rules.Rule, error) bool) {
+				require.NoError(t, x.Load(func(yield func(rules.Rule, error) bool) {
 					for _, r := range world {
 						if !yield(rule(r), nil) {
 							return
 						}
 					}
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
+				}))
 			case 1:
 				did = "snapshot"
-				if err := x.WriteSnapshot(path, index.Mark{Seq: int64(n)}, nil); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, x.WriteSnapshot(path, index.Mark{Seq: int64(n)}, nil))
 				s, err := index.ReadSnapshot(path)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				x = s.Rules
 			case 2, 3, 4:
 				did = "remove"

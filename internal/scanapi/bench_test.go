@@ -6,6 +6,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/accounts"
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/vault"
 )
 
@@ -17,9 +18,7 @@ func (durableNow) Then(func(error)) bool      { return false }
 // BenchmarkAnswer is what one scan costs beside the network and the disk.
 func BenchmarkAnswer(b *testing.B) {
 	key, err := vault.NewKey(make([]byte, vault.KeySize))
-	if err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, err)
 	body := []byte(`{"text":"https://shop.example/t/7?from=door","user":"u-1","source":"scan","ip":"192.0.2.7","client":"app/1.2"}`)
 	for name, record := range map[string]Ledger{"alone": nil,
 		"recorded": func(*ledger.Event) (Durable, error) { return durableNow{}, nil }} {

@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/index"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // shop is the only account there is.
@@ -33,9 +34,7 @@ func (shop) Linked(string, string) bool { return false }
 func fuzzedAPI(t testing.TB) *API {
 	index := index.New()
 	p, err := rules.ParsePrefix("https://shop.example/t/", rules.Ordinary, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	index.Set(rules.Rule{ID: 1, Kind: rules.Ordinary, Owner: "shop", Target: "shop", Prefix: p, Path: "p", OpenVersion: 3, Published: true})
 	return &API{Resolver: scan.Resolver{Finder: index, Accounts: shop{}}, Now: time.Now, Random: rand.Reader, BodyTimeout: time.Minute,
 		Log:  slog.New(slog.DiscardHandler),

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // counter is a counter of /metrics.
@@ -31,9 +32,7 @@ func counter(t *testing.T, s *servertest.Server, name string) string {
 func dial(t *testing.T, s *servertest.Server) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.ScanURL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }
@@ -85,9 +84,7 @@ func TestTheLaneAnswersPlainRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp, err := http.ReadResponse(in, nil)
-		if err != nil {
-			t.Fatal(n, err)
-		}
+		require.NoErrorf(t, err, "%v", n)
 		answer, err := io.ReadAll(resp.Body)
 		if err != nil || resp.StatusCode != 200 || !strings.Contains(string(answer), `"appid":"shop"`) ||
 			resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("Cache-Control") != "no-store" {
@@ -152,9 +149,7 @@ func TestAStreamThatStandsStillEndsItsConnection(t *testing.T) {
 				io.WriteString(conn, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"+now)
 				in := bufio.NewReader(conn)
 				resp, err := http.ReadResponse(in, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				answer, err := io.ReadAll(resp.Body)
 				// The time may be over before the first line is read.
 				answered := strings.Count(string(answer), "\n")
@@ -186,9 +181,7 @@ func TestAStreamAnswersAsItComes(t *testing.T) {
 		first := make(chan struct{})
 		go func() { defer close(first); io.WriteString(send, "{\"text\":\"0\"}\n") }()
 		resp, err := http.DefaultTransport.RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer resp.Body.Close()
 		in := bufio.NewReader(resp.Body)
 		for n := range 5 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/codes"
 	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // slowly reads a request as encoding/json does.
@@ -88,9 +89,7 @@ func FuzzAppendDecision(f *testing.F) {
 		var want bytes.Buffer
 		e := json.NewEncoder(&want)
 		e.SetEscapeHTML(false)
-		if err := e.Encode(shown); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, e.Encode(shown))
 		if !bytes.Equal(got, want.Bytes()) {
 			t.Fatalf("got  %q\nwant %q", got, want.Bytes())
 		}

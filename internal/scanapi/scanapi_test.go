@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/behaviour"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const scanTown = `
@@ -91,9 +92,7 @@ func ask(t *testing.T, s *servertest.Server, call, body string) decided {
 func asJSON(t *testing.T, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return string(b)
 }
 
@@ -429,9 +428,7 @@ func testStream(t *testing.T, own bool) {
 			var got []string
 			for line := range strings.Lines(a.Body) {
 				var d decided
-				if err := json.Unmarshal([]byte(line), &d); err != nil {
-					t.Fatalf("%q: %v", line, err)
-				}
+				require.NoErrorf(t, json.Unmarshal([]byte(line), &d), "%q", line)
 				if d.Error != "" {
 					d.Action = "error"
 				}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
@@ -26,13 +27,9 @@ type vector struct {
 // Behaviour(scan.match.origin) Behaviour(scan.match.service) Behaviour(scan.order).
 func TestMatchingVectorsThroughHTTP(t *testing.T) {
 	raw, err := os.ReadFile("../../docs/contract/match-vectors.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var file struct{ Vectors []vector }
-	if err := json.Unmarshal(raw, &file); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(raw, &file))
 	if len(file.Vectors) < 25 {
 		t.Fatalf("only %d vectors", len(file.Vectors))
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestUpgrade(t *testing.T) {
@@ -24,9 +25,7 @@ func TestUpgrade(t *testing.T) {
 		`{"require_link":true,"behaviours":["link.at_once=strict"]}`: `{"behaviours":{"codes.activate.unlinked_taken":"reject","link.at_once":"reject"}}`,
 	} {
 		var kept map[string]json.RawMessage
-		if err := json.Unmarshal([]byte(stored), &kept); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, json.Unmarshal([]byte(stored), &kept))
 		upgraded, err := Upgrade(kept)
 		got, _ := json.Marshal(upgraded)
 		if err != nil || string(got) != want {

@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/stats/recount"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 	"github.com/qrjump/qrjump/internal/webhooks"
@@ -118,9 +119,7 @@ func check(t *testing.T, c *stats.Counter, n *naive) {
 			q.By, q.Group, q.What = by, d, stats.Scans
 			for {
 				a, err := c.Ask(t.Context(), q)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				if a.Scans != n.scans {
 					t.Fatalf("%d scans are counted, want %d", a.Scans, n.scans)
 				}
@@ -136,9 +135,7 @@ func check(t *testing.T, c *stats.Counter, n *naive) {
 		q := long
 		q.By, q.Group, q.What = stats.ByDay, d, stats.Users
 		a, err := c.Ask(t.Context(), q)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for _, row := range a.Rows {
 			users[fmt.Sprintf("day %d %s %s", row.At, d, row.Value)] = row.Users
 		}
@@ -155,9 +152,7 @@ func check(t *testing.T, c *stats.Counter, n *naive) {
 	}
 	for name, scans := range n.codes {
 		one, err := c.Alarms.Code(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if one.Scans != scans || one.Users.Count() != int64(len(n.perCode[name])) {
 			t.Fatalf("code %v: %d scans of %d users, want %d of %d", name, one.Scans, one.Users.Count(), scans, len(n.perCode[name]))
 		}
@@ -170,9 +165,7 @@ func TestCountsEqualACountOneByOne(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		for seed := range uint64(whole.Or(4, 2)) {
 			r := rand.New(rand.NewPCG(seed, 7))
-			if err := s.Reset(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.Reset(t.Context()))
 			log, events := &scantest.Memory{Gaps: r}, &scantest.Traffic{Random: r, Now: began, Users: 200}
 			counter := func() *stats.Counter {
 				c := scantest.NewCounter(s, log)
@@ -184,9 +177,7 @@ func TestCountsEqualACountOneByOne(t *testing.T) {
 			sum.unowned = true // a reset removes the rules
 			for range 8 {
 				list := events.Take(1 + r.IntN(400))
-				if err := log.Append(t.Context(), list); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, log.Append(t.Context(), list))
 				for _, e := range list {
 					sum.add(e)
 				}
@@ -194,9 +185,7 @@ func TestCountsEqualACountOneByOne(t *testing.T) {
 				if r.IntN(3) == 0 {
 					nodes[n] = counter() // it was killed
 				}
-				if err := nodes[n].CatchUp(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, nodes[n].CatchUp(t.Context()))
 			}
 			check(t, nodes[r.IntN(len(nodes))], sum)
 			noDifference(t, nodes[0])
@@ -208,9 +197,7 @@ func TestCountsEqualACountOneByOne(t *testing.T) {
 func noDifference(t *testing.T, c *stats.Counter) {
 	t.Helper()
 	r, err := recount.Recounter{Counter: c}.Run(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if r.Differences > 0 || r.Compared < 100 {
 		t.Fatalf("%d of %d numbers differ: %+v", r.Differences, r.Compared, r.Shown)
 	}
@@ -226,9 +213,7 @@ func TestABusyCounterStoresLater(t *testing.T) {
 		come := func(n int) {
 			t.Helper()
 			list := events.Take(n)
-			if err := log.Append(t.Context(), list); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, log.Append(t.Context(), list))
 			for _, e := range list {
 				sum.add(e)
 			}
@@ -236,16 +221,12 @@ func TestABusyCounterStoresLater(t *testing.T) {
 		counted := func(c *stats.Counter) int64 {
 			t.Helper()
 			a, err := c.Ask(t.Context(), stats.Question{From: began, To: began.AddDate(0, 1, 0), What: stats.Scans})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			return a.Scans
 		}
 		second := func(c *stats.Counter) {
 			t.Helper()
-			if err := c.AddUp(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.AddUp(t.Context()))
 		}
 		busy := scantest.NewCounter(s, log)
 		come(600)
@@ -276,14 +257,10 @@ func TestABusyCounterStoresLater(t *testing.T) {
 		second(busy)
 		// Another node is asked, and this one dies.
 		other := scantest.NewCounter(s, log)
-		if err := other.CatchUp(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, other.CatchUp(t.Context()))
 		check(t, other, sum)
 		come(700)
-		if err := busy.CatchUp(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, busy.CatchUp(t.Context()))
 		check(t, busy, sum)
 		noDifference(t, other)
 	})
@@ -301,15 +278,11 @@ func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
 		more := func() {
 			t.Helper()
 			list := events.Take(1000)
-			if err := log.Append(t.Context(), list); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, log.Append(t.Context(), list))
 			for _, e := range list {
 				sum.add(e)
 			}
-			if err := c.CatchUp(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.CatchUp(t.Context()))
 		}
 		more()
 		var user ledger.UserHash
@@ -326,9 +299,7 @@ func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
 		more()
 		more()
 		// Old scans go; the others are still compared.
-		if err := c.Forget(t.Context(), began.Add(8*time.Hour)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.Forget(t.Context(), began.Add(8*time.Hour)))
 		a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
 		if err != nil || len(a.Rows) != 1 || a.Rows[0].Scans != sum.scans {
 			t.Errorf("%+v, %v", a, err)
@@ -348,13 +319,9 @@ func TestAnotherLedgerAddsToTheCounts(t *testing.T) {
 			log := &scantest.Memory{Name: fmt.Sprint(n)}
 			events := &scantest.Traffic{Random: rand.New(rand.NewPCG(uint64(n), 4)), Now: began, Users: 50}
 			list := events.Take(300 / n)
-			if err := log.Append(t.Context(), list); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, log.Append(t.Context(), list))
 			c := scantest.NewCounter(s, log)
-			if err := c.CatchUp(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.CatchUp(t.Context()))
 			one := newNaive(8)
 			for _, e := range list {
 				one.add(e)
@@ -399,9 +366,7 @@ func TestACounterIsPassed(t *testing.T) {
 			for _, e := range list {
 				sum.add(e)
 			}
-			if err := errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())))
 		}
 		come(other)
 		for range 3 {
@@ -410,9 +375,7 @@ func TestACounterIsPassed(t *testing.T) {
 				slow.meanwhile = func() { come(other) }
 				come(other)
 			}
-			if err := one.CatchUp(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, one.CatchUp(t.Context()))
 			check(t, one, sum)
 			come(other) // one has to read the state again
 			come(one)
@@ -445,9 +408,7 @@ func TestALogThatIsMadeAnewIsCounted(t *testing.T) {
 				ids[e.ID] = true
 			}
 			sum += int64(len(ids))
-			if err := errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())))
 			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
 			if err != nil || a.Scans != sum {
 				t.Fatalf("the %s log: %d scans are counted, want %d (%v)", id, a.Scans, sum, err)
@@ -470,9 +431,7 @@ func TestTheSamePositionOfAnotherLedger(t *testing.T) {
 				list[i].ID = scantest.ID(began, events.Random)
 			}
 			sum += int64(len(list))
-			if err := errors.Join(c.Log.(*renewed).Append(t.Context(), list), c.CatchUp(t.Context())); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, errors.Join(c.Log.(*renewed).Append(t.Context(), list), c.CatchUp(t.Context())))
 			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
 			if err != nil || a.Scans != sum {
 				t.Fatalf("step %d: %d scans are counted, want %d (%v)", n, a.Scans, sum, err)
@@ -488,9 +447,7 @@ func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 5000}
 		journal, err := ledger.OpenJournal(filepath.Join(t.TempDir(), "scans"), ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer journal.Close()
 		there := &renewed{&scantest.Memory{}, "there"}
 		c, sum := scantest.NewCounter(s, there), newNaive(8)
@@ -500,9 +457,7 @@ func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
 				list = append(list, events.Next())
 				sum.add(list[len(list)-1])
 			}
-			if err := journal.Append(t.Context(), list); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, journal.Append(t.Context(), list))
 			switch n {
 			case 0, 1, 2:
 				err = errors.Join(there.Append(t.Context(), list), c.CatchUp(t.Context()))
@@ -510,9 +465,7 @@ func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
 				c = scantest.NewCounter(s, journal)
 				err = c.CatchUp(t.Context())
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 		}
 		check(t, c, sum)
 	})
@@ -524,9 +477,7 @@ func TestReadersTurnWithTheLedger(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
 		journal, err := ledger.OpenJournal(filepath.Join(t.TempDir(), "scans"), ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer journal.Close()
 		there, reached := &renewed{&scantest.Memory{}, "there"}, int64(0)
 		fresh := func(n int) (list []ledger.Event) {
@@ -537,9 +488,7 @@ func TestReadersTurnWithTheLedger(t *testing.T) {
 		}
 		webhook := func(f func(context.Context, webhooks.Tx) error) {
 			t.Helper()
-			if err := s.UpdateWebhooks(t.Context(), func(tx webhooks.Tx) error { return f(t.Context(), tx) }); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.UpdateWebhooks(t.Context(), func(tx webhooks.Tx) error { return f(t.Context(), tx) }))
 		}
 		webhook(func(ctx context.Context, tx webhooks.Tx) error {
 			return tx.PutWebhook(ctx, webhooks.Webhook{ID: 1, URL: "https://a.example/", ScansFrom: 40})
@@ -550,9 +499,7 @@ func TestReadersTurnWithTheLedger(t *testing.T) {
 			if of, err := s.Counting(t.Context()); err != nil || reached > 0 && of == count.Log.ID() {
 				t.Fatalf("turned before it is counted: %s, %v", of, err)
 			}
-			if err := count.CatchUp(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, count.CatchUp(t.Context()))
 			if of, err := s.Counting(t.Context()); err != nil || of != count.Log.ID() {
 				t.Fatalf("turned: %s, %v", of, err)
 			}
@@ -568,14 +515,10 @@ func TestReadersTurnWithTheLedger(t *testing.T) {
 				return err
 			})
 		}
-		if err := journal.Append(t.Context(), fresh(100)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, journal.Append(t.Context(), fresh(100)))
 		read(scantest.NewCounter(s, journal), 100)
 		both := fresh(30)
-		if err := errors.Join(journal.Append(t.Context(), both), there.Append(t.Context(), both)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, errors.Join(journal.Append(t.Context(), both), there.Append(t.Context(), both)))
 		reached = 0
 		read(scantest.NewCounter(s, there), 20)
 		reached = 120 // of 130, as 20 of 30
@@ -589,9 +532,7 @@ func scansWebhook(t *testing.T, s *store.Store, from, at int64) (told func() [2]
 	t.Helper()
 	do := func(f func(tx webhooks.Tx) error) {
 		t.Helper()
-		if err := s.UpdateWebhooks(t.Context(), f); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.UpdateWebhooks(t.Context(), f))
 	}
 	do(func(tx webhooks.Tx) error {
 		_, err := tx.Advance(t.Context(), webhooks.ScanSource, 0, at)
@@ -623,22 +564,17 @@ func TestAnEarlierVersionCountsInBetween(t *testing.T) {
 			for _, e := range list {
 				sum.add(e)
 			}
-			if err := errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())))
 		}
 		state := func(f func(*stats.State)) (state stats.State) {
 			t.Helper()
-			err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) (err error) {
+			require.NoError(t, s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) (err error) {
 				if state, err = tx.StatisticsState(ctx); err != nil || f == nil {
 					return err
 				}
 				f(&state)
 				return tx.PutStatisticsState(ctx, state)
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			}))
 			return state
 		}
 		come(c)
@@ -690,9 +626,7 @@ func TestAnOlderLedgerThatWentOn(t *testing.T) {
 					for len(list) < n {
 						list = append(list, events.Next())
 					}
-					if err := log.Append(t.Context(), list); err != nil {
-						t.Fatal(err)
-					}
+					require.NoError(t, log.Append(t.Context(), list))
 					for i := range list {
 						if c.origins {
 							e := &log.Entries[len(log.Entries)-len(list)+i]
@@ -703,17 +637,12 @@ func TestAnOlderLedgerThatWentOn(t *testing.T) {
 				}
 				state := func() (scans, lacking int64) {
 					t.Helper()
-					if err := count.CatchUp(t.Context()); err != nil {
-						t.Fatal(err)
-					}
-					err := s.ViewStatistics(t.Context(), func(tx stats.Tx) error {
+					require.NoError(t, count.CatchUp(t.Context()))
+					require.NoError(t, s.ViewStatistics(t.Context(), func(tx stats.Tx) error {
 						state, err := tx.StatisticsState(t.Context())
 						scans, lacking = state.Scans, state.Lacking
 						return err
-					})
-					if err != nil {
-						t.Fatal(err)
-					}
+					}))
 					return scans, lacking
 				}
 				bring(100, 1, nil, 0)
@@ -758,18 +687,12 @@ func TestAnOlderLedgerThatWentOn(t *testing.T) {
 // BenchmarkQuestion asks what a page asks, of what is counted.
 func BenchmarkQuestion(b *testing.B) {
 	s, err := store.Open(b.Context(), store.Target{Dir: b.TempDir()})
-	if err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, err)
 	defer s.Close()
 	log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(1, 2)), Now: began, Users: 100_000}
 	c := scantest.NewCounter(s, log)
-	if err := log.Append(b.Context(), events.Take(200_000)); err != nil {
-		b.Fatal(err)
-	}
-	if err := c.CatchUp(b.Context()); err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, log.Append(b.Context(), events.Take(200_000)))
+	require.NoError(b, c.CatchUp(b.Context()))
 	long := stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), By: stats.ByDay, Group: stats.App, What: stats.Scans}
 	for _, one := range []struct {
 		name string
@@ -809,9 +732,7 @@ func TestTheNewestScansEndTheFeed(t *testing.T) {
 		same := func(n, limit int, all []stats.Counted) {
 			t.Helper()
 			list, older, err := c.Newest(t.Context(), nil, n, limit)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			want := all[max(0, len(all)-n):]
 			want = want[:min(limit, len(want))]
 			if older != (len(all) > n) || !slices.EqualFunc(list, want,
@@ -821,17 +742,11 @@ func TestTheNewestScansEndTheFeed(t *testing.T) {
 		}
 		same(5, 5, nil)
 		for range 6 {
-			if err := log.Append(t.Context(), events.Take(500)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, log.Append(t.Context(), events.Take(500)))
 			var all []stats.Counted
-			if err := c.CatchUp(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.CatchUp(t.Context()))
 			for e, err := range c.All(t.Context(), 0) {
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				all = append(all, e)
 			}
 			for _, n := range []int{1, 2, 7, 100, 499, len(all) - 1, len(all), len(all) + 1, 100_000} {

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/rules"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
@@ -57,14 +58,10 @@ func BenchmarkCounting(b *testing.B) {
 	} {
 		b.Run(one.name, func(b *testing.B) {
 			s, err := store.Open(b.Context(), store.Target{Dir: b.TempDir()})
-			if err != nil {
-				b.Fatal(err)
-			}
+			require.NoError(b, err)
 			defer s.Close()
 			j, err := ledger.OpenJournal(filepath.Join(b.TempDir(), "scans"), ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
-			if err != nil {
-				b.Fatal(err)
-			}
+			require.NoError(b, err)
 			defer j.Close()
 			r := rand.New(rand.NewPCG(1, 2))
 			next, now := one.make(r, ruled(b, s, one.rules)), began
@@ -79,19 +76,13 @@ func BenchmarkCounting(b *testing.B) {
 						events[i] = ledger.Event{ID: scantest.ID(now, r), At: now.Truncate(time.Millisecond)}
 						next(&events[i])
 					}
-					if err := j.Append(b.Context(), events); err != nil {
-						b.Fatal(err)
-					}
+					require.NoError(b, j.Append(b.Context(), events))
 				}
 				n += scans
 				runtime.GC()
 				before := cpuTime(b)
-				if err := c.CatchUp(b.Context()); err != nil {
-					b.Fatal(err)
-				}
-				if err := c.CatchUpAndSave(b.Context()); err != nil {
-					b.Fatal(err)
-				}
+				require.NoError(b, c.CatchUp(b.Context()))
+				require.NoError(b, c.CatchUpAndSave(b.Context()))
 				spent += cpuTime(b) - before
 			}
 			b.ReportMetric(float64(spent.Nanoseconds())/float64(n), "cpu-ns/scan")
@@ -102,7 +93,7 @@ func BenchmarkCounting(b *testing.B) {
 
 // ruled stores so many rules of 200 accounts, and returns the number of the first.
 func ruled(b *testing.B, s *store.Store, n int) (first int64) {
-	err := s.UpdateRules(b.Context(), func(tx rules.Tx) (err error) {
+	require.NoError(b, s.UpdateRules(b.Context(), func(tx rules.Tx) (err error) {
 		if first, err = tx.NextChange(b.Context()); err != nil {
 			return err
 		}
@@ -122,17 +113,12 @@ func ruled(b *testing.B, s *store.Store, n int) (first int64) {
 			}
 		}
 		return nil
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
+	}))
 	return first
 }
 
 func cpuTime(b testing.TB) time.Duration {
 	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

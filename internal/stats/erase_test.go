@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/stats/recount"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
@@ -101,13 +102,9 @@ func TestNoLogIsAskedWithinATransaction(t *testing.T) {
 		watched := &watchedStore{Store: s}
 		for _, id := range []string{"one", "another", "one"} { // back to where it was, which looks for a scan
 			log := &farLog{&scantest.Memory{}, t, watched, id}
-			if err := log.Append(t.Context(), events.Take(300)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, log.Append(t.Context(), events.Take(300)))
 			c := scantest.NewCounter(watched, log)
-			if err := c.CatchUpAndSave(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.CatchUpAndSave(t.Context()))
 			if _, err := c.Erase(t.Context(), ledger.UserHash{1}); err != nil {
 				t.Fatal(err)
 			}
@@ -133,14 +130,10 @@ func TestAnErasureHoldsNobodyUp(t *testing.T) {
 					log.user = e.User
 				}
 			}
-			if err := log.Append(t.Context(), list); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, log.Append(t.Context(), list))
 		}
 		more()
-		if err := c.CatchUp(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.CatchUp(t.Context()))
 		log.reached = make(chan struct{})
 		erased := make(chan error, 1)
 		go func() {
@@ -176,9 +169,7 @@ func TestAnErasureHoldsNobodyUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		more()
-		if err := c.CatchUp(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.CatchUp(t.Context()))
 		if r, err := (recount.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences != 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
@@ -190,9 +181,7 @@ func TestErasuresThatWaitAreOnePass(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 7)), Now: began, Users: 20}
 		log := &gatedLog{Memory: &scantest.Memory{}, let: make(chan struct{})}
-		if err := log.Append(t.Context(), events.Take(300)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, log.Append(t.Context(), events.Take(300)))
 		want := map[ledger.UserHash]int64{}
 		for _, e := range events.Sent {
 			if e.User != (ledger.UserHash{}) {
@@ -201,9 +190,7 @@ func TestErasuresThatWaitAreOnePass(t *testing.T) {
 			}
 		}
 		c := scantest.NewCounter(s, log)
-		if err := c.CatchUp(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.CatchUp(t.Context()))
 		erase := func(ctx context.Context, user ledger.UserHash, ended chan<- error) {
 			n, err := c.Erase(ctx, user)
 			if err == nil && n != want[user] {

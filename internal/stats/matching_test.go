@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
@@ -23,12 +24,8 @@ func TestMatchingFindsWhatALookAtEachScanFinds(t *testing.T) {
 	for i := range events {
 		events[i].RuleID = int64(i % 7)
 	}
-	if err := log.Append(t.Context(), events); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.CatchUpAll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, log.Append(t.Context(), events))
+	require.NoError(t, c.CatchUpAll(t.Context()))
 	first, last := events[0].At, events[len(events)-1].At
 	middle := first.Add(last.Sub(first) / 2)
 	for name, test := range map[string]struct {
@@ -59,9 +56,7 @@ func TestMatchingFindsWhatALookAtEachScanFinds(t *testing.T) {
 				var looked int
 				var err error
 				page, after, looked, more, err = c.Matching(t.Context(), after, test.filter, test.limit)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				if looked > stats.MaxLooked || len(page) > test.limit || more && looked == 0 {
 					t.Fatalf("a call looked at %d scans and gave %d, more: %v", looked, len(page), more)
 				}

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/stats/calendar"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
@@ -74,9 +75,7 @@ func (l *longTraffic) come(t *testing.T, log *scantest.Memory, n, hours int) {
 		l.dims = append(l.dims, l.values(e))
 		l.add(e)
 	}
-	if err := log.Append(t.Context(), l.Sent[from:]); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, log.Append(t.Context(), l.Sent[from:]))
 }
 
 // at is the hour, day, week or month of a moment, cut by the calendar.
@@ -222,13 +221,10 @@ func (l *longTraffic) holds(t *testing.T, c *stats.Counter, n int, state stats.S
 
 func stateOf(t *testing.T, s stats.Store) (state stats.State) {
 	t.Helper()
-	err := s.ViewStatistics(t.Context(), func(tx stats.Tx) (err error) {
+	require.NoError(t, s.ViewStatistics(t.Context(), func(tx stats.Tx) (err error) {
 		state, err = tx.StatisticsState(t.Context())
 		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	return state
 }
 
@@ -237,16 +233,13 @@ func nothingBefore(t *testing.T, s *store.Store, state stats.State) {
 	t.Helper()
 	for per, from := range map[stats.Per]int64{stats.PerHour: state.HoursFrom, stats.PerHourOfAll: state.HoursFrom,
 		stats.PerDay: state.DaysFrom, stats.PerDayOfAll: state.DaysFrom} {
-		err := s.ViewStatistics(t.Context(), func(tx stats.Tx) error {
+		require.NoError(t, s.ViewStatistics(t.Context(), func(tx stats.Tx) error {
 			first, any, err := tx.FirstCounted(t.Context(), per, 0)
 			if any && first < from {
 				t.Errorf("something is kept of %d of sort %d, before %d", first, per, from)
 			}
 			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		}))
 	}
 }
 
@@ -258,9 +251,7 @@ func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
 		rolled, removed, refused := int64(0), 0, 0
 		for seed := range uint64(whole.Or(3, 1)) {
 			r := rand.New(rand.NewPCG(seed, 39))
-			if err := s.Reset(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.Reset(t.Context()))
 			log, events := &scantest.Memory{}, newLongTraffic(r)
 			mortal := &dying{s, -1}
 			born := func() *stats.Counter {
@@ -322,9 +313,7 @@ func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
 				}
 			}
 			events.come(t, log, 200, 1)
-			if err := c.CatchUpAndSave(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.CatchUpAndSave(t.Context()))
 			state := stateOf(t, s)
 			events.holds(t, c, 20, state)
 			nothingBefore(t, s, state)
@@ -359,9 +348,7 @@ func TestScansOfAMonthThatIsOnItsWay(t *testing.T) {
 			c.InParts(3)
 			return c.Roll(t.Context(), later)
 		}
-		if err := c.CatchUp(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.CatchUp(t.Context()))
 		for more := true; more; parts++ {
 			if _, err := roll(0); !errors.Is(err, errKilled) {
 				t.Fatal(err)
@@ -372,9 +359,7 @@ func TestScansOfAMonthThatIsOnItsWay(t *testing.T) {
 			}
 			events.Now = began.AddDate(0, 0, parts%20)
 			events.come(t, log, 3, 4)
-			if err := c.CatchUpAndSave(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.CatchUpAndSave(t.Context()))
 		}
 		if parts < 30 {
 			t.Fatalf("%d parts", parts)
@@ -416,9 +401,7 @@ func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
 		log, events := &scantest.Memory{}, newLongTraffic(rand.New(rand.NewPCG(11, 12)))
 		c := scantest.NewCounter(s, log)
 		events.come(t, log, 300, 30)
-		if err := c.CatchUpAndSave(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.CatchUpAndSave(t.Context()))
 		now := events.Now.AddDate(0, 1, 0)
 		end := now.AddDate(0, 0, -110)
 		rolledAll(t, c, now, time.Time{}, end)
@@ -432,9 +415,7 @@ func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
 			c.Settings.Set(set)
 			events.offset = int64(zone)
 			events.come(t, log, 30, 2)
-			if err := c.CatchUpAndSave(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.CatchUpAndSave(t.Context()))
 			for n := range 2 { // before and after months are rolled up again
 				if n == 1 {
 					rolledAll(t, c, now, time.Time{}, time.Time{})
@@ -483,9 +464,7 @@ func TestAnotherZoneFindsWhatFoundNothing(t *testing.T) {
 				at := first.Add(time.Duration(n-24) * time.Hour)
 				sent = append(sent, ledger.Event{ID: scantest.ID(at, r), At: at, Source: "scan", Text: "https://shop.example/lost/1"})
 			}
-			if err := errors.Join(log.Append(t.Context(), sent[from:]), c.CatchUpAndSave(t.Context())); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, errors.Join(log.Append(t.Context(), sent[from:]), c.CatchUpAndSave(t.Context())))
 		}
 		come(240)
 		rolledAll(t, c, first.AddDate(0, 2, 0), time.Time{}, first.AddDate(0, 0, 10))
@@ -525,9 +504,7 @@ func TestAnErasureReachesMonths(t *testing.T) {
 		c := scantest.NewCounter(s, log)
 		c.Random = rand.NewChaCha8([32]byte{1})
 		events.come(t, log, 600, 10)
-		if err := c.CatchUpAndSave(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.CatchUpAndSave(t.Context()))
 		now := events.Now.AddDate(0, 2, 0)
 		q := stats.Question{From: began.AddDate(-1, 0, 0), To: now, By: stats.ByMonth, Group: stats.Source, What: stats.Users,
 			Limit: stats.MaxAnswers}
@@ -550,9 +527,7 @@ func TestAnErasureReachesMonths(t *testing.T) {
 		}
 		// The same user again is somebody else.
 		somebody.ID = scantest.ID(somebody.At, events.Random)
-		if err := errors.Join(log.Append(t.Context(), []ledger.Event{somebody}), c.CatchUpAndSave(t.Context())); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, errors.Join(log.Append(t.Context(), []ledger.Event{somebody}), c.CatchUpAndSave(t.Context())))
 		month := "2025-12-31T16:00:00Z " + somebody.Source
 		if got := answer(t, c, q); got[month] != want[month]+1 {
 			t.Errorf("%d users, want one more than %d", got[month], want[month])

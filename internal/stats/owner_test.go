@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
@@ -25,15 +26,11 @@ func TestScansOfOwners(t *testing.T) {
 		c.Now = func() time.Time { return events.Now }
 		for range 12 {
 			list := events.Take(300)
-			if err := log.Append(t.Context(), list); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, log.Append(t.Context(), list))
 			for _, e := range list {
 				sum.add(e)
 			}
-			if err := c.CatchUpAndSave(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.CatchUpAndSave(t.Context()))
 			for more, err := true, error(nil); more; {
 				if more, err = c.Roll(t.Context(), events.Now); err != nil {
 					t.Fatal(err)
@@ -41,9 +38,7 @@ func TestScansOfOwners(t *testing.T) {
 			}
 			events.Now = events.Now.Add(9 * 24 * time.Hour)
 		}
-		if err := log.Forget(t.Context(), events.Now.AddDate(0, -2, 0)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, log.Forget(t.Context(), events.Now.AddDate(0, -2, 0)))
 		check(t, c, sum)
 		checkOwned(t, c, events.Sent)
 	})
@@ -85,9 +80,7 @@ func checkOwned(t *testing.T, c *stats.Counter, sent []ledger.Event) {
 					got := map[string]int64{}
 					a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0),
 						By: by, Group: group, Filter: filter, Owners: owners, What: stats.Scans, Limit: stats.MaxAnswers})
-					if err != nil {
-						t.Fatal(err)
-					}
+					require.NoError(t, err)
 					for _, row := range a.Rows {
 						at := ""
 						if by == stats.ByMonth {
@@ -138,9 +131,7 @@ func checkUsers(t *testing.T, c *stats.Counter, sent []ledger.Event, owners []st
 			}
 			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), By: by,
 				Group: group, Owners: owners, What: stats.Users, Limit: stats.MaxAnswers})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			for _, row := range a.Rows {
 				key := ""
 				if by != stats.AllTime {

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/stats/recount"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
@@ -37,28 +38,20 @@ func BenchmarkPasses(b *testing.B) {
 		dir = b.TempDir()
 	}
 	dir = filepath.Join(dir, fmt.Sprint(scans))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, os.MkdirAll(dir, 0o700))
 	s, err := store.Open(b.Context(), store.Target{Dir: dir})
-	if err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, err)
 	defer s.Close()
 	j, err := ledger.OpenJournal(filepath.Join(dir, "scans"), ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
-	if err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, err)
 	defer j.Close()
 	c := scantest.NewCounter(s, j)
 	r := rand.New(rand.NewPCG(14, uint64(scans)))
 	zipf := rand.NewZipf(r, 1.1, 1, 49_999)
 	have, err := j.End(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, err)
 	if have == 0 {
-		err := s.UpdateCodes(b.Context(), func(tx codes.Tx) error {
+		require.NoError(b, s.UpdateCodes(b.Context(), func(tx codes.Tx) error {
 			for n := range int64(5000) {
 				if _, err := tx.AddEvent(b.Context(), codes.Event{Batch: 500_000_001 + n%500, Did: codes.Activate,
 					Codes: codes.NewSet(codes.Range{From: n, To: n + 1}), At: began, From: began,
@@ -68,10 +61,7 @@ func BenchmarkPasses(b *testing.B) {
 				}
 			}
 			return nil
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
+		}))
 	}
 	for n := int(have); n < scans; {
 		events := make([]ledger.Event, min(20_000, scans-n))
@@ -88,14 +78,10 @@ func BenchmarkPasses(b *testing.B) {
 			}
 			events[i] = e
 		}
-		if err := j.Append(b.Context(), events); err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, j.Append(b.Context(), events))
 		n += len(events)
 	}
-	if err := c.CatchUpAndSave(b.Context()); err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, c.CatchUpAndSave(b.Context()))
 	if os.Getenv("PASSES_DIR") != "" && have < int64(scans) {
 		b.Skip("the folder is made")
 	}
@@ -122,9 +108,7 @@ func BenchmarkPasses(b *testing.B) {
 		metric("two-hours", func() {
 			n, from := 0, began.AddDate(0, 0, 200)
 			for _, err := range c.Between(b.Context(), stats.Filter{From: from, To: from.Add(2 * time.Hour)}) {
-				if err != nil {
-					b.Fatal(err)
-				}
+				require.NoError(b, err)
 				n++
 			}
 			b.ReportMetric(float64(n), "exported")

@@ -13,15 +13,14 @@ import (
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 
 	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // regionFile writes a file that knows a few networks.
 func regionFile(t *testing.T) string {
 	t.Helper()
 	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "GeoLite2-City", IncludeReservedNetworks: true, RecordSize: 24})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	at := func(lat, lon float64) mmdbtype.Map {
 		return mmdbtype.Map{"latitude": mmdbtype.Float64(lat), "longitude": mmdbtype.Float64(lon)}
 	}
@@ -35,29 +34,21 @@ func regionFile(t *testing.T) string {
 		"10.2.0.0/16":     {"country": mmdbtype.String("a text where a map should be")},
 	} {
 		_, n, err := net.ParseCIDR(network)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := tree.Insert(n, record); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
+		require.NoError(t, tree.Insert(n, record))
 	}
 	var b bytes.Buffer
 	if _, err := tree.WriteTo(&b); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "regions.mmdb")
-	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
 	return path
 }
 
 func TestARegionFileSaysWhereAnAddressIs(t *testing.T) {
 	r, err := stats.OpenRegions(regionFile(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer r.Close()
 	for address, want := range map[string]string{
 		"203.0.113.9":        "CN-SH",
@@ -94,17 +85,13 @@ func TestARegionFileSaysWhereAnAddressIs(t *testing.T) {
 
 func TestABrokenRegionFileIsRefused(t *testing.T) {
 	whole, err := os.ReadFile(regionFile(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	dir := t.TempDir()
 	for name, content := range map[string][]byte{
 		"empty.mmdb": nil, "text.mmdb": []byte("203.0.113.0/24,CN"), "half.mmdb": whole[:len(whole)/2], "tail.mmdb": whole[len(whole)/2:],
 	} {
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(path, content, 0o600))
 		r, err := stats.OpenRegions(path)
 		if err == nil {
 			r.Close()

@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/stats/recount"
 	"github.com/qrjump/qrjump/internal/stats/sketch"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
@@ -66,9 +67,7 @@ func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 				today.Add(e.User)
 				list[i] = e
 			}
-			if err := log.Append(t.Context(), list); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, log.Append(t.Context(), list))
 		}
 		wants := func(c *stats.Counter) {
 			t.Helper()
@@ -79,9 +78,7 @@ func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 				}
 				for d := range stats.Dim(dims) {
 					a, err := c.Ask(t.Context(), stats.Question{From: began, To: now.Add(time.Hour), What: stats.Users, By: by, Group: d})
-					if err != nil {
-						t.Fatal(err)
-					}
+					require.NoError(t, err)
 					if last := a.Rows[len(a.Rows)-1]; last.Users != want {
 						t.Errorf("by %q: %d users are counted of %s, want %d", by, last.Users, d, want)
 					}
@@ -92,12 +89,8 @@ func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 		c := scantest.NewCounter(written, log)
 		c.Now = func() time.Time { return now }
 		come(many)
-		if err := c.AddUp(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.CatchUpAndSave(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.AddUp(t.Context()))
+		require.NoError(t, c.CatchUpAndSave(t.Context()))
 		wants(c)
 		large := written.bytes
 		written.bytes, written.whole = 0, map[stats.UsersKey]int{}
@@ -105,9 +98,7 @@ func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 			t.Helper()
 			now = now.Add(time.Minute)
 			come(few)
-			if err := c.AddUp(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.AddUp(t.Context()))
 		}
 		for range 60 {
 			minute()
@@ -159,21 +150,15 @@ func TestForgettingReadsNothingAgain(t *testing.T) {
 		come := func(n int) {
 			t.Helper()
 			list := events.Take(n)
-			if err := log.Append(t.Context(), list); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, log.Append(t.Context(), list))
 			for _, e := range list {
 				sum.add(e)
 			}
-			if err := c.AddUp(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.AddUp(t.Context()))
 		}
 		come(10)
 		come(300) // whose users are written after a minute
-		if err := c.Forget(t.Context(), began.AddDate(0, -1, 0)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.Forget(t.Context(), began.AddDate(0, -1, 0)))
 		log.Yielded = 0
 		come(1)
 		if log.Yielded != 1 {

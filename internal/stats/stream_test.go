@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/stream"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
@@ -31,26 +32,18 @@ import (
 func TestAStreamIsCountedOnce(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
 	o, err := stream.Parse(server.Events())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	o.Marks = t.TempDir()
 	o.Patience = time.Hour
 	l, err := stream.Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer l.Close()
 	journal, err := ledger.OpenJournal(filepath.Join(o.Marks, "scans"), ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer journal.Close()
 	ship := &ledger.Shipper{Journal: journal, To: l, Node: "n", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 	client, err := nats.Connect(server.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer client.Close()
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
 	c := scantest.NewCounter(s, l)
@@ -62,12 +55,8 @@ func TestAStreamIsCountedOnce(t *testing.T) {
 		for _, e := range list {
 			sum.add(e)
 		}
-		if err := errors.Join(journal.Append(t.Context(), list), ship.Flush(t.Context())); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.CatchUp(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, errors.Join(journal.Append(t.Context(), list), ship.Flush(t.Context())))
+		require.NoError(t, c.CatchUp(t.Context()))
 	}
 	// A message without an id is one that the stream does not know any more.
 	again := func(list []ledger.Event) {
@@ -83,9 +72,7 @@ func TestAStreamIsCountedOnce(t *testing.T) {
 	feed := func() (list []ledger.ScanID) {
 		t.Helper()
 		for e, err := range c.All(t.Context(), 0) {
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			list = append(list, e.ID)
 		}
 		return list
@@ -154,14 +141,10 @@ func TestALogThatIsMadeAnewWhileItIsReadInPart(t *testing.T) {
 	t.Parallel()
 	events := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 8)), Now: began, Users: 20}
 	before, anew := &scantest.Memory{}, &scantest.Memory{}
-	if err := errors.Join(before.Append(t.Context(), events.Take(300)), anew.Append(t.Context(), events.Take(700))); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(before.Append(t.Context(), events.Take(300)), anew.Append(t.Context(), events.Take(700))))
 	log := &torn{renewed: &renewed{before, "before"}}
 	c := scantest.NewCounter(scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)}), log)
-	if err := c.CatchUp(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.CatchUp(t.Context()))
 	if err := before.Append(t.Context(), events.Take(1)); err != nil { // so that there is something to read
 		t.Fatal(err)
 	}
@@ -169,9 +152,7 @@ func TestALogThatIsMadeAnewWhileItIsReadInPart(t *testing.T) {
 	if err := c.CatchUp(t.Context()); !errors.Is(err, errTorn) {
 		t.Fatal(err)
 	}
-	if err := errors.Join(c.StoreAddedUp(t.Context()), c.CatchUp(t.Context())); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(c.StoreAddedUp(t.Context()), c.CatchUp(t.Context())))
 	a, err := c.Ask(t.Context(), stats.Question{What: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 6, 0),
 		Limit: stats.MaxAnswers})
 	if err != nil || a.Scans != 300+700 {
@@ -205,70 +186,48 @@ func TestAStreamThatIsMadeAnewWhileANodeShips(t *testing.T) {
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
 	open := func(marks string) *stream.Log {
 		o, err := stream.Parse(server.Events())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		o.Marks, o.Patience, o.Taken = marks, time.Hour, s.Origin
 		l, err := stream.Open(o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		t.Cleanup(func() { l.Close() })
 		return l
 	}
 	marks := t.TempDir()
 	journal, err := ledger.OpenJournal(filepath.Join(marks, "scans"), ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer journal.Close()
 	to, another := &interrupted{Log: open(marks)}, open(t.TempDir())
 	ship := &ledger.Shipper{Journal: journal, To: to, Node: "n", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 	client, err := nats.Connect(server.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer client.Close()
 	js, err := jetstream.New(client)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	events, c := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 20}, scantest.NewCounter(s, another)
 	counted := func() int64 {
 		t.Helper()
-		if err := c.CatchUp(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.CatchUp(t.Context()))
 		a, err := c.Ask(t.Context(), stats.Question{What: stats.Scans, From: began.AddDate(0, -1, 0),
 			To: began.AddDate(0, 6, 0), Limit: stats.MaxAnswers})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return a.Scans
 	}
-	if err := errors.Join(journal.Append(t.Context(), events.Take(40)), ship.Flush(t.Context())); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(journal.Append(t.Context(), events.Take(40)), ship.Flush(t.Context())))
 	to.happens = func() {
-		if err := js.DeleteStream(t.Context(), "QRJUMP_SCANS"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, js.DeleteStream(t.Context(), "QRJUMP_SCANS"))
 		for _, err := another.End(t.Context()); err != nil; _, err = another.End(t.Context()) { // which makes it
 			t.Log(err)
 		}
 	}
-	if err := journal.Append(t.Context(), events.Take(60)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, journal.Append(t.Context(), events.Take(60)))
 	if err := ship.Flush(t.Context()); !errors.Is(err, errInterrupted) {
 		t.Fatal(err)
 	}
 	if n := counted(); n != 60 {
 		t.Errorf("%d are counted, want the 60 that came into the new stream", n)
 	}
-	if err := ship.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, ship.Flush(t.Context()))
 	if n := counted(); n != 100 {
 		t.Errorf("%d are counted, want 100", n)
 	}

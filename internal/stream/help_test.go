@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var begin = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
@@ -65,9 +66,7 @@ func openJournal(t testing.TB, dir string, o ledger.JournalOptions) *ledger.Jour
 	t.Helper()
 	o.Random = seeded(1)
 	j, err := ledger.OpenJournal(dir, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { j.Close() })
 	return j
 }
@@ -76,9 +75,7 @@ func openJournal(t testing.TB, dir string, o ledger.JournalOptions) *ledger.Jour
 func collect(t testing.TB, seq iter.Seq2[ledger.Entry, error]) (list []ledger.Entry) {
 	t.Helper()
 	for e, err := range seq {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		list = append(list, e)
 	}
 	return list

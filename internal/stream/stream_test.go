@@ -26,6 +26,7 @@ import (
 	"github.com/qrjump/qrjump/internal/ledger"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // startNATS starts a real server; always is its sync_interval: always.
@@ -55,15 +56,11 @@ func (m *mooring) lead(s natstest.Server) {
 func openLog(t *testing.T, events, marks string) *Log {
 	t.Helper()
 	o, err := Parse(events)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	o.Marks = marks
 	o.Patience = time.Hour
 	l, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	return l
 }
@@ -76,9 +73,7 @@ func TestAStreamIsALedger(t *testing.T) {
 		t.Fatal(end, err)
 	}
 	for n := int64(0); n < 3000; n += 100 { // each of them is flushed by itself, and some disks are slow
-		if err := l.Append(ctx, events(n, n+100)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, l.Append(ctx, events(n, n+100)))
 	}
 	if err := l.Append(ctx, events(0, 50)); err != nil { // within the window the stream itself sees them
 		t.Fatal(err)
@@ -151,15 +146,11 @@ func TestAStreamIsALedger(t *testing.T) {
 		t.Errorf("erased again: %d, %v", n, err)
 	}
 	end, _ := l.End(ctx)
-	if err := l.Forget(ctx, time.Now().Add(-time.Hour)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Forget(ctx, time.Now().Add(-time.Hour)))
 	if got := collect(t, l.Read(ctx, 0)); len(got) != 3000 {
 		t.Errorf("%d are left of what is young", len(got))
 	}
-	if err := l.Forget(ctx, time.Now().Add(time.Hour)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Forget(ctx, time.Now().Add(time.Hour)))
 	if got := collect(t, l.Read(ctx, 0)); len(got) != 0 {
 		t.Errorf("%d are left", len(got))
 	}
@@ -176,16 +167,12 @@ func TestErasedScansAreFoundByTime(t *testing.T) {
 	for i := range list {
 		list[i].User, list[i].At = user, time.Now().UTC().Truncate(time.Millisecond)
 	}
-	if err := l.Append(t.Context(), list); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Append(t.Context(), list))
 	if n, err := l.Erase(t.Context(), ledger.Users{user: true}, math.MaxInt64); n != 6 || err != nil {
 		t.Fatal(n, err)
 	}
 	after, err := l.Before(t.Context(), time.Now().Add(-time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if got := collect(t, l.Read(t.Context(), after)); len(got) != 6 {
 		t.Errorf("%d of 6 scans stand after position %d", len(got), after)
 	}
@@ -207,9 +194,7 @@ func TestAScanThatIsPublishedAgainIsReadOnce(t *testing.T) {
 	}
 	come := func(from, to int64) {
 		t.Helper()
-		if err := l.Append(ctx, events(from, to)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, l.Append(ctx, events(from, to)))
 	}
 	come(0, 100)
 	again(60, 100)
@@ -261,14 +246,10 @@ func TestAnErasureMeetsAReader(t *testing.T) {
 		at := begin.Add(time.Duration(i) * time.Hour) // a subject for each
 		list[i].ID, list[i].At, list[i].User = idAt(at, int64(i)), at, user
 	}
-	if err := l.Append(t.Context(), list); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Append(t.Context(), list))
 	var got []int64
 	for e, err := range l.Read(t.Context(), 0) {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if got = append(got, e.Position); len(got) == 1 {
 			if n, err := l.Erase(t.Context(), ledger.Users{user: true}, math.MaxInt64); n != 3 || err != nil {
 				t.Fatal(n, err)
@@ -330,9 +311,7 @@ func TestAcknowledgedIsFlushed(t *testing.T) {
 			t.Fatalf("%v: %s", err, p.Log())
 		}
 		b, err := os.ReadFile(trace)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		flushed[setting] = strings.Count(string(b), "sync(")
 	}
 	if flushed["always"] < messages || flushed["default"] >= messages {
@@ -388,24 +367,16 @@ func TestShippingToAStream(t *testing.T) {
 	o.Patience = time.Hour
 	o.Monitors, o.Vouched, o.Marks = nil, true, marks // the monitoring port changes with a start
 	l, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer l.Close()
 	j := openJournal(t, filepath.Join(marks, "scans"), ledger.JournalOptions{})
 	ship := &ledger.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler), Batch: 100}
-	if err := j.Append(t.Context(), events(0, 450)); err != nil {
-		t.Fatal(err)
-	}
-	if err := ship.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Append(t.Context(), events(0, 450)))
+	require.NoError(t, ship.Flush(t.Context()))
 	connected := l.conn.StatusChanged(nats.CONNECTED)
 	moored.at.Store(nil)
 	server.End()
-	if err := j.Append(t.Context(), events(450, 700)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Append(t.Context(), events(450, 700)))
 	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	if err := ship.Flush(short); err == nil || ship.Behind() != 250 {
 		t.Errorf("shipped to nobody: %v, %d behind", err, ship.Behind())
@@ -441,28 +412,20 @@ func TestAnOlderStreamThatAnotherNodeFilled(t *testing.T) {
 	}
 	node := func(name string) (*Log, *ledger.Journal, *ledger.Shipper) {
 		o, err := Parse("nats://127.0.0.1:4222?flush=vouched")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		o.dialer, o.Marks = &moored, t.TempDir()
 		o.Patience = time.Hour
 		l, err := Open(o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		t.Cleanup(func() { l.Close() })
 		j := openJournal(t, filepath.Join(o.Marks, "scans"), ledger.JournalOptions{})
-		if err := l.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, l.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }))
 		return l, j, &ledger.Shipper{Journal: j, To: l, Node: name, Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler),
 			Batch: 100}
 	}
 	bring := func(s *ledger.Shipper, from, to int64) {
 		t.Helper()
-		if err := s.Journal.Append(t.Context(), events(from, to)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, s.Journal.Append(t.Context(), events(from, to)))
 		// A batch that is under way while the client connects may be given up once more.
 		for err := s.Flush(t.Context()); err != nil; err = s.Flush(t.Context()) {
 			if t.Context().Err() != nil {
@@ -475,15 +438,11 @@ func TestAnOlderStreamThatAnotherNodeFilled(t *testing.T) {
 	_, _, other := node("other")
 	bring(ship, 0, 100)
 	stop()
-	if err := os.CopyFS(older, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.CopyFS(older, os.DirFS(dir)))
 	start()
 	bring(ship, 100, 200)
 	stop()
-	if err := errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(older))); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(older))))
 	start()
 	bring(other, 1000, 1300)
 	bring(ship, 200, 201)
@@ -509,9 +468,7 @@ func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
 	user := ledger.UserHash{7}
 	for _, broken := range []bool{false, true} {
 		o, err := Parse(fmt.Sprintf("%s&stream=S%t", address, broken))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		o.Marks = t.TempDir()
 		asked := 0
 		o.Erased = func(context.Context, int64) ([]ledger.Erasure, error) {
@@ -525,9 +482,7 @@ func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
 		}
 		o.Patience = time.Hour
 		l, err := Open(o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer l.Close()
 		j := openJournal(t, filepath.Join(o.Marks, "scans"), ledger.JournalOptions{})
 		list := events(0, 20)
@@ -536,9 +491,7 @@ func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
 				list[i].User = user
 			}
 		}
-		if err := j.Append(t.Context(), list); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, j.Append(t.Context(), list))
 		ship := &ledger.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler),
 			Batch: 100}
 		err = ship.Flush(t.Context())
@@ -548,9 +501,7 @@ func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
 			}
 			err = ship.Flush(t.Context())
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		got := collect(t, l.Read(t.Context(), 0))
 		if len(got) != len(list) {
 			t.Fatalf("%d scans are in the stream, want %d", len(got), len(list))
@@ -605,14 +556,10 @@ func (c *tapped) Write(b []byte) (int, error) {
 func anew(t *testing.T, s natstest.Server) jetstream.JetStream {
 	t.Helper()
 	conn, err := nats.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(conn.Close)
 	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return js
 }
 
@@ -626,25 +573,17 @@ func TestAnErasureMeetsAStreamThatIsMadeAnew(t *testing.T) {
 			server, address := startNATS(t, t.TempDir(), true)
 			js := anew(t, server)
 			o, err := Parse(address)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			way := &tap{before: before}
 			o.Marks, o.Patience, o.dialer = t.TempDir(), time.Minute, way
 			l, err := Open(o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			t.Cleanup(func() { l.Close() })
-			if err := l.Append(t.Context(), events(0, 20)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, l.Append(t.Context(), events(0, 20)))
 			o.Marks, o.dialer = t.TempDir(), nil
 			o.Counted = func(context.Context) (int64, error) { return 20, nil }
 			other, err := Open(o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			t.Cleanup(func() { other.Close() })
 			way.happen = func() {
 				err := errors.Join(js.DeleteStream(t.Context(), "QRJUMP_SCANS"), other.Append(t.Context(), events(100, 130)))
@@ -674,16 +613,12 @@ func TestALossIsFoundOnce(t *testing.T) {
 	server, address := startNATS(t, t.TempDir(), true)
 	js, marks := anew(t, server), t.TempDir()
 	l := openLog(t, address, marks)
-	if err := l.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }))
 	j := openJournal(t, filepath.Join(marks, "scans"), ledger.JournalOptions{})
 	var logs strings.Builder
 	ship := &ledger.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.NewTextHandler(&logs, nil))}
-	if err := errors.Join(j.Append(t.Context(), events(0, 700)), ship.Flush(t.Context()),
-		js.DeleteStream(t.Context(), "QRJUMP_SCANS")); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(j.Append(t.Context(), events(0, 700)), ship.Flush(t.Context()),
+		js.DeleteStream(t.Context(), "QRJUMP_SCANS")))
 	small := jetstream.StreamConfig{Name: "QRJUMP_SCANS", Subjects: []string{"qrjump.scans.*"}, Discard: jetstream.DiscardNew, MaxMsgs: 100}
 	if _, err := js.CreateStream(t.Context(), small); err != nil {
 		t.Fatal(err)
@@ -706,9 +641,7 @@ func TestALossIsFoundOnce(t *testing.T) {
 		}
 	}
 	room(-1)
-	if err := ship.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, ship.Flush(t.Context()))
 	got, seen := collect(t, l.Read(t.Context(), 0)), map[ledger.ScanID]bool{} // what broke off may have come late
 	for _, e := range got {
 		seen[e.ID] = true
@@ -730,56 +663,38 @@ func TestAnOlderJournalIsShippedFromWhereItIsForTheStream(t *testing.T) {
 			t.Parallel()
 			_, address := startNATS(t, t.TempDir(), true)
 			o, err := Parse(address)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			o.Marks, o.Patience = t.TempDir(), time.Minute
 			counted := map[string]*ledger.Taken{}
 			o.Taken = func(_ context.Context, node string) (*ledger.Taken, error) {
 				return cmp.Or(counted[node], &ledger.Taken{}), nil
 			}
 			l, err := Open(o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			t.Cleanup(func() { l.Close() })
 			scans, older := filepath.Join(o.Marks, "scans"), filepath.Join(t.TempDir(), "older")
 			run := func(lists ...[]ledger.Event) {
 				t.Helper()
 				j := openJournal(t, scans, ledger.JournalOptions{})
 				node, err := j.NodeID(seeded(5))
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				ship := &ledger.Shipper{Journal: j, To: l, Node: node, Random: seeded(6), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 				for _, list := range lists {
-					if err := errors.Join(j.Append(t.Context(), list), ship.Flush(t.Context())); err != nil {
-						t.Fatal(err)
-					}
+					require.NoError(t, errors.Join(j.Append(t.Context(), list), ship.Flush(t.Context())))
 				}
 				counted[node] = &ledger.Taken{UpTo: ship.Reached()}
-				if err := j.Close(); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, j.Close())
 			}
 			j := openJournal(t, scans, ledger.JournalOptions{})
-			if err := errors.Join(j.Append(t.Context(), events(0, 200)),
-				l.Begin(func() (ledger.Mark, error) { return j.Last(t.Context()) }), j.Close()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, errors.Join(j.Append(t.Context(), events(0, 200)),
+				l.Begin(func() (ledger.Mark, error) { return j.Last(t.Context()) }), j.Close()))
 			run(events(200, 230))
 			mark, err := os.ReadFile(l.markFile())
-			if err := errors.Join(err, os.CopyFS(older, os.DirFS(scans))); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, errors.Join(err, os.CopyFS(older, os.DirFS(scans))))
 			run(events(230, 260))
-			if err := errors.Join(os.RemoveAll(scans), os.CopyFS(scans, os.DirFS(older))); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, errors.Join(os.RemoveAll(scans), os.CopyFS(scans, os.DirFS(older))))
 			if withMark {
-				if err := os.WriteFile(l.markFile(), mark, 0o600); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, os.WriteFile(l.markFile(), mark, 0o600))
 			}
 			run(events(1000, 1010), events(1010, 1020))
 			there := map[ledger.ScanID]bool{}
@@ -803,23 +718,15 @@ func TestWhatIsAboutToBeBroughtIsNoted(t *testing.T) {
 	t.Parallel()
 	_, address := startNATS(t, t.TempDir(), true)
 	o, err := Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	way := &tap{before: "PUB qrjump.scans."}
 	o.Marks, o.Patience, o.dialer = t.TempDir(), time.Minute, way
 	l, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer l.Close()
-	if err := l.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }))
 	j := openJournal(t, filepath.Join(o.Marks, "scans"), ledger.JournalOptions{})
-	if err := j.Append(t.Context(), events(0, 5)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, j.Append(t.Context(), events(0, 5)))
 	killed := t.TempDir()
 	way.happen = func() {
 		text, err := os.ReadFile(filepath.Join(o.Marks, "shipped"))
@@ -831,16 +738,12 @@ func TestWhatIsAboutToBeBroughtIsNoted(t *testing.T) {
 		}
 	}
 	ship := &ledger.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
-	if err := ship.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, ship.Flush(t.Context()))
 	if m, err := readMark(filepath.Join(killed, "shipped")); err != nil || m.Position != 0 {
 		t.Errorf("the mark was noted before: %+v, %v", m, err)
 	}
 	var left Left
-	if err := Leave(killed, func(l Left) error { left = l; return nil }); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, Leave(killed, func(l Left) error { left = l; return nil }))
 	if want := (Left{To: ledger.Mark{Position: 5, ID: anEvent(4).ID}}); left != want {
 		t.Errorf("left %+v, want %+v", left, want)
 	}
@@ -869,14 +772,10 @@ func TestAServerThatIsTooOldIsRefused(t *testing.T) {
 	t.Parallel()
 	_, address := startNATS(t, t.TempDir(), true)
 	o, err := Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	o.Marks, o.dialer = t.TempDir(), aged{}
 	l, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer l.Close()
 	if err := l.Ready(t.Context()); !errors.Is(err, ErrTooOld) || !strings.Contains(err.Error(), "this server is 2.9.") {
 		t.Errorf("%v", err)

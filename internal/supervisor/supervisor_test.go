@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/supervisor"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // listen is what systemd listens at; heard is the next that it hears.
@@ -23,9 +24,7 @@ func listen(t *testing.T) (heard func() string) {
 	return func() string {
 		b := make([]byte, 4096)
 		n, err := c.Read(b)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return string(b[:n])
 	}
 }
@@ -35,9 +34,7 @@ func TestTheSupervisorHearsOfEachState(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "2000")
 	t.Setenv("WATCHDOG_PID", "")
 	s := supervisor.Find()
-	if err := s.Ready("at\nhome"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Ready("at\nhome"))
 	if got := heard(); got != "READY=1\nSTATUS=at home" {
 		t.Errorf("got %q", got)
 	}

@@ -6,6 +6,8 @@ import (
 	"image/color"
 	"math"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // photo is what the camera sees of a symbol: grey, and a little out of focus.
@@ -37,9 +39,7 @@ func TestWhatIsAdvisedIsRead(t *testing.T) {
 	for _, text := range []string{"HTTPS://WEIXIN.QQ.COM/R/AB12CD34", "https://example.com/t?c=ABCDEFGHI123456789012"} {
 		for _, level := range []Level{'L', 'Q'} {
 			g, err := QR(text, level)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			for _, at := range []Spot{{100_000, 203, 0}, {300_000, 203, 0}, {1_000_000, 300, 0},
 				{150_000, 203, 65_000}, {300_000, 600, 90_000}} {
 				a, err := g.Advise(at)
@@ -59,19 +59,13 @@ func TestWhatIsAdvisedIsRead(t *testing.T) {
 func TestAdviceGrowsWithWhatMakesReadingHard(t *testing.T) {
 	t.Parallel()
 	short, err := QR("HTTPS://WEIXIN.QQ.COM/R/AB12CD34", 'M')
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	long, err := QR("https://example.com/a/much/longer/path/of/a/product/and/its/lot?which=is&written=out&in=full&0123456789", 'M')
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	advise := func(g Grid, at Spot, by Cause) Advice {
 		t.Helper()
 		a, err := g.Advise(at)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if a.By != by || a.Module != LengthOf(a.Dots, at.DPI) {
 			t.Errorf("at %+v: %+v, want by %s", at, a, by)
 		}

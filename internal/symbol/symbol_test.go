@@ -19,6 +19,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/symbol"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/whole"
 )
 
@@ -30,13 +31,9 @@ var texts = []string{code, "1", "https://coffee.example/t/7?from=door&x=%20", "0
 func picture(t *testing.T, d symbol.Drawing) image.Image {
 	t.Helper()
 	var file bytes.Buffer
-	if err := symbol.PNG(&file, d); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, symbol.PNG(&file, d))
 	m, err := png.Decode(&file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return m
 }
 
@@ -47,9 +44,7 @@ func style(dpi int) symbol.Style {
 func must[T any](t *testing.T) func(T, error) T {
 	return func(v T, err error) T {
 		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return v
 	}
 }
@@ -72,9 +67,7 @@ func TestReadersReadWhatIsDrawn(t *testing.T) {
 				pictures := []image.Image{sharp, readtest.Blur(sharp, d.Module)}
 				if whole.Run() || i == 0 {
 					var file bytes.Buffer
-					if err := symbol.PDF(&file, d); err != nil {
-						t.Fatal(err)
-					}
+					require.NoError(t, symbol.PDF(&file, d))
 					pictures = append(pictures, readtest.Pages(t, file.Bytes(), dpi)...)
 				}
 				for n, found := range kind.read(t, pictures...) {
@@ -99,9 +92,7 @@ func TestAnSVGHasTheDotsOfThePrinter(t *testing.T) {
 			} {
 				d := must[symbol.Drawing](t)(style(dpi).Draw(nil, must[symbol.Grid](t)(draw(text))))
 				var file bytes.Buffer
-				if err := symbol.SVG(&file, d); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, symbol.SVG(&file, d))
 				want, got := picture(t, d), readtest.Picture(t, file.Bytes(), dpi)
 				if want.Bounds() != got.Bounds() {
 					t.Errorf("%d dots an inch: %v dots, not %v", dpi, got.Bounds().Size(), want.Bounds().Size())
@@ -173,9 +164,7 @@ func TestADataMatrixIsAsSmallAsItsEncodationsMakeIt(t *testing.T) {
 func TestAFontInACollectionIsRead(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("/usr/share/fonts/truetype/*/*.ttc")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	fonts := map[string][]byte{"Go Mono in a collection": unaligned(gomono.TTF)}
 	for _, name := range files {
 		if slices.Contains([]string{"wqy-microhei.ttc", "wqy-zenhei.ttc", "uming.ttc"}, filepath.Base(name)) {
@@ -324,9 +313,7 @@ func TestADotMatrixIsDrawnAsItIs(t *testing.T) {
 func TestEPLIsThePicture(t *testing.T) {
 	d := must[symbol.Drawing](t)(style(203).Draw([]string{"AB12CD34E"}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
 	var label bytes.Buffer
-	if err := symbol.EPL(&label, d); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, symbol.EPL(&label, d))
 	var width, length, gap, stride, rows int
 	head, rest, found := strings.Cut(label.String(), "GW0,0,")
 	if _, err := fmt.Sscanf(head, "\nN\nq%d\nQ%d,%d\n", &width, &length, &gap); !found || err != nil {
@@ -371,9 +358,7 @@ func TestTheLinesOfAPDFAreText(t *testing.T) {
 	readtest.Need(t, "pdftotext")
 	d := must[symbol.Drawing](t)(style(300).Draw([]string{"AB12CD34E", "Größe ½"}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
 	var file bytes.Buffer
-	if err := symbol.PDF(&file, d); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, symbol.PDF(&file, d))
 	cmd := exec.CommandContext(t.Context(), "pdftotext", "-", "-")
 	cmd.Stdin = &file
 	said, err := cmd.CombinedOutput()

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The published constructions, written down once more from their definitions:
@@ -56,9 +58,7 @@ func expandByHand(prk []byte, info string, length int) []byte {
 func unhex(t *testing.T, text string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(strings.ReplaceAll(text, " ", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return b
 }
 
@@ -126,9 +126,7 @@ func TestHKDFGivesTheVectorsOfRFC5869(t *testing.T) {
 			same(t, "the definition, extracted", prk, unhex(t, v.prk))
 			same(t, "the definition, expanded", expandByHand(prk, string(v.info), len(want)), want)
 			got, err := hkdf.Key(sha256.New, v.secret, v.salt, string(v.info), len(want))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			same(t, "what NewKey is made with", got, want)
 		})
 	}
@@ -137,9 +135,7 @@ func TestHKDFGivesTheVectorsOfRFC5869(t *testing.T) {
 func newKey(t *testing.T, secret []byte) *Key {
 	t.Helper()
 	k, err := NewKey(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return k
 }
 
@@ -164,28 +160,18 @@ func TestAHashIsThePublishedHMACUnderThePublishedHKDF(t *testing.T) {
 func TestASealedTextIsThePublishedGCMUnderThePublishedHKDF(t *testing.T) {
 	secret := counting(0x40, KeySize)
 	block, err := aes.NewCipher(derived(secret, "qrjump seal v1"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	gcm, err := cipher.NewGCM(block) // with the nonce of the caller: the one that has vectors
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	k := newKey(t, secret)
 	raw, err := encoding.DecodeString(k.Seal("row/1", []byte("hello")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	got, err := gcm.Open(nil, raw[:12], raw[12:], []byte("row/1"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	same(t, "what Seal sealed", got, []byte("hello"))
 	nonce := counting(7, 12)
 	got, err = k.Open("row/2", encoding.EncodeToString(gcm.Seal(nonce, nonce, []byte("world"), []byte("row/2"))))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	same(t, "what Open opened", got, []byte("world"))
 }
 
@@ -207,18 +193,12 @@ func TestOpenTakesTheVectorsOfGCM(t *testing.T) {
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			block, err := aes.NewCipher(unhex(t, v.key))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			aead, err := cipher.NewGCMWithRandomNonce(block) // as in NewKey
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			k := &Key{aead: aead}
 			got, err := k.Open(string(unhex(t, v.place)), encoding.EncodeToString(unhex(t, v.nonce+v.sealed+v.tag)))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			same(t, "plain text", got, unhex(t, v.plain))
 		})
 	}
@@ -240,9 +220,7 @@ func TestATextIsOpenedOnlyUnchanged(t *testing.T) {
 		}
 		// Each bit of nonce, text and tag.
 		raw, err := encoding.DecodeString(sealed)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for i := range raw {
 			for bit := range 8 {
 				raw[i] ^= 1 << bit
@@ -337,9 +315,7 @@ func TestAKeyHas32Bytes(t *testing.T) {
 		}
 	}
 	secret, err := NewSecret(bytes.NewReader(counting(0, 100)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	same(t, "NewSecret", secret, counting(0, KeySize))
 	if _, err := NewSecret(bytes.NewReader(counting(0, KeySize-1))); err == nil {
 		t.Error("a key was made of too little chance")

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // machine is a clock that somebody turns, beside time that really passes.
@@ -108,9 +110,7 @@ func TestAStartKnowsTheClockOfTheLastRun(t *testing.T) {
 	m.start()
 	m.want(t, "and the next start knows", true)
 	for name, content := range map[string]string{"an empty file": "", "no time": "soon"} {
-		if err := os.WriteFile(filepath.Join(m.folder, "clock"), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(filepath.Join(m.folder, "clock"), []byte(content), 0o600))
 		m.shown = m.shown.Add(5 * year)
 		m.start()
 		m.want(t, name, true)

@@ -24,6 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/vault"
 	"github.com/qrjump/qrjump/internal/webhooks"
 )
@@ -175,20 +176,14 @@ func TestEveryEventArrivesThoughTheSenderIsKilled(t *testing.T) {
 	defer receiver.Close()
 	defer close(hang)
 	s, err := store.Open(t.Context(), store.Target{Dir: folder})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	since := time.Now()
 	book, err := bookIn(s, folder, hasty(since))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if _, _, err := book.Add(t.Context(), receiver.URL, webhooks.Wanted{Rules: []int64{1}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Close())
 	start := func() *childtest.Child {
 		c := childtest.Start(t, childtest.Command("sender", sender{folder, since}))
 		if line, ready := c.Line(); !ready {
@@ -212,13 +207,9 @@ func TestEveryEventArrivesThoughTheSenderIsKilled(t *testing.T) {
 		mu.Lock()
 		until := tries + 1 + chance.IntN(perLife)
 		mu.Unlock()
-		if err := ledger.write(perLife); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, ledger.write(perLife))
 		wait(func() bool { return tries >= until })
-		if err := c.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.Process.Kill())
 		_ = c.Wait() // killed
 	}
 	c := start()

@@ -26,6 +26,7 @@ import (
 	"github.com/qrjump/qrjump/internal/stream"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 	"github.com/qrjump/qrjump/internal/webhooks"
@@ -61,14 +62,10 @@ func eachTown(t *testing.T, f func(t *testing.T, w *town)) {
 			t.Parallel()
 			at := target(t)
 			s, err := store.Open(t.Context(), at)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			t.Cleanup(func() { s.Close() })
 			free, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			defer free.Close()
 			w := &town{post: office(t, s, &scans{}), port: free.Addr().(*net.TCPAddr).Port, target: at}
 			free.Close()
@@ -82,9 +79,7 @@ func eachTown(t *testing.T, f func(t *testing.T, w *town)) {
 func (w *town) node(name string) *streamNode {
 	w.t.Helper()
 	o, err := stream.Parse(fmt.Sprintf("nats://127.0.0.1:%d?flush=vouched", w.port))
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	o.Marks, o.Patience = w.t.TempDir(), time.Minute
 	o.Taken, o.Told, o.Counted = w.db.Origin, w.db.Told, w.db.CountedUpTo
 	n := &streamNode{name: name}
@@ -92,9 +87,7 @@ func (w *town) node(name string) *streamNode {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { n.log.Close() })
-	if err := n.log.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, n.log.Begin(func() (ledger.Mark, error) { return ledger.Mark{}, nil }))
 	random := rand.NewChaCha8([32]byte{name[0]})
 	if n.journal, err = ledger.OpenJournal(filepath.Join(o.Marks, "scans"), ledger.JournalOptions{Random: random}); err != nil {
 		w.t.Fatal(err)
@@ -118,9 +111,7 @@ func (w *town) newCounter(n *streamNode) *stats.Counter {
 // scan records scans on a node and ships them.
 func (w *town) scan(n *streamNode, many int) {
 	w.t.Helper()
-	if err := n.journal.Append(w.t.Context(), n.next(many)); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, n.journal.Append(w.t.Context(), n.next(many)))
 	w.flush(n)
 }
 
@@ -159,9 +150,7 @@ func (w *town) works(f func() error) {
 
 func (w *town) count(want int64) {
 	w.t.Helper()
-	if err := w.counter.CatchUp(w.t.Context()); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, w.counter.CatchUp(w.t.Context()))
 	a, err := w.counter.Ask(w.t.Context(), stats.Question{What: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0),
 		Limit: stats.MaxAnswers})
 	if err != nil || a.Scans != want {
@@ -173,17 +162,13 @@ func (w *town) count(want int64) {
 func (w *town) lose() {
 	w.t.Helper()
 	conn, err := nats.Connect(w.nats.ClientURL())
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	defer conn.Close()
 	js, err := jetstream.New(conn)
 	if err == nil {
 		err = js.DeleteStream(w.t.Context(), "QRJUMP_SCANS")
 	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 }
 
 // forget forgets deliveries: what is told again arrives again.
@@ -221,9 +206,7 @@ func (w *town) stopped(change func(folder string) error) {
 		folder = filepath.Dir(folder)
 	}
 	w.nats.End()
-	if err := change(folder); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, change(folder))
 	w.nats = natstest.Start(w.t, natstest.Options{Dir: folder, Host: "127.0.0.1", Port: w.port})
 }
 
@@ -392,9 +375,7 @@ func TestTheRestOfAStreamIsToldOf(t *testing.T) {
 		w.scan(one, 15) // and these are not counted
 		for range 2 {
 			counted, err := w.db.Origin(t.Context(), one.name)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if _, err := w.book.TellRest(t.Context(), one.name, counted, 0, one.rest(t)); err != nil {
 				t.Fatal(err)
 			}
@@ -442,9 +423,7 @@ func TestNodesOnAStreamAndWithoutAreToldOf(t *testing.T) {
 		one, left := w.node("a"), &streamNode{name: "b"}
 		table, err := w.db.OpenScans(t.Context(), store.ScansOptions{Random: rand.NewChaCha8([32]byte{1}), Now: time.Now,
 			Log: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		onStream, onTable := w.counter, w.newCounter(one)
 		onTable.Log = table
 		reading := &reads{Scans: one.log}
@@ -453,9 +432,7 @@ func TestNodesOnAStreamAndWithoutAreToldOf(t *testing.T) {
 			t.Helper()
 			if toTable {
 				w.counter, w.book.Log, w.book.Origins = onTable, table, false
-				if err := table.Append(t.Context(), left.next(many)); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, table.Append(t.Context(), left.next(many)))
 			} else {
 				w.counter, w.book.Log, w.book.Origins = onStream, reading, true
 				w.scan(one, many)
@@ -491,9 +468,7 @@ func TestNodesOnAStreamAndWithoutAreToldOf(t *testing.T) {
 		}
 		for _, toTable := range []bool{false, true} { // each brings the users to the sketches some time
 			turn(toTable, 1)
-			if err := w.counter.CatchUpAndSave(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, w.counter.CatchUpAndSave(t.Context()))
 		}
 		a, err := w.counter.Ask(t.Context(), stats.Question{What: stats.Users, From: began, To: began.AddDate(0, 0, 1)})
 		if err != nil || len(a.Rows) != 1 || a.Rows[0].Users != int64(one.scanned+left.scanned) {
@@ -514,9 +489,7 @@ func TestAStreamIsLeftBesideOthers(t *testing.T) {
 		w.scan(two, 10)
 		w.count(20)
 		const rest = 2500
-		if err := one.journal.Append(t.Context(), one.next(rest)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, one.journal.Append(t.Context(), one.next(rest)))
 		looked := 0
 		journal := func(after int64) iter.Seq2[ledger.Entry, error] {
 			return func(yield func(ledger.Entry, error) bool) {
@@ -543,9 +516,7 @@ func TestAStreamIsLeftBesideOthers(t *testing.T) {
 		between.then = func() {
 			between.then = nil
 			counted, err := w.db.Origin(t.Context(), one.name)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if n, err := w.book.TellRest(t.Context(), one.name, counted, 0, journal); err != nil || n < rest {
 				t.Errorf("%d are told, want %d at least: %v", n, rest, err)
 			}

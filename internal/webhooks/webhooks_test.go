@@ -24,6 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/outbound"
 	"github.com/qrjump/qrjump/internal/outbox"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 	"github.com/qrjump/qrjump/internal/vault"
 	"github.com/qrjump/qrjump/internal/webhooks"
@@ -102,9 +103,7 @@ type post struct {
 func open(t *testing.T) *post {
 	t.Helper()
 	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return office(t, s, &scans{})
 }
@@ -112,9 +111,7 @@ func open(t *testing.T) *post {
 func office(t *testing.T, s *store.Store, ledger *scans) *post {
 	t.Helper()
 	key, err := vault.NewKey(bytes.Repeat([]byte{7}, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	p := &post{t: t, db: s, ledger: ledger, now: began, answer: func(got) (int, error) { return 204, nil }, secret: map[string]string{}}
 	p.book = &webhooks.Book{Store: s, Vault: key, Now: func() time.Time { return p.now }, Random: rand.Reader, Log: p.ledger,
 		Life: func() time.Duration { return 72 * time.Hour },
@@ -175,9 +172,7 @@ func (p *post) verify(url string, header http.Header, body []byte) {
 func (p *post) add(url string, w webhooks.Wanted) webhooks.Webhook {
 	p.t.Helper()
 	hook, secret, err := p.book.Add(p.t.Context(), url, w)
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, err)
 	if strings.Contains(hook.Secret, secret) {
 		p.t.Error("the secret is not sealed")
 	}
@@ -396,9 +391,7 @@ func TestOnlyWhatCanBeIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.ledger.add(ofRule(1))
-	if err := p.book.Delete(t.Context(), hook.ID); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, p.book.Delete(t.Context(), hook.ID))
 	p.step()
 	if len(p.came) != 0 {
 		t.Errorf("%v came after the end", p.came)

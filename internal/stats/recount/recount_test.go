@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/childtest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
@@ -68,19 +69,13 @@ func (l *onceLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry,
 func TestARecountReadsTheLedgerOnce(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		for _, held := range []int{0, 1, 1000} {
-			if err := s.Reset(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.Reset(t.Context()))
 			looking := &lookingStore{Store: s}
 			log := &onceLog{&scantest.Memory{Gaps: rand.New(rand.NewPCG(1, 2))}, t, looking}
 			events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 1)), Now: began, Users: 300}
-			if err := log.Append(t.Context(), events.Take(3000)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, log.Append(t.Context(), events.Take(3000)))
 			c := scantest.NewCounter(looking, log)
-			if err := c.CatchUpAndSave(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.CatchUpAndSave(t.Context()))
 			log.Reads, log.Yielded = 0, 0
 			r, err := recount.Recounter{Counter: c, Scratch: t.TempDir(), Held: held}.Run(t.Context())
 			if err != nil || r.Differences > 0 || r.Scans != 3000 || r.Compared < 1000 {
@@ -99,9 +94,7 @@ func TestARecountReadsTheLedgerOnce(t *testing.T) {
 func TestARecountHoldsLittleOfManyScans(t *testing.T) {
 	const held, aCombination = 2000, 10 // bytes
 	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer s.Close()
 	events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 7)), Now: began, Users: 300}
 	for _, scans := range []int{1000, 10_000} {
@@ -109,9 +102,7 @@ func TestARecountHoldsLittleOfManyScans(t *testing.T) {
 		for i := range list {
 			list[i].At = began.Add(time.Duration(i) * 3 * time.Hour)
 		}
-		if err := log.Append(t.Context(), list); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, log.Append(t.Context(), list))
 		c := scantest.NewCounter(s, log)
 		most := 0
 		left, days, bytes, err := recount.Recounter{Counter: c, Scratch: t.TempDir(), Held: held}.Read(t.Context(), func(n recount.Held) {
@@ -120,9 +111,7 @@ func TestARecountHoldsLittleOfManyScans(t *testing.T) {
 				t.Errorf("%d scans: %d bytes of notes are held", scans, n.Bytes)
 			}
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		// A combination is written out where it comes first: with the lengths of its texts at least.
 		if most == 0 || most > held/aCombination {
 			t.Errorf("%d scans: %d combinations were held", scans, most)
@@ -202,19 +191,13 @@ func TestARecountFindsWhatDiffers(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 				log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 3)), Now: began, Users: 10}
-				if err := log.Append(t.Context(), events.Take(200)); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, log.Append(t.Context(), events.Take(200)))
 				c := scantest.NewCounter(s, log)
-				if err := c.CatchUpAndSave(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, c.CatchUpAndSave(t.Context()))
 				if r, err := (recount.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences > 0 || r.Compared < 100 {
 					t.Fatalf("%+v, %v", r, err)
 				}
-				if err := s.UpdateStatistics(t.Context(), alter); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, s.UpdateStatistics(t.Context(), alter))
 				r, err := recount.Recounter{Counter: c}.Run(t.Context())
 				if err != nil || r.Differences == 0 || len(r.Shown) == 0 || r.Shown[0].Counted != 1 {
 					t.Errorf("%+v, %v", r, err)
@@ -224,13 +207,9 @@ func TestARecountFindsWhatDiffers(t *testing.T) {
 	}
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 4)), Now: began, Users: 10}
-		if err := log.Append(t.Context(), events.Take(200)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, log.Append(t.Context(), events.Take(200)))
 		c := scantest.NewCounter(s, log)
-		if err := c.CatchUpAndSave(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.CatchUpAndSave(t.Context()))
 		log.Entries[0].App = "wx of another" // the ledger says otherwise
 		if r, err := (recount.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences == 0 {
 			t.Errorf("%+v, %v", r, err)
@@ -267,31 +246,21 @@ func recountForEver(ctx context.Context, o recounting) error {
 func TestAKilledRecountLeavesNothing(t *testing.T) {
 	dbtest.Each(t, dbtest.Schema, func(t *testing.T, url string) {
 		dir := t.TempDir()
-		if err := os.Mkdir(filepath.Join(dir, "scratch"), 0o700); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.Mkdir(filepath.Join(dir, "scratch"), 0o700))
 		chance := rand.New(rand.NewPCG(14, 5))
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 6)), Now: began, Users: 100}
 		for round := range 3 {
 			func() {
 				s, err := store.Open(t.Context(), store.Target{URL: url, Dir: dir})
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				defer s.Close()
 				j, err := ledger.OpenJournal(filepath.Join(dir, "scans"),
 					ledger.JournalOptions{Random: rand.NewChaCha8([32]byte{1}), SegmentSize: 20_000})
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				defer j.Close()
-				if err := j.Append(t.Context(), events.Take(700)); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, j.Append(t.Context(), events.Take(700)))
 				c := scantest.NewCounter(s, j)
-				if err := c.CatchUpAndSave(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, c.CatchUpAndSave(t.Context()))
 				r, err := recount.Recounter{Counter: c}.Run(t.Context())
 				if err != nil || r.Differences > 0 || r.Scans != int64(700*(round+1)) {
 					t.Errorf("round %d: %+v, %v", round, r, err)
@@ -312,9 +281,7 @@ func TestAKilledRecountLeavesNothing(t *testing.T) {
 				t.Errorf("round %d: %s", round, text)
 			}
 			left, err := os.ReadDir(filepath.Join(dir, "scratch"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			for _, file := range left { // it was killed before it took the name
 				if info, err := file.Info(); err != nil || info.Size() > 0 {
 					t.Errorf("round %d: it left %v, %v", round, info, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // user is one of many.
@@ -54,9 +55,7 @@ func TestASketchDependsOnItsUsersAlone(t *testing.T) {
 		var merged Users
 		for _, i := range r.Perm(len(parts)) {
 			part, err := Decode(parts[i].Encode())
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			merged.Merge(part)
 		}
 		if merged.Encode() != whole.Encode() || merged.Count() != whole.Count() {
