@@ -10,50 +10,6 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-type auditVerify struct {
-	operator
-}
-
-// errAltered ends the command with 1 after the report is printed.
-var errAltered = constant("audit.the_audit_log_does_not")
-
-// errOrphans ends the command with 1 after the report is printed.
-var errOrphans = constant("audit.orphans")
-
-// Run verifies the audit log and says what does not fit.
-func (c *auditVerify) Run(s *session, qrjump *client.Client) error {
-	done, err := qrjump.AuditLog.Verify(s.ctx)
-	if err != nil {
-		return fault("audit.verify_the_audit_log", err)
-	}
-	err = c.print(s, done, func(w io.Writer) {
-		switch f := done.Fault; {
-		case f != nil && f.Seq > 0:
-			tell(w, "audit.change_does_not_fit", f.Seq, plain(f.What))
-		case f != nil:
-			tell(w, "audit.it_does_not_fit", plain(f.What))
-		case done.Changes == 0:
-			tell(w, "audit.the_log_is_empty")
-		default:
-			tell(w, "audit.verified_to_nothing_was_altered", counted(int(done.Changes), "change"), done.First, done.Seq)
-		}
-		if done.Changes > 0 {
-			tell(w, "audit.hash_of_change_keep_it", done.Seq, done.Hash)
-		}
-		for _, o := range done.Orphans {
-			tell(w, "audit.orphan", plain(o.Account), plain(o.What), o.Count)
-		}
-	})
-	switch {
-	case err != nil:
-	case done.Fault != nil:
-		err = errAltered
-	case len(done.Orphans) > 0:
-		err = errOrphans
-	}
-	return err
-}
-
 type auditList struct {
 	operator
 	Kind  string `placeholder:"KIND"`

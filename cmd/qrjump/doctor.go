@@ -32,6 +32,7 @@ type doctorCommand struct {
 	Backups   string        `placeholder:"PATH"`
 	BackupAge time.Duration `default:"48h" placeholder:"TIME"`
 	Report    string        `placeholder:"FILE" file:"out"`
+	Deep      bool
 }
 
 // Run looks at everything that can be looked at from here, and changes nothing.
@@ -56,6 +57,9 @@ func (c *doctorCommand) Run(s *session) error {
 		return err // what did not answer meanwhile says nothing
 	}
 	c.backups(&v)
+	if c.Deep {
+		c.deep(s, &v)
+	}
 	if c.Report != "" {
 		if err := c.report(s, v); err != nil {
 			return failed(said("doctor.write_report"), c.Report, err)

@@ -162,7 +162,6 @@ type commands struct {
 		Show      statsShow      `cmd:"" default:"withargs"`
 		Unmatched statsUnmatched `cmd:""`
 		Alarms    statsAlarms    `cmd:""`
-		Verify    statsVerify    `cmd:""`
 		Share     statsShare     `cmd:""`
 		Shared    statsShared    `cmd:""`
 	} `cmd:"" group:"scanned"`
@@ -270,10 +269,6 @@ type commands struct {
 		Delete scanNodeDelete `cmd:""`
 	} `cmd:"" group:"scanned"`
 
-	Lake struct {
-		Verify lakeVerify `cmd:""`
-	} `cmd:"" group:"scanned"`
-
 	Behaviour struct {
 		List behaviourList `cmd:""`
 		Show behaviourShow `cmd:""`
@@ -284,8 +279,7 @@ type commands struct {
 	} `cmd:"" group:"scanned"`
 
 	Audit struct {
-		List   auditList   `cmd:""`
-		Verify auditVerify `cmd:""`
+		List auditList `cmd:""`
 	} `cmd:"" group:"audit"`
 
 	Export       exportCommand `cmd:"" group:"backup"`

@@ -293,36 +293,6 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 	})
 }
 
-type statsVerify struct{ operator }
-
-// Run lets the server count its ledger again; a difference is a failure.
-func (c *statsVerify) Run(s *session, operator *client.Client) error {
-	r, err := operator.Statistics.Verify(s.ctx)
-	if err != nil {
-		return fault("stats.stats_verify", err)
-	}
-	err = c.print(s, r, func(w io.Writer) {
-		lacking := said("stats.not_known_this_server_is")
-		if r.Lacking != nil {
-			lacking = phrase.Grouped(*r.Lacking)
-		}
-		fields := [][2]string{{"scans", phrase.Grouped(r.Scans)}, {"came twice", phrase.Grouped(r.Duplicates)}, {"lacking", lacking},
-			{"compared", phrase.Grouped(r.Compared) + " numbers"}, {"differences", phrase.Grouped(r.Differences)}}
-		if r.Since != nil {
-			fields = append(fields, [2]string{"since", when(*r.Since) +
-				said("stats.what_is_older_is_no")})
-		}
-		printFields(w, fields...)
-		for _, d := range r.Shown {
-			tell(w, "stats.counted_in_the_ledger", plain(d.What), d.Counted, d.Recounted)
-		}
-	})
-	if err == nil && r.Differences > 0 {
-		err = different("stats.stats_verify_of_what_is", counted(int(r.Differences), "number"))
-	}
-	return err
-}
-
 type statsAlarms struct {
 	operator
 	tableFlags

@@ -211,7 +211,6 @@ var everyVerb = []verb{
 	{path: "stats share", api: adminAPI, words: "by=day&days=30 --title Tea", says: `^http\S+/console/shared/\S+ can be read until `},
 	{path: "stats shared", api: adminAPI, says: `(?m)^[0-9a-f]{16} +Tea +by=day&days=30 +admin `},
 	{path: "stats shared", api: adminAPI, words: "--end 0123 --yes", exit: exitAbsent, says: `there is no such shared chart`},
-	{path: "stats verify", api: adminAPI, says: `(?m)^scans +4$`},
 	{path: "why", api: adminAPI, words: "$RID", says: `of shop`},
 	{path: "person add", api: adminAPI, words: "alice --role rules --account shop1 --password four-wild-geese-over-Urumqi --second-factor",
 		says: `(?s)^alice may sign in as rules of shop1\n.*otpauth://totp/.*recovery codes`},
@@ -231,7 +230,6 @@ var everyVerb = []verb{
 	{path: "deviations", api: adminAPI, words: "--coverage", says: `(?m)^-1 +not met +\d+ `},
 	{path: "deviations", api: adminAPI, words: "--clear", says: `^the list begins anew$`},
 	{path: "audit list", api: adminAPI, says: `shop1`},
-	{path: "audit verify", api: adminAPI, says: `\d+ changes`},
 
 	{path: "setting list", api: adminAPI, says: `(?m)^rate_limit +0 +5 +calls a second`},
 	{path: "setting get", api: adminAPI, words: "verification", says: `(?m)^value +"trust"$`},
@@ -309,7 +307,6 @@ var everyVerb = []verb{
 	{path: "code scans", api: adminAPI, words: "$ID:0", says: `(?m)^scans +1$`},
 	{path: "code scans", api: adminAPI, words: "$ID:1", says: `^code \d+:1 was never scanned$`},
 	{path: "scan-node list", api: adminAPI, says: `^no node is waited for`},
-	{path: "lake verify", api: adminAPI, exit: exitAbsent, says: `this node writes no lake`},
 	{path: "scan-node delete", api: adminAPI, words: "5f2c --yes", exit: exitAbsent, says: `there is no scan node of this name`},
 	{path: "behaviour list", api: adminAPI, words: "--mark choice --prefix rules.confirm", says: `(?m)^rules\.confirm\.vouched +choice `},
 	{path: "behaviour show", api: adminAPI, words: "rules.confirm.vouched", says: `(?m)^known by +a choice of qrjump`},

@@ -375,7 +375,7 @@ func (l *Lake) locate(ctx context.Context) error {
 					return err
 				}
 				l.Log.WarnContext(ctx, "the lake has scans of another journal under this one's name, perhaps of a copy or a later one: "+
-					"it gets a new name there, and is written from its end; qrjump lake verify says what is missing",
+					"it gets a new name there, and is written from its end; qrjump doctor --deep says what is missing",
 					"was", base, "is", node)
 			}
 		}

@@ -58,7 +58,7 @@ var absent = map[Surface]map[string]string{
 		"saveSnapshot":     "as listSnapshots",
 		"loadSnapshot":     "as listSnapshots",
 		"deleteSnapshot":   "as listSnapshots",
-		"verifyLake":       "it reads the whole ledger and the whole lake: qrjump lake verify waits for that",
+		"verifyLake":       "it reads the whole ledger and the whole lake: qrjump doctor --deep waits for that",
 	},
 }
 

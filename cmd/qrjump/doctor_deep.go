@@ -1,0 +1,82 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/phrase"
+)
+
+// deep makes the checks whose time grows with all that is stored: the statistics and the lake are compared with the scan log, and the
+// audit log is verified.
+func (c *doctorCommand) deep(s *session, v *walk) {
+	qrjump, err := c.client()
+	if err != nil {
+		v.fail("server", phrase.Plain(err.Error()), phrase.Text{})
+		return
+	}
+	for _, check := range []struct {
+		about string
+		run   func(*session, *client.Client) error
+	}{{"statistics", v.statistics}, {"lake", v.lake}, {"audit", v.audit}} {
+		if err := check.run(s, qrjump); err != nil {
+			v.fail(check.about, phrase.Plain(err.Error()), phrase.Text{})
+		}
+	}
+}
+
+// statistics lets the server count its scan log again.
+func (v *walk) statistics(s *session, qrjump *client.Client) error {
+	r, err := qrjump.Statistics.Verify(s.ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range r.Shown {
+		v.fail("statistics", say("doctor.counted", d.What, d.Counted, d.Recounted), phrase.Text{})
+	}
+	if r.Differences == 0 {
+		v.pass("statistics", say("doctor.statistics", r.Compared, r.Scans))
+	}
+	return nil
+}
+
+// lake compares the lake of a server that writes one.
+func (v *walk) lake(s *session, qrjump *client.Client) error {
+	found, err := qrjump.Lake.Verify(s.ctx, "", "")
+	if p, is := errors.AsType[*client.Problem](err); is && p.Status == http.StatusNotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	wrong := false
+	for _, d := range found.Days {
+		if !d.Right() {
+			wrong = true
+			v.fail("lake", say("doctor.lake.wrong", d.Date, d.Missing, d.Twice, d.Unknown, d.Named), phrase.Text{})
+		}
+	}
+	if !wrong {
+		v.pass("lake", say("doctor.lake", len(found.Days)))
+	}
+	return nil
+}
+
+// audit verifies the audit log, and shows its hash.
+func (v *walk) audit(s *session, qrjump *client.Client) error {
+	done, err := qrjump.AuditLog.Verify(s.ctx)
+	if err != nil {
+		return err
+	}
+	if f := done.Fault; f != nil {
+		v.fail("audit", say("doctor.audit.fault", f.Seq, f.What), phrase.Text{})
+	} else {
+		v.pass("audit", say("doctor.audit", done.Changes, done.Seq, cmp.Or(done.Hash, "-")))
+	}
+	for _, o := range done.Orphans {
+		v.fail("audit", say("doctor.orphan", o.Account, o.What, o.Count), say("doctor.orphan.next", o.Account))
+	}
+	return nil
+}
