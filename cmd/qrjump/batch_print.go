@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"io"
 	"iter"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -69,11 +71,14 @@ func (f *rangeFlags) said(s *session, total int64, files []printedFile, read *re
 
 type batchListCodes struct {
 	rangeFlags
-	Format string `enum:"csv,ndjson,text,lines" default:"csv" placeholder:"csv|ndjson|text|lines"`
+	Batch  int64    `arg:"" name:"id"`
+	Codes  []string `arg:"" name:"range"`
+	Format string   `enum:"csv,ndjson,text,lines" default:"csv" placeholder:"csv|ndjson|text|lines"`
 }
 
 // Run lists codes.
 func (c *batchListCodes) Run(s *session) error {
+	c.ID, c.Range = c.Batch, c.Codes
 	src, err := c.source(s)
 	if err == nil && c.Format == "lines" {
 		err = src.needMatrix("--format lines")
@@ -120,31 +125,69 @@ type labelFlags struct {
 	Kind string `enum:"qr,datamatrix,matrix,both,gs1-qr,gs1-datamatrix,gs1-digital-link" default:"qr" placeholder:"KIND"`
 }
 
-type batchSheet struct {
+// labelPrint says what labels are printed, and on what.
+type labelPrint struct {
 	rangeFlags
 	labelFlags
 	pageFlags
+	Format    string `enum:",pages,svg,png,pdf,zpl,epl" default:"" placeholder:"pages|svg|png|pdf|zpl|epl"`
 	Logo      string `placeholder:"FILE" file:"in"`
 	LogoWidth string `default:"10mm" placeholder:"LENGTH"`
-	PerFile   int64  `placeholder:"PAGES"`
+	PerFile   int64  `placeholder:"N"`
+	Proofs    int64  `placeholder:"N"`
 }
 
-// Run writes pages of labels.
-func (c *batchSheet) Run(s *session) error {
+// format returns what is written: pages, or what each label is by itself; without --format the file's ending says it.
+func (c *labelPrint) format() string {
+	switch ending := filepath.Ext(c.Out); {
+	case c.Format != "":
+		return c.Format
+	case ending == ".zip":
+		return "png"
+	case slices.Contains([]string{".zpl", ".epl", ".svg", ".png"}, ending):
+		return ending[1:]
+	}
+	return "pages"
+}
+
+func (c *labelPrint) onPages() bool { return c.format() == "pages" }
+
+// printLabels writes the labels, and says what was written.
+func (c *labelPrint) printLabels(s *session) error {
 	design, err := c.design(c.Kind)
 	if err != nil {
 		return err
 	}
 	var read readBack
 	design.Drawn = read.note
-	sheet, err := c.sheet(design)
-	if err != nil {
-		return err
+	if c.PerFile < 0 {
+		return misused("batch_print.per_file_want_1_or", c.PerFile)
 	}
+	if c.onPages() {
+		return c.pages(s, design, &read)
+	}
+	if !reflect.DeepEqual(c.pageFlags, pageFlags{}) || c.Logo != "" {
+		return misused("label.for_pages", c.format())
+	}
+	return c.pictures(s, design, &read)
+}
+
+// labelSource is where the rows come from, with what the kind of labels wants of them.
+func (c *labelPrint) labelSource(s *session) (rowSource, error) {
 	src, err := c.source(s)
 	if err == nil {
 		err = src.needKind(c.Kind)
 	}
+	return src, err
+}
+
+// pages writes pages of labels.
+func (c *labelPrint) pages(s *session, design labels.Design, read *readBack) error {
+	sheet, err := c.sheet(design)
+	if err != nil {
+		return err
+	}
+	src, err := c.labelSource(s)
 	if err != nil {
 		return err
 	}
@@ -161,14 +204,11 @@ func (c *batchSheet) Run(s *session) error {
 		}
 		return sheet.Write(w, c.ID, rows, page, done)
 	}
-	return c.parts(s, &src, job, c.PerFile*perPage, lead, &read, write)
+	return c.parts(s, &src, job, c.PerFile*perPage, lead, read, write)
 }
 
 // sheet is what the flags say of pages.
-func (c *batchSheet) sheet(design labels.Design) (sheet labels.Sheet, err error) {
-	if c.PerFile < 0 {
-		return sheet, misused("batch_print.per_file_want_1_or", c.PerFile)
-	}
+func (c *labelPrint) sheet(design labels.Design) (sheet labels.Sheet, err error) {
 	if err := c.check(); err != nil {
 		return sheet, err
 	}
@@ -207,43 +247,28 @@ func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, each, lead
 	return f.said(s, src.count(), files, read)
 }
 
-type batchPictures struct {
-	rangeFlags
-	labelFlags
-	Format  string `enum:"svg,png,pdf,zpl,epl" default:"png" placeholder:"svg|png|pdf|zpl|epl"`
-	PerFile int64  `default:"50000" placeholder:"N"`
-}
+// labelsPerFile is how many labels an archive has without --per-file.
+const labelsPerFile = 50_000
 
-// Run writes each label by itself: into an archive, or as a stream for a label printer.
-func (c *batchPictures) Run(s *session) error {
-	design, err := c.design(c.Kind)
-	if err != nil {
-		return err
-	}
-	var read readBack
-	design.Drawn = read.note
-	if c.PerFile < 1 {
-		return misused("batch_print.per_file_want_1_or", c.PerFile)
-	}
-	format, zipped := labels.Format(c.Format), strings.HasSuffix(c.Out, ".zip")
+// pictures writes each label by itself: into an archive, or as a stream for a label printer.
+func (c *labelPrint) pictures(s *session, design labels.Design, read *readBack) error {
+	each := cmp.Or(c.PerFile, labelsPerFile)
+	format, zipped := labels.Format(c.format()), strings.HasSuffix(c.Out, ".zip")
 	if !zipped && !format.ForPrinters() {
 		return misused("batch_print.out_pictures_go_into_an",
 			c.Out)
 	}
-	src, err := c.source(s)
-	if err == nil {
-		err = src.needKind(c.Kind)
-	}
+	src, err := c.labelSource(s)
 	if err != nil {
 		return err
 	}
-	job, err := beginJob(&c.rangeFlags, map[string]any{"pictures": c.labelFlags, "format": c.Format, "each": c.PerFile})
+	job, err := beginJob(&c.rangeFlags, map[string]any{"pictures": c.labelFlags, "format": format, "each": each})
 	if err != nil {
 		return err
 	}
 	if zipped {
 		type rows = iter.Seq2[labels.Row, error]
-		return c.parts(s, &src, job, c.PerFile, 0, &read, func(w io.Writer, of rows, _ int64, done func(int)) error {
+		return c.parts(s, &src, job, each, 0, read, func(w io.Writer, of rows, _ int64, done func(int)) error {
 			return design.Zip(w, c.ID, of, format, done)
 		})
 	}
@@ -265,5 +290,5 @@ func (c *batchPictures) Run(s *session) error {
 	if err != nil {
 		return unprintable(err)
 	}
-	return c.said(s, src.count(), []printedFile{{c.Out, src.count(), size}}, &read)
+	return c.said(s, src.count(), []printedFile{{c.Out, src.count(), size}}, read)
 }

@@ -64,16 +64,48 @@ func (c *batchSchedule) Run(s *session) error {
 		plain(c.Target))
 }
 
-type batchEvents struct {
+type codeLog struct {
 	operator
-	ID    int64 `arg:"" name:"id"`
-	After int64 `placeholder:"SEQ"`
-	Limit int   `default:"100" placeholder:"N"`
+	Which string `arg:"" name:"code|batch"`
+	After int64  `placeholder:"SEQ"`
+	Limit int    `default:"100" placeholder:"N"`
 }
 
-// Run lists what happened to the codes of an application, oldest first.
-func (c *batchEvents) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Codes.ListEvents(s.ctx, c.ID, c.After, c.Limit)
+// Run shows what happened to the codes of a batch, or to one code with its scans.
+func (c *codeLog) Run(s *session) error {
+	id, err := strconv.ParseInt(c.Which, 10, 64)
+	batch := err == nil
+	var name client.CodeName
+	if !batch {
+		if name, err = codeName(c.Which); err != nil {
+			return err
+		}
+	}
+	qrjump, err := c.client()
+	if err != nil {
+		return err
+	}
+	if batch {
+		return c.events(s, qrjump, id)
+	}
+	found, err := qrjump.Codes.Get(s.ctx, name)
+	if err != nil {
+		return aboutStoredCodes(s, qrjump, said("batch_schedule.log_of")+c.Which, name.ID, err)
+	}
+	known, err := qrjump.Codes.GetScans(s.ctx, found.ApplicationID, found.CodeIndex)
+	if err != nil {
+		return aboutStoredCodes(s, qrjump, said("batch_schedule.log_of")+c.Which, found.ApplicationID, err)
+	}
+	return c.print(s, map[string]any{"application_id": found.ApplicationID, "code_index": found.CodeIndex, "history": found.History,
+		"scans": known}, func(w io.Writer) {
+		printHistory(w, found.History)
+		printScansOf(w, found, known)
+	})
+}
+
+// events lists what happened to the codes of an application, oldest first.
+func (c *codeLog) events(s *session, qrjump *client.Client, id int64) error {
+	list, err := qrjump.Codes.ListEvents(s.ctx, id, c.After, c.Limit)
 	more := ""
 	if n := len(list); n > 0 && n == c.Limit {
 		more = said("batch_schedule.there_may_be_more_after", list[n-1].Seq)
@@ -96,51 +128,25 @@ func (c *batchEvents) Run(s *session, qrjump *client.Client) error {
 			}
 			return []string{number(e.Seq), when(e.At), e.Did, number(e.Codes),
 				orDash(text), from, e.Actor, orDash(e.Note), orDash(e.RID)}
-		}}.print(s, c.outputFlags, list, aboutStored(s, qrjump, said("batch_schedule.events_of"), c.ID, err))
+		}}.print(s, c.outputFlags, list, aboutStored(s, qrjump, said("batch_schedule.log_of_batch"), id, err))
 }
 
-type codeScans struct {
-	operator
-	Code string `arg:""`
-}
-
-// Run says what is known of the scans of a code.
-func (c *codeScans) Run(s *session) error {
-	name, err := codeName(c.Code)
-	if err != nil {
-		return err
+// printScansOf says what is known of the scans of a code.
+func printScansOf(w io.Writer, of client.StoredCode, known client.CodeScans) {
+	if known.Scans == 0 {
+		tell(w, "batch_schedule.code_was_never_scanned", of.ApplicationID, of.CodeIndex)
+		return
 	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
-	if name.ID == 0 {
-		found, err := qrjump.Codes.Get(s.ctx, name)
-		if err != nil {
-			return aboutCodes(said("batch_schedule.scans_of")+c.Code, err)
+	printFields(w, [2]string{"code", fmt.Sprintf("%d:%d", of.ApplicationID, of.CodeIndex)}, [2]string{"scans", number(known.Scans)},
+		[2]string{"users", number(known.Users)}, [2]string{"first", moment(known.FirstAt)},
+		[2]string{"last", moment(known.LastAt)}, [2]string{"networks", strconv.Itoa(known.Networks)},
+		[2]string{"regions", strconv.Itoa(known.Regions)},
+		[2]string{"score", scoreText(known)})
+	for _, p := range known.Places {
+		if p.Region != "" {
+			tell(w, "batch_schedule.scanned_in", plain(p.Region), number(p.Scans))
 		}
-		name = client.CodeName{ID: found.ApplicationID, Index: found.CodeIndex}
 	}
-	known, err := qrjump.Codes.GetScans(s.ctx, name.ID, name.Index)
-	if err != nil {
-		return aboutStoredCodes(s, qrjump, said("batch_schedule.scans_of")+c.Code, name.ID, err)
-	}
-	return c.print(s, known, func(w io.Writer) {
-		if known.Scans == 0 {
-			tell(w, "batch_schedule.code_was_never_scanned", name.ID, name.Index)
-			return
-		}
-		printFields(w, [2]string{"code", fmt.Sprintf("%d:%d", name.ID, name.Index)}, [2]string{"scans", number(known.Scans)},
-			[2]string{"users", number(known.Users)}, [2]string{"first", moment(known.FirstAt)},
-			[2]string{"last", moment(known.LastAt)}, [2]string{"networks", strconv.Itoa(known.Networks)},
-			[2]string{"regions", strconv.Itoa(known.Regions)},
-			[2]string{"score", scoreText(known)})
-		for _, p := range known.Places {
-			if p.Region != "" {
-				tell(w, "batch_schedule.scanned_in", plain(p.Region), number(p.Scans))
-			}
-		}
-	})
 }
 
 // scoreText is the score of a code with what it means.

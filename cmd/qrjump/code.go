@@ -113,12 +113,12 @@ func printCode(w io.Writer, c client.StoredCode) {
 		tell(w, "code.this_code_is_void_it")
 	}
 	printFields(w, fields...)
-	if len(c.History) == 0 {
-		return
-	}
-	fmt.Fprintln(w)
+}
+
+// printHistory shows what happened to a code, the newest last.
+func printHistory(w io.Writer, history []client.CodeEvent) {
 	rows := [][]string{}
-	for _, e := range slices.Backward(c.History) { // the newest last, as in every table
+	for _, e := range slices.Backward(history) {
 		from := "-"
 		if !e.From.Equal(e.At) {
 			from = when(e.From)

@@ -311,7 +311,7 @@ func playPage(t *testing.T, text string) string {
 		// The page's own server is the platform that a recorder asks.
 		commands := here.Replace(strings.ReplaceAll(b.script, "--upstream https://api.weixin.qq.com", "--upstream http://127.0.0.1:8080"))
 		if !whole.Run() { // two of 250 pages of labels
-			commands = strings.ReplaceAll(commands, "batch sheet 500000001 all", "batch sheet 500000001 0-79")
+			commands = strings.ReplaceAll(commands, "label 500000001 all", "label 500000001 0-79")
 			commands = strings.Replace(commands, "qrjump label labels-", "sed -i.all s/all/0-79/ labels-500000001.yaml\nqrjump label labels-", 1)
 		}
 		if how != "serve" {

@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -16,223 +18,169 @@ import (
 	"github.com/qrjump/qrjump/internal/spelling"
 )
 
-// labelCommand prints what a file says: it has the flags of batch sheet or batch pictures, so that a job stands in git and
-// gives the same bytes again. Decision 72.
+// labelCommand prints labels of codes of a batch, or what a file says: its words are flags of this command, so that a job stands in git
+// and gives the same bytes again. Decision 72.
 type labelCommand struct {
-	labelAccess
+	labelPrint
 	DryRun     bool
 	ProofsOnly bool
-	Resume     bool
-	File       string `arg:"" file:"in"`
+	What       string   `arg:"" name:"batch|file" file:"in" absent:""`
+	Codes      []string `arg:"" optional:"" name:"range"`
 }
 
-// labelAccess says from where codes come and with which key, which no file of a job says.
-type labelAccess struct {
-	member
-	adminFlags
-	packageKeyFlags
-}
-
-// labelVerbs are the two verbs that print what a file says.
-type labelVerbs struct {
-	Sheet    batchSheet    `cmd:""`
-	Pictures batchPictures `cmd:""`
-}
-
-// labelJob is what a file says.
-type labelJob struct {
-	labelVerbs
-	pages  bool // on pages, and not label by label
-	proofs int64
-}
-
-// Run plans what the file says, and prints it.
+// Run prints the labels. A job of a file, and one with proofs, is planned before.
 func (c *labelCommand) Run(s *session) error {
 	var err error
 	if c.Secret, err = secret(s, c.Secret); err != nil { // once for the plan, the proofs and the job
 		return err
 	}
-	job, err := c.read(s)
-	if err != nil {
+	if c.ID, err = strconv.ParseInt(c.What, 10, 64); err == nil {
+		c.Range = c.Codes
+	} else if err = c.readFile(s); err != nil {
 		return err
 	}
-	plan, err := job.plan(s)
-	if err != nil {
-		return err
+	switch {
+	case c.Proofs < 0:
+		return misused("label.proofs", c.What, c.Proofs)
+	case c.ProofsOnly && c.Proofs == 0:
+		return misused("label.no_proofs", c.What)
+	case c.DryRun || c.Proofs > 0 || len(c.Codes) == 0:
+		plan, err := c.plan(s)
+		if err != nil {
+			return err
+		}
+		if c.DryRun {
+			return c.outputFlags.print(s, plan, plan.tell)
+		}
+		if c.isTable() {
+			plan.tell(s.err)
+		}
 	}
-	if c.DryRun {
-		return c.print(s, plan, plan.tell)
-	}
-	if c.isTable() {
-		plan.tell(s.err)
-	}
-	if job.proofs > 0 && !job.flags().Resume {
-		if err := job.only(job.proofs).Run(s); err != nil {
+	if c.Proofs > 0 && !c.Resume {
+		if err := c.only(c.Proofs).printLabels(s); err != nil {
 			return err
 		}
 	}
 	if c.ProofsOnly {
-		if job.proofs == 0 {
-			return misused("label.no_proofs", c.File)
-		}
 		return nil
 	}
-	return job.Run(s)
+	return c.printLabels(s)
 }
 
-// flags are those of the range, of either verb.
-func (j *labelJob) flags() *rangeFlags {
-	if j.pages {
-		return &j.Sheet.rangeFlags
-	}
-	return &j.Pictures.rangeFlags
-}
-
-// Run prints.
-func (j *labelJob) Run(s *session) error {
-	if j.pages {
-		return j.Sheet.Run(s)
-	}
-	return j.Pictures.Run(s)
-}
-
-// only is the job for its first n labels, in a file of their own.
-func (j *labelJob) only(n int64) *labelJob {
-	first := *j
-	f := first.flags()
-	ending := filepath.Ext(f.Out)
-	f.Out, f.most = strings.TrimSuffix(f.Out, ending)+"-proofs"+ending, n
+// only returns the job for its first n labels, in a file of their own.
+func (c *labelPrint) only(n int64) *labelPrint {
+	first := *c
+	ending := filepath.Ext(first.Out)
+	first.Out, first.most, first.Format = strings.TrimSuffix(first.Out, ending)+"-proofs"+ending, n, c.format()
 	return &first
 }
 
-// jobWords are the words of a file that are no flags.
-var jobWords = []string{"batch", "range", "format", "proofs"}
+// jobWords are the words of a file that are no flags, jobFiles those whose values are files beside the file of the job.
+var (
+	jobWords = []string{"batch", "range"}
+	jobFiles = []string{"out", "font", "logo", "from-file"}
+)
 
-// jobFiles are the words whose values are files beside the file of the job.
-var jobFiles = []string{"out", "font", "logo", "from-file"}
-
-// read reads the file: its words become the arguments of a verb, which checks them as if they had been typed.
-func (c *labelCommand) read(s *session) (*labelJob, error) {
-	text, err := os.ReadFile(c.File)
+// readFile reads the file: its words become the arguments of this command, which checks them as if they had been typed.
+func (c *labelCommand) readFile(s *session) error {
+	text, err := os.ReadFile(c.What)
 	if err != nil {
-		return nil, misused("label.unread", err)
+		return misused("label.unread", err)
 	}
-	words, err := labels.ReadJob(c.File, text)
+	words, err := labels.ReadJob(c.What, text)
 	if empty, is := errors.AsType[*labels.EmptyWordError](err); is {
-		return nil, misused("label.no_value", empty.At, empty.Name)
+		return misused("label.no_value", empty.At, empty.Name)
 	}
 	switch {
 	case errors.Is(err, labels.ErrNoWords):
-		return nil, misused("label.no_map", c.File)
+		return misused("label.no_map", c.What)
 	case err != nil:
-		return nil, misuse(err.Error())
+		return misuse(err.Error())
 	}
-	job := &labelJob{pages: true}
-	parser, err := newParser(*s, &job.labelVerbs)
+	var job struct {
+		Label labelCommand `cmd:""`
+	}
+	parser, err := newParser(*s, &job)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	values := map[string][]string{}
+	if _, err := parser.Parse([]string{"label", c.What}); err != nil {
+		return err
+	}
+	given, none := c.labelPrint, job.Label.labelPrint
+	given.member, given.adminFlags, given.packageKeyFlags, given.Resume = none.member, none.adminFlags, none.packageKeyFlags, none.Resume
+	given.ID, given.Range = none.ID, none.Range
+	if !reflect.DeepEqual(given, none) || len(c.Codes) > 0 {
+		return misused("label.file_and_flags", c.What)
+	}
+	flags, values := jobFlags(parser.Model), map[string][]string{}
 	for _, w := range words {
+		if flags[w.Name] == nil && !slices.Contains(jobWords, w.Name) {
+			known := append(slices.Sorted(maps.Keys(flags)), jobWords...)
+			return misused("label.unknown_word", w.At, w.Name, spelling.DidYouMean(w.Name, known...))
+		}
 		values[w.Name] = w.Values
 	}
-	format := first(values["format"])
-	job.pages = format == "" || format == "pages"
-	known := jobFlags(parser.Model, job.pages)
-	for _, w := range words {
-		if !slices.Contains(known, w.Name) && !slices.Contains(jobWords, w.Name) {
-			return nil, misused("label.unknown_word", w.At, w.Name, spelling.DidYouMean(w.Name, append(known, jobWords...)...))
-		}
-	}
-	return job, c.fill(parser, job, values, known)
-}
-
-// fill gives the words to the verb.
-func (c *labelCommand) fill(parser *kong.Kong, job *labelJob, values map[string][]string, known []string) error {
 	for _, word := range []string{"batch", "out"} {
 		if len(values[word]) != 1 {
-			return misused("label.missing", c.File, word)
+			return misused("label.missing", c.What, word)
 		}
 	}
-	if n := first(values["proofs"]); n != "" {
-		if _, err := fmt.Sscan(n, &job.proofs); err != nil || job.proofs < 1 {
-			return misused("label.proofs", c.File, n)
-		}
-	}
-	args := []string{"sheet"}
-	if !job.pages {
-		args = []string{"pictures", "--format=" + first(values["format"])}
-	}
-	for _, word := range known {
+	args := []string{"label"}
+	for _, word := range slices.Sorted(maps.Keys(flags)) {
 		for _, value := range values[word] {
 			if slices.Contains(jobFiles, word) && !filepath.IsAbs(value) {
-				value = filepath.Join(filepath.Dir(c.File), value)
+				value = filepath.Join(filepath.Dir(c.What), value)
 			}
-			if value == "false" && isSwitch(parser.Model, word) {
+			if value == "false" && flags[word].IsBool() {
 				continue
 			}
 			args = append(args, "--"+word+"="+value)
 		}
 	}
-	args = append(args, "--", first(values["batch"]))
-	if ranges := values["range"]; len(ranges) > 0 {
-		args = append(args, ranges...)
-	} else {
-		args = append(args, "all")
+	ranges := values["range"]
+	if len(ranges) == 0 {
+		ranges = []string{"all"}
 	}
-	chosen, err := parser.Parse(args)
+	chosen, err := parser.Parse(append(append(args, "--", values["batch"][0]), ranges...))
 	if err == nil {
 		err = checkNames(chosen)
 	}
-	if err != nil {
-		return misused("label.wrong", c.File, err)
+	if err == nil {
+		job.Label.ID, err = strconv.ParseInt(job.Label.What, 10, 64)
 	}
-	f := job.flags()
-	f.member, f.adminFlags, f.packageKeyFlags, f.Resume = c.member, c.adminFlags, c.packageKeyFlags, c.Resume
+	if err != nil {
+		return misused("label.wrong", c.What, err)
+	}
+	access := c.labelPrint
+	c.labelPrint = job.Label.labelPrint
+	c.member, c.adminFlags, c.packageKeyFlags, c.Resume = access.member, access.adminFlags, access.packageKeyFlags, access.Resume
+	c.Range = job.Label.Codes
 	return nil
 }
 
-// first is the first value of a word, "" where it has none.
-func first(values []string) string {
-	if len(values) == 0 {
-		return ""
-	}
-	return values[0]
-}
-
-// jobFlags are the words that a file may have: the flags of its verb, without those that are given to label itself.
-func jobFlags(model *kong.Application, pages bool) (names []string) {
-	own := map[string]bool{"resume": true, "help": true, "format": true}
-	access, err := kong.New(&labelAccess{})
+// jobFlags are the words that a file may have: the flags of label, without those that say where codes come from and how it runs, which
+// no file of a job says.
+func jobFlags(model *kong.Application) map[string]*kong.Flag {
+	own := map[string]bool{"resume": true, "help": true, "dry-run": true, "proofs-only": true}
+	access, err := kong.New(&struct {
+		member
+		adminFlags
+		packageKeyFlags
+	}{})
 	if err != nil {
 		panic(err) // a fault of the struct above
 	}
 	for _, f := range access.Model.Flags {
 		own[f.Name] = true
 	}
-	for _, verb := range model.Children {
-		if (verb.Name == "sheet") != pages {
-			continue
-		}
-		for _, f := range verb.Flags {
-			if !own[f.Name] {
-				names = append(names, f.Name)
-			}
+	flags := map[string]*kong.Flag{}
+	for _, f := range model.Children[0].Flags {
+		if !own[f.Name] {
+			flags[f.Name] = f
 		}
 	}
-	return names
-}
-
-// isSwitch reports whether a word is a flag without a value.
-func isSwitch(model *kong.Application, word string) bool {
-	for _, verb := range model.Children {
-		for _, f := range verb.Flags {
-			if f.Name == word {
-				return f.IsBool()
-			}
-		}
-	}
-	return false
+	return flags
 }
 
 // labelPlan is what a job would print.
@@ -251,42 +199,34 @@ type labelPlan struct {
 }
 
 // plan looks what would be printed. It draws the first label where it would stand: a size that does not fit is found before paper is.
-func (j *labelJob) plan(s *session) (*labelPlan, error) {
-	f := j.flags()
-	flags := &j.Pictures.labelFlags
-	if j.pages {
-		flags = &j.Sheet.labelFlags
-	}
-	design, err := flags.design(flags.Kind)
+func (c *labelPrint) plan(s *session) (*labelPlan, error) {
+	design, err := c.design(c.Kind)
 	if err != nil {
 		return nil, err
 	}
 	var sheet *labels.Sheet
-	if j.pages {
-		pages, err := j.Sheet.sheet(design)
+	if c.onPages() {
+		pages, err := c.sheet(design)
 		if err != nil {
 			return nil, err
 		}
 		sheet = &pages
 	}
-	src, err := f.source(s)
-	if err == nil {
-		err = src.needKind(flags.Kind)
-	}
+	src, err := c.labelSource(s)
 	if err != nil {
 		return nil, err
 	}
-	p := &labelPlan{Batch: f.ID, Range: rangeText(src.fullRange()), Codes: src.count(), Out: f.Out, Proofs: min(j.proofs, src.count())}
+	p := &labelPlan{Batch: c.ID, Range: rangeText(src.fullRange()), Codes: src.count(), Out: c.Out, Proofs: min(c.Proofs, src.count())}
 	for row, err := range src.rows(s.ctx, src.fullRange().From) {
 		if err != nil {
 			return nil, err
 		}
-		one, err := labels.PlanOf(f.ID, p.Codes, row, design, sheet)
+		one, err := labels.PlanOf(c.ID, p.Codes, row, design, sheet)
 		if err != nil {
 			return nil, unprintable(err)
 		}
-		if !j.pages {
-			if err := labels.Formats[labels.Format(j.Pictures.Format)](&bytes.Buffer{}, one.Label); err != nil {
+		if !c.onPages() {
+			if err := labels.Formats[labels.Format(c.format())](&bytes.Buffer{}, one.Label); err != nil {
 				return nil, err
 			}
 		}

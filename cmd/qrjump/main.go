@@ -58,7 +58,6 @@ type commands struct {
 		History     ruleHistory     `cmd:"" group:"all-rules"`
 		Undo        ruleUndo        `cmd:"" group:"all-rules"`
 		Conflicts   ruleConflicts   `cmd:"" group:"all-rules"`
-		Find        ruleFind        `cmd:"" group:"all-rules"`
 		Export      ruleExport      `cmd:"" group:"all-rules"`
 		Import      ruleImport      `cmd:"" group:"all-rules"`
 		ForceDelete ruleForceDelete `cmd:"" group:"all-rules"`
@@ -74,8 +73,6 @@ type commands struct {
 	Batch struct {
 		Apply     batchApply     `cmd:"" group:"codes"`
 		Show      batchShow      `cmd:"" group:"codes"`
-		Sheet     batchSheet     `cmd:"" group:"codes"`
-		Pictures  batchPictures  `cmd:"" group:"codes"`
 		ListCodes batchListCodes `cmd:"" group:"codes"`
 		Download  batchDownload  `cmd:"" group:"codes"`
 		Activate  batchActivate  `cmd:"" group:"codes"`
@@ -84,7 +81,6 @@ type commands struct {
 		Orders     batchOrders     `cmd:""`
 		Approve    batchApprove    `cmd:""`
 		Reject     batchReject     `cmd:""`
-		Events     batchEvents     `cmd:""`
 		Schedule   batchSchedule   `cmd:""`
 		Serials    batchSerials    `cmd:""`
 		Alarm      batchAlarm      `cmd:""`
@@ -97,7 +93,7 @@ type commands struct {
 		Exchange codeExchange `cmd:"" group:"codes"`
 
 		Show     codeShow     `cmd:""`
-		Scans    codeScans    `cmd:""`
+		Log      codeLog      `cmd:""`
 		Freeze   codeFreeze   `cmd:""`
 		Unfreeze codeUnfreeze `cmd:""`
 		Redeem   codeRedeem   `cmd:""`

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -86,18 +85,20 @@ func TestErrorsAsJSONHaveTheAddressOfTheirPage(t *testing.T) {
 // The console writes the file of a job of printing from the fields of a drawing (client.LabelDrawing): each is a word of the file.
 func TestAJobHasTheWordsOfTheConsolesForm(t *testing.T) {
 	t.Parallel()
-	parser, err := newParser(session{}, &labelVerbs{})
+	parser, err := newParser(session{}, &struct {
+		Label labelCommand `cmd:""`
+	}{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := jobFlags(parser.Model, true)
+	known := jobFlags(parser.Model)
 	drawing := reflect.TypeFor[client.LabelDrawing]()
 	for field := range drawing.Fields() {
 		word, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if word == "lines" {
 			word = "line" // a line of its own for each
 		}
-		if !slices.Contains(known, strings.ReplaceAll(word, "_", "-")) {
+		if known[strings.ReplaceAll(word, "_", "-")] == nil {
 			t.Errorf("the file of a job has no word %s", word)
 		}
 	}

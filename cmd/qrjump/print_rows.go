@@ -37,13 +37,14 @@ type rangeFlags struct {
 	member
 	adminFlags
 	packageKeyFlags
-	ID       int64    `arg:"" name:"id"`
-	Range    []string `arg:"" name:"range"`
-	FromFile string   `placeholder:"FILE" file:"in"`
-	Every    int64    `default:"1" placeholder:"N"`
-	Shuffle  string   `placeholder:"SEED"`
-	Out      string   `required:"" placeholder:"FILE" file:"out,self"`
+	FromFile string `placeholder:"FILE" file:"in"`
+	Every    int64  `default:"1" placeholder:"N"`
+	Shuffle  string `placeholder:"SEED"`
+	Out      string `placeholder:"FILE" file:"out,self"`
 	Resume   bool
+
+	ID    int64    `kong:"-"`
+	Range []string `kong:"-"`
 
 	most int64 // labels that are printed at most, for proofs; 0 = all
 }
@@ -65,6 +66,9 @@ type rowSource struct {
 
 // source is where the rows of the flags come from; their range is known.
 func (f *rangeFlags) source(s *session) (src rowSource, err error) {
+	if f.Out == "" {
+		return src, misused("print_rows.out")
+	}
 	want, all, err := parseRange(f.Range)
 	if err != nil {
 		return src, err

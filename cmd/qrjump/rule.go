@@ -17,11 +17,76 @@ import (
 
 type ruleList struct {
 	member
+	adminFlags
+	Owner  string `placeholder:"APPID"`
 	Target string `placeholder:"APPID"`
+	After  int64  `placeholder:"ID"`
+	Limit  int    `default:"100" placeholder:"N"`
 }
 
-// Run lists the account's rules, oldest first.
-func (c *ruleList) Run(s *session, wire *client.Client) error {
+// Run lists rules, oldest first: those of the account that calls, or, for the operator, of all accounts.
+func (c *ruleList) Run(s *session) error {
+	if c.Limit < 0 {
+		return misused("rule.limit_want_a_number_from", c.Limit)
+	}
+	if c.Owner == "" && (c.AppID != "" || c.AccessToken != "") {
+		return c.ofAccount(s)
+	}
+	at, token, err := c.admin(c.adminFlags)
+	if err != nil {
+		return err
+	}
+	qrjump, err := c.connect(at, client.Options{AdminToken: token})
+	if err != nil {
+		return err
+	}
+	const page = 1000
+	all := []client.StoredRule{}
+	after, more := c.After, true
+	for more {
+		limit := page
+		if c.Limit > 0 {
+			limit = min(page, c.Limit-len(all))
+		}
+		list, err := qrjump.Rules.List(s.ctx, client.StoredRuleQuery{Owner: c.Owner, Target: c.Target, After: after, Limit: limit})
+		if err != nil && token == "" && c.Owner == "" {
+			return c.ofAccount(s) // which says that a caller is missing
+		}
+		if err != nil {
+			return fault("rule.list_rules", err)
+		}
+		all = append(all, list...)
+		if len(list) > 0 {
+			after = list[len(list)-1].ID
+		}
+		if more = len(list) == limit; more && len(all) == c.Limit {
+			break
+		}
+	}
+	for _, appid := range []string{c.Owner, c.Target} {
+		if err := emptyFor(s, qrjump, said("rule.list_rules_of"), appid, len(all)); err != nil {
+			return err
+		}
+	}
+	below := ""
+	if more {
+		below = said("rule.there_may_be_more_after", after)
+	}
+	return listing[client.StoredRule]{name: "rules", none: said("rule.no_rule_is_like_that"),
+		heads: []string{"ID", "OWNER", "PREFIX", "STATE", "OPENS", "PAGE", "TEST LINKS"},
+		more:  below,
+		row: func(r client.StoredRule) []string {
+			return []string{number(r.ID), r.Owner, r.Prefix, state(r.Published), orElse(r.Target, r.Owner), r.Path,
+				orDash(strings.Join(r.TestLinks, " "))}
+		}}.print(s, c.outputFlags, all, nil)
+}
+
+// ofAccount lists the rules of the account that calls.
+func (c *ruleList) ofAccount(s *session) error {
+	wire, err := c.client(s)
+	if err != nil {
+		return err
+	}
 	list, err := wire.Wire.ListAllRules(s.ctx, c.Target)
 	if err != nil {
 		return fault("rule.list_rules", err)

@@ -136,13 +136,12 @@ var everyVerb = []verb{
 	}},
 	{path: "batch show", api: wireAPI, words: "$ID $BRAND", says: `(?m)^status +FINISH$`},
 	{path: "batch download", api: wireAPI, words: "$ID --out $OUT $BRAND", says: `^wrote 10000 codes of `},
-	{path: "batch sheet", api: wireAPI, words: "$ID 0-9 --out $OUT --key 0123456789abcdef $BRAND", says: `^wrote 10 codes of `},
-	{path: "batch pictures", api: wireAPI, words: "$ID 0-9 --out $OUT --format zpl --key 0123456789abcdef $BRAND",
+	{path: "label", api: wireAPI, words: "$ID 0-9 --out $OUT --key 0123456789abcdef $BRAND", says: `^wrote 10 codes of `},
+	{path: "label", api: wireAPI, words: "$ID 0-9 --out $OUT --format zpl --key 0123456789abcdef $BRAND",
 		says: `^wrote 10 codes of `},
 	{path: "batch list-codes", api: wireAPI, words: "$ID 0-9 --out $OUT --key 0123456789abcdef $BRAND", says: `^wrote 10 codes of `},
 	{path: "symbol draw", words: "https://tea.example/t/7 --out $OUT", says: `^drew `},
 	{path: "symbol recommend", words: "--text https://tea.example/t/7", says: `^take modules of `},
-	{path: "label", api: otherTest},
 	{path: "batch activate", api: wireAPI, words: "$ID 0-99 $BRAND $PAGE",
 		says: `^activated 100 codes of `},
 	{path: "batch list", api: adminAPI, says: `(?m)^\d{9} +brand `},
@@ -280,7 +279,7 @@ var everyVerb = []verb{
 	{path: "webhook delete", api: adminAPI, words: "1 --yes", says: `^deleted webhook 1 to http`},
 	{path: "listen", api: otherTest},
 
-	{path: "rule find", api: adminAPI, words: "--owner shop --limit 1",
+	{path: "rule list", api: adminAPI, words: "--owner shop --limit 1",
 		says: `(?m)^\d+ +shop +https://tea\.example/t/ .*\nthere may be more: --after \d+, or`},
 	{path: "batch schedule", api: adminAPI, words: "$ID 200-209 --at 2098-01-31T00:00:00Z $PAGE",
 		says: `^10 codes of \d+: from 2098-01-31T00:00:00Z on those that are not void or frozen open pages/i/i of shop$`},
@@ -303,9 +302,9 @@ var everyVerb = []verb{
 	{path: "batch alarm", api: adminAPI, words: "$ID --threshold 150 --output json", says: `"threshold": 150`},
 	{path: "batch alarm", api: adminAPI, words: "$ID --default", says: `100 on \(as on the whole server\)$`},
 	{path: "batch alarm", api: adminAPI, words: "$ID --replay 1", says: `(?m)^alarms raised +0$`},
-	{path: "batch events", api: adminAPI, words: "$ID", says: `(?m)^\d+ +20\S+ +activate +10 +200-209 +2098-01-31T`},
-	{path: "code scans", api: adminAPI, words: "$ID:0", says: `(?m)^scans +1$`},
-	{path: "code scans", api: adminAPI, words: "$ID:1", says: `^code \d+:1 was never scanned$`},
+	{path: "code log", api: adminAPI, words: "$ID", says: `(?m)^\d+ +20\S+ +activate +10 +200-209 +2098-01-31T`},
+	{path: "code log", api: adminAPI, words: "$ID:0", says: `(?m)^scans +1$`},
+	{path: "code log", api: adminAPI, words: "$ID:1", says: `(?m)^code \d+:1 was never scanned$`},
 	{path: "scan-node list", api: adminAPI, says: `^no node is waited for`},
 	{path: "scan-node delete", api: adminAPI, words: "5f2c --yes", exit: exitAbsent, says: `there is no scan node of this name`},
 	{path: "behaviour list", api: adminAPI, words: "--mark choice --prefix rules.confirm", says: `(?m)^rules\.confirm\.vouched +choice `},
@@ -835,11 +834,11 @@ var whatEnds = map[bool]string{
 	true: `delete erase load release force-delete deactivate freeze void recall spoil revoke sign-out reset
 		--remove --end --prune --undo`,
 	false: `__complete acknowledge activate add advance alarm alarms api apply appearance approve audit
-		batch calls check clear codes compare completion confirm-link conflicts consent deliveries deviations doctor download draw edit events
-		exchange export file find get health help history import label lint list list-codes licences link listen login-link lookup make
-		man member open orders pictures plan probe publish pull qr record recommend redeem reject
+		batch calls check clear codes compare completion confirm-link conflicts consent deliveries deviations doctor download draw edit
+		exchange export file get health help history import label lint list list-codes licences link listen log login-link lookup make
+		man member open orders plan probe publish pull qr record recommend redeem reject
 		replay resend restore-drill retarget rotate rules run save scan scans schedule search seed send serials serve set share shared
-		sheet show signer snapshot status test ticket token transfer undo unfreeze unmatched update use verify version why`,
+		show signer snapshot status test ticket token transfer undo unfreeze unmatched update use verify version why`,
 }
 
 // agreesElsewhere are verbs with such a word that end nothing that somebody would miss, or nothing at all.

@@ -59,7 +59,7 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 	}
 	if kind := labels.Kind(drawing.Kind); b.Imported && (kind == labels.Matrix || kind == labels.Both) {
 		return "", refused("drawing.kind: the codes of application %d were made elsewhere, and of their rows the dot matrix is not kept: take qr "+
-			"or datamatrix, or draw it from the file that they came in by qrjump batch sheet --from-file", id)
+			"or datamatrix, or draw it from the file that they came in by qrjump label --from-file", id)
 	}
 	for _, index := range []int64{w.From, w.To} {
 		one := a.Codes.Lot(b, codes.Range{From: index, To: index})
@@ -132,7 +132,7 @@ func smallEnough(ctx context.Context, p labels.Printing, batch int64, one codes.
 			return err
 		}
 		if label.Width*label.Height > mostDots {
-			return fmt.Errorf("a label of %d×%d dots is larger than a server draws: take smaller modules, or draw it by qrjump batch pictures",
+			return fmt.Errorf("a label of %d×%d dots is larger than a server draws: take smaller modules, or draw it by qrjump label",
 				label.Width, label.Height)
 		}
 	}

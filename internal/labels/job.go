@@ -12,7 +12,7 @@ import (
 
 // Word is a line of the file of a print job, with its values. Decision 72.
 type Word struct {
-	Name   string // as the flag of qrjump batch sheet is called, line-height
+	Name   string // as the flag of qrjump label is called, line-height
 	At     string // file and line
 	Values []string
 }

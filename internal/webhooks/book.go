@@ -167,7 +167,7 @@ func (b *Book) known(ctx context.Context, w, before Wanted) error {
 	case err != nil:
 		return err
 	case len(noRules) > 0:
-		return accounts.Invalid(fmt.Sprintf("rules: there is no rule %d; GET /admin/v1/rules and qrjump rule find list them with their ids",
+		return accounts.Invalid(fmt.Sprintf("rules: there is no rule %d; GET /admin/v1/rules and qrjump rule list list them with their ids",
 			noRules[0]))
 	case len(noBatches) > 0:
 		return accounts.Invalid(fmt.Sprintf("codes: there is no application %d; GET /admin/v1/batches and qrjump batch list list them",
