@@ -9,9 +9,9 @@ ARG VERSION=0.1.0-dev
 ARG COMMIT=
 ARG DATE=
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -o /out/usr/bin/qrjump -ldflags "-s -w -buildid= \
-      -X github.com/qrjump/qrjump/internal/version.number=$VERSION \
-      -X github.com/qrjump/qrjump/internal/version.commit=$COMMIT \
-      -X github.com/qrjump/qrjump/internal/version.date=$DATE" ./cmd/qrjump \
+      -X github.com/qrjump/qrjump/internal/infra/version.number=$VERSION \
+      -X github.com/qrjump/qrjump/internal/infra/version.commit=$COMMIT \
+      -X github.com/qrjump/qrjump/internal/infra/version.date=$DATE" ./cmd/qrjump \
  && mkdir -p /out/etc/ssl/certs /out/tmp /out/var/lib/qrjump \
  && cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ \
  && echo 'qrjump:x:65532:65532::/var/lib/qrjump:/nothing' > /out/etc/passwd \

@@ -11,10 +11,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/qrjump/qrjump/internal/alarms"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/settings"
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
 )
 
@@ -188,8 +188,8 @@ type scanMaker struct {
 	activations []int64
 }
 
-func (m scanMaker) some(n int, from, share float64) []ledger.Event {
-	events := make([]ledger.Event, n)
+func (m scanMaker) some(n int, from, share float64) []scanlog.Event {
+	events := make([]scanlog.Event, n)
 	for i := range events {
 		e := &events[i]
 		which := m.random.IntN(activities)
@@ -202,7 +202,7 @@ func (m scanMaker) some(n int, from, share float64) []ledger.Event {
 			e.ID[j] = byte(m.random.Uint32())
 		}
 		user := m.random.IntN(100_000)
-		e.User = ledger.UserHash{1, byte(user), byte(user >> 8), byte(user >> 16)}
+		e.User = scanlog.UserHash{1, byte(user), byte(user >> 8), byte(user >> 16)}
 		e.Source, e.Client, e.Action, e.Kind, e.App, e.Version = "scan", "bench/1", "open_mini_program", "code", "wxminiprogram0001",
 			"release"
 		if m.random.IntN(3) > 0 { // of a rule

@@ -19,9 +19,9 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/bench/rulegen"
-	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/server"
-	"github.com/qrjump/qrjump/internal/stats"
 	"github.com/qrjump/qrjump/internal/store"
 )
 
@@ -114,7 +114,7 @@ type filling struct {
 	end      time.Time    // the real now
 	said     func(format string, args ...any)
 	logs     io.Writer
-	users    []ledger.UserHash // of Erasable
+	users    []scanlog.UserHash // of Erasable
 	server   *server.Server
 	*qrjump
 }
@@ -420,7 +420,7 @@ func (f *filling) knownUsers(ctx context.Context) error {
 		if err := f.admin(ctx, http.MethodGet, "/scans/"+url.PathEscape(told.ScanID), nil, &stored); err != nil {
 			return err
 		}
-		var hash ledger.UserHash
+		var hash scanlog.UserHash
 		if n, err := hex.Decode(hash[:], []byte(stored.User)); err != nil || n != len(hash) {
 			return fmt.Errorf("user %q: %v", stored.User, err)
 		}
@@ -434,14 +434,14 @@ func (f *filling) scans(ctx context.Context, from time.Time) error {
 	if err := f.close(); err != nil {
 		return err
 	}
-	journal, err := ledger.OpenJournal(filepath.Join(f.data, "scans"), ledger.JournalOptions{})
+	journal, err := scanlog.OpenJournal(filepath.Join(f.data, "scans"), scanlog.JournalOptions{})
 	if err != nil {
 		return err
 	}
 	defer journal.Close()
 	const atOnce = 50_000
 	m := f.maker(from)
-	events := make([]ledger.Event, 0, atOnce)
+	events := make([]scanlog.Event, 0, atOnce)
 	for done := 0; done < f.Scans; {
 		n := min(atOnce, f.Scans-done)
 		events = events[:n]
@@ -498,9 +498,9 @@ func (f *filling) maker(from time.Time) *grownMaker {
 	return m
 }
 
-func (m *grownMaker) make(e *ledger.Event, number int) {
+func (m *grownMaker) make(e *scanlog.Event, number int) {
 	f := m.f
-	*e = ledger.Event{At: m.from.Add(time.Duration(m.step * float64(number))).Truncate(time.Millisecond), Source: "scan",
+	*e = scanlog.Event{At: m.from.Add(time.Duration(m.step * float64(number))).Truncate(time.Millisecond), Source: "scan",
 		Client: m.client[number%3]}
 	ms := e.At.UnixMilli()
 	for j := range 6 {
@@ -539,7 +539,7 @@ func (m *grownMaker) make(e *ledger.Event, number int) {
 	if number%m.apart == 0 && number/m.apart < grownErased*scansOfUser {
 		e.User = f.users[number/m.apart%grownErased]
 	} else {
-		e.User = ledger.UserHash{1, byte(user), byte(user >> 8), byte(user >> 16), byte(user >> 24)}
+		e.User = scanlog.UserHash{1, byte(user), byte(user >> 8), byte(user >> 16), byte(user >> 24)}
 	}
 	e.Network = m.networks[user*2654435761%4096]
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/gs1"
+	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
 // gs1Links is how many GTINs have links in this section, and how many rules stand beside them.

@@ -16,7 +16,7 @@ import (
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 
 	"github.com/qrjump/qrjump/bench/rulegen"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 func init() { workers["index"] = indexWorker }

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/qrjump/qrjump/bench/rulegen"
-	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
 // recordSize is what the bare program appends for a scan.
@@ -119,9 +119,9 @@ func rate(clients int, duration time.Duration, each func(client int)) float64 {
 }
 
 // someEvents are scans as resolve makes them.
-func someEvents(n int) []ledger.Event {
+func someEvents(n int) []scanlog.Event {
 	set := rulegen.New(10_000, 1)
-	events := make([]ledger.Event, n)
+	events := make([]scanlog.Event, n)
 	for i, text := range rulegen.Take(set.Links(false, 61), n) {
 		e := &events[i]
 		rand.Read(e.ID[:])
@@ -141,11 +141,11 @@ func (b *bench) ledger(ctx context.Context) error {
 		var flushes float64
 		for round := range b.rounds + 1 {
 			measureOurs := func() error {
-				journal, err := ledger.OpenJournal(filepath.Join(b.work, fmt.Sprintf("journal-%d-%d", clients, round)), ledger.JournalOptions{Random: rand.Reader})
+				journal, err := scanlog.OpenJournal(filepath.Join(b.work, fmt.Sprintf("journal-%d-%d", clients, round)), scanlog.JournalOptions{Random: rand.Reader})
 				if err != nil {
 					return err
 				}
-				recorder := ledger.NewRecorder(journal, ledger.RecorderOptions{})
+				recorder := scanlog.NewRecorder(journal, scanlog.RecorderOptions{})
 				var failed atomic.Pointer[error]
 				var turn atomic.Int64
 				value := rate(clients, duration, func(client int) {
@@ -212,13 +212,13 @@ func (b *bench) ledger(ctx context.Context) error {
 }
 
 // readBack checks that what was acknowledged is in the journal, once.
-func (b *bench) readBack(ctx context.Context, events []ledger.Event) error {
+func (b *bench) readBack(ctx context.Context, events []scanlog.Event) error {
 	dir := filepath.Join(b.work, "readback")
-	journal, err := ledger.OpenJournal(dir, ledger.JournalOptions{Random: rand.Reader})
+	journal, err := scanlog.OpenJournal(dir, scanlog.JournalOptions{Random: rand.Reader})
 	if err != nil {
 		return err
 	}
-	recorder := ledger.NewRecorder(journal, ledger.RecorderOptions{})
+	recorder := scanlog.NewRecorder(journal, scanlog.RecorderOptions{})
 	var turn atomic.Int64
 	var all sync.WaitGroup
 	var failed atomic.Pointer[error]
@@ -249,11 +249,11 @@ func (b *bench) readBack(ctx context.Context, events []ledger.Event) error {
 	if err := journal.Close(); err != nil {
 		return err
 	}
-	if journal, err = ledger.OpenJournal(dir, ledger.JournalOptions{Random: rand.Reader}); err != nil {
+	if journal, err = scanlog.OpenJournal(dir, scanlog.JournalOptions{Random: rand.Reader}); err != nil {
 		return err
 	}
 	defer journal.Close()
-	wanted := map[ledger.ScanID]string{}
+	wanted := map[scanlog.ScanID]string{}
 	for _, e := range events {
 		wanted[e.ID] = e.Text
 	}

@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/qrjump/qrjump/bench/rulegen"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // oracle is the slow matcher: every rule is held against every sampled link of

@@ -4,8 +4,8 @@ import (
 	"path/filepath"
 
 	"github.com/qrjump/qrjump/bench/rulegen"
-	"github.com/qrjump/qrjump/internal/index"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/index"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // ourIndex is the server's index as this program asks it.

@@ -14,11 +14,11 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/bench/rulegen"
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/live"
-	"github.com/qrjump/qrjump/internal/scan"
-	"github.com/qrjump/qrjump/internal/scanapi"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/replica"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/edge/scanapi"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
 func init() { workers["scanserver"] = scanServer }
@@ -36,7 +36,7 @@ func scanServer(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	directory := live.NewDirectory()
+	directory := replica.NewDirectory()
 	for i := range set.Apps() {
 		directory.Set(accounts.Account{AppID: rulegen.AppID(i), Kind: accounts.MiniProgram, Versions: []accounts.Version{accounts.Release}, JumpOpen: true}, nil)
 	}
@@ -46,14 +46,14 @@ func scanServer(ctx context.Context, args []string) error {
 			return accounts.ScanKey{Namespace: accounts.DefaultNamespace}, nil
 		}}
 	if *journalDir != "" {
-		journal, err := ledger.OpenJournal(*journalDir, ledger.JournalOptions{Random: rand.Reader})
+		journal, err := scanlog.OpenJournal(*journalDir, scanlog.JournalOptions{Random: rand.Reader})
 		if err != nil {
 			return err
 		}
 		defer journal.Close()
-		recorder := ledger.NewRecorder(journal, ledger.RecorderOptions{})
+		recorder := scanlog.NewRecorder(journal, scanlog.RecorderOptions{})
 		defer recorder.Close()
-		api.Record = func(e *ledger.Event) (scanapi.Durable, error) {
+		api.Record = func(e *scanlog.Event) (scanapi.Durable, error) {
 			group, err := recorder.Enqueue(e)
 			if err != nil {
 				return nil, err
@@ -62,7 +62,7 @@ func scanServer(ctx context.Context, args []string) error {
 		}
 		api.Late = recorder.Late
 		// One HMAC of SHA-256, as the server's, is two of these.
-		api.UserHash = func(namespace, user string) (h ledger.UserHash) {
+		api.UserHash = func(namespace, user string) (h scanlog.UserHash) {
 			inner := sha256.Sum256([]byte(namespace + "\x00" + user))
 			outer := sha256.Sum256(inner[:])
 			copy(h[:], outer[:])

@@ -16,7 +16,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/guide/tables"
+	"github.com/qrjump/qrjump/docs/docgen"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -27,7 +27,7 @@ type (
 
 // everyCall makes each call of a Client once.
 var everyCall = func() map[string]func(ctx, *api) error {
-	calls := maps.Collect(tables.EachClientMethod())
+	calls := maps.Collect(docgen.EachClientMethod())
 	delete(calls, "Do")
 	calls["Scans.List"] = func(ctx ctx, c *api) error {
 		for _, err := range c.Scans.List(ctx, "") {

@@ -24,18 +24,18 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 //go:embed locale
 var texts embed.FS
 
 // book is what the demo says in between.
-var book = phrase.Open(texts)
+var book = i18n.Open(texts)
 
 // say says a text of the book in the language that the environment names, as programs of the system read it.
 func say(key string, with ...any) string {
-	language, _ := phrase.Parse(strings.ReplaceAll(cmp.Or(os.Getenv("QRJUMP_LANG"), os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"),
+	language, _ := i18n.Parse(strings.ReplaceAll(cmp.Or(os.Getenv("QRJUMP_LANG"), os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"),
 		os.Getenv("LANG")), "_", "-"))
 	return book.Text(key, with...).In(language)
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
-	"github.com/qrjump/qrjump/internal/gateway"
+	"github.com/qrjump/qrjump/internal/edge/landing"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -39,7 +39,7 @@ func TestTheServicesOfCIAskForWhatThereIs(t *testing.T) {
 		require.NoErrorf(t, yaml.Unmarshal(text, into), "%s", name)
 	}
 	own, hub, lab := compose.Services["qrjump"], github.Jobs["test"].Services["qrjump"], gitlab["test"].Services[0]
-	if got := own.Networks.Default.Aliases; !slices.Equal(got, gateway.PlatformNames) {
+	if got := own.Networks.Default.Aliases; !slices.Equal(got, landing.PlatformNames) {
 		t.Errorf("the aliases are %v", got)
 	}
 	for name, words := range map[string][]string{"compose": own.Command, "gitlab": lab.Command} {

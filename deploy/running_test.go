@@ -27,14 +27,14 @@ import (
 
 	nats "github.com/nats-io/nats-server/v2/server"
 
-	"github.com/qrjump/qrjump/internal/testkit/childtest"
-	"github.com/qrjump/qrjump/internal/testkit/failure"
+	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
-	"github.com/qrjump/qrjump/internal/testkit/whole"
+	"github.com/qrjump/qrjump/internal/testkit/testdiag"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 func TestMain(m *testing.M) {
-	childtest.Roles{"nats-server": childtest.Role(serveNATS)}.Play()
+	proctest.Roles{"nats-server": proctest.Role(serveNATS)}.Play()
 	os.Exit(m.Run())
 }
 
@@ -76,7 +76,7 @@ type part struct {
 	name, root string
 	service    composedService
 	owner      *syscall.Credential
-	running    *childtest.Child
+	running    *proctest.Child
 }
 
 var socket = regexp.MustCompile(`10\.77\.0\.(\d+):(\d+)`)
@@ -190,7 +190,7 @@ func (p *part) command(args ...string) *exec.Cmd {
 	var cmd *exec.Cmd
 	switch {
 	case p.is("nats"):
-		cmd = childtest.Command("nats-server", args)
+		cmd = proctest.Command("nats-server", args)
 	case p.is("qrjump"):
 		cmd = exec.Command(p.qrjump, "serve")
 		cmd.Env = append(os.Environ(), "QRJUMP_SEED="+filepath.Join(p.dir, "seed.yaml"))
@@ -213,7 +213,7 @@ func (p *part) start() {
 	p.t.Helper()
 	path := filepath.Join(p.dir, p.name+".log")
 	if _, err := os.Stat(path); err != nil {
-		failure.Log(p.t, p.name, func() string {
+		testdiag.Log(p.t, p.name, func() string {
 			text, _ := os.ReadFile(path)
 			return string(text)
 		})
@@ -223,7 +223,7 @@ func (p *part) start() {
 	defer log.Close()
 	cmd := p.command()
 	cmd.Stderr = log
-	running := childtest.Start(p.t, cmd)
+	running := proctest.Start(p.t, cmd)
 	p.running = running
 	p.t.Cleanup(func() {
 		if running.ProcessState == nil {
@@ -430,7 +430,7 @@ func (c *customers) more(scans, changes int64) {
 // NATS servers, while scans and changes come through HAProxy. No scan of a rule is refused; each acknowledged change is there at the
 // end, and each acknowledged scan is counted once.
 func TestTheClusterGoesThroughARollingRestartAndAPromotion(t *testing.T) {
-	whole.Only(t, "its files are read by what runs on them, and endurance/ has nodes restarted and replicas promoted")
+	testscope.Only(t, "its files are read by what runs on them, and chaos/ has nodes restarted and replicas promoted")
 	e := newEngine(t)
 	seed := fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]

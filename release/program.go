@@ -34,7 +34,7 @@ type file struct {
 	mode int64
 }
 
-const versionPackage = "github.com/qrjump/qrjump/internal/version"
+const versionPackage = "github.com/qrjump/qrjump/internal/infra/version"
 
 // compile builds the program for a target. Nothing of this machine gets in.
 func compile(root, work string, v version, target string) (*program, error) {

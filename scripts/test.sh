@@ -4,7 +4,7 @@
 #   scripts/test.sh                  make test: deps format tests
 #   scripts/test.sh rest             what make test-all adds to it: deps lint whole race compat codes
 #   scripts/test.sh format race      only these stages
-#   scripts/test.sh chaos            endurance/ for CHAOS_MINUTES; neither it, fuzz nor mutants is in make test-all
+#   scripts/test.sh chaos            chaos/ for CHAOS_MINUTES; neither it, fuzz nor mutants is in make test-all
 #
 # Where programs are missing and cannot be installed, the tests that need them are left out, and the summary names them.
 # TEST_FLAGS, TEST_PACKAGES, RACE_PACKAGES, RACE_PARTS, DEMO_CODES and FUZZTIME change what the stages do.
@@ -14,9 +14,9 @@ command -v go >/dev/null || { echo "install Go first: https://go.dev/dl" >&2; ex
 
 everyday=(deps format tests)
 rest=(deps lint whole race compat codes)
-read -ra race_packages <<<"${RACE_PACKAGES:-./internal/index ./internal/live ./internal/scan ./internal/calls ./internal/emulator ./internal/consent ./internal/webhooks ./internal/ledger ./internal/stream ./internal/scanapi ./internal/lane ./internal/people}"
+read -ra race_packages <<<"${RACE_PACKAGES:-./internal/domain/index ./internal/domain/replica ./internal/domain/scan ./internal/domain/apiusage ./internal/emulator ./internal/edge/consent ./internal/domain/webhooks ./internal/eventlog/scanlog ./internal/eventlog/stream ./internal/edge/scanapi ./internal/edge/fastpath ./internal/domain/iam}"
 # of these only the tests that start goroutines: the others run one, and take most of the time
-read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/stats ./internal/stats/recount ./internal/alarms ./internal/accounts ./internal/api ./internal/console}"
+read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/domain/stats ./internal/domain/stats/verify ./internal/domain/alarms ./internal/domain/accounts ./internal/edge/api ./internal/edge/console}"
 read -ra test_packages <<<"${TEST_PACKAGES:-./...}"
 read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 30m}"
 
@@ -158,14 +158,14 @@ run_stage() {
   case $1 in
   deps) run scripts/install-test-deps.sh "$wanted" "$report/missing" ;;
   format | lint) run make --no-print-directory "$1" ;;
-  chaos) POSTGRES_FSYNC=on on_postgres env TEST_WHOLE=1 go test -count=1 -v -timeout 24h ./endurance ;; # bounded by CHAOS_MINUTES
+  chaos) POSTGRES_FSYNC=on on_postgres env TEST_WHOLE=1 go test -count=1 -v -timeout 24h ./chaos ;; # bounded by CHAOS_MINUTES
   # With all of vet: it reads what the tests compile anyway. The later stages need not repeat it.
   tests) on_postgres "${gotest[@]}" --jsonfile "$report/tests.json" -- -p "$(($(nproc) + 1))" -vet=all "${test_flags[@]}" "${test_packages[@]}" ;;
   # The tests that the stage before plays a part of, and those that it leaves out.
   whole)
     local packages
     packages=$(go list -f '{{range .TestImports}}{{println . $.ImportPath}}{{end}}{{range .XTestImports}}{{println . $.ImportPath}}{{end}}' ./... |
-      awk '$1 == "github.com/qrjump/qrjump/internal/testkit/whole" { print $2 }' | sort -u)
+      awk '$1 == "github.com/qrjump/qrjump/internal/testkit/testscope" { print $2 }' | sort -u)
     # shellcheck disable=SC2086 # a list of words
     on_postgres env TEST_WHOLE=1 "${gotest[@]}" --jsonfile "$report/whole.json" -- -vet=off -p "$(($(nproc) + 1))" "${test_flags[@]}" $packages
     ;;

@@ -11,7 +11,7 @@ import (
 	_ "github.com/mattn/go-sqlite3" // twice as fast as the pure Go one when rows come in bulk
 
 	"github.com/qrjump/qrjump/bench/rulegen"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // Template is the seed that a data folder must be made with: an account and a

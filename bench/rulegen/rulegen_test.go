@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/bench/rulegen"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 func TestRulesAreAsDescribed(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
 // aboutAccount names the account that an error is about; where there is none with

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/qrjump/qrjump/internal/archive"
 	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/store/archive"
 )
 
 // passphraseFlags say where the passphrase of an archive comes from. It is

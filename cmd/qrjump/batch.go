@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
 // aboutBatch names the application that an error is about.

@@ -5,7 +5,7 @@ import (
 	"io"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 type batchAlarm struct {
@@ -59,9 +59,9 @@ func (c *batchAlarm) Run(s *session) error {
 }
 
 func printReplay(w io.Writer, r client.AlarmReplay) {
-	fields := [][2]string{{"from", when(r.From)}, {"to", when(r.To)}, {"codes scanned", phrase.Grouped(r.Scanned)},
-		{said("batch_alarm.alarms_at") + number(r.Threshold), phrase.Grouped(r.Alarms)}, {"alarms raised", phrase.Grouped(r.Raised)},
-		{"of them dismissed", phrase.Grouped(r.Dismissed)}, {"of these alarmed too", phrase.Grouped(r.StillDismissed)}}
+	fields := [][2]string{{"from", when(r.From)}, {"to", when(r.To)}, {"codes scanned", i18n.Grouped(r.Scanned)},
+		{said("batch_alarm.alarms_at") + number(r.Threshold), i18n.Grouped(r.Alarms)}, {"alarms raised", i18n.Grouped(r.Raised)},
+		{"of them dismissed", i18n.Grouped(r.Dismissed)}, {"of these alarmed too", i18n.Grouped(r.StillDismissed)}}
 	if r.Since != nil {
 		fields = append(fields, [2]string{"since", when(*r.Since) +
 			said("batch_alarm.what_is_older_is_no")})
@@ -77,6 +77,6 @@ func printReplay(w io.Writer, r client.AlarmReplay) {
 	}
 	printTable(w, []string{"AT", "CODE", "SCORE"}, rows)
 	if int64(len(r.First)) < r.Alarms {
-		tell(w, "batch_alarm.and_more", phrase.Grouped(r.Alarms-int64(len(r.First))))
+		tell(w, "batch_alarm.and_more", i18n.Grouped(r.Alarms-int64(len(r.First))))
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/qrjump/qrjump/internal/labels"
-	"github.com/qrjump/qrjump/internal/symbol"
+	"github.com/qrjump/qrjump/internal/print/labels"
+	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
 // readBack is what the labels of a job were read back to say: Draw refuses one that does not say what it should.

@@ -15,7 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/cassette"
+	"github.com/qrjump/qrjump/internal/emulator/cassette"
 	"github.com/qrjump/qrjump/internal/server"
 )
 

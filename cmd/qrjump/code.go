@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/refusal"
+	"github.com/qrjump/qrjump/internal/infra/errortext"
 )
 
 var (
@@ -291,7 +291,7 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 // warn tells a person what the server warns of.
 func (s *session) warn(done client.CodesChanged) {
 	if done.Warning != "" {
-		fmt.Fprintln(s.err, said("code.warning", refusal.In(speaks.language(), done.Warning)))
+		fmt.Fprintln(s.err, said("code.warning", errortext.In(speaks.language(), done.Warning)))
 	}
 }
 

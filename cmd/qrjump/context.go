@@ -19,8 +19,8 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/yamltext"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
 // contextFile is the file of named contexts. It holds no secret, only where each
@@ -90,7 +90,7 @@ func readContexts() (file contextFile, path string, err error) {
 		return file, path, nil
 	}
 	if err == nil {
-		if err = yamltext.Check(text); err == nil {
+		if err = safeyaml.Check(text); err == nil {
 			err = yaml.UnmarshalWithOptions(text, &file, yaml.Strict())
 		}
 		if errors.Is(err, io.EOF) {

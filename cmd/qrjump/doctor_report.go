@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/verification"
-	"github.com/qrjump/qrjump/internal/version"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/verification"
+	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
 // sickness is what doctor --report writes for somebody who helps from afar: nothing of it is secret, and calls are without their

@@ -11,7 +11,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/yamltext"
+	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
 type faultList struct{ operator }
@@ -128,7 +128,7 @@ func (c *faultAdd) addFile(s *session) error {
 			Fired        int `yaml:"fired"` // the same
 		} `yaml:"faults"`
 	}
-	if err := yamltext.Check(text); err != nil {
+	if err := safeyaml.Check(text); err != nil {
 		return misused("batch_download.of", c.FromFile, err)
 	}
 	if err := yaml.UnmarshalWithOptions(text, &file, yaml.Strict(), yaml.UseJSONUnmarshaler()); err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/digitallink"
+	"github.com/qrjump/qrjump/internal/domain/digitallink"
 )
 
 // gs1Columns are those of a table of links: a link a line. What belongs to the key stands in any of its lines.

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/docs"
-	"github.com/qrjump/qrjump/internal/testkit/whole"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // block is one of a page's blocks of commands.
@@ -310,7 +310,7 @@ func playPage(t *testing.T, text string) string {
 		}
 		// The page's own server is the platform that a recorder asks.
 		commands := here.Replace(strings.ReplaceAll(b.script, "--upstream https://api.weixin.qq.com", "--upstream http://127.0.0.1:8080"))
-		if !whole.Run() { // two of 250 pages of labels
+		if !testscope.Run() { // two of 250 pages of labels
 			commands = strings.ReplaceAll(commands, "label 500000001 all", "label 500000001 0-79")
 			commands = strings.Replace(commands, "qrjump label labels-", "sed -i.all s/all/0-79/ labels-500000001.yaml\nqrjump label labels-", 1)
 		}
@@ -336,7 +336,7 @@ func playPage(t *testing.T, text string) string {
 	cmd.Dir = dir
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "QRJUMP_SHUTDOWN_DELAY=0s",
-		whole.Variable + "=" + os.Getenv(whole.Variable), "QRJUMP_SERVER=" + here.Replace("http://127.0.0.1:8080"),
+		testscope.Variable + "=" + os.Getenv(testscope.Variable), "QRJUMP_SERVER=" + here.Replace("http://127.0.0.1:8080"),
 		"XDG_CONFIG_HOME=" + filepath.Join(dir, "config")}
 	if coverage := os.Getenv("GOCOVERDIR"); coverage != "" {
 		cmd.Env = append(cmd.Env, "GOCOVERDIR="+coverage)

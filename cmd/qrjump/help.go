@@ -11,7 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rivo/uniseg"
 
-	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 type helpCommand struct {
@@ -76,7 +76,7 @@ func printFirst(w io.Writer) error {
 // manual is commands with what the book says of them in one language. The book is read for those who ask: not by a verb that runs.
 type manual struct {
 	*kong.Application
-	phrase.Speaker
+	i18n.Speaker
 }
 
 // manual gives the commands of a model, and their flags, their texts.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/qrjump/qrjump/internal/labels"
-	"github.com/qrjump/qrjump/internal/spelling"
+	"github.com/qrjump/qrjump/internal/infra/suggest"
+	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
 // labelCommand prints labels of codes of a batch, or what a file says: its words are flags of this command, so that a job stands in git
@@ -117,7 +117,7 @@ func (c *labelCommand) readFile(s *session) error {
 	for _, w := range words {
 		if flags[w.Name] == nil && !slices.Contains(jobWords, w.Name) {
 			known := append(slices.Sorted(maps.Keys(flags)), jobWords...)
-			return misused("label.unknown_word", w.At, w.Name, spelling.DidYouMean(w.Name, known...))
+			return misused("label.unknown_word", w.At, w.Name, suggest.DidYouMean(w.Name, known...))
 		}
 		values[w.Name] = w.Values
 	}

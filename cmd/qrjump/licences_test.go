@@ -65,7 +65,7 @@ func TestLicencesOfAllThatIsInTheProgram(t *testing.T) {
 		}
 	}
 	// The one file of others that is data and not a module.
-	dictionary, err := os.ReadFile("../../internal/gs1/gs1-syntax-dictionary.txt")
+	dictionary, err := os.ReadFile("../../internal/infra/gs1/gs1-syntax-dictionary.txt")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 	"github.com/qrjump/qrjump/internal/server"
 )
 
@@ -330,8 +330,8 @@ func program(seams server.Seams) {
 		}
 	}
 	// So are names of languages as LANG has them: zh_CN.UTF-8.
-	if language, known := phrase.Parse(strings.ReplaceAll(os.Getenv("QRJUMP_LANG"), "_", "-")); known {
-		os.Setenv("QRJUMP_LANG", map[phrase.Language]string{phrase.English: "en", phrase.Chinese: "zh"}[language])
+	if language, known := i18n.Parse(strings.ReplaceAll(os.Getenv("QRJUMP_LANG"), "_", "-")); known {
+		os.Setenv("QRJUMP_LANG", map[i18n.Language]string{i18n.English: "en", i18n.Chinese: "zh"}[language])
 	}
 	os.Exit(run(session{ctx: ctx, in: standardInput{ctx, os.Stdin}, out: os.Stdout, err: os.Stderr, seams: seams}, os.Args[1:]))
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/qrjump/qrjump/internal/version"
+	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
 type manCommand struct {

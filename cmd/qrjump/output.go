@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 // faithful keeps the first error of a writer: a table that did not fit on the
@@ -58,10 +58,10 @@ func when(t time.Time) string { return t.In(zone).Format(time.RFC3339) }
 //go:embed locale
 var locale embed.FS
 
-var book = phrase.Open(locale)
+var book = i18n.Open(locale)
 
 // say is a text of the command line with what it speaks of, in no language yet.
-func say(key string, of ...any) phrase.Text { return book.Text(key, of...) }
+func say(key string, of ...any) i18n.Text { return book.Text(key, of...) }
 
 // reader is the language of whoever reads what a command prints: "zh" or "en"; "" is English.
 type reader string
@@ -87,17 +87,17 @@ func readerOf(args []string) reader {
 }
 
 // language is the one that a person reads.
-func (r reader) language() phrase.Language {
-	language, _ := phrase.Parse(string(r))
+func (r reader) language() i18n.Language {
+	language, _ := i18n.Parse(string(r))
 	return language
 }
 
 // say is a text in the language of its reader.
-func (r reader) say(t phrase.Text) string { return t.In(r.language()) }
+func (r reader) say(t i18n.Text) string { return t.In(r.language()) }
 
 // inLanguage chooses between two texts of an answer by the language of its reader.
 func (r reader) inLanguage(english, chinese string) string {
-	if r.language() == phrase.Chinese && chinese != "" {
+	if r.language() == i18n.Chinese && chinese != "" {
 		return chinese
 	}
 	return english

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
 // A program that reads --output json finds every field, also those that a server leaves

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/parcel"
+	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
 type packageMake struct {
@@ -48,7 +48,7 @@ func (c *packageMake) Run(s *session) error {
 		if word, err = c.passphrase(s, true); err != nil {
 			return err
 		}
-		if _, err := parcel.ForPassphrase(word, 0); err != nil {
+		if _, err := printpackage.ForPassphrase(word, 0); err != nil {
 			return misuse(err.Error())
 		}
 	}
@@ -137,7 +137,7 @@ func (c *packageMake) printer() (keys []string, name string, err error) {
 			keys = append(keys, line)
 		}
 	}
-	if _, err := parcel.Recipients(keys); err != nil {
+	if _, err := printpackage.Recipients(keys); err != nil {
 		return nil, "", misused("package.for", err)
 	}
 	if name == "" {

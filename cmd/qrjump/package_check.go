@@ -15,8 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/parcel"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
 type packageCheck struct {
@@ -38,7 +38,7 @@ func (c *packageCheck) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	run := parcel.NewRun(job)
+	run := printpackage.NewRun(job)
 	run.NoRead = c.NoRead
 	if run.Spoiled, err = codeSet("--spoiled", c.Spoiled); err != nil {
 		return err
@@ -68,20 +68,20 @@ func (c *packageCheck) Run(s *session) error {
 }
 
 // openJob reads the file for the line, whose end proves that it is whole.
-func openJob(path string) (*parcel.Job, error) {
+func openJob(path string) (*printpackage.Job, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, absent(err)
 	}
 	if info.IsDir() {
-		path = filepath.Join(path, parcel.LineName)
+		path = filepath.Join(path, printpackage.LineName)
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, absent(err)
 	}
 	defer f.Close()
-	job, err := parcel.ReadLine(f)
+	job, err := printpackage.ReadLine(f)
 	if err != nil {
 		return nil, fault("package_check.read", plain(path), aboutFile(err))
 	}
@@ -104,7 +104,7 @@ func codeSet(flag string, texts []string) (codes.Set, error) {
 }
 
 // read judges each read of a log.
-func (c *packageCheck) read(s *session, run *parcel.Run, log string) error {
+func (c *packageCheck) read(s *session, run *printpackage.Run, log string) error {
 	in := s.in
 	if log != "-" {
 		f, err := os.Open(log)
@@ -178,8 +178,8 @@ func (f *fromUTF16) Read(p []byte) (int, error) {
 
 // inTheWay says what of a log may be in the way of its codes, "" where some were read: where nothing of it is a code of the
 // package, more is wrong than a label.
-func inTheWay(r parcel.Report, column string) string {
-	if r.Read > 0 || r.Count[parcel.Proof] > 0 || len(r.Found.Foreign) == 0 {
+func inTheWay(r printpackage.Report, column string) string {
+	if r.Read > 0 || r.Count[printpackage.Proof] > 0 || len(r.Found.Foreign) == 0 {
 		return ""
 	}
 	first := r.Found.Foreign[0].Read
@@ -247,13 +247,13 @@ func (c *packageCheck) eachCell(in io.Reader, f func(string) error) error {
 }
 
 // summary says in one line what is wrong with a run.
-func summary(r parcel.Report) string {
+func summary(r printpackage.Report) string {
 	var parts []string
 	for _, one := range []struct {
 		n    int64
 		noun string
-	}{{r.MissingCodes, "missing"}, {r.Count[parcel.Double], "double"}, {r.Count[parcel.Foreign], "foreign"},
-		{r.Count[parcel.Spoiled], "spoiled"}, {r.Count[parcel.Proof], "proof"}} {
+	}{{r.MissingCodes, "missing"}, {r.Count[printpackage.Double], "double"}, {r.Count[printpackage.Foreign], "foreign"},
+		{r.Count[printpackage.Spoiled], "spoiled"}, {r.Count[printpackage.Proof], "proof"}} {
 		if one.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", one.n, one.noun))
 		}
@@ -264,11 +264,11 @@ func summary(r parcel.Report) string {
 	return strings.Join(parts, ", ")
 }
 
-func printRun(w io.Writer, r parcel.Report) {
+func printRun(w io.Writer, r printpackage.Report) {
 	fields := [][2]string{{"package", said("package_check.of_application", r.Package, r.ApplicationID)},
 		{"lines", fmt.Sprint(r.Lines)}, {"ordered", countedCodes(r.Codes)}, {"read", fmt.Sprint(r.Read)},
-		{"spare used", fmt.Sprint(r.SpareUsed)}, {"reprints", fmt.Sprint(r.Count[parcel.Again])},
-		{"not read", fmt.Sprint(r.Count[parcel.Unread])}, {"false rate", said("package_check.a_foreign_read", r.FalseRate)}}
+		{"spare used", fmt.Sprint(r.SpareUsed)}, {"reprints", fmt.Sprint(r.Count[printpackage.Again])},
+		{"not read", fmt.Sprint(r.Count[printpackage.Unread])}, {"false rate", said("package_check.a_foreign_read", r.FalseRate)}}
 	printFields(w, fields...)
 	const shown = 20
 	if r.MissingCodes > 0 {
@@ -283,10 +283,10 @@ func printRun(w io.Writer, r parcel.Report) {
 	}
 	rows := [][]string{}
 	for _, one := range []struct {
-		v    parcel.Verdict
-		list []parcel.Finding
-	}{{parcel.Double, r.Found.Double}, {parcel.Spoiled, r.Found.Spoiled}, {parcel.Proof, r.Found.Proof},
-		{parcel.Foreign, r.Found.Foreign}} {
+		v    printpackage.Verdict
+		list []printpackage.Finding
+	}{{printpackage.Double, r.Found.Double}, {printpackage.Spoiled, r.Found.Spoiled}, {printpackage.Proof, r.Found.Proof},
+		{printpackage.Foreign, r.Found.Foreign}} {
 		for i, f := range one.list {
 			if i == shown {
 				rows = append(rows, []string{"…", string(one.v), said("package_check.json_has_all_2"), ""})

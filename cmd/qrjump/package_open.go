@@ -10,7 +10,7 @@ import (
 
 	"filippo.io/age"
 
-	"github.com/qrjump/qrjump/internal/parcel"
+	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
 // A printer opens and verifies packages with these, without a server.
@@ -23,12 +23,12 @@ type packageReader struct {
 }
 
 // signers reads --signer.
-func (c packageReader) signers() (parcel.Signers, error) {
+func (c packageReader) signers() (printpackage.Signers, error) {
 	text, err := readSmall(c.Signer)
 	if err != nil {
 		return nil, misused("package_open.signer", err)
 	}
-	all, err := parcel.ParseSigners(text)
+	all, err := printpackage.ParseSigners(text)
 	if err != nil {
 		return nil, misused("package_open.signer_want_the_line_that", plain(c.Signer), err)
 	}
@@ -41,13 +41,13 @@ func (c packageReader) identities(s *session) ([]age.Identity, error) {
 		if err != nil {
 			return nil, advised{error: err, next: said("package_open.a_package_for_a_key")}
 		}
-		return parcel.ByPassphrase(word)
+		return printpackage.ByPassphrase(word)
 	}
 	text, err := readSmall(c.Identity)
 	if err != nil {
 		return nil, misused("package_open.identity", err)
 	}
-	all, err := parcel.Identities(text)
+	all, err := printpackage.Identities(text)
 	if err != nil {
 		return nil, misused("package_open.identity_2", plain(c.Identity), err)
 	}
@@ -55,21 +55,21 @@ func (c packageReader) identities(s *session) ([]age.Identity, error) {
 }
 
 // read opens a package, and gives each file of it to part.
-func (c packageReader) read(s *session, file string, part func(p parcel.Part, r io.Reader) error) (parcel.Manifest, error) {
+func (c packageReader) read(s *session, file string, part func(p printpackage.Part, r io.Reader) error) (printpackage.Manifest, error) {
 	signers, err := c.signers()
 	if err != nil {
-		return parcel.Manifest{}, err
+		return printpackage.Manifest{}, err
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return parcel.Manifest{}, absent(err)
+		return printpackage.Manifest{}, absent(err)
 	}
 	defer f.Close()
 	by, err := c.identities(s)
 	if err != nil {
-		return parcel.Manifest{}, err
+		return printpackage.Manifest{}, err
 	}
-	m, err := parcel.Open(untilStopped{s.ctx, f}, by, signers, part)
+	m, err := printpackage.Open(untilStopped{s.ctx, f}, by, signers, part)
 	if s.ctx.Err() != nil {
 		return m, fault("package_open.stopped", context.Cause(s.ctx))
 	}
@@ -94,11 +94,11 @@ func aboutFile(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, parcel.ErrWrongKey):
+	case errors.Is(err, printpackage.ErrWrongKey):
 		return advised{error: err, next: said("package_open.ask_for_one_that_is")}
-	case errors.Is(err, parcel.ErrCut):
+	case errors.Is(err, printpackage.ErrCut):
 		return advised{error: err, next: said("package_open.ask_for_the_same_package")}
-	case errors.Is(err, parcel.ErrSignature), errors.Is(err, parcel.ErrChanged):
+	case errors.Is(err, printpackage.ErrSignature), errors.Is(err, printpackage.ErrChanged):
 		return advised{error: err, next: said("package_open.print_nothing_of_it_and")}
 	}
 	return err
@@ -121,7 +121,7 @@ func (c *packageOpen) Run(s *session) error {
 		return misused("batch_download.out", err)
 	}
 	defer os.RemoveAll(dir) // nothing, once it is renamed
-	m, err := c.read(s, c.File, func(p parcel.Part, r io.Reader) error {
+	m, err := c.read(s, c.File, func(p printpackage.Part, r io.Reader) error {
 		f, err := os.OpenFile(filepath.Join(dir, p.Name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err != nil {
 			return err
@@ -141,7 +141,7 @@ func (c *packageOpen) Run(s *session) error {
 	})
 }
 
-func printManifest(w io.Writer, m parcel.Manifest) {
+func printManifest(w io.Writer, m printpackage.Manifest) {
 	rows := [][]string{}
 	for _, p := range m.Parts {
 		rows = append(rows, []string{p.Name, fmt.Sprint(p.Rows), fmt.Sprint(p.Bytes), p.SHA256})
@@ -161,7 +161,7 @@ type packageVerify struct {
 
 // Run checks a package, or what became of one.
 func (c *packageVerify) Run(s *session) error {
-	var m parcel.Manifest
+	var m printpackage.Manifest
 	info, err := os.Stat(c.File)
 	switch {
 	case err != nil:
@@ -175,7 +175,7 @@ func (c *packageVerify) Run(s *session) error {
 			err = aboutFile(err)
 		}
 	default:
-		m, err = c.read(s, c.File, func(parcel.Part, io.Reader) error { return nil })
+		m, err = c.read(s, c.File, func(printpackage.Part, io.Reader) error { return nil })
 	}
 	if err != nil {
 		return fault("package_open.verify", plain(c.File), err)
@@ -188,17 +188,17 @@ func (c *packageVerify) Run(s *session) error {
 
 // verifyFolder checks what a package was opened to, and that nothing was laid beside it:
 // a printer would print that too.
-func verifyFolder(dir string, signers parcel.Signers) (m parcel.Manifest, err error) {
+func verifyFolder(dir string, signers printpackage.Signers) (m printpackage.Manifest, err error) {
 	var head [2][]byte
-	for i, name := range []string{parcel.ManifestName, parcel.SignatureName} {
-		if head[i], err = readUpTo(filepath.Join(dir, name), parcel.MaxManifest); err != nil {
+	for i, name := range []string{printpackage.ManifestName, printpackage.SignatureName} {
+		if head[i], err = readUpTo(filepath.Join(dir, name), printpackage.MaxManifest); err != nil {
 			return m, absent(err)
 		}
 	}
-	if m, err = parcel.Verify(head[0], head[1], signers); err != nil {
+	if m, err = printpackage.Verify(head[0], head[1], signers); err != nil {
 		return m, err
 	}
-	named := map[string]bool{parcel.ManifestName: true, parcel.SignatureName: true}
+	named := map[string]bool{printpackage.ManifestName: true, printpackage.SignatureName: true}
 	for _, p := range m.Parts {
 		named[p.Name] = true
 		if err := checkPart(dir, p); err != nil {
@@ -211,16 +211,16 @@ func verifyFolder(dir string, signers parcel.Signers) (m parcel.Manifest, err er
 	}
 	for _, f := range there {
 		if !named[f.Name()] || !f.Type().IsRegular() {
-			return m, fault("package_open.is_no_file_of_it", parcel.ErrChanged, f.Name())
+			return m, fault("package_open.is_no_file_of_it", printpackage.ErrChanged, f.Name())
 		}
 	}
 	return m, nil
 }
 
-func checkPart(dir string, p parcel.Part) error {
+func checkPart(dir string, p printpackage.Part) error {
 	f, err := os.Open(filepath.Join(dir, p.Name))
 	if err != nil {
-		return fault("package_open.of", parcel.ErrChanged, err)
+		return fault("package_open.of", printpackage.ErrChanged, err)
 	}
 	defer f.Close()
 	return p.Check(f, func(io.Reader) error { return nil })

@@ -9,8 +9,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/qrjump/qrjump/internal/guide/tables"
-	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/docs/docgen"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 // The pages of the documents that are tables of the code say what the code says. They are printed by docs/print.
@@ -20,22 +20,22 @@ func TestPagesAreFresh(t *testing.T) {
 	if code := run(session{ctx: t.Context(), out: &commands, err: io.Discard}, help); code != exitDone {
 		t.Fatalf("help --all --output=json ends with %d", code)
 	}
-	pages, err := tables.Pages(t.Context(), "../..", commands.Bytes())
+	pages, err := docgen.Pages(t.Context(), "../..", commands.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(pages) < 90 {
 		t.Errorf("%d pages are printed, wanted more than 90", len(pages))
 	}
-	for _, name := range tables.Stale("../..", pages) {
-		t.Errorf("%s is not what the code says: run %s in the folder of the repository, and read the diff", name, tables.Command)
+	for _, name := range docgen.Stale("../..", pages) {
+		t.Errorf("%s is not what the code says: run %s in the folder of the repository, and read the diff", name, docgen.Command)
 	}
 }
 
 // Every verb, argument and flag has a meaning, every verb an example of its own, and the book says nothing of one that is none.
 // That it says so in both languages sees TestEveryTextIsSaid.
 func TestTheBookSaysWhatEveryCommandIs(t *testing.T) {
-	texts, _ := phrase.Read(os.DirFS("."))
+	texts, _ := i18n.Read(os.DirFS("."))
 	said := map[string]bool{"help.qrjump": true, "help.usage": true, "help.arguments": true, "help.flags": true, "help.example": true,
 		"help.more": true}
 	for _, code := range exits {
@@ -47,7 +47,7 @@ func TestTheBookSaysWhatEveryCommandIs(t *testing.T) {
 			t.Errorf("%s has no meaning", helpKey(append(words[:len(words):len(words)], name)))
 		}
 		for n := len(words); n >= 0; n-- {
-			if key := helpKey(append(words[:n:n], name)); texts[phrase.English][key] != "" {
+			if key := helpKey(append(words[:n:n], name)); texts[i18n.English][key] != "" {
 				said[key] = true
 				return
 			}
@@ -83,7 +83,7 @@ func TestTheBookSaysWhatEveryCommandIs(t *testing.T) {
 		}
 	}
 	look(m.Node, nil)
-	for key := range texts[phrase.English] {
+	for key := range texts[i18n.English] {
 		for _, begins := range []string{"help.", "group.", "exit."} {
 			if strings.HasPrefix(key, begins) && !said[key] {
 				t.Errorf("%s is of no command", key)

@@ -16,11 +16,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/cassette"
-	"github.com/qrjump/qrjump/internal/ruleplan"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/ruleplan"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/emulator/cassette"
 	"github.com/qrjump/qrjump/internal/server/servertest"
-	"github.com/qrjump/qrjump/internal/testkit/whole"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // Of a file that somebody else wrote, a command may allocate so many bytes for each of
@@ -263,7 +263,7 @@ func TestAFileOfAStrangerCostsWhatItIsLong(t *testing.T) { // not parallel: it c
 	for kind, one := range sharedFiles {
 		for name, shape := range one.shapes {
 			// A cost that grows with the square of the length shows at a quarter of it as well.
-			small, large := shape(whole.Or(16<<10, 4<<10)), shape(whole.Or(64<<10, 16<<10))
+			small, large := shape(testscope.Or(16<<10, 4<<10)), shape(testscope.Or(64<<10, 16<<10))
 			first, said := cost(one, small)
 			if testing.Verbose() {
 				t.Logf("%s, %s: %d bytes cost %d KiB: %.120s", kind, name, len(small), first>>10, strings.TrimSpace(said))

@@ -8,8 +8,8 @@ import (
 	"os"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/labels"
-	"github.com/qrjump/qrjump/internal/symbol"
+	"github.com/qrjump/qrjump/internal/print/labels"
+	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
 // lookFlags say how a symbol is printed, wherever it is drawn.

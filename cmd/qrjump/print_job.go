@@ -13,8 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/labels"
-	"github.com/qrjump/qrjump/internal/version"
+	"github.com/qrjump/qrjump/internal/infra/version"
+	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
 // printJob is a job of printing that a later run can go on with: FILE.job says with

@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/labels"
+	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
 // packageKeyFlags say by which key packages of codes are opened.

@@ -26,8 +26,8 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/certificates"
-	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/infra/certificates"
+	"github.com/qrjump/qrjump/internal/testkit/proctest"
 )
 
 // printedText is a text that the program says, with where it stands: a key of a catalog, or a file.
@@ -513,7 +513,7 @@ func (c *copyist) inKit(line string) (code int, out, says string) {
 func (c *copyist) untilStopped(words, env []string) (code int, out, says string) {
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Dir, cmd.Env = c.dir, append(slices.Clone(c.env), env...)
-	child := childtest.Start(c.t, cmd)
+	child := proctest.Start(c.t, cmd)
 	first := make(chan string)
 	go func() {
 		line, _ := child.Line()

@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/proctest"
 )
 
 // copyist is a shell of a person who copies what is printed, in a folder of their own with a server for developers.
@@ -42,7 +42,7 @@ func newCopyist(t *testing.T, language string) *copyist {
 	c.env = append(c.env, "LC_ALL=C", "QRJUMP_LANG="+language, "QRJUMP_CONTEXTS="+filepath.Join(c.dir, "contexts.yaml"))
 	cmd := exec.Command("qrjump", "serve", "--dev", "--listen", "127.0.0.1:0")
 	cmd.Dir, cmd.Env = c.dir, c.env
-	server := childtest.Start(t, cmd)
+	server := proctest.Start(t, cmd)
 	url, ready := server.Ready()
 	if !ready {
 		t.Fatal(server.Log())

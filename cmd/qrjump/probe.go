@@ -18,8 +18,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/behaviour"
-	"github.com/qrjump/qrjump/internal/cassette"
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/emulator/cassette"
 )
 
 type probeCommand struct {

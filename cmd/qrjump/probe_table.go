@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
 )
 
 // probe is a row of behaviour with the calls that tell which way the platform does it. The texts probe.asks.ROW and, of a partial

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 

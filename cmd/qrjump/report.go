@@ -15,9 +15,9 @@ import (
 	"unicode"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/phrase"
-	"github.com/qrjump/qrjump/internal/yamltext"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
 // advised is an error with what to do next and what else is known.
@@ -41,9 +41,9 @@ func report(err error) []string {
 }
 
 // remedy is what to do about an error and what else is known of it.
-func remedy(err error) (next phrase.Text, details []string) {
+func remedy(err error) (next i18n.Text, details []string) {
 	if a, ok := errors.AsType[advised](err); ok {
-		return phrase.Plain(inReader(errors.New(a.next)).Error()), a.details
+		return i18n.Plain(inReader(errors.New(a.next)).Error()), a.details
 	}
 	return advice(err), nil
 }
@@ -60,14 +60,14 @@ func join(happened, next string) string {
 }
 
 // advice is what to do about an error.
-func advice(err error) phrase.Text {
+func advice(err error) i18n.Text {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok {
 		if wantsTLS(w.Flaw) {
 			return say("reach.https")
 		}
 		flag := map[string]string{
 			"admin API": "--admin-server (QRJUMP_ADMIN_SERVER)", "scan API": "--scan-server (QRJUMP_SCAN_SERVER)"}[w.API]
-		return phrase.Plain(cmp.Or(flag, "--server (QRJUMP_SERVER)") + said("report.or_data_dir_of_a"))
+		return i18n.Plain(cmp.Or(flag, "--server (QRJUMP_SERVER)") + said("report.or_data_dir_of_a"))
 	}
 	if u, ok := errors.AsType[*client.Unreachable](err); ok {
 		_, otherName := errors.AsType[x509.HostnameError](err)
@@ -80,11 +80,11 @@ func advice(err error) phrase.Text {
 		case isRecordHeader(err):
 			return say("reach.http")
 		case errors.Is(err, context.Canceled):
-			return phrase.Text{}
+			return i18n.Text{}
 		case errors.Is(err, io.EOF) && strings.HasPrefix(u.URL, "http://"):
 			return say("reach.maybe_tls")
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return phrase.Plain(said("report.the_server_was_stopped_or"))
+			return i18n.Plain(said("report.the_server_was_stopped_or"))
 		case errors.Is(err, context.DeadlineExceeded):
 			return say("reach.hangs")
 		case loopback(u.URL):
@@ -93,14 +93,14 @@ func advice(err error) phrase.Text {
 		return say("reach.check", whereFlags)
 	}
 	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusUnauthorized {
-		return phrase.Plain(said("report.operators_give_admin_token_qrjump"))
+		return i18n.Plain(said("report.operators_give_admin_token_qrjump"))
 	}
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok {
-		return phrase.Text{}
+		return i18n.Text{}
 	}
 	if w.Code == errcode.Unauthorized.Number && w.RID != "" {
-		return phrase.Plain(said("report.the_account_lacks_a_condition") + w.RID)
+		return i18n.Plain(said("report.the_account_lacks_a_condition") + w.RID)
 	}
 	if next := nextSteps[w.Code]; next != "" {
 		return say(next)
@@ -108,7 +108,7 @@ func advice(err error) phrase.Text {
 	if code, ok := errcode.ByNumber(w.Code); ok {
 		return code.Meaning()
 	}
-	return phrase.Text{}
+	return i18n.Text{}
 }
 
 // wantsTLS reports whether an answer is that of a listener with TLS to plain HTTP.
@@ -165,7 +165,7 @@ func plain(s string) string {
 }
 
 // yamlFault says in one line where a YAML file is wrong.
-func yamlFault(file string, err error) error { return misuse(yamltext.Fault(file, err)) }
+func yamlFault(file string, err error) error { return misuse(safeyaml.Fault(file, err)) }
 
 // failed names the thing that an error is about.
 func failed(did, thing string, err error) error {
@@ -180,7 +180,7 @@ func doing(did, thing string) string {
 	words := strings.Fields(did)
 	verb, last := "did."+words[0], len(words)-1
 	switch {
-	case speaks.language() == phrase.English || !book.Has(verb):
+	case speaks.language() == i18n.English || !book.Has(verb):
 		return said("doing", strings.TrimSuffix(maybeSaid("did."+did, did), "："), maybeSaid("thing."+thing, thing))
 	case last > 0 && slices.Contains([]string{"of", "from", "with"}, words[last]):
 		return said("doing.part", said(verb), strings.Join(words[1:last], " "), thing)

@@ -9,9 +9,9 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/phrase"
-	"github.com/qrjump/qrjump/internal/ruleplan"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/ruleplan"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 type ruleLint struct {
@@ -32,8 +32,8 @@ type lintFinding struct {
 	OtherOwner string            `json:"other_owner"` //
 	Link       string            `json:"link"`        // on which it shows
 	Prefixes   []string          `json:"prefixes"`    // that would say what was meant
-	Says       phrase.Text       `json:"says"`
-	Next       phrase.Text       `json:"next"`
+	Says       i18n.Text         `json:"says"`
+	Next       i18n.Text         `json:"next"`
 }
 
 // Run looks for what the rules do and their author hardly meant.
@@ -160,10 +160,10 @@ func findingOf(f rules.Finding, set []rules.Rule, places []string) lintFinding {
 	if places != nil {
 		t.At = places[f.Rule]
 	}
-	about := phrase.Plain(f.Link)
+	about := i18n.Plain(f.Link)
 	if f.Other >= 0 {
 		t.Other, t.OtherOwner = set[f.Other].Prefix.Text, set[f.Other].Owner
-		if about = phrase.Plain(t.Other); t.OtherOwner != t.Owner {
+		if about = i18n.Plain(t.Other); t.OtherOwner != t.Owner {
 			about = say("lint.of", t.Other, t.OtherOwner)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/ruleplan"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/ruleplan"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // planFlags are what plan and apply share.

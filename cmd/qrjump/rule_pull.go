@@ -4,8 +4,8 @@ import (
 	"fmt"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/ruleplan"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/ruleplan"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 type rulePull struct {

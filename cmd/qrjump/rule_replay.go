@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/ruleplan"
+	"github.com/qrjump/qrjump/internal/domain/ruleplan"
 )
 
 type ruleReplay struct {

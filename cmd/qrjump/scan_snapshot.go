@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/index"
-	"github.com/qrjump/qrjump/internal/live"
-	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/domain/index"
+	"github.com/qrjump/qrjump/internal/domain/replica"
+	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
 // fromSnapshot scans links with the rules of a snapshot file and no server. The
@@ -28,7 +28,7 @@ func (c *scanCommand) fromSnapshot(s *session) error {
 	case err != nil:
 		return fault("scan_snapshot.scan_a_server_writes_a", err)
 	}
-	resolver := scan.Resolver{Finder: file.Rules, Accounts: live.DirectoryOf(file.Accounts)}
+	resolver := scan.Resolver{Finder: file.Rules, Accounts: replica.DirectoryOf(file.Accounts)}
 	if c.Link != "-" {
 		d, err := c.resolveFrom(resolver, c.Link)
 		if err != nil {

@@ -140,7 +140,7 @@ func (c *scansCommand) Run(s *session) error {
 	case c.Limit != nil && c.Follow:
 		return misused("scans.follow_goes_on_until_it")
 	case c.Limit != nil && *c.Limit < 0:
-		return misused("rule_find.limit_want_a_number_from", *c.Limit)
+		return misused("rule.limit_want_a_number_from", *c.Limit)
 	case c.Limit != nil:
 		limit = *c.Limit
 	case c.isTable() && !c.Follow:

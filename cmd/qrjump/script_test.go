@@ -20,15 +20,15 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
-	"github.com/qrjump/qrjump/internal/testkit/childtest"
-	"github.com/qrjump/qrjump/internal/testkit/whole"
+	"github.com/qrjump/qrjump/internal/testkit/proctest"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 var update = flag.Bool("update", false, "rewrite what the scripts expect")
 
 func TestMain(m *testing.M) {
 	// It is the program, but for what a passphrase costs: that is there against guesses, a second and 256 MiB each time.
-	testscript.Main(inEnglish{m}, map[string]func(){"qrjump": func() { program(server.Seams{PassphraseWork: whole.Or(0, 4)}) }})
+	testscript.Main(inEnglish{m}, map[string]func(){"qrjump": func() { program(server.Seams{PassphraseWork: testscope.Or(0, 4)}) }})
 }
 
 // inEnglish are tests of a program that speaks English, wherever they run.
@@ -50,7 +50,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Values[runningKey{}] = &running{until: t.Deadline}
 			e.Setenv("TZ", "UTC") // times are printed in the machine's zone
-			e.Setenv(whole.Variable, os.Getenv(whole.Variable))
+			e.Setenv(testscope.Variable, os.Getenv(testscope.Variable))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -61,7 +61,7 @@ func TestScripts(t *testing.T) {
 
 // running is the server of a script.
 type running struct {
-	server *childtest.Child
+	server *proctest.Child
 	until  func() (time.Time, bool)
 }
 
@@ -90,11 +90,11 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := exec.Command(findQrjump(ts), append([]string{"serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("data")}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR"), "QRJUMP_SHUTDOWN_DELAY=" +
-		cmp.Or(ts.Getenv("QRJUMP_SHUTDOWN_DELAY"), "0s"), whole.Variable + "=" + os.Getenv(whole.Variable)}
+		cmp.Or(ts.Getenv("QRJUMP_SHUTDOWN_DELAY"), "0s"), testscope.Variable + "=" + os.Getenv(testscope.Variable)}
 	if coverage := ts.Getenv("GOCOVERDIR"); coverage != "" {
 		cmd.Env = append(cmd.Env, "GOCOVERDIR="+coverage)
 	}
-	server := childtest.Start(scripted{ts, r}, cmd)
+	server := proctest.Start(scripted{ts, r}, cmd)
 	url, ready := server.Ready()
 	if !ready {
 		ts.Fatalf("server: it ended before it was ready; its log:\n%s", server.Log())

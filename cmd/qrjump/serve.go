@@ -10,9 +10,9 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml/ast"
 
-	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 	"github.com/qrjump/qrjump/internal/server"
-	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
 // serveCommand's flags are also environment variables and keys of the
@@ -130,7 +130,7 @@ func readConfig(file string, chosen *kong.Context) error {
 	}
 	entries, ok := document.(*ast.MappingNode)
 	if !ok {
-		return misused("serve.want_one_flag_a_line", yamltext.At(file, document))
+		return misused("serve.want_one_flag_a_line", safeyaml.At(file, document))
 	}
 	flags := map[string]*kong.Flag{}
 	var names []string
@@ -145,17 +145,17 @@ func readConfig(file string, chosen *kong.Context) error {
 		name := entry.Key.GetToken().Value
 		flag, ok := flags[name]
 		if !ok {
-			return misused("serve.unknown_key_want_one_of", yamltext.At(file, entry.Key), name, strings.Join(names, ", "))
+			return misused("serve.unknown_key_want_one_of", safeyaml.At(file, entry.Key), name, strings.Join(names, ", "))
 		}
 		values, err := scalars(entry.Value)
 		if err != nil || len(values) != 1 && !flag.IsSlice() {
-			return misused("serve.want_one_value", yamltext.At(file, entry.Key), name)
+			return misused("serve.want_one_value", safeyaml.At(file, entry.Key), name)
 		}
 		if given(chosen, flag) {
 			continue
 		}
 		if err := set(flag, values); err != nil {
-			return misused("batch_download.of", yamltext.At(file, entry.Key), err)
+			return misused("batch_download.of", safeyaml.At(file, entry.Key), err)
 		}
 	}
 	return nil
@@ -163,7 +163,7 @@ func readConfig(file string, chosen *kong.Context) error {
 
 // parseYAML returns the one document of a file, nil for an empty one.
 func parseYAML(file string, text []byte) (ast.Node, error) {
-	document, err := yamltext.Parse(file, text)
+	document, err := safeyaml.Parse(file, text)
 	if err != nil {
 		return nil, misuse(err.Error())
 	}

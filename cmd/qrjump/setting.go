@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/phrase"
-	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 type settingList struct {
@@ -19,7 +19,7 @@ type settingList struct {
 // inWords is a setting with what a server says of it in the language of its reader, where this program knows the setting.
 func inWords(one client.Setting) client.Setting {
 	if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == one.Name }); i >= 0 &&
-		speaks.language() != phrase.English {
+		speaks.language() != i18n.English {
 		f := settings.Table[i]
 		one.Meaning, one.Allowed, one.Effect = speaks.say(f.Meaning()), speaks.say(f.Allowed()), speaks.say(f.Counts())
 	}

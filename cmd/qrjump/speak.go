@@ -10,9 +10,9 @@ import (
 	"github.com/rivo/uniseg"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/phrase"
-	"github.com/qrjump/qrjump/internal/refusal"
-	"github.com/qrjump/qrjump/internal/spelling"
+	"github.com/qrjump/qrjump/internal/infra/errortext"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
 // speaks is the language of whoever reads what the command says; programs read English. A process runs one command,
@@ -60,9 +60,9 @@ type refused struct {
 func (r refused) Error() string { return r.says }
 func (r refused) Unwrap() error { return r.error }
 
-// inReader says an error in the language of its reader, where internal/refusal knows it.
+// inReader says an error in the language of its reader, where internal/infra/errortext knows it.
 func inReader(err error) error {
-	if err == nil || speaks.language() == phrase.English {
+	if err == nil || speaks.language() == i18n.English {
 		return err
 	}
 	english := err.Error()
@@ -71,21 +71,21 @@ func inReader(err error) error {
 	}
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && english == w.Error() {
 		status, flaw, _ := strings.Cut(w.Flaw, ": ")
-		return refused{err, said("reach.wrong_server", w.Call, w.URL, refusal.In(speaks.language(), "the "+w.API), status,
-			refusal.In(speaks.language(), flaw))}
+		return refused{err, said("reach.wrong_server", w.Call, w.URL, errortext.In(speaks.language(), "the "+w.API), status,
+			errortext.In(speaks.language(), flaw))}
 	}
 	// An answer of the admin API begins with its status: 404 there is no account wx1.
 	if status, rest, ok := strings.Cut(english, " "); ok && len(status) == 3 && status[0] >= '4' && status[0] <= '5' {
-		if says := refusal.In(speaks.language(), rest); says != rest {
+		if says := errortext.In(speaks.language(), rest); says != rest {
 			return refused{err, status + " " + says}
 		}
 	}
-	if says := refusal.In(speaks.language(), english); says != english {
+	if says := errortext.In(speaks.language(), english); says != english {
 		return refused{err, says}
 	}
 	// What is wrong with a file begins with its place: rules.yaml:3: prefix is missing.
 	if place, rest, ok := strings.Cut(english, ": "); ok {
-		if says := refusal.In(speaks.language(), rest); says != rest {
+		if says := errortext.In(speaks.language(), rest); says != rest {
 			return refused{err, place + "：" + says}
 		}
 	}
@@ -161,7 +161,7 @@ func counted(n int, noun string) string { return said("count."+noun, n) }
 
 // didYouMean asks for the right name that is nearest to a wrong one; it is "" where none is near.
 func didYouMean(wrong string, right ...string) string {
-	if meant := spelling.Nearest(wrong, right...); meant != "" {
+	if meant := suggest.Nearest(wrong, right...); meant != "" {
 		return said("report.did_you_mean", meant)
 	}
 	return ""
@@ -187,7 +187,7 @@ var oneOf = regexp.MustCompile(`must be one of (.*) but got "(.*)"$`)
 // inParsing says what the parser of arguments found wrong, in the language of its reader.
 func inParsing(err error) string {
 	english := err.Error()
-	if speaks.language() == phrase.English {
+	if speaks.language() == i18n.English {
 		return english
 	}
 	for _, one := range parsing {

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 // sentence are two words behind each other, as texts for people have them.
@@ -29,7 +29,7 @@ var unspokenTexts = []string{" --output json", "(no document of its operations)"
 // Decision 71: what the command line says to people stands in its book: an English sentence in code lacks its Chinese.
 func TestEachTextOfTheCommandLineHasAKey(t *testing.T) {
 	t.Parallel()
-	texts, _ := phrase.Read(os.DirFS("."))
+	texts, _ := i18n.Read(os.DirFS("."))
 	heads := regexp.MustCompile(`^[A-Z][A-Z0-9 ]+$`)
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -52,13 +52,13 @@ func TestEachTextOfTheCommandLineHasAKey(t *testing.T) {
 				}
 			case *ast.CompositeLit:
 				for _, head := range headsOf(n) {
-					if heads.MatchString(head) && texts[phrase.English]["head."+head] == "" {
+					if heads.MatchString(head) && texts[i18n.English]["head."+head] == "" {
 						t.Errorf("%s: the book does not say the head %q: add head.%s", set.Position(n.Pos()), head, head)
 					}
 				}
 			case *ast.BasicLit:
 				text, err := strconv.Unquote(n.Value)
-				english := texts[phrase.English]
+				english := texts[i18n.English]
 				if n.Kind == gotoken.STRING && err == nil && sentence.MatchString(text) && !strings.HasPrefix(text, "qrjump ") &&
 					!strings.HasPrefix(text, "^") && english["field."+text] == "" && english["count."+text] == "" &&
 					english["thing."+text] == "" && !slices.Contains(unspokenTexts, text) {

@@ -16,8 +16,8 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // starting leads from a server to the first thing that somebody scans. It makes what is missing by other verbs, one after another,

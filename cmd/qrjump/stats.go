@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 // statsTime is which scans are meant. A day is one of the server's zone; with --utc, of UTC.
@@ -211,7 +211,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 			if c.Group != "" && cells[len(cells)-1] == "" {
 				cells[len(cells)-1] = said("stats.none")
 			}
-			rows = append(rows, append(cells, phrase.Grouped(c.number(r)), barOf(c.number(r), largest)))
+			rows = append(rows, append(cells, i18n.Grouped(c.number(r)), barOf(c.number(r), largest)))
 		}
 		header := c.header()
 		for i := range header {
@@ -223,7 +223,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 		tell(w, "stats.and_more_limit", min(1000, 10*c.Limit))
 	}
 	if at := found.Counted.At; at != nil {
-		tell(w, "stats.counted_scans_up_to", phrase.Grouped(found.Counted.Scans),
+		tell(w, "stats.counted_scans_up_to", i18n.Grouped(found.Counted.Scans),
 			at.In(from.Location()).Format("2006-01-02 15:04:05"))
 	}
 }
@@ -287,7 +287,7 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 		}
 		rows := [][]string{}
 		for _, m := range list {
-			rows = append(rows, []string{m.Place, phrase.Grouped(m.Scans), barOf(m.Scans, list[0].Scans)})
+			rows = append(rows, []string{m.Place, i18n.Grouped(m.Scans), barOf(m.Scans, list[0].Scans)})
 		}
 		printTable(w, []string{"PLACE", "SCANS"}, rightAligned(rows, 1))
 	})

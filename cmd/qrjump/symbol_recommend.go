@@ -4,7 +4,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/symbol"
+	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
 // symbolRecommend says how large a symbol has to be.

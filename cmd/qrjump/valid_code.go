@@ -5,9 +5,9 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/gs1"
-	"github.com/qrjump/qrjump/internal/labels"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
 // askWithin is how long a server may take to say whether a text is a code of it.

@@ -8,9 +8,9 @@ import (
 	"os"
 	"path"
 
-	"github.com/qrjump/qrjump/internal/outbound"
-	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/verification"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/verification"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
 type verificationCheckURL struct {
@@ -63,7 +63,7 @@ func (c *verificationCheckURL) Run(s *session) error {
 
 // walk fetches the file and judges every step of it.
 func (c *verificationCheckURL) walk(s *session, address, content string) ([]verification.Step, error) {
-	fetch := outbound.Client{AllowPrivate: c.AllowPrivate, UserAgent: "qrjump (verification file)"}
+	fetch := safehttp.Client{AllowPrivate: c.AllowPrivate, UserAgent: "qrjump (verification file)"}
 	if c.HostCAFile != "" {
 		pool, err := poolOf("--host-ca-file", c.HostCAFile)
 		if err != nil {

@@ -4,7 +4,7 @@ import (
 	"io"
 	"runtime"
 
-	"github.com/qrjump/qrjump/internal/version"
+	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
 type versionCommand struct{ outputFlags }

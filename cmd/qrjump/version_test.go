@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/version"
+	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
 // Issue 16, 8: the command line, the document and an archive say one version.

@@ -4,9 +4,9 @@ import (
 	"io"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/notoffered"
-	"github.com/qrjump/qrjump/internal/refusal"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/unsupported"
+	"github.com/qrjump/qrjump/internal/infra/errortext"
 )
 
 type whyCommand struct {
@@ -27,7 +27,7 @@ func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 		}
 		tell(w, "why.answered", plain(call.Answer))
 		if call.Detail != "" {
-			tell(w, "why.because", plain(refusal.In(speaks.language(), call.Detail)))
+			tell(w, "why.because", plain(errortext.In(speaks.language(), call.Detail)))
 		}
 		sayNotOffered(w, s.reader, call)
 		for _, row := range call.Rows {
@@ -45,7 +45,7 @@ func sayNotOffered(w io.Writer, r reader, call client.Call) {
 	if call.ErrCode != errcode.InvalidURL.Number {
 		return
 	}
-	if family, known := notoffered.Of(call.Endpoint); known {
+	if family, known := unsupported.Of(call.Endpoint); known {
 		tell(w, "why.not_offered", r.say(family.Is()), r.say(family.Do()))
 		return
 	}

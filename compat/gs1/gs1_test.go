@@ -27,7 +27,7 @@ func command(t *testing.T, name string, args ...string) *exec.Cmd {
 func TestOthersReadTheSame(t *testing.T) {
 	node, python := absolute(t, "driver.cjs"), absolute(t, "driver.py")
 	cmd := command(t, "go", "test", "-count=1", "-v", "-timeout", "5h", "-run", "^TestPeersReadTheSame$|^TestAPeerReadsTheSameValues$",
-		"./internal/gs1")
+		"./internal/infra/gs1")
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "GS1_PEER=node "+node, "GS1_VALUES="+absolute(t, ".venv/bin/python")+" "+python,
 		"GS1_CASES="+cmp.Or(os.Getenv("GS1_CASES"), "100000"))
@@ -65,7 +65,7 @@ func TestSymbolsAreReadByOthers(t *testing.T) {
 	if _, err := exec.LookPath("dmtxread"); err != nil {
 		t.Skip(err)
 	}
-	recorded, err := os.Open("../../internal/gs1/testdata/values.jsonl")
+	recorded, err := os.Open("../../internal/infra/gs1/testdata/values.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}

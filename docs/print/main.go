@@ -12,14 +12,14 @@ import (
 	"os"
 	"os/exec"
 
-	"github.com/qrjump/qrjump/internal/guide/tables"
+	"github.com/qrjump/qrjump/docs/docgen"
 )
 
 func main() {
 	evidence := flag.Bool("evidence", false, "write the behaviours by the age of their evidence to standard output")
 	flag.Parse()
 	if *evidence {
-		fmt.Print(tables.Evidence())
+		fmt.Print(docgen.Evidence())
 		return
 	}
 	if err := printPages(context.Background(), "."); err != nil {
@@ -36,12 +36,12 @@ func printPages(ctx context.Context, root string) error {
 	if err != nil {
 		return fmt.Errorf("asking qrjump for its commands: %w", err)
 	}
-	pages, err := tables.Pages(ctx, root, commands)
+	pages, err := docgen.Pages(ctx, root, commands)
 	if err != nil {
 		return err
 	}
-	for _, name := range tables.Stale(root, pages) {
+	for _, name := range docgen.Stale(root, pages) {
 		fmt.Println(name)
 	}
-	return tables.Write(root, pages)
+	return docgen.Write(root, pages)
 }

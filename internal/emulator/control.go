@@ -9,8 +9,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	o "github.com/qrjump/qrjump/internal/operations"
-	"github.com/qrjump/qrjump/internal/spelling"
+	o "github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
 // Control is the emulator's part of the admin API.
@@ -236,7 +236,7 @@ func (c *Control[Call]) addFault(_ context.Context, in *struct{ Body faultInput 
 	b := in.Body
 	if b.Response == nil && !slices.Contains(c.Paths, b.Path) {
 		return faultView{}, huma.Error422UnprocessableEntity("path: there is no endpoint at " + b.Path +
-			spelling.DidYouMean(b.Path, c.Paths...))
+			suggest.DidYouMean(b.Path, c.Paths...))
 	}
 	f := Fault{Method: b.Method, Path: b.Path, AppID: b.AppID, ErrCode: b.ErrCode, ErrMsg: b.ErrMsg, After: b.After, Probability: 1,
 		Drop: b.Drop, DropAfter: b.DropAfter}

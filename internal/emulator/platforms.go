@@ -3,7 +3,7 @@ package emulator
 import (
 	"context"
 
-	o "github.com/qrjump/qrjump/internal/operations"
+	o "github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
 // Agreed is what a person agreed to, without a page.

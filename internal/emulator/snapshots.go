@@ -8,7 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	o "github.com/qrjump/qrjump/internal/operations"
+	o "github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
 // Snapshot is the state of the server under a name.

@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/qrjump/qrjump/internal/durable"
+	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
 // addressesFile is the file of the data folder in which a running server says where it listens. A
@@ -45,7 +45,7 @@ func (s *Server) keepAddresses() {
 	s.serving.addresses = Addresses{Wire: s.URL, Scan: s.ScanURL, Admin: s.AdminURL}
 	text, err := json.Marshal(s.serving.addresses)
 	if err == nil {
-		err = durable.Replace(filepath.Join(s.config.Data, addressesFile), append(text, '\n'), 0o600)
+		err = atomicfile.Replace(filepath.Join(s.config.Data, addressesFile), append(text, '\n'), 0o600)
 	}
 	if err != nil {
 		s.log.Warn("the command line will not find this server by its data folder", "error", err)

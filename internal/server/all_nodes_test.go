@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
 )
@@ -69,7 +69,7 @@ func TestEverythingIsOfAllNodes(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			if err := s.PutNode(t.Context(), ledger.Node{ID: "dead", Name: "rack-7:/data"}); err != nil {
+			if err := s.PutNode(t.Context(), scanlog.Node{ID: "dead", Name: "rack-7:/data"}); err != nil {
 				t.Fatal(err)
 			}
 			var all sync.WaitGroup

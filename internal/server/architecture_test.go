@@ -12,152 +12,205 @@ import (
 // not here, or an arrow that is not, is a decision: change this map and
 // docs/architecture.md with it.
 var mayImport = map[string][]string{
-	"internal/behaviour":    {"internal/phrase"},
-	"internal/notoffered":   {"internal/phrase"},
-	"internal/errcode":      {"internal/behaviour", "internal/phrase"},
-	"internal/vault":        {},
-	"internal/wallclock":    {},
-	"internal/admission":    {},
-	"internal/certificates": {"internal/durable"},
-	"internal/durable":      {},
-	"internal/version":      {},
-	"internal/supervisor":   {},
-	"internal/turns":        {},
-	"internal/pace":         {},
-	"internal/settings":     {"internal/behaviour", "internal/phrase", "internal/spelling"},
-	"internal/spelling":     {},
-	"internal/yamltext":     {},
-	"internal/ruleplan":     {"client", "internal/rules", "internal/spelling", "internal/yamltext"},
-	"internal/outbound":     {},
-	"internal/outbox":       {"internal/outbound"},
-	"internal/verification": {"internal/outbound", "internal/phrase", "internal/rules"},
-	"internal/archive":      {},
-	"internal/operations":   {},
-	"internal/parcel":       {"internal/codes"},
-	"internal/lane":         {},
-	"internal/look":         {},
-	"internal/phrase":       {},
-	"internal/console": {"client", "internal/accounts", "internal/look", "internal/operations", "internal/people",
-		"internal/gs1", "internal/labels", "internal/phrase", "internal/provider", "internal/refusal",
-		"internal/ruleplan", "internal/settings", "internal/symbol", "internal/turns"},
-	"internal/refusal": {"internal/phrase"},
-	"internal/start":   {"internal/look", "internal/phrase", "internal/refusal"},
-	"internal/guide":   {"internal/look", "internal/phrase"},
-	"docs":             {},
-	"internal/guide/tables": {"client", "internal/accounts", "internal/adminapi", "internal/api", "internal/behaviour",
-		"internal/emulator", "internal/errcode", "internal/guide", "internal/notoffered", "internal/operations",
-		"internal/phrase", "internal/server", "internal/settings"},
-	"docs/print": {"internal/guide/tables"},
+	"internal/contract/behaviour":   {"internal/infra/i18n"},
+	"internal/contract/unsupported": {"internal/infra/i18n"},
+	"internal/contract/errcode":     {"internal/contract/behaviour", "internal/infra/i18n"},
+	"internal/infra/sealer":         {},
+	"internal/infra/clockguard":     {},
+	"internal/infra/connlimit":      {},
+	"internal/infra/certificates":   {"internal/infra/atomicfile"},
+	"internal/infra/atomicfile":     {},
+	"internal/infra/version":        {},
+	"internal/infra/sdnotify":       {},
+	"internal/infra/semaphore":      {},
+	"internal/infra/ratelimit":      {},
+	"internal/contract/settings":    {"internal/contract/behaviour", "internal/infra/i18n", "internal/infra/suggest"},
+	"internal/infra/suggest":        {},
+	"internal/infra/safeyaml":       {},
+	"internal/domain/ruleplan":      {"client", "internal/domain/rules", "internal/infra/safeyaml", "internal/infra/suggest"},
+	"internal/infra/safehttp":       {},
+	"internal/eventlog/outbox":      {"internal/infra/safehttp"},
+	"internal/domain/verification":  {"internal/domain/rules", "internal/infra/i18n", "internal/infra/safehttp"},
+	"internal/store/archive":        {},
+	"internal/infra/adminroute":     {},
+	"internal/print/printpackage":   {"internal/domain/codes"},
+	"internal/edge/fastpath":        {},
+	"internal/edge/assets":          {},
+	"internal/infra/i18n":           {},
+	"internal/edge/console": {
+		"client", "internal/contract/settings", "internal/domain/accounts", "internal/domain/iam", "internal/domain/ruleplan",
+		"internal/edge/assets", "internal/edge/oidc", "internal/infra/adminroute", "internal/infra/errortext", "internal/infra/gs1",
+		"internal/infra/i18n", "internal/infra/semaphore", "internal/print/labels", "internal/print/symbol",
+	},
+	"internal/infra/errortext": {"internal/infra/i18n"},
+	"internal/edge/welcome":    {"internal/edge/assets", "internal/infra/errortext", "internal/infra/i18n"},
+	"internal/edge/guide":      {"internal/edge/assets", "internal/infra/i18n"},
+	"docs":                     {},
+	"docs/docgen": {
+		"client", "internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings",
+		"internal/contract/unsupported", "internal/domain/accounts", "internal/edge/adminapi", "internal/edge/api",
+		"internal/edge/guide", "internal/emulator", "internal/infra/adminroute", "internal/infra/i18n", "internal/server",
+	},
+	"docs/print": {"docs/docgen"},
 
-	"internal/gs1":    {},
-	"internal/pdf":    {},
-	"internal/symbol": {"internal/pdf"},
-	"internal/labels": {"internal/gs1", "internal/pdf", "internal/symbol", "internal/yamltext"},
+	"internal/infra/gs1":    {},
+	"internal/print/pdf":    {},
+	"internal/print/symbol": {"internal/print/pdf"},
+	"internal/print/labels": {"internal/infra/gs1", "internal/infra/safeyaml", "internal/print/pdf", "internal/print/symbol"},
 
-	"internal/accounts": {"internal/behaviour", "internal/errcode", "internal/outbound", "internal/outbox", "internal/pace",
-		"internal/phrase", "internal/settings", "internal/vault"},
-	"internal/rules": {"internal/behaviour", "internal/accounts", "internal/errcode", "internal/outbox", "internal/settings"},
-	"internal/codes": {"internal/behaviour", "internal/accounts", "internal/errcode", "internal/gs1",
-		"internal/settings", "internal/vault"},
-	"internal/calls":  {"internal/behaviour", "internal/errcode", "internal/pace", "internal/settings"},
-	"internal/scan":   {"internal/accounts", "internal/codes", "internal/phrase", "internal/rules", "internal/digitallink"},
-	"internal/index":  {"internal/accounts", "internal/rules"},
-	"internal/live":   {"internal/accounts", "internal/codes", "internal/index", "internal/rules"},
-	"internal/ledger": {"internal/durable"},
-	"internal/lake":   {"internal/durable", "internal/ledger"},
-	"internal/stream": {"internal/durable", "internal/ledger"},
-	"internal/alarms": {"internal/codes", "internal/ledger", "internal/phrase", "internal/settings", "internal/stats/calendar",
-		"internal/stats/sketch"},
-	"internal/stats": {"internal/alarms", "internal/codes", "internal/ledger", "internal/settings", "internal/stats/calendar",
-		"internal/stats/sketch"},
-	"internal/stats/calendar": {},
-	"internal/stats/sketch":   {"internal/ledger"},
-	"internal/stats/recount": {"internal/alarms", "internal/ledger", "internal/stats", "internal/stats/calendar",
-		"internal/stats/sketch"},
+	"internal/domain/accounts": {
+		"internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/eventlog/outbox",
+		"internal/infra/i18n", "internal/infra/ratelimit", "internal/infra/safehttp", "internal/infra/sealer",
+	},
+	"internal/domain/rules": {
+		"internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/domain/accounts",
+		"internal/eventlog/outbox",
+	},
+	"internal/domain/codes": {
+		"internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/domain/accounts",
+		"internal/infra/gs1", "internal/infra/sealer",
+	},
+	"internal/domain/apiusage": {
+		"internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/infra/ratelimit",
+	},
+	"internal/domain/scan": {
+		"internal/domain/accounts", "internal/domain/codes", "internal/domain/digitallink", "internal/domain/rules",
+		"internal/infra/i18n",
+	},
+	"internal/domain/index":     {"internal/domain/accounts", "internal/domain/rules"},
+	"internal/domain/replica":   {"internal/domain/accounts", "internal/domain/codes", "internal/domain/index", "internal/domain/rules"},
+	"internal/eventlog/scanlog": {"internal/infra/atomicfile"},
+	"internal/eventlog/lake":    {"internal/eventlog/scanlog", "internal/infra/atomicfile"},
+	"internal/eventlog/stream":  {"internal/eventlog/scanlog", "internal/infra/atomicfile"},
+	"internal/domain/alarms": {
+		"internal/contract/settings", "internal/domain/codes", "internal/domain/stats/hyperloglog", "internal/domain/stats/timebucket",
+		"internal/eventlog/scanlog", "internal/infra/i18n",
+	},
+	"internal/domain/stats": {
+		"internal/contract/settings", "internal/domain/alarms", "internal/domain/codes", "internal/domain/stats/hyperloglog",
+		"internal/domain/stats/timebucket", "internal/eventlog/scanlog",
+	},
+	"internal/domain/stats/timebucket":  {},
+	"internal/domain/stats/hyperloglog": {"internal/eventlog/scanlog"},
+	"internal/domain/stats/verify": {
+		"internal/domain/alarms", "internal/domain/stats", "internal/domain/stats/hyperloglog", "internal/domain/stats/timebucket",
+		"internal/eventlog/scanlog",
+	},
 
-	"internal/history": {"internal/accounts", "internal/codes", "internal/ledger", "internal/live", "internal/rules", "internal/scan"},
+	"internal/domain/auditlog": {
+		"internal/domain/accounts", "internal/domain/codes", "internal/domain/replica", "internal/domain/rules", "internal/domain/scan",
+		"internal/eventlog/scanlog",
+	},
 
-	"internal/webhooks": {"internal/accounts", "internal/ledger", "internal/outbound", "internal/outbox", "internal/vault"},
+	"internal/domain/webhooks": {
+		"internal/domain/accounts", "internal/eventlog/outbox", "internal/eventlog/scanlog", "internal/infra/safehttp",
+		"internal/infra/sealer",
+	},
 
-	"internal/people":   {"internal/accounts", "internal/turns", "internal/vault"},
-	"internal/provider": {"internal/operations", "internal/people", "internal/turns", "internal/vault"},
+	"internal/domain/iam": {"internal/domain/accounts", "internal/infra/sealer", "internal/infra/semaphore"},
+	"internal/edge/oidc":  {"internal/domain/iam", "internal/infra/adminroute", "internal/infra/sealer", "internal/infra/semaphore"},
 
-	"internal/appearance":  {"internal/accounts", "internal/turns"},
-	"internal/digitallink": {"internal/accounts", "internal/gs1"},
+	"internal/domain/branding":    {"internal/domain/accounts", "internal/infra/semaphore"},
+	"internal/domain/digitallink": {"internal/domain/accounts", "internal/infra/gs1"},
 
-	"internal/store": {"internal/alarms", "internal/people", "internal/errcode",
-		"internal/accounts", "internal/appearance", "internal/codes", "internal/history", "internal/ledger", "internal/live",
-		"internal/outbox", "internal/rules", "internal/calls", "internal/stats", "internal/stats/calendar",
-		"internal/webhooks", "internal/digitallink"},
+	"internal/store": {
+		"internal/contract/errcode", "internal/domain/accounts", "internal/domain/alarms", "internal/domain/apiusage",
+		"internal/domain/auditlog", "internal/domain/branding", "internal/domain/codes", "internal/domain/digitallink",
+		"internal/domain/iam", "internal/domain/replica", "internal/domain/rules", "internal/domain/stats",
+		"internal/domain/stats/timebucket", "internal/domain/webhooks", "internal/eventlog/outbox", "internal/eventlog/scanlog",
+	},
 
-	"internal/api": {"internal/behaviour", "internal/accounts", "internal/codes", "internal/errcode", "internal/rules", "internal/settings",
-		"internal/calls", "internal/notoffered", "internal/pace", "internal/symbol"},
-	"internal/adminapi": {"internal/alarms", "internal/behaviour", "internal/accounts", "internal/appearance", "internal/archive",
-		"internal/calls", "internal/codes",
-		"internal/errcode",
-		"internal/history",
-		"internal/lake", "internal/ledger", "internal/live", "internal/outbox", "internal/rules", "internal/scan", "internal/settings",
-		"internal/stats", "internal/stats/recount",
-		"internal/webhooks", "client", "internal/labels", "internal/operations", "internal/parcel", "internal/people", "internal/phrase",
-		"internal/spelling", "internal/symbol", "internal/turns", "internal/verification", "internal/digitallink", "internal/gs1"},
-	"internal/scanapi": {"internal/accounts", "internal/behaviour", "internal/codes", "internal/errcode", "internal/lane",
-		"internal/ledger", "internal/phrase", "internal/rules",
-		"internal/scan"},
-	"internal/gateway": {"internal/accounts", "internal/appearance", "internal/codes", "internal/phrase", "internal/rules", "internal/scan",
-		"internal/pace", "internal/settings", "internal/symbol", "internal/turns"},
-	"internal/emulator": {"internal/operations", "internal/spelling"},
-	"internal/consent":  {"internal/accounts", "internal/look", "internal/phrase"},
+	"internal/edge/api": {
+		"internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/contract/unsupported",
+		"internal/domain/accounts", "internal/domain/apiusage", "internal/domain/codes", "internal/domain/rules",
+		"internal/infra/ratelimit", "internal/print/symbol",
+	},
+	"internal/edge/adminapi": {
+		"client", "internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/domain/accounts",
+		"internal/domain/alarms", "internal/domain/apiusage", "internal/domain/auditlog", "internal/domain/branding",
+		"internal/domain/codes", "internal/domain/digitallink", "internal/domain/iam", "internal/domain/replica",
+		"internal/domain/rules", "internal/domain/scan", "internal/domain/stats", "internal/domain/stats/verify",
+		"internal/domain/verification", "internal/domain/webhooks", "internal/eventlog/lake", "internal/eventlog/outbox",
+		"internal/eventlog/scanlog", "internal/infra/adminroute", "internal/infra/gs1", "internal/infra/i18n",
+		"internal/infra/semaphore", "internal/infra/suggest", "internal/print/labels", "internal/print/printpackage",
+		"internal/print/symbol", "internal/store/archive",
+	},
+	"internal/edge/scanapi": {
+		"internal/contract/behaviour", "internal/contract/errcode", "internal/domain/accounts", "internal/domain/codes",
+		"internal/domain/rules", "internal/domain/scan", "internal/edge/fastpath", "internal/eventlog/scanlog", "internal/infra/i18n",
+	},
+	"internal/edge/landing": {
+		"internal/contract/settings", "internal/domain/accounts", "internal/domain/branding", "internal/domain/codes",
+		"internal/domain/rules", "internal/domain/scan", "internal/infra/i18n", "internal/infra/ratelimit", "internal/infra/semaphore",
+		"internal/print/symbol",
+	},
+	"internal/emulator":     {"internal/infra/adminroute", "internal/infra/suggest"},
+	"internal/edge/consent": {"internal/domain/accounts", "internal/edge/assets", "internal/infra/i18n"},
 
-	"internal/server": {"internal/accounts", "internal/adminapi", "internal/alarms",
-		"internal/appearance", "internal/api", "internal/archive",
-		"internal/codes", "internal/consent",
-		"internal/emulator", "internal/errcode", "internal/gateway", "internal/history", "internal/index", "internal/lane",
-		"internal/lake", "internal/ledger", "internal/live", "internal/outbound", "internal/outbox", "internal/phrase",
-		"internal/rules", "internal/scan", "internal/scanapi", "internal/settings", "internal/stats", "internal/store", "internal/stream",
-		"internal/version", "internal/supervisor", "internal/wallclock", "internal/admission", "internal/certificates", "internal/durable",
-		"internal/behaviour", "internal/calls", "internal/vault", "internal/webhooks", "internal/operations", "internal/spelling",
-		"internal/console", "internal/look", "internal/parcel", "internal/people", "internal/provider", "internal/start", "internal/guide",
-		"internal/verification", "docs",
-		"internal/seedfile", "internal/yamltext", "internal/digitallink", "internal/pace"},
+	"internal/server": {
+		"docs", "internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/domain/accounts",
+		"internal/domain/alarms", "internal/domain/apiusage", "internal/domain/auditlog", "internal/domain/branding",
+		"internal/domain/codes", "internal/domain/digitallink", "internal/domain/iam", "internal/domain/index",
+		"internal/domain/replica", "internal/domain/rules", "internal/domain/scan", "internal/domain/stats",
+		"internal/domain/verification", "internal/domain/webhooks", "internal/edge/adminapi", "internal/edge/api",
+		"internal/edge/assets", "internal/edge/consent", "internal/edge/console", "internal/edge/fastpath", "internal/edge/guide",
+		"internal/edge/landing", "internal/edge/oidc", "internal/edge/scanapi", "internal/edge/welcome", "internal/emulator",
+		"internal/emulator/seedfile", "internal/eventlog/lake", "internal/eventlog/outbox", "internal/eventlog/scanlog",
+		"internal/eventlog/stream", "internal/infra/adminroute", "internal/infra/atomicfile", "internal/infra/certificates",
+		"internal/infra/clockguard", "internal/infra/connlimit", "internal/infra/i18n", "internal/infra/ratelimit",
+		"internal/infra/safehttp", "internal/infra/safeyaml", "internal/infra/sdnotify", "internal/infra/sealer",
+		"internal/infra/suggest", "internal/infra/version", "internal/print/printpackage", "internal/store", "internal/store/archive",
+	},
 
-	"internal/seedfile": {"internal/accounts"},
-	"internal/cassette": {"internal/accounts", "internal/behaviour", "internal/errcode", "internal/seedfile", "internal/spelling"},
+	"internal/emulator/seedfile": {"internal/domain/accounts"},
+	"internal/emulator/cassette": {
+		"internal/contract/behaviour", "internal/contract/errcode", "internal/domain/accounts", "internal/emulator/seedfile",
+		"internal/infra/suggest",
+	},
 
 	"client":     {},
 	"qrjumptest": {"client", "internal/server"},
-	"cmd/qrjump": {"client", "internal/archive", "internal/behaviour", "internal/cassette",
-		"internal/certificates", "internal/codes", "internal/digitallink", "internal/errcode", "internal/gs1",
-		"internal/index", "internal/labels", "internal/live", "internal/notoffered", "internal/outbound", "internal/parcel",
-		"internal/phrase", "internal/refusal", "internal/rules", "internal/scan", "internal/server", "internal/settings",
-		"internal/spelling", "internal/symbol", "internal/verification", "internal/version", "internal/ruleplan", "internal/yamltext"},
-	"demo":      {"internal/phrase"},
-	"deploy":    {},
-	"endurance": {},
+	"cmd/qrjump": {
+		"client", "internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings",
+		"internal/contract/unsupported", "internal/domain/codes", "internal/domain/digitallink", "internal/domain/index",
+		"internal/domain/replica", "internal/domain/ruleplan", "internal/domain/rules", "internal/domain/scan",
+		"internal/domain/verification", "internal/emulator/cassette", "internal/infra/certificates", "internal/infra/errortext",
+		"internal/infra/gs1", "internal/infra/i18n", "internal/infra/safehttp", "internal/infra/safeyaml", "internal/infra/suggest",
+		"internal/infra/version", "internal/print/labels", "internal/print/printpackage", "internal/print/symbol", "internal/server",
+		"internal/store/archive",
+	},
+	"demo":   {"internal/infra/i18n"},
+	"deploy": {},
+	"chaos":  {},
 
 	// Imported by tests only.
-	"endurance/powercut": {},
-	"internal/server/servertest": {"internal/adminapi", "internal/api", "internal/emulator", "internal/operations", "internal/outbound",
-		"internal/server", "internal/store", "internal/testkit/dbtest", "internal/testkit/failure"},
-	"internal/testkit/ceilings":    {},
-	"internal/testkit/childtest":   {},
-	"internal/testkit/browsertest": {},
-	"internal/testkit/dbtest":      {},
-	"internal/testkit/failure":     {},
-	"internal/testkit/natstest":    {},
-	"internal/testkit/pagetest":    {},
-	"internal/testkit/readtest":    {"internal/testkit/whole"},
-	"internal/testkit/rowtest":     {"internal/behaviour"},
-	"internal/testkit/scantest": {"internal/alarms", "internal/codes", "internal/ledger", "internal/rules", "internal/settings",
-		"internal/stats", "internal/store", "internal/testkit/dbtest",
-		"internal/testkit/storetest", "internal/testkit/whole"},
+	"chaos/faultfs": {},
+	"internal/server/servertest": {
+		"internal/edge/adminapi", "internal/edge/api", "internal/emulator", "internal/infra/adminroute", "internal/infra/safehttp",
+		"internal/server", "internal/store", "internal/testkit/dbtest", "internal/testkit/testdiag",
+	},
+	"internal/testkit/ceilings":      {},
+	"internal/testkit/proctest":      {},
+	"internal/testkit/browsertest":   {},
+	"internal/testkit/dbtest":        {},
+	"internal/testkit/testdiag":      {},
+	"internal/testkit/natstest":      {},
+	"internal/testkit/pagetest":      {},
+	"internal/testkit/readtest":      {"internal/testkit/testscope"},
+	"internal/testkit/behaviourrefs": {"internal/contract/behaviour"},
+	"internal/testkit/scantest": {
+		"internal/contract/settings", "internal/domain/alarms", "internal/domain/codes", "internal/domain/rules",
+		"internal/domain/stats", "internal/eventlog/scanlog", "internal/store", "internal/testkit/dbtest", "internal/testkit/storetest",
+		"internal/testkit/testscope",
+	},
 	"internal/testkit/require":   {},
 	"internal/testkit/storetest": {"internal/store", "internal/testkit/dbtest"},
-	"internal/testkit/whole":     {},
+	"internal/testkit/testscope": {},
 }
 
 // testsOnly says whether a package is there for tests alone.
 func testsOnly(name string) bool {
-	return name == "endurance/powercut" || name == "internal/server/servertest" || strings.HasPrefix(name, "internal/testkit/")
+	return name == "chaos/faultfs" || name == "internal/server/servertest" || strings.HasPrefix(name, "internal/testkit/")
 }
 
 func TestPackagesImportOnlyWhatTheMapAllows(t *testing.T) {
@@ -194,7 +247,33 @@ func TestPackagesImportOnlyWhatTheMapAllows(t *testing.T) {
 	}
 }
 
-// Every room stands in the table of docs/architecture.md, and nothing else does.
+// layers lists the directories of internal/ from the lowest layer to the highest; those of one line share a layer.
+var layers = [][]string{{"infra"}, {"contract"}, {"eventlog"}, {"domain"}, {"print"}, {"store"}, {"edge", "emulator"}, {"server"}}
+
+// layer returns the position of a package's layer, or -1 for packages outside the layers.
+func layer(name string) int {
+	dir, _, _ := strings.Cut(strings.TrimPrefix(name, "internal/"), "/")
+	if !strings.HasPrefix(name, "internal/") {
+		return -1
+	}
+	return slices.IndexFunc(layers, func(dirs []string) bool { return slices.Contains(dirs, dir) })
+}
+
+func TestLayers_NoUpwardImport(t *testing.T) {
+	for name, imports := range mayImport {
+		from := layer(name)
+		if from < 0 && strings.HasPrefix(name, "internal/") && !testsOnly(name) {
+			t.Errorf("layer(%s) = %d, want a row of layers", name, from)
+		}
+		for _, other := range imports {
+			if to := layer(other); from >= 0 && !testsOnly(name) && to > from {
+				t.Errorf("%s imports %s, which is in a higher layer", name, other)
+			}
+		}
+	}
+}
+
+// Every package stands in the table of docs/architecture.md, and nothing else does.
 func TestThePageOfTheArchitectureNamesEveryPackage(t *testing.T) {
 	page, err := os.ReadFile("../../docs/architecture.md")
 	if err != nil {
@@ -208,7 +287,7 @@ func TestThePageOfTheArchitectureNamesEveryPackage(t *testing.T) {
 	}
 	for name := range mayImport {
 		short := strings.TrimPrefix(name, "internal/")
-		if other := testsOnly(name) || short == "demo" || short == "endurance"; !other && !rooms[short] {
+		if other := testsOnly(name) || short == "demo" || short == "chaos"; !other && !rooms[short] {
 			t.Errorf("docs/architecture.md has no row for %s", name)
 		}
 		delete(rooms, short)

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/edge/api"
 )
 
 // unread is how many bytes are read of a body that no handler reads: as many as the longest body of

@@ -10,11 +10,11 @@ import (
 	"os"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/archive"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/version"
 	"github.com/qrjump/qrjump/internal/store"
-	"github.com/qrjump/qrjump/internal/version"
+	"github.com/qrjump/qrjump/internal/store/archive"
 )
 
 // export writes an archive of everything as it is at one moment, while the
@@ -115,7 +115,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	}
 	defer s.Close()
 	if c.Database == "" {
-		s.ScansInto(ledger.RestoreInto(c.scansDir(), rand.Reader))
+		s.ScansInto(scanlog.RestoreInto(c.scansDir(), rand.Reader))
 	}
 	err = s.Load(ctx, func(l *store.Loading) error {
 		// Not before this is it known that the database has no keys of its own.

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )

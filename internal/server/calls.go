@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/api"
-	"github.com/qrjump/qrjump/internal/calls"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/settings"
-	"github.com/qrjump/qrjump/internal/spelling"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/apiusage"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/edge/api"
+	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
 // exact are the interfaces with limits of their own: their calls are counted in the transactions
@@ -24,7 +24,7 @@ var exact = map[string]func(settings.Settings) int{
 
 // openBook prepares the counts and the log of calls.
 func (s *Server) openBook() {
-	s.domain.book = &calls.Book{Store: s.store, Settings: s.chosen.settings, Now: s.countNow, ClockBelieved: s.wall.Believed,
+	s.domain.book = &apiusage.Book{Store: s.store, Settings: s.chosen.settings, Now: s.countNow, ClockBelieved: s.wall.Believed,
 		Log: s.log, Exact: exact, Interfaces: api.Paths(), Alone: !s.store.Shared()}
 	if s.store.Shared() {
 		s.domain.book.Minutes.Shared = func(ctx context.Context, key string, limit int) (bool, error) {
@@ -64,7 +64,7 @@ func checkLimits(object []byte) error {
 			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: the limit of %s is token_daily_limit", path))
 		case !slices.Contains(api.Paths(), path):
 			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: no interface has the path %s%s", path,
-				spelling.DidYouMean(path, api.Paths()...)))
+				suggest.DidYouMean(path, api.Paths()...)))
 		}
 	}
 	return nil

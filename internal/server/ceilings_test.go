@@ -6,18 +6,18 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/adminapi"
-	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/docs/docgen"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/edge/adminapi"
+	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/emulator"
-	"github.com/qrjump/qrjump/internal/guide/tables"
-	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/testkit/ceilings"
 )
 
 // TestCeilings holds the size of the project. Commands and flags are held by the test of the same name in cmd/qrjump, the length of
 // lines by TestNoLineOfGoIsTooLong.
 func TestCeilings(t *testing.T) {
-	size, err := tables.MeasureSize("../..")
+	size, err := docgen.MeasureSize("../..")
 	if err != nil {
 		t.Fatal(err)
 	}

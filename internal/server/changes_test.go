@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 

@@ -6,11 +6,11 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/edge/api"
+	"github.com/qrjump/qrjump/internal/edge/landing"
 	"github.com/qrjump/qrjump/internal/emulator"
-	"github.com/qrjump/qrjump/internal/gateway"
-	"github.com/qrjump/qrjump/internal/wallclock"
+	"github.com/qrjump/qrjump/internal/infra/clockguard"
 )
 
 const clockMeta = "emulator.clock"
@@ -21,7 +21,7 @@ type emulation struct {
 	plan  *emulator.Plan
 	calls *emulator.Calls[api.Record]
 	wire  *api.API         // nil before the listeners open
-	pages *gateway.Gateway // as wire
+	pages *landing.Gateway // as wire
 }
 
 // openClock chooses the clock of the server: the machine's, or the emulator's.
@@ -68,7 +68,7 @@ func (s *Server) wallClockPart() part {
 	return part{
 		name: "clock of the machine",
 		start: func(context.Context) error {
-			s.wall = wallclock.Open(s.config.Data, s.realNow, s.seams.Elapsed, s.log)
+			s.wall = clockguard.Open(s.config.Data, s.realNow, s.seams.Elapsed, s.log)
 			return nil
 		},
 		// It writes into the data folder, so it must end before the folder is released.

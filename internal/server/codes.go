@@ -3,8 +3,8 @@ package server
 import (
 	"context"
 
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/parcel"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
 // openPress prepares the codes. Without a prefix of the operator no codes are given out, except
@@ -18,7 +18,7 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 	if err != nil {
 		return err
 	}
-	if s.domain.packageSigner, err = parcel.NewSigner(seed); err != nil {
+	if s.domain.packageSigner, err = printpackage.NewSigner(seed); err != nil {
 		return err
 	}
 	openIDs, err := ring.openIDs(ctx)

@@ -8,43 +8,43 @@ import (
 	"strings"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/behaviour"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/lake"
-	"github.com/qrjump/qrjump/internal/phrase"
-	"github.com/qrjump/qrjump/internal/provider"
-	"github.com/qrjump/qrjump/internal/stream"
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/edge/oidc"
+	"github.com/qrjump/qrjump/internal/eventlog/lake"
+	"github.com/qrjump/qrjump/internal/eventlog/stream"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 // Config is what an operator chooses before the start. Every field is a flag
 // of "qrjump serve" and an environment variable QRJUMP_….
 type Config struct {
-	Data         string          // folder of the embedded database and the keys
-	Database     string          // postgres://…; "" = embedded in Data
-	Events       string          // nats://…: scans are shipped to a stream there; "" = to the database
-	Lake         string          // folder or s3://BUCKET/PREFIX where scans are written as Parquet; "" = nowhere
-	Listen       string          // address of everything; port 0 picks one
-	ScanListen   string          // address of the scan API; "" = on Listen
-	AdminListen  string          // address of the admin API and metrics; "" = on Listen
-	Seed         string          // YAML file; "" = none
-	SeedAllow    []string        // ranges that may call accounts and platforms of Seed that have no ip_allowlist; nil = any
-	Set          []string        // settings, NAME=VALUE each, over those of the seed; a reset keeps them
-	Language     phrase.Language // of what serve says to a person at its terminal
-	Dev          bool            // demo accounts, emulator, no credentials for scan and admin
-	DevPublic    bool            // Dev or Emulator although strangers can reach a listener
-	DevHost      []string        // names under which Dev is called, beside this machine's own
-	Emulator     bool            // emulator controls without the rest of Dev
-	TLSCert      string          // certificate file of every listener; "" = plain HTTP
-	TLSKey       string          // its key
-	TLSDev       bool            // a local authority in Data/tls and a certificate of it
-	TrustedProxy []string        // CIDR of proxies whose X-Forwarded-For is believed
-	AdminToken   string          // "" = the one in Data/admin-token, made at the first start
-	OIDC         OIDC            // where people sign in who have no password here; zero = there is no such provider
-	CodePrefix   string          // stands before every new code text; "" = none of the operator's own
-	CodeFloor    uint64          // new codes' counters are not below it
-	Regions      string          // file in the MaxMind DB format; "" = regions are unknown
-	LogFormat    string          // text or json
-	MasterKey    string          // 64 hexadecimal digits; "" = the one in Data/master.key
+	Data         string        // folder of the embedded database and the keys
+	Database     string        // postgres://…; "" = embedded in Data
+	Events       string        // nats://…: scans are shipped to a stream there; "" = to the database
+	Lake         string        // folder or s3://BUCKET/PREFIX where scans are written as Parquet; "" = nowhere
+	Listen       string        // address of everything; port 0 picks one
+	ScanListen   string        // address of the scan API; "" = on Listen
+	AdminListen  string        // address of the admin API and metrics; "" = on Listen
+	Seed         string        // YAML file; "" = none
+	SeedAllow    []string      // ranges that may call accounts and platforms of Seed that have no ip_allowlist; nil = any
+	Set          []string      // settings, NAME=VALUE each, over those of the seed; a reset keeps them
+	Language     i18n.Language // of what serve says to a person at its terminal
+	Dev          bool          // demo accounts, emulator, no credentials for scan and admin
+	DevPublic    bool          // Dev or Emulator although strangers can reach a listener
+	DevHost      []string      // names under which Dev is called, beside this machine's own
+	Emulator     bool          // emulator controls without the rest of Dev
+	TLSCert      string        // certificate file of every listener; "" = plain HTTP
+	TLSKey       string        // its key
+	TLSDev       bool          // a local authority in Data/tls and a certificate of it
+	TrustedProxy []string      // CIDR of proxies whose X-Forwarded-For is believed
+	AdminToken   string        // "" = the one in Data/admin-token, made at the first start
+	OIDC         OIDC          // where people sign in who have no password here; zero = there is no such provider
+	CodePrefix   string        // stands before every new code text; "" = none of the operator's own
+	CodeFloor    uint64        // new codes' counters are not below it
+	Regions      string        // file in the MaxMind DB format; "" = regions are unknown
+	LogFormat    string        // text or json
+	MasterKey    string        // 64 hexadecimal digits; "" = the one in Data/master.key
 	// Strict is the least sure mark of what is refused, unless a setting says otherwise; "" = nothing is.
 	Strict behaviour.Mark
 	AsOf   string // the day, 2006-01-02, as of which answers are what the platform's were; "" = today
@@ -70,7 +70,7 @@ func (o OIDC) check() error {
 	case o.Issuer == "" || o.ClientID == "":
 		return usage("--oidc-issuer and --oidc-client-id belong together: give both or neither")
 	}
-	if fault := provider.CheckIssuer(o.Issuer); fault != "" {
+	if fault := oidc.CheckIssuer(o.Issuer); fault != "" {
 		return usage("--oidc-issuer %q: %s", o.Issuer, fault)
 	}
 	return nil

@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/qrjump/qrjump/internal/admission"
+	"github.com/qrjump/qrjump/internal/infra/connlimit"
 )
 
 // openRooms shares out how many connections there may be.
@@ -15,10 +15,10 @@ func (s *Server) openRooms() {
 	for _, on := range s.config.listeners() {
 		apart = apart || on.serves == admin
 	}
-	files := admission.Files()
-	public, admin := admission.Shares(files, apart)
+	files := connlimit.Files()
+	public, admin := connlimit.Shares(files, apart)
 	public = cmp.Or(s.seams.Connections, public)
-	s.serving.rooms = map[bool]*admission.Room{false: admission.New(public), true: admission.New(admin)}
+	s.serving.rooms = map[bool]*connlimit.Room{false: connlimit.New(public), true: connlimit.New(admin)}
 	if files < 1024 {
 		s.log.Warn("this process may open few files: raise the limit (ulimit -n, LimitNOFILE) for more connections", "files", files,
 			"connections", public+admin)

@@ -17,7 +17,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
-	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/proctest"
 )
 
 // rawScan is a scan as it goes over a connection.
@@ -57,7 +57,7 @@ type fewFiles struct {
 }
 
 func TestMain(m *testing.M) {
-	childtest.Roles{"few files": childtest.Role(serveOfFewFiles)}.Play()
+	proctest.Roles{"few files": proctest.Role(serveOfFewFiles)}.Play()
 	os.Exit(m.Run())
 }
 
@@ -86,7 +86,7 @@ func TestFewFiles(t *testing.T) {
 	for name, apart := range map[string]bool{"one listener": false, "three listeners": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			child := childtest.Start(t, childtest.Command("few files", fewFiles{t.TempDir(), apart}, "sh", "-c",
+			child := proctest.Start(t, proctest.Command("few files", fewFiles{t.TempDir(), apart}, "sh", "-c",
 				`ulimit -n 120 && exec "$0"`))
 			t.Cleanup(func() {
 				if _, err := child.Stop(); err != nil || t.Failed() {

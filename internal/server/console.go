@@ -13,15 +13,15 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/qrjump/qrjump/internal/console"
-	"github.com/qrjump/qrjump/internal/guide"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/operations"
-	"github.com/qrjump/qrjump/internal/people"
-	"github.com/qrjump/qrjump/internal/provider"
-	"github.com/qrjump/qrjump/internal/scanapi"
-	"github.com/qrjump/qrjump/internal/settings"
-	"github.com/qrjump/qrjump/internal/version"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/edge/console"
+	"github.com/qrjump/qrjump/internal/edge/guide"
+	"github.com/qrjump/qrjump/internal/edge/oidc"
+	"github.com/qrjump/qrjump/internal/edge/scanapi"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
 // console is the pages over the operations of the admin API.
@@ -32,7 +32,7 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	explain.Register(scanMux, humago.New(http.NewServeMux(), huma.DefaultConfig("", "")))
 	// Whoever is limited to accounts is answered for these.
 	scans := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		scanMux.ServeHTTP(w, r.WithContext(scanapi.For(r.Context(), operations.CallerOf(r.Context()).Accounts)))
+		scanMux.ServeHTTP(w, r.WithContext(scanapi.For(r.Context(), adminroute.CallerOf(r.Context()).Accounts)))
 	})
 	c := &console.Console{API: operationsOf, Scan: scans, As: asCaller, People: s.domain.people, Now: s.now,
 		AdminToken: s.access().isAdminToken, Demanded: s.access().demandsFactor, Emulates: s.config.emulates(),
@@ -40,7 +40,7 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 		TLSOnly: s.access().tlsOnly, ClientIP: s.access().clientIP, Stopping: s.serving.draining.Load, Wire: func() string { return s.URL },
 		Docs: strings.TrimSuffix(guide.Root, "/"), Version: version.Number(), Log: s.log}
 	if o := s.config.OIDC; o.Issuer != "" {
-		c.Provider = &provider.Provider{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: s.secrets.oidcSecret,
+		c.Provider = &oidc.Provider{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: s.secrets.oidcSecret,
 			RolesClaim: cmp.Or(o.RolesClaim, "roles"), Vault: s.secrets.vault, Now: s.realNow, Random: s.random}
 	}
 	if s.config.TLSCert != "" {
@@ -69,9 +69,9 @@ func (s health) health(ctx context.Context, started time.Time) console.Health {
 	runtime.ReadMemStats(&memory)
 	h := console.Health{DiskFree: -1, Memory: int64(memory.Sys - memory.HeapReleased), StartedAt: started}
 	h.Fault, _ = s.fault(ctx, "") // GET /readyz puts the error into the log
-	if free, known := ledger.Free(s.config.Data); known {
+	if free, known := scanlog.Free(s.config.Data); known {
 		h.DiskFree = free
-		if free < ledger.LeastRoom {
+		if free < scanlog.LeastRoom {
 			h.DiskKind = "bad"
 		} else if free < enoughDisk {
 			h.DiskKind = "warn"
@@ -94,7 +94,7 @@ func (s access) isAdminToken(r *http.Request, text string) (bool, error) {
 		return true, nil
 	}
 	if s.refuseAt(r, adminDoor, keyMark(text)) {
-		return false, people.ErrTooMany
+		return false, iam.ErrTooMany
 	}
 	return false, nil
 }
@@ -144,5 +144,5 @@ func (d *discarded) WriteHeader(int)             {}
 // demandsFactor reports whether people of a role must have a second factor.
 func (s access) demandsFactor(role string) bool {
 	demand := s.chosen.settings.Get().SecondFactor
-	return demand == settings.Everyone || demand == settings.Admins && operations.Role(role).Covers(operations.Admin)
+	return demand == settings.Everyone || demand == settings.Admins && adminroute.Role(role).Covers(adminroute.Admin)
 }

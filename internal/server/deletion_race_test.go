@@ -11,7 +11,7 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 
-	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
@@ -251,9 +251,9 @@ func TestOrphans_Reported(t *testing.T) {
 		}
 		noOrphans(t, s)
 		p.tamper(t, `DELETE FROM accounts WHERE appid IN ('gone', 'sold')`)
-		var verified struct{ Orphans []history.Orphan }
+		var verified struct{ Orphans []auditlog.Orphan }
 		s.Admin("POST", "/audit/verify", "").JSON(t, &verified)
-		want := []history.Orphan{{Account: "sold", What: "applications", Count: 1}, {Account: "gone", What: "gs1_keys", Count: 1},
+		want := []auditlog.Orphan{{Account: "sold", What: "applications", Count: 1}, {Account: "gone", What: "gs1_keys", Count: 1},
 			{Account: "gone", What: "links", Count: 2}, {Account: "sold", What: "links", Count: 2},
 			{Account: "gone", What: "rules", Count: 1}, {Account: "sold", What: "rules", Count: 1},
 			{Account: "gone", What: "active_codes", Count: 10}}

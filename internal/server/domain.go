@@ -5,16 +5,16 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/appearance"
-	"github.com/qrjump/qrjump/internal/calls"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/digitallink"
-	"github.com/qrjump/qrjump/internal/index"
-	"github.com/qrjump/qrjump/internal/live"
-	"github.com/qrjump/qrjump/internal/parcel"
-	"github.com/qrjump/qrjump/internal/people"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/apiusage"
+	"github.com/qrjump/qrjump/internal/domain/branding"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/digitallink"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/domain/index"
+	"github.com/qrjump/qrjump/internal/domain/replica"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
 // domain is what knows the business.
@@ -23,14 +23,14 @@ type domain struct {
 	rules    *rules.Book
 	press    *codes.Press
 	// packageSigner signs printers' packages.
-	packageSigner *parcel.Signer
+	packageSigner *printpackage.Signer
 	desk          *codes.Desk
-	book          *calls.Book
+	book          *apiusage.Book
 	keys          *accounts.ScanKeys
-	people        *people.Directory
-	appearances   *appearance.Book
+	people        *iam.Directory
+	appearances   *branding.Book
 	products      *digitallink.Book
-	current       *live.Current
+	current       *replica.Current
 	contact       contact
 }
 
@@ -45,7 +45,8 @@ func (s *Server) openDomain(ctx context.Context) error {
 	}
 	s.openBook()
 	epochs := s.store.Epochs()
-	s.domain.current = &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), Codes: codes.NewMemory(s.store), RuleStore: s.store,
+	s.domain.current = &replica.Current{Rules: index.New(), Accounts: replica.NewDirectory(), Codes: codes.NewMemory(s.store),
+		RuleStore:    s.store,
 		AccountStore: s.store,
 		History:      s.store, SnapshotFile: filepath.Join(s.config.Data, snapshotFile), Log: s.log}
 	s.domain.accounts = &accounts.Directory{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
@@ -60,9 +61,9 @@ func (s *Server) openDomain(ctx context.Context) error {
 		return err
 	}
 	s.domain.keys = &accounts.ScanKeys{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
-	s.domain.people = &people.Directory{Store: s.store, Vault: s.secrets.vault, Now: s.realNow, Random: s.random,
+	s.domain.people = &iam.Directory{Store: s.store, Vault: s.secrets.vault, Now: s.realNow, Random: s.random,
 		Guessed: s.access().guessedPerson}
-	s.domain.appearances = &appearance.Book{Store: s.store, Log: s.log, RealNow: s.realNow}
+	s.domain.appearances = &branding.Book{Store: s.store, Log: s.log, RealNow: s.realNow}
 	s.domain.products = &digitallink.Book{Store: s.store, Now: s.now,
 		Hosts:   func() []string { return s.chosen.settings.Get().GS1Hosts },
 		Holder:  func(digits string) (string, string) { return s.chosen.settings.Get().GS1Prefixes.Holder(digits) },

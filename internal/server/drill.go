@@ -18,13 +18,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/archive"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/outbound"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/store/archive"
 )
 
 // DrillReport is what a restore drill found.
@@ -99,8 +99,8 @@ func Drill(ctx context.Context, file string, passphrase func() (string, error)) 
 }
 
 // silent is a client that reaches nobody.
-func silent() *outbound.Client {
-	return &outbound.Client{Dial: func(context.Context, string, string) (net.Conn, error) {
+func silent() *safehttp.Client {
+	return &safehttp.Client{Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("a drill sends nothing")
 	}}
 }
@@ -119,7 +119,7 @@ func compareRestored(ctx context.Context, c Config, m archive.Manifest) (same in
 	if m.Schema != store.NewestSchema() {
 		return 0, nil // Import has counted the rows; the migrations may have moved them
 	}
-	journal, err := ledger.OpenJournal(c.scansDir(), ledger.JournalOptions{})
+	journal, err := scanlog.OpenJournal(c.scansDir(), scanlog.JournalOptions{})
 	if err != nil {
 		return 0, fmt.Errorf("opening the restored ledger of scans: %w", err)
 	}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/qrjump/qrjump/internal/api"
-	"github.com/qrjump/qrjump/internal/console"
+	"github.com/qrjump/qrjump/internal/edge/api"
+	"github.com/qrjump/qrjump/internal/edge/console"
 )
 
 // The types of the problems for a call that came to the wrong listener. By them our client tells

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 	"github.com/qrjump/qrjump/internal/store"
 )
 
@@ -22,17 +22,17 @@ type Finding struct {
 	About  string // configuration, folder, keys, store, disk or certificate
 	OK     bool
 	Warns  bool // it works now, but maybe not for long
-	Detail phrase.Text
-	Next   phrase.Text
+	Detail i18n.Text
+	Next   i18n.Text
 }
 
 //go:embed locale
 var locale embed.FS
 
-var book = phrase.Open(locale)
+var book = i18n.Open(locale)
 
 // says is a text of this package with what it speaks of.
-func says(key string, of ...any) phrase.Text { return book.Text(key, of...) }
+func says(key string, of ...any) i18n.Text { return book.Text(key, of...) }
 
 const (
 	// enoughDisk is how many free bytes are enough for some days.
@@ -68,15 +68,15 @@ type examination struct {
 	found  []Finding
 }
 
-func (e *examination) well(about string, detail phrase.Text) {
+func (e *examination) well(about string, detail i18n.Text) {
 	e.found = append(e.found, Finding{About: about, OK: true, Detail: detail})
 }
 
-func (e *examination) warn(about string, detail, next phrase.Text) {
+func (e *examination) warn(about string, detail, next i18n.Text) {
 	e.found = append(e.found, Finding{About: about, OK: true, Warns: true, Detail: detail, Next: next})
 }
 
-func (e *examination) bad(about string, detail, next phrase.Text) {
+func (e *examination) bad(about string, detail, next i18n.Text) {
 	e.found = append(e.found, Finding{About: about, Detail: detail, Next: next})
 }
 
@@ -98,9 +98,9 @@ func (e *examination) folder() {
 
 func (e *examination) disk() {
 	dir := e.config.Data
-	free, known := ledger.Free(dir)
+	free, known := scanlog.Free(dir)
 	size := says("disk.free", float64(free)/1e9, dir)
-	switch err := ledger.Room(dir); {
+	switch err := scanlog.Room(dir); {
 	case err != nil:
 		e.bad("disk", says("disk.closed", dir, err), says("disk.closed.next"))
 	case !known:
@@ -119,7 +119,7 @@ func (e *examination) certificate(cert, key string) {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		e.bad("certificate", phrase.Plain(err.Error()), says("certificate.next"))
+		e.bad("certificate", i18n.Plain(err.Error()), says("certificate.next"))
 		return
 	}
 	e.found = append(e.found, CertificateFinding(pair.Leaf.NotAfter, cert))
@@ -149,13 +149,13 @@ func (e *examination) store(ctx context.Context) {
 		switch _, err := os.Stat(filepath.Join(c.Data, "qrjump.db")); {
 		case errors.Is(err, fs.ErrNotExist):
 			if err := refuseLost(c); err != nil {
-				e.bad("store", phrase.Plain(err.Error()), phrase.Text{})
+				e.bad("store", i18n.Plain(err.Error()), i18n.Text{})
 				return
 			}
 			e.well("store", says("database.none"))
 			return
 		case err != nil:
-			e.bad("store", phrase.Plain(err.Error()), says("database.closed.next"))
+			e.bad("store", i18n.Plain(err.Error()), says("database.closed.next"))
 			return
 		}
 	}
@@ -163,7 +163,7 @@ func (e *examination) store(ctx context.Context) {
 	case errors.Is(err, store.ErrFolderInUse): // a server that could not be asked has it
 		e.well("store", says("database.used"))
 	case !errors.Is(err, errSeen):
-		e.bad("store", phrase.Plain(err.Error()), phrase.Text{})
+		e.bad("store", i18n.Plain(err.Error()), i18n.Text{})
 	}
 }
 
@@ -192,7 +192,7 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 		e.well("store", says("database.schema", schema))
 	}
 	if err := e.keys(ctx, db); err != nil {
-		e.bad("keys", phrase.Plain(err.Error()), phrase.Text{})
+		e.bad("keys", i18n.Plain(err.Error()), i18n.Text{})
 	} else {
 		e.well("keys", says("keys.open"))
 	}
@@ -206,7 +206,7 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 		e.warn("store", says("database.large", soundTime),
 			says("database.large.next"))
 	case err != nil:
-		e.bad("store", phrase.Plain(err.Error()), phrase.Text{})
+		e.bad("store", i18n.Plain(err.Error()), i18n.Text{})
 	case fault != "":
 		e.bad("store", says("database.damaged", fault),
 			says("database.damaged.next"))

@@ -7,9 +7,9 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/outbound"
-	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/verification"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/verification"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
 // fetch gets a verification file through the guarded client. Contract: rules 2.7.
@@ -17,7 +17,7 @@ func (s requests) fetch(ctx context.Context, url string, allowPrivate bool) ([]b
 	client := s.outbound
 	client.AllowPrivate = allowPrivate
 	client.Now = s.now
-	answer, did, err := client.Do(ctx, outbound.Request{
+	answer, did, err := client.Do(ctx, safehttp.Request{
 		Method: http.MethodGet, URL: url, Timeout: rules.ConfirmTimeout, MaxBody: rules.MaxConfirmBody,
 	})
 	steps := make([]rules.FetchStep, len(did))
@@ -30,7 +30,7 @@ func (s requests) fetch(ctx context.Context, url string, allowPrivate bool) ([]b
 	result := "ok"
 	if err != nil {
 		result = "failed"
-		if e, ok := errors.AsType[*outbound.Error](err); ok {
+		if e, ok := errors.AsType[*safehttp.Error](err); ok {
 			result = string(e.Reason)
 			err = fmt.Errorf("%s (%s)", e.Detail, e.Reason)
 		}
@@ -48,9 +48,9 @@ func (s requests) lookAtFile(ctx context.Context, url, content string) ([]verifi
 }
 
 // outboundClient is the template of every outbound request.
-func outboundClient(given *outbound.Client) outbound.Client {
+func outboundClient(given *safehttp.Client) safehttp.Client {
 	if given != nil {
 		return *given
 	}
-	return outbound.Client{Now: time.Now, UserAgent: "qrjump (verification file)"}
+	return safehttp.Client{Now: time.Now, UserAgent: "qrjump (verification file)"}
 }

@@ -7,19 +7,19 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/qrjump/qrjump/internal/console"
-	"github.com/qrjump/qrjump/internal/guide"
-	"github.com/qrjump/qrjump/internal/look"
-	"github.com/qrjump/qrjump/internal/start"
+	"github.com/qrjump/qrjump/internal/edge/assets"
+	"github.com/qrjump/qrjump/internal/edge/console"
+	"github.com/qrjump/qrjump/internal/edge/guide"
+	"github.com/qrjump/qrjump/internal/edge/welcome"
 )
 
 // mountFirstPage answers a browser that opens a listener's root; then answers every other caller.
 func (s *Server) mountFirstPage(mux *http.ServeMux, what surface, then http.Handler) {
-	for _, asset := range []*look.Asset{look.Sheet, look.Script} {
+	for _, asset := range []*assets.Asset{assets.Sheet, assets.Script} {
 		mux.Handle("GET "+asset.Path(), asset)
 	}
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
-		if !start.Wanted(r) {
+		if !welcome.Wanted(r) {
 			then.ServeHTTP(w, r)
 			return
 		}
@@ -42,15 +42,15 @@ func (s *Server) base(r *http.Request) string {
 
 // firstPage is what the page of a listener tells a reader that came by base; near
 // says that the reader may know where the other listeners are.
-func (s *Server) firstPage(ctx context.Context, base string, what surface, near bool) start.Server {
+func (s *Server) firstPage(ctx context.Context, base string, what surface, near bool) welcome.Server {
 	fault, _ := s.readiness().fault(ctx, "") // GET /readyz puts the error into the log
-	page := start.Server{Fault: fault, AdminFlag: s.flagOf(admin), Curl: s.curl()}
+	page := welcome.Server{Fault: fault, AdminFlag: s.flagOf(admin), Curl: s.curl()}
 	for _, one := range []struct {
 		surface surface
 		name    string
 		url     string
 	}{{wire, "wire", s.URL}, {scans, "scan", s.ScanURL}, {admin, "admin", s.AdminURL}} {
-		a := start.Address{Name: one.name, Flag: s.flagOf(one.surface)}
+		a := welcome.Address{Name: one.name, Flag: s.flagOf(one.surface)}
 		switch {
 		case what&one.surface != 0 && base != "":
 			a.URL = base
@@ -89,7 +89,7 @@ var plainText = sync.OnceValue(func() *regexp.Regexp {
 })
 
 // demoAccounts are those of the seed that still have its secrets.
-func (s *Server) demoAccounts(ctx context.Context) (list []start.Account) {
+func (s *Server) demoAccounts(ctx context.Context) (list []welcome.Account) {
 	if s.chosen.seed == nil {
 		return nil
 	}
@@ -98,7 +98,7 @@ func (s *Server) demoAccounts(ctx context.Context) (list []start.Account) {
 			continue
 		}
 		if now, err := s.domain.accounts.Get(ctx, a.AppID); err == nil && s.domain.accounts.HasSecret(now.AppID, a.Secret, now.SecretHash) {
-			list = append(list, start.Account{AppID: a.AppID, Name: now.Name, Kind: string(now.Kind), Secret: a.Secret})
+			list = append(list, welcome.Account{AppID: a.AppID, Name: now.Name, Kind: string(now.Kind), Secret: a.Secret})
 		}
 	}
 	for _, c := range s.chosen.seed.Components {
@@ -107,7 +107,7 @@ func (s *Server) demoAccounts(ctx context.Context) (list []start.Account) {
 		}
 		now, err := s.domain.accounts.GetComponent(ctx, c.AppID)
 		if err == nil && s.domain.accounts.HasSecret(now.AppID, c.Secret, now.SecretHash) {
-			list = append(list, start.Account{AppID: c.AppID, Kind: "component", Secret: c.Secret})
+			list = append(list, welcome.Account{AppID: c.AppID, Kind: "component", Secret: c.Secret})
 		}
 	}
 	return list

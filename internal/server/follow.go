@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/qrjump/qrjump/internal/live"
+	"github.com/qrjump/qrjump/internal/domain/replica"
 )
 
 // changePurpose is what the keyed hashes of the log of changes are for.
@@ -28,7 +28,7 @@ func (s *Server) followed() {
 	s.domain.current.Now = s.realNow
 	s.domain.current.Products = s.domain.products.Read
 	s.domain.current.On = map[string]func(context.Context, string) error{
-		live.MetaChange: func(ctx context.Context, name string) error {
+		replica.MetaChange: func(ctx context.Context, name string) error {
 			if name == clockMeta || name == "" {
 				if err := s.seeder().followClock(ctx); err != nil {
 					return err
@@ -46,12 +46,12 @@ func (s *Server) followed() {
 			}
 			return nil
 		},
-		live.AppearanceChange: func(_ context.Context, appid string) error {
+		replica.AppearanceChange: func(_ context.Context, appid string) error {
 			s.domain.appearances.Forget(appid)
 			return nil
 		},
-		live.GS1Change:     func(ctx context.Context, _ string) error { return s.domain.products.Load(ctx) },
-		live.ScanKeyChange: func(ctx context.Context, _ string) error { return s.domain.keys.Load(ctx) },
+		replica.GS1Change:     func(ctx context.Context, _ string) error { return s.domain.products.Load(ctx) },
+		replica.ScanKeyChange: func(ctx context.Context, _ string) error { return s.domain.keys.Load(ctx) },
 	}
 	if s.store.Shared() {
 		s.domain.current.Changes = s.store
@@ -103,7 +103,7 @@ func (s seeder) followClock(ctx context.Context) error {
 }
 
 // watchFollowing shows how far this node is behind.
-func (m *metrics) watchFollowing(c *live.Current) {
+func (m *metrics) watchFollowing(c *replica.Current) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_follow_lag_seconds")),
 			func() float64 { return c.Age().Seconds() }),

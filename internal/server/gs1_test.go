@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/gs1"
+	"github.com/qrjump/qrjump/internal/infra/gs1"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
@@ -142,7 +142,7 @@ func TestGS1Redirects(t *testing.T) {
 func TestGS1EveryPrimaryKey(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins})
-	recorded, err := os.ReadFile("../gs1/testdata/values.jsonl")
+	recorded, err := os.ReadFile("../infra/gs1/testdata/values.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}

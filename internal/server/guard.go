@@ -14,13 +14,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/admission"
-	"github.com/qrjump/qrjump/internal/api"
-	"github.com/qrjump/qrjump/internal/gateway"
-	"github.com/qrjump/qrjump/internal/operations"
-	"github.com/qrjump/qrjump/internal/people"
-	"github.com/qrjump/qrjump/internal/scanapi"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/edge/api"
+	"github.com/qrjump/qrjump/internal/edge/landing"
+	"github.com/qrjump/qrjump/internal/edge/scanapi"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/infra/connlimit"
 )
 
 // guarded puts around a handler what every listener shares.
@@ -96,7 +96,7 @@ func (s access) knownHost(next http.Handler) http.Handler {
 			numbers = "addresses"
 		}
 		scanapi.WriteProblem(w, http.StatusMisdirectedRequest, "with --dev only localhost, "+numbers+
-			", host.docker.internal and the platform's names ("+strings.Join(gateway.PlatformNames, ", ")+
+			", host.docker.internal and the platform's names ("+strings.Join(landing.PlatformNames, ", ")+
 			") are known hosts; serve --dev-host NAME adds one")
 	})
 }
@@ -110,7 +110,7 @@ func (s access) knownName(text string) bool {
 	}
 	host = strings.ToLower(strings.Trim(host, "[]"))
 	// By host.docker.internal a container reaches the machine that it runs on.
-	if slices.Contains(gateway.PlatformNames, host) || host == "host.docker.internal" || loopback(host) ||
+	if slices.Contains(landing.PlatformNames, host) || host == "host.docker.internal" || loopback(host) ||
 		strings.HasSuffix(host, ".localhost") {
 		return true
 	}
@@ -165,13 +165,13 @@ func refuseOrigin(w http.ResponseWriter, _ *http.Request) {
 
 // asCaller is a request as a caller's: with its role for the table of operations, and
 // its name for the log of changes.
-func asCaller(r *http.Request, c people.Caller) *http.Request {
-	ctx := operations.As(r.Context(), operations.Caller{Role: operations.Role(c.Role), Accounts: c.Accounts})
+func asCaller(r *http.Request, c iam.Caller) *http.Request {
+	ctx := adminroute.As(r.Context(), adminroute.Caller{Role: adminroute.Role(c.Role), Accounts: c.Accounts})
 	return r.WithContext(accounts.By(ctx, accounts.Author{Actor: c.Actor}))
 }
 
 // theAdmin is whoever has the admin token, and with --dev everybody.
-var theAdmin = people.Caller{Actor: "admin", Role: string(operations.Admin)}
+var theAdmin = iam.Caller{Actor: "admin", Role: string(adminroute.Admin)}
 
 // adminOnly lets requests with the admin token or an admin key through. With --dev neither is
 // needed, but a wrong one is still wrong. A session's cookie is not accepted here, since a page of
@@ -190,15 +190,15 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 		caller, err := s.callerOf(r.Context(), token)
 		switch {
 		case err == nil:
-			admission.Proven(r.Context())
+			connlimit.Proven(r.Context())
 			next.ServeHTTP(w, asCaller(r, caller))
 			return
-		case !errors.Is(err, people.ErrNoKey):
+		case !errors.Is(err, iam.ErrNoKey):
 			s.log.ErrorContext(r.Context(), "an admin key could not be looked up", "error", err)
 			scanapi.WriteProblem(w, http.StatusServiceUnavailable, "the key cannot be checked now: try again later; the server's log says more")
 			return
 		}
-		admission.Refused(r.Context())
+		connlimit.Refused(r.Context())
 		wrong := ""
 		if given {
 			wrong = "this is not the admin token, and no admin key that is good; "
@@ -220,7 +220,7 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 }
 
 // callerOf is the caller behind a token; people.ErrNoKey, with the name of a key that expired.
-func (s access) callerOf(ctx context.Context, token string) (people.Caller, error) {
+func (s access) callerOf(ctx context.Context, token string) (iam.Caller, error) {
 	if sameSecret(token, s.secrets.adminToken) {
 		return theAdmin, nil
 	}
@@ -231,11 +231,11 @@ func (s access) callerOf(ctx context.Context, token string) (people.Caller, erro
 func (s access) mayExplain(ctx context.Context, token string) (appids []string, err error) {
 	caller, err := s.callerOf(ctx, token)
 	switch {
-	case errors.Is(err, people.ErrNoKey):
+	case errors.Is(err, iam.ErrNoKey):
 		return nil, accounts.ErrNoScanKey
 	case err != nil:
 		return nil, err
-	case !operations.Role(caller.Role).Covers(operations.Viewer):
+	case !adminroute.Role(caller.Role).Covers(adminroute.Viewer):
 		return nil, accounts.ErrNoScanKey
 	}
 	return caller.Accounts, nil
@@ -247,7 +247,7 @@ func (s access) guessed(appid string, ip netip.Addr, tooMany bool) {
 }
 
 // guessedPerson is told of wrong attempts to sign in.
-func (s access) guessedPerson(at people.Door, name string, ip netip.Addr, tooMany bool) {
+func (s access) guessedPerson(at iam.Door, name string, ip netip.Addr, tooMany bool) {
 	for _, d := range doors {
 		if d.name == string(at) {
 			s.refuse(context.Background(), d, name[:min(len(name), 64)], ip, tooMany)

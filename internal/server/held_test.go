@@ -4,7 +4,7 @@ import (
 	"context"
 	"iter"
 
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // heldRules are rules of which the last is read when a test lets it.

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/vault"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
 // identityFile names the database that a data folder works with.
@@ -16,7 +16,7 @@ func identityFile(data string) string { return filepath.Join(data, "database") }
 
 // identity follows from the permanent key of a database: it is the same for the database and
 // everything that was restored from it, and differs for every other.
-func identity(key *vault.Key) string { return key.Hash("identity of the database", "") }
+func identity(key *sealer.Key) string { return key.Hash("identity of the database", "") }
 
 // refuseLost returns an error where the file of the embedded database is gone from a folder that
 // has everything else. Opening it would make a new file, and destroy what qrjump.db-wal beside it
@@ -81,7 +81,7 @@ func traceOf(c Config) (string, error) {
 }
 
 // checkIdentity refuses another database than the one that this folder works with.
-func checkIdentity(c Config, key *vault.Key) error {
+func checkIdentity(c Config, key *sealer.Key) error {
 	text, err := os.ReadFile(identityFile(c.Data))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -97,7 +97,7 @@ func checkIdentity(c Config, key *vault.Key) error {
 }
 
 // keepIdentity notes which database this folder works with, and refuses another.
-func keepIdentity(c Config, key *vault.Key) error {
+func keepIdentity(c Config, key *sealer.Key) error {
 	if err := checkIdentity(c, key); err != nil {
 		return err
 	}

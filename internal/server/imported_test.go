@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
-	"github.com/qrjump/qrjump/internal/testkit/failure"
+	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
 // rowsOfBatch are the lines that applycodedownload hands out, decrypted.
@@ -120,7 +120,7 @@ func TestImportedCodesAnswerAsWhereTheyWereMade(t *testing.T) {
 			return w.Admin("GET", fmt.Sprintf("/batches/%d/runs?limit=1000", id), "").Body
 		})
 
-		seed := failure.Seed(t)
+		seed := testdiag.Seed(t)
 		chance := rand.New(rand.NewPCG(seed, 0))
 		indexes := []int{0, 9, 10, 14, 15, 19, 20, 29, 30, 31, 40, 41, 4999, 5000, 5999, 6000, count - 1}
 		for range 15 {

@@ -15,11 +15,11 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/durable"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/infra/atomicfile"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/store"
-	"github.com/qrjump/qrjump/internal/vault"
 )
 
 // keyring opens the keys that are kept in the database, each sealed by the master
@@ -28,7 +28,7 @@ import (
 type keyring struct {
 	store  *store.Store
 	random io.Reader
-	master *vault.Key
+	master *sealer.Key
 	where  string // where the master key came from
 	// finished says that a turn of the master key was interrupted, and was completed at this start.
 	finished bool
@@ -57,7 +57,7 @@ func openKeyring(ctx context.Context, c Config, s *store.Store, random io.Reader
 // secrets are the keys of this database, and who may administer it.
 type secrets struct {
 	ring       *keyring
-	vault      *vault.Key
+	vault      *sealer.Key
 	openIDs    *accounts.OpenIDs
 	adminToken string
 	newToken   bool             // this start made it
@@ -111,12 +111,12 @@ const (
 func place(name string) string { return "vault_keys/" + name }
 
 // hashing returns the key that hashes, of a database that has one.
-func (k *keyring) hashing(ctx context.Context) (*vault.Key, error) {
+func (k *keyring) hashing(ctx context.Context) (*sealer.Key, error) {
 	secret, err := k.secret(ctx, dataKey)
 	if err != nil {
 		return nil, err
 	}
-	return vault.NewKey(secret)
+	return sealer.NewKey(secret)
 }
 
 // secret returns a key, drawn where there is none yet.
@@ -126,7 +126,7 @@ func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
 		return nil, fmt.Errorf("reading the key %s: %w", name, err)
 	}
 	if sealed == "" {
-		secret, err := vault.NewSecret(k.random)
+		secret, err := sealer.NewSecret(k.random)
 		if err != nil {
 			return nil, err
 		}
@@ -148,14 +148,14 @@ func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
 }
 
 // vault returns the key that seals and hashes.
-func (k *keyring) vault(ctx context.Context) (*vault.Key, error) {
-	var keys [2]*vault.Key
+func (k *keyring) vault(ctx context.Context) (*sealer.Key, error) {
+	var keys [2]*sealer.Key
 	for i, name := range []string{dataKey, sealKey} {
 		secret, err := k.secret(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		if keys[i], err = vault.NewKey(secret); err != nil {
+		if keys[i], err = sealer.NewKey(secret); err != nil {
 			return nil, err
 		}
 	}
@@ -220,7 +220,7 @@ func (k *keyring) codes(ctx context.Context) (codes.Keys, error) {
 func masterFile(data string) string { return filepath.Join(data, "master.key") }
 
 // masterKey reads the master key, or makes it where the database is new.
-func masterKey(c Config, random io.Reader, fresh bool) (key *vault.Key, where string, err error) {
+func masterKey(c Config, random io.Reader, fresh bool) (key *sealer.Key, where string, err error) {
 	if c.MasterKey != "" {
 		where = "QRJUMP_MASTER_KEY"
 		key, err = parseKey(c.MasterKey, where)
@@ -233,14 +233,14 @@ func masterKey(c Config, random io.Reader, fresh bool) (key *vault.Key, where st
 			return nil, where, usage("the master key %s is missing, and the database has secrets that only it opens: put it back; "+
 				"another node of the same database needs the key of the first: its file master.key, or QRJUMP_MASTER_KEY", where)
 		}
-		secret, err := vault.NewSecret(random)
+		secret, err := sealer.NewSecret(random)
 		if err != nil {
 			return nil, where, err
 		}
 		if err := writeSecret(where, hex.EncodeToString(secret)); err != nil {
 			return nil, where, err
 		}
-		key, err = vault.NewKey(secret)
+		key, err = sealer.NewKey(secret)
 		return key, where, err
 	}
 	if err != nil {
@@ -250,12 +250,12 @@ func masterKey(c Config, random io.Reader, fresh bool) (key *vault.Key, where st
 	return key, where, err
 }
 
-func parseKey(text, where string) (*vault.Key, error) {
+func parseKey(text, where string) (*sealer.Key, error) {
 	secret, err := hex.DecodeString(strings.TrimSpace(text))
-	if err != nil || len(secret) != vault.KeySize {
-		return nil, usage("the master key (%s) is not %d hexadecimal digits", where, 2*vault.KeySize)
+	if err != nil || len(secret) != sealer.KeySize {
+		return nil, usage("the master key (%s) is not %d hexadecimal digits", where, 2*sealer.KeySize)
 	}
-	return vault.NewKey(secret)
+	return sealer.NewKey(secret)
 }
 
 // writeSecret makes a file that only its owner can read, on the disk before anything that depends
@@ -275,7 +275,7 @@ func writeSecret(path, text string) error {
 	if err := os.Link(f.Name(), path); err != nil {
 		return fmt.Errorf("making %s: %w", path, err)
 	}
-	return durable.Named(path)
+	return atomicfile.Named(path)
 }
 
 // leastSecret is how many bytes a secret that somebody chose has at least: 16

@@ -9,9 +9,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/qrjump/qrjump/internal/lake"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/eventlog/lake"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
 // lakePart writes this node's scans for the engines of others. The ledger writes the
@@ -61,12 +61,12 @@ func (s scanRecords) openLake(context.Context) error {
 }
 
 // announceErasure lets the lake know who is erased.
-func (s scanRecords) announceErasure(ctx context.Context, user ledger.UserHash) error {
-	return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.now().UnixMilli()})
+func (s scanRecords) announceErasure(ctx context.Context, user scanlog.UserHash) error {
+	return s.store.AddErasure(ctx, scanlog.Erasure{User: user, UpTo: s.now().UnixMilli()})
 }
 
 // lakeRows are scans as they stand in a lake.
-func (s scanRecords) lakeRows(ctx context.Context, scans []ledger.Entry) ([]lake.Row, error) {
+func (s scanRecords) lakeRows(ctx context.Context, scans []scanlog.Entry) ([]lake.Row, error) {
 	rows := make([]lake.Row, 0, len(scans))
 	for some := range slices.Chunk(scans, 1000) { // whose serial numbers are asked for together
 		indexes := map[int64][]int64{}
@@ -100,7 +100,7 @@ func lakeRow(e *stats.Counted) lake.Row {
 		Kind: e.Kind, Reason: e.Reason, AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity,
 		Brand:   e.Brand,
 		Product: e.Product, Owner: e.Owner, Text: e.Text}
-	if e.User != (ledger.UserHash{}) {
+	if e.User != (scanlog.UserHash{}) {
 		r.UserHash = hex.EncodeToString(e.User[:])
 	}
 	if e.Network.IsValid() {

@@ -13,11 +13,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/eventlog/stream"
 	"github.com/qrjump/qrjump/internal/store"
-	"github.com/qrjump/qrjump/internal/stream"
-	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 // scansDir is the folder of this node's journal.
@@ -39,7 +39,7 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	}
 	if s.config.Database == "" {
 		l.log = l.journal
-		return s.leaveStream(ctx, func(_ string, to ledger.Mark) error { return s.store.LeaveStream(ctx, l.journal.ID(), to) })
+		return s.leaveStream(ctx, func(_ string, to scanlog.Mark) error { return s.store.LeaveStream(ctx, l.journal.ID(), to) })
 	}
 	scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log})
 	if err != nil {
@@ -49,11 +49,11 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.leaveStream(ctx, func(node string, to ledger.Mark) error { return scans.Skip(ctx, node, to) }); err != nil {
+	if err := s.leaveStream(ctx, func(node string, to scanlog.Mark) error { return scans.Skip(ctx, node, to) }); err != nil {
 		return err
 	}
 	l.log = scans
-	l.shipper = &ledger.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow,
+	l.shipper = &scanlog.Shipper{Journal: l.journal, To: scans, Node: node, Random: s.random, Now: s.realNow,
 		ClockBelieved: s.wall.Believed, Log: s.log}
 	return nil
 }
@@ -61,7 +61,7 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 // leaveStream ends what this node had with a stream, if it had one: what nobody counted or
 // told of it is counted and told from the journal; then skip notes up to where the journal
 // was for the stream. Each step may be done again, after a kill. Decision 54.
-func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to ledger.Mark) error) error {
+func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to scanlog.Mark) error) error {
 	journal := s.scanning.ledger.journal
 	err := stream.Leave(s.config.scansDir(), func(left stream.Left) error {
 		node, err := journal.NodeID(s.random)
@@ -86,13 +86,13 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 						return err
 					}
 					if e.Position == last {
-						to = ledger.Mark{Position: last, ID: e.ID}
+						to = scanlog.Mark{Position: last, ID: e.ID}
 					}
 					break
 				}
 			}
 			if to.Position <= settled { // and nothing further was counted meanwhile
-				if to == (ledger.Mark{}) {
+				if to == (scanlog.Mark{}) {
 					return nil
 				}
 				return skip(node, to)
@@ -111,7 +111,7 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 
 // settleRest tells and counts what of the journal was for a stream, from behind a position
 // up to another, and what nobody told or counted there.
-func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo int64, counted *ledger.Taken) error {
+func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo int64, counted *scanlog.Taken) error {
 	journal := s.scanning.ledger.journal
 	after := max(begin, min(journal.NamedAt(), upTo))
 	if unknown := counted.Lacks(after) - counted.Lacks(begin); unknown > 0 {
@@ -119,15 +119,15 @@ func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo in
 			"its journal was a copy", "scans at most", unknown)
 	}
 	erased := int64(0)
-	rest := func(after int64) iter.Seq2[ledger.Entry, error] {
+	rest := func(after int64) iter.Seq2[scanlog.Entry, error] {
 		// Whoever was erased while this node was down is in none of it.
 		list, err := s.store.Erasures(ctx, erased)
 		if err == nil {
 			erased, err = journal.EraseSince(ctx, erased, list)
 		}
-		return func(yield func(ledger.Entry, error) bool) {
+		return func(yield func(scanlog.Entry, error) bool) {
 			if err != nil {
-				yield(ledger.Entry{}, err)
+				yield(scanlog.Entry{}, err)
 				return
 			}
 			for e, err := range journal.Read(ctx, after) {
@@ -180,7 +180,7 @@ func (s scanRecords) openNodes(ctx context.Context) error {
 	if err != nil {
 		folder = s.config.Data
 	}
-	nodes := &ledger.Nodes{Store: s.store, Shipper: s.scanning.ledger.shipper, Name: host + ":" + folder, Asked: s.store.Asked(),
+	nodes := &scanlog.Nodes{Store: s.store, Shipper: s.scanning.ledger.shipper, Name: host + ":" + folder, Asked: s.store.Asked(),
 		Now: s.realNow, Log: s.log, Memory: s.domain.current}
 	if err := nodes.Join(ctx); err != nil {
 		return err
@@ -197,8 +197,8 @@ func (s scanRecords) openEvents(ctx context.Context) error {
 		return usage("--events: %v", err)
 	}
 	o.Marks, o.Erased, o.Emulated = s.config.scansDir(), s.store.Erasures, s.config.emulates()
-	o.Erase = func(ctx context.Context, user ledger.UserHash) error {
-		return s.store.AddErasure(ctx, ledger.Erasure{User: user, UpTo: s.now().UnixMilli()})
+	o.Erase = func(ctx context.Context, user scanlog.UserHash) error {
+		return s.store.AddErasure(ctx, scanlog.Erasure{User: user, UpTo: s.now().UnixMilli()})
 	}
 	o.Taken, o.Told, o.Counted = s.store.Origin, s.store.Told, s.store.CountedUpTo
 	l, err := stream.Open(o)
@@ -210,7 +210,7 @@ func (s scanRecords) openEvents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.scanning.ledger.shipper = &ledger.Shipper{Journal: s.scanning.ledger.journal, To: l, Node: node, Random: s.random,
+	s.scanning.ledger.shipper = &scanlog.Shipper{Journal: s.scanning.ledger.journal, To: l, Node: node, Random: s.random,
 		Now: s.realNow, ClockBelieved: s.wall.Believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
@@ -224,16 +224,16 @@ func (s scanRecords) openEvents(ctx context.Context) error {
 		}
 		s.scanning.ledger.earlier = scans
 	}
-	err = l.Begin(func() (ledger.Mark, error) {
+	err = l.Begin(func() (scanlog.Mark, error) {
 		if s.config.Database == "" {
 			if err := s.countRest(ctx, s.scanning.ledger.journal, s.scanning.ledger.journal.ID(), false); err != nil {
-				return ledger.Mark{}, err
+				return scanlog.Mark{}, err
 			}
 			return s.scanning.ledger.journal.Last(ctx)
 		}
 		mark, err := scans.Shipped(ctx, node)
 		if err == nil {
-			err = s.countRest(ctx, scans, scans.ID(), mark != ledger.Mark{})
+			err = s.countRest(ctx, scans, scans.ID(), mark != scanlog.Mark{})
 		}
 		return mark, err
 	})
@@ -270,7 +270,7 @@ func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 // countRest counts what is left of a ledger before another one is counted, and
 // queues it for webhooks. shared: it is of all nodes, and this one brought scans
 // to it, perhaps when others had left it already.
-func (s scanRecords) countRest(ctx context.Context, log ledger.Log, id string, shared bool) error {
+func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, shared bool) error {
 	state, left, err := s.leftAt(ctx, id)
 	if err != nil {
 		return err

@@ -6,12 +6,12 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/api"
-	"github.com/qrjump/qrjump/internal/consent"
-	"github.com/qrjump/qrjump/internal/digitallink"
-	"github.com/qrjump/qrjump/internal/gateway"
-	"github.com/qrjump/qrjump/internal/pace"
-	"github.com/qrjump/qrjump/internal/scan"
+	"github.com/qrjump/qrjump/internal/domain/digitallink"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/edge/api"
+	"github.com/qrjump/qrjump/internal/edge/consent"
+	"github.com/qrjump/qrjump/internal/edge/landing"
+	"github.com/qrjump/qrjump/internal/infra/ratelimit"
 )
 
 // apiPaths are paths that are this server's own under every host.
@@ -31,7 +31,7 @@ func (s *Server) links() *digitallink.Resolver {
 		own[firstSegment(path)] = true
 	}
 	scans := s.scanAPI()
-	var followed pace.Minute[any]
+	var followed ratelimit.Minute[any]
 	return &digitallink.Resolver{Book: s.domain.products, Scheme: s.access().scheme,
 		Ours: func(path string) bool { return own[firstSegment(path)] || slices.Contains(consent.Paths, path) },
 		Opens: func(text string) bool {
@@ -40,11 +40,11 @@ func (s *Server) links() *digitallink.Resolver {
 		},
 		Followed: func(q *http.Request, f digitallink.Followed) {
 			ip := s.access().clientIP(q)
-			if followed.Allow(pace.Network(ip), mostFollowed, s.realNow()) {
+			if followed.Allow(ratelimit.Network(ip), mostFollowed, s.realNow()) {
 				scans.Followed(f.Number, f.Address, strings.TrimSpace(f.Type+" "+f.Language), ip.String())
 			}
 		},
-		Page:    (&gateway.Gateway{Log: s.log}).NoLink,
+		Page:    (&landing.Gateway{Log: s.log}).NoLink,
 		Observe: func(status int) { s.metrics.gs1.WithLabelValues(strconv.Itoa(status)).Inc() }}
 }
 

@@ -16,9 +16,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/admission"
-	"github.com/qrjump/qrjump/internal/certificates"
-	"github.com/qrjump/qrjump/internal/lane"
+	"github.com/qrjump/qrjump/internal/edge/fastpath"
+	"github.com/qrjump/qrjump/internal/infra/certificates"
+	"github.com/qrjump/qrjump/internal/infra/connlimit"
 )
 
 // surface is what a listener serves.
@@ -36,12 +36,12 @@ type serving struct {
 	platform    platformShown            // for CONNECT
 	arrivals    arrivals                 // with --dev or --emulator
 	proxies     []netip.Prefix           // that are trusted
-	rooms       map[bool]*admission.Room // true = the admin listener's
+	rooms       map[bool]*connlimit.Room // true = the admin listener's
 	servers     []*http.Server
 	front       *http.Server // that is a proxy to the platform's names; nil = none is
 	behind      *http.Server // that answers behind it
 	wireCalls   http.Handler // the wire, for calls that the console makes again
-	lanes       map[*http.Server]*lane.Lane
+	lanes       map[*http.Server]*fastpath.Lane
 	addresses   Addresses // as they stand in the data folder; zero: they do not
 	failed      chan error
 
@@ -77,7 +77,7 @@ func (s *Server) listen(ctx context.Context) error {
 			MaxHeaderBytes:    64 << 10,
 			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		}
-		admission.Watch(h)
+		connlimit.Watch(h)
 		if s.serving.certificate != nil {
 			h.TLSConfig = certificates.Config(s.serving.certificate)
 		}
@@ -98,7 +98,7 @@ func (s *Server) listen(ctx context.Context) error {
 			s.log.WarnContext(ctx, "other machines reach the admin API in plain HTTP, where its token can be read on the way: start with "+
 				"--admin-listen 127.0.0.1:8082, or with --tls-cert FILE --tls-key FILE", "address", l.Addr().String())
 		}
-		var lane *lane.Lane
+		var lane *fastpath.Lane
 		if what == scans && !s.seams.NoLane {
 			lane = s.lane(l)
 			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
 // newLogger writes logs of one format.

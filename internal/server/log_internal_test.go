@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
 // These tests live in bubbles of synctest: a sleep there moves the bubble's own clock to the moment that is named, in which

@@ -10,11 +10,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/qrjump/qrjump/internal/calls"
-	"github.com/qrjump/qrjump/internal/outbox"
-	"github.com/qrjump/qrjump/internal/phrase"
-	"github.com/qrjump/qrjump/internal/scan"
-	"github.com/qrjump/qrjump/internal/scanapi"
+	"github.com/qrjump/qrjump/internal/domain/apiusage"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/edge/scanapi"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 // metrics counts what happens. Labels are endpoints, codes and actions, never
@@ -40,7 +40,7 @@ type metrics struct {
 }
 
 // Metric is what a metric of that name counts.
-func Metric(name string) phrase.Text { return says(name) }
+func Metric(name string) i18n.Text { return says(name) }
 
 func help(name string) string { return Metric(name).String() }
 
@@ -98,7 +98,7 @@ func (m *metrics) tried(kind outbox.Kind, taken bool) {
 }
 
 // watchBook shows how the log of calls keeps up.
-func (m *metrics) watchBook(l *calls.Book) {
+func (m *metrics) watchBook(l *apiusage.Book) {
 	m.registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_call_log_dropped_total")),
 			func() float64 { return float64(l.Dropped()) }),

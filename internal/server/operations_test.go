@@ -12,13 +12,13 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/qrjump/qrjump/internal/adminapi"
-	"github.com/qrjump/qrjump/internal/guide/tables"
-	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/docs/docgen"
+	"github.com/qrjump/qrjump/internal/edge/adminapi"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
-var roles = []operations.Role{operations.Viewer, operations.Marketer, operations.Rules, operations.Operator, operations.Admin}
+var roles = []adminroute.Role{adminroute.Viewer, adminroute.Marketer, adminroute.Rules, adminroute.Operator, adminroute.Admin}
 
 // TestOperationsAreWhole walks the table: each line has a name, a summary and a
 // role, and stands in the document.
@@ -49,7 +49,7 @@ func TestOperationsAreWhole(t *testing.T) {
 		delete(document.Paths[o.Spelled()], strings.ToLower(o.Method))
 	}
 	for path, left := range document.Paths {
-		if strings.HasPrefix(path, operations.Base) && len(left) > 0 {
+		if strings.HasPrefix(path, adminroute.Base) && len(left) > 0 {
 			t.Errorf("%s is in openapi.json and in no table: %v", path, left)
 		}
 	}
@@ -58,7 +58,7 @@ func TestOperationsAreWhole(t *testing.T) {
 // Each operation has a method of the Go client, or it is said why not.
 func TestTheClientHasEveryOperation(t *testing.T) {
 	found := servertest.NewCalled()
-	if err := tables.EachClientCall(t.Context(), found.Note); err != nil {
+	if err := docgen.EachClientCall(t.Context(), found.Note); err != nil {
 		t.Fatal(err)
 	}
 	found.Parity(t, servertest.GoClient)
@@ -69,7 +69,7 @@ func TestTheClientHasEveryOperation(t *testing.T) {
 func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
-	operations.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", nil, (&adminapi.Admin{}).Problem, operations.Guard{},
+	adminroute.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", nil, (&adminapi.Admin{}).Problem, adminroute.Guard{},
 		servertest.Operations())
 	for _, o := range servertest.Operations() {
 		path := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(o.Path, "1")
@@ -77,9 +77,9 @@ func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
 			if role.Covers(o.Least) {
 				continue
 			}
-			r := httptest.NewRequest(o.Method, operations.Base+path, strings.NewReader("{}"))
+			r := httptest.NewRequest(o.Method, adminroute.Base+path, strings.NewReader("{}"))
 			if role != "" {
-				r = r.WithContext(operations.As(r.Context(), operations.Caller{Role: role}))
+				r = r.WithContext(adminroute.As(r.Context(), adminroute.Caller{Role: role}))
 			}
 			w := httptest.NewRecorder()
 			if mux.ServeHTTP(w, r); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), string(o.Least)) {

@@ -6,10 +6,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/api"
-	"github.com/qrjump/qrjump/internal/behaviour"
-	"github.com/qrjump/qrjump/internal/outbound"
-	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/edge/api"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
 // outboxInterval is how often, in real time, senders look for rows that are due.
@@ -80,7 +80,7 @@ func (s requests) slow(kind outbox.Kind, r outbox.Row) {
 }
 
 // post sends a request through the guarded client.
-func (s requests) post(ctx context.Context, r outbound.Request) (outbound.Answer, error) {
+func (s requests) post(ctx context.Context, r safehttp.Request) (safehttp.Answer, error) {
 	client := s.outboundNow()
 	answer, _, err := client.Do(ctx, r)
 	return answer, err

@@ -9,16 +9,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/qrjump/qrjump/internal/alarms"
-	"github.com/qrjump/qrjump/internal/consent"
-	"github.com/qrjump/qrjump/internal/gateway"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/edge/consent"
+	"github.com/qrjump/qrjump/internal/edge/landing"
 )
 
 // pages puts what browsers see before the API of the public listener.
 func (s *Server) pages(next http.Handler) http.Handler {
 	views := prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_page_views_total")), []string{"page"})
 	s.metrics.registry.MustRegister(views)
-	g := &gateway.Gateway{
+	g := &landing.Gateway{
 		Resolve: s.scanAPI().Resolver.Resolve,
 		Account: s.domain.current.Accounts.Account,
 		Prefixes: func() []string {
@@ -52,7 +52,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 			return err == nil, err
 		},
 		Redeemed: s.domain.press.RedeemedAt,
-		Observe:  func(p gateway.Page) { views.WithLabelValues(string(p)).Inc() },
+		Observe:  func(p landing.Page) { views.WithLabelValues(string(p)).Inc() },
 	}
 	s.emulation.pages = g
 	around := g.Around(next)
@@ -62,9 +62,9 @@ func (s *Server) pages(next http.Handler) http.Handler {
 	// With --dev only this machine's own names are known, and none of them can
 	// be the host of a rule.
 	mux := http.NewServeMux()
-	mux.Handle(gateway.TryPath+"{$}", g.Try())
+	mux.Handle(landing.TryPath+"{$}", g.Try())
 	mux.Handle("/", around)
-	try := strings.TrimSuffix(gateway.TryPath, "/")
+	try := strings.TrimSuffix(landing.TryPath, "/")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, try) {
 			mux.ServeHTTP(w, r)

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
@@ -90,7 +90,7 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("brand"),
 		`{"code_count":10000,"isv_application_id":"a"}`).JSON(t, &batch)
 	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", batch.ID), `{"code_start":0,"code_end":9,"printer":"p"}`)
-	calls := map[operations.Role]func(string, string, string) servertest.Answer{}
+	calls := map[adminroute.Role]func(string, string, string) servertest.Answer{}
 	for _, role := range roles[:len(roles)-1] {
 		_, calls[role] = adminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
 	}
@@ -118,10 +118,10 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 				ok = slices.Contains([]int{http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusNotFound,
 					http.StatusUnsupportedMediaType}, a.Status)
 			}
-			if o.ID == "getCall" && role == operations.Operator {
+			if o.ID == "getCall" && role == adminroute.Operator {
 				ok = a.Status == http.StatusNotFound // there is none
 			}
-			if slices.Contains([]string{"lookupAuthorization", "agreeToPlatform"}, o.ID) && role == operations.Operator {
+			if slices.Contains([]string{"lookupAuthorization", "agreeToPlatform"}, o.ID) && role == adminroute.Operator {
 				ok = a.Status == http.StatusBadRequest // the account is in the body: TestAReferenceWorksOnce
 			}
 			if !ok {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/consent"
-	"github.com/qrjump/qrjump/internal/console"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/edge/consent"
+	"github.com/qrjump/qrjump/internal/edge/console"
 	"github.com/qrjump/qrjump/internal/emulator"
 )
 

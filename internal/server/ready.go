@@ -8,9 +8,9 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 // readyTime is how long GET /readyz may look.
@@ -47,7 +47,7 @@ func (s health) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	text := "ready\n"
 	if done, all := s.domain.current.Reading(); all > 0 {
-		text += fmt.Sprintf("%s %s of %s\n", ReadingImport, phrase.Grouped(done), phrase.Grouped(all))
+		text += fmt.Sprintf("%s %s of %s\n", ReadingImport, i18n.Grouped(done), i18n.Grouped(all))
 	}
 	if n, first, err := s.domain.current.Unreadable(); n > 0 {
 		text += fmt.Sprintf("%s %d committed changes, one of them of %.120s: %.200v; scans show what was before it\n", Unreadable, n, first, err)
@@ -100,14 +100,14 @@ func (s health) scanFault() (fault string, err error) {
 // room returns why scans cannot be written down: the disk of the data folder is
 // full, or the last ones could not be written and nothing can now.
 func (l *scanLedger) room(dir string) error {
-	if free, known := ledger.Free(dir); known && free < ledger.LeastRoom {
-		return fmt.Errorf("the disk of %s has %d bytes left: make room, at least %d", dir, free, ledger.LeastRoom)
+	if free, known := scanlog.Free(dir); known && free < scanlog.LeastRoom {
+		return fmt.Errorf("the disk of %s has %d bytes left: make room, at least %d", dir, free, scanlog.LeastRoom)
 	}
 	lost := l.recorder.Lost()
 	if l.recorder.LastError() == nil || l.mended.Load() == lost {
 		return nil
 	}
-	if err := ledger.Room(dir); err != nil {
+	if err := scanlog.Room(dir); err != nil {
 		return fmt.Errorf("scans cannot be written down: %w", err)
 	}
 	l.mended.Store(lost)

@@ -6,17 +6,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
 // Issue 12, 10: scans that could not be written make a node not ready until it is
 // known that the next can be; then it looks no more.
 func TestScansThatCannotBeWrittenAreNotReady(t *testing.T) {
-	journal, err := ledger.OpenJournal(t.TempDir(), ledger.JournalOptions{Random: rand.Reader})
+	journal, err := scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &scanLedger{journal: journal, recorder: ledger.NewRecorder(journal, ledger.RecorderOptions{})}
+	l := &scanLedger{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
 	away := filepath.Join(t.TempDir(), "away")
 	if err := l.room(away); err != nil {
 		t.Errorf("before: %v", err)
@@ -24,7 +24,7 @@ func TestScansThatCannotBeWrittenAreNotReady(t *testing.T) {
 	if err := journal.Close(); err != nil {
 		t.Fatal(err)
 	}
-	g, err := l.recorder.Enqueue(&ledger.Event{At: time.UnixMilli(1)})
+	g, err := l.recorder.Enqueue(&scanlog.Event{At: time.UnixMilli(1)})
 	if err != nil {
 		t.Fatal(err)
 	}

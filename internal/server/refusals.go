@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/adminapi"
-	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/edge/adminapi"
 )
 
 // A door is a place where somebody shows a credential. Each door compares the credential first: a right one is let in,
@@ -27,9 +27,9 @@ var (
 	adminDoor    = door{"admin_token", "a wrong admin token"} // or admin key, sent or typed
 	secretDoor   = door{"app_secret", "a wrong AppSecret"}
 	scanDoor     = door{"scan_key", "a wrong scan key"}
-	personDoor   = door{string(people.ByPassword), "a wrong sign-in"}
-	linkDoor     = door{string(people.ByLoginLink), "a sign-in link that is none any more"}
-	providerDoor = door{string(people.ByProvider), "an answer of the provider that lets nobody in"}
+	personDoor   = door{string(iam.ByPassword), "a wrong sign-in"}
+	linkDoor     = door{string(iam.ByLoginLink), "a sign-in link that is none any more"}
+	providerDoor = door{string(iam.ByProvider), "an answer of the provider that lets nobody in"}
 
 	doors = []door{adminDoor, secretDoor, scanDoor, personDoor, linkDoor, providerDoor}
 )
@@ -63,7 +63,7 @@ func (s access) refuseAt(r *http.Request, at door, name string) (tooMany bool) {
 // is not shown at all: somebody may have typed a password.
 func keyMark(text string) string {
 	const shown = 8
-	for _, kind := range []string{"qra_", people.KeyPrefix, "qrs_"} {
+	for _, kind := range []string{"qra_", iam.KeyPrefix, "qrs_"} {
 		if strings.HasPrefix(text, kind) && len(text) >= 4*shown {
 			return text[:shown] + "…"
 		}

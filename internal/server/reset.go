@@ -5,9 +5,9 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/emulator"
-	"github.com/qrjump/qrjump/internal/rules"
 )
 
 // reset brings everything back to the seed and to real time; keys stay.

@@ -12,20 +12,20 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/qrjump/qrjump/docs"
-	"github.com/qrjump/qrjump/internal/adminapi"
-	"github.com/qrjump/qrjump/internal/admission"
-	"github.com/qrjump/qrjump/internal/api"
-	"github.com/qrjump/qrjump/internal/consent"
-	"github.com/qrjump/qrjump/internal/console"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/edge/adminapi"
+	"github.com/qrjump/qrjump/internal/edge/api"
+	"github.com/qrjump/qrjump/internal/edge/consent"
+	"github.com/qrjump/qrjump/internal/edge/console"
+	"github.com/qrjump/qrjump/internal/edge/guide"
+	"github.com/qrjump/qrjump/internal/edge/scanapi"
 	"github.com/qrjump/qrjump/internal/emulator"
-	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/guide"
-	"github.com/qrjump/qrjump/internal/history"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/operations"
-	"github.com/qrjump/qrjump/internal/scan"
-	"github.com/qrjump/qrjump/internal/scanapi"
-	"github.com/qrjump/qrjump/internal/version"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/infra/connlimit"
+	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
 // handler routes what one listener serves.
@@ -38,7 +38,7 @@ func (s *Server) handler(what surface) http.Handler {
 	document.DocsPath, document.SchemasPath, document.OpenAPIPath = "", "", ""
 	document.CreateHooks = nil // no $schema links in answers
 	document.Components.Schemas = newSchemas()
-	operations.Bound(&document)
+	adminroute.Bound(&document)
 	document.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	document.Info.Contact = &huma.Contact{Name: "qrjump", URL: "https://github.com/qrjump/qrjump"}
 	document.Info.Description = "What is this server's own: scans, administration and the emulator. " +
@@ -83,7 +83,7 @@ func (s *Server) handler(what surface) http.Handler {
 		mux.Handle(console.Root, pages)
 		mux.Handle(console.Root+"/", pages)
 		mux.Handle("/admin/", s.access().adminOnly(sameOrigin.Handler(asJSON(orProblem(adminMux)))))
-		mux.Handle("GET /metrics", s.access().adminOnly(operations.Only(operations.Viewer, s.metrics.handler())))
+		mux.Handle("GET /metrics", s.access().adminOnly(adminroute.Only(adminroute.Viewer, s.metrics.handler())))
 	}
 	s.mountElsewhere(mux, what)
 	links := s.links()
@@ -185,7 +185,7 @@ func (s *Server) wireAPI() *api.API {
 	a := &api.API{Accounts: s.domain.accounts, Calls: s.domain.book, Rules: s.domain.rules, Codes: s.domain.press,
 		Settings: s.chosen.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
 		Random: s.random, ClientIP: s.access().clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall,
-		Proven: admission.Proven, Refused: admission.Refused}
+		Proven: connlimit.Proven, Refused: connlimit.Refused}
 	if s.store.Shared() {
 		a.Shared = s.store.Allow
 	}
@@ -239,7 +239,7 @@ func (s *Server) scanAPI() *scanapi.API {
 		Record: s.scanning.ledger.record, Soon: s.soon, Late: s.scanning.ledger.late, UserHash: s.userHash, Region: s.scans().region(),
 		Unrecorded: s.metrics.observeUnrecorded, Accounts: s.domain.accounts, OpenIDs: s.secrets.openIDs,
 		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
-		Observe: s.metrics.observeScan, Proven: admission.Proven, Refused: admission.Refused}
+		Observe: s.metrics.observeScan, Proven: connlimit.Proven, Refused: connlimit.Refused}
 	if !s.config.Dev {
 		a.Key, a.Operator = s.domain.keys.Check, s.access().mayExplain
 		a.Wrong = func(r *http.Request, key string) bool { return s.access().refuseAt(r, scanDoor, keyMark(key)) }
@@ -266,11 +266,11 @@ func (s *Server) adminAPI(h huma.API) {
 		Spool:      s.config.Data,
 		Refused:    s.access().refusedCredentials,
 		Scans:      s.scanning.counter, Alarms: s.scanning.alarms, Lake: s.scanning.ledger.lake, UserHash: s.userHash, Log: s.log,
-		Following: s.domain.current, History: s.store, Times: history.Times{Store: s.store, Codes: s.domain.press},
+		Following: s.domain.current, History: s.store, Times: auditlog.Times{Store: s.store, Codes: s.domain.press},
 		Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.press,
 			Products: s.domain.products},
-		ScanLog: func() ledger.Log { return s.scanning.counter.Log }, Now: s.now}
-	operations.Mount(h, "admin", s.log, a.Problem, a.Guard(), a.Operations())
+		ScanLog: func() scanlog.Log { return s.scanning.counter.Log }, Now: s.now}
+	adminroute.Mount(h, "admin", s.log, a.Problem, a.Guard(), a.Operations())
 	if s.config.emulates() {
 		control := &emulator.Control[api.Record]{Clock: s.emulation.clock, Plan: s.emulation.plan, Calls: s.emulation.calls,
 			About: func(r api.Record) emulator.About {
@@ -281,6 +281,6 @@ func (s *Server) adminAPI(h huma.API) {
 			Platforms: s.platformControls(),
 			Snapshots: s.seeder().snapshotControls()}
 		control.Wrong = func(err error) bool { return errors.Is(err, ErrUsage) }
-		operations.Mount(h, "emulator", s.log, a.Problem, operations.Guard{}, control.Operations())
+		adminroute.Mount(h, "emulator", s.log, a.Problem, adminroute.Guard{}, control.Operations())
 	}
 }

@@ -12,11 +12,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/certificates"
-	"github.com/qrjump/qrjump/internal/console"
-	"github.com/qrjump/qrjump/internal/gateway"
-	"github.com/qrjump/qrjump/internal/supervisor"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/edge/console"
+	"github.com/qrjump/qrjump/internal/edge/landing"
+	"github.com/qrjump/qrjump/internal/infra/certificates"
+	"github.com/qrjump/qrjump/internal/infra/sdnotify"
 )
 
 // Run serves until ctx ends, announces the end for ShutdownDelay, then drains. When the server is ready it prints
@@ -38,7 +38,7 @@ func Run(ctx context.Context, c Config, seams Seams, stdout, stderr io.Writer) e
 		s.log.InfoContext(ctx, "clients must trust the local authority", "file", certificates.AuthorityFile(c.Data),
 			"names", strings.Join(devNames, " "))
 	}
-	above := supervisor.Find()
+	above := sdnotify.Find()
 	s.sayAbove(above.Ready("ready at " + s.URL))
 	// The watchdog is fed during the end of the server too.
 	watch, stopWatch := context.WithCancel(context.Background())
@@ -155,7 +155,7 @@ func (s *Server) trust(w io.Writer) {
 		return
 	}
 	tell := func(key string, of ...any) { fmt.Fprintln(w, says(key, of...).In(s.config.Language)) }
-	tell("welcome.trust", host, strings.Join(gateway.PlatformNames, " "), ca)
+	tell("welcome.trust", host, strings.Join(landing.PlatformNames, " "), ca)
 	if port != "443" {
 		tell("welcome.port", net.JoinHostPort(host, "443"))
 	}

@@ -5,8 +5,8 @@ import (
 	"errors"
 
 	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/infra/version"
 	"github.com/qrjump/qrjump/internal/store"
-	"github.com/qrjump/qrjump/internal/version"
 )
 
 // snapshotControls are the states of the emulator that are saved.

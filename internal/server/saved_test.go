@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
@@ -117,7 +117,7 @@ func TestWebhooksOfASnapshotHearOfWhatComes(t *testing.T) {
 			came <- string(body)
 		}))
 		t.Cleanup(receiver.Close)
-		s := where(t).start(t, servertest.Options{Seed: everything, Outbound: &outbound.Client{},
+		s := where(t).start(t, servertest.Options{Seed: everything, Outbound: &safehttp.Client{},
 			Config: func(c *server.Config) { c.Emulator = true }})
 		s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
 		var key, hook struct{ Key, Secret string }

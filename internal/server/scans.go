@@ -12,16 +12,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/qrjump/qrjump/internal/alarms"
-	"github.com/qrjump/qrjump/internal/certificates"
-	"github.com/qrjump/qrjump/internal/lake"
-	"github.com/qrjump/qrjump/internal/lane"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/scanapi"
-	"github.com/qrjump/qrjump/internal/settings"
-	"github.com/qrjump/qrjump/internal/stats"
-	"github.com/qrjump/qrjump/internal/stream"
-	"github.com/qrjump/qrjump/internal/vault"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/edge/fastpath"
+	"github.com/qrjump/qrjump/internal/edge/scanapi"
+	"github.com/qrjump/qrjump/internal/eventlog/lake"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/eventlog/stream"
+	"github.com/qrjump/qrjump/internal/infra/certificates"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
 // urlOf is how a listener is reached.
@@ -34,7 +34,7 @@ func (s *Server) urlOf(l net.Listener) string {
 
 // lane is the listener of scans alone: what it does not answer itself goes to
 // net/http.
-func (s *Server) lane(l net.Listener) *lane.Lane {
+func (s *Server) lane(l net.Listener) *fastpath.Lane {
 	lane := s.scanAPI().Lane(cmp.Or(s.seams.LanePatience, time.Second))
 	lane.AnswerTime, lane.IdleTime, lane.Answered, lane.Handed = answerTime, idleTime, s.metrics.lane.Inc, s.metrics.handed.Inc
 	if s.config.Dev {
@@ -50,7 +50,7 @@ func (s *Server) lane(l net.Listener) *lane.Lane {
 // scanning is what scans are kept in, and counted.
 type scanning struct {
 	ledger  *scanLedger
-	users   *vault.Hasher // of the ledger
+	users   *sealer.Hasher // of the ledger
 	regions *stats.Regions
 	counter *stats.Counter
 	alarms  *alarms.Book
@@ -58,15 +58,15 @@ type scanning struct {
 
 // scanLedger is where this node's scans become durable.
 type scanLedger struct {
-	journal  *ledger.Journal
-	recorder *ledger.Recorder
-	log      ledger.Log      // where the scans of all nodes come together
-	shipper  *ledger.Shipper // ships them there; nil = the journal is the log
-	stream   *stream.Log     // of --events; nil = none
-	nodes    *ledger.Nodes   // the other nodes; nil = there are none
-	earlier  ledger.Log      // has the scans from before --events; nil = log has all
-	lake     *lake.Lake      // of --lake; nil = none
-	mended   atomic.Int64    // of so many scans that were lost it is known that the next can be written
+	journal  *scanlog.Journal
+	recorder *scanlog.Recorder
+	log      scanlog.Log      // where the scans of all nodes come together
+	shipper  *scanlog.Shipper // ships them there; nil = the journal is the log
+	stream   *stream.Log      // of --events; nil = none
+	nodes    *scanlog.Nodes   // the other nodes; nil = there are none
+	earlier  scanlog.Log      // has the scans from before --events; nil = log has all
+	lake     *lake.Lake       // of --lake; nil = none
+	mended   atomic.Int64     // of so many scans that were lost it is known that the next can be written
 }
 
 // ledgerPart makes scans durable.
@@ -86,16 +86,16 @@ func (s *Server) ledgerPart() part {
 
 // openLedger opens the journal in the data folder.
 func (s scanRecords) openLedger(ctx context.Context) error {
-	journal, err := ledger.OpenJournal(s.config.scansDir(), ledger.JournalOptions{Log: s.log, Random: s.random})
+	journal, err := scanlog.OpenJournal(s.config.scansDir(), scanlog.JournalOptions{Log: s.log, Random: s.random})
 	if err != nil {
 		return fmt.Errorf("opening the ledger of scans: %w", err)
 	}
-	s.scanning.ledger = &scanLedger{journal: journal, recorder: ledger.NewRecorder(journal, ledger.RecorderOptions{})}
+	s.scanning.ledger = &scanLedger{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
 	s.metrics.watchLedger(s.scanning.ledger.recorder)
 	return s.openScanLog(ctx)
 }
 
-func (l *scanLedger) record(e *ledger.Event) (scanapi.Durable, error) {
+func (l *scanLedger) record(e *scanlog.Event) (scanapi.Durable, error) {
 	group, err := l.recorder.Enqueue(e)
 	if err != nil {
 		return nil, err
@@ -134,13 +134,13 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 func (s *Server) soon() bool { return s.chosen.settings.Get().ScanDurability == settings.Soon }
 
 // userHash is what the ledger knows a user by. The namespace has no byte 0.
-func (s *Server) userHash(namespace, user string) ledger.UserHash {
+func (s *Server) userHash(namespace, user string) scanlog.UserHash {
 	sum := s.scanning.users.Sum(namespace, "\x00", user)
-	return ledger.UserHash(sum[:len(ledger.UserHash{})])
+	return scanlog.UserHash(sum[:len(scanlog.UserHash{})])
 }
 
 // watchLedger shows how the disk keeps up with the scans.
-func (m *metrics) watchLedger(r *ledger.Recorder) {
+func (m *metrics) watchLedger(r *scanlog.Recorder) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scans_waiting")), func() float64 { return float64(r.Waiting()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_recorded_total")),

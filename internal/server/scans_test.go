@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/certificates"
+	"github.com/qrjump/qrjump/internal/infra/certificates"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"

@@ -17,15 +17,15 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/digitallink"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/digitallink"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/emulator"
-	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/seedfile"
-	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/emulator/seedfile"
+	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 	"github.com/qrjump/qrjump/internal/store"
-	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
 // demoSeed is what --dev starts with where no seed is named.
@@ -100,7 +100,7 @@ func (f *seedFile) overDemo() (*seedFile, error) {
 
 // parse reads the text of a seed.
 func (f *seedFile) parse() error {
-	err := yamltext.Check(f.data)
+	err := safeyaml.Check(f.data)
 	if err != nil {
 		return usage("seed %s, %v", f.name, err)
 	}

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // Issue 28: an error of the store while a seed is planted is told as such, not as a fault of the seed,

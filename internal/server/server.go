@@ -13,13 +13,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/lane"
-	"github.com/qrjump/qrjump/internal/outbound"
-	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/edge/fastpath"
+	"github.com/qrjump/qrjump/internal/infra/clockguard"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/store"
-	"github.com/qrjump/qrjump/internal/wallclock"
-	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 // DrainTimeout is how long running requests may take after the signal to stop.
@@ -31,7 +31,7 @@ type Seams struct {
 	// Elapsed is how long the server runs, whatever its clock shows; nil = as it really passes.
 	Elapsed  func() time.Duration
 	Random   io.Reader
-	Outbound *outbound.Client
+	Outbound *safehttp.Client
 	// BodyTimeout is how long the body of a request may take; 0 = 10 seconds.
 	BodyTimeout time.Duration
 	// LanePatience is how long the rest of a scan's request may take before net/http
@@ -84,11 +84,11 @@ type deps struct {
 	log      *slog.Logger
 	metrics  *metrics
 	store    *store.Store
-	wall     *wallclock.Clock
+	wall     *clockguard.Clock
 	now      func() time.Time // the emulated clock, where there is one
 	realNow  func() time.Time
 	random   io.Reader
-	outbound outbound.Client
+	outbound safehttp.Client
 }
 
 // Start opens the store, loads the rules and listens. The server runs until
@@ -119,7 +119,7 @@ func newServer(c Config, logs io.Writer, seams Seams) *Server {
 	}
 	s.seams.BodyTimeout = cmp.Or(seams.BodyTimeout, 10*time.Second)
 	s.chosen.settings = settings.NewLive(settings.Defaults())
-	s.serving.drainTime, s.serving.lanes, s.serving.failed = DrainTimeout, map[*http.Server]*lane.Lane{}, make(chan error, 8)
+	s.serving.drainTime, s.serving.lanes, s.serving.failed = DrainTimeout, map[*http.Server]*fastpath.Lane{}, make(chan error, 8)
 	for _, text := range c.TrustedProxy {
 		s.serving.proxies = append(s.serving.proxies, netip.MustParsePrefix(text)) // checked by Validate
 	}

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // chosen is what the seed and operators choose.

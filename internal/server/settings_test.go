@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/server/servertest"
-	"github.com/qrjump/qrjump/internal/settings"
 	"github.com/qrjump/qrjump/internal/store"
 )
 

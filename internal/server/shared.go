@@ -3,14 +3,14 @@ package server
 import (
 	"context"
 
-	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
 // sharedMeta is where the named values begin that are shared charts.
 const sharedMeta = "shared/"
 
-func (s *Server) sharedCharts() *people.SharedCharts {
-	return &people.SharedCharts{Directory: s.domain.people,
+func (s *Server) sharedCharts() *iam.SharedCharts {
+	return &iam.SharedCharts{Directory: s.domain.people,
 		Get: func(ctx context.Context, id string) (string, error) { return s.store.Meta(ctx, sharedMeta+id) },
 		Put: func(ctx context.Context, id, value string) error { return s.store.PutMeta(ctx, sharedMeta+id, value) },
 		Newest: func(ctx context.Context, limit int) ([]string, error) {

@@ -8,9 +8,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/qrjump/qrjump/internal/alarms"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
 // regionsPart reads the operator's region file.
@@ -51,11 +51,11 @@ func (s scanRecords) openAlarms() {
 func (s scanRecords) openCounter(ctx context.Context) error {
 	s.scanning.counter = s.newCounter(s.scanning.ledger.log, s.scanning.ledger.flush)
 	if s.scanning.ledger.earlier != nil {
-		s.scanning.counter.Earlier = []ledger.Log{s.scanning.ledger.earlier}
+		s.scanning.counter.Earlier = []scanlog.Log{s.scanning.ledger.earlier}
 	}
 	s.scanning.counter.Nodes = s.scanning.ledger.nodes
 	s.metrics.watchCounter(s.scanning.counter)
-	if s.scanning.ledger.log != ledger.Log(s.scanning.ledger.journal) {
+	if s.scanning.ledger.log != scanlog.Log(s.scanning.ledger.journal) {
 		return nil
 	}
 	return s.scanning.counter.Begin(ctx)
@@ -71,8 +71,8 @@ func (s scanRecords) lacking(ctx context.Context) string {
 	return fmt.Sprintf("the ledger lacks %d scans that were counted; their counts stay: put back the files of scans if you have them\n", n)
 }
 
-func (s scanRecords) newCounter(log ledger.Log, flush func(context.Context) error) *stats.Counter {
-	return &stats.Counter{Log: log, Alone: log == ledger.Log(s.scanning.ledger.journal), Flush: flush, Store: s.store,
+func (s scanRecords) newCounter(log scanlog.Log, flush func(context.Context) error) *stats.Counter {
+	return &stats.Counter{Log: log, Alone: log == scanlog.Log(s.scanning.ledger.journal), Flush: flush, Store: s.store,
 		Alarms: s.scanning.alarms, Settings: s.chosen.settings, Now: s.now, Logger: s.log, Random: s.random}
 }
 

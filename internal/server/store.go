@@ -5,7 +5,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/store"
 )
 

@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
-	"github.com/qrjump/qrjump/internal/testkit/whole"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // streamServer is a NATS server that flushes what it takes; its address is for
@@ -84,7 +84,7 @@ func TestAServerGoesToAStreamAndComesBack(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p, first, second, key, total := where(t), streamServer(t), streamServer(t), "", int64(0)
-		ways := whole.Or([]string{"", first, "", first, second, "", second, first, ""}, []string{"", first, second, ""})
+		ways := testscope.Or([]string{"", first, "", first, second, "", second, first, ""}, []string{"", first, second, ""})
 		for n, events := range ways {
 			when := fmt.Sprint("start ", n)
 			c := p.counting(t, events, key)
@@ -277,7 +277,7 @@ func TestNodesGoToAStreamOneAfterTheOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := servertest.Began
-	late := []ledger.Event{{ID: ledger.ScanID{0, 1}, At: at}, {ID: ledger.ScanID{0, 2}, At: at}}
+	late := []scanlog.Event{{ID: scanlog.ScanID{0, 1}, At: at}, {ID: scanlog.ScanID{0, 2}, At: at}}
 	if err := other.Append(t.Context(), late); err != nil {
 		t.Fatal(err)
 	}
@@ -345,7 +345,7 @@ func TestAnArchiveBesideAStream(t *testing.T) {
 		c.Stop()
 		gone := int64(1) // how far the stream has gone on
 		for name, place := range map[string]func(*testing.T) place{"sqlite": onSQLite, "postgres": onPostgres} {
-			if was := map[bool]string{true: "sqlite", false: "postgres"}[p.database == ""]; name == was && !whole.Run() {
+			if was := map[bool]string{true: "sqlite", false: "postgres"}[p.database == ""]; name == was && !testscope.Run() {
 				continue // on the other kind of database is more to go wrong
 			}
 			for _, same := range []string{"", events} {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/gs1"
+	"github.com/qrjump/qrjump/internal/infra/gs1"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"

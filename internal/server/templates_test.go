@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/gs1"
-	"github.com/qrjump/qrjump/internal/labels"
-	"github.com/qrjump/qrjump/internal/parcel"
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+	"github.com/qrjump/qrjump/internal/print/labels"
+	"github.com/qrjump/qrjump/internal/print/printpackage"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
@@ -258,7 +258,7 @@ func (w works) isReadByACamera(name string, id int64, text string) {
 	if err := operator.Packages.Download(w.t.Context(), made.ID, word, &file); err != nil {
 		w.t.Fatal(err)
 	}
-	by, err := parcel.ByPassphrase(word)
+	by, err := printpackage.ByPassphrase(word)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -266,13 +266,13 @@ func (w works) isReadByACamera(name string, id int64, text string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	signers, err := parcel.ParseSigners([]byte(signer.AllowedSigners))
+	signers, err := printpackage.ParseSigners([]byte(signer.AllowedSigners))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var run *parcel.Run
+	var run *printpackage.Run
 	var texts []string
-	_, err = parcel.Open(&file, by, signers, func(p parcel.Part, r io.Reader) error {
+	_, err = printpackage.Open(&file, by, signers, func(p printpackage.Part, r io.Reader) error {
 		if p.Format == "lines" {
 			for row, err := range labels.Rows(r) {
 				if err != nil {
@@ -282,12 +282,12 @@ func (w works) isReadByACamera(name string, id int64, text string) {
 			}
 			return nil
 		}
-		if p.Name != parcel.LineName {
+		if p.Name != printpackage.LineName {
 			return nil
 		}
-		job, err := parcel.ReadLine(r)
+		job, err := printpackage.ReadLine(r)
 		if err == nil {
-			run = parcel.NewRun(job)
+			run = printpackage.NewRun(job)
 		}
 		return err
 	})

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/qrjump/qrjump/internal/phrase"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 // saying are the functions whose first argument is a key.
@@ -42,9 +42,9 @@ func (m mentions) has(key string) bool {
 func TestEveryTextIsSaid(t *testing.T) {
 	t.Parallel()
 	folders := 0
-	for _, root := range []string{"../../internal", "../../cmd"} {
+	for _, root := range []string{"..", "../../cmd"} {
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.IsDir() && d.Name() == phrase.Folder {
+			if err == nil && d.IsDir() && d.Name() == i18n.Folder {
 				folders++
 				textsOf(t, filepath.Dir(path))
 				return fs.SkipDir
@@ -62,32 +62,32 @@ func TestEveryTextIsSaid(t *testing.T) {
 
 func textsOf(t *testing.T, dir string) {
 	files := os.DirFS(dir)
-	texts, faults := phrase.Read(files)
+	texts, faults := i18n.Read(files)
 	for _, fault := range faults {
 		t.Errorf("%s: %s", dir, fault)
 	}
-	if len(faults) > 0 || filepath.Base(dir) == "refusal" { // what refuses has that book's English: its own test finds it there
+	if len(faults) > 0 || filepath.Base(dir) == "errortext" { // what refuses has that book's English: its own test finds it there
 		return
 	}
-	book := phrase.Open(files)
+	book := i18n.Open(files)
 	named := mentions{whole: map[string]bool{}}
 	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
-		case err != nil || name == "." || d.IsDir() && d.Name() != phrase.Folder && d.Name() != "testdata" && !hasBook(files, name):
+		case err != nil || name == "." || d.IsDir() && d.Name() != i18n.Folder && d.Name() != "testdata" && !hasBook(files, name):
 			return err
 		case d.IsDir():
 			return fs.SkipDir
 		case strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go"):
-			inCode(t, filepath.Join(dir, name), book, texts[phrase.English], &named)
+			inCode(t, filepath.Join(dir, name), book, texts[i18n.English], &named)
 		case strings.HasSuffix(name, ".html"), strings.HasSuffix(name, ".txt"):
-			inTemplate(t, filepath.Join(dir, name), texts[phrase.English], &named)
+			inTemplate(t, filepath.Join(dir, name), texts[i18n.English], &named)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for key := range texts[phrase.English] {
+	for key := range texts[i18n.English] {
 		if !named.has(key) {
 			t.Errorf("%s: nothing says %q", dir, key)
 		}
@@ -96,12 +96,12 @@ func textsOf(t *testing.T, dir string) {
 
 // hasBook reports whether a folder below is a package with texts of its own.
 func hasBook(files fs.FS, name string) bool {
-	_, err := fs.Stat(files, name+"/"+phrase.Folder)
+	_, err := fs.Stat(files, name+"/"+i18n.Folder)
 	return err == nil
 }
 
 // inCode reads which keys a file of Go names.
-func inCode(t *testing.T, path string, book *phrase.Book, texts map[string]string, named *mentions) {
+func inCode(t *testing.T, path string, book *i18n.Book, texts map[string]string, named *mentions) {
 	set := gotoken.NewFileSet()
 	file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
 	if err != nil {
@@ -157,7 +157,7 @@ func inCode(t *testing.T, path string, book *phrase.Book, texts map[string]strin
 			if _, ok := texts[key]; !ok {
 				t.Errorf("%s: no text is called %q", set.Position(n.Pos()), key)
 			} else if n.Ellipsis == gotoken.NoPos {
-				if _, err := book.In(phrase.English).Say(key, make([]any, len(n.Args)-1)...); err != nil {
+				if _, err := book.In(i18n.English).Say(key, make([]any, len(n.Args)-1)...); err != nil {
 					t.Errorf("%s: %v", set.Position(n.Pos()), err)
 				}
 			}
@@ -199,17 +199,17 @@ func inTemplate(t *testing.T, path string, texts map[string]string, named *menti
 
 // chinese are the files outside of books and documents that have Chinese, each with the reason why that is no text for people of ours.
 var chinese = map[string]string{
-	"docs/openapi-wire.json":            "what the platform answers, in its own words",
-	"internal/errcode/codes.go":         "the wire: texts of the platform",
-	"internal/codes/ticket.go":          "the wire: a text of the platform",
-	"internal/api/link_list.go":         "the wire: names that the platform gives",
-	"internal/guide/sought.go":          "words by which readers search; nobody reads them",
-	"internal/guide/search.go":          "words of a question that say nothing of what is sought",
-	"internal/labels/bought.go":         "what may stand behind a number that people type",
-	"internal/cassette/standin.go":      "stands in for a name in Chinese",
-	"compat/gs1/seed.yaml":              "titles of links in two languages, which the suite compares",
-	"compat/harness/codes.go":           "a name in Chinese that passes through other people's clients",
-	"docs/contract/seen/answers.ndjson": "answers of the platform",
+	"docs/openapi-wire.json":                "what the platform answers, in its own words",
+	"internal/contract/errcode/codes.go":    "the wire: texts of the platform",
+	"internal/domain/codes/ticket.go":       "the wire: a text of the platform",
+	"internal/edge/api/link_list.go":        "the wire: names that the platform gives",
+	"internal/edge/guide/sought.go":         "words by which readers search; nobody reads them",
+	"internal/edge/guide/search.go":         "words of a question that say nothing of what is sought",
+	"internal/print/labels/bought.go":       "what may stand behind a number that people type",
+	"internal/emulator/cassette/standin.go": "stands in for a name in Chinese",
+	"compat/gs1/seed.yaml":                  "titles of links in two languages, which the suite compares",
+	"compat/harness/codes.go":               "a name in Chinese that passes through other people's clients",
+	"docs/contract/seen/answers.ndjson":     "answers of the platform",
 }
 
 // written are the ends of the names of code, templates, scripts and tables.
@@ -217,7 +217,7 @@ var written = []string{".go", ".html", ".js", ".mjs", ".css", ".svg", ".txt", ".
 	".py", ".conf", ".service", ".fish", ".zsh"}
 
 // unread are folders of books, of answers that tests expect, and of what is no part of the sources.
-var unread = []string{phrase.Folder, "testdata", "node_modules", ".venv", ".git", "bin", "dist", "pages", "qrjump-data"}
+var unread = []string{i18n.Folder, "testdata", "node_modules", ".venv", ".git", "bin", "dist", "pages", "qrjump-data"}
 
 // Decision 59: code, templates, scripts and tables have no Chinese. It stands in books and in documents.
 func TestChineseStandsInBooks(t *testing.T) {
@@ -261,9 +261,9 @@ func TestChineseStandsInBooks(t *testing.T) {
 func TestChineseTextsNameAResponseAsTheTradeDoes(t *testing.T) {
 	t.Parallel()
 	files := 0
-	for _, folder := range []string{"../../docs/zh", "../../internal", "../../cmd"} {
+	for _, folder := range []string{"../../docs/zh", "..", "../../cmd"} {
 		err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
-			inBook := strings.HasSuffix(path, ".json") && filepath.Base(filepath.Dir(path)) == phrase.Folder
+			inBook := strings.HasSuffix(path, ".json") && filepath.Base(filepath.Dir(path)) == i18n.Folder
 			if err != nil || d.IsDir() || !inBook && !strings.HasSuffix(path, ".md") {
 				return err
 			}

@@ -3,12 +3,12 @@ package server
 import (
 	"slices"
 
-	"github.com/qrjump/qrjump/internal/certificates"
-	"github.com/qrjump/qrjump/internal/gateway"
+	"github.com/qrjump/qrjump/internal/edge/landing"
+	"github.com/qrjump/qrjump/internal/infra/certificates"
 )
 
 // devNames are the names that the certificate of --tls-dev speaks for.
-var devNames = append(slices.Clone(gateway.PlatformNames), "localhost")
+var devNames = append(slices.Clone(landing.PlatformNames), "localhost")
 
 // openTLS prepares the certificate. Its times are real: clients judge it by
 // their own clocks, whatever the emulator's says.

@@ -25,7 +25,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/certificates"
+	"github.com/qrjump/qrjump/internal/infra/certificates"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )

@@ -17,13 +17,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/certificates"
-	"github.com/qrjump/qrjump/internal/gateway"
-	"github.com/qrjump/qrjump/internal/scanapi"
+	"github.com/qrjump/qrjump/internal/edge/landing"
+	"github.com/qrjump/qrjump/internal/edge/scanapi"
+	"github.com/qrjump/qrjump/internal/infra/certificates"
 )
 
 // PlatformNames are those for which a server with --dev is a proxy.
-var PlatformNames = gateway.PlatformNames
+var PlatformNames = landing.PlatformNames
 
 // Arrived is what clients asked of a server with --dev since it started.
 type Arrived struct {

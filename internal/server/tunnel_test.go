@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/certificates"
+	"github.com/qrjump/qrjump/internal/infra/certificates"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )

@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/durable"
+	"github.com/qrjump/qrjump/internal/infra/atomicfile"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/store"
-	"github.com/qrjump/qrjump/internal/vault"
 )
 
 // Turn replaces the master key of a database that no server uses: every key is
@@ -103,7 +103,7 @@ func (t Turn) Run(ctx context.Context) (Turned, error) {
 	}
 	s.KeepChanges(t.Now, func(text string) string { return old.Hash(changePurpose, text) })
 	if !inEnvironment {
-		if err := durable.Replace(newMasterFile(t.Config.Data), []byte(text+"\n"), 0o600); err != nil {
+		if err := atomicfile.Replace(newMasterFile(t.Config.Data), []byte(text+"\n"), 0o600); err != nil {
 			return done, fmt.Errorf("writing the new master key: %w", err)
 		}
 	}
@@ -117,7 +117,7 @@ func (t Turn) Run(ctx context.Context) (Turned, error) {
 		return done, err
 	}
 	if !inEnvironment {
-		err := durable.Move(newMasterFile(t.Config.Data), masterFile(t.Config.Data))
+		err := atomicfile.Move(newMasterFile(t.Config.Data), masterFile(t.Config.Data))
 		// A server that has started since may have done so.
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return done, fmt.Errorf("putting the new master key into its place (the next start does it): %w", err)
@@ -129,7 +129,7 @@ func (t Turn) Run(ctx context.Context) (Turned, error) {
 // newText is the new master key as its file holds it.
 func (t Turn) newText() (string, error) {
 	if t.NewKeyFile == "" {
-		secret, err := vault.NewSecret(t.Random)
+		secret, err := sealer.NewSecret(t.Random)
 		return hex.EncodeToString(secret), err
 	}
 	text, err := os.ReadFile(t.NewKeyFile)
@@ -163,7 +163,7 @@ var errNoKeys = usage("the database has no keys yet: the first start of a server
 
 // check opens the keys of a database before anything in it is changed. finished:
 // there is nothing left to turn.
-func (t Turn) check(ctx context.Context, db *store.Store, new *vault.Key) (ring *keyring, finished bool, err error) {
+func (t Turn) check(ctx context.Context, db *store.Store, new *sealer.Key) (ring *keyring, finished bool, err error) {
 	sealed, err := db.SealedKey(ctx, dataKey)
 	if err != nil {
 		return nil, false, err
@@ -186,12 +186,12 @@ func (t Turn) check(ctx context.Context, db *store.Store, new *vault.Key) (ring 
 }
 
 // reseal does in one transaction all that the database has of a turn.
-func (t Turn) reseal(ctx context.Context, s *store.Store, oldMaster, newMaster, old *vault.Key) (keys, secrets int, err error) {
-	sealing, err := vault.NewSecret(t.Random)
+func (t Turn) reseal(ctx context.Context, s *store.Store, oldMaster, newMaster, old *sealer.Key) (keys, secrets int, err error) {
+	sealing, err := sealer.NewSecret(t.Random)
 	if err != nil {
 		return 0, 0, err
 	}
-	sealer, err := vault.NewKey(sealing)
+	sealer, err := sealer.NewKey(sealing)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -242,7 +242,7 @@ func finishTurn(c Config, sealed string) (bool, error) {
 	if _, err := key.Open(place(dataKey), sealed); err != nil {
 		return false, nil
 	}
-	if err := durable.Move(newMasterFile(c.Data), masterFile(c.Data)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := atomicfile.Move(newMasterFile(c.Data), masterFile(c.Data)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("putting the new master key into its place: %w", err)
 	}
 	return true, nil

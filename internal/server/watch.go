@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 	"github.com/qrjump/qrjump/internal/store"
 )
 

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
@@ -45,7 +45,7 @@ func wants(t *testing.T, s *servertest.Server, when string, metrics map[string]f
 func TestMetricsSayWhatWaits(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
-		s := where(t).start(t, servertest.Options{Seed: brand, Outbound: &outbound.Client{}})
+		s := where(t).start(t, servertest.Options{Seed: brand, Outbound: &safehttp.Client{}})
 		wants(t, s, "at the start", map[string]float64{`qrjump_ready{kind="scan"}`: 1, `qrjump_ready{kind="change"}`: 1,
 			"qrjump_nodes_away": 0, `qrjump_outbox_waiting{outbox="deliveries"}`: 0, `qrjump_outbox_oldest_seconds{outbox="pushes"}`: 0})
 		if most := metricOf(t, s, "qrjump_database_connections_most"); most < 2 {

@@ -7,11 +7,11 @@ import (
 	"iter"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/alarms"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/outbound"
-	"github.com/qrjump/qrjump/internal/webhooks"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
 // openWebhooks prepares the receivers of scans and alarms.
@@ -67,7 +67,7 @@ func (l currentLog) ID() string { return l.s.scanning.counter.Log.ID() }
 
 func (l currentLog) End(ctx context.Context) (int64, error) { return l.s.scanning.counter.Log.End(ctx) }
 
-func (l currentLog) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+func (l currentLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
 	return l.s.scanning.counter.Log.Read(ctx, after)
 }
 
@@ -77,9 +77,9 @@ func (s requests) checkWebhook(ctx context.Context, url string) error {
 		return accounts.Invalid("url is missing: want http:// or https:// and a host")
 	}
 	client := s.outboundNow()
-	if e, ok := errors.AsType[*outbound.Error](client.Check(ctx, url)); ok {
+	if e, ok := errors.AsType[*safehttp.Error](client.Check(ctx, url)); ok {
 		detail := fmt.Sprintf("url: %s (%s)", e.Detail, e.Reason)
-		if e.Reason == outbound.AddressRefused || e.Reason == outbound.PortRefused {
+		if e.Reason == safehttp.AddressRefused || e.Reason == safehttp.PortRefused {
 			detail += "; the setting allow_private_hosts opens other ports and addresses inside the network"
 		}
 		return accounts.Invalid(detail)
@@ -88,7 +88,7 @@ func (s requests) checkWebhook(ctx context.Context, url string) error {
 }
 
 // outboundNow is the guarded client as the settings have it.
-func (s requests) outboundNow() outbound.Client {
+func (s requests) outboundNow() safehttp.Client {
 	client := s.outbound
 	client.AllowPrivate = s.chosen.settings.Get().AllowPrivateHosts
 	client.Now = s.now

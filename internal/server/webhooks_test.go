@@ -11,7 +11,7 @@ import (
 
 	reference "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
-	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 )
 
@@ -19,7 +19,7 @@ import (
 // the Standard Webhooks specification wants it, and of no others.
 func TestScansReachAWebhook(t *testing.T) {
 	t.Parallel()
-	w := brew(t, servertest.Options{Outbound: &outbound.Client{}})
+	w := brew(t, servertest.Options{Outbound: &safehttp.Client{}})
 	w.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
 	type message struct {
 		header http.Header
@@ -197,7 +197,7 @@ func TestTheFilesOfRulesAreLookedAtAgain(t *testing.T) {
 // An event is taken when the status says so, whatever body comes with it.
 func TestAWebhookMayAnswerAnything(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Outbound: &outbound.Client{}})
+	s := servertest.Start(t, servertest.Options{Outbound: &safehttp.Client{}})
 	s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)

@@ -3,9 +3,9 @@ package server
 import (
 	"context"
 
-	"github.com/qrjump/qrjump/internal/api"
-	"github.com/qrjump/qrjump/internal/calls"
-	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/domain/apiusage"
+	"github.com/qrjump/qrjump/internal/edge/api"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
 // whyBelow is the path below which a developer finds the record of a call; "" where
@@ -14,12 +14,12 @@ func (s *Server) whyBelow() string {
 	if !s.config.Dev {
 		return ""
 	}
-	return operations.Base + "/calls/"
+	return adminroute.Base + "/calls/"
 }
 
 // call finds a call by its request id: among the latest of the emulator, whoever
 // made them, then in the log.
-func (s *Server) call(ctx context.Context, rid string) (calls.Call, error) {
+func (s *Server) call(ctx context.Context, rid string) (apiusage.Call, error) {
 	if s.config.emulates() {
 		last, _ := s.emulation.calls.Last(1, func(r api.Record) bool { return r.RID == rid })
 		for _, r := range last {

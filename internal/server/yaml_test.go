@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 	"github.com/qrjump/qrjump/internal/server"
-	"github.com/qrjump/qrjump/internal/yamltext"
 )
 
 // Issue 12, 10: a text that takes far more memory than it is long is refused
@@ -37,7 +37,7 @@ func TestNestedYAMLIsRefusedBeforeItIsParsed(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		err := yamltext.Check([]byte(text))
+		err := safeyaml.Check([]byte(text))
 		runtime.ReadMemStats(&after)
 		if err == nil || !strings.HasPrefix(err.Error(), "line ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", name, err)
@@ -66,7 +66,7 @@ func TestNestedYAMLIsRefusedBeforeItIsParsed(t *testing.T) {
 		"back and forth":       strings.Repeat("- a:\n    b:\n      - c: x\n", 1000),
 		"text over many lines": "a: |\n" + strings.Repeat("  - - - - [[[[ {{{{\n", 100),
 	} {
-		if err := yamltext.Check([]byte(text)); err != nil {
+		if err := safeyaml.Check([]byte(text)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/history"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
 )
 
 var accountRows = noun[accounts.Account]{table: "accounts", key: "appid", none: accounts.ErrNoAccount,
@@ -193,9 +193,9 @@ var belongings = []struct {
 const mostOrphans = 1000
 
 // Orphans implements history.Store.
-func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []history.Orphan, err error) {
+func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []auditlog.Orphan, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		orphans, err = list(ctx, tx, func(scan func(...any) error) (o history.Orphan, err error) {
+		orphans, err = list(ctx, tx, func(scan func(...any) error) (o auditlog.Orphan, err error) {
 			err = scan(&o.What, &o.Account, &o.Count)
 			return o, err
 		}, `SELECT what, account, SUM(n) FROM (
@@ -219,7 +219,7 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []h
 		}
 		for _, appid := range opened {
 			if !exists[appid] && len(orphans) < mostOrphans {
-				orphans = append(orphans, history.Orphan{Account: appid, What: "active_codes", Count: active[appid]})
+				orphans = append(orphans, auditlog.Orphan{Account: appid, What: "active_codes", Count: active[appid]})
 			}
 		}
 		return err

@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/alarms"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/stats"
 )
 
 var alarmRows = noun[alarms.Alarm]{table: "alarms", none: alarms.ErrNoAlarm, fields: func(a *alarms.Alarm) []field {

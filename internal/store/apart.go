@@ -14,9 +14,9 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/live"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/replica"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // An import writes a stretch of the log of changes apart. Its numbers are given out first, its
@@ -115,7 +115,7 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.Numbers, error) {
 		first := tx.head.seq + 1
 		last := tx.head.seq + int64(n)
 		tx.head.seq = last
-		if err := tx.note(ctx, ofNumbers, live.StretchKey(first, last), "reserve", stretchRecord{Rules: int64(n)}); err != nil {
+		if err := tx.note(ctx, ofNumbers, replica.StretchKey(first, last), "reserve", stretchRecord{Rules: int64(n)}); err != nil {
 			return err
 		}
 		if err := tx.writeNoted(ctx); err != nil {
@@ -339,7 +339,7 @@ func (t bulkQueries) ShowApart(ctx context.Context) error {
 	if err := t.lockHead(ctx); err != nil {
 		return err
 	}
-	return t.note(ctx, ofImport, live.StretchKey(a.First, a.Last), "show", stretchRecord{Rules: a.Last - a.First + 1, Hash: a.Hash})
+	return t.note(ctx, ofImport, replica.StretchKey(a.First, a.Last), "show", stretchRecord{Rules: a.Last - a.First + 1, Hash: a.Hash})
 }
 
 // countApart counts the rules that no trigger counted. Nobody else changes rules meanwhile.

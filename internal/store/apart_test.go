@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/history"
-	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/testkit/require"
-	"github.com/qrjump/qrjump/internal/vault"
 )
 
 // many is more rules than an import writes while others wait.
@@ -128,8 +128,8 @@ func TestAnImportStopsNobody(t *testing.T) {
 	}
 	// Whoever read before the import was shown has not seen its rules, though their numbers are lower.
 	key := "https://h1.example/1/"
-	since := history.Unchanged(ctx, readAt, history.Name{Kind: ofRule, Key: key})
-	if err := b[1].Delete(since, miniProgramOf("wxb"), key, ""); !errors.Is(err, history.ErrMoved) {
+	since := auditlog.Unchanged(ctx, readAt, auditlog.Name{Kind: ofRule, Key: key})
+	if err := b[1].Delete(since, miniProgramOf("wxb"), key, ""); !errors.Is(err, auditlog.ErrMoved) {
 		t.Errorf("a change of what was read before: %v", err)
 	}
 	// Pages of an owner's rules hang on what was counted.
@@ -511,7 +511,7 @@ func accountsOf(n int) accounts.Plan {
 func TestAnImportOfAccountsStopsNobody(t *testing.T) {
 	target := newPostgres(t)
 	nodes := [2]*Store{open(t, target), open(t, target)}
-	key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
+	key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 	require.NoError(t, err)
 	directory := func(s accounts.Store) *accounts.Directory {
 		return &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()),

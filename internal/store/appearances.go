@@ -6,19 +6,19 @@ import (
 	"encoding/base64"
 	"errors"
 
-	"github.com/qrjump/qrjump/internal/appearance"
+	"github.com/qrjump/qrjump/internal/domain/branding"
 )
 
 // appearanceRows are appearances without the pictures themselves.
-var appearanceRows = noun[appearance.Appearance]{table: "appearances", key: "appid", none: appearance.ErrNone,
-	fields: func(a *appearance.Appearance) []field {
+var appearanceRows = noun[branding.Appearance]{table: "appearances", key: "appid", none: branding.ErrNone,
+	fields: func(a *branding.Appearance) []field {
 		return []field{{"appid", &a.AppID}, {"accent", &a.Accent}, {"help", &a.Help}, {"open_at_once", &a.OpenAtOnce},
 			{"texts", inJSON(&a.Texts)}, {"logo_hash", &a.Logo.Hash}, {"logo_width", &a.Logo.Width}, {"logo_height", &a.Logo.Height},
 			{"logo_bytes", &a.Logo.Bytes}}
 	}}.rows()
 
 // Appearance implements appearance.Tx.
-func (t brandingQueries) Appearance(ctx context.Context, appid string) (appearance.Appearance, error) {
+func (t brandingQueries) Appearance(ctx context.Context, appid string) (branding.Appearance, error) {
 	return appearanceRows.find(ctx, t.Tx, `appid = $1`, appid)
 }
 
@@ -27,7 +27,7 @@ func (t brandingQueries) Logo(ctx context.Context, hash string) ([]byte, error) 
 	var text string
 	err := t.row(ctx, `SELECT logo FROM appearances WHERE logo_hash = $1 AND logo_hash <> '' LIMIT 1`, hash).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, appearance.ErrNone
+		return nil, branding.ErrNone
 	}
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func (t brandingQueries) Logo(ctx context.Context, hash string) ([]byte, error) 
 }
 
 // PutAppearance implements appearance.Tx.
-func (t brandingQueries) PutAppearance(ctx context.Context, a appearance.Appearance, png []byte) error {
+func (t brandingQueries) PutAppearance(ctx context.Context, a branding.Appearance, png []byte) error {
 	if err := appearanceRows.put(ctx, t.Tx, a); err != nil {
 		return err
 	}

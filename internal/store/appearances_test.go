@@ -5,46 +5,46 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/appearance"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/branding"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestAnAppearanceComesBackAsItWasPut(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
-		want := appearance.Appearance{AppID: "shop", Accent: "#0b6b45", Help: "https://help.example/", OpenAtOnce: true,
-			Texts: map[appearance.Language]appearance.Texts{appearance.Chinese: {Landing: "点单"}},
-			Logo:  appearance.Logo{Hash: "aa", Width: 3, Height: 2, Bytes: 4}}
-		check := func(what string, want appearance.Appearance, png string, none error) {
+		want := branding.Appearance{AppID: "shop", Accent: "#0b6b45", Help: "https://help.example/", OpenAtOnce: true,
+			Texts: map[branding.Language]branding.Texts{branding.Chinese: {Landing: "点单"}},
+			Logo:  branding.Logo{Hash: "aa", Width: 3, Height: 2, Bytes: 4}}
+		check := func(what string, want branding.Appearance, png string, none error) {
 			t.Helper()
-			require.NoError(t, s.ViewAppearances(ctx, func(tx appearance.Tx) error {
+			require.NoError(t, s.ViewAppearances(ctx, func(tx branding.Tx) error {
 				got, err := tx.Appearance(ctx, "shop")
 				if !errors.Is(err, none) || none == nil && !reflect.DeepEqual(got, want) {
 					t.Errorf("%s: %+v, %v", what, got, err)
 				}
 				file, err := tx.Logo(ctx, "aa")
-				if missing := png == ""; missing != errors.Is(err, appearance.ErrNone) || string(file) != png {
+				if missing := png == ""; missing != errors.Is(err, branding.ErrNone) || string(file) != png {
 					t.Errorf("%s: the logo is %q, %v", what, file, err)
 				}
-				if _, err := tx.Logo(ctx, ""); !errors.Is(err, appearance.ErrNone) {
+				if _, err := tx.Logo(ctx, ""); !errors.Is(err, branding.ErrNone) {
 					t.Errorf("%s: the logo of no hash: %v", what, err)
 				}
 				return nil
 			}))
 		}
-		put := func(a appearance.Appearance, png []byte) {
+		put := func(a branding.Appearance, png []byte) {
 			t.Helper()
-			require.NoError(t, s.UpdateAppearances(ctx, func(tx appearance.Tx) error { return tx.PutAppearance(ctx, a, png) }))
+			require.NoError(t, s.UpdateAppearances(ctx, func(tx branding.Tx) error { return tx.PutAppearance(ctx, a, png) }))
 		}
-		check("before", want, "", appearance.ErrNone)
+		check("before", want, "", branding.ErrNone)
 		put(want, []byte("\x89P\x00\xff"))
 		check("put", want, "\x89P\x00\xff", nil)
-		plain := appearance.Appearance{AppID: "shop", Texts: map[appearance.Language]appearance.Texts{}}
+		plain := branding.Appearance{AppID: "shop", Texts: map[branding.Language]branding.Texts{}}
 		put(plain, nil)
 		check("put again", plain, "", nil)
 		put(want, []byte("png"))
 		require.NoError(t, s.UpdateAccounts(ctx, func(tx accounts.Tx) error { return tx.DeleteAccount(ctx, "shop") }))
-		check("the account is deleted", want, "", appearance.ErrNone)
+		check("the account is deleted", want, "", branding.ErrNone)
 	})
 }

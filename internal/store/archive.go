@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
 // Snapshot is the whole database at one moment.
@@ -189,8 +189,8 @@ type Loading struct {
 	tables []string
 	loaded map[string]bool
 
-	scansInto func(id string) (*ledger.Restoring, error) // nil = into the database
-	restoring *ledger.Restoring
+	scansInto func(id string) (*scanlog.Restoring, error) // nil = into the database
+	restoring *scanlog.Restoring
 	days      map[int64]bool // days of scans that have a partition
 }
 

@@ -8,15 +8,15 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/stats"
-	"github.com/qrjump/qrjump/internal/webhooks"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
 // outside is the part of an archive that comes from a log of scans outside of the database. Its
 // scans follow those of the table, as if they had been stored there.
 type outside struct {
-	log     ledger.Log
+	log     scanlog.Log
 	base    int64 // the last number of the table
 	upTo    int64 // the last scan
 	counted int64 // up to here the scans are counted, but from another log; 0 = from this one
@@ -24,7 +24,7 @@ type outside struct {
 
 // KeepScansIn names the log, beside the embedded database, that has its scans. An archive has them
 // as rows, like the scans in PostgreSQL.
-func (s *Store) KeepScansIn(ctx context.Context, beside ledger.Log) error {
+func (s *Store) KeepScansIn(ctx context.Context, beside scanlog.Log) error {
 	err := s.update(ctx, func(tx *Tx) error {
 		// Another log may have been here before.
 		if _, err := tx.exec(ctx, `UPDATE ledgers SET here = 0 WHERE here = 1 AND id <> $1`, beside.ID()); err != nil {
@@ -44,7 +44,7 @@ func (s *Store) KeepScansIn(ctx context.Context, beside ledger.Log) error {
 
 // KeepScansElsewhere names the log that all nodes share outside of the database. An archive has the
 // scans of it that are counted as rows, after the older ones that are in the table.
-func (s *Store) KeepScansElsewhere(log ledger.Log) { s.elsewhere = log }
+func (s *Store) KeepScansElsewhere(log scanlog.Log) { s.elsewhere = log }
 
 // outside finds out which scans of a log belong to a state of the database. Of a log beside the
 // database these are all up to a position, and further as far as the state has counted them or told
@@ -78,7 +78,7 @@ func (t *Tx) outside(ctx context.Context, s *Store, before int64) (*outside, err
 	return o, nil
 }
 
-func (t *Tx) besideUpTo(ctx context.Context, log ledger.Log, state stats.State, before int64) (*outside, error) {
+func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State, before int64) (*outside, error) {
 	end, err := log.End(ctx) // a position after it belongs to another log
 	if err != nil {
 		return nil, err
@@ -90,8 +90,8 @@ func (t *Tx) besideUpTo(ctx context.Context, log ledger.Log, state stats.State, 
 			return nil, fmt.Errorf("reading how far scans were told of: %w", err)
 		}
 		o.upTo = max(o.upTo, state.Position)
-	} else if id, err := ledger.ParseScanID(state.Scan); err == nil {
-		if o.counted, err = log.Find(ctx, id); err != nil && !errors.Is(err, ledger.ErrNoScan) {
+	} else if id, err := scanlog.ParseScanID(state.Scan); err == nil {
+		if o.counted, err = log.Find(ctx, id); err != nil && !errors.Is(err, scanlog.ErrNoScan) {
 			return nil, err
 		}
 	}
@@ -121,7 +121,7 @@ func (o *outside) rows(ctx context.Context, w io.Writer) (int64, error) {
 
 // writeScan writes a scan as a row of scan_events, whose columns stand in the order of
 // their names.
-func writeScan(row *rowWriter, e *ledger.Event, seq int64) error {
+func writeScan(row *rowWriter, e *scanlog.Event, seq int64) error {
 	row.text(e.Action)
 	row.number(e.Activation)
 	row.text(e.App)
@@ -143,7 +143,7 @@ func writeScan(row *rowWriter, e *ledger.Event, seq int64) error {
 	row.number(e.RuleID)
 	row.number(seq)
 	row.text(e.Source)
-	if e.User != (ledger.UserHash{}) {
+	if e.User != (scanlog.UserHash{}) {
 		row.hex(e.User[:])
 	} else {
 		row.text("")

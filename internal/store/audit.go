@@ -11,12 +11,12 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/history"
-	"github.com/qrjump/qrjump/internal/live"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/replica"
 )
 
 // Entries implements history.Store.
-func (s *Store) Entries(ctx context.Context, q history.Query) ([]history.Entry, error) {
+func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry, error) {
 	var where []string
 	var args []any
 	filter := func(condition string, arg any) {
@@ -71,10 +71,10 @@ func (s *Store) Entries(ctx context.Context, q history.Query) ([]history.Entry, 
 	return entries(found), err
 }
 
-func entries(found []change) []history.Entry {
-	list := make([]history.Entry, len(found))
+func entries(found []change) []auditlog.Entry {
+	list := make([]auditlog.Entry, len(found))
 	for i, c := range found {
-		list[i] = history.Entry{Seq: c.seq, At: fromMillis(c.at), Kind: c.kind, Key: c.key, Actor: c.actor, Via: c.via, RID: c.rid,
+		list[i] = auditlog.Entry{Seq: c.seq, At: fromMillis(c.at), Kind: c.kind, Key: c.key, Actor: c.actor, Via: c.via, RID: c.rid,
 			Did:    c.did,
 			Detail: json.RawMessage(c.detail), Hash: c.hash}
 	}
@@ -82,14 +82,14 @@ func entries(found []change) []history.Entry {
 }
 
 // VerifyChanges implements history.Store.
-func (s *Store) VerifyChanges(ctx context.Context) (history.Checked, error) {
-	var done history.Checked
+func (s *Store) VerifyChanges(ctx context.Context) (auditlog.Checked, error) {
+	var done auditlog.Checked
 	err := s.view(ctx, func(tx *Tx) error {
 		v := verification{tx: tx}
 		// Whether an entry is missing is known only after everything else was checked.
 		err := tx.patiently(func() error { return v.run(ctx) })
 		done = v.Checked
-		fault, found := errors.AsType[history.Fault](err)
+		fault, found := errors.AsType[auditlog.Fault](err)
 		if found {
 			done.Fault = &fault
 			return nil
@@ -102,7 +102,7 @@ func (s *Store) VerifyChanges(ctx context.Context) (history.Checked, error) {
 // verification is one walk through the log.
 type verification struct {
 	tx *Tx
-	history.Checked
+	auditlog.Checked
 	events int64 // the last event of codes that was seen
 	// The stretches that were given numbers, by their first number.
 	stretches map[int64]*stretch
@@ -117,7 +117,7 @@ type stretch struct {
 }
 
 func faultAt(seq int64, format string, args ...any) error {
-	return history.Fault{Seq: seq, What: fmt.Sprintf(format, args...)}
+	return auditlog.Fault{Seq: seq, What: fmt.Sprintf(format, args...)}
 }
 
 // verifyPage is how many changes are in memory at a time.
@@ -172,7 +172,7 @@ func (v *verification) findStretches(ctx context.Context) error {
 	given, err := list(ctx, v.tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE kind = '`+ofNumbers+`' ORDER BY seq`)
 	v.stretches = make(map[int64]*stretch, len(given))
 	for _, c := range given {
-		if first, last, ok := live.StretchOf(c.key); ok && last+1 == c.seq {
+		if first, last, ok := replica.StretchOf(c.key); ok && last+1 == c.seq {
 			v.stretches[first] = &stretch{first: first, last: last, hash: c.hash}
 		}
 	}
@@ -205,7 +205,7 @@ func (v *verification) apart(c *change) (is bool, err error) {
 
 // shows checks a change that shows a stretch.
 func (v *verification) shows(c *change) error {
-	first, last, _ := live.StretchOf(c.key)
+	first, last, _ := replica.StretchOf(c.key)
 	s := v.stretches[first]
 	var record stretchRecord
 	switch {

@@ -10,14 +10,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/history"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func verify(t *testing.T, s *Store) history.Checked {
+func verify(t *testing.T, s *Store) auditlog.Checked {
 	t.Helper()
 	done, err := s.VerifyChanges(t.Context())
 	require.NoError(t, err)

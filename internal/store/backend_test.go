@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -22,7 +22,7 @@ import (
 // one); each test gets a copy of the newest schema.
 
 func TestMain(m *testing.M) {
-	childtest.Roles{"open a folder": childtest.Role(openFolder)}.Play()
+	proctest.Roles{"open a folder": proctest.Role(openFolder)}.Play()
 	os.Exit(dbtest.Run(m))
 }
 

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 

@@ -4,16 +4,16 @@ import (
 	"context"
 	"math"
 
-	"github.com/qrjump/qrjump/internal/calls"
+	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
 // UpdateCalls implements calls.Store.
-func (s *Store) UpdateCalls(ctx context.Context, f func(calls.Tx) error) error {
+func (s *Store) UpdateCalls(ctx context.Context, f func(apiusage.Tx) error) error {
 	return s.update(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
 
 // ViewCalls implements calls.Store.
-func (s *Store) ViewCalls(ctx context.Context, f func(calls.Tx) error) error {
+func (s *Store) ViewCalls(ctx context.Context, f func(apiusage.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
 
@@ -41,8 +41,8 @@ func (t usageQueries) ForgetCounts(ctx context.Context, before int64) error {
 const callGone = "call_gone"
 
 // Calls implements calls.Tx.
-func (t usageQueries) Calls(ctx context.Context, second int64) ([]calls.Block, error) {
-	return list(ctx, t.Tx, func(scan func(...any) error) (b calls.Block, err error) {
+func (t usageQueries) Calls(ctx context.Context, second int64) ([]apiusage.Block, error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (b apiusage.Block, err error) {
 		var last, gone int64
 		err = scan(&last, &b.Calls, &b.Text, &gone)
 		b.Second, b.Gone = second, int(max(0, gone-last+int64(b.Calls)))
@@ -52,7 +52,7 @@ func (t usageQueries) Calls(ctx context.Context, second int64) ([]calls.Block, e
 }
 
 // NewestCalls implements calls.Tx.
-func (t usageQueries) NewestCalls(ctx context.Context, before int64, limit int) ([]calls.Block, error) {
+func (t usageQueries) NewestCalls(ctx context.Context, before int64, limit int) ([]apiusage.Block, error) {
 	upTo := int64(math.MaxInt64)
 	if before > 0 {
 		upTo = before - 1
@@ -62,7 +62,7 @@ func (t usageQueries) NewestCalls(ctx context.Context, before int64, limit int) 
 		return nil, err
 	}
 	// The block that has the number upTo may end with a greater one.
-	return list(ctx, t.Tx, func(scan func(...any) error) (b calls.Block, err error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (b apiusage.Block, err error) {
 		err = scan(&b.Last, &b.Second, &b.Calls, &b.Text)
 		b.Gone = int(max(0, gone-b.Last+int64(b.Calls)))
 		return b, err
@@ -72,7 +72,7 @@ func (t usageQueries) NewestCalls(ctx context.Context, before int64, limit int) 
 }
 
 // AddCalls implements calls.Tx.
-func (t usageQueries) AddCalls(ctx context.Context, blocks []calls.Block) (int64, error) {
+func (t usageQueries) AddCalls(ctx context.Context, blocks []apiusage.Block) (int64, error) {
 	var all, newest int64
 	for _, b := range blocks {
 		all += int64(b.Calls)

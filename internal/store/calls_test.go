@@ -10,15 +10,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/calls"
-	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/apiusage"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // aBook is the book of calls of one process on a store.
-func aBook(s *Store) *calls.Book {
-	return &calls.Book{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return at },
+func aBook(s *Store) *apiusage.Book {
+	return &apiusage.Book{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return at },
 		Log:        slog.New(slog.DiscardHandler),
 		Interfaces: []string{"/a", "/b", "/exact"},
 		Exact:      map[string]func(settings.Settings) int{"/exact": func(settings.Settings) int { return 7 }}}
@@ -30,18 +30,18 @@ func ridAt(at time.Time, n int) string { return fmt.Sprintf("%08x-%08x-%08x", at
 
 func TestACallComesBackAsItWas(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		c := filled[calls.Call](t)
+		c := filled[apiusage.Call](t)
 		c.RID, c.Took, c.At, c.Behaviours = aRID(1), 1234*time.Millisecond, at, []string{"wire.number.text", "rules.add.edit_flag"}
-		asks := calls.Call{RID: aRID(0), Account: "another", Request: `{"rid":"` + c.RID + `"}`}
+		asks := apiusage.Call{RID: aRID(0), Account: "another", Request: `{"rid":"` + c.RID + `"}`}
 		b := aBook(s)
 		b.Record(asks)
 		b.Record(c)
-		b.Record(calls.Call{RID: c.RID, Account: "another"}) // changes nothing
+		b.Record(apiusage.Call{RID: c.RID, Account: "another"}) // changes nothing
 		want(t, "flush", b.Flush(t.Context()), nil)
 		got, err := b.Look(t.Context(), c.RID)
 		want(t, "found", err, nil)
 		want(t, "call", got, c)
-		if _, err := b.Look(t.Context(), aRID(2)); !errors.Is(err, calls.ErrNoCall) {
+		if _, err := b.Look(t.Context(), aRID(2)); !errors.Is(err, apiusage.ErrNoCall) {
 			t.Errorf("an unknown one: %v", err)
 		}
 	})
@@ -52,17 +52,17 @@ func TestCallsShareRows(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		b := aBook(s)
 		for n := range 2000 { // of two seconds
-			b.Record(calls.Call{RID: ridAt(at.Add(time.Duration(n%2)*time.Second), n), Account: "a"})
+			b.Record(apiusage.Call{RID: ridAt(at.Add(time.Duration(n%2)*time.Second), n), Account: "a"})
 		}
 		want(t, "flush", b.Flush(t.Context()), nil)
 		want(t, "rows", number(t, s, `SELECT COUNT(*) FROM call_blocks`), 2)
 		want(t, "calls", number(t, s, `SELECT SUM(calls) FROM call_blocks`), 2000)
 		// A row does not grow without a bound.
 		for n := range 10 {
-			b.Record(calls.Call{RID: ridAt(at.Add(time.Minute), n), Account: "a", Request: strings.Repeat("x", calls.MaxText)})
+			b.Record(apiusage.Call{RID: ridAt(at.Add(time.Minute), n), Account: "a", Request: strings.Repeat("x", apiusage.MaxText)})
 		}
 		for range 15 {
-			b.Record(calls.Call{RID: ridAt(at.Add(time.Minute), 10), Account: "a", Request: strings.Repeat("\x01", calls.MaxText)})
+			b.Record(apiusage.Call{RID: ridAt(at.Add(time.Minute), 10), Account: "a", Request: strings.Repeat("\x01", apiusage.MaxText)})
 		}
 		want(t, "flush", b.Flush(t.Context()), nil)
 		want(t, "rows", number(t, s, `SELECT COUNT(*) FROM call_blocks`), 4)
@@ -75,7 +75,7 @@ func TestCallsLeaveInOrder(t *testing.T) {
 		add := func(from, to int) { // five seconds for each ten of them
 			t.Helper()
 			for n := from; n < to; n++ {
-				b.Record(calls.Call{RID: ridAt(at.Add(time.Duration(n/2)*time.Second), n), Account: "a"})
+				b.Record(apiusage.Call{RID: ridAt(at.Add(time.Duration(n/2)*time.Second), n), Account: "a"})
 			}
 			want(t, "flush", b.Flush(t.Context()), nil)
 		}
@@ -89,7 +89,7 @@ func TestCallsLeaveInOrder(t *testing.T) {
 			t.Helper()
 			for n := range to + 1 {
 				_, err := b.Look(t.Context(), ridAt(at.Add(time.Duration(n/2)*time.Second), n))
-				if there := n >= from && n < to; there != (err == nil) || !there && !errors.Is(err, calls.ErrNoCall) {
+				if there := n >= from && n < to; there != (err == nil) || !there && !errors.Is(err, apiusage.ErrNoCall) {
 					t.Fatalf("%s: call %d: %v", what, n, err)
 				}
 			}
@@ -155,7 +155,7 @@ func TestCountsAddUpAndAreForgotten(t *testing.T) {
 // write: together they have it all, and each sees the other's.
 func TestProcessesAddUp(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
-		books := [2]*calls.Book{aBook(nodes[0]), aBook(nodes[1])}
+		books := [2]*apiusage.Book{aBook(nodes[0]), aBook(nodes[1])}
 		errs := race(64, func(i int) error {
 			for n := range 50 {
 				if err := books[i%2].Spend(t.Context(), "wxa", "/a"); err != nil {
@@ -176,7 +176,7 @@ func TestProcessesAddUp(t *testing.T) {
 		for i, b := range books {
 			q, err := b.Quota(t.Context(), "wxa", "/a")
 			require.NoError(t, err)
-			want(t, fmt.Sprint("used, as process ", i, " sees it"), q, calls.Quota{Limit: calls.PerDay, Used: 3200})
+			want(t, fmt.Sprint("used, as process ", i, " sees it"), q, apiusage.Quota{Limit: apiusage.PerDay, Used: 3200})
 		}
 	})
 }
@@ -185,7 +185,7 @@ func TestProcessesAddUp(t *testing.T) {
 // what another process has counted before does not come back.
 func TestTenClearsWhoeverAsks(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
-		books := [2]*calls.Book{aBook(nodes[0]), aBook(nodes[1])}
+		books := [2]*apiusage.Book{aBook(nodes[0]), aBook(nodes[1])}
 		errs := race(32, func(i int) error { return books[i%2].Clear(t.Context(), "wxa", []string{"", "/a"}[i/2%2]) })
 		done := 0
 		for _, err := range errs {
@@ -196,7 +196,7 @@ func TestTenClearsWhoeverAsks(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		want(t, "clears that succeeded", done, calls.ClearsPerMonth)
+		want(t, "clears that succeeded", done, apiusage.ClearsPerMonth)
 		if err := books[0].Clear(t.Context(), "wxb", ""); err != nil {
 			t.Errorf("another account: %v", err)
 		}
@@ -207,7 +207,7 @@ func TestTenClearsWhoeverAsks(t *testing.T) {
 // opens them.
 func TestAClearOnAnotherNodeCounts(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
-		books := [2]*calls.Book{aBook(nodes[0]), aBook(nodes[1])}
+		books := [2]*apiusage.Book{aBook(nodes[0]), aBook(nodes[1])}
 		for _, b := range books {
 			s := settings.Defaults()
 			s.DailyLimits = settings.Limits{"/a": 3}
@@ -236,16 +236,16 @@ func TestAClearOnAnotherNodeCounts(t *testing.T) {
 // whoever wrote later.
 func TestDeviationsAddUp(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
-		one := func(account string, times int64, first, last int) calls.Deviation {
+		one := func(account string, times int64, first, last int) apiusage.Deviation {
 			second := func(n int) time.Time { return at.Add(time.Duration(n) * time.Second) }
-			return calls.Deviation{Account: account, Endpoint: "/a", Behaviour: "wire.number.text", Times: times,
+			return apiusage.Deviation{Account: account, Endpoint: "/a", Behaviour: "wire.number.text", Times: times,
 				FirstRID: aRID(first), FirstAt: second(first), LastRID: aRID(last), LastAt: second(last)}
 		}
-		add := func(s *Store, list ...calls.Deviation) {
+		add := func(s *Store, list ...apiusage.Deviation) {
 			t.Helper()
 			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().AddDeviations(ctx, list) })
 		}
-		all := func(account string, limit int) (list []calls.Deviation) {
+		all := func(account string, limit int) (list []apiusage.Deviation) {
 			t.Helper()
 			view(t, nodes[0], func(ctx context.Context, tx *Tx) (err error) {
 				list, err = tx.accounts().Deviations(ctx, account, limit)
@@ -254,14 +254,14 @@ func TestDeviationsAddUp(t *testing.T) {
 			return list
 		}
 		add(nodes[0], one("wxa", 3, 5, 7), one("wxb", 1, 6, 6))
-		wantSame(t, "as they were written", all("", 9), []calls.Deviation{one("wxa", 3, 5, 7), one("wxb", 1, 6, 6)})
+		wantSame(t, "as they were written", all("", 9), []apiusage.Deviation{one("wxa", 3, 5, 7), one("wxb", 1, 6, 6)})
 		add(nodes[1], one("wxa", 2, 1, 4))
-		wantSame(t, "with earlier ones", all("wxa", 9), []calls.Deviation{one("wxa", 5, 1, 7)})
+		wantSame(t, "with earlier ones", all("wxa", 9), []apiusage.Deviation{one("wxa", 5, 1, 7)})
 		add(nodes[1], one("wxa", 2, 8, 9))
-		wantSame(t, "with later ones", all("wxa", 9), []calls.Deviation{one("wxa", 7, 1, 9)})
-		wantSame(t, "the first alone", all("", 1), []calls.Deviation{one("wxa", 7, 1, 9)})
+		wantSame(t, "with later ones", all("wxa", 9), []apiusage.Deviation{one("wxa", 7, 1, 9)})
+		wantSame(t, "the first alone", all("", 1), []apiusage.Deviation{one("wxa", 7, 1, 9)})
 		update(t, nodes[1], func(ctx context.Context, tx *Tx) error { return tx.accounts().ForgetDeviations(ctx, "wxa") })
-		wantSame(t, "without those of wxa", all("", 9), []calls.Deviation{one("wxb", 1, 6, 6)})
+		wantSame(t, "without those of wxa", all("", 9), []apiusage.Deviation{one("wxb", 1, 6, 6)})
 		update(t, nodes[1], func(ctx context.Context, tx *Tx) error { return tx.accounts().ForgetDeviations(ctx, "") })
 		want(t, "what is left", len(all("", 9)), 0)
 	})
@@ -272,9 +272,9 @@ func TestCallsAreListedNewestFirst(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		one, other := aBook(s), aBook(s) // of two nodes
 		var all []string                 // newest first
-		add := func(b *calls.Book, n int) {
+		add := func(b *apiusage.Book, n int) {
 			t.Helper()
-			c := calls.Call{RID: ridAt(at.Add(time.Duration(n/7)*time.Second), n), Account: fmt.Sprint("a", n%3),
+			c := apiusage.Call{RID: ridAt(at.Add(time.Duration(n/7)*time.Second), n), Account: fmt.Sprint("a", n%3),
 				Path: fmt.Sprint("/p", n%2), Request: `{"account":"a1","errcode":40097}`}
 			if n%5 == 0 {
 				c.ErrCode = 40097
@@ -294,7 +294,7 @@ func TestCallsAreListedNewestFirst(t *testing.T) {
 		for n := 60; n < 65; n++ { // not written when they are listed
 			add(one, n)
 		}
-		read := func(search calls.Search, limit int) (rids []string, looked int) {
+		read := func(search apiusage.Search, limit int) (rids []string, looked int) {
 			t.Helper()
 			for {
 				page, seen, err := one.List(t.Context(), search, limit)
@@ -310,11 +310,11 @@ func TestCallsAreListedNewestFirst(t *testing.T) {
 			}
 		}
 		for _, limit := range []int{1, 3, 7, 100} {
-			rids, looked := read(calls.Search{}, limit)
+			rids, looked := read(apiusage.Search{}, limit)
 			want(t, fmt.Sprint("all by ", limit), rids, all)
 			want(t, "looked at", looked, len(all))
 		}
-		chosen := func(keep func(calls.Call) bool) (rids []string) {
+		chosen := func(keep func(apiusage.Call) bool) (rids []string) {
 			for _, rid := range all {
 				c, err := one.Look(t.Context(), rid)
 				want(t, "look", err, nil)
@@ -324,19 +324,19 @@ func TestCallsAreListedNewestFirst(t *testing.T) {
 			}
 			return rids
 		}
-		rids, looked := read(calls.Search{Account: "a1", Path: "/p0"}, 2)
-		want(t, "of an account and an endpoint", rids, chosen(func(c calls.Call) bool { return c.Account == "a1" && c.Path == "/p0" }))
+		rids, looked := read(apiusage.Search{Account: "a1", Path: "/p0"}, 2)
+		want(t, "of an account and an endpoint", rids, chosen(func(c apiusage.Call) bool { return c.Account == "a1" && c.Path == "/p0" }))
 		want(t, "looked at", looked, len(all))
-		rids, _ = read(calls.Search{Failed: true}, 4)
-		want(t, "failed", rids, chosen(func(c calls.Call) bool { return c.ErrCode != 0 }))
-		rids, _ = read(calls.Search{ErrCode: -1}, 4)
+		rids, _ = read(apiusage.Search{Failed: true}, 4)
+		want(t, "failed", rids, chosen(func(c apiusage.Call) bool { return c.ErrCode != 0 }))
+		rids, _ = read(apiusage.Search{ErrCode: -1}, 4)
 		want(t, "of no number", len(rids), 0)
-		rids, _ = read(calls.Search{RID: all[3]}, 4)
+		rids, _ = read(apiusage.Search{RID: all[3]}, 4)
 		want(t, "one", rids, all[3:4])
-		rids, _ = read(calls.Search{RID: all[3], Account: "none"}, 4)
+		rids, _ = read(apiusage.Search{RID: all[3], Account: "none"}, 4)
 		want(t, "one of another account", len(rids), 0)
 
-		groups, seen, err := other.Failures(t.Context(), calls.Search{})
+		groups, seen, err := other.Failures(t.Context(), apiusage.Search{})
 		want(t, "failures", err, nil)
 		want(t, "groups", len(groups), 2)
 		want(t, "of the first", groups[0].Times, 7)
@@ -345,7 +345,7 @@ func TestCallsAreListedNewestFirst(t *testing.T) {
 		want(t, "since", seen.Since, at.UTC().Truncate(time.Second))
 
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().ForgetCalls(ctx, 13, 0, 1) })
-		rids, _ = read(calls.Search{}, 9)
+		rids, _ = read(apiusage.Search{}, 9)
 		want(t, "after some are forgotten", rids, all[:len(all)-13])
 	})
 }
@@ -357,11 +357,11 @@ func TestASearchThatFindsNothingIsBounded(t *testing.T) {
 		const all = 5000
 		for from := 0; from < all; from += 1000 { // a block for each call
 			for n := from; n < from+1000; n++ {
-				b.Record(calls.Call{RID: ridAt(at.Add(time.Duration(n)*time.Second), n), Account: "a"})
+				b.Record(apiusage.Call{RID: ridAt(at.Add(time.Duration(n)*time.Second), n), Account: "a"})
 			}
 			want(t, "flush", b.Flush(t.Context()), nil)
 		}
-		search, answers, looked := calls.Search{Account: "nobody"}, 0, 0
+		search, answers, looked := apiusage.Search{Account: "nobody"}, 0, 0
 		for {
 			list, seen, err := b.List(t.Context(), search, 50)
 			want(t, "list", err, nil)
@@ -378,10 +378,10 @@ func TestASearchThatFindsNothingIsBounded(t *testing.T) {
 		want(t, "answers", answers, 3)
 		// Large ones count by their length.
 		for n := range 4000 {
-			b.Record(calls.Call{RID: aRID(n), Account: "b", Request: strings.Repeat("x", calls.MaxText),
-				Response: strings.Repeat("y", calls.MaxText)})
+			b.Record(apiusage.Call{RID: aRID(n), Account: "b", Request: strings.Repeat("x", apiusage.MaxText),
+				Response: strings.Repeat("y", apiusage.MaxText)})
 		}
-		_, seen, err := b.List(t.Context(), calls.Search{Account: "nobody"}, 50)
+		_, seen, err := b.List(t.Context(), apiusage.Search{Account: "nobody"}, 50)
 		want(t, "list", err, nil)
 		if seen.Next == 0 || seen.Calls > 2500 {
 			t.Errorf("an answer looked at %d calls of 8 KiB", seen.Calls)

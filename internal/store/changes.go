@@ -12,24 +12,24 @@ import (
 	"strings"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/history"
-	"github.com/qrjump/qrjump/internal/live"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/replica"
 )
 
 // The subjects of changes. Names are kept for ever.
 const (
-	ofRule       = live.RuleChange
-	ofAccount    = live.AccountChange
-	ofLink       = live.LinkChange
-	ofBatch      = live.BatchChange
-	ofCodes      = live.CodesChange
-	ofMeta       = live.MetaChange
-	ofScanKey    = live.ScanKeyChange
-	ofReset      = live.ResetChange
-	ofEmptied    = live.EmptiedChange
-	ofAppearance = live.AppearanceChange
-	ofGS1        = live.GS1Change
+	ofRule       = replica.RuleChange
+	ofAccount    = replica.AccountChange
+	ofLink       = replica.LinkChange
+	ofBatch      = replica.BatchChange
+	ofCodes      = replica.CodesChange
+	ofMeta       = replica.MetaChange
+	ofScanKey    = replica.ScanKeyChange
+	ofReset      = replica.ResetChange
+	ofEmptied    = replica.EmptiedChange
+	ofAppearance = replica.AppearanceChange
+	ofGS1        = replica.GS1Change
 	ofComponent  = "component"
 	ofGrant      = "grant"
 	ofTokens     = "tokens"
@@ -44,7 +44,7 @@ const (
 	ofAlarm      = "alarm"
 	ofSerials    = "serials"
 	ofNumbers    = "numbers"
-	ofImport     = live.ImportChange
+	ofImport     = replica.ImportChange
 )
 
 // keeping is what a Store needs to write changes.
@@ -119,7 +119,7 @@ func (t *Tx) note(ctx context.Context, kind, key, did string, detail any) error 
 }
 
 func (t *Tx) noteAt(ctx context.Context, at time.Time, kind, key, did string, detail any) error {
-	if !slices.Contains(history.Kinds, kind) {
+	if !slices.Contains(auditlog.Kinds, kind) {
 		return fmt.Errorf("a change of the kind %q: nobody could ask for it", kind)
 	}
 	text := "{}"
@@ -162,7 +162,7 @@ func (t *Tx) lockHead(ctx context.Context) error {
 // unmoved returns history.ErrMoved where something changed that the caller expects to be unchanged.
 // The head is locked, so later changes wait for this transaction.
 func (t *Tx) unmoved(ctx context.Context, h head) error {
-	expected := history.Expected(ctx)
+	expected := auditlog.Expected(ctx)
 	if expected == nil {
 		return nil
 	}
@@ -172,7 +172,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	}
 	// Everything since then is read by its numbers, however long the log is.
 	const most = 1000
-	since, err := list(ctx, t, func(scan func(...any) error) (name history.Name, err error) {
+	since, err := list(ctx, t, func(scan func(...any) error) (name auditlog.Name, err error) {
 		err = scan(&name.Kind, &name.Key)
 		return name, err
 	}, `SELECT kind, key FROM changes WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3`, expected.Since, h.seq, most)
@@ -181,8 +181,8 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	}
 	// An import shows changes with lower numbers, which a caller that read before it may have
 	// missed.
-	if len(since) == most || slices.ContainsFunc(since, func(n history.Name) bool { return n.Kind == ofImport || expected.Names(n) }) {
-		return history.ErrMoved
+	if len(since) == most || slices.ContainsFunc(since, func(n auditlog.Name) bool { return n.Kind == ofImport || expected.Names(n) }) {
+		return auditlog.ErrMoved
 	}
 	return nil
 }
@@ -258,7 +258,7 @@ func (t *Tx) writeNoted(ctx context.Context) error {
 // that follows it hears of it with the commit.
 func (t *Tx) writeNotes(ctx context.Context) error {
 	rows, err := t.chainNoted(ctx)
-	if err == nil && !t.moved && !t.looks && history.Expected(ctx) != nil {
+	if err == nil && !t.moved && !t.looks && auditlog.Expected(ctx) != nil {
 		err = t.lockHead(ctx) // what the log does not have is guarded too, such as the test of a webhook
 		t.expected = nil      // what the same call changes afterwards does not follow from it
 	}
@@ -309,9 +309,9 @@ var nowRule = func() string {
 }()
 
 // ChangesFrom implements live.ChangeLog.
-func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]live.Change, error) {
+func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]replica.Change, error) {
 	// The rules as they are now come with the same query, so that both are of one moment.
-	rows := stream(ctx, s, func(row func(...any) error) (c live.Change, err error) {
+	rows := stream(ctx, s, func(row func(...any) error) (c replica.Change, err error) {
 		var stored bool
 		var unread error
 		r, err := scanRule(func(into ...any) error {
@@ -327,7 +327,7 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]live.
 		return c, nil
 	}, `SELECT c.seq, c.hash, c.kind, c.key, CASE WHEN r.id IS NULL THEN 0 ELSE 1 END, `+nowRule+`
 		FROM changes c LEFT JOIN rules r ON c.kind = '`+ofRule+`' AND r.key = c.key WHERE c.seq >= $1 ORDER BY c.seq LIMIT $2`, from, limit)
-	var list []live.Change
+	var list []replica.Change
 	for c, err := range rows {
 		if err != nil {
 			return nil, fmt.Errorf("reading what changed: %w", err)
@@ -338,7 +338,7 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]live.
 }
 
 // Listen implements live.ChangeLog.
-func (s *Store) Listen(ctx context.Context) (live.Bell, error) {
+func (s *Store) Listen(ctx context.Context) (replica.Bell, error) {
 	if s.listen == nil {
 		return nil, errors.New("no other process writes to this database")
 	}

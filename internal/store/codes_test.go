@@ -11,13 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/gs1"
-	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/testkit/require"
-	"github.com/qrjump/qrjump/internal/vault"
 )
 
 // full is a batch in which no field is empty.
@@ -293,7 +293,7 @@ func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Press) {
 	require.NoError(t, err)
 	text, err := codes.NewTextKey([]byte(strings.Repeat("t", 32)))
 	require.NoError(t, err)
-	key, err := vault.NewKey([]byte(strings.Repeat("k", 32)))
+	key, err := sealer.NewKey([]byte(strings.Repeat("k", 32)))
 	require.NoError(t, err)
 	for i, s := range nodes {
 		p[i] = &codes.Press{Store: s, Vault: key, Memory: codes.NewMemory(s), Settings: settings.NewLive(settings.Defaults()),

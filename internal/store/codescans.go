@@ -6,7 +6,7 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
 // AddFirstScans implements codes.Tx.

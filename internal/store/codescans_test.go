@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
 func TestAFirstScanIsWrittenOnce(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 var componentRows = noun[accounts.Component]{table: "components", key: "appid", none: accounts.ErrNoComponent,

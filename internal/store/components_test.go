@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/testkit/require"
-	"github.com/qrjump/qrjump/internal/vault"
 )
 
 func TestTicketsCodesAndGrantsComeBackAsTheyWere(t *testing.T) {
@@ -150,7 +150,7 @@ func TestTokensOfAPlatformAreCutByAccount(t *testing.T) {
 // directories are the accounts as two nodes see them.
 func directories(t *testing.T, nodes [2]*Store) (d [2]*accounts.Directory) {
 	t.Helper()
-	key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
+	key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 	require.NoError(t, err)
 	for i, s := range nodes {
 		d[i] = &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader,

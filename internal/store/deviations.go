@@ -3,17 +3,17 @@ package store
 import (
 	"context"
 
-	"github.com/qrjump/qrjump/internal/calls"
+	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
-var deviationRows = noun[calls.Deviation]{table: "deviations", key: "account, endpoint, behaviour",
-	fields: func(d *calls.Deviation) []field {
+var deviationRows = noun[apiusage.Deviation]{table: "deviations", key: "account, endpoint, behaviour",
+	fields: func(d *apiusage.Deviation) []field {
 		return []field{{"account", &d.Account}, {"endpoint", &d.Endpoint}, {"behaviour", &d.Behaviour}, {"times", &d.Times},
 			{"first_rid", &d.FirstRID}, {"first_at", moment{&d.FirstAt}}, {"last_rid", &d.LastRID}, {"last_at", moment{&d.LastAt}}}
 	}}.rows()
 
 // AddDeviations implements calls.Tx. Another node may have written a later call already.
-func (t usageQueries) AddDeviations(ctx context.Context, list []calls.Deviation) error {
+func (t usageQueries) AddDeviations(ctx context.Context, list []apiusage.Deviation) error {
 	into := `INSERT INTO deviations (` + deviationRows.columns + `)`
 	count := ` ON CONFLICT (` + deviationRows.key + `) DO UPDATE SET times = deviations.times + excluded.times,
 		first_rid = CASE WHEN excluded.first_at < deviations.first_at THEN excluded.first_rid ELSE deviations.first_rid END,
@@ -26,7 +26,7 @@ func (t usageQueries) AddDeviations(ctx context.Context, list []calls.Deviation)
 }
 
 // Deviations implements calls.Tx.
-func (t usageQueries) Deviations(ctx context.Context, account string, limit int) ([]calls.Deviation, error) {
+func (t usageQueries) Deviations(ctx context.Context, account string, limit int) ([]apiusage.Deviation, error) {
 	const order = `ORDER BY account, endpoint, behaviour LIMIT `
 	if account == "" {
 		return deviationRows.all(ctx, t.Tx, order+`$1`, limit)

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // ofAccountAlone is what goes with an account that is reset: what hangs on its batches first. Scans and their statistics stay;

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // filler gives every field of a noun a value of its own, so that a column that

@@ -13,25 +13,25 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/index"
-	"github.com/qrjump/qrjump/internal/live"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/index"
+	"github.com/qrjump/qrjump/internal/domain/replica"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // follower is a node that only answers scans.
-func follower(t *testing.T, s *Store) *live.Current {
+func follower(t *testing.T, s *Store) *replica.Current {
 	t.Helper()
-	c := &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), Codes: codes.NewMemory(s), RuleStore: s, AccountStore: s,
+	c := &replica.Current{Rules: index.New(), Accounts: replica.NewDirectory(), Codes: codes.NewMemory(s), RuleStore: s, AccountStore: s,
 		Log: slog.New(slog.DiscardHandler), Changes: s, On: map[string]func(context.Context, string) error{}}
 	require.NoError(t, c.Load(t.Context()))
 	return c
 }
 
 // pathOf is the page that a link of a rule opens as a node knows it; "" = none.
-func pathOf(c *live.Current, text string) string {
+func pathOf(c *replica.Current, text string) string {
 	link, _ := rules.ParseLink(text)
 	for _, r := range c.Rules.Matching(link) {
 		return r.Path
@@ -52,7 +52,7 @@ func storedPath(t *testing.T, s *Store, key string) (path string) {
 	return path
 }
 
-func catchUp(t *testing.T, c *live.Current) {
+func catchUp(t *testing.T, c *replica.Current) {
 	t.Helper()
 	require.NoError(t, c.CatchUp(t.Context()))
 }
@@ -187,14 +187,14 @@ func TestFollowersNeitherSkipNorRepeat(t *testing.T) {
 	var follow sync.WaitGroup
 	defer follow.Wait()
 	defer stop()
-	var followers [2]*live.Current
+	var followers [2]*replica.Current
 	ended := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
 	var log lockedBuffer
 	for i := range nodes {
 		c := follower(t, nodes[i])
 		c.Log = slog.New(slog.NewTextHandler(&log, nil))
 		followers[i] = c
-		c.On[live.MetaChange] = func(_ context.Context, name string) error {
+		c.On[replica.MetaChange] = func(_ context.Context, name string) error {
 			if name == "end" {
 				close(ended[i])
 			}
@@ -306,11 +306,11 @@ func TestANodeThatCannotFollowSaysSo(t *testing.T) {
 		t.Error(err)
 	}
 	require.NoError(t, s.Close())
-	now = now.Add(live.FollowLimit + time.Second)
+	now = now.Add(replica.FollowLimit + time.Second)
 	if err := c.CatchUp(t.Context()); err == nil {
 		t.Error("followed a closed store")
 	}
-	want(t, "age", c.Age(), live.FollowLimit+time.Second)
+	want(t, "age", c.Age(), replica.FollowLimit+time.Second)
 	if err := c.Ready(); err == nil || !strings.Contains(err.Error(), "last read 6s ago") {
 		t.Errorf("ready: %v", err)
 	}
@@ -318,12 +318,12 @@ func TestANodeThatCannotFollowSaysSo(t *testing.T) {
 
 // slowLog takes two seconds for each query that finds changes.
 type slowLog struct {
-	live.ChangeLog
+	replica.ChangeLog
 	now    *time.Time
 	onPage func()
 }
 
-func (l slowLog) ChangesFrom(ctx context.Context, from int64, limit int) ([]live.Change, error) {
+func (l slowLog) ChangesFrom(ctx context.Context, from int64, limit int) ([]replica.Change, error) {
 	list, err := l.ChangeLog.ChangesFrom(ctx, from, limit)
 	if len(list) > 1 {
 		*l.now = l.now.Add(2 * time.Second)
@@ -368,7 +368,7 @@ func TestReady_LongImport(t *testing.T) {
 	if done, all := c.Reading(); done != 0 || all != 0 || c.Rules.Len() != n {
 		t.Errorf("Reading() = %d, %d with %d rules, want 0, 0 with %d", done, all, c.Rules.Len(), n)
 	}
-	if read = slices.Compact(read); !slices.Equal(read, []int64{5000, 10_000}) || oldest <= live.FollowLimit {
-		t.Errorf("read up to %v, at most %v old: want 5000 and 10000, and older than %v", read, oldest, live.FollowLimit)
+	if read = slices.Compact(read); !slices.Equal(read, []int64{5000, 10_000}) || oldest <= replica.FollowLimit {
+		t.Errorf("read up to %v, at most %v old: want 5000 and 10000, and older than %v", read, oldest, replica.FollowLimit)
 	}
 }

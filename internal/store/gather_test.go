@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -17,7 +17,7 @@ type joining struct {
 	then func()
 }
 
-func (j joining) Origin(ctx context.Context, node string) (*ledger.Taken, error) {
+func (j joining) Origin(ctx context.Context, node string) (*scanlog.Taken, error) {
 	taken, err := j.Store.Origin(ctx, node)
 	j.then()
 	return taken, err
@@ -30,7 +30,7 @@ func TestANodeThatStartsAgainIsNotForgotten(t *testing.T) {
 		ctx := t.Context()
 		tell := func(stopped bool, ended int64) {
 			t.Helper()
-			require.NoError(t, s.PutNode(ctx, ledger.Node{ID: "two", Name: "b:/data", Ended: ended, Stopped: stopped, SeenAt: at}))
+			require.NoError(t, s.PutNode(ctx, scanlog.Node{ID: "two", Name: "b:/data", Ended: ended, Stopped: stopped, SeenAt: at}))
 		}
 		for name, one := range map[string]struct {
 			then func()
@@ -41,7 +41,7 @@ func TestANodeThatStartsAgainIsNotForgotten(t *testing.T) {
 			"starts again, has scans and stops in haste": {func() { tell(true, 7) }, 1},
 		} {
 			tell(true, 0)
-			n := &ledger.Nodes{Store: joining{s, one.then}, Shipper: &ledger.Shipper{Node: "one", To: struct{ ledger.Rewinder }{}},
+			n := &scanlog.Nodes{Store: joining{s, one.then}, Shipper: &scanlog.Shipper{Node: "one", To: struct{ scanlog.Rewinder }{}},
 				Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler)}
 			require.NoError(t, n.Counted(ctx))
 			if all, _, err := s.ScanNodes(ctx); err != nil || len(all) != one.left {
@@ -62,8 +62,8 @@ func TestANodeReportsItsLag(t *testing.T) {
 		if err != nil || now <= head {
 			t.Fatal(head, now, err)
 		}
-		node := ledger.Node{ID: "two", Name: "b:/data", Answered: 3, SeenAt: at}
-		known := func(what string, wanted ledger.Node) {
+		node := scanlog.Node{ID: "two", Name: "b:/data", Answered: 3, SeenAt: at}
+		known := func(what string, wanted scanlog.Node) {
 			t.Helper()
 			all, _, err := s.ScanNodes(ctx)
 			if err != nil || len(all) != 1 {
@@ -81,8 +81,8 @@ func TestANodeReportsItsLag(t *testing.T) {
 		}
 		do(s.PutNode(ctx, node))
 		known("before it said anything", node)
-		said := ledger.Node{ID: "two", Name: "b:/data", Answered: 3, Ended: 9, Shipped: 7, SeenAt: at.Add(time.Minute),
-			Lag: ledger.Lag{LevelAt: at, At: at.Add(time.Minute)}}
+		said := scanlog.Node{ID: "two", Name: "b:/data", Answered: 3, Ended: 9, Shipped: 7, SeenAt: at.Add(time.Minute),
+			Lag: scanlog.Lag{LevelAt: at, At: at.Add(time.Minute)}}
 		do(s.ReportNode(ctx, said, head))
 		said.Lag.Changes = now - head
 		known("it is behind", said)
@@ -90,14 +90,14 @@ func TestANodeReportsItsLag(t *testing.T) {
 		said.Lag.Changes = 0
 		known("it is level", said)
 		put := said
-		put.Answered, put.Lag = 4, ledger.Lag{}
+		put.Answered, put.Lag = 4, scanlog.Lag{}
 		do(s.PutNode(ctx, put))
 		said.Answered = 4
 		known("it answered a question", said)
 		put.Stopped = true
 		do(s.PutNode(ctx, put))
 		said.Stopped = true
-		do(s.ReportNode(ctx, ledger.Node{ID: "two", Ended: 1, SeenAt: at}, now))
+		do(s.ReportNode(ctx, scanlog.Node{ID: "two", Ended: 1, SeenAt: at}, now))
 		known("it ended", said)
 	})
 }

@@ -14,10 +14,10 @@ import (
 
 	"modernc.org/sqlite"
 
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/history"
-	"github.com/qrjump/qrjump/internal/outbox"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -188,19 +188,19 @@ var grownAsks = []struct {
 	{"deliveries of a webhook, waiting", deliveriesOf(outbox.Query{Receiver: "2", State: outbox.Waiting, Limit: 100}), 10, nil},
 	{"deliveries that are dead", deliveriesOf(outbox.Query{State: outbox.Dead, Limit: 100}), 20, nil},
 	{"deliveries that wait", deliveriesOf(outbox.Query{State: outbox.Waiting, Limit: 100}), 20, nil},
-	{"the audit log by kind", entriesOf(history.Query{Kind: "account", Limit: 100}), 20, nil},
-	{"the audit log by kind, newest", entriesOf(history.Query{Kind: "account", Newest: true, Limit: 100}), 20, nil},
-	{"the audit log by actor", entriesOf(history.Query{Actor: "admin", Limit: 100}), 20, nil},
-	{"the audit log by actor, newest", entriesOf(history.Query{Actor: "admin", Newest: true, Limit: 100}), 20, nil},
-	{"the audit log by the kind of most", entriesOf(history.Query{Kind: "rule", Newest: true, Limit: 100}), 100, nil},
+	{"the audit log by kind", entriesOf(auditlog.Query{Kind: "account", Limit: 100}), 20, nil},
+	{"the audit log by kind, newest", entriesOf(auditlog.Query{Kind: "account", Newest: true, Limit: 100}), 20, nil},
+	{"the audit log by actor", entriesOf(auditlog.Query{Actor: "admin", Limit: 100}), 20, nil},
+	{"the audit log by actor, newest", entriesOf(auditlog.Query{Actor: "admin", Newest: true, Limit: 100}), 20, nil},
+	{"the audit log by the kind of most", entriesOf(auditlog.Query{Kind: "rule", Newest: true, Limit: 100}), 100, nil},
 	{"the audit log by a kind of many, all of them old, newest",
-		entriesOf(history.Query{Kind: "webhook", Newest: true, Limit: 100}), 100, nil},
-	{"the audit log by a kind of many, all of them young", entriesOf(history.Query{Kind: "link", Limit: 100}), 100, nil},
+		entriesOf(auditlog.Query{Kind: "webhook", Newest: true, Limit: 100}), 100, nil},
+	{"the audit log by a kind of many, all of them young", entriesOf(auditlog.Query{Kind: "link", Limit: 100}), 100, nil},
 	{"the audit log by an actor of much, all of it old, newest",
-		entriesOf(history.Query{Actor: "wxb", Newest: true, Limit: 100}), 100, nil},
-	{"the audit log by a kind of many, a page in its middle", entriesOfMiddle(history.Query{Kind: "webhook", Limit: 100}), 100, nil},
+		entriesOf(auditlog.Query{Actor: "wxb", Newest: true, Limit: 100}), 100, nil},
+	{"the audit log by a kind of many, a page in its middle", entriesOfMiddle(auditlog.Query{Kind: "webhook", Limit: 100}), 100, nil},
 	{"the audit log by a kind of many, the page before its middle",
-		entriesOfMiddle(history.Query{Kind: "webhook", Newest: true, Limit: 100}), 100, nil},
+		entriesOfMiddle(auditlog.Query{Kind: "webhook", Newest: true, Limit: 100}), 100, nil},
 	{"rules by target", listOf(rules.Query{Target: "wxt", NoTotal: true, Limit: 100}), 100, nil},
 	{"rules by target, newest", listOf(rules.Query{Target: "wxt", NoTotal: true, Newest: true, Limit: 100}), 100, nil},
 	{"rules of service accounts that open a program", func(ctx context.Context, s *Store, _ int64) (found int, err error) {
@@ -252,7 +252,7 @@ func deliveriesOf(q outbox.Query) func(context.Context, *Store, int64) (int, err
 	}
 }
 
-func entriesOf(q history.Query) func(context.Context, *Store, int64) (int, error) {
+func entriesOf(q auditlog.Query) func(context.Context, *Store, int64) (int, error) {
 	return func(ctx context.Context, s *Store, _ int64) (int, error) {
 		list, err := s.Entries(ctx, q)
 		return len(list), err
@@ -260,7 +260,7 @@ func entriesOf(q history.Query) func(context.Context, *Store, int64) (int, error
 }
 
 // entriesOfMiddle asks on from the middle of the first third.
-func entriesOfMiddle(q history.Query) func(context.Context, *Store, int64) (int, error) {
+func entriesOfMiddle(q auditlog.Query) func(context.Context, *Store, int64) (int, error) {
 	return func(ctx context.Context, s *Store, n int64) (int, error) {
 		q := q
 		if q.After = n / 6; q.Newest {

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/digitallink"
+	"github.com/qrjump/qrjump/internal/domain/digitallink"
 )
 
 // gs1Row is an entry with its primary key, by which entries are found.

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/history"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 const ruleChangeColumns = `seq, at, actor, via, rid, did, detail`
@@ -85,9 +85,9 @@ func (t *Tx) then(ctx context.Context, kind, key string, at time.Time) (c change
 }
 
 // AccountThen implements history.Store.
-func (s *Store) AccountThen(ctx context.Context, appid string, at time.Time) (then history.Then, err error) {
+func (s *Store) AccountThen(ctx context.Context, appid string, at time.Time) (then auditlog.Then, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		then = history.Then{}
+		then = auditlog.Then{}
 		c, found, err := tx.then(ctx, ofAccount, appid, at)
 		if err != nil || !found {
 			return err
@@ -129,7 +129,7 @@ func (s *Store) LinkedThen(ctx context.Context, service, miniProgram string, at 
 }
 
 // ChangesAfter implements history.Store.
-func (s *Store) ChangesAfter(ctx context.Context, of []history.Name, at time.Time, limit int) ([]history.Entry, error) {
+func (s *Store) ChangesAfter(ctx context.Context, of []auditlog.Name, at time.Time, limit int) ([]auditlog.Entry, error) {
 	if len(of) == 0 {
 		return nil, nil
 	}

@@ -5,7 +5,7 @@ import (
 	"context"
 	"slices"
 
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // RulesOfHost implements gateway.Hosts.

@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/index"
-	"github.com/qrjump/qrjump/internal/live"
-	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/index"
+	"github.com/qrjump/qrjump/internal/domain/replica"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/testkit/require"
-	"github.com/qrjump/qrjump/internal/vault"
 )
 
 // counted counts the transactions on accounts, and what they say to the database.
@@ -48,10 +48,10 @@ func (c *counted) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) e
 func TestAnImportOfAccountsSaysLittleForEach(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		const n = 1000
-		key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
+		key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 		require.NoError(t, err)
 		c := &counted{Store: s}
-		memory := &live.Current{Rules: index.New(), Accounts: live.NewDirectory(), RuleStore: s, AccountStore: c, History: s,
+		memory := &replica.Current{Rules: index.New(), Accounts: replica.NewDirectory(), RuleStore: s, AccountStore: c, History: s,
 			Log: slog.New(slog.DiscardHandler)}
 		require.NoError(t, memory.Load(t.Context()))
 		d := &accounts.Directory{Store: c, Key: key, Settings: settings.NewLive(settings.Defaults()), Now: time.Now,

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // TestMeasureWhoWaitsForAnImport says how long changes of other owners, of the same

@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"errors"
 
-	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
 const importedColumns = `batch, idx, code, text_hi, text_lo`

@@ -8,11 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/errcode"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/testkit/require"
-	"github.com/qrjump/qrjump/internal/vault"
 )
 
 const symbols44 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ$-%*+./:"
@@ -313,7 +313,7 @@ func TestImportKeepsItsApplicationID(t *testing.T) {
 			t.Error(err)
 		}
 		other := presses(t, [2]*Store{s, s})[0]
-		if other.Vault, err = vault.NewKey([]byte(strings.Repeat("o", 32))); err != nil {
+		if other.Vault, err = sealer.NewKey([]byte(strings.Repeat("o", 32))); err != nil {
 			t.Fatal(err)
 		}
 		if err := other.CheckKeys(t.Context()); err == nil {

@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 
-	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 var linkRows = noun[accounts.Link]{table: "links", key: "service, mini_program", none: accounts.ErrNoLink,

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 func TestALinkComesBackAsItWas(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/require"
-	"github.com/qrjump/qrjump/internal/testkit/whole"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // nearAsItWas reads the rules near a link as it was done before issue 12, 6: it
@@ -58,7 +58,7 @@ func TestNearIsWhatItWasOnRandomRules(t *testing.T) {
 		}
 		seen := map[string]bool{}
 		var all []rules.Rule
-		for len(all) < whole.Or(1500, 600) {
+		for len(all) < testscope.Or(1500, 600) {
 			p, err := rules.ParsePrefix(text()+fmt.Sprint(r.IntN(30)), rules.Ordinary, false)
 			if r.IntN(2) == 0 {
 				p, err = rules.ParsePrefix(text(), rules.Ordinary, false)
@@ -74,7 +74,7 @@ func TestNearIsWhatItWasOnRandomRules(t *testing.T) {
 		}
 		addRules(t, s, all...)
 		links := 0
-		for range whole.Or(250, 70) {
+		for range testscope.Or(250, 70) {
 			link, ok := rules.ParseLink(text() + pick("", "", "z", "#f", "%"))
 			if !ok {
 				continue
@@ -92,7 +92,7 @@ func TestNearIsWhatItWasOnRandomRules(t *testing.T) {
 				})
 			}
 		}
-		if len(all) < 500 || links < whole.Or(200, 50) {
+		if len(all) < 500 || links < testscope.Or(200, 50) {
 			t.Fatalf("%d rules, %d links", len(all), links)
 		}
 	})
@@ -114,7 +114,7 @@ func TestNearLooksAtFewRows(t *testing.T) {
 		t.Skip("a table, read by one goroutine")
 	}
 	eachBackend(t, func(t *testing.T, s *Store) {
-		rulesThere := whole.Or(12_000, 3_000)
+		rulesThere := testscope.Or(12_000, 3_000)
 		var all []rules.Rule
 		for i := range rulesThere / 3 {
 			all = append(all, aRule(t, "wxa", fmt.Sprintf("https://h.example/a/%05d/", i)), // of one segment

@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 
-	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
 // AskNodes implements ledger.NodeStore. The bell tells the nodes; without it they look once a
@@ -26,14 +26,14 @@ const asking = "scans"
 // Asked rings when nodes were asked for their scans. It may miss a question.
 func (s *Store) Asked() <-chan struct{} { return s.asked }
 
-var scanNodeRows = noun[ledger.Node]{table: "scan_nodes", key: "node", fields: func(n *ledger.Node) []field {
+var scanNodeRows = noun[scanlog.Node]{table: "scan_nodes", key: "node", fields: func(n *scanlog.Node) []field {
 	return []field{{"node", &n.ID}, {"name", &n.Name}, {"told", &n.Answered}, {"ended", &n.Ended}, {"shipped", &n.Shipped},
 		{"stopped", &n.Stopped}, {"seen_at", moment{&n.SeenAt}}, {"lag_changes", &n.Lag.Changes}, {"level_at", moment{&n.Lag.LevelAt}},
 		{"lag_at", moment{&n.Lag.At}}}
 }}.rows()
 
 // ScanNodes implements ledger.NodeStore.
-func (s *Store) ScanNodes(ctx context.Context) (all []ledger.Node, ask int64, err error) {
+func (s *Store) ScanNodes(ctx context.Context) (all []scanlog.Node, ask int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		if err := tx.row(ctx, `SELECT value FROM sequences WHERE name = 'scan_ask'`).Scan(&ask); err != nil {
 			return err
@@ -45,12 +45,12 @@ func (s *Store) ScanNodes(ctx context.Context) (all []ledger.Node, ask int64, er
 }
 
 // PutNode implements ledger.NodeStore.
-func (s *Store) PutNode(ctx context.Context, n ledger.Node) error {
+func (s *Store) PutNode(ctx context.Context, n scanlog.Node) error {
 	return s.update(ctx, func(tx *Tx) error { return scanNodeRows.put(ctx, tx, n, "lag_changes", "level_at", "lag_at") })
 }
 
 // ReportNode implements ledger.NodeStore. A node that was given up or has ended is left as it is.
-func (s *Store) ReportNode(ctx context.Context, n ledger.Node, followed int64) error {
+func (s *Store) ReportNode(ctx context.Context, n scanlog.Node, followed int64) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `UPDATE scan_nodes SET ended = $2, shipped = $3, seen_at = $4, level_at = $5, lag_at = $6,
 			lag_changes = (SELECT CASE WHEN seq > $7 THEN seq - $7 ELSE 0 END FROM change_head WHERE id = 1)
@@ -68,7 +68,7 @@ func (s *Store) ForgetNode(ctx context.Context, node string) error {
 }
 
 // ForgetStopped implements ledger.NodeStore.
-func (s *Store) ForgetStopped(ctx context.Context, read ledger.Node) error {
+func (s *Store) ForgetStopped(ctx context.Context, read scanlog.Node) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1 AND stopped = 1 AND ended = $2 AND seen_at = $3`, read.ID,
 			read.Ended, millis(read.SeenAt))

@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 
-	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 var noticeRows = noun[accounts.Notice]{table: "notices", fields: func(n *accounts.Notice) []field {

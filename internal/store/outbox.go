@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
 // UpdateOutbox implements outbox.Store.

@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/outbound"
-	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/testkit/require"
-	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 var kinds = []outbox.Kind{outbox.Pushes, outbox.Messages, outbox.Deliveries}
@@ -342,20 +342,20 @@ func TestSender_OrderPerCode(t *testing.T) {
 		var wait sync.WaitGroup
 		for i, node := range nodes {
 			sender := outbox.New(outbox.Policy{Kind: outbox.Deliveries, Batch: 4, Lease: time.Minute, Parallel: 4,
-				Open: func(context.Context, string) (func(*outbox.Row) (outbound.Request, error), error) {
-					return func(r *outbox.Row) (outbound.Request, error) { return outbound.Request{Body: []byte(r.Body)}, nil }, nil
+				Open: func(context.Context, string) (func(*outbox.Row) (safehttp.Request, error), error) {
+					return func(r *outbox.Row) (safehttp.Request, error) { return safehttp.Request{Body: []byte(r.Body)}, nil }, nil
 				},
-				Refusal: func(_ *outbox.Row, a outbound.Answer, _ error) string {
+				Refusal: func(_ *outbox.Row, a safehttp.Answer, _ error) string {
 					return map[bool]string{true: "refused"}[a.Status != 204]
 				},
 				NextAttempt: func(_ outbox.Row, _, ended time.Time) time.Time { return ended.Add(10 * time.Millisecond) },
 			}, node, slog.New(slog.DiscardHandler))
 			sender.Now, sender.RealNow = time.Now, time.Now
-			sender.Post = func(_ context.Context, r outbound.Request) (outbound.Answer, error) {
+			sender.Post = func(_ context.Context, r safehttp.Request) (safehttp.Answer, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				if requests++; requests%3 == 0 {
-					return outbound.Answer{Status: 503}, nil
+					return safehttp.Answer{Status: 503}, nil
 				}
 				key, n, _ := strings.Cut(string(r.Body), " ")
 				number, err := strconv.Atoi(n)
@@ -366,7 +366,7 @@ func TestSender_OrderPerCode(t *testing.T) {
 				if by[i]++; by[0]+by[1] == codes*each {
 					close(finished)
 				}
-				return outbound.Answer{Status: 204}, nil
+				return safehttp.Answer{Status: 204}, nil
 			}
 			wait.Go(func() { sender.Run(ctx, 2*time.Millisecond) })
 		}

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 

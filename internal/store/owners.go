@@ -6,7 +6,7 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/domain/stats"
 )
 
 // RuleOwners implements stats.Tx.

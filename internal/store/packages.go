@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/codes"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
 var packageRows = noun[codes.PrintPackage]{table: "packages", key: "id", none: codes.ErrNoPackage,

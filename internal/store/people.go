@@ -6,28 +6,28 @@ import (
 	"errors"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
 var (
-	personRows = noun[people.Person]{table: "people", key: "name", none: people.ErrNoPerson,
-		fields: func(p *people.Person) []field {
+	personRows = noun[iam.Person]{table: "people", key: "name", none: iam.ErrNoPerson,
+		fields: func(p *iam.Person) []field {
 			return []field{{"name", &p.Name}, {"role", &p.Role}, {"accounts", inJSON(&p.Accounts)}, {"password", &p.Password},
 				{"totp", &p.TOTP}, {"totp_step", &p.TOTPStep}, {"recovery", inJSON(&p.Recovery)}, {"created_at", moment{&p.CreatedAt}},
 				{"seen_at", moment{&p.SeenAt}}, {"issuer", &p.Issuer}, {"subject", &p.Subject}}
 		}}.rows()
-	adminKeyRows = noun[people.Key]{table: "admin_keys", key: "id", none: people.ErrNoKey,
-		fields: func(k *people.Key) []field {
+	adminKeyRows = noun[iam.Key]{table: "admin_keys", key: "id", none: iam.ErrNoKey,
+		fields: func(k *iam.Key) []field {
 			return []field{{"id", &k.ID}, {"hash", &k.Hash}, {"name", &k.Name}, {"role", &k.Role}, {"accounts", inJSON(&k.Accounts)},
 				{"created_at", moment{&k.CreatedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"seen_at", moment{&k.SeenAt}}}
 		}}.rows()
-	sessionRows = noun[people.Session]{table: "sessions", key: "hash", none: people.ErrNoSession,
-		fields: func(s *people.Session) []field {
+	sessionRows = noun[iam.Session]{table: "sessions", key: "hash", none: iam.ErrNoSession,
+		fields: func(s *iam.Session) []field {
 			return []field{{"hash", &s.Hash}, {"id", &s.ID}, {"person", &s.Person}, {"created_at", moment{&s.CreatedAt}},
 				{"seen_at", moment{&s.SeenAt}}, {"ends_at", moment{&s.EndsAt}}, {"ip", &s.IP}, {"agent", &s.Agent}}
 		}}.rows()
-	loginLinkRows = noun[people.Link]{table: "login_links", key: "hash", none: people.ErrNoLink,
-		fields: func(l *people.Link) []field {
+	loginLinkRows = noun[iam.Link]{table: "login_links", key: "hash", none: iam.ErrNoLink,
+		fields: func(l *iam.Link) []field {
 			return []field{{"hash", &l.Hash}, {"person", &l.Person}, {"ends_at", moment{&l.EndsAt}}}
 		}}.rows()
 )
@@ -36,22 +36,22 @@ var (
 func (t iamQueries) LockPeople(ctx context.Context) error { return t.lock(ctx, "people", "") }
 
 // Person implements people.Tx.
-func (t iamQueries) Person(ctx context.Context, name string) (people.Person, error) {
+func (t iamQueries) Person(ctx context.Context, name string) (iam.Person, error) {
 	return personRows.find(ctx, t.Tx, `name = $1`, name)
 }
 
 // PersonOf implements people.Tx.
-func (t iamQueries) PersonOf(ctx context.Context, issuer, subject string) (people.Person, error) {
+func (t iamQueries) PersonOf(ctx context.Context, issuer, subject string) (iam.Person, error) {
 	return personRows.find(ctx, t.Tx, `issuer = $1 AND subject = $2 AND subject <> ''`, issuer, subject)
 }
 
 // People implements people.Tx.
-func (t iamQueries) People(ctx context.Context) ([]people.Person, error) {
+func (t iamQueries) People(ctx context.Context) ([]iam.Person, error) {
 	return personRows.all(ctx, t.Tx, `ORDER BY name`)
 }
 
 // PutPerson implements people.Tx.
-func (t iamQueries) PutPerson(ctx context.Context, p people.Person, did string) error {
+func (t iamQueries) PutPerson(ctx context.Context, p iam.Person, did string) error {
 	if err := personRows.put(ctx, t.Tx, p); err != nil || did == "" {
 		return err
 	}
@@ -60,14 +60,14 @@ func (t iamQueries) PutPerson(ctx context.Context, p people.Person, did string) 
 }
 
 // UseCode implements people.Tx.
-func (t iamQueries) UseCode(ctx context.Context, was, p people.Person) error {
+func (t iamQueries) UseCode(ctx context.Context, was, p iam.Person) error {
 	n, err := t.exec(ctx, `UPDATE people SET totp_step = $1, recovery = $2 WHERE name = $3 AND totp_step = $4 AND recovery = $5`, p.TOTPStep,
 		stored(inJSON(&p.Recovery)), p.Name, was.TOTPStep, stored(inJSON(&was.Recovery)))
 	if err != nil {
 		return err
 	}
 	if n == 0 {
-		return people.ErrRefused
+		return iam.ErrRefused
 	}
 	return nil
 }
@@ -79,23 +79,23 @@ func (t iamQueries) DeletePerson(ctx context.Context, name string) error {
 		return err
 	}
 	if n == 0 {
-		return people.ErrNoPerson
+		return iam.ErrNoPerson
 	}
 	return t.note(ctx, ofPerson, name, "delete", nil)
 }
 
 // AdminKeyByHash implements people.Tx.
-func (t iamQueries) AdminKeyByHash(ctx context.Context, hash string) (people.Key, error) {
+func (t iamQueries) AdminKeyByHash(ctx context.Context, hash string) (iam.Key, error) {
 	return adminKeyRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
 // AdminKeys implements people.Tx.
-func (t iamQueries) AdminKeys(ctx context.Context) ([]people.Key, error) {
+func (t iamQueries) AdminKeys(ctx context.Context) ([]iam.Key, error) {
 	return adminKeyRows.all(ctx, t.Tx, `ORDER BY created_at, id`)
 }
 
 // PutAdminKey implements people.Tx.
-func (t iamQueries) PutAdminKey(ctx context.Context, k people.Key, did string) error {
+func (t iamQueries) PutAdminKey(ctx context.Context, k iam.Key, did string) error {
 	if err := adminKeyRows.put(ctx, t.Tx, k); err != nil || did == "" {
 		return err
 	}
@@ -109,23 +109,23 @@ func (t iamQueries) DeleteAdminKey(ctx context.Context, id string) error {
 		return err
 	}
 	if n == 0 {
-		return people.ErrNoKey
+		return iam.ErrNoKey
 	}
 	return t.note(ctx, ofAdminKey, id, "delete", nil)
 }
 
 // Session implements people.Tx.
-func (t iamQueries) Session(ctx context.Context, hash string) (people.Session, error) {
+func (t iamQueries) Session(ctx context.Context, hash string) (iam.Session, error) {
 	return sessionRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
 // SessionsOf implements people.Tx.
-func (t iamQueries) SessionsOf(ctx context.Context, person string) ([]people.Session, error) {
+func (t iamQueries) SessionsOf(ctx context.Context, person string) ([]iam.Session, error) {
 	return sessionRows.all(ctx, t.Tx, `WHERE person = $1 ORDER BY created_at, id`, person)
 }
 
 // PutSession implements people.Tx.
-func (t iamQueries) PutSession(ctx context.Context, s people.Session) error {
+func (t iamQueries) PutSession(ctx context.Context, s iam.Session) error {
 	return sessionRows.put(ctx, t.Tx, s)
 }
 
@@ -148,10 +148,10 @@ func (t iamQueries) DropSessions(ctx context.Context, ended, seen time.Time) err
 }
 
 // TakeLoginLink implements people.Tx.
-func (t iamQueries) TakeLoginLink(ctx context.Context, hash string) (people.Link, error) {
+func (t iamQueries) TakeLoginLink(ctx context.Context, hash string) (iam.Link, error) {
 	l, err := loginLinkRows.scan(t.row(ctx, `DELETE FROM login_links WHERE hash = $1 RETURNING `+loginLinkRows.columns, hash).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = people.ErrNoLink
+		err = iam.ErrNoLink
 	}
 	return l, err
 }
@@ -163,7 +163,7 @@ func (t iamQueries) DeleteLoginLinksOf(ctx context.Context, person string) error
 }
 
 // PutLoginLink implements people.Tx.
-func (t iamQueries) PutLoginLink(ctx context.Context, l people.Link, now time.Time) error {
+func (t iamQueries) PutLoginLink(ctx context.Context, l iam.Link, now time.Time) error {
 	if _, err := t.exec(ctx, `DELETE FROM login_links WHERE ends_at < $1`, millis(now)); err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (t iamQueries) PutLoginLink(ctx context.Context, l people.Link, now time.Ti
 }
 
 // Invite implements people.Tx.
-func (t iamQueries) Invite(ctx context.Context, l people.Link, now time.Time) error {
+func (t iamQueries) Invite(ctx context.Context, l iam.Link, now time.Time) error {
 	if err := t.PutLoginLink(ctx, l, now); err != nil {
 		return err
 	}

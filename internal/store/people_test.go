@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/people"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/testkit/require"
-	"github.com/qrjump/qrjump/internal/vault"
 )
 
 // People whom a provider calls by one name come for the first time at once, and beside them
@@ -17,29 +17,29 @@ import (
 // another one's.
 func TestPeopleOfOneNameComeAtOnce(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
-		key, err := vault.NewKey([]byte("0123456789abcdef0123456789abcdef"))
+		key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 		require.NoError(t, err)
-		var d [2]*people.Directory
+		var d [2]*iam.Directory
 		for i, s := range nodes {
-			d[i] = &people.Directory{Store: s, Vault: key, Random: rand.Reader, Now: func() time.Time { return at }}
+			d[i] = &iam.Directory{Store: s, Vault: key, Random: rand.Reader, Now: func() time.Time { return at }}
 		}
 		const many = 12
-		from := people.Browser{IP: netip.MustParseAddr("192.0.2.1")}
+		from := iam.Browser{IP: netip.MustParseAddr("192.0.2.1")}
 		for round := range 10 {
 			name, roles, sessions := fmt.Sprint("alice", round), [2]string{"viewer", "admin"}, [many]string{}
-			var local people.Person
+			var local iam.Person
 			errs := race(many+1, func(i int) (err error) {
 				if i == many {
 					role := "operator"
-					local, _, err = d[0].Add(t.Context(), name, people.Change{Role: &role})
+					local, _, err = d[0].Add(t.Context(), name, iam.Change{Role: &role})
 					return err
 				}
-				who := people.Outsider{Issuer: "https://login.example", Subject: fmt.Sprint(round, "/", i), Names: []string{name},
+				who := iam.Outsider{Issuer: "https://login.example", Subject: fmt.Sprint(round, "/", i), Names: []string{name},
 					Role: roles[i%2]}
 				sessions[i], err = d[i%2].Enter(t.Context(), who, from, "")
 				return err
 			})
-			if errs[many] != nil && errs[many] != people.ErrExists {
+			if errs[many] != nil && errs[many] != iam.ErrExists {
 				t.Fatal(errs[many])
 			}
 			names := map[string]bool{}

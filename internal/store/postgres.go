@@ -22,7 +22,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
-	"github.com/qrjump/qrjump/internal/live"
+	"github.com/qrjump/qrjump/internal/domain/replica"
 )
 
 // oldestPostgres is the first server version that is supported.
@@ -69,7 +69,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	asked := make(chan struct{}, 1)
 	return &Store{asked: asked, write: db, read: db, engine: engine, fence: way.fence, close: closing, patient: way.patient,
 		servers: way.servers,
-		listen: func(ctx context.Context) (live.Bell, error) {
+		listen: func(ctx context.Context) (replica.Bell, error) {
 			bell, err := listen(ctx, bells, way.servers, asked)
 			return bell, outageOf(engine, err)
 		},
@@ -265,7 +265,7 @@ type postgresBell struct {
 	asked chan<- struct{} // has room for one ring
 }
 
-func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked chan<- struct{}) (live.Bell, error) {
+func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked chan<- struct{}) (replica.Bell, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to hear of changes: %w", err)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 var qrcodeRows = noun[accounts.QRCode]{table: "qrcodes", none: accounts.ErrNoQRCode, fields: func(q *accounts.QRCode) []field {

@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/errcode"
-	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/settings"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/require"
-	"github.com/qrjump/qrjump/internal/testkit/whole"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // race runs n calls that start together and returns their errors.
@@ -80,7 +80,7 @@ func add(ctx context.Context, b *rules.Book, owner accounts.Account, rid, prefix
 }
 
 // rounds is how often two race.
-var rounds = whole.Or(250, 50)
+var rounds = testscope.Or(250, 50)
 
 func TestOfTwoOwnersWhoAddOnePrefixOneGetsIt(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 var recheckRows = noun[rules.Recheck]{table: "rechecks", key: "owner, directory", fields: func(r *rules.Recheck) []field {

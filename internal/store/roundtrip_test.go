@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/stats"
-	"github.com/qrjump/qrjump/internal/testkit/whole"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // Issue 31, 3: a part of a prefix finds rules, of one owner, of several and of all, in both orders and page by page: the same ones as
@@ -99,7 +99,7 @@ func TestAWalkEndsWhereItHasLookedEnough(t *testing.T) {
 // Issue 31, 3: a part of a prefix finds also one of the oldest of very many rules: of a million with TEST_WHOLE.
 func TestASearchFindsTheOldestOfMany(t *testing.T) {
 	const step = 5_000
-	many := whole.Or(1_000_000, step)
+	many := testscope.Or(1_000_000, step)
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for had := 0; had < many; had += step {
 			if _, err := s.write.ExecContext(t.Context(), `INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy,

@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 
-	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 var scanKeyRows = noun[accounts.ScanKey]{table: "scan_keys", key: "name", none: accounts.ErrNoScanKey,

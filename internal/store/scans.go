@@ -18,7 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
 // Scans is the ledger of scans in PostgreSQL: a ledger.Log and the ledger.Harbour
@@ -96,9 +96,9 @@ func (l *Scans) Missing(int64) int64 { return 0 }
 
 const scanColumns = `id, at, user_hash, source, client, network, region, action, kind, reason, app, version, rule, batch, idx, activation, link`
 
-func scanArgs(e *ledger.Event) []any {
+func scanArgs(e *scanlog.Event) []any {
 	user, network := "", ""
-	if e.User != (ledger.UserHash{}) {
+	if e.User != (scanlog.UserHash{}) {
 		user = hex.EncodeToString(e.User[:])
 	}
 	if e.Network.IsValid() {
@@ -109,7 +109,7 @@ func scanArgs(e *ledger.Event) []any {
 }
 
 // scanEntry reads the position and the columns.
-func scanEntry(scan func(...any) error) (e ledger.Entry, err error) {
+func scanEntry(scan func(...any) error) (e scanlog.Entry, err error) {
 	var id, user, network string
 	var at int64
 	if err := scan(&e.Position, &id, &at, &user, &e.Source, &e.Client, &network, &e.Region, &e.Action, &e.Kind, &e.Reason, &e.App,
@@ -118,7 +118,7 @@ func scanEntry(scan func(...any) error) (e ledger.Entry, err error) {
 		return e, err
 	}
 	e.At = time.UnixMilli(at).UTC()
-	if e.ID, err = ledger.ParseScanID(id); err != nil {
+	if e.ID, err = scanlog.ParseScanID(id); err != nil {
 		return e, fmt.Errorf("the scan at position %d has the id %q: %w", e.Position, id, err)
 	}
 	if user != "" {
@@ -135,7 +135,7 @@ func scanEntry(scan func(...any) error) (e ledger.Entry, err error) {
 }
 
 // dayOf is the day of a scan, which its id says.
-func dayOf(id ledger.ScanID) int64 { return id.Time().UnixMilli() / millisOfDay }
+func dayOf(id scanlog.ScanID) int64 { return id.Time().UnixMilli() / millisOfDay }
 
 const millisOfDay = 24 * 60 * 60 * 1000
 
@@ -143,7 +143,7 @@ const millisOfDay = 24 * 60 * 60 * 1000
 const scansAtOnce = 5000
 
 // Append stores events that come from no node's journal.
-func (l *Scans) Append(ctx context.Context, events []ledger.Event) error {
+func (l *Scans) Append(ctx context.Context, events []scanlog.Event) error {
 	for some := range slices.Chunk(events, 4*scansAtOnce) {
 		if err := l.insert(ctx, some, nil); err != nil {
 			return err
@@ -153,8 +153,8 @@ func (l *Scans) Append(ctx context.Context, events []ledger.Event) error {
 }
 
 // Ship implements ledger.Harbour.
-func (l *Scans) Ship(ctx context.Context, node string, from, to ledger.Mark, entries []ledger.Entry) error {
-	events := make([]ledger.Event, len(entries))
+func (l *Scans) Ship(ctx context.Context, node string, from, to scanlog.Mark, entries []scanlog.Entry) error {
+	events := make([]scanlog.Event, len(entries))
 	for i := range entries {
 		events[i] = entries[i].Event
 	}
@@ -166,7 +166,7 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to ledger.Mark, ent
 			return err
 		}
 		if mark != from {
-			return ledger.ErrNotThere
+			return scanlog.ErrNotThere
 		}
 		_, err = tx.Exec(ctx, setNode, node, to.Position, to.ID.String())
 		return err
@@ -175,7 +175,7 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to ledger.Mark, ent
 
 // Skip notes that a node's journal need not be shipped here up to a mark, because it was shipped
 // elsewhere.
-func (l *Scans) Skip(ctx context.Context, node string, to ledger.Mark) error {
+func (l *Scans) Skip(ctx context.Context, node string, to scanlog.Mark) error {
 	return l.s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, setNode+` WHERE ledger_nodes.position < excluded.position`, node, to.Position, to.ID.String())
 		return err
@@ -187,7 +187,7 @@ const setNode = `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2,
 
 const shippedQuery = `SELECT position, scan FROM ledger_nodes WHERE node = $1`
 
-func shipped(scan func(...any) error) (m ledger.Mark, err error) {
+func shipped(scan func(...any) error) (m scanlog.Mark, err error) {
 	var id string
 	switch err := scan(&m.Position, &id); {
 	case errors.Is(err, sql.ErrNoRows), errors.Is(err, pgx.ErrNoRows):
@@ -195,14 +195,14 @@ func shipped(scan func(...any) error) (m ledger.Mark, err error) {
 	case err != nil:
 		return m, err
 	}
-	if m.ID, err = ledger.ParseScanID(id); err != nil {
+	if m.ID, err = scanlog.ParseScanID(id); err != nil {
 		return m, fmt.Errorf("how far a node's scans were taken cannot be read: %w", err)
 	}
 	return m, nil
 }
 
 // Shipped implements ledger.Harbour.
-func (l *Scans) Shipped(ctx context.Context, node string) (m ledger.Mark, err error) {
+func (l *Scans) Shipped(ctx context.Context, node string) (m scanlog.Mark, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
 		m, err = shipped(tx.row(ctx, shippedQuery, node).Scan)
 		return err
@@ -212,7 +212,7 @@ func (l *Scans) Shipped(ctx context.Context, node string) (m ledger.Mark, err er
 
 // insert stores events in one transaction; events that are stored already stay as they are. also
 // runs in the same transaction, at a time when no other one stores events.
-func (l *Scans) insert(ctx context.Context, events []ledger.Event, also func(pgx.Tx) error) error {
+func (l *Scans) insert(ctx context.Context, events []scanlog.Event, also func(pgx.Tx) error) error {
 	l.prepare(ctx, events)
 	for n := 1; ; n++ {
 		err := l.raw(ctx, func(c *pgx.Conn) error { return l.s.insertScans(ctx, c, events, also) })
@@ -233,7 +233,7 @@ func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
 	return because(ctx, conn.Raw(func(driver any) error { return f(pgxOf(driver)) }))
 }
 
-func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []ledger.Event, also func(pgx.Tx) error) error {
+func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.Event, also func(pgx.Tx) error) error {
 	tx, err := c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
@@ -297,7 +297,7 @@ const dayAgain = 10 * time.Minute
 
 // prepare makes the partitions for the days of events, and for tomorrow. Where one cannot be made
 // now, its events go to the partition of all other days.
-func (l *Scans) prepare(ctx context.Context, events []ledger.Event) {
+func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 	now := l.now()
 	today := now.UnixMilli() / millisOfDay
 	want := map[int64]bool{today: true, today + 1: true}
@@ -391,17 +391,17 @@ func (l *Scans) Before(ctx context.Context, moment time.Time) (position int64, e
 }
 
 // Read implements ledger.Log.
-func (l *Scans) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, error] {
+func (l *Scans) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
 	upTo, err := l.End(ctx)
-	return func(yield func(ledger.Entry, error) bool) {
+	return func(yield func(scanlog.Entry, error) bool) {
 		if err != nil {
-			yield(ledger.Entry{}, fmt.Errorf("reading the ledger: %w", err))
+			yield(scanlog.Entry{}, fmt.Errorf("reading the ledger: %w", err))
 			return
 		}
 		for after := after; after < upTo; {
 			page, err := l.page(ctx, after, upTo)
 			if err != nil {
-				yield(ledger.Entry{}, fmt.Errorf("reading the ledger: %w", err))
+				yield(scanlog.Entry{}, fmt.Errorf("reading the ledger: %w", err))
 				return
 			}
 			for i := range page {
@@ -417,7 +417,7 @@ func (l *Scans) Read(ctx context.Context, after int64) iter.Seq2[ledger.Entry, e
 	}
 }
 
-func (l *Scans) page(ctx context.Context, after, upTo int64) (page []ledger.Entry, err error) {
+func (l *Scans) page(ctx context.Context, after, upTo int64) (page []scanlog.Entry, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
 		page, err = tx.scansOf(ctx, nil, after, upTo)
 		return err
@@ -426,7 +426,7 @@ func (l *Scans) page(ctx context.Context, after, upTo int64) (page []ledger.Entr
 }
 
 // scansOf reads a page of events; where users are given, only theirs.
-func (t *Tx) scansOf(ctx context.Context, users []any, after, upTo int64) ([]ledger.Entry, error) {
+func (t *Tx) scansOf(ctx context.Context, users []any, after, upTo int64) ([]scanlog.Entry, error) {
 	of := ""
 	if len(users) > 0 {
 		of = ` AND user_hash IN (` + t.marks(4, len(users)) + `)`
@@ -436,9 +436,9 @@ func (t *Tx) scansOf(ctx context.Context, users []any, after, upTo int64) ([]led
 }
 
 // usersArgs are users as they are stored.
-func usersArgs(users ledger.Users) (args []any) {
+func usersArgs(users scanlog.Users) (args []any) {
 	for user := range users {
-		if user != (ledger.UserHash{}) {
+		if user != (scanlog.UserHash{}) {
 			args = append(args, hex.EncodeToString(user[:]))
 		}
 	}
@@ -450,8 +450,8 @@ const scansBetween = `SELECT seq, ` + scanColumns + ` FROM scan_events WHERE seq
 	AND at >= $6 AND at < $7 ORDER BY seq LIMIT $3`
 
 // Between implements ledger.Log: it reads the partitions in which such events may be.
-func (l *Scans) Between(ctx context.Context, after int64, from, to time.Time) iter.Seq2[ledger.Entry, error] {
-	return l.pages(ctx, after, func(tx *Tx, after, upTo int64) ([]ledger.Entry, error) {
+func (l *Scans) Between(ctx context.Context, after int64, from, to time.Time) iter.Seq2[scanlog.Entry, error] {
+	return l.pages(ctx, after, func(tx *Tx, after, upTo int64) ([]scanlog.Entry, error) {
 		return list(ctx, tx, scanEntry, scansBetween, betweenArgs(after, upTo, from, to)...)
 	})
 }
@@ -464,20 +464,20 @@ func betweenArgs(after, upTo int64, from, to time.Time) []any {
 }
 
 // Of implements ledger.Log: the database looks through its table once.
-func (l *Scans) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {
+func (l *Scans) Of(ctx context.Context, users scanlog.Users, after int64) iter.Seq2[scanlog.Entry, error] {
 	of := usersArgs(users)
 	if len(of) == 0 {
-		return func(func(ledger.Entry, error) bool) {}
+		return func(func(scanlog.Entry, error) bool) {}
 	}
-	return l.pages(ctx, after, func(tx *Tx, after, upTo int64) ([]ledger.Entry, error) { return tx.scansOf(ctx, of, after, upTo) })
+	return l.pages(ctx, after, func(tx *Tx, after, upTo int64) ([]scanlog.Entry, error) { return tx.scansOf(ctx, of, after, upTo) })
 }
 
 // pages yields events page by page after a position, until a page is not full.
 func (l *Scans) pages(ctx context.Context, after int64,
-	read func(tx *Tx, after, upTo int64) ([]ledger.Entry, error)) iter.Seq2[ledger.Entry, error] {
+	read func(tx *Tx, after, upTo int64) ([]scanlog.Entry, error)) iter.Seq2[scanlog.Entry, error] {
 	upTo, err := l.End(ctx)
-	return func(yield func(ledger.Entry, error) bool) {
-		var page []ledger.Entry
+	return func(yield func(scanlog.Entry, error) bool) {
+		var page []scanlog.Entry
 		for after := after; err == nil && after < upTo; after = page[len(page)-1].Position {
 			err = l.s.view(ctx, func(tx *Tx) error {
 				return tx.patiently(func() (err error) {
@@ -498,18 +498,18 @@ func (l *Scans) pages(ctx context.Context, after int64,
 			}
 		}
 		if err != nil {
-			yield(ledger.Entry{}, fmt.Errorf("reading the ledger: %w", err))
+			yield(scanlog.Entry{}, fmt.Errorf("reading the ledger: %w", err))
 		}
 	}
 }
 
 // Find implements ledger.Log.
-func (l *Scans) Find(ctx context.Context, id ledger.ScanID) (position int64, err error) {
+func (l *Scans) Find(ctx context.Context, id scanlog.ScanID) (position int64, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
 		return tx.row(ctx, `SELECT seq FROM scan_events WHERE day = $1 AND id = $2`, dayOf(id), id.String()).Scan(&position)
 	})
 	if errors.Is(err, sql.ErrNoRows) {
-		return 0, ledger.ErrNoScan
+		return 0, scanlog.ErrNoScan
 	}
 	return position, err
 }
@@ -561,12 +561,12 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 }
 
 // Announce implements ledger.Log.
-func (l *Scans) Announce(ctx context.Context, user ledger.UserHash) error {
-	return l.s.AddErasure(ctx, ledger.Erasure{User: user, UpTo: l.now().UnixMilli()})
+func (l *Scans) Announce(ctx context.Context, user scanlog.UserHash) error {
+	return l.s.AddErasure(ctx, scanlog.Erasure{User: user, UpTo: l.now().UnixMilli()})
 }
 
 // Erase implements ledger.Log. Older events of the user that nodes ship later become anonymous too.
-func (l *Scans) Erase(ctx context.Context, users ledger.Users, upTo int64) (n int64, err error) {
+func (l *Scans) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int64, err error) {
 	of := usersArgs(users)
 	if len(of) == 0 {
 		return 0, nil
@@ -590,12 +590,12 @@ func (l *Scans) Erase(ctx context.Context, users ledger.Users, upTo int64) (n in
 }
 
 // Erased implements ledger.Harbour.
-func (l *Scans) Erased(ctx context.Context, after int64) ([]ledger.Erasure, error) {
+func (l *Scans) Erased(ctx context.Context, after int64) ([]scanlog.Erasure, error) {
 	return l.s.Erasures(ctx, after)
 }
 
 // AddErasure stores that a user was erased, for older events that were not shipped yet.
-func (s *Store) AddErasure(ctx context.Context, e ledger.Erasure) error {
+func (s *Store) AddErasure(ctx context.Context, e scanlog.Erasure) error {
 	err := s.update(ctx, func(tx *Tx) error {
 		// This waits for transactions that are storing scans now; later ones see the erasure.
 		if _, err := tx.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'scan'`); err != nil {
@@ -613,9 +613,9 @@ func (s *Store) AddErasure(ctx context.Context, e ledger.Erasure) error {
 }
 
 // Erasures lists who was erased after a moment in Unix milliseconds.
-func (s *Store) Erasures(ctx context.Context, after int64) (all []ledger.Erasure, err error) {
+func (s *Store) Erasures(ctx context.Context, after int64) (all []scanlog.Erasure, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		all, err = list(ctx, tx, func(scan func(...any) error) (e ledger.Erasure, err error) {
+		all, err = list(ctx, tx, func(scan func(...any) error) (e scanlog.Erasure, err error) {
 			var hash string
 			if err = scan(&hash, &e.UpTo); err == nil {
 				_, err = hex.Decode(e.User[:], []byte(hash)[:min(len(hash), 32)])
@@ -632,7 +632,7 @@ func (l *Scans) Close() error { return nil }
 
 // ScansInto makes Load put the scans of an archive into a ledger beside the database, which begin
 // begins with a given id.
-func (s *Store) ScansInto(begin func(id string) (*ledger.Restoring, error)) { s.scansInto = begin }
+func (s *Store) ScansInto(begin func(id string) (*scanlog.Restoring, error)) { s.scansInto = begin }
 
 // loadScans writes the rows of scan_events into files.
 func (l *Loading) loadScans(ctx context.Context, r io.Reader) (n int64, err error) {
@@ -640,7 +640,7 @@ func (l *Loading) loadScans(ctx context.Context, r io.Reader) (n int64, err erro
 	if err != nil {
 		return 0, fmt.Errorf("reading the id of the ledger: %w", err)
 	}
-	if l.restoring, err = l.scansInto(id); errors.Is(err, ledger.ErrNotEmpty) {
+	if l.restoring, err = l.scansInto(id); errors.Is(err, scanlog.ErrNotEmpty) {
 		return 0, fmt.Errorf("%w: %w", ErrNotEmpty, err)
 	} else if err != nil {
 		return 0, err

@@ -18,13 +18,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/qrjump/qrjump/internal/ledger"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // aScan is the nth of a row of different scans, one a minute.
-func aScan(n int64) ledger.Event {
-	e := ledger.Event{At: at.Add(time.Duration(n) * time.Minute), Source: "scan", Client: fmt.Sprintf("扫码/%d \"<&>\\", n%3),
+func aScan(n int64) scanlog.Event {
+	e := scanlog.Event{At: at.Add(time.Duration(n) * time.Minute), Source: "scan", Client: fmt.Sprintf("扫码/%d \"<&>\\", n%3),
 		Action: "open_mini_program", Kind: "code",
 		App: "wxminiprogram0001", Version: "release", Region: "CN-31", Batch: 1 + n%7, Index: n, Activation: n % 5}
 	ms := e.At.UnixMilli()
@@ -35,7 +35,7 @@ func aScan(n int64) ledger.Event {
 		e.ID[8+i] = byte(n >> (8 * (7 - i)))
 	}
 	if n%3 != 0 {
-		e.User = ledger.UserHash{byte(n % 5), 1}
+		e.User = scanlog.UserHash{byte(n % 5), 1}
 		e.Network = netip.MustParsePrefix("203.0.113.0/24")
 	}
 	if n%4 == 0 {
@@ -46,7 +46,7 @@ func aScan(n int64) ledger.Event {
 	return e
 }
 
-func someScans(from, to int64) (list []ledger.Event) {
+func someScans(from, to int64) (list []scanlog.Event) {
 	for n := from; n < to; n++ {
 		list = append(list, aScan(n))
 	}
@@ -55,9 +55,9 @@ func someScans(from, to int64) (list []ledger.Event) {
 
 func chance() *rand.ChaCha8 { return rand.NewChaCha8([32]byte{1}) }
 
-func openJournal(t *testing.T, dir string) *ledger.Journal {
+func openJournal(t *testing.T, dir string) *scanlog.Journal {
 	t.Helper()
-	j, err := ledger.OpenJournal(dir, ledger.JournalOptions{Random: chance(), SegmentSize: 10_000})
+	j, err := scanlog.OpenJournal(dir, scanlog.JournalOptions{Random: chance(), SegmentSize: 10_000})
 	require.NoError(t, err)
 	t.Cleanup(func() { j.Close() })
 	return j
@@ -73,8 +73,8 @@ func openScans(t *testing.T, s *Store) *Scans {
 
 // appended is a log that needs no shipper.
 type appended interface {
-	ledger.Log
-	Append(ctx context.Context, events []ledger.Event) error
+	scanlog.Log
+	Append(ctx context.Context, events []scanlog.Event) error
 }
 
 // eachLog runs f on each kind of ledger.
@@ -83,7 +83,7 @@ func eachLog(t *testing.T, f func(t *testing.T, l appended)) {
 	t.Run("postgres", func(t *testing.T) { f(t, openScans(t, open(t, newPostgres(t)))) })
 }
 
-func collect(t *testing.T, seq iter.Seq2[ledger.Entry, error]) (list []ledger.Entry) {
+func collect(t *testing.T, seq iter.Seq2[scanlog.Entry, error]) (list []scanlog.Entry) {
 	t.Helper()
 	for e, err := range seq {
 		require.NoError(t, err)
@@ -92,14 +92,14 @@ func collect(t *testing.T, seq iter.Seq2[ledger.Entry, error]) (list []ledger.En
 	return list
 }
 
-func eventsOf(list []ledger.Entry) (events []ledger.Event) {
+func eventsOf(list []scanlog.Entry) (events []scanlog.Event) {
 	for _, e := range list {
 		events = append(events, e.Event)
 	}
 	return events
 }
 
-func wantEvents(t *testing.T, what string, got, want []ledger.Event) {
+func wantEvents(t *testing.T, what string, got, want []scanlog.Event) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("%s: %d events, want %d", what, len(got), len(want))
@@ -142,7 +142,7 @@ func TestALedgerKeepsEventsInOneOrder(t *testing.T) {
 		}
 		forged := got[5].ID
 		forged[15] ^= 1
-		if _, err := l.Find(ctx, forged); !errors.Is(err, ledger.ErrNoScan) {
+		if _, err := l.Find(ctx, forged); !errors.Is(err, scanlog.ErrNoScan) {
 			t.Errorf("a forged id: %v", err)
 		}
 		for range l.Read(ctx, 0) {
@@ -159,9 +159,9 @@ func TestALedgerKeepsWhatItCan(t *testing.T) {
 		odd.App = strings.Repeat("名", 32)
 		odd.At = odd.At.Add(123456 * time.Nanosecond)
 		odd.Network = netip.MustParsePrefix("192.0.2.77/24")
-		require.NoError(t, l.Append(t.Context(), []ledger.Event{odd}))
+		require.NoError(t, l.Append(t.Context(), []scanlog.Event{odd}))
 		got := collect(t, l.Read(t.Context(), 0))[0].Event
-		wantEvents(t, "odd", []ledger.Event{got}, []ledger.Event{odd.Kept()})
+		wantEvents(t, "odd", []scanlog.Event{got}, []scanlog.Event{odd.Kept()})
 		if len(got.Client) > 64 || !strings.HasPrefix(got.Client, "a b�界") || len(got.Text) != 512 || got.App != odd.App ||
 			got.Network.String() != "192.0.2.0/24" {
 			t.Errorf("kept %+v", got)
@@ -176,7 +176,7 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 		if p, err := l.Before(ctx, at); err != nil || p != 0 {
 			t.Errorf("of nothing: %d, %v", p, err)
 		}
-		var all []ledger.Event
+		var all []scanlog.Event
 		for n := int64(0); n < 5000; n += 100 { // three and a half days
 			all = append(all, someScans(n, n+100)...)
 			require.NoError(t, l.Append(ctx, all[n:]))
@@ -184,7 +184,7 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 		for _, since := range []time.Duration{-time.Hour, 0, time.Hour, 30 * time.Hour, 49 * time.Hour, 80 * time.Hour, 1000 * time.Hour} {
 			p, err := l.Before(ctx, at.Add(since))
 			require.NoError(t, err)
-			var want, got []ledger.Event
+			var want, got []scanlog.Event
 			for _, e := range all {
 				if !e.At.Before(at.Add(since)) {
 					want = append(want, e)
@@ -202,7 +202,7 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 			}
 			want, got = nil, nil
 			until := at.Add(since + 2*time.Hour)
-			within := func(e ledger.Event) bool { return !e.At.Before(at.Add(since)) && e.At.Before(until) }
+			within := func(e scanlog.Event) bool { return !e.At.Before(at.Add(since)) && e.At.Before(until) }
 			for _, e := range all {
 				if within(e) {
 					want = append(want, e)
@@ -248,22 +248,22 @@ func TestALedgerForgetsAndErases(t *testing.T) {
 		for n := int64(0); n < 5000; n += 100 { // three and a half days
 			require.NoError(t, l.Append(ctx, someScans(n, n+100)))
 		}
-		user := ledger.UserHash{2, 1}
-		var left []ledger.Event
+		user := scanlog.UserHash{2, 1}
+		var left []scanlog.Event
 		want := int64(0)
 		for n := range int64(5000) {
 			e := aScan(n)
 			if e.User == user {
-				e.User, e.Client, e.Network = ledger.UserHash{}, "", netip.Prefix{}
+				e.User, e.Client, e.Network = scanlog.UserHash{}, "", netip.Prefix{}
 				want++
 			}
 			left = append(left, e)
 		}
-		if n, err := l.Erase(ctx, ledger.Users{user: true}, math.MaxInt64); err != nil || n != want {
+		if n, err := l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64); err != nil || n != want {
 			t.Fatalf("erased %d, %v; want %d", n, err, want)
 		}
 		wantEvents(t, "after the erasure", eventsOf(collect(t, l.Read(ctx, 0))), left)
-		if n, err := l.Erase(ctx, ledger.Users{user: true}, math.MaxInt64); err != nil || n != 0 {
+		if n, err := l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64); err != nil || n != 0 {
 			t.Errorf("erased again: %d, %v", n, err)
 		}
 		end, _ := l.End(ctx)
@@ -310,7 +310,7 @@ func TestAReaderMissesNothing(t *testing.T) {
 		}
 		done := make(chan struct{})
 		go func() { wg.Wait(); close(done) }()
-		seen := map[ledger.ScanID]bool{}
+		seen := map[scanlog.ScanID]bool{}
 		after := int64(0)
 		for last := false; ; {
 			for _, e := range collect(t, l.Read(t.Context(), after)) {
@@ -336,14 +336,14 @@ func TestAReaderMissesNothing(t *testing.T) {
 
 // lossy is a harbour whose answers are lost, before or after they took.
 type lossy struct {
-	ledger.Harbour
+	scanlog.Harbour
 	random *rand.Rand
 	ships  int
 }
 
 var errLost = errors.New("the connection is lost")
 
-func (h *lossy) Ship(ctx context.Context, node string, from, to ledger.Mark, events []ledger.Entry) error {
+func (h *lossy) Ship(ctx context.Context, node string, from, to scanlog.Mark, events []scanlog.Entry) error {
 	h.ships++
 	n := h.random.IntN(3)
 	if n == 0 {
@@ -355,12 +355,12 @@ func (h *lossy) Ship(ctx context.Context, node string, from, to ledger.Mark, eve
 	return nil
 }
 
-func shipper(j *ledger.Journal, to ledger.Harbour) *ledger.Shipper {
+func shipper(j *scanlog.Journal, to scanlog.Harbour) *scanlog.Shipper {
 	node, err := j.NodeID(rand.NewChaCha8([32]byte{byte(j.ID()[0]), 9}))
 	if err != nil {
 		panic(err)
 	}
-	return &ledger.Shipper{Journal: j, To: to, Node: node, Random: rand.NewChaCha8([32]byte{7}), Now: func() time.Time { return at },
+	return &scanlog.Shipper{Journal: j, To: to, Node: node, Random: rand.NewChaCha8([32]byte{7}), Now: func() time.Time { return at },
 		Log: slog.New(slog.DiscardHandler), Batch: 70}
 }
 
@@ -403,7 +403,7 @@ func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
 	require.NoError(t, copied.Append(t.Context(), append(someScans(0, 2000), someScans(3000, 3050)...)))
 	twin := shipper(copied, l)
 	twin.Node = ship.Node
-	for _, one := range []*ledger.Shipper{ship, twin} {
+	for _, one := range []*scanlog.Shipper{ship, twin} {
 		require.NoError(t, one.Flush(t.Context()))
 	}
 	if twin.Node == ship.Node {
@@ -457,7 +457,7 @@ func TestWhoIsErasedIsErasedOnTheWayToo(t *testing.T) {
 	l := openScans(t, s)
 	j := openJournal(t, filepath.Join(t.TempDir(), "scans"))
 	require.NoError(t, j.Append(t.Context(), someScans(0, 300)))
-	if n, err := l.Erase(t.Context(), ledger.Users{aScan(1).User: true}, math.MaxInt64); err != nil || n != 0 {
+	if n, err := l.Erase(t.Context(), scanlog.Users{aScan(1).User: true}, math.MaxInt64); err != nil || n != 0 {
 		t.Fatal(n, err)
 	}
 	require.NoError(t, shipper(j, l).Flush(t.Context()))
@@ -478,11 +478,11 @@ func TestAnErasureIsNotTakenBackByAnotherClock(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		user := aScan(1).User
 		for _, upTo := range []int64{1000, 900, 1000, 950} {
-			require.NoError(t, s.AddErasure(t.Context(), ledger.Erasure{User: user, UpTo: upTo}))
+			require.NoError(t, s.AddErasure(t.Context(), scanlog.Erasure{User: user, UpTo: upTo}))
 		}
 		all, err := s.Erasures(t.Context(), 0)
 		require.NoError(t, err)
-		want(t, "erased", all, []ledger.Erasure{{User: user, UpTo: 1000}})
+		want(t, "erased", all, []scanlog.Erasure{{User: user, UpTo: 1000}})
 	})
 }
 
@@ -494,12 +494,12 @@ func TestAPartitionThatCouldNotBeMadeIsMadeLater(t *testing.T) {
 	l := openScans(t, s)
 	now := l.now()
 	l.now = func() time.Time { return now }
-	scans := func(n int64) []ledger.Event {
+	scans := func(n int64) []scanlog.Event {
 		e := aScan(n)
-		e.ID = ledger.ScanID{}
+		e.ID = scanlog.ScanID{}
 		binary.BigEndian.PutUint64(e.ID[:], uint64(now.UnixMilli())<<16)
 		binary.BigEndian.PutUint64(e.ID[8:], uint64(n))
-		return []ledger.Event{e}
+		return []scanlog.Event{e}
 	}
 	reading, read := make(chan struct{}), make(chan struct{})
 	done := make(chan error, 1)
@@ -551,7 +551,7 @@ func TestScansGoThroughArchives(t *testing.T) {
 
 	dir := t.TempDir()
 	sqlite := open(t, Target{Dir: dir})
-	sqlite.ScansInto(ledger.RestoreInto(filepath.Join(dir, "scans"), chance()))
+	sqlite.ScansInto(scanlog.RestoreInto(filepath.Join(dir, "scans"), chance()))
 	require.NoError(t, load(t, sqlite, first))
 	j := openJournal(t, filepath.Join(dir, "scans"))
 	if j.ID() != l.ID() {
@@ -579,7 +579,7 @@ func TestScansGoThroughArchives(t *testing.T) {
 	require.NoError(t, full.Append(t.Context(), someScans(0, 5)))
 	full.Close()
 	other := open(t, Target{Dir: dir2})
-	other.ScansInto(ledger.RestoreInto(filepath.Join(dir2, "scans"), chance()))
+	other.ScansInto(scanlog.RestoreInto(filepath.Join(dir2, "scans"), chance()))
 	if err := load(t, other, first); !errors.Is(err, ErrNotEmpty) {
 		t.Errorf("imported over scans: %v", err)
 	}
@@ -587,7 +587,7 @@ func TestScansGoThroughArchives(t *testing.T) {
 	broken["scan_events"] = strings.Replace(broken["scan_events"], `"id":"0`, `"id":"x`, 1)
 	dir3 := t.TempDir()
 	third := open(t, Target{Dir: dir3})
-	third.ScansInto(ledger.RestoreInto(filepath.Join(dir3, "scans"), chance()))
+	third.ScansInto(scanlog.RestoreInto(filepath.Join(dir3, "scans"), chance()))
 	if err := load(t, third, broken); err == nil || !strings.Contains(err.Error(), "row 1 of scan_events") {
 		t.Errorf("a broken id: %v", err)
 	}

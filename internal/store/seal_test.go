@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/accounts"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 

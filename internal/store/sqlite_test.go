@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/testkit/childtest"
+	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -42,7 +42,7 @@ func openFolder(ctx context.Context, dir string) error {
 func TestASecondProcessOnAFolderIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	open(t, Target{Dir: dir})
-	said, err := childtest.Start(t, childtest.Command("open a folder", dir)).End()
+	said, err := proctest.Start(t, proctest.Command("open a folder", dir)).End()
 	if want := fmt.Sprintf("opened: the data folder %s is in use by another qrjump process\n", dir); said != want || err != nil {
 		t.Errorf("the second process says %q (%v), want %q", said, err, want)
 	}

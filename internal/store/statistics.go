@@ -7,11 +7,11 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/qrjump/qrjump/internal/alarms"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/stats"
-	"github.com/qrjump/qrjump/internal/webhooks"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
 // UpdateStatistics implements stats.Store.
@@ -315,7 +315,7 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 
 // LeaveStream notes the last scan that this server shipped to the stream that was counted until
 // now. Up to that scan the journal counts as counted and told.
-func (s *Store) LeaveStream(ctx context.Context, journal string, last ledger.Mark) error {
+func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Mark) error {
 	return s.update(ctx, func(tx *Tx) error {
 		state, err := tx.statistics().StatisticsState(ctx)
 		if err != nil || state.Ledger == "" || state.Ledger == journal {
@@ -336,7 +336,7 @@ func (s *Store) LeaveStream(ctx context.Context, journal string, last ledger.Mar
 }
 
 // Origins implements stats.Tx.
-func (t statisticsQueries) Origins(ctx context.Context) (map[string]*ledger.Taken, error) {
+func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.Taken, error) {
 	return t.taken(ctx, `scan_origins`)
 }
 
@@ -345,7 +345,7 @@ func (t statisticsQueries) Origins(ctx context.Context) (map[string]*ledger.Take
 const everyJournal = ""
 
 // Told implements webhooks.Tx.
-func (t webhookQueries) Told(ctx context.Context) (of map[string]*ledger.Taken, all bool, err error) {
+func (t webhookQueries) Told(ctx context.Context) (of map[string]*scanlog.Taken, all bool, err error) {
 	of, err = t.statistics().taken(ctx, `scan_told`)
 	all = of[everyJournal] != nil
 	delete(of, everyJournal)
@@ -353,13 +353,13 @@ func (t webhookQueries) Told(ctx context.Context) (of map[string]*ledger.Taken, 
 }
 
 // taken reads which events of each journal were counted, or told, by the table.
-func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]*ledger.Taken, error) {
-	all := map[string]*ledger.Taken{}
+func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]*scanlog.Taken, error) {
+	all := map[string]*scanlog.Taken{}
 	_, err := list(ctx, t.Tx, func(scan func(...any) error) (n struct{}, err error) {
 		var node, beyond string
 		var upTo int64
 		if err = scan(&node, &upTo, &beyond); err == nil {
-			all[node], err = ledger.DecodeTaken(upTo, beyond)
+			all[node], err = scanlog.DecodeTaken(upTo, beyond)
 		}
 		return n, err
 	}, `SELECT node, up_to, beyond FROM `+table)
@@ -367,16 +367,16 @@ func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]
 }
 
 // PutOrigins implements stats.Tx.
-func (t statisticsQueries) PutOrigins(ctx context.Context, of map[string]*ledger.Taken) error {
+func (t statisticsQueries) PutOrigins(ctx context.Context, of map[string]*scanlog.Taken) error {
 	return t.putTaken(ctx, `scan_origins`, of)
 }
 
 // PutTold implements webhooks.Tx.
-func (t webhookQueries) PutTold(ctx context.Context, of map[string]*ledger.Taken) error {
+func (t webhookQueries) PutTold(ctx context.Context, of map[string]*scanlog.Taken) error {
 	return t.statistics().putTaken(ctx, `scan_told`, of)
 }
 
-func (t statisticsQueries) putTaken(ctx context.Context, table string, of map[string]*ledger.Taken) error {
+func (t statisticsQueries) putTaken(ctx context.Context, table string, of map[string]*scanlog.Taken) error {
 	for _, node := range slices.Sorted(maps.Keys(of)) {
 		beyond, err := of[node].Encode()
 		if err != nil {
@@ -406,21 +406,21 @@ func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error 
 }
 
 // Origin says which events of a journal are counted; none where nothing is known of the journal.
-func (s *Store) Origin(ctx context.Context, node string) (*ledger.Taken, error) {
-	var all map[string]*ledger.Taken
+func (s *Store) Origin(ctx context.Context, node string) (*scanlog.Taken, error) {
+	var all map[string]*scanlog.Taken
 	err := s.view(ctx, func(tx *Tx) (err error) {
 		all, err = tx.statistics().Origins(ctx)
 		return err
 	})
 	if all[node] == nil {
-		return &ledger.Taken{}, err
+		return &scanlog.Taken{}, err
 	}
 	return all[node], err
 }
 
 // Told says which events of a journal were told to webhooks; nil where no webhook wants scans, or
 // nothing is known of the journal.
-func (s *Store) Told(ctx context.Context, node string) (told *ledger.Taken, err error) {
+func (s *Store) Told(ctx context.Context, node string) (told *scanlog.Taken, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		told = nil
 		hooks, err := tx.webhooks().Webhooks(ctx)
@@ -429,7 +429,7 @@ func (s *Store) Told(ctx context.Context, node string) (told *ledger.Taken, err 
 		}
 		of, all, err := tx.webhooks().Told(ctx)
 		if told = of[node]; told == nil && all {
-			told = &ledger.Taken{}
+			told = &scanlog.Taken{}
 		}
 		return err
 	})

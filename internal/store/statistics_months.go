@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/qrjump/qrjump/internal/stats"
-	"github.com/qrjump/qrjump/internal/stats/calendar"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
 // daysTurned is how many days are added up anew by one statement: a statement for all days would
@@ -18,7 +18,7 @@ const daysTurned = 31
 
 // TurnDays implements stats.Tx.
 func (t statisticsQueries) TurnDays(ctx context.Context, hour, was, offset, month int64) error {
-	first := calendar.Day(hour, was) // some of its hours may have been removed
+	first := timebucket.Day(hour, was) // some of its hours may have been removed
 	run := func(query string, args ...any) error {
 		err := t.patiently(func() error {
 			_, err := t.exec(ctx, query, args...)

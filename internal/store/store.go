@@ -15,13 +15,13 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/qrjump/qrjump/internal/accounts"
-	"github.com/qrjump/qrjump/internal/appearance"
-	"github.com/qrjump/qrjump/internal/history"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/live"
-	"github.com/qrjump/qrjump/internal/people"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/branding"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/domain/replica"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
 // Store is an open database.
@@ -31,10 +31,10 @@ type Store struct {
 	close       []func() error
 	fence       *atomic.Pointer[fence]
 	keeping     keeping
-	beside      ledger.Log                                     // has the scans of an embedded database; nil = the database has them
-	elsewhere   ledger.Log                                     // has scans in place of the table; nil = the table has them
-	scansInto   func(id string) (*ledger.Restoring, error)     // begins the ledger of an archive; nil = into the database
-	listen      func(context.Context) (live.Bell, error)       // nil = no other process writes
+	beside      scanlog.Log                                    // has the scans of an embedded database; nil = the database has them
+	elsewhere   scanlog.Log                                    // has scans in place of the table; nil = the table has them
+	scansInto   func(id string) (*scanlog.Restoring, error)    // begins the ledger of an archive; nil = into the database
+	listen      func(context.Context) (replica.Bell, error)    // nil = no other process writes
 	asked       chan struct{}                                  // rings when nodes are asked for their scans; nil = there are no other nodes
 	migrating   func() (*sql.DB, error)                        // connections for work that changes whole tables
 	loading     func(context.Context) (*sql.DB, func(), error) // connections that fill an empty database, alone in it until func is called
@@ -204,14 +204,14 @@ type Tx struct {
 
 	prepared map[string]*sql.Stmt // the statements of kept, by their text
 
-	expected *history.Expectation // what a caller expects to be unchanged, checked when the head is locked; nil = nothing
-	touched  accounts.Touched     // the accounts whose identity or rules it changes
-	once     bool                 // a caller may have received a part of its results: so it is not run again
-	twice    bool                 // doing it twice has the same effect as once
-	looks    bool                 // it changes nothing
-	apart    *apart               // what it writes apart; nil = nothing
-	lasts    bool                 // it is bulk work
-	member   *member              // its place among several changes in one transaction; nil = it is a transaction of its own
+	expected *auditlog.Expectation // what a caller expects to be unchanged, checked when the head is locked; nil = nothing
+	touched  accounts.Touched      // the accounts whose identity or rules it changes
+	once     bool                  // a caller may have received a part of its results: so it is not run again
+	twice    bool                  // doing it twice has the same effect as once
+	looks    bool                  // it changes nothing
+	apart    *apart                // what it writes apart; nil = nothing
+	lasts    bool                  // it is bulk work
+	member   *member               // its place among several changes in one transaction; nil = it is a transaction of its own
 }
 
 // statements run in a transaction.
@@ -369,22 +369,22 @@ func (s *Store) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) err
 }
 
 // UpdatePeople implements people.Store.
-func (s *Store) UpdatePeople(ctx context.Context, f func(people.Tx) error) error {
+func (s *Store) UpdatePeople(ctx context.Context, f func(iam.Tx) error) error {
 	return s.update(ctx, func(tx *Tx) error { return f(tx.iam()) })
 }
 
 // ViewPeople implements people.Store.
-func (s *Store) ViewPeople(ctx context.Context, f func(people.Tx) error) error {
+func (s *Store) ViewPeople(ctx context.Context, f func(iam.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.iam()) })
 }
 
 // UpdateAppearances implements appearance.Store.
-func (s *Store) UpdateAppearances(ctx context.Context, f func(appearance.Tx) error) error {
+func (s *Store) UpdateAppearances(ctx context.Context, f func(branding.Tx) error) error {
 	return s.update(ctx, func(tx *Tx) error { return f(tx.branding()) })
 }
 
 // ViewAppearances implements appearance.Store.
-func (s *Store) ViewAppearances(ctx context.Context, f func(appearance.Tx) error) error {
+func (s *Store) ViewAppearances(ctx context.Context, f func(branding.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.branding()) })
 }
 

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/history"
-	"github.com/qrjump/qrjump/internal/rules"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // Changes of rules that wait on this node are made by one transaction, and answered after
@@ -43,7 +43,7 @@ func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(ru
 	_, within := ctx.Value(oneKey{}).(*Tx)
 	// On SQLite a transaction is alone already. A change that expects something to be as it
 	// was is compared with the log under a head of its own.
-	if !within && s.engine.sharesRows() && history.Expected(ctx) == nil {
+	if !within && s.engine.sharesRows() && auditlog.Expected(ctx) == nil {
 		m := &member{parts: [2]string{ownerPart(owner), originPart(origin)}, begins: make(chan *gathering, 1), ends: make(chan error, 1)}
 		if err := s.together.make(ctx, s, m, f); !errors.Is(err, errAlone) {
 			return s.trouble.remember(s.outage(err))

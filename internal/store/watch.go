@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
 // Waiting says which rows of a kind wait to be sent.

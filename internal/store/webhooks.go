@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/webhooks"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
 )
 
 // UpdateWebhooks implements webhooks.Store.

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/history"
-	"github.com/qrjump/qrjump/internal/outbox"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 	"github.com/qrjump/qrjump/internal/testkit/require"
-	"github.com/qrjump/qrjump/internal/webhooks"
 )
 
 func TestAWebhookAndItsDeliveriesComeBackAsTheyWere(t *testing.T) {
@@ -62,7 +62,7 @@ func TestWhatLeavesNoChangeIsGuarded(t *testing.T) {
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, hook) })
 		read, _, err := s.ChangeHead(t.Context())
 		require.NoError(t, err)
-		ctx := history.Unchanged(t.Context(), read, history.Name{Key: "7"})
+		ctx := auditlog.Unchanged(t.Context(), read, auditlog.Name{Key: "7"})
 		send := func() error {
 			return s.UpdateWebhooks(ctx, func(tx webhooks.Tx) error {
 				return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: "7", Event: "test", CreatedAt: at}})
@@ -72,8 +72,8 @@ func TestWhatLeavesNoChangeIsGuarded(t *testing.T) {
 			t.Errorf("a test of the webhook that was read: %v, want success", err)
 		}
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, hook) })
-		if err := send(); !errors.Is(err, history.ErrMoved) {
-			t.Errorf("a test of a webhook that changed since: %v, want %v", err, history.ErrMoved)
+		if err := send(); !errors.Is(err, auditlog.ErrMoved) {
+			t.Errorf("a test of a webhook that changed since: %v, want %v", err, auditlog.ErrMoved)
 		}
 		want(t, "tests", number(t, s, `SELECT COUNT(*) FROM deliveries`), 1)
 	})

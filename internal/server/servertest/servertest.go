@@ -24,11 +24,11 @@ import (
 
 	"github.com/goccy/go-yaml"
 
-	"github.com/qrjump/qrjump/internal/outbound"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
-	"github.com/qrjump/qrjump/internal/testkit/failure"
+	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
 // Began is when every test's server starts, unless it says otherwise.
@@ -45,7 +45,7 @@ type Options struct {
 	Emulator    bool
 	Config      func(*server.Config)
 	Began       time.Time // zero = Began
-	Outbound    *outbound.Client
+	Outbound    *safehttp.Client
 	BodyTimeout time.Duration
 	// LanePatience is how long the scan listener waits for the rest of a request
 	// before net/http gets it; 0 = as it is.
@@ -209,7 +209,7 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	failure.Log(t, "the server", s.Log)
+	testdiag.Log(t, "the server", s.Log)
 	t.Cleanup(func() {
 		s.NothingLeaked()
 		s.Stop()

@@ -7,10 +7,10 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/adminapi"
-	"github.com/qrjump/qrjump/internal/api"
+	"github.com/qrjump/qrjump/internal/edge/adminapi"
+	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/emulator"
-	"github.com/qrjump/qrjump/internal/operations"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
 // Surface is a way to the operations of the admin API.
@@ -66,7 +66,7 @@ var absent = map[Surface]map[string]string{
 }
 
 // Operations are the tables of the admin API in their order.
-func Operations() []operations.Operation {
+func Operations() []adminroute.Operation {
 	return append((&adminapi.Admin{}).Operations(), (&emulator.Control[api.Record]{}).Operations()...)
 }
 
@@ -82,7 +82,7 @@ type Called struct {
 func NewCalled() *Called {
 	c := &Called{by: map[string][]string{}, mux: http.NewServeMux(), names: map[string]string{}}
 	for _, o := range Operations() {
-		pattern := o.Method + " " + operations.Base + o.Path
+		pattern := o.Method + " " + adminroute.Base + o.Path
 		c.names[pattern] = o.ID
 		c.mux.Handle(pattern, http.NotFoundHandler())
 	}

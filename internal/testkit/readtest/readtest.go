@@ -21,7 +21,7 @@ import (
 	"github.com/makiuchi-d/gozxing/qrcode"
 	"github.com/makiuchi-d/gozxing/qrcode/decoder"
 
-	"github.com/qrjump/qrjump/internal/testkit/whole"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // Need skips a test where a program of scripts/install-test-deps.sh is missing.
@@ -87,7 +87,7 @@ func read(t testing.TB, pictures []image.Image, first gozxing.Reader, second fun
 				break
 			}
 		}
-		if text == "" || whole.Run() {
+		if text == "" || testscope.Run() {
 			if other := second(file(t, m)); text == "" {
 				text = other
 			} else if other != "" && other != text {

@@ -14,35 +14,35 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/alarms"
-	"github.com/qrjump/qrjump/internal/codes"
-	"github.com/qrjump/qrjump/internal/ledger"
-	"github.com/qrjump/qrjump/internal/rules"
-	"github.com/qrjump/qrjump/internal/settings"
-	"github.com/qrjump/qrjump/internal/stats"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
-	"github.com/qrjump/qrjump/internal/testkit/whole"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // Memory is a log that keeps nothing.
 type Memory struct {
-	ledger.Log
+	scanlog.Log
 	Name    string
 	mu      sync.Mutex
-	Entries []ledger.Entry
+	Entries []scanlog.Entry
 	Gaps    *rand.Rand // positions have gaps
 	Reads   int
 	Yielded int
 }
 
-func (l *Memory) ID() string                                      { return "memory" + l.Name }
-func (l *Memory) Lost(string) bool                                { return false }
-func (l *Memory) Missing(int64) int64                             { return 0 }
-func (l *Memory) Announce(context.Context, ledger.UserHash) error { return nil }
+func (l *Memory) ID() string                                       { return "memory" + l.Name }
+func (l *Memory) Lost(string) bool                                 { return false }
+func (l *Memory) Missing(int64) int64                              { return 0 }
+func (l *Memory) Announce(context.Context, scanlog.UserHash) error { return nil }
 
-func (l *Memory) Append(_ context.Context, events []ledger.Event) error {
+func (l *Memory) Append(_ context.Context, events []scanlog.Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	position := int64(0)
@@ -54,7 +54,7 @@ func (l *Memory) Append(_ context.Context, events []ledger.Event) error {
 		if l.Gaps != nil && l.Gaps.IntN(100) == 0 {
 			position += l.Gaps.Int64N(50)
 		}
-		l.Entries = append(l.Entries, ledger.Entry{Position: position, Event: e})
+		l.Entries = append(l.Entries, scanlog.Entry{Position: position, Event: e})
 	}
 	return nil
 }
@@ -68,13 +68,13 @@ func (l *Memory) End(context.Context) (int64, error) {
 	return l.Entries[len(l.Entries)-1].Position, nil
 }
 
-func (l *Memory) Read(_ context.Context, after int64) iter.Seq2[ledger.Entry, error] {
-	return func(yield func(ledger.Entry, error) bool) {
+func (l *Memory) Read(_ context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
+	return func(yield func(scanlog.Entry, error) bool) {
 		l.mu.Lock()
 		all := l.Entries
 		l.Reads++
 		l.mu.Unlock()
-		at, found := slices.BinarySearchFunc(all, after, func(e ledger.Entry, p int64) int { return int(e.Position - p) })
+		at, found := slices.BinarySearchFunc(all, after, func(e scanlog.Entry, p int64) int { return int(e.Position - p) })
 		if found {
 			at++
 		}
@@ -90,17 +90,17 @@ func (l *Memory) Read(_ context.Context, after int64) iter.Seq2[ledger.Entry, er
 }
 
 // Between knows nothing of times, as it may.
-func (l *Memory) Between(ctx context.Context, after int64, _, _ time.Time) iter.Seq2[ledger.Entry, error] {
+func (l *Memory) Between(ctx context.Context, after int64, _, _ time.Time) iter.Seq2[scanlog.Entry, error] {
 	return l.Read(ctx, after)
 }
 
-func (l *Memory) Of(ctx context.Context, users ledger.Users, after int64) iter.Seq2[ledger.Entry, error] {
+func (l *Memory) Of(ctx context.Context, users scanlog.Users, after int64) iter.Seq2[scanlog.Entry, error] {
 	return Of(l.Read(ctx, after), users)
 }
 
 // Of is what a log yields of some users.
-func Of(all iter.Seq2[ledger.Entry, error], users ledger.Users) iter.Seq2[ledger.Entry, error] {
-	return func(yield func(ledger.Entry, error) bool) {
+func Of(all iter.Seq2[scanlog.Entry, error], users scanlog.Users) iter.Seq2[scanlog.Entry, error] {
+	return func(yield func(scanlog.Entry, error) bool) {
 		for e, err := range all {
 			if users[e.User] && !yield(e, err) {
 				return
@@ -109,7 +109,7 @@ func Of(all iter.Seq2[ledger.Entry, error], users ledger.Users) iter.Seq2[ledger
 	}
 }
 
-func (l *Memory) Find(_ context.Context, id ledger.ScanID) (int64, error) {
+func (l *Memory) Find(_ context.Context, id scanlog.ScanID) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.Entries {
@@ -117,17 +117,17 @@ func (l *Memory) Find(_ context.Context, id ledger.ScanID) (int64, error) {
 			return e.Position, nil
 		}
 	}
-	return 0, ledger.ErrNoScan
+	return 0, scanlog.ErrNoScan
 }
 
-func (l *Memory) Erase(_ context.Context, users ledger.Users, upTo int64) (n int64, err error) {
+func (l *Memory) Erase(_ context.Context, users scanlog.Users, upTo int64) (n int64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.Entries = slices.Clone(l.Entries)
 	for i := range l.Entries {
 		if users[l.Entries[i].User] && l.Entries[i].Position <= upTo {
 			// As the real ones do.
-			l.Entries[i].User, l.Entries[i].Client, l.Entries[i].Network = ledger.UserHash{}, "", netip.Prefix{}
+			l.Entries[i].User, l.Entries[i].Client, l.Entries[i].Network = scanlog.UserHash{}, "", netip.Prefix{}
 			n++
 		}
 	}
@@ -150,7 +150,7 @@ func (l *Memory) Forget(_ context.Context, before time.Time) error {
 }
 
 // ID is an id of a moment.
-func ID(at time.Time, r *rand.Rand) (id ledger.ScanID) {
+func ID(at time.Time, r *rand.Rand) (id scanlog.ScanID) {
 	binary.BigEndian.PutUint64(id[:], uint64(at.UnixMilli())<<16|r.Uint64N(1<<16))
 	binary.BigEndian.PutUint64(id[8:], r.Uint64())
 	return id
@@ -163,18 +163,18 @@ var Began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
 type Traffic struct {
 	Random *rand.Rand
 	Now    time.Time
-	Sent   []ledger.Event
+	Sent   []scanlog.Event
 	Users  int
 }
 
 // Next is one more scan.
-func (s *Traffic) Next() ledger.Event {
+func (s *Traffic) Next() scanlog.Event {
 	s.Now = s.Now.Add(time.Duration(s.Random.IntN(90_000)) * time.Millisecond)
 	at := s.Now
 	if s.Random.IntN(10) == 0 { // late
 		at = at.Add(-time.Duration(s.Random.IntN(72*3600)) * time.Second)
 	}
-	e := ledger.Event{ID: ID(at, s.Random), At: at, Source: []string{"scan", "press", "album"}[s.Random.IntN(3)],
+	e := scanlog.Event{ID: ID(at, s.Random), At: at, Source: []string{"scan", "press", "album"}[s.Random.IntN(3)],
 		Action: "open_mini_program",
 		App:    fmt.Sprintf("wx%d", s.Random.IntN(3))}
 	if n := s.Random.IntN(s.Users); n > 0 {
@@ -199,7 +199,7 @@ func (s *Traffic) Next() ledger.Event {
 }
 
 // Take is some more scans.
-func (s *Traffic) Take(n int) (list []ledger.Event) {
+func (s *Traffic) Take(n int) (list []scanlog.Event) {
 	for range n {
 		list = append(list, s.Next())
 	}
@@ -218,7 +218,7 @@ func EachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
 // OneStore is EachStore for tests of what counters do, whose SQL other tests run on both databases: in make test it is played on
 // the embedded one.
 func OneStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
-	if whole.Run() {
+	if testscope.Run() {
 		EachStore(t, f)
 		return
 	}
@@ -228,7 +228,7 @@ func OneStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
 }
 
 // OwnerOf is whose a scan of Traffic is, once AddOwners ran.
-func OwnerOf(e *ledger.Event) string {
+func OwnerOf(e *scanlog.Event) string {
 	switch {
 	case e.RuleID != 0:
 		return ruleOwners[e.RuleID-1]
@@ -303,8 +303,8 @@ func Alarms(s alarms.Store) *alarms.Book {
 }
 
 // NewCounter counts what a log holds.
-func NewCounter(s stats.Store, l ledger.Log) *stats.Counter {
-	_, journal := l.(*ledger.Journal)
+func NewCounter(s stats.Store, l scanlog.Log) *stats.Counter {
+	_, journal := l.(*scanlog.Journal)
 	return &stats.Counter{Log: l, Alone: journal, Store: s, Alarms: Alarms(s), Settings: settings.NewLive(settings.Defaults()),
 		Now: func() time.Time { return Began }, Logger: slog.New(slog.DiscardHandler)}
 }

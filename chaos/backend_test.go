@@ -1,0 +1,32 @@
+package chaos_test
+
+import (
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+)
+
+// eachBackend runs a test on both databases. database is "" for the embedded
+// one, else the URL of an empty PostgreSQL database of the test's own.
+func eachBackend(t *testing.T, f func(t *testing.T, database string)) {
+	dbtest.Each(t, ownDatabase, f)
+}
+
+// ownDatabase makes a PostgreSQL database that ends with the test.
+func ownDatabase(t testing.TB) string {
+	t.Helper()
+	return dbtest.With(dbtest.Database(t), "connect_timeout", "60") // on a busy machine ten nodes connect at once
+}
+
+// endSessions waits until PostgreSQL has dropped the sessions of a killed
+// process: a COMMIT that was under way there ends before or never, on a busy
+// disk after a long time.
+func endSessions(t testing.TB, database string) {
+	t.Helper()
+	if database != "" {
+		dbtest.Exec(t, database, `SELECT pg_terminate_backend(pid, 3600000) FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	}
+}

@@ -1,0 +1,47 @@
+package faultfs
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestDiskForgets: what was not synced can be lost, in part too, and what was
+// synced is there.
+func TestDiskForgets(t *testing.T) {
+	kept, lost, torn := 0, 0, 0
+	for seed := range uint64(100) {
+		d := &Disk{CutAt: 4}
+		whole := strings.Repeat("b", 4*sector)
+		for _, err := range []error{d.Write("f", []byte("aa"), 0), d.Sync("f"), d.Write("f", []byte(whole), 2)} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.Sync("f"); !errors.Is(err, ErrNoPower) {
+			t.Fatalf("the fourth operation: %v", err)
+		}
+		dir := t.TempDir()
+		if err := d.Image(dir, rand.New(rand.NewPCG(seed, 0))); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(dir, "f"))
+		if err != nil || !strings.HasPrefix("aa"+whole, string(got)) || len(got) < 2 {
+			t.Fatalf("%q %v", got, err)
+		}
+		switch len(got) {
+		case 2:
+			lost++
+		case 2 + len(whole):
+			kept++
+		default:
+			torn++
+		}
+	}
+	if kept == 0 || lost == 0 || torn == 0 {
+		t.Errorf("%d kept, %d lost, %d torn: the disk has no teeth", kept, lost, torn)
+	}
+}

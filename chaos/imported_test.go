@@ -1,0 +1,229 @@
+package chaos_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	api "github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/testdiag"
+)
+
+// TestKillWhileCodesAreImported kills a server while two callers import the same file,
+// between two pieces of it and within them. Pieces that were acknowledged stay, the file
+// is brought again from its first line, and at the end each code is there once.
+func TestKillWhileCodesAreImported(t *testing.T) {
+	seed := testdiag.Seed(t)
+	const piece, callers = 200, 2
+	count, kills := amount[int64](6000, 1600), amount(3, 2)
+	const matrix = 361 // characters
+	var pieces []string
+	var list strings.Builder
+	list.WriteString("index,code,code_text\r\n")
+	for i := int64(0); i < count; i += piece {
+		var b strings.Builder
+		for n := i; n < i+piece; n++ {
+			fmt.Fprintf(&b, "%s OLD%06d %d OLD.EXAMPLE/0$%017d\n", strings.Repeat("0", matrix), n, n, n)
+			list.WriteString(fmt.Sprintf("%d,OLD%06d,OLD.EXAMPLE/0$%017d\r\n", n, n, n))
+		}
+		pieces = append(pieces, b.String())
+	}
+	eachBackend(t, func(t *testing.T, database string) {
+		chance := rand.New(rand.NewPCG(seed, 0))
+		dir := t.TempDir()
+		var child childConfig
+		child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
+		child.Emulator, child.AdminToken, child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
+		if err := os.WriteFile(child.Seed, []byte(spaceSeed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := start(t, child)
+		// bring imports the file until it is all there or the server ends: lines are
+		// those that were acknowledged, added those of them that were new.
+		bring := func(acknowledged func()) (id, lines, added, have int64, err error) {
+			c, err := api.New(s.URL, api.Options{AdminToken: adminToken})
+			if err != nil {
+				return 0, 0, 0, 0, err
+			}
+			b, err := c.Batches.CreateImport(t.Context(), "brand", api.NewImport{ISV: "old", Count: count, Prefix: "OLD.EXAMPLE/"})
+			for _, p := range pieces {
+				if err != nil {
+					break
+				}
+				var done api.CodesImported
+				if done, err = c.Batches.ImportCodes(t.Context(), b.ID, lines+1, "", strings.NewReader(p)); err == nil {
+					lines, added, have = lines+done.Lines, added+done.Added, done.Have
+					acknowledged()
+				}
+			}
+			return b.ID, lines, added, have, err
+		}
+		var batch, kept, added int64
+		for range kills {
+			var all sync.WaitGroup
+			var mu sync.Mutex
+			var dead atomic.Bool
+			var left atomic.Int64 // acknowledgements until the kill, which finds the other caller in its piece
+			left.Store(int64(1 + chance.IntN(callers*len(pieces)/2)))
+			for range callers {
+				all.Go(func() {
+					id, lines, new, _, err := bring(func() {
+						if left.Add(-1) == 0 {
+							dead.Store(true)
+							s.kill()
+						}
+					})
+					mu.Lock()
+					defer mu.Unlock()
+					if problem, refused := errors.AsType[*api.Problem](err); refused || !dead.Load() {
+						t.Errorf("before the kill: %v, %v", problem, err)
+					}
+					batch, kept, added = max(batch, id), max(kept, lines), added+new
+				})
+			}
+			all.Wait()
+			if t.Failed() {
+				s.kill()
+			}
+			s.gone()
+			endSessions(t, database)
+			s = start(t, child)
+			if t.Failed() {
+				return
+			}
+		}
+		id, lines, new, have, err := bring(func() {})
+		if err != nil || id != batch || lines != count || have != count {
+			t.Fatalf("the same file again: application %d (was %d), %d lines, %d are here, %v", id, batch, lines, have, err)
+		}
+		if new > count-kept || added+new > count {
+			t.Errorf("%d codes were new at the end; %d were acknowledged before, %d of them as new", new, kept, added)
+		}
+		t.Logf("%d codes acknowledged before the last kill, %d new after it", kept, new)
+		if _, _, again, have, err := bring(func() {}); again != 0 || have != count || err != nil {
+			t.Errorf("once more: %d new, %d here, %v", again, have, err)
+		}
+
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+			fmt.Sprintf("%s/admin/v1/batches/%d/codes?from=0&to=%d", s.URL, batch, count-1), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+adminToken)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != list.String() {
+			t.Errorf("the list of codes is another: %d, %d bytes, %v: %.300s", resp.StatusCode, len(got), err, got)
+		}
+		admin := must{connect(t, s.URL, adminToken), t}
+		brand, err := admin.stableToken("brand")
+		admin.check(err)
+		var active reply
+		admin.check(admin.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+brand, map[string]any{
+			"application_id": batch, "code_start": 0, "code_end": count - 1, "activity_name": "a", "product_brand": "b",
+			"product_title": "c", "product_code": "d", "wxa_appid": "shop", "wxa_path": "pages/index"}, &active))
+		var key struct{ Key string }
+		admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "app"}, &key))
+		scans := must{connect(t, s.URL, key.Key), t}
+		for _, i := range []int64{0, chance.Int64N(count), count - 1} {
+			if d := scans.scan(fmt.Sprintf("OLD.EXAMPLE/0$%017d", i)); active.ErrCode != 0 || !d.opens() {
+				t.Errorf("code %d: %+v, %v", i, active, d)
+			}
+		}
+		s.stop()
+	})
+}
+
+// TestKillWhileCodesAreTakenBack kills a server while an import is taken back, piece by
+// piece. What was acknowledged is gone, a piece is gone whole or not at all, and in the
+// end the same file comes again under the same numbers.
+func TestKillWhileCodesAreTakenBack(t *testing.T) {
+	seed := testdiag.Seed(t)
+	const piece = 200
+	count, kills := amount[int64](4000, 2000), amount(3, 2)
+	var file strings.Builder
+	for n := range count {
+		fmt.Fprintf(&file, "%s OLD%06d %d OLD.EXAMPLE/0$%017d\n", strings.Repeat("0", 361), n, n, n)
+	}
+	eachBackend(t, func(t *testing.T, database string) {
+		chance := rand.New(rand.NewPCG(seed, 0))
+		dir := t.TempDir()
+		var child childConfig
+		child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
+		child.Emulator, child.AdminToken, child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
+		if err := os.WriteFile(child.Seed, []byte(spaceSeed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := start(t, child)
+		connected := func() *api.Client {
+			c, err := api.New(s.URL, api.Options{AdminToken: adminToken})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		bring := func(id int64) {
+			c := connected()
+			b, err := c.Batches.CreateImport(t.Context(), "brand", api.NewImport{ISV: "old", ID: id, Count: count, Prefix: "OLD.EXAMPLE/"})
+			if err == nil {
+				_, err = c.Batches.ImportCodes(t.Context(), b.ID, 1, "", strings.NewReader(file.String()))
+			}
+			if err != nil || b.ID != id {
+				t.Fatalf("application %d, want %d: %v", b.ID, id, err)
+			}
+		}
+		const id = 77
+		bring(id)
+		taken := int64(0) // acknowledged
+		for range kills {
+			c, left := connected(), 1+chance.IntN(int(count)/piece/(kills+1))
+			var dead atomic.Bool
+			var all sync.WaitGroup
+			for first := taken; first < count && !dead.Load(); first = taken {
+				if left--; left == 0 {
+					dead.Store(true)
+					all.Go(s.kill) // within the next piece, before it, or after it
+				}
+				_, err := c.Batches.UndoImport(t.Context(), id, api.ImportToTakeBack{From: first, To: first + piece - 1})
+				if err == nil {
+					taken += piece
+				} else if !dead.Load() {
+					t.Fatal(err)
+				}
+			}
+			all.Wait()
+			s.gone()
+			endSessions(t, database)
+			s = start(t, child)
+			b, err := connected().Batches.Get(t.Context(), id)
+			if err != nil || b.Arrived != count-taken && b.Arrived != count-taken-piece {
+				t.Fatalf("%d are here, and %d were taken back: %v", b.Arrived, taken, err)
+			}
+			taken = count - b.Arrived
+		}
+		done, err := connected().Batches.UndoImport(t.Context(), id, api.ImportToTakeBack{From: 0, To: count - 1})
+		if err != nil || done != (api.ImportTakenBack{Taken: count - taken}) {
+			t.Fatalf("the rest: %+v, %v", done, err)
+		}
+		s.kill()
+		s.gone()
+		endSessions(t, database)
+		s = start(t, child)
+		if b, err := connected().Batches.Get(t.Context(), id); err == nil {
+			t.Errorf("after the last piece: %+v", b)
+		}
+		bring(id)
+		s.stop()
+	})
+}

@@ -1,0 +1,343 @@
+package chaos_test
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/proctest"
+)
+
+// askFor is what GET /readyz?for= answers.
+func askFor(t *testing.T, n *node, kind string) (status int, said string) {
+	t.Helper()
+	resp, err := http.Get(n.running.Load().URL + "/readyz?for=" + kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// on is a URL of a cluster's database with one of the servers alone, or with several, as a user.
+func on(t *testing.T, database string, user *url.Userinfo, hosts ...string) string {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal("the URL of the database cannot be read")
+	}
+	u.User = user
+	if len(hosts) > 0 {
+		u.Host = strings.Join(hosts, ",")
+	}
+	return u.String()
+}
+
+// Issue 29, 6: the replica is promoted, and nobody stops the old primary, which takes writes and confirms them. No node changes
+// anything there from then on: one that reaches both uses the new one, one that sees the old one alone hears of it there. As a role
+// that may do nothing special.
+func TestTwoPrimaries(t *testing.T) {
+	p := newPair(t)
+	database := p.database("two")
+	dbtest.Exec(t, p.urls[0], `CREATE ROLE plain LOGIN PASSWORD 'plain'`)
+	dbtest.Exec(t, p.urls[0], `ALTER DATABASE two OWNER TO plain`)
+	hosts := []string{hostOf(t, p.urls[0]), hostOf(t, p.urls[1])}
+	plain := url.UserPassword("plain", "plain")
+	c := newCluster(t, on(t, database, plain), spaceSeed, 2)
+	c.looks = 100 * time.Millisecond // nothing here is about the ten seconds
+	both, one := c.nodes[0], c.nodes[1]
+	one.url = on(t, database, plain, hosts[0])
+	c.start()
+	c.allReady()
+	rules := func(host string) int64 {
+		t.Helper()
+		return dbtest.Number(t, on(t, database, plain, host), `SELECT count(*) FROM rules`)
+	}
+	first, second := newShopkeeper(t, both.running.Load().URL), newShopkeeper(t, one.running.Load().URL)
+	second.n = 1000
+	for range 3 {
+		if first.add() != 0 || second.add() != 0 {
+			t.Fatal("changes before the promotion fail")
+		}
+	}
+	if n := both.metric("qrjump_database_primaries"); n != 1 {
+		t.Errorf("%v primaries at first", n)
+	}
+
+	// The old one goes on waiting for its replica, and so does what it had begun: nobody waits for that with it.
+	p.script("promote", p.dirs[1])
+	until(t, "the node that reaches both to see both", func() bool { return both.metric("qrjump_database_primaries") == 2 })
+	until(t, "the node that sees the old one alone to hear of the other", func() bool {
+		status, said := askFor(t, one, "change")
+		return status == http.StatusServiceUnavailable && strings.Contains(said, "old primary") && strings.Contains(said, "to be stopped for good (it is on timeline 1, and another server on 2)")
+	})
+	before := rules(hosts[0])
+	for range 5 {
+		if got := first.add(); got != 0 {
+			t.Errorf("a change through the node that reaches the new primary: %d", got)
+		}
+		if got := second.add(); got != -1 {
+			t.Errorf("a change through the node that sees the old primary alone: %d", got)
+		}
+	}
+	if after := rules(hosts[0]); after != before {
+		t.Errorf("the old primary got %d rules", after-before)
+	}
+	first.has()
+	for _, kind := range []string{"scan", "change"} {
+		if status, said := askFor(t, both, kind); status != http.StatusOK {
+			t.Errorf("the node that reaches the new primary is not ready for a %s: %s", kind, said)
+		}
+	}
+	if status, said := askFor(t, one, "scan"); status != http.StatusOK {
+		t.Errorf("the node that sees the old primary alone is not ready for a scan: %s", said)
+	}
+	if n := one.metric("qrjump_database_primaries"); n != 2 {
+		t.Errorf("the node that sees the old primary alone knows of %v", n)
+	}
+	// The operator reads what to do.
+	status, problem := putTo(t, one, "/admin/v1/settings", `{"publish_quota":7}`)
+	if status != http.StatusServiceUnavailable || !strings.Contains(problem, "an old primary that is to be stopped") {
+		t.Errorf("%d %s", status, problem)
+	}
+	if n := one.metric(`qrjump_changes_refused_total{cause="primaries"}`); n == 0 {
+		t.Error("no change is counted as refused for that")
+	}
+	if log := string(both.running.Load().wholeLog()); !strings.Contains(log, "two servers of the database take writes") ||
+		!strings.Contains(log, hosts[0]+" (timeline 1)") || !strings.Contains(log, hosts[1]+" (timeline 2)") {
+		t.Errorf("the log does not name both\n%s", log)
+	}
+
+	// A start knows it as well.
+	both.kill()
+	both.start()
+	first.base = both.running.Load().URL
+	if got := first.add(); got != 0 {
+		t.Errorf("a change after a start: %d", got)
+	}
+	one.kill()
+	if started, ready := try(t, one.config()); ready {
+		t.Error("a node starts on the old primary")
+	} else if !strings.Contains(string(started.lastLog()), "is an old primary") {
+		t.Errorf("a node that does not start says\n%s", started.lastLog())
+	}
+	if after := rules(hosts[0]); after != before {
+		t.Errorf("the old primary got %d rules", after-before)
+	}
+
+	p.script("kill", p.dirs[0])
+	until(t, "one primary to be left", func() bool { return both.metric("qrjump_database_primaries") == 1 })
+	p.script("again", p.dirs[0]) // it comes back by itself
+	until(t, "it to be seen", func() bool { return both.metric("qrjump_database_primaries") == 2 })
+	for range 5 {
+		if got := first.add(); got != 0 {
+			t.Errorf("a change after the old primary came back: %d", got)
+		}
+	}
+	first.has()
+	if after := rules(hosts[0]); after != before {
+		t.Errorf("the old primary got %d rules", after-before)
+	}
+	both.stop()
+}
+
+// putTo changes something of a node by its admin API.
+func putTo(t *testing.T, n *node, path, body string) (status int, text string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, n.running.Load().URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+adminToken)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// Issue 29, 6: a node is told to end while a commit of it waits for a replica that is gone. It ends in order, without an answer to
+// the caller that would be a yes; and it does not cancel the commit, which PostgreSQL would show to all without its replica.
+func TestANodeEndsWhileACommitWaitsForTheReplica(t *testing.T) {
+	p := newSingle(t)
+	c := newCluster(t, p.database("waits"), spaceSeed, 1)
+	n := c.nodes[0]
+	n.start()
+	keeper := newShopkeeper(t, n.running.Load().URL)
+	for range 2 {
+		if got := keeper.add(); got != 0 {
+			t.Fatal(got)
+		}
+	}
+	dbtest.Exec(t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = 'nobody'`)
+	dbtest.Exec(t, p.urls[0], `SELECT pg_reload_conf()`)
+	// PostgreSQL takes the setting up a moment later: from the first commit on that waits.
+	var enough atomic.Bool
+	var commits sync.WaitGroup
+	commits.Go(func() {
+		for !enough.Load() {
+			dbtest.Exec(t, p.urls[0], `CREATE TABLE comes (); DROP TABLE comes`)
+		}
+	})
+	until(t, "the first commit to wait", func() bool {
+		return dbtest.Number(t, p.urls[0], `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = 'postgres'`) > 0
+	})
+	// Of the change itself: a commit that waits has its locks still.
+	const waiting = `SELECT count(DISTINCT pid) FROM pg_stat_activity JOIN pg_locks USING (pid)
+		WHERE wait_event = 'SyncRep' AND relation = 'rules'::regclass AND mode = 'RowExclusiveLock'`
+	const rules = `SELECT count(*) FROM rules`
+	before := dbtest.Number(t, c.database, rules)
+	answer := make(chan error, 1)
+	go func() {
+		// The operator's call: one of the wire is counted first, by a commit of its own.
+		answer <- n.admin().do(http.MethodDelete, "/admin/v1/accounts/shop/rules?prefix="+url.QueryEscape(keeper.added[1]), nil, nil)
+	}()
+	until(t, "a commit to wait for the replica", func() bool { return dbtest.Number(t, c.database, waiting) > 0 })
+	began := time.Now()
+	n.stop() // wants 0
+	t.Logf("ended after %v", time.Since(began).Round(100*time.Millisecond))
+	if err := <-answer; err == nil {
+		t.Error("a change that no replica has was acknowledged")
+	}
+	if dbtest.Number(t, c.database, waiting) == 0 || dbtest.Number(t, c.database, rules) != before {
+		t.Error("the commit was cancelled: all see it, and no replica has it")
+	}
+	enough.Store(true)
+	dbtest.Exec(t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = ''`)
+	dbtest.Exec(t, p.urls[0], `SELECT pg_reload_conf()`)
+	commits.Wait()
+	until(t, "the commit to come to its end", func() bool { return dbtest.Number(t, c.database, waiting) == 0 })
+	if after := dbtest.Number(t, c.database, rules); after != before-1 {
+		t.Errorf("%d rules when the commit came to its end, %d before", after, before)
+	}
+	n.start()
+	n.stop()
+}
+
+// Issue 29, 6: a start that waits for a replica, with the tables of an empty database, ends when it is told to.
+func TestAStartEndsWhileItWaitsForTheReplica(t *testing.T) {
+	p := newSingle(t)
+	c := newCluster(t, p.database("begins"), spaceSeed, 1)
+	dbtest.Exec(t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = 'nobody'`)
+	dbtest.Exec(t, p.urls[0], `SELECT pg_reload_conf()`)
+	child := c.nodes[0].config()
+	if err := os.MkdirAll(child.Data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	starting := proctest.Start(t, proctest.Command("server", child))
+	until(t, "the start to wait for the replica", func() bool {
+		return dbtest.Number(t, p.urls[0], `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = 'begins'`) > 0
+	})
+	if _, err := starting.Stop(); err == nil {
+		t.Error("a start that did not come to its end says that it did")
+	}
+	dbtest.Exec(t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = ''`)
+	dbtest.Exec(t, p.urls[0], `SELECT pg_reload_conf()`)
+	c.nodes[0].start()
+	c.nodes[0].stop()
+}
+
+// Issue 29, 6: the database is put back to an earlier moment, and the node keeps its folder. Every scan that was acknowledged since
+// comes back out of its journal and is counted; changes do not, and numbers of applications are given out again.
+func TestADatabaseIsPutBackToAnEarlierMoment(t *testing.T) {
+	p := newPair(t)
+	c := newCluster(t, p.database("earlier"), spaceSeed, 1)
+	n := c.nodes[0]
+	n.start()
+	keeper, admin := newShopkeeper(t, n.running.Load().URL), n.admin()
+	var key struct{ Key string }
+	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "app"}, &key))
+	scans := must{connect(t, n.running.Load().URL, key.Key), t}
+	counted := func() (sum int) {
+		t.Helper()
+		var all struct{ Rows []struct{ Scans int } }
+		if err := admin.do(http.MethodGet, "/admin/v1/statistics?wait=true", nil, &all); err != nil {
+			t.Log(err) // the database is away
+		}
+		for _, row := range all.Rows {
+			sum += row.Scans
+		}
+		return sum
+	}
+	scan := func(times int) {
+		t.Helper()
+		for range times {
+			scans.scan("https://shop.example/open/7")
+		}
+	}
+	brand, err := admin.stableToken("brand")
+	admin.check(err)
+	apply := func(name string) (applied struct {
+		ErrCode       int   `json:"errcode"`
+		ApplicationID int64 `json:"application_id"`
+	}) {
+		t.Helper()
+		admin.check(admin.do(http.MethodPost, "/intp/marketcode/applycode?access_token="+url.QueryEscape(brand),
+			map[string]any{"code_count": 10_000, "isv_application_id": name}, &applied))
+		return applied
+	}
+	kept := keeper.add()
+	scan(30)
+	until(t, "the first scans to be counted", func() bool { return counted() == 30 })
+
+	p.script("kill", p.dirs[1]) // the moment
+	dbtest.Exec(t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = ''`)
+	dbtest.Exec(t, p.urls[0], `SELECT pg_reload_conf()`)
+	lost, first := keeper.add(), apply("printed")
+	if kept != 0 || lost != 0 || first.ErrCode != 0 {
+		t.Fatal(kept, lost, first)
+	}
+	scan(70)
+	until(t, "all scans to be counted", func() bool { return counted() == 100 })
+
+	p.script("kill", p.dirs[0])
+	p.script("again", p.dirs[1])
+	p.script("promote", p.dirs[1])
+	until(t, "all scans to be counted again", func() bool { return counted() == 100 })
+	keeper.added = keeper.added[:1]
+	keeper.has()
+	if rules := dbtest.Number(t, on(t, c.database, userOf(t, p.urls[1]), hostOf(t, p.urls[1])), `SELECT count(*) FROM rules`); rules != 2 {
+		t.Errorf("%d rules, want the one of the seed and that from before", rules)
+	}
+	brand, err = admin.stableToken("brand") // that of before may be gone as well
+	admin.check(err)
+	if second := apply("another"); second.ApplicationID != first.ApplicationID {
+		t.Errorf("application %d, %d before: nodes.md says that numbers are given out again", second.ApplicationID, first.ApplicationID)
+	}
+	n.stop()
+}
+
+func hostOf(t *testing.T, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal("the URL of a server cannot be read")
+	}
+	return u.Host
+}
+
+func userOf(t *testing.T, address string) *url.Userinfo {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal("the URL of a server cannot be read")
+	}
+	return u.User
+}

@@ -1,0 +1,211 @@
+package docgen
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+)
+
+// subjects are the endpoints of which rows speak, by the beginning of their ids; the longest beginning counts. A path that ends in *
+// is the beginning of several, * alone is every call, and "" is no endpoint of the wire.
+var subjects = map[string]string{
+	"wire":                   "*",
+	"caller":                 "*",
+	"caller.platform":        "/cgi-bin/component/*",
+	"caller.wants_platform":  "/cgi-bin/component/*",
+	"caller.personal":        "/cgi-bin/wxopen/qrcodejump*",
+	"caller.kind":            "/cgi-bin/wxopen/qrcodejump*",
+	"wire.body.component":    "/cgi-bin/component/*",
+	"wire.rate.rules":        "/cgi-bin/wxopen/qrcodejump*",
+	"wire.answer.comma":      "/sns/*",
+	"wire.answer.hint":       "/intp/marketcode/*",
+	"wire.answer.slash":      "/cgi-bin/qrcode/create /cgi-bin/getcallbackip /sns/jscode2session",
+	"wire.number.text":       "*",
+	"token":                  "/cgi-bin/token /cgi-bin/stable_token /sns/jscode2session",
+	"token.appid.former":     "/cgi-bin/token /cgi-bin/stable_token",
+	"token.stable":           "/cgi-bin/stable_token",
+	"token.day":              "/cgi-bin/token",
+	"quota":                  "/cgi-bin/clear_quota* /cgi-bin/component/clear_quota* /cgi-bin/openapi/quota/*",
+	"quota.path":             "/cgi-bin/openapi/quota/*",
+	"rid":                    "/cgi-bin/openapi/rid/get",
+	"login":                  "/sns/*",
+	"component.ticket":       "/cgi-bin/component/api_component_token",
+	"component.day":          "/cgi-bin/component/api_component_token",
+	"component.code":         "/cgi-bin/component/api_query_auth",
+	"component.refresh":      "/cgi-bin/component/api_authorizer_token",
+	"component.account":      "/cgi-bin/component/api_authorizer_token /cgi-bin/component/api_get_authorizer_info",
+	"component.list":         "/cgi-bin/component/api_get_authorizer_list",
+	"component.reauthorized": "*",
+	"component.option": "/cgi-bin/component/api_get_authorizer_option /cgi-bin/component/api_set_authorizer_option " +
+		"/cgi-bin/component/get_authorizer_option /cgi-bin/component/set_authorizer_option",
+	"codes.gate":           "*",
+	"consent":              "",
+	"message":              "",
+	"scan":                 "",
+	"codes.text":           "",
+	"rules.add":            "/cgi-bin/wxopen/qrcodejumpadd",
+	"rules.test_link":      "/cgi-bin/wxopen/qrcodejumpadd",
+	"rules.confirm":        "/cgi-bin/wxopen/qrcodejumpadd",
+	"outbound":             "/cgi-bin/wxopen/qrcodejumpadd",
+	"rules.edit":           "/cgi-bin/wxopen/qrcodejumpadd",
+	"rules.prefix":         "/cgi-bin/wxopen/qrcodejumpadd",
+	"rules.prefix.missing": "/cgi-bin/wxopen/qrcodejumpadd /cgi-bin/wxopen/qrcodejumppublish /cgi-bin/wxopen/qrcodejumpdelete",
+	"rules.prefix.unknown": "/cgi-bin/wxopen/qrcodejumpadd /cgi-bin/wxopen/qrcodejumppublish /cgi-bin/wxopen/qrcodejumpdelete",
+	"rules.target":         "/cgi-bin/wxopen/qrcodejumpadd /cgi-bin/wxopen/qrcodejumpget",
+	"rules.get":            "/cgi-bin/wxopen/qrcodejumpget",
+	"rules.publish":        "/cgi-bin/wxopen/qrcodejumppublish",
+	"rules.delete":         "/cgi-bin/wxopen/qrcodejumpdelete",
+	"rules.undo":           "",
+	"link":                 "/cgi-bin/wxopen/wxamplink",
+	"link.appid":           "/cgi-bin/wxopen/wxamplink /cgi-bin/wxopen/wxampunlink",
+	"link.end":             "/cgi-bin/wxopen/wxampunlink",
+	"qrcode":               "/cgi-bin/qrcode/create",
+	"qrcode.show":          "/cgi-bin/showqrcode",
+	"qrcode.event":         "",
+	"qrcode.outlived":      "",
+	"codes":                "/intp/marketcode/*",
+	"codes.apply":          "/intp/marketcode/applycode",
+	"codes.prefix":         "/intp/marketcode/applycode",
+	"codes.apply.approval": "/intp/marketcode/applycode",
+	"codes.application":    "/intp/marketcode/*",
+	"codes.unfinished":     "/intp/marketcode/applycodedownload /intp/marketcode/codeactive",
+	"codes.range":          "/intp/marketcode/applycodedownload /intp/marketcode/codeactive",
+	"codes.range.segments": "/intp/marketcode/applycodedownload",
+	"codes.range.part":     "/intp/marketcode/applycodedownload",
+	"codes.key":            "/intp/marketcode/applycodedownload",
+	"codes.separator":      "/intp/marketcode/applycodedownload",
+	"codes.activate":       "/intp/marketcode/codeactive",
+	"codes.query":          "/intp/marketcode/codeactivequery",
+	"codes.ticket":         "/intp/marketcode/tickettocode",
+}
+
+// speaksOf reports whether a row speaks of an endpoint, and known whether anything says of which it speaks.
+func speaksOf(id, path string) (speaks, known bool) {
+	for subject := id; subject != ""; {
+		if of, known := subjects[subject]; known {
+			return slices.ContainsFunc(strings.Fields(of), func(one string) bool { return one == every || meets(one, path) }), true
+		}
+		subject = subject[:max(0, strings.LastIndexByte(subject, '.'))]
+	}
+	return false, false
+}
+
+// meets reports whether a path of subjects is that of an endpoint.
+func meets(subject, path string) bool {
+	family, several := strings.CutSuffix(subject, "*")
+	return path == subject || several && strings.HasPrefix(path, family)
+}
+
+// every stands for all endpoints.
+const every = "*"
+
+// behaviourRow is a behaviour as pages show it.
+type behaviourRow struct{ ID, Mark, Says, Evidence string }
+
+// behaviours are those that speak of a path, or of every call, the least sure first; of "" they are all.
+func (p *press) behaviours(l language, path string) (rows []behaviourRow) {
+	for _, b := range byDoubt() {
+		shared, known := speaksOf(b.ID, every)
+		of, _ := speaksOf(b.ID, path)
+		if !known && path == "" && l.Tag == i18n.English {
+			p.lacks("docs/docgen/behaviours.go does not say of which endpoint the behaviour %s speaks", b.ID)
+		}
+		if path != "" && !of || path != "" && path != every && shared {
+			continue
+		}
+		row := behaviourRow{b.ID, l.mark(b.Mark), l.say(b.Says()), cmp.Or(strings.Trim(b.Source+", "+b.Date, ", "), "–")}
+		if l.Tag == i18n.Chinese {
+			row.Evidence = cmp.Or(b.Date, "–")
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// byDoubt are all behaviours, the least sure first.
+func byDoubt() []behaviour.Behaviour {
+	list := slices.Clone(behaviour.All())
+	slices.SortFunc(list, func(a, b behaviour.Behaviour) int {
+		return cmp.Or(-cmp.Compare(slices.Index(behaviour.Marks, a.Mark), slices.Index(behaviour.Marks, b.Mark)),
+			strings.Compare(a.ID, b.ID))
+	})
+	return list
+}
+
+func (l language) mark(m behaviour.Mark) string { return l.says("mark." + string(m)) }
+
+// deviationRow is something that callers do, this server lets pass and the platform may mind. Refusal is what strict answers it with,
+// 0 where it waits; without strict it is refused as well where Closed says so.
+type deviationRow struct {
+	ID, Minds, Says string
+	Refusal         int
+	Closed          bool
+	Waits, Turns    bool
+}
+
+// turnedRow is something that this server refuses, and refuses otherwise where the operator turns it: with a number, or at another
+// moment where it is 0.
+type turnedRow struct {
+	ID     string
+	Number int
+}
+
+// behavioursPage is the whole table, and what of it callers may stumble over, the surest first.
+func (p *press) behavioursPage(l language, probes []probed) any {
+	page := struct {
+		Behaviours []behaviourRow
+		Deviations []deviationRow
+		Turned     []turnedRow // those that callers do not stumble over
+		Probes     []probed
+	}{Behaviours: p.behaviours(l, ""), Probes: probes}
+	list := slices.Clone(behaviour.Deviations())
+	slices.SortStableFunc(list, func(a, b behaviour.Deviation) int {
+		return cmp.Compare(slices.Index(behaviour.Marks, a.Minds), slices.Index(behaviour.Marks, b.Minds))
+	})
+	for _, d := range list {
+		page.Deviations = append(page.Deviations, deviationRow{d.Row.String(), l.mark(d.Minds), l.say(d.Advice()),
+			d.Refusal, d.Closed(), d.Waits(), d.Turns()})
+	}
+	for _, b := range behaviour.All() {
+		row, _ := behaviour.ByID(b.ID)
+		if number, turns := row.Otherwise(); turns {
+			if _, deviates := row.Deviation(); !deviates {
+				page.Turned = append(page.Turned, turnedRow{b.ID, number})
+			}
+		}
+	}
+	return page
+}
+
+// countMarks is how many behaviours have each mark, and how many of those that were seen were seen long ago.
+func countMarks() any {
+	var n struct{ All, Seen, Old, Page, Inferred, Choice int }
+	for _, b := range behaviour.All() {
+		n.All++
+		*map[behaviour.Mark]*int{behaviour.Seen: &n.Seen, behaviour.Page: &n.Page, behaviour.Inferred: &n.Inferred,
+			behaviour.Choice: &n.Choice}[b.Mark]++
+		if b.Stale(behaviour.Newest()) {
+			n.Old++
+		}
+	}
+	return n
+}
+
+// everyCallPage is what all calls have in common.
+func (p *press) everyCallPage(l language) any {
+	var page struct {
+		Codes      []numberRow
+		Behaviours []behaviourRow
+	}
+	list := sharedNumbers()
+	slices.SortFunc(list, func(a, b *errcode.Code) int { return a.Number - b.Number })
+	for _, code := range slices.Compact(list) {
+		page.Codes = append(page.Codes, p.number(l, code))
+	}
+	page.Behaviours = p.behaviours(l, every)
+	return page
+}

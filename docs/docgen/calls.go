@@ -1,0 +1,289 @@
+package docgen
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/edge/guide"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+)
+
+// text is what the book says under a key, "" where it says nothing.
+func (p *press) text(l language, key string) string {
+	if !book.Has(key) {
+		return ""
+	}
+	p.texts[key] = true
+	return l.says(key)
+}
+
+// checkSaid finds texts of calls and fields that no page says.
+func (p *press) checkSaid() {
+	texts, _ := i18n.Read(locale)
+	for key := range texts[i18n.English] {
+		if (strings.HasPrefix(key, "call.") || strings.HasPrefix(key, "field.")) && !p.texts[key] {
+			p.lacks("docs/docgen/locale has %s, which no page says", key)
+		}
+	}
+}
+
+// about is a text that the page of a call must have.
+func (p *press) about(l language, c guide.Call, key string) string {
+	said := p.text(l, key)
+	if said == "" {
+		p.lacks("docs/docgen/locale lacks %s of %s", key, c.Page)
+	}
+	return said
+}
+
+// notes are the remarks on a call, which the book numbers.
+func (p *press) notes(l language, c guide.Call) (notes []string) {
+	for {
+		said := p.text(l, fmt.Sprintf("call.%s.note.%d", c.Page, len(notes)+1))
+		if said == "" {
+			return notes
+		}
+		notes = append(notes, said)
+	}
+}
+
+// checkTexts holds the texts to the tables of the code.
+func (p *press) checkTexts() {
+	said := map[string]bool{}
+	for _, c := range guide.Calls() {
+		if said[c.Path] = true; p.endpoints[c.Path].Path == "" {
+			p.lacks("internal/edge/guide/calls.go has %s, which is no call", c.Path)
+		}
+		p.checkExample(c)
+	}
+	for path := range p.endpoints {
+		if !said[path] {
+			p.lacks("internal/edge/guide/calls.go says nothing of %s", path)
+		}
+	}
+	for _, c := range errcode.All() {
+		if c.Meaning().IsZero() || c.Cure().IsZero() {
+			p.lacks("internal/contract/errcode/locale lacks %d or %d.do: when it is returned, and what its caller does then", c.Number, c.Number)
+		}
+	}
+	for subject, of := range subjects {
+		for path := range strings.FieldsSeq(of) {
+			if path != every && !slices.ContainsFunc(guide.Calls(), func(c guide.Call) bool { return meets(path, c.Path) }) {
+				p.lacks("the behaviours %s speak of %s, which is no call", subject, path)
+			}
+		}
+	}
+}
+
+// checkExample holds the types of a request's fields to the body of its example.
+func (p *press) checkExample(c guide.Call) {
+	if c.Body == "" {
+		return
+	}
+	var body map[string]any
+	if err := json.Unmarshal([]byte(regexp.MustCompile(`:\$[A-Z_]+`).ReplaceAllString(c.Body, ":1")), &body); err != nil {
+		p.lacks("the example of %s: %w", c.Page, err)
+	}
+	for name, value := range body {
+		said := c.FieldType(name)
+		kind := map[reflect.Kind]string{reflect.String: "string", reflect.Float64: "number", reflect.Bool: "boolean", reflect.Map: "object",
+			reflect.Slice: "array of string"}[reflect.TypeOf(value).Kind()]
+		if kind != said {
+			p.lacks("the example of %s has %s as %s, the table says %q", c.Page, name, kind, said)
+		}
+	}
+}
+
+const (
+	here       = guide.Example
+	jsonHeader = ` -H 'Content-Type: application/json'`
+	fieldOf    = `field() { sed 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/'; }` + "\n"
+)
+
+// postLine is a curl line that sends JSON, broken where it would be too long.
+func postLine(path, body string) string {
+	body = regexp.MustCompile(`\$[A-Z_]+`).ReplaceAllString(body, `'"$0"'`)
+	line := `curl -s ` + path + jsonHeader + ` -d '` + body + `'`
+	if len(line) <= 120 {
+		return line
+	}
+	line = "curl -s " + path + " \\\n "
+	last := jsonHeader + ` -d '`
+	width := len(last) + 1
+	for i, part := range strings.SplitAfter(body, ",") {
+		if i > 0 && width+len(part) > 128 {
+			last += "\n    "
+			width = 4
+		}
+		last += part
+		width += len(part)
+	}
+	return line + last + "'"
+}
+
+func takeToken(appid, secret string) string {
+	return "TOKEN=$(curl -s \\\n  '" + here + "/cgi-bin/token?grant_type=client_credential&appid=" + appid + "&secret=" + secret +
+		"' |\n  field access_token)\n"
+}
+
+func take(variable, curl, field string) string {
+	return variable + "=$(" + curl + " |\n  field " + field + ")\n"
+}
+
+var (
+	takeTicket = take("TICKET", postLine(here+"/admin/v1/emulator/ticket", `{"component":"wxc0ffee0000000003"}`),
+		"component_verify_ticket")
+	takePlatform = takeTicket + take("TOKEN", postLine(here+"/cgi-bin/component/api_component_token",
+		`{"component_appid":"wxc0ffee0000000003","component_appsecret":"c0ffee00000000000000000000000003","component_verify_ticket":"$TICKET"}`),
+		"component_access_token")
+	takeRefresh = "REFRESH=$(" + postLine(`"`+here+`/cgi-bin/component/api_get_authorizer_list?component_access_token=$TOKEN"`,
+		`{"component_appid":"wxc0ffee0000000003","offset":0,"count":100}`) +
+		" |\n  sed 's/.*\"wxc0ffee0000000002\",\"refresh_token\":\"\\([^\"]*\\).*/\\1/')\n"
+	takeAuthorizer = takePlatform + takeRefresh +
+		take("TOKEN", postLine(`"`+here+`/cgi-bin/component/api_authorizer_token?component_access_token=$TOKEN"`,
+			`{"component_appid":"wxc0ffee0000000003","authorizer_appid":"wxc0ffee0000000002","authorizer_refresh_token":"$REFRESH"}`),
+			"authorizer_access_token")
+	takeConsent = take("PRE", postLine(`"`+here+`/cgi-bin/component/api_create_preauthcode?component_access_token=$TOKEN"`,
+		`{"component_appid":"wxc0ffee0000000003"}`), "pre_auth_code") +
+		take("CODE", postLine(here+"/admin/v1/emulator/authorize",
+			`{"component":"wxc0ffee0000000003","pre_auth_code":"$PRE","appid":"wxc0ffee0000000002","permission_sets":[2,3,33,46]}`), "auth_code")
+	takeApplication = take("APPLICATION", postLine(`"`+here+`/intp/marketcode/applycode?access_token=$TOKEN"`,
+		`{"code_count":10000,"isv_application_id":"order-1"}`), "application_id")
+	activated = takeApplication + strings.Replace(postLine(`"`+here+`/intp/marketcode/codeactive?access_token=$TOKEN"`,
+		`{"application_id":$APPLICATION,"activity_name":"Spring","product_brand":"Coffee","product_title":"Beans",`+
+			`"product_code":"6901234567892","wxa_appid":"wxc0ffee0000000001","wxa_path":"pages/item/item","code_start":0,"code_end":99}`),
+		"curl -s ", "curl -s -o activated.json ", 1) + "\n"
+	scanned = activated +
+		take("TEXT", postLine(here+"/admin/v1/codes/lookup", `{"application_id":$APPLICATION,"code_index":7}`), "code_url") +
+		"TICKET=$(" + postLine(here+"/scan/v1/resolve", `{"text":"$TEXT","user":"alice"}`) +
+		" |\n  sed 's/.*code_ticket=\\([^&\"]*\\).*/\\1/')\n" +
+		take("OPENID", `curl -s "`+here+`/admin/v1/users/alice/openid?appid=wxc0ffee0000000001"`, "openid")
+	takeLogin = take("JS_CODE", postLine(here+"/scan/v1/login", `{"appid":"wxc0ffee0000000001","user":"alice"}`), "js_code")
+)
+
+var tokens = map[string]string{"": "", "mini": takeToken("wxc0ffee0000000001", "c0ffee00000000000000000000000001"),
+	"service": takeToken("wxc0ffee0000000002", "c0ffee00000000000000000000000002"), "component": takePlatform, "authorizer": takeAuthorizer}
+
+var befores = map[string]string{"apply": takeApplication, "activate": activated, "scan": scanned, "ticket": takeTicket,
+	"consent": takeConsent, "refresh": takeRefresh, "login": takeLogin}
+
+// script are the commands of a call's example.
+func script(c guide.Call) string {
+	before, named := befores[c.Before]
+	if !named {
+		before = c.Before
+	}
+	text := tokens[c.Token] + before
+	if strings.Contains(text, "field ") {
+		text = fieldOf + text
+	}
+	url := here + c.Path
+	if query := parameters(c); query != "" {
+		url = `"` + url + "?" + query + `"`
+	}
+	if c.Body != "" {
+		return text + postLine(url, c.Body) + "\n"
+	}
+	if c.Save != "" {
+		return text + "curl -s -o " + c.Save + " " + url + "\n"
+	}
+	if at := strings.LastIndexByte(url[:min(len(url), 120)], '&'); len(url) > 132 && at > 0 {
+		url = url[:at] + "\\\n" + url[at:] // within the quotes a shell takes both characters out
+	}
+	return text + "curl -s " + url + "\n"
+}
+
+// parameters are the query of a call's example.
+func parameters(c guide.Call) string {
+	query := ""
+	switch {
+	case c.Token == "component":
+		query = "component_access_token=$TOKEN"
+	case c.Token != "" && !c.Tokenless:
+		query = "access_token=$TOKEN"
+	}
+	return strings.Trim(query+"&"+c.Query, "&")
+}
+
+// shortOf is how people name a call.
+func shortOf(path string) string {
+	short := path
+	for _, family := range []string{"/cgi-bin/", "/intp/marketcode/", "/sns/", "wxopen/", "component/api"} {
+		if rest, is := strings.CutPrefix(short, family); is {
+			short = strings.TrimPrefix(family, "component/")
+			if short == family {
+				short = ""
+			}
+			short += rest
+		}
+	}
+	return short
+}
+
+// callPage is the page of a call.
+func (p *press) callPage(l language, c guide.Call) any {
+	type field struct {
+		Name, Type, Says string
+		Must             bool
+	}
+	type set struct {
+		Number int
+		Name   string
+	}
+	e := p.endpoints[c.Path]
+	page := struct {
+		guide.Call
+		Short, Title, About   string
+		Notes                 []string
+		Method, Query, Script string
+		Sets                  []set
+		Request, Answer       []field
+		Codes                 []numberRow
+		Behaviours            []behaviourRow
+		SDK                   sdkSection
+	}{Call: c, Short: shortOf(c.Path), Title: p.about(l, c, "call."+c.Page), About: p.about(l, c, "call."+c.Page+".about"),
+		Notes: p.notes(l, c), Method: e.Method, Script: script(c),
+		Behaviours: p.behaviours(l, c.Path), SDK: p.sdkSection(l, c)}
+	switch {
+	case e.Token && c.Token == "component":
+		page.Query = "?component_access_token=TOKEN"
+	case e.Token:
+		page.Query = "?access_token=TOKEN"
+	}
+	for _, number := range e.Sets {
+		if e.Sets != [2]int{} {
+			page.Sets = append(page.Sets, set{number, l.say(accounts.SetName(number))})
+		}
+	}
+	text := func(name string, must bool) field {
+		kind := c.FieldType(name)
+		if kind == "" {
+			p.lacks("internal/edge/guide/calls.go has no type of the field %s of %s", name, c.Page)
+		}
+		said := p.text(l, "field."+c.Page+"."+name)
+		if said == "" {
+			said = p.about(l, c, "field."+name)
+		}
+		return field{name, kind, said, must}
+	}
+	for _, f := range e.Fields {
+		page.Request = append(page.Request, text(f.Name, f.Must))
+	}
+	for name := range strings.FieldsSeq(c.Answer) {
+		page.Answer = append(page.Answer, text(name, false))
+	}
+	seen := map[int]bool{}
+	for _, code := range e.Codes {
+		if !seen[code.Number] {
+			seen[code.Number] = true
+			page.Codes = append(page.Codes, p.number(l, code))
+		}
+	}
+	return page
+}

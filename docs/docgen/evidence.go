@@ -1,0 +1,52 @@
+package docgen
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// searchTerms are the error numbers and the quoted words of a sentence.
+var searchTerms = regexp.MustCompile(`\b\d{5,6}\b|` + "`[^`]+`")
+
+// Evidence returns a page for those who look for newer evidence: the behaviours that have a date, oldest first, and the error numbers
+// of which no live answer is known, each with terms to search for.
+func Evidence() string {
+	rows := slices.DeleteFunc(slices.Clone(behaviour.All()), func(b behaviour.Behaviour) bool { return b.Date == "" })
+	slices.SortStableFunc(rows, func(a, b behaviour.Behaviour) int { return cmp.Compare(a.Date, b.Date) })
+	var b strings.Builder
+	b.WriteString("# Evidence by age\n\n| date | behaviour | mark | section | source | search for |\n| --- | --- | --- | --- | --- | --- |\n")
+	for _, row := range rows {
+		says := row.Says().English()
+		var terms []string
+		for _, term := range searchTerms.FindAllString(says, -1) {
+			if code, known := byText(term); known {
+				term += " \"" + code.Text + "\""
+			}
+			terms = append(terms, term)
+		}
+		fmt.Fprintf(&b, "| %s | `%s` %s | %s | %s | %s | %s |\n", row.Date, row.ID, says, row.Mark, row.Section, row.Source,
+			cmp.Or(strings.Join(terms, ", "), strings.ReplaceAll(row.ID, ".", " ")))
+	}
+	b.WriteString("\n## Error numbers without a live answer\n\n| number | search for |\n| --: | --- |\n")
+	for _, code := range errcode.All() {
+		if code.Evidence != errcode.Seen {
+			fmt.Fprintf(&b, "| %d | \"errcode\":%d \"%s\" rid |\n", code.Number, code.Number, code.Text)
+		}
+	}
+	return b.String()
+}
+
+// byText finds an error number that is written in a text.
+func byText(text string) (*errcode.Code, bool) {
+	var number int
+	if _, err := fmt.Sscan(text, &number); err != nil {
+		return nil, false
+	}
+	return errcode.ByNumber(number)
+}

@@ -1,0 +1,36 @@
+package docgen_test
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/docs/docgen"
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+func TestEvidence(t *testing.T) {
+	rows, numbers, found := strings.Cut(docgen.Evidence(), "\n## ")
+	if !found {
+		t.Fatalf("Evidence() has one section, want two:\n%s", rows)
+	}
+	var dates []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (\\S+) \\| `([^`]+)`").FindAllStringSubmatch(rows, -1) {
+		dates = append(dates, row[1])
+		if known, ok := behaviour.ByID(row[2]); !ok || known.Get().Date != row[1] {
+			t.Errorf("Evidence() dates %s %s, want %q", row[2], row[1], known.Get().Date)
+		}
+	}
+	dated := slices.DeleteFunc(slices.Clone(behaviour.All()), func(b behaviour.Behaviour) bool { return b.Date == "" })
+	if len(dates) != len(dated) || !slices.IsSorted(dates) {
+		t.Errorf("Evidence() lists %d behaviours, sorted by date: %v; want %d, sorted", len(dates), slices.IsSorted(dates), len(dated))
+	}
+	for _, code := range errcode.All() {
+		if got, want := strings.Contains(numbers, "\n| "+strconv.Itoa(code.Number)+" |"), code.Evidence != errcode.Seen; got != want {
+			t.Errorf("Evidence() lists %d among the numbers without a live answer: %v, want %v", code.Number, got, want)
+		}
+	}
+}

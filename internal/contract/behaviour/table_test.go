@@ -1,0 +1,155 @@
+package behaviour_test
+
+import (
+	"context"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/testkit/behaviourrefs"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// Each row is whole: a name of its own, a sentence in both languages, a section
+// that the contract has, and evidence as its mark wants.
+func TestRowsAreWhole(t *testing.T) {
+	t.Parallel()
+	contract := map[string]string{}
+	for _, name := range []string{"rules", "marketcode", "clients"} {
+		text, err := os.ReadFile("../../../docs/contract/" + name + ".md")
+		require.NoError(t, err)
+		contract[name] = string(text)
+	}
+	form, date := regexp.MustCompile(`^[a-z]+(\.[a-z_]+)+$`), regexp.MustCompile(`^20\d\d(-\d\d(-\d\d)?)?$`)
+	seen := map[string]bool{}
+	for _, b := range behaviour.All() {
+		document, number, _ := strings.Cut(b.Section, " ")
+		heading := regexp.MustCompile(`(?m)^(#+ ` + regexp.QuoteMeta(number) + `\.? |\| ` + regexp.QuoteMeta(number) + ` \|)`)
+		switch {
+		case !form.MatchString(b.ID) || seen[b.ID]:
+			t.Errorf("%q is no name, or another row's", b.ID)
+		case !slices.Contains(behaviour.Marks, b.Mark):
+			t.Errorf("%s has the mark %q", b.ID, b.Mark)
+		case !strings.HasSuffix(b.Says().English(), ".") || !strings.HasSuffix(b.Says().Chinese(), "。"):
+			t.Errorf("%s: want a sentence in each language", b.ID)
+		case !heading.MatchString(contract[document]):
+			t.Errorf("%s: the contract has no section %q", b.ID, b.Section)
+		case (b.Source == "") != (b.Mark == behaviour.Choice):
+			t.Errorf("%s is a %s by the evidence %q", b.ID, b.Mark, b.Source)
+		case date.MatchString(b.Date) != (b.Mark == behaviour.Seen || b.Mark == behaviour.Page):
+			t.Errorf("%s is %s on the date %q", b.ID, b.Mark, b.Date)
+		}
+		seen[b.ID] = true
+		if row, ok := behaviour.ByID(b.ID); !ok || row.String() != b.ID || row.Get() != b {
+			t.Errorf("%s is not found by its id", b.ID)
+		}
+	}
+	if row, ok := behaviour.ByID("rules.nothing"); ok {
+		t.Errorf("found %s", row)
+	}
+}
+
+// Each deviation is whole: its row is in the table once, its mark is one, it advises
+// in both languages, and what strict refuses by it is a refusal.
+func TestDeviationsAreWhole(t *testing.T) {
+	t.Parallel()
+	seen := map[behaviour.Row]bool{}
+	for _, d := range behaviour.Deviations() {
+		switch {
+		case d.Row == behaviour.None || seen[d.Row]:
+			t.Errorf("%s is there twice, or no row", d.Row)
+		case !slices.Contains(behaviour.Marks, d.Minds):
+			t.Errorf("%s has the mark %q", d.Row, d.Minds)
+		case !strings.HasSuffix(d.Advice().English(), ".") || !strings.HasSuffix(d.Advice().Chinese(), "。"):
+			t.Errorf("%s: want advice in each language", d.Row)
+		case d.Refusal != 0 && d.Refusal < 40000:
+			t.Errorf("%s is refused by %d", d.Row, d.Refusal)
+		}
+		seen[d.Row] = true
+		if found, ok := d.Row.Deviation(); !ok || found != d {
+			t.Errorf("%s: found %+v", d.Row, found)
+		}
+	}
+	if _, ok := behaviour.CodesGrant.Deviation(); ok {
+		t.Error("a refusal is no deviation")
+	}
+}
+
+// Every choice and inference in the code names its row, every row is named by a
+// decision point, and a row that only a comment names is named by a test.
+func TestEveryRowHasADecisionPoint(t *testing.T) {
+	t.Parallel()
+	named, err := behaviourrefs.Read("../../..")
+	require.NoError(t, err)
+	for _, fault := range named.Faults {
+		t.Error(fault)
+	}
+	for _, b := range behaviour.All() {
+		row, _ := behaviour.ByID(b.ID)
+		switch reason := row.Unnoted(); {
+		case named.Recorded[b.ID] != "" && reason != "":
+			t.Errorf("%s names %s, which has a reason why no call carries it: %s", named.Recorded[b.ID], b.ID, reason)
+		case named.Recorded[b.ID] != "":
+		case reason == "":
+			t.Errorf("no code notes %s, and the table has no reason why", b.ID)
+		case named.Said[b.ID] == "":
+			t.Errorf("no decision point names %s", b.ID)
+		case named.Tested[b.ID] == "":
+			t.Errorf("no test says Behaviour(%s), which %s decides", b.ID, named.Said[b.ID])
+		}
+	}
+}
+
+// A call's notes have each row once, in the order of the table, whoever adds.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	var n behaviour.Notes
+	if n.Rows() != nil {
+		t.Errorf("nothing noted: %v", n.Rows())
+	}
+	ctx := behaviour.Noting(t.Context(), &n)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			behaviour.Note(ctx, behaviour.WireNumberText)
+			behaviour.Note(ctx, behaviour.CodesGrant)
+			n.Add(0)
+		})
+	}
+	all.Wait()
+	if got, want := n.Rows(), []behaviour.Row{behaviour.CodesGrant, behaviour.WireNumberText}; !slices.Equal(got, want) {
+		t.Errorf("noted %v, want %v", got, want)
+	}
+	behaviour.Note(context.Background(), behaviour.CodesGrant)
+	(*behaviour.Notes)(nil).Add(behaviour.CodesGrant)
+}
+
+// A call that meets nothing of note pays for no memory.
+func TestNotingCostsNoMemory(t *testing.T) {
+	var n behaviour.Notes
+	ctx := behaviour.Noting(t.Context(), &n)
+	if allocated := testing.AllocsPerRun(100, func() {
+		behaviour.Note(ctx, behaviour.WireNumberText)
+		n.Add(behaviour.CodesGrant)
+	}); allocated != 0 {
+		t.Errorf("a note allocates %v times", allocated)
+	}
+}
+
+func TestMarksHaveAnOrderAndAnAge(t *testing.T) {
+	t.Parallel()
+	if !behaviour.Seen.Surer(behaviour.Page) || behaviour.Choice.Surer(behaviour.Inferred) || !behaviour.Page.Surer(behaviour.Page) {
+		t.Error("the marks are out of order")
+	}
+	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	for date, want := range map[string]bool{"": false, "2023-03-01": false, "2023-02-28": true, "2023": true, "2024": false} {
+		if got := (behaviour.Behaviour{Date: date}).Stale(at); got != want {
+			t.Errorf("evidence of %q is old: %v", date, got)
+		}
+	}
+}

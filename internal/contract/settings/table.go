@@ -1,0 +1,205 @@
+package settings
+
+import (
+	"cmp"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/infra/suggest"
+)
+
+// Field is what there is to know of a setting, for those who check it, describe it
+// or read about it.
+type Field struct {
+	Name     string
+	Min, Max int64    // of a number
+	Words    []string // that a text can be
+	Limits   string   // key of what anything else can be
+	Effect   string   // key of since when a change counts; "" = at once
+	Group    string   // key of the group that begins here; "" = none does
+}
+
+//go:embed locale
+var locale embed.FS
+
+var book = i18n.Open(locale)
+
+// Meaning is what the setting decides.
+func (f Field) Meaning() i18n.Text { return book.Text(f.Name) }
+
+// Heading is the name of the group that begins with the setting; it says nothing where none does.
+func (f Field) Heading() (name i18n.Text) {
+	if f.Group != "" {
+		name = book.Text("group." + f.Group)
+	}
+	return name
+}
+
+// Counts is since when a change counts.
+func (f Field) Counts() i18n.Text { return book.Text(cmp.Or(f.Effect, "effect.at_once")) }
+
+// Table has every setting, in the order of Settings.
+var Table = []Field{
+	{Name: "strict", Group: "strict"},
+	{Name: "behaviours", Limits: "limits.behaviours"},
+	{Name: "verification", Limits: "limits.hosts.trusted"},
+
+	{Name: "rate_limit", Group: "calls", Max: 1_000_000},
+	{Name: "other_rate_limit", Max: 1_000_000},
+	{Name: "rate_limit_per_node"},
+	{Name: "service_minute_limit", Max: 1_000_000},
+
+	{Name: "allow_private_hosts", Group: "rules"},
+	{Name: "publish_quota", Max: 1_000_000},
+	{Name: "service_publish_quota", Max: 1_000_000},
+	{Name: "rule_limit", Max: 10_000_000},
+	{Name: "service_rule_limit", Max: 10_000_000},
+
+	{Name: "token_daily_limit", Group: "days", Min: 1, Max: 1_000_000},
+	{Name: "utc_offset_hours", Min: -12, Max: 14},
+	{Name: "daily_limits", Limits: "limits.paths"},
+
+	{Name: "scan_days", Group: "scans", Max: 36_500, Effect: "effect.stream"},
+	{Name: "scan_durability", Words: []string{string(Durable), string(Soon)}},
+	{Name: "statistics_hour_days", Max: 36_500, Effect: "effect.shed"},
+	{Name: "statistics_day_days", Max: 36_500, Effect: "effect.shed"},
+	{Name: "alarm_threshold", Max: 100_000, Effect: "effect.alarms"},
+
+	{Name: "rid_log_rows", Group: "answers", Max: 100_000_000},
+	{Name: "api_ips", Limits: "limits.addresses"},
+	{Name: "callback_ips", Limits: "limits.addresses"},
+
+	{Name: "hold_links", Group: "links"},
+	{Name: "link_limit", Max: 1_000_000},
+	{Name: "linked_limit", Max: 1_000_000},
+	{Name: "qrcode_limit", Max: 10_000_000},
+	{Name: "picture_limit", Max: 1_000_000},
+
+	{Name: "order_by_two", Group: "codes"},
+	{Name: "allow_unapproved_applycode"},
+	{Name: "code_count_max", Min: 10_000, Max: 2_000_000_000},
+	{Name: "code_segment", Min: 10_000, Max: 50_000, Limits: "limits.step", Effect: "effect.afterwards"},
+	{Name: "code_seconds", Max: 86_400},
+	{Name: "ticket_minutes", Min: 1, Max: 7 * 24 * 60},
+	{Name: "package_copies", Min: 1, Max: 1000},
+
+	{Name: "api_hosts", Group: "pages", Limits: "limits.hosts"},
+	{Name: "gs1_hosts", Limits: "limits.hosts"},
+	{Name: "gs1_prefixes", Limits: "limits.prefixes"},
+	{Name: "page_limit", Max: 1_000_000},
+	{Name: "apple_app_ids", Limits: "limits.apps"},
+	{Name: "android_apps", Limits: "limits.fingerprints"},
+
+	{Name: "webhook_days", Group: "webhooks", Min: 1, Max: 30},
+	{Name: "recheck_files"},
+
+	{Name: "second_factor", Group: "sign_in", Words: []string{string(Optional), string(Admins), string(Everyone)}},
+}
+
+// Of is the value of a setting.
+func (f Field) Of(s Settings) any {
+	v := reflect.ValueOf(s)
+	for i := range v.NumField() {
+		if v.Type().Field(i).Tag.Get("json") == f.Name {
+			return v.Field(i).Interface()
+		}
+	}
+	return nil
+}
+
+// validate says what is wrong with a number or a word.
+func (f Field) validate(s Settings) error {
+	v := reflect.ValueOf(f.Of(s))
+	switch {
+	case v.CanInt() && (v.Int() < f.Min || v.Int() > f.Max):
+		return fmt.Errorf("settings: %s is %d: want %d to %d", f.Name, v.Int(), f.Min, f.Max)
+	case f.Words != nil && !slices.Contains(f.Words, v.String()):
+		return fmt.Errorf("settings: %s is %q: want %s", f.Name, v.String(), strings.Join(f.Words, " or "))
+	}
+	return nil
+}
+
+// Validate returns what is wrong with the values, naming the field.
+func (s Settings) Validate() error {
+	for _, f := range Table {
+		if err := f.validate(s); err != nil {
+			return err
+		}
+	}
+	if s.CodeSegment%10_000 != 0 {
+		return fmt.Errorf("settings: code_segment is %d: want a multiple of 10000", s.CodeSegment)
+	}
+	return cmp.Or(s.Behaviours.validate(), s.DailyLimits.validate("daily_limits"), s.APIIPs.validate("api_ips"),
+		s.CallbackIPs.validate("callback_ips"),
+		s.APIHosts.validate("api_hosts"), s.GS1Hosts.validate("gs1_hosts"),
+		s.GS1Prefixes.validate("gs1_prefixes"), s.AppleAppIDs.validate(), s.AndroidApps.validate())
+}
+
+// Names are those of all settings.
+func Names() (names []string) {
+	for _, f := range Table {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// Allowed says which values a setting can have; nothing = either of a kind that
+// has two.
+func (f Field) Allowed() (limits i18n.Text) {
+	if f.Limits != "" {
+		limits = book.Text(f.Limits)
+	}
+	if n := reflect.ValueOf(f.Of(Defaults())); n.CanInt() {
+		if limits.IsZero() {
+			return book.Text("range", f.Min, f.Max)
+		}
+		return book.Text("range.limits", f.Min, f.Max, limits)
+	}
+	for i, word := range f.Words {
+		if i == 0 {
+			limits = i18n.Plain(word)
+		} else {
+			limits = book.Text("or", limits, word)
+		}
+	}
+	return limits
+}
+
+// unknown says which name of an object is no setting, and which one may be meant.
+func unknown(object []byte) error {
+	var given map[string]json.RawMessage
+	if json.Unmarshal(object, &given) != nil {
+		return nil // told by whoever reads the values
+	}
+	names := Names()
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if !slices.ContainsFunc(names, func(known string) bool { return strings.EqualFold(known, name) }) {
+			if was, ok := former[strings.ToLower(name)]; ok {
+				return fmt.Errorf(`settings: there is no %.60q: want behaviours {"%s": "%s"} where it was %v`, name, was.row, was.decision, was.value)
+			}
+			return fmt.Errorf("settings: there is no %.60q%s", name, suggest.DidYouMean(name, names...))
+		}
+	}
+	return nil
+}
+
+// inWords says of a value of a wrong kind which setting it is and what it may be.
+func inWords(err error) error {
+	kind, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok {
+		return err
+	}
+	for _, f := range Table {
+		if f.Name == kind.Field {
+			return fmt.Errorf("%s is a %s: want %s", f.Name, kind.Value, cmp.Or(f.Allowed().String(), "true or false"))
+		}
+	}
+	return err
+}

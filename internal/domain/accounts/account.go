@@ -1,0 +1,243 @@
+// Package accounts knows Mini Programs, service accounts and third-party
+// platforms: who they are, what they may do, whom they are linked with, and
+// the tokens by which they call. It knows no rules and no SQL.
+package accounts
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// Kind is what an account is.
+type Kind string
+
+// The kinds of account. Contract: rules 1, 3.2.
+const (
+	MiniProgram         Kind = "mini_program"
+	ServiceAccount      Kind = "service_account"
+	SubscriptionAccount Kind = "subscription_account"
+)
+
+// Subject is who stands behind an account.
+type Subject string
+
+// The subjects. Contract: rules 1 (personal ones cannot have rules).
+const (
+	Company    Subject = "company"
+	Personal   Subject = "personal"
+	Media      Subject = "media"
+	Government Subject = "government"
+	Other      Subject = "other"
+)
+
+// Version is one of the three builds of a Mini Program.
+type Version string
+
+// The versions of a Mini Program.
+const (
+	Release     Version = "release"
+	Trial       Version = "trial"
+	Development Version = "development"
+)
+
+// Role is what a member is to a Mini Program; a member has one.
+type Role string
+
+// The roles of a member.
+const (
+	Admin     Role = "admin"
+	Developer Role = "developer"
+	TrialUser Role = "trial"
+)
+
+// ConfirmFile is the verification file of an account, the same for ever.
+// Contract: rules 1.6.
+type ConfirmFile struct {
+	Name    string // ten letters or digits and ".txt"
+	Content string // 32 lower-case hexadecimal digits, no newline
+}
+
+// Account is something with an AppID.
+type Account struct {
+	AppID         string
+	Kind          Kind
+	Name          string
+	Subject       Subject
+	Certified     bool
+	Versions      []Version         // which versions exist
+	JumpOpen      bool              // qrcodejump_open: false switches all its rules off
+	Features      []string          // granted features
+	Members       map[string]Role   // user -> role
+	MessageURL    string            // where events of the account are pushed; "" = nowhere
+	URLScheme     string            // template of the address that opens the Mini Program from a browser; "" = none
+	Pages         []string          // of the Mini Program, as pages/index/index; empty = nobody said which there are
+	Options       map[string]string // what a platform set, see Option
+	OpenPlatform  string            // the open-platform account that it is bound to; "" = none
+	IPAllowlist   []string          // CIDR; empty = any address may fetch tokens
+	SecretHash    string            // keyed hash; "" = no token can be had
+	SecretFrozen  bool
+	MarketcodeKey string // sealed; "" = none
+	Confirm       ConfirmFile
+	CreatedAt     time.Time
+}
+
+// Sentinels of the store; never for callers of the wire.
+var (
+	ErrNoAccount   = errors.New("accounts: no such account")
+	ErrNoToken     = errors.New("accounts: no such token")
+	ErrNoComponent = errors.New("accounts: no such component")
+)
+
+// Invalid refuses a value that an operator gave. It says which field is wrong and why, in one line.
+type Invalid string
+
+func (i Invalid) Error() string { return string(i) }
+
+func invalidf(format string, args ...any) error { return Invalid(fmt.Sprintf(format, args...)) }
+
+// Has reports whether a version of the Mini Program exists.
+func (a Account) Has(v Version) bool { return slices.Contains(a.Versions, v) }
+
+// HasPage reports whether the Mini Program has the page of a path, which may have a slash
+// in front and a query behind; known is false where nobody said which pages it has.
+func (a Account) HasPage(path string) (has, known bool) {
+	page, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "?")
+	return slices.Contains(a.Pages, page), len(a.Pages) > 0
+}
+
+// maxPages is how many pages of a Mini Program are kept.
+const maxPages = 1000
+
+// validPages returns an error that names the first page that is not valid.
+func (a Account) validPages() error {
+	if len(a.Pages) > 0 && a.Kind != MiniProgram {
+		return invalidf("account %s: pages: only a Mini Program has pages", a.AppID)
+	}
+	if len(a.Pages) > maxPages {
+		return invalidf("account %s: pages has %d entries: at most %d", a.AppID, len(a.Pages), maxPages)
+	}
+	for _, p := range a.Pages {
+		if !plain(p, 1, 256) || strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?# ") {
+			return invalidf("account %s: pages has %.80q: want a page such as pages/index/index, without a slash in front and without a query",
+				a.AppID, p)
+		}
+	}
+	return nil
+}
+
+// JumpRules returns nil if the account may have jump rules of either kind:
+// 85075 for a personal Mini Program, 48001 for an account of the wrong kind or
+// a service account that is not certified. Contract: rules 1, 1.8.
+func (a Account) JumpRules() error {
+	switch a.Kind {
+	case MiniProgram:
+		if a.Subject == Personal {
+			return errcode.PersonalSubject.With(behaviour.CallerPersonal, "%s is a personal Mini Program", a.AppID)
+		}
+		return nil
+	case ServiceAccount:
+		if !a.Certified {
+			return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
+		}
+		return nil
+	}
+	return errcode.Unauthorized.With(behaviour.CallerKind, "%s is a %s: only Mini Programs and service accounts have jump rules", a.AppID,
+		a.Kind)
+}
+
+// Validate returns an error that names the first field that is not valid, in one line.
+func (a Account) Validate() error {
+	if err := ValidAppID(a.AppID); err != nil {
+		return err
+	}
+	fault := func(field, format string, args ...any) error {
+		return invalidf("account %s: %s %s", a.AppID, field, fmt.Sprintf(format, args...))
+	}
+	if !slices.Contains([]Kind{MiniProgram, ServiceAccount, SubscriptionAccount}, a.Kind) {
+		return fault("kind", "is %q: want mini_program, service_account or subscription_account", a.Kind)
+	}
+	if !slices.Contains([]Subject{Company, Personal, Media, Government, Other}, a.Subject) {
+		return fault("subject", "is %q: want company, personal, media, government or other", a.Subject)
+	}
+	if !plain(a.Name, 0, 128) {
+		return fault("name", "must be at most 128 characters without control characters")
+	}
+	for _, v := range a.Versions {
+		if !slices.Contains([]Version{Release, Trial, Development}, v) {
+			return fault("versions", "has %q: want release, trial or development", v)
+		}
+	}
+	for user, role := range a.Members {
+		if !plain(user, 1, 128) {
+			return fault("members", "has a user that is empty, longer than 128 characters or not plain text")
+		}
+		if !slices.Contains([]Role{Admin, Developer, TrialUser}, role) {
+			return fault("members", "gives %s the role %q: want admin, developer or trial", user, role)
+		}
+	}
+	for _, f := range a.Features {
+		if !plain(f, 1, 64) {
+			return fault("features", "has %q: want 1 to 64 characters", f)
+		}
+	}
+	if !plain(a.OpenPlatform, 0, 64) {
+		return fault("open_platform", "must be at most 64 characters without control characters")
+	}
+	for _, p := range a.IPAllowlist {
+		if _, err := netip.ParsePrefix(p); err != nil {
+			return fault("ip_allowlist", "has %q: want a range such as 10.0.0.0/8", p)
+		}
+	}
+	// What turns text round or cannot be seen makes one name look like another.
+	if at := strings.IndexFunc(a.Name, func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) || unicode.IsControl(r) }); at >= 0 {
+		return invalidf("account %s: name: leave out its control characters", a.AppID)
+	}
+	if err := a.ValidURLScheme(); err != nil {
+		return err
+	}
+	if err := a.validPages(); err != nil {
+		return err
+	}
+	if err := a.validOptions(); err != nil {
+		return err
+	}
+	return ValidCallback(a.MessageURL)
+}
+
+// ValidAppID says why a text cannot be an AppID. The platform's are wx and 16 hexadecimal digits.
+// This server takes any 1 to 32 printable characters without a space.
+func ValidAppID(appid string) error {
+	if !plain(appid, 1, 32) || slices.ContainsFunc([]rune(appid), unicode.IsSpace) {
+		return invalidf("appid %q: want 1 to 32 printable characters without spaces", appid)
+	}
+	return nil
+}
+
+// ValidCallback says why a text cannot be the address of pushes; "" is none.
+func ValidCallback(address string) error {
+	if address == "" {
+		return nil
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return invalidf("address %q: want http:// or https:// and a host", address)
+	}
+	return nil
+}
+
+// plain reports whether s is valid UTF-8 of min to max characters, none of them a control
+// character. PostgreSQL refuses NUL, and people cannot see the others.
+func plain(s string, min, max int) bool {
+	n := utf8.RuneCountInString(s)
+	return utf8.ValidString(s) && n >= min && n <= max && !slices.ContainsFunc([]rune(s), unicode.IsControl)
+}

@@ -1,0 +1,568 @@
+package accounts
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+)
+
+// Contract: rules 3.2.
+const (
+	// PreAuthLife is how long a pre_auth_code brings to the page.
+	PreAuthLife = 30 * time.Minute
+	// AuthCodeLife is how long an authorization_code can be traded.
+	AuthCodeLife = 10 * time.Minute
+	// ListLimit is how many authorised accounts are listed at once.
+	ListLimit = 500
+)
+
+// CodeKind says what a code is for.
+type CodeKind string
+
+// The kinds of codes.
+const (
+	PreAuthCode CodeKind = "pre_auth"
+	AuthCode    CodeKind = "auth"
+)
+
+// The marks that the texts begin with.
+const (
+	preAuthMark = "preauthcode@@@"
+	authMark    = "queryauthcode@@@"
+	refreshMark = "refreshtoken@@@"
+)
+
+// GrantCode is a single-use code as stored.
+type GrantCode struct {
+	Hash      string
+	Kind      CodeKind
+	Component string
+	AppID     string // AuthCode only: the account
+	ExpiresAt time.Time
+	UsedAt    time.Time // zero = not yet
+}
+
+// live reports whether the code can be used.
+func (c GrantCode) live(now time.Time) bool { return c.UsedAt.IsZero() && !c.ended(now) }
+
+// ended reports whether the code's time is over, or the clock that made it was ahead.
+func (c GrantCode) ended(now time.Time) bool {
+	return !now.Before(c.ExpiresAt) || FromTheFuture(c.ExpiresAt.Add(-PreAuthLife), now) // the longer life of both kinds
+}
+
+func newMarkedText(random io.Reader, mark string) (string, error) {
+	raw := make([]byte, 48)
+	if _, err := io.ReadFull(random, raw); err != nil {
+		return "", fmt.Errorf("drawing a code: %w", err)
+	}
+	return mark + base64.RawURLEncoding.EncodeToString(raw), nil
+}
+
+// newCode draws and stores a code.
+func (d *Directory) newCode(ctx context.Context, tx Tx, c GrantCode, mark string) (string, error) {
+	text, err := newMarkedText(d.Random, mark)
+	if err != nil {
+		return "", err
+	}
+	c.Hash = d.Key.Hash(string(c.Kind)+"_code", text)
+	return text, tx.PutGrantCode(ctx, c)
+}
+
+// code returns a code of a component, or ErrNoCode.
+func (d *Directory) code(ctx context.Context, tx Tx, component string, kind CodeKind, text string) (GrantCode, error) {
+	c, err := tx.GrantCode(ctx, d.Key.Hash(string(kind)+"_code", text))
+	if err == nil && (c.Kind != kind || c.Component != component) {
+		return GrantCode{}, ErrNoCode
+	}
+	return c, err
+}
+
+// CreatePreAuthCode is api_create_preauthcode. Contract: rules 3.2.
+func (d *Directory) CreatePreAuthCode(ctx context.Context, component string) (Issued, error) {
+	var text string
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) (err error) {
+		now := d.Now()
+		if d.mayForget() {
+			if err := tx.ForgetGrantCodes(ctx, now.Add(-tokenMemory)); err != nil {
+				return err
+			}
+		}
+		text, err = d.newCode(ctx, tx, GrantCode{Kind: PreAuthCode, Component: component, ExpiresAt: now.Add(PreAuthLife)}, preAuthMark)
+		return err
+	})
+	return Issued{Text: text, ExpiresIn: int(PreAuthLife / time.Second)}, err
+}
+
+// CheckPreAuthCode returns an Invalid unless a component's pre_auth_code can
+// still be agreed to.
+func (d *Directory) CheckPreAuthCode(ctx context.Context, component, text string) error {
+	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		_, err := d.preAuthCode(ctx, tx, component, text, d.Now())
+		return err
+	})
+}
+
+func (d *Directory) preAuthCode(ctx context.Context, tx Tx, component, text string, now time.Time) (GrantCode, error) {
+	c, err := d.code(ctx, tx, component, PreAuthCode, text)
+	switch {
+	case errors.Is(err, ErrNoCode):
+		return c, invalidf("the pre_auth_code was not made for %s", component)
+	case err != nil:
+		return c, err
+	case !c.UsedAt.IsZero():
+		return c, invalidf("the pre_auth_code was used already: the platform must make another")
+	case c.ended(now):
+		return c, invalidf("the pre_auth_code has expired: the platform must make another")
+	}
+	return c, nil
+}
+
+// Agreement is what a person agreed to.
+type Agreement struct {
+	Component   string
+	PreAuthCode string
+	AppID       string
+	Sets        []int
+	// Move takes exclusive sets away from the platform that has them.
+	Move bool
+}
+
+// Taken is returned by Agree when another platform has an exclusive set and
+// the person did not say that it shall lose it.
+type Taken struct {
+	AppID string
+	Set   int
+	By    string
+}
+
+func (t Taken) Error() string {
+	return fmt.Sprintf("permission set %d of %s is exclusive, and the platform %s has it", t.Set, t.AppID, t.By)
+}
+
+// Agree grants a component what a person agreed to and returns the authorization_code. Its errors
+// are ErrNoComponent, ErrNoAccount, Invalid and Taken.
+func (d *Directory) Agree(ctx context.Context, a Agreement) (Issued, error) {
+	a.Sets = ordered(a.Sets)
+	if len(a.Sets) == 0 {
+		return Issued{}, invalidf("agree to at least one permission set")
+	}
+	if err := ValidSets(a.Sets); err != nil {
+		return Issued{}, invalidf("permission_sets: %v", err)
+	}
+	var text string
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		holders, err := lockGrants(ctx, tx, a.AppID, a.Component)
+		if err != nil {
+			return err
+		}
+		c, err := tx.ComponentAlone(ctx, a.Component)
+		if err != nil {
+			return err
+		}
+		now := d.Now()
+		code, err := d.preAuthCode(ctx, tx, a.Component, a.PreAuthCode, now)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Account(ctx, a.AppID); err != nil {
+			return err
+		}
+		if err := d.makeRoom(ctx, tx, a, holders, now); err != nil {
+			return err
+		}
+		if text, err = d.newCode(ctx, tx, GrantCode{Kind: AuthCode, Component: a.Component, AppID: a.AppID,
+			ExpiresAt: now.Add(AuthCodeLife)}, authMark); err != nil {
+			return err
+		}
+		code.UsedAt = now
+		if err := tx.PutGrantCode(ctx, code); err != nil {
+			return err
+		}
+		if err := d.endAuthorized(ctx, tx, a, now); err != nil {
+			return err
+		}
+		old, err := tx.Grant(ctx, a.Component, a.AppID)
+		did := UpdatedPush
+		switch {
+		case errors.Is(err, ErrNoGrant):
+			did = AuthorizedPush
+		case err != nil:
+			return err
+		case slices.Equal(ordered(old.PermissionSets), a.Sets):
+			// Choice(consent.same): nothing changed, so the platform is not told and its
+			// refresh token stays.
+			return nil
+		}
+		grant, err := d.newGrant(a.Component, a.AppID, a.Sets, now)
+		if err != nil {
+			return err
+		}
+		if err := tx.PutGrant(ctx, a.Component, grant); err != nil {
+			return err
+		}
+		return d.pushGrant(ctx, tx, c, did, a.AppID, now, text, a.PreAuthCode)
+	})
+	if err == nil {
+		d.wakePusher()
+	}
+	return Issued{Text: text, ExpiresIn: int(AuthCodeLife / time.Second)}, err
+}
+
+// endAuthorized ends the tokens that a platform had before a person agreed anew. They end at once,
+// or, where the operator chose so by the behaviour's row, as after a refresh. Contract: rules 3.2.
+func (d *Directory) endAuthorized(ctx context.Context, tx Tx, a Agreement, now time.Time) error {
+	cut := now
+	if s := d.Settings.Get(); !s.Refuses(behaviour.ComponentReauthorized) {
+		cut = now.Add(TokenOverlap)
+	}
+	return tx.CutAuthorizerTokens(ctx, a.Component, a.AppID, cut)
+}
+
+// lockGrants makes all other changes of an account's grants wait: first the
+// account, then the platforms in order. Contract: decisions 0004.
+func lockGrants(ctx context.Context, tx Tx, appid string, components ...string) ([]Holder, error) {
+	if err := tx.LockAccount(ctx, appid); err != nil {
+		return nil, err
+	}
+	holders, err := tx.Holders(ctx, appid)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range holders {
+		components = append(components, h.Component)
+	}
+	slices.Sort(components)
+	for _, component := range slices.Compact(components) {
+		if err := tx.LockAccount(ctx, component); err != nil {
+			return nil, err
+		}
+	}
+	return tx.Holders(ctx, appid)
+}
+
+// makeRoom is for an exclusive set that another platform has. It takes the set away from that
+// platform where the person agreed to that, and returns Taken otherwise.
+func (d *Directory) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []Holder, now time.Time) error {
+	for _, h := range holders {
+		left := without(h.Grant.PermissionSets, a.Sets)
+		if h.Component == a.Component || len(left) == len(h.Grant.PermissionSets) {
+			continue
+		}
+		if !a.Move {
+			return Taken{AppID: a.AppID, Set: MiniProgramDev, By: h.Component}
+		}
+		if len(left) == 0 {
+			if err := d.withdraw(ctx, tx, h.Component, a.AppID, now); err != nil {
+				return err
+			}
+			continue
+		}
+		h.Grant.PermissionSets = left
+		if err := tx.PutGrant(ctx, h.Component, h.Grant); err != nil {
+			return err
+		}
+		other, err := tx.ComponentAlone(ctx, h.Component)
+		if err != nil {
+			return err
+		}
+		code, err := d.newCode(ctx, tx, GrantCode{Kind: AuthCode, Component: h.Component, AppID: a.AppID, ExpiresAt: now.Add(AuthCodeLife)},
+			authMark)
+		if err != nil {
+			return err
+		}
+		if err := d.pushGrant(ctx, tx, other, UpdatedPush, a.AppID, now, code, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func refreshPlace(component, appid string) string {
+	return "grants/refresh_token/" + component + "/" + appid
+}
+
+// newGrant is a grant with a refresh token of its own.
+func (d *Directory) newGrant(component, appid string, sets []int, now time.Time) (Grant, error) {
+	text, err := newMarkedText(d.Random, refreshMark)
+	if err != nil {
+		return Grant{}, err
+	}
+	return Grant{AppID: appid, PermissionSets: ordered(sets), RefreshToken: d.Key.Seal(refreshPlace(component, appid), []byte(text)),
+		GrantedAt: now}, nil
+}
+
+// pushGrant pushes an event of authorisation. Contract: rules 3.2.
+func (d *Directory) pushGrant(ctx context.Context, tx Tx, c Component, infoType, appid string, now time.Time, code,
+	preAuthCode string) error {
+	if c.EventURL == "" {
+		return nil
+	}
+	elements := []element{{name: "AuthorizerAppid", text: appid}}
+	if infoType != UnauthorizedPush {
+		elements = append(elements, element{name: "AuthorizationCode", text: code, secret: true},
+			element{name: "AuthorizationCodeExpiredTime", text: strconv.FormatInt(now.Add(AuthCodeLife).Unix(), 10)},
+			element{name: "PreAuthCode", text: preAuthCode, secret: true})
+	}
+	return d.addPush(ctx, tx, outbox.Row{Receiver: c.AppID, Event: infoType, AppID: appid, URL: c.EventURL, CreatedAt: now}, elements)
+}
+
+// Withdraw takes back everything that an account granted a component; the
+// tokens that the component has for it end at once. ErrNoGrant.
+func (d *Directory) Withdraw(ctx context.Context, component, appid string) error {
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if _, err := lockGrants(ctx, tx, appid, component); err != nil {
+			return err
+		}
+		if _, err := tx.Grant(ctx, component, appid); err != nil {
+			return err
+		}
+		return d.withdraw(ctx, tx, component, appid, d.Now())
+	})
+	if err == nil {
+		d.wakePusher()
+	}
+	return err
+}
+
+func (d *Directory) withdraw(ctx context.Context, tx Tx, component, appid string, now time.Time) error {
+	if err := tx.DeleteGrant(ctx, component, appid); err != nil {
+		return err
+	}
+	// A later authorisation must not bring the old tokens back.
+	if err := tx.CutAuthorizerTokens(ctx, component, appid, now); err != nil {
+		return err
+	}
+	c, err := tx.ComponentAlone(ctx, component)
+	if err != nil {
+		return err
+	}
+	return d.pushGrant(ctx, tx, c, UnauthorizedPush, appid, now, "", "")
+}
+
+// Authorization is what a component is told of a grant.
+type Authorization struct {
+	Account      Account
+	Sets         []int
+	RefreshToken string
+	GrantedAt    time.Time
+	Token        Issued // empty where none is given out
+}
+
+// TradeAuthCode is api_query_auth: trades an authorization_code for the tokens
+// of the account. 61009, 61010, 61003. Contract: rules 3.2.
+func (d *Directory) TradeAuthCode(ctx context.Context, component, text string) (Authorization, error) {
+	var code GrantCode
+	find := func(tx Tx) (err error) {
+		code, err = d.code(ctx, tx, component, AuthCode, text)
+		if errors.Is(err, ErrNoCode) {
+			return errcode.GrantCodeInvalid.With(behaviour.ComponentCodeUnknown, "no such authorization_code was given to %s", component)
+		}
+		if err == nil && !code.live(d.Now()) {
+			return errcode.GrantCodeExpired.With(behaviour.ComponentCodeUsed,
+				"the authorization_code for %s was used, or its ten minutes are over", code.AppID)
+		}
+		return err
+	}
+	if err := d.Store.ViewAccounts(ctx, find); err != nil {
+		return Authorization{}, err
+	}
+	return d.authorize(ctx, component, code.AppID, func(tx Tx, now time.Time) error {
+		if err := find(tx); err != nil {
+			return err
+		}
+		code.UsedAt = now
+		return tx.PutGrantCode(ctx, code)
+	}, func(Authorization) error { return nil })
+}
+
+// RefreshAuthorizerToken is api_authorizer_token. 40013, 61003; 61023 for any text that is not the
+// refresh token in force. Contract: rules 3.2.
+func (d *Directory) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
+	// Seen(component.refresh.same): the answer has the same refresh token as before.
+	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {
+		if subtle.ConstantTimeCompare([]byte(refresh), []byte(a.RefreshToken)) != 1 {
+			return errcode.InvalidRefresh.With(behaviour.ComponentRefresh, "not the refresh token of %s for %s", appid, component)
+		}
+		return nil
+	})
+}
+
+// authorize issues an authorizer_access_token where first and check return no error. The token
+// before it works five minutes more.
+func (d *Directory) authorize(ctx context.Context, component, appid string, first func(Tx, time.Time) error,
+	check func(Authorization) error) (Authorization, error) {
+	var a Authorization
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		for _, one := range []string{appid, component} {
+			if err := tx.LockAccount(ctx, one); err != nil {
+				return err
+			}
+		}
+		now := d.Now()
+		if err := first(tx, now); err != nil {
+			return err
+		}
+		var err error
+		if a, err = d.authorization(ctx, tx, component, appid); err != nil {
+			return err
+		}
+		if err := check(a); err != nil {
+			return err
+		}
+		a.Token, err = d.issue(ctx, tx, Token{AppID: appid, Component: component, Series: Authorizer}, now, now.Add(TokenOverlap))
+		return err
+	})
+	if err != nil {
+		return Authorization{}, err
+	}
+	return a, nil
+}
+
+// authorization reads a grant: 40013 where there is no such account, 61003
+// where it granted the component nothing.
+func (d *Directory) authorization(ctx context.Context, tx Tx, component, appid string) (Authorization, error) {
+	account, err := tx.Account(ctx, appid)
+	if errors.Is(err, ErrNoAccount) {
+		return Authorization{}, errcode.InvalidAppID.With(behaviour.ComponentAccountUnknown, "no account has the AppID %q", appid)
+	}
+	if err != nil {
+		return Authorization{}, err
+	}
+	g, err := tx.Grant(ctx, component, appid)
+	if errors.Is(err, ErrNoGrant) {
+		return Authorization{}, errcode.NotAuthorizing.With(behaviour.ComponentAccountStranger, "%s did not authorise %s", appid, component)
+	}
+	if err != nil {
+		return Authorization{}, err
+	}
+	refresh, err := d.refreshToken(component, g)
+	return Authorization{Account: account, Sets: g.PermissionSets, RefreshToken: refresh, GrantedAt: g.GrantedAt}, err
+}
+
+func (d *Directory) refreshToken(component string, g Grant) (string, error) {
+	text, err := d.Key.Open(refreshPlace(component, g.AppID), g.RefreshToken)
+	if err != nil {
+		return "", fmt.Errorf("the refresh token of %s for %s: %w", g.AppID, component, err)
+	}
+	return string(text), nil
+}
+
+// Authorization is api_get_authorizer_info. Contract: rules 3.2.
+func (d *Directory) Authorization(ctx context.Context, component, appid string) (Authorization, error) {
+	var a Authorization
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		a, err = d.authorization(ctx, tx, component, appid)
+		return err
+	})
+	return a, err
+}
+
+// Authorizations is api_get_authorizer_list: 40170 above 500 at once. The
+// accounts carry their AppID only. Contract: rules 3.2.
+func (d *Directory) Authorizations(ctx context.Context, component string, offset, count int) (total int, page []Authorization, err error) {
+	switch {
+	case count > ListLimit:
+		return 0, nil, errcode.TooManyListed.With(behaviour.ComponentListCount, "count is %d: at most %d", count, ListLimit)
+	case offset < 0 || count < 0:
+		return 0, nil, errcode.InvalidArgs.With(behaviour.ComponentListRange, "offset is %d and count %d: want none below 0", offset, count)
+	}
+	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		var err error
+		if total, err = tx.CountGrants(ctx, component); err != nil {
+			return err
+		}
+		grants, err := tx.Grants(ctx, component, offset, count)
+		if err != nil {
+			return err
+		}
+		page = nil
+		for _, g := range grants {
+			refresh, err := d.refreshToken(component, g)
+			if err != nil {
+				return err
+			}
+			page = append(page, Authorization{Account: Account{AppID: g.AppID}, Sets: g.PermissionSets, RefreshToken: refresh,
+				GrantedAt: g.GrantedAt})
+		}
+		return nil
+	})
+	return total, page, err
+}
+
+// CompleteGrants gives a refresh token to each grant that has none.
+func (d *Directory) CompleteGrants(ctx context.Context) error {
+	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		for after := ""; ; {
+			page, err := tx.Components(ctx, after, 100)
+			if err != nil || len(page) == 0 {
+				return err
+			}
+			for _, c := range page {
+				after = c.AppID
+				// Grants come in the order in which they were given; those without a time come
+				// first.
+				for {
+					grants, err := tx.Grants(ctx, c.AppID, 0, 1)
+					if err != nil {
+						return err
+					}
+					if len(grants) == 0 || grants[0].RefreshToken != "" {
+						break
+					}
+					g, err := d.newGrant(c.AppID, grants[0].AppID, grants[0].PermissionSets, d.Now())
+					if err == nil {
+						err = tx.PutGrant(ctx, c.AppID, g)
+					}
+					if err != nil {
+						return err
+					}
+				}
+			}
+		}
+	})
+}
+
+// GetComponent returns a platform without its grants, or ErrNoComponent.
+func (d *Directory) GetComponent(ctx context.Context, appid string) (Component, error) {
+	var c Component
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		c, err = tx.ComponentAlone(ctx, appid)
+		return err
+	})
+	return c, err
+}
+
+// ListComponents lists platforms by AppID without their grants.
+func (d *Directory) ListComponents(ctx context.Context, after string, limit int) ([]Component, error) {
+	var list []Component
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		list, err = tx.Components(ctx, after, limit)
+		return err
+	})
+	return list, err
+}
+
+// GrantsBy lists the platforms that an account granted something, with what it granted.
+// ErrNoAccount.
+func (d *Directory) GrantsBy(ctx context.Context, appid string) ([]Holder, error) {
+	var list []Holder
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		if _, err := tx.Account(ctx, appid); err != nil {
+			return err
+		}
+		var err error
+		list, err = tx.Holders(ctx, appid)
+		return err
+	})
+	return list, err
+}

@@ -1,0 +1,224 @@
+package accounts
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// Caller is whose identity a valid token carries.
+type Caller struct {
+	Account // zero for a platform itself
+	// Component is the platform that calls for the account, or for itself; ""
+	// for an account that calls with a token of its own.
+	Component string
+
+	// Outlived says that the account authorised the platform anew after this token was
+	// made, and a setting lets it work on.
+	Outlived bool
+
+	sets  []int
+	addrs []string
+}
+
+// Reached returns 61004 if a platform, 40164 if a service account calls from an address that is not on its list.
+func (d *Directory) Reached(ctx context.Context, c Caller, ip netip.Addr) error {
+	switch {
+	case c.Component != "":
+		return d.listed(ctx, list{c.Component, c.addrs, errcode.ComponentIP, behaviour.CallerAddress}, ip)
+	case c.Kind == ServiceAccount:
+		return d.listed(ctx, list{c.AppID, c.Account.IPAllowlist, errcode.InvalidIP, behaviour.CallerAddressAccount}, ip)
+	}
+	return nil
+}
+
+// list has the addresses that an account or a platform may be called from, and what others are answered.
+type list struct {
+	of     string
+	addrs  []string
+	code   *errcode.Code
+	decide behaviour.Row
+}
+
+// listed returns the code of a list that does not have an address. Where there is no list every address is let in, and
+// strict lets none in.
+func (d *Directory) listed(ctx context.Context, l list, ip netip.Addr) error {
+	switch {
+	case !allowed(ip, l.addrs):
+		return l.code.Addressed(ip).With(l.decide, "not in ip_allowlist of %s", l.of)
+	case len(l.addrs) > 0:
+	case d.Settings.Refuses(behaviour.CallerAddressUnlisted):
+		return l.code.Addressed(ip).With(behaviour.CallerAddressUnlisted, "strict: %s has no ip_allowlist", l.of)
+	default:
+		behaviour.Note(ctx, behaviour.CallerAddressUnlisted)
+	}
+	return nil
+}
+
+// Granted returns 61007 unless the account calls for itself or granted the
+// platform the permission set. Contract: rules 3.3.
+func (c Caller) Granted(set int) error {
+	if c.Component == "" || set == 0 || slices.Contains(c.sets, set) {
+		return nil
+	}
+	return errcode.NotComponentSet.With(behaviour.CallerSetMissing, "%s did not grant %s permission set %d", c.AppID, c.Component, set)
+}
+
+// Identify returns whose token a text is: 40001 for one that was replaced, and for a text that is
+// no token; 42001 for one that expired; 61003 for one of a platform from which the account took its
+// grant back. Contract: rules 3.6.
+func (d *Directory) Identify(ctx context.Context, text string) (Caller, error) {
+	if !tokenShaped(text) {
+		return Caller{}, errcode.InvalidCredential.With(behaviour.CallerTokenText, "the text has not the shape of a token")
+	}
+	d.hasherOnce.Do(func() { d.hasher = d.Key.Hasher(tokenPurpose) })
+	hash := d.hasher.Sum(text)
+	if d.Epochs == nil {
+		i, err := d.identify(ctx, hash)
+		return i.caller, err
+	}
+	if i, ok := d.identities.get(d.Epochs, hash); ok {
+		// What is remembered may have expired meanwhile.
+		return i.caller, i.token.Check(d.Now())
+	}
+	began := d.Epochs.all()
+	i, err := d.identify(ctx, hash)
+	if err != nil {
+		d.identities.drop(hash)
+		return i.caller, err
+	}
+	d.identities.remember(&began, hash, &i)
+	return i.caller, nil
+}
+
+// identify asks the store who the token with a hash belongs to.
+func (d *Directory) identify(ctx context.Context, hash [sha256.Size]byte) (identity, error) {
+	var i identity
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		t, account, err := tx.Bearer(ctx, hex.EncodeToString(hash[:]))
+		if err == nil {
+			i = identity{token: t, account: t.AppID}
+			if err = t.Check(d.Now()); err == nil {
+				i.caller.Account = account
+			}
+			return err
+		}
+		if !errors.Is(err, ErrNoToken) {
+			return err
+		}
+		t, err = tx.Token(ctx, hex.EncodeToString(hash[:]))
+		if errors.Is(err, ErrNoToken) {
+			return errcode.InvalidCredential.With(behaviour.CallerTokenUnknown, "no such token")
+		}
+		if err != nil {
+			return err
+		}
+		i = identity{token: t, caller: Caller{Component: t.Component}, account: t.AppID}
+		caller := &i.caller
+		if t.Series == Platform {
+			caller.Component = t.AppID
+		}
+		i.platform = caller.Component
+		if caller.Component != "" {
+			if err := d.platform(ctx, tx, t, caller); err != nil {
+				return err
+			}
+		}
+		if err := t.Check(d.Now()); err != nil || t.Series == Platform {
+			return err
+		}
+		caller.Account, err = tx.Account(ctx, t.AppID)
+		if errors.Is(err, ErrNoAccount) {
+			return Deleted(t.AppID)
+		}
+		return err
+	})
+	return i, err
+}
+
+// Deleted returns the error of a call for an account that was deleted meanwhile: 40001, and ErrNoAccount.
+func Deleted(appid string) error {
+	return fmt.Errorf("%w: %w", errcode.InvalidCredential.With(behaviour.CallerTokenUnknown, "account %s is gone", appid), ErrNoAccount)
+}
+
+// Keep returns an account as it is now, which is not deleted until the transaction ends, or Deleted.
+func Keep(ctx context.Context, tx interface {
+	KeepAccount(ctx context.Context, appid string) (Account, error)
+}, appid string) (Account, error) {
+	a, err := tx.KeepAccount(ctx, appid)
+	if errors.Is(err, ErrNoAccount) {
+		err = Deleted(appid)
+	}
+	return a, err
+}
+
+// platform reads what a platform's token depends on.
+func (d *Directory) platform(ctx context.Context, tx Tx, t Token, caller *Caller) error {
+	c, err := tx.ComponentAlone(ctx, caller.Component)
+	if errors.Is(err, ErrNoComponent) {
+		return errcode.InvalidComponent.With(behaviour.CallerPlatformOther, "the platform %s is gone", caller.Component)
+	}
+	if err != nil {
+		return err
+	}
+	caller.addrs = c.IPAllowlist
+	if t.Series == Platform {
+		return nil
+	}
+	g, err := tx.Grant(ctx, t.Component, t.AppID)
+	if errors.Is(err, ErrNoGrant) {
+		// Another token would not help the caller, so the number is not that of a bad token.
+		return errcode.NotAuthorizing.With(behaviour.CallerWithdrawn, "%s withdrew what it granted %s", t.AppID, t.Component)
+	}
+	caller.sets = g.PermissionSets
+	caller.Outlived = err == nil && t.IssuedAt.Before(g.GrantedAt) && t.CutAt.Equal(g.GrantedAt.Add(TokenOverlap))
+	return err
+}
+
+// Authenticate is Identify for the endpoints of accounts: 48001 for a
+// platform's own token.
+func (d *Directory) Authenticate(ctx context.Context, text string) (Caller, error) {
+	caller, err := d.Identify(ctx, text)
+	if err == nil && caller.AppID == "" {
+		return Caller{}, errcode.Unauthorized.With(behaviour.CallerWantsAccount, "the token is the platform %s's own, not an account's",
+			caller.Component)
+	}
+	return caller, err
+}
+
+// AuthenticatePlatform is Identify for the endpoints of platforms: 61014 for
+// an account's token.
+func (d *Directory) AuthenticatePlatform(ctx context.Context, text string) (Caller, error) {
+	caller, err := d.Identify(ctx, text)
+	if err == nil && caller.AppID != "" {
+		return Caller{}, errcode.WantsComponent.With(behaviour.CallerWantsPlatform, "the token is that of the account %s", caller.AppID)
+	}
+	return caller, err
+}
+
+// OwnComponent returns 41018 or 61011 unless a call names the platform whose
+// token it carries, 40013 if it names nobody.
+func (d *Directory) OwnComponent(ctx context.Context, caller Caller, named string) error {
+	switch named {
+	case caller.Component:
+		return nil
+	case "":
+		return errcode.ComponentMissing.By(behaviour.CallerPlatformMissing)
+	}
+	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		if _, err := tx.ComponentAlone(ctx, named); errors.Is(err, ErrNoComponent) {
+			return noPlatform(ctx, tx, named)
+		} else if err != nil {
+			return err
+		}
+		return errcode.InvalidComponent.With(behaviour.CallerPlatformOther, "component_appid is %s, the token is that of %s", named,
+			caller.Component)
+	})
+}

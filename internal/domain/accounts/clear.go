@@ -1,0 +1,25 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// CheckPlatform checks a platform's secret and address where the platform acts without a token, for
+// itself or for an account. 40013 for an account that did not authorise the platform. Contract:
+// rules 3.2.
+func (d *Directory) CheckPlatform(ctx context.Context, c PlatformCredentials, target string) error {
+	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		if _, err := d.checkPlatform(ctx, tx, c); err != nil || target == c.AppID {
+			return err
+		}
+		_, err := tx.Grant(ctx, c.AppID, target)
+		if errors.Is(err, ErrNoGrant) {
+			return errcode.InvalidAppID.With(behaviour.QuotaStranger, "%.40q did not authorise the platform %s", target, c.AppID)
+		}
+		return err
+	})
+}

@@ -1,0 +1,313 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// LinkStatus is how far a link is, in the numbers of the platform.
+// Contract: rules 3.4.
+type LinkStatus int
+
+// The states of a link. Only LinkDone counts for rules and scans.
+const (
+	LinkDone              LinkStatus = 1
+	LinkAwaitsMiniProgram LinkStatus = 2
+	LinkRefused           LinkStatus = 3
+	LinkAwaitsAccount     LinkStatus = 12
+)
+
+// Link is the link of a service account with a Mini Program.
+type Link struct {
+	Service     string
+	MiniProgram string
+	Status      LinkStatus
+	// Unlinking: the end of the link waits for the account's administrator.
+	Unlinking   bool
+	NotifyUsers bool // tell the account's followers
+	ShowProfile bool // show the Mini Program on the account's page
+	CreatedAt   time.Time
+	// AtOnce says that a call made the link and no administrator was asked.
+	AtOnce bool
+}
+
+// LinkedProgram is a link with the Mini Program that it is with.
+type LinkedProgram struct {
+	Link
+	Program Account
+}
+
+// Side is the party of a link whose administrator answers.
+type Side string
+
+// The sides of a link.
+const (
+	AccountSide     Side = "account"
+	MiniProgramSide Side = "mini_program"
+)
+
+// ErrNoLink is a sentinel of the store; never for callers of the wire.
+var ErrNoLink = errors.New("accounts: no such link")
+
+// LinkTx is what a transaction keeps of links.
+type LinkTx interface {
+	// Linked reports whether a link is done.
+	Linked(ctx context.Context, service, miniProgram string) (bool, error)
+	// Links lists the Mini Programs that a service account is linked with.
+	Links(ctx context.Context, service string) ([]string, error)
+	// LinksAt is Links of many service accounts; those without links are not in it.
+	LinksAt(ctx context.Context, services []string) (map[string][]string, error)
+	// PutLinks is PutLink of links that differ.
+	PutLinks(ctx context.Context, all []Link) error
+	// PutLink makes a link that is done, whatever it was before.
+	PutLink(ctx context.Context, service, miniProgram string, at time.Time) error
+	DeleteLink(ctx context.Context, service, miniProgram string) error
+	// Link returns ErrNoLink where there is none.
+	Link(ctx context.Context, service, miniProgram string) (Link, error)
+	// LinksOf lists the links of a service account in any state, oldest first.
+	LinksOf(ctx context.Context, service string) ([]Link, error)
+	SaveLink(ctx context.Context, l Link) error
+	// CountLinks counts the links of an account, of either kind, that are done
+	// or on their way.
+	CountLinks(ctx context.Context, appid string) (int, error)
+}
+
+// Ask decides a call that asks for a link: 89015 where the link exists, 89010 where it was asked
+// for already. After a refusal it may be asked for again. Contract: rules 3.4.
+func (l Link) Ask(hold bool, now time.Time) (Link, error) {
+	switch l.Status {
+	case LinkDone:
+		return l, errcode.HasLinked.With(behaviour.LinkDone, "%s is linked with %s", l.Service, l.MiniProgram)
+	case LinkAwaitsAccount, LinkAwaitsMiniProgram:
+		return l, errcode.LinkSent.With(behaviour.LinkAsked, "the link of %s with %s waits to be confirmed", l.Service, l.MiniProgram)
+	}
+	l.Status, l.CreatedAt, l.AtOnce = LinkDone, now, !hold
+	if hold {
+		l.Status = LinkAwaitsAccount
+	}
+	return l, nil
+}
+
+// End decides a call that ends a link: 89018 where its end was asked for already. over says that
+// the link is to be removed; otherwise its end waits for an administrator. A link that is not done
+// yet, or was refused, is removed at once. Contract: rules 3.4.
+func (l Link) End(hold bool) (next Link, over bool, err error) {
+	switch {
+	case l.Unlinking:
+		return l, false, errcode.UnlinkSent.With(behaviour.LinkEndAsked, "the end of the link of %s with %s waits to be confirmed",
+			l.Service, l.MiniProgram)
+	case l.Status != LinkDone || !hold:
+		return l, true, nil
+	}
+	l.Unlinking = true
+	return l, false, nil
+}
+
+// Confirm decides what the answer of one side's administrator does; over says that the link is to
+// be removed. It is Invalid where nothing waits for this side. Choice(link.refused): 3 is also the
+// state after the account's own administrator refused.
+func (l Link) Confirm(side Side, agree bool) (next Link, over bool, err error) {
+	switch {
+	case l.Unlinking && side == AccountSide:
+		l.Unlinking = false
+		return l, agree, nil
+	case l.Status == LinkAwaitsAccount && side == AccountSide:
+		l.Status = LinkAwaitsMiniProgram
+	case l.Status == LinkAwaitsMiniProgram && side == MiniProgramSide:
+		l.Status = LinkDone
+	default:
+		return l, false, invalidf("link %s with %s: nothing waits for the side %q", l.Service, l.MiniProgram, string(side))
+	}
+	if !agree {
+		l.Status = LinkRefused
+	}
+	return l, false, nil
+}
+
+// MayLink returns 48001 for an account of a kind that cannot link Mini Programs.
+func (a Account) MayLink() error {
+	if a.Kind != ServiceAccount {
+		return errcode.Unauthorized.With(behaviour.CallerKind, "%s is a %s: only a service account is linked with Mini Programs", a.AppID,
+			a.Kind)
+	}
+	if !a.Certified {
+		return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
+	}
+	return nil
+}
+
+// LinkRequest is what a caller asks for when it asks for a link.
+type LinkRequest struct {
+	MiniProgram string
+	NotifyUsers bool
+	ShowProfile bool
+}
+
+// AskLink links a service account with a Mini Program, at once or, by setting,
+// when both administrators agreed. 48001, 40013 for an AppID that is no Mini
+// Program's, 89015, 89010, 89007 and 89009 above the limits.
+// Contract: rules 3.4.
+func (d *Directory) AskLink(ctx context.Context, service Account, r LinkRequest) error {
+	if err := service.MayLink(); err != nil {
+		return err
+	}
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		l, err := d.linkToChange(ctx, tx, service.AppID, r.MiniProgram)
+		if err != nil && !errors.Is(err, ErrNoLink) {
+			return err
+		}
+		s := d.Settings.Get()
+		counts := l.Status != 0 && l.Status != LinkRefused
+		hold := s.HoldLinks || s.Refuses(behaviour.LinkAtOnce)
+		l, err = l.Ask(hold, d.Now())
+		if err != nil {
+			return err
+		}
+		if err := limitLinks(ctx, tx, l, counts, s.LinkLimit, s.LinkedLimit); err != nil {
+			return err
+		}
+		if l.AtOnce {
+			behaviour.Note(ctx, behaviour.LinkAtOnce)
+		}
+		l.NotifyUsers, l.ShowProfile = r.NotifyUsers, r.ShowProfile
+		return tx.SaveLink(ctx, l)
+	})
+	d.changed(ctx, service.AppID)
+	return err
+}
+
+// limitLinks returns 89007 or 89009 where one more link is too many.
+func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofProgram int) error {
+	if counted {
+		return nil
+	}
+	for _, side := range []struct {
+		appid string
+		limit int
+		code  *errcode.Code
+		row   behaviour.Row
+	}{
+		{l.Service, ofAccount, errcode.LinkQuota, behaviour.LinkLimitAccount},
+		{l.MiniProgram, ofProgram, errcode.LinkLimit, behaviour.LinkLimitProgram},
+	} {
+		if side.limit == 0 {
+			continue
+		}
+		n, err := tx.CountLinks(ctx, side.appid)
+		if err != nil {
+			return err
+		}
+		if n >= side.limit {
+			return side.code.With(side.row, "%s has %d links: at most %d", side.appid, n, side.limit)
+		}
+	}
+	return nil
+}
+
+// linkToChange locks both sides and returns their link. Where there is none, it returns ErrNoLink
+// with the link that a call would make. 40013 for an AppID that is no Mini Program's.
+func (d *Directory) linkToChange(ctx context.Context, tx Tx, service, miniProgram string) (Link, error) {
+	l := Link{Service: service, MiniProgram: miniProgram}
+	// Always in the same order, so that no two transactions wait for each other.
+	for _, appid := range slices.Sorted(slices.Values([]string{service, miniProgram})) {
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return l, err
+		}
+	}
+	if _, err := Keep(ctx, tx, service); err != nil {
+		return l, err
+	}
+	program, err := tx.Account(ctx, miniProgram)
+	if errors.Is(err, ErrNoAccount) {
+		return l, errcode.InvalidAppID.With(behaviour.LinkAppIDUnknown, "there is no account %q", miniProgram)
+	}
+	if err != nil {
+		return l, err
+	}
+	if program.Kind != MiniProgram {
+		return l, errcode.InvalidAppID.With(behaviour.LinkAppIDUnknown, "%s is a %s, not a Mini Program", miniProgram, program.Kind)
+	}
+	found, err := tx.Link(ctx, service, miniProgram)
+	if errors.Is(err, ErrNoLink) {
+		return l, err
+	}
+	return found, err
+}
+
+// EndLink ends the link of a service account with a Mini Program, at once or,
+// by setting, when the account's administrator agreed. 48001, 40013, 89018.
+// Ending one that is not there is fine, because a call that was
+// repeated must not fail. Contract: rules 3.4, clients 12.
+func (d *Directory) EndLink(ctx context.Context, service Account, miniProgram string) error {
+	if err := service.MayLink(); err != nil {
+		return err
+	}
+	return d.changeLink(ctx, service.AppID, miniProgram, func(l Link) (Link, bool, error) {
+		if l.Status == 0 {
+			behaviour.Note(ctx, behaviour.LinkEndAbsent)
+			return l, true, nil
+		}
+		s := d.Settings.Get()
+		next, over, err := l.End(s.HoldLinks || s.Refuses(behaviour.LinkEndAtOnce))
+		if err == nil && over && l.Status == LinkDone {
+			behaviour.Note(ctx, behaviour.LinkEndAtOnce)
+		}
+		return next, over, err
+	})
+}
+
+// ConfirmLink takes the answer of one side's administrator. Invalid where
+// nothing waits for it.
+func (d *Directory) ConfirmLink(ctx context.Context, service, miniProgram string, side Side, agree bool) error {
+	return d.changeLink(ctx, service, miniProgram, func(l Link) (Link, bool, error) { return l.Confirm(side, agree) })
+}
+
+// changeLink saves what decide makes of a link, or deletes it.
+func (d *Directory) changeLink(ctx context.Context, service, miniProgram string, decide func(Link) (Link, bool, error)) error {
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		l, err := d.linkToChange(ctx, tx, service, miniProgram)
+		if err != nil && !errors.Is(err, ErrNoLink) {
+			return err
+		}
+		l, over, err := decide(l)
+		if err != nil {
+			return err
+		}
+		if over {
+			return tx.DeleteLink(ctx, service, miniProgram)
+		}
+		return tx.SaveLink(ctx, l)
+	})
+	d.changed(ctx, service)
+	return err
+}
+
+// LinkedPrograms lists the links of a service account in any state, oldest
+// first. ErrNoAccount.
+func (d *Directory) LinkedPrograms(ctx context.Context, service string) ([]LinkedProgram, error) {
+	var list []LinkedProgram
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		list = nil
+		if _, err := tx.Account(ctx, service); err != nil {
+			return err
+		}
+		links, err := tx.LinksOf(ctx, service)
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			program, err := tx.Account(ctx, l.MiniProgram)
+			if err != nil {
+				return err
+			}
+			list = append(list, LinkedProgram{Link: l, Program: program})
+		}
+		return nil
+	})
+	return list, err
+}

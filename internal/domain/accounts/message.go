@@ -1,0 +1,151 @@
+package accounts
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
+)
+
+// MaxMessages is how many events wait for one account at most. Of more, the oldest are given up: a
+// receiver that is away, or slow, must not fill the disk.
+const MaxMessages = 100_000
+
+// MessageTx is what a transaction keeps of followers.
+type MessageTx interface {
+	Follower(ctx context.Context, account, openid string) (bool, error)
+	// AddFollower reports whether the user is a new one.
+	AddFollower(ctx context.Context, account, openid string, since time.Time) (added bool, err error)
+}
+
+// CodeOf returns the parametric code in a scanned text; ok is false for a text of another form.
+// Whether the code exists it does not know.
+func CodeOf(text string) (code string, ok bool) {
+	code, ok = strings.CutPrefix(text, QRStart)
+	return code, ok && len(code) == 22
+}
+
+// ScannedCode takes note that a user scanned a text that opened no Mini Program. If it is the
+// content of a parametric code that works, the user follows its account from then on, and the
+// account's message URL, if it has one, will get a subscribe event from a new follower, and a SCAN
+// event from one who follows already. Follower and event are durable when it returns. openID
+// returns the user's openid under an account. Contract: rules 3.5.
+func (d *Directory) ScannedCode(ctx context.Context, text string, openID func(account string) string, at time.Time) error {
+	code, ok := CodeOf(text)
+	if !ok {
+		return nil
+	}
+	var q QRCode
+	var account Account
+	var user string
+	follows := false
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		if q, err = tx.QRCode(ctx, code); err != nil {
+			return err
+		}
+		if account, err = tx.Account(ctx, q.Account); err != nil {
+			return err
+		}
+		user = openID(account.AppID)
+		follows, err = tx.Follower(ctx, account.AppID, user)
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrNoQRCode), errors.Is(err, ErrNoAccount):
+		return nil
+	case err != nil:
+		return err
+	case !q.Works(at), follows && account.MessageURL == "":
+		return nil
+	}
+	err = d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		account, err := tx.KeepAccount(ctx, q.Account)
+		if errors.Is(err, ErrNoAccount) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		added, err := tx.AddFollower(ctx, account.AppID, user, at)
+		if err != nil || account.MessageURL == "" {
+			return err
+		}
+		return QueueMessage(ctx, tx, account.AppID, scanEvent(account, q, user, added, at), at, d.Now())
+	})
+	if err == nil && d.Queued != nil {
+		d.Queued()
+	}
+	return err
+}
+
+// scanEvent is what an account is told of a scan of its code.
+func scanEvent(a Account, q QRCode, openid string, isNew bool, at time.Time) string {
+	event, key := "SCAN", q.Scene
+	if isNew {
+		event, key = "subscribe", "qrscene_"+q.Scene
+	}
+	return message([]element{
+		{name: "ToUserName", text: a.UserName()}, {name: "FromUserName", text: openid},
+		{name: "CreateTime", text: strconv.FormatInt(at.Unix(), 10)},
+		{name: "MsgType", text: "event"}, {name: "Event", text: event}, {name: "EventKey", text: key}, {name: "Ticket", text: q.Ticket},
+	}, false)
+}
+
+// QueueMessage stores an event for an account, to be sent from a moment on.
+func QueueMessage(ctx context.Context, tx outbox.Adder, account, event string, at, due time.Time) error {
+	return tx.AddRows(ctx, outbox.Messages, []outbox.Row{{Receiver: account, Body: event, CreatedAt: at, NextAt: due}})
+}
+
+// MessagePolicy is how accounts are sent their events: in their order, five times
+// until one is given up.
+func (d *Directory) MessagePolicy() outbox.Policy {
+	return outbox.Policy{Kind: outbox.Messages, Batch: 1, Lease: sendLease, Most: MaxMessages, NextAttempt: backOff(5),
+		Open: func(ctx context.Context, account string) (func(*outbox.Row) (safehttp.Request, error), error) {
+			var a Account
+			err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+				if a, err = tx.Account(ctx, account); errors.Is(err, ErrNoAccount) {
+					return nil
+				}
+				return err
+			})
+			return func(r *outbox.Row) (safehttp.Request, error) {
+				if a.MessageURL == "" {
+					return safehttp.Request{}, outbox.Useless("the account has no message URL any more")
+				}
+				query, err := messageQuery(d.Random, d.realNow())
+				return postXML(a.MessageURL, query, []byte(r.Body)), err
+			}, err
+		},
+		// Any answer with status 200 accepts the event. On the platform its body is a reply to the
+		// user; here there is nobody to show it to.
+		Refusal: func(_ *outbox.Row, a safehttp.Answer, err error) string {
+			switch {
+			case err != nil:
+				return err.Error()
+			case a.Status != http.StatusOK:
+				return fmt.Sprintf("the answer's status is %d, not 200", a.Status)
+			}
+			return ""
+		},
+	}
+}
+
+// messageQuery is what a receiver checks. Choice(message.signature): an account has no message
+// token here, so the signature is over an empty one.
+func messageQuery(random io.Reader, now time.Time) (url.Values, error) {
+	var raw [4]byte
+	if _, err := io.ReadFull(random, raw[:]); err != nil {
+		return nil, fmt.Errorf("drawing a nonce: %w", err)
+	}
+	timestamp, nonce := strconv.FormatInt(now.Unix(), 10), strconv.FormatUint(uint64(binary.BigEndian.Uint32(raw[:])), 10)
+	return url.Values{"signature": {signature("", timestamp, nonce)}, "timestamp": {timestamp}, "nonce": {nonce}}, nil
+}

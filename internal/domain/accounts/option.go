@@ -1,0 +1,96 @@
+package accounts
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// optionValues are the values that each option of an account may have. Contract: rules 3.2.
+var optionValues = map[string][]string{
+	"location_report":  {"0", "1", "2"},
+	"voice_recognize":  {"0", "1"},
+	"customer_service": {"0", "1"},
+}
+
+// optionSets are the permission sets that the options belong to; a Mini Program has none of them. Contract: rules 3.2.
+var optionSets = map[string]int{"location_report": 2, "voice_recognize": 1, "customer_service": 6}
+
+// OptionSet returns the permission set of an option; 0 = there is no such option.
+func OptionSet(name string) int { return optionSets[name] }
+
+// grantsOption returns 61007 unless the account granted the platform the permission set of an option.
+func (a Authorization) grantsOption(component, name string) error {
+	caller := Caller{Account: a.Account, Component: component, sets: a.Sets}
+	if a.Account.Kind == MiniProgram {
+		caller.sets = nil
+	}
+	return caller.Granted(optionSets[name])
+}
+
+// validOptions returns an error that names an option or a value that does not exist.
+func (a Account) validOptions() error {
+	for _, name := range slices.Sorted(maps.Keys(a.Options)) {
+		switch allowed := optionValues[name]; {
+		case allowed == nil:
+			return invalidf("account %s: options has %.40q: want %s", a.AppID, name,
+				strings.Join(slices.Sorted(maps.Keys(optionValues)), ", "))
+		case !slices.Contains(allowed, a.Options[name]):
+			return invalidf("account %s: options: %s is %.40q: want %s", a.AppID, name, a.Options[name], strings.Join(allowed, ", "))
+		}
+	}
+	return nil
+}
+
+// Option is the value of an option of an account, for a platform that it authorised. 40097 for an
+// option that does not exist, 40013, 61003.
+func (d *Directory) Option(ctx context.Context, component, appid, name string) (string, error) {
+	if optionValues[name] == nil {
+		return "", errcode.InvalidArgs.With(behaviour.ComponentOption, "option_name is %.40q", name)
+	}
+	a, err := d.Authorization(ctx, component, appid)
+	if err == nil {
+		err = a.grantsOption(component, name)
+	}
+	if err != nil {
+		return "", err
+	}
+	value, set := a.Account.Options[name]
+	if !set {
+		behaviour.Note(ctx, behaviour.ComponentOptionUnset)
+		value = "0"
+	}
+	return value, nil
+}
+
+// SetOption sets an option of an account: 40097 for an option or a value that does not exist,
+// 40013, 61003.
+func (d *Directory) SetOption(ctx context.Context, component, appid, name, value string) error {
+	if !slices.Contains(optionValues[name], value) {
+		return errcode.InvalidArgs.With(behaviour.ComponentOption, "option_name is %.40q, option_value is %.40q", name, value)
+	}
+	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return err
+		}
+		a, err := d.authorization(ctx, tx, component, appid)
+		if err == nil {
+			err = a.grantsOption(component, name)
+		}
+		if err != nil {
+			return err
+		}
+		options := map[string]string{name: value}
+		for other, is := range a.Account.Options {
+			if other != name {
+				options[other] = is
+			}
+		}
+		a.Account.Options = options
+		return tx.PutAccount(ctx, a.Account)
+	})
+}

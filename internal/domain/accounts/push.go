@@ -1,0 +1,191 @@
+package accounts
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
+)
+
+// The messages that a platform gets. Contract: rules 3.2.
+const (
+	TicketPush       = "component_verify_ticket"
+	AuthorizedPush   = "authorized"
+	UpdatedPush      = "updateauthorized"
+	UnauthorizedPush = "unauthorized"
+)
+
+// keptPushes is how many finished pushes of a platform are kept for people to look at.
+const keptPushes = 200
+
+func pushPlace(id int64) string { return "pushes/" + strconv.FormatInt(id, 10) }
+
+// element is one field of a message.
+type element struct {
+	name, text string
+	secret     bool
+}
+
+// message writes a push as XML with at least the given length.
+func message(elements []element, hide bool) string {
+	var b strings.Builder
+	b.WriteString("<xml>")
+	for _, e := range elements {
+		text := cdata(e.text)
+		if e.secret && hide {
+			text = cdata("[masked]")
+		} else if e.name == "CreateTime" || strings.HasSuffix(e.name, "ExpiredTime") {
+			text = e.text
+		}
+		b.WriteString("<" + e.name + ">" + text + "</" + e.name + ">")
+	}
+	b.WriteString("</xml>")
+	return b.String()
+}
+
+// header is what every message to a platform begins with.
+func header(r outbox.Row) []element {
+	return []element{{name: "AppId", text: r.Receiver}, {name: "CreateTime", text: strconv.FormatInt(r.CreatedAt.Unix(), 10)},
+		{name: "InfoType", text: r.Event}}
+}
+
+// addPush queues a message. Contract: clients: the server chooses the length, and every receiver
+// can read padding of at most 16 bytes.
+func (d *Directory) addPush(ctx context.Context, tx Tx, r outbox.Row, elements []element) (err error) {
+	elements = append(header(r), elements...)
+	text := message(elements, false)
+	if spare := (Envelope{AppID: r.Receiver}).spare(len(text)); spare > 0 {
+		// White space between elements means nothing.
+		text = strings.TrimSuffix(text, "</xml>") + strings.Repeat("\n", spare) + "</xml>"
+	}
+	if r.ID, err = tx.NewRowID(ctx, outbox.Pushes); err != nil {
+		return err
+	}
+	r.NextAt, r.Body, r.Shown = r.CreatedAt, d.Key.Seal(pushPlace(r.ID), []byte(text)), message(elements, true)
+	if err := tx.AddRows(ctx, outbox.Pushes, []outbox.Row{r}); err != nil {
+		return err
+	}
+	return tx.ForgetPushes(ctx, r.Receiver, keptPushes)
+}
+
+// Pushes lists what was and will be sent to a platform, newest first.
+// ErrNoComponent.
+func (d *Directory) Pushes(ctx context.Context, component string, limit int) (list []outbox.Row, err error) {
+	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		if _, err := tx.ComponentAlone(ctx, component); err != nil {
+			return err
+		}
+		list, err = tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: component, Limit: limit})
+		return err
+	})
+	return list, err
+}
+
+// wakePusher tells the sender that there is something to send.
+func (d *Directory) wakePusher() {
+	if d.Wake != nil {
+		d.Wake()
+	}
+}
+
+// PushPolicy is how platforms are sent what waits for them. A message is encrypted when it is sent.
+func (d *Directory) PushPolicy() outbox.Policy {
+	return outbox.Policy{Kind: outbox.Pushes, Batch: 1, Lease: sendLease, NextAttempt: backOff(13),
+		Before: func(ctx context.Context) (bool, error) { return false, d.PushTickets(ctx) },
+		Open:   d.openEventURL,
+		// Contract: rules 3.2: it is delivered when the answer is the word success.
+		Refusal: func(r *outbox.Row, a safehttp.Answer, err error) string {
+			r.Answer = keptAnswer(a.Body)
+			switch {
+			case err != nil:
+				return err.Error()
+			case a.Status != http.StatusOK:
+				return "the answer's status is not 200"
+			case strings.TrimSpace(string(a.Body)) != "success":
+				return "the answer is not the text success"
+			}
+			return ""
+		},
+	}
+}
+
+func (d *Directory) openEventURL(ctx context.Context, component string) (func(*outbox.Row) (safehttp.Request, error), error) {
+	var c Component
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		c, err = tx.ComponentAlone(ctx, component)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	token, err := d.Key.Open("components/message_token/"+component, c.MessageToken)
+	if err != nil {
+		return nil, err
+	}
+	key, err := d.Key.Open("components/encoding_aes_key/"+component, c.EncodingAESKey)
+	if err != nil {
+		return nil, err
+	}
+	return func(r *outbox.Row) (safehttp.Request, error) {
+		text, err := d.Key.Open(pushPlace(r.ID), r.Body)
+		switch {
+		case c.EventURL == "":
+			return safehttp.Request{}, outbox.Useless("the platform has no event URL any more")
+		case err != nil:
+			return safehttp.Request{}, outbox.Useless("it cannot be opened any more")
+		}
+		sealed, err := Envelope{AppID: component, Token: string(token), AESKey: string(key)}.Seal(d.Random, d.realNow(), text)
+		r.URL = c.EventURL
+		request := postXML(c.EventURL, sealed.Query, sealed.Body)
+		request.MaxBody = 4 << 10
+		request.Header.Set("User-Agent", "Mozilla/4.0") // the platform's own
+		return request, err
+	}, nil
+}
+
+// sendLease is how long a row that is being sent belongs to one node.
+const sendLease = time.Minute
+
+// backOff returns when the next attempt comes, for at most so many attempts. Before the longer
+// pauses are over a ticket has been replaced by the next one.
+func backOff(most int) func(r outbox.Row, began, ended time.Time) time.Time {
+	return func(r outbox.Row, began, _ time.Time) time.Time {
+		if r.Attempts >= most {
+			return time.Time{}
+		}
+		return began.Add([]time.Duration{5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
+			15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour}[r.Attempts-1])
+	}
+}
+
+// postXML is a message to a receiver, which has five seconds to answer.
+func postXML(address string, query url.Values, body []byte) safehttp.Request {
+	address, _, _ = strings.Cut(address, "#")
+	mark := "?"
+	if strings.Contains(address, "?") {
+		mark = "&"
+	}
+	return safehttp.Request{Method: http.MethodPost, URL: address + mark + query.Encode(), Body: body,
+		Header: http.Header{"Content-Type": {"text/xml"}}, Timeout: 5 * time.Second}
+}
+
+// marks are how texts begin that prove who a caller is.
+var marks = []string{"ticket@@@", preAuthMark, authMark, refreshMark}
+
+// keptAnswer is what is kept of an answer: printable, of bounded length, and without secrets of the
+// message that a receiver may have sent back.
+func keptAnswer(answer []byte) string {
+	const maxAnswer = 512
+	text := strings.ToValidUTF8(strings.ReplaceAll(string(answer[:min(len(answer), maxAnswer)]), "\x00", ""), "")
+	for _, mark := range marks {
+		if i := strings.Index(text, mark); i >= 0 {
+			text = text[:i] + "[masked]"
+		}
+	}
+	return text
+}

@@ -1,0 +1,262 @@
+package accounts
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+)
+
+// QRAction says which kind of parametric code is made, and whether its scene
+// is a number or a text. Contract: rules 3.5.
+type QRAction string
+
+// The actions.
+const (
+	QRNumber         QRAction = "QR_SCENE"
+	QRText           QRAction = "QR_STR_SCENE"
+	QRNumberForEver  QRAction = "QR_LIMIT_SCENE"
+	QRTextForEver    QRAction = "QR_LIMIT_STR_SCENE"
+	maxNumber                 = 1<<32 - 1
+	maxNumberForEver          = 100_000
+	maxSceneText              = 64
+)
+
+// Permanent reports whether its codes never expire.
+func (a QRAction) Permanent() bool { return a == QRNumberForEver || a == QRTextForEver }
+
+// How long a temporary code lives. Contract: rules 3.5.
+const (
+	DefaultQRLife = 30 * time.Second
+	MaxQRLife     = 30 * 24 * time.Hour
+	// qrMemory is how long an expired code is remembered.
+	qrMemory = 24 * time.Hour
+)
+
+// QRStart is how the content of every parametric code begins.
+const QRStart = "http://weixin.qq.com/q/"
+
+// QRCode is a parametric code of a service account.
+type QRCode struct {
+	Code      string // what follows QRStart
+	Ticket    string
+	Account   string
+	Action    QRAction
+	Scene     string
+	CreatedAt time.Time
+	ExpiresAt time.Time // zero = never
+}
+
+// URL is the text in the picture.
+func (q QRCode) URL() string { return QRStart + q.Code }
+
+// Permanent reports whether the code never expires.
+func (q QRCode) Permanent() bool { return q.ExpiresAt.IsZero() }
+
+// Works reports whether the code did not expire.
+func (q QRCode) Works(now time.Time) bool { return q.Permanent() || now.Before(q.ExpiresAt) }
+
+// ErrNoQRCode is a sentinel of the store; never for callers of the wire.
+var ErrNoQRCode = errors.New("accounts: no such parametric code")
+
+// QRCodeTx is what a transaction keeps of parametric codes.
+type QRCodeTx interface {
+	// QRCode, QRCodeByTicket and PermanentQRCode return ErrNoQRCode where there
+	// is none.
+	QRCode(ctx context.Context, code string) (QRCode, error)
+	QRCodeByTicket(ctx context.Context, ticket string) (QRCode, error)
+	PermanentQRCode(ctx context.Context, account string, action QRAction, scene string) (QRCode, error)
+	CountPermanentQRCodes(ctx context.Context, account string) (int, error)
+	AddQRCode(ctx context.Context, q QRCode) error
+	// ForgetQRCodes removes an account's codes that expired before a time.
+	ForgetQRCodes(ctx context.Context, account string, before time.Time) error
+}
+
+// QRDraft is a code as it is asked for.
+type QRDraft struct {
+	Action QRAction
+	// ID and Text are the scene; nil where it was not given.
+	ID   *int
+	Text *string
+	// Life is nil where it was not given. A permanent code has none.
+	Life *int
+}
+
+// code checks the draft: 40052 for an unknown action, 40053 for a scene that does not fit the
+// action, 40097 for a life out of range.
+func (d QRDraft) code(now time.Time) (QRCode, error) {
+	q := QRCode{Action: d.Action, CreatedAt: now}
+	limit := 0
+	switch d.Action {
+	case QRNumber:
+		limit = maxNumber
+	case QRNumberForEver:
+		limit = maxNumberForEver
+	case QRText, QRTextForEver:
+	default:
+		return q, errcode.InvalidActionName.With(behaviour.QRCodeAction, "action_name is %.40q", string(d.Action))
+	}
+	switch {
+	case limit > 0 && d.ID == nil:
+		return q, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "%s wants action_info.scene.scene_id", d.Action)
+	case limit > 0 && (*d.ID < 1 || *d.ID > limit):
+		return q, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "scene_id is %d: want 1 to %d", *d.ID, limit)
+	case limit > 0:
+		q.Scene = strconv.Itoa(*d.ID)
+	case d.Text == nil:
+		return q, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "%s wants action_info.scene.scene_str", d.Action)
+	case !sceneText(*d.Text):
+		return q, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo,
+			"scene_str: want 1 to %d characters, none of them a control character", maxSceneText)
+	default:
+		q.Scene = *d.Text
+	}
+	if d.Action.Permanent() {
+		return q, nil // and has no life, whatever was asked for
+	}
+	life := DefaultQRLife
+	if d.Life != nil {
+		// Choice(qrcode.life): outside the range is an error, because a code that lives
+		// shorter than its maker believes is found out by its users.
+		if most := int(MaxQRLife / time.Second); *d.Life < 1 || *d.Life > most {
+			return q, errcode.InvalidArgs.With(behaviour.QRCodeLife, "expire_seconds is %d: want 1 to %d", *d.Life, most)
+		}
+		life = time.Duration(*d.Life) * time.Second
+	}
+	q.ExpiresAt = now.Add(life)
+	return q, nil
+}
+
+// sceneText reports whether a text can be a scene. An event brings the scene in XML, which cannot
+// hold every character.
+func sceneText(s string) bool {
+	n := utf8.RuneCountInString(s)
+	return utf8.ValidString(s) && n >= 1 && n <= maxSceneText && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) || r == 0xFFFE || r == 0xFFFF
+	})
+}
+
+// draw draws the random parts of a code: its text and its ticket.
+func (q *QRCode) draw(random io.Reader) error {
+	var raw [19]byte
+	if _, err := io.ReadFull(random, raw[:]); err != nil {
+		return fmt.Errorf("drawing a parametric code: %w", err)
+	}
+	q.Code = "02" + base64.RawURLEncoding.EncodeToString(raw[:15])
+	q.Ticket = q.ticket([4]byte(raw[15:]))
+	return nil
+}
+
+// ticket has the form of the platform's tickets: a head, the URL, two times.
+// Choice(qrcode.ticket): Base64 for URLs without padding, so that clients that do not encode
+// it (clients, showqrcode) send what they got.
+func (q QRCode) ticket(nonce [4]byte) string {
+	b := append([]byte{0x81, 0x01}, nonce[:]...)
+	b = append(b, 0, 0, 0, 0, 0, 0, 0x01, byte(len(q.URL())))
+	b = append(b, q.URL()...)
+	b = binary.LittleEndian.AppendUint32(append(b, 0x00, 0x02, 0x04), uint32(q.CreatedAt.Unix()))
+	b = append(b, 0x03, 0x04)
+	if q.Permanent() {
+		return base64.RawURLEncoding.EncodeToString(append(b, 0, 0, 0, 0))
+	}
+	return base64.RawURLEncoding.EncodeToString(binary.LittleEndian.AppendUint32(b, uint32(q.ExpiresAt.Unix())))
+}
+
+// MayMakeQRCodes returns 48001 for anything but a certified service account.
+func (a Account) MayMakeQRCodes() error {
+	switch {
+	case a.Kind != ServiceAccount:
+		return errcode.Unauthorized.With(behaviour.CallerKind, "%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
+	case !a.Certified:
+		return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
+	}
+	return nil
+}
+
+// CreateQRCode makes a parametric code. For a permanent one that exists already the answer is that
+// one. 40052, 40053, 40097; 48001 for anything but a certified service account; 45029 above the
+// limit of permanent codes. Contract: rules 3.5. Inferred(qrcode.limit): 45029 comes from this
+// call.
+func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDraft) (QRCode, error) {
+	fresh, err := draft.code(d.Now())
+	if err != nil {
+		return QRCode{}, err
+	}
+	if err := caller.MayMakeQRCodes(); err != nil {
+		return QRCode{}, err
+	}
+	fresh.Account = caller.AppID
+	if err := fresh.draw(d.Random); err != nil {
+		return QRCode{}, err
+	}
+	made := fresh
+	if !fresh.Permanent() {
+		err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+			if _, err := Keep(ctx, tx, caller.AppID); err != nil {
+				return err
+			}
+			if d.mayForget() {
+				if err := tx.ForgetQRCodes(ctx, caller.AppID, fresh.CreatedAt.Add(-qrMemory)); err != nil {
+					return err
+				}
+			}
+			return tx.AddQRCode(ctx, fresh)
+		})
+		return made, err
+	}
+	have := func(tx Tx) (err error) {
+		made, err = tx.PermanentQRCode(ctx, caller.AppID, fresh.Action, fresh.Scene)
+		return err
+	}
+	// A call for a code that exists must not wait for the one writer of SQLite.
+	if err := d.Store.ViewAccounts(ctx, have); !errors.Is(err, ErrNoQRCode) {
+		return made, err
+	}
+	err = d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, caller.AppID); err != nil {
+			return err
+		}
+		if _, err := Keep(ctx, tx, caller.AppID); err != nil {
+			return err
+		}
+		if err := have(tx); !errors.Is(err, ErrNoQRCode) {
+			return err
+		}
+		n, err := tx.CountPermanentQRCodes(ctx, caller.AppID)
+		if err != nil {
+			return err
+		}
+		s := d.Settings.Get()
+		if row := s.Exceeds(ctx, n+1, s.QRCodeLimit, settings.Platform.QRCodeLimit, behaviour.QRCodeLimit); row != behaviour.None {
+			return errcode.QRCodeLimit.With(row, "%s has %d permanent codes already", caller.AppID, n)
+		}
+		made = fresh
+		return tx.AddQRCode(ctx, fresh)
+	})
+	return made, err
+}
+
+// QRCodeByTicket returns the code to which a ticket belongs; ErrNoQRCode if there is none, or it
+// expired.
+func (d *Directory) QRCodeByTicket(ctx context.Context, ticket string) (QRCode, error) {
+	var q QRCode
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		q, err = tx.QRCodeByTicket(ctx, ticket)
+		return err
+	})
+	if err == nil && !q.Works(d.Now()) {
+		err = ErrNoQRCode
+	}
+	return q, err
+}

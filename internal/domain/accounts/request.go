@@ -1,0 +1,196 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+)
+
+// Request is what a link to the authorisation page asks for. Contract: rules 3.2.
+type Request struct {
+	Component   Component
+	PreAuthCode string
+	Back        *url.URL // where the person returns to
+	Kinds       []Kind
+	Only        string // the one account that is asked; "" = the person chooses
+	Sets        []int
+}
+
+// BadRequest says what is wrong with such a link, for the person to read.
+type BadRequest struct{ i18n.Text }
+
+func (b BadRequest) Error() string { return b.String() }
+
+// ReadRequest reads and checks the query of a link to the authorisation page. Its errors are
+// BadRequest and Invalid.
+func (d *Directory) ReadRequest(ctx context.Context, q url.Values) (asked Request, err error) {
+	asked.Component, err = d.GetComponent(ctx, q.Get("component_appid"))
+	if errors.Is(err, ErrNoComponent) {
+		return asked, BadRequest{book.Text("request.component")}
+	}
+	if err != nil {
+		return asked, err
+	}
+	// This is checked before the code: the answer to a wrong address must not tell whether a code
+	// is good.
+	var ok bool
+	if asked.Back, ok = backTo(asked.Component.RedirectHosts, q.Get("redirect_uri")); !ok {
+		return asked, BadRequest{book.Text("request.redirect_uri")}
+	}
+	asked.PreAuthCode = q.Get("pre_auth_code")
+	if err := d.CheckPreAuthCode(ctx, asked.Component.AppID, asked.PreAuthCode); err != nil {
+		return asked, err
+	}
+	official := []Kind{ServiceAccount, SubscriptionAccount}
+	switch q.Get("auth_type") {
+	case "1":
+		asked.Kinds = official
+	case "2":
+		asked.Kinds = []Kind{MiniProgram}
+	// Choice(consent.kinds): what 4, 5 and 8 tell apart on the platform is not documented; all
+	// of them may choose.
+	case "", "3", "4", "5", "6", "8":
+		asked.Kinds = append(official, MiniProgram)
+	default:
+		return asked, BadRequest{book.Text("request.auth_type")}
+	}
+	asked.Only = q.Get("biz_appid")
+	asked.Sets, ok = setsAsked(q.Get("category_id_list"))
+	if !ok {
+		return asked, BadRequest{book.Text("request.category_id_list")}
+	}
+	return asked, nil
+}
+
+// setsAsked are the permission sets that a platform asks for.
+func setsAsked(list string) (asked []int, ok bool) {
+	if list == "" {
+		return AskedByDefault, true
+	}
+	for id := range strings.SplitSeq(list, "|") {
+		n, err := strconv.Atoi(id)
+		if err != nil || ValidSets([]int{n}) != nil {
+			return nil, false
+		}
+		asked = append(asked, n)
+	}
+	return ordered(asked), true
+}
+
+// backTo reads where a person is sent back: an http or https address whose host, with its port, is
+// exactly one of the platform's. An address that two programs could read in two ways is refused.
+func backTo(hosts []string, address string) (*url.URL, bool) {
+	odd := func(r rune) bool { return r <= ' ' || r == '\\' || r >= 0x7f }
+	if len(address) > 2048 || strings.ContainsFunc(address, odd) {
+		return nil, false
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Opaque != "" || strings.Contains(u.Host, "@") {
+		return nil, false
+	}
+	host := strings.ToLower(u.Host)
+	host = strings.TrimSuffix(host, map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
+	for _, h := range hosts {
+		if host != "" && strings.ToLower(h) == host {
+			u.Host = host
+			return u, true
+		}
+	}
+	return nil, false
+}
+
+// Suits reports whether an account is one that the platform asks for.
+func (r Request) Suits(a Account) bool {
+	return slices.Contains(r.Kinds, a.Kind) && (r.Only == "" || r.Only == a.AppID)
+}
+
+// Origin is the address that a person returns to, without its path.
+func (r Request) Origin() string { return r.Back.Scheme + "://" + r.Back.Host }
+
+// Return is where a person who agreed is sent: the address keeps its own parameters as they are.
+func (r Request) Return(code Issued) string {
+	to := *r.Back
+	added := url.Values{"auth_code": {code.Text}, "expires_in": {strconv.Itoa(code.ExpiresIn)}}.Encode()
+	if q := to.Query(); q.Has("auth_code") || q.Has("expires_in") {
+		q.Del("auth_code")
+		q.Del("expires_in")
+		to.RawQuery = q.Encode()
+	}
+	if to.RawQuery != "" {
+		added = to.RawQuery + "&" + added
+	}
+	to.RawQuery, to.ForceQuery = added, false
+	if to.Path == "" {
+		to.Path = "/"
+	}
+	return to.String()
+}
+
+// Candidates are the accounts among which a person may choose, by AppID: those of the kind that the request asks for whose
+// AppID or name contains part, at most so many of them; more says that there are others. sees says which accounts the person
+// may see.
+func (d *Directory) Candidates(ctx context.Context, r Request, part string, most int, sees func(appid string) bool) (list []Account,
+	more bool, err error) {
+	part = strings.ToLower(part)
+	for after := ""; ; {
+		page, err := d.List(ctx, after, ListLimit)
+		if err != nil || len(page) == 0 {
+			return list, false, err
+		}
+		for _, a := range page {
+			after = a.AppID
+			if !r.Suits(a) || !sees(a.AppID) || !strings.Contains(strings.ToLower(a.AppID+"\n"+a.Name), part) {
+				continue
+			}
+			if len(list) == most {
+				return list, true, nil
+			}
+			list = append(list, a)
+		}
+	}
+}
+
+// referencePlace is what a reference is sealed for.
+const referencePlace = "consent/reference"
+
+// mostReferred is how long the query of a link may be in a reference, in bytes.
+const mostReferred = 4096
+
+// Refer seals the query of a link, with the pre_auth_code in it, into a reference that another listener of this server can open.
+// It works once, because the code in it does. "" where the query is too long.
+func (d *Directory) Refer(q url.Values) string {
+	kept := url.Values{}
+	for _, name := range []string{"component_appid", "pre_auth_code", "redirect_uri", "auth_type", "biz_appid", "category_id_list"} {
+		if q.Has(name) {
+			kept.Set(name, q.Get(name))
+		}
+	}
+	text := kept.Encode()
+	if len(text) > mostReferred {
+		return ""
+	}
+	return d.Key.Seal(referencePlace, []byte(text))
+}
+
+// Referred reads the request from a reference, or from a complete link to the authorisation page. Its errors
+// are BadRequest and Invalid.
+func (d *Directory) Referred(ctx context.Context, text string) (Request, error) {
+	_, query, link := strings.Cut(text, "?")
+	if !link {
+		raw, err := d.Key.Open(referencePlace, text)
+		if err != nil {
+			return Request{}, BadRequest{book.Text("request.reference")}
+		}
+		query = string(raw)
+	}
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return Request{}, BadRequest{book.Text("request.reference")}
+	}
+	return d.ReadRequest(ctx, q)
+}

@@ -1,0 +1,129 @@
+package accounts
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// shelf is a store of keys that counts what it is asked, and may be away.
+type shelf struct {
+	mu    sync.Mutex
+	keys  []ScanKey
+	reads int
+	away  error
+}
+
+func (s *shelf) ScanKey(context.Context, string) (ScanKey, error) { panic("a check asks no store") }
+
+func (s *shelf) ScanKeys(context.Context) ([]ScanKey, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads++
+	return slices.Clone(s.keys), s.away
+}
+
+func (s *shelf) PutScanKey(ctx context.Context, k ScanKey) error {
+	_ = s.DeleteScanKey(ctx, k.Name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = append(s.keys, k)
+	return nil
+}
+
+func (s *shelf) DeleteScanKey(_ context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = slices.DeleteFunc(s.keys, func(k ScanKey) bool { return k.Name == name })
+	return nil
+}
+
+func newKeys(t *testing.T, s *shelf) *ScanKeys {
+	t.Helper()
+	key, err := sealer.NewKey(make([]byte, sealer.KeySize))
+	require.NoError(t, err)
+	return &ScanKeys{Store: s, Vault: key, Now: time.Now, Random: rand.Reader}
+}
+
+func TestKeysAreCheckedInMemory(t *testing.T) {
+	s := &shelf{}
+	one, other := newKeys(t, s), newKeys(t, s) // two nodes
+	text, err := one.Create(t.Context(), "app", "ns")
+	require.NoError(t, err)
+	opens := func(k *ScanKeys, text, namespace string) {
+		t.Helper()
+		got, err := k.Check(t.Context(), text)
+		if namespace == "" && !errors.Is(err, ErrNoScanKey) || namespace != "" && (err != nil || got.Namespace != namespace) {
+			t.Errorf("got %+v %v, want %q", got, err, namespace)
+		}
+	}
+	opens(one, text, "ns")
+	opens(other, text, "ns")
+	reads := s.reads
+	for range 100 {
+		opens(one, text, "ns")
+		opens(one, text+"x", "")
+		opens(other, text, "ns")
+	}
+	if s.reads != reads {
+		t.Errorf("checks read the store %d times", s.reads-reads)
+	}
+	// A key of the same name replaces it, at once here, and elsewhere with the
+	// next Load.
+	second, err := one.Create(t.Context(), "app", "")
+	require.NoError(t, err)
+	opens(one, text, "")
+	opens(one, second, DefaultNamespace)
+	opens(other, text, "ns")
+	require.NoError(t, other.Load(t.Context()))
+	opens(other, text, "")
+	opens(other, second, DefaultNamespace)
+	// While the store is away keys go on, but one that ended does not.
+	third, err := one.Create(t.Context(), "third", "")
+	require.NoError(t, err)
+	s.away = errors.New("away")
+	if err := one.Load(t.Context()); !errors.Is(err, s.away) {
+		t.Errorf("a Load: %v", err)
+	}
+	opens(one, second, DefaultNamespace)
+	if err := one.Delete(t.Context(), "app"); !errors.Is(err, s.away) {
+		t.Errorf("a Delete that cannot be read back: %v", err)
+	}
+	opens(one, second, "")
+	opens(one, third, DefaultNamespace)
+}
+
+// A check while keys come and go never opens with one that ended before.
+func TestAKeyThatEndedOpensNothing(t *testing.T) {
+	s := &shelf{}
+	k := newKeys(t, s)
+	var loads sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	for range 2 {
+		loads.Go(func() {
+			for ctx.Err() == nil {
+				_ = k.Load(ctx)
+			}
+		})
+	}
+	for range 200 {
+		text, err := k.Create(t.Context(), "app", "")
+		require.NoError(t, err)
+		if _, err := k.Check(t.Context(), text); err != nil {
+			t.Fatal("a new key:", err)
+		}
+		require.NoError(t, k.Delete(t.Context(), "app"))
+		if _, err := k.Check(t.Context(), text); !errors.Is(err, ErrNoScanKey) {
+			t.Fatal("a key that ended:", err)
+		}
+	}
+	stop()
+	loads.Wait()
+}

@@ -1,0 +1,44 @@
+package accounts_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// A page that is found without sorting all is the page of all in order.
+func TestAPageOfAccountsIsThatOfAllInOrder(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(31, 3))
+	for range 300 {
+		var all []*accounts.Account
+		for i := range r.IntN(200) {
+			all = append(all, &accounts.Account{AppID: fmt.Sprintf("wx%03d", i), Name: string(rune('a' + r.IntN(5)))})
+		}
+		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		q := accounts.Search{Order: accounts.ByName, Sees: func(string) bool { return true }, Offset: r.IntN(30), Limit: r.IntN(40),
+			Part: []string{"", "a", "wx00", "WX007"}[r.IntN(4)]}
+		var want []*accounts.Account
+		for _, a := range all {
+			if part := strings.ToLower(q.Part); strings.Contains(a.AppID, part) || strings.Contains(a.Name, part) {
+				want = append(want, a)
+			}
+		}
+		slices.SortFunc(want, func(a, b *accounts.Account) int { return strings.Compare(a.Name+a.AppID, b.Name+b.AppID) })
+		if i := slices.IndexFunc(want, func(a *accounts.Account) bool { return strings.EqualFold(a.AppID, q.Part) }); i > 0 {
+			one := want[i]
+			want = slices.Insert(slices.Delete(want, i, i+1), 0, one)
+		}
+		total := len(want)
+		from := min(q.Offset, total)
+		want = want[from:min(from+q.Limit, total)]
+		page, n := accounts.Find(slices.Values(all), q)
+		if n != total || !slices.Equal(page, want) {
+			t.Fatalf("%+v of %d: %d of %d, want %d of %d", q.Part, len(all), len(page), n, len(want), total)
+		}
+	}
+}

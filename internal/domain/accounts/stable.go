@@ -1,0 +1,178 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// stable is an account and its working stable token as the store had them at an epoch of the account.
+type stable struct {
+	epoch   uint64
+	account Account
+	token   Token
+	text    string
+}
+
+// StableToken is /cgi-bin/stable_token. Without force the answer is the same token until five
+// minutes before its end. force ends that token at once and makes another, at most 20 times a day.
+// 45009 and 45011 above the limits. Contract: rules 3.1.
+func (d *Directory) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
+	check := func(tx Tx) error { return d.check(ctx, tx, c) }
+	again := func(a Account) error { return d.checkWith(ctx, a, c, tokenGrant) }
+	return d.stableToken(ctx, c.AppID, force, check, again, func(now time.Time) error {
+		if d.Minutes != nil {
+			allowed, err := d.Minutes(ctx, c.AppID+" /cgi-bin/stable_token", StablePerMinute, now)
+			if err != nil {
+				return err
+			}
+			if !allowed {
+				return errcode.MinuteLimit.With(behaviour.TokenStableMinute, "%s made %d stable_token calls this minute", c.AppID,
+					StablePerMinute)
+			}
+		}
+		if d.Spend == nil {
+			return nil
+		}
+		return d.Spend(ctx, c.AppID, "/cgi-bin/stable_token")
+	})
+}
+
+// OperatorToken returns an account's stable token to the operator, who may see
+// it without the secret.
+func (d *Directory) OperatorToken(ctx context.Context, appid string) (Issued, error) {
+	check := func(tx Tx) error {
+		_, err := tx.Account(ctx, appid)
+		return err
+	}
+	// What the operator asks for does not count as a call of the account.
+	return d.stableToken(ctx, appid, false, check, func(Account) error { return nil }, func(time.Time) error { return nil })
+}
+
+func (d *Directory) stableToken(ctx context.Context, appid string, force bool, check func(Tx) error, again func(Account) error,
+	spend func(now time.Time) error) (Issued, error) {
+	var issued Issued
+	found := false
+	keep := func(s stable, now time.Time) {
+		if s.token.Check(now) == nil && d.mayKeepStable(s.token, now, force) {
+			issued, found = Issued{Text: s.text, ExpiresIn: s.token.Left(now)}, true
+		}
+	}
+	read := func(tx Tx, now time.Time) (s stable, err error) {
+		found = false // the closure may run again
+		if err = check(tx); err == nil {
+			s, err = d.readStable(ctx, tx, appid, force, now)
+			keep(s, now)
+		}
+		return s, err
+	}
+	now := d.Now()
+	if s, ok := d.rememberedStable(appid); ok {
+		if err := again(s.account); err != nil {
+			return Issued{}, err
+		}
+		keep(s, now)
+	} else if err := d.rememberStable(ctx, appid, func(tx Tx) (stable, error) { return read(tx, now) }); err != nil {
+		return Issued{}, err
+	}
+	if err := spend(now); err != nil {
+		return Issued{}, err
+	}
+	if found {
+		if force {
+			behaviour.Note(ctx, behaviour.TokenStableSoon)
+		}
+		return issued, nil
+	}
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return err
+		}
+		// Another call may have made the new token meanwhile.
+		now := d.Now()
+		if _, err := read(tx, now); err != nil || found {
+			if force && err == nil {
+				behaviour.Note(ctx, behaviour.TokenStableSoon)
+			}
+			return err
+		}
+		cut := now.Add(TokenOverlap)
+		if force {
+			cut = now
+			used, err := tx.AddCount(ctx, appid, "/cgi-bin/stable_token force", d.Settings.Get().Day(d.countNow()))
+			if err != nil {
+				return err
+			}
+			if used > ForcedPerDay {
+				return errcode.DailyLimit.With(behaviour.TokenStableDay, "%s forced %d refreshes today", appid, ForcedPerDay)
+			}
+		}
+		var err error
+		issued, err = d.issue(ctx, tx, Token{AppID: appid, Series: Stable, Forced: force}, now, cut)
+		return err
+	})
+	return issued, err
+}
+
+// readStable reads an account's stable token. The zero stable means that none may be answered again. A call that
+// replaces the token does not decrypt the old one.
+func (d *Directory) readStable(ctx context.Context, tx Tx, appid string, force bool, now time.Time) (stable, error) {
+	t, err := tx.LatestToken(ctx, appid, Stable)
+	if errors.Is(err, ErrNoToken) || err == nil && (t.Check(now) != nil || !d.mayKeepStable(t, now, force)) {
+		return stable{}, nil
+	}
+	if err != nil {
+		return stable{}, err
+	}
+	text, err := d.Key.Open("access_tokens/"+t.Hash, t.Sealed)
+	if err != nil {
+		return stable{}, fmt.Errorf("the stable token of %s: %w", appid, err)
+	}
+	return stable{token: t, text: string(text)}, nil
+}
+
+// rememberedStable returns what was read of an account's stable token, unless it may have changed since.
+func (d *Directory) rememberedStable(appid string) (stable, bool) {
+	s, known := d.stables.get(appid)
+	if !known {
+		return stable{}, false
+	}
+	epoch, _ := d.Epochs.Of(appid)
+	return s, epoch == s.epoch
+}
+
+// rememberStable reads an account's stable token, and remembers it with the account where this process is the only one
+// that writes.
+func (d *Directory) rememberStable(ctx context.Context, appid string, read func(Tx) (stable, error)) error {
+	var s stable
+	var epoch uint64
+	quiet := false
+	if d.Epochs != nil {
+		epoch, quiet = d.Epochs.Of(appid)
+	}
+	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		if s, err = read(tx); err == nil && quiet {
+			s.account, err = tx.Account(ctx, appid)
+		}
+		return err
+	})
+	if err == nil && quiet && s.text != "" {
+		s.epoch = epoch
+		d.stables.put(appid, s)
+	}
+	return err
+}
+
+// mayKeepStable decides whether a working stable token is answered again.
+func (d *Directory) mayKeepStable(t Token, now time.Time, force bool) bool {
+	if force {
+		return t.Forced && now.Sub(t.IssuedAt) < ForceInterval && !d.Settings.Refuses(behaviour.TokenStableSoon)
+	}
+	// Choice(token.stable.border): at exactly five minutes the new token comes, so that expires_in
+	// is always above 300 (one client takes 300 off and keeps 0 for ever).
+	return t.Left(now) > int(TokenOverlap/time.Second)
+}

@@ -1,0 +1,260 @@
+package accounts
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+)
+
+// Contract: rules 3.2.
+const (
+	// TicketEvery is how often a platform gets a verify ticket.
+	TicketEvery = 10 * time.Minute
+	// TicketLife is how long each of them can be traded.
+	TicketLife = 12 * time.Hour
+	// onItsWay is how long a ticket may take to arrive and to be stored.
+	onItsWay = time.Minute
+)
+
+// VerifyTicket is a component_verify_ticket as stored.
+type VerifyTicket struct {
+	Component string
+	Hash      string
+	IssuedAt  time.Time
+}
+
+// Check returns 61005 once the ticket is older than twelve hours.
+func (t VerifyTicket) Check(now time.Time) error {
+	if !now.Before(t.IssuedAt.Add(TicketLife)) || FromTheFuture(t.IssuedAt, now) {
+		return errcode.TicketExpired.With(behaviour.ComponentTicketExpired, "the ticket of %s is of %s", t.Component,
+			t.IssuedAt.Format(time.RFC3339))
+	}
+	return nil
+}
+
+func ticketPurpose(component string) string { return "component_verify_ticket/" + component }
+
+// newTicketText draws a ticket of n characters behind its mark.
+func newTicketText(random io.Reader, n int) (string, error) {
+	raw := make([]byte, n)
+	if _, err := io.ReadFull(random, raw); err != nil {
+		return "", fmt.Errorf("drawing a verify ticket: %w", err)
+	}
+	return "ticket@@@" + base64.RawURLEncoding.EncodeToString(raw)[:n], nil
+}
+
+// ticketLength is how long a ticket is at least, behind its mark.
+const ticketLength = 80
+
+// newTicket makes a verify ticket. Its length is such that the padding of its
+// message is at most 16 bytes. Contract: clients.
+func (d *Directory) newTicket(ctx context.Context, tx Tx, c Component, now time.Time) (string, error) {
+	r := outbox.Row{Receiver: c.AppID, Event: TicketPush, URL: c.EventURL, CreatedAt: now}
+	body := func(ticket string) []element {
+		return []element{{name: "ComponentVerifyTicket", text: ticket, secret: true}}
+	}
+	sample := message(append(header(r), body("ticket@@@"+strings.Repeat("x", ticketLength))...), false)
+	text, err := newTicketText(d.Random, ticketLength+Envelope{AppID: c.AppID}.spare(len(sample)))
+	if err != nil {
+		return "", err
+	}
+	if d.mayForget() {
+		if err := tx.ForgetVerifyTickets(ctx, c.AppID, now.Add(-tokenMemory)); err != nil {
+			return "", err
+		}
+	}
+	if err := tx.PutVerifyTicket(ctx, VerifyTicket{Component: c.AppID, Hash: d.Key.Hash(ticketPurpose(c.AppID), text),
+		IssuedAt: now}); err != nil {
+		return "", err
+	}
+	if c.EventURL == "" {
+		return text, nil
+	}
+	// Earlier tickets that still wait to be delivered are of no use any more.
+	late, err := tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: c.AppID, Event: TicketPush, State: outbox.Waiting, Limit: keptPushes})
+	if err != nil {
+		return "", err
+	}
+	for _, old := range late {
+		was := old.NextAt
+		old.NextAt = time.Time{}
+		if old.Fault == "" {
+			old.Fault = "a newer ticket was made before this one was sent"
+		}
+		if _, err := tx.SaveRow(ctx, outbox.Pushes, old, was); err != nil {
+			return "", err
+		}
+	}
+	return text, d.addPush(ctx, tx, r, body(text))
+}
+
+// PushTickets makes a ticket for every platform whose last one is ten minutes old by the server's
+// clock, and queues its push.
+func (d *Directory) PushTickets(ctx context.Context) error {
+	for {
+		var due []string
+		now := d.Now()
+		err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+			due, err = tx.TicketsDue(ctx, now.Add(-TicketEvery), now, 100)
+			return err
+		})
+		if err != nil || len(due) == 0 {
+			return err
+		}
+		for _, appid := range due {
+			err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+				if err := tx.LockAccount(ctx, appid); err != nil {
+					return err
+				}
+				// Another node may have made it meanwhile.
+				now := d.Now()
+				latest, err := tx.LatestVerifyTicket(ctx, appid)
+				if err != nil || latest.After(now.Add(-TicketEvery)) && !latest.After(now) {
+					return err
+				}
+				c, err := tx.ComponentAlone(ctx, appid)
+				if err != nil {
+					return err
+				}
+				_, err = d.newTicket(ctx, tx, c, now)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if len(due) < 100 {
+			return nil
+		}
+	}
+}
+
+// StartPushingTickets is api_start_push_ticket: a ticket is pushed at once; a platform without an
+// event URL gets none. Contract: rules 3.2.
+func (d *Directory) StartPushingTickets(ctx context.Context, c PlatformCredentials) error {
+	if err := d.CheckPlatform(ctx, c, c.AppID); err != nil {
+		return err
+	}
+	_, err := d.NewTicket(ctx, c.AppID)
+	return err
+}
+
+// NewTicket makes a verify ticket and pushes it. ErrNoComponent.
+func (d *Directory) NewTicket(ctx context.Context, component string) (string, error) {
+	var text string
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, component); err != nil {
+			return err
+		}
+		c, err := tx.ComponentAlone(ctx, component)
+		if err != nil {
+			return err
+		}
+		text, err = d.newTicket(ctx, tx, c, d.Now())
+		return err
+	})
+	if err == nil {
+		d.wakePusher()
+	}
+	return text, err
+}
+
+// PlatformCredentials are how a platform proves who it is where it has no token.
+type PlatformCredentials struct {
+	AppID  string
+	Secret string
+	IP     netip.Addr
+}
+
+// checkPlatform looks for the faults of calls with a platform's secret, in the platform's order.
+// Contract: rules 3.2.
+func (d *Directory) checkPlatform(ctx context.Context, tx Tx, c PlatformCredentials) (Component, error) {
+	if c.AppID == "" {
+		return Component{}, errcode.ComponentMissing.By(behaviour.CallerPlatformMissing)
+	}
+	p, err := tx.ComponentAlone(ctx, c.AppID)
+	if errors.Is(err, ErrNoComponent) {
+		return Component{}, noPlatform(ctx, tx, c.AppID)
+	}
+	switch {
+	case err != nil:
+		return Component{}, err
+	case c.Secret == "":
+		return Component{}, errcode.SecretMissing.By(behaviour.TokenSecretMissing)
+	}
+	if err := d.secretOf(c.AppID, c.Secret, p.SecretHash, c.IP); err != nil {
+		return Component{}, err
+	}
+	return p, d.Reached(ctx, Caller{Component: p.AppID, addrs: p.IPAllowlist}, c.IP)
+}
+
+// noPlatform is the error for an AppID that is no platform's: 61011 if it is an account's, else
+// 40013.
+func noPlatform(ctx context.Context, tx Tx, appid string) error {
+	if _, err := tx.Account(ctx, appid); err == nil {
+		return errcode.InvalidComponent.With(behaviour.CallerPlatformAccount, "%s is an account, not a platform", appid)
+	} else if !errors.Is(err, ErrNoAccount) {
+		return err
+	}
+	return errcode.InvalidAppID.With(behaviour.CallerPlatformUnknown, "no platform has the AppID %q", appid)
+}
+
+// PlatformToken is api_component_token: trades a verify ticket for a
+// component_access_token; the token before works five minutes more.
+// Contract: rules 3.2.
+func (d *Directory) PlatformToken(ctx context.Context, c PlatformCredentials, ticket string) (Issued, error) {
+	var issued Issued
+	check := func(tx Tx) error {
+		if _, err := d.checkPlatform(ctx, tx, c); err != nil {
+			return err
+		}
+		t, err := tx.VerifyTicket(ctx, c.AppID, d.Key.Hash(ticketPurpose(c.AppID), ticket))
+		if errors.Is(err, ErrNoTicket) {
+			return errcode.TicketInvalid.With(behaviour.ComponentTicketUnknown, "no such ticket was made for %s", c.AppID)
+		}
+		if err != nil {
+			return err
+		}
+		if err := t.Check(d.Now()); err != nil {
+			return err
+		}
+		latest, err := tx.LatestVerifyTicket(ctx, c.AppID)
+		if err == nil && latest.After(t.IssuedAt) && d.Now().Sub(latest) > onItsWay {
+			behaviour.Note(ctx, behaviour.ComponentTicketOlder)
+		}
+		return err
+	}
+	if err := d.Store.ViewAccounts(ctx, check); err != nil {
+		return Issued{}, err
+	}
+	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, c.AppID); err != nil {
+			return err
+		}
+		if err := check(tx); err != nil {
+			return err
+		}
+		now, s := d.Now(), d.Settings.Get()
+		used, err := tx.AddCount(ctx, c.AppID, "/cgi-bin/component/api_component_token", s.Day(d.countNow()))
+		if err != nil {
+			return err
+		}
+		row := s.Exceeds(ctx, used, s.TokenDailyLimit, settings.Platform.TokenDailyLimit, behaviour.ComponentDay)
+		if row != behaviour.None {
+			return errcode.DailyLimit.With(row, "%s fetched %d tokens today", c.AppID, used-1)
+		}
+		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Series: Platform}, now, now.Add(TokenOverlap))
+		return err
+	})
+	return issued, err
+}

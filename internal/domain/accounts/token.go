@@ -1,0 +1,124 @@
+package accounts
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// How long tokens live. Contract: rules 3.1.
+const (
+	TokenLife    = 2 * time.Hour
+	TokenOverlap = 5 * time.Minute // a replaced token works this long beside the new one
+	// ForceInterval: two forced refreshes closer than this give the same token.
+	ForceInterval = 30 * time.Second
+	// ForcedPerDay is how often a day a refresh may be forced.
+	ForcedPerDay = 20
+	// StablePerMinute limits /cgi-bin/stable_token.
+	StablePerMinute = 10_000
+	// tokenMemory is how long an expired token is remembered, so that calls with it get 42001 and
+	// not 40001.
+	tokenMemory = 7 * 24 * time.Hour
+)
+
+// clockSpread is how far the clocks of two nodes may be apart, or a clock be set back, until tokens
+// and codes stop working for it.
+const clockSpread = time.Hour
+
+// FromTheFuture reports whether something was issued by a clock that was far ahead. A token of such
+// a clock would work until that far day, so it ends when the clock is repaired.
+func FromTheFuture(issued, now time.Time) bool { return issued.Sub(now) > clockSpread }
+
+// Series keeps the tokens of /cgi-bin/token and of /cgi-bin/stable_token
+// apart: neither call affects the other's token. Contract: rules 3.1.
+type Series string
+
+// The series of tokens.
+const (
+	Plain  Series = "plain"
+	Stable Series = "stable"
+	// Platform is the series of component_access_tokens, whose AppID is the
+	// third-party platform's.
+	Platform Series = "component"
+	// Authorizer is the series of the tokens with which a platform calls for an
+	// account, one series for each platform.
+	Authorizer Series = "authorizer"
+)
+
+// Token is an access token as stored: the text itself only as a keyed hash
+// and, where it must be answered again, sealed.
+type Token struct {
+	Hash      string
+	AppID     string
+	Component string // Authorizer only: the platform that calls
+	Series    Series
+	Sealed    string // Stable only
+	Forced    bool
+	IssuedAt  time.Time
+	ExpiresAt time.Time
+	CutAt     time.Time // zero = not replaced; otherwise when it stops working
+}
+
+// Check returns nil while the token works: 40001 once it was replaced and its overlap is over, 42001
+// after its two hours, or where the clock that issued it was far ahead. A token that had expired before
+// it was replaced stays 42001. Contract: rules 3.1, 3.6.
+func (t Token) Check(now time.Time) error {
+	replaced := !t.CutAt.IsZero() && t.CutAt.Add(-TokenOverlap).Before(t.ExpiresAt)
+	switch {
+	case replaced && !now.Before(t.CutAt):
+		return errcode.InvalidCredential.With(behaviour.CallerTokenReplaced, "the token of %s was replaced", t.AppID)
+	case FromTheFuture(t.IssuedAt, now):
+		return errcode.TokenExpired.With(behaviour.CallerTokenExpired, "the token of %s was issued at %s, by a clock that was ahead",
+			t.AppID,
+			t.IssuedAt.Format(time.RFC3339))
+	case !now.Before(t.ExpiresAt):
+		return errcode.TokenExpired.With(behaviour.CallerTokenExpired, "the token of %s expired at %s", t.AppID,
+			t.ExpiresAt.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// Left is how long the token still works, in whole seconds.
+func (t Token) Left(now time.Time) int {
+	end := t.ExpiresAt
+	if !t.CutAt.IsZero() && t.CutAt.Before(end) {
+		end = t.CutAt
+	}
+	return int(end.Sub(now) / time.Second)
+}
+
+// tokenShaped reports whether a text has the form of a token: 1 to 10 digits,
+// "_", and 64 to 500 letters, digits, "_" and "-". Live ones are a decimal
+// number, an underscore and 100 to 150 characters.
+func tokenShaped(text string) bool {
+	number, rest, _ := strings.Cut(text, "_")
+	if len(number) < 1 || len(number) > 10 || len(rest) < 64 || len(rest) > 500 {
+		return false
+	}
+	for i := range len(number) {
+		if number[i] < '0' || number[i] > '9' {
+			return false
+		}
+	}
+	for i := range len(rest) {
+		if c := rest[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// newTokenText draws 768 random bits in the shape of a live token.
+func newTokenText(random io.Reader, now time.Time) (string, error) {
+	raw := make([]byte, 96)
+	if _, err := io.ReadFull(random, raw); err != nil {
+		return "", fmt.Errorf("drawing a token: %w", err)
+	}
+	// On the platform this number grows slowly; here it is the month.
+	return fmt.Sprintf("%d_%s", (now.Year()-2017)*12+int(now.Month()), base64.RawURLEncoding.EncodeToString(raw)), nil
+}

@@ -1,0 +1,299 @@
+package alarms
+
+import (
+	"bytes"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+var update = flag.Bool("update", false, "rewrite the tables of docs/alarms.md; read the diff")
+
+// market makes codes whose truth is known. Its numbers are what we believe of
+// items and their buyers; docs/alarms.md lists them.
+type market struct {
+	r     *rand.Rand
+	users uint64
+	// located: a region file with coordinates is there.
+	located bool
+	world
+}
+
+// world is how items live.
+type world struct {
+	name     string
+	shoppers float64 // people who look at an item in the shop, on average
+	again    float64 // how often its buyer scans it once more
+	friends  float64 // of its buyer
+	gifts    float64 // the part of items that somebody gives away into another city
+	guests   float64 // people at a table, where the item is served
+}
+
+// stated is the world that thresholds are chosen for. The others are what becomes of the promise
+// where items live otherwise.
+var stated = world{name: "as stated below", shoppers: 0.6, again: 1.2, friends: 0.5}
+
+func (w world) but(name string, change func(*world)) world {
+	w.name = name
+	change(&w)
+	return w
+}
+
+var worlds = []world{stated,
+	stated.but("shoppers who look: 3", func(w *world) { w.shoppers = 3 }),
+	stated.but("shoppers who look: 6", func(w *world) { w.shoppers = 6 }),
+	stated.but("shoppers who look: 10", func(w *world) { w.shoppers = 10 }),
+	stated.but("a campaign: buyers scan 5 times, 2 friends do", func(w *world) { w.again, w.friends = 4, 2 }),
+	stated.but("gifts: every second goes to another city, 3 friends there", func(w *world) { w.gifts, w.friends = 0.5, 3 }),
+	stated.but("restaurants: 5 guests at the table scan it", func(w *world) { w.guests = 5 }),
+	stated.but("restaurants: 12 guests", func(w *world) { w.guests = 12 }),
+}
+
+// city is one of forty, the first ones with more people.
+func (w *market) city() int { return int(40 * w.r.Float64() * w.r.Float64()) }
+
+func (w *market) user() uint64 {
+	w.users++
+	return w.users
+}
+
+// poisson is a number around a mean.
+func (w *market) poisson(mean float64) int {
+	if mean == 0 {
+		return 0
+	}
+	limit, n := math.Exp(-mean), 0
+	for p := w.r.Float64(); p > limit; p *= w.r.Float64() {
+		n++
+	}
+	return n
+}
+
+// sight is a scan of an item.
+type sight struct {
+	at     time.Duration
+	user   uint64
+	city   int
+	mobile bool
+}
+
+// scansOf is what happens to one honest item: it is made in a city, is checked
+// in a warehouse, stands in a shop, and somebody buys it.
+func (w *market) scansOf() (list []sight) {
+	day := 24 * time.Hour
+	at := time.Duration(w.r.Int64N(int64(90 * day)))
+	if w.r.IntN(3) == 0 { // it is scanned when it is packed
+		list = append(list, sight{at, w.user(), 3, false})
+	}
+	at += time.Duration(float64(day) * (2 + 20*w.r.Float64()))
+	shop := w.city()
+	if w.r.IntN(4) == 0 { // and when it comes into the shop
+		list = append(list, sight{at, w.user(), shop, false})
+	}
+	// Some people look at it in the shop.
+	for range w.poisson(w.shoppers) {
+		list = append(list, sight{at + time.Duration(w.r.Int64N(int64(20*day))), w.user(), shop, true})
+	}
+	at += time.Duration(w.r.Int64N(int64(25 * day)))
+	home := shop
+	if w.r.IntN(8) == 0 { // it is sent to another city, or given away
+		home = w.city()
+	}
+	buyer := w.user()
+	if w.gifts > 0 && w.r.Float64() < w.gifts { // somebody buys it for others, and looks at it
+		list = append(list, sight{at - time.Hour, w.user(), shop, true})
+		home = w.city()
+	}
+	for range 1 + w.poisson(w.again) {
+		list = append(list, sight{at + time.Duration(w.r.ExpFloat64()*float64(4*day)), buyer, home, w.r.IntN(2) == 0})
+	}
+	for range w.poisson(w.guests) { // it is served, and the guests scan it
+		list = append(list, sight{at + time.Duration(w.r.Int64N(int64(3*time.Hour))), w.user(), home, w.r.IntN(2) == 0})
+	}
+	for range w.poisson(w.friends) { // family and friends
+		list = append(list, sight{at + time.Duration(w.r.ExpFloat64()*float64(6*day)), w.user(), home, w.r.IntN(2) == 0})
+	}
+	if w.r.IntN(25) == 0 { // it travels along
+		at += time.Duration(float64(day) * (1 + 20*w.r.Float64()))
+		list = append(list, sight{at, buyer, w.city(), true})
+	}
+	if w.r.IntN(200) == 0 { // it is passed round at a party
+		for range 3 + w.r.IntN(6) {
+			list = append(list, sight{at + time.Duration(w.r.Int64N(int64(3*time.Hour))), w.user(), home, true})
+		}
+	}
+	if w.r.IntN(5000) == 0 { // it is the one on show, which everybody scans
+		for range 20 + w.r.IntN(100) {
+			list = append(list, sight{at + time.Duration(w.r.Int64N(int64(30*day))), w.user(), shop, true})
+		}
+	}
+	return list
+}
+
+// code lets an item, or many with the same code, be scanned.
+func (w *market) code(items int) *Scans {
+	var list []sight
+	for range items {
+		// Only some of the copies that are sold are ever scanned.
+		if items == 1 || w.r.IntN(2) == 0 {
+			list = append(list, w.scansOf()...)
+		}
+	}
+	slices.SortFunc(list, func(a, b sight) int { return int(a.at - b.at) })
+	c := &Scans{}
+	for _, s := range list {
+		c.scan(w, s)
+	}
+	return c
+}
+
+var regionNames = func() (names [20]string) {
+	for i := range names {
+		names[i] = fmt.Sprint("CN-", i)
+	}
+	return names
+}()
+
+// scan adds a scan as the ledger would have it.
+func (c *Scans) scan(w *market, s sight) {
+	city := s.city
+	if s.mobile && w.r.IntN(60) == 0 {
+		city = w.city() // the carrier's gateway is elsewhere
+	}
+	e := scanlog.Event{At: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(s.at)}
+	binary.BigEndian.PutUint64(e.User[:], s.user)
+	network := byte(s.user)
+	if s.mobile {
+		network = byte(w.r.IntN(64))
+	}
+	e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(10 + b2i(s.mobile)), byte(city), network, 0}), 24)
+	// Two cities make a region.
+	at := place{Region: regionNames[city/2]}
+	if w.located {
+		at.Known, at.Lat, at.Lon = true, 22+float64(city%8)*2.5, 102+float64(city/8)*4
+	}
+	hour := timebucket.Hour(e.At)
+	c.add(&e, timebucket.Day(hour, 8), int((hour+8)%24), at)
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// scores are those of some codes on so many items each, sorted.
+func (w *market) scores(codes, from, to int) []int {
+	list := make([]int, codes)
+	for i := range list {
+		list[i] = w.code(from + w.r.IntN(to-from+1)).Score()
+	}
+	slices.Sort(list)
+	return list
+}
+
+// reaching is how many of sorted scores come to a threshold.
+func reaching(scores []int, threshold int) int {
+	below, _ := slices.BinarySearch(scores, threshold)
+	return len(scores) - below
+}
+
+// TestAlarmsOnCodesWhoseTruthIsKnown keeps the tables of docs/alarms.md, and the rate of false alarms that is promised
+// there. Outside of make test-all it makes a tenth of the codes, and compares with a table of their own: a change of the
+// scores shows in both.
+func TestAlarmsOnCodesWhoseTruthIsKnown(t *testing.T) {
+	t.Parallel()
+	threshold, part := settings.Defaults().AlarmThreshold, testscope.Or(1, 10)
+	var b bytes.Buffer
+	percent := func(scores []int, threshold int) float64 {
+		return 100 * float64(reaching(scores, threshold)) / float64(len(scores))
+	}
+	for _, located := range []bool{true, false} {
+		w := &market{r: rand.New(rand.NewPCG(6, 3)), located: located, world: stated}
+		fmt.Fprintf(&b, "\n%s\n\n| codes | made | alarm | no alarm | alarm in %% |\n| --- | ---: | ---: | ---: | ---: |\n",
+			map[bool]string{true: "With a region file that has coordinates:", false: "With a region file that has regions only:"}[located])
+		for _, kind := range []struct {
+			name     string
+			from, to int
+			codes    int
+		}{
+			{"honest: one item", 1, 1, 200_000}, {"copied: 2 items", 2, 2, 5_000}, {"copied: 3 to 5", 3, 5, 5_000},
+			{"copied: 6 to 10", 6, 10, 5_000},
+			{"copied: 11 to 20", 11, 20, 5_000}, {"copied: 21 to 50", 21, 50, 5_000}, {"copied: 51 to 200", 51, 200, 2_000},
+		} {
+			scores := w.scores(kind.codes/part, kind.from, kind.to)
+			alarms, rate := reaching(scores, threshold), percent(scores, threshold)
+			fmt.Fprintf(&b, "| %s | %d | %d | %d | %.3g |\n", kind.name, len(scores), alarms, len(scores)-alarms, rate)
+			if kind.to == 1 && rate > 0.1 {
+				t.Errorf("false alarms: %d of %d honest codes", alarms, len(scores))
+			}
+		}
+	}
+	fmt.Fprintf(&b, "\nWhere items live otherwise, with coordinates (false alarms in 1,000 honest codes; copied codes found in %%):\n\n"+
+		"| items live | false at %d | keeps 1 in 1,000 | found at %d: 6 to 10 | 11 to 20 | 21 to 50 | "+
+		"found at the other: 6 to 10 | 11 to 20 | 21 to 50 |\n"+
+		"| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n", threshold, threshold)
+	for _, one := range worlds {
+		w := &market{r: rand.New(rand.NewPCG(6, 3)), located: true, world: one}
+		honest := w.scores(100_000/part, 1, 1)
+		keeps := 5
+		for percent(honest, keeps) > 0.1 {
+			keeps += 5
+		}
+		fmt.Fprintf(&b, "| %s | %.3g | %d ", one.name, 10*percent(honest, threshold), keeps)
+		var at, other string
+		for _, n := range [][2]int{{6, 10}, {11, 20}, {21, 50}} {
+			copied := w.scores(2_000/part, n[0], n[1])
+			at += fmt.Sprintf("| %.3g ", percent(copied, threshold))
+			other += fmt.Sprintf("| %.3g ", percent(copied, keeps))
+		}
+		b.WriteString(at + other + "|\n")
+	}
+	t.Log(b.String())
+	tables := strings.Trim(b.String(), "\n") + "\n"
+	if part > 1 {
+		sameTables(t, "testdata/alarms-tenth.md", "", tables, "")
+		return
+	}
+	const file, begin, end = "../../../docs/alarms.md", "<!-- tables: make bench-alarms -->\n", "\n<!-- end of tables -->"
+	page, err := os.ReadFile(file)
+	require.NoError(t, err)
+	before, rest, found := strings.Cut(string(page), begin)
+	_, after, closed := strings.Cut(rest, end)
+	if !found || !closed {
+		t.Fatalf("%s has no place for the tables", file)
+	}
+	sameTables(t, file, before+begin, tables, end+after)
+}
+
+// sameTables fails where a file does not have the tables that the code makes; with -update it gets them.
+func sameTables(t *testing.T, file, before, tables, after string) {
+	t.Helper()
+	page, err := os.ReadFile(file)
+	if err != nil && !*update {
+		t.Fatal(err)
+	}
+	fresh := before + tables + after
+	switch {
+	case fresh == string(page):
+	case *update:
+		require.NoError(t, os.WriteFile(file, []byte(fresh), 0o644))
+	default:
+		t.Errorf("the tables of %s are not what the code does: make bench-alarms", file)
+	}
+}

@@ -1,0 +1,373 @@
+package alarms_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/domain/stats/verify"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+func TestMain(m *testing.M) { os.Exit(dbtest.Run(m)) }
+
+var began = scantest.Began
+
+// crowd makes scans of one code, each by another user in another network.
+type crowd struct {
+	name alarms.CodeName
+	made uint64
+}
+
+func (c *crowd) scans(n int, at time.Time) (list []scanlog.Event) {
+	for range n {
+		c.made++
+		e := scanlog.Event{At: at.Add(time.Duration(len(list)) * time.Second), Batch: c.name.Batch, Index: c.name.Index, Kind: "code",
+			Action: "open_mini_program", Network: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(c.made >> 8), byte(c.made), 0}), 24)}
+		binary.BigEndian.PutUint64(e.ID[:], uint64(c.name.Index)<<32+c.made)
+		binary.BigEndian.PutUint64(e.User[:], uint64(c.name.Index)<<32+c.made)
+		list = append(list, e)
+	}
+	return list
+}
+
+// nodes are two that count the same log into the same store. Their clock is moved by hand.
+type nodes struct {
+	t    *testing.T
+	log  *scantest.Memory
+	now  time.Time
+	a, b *stats.Counter
+}
+
+func twoNodes(t *testing.T, s *store.Store) *nodes {
+	n := &nodes{t: t, log: &scantest.Memory{}, now: began}
+	n.a, n.b = scantest.NewCounter(s, n.log), scantest.NewCounter(s, n.log)
+	n.a.Alarms.Now, n.b.Alarms.Now = func() time.Time { return n.now }, func() time.Time { return n.now }
+	return n
+}
+
+func (n *nodes) count(by *stats.Counter, events []scanlog.Event) {
+	n.t.Helper()
+	require.NoError(n.t, n.log.Append(n.t.Context(), events))
+	require.NoError(n.t, by.CatchUp(n.t.Context()))
+}
+
+// stands is the number of the alarm that stands for a code by what each node says; 0 = none.
+func (n *nodes) stands(name alarms.CodeName) (id int64) {
+	n.t.Helper()
+	for i, c := range []*stats.Counter{n.a, n.b} {
+		found, err := c.Alarms.Alarm(n.t.Context(), name)
+		if err != nil && !errors.Is(err, alarms.ErrNoAlarm) {
+			n.t.Fatal(err)
+		}
+		if i == 0 {
+			id = found.ID
+		} else if found.ID != id {
+			n.t.Errorf("one node says that alarm %d stands, the other %d", id, found.ID)
+		}
+	}
+	return id
+}
+
+// Issue 28, 2: an alarm was for ever. Dismissed on one node it stands on none, and the scans that were made before are
+// no reason for another, however late they are counted.
+func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		n := twoNodes(t, s)
+		people := &crowd{name: alarms.CodeName{Batch: 7, Index: 3}}
+		n.count(n.a, people.scans(40, began))
+		if id := n.stands(people.name); id != 1 {
+			t.Fatalf("40 people scanned it: alarm %d stands", id)
+		}
+		n.now = began.Add(time.Hour)
+		for _, by := range []string{"eve", "mallory"} { // the first one stays
+			a, err := n.b.Alarms.Dismiss(t.Context(), 1, by, "by "+by)
+			if err != nil || a.DismissedBy != "eve" || a.Note != "by eve" || !a.DismissedAt.Equal(n.now) || a.Dismissal != 2 {
+				t.Fatalf("dismissed by %s: %+v, %v", by, a, err)
+			}
+		}
+		if _, err := n.a.Alarms.Dismiss(t.Context(), 9, "eve", "none"); !errors.Is(err, alarms.ErrNoAlarm) {
+			t.Errorf("an alarm that is none: %v", err)
+		}
+		n.count(n.b, people.scans(60, began.Add(30*time.Minute))) // by a node that was cut off
+		n.count(n.a, people.scans(12, n.now.Add(time.Minute)))
+		if id := n.stands(people.name); id != 0 {
+			t.Errorf("12 people scanned it since: alarm %d stands", id)
+		}
+		known, err := n.a.Alarms.Code(t.Context(), people.name)
+		if err != nil || known.Scans != 112 || known.AlarmScore() >= 100 || known.Score() < 200 || !known.DismissedAt.Equal(n.now) {
+			t.Errorf("the code: %+v, a score of %d for alarms and %d in all, %v", known, known.AlarmScore(), known.Score(), err)
+		}
+		// Whoever is erased meanwhile stays counted, there too.
+		if _, err := n.a.Erase(t.Context(), scanlog.UserHash(n.log.Entries[105].User)); err != nil {
+			t.Fatal(err)
+		}
+		n.count(n.b, people.scans(40, n.now.Add(time.Hour)))
+		id := n.stands(people.name)
+		list, err := n.a.Alarms.Alarms(t.Context(), alarms.Query{After: 1, Limit: 10, Code: &people.name})
+		if err != nil || len(list) != 1 || list[0].ID != id || list[0].Why.Users < 13 || list[0].Why.Users > 20 || list[0].Score < 100 ||
+			list[0].Score > 130 {
+			t.Errorf("12 and more people since: alarm %d, %+v, %v", id, list, err)
+		}
+		news, err := n.a.Alarms.News(t.Context(), 0, 10)
+		if err != nil || len(news) != 3 || news[0].Dismissed || !news[1].Dismissed || news[1].ID != 1 || news[1].Number != 2 ||
+			news[2].ID != 3 {
+			t.Errorf("what happened to alarms: %+v, %v", news, err)
+		}
+		if last, err := s.LastAlarm(t.Context()); err != nil || last != 3 {
+			t.Errorf("the last number: %d, %v", last, err)
+		}
+		if rest, err := n.a.Alarms.News(t.Context(), 1, 1); err != nil || len(rest) != 1 || rest[0].Number != 2 {
+			t.Errorf("one after the first: %+v, %v", rest, err)
+		}
+		if r, err := (verify.Recounter{Counter: n.a}).Run(t.Context()); err != nil || r.Differences != 0 {
+			t.Errorf("a recount: %+v, %v", r, err)
+		}
+	})
+}
+
+// A threshold counts for what is counted from then on, on any node, whichever way it is changed.
+func TestABatchHasAThresholdOfItsOwn(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		n := twoNodes(t, s)
+		set := func(batch int64, score *int64) {
+			t.Helper()
+			require.NoError(t, n.b.Alarms.SetThreshold(t.Context(), batch, score))
+		}
+		stands := func(what string, c *crowd, want bool) {
+			t.Helper()
+			n.count(n.a, c.scans(1, n.now))
+			if id := n.stands(c.name); (id != 0) != want {
+				t.Errorf("%s: alarm %d stands", what, id)
+			}
+		}
+		off, high := int64(alarms.NoAlarm), int64(1000)
+		restaurant, shop := &crowd{name: alarms.CodeName{Batch: 7, Index: 1}}, &crowd{name: alarms.CodeName{Batch: 8, Index: 2}}
+		set(7, &off)
+		n.count(n.a, append(restaurant.scans(40, n.now), shop.scans(40, n.now)...))
+		stands("off", restaurant, false)
+		stands("as the server", shop, true)
+		set(7, &high)
+		stands("out of reach", restaurant, false)
+		if own, err := n.a.Alarms.Threshold(t.Context(), 7); err != nil || own != (alarms.Threshold{Score: 1000, Own: true}) {
+			t.Errorf("the threshold: %+v, %v", own, err)
+		}
+		set(7, nil)
+		stands("as the server again", restaurant, true)
+		if own, err := n.a.Alarms.Threshold(t.Context(), 7); err != nil || own != (alarms.Threshold{Score: 100}) {
+			t.Errorf("the threshold of the server: %+v, %v", own, err)
+		}
+	})
+}
+
+// What a threshold would have given is what it gives.
+func TestAReplaySaysWhatAThresholdGives(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		n := twoNodes(t, s)
+		var all []scanlog.Event
+		for i := range int64(30) { // of one more person each
+			c := &crowd{name: alarms.CodeName{Batch: 7, Index: i}}
+			all = append(all, c.scans(10+int(i), began.AddDate(0, 0, -int(4*i)))...) // the last were scanned before the 90 days
+		}
+		n.count(n.a, all)
+		n.now = began.Add(time.Hour)
+		for _, threshold := range []int64{100, 120, 60} {
+			counted, err := n.b.Reached(t.Context())
+			require.NoError(t, err)
+			r, err := n.b.Alarms.Replay(t.Context(), counted, 7, threshold)
+			require.NoError(t, err)
+			want, still := 0, int64(0)
+			for i := range int64(23) { // 88 days ago at most
+				one, err := n.a.Alarms.Code(t.Context(), alarms.CodeName{Batch: 7, Index: i})
+				require.NoError(t, err)
+				if int64(one.Score()) >= threshold {
+					if want++; i == 22 {
+						still = 1
+					}
+				}
+			}
+			if r.Alarms != int64(want) || len(r.First) != want || r.Scanned != 23 || !r.Since.IsZero() ||
+				threshold != 100 && (r.Dismissed != 1 || r.StillDismissed != still) {
+				t.Errorf("at %d: %+v; want %d alarms", threshold, r, want)
+			}
+			if threshold == 100 {
+				if r.Raised != r.Alarms {
+					t.Errorf("at %d there were %d alarms, and would be %d", threshold, r.Raised, r.Alarms)
+				}
+				a, err := n.a.Alarms.Alarm(t.Context(), alarms.CodeName{Batch: 7, Index: 22})
+				if err == nil {
+					_, err = n.a.Alarms.Dismiss(t.Context(), a.ID, "eve", "a campaign")
+				}
+				require.NoError(t, err)
+			}
+		}
+	})
+}
+
+// A scan raises the alarm while it is dismissed: one alarm stands at most, each dismissal has a number of its own, and no
+// alarm rests on a scan from before the dismissal of the one before it.
+func TestAlarmsAreDismissedWhileOthersAreRaised(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		n := twoNodes(t, s)
+		people := &crowd{name: alarms.CodeName{Batch: 7, Index: 3}}
+		var clock sync.Mutex
+		now := began
+		n.a.Alarms.Now = func() time.Time { clock.Lock(); defer clock.Unlock(); return now }
+		n.b.Alarms.Now = n.a.Alarms.Now
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var hands sync.WaitGroup
+		for _, c := range []*stats.Counter{n.a, n.b} {
+			hands.Go(func() {
+				for ctx.Err() == nil {
+					a, err := c.Alarms.Alarm(t.Context(), people.name)
+					if err == nil {
+						_, err = c.Alarms.Dismiss(t.Context(), a.ID, "eve", "no copy")
+					}
+					if err != nil && !errors.Is(err, alarms.ErrNoAlarm) {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		for range testscope.Or(20, 4) {
+			clock.Lock()
+			now = now.Add(time.Hour)
+			at := now
+			clock.Unlock()
+			n.count(n.a, people.scans(30, at.Add(-time.Minute))) // some before, some after a dismissal of this hour
+			n.count(n.b, people.scans(30, at.Add(time.Minute)))
+			for { // the hands have taken back what stood, so that the next hour's scans can alarm again
+				if _, err := n.a.Alarms.Alarm(t.Context(), people.name); errors.Is(err, alarms.ErrNoAlarm) || t.Failed() {
+					break
+				}
+			}
+		}
+		stop()
+		hands.Wait()
+		list, err := n.a.Alarms.Alarms(t.Context(), alarms.Query{Limit: 1000})
+		if err != nil || len(list) < 2 {
+			t.Fatalf("%d alarms, %v", len(list), err)
+		}
+		numbers := map[string]bool{}
+		for i, a := range list {
+			for _, number := range []int64{a.ID, a.Dismissal} {
+				if key := fmt.Sprint(number); number != 0 && numbers[key] {
+					t.Errorf("the number %s is there twice", key)
+				} else {
+					numbers[key] = true
+				}
+			}
+			if i > 0 && (list[i-1].DismissedAt.IsZero() || !a.At.After(list[i-1].DismissedAt)) {
+				t.Errorf("alarm %d rests on a scan of %v, the one before it was dismissed at %v", a.ID, a.At, list[i-1].DismissedAt)
+			}
+		}
+	})
+}
+
+func TestTheAlarmOfACodeIsFoundWhetherSeenOrNot(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		c := &alarms.Book{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
+		name := alarms.CodeName{Batch: 7, Index: 3}
+		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
+			_, _, err := tx.AddAlarm(ctx, alarms.Alarm{Kind: alarms.Copied, CodeName: name, Scan: "s", Score: 120})
+			return err
+		})
+		require.NoError(t, err)
+		for _, seen := range []string{"", "eve"} {
+			if a, err := c.Alarm(t.Context(), name); err != nil || a.CodeName != name || a.SeenBy != seen {
+				t.Errorf("the alarm, seen by %q: %+v, %v", seen, a, err)
+			}
+			for _, other := range []alarms.CodeName{{Batch: 7, Index: 4}, {Batch: 8, Index: 3}} {
+				if a, err := c.Alarm(t.Context(), other); !errors.Is(err, alarms.ErrNoAlarm) {
+					t.Errorf("an alarm of %+v: %+v, %v", other, a, err)
+				}
+			}
+			if _, err := c.Acknowledge(t.Context(), 1, "eve"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// Alarms are listed from either end, and those that are open are counted, up to a number.
+func TestAlarmsAreListedFromEitherEnd(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		c := &alarms.Book{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
+		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
+			for i := range int64(4) {
+				one := alarms.Alarm{Kind: alarms.Copied, CodeName: alarms.CodeName{Batch: 7, Index: i}}
+				if _, _, err := tx.AddAlarm(ctx, one); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err == nil {
+			_, err = c.Acknowledge(t.Context(), 1, "eve")
+		}
+		if err == nil {
+			_, err = c.Dismiss(t.Context(), 4, "eve", "a fair")
+		}
+		require.NoError(t, err)
+		for want, q := range map[string]alarms.Query{"[4 3]": {Newest: true, Limit: 2}, "[2 1]": {Newest: true, Before: 3, Limit: 9},
+			"[2]": {After: 1, Before: 3, Limit: 9}, "[3 2]": {Newest: true, Open: true, Limit: 9}} {
+			list, err := c.Alarms(t.Context(), q)
+			var got []int64
+			for _, a := range list {
+				got = append(got, a.ID)
+			}
+			if fmt.Sprint(got) != want || err != nil {
+				t.Errorf("%+v: %v, %v, want %s", q, got, err, want)
+			}
+		}
+		if n, err := c.Open(t.Context(), nil); n != 2 || err != nil {
+			t.Errorf("%d alarms are open, %v", n, err)
+		}
+		if n, err := c.Open(t.Context(), []string{"nobody"}); n != 0 || err != nil {
+			t.Errorf("%d alarms of nobody are open, %v", n, err)
+		}
+		err = s.ViewAlarms(t.Context(), func(tx alarms.Tx) error {
+			if n, err := tx.OpenAlarms(t.Context(), nil, 1); n != 1 || err != nil {
+				t.Errorf("counted up to 1: %d, %v", n, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What is known of a code says about where it was scanned, each place with the networks that were first seen there.
+func TestWhereACodeWasScannedIsKept(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		n, people := twoNodes(t, s), &crowd{name: alarms.CodeName{Batch: 7, Index: 3}}
+		for _, region := range []string{"CN-SH", "CN-BJ", "CN-SH", ""} {
+			list := people.scans(2, n.now)
+			for i := range list {
+				list[i].Region = region
+			}
+			n.count(n.a, list)
+		}
+		code, err := n.b.Alarms.Code(t.Context(), people.name)
+		want := []alarms.Where{{Region: "CN-SH", Scans: 4, Networks: 4}, {Region: "CN-BJ", Scans: 2, Networks: 2}}
+		if err != nil || fmt.Sprint(code.Where) != fmt.Sprint(want) || code.Scans != 8 {
+			t.Errorf("%d scans, in %+v, %v", code.Scans, code.Where, err)
+		}
+	})
+}

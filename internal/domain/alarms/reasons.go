@@ -1,0 +1,35 @@
+package alarms
+
+import (
+	"embed"
+
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+)
+
+//go:embed locale
+var locale embed.FS
+
+var book = i18n.Open(locale)
+
+// Reasons say what gave a code its points, the heaviest first: see docs/alarms.md.
+func (a Alarm) Reasons() (list []i18n.Text) {
+	w := a.Why
+	say := func(key string, with ...any) { list = append(list, book.Text(key, with...)) }
+	if a.Kind == Spoiled {
+		say("spoiled")
+	}
+	say("scanned", book.Text("times", w.Scans), book.Text("days", max(w.Days, 1)))
+	if w.Trips > 0 {
+		say("trips", w.Trips)
+	}
+	if w.Users > 3 {
+		say("users", w.Users)
+	}
+	if w.Regions > 2 {
+		say("regions", w.Regions)
+	}
+	if w.Networks > 4 {
+		say("networks", w.Networks)
+	}
+	return list
+}

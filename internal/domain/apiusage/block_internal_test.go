@@ -1,0 +1,72 @@
+package apiusage
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// whole is a call with every field set, and texts that JSON writes in another way.
+func whole(text string) Call {
+	return Call{RID: "6920a1b2-00000001-00000002", Account: text + "a", At: time.Date(2026, 11, 22, 1, 2, 3, 45e6, time.UTC),
+		Took: 7 * time.Millisecond, Path: text + "p", Query: text, Request: text, Response: text, ClientIP: text, ErrCode: -1,
+		Detail: text, Behaviours: []string{text, "b"}}
+}
+
+func TestACallIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
+	full := reflect.ValueOf(whole("x"))
+	for i := range full.NumField() {
+		if full.Field(i).IsZero() {
+			t.Errorf("the field %s is not set: appendJSON must write it too", full.Type().Field(i).Name)
+		}
+	}
+	for _, c := range []Call{{}, whole("x"), whole(`{"a":"<b>&\"c\"\\"}`), whole("\n\t\r\x00\x1f\x7f字\U0001f600"),
+		{Behaviours: []string{"one"}}} {
+		var want bytes.Buffer
+		out := json.NewEncoder(&want)
+		out.SetEscapeHTML(false)
+		require.NoError(t, out.Encode(c))
+		got := string(c.appendJSON(nil)) + "\n"
+		// A tab, a return and what no keyboard has may be written by their numbers.
+		same := strings.NewReplacer(`\t`, `\u0009`, `\r`, `\u000d`, `\b`, `\u0008`, `\f`, `\u000c`)
+		if got != same.Replace(want.String()) {
+			t.Errorf("wrote\n%s, encoding/json writes\n%s", got, want.String())
+		}
+	}
+}
+
+func FuzzACallIsReadAsItWasWritten(f *testing.F) {
+	f.Add(`{"errcode":0}`)
+	f.Add("\u2028<\xff\"\\")
+	f.Fuzz(func(t *testing.T, text string) {
+		want := whole(storable(text))
+		var got Call
+		if err := json.Unmarshal(want.appendJSON(nil), &got); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v was read as %+v: %v", want, got, err)
+		}
+	})
+}
+
+func BenchmarkACallIsWritten(b *testing.B) {
+	c := whole("")
+	c.Request, c.Response = `{"code_ticket":"[masked]","openid":"o8s6d5f4g3h2j1k0l9m8n7b6v5c4"}`,
+		`{"activity_name":"spring","application_id":1,"code":"[masked]","code_end":19999,"code_start":0,"errcode":0,"errmsg":"ok"}`
+	var into []byte
+	b.Run("ours", func(b *testing.B) {
+		for b.Loop() {
+			into = c.appendJSON(into[:0])
+		}
+	})
+	b.Run("encoding/json", func(b *testing.B) {
+		var out bytes.Buffer
+		for b.Loop() {
+			out.Reset()
+			_ = json.NewEncoder(&out).Encode(&c)
+		}
+	})
+}

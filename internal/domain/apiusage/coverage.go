@@ -1,0 +1,199 @@
+package apiusage
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// Trial is something that the platform does to every program sooner or later, and how it is made to happen here.
+type Trial struct {
+	Code *errcode.Code // what is answered; OK = the call is answered as if nothing were
+	Row  behaviour.Row // the behaviour; None where there is only the number
+	// calls are those that it happens to: paths, or beginnings that end in *.
+	calls string
+	// spared are those of them that it does not happen to.
+	spared string
+	// command makes it happen, with {path} of such a call and {appid} of its caller.
+	command string
+}
+
+const (
+	everyPath = "*"
+	ruleCalls = "/cgi-bin/wxopen/qrcodejump*"
+	addCall   = "/cgi-bin/wxopen/qrcodejumpadd"
+	linkCall  = "/cgi-bin/wxopen/wxamplink"
+	tradeCall = "/intp/marketcode/tickettocode"
+	listCalls = "/cgi-bin/token /cgi-bin/stable_token /cgi-bin/clear_quota/v2 /cgi-bin/qrcode/create /intp/marketcode/*"
+	bySecret  = "/cgi-bin/token /cgi-bin/stable_token /cgi-bin/component/* /cgi-bin/clear_quota/v2 /sns/* /cgi-bin/showqrcode"
+)
+
+// trials are what a program has to bear, in the order in which they are told.
+var trials = []Trial{
+	{Code: errcode.SystemError, calls: everyPath, command: injectOnce},
+	{Code: errcode.InvalidCredential, Row: behaviour.CallerTokenReplaced, calls: everyPath, spared: bySecret,
+		command: "qrjump account revoke {appid} --yes"},
+	{Code: errcode.TokenExpired, Row: behaviour.CallerTokenExpired, calls: everyPath, spared: bySecret, command: "qrjump clock advance 2h"},
+	{Code: errcode.InvalidIP, Row: behaviour.TokenAddress, calls: listCalls, command: injectOnce},
+	{Code: errcode.ComponentIP, Row: behaviour.CallerAddress, calls: "/cgi-bin/component/*", command: injectOnce},
+	{Code: errcode.TooFrequent, Row: behaviour.WireRateRules, calls: ruleCalls, command: injectOnce},
+	{Code: errcode.DailyLimit, Row: behaviour.WireRateDay, calls: everyPath, command: injectOnce},
+	{Code: errcode.PublishQuota, Row: behaviour.RulesPublishQuota, calls: "/cgi-bin/wxopen/qrcodejumppublish", command: injectOnce},
+	{Code: errcode.PrefixOwned, Row: behaviour.RulesAddOwned, calls: addCall, command: injectOnce},
+	{Code: errcode.ConfirmFileFailed, Row: behaviour.RulesConfirm, calls: addCall, command: injectOnce},
+	{Code: errcode.OK, Row: behaviour.LinkAtOnce, calls: linkCall, command: "qrjump setting set hold_links true"},
+	{Code: errcode.InvalidArgs, Row: behaviour.CodesTicketState, calls: tradeCall, command: injectOnce},
+}
+
+const injectOnce = "qrjump fault add {path} --errcode={errcode} --times 1"
+
+// Says is what happens: the behaviour, or when the number is answered.
+func (t Trial) Says() (english, chinese string) {
+	text := t.Code.Meaning()
+	if t.Row != behaviour.None {
+		text = t.Row.Get().Says()
+	}
+	return text.English(), text.Chinese()
+}
+
+// happensTo reports whether it can happen to a call.
+func (t Trial) happensTo(path string) bool { return among(t.calls, path) && !among(t.spared, path) }
+
+// among reports whether a path is one of several, or begins as one of them that ends in *.
+func among(paths, path string) bool {
+	return slices.ContainsFunc(strings.Fields(paths), func(one string) bool {
+		family, several := strings.CutSuffix(one, "*")
+		return path == one || several && strings.HasPrefix(path, family)
+	})
+}
+
+// met reports whether it happened to a call. A fault answers in its place; a link waits where the call does not note
+// that it took effect at once; the other refusals of a ticket have the same number.
+func (t Trial) met(c Call) bool {
+	noted := slices.Contains(c.Behaviours, t.Row.String())
+	switch t.Row {
+	case behaviour.LinkAtOnce:
+		return c.ErrCode == errcode.OK.Number && !noted
+	case behaviour.CodesTicketState:
+		return c.ErrCode == t.Code.Number && (noted || slices.Contains(c.Behaviours, behaviour.WireFault.String()))
+	}
+	return c.ErrCode == t.Code.Number
+}
+
+// Covered says of a trial whether it happened to calls of a program.
+type Covered struct {
+	Trial
+	Calls   int    // how many calls it can happen to
+	Times   int    // to how many it happened
+	Last    string // the request id of the newest of these
+	Command string // what makes it happen
+}
+
+// Met reports whether it happened.
+func (c Covered) Met() bool { return c.Times > 0 }
+
+// strangers are the calls of this process that were refused before it was known whose they were: none of them is in the
+// log. The zero value is ready.
+type strangers struct {
+	mu   sync.Mutex
+	seen map[stranger]*strange
+}
+
+type stranger struct {
+	path    string
+	errcode int
+}
+
+type strange struct {
+	times int
+	last  string
+}
+
+func (s *strangers) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = nil
+}
+
+// beforeKnown are the numbers of these calls; a fault answers the latter two before a secret is checked.
+var beforeKnown = []int{errcode.InvalidCredential.Number, errcode.TokenExpired.Number, errcode.InvalidIP.Number, errcode.ComponentIP.Number}
+
+// RefuseToken counts a call of an endpoint whose token or address was refused with a number.
+func (b *Book) RefuseToken(path string, code *errcode.Code, rid string) {
+	if !slices.Contains(beforeKnown, code.Number) {
+		return
+	}
+	b.strangers.mu.Lock()
+	defer b.strangers.mu.Unlock()
+	if b.strangers.seen == nil {
+		b.strangers.seen = map[stranger]*strange{}
+	}
+	one := b.strangers.seen[stranger{path, code.Number}]
+	if one == nil {
+		one = &strange{}
+		b.strangers.seen[stranger{path, code.Number}] = one
+	}
+	one.times, one.last = one.times+1, rid
+}
+
+// Coverage says, of what happens to every program, what happened to the calls of an account, or of all where account is
+// "": of as many calls of the log as one answer looks at, and of those with a refused token, whose account nobody knows.
+// What can happen to none of these calls is left out.
+func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searched, error) {
+	all, often := make([]Covered, len(trials)), make([]map[string]int, len(trials))
+	callers := map[string]string{} // by path
+	looked, err := b.search(ctx, Search{Account: account}, func(c Call) bool {
+		callers[c.Path] = cmp.Or(callers[c.Path], c.Account)
+		for i, t := range trials {
+			if !t.happensTo(c.Path) {
+				continue
+			}
+			if often[i] == nil {
+				often[i] = map[string]int{}
+			}
+			often[i][c.Path]++
+			all[i].Calls++
+			if t.met(c) {
+				all[i].Times++
+				all[i].Last = cmp.Or(all[i].Last, c.RID)
+			}
+		}
+		return true
+	})
+	b.strangers.mu.Lock()
+	for of, one := range b.strangers.seen {
+		for i, t := range trials {
+			if t.Code.Number == of.errcode && t.happensTo(of.path) && all[i].Calls > 0 {
+				all[i].Calls, all[i].Times, all[i].Last = all[i].Calls+one.times, all[i].Times+one.times, max(all[i].Last, one.last)
+			}
+		}
+	}
+	b.strangers.mu.Unlock()
+	list := []Covered{}
+	for i, one := range all {
+		if one.Calls > 0 {
+			one.Trial = trials[i]
+			path := mostOften(often[i])
+			one.Command = strings.NewReplacer("{path}", path, "{appid}", callers[path],
+				"{errcode}", fmt.Sprint(one.Code.Number)).Replace(one.command)
+			list = append(list, one)
+		}
+	}
+	return list, looked, err
+}
+
+// mostOften is the path that was called most often, the first of several by its name.
+func mostOften(calls map[string]int) (path string) {
+	for one, n := range calls {
+		if path == "" || n > calls[path] || n == calls[path] && one < path {
+			path = one
+		}
+	}
+	return path
+}

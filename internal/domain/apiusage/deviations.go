@@ -1,0 +1,186 @@
+package apiusage
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+)
+
+// Deviation is what an account did at an endpoint that the platform may mind: a row
+// of package behaviour, how often, and its first and last call.
+type Deviation struct {
+	Account   string // "" = a caller that showed no token and no secret
+	Endpoint  string
+	Behaviour string // the row's id
+	Times     int64
+	FirstRID  string
+	FirstAt   time.Time
+	LastRID   string
+	LastAt    time.Time
+}
+
+// add counts what came after it.
+func (d *Deviation) add(later Deviation) {
+	d.Times += later.Times
+	d.LastRID, d.LastAt = later.LastRID, later.LastAt
+}
+
+const (
+	// deviationsMax is how many different deviations may wait to be written; of more,
+	// those that are new are not counted.
+	deviationsMax = 10_000
+	// ListedDeviations is how many are listed at once.
+	ListedDeviations = 10_000
+)
+
+// deviations holds those that are not written yet. Its zero value is ready.
+type deviations struct {
+	writing sync.Mutex // held by the one who moves them to the store, or removes them there
+
+	mu      sync.Mutex // guards what follows; never held while the store works
+	waiting map[deviating]*Deviation
+	noted   int64 // since the start or the last reset
+	kinds   map[behaviour.Row]struct{}
+	once    map[string]struct{} // whose missing list was told
+}
+
+// Once reports whether nothing was told yet of what is told once an account, such as a missing list of addresses.
+func (b *Book) Once(account string) bool {
+	d := &b.deviations
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, told := d.once[account]; told || len(d.once) >= deviationsMax {
+		return false
+	}
+	if d.once == nil {
+		d.once = map[string]struct{}{}
+	}
+	d.once[account] = struct{}{}
+	return true
+}
+
+type deviating struct {
+	account, endpoint string
+	row               behaviour.Row
+}
+
+func (d *deviations) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waiting, d.noted, d.kinds, d.once = nil, 0, nil, nil
+}
+
+func (d *deviations) forgetOf(appids []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.waiting, func(one deviating, _ *Deviation) bool { return slices.Contains(appids, one.account) })
+	maps.DeleteFunc(d.once, func(account string, _ struct{}) bool { return slices.Contains(appids, account) })
+}
+
+// Deviate counts what a call deviated in by its notes. One that deviated in nothing
+// costs a look at the notes, one that did what was counted since the last write no memory.
+func (b *Book) Deviate(account, endpoint, rid string, at time.Time, notes *behaviour.Notes) {
+	if !notes.Deviates() {
+		return
+	}
+	d := &b.deviations
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiting == nil {
+		d.waiting = map[deviating]*Deviation{}
+	}
+	if d.kinds == nil {
+		d.kinds = map[behaviour.Row]struct{}{}
+	}
+	notes.EachDeviation(func(row behaviour.Row) {
+		d.noted++
+		d.kinds[row] = struct{}{}
+		key := deviating{account, endpoint, row}
+		if one := d.waiting[key]; one != nil {
+			one.Times, one.LastRID, one.LastAt = one.Times+1, rid, at
+		} else if len(d.waiting) < deviationsMax {
+			d.waiting[key] = &Deviation{Account: account, Endpoint: endpoint, Behaviour: row.String(), Times: 1, FirstRID: rid, FirstAt: at,
+				LastRID: rid, LastAt: at}
+		}
+	})
+}
+
+// Deviated is how many deviations this process noted since its start or the last
+// reset, and in how many behaviours.
+func (b *Book) Deviated() (times int64, behaviours int) {
+	b.deviations.mu.Lock()
+	defer b.deviations.mu.Unlock()
+	return b.deviations.noted, len(b.deviations.kinds)
+}
+
+// Deviations lists the deviations of an account, or of all where account is "", by
+// account, endpoint and behaviour: those of this process up to now, those of others
+// as of their last write. At most ListedDeviations.
+func (b *Book) Deviations(ctx context.Context, account string) (list []Deviation, err error) {
+	if err := b.flushDeviations(ctx); err != nil {
+		return nil, err
+	}
+	err = b.Store.ViewCalls(ctx, func(tx Tx) error {
+		list, err = tx.Deviations(ctx, account, ListedDeviations)
+		return err
+	})
+	return list, err
+}
+
+// ForgetDeviations removes the deviations of an account, or all where account is "".
+func (b *Book) ForgetDeviations(ctx context.Context, account string) error {
+	d := &b.deviations
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	d.mu.Lock()
+	for key := range d.waiting {
+		if account == "" || key.account == account {
+			delete(d.waiting, key)
+		}
+	}
+	maps.DeleteFunc(d.once, func(told string, _ struct{}) bool { return account == "" || told == account })
+	d.mu.Unlock()
+	return b.Store.UpdateCalls(ctx, func(tx Tx) error { return tx.ForgetDeviations(ctx, account) })
+}
+
+func (b *Book) flushDeviations(ctx context.Context) error {
+	d := &b.deviations
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	d.mu.Lock()
+	taken := d.waiting
+	d.waiting = nil
+	d.mu.Unlock()
+	if len(taken) == 0 {
+		return nil
+	}
+	list := make([]Deviation, 0, len(taken))
+	for _, one := range taken {
+		list = append(list, *one)
+	}
+	// One order for all processes, so that none waits for another in a circle.
+	slices.SortFunc(list, func(a, b Deviation) int {
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.Behaviour, b.Behaviour))
+	})
+	err := b.Store.UpdateCalls(ctx, func(tx Tx) error { return tx.AddDeviations(ctx, list) })
+	if err == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for key, later := range d.waiting { // those that came meanwhile
+		if before := taken[key]; before != nil {
+			before.add(*later)
+		} else if len(taken) < deviationsMax {
+			taken[key] = later
+		}
+	}
+	d.waiting = taken
+	return fmt.Errorf("writing the deviations: %w", err)
+}

@@ -1,0 +1,256 @@
+package apiusage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// Call is one call as it is kept: nothing in it lets anybody in. Nodes of several
+// versions read each other's, so a field keeps its name and its meaning.
+type Call struct {
+	RID      string        `json:"rid"`
+	Account  string        `json:"account"` // who made it
+	At       time.Time     `json:"at"`      // whole milliseconds are kept
+	Took     time.Duration `json:"took"`    // likewise
+	Path     string        `json:"path"`
+	Query    string        `json:"query,omitempty"`
+	Request  string        `json:"request,omitempty"`
+	Response string        `json:"response,omitempty"`
+	ClientIP string        `json:"ip,omitempty"`
+	ErrCode  int           `json:"errcode,omitempty"`
+	Detail   string        `json:"detail,omitempty"` // what exactly was wrong
+	// Behaviours are the ids of the rows that decided, see package behaviour.
+	Behaviours []string `json:"behaviours,omitempty"`
+}
+
+const (
+	// Kept is how long a call can be asked for. Contract: rules 3.1.
+	Kept = 7 * 24 * time.Hour
+	// MaxText is how much of a body is kept, in bytes.
+	MaxText = 4 << 10
+	// waitingMax is how many calls may wait to be written, waitingMany how many do not
+	// wait for the end of the Window.
+	waitingMax  = 10_000
+	waitingMany = waitingMax / 4
+)
+
+// queue holds the calls that are not written yet.
+type queue struct {
+	writing sync.Mutex // held by the one who writes
+	taken   []Call     // room for what is being written
+
+	mu      sync.Mutex // guards what follows; never held while the store works
+	waiting []Call     // oldest first
+	first   int64      // the number of waiting[0]
+	dropped int64
+	nudge   nudge
+}
+
+func (q *queue) filling() <-chan struct{} { return q.nudge.wait() }
+
+func (q *queue) forget() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.first += int64(len(q.waiting))
+	q.waiting = nil
+}
+
+// removeOldest removes the n oldest.
+func (q *queue) removeOldest(n int) {
+	clear(q.waiting[:n])
+	q.waiting = q.waiting[n:]
+	q.first += int64(n)
+}
+
+// Record puts a call on its way into the log. It never waits: when the store is
+// slower than the calls, the oldest that wait are dropped and counted.
+func (b *Book) Record(c Call) {
+	if b.Settings.Get().RIDLogRows == 0 {
+		return
+	}
+	for _, text := range []*string{&c.Path, &c.Query, &c.Request, &c.Response, &c.ClientIP, &c.Detail} {
+		*text = storable(*text)
+	}
+	c.At, c.Took = c.At.UTC().Truncate(time.Millisecond), c.Took.Truncate(time.Millisecond)
+	if c.At.Year() > 9999 { // by an emulator's clock; no JSON has it
+		c.At = time.Time{}
+	}
+	q := &b.calls
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == waitingMax {
+		q.removeOldest(1)
+		q.dropped++
+	}
+	q.waiting = append(q.waiting, c)
+	if len(q.waiting) >= waitingMany {
+		q.nudge.poke()
+	}
+}
+
+// storable cuts a text and takes out what a database refuses: one call must not
+// keep the others from being written.
+func storable(s string) string {
+	if len(s) > MaxText {
+		s = s[:MaxText] + "…"
+	}
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\uFFFD")
+	}
+	return strings.ReplaceAll(s, "\x00", "\uFFFD")
+}
+
+// Dropped is how many calls this process could not write.
+func (b *Book) Dropped() int64 {
+	b.calls.mu.Lock()
+	defer b.calls.mu.Unlock()
+	return b.calls.dropped
+}
+
+// Waiting is how many calls are not written yet.
+func (b *Book) Waiting() int {
+	b.calls.mu.Lock()
+	defer b.calls.mu.Unlock()
+	return len(b.calls.waiting)
+}
+
+// forgetMore is how many blocks are removed beside as many as come.
+const forgetMore = 100
+
+// flushCalls writes all calls that wait, in one transaction.
+func (b *Book) flushCalls(ctx context.Context) error {
+	q := &b.calls
+	q.writing.Lock()
+	defer q.writing.Unlock()
+	q.mu.Lock()
+	calls := append(q.taken[:0], q.waiting...)
+	end := q.first + int64(len(calls))
+	q.mu.Unlock()
+	if len(calls) == 0 {
+		return nil
+	}
+	defer func() { clear(calls); q.taken = calls }()
+	rows := b.Settings.Get().RIDLogRows
+	blocks := blocksOf(calls[max(0, len(calls)-rows):])
+	oldest := b.Now().Add(-Kept).Unix()
+	if !b.mayForget() {
+		oldest = math.MinInt64
+	}
+	err := b.Store.UpdateCalls(ctx, func(tx Tx) error {
+		newest, err := tx.AddCalls(ctx, blocks)
+		if err != nil {
+			return err
+		}
+		// More than came in, so that a smaller bound is reached in the end, and
+		// not so much that others wait long.
+		return tx.ForgetCalls(ctx, newest-int64(rows), oldest, len(blocks)+forgetMore)
+	})
+	if err != nil {
+		return fmt.Errorf("writing the log of calls: %w", err)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	// Some may have been dropped meanwhile. What is left moves to the front, so that
+	// the next find room.
+	written := int(max(0, end-q.first))
+	left := copy(q.waiting, q.waiting[written:])
+	clear(q.waiting[left:])
+	q.waiting, q.first = q.waiting[:left], q.first+int64(written)
+	return nil
+}
+
+// Look returns a call to the operator; ErrNoCall.
+func (b *Book) Look(ctx context.Context, rid string) (Call, error) { return b.find(ctx, rid) }
+
+// Find returns a call to the account that made it: 76002 for a text that is no
+// request id, 76004 for one that is older than seven days, 76001 for one that
+// is not in the log, 76003 for another account's. Contract: rules 3.1.
+func (b *Book) Find(ctx context.Context, account, rid string) (Call, error) {
+	at, ok := ridTime(rid)
+	if !ok {
+		return Call{}, errcode.RIDInvalid.With(behaviour.RIDForm, "%.40q has not the form of a request id", rid)
+	}
+	if b.Now().Sub(at) > Kept {
+		return Call{}, errcode.RIDTooOld.With(behaviour.RIDOld, "%s is of %s", rid, at.UTC().Format(time.RFC3339))
+	}
+	c, err := b.find(ctx, rid)
+	switch {
+	case errors.Is(err, ErrNoCall):
+		return Call{}, errcode.RIDNotFound.With(behaviour.RIDUnknown, "no call of a known account has the request id %s", rid)
+	case err != nil:
+		return Call{}, err
+	case strings.HasPrefix(c.Path, "/sns/"):
+		return Call{}, errcode.RIDNotFound.With(behaviour.RIDUnknown, "%s is a call of %s, which rid/get does not find", rid, c.Path)
+	case c.Account != account:
+		return Call{}, errcode.RIDForbidden.With(behaviour.RIDOther, "%s is a call of %s, not of %s", rid, c.Account, account)
+	}
+	return c, nil
+}
+
+// find looks among what waits, then in the store: a call that leaves the first
+// is in the second.
+func (b *Book) find(ctx context.Context, rid string) (Call, error) {
+	b.calls.mu.Lock()
+	i := slices.IndexFunc(b.calls.waiting, func(c Call) bool { return c.RID == rid })
+	if i >= 0 {
+		defer b.calls.mu.Unlock()
+		return b.calls.waiting[i], nil
+	}
+	b.calls.mu.Unlock()
+	var c Call
+	err := b.Store.ViewCalls(ctx, func(tx Tx) error {
+		blocks, err := tx.Calls(ctx, ridSecond(rid))
+		if err != nil {
+			return err
+		}
+		for _, block := range blocks {
+			var ok bool
+			if c, ok, err = block.find(rid); ok || err != nil {
+				return err
+			}
+		}
+		return ErrNoCall
+	})
+	return c, err
+}
+
+// ridSecond is the second that a request id begins with, 0 for another text.
+// Contract: rules 0.
+func ridSecond(rid string) int64 {
+	at, ok := ridTime(rid)
+	if !ok {
+		return 0
+	}
+	return at.Unix()
+}
+
+// ridTime is the second in a request id; ok is false for another text.
+func ridTime(rid string) (at time.Time, ok bool) {
+	if len(rid) != 26 {
+		return time.Time{}, false
+	}
+	for i, c := range []byte(rid) {
+		switch {
+		case i == 8 || i == 17:
+			ok = c == '-'
+		default:
+			ok = c >= '0' && c <= '9' || c >= 'a' && c <= 'f'
+		}
+		if !ok {
+			return time.Time{}, false
+		}
+	}
+	second, err := strconv.ParseInt(rid[:8], 16, 64)
+	return time.Unix(second, 0), err == nil
+}

@@ -1,0 +1,105 @@
+// Package auditlog knows what was when: the log of changes, the proof that
+// nobody altered it, and what a text opened at a past moment.
+package auditlog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+)
+
+// Kinds are what changes are of, in the order in which people read them. Names are kept for ever.
+var Kinds = []string{"rule", "account", "appearance", "link", "tokens", "component", "grant", "domain", "qrcode", "batch", "codes",
+	"serials", "package", "gs1", "scan_key", "webhook", "alarm", "scans", "person", "admin_key", "meta", "seed", "export", "drill", "keys",
+	"reset", "emptied", "chain", "numbers", "import"}
+
+// Entry is one change.
+type Entry struct {
+	Seq    int64           `json:"seq"`
+	At     time.Time       `json:"at"`
+	Kind   string          `json:"kind" doc:"what changed: rule, account, appearance, link, tokens, component, grant, domain, qrcode, batch, codes, serials, package, gs1 (links of a GS1 key), scan_key, webhook, alarm, scans (an erasure), person, admin_key, meta (settings and clock), seed, export, drill, keys, reset, emptied (an account that was reset), chain, numbers (given out for an import), import (shows the rules that were written under numbers before its own), or what a later version adds"`
+	Key    string          `json:"key" doc:"which one: a key, an AppID, two of them, a number"`
+	Actor  string          `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
+	Via    string          `json:"via,omitempty" doc:"the third-party platform that called for the actor"`
+	RID    string          `json:"rid,omitempty" doc:"the request id of the call"`
+	Did    string          `json:"did"`
+	Detail json.RawMessage `json:"detail" doc:"what it was changed to, never with a secret"`
+	Hash   string          `json:"hash" doc:"keyed, of this change and the hash before it"`
+}
+
+// Query selects entries.
+type Query struct {
+	After  int64  // oldest first: only later ones
+	Before int64  // newest first: only earlier ones; 0 = all
+	Newest bool   // newest first
+	Kind   string // "" = any
+	Key    string // "" = any; needs a Kind
+	Actor  string // "" = any
+	Limit  int
+}
+
+// Checked is what came of verifying the log.
+type Checked struct {
+	Changes int64  `json:"changes" doc:"how many were verified"`
+	First   int64  `json:"first" doc:"number of the first; 0 = there is none"`
+	Seq     int64  `json:"seq" doc:"number of the last"`
+	Hash    string `json:"hash" doc:"of the last: noted elsewhere, it proves later that nothing before it was altered"`
+	Fault   *Fault `json:"fault,omitempty" doc:"left out: everything fits"`
+	// Orphans are not part of the log: they are what is stored now.
+	Orphans []Orphan `json:"orphans" doc:"what belongs to accounts that do not exist, at most 1000; empty: nothing does"`
+}
+
+// Orphan is what belongs to an account that does not exist, and keeps its prefixes and codes from others.
+type Orphan struct {
+	Account string `json:"account"`
+	What    string `json:"what" doc:"rules, rules_that_open_it, links, gs1_keys, applications or active_codes"`
+	Count   int    `json:"count"`
+}
+
+// Fault is the first thing that does not fit.
+type Fault struct {
+	Seq  int64  `json:"seq,omitempty" doc:"the change that does not fit; left out: see what"`
+	What string `json:"what"`
+}
+
+func (f Fault) Error() string {
+	if f.Seq == 0 {
+		return f.What
+	}
+	return fmt.Sprintf("change %d: %s", f.Seq, f.What)
+}
+
+// Name names a thing that changes.
+type Name struct{ Kind, Key string }
+
+// Then is what is known of an account at a moment.
+type Then struct {
+	Account accounts.Account // without its secrets
+	Known   bool             // it existed
+	Seq     int64            // the change that made it so; 0 = none is on record
+}
+
+// Store is the log of changes.
+type Store interface {
+	Entries(ctx context.Context, q Query) ([]Entry, error)
+	// Note adds an entry for what leaves none by itself, such as an export. No
+	// secret may be in the detail.
+	Note(ctx context.Context, kind, key, did string, detail any) error
+	// VerifyChanges reads the whole log; a Fault is no error.
+	VerifyChanges(ctx context.Context) (Checked, error)
+	// Orphans lists rules, links, GS1 keys, applications and, of the codes that are active by the Mini Program that they open, those
+	// whose account does not exist.
+	Orphans(ctx context.Context, active map[string]int) ([]Orphan, error)
+	// RulesThen returns the last change of each key up to a moment.
+	RulesThen(ctx context.Context, keys []string, at time.Time) ([]rules.Change, error)
+	// AccountThen is an account at a moment, LinkedThen a link.
+	AccountThen(ctx context.Context, appid string, at time.Time) (Then, error)
+	LinkedThen(ctx context.Context, service, miniProgram string, at time.Time) (bool, error)
+	// ChangesAfter lists at most limit changes of the things that are named,
+	// dated after a moment, oldest first.
+	ChangesAfter(ctx context.Context, of []Name, at time.Time, limit int) ([]Entry, error)
+}

@@ -1,0 +1,158 @@
+package auditlog
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// The page that a link opens, in one line.
+type outcome string
+
+func outcomeOf(d scan.Decision) outcome {
+	if d.Action != scan.OpenMiniProgram {
+		return outcome(d.Action)
+	}
+	return outcome(fmt.Sprintf("%s %s %s %s", d.Action, d.AppID, d.Matched.Prefix, pageOf(d.Path)))
+}
+
+// pageOf is a path as the rule has it, without the link and the time that a scan adds.
+func pageOf(path string) string {
+	if i := max(strings.LastIndex(path, "?q="), strings.LastIndex(path, "&q=")); i >= 0 {
+		return path[:i]
+	}
+	return path
+}
+
+// Turn is what would have become of some scans.
+type Turn struct {
+	Before   string   `json:"before" doc:"what they open now: the action, the Mini Program, the rule and the page"`
+	After    string   `json:"after" doc:"what they would open"`
+	Scans    int64    `json:"scans"`
+	Examples []string `json:"examples" doc:"links of them"`
+}
+
+// Replayed is what a plan would have done to the scans of the last days.
+type Replayed struct {
+	Since     time.Time `json:"since"`
+	Scans     int64     `json:"scans" doc:"of links, in that time"`
+	Looked    int64     `json:"looked" doc:"of them, scans that a planned rule could have to do with"`
+	Turned    int64     `json:"turned" doc:"of them, scans that would open something else"`
+	Turns     []Turn    `json:"turns" doc:"the most frequent first, at most 100"`
+	Cut       bool      `json:"cut,omitempty" doc:"there were more scans than are replayed at once: these are the oldest"`
+	Anonymous bool      `json:"anonymous" doc:"true: all are replayed as scans of nobody in particular, because the log of scans names no users; who scans test links sees them as before"`
+}
+
+// Limits of a replay.
+const (
+	turnsShown    = 100
+	examplesShown = 3
+	// MostReplayed bounds the scans that one replay reads.
+	MostReplayed = 20_000_000
+	// linksKnown is how many links a replay decides only once.
+	linksKnown = 50_000
+)
+
+// endOfTime is later than any scan, also one of a node whose clock was wrong.
+var endOfTime = time.Date(9999, time.December, 31, 0, 0, 0, 0, time.UTC)
+
+// Question is what a replay is asked.
+type Question struct {
+	Plan  map[string]*rules.Rule
+	Since time.Time
+	Most  int64 // how many scans are read, at most MostReplayed
+	// Owners are those who may know what comes of scans of their rules alone; none = of all.
+	Owners []string
+}
+
+// way is what a link opens and would open, as far as the asker may know: whose the rule is that opens or, where none does, the one that
+// would. The zero turn is another's affair.
+func (q Question) way(before, after scan.Decision) turn {
+	known := turn{outcomeOf(before), outcomeOf(after)}
+	if len(q.Owners) == 0 {
+		return known
+	}
+	if !slices.Contains(q.Owners, cmp.Or(before.Matched.Owner, after.Matched.Owner)) {
+		return turn{}
+	}
+	if owner := after.Matched.Owner; owner != "" && !slices.Contains(q.Owners, owner) {
+		known.after = outcome(after.Action)
+	}
+	return known
+}
+
+type turn struct{ before, after outcome }
+
+// Replay asks what a plan would have done to the scans of a log since a moment:
+// each of its links is decided by the rules as they are and by the rules as
+// they would be.
+func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q Question) (Replayed, error) {
+	since, read := q.Since, int64(0)
+	done := Replayed{Since: since, Anonymous: true, Turns: []Turn{}}
+	live.Codes = nil // the log has no texts of codes
+	finder := scan.Overlay{Under: live.Finder, Rules: q.Plan}
+	then := live
+	then.Finder = finder
+	turns := map[turn]*Turn{}
+	// What nobody in particular opens depends on the link alone, and most scans are of few.
+	known := map[string]turn{}
+	for e, err := range log.Between(ctx, 0, since, endOfTime) {
+		if err != nil {
+			return done, fmt.Errorf("reading the log of scans: %w", err)
+		}
+		if read == q.Most {
+			done.Cut = true
+			break
+		}
+		if read++; e.At.Before(since) || e.Text == "" {
+			continue
+		}
+		done.Scans++
+		way, is := known[e.Text]
+		if !is {
+			if link, ok := rules.ParseLink(e.Text); ok && finder.Touches(link) {
+				req := scan.Request{Text: e.Text, At: e.At}
+				way = q.way(live.Resolve(req), then.Resolve(req))
+			}
+			if len(known) == linksKnown {
+				clear(known)
+			}
+			known[e.Text] = way
+		}
+		if way == (turn{}) { // no planned rule has to do with it
+			continue
+		}
+		done.Looked++
+		if way.before == way.after {
+			continue
+		}
+		done.Turned++
+		t := turns[way]
+		if t == nil {
+			t = &Turn{Before: string(way.before), After: string(way.after)}
+			turns[way] = t
+		}
+		t.Scans++
+		if len(t.Examples) < examplesShown && !slices.Contains(t.Examples, e.Text) {
+			t.Examples = append(t.Examples, e.Text)
+		}
+	}
+	for _, t := range slices.SortedFunc(maps.Values(turns), func(a, b *Turn) int {
+		return cmp.Or(cmp.Compare(b.Scans, a.Scans), cmp.Compare(a.Before, b.Before), cmp.Compare(a.After, b.After))
+	}) {
+		done.Turns = append(done.Turns, *t)
+	}
+	done.Turns = done.Turns[:min(len(done.Turns), turnsShown)]
+	if len(q.Owners) > 0 { // how much others are scanned is theirs to know
+		done.Scans = done.Looked
+	}
+	return done, nil
+}

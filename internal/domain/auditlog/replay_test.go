@@ -1,0 +1,124 @@
+package auditlog_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/index"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// scanned is a log of scans of some links, one after the other, again and again. It is read by their time alone:
+// the first scan of a log may be its youngest, as when a clock was wrong, and then the order of the log helps nobody.
+type scanned struct {
+	scanlog.Log
+	links []string
+	scans int
+}
+
+func (s scanned) Between(_ context.Context, after int64, from, to time.Time) iter.Seq2[scanlog.Entry, error] {
+	return func(yield func(scanlog.Entry, error) bool) {
+		if after != 0 || !from.Equal(began.Add(-time.Hour)) || to.Before(began.AddDate(100, 0, 0)) {
+			yield(scanlog.Entry{}, fmt.Errorf("scans after position %d, from %s to %s", after, from, to))
+			return
+		}
+		old := scanlog.Event{At: from.Add(-time.Minute), Text: s.links[0]} // others may be among them
+		for i := range s.scans + 1 {
+			e := scanlog.Event{At: began, Text: s.links[i%len(s.links)]}
+			if i == s.scans {
+				e = old
+			}
+			if !yield(scanlog.Entry{Position: int64(i + 1), Event: e}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// opened are accounts that open everything.
+type opened struct{}
+
+func (opened) Account(appid string) (accounts.Account, bool) {
+	return accounts.Account{AppID: appid, JumpOpen: true, Versions: []accounts.Version{accounts.Release}}, true
+}
+
+func (opened) Linked(string, string) bool { return true }
+
+// asking counts what is asked of rules.
+type asking struct {
+	scan.Finder
+	asked int
+}
+
+func (a *asking) Governing(text string) (rules.Hit, bool) {
+	a.asked++
+	return a.Finder.Governing(text)
+}
+
+func (a *asking) Matching(link rules.Link) []rules.Rule {
+	a.asked++
+	return a.Finder.Matching(link)
+}
+
+func (a *asking) Testing(text string) []rules.Rule {
+	a.asked++
+	return a.Finder.Testing(text)
+}
+
+// aPlan changes n rules, of which each link of the log falls on one.
+func aPlan(t testing.TB, n int) (*asking, map[string]*rules.Rule, scanned) {
+	t.Helper()
+	there, plan := index.New(), map[string]*rules.Rule{}
+	log := scanned{links: make([]string, n)}
+	for i := range n {
+		p, err := rules.ParsePrefix(fmt.Sprintf("https://h%d.example/a/%d/", i%50, i), rules.Ordinary, false)
+		require.NoError(t, err)
+		r := rules.Rule{ID: int64(i + 1), Kind: rules.Ordinary, Owner: "wx1", Target: "wx1", Prefix: p, Path: "p",
+			OpenVersion: rules.OpenRelease,
+			Published:   true}
+		there.Set(r)
+		r.Published = false
+		plan[p.Key] = &r
+		log.links[i] = fmt.Sprintf("https://h%d.example/a/%d/page?x=%d", i%50, i, i)
+	}
+	return &asking{Finder: there}, plan, log
+}
+
+// Issue 14: each scan was decided twice, and a link is scanned again and again.
+func TestAReplayDecidesALinkOnce(t *testing.T) {
+	finder, plan, log := aPlan(t, 1000)
+	log.scans = 20_000
+	done, err := auditlog.Replay(t.Context(), log, scan.Resolver{Finder: finder, Accounts: opened{}},
+		auditlog.Question{Plan: plan, Since: began.Add(-time.Hour), Most: auditlog.MostReplayed})
+	if err != nil || done.Scans != 20_000 || done.Looked != 20_000 || done.Turned != 20_000 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if finder.asked > 2*1000 {
+		t.Errorf("rules were asked %d times about 1,000 links", finder.asked)
+	}
+}
+
+func BenchmarkReplay(b *testing.B) {
+	for _, n := range []int{10, 100, 1000, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			finder, plan, log := aPlan(b, n)
+			log.scans = 20_000
+			for b.Loop() {
+				done, err := auditlog.Replay(b.Context(), log, scan.Resolver{Finder: finder, Accounts: opened{}},
+					auditlog.Question{Plan: plan, Since: began.Add(-time.Hour), Most: auditlog.MostReplayed})
+				if err != nil || done.Turned != int64(log.scans) {
+					b.Fatal(done, err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(log.scans), "ns/scan")
+		})
+	}
+}

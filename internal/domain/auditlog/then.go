@@ -1,0 +1,120 @@
+package auditlog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/replica"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+)
+
+// Times answers what a text opened at a past moment. It makes again only what
+// the answer needs: the rules that can match the text, the accounts behind
+// them, one code.
+type Times struct {
+	Store Store
+	Codes *codes.Press // nil = this server has no codes
+}
+
+// Answer is what a text opened at a moment, and what it was decided by.
+type Answer struct {
+	scan.Decision
+	Names []Name // the things whose changes can change the answer
+}
+
+// Resolve decides a scan as it was decided at req.At: with the last change of
+// each thing that is dated up to then. It has no effect.
+func (t Times) Resolve(ctx context.Context, req scan.Request) (Answer, error) {
+	p := &past{ctx: ctx, store: t.Store, at: req.At, found: map[string]*rules.Rule{}, accounts: map[string]Then{}, links: map[string]bool{}}
+	if link, ok := rules.ParseLink(req.Text); ok && rules.PlainText(req.Text) {
+		if err := p.rules(link.Ends()); err != nil {
+			return Answer{}, err
+		}
+	}
+	r := scan.Resolver{Finder: scan.Overlay{Rules: p.found}, Accounts: p}
+	if t.Codes != nil {
+		r.Codes = pastCodes{p, t.Codes}
+	}
+	d := r.Resolve(req)
+	if p.err != nil {
+		return Answer{}, fmt.Errorf("looking into the past: %w", p.err)
+	}
+	return Answer{d, p.names}, nil
+}
+
+// past is a moment, as far as somebody asked for it.
+type past struct {
+	ctx      context.Context
+	store    Store
+	at       time.Time
+	found    map[string]*rules.Rule
+	accounts map[string]Then
+	links    map[string]bool
+	names    []Name
+	err      error // the first
+}
+
+// rules finds the rules with one of the keys. A test link lies below its rule's
+// prefix, so a rule that lists the text is among them.
+func (p *past) rules(keys []string) error {
+	changes, err := p.store.RulesThen(p.ctx, keys, p.at)
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		if !c.Gone() {
+			p.found[c.Rule.Prefix.Key] = &c.Rule
+		}
+	}
+	for _, key := range keys {
+		p.names = append(p.names, Name{replica.RuleChange, key})
+	}
+	return nil
+}
+
+// Account implements scan.Accounts.
+func (p *past) Account(appid string) (accounts.Account, bool) {
+	then, asked := p.accounts[appid]
+	if !asked {
+		var err error
+		if then, err = p.store.AccountThen(p.ctx, appid, p.at); err != nil && p.err == nil {
+			p.err = err
+		}
+		p.accounts[appid] = then
+		p.names = append(p.names, Name{replica.AccountChange, appid})
+	}
+	return then.Account, then.Known
+}
+
+// Linked implements scan.Accounts.
+func (p *past) Linked(service, miniProgram string) bool {
+	name := service + " " + miniProgram
+	linked, asked := p.links[name]
+	if !asked {
+		var err error
+		if linked, err = p.store.LinkedThen(p.ctx, service, miniProgram, p.at); err != nil && p.err == nil {
+			p.err = err
+		}
+		p.links[name] = linked
+		p.names = append(p.names, Name{replica.LinkChange, name})
+	}
+	return linked
+}
+
+type pastCodes struct {
+	*past
+	press *codes.Press
+}
+
+// Scan implements scan.Codes.
+func (p pastCodes) Scan(text, user string, account func(string) (accounts.Account, bool)) (codes.Scanned, bool) {
+	s, ok, err := p.press.ScanThen(p.ctx, text, user, p.at, account)
+	if err != nil && p.err == nil {
+		p.err = err
+	}
+	return s, ok
+}

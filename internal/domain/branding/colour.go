@@ -1,0 +1,52 @@
+package branding
+
+import (
+	"math"
+	"regexp"
+	"strconv"
+)
+
+// Colour is #rrggbb in lower case; "" = the pages' own.
+type Colour string
+
+var colour = regexp.MustCompile(`^#[0-9a-f]{6}$`)
+
+func (c Colour) validate() error {
+	if c != "" && !colour.MatchString(string(c)) {
+		return invalidf("accent %.20q: want a colour such as #0b6b45, in lower case", string(c))
+	}
+	return nil
+}
+
+// On is the colour of text on this ground: white or black, whichever has more
+// contrast. That is 4.58 at least on any ground, and WCAG 2.2 AA wants 4.5.
+func (c Colour) On() Colour {
+	if c.luminance() > math.Sqrt(1.05*0.05)-0.05 {
+		return "#000000"
+	}
+	return "#ffffff"
+}
+
+// Contrast is the ratio of WCAG 2.2 between two colours, from 1 to 21.
+func (c Colour) Contrast(with Colour) float64 {
+	a, b := c.luminance(), with.luminance()
+	return (max(a, b) + 0.05) / (min(a, b) + 0.05)
+}
+
+// luminance is the relative luminance of WCAG 2.2.
+func (c Colour) luminance() (sum float64) {
+	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
+		n, err := strconv.ParseUint(string(c[1+2*i:3+2*i]), 16, 8)
+		if err != nil {
+			return 0 // Validate lets none such through
+		}
+		v := float64(n) / 255
+		if v <= 0.04045 {
+			v /= 12.92
+		} else {
+			v = math.Pow((v+0.055)/1.055, 2.4)
+		}
+		sum += weight * v
+	}
+	return sum
+}

@@ -1,0 +1,83 @@
+package branding
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"image"
+	_ "image/jpeg" // a logo may be one
+	"image/png"
+
+	"golang.org/x/image/draw"
+	_ "golang.org/x/image/webp" // likewise
+)
+
+const (
+	// MaxUpload is how long a file with a logo may be, in bytes, and MaxPixels how
+	// large its picture.
+	MaxUpload = 512 << 10
+	MaxPixels = 4 << 20
+	// boxWidth and boxHeight bound what is kept: the page shows half of it, for screens
+	// with two pixels a dot.
+	boxWidth, boxHeight = 384, 192
+	// maxKept is how long what is kept may be: with it a page stays far below 150 KiB.
+	maxKept = 48 << 10
+)
+
+// takeLogo makes the picture of a file our own: only its pixels come through, in one
+// format and bounded, so that nothing that a file can hold besides (scripts, places,
+// names of cameras) reaches a browser. An SVG is refused: it is a document with
+// scripts.
+func (b *Book) takeLogo(ctx context.Context, file []byte) (Logo, []byte, error) {
+	if len(file) > MaxUpload {
+		return Logo{}, nil, invalidf("logo: %d bytes: want %d at most", len(file), MaxUpload)
+	}
+	if looksLikeMarkup(file) {
+		return Logo{}, nil, invalidf("logo: an SVG is a document that can hold scripts: save it as PNG, JPEG or WebP")
+	}
+	about, kind, err := image.DecodeConfig(bytes.NewReader(file))
+	switch {
+	case err != nil || kind != "png" && kind != "jpeg" && kind != "webp":
+		return Logo{}, nil, invalidf("logo: it cannot be read: want a picture as PNG, JPEG or WebP that does not move")
+	case about.Width <= 0 || about.Height <= 0 || about.Width > MaxPixels || about.Height > MaxPixels ||
+		about.Width*about.Height > MaxPixels:
+		return Logo{}, nil, invalidf("logo: %d × %d pixels: want %d in all at most, such as 2048 × 2048", about.Width, about.Height, MaxPixels)
+	}
+	done, err := b.decoding.Take(ctx, 1, 0) // the largest takes some 32 MB
+	if err != nil {
+		return Logo{}, nil, err
+	}
+	defer done()
+	from, _, err := image.Decode(bytes.NewReader(file))
+	if err != nil {
+		return Logo{}, nil, invalidf("logo: its %s cannot be read: %v", kind, err)
+	}
+	for scale := 1.0; ; scale *= 0.75 {
+		m := fitted(from, boxWidth*scale, boxHeight*scale)
+		var b bytes.Buffer
+		if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, m); err != nil {
+			return Logo{}, nil, err
+		}
+		if b.Len() <= maxKept {
+			sum := sha256.Sum256(b.Bytes())
+			size := m.Bounds()
+			return Logo{Hash: hex.EncodeToString(sum[:]), Width: size.Dx(), Height: size.Dy(), Bytes: b.Len()}, b.Bytes(), nil
+		}
+	}
+}
+
+// looksLikeMarkup reports whether a file begins as XML or HTML does, after spaces and
+// a byte order mark.
+func looksLikeMarkup(file []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(bytes.TrimPrefix(file, []byte("\xef\xbb\xbf")), " \t\r\n"), []byte("<"))
+}
+
+// fitted is a picture made to fit into a box; a smaller one keeps its size.
+func fitted(from image.Image, width, height float64) *image.NRGBA {
+	w, h := float64(from.Bounds().Dx()), float64(from.Bounds().Dy())
+	scale := min(1, width/w, height/h)
+	m := image.NewNRGBA(image.Rect(0, 0, max(1, int(w*scale)), max(1, int(h*scale))))
+	draw.CatmullRom.Scale(m, m.Bounds(), from, from.Bounds(), draw.Src, nil)
+	return m
+}

@@ -1,0 +1,209 @@
+package codes
+
+import (
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// The versions that an activation opens. Contract: marketcode 3.4.
+const (
+	WxaRelease     = 0
+	WxaDevelopment = 1
+	WxaTrial       = 2
+)
+
+// Binding is what the scan of an active code opens and counts for.
+type Binding struct {
+	ActivityName string
+	ProductBrand string
+	ProductTitle string
+	ProductCode  string // usually an EAN, but any text will do
+	WxaAppID     string
+	WxaPath      string
+	WxaType      int
+}
+
+var wxaAppID = regexp.MustCompile(`^[0-9A-Za-z_-]{1,32}$`)
+
+// check returns 40097 for an invalid field, 40013 for a malformed AppID. Contract: marketcode 3.4.
+func (b Binding) check() error {
+	for _, f := range []struct{ name, value string }{
+		{"activity_name", b.ActivityName}, {"product_brand", b.ProductBrand}, {"product_title", b.ProductTitle},
+		{"product_code", b.ProductCode}, {"wxa_path", b.WxaPath},
+	} {
+		if !plain(f.value, 1, 128) {
+			return errcode.InvalidArgs.With(behaviour.CodesActivateText, "%s invalid: want 1 to 128 characters", f.name)
+		}
+	}
+	switch {
+	case strings.TrimSpace(b.WxaPath) == "":
+		// rules 6, number 28
+		return errcode.InvalidArgs.With(behaviour.CodesActivatePage, "wxa_path invalid: it is blank, and names no page")
+	case b.WxaAppID == "":
+		return errcode.InvalidArgs.With(behaviour.CodesActivateAppIDMissing, "wxa_appid is missing")
+	case !wxaAppID.MatchString(b.WxaAppID):
+		return errcode.InvalidAppID.With(behaviour.CodesActivateAppIDForm, "wxa_appid %.40q is no AppID", b.WxaAppID)
+	case b.WxaType < WxaRelease || b.WxaType > WxaTrial:
+		return errcode.InvalidArgs.With(behaviour.CodesActivateType, "wxa_type is %d: want 0, 1 or 2", b.WxaType)
+	}
+	return nil
+}
+
+// Version is the version of the Mini Program that a type opens, and whether a
+// member with the role may open it; everybody may open a release.
+func (b Binding) Version(role accounts.Role) (v accounts.Version, allowed bool) {
+	switch b.WxaType {
+	case WxaDevelopment:
+		return accounts.Development, role == accounts.Developer
+	case WxaTrial:
+		return accounts.Trial, role != ""
+	}
+	return accounts.Release, true
+}
+
+// Event is one thing that happened to codes of a batch: an activation, a withdrawal, or a change of
+// state. Its number is in the order of commits. An event never changes. For each index the newest
+// event that is in force wins.
+type Event struct {
+	Seq     int64
+	Batch   int64
+	Did     Did
+	Codes   Set     // which codes; an activation has one range
+	Binding Binding // activations only
+	// Renews is set by a re-target: the range of the activation of which these codes are a part.
+	// nil: the range is the event's own.
+	Renews *Range
+	At     time.Time // of the call
+	From   time.Time // when it takes effect: At, or later where it was scheduled
+	Actor  string    // AppID, or "admin"
+	RID    string
+	Note   string
+}
+
+// Activated is the range of the call that activated codes. Overlaps are decided by it, and later
+// answers show it as code_start and code_end.
+func (e *Event) Activated() Range {
+	if e.Renews != nil {
+		return *e.Renews
+	}
+	return e.Codes.Bounds()
+}
+
+// Did is what an event did.
+type Did string
+
+// The events of codes.
+const (
+	Activate Did = "activate"
+	Withdraw Did = "withdraw" // the codes are not active any more
+	Freeze   Did = "freeze"
+	Unfreeze Did = "unfreeze"
+	Void     Did = "void" // for ever
+	Redeem   Did = "redeem"
+	Import   Did = "import"    // of codes made elsewhere: they are here
+	TakeBack Did = "take-back" // of imported codes: they are not here any more
+)
+
+// coverage says which activation governs each index: disjoint spans by their first index. A look-up
+// is O(log n). A new range shortens, splits or removes the spans that it covers, so there are at
+// most twice as many as calls.
+type coverage struct {
+	spans btree.Map[int64, span]
+}
+
+type span struct {
+	to int64
+	by *Event // nil: not active
+}
+
+// cover makes an event govern a range.
+func (c *coverage) cover(r Range, by *Event) {
+	// The span that reaches into the range from the left keeps its left part,
+	// and its right part where it reaches beyond.
+	c.spans.Descend(r.From, func(from int64, s span) bool {
+		if s.to < r.From {
+			return false
+		}
+		if s.to > r.To {
+			c.spans.Set(r.To+1, s)
+		}
+		if from < r.From {
+			c.spans.Set(from, span{r.From - 1, s.by})
+		}
+		return false
+	})
+	var inside []int64
+	c.spans.Ascend(r.From, func(from int64, s span) bool {
+		if from > r.To {
+			return false
+		}
+		inside = append(inside, from)
+		if s.to > r.To {
+			c.spans.Set(r.To+1, s)
+			return false
+		}
+		return true
+	})
+	for _, from := range inside {
+		if from <= r.To {
+			c.spans.Delete(from)
+		}
+	}
+	c.spans.Set(r.From, span{r.To, by})
+}
+
+// apply puts an event in force that activates codes or withdraws them.
+func (c *coverage) apply(e *Event) {
+	for _, r := range e.Codes {
+		c.does(e, r)
+	}
+}
+
+// does is batchMemory.does for the events that can be scheduled.
+func (c *coverage) does(e *Event, r Range) {
+	switch e.Did {
+	case Activate:
+		c.cover(r, e)
+	case Withdraw:
+		c.cover(r, nil)
+	}
+}
+
+// at returns the event that governs an index, nil where none does.
+func (c *coverage) at(index int64) (by *Event) {
+	c.spans.Descend(index, func(_ int64, s span) bool {
+		if s.to >= index {
+			by = s.by
+		}
+		return false
+	})
+	return by
+}
+
+// activeIn lists the parts of a range that an activation governs, in order.
+func (c *coverage) activeIn(r Range) (list []ActiveRange) {
+	add := func(from int64, s span) {
+		if s.by != nil && s.to >= r.From && from <= r.To {
+			list = append(list, ActiveRange{Range{max(from, r.From), min(s.to, r.To)}, s.by})
+		}
+	}
+	c.spans.Descend(r.From-1, func(from int64, s span) bool {
+		add(from, s)
+		return false
+	})
+	c.spans.Ascend(r.From, func(from int64, s span) bool {
+		if from > r.To {
+			return false
+		}
+		add(from, s)
+		return true
+	})
+	return list
+}

@@ -1,0 +1,117 @@
+package codes
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// The definition of coverage is a plain array: the last call wins, index by
+// index. Every index is compared after every call.
+func TestCoverageIsAPlainArray(t *testing.T) {
+	t.Parallel()
+	const indexes = 200
+	random := rand.New(rand.NewPCG(7, 7))
+	histories := 4_000
+	if testing.Short() {
+		histories = 400
+	}
+	for history := range histories {
+		var c coverage
+		var plain [indexes]*Event
+		for call := 1; call <= 1+random.IntN(30); call++ {
+			from := random.Int64N(indexes)
+			r := Range{from, from + random.Int64N(indexes-from)}
+			if random.IntN(3) == 0 { // many short ones: these cut
+				r.To = min(from+random.Int64N(4), indexes-1)
+			}
+			by := &Event{Seq: int64(call)}
+			if random.IntN(4) == 0 {
+				by = nil // a withdrawal
+			}
+			c.cover(r, by)
+			for i := r.From; i <= r.To; i++ {
+				plain[i] = by
+			}
+			for i, want := range plain {
+				if got := c.at(int64(i)); got != want {
+					t.Fatalf("history %d, call %d of %v: index %d is governed by %v, want %v", history, call, r, i, got, want)
+				}
+			}
+			if n := c.spans.Len(); n > 2*call+1 {
+				t.Fatalf("history %d: %d spans after %d calls", history, n, call)
+			}
+			next := int64(0)
+			for _, from := range c.spans.Keys() {
+				s, _ := c.spans.Get(from)
+				if from < next || s.to < from {
+					t.Fatalf("history %d: the span %d..%d overlaps the one before it, to %d", history, from, s.to, next-1)
+				}
+				next = s.to + 1
+			}
+		}
+		if c.at(-1) != nil || c.at(indexes) != nil {
+			t.Fatalf("history %d: something governs what does not exist", history)
+		}
+	}
+}
+
+// Contract: marketcode 3.4.
+func TestBindings(t *testing.T) {
+	t.Parallel()
+	good := Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "test_code", WxaAppID: "wx3sxjifjwojfsffef",
+		WxaPath: "pages/index/index"}
+	long := strings.Repeat("名", 128)
+	for _, c := range []struct {
+		name   string
+		change func(*Binding)
+		code   *errcode.Code
+		detail string
+	}{
+		{"the sample", func(*Binding) {}, errcode.OK, ""},
+		{"128 characters everywhere", func(b *Binding) {
+			b.ActivityName, b.ProductBrand, b.ProductTitle, b.ProductCode, b.WxaPath, b.WxaAppID = long, long, long, long, long,
+				strings.Repeat("w", 32)
+		}, errcode.OK, ""},
+		{"no activity_name", func(b *Binding) { b.ActivityName = "" }, errcode.InvalidArgs,
+			"activity_name invalid: want 1 to 128 characters"},
+		{"no product_brand", func(b *Binding) { b.ProductBrand = "" }, errcode.InvalidArgs, "product_brand"},
+		{"no product_title", func(b *Binding) { b.ProductTitle = "" }, errcode.InvalidArgs, "product_title"},
+		{"no product_code", func(b *Binding) { b.ProductCode = "" }, errcode.InvalidArgs, "product_code"},
+		{"no wxa_path", func(b *Binding) { b.WxaPath = "" }, errcode.InvalidArgs, "wxa_path"},
+		{"129 characters", func(b *Binding) { b.ProductTitle = long + "x" }, errcode.InvalidArgs, "product_title"},
+		{"a control character", func(b *Binding) { b.WxaPath = "pages\x7f" }, errcode.InvalidArgs, "wxa_path"},
+		{"no wxa_appid", func(b *Binding) { b.WxaAppID = "" }, errcode.InvalidArgs, "wxa_appid is missing"},
+		{"a malformed wxa_appid", func(b *Binding) { b.WxaAppID = "wx 1" }, errcode.InvalidAppID, "wxa_appid"},
+		{"a wxa_appid of 33 characters", func(b *Binding) { b.WxaAppID = strings.Repeat("w", 33) }, errcode.InvalidAppID, "wxa_appid"},
+		{"wxa_type 3", func(b *Binding) { b.WxaType = 3 }, errcode.InvalidArgs, "wxa_type is 3: want 0, 1 or 2"},
+		{"wxa_type -1", func(b *Binding) { b.WxaType = -1 }, errcode.InvalidArgs, "wxa_type is -1"},
+	} {
+		b := good
+		c.change(&b)
+		code, detail := errcode.Of(b.check())
+		if code != c.code || !strings.Contains(detail, c.detail) {
+			t.Errorf("%s: %v %s", c.name, code, detail)
+		}
+	}
+	for _, c := range []struct {
+		wxaType int
+		role    accounts.Role
+		want    string
+	}{
+		{WxaRelease, "", "release true"}, {WxaRelease, accounts.Developer, "release true"},
+		{WxaDevelopment, "", "development false"}, {WxaDevelopment, accounts.Developer, "development true"},
+		{WxaDevelopment, accounts.TrialUser, "development false"},
+		{WxaTrial, "", "trial false"}, {WxaTrial, accounts.TrialUser, "trial true"}, {WxaTrial, accounts.Developer, "trial true"},
+		{WxaTrial, accounts.Admin, "trial true"},
+	} {
+		v, allowed := Binding{WxaType: c.wxaType}.Version(c.role)
+		if got := fmt.Sprint(v, " ", allowed); got != c.want {
+			t.Errorf("wxa_type %d for %q: %s, want %s", c.wxaType, c.role, got, c.want)
+		}
+	}
+}

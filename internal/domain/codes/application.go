@@ -1,0 +1,216 @@
+// Package codes knows one item, one code: applications, the arithmetic of codes,
+// activations, tickets.
+//
+// A code is computed, never stored: the store has one row a batch, one a call.
+package codes
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// Bounds of an application. Contract: marketcode 3.1.
+const (
+	CountStep = 10_000 // code_count is a multiple of it, and at least it
+	maxISV    = 128    // characters of isv_application_id
+	// AppliesPerDay is how often an account may call applycode a day.
+	AppliesPerDay = 1000
+)
+
+// Batch is one application for codes; its codes are numbered from 0. Its print
+// is fixed when it is applied for.
+type Batch struct {
+	ID      int64  // application_id, below 2^31
+	Account string // the service account that applied
+	ISV     string // isv_application_id: the caller's own number
+	Count   int64
+	Start   uint64 // the counter of index 0
+	Prefix  string
+	Version byte
+	Segment int64 // codes of one download
+	// Template is how its texts are written, filled in; "" = prefix and secret.
+	Template string
+	// FirstCode and FirstText are keyed hashes of the first code and its text:
+	// they prove that the keys are those the batch was made with.
+	FirstCode string
+	FirstText string
+	CreatedAt time.Time
+	// Proof says that its codes are for a printer's trials: they never activate.
+	Proof bool
+	// Imported says that its codes were made elsewhere. They are rows and have no counters, so
+	// Start means nothing.
+	Imported bool
+}
+
+// takenBack begins the ISV of an application whose import was taken back. An ISV that a caller
+// chose has no control character.
+const takenBack = "\x01taken back "
+
+// TakenBack reports whether the batch's import was taken back. Then it is no application any more;
+// its number and its events stay.
+func (b Batch) TakenBack() bool { return b.Imported && strings.HasPrefix(b.ISV, takenBack) }
+
+// Status is how far an application is.
+type Status string
+
+// The states of an application. Contract: marketcode 3.2.
+const (
+	Init       Status = "INIT"
+	Processing Status = "PROCESSING"
+	Finish     Status = "FINISH"
+)
+
+// Status is computed, not stored. Codes need no work, so an application is finished at once, unless
+// a setting makes it take some time as on the platform. A clock that is behind the time of the call
+// does not unfinish it.
+func (b Batch) Status(now time.Time, whole time.Duration) Status {
+	switch passed := now.Sub(b.CreatedAt); {
+	case whole <= 0 || passed >= whole:
+		return Finish
+	case passed < whole/4:
+		return Init
+	}
+	return Processing
+}
+
+// UpdatedAt is when the status last changed.
+func (b Batch) UpdatedAt(now time.Time, whole time.Duration) time.Time {
+	switch b.Status(now, whole) {
+	case Init:
+		return b.CreatedAt
+	case Processing:
+		return b.CreatedAt.Add(whole / 4)
+	}
+	return b.CreatedAt.Add(whole)
+}
+
+// Range is a run of indexes, both ends included.
+type Range struct {
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+}
+
+// Segments lists the ranges that a package can be downloaded in.
+func (b Batch) Segments() []Range {
+	var list []Range
+	for from := int64(0); from < b.Count; from += b.Segment {
+		list = append(list, Range{from, min(from+b.Segment, b.Count) - 1})
+	}
+	return list
+}
+
+// Ready lists the segments that are made at a moment: as an application goes
+// on there are more of them. Contract: marketcode 3.1.
+func (b Batch) Ready(now time.Time, whole time.Duration) []Range {
+	all := b.Segments()
+	switch b.Status(now, whole) {
+	case Init:
+		return nil
+	case Processing:
+		begun := whole / 4
+		made := float64(now.Sub(b.CreatedAt)-begun) / float64(whole-begun)
+		return all[:int(made*float64(len(all)))]
+	}
+	return all
+}
+
+// InSegment returns 40097 or 80306 as Within does, and 80310 unless the range lies within one
+// segment; it may be a part of the segment.
+func (b Batch) InSegment(r Range) error {
+	if err := b.Within(r); err != nil {
+		return err
+	}
+	if r.From/b.Segment != r.To/b.Segment {
+		return errcode.NoSegment.With(behaviour.CodesRangeSegments, "code_start %d and code_end %d lie in two segments of %d codes", r.From,
+			r.To, b.Segment)
+	}
+	return nil
+}
+
+// Within returns 40097 for an invalid range, 80306 for one that ends after the end of the batch.
+func (b Batch) Within(r Range) error {
+	switch {
+	case r.From < 0 || r.To < 0:
+		return errcode.InvalidArgs.With(behaviour.CodesRangeOrder, "code_start %d, code_end %d: an index is 0 or more", r.From, r.To)
+	case r.From > r.To:
+		return errcode.InvalidArgs.With(behaviour.CodesRangeOrder, "code_start %d is after code_end %d", r.From, r.To)
+	case r.To >= b.Count:
+		return errcode.IndexBeyond.With(behaviour.CodesRangeBeyond, "code_end %d: the application has the indexes 0 to %d", r.To, b.Count-1)
+	}
+	return nil
+}
+
+// Application is what a caller asks for.
+type Application struct {
+	ISV   string
+	Count int64
+	// Template is what FillTemplate answers.
+	Template string
+	// Approved says that the order of the application was approved.
+	Approved bool
+}
+
+// check returns 40097 for an invalid application. Contract: marketcode 3.1.
+func (a Application) check(most int64) error {
+	switch {
+	case a.Count < CountStep || a.Count > most || a.Count%CountStep != 0:
+		return errcode.InvalidArgs.With(behaviour.CodesApplyCount, "code_count invalid: %d is not a multiple of %d from %d to %d", a.Count,
+			CountStep, CountStep, most)
+	case !plain(a.ISV, 1, maxISV):
+		return errcode.InvalidArgs.With(behaviour.CodesApplyOrder, "isv_application_id invalid: want 1 to %d characters", maxISV)
+	}
+	if a.Template != "" {
+		if _, err := ParseTemplate(a.Template); err != nil {
+			return errcode.InvalidArgs.With(behaviour.None, "%s", err)
+		}
+	}
+	return nil
+}
+
+// plain reports whether s is min to max characters of valid UTF-8, none of
+// them a control character.
+func plain(s string, least, most int) bool {
+	if n := utf8.RuneCountInString(s); !utf8.ValidString(s) || n < least || n > most {
+		return false
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// epoch is where the floor of the counter begins.
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// blockStart is the first counter of a new block: never below the stored
+// counter, and above everything that a server could have given out until now at
+// 10,000 a second, so that a restored older backup does not issue a code twice.
+func blockStart(counter uint64, now time.Time, floor uint64, byTime bool) uint64 {
+	start := max(counter, floor)
+	if byTime {
+		start = max(start, FloorAt(now))
+	}
+	return start
+}
+
+// FloorAt is below every block that is given out from a moment on, where time
+// counts.
+func FloorAt(now time.Time) uint64 {
+	return uint64(max(0, now.Sub(epoch)/time.Second)) * 10_000
+}
+
+// checkBlock returns an error when nine characters have no room for such a block.
+func checkBlock(start uint64, count int64) error {
+	if start >= Space || uint64(count) > Space-start {
+		return fmt.Errorf("codes: the nine characters are used up: %d codes from %d do not fit below %d", count, start, uint64(Space))
+	}
+	return nil
+}

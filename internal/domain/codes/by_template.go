@@ -1,0 +1,322 @@
+package codes
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+)
+
+// templateIndex is the templates of all batches, each once, and what it takes to find them. Readers may use an earlier one: nothing in
+// its lists changes, they only grow. Its maps and wordings are for whoever holds the lock of the memory.
+type templateIndex struct {
+	all, imported int // how many there are, and how many of them are of batches made elsewhere
+	shapes        []shape
+	links         []Link // what those that are links have in common
+	wordings      []*wording
+	roots         map[string][]Template // of GS1 texts, by their primary keys; those of batches made elsewhere alone are in the lists
+	known         map[knownTemplate]bool
+}
+
+type knownTemplate struct {
+	text     string
+	version  byte
+	imported bool
+}
+
+// wording is templates whose parts are equally long: their words tell them apart, so that a thousand GTINs cost what one costs.
+type wording struct {
+	parts    []templatePart // of texts without their scheme
+	size     int
+	imported bool
+	words    map[string]Template // by their words in capitals
+}
+
+// with is the index with the template of a batch too.
+func (i templateIndex) with(b Batch) templateIndex {
+	this := knownTemplate{b.Template, b.Version, b.Imported}
+	if b.Template == "" || i.known[this] {
+		return i
+	}
+	t, err := ParseTemplate(b.Template)
+	if err != nil {
+		return i // of a newer program
+	}
+	if i.known == nil {
+		i.known, i.roots = map[knownTemplate]bool{}, map[string][]Template{}
+	}
+	i.known[this] = true
+	i.all++
+	i.word(t, b.Imported)
+	if l, is := t.link(); is && !slices.Contains(i.links, l) {
+		i.links = append(i.links, l)
+	}
+	if b.Imported {
+		i.imported++
+	} else if s := t.shape(b.Version); !slices.Contains(i.shapes, s) {
+		i.shapes = append(slices.Clone(i.shapes), s)
+	}
+	if data, err := gs1.Parse(t.sample()); err == nil && !data.Key.IsZero() {
+		if _, secret := data.Value(internalAI); secret {
+			root := data.Key.Root().String()
+			i.roots[root] = slices.Clip(i.roots[root])
+			if b.Imported {
+				i.roots[root] = append(i.roots[root], t)
+			}
+		}
+	}
+	return i
+}
+
+// word notes the words of a template.
+func (i *templateIndex) word(t Template, imported bool) {
+	alike := func(a, b templatePart) bool { return a.field == b.field && a.size == b.size }
+	at := slices.IndexFunc(i.wordings, func(w *wording) bool {
+		return w.imported == imported && slices.EqualFunc(w.parts, t.bare, alike)
+	})
+	if at < 0 {
+		at = len(i.wordings)
+		i.wordings = append(i.wordings, &wording{parts: t.bare, size: t.bareSize(), imported: imported, words: map[string]Template{}})
+	}
+	var words []byte
+	for _, part := range t.bare {
+		words = append(words, capitals(part.text)...)
+	}
+	i.wordings[at].words[string(words)] = t
+}
+
+// find is the template that has the words of a text without its scheme.
+func (w *wording) find(bare string) (t Template, ok bool) {
+	if len(bare) != w.size {
+		return t, false
+	}
+	var words [MaxText]byte
+	n := 0
+	for _, part := range w.parts {
+		piece := bare[:part.size]
+		bare = bare[part.size:]
+		if !part.field.holds(piece) {
+			return t, false
+		}
+		if part.field == literal {
+			for i := range len(piece) {
+				words[n] = upperByte(piece[i])
+				n++
+			}
+		}
+	}
+	t, ok = w.words[string(words[:n])]
+	return t, ok
+}
+
+// template is the one that has the words of a text without its scheme, of batches made here or elsewhere.
+func (m *Memory) template(bare string, imported bool) (t Template, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, w := range m.templates.wordings {
+		if w.imported == imported {
+			if t, ok = w.find(bare); ok {
+				return t, true
+			}
+		}
+	}
+	return t, false
+}
+
+// importedOfRoot are the templates of batches made elsewhere of a GS1 key.
+func (m *Memory) importedOfRoot(root string) []Template {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.templates.roots[root]
+}
+
+// internalAI is the application identifier of a secret.
+const internalAI = "98"
+
+// allTemplates are those of all batches.
+func (m *Memory) allTemplates() templateIndex {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.templates
+}
+
+// Links are what texts by template have in common that are links, each once.
+func (m *Memory) Links() []Link { return m.allTemplates().links }
+
+// lineFeeds is a text with the ends of lines of templates.
+func lineFeeds(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
+
+// byTemplate finds the code behind a text by template: its secret says which code it is, and then all of it has to be the text of
+// that code.
+func (p *Press) byTemplate(text string) (f Found, ok bool) {
+	if p.Memory.written.Load() == 0 {
+		return f, false
+	}
+	index := p.Memory.allTemplates()
+	bare := cutScheme(lineFeeds(text))
+	for _, s := range index.shapes {
+		counter, ok := s.counter(bare, p.Keys)
+		if !ok {
+			continue
+		}
+		if f, ok := p.printedByTemplate(counter, s.version); ok {
+			if made := cutScheme(p.Text(f.Batch, f.Index)); len(made) == len(bare) && equalFold(made, bare) {
+				return f, true
+			}
+		}
+	}
+	return p.byElements(text, index)
+}
+
+// printedByTemplate is the code of a counter, where its batch has a template and the version.
+func (p *Press) printedByTemplate(counter uint64, version byte) (f Found, ok bool) {
+	f.Batch, f.Index, ok = p.Memory.Find(counter)
+	return f, ok && f.Batch.Template != "" && f.Batch.Version == version
+}
+
+// elements reads an element string, or brackets, as GS1 data with a secret, of one of the primary keys that templates have.
+func (m *Memory) elements(text string) (data gs1.Data, secret string, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	// An address counts only as it was printed: one of another host is another's.
+	if len(m.templates.roots) == 0 || !strings.Contains(text, internalAI) || len(text) > 4*MaxText || len(cutScheme(text)) != len(text) {
+		return data, "", false
+	}
+	data, err := gs1.Parse(text)
+	if err != nil || data.Key.IsZero() {
+		return data, "", false
+	}
+	secret, ok = data.Value(internalAI)
+	_, known := m.templates.roots[data.Key.Root().String()]
+	return data, secret, ok && known
+}
+
+// byElements finds the code of an element string, or of brackets: the same key and the same secret.
+func (p *Press) byElements(text string, index templateIndex) (f Found, ok bool) {
+	data, secret, ok := p.Memory.elements(text)
+	if !ok {
+		return f, false
+	}
+	for _, s := range index.shapes {
+		key := p.Keys.Text[s.version]
+		if key == nil || len(secret) != s.length {
+			continue
+		}
+		counter, ok := s.secretCounter(secret, key)
+		if !ok {
+			continue
+		}
+		if f, ok = p.printedByTemplate(counter, s.version); !ok {
+			continue
+		}
+		made, err := gs1.Parse(p.Text(f.Batch, f.Index))
+		if err != nil || made.Key.String() != data.Key.String() {
+			continue
+		}
+		if own, _ := made.Value(internalAI); len(own) == len(secret) && equalFold(own, secret) {
+			return f, true
+		}
+	}
+	return f, false
+}
+
+// likeTemplate reports whether a text is one of a template, perhaps with a made-up secret.
+func (p *Press) likeTemplate(text string) bool {
+	if p.Memory.written.Load() == 0 {
+		return false
+	}
+	bare := cutScheme(lineFeeds(text))
+	for _, imported := range []bool{false, true} {
+		if _, is := p.Memory.template(bare, imported); is {
+			return true
+		}
+	}
+	_, _, ok := p.Memory.elements(text)
+	return ok
+}
+
+// Weak reports whether a text of the batch can be guessed, so that it proves nothing by itself.
+func (b Batch) Weak() bool {
+	t, err := ParseTemplate(b.Template)
+	return b.Template != "" && (err != nil || t.weak || t.Bits(b.Count) < StrongBits)
+}
+
+// TextEnding is the last symbols of the secret of a text of the batch; "" = the text is in another form.
+func (b Batch) TextEnding(text string, symbols int) string {
+	t, err := ParseTemplate(b.Template)
+	if err != nil {
+		return ""
+	}
+	s, bare := t.shape(b.Version), cutScheme(lineFeeds(text))
+	if len(bare) != s.size {
+		return ""
+	}
+	return strings.ToUpper(bare[s.at+s.length-symbols : s.at+s.length])
+}
+
+// rowSize is how long a text is in a row of a package.
+func (t Template) rowSize() int {
+	return t.size + strings.Count(t.text, "\n") + strings.Count(t.text, " ")
+}
+
+// inRow writes a text as one column of a row, and ofRow reads it. No text by template has a "\" of its own. labels.Rows reads it too.
+var (
+	inRow = strings.NewReplacer("\n", `\n`, " ", `\s`)
+	ofRow = strings.NewReplacer(`\n`, "\n", `\s`, " ")
+)
+
+// writeRowsByTemplate is WriteRows for texts by template.
+func writeRowsByTemplate(ctx context.Context, w io.Writer, p PackageRange) error {
+	piece := make([]byte, 0, pieceSize+longestRow+2*MaxText)
+	var field [fieldLength]byte
+	blank(&field)
+	err := p.eachByTemplate(ctx, func(index uint64, code, text []byte) error {
+		draw(&field, (*[CodeLength]byte)(code))
+		piece = append(append(piece, field[:]...), ' ')
+		piece = append(append(piece, code...), ' ')
+		piece = append(strconv.AppendUint(piece, index, 10), ' ')
+		piece = append(append(piece, inRow.Replace(string(text))...), '\n')
+		if len(piece) < pieceSize {
+			return nil
+		}
+		if _, err := w.Write(piece[:pieceSize]); err != nil {
+			return err
+		}
+		piece = piece[:copy(piece, piece[pieceSize:])]
+		return nil
+	})
+	if err != nil || len(piece) == 0 {
+		return err
+	}
+	_, err = w.Write(piece)
+	return err
+}
+
+// eachByTemplate is EachCode for texts by template.
+func (p PackageRange) eachByTemplate(ctx context.Context, f func(index uint64, code, text []byte) error) error {
+	t, err := ParseTemplate(p.Template)
+	if err != nil {
+		return err
+	}
+	s := new(burst)
+	var text []byte
+	for index := p.From; index <= p.To; index += lanes {
+		n := int(min(lanes, p.To-index+1))
+		s.run(p.Code, p.Text, p.Printed.Version, p.Start+index, n)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for j := range n {
+			code, symbols := s.lane(j)
+			at := index + uint64(j)
+			text = t.append(text[:0], &code, p.Printed.Version, &symbols, t.digits(p.Text, p.Printed.Version, p.Start+at), at)
+			if err := f(at, code[:], text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,854 @@
+package codes
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// Codes made elsewhere are rows, since our arithmetic cannot compute their indexes from their
+// texts. As with our own codes, the events of the batch say what happened to them.
+
+var (
+	// ErrNoImported is returned where there is no row of a code made elsewhere.
+	ErrNoImported = errors.New("codes: no such imported code")
+	// ErrUnread is returned where the store cannot say whether a text is a code made
+	// elsewhere.
+	ErrUnread = errors.New("codes: imported codes cannot be read")
+)
+
+const (
+	// maxImported is how many codes a batch made elsewhere has at most.
+	// Contract: marketcode 2, the largest count of any of the platform's pages.
+	maxImported = 200_000_000
+	// MaxImportLines is how many lines one call brings: all of them or none.
+	MaxImportLines = 50_000
+	// maxImportLine is how many bytes a line has at most, its end included.
+	maxImportLine = 2048
+	// ImportedMatrix is how many characters the first column has.
+	// Contract: marketcode 4.2.
+	ImportedMatrix = fieldLength
+	// importKey is the text from which the key of imported texts is hashed. It never changes.
+	importKey = "texts of imported codes"
+	// importMark stands in such a batch in place of its first code.
+	importMark = "a batch made elsewhere"
+	// importedTime is how long a scan waits for the store.
+	importedTime = 5 * time.Second
+)
+
+// ImportedCode is a code made elsewhere as it is stored.
+type ImportedCode struct {
+	Batch, Index int64
+	Code         int64 // see packCode
+	TextHi       int64 // see importedText
+	TextLo       int64
+}
+
+// tail is what follows the prefix of a text.
+type tail = [TailLength]byte
+
+// symbolAt is the place of each of the 44 symbols in platformSymbols, and absent.
+// Places are stored: they never change. Contract: marketcode 5.2.
+var symbolAt = func() (at [256]byte) {
+	for i := range at {
+		at[i] = absent
+	}
+	for i := range len(platformSymbols) {
+		at[platformSymbols[i]] = byte(i)
+	}
+	return at
+}()
+
+// packCode turns one to nine symbols into a number of radix 45, in which no symbol is 0.
+func packCode(text string) (n int64, ok bool) {
+	if len(text) == 0 || len(text) > CodeLength {
+		return 0, false
+	}
+	for i := range len(text) {
+		v := symbolAt[text[i]]
+		if v == absent {
+			return 0, false
+		}
+		n = n*45 + int64(v) + 1
+	}
+	return n, true
+}
+
+// unpackCode is the text of a number.
+func unpackCode(n int64) string {
+	var text [CodeLength + 5]byte
+	i := len(text)
+	for ; n > 0 && i > 0; n /= 45 {
+		i--
+		if v := n % 45; v == 0 {
+			text[i] = '?'
+		} else {
+			text[i] = platformSymbols[v-1]
+		}
+	}
+	return string(text[i:])
+}
+
+// importedBlock is the cipher of the texts of imported codes.
+func (p *Press) importedBlock() cipher.Block {
+	p.importing.Do(func() {
+		key := p.Vault.Hasher(importKey).Sum()
+		block, err := aes.NewCipher(key[:])
+		if err != nil {
+			panic(err) // 32 bytes are a key
+		}
+		p.importCipher = block
+	})
+	return p.importCipher
+}
+
+// hideTail packs the nineteen symbols of a text, six bits each, into one block and encrypts it.
+// Equal texts make equal blocks.
+func (p *Press) hideTail(t tail) (hi, lo int64) {
+	var high, low uint64
+	for _, char := range t {
+		high = high<<6 | low>>58
+		low = low<<6 | uint64(symbolAt[char])
+	}
+	var b [aes.BlockSize]byte
+	binary.BigEndian.PutUint64(b[:8], high)
+	binary.BigEndian.PutUint64(b[8:], low)
+	p.importedBlock().Encrypt(b[:], b[:])
+	return int64(binary.BigEndian.Uint64(b[:8])), int64(binary.BigEndian.Uint64(b[8:]))
+}
+
+// showTail is the reverse of hideTail; ok is false for a block that another key encrypted.
+func (p *Press) showTail(hi, lo int64) (t tail, ok bool) {
+	var b [aes.BlockSize]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(hi))
+	binary.BigEndian.PutUint64(b[8:], uint64(lo))
+	p.importedBlock().Decrypt(b[:], b[:])
+	high, low := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+	for i := len(t) - 1; i >= 0; i-- {
+		v := low & 63
+		if v >= uint64(len(platformSymbols)) {
+			return t, false
+		}
+		t[i] = platformSymbols[v]
+		low, high = low>>6|high<<58, high>>6
+	}
+	return t, high == 0 && low == 0
+}
+
+// tailOf reads nineteen of the 44 symbols as they are, letters in any case.
+func tailOf(text string) (t tail, ok bool) {
+	if len(text) != TailLength {
+		return t, false
+	}
+	for i := range len(text) {
+		if t[i] = upperByte(text[i]); symbolAt[t[i]] == absent {
+			return t, false
+		}
+	}
+	return t, true
+}
+
+// tailsUnder are the tails that a text can have under a prefix: its symbols as they
+// are and, because "%" is one of them, as percent-escapes too.
+func tailsUnder(prefix, text string) (tails []tail) {
+	bare, known := cutScheme(text), cutScheme(prefix)
+	if len(bare) < len(known) || !equalFold(bare[:len(known)], known) {
+		return nil
+	}
+	rest := bare[len(known):]
+	if t, ok := tailOf(rest); ok {
+		tails = append(tails, t)
+	}
+	if len(rest) > TailLength && len(rest) <= 3*TailLength {
+		if plain, err := url.PathUnescape(rest); err == nil {
+			if t, ok := tailOf(plain); ok {
+				tails = append(tails, t)
+			}
+		}
+	}
+	return tails
+}
+
+// TextsUnder are the printed texts, also of codes made elsewhere, that a camera may have read as
+// the given text.
+func TextsUnder(prefix, text string) (texts []string) {
+	for _, t := range tailsUnder(prefix, text) {
+		texts = append(texts, prefix+string(t[:]))
+	}
+	return texts
+}
+
+// IsOriginal reports whether a text can be an original code: one to nine symbols.
+func IsOriginal(text string) bool {
+	_, ok := packCode(text)
+	return ok
+}
+
+// Ending is the last symbols of a code text under one of the prefixes; "" = the text
+// is none.
+func Ending(text string, prefixes []string, symbols int) string {
+	if parts, err := ParseText(text, prefixes); err == nil {
+		return string(parts.Symbols[symbolsLength-symbols:])
+	}
+	for _, prefix := range prefixes {
+		for _, t := range tailsUnder(prefix, text) {
+			return string(t[TailLength-symbols:])
+		}
+	}
+	return ""
+}
+
+// recognise finds the code of a text. It tries our own codes first, which needs no store.
+// ErrUnread.
+func (p *Press) recognise(ctx context.Context, text string) (f Found, ok bool, err error) {
+	if f, ok = p.byText(text); ok {
+		return f, true, nil
+	}
+	if f, ok = p.byTemplate(text); ok {
+		return f, true, nil
+	}
+	if f, ok, err = p.importedByTemplate(ctx, text); ok || err != nil {
+		return f, ok, err
+	}
+	for _, prefix := range p.Memory.ImportedPrefixes() {
+		for _, t := range tailsUnder(prefix, text) {
+			if f, ok, err = p.importedText(ctx, prefix, t); ok || err != nil {
+				return f, ok, err
+			}
+		}
+	}
+	return f, false, nil
+}
+
+// importedText finds the imported code with a text.
+func (p *Press) importedText(ctx context.Context, prefix string, t tail) (f Found, ok bool, err error) {
+	hi, lo := p.hideTail(t)
+	if f, ok, err = p.importedRow(ctx, hi, lo); !ok || err != nil {
+		return f, false, err
+	}
+	// The same symbols under another prefix are another text.
+	a, b := cutScheme(f.Batch.Prefix), cutScheme(prefix)
+	return f, f.Batch.Template == "" && len(a) == len(b) && equalFold(a, b), nil
+}
+
+// importedRow finds the imported code with a text as it is stored. ErrUnread.
+func (p *Press) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bool, err error) {
+	var row ImportedCode
+	err = p.askImported(ctx, func(ctx context.Context, tx Tx) (err error) {
+		row, err = tx.ImportedByText(ctx, hi, lo)
+		return err
+	})
+	if errors.Is(err, ErrNoImported) {
+		return f, false, nil
+	}
+	if err == nil {
+		f, err = p.foundImported(ctx, row)
+	}
+	if err != nil {
+		return f, false, fmt.Errorf("%w: %w", ErrUnread, err)
+	}
+	return f, true, nil
+}
+
+// byCodes finds the codes with nine characters, or fewer: one of ours, and some of
+// those made elsewhere. ErrUnread.
+func (p *Press) byCodes(ctx context.Context, text string) (all []Found, err error) {
+	if f, ok := p.byCode(text); ok {
+		all = append(all, f)
+	}
+	if len(p.Memory.ImportedPrefixes()) == 0 && p.Memory.elsewhere.Load() == 0 {
+		return all, nil
+	}
+	n, ok := packCode(strings.Map(func(r rune) rune {
+		if r < 128 {
+			return rune(upperByte(byte(r)))
+		}
+		return r
+	}, text))
+	if !ok {
+		return all, nil
+	}
+	var rows []ImportedCode
+	err = p.askImported(ctx, func(ctx context.Context, tx Tx) (err error) {
+		rows, err = tx.ImportedByCode(ctx, n)
+		return err
+	})
+	for _, row := range rows {
+		f, failed := p.foundImported(ctx, row)
+		if failed != nil {
+			err = failed
+			break
+		}
+		all = append(all, f)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnread, err)
+	}
+	return all, nil
+}
+
+func (p *Press) foundImported(ctx context.Context, row ImportedCode) (Found, error) {
+	b, err := p.Memory.Know(ctx, row.Batch)
+	return Found{Batch: b, Index: row.Index, Code: unpackCode(row.Code)}, err
+}
+
+func (p *Press) askImported(ctx context.Context, ask func(context.Context, Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, importedTime)
+	defer cancel()
+	return p.Store.ViewCodes(ctx, func(tx Tx) error { return ask(ctx, tx) })
+}
+
+// Print returns the original code and the code text of an index. 80308 for an imported code that
+// has not arrived yet.
+func (p *Press) Print(ctx context.Context, b Batch, index int64) (code, text string, err error) {
+	err = p.EachPrint(ctx, b, Range{index, index}, func(_ int64, c, t string) error {
+		code, text = c, t
+		return nil
+	})
+	return code, text, err
+}
+
+// printsAtOnce is how many rows of imported codes are read together.
+const printsAtOnce = 1000
+
+// EachPrint calls f with the codes of a range in order. 80308 where an imported one has not arrived
+// yet; else the error of f.
+func (p *Press) EachPrint(ctx context.Context, b Batch, r Range, f func(index int64, code, text string) error) error {
+	if !b.Imported {
+		for i := r.From; i <= r.To; i++ {
+			if err := f(i, p.Code(b, i), p.Text(b, i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for from := r.From; from <= r.To; {
+		to := min(from+printsAtOnce-1, r.To)
+		var rows []ImportedCode
+		err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+			rows, err = tx.ImportedCodes(ctx, b.ID, Range{from, to})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if row.Index != from {
+				break
+			}
+			text, err := p.importedPrint(b, row)
+			if err != nil {
+				return err
+			}
+			if err := f(row.Index, unpackCode(row.Code), text); err != nil {
+				return err
+			}
+			from++
+		}
+		if from <= to {
+			return errcode.NotFinished.With(behaviour.CodesUnfinished, "code %d of application %d is not imported yet", from, b.ID)
+		}
+	}
+	return nil
+}
+
+// arrived reports how many codes of an imported batch are here.
+func (p *Press) arrived(ctx context.Context, b Batch) (int64, error) {
+	n := p.Memory.Arrived(b.ID, p.Now())
+	if n == b.Count || !p.Shared {
+		return n, nil
+	}
+	err := p.Memory.CatchUp(ctx, b.ID)
+	return p.Memory.Arrived(b.ID, p.Now()), err
+}
+
+// requireComplete returns a Conflict while codes of an imported batch are missing.
+func (p *Press) requireComplete(ctx context.Context, b Batch) error {
+	if !b.Imported {
+		return nil
+	}
+	n, err := p.arrived(ctx, b)
+	if err == nil && n < b.Count {
+		err = Conflict(fmt.Sprintf("%d of the %d codes of application %d are here: import the rest first", n, b.Count, b.ID))
+	}
+	return err
+}
+
+// allHere is 80308 while codes of an imported batch are missing, for a transaction that
+// holds the batch's lock.
+func (p *Press) allHere(b Batch, at time.Time) error {
+	if b.Imported && p.Memory.Arrived(b.ID, at) < b.Count {
+		return errcode.NotFinished.With(behaviour.CodesUnfinished, "codes of application %d are not imported, or were taken back", b.ID)
+	}
+	return nil
+}
+
+// NewImport is a batch made elsewhere, whose codes are to be imported.
+type NewImport struct {
+	Account string
+	ISV     string
+	// ID is the application_id that it had; 0 = it gets one.
+	ID     int64
+	Count  int64
+	Prefix string // what each of its texts begins with, before the last 19 symbols
+	Text   TemplateOrder
+}
+
+// BeginImport makes a batch for codes made elsewhere. The same call again returns the same batch.
+// 40097 for an invalid one, 48001 for an account without codes; a Conflict where the account's ISV
+// or the ID belongs to another application.
+func (p *Press) BeginImport(ctx context.Context, n NewImport) (b Batch, err error) {
+	fault := ""
+	switch {
+	case n.Count < 1 || n.Count > maxImported:
+		fault = fmt.Sprintf("%d codes: want 1 to %d", n.Count, maxImported)
+	case !plain(n.ISV, 1, maxISV):
+		fault = fmt.Sprintf("isv_application_id: want 1 to %d characters, none of them a control character", maxISV)
+	case n.ID < 0 || n.ID > maxBatchID:
+		fault = fmt.Sprintf("application_id %d: want 1 to %d", n.ID, maxBatchID)
+	case !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote):
+		fault = fmt.Sprintf("actor: want at most %d characters, none of them a control character", maxCodesNote)
+	}
+	template, err := n.template(p)
+	if fault == "" && err != nil {
+		return b, err
+	}
+	if wrong := CheckPrefix(n.Prefix); fault == "" && template == "" && wrong != nil {
+		fault = wrong.Error()
+	}
+	if fault != "" {
+		return b, errcode.InvalidArgs.With(behaviour.None, "%s", fault)
+	}
+	err = p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, n.Account); err != nil {
+			return err
+		}
+		owner, err := tx.Account(ctx, n.Account)
+		if err != nil {
+			return err
+		}
+		if err := Granted(owner); err != nil {
+			return err
+		}
+		b, err = tx.BatchByISV(ctx, n.Account, n.ISV)
+		if err == nil {
+			return n.same(b, template)
+		}
+		if !errors.Is(err, ErrNoBatch) {
+			return err
+		}
+		mark := p.proof(importMark)
+		news := Batch{ID: n.ID, Account: n.Account, ISV: n.ISV, Count: n.Count, Imported: true, Prefix: n.Prefix,
+			Version: FirstVersion, Segment: p.Settings.Get().CodeSegment, FirstCode: mark, FirstText: mark, CreatedAt: p.Now(),
+			Template: template}
+		again, err := p.begunAnew(ctx, tx, news)
+		if err != nil || again {
+			b = news
+			return err
+		}
+		b, err = tx.AddBatch(ctx, news)
+		if errors.Is(err, ErrBatchTaken) {
+			return Conflict(fmt.Sprintf("application_id %d is another application: import without it, and a new one is given", n.ID))
+		}
+		return err
+	})
+	if err == nil {
+		p.awaitMemory(ctx, b.ID)
+	}
+	return b, err
+}
+
+// begunAnew stores a batch in place of the one with its ID, if the import of that was
+// taken back.
+func (p *Press) begunAnew(ctx context.Context, tx Tx, news Batch) (bool, error) {
+	if news.ID == 0 {
+		return false, nil
+	}
+	if err := tx.LockBatch(ctx, news.ID); err != nil {
+		return false, err
+	}
+	b, err := tx.Batch(ctx, news.ID)
+	if errors.Is(err, ErrNoBatch) {
+		return false, nil
+	}
+	if err != nil || !b.TakenBack() {
+		return false, err
+	}
+	return true, tx.PutImport(ctx, news, "import")
+}
+
+// same returns a Conflict unless a stored batch is the one to be begun.
+func (n NewImport) same(b Batch, template string) error {
+	why := ""
+	switch {
+	case !b.Imported:
+		why = "its codes were made here"
+	case n.ID != 0 && n.ID != b.ID:
+		why = fmt.Sprintf("application_id %d is asked for", n.ID)
+	case b.Count != n.Count:
+		why = fmt.Sprintf("it has %d codes, not %d", b.Count, n.Count)
+	case b.Template != template:
+		why = "its texts are written otherwise"
+	case b.Prefix != n.Prefix:
+		why = fmt.Sprintf("its texts begin with %s, not with %s", b.Prefix, n.Prefix)
+	default:
+		return nil
+	}
+	return Conflict(fmt.Sprintf("isv_application_id %q is application %d of %s already, and %s", n.ISV, b.ID, n.Account, why))
+}
+
+// Arrival is what a call of ImportCodes did.
+type Arrival struct {
+	Lines int64 // how many were read
+	Added int64 // how many of them are new; the others were stored already, and are equal
+	Have  int64 // codes of the batch that are here now
+}
+
+// ImportCodes stores codes of a batch made elsewhere from lines of the wire's four columns in the
+// order of their indexes: all of them or none, at most MaxImportLines. Lines that are stored
+// already change nothing. first is the number of the first line, so that accounts.Faults can name
+// wrong ones. Contract: marketcode 4.2.
+func (p *Press) ImportCodes(ctx context.Context, batch, first int64, lines io.Reader) (done Arrival, err error) {
+	b, err := p.Memory.Know(ctx, batch)
+	if err != nil {
+		return done, err
+	}
+	if !b.Imported {
+		return done, Conflict(fmt.Sprintf("the codes of application %d were made here: they are in no file", batch))
+	}
+	if !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote) {
+		return done, errcode.InvalidArgs.With(behaviour.None, "actor: want at most %d characters, none of them a control character",
+			maxCodesNote)
+	}
+	rows, err := p.readImport(b, first, lines)
+	if err != nil {
+		return done, err
+	}
+	line := func(row ImportedCode) int64 { return first + row.Index - rows[0].Index }
+	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
+		done = Arrival{Lines: int64(len(rows))}
+		news, err := p.notThere(ctx, tx, rows, line)
+		if err != nil || len(news) == 0 {
+			return err
+		}
+		stored, err := tx.AddImported(ctx, news)
+		if err != nil {
+			return err
+		}
+		if stored != int64(len(news)) {
+			return p.whoHas(ctx, tx, news, line)
+		}
+		done.Added = stored
+		ranges := make([]Range, len(news))
+		for i, row := range news {
+			ranges[i] = Range{row.Index, row.Index}
+		}
+		added := NewSet(ranges...)
+		if _, tookBack, _ := p.Memory.imports(batch, Range{}, 0, at); tookBack {
+			// A scan that was decided before its code was taken back may have been written later.
+			for _, r := range added {
+				if err := tx.ForgetFirstScans(ctx, batch, r); err != nil {
+					return err
+				}
+			}
+		}
+		_, err = tx.AddEvent(ctx, Event{Batch: batch, Did: Import, Codes: added, At: at, From: at})
+		return err
+	})
+	if err == nil {
+		done.Have, err = p.arrived(ctx, b)
+	}
+	return done, err
+}
+
+// maxTakenBack is how many codes a call takes back: other writers wait for its
+// transaction.
+const maxTakenBack = 10_000
+
+// TakenBack is what a call of TakeBack did.
+type TakenBack struct {
+	Taken int64
+	Have  int64 // codes of the batch that are still here
+	More  bool  // codes of the range are still here
+}
+
+// TakeBack removes codes of a range that were imported, at most some thousand: the caller calls
+// again while there are More. Where the range is the whole batch, the last call ends the
+// application. ErrNoBatch; a Conflict where anything other than imports happened.
+func (p *Press) TakeBack(ctx context.Context, batch int64, r Range, note string) (done TakenBack, err error) {
+	b, err := p.Memory.Know(ctx, batch)
+	if err != nil {
+		return done, err
+	}
+	if !b.Imported {
+		return done, Conflict(fmt.Sprintf("the codes of application %d were made here, not imported: freeze them, or make them void", batch))
+	}
+	if !plain(note, 0, maxCodesNote) || !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote) {
+		return done, errcode.InvalidArgs.With(behaviour.None, "note and actor: want at most %d characters, none of them a control character",
+			maxCodesNote)
+	}
+	if err := b.Within(r); err != nil {
+		return done, err
+	}
+	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
+		done = TakenBack{}
+		if err := b.Within(r); err != nil {
+			return err
+		}
+		if err := p.unused(ctx, tx, b, at); err != nil {
+			return err
+		}
+		here, _, _ := p.Memory.imports(batch, r, maxTakenBack+1, at)
+		here, done.More = here.first(maxTakenBack)
+		done.Taken = here.Len()
+		done.Have = p.Memory.Arrived(batch, at) - done.Taken
+		for _, part := range here {
+			if err := tx.RemoveImported(ctx, batch, part); err != nil {
+				return err
+			}
+		}
+		if len(here) > 0 {
+			if _, err := tx.AddEvent(ctx, Event{Batch: batch, Did: TakeBack, Codes: here, At: at, From: at, Note: note}); err != nil {
+				return err
+			}
+		}
+		if done.Have > 0 || r != (Range{0, b.Count - 1}) {
+			return nil
+		}
+		b.ISV = takenBack + strconv.FormatInt(batch, 10)
+		return tx.PutImport(ctx, b, string(TakeBack))
+	})
+	return done, err
+}
+
+// unused returns a Conflict where anything other than imports happened to an imported batch. The
+// transaction holds the batch's lock.
+func (p *Press) unused(ctx context.Context, tx Tx, b Batch, at time.Time) error {
+	used := func(what string) error {
+		return Conflict(fmt.Sprintf("%s of application %d: its import cannot be taken back; freeze the codes that are wrong, or withdraw them",
+			what, b.ID))
+	}
+	if _, _, changed := p.Memory.imports(b.ID, Range{}, 0, at); changed {
+		return used("codes were activated, frozen, redeemed or made void")
+	}
+	scanned, err := tx.Scanned(ctx, b.ID)
+	if err != nil {
+		return err
+	}
+	if scanned {
+		return used("codes were scanned")
+	}
+	with, err := tx.PackagesWithin(ctx, b.ID, Range{0, b.Count - 1})
+	if err == nil && len(with) > 0 {
+		err = used(fmt.Sprintf("%s has codes (package %d)", with[0].Printer, with[0].ID))
+	}
+	return err
+}
+
+// faultAt is the fault of a line of an import.
+func faultAt(line int64, format string, args ...any) error {
+	return accounts.Faults{{Line: int(line), Why: fmt.Sprintf(format, args...)}}
+}
+
+// notThere are the rows that are not stored yet; a fault where a different code is stored at an
+// index.
+func (p *Press) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line func(ImportedCode) int64) ([]ImportedCode, error) {
+	have, err := tx.ImportedCodes(ctx, rows[0].Batch, Range{rows[0].Index, rows[len(rows)-1].Index})
+	if err != nil || len(have) == 0 {
+		return rows, err
+	}
+	var news []ImportedCode
+	for _, row := range rows {
+		at, there := slices.BinarySearchFunc(have, row.Index, func(h ImportedCode, index int64) int { return cmp.Compare(h.Index, index) })
+		if !there {
+			news = append(news, row)
+		} else if have[at] != row {
+			return nil, faultAt(line(row), "code %d is here already, with another original code or another text", row.Index)
+		}
+	}
+	return news, nil
+}
+
+// whoHas says which rows could not be stored because another code has the text or, in the same
+// batch, the nine characters.
+func (p *Press) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line func(ImportedCode) int64) error {
+	for _, row := range news {
+		other, err := tx.ImportedByText(ctx, row.TextHi, row.TextLo)
+		switch {
+		case err != nil && !errors.Is(err, ErrNoImported):
+			return err
+		case err == nil && (other.Batch != row.Batch || other.Index != row.Index):
+			return faultAt(line(row), "the text is that of code %d of application %d", other.Index, other.Batch)
+		}
+		others, err := tx.ImportedByCode(ctx, row.Code)
+		if err != nil {
+			return err
+		}
+		for _, other := range others {
+			if other.Batch == row.Batch && other.Index != row.Index {
+				return faultAt(line(row), "the original code is that of code %d of the same application", other.Index)
+			}
+		}
+	}
+	return errors.New("codes: some rows were not stored, and no other has their texts")
+}
+
+// readImport reads lines. accounts.Faults for the first wrong one.
+func (p *Press) readImport(b Batch, first int64, lines io.Reader) (rows []ImportedCode, err error) {
+	texts, original := map[[2]int64]int64{}, map[int64]int64{}
+	row := p.readWithPrefix
+	if b.Template != "" {
+		t, err := ParseTemplate(b.Template)
+		if err != nil {
+			return nil, err
+		}
+		row = func(b Batch, l ImportLine) (ImportedCode, error) { return p.readByTemplate(b, t, l) }
+	}
+	for l, err := range ImportLines(lines, first) {
+		if err != nil {
+			return nil, err
+		}
+		if len(rows) == MaxImportLines {
+			return nil, faultAt(l.Number, "more than %d lines: bring them in several calls", MaxImportLines)
+		}
+		if l.Index >= b.Count {
+			return nil, faultAt(l.Number, "index %d: the application has the indexes 0 to %d", l.Index, b.Count-1)
+		}
+		row, err := row(b, l)
+		if err != nil {
+			return nil, err
+		}
+		if at, twice := texts[[2]int64{row.TextHi, row.TextLo}]; twice {
+			return nil, faultAt(l.Number, "the text stands in line %d already", at)
+		}
+		if at, twice := original[row.Code]; twice {
+			return nil, faultAt(l.Number, "the original code stands in line %d already", at)
+		}
+		texts[[2]int64{row.TextHi, row.TextLo}], original[row.Code] = l.Number, l.Number
+		rows = append(rows, row)
+	}
+	if len(rows) == 0 {
+		return nil, errcode.InvalidArgs.With(behaviour.None, "there are no lines")
+	}
+	return rows, nil
+}
+
+// readWithPrefix makes a row of a line whose text is a prefix and 19 symbols.
+func (p *Press) readWithPrefix(b Batch, l ImportLine) (row ImportedCode, err error) {
+	prefix, rest, err := l.Cut()
+	switch {
+	case err != nil:
+		return row, err
+	case prefix != b.Prefix:
+		return row, faultAt(l.Number, "the text begins with another prefix than %s", b.Prefix)
+	case p.couldBeOurs(rest):
+		return row, faultAt(l.Number, "the text is one that this server makes itself")
+	}
+	row = ImportedCode{Batch: b.ID, Index: l.Index}
+	row.Code, _ = packCode(l.Code)
+	row.TextHi, row.TextLo = p.hideTail(tail([]byte(rest)))
+	return row, nil
+}
+
+// couldBeOurs reports whether a key of ours can make a text, whether that code was given out or
+// not.
+func (p *Press) couldBeOurs(text string) bool {
+	key := p.Keys.Text[text[0]]
+	if key == nil || !allOf(text, Alphabet) {
+		return false
+	}
+	_, ours := key.Counter([symbolsLength]byte([]byte(text[1:])), text[0])
+	return ours
+}
+
+// ImportLine is one line of the wire's four columns. Contract: marketcode 4.2.
+type ImportLine struct {
+	Number int64
+	Code   string // the original code, one to nine symbols
+	Index  int64
+	Text   string // as the row has it
+}
+
+// Cut is the text as its prefix and the 19 symbols behind it. Its error, accounts.Faults, never quotes the text, which is a code.
+func (l ImportLine) Cut() (prefix, tail string, err error) {
+	at := len(l.Text) - TailLength
+	if at <= 0 || !allOf(l.Text[at:], platformSymbols) {
+		return "", "", faultAt(l.Number, "column 4 is no code text: want a prefix and %d of %s", TailLength, platformSymbols)
+	}
+	return l.Text[:at], l.Text[at:], nil
+}
+
+// ImportLines yields lines of the wire's four columns, the first of which has a number; each index
+// is one more than that before it. Columns are separated by spaces or tabs; a line ends with LF or
+// CRLF. After an error, accounts.Faults or that of the reader, it stops.
+func ImportLines(r io.Reader, first int64) func(yield func(ImportLine, error) bool) {
+	return func(yield func(ImportLine, error) bool) {
+		in := bufio.NewReaderSize(r, maxImportLine)
+		before := int64(-1)
+		for n := first; ; n++ {
+			text, err := in.ReadSlice('\n')
+			if errors.Is(err, bufio.ErrBufferFull) {
+				yield(ImportLine{}, faultAt(n, "longer than %d bytes", maxImportLine))
+				return
+			}
+			if err != nil && err != io.EOF {
+				yield(ImportLine{}, err)
+				return
+			}
+			if n == 1 {
+				text = bytes.TrimPrefix(text, []byte("\ufeff"))
+			}
+			if len(text) == 0 && err == io.EOF {
+				return
+			}
+			l, fault := importLine(text)
+			l.Number = n
+			if fault == nil && before >= 0 && l.Index != before+1 {
+				fault = fmt.Errorf("index %d follows %d: lines come in the order of their indexes, without a gap", l.Index, before)
+			}
+			if fault != nil {
+				yield(l, faultAt(n, "%v", fault))
+				return
+			}
+			if before = l.Index; !yield(l, nil) || err == io.EOF {
+				return
+			}
+		}
+	}
+}
+
+// importLine reads one line. Its error never quotes the text, which is a code.
+func importLine(text []byte) (l ImportLine, err error) {
+	columns := strings.FieldsFunc(string(text), func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
+	if len(columns) != 4 {
+		return l, fmt.Errorf("want four columns, not %d: dot matrix, original code, index, code text, with spaces between them", len(columns))
+	}
+	matrix, code, index, whole := columns[0], columns[1], columns[2], columns[3]
+	if matrix != "-" && (len(matrix) != ImportedMatrix || !allOf(matrix, "01")) {
+		return l, fmt.Errorf(`column 1 is no dot matrix of %d characters 0 and 1, and no "-" for none`, ImportedMatrix)
+	}
+	if _, ok := packCode(code); !ok {
+		return l, fmt.Errorf("column 2 is no original code: want 1 to %d of %s", CodeLength, platformSymbols)
+	}
+	n, err := strconv.ParseUint(index, 10, 32)
+	if err != nil {
+		return l, errors.New("column 3 is no index")
+	}
+	return ImportLine{Code: code, Index: int64(n), Text: whole}, nil
+}

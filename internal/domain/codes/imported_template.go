@@ -1,0 +1,251 @@
+package codes
+
+import (
+	"context"
+	"crypto/aes"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// Codes made elsewhere whose texts are by template are rows like the others: the secret alone is kept, encrypted. The serial number is the
+// original code, and everything else stands in the template.
+
+// hideSecret is a secret as it is stored: symbols as those of any other code made elsewhere, digits apart from them by the first bit, with
+// how many they are.
+func (p *Press) hideSecret(secret string, f field) (hi, lo int64) {
+	if f != digitsField {
+		return p.hideTail(tail([]byte(secret)))
+	}
+	n := uint64(len(secret))
+	pair, _ := readDigits(secret)
+	var b [aes.BlockSize]byte
+	binary.BigEndian.PutUint64(b[:8], 1<<63|n&7<<60|pair.a) // a half has at most 18 digits, which are less than 60 bits
+	binary.BigEndian.PutUint64(b[8:], n>>3<<60|pair.b)
+	p.importedBlock().Encrypt(b[:], b[:])
+	return int64(binary.BigEndian.Uint64(b[:8])), int64(binary.BigEndian.Uint64(b[8:]))
+}
+
+// showSecret is the reverse of hideSecret; ok is false for what another key encrypted.
+func (p *Press) showSecret(row ImportedCode, part templatePart) (secret string, ok bool) {
+	if part.field != digitsField {
+		t, ok := p.showTail(row.TextHi, row.TextLo)
+		return string(t[:]), ok
+	}
+	var b [aes.BlockSize]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(row.TextHi))
+	binary.BigEndian.PutUint64(b[8:], uint64(row.TextLo))
+	p.importedBlock().Decrypt(b[:], b[:])
+	const half = 1<<60 - 1
+	high, low := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+	digits := digitPair{high & half, low & half}.append(nil, part.size)
+	return string(digits), high>>60 == 8|uint64(part.size)&7 && low>>60 == uint64(part.size)>>3
+}
+
+// importedPrint is the text of a code made elsewhere.
+func (p *Press) importedPrint(b Batch, row ImportedCode) (text string, err error) {
+	foreign := fmt.Errorf("code %d of application %d was stored under another key", row.Index, b.ID)
+	if b.Template == "" {
+		t, ok := p.showTail(row.TextHi, row.TextLo)
+		if !ok {
+			return "", foreign
+		}
+		return b.Prefix + string(t[:]), nil
+	}
+	t, err := ParseTemplate(b.Template)
+	if err != nil {
+		return "", err
+	}
+	secret, ok := p.showSecret(row, t.parts[t.secret])
+	if !ok {
+		return "", foreign
+	}
+	return t.with(variable{unpackCode(row.Code), secret, t.number(row.Index)}), nil
+}
+
+// variable is what differs from text to text of a template.
+type variable struct{ serial, secret, number string }
+
+// number is the brand's own serial number of an index; "" = texts have none.
+func (t Template) number(index int64) string {
+	for _, part := range t.parts {
+		if part.field == numberField {
+			return part.number(uint64(index))
+		}
+	}
+	return ""
+}
+
+// with writes a text of which what differs is known.
+func (t Template) with(v variable) string {
+	b := make([]byte, 0, t.size)
+	for _, part := range t.parts {
+		switch part.field {
+		case literal:
+			b = append(b, part.text...)
+		case serialField:
+			b = append(b, v.serial...)
+		case numberField:
+			b = append(b, v.number...)
+		default:
+			b = append(b, v.secret...)
+		}
+	}
+	return string(b)
+}
+
+// cut takes what differs out of a text of these parts.
+func cut(parts []templatePart, text string) (v variable) {
+	for _, part := range parts {
+		switch piece := text[:part.size]; part.field {
+		case literal:
+		case serialField:
+			v.serial = piece
+		case numberField:
+			v.number = piece
+		default:
+			v.secret = piece
+		}
+		text = text[part.size:]
+	}
+	return v
+}
+
+// importedByTemplate finds the code made elsewhere behind a text by template. ErrUnread.
+func (p *Press) importedByTemplate(ctx context.Context, text string) (f Found, ok bool, err error) {
+	if p.Memory.elsewhere.Load() == 0 {
+		return f, false, nil
+	}
+	bare := cutScheme(lineFeeds(text))
+	if t, like := p.Memory.template(bare, true); like {
+		printed, _ := t.asPrinted(bare)
+		return p.importedPrinted(ctx, t, printed)
+	}
+	data, _, ok := p.Memory.elements(text)
+	if !ok {
+		return f, false, nil
+	}
+	for _, t := range p.Memory.importedOfRoot(data.Key.Root().String()) {
+		if printed, like := t.ofElements(text); like {
+			if f, ok, err = p.importedPrinted(ctx, t, printed); ok || err != nil {
+				return f, ok, err
+			}
+		}
+	}
+	return f, false, nil
+}
+
+// importedPrinted finds the code made elsewhere with a text as a template writes it. ErrUnread.
+func (p *Press) importedPrinted(ctx context.Context, t Template, printed string) (f Found, ok bool, err error) {
+	v := cut(t.parts, printed)
+	hi, lo := p.hideSecret(v.secret, t.parts[t.secret].field)
+	if f, ok, err = p.importedRow(ctx, hi, lo); !ok || err != nil {
+		return f, false, err
+	}
+	// The same secret in another text is another code; http and https, capital and small letters are one.
+	own, err := ParseTemplate(f.Batch.Template)
+	if err != nil {
+		return f, false, nil
+	}
+	made := own.with(variable{f.Code, v.secret, own.number(f.Index)})
+	return f, len(cutScheme(made)) == len(cutScheme(printed)) &&
+		equalFold(cutScheme(made), cutScheme(printed)), nil
+}
+
+// held is what a text may hold of codes made elsewhere whose texts are by template.
+type held struct {
+	template Template
+	secret   int // where it begins in the unescaped text
+	printed  string
+}
+
+// heldElsewhere is what a text, unescaped, may hold, at most so many.
+func (m *Memory) heldElsewhere(plain []byte, most int) (list []held) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, w := range m.templates.wordings {
+		for from := 0; w.imported && from+w.size <= len(plain) && len(list) < most; from++ {
+			bare := string(plain[from : from+w.size])
+			if t, is := w.find(bare); is {
+				printed, _ := t.asPrinted(bare)
+				list = append(list, held{t, from + t.shape(FirstVersion).at, printed})
+			}
+		}
+	}
+	return list
+}
+
+// mayHoldElsewhere reports whether a text may hold a code made elsewhere whose text is by template.
+func (p *Press) mayHoldElsewhere(text string) bool {
+	if p.Memory.elsewhere.Load() == 0 {
+		return false
+	}
+	plain, _ := unescaped(text)
+	return len(p.Memory.heldElsewhere(plain, 1)) > 0
+}
+
+// withholdElsewhere is a text up to the first secret in it of a code made elsewhere whose text is by template. Where the store cannot say,
+// and beyond some tries, what may be a secret goes.
+func (p *Press) withholdElsewhere(text string) string {
+	if p.Memory.elsewhere.Load() == 0 {
+		return text
+	}
+	plain, ends := unescaped(text)
+	first := len(plain)
+	for i, h := range p.Memory.heldElsewhere(plain, maxTried+1) {
+		if h.secret >= first {
+			continue
+		}
+		if _, found, err := p.importedPrinted(context.Background(), h.template, h.printed); found || err != nil || i == maxTried {
+			first = h.secret
+		}
+	}
+	switch first {
+	case len(plain):
+		return text
+	case 0:
+		return ""
+	}
+	return text[:ends[first-1]]
+}
+
+// readByTemplate makes a row of a line whose text is by template.
+func (p *Press) readByTemplate(b Batch, t Template, l ImportLine) (row ImportedCode, err error) {
+	printed, like := t.asPrinted(cutScheme(ofRow.Replace(l.Text)))
+	if !like {
+		return row, faultAt(l.Number, "the text is not one of %q", t.text)
+	}
+	v := cut(t.parts, printed)
+	switch {
+	case v.serial != "" && v.serial != strings.ToUpper(l.Code):
+		return row, faultAt(l.Number, "the serial number in the text is not the original code, which is column 2")
+	case v.number != t.number(l.Index):
+		return row, faultAt(l.Number, "the number in the text is not that of index %d, which is %s", l.Index, t.number(l.Index))
+	}
+	if _, ours := p.byTemplate(printed); ours {
+		return row, faultAt(l.Number, "the text is one that this server makes itself")
+	}
+	row = ImportedCode{Batch: b.ID, Index: l.Index}
+	row.Code, _ = packCode(l.Code)
+	row.TextHi, row.TextLo = p.hideSecret(v.secret, t.parts[t.secret].field)
+	return row, nil
+}
+
+// template is how the texts of a batch that is imported are written; "" = its prefix, and symbols. 40097.
+func (n NewImport) template(p *Press) (string, error) {
+	n.Text.Count = n.Count
+	filled, err := p.FillTemplate(n.Text)
+	switch {
+	case err != nil:
+		return "", err
+	case filled != "" && n.Prefix != "":
+		return "", errcode.InvalidArgs.With(behaviour.None, "a text by template has no prefix beside it: write {prefix} into it, or leave text out")
+	}
+	if filled != "" && n.Text.Weak && !strings.Contains(filled, "{weak}") {
+		filled += "{weak}" // how they were made is known to whoever brings them: digits may be those of a counter
+	}
+	return filled, nil
+}

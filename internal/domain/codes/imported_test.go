@@ -1,0 +1,142 @@
+package codes
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+func importPress(t testing.TB) *Press {
+	t.Helper()
+	key, err := sealer.NewKey(bytes.Repeat([]byte("k"), 32))
+	require.NoError(t, err)
+	return &Press{Vault: key}
+}
+
+// What is stored of a code made elsewhere is for ever: no flag rewrites these numbers,
+// which another implementation, with openssl, gave.
+func TestImportedCodesAreStoredAs(t *testing.T) {
+	p := importPress(t)
+	for text, want := range map[string]struct {
+		code   string
+		n      int64
+		hi, lo int64
+	}{
+		"0ALL$V2QCNVRHYPO:K3": {"044GZ*J10", 18728279770591, -7757136837199938881, 95022409556037751},
+		"0Q%L$BP4-J:G3I%BLV:": {"8", 9, -2160478909157704458, -6299703354989102189},
+		":::::::::::::::::::": {":::::::::", 756680642578124, 3403378844435783575, -1122768252519187369},
+	} {
+		n, ok := packCode(want.code)
+		hi, lo := p.hideTail(tail([]byte(text)))
+		if !ok || n != want.n || hi != want.hi || lo != want.lo {
+			t.Errorf("%s %s: %d, %d, %d", text, want.code, n, hi, lo)
+		}
+		if back, ok := p.showTail(hi, lo); !ok || string(back[:]) != text || unpackCode(n) != want.code {
+			t.Errorf("%s is read back as %s, %s as %s", text, back[:], want.code, unpackCode(n))
+		}
+		if back, ok := p.showTail(hi, lo+1); ok {
+			t.Errorf("a changed block is read as %s", back[:])
+		}
+	}
+	for digits, want := range map[string][2]int64{
+		"81234567203948571126":                 {-3441634643401054898, 5991205627013801811},
+		"000000000000000":                      {-6594195055878502021, -514776864661993116},
+		"999999999999999999999999999999999999": {8525218265197632447, 8925312320304364702},
+	} {
+		if hi, lo := p.hideSecret(digits, digitsField); hi != want[0] || lo != want[1] {
+			t.Errorf("%s: %d, %d", digits, hi, lo)
+		}
+	}
+	for _, wrong := range []string{"", "ABCDEFGHIJ", "A B", "a", "É"} {
+		if n, ok := packCode(wrong); ok {
+			t.Errorf("%q is the code %d", wrong, n)
+		}
+	}
+}
+
+// Contract: marketcode 5.2, 5.4: "%" is a symbol, and begins an escape too.
+func TestTailsOfATextUnderAPrefix(t *testing.T) {
+	for text, want := range map[string][]string{
+		"P.URL.CN/0Q%L$BP4-J:G3I%BLV:":                   {"0Q%L$BP4-J:G3I%BLV:"},
+		"http://p.url.cn/0q%l$bp4-j:g3i%blv:":            {"0Q%L$BP4-J:G3I%BLV:"},
+		"https://P.URL.CN/0Q%25L%24BP4-J%3AG3I%25BLV%3A": {"0Q%L$BP4-J:G3I%BLV:"},
+		"P.URL.CN/0FQR/LZ6/0HD0Q7Y3-*":                   {"0FQR/LZ6/0HD0Q7Y3-*"},
+		"P.URL.CN/0FQR/../LZ6/0HD0Q7Y":                   {"0FQR/../LZ6/0HD0Q7Y"},
+		"P.URL.CN/0FQR/LZ6/0HD0Q7Y3-*?":                  nil,
+		"P.URL.CN/":                                      nil,
+		"Q.URL.CN/0FQR/LZ6/0HD0Q7Y3-*":                   nil,
+		" P.URL.CN/0FQR/LZ6/0HD0Q7Y3-*":                  nil,
+	} {
+		var got []string
+		for _, tail := range tailsUnder(DefaultPrefix, text) {
+			got = append(got, string(tail[:]))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// Whatever a file has, it is read to its end or refused with a line, and what is read
+// can be written again.
+func FuzzImportLines(f *testing.F) {
+	line := strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n"
+	f.Add(line)
+	f.Add(line + strings.Replace(line, " 0 ", "\t1 ", 1))
+	f.Add("\ufeff" + strings.ReplaceAll(line, "\n", "\r\n"))
+	f.Fuzz(func(t *testing.T, text string) {
+		p := importPress(t)
+		for l, err := range ImportLines(iotest.OneByteReader(strings.NewReader(text)), 1) {
+			if err != nil {
+				if faults, ok := errors.AsType[accounts.Faults](err); !ok || faults[0].Line != int(l.Number) && l.Number != 0 {
+					t.Errorf("line %d: %v", l.Number, err)
+				}
+				continue
+			}
+			n, ok := packCode(l.Code)
+			prefix, rest, err := l.Cut()
+			if err != nil {
+				continue
+			}
+			hi, lo := p.hideTail(tail([]byte(rest)))
+			if back, whole := p.showTail(hi, lo); !ok || unpackCode(n) != l.Code || !whole || prefix+string(back[:]) != l.Text {
+				t.Errorf("%+v is read back as %s and %s", l, unpackCode(n), back[:])
+			}
+		}
+	})
+}
+
+// Digits of each length come back as they were stored, and as those of no other length; no symbols are taken for digits.
+func TestImportedDigitsComeBack(t *testing.T) {
+	t.Parallel()
+	p := importPress(t)
+	seen := map[[2]int64]string{}
+	for n := leastDigits; n <= mostDigits; n++ {
+		part := templatePart{field: digitsField, size: n}
+		for _, digits := range []string{strings.Repeat("0", n), strings.Repeat("9", n), strings.Repeat("1234567890", 4)[:n],
+			strings.Repeat("0", n-1) + "7"} {
+			hi, lo := p.hideSecret(digits, digitsField)
+			row := ImportedCode{TextHi: hi, TextLo: lo}
+			if back, ok := p.showSecret(row, part); !ok || back != digits {
+				t.Errorf("%s comes back as %s, %t", digits, back, ok)
+			}
+			if other, twice := seen[[2]int64{hi, lo}]; twice {
+				t.Errorf("%s is stored as %s is", digits, other)
+			}
+			seen[[2]int64{hi, lo}] = digits
+			if _, ok := p.showSecret(row, templatePart{field: digitsField, size: n ^ 1}); ok {
+				t.Errorf("%s comes back with %d digits", digits, n^1)
+			}
+			if _, ok := p.showTail(hi, lo); ok {
+				t.Errorf("%s comes back as symbols", digits)
+			}
+		}
+	}
+}

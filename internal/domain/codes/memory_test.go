@@ -1,0 +1,470 @@
+package codes_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+// journal is the part of a store that a Memory reads, as plain as can be: one
+// batch and its events in the order of commits.
+type journal struct {
+	codes.Store
+	batch  codes.Batch
+	events []codes.Event
+}
+
+func (j *journal) Batches(context.Context) iter.Seq2[codes.Batch, error] {
+	return func(yield func(codes.Batch, error) bool) { yield(j.batch, nil) }
+}
+
+func (j *journal) Events(_ context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
+	return func(yield func(codes.Event, error) bool) {
+		for _, e := range j.events {
+			if e.Seq > after && (batch == 0 || e.Batch == batch) && !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+const indexes = 200
+
+// plain is the definition of what governs codes: every event that is in force,
+// in the order in which they took effect, written over plain arrays.
+func plain(events []codes.Event, now time.Time) (list [indexes]codes.State) {
+	inForce := slices.DeleteFunc(slices.Clone(events), func(e codes.Event) bool { return e.From.After(now) })
+	slices.SortStableFunc(inForce, func(a, b codes.Event) int { return a.From.Compare(b.From) })
+	for _, e := range inForce {
+		for _, r := range e.Codes {
+			for i := r.From; i <= r.To; i++ {
+				s := &list[i]
+				switch e.Did {
+				case codes.Activate:
+					s.Activation = &e
+				case codes.Withdraw:
+					s.Activation = nil
+				case codes.Freeze, codes.Unfreeze:
+					s.Frozen = e.Did == codes.Freeze
+				case codes.Void:
+					s.Void = true
+				case codes.Redeem:
+					s.Redeemed = true
+				}
+			}
+		}
+	}
+	return list
+}
+
+func same(a, b codes.State) bool {
+	seq := func(e *codes.Event) int64 {
+		if e == nil {
+			return 0
+		}
+		return e.Seq
+	}
+	return seq(a.Activation) == seq(b.Activation) && a.Frozen == b.Frozen && a.Void == b.Void && a.Redeemed == b.Redeemed
+}
+
+// checkAll compares every index, the counts and what is listed as active.
+func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []codes.Event, now time.Time) {
+	t.Helper()
+	want := plain(events, now)
+	var counts codes.Counts
+	for i, w := range want {
+		if got := m.State(batch, int64(i), now); !same(got, w) {
+			t.Fatalf("%s: index %d at %s is %+v, want %+v", what, i, now.Format(time.TimeOnly), got, w)
+		}
+		for flag, n := range map[*uint64]bool{&counts.Frozen: w.Frozen, &counts.Void: w.Void, &counts.Redeemed: w.Redeemed} {
+			if n {
+				*flag++
+			}
+		}
+	}
+	if got := m.Counts(batch, now); got != counts {
+		t.Fatalf("%s: counts %+v, want %+v", what, got, counts)
+	}
+	ranges := 0
+	for _, e := range events {
+		ranges += len(e.Codes)
+	}
+	if n := m.Spans(batch); n > 2*ranges+1 {
+		t.Fatalf("%s: %d spans after calls of %d ranges", what, n, ranges)
+	}
+	from, to := int64(now.UnixNano()%indexes), int64(indexes-1)
+	runs, more := m.Runs(batch, codes.Range{From: from, To: to}, now, indexes)
+	at := from
+	for i, r := range runs {
+		if r.From != at || r.To < at || i > 0 && same(r.State, runs[i-1].State) {
+			t.Fatalf("%s: run %d is %+v, and begins at %d", what, i, r, at)
+		}
+		for ; at <= r.To; at++ {
+			if !same(r.State, want[at]) {
+				t.Fatalf("%s: index %d is %+v in a run, want %+v", what, at, r.State, want[at])
+			}
+		}
+	}
+	if at != to+1 || more {
+		t.Fatalf("%s: the runs end at %d, others follow: %v", what, at, more)
+	}
+	if first, more := m.Runs(batch, codes.Range{From: from, To: to}, now, 1); len(first) != 1 || first[0] != runs[0] ||
+		more != (len(runs) > 1) {
+		t.Fatalf("%s: the first run of %d is %+v, others follow: %v", what, len(runs), first, more)
+	}
+	next := from
+	for _, a := range m.Active(batch, codes.Range{From: from, To: to}, now) {
+		for ; next < a.From; next++ {
+			if want[next].Activation != nil {
+				t.Fatalf("%s: %d is not listed as active", what, next)
+			}
+		}
+		for ; next <= a.To; next++ {
+			if !same(codes.State{Activation: a.Activation}, codes.State{Activation: want[next].Activation}) {
+				t.Fatalf("%s: %d is listed under another activation", what, next)
+			}
+		}
+	}
+	for ; next <= to; next++ {
+		if want[next].Activation != nil {
+			t.Fatalf("%s: %d is not listed as active", what, next)
+		}
+	}
+}
+
+// history draws what may happen to a batch, one event after the other.
+type history struct {
+	random *rand.Rand
+	now    time.Time
+}
+
+func (h *history) event(seq int64) codes.Event {
+	from := h.random.Int64N(indexes)
+	set := codes.NewSet(codes.Range{From: from, To: from + h.random.Int64N(indexes-from)})
+	if h.random.IntN(3) == 0 { // short ones cut
+		set = codes.NewSet(codes.Range{From: from, To: min(from+h.random.Int64N(4), indexes-1)},
+			codes.Range{From: indexes - 1 - from, To: indexes - 1 - from})
+	}
+	e := codes.Event{Seq: seq, Batch: 1, Codes: set, At: h.now, From: h.now, Binding: codes.Binding{ActivityName: fmt.Sprint(seq)}}
+	switch n := h.random.IntN(20); {
+	case n < 10:
+		e.Did = codes.Activate
+	case n < 14:
+		e.Did = codes.Withdraw
+	default:
+		e.Did = []codes.Did{codes.Freeze, codes.Unfreeze, codes.Freeze, codes.Unfreeze, codes.Redeem, codes.Void}[n-14]
+		return e
+	}
+	if h.random.IntN(3) == 0 {
+		e.From = h.now.Add(time.Duration(h.random.IntN(60)) * time.Second)
+	}
+	return e
+}
+
+// Overlapping activations, withdrawals, schedules and states while time moves:
+// memory says what the arrays say, also when events are read late, and when
+// everything is read again.
+func TestMemoryIsAPlainArray(t *testing.T) {
+	t.Parallel()
+	histories := testscope.Or(3_000, 300)
+	if testing.Short() {
+		histories = 300
+	}
+	random := rand.New(rand.NewPCG(11, 2))
+	adopted := map[string]int{}
+	for n := range histories {
+		h := &history{random, time.Date(2026, 1, 15, 2, 0, 0, n, time.UTC)}
+		j := &journal{batch: codes.Batch{ID: 1, Count: indexes}}
+		m := codes.NewMemory(j)
+		require.NoError(t, m.Load(t.Context()))
+		var beside *codes.Memory // all is read again
+		for seq := range 1 + random.IntN(25) {
+			if random.IntN(6) == 0 {
+				beside = m.Beside()
+				require.NoError(t, beside.Load(t.Context()))
+			} else if beside != nil && random.IntN(3) == 0 {
+				for !m.Adopt(beside) {
+					adopted["after more"]++
+					require.NoError(t, beside.Changed(t.Context(), 1))
+				}
+				adopted["in all"]++
+				beside = nil
+			}
+			h.now = h.now.Add(time.Duration(random.IntN(30)) * time.Second)
+			e := h.event(int64(seq + 1))
+			if random.IntN(4) == 0 {
+				// A scan between the moment of a call and its commit.
+				_ = m.State(1, 0, h.now.Add(time.Duration(random.IntN(5))*time.Second))
+				h.now = h.now.Add(5 * time.Second)
+			}
+			j.events = append(j.events, e)
+			if random.IntN(5) > 0 { // otherwise it is read with the next
+				require.NoError(t, m.Changed(t.Context(), 1))
+				checkAll(t, fmt.Sprintf("history %d, event %d", n, e.Seq), m, 1, j.events, h.now)
+			}
+		}
+		require.NoError(t, m.Changed(t.Context(), 1))
+		h.now = h.now.Add(2 * time.Minute)
+		checkAll(t, fmt.Sprintf("history %d at the end", n), m, 1, j.events, h.now)
+		again := codes.NewMemory(j)
+		require.NoError(t, again.Load(t.Context()))
+		checkAll(t, fmt.Sprintf("history %d read again", n), again, 1, j.events, h.now)
+	}
+	if adopted["in all"] < histories/4 || adopted["after more"] < histories/40 {
+		t.Errorf("what was read again was adopted %v times", adopted)
+	}
+}
+
+// The same through the real calls and the real store, which keeps milliseconds.
+func TestCallsAreAPlainArray(t *testing.T) {
+	t.Parallel()
+	histories := testscope.Or(25, 4)
+	if testing.Short() {
+		histories = 4
+	}
+	random := rand.New(rand.NewPCG(5, 5))
+	p := newPlant(t)
+	p.set(func(s *settings.Settings) {
+		s.Behaviours = settings.Overrides{"codes.activate.overlap_taken": settings.Allow}
+	})
+	for n := range histories {
+		batch := p.apply(fmt.Sprintf("history %d", n), 10_000)
+		h := &history{random: random, now: p.now()}
+		var events []codes.Event
+		for range 20 {
+			p.advance(time.Duration(random.IntN(30_000))*time.Millisecond + time.Duration(random.IntN(1e6)))
+			h.now = p.now()
+			e := h.event(0)
+			c := codes.Change{Batch: batch.ID, Did: e.Did, Codes: e.Codes}
+			if !e.From.Equal(h.now) {
+				c.From = e.From
+			}
+			if e.Did == codes.Activate {
+				c.Binding = p.binding
+			}
+			if e.Did == codes.Redeem {
+				continue // refused for frozen codes: TestRedeem…
+			}
+			if _, err := p.Change(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			events = events[:0]
+			for e, err := range p.Store.Events(t.Context(), batch.ID, 0) {
+				require.NoError(t, err)
+				events = append(events, e)
+			}
+			checkAll(t, fmt.Sprintf("history %d", n), p.Memory, batch.ID, events, p.now())
+		}
+		again := codes.NewMemory(p.Store)
+		require.NoError(t, again.Load(t.Context()))
+		checkAll(t, fmt.Sprintf("history %d read again", n), again, batch.ID, events, p.now())
+		p.advance(time.Hour)
+		checkAll(t, fmt.Sprintf("history %d when all is in force", n), p.Memory, batch.ID, events, p.now())
+	}
+}
+
+// Issue 3: ten thousand scattered frozen codes cost kilobytes.
+func TestTenThousandScatteredCodesCostKilobytes(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	batch := p.apply("scattered", 20_000_000)
+	random := rand.New(rand.NewPCG(1, 1))
+	var ranges []codes.Range
+	for range 10_000 {
+		i := random.Int64N(batch.Count)
+		ranges = append(ranges, codes.Range{From: i, To: i})
+	}
+	set := codes.NewSet(ranges...)
+	stored := len(set.Encode())
+	t.Logf("%d scattered codes: %d bytes stored", set.Len(), stored)
+	if stored > 64<<10 {
+		t.Errorf("%d bytes stored", stored)
+	}
+	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Freeze, Codes: set}); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Memory.Counts(batch.ID, p.now()); got.Frozen != uint64(set.Len()) {
+		t.Errorf("%d frozen, want %d", got.Frozen, set.Len())
+	}
+	t.Logf("%d bytes in memory", p.Memory.Bytes(batch.ID))
+	if n := p.Memory.Bytes(batch.ID); n > 64<<10 {
+		t.Errorf("%d bytes in memory", n)
+	}
+	// A whole batch costs next to nothing.
+	all := codes.NewSet(codes.Range{From: 0, To: batch.Count - 1})
+	before := p.Memory.Bytes(batch.ID)
+	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Void, Codes: all}); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Memory.Counts(batch.ID, p.now()); got.Void != 20_000_000 || len(all.Encode()) > 16 ||
+		p.Memory.Bytes(batch.ID)-before > 16<<10 {
+		t.Errorf("%d void, %d bytes stored, %d more in memory", got.Void, len(all.Encode()), p.Memory.Bytes(batch.ID)-before)
+	}
+}
+
+// A counter is found in its batch, or in none: the blocks may have gaps.
+func TestACounterIsFoundInItsBatch(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	p.Floor = 500_000
+	first := p.apply("a", 10_000)
+	p.Floor = 900_000
+	second := p.apply("b", 20_000)
+	third := p.apply("c", 10_000)
+	if first.Start != 500_000 || second.Start != 900_000 || third.Start != 920_000 {
+		t.Fatalf("the blocks begin at %d, %d, %d", first.Start, second.Start, third.Start)
+	}
+	for counter, want := range map[uint64]struct {
+		batch int64
+		index int64
+	}{
+		0: {}, 499_999: {}, 500_000: {first.ID, 0}, 509_999: {first.ID, 9_999}, 510_000: {}, 899_999: {},
+		900_000: {second.ID, 0}, 919_999: {second.ID, 19_999}, 920_000: {third.ID, 0}, 929_999: {third.ID, 9_999}, 930_000: {},
+		codes.Space - 1: {}, 1<<64 - 1: {},
+	} {
+		b, index, ok := p.Memory.Find(counter)
+		if ok != (want.batch != 0) || b.ID != want.batch || index != want.index {
+			t.Errorf("counter %d: batch %d, index %d, %t; want %+v", counter, b.ID, index, ok, want)
+		}
+	}
+}
+
+// A call is in force when it is answered, whatever the clock says: one that was
+// set back, or that of a node behind the one that took the call.
+func TestACallIsInForceUnderAClockThatIsBehind(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	b := p.apply("x", 10_000)
+	p.activate(b, 0, 9)
+	if _, err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Withdraw, Codes: one(9),
+		From: p.now().Add(time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	p.advance(-time.Hour)
+	if s := p.Memory.State(b.ID, 0, p.now()); s.Activation == nil {
+		t.Error("the activation of before is not in force")
+	}
+	p.activate(b, 10, 19)
+	if s := p.Memory.State(b.ID, 10, p.now()); s.Activation == nil {
+		t.Error("an activation that was answered is not in force")
+	}
+	require.NoError(t, p.change(b, codes.Freeze, one(0)))
+	again := codes.NewMemory(p.Store)
+	require.NoError(t, again.Load(t.Context()))
+	for what, m := range map[string]*codes.Memory{"here": p.Memory, "of another node": again} {
+		if s := m.State(b.ID, 0, p.now()); !s.Frozen {
+			t.Errorf("the memory %s: a freeze that was answered is not in force", what)
+		}
+		if s := m.State(b.ID, 9, p.now()); s.Activation == nil {
+			t.Errorf("the memory %s: what is scheduled came before its time", what)
+		}
+	}
+	if _, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, one(0))); !conflict {
+		t.Error("a frozen code was redeemed")
+	}
+	if got, err := p.Query(t.Context(), p.owner, codes.BatchKey{ID: b.ID}); err != nil ||
+		got.Status(p.now(), p.TimeToFinish()) != codes.Finish {
+		t.Errorf("%s, %v: an application that was finished is not any more", got.Status(p.now(), p.TimeToFinish()), err)
+	}
+}
+
+// A batch that is activated over and over, and never scanned, is held as what
+// governs it, also while a server starts and where much is scheduled.
+func TestEventsThatNobodyAsksForDoNotPileUp(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(3, 9))
+	for name, later := range map[string]int{"nothing scheduled": 0, "much scheduled": 3_000} {
+		h := &history{random, time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)}
+		j := &journal{batch: codes.Batch{ID: 1, Count: indexes}}
+		live := codes.NewMemory(j)
+		require.NoError(t, live.Load(t.Context()))
+		for n := range later + testscope.Or(20_000, 6_000) {
+			h.now = h.now.Add(time.Duration(random.IntN(2_000)) * time.Millisecond)
+			e := h.event(int64(n + 1))
+			if n < later {
+				e.Did, e.From = codes.Activate, h.now.Add(24*365*time.Hour)
+			}
+			j.events = append(j.events, e)
+			if n%500 == 499 {
+				require.NoError(t, live.Changed(t.Context(), 1))
+			}
+		}
+		require.NoError(t, live.Changed(t.Context(), 1))
+		again := codes.NewMemory(j)
+		require.NoError(t, again.Load(t.Context()))
+		for which, m := range map[string]*codes.Memory{"live": live, "read at a start": again} {
+			if n := m.Waits(1); n > 2*later+1_500 {
+				t.Errorf("%s, %s: %d events are kept", name, which, n)
+			}
+			checkAll(t, name+", "+which, m, 1, j.events, h.now)
+			checkAll(t, name+", "+which+", when all is in force", m, 1, j.events, h.now.Add(2*365*24*time.Hour))
+		}
+	}
+}
+
+// Should times of a batch go back all the same, a start reads them as they are.
+func TestAStartReadsEventsInAnyOrderOfTime(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(8, 1))
+	h := &history{random, time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)}
+	j := &journal{batch: codes.Batch{ID: 1, Count: indexes}}
+	began := h.now
+	for n := range 5_000 {
+		h.now = began.Add(time.Duration(random.IntN(3600)) * time.Second)
+		j.events = append(j.events, h.event(int64(n+1)))
+	}
+	m := codes.NewMemory(j)
+	require.NoError(t, m.Load(t.Context()))
+	checkAll(t, "times that go back", m, 1, j.events, began.Add(2*time.Hour))
+}
+
+// lots is a store with many batches and no events.
+type lots struct {
+	codes.Store
+	n int64
+}
+
+func (l lots) Batches(context.Context) iter.Seq2[codes.Batch, error] {
+	return func(yield func(codes.Batch, error) bool) {
+		for i := range l.n {
+			if !yield(codes.Batch{ID: i + 1, Count: 10_000, Start: uint64(i) * 10_000, Prefix: "A/"}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (lots) Events(context.Context, int64, int64) iter.Seq2[codes.Event, error] {
+	return func(func(codes.Event, error) bool) {}
+}
+
+// A thousand applications a day and account: what a start does for each batch
+// must not grow with their number. It is not parallel, because it counts what
+// the whole process takes.
+func TestAStartTakesEachBatchOnce(t *testing.T) {
+	const n = 10_000
+	m := codes.NewMemory(lots{n: n})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	require.NoError(t, m.Load(t.Context()))
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 4<<10 {
+		t.Errorf("%d bytes were taken for each batch", each)
+	}
+	for _, i := range []int64{0, 4_321, n - 1} {
+		if b, index, ok := m.Find(uint64(i)*10_000 + 7); !ok || b.ID != i+1 || index != 7 {
+			t.Errorf("batch %d, index %d, %v", b.ID, index, ok)
+		}
+	}
+}

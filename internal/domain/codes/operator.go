@@ -1,0 +1,425 @@
+package codes
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// What an operator does with codes of any owner. Errors are those of the wire with a detail, or a
+// Conflict.
+
+// Conflict is the error, in one line, for a change that the state of a code does not allow.
+type Conflict string
+
+func (c Conflict) Error() string { return string(c) }
+
+// Change is a change of codes by the operator.
+type Change struct {
+	Batch   int64
+	Did     Did
+	Codes   Set
+	Binding Binding   // Activate only
+	From    time.Time // when it takes effect; zero = at once
+	Note    string
+}
+
+// maxCodesNote bounds notes and actors.
+const maxCodesNote = 256
+
+// Change does what a Change says: activate (now or later), withdraw, freeze, unfreeze, void,
+// redeem. Void is for ever; a single code is redeemed once. It returns how many codes it changed:
+// the others were in that state already.
+func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error) {
+	b, err := p.Memory.Know(ctx, c.Batch)
+	switch {
+	case err != nil:
+		return 0, err
+	case len(c.Codes) == 0:
+		return 0, errcode.InvalidArgs.With(behaviour.None, "no codes are named")
+	case !plain(c.Note, 0, maxCodesNote) || !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote):
+		return 0, errcode.InvalidArgs.With(behaviour.None, "note and actor: want at most %d characters, none of them a control character",
+			maxCodesNote)
+	case !c.From.IsZero() && c.Did != Activate && c.Did != Withdraw:
+		return 0, errcode.InvalidArgs.With(behaviour.None, "only an activation or a withdrawal can be scheduled, not %s", c.Did)
+	case !c.From.IsZero() && c.From.Before(p.Now()):
+		return 0, errcode.InvalidArgs.With(behaviour.None, "%s is in the past", c.From.Format(time.RFC3339))
+	}
+	if err := b.Within(c.Codes.Bounds()); err != nil {
+		return 0, err
+	}
+	if b.Proof && (c.Did == Activate || c.Did == Redeem) {
+		return 0, Conflict(fmt.Sprintf("application %d has proof codes of a printer's package: they never become active", c.Batch))
+	}
+	if c.Did == Activate {
+		if err := c.Binding.check(); err != nil {
+			return 0, err
+		}
+	}
+	if err := p.requireComplete(ctx, b); err != nil {
+		return 0, err
+	}
+	return p.addEvent(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note}, ofOperator)
+}
+
+// checkRedeem returns a Conflict for a single code that is redeemed already, and for any code that
+// is frozen or void. The memory is up to date: see inBatch.
+func (p *Press) checkRedeem(ctx context.Context, tx Tx, e Event) error {
+	if e.Codes.Len() == 1 {
+		index := e.Codes[0].From
+		if p.Memory.State(e.Batch, index, e.At).Redeemed {
+			by, err := redeemed(ctx, tx, e.Batch, index, allEvents)
+			if err != nil {
+				return err
+			}
+			return Conflict(fmt.Sprintf("code %d was redeemed by %s at %s", index, by.Actor, by.At.Format(time.RFC3339)))
+		}
+	}
+	if index, state, found := p.Memory.FirstBlocked(e.Batch, e.Codes, e.At); found {
+		return Conflict(fmt.Sprintf("code %d is %s and cannot be redeemed", index, state))
+	}
+	return nil
+}
+
+// redeemed finds the first event that redeemed a code.
+func redeemed(ctx context.Context, tx Tx, batch, index int64, how reading) (first Event, err error) {
+	err = how.eventsOf(ctx, tx, batch, index, func(e Event) bool {
+		if e.Did == Redeem {
+			first = e
+		}
+		return true
+	})
+	return first, err
+}
+
+// someEvents bounds the reading for pages that everybody may open: each holds a few megabytes at a
+// time, however wide the sets are.
+var someEvents = reading{page: 100, most: 2_000}
+
+// RedeemedAt is when a code was redeemed first; zero = never. It returns an error where more events
+// would have to be read than a page may read.
+func (p *Press) RedeemedAt(ctx context.Context, batch, index int64) (time.Time, error) {
+	var first Event
+	err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		first, err = redeemed(ctx, tx, batch, index, someEvents)
+		return err
+	})
+	return first.At, err
+}
+
+// maxHistory bounds the history of one code that is shown.
+const maxHistory = 1000
+
+// History lists what happened to a code, newest first.
+func (p *Press) History(ctx context.Context, batch, index int64) ([]Event, error) {
+	var list []Event
+	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
+		list = nil
+		return eventsOf(ctx, tx, batch, index, func(e Event) bool {
+			list = append(list, e)
+			return len(list) < maxHistory
+		})
+	})
+	return list, err
+}
+
+// reading is how many events around a code are read, at a time and in all.
+type reading struct{ page, most int }
+
+var allEvents = reading{page: 1_000, most: math.MaxInt}
+
+// eventsOf yields the events of one code, newest first, until yield returns false.
+func eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
+	return allEvents.eventsOf(ctx, tx, batch, index, yield)
+}
+
+// eventsOf gives what happened to one code. The store finds events whose bounds
+// hold the index; scattered sets have wide bounds and few members, so it is
+// asked page by page.
+func (how reading) eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
+	read := 0
+	for before := int64(0); ; {
+		if read >= how.most {
+			return fmt.Errorf("%d events or more of application %d are around code %d: that is all that is read", how.most, batch, index)
+		}
+		near, err := tx.EventsAt(ctx, batch, index, before, min(how.page, how.most-read))
+		if err != nil {
+			return err
+		}
+		read += len(near)
+		for _, e := range near {
+			if before = e.Seq; e.Codes.Has(index) && !yield(e) {
+				return nil
+			}
+		}
+		if len(near) < how.page {
+			return nil
+		}
+	}
+}
+
+// Retargeted is what a re-target did.
+type Retargeted struct {
+	Activations int   // that were renewed
+	Codes       int64 // that open the other page, now or when their schedule comes
+}
+
+// Retarget makes the active codes of a range open another page. It keeps what they count for, and
+// the ranges with which they were activated.
+func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path string, wxaType int) (Retargeted, error) {
+	b, err := p.Memory.Know(ctx, batch)
+	if err != nil {
+		return Retargeted{}, err
+	}
+	if !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote) {
+		return Retargeted{}, errcode.InvalidArgs.With(behaviour.None, "actor: want at most %d characters, none of them a control character",
+			maxCodesNote)
+	}
+	if err := b.Within(r); err != nil {
+		return Retargeted{}, err
+	}
+	const most = 1000
+	var done Retargeted
+	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
+		// A scheduled activation would bring the old page back, so it is changed too.
+		spans := append(p.Memory.Active(batch, r, at), p.Memory.Waiting(batch, r, at)...)
+		if n := len(spans); n > most {
+			return errcode.InvalidArgs.With(behaviour.None, "%d activations govern this range: re-target at most %d at once", n, most)
+		}
+		var changed []Range
+		for _, s := range spans {
+			changed = append(changed, s.Range)
+			e := Event{Batch: batch, Did: Activate, Codes: NewSet(s.Range), Binding: s.Activation.Binding, At: at, From: at,
+				Note: "re-target"}
+			if s.Activation.From.After(at) {
+				e.From = s.Activation.From
+			}
+			// A shop that repeats its call names the range that it activated.
+			if whole := s.Activation.Activated(); whole != s.Range {
+				e.Renews = &whole
+			}
+			e.Binding.WxaAppID, e.Binding.WxaPath, e.Binding.WxaType = appid, path, wxaType
+			if err := e.Binding.check(); err != nil {
+				return err
+			}
+			if err := checkBinding(ctx, tx, b, e.Binding, p.Settings.Get(), ofOperator); err != nil {
+				return err
+			}
+			if _, err := tx.AddEvent(ctx, e); err != nil {
+				return err
+			}
+		}
+		done = Retargeted{Activations: len(spans), Codes: NewSet(changed...).Len()}
+		return nil
+	})
+	return done, err
+}
+
+// ActiveRange is a run of codes that one activation governs.
+type ActiveRange struct {
+	Range
+	Activation *Event
+}
+
+// Active lists the parts of a range that are active, in order, each with the activation that
+// governs it.
+func (m *Memory) Active(batch int64, r Range, now time.Time) []ActiveRange {
+	b := m.batch(batch)
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until(now)
+	return b.active.activeIn(r)
+}
+
+// ActiveFrom lists what governs a range at a moment, now or to come, as things
+// stand now, and then the parts of it that are to be activated after it.
+func (m *Memory) ActiveFrom(batch int64, r Range, now, at time.Time) []ActiveRange {
+	b := m.batch(batch)
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := b.activeAt(now, at).activeIn(r)
+	for _, e := range b.waiting {
+		if e.Did == Activate && e.From.After(at) {
+			var later coverage
+			later.apply(&e)
+			list = append(list, later.activeIn(r)...)
+		}
+	}
+	return list
+}
+
+// activeAt is what will be active at a moment, as things stand now. The caller
+// holds the lock and only reads.
+func (b *batchMemory) activeAt(now, at time.Time) *coverage {
+	b.until(now)
+	if len(b.waiting) == 0 || b.waiting[0].From.After(at) {
+		return &b.active
+	}
+	then := &coverage{spans: *b.active.spans.Copy()}
+	for _, e := range b.waiting {
+		if e.From.After(at) {
+			break // they are in the order in which they take effect
+		}
+		then.apply(&e)
+	}
+	return then
+}
+
+// Affected is how many codes of a set an event will change when it takes effect, as things are now:
+// those in that state already do not count.
+func (m *Memory) Affected(e Event, now time.Time) int64 {
+	b := m.batch(e.Batch)
+	if b == nil {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	active, all := b.activeAt(now, e.From), e.Codes.Len()
+	among := func(bits *roaring.Bitmap) (n int64) {
+		for _, r := range e.Codes {
+			n += int64(bits.CardinalityInRange(uint64(r.From), uint64(r.To)+1))
+		}
+		return n
+	}
+	whole := all == b.Count
+	switch {
+	case e.Did == Withdraw:
+		var n int64
+		for _, r := range e.Codes {
+			for _, have := range active.activeIn(r) {
+				n += have.To - have.From + 1
+			}
+		}
+		return n
+	case e.Did == Void:
+		return all - among(b.void)
+	case e.Did == Redeem:
+		return all - among(b.redeemed)
+	case e.Did == Freeze && b.allFrozen, e.Did == Unfreeze && whole != b.allFrozen:
+		// Freezing the batch does not freeze single codes: see allFrozen.
+		return 0
+	case e.Did == Freeze, e.Did == Unfreeze && whole:
+		return all - among(b.frozen)
+	case e.Did == Unfreeze:
+		return among(b.frozen)
+	}
+	return all // an activation binds each code anew
+}
+
+// Opening returns how many codes open a Mini Program, now or by an activation that is to come, after everything that any node
+// committed.
+func (p *Press) Opening(ctx context.Context, appid string) (int, error) {
+	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
+		last, err := tx.LastEvents(ctx)
+		for id, seq := range last {
+			if known := p.Memory.batch(id); err != nil || known != nil && known.last() >= seq {
+				continue
+			}
+			var b Batch
+			if b, err = tx.Batch(ctx, id); err == nil {
+				err = p.Memory.changedIn(ctx, tx, b)
+			}
+		}
+		return err
+	})
+	return p.Memory.Targets(p.Now())[appid], err
+}
+
+// Targets returns how many codes open each Mini Program, now or by an activation that is to come.
+func (m *Memory) Targets(now time.Time) map[string]int {
+	n := map[string]int{}
+	for _, one := range m.Batches() {
+		if b := m.batch(one.ID); b != nil {
+			b.countTargets(now, n)
+		}
+	}
+	return n
+}
+
+// countTargets adds the codes of the batch to n.
+func (b *batchMemory) countTargets(now time.Time, n map[string]int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until(now)
+	b.active.spans.Scan(func(from int64, s span) bool {
+		if s.by != nil {
+			n[s.by.Binding.WxaAppID] += int(s.to - from + 1)
+		}
+		return true
+	})
+	for _, e := range b.waiting {
+		if e.Did == Activate {
+			n[e.Binding.WxaAppID] += int(e.Codes.Len())
+		}
+	}
+}
+
+// Waiting lists activations of a range that are not in force yet, by when
+// they take effect, as they will be then: what comes later at the same moment
+// covers or withdraws what comes before it.
+func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
+	b := m.batch(batch)
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until(now)
+	var list []ActiveRange
+	for events := b.waiting; len(events) > 0; {
+		n := 1
+		for n < len(events) && events[n].From.Equal(events[0].From) {
+			n++
+		}
+		var then coverage
+		for _, e := range events[:n] {
+			then.apply(&e)
+		}
+		list = append(list, then.activeIn(r)...)
+		events = events[n:]
+	}
+	return list
+}
+
+// FirstBlocked returns the first code of a set that is void or frozen.
+func (m *Memory) FirstBlocked(batch int64, codes Set, now time.Time) (index int64, state string, found bool) {
+	b := m.batch(batch)
+	if b == nil {
+		return 0, "", false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until(now)
+	for _, r := range codes {
+		for _, s := range []struct {
+			name string
+			bits interface {
+				NextValue(uint32) int64
+			}
+		}{{"void", b.void}, {"frozen", b.frozen}} {
+			if n := s.bits.NextValue(uint32(r.From)); n >= 0 && n <= r.To && (!found || n < index) {
+				index, state, found = n, s.name, true
+			}
+		}
+		if b.allFrozen && (!found || r.From < index) {
+			return r.From, "frozen", true
+		}
+		if found {
+			return index, state, true
+		}
+	}
+	return 0, "", false
+}

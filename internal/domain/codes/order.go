@@ -1,0 +1,179 @@
+package codes
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// Order is an application that people ask for, and maybe others agree to.
+type Order struct {
+	Account   string    `json:"account"`
+	ISV       string    `json:"isv_application_id"`
+	Count     int64     `json:"code_count"`
+	Template  string    `json:"text,omitempty"` // filled in; "" = prefix and secret
+	AskedBy   string    `json:"asked_by"`
+	AskedAt   time.Time `json:"asked_at"`
+	DecidedBy string    `json:"decided_by,omitempty"` // "" = it waits
+	DecidedAt time.Time `json:"decided_at,omitzero"`
+	Refused   bool      `json:"refused,omitempty"`
+	Batch     int64     `json:"application_id,omitempty"` // 0 = its codes are not made
+}
+
+// Waits reports whether nobody decided yet.
+func (o Order) Waits() bool { return o.DecidedBy == "" }
+
+// Interrupted reports whether the order is approved and its codes are not made.
+func (o Order) Interrupted() bool { return !o.Waits() && !o.Refused && o.Batch == 0 }
+
+// Revision identifies the complete order: with another text, count, requester or decision it is another one.
+func (o Order) Revision() string {
+	text, err := json.Marshal(o)
+	if err != nil {
+		panic(err) // it is stored as JSON
+	}
+	sum := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// OrderDecision approves an order or rejects it.
+type OrderDecision struct {
+	ISV      string
+	Approve  bool
+	Revision string // of the order that was read; "" = not compared, which only a rejection may leave out
+}
+
+// decide returns the order after a decision. two says that the requester cannot approve. Conflict.
+func (o Order) decide(d OrderDecision, by string, two bool, now time.Time) (Order, error) {
+	switch {
+	case !o.Waits() && !(d.Approve && o.Interrupted()):
+		return o, Conflict(o.DecidedBy + " decided this order already")
+	case d.Approve && d.Revision == "":
+		return o, Conflict("agreeing needs the revision of the order that was read: read it again, and say its revision")
+	case d.Revision != "" && d.Revision != o.Revision():
+		return o, Conflict("this order is not as it was read any more: read it again, and say its revision")
+	case d.Approve && two && o.Waits() && by == o.AskedBy:
+		return o, Conflict(by + " asked for these codes: somebody else has to agree (setting order_by_two)")
+	case o.Waits():
+		o.DecidedBy, o.DecidedAt, o.Refused = by, now, !d.Approve
+	}
+	return o, nil
+}
+
+// Orders are what people asked for.
+type Orders struct {
+	Press *Press
+	// Change changes the order of a number that an account chose, in one transaction; a zero Order before it was asked for.
+	Change func(ctx context.Context, account, isv string, f func(Order) (Order, error)) (Order, error)
+	// Newest is a page of the orders of some accounts, none = of all, the newest first, with how many there are.
+	Newest func(ctx context.Context, appids []string, offset, limit int) (page []Order, total int, err error)
+}
+
+// Ask asks for codes, and makes them at once where nobody else has to agree. The same again is the same order, which is
+// completed if it was interrupted; one that was refused may be asked for anew. Conflict, or an error of Apply.
+func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application, two bool) (Order, error) {
+	by, now := accounts.AuthorOf(ctx).Actor, o.Press.Now().UTC()
+	if err := Granted(caller); err != nil {
+		return Order{}, err
+	}
+	if err := a.check(o.Press.Settings.Get().CodeCountMax); err != nil {
+		return Order{}, err
+	}
+	asked, err := o.Change(ctx, caller.AppID, a.ISV, func(one Order) (Order, error) {
+		if one.AskedBy == "" || one.Refused {
+			one = Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Template: a.Template, AskedBy: by, AskedAt: now}
+		}
+		switch {
+		case one.Count != a.Count:
+			return one, Conflict("this number is another order's, with another count")
+		case one.Template != a.Template:
+			return one, Conflict("this number is another order's, with another text")
+		case one.Waits() && !two:
+			one.DecidedBy, one.DecidedAt = by, now
+		}
+		return one, nil
+	})
+	if err != nil || !asked.Interrupted() {
+		return asked, err
+	}
+	return o.complete(ctx, caller, asked)
+}
+
+// Decide approves an order, and makes its codes, or rejects it. ErrNoBatch where there is none; Conflict, or an error of Apply,
+// after which it waits as before.
+func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDecision, two bool) (Order, error) {
+	by, now := accounts.AuthorOf(ctx).Actor, o.Press.Now().UTC()
+	decided, err := o.Change(ctx, caller.AppID, d.ISV, func(old Order) (Order, error) {
+		if old.AskedBy == "" {
+			return old, ErrNoBatch
+		}
+		return old.decide(d, by, two, now)
+	})
+	if err != nil || decided.Refused {
+		return decided, err
+	}
+	return o.complete(ctx, caller, decided)
+}
+
+// complete makes the codes of an approved order. It may run twice, also on two nodes at once: an application of the same number,
+// count and text is the same. If the application is refused, the order waits again; after any other error it stays interrupted.
+func (o *Orders) complete(ctx context.Context, caller accounts.Account, one Order) (Order, error) {
+	ctx = context.WithoutCancel(ctx) // it is approved, whether or not its client still waits
+	batch, failed := o.Press.Apply(ctx, caller, Application{Count: one.Count, ISV: one.ISV, Template: one.Template, Approved: true})
+	if code, _ := errcode.Of(failed); failed != nil && code == errcode.SystemError {
+		return one, failed
+	}
+	made, err := o.Change(ctx, one.Account, one.ISV, func(now Order) (Order, error) {
+		switch {
+		case !now.Interrupted(): // another node was faster
+		case failed != nil:
+			now.DecidedBy, now.DecidedAt = "", time.Time{}
+		default:
+			now.Batch = batch.ID
+		}
+		return now, nil
+	})
+	return made, cmp.Or(failed, err)
+}
+
+// Interrupted lists orders that are approved and whose codes are not made.
+func (o *Orders) Interrupted(ctx context.Context, appids []string) (list []Order, err error) {
+	const page = 1000
+	for offset := 0; ; offset += page {
+		some, _, err := o.Newest(ctx, appids, offset, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range some {
+			if one.Interrupted() {
+				list = append(list, one)
+			}
+		}
+		if len(some) < page {
+			return list, nil
+		}
+	}
+}
+
+// CompleteInterrupted makes the codes of all interrupted orders; account returns an account by its AppID.
+func (o *Orders) CompleteInterrupted(ctx context.Context, account func(context.Context, string) (accounts.Account, error)) error {
+	list, err := o.Interrupted(ctx, nil)
+	for _, one := range list {
+		owner, failed := account(ctx, one.Account)
+		if failed == nil {
+			one, failed = o.complete(ctx, owner, one)
+		}
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("order %s of %s: %w", one.ISV, one.Account, failed))
+		}
+	}
+	return err
+}

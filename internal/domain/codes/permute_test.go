@@ -1,0 +1,342 @@
+package codes
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"math/big"
+	"math/rand/v2"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+// testSecret gives the bytes from first on: 00 01 02 ... or 20 21 22 ...
+func testSecret(first byte) []byte {
+	secret := make([]byte, KeySize)
+	for i := range secret {
+		secret[i] = first + byte(i)
+	}
+	return secret
+}
+
+func testKeys(t testing.TB) (*CodeKey, *TextKey) {
+	t.Helper()
+	code, err := NewCodeKey(testSecret(0))
+	require.NoError(t, err)
+	text, err := NewTextKey(testSecret(0x20))
+	require.NoError(t, err)
+	return code, text
+}
+
+// someCounters are the edges of the space and many between, always the same.
+func someCounters(n int) []uint64 {
+	cs := []uint64{0, 1, pow36x5 - 1, pow36x5, pow36x5 + 1, Space / 2, Space - 2, Space - 1}
+	random := rand.New(rand.NewPCG(1, 2))
+	for len(cs) < n {
+		cs = append(cs, random.Uint64N(Space))
+	}
+	return cs
+}
+
+func TestCodesAndTextsAreThoseOfTheReference(t *testing.T) {
+	t.Parallel()
+	n := testscope.Or(100_000, 10_000)
+	if testing.Short() {
+		n = 5_000
+	}
+	code, text := testKeys(t)
+	codes := ff1Reference{key: testSecret(0), radix: 36}
+	for i, c := range someCounters(n) {
+		want := printNumerals(Alphabet, codes.encrypt(codes.numerals(new(big.Int).SetUint64(c), 9)))
+		got := code.Code(c)
+		if string(got[:]) != want {
+			t.Fatalf("the code of %d is %s, want %s", c, got, want)
+		}
+		if back, ok := code.Counter([9]byte([]byte(want))); !ok || back != c {
+			t.Fatalf("%s is the code of %d, not of %d %v", want, c, back, ok)
+		}
+		version := Alphabet[i%len(Alphabet)]
+		texts := ff1Reference{key: testSecret(0x20), tweak: []byte{version}, radix: 38}
+		// A counter is below 38⁹: in 18 symbols it begins with nine zeros.
+		want = printNumerals(Alphabet, texts.encrypt(texts.numerals(new(big.Int).SetUint64(c), 18)))
+		symbols := text.Text(c, version)
+		if string(symbols[:]) != want {
+			t.Fatalf("the text of %d, version %c, is %s, want %s", c, version, symbols, want)
+		}
+		if back, ok := text.Counter(symbols, version); !ok || back != c {
+			t.Fatalf("%s is the text of %d, not of %d %v", want, c, back, ok)
+		}
+	}
+}
+
+// Every text decodes as the reference decodes it, made by us or not.
+func TestOriginalCodesAreDecodedAsTheReferenceDoes(t *testing.T) {
+	code, _ := testKeys(t)
+	reference := ff1Reference{key: testSecret(0), radix: 36}
+	for _, c := range someCounters(2_000) {
+		x := reference.numerals(new(big.Int).SetUint64(c), 9)
+		want := reference.number(reference.decrypt(x)).Uint64()
+		if got, ok := code.Counter([9]byte([]byte(printNumerals(Alphabet, x)))); !ok || got != want {
+			t.Fatalf("%s is the code of %d, want %d", printNumerals(Alphabet, x), got, want)
+		}
+	}
+}
+
+func TestABurstIsEqualToSingleCalls(t *testing.T) {
+	code, text := testKeys(t)
+	s := new(burst)
+	for i, c := range someCounters(2_000) {
+		n := int(min(uint64(i%lanes+1), Space-c))
+		version := Alphabet[i%len(Alphabet)]
+		s.run(code, text, version, c, n)
+		for j := range n {
+			gotCode, gotText := s.lane(j)
+			if wantCode, wantText := code.Code(c+uint64(j)), text.Text(c+uint64(j), version); gotCode != wantCode || gotText != wantText {
+				t.Fatalf("%d + %d in a burst of %d: %s %s, want %s %s", c, j, n, gotCode, gotText, wantCode, wantText)
+			}
+		}
+	}
+}
+
+// These lines are printed on products. They may be added to, never changed:
+// there is no flag that rewrites them.
+func TestGoldenCodesStayForEver(t *testing.T) {
+	file, err := os.Open("testdata/golden.txt")
+	require.NoError(t, err)
+	defer file.Close()
+	code, text := testKeys(t)
+	lines := 0
+	for scan := bufio.NewScanner(file); scan.Scan(); {
+		if strings.HasPrefix(scan.Text(), "#") {
+			continue
+		}
+		var c uint64
+		var want [4]string
+		if _, err := fmt.Sscan(scan.Text(), &c, &want[0], &want[1], &want[2], &want[3]); err != nil {
+			t.Fatalf("%q: %v", scan.Text(), err)
+		}
+		lines++
+		nine := code.Code(c)
+		field := Matrix(nine)
+		// The symbol alone, four modules a hexadecimal digit.
+		var dots strings.Builder
+		for row := 1; row <= 16; row++ {
+			bits, _ := new(big.Int).SetString(string(field[row*19+1:row*19+17]), 2)
+			fmt.Fprintf(&dots, "%04x", bits)
+		}
+		zero, dollar := text.Text(c, '0'), text.Text(c, '$')
+		if got := [4]string{string(nine[:]), string(zero[:]), string(dollar[:]), dots.String()}; got != want {
+			t.Errorf("counter %d is printed as\n%v, want\n%v", c, got, want)
+		}
+		if back, ok := code.Counter([9]byte([]byte(want[0]))); !ok || back != c {
+			t.Errorf("%s is read as %d", want[0], back)
+		}
+	}
+	if lines < 16 {
+		t.Errorf("%d golden lines", lines)
+	}
+}
+
+// In make test it is a million of them.
+func TestSixteenMillionCodesInARowAreDifferent(t *testing.T) {
+	t.Parallel()
+	window := testscope.Or[uint64](1<<24, 1<<20)
+	if testing.Short() {
+		window = 1 << 18
+	}
+	code, text := testKeys(t)
+	// Where a server begins that is set up in the middle of 2026.
+	const from = 10_000 * 86_400 * 180
+	seen := make([]uint64, window/64)
+	s := new(burst)
+	for c := uint64(from); c < from+window; c += lanes {
+		s.run(code, text, '0', c, lanes)
+		for j := range uint64(lanes) {
+			nine, _ := s.lane(int(j))
+			back, ok := code.Counter(nine)
+			if !ok || back != c+j {
+				t.Fatalf("the code %s of %d is read as %d", nine, c+j, back)
+			}
+			i := back - from
+			if seen[i/64]>>(i%64)&1 == 1 {
+				t.Fatalf("the code %s of %d is also another's", nine, c+j)
+			}
+			seen[i/64] |= 1 << (i % 64)
+		}
+	}
+	if i := slices.IndexFunc(seen, func(w uint64) bool { return w != ^uint64(0) }); i >= 0 {
+		t.Errorf("word %d of the window is %x", i, seen[i])
+	}
+}
+
+func TestATextWithOneOtherCharacterIsRefused(t *testing.T) {
+	t.Parallel()
+	n := testscope.Or(10_000, 1_000)
+	if testing.Short() {
+		n = 200
+	}
+	_, text := testKeys(t)
+	for _, c := range someCounters(n) {
+		symbols := text.Text(c, '0')
+		for place, right := range symbols {
+			for i := range len(Alphabet) {
+				if Alphabet[i] == right {
+					continue
+				}
+				symbols[place] = Alphabet[i]
+				if other, ok := text.Counter(symbols, '0'); ok {
+					t.Fatalf("%s, one character off the text of %d, is the text of %d", symbols, c, other)
+				}
+			}
+			symbols[place] = right
+		}
+		if _, ok := text.Counter(symbols, '1'); ok {
+			t.Fatalf("%s of version 0 is also a text of version 1", symbols)
+		}
+	}
+}
+
+func TestOtherSymbolsAreRefused(t *testing.T) {
+	code, text := testKeys(t)
+	for _, s := range []string{"00000000a", "00000000$", "-00000000", "0000 0000", "0000\x000000", "é0000000"} {
+		if _, ok := code.Counter([9]byte([]byte(s))); ok {
+			t.Errorf("%q has a counter", s)
+		}
+	}
+	for i := range 256 {
+		symbols := text.Text(7, '0')
+		char := byte(i)
+		symbols[17] = char
+		_, ok := text.Counter(symbols, '0')
+		if want := symbols == text.Text(7, '0'); ok != want {
+			t.Errorf("with the last symbol %q: %v", char, ok)
+		}
+	}
+}
+
+func TestACounterOutsideTheSpaceIsNoCode(t *testing.T) {
+	code, text := testKeys(t)
+	for name, call := range map[string]func(){
+		"Code": func() { code.Code(Space) },
+		"Text": func() { text.Text(1<<63, '0') },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s answers for a counter outside the space", name)
+				}
+			}()
+			call()
+		}()
+	}
+}
+
+func TestKeysHaveThirtyTwoBytesAndDoNotPrint(t *testing.T) {
+	for _, n := range []int{0, 16, 24, 31, 33} {
+		if _, err := NewCodeKey(make([]byte, n)); err == nil {
+			t.Errorf("%d bytes were taken for a CodeKey", n)
+		}
+		if _, err := NewTextKey(make([]byte, n)); err == nil {
+			t.Errorf("%d bytes were taken for a TextKey", n)
+		}
+	}
+	code, text := testKeys(t)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
+		if got := fmt.Sprintf(verb+" "+verb, code, *text); got != "[secret] [secret]" {
+			t.Errorf("%s prints %s", verb, got)
+		}
+	}
+}
+
+// withoutRaceDetector skips a test of allocations where the detector makes some
+// of its own, and pools forget on purpose.
+func withoutRaceDetector(t *testing.T) {
+	info, _ := debug.ReadBuildInfo()
+	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("the race detector allocates")
+	}
+}
+
+func TestCodesAllocateNothing(t *testing.T) {
+	withoutRaceDetector(t)
+	code, text := testKeys(t)
+	nine, symbols := code.Code(5), text.Text(5, '0')
+	Matrix(code.Code(0)) // the tables
+	if n := testing.AllocsPerRun(1000, func() {
+		code.Code(5)
+		code.Counter(nine)
+		text.Text(5, '0')
+		text.Counter(symbols, '0')
+		Matrix(nine)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func FuzzCounterRoundTrip(f *testing.F) {
+	f.Add(uint64(0), byte('0'), bytes.Repeat([]byte{0}, 2*KeySize))
+	f.Add(uint64(Space-1), byte('-'), append(testSecret(0), testSecret(0x20)...))
+	f.Fuzz(func(t *testing.T, c uint64, version byte, secrets []byte) {
+		if len(secrets) != 2*KeySize {
+			return
+		}
+		c %= Space
+		code, _ := NewCodeKey(secrets[:KeySize])
+		text, _ := NewTextKey(secrets[KeySize:])
+		nine, symbols := code.Code(c), text.Text(c, version)
+		if back, ok := code.Counter(nine); !ok || back != c {
+			t.Errorf("the code %s of %d is read as %d %v", nine, c, back, ok)
+		}
+		if back, ok := text.Counter(symbols, version); !ok || back != c {
+			t.Errorf("the text %s of %d is read as %d %v", symbols, c, back, ok)
+		}
+		x := parseNumerals(Alphabet, string(symbols[:]))
+		reference := ff1Reference{key: secrets[KeySize:], tweak: []byte{version}, radix: 38}
+		if want := reference.number(reference.decrypt(x)); !want.IsUint64() || want.Uint64() != c {
+			t.Errorf("the reference reads the text %s of %d as %v", symbols, c, want)
+		}
+	})
+}
+
+func BenchmarkCode(b *testing.B) {
+	code, text := testKeys(b)
+	nine := code.Code(7)
+	symbols := text.Text(7, '0')
+	c := uint64(0)
+	b.Run("code", func(b *testing.B) {
+		for b.Loop() {
+			code.Code(c)
+			c++
+		}
+	})
+	b.Run("code back", func(b *testing.B) {
+		for b.Loop() {
+			code.Counter(nine)
+		}
+	})
+	b.Run("text", func(b *testing.B) {
+		for b.Loop() {
+			text.Text(c, '0')
+			c++
+		}
+	})
+	b.Run("text back", func(b *testing.B) {
+		for b.Loop() {
+			text.Counter(symbols, '0')
+		}
+	})
+	b.Run("burst of both", func(b *testing.B) {
+		s := new(burst)
+		for b.Loop() {
+			s.run(code, text, '0', c, lanes)
+			c += lanes
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/lanes, "ns/code")
+	})
+}

@@ -1,0 +1,932 @@
+package codes
+
+import (
+	"context"
+	"crypto/cipher"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
+)
+
+// Feature is what a service account must have been granted.
+const Feature = "marketcode"
+
+// Press holds the transactions on codes.
+type Press struct {
+	Store    Store
+	Memory   *Memory
+	Keys     Keys
+	Vault    *sealer.Key
+	OpenIDs  *accounts.OpenIDs
+	Settings *settings.Live
+	Now      func() time.Time
+	// CountNow is the time whose day an application counts for; nil = Now.
+	CountNow func() time.Time
+	// ClockBelieved reports whether Now may remove what ended long ago; nil = always.
+	ClockBelieved func() bool
+	Random        io.Reader
+
+	// Prefix stands before every new code text.
+	Prefix string
+	// Closed refuses applications until the operator sets a prefix: codes with
+	// the platform's own would be read by Weixin only.
+	Closed bool
+	// Floor and ByTime keep new counters above what an older backup may have
+	// forgotten.
+	Floor  uint64
+	ByTime bool
+	// Shared says that other processes write to the store: then a call reads what they did before
+	// it answers about a code.
+	Shared bool
+	// Changed is called after a batch changed, before the change is acknowledged.
+	Changed func(ctx context.Context, batch int64)
+
+	recent       tickets
+	hashing      sync.Once
+	ticketHash   *sealer.Hasher
+	importing    sync.Once
+	importCipher cipher.Block
+}
+
+// Granted returns 48001 unless the account may use codes. Contract: marketcode 1.
+func Granted(a accounts.Account) error {
+	switch {
+	case a.Kind != accounts.ServiceAccount:
+		return errcode.Unauthorized.With(behaviour.CallerKind, "%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
+	case !a.Certified:
+		return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
+	case !slices.Contains(a.Features, Feature):
+		return errcode.Unauthorized.With(behaviour.CodesGrant, "service account %s was not granted the feature %s", a.AppID, Feature)
+	}
+	return nil
+}
+
+func (p *Press) countNow() time.Time {
+	if p.CountNow == nil {
+		return p.Now()
+	}
+	return p.CountNow()
+}
+
+// mayForget reports whether what ended long ago may be removed.
+func (p *Press) mayForget() bool { return p.ClockBelieved == nil || p.ClockBelieved() }
+
+// maxBatchID keeps ids below 2^31: some clients read them as 32-bit numbers.
+const maxBatchID = 1<<31 - 1
+
+// Apply applies for codes. An equal isv_application_id with an equal count is the
+// same application. 40097, 45009, 48001, 80307. Contract: marketcode 3.1.
+func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Application) (Batch, error) {
+	if err := Granted(caller); err != nil {
+		return Batch{}, err
+	}
+	if p.Closed {
+		return Batch{}, errcode.Unauthorized.With(behaviour.CodesPrefix,
+			"no codes are given out until --code-prefix names a prefix of your own: %s is read by Weixin only", DefaultPrefix)
+	}
+	s := p.Settings.Get()
+	if err := a.check(s.CodeCountMax); err != nil {
+		return Batch{}, err
+	}
+	if a.Count > settings.Platform.CodeCountMax && !a.Approved {
+		if err := noteOrRefuse(ctx, s, behaviour.CodesApplyAbove, "code_count is %d", a.Count); err != nil {
+			return Batch{}, err
+		}
+	}
+	var batch Batch
+	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, caller.AppID); err != nil {
+			return err
+		}
+		if _, err := accounts.Keep(ctx, tx, caller.AppID); err != nil {
+			return err
+		}
+		now := p.Now()
+		// Every call counts, a repeated one too. Contract: marketcode 1.
+		used, err := tx.AddCount(ctx, caller.AppID, "/intp/marketcode/applycode", s.Day(p.countNow()))
+		if err != nil {
+			return err
+		}
+		if used > AppliesPerDay {
+			return errcode.DailyLimit.With(behaviour.CodesApplyDay, "%s called applycode %d times today", caller.AppID, AppliesPerDay)
+		}
+		batch, err = tx.BatchByISV(ctx, caller.AppID, a.ISV)
+		if err == nil {
+			if batch.Count != a.Count {
+				return errcode.ApplicationExists.With(behaviour.CodesApplyOther,
+					"isv_application_id %q is application %d with %d codes, not %d", a.ISV, batch.ID,
+					batch.Count, a.Count)
+			}
+			if batch.Template != a.Template {
+				return errcode.ApplicationExists.With(behaviour.CodesApplyOther,
+					"isv_application_id %q is application %d with another text", a.ISV, batch.ID)
+			}
+			behaviour.Note(ctx, behaviour.CodesApplyAgain)
+			if s.Refuses(behaviour.CodesApplyAgain) {
+				return errcode.Strict(behaviour.CodesApplyAgain, "isv_application_id %q is application %d already", a.ISV, batch.ID)
+			}
+			return nil
+		}
+		if !errors.Is(err, ErrNoBatch) {
+			return err
+		}
+		if s.OrderByTwo && !a.Approved && !s.AllowUnapprovedApplycode {
+			return errcode.Unauthorized.With(behaviour.CodesApplyApproval, "codes are ordered and approved by two people (setting "+
+				"order_by_two): order isv_application_id %q in the console or with batch apply --for-approval, or turn on "+
+				"allow_unapproved_applycode",
+				a.ISV)
+		}
+		batch = Batch{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: p.Prefix, Version: p.Keys.Current, Segment: s.CodeSegment,
+			CreatedAt: now, Template: a.Template}
+		return p.giveOut(ctx, tx, &batch)
+	})
+	if err == nil {
+		p.awaitMemory(ctx, batch.ID)
+	}
+	return batch, err
+}
+
+// giveOut takes a block of counters for a batch and stores it, in the batch's
+// own transaction.
+func (p *Press) giveOut(ctx context.Context, tx Tx, b *Batch) error {
+	counter, err := tx.DrawCounters(ctx)
+	if err != nil {
+		return err
+	}
+	b.Start = blockStart(counter, b.CreatedAt, p.Floor, p.ByTime)
+	if err := checkBlock(b.Start, b.Count); err != nil {
+		return err
+	}
+	if err := tx.SetCounters(ctx, b.Start+uint64(b.Count)); err != nil {
+		return err
+	}
+	b.FirstCode, b.FirstText = p.proof(p.Code(*b, 0)), p.proof(p.plainText(*b, 0))
+	stored, err := tx.AddBatch(ctx, *b)
+	if err != nil {
+		return err
+	}
+	if stored.ID > maxBatchID {
+		return fmt.Errorf("codes: there are more than %d applications", maxBatchID)
+	}
+	*b = stored
+	return nil
+}
+
+// Code is the original code of an index of a batch that was made here.
+func (p *Press) Code(b Batch, index int64) string {
+	code := p.Keys.Code.Code(b.Start + uint64(index))
+	return string(code[:])
+}
+
+// Text is the code text of an index of a batch that was made here.
+func (p *Press) Text(b Batch, index int64) string {
+	if b.Template != "" {
+		t, err := ParseTemplate(b.Template)
+		if err != nil {
+			panic(err) // it was parsed before it was stored
+		}
+		return t.render(p.Keys, b.Version, b.Start+uint64(index), uint64(index))
+	}
+	return p.plainText(b, index)
+}
+
+// plainText is prefix and secret of an index, by which keys are recognised whatever the template.
+func (p *Press) plainText(b Batch, index int64) string {
+	return Printed{Prefix: b.Prefix, Version: b.Version}.Text(p.Keys.Text[b.Version], b.Start+uint64(index))
+}
+
+// proof is the stored text by which the keys are recognised: a hash, and never a code that works.
+func (p *Press) proof(text string) string { return p.Vault.Hash("first of a batch", text) }
+
+// isProof reports whether the stored mark of a batch is the proof of a text, or the text itself.
+func (p *Press) isProof(mark, text string) bool { return mark == p.proof(text) || mark == text }
+
+// CheckKeys returns an error unless every batch was made with the keys at hand.
+// It needs no more of a Press than its Store, Keys and Vault.
+func (p *Press) CheckKeys(ctx context.Context) error {
+	for b, err := range p.Store.Batches(ctx) {
+		if err != nil {
+			return fmt.Errorf("reading batches: %w", err)
+		}
+		if b.Imported {
+			if !p.isProof(b.FirstCode, importMark) {
+				return fmt.Errorf("the codes of application %d were imported under another key than that of this database: put the right one back",
+					b.ID)
+			}
+			continue
+		}
+		if p.Keys.Text[b.Version] == nil {
+			return fmt.Errorf("application %d was printed with version %q, whose key is missing", b.ID, string(b.Version))
+		}
+		if !p.isProof(b.FirstCode, p.Code(b, 0)) || !p.isProof(b.FirstText, p.plainText(b, 0)) {
+			return fmt.Errorf(
+				"application %d was made with other code keys than those of this database: put the right ones back, printed codes depend on them", b.ID)
+		}
+	}
+	return nil
+}
+
+// ownBatch returns the caller's batch: 80300 where there is none, 80301 for another's. Contract:
+// marketcode 3.2.
+func (p *Press) ownBatch(ctx context.Context, caller accounts.Account, id int64) (Batch, error) {
+	return p.seen(ctx, id, func(b Batch) bool { return b.Account == caller.AppID })
+}
+
+// seen returns a batch that the caller may see; else the errors of ownBatch.
+func (p *Press) seen(ctx context.Context, id int64, may func(Batch) bool) (Batch, error) {
+	b, err := p.Memory.Know(ctx, id)
+	switch {
+	case errors.Is(err, ErrNoBatch):
+		return Batch{}, errcode.NoApplication.With(behaviour.CodesApplicationUnknown, "there is no application %d", id)
+	case err == nil && b.Proof:
+		return Batch{}, errcode.NotOwnApplication.With(behaviour.CodesApplicationOther,
+			"application %d has proof codes of a printer's package: they never become active", id)
+	case err == nil && !may(b):
+		return Batch{}, errcode.NotOwnApplication.With(behaviour.CodesApplicationOther, "application %d is another account's", id)
+	}
+	return b, err
+}
+
+// BatchKey names an application, by one id or both.
+type BatchKey struct {
+	ID  int64 // 0 = not given
+	ISV string
+}
+
+// Query returns an application of the caller: 40097 without an id or with two
+// that do not fit, 80300 where there is none, 80301 for another's. Contract: marketcode 3.2.
+func (p *Press) Query(ctx context.Context, caller accounts.Account, key BatchKey) (Batch, error) {
+	if err := Granted(caller); err != nil {
+		return Batch{}, err
+	}
+	if key.ID == 0 && key.ISV == "" {
+		return Batch{}, errcode.InvalidArgs.With(behaviour.CodesApplicationMissing,
+			"application_id and isv_application_id are both missing")
+	}
+	var byISV Batch
+	if key.ISV != "" {
+		err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+			byISV, err = tx.BatchByISV(ctx, caller.AppID, key.ISV)
+			return err
+		})
+		if err != nil && !errors.Is(err, ErrNoBatch) {
+			return Batch{}, err
+		}
+		if byISV.Proof {
+			byISV = Batch{}
+		}
+	}
+	if key.ID == 0 {
+		if byISV.ID == 0 {
+			return Batch{}, errcode.NoApplication.With(behaviour.CodesApplicationUnknown,
+				"%s has no application with this isv_application_id", caller.AppID)
+		}
+		return byISV, nil
+	}
+	b, err := p.ownBatch(ctx, caller, key.ID)
+	if err != nil {
+		return Batch{}, err
+	}
+	if byISV.ID != 0 && byISV.ID != b.ID {
+		return Batch{}, errcode.InvalidArgs.With(behaviour.CodesApplicationTwo,
+			"isv_application_id belongs to another application than application_id")
+	}
+	return b, nil
+}
+
+// TimeToFinish is how long an application takes until FINISH.
+func (p *Press) TimeToFinish() time.Duration {
+	return time.Duration(p.Settings.Get().CodeSeconds) * time.Second
+}
+
+// Progress is how far an application is: its state, since when, and the segments
+// that are ready. One made elsewhere is PROCESSING until all its codes are here.
+func (p *Press) Progress(ctx context.Context, b Batch) (s Status, since time.Time, ready []Range, err error) {
+	now, takes := p.Now(), p.TimeToFinish()
+	if b.Imported {
+		n, err := p.arrived(ctx, b)
+		if err != nil || n < b.Count {
+			return Processing, b.CreatedAt, nil, err
+		}
+		takes = 0
+	}
+	return b.Status(now, takes), b.UpdatedAt(now, takes), b.Ready(now, takes), nil
+}
+
+// finished returns 80308 while an application is not FINISH.
+func (p *Press) finished(ctx context.Context, b Batch) error {
+	s, _, _, err := p.Progress(ctx, b)
+	if err == nil && s != Finish {
+		err = errcode.NotFinished.With(behaviour.CodesUnfinished, "application %d is not FINISH", b.ID)
+	}
+	return err
+}
+
+// Package returns what a download needs: a range within one segment, and the account's package key.
+// 40097, 80300, 80301, 80306, 80308, 80310, 80313. Contract: marketcode 3.3.
+func (p *Press) Package(ctx context.Context, caller accounts.Account, id int64, r Range) (PackageRange, [16]byte, error) {
+	var key [16]byte
+	if err := Granted(caller); err != nil {
+		return PackageRange{}, key, err
+	}
+	b, err := p.ownBatch(ctx, caller, id)
+	if err != nil {
+		return PackageRange{}, key, err
+	}
+	if err := b.InSegment(r); err != nil {
+		return PackageRange{}, key, err
+	}
+	if !slices.Contains(b.Segments(), r) {
+		if err := noteOrRefuse(ctx, p.Settings.Get(), behaviour.CodesRangePart,
+			"code_start %d and code_end %d are a part of a segment", r.From, r.To); err != nil {
+			return PackageRange{}, key, err
+		}
+	}
+	if err := p.finished(ctx, b); err != nil {
+		return PackageRange{}, key, err
+	}
+	if b.Imported {
+		return PackageRange{}, key, errcode.SegmentExpired.With(behaviour.CodesDownloadElsewhere,
+			"the codes of application %d were made elsewhere: they are printed from the file that they came in", b.ID)
+	}
+	if caller.MarketcodeKey == "" {
+		return PackageRange{}, key, errcode.NoPackageKey.With(behaviour.CodesKeyMissing,
+			"service account %s has no marketcode_key: set one", caller.AppID)
+	}
+	secret, err := p.Vault.Open("accounts/marketcode_key/"+caller.AppID, caller.MarketcodeKey)
+	if err != nil || len(secret) != len(key) {
+		return PackageRange{}, key, fmt.Errorf("the package key of %s cannot be opened: %w", caller.AppID, err)
+	}
+	copy(key[:], secret)
+	return p.PrintedRange(b, r), key, nil
+}
+
+// Activation is a call that binds a range of a batch.
+type Activation struct {
+	Batch   int64
+	Range   Range
+	Binding Binding
+}
+
+// Activate binds a range of codes, effective at once. Exactly the same range again replaces its
+// binding. A range that overlaps another is 80302, unless a setting lets the last call win for each
+// index. 40097, 40013, 80300, 80301, 80306, 80308. Contract: marketcode 3.4.
+func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
+	if err := Granted(caller); err != nil {
+		return err
+	}
+	b, err := p.ownBatch(ctx, caller, a.Batch)
+	if err != nil {
+		return err
+	}
+	if err := b.Within(a.Range); err != nil {
+		return err
+	}
+	if err := p.finished(ctx, b); err != nil {
+		return err
+	}
+	if err := a.Binding.check(); err != nil {
+		return err
+	}
+	s := p.Settings.Get()
+	_, err = p.addEvent(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding},
+		func(row behaviour.Row, format string, args ...any) error {
+			return noteOrRefuse(ctx, s, row, format, args...)
+		})
+	return err
+}
+
+// leniency decides whether a deviation, which a row of behaviours describes, is accepted or
+// refused.
+type leniency func(row behaviour.Row, format string, args ...any) error
+
+// noteOrRefuse is the leniency of a call of the wire: it notes the row, and refuses where the
+// operator chose that.
+func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
+	behaviour.Note(ctx, row)
+	if s.Refuses(row) {
+		return errcode.Strict(row, format, args...)
+	}
+	return nil
+}
+
+// ofOperator is the leniency of the operator's own API, which accepts everything: the platform has
+// no such API.
+func ofOperator(behaviour.Row, string, ...any) error { return nil }
+
+// addEvent stores an event of a batch. From is when it takes effect; the zero time is at once.
+// It returns how many codes the event changes.
+func (p *Press) addEvent(ctx context.Context, e Event, let leniency) (changed int64, err error) {
+	s, from := p.Settings.Get(), e.From
+	err = p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, at time.Time) error {
+		if err := p.allHere(b, at); err != nil {
+			return err
+		}
+		if e.Did == Activate {
+			if err := checkBinding(ctx, tx, b, e.Binding, s, let); err != nil {
+				return err
+			}
+		}
+		e.At, e.From = at, from
+		if e.From.Before(at) {
+			e.From = at
+		}
+		var err error
+		if e.Did == Activate {
+			err = p.checkOverlap(e, !s.Refuses(behaviour.CodesActivateOverlapTaken), let)
+		} else if e.Did == Redeem {
+			err = p.checkRedeem(ctx, tx, e)
+		}
+		if err != nil {
+			return err
+		}
+		changed = p.Memory.Affected(e, at)
+		_, err = tx.AddEvent(ctx, e)
+		return err
+	})
+	return changed, err
+}
+
+// inBatch runs f in a transaction during which nobody else writes to the batch. The memory is exact
+// for the batch, and at is the time that its events get.
+func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at time.Time) error) error {
+	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if err := tx.LockBatch(ctx, id); err != nil {
+			return err
+		}
+		b, err := tx.Batch(ctx, id)
+		if err == nil && b.TakenBack() {
+			err = ErrNoBatch
+		}
+		if err != nil {
+			return err
+		}
+		last, err := tx.LastEventAt(ctx, id)
+		if err != nil {
+			return err
+		}
+		// The times of a batch never go back, so that events take effect in the order of their
+		// commits.
+		at := p.Now()
+		if at.Before(last) {
+			at = last
+		}
+		// Under the lock all earlier events are committed: after this the memory
+		// is exact for the batch.
+		if err := p.Memory.changedIn(ctx, tx, b); err != nil {
+			return err
+		}
+		return f(tx, b, at)
+	})
+	// An error may hide a commit whose answer was lost.
+	p.awaitMemory(ctx, id)
+	return err
+}
+
+// checkOverlap returns 80302 where an activation would cover a code that another range makes active
+// when it takes effect, or that a schedule activates after that. An activation of exactly the same
+// range is replaced, even where parts of it were re-targeted or withdrawn. Contract: marketcode
+// 3.4.
+func (p *Press) checkOverlap(e Event, replace bool, let leniency) error {
+	r := e.Codes.Bounds()
+	active := p.Memory.ActiveFrom(e.Batch, r, e.At, e.From)
+	for _, have := range active {
+		other, row := have.Activation.Activated(), behaviour.CodesActivateOverlapTaken
+		if other == r { // existing clients do so at each edit
+			row = behaviour.CodesActivateAgain
+		}
+		if other == r || replace {
+			if err := let(row, "code_start %d, code_end %d: code %d is active with %d to %d", r.From, r.To, have.From, other.From,
+				other.To); err != nil {
+				return err
+			}
+			continue
+		}
+		when := "active"
+		if have.Activation.From.After(e.At) {
+			when = "to be activated by a schedule"
+		}
+		var ranges []Range
+		for _, one := range active {
+			ranges = append(ranges, one.Range)
+		}
+		taken := NewSet(ranges...)
+		return errcode.ActivationOverlaps.With(behaviour.CodesActivateOverlap,
+			"code_start %d, code_end %d: code %d is %s with %d to %d; overlap: %s; free: %s", r.From, r.To, have.From, when, other.From,
+			other.To, taken, e.Codes.Without(taken))
+	}
+	return nil
+}
+
+func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.Settings, let leniency) error {
+	target, err := tx.KeepAccount(ctx, bind.WxaAppID)
+	if errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram {
+		return errcode.InvalidArgs.With(behaviour.CodesActivateAppIDUnknown, "wxa_appid %q is not a Mini Program", bind.WxaAppID)
+	}
+	if err != nil {
+		return err
+	}
+	link, err := tx.Link(ctx, b.Account, bind.WxaAppID)
+	if err != nil && !errors.Is(err, accounts.ErrNoLink) {
+		return err
+	}
+	linked := link.Status == accounts.LinkDone
+	for _, one := range []struct {
+		is  bool
+		row behaviour.Row
+		why string
+	}{
+		{!linked, behaviour.CodesActivateUnlinkedTaken, "it is not linked with " + b.Account},
+		{linked && link.AtOnce, behaviour.LinkAtOnce, ""},
+		{target.Subject == accounts.Personal, behaviour.CodesActivatePersonal, "it is a personal Mini Program"},
+		{strings.HasPrefix(bind.WxaPath, "/"), behaviour.CodesActivatePathSlash, "wxa_path begins with /"},
+		{bind.WxaType == WxaRelease && !target.Has(accounts.Release), behaviour.RulesAddUnreleased, "it has no release"},
+		// The page's own sample has test_code.
+		{!gs1.ValidGTIN(bind.ProductCode) && bind.ProductCode != "test_code", behaviour.CodesActivateProductCode, "product_code is no EAN"},
+	} {
+		if !one.is {
+			continue
+		}
+		if one.row == behaviour.LinkAtOnce {
+			behaviour.Note(ctx, one.row) // the activation stays in place and is not refused
+		} else if err := let(one.row, "wxa_appid %q: %s", bind.WxaAppID, one.why); err != nil {
+			return err
+		}
+	}
+	switch has, known := target.HasPage(bind.WxaPath); {
+	case !known:
+		return let(behaviour.CodesActivatePathUnasked, "")
+	case !has:
+		return let(behaviour.CodesActivatePathUnknown, "%s has no page %.120q", bind.WxaAppID, bind.WxaPath)
+	}
+	return nil
+}
+
+// CodeName names one code in one of three ways; the first that is given counts.
+type CodeName struct {
+	URL   string // the code text
+	Code  string // the original code
+	ID    int64  // application_id; 0 = not given
+	Index int64
+	// HasIndex is false where no index was given.
+	HasIndex bool
+}
+
+// Found is one code with what governs it.
+type Found struct {
+	Batch Batch
+	Index int64
+	Code  string
+	State State
+}
+
+// Look returns a code of the caller and what it is bound to. 40097 without a
+// name, 80303 for a text that names no code, 80300, 80301 and 80306 for an
+// application and an index. Contract: marketcode 3.5.
+func (p *Press) Look(ctx context.Context, caller accounts.Account, name CodeName) (Found, error) {
+	if err := Granted(caller); err != nil {
+		return Found{}, err
+	}
+	f, err := p.find(ctx, name, func(b Batch) bool { return b.Account == caller.AppID })
+	if err != nil {
+		return Found{}, err
+	}
+	if name.ID != 0 && name.ID != f.Batch.ID {
+		return Found{}, errcode.InvalidArgs.With(behaviour.CodesApplicationTwo, "application_id %d is not that of the code", name.ID)
+	}
+	if err := p.noteOrRefuseName(ctx, name, f); err != nil {
+		return Found{}, err
+	}
+	return p.Afresh(ctx, f)
+}
+
+// noteOrRefuseName notes, or refuses, a code_url beside a code, or not as it was printed. A scan puts http:// in front of a text.
+func (p *Press) noteOrRefuseName(ctx context.Context, name CodeName, f Found) error {
+	if name.URL == "" {
+		return nil
+	}
+	s := p.Settings.Get()
+	if name.Code != "" {
+		if err := noteOrRefuse(ctx, s, behaviour.CodesQueryTwo, "code and code_url are given"); err != nil {
+			return err
+		}
+	}
+	_, text, err := p.Print(ctx, f.Batch, f.Index)
+	if err == nil && strings.TrimPrefix(name.URL, "http://") != strings.TrimPrefix(text, "http://") {
+		err = noteOrRefuse(ctx, s, behaviour.CodesQueryForm, "code_url is not as it is printed")
+	}
+	return err
+}
+
+// Afresh is a code with every change that any node acknowledged by now, where Find knows only those
+// that this node has followed. A scan does not wait for that.
+func (p *Press) Afresh(ctx context.Context, f Found) (Found, error) {
+	if !p.Shared {
+		return f, nil
+	}
+	if err := p.Memory.CatchUp(ctx, f.Batch.ID); err != nil {
+		return Found{}, err
+	}
+	f.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
+	return f, nil
+}
+
+// Find is Look for the operator: whoever owns the code.
+func (p *Press) Find(ctx context.Context, name CodeName) (Found, error) {
+	return p.find(ctx, name, func(Batch) bool { return true })
+}
+
+// find finds a code. For a batch that the caller may not see it returns only 80301. A text that was
+// never printed and one that cannot exist get the same answer, so that a guesser learns nothing.
+func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) (Found, error) {
+	var f Found
+	switch {
+	case name.URL != "":
+		var ok bool
+		var err error
+		if f, ok, err = p.recognise(ctx, name.URL); err != nil {
+			return f, err
+		} else if !ok {
+			return f, errcode.CodeMalformed.With(behaviour.CodesQueryText, "code_url invalid: it is no code text of this server")
+		}
+	case name.Code != "":
+		all, err := p.byCodes(ctx, name.Code)
+		if err != nil {
+			return f, err
+		}
+		if f, err = chooseFound(all, name.ID, seen); err != nil {
+			return f, err
+		}
+	case name.ID != 0:
+		b, err := p.seen(ctx, name.ID, seen)
+		if err != nil {
+			return f, err
+		}
+		if !name.HasIndex {
+			return f, errcode.InvalidArgs.With(behaviour.CodesQueryName, "code_index is missing: application_id alone names no code")
+		}
+		if name.Index < 0 {
+			return f, errcode.InvalidArgs.With(behaviour.CodesRangeOrder, "code_index %d: an index is 0 or more", name.Index)
+		}
+		if name.Index >= b.Count {
+			return f, errcode.IndexBeyond.With(behaviour.CodesRangeBeyond, "code_index %d: the application has the indexes 0 to %d",
+				name.Index, b.Count-1)
+		}
+		f.Batch, f.Index = b, name.Index
+	default:
+		return f, errcode.InvalidArgs.With(behaviour.CodesQueryName,
+			"application_id with code_index, code or code_url: one of them must be given")
+	}
+	if !seen(f.Batch) {
+		return Found{}, errcode.NotOwnApplication.With(behaviour.CodesApplicationOther, "the code is another account's")
+	}
+	if f.Code == "" {
+		var err error
+		if f.Code, err = p.codeOf(ctx, f.Batch, f.Index); err != nil {
+			return Found{}, err
+		}
+	}
+	f.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
+	return f, nil
+}
+
+// codeOf is the original code of an index. For codes that were made here it needs no store.
+func (p *Press) codeOf(ctx context.Context, b Batch, index int64) (code string, err error) {
+	if !b.Imported {
+		return p.Code(b, index), nil
+	}
+	code, _, err = p.Print(ctx, b, index)
+	return code, err
+}
+
+// chooseFound chooses among codes with the same nine characters: by what the caller may see, then
+// by the application that the caller named. 40097 where two are left.
+func chooseFound(all []Found, id int64, seen func(Batch) bool) (Found, error) {
+	if len(all) == 0 {
+		return Found{}, errcode.CodeMalformed.With(behaviour.CodesQueryText, "code invalid: it is no code of this server")
+	}
+	for _, may := range []func(Found) bool{func(f Found) bool { return seen(f.Batch) }, func(f Found) bool { return f.Batch.ID == id }} {
+		if some := slices.DeleteFunc(slices.Clone(all), func(f Found) bool { return !may(f) }); len(some) > 0 {
+			all = some
+		}
+	}
+	if len(all) > 1 {
+		return Found{}, errcode.InvalidArgs.With(behaviour.CodesQueryName,
+			"%d applications have a code with these characters: give application_id too, or code_url", len(all))
+	}
+	return all[0], nil
+}
+
+// prefixes are the prefixes that code texts can have: those of all batches, and that of the next
+// one. A server that gives out no codes has only the former.
+func (p *Press) prefixes() []string {
+	if p.Closed {
+		return p.Memory.Prefixes("")
+	}
+	return p.Memory.Prefixes(p.Prefix)
+}
+
+// PrefixOf returns the longest prefix of code texts with which a text begins, "" where it begins with none, and of no Press.
+func (p *Press) PrefixOf(text string) (longest string) {
+	if p == nil {
+		return ""
+	}
+	for _, prefix := range p.prefixes() {
+		if len(prefix) > len(longest) && Under(text, prefix) {
+			longest = prefix
+		}
+	}
+	return longest
+}
+
+// byText finds the code behind a code text in any of its spellings.
+func (p *Press) byText(text string) (f Found, ok bool) {
+	t, err := ParseText(text, p.prefixes())
+	if err != nil {
+		return f, false
+	}
+	key := p.Keys.Text[t.Version]
+	if key == nil {
+		return f, false
+	}
+	counter, ok := key.Counter(t.Symbols, t.Version)
+	if !ok {
+		return f, false
+	}
+	f.Batch, f.Index, ok = p.Memory.Find(counter)
+	// A text counts only with the version, and in the form, with which its batch was printed.
+	return f, ok && f.Batch.Version == t.Version && f.Batch.Template == ""
+}
+
+// byCode finds the code with nine characters.
+func (p *Press) byCode(text string) (f Found, ok bool) {
+	if len(text) != CodeLength {
+		return f, false // checked first, since some letters change their length in upper case
+	}
+	code, ok := ParseCode(strings.ToUpper(text))
+	if !ok {
+		return f, false
+	}
+	counter, ok := p.Keys.Code.Counter(code)
+	if !ok {
+		return f, false
+	}
+	f.Batch, f.Index, ok = p.Memory.Find(counter)
+	return f, ok
+}
+
+// Exchange trades a ticket for the code that its user scanned. 40097 with the platform's texts.
+// Contract: marketcode 3.6. Where a setting allows it, there may be no caller: the ticket alone
+// then names the account.
+func (p *Press) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
+	anybody := caller.AppID == ""
+	if err := Granted(caller); err != nil && !anybody {
+		return Found{}, err
+	}
+	if err := checkExchange(openid, ticket); err != nil {
+		return Found{}, err
+	}
+	p.hashing.Do(func() { p.ticketHash = p.Vault.Hasher(ticketPurpose) })
+	t, err := p.ticket(ctx, p.ticketHash.Sum(ticket))
+	if errors.Is(err, ErrNoTicket) {
+		return Found{}, errcode.InvalidArgs.With(behaviour.CodesTicketBad, badTicket)
+	}
+	if err != nil {
+		return Found{}, err
+	}
+	if err := t.For(openid, p.Now()); err != nil {
+		return Found{}, err
+	}
+	b, err := p.Memory.Know(ctx, t.Batch)
+	if err != nil && !errors.Is(err, ErrNoBatch) {
+		return Found{}, err
+	}
+	if err != nil || b.Account != caller.AppID && !anybody {
+		return Found{}, errcode.InvalidArgs.With(behaviour.CodesTicketOther, badTicket)
+	}
+	f := Found{Batch: b, Index: t.Index, State: p.Memory.State(b.ID, t.Index, p.Now())}
+	if f.Code, err = p.codeOf(ctx, b, t.Index); err != nil {
+		return Found{}, err
+	}
+	if f.State.Frozen || f.State.Void || f.State.Activation == nil {
+		return Found{}, errcode.InvalidArgs.With(behaviour.CodesTicketState, badTicket)
+	}
+	return f, nil
+}
+
+const (
+	ticketPurpose = "code_ticket"
+	loginPurpose  = "js_code"
+)
+
+// How long a ticket and a js_code are kept after their end: after that an old ticket and a made-up
+// one get the same answer. The clock may be up to a day ahead: even then no ticket is removed
+// before its end.
+const (
+	ticketGrace = 24 * time.Hour
+	loginGrace  = 24 * time.Hour
+)
+
+// newTicket makes a ticket for a user's scan of a code, and its text. The desk
+// stores it before anybody sees the text.
+func (p *Press) newTicket(f Found, namespace, user string) (t Ticket, text string, err error) {
+	if text, err = newTicketText(p.Random); err != nil {
+		return t, "", err
+	}
+	now, app := p.Now(), f.State.Activation.Binding.WxaAppID
+	life := time.Duration(p.Settings.Get().TicketMinutes) * time.Minute
+	return Ticket{Hash: p.Vault.Hash(ticketPurpose, text), Batch: f.Batch.ID, Index: f.Index,
+		OwnerID: p.OpenIDs.OpenID(namespace, f.Batch.Account, user),
+		AppID:   app, AppUserID: p.OpenIDs.OpenID(namespace, app, user), ScannedAt: now, ExpiresAt: now.Add(life)}, text, nil
+}
+
+// ticket returns a ticket by its hash: from memory, where this node made or
+// read it, else from the store. A ticket never changes, and its end is judged
+// by the clock. ErrNoTicket.
+func (p *Press) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket, err error) {
+	if t, ok := p.recent.get(hash); ok {
+		return t, nil
+	}
+	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		t, err = tx.Ticket(ctx, hex.EncodeToString(hash[:]))
+		return err
+	})
+	if err == nil {
+		p.recent.remember(t)
+	}
+	return t, err
+}
+
+// Forget drops what this node remembers of tickets, after the store was emptied.
+func (p *Press) Forget() { p.recent.clear() }
+
+// Login makes a js_code by which a Mini Program's server learns a user's openid.
+func (p *Press) Login(ctx context.Context, appid, namespace, user string) (string, error) {
+	var raw [24]byte
+	if _, err := io.ReadFull(p.Random, raw[:]); err != nil {
+		return "", fmt.Errorf("drawing a login code: %w", err)
+	}
+	text := base64.RawURLEncoding.EncodeToString(raw[:])
+	now := p.Now()
+	forget := p.mayForget()
+	return text, p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if forget {
+			// Each call removes some, so that no call waits until those of a whole day are removed.
+			if _, err := tx.ForgetLogins(ctx, now.Add(-loginGrace), 100); err != nil {
+				return err
+			}
+		}
+		a, err := tx.Account(ctx, appid)
+		if err != nil && !errors.Is(err, accounts.ErrNoAccount) {
+			return err
+		}
+		return tx.PutLogin(ctx, Login{Hash: p.Vault.Hash(loginPurpose, text), AppID: appid,
+			OpenID: p.OpenIDs.OpenID(namespace, appid, user), UnionID: p.OpenIDs.UnionID(namespace, a.OpenPlatform, user),
+			ExpiresAt: now.Add(loginLife)})
+	})
+}
+
+// Trade is /sns/jscode2session after the account was checked: 40029 for a code
+// that is unknown, expired or of another account, 40163 for one that was used.
+func (p *Press) Trade(ctx context.Context, appid, code string) (traded Login, err error) {
+	err = p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		// Two trades of one code must not both succeed.
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return err
+		}
+		l, err := tx.Login(ctx, p.Vault.Hash(loginPurpose, code))
+		switch {
+		case errors.Is(err, ErrNoLogin) || err == nil && (l.AppID != appid || !l.works(p.Now())):
+			return errcode.InvalidLoginCode.With(behaviour.LoginCodeUnknown, "the js_code is unknown, expired, or another account's")
+		case err != nil:
+			return err
+		case l.Used:
+			return errcode.LoginCodeUsed.With(behaviour.LoginCodeUsed, "the js_code was traded already")
+		}
+		l.Used, traded = true, l
+		return tx.PutLogin(ctx, l)
+	})
+	return traded, err
+}
+
+// awaitMemory waits until the memory has what a transaction did to a batch.
+func (p *Press) awaitMemory(ctx context.Context, batch int64) {
+	if p.Changed != nil {
+		// The change is committed: it must show even if the caller went away.
+		p.Changed(context.WithoutCancel(ctx), batch)
+	}
+}

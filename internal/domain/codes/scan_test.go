@@ -1,0 +1,278 @@
+package codes_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+func (p *plant) account(appid string) (accounts.Account, bool) {
+	var a accounts.Account
+	err := p.store.ViewAccounts(p.t.Context(), func(tx accounts.Tx) (err error) {
+		a, err = tx.Account(p.t.Context(), appid)
+		return err
+	})
+	return a, err == nil
+}
+
+// scan is the decision on a text in a few words.
+func (p *plant) scan(text, user string) string {
+	s, ok := p.Scan(text, user, p.account)
+	switch {
+	case !ok:
+		return "another text"
+	case s.Reason != "":
+		return string(s.Reason)
+	}
+	return fmt.Sprint(s.AppID, " ", s.Version, " ", s.Path)
+}
+
+// swapped is a code text with one character exchanged: of our own form, but
+// nobody made it.
+func swapped(text string, i int) string {
+	c := byte('A')
+	if text[i] == c {
+		c = 'B'
+	}
+	return text[:i] + string(c) + text[i+1:]
+}
+
+// Contract: marketcode 3.5, 5.2, 6.2.
+// Behaviour(scan.code.unknown) Behaviour(scan.code.serial).
+func TestWhatAScannedTextIs(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	b := p.apply("x", 10_000)
+	p.activate(b, 0, 99)
+	text := p.Text(b, 7)
+	dollar := text
+	for i := int64(0); !strings.Contains(dollar, "$"); i++ {
+		dollar = p.Text(b, i)
+	}
+	const opens = "shop release pages/index/index"
+	tail := strings.TrimPrefix(text, codes.DefaultPrefix)
+	for _, c := range []struct{ text, want string }{
+		{text, opens}, {strings.ToLower(text), opens}, {"http://" + text, opens}, {"https://" + text, opens}, {"HTTPS://" + text, opens},
+		{"hTtP://p.url.cn/" + strings.ToLower(tail), opens},
+		{strings.ReplaceAll(dollar, "$", "%24"), opens}, {codes.DefaultPrefix + fmt.Sprintf("%%%02x", tail[0]) + tail[1:], opens},
+
+		{p.Text(b, 100), "not_active"}, {"https://" + p.Text(b, 9_999), "not_active"},
+		{swapped(text, 20), "unknown_code"}, {swapped(text, 27), "unknown_code"}, {codes.DefaultPrefix + "1" + tail[1:], "unknown_code"},
+		{codes.DefaultPrefix + strings.Repeat("0", 19), "unknown_code"},
+
+		{text + "?a=1", "another text"}, {text + "/", "another text"}, {text + "#", "another text"}, {" " + text, "another text"},
+		{text + "\n", "another text"}, {text[1:], "another text"},
+		{text[:27], "another text"}, {text + "0", "another text"}, {"http://http://" + text, "another text"},
+		{"ftp://" + text, "another text"},
+		{"http://p.url.cn/x/../" + tail, "another text"}, {"P.URL.CN//" + tail, "another text"}, {"P.URL.CN/./" + tail, "another text"},
+		{"P.URL.CN:443/" + tail, "another text"}, {"me@" + text, "another text"},
+		{codes.DefaultPrefix, "another text"}, {"", "another text"}, {"hello", "another text"}, {"https://shop.example/", "another text"},
+		{codes.DefaultPrefix + strings.Repeat("%24", 18), "another text"}, {codes.DefaultPrefix + "%2", "another text"},
+		{codes.DefaultPrefix + strings.Repeat("%00", 19), "another text"},
+		{codes.DefaultPrefix + "0_an_ordinary_page_", "another text"}, {codes.DefaultPrefix + "0" + strings.Repeat("é", 9), "another text"},
+		{codes.DefaultPrefix + strings.Repeat("ſ", 9) + "0", "another text"},
+
+		{p.Code(b, 7), "serial_only"}, {strings.ToLower(p.Code(b, 7)), "serial_only"}, {p.Code(b, 5_000), "serial_only"},
+		{p.Code(b, 7) + " ", "another text"}, {"044GZ*J10", "another text"}, {"someword", "another text"},
+	} {
+		if got := p.scan(c.text, "u-1"); got != c.want {
+			t.Errorf("%q: %s, want %s", c.text, got, c.want)
+		}
+	}
+	// The public samples of the platform's own texts: the same prefix, symbols
+	// that ours never have.
+	for _, sample := range []string{"0P$M%LZ4LHSVSDCR2L2", "0U.JYJXP3HJI2C98A9O", "0Q%L$BP4-J:G3I%BLV:", "0FQR/LZ6/0HD0Q7Y3-*",
+		"0P$N*4B91XDA.N4X4E6", "0P$9HBPIHQ6QDO0FSF.", "0V/L$O*CBI/WJATNX+Y", "0+:IXDRUT/GF21DR$XA", "0ALL$V2QCNVRHYPO:K3"} {
+		for _, spelling := range []string{"P.URL.CN/" + sample, "http://P.URL.CN/" + sample, "https://p.url.cn/" + strings.ToLower(sample),
+			"http://p.url.cn/" + strings.NewReplacer("%", "%25", "$", "%24", ":", "%3A", "/", "%2f").Replace(sample)} {
+			if got := p.scan(spelling, "u-1"); got != "unknown_code" {
+				t.Errorf("%s: %s", spelling, got)
+			}
+		}
+	}
+}
+
+// Behaviour(scan.code.state) Behaviour(scan.code.version).
+func TestTheStateOfAScannedCode(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	b := p.apply("x", 10_000)
+	for i := range int64(4) {
+		p.binding.WxaType = []int{codes.WxaRelease, codes.WxaDevelopment, codes.WxaTrial, codes.WxaRelease}[i]
+		p.binding.WxaAppID = []string{"shop", "shop", "shop", "bare"}[i]
+		p.binding.WxaPath = "/pages/index?from=code"
+		p.activate(b, i*10, i*10+9)
+	}
+	for _, c := range []struct {
+		index int64
+		user  string
+		want  string
+	}{
+		{0, "", "shop release pages/index?from=code"}, {0, "u", "shop release pages/index?from=code"},
+		{10, "", "no_release"}, {10, "u", "no_release"}, {10, "tri", "no_release"}, {10, "adm", "no_release"},
+		{10, "dev", "shop development pages/index?from=code"},
+		{20, "u", "no_release"}, {20, "tri", "shop trial pages/index?from=code"}, {20, "adm", "shop trial pages/index?from=code"},
+		{20, "dev", "shop trial pages/index?from=code"},
+		{30, "u", "no_release"}, {40, "u", "not_active"},
+	} {
+		if got := p.scan(p.Text(b, c.index), c.user); got != c.want {
+			t.Errorf("index %d by %q: %s, want %s", c.index, c.user, got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		did  codes.Did
+		want string
+	}{
+		{codes.Freeze, "frozen"}, {codes.Unfreeze, "shop release pages/index?from=code"},
+		{codes.Redeem, "shop release pages/index?from=code"}, {codes.Withdraw, "not_active"},
+		{codes.Freeze, "frozen"}, {codes.Void, "void"}, {codes.Unfreeze, "void"}, {codes.Activate, "void"},
+	} {
+		require.NoError(t, p.change(b, c.did, one(5)))
+		if got := p.scan(p.Text(b, 5), ""); got != c.want {
+			t.Errorf("after %s: %s, want %s", c.did, got, c.want)
+		}
+		if got := p.scan(p.Code(b, 5), ""); got != "serial_only" {
+			t.Errorf("the nine characters after %s: %s", c.did, got)
+		}
+	}
+	if got := p.scan(p.Text(b, 4), ""); !strings.HasPrefix(got, "shop") {
+		t.Errorf("its neighbour: %s", got)
+	}
+}
+
+// A text that was printed once stays known, under the prefix it was printed with.
+func TestFormerPrefixesStay(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	p.Closed = true
+	if got := p.scan(codes.DefaultPrefix+strings.Repeat("0", 19), ""); got != "another text" {
+		t.Errorf("a server without codes: %s", got)
+	}
+	p.Closed = false
+	old := p.apply("old", 10_000)
+	p.activate(old, 0, 9)
+	p.Prefix = "HTTPS://B.EXAMPLE/C/"
+	young := p.apply("young", 10_000)
+	p.activate(young, 0, 9)
+	const opens = "shop release pages/index/index"
+	check := func(when string) {
+		t.Helper()
+		for text, want := range map[string]string{
+			p.Text(old, 3): opens, "http://" + p.Text(old, 3): opens, p.Text(young, 3): opens, strings.ToLower(p.Text(young, 3)): opens,
+			strings.TrimPrefix(p.Text(young, 3), "HTTPS://"): opens, "https://b.example/c/" + strings.Repeat("0", 19): "unknown_code",
+			"https://b.example/d/" + strings.Repeat("0", 19): "another text",
+		} {
+			if got := p.scan(text, ""); got != want {
+				t.Errorf("%s, %s: %s, want %s", when, text, got, want)
+			}
+		}
+		if f, err := p.Find(t.Context(), codes.CodeName{URL: p.Text(old, 3)}); err != nil || f.Batch.ID != old.ID || f.Index != 3 {
+			t.Errorf("%s: %+v, %v", when, f, err)
+		}
+	}
+	if !strings.HasPrefix(p.Text(old, 3), "P.URL.CN/") || !strings.HasPrefix(p.Text(young, 3), "HTTPS://B.EXAMPLE/C/") {
+		t.Fatalf("%s, %s", p.Text(old, 3), p.Text(young, 3))
+	}
+	check("at once")
+	p.close()
+	p.open()
+	check("back under the first prefix")
+	p.Prefix = "C.EXAMPLE/"
+	check("under a third prefix")
+	// Without --dev and --code-prefix nothing new is given out, and all that was
+	// printed opens.
+	p.Prefix, p.Closed = codes.DefaultPrefix, true
+	check("closed")
+	p.close()
+	p.open()
+	p.Closed = true
+	check("closed after a start")
+}
+
+// FuzzScanCode: whatever a scan brings, a page opens for a text that was
+// printed and for no other.
+func FuzzScanCode(f *testing.F) {
+	p := newPlant(f)
+	shop, _ := p.account("shop")
+	account := func(appid string) (accounts.Account, bool) { return shop, appid == "shop" }
+	old := p.apply("old", 10_000)
+	p.activate(old, 0, 4_999)
+	p.Prefix = "HTTP://B.EXAMPLE/"
+	young := p.apply("young", 20_000)
+	p.activate(young, 10, 10)
+	prefixes := []string{codes.DefaultPrefix, p.Prefix}
+	for _, text := range []string{
+		p.Text(old, 0), p.Text(old, 9_999), p.Text(young, 10), strings.ToLower(p.Text(young, 11)), p.Code(old, 7),
+		swapped(p.Text(old, 1), 15), "https://" + p.Text(old, 5),
+		"P.URL.CN/0P$M%LZ4LHSVSDCR2L2", "http://p.url.cn/%30%24%25%2f%2e%2e", "P.URL.CN/../" + p.Text(old, 0), "\xff", "P.URL.CN/\x00",
+		"https://shop.example/", p.Text(old, 3) + "?x",
+	} {
+		f.Add(text, "dev")
+	}
+	f.Fuzz(func(t *testing.T, text, user string) {
+		s, ok := p.Scan(text, user, account)
+		if !ok {
+			if s.Reason != "" || s.AppID != "" || s.Batch.ID != 0 {
+				t.Fatalf("%q is no code, but %+v", text, s)
+			}
+			return
+		}
+		if !utf8.ValidString(text) {
+			t.Fatalf("%q is a code", text)
+		}
+		if s.Batch.ID == 0 {
+			if s.Reason != codes.UnknownCode {
+				t.Fatalf("%q: %+v", text, s)
+			}
+			return
+		}
+		if s.Index < 0 || s.Index >= s.Batch.Count {
+			t.Fatalf("%q: index %d", text, s.Index)
+		}
+		if s.Reason == codes.SerialOnly {
+			if strings.ToUpper(text) != p.Code(s.Batch, s.Index) {
+				t.Fatalf("%q is taken for %s", text, p.Code(s.Batch, s.Index))
+			}
+			return
+		}
+		// The text of the code found is the text scanned, in another spelling.
+		scanned, err := codes.ParseText(text, prefixes)
+		made, errMade := codes.ParseText(p.Text(s.Batch, s.Index), prefixes)
+		if err != nil || errMade != nil || scanned.Symbols != made.Symbols || scanned.Version != made.Version {
+			t.Fatalf("%q is taken for %s: %v %v", text, p.Text(s.Batch, s.Index), err, errMade)
+		}
+		active := s.Batch.ID == old.ID && s.Index <= 4_999 || s.Batch.ID == young.ID && s.Index == 10
+		if opens := s.Reason == ""; opens != active || opens != (s.AppID == "shop") || !opens && s.Reason != codes.NotActive {
+			t.Fatalf("%q: %+v", text, s)
+		}
+	})
+}
+
+// Every one-character change of a valid text is refused: the redundancy is
+// counted in permute_test.go; here through the whole look-up.
+func TestForgedTextsAreUnknown(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	b := p.apply("x", 20_000_000)
+	p.activate(b, 0, b.Count-1)
+	for index := int64(0); index < b.Count; index += 1_999_993 {
+		text := p.Text(b, index)
+		for i := len(codes.DefaultPrefix); i < len(text); i++ {
+			for _, c := range codes.Alphabet {
+				forged := text[:i] + string(c) + text[i+1:]
+				if got := p.scan(forged, ""); forged != text && got != "unknown_code" {
+					t.Fatalf("%s beside %s: %s", forged, text, got)
+				}
+			}
+		}
+	}
+	if prefixes := p.Memory.Prefixes(codes.DefaultPrefix); !slices.Equal(prefixes, []string{codes.DefaultPrefix}) {
+		t.Errorf("%v", prefixes)
+	}
+}

@@ -1,0 +1,139 @@
+package codes
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// Serial is the brand's own number of a code: of the bottle that it stands on.
+type Serial struct {
+	Index  int64
+	Serial string
+}
+
+// MaxSerials is how many serial numbers one call binds: all of them or none.
+const MaxSerials = 10_000
+
+// maxSerial is how many characters a serial number has at most.
+const maxSerial = 128
+
+// BindSerials gives codes of a batch their serial numbers. The same again changes
+// nothing. It returns how many it changed. 40097 and 80306 for what cannot be; a
+// Conflict where a code has another number and replace is false, and where
+// another code has the number.
+func (p *Press) BindSerials(ctx context.Context, batch int64, serials []Serial, replace bool) (changed int64, err error) {
+	b, err := p.Memory.Know(ctx, batch)
+	if err != nil {
+		return 0, err
+	}
+	if len(serials) == 0 || len(serials) > MaxSerials {
+		return 0, errcode.InvalidArgs.With(behaviour.None, "%d serial numbers: want 1 to %d", len(serials), MaxSerials)
+	}
+	seen, numbers := map[int64]bool{}, map[string]bool{}
+	for i, s := range serials {
+		if err := b.Within(Range{s.Index, s.Index}); err != nil {
+			return 0, err
+		}
+		if !plain(s.Serial, 1, maxSerial) {
+			return 0, errcode.InvalidArgs.With(behaviour.None, "serials[%d]: want 1 to %d characters, none of them a control character", i,
+				maxSerial)
+		}
+		if seen[s.Index] || numbers[s.Serial] {
+			return 0, errcode.InvalidArgs.With(behaviour.None, "serials[%d]: the code %d or its number stands twice", i, s.Index)
+		}
+		seen[s.Index], numbers[s.Serial] = true, true
+	}
+	err = p.Store.UpdateCodes(ctx, func(tx Tx) error {
+		changed = 0
+		if err := tx.LockBatch(ctx, batch); err != nil {
+			return err
+		}
+		have, err := tx.Serials(ctx, batch, slices.Collect(indexesOf(serials)))
+		if err != nil {
+			return err
+		}
+		taken, err := tx.SerialsByNumber(ctx, batch, slices.Collect(numbersOf(serials)))
+		if err != nil {
+			return err
+		}
+		var news []Serial
+		for _, s := range serials {
+			was, bound := have[s.Index]
+			switch other, isTaken := taken[s.Serial]; {
+			case bound && was == s.Serial:
+				continue
+			case bound && !replace:
+				return Conflict(fmt.Sprintf("code %d has another serial number: say replace to change it", s.Index))
+			case isTaken && other != s.Index:
+				return Conflict(fmt.Sprintf("the serial number of code %d is that of code %d", s.Index, other))
+			}
+			news = append(news, s)
+		}
+		if changed = int64(len(news)); changed == 0 {
+			return nil
+		}
+		return tx.PutSerials(ctx, batch, news)
+	})
+	return changed, err
+}
+
+func indexesOf(serials []Serial) func(func(int64) bool) {
+	return func(yield func(int64) bool) {
+		for _, s := range serials {
+			if !yield(s.Index) {
+				return
+			}
+		}
+	}
+}
+
+func numbersOf(serials []Serial) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for _, s := range serials {
+			if !yield(s.Serial) {
+				return
+			}
+		}
+	}
+}
+
+// Serials returns the serial numbers of codes of a batch that have one, by their
+// indexes.
+func (p *Press) Serials(ctx context.Context, batch int64, indexes ...int64) (found map[int64]string, err error) {
+	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		found, err = tx.Serials(ctx, batch, indexes)
+		return err
+	})
+	return found, err
+}
+
+// BySerial returns the index of the code with a serial number; ok is false where
+// none has it.
+func (p *Press) BySerial(ctx context.Context, batch int64, serial string) (index int64, ok bool, err error) {
+	var found map[string]int64
+	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		found, err = tx.SerialsByNumber(ctx, batch, []string{serial})
+		return err
+	})
+	index, ok = found[serial]
+	return index, ok, err
+}
+
+// Serialised are codes of batches whose serial number begins with a text, at most so many.
+func (p *Press) Serialised(ctx context.Context, batches []int64, part string, limit int) (found []SerialOf, err error) {
+	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		found, err = tx.SerialsBeginning(ctx, batches, part, limit)
+		return err
+	})
+	return found, err
+}
+
+// SerialOf is a serial number with the batch of its code.
+type SerialOf struct {
+	Batch int64
+	Serial
+}

@@ -1,0 +1,632 @@
+package codes
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/bits"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+)
+
+const (
+	// StrongBits is what a text has to cost to guess so that it proves by itself that the code is genuine.
+	StrongBits = 40
+	// MaxText is how many bytes a text by template has at most.
+	MaxText = 512
+	// defaultTemplate is how texts are written that have no template of their own.
+	defaultTemplate = "{prefix}{secret}"
+	// leastDigits hold every counter; mostDigits are two halves that fit a number each.
+	leastDigits, mostDigits = 15, 36
+	// mostNumber is how many digits a serial number of the brand's own has at most.
+	mostNumber = 15
+)
+
+// field is a part of a template.
+type field byte
+
+const (
+	literal     field = iota
+	serialField       // the nine characters
+	secretField       // version character and symbols, "." for "$": both are of the QR alphanumeric set, but GS1 has no "$"
+	digitsField       // the counter in digits, by a permutation that nobody can guess
+	numberField       // the brand's own serial number: that of the first code and the index
+	weakField         // writes nothing: whoever brought the codes says that their texts can be guessed
+)
+
+type templatePart struct {
+	field field
+	text  string // of a literal
+	size  int    // bytes
+	first uint64 // of a numberField
+}
+
+// Template is how the texts of an application are written. Every text of it has the same length. It is fixed for ever.
+type Template struct {
+	text   string
+	parts  []templatePart
+	bare   []templatePart // of texts without their scheme
+	size   int
+	secret int // which part opens
+	weak   bool
+}
+
+// TemplateValues are what an application puts into its template.
+type TemplateValues struct {
+	Prefix string
+	GTIN   string // 8, 12, 13 or 14 digits
+	Given  string // digits
+}
+
+// FillTemplate puts prefix, GTIN and given digits into a template, and checks the outcome. It returns "" for the texts of
+// before.
+func FillTemplate(text string, with TemplateValues) (string, error) {
+	text = strings.ReplaceAll(text, "\r\n", "\n")
+	if text == "" || text == defaultTemplate {
+		if with.GTIN != "" || with.Given != "" {
+			return "", fmt.Errorf("the text has no {gtin} and no {given:N} for what was given")
+		}
+		return "", nil
+	}
+	if strings.Contains(text, "{gtin}") != (with.GTIN != "") {
+		return "", fmt.Errorf("a text with {gtin} wants a GTIN, and a GTIN wants a text with {gtin}")
+	}
+	gtin, err := paddedGTIN(with.GTIN)
+	if err != nil {
+		return "", err
+	}
+	given := "{given:" + strconv.Itoa(len(with.Given)) + "}"
+	switch {
+	case !allOf(with.Given, Alphabet[:10]):
+		return "", fmt.Errorf("given %.40q: want digits", with.Given)
+	case strings.Contains(text, "{given:") != (with.Given != ""), strings.Count(text, "{given:") != strings.Count(text, given):
+		return "", fmt.Errorf("a text with {given:N} wants N digits, and these digits want a text with %s", given)
+	}
+	filled := strings.NewReplacer("{prefix}", with.Prefix, "{gtin}", gtin, given, with.Given).Replace(text)
+	t, err := ParseTemplate(filled)
+	if err == nil && gtin != "" && cutScheme(filled) != filled && !strings.Contains(filled, "\n") {
+		if _, fault := gs1.Parse(t.sample()); fault != nil {
+			err = fmt.Errorf("the text is no GS1 Digital Link: %w", fault)
+		}
+	}
+	return filled, err
+}
+
+// paddedGTIN is a GTIN of 14 digits.
+func paddedGTIN(text string) (string, error) {
+	switch len(text) {
+	case 0:
+		return "", nil
+	case 8, 12, 13, 14:
+		if !allOf(text, Alphabet[:10]) {
+			break
+		}
+		padded := strings.Repeat("0", 14-len(text)) + text
+		if right := gs1.CheckDigit(padded[:13]); padded[13] != right {
+			return "", fmt.Errorf("GTIN %s: its check digit is %c, not %c", text, right, padded[13])
+		}
+		return padded, nil
+	}
+	return "", fmt.Errorf("GTIN %.20q: want 8, 12, 13 or 14 digits", text)
+}
+
+// ParseTemplate reads a template whose prefix, GTIN and given digits are filled in: {serial}, and one of {secret} and
+// {digits:N}.
+func ParseTemplate(text string) (t Template, err error) {
+	fault := func(format string, args ...any) (Template, error) {
+		return Template{}, fmt.Errorf("text %.80q: %s", text, fmt.Sprintf(format, args...))
+	}
+	control := func(r rune) bool { return (unicode.IsControl(r) || unicode.IsSpace(r)) && r != '\n' && r != ' ' }
+	switch {
+	case !utf8.ValidString(text) || strings.ContainsFunc(text, control):
+		return fault("want UTF-8 without control characters, and no space but blanks and ends of lines")
+	case strings.Contains(text, `\`):
+		return fault(`has a "\", which stands for ends of lines and blanks in rows`)
+	case strings.TrimSpace(text) != text:
+		return fault("begins or ends with space, which a reader may remove")
+	}
+	t.text, t.secret = text, -1
+	serials, numbers := 0, 0
+	for rest := text; rest != ""; {
+		var part templatePart
+		if part, rest, err = nextPart(rest); err != nil {
+			return fault("%v", err)
+		}
+		switch part.field {
+		case weakField:
+			t.weak = true
+			continue
+		case serialField:
+			serials++
+		case numberField:
+			numbers++
+		case secretField, digitsField:
+			if t.secret >= 0 {
+				return fault("has two secret parts: want one of {secret} and {digits:N}")
+			}
+			t.secret = len(t.parts)
+		}
+		t.parts = append(t.parts, part)
+		t.size += part.size
+	}
+	switch {
+	case t.secret < 0:
+		return fault("has no {secret} and no {digits:N}: anybody could make such a text")
+	case serials > 1 || numbers > 1:
+		return fault("has {serial} or {number:…} more than once")
+	case t.size > MaxText:
+		return fault("gives texts of %d bytes, more than %d", t.size, MaxText)
+	}
+	t.bare = slices.Clone(t.parts)
+	if first := &t.bare[0]; first.field == literal {
+		first.text = cutScheme(first.text)
+		first.size = len(first.text)
+	}
+	return t, nil
+}
+
+// nextPart cuts the first part off a template that is not empty.
+func nextPart(text string) (part templatePart, rest string, err error) {
+	if i := strings.IndexAny(text, "{}"); i != 0 {
+		if i < 0 {
+			i = len(text)
+		}
+		return templatePart{field: literal, text: text[:i], size: i}, text[i:], nil
+	}
+	name, rest, closed := strings.Cut(text[1:], "}")
+	if text[0] == '}' || !closed {
+		return part, "", fmt.Errorf("has a brace without its other one")
+	}
+	switch name {
+	case "serial":
+		return templatePart{field: serialField, size: CodeLength}, rest, nil
+	case "secret":
+		return templatePart{field: secretField, size: TailLength}, rest, nil
+	case "weak":
+		return templatePart{field: weakField}, rest, nil
+	}
+	if digits, ok := strings.CutPrefix(name, "digits:"); ok {
+		n, err := strconv.Atoi(digits)
+		if err != nil || n < leastDigits || n > mostDigits || strconv.Itoa(n) != digits {
+			return part, "", fmt.Errorf("{%s}: want %d to %d digits", name, leastDigits, mostDigits)
+		}
+		return templatePart{field: digitsField, size: n}, rest, nil
+	}
+	if first, ok := strings.CutPrefix(name, "number:"); ok {
+		n, err := strconv.ParseUint(first, 10, 64)
+		if err != nil || len(first) > mostNumber || !allDigits(first) {
+			return part, "", fmt.Errorf("{%s}: want the number of the first code, in 1 to %d digits", name, mostNumber)
+		}
+		return templatePart{field: numberField, size: len(first), first: n}, rest, nil
+	}
+	return part, "", fmt.Errorf("{%s} is no part of a text: want {prefix}, {gtin}, {given:N}, {serial}, {number:FIRST}, {secret} or {digits:N}", name)
+}
+
+// String is the template as ParseTemplate read it.
+func (t Template) String() string { return t.text }
+
+// Bits is what a text costs to guess for somebody who knows the serial numbers of all codes of an application, in bits: how
+// many tries hit one of them, rounded down.
+func (t Template) Bits(count int64) int {
+	part := t.parts[t.secret]
+	space := symbolsLength * math.Log2(38)
+	if part.field == digitsField {
+		space = float64(part.size) * math.Log2(10)
+	}
+	for _, p := range t.parts {
+		if p.field == serialField || p.field == numberField {
+			return int(space) // each try is for one serial number
+		}
+	}
+	return int(space - math.Log2(float64(max(count, 1))))
+}
+
+// TextBits are the Bits of a filled template, also of "", which is the texts of before.
+func TextBits(template string, count int64) int {
+	if template == "" {
+		template = "{secret}"
+	}
+	t, err := ParseTemplate(template)
+	if err != nil {
+		return 0
+	}
+	return t.Bits(count)
+}
+
+// sample is a text that the template could give.
+func (t Template) sample() string {
+	var code [CodeLength]byte
+	var symbols [symbolsLength]byte
+	writeCode(&code, 0, 1)
+	writeSymbols(&symbols, 0, 1)
+	return string(t.append(nil, &code, FirstVersion, &symbols, digitPair{}, 0))
+}
+
+// Link is what the texts of a template have in common that are links: "?" stands for any character.
+type Link struct{ Host, Path, Query string }
+
+// numbers are digits that differ from application to application, such as a GTIN.
+var numbers = regexp.MustCompile(`[0-9]{5,}`)
+
+// link is what the texts have in common; ok is false where they are no links that a browser sends whole.
+func (t Template) link() (l Link, ok bool) {
+	bare := cutScheme(t.text)
+	host, _, slash := strings.Cut(bare, "/")
+	plain := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }
+	if !slash || !isHost(strings.ToUpper(host)) || bare == t.text && !strings.Contains(host, ".") || strings.ContainsFunc(t.text, plain) {
+		return l, false
+	}
+	b := make([]byte, 0, t.size)
+	query := -1
+	for _, part := range t.parts {
+		if part.field != literal {
+			b = append(b, strings.Repeat("?", part.size)...)
+			continue
+		}
+		if i := strings.IndexByte(part.text, '?'); i >= 0 && query < 0 {
+			query = len(b) + i
+		}
+		b = append(b, strings.ReplaceAll(part.text, "*", "?")...)
+	}
+	whole := string(b)
+	if query >= 0 {
+		whole, l.Query = whole[:query], anyNumber(whole[query+1:])
+	}
+	_, path, _ := strings.Cut(cutScheme(whole), "/")
+	l.Host, l.Path = strings.ToLower(host), anyNumber("/"+path)
+	return l, true
+}
+
+func anyNumber(text string) string {
+	return numbers.ReplaceAllStringFunc(text, func(digits string) string { return strings.Repeat("?", len(digits)) })
+}
+
+// SampleText is what texts by a filled template look like; "" = those of before. It opens nothing.
+func (p *Press) SampleText(template string) string {
+	if template == "" {
+		template = p.Prefix + "{secret}"
+	}
+	t, err := ParseTemplate(template)
+	if err != nil {
+		return ""
+	}
+	return t.sample()
+}
+
+// append writes the text of a code. digits is its counter after the permutation of digits.
+func (t Template) append(b []byte, code *[CodeLength]byte, version byte, symbols *[symbolsLength]byte, digits digitPair,
+	index uint64) []byte {
+	for _, part := range t.parts {
+		switch part.field {
+		case literal:
+			b = append(b, part.text...)
+		case serialField:
+			b = append(b, code[:]...)
+		case secretField:
+			b = append(b, plainSymbol(version))
+			for _, c := range symbols {
+				b = append(b, plainSymbol(c))
+			}
+		case digitsField:
+			b = digits.append(b, part.size)
+		case numberField:
+			b = append(b, part.number(index)...)
+		}
+	}
+	return b
+}
+
+// number is the brand's own serial number of an index.
+func (p templatePart) number(index uint64) string { return fmt.Sprintf("%0*d", p.size, p.first+index) }
+
+// room returns an error where the serial numbers of the brand's own run out before so many codes.
+func (t Template) room(count int64) error {
+	for _, p := range t.parts {
+		if p.field == numberField && p.first+uint64(max(count, 1))-1 >= pow10(p.size) {
+			return fmt.Errorf("{number:%s} has no %d numbers: want more digits", p.number(0), count)
+		}
+	}
+	return nil
+}
+
+func plainSymbol(c byte) byte {
+	if c == '$' {
+		return '.'
+	}
+	return c
+}
+
+// render is the text of counter c, which is that of an index.
+func (t Template) render(keys Keys, version byte, c, index uint64) string {
+	code, symbols := keys.Code.Code(c), keys.Text[version].Text(c, version)
+	return string(t.append(make([]byte, 0, t.size), &code, version, &symbols, t.digits(keys.Text[version], version, c), index))
+}
+
+// digits is a counter after the permutation, where the template shows it.
+func (t Template) digits(key *TextKey, version byte, c uint64) digitPair {
+	if part := t.parts[t.secret]; part.field == digitsField {
+		return newDigits(key, part.size).permute(c, version)
+	}
+	return digitPair{}
+}
+
+// shape is where the secret of a text stands, and which: what it takes to read a text back before its template is known.
+// Its length is that without http:// or https://.
+type shape struct {
+	size, at, length int
+	field            field
+	version          byte
+}
+
+func (t Template) shape(version byte) shape {
+	secret := t.parts[t.secret]
+	s := shape{size: t.bareSize(), length: secret.size, field: secret.field, version: version}
+	for _, part := range t.bare[:t.secret] {
+		s.at += part.size
+	}
+	return s
+}
+
+// counter reads the secret of a text without its scheme; whether the rest of the text is right is for others to say.
+func (s shape) counter(bare string, keys Keys) (c uint64, ok bool) {
+	key := keys.Text[s.version]
+	if len(bare) != s.size || key == nil {
+		return 0, false
+	}
+	return s.secretCounter(bare[s.at:s.at+s.length], key)
+}
+
+// secretCounter is the counter of a secret by itself.
+func (s shape) secretCounter(secret string, key *TextKey) (c uint64, ok bool) {
+	if s.field == digitsField {
+		pair, ok := readDigits(secret)
+		if !ok {
+			return 0, false
+		}
+		return newDigits(key, s.length).counter(pair, s.version)
+	}
+	t, ok := parseTail(strings.ReplaceAll(secret, ".", "$"))
+	if !ok || t.Version != s.version {
+		return 0, false
+	}
+	return key.Counter(t.Symbols, t.Version)
+}
+
+// like reports whether a text without its scheme has the words of the template, and perhaps another secret and serial.
+func (t Template) like(bare string) bool {
+	if len(bare) != t.bareSize() {
+		return false
+	}
+	for _, part := range t.bare {
+		if piece := bare[:part.size]; part.field == literal && !equalFold(piece, part.text) || !part.field.holds(piece) {
+			return false
+		}
+		bare = bare[part.size:]
+	}
+	return true
+}
+
+// holds reports whether a piece of a text can be a field's.
+func (f field) holds(piece string) bool {
+	switch f {
+	case digitsField, numberField:
+		return allDigits(piece)
+	case serialField, secretField:
+		return symbolsAlone(piece)
+	}
+	return true
+}
+
+// bareSize is how long a text is without its scheme.
+func (t Template) bareSize() int { return t.size - t.parts[0].size + t.bare[0].size }
+
+// asPrinted is a text without its scheme, in any case of letters, as the template writes it; ok is false for one that has not its words.
+func (t Template) asPrinted(bare string) (printed string, ok bool) {
+	if !t.like(bare) {
+		return "", false
+	}
+	w := cut(t.bare, bare)
+	w.serial, w.secret = capitals(w.serial), capitals(w.secret)
+	return t.with(w), true
+}
+
+// capitals are the letters of a to z in capitals, and nothing else.
+func capitals(s string) string {
+	b := []byte(s)
+	for i := range b {
+		b[i] = upperByte(b[i])
+	}
+	return string(b)
+}
+
+// Reading is the text that a camera read as it is printed: in any case of letters, with either scheme or none, with any ends of lines, as a
+// column of a row, or as an element string. Whether a key made it is for others to say; ok is false for a text that has not the words.
+func (t Template) Reading(read string) (printed string, ok bool) {
+	bare := cutScheme(ofRow.Replace(lineFeeds(read)))
+	if printed, ok = t.asPrinted(bare); ok {
+		return printed, true
+	}
+	return t.ofElements(read)
+}
+
+// Behind is the end of what a camera read that is as long as a text, where something stands before it.
+func (t Template) Behind(read string) (end string, ok bool) {
+	bare := ofRow.Replace(lineFeeds(read))
+	if len(bare) <= t.bareSize() {
+		return "", false
+	}
+	return bare[len(bare)-t.bareSize():], true
+}
+
+// ofElements writes the text of an element string, or of brackets, that has the secret of the template and its serial number.
+func (t Template) ofElements(read string) (printed string, ok bool) {
+	if !strings.Contains(read, internalAI) || len(read) > 4*MaxText {
+		return "", false
+	}
+	sample, err := gs1.Parse(t.sample())
+	if err != nil || sample.Key.IsZero() {
+		return "", false
+	}
+	// An address counts only as it was printed: one of another host is another's.
+	data, err := gs1.Parse(read)
+	if err != nil || data.Stem != "" {
+		return "", false
+	}
+	pattern, own := cut(t.parts, t.sample()), variable{}
+	for _, e := range sample.Elements() {
+		value, _ := data.Value(e.AI)
+		switch e.Value {
+		case "":
+		case pattern.serial:
+			own.serial = value
+		case pattern.number:
+			own.number = value
+		}
+	}
+	own.secret, _ = data.Value(internalAI)
+	if printed, ok = t.asPrinted(cutScheme(t.with(own))); !ok {
+		return "", false
+	}
+	made, err := gs1.Parse(printed)
+	return printed, err == nil && made.Key.String() == data.Key.String()
+}
+
+func symbolsAlone(piece string) bool {
+	for i := range len(piece) {
+		if c := upperByte(piece[i]); c != '.' && values[c] == absent {
+			return false
+		}
+	}
+	return true
+}
+
+func allDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// digitPair is two halves of a number of up to 36 digits.
+type digitPair struct{ a, b uint64 }
+
+func (p digitPair) append(b []byte, n int) []byte {
+	at := len(b)
+	b = append(b, make([]byte, n)...)
+	for i := n - 1; i >= 0; i-- {
+		half := &p.b
+		if i < n/2 {
+			half = &p.a
+		}
+		b[at+i] = '0' + byte(*half%10)
+		*half /= 10
+	}
+	return b
+}
+
+func readDigits(s string) (p digitPair, ok bool) {
+	if !allDigits(s) {
+		return p, false
+	}
+	p.a, _ = strconv.ParseUint(s[:len(s)/2], 10, 64)
+	p.b, _ = strconv.ParseUint(s[len(s)/2:], 10, 64)
+	return p, true
+}
+
+// digitsKey turns counters into numbers of n digits and back: FF1 of radix 10 under the text key, with the version character as
+// tweak. Radix and length are part of FF1's first block, so it has nothing in common with the symbols.
+type digitsKey struct {
+	ff1
+	a, b  uint64 // 10 to the length of each half
+	bytes int    // of a half in the second block
+}
+
+func newDigits(key *TextKey, n int) digitsKey {
+	k := digitsKey{ff1: key.with(10, byte(n), 1), a: pow10(n / 2), b: pow10(n - n/2)}
+	k.bytes = (bits.Len64(k.b-1) + 7) / 8
+	return k
+}
+
+func pow10(n int) uint64 {
+	p := uint64(1)
+	for range n {
+		p *= 10
+	}
+	return p
+}
+
+// round is the answer of a round modulo a half's size.
+func (k *digitsKey) round(q *block, version byte, i int, half, mod uint64) uint64 {
+	hi, lo := uint64(version)<<56, half
+	if k.bytes == 8 {
+		hi |= uint64(i)
+	} else {
+		lo |= uint64(i) << (8 * k.bytes)
+	}
+	k.fill(q, hi, lo)
+	k.aes.Encrypt(q[:], q[:])
+	if k.bytes <= 4 { // eight bytes of the answer count, else twelve
+		return binary.BigEndian.Uint64(q[:8]) % mod
+	}
+	hi, lo = binary.BigEndian.Uint64(q[:8]), binary.BigEndian.Uint64(q[8:])
+	return bits.Rem64(hi>>32, hi<<32|lo>>32, mod)
+}
+
+func (k digitsKey) permute(c uint64, version byte) digitPair {
+	mustFit(c)
+	q := blocks.Get().(*block)
+	a, b := c/k.b, c%k.b
+	for i := 0; i < rounds; i += 2 {
+		a = (a + k.round(q, version, i, b, k.a)) % k.a
+		b = (b + k.round(q, version, i+1, a, k.b)) % k.b
+	}
+	blocks.Put(q)
+	return digitPair{a, b}
+}
+
+func (k digitsKey) counter(p digitPair, version byte) (c uint64, ok bool) {
+	q := blocks.Get().(*block)
+	a, b := p.a, p.b
+	for i := rounds - 2; i >= 0; i -= 2 {
+		b = (b + k.b - k.round(q, version, i+1, a, k.b)) % k.b
+		a = (a + k.a - k.round(q, version, i, b, k.a)) % k.a
+	}
+	blocks.Put(q)
+	hi, lo := bits.Mul64(a, k.b)
+	c, carry := bits.Add64(lo, b, 0)
+	return c, hi == 0 && carry == 0 && c < Space
+}
+
+// TemplateOrder is a template as somebody asks for it.
+type TemplateOrder struct {
+	Text, GTIN, Given string
+	Weak              bool // it may cost less than StrongBits to guess
+	Count             int64
+}
+
+// FillTemplate is the template of an application for these codes. 40097.
+func (p *Press) FillTemplate(o TemplateOrder) (string, error) {
+	filled, err := FillTemplate(o.Text, TemplateValues{Prefix: p.Prefix, GTIN: o.GTIN, Given: o.Given})
+	if t, wrong := ParseTemplate(filled); err == nil && filled != "" && wrong == nil {
+		err = t.room(o.Count)
+	}
+	if err != nil {
+		return "", errcode.InvalidArgs.With(behaviour.None, "%s", err)
+	}
+	if n := TextBits(filled, o.Count); n < StrongBits && !o.Weak {
+		return "", errcode.InvalidArgs.With(behaviour.None,
+			"a text of this kind costs %d bits to guess, less than %d: take more digits or {secret}, or say weak; then it never shows that a product is genuine",
+			n, StrongBits)
+	}
+	return filled, nil
+}

@@ -1,0 +1,323 @@
+package codes
+
+import (
+	"fmt"
+	"math/big"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// filledTemplates are templates as an application keeps them.
+var filledTemplates = []string{
+	"https://id.brand.example/01/09506000134352/21/{serial}?98={secret}",
+	"(01)09506000134352(21){serial}(98){secret}",
+	"12345678901{digits:21}",
+	"81234{digits:15}",
+	"{digits:36}",
+	"HTTP://Q.EXAMPLE/{secret}",
+	"品种：郑单958\n生产：示例种业\n单元识别代码：{digits:20}\nhttps://t.example/{serial}",
+	"https://id.brand.example/01/09506000134352/21/{number:0000042000}?98={secret}",
+}
+
+func parsed(t testing.TB, text string) Template {
+	t.Helper()
+	one, err := ParseTemplate(text)
+	require.NoError(t, err)
+	return one
+}
+
+func templateKeys(t testing.TB) Keys {
+	code, text := testKeys(t)
+	return Keys{Code: code, Text: map[byte]*TextKey{FirstVersion: text, '$': text}, Current: FirstVersion}
+}
+
+func TestDigitsAreThoseOfTheReference(t *testing.T) {
+	_, key := testKeys(t)
+	for n := leastDigits; n <= mostDigits; n++ {
+		slow := ff1Reference{key: testSecret(0x20), tweak: []byte{'7'}, radix: 10}
+		fast := newDigits(key, n)
+		for _, c := range someCounters(40) {
+			x := make([]uint16, n)
+			for i, digit := range fmt.Sprintf("%0*d", n, c) {
+				x[i] = uint16(digit - '0')
+			}
+			var want strings.Builder
+			for _, digit := range slow.encrypt(x) {
+				fmt.Fprint(&want, digit)
+			}
+			got := string(fast.permute(c, '7').append(nil, n))
+			if got != want.String() {
+				t.Fatalf("%d digits of %d: %s, not %s", n, c, got, want.String())
+			}
+			pair, ok := readDigits(got)
+			if back, found := fast.counter(pair, '7'); !ok || !found || back != c {
+				t.Fatalf("%s reads back as %d, %t, not %d", got, back, found, c)
+			}
+		}
+	}
+}
+
+// The texts of an application stay for ever: lines may be added, never changed.
+func TestTextsByTemplateAreGolden(t *testing.T) {
+	want, err := os.ReadFile("testdata/templates.txt")
+	require.NoError(t, err)
+	keys := templateKeys(t)
+	var got strings.Builder
+	for line := range strings.Lines(string(want)) {
+		if strings.HasPrefix(line, "#") {
+			got.WriteString(line)
+		}
+	}
+	for _, template := range filledTemplates {
+		for _, c := range []uint64{0, 1, 155_520_000_000, Space - 1} {
+			for _, version := range []byte{FirstVersion, '$'} {
+				fmt.Fprintf(&got, "%q %d %c %q\n", template, c, version, parsed(t, template).render(keys, version, c, c%1000))
+			}
+		}
+	}
+	if got.String() != string(want) {
+		t.Errorf("texts changed; they are\n%s", got.String())
+	}
+}
+
+func TestATextByTemplateReadsBack(t *testing.T) {
+	keys := templateKeys(t)
+	for _, template := range filledTemplates {
+		one := parsed(t, template)
+		shape := one.shape(FirstVersion)
+		for _, c := range someCounters(500) {
+			text := one.render(keys, FirstVersion, c, c%1000)
+			bare := cutScheme(text)
+			if len(text) != one.size || !one.like(bare) {
+				t.Fatalf("%q has %d bytes of %d, or is not like its template", text, len(text), one.size)
+			}
+			if back, ok := shape.counter(bare, keys); !ok || back != c {
+				t.Fatalf("%q reads back as %d, %t, not %d", text, back, ok, c)
+			}
+			if back, ok := shape.counter(strings.ToLower(bare), keys); !ok || back != c {
+				t.Fatalf("%q in lower case reads back as %d, %t, not %d", text, back, ok, c)
+			}
+		}
+	}
+}
+
+// Of the numbers of N digits only one in 10^N / 36^9 has a counter.
+func TestMadeUpDigitsHaveNoCounter(t *testing.T) {
+	keys := templateKeys(t)
+	one := parsed(t, "{digits:36}")
+	shape := one.shape(FirstVersion)
+	number := new(big.Int)
+	for i := range 100_000 {
+		number.Exp(big.NewInt(int64(i)+3), big.NewInt(22), nil)
+		text := fmt.Sprintf("%036s", number.Text(10))
+		text = text[len(text)-36:]
+		if c, ok := shape.counter(text, keys); ok {
+			t.Fatalf("the made-up %s has the counter %d", text, c)
+		}
+	}
+}
+
+func TestTemplatesAreFilled(t *testing.T) {
+	gtin, given := "9506000134352", "12345678901"
+	for _, test := range []struct {
+		text, gtin, given, filled, fault string
+		bits                             int // of 10,000 codes
+	}{
+		{"", "", "", "", "", 81},
+		{"{prefix}{secret}", "", "", "", "", 81},
+		{"{prefix}A/{secret}", "", "", "HTTPS://Q.EXAMPLE/A/{secret}", "", 81},
+		{"https://id.brand.example/01/{gtin}/21/{serial}?98={secret}", gtin, "",
+			"https://id.brand.example/01/09506000134352/21/{serial}?98={secret}", "", 94},
+		{"{given:11}{digits:21}", "", given, "12345678901{digits:21}", "", 56},
+		{"{given:5}{digits:15}", "", "81234", "81234{digits:15}", "", 36},
+		{"name\r\n{digits:20}", "", "", "name\n{digits:20}", "", 53},
+		{"https://id.brand.example/01/{gtin}/21/{number:42000}?98={secret}", gtin, "",
+			"https://id.brand.example/01/09506000134352/21/{number:42000}?98={secret}", "", 94},
+		{"{number:1}{number:2}{secret}", "", "", "", "more than once", 0},
+		{"{number:}{secret}", "", "", "", "the number of the first code", 0},
+		{"{number:+1}{secret}", "", "", "", "the number of the first code", 0},
+		{"{number:1234567890123456}{secret}", "", "", "", "1 to 15 digits", 0},
+		{"{number:7}", "", "", "", "no {secret}", 0},
+		{"https://q.example/{serial}", "", "", "", "no {secret}", 0},
+		{"{secret}{digits:20}", "", "", "", "two secret parts", 0},
+		{"{serial}{serial}{secret}", "", "", "", "more than once", 0},
+		{"{digits:14}", "", "", "", "want 15 to 36", 0},
+		{"{digits:37}", "", "", "", "want 15 to 36", 0},
+		{"{digits:+20}", "", "", "", "want 15 to 36", 0},
+		{"{gtin}{secret}", "", "", "", "wants a GTIN", 0},
+		{"{secret}x", gtin, "", "", "wants a GTIN", 0},
+		{"{gtin}{secret}", "9506000134353", "", "", "its check digit is 2, not 3", 0},
+		{"{gtin}{secret}", "950600013435", "", "", "its check digit", 0},
+		{"{gtin}{secret}", "95060001", "", "", "its check digit", 0},
+		{"{gtin}{secret}", "1", "", "", "want 8, 12, 13 or 14", 0},
+		{"{given:11}{digits:21}", "", "1", "", "{given:1}", 0},
+		{"{given:11}{given:1}{digits:21}", "", given, "", "{given:11}", 0},
+		{"{secret}", "", "1", "", "{given:1}", 0},
+		{"{secret", "", "", "", "brace", 0},
+		{"secret}", "", "", "", "brace", 0},
+		{"{secrets}", "", "", "", "no part of a text", 0},
+		{"{secret}\n", "", "", "", "space", 0},
+		{"a\tb{secret}", "", "", "", "control", 0},
+		{"{secret}" + strings.Repeat("x", MaxText), "", "", "", "more than 512", 0},
+		{"https://id.brand.example/01/{gtin}/22/{serial}?21={secret}", gtin, "", "", "no GS1 Digital Link", 0},
+	} {
+		filled, err := FillTemplate(test.text, TemplateValues{Prefix: "HTTPS://Q.EXAMPLE/", GTIN: test.gtin, Given: test.given})
+		if test.fault != "" {
+			if err == nil || !strings.Contains(err.Error(), test.fault) {
+				t.Errorf("%q: %v, want %q", test.text, err, test.fault)
+			}
+			continue
+		}
+		if err != nil || filled != test.filled || TextBits(filled, 10_000) != test.bits {
+			t.Errorf("%q becomes %q (%v), %d bits, not %q, %d", test.text, filled, err, TextBits(filled, 10_000), test.filled, test.bits)
+		}
+	}
+}
+
+func TestAGS1TextIsValid(t *testing.T) {
+	keys := templateKeys(t)
+	for _, template := range filledTemplates[:2] {
+		for _, c := range someCounters(100) {
+			text := parsed(t, template).render(keys, FirstVersion, c, c%1000)
+			data, err := gs1.Parse(text)
+			require.NoErrorf(t, err, "%s", text)
+			code := keys.Code.Code(c)
+			if serial, _ := data.Value("21"); serial != string(code[:]) {
+				t.Errorf("%s has the serial %q", text, serial)
+			}
+		}
+	}
+}
+
+func FuzzParseTemplate(f *testing.F) {
+	for _, template := range filledTemplates {
+		f.Add(template, uint64(7))
+	}
+	f.Add("{", uint64(0))
+	f.Fuzz(func(t *testing.T, template string, c uint64) {
+		one, err := ParseTemplate(template)
+		if err != nil {
+			return
+		}
+		keys := templateKeys(t)
+		c %= Space
+		text := one.render(keys, FirstVersion, c, 0)
+		if len(text) != one.size || !utf8.ValidString(text) {
+			t.Fatalf("%q gives %q, %d bytes", template, text, one.size)
+		}
+		if back, ok := one.shape(FirstVersion).counter(cutScheme(text), keys); !ok || back != c || !one.like(cutScheme(text)) {
+			t.Fatalf("%q of %q reads back as %d, %t, not %d", text, template, back, ok, c)
+		}
+	})
+}
+
+func FuzzReadTextByTemplate(f *testing.F) {
+	keys := templateKeys(f)
+	var templates []Template
+	for _, template := range filledTemplates {
+		templates = append(templates, parsed(f, template))
+		f.Add(templates[len(templates)-1].render(keys, FirstVersion, 7, 7))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, one := range templates {
+			c, ok := one.shape(FirstVersion).counter(cutScheme(text), keys)
+			if made := one.render(keys, FirstVersion, c%Space, 0); ok && len(cutScheme(made)) != len(cutScheme(text)) {
+				t.Fatalf("%q was read as %d of %q, whose text is %q", text, c, one, made)
+			}
+			one.like(cutScheme(text))
+		}
+	})
+}
+
+// Links of many GTINs are one: the files of app links have room for some thousand lines.
+func TestTemplatesThatAreLinks(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Link{
+		"https://ID.brand.example/01/09506000134352/21/{serial}?98={secret}": {Host: "id.brand.example",
+			Path: "/01/??????????????/21/?????????", Query: "98=???????????????????"},
+		"C.EXAMPLE/{serial}{secret}":                    {Host: "c.example", Path: "/" + strings.Repeat("?", 28)},
+		"https://t.example:8443/12345678901{digits:21}": {Host: "t.example:8443", Path: "/" + strings.Repeat("?", 32)},
+		"http://t.example/a*b?x={digits:15}&y=1":        {Host: "t.example", Path: "/a?b", Query: "x=???????????????&y=1"},
+		"12345678901{digits:21}":                        {},
+		"12345/{digits:21}":                             {},
+		"https://t.example#{secret}":                    {},
+		"https://t.example/#{secret}":                   {},
+		"Code:\nhttps://t.example/{secret}":             {},
+		"https://t.example/a b/{secret}":                {},
+		"https://{secret}.example/":                     {},
+	} {
+		p, err := ParseTemplate(text)
+		require.NoError(t, err)
+		if got, ok := p.link(); got != want || ok != (want != Link{}) {
+			t.Errorf("%q is %+v, %t", text, got, ok)
+		}
+	}
+}
+
+// Serial numbers of the brand's own run from that of the first code on; an application that has more codes than numbers is refused.
+func TestNumbersOfTheBrandsOwn(t *testing.T) {
+	t.Parallel()
+	p := importPress(t)
+	tried := map[string]int64{"{number:089999}{secret}": 10_001, "{number:999999}{digits:20}": 2, "{number:0}{secret}": 11}
+	for text, count := range tried {
+		if _, err := p.FillTemplate(TemplateOrder{Text: text, Count: count}); err != nil != (text != "{number:089999}{secret}") {
+			t.Errorf("%q for %d codes: %v", text, count, err)
+		}
+		if filled, err := p.FillTemplate(TemplateOrder{Text: text, Count: 1}); err != nil || filled != text {
+			t.Errorf("%q for one code: %q, %v", text, filled, err)
+		}
+	}
+	one := parsed(t, "{number:089999}{secret}")
+	if text := one.render(templateKeys(t), FirstVersion, 7, 10_000); !strings.HasPrefix(text, "099999") {
+		t.Errorf("the number of index 10000 stands in %q", text)
+	}
+}
+
+// What a camera reads is a text as it is printed, or none: read once more it is the same. The index finds a text where one of its
+// templates does.
+func FuzzReading(f *testing.F) {
+	keys := templateKeys(f)
+	var templates []Template
+	var index templateIndex
+	for i, template := range filledTemplates {
+		one := parsed(f, template)
+		templates = append(templates, one)
+		index = index.with(Batch{Template: template, Version: FirstVersion, Imported: i%2 == 0})
+		text := one.render(keys, FirstVersion, 7, 7)
+		f.Add(text)
+		f.Add("http://" + strings.ToLower(inRow.Replace(cutScheme(text))))
+		if data, err := gs1.Parse(text); err == nil && !data.Key.IsZero() {
+			f.Add("]Q3" + data.ElementString())
+			f.Add(data.Bracketed())
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, one := range templates {
+			printed, ok := one.Reading(text)
+			if again, same := one.Reading(printed); ok && (!same || again != printed || len(printed) != one.size) {
+				t.Fatalf("%q is read as %q, which is read as %q", text, printed, again)
+			}
+			if end, is := one.Behind(text); is && len(end) != one.bareSize() {
+				t.Fatalf("%q ends with %q", text, end)
+			}
+		}
+		bare := cutScheme(text)
+		like := slices.ContainsFunc(templates, func(one Template) bool { return one.like(bare) })
+		found := slices.ContainsFunc(index.wordings, func(w *wording) bool {
+			one, is := w.find(bare)
+			if is && !one.like(bare) {
+				t.Fatalf("%q is found as one of %q", bare, one)
+			}
+			return is
+		})
+		if like != found {
+			t.Fatalf("%q is like a template: %t, and found: %t", bare, like, found)
+		}
+	})
+}

@@ -1,0 +1,72 @@
+package codes
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// ScanThen is Scan at a past moment: with the codes that were known then, and
+// what was in force of what had been called by then.
+func (p *Press) ScanThen(ctx context.Context, text, user string, at time.Time,
+	account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool, err error) {
+	prefixes := p.prefixes()
+	if len(prefixes) == 0 && p.Memory.written.Load() == 0 {
+		return s, false, nil
+	}
+	f, found, err := p.recognise(ctx, text)
+	if err != nil {
+		return s, true, err
+	}
+	if !found {
+		if s, ok = p.unknown(ctx, text, prefixes); s.Err != nil {
+			return s, true, s.Err
+		}
+		if s.Reason == SerialOnly && s.Batch.CreatedAt.After(at) {
+			return Scanned{}, false, nil
+		}
+		return s, ok, nil
+	}
+	if f.Batch.CreatedAt.After(at) {
+		return Scanned{Reason: UnknownCode}, true, nil
+	}
+	s.Found = f
+	if s.State, err = p.StateThen(ctx, f.Batch, f.Index, at); err != nil {
+		return s, true, err
+	}
+	p.decide(&s, user, account)
+	return s, true, nil
+}
+
+// StateThen is what was true of a code at a past moment.
+func (p *Press) StateThen(ctx context.Context, b Batch, index int64, at time.Time) (State, error) {
+	var events []Event
+	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
+		events = nil
+		return eventsOf(ctx, tx, b.ID, index, func(e Event) bool {
+			if !e.At.After(at) && !e.From.After(at) {
+				events = append(events, e)
+			}
+			return true
+		})
+	})
+	if err != nil {
+		return State{}, err
+	}
+	slices.SortFunc(events, func(a, b Event) int { return cmp.Or(a.From.Compare(b.From), cmp.Compare(a.Seq, b.Seq)) })
+	then := newBatchMemory(b)
+	for _, e := range events {
+		at := slices.IndexFunc(e.Codes, func(r Range) bool { return r.From <= index && index <= r.To })
+		then.does(&e, e.Codes[at])
+	}
+	return then.state(index), nil
+}
+
+// EventsAfter lists what happened to a code after a moment, newest first.
+func (p *Press) EventsAfter(ctx context.Context, batch, index int64, at time.Time) ([]Event, error) {
+	list, err := p.History(ctx, batch, index)
+	return slices.DeleteFunc(list, func(e Event) bool { return !e.At.After(at) && !e.From.After(at) }), err
+}

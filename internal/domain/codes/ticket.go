@@ -1,0 +1,181 @@
+package codes
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// loginLife is how long a js_code can be traded.
+const loginLife = 5 * time.Minute
+
+// maxTicket is how long a code_ticket may be, in bytes. Contract: marketcode 3.6.
+const maxTicket = 256
+
+// Ticket is the proof that one user scanned one code, as stored: the text
+// itself only as a keyed hash.
+type Ticket struct {
+	Hash      string
+	Batch     int64
+	Index     int64
+	OwnerID   string // the user's openid under the service account
+	AppID     string // the Mini Program that the scan opened
+	AppUserID string // the user's openid under it
+	ScannedAt time.Time
+	ExpiresAt time.Time
+}
+
+// The two texts that callers have been seen to get. Contract: marketcode 1.1.
+const (
+	badOpenID = "openid invalid"
+	badTicket = "无效的code_ticket或与openid不对应"
+)
+
+// openIDLength is how long an openid is.
+const openIDLength = 28
+
+// openIDShaped reports whether a text has the form of an openid.
+func openIDShaped(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return len(s) == openIDLength
+}
+
+// checkExchange returns 40097 for an openid or a ticket that cannot be one.
+func checkExchange(openid, ticket string) error {
+	switch {
+	case !openIDShaped(openid):
+		return errcode.InvalidArgs.With(behaviour.CodesTicketOpenID, badOpenID)
+	case ticket == "" || len(ticket) > maxTicket:
+		return errcode.InvalidArgs.With(behaviour.CodesTicketBad, badTicket)
+	}
+	return nil
+}
+
+// For returns 40097 unless the ticket may be traded by a user now: the one who
+// scanned, under the service account or the Mini Program, as often as he likes
+// until it expires. Contract: marketcode 3.6.
+func (t Ticket) For(openid string, now time.Time) error {
+	if !now.Before(t.ExpiresAt) || accounts.FromTheFuture(t.ScannedAt, now) {
+		return errcode.InvalidArgs.With(behaviour.CodesTicketOver, badTicket)
+	}
+	if openid != t.OwnerID && openid != t.AppUserID {
+		return errcode.InvalidArgs.With(behaviour.CodesTicketBad, badTicket)
+	}
+	return nil
+}
+
+// Login is a js_code as stored.
+type Login struct {
+	Hash      string
+	AppID     string
+	OpenID    string
+	UnionID   string // "" = the account is bound to no open-platform account
+	ExpiresAt time.Time
+	Used      bool
+}
+
+// works reports whether the js_code can be traded at a moment.
+func (l Login) works(now time.Time) bool {
+	return now.Before(l.ExpiresAt) && !accounts.FromTheFuture(l.ExpiresAt.Add(-loginLife), now)
+}
+
+// newTicketText is 128 random bits, 32 lower-case hexadecimal digits.
+func newTicketText(random io.Reader) (string, error) {
+	var raw [16]byte
+	if _, err := io.ReadFull(random, raw[:]); err != nil {
+		return "", fmt.Errorf("drawing a ticket: %w", err)
+	}
+	return hex.EncodeToString(raw[:]), nil
+}
+
+// recentTickets is how many tickets a node remembers, about 160 bytes each.
+const recentTickets = 1 << 17
+
+// tickets remembers the last ones; what it does not know the store may. Nothing
+// in it points anywhere, so that the collector has nothing to follow. The zero
+// value is empty.
+type tickets struct {
+	mu   sync.RWMutex
+	at   map[uint64]int32 // where in ring, by the beginning of the hash
+	ring []ticketRow
+	next int
+	apps []string         // those that rows name
+	app  map[string]int32 // where in apps
+}
+
+// ticketRow is a Ticket.
+type ticketRow struct {
+	hash                           [sha256.Size]byte
+	batch, index, scanned, expires int64 // times in Unix milliseconds, as the store keeps them
+	owner, user                    [openIDLength]byte
+	app                            int32
+}
+
+func (r *ticketRow) key() uint64 { return binary.LittleEndian.Uint64(r.hash[:]) }
+
+func (r *tickets) get(hash [sha256.Size]byte) (Ticket, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	at, ok := r.at[binary.LittleEndian.Uint64(hash[:])]
+	if !ok || r.ring[at].hash != hash {
+		return Ticket{}, false
+	}
+	row := &r.ring[at]
+	return Ticket{Hash: hex.EncodeToString(hash[:]), Batch: row.batch, Index: row.index, OwnerID: string(row.owner[:]),
+		AppID:     r.apps[row.app],
+		AppUserID: string(row.user[:]), ScannedAt: time.UnixMilli(row.scanned).UTC(), ExpiresAt: time.UnixMilli(row.expires).UTC()}, true
+}
+
+func (r *tickets) remember(t Ticket) {
+	row := ticketRow{batch: t.Batch, index: t.Index, scanned: t.ScannedAt.UnixMilli(), expires: t.ExpiresAt.UnixMilli()}
+	n, err := hex.Decode(row.hash[:], []byte(t.Hash)[:min(len(t.Hash), 2*len(row.hash))])
+	if err != nil || n != len(row.hash) || len(t.OwnerID) != openIDLength || len(t.AppUserID) != openIDLength {
+		return // of no form that is made today: the store has it
+	}
+	copy(row.owner[:], t.OwnerID)
+	copy(row.user[:], t.AppUserID)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at, known := r.at[row.key()]; known && r.ring[at].hash == row.hash {
+		return
+	}
+	if r.at == nil {
+		r.at, r.app = map[uint64]int32{}, map[string]int32{}
+	}
+	var known bool
+	if row.app, known = r.app[t.AppID]; !known {
+		row.app = int32(len(r.apps))
+		r.apps = append(r.apps, t.AppID)
+		r.app[t.AppID] = row.app
+	}
+	at := int32(len(r.ring))
+	if len(r.ring) < recentTickets {
+		r.ring = append(r.ring, row)
+	} else {
+		at = int32(r.next)
+		if old := r.ring[at].key(); r.at[old] == at {
+			delete(r.at, old)
+		}
+		r.ring[at] = row
+		r.next = (r.next + 1) % recentTickets
+	}
+	r.at[row.key()] = at
+}
+
+func (r *tickets) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.at, r.ring, r.next, r.apps, r.app = nil, nil, 0, nil, nil
+}

@@ -1,0 +1,61 @@
+package codes
+
+import (
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// Contract: marketcode 1.1, 3.6.
+func TestWhoMayTradeATicket(t *testing.T) {
+	t.Parallel()
+	ticket := Ticket{OwnerID: "o-under-the-service-account", AppUserID: "o-under-the-mini-program", ExpiresAt: began.Add(30 * time.Minute)}
+	for _, c := range []struct {
+		name, openid string
+		after        time.Duration
+		may          bool
+	}{
+		{"the user under the service account", ticket.OwnerID, 0, true},
+		{"the user under the Mini Program", ticket.AppUserID, 0, true},
+		{"the last moment", ticket.OwnerID, 30*time.Minute - 1, true},
+		{"the end", ticket.OwnerID, 30 * time.Minute, false},
+		{"later", ticket.OwnerID, time.Hour, false},
+		{"another user", "o-somebody-else", 0, false},
+		{"nobody", "", 0, false},
+	} {
+		code, detail := errcode.Of(ticket.For(c.openid, began.Add(c.after)))
+		if c.may && code != errcode.OK || !c.may && (code != errcode.InvalidArgs || detail != "无效的code_ticket或与openid不对应") {
+			t.Errorf("%s: %v %s", c.name, code, detail)
+		}
+	}
+	const openid = "oiV2luCau8Cx0TMOy9lvZSLqRcKc"
+	for _, c := range []struct{ openid, ticket, want string }{
+		{openid, "6cb4bc95e1f1abc97034cbe8fd484989", ""}, {openid, strings.Repeat("a", 256), ""},
+		{openid, strings.Repeat("a", 257), badTicket}, {openid, "", badTicket},
+		{"", "a", badOpenID}, {openid[1:], "a", badOpenID}, {openid + "x", "a", badOpenID}, {openid[1:] + "!", "a", badOpenID},
+		{openid[1:] + "\n", "a", badOpenID},
+		{"", "", badOpenID},
+	} {
+		if _, detail := errcode.Of(checkExchange(c.openid, c.ticket)); detail != c.want {
+			t.Errorf("%q with %.40q: %q, want %q", c.openid, c.ticket, detail, c.want)
+		}
+	}
+}
+
+func TestATicketIs128BitsInLowerCase(t *testing.T) {
+	t.Parallel()
+	text, err := newTicketText(strings.NewReader("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\xfc\xfd\xfe\xff"))
+	if err != nil || text != "000102030405060708090a0bfcfdfeff" || !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(text) {
+		t.Errorf("%q, %v", text, err)
+	}
+	for _, broken := range []io.Reader{strings.NewReader("short"), iotest.ErrReader(io.ErrClosedPipe)} {
+		if text, err := newTicketText(broken); err == nil {
+			t.Errorf("a ticket without chance: %q", text)
+		}
+	}
+}

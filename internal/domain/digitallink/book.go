@@ -1,0 +1,656 @@
+package digitallink
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+)
+
+// ErrNone is that nothing is said of a key.
+var ErrNone = errors.New("nothing is said of this GS1 key")
+
+// ErrExists is that a key has links already.
+var ErrExists = errors.New("this GS1 key has links already: change them, or delete them first")
+
+// Store keeps what is said of keys.
+type Store interface {
+	// UpdateGS1 runs f in one transaction, and again after a conflict.
+	UpdateGS1(ctx context.Context, f func(Tx) error) error
+	// ViewGS1 runs f on a consistent state that f does not change.
+	ViewGS1(ctx context.Context, f func(Tx) error) error
+}
+
+// Tx is one transaction.
+type Tx interface {
+	// LockGS1 makes others wait that change something of a primary key; "" = of any.
+	LockGS1(ctx context.Context, root string) error
+	// GS1At returns those of the keys of which something is said.
+	GS1At(ctx context.Context, keys []string) ([]Entry, error)
+	// GS1Find returns what a query selects, by key.
+	GS1Find(ctx context.Context, q Query) ([]Entry, error)
+	// GS1Owners returns how many keys of each owner stand at and below primary keys, by primary key and owner.
+	GS1Owners(ctx context.Context, roots []string) (map[string]map[string]int, error)
+	PutGS1(ctx context.Context, list ...Entry) error
+	DeleteGS1(ctx context.Context, e Entry) error
+	// Account returns accounts.ErrNoAccount where there is none.
+	Account(ctx context.Context, appid string) (accounts.Account, error)
+	// Linked reports whether a service account is linked with a Mini Program.
+	Linked(ctx context.Context, service, miniProgram string) (bool, error)
+}
+
+// Query selects entries.
+type Query struct {
+	After  string   // a key; "" = from the first
+	Under  string   // a key: only it and what is below it; "" = all
+	Owners []string // none = of everybody
+	Limit  int      // 0 = all
+}
+
+// Book is the links of all keys: it changes them, and has them in memory, so that no scan asks a database.
+type Book struct {
+	Store Store
+	Now   func() time.Time
+	// Hosts are the names under which keys are resolved, with their port if it is not the usual one.
+	Hosts func() []string
+	// Holder is who holds a company's digits and what follows them, and by which prefix; "" = nobody. nil = nobody holds any.
+	Holder func(digits string) (prefix, owner string)
+	// Changed is told of keys once they are committed, before anybody is answered; it leads to Read. nil = Read itself.
+	Changed func(ctx context.Context, keys ...string)
+
+	reading sync.Mutex // so that the last read sees the last commit
+	mu      sync.RWMutex
+	known   map[string]*Entry
+}
+
+// Load reads everything anew. What is in memory answers meanwhile.
+func (b *Book) Load(ctx context.Context) error {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	known := map[string]*Entry{}
+	const page = 1000
+	err := b.Store.ViewGS1(ctx, func(tx Tx) error {
+		clear(known)
+		for after := ""; ; {
+			list, err := tx.GS1Find(ctx, Query{After: after, Limit: page})
+			if err != nil {
+				return fmt.Errorf("loading GS1 links: %w", err)
+			}
+			for i := range list {
+				known[list[i].Key] = &list[i]
+			}
+			if len(list) < page {
+				return nil
+			}
+			after = list[page-1].Key
+		}
+	})
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.known = known
+	return nil
+}
+
+// Read reads some keys again.
+func (b *Book) Read(ctx context.Context, keys ...string) error {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	var list []Entry
+	err := b.Store.ViewGS1(ctx, func(tx Tx) (err error) {
+		list, err = tx.GS1At(ctx, keys)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, key := range keys {
+		delete(b.known, key)
+	}
+	for i := range list {
+		if b.known == nil {
+			b.known = map[string]*Entry{}
+		}
+		b.known[list[i].Key] = &list[i]
+	}
+	return nil
+}
+
+// Len is how many keys are known.
+func (b *Book) Len() int {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return len(b.known)
+}
+
+// levels are what is said of a key and what stands above it, nearest first; archived = one of them is out of use.
+func (b *Book) levels(keys []string) (found []*Entry, archived bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	found = make([]*Entry, 0, len(keys))
+	for _, key := range keys {
+		if e := b.known[key]; e != nil {
+			found, archived = append(found, e), archived || e.Archived
+		}
+	}
+	return found, archived
+}
+
+func (b *Book) tell(ctx context.Context, keys []string) {
+	if len(keys) == 0 {
+		return
+	}
+	if b.Changed == nil {
+		_ = b.Read(ctx, keys...)
+		return
+	}
+	b.Changed(context.WithoutCancel(ctx), keys...)
+}
+
+// Get is what is said of a key; ErrNone.
+func (b *Book) Get(ctx context.Context, key string) (e Entry, err error) {
+	at, err := parseKey(key)
+	if err != nil {
+		return e, err
+	}
+	err = b.Store.ViewGS1(ctx, func(tx Tx) error {
+		list, err := tx.GS1At(ctx, []string{at.key()})
+		if err == nil && len(list) == 0 {
+			return ErrNone
+		}
+		if err == nil {
+			e = list[0]
+		}
+		return err
+	})
+	return e, err
+}
+
+// Find lists entries.
+func (b *Book) Find(ctx context.Context, q Query) (list []Entry, err error) {
+	if q.Under != "" {
+		at, err := parseKey(q.Under)
+		if err != nil {
+			return nil, err
+		}
+		q.Under = at.key()
+	}
+	err = b.Store.ViewGS1(ctx, func(tx Tx) (err error) {
+		list, err = tx.GS1Find(ctx, q)
+		return err
+	})
+	return list, err
+}
+
+// Put says of a key what e says; fresh = only of one of which nothing is said yet. sees reports whether the caller may act
+// for an owner ("" = for everybody's keys). accounts.Invalid, accounts.ErrNoAccount, ErrExists, Foreign.
+func (b *Book) Put(ctx context.Context, e Entry, fresh bool, sees func(owner string) bool) (Entry, error) {
+	e, err := e.normal()
+	if err != nil {
+		return e, err
+	}
+	err = b.Store.UpdateGS1(ctx, func(tx Tx) error {
+		at, err := parseKey(e.Key)
+		if err == nil {
+			err = tx.LockGS1(ctx, at.root())
+		}
+		if err != nil {
+			return err
+		}
+		known, err := whatIsKnown(ctx, tx, e.Key)
+		if err != nil {
+			return err
+		}
+		if changed, err := b.put(ctx, known, &e, fresh, sees); err != nil || !changed {
+			return err
+		}
+		return tx.PutGS1(ctx, e)
+	})
+	b.tell(ctx, []string{e.Key}) // an error may hide a commit
+	return e, err
+}
+
+// Foreign is that a key, or what stands above or below it, is another account's.
+type Foreign struct {
+	Key, Holder string // "" = the operator
+	Prefix      string // the company prefix by which it is; "" = by what is said of the primary key
+}
+
+func (f Foreign) Error() string {
+	holder := f.Holder
+	if holder == "" {
+		holder = "the operator"
+	}
+	if f.Prefix != "" {
+		return fmt.Sprintf("%s: %s holds the GS1 Company Prefix %s (setting gs1_prefixes): qrjump gs1 transfer gives a key away",
+			f.Key, holder, f.Prefix)
+	}
+	return fmt.Sprintf("%s: %s holds this GTIN, or other primary key, and all that is said of it: qrjump gs1 transfer gives it away",
+		f.Key, holder)
+}
+
+func (b *Book) holder(at identifier) (prefix, owner string) {
+	if b.Holder == nil {
+		return "", ""
+	}
+	return b.Holder(at.Key.Company())
+}
+
+// known is what a transaction knows beside the entries that it stores: read at once, so that an import asks little a line.
+type known struct {
+	Tx
+	before   map[string]Entry          // by key
+	owners   map[string]map[string]int // by primary key and owner: how many keys
+	accounts map[string]accounts.Account
+	linked   map[[2]string]bool
+}
+
+func whatIsKnown(ctx context.Context, tx Tx, keys ...string) (known, error) {
+	k := known{Tx: tx, before: map[string]Entry{}, accounts: map[string]accounts.Account{}, linked: map[[2]string]bool{}}
+	list, err := tx.GS1At(ctx, keys)
+	if err != nil {
+		return k, err
+	}
+	for _, e := range list {
+		k.before[e.Key] = e
+	}
+	roots := map[string]bool{}
+	for _, key := range keys {
+		at, err := parseKey(key)
+		if err != nil {
+			return k, err
+		}
+		roots[at.root()] = true
+	}
+	k.owners, err = tx.GS1Owners(ctx, slices.Sorted(maps.Keys(roots)))
+	return k, err
+}
+
+// Account implements Tx.
+func (k known) Account(ctx context.Context, appid string) (accounts.Account, error) {
+	if a, is := k.accounts[appid]; is {
+		return a, nil
+	}
+	a, err := k.Tx.Account(ctx, appid)
+	if err == nil {
+		k.accounts[appid] = a
+	}
+	return a, err
+}
+
+// Linked implements Tx.
+func (k known) Linked(ctx context.Context, service, miniProgram string) (bool, error) {
+	pair := [2]string{service, miniProgram}
+	if is, asked := k.linked[pair]; asked {
+		return is, nil
+	}
+	is, err := k.Tx.Linked(ctx, service, miniProgram)
+	k.linked[pair] = is
+	return is, err
+}
+
+// put completes an entry that may be stored, and knows of it from then on; false = it was so already.
+func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func(string) bool) (changed bool, err error) {
+	at, err := parseKey(e.Key)
+	if err != nil {
+		return false, err
+	}
+	before, there := k.before[e.Key]
+	if there {
+		switch {
+		case !sees(before.Owner):
+			return false, Foreign{Key: e.Key, Holder: before.Owner}
+		case fresh:
+			return false, ErrExists
+		case e.Owner == "":
+			e.Owner = before.Owner // left out: as it was
+		}
+	}
+	owners := k.owners[at.root()]
+	if owners == nil {
+		owners = map[string]int{}
+		k.owners[at.root()] = owners
+	}
+	if there {
+		owners[before.Owner]--
+		defer func() {
+			if !changed {
+				owners[before.Owner]++
+			}
+		}()
+	}
+	for owner, keys := range owners {
+		if keys > 0 && e.Owner == "" {
+			e.Owner = owner
+		}
+	}
+	prefix, holder := b.holder(at)
+	if !there && e.Owner == "" {
+		e.Owner = holder
+	}
+	for owner, keys := range owners {
+		if keys > 0 && owner != e.Owner {
+			return false, Foreign{Key: e.Key, Holder: owner}
+		}
+	}
+	if prefix != "" && e.Owner != holder {
+		return false, Foreign{e.Key, holder, prefix}
+	}
+	if !sees(e.Owner) {
+		return false, Foreign{e.Key, e.Owner, prefix}
+	}
+	if err := ofAccounts(ctx, k, *e); err != nil {
+		return false, err
+	}
+	if there && e.same(before) {
+		e.At = before.At
+		return false, nil
+	}
+	e.At = b.Now().Truncate(time.Millisecond)
+	k.before[e.Key] = *e
+	owners[e.Owner]++
+	return true, nil
+}
+
+// ofAccounts checks the accounts of an entry: the owner opens a Mini Program of its own, or one that it is linked with.
+func ofAccounts(ctx context.Context, tx Tx, e Entry) error {
+	var owner accounts.Account
+	var err error
+	if e.Owner != "" {
+		if owner, err = tx.Account(ctx, e.Owner); err != nil {
+			return err
+		}
+	}
+	if e.Page == "" {
+		return nil
+	}
+	if e.App == "" || e.App == e.Owner {
+		if owner.Kind != accounts.MiniProgram {
+			return invalidf("%s: wxa_path needs wxa_appid: the Mini Program that opens", e.Key)
+		}
+		return nil
+	}
+	target, err := tx.Account(ctx, e.App)
+	if errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram {
+		return invalidf("%s: wxa_appid %.40q is no Mini Program here", e.Key, e.App)
+	}
+	if err != nil || e.Owner == "" { // a key of the operator's own opens any
+		return err
+	}
+	linked, err := tx.Linked(ctx, e.Owner, e.App)
+	if err == nil && !linked {
+		return invalidf("%s: the owner %s is not linked with the Mini Program %s", e.Key, e.Owner, e.App)
+	}
+	return err
+}
+
+// Delete says nothing of a key any more; ErrNone, Foreign.
+func (b *Book) Delete(ctx context.Context, key string, sees func(owner string) bool) (gone Entry, err error) {
+	at, err := parseKey(key)
+	if err != nil {
+		return gone, err
+	}
+	err = b.Store.UpdateGS1(ctx, func(tx Tx) error {
+		if err := tx.LockGS1(ctx, at.root()); err != nil {
+			return err
+		}
+		list, err := tx.GS1At(ctx, []string{at.key()})
+		switch {
+		case err != nil:
+			return err
+		case len(list) == 0:
+			return ErrNone
+		case !sees(list[0].Owner):
+			return Foreign{Key: at.key(), Holder: list[0].Owner}
+		}
+		gone = list[0]
+		return tx.DeleteGS1(ctx, gone)
+	})
+	b.tell(ctx, []string{at.key()})
+	return gone, err
+}
+
+// Planned is one line of an import.
+type Planned struct {
+	Line  int
+	Entry Entry
+	Fault error // why the line says no entry; nil = it does
+}
+
+// mostImported is how many entries one import brings at most: it is one transaction.
+const mostImported = 100_000
+
+// Import says what all lines say, or, with Faults that name lines, nothing. dry only checks.
+func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry bool, sees func(owner string) bool) (accounts.Imported,
+	error) {
+	var done accounts.Imported
+	var faults accounts.Faults
+	var lines []Planned
+	first := map[string]int{}
+	for l, err := range read {
+		if err != nil {
+			return done, err
+		}
+		if l.Fault == nil {
+			l.Entry, l.Fault = l.Entry.normal()
+		}
+		if earlier, twice := first[l.Entry.Key]; l.Fault == nil && twice {
+			l.Fault = fmt.Errorf("%s stands in line %d already", l.Entry.Key, earlier)
+		}
+		if l.Fault != nil {
+			if faults = append(faults, accounts.Fault{Line: l.Line, Why: l.Fault.Error()}); len(faults) == accounts.MaxFaults {
+				break
+			}
+			continue
+		}
+		if lines = append(lines, l); len(lines) > mostImported {
+			return done, invalidf("%d lines: an import has at most %d", len(lines), mostImported)
+		}
+		first[l.Entry.Key] = l.Line
+	}
+	if len(faults) > 0 {
+		return done, faults
+	}
+	var keys []string
+	err := b.Store.UpdateGS1(ctx, func(tx Tx) error {
+		done, faults, keys = accounts.Imported{Lines: len(lines)}, nil, nil
+		if err := tx.LockGS1(ctx, ""); err != nil {
+			return err
+		}
+		known, err := whatIsKnown(ctx, tx, slices.Sorted(maps.Keys(first))...)
+		if err != nil {
+			return err
+		}
+		var list []Entry
+		for i := range lines {
+			e := lines[i].Entry
+			_, there := known.before[e.Key]
+			changed, err := b.put(ctx, known, &e, false, sees)
+			if errors.As(err, new(Foreign)) || errors.As(err, new(accounts.Invalid)) || errors.Is(err, accounts.ErrNoAccount) {
+				if faults = append(faults, accounts.Fault{Line: lines[i].Line, Why: err.Error()}); len(faults) == accounts.MaxFaults {
+					return faults
+				}
+				continue
+			}
+			switch {
+			case err != nil:
+				return err
+			case !changed:
+				done.Unchanged++
+				continue
+			case there:
+				done.Changed++
+			default:
+				done.Added++
+			}
+			keys, list = append(keys, e.Key), append(list, e)
+		}
+		if len(faults) > 0 {
+			return faults
+		}
+		if dry {
+			keys = nil
+			return nil
+		}
+		return tx.PutGS1(ctx, list...)
+	})
+	b.tell(ctx, keys)
+	return done, err
+}
+
+// HandOver gives an account what is said of a primary key and below it, or, of digits, of all keys that holder says somebody
+// holds by just these. dry only checks. It returns how many keys change hands. accounts.Invalid, accounts.ErrNoAccount.
+func (b *Book) HandOver(ctx context.Context, of, to string, holder func(digits string) (prefix, owner string), dry bool) (int, error) {
+	under, digits := "", of
+	if strings.Contains(of, "/") {
+		at, err := parseKey(of)
+		if err != nil {
+			return 0, err
+		}
+		under, digits = at.root(), ""
+	}
+	var keys []string
+	err := b.Store.UpdateGS1(ctx, func(tx Tx) error {
+		keys = nil
+		if err := tx.LockGS1(ctx, ""); err != nil {
+			return err
+		}
+		k, err := whatIsKnown(ctx, tx)
+		if err != nil {
+			return err
+		}
+		var list []Entry
+		for q := (Query{Under: under, Limit: 1000}); ; {
+			page, err := tx.GS1Find(ctx, q)
+			if err != nil {
+				return err
+			}
+			for _, e := range page {
+				if !e.goesOver(to, digits, holder) {
+					continue
+				}
+				if e.Owner, e.At = to, b.Now().Truncate(time.Millisecond); len(list) == mostImported {
+					return invalidf("more than %d keys would change hands at once: name longer prefixes", mostImported)
+				}
+				if err := ofAccounts(ctx, k, e); err != nil {
+					return err
+				}
+				list, keys = append(list, e), append(keys, e.Key)
+			}
+			if len(page) < q.Limit {
+				break
+			}
+			q.After = page[q.Limit-1].Key
+		}
+		if _, err := k.Account(ctx, to); err != nil || dry {
+			return err
+		}
+		return tx.PutGS1(ctx, list...)
+	})
+	if !dry {
+		b.tell(ctx, keys)
+	}
+	return len(keys), err
+}
+
+// goesOver reports whether a hand-over to an account, of a key or of digits, changes the entry.
+func (e Entry) goesOver(to, digits string, holder func(string) (string, string)) bool {
+	if e.Owner == to || digits == "" {
+		return e.Owner != to
+	}
+	company, _ := Company(e.Key) // what is stored is a key
+	prefix, _ := holder(company)
+	return prefix == digits
+}
+
+// Company are the digits by which a company holds a key, with the number of the thing.
+func Company(key string) (string, error) {
+	at, err := parseKey(key)
+	return at.Key.Company(), err
+}
+
+// Found is what a scanned text opens by the key in it.
+type Found struct {
+	Key     string
+	Owner   string
+	Number  int64  // of the nearest key of which something is said: see Entry
+	Address string // a link of the web that says the same without anything secret
+	App     string // the Mini Program that opens; "" = none
+	Page    string
+	URL     string // the default link, where no Mini Program opens
+}
+
+// Scan finds what a scanned text opens: a Digital Link of one of the hosts, an element string, or AIs in brackets. opens reports whether a
+// Mini Program can be opened. false = it is none, or nothing is said of its key.
+func (b *Book) Scan(text string, at time.Time, opens func(appid string) bool) (Found, bool) {
+	var id identifier
+	query := ""
+	if isAddress(text) {
+		path, rest, own := b.own(text)
+		if !own || b.Len() == 0 {
+			return Found{}, false
+		}
+		var err error
+		if id, err = readPath(path, rest); err != nil {
+			return Found{}, false
+		}
+		query = rest
+	} else {
+		if !mayBeElements(text) || b.Len() == 0 {
+			return Found{}, false
+		}
+		data, err := gs1.Parse(text)
+		if err != nil || data.Key.IsZero() {
+			return Found{}, false
+		}
+		id = identifier{data}
+	}
+	levels, archived := b.levels(id.keys())
+	if len(levels) == 0 || archived {
+		return Found{}, false
+	}
+	found := Found{Key: id.key(), Owner: levels[0].Owner, Number: levels[0].Number, Address: "https://id.gs1.org/" + id.key()}
+	for _, e := range levels {
+		if e.Page == "" {
+			continue
+		}
+		if page, err := fill(e.Page, id.Value, escapeValue); err == nil {
+			if app := cmp.Or(e.App, e.Owner); opens(app) {
+				found.App, found.Page = app, page
+				return found, true
+			}
+			break
+		}
+	}
+	want := asked{at: at}
+	if answers := want.choose(levels, id.Value); len(answers) == 1 {
+		found.URL = handOn(answers[0].address, query)
+	}
+	return found, found.URL != ""
+}
+
+// same reports whether two entries say the same.
+func (e Entry) same(other Entry) bool {
+	if e.Key != other.Key || e.Owner != other.Owner || e.App != other.App || e.Page != other.Page || e.Archived != other.Archived ||
+		len(e.Links) != len(other.Links) {
+		return false
+	}
+	when := func(a, b *time.Time) bool { return a == nil && b == nil || a != nil && b != nil && a.Equal(*b) }
+	return slices.EqualFunc(e.Links, other.Links, func(a, b Link) bool {
+		return a.Type == b.Type && a.Href == b.Href && a.Title == b.Title && slices.Equal(a.Hreflang, b.Hreflang) && a.Media == b.Media &&
+			slices.Equal(a.Context, b.Context) && a.Default == b.Default && when(a.From, b.From) && when(a.Until, b.Until)
+	})
+}

@@ -1,0 +1,85 @@
+package digitallink
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// FuzzEntry: an entry that is taken is its own normal form, and whatever a request says, its links stay on their hosts.
+func FuzzEntry(f *testing.F) {
+	f.Add(`{"key":"01/9506000134352","links":[{"linktype":"gs1:pip","href":"https://a.example/{21}?x={10}#y","title":"t","default":true}]}`, "../../b")
+	f.Add(`{"key":"01/09506000134352/10/A%2FB","wxa_path":"p?g={01}","owner":"o","links":[],"archived":true}`, "\r\nX: y")
+	f.Add(`{"key":"8003/09506000134352","links":[{"linktype":"http://a.example/b","href":"http://a.example/{","title":"t"}]}`, "//evil")
+	f.Fuzz(func(t *testing.T, text, value string) {
+		var v any
+		if json.Unmarshal([]byte(text), &v) != nil {
+			return
+		}
+		e, err := Parse(v)
+		if err != nil {
+			return
+		}
+		again, err := e.normal()
+		if err != nil || !again.same(e) {
+			t.Fatalf("%s is not its own normal form: %+v %v", text, again, err)
+		}
+		for _, one := range e.present(time.Unix(0, 0), func(string) (string, bool) { return value, true }) {
+			want, _ := anythingIn(one.Href)
+			to, err := url.Parse(one.address)
+			if err != nil || to.Scheme != want.Scheme || to.Host != want.Host || to.User != nil ||
+				strings.ContainsAny(one.address, "\r\n \"<>") {
+				t.Fatalf("%q with %q leads to %q: %v", one.Href, value, one.address, err)
+			}
+		}
+	})
+}
+
+func anythingIn(href string) (*url.URL, error) {
+	filled, err := fill(href, anything, url.PathEscape)
+	if err != nil {
+		return nil, err
+	}
+	return url.Parse(filled)
+}
+
+// FuzzRequest: whatever is asked, an answer is one of a few, and leads to what the book says or to a GTIN of 14 digits.
+func FuzzRequest(f *testing.F) {
+	e, err := Parse(map[string]any{"key": "01/09506000134352", "links": []any{
+		map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/{21}", "title": "a serial"},
+		map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/", "title": "a product", "default": true, "hreflang": "en"}}})
+	require.NoError(f, err)
+	b := &Book{Hosts: func() []string { return []string{"id.example"} }, Now: time.Now, known: map[string]*Entry{e.Key: &e}}
+	r := &Resolver{Book: b, Scheme: func(*http.Request) string { return "https" }, Ours: func(string) bool { return false },
+		Opens: func(string) bool { return false }}
+	f.Add("/01/9506000134352//evil.example", "linkType=gs1:pip", "id.example", "text/html;q=2", "zh;q=,en")
+	f.Add("//evil.example/01/09506000134352", "a=\r\nb", "ID.example:443", "application/linkset+json", "*")
+	f.Fuzz(func(t *testing.T, path, query, host, accept, language string) {
+		q := &http.Request{Method: "GET", URL: &url.URL{Path: path, RawQuery: query}, Host: host,
+			Header: http.Header{"Accept": {accept}, "Accept-Language": {language}}}
+		w := httptest.NewRecorder()
+		r.Around(http.NotFoundHandler()).ServeHTTP(w, q)
+		to := w.Header().Get("Location")
+		switch w.Code {
+		case 200, 300, 400, 404:
+			if to != "" {
+				t.Fatalf("%d leads to %q", w.Code, to)
+			}
+		case 307:
+			if !strings.HasPrefix(to, "https://brand.example/") && !strings.HasPrefix(to, "/01/0") || strings.ContainsAny(to, "\r\n \"<>") {
+				t.Fatalf("%q?%q leads to %q", path, query, to)
+			}
+		default:
+			t.Fatalf("answered %d", w.Code)
+		}
+		if links := w.Header().Values("Link"); strings.ContainsAny(strings.Join(links, ""), "\r\n") {
+			t.Fatalf("Link: %q", links)
+		}
+	})
+}

@@ -1,0 +1,64 @@
+package digitallink
+
+import (
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+)
+
+// identifier is what a request, a text or the key of an entry names: a key, and the data attributes beside it.
+type identifier struct{ gs1.Data }
+
+// key is the identifier as it is stored: a path without its first slash.
+func (id identifier) key() string { return id.Key.String() }
+
+// root is its primary key.
+func (id identifier) root() string { return id.Key.Root().String() }
+
+// keys are it and what stands above it, nearest first.
+func (id identifier) keys() []string {
+	parents := id.Key.Parents()
+	keys := make([]string, 1, 1+len(parents))
+	keys[0] = id.key()
+	for _, above := range parents {
+		keys = append(keys, above.String())
+	}
+	return keys
+}
+
+// readPath reads what a request names. The key begins the path: a resolver answers for its host.
+func readPath(path, query string) (identifier, error) {
+	data, err := gs1.ParseURI(path, query)
+	if err == nil && data.Stem != "" {
+		err = invalidf("%.100q: nothing stands before the GS1 key here", path)
+	}
+	return identifier{data}, err
+}
+
+// parseKey reads the key of an entry.
+func parseKey(text string) (identifier, error) {
+	key, _, err := gs1.ParseKey(text)
+	if err != nil {
+		return identifier{}, invalidf("GS1 key %.100q: %v", text, err)
+	}
+	return identifier{gs1.Data{Key: key}}, nil
+}
+
+// KeyOf is a key as it is stored; a text that is none stays as it is.
+func KeyOf(text string) string {
+	id, err := parseKey(text)
+	if err != nil {
+		return text
+	}
+	return id.key()
+}
+
+func isAddress(text string) bool {
+	lower := strings.ToLower(text[:min(len(text), len("https://"))])
+	return strings.HasPrefix(lower, "http://") || strings.HasPrefix(lower, "https://")
+}
+
+// mayBeElements reports whether a text begins as an element string, or AIs in brackets.
+func mayBeElements(text string) bool {
+	return text != "" && (strings.IndexByte("](\x1d", text[0]) >= 0 || '0' <= text[0] && text[0] <= '9')
+}

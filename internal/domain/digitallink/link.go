@@ -1,0 +1,306 @@
+// Package digitallink knows where GS1 keys lead: the links of each key, which of them answers a request, and how a
+// resolver for GS1 Digital Link answers over HTTP. How a key is written is package gs1's. Decision 69.
+package digitallink
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+)
+
+// Limits of an entry.
+const (
+	MaxLinks = 100
+	maxHref  = 2048
+	maxTitle = 200
+	maxWords = 20 // languages or contexts of one link
+)
+
+// Entry is what the operator, or the owner of a key, says of it and of all below it that says nothing itself.
+type Entry struct {
+	Key      string    `json:"key"` // "01/09506000134352/10/LOT", its values escaped as in a path
+	Owner    string    `json:"owner,omitempty"`
+	App      string    `json:"wxa_appid,omitempty"`
+	Page     string    `json:"wxa_path,omitempty"`
+	Links    []Link    `json:"links"`
+	Archived bool      `json:"archived,omitempty"`
+	At       time.Time `json:"-"` // when it was last changed
+	// Number is that of the change by which the owner first said something of the key: scans are counted for it as for a rule.
+	Number int64 `json:"-"`
+}
+
+// Link is one link of a key.
+type Link struct {
+	Type     string     `json:"linktype"` // "gs1:pip", or the address of a link type of somebody else
+	Href     string     `json:"href"`     // with {01}, {21}, … in the place of what a request says
+	Title    string     `json:"title"`
+	Hreflang Words      `json:"hreflang,omitempty"`
+	Media    string     `json:"type,omitempty"`
+	Context  Words      `json:"context,omitempty"`
+	Default  bool       `json:"default,omitempty"`
+	From     *time.Time `json:"from,omitempty"`  // before it the link is not there
+	Until    *time.Time `json:"until,omitempty"` // from then on it is not there
+}
+
+// Words are a list, which may be written as one text.
+type Words []string
+
+// UnmarshalJSON takes a text or a list of texts.
+func (w *Words) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		if *w = nil; one != "" {
+			*w = Words{one}
+		}
+		return nil
+	}
+	var all []string
+	if err := json.Unmarshal(b, &all); err != nil {
+		return errors.New("want a text or a list of texts")
+	}
+	*w = all
+	return nil
+}
+
+// Voc is the namespace of GS1's link types.
+const Voc = "https://ref.gs1.org/voc/"
+
+const curie = "gs1:"
+
+// HandledBy is the type of a link to the resolver that answers in place of this one.
+const HandledBy = curie + "handledBy"
+
+// shortType is a link type as it is stored: those of GS1 as gs1:name.
+func shortType(text string) string {
+	for _, long := range []string{Voc, "http://ref.gs1.org/voc/", "https://gs1.org/voc/", "http://gs1.org/voc/"} {
+		if name, is := strings.CutPrefix(text, long); is {
+			return curie + name
+		}
+	}
+	return text
+}
+
+// longType is the address of a link type.
+func longType(text string) string {
+	if name, is := strings.CutPrefix(text, curie); is {
+		return Voc + name
+	}
+	return text
+}
+
+func invalidf(format string, args ...any) error {
+	return accounts.Invalid(fmt.Sprintf(format, args...))
+}
+
+var (
+	typeName    = regexp.MustCompile(`^gs1:[A-Za-z][A-Za-z0-9]{0,63}$`)
+	typeAddress = regexp.MustCompile(`^https?://[A-Za-z0-9._/]+$`)
+)
+
+// Parse reads an entry as a seed file has it, and says what cannot be.
+func Parse(v any) (e Entry, err error) {
+	text, err := json.Marshal(v)
+	if err == nil {
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		err = d.Decode(&e)
+	}
+	if err != nil {
+		return e, invalidf("%s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return e.normal()
+}
+
+// normal brings what was written into the one form in which it is kept, and says what cannot be.
+func (e Entry) normal() (Entry, error) {
+	at, err := parseKey(e.Key)
+	if err != nil {
+		return e, err
+	}
+	e.Key = at.key()
+	if len(e.Links) > MaxLinks {
+		return e, invalidf("%s: %d links are too many: at most %d", e.Key, len(e.Links), MaxLinks)
+	}
+	e.Links = slices.Clone(e.Links)
+	for i := range e.Links {
+		if e.Links[i], err = e.Links[i].normal(); err != nil {
+			return e, invalidf("%s, link %d: %v", e.Key, i+1, err)
+		}
+	}
+	if err := e.defaults(at); err != nil {
+		return e, err
+	}
+	if e.Page != "" {
+		if _, err := fill(e.Page, anything, url.QueryEscape); err != nil || !plain(e.Page, 1024) || strings.ContainsAny(e.Page, " #\\") ||
+			strings.Contains(e.Page, "//") {
+			return e, invalidf("%s: wxa_path %.80q: want the path of a page, such as pages/product/index?gtin={01}", e.Key, e.Page)
+		}
+	}
+	if e.App != "" && e.Page == "" {
+		return e, invalidf("%s: wxa_appid without wxa_path: say which page opens", e.Key)
+	}
+	return e, nil
+}
+
+// defaults refuses two links that are the default at one moment, and a primary key that leads nowhere by itself.
+func (e Entry) defaults(at identifier) error {
+	var chosen []Link
+	handed := false
+	for _, one := range e.Links {
+		handed = handed || one.Type == HandledBy
+		if !one.Default {
+			continue
+		}
+		if slices.ContainsFunc(chosen, one.meets) {
+			return invalidf("%s: two links are the default at the same time: leave default to one of them", e.Key)
+		}
+		chosen = append(chosen, one)
+	}
+	if at.key() == at.root() && len(e.Links) > 0 && len(chosen) == 0 && !handed {
+		return invalidf("%s: no link is the default: give one of them default: true", e.Key)
+	}
+	return nil
+}
+
+// meets reports whether there is a moment at which both links are there.
+func (l Link) meets(other Link) bool {
+	before := func(until, from *time.Time) bool { return until != nil && from != nil && !from.Before(*until) }
+	return !before(l.Until, other.From) && !before(other.Until, l.From)
+}
+
+// there reports whether the link is there at a moment.
+func (l *Link) there(at time.Time) bool {
+	return (l.From == nil || !at.Before(*l.From)) && (l.Until == nil || at.Before(*l.Until))
+}
+
+var (
+	language    = regexp.MustCompile(`^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$`)
+	contextName = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,40}$`)
+)
+
+func (l Link) normal() (Link, error) {
+	l.Type = shortType(l.Type)
+	switch {
+	case l.Type == curie+"defaultLink" || l.Type == curie+"defaultLinkMulti":
+		return l, fmt.Errorf("linktype %s says nothing of what is there: choose a descriptive one, such as gs1:pip, and default: true", l.Type)
+	case typeName.MatchString(l.Type):
+	case strings.HasPrefix(l.Type, "http"):
+		if err := validAddress(l.Type, l.Type); err != nil {
+			return l, fmt.Errorf("linktype: %w", err)
+		}
+		if !typeAddress.MatchString(l.Type) {
+			return l, fmt.Errorf("linktype %.60q: GS1's schema of a linkset takes letters, digits, '.', '_' and '/' in its address", l.Type)
+		}
+	default:
+		return l, fmt.Errorf("linktype %.60q: want a name of the GS1 Web Vocabulary, such as gs1:pip, or the address of a link type", l.Type)
+	}
+	if l.Title = strings.TrimSpace(l.Title); l.Title == "" || !plain(l.Title, maxTitle) {
+		return l, fmt.Errorf("title: want 1 to %d characters, without line breaks and other control characters", maxTitle)
+	}
+	probe, err := fill(l.Href, anything, url.PathEscape)
+	if err != nil {
+		return l, fmt.Errorf("href: %w", err)
+	}
+	if err := validAddress(l.Href, probe); err != nil {
+		return l, fmt.Errorf("href: %w", err)
+	}
+	if len(l.Hreflang) > maxWords || len(l.Context) > maxWords {
+		return l, fmt.Errorf("hreflang and context have at most %d values each", maxWords)
+	}
+	for _, one := range l.Hreflang {
+		if !language.MatchString(one) {
+			return l, fmt.Errorf("hreflang %.40q: want a language, such as en or zh-CN", one)
+		}
+	}
+	for _, one := range l.Context {
+		if !contextName.MatchString(one) {
+			return l, fmt.Errorf("context %.40q: want up to 40 letters, digits and . _ : -", one)
+		}
+	}
+	if l.Media != "" {
+		kind, params, err := mime.ParseMediaType(l.Media)
+		if err != nil || len(params) > 0 || strings.Count(kind, "/") != 1 || len(kind) > 100 || strings.Contains(kind, "*") {
+			return l, fmt.Errorf("type %.60q: want a media type, such as text/html", l.Media)
+		}
+		l.Media = kind
+	}
+	if l.From != nil && l.Until != nil && !l.From.Before(*l.Until) {
+		return l, errors.New("until is not after from")
+	}
+	return l, nil
+}
+
+// validAddress lets http and https to a host through. What stands in braces comes from whoever asks, so it may stand only
+// behind the host: written is the address with braces, filled the same with something in their place.
+func validAddress(written, filled string) error {
+	u, err := url.Parse(filled)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || len(written) > maxHref {
+		return fmt.Errorf("%.80q: want https:// or http:// and a host, without a user name, %d bytes at most", written, maxHref)
+	}
+	for _, c := range []byte(filled) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>\^`+"`{|}", c) >= 0 {
+			return fmt.Errorf("%.80q: %q cannot stand in an address: percent-encode it", written, c)
+		}
+	}
+	if at := strings.IndexByte(written, '{'); at >= 0 && at < len(u.Scheme)+len("://")+len(u.Host)+1 {
+		return fmt.Errorf("%.80q: {…} can stand only behind the host and its slash", written)
+	}
+	return nil
+}
+
+// plain reports whether a text has at most so many characters, all of which show.
+func plain(text string, most int) bool {
+	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= most && !strings.ContainsFunc(text, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
+	})
+}
+
+// errUnfilled is that a request does not say what stands in the braces of a link.
+var errUnfilled = errors.New("the request has not all that stands in braces")
+
+// anything stands for any value where only the form of a text is looked at.
+func anything(ai string) (string, bool) { return "0", gs1.Known(ai) }
+
+// errBrace is that a brace has no other one.
+var errBrace = errors.New("a brace without its other one: want {01}, {21} and the like")
+
+// fill puts what a request says in the place of {AI}. A value that a browser would take for a step up the path is none.
+func fill(text string, value func(ai string) (string, bool), escape func(string) string) (string, error) {
+	at := strings.IndexAny(text, "{}")
+	if at < 0 {
+		return text, nil
+	}
+	var filled strings.Builder
+	filled.Grow(len(text) + 32)
+	for ; at >= 0; at = strings.IndexAny(text, "{}") {
+		length := strings.IndexAny(text[at+1:], "{}")
+		if text[at] != '{' || length < 0 || text[at+1+length] != '}' {
+			return "", errBrace
+		}
+		ai := text[at+1 : at+1+length]
+		v, ok := value(ai)
+		switch {
+		case !ok && !gs1.Known(ai):
+			return "", fmt.Errorf("{%s}: there is no such GS1 application identifier", ai)
+		case !ok || v == "." || v == "..":
+			return "", errUnfilled
+		}
+		filled.WriteString(text[:at])
+		filled.WriteString(escape(v))
+		text = text[at+1+length+1:]
+	}
+	filled.WriteString(text)
+	return filled.String(), nil
+}

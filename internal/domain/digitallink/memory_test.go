@@ -1,0 +1,60 @@
+package digitallink
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+// Serials cost nothing: a thousand GTINs with templates answer for each of their serials, and what is in memory stays as it was.
+// TEST_WHOLE asks for ten million.
+func TestSerialsCostWhatTheirGTINsCost(t *testing.T) {
+	const gtins = 1000
+	serials := testscope.Or(10_000_000, 20_000)
+	known, keys := map[string]*Entry{}, make([]string, gtins)
+	for i := range gtins {
+		digits := fmt.Sprintf("0950600%06d", i)
+		e, err := Parse(map[string]any{"key": "01/" + digits + string(gs1.CheckDigit(digits)), "links": []any{
+			map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/{01}/{21}", "title": "a unit", "default": true}}})
+		require.NoError(t, err)
+		known[e.Key], keys[i] = &e, e.Key
+	}
+	b := &Book{Hosts: func() []string { return []string{"id.example"} }, Now: time.Now, known: known}
+	handler := (&Resolver{Book: b, Scheme: func(*http.Request) string { return "https" }, Ours: func(string) bool { return false },
+		Opens: func(string) bool { return false }}).Around(http.NotFoundHandler())
+	resolve := func(i int) {
+		key, serial := keys[i%gtins], fmt.Sprintf("S%d", i)
+		w := httptest.NewRecorder()
+		q := httptest.NewRequest("GET", "https://id.example/"+key+"/21/"+serial, nil)
+		handler.ServeHTTP(w, q)
+		if want := "https://brand.example/" + key[len("01/"):] + "/" + serial; w.Code != 307 || w.Header().Get("Location") != want {
+			t.Fatalf("%s: %d %q", q.URL, w.Code, w.Header().Get("Location"))
+		}
+	}
+	resolve(0)
+	before := heap()
+	for i := range serials {
+		resolve(i)
+	}
+	// What a serial would cost in a map is 100 bytes and more; something else may have grown a little.
+	if grown := heap() - before; grown > int64(serials)*10 {
+		t.Errorf("%d serials left %d bytes in memory", serials, grown)
+	}
+	if b.Len() != gtins {
+		t.Errorf("%d keys are known", b.Len())
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

@@ -1,0 +1,419 @@
+package digitallink
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+)
+
+// Resolver answers requests for keys on the hosts of a Book. It redirects to links of the book and nowhere else.
+type Resolver struct {
+	Book *Book
+	// Scheme is what the caller asked with: http or https.
+	Scheme func(*http.Request) string
+	// Ours reports whether a path is this server's own under every host.
+	Ours func(path string) bool
+	// Opens reports whether a text opens something that is no link of a key: a rule, a code. Such requests, and those of
+	// which nothing is said, go on to the pages for browsers.
+	Opens func(text string) bool
+	// Followed is told of each request that was redirected; nil = nobody is.
+	Followed func(*http.Request, Followed)
+	// Page shows a person in front of a browser what 400, 404 and 410 mean; nil = everybody gets JSON.
+	Page func(w http.ResponseWriter, q *http.Request, status int)
+	// Observe is called with the status of each answer.
+	Observe func(status int)
+}
+
+// Followed is a link that a browser or a program was sent to.
+type Followed struct {
+	Key, Address string // as in Found
+	Number       int64
+	Type         string // of the link
+	Language     string // of the link, or the first that the caller asked for; "" = not said
+}
+
+const (
+	linksetType  = "application/linkset+json"
+	jsonldRel    = "http://www.w3.org/ns/json-ld#context"
+	linksetTerms = "https://ref.gs1.org/standards/resolver/linkset-context"
+	wellKnown    = "/.well-known/gs1resolver"
+	methods      = "GET, HEAD, OPTIONS"
+)
+
+// Around answers what is asked of the hosts of the book, and leaves everything else to next. Orphan answers for the other hosts.
+func (r *Resolver) Around(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		host := r.Book.host(q.Host, r.Scheme(q))
+		if host == "" || r.Ours(q.URL.Path) {
+			next.ServeHTTP(w, q)
+			return
+		}
+		if a := (&answer{Resolver: r, w: w, q: q, base: r.Scheme(q) + "://" + host}); !a.serve() {
+			next.ServeHTTP(w, q)
+		}
+	})
+}
+
+// Orphan answers 404 to a Digital Link that no host of the book was asked for, and leaves everything else to next: a phone that
+// scanned it must not take another API's answer of status 200 for the product's.
+func (r *Resolver) Orphan(next http.Handler) http.Handler {
+	keys := gs1.PrimaryKeys()
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		key, _, _ := strings.Cut(strings.TrimPrefix(q.URL.Path, "/"), "/")
+		if !slices.Contains(keys, key) {
+			next.ServeHTTP(w, q)
+			return
+		}
+		a := &answer{Resolver: r, w: w, q: q}
+		a.problem(http.StatusNotFound, fmt.Sprintf("%.100q is not among this server's gs1_hosts", q.Host))
+	})
+}
+
+// host returns the host of a request as links to it are written, without the usual port of its scheme. It returns "" for a host that
+// is not of the book. A host of the book without a port matches every port.
+func (b *Book) host(header, scheme string) string {
+	name := strings.ToLower(header)
+	switch scheme {
+	case "http":
+		name = strings.TrimSuffix(name, ":80")
+	case "https":
+		name = strings.TrimSuffix(name, ":443")
+	}
+	bare, port, ported := strings.Cut(name, ":")
+	if _, err := strconv.ParseUint(port, 10, 16); ported && err != nil {
+		return ""
+	}
+	usual := map[string]string{"http": ":80", "https": ":443"}[scheme]
+	for _, host := range b.Hosts() {
+		if host == bare || host == name || !ported && host == name+usual {
+			return name
+		}
+	}
+	return ""
+}
+
+// own reports whether an address is on a host of the book, and what its path and query are.
+func (b *Book) own(text string) (path, query string, ok bool) {
+	scheme, rest, _ := strings.Cut(text, "://")
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 || rest[end] != '/' || b.host(rest[:end], strings.ToLower(scheme)) == "" {
+		return "", "", false
+	}
+	rest, _, _ = strings.Cut(rest[end:], "#")
+	path, query, _ = strings.Cut(rest, "?")
+	return path, query, true
+}
+
+// answer is one request.
+type answer struct {
+	*Resolver
+	w    http.ResponseWriter
+	q    *http.Request
+	base string // scheme and host
+	id   identifier
+}
+
+// serve reports whether it answered.
+func (a *answer) serve() bool {
+	path := asWritten(a.q)
+	id, err := readPath(path, a.q.URL.RawQuery)
+	wanted := err == nil || path == wellKnown
+	if !wanted && a.opens() {
+		return false
+	}
+	h := a.w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Expose-Headers", "Link, Location, Retry-After")
+	h.Set("X-Content-Type-Options", "nosniff")
+	switch a.q.Method {
+	case http.MethodOptions:
+		h.Set("Allow", methods)
+		h.Set("Access-Control-Allow-Methods", methods)
+		h.Set("Access-Control-Allow-Headers", "Accept, Accept-Language, Content-Type")
+		h.Set("Access-Control-Max-Age", "86400")
+		if err == nil { // the official suite looks for it here
+			a.tellsOfLinkset(id)
+		}
+		a.head(http.StatusNoContent)
+		return true
+	case http.MethodGet, http.MethodHead:
+	default:
+		h.Set("Allow", methods)
+		a.problem(http.StatusMethodNotAllowed, "this host takes "+methods)
+		return true
+	}
+	switch {
+	case path == wellKnown:
+		a.describe()
+	case err != nil:
+		a.problem(http.StatusBadRequest, err.Error())
+	case id.Padded:
+		h.Set("Location", handOn("/"+id.key(), a.q.URL.RawQuery))
+		a.head(http.StatusTemporaryRedirect)
+	default:
+		a.id = id
+		return a.resolve()
+	}
+	return true
+}
+
+// asWritten is the path as it came: a serial may be a dot, which a router takes for a step.
+func asWritten(q *http.Request) string {
+	raw, _, _ := strings.Cut(q.RequestURI, "?")
+	if strings.HasPrefix(raw, "/") && (strings.Contains(raw+"/", "/./") || strings.Contains(raw+"/", "/../")) {
+		return raw
+	}
+	return q.URL.EscapedPath()
+}
+
+// opens reports whether something that is no link of a key opens at this address.
+func (a *answer) opens() bool { return a.Opens(a.base + a.q.URL.RequestURI()) }
+
+// resolve answers for a key; false = nothing is said of it, and something else opens there.
+func (a *answer) resolve() bool {
+	levels, archived := a.Book.levels(a.id.keys())
+	if len(levels) == 0 {
+		if a.opens() {
+			return false
+		}
+		a.problem(http.StatusNotFound, "nothing is known of "+a.id.key())
+		return true
+	}
+	if archived {
+		a.problem(http.StatusGone, a.id.key()+" is out of use")
+		return true
+	}
+	params, _ := url.ParseQuery(a.q.URL.RawQuery) // what cannot be read asks for nothing
+	want := asked{kind: shortType(params.Get("linkType")), at: a.Book.Now(),
+		contexts:  params["context"][:min(len(params["context"]), mostWishes)],
+		languages: wishes(a.q.Header.Get("Accept-Language")), media: wishes(a.q.Header.Get("Accept"))}
+	h := a.w.Header()
+	h.Set("Vary", "Accept, Accept-Language")
+	h.Set("Cache-Control", "no-store")
+	a.tellsOfLinkset(a.id)
+	if want.kind == "linkset" || want.kind == "all" || wantsLinkset(want.media) {
+		a.linkset(http.StatusOK, levels, want.at, nil)
+		return true
+	}
+	if a.handedOver(levels, want.at) {
+		return true
+	}
+	switch want.kind { // both stand in the linkset
+	case curie + "defaultLink":
+		want = asked{at: want.at}
+	case curie + "defaultLinkMulti":
+		want.kind = ""
+	}
+	switch answers := want.choose(levels, a.id.Value); {
+	case len(answers) == 1:
+		a.followed(levels, answers[0], want.languages)
+		a.w.Header().Set("Location", handOn(answers[0].address, a.q.URL.RawQuery))
+		a.head(http.StatusTemporaryRedirect)
+	case len(answers) > 1:
+		a.linkset(http.StatusMultipleChoices, levels, want.at, answers)
+	case want.kind == "":
+		a.problem(http.StatusNotFound, "no link of "+a.id.key()+" is there now")
+	default:
+		a.problem(http.StatusNotFound, a.id.key()+" has no link of this type: ?linkType=linkset lists those that it has")
+	}
+	return true
+}
+
+func (a *answer) tellsOfLinkset(id identifier) {
+	a.w.Header().Add("Link", "<"+a.base+"/"+id.key()+`?linkType=linkset>; rel="linkset"; type="`+linksetType+`"; title="All links"`)
+}
+
+// wantsLinkset reports whether a linkset is at least as welcome as anything else that is named.
+func wantsLinkset(media []wish) bool {
+	most, own := 0.0, 0.0
+	for _, one := range media {
+		if most = max(most, one.q); one.name == linksetType {
+			own = one.q
+		}
+	}
+	return own > 0 && own >= most
+}
+
+// isBrowser reports whether a caller names HTML first, as browsers do.
+func isBrowser(media []wish) bool {
+	for _, one := range media {
+		if one.name == "text/html" && one.q == 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// handedOver sends a request on to the resolver that answers for the key, where one does.
+func (a *answer) handedOver(levels []*Entry, at time.Time) bool {
+	for _, e := range levels {
+		for _, one := range e.present(at, a.id.Value) {
+			if one.Type != HandledBy {
+				continue
+			}
+			a.w.Header().Set("Link", "<"+one.address+`>; rel="`+longType(HandledBy)+`"`)
+			a.followed(levels, one, nil)
+			a.w.Header().Set("Location", handOn(strings.TrimRight(one.address, "/")+"/"+a.id.key(), a.q.URL.RawQuery))
+			a.head(http.StatusTemporaryRedirect)
+			return true
+		}
+	}
+	return false
+}
+
+// followed tells of a redirect that somebody follows: a HEAD, or what a browser fetches before anybody asked for it, is none.
+func (a *answer) followed(levels []*Entry, to hit, languages []wish) {
+	early := a.q.Header.Get("Sec-Purpose") + a.q.Header.Get("Purpose") + a.q.Header.Get("X-Moz")
+	if a.Followed == nil || a.q.Method != http.MethodGet || strings.Contains(early, "pre") {
+		return
+	}
+	f := Followed{Key: a.id.key(), Address: "https://id.gs1.org/" + a.id.key(), Number: levels[0].Number, Type: to.Type}
+	switch {
+	case len(to.Hreflang) > 0:
+		f.Language = to.Hreflang[0]
+	case len(languages) > 0 && language.MatchString(languages[0].name):
+		f.Language = languages[0].name
+	}
+	a.Followed(a.q, f)
+}
+
+// head answers without a body.
+func (a *answer) head(status int) {
+	a.w.Header().Set("Content-Length", "0")
+	a.send(status)
+}
+
+func (a *answer) send(status int) {
+	if a.Observe != nil {
+		a.Observe(status)
+	}
+	a.w.WriteHeader(status)
+}
+
+// write answers JSON.
+func (a *answer) write(status int, kind string, v any) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		panic(err) // texts and lists of texts alone
+	}
+	a.w.Header().Set("Content-Type", kind)
+	a.send(status)
+	if a.q.Method != http.MethodHead {
+		_, _ = a.w.Write(append(text, '\n')) // a caller that went away
+	}
+}
+
+// problem answers what is wrong: with a page, or as RFC 9457 has it.
+func (a *answer) problem(status int, detail string) {
+	a.w.Header().Set("Cache-Control", "no-store")
+	a.w.Header().Set("Vary", "Accept, Accept-Language")
+	if a.Page != nil && status != http.StatusMethodNotAllowed && isBrowser(wishes(a.q.Header.Get("Accept"))) {
+		if a.Observe != nil {
+			a.Observe(status)
+		}
+		a.Page(a.w, a.q, status)
+		return
+	}
+	a.write(status, "application/problem+json", map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
+}
+
+// target is a link in a linkset (RFC 9264).
+type target struct {
+	Href     string   `json:"href"`
+	Title    string   `json:"title"`
+	Type     string   `json:"type,omitempty"`
+	Hreflang []string `json:"hreflang,omitempty"`
+	Context  []string `json:"context,omitempty"`
+}
+
+// linkset answers the links of all levels; only = nothing but these. GS1's schema wants a description of each.
+func (a *answer) linkset(status int, levels []*Entry, at time.Time, only []hit) {
+	a.w.Header().Add("Link", "<"+linksetTerms+`>; rel="`+jsonldRel+`"; type="application/ld+json"`)
+	sets := []map[string]any{}
+	for _, e := range levels {
+		set := map[string]any{"anchor": a.base + "/" + e.Key, "itemDescription": e.Key}
+		there := e.present(at, a.id.Value)
+		if i := slices.IndexFunc(there, func(h hit) bool { return h.Default }); i >= 0 {
+			set["itemDescription"] = there[i].Title
+		}
+		if only != nil {
+			there = slices.DeleteFunc(there, func(h hit) bool {
+				return !slices.ContainsFunc(only, func(o hit) bool { return o.Link == h.Link })
+			})
+		}
+		addLinks(set, there)
+		if len(there) > 0 {
+			sets = append(sets, set)
+		}
+	}
+	a.write(status, linksetType, map[string]any{"linkset": sets})
+}
+
+// addLinks adds links by their types, and the default once more as such: without anything optional, and with what tells
+// its kin apart where it has some.
+func addLinks(set map[string]any, there []hit) {
+	add := func(kind string, t target) {
+		list, _ := set[kind].([]target)
+		set[kind] = append(list, t)
+	}
+	standard := slices.IndexFunc(there, func(h hit) bool { return h.Default })
+	var kin []hit
+	for _, one := range there {
+		add(longType(one.Type), one.target())
+		if standard >= 0 && one.Type == there[standard].Type {
+			kin = append(kin, one)
+		}
+	}
+	if standard < 0 {
+		return
+	}
+	add(Voc+"defaultLink", target{Href: there[standard].address, Title: there[standard].Title})
+	for _, one := range kin {
+		if len(kin) > 1 {
+			add(Voc+"defaultLinkMulti", one.target())
+		}
+	}
+}
+
+func (h hit) target() target {
+	t := target{Href: h.address, Title: h.Title, Type: h.Media, Context: h.Context}
+	for _, tag := range h.Hreflang {
+		if short := inTwo(tag); short != "" && !slices.Contains(t.Hreflang, short) {
+			t.Hreflang = append(t.Hreflang, short)
+		}
+	}
+	return t
+}
+
+// inTwo is a language as GS1's schema takes it: two letters, and two for a region. Others have no place in a linkset.
+func inTwo(tag string) string {
+	parts := strings.Split(tag, "-")
+	if len(parts[0]) != 2 {
+		return ""
+	}
+	for _, region := range parts[1:] {
+		if len(region) == 2 {
+			return parts[0] + "-" + region
+		}
+	}
+	return parts[0]
+}
+
+// describe answers the resolver description file.
+func (a *answer) describe() {
+	a.w.Header().Set("Cache-Control", "max-age=300")
+	a.write(http.StatusOK, "application/json", map[string]any{
+		"name": "qrjump", "resolverRoot": a.base, "supportedPrimaryKeys": gs1.PrimaryKeys(),
+		"supportedLinkType":           []map[string]string{{"namespace": Voc, "prefix": curie}},
+		"linkTypeDefaultCanBeLinkset": false,
+		"jsonLdContextLocation":       linksetTerms,
+		"contact":                     map[string]string{"fn": strings.TrimPrefix(strings.TrimPrefix(a.base, "https://"), "http://")},
+	})
+}

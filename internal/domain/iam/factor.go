@@ -1,0 +1,74 @@
+package iam
+
+import (
+	"crypto/hmac"
+	"crypto/sha1" // RFC 6238 as authenticator apps have it
+	"crypto/subtle"
+	"encoding/base32"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	stepTime   = 30 // seconds
+	recoveries = 10
+)
+
+var base = base32.StdEncoding.WithPadding(base32.NoPadding)
+
+// code is the six digits of a time step. RFC 4226 5.3, RFC 6238 4.2.
+func code(secret []byte, step int64, digits int) string {
+	var message [8]byte
+	binary.BigEndian.PutUint64(message[:], uint64(step))
+	mac := hmac.New(sha1.New, secret)
+	mac.Write(message[:])
+	sum := mac.Sum(nil)
+	from := sum[len(sum)-1] & 15
+	value := uint64(binary.BigEndian.Uint32(sum[from:]) &^ (1 << 31))
+	power := uint64(1)
+	for range digits {
+		power *= 10
+	}
+	return fmt.Sprintf("%0*d", digits, value%power)
+}
+
+// matchCode reports whether a code is that of this time step, of the one before or of the one
+// after. Each code works once: its step must be later than that of the last code that was taken.
+func matchCode(secret, given string, now time.Time, last int64) (step int64, ok bool) {
+	raw, err := base.DecodeString(secret)
+	if err != nil {
+		return 0, false
+	}
+	for at := now.Unix()/stepTime - 1; at <= now.Unix()/stepTime+1; at++ {
+		if subtle.ConstantTimeCompare([]byte(code(raw, at, 6)), []byte(given)) == 1 && at > last {
+			step, ok = at, true
+		}
+	}
+	return step, ok
+}
+
+// newFactor draws a secret and recovery codes of 80 bits.
+func (d *Directory) newFactor() (secret string, recovery []string, err error) {
+	raw := make([]byte, 20)
+	if _, err := io.ReadFull(d.Random, raw); err != nil {
+		return "", nil, fmt.Errorf("drawing a second factor: %w", err)
+	}
+	for range recoveries {
+		piece := make([]byte, 10)
+		if _, err := io.ReadFull(d.Random, piece); err != nil {
+			return "", nil, fmt.Errorf("drawing a recovery code: %w", err)
+		}
+		recovery = append(recovery, strings.ToLower(base.EncodeToString(piece)))
+	}
+	return base.EncodeToString(raw), recovery, nil
+}
+
+// factorURI is what an authenticator app reads from a QR code.
+func factorURI(name, secret string) string {
+	return "otpauth://totp/" + url.PathEscape("qrjump:"+name) + "?" +
+		url.Values{"secret": {secret}, "issuer": {"qrjump"}, "algorithm": {"SHA1"}, "digits": {"6"}, "period": {"30"}}.Encode()
+}

@@ -1,0 +1,121 @@
+package iam
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// Outsider is a person as an OpenID Connect provider describes them. Issuer and subject say who it
+// is, because no other person ever gets them. Names and mail addresses do not, because another
+// person may.
+type Outsider struct {
+	Issuer, Subject string
+	Names           []string // names to choose from, the best first
+	Role            string
+	Accounts        []string // AppIDs that the role is limited to; none = all
+}
+
+// OutsideTime is how long a session of a person whom a provider signs in lasts at most. The role is
+// read from the provider at each sign-in, so a role that was taken away there ends here within this
+// time.
+const OutsideTime = time.Hour
+
+// elsewhere is the error for a change of a person who is the provider's to change.
+func elsewhere(p Person) error {
+	return accounts.Invalid(p.Name + " signs in at " + p.Issuer + ", which says what they may do: change it there")
+}
+
+// Enter begins a session for a person whom a provider signed in, with the role that the provider
+// says now. If the role was another before, the person's other sessions end.
+func (d *Directory) Enter(ctx context.Context, who Outsider, b Browser, was string) (string, error) {
+	slices.Sort(who.Accounts)
+	session, text, err := d.newSession(OutsideTime, b)
+	if err != nil {
+		return "", err
+	}
+	return text, d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
+		p, err := tx.PersonOf(ctx, who.Issuer, who.Subject)
+		did := ""
+		switch {
+		case errors.Is(err, ErrNoPerson):
+			did, p = "add", Person{Issuer: who.Issuer, Subject: who.Subject, CreatedAt: d.Now()}
+			if p.Name, err = freeName(ctx, tx, who); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		case p.Role != who.Role || !slices.Equal(p.Accounts, who.Accounts):
+			did = "edit"
+		}
+		session.Person, p.Role, p.Accounts = p.Name, who.Role, who.Accounts
+		if did != "" {
+			if err := tx.PutPerson(ctx, p, did); err != nil {
+				return err
+			}
+			if err := signOut(ctx, tx, p.Name); err != nil {
+				return err
+			}
+		}
+		return d.putSession(ctx, tx, session, was)
+	})
+}
+
+// freeName is the name of a new person of a provider: one that nobody has here, since the
+// provider's alice need not be the alice of this server.
+func freeName(ctx context.Context, tx Tx, who Outsider) (string, error) {
+	sum := sha256.Sum256([]byte(who.Issuer + "\x00" + who.Subject))
+	mark := hex.EncodeToString(sum[:8])
+	names := []string{}
+	for _, name := range who.Names {
+		if CheckName(name) == "" {
+			names = append(names, name)
+		}
+	}
+	for _, name := range who.Names {
+		if marked := name + "-" + mark[:6]; CheckName(name) == "" && CheckName(marked) == "" {
+			names = append(names, marked)
+		}
+	}
+	for _, name := range append(names, "user-"+mark) {
+		if _, err := tx.Person(ctx, name); errors.Is(err, ErrNoPerson) {
+			return name, nil
+		} else if err != nil {
+			return "", err
+		}
+	}
+	return "", ErrExists
+}
+
+// Misled notes that an answer of a provider let nobody in, and reports whether too many such
+// answers came from the same address before.
+func (d *Directory) Misled(b Browser) (tooMany bool) { return d.wrong(ByProvider, "", b) }
+
+// Leave removes somebody whom a provider gives no role any more, and ends all their sessions. It is
+// no error if there is no such person.
+func (d *Directory) Leave(ctx context.Context, issuer, subject string) error {
+	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
+		p, err := tx.PersonOf(ctx, issuer, subject)
+		if errors.Is(err, ErrNoPerson) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.DeletePerson(ctx, p.Name); err != nil {
+			return err
+		}
+		return signOut(ctx, tx, p.Name)
+	})
+}

@@ -1,0 +1,126 @@
+package iam
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrPending: a new second factor was not confirmed within ten minutes, or the code was not one of
+// it.
+var ErrPending = errors.New("this code does not fit the new second factor: type the one that the app shows now, or draw another one")
+
+// Own is the person behind a caller; ErrNoPerson for the admin token.
+func (d *Directory) Own(ctx context.Context, c Caller) (p Person, err error) {
+	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) { p, err = tx.Person(ctx, c.Name); return err })
+	return p, err
+}
+
+// prove checks that a caller may change how they sign in: they give password and code once more,
+// or, if they have no password, signed in within the last ten minutes. ErrRefused, ErrSecondFactor,
+// ErrTooMany, ErrBusy; accounts.Invalid for somebody of a provider.
+func (d *Directory) prove(ctx context.Context, c Caller, a Attempt, b Browser) (Person, error) {
+	p, err := d.Own(ctx, c)
+	switch {
+	case err != nil:
+		return p, err
+	case p.Issuer != "":
+		return p, elsewhere(p)
+	case p.Password != "":
+		a.Name = p.Name
+		return d.check(ctx, a, b)
+	}
+	list, err := d.Sessions(ctx, p.Name)
+	if err != nil {
+		return p, err
+	}
+	for _, s := range list {
+		if s.ID == c.Session && d.Now().Sub(s.CreatedAt) < LinkTime {
+			return p, nil
+		}
+	}
+	return p, ErrRefused
+}
+
+// ChangeOwn gives a caller another password, or takes their second factor away, once
+// they proved who they are. All their sessions end, and the text of a new one is
+// returned. The errors of Change and SignIn.
+func (d *Directory) ChangeOwn(ctx context.Context, c Caller, a Attempt, change Change, b Browser) (string, error) {
+	p, err := d.prove(ctx, c, a, b)
+	if err != nil {
+		return "", err
+	}
+	if _, _, err := d.Change(ctx, p.Name, Change{Password: change.Password, SecondFactor: change.SecondFactor}); err != nil {
+		return "", err
+	}
+	return d.begin(ctx, p.Name, Longest, b, "")
+}
+
+// pending is a second factor that waits for its first code. The page carries it, sealed, and the
+// server keeps nothing.
+type pending struct {
+	Secret   string
+	Recovery []string // hashes
+	Until    time.Time
+}
+
+func pendingPlace(name string) string { return "people/pending/" + name }
+
+// DrawFactor makes a second factor for a caller who proved who they are. The factor is in force
+// only after ConfirmFactor got waits and a code of it. The errors of SignIn.
+func (d *Directory) DrawFactor(ctx context.Context, c Caller, a Attempt, b Browser) (f Factor, waits string, err error) {
+	p, err := d.prove(ctx, c, a, b)
+	if err != nil {
+		return f, "", err
+	}
+	one := pending{Until: d.Now().Add(LinkTime)}
+	if one.Secret, f.Recovery, err = d.newFactor(); err != nil {
+		return f, "", err
+	}
+	f.URI = factorURI(p.Name, one.Secret)
+	for _, code := range f.Recovery {
+		one.Recovery = append(one.Recovery, d.Vault.Hash(recoveryPurpose+p.Name, code))
+	}
+	text, err := json.Marshal(one)
+	return f, d.Vault.Seal(pendingPlace(p.Name), text), err
+}
+
+// ConfirmFactor puts a new second factor in force, if the code shows that the app has it. All
+// sessions of the caller end, and the text of a new one is returned. ErrPending.
+func (d *Directory) ConfirmFactor(ctx context.Context, c Caller, waits, code string, b Browser) (string, error) {
+	now, one := d.Now(), pending{}
+	text, err := d.Vault.Open(pendingPlace(c.Name), waits)
+	if err != nil || json.Unmarshal(text, &one) != nil || !now.Before(one.Until) {
+		return "", ErrPending
+	}
+	step, ok := matchCode(one.Secret, spelled(code), now, 0)
+	if !ok {
+		if d.Guesses.Wrong(b.IP, "factor/"+c.Name, now) {
+			return "", ErrTooMany
+		}
+		return "", ErrPending
+	}
+	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
+		p, err := tx.Person(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		if p.Issuer != "" {
+			return elsewhere(p)
+		}
+		p.TOTP, p.TOTPStep, p.Recovery = d.Vault.Seal("people/totp/"+p.Name, []byte(one.Secret)), step, one.Recovery
+		if err := tx.PutPerson(ctx, p, "edit"); err != nil {
+			return err
+		}
+		return signOut(ctx, tx, p.Name)
+	})
+	if err != nil {
+		return "", fmt.Errorf("confirming a second factor: %w", err)
+	}
+	return d.begin(ctx, c.Name, Longest, b, "")
+}

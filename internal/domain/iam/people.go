@@ -1,0 +1,752 @@
+// Package iam knows which people and programs may administer this server: by which proof they
+// come in, and under which name.
+package iam
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/infra/semaphore"
+)
+
+// Person is somebody who may sign in.
+type Person struct {
+	Name      string
+	Role      string   // one of package operations
+	Accounts  []string // AppIDs that the role is limited to; none = all
+	Password  string   // argon2id as a PHC text; "" = no sign-in by password
+	TOTP      string   // sealed; "" = no second factor
+	TOTPStep  int64    // of the last code that was taken: one works once
+	Recovery  []string // hashes of the recovery codes that are left
+	Issuer    string   // of the provider who answers for them; "" = this server does
+	Subject   string   // there
+	CreatedAt time.Time
+	SeenAt    time.Time // the last sign-in
+}
+
+// Key lets a program administer.
+type Key struct {
+	ID        string
+	Hash      string
+	Name      string
+	Role      string
+	Accounts  []string
+	CreatedAt time.Time
+	ExpiresAt time.Time // zero = never
+	SeenAt    time.Time // to a minute
+}
+
+// Session is a browser in which somebody is signed in.
+type Session struct {
+	Hash      string
+	ID        string
+	Person    string // "" = whoever has the admin token
+	CreatedAt time.Time
+	SeenAt    time.Time // to a minute
+	EndsAt    time.Time
+	IP        string
+	Agent     string
+}
+
+// Link is a link that signs somebody in once.
+type Link struct {
+	Hash   string
+	Person string // "" = with all rights of the admin token
+	EndsAt time.Time
+}
+
+// Caller is whoever makes a request: as whom the log of changes names it, and what
+// it may do.
+type Caller struct {
+	Actor    string // admin, person:NAME or key:NAME
+	Name     string // of the person or key; "" = the admin token
+	Role     string
+	Accounts []string // none = all
+	Session  string   // the id of the session; "" = none
+	Issuer   string   // of the provider who answers for them; "" = none
+	Factor   bool     // a second factor is asked for when they sign in here
+}
+
+var (
+	ErrNoPerson = errors.New("there is no person of this name")
+	// ErrNoKey: an admin key of this id or text is not there, or it expired.
+	ErrNoKey = errors.New("there is no admin key with this id")
+	// ErrNoSession: this text is no session, or the session ended.
+	ErrNoSession = errors.New("there is no such session")
+	ErrNoLink    = errors.New("this link was used, or is older than ten minutes: ask for another one")
+	// ErrRefused: the name, the password or the code is wrong. It does not say which.
+	ErrRefused = errors.New("the name, the password or the code is not right")
+	// ErrSecondFactor: name and password are right, and a code is wanted.
+	ErrSecondFactor = errors.New("a code of the second factor is wanted")
+	// ErrTooMany: too many wrong ones came from this address within a minute.
+	ErrTooMany = errors.New("too many wrong attempts came from this address: try again in a minute")
+	// ErrBusy: too many passwords wait to be checked already.
+	ErrBusy   = errors.New("too many passwords are being checked: try again in a few seconds")
+	ErrExists = errors.New("there is a person of this name already")
+)
+
+const (
+	// Idle is how long a session may be without a request, Longest how long it may be at all.
+	Idle    = 12 * time.Hour
+	Longest = 7 * 24 * time.Hour
+	// LinkTime is how long a link signs in.
+	LinkTime = 10 * time.Minute
+	// MostSessions is how many sessions one person has at once; the oldest ends.
+	MostSessions = 20
+	// seenEvery is how often the last use is noted at most, because each note is a write.
+	seenEvery = time.Minute
+)
+
+// Store keeps people, keys, sessions and links.
+type Store interface {
+	// UpdatePeople runs f in a transaction; it may run twice.
+	UpdatePeople(ctx context.Context, f func(Tx) error) error
+	ViewPeople(ctx context.Context, f func(Tx) error) error
+}
+
+// Tx is one transaction. Its methods return ErrNoPerson, ErrNoKey, ErrNoSession or ErrNoLink for
+// what does not exist.
+type Tx interface {
+	// LockPeople makes changes of people wait for each other until the transaction ends. So no two
+	// people take the same name, and no change brings back a right that another took away.
+	LockPeople(ctx context.Context) error
+	Person(ctx context.Context, name string) (Person, error)
+	// PersonOf is the person of a provider.
+	PersonOf(ctx context.Context, issuer, subject string) (Person, error)
+	People(ctx context.Context) ([]Person, error)
+	// PutPerson stores a person and notes did in the log of changes; "" notes nothing.
+	PutPerson(ctx context.Context, p Person, did string) error
+	// UseCode stores the step and the recovery codes of p if the stored ones are still those of
+	// was. ErrRefused where another request used a code up meanwhile.
+	UseCode(ctx context.Context, was, p Person) error
+	DeletePerson(ctx context.Context, name string) error
+	AdminKeyByHash(ctx context.Context, hash string) (Key, error)
+	AdminKeys(ctx context.Context) ([]Key, error)
+	PutAdminKey(ctx context.Context, k Key, did string) error
+	DeleteAdminKey(ctx context.Context, id string) error
+	Session(ctx context.Context, hash string) (Session, error)
+	SessionsOf(ctx context.Context, person string) ([]Session, error)
+	PutSession(ctx context.Context, s Session) error
+	DeleteSession(ctx context.Context, id string) error
+	DeleteSessionsOf(ctx context.Context, person, but string) error
+	// DropSessions removes those that ended, or were last seen, before a moment.
+	DropSessions(ctx context.Context, ended, seen time.Time) error
+	// TakeLoginLink removes a link and returns it.
+	TakeLoginLink(ctx context.Context, hash string) (Link, error)
+	PutLoginLink(ctx context.Context, l Link, now time.Time) error
+	// Invite is PutLoginLink for a link by which somebody is invited: the log of changes has it.
+	Invite(ctx context.Context, l Link, now time.Time) error
+	// DeleteLoginLinksOf removes the links that nobody used yet.
+	DeleteLoginLinksOf(ctx context.Context, person string) error
+}
+
+// Directory is who may administer.
+type Directory struct {
+	Store  Store
+	Vault  *sealer.Key
+	Now    func() time.Time
+	Random io.Reader
+	// Guesses are counted by address and name, so that nobody can lock out somebody else.
+	Guesses accounts.Guesses
+	// Guessed is told of a wrong attempt, and whether there were too many before it; nil = nobody is.
+	Guessed func(at Door, name string, ip netip.Addr, tooMany bool)
+
+	hashing semaphore.Turns
+}
+
+// Door is a way to sign in.
+type Door string
+
+// The ways in which people sign in here.
+const (
+	ByPassword  Door = "person"
+	ByLoginLink Door = "login_link"
+	ByProvider  Door = "provider"
+)
+
+// wrong notes a wrong attempt at a door and tells of it; tooMany says that there were
+// too many before it.
+func (d *Directory) wrong(at Door, name string, b Browser) (tooMany bool) {
+	tooMany = d.Guesses.Wrong(b.IP, string(at), d.Now())
+	d.reportGuess(at, name, b, tooMany)
+	return tooMany
+}
+
+func (d *Directory) reportGuess(at Door, name string, b Browser, tooMany bool) {
+	if d.Guessed != nil {
+		d.Guessed(at, name, b.IP, tooMany)
+	}
+}
+
+// text draws a secret with 256 bits.
+func (d *Directory) text(begin string) (string, error) {
+	var raw [32]byte
+	if _, err := io.ReadFull(d.Random, raw[:]); err != nil {
+		return "", fmt.Errorf("drawing a secret: %w", err)
+	}
+	return begin + base64.RawURLEncoding.EncodeToString(raw[:]), nil
+}
+
+func (d *Directory) id() (string, error) {
+	var raw [8]byte
+	_, err := io.ReadFull(d.Random, raw[:])
+	return hex.EncodeToString(raw[:]), err
+}
+
+const (
+	keyPurpose      = "admin_key"
+	sessionPurpose  = "session"
+	linkPurpose     = "login_link"
+	recoveryPurpose = "recovery/"
+)
+
+// names does not limit the length: a pattern for forty letters takes 27 ms to compile at each start.
+var names = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]*$`)
+
+// CheckName says why somebody cannot be called so; "" = it is fine.
+func CheckName(name string) string {
+	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > 40 || !names.MatchString(name) || name == "admin" {
+		return "name: want 1 to 40 letters, digits and . _ @ -, beginning with a letter or a digit; admin is the admin token's"
+	}
+	return ""
+}
+
+// Change is what is to change of a person; what is nil stays.
+type Change struct {
+	Role     *string
+	Accounts *[]string
+	Password *string // "" = none any more
+	// SecondFactor is "new" for a new secret, "off" for none.
+	SecondFactor *string
+	// Invite is for how many days a new link lets the person in once, to choose a password; 0 = none is made.
+	Invite int
+}
+
+// Made is what a change makes, and nobody is shown again: a second factor as its address for an app, codes for the day that the phone
+// is lost, and the text of a link that invites, with its end.
+type Made struct {
+	Factor
+	Invitation string
+	Ends       time.Time
+}
+
+// Factor is a new second factor.
+type Factor struct {
+	URI      string
+	Recovery []string
+}
+
+// Add makes a person. ErrExists; accounts.Invalid for a name or a password that
+// cannot be.
+func (d *Directory) Add(ctx context.Context, name string, c Change) (Person, Made, error) {
+	if fault := CheckName(name); fault != "" {
+		return Person{}, Made{}, accounts.Invalid(fault)
+	}
+	return d.put(ctx, name, c, true)
+}
+
+// Change changes a person. ErrNoPerson; accounts.Invalid for one of a provider. A person who loses a right, or whose
+// password changes, is signed out everywhere.
+func (d *Directory) Change(ctx context.Context, name string, c Change) (Person, Made, error) {
+	return d.put(ctx, name, c, false)
+}
+
+func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p Person, f Made, err error) {
+	hash := ""
+	if c.Password != nil && *c.Password != "" {
+		if fault := CheckPassword(*c.Password, name); fault != "" {
+			return p, f, accounts.Invalid(fault)
+		}
+		if hash, err = d.hashPassword(ctx, *c.Password); err != nil {
+			return p, f, err
+		}
+	}
+	var secret, sealed string
+	var recovery []string
+	if c.SecondFactor != nil {
+		switch *c.SecondFactor {
+		case "off":
+		case "new":
+			if secret, f.Recovery, err = d.newFactor(); err != nil {
+				return p, f, err
+			}
+			f.URI, sealed = factorURI(name, secret), d.Vault.Seal("people/totp/"+name, []byte(secret))
+			for _, code := range f.Recovery {
+				recovery = append(recovery, d.Vault.Hash(recoveryPurpose+name, code))
+			}
+		default:
+			return p, f, accounts.Invalid(`second_factor: want "new" or "off"`)
+		}
+	}
+	if c.Invite > 0 {
+		if f.Invitation, err = d.text(""); err != nil {
+			return p, f, err
+		}
+		f.Ends = d.Now().Add(time.Duration(c.Invite) * 24 * time.Hour)
+	}
+	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		err := tx.LockPeople(ctx)
+		if err != nil {
+			return err
+		}
+		p, err = tx.Person(ctx, name)
+		switch {
+		case add && err == nil:
+			return ErrExists
+		case add && errors.Is(err, ErrNoPerson):
+			p = Person{Name: name, CreatedAt: d.Now()}
+		case err != nil:
+			return err
+		case p.Issuer != "":
+			return elsewhere(p)
+		}
+		if c.Role != nil {
+			p.Role = *c.Role
+		}
+		if c.Accounts != nil {
+			p.Accounts = slices.Compact(slices.Sorted(slices.Values(*c.Accounts)))
+		}
+		if c.Password != nil {
+			p.Password = hash
+		}
+		if c.SecondFactor != nil {
+			p.TOTP, p.TOTPStep, p.Recovery = sealed, 0, recovery
+		}
+		did := "edit"
+		if add {
+			did = "add"
+		}
+		if err := tx.PutPerson(ctx, p, did); err != nil {
+			return err
+		}
+		if err := signOut(ctx, tx, name); err != nil || f.Invitation == "" {
+			return err
+		}
+		return tx.Invite(ctx, Link{Hash: d.Vault.Hash(linkPurpose, f.Invitation), Person: name, EndsAt: f.Ends}, d.Now())
+	})
+	return p, f, err
+}
+
+// Delete removes a person and signs it out everywhere. ErrNoPerson.
+func (d *Directory) Delete(ctx context.Context, name string) error {
+	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
+		if err := tx.DeletePerson(ctx, name); err != nil {
+			return err
+		}
+		return signOut(ctx, tx, name)
+	})
+}
+
+// SignOut ends every session of a person, and every link that could begin one.
+// ErrNoPerson.
+func (d *Directory) SignOut(ctx context.Context, name string) (p Person, err error) {
+	err = d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
+		if p, err = tx.Person(ctx, name); err != nil {
+			return err
+		}
+		if err := tx.PutPerson(ctx, p, "sign_out"); err != nil {
+			return err
+		}
+		return signOut(ctx, tx, name)
+	})
+	return p, err
+}
+
+// signOut ends every session of a person, and every link that could begin one.
+func signOut(ctx context.Context, tx Tx, name string) error {
+	if err := tx.DeleteLoginLinksOf(ctx, name); err != nil {
+		return err
+	}
+	return tx.DeleteSessionsOf(ctx, name, "")
+}
+
+// People lists everybody by name.
+func (d *Directory) People(ctx context.Context) (list []Person, err error) {
+	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.People(ctx); return err })
+	return list, err
+}
+
+// Keys lists the admin keys, oldest first.
+func (d *Directory) Keys(ctx context.Context) (list []Key, err error) {
+	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.AdminKeys(ctx); return err })
+	return list, err
+}
+
+// KeyPrefix begins every admin key.
+const KeyPrefix = "qrk_"
+
+// AddKey makes a key and returns its text, which is not kept.
+func (d *Directory) AddKey(ctx context.Context, k Key) (Key, string, error) {
+	if fault := CheckName(k.Name); fault != "" {
+		return k, "", accounts.Invalid(fault)
+	}
+	if !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(d.Now()) {
+		return k, "", accounts.Invalid("expires: want a moment to come")
+	}
+	text, err := d.text(KeyPrefix)
+	if err != nil {
+		return k, "", err
+	}
+	if k.ID, err = d.id(); err != nil {
+		return k, "", err
+	}
+	k.Hash, k.CreatedAt = d.Vault.Hash(keyPurpose, text), d.Now()
+	k.Accounts = slices.Compact(slices.Sorted(slices.Values(k.Accounts)))
+	return k, text, d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.PutAdminKey(ctx, k, "add") })
+}
+
+// DeleteKey ends a key at once. ErrNoKey.
+func (d *Directory) DeleteKey(ctx context.Context, id string) error {
+	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteAdminKey(ctx, id) })
+}
+
+// ByKey is the caller behind a key; ErrNoKey for one that ended too.
+func (d *Directory) ByKey(ctx context.Context, text string) (Caller, error) {
+	if !strings.HasPrefix(text, KeyPrefix) || len(text) > 100 {
+		return Caller{}, ErrNoKey
+	}
+	var k Key
+	now, hash := d.Now(), d.Vault.Hash(keyPurpose, text)
+	err := d.Store.ViewPeople(ctx, func(tx Tx) (err error) { k, err = tx.AdminKeyByHash(ctx, hash); return err })
+	if err != nil {
+		return Caller{}, err
+	}
+	if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
+		return Caller{Name: k.Name}, ErrNoKey
+	}
+	if now.Sub(k.SeenAt) >= seenEvery {
+		k.SeenAt = now
+		err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+			if _, err := tx.AdminKeyByHash(ctx, hash); err != nil {
+				return err // it ended meanwhile
+			}
+			return tx.PutAdminKey(ctx, k, "")
+		})
+	}
+	return Caller{Actor: "key:" + k.Name, Name: k.Name, Role: k.Role, Accounts: k.Accounts}, ended(err)
+}
+
+// Browser is where a session is.
+type Browser struct {
+	IP    netip.Addr
+	Agent string
+}
+
+// Attempt is what somebody gives to sign in.
+type Attempt struct {
+	Name, Password string
+	Code           string // of the second factor, or a recovery code; "" = none was asked for yet
+}
+
+// SignIn begins a session by name and password and returns its text: ErrRefused,
+// ErrSecondFactor, ErrTooMany, ErrBusy. was is the text of a session that ends; "" =
+// none.
+func (d *Directory) SignIn(ctx context.Context, a Attempt, b Browser, was string) (string, error) {
+	p, err := d.check(ctx, a, b)
+	if err != nil {
+		return "", err
+	}
+	return d.begin(ctx, p.Name, Longest, b, was)
+}
+
+// check is the person whom an attempt proves, with the errors of SignIn.
+func (d *Directory) check(ctx context.Context, a Attempt, b Browser) (p Person, err error) {
+	now := d.Now()
+	whom := "person/" + a.Name[:min(len(a.Name), 64)]
+	tooMany := func() bool {
+		many := d.Guesses.TooMany(b.IP, whom, now) || d.Guesses.TooMany(b.IP, string(ByPassword), now)
+		if many {
+			d.reportGuess(ByPassword, a.Name, b, true)
+		}
+		return many
+	}
+	if tooMany() { // before the password is compared, because a hash costs much
+		return p, ErrTooMany
+	}
+	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
+		if CheckName(a.Name) != "" {
+			return ErrNoPerson // and perhaps a text that no database takes
+		}
+		p, err = tx.Person(ctx, a.Name)
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrNoPerson) {
+		return p, err
+	}
+	right, err := d.checkPassword(ctx, p.Password, a.Password)
+	if err != nil {
+		return p, err
+	}
+	// Many attempts that came at once waited for each other: they are counted as if they had come
+	// one after the other.
+	if tooMany() {
+		return p, ErrTooMany
+	}
+	wrong := func() (Person, error) {
+		d.Guesses.Wrong(b.IP, whom, now)
+		d.wrong(ByPassword, a.Name, b)
+		return p, ErrRefused
+	}
+	switch {
+	case !right:
+		return wrong()
+	case p.TOTP != "" && a.Code == "":
+		return p, ErrSecondFactor
+	case p.TOTP != "":
+		if err := d.takeCode(ctx, p.Name, a.Code); errors.Is(err, ErrRefused) {
+			return wrong()
+		} else if err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// spelled is a code without the spaces and dashes that people type in it.
+func spelled(code string) string {
+	return strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(code))
+}
+
+// takeCode uses up a code of the second factor or a recovery code.
+func (d *Directory) takeCode(ctx context.Context, name, code string) error {
+	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
+		p, err := tx.Person(ctx, name)
+		if err != nil {
+			return err
+		}
+		secret, err := d.Vault.Open("people/totp/"+name, p.TOTP)
+		if err != nil {
+			return fmt.Errorf("opening the second factor of %s: %w", name, err)
+		}
+		code = spelled(code)
+		was := p
+		if step, ok := matchCode(string(secret), code, d.Now(), p.TOTPStep); ok {
+			p.TOTPStep = step
+			return tx.UseCode(ctx, was, p)
+		}
+		for i, hash := range p.Recovery {
+			if d.Vault.Matches(recoveryPurpose+name, code, hash) {
+				p.Recovery = slices.Delete(slices.Clone(p.Recovery), i, i+1)
+				return tx.UseCode(ctx, was, p)
+			}
+		}
+		return ErrRefused
+	})
+}
+
+// Begin begins a session with all rights of the admin token, for somebody who proved to have it.
+func (d *Directory) Begin(ctx context.Context, b Browser, was string) (string, error) {
+	return d.begin(ctx, "", Longest, b, was)
+}
+
+func (d *Directory) begin(ctx context.Context, person string, longest time.Duration, b Browser, was string) (text string, err error) {
+	s, text, err := d.newSession(longest, b)
+	if err != nil {
+		return "", err
+	}
+	s.Person = person
+	return text, d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
+		return d.putSession(ctx, tx, s, was)
+	})
+}
+
+// newSession makes a session that belongs to nobody yet, and its text.
+func (d *Directory) newSession(longest time.Duration, b Browser) (s Session, text string, err error) {
+	if text, err = d.text(""); err != nil {
+		return s, "", err
+	}
+	now := d.Now()
+	s = Session{Hash: d.Vault.Hash(sessionPurpose, text), CreatedAt: now, SeenAt: now, EndsAt: now.Add(longest),
+		IP: b.IP.String(), Agent: strings.ToValidUTF8(strings.ReplaceAll(b.Agent[:min(len(b.Agent), 200)], "\x00", ""), "")}
+	s.ID, err = d.id()
+	return s, text, err
+}
+
+// putSession begins a session; was is the text of the one that it replaces. LockPeople was called
+// before.
+func (d *Directory) putSession(ctx context.Context, tx Tx, s Session, was string) error {
+	if err := tx.DropSessions(ctx, s.CreatedAt, s.CreatedAt.Add(-Idle)); err != nil {
+		return err
+	}
+	if was != "" {
+		old, err := tx.Session(ctx, d.Vault.Hash(sessionPurpose, was))
+		if err == nil {
+			err = tx.DeleteSession(ctx, old.ID)
+		}
+		if err != nil && !errors.Is(err, ErrNoSession) {
+			return err
+		}
+	}
+	if s.Person != "" {
+		p, err := tx.Person(ctx, s.Person)
+		if err != nil {
+			return err
+		}
+		p.SeenAt = s.CreatedAt
+		if err := tx.PutPerson(ctx, p, ""); err != nil {
+			return err
+		}
+	}
+	list, err := tx.SessionsOf(ctx, s.Person)
+	if err != nil {
+		return err
+	}
+	for _, old := range list[:max(0, len(list)-MostSessions+1)] {
+		if err := tx.DeleteSession(ctx, old.ID); err != nil {
+			return err
+		}
+	}
+	return tx.PutSession(ctx, s)
+}
+
+// BySession is the caller of a session's text, and counts as a use of the session; ErrNoSession.
+func (d *Directory) BySession(ctx context.Context, text string) (Caller, error) {
+	c, s, err := d.session(ctx, text)
+	if now := d.Now(); err == nil && now.Sub(s.SeenAt) >= seenEvery {
+		s.SeenAt = now
+		err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+			if _, err := tx.Session(ctx, s.Hash); err != nil {
+				return err // it ended meanwhile
+			}
+			return tx.PutSession(ctx, s)
+		})
+		err = ended(err)
+	}
+	return c, err
+}
+
+// ended returns err if a session or key ended while its use was noted. A use that cannot be noted, on a full disk, refuses nobody: the
+// session or key only counts as unused for longer.
+func ended(err error) error {
+	if errors.Is(err, ErrNoSession) || errors.Is(err, ErrNoKey) {
+		return err
+	}
+	return nil
+}
+
+// Still is BySession for a stream, but no use of the session: a page that is open while nobody uses
+// it stays idle. ErrNoSession.
+func (d *Directory) Still(ctx context.Context, text string) (Caller, error) {
+	c, _, err := d.session(ctx, text)
+	return c, err
+}
+
+// session returns a session that has not ended, and its caller.
+func (d *Directory) session(ctx context.Context, text string) (c Caller, s Session, err error) {
+	if text == "" || len(text) > 100 {
+		return c, s, ErrNoSession
+	}
+	now, hash := d.Now(), d.Vault.Hash(sessionPurpose, text)
+	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
+		if s, err = tx.Session(ctx, hash); err != nil {
+			return err
+		}
+		if !now.Before(s.EndsAt) || now.Sub(s.SeenAt) >= Idle {
+			return ErrNoSession
+		}
+		if c = (Caller{Actor: "admin", Role: "admin", Session: s.ID}); s.Person == "" {
+			return nil
+		}
+		p, err := tx.Person(ctx, s.Person)
+		if errors.Is(err, ErrNoPerson) {
+			return ErrNoSession
+		}
+		c = Caller{Actor: "person:" + p.Name, Name: p.Name, Role: p.Role, Accounts: p.Accounts, Session: s.ID,
+			Issuer: p.Issuer, Factor: p.TOTP != ""}
+		return err
+	})
+	return c, s, err
+}
+
+// Sessions are those of a caller that is signed in, oldest first.
+func (d *Directory) Sessions(ctx context.Context, person string) (list []Session, err error) {
+	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.SessionsOf(ctx, person); return err })
+	now := d.Now()
+	return slices.DeleteFunc(list, func(s Session) bool { return !now.Before(s.EndsAt) || now.Sub(s.SeenAt) >= Idle }), err
+}
+
+// End ends one session of a person; ErrNoSession for one of somebody else.
+func (d *Directory) End(ctx context.Context, person, id string) error {
+	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		list, err := tx.SessionsOf(ctx, person)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(list, func(s Session) bool { return s.ID == id }) {
+			return ErrNoSession
+		}
+		return tx.DeleteSession(ctx, id)
+	})
+}
+
+// EndOthers ends all sessions of a person but one.
+func (d *Directory) EndOthers(ctx context.Context, person, but string) error {
+	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteSessionsOf(ctx, person, but) })
+}
+
+// NewLink makes the text of a link that signs a person in once, within ten minutes;
+// "" = with all that the admin token may. ErrNoPerson; accounts.Invalid for one of a
+// provider.
+func (d *Directory) NewLink(ctx context.Context, person string) (text string, ends time.Time, err error) {
+	if text, err = d.text(""); err != nil {
+		return "", ends, err
+	}
+	l := Link{Hash: d.Vault.Hash(linkPurpose, text), Person: person, EndsAt: d.Now().Add(LinkTime)}
+	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		if person != "" {
+			p, err := tx.Person(ctx, person)
+			if err != nil {
+				return err
+			}
+			if p.Issuer != "" {
+				return elsewhere(p)
+			}
+		}
+		return tx.PutLoginLink(ctx, l, d.Now())
+	})
+	return text, l.EndsAt, err
+}
+
+// ByLink uses up a link and begins a session. ErrNoLink; ErrTooMany where the address sent too many
+// wrong ones.
+func (d *Directory) ByLink(ctx context.Context, text string, b Browser, was string) (string, error) {
+	var l Link
+	err := d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {
+		l, err = tx.TakeLoginLink(ctx, d.Vault.Hash(linkPurpose, text))
+		return err
+	})
+	if err == nil && !d.Now().Before(l.EndsAt) {
+		err = ErrNoLink
+	}
+	if errors.Is(err, ErrNoLink) && d.wrong(ByLoginLink, l.Person, b) {
+		err = ErrTooMany
+	}
+	if err != nil {
+		return "", err
+	}
+	return d.begin(ctx, l.Person, Longest, b, was)
+}

@@ -1,0 +1,134 @@
+package iam
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// The vectors of RFC 6238, appendix B, for SHA-1.
+func TestCodesAreThoseOfRFC6238(t *testing.T) {
+	for at, want := range map[int64]string{59: "94287082", 1111111109: "07081804", 1111111111: "14050471", 1234567890: "89005924",
+		2000000000: "69279037", 20000000000: "65353130"} {
+		if got := code([]byte("12345678901234567890"), at/stepTime, 8); got != want {
+			t.Errorf("at %d: got %s, want %s", at, got, want)
+		}
+	}
+}
+
+func TestACodeIsGoodForItsMinuteAndOnce(t *testing.T) {
+	secret, now := base.EncodeToString([]byte("12345678901234567890")), time.Unix(1111111111, 0)
+	step := now.Unix() / stepTime
+	for off, want := range map[int64]bool{-2: false, -1: true, 0: true, 1: true, 2: false} {
+		got, ok := matchCode(secret, code([]byte("12345678901234567890"), step+off, 6), now, 0)
+		if ok != want || ok && got != step+off {
+			t.Errorf("%d steps away: %v, step %d", off, ok, got)
+		}
+	}
+	if _, ok := matchCode(secret, code([]byte("12345678901234567890"), step, 6), now, step); ok {
+		t.Error("a code is taken twice")
+	}
+}
+
+func TestAPasswordIsComparedExactly(t *testing.T) {
+	ctx := context.Background()
+	d := &Directory{Random: rand.Reader}
+	phc, err := d.hashPassword(ctx, "four wild geese over Ürümqi ")
+	require.NoError(t, err)
+	if !strings.HasPrefix(phc, "$argon2id$v=19$m=19456,t=2,p=1$") {
+		t.Error(phc)
+	}
+	for given, want := range map[string]bool{"four wild geese over Ürümqi ": true, "four wild geese over Ürümqi": false, "": false,
+		"Four wild geese over Ürümqi ": false, strings.Repeat("x", MostPassword+1): false} {
+		if got, err := d.checkPassword(ctx, phc, given); err != nil || got != want {
+			t.Errorf("%.30q: %v, %v", given, got, err)
+		}
+	}
+	if got, err := d.checkPassword(ctx, "", ""); got || err != nil {
+		t.Errorf("nobody signs in: %v, %v", got, err)
+	}
+}
+
+// Issue 27, 1: the bound was one of the package, so that servers of one process refused each other's people.
+func TestThoseWhoWaitForAHashAreBoundedByTheServer(t *testing.T) {
+	t.Parallel()
+	d := &Directory{Random: rand.Reader}
+	for range hashedAtOnce {
+		if _, err := d.hashing.Take(t.Context(), hashedAtOnce, mostWaiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.checkPassword(ended, "", ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("a fifth hash does not wait: %v", err)
+	}
+	// So many wait, and the next one is told at once.
+	going, stop := context.WithCancel(t.Context())
+	said := make(chan error)
+	for range mostWaiting + 1 {
+		go func() {
+			_, err := d.checkPassword(going, "", "")
+			said <- err
+		}()
+	}
+	if err := <-said; !errors.Is(err, ErrBusy) {
+		t.Errorf("one more: %v", err)
+	}
+	if _, err := new(Directory).checkPassword(t.Context(), "", ""); err != nil {
+		t.Errorf("somebody of another server: %v", err)
+	}
+	stop()
+	for range mostWaiting {
+		if err := <-said; !errors.Is(err, context.Canceled) {
+			t.Errorf("one that waits: %v", err)
+		}
+	}
+}
+
+func TestPasswordsThatOthersGuessFirst(t *testing.T) {
+	for given, want := range map[string]bool{
+		"": true, "Short1!": true, "password1234": true, "P@ssw0rd1234": true, "123456789012": true, "qwertyuiop123": true,
+		"aaaaaaaaaaaa": true, "abcabcabcabc": true, "alicealice2026": true, "letmein123456": true, "iloveyou1234": true,
+		"1qaz2wsx3edc": true, "Welcome2026!!": true, "correcthorsebatterystaple": true, "987654321098": true, "abcdefghijkl": true,
+		"woaini123456": true, strings.Repeat("x7Kq", 400): true,
+		"four wild geese over Ürümqi": false, "k9#vTq2!mZrw": false, "我家的猫每天早上都很饿所以": false, "tpvzkqhxwbnr": false,
+	} {
+		if got := CheckPassword(given, "alice") != ""; got != want {
+			t.Errorf("%.40q: refused %v, %d pieces", given, got, least(strings.ToLower(given), "alice"))
+		}
+	}
+}
+
+// ASVS 6.2.4, 6.2.9, 6.2.12: what is on the list is refused, with digits and signs around it too.
+func TestPasswordsOfTheList(t *testing.T) {
+	if n := len(commonest()); n < 25_000 {
+		t.Fatalf("the list has %d", n)
+	}
+	long := 0
+	for word := range commonest() {
+		for _, given := range []string{word, word + "2026!!!!!!!!", "**" + strings.ToUpper(word) + "-1234567"} {
+			if utf8.RuneCountInString(given) < LeastPassword || given != word && !commonest()[strings.TrimFunc(word, noLetter)] {
+				continue // too short anyway, or without a core, like one of digits alone
+			}
+			if long++; CheckPassword(given, "alice") == "" {
+				t.Fatalf("%q is taken", given)
+			}
+		}
+	}
+	if long < 40_000 {
+		t.Errorf("only %d were long enough to be looked at", long)
+	}
+	for _, given := range []string{"four wild geese over Urumqi", "six kites of Xi'an and a drum, " + strings.Repeat("or not ", 10),
+		strings.Repeat("四只大雁飞过乌鲁木齐", 30)} {
+		if fault := CheckPassword(given, "alice"); fault != "" {
+			t.Errorf("%.30q: %s", given, fault)
+		}
+	}
+}

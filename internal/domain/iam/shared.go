@@ -1,0 +1,181 @@
+package iam
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// SharedChart is a chart that whoever has its link may read until it ends, as the one who shared it would see it then.
+type SharedChart struct {
+	ID       string    `json:"id"`
+	Hash     string    `json:"hash"` // of the link's secret
+	Title    string    `json:"title,omitempty"`
+	Question string    `json:"question"`           // as the page of statistics is asked
+	By       string    `json:"by"`                 // the actor
+	Accounts []string  `json:"accounts,omitempty"` // that the actor was limited to; none = all
+	At       time.Time `json:"at"`
+	EndsAt   time.Time `json:"ends_at"`
+	Ended    bool      `json:"ended,omitempty"` // before its time
+}
+
+// ErrNoShared: there is no shared chart of this link or number, or it ended.
+var ErrNoShared = errors.New("there is no such shared chart, or it ended")
+
+// MostShared is how many charts of one actor are shared at once.
+const MostShared = 200
+
+const sharedPurpose = "shared_chart"
+
+// SharedCharts are kept as named values of the server, each by itself: the log of changes then has each of them.
+type SharedCharts struct {
+	*Directory
+	// Get returns what Put kept; "" where there is nothing.
+	Get func(ctx context.Context, id string) (string, error)
+	Put func(ctx context.Context, id, value string) error
+	// Newest are the newest, by their at.
+	Newest func(ctx context.Context, limit int) ([]string, error)
+}
+
+// Share makes a link to a chart and returns the text that it ends in, which nobody is shown again. accounts.Invalid where the
+// actor shares too many.
+func (d *SharedCharts) Share(ctx context.Context, one SharedChart, lasts time.Duration) (SharedChart, string, error) {
+	mine, err := d.List(ctx, func(c SharedChart) bool { return c.By == one.By })
+	if err != nil {
+		return one, "", err
+	}
+	if len(mine) >= MostShared {
+		return one, "", accounts.Invalid(fmt.Sprintf("you share %d charts: end one first", len(mine)))
+	}
+	if one.ID, err = d.id(); err != nil {
+		return one, "", err
+	}
+	secret, err := d.text("")
+	if err != nil {
+		return one, "", err
+	}
+	one.Hash, one.At = d.Vault.Hash(sharedPurpose, secret), d.Now().UTC()
+	one.EndsAt = one.At.Add(lasts)
+	return one, one.ID + "." + secret, d.put(ctx, one)
+}
+
+func (d *SharedCharts) put(ctx context.Context, one SharedChart) error {
+	value, err := json.Marshal(one)
+	if err != nil {
+		return err
+	}
+	return d.Put(ctx, one.ID, string(value))
+}
+
+// List are the charts that are shared now and that a caller may see, the newest first.
+func (d *SharedCharts) List(ctx context.Context, sees func(SharedChart) bool) (list []SharedChart, err error) {
+	values, err := d.Newest(ctx, 10*MostShared)
+	for _, value := range values {
+		var one SharedChart
+		if err := json.Unmarshal([]byte(value), &one); err != nil {
+			return nil, fmt.Errorf("reading a shared chart: %w", err)
+		}
+		if d.runs(one) && sees(one) {
+			list = append(list, one)
+		}
+	}
+	return list, err
+}
+
+func (d *SharedCharts) runs(one SharedChart) bool { return !one.Ended && d.Now().Before(one.EndsAt) }
+
+// running is a chart that is shared now; ErrNoShared.
+func (d *SharedCharts) running(ctx context.Context, id string) (one SharedChart, err error) {
+	value, err := d.Get(ctx, id)
+	if err != nil {
+		return one, err
+	}
+	if value == "" {
+		return one, ErrNoShared
+	}
+	if err := json.Unmarshal([]byte(value), &one); err != nil {
+		return one, fmt.Errorf("reading a shared chart: %w", err)
+	}
+	if !d.runs(one) {
+		return one, ErrNoShared
+	}
+	return one, nil
+}
+
+// End ends a shared chart that a caller may see; ErrNoShared.
+func (d *SharedCharts) End(ctx context.Context, id string, sees func(SharedChart) bool) (SharedChart, error) {
+	one, err := d.running(ctx, id)
+	if err != nil {
+		return one, err
+	}
+	if !sees(one) {
+		return one, ErrNoShared
+	}
+	one.Ended = true
+	return one, d.put(ctx, one)
+}
+
+// Open is the chart behind a link, and as whom it is read: as the one who shared it, with the rights of now. ErrNoShared, also
+// where that one is not there any more.
+func (d *SharedCharts) Open(ctx context.Context, text string) (SharedChart, Caller, error) {
+	id, secret, ok := strings.Cut(text, ".")
+	if !ok || len(text) > 100 {
+		return SharedChart{}, Caller{}, ErrNoShared
+	}
+	one, err := d.running(ctx, id)
+	if err != nil {
+		return one, Caller{}, err
+	}
+	if subtle.ConstantTimeCompare([]byte(one.Hash), []byte(d.Vault.Hash(sharedPurpose, secret))) != 1 {
+		return SharedChart{}, Caller{}, ErrNoShared
+	}
+	as, err := d.actor(ctx, one)
+	return one, as, err
+}
+
+// actor is what whoever shared a chart may see now, of what they could see then; ErrNoShared where they are not there any more.
+func (d *SharedCharts) actor(ctx context.Context, one SharedChart) (c Caller, err error) {
+	c = Caller{Actor: one.By, Role: "admin"} // the admin token's
+	kind, name, named := strings.Cut(one.By, ":")
+	since := time.Time{}
+	err = d.Store.ViewPeople(ctx, func(tx Tx) error {
+		switch {
+		case !named:
+		case kind == "person":
+			p, err := tx.Person(ctx, name)
+			c.Role, c.Accounts, since = p.Role, p.Accounts, p.CreatedAt
+			return err
+		default:
+			keys, err := tx.AdminKeys(ctx)
+			i := slices.IndexFunc(keys, func(k Key) bool {
+				return k.Name == name && (k.ExpiresAt.IsZero() || d.Now().Before(k.ExpiresAt))
+			})
+			if i < 0 {
+				return errors.Join(err, ErrNoShared)
+			}
+			c.Role, c.Accounts, since = keys[i].Role, keys[i].Accounts, keys[i].CreatedAt
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, ErrNoPerson) || err == nil && since.After(one.At): // another one of the same name
+		return Caller{}, ErrNoShared
+	case err != nil:
+		return Caller{}, err
+	case len(one.Accounts) > 0 && len(c.Accounts) == 0:
+		c.Accounts = one.Accounts
+	case len(one.Accounts) > 0:
+		c.Accounts = slices.DeleteFunc(slices.Clone(c.Accounts), func(a string) bool { return !slices.Contains(one.Accounts, a) })
+		if len(c.Accounts) == 0 {
+			return Caller{}, ErrNoShared
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,394 @@
+package index
+
+import (
+	"cmp"
+	"encoding/binary"
+	"math"
+	"math/bits"
+	"slices"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/qrjump/qrjump/internal/domain/rules"
+)
+
+// Everything that the index keeps is a record in an arena. Its bytes are written once, before any
+// reader can find them, and do not change while one can. So readers need no lock, and no record
+// holds a pointer.
+
+const (
+	chunkBits = 16
+	chunkSize = 1 << chunkBits
+	// pageBits is how many chunks one page of the directory holds.
+	pageBits = 12
+	dirBits  = 12
+	// maxChunks bounds an arena to 1 TiB. The number of a chunk is never used a second time, so
+	// this also bounds what may be appended before a Load.
+	maxChunks = 1 << (pageBits + dirBits)
+)
+
+// An address is a place in an arena: the number of a chunk and the offset in it, 40 bits. 0 means
+// no record: the first eight bytes of chunk 0 are left free.
+type address uint64
+
+type chunk [chunkSize]byte
+
+type arenaPage [1 << pageBits]atomic.Pointer[chunk]
+
+type arena struct {
+	dir [1 << dirBits]atomic.Pointer[arenaPage]
+
+	// Of the writer alone:
+	chunks  []chunkUse // by number
+	slabs   []slab
+	leaving int   // the slab that is being emptied; 0 = none, else its number plus one
+	free    int   // where the next record goes in the last chunk
+	bytes   int64 // memory held
+}
+
+// chunkUse is what a writer knows of a chunk; used 0 = it was given back.
+type chunkUse struct{ used, dead, slab int32 }
+
+// A slab is memory of some chunks, which can only be freed as a whole. Slabs
+// grow with the arena, so that a small one is small, and a large one lies in
+// large pages.
+type slab struct {
+	spare []chunk // not used yet
+	all   []byte  // nil = nothing is used any more
+
+	left       int   // chunks that are used
+	used, dead int64 // bytes; a chunk that was given back is dead
+}
+
+// slabMost is how many chunks a slab has at most.
+const slabMost = 256
+
+// chunk returns the chunk of an address, nil where it was given back.
+func (a *arena) chunk(at address) *chunk {
+	page := a.dir[at>>(chunkBits+pageBits)&(1<<dirBits-1)].Load()
+	if page == nil {
+		return nil
+	}
+	return page[at>>chunkBits&(1<<pageBits-1)].Load()
+}
+
+// grow adds a chunk. It reports false where the arena is full.
+func (a *arena) grow() bool {
+	n := len(a.chunks)
+	if n == maxChunks {
+		return false
+	}
+	if len(a.slabs) == 0 || len(a.slabs[len(a.slabs)-1].spare) == 0 {
+		a.reserve(min(slabMost, 1+n/4))
+	}
+	s := &a.slabs[len(a.slabs)-1]
+	c := &s.spare[0]
+	s.spare = s.spare[1:]
+	s.left++
+	a.enter(c, int32(len(a.slabs)-1))
+	return true
+}
+
+// reserve makes a slab of n chunks.
+func (a *arena) reserve(n int) {
+	list := make([]chunk, n)
+	all := unsafe.Slice(&list[0][0], n*chunkSize)
+	wantHuge(all)
+	a.slabs = append(a.slabs, slab{spare: list, all: all})
+	a.bytes += int64(len(all))
+}
+
+// trim gives back the unused rest of the last slab. No reader may know of that slab yet.
+func (a *arena) trim() {
+	if len(a.slabs) == 0 || len(a.slabs[len(a.slabs)-1].spare)*16 < len(a.chunks) {
+		return
+	}
+	number := len(a.slabs) - 1
+	old := a.slabs[number]
+	a.slabs = a.slabs[:number]
+	a.bytes -= int64(len(old.all))
+	a.reserve(old.left)
+	s := &a.slabs[number]
+	copy(s.all, old.all)
+	first := len(a.chunks) - old.left
+	for i := range old.left {
+		n := first + i
+		a.dir[n>>pageBits].Load()[n&(1<<pageBits-1)].Store(&s.spare[i])
+	}
+	s.spare, s.left, s.used, s.dead = nil, old.left, old.used, old.dead
+}
+
+// enter gives a chunk the next number; nil = one that was given back.
+func (a *arena) enter(c *chunk, slab int32) {
+	n := len(a.chunks)
+	page := a.dir[n>>pageBits].Load()
+	if page == nil {
+		page = new(arenaPage)
+		a.bytes += int64(unsafe.Sizeof(*page))
+		a.dir[n>>pageBits].Store(page)
+	}
+	page[n&(1<<pageBits-1)].Store(c)
+	a.chunks = append(a.chunks, chunkUse{slab: slab})
+	a.free = 0
+	if n == 0 {
+		a.free = 8
+	}
+}
+
+// append copies a record of at most chunkSize-8 bytes behind the others. It
+// returns 0 where the arena is full.
+func (a *arena) append(record []byte) address {
+	if len(a.chunks) == 0 || a.free+len(record) > chunkSize {
+		if !a.grow() {
+			return 0
+		}
+	}
+	n := len(a.chunks) - 1
+	where := address(n<<chunkBits | a.free)
+	copy(a.chunk(where)[a.free:], record)
+	a.free += len(record)
+	a.chunks[n].used = int32(a.free)
+	a.slabs[a.chunks[n].slab].used += int64(len(record))
+	return where
+}
+
+// bury counts a record of some bytes that nothing points to any more.
+func (a *arena) bury(at address, size int32) {
+	use := &a.chunks[at>>chunkBits]
+	use.dead += size
+	s := &a.slabs[use.slab]
+	s.dead += int64(size)
+	if n := int(use.slab); a.leaving == 0 && n < len(a.slabs)-1 && s.dead > s.used/2 {
+		a.leaving = n + 1
+	}
+}
+
+// leave returns the chunk to be emptied next, of a slab of which more than half is dead, so that
+// the slab can be freed.
+func (a *arena) leave() (n int, ok bool) {
+	if a.leaving == 0 {
+		return 0, false
+	}
+	// The chunks of a slab follow each other.
+	first, _ := slices.BinarySearchFunc(a.chunks, int32(a.leaving-1), func(c chunkUse, slab int32) int { return cmp.Compare(c.slab, slab) })
+	for n := first; n < len(a.chunks) && a.chunks[n].slab == int32(a.leaving-1); n++ {
+		if a.chunks[n].used > 0 {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// drop gives a chunk back. A reader that is still in it holds it alive.
+func (a *arena) drop(n int) {
+	a.dir[n>>pageBits].Load()[n&(1<<pageBits-1)].Store(nil)
+	use := &a.chunks[n]
+	s := &a.slabs[use.slab]
+	s.dead += int64(use.used - use.dead)
+	use.used, use.dead = 0, 0
+	if s.left--; s.left == 0 {
+		a.bytes -= int64(len(s.all))
+		*s = slab{}
+		a.leaving = 0
+	}
+}
+
+// pieces are the memory of the arena.
+func (a *arena) pieces() (list [][]byte) {
+	for _, s := range a.slabs {
+		list = append(list, s.all)
+	}
+	return list
+}
+
+// bytesAt is what a chunk holds from an address on; nil where it was given back.
+func (a *arena) bytesAt(at address) []byte {
+	c := a.chunk(at)
+	if c == nil {
+		return nil
+	}
+	return c[at&(chunkSize-1):]
+}
+
+// view is bytes of an arena as a text. They never change.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// textOf is text for a known length, so that the bytes are not touched; 255 means that the length
+// is to be read.
+func (a *arena) textOf(at address, length byte) string {
+	b := a.bytesAt(at)
+	if length == 255 || len(b) < 2+int(length) {
+		return a.text(at)
+	}
+	return view(b[2 : 2+int(length)])
+}
+
+// Texts (hosts, AppIDs, pages) are kept once: a length of two bytes, then the text.
+
+func (a *arena) text(at address) string {
+	b := a.bytesAt(at)
+	if len(b) < 2 {
+		return ""
+	}
+	n := int(binary.LittleEndian.Uint16(b))
+	if n > len(b)-2 {
+		return ""
+	}
+	return view(b[2 : 2+n])
+}
+
+// A rule's record:
+//
+//	 0  5  host
+//	 5  1  flags
+//	 6  2  length of the tail (12 bits), length of the id less one (3)
+//	 8  6  owner: where its text lies, and its length (255 = more)
+//	14  6  page: the same
+//	20     tail: the key from the path on
+//	       id, little endian
+//	       the target's text address (5), with flagTarget
+//	       extra, with flagExtra: the prefix as it was added, unless it is the
+//	       key, then the test links, each a length of two bytes and the text,
+//	       then the length ffff
+const (
+	ruleHead = 20
+	maxTail  = 1<<12 - 1
+)
+
+const (
+	flagPublished = 1 << iota
+	flagSub
+	flagOccupy
+	flagService
+	flagTarget // the target is not the owner
+	flagExtra
+	versionShift = iota // two bits: the version that a test link opens
+)
+
+const noText = math.MaxUint16
+
+type record struct{ b []byte }
+
+func (a *arena) record(at address) record { return record{a.bytesAt(at)} }
+
+func address5(b []byte) address {
+	return address(binary.LittleEndian.Uint32(b)) | address(b[4])<<32
+}
+
+func appendAddress(b []byte, at address) []byte {
+	return append(b, byte(at), byte(at>>8), byte(at>>16), byte(at>>24), byte(at>>32))
+}
+
+func (r record) ok() bool       { return len(r.b) >= ruleHead && ruleHead+r.tailLen()+r.idLen() <= len(r.b) }
+func (r record) host() address  { return address5(r.b) }
+func (r record) flags() byte    { return r.b[5] }
+func (r record) tailLen() int   { return int(binary.LittleEndian.Uint16(r.b[6:]) & maxTail) }
+func (r record) idLen() int     { return int(r.b[7]>>4) + 1 }
+func (r record) owner() address { return address5(r.b[8:]) }
+func (r record) page() address  { return address5(r.b[14:]) }
+func (r record) tail() string   { return view(r.b[ruleHead : ruleHead+r.tailLen()]) }
+
+func (r record) kind() rules.Kind {
+	if r.flags()&flagService != 0 {
+		return rules.Service
+	}
+	return rules.Ordinary
+}
+
+// rest cuts what follows the tail.
+func (r record) rest() (id int64, target address, extra []byte) {
+	b := r.b[ruleHead+r.tailLen():]
+	n := r.idLen()
+	for i, c := range b[:n] {
+		id |= int64(c) << (8 * i)
+	}
+	b, target = b[n:], r.owner()
+	if r.flags()&flagTarget != 0 {
+		target, b = address5(b), b[5:]
+	}
+	if r.flags()&flagExtra != 0 {
+		extra = b
+	}
+	return id, target, extra
+}
+
+// extraText is the first text of an extra part and what follows it; ok is
+// false where there is none.
+func extraText(b []byte) (text string, rest []byte, ok bool) {
+	n := int(binary.LittleEndian.Uint16(b))
+	if n == noText {
+		return "", b[2:], false
+	}
+	return view(b[2 : 2+n]), b[2+n:], true
+}
+
+// size is how long the record is.
+func (r record) size() int {
+	n := ruleHead + r.tailLen() + r.idLen()
+	_, _, extra := r.rest()
+	if r.flags()&flagTarget != 0 {
+		n += 5
+	}
+	if extra != nil {
+		_, extra, _ = extraText(extra)
+		for more := true; more; {
+			was := len(extra)
+			_, extra, more = extraText(extra)
+			n += was - len(extra)
+		}
+		n += r.textSize()
+	}
+	return n
+}
+
+func (r record) textSize() int {
+	_, _, extra := r.rest()
+	_, rest, _ := extraText(extra)
+	return len(extra) - len(rest)
+}
+
+// encodeRule is the record of a rule. The addresses are of its host and texts.
+func encodeRule(b []byte, r *rules.Rule, tail string, host, owner, target, page address) []byte {
+	flags := byte(r.OpenVersion&3) << versionShift
+	set := func(bit byte, on bool) {
+		if on {
+			flags |= bit
+		}
+	}
+	set(flagPublished, r.Published)
+	set(flagSub, r.Prefix.Sub)
+	set(flagOccupy, r.Occupy)
+	set(flagService, r.Kind == rules.Service)
+	set(flagTarget, target != owner)
+	text := r.Prefix.Text != r.Prefix.Key
+	set(flagExtra, text || len(r.TestLinks) > 0)
+	b = appendAddress(b, host)
+	b = append(b, flags)
+	idLen := (bits.Len64(uint64(r.ID)|1) + 7) / 8
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(tail)|(idLen-1)<<12))
+	b = append(appendAddress(b, owner), byte(min(len(r.Owner), 255)))
+	b = append(appendAddress(b, page), byte(min(len(r.Path), 255)))
+	b = append(b, tail...)
+	for i := range idLen {
+		b = append(b, byte(r.ID>>(8*i)))
+	}
+	if target != owner {
+		b = appendAddress(b, target)
+	}
+	if flags&flagExtra != 0 {
+		if text {
+			b = appendText(b, r.Prefix.Text)
+		} else {
+			b = binary.LittleEndian.AppendUint16(b, noText)
+		}
+		for _, link := range r.TestLinks {
+			b = appendText(b, link)
+		}
+		b = binary.LittleEndian.AppendUint16(b, noText)
+	}
+	return b
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.LittleEndian.AppendUint16(b, uint16(len(s))), s...)
+}

@@ -1,0 +1,455 @@
+package index
+
+import (
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"math/bits"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/qrjump/qrjump/internal/domain/rules"
+)
+
+// core is one state of the index, changed in place by single writes. A Load
+// makes another.
+type core struct {
+	seed  uint64
+	texts arena // hosts, AppIDs and pages
+	rules arena
+
+	hosts     hostTable
+	textTable table // of the writer alone
+	ruleTable table
+
+	// Test links are few: an author of pages has them, a printer of codes has none.
+	testCount atomic.Int64
+	testMu    sync.RWMutex
+	tests     map[string][]string // test link -> keys of the rules that list it
+
+	testBytes int64 // about what tests takes
+	scratch   []byte
+	unseen    atomic.Uint64 // a version that no reader looks at
+	grownAt   int64         // bytes of texts after the last Load
+}
+
+func newCore(n int) *core {
+	return &core{
+		seed:      maphash.String(maphash.MakeSeed(), ""),
+		textTable: newTable(0), ruleTable: newTable(n),
+		tests: map[string][]string{},
+	}
+}
+
+// bytes is the memory that the state holds.
+func (c *core) bytes() int64 {
+	return int64(unsafe.Sizeof(*c)) + c.hosts.bytes + c.texts.bytes + c.rules.bytes + c.textTable.bytes + c.ruleTable.bytes +
+		c.testBytes
+}
+
+// window is how many places are looked at side by side.
+const window = 8
+
+// look is what a look-up knows of its link.
+type look struct {
+	host    address
+	tail    string // of the link, from the path on
+	pathLen int
+}
+
+// begin finds the link's host and the places where a rule can end, shortest
+// first; none where nothing can match.
+func (c *core) begin(link *rules.Link, found []place) (look, []place) {
+	path, query := link.Cuts()
+	origin := link.Key[:path]
+	h := c.hosts.find(hashOrigin(c.seed, origin), origin, &c.texts)
+	if h == nil {
+		return look{}, nil
+	}
+	l := look{host: h.at(), tail: link.Key[path:], pathLen: query - path}
+	if link.IsService() {
+		return l, append(found, place{hashText(c.seed, h[0], l.tail), len(l.tail)})
+	}
+	return l, places(found, c.seed, h, l.tail, l.pathLen)
+}
+
+// reached is the first bucket of a place.
+type reached struct {
+	bucket *bucket // nil = nothing there
+	tags   uint64
+}
+
+// reach loads the buckets of all places before the first is looked at, so that the processor waits
+// for memory once and not for each.
+func (c *core) reach(found []place, near *[window]reached) {
+	for i := range found {
+		s := c.ruleTable.segment(found[i].hash)
+		n, first := s.n.Load(), s.buckets.Load()
+		if n == 0 {
+			near[i&(window-1)].bucket = nil
+			continue
+		}
+		b := bucketAt(first, home(partOf(found[i].hash), n))
+		near[i&(window-1)] = reached{b, atomic.LoadUint64(&b[0])}
+	}
+}
+
+// judge returns the rule that ends at a place; its address is 0 where there is
+// none.
+func (c *core) judge(l *look, p place, near reached) (record, address) {
+	tag, part := tagOf(p.hash), partOf(p.hash)
+	b, tags := near.bucket, near.tags
+	if b == nil {
+		return record{}, 0
+	}
+	for first := true; ; first = false {
+		for m := sameTags(tags, tag); m != 0; m &= m - 1 {
+			v := atomic.LoadUint64(&b[(bits.TrailingZeros64(m)>>3+1)&7])
+			if v&0xffffff == part {
+				if r := c.rules.record(addressOf(v)); l.fits(r, p.end) {
+					return r, addressOf(v)
+				}
+			}
+		}
+		if tags&goesOn(tag) == 0 {
+			return record{}, 0
+		}
+		if first {
+			s := c.ruleTable.segment(p.hash)
+			return c.further(l, p, s.n.Load(), s.buckets.Load())
+		}
+	}
+}
+
+// further looks in the buckets after the first.
+func (c *core) further(l *look, p place, n uint64, first *bucket) (record, address) {
+	tag, part := tagOf(p.hash), partOf(p.hash)
+	for at, left := home(part, n), n; left > 1; left-- {
+		if at++; at >= n {
+			at = 0
+		}
+		b := bucketAt(first, at)
+		tags := atomic.LoadUint64(&b[0])
+		for m := sameTags(tags, tag); m != 0; m &= m - 1 {
+			v := atomic.LoadUint64(&b[(bits.TrailingZeros64(m)>>3+1)&7])
+			if v&0xffffff == part {
+				if r := c.rules.record(addressOf(v)); l.fits(r, p.end) {
+					return r, addressOf(v)
+				}
+			}
+		}
+		if tags&goesOn(tag) == 0 {
+			break
+		}
+	}
+	return record{}, 0
+}
+
+// fits compares a record with the link up to an end. It trusts no hash and compares every byte:
+// this is rules.Prefix.Matches for a rule whose key ends there.
+func (l *look) fits(r record, end int) bool {
+	if !r.ok() || r.tailLen() != end || r.host() != l.host {
+		return false
+	}
+	tail := r.tail()
+	switch {
+	case end > len(l.tail):
+		return tail[end-1] == '?' && tail[:end-1] == l.tail
+	case tail != l.tail[:end]:
+		return false
+	}
+	return end >= l.pathLen || r.flags()&flagSub != 0
+}
+
+// matched is what a decision needs of a record that a link fell on. Its texts
+// are parts of the link and of the arena: nothing is copied.
+func (c *core) matched(r record, key string, end int) rules.Hit {
+	id, target, extra := r.rest()
+	h := rules.Hit{Matched: rules.Matched{ID: id, Kind: r.kind(), Owner: c.texts.textOf(r.owner(), r.b[13])},
+		Page: c.texts.textOf(r.page(), r.b[19])}
+	h.Target = h.Owner
+	if target != r.owner() {
+		h.Target = c.texts.text(target)
+	}
+	if extra != nil {
+		if text, _, ok := extraText(extra); ok {
+			h.Prefix = text
+			return h
+		}
+	}
+	if end > len(key) { // the rule ends with a bare "?", the link has none
+		h.Prefix = key + "?"
+		return h
+	}
+	h.Prefix = key[:end]
+	return h
+}
+
+// rule builds the whole rule of a record, as far as the index knows it: when it
+// was added and changed it does not.
+func (c *core) rule(r record) rules.Rule {
+	id, target, extra := r.rest()
+	rule := rules.Rule{ID: id, Kind: r.kind(), Owner: c.texts.text(r.owner()), Target: c.texts.text(target), Path: c.texts.text(r.page()),
+		Occupy: r.flags()&flagOccupy != 0, OpenVersion: int(r.flags() >> versionShift & 3), Published: r.flags()&flagPublished != 0}
+	text, added := "", false
+	if extra != nil {
+		text, extra, added = extraText(extra)
+		for {
+			link, rest, ok := extraText(extra)
+			if !ok {
+				break
+			}
+			rule.TestLinks, extra = append(rule.TestLinks, link), rest
+		}
+	}
+	if !added {
+		text = c.texts.text(r.host()) + r.tail()
+	}
+	rule.Prefix, _ = rules.StoredPrefix(text)
+	return rule
+}
+
+// From here on: what the writer alone calls.
+
+// intern returns the address of a text, adding it where it is new; 0 where the
+// arena is full.
+func (c *core) intern(s string) address {
+	hash := hashText(c.seed, 0, s)
+	if b, i := c.textTable.find(hash, func(a address) bool { return c.texts.text(a) == s }); b != nil {
+		return addressOf(b[i])
+	}
+	at := c.texts.append(appendText(nil, s))
+	if at != 0 {
+		c.textTable.room(hash, &c.unseen)
+		c.textTable.insert(hash, at)
+	}
+	return at
+}
+
+// internHost returns the line of a host, adding it where it is new; nil where
+// the arena is full.
+func (c *core) internHost(origin string, version *atomic.Uint64) *host {
+	hash := hashOrigin(c.seed, origin)
+	if h := c.hosts.find(hash, origin, &c.texts); h != nil {
+		return h
+	}
+	at := c.texts.append(appendText(nil, origin))
+	if at == 0 {
+		return nil
+	}
+	return c.hosts.add(hash, origin, at, version)
+}
+
+// hashOf is the hash under which a rule is found.
+func (c *core) hashOf(r record) uint64 {
+	return hashText(c.seed, hashOrigin(c.seed, c.texts.text(r.host())), r.tail())
+}
+
+// add writes the record of a rule; nobody is told of it yet. It returns 0 where
+// an arena is full.
+func (c *core) add(r *rules.Rule, version *atomic.Uint64) (at address, hash uint64) {
+	path, _ := r.Prefix.Cuts()
+	tail := r.Prefix.Key[path:]
+	h := c.internHost(r.Prefix.Key[:path], version)
+	owner, page := c.intern(r.Owner), c.intern(r.Path)
+	target := owner
+	if r.Target != r.Owner {
+		target = c.intern(r.Target)
+	}
+	if h == nil || owner == 0 || page == 0 || target == 0 {
+		return 0, 0
+	}
+	h.admit(tail)
+	c.scratch = encodeRule(c.scratch[:0], r, tail, h.at(), owner, target, page)
+	return c.rules.append(c.scratch), hashText(c.seed, h[0], tail)
+}
+
+// slotOf finds the rule with a key.
+func (c *core) slotOf(key string) (b *bucket, slot int, hash uint64) {
+	link, ok := rules.ParseLink(key)
+	if !ok {
+		return nil, 0, 0
+	}
+	path, _ := link.Cuts()
+	origin := link.Key[:path]
+	h := c.hosts.find(hashOrigin(c.seed, origin), origin, &c.texts)
+	if h == nil {
+		return nil, 0, 0
+	}
+	at, tail := h.at(), link.Key[path:]
+	hash = hashText(c.seed, h[0], tail)
+	b, slot = c.ruleTable.find(hash, func(a address) bool {
+		r := c.rules.record(a)
+		return r.ok() && r.host() == at && r.tail() == tail
+	})
+	return b, slot, hash
+}
+
+// lists are the test links of a record.
+func (c *core) lists(at address) []string {
+	if r := c.rules.record(at); at != 0 && r.flags()&flagExtra != 0 {
+		return c.rule(r).TestLinks
+	}
+	return nil
+}
+
+// retest notes which test links a rule has now instead of before. testMu is held.
+func (c *core) retest(key string, before, now []string) {
+	for _, text := range before {
+		keys := slices.DeleteFunc(slices.Clone(c.tests[text]), func(k string) bool { return k == key })
+		c.testBytes -= testBytes(text, key)
+		if len(keys) == 0 {
+			delete(c.tests, text)
+		} else {
+			c.tests[text] = keys
+		}
+	}
+	for _, text := range now {
+		if !slices.Contains(c.tests[text], key) {
+			c.tests[text] = append(slices.Clone(c.tests[text]), key)
+			c.testBytes += testBytes(text, key)
+		}
+	}
+	c.testCount.Store(int64(len(c.tests)))
+}
+
+// testBytes is about the memory of one entry of tests.
+func testBytes(text, key string) int64 { return int64(len(text) + len(key) + 64) }
+
+// bury counts a record that nothing points to any more.
+func (c *core) bury(at address) { c.rules.bury(at, int32(c.rules.record(at).size())) }
+
+// move copies what is alive in a chunk to the end of the arena. Readers see the
+// same rules all the time; the chunk can be dropped after it. It reports false
+// where the arena is full.
+func (c *core) move(n int) bool {
+	base := address(n << chunkBits)
+	from := 0
+	if n == 0 {
+		from = 8
+	}
+	for from < int(c.rules.chunks[n].used) {
+		at := base | address(from)
+		r := c.rules.record(at)
+		size := r.size()
+		if b, i := c.ruleTable.find(c.hashOf(r), func(a address) bool { return a == at }); b != nil {
+			to := c.rules.append(r.b[:size])
+			if to == 0 {
+				return false
+			}
+			b.swap(i, to)
+		}
+		from += size
+	}
+	return true
+}
+
+// all walks the rules. Nothing may change meanwhile.
+func (c *core) all() iter.Seq2[rules.Rule, error] {
+	return func(yield func(rules.Rule, error) bool) {
+		for i := range c.ruleTable.segments {
+			for b := range c.ruleTable.live(&c.ruleTable.segments[i]) {
+				for slot := range b.tags() {
+					if !yield(c.rule(c.rules.record(addressOf(b[slot]))), nil) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// parts is into how many parts a Load sorts rules before it builds segments,
+// so that what is built at a time fits into the processor's caches.
+const parts = 256
+
+type entry struct {
+	hash uint64
+	at   address
+}
+
+// build makes a state of a stream of rules; of two with one key the later counts. It returns an
+// error of the stream, and one where a prefix is invalid or an arena is full.
+func build(list iter.Seq2[rules.Rule, error]) (*core, error) {
+	c := newCore(0)
+	var sorted [parts][]entry
+	n := 0
+	for r, err := range list {
+		if err != nil {
+			return nil, err
+		}
+		if r.Prefix.Key == "" {
+			return nil, fmt.Errorf("rule %d has no prefix", r.ID)
+		}
+		at, hash := c.add(&r, &c.unseen)
+		if at == 0 {
+			return nil, fmt.Errorf("rule %d: the index is full", r.ID)
+		}
+		sorted[hash>>56] = append(sorted[hash>>56], entry{hash, at})
+		for _, text := range r.TestLinks {
+			c.tests[text] = append(c.tests[text], r.Prefix.Key)
+		}
+		n++
+	}
+	c.rules.trim()
+	c.ruleTable = newTable(n)
+	c.ruleTable.fill(&sorted, c)
+	// A key may have come twice: only the test links of its last rule count.
+	for text, keys := range c.tests {
+		slices.Sort(keys)
+		keys = slices.DeleteFunc(slices.Compact(keys), func(key string) bool {
+			b, i, _ := c.slotOf(key)
+			return b == nil || !slices.Contains(c.lists(addressOf(b[i])), text)
+		})
+		if c.tests[text] = keys; len(keys) == 0 {
+			delete(c.tests, text)
+		}
+		for _, key := range keys {
+			c.testBytes += testBytes(text, key)
+		}
+	}
+	c.testCount.Store(int64(len(c.tests)))
+	c.grownAt = c.texts.bytes
+	return c, nil
+}
+
+// fill builds every segment in its exact size.
+func (t *table) fill(sorted *[parts][]entry, c *core) {
+	counts := make([]int, len(t.segments))
+	var all uint64
+	for _, list := range sorted {
+		for _, e := range list {
+			counts[e.hash>>(64-t.bits)]++
+		}
+	}
+	for _, n := range counts {
+		if n > 0 {
+			all += bucketsFor(n)
+		}
+	}
+	cut := blocks{left: all}
+	for i, n := range counts {
+		if n > 0 {
+			t.place(i, bucketsFor(n), &cut)
+		}
+	}
+	for part, list := range sorted {
+		for _, e := range list {
+			r := c.rules.record(e.at)
+			b, i := t.find(e.hash, func(a address) bool {
+				other := c.rules.record(a)
+				return other.host() == r.host() && other.tail() == r.tail()
+			})
+			if b != nil {
+				c.bury(addressOf(b[i]))
+				b.swap(i, e.at)
+				continue
+			}
+			t.insert(e.hash, e.at)
+		}
+		sorted[part] = nil
+	}
+	gather(append(cut.pieces, c.rules.pieces()...))
+}

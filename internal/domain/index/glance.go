@@ -1,0 +1,304 @@
+package index
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"strings"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/qrjump/qrjump/internal/domain/rules"
+)
+
+// A glance finds what governs a link of the common kind in one pass over it,
+// eight bytes a step: scheme and host in lower case, a path, a host of at most
+// 31 bytes, at most four places, no service account's code. Everything else is
+// for core.search, which gives the same answers; tests hold both together.
+//
+// While a processor waits for memory it goes on with everything that does not depend on what it
+// waits for, and guesses how branches go. So the places in the table that are read follow from the
+// link alone; the host's line only steers branches.
+
+const (
+	ones    = 0x0101010101010101
+	highs   = 0x8080808080808080
+	slashes = '/' * ones
+	quests  = '?' * ones
+
+	httpStart  = 0x002f2f3a70747468 // "http://"
+	httpsStart = 0x2f2f3a7370747468 // "https://"
+
+	serviceOrigin = "http://weixin.qq.com/"
+)
+
+// load is the eight bytes at an offset.
+func load(p unsafe.Pointer, at int) uint64 {
+	return binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(p, at))[:])
+}
+
+// loadIn is block for a text of n bytes, at least eight.
+func loadIn(p unsafe.Pointer, at, n int) uint64 {
+	if at+8 <= n {
+		return load(p, at)
+	}
+	return load(p, n-8) >> (uint(8*(at+8-n)) & 63)
+}
+
+// spot is a place with the first bucket of its hash.
+type spot struct {
+	hash   uint64
+	end    int
+	bucket *bucket
+	tags   uint64
+}
+
+// spots are the places of a link, shortest first.
+type spots struct {
+	n    int
+	list [few]spot
+}
+
+// few is how many places a glance looks at.
+const few = 4
+
+// add begins to load the bucket of a place. It reports false where there is no
+// room for another.
+func (s *spots) add(t *table, hash uint64, end int) bool {
+	if s.n >= few {
+		return false
+	}
+	p := &s.list[s.n&(few-1)]
+	seg := t.segment(hash)
+	n, first := seg.n.Load(), seg.buckets.Load()
+	if n == 0 {
+		return true
+	}
+	b := bucketAt(first, home(partOf(hash), n))
+	p.hash, p.end, p.bucket, p.tags = hash, end, b, atomic.LoadUint64(&b[0])
+	s.n++
+	return true
+}
+
+// glance reports done = false for a link that is not of the common kind.
+func (c *core) glance(text string, x *Index, hit *rules.Hit) (ok, done bool) {
+	p, n := unsafe.Pointer(unsafe.StringData(text)), len(text)
+	if n < len("http://a/") || n > rules.MaxLink {
+		return false, false
+	}
+	at, secure := len("https://"), uint64(1)
+	if w := load(p, 0); w != httpsStart {
+		at, secure = len("http://"), 0
+		if w<<8 != httpStart<<8 || strings.HasPrefix(text, serviceOrigin) {
+			return false, false
+		}
+	}
+	// The host.
+	var name [4]uint64
+	hostLen := -at
+	state := c.seed
+	for i := 0; ; i++ {
+		if at >= n || i == len(name) {
+			return false, false
+		}
+		w := loadIn(p, at, n)
+		d := w ^ slashes
+		if z := (d - ones) & ^d & highs; z != 0 {
+			j := bits.TrailingZeros64(z) & 56
+			w &= 1<<j - 1
+			name[i&3] = w
+			at += j >> 3
+			hostLen += at
+			state = originEnd(state, w, hostLen, secure)
+			break
+		}
+		name[i&3] = w
+		state = mix(state^w, mixBlock)
+		at += 8
+	}
+	under := state
+	h := c.hosts.glance(under, uint64(hostLen), &name)
+	if h == nil {
+		return false, plain(text[:at])
+	}
+	paths, asks := atomic.LoadUint64(&h[1]), atomic.LoadUint64(&h[2])
+	where := atomic.LoadUint64(&h[3])
+
+	// The path: from here on places are counted from its begin.
+	p = unsafe.Add(p, at)
+	path := at
+	n -= at
+	at = 0
+	if h.longest() < n && n > 512 { // a rule ends long before the end of this link
+		return false, false
+	}
+	var found spots
+	depth, pathLen := uint(0), 0
+	state = c.seed
+	before, back := uint64(0), state // the last block and the state in front of it
+	for {
+		// The text is longer than eight bytes in front of p, so loadIn may look there.
+		w := loadIn(p, at, n)
+		d := w ^ slashes
+		marks := ^((d&lowBits + lowBits) | d | lowBits)
+		d = w ^ quests
+		quest := (d - ones) & ^d & highs
+		if quest != 0 {
+			marks &= quest&-quest - 1
+		}
+		for ; marks != 0; marks &= marks - 1 {
+			if depth < 31 {
+				depth++
+			}
+			if paths>>depth&1 != 0 {
+				end := at + bits.TrailingZeros64(marks)>>3 + 1
+				if !found.add(&c.ruleTable, after(state, w, end, under), end) {
+					return false, false
+				}
+			}
+		}
+		if quest == 0 {
+			if at += 8; at < n {
+				before, back = w, state
+				state = mix(state^w, mixBlock)
+				continue
+			}
+			// The link ends here, without parameters.
+			pathLen = n
+			if asks&1 != 0 {
+				return false, false
+			}
+			if paths>>(32+depth)&1 != 0 && *(*byte)(unsafe.Add(p, n-1)) != '/' {
+				if !found.add(&c.ruleTable, after(state, w, n, under), n) {
+					return false, false
+				}
+			}
+			break
+		}
+		ask := at + bits.TrailingZeros64(quest)>>3
+		pathLen = ask
+		if paths>>(32+depth)&1 != 0 && *(*byte)(unsafe.Add(p, ask-1)) != '/' {
+			s, b := state, w
+			if ask == at {
+				s, b = back, before
+			}
+			if !found.add(&c.ruleTable, after(s, b, ask, under), ask) {
+				return false, false
+			}
+		}
+		if uint32(asks) == 0 {
+			break
+		}
+		ask++
+		if ask+2 <= n && asks&askBit(uint64(binary.LittleEndian.Uint16((*[2]byte)(unsafe.Add(p, ask))[:]))) == 0 {
+			break
+		}
+		if asks&(1<<lastAsk) != 0 && n >= ask+lastAsk {
+			return false, false
+		}
+		for lengths := asks & askLengths; lengths != 0; lengths &= lengths - 1 {
+			end := ask + bits.TrailingZeros64(lengths)
+			if end > n {
+				break
+			}
+			for end > at+8 {
+				state = mix(state^w, mixBlock)
+				at += 8
+				w = loadIn(p, at, n)
+			}
+			if !found.add(&c.ruleTable, after(state, w, end, under), end) {
+				return false, false
+			}
+		}
+		break
+	}
+
+	for i := found.n - 1; i >= 0; i-- {
+		x.step("judge")
+		s := &found.list[i&(few-1)]
+		tag, part, end := tagOf(s.hash), partOf(s.hash), s.end
+		for m := sameTags(s.tags, tag); m != 0; m &= m - 1 {
+			v := atomic.LoadUint64(&s.bucket[(bits.TrailingZeros64(m)>>3+1)&7])
+			if v&0xffffff != part {
+				continue
+			}
+			r := c.rules.at(addressOf(v), end)
+			if r == nil || !same(unsafe.Add(r, ruleHead), p, end) {
+				return false, false
+			}
+			head, owner := load(r, 0), load(r, 8)
+			if (head^where)&(1<<40-1) != 0 || int(head>>48&maxTail) != end || end < pathLen && head>>40&flagSub == 0 ||
+				head>>40&(flagPublished|flagTarget|flagExtra|flagService) != flagPublished {
+				return false, false
+			}
+			page := load(r, 12) >> 16
+			idLen := uint(head >> 60 & 7)
+			hit.ID = int64(load(r, ruleHead+end+int(idLen)-7) >> ((56 - 8*idLen) & 63))
+			hit.Kind = rules.Ordinary
+			hit.Owner = c.texts.textOf(address(owner&(1<<40-1)), byte(owner>>40))
+			hit.Target = hit.Owner
+			hit.Prefix = text[:path+end]
+			hit.Page = c.texts.textOf(address(page&(1<<40-1)), byte(page>>40))
+			return true, true
+		}
+		if s.tags&goesOn(tag) != 0 {
+			return false, false
+		}
+	}
+	return false, true
+}
+
+// plain reports whether a link's host can be looked up as it is written.
+func plain(origin string) bool {
+	for i := range len(origin) {
+		if c := origin[i]; c == '?' || c == '#' || 'A' <= c && c <= 'Z' {
+			return false
+		}
+	}
+	return true
+}
+
+// glance is find for a host of at most 31 bytes, cut into words.
+func (t *hostTable) glance(hash, length uint64, name *[4]uint64) *host {
+	s := &t.segments[hash>>(64-hostBits)]
+	n, first := s.n.Load(), s.lines.Load()
+	if n == 0 {
+		return nil
+	}
+	at, _ := bits.Mul64(hash<<hostBits, n)
+	for range n {
+		h := hostLine(first, at)
+		switch atomic.LoadUint64(&h[0]) {
+		case hash:
+			if (h[4]^name[0])|(h[5]^name[1])|(h[6]^name[2])|(h[7]^name[3])|(atomic.LoadUint64(&h[3])>>40&0xff^length) == 0 {
+				return h
+			}
+		case 0:
+			return nil
+		}
+		if at++; at == n {
+			at = 0
+		}
+	}
+	return nil
+}
+
+// same compares n bytes at two places; both have eight bytes in front of them.
+func same(a, b unsafe.Pointer, n int) bool {
+	d := uint64(0)
+	at := 0
+	for ; at+8 < n; at += 8 {
+		d |= load(a, at) ^ load(b, at)
+	}
+	return d|(load(a, n-8)^load(b, n-8))>>(uint(8*(at+8-n))&63) == 0
+}
+
+// at is the record at an address, if its chunk has room there for a record whose tail has n bytes;
+// else nil. Whether its tail has n bytes is still to be compared.
+func (a *arena) at(where address, n int) unsafe.Pointer {
+	c := a.chunk(where)
+	from := int(where & (chunkSize - 1))
+	if c == nil || from+ruleHead+n >= chunkSize {
+		return nil
+	}
+	return unsafe.Pointer(&c[from])
+}

@@ -1,0 +1,70 @@
+package index
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/domain/rules"
+)
+
+// TestAGlanceSeesWhatTheSearchFinds: who is sent to core.search by a glance is
+// sent there for speed only; what a glance answers must be the search's answer.
+// Parts have all lengths around a word of eight bytes.
+func TestAGlanceSeesWhatTheSearchFinds(t *testing.T) {
+	const seed = 20173
+	rng := rand.New(rand.NewPCG(seed, 0))
+	pick := func(list ...string) string { return list[rng.IntN(len(list))] }
+	text := func() string {
+		var b strings.Builder
+		b.WriteString(pick("https://", "https://", "https://", "http://", "HTTPS://"))
+		b.WriteString(pick("h.example", "hh.example", "hhhhhhhhh.example", "H.example", "weixin.qq.com", strings.Repeat("h", 23)+".example",
+			strings.Repeat("h", 24)+".example", "h.example"))
+		for range rng.IntN(5) {
+			b.WriteString("/" + strings.Repeat("a", rng.IntN(10)))
+		}
+		b.WriteString(pick("", "", "/", "/", "/q/AB", "#x"))
+		if rng.IntN(3) == 0 {
+			b.WriteString("?" + pick("", "i", "id=", "id=1", "id=12345678", "sn=abc", "i?", strings.Repeat("x", 40)))
+		}
+		b.WriteString(pick("", "", "", "/", "b", "&from=ä"))
+		return b.String()
+	}
+	glances, hits, searches := 0, 0, 0
+	for world := range 400 {
+		x := New()
+		for i := range 30 {
+			p, ok := rules.StoredPrefix(text())
+			if !ok {
+				continue
+			}
+			r := rules.Rule{ID: rng.Int64() >> rng.IntN(63), Kind: rules.Ordinary, Owner: pick("A", "B"), Prefix: p, Path: "p",
+				Published: rng.IntN(4) > 0}
+			if r.Target = r.Owner; i%9 == 0 {
+				r.Target = "C"
+			}
+			x.Set(r)
+		}
+		c := x.state.Load()
+		for range 200 {
+			link := text()
+			var seen rules.Hit
+			ok, done := c.glance(link, x, &seen)
+			if !done {
+				searches++
+				continue
+			}
+			glances++
+			if ok {
+				hits++
+			}
+			if hit, found := c.search(link, x); found != ok || hit != seen {
+				t.Fatalf("seed %d, world %d: link %q: a glance sees %v %+v, the search finds %v %+v", seed, world, link, ok, seen, found,
+					hit)
+			}
+		}
+	}
+	if glances < 10_000 || hits < 1000 || searches < 1000 {
+		t.Errorf("%d glances, %d of them hits, and %d searches show little", glances, hits, searches)
+	}
+}

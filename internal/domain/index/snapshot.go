@@ -1,0 +1,628 @@
+package index
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+)
+
+// A snapshot file is the index as it lies in memory, so that a start reads
+// instead of building. It begins with a head of one block:
+//
+//	8 bytes  "qrjrules"
+//	4        version of the format
+//	4        length of what follows
+//	4        CRC-32C of what follows
+//	JSON     of type snapshotHead
+//
+// then the parts that the head lists, each of the length and with the CRC-32C
+// that it names, and nothing after them. Numbers are little endian.
+const (
+	snapshotMagic  = "qrjrules"
+	snapshotFormat = 2
+	snapshotBlock  = 4096
+	// newSnapshot stands behind the name of a file that is being written.
+	newSnapshot = ".new-"
+)
+
+// Errors of a snapshot that cannot be used.
+var (
+	// ErrSnapshotFormat is of a file that another version of the program wrote.
+	ErrSnapshotFormat = errors.New("written by another version of this program")
+	// ErrSnapshotDamaged is of a file that is not what was written.
+	ErrSnapshotDamaged = errors.New("damaged")
+)
+
+// Mark is a state of the store. A snapshot with the mark holds everything up to it, and maybe more.
+type Mark struct {
+	// Seq is the number of the last change, Identity what tells the history up
+	// to it from any other, such as the value of its hash chain.
+	Seq      int64  `json:"seq"`
+	Identity string `json:"identity"`
+}
+
+// SnapshotAccount is what a decision needs of an account.
+type SnapshotAccount struct {
+	AppID    string             `json:"appid"`
+	Kind     accounts.Kind      `json:"kind"`
+	JumpOpen bool               `json:"jump_open"`
+	Versions []accounts.Version `json:"versions"`
+	Linked   []string           `json:"linked,omitempty"`
+}
+
+type snapshotHead struct {
+	Mark
+	Rules int            `json:"rules"`
+	Parts []snapshotPart `json:"parts"`
+}
+
+type snapshotPart struct {
+	Name   string `json:"name"`
+	Length int64  `json:"length"`
+	Sum    uint32 `json:"sum"`
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// The parts, in their order in the file.
+var snapshotParts = []string{"core", "table", "hosts", "texts", "rules", "tests", "changed", "accounts"}
+
+// coreImage are the numbers of a state.
+type coreImage struct {
+	Machine  string         `json:"machine"` // the order of the bytes of a word
+	Seed     uint64         `json:"seed"`
+	Bits     uint           `json:"bits"`
+	Rules    int            `json:"rules"`
+	Texts    [][2]int32     `json:"texts"` // used, dead of each chunk
+	Arena    [][2]int32     `json:"arena"`
+	Segments []segmentImage `json:"segments"` // those that are not empty
+	Hosts    []segmentImage `json:"hosts"`
+}
+
+type segmentImage struct {
+	At    int    `json:"at"`
+	N     uint64 `json:"n"` // buckets or lines
+	Used  int32  `json:"used"`
+	Spent int32  `json:"spent,omitempty"`
+}
+
+// possible reports whether what a file says of a segment can be true. It comes after another
+// segment, and is one of count; its N buckets or lines, of 64 bytes and room entries each, lie in
+// the left bytes of a part.
+func (s segmentImage) possible(after, count int, room uint64, left int64) bool {
+	return s.At > after && s.At < count && s.N > 0 && s.N <= uint64(left)/64 && s.Used >= 0 && s.Spent >= 0 && uint64(s.Used) <= s.N*room
+}
+
+// changedRule is a rule that changed while the file was being written.
+type changedRule struct {
+	Key  string    `json:"key"`
+	Rule *fileRule `json:"rule,omitempty"` // nil = removed
+}
+
+type fileRule struct {
+	ID          int64      `json:"id"`
+	Kind        rules.Kind `json:"kind"`
+	Owner       string     `json:"owner"`
+	Target      string     `json:"target"`
+	Prefix      string     `json:"prefix"`
+	Path        string     `json:"path"`
+	Occupy      bool       `json:"occupy"`
+	OpenVersion int        `json:"open_version"`
+	TestLinks   []string   `json:"test_links"`
+	Published   bool       `json:"published"`
+}
+
+// WriteSnapshot writes the index into a file, as it is at one moment of the
+// call: into a new file beside it that takes its place when it is on the disk.
+// Changes go on meanwhile. mark must be of a moment before the call; a node that reads
+// the file reads again what changed since.
+func (x *Index) WriteSnapshot(path string, mark Mark, list []SnapshotAccount) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+newSnapshot+"*")
+	if err != nil {
+		return fmt.Errorf("writing the snapshot: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+			err = fmt.Errorf("writing the snapshot %s: %w", path, err)
+		}
+	}()
+	if err := x.writeSnapshot(f, mark, list); err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	if dir, err := os.Open(filepath.Dir(path)); err == nil {
+		_ = dir.Sync() // if a power cut undoes it, the next start reads the store instead
+		dir.Close()
+	}
+	return nil
+}
+
+// TidySnapshots removes what a crash left of a snapshot that was being written.
+func TidySnapshots(path string) {
+	dir, name := filepath.Split(path)
+	entries, _ := os.ReadDir(cmp.Or(dir, "."))
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), name+newSnapshot) {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
+// partWriter writes the parts of a file and notes their lengths and sums.
+type partWriter struct {
+	out  *bufio.Writer
+	sum  hash.Hash32
+	head snapshotHead
+}
+
+func (w *partWriter) Write(b []byte) (int, error) {
+	w.sum.Write(b)
+	w.head.Parts[len(w.head.Parts)-1].Length += int64(len(b))
+	return w.out.Write(b)
+}
+
+func (w *partWriter) part(name string, write func() error) error {
+	w.sum.Reset()
+	w.head.Parts = append(w.head.Parts, snapshotPart{Name: name})
+	if err := write(); err != nil {
+		return err
+	}
+	w.head.Parts[len(w.head.Parts)-1].Sum = w.sum.Sum32()
+	return nil
+}
+
+func (w *partWriter) json(name string, v any) error {
+	return w.part(name, func() error { return json.NewEncoder(w).Encode(v) })
+}
+
+func (x *Index) writeSnapshot(f io.WriteSeeker, mark Mark, list []SnapshotAccount) error {
+	x.snapshots.Lock()
+	defer x.snapshots.Unlock()
+	w := &partWriter{out: bufio.NewWriterSize(f, 1<<20), sum: crc32.New(castagnoli), head: snapshotHead{Mark: mark}}
+	if _, err := w.out.Write(make([]byte, snapshotBlock)); err != nil {
+		return err
+	}
+	c := x.beginCopy()
+	defer x.endCopy()
+	// Segments are copied one by one; no change is made while one is copied. What changes between
+	// two copies is noted and written at the end.
+	var table, hosts bytes.Buffer
+	image := coreImage{Machine: byteOrder, Seed: c.seed, Bits: c.ruleTable.bits}
+	table.Grow(int(c.ruleTable.bytes))
+	for i := range c.ruleTable.segments {
+		x.locked(func() {
+			use := c.ruleTable.use[i]
+			n := c.ruleTable.segments[i].n.Load()
+			if n > 0 {
+				image.Segments = append(image.Segments, segmentImage{At: i, N: n, Used: use.used, Spent: use.spent})
+			}
+			table.Write(words(c.ruleTable.segments[i].buckets.Load(), n))
+		})
+		x.step("segment copied")
+	}
+	for i := range c.hosts.segments {
+		x.locked(func() {
+			n := c.hosts.segments[i].n.Load()
+			if n > 0 {
+				image.Hosts = append(image.Hosts, segmentImage{At: i, N: n, Used: c.hosts.used[i]})
+			}
+			hosts.Write(words(c.hosts.segments[i].lines.Load(), n))
+		})
+	}
+	var changed []changedRule
+	var tests []string
+	var stale bool
+	x.locked(func() {
+		if stale = x.state.Load() != c; stale {
+			return
+		}
+		// From here on records are only added behind what is written.
+		image.Texts, image.Arena = c.texts.image(), c.rules.image()
+		changed, tests = x.copied(c), c.testKeys()
+		image.Rules = c.ruleTable.n
+	})
+	if stale {
+		return errors.New("the rules were loaded anew meanwhile")
+	}
+	w.head.Rules = image.Rules
+	image.Rules = 0
+	for _, s := range image.Segments {
+		image.Rules += int(s.Used)
+	}
+	err := errors.Join(
+		w.json("core", image),
+		w.part("table", func() error { _, err := w.Write(table.Bytes()); return err }),
+		w.part("hosts", func() error { _, err := w.Write(hosts.Bytes()); return err }),
+		w.part("texts", func() error { return c.texts.write(w, image.Texts) }),
+		w.part("rules", func() error { return c.rules.write(w, image.Arena) }),
+		w.json("tests", tests),
+		w.json("changed", changed),
+		w.json("accounts", list),
+		w.out.Flush())
+	if err != nil {
+		return err
+	}
+	head, err := json.Marshal(w.head)
+	if err != nil {
+		return err
+	}
+	if len(head) > snapshotBlock-20 {
+		return errors.New("the identity of the store is too long")
+	}
+	block := append([]byte(snapshotMagic), make([]byte, 12)...)
+	binary.LittleEndian.PutUint32(block[8:], snapshotFormat)
+	binary.LittleEndian.PutUint32(block[12:], uint32(len(head)))
+	binary.LittleEndian.PutUint32(block[16:], crc32.Checksum(head, castagnoli))
+	block = append(block, head...)
+	// The rest of the block is part of the head: nothing but zeros.
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err = f.Write(block)
+	return err
+}
+
+// byteOrder is that of this machine.
+var byteOrder = binary.NativeEndian.String()
+
+// words is the memory of n buckets or lines.
+func words[T bucket | host](first *T, n uint64) []byte {
+	if n == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(first)), n*uint64(unsafe.Sizeof(*first)))
+}
+
+// beginCopy notes what changes from here on.
+func (x *Index) beginCopy() *core {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	x.changed = map[string]struct{}{}
+	return x.state.Load()
+}
+
+func (x *Index) endCopy() {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	x.changed = nil
+}
+
+func (x *Index) locked(do func()) {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	do()
+}
+
+// copied are the rules that changed since beginCopy, as they are now.
+func (x *Index) copied(c *core) []changedRule {
+	list := []changedRule{}
+	for _, key := range slices.Sorted(maps.Keys(x.changed)) {
+		entry := changedRule{Key: key}
+		if b, i, _ := c.slotOf(key); b != nil {
+			r := c.rule(c.rules.record(addressOf(b[i])))
+			entry.Rule = &fileRule{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
+				Occupy: r.Occupy, OpenVersion: r.OpenVersion, TestLinks: r.TestLinks, Published: r.Published}
+		}
+		list = append(list, entry)
+	}
+	return list
+}
+
+// testKeys are the keys of the rules that have test links.
+func (c *core) testKeys() []string {
+	keys := []string{}
+	for _, some := range c.tests {
+		keys = append(keys, some...)
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// image is how full the chunks are.
+func (a *arena) image() [][2]int32 {
+	list := make([][2]int32, len(a.chunks))
+	for i, use := range a.chunks {
+		list[i] = [2]int32{use.used, use.dead}
+	}
+	return list
+}
+
+func (a *arena) write(w io.Writer, image [][2]int32) error {
+	for i, use := range image {
+		if use[0] > 0 {
+			if _, err := w.Write(a.chunk(address(i << chunkBits))[:use[0]]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Snapshot is what a file holds.
+type Snapshot struct {
+	Mark
+	Rules    *Index
+	Accounts []SnapshotAccount
+}
+
+// ReadSnapshot reads a file. It returns an error of os.Open, ErrSnapshotFormat or
+// ErrSnapshotDamaged. It takes no more memory than the file is long.
+func ReadSnapshot(path string) (*Snapshot, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	s, err := readSnapshot(f, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("the snapshot %s cannot be used: %w", path, err)
+	}
+	return s, nil
+}
+
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrSnapshotDamaged, fmt.Sprintf(format, args...))
+}
+
+func readHead(r io.Reader, size int64) (head snapshotHead, err error) {
+	block := make([]byte, snapshotBlock)
+	if _, err := io.ReadFull(r, block); err != nil {
+		return head, damaged("its head is cut short")
+	}
+	if string(block[:8]) != snapshotMagic {
+		return head, damaged("it does not begin as a snapshot")
+	}
+	n := binary.LittleEndian.Uint32(block[12:])
+	if n > snapshotBlock-20 || crc32.Checksum(block[20:20+n], castagnoli) != binary.LittleEndian.Uint32(block[16:]) ||
+		len(bytes.Trim(block[20+n:], "\x00")) > 0 {
+		return head, damaged("its head is not what was written")
+	}
+	if version := binary.LittleEndian.Uint32(block[8:]); version != snapshotFormat {
+		return head, fmt.Errorf("%w (format %d, this one reads %d)", ErrSnapshotFormat, version, snapshotFormat)
+	}
+	if err := json.Unmarshal(block[20:20+n], &head); err != nil {
+		return head, damaged("its head: %v", err)
+	}
+	total := int64(snapshotBlock)
+	for i, part := range head.Parts {
+		if i >= len(snapshotParts) || part.Name != snapshotParts[i] || part.Length < 0 || part.Length > size-total {
+			return head, damaged("its parts are not those of its format, or it is cut short")
+		}
+		total += part.Length
+	}
+	if len(head.Parts) != len(snapshotParts) || total != size {
+		return head, damaged("it is %d bytes long, its parts are %d", size, total)
+	}
+	return head, nil
+}
+
+// partReader reads one part and sums what it reads.
+type partReader struct {
+	in   io.Reader
+	left int64
+	sum  hash.Hash32
+}
+
+// fill reads exactly len(b) bytes of the part.
+func (r *partReader) fill(b []byte) error {
+	if int64(len(b)) > r.left {
+		return damaged("a part is shorter than its content")
+	}
+	if _, err := io.ReadFull(r.in, b); err != nil {
+		return damaged("it cannot be read: %v", err)
+	}
+	r.left -= int64(len(b))
+	r.sum.Write(b)
+	return nil
+}
+
+func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
+	head, err := readHead(in, size)
+	if err != nil {
+		return nil, err
+	}
+	next := 0
+	part := func(read func(*partReader) error) error {
+		p := head.Parts[next]
+		next++
+		r := &partReader{in: in, left: p.Length, sum: crc32.New(castagnoli)}
+		if err := read(r); err != nil {
+			return err
+		}
+		if r.left != 0 || r.sum.Sum32() != p.Sum {
+			return damaged("the sum of its part %q is wrong", p.Name)
+		}
+		return nil
+	}
+	// A small part is checked before it is parsed.
+	small := func(v any) error {
+		var text []byte
+		err := part(func(r *partReader) error {
+			text = make([]byte, r.left)
+			return r.fill(text)
+		})
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(text, v); err != nil {
+			return damaged("a part cannot be read: %v", err)
+		}
+		return nil
+	}
+	var image coreImage
+	if err := small(&image); err != nil {
+		return nil, err
+	}
+	if image.Machine != byteOrder {
+		return nil, fmt.Errorf("%w for machines of another byte order", ErrSnapshotFormat)
+	}
+	if image.Bits < minSegmentBits || image.Bits > 24 {
+		return nil, damaged("its tables have no possible size")
+	}
+	c := &core{seed: image.Seed, textTable: newTable(0), tests: map[string][]string{}}
+	c.ruleTable = table{segments: make([]segment, 1<<image.Bits), use: make([]segmentUse, 1<<image.Bits), bits: image.Bits, n: image.Rules,
+		bytes: (16 + 8) << image.Bits}
+	var cut blocks
+	err = part(func(r *partReader) error {
+		last := -1
+		cut.left = uint64(r.left / 64)
+		for _, s := range image.Segments {
+			if !s.possible(last, 1<<image.Bits, slots, r.left) {
+				return damaged("a segment has no possible size")
+			}
+			last = s.At
+			if err := r.fill(words(c.ruleTable.place(last, s.N, &cut), s.N)); err != nil {
+				return err
+			}
+			c.ruleTable.use[last] = segmentUse{s.Used, s.Spent}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = part(func(r *partReader) error {
+		last := -1
+		for _, s := range image.Hosts {
+			if !s.possible(last, 1<<hostBits, 1, r.left) {
+				return damaged("a segment of hosts has no possible size")
+			}
+			lines := make([]host, s.N)
+			if err := r.fill(words(&lines[0], s.N)); err != nil {
+				return err
+			}
+			last = s.At
+			c.hosts.segments[last].lines.Store(&lines[0])
+			c.hosts.segments[last].n.Store(s.N)
+			c.hosts.used[last] = s.Used
+			c.hosts.bytes += int64(s.N) * 64
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := part(func(r *partReader) error { return c.texts.read(r, image.Texts) }); err != nil {
+		return nil, err
+	}
+	if err := part(func(r *partReader) error { return c.rules.read(r, image.Arena) }); err != nil {
+		return nil, err
+	}
+	var tests []string
+	var changed []changedRule
+	s := &Snapshot{Mark: head.Mark, Rules: &Index{}}
+	for _, v := range []any{&tests, &changed, &s.Accounts} {
+		if err := small(v); err != nil {
+			return nil, err
+		}
+	}
+	gather(append(cut.pieces, c.rules.pieces()...))
+	c.recallTexts()
+	c.grownAt = c.texts.bytes
+	for _, key := range tests {
+		if b, i, _ := c.slotOf(key); b != nil {
+			c.retest(key, nil, c.lists(addressOf(b[i])))
+		}
+	}
+	s.Rules.replace(c)
+	for _, change := range changed {
+		if change.Rule == nil {
+			s.Rules.Remove(change.Key)
+			continue
+		}
+		r := change.Rule
+		prefix, ok := rules.StoredPrefix(r.Prefix)
+		if !ok {
+			return nil, damaged("%.120q is no prefix", r.Prefix)
+		}
+		s.Rules.Set(rules.Rule{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: prefix, Path: r.Path,
+			Occupy: r.Occupy, OpenVersion: r.OpenVersion, TestLinks: r.TestLinks, Published: r.Published})
+	}
+	if s.Rules.Len() != head.Rules {
+		return nil, damaged("it holds %d rules, not %d", s.Rules.Len(), head.Rules)
+	}
+	return s, nil
+}
+
+func (a *arena) read(r *partReader, image [][2]int32) error {
+	if len(image) > maxChunks {
+		return damaged("it has too many chunks")
+	}
+	full := 0
+	for _, use := range image {
+		if use[0] > 0 {
+			full++
+		}
+	}
+	for i, use := range image {
+		if use[0] < 0 || use[0] > chunkSize || use[1] < 0 || use[1] > use[0] || int64(use[0]) > r.left {
+			return damaged("a chunk has no possible size")
+		}
+		if use[0] == 0 {
+			a.enter(nil, int32(max(0, len(a.slabs)-1)))
+			continue
+		}
+		if len(a.slabs) == 0 || len(a.slabs[len(a.slabs)-1].spare) == 0 {
+			a.reserve(min(slabMost, full))
+		}
+		full--
+		a.grow()
+		if err := r.fill(a.chunk(address(i << chunkBits))[:use[0]]); err != nil {
+			return err
+		}
+		a.chunks[i].used, a.chunks[i].dead = use[0], use[1]
+		s := &a.slabs[len(a.slabs)-1]
+		s.used += int64(use[0])
+		s.dead += int64(use[1])
+		a.free = int(use[0])
+	}
+	if n := len(image); n > 0 && image[n-1][0] == 0 {
+		a.free = chunkSize // the last chunk was given back: the next record opens another
+	}
+	return nil
+}
+
+// recallTexts fills the table by which a writer finds texts again.
+func (c *core) recallTexts() {
+	for i, use := range c.texts.chunks {
+		from := 0
+		if i == 0 {
+			from = 8
+		}
+		for from+2 <= int(use.used) {
+			at := address(i<<chunkBits | from)
+			text := c.texts.text(at)
+			hash := hashText(c.seed, 0, text)
+			c.textTable.room(hash, &c.unseen)
+			c.textTable.insert(hash, at)
+			from += 2 + len(text)
+		}
+	}
+}

@@ -1,0 +1,390 @@
+// Package replica keeps what scans are answered from in memory equal to the store,
+// whichever node changes it.
+package replica
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/index"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+)
+
+// Current keeps the memory that scans are answered from equal to the store.
+//
+// It never applies a change that somebody hands to it. Told that something changed, it reads that
+// thing from the store again and keeps what it read. Reads queue for one lock, so the last of them
+// sees the last commit, in whatever order the changes were told.
+type Current struct {
+	Rules    *index.Index
+	Accounts *Directory
+	Codes    *codes.Memory // nil = no codes
+
+	RuleStore    rules.Store
+	AccountStore accounts.Store
+	Log          *slog.Logger
+
+	// Changes is the log that Follow follows; nil where no other process writes, and History is set
+	// instead.
+	Changes ChangeLog
+	// History is the same log where nobody else writes: snapshots are compared with it.
+	History ChangeLog
+	// SnapshotFile is where the index is kept for the next start; "" = nowhere.
+	SnapshotFile string
+	// On is called with the key of a change of its kind, whether this node made it or another. Load
+	// calls each with "", which means that everything may have changed.
+	On map[string]func(ctx context.Context, key string) error
+	// Products reads the links of GS1 keys again; nil = there are none. On reads all of them.
+	Products func(ctx context.Context, keys ...string) error
+	// Now is real time, for the age of the memory; nil = time.Now.
+	Now func() time.Time
+
+	reading   sync.Mutex // held by whoever reads something into the memory
+	reloading sync.Mutex // one reads everything at a time; taken before reading
+	mu        sync.Mutex
+	missed    map[string]missed // what is still to be read again after a read failed, by its name
+	next      *changedRules     // the rules that wait for reading; nil = none do
+	loaded    bool
+	swaps     uint64 // how often a whole new memory took the place of the old one
+	followed  position
+	checked   time.Time // when the memory last had every change up to followed
+	heard     time.Time // when the store last answered: with a page of the log, or with rules of a reload
+	silent    bool      // the log cannot be read, and that was logged
+	restored  bool      // an attempt was made to use the snapshot file
+	kept      position  // up to here the snapshot file has every rule; 0 = there is none of this log
+	ruled     position  // up to here the memory has every rule, and maybe further; guarded by reading
+	// midway is called before a reload takes reading; tests force interleavings by it.
+	midway func(context.Context)
+}
+
+// missed is something that could not be read again yet.
+type missed struct {
+	again func(context.Context) error
+	since time.Time
+	// unreadable is why it cannot be read although the store answers; nil = it was not tried since the store does.
+	unreadable error
+}
+
+// RuleChanged reads the rule with a key again. Rules that wait for the lock of reads are read
+// together.
+func (c *Current) RuleChanged(ctx context.Context, key string) {
+	c.mu.Lock()
+	those := c.next
+	if those != nil && len(those.keys) < followTogether {
+		those.keys = append(those.keys, key)
+		c.mu.Unlock()
+		<-those.read
+		return
+	}
+	those = &changedRules{keys: []string{key}, read: make(chan struct{})}
+	c.next = those
+	c.mu.Unlock()
+	defer close(those.read)
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.mu.Lock()
+	if c.next == those { // a rule that comes from now on waits for the next read
+		c.next = nil
+	}
+	c.mu.Unlock()
+	err := errUnread // stays set after a panic: those who wait are told, and the rules are read again later
+	defer func() {
+		for _, key := range those.keys {
+			what, err := "rule "+key, err
+			// One rule that cannot be read must not keep the others out.
+			if err != nil && !errors.Is(err, errUnread) && len(those.keys) > 1 {
+				err = c.readKeys(ctx, []string{key})
+			}
+			c.note(what, func(ctx context.Context) error {
+				return c.readAgain(ctx, what, func(ctx context.Context) error { return c.readKeys(ctx, []string{key}) })
+			}, err)
+		}
+	}()
+	err = c.readKeys(ctx, those.keys)
+}
+
+var errUnread = errors.New("reading it broke off")
+
+// changedRules are rules that wait to be read again.
+type changedRules struct {
+	keys []string
+	read chan struct{} // closed once they are
+}
+
+func (c *Current) readKeys(ctx context.Context, keys []string) error {
+	return c.RuleStore.ViewRules(ctx, func(tx rules.Tx) error {
+		all, err := tx.RulesAt(ctx, keys)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			if n := slices.IndexFunc(all, func(r rules.Rule) bool { return r.Prefix.Key == key }); n >= 0 {
+				c.Rules.Set(all[n])
+			} else {
+				c.Rules.Remove(key)
+			}
+		}
+		return nil
+	})
+}
+
+// ManyChanged reads about n rules again, which the log has from the change with the number first
+// on.
+func (c *Current) ManyChanged(ctx context.Context, first int64, n int) {
+	again := func(ctx context.Context) error {
+		// Where most rules changed, reading all at once costs less than reading one by one.
+		if n < c.Rules.Len() {
+			if another, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled); !another || err != nil {
+				return err
+			}
+		}
+		return c.readBeside(ctx, false)
+	}
+	var note func(ctx context.Context) error
+	note = func(ctx context.Context) error {
+		err := again(ctx)
+		c.note(fmt.Sprintf("the rules since change %d", first), note, err)
+		return err
+	}
+	_ = note(ctx)
+}
+
+// BatchChanged reads what is new of a batch of codes.
+func (c *Current) BatchChanged(ctx context.Context, id int64) {
+	_ = c.readAgain(ctx, fmt.Sprintf("batch %d", id), func(ctx context.Context) error { return c.Codes.Changed(ctx, id) })
+}
+
+// ProductsChanged reads the links of GS1 keys again, many in each transaction.
+func (c *Current) ProductsChanged(ctx context.Context, keys ...string) {
+	for some := range slices.Chunk(keys, followPage) {
+		_ = c.readAgain(ctx, nameOf(GS1Change, some), func(ctx context.Context) error { return c.Products(ctx, some...) })
+	}
+}
+
+// AccountsChanged reads accounts and their links again, many in each transaction.
+func (c *Current) AccountsChanged(ctx context.Context, appids ...string) {
+	for some := range slices.Chunk(appids, followPage) {
+		_ = c.readAgain(ctx, nameOf(AccountChange, some), func(ctx context.Context) error { return c.readThese(ctx, c.Accounts, some) })
+	}
+}
+
+// nameOf returns a name that only the same things of a kind have.
+func nameOf(kind string, keys []string) string {
+	if len(keys) == 1 {
+		return kind + " " + keys[0]
+	}
+	return fmt.Sprintf("%s %s and %d more (%x)", kind, keys[0], len(keys)-1, sha256.Sum256([]byte(strings.Join(keys, " "))))
+}
+
+// readThese reads accounts with their links; those that are not there are removed.
+func (c *Current) readThese(ctx context.Context, into *Directory, appids []string) error {
+	return c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) error {
+		there, err := tx.AccountsAt(ctx, appids)
+		if err != nil {
+			return err
+		}
+		found := make(map[string]bool, len(there))
+		for _, a := range there {
+			found[a.AppID] = true
+		}
+		if err := setAccounts(ctx, tx, into, there); err != nil {
+			return err
+		}
+		for _, appid := range appids {
+			if !found[appid] {
+				into.Remove(appid)
+			}
+		}
+		return nil
+	})
+}
+
+// setAccounts keeps accounts with their links, which it reads.
+func setAccounts(ctx context.Context, tx accounts.Tx, into *Directory, all []accounts.Account) error {
+	var services []string
+	for _, a := range all {
+		// Links are kept with the service account.
+		if a.Kind != accounts.MiniProgram {
+			services = append(services, a.AppID)
+		}
+	}
+	links, err := tx.LinksAt(ctx, services)
+	if err != nil {
+		return err
+	}
+	for _, a := range all {
+		into.Set(a, links[a.AppID])
+	}
+	return nil
+}
+
+// readAgain reads one thing again, under the lock of reads. Where that fails, Retry does it later,
+// and until then Ready says that the memory is behind.
+func (c *Current) readAgain(ctx context.Context, what string, read func(context.Context) error) error {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	err := read(ctx)
+	c.note(what, func(ctx context.Context) error { return c.readAgain(ctx, what, read) }, err)
+	return err
+}
+
+// note remembers a read that failed, and forgets it once it succeeded.
+func (c *Current) note(what string, again func(context.Context) error, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		delete(c.missed, what)
+		return
+	}
+	if c.missed == nil {
+		c.missed = map[string]missed{}
+	}
+	m := c.missed[what]
+	if m.since.IsZero() {
+		c.Log.Error("a committed change cannot be read back; scans may show the state before it until it can be", "what", what, "error", err)
+		m.since = c.now()
+	}
+	m.again = again
+	c.missed[what] = m
+}
+
+// setAside calls read, and once more where only that failed: the store answers. Then what is read is missed, Retry goes on, and
+// nothing else waits for it. It returns an error where the store does not answer.
+func (c *Current) setAside(ctx context.Context, what string, read, again func(context.Context) error) error {
+	for tries := 1; ; tries++ {
+		err := read(ctx)
+		if err == nil {
+			return nil
+		}
+		if _, silent := c.log().ChangesFrom(ctx, c.at().seq, 1); silent != nil {
+			return err
+		}
+		if tries == 2 {
+			c.note(what, again, err)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			m := c.missed[what]
+			m.unreadable = err
+			c.missed[what] = m
+			return nil
+		}
+	}
+}
+
+// Retry repeats the reads that failed, every interval until ctx ends.
+func (c *Current) Retry(ctx context.Context, interval time.Duration) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(interval):
+		}
+		for what, m := range c.behind() {
+			if ctx.Err() == nil {
+				_ = c.setAside(ctx, what, m.again, m.again) // noted and logged
+			}
+		}
+	}
+}
+
+// behind is what could not be read yet. It stays missed while it is being read: until that
+// succeeded, Ready must report it.
+func (c *Current) behind() map[string]missed {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.missed)
+}
+
+// Loaded reports whether the memory holds the rules, of whatever age.
+func (c *Current) Loaded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.loaded
+}
+
+// Ready returns nil while the memory is loaded and the store lets it follow: every read of a change of this node succeeded, and
+// a page of the log was read within FollowLimit. It is nil also while a long import is read, and where something cannot be read
+// although the store answers, which no node can: see Stale, Reading and Unreadable.
+func (c *Current) Ready() error {
+	c.mu.Lock()
+	loaded := c.loaded
+	n, one := 0, ""
+	for what, m := range c.missed {
+		if m.unreadable == nil {
+			n, one = n+1, what
+		}
+	}
+	heard := c.heard
+	c.mu.Unlock()
+	switch silence := c.now().Sub(heard); {
+	case !loaded:
+		return errors.New("rules are being loaded")
+	case n > 0:
+		return fmt.Errorf("behind the store by %d changes, one of them of %s", n, one)
+	case c.Changes != nil && silence > FollowLimit:
+		return fmt.Errorf("changes of other nodes were last read %s ago: the store does not answer", silence.Truncate(time.Second))
+	}
+	return nil
+}
+
+// Unreadable returns how many changes cannot be read although the store answers, with the first of them and why; 0 = none.
+// Everything else is followed.
+func (c *Current) Unreadable() (n int, first string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for what, m := range c.missed {
+		if m.unreadable == nil {
+			continue
+		}
+		if n++; n == 1 || what < first {
+			first, err = what, m.unreadable
+		}
+	}
+	return n, first, err
+}
+
+// Stale reports whether a scan may show a state that is older than FollowLimit.
+func (c *Current) Stale() bool { return c.Ready() != nil || c.Age() > FollowLimit }
+
+// Reading returns how many changes of a bulk import the memory has read, of how many; 0, 0 while it reads none.
+func (c *Current) Reading() (done, all int64) {
+	at := c.at()
+	if at.shown == 0 {
+		return 0, 0
+	}
+	return at.shown - at.first + 1, at.last - at.first + 1
+}
+
+// hear notes that the store answered.
+func (c *Current) hear() {
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.heard = now
+}
+
+// hearing notes that the store answers while it yields rules.
+func (c *Current) hearing(all iter.Seq2[rules.Rule, error]) iter.Seq2[rules.Rule, error] {
+	return func(yield func(rules.Rule, error) bool) {
+		n := 0
+		for r, err := range all {
+			if n++; n%followPage == 0 && err == nil {
+				c.hear()
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}

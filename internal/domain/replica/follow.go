@@ -1,0 +1,403 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/index"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+)
+
+// The kinds of changes that memory depends on.
+const (
+	RuleChange       = "rule"       // key: the rule's
+	AccountChange    = "account"    // key: the AppID
+	AppearanceChange = "appearance" // the same
+	LinkChange       = "link"       // key: the service account's AppID, a space, the Mini Program's
+	BatchChange      = "batch"      // key: the number of the batch
+	CodesChange      = "codes"      // the same
+	MetaChange       = "meta"       // key: the name of the value
+	ScanKeyChange    = "scan_key"   // key: the name of the scan key
+	GS1Change        = "gs1"        // key: the GS1 key
+	ResetChange      = "reset"      // everything is another
+	EmptiedChange    = "emptied"    // key: the AppID of an account that lost all that it had; everything is read again
+	ImportChange     = "import"     // key: the numbers of the changes that it shows, StretchKey
+)
+
+// StretchKey names the changes with the numbers from one to another.
+func StretchKey(first, last int64) string { return fmt.Sprintf("%d-%d", first, last) }
+
+// StretchOf is the inverse of StretchKey.
+func StretchOf(key string) (first, last int64, ok bool) {
+	n, err := fmt.Sscanf(key, "%d-%d", &first, &last)
+	return first, last, n == 2 && err == nil && first > 0 && first <= last
+}
+
+// Change is one entry of the log of changes. The log has every commit of every node, in their order
+// and without gaps.
+type Change struct {
+	Seq  int64
+	Hash string // of this entry and all before it
+	Kind string
+	Key  string
+	Rule *rules.Rule // RuleChange: the rule as it is now; nil = there is none
+	// Damaged is why the rule cannot be read.
+	Damaged error
+}
+
+// ChangeLog is the log of changes.
+type ChangeLog interface {
+	// ChangeHead is the last entry; 0 and "" before the first one.
+	ChangeHead(ctx context.Context) (seq int64, hash string, err error)
+	// ChangesFrom returns at most limit entries, the first with at least the
+	// given number, and the rules that they name as they are at the moment of
+	// the call.
+	ChangesFrom(ctx context.Context, from int64, limit int) ([]Change, error)
+	// Listen begins to listen for commits of any node.
+	Listen(ctx context.Context) (Bell, error)
+}
+
+// Bell rings when something may have been committed. It may ring for nothing, and a broken
+// connection loses rings: only the log says what was committed.
+type Bell interface {
+	// Wait returns nil after a commit, or the error of a broken connection or of ctx.
+	Wait(ctx context.Context) error
+	Close()
+}
+
+// Limits of following.
+const (
+	followPage = 1000
+	// shownPage is the page of a bulk import. It is larger, because each page costs a query plan and a transaction; a change of
+	// this node waits for the page that is being read.
+	shownPage = 5000
+	// followTogether is how many rules that changed are read again at once.
+	followTogether = 100
+	// followEvery is how often the log is looked at although no bell rang.
+	followEvery = time.Second
+	// FollowLimit is how old the memory may be before a node says that it is not
+	// ready.
+	FollowLimit = 5 * time.Second
+	// The pauses before the bell's connection is opened again.
+	firstPause, longestPause = 50 * time.Millisecond, 5 * time.Second
+)
+
+// position is how far the memory has followed the log.
+type position struct {
+	seq  int64
+	hash string
+	// Of the changes from first to last, which the next entry shows, those up to shown were read; 0 = none.
+	first, last, shown int64
+}
+
+// Follow keeps the memory equal to what any node commits until ctx ends. Load
+// comes first.
+func (c *Current) Follow(ctx context.Context) {
+	rung := make(chan struct{}, 1)
+	var listening sync.WaitGroup
+	listening.Go(func() { c.listen(ctx, rung) })
+	defer listening.Wait() // its connection must end before the store closes
+	for ctx.Err() == nil {
+		err := c.CatchUp(ctx)
+		if err != nil && ctx.Err() == nil {
+			c.notFollowing(ctx, err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-rung:
+		case <-time.After(followEvery):
+		}
+	}
+}
+
+// notFollowing logs that the log cannot be read, and does not repeat that until it could be read
+// again.
+func (c *Current) notFollowing(ctx context.Context, err error) {
+	c.mu.Lock()
+	first := !c.silent
+	c.silent = true
+	c.mu.Unlock()
+	if first {
+		c.Log.ErrorContext(ctx,
+			"changes of other nodes cannot be followed; scans are answered from what is known, until the store answers again", "error", err)
+	}
+}
+
+// listen passes rings on. It opens a new connection where one breaks.
+func (c *Current) listen(ctx context.Context, rung chan<- struct{}) {
+	ring := func() {
+		select {
+		case rung <- struct{}{}:
+		default: // a ring waits already
+		}
+	}
+	pause := firstPause
+	for ctx.Err() == nil {
+		bell, err := c.Changes.Listen(ctx)
+		if err == nil {
+			ring() // what was committed before we listened
+			for err == nil {
+				if err = bell.Wait(ctx); err == nil {
+					pause = firstPause
+					ring()
+				}
+			}
+			bell.Close()
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		c.Log.WarnContext(ctx, "the connection that tells of changes is lost; until it is back they are looked for once a second", "error",
+			err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// CatchUp reads what was committed since the last call into the memory.
+func (c *Current) CatchUp(ctx context.Context) error {
+	for {
+		more, err := c.catchUp(ctx)
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// catchUp reads one page of the log, under the lock of reads: so what it keeps is never older than
+// what another reader kept.
+func (c *Current) catchUp(ctx context.Context) (more bool, err error) {
+	c.reading.Lock()
+	began, at, swaps := c.now(), c.at(), c.swapped()
+	more, another, err := c.page(ctx, c.living(), &at)
+	if err == nil && !another {
+		if at.seq > c.ruled.seq {
+			c.ruled = at
+		}
+		c.mu.Lock()
+		c.followed = at
+		if !more {
+			c.checked = began
+		}
+		if c.silent {
+			c.silent = false
+			c.Log.InfoContext(ctx, "changes of other nodes are followed again", "seq", at.seq)
+		}
+		c.mu.Unlock()
+	}
+	c.reading.Unlock()
+	if another {
+		return false, c.reload(ctx, func() bool { return c.swapped() == swaps })
+	}
+	return more, err
+}
+
+// page reads the page of the log after a position into a memory. another reports that the log is
+// not the one that was followed, so that everything has to be read again.
+func (c *Current) page(ctx context.Context, into memory, at *position) (more, another bool, err error) {
+	defer func() {
+		if err == nil {
+			c.hear()
+		}
+	}()
+	// The page begins with the entry that was read last: its hash proves that this is still the log
+	// that was followed.
+	list, err := c.log().ChangesFrom(ctx, at.seq, followPage)
+	if err != nil {
+		return false, false, err
+	}
+	if at.seq > 0 {
+		if len(list) == 0 || list[0].Seq != at.seq || list[0].Hash != at.hash {
+			c.Log.WarnContext(ctx,
+				"the log of changes is another than the one that was followed (a reset, or a database that lost its last commits): everything is read again", "seq", at.seq)
+			return false, true, nil
+		}
+		list = list[1:]
+	}
+	if slices.ContainsFunc(list, func(c Change) bool { return c.Kind == ResetChange || c.Kind == EmptiedChange }) {
+		return false, true, nil
+	}
+	full := len(list) >= followPage-1
+	if n := slices.IndexFunc(list, func(change Change) bool { return change.Kind == ImportChange }); n == 0 {
+		return true, false, c.shown(ctx, into, list[0], at)
+	} else if n > 0 {
+		list, full = list[:n], true
+	}
+	if err := c.applyAll(ctx, into, list); err != nil {
+		return false, false, err
+	}
+	if n := len(list); n > 0 {
+		*at = position{seq: list[n-1].Seq, hash: list[n-1].Hash}
+	}
+	return full, false, nil
+}
+
+// shown reads one page of the changes that an entry shows. Their numbers are lower than its own:
+// this node went past these numbers before the changes could be seen.
+func (c *Current) shown(ctx context.Context, into memory, entry Change, at *position) error {
+	first, last, ok := StretchOf(entry.Key)
+	if ok {
+		list, err := c.log().ChangesFrom(ctx, max(first, at.shown+1), shownPage)
+		if err != nil {
+			return err
+		}
+		if n := slices.IndexFunc(list, func(change Change) bool { return change.Seq > last }); n >= 0 {
+			list = list[:n]
+		}
+		if err := c.applyAll(ctx, into, list); err != nil {
+			return err
+		}
+		if n := len(list); n > 0 && list[n-1].Seq < last {
+			at.first, at.last, at.shown = first, last, list[n-1].Seq
+			return nil
+		}
+	}
+	*at = position{seq: entry.Seq, hash: entry.Hash}
+	return nil
+}
+
+// applyAll reads again what the entries name: each thing once, and all accounts together. What the memory that answers scans cannot
+// read although the store answers is set aside.
+func (c *Current) applyAll(ctx context.Context, into memory, list []Change) error {
+	read := func(what string, f func(context.Context) error) error {
+		if into != c.living() {
+			return f(ctx)
+		}
+		return c.setAside(ctx, what, f, func(ctx context.Context) error { return c.readAgain(ctx, what, f) })
+	}
+	var appids, products []string
+	seen := map[string]bool{}
+	for _, change := range list {
+		key := change.Key
+		if change.Kind == LinkChange {
+			key, _, _ = strings.Cut(key, " ")
+		}
+		kind := change.Kind
+		switch kind {
+		case LinkChange:
+			kind = AccountChange
+		case CodesChange:
+			kind = BatchChange
+		}
+		if seen[kind+" "+key] {
+			continue
+		}
+		seen[kind+" "+key] = true
+		if kind == AccountChange {
+			appids = append(appids, key)
+			continue
+		}
+		if kind == GS1Change {
+			products = append(products, key)
+			continue
+		}
+		if err := read(kind+" "+key, func(ctx context.Context) error { return c.apply(ctx, into, kind, change) }); err != nil {
+			return fmt.Errorf("following change %d of %s %.120s: %w", change.Seq, change.Kind, change.Key, err)
+		}
+	}
+	if into.accounts == nil { // of rules alone
+		return nil
+	}
+	// One that cannot be read must not keep the others out.
+	together := func(kind string, keys []string, f func(ctx context.Context, keys ...string) error) error {
+		if len(keys) == 0 || f(ctx, keys...) == nil {
+			return nil
+		}
+		for _, key := range keys {
+			if err := read(kind+" "+key, func(ctx context.Context) error { return f(ctx, key) }); err != nil {
+				return fmt.Errorf("following changes of %s %.120s: %w", kind, key, err)
+			}
+		}
+		return nil
+	}
+	if c.Products != nil {
+		if err := together(GS1Change, products, c.Products); err != nil {
+			return err
+		}
+	}
+	return together(AccountChange, appids, func(ctx context.Context, appids ...string) error {
+		return c.readThese(ctx, into.accounts, appids)
+	})
+}
+
+func (c *Current) apply(ctx context.Context, into memory, kind string, change Change) error {
+	switch {
+	case kind == RuleChange && change.Damaged != nil && into == c.living():
+		return c.readKeys(ctx, []string{change.Key})
+	case kind == RuleChange && change.Damaged != nil:
+		return change.Damaged
+	case kind == RuleChange:
+		setRule(into.rules, change.Key, change.Rule)
+	case into.accounts == nil:
+		// Of rules alone.
+	case kind == BatchChange:
+		id, err := strconv.ParseInt(change.Key, 10, 64)
+		if err != nil || into.codes == nil {
+			return err
+		}
+		return into.codes.Changed(ctx, id)
+	case c.On[kind] != nil:
+		return c.On[kind](ctx, change.Key)
+	}
+	return nil
+}
+
+// setRule keeps a rule as it is now; nil = there is none.
+func setRule(into *index.Index, key string, rule *rules.Rule) {
+	if rule == nil {
+		into.Remove(key)
+	} else {
+		into.Set(*rule)
+	}
+}
+
+func (c *Current) at() position {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.followed
+}
+
+func (c *Current) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
+}
+
+// Age is the time since the memory was last known to hold every commit: 0 where no other process
+// can commit and no read failed.
+func (c *Current) Age() time.Duration {
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since := now
+	if c.Changes != nil {
+		since = c.checked
+	}
+	for _, m := range c.missed {
+		if m.since.Before(since) {
+			since = m.since
+		}
+	}
+	return max(0, now.Sub(since))
+}
+
+// Followed is the number of the last entry of the log that the memory holds.
+func (c *Current) Followed() int64 { return c.at().seq }
+
+// Lag is how many entries of the log the memory has not followed yet.
+func (c *Current) Lag(ctx context.Context) (int64, error) {
+	if c.Changes == nil {
+		return 0, nil
+	}
+	seq, _, err := c.Changes.ChangeHead(ctx)
+	return max(0, seq-c.at().seq), err
+}

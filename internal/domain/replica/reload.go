@@ -1,0 +1,170 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/index"
+)
+
+// memory is what scans are answered from: the current one, or a new one that is being filled.
+type memory struct {
+	rules    *index.Index
+	accounts *Directory    // nil = rules alone
+	codes    *codes.Memory // nil = no codes
+	// kept is up to where the snapshot file that was read has every rule; 0 = none was read.
+	kept position
+}
+
+func (c *Current) living() memory {
+	return memory{rules: c.Rules, accounts: c.Accounts, codes: c.Codes}
+}
+
+// swapped is how often a whole new memory took the place of the old one.
+func (c *Current) swapped() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.swaps
+}
+
+// Load fills the memory from the store. Retry repeats what failed.
+func (c *Current) Load(ctx context.Context) error {
+	c.mu.Lock()
+	c.loaded = false
+	c.mu.Unlock()
+	return c.reload(ctx, func() bool { return true })
+}
+
+// Reload is Load while the memory of before goes on answering.
+func (c *Current) Reload(ctx context.Context) error {
+	return c.reload(ctx, func() bool { return true })
+}
+
+// reload reads everything again, if that is still wanted when its turn comes.
+func (c *Current) reload(ctx context.Context, wanted func() bool) error {
+	c.reloading.Lock()
+	defer c.reloading.Unlock()
+	if !wanted() {
+		return nil
+	}
+	err := c.beside(ctx, true)
+	if err != nil {
+		c.note("everything", func(ctx context.Context) error { return c.reload(ctx, wanted) }, err)
+	}
+	return err
+}
+
+// readBeside calls beside when its turn has come.
+func (c *Current) readBeside(ctx context.Context, all bool) error {
+	c.reloading.Lock()
+	defer c.reloading.Unlock()
+	return c.beside(ctx, all)
+}
+
+// beside reads everything, or every rule, into a new memory. The current one answers and follows
+// changes meanwhile; these are in the log of changes. So the new one follows the log to its end
+// before it takes the place of the current one, and at that moment nobody reads into either.
+func (c *Current) beside(ctx context.Context, all bool) error {
+	for {
+		done, err := c.once(ctx, all)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// swapTries is how often a new memory tries to take the place of the current one before it is read
+// anew. A try fails when the current memory reads a change at that moment.
+const swapTries = 100
+
+// once reports done = false where everything has to be read anew, because the log was replaced
+// meanwhile.
+func (c *Current) once(ctx context.Context, all bool) (done bool, err error) {
+	var at position
+	// Changes after this are followed, even those that are read below already.
+	if at.seq, at.hash, err = c.log().ChangeHead(ctx); err != nil {
+		return false, fmt.Errorf("reading the log of changes: %w", err)
+	}
+	fresh := memory{rules: index.New()}
+	if all {
+		for _, kind := range slices.Sorted(maps.Keys(c.On)) {
+			if err := c.On[kind](ctx, ""); err != nil {
+				return false, err
+			}
+		}
+		fresh.accounts = c.Accounts.beside()
+		if err := c.readAccounts(ctx, fresh.accounts); err != nil {
+			return false, fmt.Errorf("loading accounts: %w", err)
+		}
+		if c.Codes != nil {
+			fresh.codes = c.Codes.Beside()
+			if err := fresh.codes.Load(ctx); err != nil {
+				return false, err
+			}
+		}
+	}
+	err = c.readRules(ctx, &fresh)
+	for tries := 0; err == nil && !done && tries < swapTries; {
+		var more, another bool
+		if more, another, err = c.page(ctx, fresh, &at); err == nil && !more && !another {
+			done, another, err = c.swap(ctx, fresh, &at)
+			tries++
+		}
+		if another {
+			break
+		}
+	}
+	return done, err
+}
+
+// swap puts a new memory in place of the current one, if one more page brings it to the end of the
+// log.
+func (c *Current) swap(ctx context.Context, fresh memory, at *position) (done, another bool, err error) {
+	if c.midway != nil {
+		c.midway(ctx)
+	}
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	began := c.now()
+	more, another, err := c.page(ctx, fresh, at)
+	if more || another || err != nil {
+		return false, another, err
+	}
+	if fresh.codes != nil && !c.Codes.Adopt(fresh.codes) {
+		return false, false, nil
+	}
+	c.Rules.Adopt(fresh.rules)
+	c.ruled = *at
+	if fresh.accounts == nil {
+		return true, false, nil
+	}
+	c.Accounts.adopt(fresh.accounts)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loaded, c.followed, c.checked, c.heard, c.kept = true, *at, began, c.now(), fresh.kept
+	c.swaps++
+	clear(c.missed)
+	return true, false, nil
+}
+
+// readAccounts reads all accounts with their links.
+func (c *Current) readAccounts(ctx context.Context, into *Directory) error {
+	for after := ""; ; {
+		var page []accounts.Account
+		err := c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) (err error) {
+			if page, err = tx.Accounts(ctx, after, 1000); err != nil {
+				return err
+			}
+			return setAccounts(ctx, tx, into, page)
+		})
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		after = page[len(page)-1].AppID
+		c.hear()
+	}
+}

@@ -1,0 +1,52 @@
+package ruleplan
+
+import (
+	"github.com/goccy/go-yaml"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+)
+
+// File is a file of rules as Read reads it.
+type File struct {
+	Rules []Written `yaml:"rules" json:"rules"`
+}
+
+// Written is a rule as a file says it. Nothing is left out, so that a plan of
+// the file finds nothing to do.
+type Written struct {
+	Prefix      string    `yaml:"prefix" json:"prefix"`
+	Path        string    `yaml:"path" json:"path"`
+	AppID       string    `yaml:"appid,omitempty" json:"appid,omitempty"`
+	Occupy      *bool     `yaml:"occupy,omitempty" json:"occupy,omitempty"`
+	OpenVersion *int      `yaml:"open_version,omitempty" json:"open_version,omitempty"`
+	TestLinks   *[]string `yaml:"test_links,omitempty" json:"test_links,omitempty"`
+	Published   bool      `yaml:"published" json:"published"`
+}
+
+// Write is a rule for a file; target is the Mini Program that a service account's opens.
+func Write(r client.Rule, target string) Written {
+	w := Written{Prefix: r.Prefix, Path: r.Path, Published: r.Published}
+	if KindOf(r) == rules.Service {
+		w.AppID = target
+		return w
+	}
+	links := append([]string{}, r.TestLinks...)
+	w.Occupy, w.OpenVersion, w.TestLinks = new(r.Occupy), new(int(r.OpenVersion)), &links
+	return w
+}
+
+// Text is the file as YAML.
+func (f File) Text() ([]byte, error) { return yaml.Marshal(f) }
+
+// Have is a stored rule for Decide.
+func Have(r client.StoredRule) (Stored, error) {
+	s := Stored{Rule: client.Rule{Prefix: r.Prefix, Path: r.Path, Published: r.Published, Occupy: r.Occupy,
+		OpenVersion: client.OpenVersion(r.OpenVersion), TestLinks: r.TestLinks}}
+	if KindOf(s.Rule) == rules.Service {
+		s.Target = r.Target
+	}
+	var err error
+	s.Parsed, err = rules.ParsePrefix(r.Prefix, KindOf(s.Rule), true)
+	return s, err
+}

@@ -1,0 +1,473 @@
+// Package ruleplan knows what makes the rules of an account what a file says: the steps,
+// and how the file is read and written.
+package ruleplan
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/infra/safeyaml"
+	"github.com/qrjump/qrjump/internal/infra/suggest"
+)
+
+// Wanted is a rule as the file says it.
+type Wanted struct {
+	Owner       string    `yaml:"owner"`
+	Prefix      string    `yaml:"prefix"`
+	Path        string    `yaml:"path"`
+	AppID       string    `yaml:"appid"`
+	Occupy      bool      `yaml:"occupy"`
+	OpenVersion *int      `yaml:"open_version"`
+	TestLinks   *[]string `yaml:"test_links"` // absent: those that are there stay
+	Published   *bool     `yaml:"published"`  // absent: as it is, a new rule unpublished
+
+	Parsed rules.Prefix `yaml:"-"`
+	At     string       `yaml:"-"` // where it is, for people
+	Line   int          `yaml:"-"`
+}
+
+// Stored is a rule that the account has.
+type Stored struct {
+	client.Rule
+	Target string // of a service account's rule; "" = not known
+	Parsed rules.Prefix
+}
+
+// Step is one call that a plan makes.
+type Step struct {
+	Do     string `json:"do"` // add, edit, publish or delete
+	Prefix string `json:"prefix"`
+	Why    string `json:"why"`
+	Done   bool   `json:"done"`
+	// Live says that the Step takes a published rule down.
+	Live bool `json:"live,omitempty"`
+
+	Draft      client.RuleDraft `json:"-"` // add, edit
+	Target     string           `json:"-"` // delete: of a service account's rule
+	AddedAgain bool             `json:"-"` // delete: the rule is added again
+	Lost       string           `json:"-"` // delete, of a rule that is added again: what only the server knew of it
+}
+
+// Read reads the rules of a file that are an owner's ("" = of any) and says what is wrong
+// with the others; of a service account's rules that name no Mini Program, target is the
+// one. The error is of a file that cannot be read at all.
+func Read(file string, text []byte, owner, target string) (wanted []Wanted, wrong Faults, err error) {
+	return read(file, text, owner, target, func(*Wanted, *Faults) bool { return true })
+}
+
+// ReadToApply is Read for rules that an account shall have: no prefix twice, and no test
+// link that does not match.
+func ReadToApply(file string, text []byte, owner, target string) (wanted []Wanted, wrong Faults, err error) {
+	seen := map[string]int{}
+	return read(file, text, owner, target, func(w *Wanted, wrong *Faults) bool {
+		if err := w.checkTestLinks(); err != nil {
+			wrong.add(w.At, "%v", err)
+			return false
+		}
+		if before, ok := seen[w.Parsed.Key]; ok {
+			wrong.add(w.At, "prefix %s is also on line %d", w.Prefix, before)
+		}
+		seen[w.Parsed.Key] = w.Line
+		return true
+	})
+}
+
+// read is Read of those rules that are kept.
+func read(file string, text []byte, owner, target string, keep func(*Wanted, *Faults) bool) (wanted []Wanted, wrong Faults, err error) {
+	n := 0
+	exported, err := eachRule(file, text, func(one ruleNode) {
+		n++
+		w, ok := wrong.rule(one)
+		if !ok || one.exported && owner != "" && w.Owner != owner {
+			return
+		}
+		if link, ok := rules.ParseLink(w.Prefix); ok && link.IsService() && w.AppID == "" {
+			w.AppID = target // a list of the wire does not say it
+		}
+		if err := w.check(owner); err != nil {
+			wrong.add(one.at, "%v", err)
+			return
+		}
+		if keep(&w, &wrong) {
+			wanted = append(wanted, w)
+		}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(wanted) == 0 && exported && n > 0 && len(wrong) == 0 {
+		return nil, nil, fmt.Errorf("%s has no rule of %s", file, owner)
+	}
+	return wanted, wrong, nil
+}
+
+// Faults are what is wrong with a file, with their lines.
+type Faults []string
+
+func (f *Faults) add(at, format string, args ...any) {
+	*f = append(*f, at+": "+fmt.Sprintf(format, args...))
+}
+
+// ruleNode is an entry of the file with its place.
+type ruleNode struct {
+	ast.Node
+	file, at string
+	line     int
+	exported bool // of a file with one a line
+}
+
+// ruleKeys are the keys that a file may have, and those that only lists of a server
+// have and that decide nothing.
+var (
+	ruleKeys   = []string{"owner", "prefix", "path", "appid", "occupy", "open_version", "test_links", "published"}
+	serverKeys = []string{"total", "open", "publishes_left"}
+)
+
+// rule reads one rule; false where it cannot be read.
+func (f *Faults) rule(one ruleNode) (w Wanted, ok bool) {
+	entries, isMap := one.Node.(*ast.MappingNode)
+	if !isMap {
+		f.add(one.at, "want a rule with prefix and path")
+		return w, false
+	}
+	before := len(*f)
+	for _, entry := range entries.Values {
+		if name := entry.Key.GetToken().Value; !slices.Contains(ruleKeys, name) {
+			line := one.line + entry.Key.GetToken().Position.Line - one.GetToken().Position.Line
+			f.add(fmt.Sprintf("%s:%d", one.file, line), "unknown key %q%s", name, suggest.DidYouMean(name, ruleKeys...))
+		}
+	}
+	if err := yaml.NodeToValue(one.Node, &w); err != nil {
+		f.add(one.at, "%s", safeyaml.Message(err))
+	}
+	w.At, w.Line = one.at, one.line
+	return w, len(*f) == before
+}
+
+// eachRule calls a function with the entries of the file's one key, rules, or the objects of a file with one a line; exported says that
+// it is the latter, where each names its owner. No more than a piece of the file is parsed at a time.
+func eachRule(file string, text []byte, each func(ruleNode)) (exported bool, err error) {
+	trimmed := bytes.TrimSpace(text)
+	if len(trimmed) > 0 && trimmed[0] == '{' {
+		first, _, _ := bytes.Cut(trimmed, []byte("\n"))
+		switch {
+		case json.Valid(first) && !bytes.HasPrefix(bytes.TrimLeft(first[1:], " "), []byte(`"rules"`)):
+			return true, eachLine(file, trimmed, each)
+		case json.Valid(trimmed):
+			return false, eachOfList(file, text, each)
+		}
+	}
+	pieces, ok := safeyaml.Pieces(text, "rules")
+	if !ok {
+		return false, fmt.Errorf("%s: it is too long: want an entry for each rule under rules, all indented alike", file)
+	}
+	for piece := range pieces {
+		if err := eachNode(file, piece, each); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// eachLine is eachRule of a file with an object a line.
+func eachLine(file string, text []byte, each func(ruleNode)) error {
+	n := 0
+	for line := range bytes.Lines(text) {
+		if n++; len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		if !json.Valid(line) {
+			return fmt.Errorf("%s:%d: want a JSON object", file, n)
+		}
+		document, err := safeyaml.Parse(file, line)
+		if err != nil {
+			return err
+		}
+		each(ruleNode{document, file, fmt.Sprintf("%s:%d", file, n), n, true})
+	}
+	return nil
+}
+
+// eachOfList is eachRule of a list as a server answers it, which is JSON.
+func eachOfList(file string, text []byte, each func(ruleNode)) error {
+	line, counted := 1, int64(0)
+	d := json.NewDecoder(bytes.NewReader(text))
+	at := func(length int) string { // of what was read last
+		begins := d.InputOffset() - int64(length)
+		line, counted = line+bytes.Count(text[counted:begins], []byte("\n")), begins
+		return fmt.Sprintf("%s:%d", file, line)
+	}
+	_, err := d.Token() // the brace
+	for err == nil && d.More() {
+		var name json.Token
+		if name, err = d.Token(); err != nil {
+			break
+		}
+		if name != "rules" && !slices.Contains(serverKeys, fmt.Sprint(name)) {
+			return fmt.Errorf("%s: unknown key %q: want rules", at(0), name)
+		}
+		if name != "rules" {
+			var skipped json.RawMessage
+			err = d.Decode(&skipped)
+			continue
+		}
+		begins := at(0)
+		open, wrong := d.Token()
+		if err = wrong; open == nil {
+			continue // null
+		}
+		if open != json.Delim('[') {
+			return fmt.Errorf("%s: rules: want a list", begins)
+		}
+		for err == nil && d.More() {
+			var one json.RawMessage
+			if err = d.Decode(&one); err != nil {
+				break
+			}
+			place := at(len(one))
+			node, wrong := safeyaml.Parse(file, one)
+			if err = wrong; err == nil {
+				each(ruleNode{node, file, place, line, false})
+			}
+		}
+		if err == nil {
+			_, err = d.Token() // the bracket
+		}
+	}
+	return err
+}
+
+// eachNode is eachRule of a text of YAML.
+func eachNode(file string, text []byte, each func(ruleNode)) error {
+	document, err := safeyaml.Parse(file, text)
+	if err != nil {
+		return err
+	}
+	top, ok := document.(*ast.MappingNode)
+	if !ok {
+		return fmt.Errorf("%s: want a list under the key rules", file)
+	}
+	ofServer := len(text) > 0 && bytes.TrimSpace(text)[0] == '{'
+	for _, entry := range top.Values {
+		name := entry.Key.GetToken().Value
+		if ofServer && slices.Contains(serverKeys, name) {
+			continue
+		}
+		if name != "rules" {
+			return fmt.Errorf("%s: unknown key %q: want rules", safeyaml.At(file, entry.Key), name)
+		}
+		switch value := entry.Value.(type) {
+		case *ast.SequenceNode:
+			for _, node := range value.Values {
+				each(ruleNode{node, file, safeyaml.At(file, node), node.GetToken().Position.Line, false})
+			}
+		case *ast.NullNode:
+		default:
+			return fmt.Errorf("%s: rules: want a list", safeyaml.At(file, entry.Key))
+		}
+	}
+	return nil
+}
+
+// check says what cannot be of one rule. The server judges again.
+func (w *Wanted) check(owner string) error {
+	link, ok := rules.ParseLink(w.Prefix)
+	kind := rules.Ordinary
+	if ok && link.IsService() {
+		kind = rules.Service
+	}
+	var err error
+	switch {
+	case w.Prefix == "":
+		return fmt.Errorf("prefix is missing")
+	case w.Path == "":
+		return fmt.Errorf("path is missing: name the page that %s opens", w.Prefix)
+	case w.Owner != "" && owner != "" && w.Owner != owner:
+		return fmt.Errorf("the rule is of %s, but %s calls: keep one file for each account", w.Owner, owner)
+	case kind == rules.Service && w.AppID == "":
+		return fmt.Errorf("appid is missing: name the Mini Program that %s opens", w.Prefix)
+	case kind == rules.Service && (w.Occupy || w.OpenVersion != nil || w.TestLinks != nil):
+		return fmt.Errorf("occupy, open_version and test_links are not for a service account's rule")
+	case kind == rules.Ordinary && w.AppID != "" && owner != "" && w.AppID != owner:
+		return fmt.Errorf("appid: only a service account's rule (http://weixin.qq.com/q/…) opens another Mini Program")
+	case w.OpenVersion != nil && (*w.OpenVersion < rules.OpenDevelopment || *w.OpenVersion > rules.OpenRelease):
+		return fmt.Errorf("open_version is %d: want 1, 2 or 3", *w.OpenVersion)
+	}
+	if w.Parsed, err = rules.ParsePrefix(w.Prefix, kind, true); err != nil {
+		return err
+	}
+	if w.TestLinks != nil && len(*w.TestLinks) > rules.MaxTestLinks {
+		return fmt.Errorf("%d test links: at most %d", len(*w.TestLinks), rules.MaxTestLinks)
+	}
+	return nil
+}
+
+// checkTestLinks says which test link does not match.
+func (w *Wanted) checkTestLinks() error {
+	if w.TestLinks == nil {
+		return nil
+	}
+	for _, text := range *w.TestLinks {
+		if link, ok := rules.ParseLink(text); !ok || !w.Parsed.Matches(link) {
+			return fmt.Errorf("test link %s does not match the prefix %s", text, w.Prefix)
+		}
+	}
+	return nil
+}
+
+func (w *Wanted) IsService() bool { return w.Parsed.IsService() }
+
+// Draft is the rule as the wire wants it.
+func (w *Wanted) Draft() client.RuleDraft {
+	d := client.RuleDraft{Prefix: w.Prefix, Path: w.Path, Occupy: w.Occupy, OpenVersion: client.OpenRelease}
+	if w.IsService() {
+		d.AppID = w.AppID
+	}
+	if w.OpenVersion != nil {
+		d.OpenVersion = client.OpenVersion(*w.OpenVersion)
+	}
+	if w.TestLinks != nil {
+		d.TestLinks = *w.TestLinks
+	}
+	return d
+}
+
+func KindOf(r client.Rule) rules.Kind {
+	if link, ok := rules.ParseLink(r.Prefix); ok && link.IsService() {
+		return rules.Service
+	}
+	return rules.Ordinary
+}
+
+// Decide is the plan: for each rule of the file what must be done, then what
+// must go. A rule that must be replaced is down between two calls only.
+func Decide(wanted []Wanted, have []Stored, prune bool) []Step {
+	steps := []Step{}
+	stored := map[string]Stored{}
+	for _, h := range have {
+		stored[h.Parsed.Key] = h
+	}
+	for _, w := range wanted {
+		h, ok := stored[w.Parsed.Key]
+		delete(stored, w.Parsed.Key)
+		if !ok {
+			steps = append(steps, w.added("opens "+w.Path, w.Published != nil && *w.Published)...)
+			continue
+		}
+		steps = append(steps, w.changed(h)...)
+	}
+	if prune {
+		for _, h := range have {
+			if _, left := stored[h.Parsed.Key]; left {
+				steps = append(steps, Step{Do: "delete", Prefix: h.Prefix, Why: "it is not in the file", Target: h.Target,
+					Live: h.Published})
+			}
+		}
+	}
+	return steps
+}
+
+// added are the steps that make a new rule.
+func (w *Wanted) added(why string, publish bool) []Step {
+	steps := []Step{{Do: "add", Prefix: w.Prefix, Why: why, Draft: w.Draft()}}
+	if publish {
+		steps = append(steps, Step{Do: "publish", Prefix: w.Prefix, Why: "everybody opens it"})
+	}
+	return steps
+}
+
+// changed are the steps that make a rule of the account what the file says.
+func (w *Wanted) changed(h Stored) []Step {
+	d := w.Draft()
+	publish := h.Published
+	if w.Published != nil {
+		publish = *w.Published
+	}
+	differences := w.differences(h)
+	if why := w.replaced(h); why != "" {
+		lost := w.silent(h)
+		if w.TestLinks == nil {
+			w.TestLinks = &h.TestLinks // what the file does not name stays
+		}
+		steps := []Step{{Do: "delete", Prefix: h.Prefix, Why: why, Target: h.Target, Lost: lost, AddedAgain: true, Live: h.Published}}
+		return append(steps, w.added("opens "+w.Path, publish)...)
+	}
+	var steps []Step
+	if len(differences) > 0 {
+		d.Prefix = h.Prefix
+		steps = append(steps, Step{Do: "edit", Prefix: h.Prefix, Why: strings.Join(differences, ", "), Draft: d})
+	}
+	if publish && !h.Published {
+		steps = append(steps, Step{Do: "publish", Prefix: h.Prefix, Why: "everybody opens it"})
+	}
+	return steps
+}
+
+// silent is what a rule has that the file does not say: once the rule is
+// deleted, nobody knows it any more.
+func (w *Wanted) silent(h Stored) string {
+	var list []string
+	if w.Published == nil && h.Published {
+		list = append(list, "published: true")
+	}
+	if w.TestLinks == nil && len(h.TestLinks) > 0 {
+		list = append(list, "test_links: ["+strings.Join(h.TestLinks, ", ")+"]")
+	}
+	return strings.Join(list, ", ")
+}
+
+// replaced says why an edit cannot do it. Contract: rules 1.2.
+func (w *Wanted) replaced(h Stored) string {
+	switch {
+	case w.Parsed.Sub != h.Parsed.Sub:
+		return "it is " + h.Prefix + " now, and a prefix cannot change"
+	case !h.Published:
+		return ""
+	case w.Published != nil && !*w.Published:
+		return "a published rule cannot be taken back: it is added again"
+	case w.IsService() && len(w.differences(h)) > 0:
+		return "a published service-account rule cannot change: " + strings.Join(w.differences(h), ", ")
+	case w.Path != h.Path:
+		return fmt.Sprintf("the page of a published rule cannot change: %s -> %s", h.Path, w.Path)
+	}
+	return ""
+}
+
+// differences lists what an edit would change.
+func (w *Wanted) differences(h Stored) []string {
+	var list []string
+	d := w.Draft()
+	say := func(name string, from, to any) {
+		if from != to {
+			list = append(list, fmt.Sprintf("%s: %v -> %v", name, from, to))
+		}
+	}
+	say("path", h.Path, d.Path)
+	if w.IsService() {
+		say("appid", dashed(h.Target), d.AppID)
+		return list
+	}
+	say("occupy", h.Occupy, d.Occupy)
+	say("open_version", h.OpenVersion, d.OpenVersion)
+	if w.TestLinks != nil && !slices.Equal(h.TestLinks, *w.TestLinks) {
+		list = append(list, fmt.Sprintf("test_links: %s -> %s", dashed(strings.Join(h.TestLinks, " ")),
+			dashed(strings.Join(*w.TestLinks, " "))))
+	}
+	return list
+}
+
+// dashed is a text, or a dash where there is none.
+func dashed(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,907 @@
+package rules
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// MaxPath is how long a page with its query may be, in bytes. Choice(rules.add.path): the
+// platform names no limit.
+const MaxPath = 1024
+
+// Book holds the transactions on rules.
+type Book struct {
+	Store    Store
+	Settings *settings.Live
+	Now      func() time.Time
+	// CountNow is the time whose month a publish counts for; nil = Now.
+	CountNow func() time.Time
+	// ClockBelieved reports whether Now may remove what is old; nil = always.
+	ClockBelieved func() bool
+	Fetch         Fetch
+	// Changed is called after a rule changed, before the change is acknowledged.
+	Changed func(ctx context.Context, key string)
+	// ManyChanged is called instead of it when about n rules changed at once. The log of changes
+	// has them from the change with the number first on.
+	ManyChanged func(ctx context.Context, first int64, n int)
+	// Queued is called when an event waits to be sent to an account.
+	Queued func()
+
+	// Epochs are those of the Store. Lists of an account's rules are remembered until its epoch
+	// says that a rule may have changed. nil = every call asks the Store.
+	Epochs *accounts.Epochs
+
+	listings listings
+	forgot   atomic.Int64 // when old checks of verification files were removed, in Unix seconds
+	nearOnce sync.Once
+	nearing  chan struct{} // one place for each call of Near that may read
+}
+
+func (b *Book) countNow() time.Time {
+	if b.CountNow == nil {
+		return b.Now()
+	}
+	return b.CountNow()
+}
+
+// checkDraft is the part of an add or edit that needs no database, in the
+// order of the contract: ranges (40097), kind of account (85075, 48001).
+// Contract: rules 1.8.
+func checkDraft(owner accounts.Account, d Draft) error {
+	// Contract: rules 6, number 28: a blank page cannot exist.
+	if strings.TrimSpace(d.Path) == "" || len(d.Path) > MaxPath || !utf8.ValidString(d.Path) || containsControl(d.Path) {
+		return errcode.InvalidArgs.With(behaviour.RulesPath, "path: want a page of 1 to %d bytes, not blank, without control characters",
+			MaxPath)
+	}
+	if kindFor(owner) == Service {
+		if d.AppID == "" {
+			return errcode.InvalidArgs.With(behaviour.RulesTargetMissing, "appid: a service-account rule names the Mini Program to open")
+		}
+	} else {
+		if d.OpenVersion < OpenDevelopment || d.OpenVersion > OpenRelease {
+			return errcode.InvalidArgs.With(behaviour.RulesOpenVersion, "open_version is %d: want 1, 2 or 3", d.OpenVersion)
+		}
+		if len(d.TestLinks) > MaxTestLinks {
+			return errcode.InvalidArgs.With(behaviour.RulesTestLinksMany, "debug_url has %d test links: at most %d", len(d.TestLinks),
+				MaxTestLinks)
+		}
+	}
+	return owner.JumpRules()
+}
+
+func containsControl(s string) bool {
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkTarget returns 40166 unless the service account is linked with the
+// Mini Program, 85075 if that one is personal. Contract: rules 1.8, 6.
+func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid string) (target accounts.Account,
+	link accounts.Link, err error) {
+	target, err = tx.Account(ctx, appid)
+	switch {
+	case errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram:
+		return target, link, errcode.InvalidWeappAppID.With(behaviour.RulesTargetUnknown, "appid %q is not a Mini Program", appid)
+	case err != nil:
+		return target, link, err
+	}
+	if link, err = checkLink(ctx, tx, owner, appid, behaviour.RulesTargetUnlinked); err != nil {
+		return target, link, err
+	}
+	return target, link, target.JumpRules()
+}
+
+// checkLink returns 40166 unless the service account is linked with appid; row is the behaviour
+// that the refusal names.
+func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string, row behaviour.Row) (accounts.Link, error) {
+	link, err := tx.Link(ctx, owner.AppID, appid)
+	if errors.Is(err, accounts.ErrNoLink) || err == nil && link.Status != accounts.LinkDone {
+		return link, errcode.InvalidWeappAppID.With(row, "%s is not linked with %s", owner.AppID, appid)
+	}
+	return link, err
+}
+
+// Add adds a rule, unpublished. The order of its faults is that of
+// contract rules 1.8: 40097, 85075, 48001, 40166, 85066, 85068, 85071, 85072,
+// 85073, 85070, 85076, 85069.
+func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
+	s := b.Settings.Get()
+	if err := checkDraft(owner, d); err != nil {
+		return err
+	}
+	p, err := ParsePrefix(d.Prefix, kindFor(owner), s.AllowPrivateHosts)
+	if err == nil && (kindFor(owner) == Service || vouched(p, "", s)) {
+		return b.add(ctx, owner, d, s, p, true) // no stranger's host is asked
+	}
+	var rule Rule
+	var status DomainStatus
+	// Everything except the file is checked twice: before a stranger's host is asked, and again in
+	// the transaction that writes, because others write meanwhile.
+	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		rule, status, err = b.admit(ctx, tx, owner, d, s)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if rule.Kind == Ordinary {
+		record, err := b.confirm(ctx, owner, rule.Prefix, status, s)
+		record.RID, record.At = accounts.AuthorOf(ctx).RID, b.Now()
+		if failed := b.keep(context.WithoutCancel(ctx), record); failed != nil && err == nil {
+			return failed
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return b.add(ctx, owner, d, s, rule.Prefix, false)
+}
+
+// add is Add in one transaction. With confirms it also stores there the record that says why no
+// host is asked.
+func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s settings.Settings, p Prefix, confirms bool) error {
+	if confirms {
+		b.forget(ctx)
+	}
+	err := b.Store.ChangeRules(ctx, limitHolder(owner, d), p.Origin(), func(tx Tx) error {
+		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
+			return err
+		}
+		if err := tx.LockOrigin(ctx, p.Origin()); err != nil {
+			return err
+		}
+		if _, err := accounts.Keep(ctx, tx, owner.AppID); err != nil {
+			return err
+		}
+		rule, status, err := b.admit(ctx, tx, owner, d, s)
+		if err != nil {
+			return err
+		}
+		if confirms && rule.Kind == Ordinary {
+			record, err := b.confirm(ctx, owner, p, status, s)
+			if err != nil {
+				return err
+			}
+			record.RID, record.At = accounts.AuthorOf(ctx).RID, b.Now()
+			if err := tx.PutConfirmation(ctx, record); err != nil {
+				return err
+			}
+		}
+		rule.CreatedAt, rule.ChangedAt = b.Now(), b.Now()
+		_, err = tx.AddRule(ctx, rule, Deed{At: b.Now(), Did: "add"})
+		if errors.Is(err, ErrPrefixTaken) {
+			return errcode.PrefixOwned.With(behaviour.RulesAddOwned, "prefix %q was added by another account meanwhile", d.Prefix)
+		}
+		return err
+	})
+	return b.awaitMemory(ctx, p.Key, err)
+}
+
+// limitHolder is the account whose number of rules an add raises.
+func limitHolder(owner accounts.Account, d Draft) string {
+	if kindFor(owner) == Service {
+		return d.AppID
+	}
+	return owner.AppID
+}
+
+// admit decides whether the draft may become a rule of the owner.
+func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft, s settings.Settings) (Rule, DomainStatus, error) {
+	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Path: d.Path}
+	target := owner
+	if rule.Kind == Service {
+		rule.Target = d.AppID
+		var link accounts.Link
+		var err error
+		if target, link, err = checkTarget(ctx, tx, owner, d.AppID); err != nil {
+			return Rule{}, "", err
+		}
+		if link.AtOnce {
+			behaviour.Note(ctx, behaviour.LinkAtOnce)
+		}
+	}
+	if err := noteOrRefusePage(ctx, s, target, d.Path); err != nil {
+		return Rule{}, "", err
+	}
+	p, err := ParsePrefix(d.Prefix, rule.Kind, s.AllowPrivateHosts)
+	if err != nil {
+		return Rule{}, "", err
+	}
+	rule.Prefix = p
+	if err := noteOrRefuseText(ctx, s, p); err != nil {
+		return Rule{}, "", err
+	}
+	if rule.Kind == Ordinary {
+		if err := noteOrRefuseHost(ctx, p, s); err != nil {
+			return Rule{}, "", err
+		}
+		rule.Occupy, rule.OpenVersion, rule.TestLinks = d.Occupy, d.OpenVersion, d.TestLinks
+		if err := admitTest(ctx, s, owner, p, d); err != nil {
+			return Rule{}, "", err
+		}
+	}
+	if err := checkOwners(ctx, tx, rule); err != nil {
+		return Rule{}, "", err
+	}
+	made, err := checkMaker(ctx, tx, rule)
+	if err == nil && rule.Kind == Service && !made {
+		err = noteOrRefuse(ctx, s, behaviour.RulesAddMadeElsewhere, "no qrcode/create of this server made %.120q", d.Prefix)
+	}
+	if err != nil {
+		return Rule{}, "", err
+	}
+	above, err := checkCount(ctx, tx, rule, s)
+	if err == nil && above {
+		err = noteOrRefuse(ctx, s, behaviour.RulesAddAbove, "%s has as many rules as the platform lets it have", rule.Target)
+	}
+	if err != nil {
+		return Rule{}, "", err
+	}
+	if rule.Kind == Service {
+		return rule, "", nil
+	}
+	status, err := tx.Domain(ctx, p.Host)
+	switch {
+	case err != nil:
+		return Rule{}, "", err
+	case status == Denied:
+		return Rule{}, "", errcode.PrefixDenied.With(behaviour.RulesAddDenied, "the operator denies rules on %s", p.Host)
+	case status == NoICP:
+		return Rule{}, "", errcode.ICPFailed.With(behaviour.RulesAddICP, "the operator has no ICP record for %s", p.Host)
+	}
+	if status == "" && !named(p, status, s) {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesAddICPUnasked, "nobody says that %s has an ICP record", p.Host); err != nil {
+			return Rule{}, "", err
+		}
+	}
+	return rule, status, nil
+}
+
+// noteOrRefuse notes that a call rests on a row of behaviours. Where the operator refuses that, it
+// returns the refusal. Decision 37.
+func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
+	behaviour.Note(ctx, row)
+	if s.Refuses(row) {
+		return errcode.Strict(row, format, args...)
+	}
+	return nil
+}
+
+// admitTest returns 85068 for a test link that does not satisfy the prefix, and notes, or refuses, one that is no URL or a release
+// that there is not.
+func admitTest(ctx context.Context, s settings.Settings, owner accounts.Account, p Prefix, d Draft) error {
+	if err := checkTestLinks(p, d.TestLinks); err != nil {
+		return err
+	}
+	if d.OpenVersion == OpenRelease && !owner.Has(accounts.Release) {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesAddUnreleased, "open_version is 3, and %s has no release", owner.AppID); err != nil {
+			return err
+		}
+	}
+	for _, text := range d.TestLinks {
+		if !strings.HasPrefix(text, p.Origin()) || strings.ContainsFunc(text, func(r rune) bool { return notURL(r) && r != '*' }) {
+			return noteOrRefuse(ctx, s, behaviour.RulesTestLinkForm, "test link %.120q: want a URL with scheme and host in small letters", text)
+		}
+	}
+	return nil
+}
+
+// noteOrRefusePage notes a page that may not exist, or returns 40097.
+func noteOrRefusePage(ctx context.Context, s settings.Settings, target accounts.Account, path string) error {
+	if strings.HasPrefix(path, "/") {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesPathSlash, "path %.120q begins with /", path); err != nil {
+			return err
+		}
+	}
+	switch has, known := target.HasPage(path); {
+	case !known:
+		return noteOrRefuse(ctx, s, behaviour.RulesPathUnasked, "")
+	case !has:
+		return noteOrRefuse(ctx, s, behaviour.RulesPathUnknown, "%s has no page %.120q", target.AppID, path)
+	}
+	return nil
+}
+
+// noteOrRefuseText notes a prefix that the platform may compare in another form, or returns 85066.
+func noteOrRefuseText(ctx context.Context, s settings.Settings, p Prefix) error {
+	if strings.Contains(p.Text, "%") {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixEncoded, "prefix %.120q has a %%", p.Text); err != nil {
+			return err
+		}
+	}
+	if !strings.HasPrefix(p.Text, p.Origin()) {
+		return noteOrRefuse(ctx, s, behaviour.RulesPrefixCase, "prefix %.120q has capitals in front of its path", p.Text)
+	}
+	return nil
+}
+
+// noteOrRefuseHost notes a host that the platform would refuse, or returns 85066.
+func noteOrRefuseHost(ctx context.Context, p Prefix, s settings.Settings) error {
+	if row, why := p.hostFault(false); row == behaviour.RulesPrefixHost {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixPrivate, "prefix %.120q: %s", p.Text, why); err != nil {
+			return err
+		}
+	}
+	if strings.Contains(p.Host[strings.LastIndexByte(p.Host, ']')+1:], ":") {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixPortTaken, "prefix %.120q has a port", p.Text); err != nil {
+			return err
+		}
+	}
+	if p.underNewerDomain() {
+		return noteOrRefuse(ctx, s, behaviour.RulesPrefixNewerTaken, "prefix %.120q: the platform refused its top-level domain", p.Text)
+	}
+	return nil
+}
+
+// checkOwners returns 85071 for the caller's own prefix, 85072 for another's
+// and for one below a prefix that another occupies. Contract: rules 2.4, 2.10.
+func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
+	above, err := tx.RulesAt(ctx, rule.Prefix.Ends())
+	if err != nil {
+		return err
+	}
+	var taken error
+	for _, r := range above {
+		switch {
+		case r.Prefix.Key == rule.Prefix.Key && r.Owner == rule.Owner:
+			return errcode.PrefixAdded.With(behaviour.RulesAddOwn, "prefix %q is a rule of %s already", r.Prefix.Text, r.Owner)
+		case r.Owner == rule.Owner:
+		case r.Prefix.Key == rule.Prefix.Key:
+			taken = errcode.PrefixOwned.With(behaviour.RulesAddOwned, "prefix %q belongs to another account", r.Prefix.Text)
+		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
+			taken = errcode.PrefixOwned.With(behaviour.RulesAddOccupied, "another account occupies what lies below %q", r.Prefix.Text)
+		}
+	}
+	return taken
+}
+
+// checkMaker returns 85072 for the code of another service account, and whether a call
+// of the owner made it. Choice(rules.add.maker): a
+// code that was made elsewhere, as by the platform itself, is anybody's.
+func checkMaker(ctx context.Context, tx Tx, rule Rule) (made bool, err error) {
+	code, isCode := accounts.CodeOf(rule.Prefix.Key)
+	if rule.Kind != Service || !isCode {
+		return false, nil
+	}
+	q, err := tx.QRCode(ctx, code)
+	if err == nil && q.Account != rule.Owner {
+		return false, errcode.PrefixOwned.With(behaviour.RulesAddMaker, "prefix %q is a code of another account", rule.Prefix.Text)
+	}
+	if errors.Is(err, accounts.ErrNoQRCode) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// The platform's own limits, whatever a setting lets. Contract: rules 1.
+const (
+	platformRules        = 100
+	platformServiceRules = 100_000
+)
+
+// checkCount returns 85073 where the rule is above the limit in force, and whether it is above the
+// platform's own limit.
+func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) (above bool, err error) {
+	count, limit, most := tx.CountOwned, s.RuleLimit, platformRules
+	if rule.Kind == Service {
+		count, limit, most = tx.CountTargeted, s.ServiceRuleLimit, platformServiceRules
+	}
+	n, err := count(ctx, rule.Target)
+	if err != nil {
+		return false, err
+	}
+	if n >= limit {
+		return false, errcode.PrefixLimit.With(behaviour.RulesAddLimit, "%s has %d rules, the limit is %d", rule.Target, n, limit)
+	}
+	return n >= most, nil
+}
+
+// Edit changes a rule of the caller. 40097 for a prefix of which the caller has no rule, and for a
+// field that may not change. Contract: rules 1.2.
+func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error {
+	s := b.Settings.Get()
+	if err := checkDraft(owner, d); err != nil {
+		return err
+	}
+	var key string
+	link, _ := ParseLink(d.Prefix)
+	err := b.Store.ChangeRules(ctx, limitHolder(owner, d), link.Origin(), func(tx Tx) error {
+		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
+			return err
+		}
+		target := owner
+		if kindFor(owner) == Service {
+			var err error
+			if target, _, err = checkTarget(ctx, tx, owner, d.AppID); err != nil {
+				return err
+			}
+		}
+		// A rule that was added while private hosts were allowed stays editable.
+		p, err := ParsePrefix(d.Prefix, kindFor(owner), true)
+		if err != nil {
+			return err
+		}
+		if err := tx.LockOrigin(ctx, p.Origin()); err != nil {
+			return err
+		}
+		key = p.Key
+		rule, err := ownRule(ctx, tx, owner, d.Prefix)
+		if err != nil {
+			return err
+		}
+		if rule.Kind == Ordinary {
+			// The stored form decides what the rule matches.
+			if err := admitTest(ctx, s, owner, rule.Prefix, d); err != nil {
+				return err
+			}
+			status, err := tx.Domain(ctx, rule.Prefix.Host)
+			if err != nil {
+				return err
+			}
+			if !named(rule.Prefix, status, s) {
+				behaviour.Note(ctx, behaviour.RulesEditUnchecked)
+			}
+			if d.KeepLinks && len(rule.TestLinks) > 0 { // absent or null keeps the test links, [] clears them
+				row := behaviour.RulesEditKeeps
+				if d.EmptyLinks {
+					row = behaviour.RulesEditKeepsEmpty
+				}
+				behaviour.Note(ctx, row)
+			}
+		}
+		if d.Path != rule.Path && !rule.Published {
+			if err := noteOrRefusePage(ctx, s, target, d.Path); err != nil {
+				return err
+			}
+		}
+		retargeted := rule.Kind == Service && d.AppID != rule.Target
+		if rule, err = rule.Edit(d, b.Now()); err != nil {
+			return err
+		}
+		if retargeted {
+			if _, err := checkCount(ctx, tx, rule, s); err != nil {
+				return err
+			}
+		}
+		if rule.Published && s.Refuses(behaviour.RulesEditUnchecked) { // turned: it spends as a publish does
+			if err := tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, b.countNow()); err != nil {
+				return err
+			}
+		}
+		return tx.PutRule(ctx, rule, Deed{At: b.Now(), Did: "edit"})
+	})
+	return b.awaitMemory(ctx, key, err)
+}
+
+// ownRule returns the caller's rule with a prefix. 40097 where the caller has none, whether or not
+// another account has one.
+func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) (Rule, error) {
+	link, ok := ParseLink(prefix)
+	if !ok {
+		return Rule{}, errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
+	}
+	rule, err := tx.Rule(ctx, link.Key)
+	return ownedBy(owner, prefix, rule, err)
+}
+
+// ownedBy takes the answer of a read, and returns the rule if it is the caller's, else 40097.
+func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule, error) {
+	if errors.Is(err, ErrNoRule) || err == nil && rule.Owner != owner.AppID {
+		return Rule{}, errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "%s has no rule with the prefix %.120q", owner.AppID, prefix)
+	}
+	return rule, err
+}
+
+// confirmationMemory is how long checks of verification files are kept.
+const confirmationMemory = 30 * 24 * time.Hour
+
+// keep stores a check of a verification file, and removes old checks.
+func (b *Book) keep(ctx context.Context, c Confirmation) error {
+	b.forget(ctx)
+	return b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.PutConfirmation(ctx, c) })
+}
+
+// forget removes checks that are old, once a minute at most. Those that stay for now are no reason to refuse a change.
+func (b *Book) forget(ctx context.Context) {
+	if b.ClockBelieved != nil && !b.ClockBelieved() {
+		return
+	}
+	now := b.Now()
+	last := b.forgot.Load()
+	if since := now.Unix() - last; since >= 0 && since < 60 || !b.forgot.CompareAndSwap(last, now.Unix()) {
+		return
+	}
+	_ = b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.ForgetConfirmations(ctx, now.Add(-confirmationMemory)) })
+}
+
+// platformQuota is how often a month the platform lets a Mini Program publish,
+// whatever a setting lets. Contract: rules 1.
+const platformQuota = 100
+
+// Publish makes a rule live at once. Publishing again is free. 40097 for an
+// unknown prefix, 40166 where the service account is not linked any more, 85074
+// without a release, 886000 when the month's publishes are spent. Contract:
+// rules 1.4.
+func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix string) error {
+	if err := owner.JumpRules(); err != nil {
+		return err
+	}
+	link, ok := ParseLink(prefix)
+	if !ok {
+		return errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
+	}
+	var key string
+	err := b.Store.ChangeRules(ctx, owner.AppID, link.Origin(), func(tx Tx) error {
+		key = ""
+		s := b.Settings.Get()
+		since := s.MonthStart(b.countNow()) // Choice(rules.publish.month)
+		// Edits and deletes of this rule wait for the origin.
+		p, err := tx.Publishing(ctx, owner.AppID, link, since)
+		rule, err := ownedBy(owner, prefix, p.Rule, err)
+		if err != nil {
+			return err
+		}
+		if rule.Kind == Service {
+			// A rule that is published already is checked too: without the link no scan opens it.
+			if _, err := checkLink(ctx, tx, owner, rule.Target, behaviour.RulesPublishUnlinked); err != nil {
+				return err
+			}
+		}
+		// Another node may have published the rule, and this one may not have read that yet: a scan
+		// that comes after this answer must see it.
+		key = rule.Prefix.Key
+		if rule.Published {
+			behaviour.Note(ctx, behaviour.RulesPublishAgain)
+			if !s.Refuses(behaviour.RulesPublishAgain) {
+				return nil
+			}
+		}
+		if p.Target.AppID == "" {
+			return errcode.NotReleased.With(behaviour.RulesPublishUnreleased, "%s is gone", rule.Target)
+		}
+		// The wait for the locks may have lasted into the next month.
+		now, counted, spent := b.Now(), b.countNow(), p.Spent
+		if month := s.MonthStart(counted); !month.Equal(since) {
+			if spent, err = tx.PublishesSince(ctx, owner.AppID, month); err != nil {
+				return err
+			}
+		}
+		above := func(row behaviour.Row) error {
+			return noteOrRefuse(ctx, s, row, "%s published %d times this month", owner.AppID, spent)
+		}
+		quota := s.PublishQuota
+		if rule.Kind == Ordinary && spent >= platformQuota && spent < quota {
+			if err := above(behaviour.RulesPublishAbove); err != nil {
+				return err
+			}
+		}
+		if rule.Kind == Service {
+			if quota = s.ServicePublishQuota; quota == 0 {
+				quota = -1
+			}
+			if spent >= platformQuota && (quota < 0 || spent < quota) {
+				if err := above(behaviour.RulesPublishService); err != nil {
+					return err
+				}
+			}
+		}
+		if !owner.JumpOpen || !p.Target.JumpOpen {
+			behaviour.Note(ctx, behaviour.RulesPublishClosed)
+		}
+		if rule, err = rule.Publish(p.Target, spent, quota, now); err != nil {
+			return err
+		}
+		if err := tx.PutRule(ctx, rule, Deed{At: b.Now(), Did: "publish"}); err != nil {
+			return err
+		}
+		return tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, counted)
+	})
+	return b.awaitMemory(ctx, key, err)
+}
+
+// Delete removes a rule at once and frees its prefix. 40097 for an unknown
+// prefix and, of a service account, for an appid that is missing or not the
+// rule's. Contract: rules 1.5.
+func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid string) error {
+	if err := owner.JumpRules(); err != nil {
+		return err
+	}
+	link, ok := ParseLink(prefix)
+	if !ok {
+		return errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
+	}
+	var key string
+	err := b.Store.ChangeRules(ctx, owner.AppID, link.Origin(), func(tx Tx) error {
+		if err := tx.LockOwner(ctx, owner.AppID); err != nil {
+			return err
+		}
+		if err := tx.LockOrigin(ctx, link.Origin()); err != nil {
+			return err
+		}
+		rule, err := ownRule(ctx, tx, owner, prefix)
+		if err != nil {
+			return err
+		}
+		if rule.Kind == Service && appid != rule.Target {
+			return errcode.InvalidArgs.With(behaviour.RulesDeleteTarget, "appid is %q: the rule %q opens %s", appid, rule.Prefix.Text,
+				rule.Target)
+		}
+		if rule.Kind == Service {
+			link, err := tx.Link(ctx, owner.AppID, rule.Target)
+			if err != nil && !errors.Is(err, accounts.ErrNoLink) {
+				return err
+			}
+			if link.Status != accounts.LinkDone {
+				behaviour.Note(ctx, behaviour.RulesDeleteUnlinked)
+			}
+		}
+		key = rule.Prefix.Key
+		return tx.DeleteRule(ctx, rule, Deed{At: b.Now(), Did: "delete"})
+	})
+	return b.awaitMemory(ctx, key, err)
+}
+
+// The ways to list rules. Contract: rules 1.3.
+const (
+	ListNewest   = 0 // the most recently added, up to 10,000
+	ListPrefixes = 1
+	ListPage     = 2
+)
+
+// Limits of a list. Contract: rules 1.3.
+const (
+	maxNewest   = 10_000
+	maxPrefixes = 200
+	maxPage     = 200
+)
+
+// ListRequest says which of the caller's rules are wanted.
+type ListRequest struct {
+	AppID    string // service accounts: only rules that open this Mini Program
+	Type     int
+	Prefixes []string
+	Page     int // from 1
+	PageSize int
+}
+
+// Listing is the caller's rules.
+type Listing struct {
+	Rules         []Rule
+	Total         int // how many rules all pages have together
+	Open          bool
+	PublishesLeft int // of this month
+}
+
+// List returns rules of the caller. 40097 for what cannot be asked, 40166 for
+// a Mini Program that the service account is not linked with.
+// Contract: rules 1.3.
+func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest) (Listing, error) {
+	q := Query{Owner: owner.AppID} // Inferred(rules.get.own): not those that others made for it
+	switch req.Type {
+	case ListNewest: // Inferred(rules.get.order)
+		q.Newest, q.Limit = true, maxNewest
+	case ListPrefixes:
+		if len(req.Prefixes) < 1 || len(req.Prefixes) > maxPrefixes {
+			return Listing{}, errcode.InvalidArgs.With(behaviour.RulesGetPrefixes, "prefix_list has %d entries: want 1 to %d",
+				len(req.Prefixes), maxPrefixes)
+		}
+		q.Limit = maxPrefixes
+	case ListPage:
+		if req.Page < 1 || req.PageSize < 1 || req.PageSize > maxPage {
+			return Listing{}, errcode.InvalidArgs.With(behaviour.RulesGetPage, "page_num %d, page_size %d: want 1 or more, and 1 to %d",
+				req.Page, req.PageSize,
+				maxPage)
+		}
+		// A page this far holds nothing; the product must not wrap round.
+		q.Offset, q.Limit = min(req.Page-1, 1<<40)*req.PageSize, req.PageSize
+	default:
+		return Listing{}, errcode.InvalidArgs.With(behaviour.RulesGetType, "get_type is %d: want 0, 1 or 2", req.Type)
+	}
+	if err := owner.JumpRules(); err != nil {
+		return Listing{}, err
+	}
+	s := b.Settings.Get()
+	if kindFor(owner) == Service && req.AppID == "" {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesGetAll, "appid is missing"); err != nil {
+			return Listing{}, err
+		}
+	}
+	month := s.MonthStart(b.countNow())
+	wanted := listed{owner: owner.AppID, newest: q.Newest, offset: q.Offset, limit: q.Limit}
+	remembers := b.Epochs != nil && req.AppID == ""
+	if req.Type == ListPrefixes {
+		var alone bool
+		wanted.prefixes, alone = asOne(req.Prefixes)
+		remembers = remembers && alone
+	}
+	var epoch uint64
+	quiet := false
+	if remembers {
+		epoch, quiet = b.Epochs.Of(Epoch(owner.AppID))
+		if l, ok := b.listings.get(wanted, epoch, month); ok {
+			return b.listing(owner, l), nil
+		}
+	}
+	if req.Type == ListPrefixes {
+		q.Keys = []string{} // Inferred(rules.get.whole)
+		for _, p := range req.Prefixes {
+			if link, ok := ParseLink(p); ok && PlainText(p) {
+				q.Keys = append(q.Keys, link.Key)
+			}
+		}
+	}
+	l := remembered{epoch: epoch, month: month}
+	err := b.Store.ViewRules(ctx, func(tx Tx) error {
+		if kindFor(owner) == Service && req.AppID != "" {
+			if _, _, err := checkTarget(ctx, tx, owner, req.AppID); err != nil {
+				return err
+			}
+			q.Target = req.AppID
+		}
+		var err error
+		if l.rules, l.total, err = tx.List(ctx, q); err != nil {
+			return err
+		}
+		l.spent, err = tx.PublishesSince(ctx, owner.AppID, month)
+		return err
+	})
+	if err != nil {
+		return Listing{}, err
+	}
+	if remembers && quiet {
+		b.listings.remember(wanted, &l)
+	}
+	return b.listing(owner, &l), nil
+}
+
+func (b *Book) listing(owner accounts.Account, l *remembered) Listing {
+	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: b.left(owner, l.spent)}
+}
+
+// left is how many publishes an account has left after it spent some. It is never negative: some
+// clients read it as unsigned.
+func (b *Book) left(owner accounts.Account, spent int) int {
+	s := b.Settings.Get()
+	quota := s.PublishQuota
+	if kindFor(owner) == Service {
+		quota = s.ServicePublishQuota
+		if quota == 0 && !s.Refuses(behaviour.RulesPublishService) {
+			return platformQuota // not limited; the platform's number is shown
+		}
+		quota = cmp.Or(quota, platformQuota)
+	}
+	return max(0, quota-spent)
+}
+
+// PublishesLeft is how many publishes an account has left this month.
+func (b *Book) PublishesLeft(ctx context.Context, owner accounts.Account) (int, error) {
+	var n int
+	err := b.Store.ViewRules(ctx, func(tx Tx) error {
+		spent, err := tx.PublishesSince(ctx, owner.AppID, b.Settings.Get().MonthStart(b.countNow()))
+		n = b.left(owner, spent)
+		return err
+	})
+	return n, err
+}
+
+// ConfirmFile returns the caller's verification file, the same on every call.
+// Contract: rules 1.6.
+func (b *Book) ConfirmFile(owner accounts.Account) (accounts.ConfirmFile, error) {
+	return owner.Confirm, owner.JumpRules()
+}
+
+// CheckPlanted returns the prefix of a rule for Plant, or why Plant refuses it
+// whatever is stored.
+func CheckPlanted(owner accounts.Account, d Draft) (Prefix, error) {
+	err := checkDraft(owner, d)
+	if err == nil {
+		var p Prefix
+		if p, err = ParsePrefix(d.Prefix, kindFor(owner), true); err == nil {
+			return p, nil
+		}
+	}
+	return Prefix{}, fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
+}
+
+// Plant stores a rule that an operator wrote into a seed. It checks what Add checks, except the
+// verification file and the quota. A rule that the owner has already becomes what the seed says.
+func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, published bool) error {
+	p, err := CheckPlanted(owner, d)
+	if err != nil {
+		return err
+	}
+	s := b.Settings.Get()
+	s.RuleLimit, s.ServiceRuleLimit = 1<<40, 1<<40
+	// The operator wrote the host; whether strangers may use such hosts is
+	// another question.
+	s.AllowPrivateHosts, s.Strict, s.Behaviours = true, false, nil
+	var key string
+	err = b.Store.UpdateRules(ctx, func(tx Tx) error {
+		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
+			return err
+		}
+		if err := tx.LockOrigin(ctx, p.Origin()); err != nil {
+			return err
+		}
+		if _, err := accounts.Keep(ctx, tx, owner.AppID); err != nil {
+			return err
+		}
+		now := b.Now()
+		did := Deed{At: now, Did: "add"}
+		rule, _, err := b.admit(ctx, tx, owner, d, s)
+		exists := errors.Is(err, errcode.PrefixAdded)
+		if exists {
+			did.Did = "edit"
+			if rule, err = ownRule(ctx, tx, owner, d.Prefix); err == nil {
+				rule.Published = false
+				rule, err = rule.Edit(d, now)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if rule.Published = published; published {
+			rule.PublishedAt = now
+		}
+		key = rule.Prefix.Key
+		if exists {
+			return tx.PutRule(ctx, rule, did)
+		}
+		rule.CreatedAt, rule.ChangedAt = now, now
+		_, err = tx.AddRule(ctx, rule, did)
+		return err
+	})
+	if err = b.awaitMemory(ctx, key, err); err != nil {
+		return fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
+	}
+	return nil
+}
+
+// Occupiers returns the rules of any owner that forbid others a prefix: the
+// rule itself and those above it that occupy. For the operator.
+func (b *Book) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
+	link, ok := ParseLink(prefix)
+	if !ok || !PlainText(prefix) {
+		return nil, errcode.IllegalPrefix.With(behaviour.RulesPrefixScheme, "prefix %.120q is not an http or https link", prefix)
+	}
+	var list []Rule
+	err := b.Store.ViewRules(ctx, func(tx Tx) error {
+		above, err := tx.RulesAt(ctx, link.Ends())
+		list = nil
+		for _, r := range above {
+			if r.Prefix.Key == link.Key || r.Occupy && r.Prefix.Matches(link) {
+				list = append(list, r)
+			}
+		}
+		return err
+	})
+	return list, err
+}
+
+// awaitMemory waits until the memory has read again the rule that a transaction was about; key "" =
+// there is none. It does so after an error too, unless the error is a decision of ours: a lost
+// connection may hide a commit.
+func (b *Book) awaitMemory(ctx context.Context, key string, err error) error {
+	if _, decided := errors.AsType[*errcode.Code](err); key != "" && !decided && b.Changed != nil {
+		// The change is committed: it must show even if the caller went away.
+		b.Changed(context.WithoutCancel(ctx), key)
+	}
+	return err
+}

@@ -1,0 +1,91 @@
+package rules
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// MaxConfirmBody is how long the answer with a verification file may be.
+const MaxConfirmBody = 64
+
+// ConfirmTimeout is how long fetching a verification file may take in all.
+const ConfirmTimeout = 3 * time.Second
+
+// FetchStep is one step of fetching a file.
+type FetchStep struct {
+	At     time.Time `json:"at"`
+	Did    string    `json:"did"`
+	Detail string    `json:"detail"`
+	Failed bool      `json:"failed,omitempty"`
+}
+
+// Fetch gets a stranger's file: status 200 and at most MaxConfirmBody bytes, or an error that says
+// why in one line. The steps are returned in both cases.
+type Fetch func(ctx context.Context, url string, allowPrivate bool) (body []byte, steps []FetchStep, err error)
+
+// confirm checks that the owner controls the directory of a prefix: nil, or
+// 85069 with the reason. The returned record says what was done.
+// Contract: rules 2.7.
+func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, s settings.Settings) (Confirmation,
+	error) {
+	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}
+	if vouched(p, status, s) {
+		c.OK, c.Reason = true, "the operator vouches for "+p.Host
+		row := behaviour.RulesConfirmVouched
+		if named(p, status, s) {
+			row = behaviour.RulesConfirmNamed
+		}
+		behaviour.Note(ctx, row)
+		return c, nil
+	}
+	if strings.Contains(c.URL, "%23") && strings.Contains(p.Path(), "#") {
+		behaviour.Note(ctx, behaviour.RulesConfirmFragment)
+	}
+	body, steps, err := b.Fetch(ctx, c.URL, s.AllowPrivateHosts)
+	c.Steps = steps
+	switch fault := FileFault(body, owner.Confirm.Content); {
+	case err != nil:
+		c.Reason = err.Error()
+	case fault != "":
+		c.Reason = fault
+	case string(body) != owner.Confirm.Content:
+		if err := noteOrRefuse(ctx, s, behaviour.RulesConfirmTrim, "%s: white space stands round the content", c.URL); err != nil {
+			_, c.Reason = errcode.Of(err)
+			return c, err
+		}
+		fallthrough
+	default:
+		c.OK, c.Reason = true, "the file is in place"
+		return c, nil
+	}
+	return c, errcode.ConfirmFileFailed.With(behaviour.RulesConfirm, "%s: %s", c.URL, c.Reason)
+}
+
+// vouched reports whether the operator vouches for the host of a prefix.
+func vouched(p Prefix, status DomainStatus, s settings.Settings) bool {
+	return (named(p, status, s) || s.Verification.Mode == settings.Trust) && !s.Refuses(behaviour.RulesConfirmVouched)
+}
+
+// named reports whether the operator vouches for the host of a prefix by its name.
+func named(p Prefix, status DomainStatus, s settings.Settings) bool {
+	// Choice(rules.confirm.named): a host that is listed without a port is trusted on every port.
+	name, _, _ := strings.Cut(p.Host, ":")
+	return status == Trusted || slices.Contains(s.Verification.Hosts, p.Host) || slices.Contains(s.Verification.Hosts, name)
+}
+
+// FileFault says what is wrong with what a host answered in place of the content
+// of a verification file; "" = nothing. Contract: rules 2.7.
+func FileFault(body []byte, content string) string {
+	if got := strings.TrimSpace(string(body)); got != content { // Choice(rules.confirm.trim)
+		return fmt.Sprintf("the answer is %.40q, want exactly %q", got, content)
+	}
+	return ""
+}

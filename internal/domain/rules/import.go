@@ -1,0 +1,642 @@
+package rules
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// Limits of an import.
+const (
+	// MaxImport is how many rules one import has at most.
+	MaxImport = 10_000_000
+	// importBatch is how many lines are checked together.
+	importBatch = 500
+	// importCache bounds what is remembered of accounts and links while lines
+	// are checked.
+	importCache = 10_000
+	// singlyUpTo is the number of changed rules up to which Changed is called for each of them, and
+	// up to which rules are not written apart.
+	singlyUpTo = 1000
+	// editsInMemory is the number of edited rules that an import keeps in memory, in case it does not
+	// write them apart.
+	editsInMemory = 100_000
+)
+
+// Planned is one line of an import.
+type Planned struct {
+	Line      int
+	Owner     string
+	Draft     Draft
+	Published bool
+	// Fault is why the line says no rule; nil = it does.
+	Fault error
+}
+
+// Plan yields the lines of an import, the same whenever it is called. An error means that the lines
+// cannot be read to their end.
+type Plan func() iter.Seq2[Planned, error]
+
+// Import stores rules that the operator brings, all of them or none. It checks what Add checks,
+// except the verification file, the number of rules and the quota. A rule that the owner has
+// already becomes what its line says. Rules of one import do not occupy against each other: a
+// server may hold a rule below another owner's occupied prefix, and its export must be importable.
+// Faults names the lines that cannot be stored. dry only checks.
+//
+// Nobody waits for an import longer than for another change. Lines are checked while others change
+// rules; many rules are written where nobody sees them; and all are shown at one moment, if nothing
+// that the check depends on changed since. Decision 55.
+func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imported, error) {
+	// What is wrong with the lines alone is found without a transaction.
+	faults, marks, last, err := checkLines(plan)
+	if err != nil {
+		return accounts.Imported{}, err
+	}
+	i := importing{book: b, plan: plan, last: last, marks: marks}
+	for try := 1; ; try++ {
+		err := b.Store.ViewRules(ctx, func(tx Tx) error { return i.check(ctx, tx, faults) })
+		if err != nil || dry {
+			return i.done, err
+		}
+		switch err = i.store(ctx, try > accounts.ImportTries); {
+		case errors.Is(err, accounts.ErrMoved) || errors.Is(err, ErrPrefixTaken):
+			if ctx.Err() == nil && try <= accounts.ImportTries {
+				continue
+			}
+		case err == nil || i.first > 0:
+		default:
+			return accounts.Imported{}, err
+		}
+		// As in awaitMemory: an error may hide a commit.
+		ctx = context.WithoutCancel(ctx)
+		switch {
+		case i.first == 0:
+		case i.keys == nil && b.ManyChanged != nil:
+			b.ManyChanged(ctx, i.first, i.done.Added+i.done.Changed)
+		case b.Changed != nil:
+			for _, key := range i.keys {
+				b.Changed(ctx, key)
+			}
+		}
+		return i.done, err
+	}
+}
+
+// importing is one import.
+type importing struct {
+	book  *Book
+	plan  Plan
+	last  int // the number of the last line that was checked
+	marks []lineMark
+
+	// The check found this.
+	done     accounts.Imported
+	since    int64  // the last change that it saw
+	added    []Rule // nil where there are more than singlyUpTo
+	edits    []Edit // nil where there are more than editsInMemory
+	accounts map[string]bool
+	hosts    map[string]bool
+
+	// The last try stored this.
+	first int64    // the number of its first change; 0 = nothing was to be stored
+	keys  []string // of the rules that changed; nil where they are many
+}
+
+// Edit is a stored rule and what it becomes.
+type Edit struct{ Now, Old Rule }
+
+// held reports whether all that changes is in memory.
+func (i *importing) held() bool { return i.added != nil && i.edits != nil }
+
+// store stores what the check found. With alone nobody else changes rules meanwhile, and the lines
+// are checked again under that lock.
+func (i *importing) store(ctx context.Context, alone bool) error {
+	i.first, i.keys = 0, nil
+	if i.done.Added+i.done.Changed == 0 {
+		return nil
+	}
+	if all := i.done.Added + i.done.Changed; !alone && all > singlyUpTo {
+		numbers, err := i.book.Store.Reserve(ctx, all)
+		if err != nil {
+			return err
+		}
+		if numbers.First > 0 {
+			i.first = numbers.First
+			return i.book.Store.UpdateRules(ctx, func(tx Tx) error { return i.apart(ctx, tx, numbers) })
+		}
+	}
+	return i.book.Store.UpdateRules(ctx, func(tx Tx) error {
+		i.keys = nil
+		if err := tx.LockRules(ctx); err != nil {
+			return err
+		}
+		since := i.since
+		if !alone {
+			if err := i.still(ctx, tx, &since); err != nil {
+				return err
+			}
+		}
+		// The log is at its end from here on.
+		first, err := tx.NextChange(ctx)
+		if err != nil {
+			return err
+		}
+		if alone {
+			err = i.check(ctx, tx, nil)
+		} else {
+			err = i.still(ctx, tx, &since)
+		}
+		if err != nil {
+			return err
+		}
+		i.first = first
+		if i.held() {
+			return i.storeHeld(ctx, tx)
+		}
+		return i.load(ctx, tx)
+	})
+}
+
+// apart writes the new rules, and what others become, where nobody sees them. Then it shows all.
+func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.Numbers) error {
+	c, err := newImportCheck(ctx, tx)
+	if err != nil {
+		return err
+	}
+	now := i.book.Now()
+	for batch, err := range i.plan.inBatches(i.last) {
+		if err != nil {
+			return err
+		}
+		added, edits, err := i.changesOf(ctx, c, batch, now)
+		if err != nil {
+			return err
+		}
+		if err := tx.AddApart(ctx, added, Deed{At: now, Did: "add"}, numbers); err != nil {
+			return err
+		}
+		if err := tx.EditApart(ctx, edits, Deed{At: now, Did: "edit"}, numbers); err != nil {
+			return err
+		}
+	}
+	since := i.since
+	if err := i.still(ctx, tx, &since); err != nil {
+		return err
+	}
+	if err := tx.LockToShow(ctx); err != nil {
+		return err
+	}
+	if err := i.still(ctx, tx, &since); err != nil {
+		return err
+	}
+	if err := tx.ShowApart(ctx); err != nil {
+		return err
+	}
+	// The log is at its end from here on.
+	return i.still(ctx, tx, &since)
+}
+
+// changesOf are the rules of a batch that are not stored yet, and those that become others.
+func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Planned, now time.Time) (added []Rule, edits []Edit, err error) {
+	var here map[string]Rule
+	if i.done.Added < i.done.Lines { // else no line has a stored rule
+		if here, err = c.here(ctx, batch); err != nil {
+			return nil, nil, err
+		}
+	}
+	for n := range batch {
+		rule, err := c.draft(ctx, &batch[n])
+		if err != nil {
+			if code, _ := errcode.Of(err); code != errcode.SystemError {
+				return nil, nil, accounts.ErrMoved // it was right when it was checked
+			}
+			return nil, nil, err
+		}
+		switch old, exists := here[rule.Prefix.Key]; {
+		case !exists:
+			added = append(added, rule.madeAt(now))
+		case !same(rule, old):
+			edits = append(edits, Edit{Edit{rule, old}.at(now), old})
+		}
+	}
+	return added, edits, nil
+}
+
+// madeAt is the rule with the times of a rule that is new.
+func (r Rule) madeAt(now time.Time) Rule {
+	r.CreatedAt, r.ChangedAt = now, now
+	if r.Published {
+		r.PublishedAt = now
+	}
+	return r
+}
+
+// at is the rule that an edit stores: the new one, with the old one's number and times.
+func (e Edit) at(now time.Time) Rule {
+	r := e.Now.madeAt(now)
+	r.ID, r.CreatedAt = e.Old.ID, e.Old.CreatedAt
+	if e.Old.Published && r.Published {
+		r.PublishedAt = e.Old.PublishedAt
+	}
+	return r
+}
+
+// storeHeld stores all changes, where memory holds them all.
+func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
+	now := i.book.Now()
+	for _, e := range i.edits {
+		if err := tx.PutRule(ctx, e.at(now), Deed{At: now, Did: "edit"}); err != nil {
+			return err
+		}
+	}
+	added := make([]Rule, len(i.added))
+	for n, r := range i.added {
+		added[n] = r.madeAt(now)
+	}
+	if i.done.Added+i.done.Changed <= singlyUpTo {
+		for _, r := range added {
+			i.keys = append(i.keys, r.Prefix.Key)
+		}
+		for _, e := range i.edits {
+			i.keys = append(i.keys, e.Now.Prefix.Key)
+		}
+	}
+	return tx.AddRules(ctx, added, Deed{At: now, Did: "add"})
+}
+
+// still returns accounts.ErrMoved where a change after the one with the number since concerns the
+// check, else it moves since to the last change.
+func (i *importing) still(ctx context.Context, tx Tx, since *int64) error {
+	return accounts.StillAsChecked(ctx, tx, since, i.concerns)
+}
+
+// concerns reports whether a change may alter what the check found.
+func (i *importing) concerns(one accounts.Concern) bool {
+	if one.All || one.Account != "" && i.accounts[one.Account] {
+		return true
+	}
+	if one.Rule == "" {
+		return false
+	}
+	mark := markOf(one.Rule)
+	_, found := slices.BinarySearchFunc(i.marks, mark, func(m lineMark, sum [12]byte) int { return bytes.Compare(m.sum[:], sum[:]) })
+	if found || !one.Occupies {
+		return found
+	}
+	link, ok := ParseLink(one.Rule)
+	return !ok || i.hosts[link.Host]
+}
+
+// lineMark remembers a key in 16 bytes: that two of ten million keys have the same sum is as good
+// as impossible.
+type lineMark struct {
+	sum  [12]byte
+	line uint32
+}
+
+func markOf(key string) [12]byte {
+	sum := sha256.Sum256([]byte(key))
+	return [12]byte(sum[:12])
+}
+
+// checkLines finds what is wrong with the lines by themselves, whatever is stored. marks are in the
+// order of their sums; last is the number of the last line that it read.
+func checkLines(plan Plan) (faults accounts.Faults, marks []lineMark, last int, err error) {
+	for p, err := range plan() {
+		if err != nil {
+			return nil, nil, 0, err
+		}
+		last = p.Line
+		key, why := p.key()
+		if why != nil {
+			faults = append(faults, accounts.Fault{Line: p.Line, Why: why.Error()})
+			if len(faults) == accounts.MaxFaults {
+				break
+			}
+			continue
+		}
+		if len(marks) == MaxImport {
+			return nil, nil, 0, accounts.Invalid(fmt.Sprintf("more than %d rules: bring them in several files", MaxImport))
+		}
+		marks = append(marks, lineMark{markOf(key), uint32(p.Line)})
+	}
+	slices.SortFunc(marks, func(a, b lineMark) int {
+		return cmp.Or(bytes.Compare(a.sum[:], b.sum[:]), cmp.Compare(a.line, b.line))
+	})
+	first := 0
+	for i := 1; i < len(marks); i++ {
+		if marks[i].sum != marks[first].sum {
+			first = i
+			continue
+		}
+		// The first faults of very many are enough.
+		if faults = append(faults, accounts.Fault{Line: int(marks[i].line),
+			Why: fmt.Sprintf("the same prefix is on line %d", marks[first].line)}); len(faults) >= 1000 {
+			faults = faults.First()
+		}
+	}
+	return faults.First(), marks, last, nil
+}
+
+// key is the key of the rule on a line.
+func (p *Planned) key() (string, error) {
+	if p.Fault != nil {
+		return "", p.Fault
+	}
+	if p.Owner == "" {
+		return "", errors.New("owner is missing")
+	}
+	if p.Draft.Prefix == "" {
+		return "", errors.New("prefix is missing")
+	}
+	link, ok := ParseLink(p.Draft.Prefix)
+	if !ok || !PlainText(p.Draft.Prefix) {
+		return "", fmt.Errorf("prefix %.120q: want http:// or https:// and a host", p.Draft.Prefix)
+	}
+	return link.Key, nil
+}
+
+// inBatches yields, in batches, the lines of a plan that are rules, up to the line with the number
+// last.
+func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
+	return func(yield func([]Planned, error) bool) {
+		batch := make([]Planned, 0, importBatch)
+		for p, err := range plan() {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if p.Line > last {
+				break
+			}
+			if _, fault := p.key(); fault != nil {
+				continue // checkLines named this fault before
+			}
+			if batch = append(batch, p); len(batch) == importBatch {
+				if !yield(batch, nil) {
+					return
+				}
+				batch = batch[:0]
+			}
+		}
+		if len(batch) > 0 {
+			yield(batch, nil)
+		}
+	}
+}
+
+// check compares every line with what is stored. It returns Faults, with the known ones among them,
+// or notes what the import will do.
+func (i *importing) check(ctx context.Context, tx Tx, known accounts.Faults) error {
+	i.done, i.added, i.edits = accounts.Imported{}, []Rule{}, []Edit{}
+	i.accounts, i.hosts = map[string]bool{}, map[string]bool{}
+	done, err := i.checkAll(ctx, tx, known)
+	if err == nil {
+		i.done = done
+	}
+	return err
+}
+
+func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.Faults) (done accounts.Imported, err error) {
+	if i.since, err = tx.LastChange(ctx); err != nil {
+		return done, err
+	}
+	c, err := newImportCheck(ctx, tx)
+	if err != nil {
+		return done, err
+	}
+	faults := slices.Clone(known)
+	for batch, err := range i.plan.inBatches(i.last) {
+		if err != nil {
+			return done, err
+		}
+		if len(faults) >= accounts.MaxFaults && batch[0].Line > faults.First()[accounts.MaxFaults-1].Line {
+			break
+		}
+		above, err := c.above(ctx, batch)
+		if err != nil {
+			return done, err
+		}
+		for n := range batch {
+			rule, stored, err := c.rule(ctx, &batch[n], above)
+			code, detail := errcode.Of(err)
+			switch {
+			case code != errcode.SystemError && err != nil:
+				faults = append(faults, accounts.Fault{Line: batch[n].Line, Why: cmp.Or(detail, code.Meaning().String())})
+			case err != nil:
+				return done, err
+			case stored == nil:
+				done.Added++
+				i.added = keepUpTo(singlyUpTo, i.added, rule)
+			case same(rule, *stored):
+				done.Unchanged++
+			default:
+				done.Changed++
+				i.edits = keepUpTo(editsInMemory, i.edits, Edit{rule, *stored})
+			}
+			i.accounts[rule.Owner], i.accounts[rule.Target], i.hosts[rule.Prefix.Host] = true, true, true
+			done.Lines++
+		}
+	}
+	if len(faults) > 0 {
+		return done, faults.First()
+	}
+	return done, nil
+}
+
+// keepUpTo adds to a list. A list that would be longer than most becomes nil, and stays nil.
+func keepUpTo[T any](most int, list []T, one T) []T {
+	if list == nil || len(list) == most {
+		return nil
+	}
+	return append(list, one)
+}
+
+// load stores all lines, while nobody else changes rules.
+func (i *importing) load(ctx context.Context, tx Tx) error {
+	c, err := newImportCheck(ctx, tx)
+	if err != nil {
+		return err
+	}
+	now := i.book.Now()
+	for batch, err := range i.plan.inBatches(i.last) {
+		if err != nil {
+			return err
+		}
+		added, edits, err := i.changesOf(ctx, c, batch, now)
+		if err != nil {
+			return err
+		}
+		for _, e := range edits {
+			if err := tx.PutRule(ctx, e.Now, Deed{At: now, Did: "edit"}); err != nil {
+				return err
+			}
+		}
+		if err := tx.AddRules(ctx, added, Deed{At: now, Did: "add"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// same reports whether a line asks for the rule that is stored already.
+func same(r, stored Rule) bool {
+	return r.Kind == stored.Kind && r.Owner == stored.Owner && r.Target == stored.Target && r.Prefix.Text == stored.Prefix.Text &&
+		r.Path == stored.Path &&
+		r.Occupy == stored.Occupy && r.OpenVersion == stored.OpenVersion && r.Published == stored.Published &&
+		slices.Equal(r.TestLinks, stored.TestLinks)
+}
+
+// importCheck judges lines within one transaction.
+type importCheck struct {
+	tx       Tx
+	domains  bool // the operator's list of hosts has entries
+	accounts map[string]accounts.Account
+	linked   map[[2]string]error
+}
+
+func newImportCheck(ctx context.Context, tx Tx) (*importCheck, error) {
+	domains, err := tx.Domains(ctx)
+	return &importCheck{tx: tx, domains: len(domains) > 0, accounts: map[string]accounts.Account{}, linked: map[[2]string]error{}}, err
+}
+
+// above are the stored rules at the ends of every line of a batch, by key.
+func (c *importCheck) above(ctx context.Context, batch []Planned) (map[string]Rule, error) {
+	return c.stored(ctx, batch, Link.Ends)
+}
+
+// here are the stored rules with the keys of a batch.
+func (c *importCheck) here(ctx context.Context, batch []Planned) (map[string]Rule, error) {
+	return c.stored(ctx, batch, func(l Link) []string { return []string{l.Key} })
+}
+
+func (c *importCheck) stored(ctx context.Context, batch []Planned, of func(Link) []string) (map[string]Rule, error) {
+	wanted := map[string]bool{}
+	var keys []string
+	for i := range batch {
+		link, _ := ParseLink(batch[i].Draft.Prefix)
+		for _, key := range of(link) {
+			if !wanted[key] {
+				wanted[key] = true
+				keys = append(keys, key)
+			}
+		}
+	}
+	slices.Sort(keys)
+	list, err := c.tx.RulesAt(ctx, keys)
+	found := make(map[string]Rule, len(list))
+	for _, r := range list {
+		found[r.Prefix.Key] = r
+	}
+	return found, err
+}
+
+// rule returns the rule that a line makes, and the stored one that it replaces. An error with a
+// code is a fault of the line.
+func (c *importCheck) rule(ctx context.Context, p *Planned, above map[string]Rule) (rule Rule, stored *Rule, err error) {
+	if rule, err = c.draft(ctx, p); err != nil {
+		return rule, nil, err
+	}
+	key := rule.Prefix.Key
+	if r, ok := above[key]; ok && r.Owner == rule.Owner {
+		return rule, &r, nil
+	}
+	for _, end := range rule.Prefix.Ends() {
+		r, ok := above[end]
+		switch {
+		case !ok || r.Owner == rule.Owner:
+		case end == key:
+			return rule, nil, errcode.PrefixOwned.With(behaviour.RulesAddOwned, "prefix %q belongs to %s", r.Prefix.Text, r.Owner)
+		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
+			return rule, nil, errcode.PrefixOwned.With(behaviour.RulesAddOccupied, "prefix %q: %s occupies what lies below %q",
+				rule.Prefix.Text, r.Owner,
+				r.Prefix.Text)
+		}
+	}
+	if _, err := checkMaker(ctx, c.tx, rule); err != nil {
+		return rule, nil, err
+	}
+	if c.domains && rule.Kind == Ordinary {
+		switch status, err := c.tx.Domain(ctx, rule.Prefix.Host); {
+		case err != nil:
+			return rule, nil, err
+		case status == Denied:
+			return rule, nil, errcode.PrefixDenied.With(behaviour.RulesAddDenied, "the operator denies rules on %s", rule.Prefix.Host)
+		case status == NoICP:
+			return rule, nil, errcode.ICPFailed.With(behaviour.RulesAddICP, "the operator has no ICP record for %s", rule.Prefix.Host)
+		}
+	}
+	return rule, nil, nil
+}
+
+// draft is the rule on a line. It is checked against accounts and by its own form, not against
+// other rules.
+func (c *importCheck) draft(ctx context.Context, p *Planned) (Rule, error) {
+	owner, err := c.account(ctx, p.Owner)
+	if errors.Is(err, accounts.ErrNoAccount) {
+		return Rule{}, errcode.InvalidArgs.With(behaviour.None, "there is no account %.120q", p.Owner)
+	}
+	if err != nil {
+		return Rule{}, err
+	}
+	d := p.Draft
+	if err := checkDraft(owner, d); err != nil {
+		return Rule{}, err
+	}
+	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Path: d.Path, Published: p.Published}
+	// The operator brings the host; whether strangers may use such hosts is
+	// another question.
+	if rule.Prefix, err = ParsePrefix(d.Prefix, rule.Kind, true); err != nil {
+		return Rule{}, err
+	}
+	if rule.Kind == Service {
+		if d.Occupy || len(d.TestLinks) > 0 {
+			return Rule{}, errcode.InvalidArgs.With(behaviour.None, "occupy and test_links are not for a service account's rule")
+		}
+		rule.Target = d.AppID
+		return rule, c.target(ctx, owner, d.AppID)
+	}
+	if d.AppID != "" && d.AppID != owner.AppID {
+		return Rule{}, errcode.InvalidArgs.With(behaviour.None, "appid: only a service account's rule opens another Mini Program")
+	}
+	rule.Occupy, rule.OpenVersion, rule.TestLinks = d.Occupy, d.OpenVersion, d.TestLinks
+	return rule, checkTestLinks(rule.Prefix, d.TestLinks)
+}
+
+func (c *importCheck) account(ctx context.Context, appid string) (accounts.Account, error) {
+	a, ok := c.accounts[appid]
+	if ok {
+		return a, nil
+	}
+	a, err := c.tx.Account(ctx, appid)
+	if err == nil {
+		if len(c.accounts) >= importCache {
+			clear(c.accounts)
+		}
+		c.accounts[appid] = a
+	}
+	return a, err
+}
+
+func (c *importCheck) target(ctx context.Context, owner accounts.Account, appid string) error {
+	pair := [2]string{owner.AppID, appid}
+	err, known := c.linked[pair]
+	if !known {
+		_, _, err = checkTarget(ctx, c.tx, owner, appid)
+		if len(c.linked) >= importCache {
+			clear(c.linked)
+		}
+		c.linked[pair] = err
+	}
+	return err
+}

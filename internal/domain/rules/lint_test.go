@@ -1,0 +1,249 @@
+package rules_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/index"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// lintRule is a rule of a test: "A+ https://h.example/a/ page" is a published rule of A,
+// "A- …" an unpublished one.
+func lintRule(t testing.TB, text string) rules.Rule {
+	t.Helper()
+	words := strings.Fields(text)
+	p, err := rules.ParsePrefix(words[1], rules.Ordinary, false)
+	require.NoError(t, err)
+	r := rules.Rule{Kind: rules.Ordinary, Owner: words[0][:1], Target: words[0][:1], Prefix: p, Published: words[0][1] == '+', Path: "p"}
+	if len(words) > 2 {
+		r.Path = words[2]
+	}
+	if len(words) > 3 {
+		r.TestLinks = words[3:]
+	}
+	return r
+}
+
+func TestLintFindsWhatWasHardlyMeant(t *testing.T) {
+	for name, test := range map[string]struct {
+		set  []string
+		want []string // kind, rule, other, link, prefixes
+	}{
+		"a rule with a final slash is as it should be": {set: []string{"A+ https://h.example/t/"}},
+		"a file by its name is meant alone":            {set: []string{"A+ https://h.example/t.html"}},
+		"a parameter without a value is meant so":      {set: []string{"A+ https://h.example/t?id="}},
+		"a number catches longer ones": {set: []string{"A+ https://h.example/t?id=1"},
+			want: []string{"also_catches 0 -1 https://h.example/t?id=10 10"}},
+		"a number that is closed by & catches none": {set: []string{"A+ https://h.example/t?id=1&"}},
+		"longer numbers with rules of their own are not caught": {set: []string{"A+ https://h.example/t?id=1",
+			"A+ https://h.example/t?id=10& q", "A- https://h.example/t?id=12"},
+			want: []string{"also_catches 0 -1 https://h.example/t?id=10 9", "hides_published 2 0 https://h.example/t?id=12 0"}},
+		"where every longer number is kept out, nothing is to be said": {set: []string{"A+ https://h.example/t?id=1",
+			"A- https://h.example/t?id=10", "A- https://h.example/t?id=11", "A- https://h.example/t?id=12", "A- https://h.example/t?id=13",
+			"A- https://h.example/t?id=14", "A- https://h.example/t?id=15", "A- https://h.example/t?id=16", "A- https://h.example/t?id=17",
+			"A- https://h.example/t?id=18", "A- https://h.example/t?id=19"}},
+		"an unpublished rule hides a published one": {set: []string{"A+ https://h.example/t/", "A- https://h.example/t/x/"},
+			want: []string{"hides_published 1 0 https://h.example/t/x/ 0"}},
+		"an unpublished rule leaves its links to another owner": {set: []string{"B+ https://h.example/t/", "A- https://h.example/t/x/"},
+			want: []string{"others_open 1 0 https://h.example/t/x/ 0"}},
+		"an unpublished rule that hides nothing is a draft": {set: []string{"A- https://h.example/t/", "A- https://h.example/t/x/"}},
+		"a longer rule of another owner takes links": {set: []string{"A+ https://h.example/t/", "B+ https://h.example/t/x/"},
+			want: []string{"others_take 0 1 https://h.example/t/x/ 0"}},
+		"the same page is opened without the longer rule": {set: []string{"A+ https://h.example/t/ p", "A+ https://h.example/t/x/ p"},
+			want: []string{"redundant 1 0 https://h.example/t/x/ 0"}},
+		"a longer rule with test links is there for them": {
+			set: []string{"A+ https://h.example/t/ p", "A+ https://h.example/t/x/ p https://h.example/t/x/1"}},
+		"a longer rule for another page has its use": {set: []string{"A+ https://h.example/t/ p", "A+ https://h.example/t/x/ q"}},
+		"nothing below opens without a slash": {set: []string{"A+ https://h.example/t"},
+			want: []string{"no_final_slash 0 -1 https://h.example/t/1 1"}},
+		"a host alone is one page": {set: []string{"A+ https://h.example"},
+			want: []string{"no_final_slash 0 -1 https://h.example/1 1"}},
+		"both with and without a slash is meant so": {set: []string{"A+ https://h.example/t q", "A+ https://h.example/t/ p"}},
+		"a bare question mark takes all": {set: []string{"A+ https://h.example/t", "A- https://h.example/t?"},
+			want: []string{"shadowed 0 1 https://h.example/t 0", "hides_published 1 0 https://h.example/t? 0"}},
+		"test links must match": {set: []string{"A+ https://h.example/t/ p https://h.example/u/1 https://h.example/t/1"},
+			want: []string{"test_link 0 -1 https://h.example/u/1 0"}},
+		"an identity is there once": {set: []string{"A+ https://h.example/", "A+ https://H.example"}, want: []string{"duplicate 1 0  0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var set []rules.Rule
+			for _, one := range test.set {
+				set = append(set, lintRule(t, one))
+			}
+			var got []string
+			for _, f := range rules.Lint(set) {
+				got = append(got, fmt.Sprintf("%s %d %d %s %d", f.Kind, f.Rule, f.Other, f.Link, len(f.Prefixes)))
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("got  %q\nwant %q", got, test.want)
+			}
+		})
+	}
+}
+
+// opener is the real matcher over a set of rules.
+func opener(set []rules.Rule) func(link string) (rule int, opens bool) {
+	x := index.New()
+	for i, r := range set {
+		r.ID = int64(i)
+		x.Set(r)
+	}
+	resolver := scan.Resolver{Finder: x, Accounts: able{}}
+	return func(link string) (int, bool) {
+		d := resolver.Resolve(scan.Request{Text: link, At: time.Unix(0, 0)})
+		return int(d.Matched.ID), d.Action == scan.OpenMiniProgram
+	}
+}
+
+// able are accounts that have all they need to open.
+type able struct{}
+
+func (able) Account(appid string) (accounts.Account, bool) {
+	return accounts.Account{AppID: appid, Kind: accounts.MiniProgram, JumpOpen: true, Versions: []accounts.Version{accounts.Release}}, true
+}
+func (able) Linked(string, string) bool { return true }
+
+// What lint says of a random set is what the matcher does with it.
+func TestWhatLintSaysIsWhatTheMatcherDoes(t *testing.T) {
+	g := rand.New(rand.NewPCG(16, 0))
+	pick := func(from ...string) string { return from[g.IntN(len(from))] }
+	prefix := func() string {
+		text := "https://h.example" + pick("/", "/a", "/a/", "/a/b", "/a/b/", "/a/1")
+		return text + pick("", "", "?",
+			"?id=1", "?id=1", "?id=10", "?id=12", "?id=105", "?id=1&", "?x=2&id=1", "?id=1"+pick("0", "1", "2", "3"))
+	}
+	kinds := map[rules.FindingKind]int{}
+	for n := range 400 {
+		var set []rules.Rule
+		keys := map[string]bool{}
+		for range 1 + g.IntN(9) {
+			r := lintRule(t, pick("A+", "A+", "A-", "B+", "B-")+" "+prefix()+" "+pick("p", "q"))
+			if !keys[r.Prefix.Key] { // one identity has one owner
+				keys[r.Prefix.Key] = true
+				set = append(set, r)
+			}
+		}
+		opens := opener(set)
+		links := []string{}
+		for _, r := range set {
+			for _, end := range []string{"", "0", "3", "12", "a", "&", "&x=1", "/", "/z", "?id=1", "?id=12&y", "?"} {
+				links = append(links, r.Prefix.Text+end)
+			}
+		}
+		fail := func(f rules.Finding, why string) {
+			t.Helper()
+			t.Fatalf("set %d: %s\n%+v\n%s", n, why, f, describe(set))
+		}
+		caught := map[int]bool{}
+		for _, f := range rules.Lint(set) {
+			kinds[f.Kind]++
+			rule, opened := opens(f.Link)
+			switch f.Kind {
+			case rules.AlsoCatches:
+				caught[f.Rule] = true
+				checkCatches(t, set, f, func(why string) { fail(f, why) })
+			case rules.HidesPublished:
+				without := slices.Clone(set)
+				without[f.Rule].Prefix = lintRule(t, "A+ https://elsewhere.example/").Prefix
+				if _, opensWithout := opener(without)(f.Link); opened && rule == f.Other || !opensWithout {
+					fail(f, "nothing is hidden")
+				}
+			case rules.OthersOpen:
+				if !opened || rule != f.Other || set[rule].Owner == set[f.Rule].Owner {
+					fail(f, fmt.Sprintf("%v %d opens", opened, rule))
+				}
+			case rules.OthersTake:
+				if !opened || rule != f.Other {
+					fail(f, fmt.Sprintf("%v %d opens", opened, rule))
+				}
+			case rules.Shadowed:
+				for _, link := range links {
+					if rule, opened := opens(link); opened && rule == f.Rule {
+						fail(f, "it opens "+link)
+					}
+				}
+			case rules.Redundant:
+				without := opener(slices.Delete(slices.Clone(set), f.Rule, f.Rule+1))
+				for _, link := range links {
+					before, opened := opens(link)
+					after, still := without(link)
+					if after >= f.Rule {
+						after++
+					}
+					if opened != still || opened && (set[before].Path != set[after].Path || set[before].Owner != set[after].Owner) {
+						fail(f, "it makes a difference for "+link)
+					}
+				}
+			case rules.NoFinalSlash:
+				if opened && rule == f.Rule {
+					fail(f, "it opens what is below")
+				}
+			}
+		}
+		// Nothing that a longer number opens is passed over.
+		for i, r := range set {
+			if _, value, ok := strings.Cut(r.Prefix.Text, "id="); ok && value != "" && !strings.HasSuffix(value, "&") {
+				for _, d := range "0123456789" {
+					if rule, opened := opens(r.Prefix.Text + string(d)); opened && rule == i && !caught[i] {
+						t.Fatalf("set %d: nothing is said of rule %d, which catches %s%c\n%s", n, i, r.Prefix.Text, d, describe(set))
+					}
+				}
+			}
+		}
+	}
+	for _, kind := range rules.FindingKinds {
+		if kinds[kind] == 0 && kind != rules.Duplicate && kind != rules.LostTestLink {
+			t.Errorf("no set had a finding %s", kind)
+		}
+	}
+}
+
+// checkCatches holds a finding to the matcher: it catches what it is said to
+// catch, the prefixes keep that out and nothing else, and none can be spared.
+func checkCatches(t *testing.T, set []rules.Rule, f rules.Finding, fail func(why string)) {
+	t.Helper()
+	opens := opener(set)
+	mended := slices.Clone(set)
+	for _, p := range f.Prefixes {
+		if rule, opened := opens(p); !opened || rule != f.Rule {
+			fail("it does not catch " + p)
+		}
+		mended = append(mended, lintRule(t, set[f.Rule].Owner+"- "+p))
+	}
+	after := opener(mended)
+	text := set[f.Rule].Prefix.Text
+	for _, end := range []string{"", "&", "&x=1", "a", "-1"} {
+		before, opened := opens(text + end)
+		if now, still := after(text + end); still != opened || now != before {
+			fail("with the prefixes " + text + end + " does not open any more")
+		}
+	}
+	for n := range 130 {
+		longer := fmt.Sprintf("%s%d", text, n)
+		if rule, opened := after(longer); opened && rule == f.Rule {
+			fail("with the prefixes it still catches " + longer)
+		}
+	}
+	for i, p := range f.Prefixes {
+		at := len(set) + i
+		if rule, opened := opener(slices.Delete(slices.Clone(mended), at, at+1))(p); !opened || rule != f.Rule {
+			fail(p + " could be spared")
+		}
+	}
+}
+
+func describe(set []rules.Rule) string {
+	var b strings.Builder
+	for i, r := range set {
+		fmt.Fprintf(&b, "%d %s published=%v %s %s\n", i, r.Owner, r.Published, r.Prefix.Text, r.Path)
+	}
+	return b.String()
+}

@@ -1,0 +1,97 @@
+package rules_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// reads counts the transactions that only look.
+type reads struct {
+	rules.Store
+	n int
+}
+
+func (r *reads) ViewRules(ctx context.Context, f func(rules.Tx) error) error {
+	r.n++
+	return r.Store.ViewRules(ctx, f)
+}
+
+// A list of an account's rules is read once until one of them changes, or a
+// publish, or the month; other accounts' changes do not matter to what it says.
+func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
+	d := newDesk(t)
+	counted := &reads{Store: d.store}
+	d.Book.Store = counted
+	list := func(what string, read, total, left int, prefixes ...string) {
+		t.Helper()
+		some := append([]string{"https://h.example/none/", "not a link"}, prefixes...)
+		for _, req := range []rules.ListRequest{{}, {Type: rules.ListPage, Page: 1, PageSize: 10},
+			{Type: rules.ListPage, Page: 1, PageSize: 200}, {Type: rules.ListPrefixes, Prefixes: some}} {
+			for again := range 2 {
+				before := counted.n
+				got, err := d.List(t.Context(), d.as("wxa"), req)
+				require.NoError(t, err)
+				if want := read * (1 - again); counted.n-before != want {
+					t.Errorf("%s: %+v, time %d: %d reads of the store, want %d", what, req, again+1, counted.n-before, want)
+				}
+				if got.Total != total || got.PublishesLeft != left || len(got.Rules) != len(prefixes) {
+					t.Errorf("%s: %+v: %d of %d rules, %d publishes left", what, req, len(got.Rules), got.Total, got.PublishesLeft)
+					continue
+				}
+				if last := len(prefixes) - 1; req.Type == rules.ListNewest && last >= 0 && got.Rules[0].Prefix.Text != prefixes[last] {
+					t.Errorf("%s: the newest is %s, not %s", what, got.Rules[0].Prefix.Text, prefixes[last])
+				}
+			}
+		}
+	}
+	quota := settings.Defaults().PublishQuota
+	list("none", 1, 0, quota)
+	d.added("wxa", draft("https://h.example/a/"))
+	list("after an add", 1, 1, quota, "https://h.example/a/")
+	d.added("wxb", draft("https://other.example/"))
+	d.published("wxa", draft("https://h.example/b/"))
+	list("after a publish", 1, 2, quota-1, "https://h.example/a/", "https://h.example/b/")
+	d.set(func(s *settings.Settings) { s.PublishQuota = 7 })
+	list("another quota", 0, 2, 6, "https://h.example/a/", "https://h.example/b/")
+	d.now = d.now.Add(32 * 24 * time.Hour)
+	list("another month", 1, 2, 7, "https://h.example/a/", "https://h.example/b/")
+	require.NoError(t, d.Delete(d.by("wxa"), d.as("wxa"), "https://h.example/b/", ""))
+	list("after a delete", 1, 1, 7, "https://h.example/a/")
+	// One text with a line's end in it is not two.
+	for prefix, found := range map[string]int{"https://h.example/a/\nhttps://h.example/none/": 0, "https://h.example/a/": 1} {
+		prefixes := []string{prefix}
+		if found > 0 {
+			prefixes = append(prefixes, "https://h.example/none/")
+		}
+		for range 2 {
+			got, err := d.List(t.Context(), d.as("wxa"), rules.ListRequest{Type: rules.ListPrefixes, Prefixes: prefixes})
+			if err != nil || len(got.Rules) != found {
+				t.Errorf("%q: %d rules, want %d (%v)", prefixes, len(got.Rules), found, err)
+			}
+		}
+	}
+	for _, prefixes := range [][]string{{"https://h.example/a/"}, {"https://h.example/b/"}, {"https://h.example/a/b/"}, {"not a link"}} {
+		for range 2 {
+			got, err := d.List(t.Context(), d.as("wxb"), rules.ListRequest{Type: rules.ListPrefixes, Prefixes: prefixes})
+			if err != nil || len(got.Rules) != 0 || got.Total != 1 {
+				t.Errorf("%v of nobody: %v, %v", prefixes, got, err)
+			}
+		}
+	}
+	a := d.as("wxa")
+	a.JumpOpen = false
+	d.put(a)
+	if got, err := d.List(t.Context(), d.as("wxa"), rules.ListRequest{}); err == nil && got.Open {
+		t.Error("a list is open of an account that is not")
+	}
+	require.NoError(t, d.store.Reset(t.Context()))
+	before := counted.n
+	if got, err := d.List(t.Context(), a, rules.ListRequest{}); err == nil && (got.Total != 0 || counted.n == before) {
+		t.Errorf("after a reset: %d rules, %d reads", got.Total, counted.n-before)
+	}
+}

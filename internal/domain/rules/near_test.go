@@ -1,0 +1,76 @@
+package rules_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/qrjump/qrjump/internal/domain/rules"
+)
+
+// heldStore is a store whose reads stand still.
+type heldStore struct {
+	rules.Store
+	inside  atomic.Int64
+	release chan struct{}
+}
+
+func (s *heldStore) ViewRules(ctx context.Context, _ func(rules.Tx) error) error {
+	s.inside.Add(1)
+	defer s.inside.Add(-1)
+	select {
+	case <-s.release:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Two at most read the rules near a link; the others wait their turn, and not
+// for ever. Issue 12, 6.
+func TestNearReadsTwoAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &heldStore{release: make(chan struct{})}
+		b := &rules.Book{Store: s}
+		link, _ := rules.ParseLink("https://h.example/a")
+		ended := make(chan error, 8)
+		for range 5 {
+			go func() {
+				_, err := b.Near(t.Context(), link)
+				ended <- err
+			}()
+		}
+		gone, leave := context.WithCancel(t.Context())
+		for waiting := 5; waiting > 2; waiting-- {
+			synctest.Wait()
+			if n := s.inside.Load(); n != 2 {
+				t.Fatalf("%d read at once", n)
+			}
+			s.release <- struct{}{}
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		go func() {
+			_, err := b.Near(gone, link)
+			ended <- err
+		}()
+		synctest.Wait()
+		leave()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("a caller that left: %v", err)
+		}
+		if _, err := b.Near(t.Context(), link); !errors.Is(err, rules.ErrBusy) {
+			t.Errorf("while two stand still: %v", err)
+		}
+		close(s.release)
+		for range 2 {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}

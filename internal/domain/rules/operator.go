@@ -1,0 +1,133 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// Questions and settings of an operator, across owners.
+
+// Find returns rules of any owner, oldest first.
+func (b *Book) Find(ctx context.Context, q Query) ([]Rule, error) {
+	q.NoTotal = true
+	var list []Rule
+	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		list, _, err = tx.List(ctx, q)
+		return err
+	})
+	return list, err
+}
+
+// Named returns what people call rules, also deleted ones, by their numbers.
+func (b *Book) Named(ctx context.Context, ids []int64) (list []Named, err error) {
+	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		list, err = tx.Named(ctx, ids)
+		return err
+	})
+	return list, err
+}
+
+// ErrNotLink is returned for a text that is not an http or https link.
+var ErrNotLink = errors.New("not an http or https link")
+
+// History lists what happened to a prefix, newest first, whoever owned it.
+func (b *Book) History(ctx context.Context, prefix string, limit int) ([]Change, error) {
+	link, ok := ParseLink(prefix)
+	if !ok || !PlainText(prefix) {
+		return nil, fmt.Errorf("prefix %.120q: %w", prefix, ErrNotLink)
+	}
+	var changes []Change
+	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		changes, err = tx.Changes(ctx, link.Key, limit)
+		return err
+	})
+	return changes, err
+}
+
+// ErrBusy means that too many others call Near.
+var ErrBusy = errors.New("too many ask for the rules near a link at once")
+
+const (
+	// nearAtOnce is how many calls of Near read at once: explanations must leave connections to the
+	// store for everything else.
+	nearAtOnce = 2
+	nearTime   = 10 * time.Second // how long another call waits for its turn
+)
+
+// Near returns stored rules that an explanation of a link looks at. It returns
+// ErrBusy when its turn does not come within ten seconds.
+func (b *Book) Near(ctx context.Context, link Link) ([]Rule, error) {
+	const looked = 100
+	b.nearOnce.Do(func() { b.nearing = make(chan struct{}, nearAtOnce) })
+	turn := time.NewTimer(nearTime)
+	defer turn.Stop()
+	select {
+	case b.nearing <- struct{}{}:
+		defer func() { <-b.nearing }()
+	case <-turn.C:
+		return nil, ErrBusy
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	var list []Rule
+	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		list, err = tx.Near(ctx, link, looked)
+		return err
+	})
+	return list, err
+}
+
+// Confirmations lists checks of verification files, newest first.
+func (b *Book) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
+	var list []Confirmation
+	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		list, err = tx.Confirmations(ctx, q)
+		return err
+	})
+	return list, err
+}
+
+// Domains lists what the operator said of hosts.
+func (b *Book) Domains(ctx context.Context) ([]Domain, error) {
+	var list []Domain
+	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		list, err = tx.Domains(ctx)
+		return err
+	})
+	return list, err
+}
+
+// DomainsAfter lists at most limit of them, those whose host comes after the given one.
+func (b *Book) DomainsAfter(ctx context.Context, after string, limit int) ([]Domain, error) {
+	var list []Domain
+	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		list, err = tx.DomainsAfter(ctx, after, limit)
+		return err
+	})
+	return list, err
+}
+
+var domainHost = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9_.\[\]:-]{1,255}$`)
+})
+
+// SetDomain sets what the operator says of a host; status "" takes that back.
+func (b *Book) SetDomain(ctx context.Context, host string, status DomainStatus) error {
+	host = strings.ToLower(host)
+	if !domainHost().MatchString(host) {
+		return accounts.Invalid(fmt.Sprintf("host %.120q: want a host name, with a port where rules have one", host))
+	}
+	return b.Store.UpdateRules(ctx, func(tx Tx) error {
+		if status == "" {
+			return tx.DeleteDomain(ctx, host)
+		}
+		return tx.PutDomain(ctx, Domain{Host: host, Status: status, At: b.Now()})
+	})
+}

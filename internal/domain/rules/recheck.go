@@ -1,0 +1,289 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"hash/maphash"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// RecheckEvery is how often a verification file is fetched again.
+const RecheckEvery = 24 * time.Hour
+
+// Recheck is the latest check of the verification file of one directory. Rules stay as they are
+// whatever it finds.
+type Recheck struct {
+	Owner     string
+	Directory string // where the file must be, with its final slash
+	Prefix    string // of one of the rules there
+	CheckedAt time.Time
+	OK        bool
+	Reason    string
+	Since     time.Time // of the first failure in a row; zero = it is in place
+	NextAt    time.Time
+}
+
+// RecheckStore keeps rechecks.
+type RecheckStore interface {
+	// AddRechecks adds directories that are not known yet.
+	AddRechecks(ctx context.Context, list []Recheck) error
+	// ClaimRechecks returns rechecks that are due, the longest due first, and
+	// makes them due again at a later time, so that nobody else takes them.
+	ClaimRechecks(ctx context.Context, now, again time.Time, limit int) ([]Recheck, error)
+	SaveRecheck(ctx context.Context, r Recheck) error
+	DeleteRecheck(ctx context.Context, owner, directory string) error
+	// DueNow makes the file of every directory due.
+	DueNow(ctx context.Context, now time.Time) error
+	Rechecks(ctx context.Context, q RecheckQuery) ([]Recheck, error)
+	// CountFailing counts the directories whose file is not in place.
+	CountFailing(ctx context.Context) (int64, error)
+}
+
+// RecheckQuery selects rechecks by owner and directory.
+type RecheckQuery struct {
+	Owner   string // "" = any
+	Failing bool   // only those whose file is not in place
+	// AfterOwner and AfterDirectory are the last of the page before.
+	AfterOwner, AfterDirectory string
+	Limit                      int
+}
+
+// Rechecker fetches every verification file again once a day, at times that are spread over the
+// day.
+type Rechecker struct {
+	Book  *Book
+	Store RecheckStore
+	Log   *slog.Logger
+	// Off says that the operator wants no rechecks; nil = on.
+	Off func() bool
+	// Failing is called with how many files are not in place.
+	Failing func(int64)
+}
+
+const (
+	// recheckHands is how many files are asked for at once.
+	recheckHands = 8
+	// recheckLease is how long a directory is not taken by another node.
+	recheckLease = time.Hour
+	// plannedPage is how many rules are read at once to find their directories, and plannedSeen how
+	// many directories are remembered. After each page the plan rests plannedRest times as long as
+	// the page took, so that it uses a fifth of a core at most.
+	plannedPage, plannedSeen, plannedRest = 1000, 1 << 18, 4
+)
+
+// Run looks for what is due at every interval of real time until ctx ends.
+func (r *Rechecker) Run(ctx context.Context, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if r.Off != nil && r.Off() {
+			continue
+		}
+		for ctx.Err() == nil {
+			n, err := r.Look(ctx, 4*recheckHands)
+			if err != nil && ctx.Err() == nil {
+				r.Log.ErrorContext(ctx, "verification files could not be looked at again", "error", err)
+			}
+			if err != nil || n == 0 {
+				break
+			}
+		}
+		if r.Failing == nil {
+			continue
+		}
+		if n, err := r.Store.CountFailing(ctx); err == nil {
+			r.Failing(n)
+		}
+	}
+}
+
+// Look checks files that are due, at most limit, and returns how many it checked.
+func (r *Rechecker) Look(ctx context.Context, limit int) (n int, err error) {
+	now := r.Book.Now()
+	// The row without an owner says when to look for new directories.
+	if err := r.Store.AddRechecks(ctx, []Recheck{{NextAt: now}}); err != nil {
+		return 0, err
+	}
+	due, err := r.Store.ClaimRechecks(ctx, now, now.Add(recheckLease), limit)
+	if err != nil {
+		return 0, err
+	}
+	var hands sync.WaitGroup
+	places := make(chan struct{}, recheckHands)
+	faults := make([]error, len(due))
+	for i, one := range due {
+		if one.Owner == "" {
+			if err := r.plan(ctx, one, now, false); err != nil {
+				faults[i] = err
+			}
+			continue
+		}
+		n++
+		places <- struct{}{}
+		hands.Go(func() {
+			defer func() { <-places }()
+			faults[i] = r.look(ctx, one)
+		})
+	}
+	hands.Wait()
+	if n == 0 && len(due) > 0 {
+		n = 1 // the row of the plan: there may be more to check now
+	}
+	return n, errors.Join(faults...)
+}
+
+// LookNow makes every file due, those of new rules too, and checks the first limit of them. It
+// returns how many it checked.
+func (r *Rechecker) LookNow(ctx context.Context, limit int) (n int, err error) {
+	now := r.Book.Now()
+	if err := r.Store.AddRechecks(ctx, []Recheck{{NextAt: now}}); err != nil {
+		return 0, err
+	}
+	if err := r.plan(ctx, Recheck{}, now, true); err != nil {
+		return 0, err
+	}
+	if err := r.Store.DueNow(ctx, now); err != nil {
+		return 0, err
+	}
+	return r.Look(ctx, limit)
+}
+
+// plan adds the directories of all rules, each with a time of its own. It reads the rules in pages,
+// since there may be ten million, and rests between pages unless somebody waits (hurry).
+func (r *Rechecker) plan(ctx context.Context, planned Recheck, now time.Time, hurry bool) error {
+	// The author of a rule chooses these texts, so the sum must not be foreseeable: of two
+	// directories with the same sum the second is never checked.
+	seed := maphash.MakeSeed()
+	seen := map[uint64]bool{}
+	var fresh []Recheck
+	for q := (Query{Limit: plannedPage, NoTotal: true}); ; {
+		began := time.Now()
+		var page []Rule
+		err := r.Book.Store.ViewRules(ctx, func(tx Tx) (err error) {
+			page, _, err = tx.List(ctx, q)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("looking for the directories of rules: %w", err)
+		}
+		fresh = fresh[:0]
+		for i := range page {
+			rule := &page[i]
+			q.AfterID = rule.ID
+			if rule.Kind != Ordinary {
+				continue
+			}
+			directory := rule.Prefix.ConfirmAddress("")
+			name := rule.Owner + " " + directory
+			mark := maphash.String(seed, name)
+			if seen[mark] {
+				continue
+			}
+			if len(seen) >= plannedSeen {
+				clear(seen) // the store keeps each directory once in any case
+			}
+			seen[mark] = true
+			// The time of day may be foreseeable.
+			sum := fnv.New64a()
+			_, _ = io.WriteString(sum, name)
+			place := sum.Sum64()
+			fresh = append(fresh, Recheck{Owner: rule.Owner, Directory: directory, Prefix: rule.Prefix.Text, OK: true,
+				NextAt: now.Add(time.Duration(place % uint64(RecheckEvery)))})
+		}
+		if err := r.Store.AddRechecks(ctx, fresh); err != nil {
+			return err
+		}
+		if len(page) < plannedPage {
+			break
+		}
+		if hurry {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(plannedRest * time.Since(began)):
+		}
+	}
+	planned.CheckedAt, planned.OK, planned.NextAt = now, true, now.Add(RecheckEvery)
+	return r.Store.SaveRecheck(ctx, planned)
+}
+
+// ruleThere returns the prefix of a rule of the owner in the directory: that of the last check if
+// it is still there, else another. ErrNoRule where there is none.
+func ruleThere(ctx context.Context, tx Tx, one Recheck, p Prefix) (Prefix, error) {
+	rule, err := tx.Rule(ctx, p.Key)
+	if err == nil && rule.Owner == one.Owner {
+		return rule.Prefix, nil
+	}
+	if err != nil && !errors.Is(err, ErrNoRule) {
+		return p, err
+	}
+	rule, err = tx.RuleIn(ctx, one.Owner, one.Directory)
+	return rule.Prefix, err
+}
+
+// look checks one file.
+func (r *Rechecker) look(ctx context.Context, one Recheck) error {
+	b := r.Book
+	p, err := ParsePrefix(one.Prefix, Ordinary, true)
+	if err != nil {
+		return r.Store.DeleteRecheck(ctx, one.Owner, one.Directory)
+	}
+	var owner accounts.Account
+	var status DomainStatus
+	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		if p, err = ruleThere(ctx, tx, one, p); err != nil {
+			return err
+		}
+		if owner, err = tx.Account(ctx, one.Owner); err != nil {
+			return err
+		}
+		status, err = tx.Domain(ctx, p.Host)
+		return err
+	})
+	if errors.Is(err, ErrNoRule) || errors.Is(err, accounts.ErrNoAccount) {
+		return r.Store.DeleteRecheck(ctx, one.Owner, one.Directory)
+	}
+	if err != nil {
+		return err
+	}
+	found, err := b.confirm(ctx, owner, p, status, b.Settings.Get())
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if code, _ := errcode.Of(err); err != nil && code != errcode.ConfirmFileFailed {
+		return err
+	}
+	now := b.Now()
+	one.Prefix = p.Text
+	one.CheckedAt, one.OK, one.Reason, one.NextAt = now, found.OK, found.Reason, now.Add(RecheckEvery)
+	switch {
+	case found.OK:
+		if !one.Since.IsZero() {
+			r.Log.InfoContext(ctx, "a verification file is in place again", "owner", one.Owner, "url", found.URL)
+		}
+		one.Since = time.Time{}
+	default:
+		if one.Since.IsZero() {
+			one.Since = now
+		}
+		r.Log.WarnContext(ctx, "a verification file is not in place any more; its rules go on, but its owner may have lost the host",
+			"owner", one.Owner,
+			"url", found.URL, "since", one.Since.UTC().Format(time.RFC3339), "reason", found.Reason)
+	}
+	return r.Store.SaveRecheck(ctx, one)
+}

@@ -1,0 +1,123 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// Limits of a forced release.
+const (
+	// MaxReason is how long the reason of a release may be, in bytes.
+	MaxReason = 500
+	// MaxRelease is how many rules one call releases.
+	MaxRelease = 1000
+)
+
+// ReleaseRequest says which rules an operator takes away from their owners.
+type ReleaseRequest struct {
+	Prefix string
+	// Below adds every rule that begins with Prefix, which then ends in "/".
+	Below  bool
+	Reason string // for the audit log and the old owners
+	DryRun bool   // the rules are only returned
+}
+
+// Release deletes rules without their owners, because the domain has changed hands: the prefix is
+// free at once. Each rule is a transaction of its own, in which the log of changes gets the reason
+// and the old owner a notice and, if it has a message URL, an event. The publishes that were spent
+// stay spent. It returns the rules as they were; more reports that rules are left for another call.
+// A rule that its owner deleted meanwhile is no error; ErrNoRule where there was no rule at all.
+func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule, more bool, err error) {
+	link, ok := ParseLink(req.Prefix)
+	switch {
+	case !ok || !PlainText(req.Prefix):
+		return nil, false, fmt.Errorf("prefix %.120q: %w", req.Prefix, ErrNotLink)
+	case strings.TrimSpace(req.Reason) == "" || len(req.Reason) > MaxReason || !utf8.ValidString(req.Reason) || containsControl(req.Reason):
+		return nil, false, accounts.Invalid(fmt.Sprintf(
+			"reason: say why, in 1 to %d bytes without control characters; the old owner reads it", MaxReason))
+	case req.Below && !strings.HasSuffix(link.Key, "/"):
+		return nil, false, accounts.Invalid(fmt.Sprintf("prefix %.120q: what lies below is what lies below a final /", req.Prefix))
+	}
+	var list []Rule
+	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		if req.Below {
+			list, err = tx.RulesBelow(ctx, link.Key, MaxRelease+1)
+			return err
+		}
+		list, err = tx.RulesAt(ctx, []string{link.Key})
+		return err
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	if len(list) == 0 {
+		return nil, false, ErrNoRule
+	}
+	if more = len(list) > MaxRelease; more {
+		list = list[:MaxRelease]
+	}
+	if req.DryRun {
+		return list, more, nil
+	}
+	for _, r := range list {
+		gone, err := b.release(ctx, r, req.Reason)
+		if err != nil {
+			return released, true, err
+		}
+		if gone {
+			released = append(released, r)
+		}
+	}
+	return released, more, nil
+}
+
+// release deletes one rule; gone is false where its owner deleted it first.
+func (b *Book) release(ctx context.Context, r Rule, reason string) (gone bool, err error) {
+	key, told := r.Prefix.Key, false
+	err = b.Store.UpdateRules(ctx, func(tx Tx) error {
+		gone, told = false, false
+		if err := tx.LockOwner(ctx, r.Owner); err != nil {
+			return err
+		}
+		if err := tx.LockOrigin(ctx, r.Prefix.Origin()); err != nil {
+			return err
+		}
+		now, err := tx.Rule(ctx, key)
+		if errors.Is(err, ErrNoRule) || err == nil && now.ID != r.ID {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		at := b.Now()
+		if err := tx.DeleteRule(ctx, now, Deed{At: at, Did: "release", Reason: reason}); err != nil {
+			return err
+		}
+		notice := accounts.Notice{Account: r.Owner, At: at, Kind: accounts.PrefixReleased, Prefix: now.Prefix.Text, Reason: reason}
+		if err := tx.AddNotice(ctx, notice); err != nil {
+			return err
+		}
+		owner, err := tx.Account(ctx, r.Owner)
+		switch {
+		case errors.Is(err, accounts.ErrNoAccount):
+		case err != nil:
+			return err
+		case owner.MessageURL != "":
+			told = true
+			if err := accounts.QueueMessage(ctx, tx, r.Owner, notice.Event(owner), at, at); err != nil {
+				return err
+			}
+		}
+		gone = true
+		return nil
+	})
+	if err == nil && told && b.Queued != nil {
+		b.Queued()
+	}
+	return gone, b.awaitMemory(ctx, key, err)
+}

@@ -1,0 +1,151 @@
+// Package rules knows jump rules: what a prefix matches, the life of a rule,
+// occupation, quota.
+package rules
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// Kind tells the two kinds of rule apart. It follows from the owner's kind.
+type Kind string
+
+const (
+	// Ordinary rules are a Mini Program's, on its own domain.
+	Ordinary Kind = "rule"
+	// Service rules are a service account's: one of its QR codes opens a
+	// linked Mini Program.
+	Service Kind = "service_rule"
+)
+
+// The test ranges of a rule. Contract: rules 1.1.
+const (
+	OpenDevelopment = 1 // developers open the development version
+	OpenTrial       = 2 // administrators and trial users open the trial version
+	OpenRelease     = 3 // developers, administrators and trial users open the release
+)
+
+// MaxTestLinks is how many test links a rule has at most.
+const MaxTestLinks = 5
+
+// Rule is prefix -> page.
+type Rule struct {
+	ID          int64 // order of being added
+	Kind        Kind
+	Owner       string // AppID: a Mini Program, or the service account
+	Target      string // AppID of the Mini Program that opens
+	Prefix      Prefix
+	Path        string
+	Occupy      bool // nobody else may set a rule below
+	OpenVersion int
+	TestLinks   []string
+	Published   bool
+	CreatedAt   time.Time
+	ChangedAt   time.Time
+	PublishedAt time.Time // zero = never
+}
+
+// Sentinels of the store; never for callers of the wire.
+var (
+	ErrNoRule      = errors.New("rules: no such rule")
+	ErrPrefixTaken = errors.New("rules: the prefix has an owner")
+)
+
+// Draft is what a caller wants a rule to be.
+type Draft struct {
+	Prefix      string
+	Path        string
+	AppID       string // service-account rules: the Mini Program to open
+	Occupy      bool
+	OpenVersion int
+	TestLinks   []string
+	KeepLinks   bool // an edit without the field of test links keeps them
+	EmptyLinks  bool // with KeepLinks: the list was given and is empty, and a setting keeps the links all the same
+}
+
+// kindFor is the kind of rule that an account makes.
+func kindFor(owner accounts.Account) Kind {
+	if owner.Kind == accounts.ServiceAccount {
+		return Service
+	}
+	return Ordinary
+}
+
+// checkTestLinks returns 85068 for the first test link that does not satisfy
+// the prefix. Contract: rules 2.6.
+func checkTestLinks(p Prefix, links []string) error {
+	for _, text := range links {
+		link, ok := ParseLink(text)
+		if !ok || !PlainText(text) || !p.Matches(link) {
+			return errcode.TestLinkNotBelow.With(behaviour.RulesTestLink, "test link %.120q does not match the prefix %q", text, p.Text)
+		}
+	}
+	return nil
+}
+
+// Edit decides what an edit makes of the rule: 40097 where it may not change.
+// The state stays. Contract: rules 1.2.
+func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
+	if r.Published {
+		if r.Kind == Service {
+			return Rule{}, errcode.InvalidArgs.With(behaviour.RulesEditService,
+				"a published service-account rule cannot be edited: delete %q and add it again",
+				r.Prefix.Text)
+		}
+		if d.Path != r.Path {
+			return Rule{}, errcode.InvalidArgs.With(behaviour.RulesEditPage,
+				"the page of a published rule cannot change: delete %q and add it again", r.Prefix.Text)
+		}
+	}
+	r.Path, r.ChangedAt = d.Path, now
+	if r.Kind == Service {
+		r.Target = d.AppID
+		return r, nil
+	}
+	r.Occupy, r.OpenVersion = d.Occupy, d.OpenVersion
+	if !d.KeepLinks {
+		r.TestLinks = slices.Clone(d.TestLinks)
+	}
+	return r, nil
+}
+
+// Publish decides whether the rule goes live: 85074 if the Mini Program that
+// would open has no release, 886000 if the month's publishes are spent (a
+// negative quota is no limit). Contract: rules 1.4.
+func (r Rule) Publish(target accounts.Account, spent, quota int, now time.Time) (Rule, error) {
+	switch {
+	case !target.Has(accounts.Release):
+		return Rule{}, errcode.NotReleased.With(behaviour.RulesPublishUnreleased, "%s has no released version", target.AppID)
+	case quota >= 0 && spent >= quota:
+		return Rule{}, errcode.PublishQuota.With(behaviour.RulesPublishQuota, "%s published %d times this month", r.Owner, spent)
+	}
+	r.Published, r.ChangedAt, r.PublishedAt = true, now, now
+	return r, nil
+}
+
+// TestVersion is the version that a member with a role opens by a test link;
+// ok is false for a role outside the rule's range. Contract: rules 1.1, 2.6.
+func (r Rule) TestVersion(role accounts.Role) (v accounts.Version, ok bool) {
+	switch r.OpenVersion {
+	case OpenDevelopment:
+		return accounts.Development, role == accounts.Developer
+	case OpenTrial:
+		return accounts.Trial, role == accounts.Admin || role == accounts.TrialUser
+	case OpenRelease:
+		return accounts.Release, role == accounts.Admin || role == accounts.TrialUser || role == accounts.Developer
+	}
+	return "", false
+}
+
+// State is the number of the rule's state on the wire.
+func (r Rule) State() int {
+	if r.Published {
+		return 2
+	}
+	return 1
+}

@@ -1,0 +1,58 @@
+package rules
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// Tried is what Try found, apart from the fault.
+type Tried struct {
+	// File is where the verification file must be; "" where the text is no valid prefix, or the
+	// rule needs no file.
+	File string
+	// Vouched says that the operator vouches for the host, so that nobody asks for the file.
+	Vouched bool
+}
+
+// Try returns the fault that Add would return before it looks for the verification
+// file, nil for none. It changes nothing and asks no host.
+func (b *Book) Try(ctx context.Context, owner accounts.Account, d Draft) (t Tried, err error) {
+	s := b.Settings.Get()
+	if kindFor(owner) == Ordinary {
+		if p, wrong := ParsePrefix(d.Prefix, Ordinary, s.AllowPrivateHosts); wrong == nil {
+			t.File = p.ConfirmAddress(owner.Confirm.Name)
+			var status DomainStatus
+			if err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+				status, err = tx.Domain(ctx, p.Host)
+				return err
+			}); err != nil {
+				return t, err
+			}
+			t.Vouched = vouched(p, status, s)
+		}
+	}
+	if err := checkDraft(owner, d); err != nil {
+		return t, err
+	}
+	return t, b.Store.ViewRules(ctx, func(tx Tx) error {
+		_, _, err := b.admit(ctx, tx, owner, d, s)
+		return err
+	})
+}
+
+// Own returns a rule of an account by its prefix; ErrNoRule.
+func (b *Book) Own(ctx context.Context, owner accounts.Account, prefix string) (Rule, error) {
+	link, ok := ParseLink(prefix)
+	if !ok {
+		return Rule{}, ErrNoRule
+	}
+	list, err := b.Find(ctx, Query{Owner: owner.AppID, Keys: []string{link.Key}, Limit: 1})
+	if err == nil && len(list) == 0 {
+		err = ErrNoRule
+	}
+	if err != nil {
+		return Rule{}, err
+	}
+	return list[0], nil
+}

@@ -1,0 +1,163 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// Gone reports whether there is no rule after the change.
+func (c Change) Gone() bool { return c.Did == "delete" || c.Did == "release" }
+
+// Superseded is returned for a change that cannot be undone any more: something
+// came after it.
+type Superseded struct{ By Change }
+
+func (s Superseded) Error() string {
+	return fmt.Sprintf("change %d by %s at %s (%s) came after it", s.By.Seq, s.By.Actor, s.By.At.UTC().Format("2006-01-02T15:04:05Z"),
+		s.By.Did)
+}
+
+// ErrNoChange is returned for a number that no change of a rule has.
+var ErrNoChange = errors.New("rules: no such change")
+
+// Undo restores what was before a change of a rule: Superseded where something
+// came after it, the faults of Add where a rule that was deleted has no room any
+// more. Choice(rules.undo): it is the operator's, so it spends no publish and gives none
+// back. It returns what it did.
+func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
+	by := accounts.Author{Actor: accounts.AuthorOf(ctx).Actor, RID: fmt.Sprintf("undo-%d", seq)}
+	ctx = accounts.By(ctx, by)
+	var done Change
+	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
+		done = Change{}
+		change, _, err := tx.RuleChange(ctx, seq)
+		if err != nil {
+			return err
+		}
+		prefix := change.Rule.Prefix
+		if err := tx.LockOwner(ctx, limited(change.Rule)); err != nil {
+			return err
+		}
+		if err := tx.LockOrigin(ctx, prefix.Origin()); err != nil {
+			return err
+		}
+		// Under the locks the rule cannot change, so it is read again.
+		change, before, err := tx.RuleChange(ctx, seq)
+		if err != nil {
+			return err
+		}
+		newest, err := tx.Changes(ctx, prefix.Key, 1)
+		if err != nil {
+			return err
+		}
+		if newest[0].Seq != seq {
+			return Superseded{newest[0]}
+		}
+		now := b.Now()
+		did := Deed{At: now}
+		was := before.Seq > 0 && !before.Gone()
+		r := change.Rule
+		switch {
+		case !change.Gone() && !was:
+			did.Did = "delete"
+			err = tx.DeleteRule(ctx, r, did)
+		case !change.Gone():
+			did.Did = "edit"
+			r = before.Rule
+			r.ID, r.ChangedAt = change.Rule.ID, now
+			err = tx.PutRule(ctx, r, did)
+		default:
+			did.Did = "add"
+			r, err = b.bringBack(ctx, tx, r, did)
+		}
+		done = Change{Author: by, Deed: did, Rule: r}
+		return err
+	})
+	return done, b.awaitMemory(ctx, done.Rule.Prefix.Key, err)
+}
+
+// limited is the account whose number of rules would rise if this rule were added.
+func limited(r Rule) string {
+	if r.Kind == Service {
+		return r.Target
+	}
+	return r.Owner
+}
+
+// bringBack adds a rule that was deleted, where there is still room for it.
+func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did Deed) (Rule, error) {
+	owner, err := tx.KeepAccount(ctx, r.Owner)
+	if errors.Is(err, accounts.ErrNoAccount) {
+		return r, accounts.Invalid(fmt.Sprintf("the account %s, whose rule it was, is gone", r.Owner))
+	}
+	if err != nil {
+		return r, err
+	}
+	if r.Kind == Service {
+		if _, _, err := checkTarget(ctx, tx, owner, r.Target); err != nil {
+			return r, err
+		}
+	}
+	if err := checkOwners(ctx, tx, r); err != nil {
+		return r, err
+	}
+	// The code may have been made since, by another service account.
+	if _, err := checkMaker(ctx, tx, r); err != nil {
+		return r, err
+	}
+	if _, err := checkCount(ctx, tx, r, b.Settings.Get()); err != nil {
+		return r, err
+	}
+	r.ChangedAt = did.At
+	return tx.AddRule(ctx, r, did)
+}
+
+// Foresee returns what a rule would be after an add, an edit, a publish or a delete, and does none
+// of it; nil = there would be no rule. The checks are those of Plant. An edit also stands for a
+// delete followed by an add, so it may change every field of a rule. published nil means true for
+// an add and unchanged for an edit.
+func (b *Book) Foresee(ctx context.Context, owner accounts.Account, do string, d Draft, published *bool) (key string, r *Rule, err error) {
+	if do == "add" || do == "edit" {
+		if err := checkDraft(owner, d); err != nil {
+			return "", nil, err
+		}
+	}
+	p, err := ParsePrefix(d.Prefix, kindFor(owner), true)
+	if err != nil {
+		return "", nil, err
+	}
+	err = b.Store.ViewRules(ctx, func(tx Tx) error {
+		if do == "add" {
+			s := b.Settings.Get()
+			s.AllowPrivateHosts, s.Strict, s.Behaviours = true, false, nil
+			added, _, err := b.admit(ctx, tx, owner, d, s)
+			added.Published = published == nil || *published
+			r = &added
+			return err
+		}
+		have, err := ownRule(ctx, tx, owner, d.Prefix)
+		if err != nil || do == "delete" {
+			return err
+		}
+		if do == "publish" {
+			have.Published = true
+		}
+		if do == "edit" {
+			have.Prefix, have.Path = p, d.Path
+			if published != nil {
+				have.Published = *published
+			}
+			if have.Kind == Service {
+				have.Target = d.AppID
+			} else {
+				have.Occupy, have.OpenVersion = d.Occupy, d.OpenVersion
+			}
+		}
+		r = &have
+		return nil
+	})
+	return p.Key, r, err
+}

@@ -1,0 +1,221 @@
+package scan
+
+import (
+	"cmp"
+	"embed"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+)
+
+//go:embed locale
+var locale embed.FS
+
+var book = i18n.Open(locale)
+
+// Verdict says what a rule that was near did with a link.
+type Verdict string
+
+// The verdicts. Scheme, host, path and parameters are judged in this order;
+// only a rule that matches gets a verdict on its state.
+const (
+	Opens             Verdict = "opens"
+	MatchesButShorter Verdict = "matches_but_shorter"
+	UnpublishedHides  Verdict = "unpublished_hides"
+	Unpublished       Verdict = "unpublished"
+	SchemeDiffers     Verdict = "scheme_differs"
+	HostDiffers       Verdict = "host_differs"
+	NotSubPath        Verdict = "not_sub_path"
+	PathDiffers       Verdict = "path_differs"
+	ParametersDiffer  Verdict = "parameters_differ"
+	NoRelease         Verdict = "no_release"
+	OwnerSwitchedOff  Verdict = "owner_switched_off"
+)
+
+// MaxSteps is how many rules an explanation shows at most.
+const MaxSteps = 50
+
+// Step is one rule that was near a link.
+type Step struct {
+	Rule    rules.Rule
+	Verdict Verdict
+	Says    i18n.Text
+	// Behaviour is the id of the row of the table of behaviours that the verdict rests on.
+	Behaviour string
+}
+
+// restsOn is the id of the behaviour that a verdict on a rule rests on.
+func restsOn(v Verdict, rule rules.Rule) string {
+	switch v {
+	case MatchesButShorter, UnpublishedHides:
+		return "scan.order"
+	case Unpublished:
+		return "scan.order.others"
+	case NoRelease, OwnerSwitchedOff:
+		return "scan.blocked"
+	}
+	switch { // the rule matches, or the part of it that differs
+	case rule.Kind == rules.Service:
+		return "scan.match.service"
+	case v == SchemeDiffers || v == HostDiffers:
+		return "scan.match.origin"
+	case rule.Prefix.HasQuery():
+		return "scan.match.query"
+	case rule.Prefix.Sub:
+		return "scan.match.below"
+	}
+	return "scan.match.path"
+}
+
+// Explanation is a decision with the rules that were near, nearest first.
+type Explanation struct {
+	Decision
+	Steps []Step
+}
+
+// Explain decides a scan and says why. near are stored rules under the same
+// host and first path segment or with the same path on another host; those
+// that match need not be among them. It has no effect.
+func (r Resolver) Explain(req Request, near []rules.Rule) Explanation {
+	link, ok := rules.ParseLink(req.Text)
+	if !ok || !rules.PlainText(req.Text) {
+		return Explanation{Decision: r.Resolve(req)}
+	}
+	// The decision and its reasons come from one look at the rules.
+	matching := r.Finder.Matching(link)
+	r.Finder = seen{Finder: r.Finder, matching: matching}
+	d := r.Resolve(req)
+	e := Explanation{Decision: d}
+	if d.Kind == ByCode || d.Reason != "" {
+		matching = nil // a code is read before any rule
+	}
+	shown := map[string]bool{}
+	for i, rule := range matching {
+		shown[rule.Prefix.Key] = true
+		e.Steps = append(e.Steps, r.judgeMatch(d, matching, i))
+	}
+	var others []Step
+	for _, rule := range near {
+		if !shown[rule.Prefix.Key] {
+			shown[rule.Prefix.Key] = true
+			others = append(others, judgeMiss(rule, link))
+		}
+	}
+	slices.SortStableFunc(others, func(a, b Step) int {
+		return cmp.Or(
+			cmp.Compare(distance(a.Verdict), distance(b.Verdict)),
+			cmp.Compare(common(b.Rule, link), common(a.Rule, link)),
+			cmp.Compare(a.Rule.ID, b.Rule.ID),
+		)
+	})
+	e.Steps = append(e.Steps, others...)
+	e.Steps = e.Steps[:min(len(e.Steps), MaxSteps)]
+	return e
+}
+
+// seen is a Finder that answers from one look.
+type seen struct {
+	Finder
+	matching []rules.Rule
+}
+
+func (s seen) Governing(string) (rules.Hit, bool) {
+	rule, ok := governing(s.matching)
+	return rule.Hit(), ok
+}
+
+// distance orders misses: the later the text differed, the nearer the rule.
+func distance(v Verdict) int {
+	return slices.Index([]Verdict{ParametersDiffer, NotSubPath, PathDiffers, SchemeDiffers, HostDiffers}, v)
+}
+
+// common is how much of a rule and a link is equal from the path on.
+func common(rule rules.Rule, link rules.Link) int {
+	a, b := rule.Prefix.Key[len(rule.Prefix.Origin()):], link.Key[len(link.Origin()):]
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// judgeMatch says what the i-th matching rule did.
+func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
+	rule := matching[i]
+	step := Step{Rule: rule}
+	say := func(v Verdict, key string, with ...any) Step {
+		step.Verdict, step.Says = v, book.Text(key, with...)
+		step.Behaviour = restsOn(v, rule)
+		return step
+	}
+	governs, governed := governing(matching)
+	switch {
+	case d.Kind == ByTestLink && d.Matched.Prefix == rule.Prefix.Text:
+		opens := say(Opens, "test_link", d.Version)
+		opens.Behaviour = "scan.test.role"
+		return opens
+	case d.Action == OpenMiniProgram && d.Kind != ByTestLink && d.Matched.Prefix == rule.Prefix.Text:
+		return say(Opens, "opens", rule.Target)
+	case governed && governs.Prefix.Key == rule.Prefix.Key && d.Kind != ByTestLink:
+		switch r.blocked(rule.Hit().Matched) {
+		case NoRelease:
+			return say(NoRelease, "no_release", rule.Target)
+		default:
+			if rule.Kind == rules.Service && !r.Accounts.Linked(rule.Owner, rule.Target) {
+				return say(OwnerSwitchedOff, "not_linked", rule.Owner, rule.Target)
+			}
+			return say(OwnerSwitchedOff, "switched_off", rule.Owner, rule.Target)
+		}
+	case !rule.Published:
+		for j, other := range matching {
+			if j > i && other.Owner == rule.Owner && other.Published {
+				return say(UnpublishedHides, "hides", other.Prefix.Text)
+			}
+		}
+		return say(Unpublished, "unpublished")
+	}
+	for _, longer := range matching[:i] {
+		if longer.Owner == rule.Owner && !longer.Published {
+			return say(MatchesButShorter, "hidden", longer.Prefix.Text)
+		}
+	}
+	if d.Kind == ByTestLink {
+		return say(MatchesButShorter, "test_link.other")
+	}
+	return say(MatchesButShorter, "shorter")
+}
+
+// judgeMiss says where a rule that does not match differs.
+func judgeMiss(rule rules.Rule, link rules.Link) Step {
+	step := Step{Rule: rule}
+	say := func(v Verdict, key string, with ...any) Step {
+		step.Verdict, step.Says = v, book.Text(key, with...)
+		step.Behaviour = restsOn(v, rule)
+		return step
+	}
+	p := rule.Prefix
+	switch {
+	case p.Scheme != link.Scheme:
+		return say(SchemeDiffers, "scheme", p.Scheme, link.Scheme)
+	case p.Host != link.Host:
+		return say(HostDiffers, "host", p.Host, link.Host)
+	case p.Path() != link.Path():
+		base := strings.TrimSuffix(p.Path(), "/")
+		switch {
+		case p.HasQuery():
+			return say(PathDiffers, "path.exactly", p.Path(), link.Path())
+		case p.Sub && link.Path() == base:
+			return say(NotSubPath, "path.slash", p.Path(), link.Path())
+		case !p.Sub && strings.HasPrefix(link.Path(), p.Path()):
+			return say(NotSubPath, "path.itself", p.Path(), link.Path())
+		}
+		return say(PathDiffers, "path", p.Path(), link.Path())
+	case p.HasQuery() && !strings.HasPrefix(link.Query(), p.Query()):
+		return say(ParametersDiffer, "parameters", p.Query())
+	}
+	// The stored copy matched while the copy in memory was gone, or the other
+	// way round: a change between two looks.
+	return say(PathDiffers, "changing")
+}

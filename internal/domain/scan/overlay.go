@@ -1,0 +1,93 @@
+package scan
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/domain/rules"
+)
+
+// Overlay is a Finder that answers as if some rules were others. It serves explanations with
+// assumed rules, plans that are tried on past scans, and what opened at a moment in the past.
+type Overlay struct {
+	Under Finder // the rules that there are; nil = none
+	// Rules are the rules that are assumed to differ, by their keys; a nil rule = the key has none.
+	Rules        map[string]*rules.Rule
+	AllPublished bool // as if every rule were published
+}
+
+// Governing implements Finder.
+func (o Overlay) Governing(text string) (rules.Hit, bool) {
+	link, ok := rules.ParseLink(text)
+	if !ok {
+		return rules.Hit{}, false
+	}
+	rule, ok := governing(o.Matching(link))
+	return rule.Hit(), ok
+}
+
+// Matching implements Finder.
+func (o Overlay) Matching(link rules.Link) (list []rules.Rule) {
+	if o.Under != nil {
+		list = o.left(o.Under.Matching(link))
+	}
+	for _, key := range link.Ends() {
+		if r := o.Rules[key]; r != nil && r.Prefix.Matches(link) {
+			list = append(list, *r)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b rules.Rule) int { return cmp.Compare(len(b.Prefix.Key), len(a.Prefix.Key)) })
+	return o.published(list)
+}
+
+// Testing implements Finder.
+func (o Overlay) Testing(text string) (list []rules.Rule) {
+	if o.Under != nil {
+		list = o.left(o.Under.Testing(text))
+	}
+	for _, r := range o.Rules {
+		if r != nil && slices.Contains(r.TestLinks, text) {
+			list = append(list, *r)
+		}
+	}
+	rules.SortTesting(list)
+	return o.published(list)
+}
+
+// Near drops from the stored neighbours those that are assumed to differ, and adds the assumed
+// rules that are near: the same host and first path segment under any scheme, or the same path on
+// another host.
+func (o Overlay) Near(link rules.Link, stored []rules.Rule) []rules.Rule {
+	list := o.left(stored)
+	for _, key := range slices.Sorted(maps.Keys(o.Rules)) {
+		r := o.Rules[key]
+		if r != nil && (r.Prefix.Host == link.Host && r.Prefix.Segment() == link.Segment() || r.Prefix.Path() == link.Path()) {
+			list = append(list, *r)
+		}
+	}
+	return list
+}
+
+// Touches reports whether a link can fall on a rule that is assumed to differ.
+func (o Overlay) Touches(link rules.Link) bool {
+	return slices.ContainsFunc(link.Ends(), func(key string) bool {
+		r, changed := o.Rules[key]
+		return changed && (r == nil || r.Prefix.Matches(link))
+	})
+}
+
+// left are the rules of a list about which nothing is assumed.
+func (o Overlay) left(list []rules.Rule) []rules.Rule {
+	return slices.DeleteFunc(slices.Clone(list), func(r rules.Rule) bool {
+		_, changed := o.Rules[r.Prefix.Key]
+		return changed
+	})
+}
+
+func (o Overlay) published(list []rules.Rule) []rules.Rule {
+	for i := range list {
+		list[i].Published = list[i].Published || o.AllPublished
+	}
+	return list
+}

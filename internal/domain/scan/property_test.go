@@ -1,0 +1,358 @@
+package scan_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/index"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// small makes rules and links from so few parts that they meet often.
+type small struct{ *rand.Rand }
+
+func (g small) pick(from ...string) string { return from[g.IntN(len(from))] }
+
+func (g small) origin() string {
+	return g.pick("http", "https", "https", "https", "HTTPS") + "://" +
+		g.pick("h.example", "h.example", "h.example", "H.Example", "g.example")
+}
+
+func (g small) path() string {
+	var b strings.Builder
+	for range g.IntN(4) {
+		b.WriteString("/" + g.pick("", "a", "a", "b", "ab", "%61", "a#", "#"))
+	}
+	if g.IntN(3) == 0 {
+		b.WriteString("/")
+	}
+	if g.IntN(20) == 0 {
+		b.WriteString("#x/")
+	}
+	return b.String()
+}
+
+func (g small) query() string {
+	switch g.IntN(3) {
+	case 0:
+		return "?" + g.pick("", "i", "id=", "id=1", "id=1", "id=12", "id=1&", "id=1&x=/", "x=2&id=1", "id=1?x")
+	}
+	return ""
+}
+
+func (g small) link() string { return g.origin() + g.path() + g.query() }
+
+// everyone are owners that have all they need to open.
+type everyone struct{}
+
+func (everyone) Account(appid string) (accounts.Account, bool) {
+	return accounts.Account{AppID: appid, Kind: accounts.MiniProgram, JumpOpen: true, Versions: []accounts.Version{accounts.Release}}, true
+}
+func (everyone) Linked(string, string) bool { return true }
+
+func load(t testing.TB, set []slowRule) *index.Index {
+	t.Helper()
+	x := index.New()
+	for i, r := range set {
+		p, err := rules.ParsePrefix(r.prefix, rules.Ordinary, false)
+		require.NoErrorf(t, err, "the generator made a prefix that is none")
+		x.Set(rules.Rule{ID: int64(i), Kind: rules.Ordinary, Owner: r.owner, Target: r.owner, Prefix: p, Path: "p", Published: r.published})
+	}
+	return x
+}
+
+func TestEveryLinkOpensWhatTheSlowMatcherSays(t *testing.T) {
+	sets, links := 12_000, 20 // 240,000 cases
+	if testing.Short() {
+		sets = 600
+	}
+	const seed = 20171
+	g := small{rand.New(rand.NewPCG(seed, 0))}
+	opened := 0
+	for n := range sets {
+		var set []slowRule
+		keys := map[string]bool{}
+		for range 1 + g.IntN(7) {
+			r := slowRule{prefix: g.link(), owner: g.pick("A", "B", "C"), published: g.IntN(3) > 0}
+			if keys[slowKey(r.prefix)] {
+				continue // a prefix has one owner
+			}
+			keys[slowKey(r.prefix)] = true
+			set = append(set, r)
+		}
+		resolver := scan.Resolver{Finder: load(t, set), Accounts: everyone{}}
+		for i := range links {
+			link := g.link()
+			if i%3 == 0 { // near a rule
+				link = set[g.IntN(len(set))].prefix + g.pick("", "/", "a", "?", "?id=1", "&x", "#")
+			}
+			want, opens := slowOpens(set, link)
+			got := resolver.Resolve(scan.Request{Text: link, At: time.Unix(0, 0)})
+			if opens != (got.Action == scan.OpenMiniProgram) || opens && got.Matched.Prefix != want.prefix {
+				t.Fatalf("seed %d, set %d: link %q\n rules %+v\n opens %q (%s), the slow matcher says %v %q", seed, n, link, set,
+					got.Matched.Prefix, got.Action, opens, want.prefix)
+			}
+			if opens {
+				opened++
+			}
+			// The explanation must give the same decision.
+			e := resolver.Explain(scan.Request{Text: link, At: time.Unix(0, 0)}, nil)
+			if e.Action != got.Action || opens && (len(e.Steps) == 0 || countVerdict(e, scan.Opens) != 1) {
+				t.Fatalf("seed %d, set %d: link %q: explained as %+v", seed, n, link, e)
+			}
+		}
+	}
+	if opened < sets {
+		t.Fatalf("only %d of %d cases opened something: the generator is too wide", opened, sets*links)
+	}
+	t.Logf("%d cases, %d opened", sets*links, opened)
+}
+
+// TestAWorldThatChangesOpensWhatTheSlowMatcherSays lets rules come, change and
+// go one by one, all at once, and through a file; after each step links are
+// compared with the slow matcher.
+func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
+	worlds, steps, links := 60, 60, 8
+	if testing.Short() {
+		worlds = 6
+	}
+	const seed = 20172
+	g := small{rand.New(rand.NewPCG(seed, 0))}
+	path := filepath.Join(t.TempDir(), "rules.snapshot")
+	for n := range worlds {
+		x := index.New()
+		world := map[string]slowRule{} // by key
+		rule := func(r slowRule) rules.Rule {
+			p, err := rules.ParsePrefix(r.prefix, rules.Ordinary, false)
+			require.NoError(t, err)
+			return rules.Rule{ID: 1, Kind: rules.Ordinary, Owner: r.owner, Target: r.owner, Prefix: p, Path: "p", Published: r.published}
+		}
+		for step := range steps {
+			did := ""
+			switch g.IntN(12) {
+			case 0:
+				did = "load"
+				require.NoError(t, x.Load(func(yield func(rules.Rule, error) bool) {
+					for _, r := range world {
+						if !yield(rule(r), nil) {
+							return
+						}
+					}
+				}))
+			case 1:
+				did = "snapshot"
+				require.NoError(t, x.WriteSnapshot(path, index.Mark{Seq: int64(n)}, nil))
+				s, err := index.ReadSnapshot(path)
+				require.NoError(t, err)
+				x = s.Rules
+			case 2, 3, 4:
+				did = "remove"
+				for key := range world {
+					x.Remove(key)
+					delete(world, key)
+					break
+				}
+			default:
+				did = "set"
+				r := slowRule{prefix: g.link(), owner: g.pick("A", "B", "C"), published: g.IntN(3) > 0}
+				world[slowKey(r.prefix)] = r
+				x.Set(rule(r))
+			}
+			if x.Len() != len(world) {
+				t.Fatalf("seed %d, world %d, step %d (%s): %d rules, want %d", seed, n, step, did, x.Len(), len(world))
+			}
+			set := slices.Collect(maps.Values(world))
+			for range links {
+				text := g.link()
+				want, opens := slowOpens(set, text)
+				if got, ok := x.Governing(text); ok != opens || ok && (got.Prefix != want.prefix || got.Owner != want.owner) {
+					t.Fatalf("seed %d, world %d, step %d (%s): link %q\n rules %+v\n governed by %+v, the slow matcher says %v %+v", seed,
+						n, step, did, text, set, got, opens, want)
+				}
+			}
+		}
+	}
+}
+
+// What explains with assumed rules, tries a plan and looks into the past is
+// one overlay: it answers as if the rules existed, test links included.
+func TestAnOverlayAnswersAsIfItsRulesExisted(t *testing.T) {
+	const seed, worlds, links = 20173, 400, 30
+	g := small{rand.New(rand.NewPCG(seed, 0))}
+	people := members{everyone{}}
+	tested := 0
+	for n := range worlds {
+		stored, want := index.New(), map[string]rules.Rule{}
+		changed := map[string]*rules.Rule{}
+		var texts []string
+		for i := range 3 + g.IntN(6) {
+			p, err := rules.ParsePrefix(g.link(), rules.Ordinary, false)
+			if err != nil {
+				continue
+			}
+			owner := g.pick("A", "B", "C")
+			r := rules.Rule{ID: int64(i + 1), Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: fmt.Sprint("p", i),
+				OpenVersion: 1 + g.IntN(3), Published: g.IntN(3) > 0}
+			if g.IntN(2) == 0 {
+				r.TestLinks = []string{p.Key + g.pick("", "/", "x")}
+				texts = append(texts, r.TestLinks...)
+			}
+			_, there := want[p.Key]
+			switch {
+			case !there && g.IntN(2) == 0:
+				stored.Set(r)
+			case there && g.IntN(4) == 0:
+				changed[p.Key] = nil
+				delete(want, p.Key)
+				continue
+			default:
+				changed[p.Key] = &r
+			}
+			want[p.Key] = r
+		}
+		all, alone := index.New(), map[string]*rules.Rule{}
+		for key, r := range want {
+			all.Set(r)
+			alone[key] = &r
+		}
+		for name, overlay := range map[string]scan.Overlay{"over what is stored": {Under: stored, Rules: changed},
+			"over nothing": {Rules: alone}} {
+			for range links {
+				text := g.link()
+				if len(texts) > 0 && g.IntN(3) == 0 {
+					text = g.pick(texts...)
+				}
+				for _, user := range []string{"", "dev"} {
+					req := scan.Request{Text: text, User: user, At: time.Unix(0, 0)}
+					want := scan.Resolver{Finder: all, Accounts: people}.Resolve(req)
+					r := scan.Resolver{Finder: overlay, Accounts: people}
+					if got, why := r.Resolve(req), r.Explain(req, nil); got != want || why.Decision != want {
+						t.Fatalf("seed %d, world %d, %s: %q by %q\ngot  %+v\nsaid %+v\nwant %+v", seed, n, name, text, user, got,
+							why.Decision, want)
+					}
+					if want.Kind == scan.ByTestLink {
+						tested++
+					}
+				}
+			}
+		}
+	}
+	if tested < worlds {
+		t.Fatalf("only %d scans fell on test links", tested)
+	}
+}
+
+// members are accounts that one developer may test.
+type members struct{ everyone }
+
+func (m members) Account(appid string) (accounts.Account, bool) {
+	a, ok := m.everyone.Account(appid)
+	a.Members = map[string]accounts.Role{"dev": accounts.Developer}
+	return a, ok
+}
+
+// Behaviour(scan.plain).
+func TestATextLongerThanALinkIsShown(t *testing.T) {
+	x := load(t, []slowRule{{prefix: "https://h.example/a/", owner: "wx1", published: true}})
+	d := scan.Resolver{Finder: x, Accounts: everyone{}}.Resolve(scan.Request{Text: "https://h.example/a/" + strings.Repeat("b/", 32<<10)})
+	if d.Action != scan.ShowText {
+		t.Errorf("it is to %s", d.Action)
+	}
+}
+
+func countVerdict(e scan.Explanation, v scan.Verdict) (n int) {
+	for _, s := range e.Steps {
+		if s.Verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
+// FuzzMatch compares the definition with the slow matcher on any texts.
+func FuzzMatch(f *testing.F) {
+	for _, pair := range [][2]string{
+		{"https://www.qq.com/a/", "https://www.qq.com/a/b"}, {"https://h.example", "https://h.example?x"},
+		{"https://h.example/?", "https://h.example"},
+		{"http://weixin.qq.com/q/AB", "HTTP://WEIXIN.QQ.COM/q/AB"}, {"https://h.example#x", "https://h.example"},
+		{"https://h.example/a?b?c", "https://h.example/a?b?cd"},
+	} {
+		f.Add(pair[0], pair[1], "https://h.example/a/")
+	}
+	f.Fuzz(func(t *testing.T, prefix, link, other string) {
+		p, err := rules.ParsePrefix(prefix, rules.Ordinary, true)
+		if err != nil {
+			if p, err = rules.ParsePrefix(prefix, rules.Service, true); err != nil {
+				return
+			}
+		}
+		l, ok := rules.ParseLink(link)
+		if !ok {
+			if slowMatches(prefix, link) {
+				t.Fatalf("%q is no link, yet the slow matcher matches it with %q", link, prefix)
+			}
+			return
+		}
+		if got, want := p.Matches(l), slowMatches(prefix, link); got != want {
+			t.Fatalf("rule %q, link %q: %v, the slow matcher says %v", prefix, link, got, want)
+		}
+		// The index must find exactly what the definition matches.
+		x := index.New()
+		x.Set(rules.Rule{ID: 1, Owner: "A", Target: "A", Prefix: p, Published: true})
+		if q, err := rules.ParsePrefix(other, rules.Ordinary, true); err == nil {
+			x.Set(rules.Rule{ID: 2, Owner: "B", Target: "B", Prefix: q, Published: true})
+		}
+		found := false
+		for _, r := range x.Matching(l) {
+			found = found || r.Prefix.Key == p.Key
+			if !r.Prefix.Matches(l) {
+				t.Fatalf("the index found %q for %q, which does not match", r.Prefix.Text, link)
+			}
+		}
+		if q, err := rules.ParsePrefix(other, rules.Ordinary, true); (err != nil || q.Key != p.Key) && found != p.Matches(l) {
+			t.Fatalf("rule %q, link %q: found %v, matches %v", prefix, link, found, p.Matches(l))
+		}
+	})
+}
+
+// FuzzResolve takes any text that a camera can bring.
+func FuzzResolve(f *testing.F) {
+	for _, s := range []string{"", "hello", "https://h.example/a/1?q=2", "https://", "http://weixin.qq.com/q/AB", "\x00",
+		"https://h.example/\xff", strings.Repeat("https://h.example/", 300)} {
+		f.Add(s)
+	}
+	set := []slowRule{{"https://h.example/a/", "A", true}, {"https://h.example/a/b", "A", false}, {"https://h.example", "B", true}}
+	f.Fuzz(func(t *testing.T, text string) {
+		r := scan.Resolver{Finder: load(t, set), Accounts: everyone{}}
+		d := r.Resolve(scan.Request{Text: text, User: "u", At: time.Unix(1_600_000_000, 0)})
+		switch d.Action {
+		case scan.OpenMiniProgram:
+			if _, opens := slowOpens(set, text); !opens {
+				t.Fatalf("%q opens %+v", text, d)
+			}
+			if !strings.Contains(d.Path, "q=") || strings.ContainsAny(d.Path, " \n\"<>") {
+				t.Fatalf("path %q", d.Path)
+			}
+		case scan.OpenURL:
+			if d.URL != text || !rules.PlainText(text) {
+				t.Fatalf("%q opens the URL %q", text, d.URL)
+			}
+		case scan.ShowText:
+			if d.Text != text {
+				t.Fatalf("%q shows %q", text, d.Text)
+			}
+		default:
+			t.Fatalf("%q: action %q", text, d.Action)
+		}
+		_ = fmt.Sprint(r.Explain(scan.Request{Text: text, At: time.Unix(0, 0)}, nil))
+	})
+}

@@ -1,0 +1,764 @@
+package stats_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
+	"github.com/qrjump/qrjump/internal/domain/stats/verify"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+var began = scantest.Began
+
+// naive counts events by adding them up one by one.
+type naive struct {
+	seen     map[scanlog.ScanID]bool
+	codes    map[alarms.CodeName]int64
+	counts   map[string]stats.Count
+	users    map[string]map[scanlog.UserHash]bool
+	perCode  map[alarms.CodeName]map[scanlog.UserHash]bool
+	scans    int64
+	offset   int64
+	bindings map[int64][3]string
+	unowned  bool // the rules and applications are nobody's
+}
+
+func newNaive(offset int64) *naive {
+	return &naive{seen: map[scanlog.ScanID]bool{}, codes: map[alarms.CodeName]int64{}, counts: map[string]stats.Count{},
+		users:   map[string]map[scanlog.UserHash]bool{},
+		perCode: map[alarms.CodeName]map[scanlog.UserHash]bool{}, offset: offset}
+}
+
+func (n *naive) values(e scanlog.Event) map[stats.Dim]string {
+	v := map[stats.Dim]string{stats.Total: "", stats.App: e.App, stats.Source: e.Source, stats.Region: e.Region, stats.Result: e.Action,
+		stats.Activity: n.bindings[e.Activation][0], stats.Brand: n.bindings[e.Activation][1], stats.Product: n.bindings[e.Activation][2]}
+	if e.Kind != "" {
+		v[stats.Result] += "/" + e.Kind
+	}
+	if e.Reason != "" {
+		v[stats.Result] += "/" + e.Reason
+	}
+	v[stats.Batch], v[stats.Rule] = "", ""
+	if e.Batch != 0 {
+		v[stats.Batch] = fmt.Sprint(e.Batch)
+	}
+	if e.RuleID != 0 {
+		v[stats.Rule] = fmt.Sprint(e.RuleID)
+	}
+	if v[stats.Owner] = ""; !n.unowned {
+		v[stats.Owner] = scantest.OwnerOf(&e)
+	}
+	return v
+}
+
+func (n *naive) add(e scanlog.Event) {
+	if n.seen[e.ID] {
+		return
+	}
+	n.seen[e.ID] = true
+	n.scans++
+	one := stats.Count{Scans: 1}
+	name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
+	if e.Batch != 0 {
+		if n.codes[name]++; n.codes[name] == 1 {
+			one.Firsts = 1
+			n.perCode[name] = map[scanlog.UserHash]bool{}
+		}
+		if e.User != (scanlog.UserHash{}) {
+			n.perCode[name][e.User] = true
+		}
+	}
+	hour := e.At.Unix() / 3600
+	day := (hour + n.offset) / 24
+	for d, value := range n.values(e) {
+		for _, key := range []string{fmt.Sprintf("hour %d %s %s", hour, d, value), fmt.Sprintf("day %d %s %s", day, d, value)} {
+			c := n.counts[key]
+			c.Scans, c.Firsts = c.Scans+1, c.Firsts+one.Firsts
+			n.counts[key] = c
+		}
+		if key := fmt.Sprintf("day %d %s %s", day, d, value); e.User != (scanlog.UserHash{}) && (d != stats.Owner || value != "") {
+			if n.users[key] == nil {
+				n.users[key] = map[scanlog.UserHash]bool{}
+			}
+			n.users[key][e.User] = true
+		}
+	}
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(dbtest.Run(m))
+}
+
+// check compares everything that is counted with a count one by one.
+func check(t *testing.T, c *stats.Counter, n *naive) {
+	t.Helper()
+	long := stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 6, 0), Limit: stats.MaxAnswers}
+	counts, users := map[string]stats.Count{}, map[string]int64{}
+	for d := stats.Total; d <= stats.Owner; d++ {
+		for _, by := range []stats.By{stats.ByHour, stats.ByDay} {
+			q := long
+			q.By, q.Group, q.What = by, d, stats.Scans
+			for {
+				a, err := c.Ask(t.Context(), q)
+				require.NoError(t, err)
+				if a.Scans != n.scans {
+					t.Fatalf("%d scans are counted, want %d", a.Scans, n.scans)
+				}
+				for _, row := range a.Rows {
+					counts[fmt.Sprintf("%s %d %s %s", by, row.At, d, row.Value)] = row.Count
+				}
+				if !a.More {
+					break
+				}
+				q.Offset += len(a.Rows)
+			}
+		}
+		q := long
+		q.By, q.Group, q.What = stats.ByDay, d, stats.Users
+		a, err := c.Ask(t.Context(), q)
+		require.NoError(t, err)
+		for _, row := range a.Rows {
+			users[fmt.Sprintf("day %d %s %s", row.At, d, row.Value)] = row.Users
+		}
+	}
+	if diff := cmp.Diff(n.counts, counts); diff != "" {
+		t.Fatalf("counts (-want +got):\n%s", diff)
+	}
+	wantUsers := map[string]int64{}
+	for key, set := range n.users {
+		wantUsers[key] = int64(len(set))
+	}
+	if diff := cmp.Diff(wantUsers, users); diff != "" {
+		t.Fatalf("users (-want +got):\n%s", diff)
+	}
+	for name, scans := range n.codes {
+		one, err := c.Alarms.Code(t.Context(), name)
+		require.NoError(t, err)
+		if one.Scans != scans || one.Users.Count() != int64(len(n.perCode[name])) {
+			t.Fatalf("code %v: %d scans of %d users, want %d of %d", name, one.Scans, one.Users.Count(), scans, len(n.perCode[name]))
+		}
+	}
+}
+
+// TestCountsEqualACountOneByOne: whatever comes late, wherever the
+// counting is cut off and begun again, by one node or two.
+func TestCountsEqualACountOneByOne(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		for seed := range uint64(testscope.Or(4, 2)) {
+			r := rand.New(rand.NewPCG(seed, 7))
+			require.NoError(t, s.Reset(t.Context()))
+			log, events := &scantest.Memory{Gaps: r}, &scantest.Traffic{Random: r, Now: began, Users: 200}
+			counter := func() *stats.Counter {
+				c := scantest.NewCounter(s, log)
+				c.Events = 1 + r.IntN(300)
+				return c
+			}
+			nodes := []*stats.Counter{counter(), counter()}
+			sum := newNaive(8)
+			sum.unowned = true // a reset removes the rules
+			for range 8 {
+				list := events.Take(1 + r.IntN(400))
+				require.NoError(t, log.Append(t.Context(), list))
+				for _, e := range list {
+					sum.add(e)
+				}
+				n := r.IntN(len(nodes))
+				if r.IntN(3) == 0 {
+					nodes[n] = counter() // it was killed
+				}
+				require.NoError(t, nodes[n].CatchUp(t.Context()))
+			}
+			check(t, nodes[r.IntN(len(nodes))], sum)
+			noDifference(t, nodes[0])
+		}
+	})
+}
+
+// noDifference wants a recount of the log to be what is counted.
+func noDifference(t *testing.T, c *stats.Counter) {
+	t.Helper()
+	r, err := verify.Recounter{Counter: c}.Run(t.Context())
+	require.NoError(t, err)
+	if r.Differences > 0 || r.Compared < 100 {
+		t.Fatalf("%d of %d numbers differ: %+v", r.Differences, r.Compared, r.Shown)
+	}
+}
+
+// TestABusyCounterStoresLater: while much comes it is added up in memory; it is
+// counted when less comes, when a minute has passed or when somebody waits for
+// it, and once, also where another node counts first or the process dies.
+func TestABusyCounterStoresLater(t *testing.T) {
+	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(5, 6)), Now: began, Users: 50}
+		sum := newNaive(8)
+		come := func(n int) {
+			t.Helper()
+			list := events.Take(n)
+			require.NoError(t, log.Append(t.Context(), list))
+			for _, e := range list {
+				sum.add(e)
+			}
+		}
+		counted := func(c *stats.Counter) int64 {
+			t.Helper()
+			a, err := c.Ask(t.Context(), stats.Question{From: began, To: began.AddDate(0, 1, 0), What: stats.Scans})
+			require.NoError(t, err)
+			return a.Scans
+		}
+		second := func(c *stats.Counter) {
+			t.Helper()
+			require.NoError(t, c.AddUp(t.Context()))
+		}
+		busy := scantest.NewCounter(s, log)
+		come(600)
+		second(busy)
+		if n := counted(busy); n != 0 {
+			t.Errorf("a busy counter stored %d scans", n)
+		}
+		come(400)
+		second(busy)
+		if n := counted(busy); n != sum.scans {
+			t.Errorf("a quiet counter stored %d of %d scans", n, sum.scans)
+		}
+		check(t, busy, sum)
+		before := sum.scans
+		for range 59 {
+			come(501)
+			second(busy)
+		}
+		if n := counted(busy); n != before {
+			t.Errorf("%d scans are stored before the minute is over, want %d", n, before)
+		}
+		come(501)
+		second(busy)
+		if n := counted(busy); n != sum.scans {
+			t.Errorf("after a minute %d of %d scans are stored", n, sum.scans)
+		}
+		come(700)
+		second(busy)
+		// Another node is asked, and this one dies.
+		other := scantest.NewCounter(s, log)
+		require.NoError(t, other.CatchUp(t.Context()))
+		check(t, other, sum)
+		come(700)
+		require.NoError(t, busy.CatchUp(t.Context()))
+		check(t, busy, sum)
+		noDifference(t, other)
+	})
+}
+
+// TestErasureAndRetentionLeaveTheCounts: what is counted stays, also where the
+// ledger no longer says why, and what can be compared with it is equal.
+func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		r := rand.New(rand.NewPCG(3, 4))
+		log, events := &scantest.Memory{}, &scantest.Traffic{Random: r, Now: began, Users: 50}
+		c := scantest.NewCounter(s, log)
+		c.Random = rand.NewChaCha8([32]byte{1})
+		sum := newNaive(8)
+		more := func() {
+			t.Helper()
+			list := events.Take(1000)
+			require.NoError(t, log.Append(t.Context(), list))
+			for _, e := range list {
+				sum.add(e)
+			}
+			require.NoError(t, c.CatchUp(t.Context()))
+		}
+		more()
+		var user scanlog.UserHash
+		binary.BigEndian.PutUint64(user[:], 7)
+		n, err := c.Erase(t.Context(), user)
+		if err != nil || n == 0 {
+			t.Fatalf("%d scans were erased: %v", n, err)
+		}
+		check(t, c, sum)
+		noDifference(t, c)
+		if n, err = c.Erase(t.Context(), user); n != 0 || err != nil {
+			t.Errorf("erased twice: %d, %v", n, err)
+		}
+		more()
+		more()
+		// Old scans go; the others are still compared.
+		require.NoError(t, c.Forget(t.Context(), began.Add(8*time.Hour)))
+		a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
+		if err != nil || len(a.Rows) != 1 || a.Rows[0].Scans != sum.scans {
+			t.Errorf("%+v, %v", a, err)
+		}
+		rc, err := verify.Recounter{Counter: c}.Run(t.Context())
+		if err != nil || rc.Differences > 0 || rc.Compared == 0 || rc.Since.IsZero() {
+			t.Errorf("%+v, %v", rc, err)
+		}
+	})
+}
+
+// TestAnotherLedgerAddsToTheCounts: an import brings counts whose scans are
+// elsewhere.
+func TestAnotherLedgerAddsToTheCounts(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		for n := 1; n <= 2; n++ {
+			log := &scantest.Memory{Name: fmt.Sprint(n)}
+			events := &scantest.Traffic{Random: rand.New(rand.NewPCG(uint64(n), 4)), Now: began, Users: 50}
+			list := events.Take(300 / n)
+			require.NoError(t, log.Append(t.Context(), list))
+			c := scantest.NewCounter(s, log)
+			require.NoError(t, c.CatchUp(t.Context()))
+			one := newNaive(8)
+			for _, e := range list {
+				one.add(e)
+			}
+			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
+			if err != nil || len(a.Rows) != 1 {
+				t.Fatalf("%+v, %v", a, err)
+			}
+			if want := a.Rows[0].Scans; a.Scans != want || want < one.scans || n == 2 && want == one.scans {
+				t.Errorf("ledger %d: %d scans are counted, %d in the rows, %d in the ledger", n, a.Scans, want, one.scans)
+			}
+		}
+	})
+}
+
+// slowEnd is a log whose end is known late: meanwhile something happens, once.
+type slowEnd struct {
+	*scantest.Memory
+	meanwhile func()
+}
+
+func (l *slowEnd) End(ctx context.Context) (int64, error) {
+	end, err := l.Memory.End(ctx)
+	if f := l.meanwhile; f != nil {
+		l.meanwhile = nil
+		f()
+	}
+	return end, err
+}
+
+// TestACounterIsPassed: another node counts on while one asks where the log
+// ends. That is no reason to take it for another log and count all again.
+func TestACounterIsPassed(t *testing.T) {
+	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 50}
+		slow := &slowEnd{Memory: log}
+		one, other := scantest.NewCounter(s, slow), scantest.NewCounter(s, log)
+		sum := newNaive(8)
+		come := func(c *stats.Counter) {
+			t.Helper()
+			list := events.Take(300)
+			for _, e := range list {
+				sum.add(e)
+			}
+			require.NoError(t, errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())))
+		}
+		come(other)
+		for range 3 {
+			slow.meanwhile = func() {
+				// And again, while the end is asked for once more.
+				slow.meanwhile = func() { come(other) }
+				come(other)
+			}
+			require.NoError(t, one.CatchUp(t.Context()))
+			check(t, one, sum)
+			come(other) // one has to read the state again
+			come(one)
+		}
+		check(t, one, sum)
+		noDifference(t, one)
+	})
+}
+
+// renewed is a log that can be made anew.
+type renewed struct {
+	*scantest.Memory
+	id string
+}
+
+func (l *renewed) ID() string { return l.id }
+
+// TestALogThatIsMadeAnewIsCounted: also while the counter runs, and from its
+// beginning.
+func TestALogThatIsMadeAnewIsCounted(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
+		log := &renewed{&scantest.Memory{}, "first"}
+		c := scantest.NewCounter(s, log)
+		sum := int64(0)
+		for n, id := range []string{"first", "second", "third"} {
+			log.Memory, log.id = &scantest.Memory{}, id
+			list, ids := events.Take(300/(n+1)), map[scanlog.ScanID]bool{}
+			for _, e := range list {
+				ids[e.ID] = true
+			}
+			sum += int64(len(ids))
+			require.NoError(t, errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())))
+			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
+			if err != nil || a.Scans != sum {
+				t.Fatalf("the %s log: %d scans are counted, want %d (%v)", id, a.Scans, sum, err)
+			}
+		}
+	})
+}
+
+// Two nodes that count different ledgers for a while, as when one after the
+// other goes to a stream, meet at the same position: it is not the same place.
+func TestTheSamePositionOfAnotherLedger(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
+		one := scantest.NewCounter(s, &renewed{&scantest.Memory{}, "one"})
+		other := scantest.NewCounter(s, &renewed{&scantest.Memory{}, "other"})
+		sum := int64(0)
+		for n, c := range []*stats.Counter{one, other, one, other, other, one} {
+			list := events.Take(100)
+			for i := range list {
+				list[i].ID = scantest.ID(began, events.Random)
+			}
+			sum += int64(len(list))
+			require.NoError(t, errors.Join(c.Log.(*renewed).Append(t.Context(), list), c.CatchUp(t.Context())))
+			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
+			if err != nil || a.Scans != sum {
+				t.Fatalf("step %d: %d scans are counted, want %d (%v)", n, a.Scans, sum, err)
+			}
+		}
+	})
+}
+
+// A counter of a stream is killed, and the next one counts the journal from which
+// the stream came: scans count once, and the users of those that the sketches
+// lacked are counted too.
+func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
+	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 5000}
+		journal, err := scanlog.OpenJournal(filepath.Join(t.TempDir(), "scans"),
+			scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
+		require.NoError(t, err)
+		defer journal.Close()
+		there := &renewed{&scantest.Memory{}, "there"}
+		c, sum := scantest.NewCounter(s, there), newNaive(8)
+		for n := range 4 {
+			var list []scanlog.Event
+			for range 200 {
+				list = append(list, events.Next())
+				sum.add(list[len(list)-1])
+			}
+			require.NoError(t, journal.Append(t.Context(), list))
+			switch n {
+			case 0, 1, 2:
+				err = errors.Join(there.Append(t.Context(), list), c.CatchUp(t.Context()))
+			case 3:
+				c = scantest.NewCounter(s, journal)
+				err = c.CatchUp(t.Context())
+			}
+			require.NoError(t, err)
+		}
+		check(t, c, sum)
+	})
+}
+
+// A reader of one scan after the other goes on at the same scan, whatever
+// ledger is counted.
+func TestReadersTurnWithTheLedger(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
+		journal, err := scanlog.OpenJournal(filepath.Join(t.TempDir(), "scans"),
+			scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
+		require.NoError(t, err)
+		defer journal.Close()
+		there, reached := &renewed{&scantest.Memory{}, "there"}, int64(0)
+		fresh := func(n int) (list []scanlog.Event) {
+			for range n {
+				list = append(list, events.Next())
+			}
+			return list
+		}
+		webhook := func(f func(context.Context, webhooks.Tx) error) {
+			t.Helper()
+			require.NoError(t, s.UpdateWebhooks(t.Context(), func(tx webhooks.Tx) error { return f(t.Context(), tx) }))
+		}
+		webhook(func(ctx context.Context, tx webhooks.Tx) error {
+			return tx.PutWebhook(ctx, webhooks.Webhook{ID: 1, URL: "https://a.example/", ScansFrom: 40})
+		})
+		// The reader lacks the last 10 that are counted.
+		read := func(count *stats.Counter, to int64) {
+			t.Helper()
+			if of, err := s.Counting(t.Context()); err != nil || reached > 0 && of == count.Log.ID() {
+				t.Fatalf("turned before it is counted: %s, %v", of, err)
+			}
+			require.NoError(t, count.CatchUp(t.Context()))
+			if of, err := s.Counting(t.Context()); err != nil || of != count.Log.ID() {
+				t.Fatalf("turned: %s, %v", of, err)
+			}
+			webhook(func(ctx context.Context, tx webhooks.Tx) error {
+				at, err := tx.Position(ctx, webhooks.ScanSource)
+				if err != nil || at != reached {
+					t.Fatalf("the reader is at %d, want %d (%v)", at, reached, err)
+				}
+				if w, err := tx.Webhook(ctx, 1); err != nil || w.ScansFrom > max(40, at) {
+					t.Fatalf("it wants scans after %d, and the reader is at %d (%v)", w.ScansFrom, at, err)
+				}
+				_, err = tx.Advance(ctx, webhooks.ScanSource, at, to)
+				return err
+			})
+		}
+		require.NoError(t, journal.Append(t.Context(), fresh(100)))
+		read(scantest.NewCounter(s, journal), 100)
+		both := fresh(30)
+		require.NoError(t, errors.Join(journal.Append(t.Context(), both), there.Append(t.Context(), both)))
+		reached = 0
+		read(scantest.NewCounter(s, there), 20)
+		reached = 120 // of 130, as 20 of 30
+		read(scantest.NewCounter(s, journal), 130)
+	})
+}
+
+// scansWebhook is a webhook that wants the scans after a position, whose reader is
+// at another one; told is where both are now.
+func scansWebhook(t *testing.T, s *store.Store, from, at int64) (told func() [2]int64) {
+	t.Helper()
+	do := func(f func(tx webhooks.Tx) error) {
+		t.Helper()
+		require.NoError(t, s.UpdateWebhooks(t.Context(), f))
+	}
+	do(func(tx webhooks.Tx) error {
+		_, err := tx.Advance(t.Context(), webhooks.ScanSource, 0, at)
+		return errors.Join(err, tx.PutWebhook(t.Context(), webhooks.Webhook{ID: 1, URL: "https://a.example/", ScansFrom: from}))
+	})
+	return func() (is [2]int64) {
+		t.Helper()
+		do(func(tx webhooks.Tx) error {
+			w, err := tx.Webhook(t.Context(), 1)
+			at, other := tx.Position(t.Context(), webhooks.ScanSource)
+			is = [2]int64{w.ScansFrom, at}
+			return errors.Join(err, other)
+		})
+		return is
+	}
+}
+
+// Issue 12, 8: nodes of the version before and of this one count in turn while one
+// after the other is replaced. The older knows nothing of the scan that stands at a
+// position: what this version noted of another position says nothing of the ledger.
+func TestAnEarlierVersionCountsInBetween(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}, newNaive(8)
+		log := &renewed{&scantest.Memory{}, "one"}
+		c, earlier := scantest.NewCounter(s, log), scantest.NewCounter(s, log)
+		come := func(c *stats.Counter) {
+			t.Helper()
+			list := events.Take(200)
+			for _, e := range list {
+				sum.add(e)
+			}
+			require.NoError(t, errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())))
+		}
+		state := func(f func(*stats.State)) (state stats.State) {
+			t.Helper()
+			require.NoError(t, s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) (err error) {
+				if state, err = tx.StatisticsState(ctx); err != nil || f == nil {
+					return err
+				}
+				f(&state)
+				return tx.PutStatisticsState(ctx, state)
+			}))
+			return state
+		}
+		come(c)
+		told := scansWebhook(t, s, 40, 120)
+		for range 2 {
+			before := state(nil)
+			if before.Mark == "" {
+				t.Fatal("no scan is noted that stands at the position")
+			}
+			come(earlier)
+			// As its statement leaves the row: the columns of schema 15 keep what they had.
+			state(func(s *stats.State) { s.Mark, s.Held, s.Lacking = before.Mark, before.Held, before.Lacking })
+			// And more that nobody has counted yet.
+			come(c)
+			check(t, c, sum)
+			if n, err := c.Lacking(t.Context()); err != nil || n != 0 {
+				t.Fatalf("%d scans are lacking, %v", n, err)
+			}
+			if got, want := told(), [2]int64{40, 120}; got != want {
+				t.Fatalf("the webhook wants the scans after %d, and its reader is at %d; want %d", got[0], got[1], want)
+			}
+		}
+		noDifference(t, c)
+	})
+}
+
+// Issue 12, 8: a ledger that is an older one that went on. What was told to webhooks
+// is not told again; where its events say from which journal they came, those that
+// were not counted yet are, and no other.
+func TestAnOlderLedgerThatWentOn(t *testing.T) {
+	for name, c := range map[string]struct {
+		origins, longer bool
+		scans, lacking  int64
+		told            [2]int64
+	}{
+		"longer":                        {longer: true, scans: 200, lacking: 1, told: [2]int64{40, 120}},
+		"shorter than webhooks are":     {scans: 200, lacking: 90, told: [2]int64{40, 110}},
+		"longer, filled from journals":  {origins: true, longer: true, scans: 280, told: [2]int64{40, 100}},
+		"shorter, filled from journals": {origins: true, scans: 210, told: [2]int64{40, 100}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+				events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
+				log := &renewed{&scantest.Memory{}, "one"}
+				count := scantest.NewCounter(s, log)
+				// A node brings events of its journal, from one position on.
+				bring := func(n int, from int64, list []scanlog.Event, again int) []scanlog.Event {
+					t.Helper()
+					for len(list) < n {
+						list = append(list, events.Next())
+					}
+					require.NoError(t, log.Append(t.Context(), list))
+					for i := range list {
+						if c.origins {
+							e := &log.Entries[len(log.Entries)-len(list)+i]
+							e.From = scanlog.Origin{Node: "n", Position: from + int64(i), Before: from - 1, Reshipped: i < again}
+						}
+					}
+					return list
+				}
+				state := func() (scans, lacking int64) {
+					t.Helper()
+					require.NoError(t, count.CatchUp(t.Context()))
+					require.NoError(t, s.ViewStatistics(t.Context(), func(tx stats.Tx) error {
+						state, err := tx.StatisticsState(t.Context())
+						scans, lacking = state.Scans, state.Lacking
+						return err
+					}))
+					return scans, lacking
+				}
+				bring(100, 1, nil, 0)
+				older := slices.Clone(log.Entries)
+				lost := bring(100, 101, nil, 0)
+				if scans, lacking := state(); scans != 200 || lacking != 0 {
+					t.Fatalf("%d scans are counted and %d are lacking", scans, lacking)
+				}
+				told := scansWebhook(t, s, 40, 120)
+				log.Entries = older
+				switch {
+				case c.origins && c.longer: // in another order: what is new comes first
+					bring(80, 201, nil, 0)
+					bring(100, 101, lost, 100)
+				case c.origins:
+					bring(10, 201, nil, 0)
+				case c.longer:
+					bring(180, 0, nil, 0)
+				default:
+					bring(10, 0, nil, 0)
+				}
+				count = scantest.NewCounter(s, log)
+				scans, lacking := state()
+				if c.origins && !c.longer {
+					if lacking != 100 {
+						t.Errorf("%d scans are lacking before they are brought again", lacking)
+					}
+					bring(100, 101, lost, 100)
+					scans, lacking = state()
+				}
+				if scans != c.scans || lacking != c.lacking {
+					t.Errorf("%d scans are counted and %d are lacking, want %d and %d", scans, lacking, c.scans, c.lacking)
+				}
+				if got := told(); got != c.told {
+					t.Errorf("the webhook wants the scans after %d, and its reader is at %d; want %d", got[0], got[1], c.told)
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkQuestion asks what a page asks, of what is counted.
+func BenchmarkQuestion(b *testing.B) {
+	s, err := store.Open(b.Context(), store.Target{Dir: b.TempDir()})
+	require.NoError(b, err)
+	defer s.Close()
+	log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(1, 2)), Now: began, Users: 100_000}
+	c := scantest.NewCounter(s, log)
+	require.NoError(b, log.Append(b.Context(), events.Take(200_000)))
+	require.NoError(b, c.CatchUp(b.Context()))
+	long := stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), By: stats.ByDay, Group: stats.App, What: stats.Scans}
+	for _, one := range []struct {
+		name string
+		ask  func(q *stats.Question)
+	}{
+		{"one dimension", func(*stats.Question) {}},
+		{"two dimensions", func(q *stats.Question) { q.Filter = map[stats.Dim]string{stats.Source: "scan"} }},
+		{"users", func(q *stats.Question) { q.What = stats.Users }},
+	} {
+		b.Run(one.name, func(b *testing.B) {
+			q := long
+			one.ask(&q)
+			for b.Loop() {
+				if _, err := c.Ask(b.Context(), q); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("one by one", func(b *testing.B) {
+		for b.Loop() {
+			days := map[string]int{}
+			for e := range log.Read(b.Context(), 0) {
+				days[fmt.Sprint(timebucket.Day(timebucket.Hour(e.At), 8), e.App)]++
+			}
+		}
+	})
+}
+
+// The newest scans are those at the end of the whole feed, each once, and nobody
+// reads the whole ledger for them. Issue 11, 6.
+func TestTheNewestScansEndTheFeed(t *testing.T) {
+	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+		r := rand.New(rand.NewPCG(11, 6))
+		log, events := &scantest.Memory{Gaps: r}, &scantest.Traffic{Random: r, Now: began, Users: 200}
+		c := scantest.NewCounter(s, log)
+		same := func(n, limit int, all []stats.Counted) {
+			t.Helper()
+			list, older, err := c.Newest(t.Context(), nil, n, limit)
+			require.NoError(t, err)
+			want := all[max(0, len(all)-n):]
+			want = want[:min(limit, len(want))]
+			if older != (len(all) > n) || !slices.EqualFunc(list, want,
+				func(a, b stats.Counted) bool { return a.ID == b.ID && a.Activity == b.Activity }) {
+				t.Errorf("the newest %d, at most %d: %d scans, older %v; want %d of %d", n, limit, len(list), older, len(want), len(all))
+			}
+		}
+		same(5, 5, nil)
+		for range 6 {
+			require.NoError(t, log.Append(t.Context(), events.Take(500)))
+			var all []stats.Counted
+			require.NoError(t, c.CatchUp(t.Context()))
+			for e, err := range c.All(t.Context(), 0) {
+				require.NoError(t, err)
+				all = append(all, e)
+			}
+			for _, n := range []int{1, 2, 7, 100, 499, len(all) - 1, len(all), len(all) + 1, 100_000} {
+				same(n, 1000, all)
+				same(n, 3, all)
+			}
+		}
+		log.Yielded = 0
+		if _, _, err := c.Newest(t.Context(), nil, 10, 10); err != nil || log.Yielded > 500 {
+			t.Errorf("%d of %d entries were read for the newest ten, %v", log.Yielded, len(log.Entries), err)
+		}
+	})
+}

@@ -1,0 +1,124 @@
+//go:build unix
+
+package stats_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
+)
+
+// BenchmarkCounting is what it costs the processor to count a scan of a
+// journal, the write of the users included. It is told in CPU time, so that a
+// busy machine does not change it.
+//
+//	go test ./internal/domain/stats -run - -bench Counting -benchtime 1x
+func BenchmarkCounting(b *testing.B) {
+	const scans = 500_000
+	rule := func(e *scanlog.Event, id int64, user uint64) {
+		e.Source, e.Client, e.Action, e.Kind, e.App, e.Version = "scan", "bench/1", "open_mini_program", "rule", "wxminiprogram0001",
+			"release"
+		e.RuleID, e.Text = id, "https://coffee.example/t/7?from=door"
+		if user > 0 {
+			binary.BigEndian.PutUint64(e.User[:], user)
+		}
+	}
+	for _, one := range []struct {
+		name  string
+		rules int // of 200 accounts: whoever counts looks up whose they are
+		make  func(r *rand.Rand, first int64) func(e *scanlog.Event)
+	}{
+		{"100k rules by Zipf, 2k users", 100_000, func(r *rand.Rand, first int64) func(e *scanlog.Event) {
+			zipf := rand.NewZipf(r, 1.1, 1, 99_999)
+			return func(e *scanlog.Event) { rule(e, first+int64(zipf.Uint64()), 1+r.Uint64N(2000)) }
+		}},
+		{"100k rules, 2k users", 100_000, func(r *rand.Rand, first int64) func(e *scanlog.Event) {
+			return func(e *scanlog.Event) { rule(e, first+r.Int64N(100_000), 1+r.Uint64N(2000)) }
+		}},
+		{"1M rules, anonymous", 1_000_000, func(r *rand.Rand, first int64) func(e *scanlog.Event) {
+			return func(e *scanlog.Event) { rule(e, first+r.Int64N(1_000_000), 0) }
+		}},
+		{"codes", 0, func(r *rand.Rand, _ int64) func(e *scanlog.Event) {
+			return func(e *scanlog.Event) {
+				rule(e, 0, 1+r.Uint64N(100_000))
+				e.Kind, e.Batch, e.Index, e.Activation, e.Text = "code", 500_000_001, r.Int64N(1_000_000), 1+r.Int64N(50), ""
+			}
+		}},
+	} {
+		b.Run(one.name, func(b *testing.B) {
+			s, err := store.Open(b.Context(), store.Target{Dir: b.TempDir()})
+			require.NoError(b, err)
+			defer s.Close()
+			j, err := scanlog.OpenJournal(filepath.Join(b.TempDir(), "scans"), scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
+			require.NoError(b, err)
+			defer j.Close()
+			r := rand.New(rand.NewPCG(1, 2))
+			next, now := one.make(r, ruled(b, s, one.rules)), began
+			c := scantest.NewCounter(s, j)
+			var spent time.Duration
+			n := 0
+			for b.Loop() {
+				events := make([]scanlog.Event, scans/100)
+				for range 100 {
+					for i := range events {
+						now = now.Add(50 * time.Microsecond)
+						events[i] = scanlog.Event{ID: scantest.ID(now, r), At: now.Truncate(time.Millisecond)}
+						next(&events[i])
+					}
+					require.NoError(b, j.Append(b.Context(), events))
+				}
+				n += scans
+				runtime.GC()
+				before := cpuTime(b)
+				require.NoError(b, c.CatchUp(b.Context()))
+				require.NoError(b, c.CatchUpAndSave(b.Context()))
+				spent += cpuTime(b) - before
+			}
+			b.ReportMetric(float64(spent.Nanoseconds())/float64(n), "cpu-ns/scan")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// ruled stores so many rules of 200 accounts, and returns the number of the first.
+func ruled(b *testing.B, s *store.Store, n int) (first int64) {
+	require.NoError(b, s.UpdateRules(b.Context(), func(tx rules.Tx) (err error) {
+		if first, err = tx.NextChange(b.Context()); err != nil {
+			return err
+		}
+		for i := 0; i < n; i += 500 {
+			some := make([]rules.Rule, 500)
+			for j := range some {
+				p, err := rules.ParsePrefix(fmt.Sprintf("https://h%d.example/%d", (i+j)%100, i+j), rules.Ordinary, true)
+				if err != nil {
+					return err
+				}
+				owner := fmt.Sprintf("wx%d", (i+j)%200)
+				some[j] = rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: "p",
+					OpenVersion: rules.OpenRelease, CreatedAt: began, ChangedAt: began}
+			}
+			if err := tx.AddRules(b.Context(), some, rules.Deed{At: began, Did: "add"}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	return first
+}
+
+func cpuTime(b testing.TB) time.Duration {
+	var u syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -1,0 +1,271 @@
+package stats
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// erasures are the erasures that wait for their turn.
+type erasures struct {
+	mu      sync.Mutex
+	waiting []*erasing
+	turn    chan struct{} // holds something while some are erased
+}
+
+// wait adds one that waits, and returns where it takes its turn.
+func (w *erasures) wait(x *erasing) chan<- struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.turn == nil {
+		w.turn = make(chan struct{}, 1)
+	}
+	w.waiting = append(w.waiting, x)
+	return w.turn
+}
+
+// takeWaiting returns all that wait, except the one that is given up.
+func (w *erasures) takeWaiting(without *erasing) []*erasing {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := slices.DeleteFunc(w.waiting, func(x *erasing) bool { return x == without })
+	w.waiting = nil
+	return all
+}
+
+// putBack lets some wait again, before the others.
+func (w *erasures) putBack(list []*erasing) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting = append(list, w.waiting...)
+}
+
+// Erase makes every scan of a user that was acknowledged before anonymous and returns how many
+// there were. Counts stay what they are: where a user was kept by a number, a number that means
+// nothing takes its place. Erasures that wait for another one are then made together: the call that
+// has its turn makes all of them. The counting, and questions about users, wait only while it deals
+// with what came during its reading of the ledger.
+func (c *Counter) Erase(ctx context.Context, user scanlog.UserHash) (int64, error) {
+	if user == (scanlog.UserHash{}) {
+		return 0, nil
+	}
+	mine := &erasing{user: user}
+	turn := c.erasures.wait(mine)
+	select {
+	case turn <- struct{}{}:
+	case <-ctx.Done():
+		c.erasures.putBack(c.erasures.takeWaiting(mine))
+		return 0, context.Cause(ctx)
+	}
+	defer func() { <-c.erasures.turn }()
+	if !mine.ended {
+		all := c.erasures.takeWaiting(nil)
+		err := c.erase(ctx, all)
+		var left []*erasing
+		for _, x := range all {
+			if err != nil && ctx.Err() != nil && x != mine {
+				left = append(left, x) // only the caller that had the turn went away, so this one goes on waiting
+				continue
+			}
+			x.ended, x.err = true, err
+		}
+		c.erasures.putBack(left)
+	}
+	return mine.scans, mine.err
+}
+
+// erasing is a user who is to be erased, and the result.
+type erasing struct {
+	user  scanlog.UserHash
+	ended bool
+	scans int64
+	err   error
+}
+
+// counted is where a user was counted.
+type counted struct {
+	keys  map[UsersKey]bool
+	names map[alarms.CodeName]bool
+	known map[scanlog.ScanID]bool
+}
+
+// round is the erasure of several users at once.
+type round struct {
+	offset int64
+	users  scanlog.Users
+	of     map[scanlog.UserHash]*counted
+}
+
+// erase erases all of a list in one pass over the ledger.
+func (c *Counter) erase(ctx context.Context, all []*erasing) error {
+	r := &round{users: scanlog.Users{}, of: map[scanlog.UserHash]*counted{}}
+	for _, x := range all {
+		r.users[x.user] = true
+		r.of[x.user] = &counted{map[UsersKey]bool{}, map[alarms.CodeName]bool{}, map[scanlog.ScanID]bool{}}
+	}
+	logs := append([]scanlog.Log{c.Log}, c.Earlier...)
+	// This comes first: events that arrive from now on are anonymous, and all others are in the
+	// logs.
+	for _, log := range logs {
+		for user := range r.users {
+			if err := log.Announce(ctx, user); err != nil {
+				return err
+			}
+		}
+	}
+	if c.Announce != nil {
+		for user := range r.users {
+			if err := c.Announce(ctx, user); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.CatchUp(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	log, until := c.state.Ledger, c.state.Position
+	r.offset = c.state.Offset
+	c.mu.Unlock()
+	for n, log := range logs {
+		upTo := int64(math.MaxInt64)
+		if n == 0 {
+			upTo = until
+		}
+		if err := r.read(ctx, c, log, 0, upTo); err != nil {
+			return err
+		}
+	}
+	until, err := c.forgetUsers(ctx, r, log, until)
+	for errors.Is(err, errMoved) && ctx.Err() == nil {
+		// Another node counted on while this one read.
+		if err = c.CatchUp(ctx); err == nil {
+			until, err = c.forgetUsers(ctx, r, log, until)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for n, log := range logs {
+		upTo := int64(math.MaxInt64)
+		if n == 0 {
+			upTo = until
+		}
+		if _, err := log.Erase(ctx, r.users, upTo); err != nil {
+			return fmt.Errorf("making the scans of a user anonymous: %w", err)
+		}
+	}
+	for _, x := range all {
+		x.scans = int64(len(r.of[x.user].known))
+	}
+	return nil
+}
+
+// read looks for the users after a position of a log up to another.
+func (r *round) read(ctx context.Context, c *Counter, log scanlog.Log, after, upTo int64) error {
+	for e, err := range log.Of(ctx, r.users, after) {
+		if err != nil {
+			return fmt.Errorf("looking for the scans of a user: %w", err)
+		}
+		if e.Position > upTo {
+			return nil
+		}
+		of := r.of[e.User]
+		t, err := c.Tuple(ctx, &e.Event)
+		if err != nil {
+			return err
+		}
+		if t.Owner, err = c.Owner(ctx, e.RuleID, e.Batch); err != nil {
+			return err
+		}
+		day := timebucket.Day(timebucket.Hour(e.At), r.offset)
+		for d := range Dims {
+			of.keys[UsersKey{day, d, t.Value(d)}] = true
+			of.keys[UsersKey{MonthSketches + timebucket.Month(day), d, t.Value(d)}] = true
+		}
+		if e.Batch != 0 {
+			of.names[alarms.CodeName{Batch: e.Batch, Index: e.Index}] = true
+		}
+		of.known[e.ID] = true
+	}
+	return nil
+}
+
+// forgetUsers takes users out of everything that is counted, while nobody counts,
+// and returns up to where that is. Scans after a position are read first.
+func (c *Counter) forgetUsers(ctx context.Context, r *round, log string, after int64) (int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.loaded {
+		return after, errMoved
+	}
+	if err := c.saveAll(ctx, true); err != nil {
+		return after, err
+	}
+	if c.state.Ledger != log || c.state.Offset != r.offset {
+		return 0, errors.New("the ledger or the zone of days was changed while the scans of a user were looked for: erase again")
+	}
+	until := c.state.Position
+	if until > after {
+		if err := r.read(ctx, c, c.Log, after, until); err != nil {
+			return 0, err
+		}
+	}
+	for user, of := range r.of {
+		var b [8]byte
+		if _, err := io.ReadFull(c.random(), b[:]); err != nil {
+			return 0, fmt.Errorf("drawing a number: %w", err)
+		}
+		if err := c.replace(ctx, of.keys, of.names, user, binary.BigEndian.Uint64(b[:])); err != nil {
+			return 0, fmt.Errorf("taking a user out of the counts: %w", err)
+		}
+	}
+	return until, nil
+}
+
+func (c *Counter) random() io.Reader {
+	if c.Random != nil {
+		return c.Random
+	}
+	return rand.Reader
+}
+
+// replace puts a meaningless number in the place of a user.
+func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map[alarms.CodeName]bool, user scanlog.UserHash,
+	by uint64) error {
+	_, err := c.change(ctx, func(ctx context.Context, tx Tx, _ *State) error {
+		for some := range slices.Chunk(slices.SortedFunc(maps.Keys(keys), UsersKey.Compare), usersAtOnce) {
+			have, err := tx.UsersRows(ctx, some)
+			if err != nil {
+				return err
+			}
+			var changed []UsersRow
+			for _, row := range have {
+				s, err := row.Whole()
+				if err != nil {
+					return err
+				}
+				if s.Replace(user, by) {
+					row.Users, row.Sketch, row.Erased = s.Count(), s.Encode(), row.Erased+1
+					changed = append(changed, row)
+				}
+			}
+			if err := tx.PutUsers(ctx, changed); err != nil {
+				return err
+			}
+		}
+		return alarms.Erase(ctx, tx, slices.SortedFunc(maps.Keys(names), alarms.CodeName.Compare), user, by)
+	})
+	return err
+}

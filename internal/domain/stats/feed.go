@@ -1,0 +1,347 @@
+package stats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// ErrForgotten is returned for a scan from a time that the ledger no longer
+// has, if it ever was.
+var ErrForgotten = errors.New("stats: the scan is older than what the ledger keeps")
+
+// Counted is a scan of the feed and what its code counts for.
+type Counted struct {
+	scanlog.Entry
+	Activity, Brand, Product string
+	Owner                    string // of the rule, or who applied for the code; "" = nobody
+}
+
+// Feed returns the scans after one, in the order in which they became known;
+// the zero id is before the first. At most limit. ErrNoScan
+// where there is no such scan, ErrForgotten where it may have been one.
+func (c *Counter) Feed(ctx context.Context, after scanlog.ScanID, limit int) (list []Counted, err error) {
+	if err := c.CatchUpAll(ctx); err != nil {
+		return nil, err
+	}
+	position := int64(0)
+	if after != (scanlog.ScanID{}) {
+		if position, err = c.find(ctx, after); err != nil {
+			return nil, err
+		}
+	}
+	for e, err := range c.All(ctx, position) {
+		if err != nil {
+			return nil, err
+		}
+		if list = append(list, e); len(list) >= limit {
+			break
+		}
+	}
+	return list, nil
+}
+
+// Newest returns scans in the order in which they became known, beginning with
+// the n-th of the newest: at most limit. older says that there
+// are further ones before them.
+func (c *Counter) Newest(ctx context.Context, owners []string, n, limit int) (list []Counted, older bool, err error) {
+	if err := c.CatchUp(ctx); err != nil {
+		return nil, false, err
+	}
+	f := Filter{Owners: owners}
+	before, older, err := c.beforeNewest(ctx, f, n)
+	if err != nil {
+		return nil, false, err
+	}
+	for e, err := range c.bound(ctx, f, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, before) }) {
+		if err != nil {
+			return nil, false, err
+		}
+		if list = append(list, e); len(list) >= limit {
+			break
+		}
+	}
+	return list, older, nil
+}
+
+// beforeNewest returns the position before the newest n scans. Some positions
+// hold none: it looks twice as far back until n are found.
+func (c *Counter) beforeNewest(ctx context.Context, f Filter, n int) (position int64, older bool, err error) {
+	state, err := c.stored(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	for reach := int64(n) + 1; ; reach *= 2 {
+		from := max(0, state.Position-reach)
+		var found []int64
+		for e, err := range c.upToCounted(ctx, from) {
+			if err != nil {
+				return 0, false, err
+			}
+			wanted, err := c.wants(ctx, &f, &e)
+			if err != nil {
+				return 0, false, err
+			}
+			if wanted {
+				found = append(found, e.Position)
+			}
+		}
+		switch {
+		case len(found) > n:
+			return found[len(found)-n] - 1, true, nil
+		case from == 0:
+			return 0, false, nil
+		case len(f.Owners) > 0 && reach > MaxLooked: // of some owners, no more are looked through for one page
+			return from, true, nil
+		}
+	}
+}
+
+// MaxLooked is how many scans one call of Matching looks at at most.
+const MaxLooked = 20_000
+
+// Filter says which scans are wanted. A zero field does not filter.
+type Filter struct {
+	From, To time.Time // scanned at From or later, and before To
+	User     scanlog.UserHash
+	Rules    []int64 // the numbers of rules
+	Code     *alarms.CodeName
+	Owners   []string // whose scans; none = anybody's
+}
+
+func (f *Filter) wants(e *scanlog.Entry) bool {
+	switch {
+	case !f.From.IsZero() && e.At.Before(f.From), !f.To.IsZero() && !e.At.Before(f.To):
+		return false
+	case f.User != scanlog.UserHash{} && e.User != f.User:
+		return false
+	case len(f.Rules) > 0 && !slices.Contains(f.Rules, e.RuleID):
+		return false
+	}
+	return f.Code == nil || e.Batch == f.Code.Batch && e.Index == f.Code.Index
+}
+
+// wants reports whether a filter wants a scan.
+func (c *Counter) wants(ctx context.Context, f *Filter, e *scanlog.Entry) (bool, error) {
+	if !f.wants(e) || len(f.Owners) == 0 {
+		return f.wants(e), nil
+	}
+	owner, err := c.Owner(ctx, e.RuleID, e.Batch)
+	return slices.Contains(f.Owners, owner), err
+}
+
+// Matching is Feed for scans that match a filter. It reads at most MaxLooked scans: next is the
+// last one that it read, or after if there was none, and more reports that there are others after
+// it. The errors are those of Feed.
+func (c *Counter) Matching(ctx context.Context, after scanlog.ScanID, f Filter, limit int) (list []Counted, next scanlog.ScanID, looked int,
+	more bool, err error) {
+	if err := c.CatchUpAll(ctx); err != nil {
+		return nil, after, 0, false, err
+	}
+	position := int64(0)
+	if next = after; after != (scanlog.ScanID{}) {
+		if position, err = c.find(ctx, after); err != nil {
+			return nil, after, 0, false, err
+		}
+	}
+	read := func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, position) }
+	if !f.From.IsZero() || !f.To.IsZero() {
+		to := f.To
+		if to.IsZero() {
+			to = time.UnixMilli(1 << 47)
+		}
+		read = func() iter.Seq2[scanlog.Entry, error] { return c.Log.Between(ctx, position, f.From, to) }
+	}
+	for e, err := range c.untilCounted(ctx, read) {
+		switch {
+		case err != nil:
+			return nil, next, looked, false, err
+		case e.Position <= position: // a log may yield more than it was asked for
+			continue
+		case looked == MaxLooked || len(list) == limit:
+			return list, next, looked, true, nil
+		}
+		looked++
+		next = e.ID
+		wanted, err := c.wants(ctx, &f, &e)
+		if err != nil {
+			return nil, next, looked, false, err
+		}
+		if !wanted {
+			continue
+		}
+		one, err := c.withBinding(ctx, e)
+		if err != nil {
+			return nil, next, looked, false, err
+		}
+		list = append(list, one)
+	}
+	return list, next, looked, false, nil
+}
+
+// Scan returns a scan: ErrNoScan where there is none, ErrForgotten where there
+// may have been one.
+func (c *Counter) Scan(ctx context.Context, id scanlog.ScanID) (found Counted, err error) {
+	if err := c.CatchUpAll(ctx); err != nil {
+		return found, err
+	}
+	position, err := c.find(ctx, id)
+	if err != nil {
+		return found, err
+	}
+	for e, err := range c.Log.Read(ctx, position-1) {
+		if err != nil {
+			return found, fmt.Errorf("reading the scan %s: %w", id, err)
+		}
+		if e.ID == id {
+			return c.withBinding(ctx, e)
+		}
+		break
+	}
+	return found, scanlog.ErrNoScan
+}
+
+// Bind says what the code of a scan counts for.
+func (c *Counter) Bind(ctx context.Context, e scanlog.Entry) (Counted, error) {
+	return c.withBinding(ctx, e)
+}
+
+func (c *Counter) withBinding(ctx context.Context, e scanlog.Entry) (Counted, error) {
+	out := Counted{Entry: e}
+	var err error
+	if out.Owner, err = c.Owner(ctx, e.RuleID, e.Batch); err != nil || e.Activation == 0 {
+		return out, err
+	}
+	var b codes.Binding
+	b, err = c.binding(ctx, e.Activation)
+	out.Activity, out.Brand, out.Product = b.ActivityName, b.ProductBrand, b.ProductCode
+	return out, err
+}
+
+// find returns where a scan stands.
+func (c *Counter) find(ctx context.Context, id scanlog.ScanID) (int64, error) {
+	position, err := c.Log.Find(ctx, id)
+	if errors.Is(err, scanlog.ErrNoScan) {
+		for e, err := range c.Log.Read(ctx, 0) {
+			if err == nil && id.Time().Before(e.At) && !c.forgotten(ctx).IsZero() {
+				return 0, ErrForgotten
+			}
+			break
+		}
+		return 0, scanlog.ErrNoScan
+	}
+	if err != nil {
+		return 0, fmt.Errorf("looking for the scan %s: %w", id, err)
+	}
+	return position, nil
+}
+
+// Reached counts what is in the ledger, and returns up to where it is counted.
+func (c *Counter) Reached(ctx context.Context) (alarms.Counted, error) {
+	if err := c.CatchUp(ctx); err != nil {
+		return alarms.Counted{}, err
+	}
+	state, err := c.stored(ctx)
+	return alarms.Counted{Log: c.Log, Position: state.Position, Offset: state.Offset, Forgotten: state.Forgotten}, err
+}
+
+// Forgotten is the time before which retention removed scans; zero = it removed none.
+func (c *Counter) Forgotten(ctx context.Context) time.Time { return c.forgotten(ctx) }
+
+func (c *Counter) forgotten(ctx context.Context) time.Time {
+	state, _ := c.stored(ctx)
+	return state.Forgotten
+}
+
+// All yields every scan after a position, in the order of the ledger, up to what is
+// counted.
+func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error] {
+	return c.bound(ctx, Filter{}, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, after) })
+}
+
+// bound yields the scans of a log that match a filter, as far as they are counted, with what their
+// codes count for.
+func (c *Counter) bound(ctx context.Context, f Filter, read func() iter.Seq2[scanlog.Entry, error]) iter.Seq2[Counted, error] {
+	return func(yield func(Counted, error) bool) {
+		for e, err := range c.untilCounted(ctx, read) {
+			wanted := true
+			if err == nil {
+				wanted, err = c.wants(ctx, &f, &e)
+			}
+			if !wanted && err == nil {
+				continue
+			}
+			var one Counted
+			if err == nil {
+				one, err = c.withBinding(ctx, e)
+			}
+			if !yield(one, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// upToCounted is All without what codes count for.
+func (c *Counter) upToCounted(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
+	return c.untilCounted(ctx, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, after) })
+}
+
+// untilCounted yields what read does, up to the position that is counted at its beginning.
+func (c *Counter) untilCounted(ctx context.Context, read func() iter.Seq2[scanlog.Entry, error]) iter.Seq2[scanlog.Entry, error] {
+	return func(yield func(scanlog.Entry, error) bool) {
+		state, err := c.stored(ctx)
+		if err != nil {
+			yield(scanlog.Entry{}, err)
+			return
+		}
+		for e, err := range read() {
+			if err != nil {
+				err = fmt.Errorf("reading the ledger: %w", err)
+			} else if e.Position > state.Position {
+				return
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Between is All of the scans that a filter wants.
+func (c *Counter) Between(ctx context.Context, f Filter) iter.Seq2[Counted, error] {
+	to := f.To
+	if to.IsZero() {
+		to = time.UnixMilli(1 << 47)
+	}
+	return c.bound(ctx, f, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Between(ctx, 0, f.From, to) })
+}
+
+// Forget removes scans that are older than a moment from the ledger, as far as
+// they can be removed in bulk. Their counts stay.
+func (c *Counter) Forget(ctx context.Context, before time.Time) error {
+	// A scan that is not counted yet must stay.
+	if err := c.CatchUp(ctx); err != nil {
+		return err
+	}
+	state, err := c.change(ctx, func(_ context.Context, _ Tx, s *State) error {
+		if s.Forgotten.Before(before) {
+			s.Forgotten = before
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("noting that scans are forgotten: %w", err)
+	}
+	c.mu.Lock()
+	c.state.Forgotten = state.Forgotten
+	c.mu.Unlock()
+	return c.Log.Forget(ctx, before)
+}

@@ -1,0 +1,75 @@
+package stats_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
+)
+
+// Issue 16, 2: what a filter finds, page by page, is what is found by looking at
+// each scan, and no call looks at more than it may.
+func TestMatchingFindsWhatALookAtEachScanFinds(t *testing.T) {
+	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
+	log := &scantest.Memory{}
+	c := scantest.NewCounter(s, log)
+	events := (&scantest.Traffic{Random: rand.New(rand.NewPCG(16, 2)), Now: began, Users: 40}).Take(stats.MaxLooked + 300)
+	for i := range events {
+		events[i].RuleID = int64(i % 7)
+	}
+	require.NoError(t, log.Append(t.Context(), events))
+	require.NoError(t, c.CatchUpAll(t.Context()))
+	first, last := events[0].At, events[len(events)-1].At
+	middle := first.Add(last.Sub(first) / 2)
+	for name, test := range map[string]struct {
+		filter stats.Filter
+		limit  int
+		wants  func(e scanlog.Event) bool
+	}{
+		"a rule":        {stats.Filter{Rules: []int64{3}}, 1000, func(e scanlog.Event) bool { return e.RuleID == 3 }},
+		"two rules":     {stats.Filter{Rules: []int64{3, 5}}, 700, func(e scanlog.Event) bool { return e.RuleID == 3 || e.RuleID == 5 }},
+		"a user":        {stats.Filter{User: events[9].User}, 1000, func(e scanlog.Event) bool { return e.User == events[9].User }},
+		"from a moment": {stats.Filter{From: middle}, 1000, func(e scanlog.Event) bool { return !e.At.Before(middle) }},
+		"to a moment":   {stats.Filter{To: middle}, 1000, func(e scanlog.Event) bool { return e.At.Before(middle) }},
+		"a time and a rule": {stats.Filter{From: first.Add(time.Minute), To: middle, Rules: []int64{1}}, 1000, func(e scanlog.Event) bool {
+			return !e.At.Before(first.Add(time.Minute)) && e.At.Before(middle) && e.RuleID == 1
+		}},
+		"a rule that nobody scans": {stats.Filter{Rules: []int64{99}}, 1000, func(scanlog.Event) bool { return false }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var want, got []scanlog.ScanID
+			for _, e := range events {
+				if test.wants(e) {
+					want = append(want, e.ID)
+				}
+			}
+			after, calls := scanlog.ScanID{}, 0
+			for more := true; more; calls++ {
+				var page []stats.Counted
+				var looked int
+				var err error
+				page, after, looked, more, err = c.Matching(t.Context(), after, test.filter, test.limit)
+				require.NoError(t, err)
+				if looked > stats.MaxLooked || len(page) > test.limit || more && looked == 0 {
+					t.Fatalf("a call looked at %d scans and gave %d, more: %v", looked, len(page), more)
+				}
+				for _, one := range page {
+					got = append(got, one.ID)
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("got %d scans, want %d", len(got), len(want))
+			}
+			if len(want) == 0 && calls != 2 {
+				t.Errorf("%d calls looked at %d scans", calls, len(events))
+			}
+		})
+	}
+}

@@ -1,0 +1,481 @@
+package stats
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/stats/hyperloglog"
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
+)
+
+// MonthSketches is what is added to the number of a month to store its sketches among those of
+// days: they follow after every day. The number is stored, so it never changes.
+const MonthSketches = 1 << 41
+
+// rollAfter is how long after its end a month is rolled up. Scans may come later.
+const rollAfter = 3 * 24 * time.Hour
+
+// How much one transaction rolls up of each day, or removes.
+const (
+	rolledRows     = 600
+	rolledSketches = 30
+	removedRows    = 10_000
+	// aMonth is more days than a month has.
+	aMonth = 32
+)
+
+// part is the size of a part: most, or less in a test.
+func (c *Counter) part(most int) int {
+	if c.parts > 0 {
+		return min(most, c.parts)
+	}
+	return most
+}
+
+// rolledDays is the day before which every count is also added to a month.
+func (s *State) rolledDays() int64 {
+	if s.Rolling != "" {
+		return timebucket.FirstDay(s.Months + 1)
+	}
+	return timebucket.FirstDay(s.Months)
+}
+
+// place says where a row is stored: here, as an hour or day that is kept, and also in a month that
+// is rolled up.
+func (s *State) place(per Per, at, rolled int64) (here bool, month int64, inMonth bool) {
+	if per.Hours() {
+		return at >= s.HoursFrom, 0, false
+	}
+	if at < rolled {
+		month, inMonth = timebucket.Month(at), true
+	}
+	return at >= s.DaysFrom, month, inMonth
+}
+
+// placeCounts leaves out rows of hours and days that are removed, and adds those of
+// months that are rolled up. The order of keys stays.
+func (s *State) placeCounts(rows []CountRow) []CountRow {
+	kept, months, rolled := make([]CountRow, 0, len(rows)), []CountRow(nil), s.rolledDays()
+	for _, row := range rows {
+		here, month, inMonth := s.place(row.Per, row.At, rolled)
+		if here {
+			kept = append(kept, row)
+		}
+		if inMonth {
+			row.Per, row.At = row.Per.month(), month
+			months = append(months, row)
+		}
+	}
+	slices.SortFunc(months, func(a, b CountRow) int { return a.compare(&b) })
+	return append(kept, addedUp(months, func(a, b *CountRow) bool { return a.compare(b) == 0 })...)
+}
+
+// placeSums is placeCounts for sums.
+func (s *State) placeSums(rows []SumRow) []SumRow {
+	kept, months, rolled := make([]SumRow, 0, len(rows)), []SumRow(nil), s.rolledDays()
+	for _, row := range rows {
+		here, month, inMonth := s.place(row.Per, row.At, rolled)
+		if here {
+			kept = append(kept, row)
+		}
+		if inMonth {
+			row.Per, row.At = PerMonth, month
+			months = append(months, row)
+		}
+	}
+	slices.SortFunc(months, func(a, b SumRow) int { return a.compare(&b) })
+	return append(kept, addedUp(months, func(a, b *SumRow) bool { return a.compare(b) == 0 })...)
+}
+
+// placeUsers is placeCounts for the users of days.
+func (s *State) placeUsers(days map[UsersKey]*hyperloglog.Users) map[UsersKey]*hyperloglog.Users {
+	rolled, all := s.rolledDays(), make(map[UsersKey]*hyperloglog.Users, len(days))
+	for key, users := range days {
+		if key.Day >= s.DaysFrom {
+			all[key] = users
+		}
+		if key.Day >= rolled {
+			continue
+		}
+		key.Day = MonthSketches + timebucket.Month(key.Day)
+		if all[key] == nil {
+			all[key] = &hyperloglog.Users{}
+		}
+		all[key].Merge(*users)
+	}
+	return all
+}
+
+// counting is a row with a Count.
+type counting interface {
+	CountRow | SumRow
+}
+
+func countOf[R counting](r *R) *Count {
+	switch r := any(r).(type) {
+	case *CountRow:
+		return &r.Count
+	case *SumRow:
+		return &r.Count
+	}
+	panic("no other row counts")
+}
+
+// addedUp adds up neighbours of the same key, in place.
+func addedUp[R counting](rows []R, same func(a, b *R) bool) []R {
+	n := 0
+	for i := range rows {
+		if n > 0 && same(&rows[n-1], &rows[i]) {
+			countOf(&rows[n-1]).Add(*countOf(&rows[i]))
+			continue
+		}
+		rows[n] = rows[i]
+		n++
+	}
+	return rows[:n]
+}
+
+// RollKey is how far the roll-up of a month is. It goes through the tables one after the other,
+// each in the order of its keys.
+type RollKey struct {
+	Table rollTable
+	Dim   Dim    `json:",omitempty"` // of sums and users; of counts of all, Owner = those of owners
+	Rule  int64  `json:",omitempty"` // of counts
+	Tuple int64  `json:",omitempty"`
+	Value string `json:",omitempty"`
+}
+
+type rollTable int
+
+const (
+	rollCounts rollTable = iota
+	rollCountsOfAll
+	rollSums
+	rollUsers
+	rollEnd
+)
+
+// next is the first key behind a table or, of sums and users, behind a dimension.
+func (k RollKey) next() RollKey {
+	switch {
+	case k.Table == rollCountsOfAll && k.Dim == Total:
+		return RollKey{Table: rollCountsOfAll, Dim: Owner}
+	case k.Table < rollSums || k.Dim >= Dims-1:
+		return RollKey{Table: k.Table + 1}
+	}
+	if k.Dim++; k.Table == rollSums && k.Dim == Rule {
+		k.Dim++
+	}
+	return RollKey{Table: k.Table, Dim: k.Dim}
+}
+
+// before reports whether a key comes before another.
+func (k RollKey) before(o RollKey) bool {
+	return cmp.Or(cmp.Compare(k.Table, o.Table), cmp.Compare(k.Dim, o.Dim), cmp.Compare(k.Rule, o.Rule), cmp.Compare(k.Tuple, o.Tuple),
+		cmp.Compare(k.Value, o.Value)) < 0
+}
+
+// Ended reports whether there is nothing behind the key.
+func (k RollKey) Ended() bool { return k.Table == rollEnd }
+
+func (k RollKey) text() (string, error) {
+	b, err := json.Marshal(k)
+	return string(b), err
+}
+
+// Roll rolls up a part of the first month that is over and not rolled up yet; more says whether
+// there is something left to do. From the first part on, new counts for days of the month are also
+// added to the month; the parts bring in what was counted before.
+func (c *Counter) Roll(ctx context.Context, now time.Time) (more bool, err error) {
+	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
+		more = false
+		var at RollKey
+		if s.Rolling == "" {
+			first, any, err := tx.FirstCounted(ctx, PerDayOfAll, timebucket.FirstDay(s.Months))
+			month := timebucket.Month(first)
+			if err != nil || !any || PerMonth.Start(month+1, s.Offset).Add(rollAfter).After(now) {
+				return err
+			}
+			s.Months = month
+		} else if err := json.Unmarshal([]byte(s.Rolling), &at); err != nil {
+			return fmt.Errorf("reading how far a month is rolled up: %w", err)
+		}
+		more = true
+		if at, err = c.rollPart(ctx, tx, s.Months, at); err != nil {
+			return fmt.Errorf("rolling up the days of a month: %w", err)
+		}
+		if at.Ended() {
+			s.Months, s.Rolling = s.Months+1, ""
+			return nil
+		}
+		s.Rolling, err = at.text()
+		return err
+	})
+	return more, err
+}
+
+// rollPart rolls up a part of a month from a key on, and returns the next.
+func (c *Counter) rollPart(ctx context.Context, tx Tx, month int64, at RollKey) (next RollKey, err error) {
+	part, next, err := c.OfDays(ctx, tx, month, at)
+	if err == nil {
+		err = tx.PutScanCounts(ctx, part.Counts)
+	}
+	if err == nil {
+		err = tx.PutSums(ctx, part.Sums)
+	}
+	if err == nil {
+		err = tx.PutUsers(ctx, part.Users)
+	}
+	return next, err
+}
+
+// MonthPart is some of what is counted of a month, of one table.
+type MonthPart struct {
+	Counts []CountRow
+	Sums   []SumRow
+	Users  []UsersRow
+}
+
+// OfDays is a part of a month from a key on, added up from its days, and the key behind it.
+func (c *Counter) OfDays(ctx context.Context, tx Tx, month int64, at RollKey) (part MonthPart, next RollKey, err error) {
+	switch at.Table {
+	case rollCounts, rollCountsOfAll:
+		part.Counts, next, err = c.countsOfDays(ctx, tx, month, at)
+	case rollSums:
+		part.Sums, next, err = c.sumsOfDays(ctx, tx, month, at)
+	default:
+		part.Users, next, err = c.usersOfDays(ctx, tx, month, at)
+	}
+	return part, next, err
+}
+
+// OfMonth is what is stored of a month that is rolled up, from a key up to but without another.
+func (c *Counter) OfMonth(ctx context.Context, tx Tx, month int64, at, next RollKey) (part MonthPart, err error) {
+	rows := aMonth * c.part(rolledRows)
+	switch at.Table {
+	case rollCounts, rollCountsOfAll:
+		part.Counts, err = tx.CountsFrom(ctx, Span{at.per().month(), month, month + 1}, at.Rule, at.Tuple, rows)
+		part.Counts = slices.DeleteFunc(part.Counts, func(r CountRow) bool {
+			return !(RollKey{Table: at.Table, Dim: at.Dim, Rule: r.Rule, Tuple: r.Tuple}).before(next)
+		})
+	case rollSums:
+		part.Sums, err = tx.SumsFrom(ctx, Span{PerMonth, month, month + 1}, at.Dim, at.Value, rows)
+		part.Sums = slices.DeleteFunc(part.Sums, func(r SumRow) bool {
+			return !(RollKey{Table: at.Table, Dim: r.Dim, Value: r.Value}).before(next)
+		})
+	default:
+		keys, err := tx.UsersFrom(ctx, Span{PerDay, MonthSketches + month, MonthSketches + month + 1}, at.Dim, at.Value,
+			aMonth*c.part(rolledSketches))
+		if err != nil {
+			return part, err
+		}
+		keys = slices.DeleteFunc(keys, func(k UsersKey) bool {
+			return !(RollKey{Table: at.Table, Dim: k.Dim, Value: k.Value}).before(next)
+		})
+		have, err := tx.UsersRows(ctx, keys)
+		return MonthPart{Users: slices.Collect(maps.Values(have))}, err
+	}
+	return part, err
+}
+
+// daysOfMonth is the span of a month's days.
+func daysOfMonth(per Per, month int64) Span {
+	return Span{per, timebucket.FirstDay(month), timebucket.FirstDay(month + 1)}
+}
+
+// per is the sort of days whose counts a part rolls up.
+func (k RollKey) per() Per {
+	switch {
+	case k.Table != rollCountsOfAll:
+		return PerDay
+	case k.Dim == Owner:
+		return PerDayOfOwner
+	}
+	return PerDayOfAll
+}
+
+// ofAllDays merges the first rows of several days in the order of their keys. It stops at a key
+// after which a day may have rows that were not read; rest is the first row that was left out.
+func ofAllDays[R any](rows []R, most int, day func(*R) int64, compare func(a, b R) int) (whole []R, rest *R) {
+	slices.SortFunc(rows, compare)
+	read := map[int64]int{}
+	for i := range rows {
+		if read[day(&rows[i])]++; read[day(&rows[i])] < most {
+			continue
+		}
+		for ; i > 0 && compare(rows[i-1], rows[i]) == 0; i-- {
+		}
+		return rows[:i], &rows[i]
+	}
+	return rows, nil
+}
+
+// countsOfDays are some rows of a month, added up from days.
+func (c *Counter) countsOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]CountRow, RollKey, error) {
+	rows, err := tx.CountsFrom(ctx, daysOfMonth(at.per(), month), at.Rule, at.Tuple, c.part(rolledRows))
+	if err != nil {
+		return nil, at, err
+	}
+	next := at.next()
+	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *CountRow) int64 { return r.At },
+		func(a, b CountRow) int { return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Tuple, b.Tuple)) })
+	if rest != nil {
+		next = RollKey{Table: at.Table, Dim: at.Dim, Rule: rest.Rule, Tuple: rest.Tuple}
+	}
+	for i := range rows {
+		rows[i].Per, rows[i].At = at.per().month(), month
+	}
+	return addedUp(rows, func(a, b *CountRow) bool { return a.compare(b) == 0 }), next, nil
+}
+
+// sumsOfDays is countsOfDays for sums.
+func (c *Counter) sumsOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]SumRow, RollKey, error) {
+	rows, err := tx.SumsFrom(ctx, daysOfMonth(PerDay, month), at.Dim, at.Value, c.part(rolledRows))
+	if err != nil {
+		return nil, at, err
+	}
+	next := at.next()
+	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *SumRow) int64 { return r.At },
+		func(a, b SumRow) int { return cmp.Compare(a.Value, b.Value) })
+	if rest != nil {
+		next = RollKey{Table: at.Table, Dim: at.Dim, Value: rest.Value}
+	}
+	for i := range rows {
+		rows[i].Per, rows[i].At = PerMonth, month
+	}
+	return addedUp(rows, func(a, b *SumRow) bool { return a.compare(b) == 0 }), next, nil
+}
+
+// usersOfDays is countsOfDays for users.
+func (c *Counter) usersOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]UsersRow, RollKey, error) {
+	keys, err := tx.UsersFrom(ctx, daysOfMonth(PerDay, month), at.Dim, at.Value, c.part(rolledSketches))
+	if err != nil {
+		return nil, at, err
+	}
+	next := at.next()
+	keys, rest := ofAllDays(keys, c.part(rolledSketches), func(k *UsersKey) int64 { return k.Day },
+		func(a, b UsersKey) int { return cmp.Compare(a.Value, b.Value) })
+	if rest != nil {
+		next = RollKey{Table: at.Table, Dim: at.Dim, Value: rest.Value}
+	}
+	have, err := tx.UsersRows(ctx, keys)
+	if err != nil {
+		return nil, at, err
+	}
+	var rows []UsersRow
+	for n := 0; n < len(keys); {
+		row, users := UsersRow{UsersKey: UsersKey{Day: MonthSketches + month, Dim: at.Dim, Value: keys[n].Value}}, hyperloglog.Users{}
+		for ; n < len(keys) && keys[n].Value == row.Value; n++ {
+			day := have[keys[n]]
+			one, err := day.Whole()
+			if err != nil {
+				return nil, at, err
+			}
+			users.Merge(one)
+			row.Erased += day.Erased
+		}
+		row.Users, row.Sketch = users.Count(), users.Encode()
+		rows = append(rows, row)
+	}
+	return rows, next, nil
+}
+
+// Shed removes a part of what is counted of hours and of days from before two moments; the zero
+// time = of none. More says whether there is something left to remove. Days are removed in whole
+// months, and only months that are rolled up; hours go two days after their days at the latest.
+func (c *Counter) Shed(ctx context.Context, hours, days time.Time) (more bool, err error) {
+	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
+		more = false
+		if err := s.end(ctx, tx, hours, days); err != nil {
+			return err
+		}
+		left := min(20*c.part(removedRows), removedRows)
+		for _, of := range [...]Span{{Per: PerHour, To: s.HoursFrom}, {Per: PerDay, To: s.DaysFrom}} {
+			if of.To == 0 || left == 0 {
+				continue
+			}
+			n, err := tx.RemoveCounted(ctx, of.Per, of.To, left)
+			if left -= n; err != nil {
+				return fmt.Errorf("removing old counts: %w", err)
+			}
+		}
+		if s.DaysFrom > 0 && left > 0 {
+			n, err := tx.RemoveMisses(ctx, s.missesKept(), left)
+			if left -= n; err != nil {
+				return fmt.Errorf("removing old scans that found nothing: %w", err)
+			}
+		}
+		more = left == 0
+		return nil
+	})
+	return more, err
+}
+
+// end notes from when on hours and days are kept, if there are older ones.
+func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
+	older := func(per Per, than int64) (bool, error) {
+		first, any, err := tx.FirstCounted(ctx, per, 0)
+		return any && first < than, err
+	}
+	if !days.IsZero() {
+		from := timebucket.FirstDay(min(timebucket.Month(timebucket.Day(timebucket.Hour(days), s.Offset)), s.Months))
+		some, err := older(PerDayOfAll, from)
+		if err != nil {
+			return err
+		}
+		if some {
+			s.DaysFrom = max(s.DaysFrom, from)
+		}
+	}
+	from := int64(0)
+	if !hours.IsZero() {
+		from = timebucket.Day(timebucket.Hour(hours), s.Offset)*24 - s.Offset
+		some, err := older(PerHourOfAll, from)
+		if err != nil {
+			return err
+		}
+		if !some {
+			from = 0
+		}
+	}
+	if s.DaysFrom > 0 { // a day of any zone that begins with the first hours is kept
+		from = max(from, (s.DaysFrom+2)*24-s.Offset)
+	}
+	s.HoursFrom = max(s.HoursFrom, from)
+	return nil
+}
+
+// MissesFrom is the first hour of which scans that found nothing may be asked for: where
+// the first day that is kept begins in this zone.
+func (s *State) MissesFrom() int64 {
+	if s.DaysFrom == 0 {
+		return 0
+	}
+	return s.DaysFrom*24 - s.Offset
+}
+
+// eastmost is the zone in which a day begins first, in hours east of UTC.
+const eastmost = 14
+
+// missesKept is the first hour of which they are kept: where that day begins in any zone,
+// so that another zone finds its first day whole.
+func (s *State) missesKept() int64 {
+	if s.DaysFrom == 0 {
+		return 0
+	}
+	return s.DaysFrom*24 - eastmost
+}
+
+// placeMisses leaves out rows of hours that are removed.
+func (s *State) placeMisses(rows []MissRow) []MissRow {
+	from := s.missesKept()
+	if from == 0 {
+		return rows
+	}
+	return slices.DeleteFunc(slices.Clone(rows), func(r MissRow) bool { return r.Hour < from })
+}

@@ -1,0 +1,163 @@
+package stats_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
+)
+
+// TestScansOfOwners: while months are rolled up, and the ledger forgets.
+func TestScansOfOwners(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		r := rand.New(rand.NewPCG(31, 1))
+		log, events := &scantest.Memory{}, &scantest.Traffic{Random: r, Now: began, Users: 100}
+		sum := newNaive(8)
+		c := scantest.NewCounter(s, log)
+		c.Now = func() time.Time { return events.Now }
+		for range 12 {
+			list := events.Take(300)
+			require.NoError(t, log.Append(t.Context(), list))
+			for _, e := range list {
+				sum.add(e)
+			}
+			require.NoError(t, c.CatchUpAndSave(t.Context()))
+			for more, err := true, error(nil); more; {
+				if more, err = c.Roll(t.Context(), events.Now); err != nil {
+					t.Fatal(err)
+				}
+			}
+			events.Now = events.Now.Add(9 * 24 * time.Hour)
+		}
+		require.NoError(t, log.Forget(t.Context(), events.Now.AddDate(0, -2, 0)))
+		check(t, c, sum)
+		checkOwned(t, c, events.Sent)
+	})
+}
+
+// checkOwned asks for scans of owners with other conditions, and compares the answers with a look at every scan.
+func checkOwned(t *testing.T, c *stats.Counter, sent []scanlog.Event) {
+	t.Helper()
+	values := map[stats.Dim]func(*scanlog.Event) string{
+		stats.Total:  func(*scanlog.Event) string { return "" },
+		stats.Region: func(e *scanlog.Event) string { return e.Region },
+		stats.App:    func(e *scanlog.Event) string { return e.App },
+		stats.Owner:  scantest.OwnerOf,
+		stats.Rule:   func(e *scanlog.Event) string { return stats.Tuple{Rule: e.RuleID}.Value(stats.Rule) },
+		stats.Batch:  func(e *scanlog.Event) string { return stats.Tuple{Batch: e.Batch}.Value(stats.Batch) },
+	}
+	filters := []map[stats.Dim]string{nil, {stats.Region: "CN-31"}, {stats.Rule: "5"}, {stats.Rule: ""}, {stats.Batch: "500000001"},
+		{stats.Batch: "", stats.App: "wx1"}}
+	for _, owners := range [][]string{nil, {"wxa"}, {"wxgone"}, {"wxb", "wxc"}, {""}, {"wx of nobody"}} {
+		for _, filter := range filters {
+			for group, value := range values {
+				for _, by := range []stats.By{stats.AllTime, stats.ByMonth} {
+					want := map[string]int64{}
+					for i := range sent {
+						e := &sent[i]
+						wanted := owners == nil || slices.Contains(owners, scantest.OwnerOf(e))
+						for d, v := range filter {
+							wanted = wanted && values[d](e) == v
+						}
+						if !wanted {
+							continue
+						}
+						at := ""
+						if by == stats.ByMonth {
+							at = e.At.Add(8 * time.Hour).UTC().Format("2006-01 ")
+						}
+						want[at+value(e)]++
+					}
+					got := map[string]int64{}
+					a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0),
+						By: by, Group: group, Filter: filter, Owners: owners, What: stats.Scans, Limit: stats.MaxAnswers})
+					require.NoError(t, err)
+					for _, row := range a.Rows {
+						at := ""
+						if by == stats.ByMonth {
+							at = stats.ByMonth.Start(row.At, 8).Add(8 * time.Hour).UTC().Format("2006-01 ")
+						}
+						got[at+row.Value] += row.Scans
+					}
+					if diff := cmp.Diff(want, got); diff != "" {
+						t.Errorf("scans of %q by %q, %s, with %v (-want +got):\n%s", owners, by, group, filter, diff)
+					}
+				}
+			}
+		}
+		checkUsers(t, c, sent, owners)
+	}
+}
+
+// checkUsers compares the distinct users of owners with a look at every scan.
+func checkUsers(t *testing.T, c *stats.Counter, sent []scanlog.Event, owners []string) {
+	t.Helper()
+	if owners == nil || owners[0] == "" {
+		return
+	}
+	layouts := map[stats.By]string{stats.ByDay: "2006-01-02", stats.ByMonth: "2006-01"}
+	for _, group := range []stats.Dim{stats.Total, stats.Owner} {
+		for _, by := range []stats.By{stats.AllTime, stats.ByDay, stats.ByMonth} {
+			users := map[string]map[scanlog.UserHash]bool{}
+			for i := range sent {
+				e := &sent[i]
+				if e.User == (scanlog.UserHash{}) || !slices.Contains(owners, scantest.OwnerOf(e)) {
+					continue
+				}
+				key := ""
+				if by != stats.AllTime {
+					key = e.At.Add(8 * time.Hour).UTC().Format(layouts[by])
+				}
+				if group == stats.Owner {
+					key += scantest.OwnerOf(e)
+				}
+				if users[key] == nil {
+					users[key] = map[scanlog.UserHash]bool{}
+				}
+				users[key][e.User] = true
+			}
+			want, got := map[string]int64{}, map[string]int64{}
+			for key, set := range users {
+				want[key] = int64(len(set))
+			}
+			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), By: by,
+				Group: group, Owners: owners, What: stats.Users, Limit: stats.MaxAnswers})
+			require.NoError(t, err)
+			for _, row := range a.Rows {
+				key := ""
+				if by != stats.AllTime {
+					key = by.Start(row.At, 8).Add(8 * time.Hour).UTC().Format(layouts[by])
+				}
+				got[key+row.Value] = row.Users
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("users of %q by %q, %s (-want +got):\n%s", owners, by, group, diff)
+			}
+		}
+	}
+}
+
+// TestOwnersAreThoseOfRulesAndApplications: also of rules that are deleted, or added after the first was asked for.
+func TestOwnersAreThoseOfRulesAndApplications(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		c := scantest.NewCounter(s, &scantest.Memory{})
+		for of, want := range map[[2]int64]string{{1}: "wxa", {2}: "wxb", {5}: "wxgone", {77}: "",
+			{0, 500000001}: "wxa", {0, 500000002}: "wxc", {0, 7}: "", {}: ""} {
+			if got, err := c.Owner(t.Context(), of[0], of[1]); err != nil || got != want {
+				t.Errorf("rule %d, application %d: %q, %v, want %q", of[0], of[1], got, err, want)
+			}
+		}
+		if n := fmt.Sprint(stats.OwnerNumber("wxa"), stats.OwnerNumber("")); n != "7620581168144079669 0" {
+			t.Error("the number of an owner is stored:", n)
+		}
+	})
+}

@@ -1,0 +1,309 @@
+package stats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// group is what a scan is counted by beside its rule and its time.
+type group struct {
+	Tuple        // Rule is 0
+	id    int64  // of Tuple
+	named bool   // in the store
+	owner string // of its application; "" = it has none, or none was asked for
+}
+
+// groupKey is what decides a scan's group.
+type groupKey struct {
+	batch, activation                         int64
+	app, source, action, kind, reason, region string
+}
+
+// group returns the group of a scan.
+func (c *Counter) group(ctx context.Context, e *scanlog.Event) (*group, error) {
+	key := groupKey{e.Batch, e.Activation, e.App, e.Source, e.Action, e.Kind, e.Reason, e.Region}
+	if g := c.groups[key]; g != nil {
+		return g, nil
+	}
+	t, err := c.Tuple(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	t.Rule = 0
+	id := t.ID()
+	g := c.byID[id]
+	if g == nil {
+		g = &group{Tuple: t, id: id}
+		c.byID[id] = g
+	}
+	c.groups[key] = g
+	return g, nil
+}
+
+// pending is what was added up in memory and is not stored yet.
+type pending struct {
+	to     int64 // position of the last event
+	scan   scanlog.ScanID
+	scanAt time.Time
+	age    int              // in seconds
+	events int              // that count
+	again  int              // events that were counted already, in a ledger that was lost
+	rest   []scanlog.Origin // of events that stand in no ledger that is counted
+	nodes  map[string]bool  // whose events are among them
+	cells  map[cell]int32   // where in counts
+	counts []cellCount
+	codes  []codeScan
+	byCode map[alarms.CodeName][]int32 // where in codes
+	misses map[missOf]int64
+	owners map[int64]string // by their numbers
+}
+
+// cell is what a stored number counts: an hour, a rule and all else.
+type cell struct {
+	hour, rule int64
+	group      *group
+}
+
+type cellCount struct {
+	cell
+	owner int64 // its number
+	Count
+}
+
+// codeScan is a scan of a code with its cell.
+type codeScan struct {
+	scanlog.Event
+	cell int32
+}
+
+type missOf struct {
+	hour  int64
+	place string
+}
+
+func newPending(position int64) *pending {
+	return &pending{to: position, cells: map[cell]int32{}, byCode: map[alarms.CodeName][]int32{}, misses: map[missOf]int64{},
+		nodes: map[string]bool{}, owners: map[int64]string{}}
+}
+
+// size is how many events there are.
+func (p *pending) size() int { return p.events + p.again }
+
+// origins are those of the nodes whose events were added up.
+func (p *pending) origins(all map[string]*scanlog.Taken) map[string]*scanlog.Taken {
+	of := make(map[string]*scanlog.Taken, len(p.nodes))
+	for node := range p.nodes {
+		of[node] = all[node]
+	}
+	return of
+}
+
+// collect adds up the next events, as many as limit, and returns how many.
+func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
+	for e, fault := range c.Log.Read(ctx, c.pending.to) {
+		if err = fault; err != nil {
+			err = fmt.Errorf("reading the ledger after position %d: %w", c.pending.to, err)
+			break
+		}
+		if err = c.count(ctx, &e); err != nil {
+			break
+		}
+		if n++; n >= limit || c.full() {
+			break
+		}
+		if n%yieldEvery == 0 {
+			runtime.Gosched() // so that answers go first
+		}
+	}
+	if id := c.Log.ID(); id != c.state.Ledger {
+		// The stream was made anew: events that were read may be of the new one, after a position
+		// of the former one, even where the reading broke off.
+		c.loaded = false
+		return 0, errors.Join(fmt.Errorf("%w: reading %s, it is %s", errOtherLedger, c.state.Ledger, id), err)
+	}
+	return n, err
+}
+
+// errOtherLedger is returned when the ledger became another one while it was read.
+var errOtherLedger = errors.New("stats: the ledger became another one")
+
+// count adds up one event. After an error nothing of it is added.
+func (c *Counter) count(ctx context.Context, e *scanlog.Entry) error {
+	p, hour := c.pending, timebucket.Hour(e.At)
+	g, err := c.group(ctx, &e.Event)
+	if err != nil {
+		return err
+	}
+	of, err := c.owner(ctx, e.RuleID, e.Batch)
+	if err != nil {
+		return err
+	}
+	if c.taken[e.From.Node].Has(e.From.Position) {
+		// It was counted in a ledger that was lost. Here it only becomes the last scan.
+		p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
+		p.again++
+		c.countedFrom(e.From)
+		c.tail.add(timebucket.Day(hour, c.state.Offset), g, of.name, &e.Event)
+		return nil
+	}
+	if e.Kind == "" {
+		if place, missed := PlaceOf(&e.Event); missed {
+			if place, err = c.place(ctx, timebucket.Day(hour, 0), place); err != nil {
+				return err
+			}
+			p.misses[missOf{hour, place}]++
+		}
+	}
+	p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
+	p.events++
+	c.countedFrom(e.From)
+	key := cell{hour, e.RuleID, g}
+	at, have := p.cells[key]
+	if !have {
+		at = int32(len(p.counts))
+		p.cells[key] = at
+		p.counts = append(p.counts, cellCount{cell: key, owner: of.number})
+		p.owners[of.number] = of.name
+	}
+	p.counts[at].Scans++
+	if e.Batch != 0 {
+		name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
+		p.byCode[name] = append(p.byCode[name], int32(len(p.codes)))
+		p.codes = append(p.codes, codeScan{e.Event, at})
+	}
+	c.tail.add(timebucket.Day(hour, c.state.Offset), g, of.name, &e.Event)
+	return nil
+}
+
+// countedFrom remembers that an event of a node's journal is counted.
+func (c *Counter) countedFrom(o scanlog.Origin) {
+	if o.Node == "" {
+		return
+	}
+	if c.taken[o.Node] == nil {
+		c.taken[o.Node] = &scanlog.Taken{}
+	}
+	c.taken[o.Node].Add(o)
+	c.pending.nodes[o.Node] = true
+}
+
+// place says under which place a scan that found nothing counts: the first
+// ones of a day of UTC under their own, in the order of the log.
+func (c *Counter) place(ctx context.Context, day int64, name string) (string, error) {
+	places := c.places[day]
+	if places == nil {
+		if len(c.places) >= maxPlaceDays && len(c.pending.misses) == 0 {
+			clear(c.places)
+		}
+		list, err := view(ctx, c, func(tx Tx) ([]string, error) { return tx.Places(ctx, day*24, day*24+24, MaxPlaces+1) })
+		if err != nil {
+			return "", fmt.Errorf("reading what was scanned and found nothing: %w", err)
+		}
+		places = map[string]bool{}
+		for _, one := range list {
+			places[one] = true
+		}
+		delete(places, OtherPlaces)
+		c.places[day] = places
+	}
+	if places[name] {
+		return name, nil
+	}
+	if len(places) >= MaxPlaces {
+		return OtherPlaces, nil
+	}
+	places[name] = true
+	return name, nil
+}
+
+// PlaceOf is the group of a scan that found nothing: the host and the first
+// segment of the path of its link; false for a scan that found something.
+func PlaceOf(e *scanlog.Event) (string, bool) {
+	if e.Kind != "" || e.Batch != 0 {
+		return "", false
+	}
+	if e.Reason != "" {
+		return "(" + e.Reason + ")", true
+	}
+	return placeOfLink(e.Text), true
+}
+
+func placeOfLink(text string) string {
+	_, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		return "(no link)"
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	host, path := strings.ToLower(rest[:end]), rest[end:]
+	if at := strings.LastIndexByte(host, '@'); at >= 0 {
+		host = host[at+1:]
+	}
+	if path == "" || path[0] != '/' {
+		return clean(host)
+	}
+	if end = strings.IndexAny(path[1:], "/?#"); end >= 0 {
+		path = path[:end+1]
+	}
+	return clean(host + path)
+}
+
+// clean replaces in a text what a database may refuse.
+func clean(text string) string {
+	if len(text) > maxValue {
+		text = text[:maxValue]
+	}
+	if utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
+		return text
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// Tuple is what an event is counted by.
+func (c *Counter) Tuple(ctx context.Context, e *scanlog.Event) (Tuple, error) {
+	t := Tuple{Batch: e.Batch, Rule: e.RuleID, App: clean(e.App), Source: clean(e.Source), Result: clean(ResultOf(e)),
+		Region: clean(e.Region)}
+	if e.Activation == 0 {
+		return t, nil
+	}
+	b, err := c.binding(ctx, e.Activation)
+	if err != nil {
+		return t, err
+	}
+	t.Activity, t.Brand, t.Product = clean(b.ActivityName), clean(b.ProductBrand), clean(b.ProductCode)
+	return t, nil
+}
+
+// binding is what an activation bound; nothing where there is no such
+// activation. An activation never changes.
+func (c *Counter) binding(ctx context.Context, activation int64) (b codes.Binding, err error) {
+	c.bindings.Lock()
+	defer c.bindings.Unlock()
+	if b, ok := c.bindings.known[activation]; ok {
+		return b, nil
+	}
+	b, err = view(ctx, c, func(tx Tx) (codes.Binding, error) { return tx.Binding(ctx, activation) })
+	if errors.Is(err, ErrNoActivation) {
+		return codes.Binding{}, nil
+	}
+	if err != nil {
+		return b, fmt.Errorf("reading activation %d: %w", activation, err)
+	}
+	if c.bindings.known == nil || len(c.bindings.known) >= maxKnown {
+		c.bindings.known = map[int64]codes.Binding{}
+	}
+	c.bindings.known[activation] = b
+	return b, nil
+}

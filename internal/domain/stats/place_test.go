@@ -1,0 +1,25 @@
+package stats
+
+import (
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// A place has no name and no password of who was there.
+func TestAPlaceIsAHostAndASegment(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"https://A.example/B/c?d":           "a.example/B",
+		"https://a.example":                 "a.example",
+		"https://a.example?b":               "a.example",
+		"https://user:password@a.example":   "a.example",
+		"https://user:password@a.example/b": "a.example/b",
+		"https://user:password@a.example?b": "a.example",
+		"a text":                            "(no link)",
+	} {
+		if got, ok := PlaceOf(&scanlog.Event{Text: text}); !ok || got != want {
+			t.Errorf("of %q %q %v, want %q", text, got, ok, want)
+		}
+	}
+}

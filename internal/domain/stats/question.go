@@ -1,0 +1,606 @@
+package stats
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/stats/hyperloglog"
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// Question is about what was counted. It is answered from the counts alone:
+// how long that takes does not depend on how many scans there are.
+type Question struct {
+	// From and To bound the time of the scans: from the hour, day, week or month that
+	// holds From up to the end of the one that holds the moment before To.
+	From, To time.Time
+	By       By
+	Group    Dim            // a number for each value of it; Total = one number
+	Filter   map[Dim]string // only scans with these values
+	Owners   []string       // only scans of these; "" = those of nobody; none = of anybody
+	What     What
+	Limit    int // numbers in the answer, 1 to MaxAnswers; 0 = 100
+	Offset   int // how many to leave out
+}
+
+// By says into which spans the time is divided.
+type By string
+
+// The cuts.
+const (
+	AllTime By = ""
+	ByHour  By = "hour"
+	ByDay   By = "day"
+	ByWeek  By = "week"  // from Monday, added up from days
+	ByMonth By = "month" // of the calendar
+)
+
+// Start is the moment when an hour, day, week or month of an answer begins.
+func (b By) Start(at, offset int64) time.Time {
+	switch b {
+	case ByHour:
+		return PerHour.Start(at, offset)
+	case ByWeek:
+		return PerDay.Start(timebucket.Monday(at), offset)
+	case ByMonth:
+		return PerMonth.Start(at, offset)
+	}
+	return PerDay.Start(at, offset)
+}
+
+// What is the thing that is counted.
+type What string
+
+// The things that can be counted.
+const (
+	Scans  What = "scans"
+	Firsts What = "first" // scans that were the first of their code
+	Users  What = "users" // distinct users of a day or of all days
+)
+
+// MaxAnswers is the most numbers that one answer holds.
+const MaxAnswers = 1000
+
+// MaxOffset is how far a question can page.
+const MaxOffset = 100_000
+
+// BadQuestion says what cannot be asked, in one sentence.
+type BadQuestion string
+
+func (b BadQuestion) Error() string { return string(b) }
+
+// Answer is one number.
+type Answer struct {
+	At    int64 // hour, day, week or month; 0 without By
+	Value string
+	Count
+	Users int64
+}
+
+// Answers is what a question was answered with.
+type Answers struct {
+	// From and To are the time that was asked for, widened to whole hours, days,
+	// weeks or months.
+	From, To time.Time
+	// Rows are in the order of time, at the same time and without By the largest
+	// first.
+	Rows []Answer
+	More bool // there are further ones
+	// Scan is the last scan that is counted, ScanAt its time; Position its place
+	// in the ledger and Scans how many are counted.
+	Scan     string
+	ScanAt   time.Time
+	Position int64
+	Scans    int64
+	// Offset is the zone of the days, in hours east of UTC.
+	Offset int64
+}
+
+// Span is a stretch of hours, days or months: From up to but without To.
+type Span struct {
+	Per      Per
+	From, To int64
+}
+
+// Query is a question as the store gets it.
+type Query struct {
+	Spans  []Span
+	By     By
+	Group  Dim
+	Filter map[Dim]string
+	Owners []string
+	What   What
+	Limit  int
+	Offset int
+}
+
+// Alone returns the one dimension that a query is about; false when there are
+// several.
+func (q Query) Alone() (Dim, bool) {
+	d := q.Group
+	if len(q.Owners) > 0 {
+		if d != Total && d != Owner {
+			return 0, false
+		}
+		d = Owner
+	}
+	for one := range q.Filter {
+		if d != Total && d != one {
+			return 0, false
+		}
+		d = one
+	}
+	return d, true
+}
+
+// Start is the moment when an hour, day or month begins.
+func (p Per) Start(at, offset int64) time.Time {
+	if !p.Hours() {
+		at = p.day(at)*24 - offset
+	}
+	return time.Unix(at*3600, 0).UTC()
+}
+
+// day is the day on which a day or month begins.
+func (p Per) day(at int64) int64 {
+	if p == PerMonth || p == PerMonthOfAll || p == PerMonthOfOwner {
+		return timebucket.FirstDay(at)
+	}
+	return at
+}
+
+// query translates a question; a BadQuestion for one that cannot be asked.
+func (q Question) query(s State) (Query, error) {
+	if !q.From.Before(q.To) {
+		return Query{}, BadQuestion("from must be before to")
+	}
+	if q.From.Year() < 1970 || q.To.Year() > 9999 {
+		return Query{}, BadQuestion("from and to must be between the years 1970 and 9999")
+	}
+	if q.Limit < 0 || q.Limit > MaxAnswers || q.Offset < 0 || q.Offset > MaxOffset {
+		return Query{}, BadQuestion(fmt.Sprintf("limit is at most %d and offset at most %d", MaxAnswers, MaxOffset))
+	}
+	out := Query{By: q.By, Group: q.Group, Filter: q.Filter, Owners: q.Owners, What: q.What, Limit: cmp.Or(q.Limit, 100), Offset: q.Offset}
+	switch q.What {
+	case Scans, Firsts:
+	case Users:
+		if q.By == ByHour {
+			return Query{}, BadQuestion("distinct users are counted by day: ask with by=day, or without by")
+		}
+		if _, ok := out.Alone(); !ok {
+			return Query{},
+				BadQuestion(
+					"distinct users are counted for one dimension at a time: ask with one filter, or with a group and no filter of another " +
+						"dimension. Of one account ask without a group; by rule or batch name one of its own, without owner")
+		}
+	default:
+		return Query{}, BadQuestion("count is scans, first or users")
+	}
+	first, last := timebucket.Hour(q.From), timebucket.Hour(q.To.Add(-time.Millisecond))+1
+	day, end := timebucket.Day(first, s.Offset), timebucket.Day(last-1, s.Offset)+1
+	switch q.By {
+	case ByHour:
+		if first < s.HoursFrom {
+			return Query{}, BadQuestion("hours are kept from " + s.moment(PerHour, s.HoursFrom) +
+				" on: ask from then on, or with by=day, week or month")
+		}
+		out.Spans = []Span{{PerHour, first, last}}
+	case ByDay:
+		if day < s.DaysFrom {
+			return Query{}, BadQuestion("days are kept from " + s.moment(PerDay, s.DaysFrom) + " on: ask from then on, or with by=month")
+		}
+		out.Spans = []Span{{PerDay, day, end}}
+	case ByWeek:
+		if day, end = timebucket.Monday(timebucket.Week(day)), timebucket.Monday(timebucket.Week(end-1)+1); day < s.DaysFrom {
+			return Query{}, BadQuestion("weeks are added up from days, which are kept from " + s.moment(PerDay, s.DaysFrom) +
+				" on: ask from " + s.moment(PerDay, timebucket.Monday(timebucket.Week(s.DaysFrom-1)+1)) + " on, or with by=month")
+		}
+		out.Spans = []Span{{PerDay, day, end}}
+	case ByMonth:
+		out.Spans = s.inDays(timebucket.FirstDay(timebucket.Month(day)), timebucket.FirstDay(timebucket.Month(end-1)+1))
+	case AllTime:
+		if q.What == Users {
+			out.Spans = s.inDays(day, end)
+		} else {
+			out.Spans = s.inHours(first, last)
+		}
+	default:
+		return Query{}, BadQuestion("by is hour, day, week or month")
+	}
+	return out, nil
+}
+
+// moment is when an hour or day begins, in the zone of days.
+func (s *State) moment(per Per, at int64) string {
+	return per.Start(at, s.Offset).In(time.FixedZone("", int(s.Offset)*3600)).Format(time.RFC3339)
+}
+
+// inHours divides a span of hours into what can be read: whole days from days and months, and the
+// rest at both ends from hours. Where hours are removed, an end is widened to a day.
+func (s *State) inHours(first, last int64) (list []Span) {
+	if first < s.HoursFrom {
+		first = timebucket.Day(first, s.Offset)*24 - s.Offset
+	}
+	if day := timebucket.Day(last, s.Offset)*24 - s.Offset; day < last && day < s.HoursFrom {
+		last = day + 24
+	}
+	whole, end := timebucket.Day(first+23, s.Offset), timebucket.Day(last, s.Offset)
+	if whole >= end {
+		return []Span{{PerHour, first, last}}
+	}
+	if hours := (Span{PerHour, first, whole*24 - s.Offset}); hours.From < hours.To {
+		list = append(list, hours)
+	}
+	list = append(list, s.inDays(whole, end)...)
+	if hours := (Span{PerHour, end*24 - s.Offset, last}); hours.From < hours.To {
+		list = append(list, hours)
+	}
+	return list
+}
+
+// inDays divides a span of days: whole months are read from months that are rolled up. Where days
+// are removed, an end is widened to a month.
+func (s *State) inDays(day, end int64) (list []Span) {
+	if day < s.DaysFrom {
+		day = timebucket.FirstDay(timebucket.Month(day))
+	}
+	if end <= s.DaysFrom {
+		end = timebucket.FirstDay(timebucket.Month(end-1) + 1)
+	}
+	whole, rest := timebucket.Month(day-1)+1, min(timebucket.Month(end), s.Months)
+	if whole >= rest {
+		return []Span{{PerDay, day, end}}
+	}
+	before, after := Span{PerDay, day, timebucket.FirstDay(whole)}, Span{PerDay, timebucket.FirstDay(rest), end}
+	for _, span := range [...]Span{before, {PerMonth, whole, rest}, after} {
+		if span.From < span.To {
+			list = append(list, span)
+		}
+	}
+	return list
+}
+
+// Ask answers a question. It returns a BadQuestion for one that cannot be
+// asked.
+func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
+	var users *usersAsked
+	var query Query
+	var state State
+	group := q.Group
+	whose, theirs, err := c.narrow(ctx, &q)
+	if err != nil {
+		return a, err
+	}
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		if state, err = tx.StatisticsState(ctx); err != nil {
+			return err
+		}
+		if state.Position == 0 {
+			state.Offset = int64(c.Settings.Get().UTCOffsetHours)
+		}
+		if query, err = q.query(state); err != nil {
+			return err
+		}
+		dim, alone := query.Alone()
+		ask := query
+		ask.Limit++ // to know whether there are more
+		switch {
+		case !theirs:
+		case q.What == Users:
+			users = newUsersAsked(query)
+			err = tx.UsersOf(ctx, query, users.row)
+		case alone && dim != Rule:
+			a.Rows, err = tx.Sums(ctx, ask)
+		default:
+			a.Rows, err = tx.Tuples(ctx, ask)
+		}
+		return err
+	})
+	if err != nil {
+		return a, err
+	}
+	if users != nil {
+		if a.Rows, err = c.countUsers(ctx, users, state); err != nil {
+			return a, err
+		}
+	}
+	if len(a.Rows) > query.Limit {
+		a.Rows, a.More = a.Rows[:query.Limit], true
+	}
+	first, last := query.Spans[0], query.Spans[len(query.Spans)-1]
+	a.From, a.To = first.Per.Start(first.From, state.Offset), last.Per.Start(last.To, state.Offset)
+	a.Scan, a.ScanAt, a.Position, a.Scans, a.Offset = state.Scan, state.ScanAt, state.Position, state.Scans, state.Offset
+	if group == Owner && q.Group != Owner {
+		for i := range a.Rows {
+			a.Rows[i].Value = whose
+		}
+	}
+	return a, nil
+}
+
+// narrow leaves the owners out of a question about one rule or application, which has one: whose it is. theirs = it is of
+// one who is asked for.
+func (c *Counter) narrow(ctx context.Context, q *Question) (whose string, theirs bool, err error) {
+	rule, ofRule := q.Filter[Rule]
+	batch, ofBatch := q.Filter[Batch]
+	ruleNumber, err := strconv.ParseInt(cmp.Or(rule, "0"), 10, 64)
+	batchNumber, wrong := strconv.ParseInt(cmp.Or(batch, "0"), 10, 64)
+	asked, one := len(q.Owners) > 0 || q.Group == Owner, ruleNumber != 0 || batchNumber != 0 || ofRule && ofBatch
+	if !asked || !one || err != nil || wrong != nil {
+		return "", true, nil
+	}
+	if whose, err = c.Owner(ctx, ruleNumber, batchNumber); err != nil {
+		return "", false, err
+	}
+	theirs = len(q.Owners) == 0 || slices.Contains(q.Owners, whose)
+	if q.Owners = nil; q.Group == Owner {
+		q.Group = Total
+	}
+	return whose, theirs, nil
+}
+
+// maxSketches and maxSketchBytes bound what one question reads and holds: a
+// sketch of many users is 128 KiB.
+const (
+	maxSketches    = 20_000
+	maxSketchBytes = 256 << 20
+)
+
+const tooManyUsers = BadQuestion("this asks for the users of too many days and values at once: ask for fewer days, or for one value")
+
+// usersAsked are the users that a question is about.
+type usersAsked struct {
+	Query
+	dim      Dim
+	filtered bool // only some values are asked for, wanted among them
+	wanted   string
+	several  bool // further ones are
+
+	rows   int
+	bytes  int
+	counts map[UsersKey]int64 // of a row, where each is a number of the answer
+	users  map[UsersKey]*hyperloglog.Users
+}
+
+func newUsersAsked(q Query) *usersAsked {
+	u := &usersAsked{Query: q, counts: map[UsersKey]int64{}, users: map[UsersKey]*hyperloglog.Users{}}
+	u.dim, _ = q.Alone()
+	u.wanted, u.filtered = q.Filter[u.dim]
+	if u.dim == Owner && len(q.Owners) > 0 {
+		u.wanted, u.filtered, u.several = q.Owners[0], true, len(q.Owners) > 1
+	}
+	return u
+}
+
+// key is which number of the answer the users of a day and value count for; its Day is
+// that of the answer.
+func (u *usersAsked) key(day int64, value string) UsersKey {
+	k := UsersKey{Dim: u.dim, Value: u.wanted}
+	switch u.By {
+	case ByDay:
+		k.Day = day
+	case ByWeek:
+		k.Day = timebucket.Week(day)
+	case ByMonth:
+		if k.Day = day - MonthSketches; k.Day < 0 {
+			k.Day = timebucket.Month(day)
+		}
+	}
+	if u.Group != Total {
+		k.Value = value
+	}
+	return k
+}
+
+// mine reports whether the question is about the users of a day and value.
+func (u *usersAsked) mine(day int64, value string) bool {
+	first, last := u.Spans[0], u.Spans[len(u.Spans)-1]
+	if day < first.Per.day(first.From) || day >= last.Per.day(last.To) {
+		return false
+	}
+	return !u.filtered || value == u.wanted || u.several && slices.Contains(u.Owners, value)
+}
+
+// alone reports whether a row of the store alone is a number of the answer.
+func (u *usersAsked) alone(row *UsersRow) bool {
+	return row.Since == nil && (!u.several || u.Group != Total) && (u.By == ByDay || u.By == ByMonth && row.Day >= MonthSketches)
+}
+
+// row adds one row of the store. Where the row alone is a number of the answer, its sketch is
+// needed only if users came since.
+func (u *usersAsked) row(row UsersRow) error {
+	if row.Since == nil {
+		u.rows++
+	}
+	if u.rows > maxSketches {
+		return tooManyUsers
+	}
+	if u.alone(&row) {
+		u.counts[u.key(row.Day, row.Value)] = row.Users
+		return nil
+	}
+	s, err := row.Whole()
+	if err != nil {
+		return err
+	}
+	return u.change(u.key(row.Day, row.Value), func(all *hyperloglog.Users) { all.Merge(s) })
+}
+
+// change adds users to a number of the answer.
+func (u *usersAsked) change(k UsersKey, add func(*hyperloglog.Users)) error {
+	s := u.users[k]
+	if s == nil {
+		s = &hyperloglog.Users{}
+		u.users[k] = s
+	}
+	u.bytes -= s.Size()
+	add(s)
+	if u.bytes += s.Size(); u.bytes > maxSketchBytes {
+		return tooManyUsers
+	}
+	return nil
+}
+
+// countUsers counts the users of a question from the sketches and from the
+// scans that are not in them yet.
+func (c *Counter) countUsers(ctx context.Context, u *usersAsked, state State) ([]Answer, error) {
+	var err error
+	known := c.visitTail(state, u.dim, func(day int64, value string, s *hyperloglog.Users) {
+		if err == nil && u.mine(day, value) {
+			err = u.change(u.key(day, value), func(all *hyperloglog.Users) { all.Merge(*s) })
+		}
+	})
+	if !known {
+		err = c.readTail(ctx, state, func(e *scanlog.Entry) (bool, error) {
+			t, err := c.Tuple(ctx, &e.Event)
+			if err == nil && u.dim == Owner {
+				t.Owner, err = c.Owner(ctx, e.RuleID, e.Batch)
+			}
+			if err != nil {
+				return false, err
+			}
+			day, value := timebucket.Day(timebucket.Hour(e.At), state.Offset), t.Value(u.dim)
+			if e.User != (scanlog.UserHash{}) && u.mine(day, value) && (u.dim != Owner || value != "") {
+				err = u.change(u.key(day, value), func(all *hyperloglog.Users) { all.Add(e.User) })
+			}
+			return err == nil, err
+		})
+	}
+	if err == nil && len(u.counts) > 0 {
+		err = c.join(ctx, u)
+	}
+	if err != nil {
+		return nil, err
+	}
+	q := u.Query
+	all := make([]Answer, 0, len(u.users)+len(u.counts))
+	answer := func(k UsersKey, n int64) {
+		one := Answer{At: k.Day, Value: k.Value, Users: n}
+		if q.Group == Total {
+			one.Value = ""
+		}
+		all = append(all, one)
+	}
+	for k, s := range u.users {
+		answer(k, s.Count())
+	}
+	for k, n := range u.counts {
+		if u.users[k] == nil {
+			answer(k, n)
+		}
+	}
+	slices.SortFunc(all, func(a, b Answer) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(b.Users, a.Users), cmp.Compare(a.Value, b.Value))
+	})
+	return all[min(q.Offset, len(all)):min(q.Offset+q.Limit+1, len(all))], nil
+}
+
+// join adds, to users that are not stored yet, the stored sketches of the same day and value.
+func (c *Counter) join(ctx context.Context, u *usersAsked) error {
+	both := slices.SortedFunc(maps.Keys(u.users), UsersKey.Compare)
+	both = slices.DeleteFunc(both, func(k UsersKey) bool { _, stored := u.counts[k]; return !stored })
+	if u.By == ByMonth {
+		for i := range both {
+			both[i].Day += MonthSketches
+		}
+	}
+	for some := range slices.Chunk(both, usersAtOnce) {
+		have, err := view(ctx, c, func(tx Tx) (map[UsersKey]UsersRow, error) { return tx.UsersRows(ctx, some) })
+		if err != nil {
+			return err
+		}
+		for k, row := range have {
+			k = u.key(k.Day, k.Value)
+			s, err := row.Whole()
+			if err == nil {
+				err = u.change(k, func(all *hyperloglog.Users) { all.Merge(s) })
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// visitTail calls visit with the users that came after what is stored, where this process has them
+// in memory: the users of counted scans, and of a few that came since. It returns false on other
+// nodes, and just after the start.
+func (c *Counter) visitTail(state State, dim Dim, visit func(day int64, value string, s *hyperloglog.Users)) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.loaded || c.state.UsersPosition != state.UsersPosition || c.state.Offset != state.Offset || c.pending.to < state.Position {
+		return false
+	}
+	c.tail.visitUsers(dim, visit)
+	return true
+}
+
+// Misses are the places where links were scanned that opened nothing, the most scanned first, from
+// the hour of from up to the one before to; with owners, those on hosts of their rules, and with a
+// prefix those of links below it.
+func (c *Counter) Misses(ctx context.Context, owners []string, below string, from, to time.Time, limit int) ([]MissRow, error) {
+	if !from.Before(to) {
+		return nil, BadQuestion("from must be before to")
+	}
+	return view(ctx, c, func(tx Tx) ([]MissRow, error) {
+		s, err := tx.StatisticsState(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if timebucket.Hour(from) < s.MissesFrom() {
+			return nil, BadQuestion("what was scanned and found nothing is kept from " + s.moment(PerHour, s.MissesFrom()) +
+				" on: ask from then on")
+		}
+		last := timebucket.Hour(to.Add(-time.Millisecond)) + 1
+		if len(owners) == 0 && below == "" {
+			return tx.Misses(ctx, timebucket.Hour(from), last, limit)
+		}
+		list, err := tx.Misses(ctx, timebucket.Hour(from), last, MostMisses)
+		if err != nil {
+			return nil, err
+		}
+		if below != "" {
+			list = missesBelow(below, list)
+		}
+		if len(owners) == 0 {
+			return list[:min(len(list), limit)], nil
+		}
+		return missesOf(ctx, tx, owners, list, limit)
+	})
+}
+
+// MostMisses is how many places are looked through, or listed in a file: those of several days, of which each has 2,000 at most.
+const MostMisses = 100_000
+
+// missesBelow are the places in which links below a prefix are counted: its host and first segment, or all of its host.
+func missesBelow(prefix string, list []MissRow) []MissRow {
+	place := placeOfLink(prefix)
+	host, segment, _ := strings.Cut(place, "/")
+	return slices.DeleteFunc(list, func(m MissRow) bool {
+		return m.Place != place && (segment != "" || m.Place != host && !strings.HasPrefix(m.Place, host+"/"))
+	})
+}
+
+// missesOf are the places on hosts on which some owners have a rule now.
+func missesOf(ctx context.Context, tx Tx, owners []string, list []MissRow, limit int) ([]MissRow, error) {
+	hostOf := func(place string) string { host, _, _ := strings.Cut(place, "/"); return host }
+	all := map[string]bool{}
+	for _, m := range list {
+		all[hostOf(m.Place)] = true
+	}
+	theirs, err := tx.HostsOf(ctx, owners, slices.Sorted(maps.Keys(all)))
+	clear(all)
+	for _, host := range theirs {
+		all[host] = true
+	}
+	list = slices.DeleteFunc(list, func(m MissRow) bool { return !all[hostOf(m.Place)] })
+	return list[:min(len(list), limit)], err
+}

@@ -1,0 +1,68 @@
+package stats
+
+import (
+	"context"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
+)
+
+// The days for which a list shows scans beside each row, and those that are looked through for the last one.
+const (
+	RecentDays = 7
+	lastDays   = 30
+)
+
+// Recent is how often something was scanned of late.
+type Recent struct {
+	Days [RecentDays]int64 // the last one is today
+	Last time.Time         // the day of the last scan, within 30 days; zero = there was none
+}
+
+// DayCount is how often something was scanned on a day.
+type DayCount[T comparable] struct {
+	Of    T
+	At    int64
+	Scans int64
+}
+
+// RecentOfRules is how often some rules were scanned of late, RecentOfOwners the same of some owners. What was never scanned is left out.
+func (c *Counter) RecentOfRules(ctx context.Context, rules []int64) (map[int64]Recent, error) {
+	return recent(ctx, c, rules, Tx.DaysOfRules)
+}
+
+// RecentOfOwners see RecentOfRules.
+func (c *Counter) RecentOfOwners(ctx context.Context, owners []string) (map[string]Recent, error) {
+	return recent(ctx, c, owners, Tx.DaysOfOwners)
+}
+
+func recent[T comparable](ctx context.Context, c *Counter, of []T, read func(Tx, context.Context, []int64, []T) ([]DayCount[T], error)) (
+	map[T]Recent, error) {
+	if len(of) == 0 {
+		return nil, nil
+	}
+	return view(ctx, c, func(tx Tx) (map[T]Recent, error) {
+		state, err := tx.StatisticsState(ctx)
+		if err != nil || state.Position == 0 {
+			return nil, err
+		}
+		today := timebucket.Day(timebucket.Hour(c.Now()), state.Offset)
+		days := make([]int64, lastDays)
+		for i := range days {
+			days[i] = today - int64(i)
+		}
+		rows, err := read(tx, ctx, days, of)
+		all := map[T]Recent{}
+		for _, r := range rows {
+			one := all[r.Of]
+			if ago := today - r.At; ago < RecentDays {
+				one.Days[RecentDays-1-ago] += r.Scans
+			}
+			if at := PerDay.Start(r.At, state.Offset).In(time.FixedZone("", int(state.Offset)*3600)); at.After(one.Last) {
+				one.Last = at
+			}
+			all[r.Of] = one
+		}
+		return all, err
+	})
+}

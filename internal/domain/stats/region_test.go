@@ -1,0 +1,108 @@
+package stats_test
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/maxmind/mmdbwriter"
+	"github.com/maxmind/mmdbwriter/mmdbtype"
+
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// regionFile writes a file that knows a few networks.
+func regionFile(t *testing.T) string {
+	t.Helper()
+	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "GeoLite2-City", IncludeReservedNetworks: true, RecordSize: 24})
+	require.NoError(t, err)
+	at := func(lat, lon float64) mmdbtype.Map {
+		return mmdbtype.Map{"latitude": mmdbtype.Float64(lat), "longitude": mmdbtype.Float64(lon)}
+	}
+	iso := func(code string) mmdbtype.Map { return mmdbtype.Map{"iso_code": mmdbtype.String(code)} }
+	for network, record := range map[string]mmdbtype.Map{
+		"203.0.113.0/24":  {"country": iso("CN"), "subdivisions": mmdbtype.Slice{iso("SH")}, "location": at(31.2, 121.5)},
+		"198.51.100.0/24": {"country": iso("CN"), "subdivisions": mmdbtype.Slice{iso("BJ")}, "location": at(39.9, 116.4)},
+		"192.0.2.0/24":    {"country": iso("DE")},
+		"2001:db8::/48":   {"country": iso("FR"), "subdivisions": mmdbtype.Slice{iso("IDF"), iso("75")}},
+		"10.1.0.0/16":     {"country": iso("<b>"), "location": at(1000, 0)},
+		"10.2.0.0/16":     {"country": mmdbtype.String("a text where a map should be")},
+	} {
+		_, n, err := net.ParseCIDR(network)
+		require.NoError(t, err)
+		require.NoError(t, tree.Insert(n, record))
+	}
+	var b bytes.Buffer
+	if _, err := tree.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "regions.mmdb")
+	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
+	return path
+}
+
+func TestARegionFileSaysWhereAnAddressIs(t *testing.T) {
+	r, err := stats.OpenRegions(regionFile(t))
+	require.NoError(t, err)
+	defer r.Close()
+	for address, want := range map[string]string{
+		"203.0.113.9":        "CN-SH",
+		"::ffff:203.0.113.9": "CN-SH",
+		"198.51.100.1":       "CN-BJ",
+		"192.0.2.1":          "DE",
+		"2001:db8:0:1::1":    "FR-IDF",
+		"fe80::1%eth0":       "",
+		"2001:db8:1::":       "",
+		"127.0.0.1":          "",
+		"10.1.2.3":           "", // no code
+		"10.2.2.3":           "", // of another form
+		"2001:db8::%25<b>hi": "FR-IDF",
+	} {
+		if got := r.Lookup(netip.MustParseAddr(address)); got != want {
+			t.Errorf("%s is in %q, want %q", address, got, want)
+		}
+	}
+	if lat, lon, ok := r.Coordinates(netip.MustParseAddr("203.0.113.0")); !ok || lat != 31.2 || lon != 121.5 {
+		t.Errorf("Shanghai is at %v, %v, %v", lat, lon, ok)
+	}
+	for _, address := range []string{"192.0.2.1", "10.1.0.1", "127.0.0.1"} {
+		if _, _, ok := r.Coordinates(netip.MustParseAddr(address)); ok {
+			t.Errorf("%s has coordinates", address)
+		}
+	}
+	if got := r.Lookup(netip.Addr{}); got != "" {
+		t.Errorf("no address is in %q", got)
+	}
+	if got := (*stats.Regions)(nil).Lookup(netip.MustParseAddr("203.0.113.9")); got != "" {
+		t.Errorf("without a file an address is in %q", got)
+	}
+}
+
+func TestABrokenRegionFileIsRefused(t *testing.T) {
+	whole, err := os.ReadFile(regionFile(t))
+	require.NoError(t, err)
+	dir := t.TempDir()
+	for name, content := range map[string][]byte{
+		"empty.mmdb": nil, "text.mmdb": []byte("203.0.113.0/24,CN"), "half.mmdb": whole[:len(whole)/2], "tail.mmdb": whole[len(whole)/2:],
+	} {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, content, 0o600))
+		r, err := stats.OpenRegions(path)
+		if err == nil {
+			r.Close()
+			t.Errorf("%s was taken", name)
+			continue
+		}
+		if text := err.Error(); !strings.HasPrefix(text, path+" is ") || strings.Contains(text, "\n") {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+	if _, err := stats.OpenRegions(filepath.Join(dir, "missing.mmdb")); err == nil {
+		t.Error("a file that is not there was taken")
+	}
+}

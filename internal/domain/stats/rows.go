@@ -1,0 +1,138 @@
+package stats
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
+)
+
+// rows are the counts with what follows from them: of days, of all rules
+// together, and of each dimension alone, all in the order of their keys.
+func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumRow) {
+	hours := slices.Clone(p.counts)
+	for i, n := range firsts {
+		hours[i].Firsts = n
+	}
+	hours = summed(hours)
+	days := slices.Clone(hours)
+	for i := range days {
+		days[i].hour = timebucket.Day(days[i].hour, offset)
+	}
+	days = summed(days)
+	hoursOfAll, daysOfAll, hoursOfOwners, daysOfOwners := ofAll(hours), ofAll(days), ofOwners(hours), ofOwners(days)
+
+	counts := make([]CountRow, 0, 2*(len(hours)+len(days)))
+	for per, list := range [...][]cellCount{PerHour: hours, PerDay: days, PerHourOfAll: hoursOfAll, PerDayOfAll: daysOfAll,
+		PerHourOfOwner: hoursOfOwners, PerDayOfOwner: daysOfOwners} {
+		for _, one := range list {
+			counts = append(counts, CountRow{Per(per), one.hour, one.rule, one.group.id, one.Count})
+		}
+	}
+	sums := p.appendOwners(appendSums(nil, PerHour, hoursOfAll), PerHour, hoursOfOwners)
+	return counts, p.appendOwners(appendSums(sums, PerDay, daysOfAll), PerDay, daysOfOwners)
+}
+
+// ofOwners are cells with owners in the place of their rules.
+func ofOwners(cells []cellCount) []cellCount {
+	cells = slices.Clone(cells)
+	for i := range cells {
+		cells[i].rule = cells[i].owner
+	}
+	return summed(cells)
+}
+
+// appendOwners appends the sums of each owner.
+func (p *pending) appendOwners(all []SumRow, per Per, cells []cellCount) []SumRow {
+	first := len(all)
+	for i := range cells {
+		if i == 0 || cells[i].hour != cells[i-1].hour || cells[i].rule != cells[i-1].rule {
+			all = append(all, SumRow{Per: per, Dim: Owner, At: cells[i].hour, Value: p.owners[cells[i].rule]})
+		}
+		all[len(all)-1].Add(cells[i].Count)
+	}
+	slices.SortFunc(all[first:], func(a, b SumRow) int { return a.compare(&b) })
+	return all
+}
+
+// ofAll are cells without their rules.
+func ofAll(cells []cellCount) []cellCount {
+	cells = slices.Clone(cells)
+	for i := range cells {
+		cells[i].rule = 0
+	}
+	return summed(cells)
+}
+
+// summed puts cells in the order of their rows, and adds up those of one row.
+func summed(cells []cellCount) []cellCount {
+	slices.SortFunc(cells, func(a, b cellCount) int {
+		if a.hour != b.hour {
+			return cmp.Compare(a.hour, b.hour)
+		}
+		if a.rule != b.rule {
+			return cmp.Compare(a.rule, b.rule)
+		}
+		return cmp.Compare(a.group.id, b.group.id)
+	})
+	n := 0
+	for _, one := range cells {
+		if n > 0 && cells[n-1].cell == one.cell {
+			cells[n-1].Add(one.Count)
+			continue
+		}
+		cells[n] = one
+		n++
+	}
+	return cells[:n]
+}
+
+// appendSums appends the sums of each dimension alone. The values of a dimension are
+// put in order once, not for each hour or day.
+func appendSums(all []SumRow, per Per, cells []cellCount) []SumRow {
+	numbers, of := map[*group]int{}, make([]int, len(cells))
+	var groups []*group
+	for i := range cells {
+		n, known := numbers[cells[i].group]
+		if !known {
+			n = len(groups)
+			numbers[cells[i].group] = n
+			groups = append(groups, cells[i].group)
+		}
+		of[i] = n
+	}
+	places := make([]int, len(groups)) // of their values
+	for d := range Dims {
+		if !d.Combined() {
+			continue
+		}
+		values := make([]string, len(groups))
+		for n, g := range groups {
+			values[n] = g.Value(d)
+		}
+		ordered := slices.Clone(values)
+		slices.Sort(ordered)
+		ordered = slices.Compact(ordered)
+		for n, value := range values {
+			places[n], _ = slices.BinarySearch(ordered, value)
+		}
+		sums, there := make([]Count, len(ordered)), []int(nil)
+		for i := 0; i < len(cells); {
+			at := cells[i].hour
+			for ; i < len(cells) && cells[i].hour == at; i++ {
+				place := places[of[i]]
+				if sums[place] == (Count{}) {
+					there = append(there, place)
+				}
+				sums[place].Add(cells[i].Count)
+			}
+			slices.Sort(there)
+			for _, place := range there {
+				all = append(all, SumRow{per, d, at, ordered[place], sums[place]})
+				sums[place] = Count{}
+			}
+			there = there[:0]
+		}
+	}
+	return all
+}

@@ -1,0 +1,164 @@
+package stats
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// view answers from a consistent state.
+func view[T any](ctx context.Context, c *Counter, f func(Tx) (T, error)) (answer T, err error) {
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
+		answer, err = f(tx)
+		return err
+	})
+	return answer, err
+}
+
+// stored is the state that the store has.
+func (c *Counter) stored(ctx context.Context) (State, error) {
+	return view(ctx, c, func(tx Tx) (State, error) { return tx.StatisticsState(ctx) })
+}
+
+// change lets f change the state while nobody else counts, in one transaction with
+// what f does besides, and returns what is stored then.
+func (c *Counter) change(ctx context.Context, f func(context.Context, Tx, *State) error) (state State, err error) {
+	err = c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
+		if err := tx.LockStatistics(ctx); err != nil {
+			return err
+		}
+		before, err := tx.StatisticsState(ctx)
+		if state = before; err != nil {
+			return err
+		}
+		if err = f(ctx, tx, &state); err != nil || state == before {
+			return err
+		}
+		return tx.PutStatisticsState(ctx, state)
+	})
+	return state, err
+}
+
+// save stores what was added up and how far that is, in one transaction.
+func (c *Counter) save(ctx context.Context) error {
+	p := c.pending
+	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), alarms.CodeName.Compare), p.unnamed(), p.missRows()
+	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
+		// A position means nothing without its ledger: another ledger may have the same. A node
+		// that leaves a stream counts scans of it without a position.
+		if s.Offset != c.state.Offset ||
+			p.rest == nil && (s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.Scans != c.state.Scans) {
+			return errMoved
+		}
+		origins := p.origins(c.taken)
+		if s.Scans += int64(p.events); p.rest == nil {
+			s.Position, s.Mark, s.Scan, s.ScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
+			s.Held, s.Lacking = s.Held+int64(p.size()), max(0, s.Lacking-int64(p.again))
+		} else {
+			// In the journal they come after those whose users are not in the sketches yet.
+			s.UsersPosition = max(0, s.UsersPosition-int64(p.events))
+			s.Forgotten = c.Now() // a recount of the shared ledger cannot find these events
+			now, err := tx.Origins(ctx)
+			if err != nil {
+				return err
+			}
+			for _, o := range p.rest {
+				if now[o.Node].Has(o.Position) {
+					return errMoved
+				}
+				origins[o.Node] = now[o.Node].With(o)
+				now[o.Node] = origins[o.Node]
+			}
+		}
+		if err := tx.PutOrigins(ctx, origins); err != nil {
+			return fmt.Errorf("noting which scans of each node are counted: %w", err)
+		}
+		firsts, err := c.saveCodes(ctx, tx, names)
+		if err != nil {
+			return fmt.Errorf("counting codes: %w", err)
+		}
+		counts, sums := p.rows(firsts, s.Offset)
+		if err := tx.NameOwners(ctx, slices.Sorted(maps.Values(p.owners))); err != nil {
+			return fmt.Errorf("naming owners: %w", err)
+		}
+		if err := tx.NameTuples(ctx, tuples); err != nil {
+			return fmt.Errorf("naming combinations: %w", err)
+		}
+		counts, sums = s.placeCounts(counts), s.placeSums(sums)
+		if err := tx.AddScanCounts(ctx, counts); err != nil {
+			return fmt.Errorf("counting combinations: %w", err)
+		}
+		if err := tx.AddSums(ctx, sums); err != nil {
+			return fmt.Errorf("counting sums: %w", err)
+		}
+		if err := tx.AddMisses(ctx, s.placeMisses(misses)); err != nil {
+			return fmt.Errorf("counting scans that found nothing: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		// The memory has more than the store.
+		c.loaded = false
+		return err
+	}
+	c.state = state
+	c.counted.Add(int64(p.events))
+	c.pending = newPending(state.Position)
+	if len(c.groups) >= maxKnown {
+		c.groups, c.byID = map[groupKey]*group{}, map[int64]*group{}
+	}
+	return nil
+}
+
+// unnamed are the combinations that the store may not know yet, in its order.
+func (p *pending) unnamed() (tuples []Tuple) {
+	var fresh []*group
+	for i := range p.counts {
+		if g := p.counts[i].group; !g.named {
+			g.named = true // if the transaction fails, everything is loaded anew
+			fresh = append(fresh, g)
+		}
+	}
+	slices.SortFunc(fresh, func(a, b *group) int { return cmp.Compare(a.id, b.id) })
+	for _, g := range fresh {
+		tuples = append(tuples, g.Tuple)
+	}
+	return tuples
+}
+
+// missRows are the scans that found nothing, in the order of the store.
+func (p *pending) missRows() []MissRow {
+	rows := make([]MissRow, 0, len(p.misses))
+	for key, n := range p.misses {
+		rows = append(rows, MissRow{Hour: key.hour, Place: key.place, Scans: n})
+	}
+	slices.SortFunc(rows, func(a, b MissRow) int { return cmp.Or(cmp.Compare(a.Hour, b.Hour), cmp.Compare(a.Place, b.Place)) })
+	return rows
+}
+
+// saveCodes adds the scans to their codes and returns how many of them
+// were the first of a code, by cell.
+func (c *Counter) saveCodes(ctx context.Context, tx Tx, names []alarms.CodeName) (map[int32]int64, error) {
+	p := c.pending
+	scans := func(name alarms.CodeName) iter.Seq[*scanlog.Event] {
+		return func(yield func(*scanlog.Event) bool) {
+			for _, i := range p.byCode[name] {
+				if !yield(&p.codes[i].Event) {
+					return
+				}
+			}
+		}
+	}
+	never, err := c.Alarms.Count(ctx, tx, names, scans, c.state.Offset)
+	firsts := map[int32]int64{}
+	for _, name := range never {
+		firsts[p.codes[p.byCode[name][0]].cell]++
+	}
+	return firsts, err
+}

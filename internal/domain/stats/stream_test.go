@@ -1,0 +1,234 @@
+package stats_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/eventlog/stream"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/natstest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/scantest"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
+)
+
+// A message of a stream cannot be changed, and a node that ended in between sends
+// some again long after: still each scan is there once and in its place, also after
+// an erasure, and what is counted is what a recount finds, for a counter that begins
+// anew too.
+func TestAStreamIsCountedOnce(t *testing.T) {
+	server := natstest.Start(t, natstest.Options{})
+	o, err := stream.Parse(server.Events())
+	require.NoError(t, err)
+	o.Marks = t.TempDir()
+	o.Patience = time.Hour
+	l, err := stream.Open(o)
+	require.NoError(t, err)
+	defer l.Close()
+	journal, err := scanlog.OpenJournal(filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
+	require.NoError(t, err)
+	defer journal.Close()
+	ship := &scanlog.Shipper{Journal: journal, To: l, Node: "n", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+	client, err := nats.Connect(server.ClientURL())
+	require.NoError(t, err)
+	defer client.Close()
+	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
+	c := scantest.NewCounter(s, l)
+	c.Random = rand.NewChaCha8([32]byte{1})
+	events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 20}, newNaive(8)
+	come := func() {
+		t.Helper()
+		list := events.Take(200)
+		for _, e := range list {
+			sum.add(e)
+		}
+		require.NoError(t, errors.Join(journal.Append(t.Context(), list), ship.Flush(t.Context())))
+		require.NoError(t, c.CatchUp(t.Context()))
+	}
+	// A message without an id is one that the stream does not know any more.
+	again := func(list []scanlog.Event) {
+		t.Helper()
+		for _, e := range list {
+			m := nats.NewMsg(fmt.Sprintf("qrjump.scans.%d", e.ID.Time().UnixMilli()/60_000))
+			m.Data = scanlog.AppendRecord(nil, &e)
+			if _, err := client.RequestMsg(m, time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	feed := func() (list []scanlog.ScanID) {
+		t.Helper()
+		for e, err := range c.All(t.Context(), 0) {
+			require.NoError(t, err)
+			list = append(list, e.ID)
+		}
+		return list
+	}
+	come()
+	again(events.Sent[50:150])
+	come()
+	before := feed()
+	if len(before) != 400 {
+		t.Errorf("%d scans in the feed, want 400", len(before))
+	}
+	noDifference(t, c)
+	user := events.Sent[0].User
+	if n, err := c.Erase(t.Context(), user); err != nil || n < 3 {
+		t.Fatalf("%d scans were erased: %v", n, err)
+	}
+	if got := fmt.Sprint(feed()); got != fmt.Sprint(before) {
+		t.Errorf("the feed was\n%v, and is\n%s", before, got)
+	}
+	noDifference(t, c)
+	again(events.Sent[150:250]) // also of the user who is erased
+	if n, err := c.Erase(t.Context(), user); err != nil || n > 0 &&
+		!slices.ContainsFunc(events.Sent[150:250], func(e scanlog.Event) bool { return e.User == user }) {
+		t.Fatalf("%d scans were erased: %v", n, err)
+	}
+	come()
+	c = scantest.NewCounter(s, l)
+	come()
+	if n := int64(len(feed())); n != sum.scans {
+		t.Errorf("%d scans in the feed, want %d", n, sum.scans)
+	}
+	noDifference(t, c)
+}
+
+// torn is a log that becomes another while it is read, of which the reader gets a part.
+type torn struct {
+	*renewed
+	next *scantest.Memory
+}
+
+var errTorn = errors.New("the answer broke off")
+
+func (l *torn) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
+	tears := l.next != nil
+	if tears {
+		l.Memory, l.id, l.next = l.next, "anew", nil
+	}
+	return func(yield func(scanlog.Entry, error) bool) {
+		for e, err := range l.renewed.Read(ctx, after) {
+			// As a shipper brings them: each 250 say that the log has all before them.
+			e.From = scanlog.Origin{Node: l.id, Position: e.Position, Before: (e.Position - 1) / 250 * 250}
+			if !yield(e, err) {
+				return
+			}
+			if tears && e.Position == 600 {
+				yield(scanlog.Entry{}, errTorn)
+				return
+			}
+		}
+	}
+}
+
+// A log is made anew between a look at it and the reading, and the reading breaks off: nothing of it is stored as if it stood in
+// the log before, where what stands before it is counted.
+func TestALogThatIsMadeAnewWhileItIsReadInPart(t *testing.T) {
+	t.Parallel()
+	events := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 8)), Now: began, Users: 20}
+	before, anew := &scantest.Memory{}, &scantest.Memory{}
+	require.NoError(t, errors.Join(before.Append(t.Context(), events.Take(300)), anew.Append(t.Context(), events.Take(700))))
+	log := &torn{renewed: &renewed{before, "before"}}
+	c := scantest.NewCounter(scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)}), log)
+	require.NoError(t, c.CatchUp(t.Context()))
+	if err := before.Append(t.Context(), events.Take(1)); err != nil { // so that there is something to read
+		t.Fatal(err)
+	}
+	log.next = anew
+	if err := c.CatchUp(t.Context()); !errors.Is(err, errTorn) {
+		t.Fatal(err)
+	}
+	require.NoError(t, errors.Join(c.StoreAddedUp(t.Context()), c.CatchUp(t.Context())))
+	a, err := c.Ask(t.Context(), stats.Question{What: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 6, 0),
+		Limit: stats.MaxAnswers})
+	if err != nil || a.Scans != 300+700 {
+		t.Errorf("%d scans are counted, want the 300 of the log before and the 700 of the other: %v", a.Scans, err)
+	}
+}
+
+// interrupted is a stream to which something happens when a node ships to it, and the
+// node learns nothing of how that went.
+type interrupted struct {
+	*stream.Log
+	happens func()
+}
+
+var errInterrupted = errors.New("the answer was lost")
+
+func (i *interrupted) Ship(ctx context.Context, node string, from, to scanlog.Mark, entries []scanlog.Entry) error {
+	happens := i.happens
+	if i.happens = nil; happens == nil {
+		return i.Log.Ship(ctx, node, from, to, entries)
+	}
+	happens()
+	return fmt.Errorf("%w: %v", errInterrupted, i.Log.Ship(ctx, node, from, to, entries))
+}
+
+// A node publishes scans that say "up to here the stream has everything". They may come
+// into a stream that was made anew and has nothing of that: the counter believes only what
+// was said of the stream that it reads.
+func TestAStreamThatIsMadeAnewWhileANodeShips(t *testing.T) {
+	server := natstest.Start(t, natstest.Options{})
+	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
+	open := func(marks string) *stream.Log {
+		o, err := stream.Parse(server.Events())
+		require.NoError(t, err)
+		o.Marks, o.Patience, o.Taken = marks, time.Hour, s.Origin
+		l, err := stream.Open(o)
+		require.NoError(t, err)
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	marks := t.TempDir()
+	journal, err := scanlog.OpenJournal(filepath.Join(marks, "scans"), scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
+	require.NoError(t, err)
+	defer journal.Close()
+	to, another := &interrupted{Log: open(marks)}, open(t.TempDir())
+	ship := &scanlog.Shipper{Journal: journal, To: to, Node: "n", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+	client, err := nats.Connect(server.ClientURL())
+	require.NoError(t, err)
+	defer client.Close()
+	js, err := jetstream.New(client)
+	require.NoError(t, err)
+	events, c := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 20}, scantest.NewCounter(s, another)
+	counted := func() int64 {
+		t.Helper()
+		require.NoError(t, c.CatchUp(t.Context()))
+		a, err := c.Ask(t.Context(), stats.Question{What: stats.Scans, From: began.AddDate(0, -1, 0),
+			To: began.AddDate(0, 6, 0), Limit: stats.MaxAnswers})
+		require.NoError(t, err)
+		return a.Scans
+	}
+	require.NoError(t, errors.Join(journal.Append(t.Context(), events.Take(40)), ship.Flush(t.Context())))
+	to.happens = func() {
+		require.NoError(t, js.DeleteStream(t.Context(), "QRJUMP_SCANS"))
+		for _, err := another.End(t.Context()); err != nil; _, err = another.End(t.Context()) { // which makes it
+			t.Log(err)
+		}
+	}
+	require.NoError(t, journal.Append(t.Context(), events.Take(60)))
+	if err := ship.Flush(t.Context()); !errors.Is(err, errInterrupted) {
+		t.Fatal(err)
+	}
+	if n := counted(); n != 60 {
+		t.Errorf("%d are counted, want the 60 that came into the new stream", n)
+	}
+	require.NoError(t, ship.Flush(t.Context()))
+	if n := counted(); n != 100 {
+		t.Errorf("%d are counted, want 100", n)
+	}
+}

@@ -1,0 +1,270 @@
+package stats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/stats/hyperloglog"
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// readUsers reads the users that the stored sketches lack. Where they are many, it stores sketches
+// in between.
+func (c *Counter) readUsers(ctx context.Context) error {
+	for {
+		c.tail = newTail()
+		reached := c.state.Position
+		err := c.readTail(ctx, c.state, func(e *scanlog.Entry) (bool, error) {
+			g, err := c.group(ctx, &e.Event)
+			if err != nil {
+				return false, err
+			}
+			of, err := c.owner(ctx, e.RuleID, e.Batch)
+			if err != nil {
+				return false, err
+			}
+			c.tail.add(timebucket.Day(timebucket.Hour(e.At), c.state.Offset), g, of.name, &e.Event)
+			if c.tail.full() {
+				reached = e.Position
+			}
+			return !c.tail.full(), nil
+		})
+		if err != nil || reached == c.state.Position {
+			return err
+		}
+		if err := c.foldUpTo(ctx, reached); err != nil {
+			return err
+		}
+	}
+}
+
+// readTail visits the counted events whose users are not in the sketches yet, some of them twice,
+// until visit returns false.
+func (c *Counter) readTail(ctx context.Context, s State, visit func(*scanlog.Entry) (bool, error)) error {
+	if s.UsersPosition >= s.Position {
+		return nil
+	}
+	for e, err := range c.Log.Read(ctx, s.UsersPosition) {
+		if err != nil {
+			return fmt.Errorf("reading the scans since position %d: %w", s.UsersPosition, err)
+		}
+		if e.Position > s.Position {
+			break
+		}
+		if more, err := visit(&e); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// tail are the users of scans that are not in the stored sketches yet. Each user is entered once
+// for the rule and once for the group of all other dimensions. These are told apart when the
+// sketches are written.
+type tail struct {
+	rules  map[ruleDay]*hyperloglog.Users
+	groups map[groupDay]*hyperloglog.Users
+	owners map[int64]string // of the rules
+	events int64
+	bytes  int
+}
+
+type ruleDay struct{ day, rule int64 }
+
+type groupDay struct {
+	day int64
+	*group
+}
+
+func newTail() *tail {
+	return &tail{rules: map[ruleDay]*hyperloglog.Users{}, groups: map[groupDay]*hyperloglog.Users{}, owners: map[int64]string{}}
+}
+
+func (t *tail) full() bool {
+	return t.events >= maxTail || len(t.rules)+len(t.groups) >= maxSketchesHeld || t.bytes >= maxTailBytes
+}
+
+func (t *tail) add(day int64, g *group, owner string, e *scanlog.Event) {
+	t.events++
+	if e.User == (scanlog.UserHash{}) {
+		return
+	}
+	n := hyperloglog.Number(e.User)
+	rule := t.rules[ruleDay{day, e.RuleID}]
+	if rule == nil {
+		rule = &hyperloglog.Users{}
+		t.rules[ruleDay{day, e.RuleID}], t.owners[e.RuleID] = rule, owner
+	}
+	if g.Batch != 0 {
+		g.owner = owner
+	}
+	of := t.groups[groupDay{day, g}]
+	if of == nil {
+		of = &hyperloglog.Users{}
+		t.groups[groupDay{day, g}] = of
+	}
+	for _, s := range [...]*hyperloglog.Users{rule, of} {
+		before := s.Size()
+		if s.AddNumber(n) {
+			t.bytes += s.Size() - before
+		}
+	}
+}
+
+// visitUsers calls visit with the users of each day and value of a dimension, for some of them in
+// parts.
+func (t *tail) visitUsers(d Dim, visit func(day int64, value string, s *hyperloglog.Users)) {
+	for k, s := range t.rules {
+		switch {
+		case d == Rule:
+			visit(k.day, number(k.rule), s)
+		case d == Owner && k.rule != 0 && t.owners[k.rule] != "":
+			visit(k.day, t.owners[k.rule], s)
+		}
+	}
+	for k, s := range t.groups {
+		switch {
+		case d.Combined():
+			visit(k.day, k.Value(d), s)
+		case d == Owner && k.owner != "":
+			visit(k.day, k.owner, s)
+		}
+	}
+}
+
+// sketches are the users, by the keys under which they are stored.
+func (t *tail) sketches() map[UsersKey]*hyperloglog.Users {
+	all := make(map[UsersKey]*hyperloglog.Users, len(t.rules)+len(t.groups))
+	for d := range Dims {
+		parts := map[UsersKey][]*hyperloglog.Users{}
+		t.visitUsers(d, func(day int64, value string, s *hyperloglog.Users) {
+			key := UsersKey{Day: day, Dim: d, Value: value}
+			parts[key] = append(parts[key], s)
+		})
+		for key, some := range parts {
+			all[key] = hyperloglog.Merged(some)
+		}
+	}
+	return all
+}
+
+// fold brings the sketches of users up to the stored position. Nothing may be pending. Without need
+// it does so once a minute.
+func (c *Counter) fold(ctx context.Context, need bool) error {
+	if c.tail.events == 0 {
+		return nil
+	}
+	if now := c.Now(); !need && now.Sub(c.foldedAt).Abs() < time.Minute {
+		return nil
+	}
+	return c.foldUpTo(ctx, c.state.Position)
+}
+
+// foldUpTo brings the sketches up to a position, to which c.tail reaches.
+func (c *Counter) foldUpTo(ctx context.Context, position int64) error {
+	sketches := c.tail.sketches()
+	c.settleLarge(sketches)
+	var large map[UsersKey]since
+	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
+		if s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.UsersPosition != c.state.UsersPosition {
+			return errMoved
+		}
+		s.UsersPosition = position
+		sketches := s.placeUsers(sketches)
+		var err error
+		large, err = c.mergeUsers(ctx, tx, slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare), sketches)
+		return err
+	})
+	if err != nil {
+		c.loaded = c.loaded && !errors.Is(err, errMoved)
+		return fmt.Errorf("writing the distinct users: %w", err)
+	}
+	c.state, c.tail, c.foldedAt, c.large = state, newTail(), c.Now(), large
+	return nil
+}
+
+// since is what was written beside a large sketch.
+type since struct{ rows, bytes int }
+
+const (
+	// A large sketch, of up to 128 KiB, is written again when so much is stored beside it.
+	maxSinceRows  = 64
+	maxSinceBytes = 64 << 10
+	// maxLarge bounds of how many large sketches the size of what is beside them is in memory.
+	maxLarge = 20_000
+)
+
+// settleLarge makes the large sketches of days that are over be written completely, once.
+func (c *Counter) settleLarge(sketches map[UsersKey]*hyperloglog.Users) {
+	newest := int64(math.MinInt64)
+	for key := range sketches {
+		newest = max(newest, key.Day)
+	}
+	for key, of := range c.large {
+		switch {
+		case key.Day >= newest-1 && len(c.large) < maxLarge:
+		case of.rows > 0 && sketches[key] == nil:
+			sketches[key] = &hyperloglog.Users{}
+			fallthrough
+		default:
+			delete(c.large, key)
+		}
+	}
+}
+
+// mergeUsers adds users to the stored sketches, and returns which of these are large then.
+func (c *Counter) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketches map[UsersKey]*hyperloglog.Users) (
+	large map[UsersKey]since, err error) {
+	if large = maps.Clone(c.large); large == nil {
+		large = map[UsersKey]since{}
+	}
+	var beside []UsersSince
+	keys = slices.DeleteFunc(slices.Clone(keys), func(key UsersKey) bool {
+		of, is := large[key]
+		if !is || of.rows >= maxSinceRows {
+			return false
+		}
+		text := sketches[key].Changes()
+		if of.bytes += len(text); of.bytes > maxSinceBytes {
+			return false
+		}
+		beside = append(beside, UsersSince{key, of.rows, text})
+		of.rows++
+		large[key] = of
+		return true
+	})
+	if err := tx.AddUsers(ctx, beside); err != nil {
+		return nil, err
+	}
+	for some := range slices.Chunk(keys, usersAtOnce) {
+		have, err := tx.UsersRows(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		changed := make([]UsersRow, 0, len(some))
+		for _, key := range some {
+			row := have[key]
+			s, err := row.Whole()
+			if err != nil {
+				return nil, err
+			}
+			s.Merge(*sketches[key])
+			row.UsersKey, row.Users, row.Sketch = key, s.Count(), s.Encode()
+			changed = append(changed, row)
+			delete(large, key)
+			if row.Large() {
+				large[key] = since{}
+			}
+		}
+		if err := tx.PutUsers(ctx, changed); err != nil {
+			return nil, err
+		}
+	}
+	return large, nil
+}

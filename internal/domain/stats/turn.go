@@ -1,0 +1,320 @@
+package stats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// load reads the state where it is not in memory, and begins anew where the store counted another
+// log.
+func (c *Counter) load(ctx context.Context, end int64) error {
+	if c.loaded {
+		// What is in memory may be old: another node may have counted, the zone may have changed,
+		// or a stream may have been made anew.
+		if int64(c.Settings.Get().UTCOffsetHours) == c.state.Offset && c.Log.ID() == c.state.Ledger {
+			return nil
+		}
+	}
+	taken, err := c.loadState(ctx, end)
+	if err != nil {
+		return fmt.Errorf("reading how far scans are counted: %w", err)
+	}
+	c.taken, c.pending = taken, newPending(c.state.Position)
+	c.groups, c.byID, c.places = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}
+	c.large = nil
+	err = c.readUsers(ctx)
+	c.loaded = err == nil
+	return err
+}
+
+// errChanged says that the state changed since it was compared with the log.
+var errChanged = errors.New("stats: somebody else counted meanwhile")
+
+// turn is what was found out about a state and the log before the state is changed, because no
+// transaction waits for the log.
+type turn struct {
+	ledger   string
+	state    State // as it was
+	other    bool  // another ledger was counted until now
+	cut      int64 // the ledger is the same and ends here, or is another from somewhere on; -1 = neither
+	strange  bool  // the scan at the position is not the one that was counted there
+	origins  bool  // its events say from which journal they came, which tells where to go on
+	position int64 // up to where the other ledger is counted
+	users    int64 // up to where its users are in the sketches
+}
+
+// loadState reads the state and which scans of each node are counted. end is where the log ended a
+// while ago: somebody else may have counted beyond it since. So a log is taken to lack events only
+// if it still is shorter than what is counted when it is asked once more.
+func (c *Counter) loadState(ctx context.Context, end int64) (taken map[string]*scanlog.Taken, err error) {
+	for passed := int64(-1); ; {
+		t, err := c.compareWithLog(ctx, end)
+		if err != nil {
+			return nil, err
+		}
+		if t.cut >= 0 && !t.strange && t.state.Position != passed {
+			passed = t.state.Position
+			if end, err = c.Log.End(ctx); err != nil {
+				return nil, fmt.Errorf("looking for the end of the ledger: %w", err)
+			}
+			continue
+		}
+		if t.cut >= 0 {
+			if t.cut, t.origins, err = c.uncounted(ctx, t.cut); err != nil {
+				return nil, err
+			}
+		}
+		if c.Log.ID() != t.ledger { // events that were read may be of another ledger
+			continue
+		}
+		state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
+			if taken, err = tx.Origins(ctx); err != nil {
+				return err
+			}
+			return c.turn(ctx, tx, s, t)
+		})
+		if errors.Is(err, errChanged) {
+			continue
+		}
+		if err == nil {
+			c.state = state
+			c.tellOfTurn(ctx, t)
+			if t.other { // it may be an older copy by now, since another was counted meanwhile
+				continue
+			}
+		}
+		return taken, err
+	}
+}
+
+// compareWithLog finds out what of a state does not fit the log.
+func (c *Counter) compareWithLog(ctx context.Context, end int64) (t turn, err error) {
+	if t.ledger, t.cut = c.Log.ID(), -1; t.ledger == "" {
+		return t, errors.New("the ledger was not seen yet")
+	}
+	var before Left
+	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
+		if t.state, err = tx.StatisticsState(ctx); err != nil {
+			return err
+		}
+		before, err = tx.RecallLedger(ctx, t.ledger)
+		return err
+	})
+	if err != nil {
+		return t, err
+	}
+	switch {
+	case t.state.Ledger != t.ledger:
+		// Even where nothing is counted of the former ledger, this one may have been counted
+		// before.
+		if t.other = t.state.Position > 0 || t.state.Ledger != "" || t.state.Scans > 0; t.other {
+			t.position, err = c.countedBefore(ctx, t.state, before)
+			if t.users = before.Users; t.users < 0 || c.Alone {
+				t.users = t.position
+			}
+		}
+	case end < t.state.Position:
+		t.cut = end
+	case t.state.Mark != "" && t.state.Mark == t.state.Scan:
+		// A version that knows no mark counted last where it is not the scan.
+		if t.strange, err = c.strange(ctx, t.state); t.strange {
+			t.cut = end
+		}
+	}
+	return t, err
+}
+
+// strange reports whether another scan stands at the position of the last counted one: then the
+// ledger is an older copy that went on.
+func (c *Counter) strange(ctx context.Context, state State) (bool, error) {
+	for e, err := range c.Log.Read(ctx, state.Position-1) {
+		if err != nil {
+			return false, fmt.Errorf("looking at the last scan that was counted: %w", err)
+		}
+		return e.Position == state.Position && e.ID.String() != state.Mark, nil
+	}
+	return false, nil
+}
+
+// uncounted is up to where everything is counted that a ledger has up to its end,
+// by the journals from which its events came; the end where they do not say.
+func (c *Counter) uncounted(ctx context.Context, end int64) (upTo int64, origins bool, err error) {
+	taken, err := view(ctx, c, func(tx Tx) (map[string]*scanlog.Taken, error) { return tx.Origins(ctx) })
+	if err != nil || len(taken) == 0 {
+		return end, false, err
+	}
+	for e, err := range c.Log.Read(ctx, 0) {
+		if err != nil {
+			return end, false, fmt.Errorf("looking for the first scan that is not counted: %w", err)
+		}
+		if e.Position > end {
+			break
+		}
+		if e.From.Node == "" {
+			continue // the log does not say: it is the journal itself
+		}
+		if origins = true; !taken[e.From.Node].Has(e.From.Position) {
+			return e.Position - 1, true, nil
+		}
+	}
+	return end, origins, nil
+}
+
+// turn changes the state as was found out.
+func (c *Counter) turn(ctx context.Context, tx Tx, s *State, t turn) error {
+	if (t.other || t.cut >= 0 || s.Ledger != t.ledger) && *s != t.state {
+		return errChanged
+	}
+	err := c.turnDays(ctx, tx, s)
+	switch {
+	case err != nil:
+	case t.other:
+		err = c.another(ctx, tx, s, t)
+	case t.cut >= 0:
+		err = c.resumeAt(ctx, tx, s, t)
+	}
+	s.Ledger = t.ledger
+	return err
+}
+
+// turnDays adds up the days anew where the zone changed.
+func (c *Counter) turnDays(ctx context.Context, tx Tx, state *State) error {
+	offset := int64(c.Settings.Get().UTCOffsetHours)
+	if state.Offset == offset {
+		return nil
+	}
+	was := state.Offset
+	state.Offset = offset
+	if state.Scans == 0 {
+		return nil
+	}
+	// Days and months whose hours are removed stay as the former zone had them. Users of months are
+	// those of their days, in whatever zone.
+	months, hour := timebucket.Month(state.DaysFrom), state.HoursFrom
+	if hour == 0 {
+		hour = -1 << 40 // before every hour
+	}
+	if err := tx.TurnDays(ctx, hour, was, offset, months); err != nil {
+		return err
+	}
+	state.Months, state.Rolling = months, ""
+	if state.HoursFrom > 0 {
+		state.Seam = timebucket.Day(state.HoursFrom+47, offset)
+	}
+	if !state.Forgotten.IsZero() {
+		state.Turned = c.Now()
+		return nil
+	}
+	// Users are counted again where the ledger still has their scans.
+	state.UsersPosition = 0
+	return tx.ForgetUsers(ctx)
+}
+
+// resumeAt goes on after the end of a ledger that lacks scans which were counted. None of its scans
+// are counted again.
+func (c *Counter) resumeAt(ctx context.Context, tx Tx, s *State, t turn) error {
+	lost := max(s.Position-t.cut, 1)
+	if t.origins { // it is not certain that anything is lost
+		lost = max(s.Position-t.cut, 0)
+	}
+	s.Position, s.UsersPosition, s.Mark = t.cut, min(s.UsersPosition, t.cut), ""
+	s.Held, s.Lacking, s.Forgotten = max(0, s.Held-lost), s.Lacking+lost, c.Now()
+	return tx.CutReaders(ctx, t.cut)
+}
+
+// another turns from the ledger that was counted to another one.
+func (c *Counter) another(ctx context.Context, tx Tx, s *State, t turn) error {
+	left := *s
+	s.Position, s.UsersPosition, s.Mark, s.Held = t.position, min(t.users, t.position), "", 0
+	if s.Scans > 0 {
+		s.Forgotten = c.Now()
+	}
+	if c.Log.Lost(left.Ledger) {
+		s.Lacking += left.Held
+	}
+	if c.Alone {
+		// The scans whose users are not in the sketches are in this ledger too, and at least as
+		// close together. A user who is added twice changes nothing.
+		s.UsersPosition = max(0, s.Position-(left.Position-left.UsersPosition))
+	}
+	if err := tx.TurnReaders(ctx, left, t.ledger, s.Position, !c.Alone); err != nil {
+		return fmt.Errorf("turning readers of scans to another ledger: %w", err)
+	}
+	return nil
+}
+
+// tellOfTurn logs what the ledger lacks.
+func (c *Counter) tellOfTurn(ctx context.Context, t turn) {
+	switch {
+	case t.strange:
+		c.Logger.ErrorContext(ctx,
+			"the ledger is not the one whose scans were counted, but an older one that went on: what it has is not counted again, and what it lacks stays counted",
+			"position", t.state.Position, "scan counted", t.state.Mark, "counted scans lacking in all, at least", c.state.Lacking)
+	case t.cut >= 0:
+		c.Logger.ErrorContext(ctx,
+			"the ledger lacks scans that were counted, as an older or a cut one does: what it has is not counted again, and what it lacks stays counted",
+			"lacking", c.state.Lacking-t.state.Lacking, "goes on behind", t.cut, "counted up to", t.state.Position,
+			"counted scans lacking in all", c.state.Lacking)
+	case t.other && c.state.Lacking > t.state.Lacking:
+		c.Logger.ErrorContext(ctx, "the ledger that was counted is gone, and another one is in its place: its scans stay counted",
+			"was", t.state.Ledger, "is", t.ledger, "counted scans lacking in all, at most", c.state.Lacking)
+	}
+}
+
+// countedBefore is the position up to which the new ledger is counted already: its beginning after
+// an import without scans; further where it was counted before, or where the counted scans came
+// from it, as those of a stream came from the journal.
+func (c *Counter) countedBefore(ctx context.Context, left State, before Left) (int64, error) {
+	position, last := before.Position, before.Last
+	if c.Alone {
+		last = left.Scan
+	}
+	if id, err := scanlog.ParseScanID(last); err == nil {
+		switch at, err := c.Log.Find(ctx, id); {
+		case err == nil:
+			position = max(position, at)
+		case !errors.Is(err, scanlog.ErrNoScan):
+			return 0, fmt.Errorf("looking for the last scan that was counted: %w", err)
+		}
+	}
+	return position, nil
+}
+
+// Begin compares what is counted with the ledger before anything new comes into it, so that an
+// older or a truncated one is seen to be shorter.
+func (c *Counter) Begin(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end, err := c.Log.End(ctx)
+	if err != nil {
+		return fmt.Errorf("looking for the end of the ledger: %w", err)
+	}
+	if _, err := c.loadState(ctx, end); err != nil {
+		return fmt.Errorf("reading how far scans are counted: %w", err)
+	}
+	if n := c.Missing(c.state); n > 0 {
+		c.Logger.ErrorContext(ctx, "the ledger lacks scans that were counted, as when a file of it is gone: they stay counted", "lacking",
+			n)
+	}
+	return nil
+}
+
+// Missing is how many counted scans are not in the files of a ledger at the moment.
+func (c *Counter) Missing(state State) int64 {
+	if state.Ledger != c.Log.ID() {
+		return 0
+	}
+	return c.Log.Missing(state.Position)
+}
+
+// Lacking is how many counted scans the ledger lacks although nothing removed
+// them: those of an older or a cut ledger, of a file that is gone, of a stream
+// that was lost and that no journal had any more.
+func (c *Counter) Lacking(ctx context.Context) (int64, error) {
+	state, err := c.stored(ctx)
+	return state.Lacking + c.Missing(state), err
+}

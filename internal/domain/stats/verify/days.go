@@ -1,0 +1,484 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/domain/stats/hyperloglog"
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// dayNotes is what the fresh notes of a day have said so far: each combination of
+// values is written out once between two moves into the file.
+type dayNotes struct {
+	last   int64 // position
+	tuples map[stats.Tuple]uint64
+}
+
+// Marks of a note of a day, beside the hour.
+const (
+	hourOfNote = 1<<5 - 1
+	firstOfOne = 1 << 5 // the first scan of a code
+	userOfNote = 1 << 6 // a user follows
+)
+
+// noteScan notes under its day what a scan is counted by.
+func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool) error {
+	t, err := n.c.Tuple(ctx, &e.Event)
+	if err != nil {
+		return err
+	}
+	t.Rule = 0
+	hour := timebucket.Hour(e.At)
+	day := timebucket.Day(hour, n.began.Offset)
+	name := drawer{of: ofDays, a: day}
+	to, known := n.notes.open(name), n.fresh[day]
+	if known == nil {
+		known = &dayNotes{tuples: map[stats.Tuple]uint64{}}
+		n.fresh[day] = known
+	}
+	before := len(to.fresh)
+	b := binary.AppendUvarint(to.fresh, uint64(e.Position-known.last))
+	known.last = e.Position
+	at, have := known.tuples[t]
+	if !have {
+		at = uint64(len(known.tuples))
+		known.tuples[t] = at
+	}
+	if b = binary.AppendUvarint(b, at); !have {
+		b = binary.AppendVarint(b, t.Batch)
+		for _, text := range [...]string{t.Activity, t.Brand, t.Product, t.App, t.Source, t.Result, t.Region} {
+			b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+		}
+	}
+	marks := byte(hour + n.began.Offset - 24*day)
+	if first {
+		marks |= firstOfOne
+	}
+	if e.User != (scanlog.UserHash{}) {
+		marks |= userOfNote
+	}
+	b = binary.AppendVarint(append(b, marks), e.RuleID)
+	if marks&userOfNote != 0 {
+		b = binary.BigEndian.AppendUint64(b, hyperloglog.Number(e.User))
+	}
+	to.fresh = b
+	return n.notes.added(to, len(b)-before)
+}
+
+// dayNote is what noteScan noted.
+type dayNote struct {
+	position    int64
+	stats.Tuple // Rule is 0
+	hour        int64
+	rule        int64
+	user        uint64
+	hasUser     bool
+	first       bool
+}
+
+// errNotes says that notes are not what was written.
+var errNotes = errors.New("stats: notes in a file were altered")
+
+// notesReader takes notes apart; the first thing that is wrong stays.
+type notesReader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *notesReader) next(n uint64) []byte {
+	if r.bad || n > uint64(len(r.b)) {
+		r.bad = true
+		return make([]byte, min(n, 8))
+	}
+	b := r.b[:n]
+	r.b = r.b[n:]
+	return b
+}
+
+func (r *notesReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	r.next(uint64(max(n, 0)))
+	r.bad = r.bad || n <= 0
+	return v
+}
+
+func (r *notesReader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	r.next(uint64(max(n, 0)))
+	r.bad = r.bad || n <= 0
+	return v
+}
+
+// readDay calls visit with the notes of a part of a day's drawer.
+func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
+	r := notesReader{b: part}
+	var tuples []stats.Tuple
+	var note dayNote
+	for len(r.b) > 0 {
+		note.position += int64(r.uvarint())
+		at := r.uvarint()
+		if at == uint64(len(tuples)) {
+			t := stats.Tuple{Batch: r.varint()}
+			for _, text := range [...]*string{&t.Activity, &t.Brand, &t.Product, &t.App, &t.Source, &t.Result, &t.Region} {
+				*text = string(r.next(r.uvarint()))
+			}
+			tuples = append(tuples, t)
+		}
+		marks := r.next(1)[0]
+		note.rule = r.varint()
+		if note.hasUser = marks&userOfNote != 0; note.hasUser {
+			note.user = binary.BigEndian.Uint64(r.next(8))
+		}
+		if r.bad || at >= uint64(len(tuples)) {
+			return errNotes
+		}
+		note.Tuple, note.hour, note.first = tuples[at], 24*day-offset+int64(marks&hourOfNote), marks&firstOfOne != 0
+		visit(&note)
+	}
+	return nil
+}
+
+// spans are the hours that are kept and the days of a stretch of days, then those of
+// all rules.
+func spans(from, to int64, state stats.State) []stats.Span {
+	hours := stats.Span{Per: stats.PerHour, From: max(from*24-state.Offset, state.HoursFrom), To: to*24 - state.Offset}
+	return []stats.Span{hours, {Per: stats.PerDay, From: from, To: to}, {Per: stats.PerHourOfAll, From: hours.From, To: hours.To},
+		{Per: stats.PerDayOfAll, From: from, To: to}}
+}
+
+// never is a day before or after all others.
+const never = 1 << 40
+
+// daysOf are the days of a part of drawers that are whole.
+func daysOf(from, to drawer, since int64) (int64, int64) {
+	return max(from.a, since, -never), min(to.a, never)
+}
+
+// daysCount is what a part of the days counts.
+type daysCount struct {
+	hoursFrom int64 // that are kept
+	numbers   map[stats.Tuple]int32
+	counts    map[daysKey]stats.Count
+	users     map[stats.UsersKey]*hyperloglog.Users
+	groups    map[groupOf]*[stats.Dims]*hyperloglog.Users // the same sketches
+	rules     map[ruleDay]*hyperloglog.Users              // the same sketches
+}
+
+type daysKey struct {
+	per   stats.Per
+	at    int64
+	rule  int64
+	tuple int32 // its number; -1 = in no event
+}
+
+type groupOf struct {
+	day   int64
+	tuple int32
+}
+
+// number is that of a combination of values.
+func (d *daysCount) number(t stats.Tuple, add bool) int32 {
+	t.Rule = 0
+	at, have := d.numbers[t]
+	switch {
+	case have:
+	case add:
+		at = int32(len(d.numbers))
+		d.numbers[t] = at
+	default:
+		at = -1
+	}
+	return at
+}
+
+type ruleDay struct{ day, rule int64 }
+
+func (d *daysCount) sketch(k stats.UsersKey) *hyperloglog.Users {
+	if d.users[k] == nil {
+		d.users[k] = &hyperloglog.Users{}
+	}
+	return d.users[k]
+}
+
+// add counts one scan, and its user where that is to be.
+func (d *daysCount) add(day int64, note *dayNote, user bool) {
+	at := d.number(note.Tuple, true)
+	one := stats.Count{Scans: 1}
+	if note.first {
+		one.Firsts = 1
+	}
+	for _, k := range [...]daysKey{{stats.PerHour, note.hour, note.rule, at}, {stats.PerDay, day, note.rule, at},
+		{stats.PerHourOfAll, note.hour, 0, at}, {stats.PerDayOfAll, day, 0, at}} {
+		if k.per.Hours() && k.at < d.hoursFrom {
+			continue
+		}
+		sum := d.counts[k]
+		sum.Add(one)
+		d.counts[k] = sum
+	}
+	if !user {
+		return
+	}
+	of := d.groups[groupOf{day, at}]
+	if of == nil {
+		of = new([stats.Dims]*hyperloglog.Users)
+		for dim := range stats.Dims {
+			if dim.Combined() {
+				of[dim] = d.sketch(stats.UsersKey{Day: day, Dim: dim, Value: note.Value(dim)})
+			}
+		}
+		d.groups[groupOf{day, at}] = of
+	}
+	rule := d.rules[ruleDay{day, note.rule}]
+	if rule == nil {
+		rule = d.sketch(stats.UsersKey{Day: day, Dim: stats.Rule, Value: stats.Tuple{Rule: note.rule}.Value(stats.Rule)})
+		d.rules[ruleDay{day, note.rule}] = rule
+	}
+	for dim, s := range of {
+		if stats.Dim(dim).Combined() {
+			s.AddNumber(note.user)
+		}
+	}
+	rule.AddNumber(note.user)
+}
+
+// compareDays compares combinations, sums and users, some days at a time.
+func (n *recounting) compareDays(ctx context.Context) error {
+	return n.inParts(ofDays, func(first, last drawer) error {
+		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
+			from, to := daysOf(first, last, n.since(state))
+			if from >= to {
+				return nil
+			}
+			d := daysCount{hoursFrom: state.HoursFrom, numbers: map[stats.Tuple]int32{}, counts: map[daysKey]stats.Count{},
+				users:  map[stats.UsersKey]*hyperloglog.Users{},
+				groups: map[groupOf]*[stats.Dims]*hyperloglog.Users{}, rules: map[ruleDay]*hyperloglog.Users{}}
+			for name, parts := range n.drawersBetween(first, last) {
+				if name.a < from {
+					continue
+				}
+				known := usersKnown(state, name.a)
+				for part, err := range parts {
+					if err == nil {
+						err = readDay(part, name.a, state.Offset, func(note *dayNote) {
+							d.add(name.a, note, note.hasUser && known && note.position <= state.UsersPosition)
+						})
+					}
+					if err != nil {
+						return err
+					}
+				}
+			}
+			if err := n.ownSketches(ctx, d.users); err != nil {
+				return err
+			}
+			if err := n.compareTuples(ctx, tx, state, &d, from, to); err != nil {
+				return err
+			}
+			return n.compareSketches(ctx, tx, state, d.users, from, to)
+		})
+	})
+}
+
+// compareTuples compares the combinations of a stretch of days with the ledger, and
+// their sums with them.
+func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats.State, d *daysCount, from, to int64) error {
+	compare := func(per stats.Per, at int64, t stats.Tuple, counted, recounted stats.Count) {
+		what := func(what string) func() string {
+			return func() string {
+				return fmt.Sprintf("%s of %s, %+v", what, per.Start(at, state.Offset).Format(time.RFC3339), t)
+			}
+		}
+		n.r.compare(counted.Scans, recounted.Scans, what("scans"))
+		if state.Forgotten.IsZero() {
+			n.r.compare(counted.Firsts, recounted.Firsts, what("first scans"))
+		}
+	}
+	sums, counted := sumsCount{}, map[span]bool{}
+	err := tx.AllTuples(ctx, spans(from, to, state), func(row stats.TupleRow) error {
+		if row.Per == stats.PerHour || row.Per == stats.PerDay {
+			sums.add(&row)
+			counted[span{row.Per, row.At}] = true
+		}
+		k := daysKey{row.Per, row.At, row.Rule, d.number(row.Tuple, false)}
+		compare(row.Per, row.At, row.Tuple, row.Count, d.counts[k])
+		delete(d.counts, k)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(d.counts) > 0 {
+		named := make([]stats.Tuple, len(d.numbers))
+		for t, at := range d.numbers {
+			named[at] = t
+		}
+		for k, count := range d.counts {
+			t := named[k.tuple]
+			t.Rule = k.rule
+			compare(k.per, k.at, t, stats.Count{}, count)
+		}
+	}
+	for at := range counted {
+		if err := n.compareOwners(ctx, tx, state, at, sums); err != nil {
+			return err
+		}
+	}
+	return n.compareSums(ctx, tx, state, sums, from, to)
+}
+
+// span is an hour or a day.
+type span struct {
+	per stats.Per
+	at  int64
+}
+
+// compareOwners compares the counts of owners with those of their rules and applications, and adds these to the sums.
+func (n *recounting) compareOwners(ctx context.Context, tx stats.Tx, state stats.State, of span, sums sumsCount) error {
+	rows, err := tx.CountsByOwner(ctx, of.per, of.at)
+	if err != nil {
+		return err
+	}
+	type key struct{ owner, tuple int64 }
+	added := map[key]stats.Count{}
+	for _, row := range rows {
+		added[key{stats.OwnerNumber(row.Owner), row.Tuple}] = row.Count
+		k := sumKey{of.per, stats.Owner, of.at, row.Owner}
+		sum := sums[k]
+		sum.Add(row.Count)
+		sums[k] = sum
+	}
+	compare := func(k key, counted stats.Count) {
+		what := func() string {
+			at := of.per.Start(of.at, state.Offset).Format(time.RFC3339)
+			return fmt.Sprintf("scans of %s, owner %d, combination %d", at, k.owner, k.tuple)
+		}
+		n.r.compare(counted.Scans, added[k].Scans, what)
+		n.r.compare(counted.Firsts, added[k].Firsts, what)
+		delete(added, k)
+	}
+	counted, err := tx.CountsFrom(ctx, stats.Span{Per: of.per.OfOwner(), From: of.at, To: of.at + 1}, 0, math.MinInt64, math.MaxInt32)
+	for _, row := range counted {
+		compare(key{row.Rule, row.Tuple}, row.Count)
+	}
+	for k := range added {
+		compare(k, stats.Count{})
+	}
+	return err
+}
+
+// ownSketches adds the users of owners to those of their rules and applications.
+func (n *recounting) ownSketches(ctx context.Context, users map[stats.UsersKey]*hyperloglog.Users) error {
+	owned := map[stats.UsersKey]*hyperloglog.Users{}
+	for key, some := range users {
+		number, err := strconv.ParseInt(cmp.Or(key.Value, "0"), 10, 64)
+		if key.Dim != stats.Rule && key.Dim != stats.Batch || number == 0 {
+			continue
+		}
+		var owner string
+		if err == nil && key.Dim == stats.Rule {
+			owner, err = n.c.Owner(ctx, number, 0)
+		} else if err == nil {
+			owner, err = n.c.Owner(ctx, 0, number)
+		}
+		if err != nil {
+			return err
+		}
+		if key = (stats.UsersKey{Day: key.Day, Dim: stats.Owner, Value: owner}); owner == "" {
+			continue
+		}
+		if owned[key] == nil {
+			owned[key] = &hyperloglog.Users{}
+		}
+		owned[key].Merge(*some)
+	}
+	maps.Copy(users, owned)
+	return nil
+}
+
+// sumsCount adds up combinations of hours and of days.
+type sumsCount map[sumKey]stats.Count
+
+type sumKey struct {
+	per   stats.Per
+	dim   stats.Dim
+	at    int64
+	value string
+}
+
+func (s sumsCount) add(row *stats.TupleRow) {
+	for d := range stats.Dims {
+		if !d.Combined() {
+			continue
+		}
+		k := sumKey{row.Per, d, row.At, row.Value(d)}
+		sum := s[k]
+		sum.Add(row.Count)
+		s[k] = sum
+	}
+}
+
+func (n *recounting) compareSums(ctx context.Context, tx stats.Tx, state stats.State, sums sumsCount, from, to int64) error {
+	compare := func(k sumKey, counted, added stats.Count) {
+		what := func() string {
+			return fmt.Sprintf("sum of %s, %s %q", k.per.Start(k.at, state.Offset).Format(time.RFC3339), k.dim, k.value)
+		}
+		n.r.compare(counted.Scans, added.Scans, what)
+		n.r.compare(counted.Firsts, added.Firsts, what)
+	}
+	err := tx.AllSums(ctx, spans(from, to, state)[:2], func(row stats.SumRow) error {
+		k := sumKey{row.Per, row.Dim, row.At, row.Value}
+		compare(k, row.Count, sums[k])
+		delete(sums, k)
+		return nil
+	})
+	for k, count := range sums {
+		compare(k, stats.Count{}, count)
+	}
+	return err
+}
+
+func (n *recounting) compareSketches(ctx context.Context, tx stats.Tx, state stats.State,
+	users map[stats.UsersKey]*hyperloglog.Users, from, to int64) error {
+	what := func(k stats.UsersKey) func() string {
+		return func() string { return fmt.Sprintf("users of day %d, %s %q", k.Day, k.Dim, k.Value) }
+	}
+	later := map[stats.UsersKey][]string{} // than the sketches
+	err := tx.AllUsers(ctx, stats.Span{Per: stats.PerDay, From: from, To: to}, func(row stats.UsersRow) error {
+		if !usersKnown(state, row.Day) {
+			return nil
+		}
+		if row.Since != nil {
+			later[row.UsersKey] = append(later[row.UsersKey], row.Since...)
+			return nil
+		}
+		if row.Since = later[row.UsersKey]; row.Since != nil {
+			s, err := row.Whole()
+			if err != nil {
+				return err
+			}
+			row.Users = s.Count()
+		}
+		counted := int64(0)
+		if s := users[row.UsersKey]; s != nil {
+			counted = s.Count()
+		}
+		n.r.compareUsers(row.Users, counted, row.Erased, what(row.UsersKey))
+		delete(users, row.UsersKey)
+		return nil
+	})
+	for k, s := range users {
+		n.r.compare(0, s.Count(), what(k))
+	}
+	return err
+}

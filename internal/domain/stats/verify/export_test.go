@@ -1,0 +1,48 @@
+package verify
+
+import (
+	"context"
+)
+
+// Held is what a recount holds in memory of what it read: bytes of notes, and
+// combinations of values that it knows a number of.
+type Held struct{ Bytes, Combinations int }
+
+// Read reads the ledger as Run does. It calls each after each scan, and returns what is
+// held when all was read, and how many bytes of notes of how many days each part has that
+// would be compared.
+func (o Recounter) Read(ctx context.Context, each func(Held)) (held Held, days, bytes []int, err error) {
+	n, err := o.begin(ctx, &Result{})
+	if err != nil {
+		return held, nil, nil, err
+	}
+	defer n.notes.close()
+	holds := func() Held {
+		held := Held{Bytes: n.notes.held}
+		for _, one := range n.fresh {
+			held.Combinations += len(one.tuples)
+		}
+		return held
+	}
+	for e, err := range o.Counter.Log.Read(ctx, 0) {
+		if err == nil {
+			err = n.read(ctx, &e)
+		}
+		if err != nil {
+			return held, nil, nil, err
+		}
+		each(holds())
+	}
+	if err := n.notes.letGo(); err != nil {
+		return held, nil, nil, err
+	}
+	err = n.inParts(ofDays, func(from, to drawer) error {
+		days, bytes = append(days, 0), append(bytes, 0)
+		for name := range n.drawersBetween(from, to) {
+			days[len(days)-1]++
+			bytes[len(bytes)-1] += int(n.notes.drawers[name].size)
+		}
+		return nil
+	})
+	return holds(), days, bytes, err
+}

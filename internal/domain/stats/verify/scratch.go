@@ -1,0 +1,154 @@
+package verify
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"maps"
+	"os"
+	"slices"
+)
+
+// scratch sorts many small notes into drawers, in memory while they are few and in a
+// file when they are many. The file has no name once it is open, so that nothing is
+// left of a process that is killed.
+type scratch struct {
+	dir     string // of the file; "" = the system's for such files
+	most    int    // bytes in memory
+	held    int
+	file    *os.File
+	end     int64  // of the file
+	moved   func() // called when all that was in memory went into the file
+	drawers map[drawer]*drawn
+	noted   int64 // bytes in all drawers
+}
+
+// drawer names a drawer: its kind first, then which one of that kind.
+type drawer struct {
+	of   int
+	a, b int64
+}
+
+func (d drawer) compare(o drawer) int {
+	return cmp.Or(cmp.Compare(d.of, o.of), cmp.Compare(d.a, o.a), cmp.Compare(d.b, o.b))
+}
+
+// drawn is the content of a drawer.
+type drawn struct {
+	fresh []byte // not in the file yet
+	size  int64
+	parts []scratchPart
+}
+
+type scratchPart struct {
+	at   int64
+	size int
+}
+
+// scratchSuffix ends the names of such files.
+const scratchSuffix = ".scratch"
+
+// open returns a drawer, whose fresh part the caller appends to before it calls added.
+func (s *scratch) open(d drawer) *drawn {
+	one := s.drawers[d]
+	if one == nil {
+		if s.drawers == nil {
+			s.drawers = map[drawer]*drawn{}
+		}
+		one = &drawn{}
+		s.drawers[d] = one
+	}
+	return one
+}
+
+// added notes how many bytes were appended, and moves all into the file when it is
+// time.
+func (s *scratch) added(to *drawn, n int) error {
+	to.size, s.held, s.noted = to.size+int64(n), s.held+n, s.noted+int64(n)
+	if s.held < s.most {
+		return nil
+	}
+	return s.move()
+}
+
+// letGo moves what is left in memory into the file, if there is a file; notes that all fit in
+// memory stay there.
+func (s *scratch) letGo() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.move()
+}
+
+// move moves all that is in memory into the file.
+func (s *scratch) move() error {
+	if s.file == nil {
+		f, err := os.CreateTemp(s.dir, "*"+scratchSuffix)
+		if err != nil {
+			return fmt.Errorf("making a file for notes: %w", err)
+		}
+		s.file = f
+		if err := os.Remove(f.Name()); err != nil {
+			return fmt.Errorf("taking the name of a file for notes: %w", err)
+		}
+	}
+	for _, d := range slices.SortedFunc(maps.Keys(s.drawers), drawer.compare) {
+		one := s.drawers[d]
+		if len(one.fresh) == 0 {
+			continue
+		}
+		if _, err := s.file.WriteAt(one.fresh, s.end); err != nil {
+			return fmt.Errorf("writing notes: %w", err)
+		}
+		one.parts = append(one.parts, scratchPart{s.end, len(one.fresh)})
+		s.end += int64(len(one.fresh))
+		one.fresh = nil
+	}
+	s.held = 0
+	s.moved()
+	return nil
+}
+
+// read yields what lies in a drawer, in its order, in parts as they were appended
+// between two moves into the file. A part is valid until the next one.
+func (s *scratch) read(d drawer) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		one := s.drawers[d]
+		if one == nil {
+			return
+		}
+		var buf []byte
+		for _, p := range one.parts {
+			buf = slices.Grow(buf[:0], p.size)[:p.size]
+			if _, err := s.file.ReadAt(buf, p.at); err != nil {
+				yield(nil, fmt.Errorf("reading notes: %w", err))
+				return
+			}
+			if !yield(buf, nil) {
+				return
+			}
+		}
+		if len(one.fresh) > 0 {
+			yield(one.fresh, nil)
+		}
+	}
+}
+
+// list is the drawers of a kind, in order.
+func (s *scratch) list(of int) (list []drawer) {
+	for d := range s.drawers {
+		if d.of == of {
+			list = append(list, d)
+		}
+	}
+	slices.SortFunc(list, drawer.compare)
+	return list
+}
+
+func (s *scratch) close() error {
+	s.drawers = nil
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
+}

@@ -1,0 +1,165 @@
+// Package verification knows what a host does when the verification file of a rule
+// is fetched there, step by step, with what to do about it.
+package verification
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
+)
+
+//go:embed locale
+var files embed.FS
+
+var book = i18n.Open(files)
+
+// Step is one thing that was looked at.
+type Step struct {
+	Did    i18n.Text `json:"did"`
+	OK     bool      `json:"ok"`
+	Warns  bool      `json:"warns"` // it works here, and may not on the platform
+	Detail i18n.Text `json:"detail"`
+	Next   i18n.Text `json:"next"`
+	// Cure is a word for what Next says, the same in every language: of "not_resolved"
+	// and the other reasons of package outbound, or "status_404", "content" and their like.
+	Cure string `json:"cure,omitempty"`
+}
+
+// InPlace reports whether the file was found as it must be.
+func InPlace(steps []Step) bool { return len(steps) > 0 && steps[len(steps)-1].OK }
+
+// walk is what was looked at so far.
+type walk struct {
+	host  string
+	steps []Step
+}
+
+func (v *walk) pass(did string, detail i18n.Text) {
+	v.steps = append(v.steps, Step{Did: book.Text("did." + did), OK: true, Detail: detail})
+}
+
+func (v *walk) warn(did string, detail i18n.Text, cure string, next i18n.Text) {
+	v.steps = append(v.steps, Step{Did: book.Text("did." + did), OK: true, Warns: true, Detail: detail, Next: next, Cure: cure})
+}
+
+func (v *walk) fail(did, detail, cure string, next i18n.Text) {
+	v.steps = append(v.steps, Step{Did: book.Text("did." + did), Detail: i18n.Plain(detail), Next: next, Cure: cure})
+}
+
+// Walk fetches a file by a client, by the rules of the server's own fetch, and judges
+// every step of it as an add of a rule does; the last step says whether the file is in
+// place. The error is that of a context that ended. Contract: rules 2.7.
+func Walk(ctx context.Context, fetch safehttp.Client, address, content string) ([]Step, error) {
+	link, _ := rules.ParseLink(address)
+	v := &walk{host: link.Host}
+	answer, did, err := fetch.Do(ctx, safehttp.Request{Method: http.MethodGet, URL: address, Timeout: rules.ConfirmTimeout,
+		MaxBody: rules.MaxConfirmBody})
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	refused, _ := errors.AsType[*safehttp.Error](err)
+	for i, step := range did {
+		switch {
+		case step.Failed:
+			v.fail(step.Did, step.Detail, string(refused.Reason), v.cure(refused.Reason))
+			return v.steps, nil
+		case step.Did == "answer":
+			if i+1 < len(did) && did[i+1].Failed && did[i+1].Did == "answer" {
+				continue // the next step says what is wrong with it
+			}
+			v.pass("answer", book.Text("none"))
+			if answer.Status != http.StatusOK {
+				cure := cureOfStatus(answer.Status)
+				v.fail("status", fmt.Sprintf("%d, want 200", answer.Status), cure, book.Text("cure."+cure))
+				return v.steps, nil
+			}
+			v.pass("status", i18n.Plain("200"))
+			v.kind(answer.Header)
+		case step.Did != "send": // what was asked for is known
+			v.pass(step.Did, i18n.Plain(step.Detail))
+		}
+		switch {
+		case step.Did == "resolve", step.Did == "url" && i+1 < len(did) && did[i+1].Did == "connect":
+			v.address(ctx, fetch.AllowPrivate, address)
+		case step.Did == "connect" && strings.HasPrefix(address, "http:"):
+			v.pass("tls", book.Text("tls.none"))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if first, last := did[0].At, did[len(did)-1].At; last.Sub(first) > time.Second {
+		v.warn("time", i18n.Plain(last.Sub(first).Round(time.Millisecond).String()), "slow", book.Text("cure.slow"))
+	}
+	if fault := rules.FileFault(answer.Body, content); fault != "" {
+		v.fail("content", fault, "content", book.Text("cure.content"))
+		return v.steps, nil
+	}
+	v.pass("content", book.Text("right"))
+	return v.steps, nil
+}
+
+// address says whether the platform would go where this client went.
+func (v *walk) address(ctx context.Context, allowPrivate bool, address string) {
+	if !allowPrivate {
+		v.pass("address", book.Text("public"))
+		return
+	}
+	stranger := safehttp.Client{}
+	if refused, ok := errors.AsType[*safehttp.Error](stranger.Check(ctx, address)); ok {
+		v.warn("address", i18n.Plain(refused.Detail), "private", book.Text("cure.private"))
+		return
+	}
+	v.pass("address", book.Text("public"))
+}
+
+// kind looks at the Content-Type. The server does not ask for one; a reply of
+// the platform's staff suspects that theirs does. Contract: rules 2.7.
+func (v *walk) kind(h http.Header) {
+	kind := h.Get("Content-Type")
+	switch media, _, _ := strings.Cut(kind, ";"); {
+	case kind == "":
+		v.warn("type", book.Text("none"), "type", book.Text("cure.type"))
+	case strings.EqualFold(strings.TrimSpace(media), "text/plain"):
+		v.pass("type", i18n.Plain(kind))
+	default:
+		v.warn("type", i18n.Plain(kind), "type", book.Text("cure.type.other"))
+	}
+}
+
+// cure says what to do where nothing was fetched.
+func (v *walk) cure(r safehttp.Reason) i18n.Text {
+	host, _, _ := strings.Cut(v.host, ":")
+	switch r {
+	case safehttp.BadURL, safehttp.PortRefused, safehttp.Redirected, safehttp.Encoded:
+		return book.Text("cure." + string(r))
+	case safehttp.NotResolved, safehttp.AddressRefused, safehttp.ConnectFailed, safehttp.TLSFailed:
+		return book.Text("cure."+string(r), host)
+	case safehttp.BodyTooLong:
+		return book.Text("cure.body_too_long", rules.MaxConfirmBody)
+	case safehttp.TimedOut:
+		return book.Text("cure.timeout", rules.ConfirmTimeout)
+	}
+	return book.Text("cure.log", host)
+}
+
+// cureOfStatus is the word for what to do about a status.
+func cureOfStatus(status int) string {
+	switch {
+	case status == http.StatusNotFound:
+		return "status_404"
+	case status == http.StatusForbidden, status == http.StatusUnauthorized:
+		return "status_403"
+	case status >= http.StatusInternalServerError:
+		return "status_5xx"
+	}
+	return "status"
+}

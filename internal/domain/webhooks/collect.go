@@ -1,0 +1,427 @@
+package webhooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// The sources of events, by which their positions are kept: the ledger and the
+// alarms.
+const (
+	ScanSource  = "scans"
+	alarmSource = "alarms"
+)
+
+// collected is how many events are looked at in one step.
+const collected = 1000
+
+// Collect queues what happened since the last call for the webhooks that want it, and reports
+// whether there may be more. The position moves in the transaction that queues: so each event is
+// queued once, also where several nodes read or one crashes.
+func (b *Book) Collect(ctx context.Context) (more bool, err error) {
+	scans, err := b.collectScans(ctx)
+	// Alarms are collected even if scans cannot be read.
+	alarms, err2 := b.collectAlarms(ctx)
+	// The other reader that moved the position queued the events, or they are read again.
+	if errors.Is(err, errMoved) {
+		err = nil
+	}
+	if errors.Is(err2, errMoved) {
+		err2 = nil
+	}
+	return scans || alarms, errors.Join(outbox.FaultOf("scans", err), outbox.FaultOf("alarms", err2))
+}
+
+// queued is an event that is to be queued for some webhooks.
+type queued struct {
+	event, body string
+	wants       func(Webhook) bool
+}
+
+// errMoved says that another reader moved the position, or that the ledger is another one now.
+var errMoved = errors.New("webhooks: the position was moved meanwhile")
+
+// place is a position of a reader.
+type place struct {
+	position int64
+	mark     string                    // the scan that stands there, see marked
+	ledger   string                    // that it is of, as the counting knows it; of scans alone
+	told     map[string]*scanlog.Taken // of each node's journal; of scans alone
+	all      bool                      // every journal of which anything was told is in told
+	learn    bool                      // read has every event between the place before and this one
+	read     []scanlog.Origin
+}
+
+// Unmarked is the mark of a position after the server changed to another ledger, or a ledger was
+// cut off: the reader then looks for the first event that was not told.
+const Unmarked = "?"
+
+// marked is the mark of an event at its position. A version that knows no marks moves the
+// position alone.
+func marked(position int64, id scanlog.ScanID) string { return fmt.Sprintf("%d %s", position, id) }
+
+// queue adds events to the outbox and moves the place, in one transaction. It queues for the
+// webhooks that exist in that transaction. A webhook that was added meanwhile misses nothing,
+// because it wants only what came after it was added.
+func (b *Book) queue(ctx context.Context, source string, from, to place, events []queued) error {
+	now := b.Now()
+	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		if err := b.move(ctx, tx, source, from, to); err != nil {
+			return err
+		}
+		hooks, err := tx.Webhooks(ctx)
+		if err != nil {
+			return err
+		}
+		return addFor(ctx, tx, hooks, events, now)
+	})
+	if err != nil {
+		return fmt.Errorf("queueing %s for webhooks: %w", source, err)
+	}
+	return nil
+}
+
+// addFor adds events to the outbox for those of some webhooks that want them.
+func addFor(ctx context.Context, tx Tx, hooks []Webhook, events []queued, now time.Time) error {
+	for _, w := range hooks {
+		var list []outbox.Row
+		for _, e := range events {
+			if !w.Enabled || !e.wants(w) {
+				continue
+			}
+			list = append(list, outbox.Row{Receiver: number(w.ID), Event: e.event, Body: e.body, OrderKey: orderKey(e.body), CreatedAt: now,
+				NextAt: now})
+		}
+		if err := tx.AddRows(ctx, outbox.Deliveries, list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// move moves a place. errMoved where another reader moved it.
+func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) error {
+	ok, err := tx.Advance(ctx, source, from.position, to.position)
+	if err == nil && !ok {
+		err = errMoved
+	}
+	if err != nil || source != ScanSource {
+		return err
+	}
+	// From here on nobody changes to another ledger.
+	if counting, err := tx.Counting(ctx); err != nil {
+		return err
+	} else if counting != from.ledger {
+		return errMoved
+	}
+	if err := tx.PutMark(ctx, source, to.mark); err != nil {
+		return err
+	}
+	// A version that notes nothing told before. Where the counting is between the two places,
+	// what is counted was told, and what this step read.
+	if to.learn && !from.all {
+		if err := tx.LearnTold(ctx, from.position, to.position); err != nil {
+			return err
+		}
+	}
+	return noteTold(ctx, tx, to.read, nil)
+}
+
+// noteTold adds events to what was told of their journals. It does so for journals of which that is known, or of which begin
+// says what was told before. Nobody else changes it meanwhile.
+func noteTold(ctx context.Context, tx Tx, read []scanlog.Origin, begin *scanlog.Taken) error {
+	if len(read) == 0 {
+		return nil
+	}
+	now, changed := place{}, map[string]*scanlog.Taken{}
+	var err error
+	if now.told, now.all, err = tx.Told(ctx); err != nil {
+		return err
+	}
+	for _, o := range read {
+		if begin != nil && !now.knows(o.Node) {
+			now.told[o.Node] = begin.Clone()
+		}
+		if now.knows(o.Node) {
+			changed[o.Node] = now.add(o)
+		}
+	}
+	return tx.PutTold(ctx, changed)
+}
+
+// since returns where reading goes on, and the webhooks that want something of a source.
+func (b *Book) since(ctx context.Context, source string) (hooks []Webhook, at place, err error) {
+	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+		if hooks, err = tx.Webhooks(ctx); err != nil {
+			return err
+		}
+		hooks = slices.DeleteFunc(hooks, func(w Webhook) bool {
+			return !w.Enabled || source == alarmSource && !w.Wanted.Alarms || source == ScanSource && !w.HearsScans()
+		})
+		if at.position, err = tx.Position(ctx, source); err != nil || source != ScanSource || len(hooks) == 0 {
+			return err
+		}
+		if at.mark, err = tx.Mark(ctx, source); err != nil {
+			return err
+		}
+		if at.ledger, err = tx.Counting(ctx); err != nil {
+			return err
+		}
+		at.told, at.all, err = tx.Told(ctx)
+		return err
+	})
+	return hooks, at, err
+}
+
+// restart moves positions that are beyond the end of a source back to its end. Such positions are
+// of another log, as after an import or a restored backup.
+func (b *Book) restart(ctx context.Context, source string, from place, end int64) error {
+	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		if err := b.move(ctx, tx, source, from, place{position: end, mark: Unmarked}); err != nil {
+			return err
+		}
+		hooks, err := tx.Webhooks(ctx)
+		if err != nil {
+			return err
+		}
+		for _, w := range hooks {
+			if source == ScanSource {
+				w.ScansFrom = min(w.ScansFrom, end)
+			} else {
+				w.AlarmsFrom = min(w.AlarmsFrom, end)
+			}
+			if err := tx.PutWebhook(ctx, w); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// knows reports whether it is known what was told of a journal.
+func (p *place) knows(node string) bool { return p.all || p.told[node] != nil }
+
+// add notes that an event was told, and returns what was told of its journal.
+func (p *place) add(o scanlog.Origin) *scanlog.Taken {
+	p.told[o.Node] = p.told[o.Node].With(o)
+	return p.told[o.Node]
+}
+
+// has reports whether an event was told. Where nothing is known of its journal, an event that is
+// shipped again counts as told.
+func (p *place) has(e *scanlog.Entry) bool {
+	if p.knows(e.From.Node) {
+		return p.told[e.From.Node].Has(e.From.Position)
+	}
+	return e.From.Reshipped
+}
+
+func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
+	if b.Log == nil {
+		return false, nil
+	}
+	// Where nobody wants any, the log may be away as long as it likes.
+	hooks, from, err := b.since(ctx, ScanSource)
+	if err != nil || len(hooks) == 0 {
+		return false, err
+	}
+	end, err := b.scansEnd(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case from.ledger != b.Log.ID(): // right after a start with another ledger they are still different
+		return false, nil
+	case from.position == end && (from.all || !b.Origins):
+		return false, nil
+	case from.position == end:
+		to := from
+		to.learn = true
+		return false, b.queue(ctx, ScanSource, from, to, nil)
+	case from.position > end:
+		return false, b.restart(ctx, ScanSource, from, end)
+	case b.Origins && from.mark == Unmarked:
+		return true, b.firstUntold(ctx, from)
+	}
+	to, after := place{position: from.position, learn: b.Origins}, from.position
+	if b.Origins && strings.HasPrefix(from.mark, strconv.FormatInt(after, 10)+" ") {
+		after-- // the event that stands there shows whether this is the log that was read
+	}
+	var events []queued
+	n := 0
+	for e, err := range b.Log.Read(ctx, after) {
+		if err != nil {
+			return false, fmt.Errorf("reading the log of scans: %w", err)
+		}
+		if e.Position == from.position {
+			if marked(e.Position, e.ID) != from.mark {
+				return true, b.firstUntold(ctx, from)
+			}
+			continue
+		}
+		if n++; n > collected {
+			more = true
+			break
+		}
+		to.position, to.mark = e.Position, marked(e.Position, e.ID)
+		had := from.has(&e)
+		if node := e.From.Node; node != "" {
+			to.read = append(to.read, e.From)
+			if from.knows(node) {
+				from.add(e.From)
+			}
+		}
+		if had || !slices.ContainsFunc(hooks, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }) {
+			continue
+		}
+		id, body, err := scanMessage(e.Event)
+		if err != nil {
+			return false, err
+		}
+		events = append(events, queued{id, body, func(w Webhook) bool { return e.Position > w.ScansFrom && w.Wanted.Scan(e.Event) }})
+	}
+	if b.Log.ID() != from.ledger || to.position == from.position {
+		return false, nil // what was read may be of another
+	}
+	return more, b.queue(ctx, ScanSource, from, to, events)
+}
+
+// firstUntold moves the place before the first event that was not told. Where it is not known from
+// which journal an event came, or what was told of that journal, the event counts as told if it
+// stands before the place.
+func (b *Book) firstUntold(ctx context.Context, from place) error {
+	to := place{}
+	for e, err := range b.Log.Read(ctx, 0) {
+		if err != nil {
+			return fmt.Errorf("looking for the first scan that was not told: %w", err)
+		}
+		before := e.Position <= from.position && (e.From.Node == "" || !from.knows(e.From.Node))
+		if !before && (e.From.Node == "" || !from.has(&e)) {
+			break
+		}
+		to.position = e.Position
+	}
+	if b.Log.ID() != from.ledger {
+		return nil
+	}
+	return b.queue(ctx, ScanSource, from, to, nil)
+}
+
+// TellRest is for a node that uses a stream no longer. It queues the events of its journal after a position that were for the
+// stream and that no webhook was told of, and returns how many. journal yields the events after a position. Where nothing is
+// known of what was told of the journal, counted decides. The position of the reader of webhooks stays.
+func (b *Book) TellRest(ctx context.Context, node string, counted *scanlog.Taken, after int64,
+	journal func(after int64) iter.Seq2[scanlog.Entry, error]) (n int, err error) {
+	hooks, from, err := b.since(ctx, ScanSource)
+	if err != nil || len(hooks) == 0 {
+		return 0, err
+	}
+	told := from.told[node]
+	if !from.knows(node) {
+		told = counted
+	}
+	var some []scanlog.Entry
+	for e, err := range journal(max(after, told.From())) {
+		if err != nil {
+			return n, fmt.Errorf("reading the journal of scans: %w", err)
+		}
+		if told.Has(e.Position) {
+			continue
+		}
+		e.From = scanlog.Origin{Node: node, Position: e.Position}
+		if some = append(some, e); len(some) == collected {
+			if err := b.tellRest(ctx, counted, some); err != nil {
+				return n, err
+			}
+			n, some = n+len(some), some[:0]
+		}
+	}
+	if len(some) > 0 {
+		err = b.tellRest(ctx, counted, some)
+		n += len(some)
+	}
+	return n, err
+}
+
+func (b *Book) tellRest(ctx context.Context, counted *scanlog.Taken, some []scanlog.Entry) error {
+	now := b.Now()
+	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		if err := tx.HoldReader(ctx, ScanSource); err != nil {
+			return err
+		}
+		hooks, err := tx.Webhooks(ctx)
+		if err != nil {
+			return err
+		}
+		var events []queued
+		var told []scanlog.Origin
+		for _, e := range some {
+			id, body, err := scanMessage(e.Event)
+			if err != nil {
+				return err
+			}
+			told = append(told, e.From)
+			events = append(events, queued{id, body, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }})
+		}
+		if err := noteTold(ctx, tx, told, counted); err != nil {
+			return err
+		}
+		return addFor(ctx, tx, hooks, events, now)
+	})
+	if err != nil {
+		return fmt.Errorf("queueing scans for webhooks: %w", err)
+	}
+	return nil
+}
+
+func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
+	if b.Alarms == nil {
+		return false, nil
+	}
+	end, err := b.alarmsEnd(ctx)
+	if err != nil {
+		return false, err
+	}
+	_, from, err := b.since(ctx, alarmSource)
+	switch {
+	case err != nil || from.position == end:
+		return false, err
+	case from.position > end:
+		// Another node may have collected since the end was asked for.
+		if end, err = b.alarmsEnd(ctx); err != nil || from.position <= end {
+			return err == nil, err
+		}
+		return false, b.restart(ctx, alarmSource, from, end)
+	}
+	list, err := b.Alarms(ctx, from.position, collected)
+	if err != nil {
+		return false, fmt.Errorf("reading alarms: %w", err)
+	}
+	to := from
+	var events []queued
+	for _, a := range list {
+		kind, event := AlarmRaised, "alarm_"
+		if a.Dismissed {
+			kind, event = AlarmDismissed, "alarm_dismissed_"
+		}
+		body, err := encode(message{kind, a.At.UTC(), a.Data})
+		if err != nil {
+			return false, err
+		}
+		to.position = a.Number
+		events = append(events, queued{event + strconv.FormatInt(a.Number, 10), body,
+			func(w Webhook) bool { return a.Number > w.AlarmsFrom && w.Wanted.Alarms }})
+	}
+	if to.position == from.position {
+		return false, nil
+	}
+	return len(list) == collected, b.queue(ctx, alarmSource, from, to, events)
+}

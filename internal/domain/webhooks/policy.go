@@ -1,0 +1,185 @@
+package webhooks
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
+)
+
+const (
+	// parallel is how many deliveries of one webhook are under way at once.
+	parallel = 8
+	// kept is how long finished deliveries are kept for people to look at, after the time for which
+	// deliveries are tried.
+	kept = 7 * 24 * time.Hour
+	// forgetStep is how many deliveries are forgotten in one transaction.
+	forgetStep = 1000
+)
+
+// Policy is how webhooks are sent what waits for them.
+func (b *Book) Policy() outbox.Policy {
+	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open,
+		Parallel:    parallel,
+		NextAttempt: b.nextAttempt,
+		Gone:        b.switchOff,
+		Before: func(ctx context.Context) (bool, error) {
+			collected, err := b.Collect(ctx)
+			forgot, err2 := b.forget(ctx)
+			return collected || forgot, errors.Join(err, outbox.FaultOf("old deliveries", err2))
+		},
+		// The status alone says whether the receiver took it. It does not matter if the body of the
+		// answer is too long, compressed or cut off.
+		Refusal: func(_ *outbox.Row, a safehttp.Answer, err error) string {
+			switch {
+			case a.Status/100 == 2:
+				return ""
+			case err != nil && a.Status != http.StatusGone:
+				return err.Error()
+			}
+			return fmt.Sprintf("the answer's status is %d, not 2xx", a.Status)
+		},
+	}
+}
+
+// orderKey returns the code that the body of a delivery tells of; "" for deliveries that tell of none.
+func orderKey(body string) string {
+	var told struct {
+		Data struct {
+			ApplicationID int64 `json:"application_id"`
+			CodeIndex     int64 `json:"code_index"`
+		}
+	}
+	if json.Unmarshal([]byte(body), &told) != nil || told.Data.ApplicationID == 0 {
+		return ""
+	}
+	return fmt.Sprint(told.Data.ApplicationID, " ", told.Data.CodeIndex)
+}
+
+// forget removes what is old, a little at a time.
+func (b *Book) forget(ctx context.Context) (more bool, err error) {
+	// It counts first, because a transaction that writes costs more.
+	before, old := b.Now().Add(-kept-b.life()), 0
+	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+		old, err = tx.CountForgettable(ctx, before)
+		return err
+	})
+	if err != nil || old == 0 {
+		return false, err
+	}
+	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		n, err := tx.ForgetDeliveries(ctx, before, forgetStep)
+		more = n == forgetStep
+		return err
+	})
+	return more, err
+}
+
+// life is Life where the clock may be believed. Otherwise it is so long that a clock that is ahead
+// gives nothing up.
+func (b *Book) life() time.Duration {
+	if b.ClockBelieved != nil && !b.ClockBelieved() {
+		return 200 * 365 * 24 * time.Hour
+	}
+	return b.Life()
+}
+
+// open prepares sending to a webhook. A delivery whose turn did not come within its life is given
+// up: otherwise the queue of a receiver that stays away would grow for ever.
+func (b *Book) open(ctx context.Context, receiver string) (func(*outbox.Row) (safehttp.Request, error), error) {
+	id, err := strconv.ParseInt(receiver, 10, 64)
+	if err != nil {
+		return nil, err
+	}
+	var w Webhook
+	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+		w, err = tx.Webhook(ctx, id)
+		return err
+	})
+	if errors.Is(err, ErrNoWebhook) || err == nil && !w.Enabled {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	secret, err := b.Vault.Open(secretPlace(id), w.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("the secret of webhook %d cannot be opened: %w", id, err)
+	}
+	return func(r *outbox.Row) (safehttp.Request, error) {
+		if b.Now().Sub(r.CreatedAt) > b.life()+kept {
+			return safehttp.Request{}, outbox.Useless("its time was over before its turn came")
+		}
+		r.URL = w.URL
+		return safehttp.Request{Method: http.MethodPost, URL: w.URL, Header: signed(r.Event, b.RealNow(), []byte(r.Body), secret),
+			Body:    []byte(r.Body),
+			Timeout: 15 * time.Second, MaxBody: 64 << 10}, nil
+	}, nil
+}
+
+// switchOff disables a webhook whose receiver answered 410, unless the webhook was removed or got
+// another address meanwhile.
+func (b *Book) switchOff(ctx context.Context, r outbox.Row) error {
+	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		id, err := strconv.ParseInt(r.Receiver, 10, 64)
+		if err != nil {
+			return err
+		}
+		w, err := tx.Webhook(ctx, id)
+		if errors.Is(err, ErrNoWebhook) || err == nil && w.URL != r.URL {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		w.Enabled = false
+		return tx.PutWebhook(ctx, w)
+	})
+}
+
+// pauses are how long a delivery waits after each failed attempt; after the last of them the last
+// one is repeated. The specification proposes these.
+var pauses = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour,
+	14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
+
+// nextAttempt is when a delivery is tried again. It is up to a fifth of the pause sooner or later,
+// so that deliveries that failed together do not all come at once.
+func (b *Book) nextAttempt(r outbox.Row, _, ended time.Time) time.Time {
+	pause := pauses[min(r.Attempts, len(pauses))-1]
+	var raw [4]byte
+	if _, err := io.ReadFull(b.Random, raw[:]); err == nil {
+		share := float64(binary.BigEndian.Uint32(raw[:])) / (1 << 32)
+		pause = time.Duration(float64(pause) * (0.8 + 0.4*share))
+	}
+	if next := ended.Add(pause); !next.After(r.CreatedAt.Add(b.life())) {
+		return next
+	}
+	return time.Time{}
+}
+
+// signed is the header of a message: its id, the moment of sending, and a signature over both and
+// the body that needs the secret. (Standard Webhooks 1.0.)
+func signed(id string, now time.Time, body, secret []byte) http.Header {
+	timestamp := strconv.FormatInt(now.Unix(), 10)
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(id + "." + timestamp + "."))
+	mac.Write(body)
+	return http.Header{
+		"Content-Type":      {"application/json"},
+		"User-Agent":        {"qrjump (webhook)"},
+		"Webhook-Id":        {id},
+		"Webhook-Timestamp": {timestamp},
+		"Webhook-Signature": {"v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))},
+	}
+}

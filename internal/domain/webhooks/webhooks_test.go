@@ -1,0 +1,717 @@
+package webhooks_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	reference "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
+)
+
+var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
+
+// scans is a ledger in memory.
+type scans struct {
+	mu   sync.Mutex
+	list []scanlog.Event
+}
+
+func (s *scans) add(events ...scanlog.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range events {
+		n := len(s.list) + 1
+		e.ID = scanlog.ScanID{14: byte(n >> 8), 15: byte(n)}
+		s.list = append(s.list, e)
+	}
+}
+
+func (s *scans) ID() string { return "" }
+
+func (s *scans) End(context.Context) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(len(s.list)) * 10, nil
+}
+
+func (s *scans) Read(_ context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
+	s.mu.Lock()
+	list := slices.Clone(s.list)
+	s.mu.Unlock()
+	return func(yield func(scanlog.Entry, error) bool) {
+		for i, e := range list {
+			if p := int64(i+1) * 10; p > after && !yield(scanlog.Entry{Position: p, Event: e}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func ofCode(batch, index int64) scanlog.Event {
+	return scanlog.Event{At: began, Source: "scan", Action: "open_mini_program", Kind: "code", Batch: batch, Index: index}
+}
+
+func ofRule(id int64) scanlog.Event {
+	return scanlog.Event{At: began, Source: "scan", Action: "open_mini_program", Kind: "rule", RuleID: id, App: "shop",
+		Text: "https://coffee.example/<t>/1"}
+}
+
+// got is one message as it arrived.
+type got struct {
+	url, id, body string
+}
+
+// post is an office with a receiver behind it.
+type post struct {
+	*outbox.Sender
+	t      *testing.T
+	db     *store.Store
+	ledger *scans
+	book   *webhooks.Book
+	now    time.Time
+	logs   bytes.Buffer
+
+	mu     sync.Mutex
+	answer func(got) (int, error)
+	came   []got
+	alarms []webhooks.Alarm
+	secret map[string]string // by URL
+}
+
+func open(t *testing.T) *post {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	return office(t, s, &scans{})
+}
+
+func office(t *testing.T, s *store.Store, ledger *scans) *post {
+	t.Helper()
+	key, err := sealer.NewKey(bytes.Repeat([]byte{7}, 32))
+	require.NoError(t, err)
+	p := &post{t: t, db: s, ledger: ledger, now: began, answer: func(got) (int, error) { return 204, nil }, secret: map[string]string{}}
+	p.book = &webhooks.Book{Store: s, Vault: key, Now: func() time.Time { return p.now }, Random: rand.Reader, Log: p.ledger,
+		Life: func() time.Duration { return 72 * time.Hour },
+		Check: func(_ context.Context, url string) error {
+			if strings.Contains(url, "10.0.0.1") {
+				return accounts.Invalid("the address is inside the network")
+			}
+			return accounts.ValidCallback(url)
+		},
+		Alarms: func(_ context.Context, after int64, limit int) (list []webhooks.Alarm, err error) {
+			for _, a := range p.alarms {
+				if a.Number > after && len(list) < limit {
+					list = append(list, a)
+				}
+			}
+			return list, nil
+		},
+		LastAlarm: func(context.Context) (int64, error) { return int64(len(p.alarms)), nil },
+	}
+	p.Sender = outbox.New(p.book.Policy(), s, slog.New(slog.NewTextHandler(&p.logs, nil)))
+	p.Now = p.book.Now
+	// The reference library compares the moment of sending with the real one, and
+	// lets it be minutes old. It stands still: a hand ends after half a minute.
+	real := time.Now()
+	p.RealNow = func() time.Time { return real }
+	p.book.RealNow = p.RealNow
+	p.Post = func(_ context.Context, r safehttp.Request) (safehttp.Answer, error) {
+		p.verify(r.URL, r.Header, r.Body)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		m := got{r.URL, r.Header.Get("webhook-id"), string(r.Body)}
+		p.came = append(p.came, m)
+		status, err := p.answer(m)
+		return safehttp.Answer{Status: status}, err
+	}
+	return p
+}
+
+// verify is what a receiver does, by the reference implementation of the
+// specification.
+func (p *post) verify(url string, header http.Header, body []byte) {
+	p.mu.Lock()
+	secret := p.secret[url]
+	p.mu.Unlock()
+	w, err := reference.NewWebhook(secret)
+	if err != nil {
+		p.t.Errorf("secret %q: %v", secret, err)
+		return
+	}
+	if err := w.Verify(body, header); err != nil {
+		p.t.Errorf("%s: %v: %v", url, err, header)
+	}
+	if err := w.Verify(append(slices.Clone(body), ' '), header); err == nil {
+		p.t.Error("an altered body has a good signature")
+	}
+}
+
+func (p *post) add(url string, w webhooks.Wanted) webhooks.Webhook {
+	p.t.Helper()
+	hook, secret, err := p.book.Add(p.t.Context(), url, w)
+	require.NoError(p.t, err)
+	if strings.Contains(hook.Secret, secret) {
+		p.t.Error("the secret is not sealed")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.secret[url] = secret
+	return hook
+}
+
+// step makes rounds until nothing is due.
+func (p *post) step() {
+	for range 20 {
+		p.Once(p.t.Context())
+	}
+}
+
+func (p *post) events(url string) (list []string) {
+	for _, m := range p.came {
+		if m.url == url {
+			list = append(list, m.id)
+		}
+	}
+	return list
+}
+
+func id(n int) string { return fmt.Sprintf("scan_%032x", n) }
+
+func TestAReceiverIsToldOfWhatItWants(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	p.ledger.add(ofCode(1, 5), ofRule(3)) // before anybody asked
+	const codes, rules, alarms = "https://codes.example/", "https://rules.example/", "https://alarms.example/"
+	p.add(codes, webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, From: 5, To: 6}, {Batch: 2, From: 9, To: -1}}})
+	p.add(rules, webhooks.Wanted{Rules: []int64{3, 4}, Alarms: true})
+	p.ledger.add(ofCode(1, 4), ofCode(1, 5), ofCode(1, 6), ofCode(1, 7), ofCode(2, 8), ofCode(2, 1_000_000), ofRule(3), ofRule(5),
+		ofRule(4), scanlog.Event{At: began, Action: "show_text"})
+	p.alarms = append(p.alarms, webhooks.Alarm{Number: 1, At: began, Data: map[string]int{"score": 120}})
+	p.step()
+	if got := slices.Sorted(slices.Values(p.events(codes))); !slices.Equal(got, []string{id(4), id(5), id(8)}) {
+		t.Errorf("codes: %v", got)
+	}
+	if got := slices.Sorted(slices.Values(p.events(rules))); !slices.Equal(got, []string{"alarm_1", id(9), id(11)}) {
+		t.Errorf("rules: %v", got)
+	}
+	want := `{"type":"scan.recorded","timestamp":"2026-01-15T02:00:00Z","data":{"scan_id":"00000000000000000000000000000009","at":"2026-01-15T02:00:00Z","source":"scan","action":"open_mini_program","kind":"rule","appid":"shop","rule_id":3,"text":"https://coffee.example/\u003ct\u003e/1"}}`
+	if i := slices.IndexFunc(p.came, func(m got) bool { return m.id == id(9) }); i < 0 || p.came[i].body != want {
+		t.Errorf("%v", p.came)
+	}
+	// A receiver that comes later is told of what comes later.
+	p.add(alarms, webhooks.Wanted{Alarms: true})
+	p.ledger.add(ofRule(3))
+	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, At: began, Data: 1})
+	p.step()
+	if got := p.events(alarms); !slices.Equal(got, []string{"alarm_2"}) {
+		t.Errorf("alarms: %v", got)
+	}
+	if got := p.events(rules); len(got) != 5 {
+		t.Errorf("rules: %v", got)
+	}
+}
+
+func TestWhatIsNotTakenIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	const url = "https://a.example/"
+	hook := p.add(url, webhooks.Wanted{Rules: []int64{1}})
+	p.ledger.add(ofRule(1))
+	for _, answer := range []func(got) (int, error){
+		func(got) (int, error) { return 500, nil },
+		func(got) (int, error) { return 0, errors.New("timeout: the time for the whole\nrequest is over") },
+		func(got) (int, error) { return 302, nil },
+	} {
+		p.answer = answer
+		n := len(p.came)
+		p.step()
+		if len(p.came) != n+1 {
+			t.Fatalf("%d tries at once", len(p.came)-n)
+		}
+		list, err := p.book.Deliveries(t.Context(), outbox.Query{Limit: 10})
+		if err != nil || len(list) != 1 || list[0].State() != "waiting" || list[0].Attempts != n+1 || list[0].Fault == "" ||
+			strings.Contains(list[0].Fault, "\n") {
+			t.Fatalf("%+v %v", list, err)
+		}
+		pause := list[0].NextAt.Sub(p.now)
+		if base := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute}[n]; pause < base*8/10 || pause > base*12/10 {
+			t.Errorf("try %d: pause %v, want about %v", n+1, pause, base)
+		}
+		p.now = list[0].NextAt.Add(-time.Millisecond)
+		p.step()
+		if len(p.came) != n+1 {
+			t.Errorf("tried too early")
+		}
+		p.now = list[0].NextAt
+	}
+	p.answer = func(got) (int, error) { return 200, nil }
+	p.step()
+	p.now = p.now.Add(time.Hour)
+	p.step()
+	if got := p.events(url); len(got) != 4 || got[0] != got[3] {
+		t.Errorf("%v", got)
+	}
+	// The operator sends it again.
+	list, err := p.book.Deliveries(t.Context(), outbox.Query{Receiver: fmt.Sprint(hook.ID), State: "delivered", Limit: 10})
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%+v %v", list, err)
+	}
+	if _, err := p.book.Replay(t.Context(), list[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	p.step()
+	if got := p.events(url); len(got) != 5 {
+		t.Errorf("%v", got)
+	}
+	if _, err := p.book.Replay(t.Context(), 99); !errors.Is(err, webhooks.ErrNoDelivery) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestADeliveryThatNobodyTakesDies(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	p.ledger.add(ofRule(1))
+	p.answer = func(got) (int, error) { return 503, nil }
+	for range 200 {
+		p.Once(t.Context())
+		p.now = p.now.Add(30 * time.Minute)
+	}
+	list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "dead", Limit: 10})
+	if err != nil || len(list) != 1 || list[0].Attempts != len(p.came) || len(p.came) < 8 || len(p.came) > 10 {
+		t.Fatalf("%d tries, %+v %v", len(p.came), list, err)
+	}
+	p.now = p.now.Add(7 * 24 * time.Hour)
+	p.Once(t.Context())
+	if list, err = p.book.Deliveries(t.Context(), outbox.Query{Limit: 10}); err != nil || len(list) != 0 {
+		t.Errorf("still there: %+v %v", list, err)
+	}
+}
+
+func TestAReceiverThatIsAwayIsNotAskedForEverything(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	const down, up = "https://down.example/", "https://up.example/"
+	p.add(down, webhooks.Wanted{Rules: []int64{1}})
+	p.add(up, webhooks.Wanted{Rules: []int64{1}})
+	for range 100 {
+		p.ledger.add(ofRule(1))
+	}
+	p.answer = func(m got) (int, error) {
+		if m.url == down {
+			return 0, errors.New("connect_failed")
+		}
+		return 200, nil
+	}
+	p.Once(t.Context())
+	if n := len(p.events(down)); n != 3 {
+		t.Errorf("%d tries of the one that is away", n)
+	}
+	p.step()
+	if got := p.events(up); len(got) != 100 || len(slices.Compact(slices.Sorted(slices.Values(got)))) != 100 {
+		t.Errorf("%d came: %v", len(got), got)
+	}
+}
+
+func TestAReceiverThatIsGoneIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	hook := p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	p.ledger.add(ofRule(1), ofRule(1))
+	p.answer = func(got) (int, error) { return 410, nil }
+	p.step()
+	p.ledger.add(ofRule(1)) // of this it does not want to know
+	p.now = p.now.Add(time.Hour)
+	p.step()
+	if len(p.came) != 1 || !strings.Contains(p.logs.String(), "answered 410") {
+		t.Errorf("%v %s", p.came, p.logs.String())
+	}
+	p.answer = func(got) (int, error) { return 200, nil }
+	if _, err := p.book.Change(t.Context(), hook.ID, func(w *webhooks.Webhook) error { w.Enabled = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	p.step()
+	if got := p.events("https://a.example/"); !slices.Equal(got, []string{id(1), id(1), id(2)}) {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestOnlyWhatCanBeIsTaken(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	one := webhooks.Wanted{Rules: []int64{1}}
+	for what, c := range map[string]struct {
+		url string
+		w   webhooks.Wanted
+	}{
+		"nothing wanted":          {"https://a.example/", webhooks.Wanted{}},
+		"inside the network":      {"http://10.0.0.1/", one},
+		"no address":              {"ftp://a.example/", one},
+		"no rule":                 {"https://a.example/", webhooks.Wanted{Rules: []int64{0}}},
+		"a range that ends early": {"https://a.example/", webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, From: 5, To: 4}}}},
+		"no application":          {"https://a.example/", webhooks.Wanted{Codes: []webhooks.Codes{{From: 5, To: 6}}}},
+		"too many":                {"https://a.example/", webhooks.Wanted{Rules: make([]int64, 1001)}},
+	} {
+		if _, _, err := p.book.Add(t.Context(), c.url, c.w); err == nil {
+			t.Errorf("%s was taken", what)
+		} else if _, ok := errors.AsType[accounts.Invalid](err); !ok {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	hook := p.add("https://a.example/", one)
+	if _, err := p.book.Change(t.Context(), hook.ID,
+		func(w *webhooks.Webhook) error { w.URL = "http://10.0.0.1/"; return nil }); err == nil {
+		t.Error("an address inside the network was taken")
+	}
+	if _, err := p.book.SendTest(t.Context(), hook.ID); err != nil {
+		t.Fatal(err)
+	}
+	p.ledger.add(ofRule(1))
+	require.NoError(t, p.book.Delete(t.Context(), hook.ID))
+	p.step()
+	if len(p.came) != 0 {
+		t.Errorf("%v came after the end", p.came)
+	}
+	if err := p.book.Delete(t.Context(), hook.ID); !errors.Is(err, webhooks.ErrNoWebhook) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A ledger that was replaced by an older or another one is followed from its
+// own end.
+func TestAnotherLedgerIsFollowedFromItsEnd(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	for range 10 {
+		p.ledger.add(ofRule(1))
+	}
+	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	p.step()
+	*p.ledger = scans{}
+	p.ledger.add(ofRule(1), ofRule(1))
+	p.step()
+	p.ledger.add(ofRule(1))
+	p.step()
+	if got := p.events("https://a.example/"); !slices.Equal(got, []string{id(3)}) {
+		t.Errorf("%v", got)
+	}
+}
+
+// passed is a ledger whose end is known late: meanwhile something happens, once.
+type passed struct {
+	*scans
+	meanwhile func()
+}
+
+func (s *passed) End(ctx context.Context) (int64, error) {
+	end, err := s.scans.End(ctx)
+	if f := s.meanwhile; f != nil {
+		s.meanwhile = nil
+		f()
+	}
+	return end, err
+}
+
+// Another node collects on while one asks where the ledger ends: that is no
+// other ledger, and nobody is told of what came before they asked to be.
+func TestACollectorIsPassed(t *testing.T) {
+	t.Parallel()
+	other := open(t)
+	one := office(t, other.db, other.ledger)
+	one.secret = other.secret
+	other.add("https://b.example/", webhooks.Wanted{Rules: []int64{1}})
+	one.book.Log = &passed{other.ledger, func() {
+		other.ledger.add(ofRule(1), ofRule(1))
+		other.step()
+		other.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	}}
+	one.step()
+	other.ledger.add(ofRule(1))
+	one.step()
+	other.step()
+	for url, want := range map[string][]string{"https://a.example/": {id(3)}, "https://b.example/": {id(1), id(2), id(3)}} {
+		if got := slices.Sorted(slices.Values(append(one.events(url), other.events(url)...))); !slices.Equal(got, want) {
+			t.Errorf("%s: %v", url, got)
+		}
+	}
+}
+
+func TestTheEndOfTheServerIsNoFailure(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	p.ledger.add(ofRule(1), ofRule(1))
+	ctx, stop := context.WithCancel(t.Context())
+	p.answer = func(got) (int, error) {
+		stop()
+		return 0, ctx.Err()
+	}
+	p.Once(ctx)
+	list, err := p.book.Deliveries(t.Context(), outbox.Query{Limit: 10})
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%+v %v", list, err)
+	}
+	for _, d := range list {
+		if d.Attempts != 0 || !d.NextAt.Equal(began) {
+			t.Errorf("%+v", d)
+		}
+	}
+	var body map[string]any
+	if err := json.Unmarshal([]byte(list[0].Body), &body); err != nil {
+		t.Error(err)
+	}
+}
+
+// However many receivers are slow, the others have their turn.
+func TestSlowReceiversLeaveATurnToOthers(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	const receivers = 40 // more than are sent to at once
+	for n := range receivers {
+		p.add(fmt.Sprintf("https://%02d.example/", n), webhooks.Wanted{Rules: []int64{1}})
+	}
+	for range 20 {
+		p.ledger.add(ofRule(1))
+	}
+	p.answer = func(got) (int, error) { return 503, nil }
+	for range 3 {
+		p.Once(t.Context())
+	}
+	for n := range receivers {
+		if url := fmt.Sprintf("https://%02d.example/", n); len(p.events(url)) == 0 {
+			t.Errorf("%s had no turn", url)
+		}
+	}
+}
+
+// TestDeliveries_InFlight: a receiver that took one delivery gets several at once, those of one code one after the other.
+func TestDeliveries_InFlight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := open(t)
+		p.add("https://slow.example/", webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, To: -1}}, Rules: []int64{1}})
+		const codes, each = 4, 10
+		for range each {
+			for index := range int64(codes) {
+				p.ledger.add(ofCode(1, index))
+			}
+			p.ledger.add(ofRule(1))
+		}
+		var mu sync.Mutex
+		underWay, highest := map[int64]int{}, 0
+		last, all := map[int64]string{}, 0
+		p.Post = func(_ context.Context, r safehttp.Request) (safehttp.Answer, error) {
+			var m struct {
+				Data struct {
+					ScanID    string `json:"scan_id"`
+					CodeIndex *int64 `json:"code_index"`
+				}
+			}
+			if err := json.Unmarshal(r.Body, &m); err != nil {
+				t.Error(err)
+			}
+			index := int64(-1)
+			if m.Data.CodeIndex != nil {
+				index = *m.Data.CodeIndex
+			}
+			mu.Lock()
+			underWay[index]++
+			all++
+			highest = max(highest, all)
+			if index >= 0 && (underWay[index] > 1 || m.Data.ScanID <= last[index]) {
+				t.Errorf("code %d: %s is sent after %s, %d under way, want in order and one at a time", index, m.Data.ScanID, last[index],
+					underWay[index])
+			}
+			last[index] = m.Data.ScanID
+			mu.Unlock()
+			time.Sleep(200 * time.Millisecond) // of the bubble
+			mu.Lock()
+			underWay[index]--
+			all--
+			mu.Unlock()
+			return safehttp.Answer{Status: 204}, nil
+		}
+		began := time.Now()
+		p.step()
+		if passed := time.Since(began); highest != 8 || len(last) != codes+1 {
+			t.Errorf("deliveries in flight = %d, want 8; %d codes and rules, want %d; %v", highest, len(last), codes+1, passed)
+		} else {
+			t.Logf("%d deliveries in %v: %.0f a second", codes*each+each, passed, float64(codes*each+each)/passed.Seconds())
+		}
+	})
+}
+
+// queued is a post with 120 events for a receiver that took none at its first turn.
+func queued(t *testing.T, url string) *post {
+	t.Helper()
+	p := open(t)
+	p.add(url, webhooks.Wanted{Rules: []int64{1}})
+	for range 120 {
+		p.ledger.add(ofRule(1))
+	}
+	p.answer = func(got) (int, error) { return 503, nil }
+	p.Once(t.Context())
+	return p
+}
+
+// A queue behind a receiver that stays away ends.
+func TestWhatHadNoTurnInItsTimeIsGivenUp(t *testing.T) {
+	t.Parallel()
+	const url = "https://a.example/"
+	p := queued(t, url)
+	tried := len(p.came)
+	p.now = p.now.Add(11 * 24 * time.Hour)
+	p.ledger.add(ofRule(1))
+	p.answer = func(got) (int, error) { return 204, nil }
+	p.step()
+	if got := p.events(url)[tried:]; len(got) != 1 || got[0] != id(121) {
+		t.Errorf("sent %v", got)
+	}
+	if list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "waiting", Limit: 1000}); err != nil || len(list) != 0 {
+		t.Errorf("%d wait, %v", len(list), err)
+	}
+	if !strings.Contains(p.logs.String(), "rows=120") {
+		t.Error(p.logs.String())
+	}
+}
+
+// A clock that jumps ahead by a year ends no event: all of them are tried, and
+// those that nobody takes now are tried again.
+func TestAClockThatIsNotBelievedEndsNoEvent(t *testing.T) {
+	t.Parallel()
+	p := queued(t, "https://a.example/")
+	p.book.ClockBelieved = func() bool { return false }
+	p.now = p.now.Add(365 * 24 * time.Hour)
+	p.step()
+	p.answer = func(got) (int, error) { return 204, nil }
+	p.now = p.now.Add(24 * time.Hour)
+	p.step()
+	if list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 1000}); err != nil || len(list) != 120 {
+		t.Errorf("%d were delivered, %v", len(list), err)
+	}
+	if strings.Contains(p.logs.String(), "given up") {
+		t.Error(p.logs.String())
+	}
+}
+
+// A delivery that was put off by a clock that was years ahead is sent when it is repaired,
+// and not in years.
+func TestARepairedClockPutsNoEventOffForYears(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	p.ledger.add(ofRule(1))
+	p.answer = func(got) (int, error) { return 503, nil }
+	p.book.ClockBelieved = func() bool { return false }
+	p.now = p.now.AddDate(10, 0, 0)
+	p.step()
+	p.answer = func(got) (int, error) { return 204, nil }
+	p.now = p.now.AddDate(-10, 0, 0)
+	p.step()
+	if list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 10}); err != nil || len(list) != 1 {
+		t.Errorf("%d were delivered, %v", len(list), err)
+	}
+}
+
+// A receiver that is away fills nothing: the oldest events are given up, and
+// the log says how many, once a minute.
+func TestTooManyWaitingAreGivenUp(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	p.Most = 20
+	real := time.Now()
+	p.RealNow = func() time.Time { return real }
+	p.answer = func(got) (int, error) { return 500, nil }
+	p.add("https://away.example/", webhooks.Wanted{Rules: []int64{3}})
+	round := func(events int) {
+		for range events {
+			p.ledger.add(ofRule(3))
+		}
+		p.Once(t.Context())
+	}
+	round(20)
+	if strings.Contains(p.logs.String(), "given up") {
+		t.Errorf("%s", p.logs.String())
+	}
+	round(7)
+	round(2)
+	for state, want := range map[string]int{"waiting": 20, "dead": 9} {
+		list, err := p.book.Deliveries(t.Context(), outbox.Query{State: state, Limit: 100})
+		if err != nil || len(list) != want {
+			t.Errorf("%d are %s, want %d: %v", len(list), state, want, err)
+		}
+		if last := list[len(list)-1]; state == "dead" && (last.Event != id(1) || !strings.Contains(last.Fault, "more than 20")) {
+			t.Errorf("%+v", last)
+		}
+	}
+	said := func(want string, n int) {
+		t.Helper()
+		if got := strings.Count(p.logs.String(), "was given up"); got != n || !strings.Contains(p.logs.String(), want) {
+			t.Errorf("said %d times, not %q: %s", got, want, p.logs.String())
+		}
+	}
+	said("receiver=1 rows=7", 1)
+	real = real.Add(time.Minute)
+	round(0)
+	said("receiver=1 rows=2", 2)
+}
+
+func TestWhatArrivedWhileItWasGivenUpIsDelivered(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	other := office(t, p.db, p.ledger)
+	p.Most, other.Most, other.secret = 2, 2, p.secret
+	p.add("https://slow.example/", webhooks.Wanted{Rules: []int64{3}})
+	p.ledger.add(ofRule(3), ofRule(3))
+	p.answer = func(m got) (int, error) {
+		if m.id == id(1) {
+			p.ledger.add(ofRule(3), ofRule(3))
+			other.Once(t.Context())
+		}
+		return 204, nil
+	}
+	p.step()
+	list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 100})
+	if err != nil || len(list) != 4 {
+		t.Errorf("%+v %v", list, err)
+	}
+}
+
+func TestThereAreAtMostAHundredWebhooks(t *testing.T) {
+	t.Parallel()
+	p := open(t)
+	for n := range webhooks.MaxWebhooks {
+		p.add(fmt.Sprintf("https://h%d.example/", n), webhooks.Wanted{Alarms: true})
+	}
+	_, _, err := p.book.Add(t.Context(), "https://more.example/", webhooks.Wanted{Alarms: true})
+	if _, ok := errors.AsType[accounts.Invalid](err); !ok {
+		t.Errorf("%v", err)
+	}
+	if list, err := p.book.List(t.Context()); err != nil || len(list) != webhooks.MaxWebhooks {
+		t.Errorf("%d webhooks: %v", len(list), err)
+	}
+}

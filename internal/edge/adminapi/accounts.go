@@ -1,0 +1,380 @@
+package adminapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/infra/suggest"
+)
+
+// accountInput is what an operator may set of an account. It is not client.AccountPut, which cannot
+// leave out jump_open.
+type accountInput struct {
+	Kind          accounts.Kind            `json:"kind" enum:"mini_program,service_account,subscription_account"`
+	Name          string                   `json:"name,omitempty"`
+	Subject       accounts.Subject         `json:"subject,omitempty" enum:"company,personal,media,government,other"`
+	Secret        string                   `json:"secret,omitempty" doc:"left out: the stored one stays"`
+	Certified     bool                     `json:"certified,omitempty"`
+	Versions      []accounts.Version       `json:"versions,omitempty"`
+	JumpOpen      *bool                    `json:"jump_open,omitempty" doc:"left out: true"`
+	Members       map[string]accounts.Role `json:"members,omitempty"`
+	Features      []string                 `json:"features,omitempty"`
+	MarketcodeKey string                   `json:"marketcode_key,omitempty" doc:"16 characters; left out: the stored one stays"`
+	Linked        []string                 `json:"linked,omitempty" doc:"links to add"`
+	MessageURL    string                   `json:"message_url,omitempty"`
+	URLScheme     string                   `json:"url_scheme,omitempty" doc:"the button on the page of a link opens this address: an app's scheme, with {appid}, {path} and {query}"`
+	Pages         []string                 `json:"pages,omitempty" doc:"of a Mini Program, as pages/index/index: a rule or an activation that opens another one is a deviation, and strict refuses it; none: nobody looks"`
+	Options       map[string]string        `json:"options,omitempty" doc:"what platforms set by api_set_authorizer_option: location_report, voice_recognize, customer_service; left out: the stored ones stay"`
+	OpenPlatform  string                   `json:"open_platform,omitempty" doc:"the open-platform account that it is bound to: users have one unionid under all accounts with the same"`
+	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
+	SecretFrozen  bool                     `json:"secret_frozen,omitempty"`
+}
+
+func (in accountInput) registration(appid string) accounts.Registration {
+	return accounts.Registration{Secret: in.Secret, MarketcodeKey: in.MarketcodeKey, Linked: in.Linked, Account: accounts.Account{
+		AppID: appid, Kind: in.Kind, Name: in.Name, Subject: in.Subject, Certified: in.Certified, Versions: in.Versions,
+		JumpOpen: in.JumpOpen == nil || *in.JumpOpen, Members: in.Members, Features: in.Features, MessageURL: in.MessageURL,
+		URLScheme: in.URLScheme, Pages: in.Pages, Options: in.Options, OpenPlatform: in.OpenPlatform, IPAllowlist: in.IPAllowlist,
+		SecretFrozen: in.SecretFrozen}}
+}
+
+// AppIDPath is exported, like other embedded inputs, because huma sees no embedded field that is
+// not.
+type AppIDPath struct {
+	AppID string `path:"appid" maxLength:"128"`
+}
+
+// showAccount shows no secret and no hash of one.
+func (a accountAPI) showAccount(ctx context.Context, one accounts.Account) (client.Account, error) {
+	members := map[string]string{}
+	for user, role := range one.Members {
+		members[user] = string(role)
+	}
+	linked, err := a.Accounts.Links(ctx, one.AppID)
+	shown := client.Account{AppID: one.AppID, Kind: string(one.Kind), Name: one.Name, Subject: string(one.Subject),
+		Certified: one.Certified,
+		Versions:  words[string](one.Versions), JumpOpen: one.JumpOpen, Features: words[string](one.Features), Members: members,
+		MessageURL: one.MessageURL, URLScheme: one.URLScheme, IPAllowlist: words[string](one.IPAllowlist), Linked: linked,
+		Pages: words[string](one.Pages), Options: one.Options, OpenPlatform: one.OpenPlatform,
+		SecretFrozen: one.SecretFrozen, CreatedAt: one.CreatedAt, ConfirmFile: client.ConfirmFile(one.Confirm)}
+	shown.Revised = revisionOf(shown, one.SecretHash, one.MarketcodeKey)
+	shown.MessageURL = shownURL(ctx, shown.MessageURL)
+	return shown, err
+}
+
+// account answers an account as it is after a change.
+func (a *Admin) account(ctx context.Context, appid string, err error) (client.Account, error) {
+	if err != nil {
+		return client.Account{}, err
+	}
+	one, err := a.Accounts.Get(ctx, appid)
+	if err != nil {
+		return client.Account{}, err
+	}
+	return a.accounts().showAccount(ctx, one)
+}
+
+// changeAccount changes one account and answers it.
+func (a accountAPI) changeAccount(ctx context.Context, appid string, f func(*accounts.Account) error) (client.Account, error) {
+	one, err := a.Accounts.Change(ctx, appid, f)
+	if err != nil {
+		return client.Account{}, err
+	}
+	return a.showAccount(ctx, one)
+}
+
+func (a accountAPI) listAccounts(ctx context.Context, in *struct {
+	After  string               `query:"after" doc:"only accounts after this AppID"`
+	Text   string               `query:"text" maxLength:"128" doc:"only accounts with this in their AppID or name"`
+	Kind   accounts.Kind        `query:"kind" enum:"mini_program,service_account,subscription_account"`
+	State  accounts.SearchState `query:"state" enum:"jump_off,not_released,secret_frozen"`
+	Order  accounts.Order       `query:"order" enum:"appid,name,newest" doc:"left out: by AppID"`
+	Offset int                  `query:"offset" minimum:"0" doc:"how many to leave out, in place of after"`
+	Scans  bool                 `query:"scans" doc:"with the scans of the last seven days, for whoever may read statistics"`
+	Page
+}) (client.AccountList, error) {
+	shown := client.AccountList{Accounts: []client.Account{}}
+	found, total, err := a.findAccounts(accounts.Search{Part: in.Text, Kind: in.Kind, State: in.State, Order: in.Order, Offset: in.Offset,
+		Limit: in.Limit, Sees: adminroute.CallerOf(ctx).Sees})
+	if err != nil {
+		return shown, err
+	}
+	// In the order of AppIDs the store is asked: other nodes may have made accounts just now.
+	plain := in.Text+string(in.Kind)+string(in.State) == "" && in.Offset == 0 && (in.Order == "" || in.Order == accounts.ByAppID)
+	shown.Total = max(total, len(found))
+	var page []accounts.Account
+	if plain {
+		page, err = a.listed(ctx, in.After, in.Limit)
+	}
+	for i := 0; i < len(found) && !plain; i++ {
+		page = append(page, *found[i])
+	}
+	for _, one := range page {
+		var view client.Account
+		if view, err = a.showAccount(ctx, one); err != nil {
+			break
+		}
+		shown.Accounts = append(shown.Accounts, view)
+	}
+	if err == nil && in.Scans {
+		err = a.withScansOf(ctx, shown.Accounts)
+	}
+	return shown, err
+}
+
+// withScansOf adds how often what is accounts' was scanned of late.
+func (a accountAPI) withScansOf(ctx context.Context, list []client.Account) error {
+	of, err := a.Scans.RecentOfOwners(ctx, each(list, func(one client.Account) string { return one.AppID }))
+	for i := range list {
+		list[i].Scans = showRecent(of[list[i].AppID])
+	}
+	return err
+}
+
+func showRecent(r stats.Recent) *client.RecentScans {
+	return &client.RecentScans{Days: r.Days[:], Last: optional(r.Last)}
+}
+
+func (a accountAPI) nameAccounts(ctx context.Context, in *struct {
+	Of []string `query:"of" maxItems:"1000" doc:"AppIDs, with commas between them"`
+}) (client.AccountNames, error) {
+	caller := adminroute.CallerOf(ctx)
+	names := client.AccountNames{Names: map[string]string{}}
+	for _, appid := range in.Of {
+		if one, is := a.Known(appid); is && caller.Sees(appid) && one.Name != "" {
+			names.Names[appid] = one.Name
+		}
+	}
+	return names, nil
+}
+
+// listed is a page of the accounts that the caller may see.
+func (a accountAPI) listed(ctx context.Context, after string, limit int) (page []accounts.Account, err error) {
+	caller := adminroute.CallerOf(ctx)
+	if !caller.Limited() {
+		return a.Accounts.List(ctx, after, limit)
+	}
+	for _, appid := range slices.Sorted(slices.Values(caller.Accounts)) {
+		if appid <= after || len(page) == limit {
+			continue
+		}
+		one, err := a.Accounts.Get(ctx, appid)
+		if errors.Is(err, accounts.ErrNoAccount) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		page = append(page, one)
+	}
+	return page, nil
+}
+
+func (a accountAPI) getAccount(ctx context.Context, in *AppIDPath) (client.Account, error) {
+	return a.account(ctx, in.AppID, nil)
+}
+
+func (a accountAPI) putAccount(ctx context.Context, in *struct {
+	AppIDPath
+	Body accountInput
+}) (client.Account, error) {
+	if err := a.knownFeatures(ctx, in.AppID, in.Body.Features); err != nil {
+		return client.Account{}, err
+	}
+	if err := a.theirLinks(ctx, in.AppID, in.Body.Linked); err != nil {
+		return client.Account{}, err
+	}
+	return a.account(ctx, in.AppID, a.Accounts.Put(ctx, in.Body.registration(in.AppID)))
+}
+
+// theirLinks refuses, to a caller that is limited to accounts, new links with Mini Programs that it
+// may not see, as putLink does.
+func (a accountAPI) theirLinks(ctx context.Context, appid string, wanted []string) error {
+	caller := adminroute.CallerOf(ctx)
+	if !slices.ContainsFunc(wanted, func(mini string) bool { return !caller.Sees(mini) }) {
+		return nil
+	}
+	linked, err := a.Accounts.Links(ctx, appid)
+	if err != nil {
+		return err
+	}
+	for _, mini := range wanted {
+		if !caller.Sees(mini) && !slices.Contains(linked, mini) {
+			return huma.Error403Forbidden(fmt.Sprintf("linked: %.120q is none of your accounts", mini))
+		}
+	}
+	return nil
+}
+
+// knownFeatures refuses a feature that does not exist, unless the account has it: a
+// later version may have granted it.
+func (a accountAPI) knownFeatures(ctx context.Context, appid string, wanted []string) error {
+	known := []string{codes.Feature}
+	if one, err := a.Accounts.Get(ctx, appid); err == nil {
+		known = append(known, one.Features...)
+	} else if !errors.Is(err, accounts.ErrNoAccount) {
+		return err
+	}
+	for _, name := range wanted {
+		if !slices.Contains(known, name) {
+			return refused("features: there is no %.60q%s", name, suggest.DidYouMean(name, known...))
+		}
+	}
+	return nil
+}
+
+func (a accountAPI) setVersions(ctx context.Context, in *struct {
+	AppIDPath
+	Body struct {
+		Versions []accounts.Version `json:"versions"`
+	}
+}) (client.Account, error) {
+	return a.changeAccount(ctx, in.AppID, func(one *accounts.Account) error {
+		one.Versions = in.Body.Versions
+		return nil
+	})
+}
+
+func (a accountAPI) setJump(ctx context.Context, in *struct {
+	AppIDPath
+	Body struct {
+		Open bool `json:"open"`
+	}
+}) (client.Account, error) {
+	return a.changeAccount(ctx, in.AppID, func(one *accounts.Account) error {
+		one.JumpOpen = in.Body.Open
+		return nil
+	})
+}
+
+func (a accountAPI) endTokens(ctx context.Context, in *AppIDPath) (client.Account, error) {
+	return a.account(ctx, in.AppID, a.Accounts.EndTokens(ctx, in.AppID))
+}
+
+// DryRun only asks what would be deleted.
+type DryRun struct {
+	DryRun bool `query:"dry_run" doc:"delete nothing: only say what would go, and what keeps it"`
+}
+
+func showDeletion(appid string, has accounts.Belongings, deleted bool) client.Deletion {
+	shown := func(a accounts.Amount) client.Amount { return client.Amount(a) }
+	return client.Deletion{AppID: appid, Deleted: deleted, Goes: each(has.Goes, shown), Keeps: each(has.Keeps, shown)}
+}
+
+func (a accountAPI) deleteAccount(ctx context.Context, in *struct {
+	AppIDPath
+	DryRun
+}) (client.Deletion, error) {
+	has, err := a.Accounts.Delete(ctx, in.AppID, in.DryRun.DryRun, a.Codes.Opening)
+	return showDeletion(in.AppID, has, !in.DryRun.DryRun), err
+}
+
+type MemberPath struct {
+	AppIDPath
+	User string `path:"user" maxLength:"512"`
+}
+
+// setMember gives a user a role, "" = none.
+func (a accountAPI) setMember(ctx context.Context, at MemberPath, role accounts.Role) (client.Account, error) {
+	return a.changeAccount(ctx, at.AppID, func(one *accounts.Account) error {
+		members := map[string]accounts.Role{}
+		maps.Copy(members, one.Members)
+		if members[at.User] = role; role == "" {
+			delete(members, at.User)
+		}
+		one.Members = members
+		return nil
+	})
+}
+
+func (a accountAPI) putMember(ctx context.Context, in *struct {
+	MemberPath
+	Body struct {
+		Role accounts.Role `json:"role" enum:"admin,developer,trial"`
+	}
+}) (client.Account, error) {
+	return a.setMember(ctx, in.MemberPath, in.Body.Role)
+}
+
+func (a accountAPI) deleteMember(ctx context.Context, in *MemberPath) (client.Account, error) {
+	return a.setMember(ctx, *in, "")
+}
+
+func (a accountAPI) getQuota(ctx context.Context, in *AppIDPath) (client.Quota, error) {
+	one, err := a.Accounts.Get(ctx, in.AppID)
+	if err != nil {
+		return client.Quota{}, err
+	}
+	left, err := a.Rules.PublishesLeft(ctx, one)
+	return client.Quota{PublishesLeft: left}, err
+}
+
+func (a accountAPI) getOpenID(ctx context.Context, in *struct {
+	User      string `path:"user" maxLength:"512"`
+	AppID     string `query:"appid" required:"true"`
+	Namespace string `query:"namespace" default:"default"`
+}) (client.OpenID, error) {
+	if _, err := a.Accounts.Get(ctx, in.AppID); err != nil {
+		return client.OpenID{}, err
+	}
+	return client.OpenID{OpenID: a.OpenIDs.OpenID(in.Namespace, in.AppID, in.User)}, nil
+}
+
+func (a accountAPI) listNotices(ctx context.Context, in *struct {
+	AppIDPath
+	Page
+}) (client.NotificationList, error) {
+	list, err := a.Accounts.Notices(ctx, in.AppID, in.Limit)
+	return client.NotificationList{Notices: each(list, func(n accounts.Notice) client.Notification {
+		return client.Notification{ID: n.ID, At: n.At, Kind: string(n.Kind), Prefix: n.Prefix, Reason: n.Reason}
+	})}, err
+}
+
+type LinkPath struct {
+	AppIDPath
+	MiniProgram string `path:"mini_program" maxLength:"128"`
+}
+
+func (a accountAPI) putLink(ctx context.Context, in *LinkPath) (client.Account, error) {
+	return a.account(ctx, in.AppID, a.Accounts.Link(ctx, in.AppID, in.MiniProgram))
+}
+
+func (a accountAPI) deleteLink(ctx context.Context, in *LinkPath) (client.Account, error) {
+	return a.account(ctx, in.AppID, a.Accounts.Unlink(ctx, in.AppID, in.MiniProgram))
+}
+
+func (a accountAPI) listLinks(ctx context.Context, in *AppIDPath) (client.AccountLinkList, error) {
+	list, err := a.Accounts.LinkedPrograms(ctx, in.AppID)
+	return client.AccountLinkList{Links: each(list, func(l accounts.LinkedProgram) client.AccountLink {
+		return client.AccountLink{MiniProgram: l.MiniProgram, Name: l.Program.Name, Status: int(l.Status), Unlinking: l.Unlinking,
+			NotifyUsers: l.NotifyUsers, ShowProfile: l.ShowProfile, CreatedAt: l.CreatedAt}
+	})}, err
+}
+
+func (a accountAPI) confirmLink(ctx context.Context, in *struct {
+	LinkPath
+	Body struct {
+		Side  accounts.Side `json:"side" enum:"account,mini_program"`
+		Agree bool          `json:"agree"`
+	}
+}) (client.AccountLinkList, error) {
+	err := a.Accounts.ConfirmLink(ctx, in.AppID, in.MiniProgram, in.Body.Side, in.Body.Agree)
+	if errors.Is(err, errcode.InvalidAppID) {
+		err = accounts.ErrNoAccount
+	}
+	if err != nil {
+		return client.AccountLinkList{}, err
+	}
+	return a.listLinks(ctx, &in.AppIDPath)
+}

@@ -1,0 +1,245 @@
+// Package adminapi is the operator's API under /admin/v1: each line of its table
+// is a function between the JSON of package client and the domain packages.
+package adminapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/apiusage"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/branding"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/digitallink"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/domain/verification"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/eventlog/lake"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/semaphore"
+	"github.com/qrjump/qrjump/internal/print/printpackage"
+)
+
+// Admin is the operator's API, with what it works on.
+type Admin struct {
+	Accounts *accounts.Directory
+	// Known is an account as it is in memory, Everybody are all of them.
+	Known     func(appid string) (accounts.Account, bool)
+	Everybody func() iter.Seq[*accounts.Account]
+	Rules     *rules.Book
+	// RuleCount is how many rules there are.
+	RuleCount func() int
+	Codes     *codes.Press
+	Desk      *codes.Desk
+	Orders    *codes.Orders
+	// PackageSigner signs printers' packages.
+	PackageSigner *printpackage.Signer
+	// PassphraseWork is how much work it is to try a package's passphrase, for age; 0 = the usual.
+	PassphraseWork int
+	OpenIDs        *accounts.OpenIDs
+	Keys           *accounts.ScanKeys
+	People         *iam.Directory
+	Shared         *iam.SharedCharts
+	// Appearances are how accounts look to buyers.
+	Appearances *branding.Book
+	// Products are the links of GS1 keys.
+	Products *digitallink.Book
+	// ConsoleURL is where the console is.
+	ConsoleURL func() string
+	Settings   *settings.Live
+	Scans      *stats.Counter
+	Alarms     *alarms.Book
+	// Lake is where scans are written for other engines; nil = nowhere.
+	Lake *lake.Lake
+	// Following knows how far the memory of this node is behind the log of changes.
+	Following interface {
+		Lag(ctx context.Context) (changes int64, err error)
+		Age() time.Duration
+		Loaded() bool
+	}
+	Webhooks *webhooks.Book
+	Rechecks *rules.Rechecker
+	// LookAtFile fetches a verification file and judges every step of it.
+	LookAtFile func(ctx context.Context, url, content string) ([]verification.Step, error)
+	// UserHash is what the ledger knows a user of a namespace by.
+	UserHash func(namespace, user string) scanlog.UserHash
+	// Refused are the wrong credentials that this node saw within the last day.
+	Refused func() []RefusedCredential
+	// SaveSettings puts the fields that a JSON object names in force, and keeps
+	// them over a restart.
+	SaveSettings func(ctx context.Context, object []byte) error
+	// ResetSetting takes back what was chosen for a setting; DefaultSettings then apply.
+	ResetSetting    func(ctx context.Context, name string) error
+	DefaultSettings func() settings.Settings
+	// StoredSettings are those in the store, which every node follows; this one may not have them
+	// in force yet.
+	StoredSettings func(ctx context.Context) (settings.Settings, error)
+	// Export writes an archive of everything; an error before its first byte
+	// leaves w untouched.
+	Export func(ctx context.Context, w io.Writer, passphrase string) error
+	// Spool is the folder for what an import sends and for the notes of a recount, until they end.
+	Spool string
+	Log   *slog.Logger
+	Calls *apiusage.Book
+	// Call finds a call by its request id; calls.ErrNoCall.
+	Call func(ctx context.Context, rid string) (apiusage.Call, error)
+
+	// ChangeHead is the number of the last change in the log.
+	ChangeHead func(ctx context.Context) (int64, error)
+	// History is the log of changes, Times answers what was at a moment, Resolver what is now.
+	History  auditlog.Store
+	Times    auditlog.Times
+	Resolver scan.Resolver
+	// ScanLog is the log of scans; nil, or one that returns nil: there is none.
+	ScanLog func() scanlog.Log
+	Now     func() time.Time
+
+	changing sync.Mutex      // held while settings change
+	drawing  semaphore.Turns // of symbols for packages
+}
+
+// explained are the errors that a caller may see, with the status and text of their answers.
+var explained = []struct {
+	err    error
+	status int
+	text   string // "" = the error's own
+}{
+	{accounts.ErrNoAccount, http.StatusNotFound, "there is no account with this appid"},
+	{apiusage.ErrNoCall, http.StatusNotFound, "no call that is kept has this request id: those of the last seven days are, but " +
+		"for calls that showed no token and no secret; with --dev the latest 1,000 are, whoever made them"},
+	{accounts.ErrNoComponent, http.StatusNotFound, "there is no third-party platform with this appid"},
+	{accounts.ErrNoGrant, http.StatusNotFound, "the account did not authorise this platform"},
+	{digitallink.ErrNone, http.StatusNotFound, ""},
+	{digitallink.ErrExists, http.StatusConflict, ""},
+	{codes.ErrNoBatch, http.StatusNotFound, "there is no application with this id"},
+	{codes.ErrNoPackage, http.StatusNotFound, "there is no package with this number"},
+	{rules.ErrNoRule, http.StatusNotFound, "there is no rule with this prefix"},
+	{rules.ErrNoChange, http.StatusNotFound, "no change of a rule has this number; qrjump rule history PREFIX lists them"},
+	{rules.ErrNotLink, http.StatusUnprocessableEntity, ""},
+	{stats.ErrForgotten, http.StatusNotFound,
+		"this scan is older than what the ledger keeps: read on without after, from the oldest scan that there is"},
+	{scanlog.ErrNoScan, http.StatusNotFound, "there is no scan with this id on this server"},
+	{alarms.ErrNoAlarm, http.StatusNotFound, "there is no alarm with this id"},
+	{iam.ErrNoPerson, http.StatusNotFound, ""},
+	{iam.ErrNoKey, http.StatusNotFound, ""},
+	{iam.ErrNoShared, http.StatusNotFound, ""},
+	{iam.ErrExists, http.StatusConflict, ""},
+	{accounts.ErrImporting, http.StatusConflict, ""},
+	{iam.ErrBusy, http.StatusServiceUnavailable, ""},
+	{webhooks.ErrNoWebhook, http.StatusNotFound, "there is no webhook with this id"},
+	{webhooks.ErrNoDelivery, http.StatusNotFound, "there is no delivery with this id"},
+}
+
+// Problem turns an error of the domain into a problem document (RFC 9457). An
+// error that nobody foresaw is logged whole and answered as an internal one.
+func (a *Admin) Problem(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if known, ok := errors.AsType[huma.StatusError](err); ok {
+		return known
+	}
+	for _, t := range explained {
+		if errors.Is(err, t.err) {
+			return huma.NewError(t.status, cmp.Or(t.text, err.Error()))
+		}
+	}
+	if unreached, ok := errors.AsType[scanlog.Unreached](err); ok {
+		a.Log.WarnContext(ctx, "a question for all scans is refused", "error", err)
+		return huma.Error503ServiceUnavailable(unreached.Error())
+	}
+	if invalid, ok := errors.AsType[accounts.Invalid](err); ok {
+		return huma.Error422UnprocessableEntity(string(invalid))
+	}
+	if bad, ok := errors.AsType[stats.BadQuestion](err); ok {
+		return huma.Error422UnprocessableEntity(string(bad))
+	}
+	if conflict, ok := errors.AsType[codes.Conflict](err); ok {
+		return huma.Error409Conflict(string(conflict))
+	}
+	if taken, ok := errors.AsType[accounts.Taken](err); ok {
+		return huma.Error409Conflict(taken.Error() + `: say "move": true to take it away from there`)
+	}
+	if used, ok := errors.AsType[accounts.InUse](err); ok {
+		return huma.Error409Conflict(used.Error())
+	}
+	if foreign, ok := errors.AsType[digitallink.Foreign](err); ok {
+		return huma.Error409Conflict(foreign.Error())
+	}
+	if superseded, ok := errors.AsType[rules.Superseded](err); ok {
+		return huma.Error409Conflict(superseded.Error() + ": undo that first")
+	}
+	code, detail := errcode.Of(err)
+	switch code {
+	case errcode.NoApplication:
+		return huma.Error404NotFound(detail)
+	case errcode.ActivationOverlaps:
+		return huma.Error409Conflict(detail)
+	}
+	if code != errcode.SystemError {
+		return huma.Error422UnprocessableEntity(cmp.Or(detail, code.Meaning().String()))
+	}
+	a.Log.ErrorContext(ctx, "admin call failed", "error", err)
+	if out, ok := errors.AsType[*errcode.Outage](err); ok {
+		return huma.Error503ServiceUnavailable("the database " + out.What + ": try again later; the server's log says more")
+	}
+	if file, ok := errors.AsType[*fs.PathError](err); ok {
+		return huma.Error503ServiceUnavailable(fmt.Sprintf("the data folder has no room, or cannot be written: %s; nothing was changed: make room there, then try again",
+			file.Err))
+	}
+	return huma.Error500InternalServerError("the call failed inside the server: its log says why")
+}
+
+// refused is an answer of 422 for an input that no type of the domain refuses.
+func refused(format string, args ...any) error {
+	return huma.Error422UnprocessableEntity(fmt.Sprintf(format, args...))
+}
+
+// Page says how much of a list is wanted. Like other embedded inputs it is exported, because huma
+// sees no embedded field that is not.
+type Page struct {
+	Limit int `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+}
+
+// noInput is the input of an operation that takes nothing.
+type noInput struct{}
+
+// each shows every entry of a list; nil becomes [].
+func each[T, U any](list []T, show func(T) U) []U {
+	shown := make([]U, 0, len(list))
+	for _, one := range list {
+		shown = append(shown, show(one))
+	}
+	return shown
+}
+
+// words converts texts to another type; nil becomes an empty list.
+func words[To, From ~string](list []From) []To {
+	return each(list, func(t From) To { return To(t) })
+}
+
+// optional is a moment, nil where the time is zero.
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

@@ -1,0 +1,207 @@
+package adminapi
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+)
+
+// alarm is an alarm as it is shown.
+type alarm struct {
+	ID             int64                `json:"id"`
+	Kind           string               `json:"kind"`
+	Account        string               `json:"account" doc:"whose code it is"`
+	ApplicationID  int64                `json:"application_id"`
+	CodeIndex      int64                `json:"code_index"`
+	At             time.Time            `json:"at" doc:"of the scan that gave rise to it"`
+	ScanID         string               `json:"scan_id"`
+	Score          int64                `json:"score"`
+	Why            alarms.Why           `json:"why" doc:"what was known of the code then"`
+	Reasons        []client.AlarmReason `json:"reasons" doc:"the same for people, the heaviest first"`
+	AcknowledgedAt *time.Time           `json:"acknowledged_at,omitempty"`
+	AcknowledgedBy string               `json:"acknowledged_by,omitempty"`
+	DismissedAt    *time.Time           `json:"dismissed_at,omitempty" doc:"since then it does not stand any more"`
+	DismissedBy    string               `json:"dismissed_by,omitempty"`
+	Note           string               `json:"note,omitempty" doc:"why it was dismissed"`
+}
+
+type alarmList struct {
+	Alarms []alarm `json:"alarms"`
+	Open   int64   `json:"open" doc:"how many alarms nobody acknowledged or dismissed, of all that the caller may see or of the owner asked for; counted up to 1,000"`
+}
+
+// inBoth is a reason in both languages.
+func inBoth(reason i18n.Text) client.AlarmReason {
+	return client.AlarmReason{English: reason.English(), Chinese: reason.Chinese()}
+}
+
+func (a scanAPI) showAlarm(ctx context.Context, of alarms.Alarm) (alarm, error) {
+	b, err := a.Codes.Memory.Know(ctx, of.Batch)
+	return alarm{ID: of.ID, Kind: of.Kind, Account: b.Account, ApplicationID: of.Batch, CodeIndex: of.Index, At: of.At,
+		ScanID: of.Scan, Score: of.Score,
+		Why: of.Why, Reasons: each(of.Reasons(), inBoth),
+		AcknowledgedAt: optional(of.SeenAt), AcknowledgedBy: of.SeenBy,
+		DismissedAt: optional(of.DismissedAt), DismissedBy: of.DismissedBy, Note: of.Note}, err
+}
+
+// AlarmFilter says which alarms are wanted.
+type AlarmFilter struct {
+	OwnedBy
+	After         int64 `query:"after" minimum:"0" doc:"only alarms after this id"`
+	Before        int64 `query:"before" minimum:"0" doc:"only alarms before this id; with newest, to go back page by page"`
+	Newest        bool  `query:"newest" doc:"newest first"`
+	Open          bool  `query:"open" doc:"only those that nobody acknowledged or dismissed"`
+	Standing      bool  `query:"standing" doc:"only those that nobody dismissed"`
+	ApplicationID int64 `query:"application_id" minimum:"0" doc:"only of codes of this application"`
+}
+
+func (f AlarmFilter) query(ctx context.Context) (alarms.Query, error) {
+	whose, err := owners(ctx, f.Owner)
+	return alarms.Query{Owners: whose, After: f.After, Before: f.Before, Newest: f.Newest, Open: f.Open, Standing: f.Standing,
+		Batch: f.ApplicationID}, err
+}
+
+func (a scanAPI) listAlarms(ctx context.Context, in *struct {
+	AlarmFilter
+	Page
+}) (alarmList, error) {
+	q, err := in.query(ctx)
+	if err != nil {
+		return alarmList{}, err
+	}
+	q.Limit = in.Limit
+	list, err := a.Alarms.Alarms(ctx, q)
+	shown := alarmList{Alarms: make([]alarm, len(list))}
+	for i := 0; i < len(list) && err == nil; i++ {
+		shown.Alarms[i], err = a.showAlarm(ctx, list[i])
+	}
+	if err != nil {
+		return alarmList{}, err
+	}
+	shown.Open, err = a.Alarms.Open(ctx, q.Owners)
+	return shown, err
+}
+
+func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
+	ID   int64 `path:"id" minimum:"1"`
+	Body struct {
+		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"not read: the caller acknowledges"`
+	}
+}) (alarm, error) {
+	ctx = acting(ctx, "")
+	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.AuthorOf(ctx).Actor)
+	if err != nil {
+		return alarm{}, err
+	}
+	return a.showAlarm(ctx, found)
+}
+
+func (a scanAPI) dismissAlarm(ctx context.Context, in *struct {
+	ID   int64 `path:"id" minimum:"1"`
+	Body struct {
+		Note  string `json:"note" minLength:"1" maxLength:"1000" doc:"why the code is no copy"`
+		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"not read: the caller dismisses"`
+	}
+}) (alarm, error) {
+	ctx = acting(ctx, "")
+	found, err := a.Alarms.Dismiss(ctx, in.ID, accounts.AuthorOf(ctx).Actor, in.Body.Note)
+	if err != nil {
+		return alarm{}, err
+	}
+	return a.showAlarm(ctx, found)
+}
+
+func (a scanAPI) getBatchAlarm(ctx context.Context, in *BatchPath) (client.BatchAlarm, error) {
+	b, err := a.Codes.Memory.Know(ctx, in.ID)
+	if err != nil {
+		return client.BatchAlarm{}, err
+	}
+	threshold, err := a.Alarms.Threshold(ctx, in.ID)
+	if err != nil {
+		return client.BatchAlarm{}, err
+	}
+	shown := client.BatchAlarm{ApplicationID: in.ID, Threshold: threshold.Score, Off: threshold.Score == alarms.NoAlarm, Own: threshold.Own}
+	chosen := shown
+	if !chosen.Own { // the threshold is that of the whole server, and was not chosen for this application
+		chosen = client.BatchAlarm{ApplicationID: in.ID}
+	}
+	shown.Revised = revisionOf(chosen)
+	standing, err := a.Alarms.Alarmed(ctx, in.ID, codes.Range{From: 0, To: b.Count - 1})
+	shown.Standing = int64(len(standing))
+	return shown, err
+}
+
+// ThresholdPath names the batch of a threshold. A threshold has a revision of its own, apart from
+// its batch's.
+type ThresholdPath struct {
+	ID int64 `path:"application_id" minimum:"1"`
+}
+
+func (a scanAPI) putBatchAlarm(ctx context.Context, in *struct {
+	ThresholdPath
+	Body client.BatchAlarmPut
+}) (client.BatchAlarm, error) {
+	if _, err := a.Codes.Memory.Know(ctx, in.ID); err != nil {
+		return client.BatchAlarm{}, err
+	}
+	var chosen *int64
+	switch {
+	case in.Body.Off && in.Body.Threshold != 0:
+		return client.BatchAlarm{}, refused("threshold and off: choose one, or neither for the setting alarm_threshold")
+	case in.Body.Off:
+		chosen = new(int64(alarms.NoAlarm))
+	case in.Body.Threshold != 0:
+		chosen = &in.Body.Threshold
+	}
+	if err := a.Alarms.SetThreshold(ctx, in.ID, chosen); err != nil {
+		return client.BatchAlarm{}, err
+	}
+	return a.getBatchAlarm(ctx, &BatchPath{in.ID})
+}
+
+func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
+	BatchPath
+	Threshold int64 `query:"threshold" minimum:"0" maximum:"100000" doc:"left out: the one in force"`
+}) (client.AlarmReplay, error) {
+	if _, err := a.Codes.Memory.Know(ctx, in.ID); err != nil {
+		return client.AlarmReplay{}, err
+	}
+	if in.Threshold == 0 {
+		now, err := a.Alarms.Threshold(ctx, in.ID)
+		if err != nil {
+			return client.AlarmReplay{}, err
+		}
+		if in.Threshold = now.Score; in.Threshold == alarms.NoAlarm {
+			return client.AlarmReplay{}, refused("threshold: application %d has none now, because its alarms are off: say one, such as 100", in.ID)
+		}
+	}
+	counted, err := a.Scans.Reached(ctx)
+	if err != nil {
+		return client.AlarmReplay{}, err
+	}
+	r, err := a.Alarms.Replay(ctx, counted, in.ID, in.Threshold)
+	return client.AlarmReplay{ApplicationID: in.ID, Threshold: r.Threshold, From: r.From, To: r.To, Scanned: r.Scanned, Alarms: r.Alarms,
+		Raised: r.Raised, Dismissed: r.Dismissed, StillDismissed: r.StillDismissed, Since: optional(r.Since),
+		First: each(r.First, func(c alarms.Crossed) client.ReplayedAlarm {
+			return client.ReplayedAlarm{CodeIndex: c.Index, At: c.At, Score: c.Score}
+		})}, err
+}
+
+// addAlarms adds to runs, which are in order, which of their codes have an alarm that stands.
+func (a scanAPI) addAlarms(ctx context.Context, batch int64, runs []client.CodeRun) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	alarmed, err := a.Alarms.Alarmed(ctx, batch, codes.Range{From: runs[0].From, To: runs[len(runs)-1].To})
+	for i := range runs {
+		n, _ := slices.BinarySearch(alarmed, runs[i].To+1)
+		runs[i].Alarmed, alarmed = alarmed[:n:n], alarmed[n:]
+	}
+	return err
+}

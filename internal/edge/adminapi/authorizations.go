@@ -1,0 +1,72 @@
+package adminapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+// candidates are how many accounts an answer names where nobody says how many.
+const candidates = 50
+
+func (a accountAPI) lookupAuthorization(ctx context.Context, in *struct {
+	Body client.AuthorizationQuestion
+}) (client.AuthorizationRequest, error) {
+	asked, err := a.Accounts.Referred(ctx, in.Body.Reference)
+	if err != nil {
+		return client.AuthorizationRequest{}, unread(err)
+	}
+	list, more, err := a.Accounts.Candidates(ctx, asked, in.Body.Part, cmp.Or(in.Body.Limit, candidates), adminroute.CallerOf(ctx).Sees)
+	return client.AuthorizationRequest{Component: asked.Component.AppID, ReturnTo: asked.Origin(),
+		PermissionSets: append([]int{}, asked.Sets...), More: more, Accounts: each(list, func(one accounts.Account) client.AskedAccount {
+			return client.AskedAccount{AppID: one.AppID, Name: one.Name, Kind: string(one.Kind)}
+		})}, err
+}
+
+// unread is the problem of a reference that asks for nothing.
+func unread(err error) error {
+	if bad, is := errors.AsType[accounts.BadRequest](err); is {
+		return refused("reference: %s", bad)
+	}
+	if bad, is := errors.AsType[accounts.Invalid](err); is {
+		return refused("reference: %s", string(bad))
+	}
+	return err
+}
+
+func (a accountAPI) agreeToPlatform(ctx context.Context, in *struct {
+	Body client.AuthorizationAgreed
+}) (client.AuthorizationMade, error) {
+	b := in.Body
+	asked, err := a.Accounts.Referred(ctx, b.Reference)
+	if err != nil {
+		return client.AuthorizationMade{}, unread(err)
+	}
+	if !adminroute.CallerOf(ctx).Sees(b.AppID) {
+		return client.AuthorizationMade{}, huma.Error403Forbidden("appid: you may not agree for this account")
+	}
+	account, err := a.Accounts.Get(ctx, b.AppID)
+	if errors.Is(err, accounts.ErrNoAccount) || err == nil && !asked.Suits(account) {
+		return client.AuthorizationMade{}, refused("appid: want an account that the platform asks for")
+	}
+	if err != nil {
+		return client.AuthorizationMade{}, err
+	}
+	if len(b.PermissionSets) == 0 ||
+		slices.ContainsFunc(b.PermissionSets, func(id int) bool { return !slices.Contains(asked.Sets, id) }) {
+		return client.AuthorizationMade{}, refused("permission_sets: want at least one, of those that the platform asks for")
+	}
+	code, err := a.Accounts.Agree(ctx, accounts.Agreement{Component: asked.Component.AppID, PreAuthCode: asked.PreAuthCode,
+		AppID: b.AppID, Sets: b.PermissionSets, Move: b.Move})
+	if err != nil {
+		return client.AuthorizationMade{}, unread(err)
+	}
+	return client.AuthorizationMade{Location: asked.Return(code)}, nil
+}

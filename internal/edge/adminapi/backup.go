@@ -1,0 +1,44 @@
+package adminapi
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/store/archive"
+)
+
+func (a archiveAPI) exportEverything(_ context.Context, in *struct {
+	Body struct {
+		// The schema has no rule for its length, because an answer about a broken rule would quote
+		// the passphrase.
+		Passphrase string `json:"passphrase" doc:"at least 12 characters; whoever has it and the archive has every secret of the server"`
+	}
+}) (adminroute.File, error) {
+	if err := archive.CheckPassphrase(in.Body.Passphrase); err != nil {
+		return adminroute.File{}, refused("%v", err)
+	}
+	return adminroute.File{Name: "qrjump-export.tar.gz", Type: "application/gzip", Write: func(ctx context.Context, w io.Writer) error {
+		if err := a.Export(ctx, w, in.Body.Passphrase); err != nil {
+			return fmt.Errorf("exporting everything: %w", err)
+		}
+		return nil
+	}}, nil
+}
+
+// noteDrill notes in the audit log what a restore drill found. The drill ran elsewhere, with an
+// archive of this server.
+func (a archiveAPI) noteDrill(ctx context.Context, in *struct{ Body client.Drill }) (client.Drill, error) {
+	did := "restored"
+	switch d := in.Body; {
+	case d.OK && d.Problem != "":
+		return in.Body, refused("problem: a drill that went well has none")
+	case !d.OK && d.Problem == "":
+		return in.Body, refused("problem: say what went wrong")
+	case !d.OK:
+		did = "failed"
+	}
+	return in.Body, a.History.Note(ctx, "drill", "", did, in.Body)
+}

@@ -1,0 +1,23 @@
+package adminapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+)
+
+func (a serverAPI) listBehaviours(context.Context, *noInput) (client.BehaviourList, error) {
+	list, now := client.BehaviourList{}, a.Now()
+	for _, b := range behaviour.All() {
+		list.Behaviours = append(list.Behaviours, showBehaviour(b, now))
+	}
+	return list, nil
+}
+
+func showBehaviour(b behaviour.Behaviour, now time.Time) client.Behaviour {
+	return client.Behaviour{ID: b.ID, Mark: string(b.Mark), Section: b.Section, English: b.Says().English(),
+		Chinese: b.Says().Chinese(), Source: b.Source,
+		Date: b.Date, Until: b.Until, Old: b.Stale(now)}
+}

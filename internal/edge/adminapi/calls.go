@@ -1,0 +1,93 @@
+package adminapi
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/domain/apiusage"
+)
+
+// CallSearch chooses calls of the log.
+type CallSearch struct {
+	Account string `query:"account" maxLength:"64" doc:"only calls of this account"`
+	Path    string `query:"path" maxLength:"256" doc:"only calls of this endpoint"`
+	ErrCode int    `query:"errcode" doc:"only calls that were answered with this number; left out or 0: with any"`
+	Before  int64  `query:"before" minimum:"0" doc:"go on with older ones: the next of another answer"`
+	After   int64  `query:"after" minimum:"0" doc:"only those that came later: the newest of another answer"`
+}
+
+func (s CallSearch) search() apiusage.Search {
+	return apiusage.Search{Account: s.Account, Path: s.Path, ErrCode: s.ErrCode, Before: s.Before, After: s.After}
+}
+
+func showSearched(s apiusage.Searched) client.Searched {
+	shown := client.Searched{Looked: s.Calls, Next: s.Next, Newest: s.Newest}
+	if s.Calls > 0 {
+		shown.Since, shown.Until = &s.Since, &s.Until
+	}
+	return shown
+}
+
+func (a serverAPI) listKeptCalls(ctx context.Context, in *struct {
+	CallSearch
+	RID    string `query:"rid" maxLength:"64" doc:"only the call with this request id"`
+	Failed bool   `query:"failed" doc:"only calls that were answered with another number than 0"`
+	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"100"`
+}) (client.KeptCallPage, error) {
+	search := in.search()
+	search.RID, search.Failed = in.RID, in.Failed
+	list, looked, err := a.Calls.List(ctx, search, in.Limit)
+	if err != nil {
+		return client.KeptCallPage{}, err
+	}
+	return client.KeptCallPage{Calls: each(list, showCall), Searched: showSearched(looked)}, nil
+}
+
+func (a serverAPI) listCallErrors(ctx context.Context, in *CallSearch) (client.CallErrorList, error) {
+	list, looked, err := a.Calls.Failures(ctx, in.search())
+	if err != nil {
+		return client.CallErrorList{}, err
+	}
+	return client.CallErrorList{Errors: each(list, func(f apiusage.Failure) client.CallError {
+		return client.CallError{Endpoint: f.Path, ErrCode: f.ErrCode, Times: f.Times, Last: f.Last.RID, LastAt: f.Last.At,
+			Detail: f.Last.Detail}
+	}), Searched: showSearched(looked)}, nil
+}
+
+// showCall is a call without the texts of its behaviours.
+func showCall(c apiusage.Call) client.Call {
+	shown := client.Call{RID: c.RID, At: c.At, Account: c.Account, Endpoint: c.Path, Query: c.Query, Request: c.Request,
+		Answer: c.Response, IP: c.ClientIP, ErrCode: c.ErrCode, Detail: c.Detail, Took: c.Took,
+		Behaviours: append([]string{}, c.Behaviours...), Deviations: []string{}}
+	for _, id := range c.Behaviours {
+		if row, ok := behaviour.ByID(id); ok { // else a node of another version noted it
+			if _, deviates := row.Deviation(); deviates {
+				shown.Deviations = append(shown.Deviations, id)
+			}
+		}
+	}
+	return shown
+}
+
+func (a serverAPI) getCall(ctx context.Context, in *struct {
+	RID string `path:"rid" maxLength:"64" doc:"as it stands in the errmsg, in the log line or in X-Qrjump-Why"`
+}) (client.Call, error) {
+	c, err := a.Call(ctx, in.RID)
+	if err != nil {
+		return client.Call{}, err
+	}
+	shown := showCall(c)
+	for _, id := range c.Behaviours {
+		if row, ok := behaviour.ByID(id); ok {
+			shown.Rows = append(shown.Rows, showBehaviour(row.Get(), a.Now()))
+		}
+	}
+	return shown, nil
+}
+
+// ofCall is the account that made a call.
+func (a serverAPI) ofCall(ctx context.Context, parameter func(string) string) (string, error) {
+	c, err := a.Call(ctx, parameter("rid"))
+	return c.Account, err
+}

@@ -1,0 +1,79 @@
+package adminapi
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
+	BatchPath
+	From int64 `query:"from" minimum:"0"`
+	To   int64 `query:"to" minimum:"0" doc:"the last index; left out: the end of the application"`
+	Page
+}) (client.CodeRuns, error) {
+	shown := client.CodeRuns{Runs: []client.CodeRun{}}
+	b, err := a.Codes.Memory.Know(ctx, in.ID)
+	if err != nil {
+		return shown, err
+	}
+	r := codes.Range{From: in.From, To: in.To}
+	if in.To == 0 {
+		r.To = b.Count - 1
+	}
+	if err := b.Within(r); err != nil {
+		return shown, err
+	}
+	runs, more := a.Codes.Memory.Runs(in.ID, r, a.Codes.Now(), in.Limit)
+	shown.Runs, shown.More = each(runs, func(run codes.Run) client.CodeRun {
+		one := client.CodeRun{CodeRange: client.CodeRange(run.Range), Frozen: run.State.Frozen, Void: run.State.Void,
+			Redeemed: run.State.Redeemed}
+		if e := run.State.Activation; e != nil {
+			binding := client.CodeBinding(e.Binding)
+			one.Active, one.Activation, one.Binding = true, e.Seq, &binding
+		}
+		return one
+	}), more
+	return shown, a.scans().addAlarms(ctx, in.ID, shown.Runs)
+}
+
+// mostListed is how many codes one file of them has.
+const mostListed = 50_000
+
+func (a codeAPI) listCodes(ctx context.Context, in *struct {
+	BatchPath
+	From int64 `query:"from" minimum:"0"`
+	To   int64 `query:"to" minimum:"0" doc:"the last index"`
+}) (adminroute.File, error) {
+	b, err := a.Codes.Memory.Know(ctx, in.ID)
+	if err != nil {
+		return adminroute.File{}, err
+	}
+	r := codes.Range{From: in.From, To: in.To}
+	if err := b.Within(r); err != nil {
+		return adminroute.File{}, err
+	}
+	if n := r.To - r.From + 1; n > mostListed {
+		return adminroute.File{}, refused("%d codes: at most %d are listed at once", n, mostListed)
+	}
+	name := fmt.Sprintf("codes-%d-%d-%d.csv", in.ID, r.From, r.To)
+	return adminroute.File{Name: name, Type: "text/csv; charset=utf-8", Write: func(ctx context.Context, w io.Writer) error {
+		out := bufio.NewWriterSize(w, 64<<10)
+		fmt.Fprint(out, "index,code,code_text\r\n")
+		err := a.Codes.EachPrint(ctx, b, r, func(i int64, code, text string) error {
+			// Neither text has a comma or a quote. Codes that were made elsewhere may begin like a
+			// formula.
+			_, err := fmt.Fprintf(out, "%d,%s,%s\r\n", i, adminroute.Cell(code), adminroute.Cell(text))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return out.Flush()
+	}}, nil
+}

@@ -1,0 +1,381 @@
+package adminapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+)
+
+const noGTIN = "product_code is no EAN or GTIN with a right check digit"
+
+// acting returns ctx for a change that its caller attributes to name. People and keys keep their own
+// name in the audit log, and the admin token cannot take the name of one of them.
+func acting(ctx context.Context, name string) context.Context {
+	author := accounts.AuthorOf(ctx)
+	kind, _, _ := strings.Cut(name, ":")
+	switch {
+	case author.Actor != "" && author.Actor != "server" && author.Actor != "admin":
+		author.Via = name
+	case kind == "person" || kind == "key":
+		author.Actor, author.Via = "admin", name
+	default:
+		author.Actor = cmp.Or(name, "admin")
+	}
+	return accounts.By(ctx, author)
+}
+
+func showEvent(e codes.Event) client.CodeEvent {
+	shown := client.CodeEvent{Seq: e.Seq, Did: string(e.Did),
+		Ranges: each(e.Codes[:min(len(e.Codes), 100)], func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
+		Codes:  e.Codes.Len(), At: e.At, From: e.From, Actor: e.Actor, RID: e.RID, Note: e.Note}
+	if e.Did == codes.Activate {
+		b := client.CodeBinding(e.Binding)
+		shown.Binding = &b
+		if !gs1.ValidGTIN(b.ProductCode) {
+			shown.Warning = noGTIN
+		}
+	}
+	return shown
+}
+
+type BatchPath struct {
+	ID int64 `path:"application_id" minimum:"1"`
+}
+
+// selected turns a selection into a set of indexes.
+func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelection) (codes.Set, error) {
+	var ranges []codes.Range
+	if s.All {
+		ranges = append(ranges, codes.Range{From: 0, To: b.Count - 1})
+	}
+	for _, r := range s.Ranges {
+		if err := b.Within(codes.Range(r)); err != nil {
+			return nil, err
+		}
+		ranges = append(ranges, codes.Range(r))
+	}
+	for i, text := range s.Codes {
+		name := codes.CodeName{URL: text, ID: b.ID}
+		if len(text) <= codes.CodeLength {
+			name = codes.CodeName{Code: text, ID: b.ID}
+		}
+		f, err := a.Codes.Find(ctx, name)
+		// The place says which code it is: the code itself must not get into logs.
+		if code, detail := errcode.Of(err); code == errcode.CodeMalformed {
+			return nil, accounts.Invalid(fmt.Sprintf("codes[%d]: %s", i, detail))
+		}
+		if err != nil {
+			return nil, err
+		}
+		if f.Batch.ID != b.ID {
+			return nil, accounts.Invalid(fmt.Sprintf("codes[%d] is of another application", i))
+		}
+		ranges = append(ranges, codes.Range{From: f.Index, To: f.Index})
+	}
+	return codes.NewSet(ranges...), nil
+}
+
+func (a codeAPI) showBatch(ctx context.Context, b codes.Batch) (client.Batch, error) {
+	now := a.Codes.Now()
+	shown := client.Batch{ID: b.ID, Account: b.Account, ISV: strings.TrimPrefix(b.ISV, "\x01"), Proof: b.Proof, Count: b.Count,
+		Prefix: b.Prefix, Version: string(b.Version), Segment: b.Segment, QRVersion: codes.QRVersion(b.Prefix), CreatedAt: b.CreatedAt,
+		Imported: b.Imported}
+	if b.Imported {
+		shown.Version = ""
+	}
+	if !b.Imported || b.Template != "" {
+		shown.Text, shown.TextBits, shown.Weak = b.Template, codes.TextBits(b.Template, b.Count), b.Weak()
+	}
+	if b.Template != "" {
+		shown.QRVersion = 0 // what holds it depends on its letters: qrjump symbol says
+	}
+	shown.Revised = revisionOf(shown)
+	// Its progress and the states of its codes are counted when they are asked for.
+	status, _, _, err := a.Codes.Progress(ctx, b)
+	counts := a.Codes.Memory.Counts(b.ID, now)
+	shown.Status = string(status)
+	shown.Frozen, shown.Void, shown.Redeemed = int64(counts.Frozen), int64(counts.Void), int64(counts.Redeemed)
+	if b.Imported {
+		shown.Arrived = a.Codes.Memory.Arrived(b.ID, now)
+	}
+	return shown, err
+}
+
+func (a codeAPI) listBatches(ctx context.Context, in *struct {
+	Account string `query:"account"`
+	Idle    int    `query:"idle" minimum:"0" maximum:"3660" doc:"only those of which no code is active so many days after the application, proofs left out"`
+	After   int64  `query:"after" minimum:"0"`
+	Page
+}) (client.BatchList, error) {
+	shown := client.BatchList{Batches: []client.Batch{}}
+	whose, err := accountsOf(ctx, in.Account)
+	if err != nil {
+		return shown, err
+	}
+	for _, b := range a.Codes.Memory.Batches() {
+		if b.ID > in.After && (len(whose) == 0 || slices.Contains(whose, b.Account)) && len(shown.Batches) < in.Limit &&
+			(in.Idle == 0 || a.idle(b, in.Idle)) {
+			one, err := a.showBatch(ctx, b)
+			if err != nil {
+				return shown, err
+			}
+			shown.Batches = append(shown.Batches, one)
+		}
+	}
+	return shown, nil
+}
+
+// idle reports whether none of the codes of an application is active so many days after it.
+func (a codeAPI) idle(b codes.Batch, days int) bool {
+	now := a.Codes.Now()
+	if b.Proof || now.Sub(b.CreatedAt) < time.Duration(days)*24*time.Hour {
+		return false
+	}
+	runs, more := a.Codes.Memory.Runs(b.ID, codes.Range{To: b.Count - 1}, now, mostCounted)
+	return !more && !slices.ContainsFunc(runs, func(r codes.Run) bool { return r.State.Activation != nil })
+}
+
+func (a codeAPI) getBatch(ctx context.Context, in *BatchPath) (client.Batch, error) {
+	b, err := a.Codes.Memory.Know(ctx, in.ID)
+	if err != nil {
+		return client.Batch{}, err
+	}
+	return a.showBatch(ctx, b)
+}
+
+// ofBatch is the account whose batch a call concerns.
+func (a codeAPI) ofBatch(ctx context.Context, parameter func(string) string) (string, error) {
+	id, err := strconv.ParseInt(parameter("application_id"), 10, 64)
+	if err != nil {
+		return "", codes.ErrNoBatch
+	}
+	b, err := a.Codes.Memory.Know(ctx, id)
+	return b.Account, err
+}
+
+type codeEventList struct {
+	Events []client.CodeEvent `json:"events"`
+}
+
+func (a codeAPI) listCodeEvents(ctx context.Context, in *struct {
+	BatchPath
+	After int64 `query:"after" minimum:"0" doc:"only events after this seq"`
+	Page
+}) (codeEventList, error) {
+	shown := codeEventList{[]client.CodeEvent{}}
+	if _, err := a.Codes.Memory.Know(ctx, in.ID); err != nil {
+		return shown, err
+	}
+	for e, err := range a.Codes.Store.Events(ctx, in.ID, in.After) {
+		if err != nil {
+			return shown, err
+		}
+		if shown.Events = append(shown.Events, showEvent(e)); len(shown.Events) == in.Limit {
+			break
+		}
+	}
+	return shown, nil
+}
+
+// at is the time at which a change takes effect; nil = at once.
+func at(t *time.Time) (from time.Time) {
+	if t != nil {
+		from = *t
+	}
+	return from
+}
+
+func (a codeAPI) change(ctx context.Context, actor string, id int64, s client.CodeSelection, c codes.Change) (client.CodesChanged, error) {
+	b, err := a.Codes.Memory.Know(ctx, id)
+	if err != nil {
+		return client.CodesChanged{}, err
+	}
+	set, err := a.selected(ctx, b, s)
+	if err != nil {
+		return client.CodesChanged{}, err
+	}
+	c.Batch, c.Codes = id, set
+	changed, err := a.Codes.Change(acting(ctx, actor), c)
+	done := client.CodesChanged{Codes: set.Len(), Changed: changed}
+	switch {
+	case err != nil:
+	case c.Did == codes.Activate && !gs1.ValidGTIN(c.Binding.ProductCode):
+		done.Warning = noGTIN
+	case c.Did == codes.Unfreeze:
+		var recalled []codes.PrintPackage
+		recalled, err = a.Codes.RecalledPackages(ctx, id, set)
+		if len(recalled) > 0 {
+			done.Warning = fmt.Sprintf("package %d was recalled: its file, which may be lost, is valid again", recalled[0].ID)
+		}
+	}
+	return done, err
+}
+
+func (a codeAPI) changeCodes(ctx context.Context, in *struct {
+	BatchPath
+	Body struct {
+		client.CodeChange
+		Did codes.Did `json:"did" enum:"freeze,unfreeze,void,redeem"`
+	}
+}) (client.CodesChanged, error) {
+	b := in.Body
+	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Did: b.Did, Note: b.Note})
+}
+
+func (a codeAPI) activateCodes(ctx context.Context, in *struct {
+	BatchPath
+	Body struct {
+		From    int64              `json:"code_start" minimum:"0"`
+		To      int64              `json:"code_end" minimum:"0"`
+		Binding client.CodeBinding `json:"binding"`
+		At      *time.Time         `json:"at,omitempty" doc:"when it takes effect; left out: at once"`
+		Actor   string             `json:"actor,omitempty"`
+		Note    string             `json:"note,omitempty"`
+	}
+}) (client.CodesChanged, error) {
+	b := in.Body
+	return a.change(ctx, b.Actor, in.ID, client.CodeSelection{Ranges: []client.CodeRange{{From: b.From, To: b.To}}},
+		codes.Change{Did: codes.Activate, Binding: codes.Binding(b.Binding), From: at(b.At), Note: b.Note})
+}
+
+func (a codeAPI) withdrawCodes(ctx context.Context, in *struct {
+	BatchPath
+	Body struct {
+		client.CodeChange
+		At *time.Time `json:"at,omitempty"`
+	}
+}) (client.CodesChanged, error) {
+	b := in.Body
+	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Did: codes.Withdraw, From: at(b.At), Note: b.Note})
+}
+
+type retargeted struct {
+	Activations int   `json:"activations" doc:"how many activations were renewed"`
+	Codes       int64 `json:"codes" doc:"how many codes were named"`
+	Changed     int64 `json:"changed" doc:"how many of them are active, now or by a schedule, and open the other page"`
+}
+
+func (a codeAPI) retargetCodes(ctx context.Context, in *struct {
+	BatchPath
+	Body struct {
+		From     int64  `json:"code_start" minimum:"0"`
+		To       int64  `json:"code_end" minimum:"0"`
+		WxaAppID string `json:"wxa_appid"`
+		WxaPath  string `json:"wxa_path"`
+		WxaType  int    `json:"wxa_type,omitempty" minimum:"0" maximum:"2"`
+		Actor    string `json:"actor,omitempty"`
+	}
+}) (retargeted, error) {
+	r := codes.Range{From: in.Body.From, To: in.Body.To}
+	done, err := a.Codes.Retarget(acting(ctx, in.Body.Actor), in.ID, r, in.Body.WxaAppID, in.Body.WxaPath, in.Body.WxaType)
+	if err != nil {
+		return retargeted{}, err
+	}
+	return retargeted{Activations: done.Activations, Codes: codes.NewSet(r).Len(), Changed: done.Codes}, nil
+}
+
+func (a codeAPI) lookupCode(ctx context.Context, in *struct {
+	OwnedBy
+	Body struct {
+		CodeURL       string `json:"code_url,omitempty"`
+		Code          string `json:"code,omitempty"`
+		ApplicationID int64  `json:"application_id,omitempty"`
+		CodeIndex     *int64 `json:"code_index,omitempty"`
+	}
+}) (client.StoredCode, error) {
+	name := codes.CodeName{URL: in.Body.CodeURL, Code: in.Body.Code, ID: in.Body.ApplicationID}
+	if in.Body.CodeIndex != nil {
+		name.Index, name.HasIndex = *in.Body.CodeIndex, true
+	}
+	whose, err := owners(ctx, in.Owner)
+	if err != nil {
+		return client.StoredCode{}, err
+	}
+	f, err := a.Codes.Find(ctx, name)
+	if err == nil && len(whose) > 0 && !slices.Contains(whose, f.Batch.Account) {
+		err = huma.Error403Forbidden("this code is of another account's application")
+	}
+	if err == nil {
+		f, err = a.Codes.Afresh(ctx, f)
+	}
+	if err != nil {
+		return client.StoredCode{}, err
+	}
+	history, err := a.Codes.History(ctx, f.Batch.ID, f.Index)
+	_, text, printErr := a.Codes.Print(ctx, f.Batch, f.Index)
+	err = errors.Join(err, printErr)
+	shown := client.StoredCode{ApplicationID: f.Batch.ID, CodeIndex: f.Index, Code: f.Code, CodeURL: text,
+		Active: f.State.Activation != nil, Frozen: f.State.Frozen, Void: f.State.Void, Redeemed: f.State.Redeemed,
+		History: each(history, showEvent)}
+	if !adminroute.CallerOf(ctx).Role.Covers(adminroute.Marketer) { // who reads the text of a code can print a copy
+		shown.Code, shown.CodeURL = "", ""
+	}
+	if f.State.Activation != nil {
+		e := showEvent(*f.State.Activation)
+		shown.Activation = &e
+	}
+	if err == nil {
+		var serials map[int64]string
+		serials, err = a.Codes.Serials(ctx, f.Batch.ID, f.Index)
+		shown.Serial = serials[f.Index]
+	}
+	if err == nil {
+		name := alarms.CodeName{Batch: f.Batch.ID, Index: f.Index}
+		var standing []alarms.Alarm
+		standing, err = a.Alarms.Alarms(ctx, alarms.Query{Standing: true, Code: &name, Limit: 10})
+		for _, s := range standing {
+			shown.Alarms = append(shown.Alarms, client.StandingAlarm{ID: s.ID, Kind: s.Kind, At: s.At, Score: s.Score,
+				Reasons:        each(s.Reasons(), inBoth),
+				AcknowledgedAt: optional(s.SeenAt), AcknowledgedBy: s.SeenBy})
+		}
+	}
+	return shown, err
+}
+
+func (a codeAPI) getCodeScans(ctx context.Context, in *struct {
+	BatchPath
+	Index int64 `path:"code_index" minimum:"0"`
+}) (client.CodeScans, error) {
+	b, ok := a.Codes.Memory.Batch(in.ID)
+	if !ok {
+		return client.CodeScans{}, codes.ErrNoBatch
+	}
+	if err := b.Within(codes.Range{From: in.Index, To: in.Index}); err != nil {
+		return client.CodeScans{}, err
+	}
+	c, err := a.Alarms.Code(ctx, alarms.CodeName{Batch: in.ID, Index: in.Index})
+	if err != nil {
+		return client.CodeScans{}, err
+	}
+	shown := client.CodeScans{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, Trips: c.Trips,
+		Score: c.AlarmScore(), DismissedAt: optional(c.DismissedAt)}
+	for _, p := range c.Where {
+		one := client.CodePlace{Region: p.Region, Scans: p.Scans, Networks: p.Networks}
+		if p.Known {
+			one.Lat, one.Lon = &p.Lat, &p.Lon
+		}
+		shown.Places = append(shown.Places, one)
+	}
+	slices.SortStableFunc(shown.Places, func(a, b client.CodePlace) int { return cmp.Compare(b.Scans, a.Scans) })
+	if c.Scans > 0 {
+		shown.FirstAt, shown.LastAt = &c.FirstAt, &c.LastAt
+	}
+	threshold, err := a.Alarms.Threshold(ctx, in.ID)
+	shown.Threshold = threshold.Score
+	return shown, err
+}

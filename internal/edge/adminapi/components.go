@@ -1,0 +1,121 @@
+package adminapi
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+)
+
+type ComponentPath struct {
+	Component string `path:"component" maxLength:"128"`
+}
+
+func showGrant(g accounts.Authorization) client.Authorization {
+	return client.Authorization{AppID: g.Account.AppID, PermissionSets: append([]int{}, g.Sets...), GrantedAt: g.GrantedAt}
+}
+
+func (a accountAPI) showComponent(ctx context.Context, one accounts.Component) (client.Component, error) {
+	shown := client.Component{AppID: one.AppID, EventURL: one.EventURL, IPAllowlist: words[string](one.IPAllowlist),
+		RedirectHosts: words[string](one.RedirectHosts),
+		CreatedAt:     one.CreatedAt}
+	// What accounts grant a platform is not part of its revision: that changes by calls of the
+	// wire.
+	shown.Revised = revisionOf(shown, one.SecretHash, one.MessageToken, one.EncodingAESKey)
+	shown.EventURL = shownURL(ctx, shown.EventURL)
+	total, page, err := a.Accounts.Authorizations(ctx, one.AppID, 0, accounts.ListLimit)
+	shown.Total, shown.Authorizations = total, each(page, showGrant)
+	return shown, err
+}
+
+func (a accountAPI) listComponents(ctx context.Context, in *struct {
+	After string `query:"after" doc:"only platforms after this AppID"`
+	Page
+}) (client.ComponentList, error) {
+	page, err := a.Accounts.ListComponents(ctx, in.After, in.Limit)
+	shown := client.ComponentList{Components: []client.Component{}}
+	for _, one := range page {
+		var view client.Component
+		if view, err = a.showComponent(ctx, one); err != nil {
+			break
+		}
+		shown.Components = append(shown.Components, view)
+	}
+	return shown, err
+}
+
+func (a accountAPI) getComponent(ctx context.Context, in *ComponentPath) (client.Component, error) {
+	one, err := a.Accounts.GetComponent(ctx, in.Component)
+	if err != nil {
+		return client.Component{}, err
+	}
+	return a.showComponent(ctx, one)
+}
+
+func (a accountAPI) putComponent(ctx context.Context, in *struct {
+	ComponentPath
+	Body client.ComponentPut
+}) (client.Component, error) {
+	b := in.Body
+	err := a.Accounts.ChangeComponent(ctx, in.Component, func(one *accounts.Component) {
+		if b.EventURL != nil {
+			one.EventURL = *b.EventURL
+		}
+		// An empty list is a value; an absent one leaves the list as it is.
+		if b.IPAllowlist != nil {
+			one.IPAllowlist = *b.IPAllowlist
+		}
+		if b.RedirectHosts != nil {
+			one.RedirectHosts = *b.RedirectHosts
+		}
+	}, b.Secret, b.MessageToken, b.EncodingAESKey)
+	if err != nil {
+		return client.Component{}, err
+	}
+	return a.getComponent(ctx, &in.ComponentPath)
+}
+
+func (a accountAPI) deleteComponent(ctx context.Context, in *struct {
+	ComponentPath
+	DryRun
+}) (client.Deletion, error) {
+	has, err := a.Accounts.DeleteComponent(ctx, in.Component, in.DryRun.DryRun)
+	return showDeletion(in.Component, has, !in.DryRun.DryRun), err
+}
+
+func (a accountAPI) listPushes(ctx context.Context, in *struct {
+	ComponentPath
+	Limit int `query:"limit" default:"50" minimum:"1" maximum:"1000"`
+}) (client.PushList, error) {
+	list, err := a.Accounts.Pushes(ctx, in.Component, in.Limit)
+	return client.PushList{Pushes: each(list, func(p outbox.Row) client.Push {
+		return client.Push{ID: p.ID, InfoType: p.Event, AppID: p.AppID, CreatedAt: p.CreatedAt, URL: shownURL(ctx, p.URL), Message: p.Shown,
+			Attempts: p.Attempts, Delivered: p.State() == outbox.Delivered, SentAt: optional(p.SentAt), NextAt: optional(p.NextAt),
+			Status: p.Status, Answer: p.Answer, Fault: p.Fault}
+	})}, err
+}
+
+type Withdrawal struct {
+	ComponentPath
+	AppIDPath
+}
+
+func (a accountAPI) withdrawAuthorization(ctx context.Context, in *Withdrawal) (client.Withdrawn, error) {
+	return client.Withdrawn{Withdrawn: true}, a.Accounts.Withdraw(ctx, in.Component, in.AppID)
+}
+
+// WithdrawalByAccount is a Withdrawal whose If-Match is about the account.
+type WithdrawalByAccount struct{ Withdrawal }
+
+func (a accountAPI) withdrawFromAccount(ctx context.Context, in *WithdrawalByAccount) (client.Withdrawn, error) {
+	return a.withdrawAuthorization(ctx, &in.Withdrawal)
+}
+
+func (a accountAPI) listHolders(ctx context.Context, in *AppIDPath) (client.HoldingList, error) {
+	list, err := a.Accounts.GrantsBy(ctx, in.AppID)
+	return client.HoldingList{Authorizations: each(list, func(h accounts.Holder) client.Holding {
+		return client.Holding{Component: h.Component, PermissionSets: append([]int{}, h.Grant.PermissionSets...),
+			GrantedAt: h.Grant.GrantedAt}
+	})}, err
+}

@@ -1,0 +1,63 @@
+package adminapi
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/domain/apiusage"
+)
+
+// ofAccount says whose deviations are meant.
+type ofAccount struct {
+	Account string `query:"account" maxLength:"64" doc:"left out: all"`
+}
+
+func (a serverAPI) listDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {
+	list, err := a.Calls.Deviations(ctx, in.Account)
+	if err != nil {
+		return client.DeviationList{}, err
+	}
+	return client.DeviationList{Deviations: each(list, showDeviation)}, nil
+}
+
+// coverDeviations says which trials of a program's calls happened to it.
+func (a serverAPI) coverDeviations(ctx context.Context, in *ofAccount) (client.Coverage, error) {
+	list, looked, err := a.Calls.Coverage(ctx, in.Account)
+	if err != nil {
+		return client.Coverage{}, err
+	}
+	shown := client.Coverage{Of: len(list), Searched: showSearched(looked), Trials: each(list, showTrial)}
+	for _, one := range shown.Trials {
+		if one.Met {
+			shown.Met++
+		}
+	}
+	return shown, nil
+}
+
+func showTrial(c apiusage.Covered) client.Trial {
+	shown := client.Trial{ErrCode: c.Code.Number, Met: c.Met(), Calls: c.Calls, Times: c.Times, Last: c.Last, Command: c.Command}
+	shown.English, shown.Chinese = c.Says()
+	if c.Row != behaviour.None {
+		shown.Behaviour = c.Row.String()
+	}
+	return shown
+}
+
+func showDeviation(d apiusage.Deviation) client.Deviation {
+	shown := client.Deviation{Behaviour: d.Behaviour, Account: d.Account, Endpoint: d.Endpoint, Times: d.Times,
+		First: d.FirstRID, FirstAt: d.FirstAt, Last: d.LastRID, LastAt: d.LastAt}
+	if row, known := behaviour.ByID(d.Behaviour); known { // else a node of another version noted it
+		what, _ := row.Deviation()
+		shown.Mark, shown.Advice, shown.Chinese = string(what.Minds), what.Advice().English(), what.Advice().Chinese()
+	}
+	return shown
+}
+
+func (a serverAPI) forgetDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {
+	if err := a.Calls.ForgetDeviations(ctx, in.Account); err != nil {
+		return client.DeviationList{}, err
+	}
+	return a.listDeviations(ctx, &ofAccount{})
+}

@@ -1,0 +1,279 @@
+package adminapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/digitallink"
+	"github.com/qrjump/qrjump/internal/domain/replica"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+func showGS1(e digitallink.Entry) client.GS1Entry {
+	shown := client.GS1Entry{Key: e.Key, ID: e.Number, ChangedAt: e.At, GS1Put: client.GS1Put{Owner: e.Owner, WxaAppID: e.App,
+		WxaPath: e.Page, Archived: e.Archived, Links: each(e.Links, func(l digitallink.Link) client.GS1Link {
+			return client.GS1Link{LinkType: l.Type, Href: l.Href, Title: l.Title, Hreflang: l.Hreflang, Type: l.Media, Context: l.Context,
+				Default: l.Default, From: l.From, Until: l.Until}
+		})}}
+	shown.Revised = revisionOf(shown.GS1Put)
+	return shown
+}
+
+// KeyPath names a GS1 key as its path has it: a slash that belongs to a value stands there as %2F.
+type KeyPath struct {
+	Key string `path:"key" maxLength:"1024" doc:"as in a Digital Link, without the host: 01/09506000134352/10/LOT; its slashes as they are"`
+}
+
+const gs1Links = "/gs1/links"
+
+// Resolve implements huma.Resolver: the router has unescaped the key.
+func (p *KeyPath) Resolve(ctx huma.Context) []error {
+	address := ctx.URL()
+	if _, key, is := strings.Cut(address.EscapedPath(), gs1Links+"/"); is {
+		p.Key = key
+	}
+	return nil
+}
+
+func (p KeyPath) Thing() adminroute.Thing {
+	return adminroute.Thing{Kind: gs1Thing, Key: digitallink.KeyOf(p.Key)}
+}
+
+// Words are a list that may be written as one text.
+type Words []string
+
+// Schema describes both forms.
+func (Words) Schema(huma.Registry) *huma.Schema {
+	text := &huma.Schema{Type: huma.TypeString}
+	return &huma.Schema{OneOf: []*huma.Schema{text, {Type: huma.TypeArray, Items: text}}}
+}
+
+// UnmarshalJSON takes both.
+func (w *Words) UnmarshalJSON(b []byte) error { return (*digitallink.Words)(w).UnmarshalJSON(b) }
+
+// GS1Wanted is client.GS1Put as it may be written.
+type GS1Wanted struct {
+	client.GS1Put
+	Links []struct {
+		client.GS1Link
+		Hreflang Words `json:"hreflang,omitempty" doc:"languages of what is there"`
+		Context  Words `json:"context,omitempty" doc:"the link is for requests that say one of them as context"`
+	} `json:"links" nullable:"false"`
+}
+
+func (w GS1Wanted) entry(key string) digitallink.Entry {
+	e := digitallink.Entry{Key: key, Owner: w.Owner, App: w.WxaAppID, Page: w.WxaPath, Archived: w.Archived, Links: []digitallink.Link{}}
+	for _, l := range w.Links {
+		e.Links = append(e.Links, digitallink.Link{Type: l.LinkType, Href: l.Href, Title: l.Title, Hreflang: digitallink.Words(l.Hreflang),
+			Media: l.Type, Context: digitallink.Words(l.Context), Default: l.Default, From: l.From, Until: l.Until})
+	}
+	return e
+}
+
+func (a ruleAPI) listGS1(ctx context.Context, in *struct {
+	Under string `query:"under" maxLength:"1024" doc:"a key: only it and what is below it"`
+	After string `query:"after" maxLength:"1024" doc:"the last key of the page before"`
+	Owner string `query:"owner" maxLength:"128" doc:"only of this account; left out: of all that the caller may see"`
+	Page
+}) (client.GS1List, error) {
+	whose, err := accountsOf(ctx, in.Owner)
+	if err != nil {
+		return client.GS1List{}, err
+	}
+	list, err := a.Products.Find(ctx, digitallink.Query{Under: in.Under, After: in.After, Owners: whose, Limit: in.Limit})
+	return client.GS1List{Entries: each(list, showGS1)}, err
+}
+
+// ofTheirs returns what is said of a key to a caller who may know.
+func (a ruleAPI) ofTheirs(ctx context.Context, key string) (digitallink.Entry, error) {
+	e, err := a.Products.Get(ctx, key)
+	if caller := adminroute.CallerOf(ctx); err == nil && !caller.Sees(e.Owner) {
+		return e, notTheirs(caller)
+	}
+	return e, err
+}
+
+func (a ruleAPI) getGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, error) {
+	e, err := a.ofTheirs(ctx, in.Key)
+	return showGS1(e), err
+}
+
+// saveGS1 stores an entry for its caller: whoever may act for one account acts for that.
+func (a ruleAPI) saveGS1(ctx context.Context, e digitallink.Entry, fresh bool) (client.GS1Entry, error) {
+	caller := adminroute.CallerOf(ctx)
+	if there, err := a.ofTheirs(ctx, e.Key); err != nil && !errors.Is(err, digitallink.ErrNone) {
+		if there.Key != "" {
+			err = huma.Error403Forbidden(digitallink.Foreign{Key: there.Key, Holder: there.Owner}.Error())
+		}
+		return client.GS1Entry{}, err
+	}
+	if e.Owner == "" && len(caller.Accounts) == 1 {
+		e.Owner = caller.Accounts[0]
+	}
+	if e.Owner != "" && !caller.Sees(e.Owner) {
+		return client.GS1Entry{}, notTheirs(caller)
+	}
+	e, err := a.Products.Put(ctx, e, fresh, caller.Sees)
+	if err == nil {
+		e, err = a.Products.Get(ctx, e.Key) // with its number
+	}
+	return showGS1(e), err
+}
+
+func (a ruleAPI) addGS1(ctx context.Context, in *struct {
+	Body struct {
+		Key string `json:"key" maxLength:"1024"`
+		GS1Wanted
+	}
+}) (client.GS1Entry, error) {
+	return a.saveGS1(ctx, in.Body.entry(in.Body.Key), true)
+}
+
+func (a ruleAPI) putGS1(ctx context.Context, in *struct {
+	KeyPath
+	Body GS1Wanted
+}) (client.GS1Entry, error) {
+	return a.saveGS1(ctx, in.Body.entry(in.Key), false)
+}
+
+func (a ruleAPI) deleteGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, error) {
+	if _, err := a.ofTheirs(ctx, in.Key); err != nil {
+		return client.GS1Entry{}, err
+	}
+	e, err := a.Products.Delete(ctx, in.Key, adminroute.CallerOf(ctx).Sees)
+	return showGS1(e), err
+}
+
+// undoGS1 restores what was before a change, if that is the last one of its key.
+func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
+	Seq int64 `path:"seq" minimum:"1"`
+}) (client.GS1Entry, error) {
+	head, err := a.ChangeHead(ctx)
+	if err != nil {
+		return client.GS1Entry{}, err
+	}
+	list, err := a.History.Entries(ctx, auditlog.Query{After: in.Seq - 1, Kind: replica.GS1Change, Limit: 1})
+	if err != nil {
+		return client.GS1Entry{}, err
+	}
+	if len(list) == 0 || list[0].Seq != in.Seq {
+		return client.GS1Entry{}, huma.Error404NotFound("no change of a GS1 key has this number; qrjump audit list --kind gs1 lists them")
+	}
+	list, err = a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: replica.GS1Change, Key: list[0].Key, Limit: 2})
+	if err != nil {
+		return client.GS1Entry{}, err
+	}
+	last := list[0]
+	if last.Seq != in.Seq {
+		return client.GS1Entry{}, huma.Error409Conflict(
+			"change " + strconv.FormatInt(last.Seq, 10) + " of this key came after it: undo that first")
+	}
+	ctx = auditlog.Unchanged(ctx, head, auditlog.Name{Kind: replica.GS1Change, Key: last.Key}, auditlog.Name{Kind: replica.ResetChange})
+	was := last // what a delete notes is what was there
+	if last.Did != "delete" {
+		if len(list) < 2 || list[1].Did == "delete" {
+			return a.deleteGS1(ctx, &KeyPath{last.Key})
+		}
+		was = list[1]
+	}
+	var e digitallink.Entry
+	if err := json.Unmarshal(was.Detail, &e); err != nil {
+		return client.GS1Entry{}, err
+	}
+	return a.saveGS1(ctx, e, false)
+}
+
+// handOverGS1 gives a key, or all keys of a company prefix, to another account. The prefix goes first, so that nobody writes
+// links for the account of before meanwhile; a call that broke off between is made whole by the same call.
+func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1HandOver }) (done client.GS1HandedOver, err error) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	done.GS1HandOver = in.Body
+	prefixes := maps.Clone(a.Settings.Get().GS1Prefixes)
+	named := in.Body.Of
+	if strings.Contains(named, "/") {
+		if named, err = digitallink.Company(in.Body.Of); err != nil {
+			return done, err
+		}
+		if _, holder := prefixes.Holder(named); holder == "" || holder == in.Body.To {
+			named = "" // nobody's prefix, or theirs: what is said of the key says whose it is
+		}
+	} else if !settings.IsPrefix(named) {
+		return done, refused("of %.60q: want a GS1 key, such as 01/09506000134352, or the digits of a GS1 Company Prefix", named)
+	}
+	if named != "" {
+		prefixes[named] = in.Body.To
+	}
+	if done.Keys, err = a.Products.HandOver(ctx, in.Body.Of, in.Body.To, prefixes.Holder, true); err != nil || in.Body.DryRun {
+		return done, err
+	}
+	if named != "" {
+		change, err := json.Marshal(map[string]any{"gs1_prefixes": prefixes})
+		if err == nil {
+			err = a.SaveSettings(ctx, change)
+		}
+		if err != nil {
+			return done, err
+		}
+	}
+	done.Keys, err = a.Products.HandOver(ctx, in.Body.Of, in.Body.To, prefixes.Holder, false)
+	return done, err
+}
+
+func (a ruleAPI) exportGS1(ctx context.Context, _ *noInput) (adminroute.File, error) {
+	whose, err := accountsOf(ctx, "")
+	if err != nil {
+		return adminroute.File{}, err
+	}
+	return written("gs1", func(ctx context.Context, write func(any) error) error {
+		const page = 1000
+		for after := ""; ; {
+			list, err := a.Products.Find(ctx, digitallink.Query{After: after, Owners: whose, Limit: page})
+			for i := range list {
+				if err == nil {
+					err = write(list[i])
+				}
+			}
+			if err != nil || len(list) < page {
+				return err
+			}
+			after = list[page-1].Key
+		}
+	})
+}
+
+func (a ruleAPI) importGS1(ctx context.Context, in *importInput) (client.Imported, error) {
+	caller := adminroute.CallerOf(ctx)
+	return a.archives().load(ctx, "gs1", in, func(text io.ReadSeeker) (accounts.Imported, error) {
+		if _, err := text.Seek(0, io.SeekStart); err != nil {
+			return accounts.Imported{}, err
+		}
+		planned := func(yield func(digitallink.Planned, error) bool) {
+			for l, err := range lines(text) {
+				one := digitallink.Planned{Line: l.number, Fault: l.fault}
+				if one.Fault == nil && err == nil {
+					one.Fault = strictly(bytes.TrimSpace(l.text), &one.Entry)
+				}
+				if one.Entry.Owner == "" && len(caller.Accounts) == 1 {
+					one.Entry.Owner = caller.Accounts[0]
+				}
+				if !yield(one, err) {
+					return
+				}
+			}
+		}
+		return a.Products.Import(ctx, planned, in.DryRun, caller.Sees)
+	})
+}

@@ -1,0 +1,97 @@
+package adminapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+// fourColumns is the content type of lines of codes.
+const fourColumns = "text/plain"
+
+// maxImportBody is how many bytes a call of importCodes reads at most: as many lines
+// as one may bring, each with a long prefix.
+const maxImportBody = codes.MaxImportLines * 600
+
+func (a codeAPI) beginImport(ctx context.Context, in *struct {
+	AppIDPath
+	Body client.NewImport
+}) (client.Batch, error) {
+	n := in.Body
+	b, err := a.Codes.BeginImport(acting(ctx, n.Actor), codes.NewImport{Account: in.AppID, ISV: n.ISV, ID: n.ID, Count: n.Count,
+		Prefix: n.Prefix, Text: codes.TemplateOrder{Text: n.Text, GTIN: n.GTIN, Given: n.Given, Weak: n.Weak}})
+	if err != nil {
+		return client.Batch{}, err
+	}
+	return a.showBatch(ctx, b)
+}
+
+func (a codeAPI) importCodes(ctx context.Context, in *struct {
+	BatchPath
+	adminroute.Arriving
+	Line  int64  `query:"line" default:"1" minimum:"1" doc:"the number of the first line, for what is said of a wrong one"`
+	Actor string `query:"actor"`
+}) (client.CodesImported, error) {
+	defer in.Answering()
+	if kind, _, _ := mime.ParseMediaType(in.Header().Get("Content-Type")); kind != fourColumns {
+		return client.CodesImported{}, huma.Error415UnsupportedMediaType("want Content-Type: " + fourColumns)
+	}
+	body := &bounded{r: in, left: maxImportBody + 1, arrived: in.Arrived}
+	done, err := a.Codes.ImportCodes(acting(ctx, in.Actor), in.ID, in.Line, body)
+	// A client that is still sending does not read an answer, so the rest is read first.
+	_, _ = io.Copy(io.Discard, body)
+	if faults, ok := errors.AsType[accounts.Faults](err); ok {
+		named := each(faults, func(f accounts.Fault) error {
+			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Why}
+		})
+		return client.CodesImported{}, huma.Error422UnprocessableEntity("none of these codes was imported", named...)
+	}
+	if errors.Is(err, errBroken) {
+		return client.CodesImported{}, huma.Error400BadRequest("the lines did not arrive whole; none of these codes was imported")
+	}
+	return client.CodesImported{Lines: done.Lines, Added: done.Added, Have: done.Have}, err
+}
+
+func (a codeAPI) takeBackImport(ctx context.Context, in *struct {
+	BatchPath
+	Body client.ImportToTakeBack
+}) (client.ImportTakenBack, error) {
+	w := in.Body
+	done, err := a.Codes.TakeBack(acting(ctx, w.Actor), in.ID, codes.Range{From: w.From, To: w.To}, w.Note)
+	return client.ImportTakenBack(done), err
+}
+
+// errBroken is the error of a body that did not arrive whole.
+var errBroken = errors.New("the body broke off")
+
+// bounded is a body of bounded length. After its end the answer has no deadline.
+type bounded struct {
+	r       io.Reader
+	left    int
+	arrived func()
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, huma.NewError(http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("longer than %d MiB: bring it in several calls", maxImportBody>>20))
+	}
+	n, err := b.r.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	if err == io.EOF {
+		b.arrived()
+	} else if err != nil {
+		err = fmt.Errorf("%w: %w", errBroken, err)
+	}
+	return n, err
+}

@@ -1,0 +1,76 @@
+package adminapi
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/eventlog/lake"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// verifyLake compares the lake with the ledger, day by day.
+func (a scanAPI) verifyLake(ctx context.Context, in *struct {
+	From string `query:"from" maxLength:"40" doc:"the first day; left out: seven days before the last"`
+	To   string `query:"to" maxLength:"40" doc:"the last day; left out: today"`
+}) (v client.LakeVerification, err error) {
+	l := a.Lake
+	if l == nil {
+		return v, huma.Error404NotFound("this node writes no lake: start it with --lake")
+	}
+	begin, end, err := a.period(in.From, in.To, 7)
+	if err != nil {
+		return v, err
+	}
+	if end.Sub(begin) > 400*24*time.Hour {
+		return v, refused("from and to are more than 400 days apart: compare some of them")
+	}
+	if err := l.Flush(ctx); err != nil {
+		return v, err
+	}
+	zone, err := l.Zone(ctx)
+	if err != nil {
+		return v, err
+	}
+	forgotten := a.Scans.Forgotten(ctx)
+	y, m, d := begin.In(zone).Date()
+	v.Days = []client.LakeDay{}
+	for day := time.Date(y, m, d, 0, 0, 0, 0, zone); day.Before(end); day = day.AddDate(0, 0, 1) {
+		if day.After(a.Scans.Now()) {
+			break
+		}
+		if day.Before(forgotten) {
+			continue // the lake may have older scans than the ledger keeps
+		}
+		c, err := l.Compare(ctx, day.Format(time.DateOnly), func() iter.Seq2[*scanlog.Event, error] { return a.scansOf(ctx, day) })
+		if err != nil {
+			return v, err
+		}
+		v.Days = append(v.Days, client.LakeDay{Date: c.Day, Ledger: c.Ledger, Lake: c.Lake, Missing: c.Missing, OnTheWay: c.OnTheWay,
+			Twice: c.Twice, Unknown: c.Unknown, Named: c.Named})
+	}
+	nodes, err := l.Manifests(ctx)
+	v.Nodes = each(nodes, func(m lake.Manifest) client.LakeNode {
+		return client.LakeNode{Node: m.Node, CompleteUntil: m.CompleteUntil}
+	})
+	return v, err
+}
+
+// scansOf are the scans of the ledger that begin with a day.
+func (a scanAPI) scansOf(ctx context.Context, day time.Time) iter.Seq2[*scanlog.Event, error] {
+	return func(yield func(*scanlog.Event, error) bool) {
+		if err := a.Scans.CatchUpAll(ctx); err != nil {
+			yield(nil, err)
+			return
+		}
+		for e, err := range a.Scans.Between(ctx, stats.Filter{From: day, To: day.AddDate(0, 0, 1)}) {
+			if !yield(&e.Event, err) {
+				return
+			}
+		}
+	}
+}

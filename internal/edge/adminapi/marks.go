@@ -1,0 +1,81 @@
+package adminapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+)
+
+// mostMarked is how many changes of a kind are looked at for marks.
+const mostMarked = 100
+
+// marks are what happened in a time to the rules and codes that a question is about, in order. since is from when on there are all; zero =
+// in the whole time.
+func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time) (list []client.Mark, since time.Time, err error) {
+	add := func(at time.Time, kind, what string) {
+		if !at.Before(from) && at.Before(to) {
+			list = append(list, client.Mark{At: at, Kind: kind, What: what})
+		}
+	}
+	theirs := func(owner string) bool { return len(q.Owners) == 0 || slices.Contains(q.Owners, owner) }
+	limited := func(n int, oldest time.Time) {
+		if n == mostMarked && oldest.After(from) && oldest.After(since) {
+			since = oldest
+		}
+	}
+	rule, ofRule := q.Filter[stats.Rule]
+	batch, ofBatch := q.Filter[stats.Batch]
+	changes := func(kind, did string, each func(auditlog.Entry)) {
+		if err != nil {
+			return
+		}
+		var found []auditlog.Entry
+		found, err = a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: kind, Limit: mostMarked})
+		for _, e := range found {
+			limited(len(found), e.At)
+			if e.Did == did {
+				each(e)
+			}
+		}
+	}
+	if !ofBatch {
+		changes("rule", "publish", func(e auditlog.Entry) {
+			var published struct {
+				ID            int64
+				Owner, Prefix string
+			}
+			if json.Unmarshal(e.Detail, &published) == nil && theirs(published.Owner) &&
+				(!ofRule || rule == strconv.FormatInt(published.ID, 10)) {
+				add(e.At, client.MarkPublished, published.Prefix)
+			}
+		})
+	}
+	if !ofRule {
+		changes("codes", string(codes.Freeze), func(e auditlog.Entry) {
+			id, wrong := strconv.ParseInt(e.Key, 10, 64)
+			if b, known := a.Codes.Memory.Batch(id); wrong == nil && known && theirs(b.Account) && (!ofBatch || batch == e.Key) {
+				add(e.At, client.MarkFrozen, e.Key)
+			}
+		})
+		id, _ := strconv.ParseInt(batch, 10, 64) // another text names no application, and is answered 0 scans
+		raised, wrong := a.Alarms.Alarms(ctx, alarms.Query{Newest: true, Owners: q.Owners, Batch: id, Limit: mostMarked})
+		if err == nil {
+			err = wrong
+		}
+		for _, one := range raised {
+			limited(len(raised), one.At)
+			add(one.At, client.MarkAlarm, fmt.Sprintf("%d:%d", one.Batch, one.Index))
+		}
+	}
+	slices.SortStableFunc(list, func(a, b client.Mark) int { return a.At.Compare(b.At) })
+	return list, since, err
+}

@@ -1,0 +1,303 @@
+package adminapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+// Limits of what an import sends.
+const (
+	maxLine   = 16 << 10
+	maxImport = 4 << 30
+)
+
+const ndjson = "application/x-ndjson"
+
+// Request and answer of an import, for the API's document.
+const linesStored = "everything is stored, or with dry_run could be"
+
+var linesTaken = fmt.Sprintf("lines of at most %d KiB, %d GiB in all", maxLine>>10, maxImport>>30)
+
+// ruleLine is a rule as a seed says it.
+type ruleLine struct {
+	Owner       string   `json:"owner"`
+	Prefix      string   `json:"prefix"`
+	Path        string   `json:"path"`
+	AppID       string   `json:"appid,omitempty"`
+	Published   bool     `json:"published"`
+	Occupy      bool     `json:"occupy,omitempty"`
+	OpenVersion *int     `json:"open_version,omitempty"`
+	TestLinks   []string `json:"test_links,omitempty"`
+}
+
+func lineOfRule(r rules.Rule) ruleLine {
+	line := ruleLine{Owner: r.Owner, Prefix: r.Prefix.Text, Path: r.Path, Published: r.Published}
+	if r.Kind == rules.Service {
+		line.AppID = r.Target
+		return line
+	}
+	line.Occupy, line.OpenVersion, line.TestLinks = r.Occupy, &r.OpenVersion, r.TestLinks
+	return line
+}
+
+func (l *ruleLine) planned(line int) rules.Planned {
+	d := rules.Draft{Prefix: l.Prefix, Path: l.Path, AppID: l.AppID, Occupy: l.Occupy, OpenVersion: rules.OpenRelease,
+		TestLinks: l.TestLinks}
+	if l.OpenVersion != nil {
+		d.OpenVersion = *l.OpenVersion
+	}
+	return rules.Planned{Line: line, Owner: l.Owner, Draft: d, Published: l.Published}
+}
+
+// accountLine is an account as a seed says it. Secrets come in and never go out.
+type accountLine struct {
+	AppID string `json:"appid"`
+	accountInput
+}
+
+func lineOfAccount(a accounts.Account, linked []string) accountLine {
+	return accountLine{a.AppID, accountInput{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
+		JumpOpen: &a.JumpOpen,
+		Members:  a.Members, Features: a.Features, Linked: linked, MessageURL: a.MessageURL, URLScheme: a.URLScheme, Pages: a.Pages,
+		Options: a.Options, OpenPlatform: a.OpenPlatform, IPAllowlist: a.IPAllowlist, SecretFrozen: a.SecretFrozen}}
+}
+
+func (l *accountLine) planned(line int) accounts.Planned {
+	return accounts.Planned{Line: line, Registration: l.registration(l.AppID)}
+}
+
+// line is one line of a text, without its end.
+type line struct {
+	number int
+	text   []byte // valid until the next line is read
+	fault  error
+}
+
+// lines yields the lines of a text that are not empty.
+func lines(r io.Reader) iter.Seq2[line, error] {
+	return func(yield func(line, error) bool) {
+		b := bufio.NewReaderSize(r, maxLine+2)
+		for n := 1; ; n++ {
+			text, err := b.ReadSlice('\n')
+			var fault error
+			for errors.Is(err, bufio.ErrBufferFull) {
+				fault = fmt.Errorf("longer than %d KiB", maxLine>>10)
+				_, err = b.ReadSlice('\n')
+			}
+			if err != nil && err != io.EOF {
+				yield(line{}, err)
+				return
+			}
+			if n == 1 {
+				text = bytes.TrimPrefix(text, []byte("\ufeff"))
+			}
+			if fault == nil && !utf8.Valid(text) {
+				fault = errors.New("not UTF-8")
+			}
+			if text = bytes.TrimSpace(text); fault != nil || len(text) > 0 {
+				if !yield(line{n, text, fault}, nil) {
+					return
+				}
+			}
+			if err == io.EOF {
+				return
+			}
+		}
+	}
+}
+
+// plan returns a function that reads the lines of a text anew on each call.
+func plan[L, P any](text io.ReadSeeker, planned func(*L, int) P, faulty func(int, error) P) func() iter.Seq2[P, error] {
+	return func() iter.Seq2[P, error] {
+		return func(yield func(P, error) bool) {
+			var none P
+			if _, err := text.Seek(0, io.SeekStart); err != nil {
+				yield(none, err)
+				return
+			}
+			for l, err := range lines(text) {
+				if err != nil {
+					yield(none, err)
+					return
+				}
+				var one L
+				if l.fault == nil {
+					l.fault = strictly(l.text, &one)
+				}
+				p := planned(&one, l.number)
+				if l.fault != nil {
+					p = faulty(l.number, l.fault)
+				}
+				if !yield(p, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// strictly reads one JSON object.
+func strictly(text []byte, into any) error {
+	if text[0] != '{' {
+		return errors.New("want a JSON object")
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Errorf("%s cannot be a JSON %s", wrong.Field, wrong.Value)
+	}
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the line ends in the middle of its object")
+	case err != nil:
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("there is more than one object on the line")
+	}
+	return nil
+}
+
+// written is an export, a JSON object a line.
+func written(what string, each func(context.Context, func(any) error) error) (adminroute.File, error) {
+	return adminroute.File{Name: what + ".ndjson", Type: ndjson, Write: func(ctx context.Context, w io.Writer) error {
+		b := bufio.NewWriterSize(w, 64<<10)
+		e := json.NewEncoder(b)
+		e.SetEscapeHTML(false)
+		err := each(ctx, e.Encode)
+		if err == nil {
+			err = b.Flush()
+		}
+		if err != nil {
+			return fmt.Errorf("exporting %s: %w", what, err)
+		}
+		return nil
+	}}, nil
+}
+
+func (a archiveAPI) exportRules(context.Context, *noInput) (adminroute.File, error) {
+	return written("rules", func(ctx context.Context, write func(any) error) error {
+		for r, err := range a.Rules.Store.AllRules(ctx) {
+			if err == nil {
+				err = write(lineOfRule(r))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (a archiveAPI) exportAccounts(context.Context, *noInput) (adminroute.File, error) {
+	return written("accounts", func(ctx context.Context, write func(any) error) error {
+		return a.Accounts.Each(ctx, func(one accounts.Account, linked []string) error { return write(lineOfAccount(one, linked)) })
+	})
+}
+
+// importInput is a text that an import loads.
+type importInput struct {
+	adminroute.Arriving
+	DryRun bool `query:"dry_run" doc:"only check"`
+}
+
+func (a archiveAPI) importRules(ctx context.Context, in *importInput) (client.Imported, error) {
+	return a.load(ctx, "rules", in, func(text io.ReadSeeker) (accounts.Imported, error) {
+		return a.Rules.Import(ctx, plan(text, (*ruleLine).planned,
+			func(n int, err error) rules.Planned { return rules.Planned{Line: n, Fault: err} }), in.DryRun)
+	})
+}
+
+func (a archiveAPI) importAccounts(ctx context.Context, in *importInput) (client.Imported, error) {
+	return a.load(ctx, "accounts", in, func(text io.ReadSeeker) (accounts.Imported, error) {
+		return a.Accounts.Import(ctx, plan(text, (*accountLine).planned,
+			func(n int, err error) accounts.Planned { return accounts.Planned{Line: n, Fault: err} }), in.DryRun)
+	})
+}
+
+// load keeps a text on the disk and loads it: its lines are read more than once,
+// and no transaction waits for a client.
+func (a archiveAPI) load(ctx context.Context, what string, in *importInput,
+	load func(io.ReadSeeker) (accounts.Imported, error)) (client.Imported, error) {
+	defer in.Answering()
+	if kind, _, _ := mime.ParseMediaType(in.Header().Get("Content-Type")); kind != ndjson {
+		return client.Imported{}, huma.Error415UnsupportedMediaType("want Content-Type: " + ndjson)
+	}
+	text, err := a.spool(in)
+	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return client.Imported{}, huma.NewError(http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("longer than %d GiB: bring it in several files", tooLong.Limit>>30))
+	}
+	if _, disk := errors.AsType[*fs.PathError](err); disk {
+		// A client that is still sending does not read an answer, so the rest is read first.
+		_, _ = io.Copy(io.Discard, io.LimitReader(in, maxImport))
+		return client.Imported{}, err
+	}
+	if err != nil {
+		a.Log.WarnContext(ctx, "an import of "+what+" did not arrive whole; nothing was loaded", "error", err)
+		return client.Imported{}, huma.Error400BadRequest("the lines did not arrive whole; nothing was loaded")
+	}
+	defer text.Close()
+	done, err := load(text)
+	if faults, ok := errors.AsType[accounts.Faults](err); ok {
+		named := each(faults, func(f accounts.Fault) error {
+			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Why}
+		})
+		return client.Imported{}, huma.Error422UnprocessableEntity("nothing was loaded", named...)
+	}
+	return client.Imported{Lines: done.Lines, Added: done.Added, Changed: done.Changed, Unchanged: done.Unchanged, DryRun: in.DryRun}, err
+}
+
+// spool keeps a body on the disk.
+func (a archiveAPI) spool(body *importInput) (*spooled, error) {
+	f, err := os.CreateTemp(a.Spool, ".import-*") // 0600
+	if err != nil {
+		return nil, err
+	}
+	s := &spooled{File: f}
+	// A file without a name leaves nothing behind, whatever happens. Not every system allows it.
+	s.nameless = os.Remove(f.Name()) == nil
+	n, err := io.Copy(f, io.LimitReader(body, maxImport+1))
+	body.Arrived()
+	if err == nil && n > maxImport {
+		err = &http.MaxBytesError{Limit: maxImport}
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+type spooled struct {
+	*os.File
+	nameless bool
+}
+
+func (s *spooled) Close() error {
+	err := s.File.Close()
+	if !s.nameless {
+		err = errors.Join(err, os.Remove(s.Name()))
+	}
+	return err
+}

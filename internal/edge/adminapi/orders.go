@@ -1,0 +1,134 @@
+package adminapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+)
+
+// mostCounted is how many runs and packages of an order are counted.
+const mostCounted = 1000
+
+// showOrder shows an order with how far its codes are.
+func (a codeAPI) showOrder(ctx context.Context, one codes.Order) (client.Order, error) {
+	shown := client.Order{Account: one.Account, ISV: one.ISV, Count: one.Count, Text: one.Template,
+		TextBits: codes.TextBits(one.Template, one.Count), Weak: codes.Batch{Template: one.Template, Count: one.Count}.Weak(),
+		AskedBy: one.AskedBy, AskedAt: one.AskedAt,
+		DecidedBy: one.DecidedBy, DecidedAt: optional(one.DecidedAt), ApplicationID: one.Batch,
+		Revised: client.Revised{Revision: one.Revision()}}
+	switch {
+	case one.Waits():
+		shown.State = "waits"
+	case one.Refused:
+		shown.State = "refused"
+	case one.Interrupted():
+		shown.State = "making"
+	default:
+		shown.State = "made"
+		return shown, a.countOrder(ctx, &shown)
+	}
+	return shown, nil
+}
+
+func (a codeAPI) countOrder(ctx context.Context, shown *client.Order) error {
+	b, err := a.Codes.Memory.Know(ctx, shown.ApplicationID)
+	if err != nil {
+		return err
+	}
+	runs, _ := a.Codes.Memory.Runs(b.ID, codes.Range{To: b.Count - 1}, a.Codes.Now(), mostCounted)
+	for _, run := range runs {
+		if run.State.Activation != nil {
+			shown.Active += run.To - run.From + 1
+		}
+	}
+	packages, err := a.Codes.PrintPackages(ctx, codes.PackageQuery{Batch: b.ID, Limit: mostCounted})
+	shown.Packages = int64(len(packages))
+	for _, p := range packages {
+		if p.Sent > 0 {
+			shown.Fetched++
+		}
+	}
+	return err
+}
+
+func (a codeAPI) listOrders(ctx context.Context, in *struct {
+	Account string `query:"account" maxLength:"128"`
+	Making  bool   `query:"making" doc:"only those that are agreed to and whose codes are not made, 1,000 at most"`
+	Offset  int    `query:"offset" minimum:"0" doc:"how many to leave out: a page goes on where the one before ended"`
+	Page
+}) (client.OrderList, error) {
+	shown := client.OrderList{Orders: []client.Order{}}
+	whose, err := accountsOf(ctx, in.Account)
+	if err != nil {
+		return shown, err
+	}
+	var list []codes.Order
+	if in.Making {
+		list, err = a.Orders.Interrupted(ctx, whose)
+		shown.Total = len(list)
+		list = list[:min(len(list), 1000)]
+	} else {
+		list, shown.Total, err = a.Orders.Newest(ctx, whose, in.Offset, in.Limit)
+	}
+	if err != nil {
+		return shown, err
+	}
+	for _, one := range list {
+		order, err := a.showOrder(ctx, one)
+		if err != nil {
+			return shown, err
+		}
+		shown.Orders = append(shown.Orders, order)
+	}
+	return shown, nil
+}
+
+func (a codeAPI) placeOrder(ctx context.Context, in *struct {
+	AppIDPath
+	Body client.OrderPut
+}) (client.Order, error) {
+	account, err := a.Accounts.Get(ctx, in.AppID)
+	if err != nil {
+		return client.Order{}, err
+	}
+	template, err := a.Codes.FillTemplate(codes.TemplateOrder{Text: in.Body.Text, GTIN: in.Body.GTIN, Given: in.Body.Given,
+		Weak: in.Body.Weak, Count: in.Body.Count})
+	if err != nil {
+		return client.Order{}, err
+	}
+	if in.Body.DryRun {
+		tried, err := a.showOrder(ctx, codes.Order{Account: in.AppID, ISV: in.Body.ISV, Count: in.Body.Count, Template: template})
+		tried.State, tried.Sample = "tried", a.Codes.SampleText(template)
+		return tried, cmp.Or(codes.Granted(account), err)
+	}
+	one, err := a.Orders.Ask(ctx, account, codes.Application{Count: in.Body.Count, ISV: in.Body.ISV, Template: template},
+		a.Settings.Get().OrderByTwo)
+	if err != nil {
+		return client.Order{}, err
+	}
+	return a.showOrder(ctx, one)
+}
+
+func (a codeAPI) decideOrder(ctx context.Context, in *struct {
+	AppIDPath
+	Body client.OrderDecision
+}) (client.Order, error) {
+	account, err := a.Accounts.Get(ctx, in.AppID)
+	if err != nil {
+		return client.Order{}, err
+	}
+	one, err := a.Orders.Decide(ctx, account, codes.OrderDecision{ISV: in.Body.ISV, Approve: in.Body.Agree,
+		Revision: in.Body.Revision}, a.Settings.Get().OrderByTwo)
+	if errors.Is(err, codes.ErrNoBatch) {
+		return client.Order{}, huma.Error404NotFound("there is no order of this number")
+	}
+	if err != nil {
+		return client.Order{}, err
+	}
+	return a.showOrder(ctx, one)
+}

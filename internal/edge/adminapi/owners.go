@@ -1,0 +1,70 @@
+package adminapi
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+// OwnedBy says whose scans are wanted.
+type OwnedBy struct {
+	Owner string `query:"owner" maxLength:"128" doc:"an AppID: only scans that fell on a rule of this account, or on a code that it applied for; left out: of all accounts that the caller may see"`
+}
+
+// owners are the accounts whose scans a caller gets that asks for those of one, or of no one in particular; none = of all.
+func owners(ctx context.Context, owner string) ([]string, error) {
+	if owner == "-" && !adminroute.CallerOf(ctx).Limited() {
+		return []string{""}, nil
+	}
+	return accountsOf(ctx, owner)
+}
+
+// accountsOf are the accounts whose things a caller gets that asks for those of one, or of no one in particular; none = of all.
+func accountsOf(ctx context.Context, appid string) ([]string, error) {
+	caller := adminroute.CallerOf(ctx)
+	switch {
+	case appid == "":
+		return caller.Accounts, nil
+	case !caller.Sees(appid):
+		return nil, notTheirs(caller)
+	}
+	return []string{appid}, nil
+}
+
+// notTheirs is the problem of a caller that asks for what is another account's.
+func notTheirs(caller adminroute.Caller) error {
+	return huma.Error403Forbidden("you may see " + strings.Join(caller.Accounts, ", ") + " only")
+}
+
+// ofScan is the account whose scan a call concerns.
+func (a scanAPI) ofScan(ctx context.Context, parameter func(string) string) (string, error) {
+	id, err := scanlog.ParseScanID(parameter("scan_id"))
+	if err != nil {
+		return "", refused(noScanID)
+	}
+	e, err := a.Scans.Scan(ctx, id)
+	return e.Owner, err
+}
+
+// ofAlarm is the account whose alarm a call concerns.
+func (a scanAPI) ofAlarm(ctx context.Context, parameter func(string) string) (string, error) {
+	id, err := strconv.ParseInt(parameter("id"), 10, 64)
+	if err != nil {
+		return "", alarms.ErrNoAlarm
+	}
+	list, err := a.Alarms.Alarms(ctx, alarms.Query{After: id - 1, Limit: 1})
+	if err != nil {
+		return "", err
+	}
+	if len(list) == 0 || list[0].ID != id {
+		return "", alarms.ErrNoAlarm
+	}
+	b, err := a.Codes.Memory.Know(ctx, list[0].Batch)
+	return b.Account, err
+}

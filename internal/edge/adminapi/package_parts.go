@@ -1,0 +1,222 @@
+package adminapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"runtime"
+	"slices"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/print/labels"
+	"github.com/qrjump/qrjump/internal/print/symbol"
+)
+
+// partEndings are the formats of the parts of a package, and how their names end.
+var partEndings = map[string]string{"csv": ".csv", "ndjson": ".ndjson", "lines": ".lines.txt", "text": ".text.txt",
+	onSheets: ".sheet.pdf", "png": ".png.zip", "svg": ".svg.zip", "pdf": ".pdf.zip", "zpl": ".zpl", "epl": ".epl"}
+
+// onSheets is the format of labels on pages.
+const onSheets = "sheet"
+
+// isDrawn reports whether a format has drawn labels, and is no list.
+func isDrawn(format string) bool { return !slices.Contains(labels.Lists, labels.List(format)) }
+
+// drawingOf is how the labels of a wish are drawn, as JSON; "" where it has lists alone.
+// The first and the last label are drawn, so that what cannot be printed is refused now.
+func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) (string, error) {
+	for i, f := range w.Formats {
+		if _, known := partEndings[f]; !known || slices.Contains(w.Formats[:i], f) {
+			return "", refused("formats[%d] is %q: want each of %v once at most", i, f, slices.Sorted(maps.Keys(partEndings)))
+		}
+	}
+	if !slices.ContainsFunc(w.Formats, isDrawn) {
+		if w.Drawing != nil {
+			return "", refused("drawing says how labels are drawn, and formats name none: add sheet, png, svg, pdf, zpl or epl")
+		}
+		return "", nil
+	}
+	var wish client.LabelDrawing
+	if w.Drawing != nil {
+		wish = *w.Drawing
+	}
+	drawing := labels.Printing(wish).OrUsual()
+	text, err := json.Marshal(client.LabelDrawing(drawing))
+	if err != nil {
+		return "", err
+	}
+	b, err := a.Codes.Memory.Know(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if err := b.Within(codes.Range{From: w.From, To: w.To}); err != nil {
+		return "", err
+	}
+	if kind := labels.Kind(drawing.Kind); b.Imported && (kind == labels.Matrix || kind == labels.Both) {
+		return "", refused("drawing.kind: the codes of application %d were made elsewhere, and of their rows the dot matrix is not kept: take qr "+
+			"or datamatrix, or draw it from the file that they came in by qrjump label --from-file", id)
+	}
+	for _, index := range []int64{w.From, w.To} {
+		one := a.Codes.Lot(b, codes.Range{From: index, To: index})
+		if err := smallEnough(ctx, drawing, id, one); err != nil {
+			return "", undrawable(err)
+		}
+		for _, f := range slices.DeleteFunc(slices.Clone(w.Formats), func(f string) bool { return !isDrawn(f) }) {
+			if err := writeDrawn(ctx, io.Discard, drawing, id, f, one); err != nil {
+				return "", undrawable(err)
+			}
+		}
+	}
+	return string(text), nil
+}
+
+// planOf is what the labels of a wish would be, which drawingOf has tried; drawing is its answer.
+func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, drawing string) (*client.LabelPlan, error) {
+	p := &client.LabelPlan{Codes: w.To - w.From + 1}
+	b, err := a.Codes.Memory.Know(ctx, id)
+	if err == nil {
+		err = b.Within(codes.Range{From: w.From, To: w.To})
+	}
+	if err != nil || drawing == "" {
+		return p, err
+	}
+	var wish client.LabelDrawing
+	if err := json.Unmarshal([]byte(drawing), &wish); err != nil {
+		return nil, err
+	}
+	design, err := labels.Printing(wish).Design()
+	if err != nil {
+		return nil, undrawable(err)
+	}
+	var sheet *labels.Sheet
+	if slices.Contains(w.Formats, onSheets) {
+		pages, err := labels.Printing(wish).OnSheets(design)
+		if err != nil {
+			return nil, undrawable(err)
+		}
+		sheet = &pages
+	}
+	for row, err := range labelRows(ctx, a.Codes.Lot(b, codes.Range{From: w.From, To: w.From}), true) {
+		if err != nil {
+			return nil, err
+		}
+		one, err := labels.PlanOf(id, p.Codes, row, design, sheet)
+		if err != nil {
+			return nil, undrawable(err)
+		}
+		p.Pages, p.PerPage, p.Width, p.Height, p.Module = one.Pages, one.PerPage, one.Width, one.Height, one.Module
+	}
+	return p, nil
+}
+
+// mostDots is how many dots a label may have that the server draws, because its picture is in
+// memory: 170 mm square at 300 dots an inch.
+const mostDots = 4 << 20
+
+func smallEnough(ctx context.Context, p labels.Printing, batch int64, one codes.Lot) error {
+	design, err := p.Design()
+	if err != nil {
+		return err
+	}
+	for row, err := range labelRows(ctx, one, true) {
+		if err != nil {
+			return err
+		}
+		label, err := design.Draw(batch, row)
+		if err != nil {
+			return err
+		}
+		if label.Width*label.Height > mostDots {
+			return fmt.Errorf("a label of %d×%d dots is larger than a server draws: take smaller modules, or draw it by qrjump label",
+				label.Width, label.Height)
+		}
+	}
+	return nil
+}
+
+// undrawable is the answer to a label that cannot be drawn.
+func undrawable(err error) error {
+	if word, is := errors.AsType[*labels.WordError](err); is {
+		return refused("drawing.%s: %v", word.Word, word.Err)
+	}
+	if size, is := errors.AsType[*symbol.SizeError](err); is {
+		return refused("drawing: %v", size)
+	}
+	return refused("drawing: %v", err)
+}
+
+// partOf returns the function that writes a part; it writes the same each time.
+func partOf(p codes.PrintPackage, batch int64, format string, list codes.Lot) (
+	func(context.Context, io.Writer) error, error) {
+	var drawing client.LabelDrawing
+	if isDrawn(format) {
+		if err := json.Unmarshal([]byte(p.Drawing), &drawing); err != nil {
+			return nil, fmt.Errorf("package %d: how its labels are drawn: %w", p.ID, err)
+		}
+	}
+	return func(ctx context.Context, w io.Writer) error {
+		switch {
+		case isDrawn(format):
+			return writeDrawn(ctx, w, labels.Printing(drawing), batch, format, list)
+		case format == "lines":
+			ours, is := list.(codes.PackageRange)
+			if !is {
+				return fmt.Errorf("package %d: the rows of codes made elsewhere have no dot matrix", p.ID)
+			}
+			return codes.WriteRows(ctx, w, ours)
+		}
+		return labels.WriteList(w, labels.List(format), false, labelRows(ctx, list, false))
+	}, nil
+}
+
+// writeDrawn writes labels in a format.
+func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64, format string, list codes.Lot) error {
+	design, err := p.Design()
+	if err != nil {
+		return err
+	}
+	design.Processors = max(1, runtime.GOMAXPROCS(0)/2) // the others answer scans
+	rows, none := labelRows(ctx, list, true), func(int) {}
+	switch {
+	case format == onSheets:
+		sheet, err := p.OnSheets(design)
+		if err != nil {
+			return err
+		}
+		return sheet.Write(w, batch, rows, 1, none)
+	case labels.Format(format).ForPrinters():
+		return design.Labels(batch, rows, labels.Format(format), func(_ labels.Row, label []byte) error {
+			_, err := w.Write(label)
+			return err
+		})
+	}
+	return design.Zip(w, batch, rows, labels.Format(format), none)
+}
+
+// labelRows are the codes of a range as labels have them.
+func labelRows(ctx context.Context, list codes.Lot, matrix bool) iter.Seq2[labels.Row, error] {
+	return func(yield func(labels.Row, error) bool) {
+		_, ours := list.(codes.PackageRange)
+		err := list.EachCode(ctx, func(index uint64, code, text []byte) error {
+			r := labels.Row{Index: int64(index), Code: string(code), Text: string(text)}
+			if matrix && ours {
+				field := codes.Matrix([codes.CodeLength]byte(code))
+				r.Matrix = string(field[:])
+			}
+			if !yield(r, nil) {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil && err != errEnough {
+			yield(labels.Row{}, err)
+		}
+	}
+}
+
+var errEnough = errors.New("nobody wants more rows")

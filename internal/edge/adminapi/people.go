@@ -1,0 +1,190 @@
+package adminapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/infra/suggest"
+)
+
+func showPerson(p iam.Person) client.Person {
+	shown := client.Person{Name: p.Name, Role: p.Role, Accounts: append([]string{}, p.Accounts...), HasPassword: p.Password != "",
+		SecondFactor: p.TOTP != "", Provider: p.Issuer, CreatedAt: p.CreatedAt}
+	shown.Revised = revisionOf(shown, p.Password, p.TOTP)
+	shown.SeenAt = optional(p.SeenAt)
+	return shown
+}
+
+func showKey(k iam.Key) client.AdminKey {
+	return client.AdminKey{ID: k.ID, Name: k.Name, Role: k.Role, Accounts: append([]string{}, k.Accounts...), CreatedAt: k.CreatedAt,
+		Expires: optional(k.ExpiresAt), SeenAt: optional(k.SeenAt)}
+}
+
+// checkRole refuses a role that does not exist, and AppIDs that no account has.
+func (a serverAPI) checkRole(ctx context.Context, role *string, appids []string) error {
+	if role != nil && !adminroute.Role(*role).Known() {
+		return refused("role: want one of %s", strings.Join(words[string](adminroute.Roles), ", "))
+	}
+	if len(appids) > 1000 {
+		return refused("accounts: want 1,000 at most")
+	}
+	for _, appid := range appids {
+		if _, err := a.Accounts.Get(ctx, appid); errors.Is(err, accounts.ErrNoAccount) {
+			return refused("accounts: there is no account %.128s%s", appid, a.nearAccount(ctx, appid))
+		} else if err != nil {
+			return err
+		}
+	}
+	if role != nil && *role == string(adminroute.Admin) && len(appids) > 0 {
+		return refused("accounts: an admin is for all accounts: choose a smaller role")
+	}
+	return nil
+}
+
+// nearAccount is a question to the caller: whether the account with the nearest AppID was meant,
+// where no account has the given one.
+func (a serverAPI) nearAccount(ctx context.Context, appid string) string {
+	// Without the list there is no guess; the refusal stands in any case.
+	list, err := a.Accounts.List(ctx, "", 1000)
+	if err != nil {
+		return ""
+	}
+	return suggest.DidYouMean(appid, each(list, func(one accounts.Account) string { return one.AppID })...)
+}
+
+func (a serverAPI) listPeople(ctx context.Context, _ *noInput) (client.PersonList, error) {
+	list, err := a.People.People(ctx)
+	return client.PersonList{People: each(list, showPerson)}, err
+}
+
+func (a serverAPI) addPerson(ctx context.Context, in *struct{ Body client.PersonPut }) (client.PersonMade, error) {
+	b := in.Body
+	if err := a.checkRole(ctx, &b.Role, b.Accounts); err != nil {
+		return client.PersonMade{}, err
+	}
+	change := iam.Change{Role: &b.Role, Accounts: &b.Accounts, Password: &b.Password, Invite: b.InviteDays}
+	if b.SecondFactor != "" {
+		change.SecondFactor = &b.SecondFactor
+	}
+	p, made, err := a.People.Add(ctx, b.Name, change)
+	return a.personMade(p, made), err
+}
+
+func (a serverAPI) personMade(p iam.Person, made iam.Made) client.PersonMade {
+	shown := client.PersonMade{Person: showPerson(p), FactorURI: made.URI, Recovery: made.Recovery}
+	if made.Invitation != "" {
+		shown.Invitation = &client.LoginLink{URL: a.linkTo(made.Invitation) + "&next=" + url.QueryEscape("/console/self?done=invited"),
+			Expires: made.Ends.Truncate(time.Second)}
+	}
+	return shown
+}
+
+func (a serverAPI) linkTo(once string) string {
+	return a.ConsoleURL() + "/login?once=" + url.QueryEscape(once)
+}
+
+type PersonPath struct {
+	Name string `path:"name"`
+}
+
+func (a serverAPI) changePerson(ctx context.Context, in *struct {
+	PersonPath
+	Body client.PersonChange
+}) (client.PersonMade, error) {
+	b := in.Body
+	role, appids := b.Role, b.Accounts
+	if role == nil || appids == nil {
+		list, err := a.People.People(ctx)
+		if err != nil {
+			return client.PersonMade{}, err
+		}
+		for _, p := range list {
+			if p.Name == in.Name {
+				role, appids = cmp.Or(role, &p.Role), cmp.Or(appids, &p.Accounts)
+			}
+		}
+	}
+	if appids == nil {
+		appids = &[]string{}
+	}
+	if err := a.checkRole(ctx, role, *appids); err != nil {
+		return client.PersonMade{}, err
+	}
+	p, made, err := a.People.Change(ctx, in.Name, iam.Change{Role: b.Role, Accounts: b.Accounts, Password: b.Password,
+		SecondFactor: b.SecondFactor, Invite: b.InviteDays})
+	return a.personMade(p, made), err
+}
+
+func (a serverAPI) deletePerson(ctx context.Context, in *PersonPath) (client.PersonList, error) {
+	if err := a.People.Delete(ctx, in.Name); err != nil {
+		return client.PersonList{}, err
+	}
+	return a.listPeople(ctx, nil)
+}
+
+func (a serverAPI) signOutPerson(ctx context.Context, in *PersonPath) (client.Person, error) {
+	p, err := a.People.SignOut(ctx, in.Name)
+	return showPerson(p), err
+}
+
+// RefusedCredential is a wrong credential that was shown several times, as this server saw it.
+type RefusedCredential struct {
+	What, Name, IP string
+	Times          int64
+	First, Last    time.Time
+}
+
+func (a serverAPI) listRefusedCredentials(context.Context, *noInput) (client.RefusedCredentialList, error) {
+	return client.RefusedCredentialList{Credentials: each(a.Refused(), func(one RefusedCredential) client.RefusedCredential {
+		return client.RefusedCredential(one)
+	})}, nil
+}
+
+func (a serverAPI) listAdminKeys(ctx context.Context, _ *noInput) (client.AdminKeyList, error) {
+	list, err := a.People.Keys(ctx)
+	return client.AdminKeyList{Keys: each(list, showKey)}, err
+}
+
+func (a serverAPI) addAdminKey(ctx context.Context, in *struct{ Body client.AdminKeyPut }) (client.AdminKeyMade, error) {
+	b := in.Body
+	if err := a.checkRole(ctx, &b.Role, b.Accounts); err != nil {
+		return client.AdminKeyMade{}, err
+	}
+	k := iam.Key{Name: b.Name, Role: b.Role, Accounts: b.Accounts}
+	if b.Expires != nil {
+		k.ExpiresAt = *b.Expires
+	}
+	k, text, err := a.People.AddKey(ctx, k)
+	return client.AdminKeyMade{ID: k.ID, Key: text}, err
+}
+
+func (a serverAPI) deleteAdminKey(ctx context.Context, in *struct {
+	ID string `path:"id"`
+}) (client.AdminKeyList, error) {
+	if err := a.People.DeleteKey(ctx, in.ID); err != nil {
+		return client.AdminKeyList{}, err
+	}
+	return a.listAdminKeys(ctx, nil)
+}
+
+type LoginLinkInput struct {
+	Body struct {
+		Name string `json:"name,omitempty" maxLength:"40" doc:"of the person; left out: with all that the admin token may"`
+	}
+}
+
+func (a serverAPI) makeLoginLink(ctx context.Context, in *LoginLinkInput) (client.LoginLink, error) {
+	text, ends, err := a.People.NewLink(ctx, in.Body.Name)
+	if err != nil {
+		return client.LoginLink{}, err
+	}
+	return client.LoginLink{URL: a.linkTo(text), Expires: ends.Truncate(time.Second)}, nil
+}

@@ -1,0 +1,125 @@
+package adminapi
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+)
+
+// Here an operator does what an account does with its rules by the wire: with the same checks,
+// quota and verification file.
+
+type RuleInput struct {
+	AppIDPath
+	Body client.OwnRule
+}
+
+// RuleEdit is a RuleInput whose If-Match is about the rule, and not about its account.
+type RuleEdit struct{ RuleInput }
+
+// draft is the rule as the book wants it.
+func (in *RuleInput) draft() rules.Draft {
+	d := rules.Draft{Prefix: in.Body.Prefix, Path: in.Body.Path, AppID: in.Body.AppID, Occupy: in.Body.Occupy,
+		OpenVersion: cmp.Or(in.Body.OpenVersion, rules.OpenRelease), KeepLinks: in.Body.TestLinks == nil}
+	if in.Body.TestLinks != nil {
+		d.TestLinks = *in.Body.TestLinks
+	}
+	return d
+}
+
+// ownRule does something to a rule of an account and answers the rule as it is then.
+func (a ruleAPI) ownRule(ctx context.Context, appid, prefix string, do func(accounts.Account) error) (client.StoredRule, error) {
+	owner, err := a.Accounts.Get(ctx, appid)
+	if err == nil {
+		err = do(owner)
+	}
+	if err != nil {
+		return client.StoredRule{}, err
+	}
+	rule, err := a.Rules.Own(ctx, owner, prefix)
+	return showRule(rule), err
+}
+
+func (a ruleAPI) addRule(ctx context.Context, in *RuleInput) (client.StoredRule, error) {
+	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error { return a.Rules.Add(ctx, owner, in.draft()) })
+}
+
+func (a ruleAPI) editRule(ctx context.Context, in *RuleEdit) (client.StoredRule, error) {
+	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error { return a.Rules.Edit(ctx, owner, in.draft()) })
+}
+
+type PublishInput struct {
+	AppIDPath
+	Body struct {
+		Prefix string `json:"prefix"`
+	}
+}
+
+func (a ruleAPI) publishRule(ctx context.Context, in *PublishInput) (client.StoredRule, error) {
+	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error {
+		if _, err := a.Rules.Own(ctx, owner, in.Body.Prefix); err != nil {
+			return err
+		}
+		return a.Rules.Publish(ctx, owner, in.Body.Prefix)
+	})
+}
+
+type RulePath struct {
+	AppIDPath
+	Prefix string `query:"prefix" required:"true"`
+}
+
+func (a ruleAPI) deleteRule(ctx context.Context, in *RulePath) (client.StoredRule, error) {
+	owner, err := a.Accounts.Get(ctx, in.AppID)
+	if err != nil {
+		return client.StoredRule{}, err
+	}
+	rule, err := a.Rules.Own(ctx, owner, in.Prefix)
+	if err != nil {
+		return client.StoredRule{}, err
+	}
+	return showRule(rule), a.Rules.Delete(ctx, owner, in.Prefix, rule.Target)
+}
+
+// checkRule answers what an add would answer, and where the verification file must be. With look it
+// also fetches the file.
+func (a ruleAPI) checkRule(ctx context.Context, in *struct {
+	AppID string `path:"appid" maxLength:"128"` // it changes nothing
+	Body  struct {
+		client.OwnRule
+		Look bool `json:"look,omitempty" doc:"look for the verification file now; the host is asked once"`
+	}
+}) (client.RuleCheck, error) {
+	owner, err := a.Accounts.Get(ctx, in.AppID)
+	if err != nil {
+		return client.RuleCheck{}, err
+	}
+	draft := (&RuleInput{Body: in.Body.OwnRule}).draft()
+	tried, err := a.Rules.Try(ctx, owner, draft)
+	shown := client.RuleCheck{File: tried.File, Vouched: tried.Vouched, ConfirmFile: client.ConfirmFile(owner.Confirm),
+		Steps: []client.FileStep{}}
+	if err != nil {
+		code, detail := errcode.Of(err)
+		if code == errcode.SystemError {
+			return client.RuleCheck{}, err
+		}
+		shown.ErrCode, shown.Detail = code.Number, cmp.Or(detail, code.Meaning().String())
+	}
+	if !in.Body.Look || tried.File == "" {
+		return shown, nil
+	}
+	steps, err := a.LookAtFile(ctx, tried.File, owner.Confirm.Content)
+	if err != nil {
+		return client.RuleCheck{}, err
+	}
+	for _, s := range steps {
+		shown.InPlace = s.OK
+		shown.Steps = append(shown.Steps, client.FileStep{Did: s.Did.String(), OK: s.OK, Warns: s.Warns, Detail: s.Detail.String(),
+			Next: s.Next.String(), Cure: s.Cure})
+	}
+	return shown, nil
+}

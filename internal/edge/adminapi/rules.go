@@ -1,0 +1,207 @@
+package adminapi
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+func showRule(r rules.Rule) client.StoredRule {
+	shown := client.StoredRule{ID: r.ID, Kind: string(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
+		Occupy:      r.Occupy,
+		OpenVersion: r.OpenVersion, TestLinks: words[string](r.TestLinks), Published: r.Published,
+		CreatedAt: r.CreatedAt, ChangedAt: r.ChangedAt, PublishedAt: optional(r.PublishedAt)}
+	shown.Revised = revisionOf(shown)
+	return shown
+}
+
+func showRuleChange(c rules.Change) client.RuleChange {
+	return client.RuleChange{Seq: c.Seq, At: c.At, Actor: c.Actor, RID: c.RID, Did: c.Did, Rule: showRule(c.Rule), Reason: c.Reason}
+}
+
+func (a ruleAPI) listRules(ctx context.Context, in *struct {
+	Owner  string `query:"owner" doc:"left out: all accounts that the caller may see"`
+	Target string `query:"target"`
+	Prefix string `query:"prefix" doc:"only the rule with this prefix"`
+	After  int64  `query:"after" doc:"only rules after this id" minimum:"0"`
+	Before int64  `query:"before" doc:"only rules before this id, the newest first" minimum:"0"`
+	Newest bool   `query:"newest" doc:"the newest first"`
+	Text   string `query:"text" maxLength:"1024" doc:"only rules with this in their prefix, whatever the case of its letters"`
+	State  string `query:"state" enum:"published,draft"`
+	Scans  bool   `query:"scans" doc:"with the scans of the last seven days, for whoever may read statistics"`
+	Page
+}) (shown client.StoredRuleList, err error) {
+	whose, err := accountsOf(ctx, in.Owner)
+	if err != nil {
+		return shown, err
+	}
+	var list []rules.Rule
+	if in.Target != "" || in.Prefix != "" {
+		list, err = a.exactRules(ctx, rules.Query{Owner: in.Owner, Target: in.Target, AfterID: in.After, Limit: in.Limit}, in.Prefix)
+		list = slices.DeleteFunc(list, func(r rules.Rule) bool { return len(whose) > 0 && !slices.Contains(whose, r.Owner) })
+	} else {
+		s := rules.Search{Owners: whose, Part: in.Text, Newest: in.Newest || in.Before > 0, From: cmp.Or(in.Before, in.After),
+			Limit: in.Limit}
+		if in.State != "" {
+			s.Published = new(in.State == "published")
+		}
+		if list, shown.Next, err = a.Rules.Walk(ctx, s); err == nil && !s.Filters() {
+			total := a.RuleCount()
+			if len(whose) > 0 {
+				total, err = a.Rules.Total(ctx, whose)
+			}
+			shown.Total = &total
+		}
+	}
+	if shown.Rules = each(list, showRule); err == nil && in.Scans {
+		err = a.withScansOfRules(ctx, shown.Rules)
+	}
+	return shown, err
+}
+
+func (a ruleAPI) nameRules(ctx context.Context, in *struct {
+	Of []int64 `query:"of" maxItems:"1000" doc:"numbers of rules, with commas between them"`
+}) (shown client.RuleNames, err error) {
+	caller := adminroute.CallerOf(ctx)
+	list, err := a.Rules.Named(ctx, in.Of)
+	shown.Rules = []client.RuleName{}
+	for _, one := range list {
+		if caller.Sees(one.Owner) {
+			shown.Rules = append(shown.Rules, client.RuleName{ID: one.ID, Owner: one.Owner, Prefix: one.Prefix, Gone: one.Gone})
+		}
+	}
+	return shown, err
+}
+
+// exactRules are those of a query; with a prefix, the one that has it.
+func (a ruleAPI) exactRules(ctx context.Context, q rules.Query, prefix string) ([]rules.Rule, error) {
+	if prefix != "" {
+		link, ok := rules.ParseLink(prefix)
+		if !ok {
+			return nil, fmt.Errorf("prefix %.120q: %w", prefix, rules.ErrNotLink)
+		}
+		q.Keys = []string{link.Key}
+	}
+	return a.Rules.Find(ctx, q)
+}
+
+func (a ruleAPI) withScansOfRules(ctx context.Context, list []client.StoredRule) error {
+	of, err := a.Scans.RecentOfRules(ctx, each(list, func(one client.StoredRule) int64 { return one.ID }))
+	for i := range list {
+		list[i].Scans = showRecent(of[list[i].ID])
+	}
+	return err
+}
+
+func (a ruleAPI) ruleHistory(ctx context.Context, in *struct {
+	Prefix string `query:"prefix" required:"true"`
+	Page
+}) (client.RuleChanges, error) {
+	list, err := a.Rules.History(ctx, in.Prefix, in.Limit)
+	caller := adminroute.CallerOf(ctx)
+	list = slices.DeleteFunc(list, func(c rules.Change) bool { return !caller.Sees(c.Rule.Owner) })
+	return client.RuleChanges{Changes: each(list, showRuleChange)}, err
+}
+
+func (a ruleAPI) ruleOccupiers(ctx context.Context, in *struct {
+	Prefix string `query:"prefix" required:"true"`
+}) (client.StoredRuleList, error) {
+	list, err := a.Rules.Occupiers(ctx, in.Prefix)
+	caller := adminroute.CallerOf(ctx)
+	list = slices.DeleteFunc(list, func(r rules.Rule) bool { return !caller.Sees(r.Owner) })
+	return client.StoredRuleList{Rules: each(list, showRule)}, err
+}
+
+func (a ruleAPI) releasePrefix(ctx context.Context, in *struct{ Body client.Release }) (client.Released, error) {
+	list, more, err := a.Rules.Release(ctx, rules.ReleaseRequest(in.Body))
+	return client.Released{Released: each(list, showRule), More: more}, err
+}
+
+func (a ruleAPI) listConfirmations(ctx context.Context, in *struct {
+	RID    string `query:"rid" doc:"the request id of the call"`
+	Owner  string `query:"owner"`
+	Prefix string `query:"prefix" doc:"of the rule that the file was looked for, as it was sent"`
+	OK     string `query:"ok" enum:"true,false" doc:"only checks that found the file, or that did not"`
+	Page
+}) (client.ConfirmationList, error) {
+	list, err := a.Rules.Confirmations(ctx, rules.ConfirmationQuery{RID: in.RID, Owner: in.Owner, Prefix: in.Prefix,
+		Failed: in.OK == "false", Found: in.OK == "true", Limit: in.Limit})
+	return client.ConfirmationList{Confirmations: each(list, func(c rules.Confirmation) client.Confirmation {
+		return client.Confirmation{RID: c.RID, At: c.At, Owner: c.Owner, Prefix: c.Prefix, URL: c.URL, OK: c.OK, Reason: c.Reason,
+			Steps: each(c.Steps, func(s rules.FetchStep) client.ConfirmationStep { return client.ConfirmationStep(s) })}
+	})}, err
+}
+
+func (a ruleAPI) listRechecks(ctx context.Context, in *struct {
+	Owner          string `query:"owner"`
+	Failing        bool   `query:"failing" doc:"only files that are not in place"`
+	AfterOwner     string `query:"after_owner" doc:"with after_directory: the last one of the page before"`
+	AfterDirectory string `query:"after_directory"`
+	Page
+}) (client.RecheckList, error) {
+	list, err := a.Rechecks.Store.Rechecks(ctx, rules.RecheckQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner,
+		AfterDirectory: in.AfterDirectory, Limit: in.Limit})
+	return client.RecheckList{Rechecks: each(list, func(r rules.Recheck) client.Recheck {
+		return client.Recheck{Owner: r.Owner, Directory: r.Directory, Prefix: r.Prefix, CheckedAt: r.CheckedAt, OK: r.OK, Reason: r.Reason,
+			Since: optional(r.Since), NextAt: r.NextAt}
+	})}, err
+}
+
+func (a ruleAPI) recheckNow(ctx context.Context, _ *noInput) (done client.RechecksDone, err error) {
+	if done.Files, err = a.Rechecks.LookNow(ctx, 50); err == nil {
+		done.Failing, err = a.Rechecks.Store.CountFailing(ctx)
+	}
+	return done, err
+}
+
+func (a ruleAPI) listDomains(ctx context.Context, in *struct {
+	After string `query:"after" maxLength:"300" doc:"with limit: the last host of the page before"`
+	Limit int    `query:"limit" minimum:"0" maximum:"1000" doc:"left out: all"`
+}) (client.DomainList, error) {
+	if in.Limit > 0 {
+		list, err := a.Rules.DomainsAfter(ctx, in.After, in.Limit)
+		return showDomains(list), err
+	}
+	return a.allDomains(ctx)
+}
+
+func (a ruleAPI) allDomains(ctx context.Context) (client.DomainList, error) {
+	list, err := a.Rules.Domains(ctx)
+	return showDomains(list), err
+}
+
+func showDomains(list []rules.Domain) client.DomainList {
+	return client.DomainList{Domains: each(list, func(d rules.Domain) client.Domain {
+		return client.Domain{Host: d.Host, Status: string(d.Status), At: d.At}
+	})}
+}
+
+// setDomain sets what the operator says of a host ("" = nothing) and answers the list of hosts.
+func (a ruleAPI) setDomain(ctx context.Context, host string, status rules.DomainStatus) (client.DomainList, error) {
+	if err := a.Rules.SetDomain(ctx, host, status); err != nil {
+		return client.DomainList{}, err
+	}
+	return a.allDomains(ctx)
+}
+
+type HostPath struct {
+	Host string `path:"host" maxLength:"300"`
+}
+
+func (a ruleAPI) putDomain(ctx context.Context, in *struct {
+	HostPath
+	Body struct {
+		Status rules.DomainStatus `json:"status" enum:"trusted,denied,no_icp"`
+	}
+}) (client.DomainList, error) {
+	return a.setDomain(ctx, in.Host, in.Body.Status)
+}
+
+func (a ruleAPI) deleteDomain(ctx context.Context, in *HostPath) (client.DomainList, error) {
+	return a.setDomain(ctx, in.Host, "")
+}

@@ -1,0 +1,417 @@
+package adminapi
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+func showScan(e *stats.Counted) client.RecordedScan {
+	r := client.RecordedScan{ScanID: e.ID.String(), At: e.At, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action,
+		Kind: e.Kind, Reason: e.Reason,
+		AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity, Brand: e.Brand,
+		Product: e.Product, Owner: e.Owner, Text: e.Text}
+	if e.User != (scanlog.UserHash{}) {
+		r.User = hex.EncodeToString(e.User[:])
+	}
+	if e.Network.IsValid() {
+		r.Network = e.Network.String()
+	}
+	if e.Batch != 0 {
+		r.CodeIndex = &e.Index
+	}
+	return r
+}
+
+const parquetType = "application/vnd.apache.parquet"
+
+const noScanID = "this is no scan id: one is 32 hexadecimal digits, as an answer to a scan gave it"
+
+// period reads from and to: RFC 3339, or a day in the zone of the settings.
+func (a scanAPI) period(from, to string, days int) (begin, end time.Time, err error) {
+	zone := a.Settings.Get().Zone()
+	read := func(name, text string, lasts int) (time.Time, error) {
+		if day, err := time.ParseInLocation(time.DateOnly, text, zone); err == nil {
+			return day.AddDate(0, 0, lasts), nil
+		}
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return at, refused("%s is no time: want one such as 2026-01-31T15:00:00+08:00, or a day such as 2026-01-31", name)
+		}
+		return at, nil
+	}
+	end = a.Scans.Now()
+	if to != "" {
+		if end, err = read("to", to, 1); err != nil {
+			return begin, end, err
+		}
+	} else {
+		end = end.Add(time.Hour) // the current hour is included
+	}
+	begin = end.AddDate(0, 0, -days)
+	if from != "" {
+		if begin, err = read("from", from, 0); err != nil {
+			return begin, end, err
+		}
+	}
+	return begin, end, nil
+}
+
+func (a scanAPI) listScans(ctx context.Context, in *struct {
+	After  string `query:"after" maxLength:"100" doc:"the last scan id that is known; left out: from the oldest"`
+	Newest int    `query:"newest" minimum:"0" maximum:"100000" doc:"instead of after: from so many before the end"`
+	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"of a page"`
+	ScanFilter
+}) (client.ScanPage, error) {
+	whose, err := owners(ctx, in.Owner)
+	if err != nil {
+		return client.ScanPage{}, err
+	}
+	if in.ScanFilter.set() || len(whose) > 0 && in.Newest == 0 {
+		return a.matchingScans(ctx, in.After, in.Newest, in.Limit, &in.ScanFilter)
+	}
+	var list []stats.Counted
+	var after scanlog.ScanID
+	older, more := in.After != "", true
+	switch {
+	case older && in.Newest > 0:
+		return client.ScanPage{}, refused("after and newest: choose one")
+	case in.Newest > 0:
+		list, older, err = a.Scans.Newest(ctx, whose, in.Newest, in.Limit)
+		more = len(list) < in.Newest
+	default:
+		if older {
+			if after, err = scanlog.ParseScanID(in.After); err != nil {
+				return client.ScanPage{}, refused(noScanID)
+			}
+		}
+		list, err = a.Scans.Feed(ctx, after, in.Limit)
+	}
+	page := client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: in.After, More: more && len(list) == in.Limit,
+		Older: older, Looked: len(list)}
+	for i := range list {
+		page.Scans = append(page.Scans, showScan(&list[i]))
+		page.Next = page.Scans[i].ScanID
+	}
+	if err == nil {
+		err = a.codes().addSerials(ctx, page.Scans)
+	}
+	return page, err
+}
+
+// ScanFilter says which scans are wanted of the feed.
+type ScanFilter struct {
+	OwnedBy
+	From          string  `query:"from" maxLength:"40" doc:"RFC 3339, or a day: no earlier scan"`
+	To            string  `query:"to" maxLength:"40" doc:"RFC 3339, or a day, which belongs to it: no later scan"`
+	User          string  `query:"user" maxLength:"256" doc:"scans of this user: what the app called it, or the hash that a scan shows"`
+	Namespace     string  `query:"namespace" default:"default" maxLength:"64" doc:"of the user"`
+	Rules         []int64 `query:"rule" maxItems:"100" doc:"scans that fell on one of these rules or GS1 keys, by number, with commas between"`
+	ApplicationID int64   `query:"application_id" minimum:"0" doc:"scans of this code, with code_index"`
+	CodeIndex     int64   `query:"code_index" minimum:"0"`
+}
+
+func (f *ScanFilter) set() bool {
+	return f.From != "" || f.To != "" || f.User != "" || len(f.Rules) > 0 || f.ApplicationID != 0
+}
+
+// filter reads what is wanted of scans.
+func (a scanAPI) filter(ctx context.Context, in *ScanFilter) (f stats.Filter, err error) {
+	if f.Owners, err = owners(ctx, in.Owner); err != nil {
+		return f, err
+	}
+	begin, end, err := a.period(in.From, in.To, 0)
+	if err != nil {
+		return f, err
+	}
+	if in.From != "" {
+		f.From = begin
+	}
+	if in.To != "" {
+		f.To = end
+	}
+	if in.User != "" {
+		f.User = a.UserHash(in.Namespace, in.User)
+		if hash, err := hex.DecodeString(in.User); err == nil && len(hash) == len(f.User) {
+			f.User = scanlog.UserHash(hash)
+		}
+	}
+	if f.Rules = in.Rules; in.ApplicationID != 0 {
+		f.Code = &alarms.CodeName{Batch: in.ApplicationID, Index: in.CodeIndex}
+	}
+	return f, nil
+}
+
+// matchingScans is listScans for the scans that match a filter.
+func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit int, in *ScanFilter) (page client.ScanPage, err error) {
+	var after scanlog.ScanID
+	if newest > 0 {
+		return page, refused("newest counts back among all scans: give from instead")
+	}
+	if from != "" {
+		if after, err = scanlog.ParseScanID(from); err != nil {
+			return page, refused(noScanID)
+		}
+	}
+	f, err := a.filter(ctx, in)
+	if err != nil {
+		return page, err
+	}
+	list, next, looked, more, err := a.Scans.Matching(ctx, after, f, limit)
+	older := from != ""
+	page = client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: from, More: more, Older: older, Looked: looked}
+	for i := range list {
+		page.Scans = append(page.Scans, showScan(&list[i]))
+	}
+	if next != (scanlog.ScanID{}) {
+		page.Next = next.String()
+	}
+	if err == nil {
+		err = a.codes().addSerials(ctx, page.Scans)
+	}
+	return page, err
+}
+
+func (a scanAPI) getScan(ctx context.Context, in *struct {
+	ID string `path:"scan_id" maxLength:"100"`
+}) (client.RecordedScan, error) {
+	id, err := scanlog.ParseScanID(in.ID)
+	if err != nil {
+		return client.RecordedScan{}, refused(noScanID)
+	}
+	e, err := a.Scans.Scan(ctx, id)
+	if err != nil {
+		return client.RecordedScan{}, err
+	}
+	shown := []client.RecordedScan{showScan(&e)}
+	err = a.codes().addSerials(ctx, shown)
+	return shown[0], err
+}
+
+func (a scanAPI) listScanNodes(ctx context.Context, _ *noInput) (client.ScanNodeList, error) {
+	nodes := a.Scans.Nodes
+	if nodes == nil {
+		return client.ScanNodeList{Nodes: []client.ScanNode{}}, nil
+	}
+	list, _, err := nodes.Store.ScanNodes(ctx)
+	if err != nil {
+		return client.ScanNodeList{}, err
+	}
+	changes, err := a.Following.Lag(ctx)
+	now := nodes.Now()
+	own := &client.NodeLag{Changes: changes, Seconds: a.Following.Age().Seconds(), SaidAt: now}
+	return client.ScanNodeList{Nodes: each(list, func(n scanlog.Node) client.ScanNode {
+		shown := client.ScanNode{Node: n.ID, Name: n.Name, Stopped: n.Stopped, Behind: max(0, n.Ended-n.Shipped), SeenAt: n.SeenAt}
+		switch lag := n.Lag; {
+		case n.ID == nodes.Shipper.ID():
+			shown.Lag = own
+		case !n.Stopped && !lag.At.IsZero():
+			shown.Lag = &client.NodeLag{Changes: lag.Changes, Seconds: lag.At.Sub(lag.LevelAt).Seconds(), SaidAt: lag.At,
+				SaidAgo: max(0, now.Sub(lag.At).Seconds())}
+		}
+		return shown
+	})}, err
+}
+
+func (a scanAPI) forgetScanNode(ctx context.Context, in *struct {
+	Node string `path:"node" maxLength:"100"`
+}) (client.ScanNodeList, error) {
+	there := false
+	if a.Scans.Nodes != nil {
+		var err error
+		if there, err = a.Scans.Nodes.Store.GiveUpNode(ctx, in.Node); err != nil {
+			return client.ScanNodeList{}, err
+		}
+	}
+	if !there {
+		return client.ScanNodeList{}, huma.Error404NotFound("there is no such node: GET /admin/v1/scan-nodes lists them")
+	}
+	return a.listScanNodes(ctx, nil)
+}
+
+func (a scanAPI) eraseUser(ctx context.Context, in *struct {
+	User      string `path:"user"`
+	Namespace string `query:"namespace" default:"default"`
+}) (client.ErasureResult, error) {
+	hash := a.UserHash(in.Namespace, in.User)
+	n, err := a.Scans.Erase(ctx, hash)
+	if err == nil {
+		err = a.Desk.Erase(ctx, hex.EncodeToString(hash[:]),
+			func(account string) string { return a.OpenIDs.OpenID(in.Namespace, account, in.User) })
+	}
+	// The log does not name the user: that would undo the erasure.
+	if err == nil {
+		err = a.History.Note(ctx, "scans", "", "erase", map[string]int64{"scans": n})
+	}
+	return client.ErasureResult{Scans: n}, err
+}
+
+// scanRow is a scan of an export. The names are those of scanRecord.
+type scanRow struct {
+	ScanID        string    `parquet:"scan_id"`
+	At            time.Time `parquet:"at,timestamp(millisecond)"`
+	User          string    `parquet:"user,dict"`
+	Source        string    `parquet:"source,dict"`
+	Client        string    `parquet:"client,dict"`
+	Network       string    `parquet:"network,dict"`
+	Region        string    `parquet:"region,dict"`
+	Action        string    `parquet:"action,dict"`
+	Kind          string    `parquet:"kind,dict"`
+	Reason        string    `parquet:"reason,dict"`
+	AppID         string    `parquet:"appid,dict"`
+	Version       string    `parquet:"version,dict"`
+	RuleID        int64     `parquet:"rule_id"`
+	ApplicationID int64     `parquet:"application_id"`
+	CodeIndex     int64     `parquet:"code_index"`
+	Activity      string    `parquet:"activity,dict"`
+	Brand         string    `parquet:"brand,dict"`
+	Product       string    `parquet:"product,dict"`
+	Text          string    `parquet:"text"`
+	Serial        string    `parquet:"serial"`
+	Owner         string    `parquet:"owner,dict"`
+}
+
+var scanHeader = []string{"scan_id", "at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid", "version",
+	"rule_id", "application_id", "code_index",
+	"activity", "brand", "product", "text", "serial", "owner"}
+
+// rowsAtOnce bounds a row group, and so the memory of an export.
+const rowsAtOnce = 20_000
+
+// scanSink is a format of an export.
+type scanSink interface {
+	add(r client.RecordedScan) error
+	finish() error
+}
+
+type csvSink struct{ w *csv.Writer }
+
+func newCSVSink(w io.Writer) (*csvSink, error) {
+	s := &csvSink{csv.NewWriter(w)}
+	return s, s.w.Write(scanHeader)
+}
+
+func (s *csvSink) add(r client.RecordedScan) error {
+	row := []string{r.ScanID, r.At.UTC().Format("2006-01-02T15:04:05.000Z"), r.User, r.Source, r.Client, r.Network, r.Region, r.Action,
+		r.Kind, r.Reason, r.AppID, r.Version,
+		"", "", "", r.Activity, r.Brand, r.Product, r.Text, r.Serial, r.Owner}
+	for i, text := range row {
+		row[i] = adminroute.Cell(text)
+	}
+	if r.RuleID != 0 {
+		row[12] = strconv.FormatInt(r.RuleID, 10)
+	}
+	if r.CodeIndex != nil {
+		row[13], row[14] = strconv.FormatInt(r.ApplicationID, 10), strconv.FormatInt(*r.CodeIndex, 10)
+	}
+	return s.w.Write(row)
+}
+
+func (s *csvSink) finish() error {
+	s.w.Flush()
+	return s.w.Error()
+}
+
+type parquetSink struct {
+	w    *parquet.GenericWriter[scanRow]
+	rows []scanRow
+}
+
+func newParquetSink(w io.Writer) *parquetSink {
+	return &parquetSink{w: parquet.NewGenericWriter[scanRow](w, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rowsAtOnce))}
+}
+
+func (s *parquetSink) add(r client.RecordedScan) error {
+	var index int64 // 0 where the scan is of no code; the application is 0 then too
+	if r.CodeIndex != nil {
+		index = *r.CodeIndex
+	}
+	s.rows = append(s.rows, scanRow{ScanID: r.ScanID, At: r.At, User: r.User, Source: r.Source, Client: r.Client, Network: r.Network,
+		Region: r.Region, Action: r.Action,
+		Kind: r.Kind, Reason: r.Reason, AppID: r.AppID, Version: r.Version, RuleID: r.RuleID, ApplicationID: r.ApplicationID,
+		CodeIndex: index,
+		Activity:  r.Activity, Brand: r.Brand, Product: r.Product, Text: r.Text, Serial: r.Serial, Owner: r.Owner})
+	if len(s.rows) < rowsAtOnce {
+		return nil
+	}
+	return s.flush()
+}
+
+func (s *parquetSink) flush() error {
+	_, err := s.w.Write(s.rows)
+	s.rows = s.rows[:0]
+	if err == nil {
+		err = s.w.Flush()
+	}
+	return err
+}
+
+func (s *parquetSink) finish() error {
+	return errors.Join(s.flush(), s.w.Close())
+}
+
+func (a scanAPI) exportScans(ctx context.Context, in *struct {
+	TableFormat
+	ScanFilter
+}) (adminroute.File, error) {
+	f, err := a.filter(ctx, &in.ScanFilter)
+	return adminroute.File{Name: "scans." + in.Format, Type: tableKinds[in.Format], Write: func(ctx context.Context, w io.Writer) error {
+		if err := a.writeScans(ctx, w, in.Format, f); err != nil {
+			return fmt.Errorf("exporting scans: %w", err)
+		}
+		return nil
+	}}, err
+}
+
+func (a scanAPI) writeScans(ctx context.Context, w io.Writer, format string, f stats.Filter) error {
+	if err := a.Scans.CatchUpAll(ctx); err != nil {
+		return err
+	}
+	var sink scanSink
+	if format == "parquet" {
+		sink = newParquetSink(w)
+	} else {
+		var err error
+		if sink, err = newCSVSink(w); err != nil {
+			return err
+		}
+	}
+	page := make([]client.RecordedScan, 0, 1000) // their serial numbers are read together
+	flush := func() error {
+		err := a.codes().addSerials(ctx, page)
+		for _, r := range page {
+			err = errors.Join(err, sink.add(r))
+		}
+		page = page[:0]
+		return err
+	}
+	for e, err := range a.Scans.Between(ctx, f) {
+		if err != nil {
+			return err
+		}
+		if page = append(page, showScan(&e)); len(page) < cap(page) {
+			continue
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	return sink.finish()
+}

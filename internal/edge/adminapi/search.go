@@ -1,0 +1,196 @@
+package adminapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/apiusage"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+const (
+	mostHits    = 10
+	mostBatches = 1000 // that are looked through for serial numbers and activities, the newest ones
+)
+
+// searching is a search that is under way.
+type searching struct {
+	*Admin
+	text, part string // as it was typed, and in small letters
+	sees       func(appid string) bool
+	owners     []string // whose things are wanted; none = everybody's
+	quick      bool
+	caller     adminroute.Caller
+	found      client.SearchResult
+}
+
+func (a accountAPI) search(ctx context.Context, in *struct {
+	Text    string `query:"q" maxLength:"1024" doc:"a name or AppID, a part of a prefix, a link, a code text, nine characters or APPLICATION:INDEX, a serial number, an isv_application_id, an activity, a request id"`
+	Account string `query:"account" maxLength:"128" doc:"only what is this account's; left out: of all accounts that the caller may see"`
+	Quick   bool   `query:"quick" doc:"of rules, only those whose link begins with the text and the newest 2,000; left out: all of them, for two seconds at most"`
+}) (client.SearchResult, error) {
+	whose, err := accountsOf(ctx, in.Account)
+	if err != nil {
+		return client.SearchResult{}, err
+	}
+	text := strings.TrimSpace(in.Text)
+	s := &searching{Admin: a.Admin, text: text, part: strings.ToLower(text), owners: whose, quick: in.Quick,
+		caller: adminroute.CallerOf(ctx),
+		found:  client.SearchResult{Hits: []client.SearchHit{}, Partial: []string{}}}
+	s.sees = func(appid string) bool { return len(whose) == 0 || slices.Contains(whose, appid) }
+	if text == "" {
+		return s.found, nil
+	}
+	for _, kind := range []func(context.Context) error{s.accounts, s.rules, s.batches, s.code, s.serials, s.calls} {
+		if err := kind(ctx); err != nil {
+			return client.SearchResult{}, err
+		}
+	}
+	return s.found, nil
+}
+
+func (s *searching) add(hits ...client.SearchHit) { s.found.Hits = append(s.found.Hits, hits...) }
+
+func (s *searching) partial(kind string, is bool) {
+	if is {
+		s.found.Partial = append(s.found.Partial, kind)
+	}
+}
+
+// findAccounts finds accounts in memory.
+func (a accountAPI) findAccounts(s accounts.Search) ([]*accounts.Account, int, error) {
+	if !a.Following.Loaded() {
+		return nil, 0, huma.Error503ServiceUnavailable("accounts are being loaded: try again in a moment")
+	}
+	list, total := accounts.Find(a.Everybody(), s)
+	return list, total, nil
+}
+
+func (s *searching) accounts(context.Context) error {
+	list, total, err := s.Admin.accounts().findAccounts(accounts.Search{Part: s.part, Sees: s.sees, Order: accounts.ByName,
+		Limit: mostHits})
+	if err != nil {
+		return err
+	}
+	for _, one := range list {
+		s.add(client.SearchHit{Kind: "account", Key: one.AppID, Name: one.Name})
+	}
+	s.partial("account", total > len(list))
+	return nil
+}
+
+// rules are those whose prefix has the text, and the one on which it falls as a link.
+func (s *searching) rules(ctx context.Context) error {
+	list, whole, err := s.Rules.Search(ctx, rules.Search{Owners: s.owners, Part: s.text, Quick: s.quick, Limit: mostHits})
+	if err != nil {
+		return err
+	}
+	hit, falls := s.Resolver.Finder.Governing(s.text)
+	if falls && s.sees(hit.Owner) && !slices.ContainsFunc(list, func(r rules.Rule) bool { return r.ID == hit.ID }) {
+		s.add(client.SearchHit{Kind: "rule", Key: hit.Prefix, Name: hit.Page, Account: hit.Owner})
+	}
+	for _, r := range list {
+		s.add(client.SearchHit{Kind: "rule", Key: r.Prefix.Text, Name: r.Path, Account: r.Owner})
+	}
+	s.partial("rule", !whole || len(list) == mostHits)
+	return nil
+}
+
+// batches are those whose number or isv_application_id has the text, and the activities of the newest ones.
+func (s *searching) batches(context.Context) error {
+	now, n, looked := s.Codes.Now(), 0, 0
+	var activities []client.SearchHit
+	list := s.Codes.Memory.Batches()
+	slices.Reverse(list)
+	for _, b := range list {
+		if !s.sees(b.Account) {
+			continue
+		}
+		isv := strings.TrimPrefix(b.ISV, "\x01")
+		if id := strconv.FormatInt(b.ID, 10); n <= mostHits && (id == s.text || strings.Contains(strings.ToLower(isv), s.part)) {
+			if n++; n <= mostHits {
+				s.add(client.SearchHit{Kind: "batch", Key: id, Name: isv, Account: b.Account})
+			}
+		}
+		if looked++; looked > mostBatches || len(activities) > mostHits {
+			continue
+		}
+		for _, name := range s.Codes.Memory.Activities(b.ID, now) {
+			one := client.SearchHit{Kind: "activity", Key: name, Account: b.Account}
+			if strings.Contains(strings.ToLower(name), s.part) && !slices.Contains(activities, one) {
+				activities = append(activities, one)
+			}
+		}
+	}
+	s.partial("batch", n > mostHits)
+	s.add(activities[:min(len(activities), mostHits)]...)
+	s.partial("activity", len(activities) > mostHits || looked > mostBatches)
+	return nil
+}
+
+// code is the one that the text names.
+func (s *searching) code(ctx context.Context) error {
+	name := codes.CodeName{URL: s.text}
+	batch, index, pair := strings.Cut(s.text, ":")
+	if id, err := strconv.ParseInt(batch, 10, 64); pair && err == nil {
+		if at, err := strconv.ParseInt(index, 10, 64); err == nil {
+			name = codes.CodeName{ID: id, Index: at, HasIndex: true}
+		}
+	} else if len(s.text) == codes.CodeLength {
+		name = codes.CodeName{Code: s.text}
+	}
+	f, err := s.Codes.Find(ctx, name)
+	if code, _ := errcode.Of(err); err != nil && code == errcode.SystemError && !errors.Is(err, codes.ErrNoBatch) {
+		return err
+	}
+	if err == nil && s.sees(f.Batch.Account) {
+		s.add(client.SearchHit{Kind: "code", Key: fmt.Sprintf("%d:%d", f.Batch.ID, f.Index), Account: f.Batch.Account})
+	}
+	return nil
+}
+
+// serials are those of codes of the newest batches that begin with the text.
+func (s *searching) serials(ctx context.Context) error {
+	of, ids := map[int64]string{}, []int64(nil)
+	list := s.Codes.Memory.Batches()
+	slices.Reverse(list)
+	for _, b := range list {
+		if s.sees(b.Account) && len(ids) < mostBatches {
+			of[b.ID] = b.Account
+			ids = append(ids, b.ID)
+		}
+	}
+	found, err := s.Codes.Serialised(ctx, ids, s.text, mostHits+1)
+	for _, one := range found[:min(len(found), mostHits)] {
+		s.add(client.SearchHit{Kind: "serial", Key: fmt.Sprintf("%d:%d", one.Batch, one.Index), Name: one.Serial.Serial,
+			Account: of[one.Batch]})
+	}
+	s.partial("serial", len(found) > mostHits || len(ids) == mostBatches)
+	return err
+}
+
+// calls are the one with this request id, for whoever may read the log of calls.
+func (s *searching) calls(ctx context.Context) error {
+	if !s.caller.Role.Covers(adminroute.Operator) {
+		return nil
+	}
+	one, err := s.Call(ctx, s.text)
+	if errors.Is(err, apiusage.ErrNoCall) {
+		return nil
+	}
+	if err == nil && s.sees(one.Account) {
+		s.add(client.SearchHit{Kind: "call", Key: one.RID, Name: one.Path, Account: one.Account})
+	}
+	return err
+}

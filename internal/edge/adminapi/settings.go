@@ -1,0 +1,168 @@
+package adminapi
+
+import (
+	"context"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/suggest"
+)
+
+// settingsNow are the settings in force, as an answer.
+type settingsNow settings.Settings
+
+// Schema describes the settings from their table.
+func (settingsNow) Schema(r huma.Registry) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{}, AdditionalProperties: false}
+	for _, f := range settings.Table {
+		s.Properties[f.Name] = SettingSchema(r, f)
+		s.Required = append(s.Required, f.Name)
+	}
+	return s
+}
+
+// settingsChange describes a change loosely: settings.Merge says what is wrong with one better than
+// a schema could.
+func settingsChange(r huma.Registry) *huma.Schema {
+	s := settingsNow{}.Schema(r)
+	s.Required = nil
+	return s
+}
+
+// SettingSchema describes one setting.
+func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeArray, Description: f.Meaning().String()}
+	switch f.Of(settings.Defaults()).(type) {
+	case bool:
+		s.Type = huma.TypeBoolean
+	case int, int64:
+		least, most := float64(f.Min), float64(f.Max)
+		s.Type, s.Format, s.Minimum, s.Maximum = huma.TypeInteger, "int64", &least, &most
+	case settings.Limits:
+		s.Type, s.AdditionalProperties = huma.TypeObject, &huma.Schema{Type: huma.TypeInteger}
+	case settings.Prefixes:
+		s.Type, s.AdditionalProperties = huma.TypeObject, &huma.Schema{Type: huma.TypeString}
+	case settings.Overrides:
+		s.Type = huma.TypeObject
+		s.AdditionalProperties = &huma.Schema{Type: huma.TypeString, Enum: []any{string(settings.Allow), string(settings.Reject)}}
+	case settings.Verification:
+		s.Type = ""
+		s.OneOf = []*huma.Schema{{Type: huma.TypeString, Enum: []any{"fetch", "trust"}},
+			{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}}}
+	case settings.AndroidApps:
+		s.Items = r.Schema(reflect.TypeFor[settings.AndroidApp](), true, "")
+	case settings.Addresses, settings.Hosts, settings.AppleAppIDs:
+		s.Items = &huma.Schema{Type: huma.TypeString}
+	default:
+		s.Type = huma.TypeString
+		for _, word := range f.Words {
+			s.Enum = append(s.Enum, word)
+		}
+	}
+	return s
+}
+
+func (a serverAPI) getSettings(context.Context, *noInput) (settingsNow, error) {
+	return settingsNow(a.Settings.Get()), nil
+}
+
+type SettingsInput struct {
+	Body json.RawMessage `contentType:"application/json"`
+}
+
+func (a serverAPI) putSettings(ctx context.Context, in *SettingsInput) (settingsNow, error) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(in.Body, &object); err != nil || object == nil {
+		return settingsNow{}, refused("settings: want a JSON object")
+	}
+	if _, err := settings.Merge(a.Settings.Get(), in.Body); err != nil {
+		return settingsNow{}, refused("%v", err)
+	}
+	err := a.SaveSettings(ctx, in.Body)
+	return settingsNow(a.Settings.Get()), err
+}
+
+func (a serverAPI) describeSettings(context.Context, *noInput) (client.SettingList, error) {
+	return a.describe(a.Settings.Get())
+}
+
+func (a serverAPI) describe(now settings.Settings) (list client.SettingList, err error) {
+	fallback := a.DefaultSettings()
+	for _, f := range settings.Table {
+		one := client.Setting{Name: f.Name, Meaning: f.Meaning().String(), Allowed: f.Allowed().String(), Effect: f.Counts().String()}
+		if one.Value, err = json.Marshal(f.Of(now)); err != nil {
+			return list, err
+		}
+		if one.Default, err = json.Marshal(f.Of(fallback)); err != nil {
+			return list, err
+		}
+		one.Revision = settingRevision(f, now)
+		list.Settings = append(list.Settings, one)
+	}
+	return list, nil
+}
+
+type SettingPath struct {
+	Name string `path:"name" maxLength:"64"`
+}
+
+func (a serverAPI) resetSetting(ctx context.Context, in *SettingPath) (settingsNow, error) {
+	names := settings.Names()
+	if !slices.Contains(names, in.Name) {
+		return settingsNow{}, huma.Error404NotFound("there is no setting " + in.Name + suggest.DidYouMean(in.Name, names...))
+	}
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	err := a.ResetSetting(ctx, in.Name)
+	return settingsNow(a.Settings.Get()), err
+}
+
+// scanKey is a scan key without the key itself. It is not client.ScanKey, which also serves as the
+// input for a new one.
+type scanKey struct {
+	Name      string    `json:"name"`
+	Namespace string    `json:"namespace" doc:"users of two namespaces never meet"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+type scanKeyList struct {
+	Keys []scanKey `json:"keys"`
+}
+
+func (a serverAPI) listScanKeys(ctx context.Context, _ *noInput) (scanKeyList, error) {
+	list, err := a.Keys.Store.ScanKeys(ctx)
+	return scanKeyList{each(list, func(k accounts.ScanKey) scanKey { return scanKey{k.Name, k.Namespace, k.CreatedAt} })}, err
+}
+
+type createdScanKey struct {
+	Name string `json:"name"`
+	Key  string `json:"key" doc:"shown this once"`
+}
+
+func (a serverAPI) createScanKey(ctx context.Context, in *struct {
+	Body struct {
+		Name      string `json:"name" minLength:"1" maxLength:"64" pattern:"^[0-9A-Za-z._-]+$"`
+		Namespace string `json:"namespace,omitempty" maxLength:"64" pattern:"^[0-9A-Za-z._-]*$"`
+	}
+}) (createdScanKey, error) {
+	text, err := a.Keys.Create(ctx, in.Body.Name, in.Body.Namespace)
+	return createdScanKey{in.Body.Name, text}, err
+}
+
+func (a serverAPI) deleteScanKey(ctx context.Context, in *struct {
+	Name string `path:"name"`
+}) (scanKeyList, error) {
+	if err := a.Keys.Delete(ctx, in.Name); err != nil {
+		return scanKeyList{}, err
+	}
+	return a.listScanKeys(ctx, nil)
+}

@@ -1,0 +1,90 @@
+package adminapi
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+// sharedPath is where shared charts are.
+const sharedPath = "/statistics/shared"
+
+// chartQuestion is a question of the page of statistics as it is kept: only what that page knows, of accounts that the caller
+// may see.
+func chartQuestion(ctx context.Context, text string) (string, error) {
+	asked, err := url.ParseQuery(text)
+	if err != nil {
+		return "", refused("question: want NAME=VALUE&NAME=VALUE, as in the address of the page of statistics")
+	}
+	kept := url.Values{}
+	for name, values := range asked {
+		value := values[0]
+		_, group := stats.ParseDim(name)
+		known := group || name == "from" || name == "to"
+		switch name {
+		case "by":
+			known = slices.Contains([]string{"", "hour", "day", "week", "month"}, value)
+		case "group":
+			_, known = stats.ParseDim(value)
+			known = known || value == ""
+		case "count":
+			known = slices.Contains([]string{"", "scans", "first", "users"}, value)
+		case "days":
+			n, err := strconv.Atoi(value)
+			known = err == nil && n >= 1 && n <= 366
+		case "owner":
+			if _, err := owners(ctx, value); err != nil {
+				return "", err
+			}
+		}
+		if !known || len(values) > 1 {
+			return "", refused("question: %.40s=%.40s is nothing that a chart can be asked", name, strings.Join(values, ","))
+		}
+		kept.Set(name, value)
+	}
+	return kept.Encode(), nil
+}
+
+func showShared(one iam.SharedChart) client.SharedChart {
+	return client.SharedChart{ID: one.ID, Title: one.Title, Question: one.Question, SharedBy: one.By, SharedAt: one.At, EndsAt: one.EndsAt}
+}
+
+// theirShared reports of a chart whether a caller may see and end it: whoever shared it, and operators of all accounts.
+func theirShared(ctx context.Context) func(iam.SharedChart) bool {
+	caller, actor := adminroute.CallerOf(ctx), accounts.AuthorOf(ctx).Actor
+	all := caller.Role.Covers(adminroute.Operator) && !caller.Limited()
+	return func(one iam.SharedChart) bool { return all || one.By == actor }
+}
+
+func (a scanAPI) shareChart(ctx context.Context, in *struct{ Body client.NewSharedChart }) (client.SharedChart, error) {
+	question, err := chartQuestion(ctx, in.Body.Question)
+	if err != nil {
+		return client.SharedChart{}, err
+	}
+	one, text, err := a.Shared.Share(ctx, iam.SharedChart{Title: in.Body.Title, Question: question,
+		By: accounts.AuthorOf(ctx).Actor, Accounts: adminroute.CallerOf(ctx).Accounts}, time.Duration(in.Body.Days)*24*time.Hour)
+	shown := showShared(one)
+	shown.URL = a.ConsoleURL() + "/shared/" + text
+	return shown, err
+}
+
+func (a scanAPI) listSharedCharts(ctx context.Context, _ *noInput) (client.SharedCharts, error) {
+	list, err := a.Shared.List(ctx, theirShared(ctx))
+	return client.SharedCharts{Charts: each(list, showShared)}, err
+}
+
+func (a scanAPI) endSharedChart(ctx context.Context, in *struct {
+	ID string `path:"id" maxLength:"64"`
+}) (client.SharedChart, error) {
+	one, err := a.Shared.End(ctx, in.ID, theirShared(ctx))
+	return showShared(one), err
+}

@@ -1,0 +1,182 @@
+package adminapi
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+)
+
+// TableFormat is the format of a table as a file.
+type TableFormat struct {
+	Format string `query:"format" enum:"csv,parquet" default:"csv"`
+}
+
+// tableKinds are the content types of the formats.
+var tableKinds = map[string]string{"csv": "text/csv; charset=utf-8", "parquet": parquetType}
+
+// tableFile is rows as a file. Its columns are the fields of a row, by their names in Parquet.
+func tableFile[Row any](name string, as TableFormat, rows func(context.Context) ([]Row, error)) adminroute.File {
+	return adminroute.File{Name: "qrjump-" + name + "." + as.Format, Type: tableKinds[as.Format],
+		Write: func(ctx context.Context, w io.Writer) error {
+			list, err := rows(ctx)
+			if err != nil {
+				return err
+			}
+			if as.Format == "parquet" {
+				return parquet.Write(w, list)
+			}
+			out := csv.NewWriter(w)
+			var line []string
+			for field := range reflect.TypeFor[Row]().Fields() {
+				column, _, _ := strings.Cut(field.Tag.Get("parquet"), ",")
+				line = append(line, column)
+			}
+			_ = out.Write(line) // out.Error reports it
+			for _, row := range list {
+				line = line[:0]
+				for _, value := range reflect.ValueOf(row).Fields() {
+					line = append(line, cell(value.Interface()))
+				}
+				_ = out.Write(line)
+			}
+			out.Flush()
+			return out.Error()
+		}}
+}
+
+// cell is a value as a cell of CSV.
+func cell(value any) string {
+	switch value := value.(type) {
+	case *time.Time:
+		if value == nil {
+			return ""
+		}
+		return value.Format(time.RFC3339)
+	case time.Time:
+		return value.Format(time.RFC3339)
+	case string:
+		return adminroute.Cell(value)
+	}
+	return fmt.Sprint(value)
+}
+
+// numberRow, missRow and alarmRow are rows of files. The names are those of the JSON.
+type numberRow struct {
+	At    *time.Time `parquet:"at,optional,timestamp(millisecond)"`
+	Value string     `parquet:"value"`
+	Scans int64      `parquet:"scans"`
+	First int64      `parquet:"first"`
+	Users int64      `parquet:"users"`
+}
+
+type missRow struct {
+	Place string `parquet:"place"`
+	Scans int64  `parquet:"scans"`
+}
+
+type alarmRow struct {
+	ID            int64      `parquet:"id"`
+	Kind          string     `parquet:"kind"`
+	ApplicationID int64      `parquet:"application_id"`
+	CodeIndex     int64      `parquet:"code_index"`
+	At            time.Time  `parquet:"at,timestamp(millisecond)"`
+	ScanID        string     `parquet:"scan_id"`
+	Score         int64      `parquet:"score"`
+	Reasons       string     `parquet:"reasons"`
+	SeenAt        *time.Time `parquet:"acknowledged_at,optional,timestamp(millisecond)"`
+	SeenBy        string     `parquet:"acknowledged_by"`
+	DismissedAt   *time.Time `parquet:"dismissed_at,optional,timestamp(millisecond)"`
+	DismissedBy   string     `parquet:"dismissed_by"`
+	Note          string     `parquet:"note"`
+}
+
+func (a scanAPI) exportStatistics(ctx context.Context, in *struct {
+	TableFormat
+	StatisticsQuestion
+}) (adminroute.File, error) {
+	if _, err := owners(ctx, in.Owner); err != nil {
+		return adminroute.File{}, err
+	}
+	return tableFile("statistics", in.TableFormat, func(ctx context.Context) (rows []numberRow, err error) {
+		q, err := a.question(ctx, &in.StatisticsQuestion)
+		if err != nil {
+			return nil, err
+		}
+		for q.Limit = stats.MaxAnswers; ; q.Offset += q.Limit {
+			found, err := a.Scans.Ask(ctx, q)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range showAnswers(q, found).Rows {
+				row := numberRow{At: r.At, Value: r.Value}
+				if r.Users != nil {
+					row.Users = *r.Users
+				} else {
+					row.Scans, row.First = *r.Scans, *r.First
+				}
+				rows = append(rows, row)
+			}
+			if !found.More {
+				return rows, nil
+			}
+		}
+	}), nil
+}
+
+func (a scanAPI) exportMisses(ctx context.Context, in *struct {
+	TableFormat
+	MissFilter
+}) (adminroute.File, error) {
+	whose, err := owners(ctx, in.Owner)
+	if err != nil {
+		return adminroute.File{}, err
+	}
+	return tableFile("misses", in.TableFormat, func(ctx context.Context) ([]missRow, error) {
+		from, to, err := a.counted(ctx, in.Period)
+		if err != nil {
+			return nil, err
+		}
+		list, err := a.Scans.Misses(ctx, whose, in.Below, from, to, stats.MostMisses)
+		return each(list, func(m stats.MissRow) missRow { return missRow{m.Place, m.Scans} }), err
+	}), nil
+}
+
+func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
+	TableFormat
+	AlarmFilter
+	Language string `query:"language" enum:"en,zh" default:"en" doc:"of the reasons"`
+}) (adminroute.File, error) {
+	q, err := in.query(ctx)
+	if err != nil {
+		return adminroute.File{}, err
+	}
+	language, _ := i18n.Parse(in.Language)
+	return tableFile("alarms", in.TableFormat, func(ctx context.Context) (rows []alarmRow, err error) {
+		q := q
+		q.Newest = false // page by page, by the numbers
+		for q.Limit = stats.MaxAnswers; ; q.After = rows[len(rows)-1].ID {
+			list, err := a.Alarms.Alarms(ctx, q)
+			if err != nil {
+				return nil, err
+			}
+			for _, one := range list {
+				reasons := each(one.Reasons(), func(t i18n.Text) string { return t.In(language) })
+				rows = append(rows, alarmRow{one.ID, string(one.Kind), one.Batch, one.Index, one.At, one.Scan, one.Score,
+					strings.Join(reasons, " "), optional(one.SeenAt), one.SeenBy, optional(one.DismissedAt), one.DismissedBy, one.Note})
+			}
+			if len(list) < q.Limit {
+				return rows, nil
+			}
+		}
+	}), nil
+}

@@ -1,0 +1,130 @@
+package adminapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"strconv"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+func wanted(in client.WebhookPut) webhooks.Wanted {
+	return webhooks.Wanted{Rules: append([]int64{}, in.Rules...), Alarms: in.Alarms,
+		Codes: each(in.Codes, func(c client.WebhookCodes) webhooks.Codes {
+			one := webhooks.Codes{Batch: c.ApplicationID, From: c.From, To: -1}
+			if c.To != nil {
+				one.To = *c.To
+			}
+			return one
+		})}
+}
+
+// shownURL returns an address as the caller may see it: beyond its host it may hold a secret, which
+// those may see who may change it.
+func shownURL(ctx context.Context, address string) string {
+	if adminroute.CallerOf(ctx).Role.Covers(adminroute.Operator) {
+		return address
+	}
+	u, err := url.Parse(address)
+	switch {
+	case err != nil:
+		return "…"
+	case u.User == nil && u.RawQuery == "" && (u.Path == "" || u.Path == "/"):
+		return address
+	}
+	return u.Scheme + "://" + u.Host + "/…"
+}
+
+func showWebhook(w webhooks.Webhook) client.Webhook {
+	shown := client.Webhook{ID: w.ID, URL: w.URL, Rules: append([]int64{}, w.Wanted.Rules...), Alarms: w.Wanted.Alarms, Enabled: w.Enabled,
+		CreatedAt: w.CreatedAt,
+		Codes: each(w.Wanted.Codes, func(c webhooks.Codes) client.WebhookCodes {
+			one := client.WebhookCodes{ApplicationID: c.Batch, From: c.From}
+			if c.To >= 0 {
+				one.To = &c.To
+			}
+			return one
+		})}
+	shown.Revised = revisionOf(shown)
+	return shown
+}
+
+func showDelivery(d outbox.Row) client.Delivery {
+	webhook, _ := strconv.ParseInt(d.Receiver, 10, 64)
+	return client.Delivery{ID: d.ID, Webhook: webhook, Event: d.Event, State: d.State(), Body: json.RawMessage(d.Body),
+		CreatedAt: d.CreatedAt,
+		Attempts:  d.Attempts, NextAt: optional(d.NextAt), SentAt: optional(d.SentAt), Status: d.Status, Fault: d.Fault,
+		DeliveredAt: optional(d.DeliveredAt)}
+}
+
+type WebhookPath struct {
+	ID int64 `path:"id" minimum:"1"`
+}
+
+func (a webhookAPI) listWebhooks(ctx context.Context, _ *noInput) (client.WebhookList, error) {
+	list, err := a.Webhooks.List(ctx)
+	shown := client.WebhookList{Webhooks: each(list, showWebhook)}
+	for i := range shown.Webhooks {
+		shown.Webhooks[i].URL = shownURL(ctx, shown.Webhooks[i].URL)
+	}
+	return shown, err
+}
+
+func (a webhookAPI) createWebhook(ctx context.Context, in *struct{ Body client.WebhookPut }) (client.WebhookAdded, error) {
+	w, secret, err := a.Webhooks.Add(ctx, in.Body.URL, wanted(in.Body))
+	return client.WebhookAdded{Webhook: showWebhook(w), Secret: secret}, err
+}
+
+func (a webhookAPI) putWebhook(ctx context.Context, in *struct {
+	WebhookPath
+	Body struct {
+		client.WebhookPut
+		Enabled *bool `json:"enabled,omitempty" doc:"left out: as it is"`
+	}
+}) (client.Webhook, error) {
+	w, err := a.Webhooks.Change(ctx, in.ID, func(w *webhooks.Webhook) error {
+		w.URL, w.Wanted = in.Body.URL, wanted(in.Body.WebhookPut)
+		if in.Body.Enabled != nil {
+			w.Enabled = *in.Body.Enabled
+		}
+		return nil
+	})
+	return showWebhook(w), err
+}
+
+func (a webhookAPI) deleteWebhook(ctx context.Context, in *WebhookPath) (client.WebhookList, error) {
+	if err := a.Webhooks.Delete(ctx, in.ID); err != nil {
+		return client.WebhookList{}, err
+	}
+	return a.listWebhooks(ctx, nil)
+}
+
+func (a webhookAPI) testWebhook(ctx context.Context, in *WebhookPath) (client.WebhookTest, error) {
+	event, err := a.Webhooks.SendTest(ctx, in.ID)
+	return client.WebhookTest{Event: event}, err
+}
+
+func (a webhookAPI) listDeliveries(ctx context.Context, in *struct {
+	Webhook int64  `query:"webhook" minimum:"0"`
+	State   string `query:"state" enum:"waiting,delivered,dead"`
+	Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller id"`
+	Page
+}) (client.DeliveryList, error) {
+	q := outbox.Query{State: in.State, Before: in.Before, Limit: in.Limit}
+	if in.Webhook != 0 {
+		q.Receiver = strconv.FormatInt(in.Webhook, 10)
+	}
+	list, err := a.Webhooks.Deliveries(ctx, q)
+	return client.DeliveryList{Deliveries: each(list, showDelivery)}, err
+}
+
+func (a webhookAPI) replayDelivery(ctx context.Context, in *struct {
+	ID int64 `path:"id" minimum:"1"`
+}) (client.Delivery, error) {
+	d, err := a.Webhooks.Replay(ctx, in.ID)
+	return showDelivery(d), err
+}

@@ -1,0 +1,97 @@
+package api_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// decidedBy fails the test unless the log of a server says that a call met a row.
+func decidedBy(t *testing.T, s *servertest.Server, row string) {
+	t.Helper()
+	for line := range strings.Lines(s.Log()) {
+		if _, rows, ok := strings.Cut(line, " behaviours="); ok && strings.Contains(rows, row) {
+			return
+		}
+	}
+	t.Errorf("no call met %s", row)
+}
+
+// The log says which row refused a call, and what a call that worked met.
+func TestTheLogNamesTheRows(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	as("shop", publishPath, `{"prefix":"https://none.example/"}`)(s)
+	decidedBy(t, s, "rules.prefix.unknown")
+	as("shop", getPath, `{"get_type":"2","page_num":"1","page_size":"10"}`)(s)
+	decidedBy(t, s, "wire.number.text")
+	before := strings.Count(s.Log(), " behaviours=")
+	typed("shop", getPath, `{"get_type":0}`)(s)
+	if after := strings.Count(s.Log(), " behaviours="); after != before {
+		t.Error("a plain call met a row")
+	}
+}
+
+// Contract: marketcode 1: 48001 until the operator has a prefix of his own.
+func TestNoCodesAreAppliedForWithoutAPrefix(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: strings.ReplaceAll(factory, "secret: secret-", "secret: secret-of-sixteen-and-more-"),
+		Guarded: true})
+	checkText(t, codeCall(s, "brand", "applycode", `{"code_count":10000,"isv_application_id":"x"}`), 48001, "api unauthorized")
+	decidedBy(t, s, "codes.prefix")
+}
+
+// Turned, the gate of the family stands behind the body. Behaviour(codes.gate).
+func TestTheGateOfCodesIsTurned(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: factory})
+	s.Admin("PUT", "/settings", `{"behaviours":{"codes.gate":"reject"}}`)
+	refused(t, "a body that is none", codeCall(s, "nofeature", "applycode", "{"), 47001, "")
+	refused(t, "a whole body", codeCall(s, "nofeature", "applycode", `{"code_count":10000,"isv_application_id":"y"}`), 48001, "")
+}
+
+// A caller that closes in the middle of its body is answered 47001.
+func TestABodyThatBreaksOff(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST %s?access_token=%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{\"prefix\":", addPath,
+		s.Token("shop"))
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.Contains(string(body), `{"errcode":47001`) {
+		t.Errorf("%s, %v", body, err)
+	}
+	decidedBy(t, s, "wire.body.broken")
+}
+
+// Whoever guesses secrets is answered 45011 for the rest of the minute.
+func TestAGuesserIsSentAway(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	for range accounts.GuessesPerMinute {
+		if a := fetch("client_credential", "shop", "wrong")(s); a.Code(t) != 40125 {
+			t.Fatal(a.Body)
+		}
+	}
+	checkText(t, fetch("client_credential", "shop", "wrong")(s), 45011, "api minute-quota reach limit, must slower, retry next minute")
+	decidedBy(t, s, "token.secret.guessing")
+}

@@ -1,0 +1,24 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/domain/codes"
+)
+
+func readActivation(f *fields) (codes.Activation, error) {
+	wxaType, _ := f.number("wxa_type")
+	return codes.Activation{Batch: f.wantBatchID(), Range: f.span(), Binding: codes.Binding{
+		ActivityName: f.text("activity_name"), ProductBrand: f.text("product_brand"), ProductTitle: f.text("product_title"),
+		ProductCode: f.textOrNumber("product_code"), WxaAppID: f.text("wxa_appid"), WxaPath: f.text("wxa_path"), WxaType: wxaType,
+	}}, f.err
+}
+
+// activateCodes binds a range of codes to a page. Contract: marketcode 3.4.
+func (a *API) activateCodes(ctx context.Context, c *call, f *fields) (any, error) {
+	activation, err := readActivation(f)
+	if err != nil {
+		return nil, err
+	}
+	return success, a.Codes.Activate(ctx, c.caller, activation)
+}

@@ -1,0 +1,91 @@
+package api
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+)
+
+// packageReply is an answer that is made while it is sent, so that it takes no memory for the
+// segment. Contract: marketcode 3.3, 4.
+type packageReply struct {
+	codes codes.PackageRange
+	key   [16]byte
+}
+
+const (
+	packageBegin = `{"errcode":0,"errmsg":"ok","buffer":"`
+	packageEnd   = `"}`
+	// pieceTimeout is how long a client may take for one piece.
+	pieceTimeout = 30 * time.Second
+)
+
+// masked is the answer as it may be recorded.
+func (p packageReply) masked() []byte { return []byte(packageBegin + packageEnd) }
+
+func (p packageReply) write(ctx context.Context, w http.ResponseWriter) error {
+	w.Header().Set("Content-Type", "application/json; encoding=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Length", strconv.FormatInt(int64(len(packageBegin)+len(packageEnd))+codes.PackageSize(p.codes), 10))
+	out := patient{w, http.NewResponseController(w)}
+	if _, err := io.WriteString(out, packageBegin); err != nil {
+		return err
+	}
+	if err := codes.WritePackage(ctx, out, p.codes, p.key); err != nil {
+		return err
+	}
+	_, err := io.WriteString(out, packageEnd)
+	return err
+}
+
+// patient gives a client some time for each piece of an answer.
+type patient struct {
+	io.Writer
+	control *http.ResponseController
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	// A recorder in a test has no deadline.
+	_ = p.control.SetWriteDeadline(time.Now().Add(pieceTimeout))
+	return p.Writer.Write(b)
+}
+
+// span reads code_start and code_end, both of which must be given.
+func (f *fields) span() codes.Range {
+	from, givenFrom := f.number("code_start")
+	to, givenTo := f.number("code_end")
+	if f.err == nil && !(givenFrom && givenTo) {
+		f.err = errcode.InvalidArgs.With(behaviour.CodesRangeMissing, "code_start and code_end must both be given")
+	}
+	return codes.Range{From: int64(from), To: int64(to)}
+}
+
+// wantBatchID is batchID where the field must be given.
+func (f *fields) wantBatchID() int64 {
+	id := f.batchID()
+	if f.err == nil && id == 0 {
+		f.err = errcode.InvalidArgs.With(behaviour.CodesApplicationMissing, "application_id is missing")
+	}
+	return id
+}
+
+func readDownload(f *fields) (id int64, r codes.Range, err error) {
+	id, r = f.wantBatchID(), f.span()
+	return id, r, f.err
+}
+
+// downloadCodes streams a segment, or a part of one. Contract: marketcode 3.3.
+func (a *API) downloadCodes(ctx context.Context, c *call, f *fields) (any, error) {
+	id, r, err := readDownload(f)
+	if err != nil {
+		return nil, err
+	}
+	p, key, err := a.Codes.Package(ctx, c.caller, id, r)
+	return packageReply{codes: p, key: key}, err
+}

@@ -1,0 +1,129 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// sets says which permission set a platform needs to call an endpoint for an
+// account; 0 = none. Contract: rules 3.3.
+type sets struct{ miniProgram, official int }
+
+// ruleSets: ordinary rules are the Mini Program's, the others the service
+// account's.
+var ruleSets = sets{miniProgram: accounts.MiniProgramDev, official: accounts.AccountService}
+
+// only is the same set for accounts of every kind.
+func only(set int) sets { return sets{set, set} }
+
+func (s sets) forKind(kind accounts.Kind) int {
+	if kind == accounts.MiniProgram {
+		return s.miniProgram
+	}
+	return s.official
+}
+
+// under makes an endpoint ask for a permission set where a platform calls.
+func (e endpoint) under(s sets) endpoint {
+	e.sets = s
+	return e
+}
+
+// behalf are the codes of every endpoint that takes an account's token: a
+// platform may be the one who calls, and a setting limits service accounts.
+var behalf = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.NotAuthorizing, errcode.InvalidIP, errcode.ComponentIP,
+	errcode.InvalidComponent, errcode.NotComponentSet}
+
+// authenticate finds whose token is in the query. Where a platform calls for the account, it checks
+// that the platform may. Contract: rules 1.8, the order of checks.
+func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
+	text := c.query.Get("access_token")
+	if text == "" && e.needs&eitherToken != 0 {
+		text = c.query.Get("component_access_token")
+	}
+	if text == "" {
+		return errcode.TokenMissing.With(behaviour.CallerTokenMissing, "no access_token in the query")
+	}
+	identify := a.Accounts.Authenticate
+	if e.needs&eitherToken != 0 {
+		identify = a.Accounts.Identify
+	}
+	caller, err := identify(ctx, text)
+	if err != nil {
+		return err
+	}
+	c.caller, c.component, c.granted = caller.Account, caller.Component, caller.Granted
+	if err := a.Accounts.Reached(ctx, caller, c.ip); err != nil {
+		return err
+	}
+	if caller.Outlived {
+		if err := a.noteOrRefuse(c, behaviour.ComponentReauthorized, "%s authorised %s anew", c.caller.AppID, c.component); err != nil {
+			return err
+		}
+	}
+	if err := caller.Granted(e.sets.forKind(caller.Kind)); err != nil || e.may == nil || a.Settings.Refuses(behaviour.CodesGate) {
+		return err
+	}
+	err = e.may(a, c)
+	c.gated = err != nil
+	return err
+}
+
+// lateGate is the gate of a family where the operator turned it: behind the body.
+func (a *API) lateGate(e endpoint, c *call) error {
+	if e.may == nil || c.needs&token == 0 || !a.Settings.Refuses(behaviour.CodesGate) {
+		return nil
+	}
+	return e.may(a, c)
+}
+
+// authenticatePlatform finds which platform's token is in the query. Contract:
+// rules 3.2: under either name.
+func (a *API) authenticatePlatform(ctx context.Context, c *call) error {
+	text := c.query.Get("access_token")
+	if text == "" {
+		text = c.query.Get("component_access_token")
+	}
+	if text == "" {
+		return errcode.TokenMissing.With(behaviour.CallerTokenMissing, "no component_access_token in the query")
+	}
+	caller, err := a.Accounts.AuthenticatePlatform(ctx, text)
+	if err != nil {
+		return err
+	}
+	c.component = caller.Component
+	return a.Accounts.Reached(ctx, caller, c.ip)
+}
+
+// ownComponent checks that a call names the platform whose token it carries.
+func (a *API) ownComponent(ctx context.Context, c *call, f *fields) error {
+	named := f.text("component_appid")
+	if f.err != nil {
+		return f.err
+	}
+	return a.Accounts.OwnComponent(ctx, accounts.Caller{Component: c.component}, named)
+}
+
+// funcInfo is a permission set as a platform is told of it.
+type funcInfo struct {
+	Category struct {
+		ID int `json:"id"`
+	} `json:"funcscope_category"`
+}
+
+func showSets(sets []int) []funcInfo {
+	list := make([]funcInfo, len(sets))
+	for i, id := range sets {
+		list[i].Category.ID = id
+	}
+	return list
+}
+
+// platformCredentials reads AppID and secret of a platform that calls without a token. The secret
+// has two names. Contract: rules 3.2, clients.
+func platformCredentials(c *call, f *fields, secret string) accounts.PlatformCredentials {
+	return accounts.PlatformCredentials{AppID: f.text("component_appid"), Secret: f.text(secret), IP: c.ip}
+}

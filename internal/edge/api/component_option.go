@@ -1,0 +1,62 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// authorizerOptionReply has no errcode, as the platform's sample has none.
+type authorizerOptionReply struct {
+	AppID string `json:"authorizer_appid,omitempty"` // not on the newest pages
+	Name  string `json:"option_name"`
+	Value string `json:"option_value"`
+}
+
+// readOption returns which option of which account a call is about. On the newest pages, whose paths have no api_, the
+// authorizer_access_token names the account, and option_name stands alone. Contract: rules 3.2.
+func (a *API) readOption(ctx context.Context, c *call, f *fields) (appid, name string, err error) {
+	appid, name = f.text("authorizer_appid"), f.text("option_name")
+	own := c.caller.AppID
+	switch {
+	case f.err != nil:
+		return "", "", f.err
+	case own != "" && c.component == "":
+		return "", "", errcode.WantsComponent.With(behaviour.CallerWantsPlatform, "the token is %s's own", own)
+	case own != "" && appid == "":
+		return own, name, nil
+	case appid == "" || own != "" && appid != own:
+		return "", "", errcode.InvalidArgs.With(behaviour.ComponentAccountMissing, "authorizer_appid is %.40q", appid)
+	case c.needs&platform == 0:
+		err = a.ownComponent(ctx, c, f)
+	}
+	return appid, name, err
+}
+
+// authorizerOption tells a platform how an account is set. Contract: rules 3.2.
+func (a *API) authorizerOption(ctx context.Context, c *call, f *fields) (any, error) {
+	appid, name, err := a.readOption(ctx, c, f)
+	if err != nil {
+		return nil, err
+	}
+	reply := authorizerOptionReply{Name: name}
+	if c.needs&platform != 0 {
+		reply.AppID = appid
+	}
+	reply.Value, err = a.Accounts.Option(ctx, c.component, appid, name)
+	return reply, err
+}
+
+// setAuthorizerOption sets an account for a platform. Contract: rules 3.2.
+func (a *API) setAuthorizerOption(ctx context.Context, c *call, f *fields) (any, error) {
+	appid, name, err := a.readOption(ctx, c, f)
+	if err != nil {
+		return nil, err
+	}
+	value := f.textOrNumber("option_value")
+	if f.err != nil {
+		return nil, f.err
+	}
+	return success, a.Accounts.SetOption(ctx, c.component, appid, name, value)
+}

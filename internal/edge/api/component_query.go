@@ -1,0 +1,38 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+type queryAuthReply struct {
+	Info struct {
+		AppID        string     `json:"authorizer_appid"`
+		Token        string     `json:"authorizer_access_token"`
+		ExpiresIn    int        `json:"expires_in"`
+		RefreshToken string     `json:"authorizer_refresh_token"`
+		Sets         []funcInfo `json:"func_info"`
+	} `json:"authorization_info"`
+}
+
+// queryAuth trades an authorization_code for the tokens of the account.
+// Contract: rules 3.2.
+func (a *API) queryAuth(ctx context.Context, c *call, f *fields) (any, error) {
+	code := f.text("authorization_code")
+	if f.err == nil && code == "" {
+		f.err = errcode.InvalidArgs.With(behaviour.ComponentCodeMissing, "authorization_code is missing")
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	got, err := a.Accounts.TradeAuthCode(ctx, c.component, code)
+	if err != nil {
+		return nil, err
+	}
+	var reply queryAuthReply
+	reply.Info.AppID, reply.Info.Token, reply.Info.ExpiresIn = got.Account.AppID, got.Token.Text, got.Token.ExpiresIn
+	reply.Info.RefreshToken, reply.Info.Sets = got.RefreshToken, showSets(got.Sets)
+	return reply, nil
+}

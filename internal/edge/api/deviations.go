@@ -1,0 +1,259 @@
+package api
+
+import (
+	"fmt"
+	"hash/maphash"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+)
+
+// noteOrRefuse notes that a call rests on a row of behaviours. Where the operator refuses that, it
+// returns the refusal. Decision 37.
+func (a *API) noteOrRefuse(c *call, row behaviour.Row, format string, args ...any) error {
+	if a.lets(c, row) {
+		return nil
+	}
+	return errcode.Strict(row, format, args...)
+}
+
+// lets is noteOrRefuse without a text, for where a call that is let pass must not cost an
+// allocation.
+func (a *API) lets(c *call, row behaviour.Row) bool {
+	c.notes.Add(row)
+	return !a.Settings.Refuses(row)
+}
+
+// renumbered is a refusal as the operator turned its row: with another number.
+func (a *API) renumbered(err error) error {
+	row := errcode.RowOf(err)
+	number, _ := row.Otherwise()
+	if number == 0 || !a.Settings.Refuses(row) {
+		return err
+	}
+	of, detail := errcode.Of(err)
+	code, known := errcode.ByNumber(number)
+	if !known {
+		panic("api: no number to turn " + row.String() + " to")
+	}
+	return code.With(row, "turned from %d: %s", of.Number, detail)
+}
+
+// names reports whether the platform's page of the endpoint names a field.
+func (e *endpoint) names(field []byte) bool {
+	return slices.Contains(e.fields, string(field))
+}
+
+// isToken reports whether a name in the query is that of a token.
+func isToken(name string) bool { return name == "access_token" || name == "component_access_token" }
+
+// passFields notes, or refuses, a body of another type, fields that no page names, and fields in a
+// place where they do not count.
+func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error {
+	inQuery := e.needs&anyMethod != 0
+	if !inQuery && len(c.body) > 0 && !isJSON(r.Header.Get("Content-Type")) && !a.lets(c, behaviour.WireBodyType) {
+		return errcode.Strict(behaviour.WireBodyType, "the Content-Type is %.60q", r.Header.Get("Content-Type"))
+	}
+	if f.doubled == "" && len(c.query["access_token"])+len(c.query["component_access_token"]) > 1 {
+		f.doubled = "access_token"
+	}
+	if f.doubled != "" {
+		if err := a.noteOrRefuse(c, behaviour.WireFieldDoubled, "%.60q stands twice", f.doubled); err != nil {
+			return err
+		}
+	}
+	for i := range f.list {
+		if name := f.list[i].name; !e.names(name) && !(inQuery && isToken(string(name))) {
+			if err := a.noteOrRefuse(c, behaviour.WireFieldUnknown, "no page names %.60q", name); err != nil {
+				return err
+			}
+		}
+	}
+	if inQuery || len(c.query) <= 1 && c.query.Has("access_token") {
+		return nil
+	}
+	for name := range c.query {
+		named := slices.Contains(e.fields, name)
+		if isToken(name) || named && e.needs&queryToo != 0 {
+			continue
+		}
+		row := behaviour.WireFieldUnknown
+		if named {
+			row = behaviour.WireFieldQuery
+		}
+		if err := a.noteOrRefuse(c, row, "%.60q is in the query", name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isJSON reports whether a Content-Type is that of JSON.
+func isJSON(contentType string) bool {
+	kind, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(kind), "application/json")
+}
+
+// platformPace is how many calls a second the platform lets through to a jump-rule
+// interface, whatever a setting lets. Contract: rules 0.
+const platformPace = 5
+
+// keepPace notes, or refuses, more calls a second than the platform grants.
+func (a *API) keepPace(c *call, e endpoint, s settings.Settings) error {
+	if limit := e.perSecond(s); e.sets != ruleSets || limit > 0 && limit <= platformPace ||
+		a.pace.allow(c.account()+" "+e.path, platformPace, a.RealNow()) || a.lets(c, behaviour.WireRateAbove) {
+		return nil
+	}
+	return errcode.Strict(behaviour.WireRateAbove, "%s called %s more than %d times within a second", c.account(), e.path, platformPace)
+}
+
+// habits is what callers did lately, for deviations that no single call shows. The zero value
+// works.
+type habits struct {
+	once    sync.Once
+	seed    maphash.Seed
+	refused lately
+	tokens  lately
+	tickets lately
+	resets  sync.Map // how often an account was reset, by AppID: its habits of before are another caller's
+}
+
+// since is a caller as its habits know it.
+func (h *habits) since(who string) string {
+	if n, known := h.resets.Load(who); known {
+		return fmt.Sprint(who, " ", n)
+	}
+	return who
+}
+
+// limiters are all that count calls of a second.
+func (a *API) limiters() []*limiter { return []*limiter{&a.limiter, &a.pictures, &a.pace} }
+
+// Advance makes the calls that limits count older by d, as an emulated clock that is moved on. The machine's own time counts
+// as well, so that a clock that stands still locks no caller out.
+func (a *API) Advance(d time.Duration) {
+	for _, l := range a.limiters() {
+		l.advance(d)
+	}
+}
+
+// ForgetCaller forgets what one account did lately.
+func (a *API) ForgetCaller(appid string) {
+	for _, l := range a.limiters() {
+		l.forget(func(key string) bool { return strings.HasPrefix(key, appid+" ") })
+	}
+	n, _ := a.habits.resets.LoadOrStore(appid, 0)
+	a.habits.resets.Store(appid, n.(int)+1)
+}
+
+// ForgetCallers forgets what callers did lately.
+func (a *API) ForgetCallers() {
+	for _, l := range []*lately{&a.habits.refused, &a.habits.tokens, &a.habits.tickets} {
+		l.mu.Lock()
+		l.young, l.old = nil, nil
+		l.mu.Unlock()
+	}
+	for _, l := range a.limiters() {
+		l.forget(func(string) bool { return true })
+	}
+}
+
+// lately counts by key what happened in the last one to two windows, for at most two times
+// latelyMax keys. A key is a hash: equal hashes of two callers are rare, and would cost a wrong
+// note.
+type lately struct {
+	mu         sync.Mutex
+	young, old map[uint64]int
+	since      time.Time
+}
+
+const latelyMax = 5000
+
+// times counts one more of a key, and returns how many that makes.
+func (l *lately) times(key uint64, now time.Time, window time.Duration) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if passed := now.Sub(l.since); passed >= window || passed < 0 || len(l.young) >= latelyMax || l.young == nil {
+		l.old = l.young
+		if passed >= 2*window || passed < 0 {
+			l.old = nil
+		}
+		l.young, l.since = map[uint64]int{}, now
+	}
+	n := l.young[key]
+	if n == 0 {
+		n = l.old[key]
+	}
+	n++
+	l.young[key] = n
+	return n
+}
+
+func (h *habits) key(texts ...string) uint64 {
+	h.once.Do(func() { h.seed = maphash.MakeSeed() })
+	var sum maphash.Hash
+	sum.SetSeed(h.seed)
+	for _, text := range texts {
+		sum.WriteString(text)
+		sum.WriteByte(0)
+	}
+	return sum.Sum64()
+}
+
+// habit is the window for calls that are repeated and tokens that are not kept.
+const habit = time.Minute
+
+// incurable are the numbers that the same call always gets again, however long its caller waits and
+// whatever others do.
+var incurable = map[*errcode.Code]bool{
+	errcode.InvalidArgs: true, errcode.DataFormat: true, errcode.EmptyPostData: true, errcode.RequirePost: true,
+	errcode.InvalidGrantType: true, errcode.AppIDMissing: true, errcode.SecretMissing: true, errcode.InvalidAppID: true,
+	errcode.InvalidSecret: true, errcode.ComponentToken: true, errcode.ComponentMissing: true, errcode.InvalidComponent: true,
+	errcode.TokenMissing: true, errcode.LoginCodeMissing: true, errcode.InvalidLoginCode: true, errcode.LoginCodeUsed: true,
+	errcode.WantsComponent: true, errcode.GrantCodeInvalid: true, errcode.GrantCodeExpired: true, errcode.InvalidRefresh: true,
+	errcode.TicketExpired: true, errcode.TicketInvalid: true, errcode.TooManyListed: true,
+	errcode.Unauthorized: true, errcode.PersonalSubject: true, errcode.IllegalPrefix: true, errcode.TestLinkNotBelow: true,
+	errcode.PrefixAdded: true, errcode.PrefixOwned: true, errcode.PublishQuota: true,
+	errcode.InvalidActionName: true, errcode.InvalidActionInfo: true,
+	errcode.RIDInvalid: true, errcode.RIDForbidden: true, errcode.RIDTooOld: true, errcode.PathNotFound: true,
+	errcode.PathNotPermitted: true,
+	errcode.NoApplication:    true, errcode.NotOwnApplication: true, errcode.IndexBeyond: true, errcode.ApplicationExists: true,
+	errcode.NoSegment: true, errcode.CodeMalformed: true,
+}
+
+// repeatsRefusal reports whether a caller repeats a call unchanged although repeating cannot cure
+// its refusal.
+func (a *API) repeatsRefusal(r *http.Request, e endpoint, c *call, code *errcode.Code) bool {
+	if !incurable[code] {
+		return false
+	}
+	who, what := c.account(), string(c.body)
+	if who == "" {
+		who = c.ip.String()
+	}
+	if e.needs&(anyMethod|queryToo) != 0 {
+		what += "?" + r.URL.RawQuery
+	}
+	return a.habits.refused.times(a.habits.key(a.habits.since(who), e.path, fmt.Sprint(code.Number), what), a.RealNow(), habit) > 1
+}
+
+// madeToken notes a token that was made soon after the last ones. of names the account where a
+// platform fetches tokens of many.
+func (a *API) madeToken(c *call, err error, of ...string) {
+	if err == nil && a.habits.tokens.times(a.habits.key(append(of, a.habits.since(c.account()))...), a.RealNow(), habit) > 2 {
+		c.notes.Add(behaviour.TokenAgain)
+	}
+}
+
+// traded notes a ticket that is traded a second time, as far as this process knows.
+func (a *API) traded(c *call, openid, ticket string) {
+	if a.habits.tickets.times(a.habits.key(openid, ticket), a.RealNow(), 30*habit) > 1 {
+		c.notes.Add(behaviour.CodesTicketAgain)
+	}
+}

@@ -1,0 +1,119 @@
+package api
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// Each endpoint's decoder takes any body: it reads it, or says 47001 or 40097
+// with a reason.
+
+var bodies = []string{
+	`{}`, `null`, `[]`,
+	`{"prefix":"https://h.example/t/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1,"debug_url":["https://h.example/t/1"]}`,
+	`{"prefix":"x","path":"p","is_edit":"0","permit_sub_rule":"2","open_version":"3","debug_url":"https://h.example"}`,
+	`{"get_type":2,"page_num":1,"page_size":"200","prefix_list":null}`, `{"get_type":1,"prefix_list":["a",null]}`, `{"appid":1}`, `{'a':1}`,
+	`{"grant_type":"client_credential","appid":"a","secret":"b","force_refresh":"true"}`, "\xff", `{"is_edit":1e4}`, `{"is_edit":-0}`,
+	`{"prefix":"a","prefix":"b"}`,
+}
+
+func fuzzDecoder(f *testing.F, read func(*fields) error) {
+	for _, b := range bodies {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		fs, err := parseFields([]byte(body))
+		if err == nil {
+			err = read(fs)
+		} else if code, _ := errcode.Of(err); code != errcode.DataFormat {
+			t.Fatalf("%q: %v, want 47001", body, err)
+		}
+		if err == nil {
+			return
+		}
+		code, detail := errcode.Of(err)
+		if code != errcode.DataFormat && code != errcode.InvalidArgs || detail == "" {
+			t.Fatalf("%q: %v, want 47001 or 40097 with a reason", body, err)
+		}
+	})
+}
+
+func FuzzDecodeAdd(f *testing.F) {
+	fuzzDecoder(f, func(fs *fields) error {
+		req, err := readAddRule(fs, accounts.MiniProgram)
+		if err == nil && (req.draft.Prefix == "" || !utf8.ValidString(req.draft.Prefix) || req.draft.KeepLinks &&
+			req.draft.TestLinks != nil) {
+			panic("a draft that cannot be")
+		}
+		return err
+	})
+}
+
+func FuzzDecodeAddForService(f *testing.F) {
+	fuzzDecoder(f, func(fs *fields) error {
+		_, err := readAddRule(fs, accounts.ServiceAccount)
+		return err
+	})
+}
+
+func FuzzDecodeGet(f *testing.F) {
+	fuzzDecoder(f, func(fs *fields) error {
+		_, err := readListRules(fs)
+		return err
+	})
+}
+
+func FuzzDecodePublish(f *testing.F) {
+	fuzzDecoder(f, func(fs *fields) error {
+		_, err := readPrefix(fs)
+		return err
+	})
+}
+
+func FuzzDecodeDelete(f *testing.F) {
+	fuzzDecoder(f, func(fs *fields) error {
+		if _, err := readPrefix(fs); err != nil {
+			return err
+		}
+		fs.text("appid")
+		return fs.err
+	})
+}
+
+func FuzzDecodeToken(f *testing.F) {
+	fuzzDecoder(f, func(fs *fields) error {
+		fs.text("grant_type")
+		fs.text("appid")
+		fs.text("secret")
+		fs.flag("force_refresh")
+		return fs.err
+	})
+}
+
+// FuzzMask: whatever stands around it, a secret under its name is not shown.
+func FuzzMask(f *testing.F) {
+	f.Add(`{"a":`, `}`)
+	f.Add(`[[`, `]]`)
+	f.Add(``, ``)
+	f.Add(`{"a":"b",`, ``)
+	f.Fuzz(func(t *testing.T, before, after string) {
+		const secret = "S3CRETS3CRETS3CRET"
+		for _, name := range []string{"secret", "access_token", "component_appsecret"} {
+			body := before + `{"` + name + `":"` + secret + `"}` + after
+			if strings.Contains(before+after, secret) || strings.Count(before, `"`)%2 == 1 || strings.Contains(before, `\`) {
+				return // the name stands inside another text
+			}
+			shown := maskBody([]byte(body))
+			if strings.Contains(shown, secret) {
+				t.Fatalf("%q is shown as %q", body, shown)
+			}
+			if !utf8.ValidString(shown) {
+				t.Fatalf("%q is shown as invalid UTF-8", body)
+			}
+		}
+	})
+}

@@ -1,0 +1,155 @@
+package api
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// SharedMost is the greatest limit that is counted over all nodes: above it,
+// each node counts for itself.
+const SharedMost = 1000
+
+// limit returns 44990 for a call above the limit of calls a second of an
+// account and an interface. Contract: rules 0.
+func (a *API) limit(ctx context.Context, account string, e endpoint, s settings.Settings) error {
+	perSecond := e.perSecond(s)
+	if perSecond <= 0 {
+		return nil
+	}
+	allowed, key := true, account+" "+e.path
+	if a.Shared != nil && perSecond <= SharedMost && !s.RateLimitPerNode {
+		var err error
+		if allowed, err = a.Shared(ctx, key, perSecond); err != nil {
+			return err
+		}
+	} else {
+		allowed = a.limiter.allow(key, perSecond, a.RealNow())
+	}
+	if !allowed {
+		row := behaviour.WireRateOther
+		if e.sets == ruleSets {
+			row = behaviour.WireRateRules
+		}
+		return errcode.TooFrequent.With(row, "%s called %s more than %d times within a second", account, e.path, perSecond)
+	}
+	return nil
+}
+
+// perSecond is how many calls a second an account may make to an interface that wants its token; 0
+// = no limit. Choice(wire.rate.other): the pages name a limit for the jump rules, and a call that
+// is made for each scan must keep up with a busy shop.
+func (e endpoint) perSecond(s settings.Settings) int {
+	if e.sets == ruleSets {
+		return s.RateLimit
+	}
+	return s.OtherRateLimit
+}
+
+// limitMinute returns 45011 for a call above the limit of calls a minute of a
+// service account and an interface, where a setting has one. Contract: rules
+// 1.9, marketcode 1. Choice(wire.rate.minute): a quota, so it follows the server's clock.
+func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path string, s settings.Settings) error {
+	if s.ServiceMinuteLimit == 0 || caller.Kind != accounts.ServiceAccount {
+		return nil
+	}
+	allowed, err := a.Calls.Minutes.Allow(ctx, caller.AppID+" "+path, s.ServiceMinuteLimit, a.Now())
+	if err == nil && !allowed {
+		err = errcode.MinuteLimit.With(behaviour.WireRateMinute, "%s called %s more than %d times this minute", caller.AppID, path,
+			s.ServiceMinuteLimit)
+	}
+	return err
+}
+
+// limiter allows at most n calls of a key within any second. It remembers the
+// last n times, so no window of one second, wherever it begins, has more.
+type limiter struct {
+	mu    sync.Mutex
+	calls map[string]*recent
+	swept time.Time
+	ahead time.Duration // by which an emulated clock was moved on
+}
+
+// advance makes all calls so far older by d.
+func (l *limiter) advance(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ahead += d
+}
+
+// forget forgets the calls of some keys.
+func (l *limiter) forget(of func(key string) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.calls, func(key string, _ *recent) bool { return of(key) })
+}
+
+// recent are the times of the latest allowed calls, a ring of limit times that
+// grows as they come: a limit may be a million.
+type recent struct {
+	limit int
+	times []time.Time
+	next  int
+}
+
+// allow notes a call at a moment and reports whether it is within the limit; 0 = no limit. A
+// refused call is not counted.
+func (l *limiter) allow(key string, limit int, now time.Time) bool {
+	if limit <= 0 {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now = now.Add(l.ahead)
+	if l.calls == nil {
+		l.calls = map[string]*recent{}
+	}
+	l.sweep(now)
+	r := l.calls[key]
+	if r == nil || r.limit != limit {
+		if r == nil && len(l.calls) >= maxKeys {
+			for other := range l.calls { // any of them: its count begins anew
+				delete(l.calls, other)
+				break
+			}
+		}
+		r = &recent{limit: limit}
+		l.calls[key] = r
+	}
+	if len(r.times) < limit {
+		r.times = append(r.times, now)
+		return true
+	}
+	if now.Sub(r.times[r.next]) < time.Second {
+		return false
+	}
+	r.times[r.next] = now
+	r.next = (r.next + 1) % limit
+	return true
+}
+
+// maxKeys is how many keys are remembered: a stranger may have very many
+// addresses.
+const maxKeys = 100_000
+
+// sweep forgets keys that have been quiet, so that memory is bounded by the
+// accounts or addresses of the last minute, and of the last second when there
+// are many.
+func (l *limiter) sweep(now time.Time) {
+	if quiet := now.Sub(l.swept); quiet < time.Second || quiet < time.Minute && len(l.calls) < maxKeys {
+		return
+	}
+	l.swept = now
+	for key, r := range l.calls {
+		latest := r.times[(r.next+len(r.times)-1)%len(r.times)]
+		if now.Sub(latest) > time.Second {
+			delete(l.calls, key)
+		}
+	}
+}

@@ -1,0 +1,46 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// mayLink returns 48001 for an account of a kind that has no links, and for one that calls with its
+// own token unless the operator allows that. Contract: rules 3.4.
+func (a *API) mayLink(c *call) error {
+	if c.component == "" && a.Settings.Refuses(behaviour.LinkOwnTaken) {
+		return errcode.Unauthorized.With(behaviour.LinkOwnToken,
+			"only a third-party platform may call this for %s; behaviours {\"link.own_token_taken\": \"allow\"} lets accounts themselves", c.caller.AppID)
+	}
+	if c.component == "" {
+		c.notes.Add(behaviour.LinkOwnTaken)
+	}
+	return c.caller.MayLink()
+}
+
+func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
+	r := accounts.LinkRequest{MiniProgram: f.text("appid"),
+		NotifyUsers: f.switched("notify_users"), ShowProfile: f.switched("show_profile")}
+	switch {
+	case f.err != nil:
+	case r.MiniProgram == "":
+		f.err = errcode.InvalidArgs.With(behaviour.LinkAppIDMissing, "appid is missing")
+	case f.absent("notify_users") && f.absent("show_profile"):
+		// Contract: clients 17: what a call without both fields means, two clients see in opposite
+		// ways.
+		f.err = errcode.InvalidArgs.With(behaviour.LinkFlagsMissing, "neither notify_users nor show_profile is given")
+	}
+	return r, f.err
+}
+
+// askLink links the calling service account with a Mini Program. Contract: rules 3.4.
+func (a *API) askLink(ctx context.Context, c *call, f *fields) (any, error) {
+	r, err := readLinkRequest(f)
+	if err != nil {
+		return nil, err
+	}
+	return success, a.Accounts.AskLink(ctx, c.caller, r)
+}

@@ -1,0 +1,21 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// endLink ends the link of the calling service account with a Mini Program.
+// Contract: rules 3.4.
+func (a *API) endLink(ctx context.Context, c *call, f *fields) (any, error) {
+	appid := f.text("appid")
+	if f.err == nil && appid == "" {
+		f.err = errcode.InvalidArgs.With(behaviour.LinkAppIDMissing, "appid is missing")
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	return success, a.Accounts.EndLink(ctx, c.caller, appid)
+}

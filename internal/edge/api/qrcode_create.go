@@ -1,0 +1,99 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// createQRCodeReply has no envelope: a client takes any errmsg for a failure.
+// Contract: clients 6.
+type createQRCodeReply struct {
+	Ticket        string `json:"ticket"`
+	ExpireSeconds int    `json:"expire_seconds,omitempty"`
+	URL           string `json:"url"`
+}
+
+// object returns a field that is an object of which the page has some names; nil where it is absent or
+// something else.
+func (f *fields) object(name string, names ...string) *fields {
+	object, err := parseFields(f.raw(name))
+	if err != nil {
+		return nil
+	}
+	object.notes, object.settings = f.notes, f.settings
+	if object.doubled != "" {
+		object.noteOrRefuse(behaviour.WireFieldDoubled, object.doubled, "one such field")
+	}
+	for _, one := range object.list {
+		if !slices.Contains(names, string(one.name)) {
+			object.noteOrRefuse(behaviour.WireFieldUnknown, string(one.name), "no such field")
+		}
+	}
+	return object
+}
+
+func readQRDraft(f *fields) (accounts.QRDraft, error) {
+	d := accounts.QRDraft{Action: accounts.QRAction(f.text("action_name"))}
+	if life, given := f.number("expire_seconds"); given {
+		d.Life = &life
+	}
+	if f.err != nil {
+		return d, f.err
+	}
+	info := f.object("action_info", "scene")
+	if info == nil {
+		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info is not an object")
+	}
+	scene := info.object("scene", "scene_id", "scene_str")
+	if scene == nil {
+		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info.scene is not an object")
+	}
+	// Only the scene that goes with the action counts: the other one may be
+	// there with any value.
+	switch d.Action {
+	case accounts.QRNumber, accounts.QRNumberForEver:
+		if id, given := scene.number("scene_id"); given {
+			d.ID = &id
+		}
+	case accounts.QRText, accounts.QRTextForEver:
+		if text := scene.textOrNumber("scene_str"); !scene.absent("scene_str") {
+			d.Text = &text
+		}
+	}
+	if err := cmp.Or(info.err, scene.err); err != nil {
+		if _, deviates := errcode.RowOf(err).Deviation(); deviates {
+			return d, err // strict
+		}
+		_, detail := errcode.Of(err)
+		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info.scene: %s", detail)
+	}
+	return d, nil
+}
+
+// createQRCode makes a parametric code. Contract: rules 3.5.
+func (a *API) createQRCode(ctx context.Context, c *call, f *fields) (any, error) {
+	draft, err := readQRDraft(f)
+	if err != nil {
+		return nil, err
+	}
+	if draft.Action.Permanent() && draft.Life != nil {
+		err := a.noteOrRefuse(c, behaviour.QRCodeLifeIgnored, "expire_seconds is %d, and the code is permanent", *draft.Life)
+		if err != nil {
+			return nil, err
+		}
+	}
+	q, err := a.Accounts.CreateQRCode(ctx, c.caller, draft)
+	if err != nil {
+		return nil, err
+	}
+	reply := createQRCodeReply{Ticket: q.Ticket, URL: q.URL()}
+	if !q.Permanent() {
+		reply.ExpireSeconds = int(q.ExpiresAt.Sub(q.CreatedAt).Seconds())
+	}
+	return reply, nil
+}

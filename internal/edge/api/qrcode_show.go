@@ -1,0 +1,115 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/draw"
+	"image/jpeg"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/ratelimit"
+	"github.com/qrjump/qrjump/internal/print/symbol"
+)
+
+// pictureSide is how wide and high a picture is, in pixels, as on the platform.
+const pictureSide = 430
+
+// pictureAge is how long a client may keep a picture.
+const pictureAge = 24 * time.Hour
+
+// picture is the answer of showqrcode: a JPEG, or a status alone.
+type picture struct {
+	status int
+	jpeg   []byte
+	age    time.Duration
+}
+
+// masked is what is recorded: the size of the picture in place of the picture.
+func (p picture) masked() []byte {
+	return fmt.Appendf(nil, "[status %d, %d bytes]", p.status, len(p.jpeg))
+}
+
+func (p picture) write(_ context.Context, w http.ResponseWriter) error {
+	h := w.Header()
+	switch p.status {
+	case http.StatusOK:
+		h.Set("Content-Type", "image/jpeg")
+		h.Set("Content-Length", strconv.Itoa(len(p.jpeg)))
+		h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(p.age/time.Second)))
+	default:
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		if p.status == http.StatusTooManyRequests {
+			h.Set("Retry-After", "1")
+		}
+	}
+	w.WriteHeader(p.status)
+	if p.status != http.StatusOK {
+		_, err := fmt.Fprintln(w, http.StatusText(p.status))
+		return err
+	}
+	_, err := w.Write(p.jpeg)
+	return err
+}
+
+// showQRCode is public: whoever has a ticket gets the picture of its code, 404
+// otherwise. Contract: rules 3.5. Choice(qrcode.show.rate): 429 above a number of pictures a
+// second for one address.
+func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
+	if !a.pictures.allow(ratelimit.Network(c.ip).String(), a.Settings.Get().PictureLimit, a.RealNow()) {
+		return picture{status: http.StatusTooManyRequests}, nil
+	}
+	ticket, _ := f.peek("ticket")
+	q, err := a.Accounts.QRCodeByTicket(ctx, ticket)
+	if errors.Is(err, accounts.ErrNoQRCode) {
+		return picture{status: http.StatusNotFound}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := drawQRCode(&b, q.URL()); err != nil {
+		return nil, err
+	}
+	p := picture{status: http.StatusOK, jpeg: b.Bytes(), age: pictureAge}
+	if !q.Permanent() {
+		p.age = min(p.age, q.ExpiresAt.Sub(a.Now()))
+	}
+	return p, nil
+}
+
+// drawQRCode writes a text as a QR code that was read back. It takes the lowest level of
+// correction, which makes the largest modules. About one in 300 such codes has a pattern that the
+// reader takes for a corner: it is drawn with another level.
+func drawQRCode(w io.Writer, text string) error {
+	for _, level := range []symbol.Level{'L', 'Q', 'H', 'M'} {
+		code, err := symbol.QR(text, level)
+		if err != nil {
+			return fmt.Errorf("drawing a QR code: %w", err)
+		}
+		m := inMiddle(code)
+		if found, err := symbol.FindQR(m); err == nil && found == text {
+			return jpeg.Encode(w, m, &jpeg.Options{Quality: 90})
+		}
+	}
+	return fmt.Errorf("no QR code of %q can be read", text)
+}
+
+// inMiddle draws a code in the middle of a white square, with modules of whole pixels.
+func inMiddle(code symbol.Grid) image.Image {
+	side := code.Picture(1).Bounds().Dx()
+	drawn := code.Picture(pictureSide / side)
+	edge := (pictureSide - drawn.Bounds().Dx()) / 2
+	m := image.NewGray(image.Rect(0, 0, pictureSide, pictureSide))
+	draw.Draw(m, m.Bounds(), image.White, image.Point{}, draw.Src)
+	draw.Draw(m, drawn.Bounds().Add(image.Pt(edge, edge)), drawn, image.Point{}, draw.Src)
+	return m
+}

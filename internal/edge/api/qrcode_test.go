@@ -1,0 +1,418 @@
+package api_test
+
+import (
+	"crypto/sha1"
+	"encoding/json"
+	"fmt"
+	"image/jpeg"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+const (
+	createPath = "/cgi-bin/qrcode/create"
+	showPath   = "/cgi-bin/showqrcode"
+)
+
+// wanted is the body of a call that makes a code.
+func wanted(action, scene, more string) string {
+	return fmt.Sprintf(`{"action_name":%q,"action_info":{"scene":{%s}}%s}`, action, scene, more)
+}
+
+func qrcodeRows() []errorRow {
+	var rows []errorRow
+	row := func(code int, text, name string, how how) {
+		rows = append(rows, errorRow{code, text, createPath, name, how})
+	}
+	good := wanted("QR_SCENE", `"scene_id":1`, "")
+	const name, info, args = "invalid action name", "invalid action info, please check document", "invalid args"
+	row(40052, name, "no action_name", as("svc", createPath, `{"action_info":{"scene":{"scene_id":1}}}`))
+	row(40052, name, "an unknown action_name", as("svc", createPath, wanted("QR_CARD", `"scene_id":1`, "")))
+	row(48001, "api unauthorized", "the account before the action", as("shop", createPath, wanted("QR_CARD", `"scene_id":1`, "")))
+	for what, body := range map[string]string{
+		"no action_info":          `{"action_name":"QR_SCENE"}`,
+		"action_info null":        `{"action_name":"QR_SCENE","action_info":null}`,
+		"action_info a string":    `{"action_name":"QR_SCENE","action_info":"scene"}`,
+		"action_info a list":      `{"action_name":"QR_SCENE","action_info":[]}`,
+		"no scene":                `{"action_name":"QR_SCENE","action_info":{}}`,
+		"scene a number":          `{"action_name":"QR_SCENE","action_info":{"scene":1}}`,
+		"scene_id beside scene":   `{"action_name":"QR_SCENE","action_info":{"scene_id":1}}`,
+		"scene_id 0":              wanted("QR_SCENE", `"scene_id":0`, ""),
+		"scene_id -1":             wanted("QR_SCENE", `"scene_id":-1`, ""),
+		"scene_id of 33 bits":     wanted("QR_SCENE", `"scene_id":4294967296`, ""),
+		"scene_id half":           wanted("QR_SCENE", `"scene_id":0.5`, ""),
+		"scene_id a word":         wanted("QR_SCENE", `"scene_id":"one"`, ""),
+		"scene_id a list":         wanted("QR_SCENE", `"scene_id":[1]`, ""),
+		"scene_id huge":           wanted("QR_SCENE", `"scene_id":1e400`, ""),
+		"scene_id for ever":       wanted("QR_LIMIT_SCENE", `"scene_id":100001`, ""),
+		"scene_str for a number":  wanted("QR_SCENE", `"scene_str":"1"`, ""),
+		"scene_id for a text":     wanted("QR_STR_SCENE", `"scene_id":1`, ""),
+		"scene_str empty":         wanted("QR_STR_SCENE", `"scene_str":""`, ""),
+		"scene_str of 65":         wanted("QR_LIMIT_STR_SCENE", `"scene_str":"`+strings.Repeat("x", 65)+`"`, ""),
+		"scene_str with a tab":    wanted("QR_STR_SCENE", `"scene_str":"a\tb"`, ""),
+		"scene_str with NUL":      wanted("QR_STR_SCENE", `"scene_str":"a\u0000"`, ""),
+		"scene_str an object":     wanted("QR_STR_SCENE", `"scene_str":{}`, ""),
+		"the scene before a life": wanted("QR_SCENE", `"scene_id":0`, `,"expire_seconds":0`),
+	} {
+		row(40053, info, what, as("svc", createPath, body))
+	}
+	for _, life := range []string{"0", "-1", "2592001", `"1.5"`, `"soon"`, "[]", "true"} {
+		row(40097, args, "expire_seconds "+life, as("svc", createPath, wanted("QR_SCENE", `"scene_id":1`, `,"expire_seconds":`+life)))
+	}
+	row(40097, args, "action_name a number", as("svc", createPath, `{"action_name":7}`))
+	row(45029, "qrcode count out of limit", "one permanent code too many",
+		after(as("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":3`, "")), set("/settings", `{"qrcode_limit":2}`),
+			as("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":1`, "")),
+			as("svc", createPath, wanted("QR_LIMIT_STR_SCENE", `"scene_str":"1"`, ""))))
+	row(48001, "api unauthorized", "a Mini Program", as("shop", createPath, good))
+	row(48001, "api unauthorized", "a service account that is not certified", as("plain", createPath, good))
+	row(48001, "api unauthorized", "a subscription account", as("sub", createPath, good))
+	row(41001, "access_token missing", "no token", post(createPath, good))
+	row(43002, "require POST method", "GET", get(createPath+"?access_token=T"))
+	row(44002, "empty post data", "no body", as("svc", createPath, ""))
+	row(47001, "data format error", "a list", as("svc", createPath, "[]"))
+	row(44990, "reach max api second frequence limit", "the sixth call within a second",
+		after(many(6, as("svc", createPath, good)), set("/settings", `{"other_rate_limit":5}`)))
+	return rows
+}
+
+type madeCode struct {
+	Ticket        string
+	ExpireSeconds *int `json:"expire_seconds"`
+	URL           string
+}
+
+// create makes a code and checks the form of the answer.
+func create(t *testing.T, s *servertest.Server, appid, body string) madeCode {
+	t.Helper()
+	a := as(appid, createPath, body)(s)
+	var fields map[string]json.RawMessage
+	a.JSON(t, &fields)
+	var made madeCode
+	a.JSON(t, &made)
+	// Contract: clients 6: one client takes any errmsg for a failure.
+	if want := 2 + len(fields["expire_seconds"])/max(1, len(fields["expire_seconds"])); len(fields) != want || made.Ticket == "" {
+		t.Fatalf("%s: %s", body, a.Body)
+	}
+	if !regexp.MustCompile(`^http://weixin\.qq\.com/q/02[0-9A-Za-z_-]{20}$`).MatchString(made.URL) {
+		t.Errorf("url %s", made.URL)
+	}
+	if !regexp.MustCompile(`^gQ[0-9A-Za-z_-]{94}$`).MatchString(made.Ticket) {
+		t.Errorf("ticket %s", made.Ticket)
+	}
+	return made
+}
+
+// read is what a phone reads in a picture.
+func read(t *testing.T, picture string) string {
+	t.Helper()
+	m, err := jpeg.Decode(strings.NewReader(picture))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := m.Bounds(); b.Dx() != 430 || b.Dy() != 430 {
+		t.Errorf("the picture has %d×%d pixels", b.Dx(), b.Dy())
+	}
+	text, err := symbol.FindQR(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// Contract: rules 3.5.
+func TestParametricCodesOfAllFourKinds(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	urls := map[string]bool{}
+	for _, c := range []struct {
+		name, body string
+		life       int // 0 = permanent
+	}{
+		{"a number", wanted("QR_SCENE", `"scene_id":123`, `,"expire_seconds":604800`), 604800},
+		{"a number without a life", wanted("QR_SCENE", `"scene_id":123`, ""), 30},
+		{"a number and a life as texts", wanted("QR_SCENE", `"scene_id":"4294967295"`, `,"expire_seconds":"2592000"`), 2592000},
+		{"a text", wanted("QR_STR_SCENE", `"scene_str":"test"`, `,"expire_seconds":1`), 1},
+		{"a text as a number", wanted("QR_STR_SCENE", `"scene_str":7`, `,"expire_seconds":null`), 30},
+		{"a text with the other scene beside it", wanted("QR_STR_SCENE", `"scene_str":"test","scene_id":"none"`, ""), 30},
+		{"a permanent number", wanted("QR_LIMIT_SCENE", `"scene_id":100000`, ""), 0},
+		{"a permanent number with a life", wanted("QR_LIMIT_SCENE", `"scene_id":1`, `,"expire_seconds":99999999`), 0},
+		{"a permanent text", wanted("QR_LIMIT_STR_SCENE", `"scene_str":"`+strings.Repeat("码", 64)+`"`, ""), 0},
+		{"a permanent text of a digit", wanted("QR_LIMIT_STR_SCENE", `"scene_str":"1"`, ""), 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			made := create(t, s, "svc", c.body)
+			if (made.ExpireSeconds != nil) != (c.life > 0) || c.life > 0 && *made.ExpireSeconds != c.life {
+				t.Errorf("expire_seconds is %v, want %d", made.ExpireSeconds, c.life)
+			}
+			if urls[made.URL] {
+				t.Errorf("the URL %s is of another code", made.URL)
+			}
+			urls[made.URL] = true
+			again := create(t, s, "svc", c.body)
+			if same := again.URL == made.URL && again.Ticket == made.Ticket; same != (c.life == 0) {
+				t.Errorf("asked for again: %+v, %+v", made, again)
+			}
+			if other := create(t, s, "svc2", c.body); other.URL == made.URL {
+				t.Error("two accounts have one code")
+			}
+			a := s.Do("GET", showPath+"?ticket="+made.Ticket, "")
+			if a.Status != 200 || a.Header.Get("Content-Type") != "image/jpeg" {
+				t.Fatalf("%d %v", a.Status, a.Header)
+			}
+			if got := read(t, a.Body); got != made.URL {
+				t.Errorf("the picture says %s, not %s", got, made.URL)
+			}
+		})
+	}
+}
+
+func TestPicturesArePublicAndEndWithTheirCode(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t,
+		servertest.Options{Seed: "accounts: [{appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true}]",
+			Guarded: true, Emulator: true})
+	short := create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"x"`, `,"expire_seconds":60`))
+	forEver := create(t, s, "svc", wanted("QR_LIMIT_STR_SCENE", `"scene_str":"x"`, ""))
+	show := func(ticket, host string) servertest.Answer {
+		t.Helper()
+		return s.Do("GET", showPath+"?ticket="+ticket, "", "Host: "+host)
+	}
+	// Contract: clients 15, showqrcode: another host name, encoded or not.
+	for _, ticket := range []string{short.Ticket, url.QueryEscape(short.Ticket)} {
+		if a := show(ticket, "mp.weixin.qq.com"); a.Status != 200 || read(t, a.Body) != short.URL ||
+			a.Header.Get("Cache-Control") != "public, max-age=60" {
+			t.Errorf("%s: %d %v", ticket, a.Status, a.Header)
+		}
+	}
+	if a := show(forEver.Ticket, "api.weixin.qq.com"); a.Status != 200 || a.Header.Get("Cache-Control") != "public, max-age=86400" {
+		t.Errorf("%d %v", a.Status, a.Header)
+	}
+	for _, ticket := range []string{"", "x", "%00", "%ff", strings.Repeat("x", 10_000), short.Ticket + "x", strings.ToLower(short.Ticket)} {
+		if a := show(ticket, "mp.weixin.qq.com"); a.Status != 404 || strings.HasPrefix(a.Header.Get("Content-Type"), "image/") {
+			t.Errorf("%.20s: %d %v", ticket, a.Status, a.Header)
+		}
+	}
+	if a := s.Do("GET", showPath, ""); a.Status != 404 {
+		t.Errorf("without a ticket: %d", a.Status)
+	}
+	s.Advance(59 * time.Second)
+	if a := show(short.Ticket, "mp.weixin.qq.com"); a.Status != 200 || a.Header.Get("Cache-Control") != "public, max-age=1" {
+		t.Errorf("in the last second: %d %v", a.Status, a.Header)
+	}
+	s.Advance(time.Second)
+	if a := show(short.Ticket, "mp.weixin.qq.com"); a.Status != 404 {
+		t.Errorf("after its life: %d", a.Status)
+	}
+	s.Advance(100 * 24 * time.Hour)
+	if a := show(forEver.Ticket, "mp.weixin.qq.com"); a.Status != 200 {
+		t.Errorf("a permanent one: %d", a.Status)
+	}
+}
+
+// Behaviour(qrcode.show.rate).
+func TestPicturesAreLimitedByAddress(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	s.Admin("PUT", "/settings", `{"picture_limit":2}`)
+	made := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":1`, ""))
+	for i, want := range []int{200, 200, 429, 429} {
+		if a := s.Do("GET", showPath+"?ticket="+made.Ticket, ""); a.Status != want {
+			t.Errorf("picture %d: %d, want %d", i+1, a.Status, want)
+		}
+	}
+	s.Clock.Step(time.Second)
+	if a := s.Do("GET", showPath+"?ticket="+made.Ticket, ""); a.Status != 200 {
+		t.Errorf("a second later: %d", a.Status)
+	}
+}
+
+// receiver is an account's own server: what it was told, in order.
+type receiver struct {
+	*httptest.Server
+	got    chan message
+	status func(n int) int
+}
+
+type message struct {
+	query url.Values
+	body  string
+}
+
+func newReceiver(t *testing.T, status func(n int) int) *receiver {
+	r := &receiver{got: make(chan message, 100), status: status}
+	n := 0
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		b, _ := io.ReadAll(req.Body)
+		n++ // one connection at a time comes from the server
+		w.WriteHeader(r.status(n))
+		io.WriteString(w, "success")
+		r.got <- message{req.URL.Query(), string(b)}
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+func always(status int) func(int) int { return func(int) int { return status } }
+
+// tell gives svc a message URL.
+func tell(s *servertest.Server, address string) {
+	s.Admin("PUT", "/accounts/svc", `{"kind":"service_account","certified":true,"message_url":`+quoted(address)+`}`)
+}
+
+func scanBy(s *servertest.Server, user, text string) servertest.Answer {
+	return s.Do("POST", "/scan/v1/resolve", `{"user":`+quoted(user)+`,"text":`+quoted(text)+`}`)
+}
+
+var eventShape = regexp.MustCompile(
+	`^<xml><ToUserName><!\[CDATA\[(gh_[0-9a-f]{12})\]\]></ToUserName><FromUserName><!\[CDATA\[(o[0-9A-Za-z_-]{27})\]\]></FromUserName>` +
+		`<CreateTime>([0-9]+)</CreateTime><MsgType><!\[CDATA\[event\]\]></MsgType><Event><!\[CDATA\[(.*)\]\]></Event><EventKey><!\[CDATA\[(.*)\]\]></EventKey><Ticket><!\[CDATA\[(.*)\]\]></Ticket></xml>$`)
+
+// wantEvent takes the next event and compares it.
+// Behaviour(message.signature).
+func wantEvent(t *testing.T, s *servertest.Server, r *receiver, user, event, key, ticket string) {
+	t.Helper()
+	var m message
+	select {
+	case m = <-r.got:
+	case <-time.After(time.Minute):
+		t.Fatalf("%s got no event %s %s", user, event, key)
+	}
+	got := eventShape.FindStringSubmatch(m.body)
+	if got == nil {
+		t.Fatalf("the event is %s", m.body)
+	}
+	var known struct{ OpenID string }
+	s.Admin("GET", "/users/"+user+"/openid?appid=svc", "").JSON(t, &known)
+	if got[2] != known.OpenID || got[4] != event || got[5] != key || got[6] != ticket {
+		t.Errorf("got %q\nwant %s %s %s %s", got[1:], known.OpenID, event, key, ticket)
+	}
+	parts := []string{"", m.query.Get("timestamp"), m.query.Get("nonce")}
+	slices.Sort(parts)
+	if want := fmt.Sprintf("%x", sha1.Sum([]byte(strings.Join(parts, "")))); m.query.Get("signature") != want || parts[1] == "" {
+		t.Errorf("the query is %v", m.query)
+	}
+}
+
+// Contract: rules 3.5: subscribe for a new follower, SCAN for an old one.
+// Behaviour(qrcode.event).
+func TestAScanWithoutARuleTellsTheAccount(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	r := newReceiver(t, always(200))
+	tell(s, r.URL+"/wx?of=svc")
+	number := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":123`, ""))
+	text := create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"a b"`, `,"expire_seconds":60`))
+
+	a := scanBy(s, "u-1", number.URL)
+	var d struct{ Action, URL string }
+	if a.JSON(t, &d); d.Action != "open_url" || d.URL != number.URL {
+		t.Errorf("the app gets %s", a.Body)
+	}
+	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_123", number.Ticket)
+	scanBy(s, "u-1", number.URL)
+	wantEvent(t, s, r, "u-1", "SCAN", "123", number.Ticket)
+	scanBy(s, "u-1", text.URL)
+	wantEvent(t, s, r, "u-1", "SCAN", "a b", text.Ticket)
+	scanBy(s, "u-2", text.URL)
+	wantEvent(t, s, r, "u-2", "subscribe", "qrscene_a b", text.Ticket)
+
+	// None of these tells anybody anything: the event after them is the next one.
+	scanBy(s, "", number.URL)
+	scanBy(s, "u-3", number.URL+"?x=1")
+	scanBy(s, "u-3", strings.Replace(number.URL, "http://", "https://", 1))
+	scanBy(s, "u-3", q+"02"+strings.Repeat("x", 20))
+	s.Do("POST", "/scan/v1/explain", `{"user":"u-3","text":`+quoted(number.URL)+`}`)
+	published := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":9`, ""))
+	mustLink(t, s, as("svc", addPath, code(published.URL, "shop")), as("svc", publishPath, prefix(published.URL)))
+	if !opens(t, s, published.URL) {
+		t.Error("the code's rule does not open")
+	}
+	scanBy(s, "u-3", published.URL)
+	s.Advance(time.Minute)
+	scanBy(s, "u-3", text.URL) // expired
+	foreign := create(t, s, "svc2", wanted("QR_LIMIT_SCENE", `"scene_id":9`, ""))
+	scanBy(s, "u-3", foreign.URL) // an account without a message URL
+	scanBy(s, "u-3", number.URL)
+	wantEvent(t, s, r, "u-3", "subscribe", "qrscene_123", number.Ticket)
+
+	// A user that followed unnoticed is no new follower later.
+	tell(s, "")
+	scanBy(s, "u-4", number.URL)
+	tell(s, r.URL)
+	scanBy(s, "u-4", number.URL)
+	wantEvent(t, s, r, "u-4", "SCAN", "123", number.Ticket)
+
+	// A stream of scans tells as well.
+	s.Do("POST", "/scan/v1/resolve", `{"user":"u-5","text":`+quoted(number.URL)+"}\n", "Content-Type: application/x-ndjson")
+	wantEvent(t, s, r, "u-5", "subscribe", "qrscene_123", number.Ticket)
+}
+
+func TestAnEventIsSentAgainUntilItIsTaken(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	r := newReceiver(t, func(n int) int { return map[bool]int{true: 500, false: 200}[n <= 2] })
+	tell(s, r.URL)
+	made := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":1`, ""))
+	scanBy(s, "u-1", made.URL)
+	for range 2 {
+		wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", made.Ticket)
+		// The next try is due by the server's clock, whether or not the answer
+		// to this one is noted yet.
+		s.Advance(time.Hour)
+	}
+	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", made.Ticket)
+	scanBy(s, "u-1", made.URL)
+	wantEvent(t, s, r, "u-1", "SCAN", "1", made.Ticket)
+}
+
+// A scan is durable before the app hears of it.
+func TestAnEventSurvivesARestart(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t, always(200))
+	data := t.TempDir()
+	s := servertest.Start(t, servertest.Options{Seed: town, Data: data})
+	tell(s, "http://127.0.0.1:1/") // nobody is there
+	made := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":1`, ""))
+	scanBy(s, "u-1", made.URL)
+	s.Stop()
+	s = servertest.Start(t, servertest.Options{Seed: town, Data: data})
+	tell(s, r.URL)
+	s.Advance(time.Hour)
+	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", made.Ticket)
+}
+
+// Contract: rules 3.5: url is what prefix must be. Behaviour(qrcode.outlived): a rule outlives its
+// temporary code.
+func TestARuleOnAParametricCode(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: town})
+	made := create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"x"`, ""))
+	if a := as("svc2", addPath, code(made.URL, "shop"))(s); a.Code(t) != 85072 {
+		t.Errorf("another account's code: %s", a.Body)
+	}
+	mustLink(t, s, as("svc", addPath, code(made.URL, "shop")))
+	if opens(t, s, made.URL) {
+		t.Error("an unpublished rule opens")
+	}
+	mustLink(t, s, as("svc", publishPath, prefix(made.URL)))
+	s.Advance(48 * time.Hour)
+	s.NewToken("svc")
+	create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"y"`, "")) // forgets what expired long ago
+	var d struct{ Action, AppID, Path string }
+	scanBy(s, "u-1", made.URL).JSON(t, &d)
+	if want := "pages/index/index?q=" + url.QueryEscape(made.URL); d.Action != "open_mini_program" || d.AppID != "shop" ||
+		!strings.HasPrefix(d.Path, want) {
+		t.Errorf("got %+v, want %s…", d, want)
+	}
+}

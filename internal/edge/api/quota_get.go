@@ -1,0 +1,104 @@
+package api
+
+import (
+	"context"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+type quotaReply struct {
+	envelope
+	Quota struct {
+		Limit  int `json:"daily_limit"`
+		Used   int `json:"used"`
+		Remain int `json:"remain"`
+	} `json:"quota"`
+	Rate      rate `json:"rate_limit"`
+	Component rate `json:"component_rate_limit"`
+}
+
+// rate is how many calls may be made within a time.
+type rate struct {
+	Calls   int `json:"call_count"`
+	Seconds int `json:"refresh_second"`
+}
+
+// getQuota shows what the caller has of an interface today. Contract: rules 3.1.
+func (a *API) getQuota(ctx context.Context, c *call, f *fields) (any, error) {
+	e, err := a.quotaPath(c, f)
+	if err != nil {
+		return nil, err
+	}
+	quota, err := a.Calls.Quota(ctx, c.account(), e.path)
+	if err != nil {
+		return nil, err
+	}
+	reply := quotaReply{envelope: success}
+	reply.Quota.Limit, reply.Quota.Used, reply.Quota.Remain = quota.Limit, quota.Used, max(0, quota.Limit-quota.Used)
+	reply.Rate = a.rateOf(e, quota.Limit)
+	// On this server a platform's calls for an account have the same limit as the account's own.
+	reply.Component = reply.Rate
+	return reply, nil
+}
+
+// rateOf is the limit that is in force besides the daily one. Where there is none, it is the daily
+// limit in the same form.
+func (a *API) rateOf(e endpoint, perDay int) rate {
+	switch limit := e.perSecond(a.Settings.Get()); {
+	case e.path == "/cgi-bin/stable_token":
+		return rate{Calls: accounts.StablePerMinute, Seconds: 60}
+	case e.needs&token != 0 && limit > 0:
+		return rate{Calls: limit, Seconds: 1}
+	}
+	return rate{Calls: perDay, Seconds: 24 * 60 * 60}
+}
+
+// quotaPath reads which interface a call is about: 76021 for a path that no
+// interface has, 76022 for one whose quota is not the caller's to see.
+func (a *API) quotaPath(c *call, f *fields) (endpoint, error) {
+	path := f.text("cgi_path")
+	switch {
+	case f.err != nil:
+		return endpoint{}, f.err
+	case path == "":
+		return endpoint{}, errcode.InvalidArgs.With(behaviour.QuotaPathMissing, "cgi_path is missing")
+	case strings.HasPrefix(path, "/") && strings.Contains(path, "/sns/"):
+		return endpoint{}, errcode.PathNotPermitted.With(behaviour.QuotaPathSNS, "%.80q: quotas of /sns/ are not shown", path)
+	}
+	e, known := a.table[path]
+	if !known {
+		return endpoint{}, errcode.PathNotFound.With(behaviour.QuotaPathUnknown, "no interface has the path %.80q", path)
+	}
+	if err := a.visible(c, e); err != nil {
+		return endpoint{}, errcode.PathNotPermitted.With(behaviour.QuotaPathNotYours, "%s: %v", path, err)
+	}
+	return e, nil
+}
+
+// visible returns why a caller has no quota of an interface: its kind, a permission set that a
+// platform does not have, or the gate of the family. Contract: rules 3.1.
+func (a *API) visible(c *call, e endpoint) error {
+	ofPlatforms := strings.HasPrefix(e.path, "/cgi-bin/component/")
+	switch {
+	case c.caller.AppID == "" && !ofPlatforms && e.needs&eitherToken == 0:
+		return errcode.Unauthorized.With(behaviour.QuotaPathNotYours, "it wants an account's token, and the caller is a platform")
+	case c.caller.AppID != "" && ofPlatforms:
+		return errcode.WantsComponent.With(behaviour.QuotaPathNotYours, "it is for platforms")
+	case c.caller.AppID == "":
+		return nil
+	}
+	if err := c.granted(e.sets.forKind(c.caller.Kind)); err != nil {
+		return err
+	}
+	if e.sets == ruleSets {
+		return c.caller.JumpRules() // a personal Mini Program too
+	}
+	if e.may == nil {
+		return nil
+	}
+	// The gate is asked about a call that is not made, so its notes go to a call of its own.
+	return e.may(a, &call{caller: c.caller, component: c.component})
+}

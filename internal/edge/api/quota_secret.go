@@ -1,0 +1,40 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// clearBySecret is clearQuota with the account's secret, for when it has no call left to fetch a
+// token. Contract: rules 3.1, clients (both in the query).
+func (a *API) clearBySecret(ctx context.Context, c *call, f *fields) (any, error) {
+	const grant = "client_credential" // the call has none
+	credentials := accounts.Credentials{GrantType: grant, AppID: f.text("appid"), Secret: f.text("appsecret"), IP: c.ip}
+	if f.err != nil {
+		return nil, f.err
+	}
+	err := notAccount(a.Accounts.CheckSecret(ctx, credentials, grant))
+	if err := a.spendBySecret(ctx, c, credentials.AppID, "/cgi-bin/clear_quota/v2", err); err != nil {
+		return nil, err
+	}
+	return success, a.Calls.Clear(ctx, credentials.AppID, "")
+}
+
+// clearByPlatform is clearBySecret for a platform: with appid for an account
+// that authorised it, whose clears it uses, else for itself. Contract: rules 3.1.
+func (a *API) clearByPlatform(ctx context.Context, c *call, f *fields) (any, error) {
+	credentials := platformCredentials(c, f, "appsecret")
+	target := f.text("appid")
+	if f.err != nil {
+		return nil, f.err
+	}
+	if target == "" {
+		target = credentials.AppID
+	}
+	err := a.Accounts.CheckPlatform(ctx, credentials, target)
+	if err := a.spendBySecret(ctx, c, credentials.AppID, "/cgi-bin/component/clear_quota/v2", err); err != nil {
+		return nil, err
+	}
+	return success, a.Calls.Clear(ctx, target, "")
+}

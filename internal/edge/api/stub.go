@@ -1,0 +1,58 @@
+package api
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// Stub is an answer that an operator set for a path, whether an endpoint has the path or not.
+type Stub struct {
+	Status int
+	Body   []byte
+	Kind   string // its Content-Type
+	Delay  time.Duration
+}
+
+// serveStub answers a call by a stub, and notes it like any other. It asks for no
+// token and spends nothing.
+func (a *API) serveStub(w http.ResponseWriter, r *http.Request, stub Stub) {
+	began, at := a.RealNow(), a.Now()
+	e := a.table[r.URL.Path]
+	c := a.newCall(r, at)
+	c.notes.Add(behaviour.WireStub)
+	// A recorder in a test has no deadline.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.BodyTimeout))
+	c.body, _ = io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody)) // the record shows as much as came
+	if stub.Delay > 0 {
+		select {
+		case <-time.After(stub.Delay):
+		case <-r.Context().Done():
+		}
+	}
+	var answer envelope
+	_ = json.Unmarshal(stub.Body, &answer)
+	code := &errcode.Code{Number: answer.ErrCode}
+	took := a.RealNow().Sub(began)
+	a.log(r, e, c, code, stubbed, nil, took)
+	if a.Observe != nil {
+		a.Observe(e.path, code.Number, took)
+	}
+	if a.Record != nil {
+		a.Record(newRecord(at, r, e, c, stub.Body, code, stubbed, took))
+	}
+	if a.WhyBelow != "" {
+		w.Header().Set("X-Qrjump-Why", a.WhyBelow+c.rid)
+	}
+	w.Header().Set("Content-Type", stub.Kind)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(stub.Status)
+	w.Write(stub.Body)
+}
+
+// stubbed is the detail of a call that a stub answered.
+const stubbed = "answered by a stub"

@@ -1,0 +1,25 @@
+package api
+
+import (
+	"context"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// stableToken answers the same token until five minutes before its end,
+// unless a refresh is forced. Contract: rules 3.1.
+func (a *API) stableToken(ctx context.Context, c *call, f *fields) (any, error) {
+	credentials := accounts.Credentials{
+		GrantType: f.text("grant_type"), AppID: f.text("appid"), Secret: f.text("secret"), IP: c.ip,
+	}
+	force := f.flag("force_refresh")
+	if f.err != nil {
+		return nil, f.err
+	}
+	issued, err := a.Accounts.StableToken(ctx, credentials, force)
+	c.bySecret(credentials.AppID, err)
+	if force {
+		a.madeToken(c, err)
+	}
+	return tokenReply{AccessToken: issued.Text, ExpiresIn: issued.ExpiresIn}, err
+}

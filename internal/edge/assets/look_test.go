@@ -1,0 +1,128 @@
+package assets_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/edge/assets"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// What is text stands out from its ground by 4.5, what is an edge by 3, in the
+// light and in the dark: WCAG 2.2, 1.4.3 and 1.4.11.
+func TestEveryPairOfColoursCanBeRead(t *testing.T) {
+	css, err := os.ReadFile("look.css")
+	require.NoError(t, err)
+	colours := map[string][2]string{}
+	pair := regexp.MustCompile(`--([a-z-]+): light-dark\(#([0-9a-f]{6}), #([0-9a-f]{6})\)`)
+	for _, is := range pair.FindAllStringSubmatch(string(css), -1) {
+		colours[is[1]] = [2]string{is[2], is[3]}
+	}
+	pairs := []struct {
+		front string
+		back  string
+		least float64
+	}{
+		{"text", "ground", 7}, {"text", "raised", 7}, {"muted", "ground", 4.5}, {"muted", "raised", 4.5}, {"on-accent", "accent", 4.5},
+		{"info", "ground", 4.5}, {"info", "raised", 4.5}, {"good", "good-ground", 4.5}, {"warn", "warn-ground", 4.5},
+		{"bad", "bad-ground", 4.5}, {"bad", "ground", 4.5}, {"info", "info-ground", 4.5}, {"text", "good-ground", 4.5},
+		{"text", "warn-ground", 4.5}, {"text", "bad-ground", 4.5}, {"text", "info-ground", 4.5}, {"info", "warn-ground", 4.5},
+		{"info", "bad-ground", 4.5}, {"info", "good-ground", 4.5}, {"edge", "ground", 3}, {"edge", "raised", 3}, {"focus", "ground", 3},
+		{"focus", "raised", 3}, {"accent", "ground", 3},
+	}
+	for _, pair := range pairs {
+		for i, scheme := range []string{"light", "dark"} {
+			front, back := colours[pair.front][i], colours[pair.back][i]
+			if front == "" || back == "" {
+				t.Errorf("look.css has no colour %s or %s", pair.front, pair.back)
+				continue
+			}
+			if got := contrast(t, front, back); got < pair.least {
+				t.Errorf("%s: --%s on --%s has a contrast of %.2f, wanted %g", scheme, pair.front, pair.back, got, pair.least)
+			}
+		}
+	}
+}
+
+// contrast is the ratio of WCAG 2.2 of two colours of six hexadecimal digits.
+func contrast(t *testing.T, one, other string) float64 {
+	light := func(colour string) float64 {
+		sum := 0.0
+		for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
+			n, err := strconv.ParseUint(colour[2*i:2*i+2], 16, 8)
+			require.NoError(t, err)
+			c := float64(n) / 255
+			if c <= 0.04045 {
+				c /= 12.92
+			} else {
+				c = math.Pow((c+0.055)/1.055, 2.4)
+			}
+			sum += weight * c
+		}
+		return sum
+	}
+	a, b := light(one), light(other)
+	return (max(a, b) + 0.05) / (min(a, b) + 0.05)
+}
+
+func TestTheSheetIsSmallAndAsksNobody(t *testing.T) {
+	css, err := os.ReadFile("look.css")
+	require.NoError(t, err)
+	if len(css) > 15<<10 {
+		t.Errorf("look.css has %d bytes, wanted 15 KiB at most", len(css))
+	}
+	if regexp.MustCompile(`url\(|@import|https?:|//`).Match(css) {
+		t.Error("look.css asks for something else")
+	}
+	head, rest, _ := strings.Cut(string(css), "*/")
+	selectors := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(rest, "")
+	for _, class := range regexp.MustCompile(`\.([a-z]+)\b`).FindAllStringSubmatch(selectors, -1) {
+		if !strings.Contains(head, "."+class[1]) {
+			t.Errorf("the head of look.css does not list .%s", class[1])
+		}
+	}
+}
+
+func TestAnAssetIsKeptForAYear(t *testing.T) {
+	get := func(headers ...string) *http.Response {
+		r := httptest.NewRequest("GET", assets.Sheet.Path(), nil)
+		for i := 0; i < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+		w := httptest.NewRecorder()
+		assets.Sheet.ServeHTTP(w, r)
+		return w.Result()
+	}
+	if !regexp.MustCompile(`^/qrjump/look-[0-9a-f]{16}\.css$`).MatchString(assets.Sheet.Path()) {
+		t.Errorf("served at %s, wanted a hash in the name", assets.Sheet.Path())
+	}
+	plain := get()
+	want, _ := io.ReadAll(plain.Body)
+	if plain.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" || plain.Header.Get("Content-Encoding") != "" {
+		t.Errorf("headers %v", plain.Header)
+	}
+	zipped := get("Accept-Encoding", "br;q=1.0, gzip;q=0.8")
+	if zipped.Header.Get("Content-Encoding") != "gzip" || zipped.Header.Get("ETag") == plain.Header.Get("ETag") {
+		t.Errorf("a browser that takes gzip got %v", zipped.Header)
+	}
+	if r, err := gzip.NewReader(zipped.Body); err != nil {
+		t.Error(err)
+	} else if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("unzipped: %d bytes, %v, wanted %d", len(got), err, len(want))
+	}
+	if refused := get("Accept-Encoding", "gzip;q=0"); refused.Header.Get("Content-Encoding") != "" {
+		t.Error("zipped for a caller that refuses gzip")
+	}
+	if held := get("If-None-Match", `"x", W/`+plain.Header.Get("ETag")); held.StatusCode != http.StatusNotModified {
+		t.Errorf("the same again: %d", held.StatusCode)
+	}
+}

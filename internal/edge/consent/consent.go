@@ -1,0 +1,304 @@
+// Package consent is the page on which a person lets a third-party platform
+// act for an account: who asks, for what, for which account. It knows HTML and
+// redirects; what a link asks for and what an agreement does is decided in accounts.
+package consent
+
+import (
+	"bytes"
+	"cmp"
+	"embed"
+	"errors"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/edge/assets"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+)
+
+// Paths are where the platform has the page: for a computer, and for a phone in
+// the two forms that client libraries build. Contract: rules 3.2.
+var Paths = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
+
+// Page serves the page.
+type Page struct {
+	Accounts *accounts.Directory
+	Log      *slog.Logger
+	// Admin reports whether a text is the admin token, without which nobody may
+	// agree here, and of one that is not whether too many came from there before it; nil =
+	// anybody may agree, and sees the names of all accounts.
+	Admin func(r *http.Request, token string) (right, tooMany bool)
+	// HandOver is where a person who signs in agrees to what a reference stands for.
+	HandOver func(reference string) string
+}
+
+const (
+	maxForm  = 64 << 10
+	maxShown = 50 // accounts to choose from at once
+	// searchFrom is how many accounts are too many to choose from by eye.
+	searchFrom = 10
+)
+
+//go:embed page.html
+var pageText string
+
+//go:embed locale
+var locale embed.FS
+
+var book = i18n.Open(locale)
+
+var page = template.Must(template.New("page").Parse(pageText))
+
+// policy lets the page have the styles of this server and nothing else. A browser holds
+// form-action against the redirect after the form too, so it names where the
+// person is sent back.
+func policy(back string) string {
+	return "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'" + back + "; base-uri 'none'; frame-ancestors 'none'"
+}
+
+// Handler returns the page behind a guard against forms of other origins.
+func (p *Page) Handler() http.Handler {
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		show(w, r, http.StatusForbidden, "", view{Fault: book.Text("other_page")})
+	}))
+	return guard.Handler(http.HandlerFunc(p.serve))
+}
+
+type set struct {
+	ID      int
+	Name    i18n.Text
+	Checked bool
+	// Exclusive: one platform at a time.
+	Exclusive bool
+}
+
+type choice struct {
+	AppID, Name string
+	Kind        i18n.Text
+	Checked     bool
+}
+
+// view is what the page shows; a Fault alone is an error page.
+type view struct {
+	i18n.Speaker
+	Look, Other  string // the style; the address of this page in the other language
+	Fault        i18n.Text
+	Done         i18n.Text
+	Platform     string
+	Back         string // the host that the person returns to
+	Sets         []set
+	Choices      []choice
+	Part         string // what the choices are searched for
+	Search, More bool
+	Guarded      bool // nobody may see the accounts: whoever has the admin token types the AppID
+	HandOver     string
+	AppID        string
+	Notice       i18n.Text
+	Wrong        string // the field that the notice is about
+	Status       int    // of a page with a notice; 0 = 422
+	Taken        *accounts.Taken
+}
+
+// Says is a text of the server in the reader's language.
+func (v view) Says(t i18n.Text) string { return t.In(v.Language) }
+
+// Named is a text with the names in it as code.
+func (v view) Named(key string, with ...any) template.HTML {
+	for i, one := range with {
+		if name, is := one.(string); is {
+			with[i] = "<code>" + template.HTMLEscapeString(name) + "</code>"
+		}
+	}
+	return template.HTML(book.Text(key, with...).In(v.Language)) // our words
+}
+
+func show(w http.ResponseWriter, r *http.Request, status int, back string, v view) {
+	v.Speaker, v.Look = book.In(i18n.Preferred(r)), assets.Sheet.Path()
+	q := r.URL.Query()
+	q.Set("lang", "zh")
+	if v.Chinese() {
+		q.Set("lang", "en")
+	}
+	v.Other = "?" + q.Encode()
+	var b bytes.Buffer
+	if err := page.Execute(&b, v); err != nil {
+		http.Error(w, "the page could not be made", http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", string(v.Language))
+	h.Set("Vary", "Accept-Language, Cookie")
+	h.Set("Content-Security-Policy", policy(back))
+	h.Set("X-Content-Type-Options", "nosniff")
+	// Of other sites none may learn the pre_auth_code; the guard needs the Origin.
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write(b.Bytes())
+}
+
+func (p *Page) serve(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPost {
+		w.Header().Set("Allow", "GET, POST")
+		show(w, r, http.StatusMethodNotAllowed, "", view{Fault: book.Text("method")})
+		return
+	}
+	asked, err := p.Accounts.ReadRequest(r.Context(), r.URL.Query())
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	if r.Method == http.MethodPost {
+		p.decide(w, r, asked)
+		return
+	}
+	p.ask(w, r, asked, view{}, asked.Sets)
+}
+
+// fail answers an error page, never a redirect.
+func (p *Page) fail(w http.ResponseWriter, r *http.Request, err error) {
+	fault, status := book.Text("inside"), http.StatusInternalServerError
+	if bad, ok := errors.AsType[accounts.BadRequest](err); ok {
+		fault, status = bad.Text, http.StatusBadRequest
+	} else if invalid, ok := errors.AsType[accounts.Invalid](err); ok {
+		fault, status = book.Text("invalid", string(invalid)), http.StatusBadRequest
+	} else {
+		p.Log.ErrorContext(r.Context(), "the authorisation page failed", "error", err)
+	}
+	show(w, r, status, "", view{Fault: fault})
+}
+
+// ask shows the question.
+func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked accounts.Request, v view, checked []int) {
+	v.Platform, v.Back = asked.Component.AppID, asked.Back.Host
+	for _, id := range asked.Sets {
+		v.Sets = append(v.Sets, set{ID: id, Name: accounts.SetName(id), Checked: slices.Contains(checked, id),
+			Exclusive: accounts.Exclusive(id)})
+	}
+	if v.Guarded = p.Admin != nil; v.Guarded {
+		v.AppID = cmp.Or(asked.Only, v.AppID)
+		if reference := p.Accounts.Refer(r.URL.Query()); reference != "" {
+			v.HandOver = p.HandOver(reference)
+		}
+	} else if err := p.choose(r, asked, &v); err != nil {
+		p.fail(w, r, err)
+		return
+	} else if len(v.Choices) == 0 && v.Part == "" {
+		show(w, r, http.StatusBadRequest, "", view{Fault: book.Text("no_account")})
+		return
+	}
+	status := http.StatusOK
+	if !v.Notice.IsZero() || v.Taken != nil {
+		status = cmp.Or(v.Status, http.StatusUnprocessableEntity)
+	}
+	show(w, r, status, " "+asked.Origin(), v)
+}
+
+// choose lists the accounts that a person may choose from. One that was chosen stays among them while others are searched for.
+func (p *Page) choose(r *http.Request, asked accounts.Request, v *view) error {
+	list, more, err := p.Accounts.Candidates(r.Context(), asked, v.Part, maxShown, func(string) bool { return true })
+	if err != nil {
+		return err
+	}
+	if chosen, err := p.Accounts.Get(r.Context(), v.AppID); err == nil && asked.Suits(chosen) &&
+		!slices.ContainsFunc(list, func(a accounts.Account) bool { return a.AppID == chosen.AppID }) {
+		list = append([]accounts.Account{chosen}, list...)
+	}
+	v.More, v.Search = more, more || v.Part != "" || len(list) > searchFrom
+	for _, a := range list {
+		v.Choices = append(v.Choices, choice{AppID: a.AppID, Name: a.Name, Kind: book.Text("kind." + string(a.Kind)),
+			Checked: a.AppID == v.AppID || asked.Only == a.AppID})
+	}
+	return nil
+}
+
+// decide does what the person answered.
+func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		show(w, r, http.StatusBadRequest, "", view{Fault: book.Text("form")})
+		return
+	}
+	form := r.PostForm
+	agreed := accounts.Agreement{Component: asked.Component.AppID, PreAuthCode: asked.PreAuthCode,
+		AppID: strings.TrimSpace(form.Get("appid")), Move: form.Get("move") == "1"}
+	for _, text := range form["set"] {
+		// Only what the platform asked for.
+		if id, err := strconv.Atoi(text); err == nil && slices.Contains(asked.Sets, id) {
+			agreed.Sets = append(agreed.Sets, id)
+		}
+	}
+	again := view{AppID: agreed.AppID, Part: strings.TrimSpace(form.Get("part"))}
+	switch form.Get("decision") {
+	case "agree":
+	case "find":
+		p.ask(w, r, asked, again, agreed.Sets)
+		return
+	default:
+		show(w, r, http.StatusOK, "", view{Done: book.Text("refused")})
+		return
+	}
+	if p.Admin != nil {
+		if !p.admin(w, r, form.Get("admin_token"), &again) {
+			p.ask(w, r, asked, again, agreed.Sets)
+			return
+		}
+		r = r.WithContext(accounts.By(r.Context(), accounts.Author{Actor: "admin"}))
+	}
+	account, err := p.Accounts.Get(r.Context(), agreed.AppID)
+	if errors.Is(err, accounts.ErrNoAccount) || err == nil && !asked.Suits(account) {
+		again.Notice, again.Wrong = book.Text("choose.account"), "appid"
+		p.ask(w, r, asked, again, agreed.Sets)
+		return
+	}
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	if len(agreed.Sets) == 0 {
+		again.Notice, again.Wrong = book.Text("choose.set"), "set"
+		p.ask(w, r, asked, again, nil)
+		return
+	}
+	code, err := p.Accounts.Agree(r.Context(), agreed)
+	if taken, ok := errors.AsType[accounts.Taken](err); ok {
+		again.Taken = &taken
+		p.ask(w, r, asked, again, agreed.Sets)
+		return
+	}
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	p.Log.InfoContext(r.Context(), "an account authorised a platform", "account", agreed.AppID, "component", agreed.Component,
+		"permission_sets", agreed.Sets)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	w.Header().Set("Location", asked.Return(code))
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+// admin reports whether a text is the admin token, and says on the page to come that it is not.
+func (p *Page) admin(w http.ResponseWriter, r *http.Request, token string, v *view) bool {
+	v.Notice, v.Wrong = book.Text("token.missing"), "admin_token"
+	if token == "" {
+		return false
+	}
+	right, tooMany := p.Admin(r, token)
+	v.Notice = book.Text("token.wrong")
+	if tooMany {
+		w.Header().Set("Retry-After", "60")
+		v.Status = http.StatusTooManyRequests
+		v.Notice = book.Text("token.too_many")
+	}
+	if right {
+		v.Notice, v.Wrong = i18n.Text{}, ""
+	}
+	return right
+}

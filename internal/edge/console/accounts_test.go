@@ -1,0 +1,188 @@
+package console_test
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// did posts a form and follows it to the page that it leads to.
+func (v *visitor) did(path string, form url.Values) page {
+	v.t.Helper()
+	p := v.post(path, form)
+	if p.Status != http.StatusSeeOther {
+		v.t.Fatalf("%s %v: %d %s", path, form.Get("did"), p.Status, p.Body)
+	}
+	return v.get(p.Header.Get("Location"))
+}
+
+// wants fails where a page lacks a text.
+func (p page) wants(t *testing.T, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(p.Body, text) {
+			t.Errorf("the page lacks %q: %s", text, p.Body)
+		}
+	}
+}
+
+// An account is made, filled in and linked by forms alone; each change is in the audit log under the one who made it.
+func TestAnAccountIsMadeAndChangedByForms(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "olga", adminroute.Operator)
+	v := visit(t, s)
+	v.signIn("olga", password, "")
+	v.get("/console/accounts?make=service_account").wants(t, `value="service_account" selected`)
+	made := url.Values{"appid": {"svc"}, "kind": {"service_account"}, "name": {"Tea & <i>more</i>"}, "subject": {"company"},
+		"certified": {"yes"}, "secret": {"short"}, "ip_allowlist": {"192.0.2.0/24，198.51.100.7/32"}}
+	p := v.post("/console/accounts", made)
+	if p.Status != http.StatusUnprocessableEntity || strings.Contains(p.Body, `value="short"`) {
+		t.Errorf("a secret that is too short: %d", p.Status)
+	}
+	p.wants(t, "Tea &amp; &lt;i&gt;more&lt;/i&gt;", `value="svc"`, "192.0.2.0/24，198.51.100.7/32", `role="alert"`,
+		`aria-describedby="secret-hint secret-wrong"`)
+	made.Set("secret", "0123456789abcdef0123456789abcdef")
+	s.Hide(made.Get("secret"))
+	v.did("/console/accounts", made).wants(t, "Tea &amp; &lt;i&gt;more", "198.51.100.7/32")
+	if p := v.post("/console/accounts", made); p.Status != http.StatusConflict {
+		t.Errorf("an account that is there: %d", p.Status)
+	}
+	made.Set("features", "marketcode")
+	made.Set("kind", "mini_program") // stays what it is
+	v.did("/console/accounts/svc/edit", made)
+	v.did("/console/accounts/svc", url.Values{"did": {"link"}, "mini_program": {"shop"}}).wants(t, "/console/accounts/shop")
+	v.did("/console/accounts/shop", url.Values{"did": {"versions"}, "versions": {"release", "trial"}}).
+		wants(t, `value="trial" checked`, `value="release" checked`)
+	v.did("/console/accounts/shop", url.Values{"did": {"member"}, "user": {"bob/1"}, "role": {"trial"}}).wants(t, "bob/1")
+	for _, c := range []struct{ path, did, field, name string }{{"svc", "unlink", "mini_program", "shop"}, {"svc", "tokens", "", "svc"},
+		{"shop", "member-off", "user", "bob/1"}, {"shop", "jump-off", "", "shop"}} {
+		form := url.Values{"did": {c.did}, c.field: {c.name}}
+		for _, wrong := range []string{"", "yes"} {
+			form.Set("sure", wrong)
+			if p := v.post("/console/accounts/"+c.path, form); p.Status == http.StatusSeeOther || !strings.Contains(p.Body, `id="sure"`) {
+				t.Errorf("%s without its name: %d", c.did, p.Status)
+			}
+		}
+		form.Set("sure", c.name)
+		v.did("/console/accounts/"+c.path, form)
+	}
+	var a struct {
+		Kind     string
+		Features []string
+		Linked   []string
+		JumpOpen bool `json:"jump_open"`
+	}
+	s.Admin("GET", "/accounts/svc", "").JSON(t, &a)
+	if a.Kind != "service_account" || len(a.Features) != 1 || len(a.Linked) != 0 {
+		t.Errorf("%+v", a)
+	}
+	s.Admin("GET", "/accounts/shop", "").JSON(t, &a)
+	if a.JumpOpen {
+		t.Error("its rules are on")
+	}
+	v.did("/console/accounts/shop", url.Values{"did": {"jump-on"}})
+	var log struct {
+		Changes []struct{ Kind, Key, Actor string }
+	}
+	s.Admin("GET", "/changes?newest=true&limit=3&kind=account", "").JSON(t, &log)
+	for _, one := range log.Changes {
+		if one.Actor != "person:olga" {
+			t.Errorf("the audit log: %+v", one)
+		}
+	}
+	if len(log.Changes) != 3 {
+		t.Errorf("the audit log: %+v", log)
+	}
+	// A viewer sees no form, and may not send one.
+	person(s, "vera", adminroute.Viewer)
+	v = visit(t, s)
+	v.signIn("vera", password, "")
+	if p := v.get("/console/accounts/shop"); strings.Contains(p.Body, `name="did"`) {
+		t.Error("a viewer sees forms")
+	}
+	made.Set("appid", "other")
+	for path, form := range map[string]url.Values{"/console/accounts": made, "/console/accounts/svc/edit": made,
+		"/console/accounts/shop": {"did": {"jump-off"}, "sure": {"shop"}}} {
+		if p := v.post(path, form); p.Status != http.StatusForbidden {
+			t.Errorf("%s by a viewer: %d", path, p.Status)
+		}
+	}
+}
+
+// A platform is made, changed and given an authorisation by forms; the account's page shows it, and takes it back.
+func TestAPlatformIsMadeAndAuthorised(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	form := url.Values{"appid": {"plat2"}, "secret": {"the-secret-of-plat2"}, "did": {"put"},
+		"redirect_hosts": {"one.example, two.example"},
+		"message_token":  {"tok"}, "encoding_aes_key": {"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}}
+	s.Hide("the-secret-of-plat2")
+	v.did("/console/platforms", form).wants(t, "one.example, two.example")
+	if p := v.post("/console/platforms", form); p.Status != http.StatusConflict {
+		t.Errorf("a platform that is there: %d", p.Status)
+	}
+	form.Set("event_url", "no address")
+	p := v.post("/console/platforms/plat2", form)
+	if p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("an address that is none: %d", p.Status)
+	}
+	p.wants(t, `value="no address"`)
+	form.Set("event_url", "")
+	v.did("/console/platforms/plat2", form)
+	if p := v.post("/console/platforms/none", form); p.Status != http.StatusNotFound {
+		t.Errorf("no such platform: %d", p.Status)
+	}
+	ticket := v.post("/console/platforms/plat2", url.Values{"did": {"ticket"}})
+	text := regexp.MustCompile(`<code class="copy">([^<]+)</code>`).FindStringSubmatch(ticket.Body)
+	if text == nil {
+		t.Fatalf("a ticket: %d", ticket.Status)
+	}
+	s.Hide(text[1])
+	var token struct {
+		Token string `json:"component_access_token"`
+	}
+	s.Do("POST", "/cgi-bin/component/api_component_token", `{"component_appid":"plat2","component_appsecret":"the-secret-of-plat2",`+
+		`"component_verify_ticket":"`+text[1]+`"}`).JSON(t, &token)
+	s.Hide(token.Token)
+	var asked struct {
+		Code string `json:"pre_auth_code"`
+	}
+	s.Do("POST", "/cgi-bin/component/api_create_preauthcode?component_access_token="+token.Token,
+		`{"component_appid":"plat2"}`).JSON(t, &asked)
+	s.Hide(asked.Code)
+	p = v.post("/console/platforms/plat2", url.Values{"did": {"authorize"}, "appid": {"shop"}, "pre_auth_code": {asked.Code},
+		"sets": {"18", "33"}})
+	if p.Status != http.StatusOK {
+		t.Fatalf("authorise: %d", p.Status)
+	}
+	p.wants(t, "18 Mini Program development")
+	v.get("/console/accounts/shop").wants(t, "/console/platforms/plat2", "33 linking")
+	v.did("/console/accounts/shop", url.Values{"did": {"withdraw"}, "component": {"plat2"}, "sure": {"plat2"}})
+	if p := v.get("/console/platforms/plat2"); strings.Contains(p.Body, "/console/accounts/shop") {
+		t.Error("the authorisation stands")
+	}
+}
+
+// The page of an account says what it may do, what is missing, and leads to where that is mended.
+func TestAnAccountsPageSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	s.Admin("PUT", "/accounts/svc", `{"kind":"service_account","certified":true}`)
+	person(s, "vera", adminroute.Viewer)
+	v := visit(t, s)
+	v.signIn("vera", password, "")
+	p := v.get("/console/accounts/svc")
+	p.wants(t, "/console/accounts/svc/edit#secret", "/console/accounts/svc/edit#features", "/console/accounts/svc/edit#marketcode_key",
+		"/console/accounts/svc#links", "--code-prefix")
+	if strings.Contains(p.Body, "/edit#certified") {
+		t.Error("what is met is to be mended")
+	}
+	v.get("/console/accounts/svc?lang=zh").wants(t, "申请码", "已认证", "去处理")
+}

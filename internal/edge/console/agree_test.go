@@ -1,0 +1,135 @@
+package console_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// asking is a guarded server with 200 Mini Programs, of which alice may decide for all but the last, and a platform whose pages are
+// at another site.
+func asking(t *testing.T) (s *servertest.Server, site *httptest.Server, link func() string) {
+	t.Helper()
+	var came string
+	site = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		if r.URL.Path == "/back" {
+			fmt.Fprintf(w, `<!DOCTYPE html><main id="main">came back with %q</main>`, r.URL.Query().Get("auth_code"))
+			return
+		}
+		fmt.Fprintf(w, `<!DOCTYPE html><a id="begin" href="%s">begin</a>`, strings.ReplaceAll(came, "&", "&amp;"))
+	}))
+	t.Cleanup(site.Close)
+	elsewhere := strings.Replace(site.URL, "127.0.0.1", "localhost", 1)
+	var seed strings.Builder
+	seed.WriteString("accounts:\n")
+	var may []string
+	for i := range 200 {
+		fmt.Fprintf(&seed, "  - {appid: wx%03d, kind: mini_program, name: \"Tea %03d\", secret: the-secret-of-wx%03d, "+
+			"versions: [release]}\n", i, i, i)
+		if i < 199 {
+			may = append(may, fmt.Sprintf("%q", fmt.Sprintf("wx%03d", i)))
+		}
+	}
+	seed.WriteString(`
+components:
+  - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE,
+     redirect_hosts: ["` + strings.TrimPrefix(elsewhere, "http://") + `"]}
+settings: {verification: trust, rate_limit: 0}
+`)
+	s = servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: seed.String()})
+	s.Admin("POST", "/people",
+		fmt.Sprintf(`{"name":"alice","role":"operator","password":%q,"accounts":[%s]}`, password, strings.Join(may, ",")))
+	token := s.ComponentToken("isv")
+	link = func() string {
+		came = s.URL + "/cgi-bin/componentloginpage?" + url.Values{"component_appid": {"isv"}, "auth_type": {"2"},
+			"pre_auth_code": {s.PreAuthCode(token, "isv")}, "redirect_uri": {elsewhere + "/back?state=7"}}.Encode()
+		return came
+	}
+	link()
+	site.URL = elsewhere
+	return s, site, link
+}
+
+// A reference works once, for an account that the person may decide for, by a role that may.
+func TestAReferenceWorksOnce(t *testing.T) {
+	t.Parallel()
+	s, _, link := asking(t)
+	handed := func() string {
+		t.Helper()
+		a := s.Do("GET", strings.TrimPrefix(link(), s.URL), "")
+		_, after, found := strings.Cut(a.Body, "/console/agree?ref=")
+		ref, _, _ := strings.Cut(after, `"`)
+		ref, err := url.QueryUnescape(ref)
+		if !found || err != nil || strings.Contains(ref, "preauth") {
+			t.Fatalf("handed over: %q %v", ref, err)
+		}
+		return ref
+	}
+	ref := handed()
+	alice := visit(t, s)
+	alice.signIn("alice", password, "")
+	for _, role := range adminroute.Roles {
+		person(s, "a-"+string(role), role)
+		v := visit(t, s)
+		v.signIn("a-"+string(role), password, "")
+		want := map[bool][2]int{true: {http.StatusOK, http.StatusSeeOther}, false: {http.StatusForbidden, http.StatusForbidden}}
+		sees := v.get("/console/agree?ref=" + url.QueryEscape(handed())).Status
+		agrees := v.post("/console/agree", url.Values{"ref": {handed()}, "did": {"agree"}, "appid": {"wx150"}, "set": {"33"}}).Status
+		if got := [2]int{sees, agrees}; got != want[role.Covers(adminroute.Operator)] {
+			t.Errorf("%s sees the page %d, and agrees %d", role, got[0], got[1])
+		}
+	}
+	if p := visit(t, s).get("/console/agree?here=1&ref=" + url.QueryEscape(ref)); p.Status != http.StatusSeeOther ||
+		!strings.HasPrefix(p.Header.Get("Location"), "/console/login?next=") {
+		t.Errorf("nobody: %d %q", p.Status, p.Header.Get("Location"))
+	}
+	form := func(appid string, sets ...string) url.Values {
+		return url.Values{"ref": {ref}, "did": {"agree"}, "appid": {appid}, "set": sets, "part": {"x"}}
+	}
+	for name, c := range map[string]struct {
+		form   url.Values
+		status int
+	}{
+		"no account": {form("", "33"), 422}, "no set": {form("wx001"), 422}, "a set that is not asked for": {form("wx001", "17"), 422},
+		"an account of others": {form("wx199", "33"), 403}, "an account that is not there": {form("wxnone", "33"), 403},
+	} {
+		p := alice.post("/console/agree", c.form)
+		if p.Status != c.status || !strings.Contains(p.Body, `aria-invalid="true"`) && c.form.Get("appid") != "" && c.status == 422 ||
+			!strings.Contains(p.Body, `name="part" value="x"`) || strings.Contains(p.Body, "wx199") {
+			t.Errorf("%s: %d %s", name, p.Status, p.Body)
+		}
+	}
+	p := alice.post("/console/agree", form("wx001", "33"))
+	if p.Status != http.StatusSeeOther || !strings.Contains(p.Header.Get("Location"), "/back?state=7&auth_code=queryauthcode") {
+		t.Fatalf("%d %q %s", p.Status, p.Header.Get("Location"), p.Body)
+	}
+	if p := alice.post("/console/agree", form("wx002", "33")); p.Status != 422 || p.Header.Get("Location") != "" {
+		t.Errorf("once more: %d %s", p.Status, p.Body)
+	}
+	for name, text := range map[string]string{"used": ref, "made up": "x", "none": "", "cut": ref[:len(ref)-1]} {
+		if p := alice.get("/console/agree?ref=" + url.QueryEscape(text)); p.Status != 422 {
+			t.Errorf("%s: %d %s", name, p.Status, p.Body)
+		}
+	}
+
+	// An exclusive set moves only if the person says so.
+	ref = handed()
+	s.Admin("PUT", "/components/other", `{"secret":"the-secret-of-other","message_token":"tok",`+
+		`"encoding_aes_key":"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}`)
+	s.Authorize(s.ComponentToken("other"), "other", "wx003", "[18]")
+	if p := alice.post("/console/agree", form("wx003", "18")); p.Status != 409 || !strings.Contains(p.Body, `name="move"`) {
+		t.Errorf("%d %s", p.Status, p.Body)
+	}
+	moving := form("wx003", "18")
+	moving.Set("move", "1")
+	if p := alice.post("/console/agree", moving); p.Status != http.StatusSeeOther {
+		t.Errorf("%d %s", p.Status, p.Body)
+	}
+}

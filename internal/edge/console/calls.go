@@ -1,0 +1,419 @@
+package console
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+// filter is the part of the address that says which calls are wanted.
+func (pages callPages) filter(v *visit) url.Values {
+	q, wanted := v.r.URL.Query(), url.Values{}
+	for _, name := range []string{"account", "path", "errcode", "rid", "failed"} {
+		if text := strings.TrimSpace(q.Get(name)); text != "" {
+			wanted.Set(name, text)
+		}
+	}
+	return wanted
+}
+
+// callQuery is the same for the admin API; false where it is wrong, and a page said why.
+func (pages callPages) callQuery(v *visit) (q client.CallQuery, ok bool) {
+	wanted := pages.filter(v)
+	errcode, ok := v.number("errcode")
+	return client.CallQuery{RID: wanted.Get("rid"), Account: wanted.Get("account"), Path: wanted.Get("path"), ErrCode: int(errcode),
+		Failed: wanted.Get("failed") == "true"}, ok
+}
+
+func (pages callPages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/calls":             pages.calls,
+		"GET /console/calls/live":        pages.live,
+		"GET /console/calls/{rid}":       pages.call,
+		"POST /console/calls/{rid}":      pages.repeatCall,
+		"GET /console/calls/deviations":  pages.deviations,
+		"POST /console/calls/deviations": pages.forgetDeviations,
+		"GET /console/calls/behaviours":  pages.behaviours,
+	}
+}
+
+// grouped are the failed calls to one endpoint that got the same number.
+type grouped struct {
+	Path    string
+	ErrCode int
+	Times   int
+	Last    client.RecordedCall
+}
+
+type callsView struct {
+	Page   client.CallPage
+	Filter url.Values
+	Live   string // the address of the stream; "" = none
+	Groups []grouped
+	Wire   string
+	Clock  client.Clock
+	// Kept says, where the calls come from the log, how much of it was searched.
+	Kept     client.Searched
+	Accounts []string // of a visitor that is limited to several accounts and has to choose one
+}
+
+// endpointOf is the path that was called.
+func endpointOf(c client.RecordedCall) string { p, _, _ := strings.Cut(c.URL, "?"); return p }
+
+func (pages callPages) calls(v *visit) {
+	if rid := strings.TrimSpace(v.r.URL.Query().Get("open")); rid != "" {
+		v.redirect(Root + "/calls/" + url.PathEscape(rid))
+		return
+	}
+	data := callsView{Filter: pages.filter(v), Wire: v.c.Wire()}
+	grouping := v.r.URL.Query().Get("view") == "errors"
+	if !v.c.Emulates {
+		pages.keptCalls(v, data, grouping)
+		return
+	}
+	query, ok := pages.callQuery(v)
+	if !ok {
+		return
+	}
+	if query.Limit = 100; grouping {
+		query.Limit, query.Failed = 1000, true
+	}
+	if v.failed(into(&data.Page)(v.api.Calls.List(v.ctx(), query))) || v.failed(into(&data.Clock)(v.api.Emulator.GetClock(v.ctx()))) {
+		return
+	}
+	wanted := url.Values{"after": {data.Page.Next}}
+	maps.Copy(wanted, data.Filter)
+	data.Live = Root + "/calls/live?" + wanted.Encode()
+	if grouping {
+		by := map[string]*grouped{}
+		for _, one := range data.Page.Calls { // newest first
+			key := fmt.Sprint(endpointOf(one), " ", one.ErrCode)
+			if by[key] == nil {
+				by[key] = &grouped{Path: endpointOf(one), ErrCode: one.ErrCode, Last: one}
+			}
+			by[key].Times++
+		}
+		for _, g := range by {
+			data.Groups = append(data.Groups, *g)
+		}
+		slices.SortFunc(data.Groups, func(a, b grouped) int {
+			return cmp.Or(b.Times-a.Times, strings.Compare(a.Path, b.Path), a.ErrCode-b.ErrCode)
+		})
+	}
+	v.show(http.StatusOK, "calls", data)
+}
+
+// keptCalls shows the calls of the log, on a server that remembers none in memory.
+func (pages callPages) keptCalls(v *visit, data callsView, grouping bool) {
+	if !adminroute.Role(v.caller.Role).Covers(adminroute.Operator) {
+		v.show(http.StatusOK, "calls", data)
+		return
+	}
+	if mine := v.caller.Accounts; len(mine) > 0 && data.Filter.Get("account") == "" {
+		if len(mine) > 1 {
+			data.Accounts = mine
+			v.show(http.StatusOK, "calls", data)
+			return
+		}
+		data.Filter.Set("account", mine[0])
+	}
+	q, ok := pages.callQuery(v)
+	if !ok {
+		return
+	}
+	q.Account = data.Filter.Get("account")
+	before, ok := v.number("before")
+	if !ok {
+		return
+	}
+	if before != 0 {
+		data.Filter.Set("before", strconv.FormatInt(before, 10))
+	}
+	if grouping {
+		list, err := v.api.Calls.ListErrors(v.ctx(), q.Account, q.Path, q.ErrCode, before)
+		if v.failed(err) {
+			return
+		}
+		data.Kept = list.Searched
+		for _, e := range list.Errors {
+			data.Groups = append(data.Groups, grouped{e.Endpoint, e.ErrCode, e.Times,
+				client.RecordedCall{RID: e.Last, At: e.LastAt, Detail: e.Detail}})
+		}
+	} else {
+		list, err := v.api.Calls.ListPersisted(v.ctx(), client.KeptCallQuery{RID: q.RID, Account: q.Account, Path: q.Path,
+			ErrCode: q.ErrCode,
+			Failed:  q.Failed, Before: before})
+		if v.failed(err) {
+			return
+		}
+		data.Kept = list.Searched
+		for _, one := range list.Calls {
+			data.Page.Calls = append(data.Page.Calls, client.RecordedCall{RID: one.RID, At: one.At, Account: one.Account, URL: one.Endpoint,
+				ErrCode: one.ErrCode, Detail: one.Detail, Took: one.Took})
+		}
+	}
+	v.show(http.StatusOK, "calls", data)
+}
+
+const (
+	// mostStreams is how many streams may be open at once.
+	mostStreams = 100
+	// lookEvery is how often a stream looks for calls, which bounds how often a page changes.
+	lookEvery = 300 * time.Millisecond
+	// pingEvery is how often an idle stream sends a sign of life. Then, and before it shows
+	// anything, it checks that the session has not ended.
+	pingEvery = 15 * time.Second
+	// streamWrite is how long a reader may take for one piece. A slower one is dropped, and may
+	// come again with the id of the last row that it got.
+	streamWrite = 10 * time.Second
+)
+
+// live is a stream of rows as they come.
+func (pages callPages) live(v *visit) {
+	switch v.r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+	default:
+		v.fault(http.StatusForbidden, v.say("fault.origin"))
+		return
+	}
+	wanted, ok := pages.callQuery(v)
+	if wanted.Limit = 50; !ok {
+		return
+	}
+	if !v.c.openStream() {
+		http.Error(v.w, "too many pages are live: close some", http.StatusServiceUnavailable)
+		return
+	}
+	defer v.c.closeStream()
+	h := v.w.Header()
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("X-Accel-Buffering", "no")
+	_ = http.NewResponseController(v.w).SetReadDeadline(time.Time{})
+	wanted.After = cmp.Or(v.r.Header.Get("Last-Event-ID"), v.r.URL.Query().Get("after"))
+	if !pages.send(v, "retry: 2000\n: live\n\n") {
+		return
+	}
+	tick, sent := time.NewTicker(lookEvery), time.Now()
+	defer tick.Stop()
+	for {
+		select {
+		case <-v.r.Context().Done():
+			return
+		case <-tick.C:
+		}
+		if v.c.Stopping() {
+			return
+		}
+		page, err := v.api.Calls.List(v.ctx(), wanted)
+		if err != nil {
+			return
+		}
+		wanted.After = page.Next
+		text := ""
+		if len(page.Calls) > 0 {
+			// A busy stream is never idle, so the session is checked before every piece, and its caller is the one who reads.
+			if pages.streamEnded(v) {
+				return
+			}
+			if text, err = callsEvent(v, page); err != nil {
+				return
+			}
+		} else if time.Since(sent) >= pingEvery {
+			if pages.streamEnded(v) {
+				return
+			}
+			text = ": still here\n\n"
+		}
+		if text == "" {
+			continue
+		}
+		if sent = time.Now(); !pages.send(v, text) {
+			return
+		}
+	}
+}
+
+// openStream reports whether one more page may be live; closeStream gives its place back.
+func (c *Console) openStream() bool {
+	c.streams.Lock()
+	defer c.streams.Unlock()
+	if c.open >= mostStreams {
+		return false
+	}
+	c.open++
+	return true
+}
+
+func (c *Console) closeStream() {
+	c.streams.Lock()
+	c.open--
+	c.streams.Unlock()
+}
+
+// streamEnded reports whether the session of a live page is over, and tells the page.
+func (pages callPages) streamEnded(v *visit) bool {
+	caller, err := v.c.watcherOf(v.r)
+	if err != nil {
+		pages.send(v, "event: over\ndata: {}\n\n")
+	}
+	v.caller = caller
+	return err != nil
+}
+
+// send reports whether a piece of a stream reached the system.
+func (pages callPages) send(v *visit, text string) bool {
+	control := http.NewResponseController(v.w)
+	_ = control.SetWriteDeadline(time.Now().Add(streamWrite))
+	if _, err := v.w.Write([]byte(text)); err != nil {
+		return false
+	}
+	return control.Flush() == nil
+}
+
+// callsEvent is the piece of a stream with these calls, newest first.
+func callsEvent(v *visit, page client.CallPage) (string, error) {
+	slices.Reverse(page.Calls)
+	shown := view{visit: v, Data: callsView{Page: page}, SignedIn: true}
+	var rows bytes.Buffer
+	if err := templates()["calls"].ExecuteTemplate(&rows, "rows", shown); err != nil {
+		return "", err
+	}
+	said, err := json.Marshal(map[string]any{"html": rows.String(), "count": len(page.Calls)})
+	return "id: " + page.Next + "\nevent: calls\ndata: " + string(said) + "\n\n", err
+}
+
+type callView struct {
+	client.Call
+	Curl  string
+	Again bool
+	Fault bool
+}
+
+func (pages callPages) call(v *visit) {
+	rid, har := strings.CutSuffix(v.r.PathValue("rid"), ".har")
+	data := callView{}
+	if v.failed(into(&data.Call)(v.api.Calls.Get(v.ctx(), rid))) {
+		return
+	}
+	if har {
+		v.w.Header().Set("Content-Type", "application/json")
+		v.w.Header().Set("Content-Disposition", `attachment; filename="`+harName(data.RID)+`"`)
+		_ = json.NewEncoder(v.w).Encode(v.c.har(data.Call))
+		return
+	}
+	data.Curl = v.c.curl(data.Call)
+	data.Again, data.Fault = v.c.Again != nil && data.Account != "" && !strings.Contains(data.Request, "[masked]"), v.c.Emulates
+	v.show(http.StatusOK, "call", data)
+}
+
+func harName(rid string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r == '-' {
+			return r
+		}
+		return '_'
+	}, rid) + ".har"
+}
+
+// quoted is a text as one word of a shell. Control characters are written out: one that
+// is pasted could end the paste and begin a command.
+func quoted(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }) {
+		return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+	}
+	var b strings.Builder
+	b.WriteString("$'")
+	for _, r := range text {
+		switch {
+		case r == '\'' || r == '\\':
+			b.WriteString(`\` + string(r))
+		case unicode.IsControl(r):
+			for _, one := range []byte(string(r)) {
+				fmt.Fprintf(&b, `\%03o`, one)
+			}
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String() + "'"
+}
+
+func (c *Console) address(call client.Call) string {
+	to := c.Wire() + call.Endpoint
+	if call.Query != "" {
+		to += "?" + call.Query
+	}
+	return to
+}
+
+// curl is a line of shell that makes a call again. In place of a masked token it has a variable. It
+// does not use -d, because a stranger's body that begins with @ would name a file of the reader.
+func (c *Console) curl(call client.Call) string {
+	to := strings.ReplaceAll(quoted(c.address(call)), "%5Bmasked%5D", `'"$TOKEN"'`)
+	if call.Request == "" {
+		return "curl -s " + to
+	}
+	return "curl -s " + to + " -H 'Content-Type: application/json' --data-raw " + quoted(call.Request)
+}
+
+// har is a call in the form of HTTP archives, version 1.2.
+func (c *Console) har(call client.Call) any {
+	method := "POST"
+	request := map[string]any{"url": c.address(call), "httpVersion": "HTTP/1.1", "cookies": []any{}, "headers": []any{},
+		"queryString": []any{}, "headersSize": -1, "bodySize": len(call.Request)}
+	if call.Request == "" {
+		method = "GET"
+	} else {
+		request["postData"] = map[string]any{"mimeType": "application/json", "text": call.Request}
+	}
+	request["method"] = method
+	took := float64(call.Took) / 1e6
+	return map[string]any{"log": map[string]any{"version": "1.2", "creator": map[string]any{"name": "qrjump", "version": c.Version},
+		"entries": []any{map[string]any{"startedDateTime": call.At.Format(time.RFC3339Nano), "time": took, "request": request,
+			"response": map[string]any{"status": 200, "statusText": "OK", "httpVersion": "HTTP/1.1", "cookies": []any{}, "headers": []any{},
+				"content":     map[string]any{"size": len(call.Answer), "mimeType": "application/json", "text": call.Answer},
+				"redirectURL": "", "headersSize": -1, "bodySize": len(call.Answer)},
+			"cache": map[string]any{}, "timings": map[string]any{"send": 0, "wait": took, "receive": 0}, "comment": call.RID}}}}
+}
+
+// repeatCall makes a call once more, as it was or edited, or makes the next call to its path fail
+// in the same way.
+func (pages callPages) repeatCall(v *visit) {
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<20)
+	was, err := v.api.Calls.Get(v.ctx(), v.r.PathValue("rid"))
+	if v.failed(err) {
+		return
+	}
+	if v.r.FormValue("did") == "fault" {
+		if !v.failed(v.api.Emulator.CreateFault(v.ctx(), client.Fault{Path: was.Endpoint, ErrCode: was.ErrCode, AppID: was.Account,
+			Times: 1})) {
+			v.redirect(Root + "/calls/" + url.PathEscape(was.RID) + "?done=fault")
+		}
+		return
+	}
+	if v.c.Again == nil || v.caller.Role != "admin" {
+		v.fault(http.StatusForbidden, v.say("call.again.dev"))
+		return
+	}
+	query, err := url.ParseQuery(was.Query)
+	if v.failed(err) {
+		return
+	}
+	query.Del("access_token")
+	rid, err := v.c.Again(v.r.Context(), was.Account, was.Endpoint, query.Encode(), v.r.FormValue("body"))
+	if !v.failed(err) {
+		v.redirect(Root + "/calls/" + url.PathEscape(rid) + "?done=again")
+	}
+}

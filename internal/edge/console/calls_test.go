@@ -1,0 +1,95 @@
+package console_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Issue 17: in production calls are listed as with an emulator, from the log of seven days: by page, by account, endpoint, number and
+// request id; failed ones grouped over a window that is said. Nothing in it lets anybody in.
+func TestCallsAreListedInProduction(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "op", adminroute.Operator)
+	person(s, "eve", adminroute.Viewer)
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"one","role":"operator","accounts":["press"],"password":%q}`, password))
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"two","role":"operator","accounts":["press","shop"],"password":%q}`, password))
+	v := visit(t, s)
+	v.signIn("op", password, "")
+	v.get("/console/calls").wants(t, "No call is kept yet", "No call is kept that is older")
+
+	const text = `{"errcode":40097}` // in what was sent; it is no answer
+	var rids []string
+	for n := range 60 {
+		a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"),
+			fmt.Sprintf(`{"prefix":"https://none-%d.example/"}`, n))
+		rids = append(rids, a.RID(t))
+	}
+	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+s.Token("press"), text)
+	s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "")
+
+	p := v.get("/console/calls")
+	p.wants(t, "Calls of the last seven days", rids[59], "/cgi-bin/token", "Older calls")
+	newer, older := strings.Index(p.Body, rids[59]), strings.Index(p.Body, rids[58])
+	if newer > older || strings.Contains(p.Body, rids[0]) {
+		t.Error("the newest do not come first, or all come at once")
+	}
+	next := regexp.MustCompile(`/console/calls\?before=\d+`).FindString(p.Body)
+	q := v.get(next)
+	q.wants(t, rids[0], "Newest calls", "No call is kept that is older")
+	for _, rid := range rids {
+		if strings.Count(p.Body+q.Body, `href="/console/calls/`+rid+`"`) != 1 {
+			t.Errorf("%s is not on one of two pages", rid)
+		}
+	}
+	// The same page of one call, in both languages.
+	v.get("/console/calls/"+rids[0]+"?lang=zh").wants(t, "https://none-0.example/", rids[0])
+	for query, has := range map[string][]string{
+		"account=press":            {"/cgi-bin/wxopen/qrcodejumpget"},
+		"path=/cgi-bin/token":      {"/cgi-bin/token"},
+		"failed=true&account=shop": {rids[59]},
+		"rid=" + rids[7]:           {rids[7]},
+		"errcode=40001":            {"没有结果"},
+		"account=nobody":           {"没有结果", "没有更早的调用记录"},
+	} {
+		p := v.get("/console/calls?" + query)
+		p.wants(t, has...)
+		for _, rid := range rids[:7] {
+			if strings.Contains(p.Body, rid) {
+				t.Errorf("%s: has %s", query, rid)
+			}
+		}
+	}
+	if p := v.get("/console/calls?errcode=many&lang=en"); p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("no number: %d", p.Status)
+	}
+	v.get("/console/calls?view=errors").wants(t, `<td class="num">60</td>`, "/cgi-bin/wxopen/qrcodejumppublish", "Looked at 6")
+	for _, p := range []page{p, q, v.get("/console/calls?path=/cgi-bin/token"), v.get("/console/calls/" + rids[0])} {
+		if strings.Contains(p.Body, "the-secret-of") || strings.Contains(p.Body, s.Token("shop")) {
+			t.Error("a secret is on a page of calls")
+		}
+	}
+	// Others see what is theirs.
+	eve, one, two := visit(t, s), visit(t, s), visit(t, s)
+	eve.signIn("eve", password, "")
+	if p := eve.get("/console/calls"); strings.Contains(p.Body, rids[59]) || !strings.Contains(p.Body, "role operator") {
+		t.Errorf("a viewer: %d", p.Status)
+	}
+	one.signIn("one", password, "")
+	if p := one.get("/console/calls"); strings.Contains(p.Body, rids[59]) || !strings.Contains(p.Body, "/cgi-bin/wxopen/qrcodejumpget") {
+		t.Errorf("whoever sees press alone: %d", p.Status)
+	}
+	if p := one.get("/console/calls?account=shop"); p.Status != http.StatusForbidden {
+		t.Errorf("whoever sees press alone asks for shop: %d", p.Status)
+	}
+	two.signIn("two", password, "")
+	two.get("/console/calls").wants(t, "/console/calls?account=press", "/console/calls?account=shop")
+	two.get("/console/calls?"+url.Values{"account": {"shop"}}.Encode()).wants(t, rids[59])
+}

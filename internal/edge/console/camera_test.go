@@ -1,0 +1,252 @@
+package console_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+
+	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+)
+
+// film is a file of one frame, which a browser takes for its camera: the code of a text, or grey.
+func film(t *testing.T, text string) []chromedp.ExecAllocatorOption {
+	t.Helper()
+	const width, height, dot = 640, 480, 8
+	light := bytes.Repeat([]byte{200}, width*height)
+	if text != "" {
+		code, err := symbol.QR(text, 'M')
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := code.Width
+		left, top := (width-n*dot)/2, (height-n*dot)/2
+		if top < 4*dot {
+			t.Fatalf("the code has %d dots: too many for a frame", n)
+		}
+		for y := range n * dot {
+			for x := range n * dot {
+				if code.Dark(x/dot, y/dot) {
+					light[(top+y)*width+left+x] = 30
+				}
+			}
+		}
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "YUV4MPEG2 W%d H%d F10:1 Ip A1:1 C420jpeg\nFRAME\n", width, height)
+	b.Write(light)
+	b.Write(bytes.Repeat([]byte{128}, width*height/2))
+	name := filepath.Join(t.TempDir(), "camera.y4m")
+	if err := os.WriteFile(name, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []chromedp.ExecAllocatorOption{chromedp.Flag("use-fake-ui-for-media-stream", true),
+		chromedp.Flag("use-fake-device-for-media-stream", true), chromedp.Flag("use-file-for-fake-video-capture", name)}
+}
+
+// watched notes, for the pages that follow too, what a page of the camera does: tracks that it got and ended, frames that were under way
+// at once, and what its policy kept from it.
+const watched = `(() => {
+	const note = change => sessionStorage.setItem("seen", JSON.stringify(change(JSON.parse(sessionStorage.getItem("seen") ?? "{}"))));
+	const more = name => note(seen => ({...seen, [name]: (seen[name] ?? 0) + 1}));
+	const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+	navigator.mediaDevices.getUserMedia = async wanted => {
+		if (window.refuses) throw new DOMException("", window.refuses);
+		const stream = await open(wanted);
+		for (const track of stream.getTracks()) {
+			more("got");
+			const stop = track.stop.bind(track);
+			track.stop = () => { stop(); if (track.readyState === "ended") more("ended"); };
+		}
+		return stream;
+	};
+	const send = window.fetch.bind(window);
+	let under = 0;
+	window.fetch = async (...asked) => {
+		under++;
+		note(seen => ({...seen, together: Math.max(seen.together ?? 0, under)}));
+		try {
+			const answer = await send(...asked);
+			more("frames");
+			return answer;
+		} finally { under--; }
+	};
+	document.addEventListener("securitypolicyviolation", event => note(seen => ({...seen, violated: event.violatedDirective})));
+})()`
+
+type cameraSeen struct {
+	Got, Ended, Frames, Together int
+	Violated                     string
+}
+
+func seenOf(t *testing.T, ctx context.Context) (seen cameraSeen) {
+	t.Helper()
+	text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`sessionStorage.getItem("seen") ?? "{}"`))
+	if err := json.Unmarshal([]byte(text), &seen); err != nil {
+		t.Fatal(err)
+	}
+	return seen
+}
+
+// openScan opens the page for trying a scan in a language.
+func openScan(t *testing.T, ctx context.Context, address, language string) {
+	t.Helper()
+	if _, err := chromedp.Call(ctx, network.SetExtraHTTPHeaders,
+		network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := chromedp.Do(ctx, chromedp.Navigate(address+"/console/scan")); err != nil {
+		t.Fatal(err)
+	}
+	browsertest.Await(t, ctx, `!document.getElementById("camera").hidden`)
+}
+
+// cameraSays waits until the page says what the book has of the camera under a key.
+func cameraSays(t *testing.T, ctx context.Context, language, key string) {
+	t.Helper()
+	text, err := os.ReadFile("locale/camera." + language[:2] + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := map[string]string{}
+	if err := json.Unmarshal(text, &words); err != nil {
+		t.Fatal(err)
+	}
+	want := words["camera."+key]
+	if want == "" {
+		t.Fatalf("the book has no camera.%s", key)
+	}
+	browsertest.Await(t, ctx, fmt.Sprintf(`document.getElementById("camera-said").textContent === %q`, want))
+}
+
+// Issue 17, 2: a code before the camera is read, what else the form holds stays, and the camera is off.
+func TestACodeBeforeTheCameraIsRead(t *testing.T) {
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	const text = "https://shop.example/7?a=<b>"
+	ctx := browsertest.Start(t, "", film(t, text)...)
+	openScan(t, ctx, s.AdminURL, "en")
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](watched))
+	browsertest.Run(t, ctx, chromedp.SetValue("#user", "ann"))
+	browsertest.Run(t, ctx, chromedp.Click("#camera-switch"))
+	browsertest.Await(t, ctx, `new URLSearchParams(location.search).has("text")`)
+	at, err := url.Parse(browsertest.Run(t, ctx, chromedp.Evaluate[string](`location.href`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q := at.Query(); at.Path != "/console/scan" || q.Get("text") != text || q.Get("user") != "ann" {
+		t.Errorf("the form went to %s", at)
+	}
+	if page := browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)); !strings.Contains(page, "pages/index/index") {
+		t.Errorf("the decision is not shown: %s", page)
+	}
+	if seen := seenOf(t, ctx); seen.Got != 1 || seen.Ended != 1 || seen.Frames < 1 || seen.Together != 1 || seen.Violated != "" {
+		t.Errorf("%+v", seen)
+	}
+}
+
+// A camera that sees no code goes on frame by frame until it is stopped, hidden or left; and what keeps it from a page is said.
+func TestACameraIsSwitchedOff(t *testing.T) {
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	ctx := browsertest.Start(t, "", film(t, "")...)
+	axe, err := os.ReadFile("../landing/testdata/axe/axe.min.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eye := &eyes{ctx: ctx, axe: string(axe)}
+	press := func() { browsertest.Run(t, ctx, chromedp.Click("#camera-switch")) }
+	is := func(what string, on bool) {
+		t.Helper()
+		browsertest.Await(t, ctx, fmt.Sprintf(`document.getElementById("camera-view").hidden === %t`, !on))
+		if live := browsertest.Run(t, ctx, chromedp.Evaluate[bool](`!!document.getElementById("camera-view").srcObject`)); live != on {
+			t.Errorf("%s: the page has a stream: %v", what, live)
+		}
+	}
+	frames := func(n int) {
+		t.Helper()
+		browsertest.Await(t, ctx, fmt.Sprintf(`(JSON.parse(sessionStorage.getItem("seen") ?? "{}").frames ?? 0) >= %d`, n))
+	}
+	for _, language := range []string{"en", "zh-CN"} {
+		openScan(t, ctx, s.AdminURL, language)
+		browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`sessionStorage.clear()`))
+		browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](watched))
+		press()
+		cameraSays(t, ctx, language, "looking")
+		is("pressed", true)
+		frames(2)
+		if at := browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.activeElement.id`)); at != "camera-switch" {
+			t.Errorf("%s: the keyboard is at %q", language, at)
+		}
+		eye.axeFindsNothing(t, func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+		press()
+		cameraSays(t, ctx, language, "stopped")
+		is("pressed again", false)
+		// Out of sight: a browser without a screen takes every tab for visible, so the test says that it is not.
+		press()
+		cameraSays(t, ctx, language, "looking")
+		browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`Object.defineProperty(document, "hidden", {configurable: true,
+			get: () => true}), document.dispatchEvent(new Event("visibilitychange"))`))
+		cameraSays(t, ctx, language, "unseen")
+		is("hidden", false)
+		browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`delete document.hidden`))
+		if seen := seenOf(t, ctx); seen.Got != 2 || seen.Ended != 2 || seen.Together != 1 || seen.Violated != "" {
+			t.Errorf("%s: %+v", language, seen)
+		}
+		for name, key := range map[string]string{"NotAllowedError": "denied", "NotFoundError": "none", "NotReadableError": "used",
+			"TypeError": "failed"} {
+			browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`window.refuses = %q`, name)))
+			press()
+			cameraSays(t, ctx, language, key)
+			is(name, false)
+		}
+		browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`window.refuses = ""`))
+		press()
+		cameraSays(t, ctx, language, "looking")
+		if err := chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+"/console/rules")); err != nil { // left
+			t.Fatal(err)
+		}
+		if seen := seenOf(t, ctx); seen.Got != 3 || seen.Ended != 3 {
+			t.Errorf("%s, left: %+v", language, seen)
+		}
+	}
+}
+
+// Where a browser gives no page a camera, the page says so and has no button.
+func TestAPageThatMayHaveNoCameraSaysWhy(t *testing.T) {
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	ctx := browsertest.Start(t, strings.TrimPrefix(s.AdminURL, "http://"), film(t, "")...)
+	for _, language := range []string{"en", "zh-CN"} {
+		openScan(t, ctx, "http://host.docker.internal", language)
+		cameraSays(t, ctx, language, "insecure")
+		if !browsertest.Run(t, ctx, chromedp.Evaluate[bool](`document.getElementById("camera-switch").hidden`)) {
+			t.Errorf("%s: there is a button all the same", language)
+		}
+	}
+}
+
+// No other page may ask for a camera.
+func TestOnlyOnePageMayAskForACamera(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	for path, want := range map[string]string{"/console/scan": "camera=(self), ", "/console/rules": "camera=(), ",
+		"/console/none": "camera=(), "} {
+		if got := v.get(path).Header.Get("Permissions-Policy"); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q", path, got)
+		}
+	}
+}

@@ -1,0 +1,287 @@
+package console_test
+
+import (
+	"fmt"
+	"html"
+	"io/fs"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+var (
+	formTags = regexp.MustCompile(`(?s)<form\b[^>]*\bmethod="post"[^>]*>.*?</form>`)
+	formTo   = regexp.MustCompile(`\baction="([^"]*)"`)
+	inputs   = regexp.MustCompile(`(?s)<input\b[^>]*>|<textarea\b[^>]*>.*?</textarea>|<select\b[^>]*>.*?</select>`)
+	named    = regexp.MustCompile(`\bname="([^"]*)"`)
+	valued   = regexp.MustCompile(`\bvalue="([^"]*)"`)
+	typedIn  = regexp.MustCompile(`(?s)<textarea\b[^>]*>\n?(.*?)</textarea>`)
+	chosen   = regexp.MustCompile(`(?s)<option value="([^"]*)"[^>]*\bselected`)
+)
+
+// filledIn is the form of a page that goes to an address and has a text, as a browser
+// would send it.
+func (p page) filledIn(t *testing.T, action, with string) url.Values {
+	t.Helper()
+	for _, form := range formTags.FindAllString(p.Body, -1) {
+		if html.UnescapeString(formTo.FindStringSubmatch(form)[1]) != action || !strings.Contains(form, with) {
+			continue
+		}
+		return fieldsOf(form)
+	}
+	t.Fatalf("the page has no form for %s with %q: %s", action, with, p.Body)
+	return nil
+}
+
+// fieldsOf are the fields of a form as a browser would send them without a button.
+func fieldsOf(form string) url.Values {
+	fields := url.Values{}
+	for _, input := range inputs.FindAllString(form, -1) {
+		name := named.FindStringSubmatch(input)
+		if name == nil || strings.Contains(input, `type="checkbox"`) && !strings.Contains(input, " checked") ||
+			strings.Contains(input, `type="file"`) {
+			continue
+		}
+		value := ""
+		if text := typedIn.FindStringSubmatch(input); text != nil {
+			value = text[1]
+		} else if one := chosen.FindStringSubmatch(input); one != nil {
+			value = one[1]
+		} else if one := valued.FindStringSubmatch(input); one != nil {
+			value = one[1]
+		}
+		fields.Add(name[1], html.UnescapeString(value))
+	}
+	return fields
+}
+
+// revisionless are forms that change nothing that others could have changed meanwhile, by
+// where they go, with the reason.
+var revisionless = map[string]string{
+	"/console/login": "a way in", "/console/login/callback": "a way in", "/console/logout": "a way out",
+	"{{.To}}":            "a form that waited, whole",
+	"{{$.Keep .Action}}": "a form that is asked back, whole", "/console/preferences/theme": "the reader's own",
+	"/console/self":     "the reader's own",
+	"/console/sessions": "the reader's own", "/console/scan": "changes nothing", "/console/codes/picture": "changes nothing",
+	"/console/operate/audit": "changes nothing", "/console/codes": "what is done to codes is added to what was",
+	"{{$.Self}}":                "counts again, or shares a chart",
+	"/console/alarms{{.Query}}": "likewise, of alarms",
+	"/console/operate/apps":     "keys never change", "/console/operate/checks": "a word about a host, said whole",
+	"/console/operate": "a node comes and goes by itself", "/console/operate/bulk": "a file, shown before",
+	"/console/rules": "asks about each that was selected", "/console/accounts/selected": "asks about each that was selected",
+	"/console/gs1/hand-over": "says how many keys go, and asks",
+	"/console/rules/import":  "a plan, with its sum",
+	"/console/rules/undo":    "names the change that it undoes", "/console/platforms": "makes one that is not there",
+	"/console/calls/deviations": "a list that callers fill", "/console/calls/{{seg .RID}}": "a call is made again",
+	"/console/emulator": "the emulator's", "/console/emulator#plant": "the emulator's", "/console/packages": "makes one",
+	"/console/packages/job":     "fills a form, and makes nothing",
+	"/console/packages/{{.ID}}": "what is done to a package is added", "/console/packages/{{.ID}}/file": "what is sent is counted",
+	"/console/statistics/scans": "erases", "/console/agree": "works once, by the code in it",
+	"/console/see-as": "changes nothing of the server", "/console/orders": "makes one, or names the revision that was seen",
+}
+
+// Of pages that also have forms which make something, end a key, or undo the change that they name: these forms.
+var makers = []string{`value="add"`, `value="add-key"`, `value="delete-key"`, `name="delivery"`, `value="release"`, `value="authorize"`,
+	`value="ticket"`, `value="undo"`}
+
+// Issue 28: a form that changes a thing says which revision it shows; a new form cannot
+// forget it.
+func TestEveryFormSaysWhatItShows(t *testing.T) {
+	t.Parallel()
+	names, err := fs.Glob(os.DirFS("templates"), "*.html")
+	parts, errParts := fs.Glob(os.DirFS("templates"), "parts/*.html")
+	if err != nil || errParts != nil || len(names) < 30 {
+		t.Fatal(err, errParts, names)
+	}
+	for _, name := range append(names, parts...) {
+		text, err := os.ReadFile("templates/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := formTags.FindAllString(string(text), -1)
+		if n := strings.Count(string(text), `method="post"`); n != len(found) {
+			t.Errorf("%s has %d forms, and this test sees %d", name, n, len(found))
+		}
+	forms:
+		for _, form := range found {
+			form = strings.ReplaceAll(form, `{{$.Filter "?"}}`, "")
+			if strings.Contains(form, `$.Input "revision"`) || strings.Contains(form, `name="revision"`) ||
+				revisionless[formTo.FindStringSubmatch(form)[1]] != "" {
+				continue
+			}
+			for _, one := range makers {
+				if strings.Contains(form, one) {
+					continue forms
+				}
+			}
+			t.Errorf("%s has a form without a revision: %.300s", name, form)
+		}
+	}
+}
+
+// No button of a page whose forms name a revision leads to a call of the admin API that rejects it: the button would be useless.
+func TestEveryButtonBesideARevisionWorks(t *testing.T) {
+	t.Parallel()
+	s, fill := brought(t)
+	s.Admin("PUT", "/gs1/links/01/09506000134352", `{"owner":"shop","links":[],"archived":true}`)
+	s.Do("PUT", "/admin/v1/accounts/shop/rules", `{"prefix":"https://mine.example/","path":"pages/b"}`, "Content-Type: application/json")
+	v := visit(t, s)
+	button := regexp.MustCompile(`<button(?:[^>]* name="did" value="([^"]*)")?`)
+	pressed := map[string]bool{}
+	for _, path := range []string{"/console/rules?owner=shop&prefix=https://mine.example/", "/console/gs1/key?key=01/09506000134352",
+		"/console/platforms/plat", "/console/accounts/press", "/console/accounts/shop", "/console/operate/webhooks", "/console/people"} {
+		for _, form := range formTags.FindAllString(v.get(fill.Replace(path)).Body, -1) {
+			to := html.UnescapeString(formTo.FindStringSubmatch(form)[1])
+			if !strings.HasPrefix(fill.Replace(path), to) && !strings.HasPrefix(to, "/console/rules/") {
+				continue // a form of every page
+			}
+			for _, did := range button.FindAllStringSubmatch(form, -1) {
+				fields := fieldsOf(form)
+				fields.Set("did", did[1])
+				p := v.post(to, fields)
+				if to == "/console/rules/undo" { // it asks first
+					p = v.post(to, p.filledIn(t, to, `name="sure"`))
+					did[1] = "undo of a rule"
+				}
+				if pressed[did[1]] = true; p.Status == http.StatusBadRequest || strings.Contains(p.Body, "compares no revision") {
+					t.Errorf("%s: the button %s of the form for %s: %d %s", path, did[1], to, p.Status, p.Body)
+				}
+			}
+		}
+	}
+	for _, did := range []string{"publish", "check", "ticket", "authorize", "undo", "undo of a rule", "test", "link"} {
+		if !pressed[did] {
+			t.Errorf("no button %s was pressed, only %v", did, pressed)
+		}
+	}
+}
+
+// The form of a batch's alarm, whose threshold has a revision of its own.
+func TestAThresholdThatWasChosenMeanwhileIsShown(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop,
+		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	batch := applied(t, s)
+	v := visit(t, s)
+	v.signIn("", servertest.AdminToken, "")
+	page, alarm := fmt.Sprintf("/console/codes/%d?lang=en", batch), fmt.Sprintf("/batches/%d/alarm", batch)
+	to := fmt.Sprintf("/console/codes/%d/alarm", batch)
+	form := v.get(page).filledIn(t, to+"#alarm", `name="threshold"`)
+	form.Set("did", "set")
+	form.Set("threshold", "180")
+	s.Admin("PUT", alarm, `{"threshold":150}`)
+	p := v.post(to, form)
+	if p.Status != http.StatusPreconditionFailed {
+		t.Fatalf("a form that came too late: %d %s", p.Status, p.Body)
+	}
+	p.wants(t, "<td>150</td>", "<td>180</td>", "Keep mine")
+	if now := s.Admin("GET", alarm, "").Body; !strings.Contains(now, `"threshold":150`) {
+		t.Errorf("it was changed: %s", now)
+	}
+	v.did(to, p.filledIn(t, to, ""))
+	if now := s.Admin("GET", alarm, "").Body; !strings.Contains(now, `"threshold":180`) {
+		t.Errorf("mine was kept, and it is %s", now)
+	}
+}
+
+// Two people open one form. The second who saves sees both versions, with nothing lost,
+// and chooses.
+func TestAFormThatCameTooLateShowsBothVersions(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "ada", adminroute.Admin)
+	person(s, "bob", adminroute.Admin)
+	ada, bob := visit(t, s), visit(t, s)
+	ada.signIn("ada", password, "")
+	bob.signIn("bob", password, "")
+	made := bob.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"}, "alarms": {"yes"}})
+	if at := strings.Index(made.Body, "whsec_"); at > 0 {
+		s.Hide(made.Body[at : at+strings.IndexByte(made.Body[at:], '<')])
+	}
+	rule := url.Values{"owner": {"press"}, "prefix": {"https://shop.example/"}}
+	rule.Set("owner", "shop")
+	for _, c := range []struct {
+		name, page, to, with string
+		theirs, mine         url.Values
+		shows                []string // in both languages
+		now                  string   // where the winner is to be seen
+		wins                 string
+	}{
+		{"account", "/console/accounts/shop/edit", "/console/accounts/shop/edit", "", url.Values{"name": {"Bob's"}},
+			url.Values{"name": {"Ada's <tea>"}, "certified": nil, "secret": {"a-new-secret-of-shop"}},
+			[]string{"Bob&#39;s", "Ada&#39;s &lt;tea&gt;", "person:bob", "a-new-secret-of-shop</textarea>"},
+			"/accounts/shop", `"name":"Ada's <tea>"`},
+		{"versions", "/console/accounts/shop", "/console/accounts/shop", `value="versions"`,
+			url.Values{"did": {"versions"}, "versions": {"release", "trial"}}, url.Values{"did": {"versions"}, "versions": {"development"}},
+			[]string{"release, trial", "development", "person:bob"}, "/accounts/shop", `"versions":["development"]`},
+		{"appearance", "/console/accounts/shop/appearance", "/console/accounts/shop/appearance", "",
+			url.Values{"help": {"https://bob.example/"}},
+			url.Values{"help": {"https://ada.example/"}, "landing_zh": {"欢迎"}},
+			[]string{"https://bob.example/", "https://ada.example/", "欢迎", "person:bob"}, "/accounts/shop/appearance", "ada.example"},
+		{"platform", "/console/platforms/plat", "/console/platforms/plat", `value="put"`,
+			url.Values{"did": {"put"}, "redirect_hosts": {"bob.example"}}, url.Values{"did": {"put"}, "redirect_hosts": {"ada.example"}},
+			[]string{"bob.example", "ada.example", "person:bob"}, "/components/plat", "ada.example"},
+		{"rule", "/console/rules/edit?" + rule.Encode(), "/console/rules/edit", "", url.Values{"occupy": {"1"}},
+			url.Values{"links": {"https://shop.example/a\r\nhttps://shop.example/b"}},
+			[]string{"https://shop.example/a, https://shop.example/b", "person:bob"}, "/rules?owner=shop", "https://shop.example/b"},
+		{"setting", "/console/operate/settings", "/console/operate/settings", `value="publish_quota"`,
+			url.Values{"did": {"set"}, "value": {"7"}}, url.Values{"did": {"set"}, "value": {"9"}},
+			[]string{"<td>7</td>", "<td>9</td>", "person:bob"}, "/settings", `"publish_quota":9`},
+		{"webhook", "/console/operate/webhooks", "/console/operate/webhooks", `value="off"`, url.Values{"did": {"off"}},
+			url.Values{"did": {"off"}},
+			[]string{"person:bob", "hooks.example"}, "/webhooks", `"enabled":false`},
+	} {
+		form := ada.get(c.page).filledIn(t, c.to, c.with)
+		theirs := bob.get(c.page).filledIn(t, c.to, c.with)
+		if form.Get("revision") == "" {
+			t.Fatalf("%s: the form has no revision: %v", c.name, form)
+		}
+		maps.Copy(theirs, c.theirs)
+		bob.did(c.to, theirs)
+		for name, values := range c.mine {
+			if form[name] = values; values == nil {
+				delete(form, name)
+			}
+		}
+		before := s.Admin("GET", c.now, "").Body
+		ada.get(c.page + map[bool]string{true: "&lang=zh", false: "?lang=zh"}[strings.Contains(c.page, "?")])
+		p := ada.post(c.to, form)
+		p.wants(t, append(c.shows, "以我的为准", "以现在的为准")...)
+		ada.get("/console/calls?lang=en")
+		if p = ada.post(c.to, form); p.Status != http.StatusPreconditionFailed {
+			t.Fatalf("%s: a form that came too late: %d %s", c.name, p.Status, p.Body)
+		}
+		p.wants(t, append(c.shows, "Keep mine", "Take theirs", "Both versions")...)
+		ada.small(c.page, p)
+		if after := s.Admin("GET", c.now, "").Body; after != before {
+			t.Errorf("%s: it was changed: %s", c.name, after)
+		}
+		again := p.filledIn(t, c.to, "")
+		for name, values := range form {
+			if name != "revision" && strings.Join(again[name], "|") != strings.ReplaceAll(strings.Join(values, "|"), "\r\n", "\r\n") {
+				t.Errorf("%s: %s was %q, and is %q in the form that is kept", c.name, name, values, again[name])
+			}
+		}
+		ada.did(c.to, again)
+		if now := s.Admin("GET", c.now, "").Body; !strings.Contains(now, c.wins) {
+			t.Errorf("%s: mine was kept, and it is %s", c.name, now)
+		}
+	}
+	// What is gone cannot be kept, and what was typed is still there.
+	form := ada.get("/console/people").filledIn(t, "/console/people", `value="bob"`)
+	s.Admin("DELETE", "/people/bob", "")
+	form.Set("did", "factor")
+	p := ada.post("/console/people", form)
+	if p.Status != http.StatusPreconditionFailed || strings.Contains(p.Body, "Keep mine") {
+		t.Errorf("of somebody who is gone: %d %s", p.Status, p.Body)
+	}
+	p.wants(t, "somebody else deleted", "admin")
+}

@@ -1,0 +1,320 @@
+package console_test
+
+import (
+	"fmt"
+	"html"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/maxmind/mmdbwriter"
+	"github.com/maxmind/mmdbwriter/mmdbtype"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// drawn is what a reader sees of a chart.
+type drawn struct {
+	labels, lines []string
+	bars          []string // their texts
+	flat          int      // how many have no height
+	marks         []string
+	before        bool
+	about         string
+}
+
+var (
+	chartOf = regexp.MustCompile(`(?s)<svg class="chart (\w+)".*?</svg>`)
+	labelOf = regexp.MustCompile(`<text class="tick"[^>]*>([^<]*)<`)
+	lineOf  = regexp.MustCompile(`<text x="0"[^>]*>([^<]*)</text><path class="grid"`)
+	barOf   = regexp.MustCompile(`aria-label="([^"]*)"><title>[^<]*</title><rect class="all[^"]*" [^>]* height="([^"]*)"`)
+	markOf  = regexp.MustCompile(`aria-label="([^"]*)"><title>[^<]*</title><path class="since"`)
+	aboutOf = regexp.MustCompile(`<svg class="chart [^>]* aria-label="([^"]*)"`)
+)
+
+// charts are the charts of a page, by how large they are.
+func charts(p page) map[string][]drawn {
+	found := map[string][]drawn{}
+	all := func(is *regexp.Regexp, text string) (list []string) {
+		for _, m := range is.FindAllStringSubmatch(text, -1) {
+			list = append(list, html.UnescapeString(m[1]))
+		}
+		return list
+	}
+	for _, m := range chartOf.FindAllStringSubmatch(p.Body, -1) {
+		d := drawn{labels: all(labelOf, m[0]), lines: all(lineOf, m[0]), bars: all(barOf, m[0]), marks: all(markOf, m[0]),
+			before: strings.Contains(m[0], `class="before"`), about: all(aboutOf, m[0])[0]}
+		for _, b := range barOf.FindAllStringSubmatch(m[0], -1) {
+			if b[2] == "0" {
+				d.flat++
+			}
+		}
+		found[m[1]] = append(found[m[1]], d)
+	}
+	return found
+}
+
+// A week in January 2040, by a clock that is moved: three scans on Sunday the 1st, nothing until Wednesday the 4th, on which a rule is
+// published, and on the 5th a code looks copied and others are frozen.
+func januaryWeek(t *testing.T) (s *servertest.Server, batch string) {
+	t.Helper()
+	s = servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	clock := func(at string) { s.Admin("PUT", "/emulator/clock", `{"now":"`+at+`"}`) }
+	scan := func(n int, text string) {
+		for i := range n {
+			s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, text, i, i, i))
+		}
+	}
+	clock("2040-01-01T02:00:00Z")
+	var made struct {
+		ID int64 `json:"application_id"`
+	}
+	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
+		`{"code_count":10000,"isv_application_id":"one"}`).JSON(t, &made)
+	batch = fmt.Sprint(made.ID)
+	s.Admin("POST", "/batches/"+batch+"/activations", `{"code_start":0,"code_end":99,"binding":{"wxa_appid":"shop","wxa_path":"p",`+
+		`"activity_name":"spring","product_brand":"b","product_title":"t","product_code":"1"}}`)
+	scan(3, "https://shop.example/7")
+	clock("2040-01-04T02:00:00Z")
+	s.OK("shop", "add", `{"prefix":"https://new.example/","path":"pages/a","open_version":"3","permit_sub_rule":"1","is_edit":0}`)
+	s.OK("shop", "publish", `{"prefix":"https://new.example/"}`)
+	scan(2, "https://new.example/7")
+	clock("2040-01-05T02:00:00Z")
+	var code struct {
+		Text string `json:"code_url"`
+	}
+	s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).JSON(t, &code)
+	scan(60, code.Text)
+	s.Admin("POST", "/batches/"+batch+"/states", `{"did":"freeze","ranges":[{"from":8,"to":9}]}`)
+	clock("2040-01-07T02:30:00Z")
+	s.Admin("GET", "/statistics?wait=true", "")
+	return s, batch
+}
+
+// tableRow matches a line of the table of statistics by day.
+var tableRow = regexp.MustCompile(`<tr><td><time [^>]*>([^<]*)</time></td><td class="num">([^<]*)</td>`)
+
+// A chart says what happened when, also where nothing did: an axis with round labels, three lines, the zone, the time before, and marks.
+func TestAChartTellsTheTruth(t *testing.T) {
+	t.Parallel()
+	s, batch := januaryWeek(t)
+	v := visit(t, s)
+	p := v.get("/console/statistics?days=7&by=day")
+	p.wants(t, "Times are in UTC&#43;08:00.", `aria-current="true">7 days`, `value="2040-01-01"`)
+	week := charts(p)["wide"][0]
+	want := []string{"2040-01-01: 3 scans, of these 0 first ones", "2040-01-02: 0 scans, of these 0 first ones",
+		"2040-01-03: 0 scans, of these 0 first ones", "2040-01-04: 2 scans, of these 0 first ones",
+		"2040-01-05: 60 scans, of these 1 first ones", "2040-01-06: 0 scans, of these 0 first ones",
+		"2040-01-07: 0 scans, of these 0 first ones, still running"}
+	if !slices.Equal(week.bars, want) || week.flat != 4 {
+		t.Errorf("%d flat bars of %q", week.flat, week.bars)
+	}
+	// The table has a line for each day, with its date.
+	var table []string
+	for _, found := range tableRow.FindAllStringSubmatch(p.Body, -1) {
+		table = append(table, found[1]+" "+found[2])
+	}
+	wantTable := []string{"2040-01-01 3", "2040-01-02 0", "2040-01-03 0", "2040-01-04 2", "2040-01-05 60", "2040-01-06 0", "2040-01-07 0"}
+	if !slices.Equal(table, wantTable) {
+		t.Errorf("table of statistics = %q, want %q", table, wantTable)
+	}
+	if days := []string{"Jan 1", "Jan 2", "Jan 3", "Jan 4", "Jan 5", "Jan 6", "Jan 7"}; !slices.Equal(week.labels, days) {
+		t.Errorf("labels %q", week.labels)
+	}
+	if lines := []string{"20", "40", "60"}; !slices.Equal(week.lines, lines) || week.before {
+		t.Errorf("lines %q; the week before, in which nothing was scanned, is drawn: %v", week.lines, week.before)
+	}
+	marks := []string{"Published: https://new.example/", "Alarm: code " + batch + ":7", "Codes frozen, application " + batch}
+	slices.Sort(week.marks)
+	slices.Sort(marks)
+	if !slices.Equal(week.marks, marks) {
+		t.Errorf("marks %q", week.marks)
+	}
+	if about := "From 2040-01-01 to 2040-01-07; the most were 60, 2040-01-05"; week.about != about {
+		t.Errorf("the chart is about %q", week.about)
+	}
+	for _, address := range []string{"days=1&by=hour", "days=30&by=day", "days=90&by=day", "", "days=7&by=hour",
+		"from=2039-01-01&to=2040-01-07&by=week", "from=2039-01-01&to=2040-01-07&by=month"} {
+		found := charts(v.get("/console/statistics?" + address))
+		wide, phone := found["wide"][0], found["phone"][0]
+		if n := len(wide.labels); n < 5 || n > 7 || len(wide.lines) != 3 {
+			t.Errorf("%s: %d labels %q, lines %q", address, n, wide.labels, wide.lines)
+		}
+		if n := len(phone.labels); n < 2 || n > 5 {
+			t.Errorf("%s: %d labels on a phone: %q", address, n, phone.labels)
+		}
+	}
+	part := charts(v.get("/console/statistics?by=day&from=2040-01-04&to=2040-01-05"))["wide"][0]
+	if after := charts(v.get("/console/statistics?by=day&from=2040-01-02&to=2040-01-02"))["wide"][0]; part.before || !after.before {
+		t.Errorf("the time before is drawn: %v where nothing was scanned, %v where something was", part.before, after.before)
+	}
+	zh := v.get("/console/statistics?days=7&by=day&lang=zh")
+	zh.wants(t, "时间均为 UTC&#43;08:00。", "同期发生的事：3 件", "发布规则：https://new.example/")
+	if got := charts(zh)["wide"][0].labels[0]; got != "1月1日" {
+		t.Error(got)
+	}
+}
+
+// A group over time is a drawing for each value; what is most frequent stands beside the chart, and a click on it narrows the page.
+func TestWhatIsMostFrequentIsAClickAway(t *testing.T) {
+	t.Parallel()
+	s, batch := januaryWeek(t)
+	v := visit(t, s)
+	p := v.get("/console/statistics?days=7&by=day&group=activity")
+	small := charts(p)["small"]
+	if len(small) != 2 || !slices.Equal(small[0].lines, small[1].lines) || !strings.Contains(small[0].about, "60, 2040-01-05") {
+		t.Errorf("small multiples %+v", small)
+	}
+	p = v.get("/console/statistics?days=7&by=day&lang=en")
+	p = v.later(p)
+	link := regexp.MustCompile(`<section><h2>application</h2><ol><li><a href="([^"]*)"><bdi>` + batch).FindStringSubmatch(p.Body)
+	if link == nil {
+		t.Fatal("no box of applications")
+	}
+	p.wants(t, `"><bdi>https://shop.example/</bdi></a> <span class="num">3</span>`) // a rule is named by its prefix
+	one := charts(v.get(html.UnescapeString(link[1])))["wide"][0]
+	if !strings.HasPrefix(one.bars[0], "2040-01-01: 0 scans") || !strings.HasPrefix(one.bars[4], "2040-01-05: 60 scans") {
+		t.Errorf("of one application: %q", one.bars)
+	}
+	if slices.ContainsFunc(one.marks, func(text string) bool { return strings.HasPrefix(text, "Published") }) || len(one.marks) != 2 {
+		t.Errorf("marks of one application: %q", one.marks)
+	}
+	for address, first := range map[string]string{"/console/statistics/numbers.csv?by=day": "\ufeffat,value",
+		"/console/statistics/misses.csv": "\ufeffplace", "/console/codes/" + batch + "/list.csv?from=0&to=1": "\ufeffindex,code"} {
+		if list := v.get(address); list.Status != http.StatusOK || !strings.HasPrefix(list.Body, first) {
+			t.Errorf("%s: %d %.40q", address, list.Status, list.Body)
+		}
+	}
+	s.Admin("DELETE", "/accounts/shop/rules?prefix="+url.QueryEscape("https://shop.example/"), "")
+	v.get("/console/statistics?days=7&by=&group=rule").wants(t, "<bdi>https://shop.example/</bdi>") // also when it is deleted
+}
+
+// Somebody who is limited to an account sees the marks of this account.
+func TestMarksAreTheirOwn(t *testing.T) {
+	t.Parallel()
+	s, _ := januaryWeek(t)
+	for account, want := range map[string]string{"shop": "published", "press": "frozen alarm"} {
+		var made struct{ Key string }
+		s.Admin("POST", "/admin-keys", `{"name":"of-`+account+`","role":"`+string(adminroute.Marketer)+`","accounts":["`+
+			account+`"]}`).JSON(t, &made)
+		s.Hide(made.Key)
+		var got struct{ Marks []struct{ Kind string } }
+		s.Do("GET", "/admin/v1/statistics?marks=true", "", "Authorization: Bearer "+made.Key).JSON(t, &got)
+		for _, m := range got.Marks {
+			if !strings.Contains(want, m.Kind) {
+				t.Errorf("%s sees a mark of kind %s", account, m.Kind)
+			}
+		}
+		if len(got.Marks) != len(strings.Fields(want)) {
+			t.Errorf("%s sees %d marks", account, len(got.Marks))
+		}
+	}
+}
+
+// An alarm has a page: why, how many, where on a map, what a buyer sees, and what can be done; the navigation has their number, and the
+// page of the code begins with it.
+func TestAnAlarmHasAPage(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) {
+		c.CodePrefix, c.Regions = "C.EXAMPLE/", regionsFile(t)
+	}})
+	var made struct {
+		ID int64 `json:"application_id"`
+	}
+	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
+		`{"code_count":10000,"isv_application_id":"one"}`).JSON(t, &made)
+	batch := fmt.Sprint(made.ID)
+	s.Admin("POST", "/batches/"+batch+"/activations", `{"code_start":0,"code_end":99,"binding":{"wxa_appid":"shop","wxa_path":"p",`+
+		`"activity_name":"spring","product_brand":"b","product_title":"t","product_code":"1"}}`)
+	var code struct {
+		Text string `json:"code_url"`
+	}
+	s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).JSON(t, &code)
+	v := visit(t, s)
+	if p := v.get("/console/home"); strings.Contains(p.Body, `/console/alarms">Alarms <span`) {
+		t.Error("the navigation counts alarms that there are not")
+	}
+	for i := range 60 {
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, 1+i%3/2, i))
+	}
+	s.Admin("GET", "/statistics?wait=true", "")
+	p := v.get("/console/alarms/1")
+	p.wants(t, "<h1>Alarm of code "+batch+":7</h1>", `<a href="/console/alarms" aria-current="page">Alarms <span class="tag bad">1<`,
+		`<text class="name"`, ">CN-SH 40</text>", ">CN-BJ 20</text>", "from a score of 100 on",
+		"Of 60 scans the place of 60 is known", "CN-SH (networks: 40)",
+		"The page warns that the code may have been copied.", `value="freeze"`, `value="dismiss"`, `name="note"`,
+		`href="/console/statistics/scans?code=`+batch)
+	spots := regexp.MustCompile(`<circle class="all" cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)"`).FindAllStringSubmatch(p.Body, -1)
+	if len(spots) != 2 || number(t, spots[0][1]) <= number(t, spots[1][1]) || number(t, spots[0][2]) <= number(t, spots[1][2]) ||
+		number(t, spots[0][3]) <= number(t, spots[1][3]) {
+		t.Errorf("Shanghai is not to the east and south of Beijing, or not larger: %q", spots)
+	}
+	v.get("/console/alarms/1?lang=zh").wants(t, "码 "+batch+":7 的告警", "在哪里被扫", "页面提醒：这枚码可能被复制。")
+	body := v.get("/console/codes?lang=en&code=" + batch + ":7").Body
+	alarm, facts := strings.Index(body, `href="/console/alarms/1"`), strings.Index(body, `<dl class="facts">`)
+	if alarm < 0 || alarm > facts {
+		t.Errorf("the page of the code has its alarm at %d and its facts at %d", alarm, facts)
+	}
+	v.did("/console/alarms?which=standing", url.Values{"did": {"dismiss"}, "id": {"1"}, "note": {"a fair"}})
+	v.get("/console/alarms/1").wants(t, "a fair", "The page says that the code is genuine.")
+	if p := v.get("/console/alarms/2"); p.Status != http.StatusNotFound {
+		t.Errorf("an alarm that is not there: %d", p.Status)
+	}
+	var key struct{ Key string }
+	s.Admin("POST", "/admin-keys", `{"name":"other","role":"marketer","accounts":["shop"]}`).JSON(t, &key)
+	s.Hide(key.Key)
+	a := s.Do("GET", "/admin/v1/alarms?newest=true", "", "Authorization: Bearer "+key.Key)
+	if strings.Contains(string(a.Body), `"code_index"`) {
+		t.Errorf("another account's alarm is shown: %s", a.Body)
+	}
+}
+
+func number(t *testing.T, text string) float64 {
+	t.Helper()
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// regionsFile says that 10.1.0.0/16 is in Shanghai, and 10.2.0.0/16 in Beijing.
+func regionsFile(t *testing.T) string {
+	t.Helper()
+	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "GeoLite2-City", IncludeReservedNetworks: true, RecordSize: 24})
+	if err != nil {
+		t.Fatal(err)
+	}
+	iso := func(code string) mmdbtype.Map { return mmdbtype.Map{"iso_code": mmdbtype.String(code)} }
+	for network, where := range map[string]struct {
+		region   string
+		lat, lon mmdbtype.Float64
+	}{"10.1.0.0/16": {"SH", 31.2, 121.5}, "10.2.0.0/16": {"BJ", 39.9, 116.4}} {
+		_, ip, err := net.ParseCIDR(network)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tree.Insert(ip, mmdbtype.Map{"country": iso("CN"), "subdivisions": mmdbtype.Slice{iso(where.region)},
+			"location": mmdbtype.Map{"latitude": where.lat, "longitude": where.lon}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "regions.mmdb")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tree.WriteTo(file); err != nil || file.Close() != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,180 @@
+package console_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"image/png"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// applied applies for ten thousand codes and waits until they are there.
+func applied(t *testing.T, s *servertest.Server) (id int64) {
+	t.Helper()
+	var batch struct {
+		ID int64 `json:"application_id"`
+	}
+	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
+		`{"code_count":10000,"isv_application_id":"<b>order"}`).JSON(t, &batch)
+	if batch.ID == 0 {
+		t.Fatal("no application was made")
+	}
+	return batch.ID
+}
+
+// picture is a picture of a QR code.
+func picture(t *testing.T, text string) []byte {
+	t.Helper()
+	code, err := symbol.QR(text, 'M')
+	var b bytes.Buffer
+	if err == nil {
+		err = png.Encode(&b, code.Picture(10))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// Codes are activated by ranges, frozen and redeemed after their number was asked back, found by index, text and picture, and
+// the map tells what each range is.
+func TestCodesAreFoundMappedAndChanged(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop,
+		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	id := fmt.Sprint(applied(t, s))
+	for _, role := range []adminroute.Role{adminroute.Viewer, adminroute.Marketer, adminroute.Operator} {
+		person(s, string(role), role)
+	}
+	v, viewer, operator := visit(t, s), visit(t, s), visit(t, s)
+	v.signIn("marketer", password, "")
+	viewer.signIn("viewer", password, "")
+	operator.signIn("operator", password, "")
+	at := "/console/codes/" + id
+	rows := func() string {
+		t.Helper()
+		p := v.get(at)
+		if p.Status != 200 {
+			t.Fatalf("%d %s", p.Status, p.Body)
+		}
+		var list []string
+		for _, m := range regexp.MustCompile(`<tr><td class="num">(\d+)</td><td class="num">(\d+)</td>.*\n<td><span class="tag[^"]*">([a-z ]+)<`).
+			FindAllStringSubmatch(p.Body, -1) {
+			list = append(list, m[1]+"-"+m[2]+" "+m[3])
+		}
+		if strings.Contains(p.Body, "<b>order") || strings.Contains(p.Body, "<i>eve") {
+			t.Error("what a caller sent is HTML in ours")
+		}
+		return strings.Join(list, ", ")
+	}
+	if got := rows(); got != "0-9999 not active" {
+		t.Errorf("at first: %s", got)
+	}
+	change := func(by *visitor, form url.Values, status int) page {
+		t.Helper()
+		form.Set("batch", id)
+		p := by.post("/console/codes", form)
+		if p.Status != status {
+			t.Fatalf("%v: %d, want %d: %s", form, p.Status, status, p.Body)
+		}
+		return p
+	}
+	binding := url.Values{"did": {"activate"}, "from": {"0"}, "to": {"4999"}, "target": {"shop"}, "path": {"pages/<i>eve"},
+		"activity": {"<i>eve"}, "brand": {"b"}, "title": {"t"}, "product": {"4006381333931"}, "type": {"0"}}
+	if p := change(v, binding, 200); !strings.Contains(p.Body, "Activate 5,000 codes of application "+id+", from 0 to 4999?") {
+		t.Errorf("it is not asked back: %s", p.Body)
+	}
+	if got := rows(); got != "0-9999 not active" {
+		t.Errorf("asked back, and done already: %s", got)
+	}
+	binding.Set("sure", "5000")
+	change(viewer, binding, http.StatusForbidden)
+	change(v, binding, http.StatusSeeOther)
+	change(v, url.Values{"did": {"freeze"}, "from": {"100"}, "to": {"199"}, "sure": {"100"}}, http.StatusSeeOther)
+	change(v, url.Values{"did": {"redeem"}, "from": {"7"}, "to": {"7"}, "sure": {"1"}}, http.StatusSeeOther)
+	change(v, url.Values{"did": {"void"}, "from": {"9999"}, "to": {"9999"}, "sure": {"1"}}, http.StatusSeeOther)
+	const whole = "0-6 active, 7-7 redeemed, 8-99 active, 100-199 frozen, 200-4999 active, 5000-9998 not active, 9999-9999 void"
+	if got := rows(); got != whole {
+		t.Errorf("the map: %s", got)
+	}
+	if p := change(v, url.Values{"did": {"redeem"}, "from": {"7"}, "to": {"7"}, "sure": {"1"}},
+		http.StatusConflict); !strings.Contains(p.Body,
+		"was redeemed by person:marketer") {
+		t.Errorf("redeemed twice: %s", p.Body)
+	}
+	change(v, url.Values{"did": {"freeze"}, "from": {"0"}, "to": {"10000"}, "sure": {"10001"}}, http.StatusUnprocessableEntity)
+	change(v, url.Values{"did": {"melt"}, "from": {"0"}, "to": {"1"}}, http.StatusUnprocessableEntity)
+
+	found := v.get("/console/codes?code=" + id + ":7")
+	text := regexp.MustCompile(`<code class="copy">(C\.EXAMPLE/[^<]+)</code>`).FindStringSubmatch(found.Body)
+	if text == nil || !strings.Contains(found.Body, "redeemed") || !strings.Contains(found.Body, "person:marketer") {
+		t.Fatalf("by index: %d %s", found.Status, found.Body)
+	}
+	if p := v.get("/console/codes?code=" + url.QueryEscape(text[1])); !strings.Contains(p.Body, text[1]) {
+		t.Errorf("by text: %d %s", p.Status, p.Body)
+	}
+	var b bytes.Buffer
+	form := multipart.NewWriter(&b)
+	if file, err := form.CreateFormFile("picture", "code.png"); err != nil {
+		t.Fatal(err)
+	} else if _, err = file.Write(picture(t, text[1])); err != nil || form.Close() != nil {
+		t.Fatal(err)
+	}
+	p := v.send("POST", "/console/codes/picture", form.FormDataContentType(), &b)
+	if to := p.Header.Get("Location"); to != "/console/codes?code="+url.QueryEscape(text[1]) {
+		t.Errorf("by picture: %d %s", p.Status, to)
+	}
+	for _, none := range []string{"C.EXAMPLE/ABC", id + ":99999", "999:1", "ABCDEFGHI", "<script>"} {
+		if p := v.get("/console/codes?code=" + url.QueryEscape(none)); p.Status != 404 && p.Status != 422 ||
+			!strings.Contains(p.Body, "This server has no such code") {
+			t.Errorf("%s: %d %s", none, p.Status, p.Body)
+		}
+	}
+	list := operator.get(at + "/list.csv?from=7&to=8")
+	if lines := strings.Split(list.Body, "\r\n"); len(lines) != 4 ||
+		!strings.HasPrefix(lines[1], "7,") || !strings.HasSuffix(lines[1], ","+text[1]) {
+		t.Errorf("the file: %d %q", list.Status, list.Body)
+	}
+	if p := v.get(at + "/list.csv?from=7&to=8"); p.Status != http.StatusForbidden {
+		t.Errorf("the file for a marketer: %d", p.Status)
+	}
+	var log struct{ Changes []json.RawMessage }
+	s.Admin("GET", "/changes?kind=codes&actor=person:marketer", "").JSON(t, &log)
+	if len(log.Changes) != 4 {
+		t.Errorf("%d changes are by the marketer, want 4", len(log.Changes))
+	}
+}
+
+// Issue 42, 12: whoever unfreezes codes of a recalled package is told, before anything happens, that its file is valid again.
+func TestUnfreezingARecalledPackageAsks(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	id := fmt.Sprint(applied(t, s))
+	person(s, "operator", adminroute.Operator)
+	v := visit(t, s)
+	v.signIn("operator", password, "")
+	var made struct {
+		ID int64 `json:"package"`
+	}
+	s.Admin("POST", "/batches/"+id+"/packages", `{"code_start":100,"code_end":199,"printer":"p"}`).JSON(t, &made)
+	s.Admin("POST", fmt.Sprintf("/packages/%d/recall", made.ID), "{}")
+	for _, c := range []struct {
+		did, from, to string
+		warns         bool
+	}{{"unfreeze", "150", "250", true}, {"unfreeze", "0", "99", false}, {"unfreeze", "200", "299", false}, {"void", "150", "250", false}} {
+		p := v.post("/console/codes", url.Values{"batch": {id}, "did": {c.did}, "from": {c.from}, "to": {c.to}})
+		if warned := strings.Contains(p.Body, fmt.Sprintf("Package %d was recalled", made.ID)); p.Status != 200 || warned != c.warns {
+			t.Errorf("%s %s-%s: %d, warns of the package = %v, want %v", c.did, c.from, c.to, p.Status, warned, c.warns)
+		}
+	}
+}

@@ -1,0 +1,522 @@
+// Package console serves the pages for people who develop with this server, or run it. Everything
+// that they show and do goes through the admin API.
+package console
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/edge/assets"
+	"github.com/qrjump/qrjump/internal/edge/oidc"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/infra/errortext"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/infra/semaphore"
+)
+
+// Root is where all pages are.
+const Root = "/console"
+
+//go:embed templates locale static
+var files embed.FS
+
+func asset(name string) *assets.Asset {
+	content, err := files.ReadFile("static/" + name)
+	if err != nil {
+		panic(err)
+	}
+	return assets.NewAsset(Root+"/"+name, content)
+}
+
+var (
+	book   = sync.OnceValue(func() *i18n.Book { return i18n.Open(files) })
+	style  = asset("console.css")
+	script = asset("console.js")
+	camera = asset("camera.js")
+	// templates are the pages, each with the layout and the parts that pages share. Like the book they are read when they are
+	// first used, so that commands that serve nothing do not wait for them.
+	templates = sync.OnceValue(func() map[string]*template.Template {
+		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html",
+			"templates/parts/*.html"))
+		names, err := fs.Glob(files, "templates/*.html")
+		if err != nil {
+			panic(err)
+		}
+		list := map[string]*template.Template{}
+		for _, name := range names {
+			if short := strings.TrimSuffix(path.Base(name), ".html"); short != "layout" {
+				list[short] = template.Must(template.Must(layout.Clone()).ParseFS(files, name))
+			}
+		}
+		return list
+	})
+)
+
+// policy allows a page styles and scripts of this server, and pictures in the page itself. Nothing
+// is inline.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; " +
+	"base-uri 'none'; frame-ancestors 'none'; object-src 'none'; require-trusted-types-for 'script'; trusted-types qrjump"
+
+// permitting says for what a page may ask its reader: the page that reads codes for a camera, and
+// nothing else.
+func permitting(camera string) string {
+	return "camera=" + camera + ", microphone=(), geolocation=(), display-capture=(), usb=()"
+}
+
+// Console is the pages and what they work with.
+type Console struct {
+	// API is the admin API and Scan the scan API, for requests that As made a caller's.
+	API, Scan http.Handler
+	As        func(*http.Request, iam.Caller) *http.Request
+	People    *iam.Directory
+	Provider  *oidc.Provider // signs in people that have no password here; nil = there is none
+	// Open is who everybody is taken for, with --dev; nil = people sign in.
+	Open *iam.Caller
+	// AdminToken reports whether a text is the admin token; people.ErrTooMany.
+	AdminToken func(r *http.Request, text string) (bool, error)
+	// Demanded reports whether people of a role must have a second factor.
+	Demanded func(role string) bool
+	// Emulates says that calls are remembered, and that time can be moved.
+	Emulates bool
+	// Again makes a call of the wire once more, in an account's name, and returns the request id of
+	// its record; nil = this server does not do that.
+	Again func(ctx context.Context, account, path, query, body string) (rid string, err error)
+	// Secure reports whether a browser came by TLS. TLSOnly reports whether to tell it that it must
+	// never come to this host otherwise: a browser remembers that for a year, for all ports and for
+	// names below the host.
+	Secure, TLSOnly func(*http.Request) bool
+	ClientIP        func(*http.Request) netip.Addr
+	// Stopping reports whether the server is stopping, so that streams end.
+	Stopping func() bool
+	// Shared is the chart behind a link, and as whom it is read; people.ErrNoShared.
+	Shared func(ctx context.Context, text string) (iam.SharedChart, iam.Caller, error)
+	// CertificateEnds says until when the certificate of this server is valid, where it has one.
+	CertificateEnds func() (time.Time, bool)
+	Health          func(context.Context) Health
+	Now             func() time.Time // the server's, which the emulator moves; nil = the machine's
+	Wire            func() string    // base URL of the wire
+	Docs            string           // path of the documents; "" = there are none here
+	Version         string
+	Log             *slog.Logger
+
+	client   *client.Client
+	pages    http.Handler
+	decoding sync.Map        // sessions of which a picture is being read
+	reading  semaphore.Turns // of pictures
+	streams  sync.Mutex
+	open     int
+}
+
+// Handler serves everything below Root.
+func (c *Console) Handler() http.Handler {
+	c.client = newClient()
+	mux := http.NewServeMux()
+	for _, a := range []*assets.Asset{style, script, camera} {
+		mux.Handle("GET "+a.Path(), a)
+	}
+	mux.HandleFunc("GET /console/login", c.loginPage)
+	mux.HandleFunc("POST /console/login", c.login)
+	mux.HandleFunc("POST /console/logout", c.logout)
+	mux.HandleFunc("GET /console/login/provider", c.toProvider)
+	mux.HandleFunc("GET /console/login/callback", c.callbackPage)
+	mux.HandleFunc("POST /console/login/callback", c.callback)
+	mux.HandleFunc("GET /console/shared/{text}", c.sharedPage)
+	for pattern, serve := range routes() {
+		mux.HandleFunc(pattern, c.signedIn(serve))
+	}
+	mux.HandleFunc("GET /console", c.signedIn((homePages{}).landing))
+	mux.HandleFunc("/console/", c.signedIn(func(v *visit) { v.fault(http.StatusNotFound, v.say("fault.nowhere")) }))
+	c.pages = mux
+	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := c.visit(w, r, iam.Caller{})
+		v.fault(http.StatusForbidden, v.say("fault.origin"))
+	}))
+	return c.guard(sameOrigin.Handler(mux))
+}
+
+// Routes are the patterns of all pages and forms, those of the ways in among them.
+func Routes() []string {
+	return append(slices.Sorted(maps.Keys(routes())), waysIn...)
+}
+
+// waysIn are the patterns that need no session: those of signing in, and charts that somebody shared.
+var waysIn = []string{"GET /console/login", "POST /console/login", "POST /console/logout", "GET /console/login/provider",
+	"GET /console/login/callback", "POST /console/login/callback", "GET /console/shared/{text}"}
+
+// guard puts on every answer the headers that protect a page from other sites.
+func (c *Console) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("Permissions-Policy", permitting("()"))
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		if c.TLSOnly(r) {
+			h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+		}
+		// A visitor who asks for a language gets it from then on.
+		if l, ok := i18n.Parse(r.URL.Query().Get("lang")); ok {
+			http.SetCookie(w, &http.Cookie{Name: i18n.Cookie, Value: string(l), Path: "/", MaxAge: 365 * 24 * 3600,
+				SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(r)})
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// visit is one request of a page.
+type visit struct {
+	c      *Console
+	w      http.ResponseWriter
+	r      *http.Request
+	caller iam.Caller
+	api    *client.Client // of the admin API and the scan API
+	i18n.Speaker
+	fresh bool   // the call must make a new thing, and not replace one
+	saw   string // the revision of the thing that a call changes; "" = the one in the form
+	// seenAs says that an admin sees what another role would, and changes nothing.
+	seenAs   bool
+	rejected *rejectedForm // that the page shows once more; nil = none
+	// wanted are the accounts whose names the page shows, names what they are; nil = not asked for yet.
+	wanted map[string]bool
+	names  map[string]string
+	shared bool              // the page is a shared chart, and leads nowhere
+	known  map[string]string // what people call values of groups of statistics, by group and value
+	// sections are the navigation, once it is made.
+	sections []section
+}
+
+func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller iam.Caller) *visit {
+	form, _ := r.Context().Value(rejectedKey{}).(*rejectedForm)
+	return &visit{c: c, w: w, r: r, caller: caller, api: c.client, Speaker: book().In(i18n.Preferred(r)),
+		wanted: map[string]bool{}, rejected: form}
+}
+
+// say is a text that the book has.
+func (v *visit) say(key string, with ...any) string {
+	text, err := v.Say(key, with...)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+// signedIn serves people who are signed in, and sends others to the page of signing in.
+func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		stream := r.Header.Get("Accept") == "text/event-stream"
+		find := c.callerOf
+		if stream { // a browser would open it again and again
+			find = c.watcherOf
+		}
+		caller, err := find(r)
+		if err == nil {
+			v := c.visit(w, r, caller)
+			if v.lacksFactor() {
+				v.setUp(stream)
+				return
+			}
+			if v.caller, v.seenAs = seenAs(r, caller); !v.looks() {
+				serve(v)
+			}
+			return
+		}
+		v := c.visit(w, r, iam.Caller{})
+		if err != iam.ErrNoSession {
+			c.Log.ErrorContext(r.Context(), "a session could not be looked up", "error", err)
+			v.fault(http.StatusServiceUnavailable, v.say("fault.store"))
+			return
+		}
+		if stream {
+			http.Error(w, "the session ended", http.StatusUnauthorized)
+			return
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			c.expired(w, r)
+			return
+		}
+		if c.arrives(w, r) {
+			return
+		}
+		http.Redirect(w, r, Root+"/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+	}
+}
+
+// callerOf is who is signed in, and counts as a use of the session; people.ErrNoSession.
+func (c *Console) callerOf(r *http.Request) (iam.Caller, error) {
+	return c.caller(r, c.People.BySession)
+}
+
+// watcherOf is who is signed in, for a stream: nobody may be looking at its page, so it is no use
+// of the session; people.ErrNoSession.
+func (c *Console) watcherOf(r *http.Request) (iam.Caller, error) {
+	return c.caller(r, c.People.Still)
+}
+
+func (c *Console) caller(r *http.Request, by func(context.Context, string) (iam.Caller, error)) (iam.Caller, error) {
+	if cookie, err := r.Cookie(c.cookie(r)); err == nil {
+		caller, err := by(r.Context(), cookie.Value)
+		if err != iam.ErrNoSession || c.Open == nil {
+			return caller, err
+		}
+	}
+	if c.Open != nil {
+		return *c.Open, nil
+	}
+	return iam.Caller{}, iam.ErrNoSession
+}
+
+// redirect leads to another page, which stays filtered by the account of this one.
+func (v *visit) redirect(to string) {
+	account := v.r.URL.Query().Get("account")
+	if u, err := url.Parse(to); err == nil && account != "" && v.caller.Role != "" && below(u.Path, Root) && !u.Query().Has("account") {
+		q := u.Query()
+		q.Set("account", account)
+		u.RawQuery = q.Encode()
+		to = u.String()
+	}
+	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
+}
+
+// view is what a template sees.
+type view struct {
+	*visit
+	Name string // of the page
+	Data any
+	Note string // a text about what was just done
+	Look, Style, Script, Copies,
+	Docs, Version, Self, Theme string
+	SignedIn, Emulates bool
+}
+
+func (v *visit) show(status int, name string, data any) {
+	s := view{visit: v, Name: name, Data: data, Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path(),
+		Copies: assets.Script.Path(), Docs: v.c.Docs, Version: v.c.Version,
+		Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
+	if cookie, err := v.r.Cookie("qrjump_theme"); err == nil && (cookie.Value == "light" || cookie.Value == "dark") {
+		s.Theme = cookie.Value
+	}
+	if theme := v.r.URL.Query().Get("theme"); theme == "light" || theme == "dark" {
+		s.Theme = theme
+	}
+	if done := v.r.URL.Query().Get("done"); done != "" && v.Has("done."+done) {
+		s.Note = v.say("done." + done)
+	}
+	var b bytes.Buffer
+	execute := func() error {
+		b.Reset()
+		if v.rejected != nil {
+			v.rejected.begin()
+		}
+		return templates()[name].ExecuteTemplate(&b, "layout.html", s)
+	}
+	err := execute()
+	if err == nil && (v.nameAccounts() || v.rejected != nil) { // only now are the names known, and the form's place
+		err = execute()
+	}
+	if err != nil {
+		v.c.Log.ErrorContext(v.r.Context(), "a page could not be made", "page", name, "error", err)
+		http.Error(v.w, "the page could not be made: the server's log says why", http.StatusInternalServerError)
+		return
+	}
+	v.write(status, b.String())
+}
+
+// write answers a finished page.
+func (v *visit) write(status int, page string) {
+	h := v.w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", string(v.Language))
+	h.Set("Vary", "Accept-Language, Cookie")
+	h.Set("Content-Length", strconv.Itoa(len(page)))
+	v.w.WriteHeader(status)
+	if v.r.Method != http.MethodHead {
+		_, _ = io.WriteString(v.w, page)
+	}
+}
+
+// fault is a page that says what happened: that of the form that was sent, where there is one.
+func (v *visit) fault(status int, text string) { v.refuse(status, "", text) }
+
+// refuse is a fault that a field of the form has.
+func (v *visit) refuse(status int, field, text string) {
+	if !v.again(status, map[string]string{field: text}) {
+		v.show(status, "fault", text)
+	}
+}
+
+// wrong refuses a form of which fields are wrong, and reports whether there are any.
+func (v *visit) wrong(faults map[string]string) bool {
+	if len(faults) > 0 && !v.again(http.StatusUnprocessableEntity, faults) {
+		v.show(http.StatusUnprocessableEntity, "fault", strings.Join(slices.Sorted(maps.Values(faults)), " "))
+	}
+	return len(faults) > 0
+}
+
+// failed shows an error of an API, and reports whether there was one.
+func (v *visit) failed(err error) bool {
+	if err == nil {
+		return false
+	}
+	said, refused := errors.AsType[*client.Problem](err)
+	other, wrong := errors.AsType[*client.WrongServer](err)
+	switch {
+	case refused && said.Status == http.StatusServiceUnavailable && v.caller.Role == "":
+		v.fault(said.Status, v.say("fault.store"))
+	case client.ChangedMeanwhile(err) != nil:
+		v.changed(said)
+	case refused:
+		if !v.again(said.Status, v.faultsOf(said)) {
+			v.show(said.Status, "fault", v.said(said))
+		}
+	case wrong && other.NoSuchCall: // with an empty name the path is that of another operation
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+	default:
+		v.c.Log.ErrorContext(v.r.Context(), "a page failed", "path", v.r.URL.Path, "error", err)
+		v.fault(http.StatusInternalServerError, v.say("fault.inside"))
+	}
+	return true
+}
+
+// said is why an API refused a call, in the reader's language.
+func (v *visit) said(said *client.Problem) string {
+	return v.reason(cmp.Or(said.Detail, said.Title, http.StatusText(said.Status)))
+}
+
+// reason is a text of an API in the reader's language.
+func (v *visit) reason(text string) string { return errortext.In(v.Language, text) }
+
+// Why is reason for templates.
+func (v view) Why(text string) string { return v.reason(text) }
+
+// With is the address of this page with one field of its query changed.
+func (v view) With(name, value string) string {
+	q := v.r.URL.Query()
+	q.Del("done")
+	if q.Set(name, value); value == "" {
+		q.Del(name)
+	}
+	return v.r.URL.Path + "?" + q.Encode()
+}
+
+// Over is this view with other data, for a template that shows a part of the page.
+func (v view) Over(data any) view {
+	v.Data = data
+	return v
+}
+
+// Q is a field of the query.
+func (v view) Q(name string) string { return v.r.URL.Query().Get(name) }
+
+// May reports whether the visitor's role covers another one: a page offers nobody what the server
+// would refuse.
+func (v view) May(role string) bool {
+	return adminroute.Role(v.caller.Role).Covers(adminroute.Role(role))
+}
+
+// All reports whether the visitor may see all accounts.
+func (v view) All() bool { return len(v.caller.Accounts) == 0 }
+
+// Who is the name of who is signed in.
+func (v view) Who() string {
+	if v.caller.Name == "" {
+		return v.say("who.admin")
+	}
+	return v.caller.Name
+}
+
+// Other is the other language.
+func (v view) Other() string {
+	if v.Chinese() {
+		return "en"
+	}
+	return "zh"
+}
+
+// In chooses between texts that the server has in both languages.
+func (v view) In(english, chinese string) string {
+	if v.Chinese() && chinese != "" {
+		return chinese
+	}
+	return english
+}
+
+var functions = template.FuncMap{
+	"path":  endpointOf,
+	"clock": func(t time.Time) string { return t.Format("15:04:05") },
+	"when":  func(t time.Time) string { return t.Format("2006-01-02 15:04:05 -07:00") },
+	"ms":    func(d time.Duration) string { return strconv.FormatFloat(float64(d)/1e6, 'f', 1, 64) },
+	"join":  strings.Join,
+	"esc":   url.QueryEscape,
+	"seg":   url.PathEscape,
+	"has":   func(list []string, one string) bool { return slices.Contains(list, one) },
+	"nice":  nice,
+	"keyed": keyed,
+	"texts": texts,
+	"only":  when,
+
+	"separated": func(n any) string { return fmt.Sprint(figureOf(n)) },
+	"spark":     spark,
+	"sum": func(list []int64) (all int64) {
+		for _, n := range list {
+			all += n
+		}
+		return all
+	},
+}
+
+// nice is JSON as a person reads it; other texts stay.
+func nice(text string) string {
+	var b bytes.Buffer
+	if json.Indent(&b, []byte(text), "", "  ") != nil {
+		return text
+	}
+	return b.String()
+}
+
+// prefer keeps a reader's language and theme in a cookie; the server stores neither.
+func (c *Console) prefer(v *visit) {
+	if v.r.PathValue("of") == "theme" {
+		http.SetCookie(v.w, &http.Cookie{Name: "qrjump_theme", Value: v.r.FormValue("theme"), Path: Root, MaxAge: 365 * 24 * 3600,
+			SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(v.r)})
+	}
+	if v.r.Form.Has("zone") {
+		c.setZone(v, v.r.FormValue("zone"))
+	}
+	v.redirect(inside(v.r.FormValue("back")))
+}
+
+// inside is the path to if it is one of a page here, else that of the first page: so nobody is sent
+// to another site.
+func inside(to string) string {
+	u, err := url.Parse(to)
+	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(to, Root+"/") || strings.ContainsAny(to, "\\\r\n") ||
+		strings.HasPrefix(u.Path, Root+"/login") {
+		return Root + "/"
+	}
+	return u.RequestURI()
+}

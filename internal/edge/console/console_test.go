@@ -1,0 +1,721 @@
+package console_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"html"
+	"io"
+	"maps"
+	"mime/multipart"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/pagetest"
+)
+
+const password = "four wild geese over Urumqi"
+
+// visitor is a browser without scripts.
+type visitor struct {
+	t    *testing.T
+	s    *servertest.Server
+	http *http.Client
+}
+
+type page struct {
+	Status int
+	Body   string
+	Header http.Header
+}
+
+func visit(t *testing.T, s *servertest.Server) *visitor {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &visitor{t, s, &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+func (v *visitor) send(method, path, kind string, body io.Reader, header ...string) page {
+	v.t.Helper()
+	r, err := http.NewRequestWithContext(v.t.Context(), method, v.s.AdminURL+path, body)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", kind)
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		r.Header.Set(name, value)
+	}
+	w, err := v.http.Do(r)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer w.Body.Close()
+	text, err := io.ReadAll(w.Body)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	for _, c := range w.Cookies() {
+		if len(c.Value) > 20 {
+			v.s.Hide(c.Value)
+		}
+	}
+	return page{w.StatusCode, string(text), w.Header}
+}
+
+func (v *visitor) get(path string, header ...string) page {
+	v.t.Helper()
+	return v.send("GET", path, "", nil, header...)
+}
+
+// small checks that a page is within the budget with all that a browser loads for it at first.
+func (v *visitor) small(path string, p page) {
+	v.t.Helper()
+	bytes, loaded := pagetest.Weigh(v.t, p.Body, func(address string) string {
+		got := v.get(address)
+		if got.Status != http.StatusOK {
+			v.t.Errorf("%s loads %s: %d", path, address, got.Status)
+		}
+		return got.Body
+	})
+	if bytes > pagetest.Budget || len(loaded) < 3 { // two styles and a script
+		v.t.Errorf("%s: %d bytes with %q", path, bytes, loaded)
+	}
+}
+
+// later is what comes after a page, the first of it.
+func (v *visitor) later(p page) page { return v.get(laterOf(p)) }
+
+func laterOf(p page) string {
+	link := regexp.MustCompile(`<p class="later"><a href="([^"]*)">`).FindStringSubmatch(p.Body)
+	if link == nil {
+		return "/console/nothing-comes-later"
+	}
+	return html.UnescapeString(link[1])
+}
+
+func (v *visitor) post(path string, form url.Values, header ...string) page {
+	v.t.Helper()
+	return v.send("POST", path, "application/x-www-form-urlencoded", strings.NewReader(form.Encode()), header...)
+}
+
+// signIn signs a person in and returns what came back.
+func (v *visitor) signIn(name, word, code string) page {
+	v.t.Helper()
+	return v.post("/console/login", url.Values{"name": {name}, "password": {word}, "code": {code}, "next": {"/console/rules"}})
+}
+
+func person(s *servertest.Server, name string, role adminroute.Role) {
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":%q,"password":%q}`, name, role, password))
+}
+
+// pages are every page, with the least role that sees it.
+var pages = []struct {
+	method, path string
+	least        adminroute.Role
+}{
+	{"GET", "/console/home", adminroute.Viewer}, {"GET", "/console/components", adminroute.Viewer},
+	{"GET", "/console/gs1", adminroute.Viewer}, {"GET", "/console/gs1/key", adminroute.Viewer},
+	{"POST", "/console/gs1/key", adminroute.Rules}, {"POST", "/console/gs1/hand-over", adminroute.Operator},
+	{"GET", "/console/gs1/symbol?key=01/09506000134352&text=(01)09506000134352&kind=gs1-qr&module=0.5mm&as=svg", adminroute.Viewer},
+	{"GET", "/console/calls", adminroute.Viewer}, {"GET", "/console/calls?view=errors", adminroute.Viewer},
+	{"GET", "/console/calls/RID", adminroute.Operator}, {"GET", "/console/calls/RID.har", adminroute.Operator},
+	{"GET", "/console/scan", adminroute.Viewer}, {"GET", "/console/scan?text=https://shop.example/7", adminroute.Viewer},
+	{"GET", "/console/scan?text=https://shop.example/7&moment=published", adminroute.Viewer},
+	{"GET", "/console/scan?text=https://shop.example/7&moment=then&at=2026-01-15T01:00:00Z", adminroute.Viewer},
+	{"GET", "/console/rules", adminroute.Viewer}, {"GET", "/console/rules?owner=shop", adminroute.Viewer},
+	{"GET", "/console/rules?prefix=https://shop.example/", adminroute.Viewer},
+	{"GET", "/console/rules/new", adminroute.Viewer}, {"GET", "/console/rules/file?owner=shop", adminroute.Viewer},
+	{"GET", "/console/rules/code?owner=shop&prefix=https://shop.example/&text=https://shop.example/&module=2mm&as=pdf", adminroute.Viewer},
+	{"GET", "/console/rules/new?owner=shop&prefix=https://shop.example/x/", adminroute.Rules},
+	{"GET", "/console/rules/edit?owner=shop&prefix=https://shop.example/", adminroute.Rules},
+	{"GET", "/console/rules/import", adminroute.Viewer}, {"GET", "/console/rules/export?owner=shop", adminroute.Viewer},
+	{"POST", "/console/rules/new", adminroute.Rules}, {"POST", "/console/rules/edit", adminroute.Rules},
+	{"POST", "/console/rules/do", adminroute.Rules}, {"POST", "/console/rules", adminroute.Rules},
+	{"POST", "/console/accounts/selected", adminroute.Operator},
+	{"GET", "/console/accounts", adminroute.Viewer}, {"GET", "/console/accounts/shop", adminroute.Viewer},
+	{"GET", "/console/accounts?make=mini_program", adminroute.Viewer}, {"GET", "/console/accounts/shop/edit", adminroute.Viewer},
+	{"POST", "/console/accounts", adminroute.Operator}, {"POST", "/console/accounts/shop", adminroute.Operator},
+	{"POST", "/console/accounts/shop/edit", adminroute.Operator},
+	{"GET", "/console/accounts/shop/appearance", adminroute.Viewer}, {"POST", "/console/accounts/shop/appearance", adminroute.Operator},
+	{"GET", "/console/sessions", adminroute.Viewer},
+	{"GET", "/console/codes", adminroute.Viewer}, {"GET", "/console/codes/BATCH", adminroute.Viewer},
+	{"GET", "/console/codes/BATCH/list.csv?from=0&to=9", adminroute.Operator},
+	{"POST", "/console/rules/import", adminroute.Viewer}, {"POST", "/console/codes/picture", adminroute.Viewer},
+	{"GET", "/console/statistics", adminroute.Viewer}, {"GET", "/console/statistics/most", adminroute.Viewer},
+	{"GET", "/console/statistics/nothing", adminroute.Viewer},
+	{"GET", "/console/statistics?by=&group=app&count=first", adminroute.Viewer},
+	{"GET", "/console/statistics/numbers.csv", adminroute.Viewer}, {"GET", "/console/statistics/scans.parquet", adminroute.Viewer},
+	{"POST", "/console/statistics", adminroute.Operator},
+	{"GET", "/console/alarms", adminroute.Viewer}, {"GET", "/console/alarms/1", adminroute.Viewer},
+	{"POST", "/console/alarms", adminroute.Marketer},
+	{"POST", "/console/codes/BATCH/alarm", adminroute.Operator},
+	{"GET", "/console/platforms", adminroute.Viewer}, {"POST", "/console/platforms", adminroute.Operator},
+	{"GET", "/console/operate", adminroute.Operator}, {"POST", "/console/operate", adminroute.Admin},
+	{"GET", "/console/operate/audit", adminroute.Operator}, {"POST", "/console/operate/audit", adminroute.Operator},
+	{"GET", "/console/operate/settings", adminroute.Viewer}, {"POST", "/console/operate/settings", adminroute.Admin},
+	{"GET", "/console/operate/webhooks", adminroute.Operator}, {"POST", "/console/operate/webhooks", adminroute.Operator},
+	{"GET", "/console/operate/checks", adminroute.Viewer}, {"POST", "/console/operate/checks", adminroute.Operator},
+	{"GET", "/console/platforms/plat", adminroute.Viewer}, {"POST", "/console/platforms/plat", adminroute.Operator},
+	{"GET", "/console/statistics/misses.csv", adminroute.Viewer}, {"GET", "/console/statistics/alarms.parquet", adminroute.Viewer},
+	{"GET", "/console/people", adminroute.Admin},
+	{"GET", "/console/statistics/scans", adminroute.Viewer}, {"POST", "/console/statistics/scans", adminroute.Admin},
+	{"GET", "/console/statistics/scans?user=ann&appid=shop", adminroute.Operator},
+	{"GET", "/console/statistics/scans/SCAN", adminroute.Viewer},
+	{"GET", "/console/packages", adminroute.Viewer}, {"POST", "/console/packages", adminroute.Marketer},
+	{"GET", "/console/packages/PACKAGE", adminroute.Viewer}, {"POST", "/console/packages/PACKAGE", adminroute.Marketer},
+	{"POST", "/console/packages/job", adminroute.Marketer},
+	{"POST", "/console/packages/PACKAGE/file", adminroute.Marketer}, {"POST", "/console/codes/BATCH/serials", adminroute.Marketer},
+	{"GET", "/console/operate/apps", adminroute.Operator}, {"POST", "/console/operate/apps", adminroute.Admin},
+	{"GET", "/console/operate/bulk", adminroute.Viewer}, {"POST", "/console/operate/bulk", adminroute.Operator},
+	{"GET", "/console/operate/bulk/accounts.ndjson", adminroute.Operator},
+	{"GET", "/console/operate/bulk/rules.ndjson", adminroute.Rules},
+	{"GET", "/console/calls/deviations", adminroute.Viewer}, {"POST", "/console/calls/deviations", adminroute.Operator},
+	{"GET", "/console/calls/behaviours", adminroute.Viewer},
+	{"GET", "/console/emulator", adminroute.Viewer}, {"POST", "/console/people", adminroute.Admin},
+	{"POST", "/console/emulator", adminroute.Operator}, {"POST", "/console/codes", adminroute.Marketer},
+	{"POST", "/console/rules/undo", adminroute.Rules}, {"POST", "/console/calls/RID", adminroute.Operator},
+	{"GET", "/console/search", adminroute.Viewer}, {"GET", "/console/search?q=shop", adminroute.Viewer},
+	{"GET", "/console/account-names?q=sh", adminroute.Viewer}, {"GET", "/console/rules?account=shop", adminroute.Viewer},
+	{"GET", "/console/orders", adminroute.Viewer}, {"POST", "/console/orders", adminroute.Marketer},
+	{"POST", "/console/scan", adminroute.Viewer}, {"POST", "/console/sessions", adminroute.Viewer},
+}
+
+// Every page against every role and none: nobody sees what the table of operations keeps from them.
+func TestEveryPageIsForThoseThatMay(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
+		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	batch := fmt.Sprint(applied(t, s))
+	rid := regexp.MustCompile(`rid: ([0-9a-f-]{26})`).FindStringSubmatch(s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+
+		s.Token("shop"), `{"prefix":"https://none.example/"}`).Body)[1]
+	role := map[string]*visitor{"": visit(t, s)}
+	for _, r := range adminroute.Roles {
+		person(s, "a-"+string(r), r)
+		v := visit(t, s)
+		if p := v.signIn("a-"+string(r), password, ""); p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/rules" {
+			t.Fatalf("%s signs in: %d %s", r, p.Status, p.Body)
+		}
+		role[string(r)] = v
+	}
+	did := map[string]string{"/console/calls/" + rid: "fault", "/console/people": "delete-key", "/console/emulator": "fault",
+		"/console/codes": "freeze", "/console/rules/do": "publish-sure", "/console/accounts/shop": "jump-on",
+		"/console/statistics": "recount", "/console/alarms": "acknowledge",
+		"/console/operate/settings": "reset", "/console/operate/webhooks": "test", "/console/operate/checks": "domain",
+		"/console/platforms/plat": "put"}
+	var scan struct {
+		ID string `json:"scan_id"`
+	}
+	var pack struct{ Package int64 }
+	key := "Authorization: Bearer " + scanKey(t, s)
+	s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/7","user":"ann"}`, key).JSON(t, &scan)
+	var code struct {
+		Text string `json:"code_url"`
+	}
+	s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).JSON(t, &code)
+	for i := range 60 { // an alarm
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, i, i), key)
+	}
+	s.Admin("GET", "/statistics?wait=true", "")
+	s.Admin("POST", "/batches/"+batch+"/packages", `{"code_start":5000,"code_end":5999,"printer":"Press"}`).JSON(t, &pack)
+	fill := strings.NewReplacer("RID", rid, "BATCH", batch, "SCAN", scan.ID, "PACKAGE", fmt.Sprint(pack.Package))
+	// What a form says besides, by its page.
+	also := map[string]url.Values{
+		"/console/statistics/scans":      {"did": {"erase"}, "user": {"1"}},
+		"/console/packages":              {"printer": {"Press"}, "batch": {batch}},
+		"/console/packages/job":          {"text": {"batch: " + batch + "\nrange: 0-9\n"}},
+		"/console/packages/PACKAGE":      {"did": {"spoil"}, "ranges": {"5000"}, "sure": {fill.Replace("PACKAGE")}},
+		"/console/packages/PACKAGE/file": {"passphrase": {"a passphrase of the test"}},
+		"/console/codes/BATCH/serials":   {"serials": {"7,TEA-0007"}},
+		"/console/codes/BATCH/alarm":     {"did": {"off"}},
+		"/console/operate/apps":          {"did": {"delete"}, "name": {"nobody"}, "sure": {"nobody"}},
+		"/console/operate/bulk":          {"did": {"check"}, "what": {"accounts"}, "text": {`{"appid":"bulk","kind":"mini_program"}`}},
+		"/console/people":                {"name": {"nobody"}, "sure": {"nobody"}},
+		"/console/orders":                {"did": {"ask"}, "account": {"press"}, "isv": {"wish"}, "count": {"10000"}, "text": {""}},
+		"/console/rules":                 {"did": {"publish"}, "selected": {"shop https://none.example/"}},
+		"/console/accounts/selected":     {"did": {"jump-on"}, "selected": {"shop"}},
+		"/console/calls/deviations":      {"did": {"forget"}, "account": {"shop"}},
+		"/console/gs1/key":               {"did": {"save"}, "key": {"01/09506000134352"}, "owner": {""}, "archived": {"yes"}},
+		"/console/gs1/hand-over":         {"of": {"9506"}, "to": {"shop"}, "sure": {"9506"}},
+	}
+	for _, c := range pages {
+		for name, v := range role {
+			var p page
+			target := fill.Replace(c.path)
+			if c.method == "GET" {
+				p = v.get(target)
+			} else {
+				form := url.Values{"seq": {"999999"}, "did": {did[target]}, "errcode": {"-1"}, "times": {"1"}, "id": {"999"},
+					"path": {"/cgi-bin/token"}, "batch": {"999"}, "from": {"0"}, "to": {"0"}, "sure": {"1"},
+					"appid": {"by-" + name + strings.ReplaceAll(target, "/", "-")}, "kind": {"mini_program"}, "name": {"rule_limit"},
+					"host": {"a.example"}, "status": {"trusted"}, "node": {"1"}, "component": {"plat"}, "owner": {"nobody"},
+					"text": {"rules: []"}, "prefix": {"https://none.example/"},
+					"secret": {"0123456789abcdef0123456789abcdef"}, "message_token": {"tok"},
+					"encoding_aes_key": {"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}}
+				maps.Copy(form, also[c.path])
+				p = v.post(target, form)
+			}
+			var ok bool
+			switch may := adminroute.Role(name).Covers(c.least); {
+			case name == "" && c.method == "GET":
+				ok = p.Status == http.StatusSeeOther && strings.HasPrefix(p.Header.Get("Location"), "/console/login?next=%2Fconsole%2F")
+			case name == "":
+				ok = p.Status == http.StatusUnauthorized
+			case may && c.method == "GET":
+				ok = p.Status == http.StatusOK
+				if strings.HasPrefix(p.Header.Get("Content-Type"), "text/html") { // the others are files
+					v.small(target, p)
+				}
+			case may:
+				ok = p.Status == http.StatusSeeOther || p.Status == http.StatusNotFound || // there is no such change
+					p.Status == http.StatusOK && slices.Contains([]string{"/console/operate/audit", "/console/statistics/scans",
+						"/console/packages/PACKAGE/file", "/console/packages/job", "/console/operate/bulk", "/console/accounts/selected",
+						"/console/statistics"}, c.path)
+			default:
+				ok = p.Status == http.StatusForbidden
+			}
+			if !ok {
+				t.Errorf("%s %s by %q: %d %s", c.method, c.path, name, p.Status, p.Header.Get("Location"))
+			}
+			h, strict := p.Header, "default-src 'none'; script-src 'self'; style-src 'self';"
+			if !strings.Contains(h.Get("Content-Security-Policy"), strict) ||
+				h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s %s: %v", c.method, c.path, h)
+			}
+		}
+	}
+}
+
+// scanKey is a key of an app that scans.
+func scanKey(t *testing.T, s *servertest.Server) string {
+	var made struct{ Key string }
+	s.Admin("POST", "/scan-keys", `{"name":"till","namespace":"default"}`).JSON(t, &made)
+	s.Hide(made.Key)
+	return made.Key
+}
+
+const shop = `
+accounts:
+  - {appid: shop, kind: mini_program, name: "<b>Tea</b>", secret: the-secret-of-shop, certified: true, versions: [release],
+     members: {"<i>eve</i>": admin}}
+  - {appid: press, kind: service_account, secret: the-secret-of-press, certified: true, features: [marketcode],
+     marketcode_key: 0123456789abcdef, linked: [shop]}
+rules:
+  - {owner: shop, prefix: "https://shop.example/", path: pages/index/index, published: true}
+components:
+  - {appid: plat, secret: the-secret-of-plat, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
+settings: {verification: trust, rate_limit: 0}
+`
+
+// ASVS 7.2.4, 7.4.1, 7.5.2, 3.3, 3.7.2: what a session is worth, and when it ends.
+func TestASession(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "alice", adminroute.Viewer)
+	v := visit(t, s)
+	v.http.Jar.SetCookies(&url.URL{Scheme: "http", Host: strings.TrimPrefix(s.AdminURL, "http://"), Path: "/"},
+		[]*http.Cookie{{Name: "qrjump_session", Value: "chosen-by-a-stranger"}})
+	p := v.signIn("alice", password, "")
+	cookie := p.Header.Get("Set-Cookie")
+	if strings.Contains(cookie, "chosen-by-a-stranger") || !strings.Contains(cookie, "HttpOnly") ||
+		!strings.Contains(cookie, "SameSite=Strict") ||
+		!regexp.MustCompile(`^qrjump_session=[0-9A-Za-z_-]{43};`).MatchString(cookie) {
+		t.Errorf("the cookie: %s", strings.Replace(cookie, "qrjump_session=", "", 1)[40:])
+	}
+	old := strings.TrimPrefix(strings.SplitN(cookie, ";", 2)[0], "qrjump_session=")
+	v.signIn("alice", password, "")
+	stale := visit(t, s)
+	if p := stale.get("/console/rules", "Cookie: qrjump_session="+old); p.Status != http.StatusSeeOther {
+		t.Errorf("the session of before a new sign-in: %d", p.Status)
+	}
+	other := visit(t, s)
+	other.signIn("alice", password, "")
+	if p := v.get("/console/sessions"); strings.Count(p.Body, "<time") != 4 {
+		t.Errorf("two sessions are not listed: %s", p.Body)
+	}
+	v.post("/console/sessions", url.Values{"id": {"others"}})
+	if p := other.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("a session that another one ended: %d", p.Status)
+	}
+	if p := v.post("/console/logout", nil); p.Status != http.StatusSeeOther {
+		t.Errorf("signing out: %d", p.Status)
+	}
+	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("after signing out: %d", p.Status)
+	}
+	v.signIn("alice", password, "")
+	s.Clock.Step(11 * time.Hour)
+	if p := v.get("/console/rules"); p.Status != http.StatusOK {
+		t.Errorf("after eleven idle hours: %d", p.Status)
+	}
+	s.Clock.Step(12 * time.Hour)
+	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("after twelve idle hours: %d", p.Status)
+	}
+	v.signIn("alice", password, "")
+	for range 16 { // seven days, never idle
+		s.Clock.Step(11 * time.Hour)
+		v.get("/console/rules")
+	}
+	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("after seven days: %d", p.Status)
+	}
+	v.signIn("alice", password, "")
+	s.Admin("PATCH", "/people/alice", `{"role":"rules"}`)
+	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("after the role changed: %d", p.Status)
+	}
+	for _, next := range []string{"https://evil.example/", "//evil.example", "/console/login", "/\\evil.example",
+		"/admin/v1/accounts", "javascript:x"} {
+		p := v.post("/console/login", url.Values{"name": {"alice"}, "password": {password}, "next": {next}})
+		if p.Header.Get("Location") != "/console/" {
+			t.Errorf("next=%s leads to %s", next, p.Header.Get("Location"))
+		}
+	}
+	// The cookie opens the console and nothing else.
+	if p := v.get("/admin/v1/accounts"); p.Status != http.StatusUnauthorized {
+		t.Errorf("the admin API by a cookie: %d", p.Status)
+	}
+	for _, header := range []string{"Origin: http://evil.example", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"} {
+		for _, path := range []string{"/console/login", "/console/logout", "/console/rules/undo", "/console/sessions"} {
+			if p := v.post(path, url.Values{"name": {"alice"}, "password": {password}}, header); p.Status != http.StatusForbidden {
+				t.Errorf("POST %s with %s: %d", path, header, p.Status)
+			}
+		}
+	}
+}
+
+// The ways in: the admin token, a link that works once, a second factor whose codes work once; and a limit of guesses that
+// keeps nobody else out.
+func TestWaysToSignIn(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	v := visit(t, s)
+	if p := v.signIn("", servertest.AdminToken, ""); p.Status != http.StatusSeeOther {
+		t.Errorf("the admin token: %d", p.Status)
+	}
+	if p := v.get("/console/accounts"); p.Status != http.StatusOK ||
+		strings.Contains(p.Body, "<b>Tea") || !strings.Contains(p.Body, "&lt;b&gt;Tea") {
+		t.Errorf("%d %s", p.Status, p.Body)
+	}
+	person(s, "alice", adminroute.Viewer)
+	var link struct{ URL string }
+	s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)
+	once := strings.SplitN(link.URL, "once=", 2)[1]
+	s.Hide(once)
+	v = visit(t, s)
+	for range 2 { // a program that only looks at the link does not use it up
+		if p := v.get("/console/login?once=" + once); p.Status != http.StatusOK || !strings.Contains(p.Body, once) {
+			t.Fatalf("%d %s", p.Status, p.Body)
+		}
+	}
+	if p := v.post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusSeeOther {
+		t.Errorf("the link: %d", p.Status)
+	}
+	if p := visit(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
+		t.Errorf("the link again: %d", p.Status)
+	}
+	var made struct {
+		Recovery []string
+	}
+	s.Admin("PATCH", "/people/alice", `{"second_factor":"new"}`).JSON(t, &made)
+	for _, code := range made.Recovery {
+		s.Hide(code)
+	}
+	v = visit(t, s)
+	for _, c := range []struct {
+		code string
+		want int
+	}{{"", http.StatusUnauthorized}, {"000000", http.StatusForbidden}, {made.Recovery[0], http.StatusSeeOther},
+		{made.Recovery[0], http.StatusForbidden},
+		{strings.ToUpper(made.Recovery[1][:8]) + " " + made.Recovery[1][8:], http.StatusSeeOther}} {
+		if p := v.signIn("alice", password, c.code); p.Status != c.want {
+			t.Errorf("code %.3q: %d, want %d", c.code, p.Status, c.want)
+		}
+	}
+	// Name by name, so that what a stranger sends for another keeps nobody out.
+	person(s, "bob", adminroute.Viewer)
+	for i := range 30 {
+		if p := visit(t, s).signIn("nobody", "wrong", ""); i < 15 && p.Status != http.StatusForbidden ||
+			i > 25 && p.Status != http.StatusTooManyRequests {
+			t.Fatalf("attempt %d: %d", i, p.Status)
+		}
+	}
+	s.Clock.Step(time.Minute)
+	if p := visit(t, s).signIn("bob", password, ""); p.Status != http.StatusSeeOther {
+		t.Errorf("a minute later: %d", p.Status)
+	}
+}
+
+// A call is opened, copied, made again and edited; the list follows as calls come.
+func TestTheCallsOfADeveloper(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	if p := v.get("/console/calls"); !strings.Contains(p.Body, `id="empty"`) {
+		t.Error("an empty list does not say how to fill it")
+	}
+	s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"), `{"prefix":"https://none.example/<script>"}`)
+	list := v.get("/console/calls?failed=true").Body
+	rid := regexp.MustCompile(`/console/calls/([0-9a-f-]{26})`).FindStringSubmatch(list)
+	if rid == nil || strings.Contains(list, "<script>") {
+		t.Fatal(list)
+	}
+	one := v.get(rid[0]).Body
+	if !strings.Contains(one, "https://none.example/&lt;script&gt;") || !strings.Contains(one, "curl -s") ||
+		!strings.Contains(one, `name="did" value="again"`) {
+		t.Error(one)
+	}
+	var har struct {
+		Log struct {
+			Entries []struct {
+				Request struct{ Method string }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(v.get(rid[0]+".har").Body), &har); err != nil ||
+		len(har.Log.Entries) != 1 || har.Log.Entries[0].Request.Method != "POST" {
+		t.Errorf("%v %+v", err, har)
+	}
+	again := v.post(rid[0], url.Values{"did": {"again"}, "body": {`{"prefix":"https://shop.example/"}`}})
+	to := again.Header.Get("Location")
+	if again.Status != http.StatusSeeOther || to == rid[0] {
+		t.Fatalf("again: %d %s %s", again.Status, to, again.Body)
+	}
+	if p := v.get(to); !strings.Contains(p.Body, "https://shop.example/") || strings.Contains(p.Body, "none.example") {
+		t.Errorf("edited: %s", p.Body)
+	}
+	v.post(rid[0], url.Values{"did": {"fault"}})
+	a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"), `{"prefix":"https://shop.example/"}`)
+	if a.Code(t) == 0 {
+		t.Errorf("no fault was injected: %s", a.Body)
+	}
+	if p := v.get("/console/calls?view=errors"); !strings.Contains(p.Body, "/cgi-bin/wxopen/qrcodejumppublish") {
+		t.Error("the errors are not grouped")
+	}
+	if p := v.get("/console/calls/live", "Sec-Fetch-Site: cross-site"); p.Status != http.StatusForbidden {
+		t.Errorf("a stream for another site: %d", p.Status)
+	}
+}
+
+// A picture's code is read on the server; what is none, or too large, is told from it.
+func TestAPictureOfACodeIsRead(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	answer := func(content []byte, header ...string) page {
+		t.Helper()
+		var b bytes.Buffer
+		form := multipart.NewWriter(&b)
+		file, err := form.CreateFormFile("picture", "code.png")
+		if err == nil {
+			_, err = file.Write(content)
+		}
+		if err == nil {
+			err = form.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.send("POST", "/console/scan", form.FormDataContentType(), &b, header...)
+	}
+	send := func(content []byte) string {
+		t.Helper()
+		p := answer(content)
+		if p.Status != http.StatusSeeOther {
+			t.Fatalf("%d %s", p.Status, p.Body)
+		}
+		return p.Header.Get("Location")
+	}
+	sent := picture(t, "https://shop.example/7?a=<b>")
+	to := send(sent)
+	if to != "/console/scan?text="+url.QueryEscape("https://shop.example/7?a=<b>") {
+		t.Errorf("read as %s", to)
+	}
+	if p := v.get(to); p.Status != http.StatusOK || !strings.Contains(p.Body, "pages/index/index") ||
+		!strings.Contains(p.Body, `<img class="qr"`) {
+		t.Errorf("%d %s", p.Status, p.Body)
+	}
+	p := v.get("/console/scan?text=" + url.QueryEscape("https://new.example/x?y=1"))
+	address := regexp.MustCompile(`href="(/console/rules/new[^"]*)"`).FindStringSubmatch(p.Body)
+	if address == nil {
+		t.Fatalf("a link that opens nothing begins no rule: %s", p.Body)
+	}
+	p = v.get(html.UnescapeString(address[1]))
+	if p.Status != http.StatusOK || !strings.Contains(p.Body, `value="https://new.example/x"`) {
+		t.Errorf("%s: %d %s", address[1], p.Status, p.Body)
+	}
+	large := bytes.Clone(sent)
+	copy(large[16:24], []byte{0, 1, 0, 0, 0, 1, 0, 0}) // a header of 65,536 by 65,536
+	for want, content := range map[string][]byte{"kind": []byte("no picture"), "large": bytes.Repeat([]byte{1}, 5<<20)} {
+		if to := send(content); to != "/console/scan?fault="+want {
+			t.Errorf("%s: %s", want, to)
+		}
+	}
+	if to := send(large); to != "/console/scan?fault=large" && to != "/console/scan?fault=kind" {
+		t.Errorf("a picture that says that it is huge: %s", to)
+	}
+	// A script gets the same as JSON.
+	for want, content := range map[string][]byte{`{"text":"https://shop.example/7?a=\u003cb\u003e"}`: sent,
+		`{"fault":"kind","says":"This is no PNG, JPEG or GIF."}`: []byte("no picture")} {
+		p := answer(content, "Accept: application/json")
+		if p.Status != http.StatusOK || p.Header.Get("Content-Type") != "application/json" || strings.TrimSpace(p.Body) != want {
+			t.Errorf("%d %s, want %s", p.Status, p.Body, want)
+		}
+	}
+}
+
+// No template has a text of its own: each is in both languages.
+func TestNoTemplateHasATextOfItsOwn(t *testing.T) {
+	names, err := filepath.Glob("templates/*.html")
+	if err != nil || len(names) < 5 {
+		t.Fatal(names, err)
+	}
+	parts, err := filepath.Glob("templates/parts/*.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(append(names, parts...), "../welcome/page.html") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bare := regexp.MustCompile(`(?s)<pre.*?</pre>`).ReplaceAllString(string(text), "")
+		bare = regexp.MustCompile(`(?s)\{\{.*?\}\}`).ReplaceAllString(bare, "")
+		bare = regexp.MustCompile(`(?s)<[^>]*>`).ReplaceAllString(bare, "\n")
+		bare = regexp.MustCompile(`[a-z-]+="[^"]*"`).ReplaceAllString(bare, "") // of a part that is attributes
+		for line := range strings.Lines(bare) {
+			if word := strings.TrimSpace(line); regexp.MustCompile(`\pL`).MatchString(word) && strings.Trim(word, " ·") != "qrjump" &&
+				word != "/openapi.json" {
+				t.Errorf("%s says %q", name, word)
+			}
+		}
+	}
+}
+
+// Whoever is removed sees nothing more, also on a stream that has something to show all the time.
+func TestALiveListEndsWithItsSession(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
+	person(s, "alice", adminroute.Viewer)
+	v := visit(t, s)
+	v.signIn("alice", password, "")
+	r, err := http.NewRequestWithContext(t.Context(), "GET", s.AdminURL+"/console/calls/live", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := v.http.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Body.Close()
+	lines := bufio.NewReader(w.Body)
+	event := func() string {
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name, is := strings.CutPrefix(line, "event: "); is {
+				return strings.TrimSpace(name)
+			}
+		}
+	}
+	call := func() { s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=none", "{}") }
+	call()
+	if got := event(); got != "calls" {
+		t.Fatalf("signed in: %s", got)
+	}
+	s.Admin("DELETE", "/people/alice", "")
+	call()
+	if got := event(); got != "over" {
+		t.Errorf("removed: %s", got)
+	}
+}
+
+// What a stranger sends becomes no file and no command of the one that copies the line.
+func TestACopiedLineHoldsWhatAStrangerSends(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	for sent, want := range map[string]string{
+		"@/etc/passwd":  "--data-raw &#39;@/etc/passwd&#39;",
+		"it's":          `--data-raw &#39;it&#39;\&#39;&#39;s&#39;`,
+		"\x1b[201~\nid": `--data-raw $&#39;\033[201~\012id&#39;`,
+	} {
+		a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+s.Token("shop"), sent)
+		rid := regexp.MustCompile(`rid: ([0-9a-f-]{26})`).FindStringSubmatch(a.Body)
+		if rid == nil {
+			t.Fatal(a.Body)
+		}
+		if p := v.get("/console/calls/" + rid[1]); !strings.Contains(p.Body, want) {
+			t.Errorf("%q: want %s in %s", sent, want, p.Body[strings.Index(p.Body, "curl -s"):])
+		}
+	}
+}
+
+// Guesses that come at once are no more than those that come one after another.
+func TestGuessesAtOnceAreCounted(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "alice", adminroute.Viewer)
+	var looked atomic.Int32
+	var all sync.WaitGroup
+	for range 6 * accounts.GuessesPerMinute {
+		v := visit(t, s)
+		all.Go(func() {
+			if v.signIn("alice", "not the password", "").Status == http.StatusForbidden {
+				looked.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if n := looked.Load(); n < 1 || n > 2*accounts.GuessesPerMinute {
+		t.Errorf("%d of %d guesses were answered", n, 6*accounts.GuessesPerMinute)
+	}
+	if p := visit(t, s).signIn("a\x00", password, ""); p.Status != http.StatusTooManyRequests {
+		t.Errorf("after them: %d", p.Status)
+	}
+	s.Clock.Step(time.Minute)
+	if p := visit(t, s).signIn("a\x00", password, ""); p.Status != http.StatusForbidden {
+		t.Errorf("a name that nobody can have: %d", p.Status)
+	}
+}
+
+// A link that nobody used yet ends with what it would have begun.
+func TestALinkEndsWhereSessionsDo(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "alice", adminroute.Viewer)
+	for name, end := range map[string]func(){
+		"another password": func() { s.Admin("PATCH", "/people/alice", `{"password":"eleven grey cranes by the lake"}`) },
+		"deleted":          func() { s.Admin("DELETE", "/people/alice", ""); person(s, "alice", adminroute.Viewer) },
+	} {
+		var link struct{ URL string }
+		s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)
+		_, once, _ := strings.Cut(link.URL, "once=")
+		s.Hide(once)
+		end()
+		if p := visit(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
+			t.Errorf("%s: %d", name, p.Status)
+		}
+	}
+}

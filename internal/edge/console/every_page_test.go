@@ -1,0 +1,494 @@
+package console_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	cdppage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"github.com/qrjump/qrjump/internal/edge/console"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/pagetest"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+// stranger is a text that would be an element, and run, where a page took it for HTML.
+const stranger = `'"></textarea><img class=pwned src=x onerror=pwned=1>`
+
+// looked is a page that is looked at: by its address, or as the answer to a form.
+type looked struct {
+	path string
+	form string // fields as a query; "" = none is sent
+	// tells says that the page shows what a stranger sent.
+	tells  bool
+	still  bool // without its scripts, which would lead on
+	judged bool // axe-core looks at it, though not the first page of its template
+}
+
+// brought is a server on which strangers left their text wherever they can, with something on every page.
+func brought(t *testing.T) (s *servertest.Server, fill *strings.Replacer) {
+	t.Helper()
+	quoted := func(text string) string {
+		b, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	x, body := url.PathEscape(stranger), quoted(stranger)
+	s = servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }, Seed: `
+accounts:
+  - {appid: shop, kind: mini_program, name: ` + body + `, secret: the-secret-of-shop, certified: true, versions: [release],
+     members: {` + body + `: admin}}
+  - {appid: press, kind: service_account, secret: the-secret-of-press, certified: true, features: [marketcode],
+     marketcode_key: 0123456789abcdef, linked: [shop]}
+rules:
+  - {owner: shop, prefix: "https://shop.example/", path: ` + quoted("pages/"+stranger) + `, published: true}
+  - {owner: shop, prefix: "https://gone.example/", path: pages/a, published: true}
+components:
+  - {appid: plat, secret: the-secret-of-plat, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, redirect_hosts: [plat.example]}
+settings: {verification: trust, rate_limit: 0}
+`})
+	rid := s.Rule("shop", "publish", `{"prefix":`+quoted("https://none.example/"+stranger)+`}`).RID(t)
+	s.Rule("shop", "add", `{"prefix":`+body+`,"path":`+body+`,"odd":`+body+`}`)
+	s.OK("shop", "add", `{"prefix":"https://mine.example/","path":`+body+`,"open_version":"3","permit_sub_rule":"1","is_edit":0}`)
+	var batch struct {
+		ID int64 `json:"application_id"`
+	}
+	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
+		`{"code_count":10000,"isv_application_id":`+`"<b class=pwned>"`+`}`).JSON(t, &batch)
+	id := fmt.Sprint(batch.ID)
+	binding := fmt.Sprintf(`{"wxa_appid":"shop","wxa_path":%s,"activity_name":%[1]s,"product_brand":%[1]s,"product_title":%[1]s,`+
+		`"product_code":"4006381333931"}`, body)
+	s.Admin("POST", "/batches/"+id+"/activations", `{"code_start":0,"code_end":99,"binding":`+binding+`}`)
+	s.Admin("POST", "/batches/"+id+"/states", `{"did":"freeze","ranges":[{"from":3,"to":4}],"note":`+body+`}`)
+	s.Admin("PUT", "/batches/"+id+"/serials", `{"serials":[{"code_index":7,"serial":`+body+`}]}`)
+	var pack struct{ Package int64 }
+	s.Admin("POST", "/batches/"+id+"/packages",
+		`{"code_start":5000,"code_end":5999,"printer":`+body+`}`).JSON(t, &pack)
+	var code struct {
+		Text string `json:"code_url"`
+	}
+	s.Admin("POST", "/codes/lookup", `{"application_id":`+id+`,"code_index":7}`).JSON(t, &code)
+	for i := range 60 {
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, i, i))
+	}
+	var scan struct {
+		ID string `json:"scan_id"`
+	}
+	s.Do("POST", "/scan/v1/resolve", `{"text":`+quoted("https://shop.example/"+stranger)+`,"user":`+body+`,"client":`+
+		body+`}`).JSON(t, &scan)
+	s.Do("POST", "/scan/v1/resolve", `{"text":`+quoted("https://none.example/"+x)+`,"user":`+body+`}`)
+	s.Admin("GET", "/statistics?wait=true", "")
+	for _, key := range []string{"01/09506000134352", "01/09506000134352/10/%3Cb%3E%22"} {
+		s.Admin("PUT", "/gs1/links/"+key, `{"owner":"shop","links":[{"linktype":"gs1:pip","href":"https://tea.example/","title":`+body+`,"default":true}]}`)
+	}
+	var hook struct{ Secret string }
+	s.Admin("POST", "/webhooks", `{"url":`+quoted("https://hooks.example/?"+x)+`,"alarms":true}`).JSON(t, &hook)
+	s.Hide(hook.Secret)
+	s.Admin("POST", "/webhooks/1/test", "")
+	s.Admin("PUT", "/domains/bad.example", `{"status":"denied"}`)
+	s.Admin("POST", "/prefixes/release", `{"prefix":"https://gone.example/","reason":`+body+`}`)
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"alice","role":"viewer","accounts":[%s],"password":%q}`, `"shop"`, password))
+	var key struct{ Key string }
+	s.Admin("POST", "/admin-keys", `{"name":"ci","role":"viewer"}`).JSON(t, &key)
+	s.Hide(key.Key)
+	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/token","errcode":-1,"times":1}`)
+	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/menu/get","response":{"body":{"a":`+body+`}}}`)
+	s.Admin("PUT", "/accounts/shop/appearance", `{"texts":{"en":{"app":"Tea","landing":`+body+`}}}`)
+	asked := "?" + url.Values{"component_appid": {"plat"}, "redirect_uri": {"https://plat.example/"},
+		"pre_auth_code": {s.PreAuthCode(s.ComponentToken("plat"), "plat")}}.Encode()
+	var shared struct{ URL string }
+	s.Admin("POST", "/statistics/shared", `{"question":"by=&group=activity","title":"<b class=pwned>","days":7}`).JSON(t, &shared)
+	_, chart, _ := strings.Cut(shared.URL, "/shared/")
+	return s, strings.NewReplacer("CHART", chart, "ASKED", url.QueryEscape(asked),
+		"RID", rid, "BATCH", id, "SCAN", scan.ID, "PACKAGE", fmt.Sprint(pack.Package),
+		"TEXT", url.QueryEscape(code.Text),
+		"STRANGER", url.QueryEscape(stranger))
+}
+
+// everyPage are the pages of a server on which nobody signs in.
+var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells: true},
+	{path: "/console/calls", tells: true}, {path: "/console/calls?view=errors", tells: true}, {path: "/console/calls/RID", tells: true},
+	{path: "/console/calls?account=STRANGER&path=STRANGER", tells: true},
+	{path: "/console/calls/deviations", tells: true}, {path: "/console/calls/behaviours?word=STRANGER", tells: true},
+	{path: "/console/calls/behaviours"}, {path: "/console/calls/nowhere"},
+	{path: "/console/scan"}, {path: "/console/scan?text=https://shop.example/STRANGER", tells: true},
+	{path: "/console/scan?text=https://shop.example/7&moment=published", tells: true},
+	{path: "/console/scan?text=https://shop.example/7&moment=then&at=2026-01-15T01:00:00Z", tells: true},
+	{path: "/console/gs1"}, {path: "/console/gs1/key"},
+	{path: "/console/gs1/key?key=01/09506000134352", tells: true},
+	{path: "/console/gs1/symbol?key=01/09506000134352&text=STRANGER", tells: true}, {path: "/console/gs1/symbol", judged: true},
+	{path: "/console/rules", tells: true}, {path: "/console/rules?prefix=https://shop.example/", tells: true},
+	{path: "/console/rules/code?owner=shop&prefix=https://shop.example/&text=STRANGER", tells: true},
+	{path: "/console/rules?prefix=STRANGER", tells: true}, {path: "/console/rules/import"}, {path: "/console/rules/new"},
+	{path: "/console/rules/new?owner=shop&prefix=https://shop.example/x/&path=STRANGER", tells: true},
+	{path: "/console/rules/edit?owner=shop&prefix=https://shop.example/", tells: true},
+	{path: "/console/rules/new", form: "owner=shop&prefix=STRANGER&path=STRANGER", tells: true},
+	{path: "/console/rules/do", form: "owner=shop&prefix=https://shop.example/&did=check", tells: true},
+	{path: "/console/rules/do", form: "owner=shop&prefix=https://shop.example/&did=delete", tells: true},
+	{path: "/console/rules/do", form: "owner=shop&prefix=https://shop.example/&did=release", tells: true},
+	{path: "/console/rules?text=shop&state=published&order=oldest", tells: true},
+	{path: "/console/rules", form: "did=publish&selected=shop+https://shop.example/", tells: true},
+	{path: "/console/rules", form: "did=publish&sure=1&selected=shop+https://shop.example/&selected=shop+STRANGER", tells: true},
+	{path: "/console/accounts?text=sh&order=name&kind=mini_program", tells: true},
+	{path: "/console/accounts/selected", form: "did=jump-on&sure=1&selected=shop"},
+	{path: "/console/rules/import", form: "owner=shop&text=- STRANGER", tells: true},
+	{path: "/console/rules/import", form: `owner=shop&text=rules: [{prefix: "https://new.example/", path: pages/new, published: true}]`},
+	{path: "/console/rules/import", form: `owner=shop&did=replay&days=7&prune=1&text=rules: [{prefix: "https://new.example/", path: pages/new}]`,
+		tells: true},
+	{path: "/console/codes", tells: true}, {path: "/console/codes?code=BATCH:7", tells: true},
+	{path: "/console/codes?code=TEXT", tells: true},
+	{path: "/console/codes?code=STRANGER", tells: true}, {path: "/console/codes/BATCH", tells: true},
+	{path: "/console/codes", form: "batch=BATCH&from=0&to=9&did=activate&target=shop&path=STRANGER&activity=STRANGER&brand=b&title=t&product=1",
+		tells: true},
+	{path: "/console/codes", form: "batch=BATCH&from=0&to=x&did=activate&target=shop&path=p&activity=STRANGER", tells: true, judged: true},
+	{path: "/console/gs1/hand-over", form: "of=STRANGER&to=nobody", tells: true, judged: true},
+	{path: "/console/codes/BATCH/serials", form: "serials=STRANGER", tells: true},
+	{path: "/console/packages", tells: true}, {path: "/console/packages/PACKAGE", tells: true},
+	{path: "/console/packages", form: "batch=BATCH&from=0&to=x&printer=STRANGER&recipients=STRANGER", tells: true},
+	{path: "/console/packages", form: "batch=BATCH&from=0&to=9&printer=STRANGER&format=sheet&format=zpl&kind=qr&module=STRANGER&lines=STRANGER" +
+		"&footer=STRANGER&dpi=203&text_position=right&crop_marks=1", tells: true},
+	{path: "/console/packages/job", form: "text=batch: BATCH\nmodule: 0.5mm\nline: STRANGER\nSTRANGER: 1", tells: true},
+	{path: "/console/packages/job", form: "text=batch: BATCH\nmodule: STRANGER", tells: true},
+	{path: "/console/statistics", tells: true}, {path: "/console/statistics?by=&group=activity", tells: true},
+	{path: "/console/statistics?days=7&by=day&group=activity", tells: true, judged: true},
+	{path: "/console/statistics/most", tells: true}, {path: "/console/statistics/nothing", tells: true},
+	{path: "/console/search?q=e&all=1", tells: true},
+	{path: "/console/statistics?by=&group=result", tells: true}, {path: "/console/statistics?activity=STRANGER", tells: true},
+	{path: "/console/statistics", form: "did=recount", tells: true}, {path: "/console/shared/CHART", tells: true},
+	{path: "/console/statistics", form: "did=share&title=STRANGER&lasts=7", tells: true},
+	{path: "/console/alarms"}, {path: "/console/alarms?which=standing&batch=BATCH"},
+	{path: "/console/alarms/1"},
+	{path: "/console/alarms", form: "did=freeze&id=1&code=BATCH:7"},
+	{path: "/console/alarms", form: "did=dismiss&id=1&note=" + strings.Repeat("STRANGER", 20), tells: true}, // longer than a note may be
+	{path: "/console/codes/BATCH/alarm", form: "did=replay&threshold=100", tells: true},
+	{path: "/console/codes/BATCH/alarm", form: "did=set&threshold=STRANGER", tells: true},
+	{path: "/console/alarms", form: "did=dismiss&id=1&note=STRANGER"}, {path: "/console/alarms?which=all", tells: true},
+	{path: "/console/statistics/scans", tells: true}, {path: "/console/statistics/scans?user=STRANGER&appid=shop", tells: true},
+	{path: "/console/statistics/scans/SCAN", tells: true},
+	{path: "/console/accounts", tells: true}, {path: "/console/accounts/shop", tells: true}, {path: "/console/accounts/press", tells: true},
+	{path: "/console/accounts?make=mini_program"}, {path: "/console/accounts/shop/edit", tells: true},
+	{path: "/console/accounts", form: "appid=STRANGER&kind=mini_program&name=STRANGER", tells: true},
+	{path: "/console/accounts/shop/edit", form: "revision=1000&name=STRANGER", tells: true}, // came too late
+	{path: "/console/accounts/shop/appearance", tells: true},
+	{path: "/console/platforms"}, {path: "/console/platforms/plat"},
+	{path: "/console/platforms/plat", form: "did=put&event_url=STRANGER", tells: true},
+	{path: "/console/operate"}, {path: "/console/operate/settings"}, {path: "/console/operate/webhooks", tells: true},
+	{path: "/console/operate/checks", tells: true}, {path: "/console/operate/audit", tells: true},
+	{path: "/console/operate/audit", form: "x=1", tells: true},
+	{path: "/console/operate/audit?kind=STRANGER&actor=STRANGER"},
+	{path: "/console/operate/apps"}, {path: "/console/operate/apps", form: "did=add&name=till&namespace=tills"},
+	{path: "/console/operate/bulk"}, {path: "/console/operate/bulk", form: "what=rules&did=check&text=STRANGER", tells: true},
+	{path: "/console/people"}, {path: "/console/people", form: "did=factor&name=alice"},
+	{path: "/console/orders", form: "did=ask&account=press&count=12&isv=STRANGER", tells: true},
+	{path: "/console/orders", form: "did=ask&account=press&count=10000&isv=STRANGER", tells: true}, {path: "/console/orders", tells: true},
+	{path: "/console/agree?ref=ASKED", tells: true},
+	{path: "/console/agree", form: "ref=ASKED&did=find&part=STRANGER&set=33", tells: true},
+	{path: "/console/agree", form: "ref=ASKED&did=agree", tells: true},
+	{path: "/console/emulator", tells: true}, {path: "/console/emulator", form: "did=reset"},
+	{path: "/console/emulator", form: "did=plant&text=STRANGER", tells: true},
+	{path: "/console/search"}, {path: "/console/search?q=e", tells: true},
+	{path: "/console/search?q=STRANGER&account=STRANGER", tells: true},
+	{path: "/console/home?account=shop", tells: true}, {path: "/console/orders?account=press", tells: true},
+	{path: "/console/components", judged: true}, {path: "/console/components?theme=dark"},
+	{path: "/console/self"}, {path: "/console/sessions"}, {path: "/console/nowhere"},
+}
+
+// guardedPages are those that are there only where people sign in, in their order.
+var guardedPages = []looked{{path: "/console/agree?ref=STRANGER", tells: true, still: true},
+	{path: "/console/login"}, {path: "/console/login?once=STRANGER", tells: true},
+	{path: "/console/login/callback?state=a&code=STRANGER", tells: true, still: true},
+	{path: "/console/rules/new", form: "owner=shop&prefix=STRANGER&path=STRANGER", tells: true}, // keeps the form
+	{path: "/console/login", form: "name=STRANGER&password=wrong", tells: true},
+	{path: "/console/login", form: `name=alice&password=PASSWORD&kept={"to":"/console/rules/new","fields":[{"name":"path","value":"a <b>"}]}`},
+	{path: "/console/self"}, {path: "/console/sessions", tells: true}, {path: "/console/self", form: "did=factor&password=PASSWORD"},
+}
+
+// files are the addresses of what is no page: files, a stream, and ways elsewhere.
+var files = []string{"GET /console/{$}", "GET /console/calls/live", "GET /console/rules/file", "GET /console/rules/export",
+	"GET /console/codes/{batch}/list.csv", "GET /console/statistics/{table}", "GET /console/operate/bulk/{file}",
+	"GET /console/login/provider", "GET /console/switch", "GET /console/account-names"}
+
+// Every page is looked at, in both languages, narrow and wide, light and dark: nothing breaks the policy, nothing is wider than the window,
+// axe-core finds nothing serious, and no text that a stranger left is an element. A page that is new is looked at, or it is said that it
+// is none. In make test the browser opens one page of each template, and one with a stranger's text; the others are only asked for.
+func TestInChromium(t *testing.T) {
+	axe, err := os.ReadFile("../landing/testdata/axe/axe.min.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, fill := brought(t)
+	guarded := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Config: func(c *server.Config) {
+		c.OIDC = server.OIDC{Issuer: "https://login.example", ClientID: "console", ClientSecret: clientSecret, RolesClaim: "roles"}
+	}})
+	guarded.Hide(clientSecret)
+	person(guarded, "alice", adminroute.Viewer)
+	elsewhere := visit(t, guarded)
+	elsewhere.send("POST", "/console/login", "application/x-www-form-urlencoded",
+		strings.NewReader(url.Values{"name": {"alice"}, "password": {password}}.Encode()), "User-Agent: "+stranger)
+	ctx := browsertest.Start(t, "")
+	e := &eyes{ctx: ctx, axe: string(axe), folder: os.Getenv("PAGES_DIR"), seen: map[string]bool{}, routes: http.NewServeMux()}
+	for _, pattern := range console.Routes() {
+		e.routes.Handle(pattern, http.NotFoundHandler())
+	}
+	i := 0
+	walk := func(s *servertest.Server, pages []looked, v *visitor) {
+		for _, p := range pages {
+			p.path, p.form = fill.Replace(p.path), strings.ReplaceAll(fill.Replace(p.form), "PASSWORD", url.QueryEscape(password))
+			if i++; v != nil && !p.judged && !testscope.Run() && e.knows(v, p) {
+				continue
+			}
+			for j, c := range []scene{{"en", "light", 320}, {"zh-CN", "dark", 1280}, {"en", "dark", 1280}, {"zh-CN", "light", 320}} {
+				// Half of them, both languages or both widths; outside of whole runs each fourth page alike.
+				if of := testscope.Or(2, 4); (i+j)%of != 0 && p.path != "/console/calls" && p.path != "/" {
+					continue
+				}
+				e.look(t, s.AdminURL, p, c)
+			}
+		}
+	}
+	walk(open, everyPage, visit(t, open))
+	walk(guarded, guardedPages, nil)
+	names, err := filepath.Glob("templates/*.html")
+	if err != nil || len(names) < 30 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		if name = strings.TrimSuffix(filepath.Base(name), ".html"); name != "layout" && !e.seen[name] {
+			t.Errorf("no page of the template %s was looked at", name)
+		}
+	}
+	for _, pattern := range console.Routes() {
+		if strings.HasPrefix(pattern, "GET ") && e.seen[pattern] == slices.Contains(files, pattern) {
+			t.Errorf("%s: look at it, or say that it is no page; not both", pattern)
+		}
+	}
+}
+
+// scene is how a page is looked at.
+type scene struct {
+	language, scheme string
+	width            int64
+}
+
+// eyes look at pages, and note which they saw.
+type eyes struct {
+	ctx    context.Context
+	axe    string
+	folder string // for pictures; "" = none are made
+	seen   map[string]bool
+	routes *http.ServeMux
+}
+
+// open brings a page into the browser.
+func (e *eyes) open(t *testing.T, base string, p looked) {
+	t.Helper()
+	if p.form == "" {
+		if err := chromedp.Do(e.ctx, chromedp.Navigate(base+p.path)); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	// As somebody sends it: from a page of this server.
+	at := browsertest.Run(t, e.ctx, chromedp.Evaluate[string](`location.origin`))
+	if at != base {
+		if err := chromedp.Do(e.ctx, chromedp.Navigate(base+"/console/login")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	form, err := url.ParseQuery(p.form)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields, err := json.Marshal(form)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browsertest.Run(t, e.ctx, chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`(() => {
+		window.before = true;
+		const form = document.createElement("form");
+		form.method = "post"; form.action = %q;
+		for (const [name, values] of Object.entries(%s)) for (const value of values) {
+			const field = document.createElement("textarea");
+			field.name = name; field.value = value; form.append(field);
+		}
+		document.body.append(form); form.submit();
+	})()`, p.path, fields)))
+	browsertest.Await(t, e.ctx, `!window.before && document.readyState === "complete"`)
+}
+
+// knows asks for a page without the browser and reports whether a page of its template was looked at.
+func (e *eyes) knows(v *visitor, p looked) bool {
+	v.t.Helper()
+	answer := v.get(p.path)
+	if p.form != "" {
+		answer = v.send("POST", p.path, "application/x-www-form-urlencoded", strings.NewReader(p.form))
+	} else {
+		e.visited(p)
+	}
+	if answer.Status/100 == 3 {
+		answer = v.get(answer.Header.Get("Location"))
+	}
+	_, name, _ := strings.Cut(answer.Body, `data-page="`)
+	name, _, _ = strings.Cut(name, `"`)
+	key := fmt.Sprint(name, " with a stranger's text: ", p.tells)
+	known := e.seen[key]
+	e.seen[key] = true
+	return known
+}
+
+// visited notes which route a page is of.
+func (e *eyes) visited(p looked) {
+	if r, err := http.NewRequest("GET", p.path, nil); err == nil && p.form == "" {
+		_, pattern := e.routes.Handler(r)
+		e.seen[pattern] = true
+	}
+}
+
+// note remembers which page it was, and whether it shows what a stranger sent as the text that it is. It says whether the page is the
+// first of its template.
+func (e *eyes) note(t *testing.T, p looked) (first bool) {
+	t.Helper()
+	found := browsertest.Run(t, e.ctx, chromedp.Evaluate[struct {
+		Page, Text string
+		Elements   int
+		Ran        bool
+	}](`({page: document.getElementById("main")?.dataset.page ?? "", elements: document.querySelectorAll(".pwned").length,
+		ran: "pwned" in window, text: document.body.innerText + [...document.querySelectorAll("input, textarea")].map(e => e.value).join(" ") +
+			[...document.querySelectorAll("details")].map(e => e.textContent).join(" ")})`))
+	first = !e.seen[found.Page]
+	e.seen[found.Page] = true
+	e.visited(p)
+	if leak.MatchString(found.Text) {
+		t.Errorf("the page shows %q", leak.FindString(found.Text))
+	}
+	if found.Elements > 0 || found.Ran {
+		t.Errorf("%d elements of what a stranger sent, which ran: %v", found.Elements, found.Ran)
+	}
+	if shown := strings.Contains(found.Text, "class=pwned"); shown != p.tells {
+		t.Errorf("the page shows what a stranger sent: %v, want %v", shown, p.tells)
+	}
+	return first
+}
+
+func (e *eyes) look(t *testing.T, base string, p looked, s scene) {
+	path := regexp.MustCompile(`[^a-z]+`).ReplaceAllString(p.path[:min(len(p.path), 60)], "-")
+	name := fmt.Sprintf("%s-%s-%d-%s", strings.Trim(path, "-"), s.language, s.width, s.scheme)
+	t.Run(name, func(t *testing.T) {
+		do := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := chromedp.Call(e.ctx, network.SetExtraHTTPHeaders,
+			network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": s.language}})
+		do(err)
+		_, err = chromedp.Call(e.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s.scheme}}})
+		do(err)
+		browsertest.Run(t, e.ctx, chromedp.EmulateViewport(s.width, 900))
+		_, err = chromedp.Call(e.ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: false})
+		do(err)
+		const theEnd = "the page was looked at"
+		blocked := []*network.BlockPattern{}
+		if p.still {
+			blocked = append(blocked, &network.BlockPattern{URLPattern: "*://*:*/console/*.js", Block: true})
+		}
+		_, err = chromedp.Call(e.ctx, network.SetCacheDisabled, network.SetCacheDisabledParams{CacheDisabled: p.still})
+		do(err)
+		_, err = chromedp.Call(e.ctx, network.SetBlockedURLs, network.SetBlockedURLsParams{URLPatterns: blocked})
+		do(err)
+		messages := chromedp.Console(e.ctx)
+		e.open(t, base, p)
+		if got := browsertest.Run(t, e.ctx, chromedp.Evaluate[string](`document.documentElement.lang`)); got != s.language {
+			t.Errorf("the page is in %q", got)
+		}
+		const wider = `document.documentElement.scrollWidth - document.documentElement.clientWidth`
+		if over := browsertest.Run(t, e.ctx, chromedp.Evaluate[int](wider)); over > 0 {
+			t.Errorf("the page is %d pixels wider than the window", over)
+		}
+		if bytes := browsertest.Loaded(t, e.ctx); bytes > pagetest.Budget || bytes < 15<<10 && !p.still { // less: it did not count
+			t.Errorf("the page has %d bytes with all that it loaded", bytes)
+		}
+		const unmarked = `[...document.querySelectorAll("summary")].filter(s => getComputedStyle(s, "::before").content === "none").length`
+		if n := browsertest.Run(t, e.ctx, chromedp.Evaluate[int](unmarked)); n > 0 {
+			t.Errorf("%d <details> have no visible marker", n)
+		}
+		first := e.note(t, p)
+		if e.folder != "" {
+			do(os.WriteFile(filepath.Join(e.folder, "console-"+name+".png"),
+				browsertest.Run(t, e.ctx, chromedp.FullScreenshot(100)), 0o644))
+		}
+		browsertest.Run(t, e.ctx, chromedp.Evaluate[chromedp.Void](`console.debug("`+theEnd+`")`))
+		for m, err := range messages {
+			do(err)
+			if m.Text == theEnd {
+				break
+			}
+			// Advice about forms is the browser's own; that a page says what went wrong is its status.
+			if text := m.String(); !strings.HasPrefix(text, "debug: [DOM] ") &&
+				!strings.Contains(text, "the server responded with a status of 4") &&
+				!(p.still && strings.Contains(text, "ERR_BLOCKED_BY_CLIENT")) {
+				t.Errorf("console: %s", text)
+			}
+		}
+		if first || p.judged || testscope.Run() {
+			e.axeFindsNothing(t, do)
+		}
+	})
+}
+
+// axeFindsNothing lets axe-core look at the page that is open. The policy keeps it out, so it runs in a world of its own.
+func (e *eyes) axeFindsNothing(t *testing.T, do func(error)) {
+	t.Helper()
+	tree, err := chromedp.Call(e.ctx, cdppage.GetFrameTree, cdp.Empty{})
+	do(err)
+	world, err := chromedp.Call(e.ctx, cdppage.CreateIsolatedWorld, cdppage.CreateIsolatedWorldParams{FrameID: tree.FrameTree.Frame.ID})
+	do(err)
+	evaluate := func(text string) *runtime.RemoteObject {
+		t.Helper()
+		r, err := chromedp.Call(e.ctx, runtime.Evaluate, runtime.EvaluateParams{Expression: text, ContextID: world.ExecutionContextID,
+			AwaitPromise: new(true), ReturnByValue: new(true)})
+		do(err)
+		if r.ExceptionDetails != nil {
+			t.Fatal(r.ExceptionDetails)
+		}
+		return r.Result
+	}
+	evaluate(e.axe + `; document.querySelectorAll("details").forEach(d => d.open = true); 0`)
+	var text string
+	do(json.Unmarshal(evaluate(`axe.run(document).then(r => JSON.stringify({
+		violations: r.violations.map(v => v.id + ": " + v.help + ": " +
+			v.nodes.slice(0, 3).map(n => n.html + " " + n.failureSummary).join("; ")),
+		passes: r.passes.length}))`).Value, &text))
+	var found struct {
+		Violations []string
+		Passes     int
+	}
+	do(json.Unmarshal([]byte(text), &found))
+	if found.Passes < 10 {
+		t.Errorf("axe-core passed only %d rules: it did not look", found.Passes)
+	}
+	for _, v := range found.Violations {
+		t.Errorf("axe: %s", v)
+	}
+}

@@ -1,0 +1,95 @@
+package console_test
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Whatever is refused: what was typed is still there, the field is marked and says why, in the reader's language, and a secret is not
+// sent back.
+func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	person(s, "ada", adminroute.Admin)
+	v := visit(t, s)
+	v.signIn("ada", password, "")
+	for _, c := range []struct {
+		path, typed, field string
+		kept               []string
+		english, chinese   string
+	}{
+		{"/console/people", "did=add&name=alice&role=rules&accounts=none&password=" + password, "accounts",
+			[]string{`value="alice"`, `value="rules" selected`}, "there is no account none", "没有 none 这个账号"},
+		{"/console/people", "did=add&name=a%20b&role=viewer&password=" + password, "name", []string{`value="a b"`},
+			"want 1 to 40 letters", "要 1 到 40 个字母"},
+		{"/console/people", "did=add&name=bob&role=viewer&password=q9zx", "password", []string{`value="bob"`},
+			"12 characters or more", "至少 12 个字符"},
+		{"/console/operate/settings", "did=set&name=publish_quota&value=-7", "value", []string{`value="-7"`},
+			"publish_quota is -7: want", "设置 publish_quota 是 -7：要 0 到"},
+		{"/console/operate/webhooks", "did=add&url=https%3A%2F%2Fx.example%2F&rules=&codes=", "codes",
+			[]string{`value="https://x.example/"`},
+			"would never be told", "永远收不到通知"},
+		{"/console/rules/new", "owner=shop&prefix=https%3A%2F%2Fnew.example%2F&path=+&link=", "path",
+			[]string{`value="https://new.example/"`}, "want a page", "页面路径：要"},
+		{"/console/accounts", "kind=mini_program&appid=wxnew&name=a%E2%80%AEb&subject=company", "name", []string{`value="wxnew"`},
+			"control characters", "不能有控制字符"},
+		{"/console/operate/checks", "did=domain&host=no+host&status=denied", "host", []string{`value="no host"`, `value="denied" selected`},
+			"want a host name", "请写主机名"},
+	} {
+		form, err := url.ParseQuery(c.typed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for language, says := range map[string]string{"en": c.english, "zh": c.chinese} {
+			v.get("/console/self?lang=" + language)
+			p := v.post(c.path, form)
+			if p.Status != http.StatusUnprocessableEntity || strings.Contains(p.Body, form.Get("password")) && form.Has("password") {
+				t.Errorf("%s in %s: %d, or the password is on the page", c.path, language, p.Status)
+			}
+			p.wants(t, append(c.kept, `aria-invalid="true"`, `id="`+c.field+`-wrong"`, `role="alert"`, says)...)
+		}
+	}
+	v.get("/console/self?lang=en")
+
+	// Settings are found by what they mean, and what would be lost is said first; times are how long ago, in the reader's zone.
+	v.get("/console/operate/settings?q=events+of").wants(t, `id="scan_days"`)
+	if p := v.get("/console/operate/settings?q=package_copies"); strings.Contains(p.Body, `id="scan_days"`) {
+		t.Error("settings that were not looked for are shown")
+	}
+	v.did("/console/preferences/theme", url.Values{"theme": {""}, "zone": {"UTC"}, "back": {"/console/people"}})
+	v.get("/console/people").wants(t, `<option selected>UTC</option>`)
+	if p := v.get("/console/operate/audit"); !regexp.
+		MustCompile(`<time datetime="[^"]+Z" title="[^"]+ \+00:00">just now<`).MatchString(p.Body) {
+		t.Error("the audit log does not say how long ago, in the reader's zone")
+	}
+	// An invitation lets somebody in once, to choose a password, and the audit log has it.
+	p := v.post("/console/people", url.Values{"did": {"add"}, "name": {"carol"}, "role": {"viewer"}, "invite_days": {"3"}})
+	link := regexp.MustCompile(`/console/login\?once=([^&<]+)&amp;next=([^<]+)`).FindStringSubmatch(p.Body)
+	if link == nil {
+		t.Fatalf("no link: %d", p.Status)
+	}
+	s.Hide(link[1])
+	next, _ := url.QueryUnescape(link[2])
+	carol := visit(t, s)
+	once := url.Values{"once": {link[1]}, "next": {next}}
+	if to := carol.post("/console/login", once).Header.Get("Location"); to != "/console/self?done=invited" {
+		t.Errorf("the invitation leads to %q", to)
+	}
+	if p := visit(t, s).post("/console/login", once); p.Status != http.StatusForbidden {
+		t.Errorf("the invitation, once more: %d", p.Status)
+	}
+	carol.did("/console/self", url.Values{"did": {"password"}, "new-password": {password}})
+	v.get("/console/operate/audit?kind=person&key=carol").wants(t, "invite")
+	// What is edited counts; who would be deleted is named first.
+	v.did("/console/people", url.Values{"did": {"change"}, "name": {"carol"}, "role": {"rules"}, "accounts": {"shop"}})
+	v.get("/console/people").wants(t, `value="shop"`, `value="rules" selected`)
+	v.post("/console/people", url.Values{"did": {"delete"}, "name": {"carol"}}).wants(t, `id="sure"`, "carol can no longer sign in")
+	v.did("/console/people", url.Values{"did": {"delete"}, "name": {"carol"}, "sure": {"carol"}})
+}

@@ -1,0 +1,266 @@
+package console
+
+import (
+	"encoding/json"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+	"github.com/qrjump/qrjump/internal/print/labels"
+	"github.com/qrjump/qrjump/internal/print/symbol"
+)
+
+// routes are where GS1 keys lead, and the form of one of them.
+func (pages gs1Pages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){"GET /console/gs1": pages.gs1, "GET /console/gs1/key": pages.gs1Key,
+		"POST /console/gs1/key":       pages.changeGS1,
+		"POST /console/gs1/hand-over": pages.handOverGS1, "GET /console/gs1/symbol": pages.gs1Symbol}
+}
+
+type gs1View struct {
+	Entries     []client.GS1Entry
+	Under, More string
+	HandsOver   bool // the reader may hand keys over
+}
+
+func (pages gs1Pages) gs1(v *visit) {
+	q := v.r.URL.Query()
+	data := gs1View{Under: strings.Trim(strings.TrimSpace(q.Get("under")), "/"),
+		HandsOver: (view{visit: v}).May("operator") && len(v.caller.Accounts) == 0}
+	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Under, After: q.Get("after"),
+		Owner: q.Get("account"), Limit: pageRows})
+	if said, is := refused(err, http.StatusUnprocessableEntity); is {
+		v.fault(http.StatusUnprocessableEntity, said.Detail)
+		return
+	}
+	if v.failed(err) {
+		return
+	}
+	if data.Entries = list; len(list) == pageRows {
+		data.More = list[pageRows-1].Key
+	}
+	v.show(http.StatusOK, "gs1", data)
+}
+
+// handOverGS1 gives a key or a company prefix to another account, after the visitor agreed to how many keys that are.
+func (pages gs1Pages) handOverGS1(v *visit) {
+	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
+	want := client.GS1HandOver{Of: strings.Trim(text("of"), "/"), To: text("to"), DryRun: true}
+	done, err := v.api.GS1.Transfer(v.ctx(), want)
+	if said, is := refused(err, http.StatusUnprocessableEntity, http.StatusNotFound); is {
+		v.refuse(http.StatusUnprocessableEntity, "of", said.Detail)
+		return
+	}
+	if v.failed(err) || !v.agreed(v.say("gs1.hand_over.sure", want.Of, done.Keys, want.To), want.Of) {
+		return
+	}
+	want.DryRun = false
+	if _, err = v.api.GS1.Transfer(v.ctx(), want); !v.failed(err) {
+		v.redirect(Root + "/gs1?done=saved")
+	}
+}
+
+type gs1KeyView struct {
+	client.GS1Entry
+	Fresh bool
+	Rows  []gs1Row
+	Last  *client.Change // the change that undo takes back; nil = none, or not for this reader
+	// Below are what is said of lots and serials of it, some of them where there is More.
+	Below []client.GS1Entry
+	More  bool
+	// Text is what its symbol holds: a Digital Link on a host of ours, or AIs in brackets where there is no such host.
+	Text, Wrong string
+	Link        bool
+	Picture     template.URL
+	Kinds       []labels.Kind
+	Modules     []string
+}
+
+// gs1Row is a link as the form has it.
+type gs1Row struct {
+	client.GS1Link
+	N                   int
+	Languages, Contexts string
+	FromText, UntilText string
+}
+
+func gs1Page(key string) string { return Root + "/gs1/key?key=" + url.QueryEscape(key) }
+
+// gs1Key shows the form of a key; without one it is that of a new key.
+func (pages gs1Pages) gs1Key(v *visit) {
+	pages.showGS1(v, http.StatusOK, v.r.URL.Query().Get("key"), gs1KeyView{})
+}
+
+// showGS1 shows the page of a key, with what its symbol shall hold.
+func (pages gs1Pages) showGS1(v *visit, status int, key string, data gs1KeyView) {
+	if data.Fresh = key == ""; !data.Fresh {
+		var err error
+		data.GS1Entry, err = v.api.GS1.Get(v.ctx(), key)
+		if v.failed(err) || v.failed(pages.symbolOf(v, &data)) {
+			return
+		}
+		if (view{visit: v}).May("operator") && len(v.caller.Accounts) == 0 {
+			list, err := v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Kind: "gs1", Key: data.Key, Limit: 1})
+			if v.failed(err) {
+				return
+			}
+			if len(list) > 0 {
+				data.Last = &list[0]
+			}
+		}
+	} else {
+		data.Owner = v.account()
+	}
+	const empty = 2 // rows for links that are not there yet
+	for i := range len(data.Links) + empty {
+		row := gs1Row{N: i}
+		if i < len(data.Links) {
+			l := data.Links[i]
+			row.GS1Link, row.Languages, row.Contexts = l, strings.Join(l.Hreflang, " "), strings.Join(l.Context, " ")
+			row.FromText, row.UntilText = rfc3339(l.From), rfc3339(l.Until)
+		}
+		data.Rows = append(data.Rows, row)
+	}
+	v.show(status, "gs1-key", data)
+}
+
+// symbolOf completes what the page shows of the symbol of a key, and of what is below it.
+func (pages gs1Pages) symbolOf(v *visit, data *gs1KeyView) error {
+	const most = 50
+	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Key, Limit: most + 1}) // the key itself is the first
+	if err != nil {
+		return err
+	}
+	data.Below, data.More = list[min(1, len(list)):min(len(list), most)], len(list) > most
+	data.Kinds, data.Modules = []labels.Kind{labels.GS1QR, labels.GS1DataMatrix}, moduleSizes
+	hosts, err := pages.gs1Hosts(v)
+	if err != nil {
+		return err
+	}
+	if data.Link = len(hosts) > 0; data.Link {
+		data.Kinds = append([]labels.Kind{labels.GS1DigitalLink}, data.Kinds...)
+	}
+	if data.Text != "" {
+		return nil
+	}
+	if key, _, err := gs1.ParseKey(data.Key); err == nil {
+		data.Text = gs1.Data{Key: key}.Bracketed()
+	}
+	if data.Link {
+		data.Text = "https://" + hosts[0] + "/" + data.Key
+		if len(data.Text) <= symbol.MostOnScreen {
+			picture, _ := symbol.ForScreen(data.Text) // so short a text has a code
+			data.Picture = template.URL(picture)
+		}
+	}
+	return nil
+}
+
+// gs1Hosts are the hosts that answer for GS1 keys.
+func (pages gs1Pages) gs1Hosts(v *visit) (hosts []string, err error) {
+	all, err := v.api.Settings.Get(v.ctx())
+	if err == nil {
+		err = json.Unmarshal(all["gs1_hosts"], &hosts)
+	}
+	return hosts, err
+}
+
+// gs1Symbol answers the symbol of a key, or of a lot or serial below it, as a file: drawn, read back, and what it says compared.
+func (pages gs1Pages) gs1Symbol(v *visit) {
+	q := v.r.URL.Query()
+	key, text, file := q.Get("key"), strings.TrimSpace(q.Get("text")), pictureKinds[q.Get("as")]
+	said, err := gs1.Parse(text)
+	if err != nil || said.Key.String() != key && !strings.HasPrefix(said.Key.String(), key+"/") {
+		pages.showGS1(v, http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.below", key)})
+		return
+	}
+	if _, err := v.api.GS1.Get(v.ctx(), key); v.failed(err) {
+		return
+	}
+	module, err := symbol.ParseLength(q.Get("module"))
+	var d symbol.Drawing
+	if err == nil && file.write != nil {
+		style := symbol.Style{Module: module, DPI: codeDPI, Ink: symbol.Black, Paper: symbol.White}
+		d, err = labels.Design{Kind: labels.Kind(q.Get("kind")), Level: 'M', Style: style}.Draw(0, labels.Row{Text: text})
+	}
+	if err != nil || file.write == nil {
+		pages.showGS1(v, http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.none")})
+		return
+	}
+	v.attach(file.kind, q.Get("kind")+" "+strings.ReplaceAll(said.Key.String(), "/", "_")+"."+q.Get("as"))
+	_ = file.write(v.w, d)
+}
+
+func rfc3339(at *time.Time) string {
+	if at == nil {
+		return ""
+	}
+	return at.Format(time.RFC3339)
+}
+
+// mostGS1Rows is how many rows of the form are read.
+const mostGS1Rows = 110
+
+// changeGS1 stores what the form says of a key, or says nothing of it any more.
+func (pages gs1Pages) changeGS1(v *visit) {
+	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
+	key := strings.Trim(text("key"), "/")
+	var err error
+	switch text("did") {
+	case "delete":
+		if _, err = v.api.GS1.Delete(v.ctx(), key); !v.failed(err) {
+			v.redirect(Root + "/gs1?done=saved")
+		}
+		return
+	case "undo":
+		seq, _ := strconv.ParseInt(text("seq"), 10, 64) // no change has the number 0
+		var e client.GS1Entry
+		if e, err = v.api.GS1.UndoChange(v.ctx(), seq); !v.failed(err) {
+			v.redirect(Root + "/gs1?done=saved&under=" + url.QueryEscape(e.Key))
+		}
+		return
+	}
+	want := client.GS1Put{Owner: text("owner"), WxaAppID: text("wxa_appid"), WxaPath: text("wxa_path"), Archived: text("archived") != "",
+		Links: []client.GS1Link{}}
+	faults := map[string]string{}
+	for i := range mostGS1Rows {
+		of := func(name string) string { return text(name + "_" + strconv.Itoa(i)) }
+		if of("href") == "" {
+			continue
+		}
+		l := client.GS1Link{LinkType: of("linktype"), Href: of("href"), Title: of("title"), Hreflang: strings.Fields(of("hreflang")),
+			Type: of("type"), Context: strings.Fields(of("context")), Default: text("default") == strconv.Itoa(i)}
+		for name, at := range map[string]**time.Time{"from": &l.From, "until": &l.Until} {
+			if of(name) == "" {
+				continue
+			}
+			moment, wrong := time.Parse(time.RFC3339, of(name))
+			if wrong != nil {
+				faults[name+"_"+strconv.Itoa(i)] = v.say("gs1.moment")
+			}
+			*at = &moment
+		}
+		want.Links = append(want.Links, l)
+	}
+	if v.wrong(faults) {
+		return
+	}
+	v.fresh = text("fresh") != ""
+	e, err := v.api.GS1.Set(v.ctx(), key, want)
+	if v.fresh && client.ChangedMeanwhile(err) != nil {
+		v.refuse(http.StatusConflict, "key", v.say("gs1.exists", key))
+		return
+	}
+	if said, is := refused(err, http.StatusUnprocessableEntity); is {
+		v.refuse(http.StatusUnprocessableEntity, "key", said.Detail)
+		return
+	}
+	if !v.failed(err) {
+		v.redirect(gs1Page(e.Key) + "&done=saved")
+	}
+}

@@ -1,0 +1,108 @@
+package console_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// The console begins at home: it counts the scans of today, says what to do next and leads there. A viewer reads the same
+// numbers.
+func TestTheHomeSaysWhatToDoNext(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "mia", adminroute.Marketer)
+	person(s, "vic", adminroute.Viewer)
+	mia, vic := visit(t, s), visit(t, s)
+	mia.signIn("mia", password, "")
+	vic.signIn("vic", password, "")
+	if p := mia.get("/console/"); p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/home" {
+		t.Errorf("the console begins at %s", p.Header.Get("Location"))
+	}
+	mia.get("/console/home").wants(t, "No scan was counted yet", `<dt>Scans today</dt><dd>0</dd>`)
+	key := scanKey(t, s)
+	for i := range 1003 {
+		text := "https://shop.example/7"
+		if i < 3 {
+			text = "https://gone.example/old/7"
+		} else if i < 5 {
+			text = "4006381333931"
+		}
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d"}`, text, i), "Authorization: Bearer "+key)
+	}
+	s.Admin("GET", "/statistics?wait=true", "")
+	mia.get("/console/home").wants(t, `<dt>Scans today</dt><dd>1,003</dd><dd>a week ago, to the same hour: 0</dd>`,
+		`<dd>1,003</dd>`, `<div class="warn"><dt>Unmatched scans, 7 days</dt><dd>5</dd>`, "Most of them at gone.example/old",
+		`href="/console/statistics#misses"`)
+	// A text that is not a link has no page that explains why the link opened nothing.
+	for path, says := range map[string]string{"home?lang=en": "the text is not a link",
+		"statistics/nothing?lang=en": "the text is not a link",
+		"home?lang=zh":               "文本不是链接", "statistics/nothing?lang=zh": "文本不是链接"} {
+		p := mia.get("/console/" + path)
+		p.wants(t, says, `text=https%3a%2f%2fgone.example%2fold`)
+		if strings.Contains(p.Body, "(no link)") || strings.Contains(p.Body, "no%20link") {
+			t.Errorf("/console/%s has the raw group of texts that are not links", path)
+		}
+	}
+	mia.get("/console/rules?lang=en").wants(t, "Total: 1<")
+	vic.get("/console/home").wants(t, `<dt>Scans today</dt><dd>1,003</dd>`, "gone.example/old")
+	vic.get("/console/rules").wants(t, `998`)
+}
+
+// What ends soon and what waits too long is a task of those whom it concerns.
+func TestTheHomeSaysWhatEndsSoon(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
+		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	s.Admin("PUT", "/settings", `{"publish_quota":3}`)
+	s.Admin("POST", "/people", `{"name":"bo","role":"rules","accounts":["shop"],"password":"`+password+`"}`)
+	person(s, "root", adminroute.Admin)
+	root, bo := visit(t, s), visit(t, s)
+	var order struct {
+		ID int64 `json:"application_id"`
+	}
+	s.Admin("POST", "/accounts/press/orders", `{"code_count":10000,"isv_application_id":"spring"}`).JSON(t, &order)
+	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", order.ID), `{"code_start":0,"code_end":99,"printer":"Press"}`)
+	var key struct{ Key string }
+	s.Admin("POST", "/admin-keys", `{"name":"nightly","role":"viewer","expires":"2026-02-01T00:00:00Z"}`).JSON(t, &key)
+	s.Hide(key.Key)
+	root.signIn("root", password, "")
+	bo.signIn("bo", password, "")
+	wire := fmt.Sprintf("/console/codes/%d", order.ID)
+	if p := root.get("/console/home"); strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "nobody fetched") ||
+		strings.Contains(p.Body, wire) {
+		t.Errorf("told too early: %s", p.Body)
+	}
+	scans(t, s, "https://shop.example/7")
+	s.Admin("GET", "/statistics?wait=true", "")
+	s.Admin("PUT", "/emulator/clock", `{"now":"2026-01-30T02:00:00Z"}`)
+	root.signIn("root", password, "") // the session ended meanwhile
+	cut := func(name, days string) page {
+		return root.post("/console/operate/settings", url.Values{"did": {"set"}, "name": {name}, "value": {days}})
+	}
+	for _, name := range []string{"scan_days", "statistics_hour_days", "statistics_day_days"} {
+		cut(name, "3").wants(t, "about 1 ", `id="sure"`)
+		if p := cut(name, "30"); p.Status != http.StatusSeeOther {
+			t.Errorf("%s of 30 days, before which nothing was scanned: %d %s", name, p.Status, p.Body)
+		}
+	}
+	root.get("/console/home").wants(t, "Packages that nobody fetched in three days: 1", "1 Press",
+		"end within two weeks, or just ended: 1", "nightly", "no code is active after two weeks: 1", "press spring", wire)
+	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", order.ID), `{"code_start":5,"code_end":5,"binding":{"activity_name":"a",
+		"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`)
+	if p := root.get("/console/home"); strings.Contains(p.Body, wire) {
+		t.Errorf("told of codes of which one is active: %s", p.Body)
+	}
+	bo.signIn("bo", password, "")
+	p := bo.get("/console/home")
+	p.wants(t, "Publishes of shop that are left this month: 3", `href="/console/accounts/shop"`)
+	if strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "nobody fetched") {
+		t.Errorf("told of what is not theirs: %s", p.Body)
+	}
+}

@@ -1,0 +1,245 @@
+package console
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/ruleplan"
+)
+
+const (
+	// mostImport is how long a file of rules may be here, in bytes, and mostSteps how many steps of
+	// a plan are done at once, since each add may fetch a verification file. For more there is the
+	// command line.
+	mostImport = 1 << 20
+	mostSteps  = 200
+	// mostStored is how many rules of an account are compared and written here.
+	mostStored = 20_000
+)
+
+// importView is a file of rules and what it would do.
+type importView struct {
+	Owner, Text string
+	Prune       bool
+	Fault       string
+	Wrong       []string // each with its line
+	Planned     bool
+	Steps       []ruleplan.Step
+	Publishes   int
+	Left        string
+	Sum         string // a checksum of the steps, so that these and no others are done
+	Many        bool
+	Stopped     string // what stopped the steps
+	Days        int    // how many days of scans are replayed
+	Replayed    *foreseen
+}
+
+// storedRules are all rules of an account.
+func (pages rulePages) storedRules(v *visit, owner string) (all []client.StoredRule, err error) {
+	const size = 1000
+	for after := int64(0); ; {
+		page, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Limit: size, After: after})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		switch {
+		case len(page) < size:
+			return all, nil
+		case len(all) >= mostStored:
+			return nil, &client.Problem{Status: http.StatusUnprocessableEntity, Detail: v.say("import.stored", mostStored)}
+		}
+		after = all[len(all)-1].ID
+	}
+}
+
+func (pages rulePages) importPage(v *visit) {
+	v.show(http.StatusOK, "import", importView{Owner: v.narrowed("owner")})
+}
+
+// importRules shows what a file would change, and changes it once the visitor confirmed.
+func (pages rulePages) importRules(v *visit) {
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 2*mostImport)
+	data := importView{Owner: strings.TrimSpace(v.r.FormValue("owner")), Text: v.r.FormValue("text"), Prune: v.r.FormValue("prune") != ""}
+	if file, _, err := v.r.FormFile("file"); err == nil {
+		text, err := io.ReadAll(io.LimitReader(file, mostImport+1))
+		_ = file.Close()
+		if err == nil && len(text) > 0 {
+			data.Text = string(text)
+		}
+	}
+	refuse := func(fault string) {
+		data.Fault = fault
+		v.show(http.StatusUnprocessableEntity, "import", data)
+	}
+	switch {
+	case data.Owner == "" || strings.TrimSpace(data.Text) == "":
+		refuse(v.say("import.none"))
+		return
+	case len(data.Text) > mostImport:
+		data.Text = ""
+		refuse(v.say("import.large"))
+		return
+	}
+	if _, err := v.api.Accounts.Get(v.ctx(), data.Owner); v.failed(err) {
+		return
+	}
+	stored, err := pages.storedRules(v, data.Owner)
+	if err == nil {
+		err = pages.plan(v, &data, stored)
+	}
+	if said, is := refused(err, http.StatusUnprocessableEntity); is {
+		refuse(v.said(said))
+		return
+	}
+	if v.failed(err) {
+		return
+	}
+	if len(data.Wrong) > 0 {
+		refuse(v.say("import.wrong"))
+		return
+	}
+	if v.r.FormValue("did") == "replay" {
+		pages.replay(v, &data)
+		return
+	}
+	// Only the plan that was shown is carried out. If it became another one, that is shown first.
+	if sure := v.r.FormValue("sure"); sure != "" && sure == data.Sum && !data.Many {
+		pages.apply(v, &data, stored)
+		if data.Stopped == "" {
+			v.redirect(Root + "/rules?" + url.Values{"done": {"imported"}, "owner": {data.Owner}}.Encode())
+			return
+		}
+		v.show(http.StatusUnprocessableEntity, "import", data)
+		return
+	}
+	v.show(http.StatusOK, "import", data)
+}
+
+// replay shows what a plan would have done to the scans of the last days.
+func (pages rulePages) replay(v *visit, data *importView) {
+	changes := ruleplan.Changes(data.Owner, data.Steps)
+	data.Days, _ = strconv.Atoi(v.r.FormValue("days"))
+	if len(changes) == 0 || data.Many {
+		v.show(http.StatusOK, "import", *data)
+		return
+	}
+	done, err := v.api.Rules.ReplayPlan(v.ctx(), changes, data.Days)
+	if said, is := mendable(err); is {
+		data.Fault = v.said(said)
+		v.show(said.Status, "import", *data)
+	} else if !v.failed(err) {
+		data.Replayed = &foreseen{Replayed: done, Days: data.Days}
+		v.show(http.StatusOK, "import", *data)
+	}
+}
+
+// plan decides what a file would change.
+func (pages rulePages) plan(v *visit, data *importView, stored []client.StoredRule) error {
+	wanted, wrong, err := ruleplan.ReadToApply("file", []byte(data.Text), data.Owner, "")
+	if err != nil {
+		return &client.Problem{Status: http.StatusUnprocessableEntity, Detail: err.Error()}
+	}
+	if data.Wrong = wrong; len(wrong) > 0 {
+		return nil
+	}
+	have := make([]ruleplan.Stored, len(stored))
+	for i, r := range stored {
+		if have[i], err = ruleplan.Have(r); err != nil {
+			return err
+		}
+	}
+	data.Steps, data.Planned, data.Left = ruleplan.Decide(wanted, have, data.Prune), true, v.left(data.Owner)
+	data.Many = len(data.Steps) > mostSteps
+	text, err := json.Marshal(data.Steps)
+	if err != nil {
+		return err
+	}
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%s\n%s\n%s", data.Owner, text, data.Text)
+	data.Sum = hex.EncodeToString(hash.Sum(nil))
+	for _, step := range data.Steps {
+		if step.Do == "publish" {
+			data.Publishes++
+		}
+	}
+	return nil
+}
+
+// apply does the steps in order, up to the first that fails.
+func (pages rulePages) apply(v *visit, data *importView, stored []client.StoredRule) {
+	revisions := map[string]string{} // of the rules from which the plan was made
+	for _, r := range stored {
+		revisions[r.Prefix] = r.Revision
+	}
+	for i := range data.Steps {
+		step := &data.Steps[i]
+		own := client.OwnRule{Prefix: step.Draft.Prefix, Path: step.Draft.Path, AppID: step.Draft.AppID, Occupy: step.Draft.Occupy}
+		if own.AppID == "" {
+			own.OpenVersion = int(step.Draft.OpenVersion)
+			if step.Draft.TestLinks != nil {
+				links := slices.Clone(step.Draft.TestLinks)
+				own.TestLinks = &links
+			}
+		}
+		var err error
+		var now client.StoredRule
+		v.saw = revisions[step.Prefix]
+		switch ctx := v.ctx(); step.Do {
+		case "add":
+			now, err = v.api.Rules.Create(ctx, data.Owner, own)
+		case "edit":
+			now, err = v.api.Rules.Update(ctx, data.Owner, own)
+		case "publish":
+			now, err = v.api.Rules.Publish(ctx, data.Owner, step.Prefix)
+		case "delete":
+			_, err = v.api.Rules.Delete(ctx, data.Owner, step.Prefix) // a rule that is added again has no earlier revision
+		}
+		if err != nil {
+			why := err.Error()
+			if said, is := errors.AsType[*client.Problem](err); is {
+				why = v.said(said)
+			}
+			data.Stopped = v.say("import.stopped", i+1, len(data.Steps), step.Prefix, why)
+			return
+		}
+		step.Done, revisions[step.Prefix] = true, now.Revision
+	}
+}
+
+// exportRules writes the rules of an account as import and rule apply read them.
+func (pages rulePages) exportRules(v *visit) {
+	owner := v.narrowed("owner")
+	if owner == "" {
+		v.fault(http.StatusUnprocessableEntity, v.say("export.owner"))
+		return
+	}
+	stored, err := pages.storedRules(v, owner)
+	if v.failed(err) {
+		return
+	}
+	file := ruleplan.File{Rules: []ruleplan.Written{}}
+	for _, r := range stored {
+		have, err := ruleplan.Have(r)
+		if v.failed(err) {
+			return
+		}
+		file.Rules = append(file.Rules, ruleplan.Write(have.Rule, have.Target))
+	}
+	text, err := file.Text()
+	if v.failed(err) {
+		return
+	}
+	v.attach("application/yaml", "rules-"+owner+".yaml")
+	_, _ = v.w.Write(text)
+}

@@ -1,0 +1,67 @@
+package console_test
+
+import (
+	"html"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// A form that is sent after its session ended comes back after signing in, whole, and is sent by a button of its own: nothing
+// of it was done before.
+func TestAnExpiredSessionLosesNoForm(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "rita", adminroute.Rules)
+	v := visit(t, s)
+	v.signIn("rita", password, "")
+	s.Clock.Step(13 * time.Hour)
+	const typed = "\n<script>alert(1)</script>/\"x'\n"
+	form := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/kept/"}, "path": {typed}, "links": {""}}
+	p := v.post("/console/rules/new", form)
+	kept := regexp.MustCompile(`name="kept" value="([^"]*)"`).FindStringSubmatch(p.Body)
+	if p.Status != http.StatusUnauthorized || kept == nil || strings.Contains(p.Body, "<script>alert") {
+		t.Fatalf("%d %s", p.Status, p.Body)
+	}
+	again := func(word string) page {
+		t.Helper()
+		return v.post("/console/login", url.Values{"name": {"rita"}, "password": {word}, "kept": {html.UnescapeString(kept[1])}})
+	}
+	if p = again("wrong"); p.Status != http.StatusForbidden || !strings.Contains(p.Body, `name="kept" value="`+kept[1]) {
+		t.Fatalf("a wrong password loses it: %d %s", p.Status, p.Body)
+	}
+	if p = again(password); p.Status != http.StatusOK || !strings.Contains(p.Body, `action="/console/rules/new"`) ||
+		strings.Contains(p.Body, "<script>alert") {
+		t.Fatalf("%d %s", p.Status, p.Body)
+	}
+	back := url.Values{}
+	for _, m := range regexp.MustCompile(`(?s)<textarea class="hide" name="([^"]*)"[^>]*>\n(.*?)</textarea>`).
+		FindAllStringSubmatch(p.Body, -1) {
+		back.Add(m[1], html.UnescapeString(m[2]))
+	}
+	if back.Encode() != form.Encode() {
+		t.Errorf("what came back is %q, want %q", back, form)
+	}
+	if p := v.get("/console/rules?prefix=https://shop.example/kept/"); !strings.Contains(p.Body, "There is no rule") {
+		t.Error("something was done before the button")
+	}
+	back.Set("path", "pages/x")
+	if p := v.post("/console/rules/new", back); p.Status != http.StatusSeeOther {
+		t.Errorf("sent: %d %s", p.Status, p.Body)
+	}
+	// It leads nowhere else, whatever a page of signing in is made to carry.
+	for _, to := range []string{"https://evil.example/", "//evil.example/x", "/admin/v1/people", "/console/login"} {
+		v = visit(t, s)
+		p := v.post("/console/login", url.Values{"name": {"rita"}, "password": {password},
+			"kept": {`{"to":"` + to + `","fields":[{"name":"a","value":"b"}]}`}})
+		if p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/" {
+			t.Errorf("a form for %s: %d %s", to, p.Status, p.Body)
+		}
+	}
+}

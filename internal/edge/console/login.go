@@ -1,0 +1,150 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/qrjump/qrjump/internal/domain/iam"
+)
+
+// cookie is the name of a session's cookie. Under TLS the name is one that no other host and no
+// plain connection can set.
+func (c *Console) cookie(r *http.Request) string {
+	if c.Secure(r) {
+		return "__Host-qrjump_session"
+	}
+	return "qrjump_session"
+}
+
+func (c *Console) setCookie(v *visit, text string, age int) {
+	http.SetCookie(v.w, &http.Cookie{Name: c.cookie(v.r), Value: text, Path: "/", MaxAge: age, Secure: c.Secure(v.r), HttpOnly: true,
+		SameSite: http.SameSiteStrictMode})
+}
+
+// signingIn is what the page of signing in shows.
+type signingIn struct {
+	Next, Once, Name string
+	Provider         string // the host of the provider that is offered
+	Out              string // where to sign out at the provider too, after signing out here
+	Kept             string // a form that waits
+	WantsCode        bool
+	Fault            string
+}
+
+func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
+	v := c.visit(w, r, iam.Caller{})
+	q := r.URL.Query()
+	// A button uses up the link, and not the link itself: a program that follows links in messages
+	// would use it up.
+	v.show(http.StatusOK, "login", signingIn{Next: inside(q.Get("next")), Once: q.Get("once"), Provider: c.offered(),
+		Out: c.signedOut(q.Get("out"))})
+}
+
+// signedOut is the page on which somebody can also sign out at the provider.
+func (c *Console) signedOut(how string) string {
+	if c.Provider == nil || how != "provider" {
+		return ""
+	}
+	return c.Provider.EndSession()
+}
+
+// login begins a session by a link, the admin token, or name and password.
+func (c *Console) login(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, 4*mostKept) // it may carry a form that waits
+	v := c.visit(w, r, iam.Caller{})
+	form := signingIn{Next: inside(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"),
+		Provider: c.offered()}
+	if form.Kept != "" && r.FormValue("did") == "on" { // the person signed in at the provider, in another tab
+		if _, err := c.callerOf(r); err == nil {
+			c.goOn(v, form)
+			return
+		}
+		form.Fault = v.say("kept.not.yet")
+		v.show(http.StatusUnauthorized, "login", form)
+		return
+	}
+	browser := iam.Browser{IP: c.ClientIP(r), Agent: r.UserAgent()}
+	was := ""
+	if old, err := r.Cookie(c.cookie(r)); err == nil {
+		was = old.Value
+	}
+	var text string
+	var err error
+	switch once := r.FormValue("once"); {
+	case once != "":
+		text, err = c.People.ByLink(r.Context(), once, browser, was)
+	case form.Name == "":
+		var right bool
+		if right, err = c.AdminToken(r, r.FormValue("password")); err == nil && !right {
+			err = iam.ErrRefused
+		}
+		if err == nil {
+			text, err = c.People.Begin(r.Context(), browser, was)
+		}
+	default:
+		text, err = c.People.SignIn(r.Context(), iam.Attempt{Name: form.Name, Password: r.FormValue("password"),
+			Code: r.FormValue("code")}, browser, was)
+	}
+	status := http.StatusForbidden
+	switch {
+	case err == nil:
+		c.setCookie(v, text, int(iam.Longest.Seconds()))
+		c.goOn(v, form)
+		return
+	case errors.Is(err, iam.ErrSecondFactor):
+		form.WantsCode, form.Fault, status = true, v.say("login.code.wanted"), http.StatusUnauthorized
+	case errors.Is(err, iam.ErrRefused):
+		form.WantsCode, form.Fault = r.FormValue("code") != "", v.say("login.wrong")
+	case errors.Is(err, iam.ErrNoLink):
+		form.Fault = v.say("login.link.gone")
+	case errors.Is(err, iam.ErrNoPerson):
+		form.Fault = v.say("login.wrong")
+	case errors.Is(err, iam.ErrTooMany):
+		form.Fault, status = v.say("login.many"), http.StatusTooManyRequests
+		w.Header().Set("Retry-After", "60")
+	case errors.Is(err, iam.ErrBusy):
+		form.Fault, status = v.say("login.busy"), http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "5")
+	default:
+		c.Log.ErrorContext(r.Context(), "a sign-in failed", "error", err)
+		form.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable
+	}
+	v.show(status, "login", form)
+}
+
+func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
+	v := c.visit(w, r, iam.Caller{})
+	to := Root + "/login"
+	if caller, err := c.callerOf(r); err == nil && caller.Session != "" {
+		if caller.Issuer != "" {
+			to += "?out=provider"
+		}
+		if err := c.People.End(r.Context(), caller.Name, caller.Session); err != nil && !errors.Is(err, iam.ErrNoSession) {
+			c.Log.ErrorContext(r.Context(), "a session could not be ended", "error", err)
+			v.fault(http.StatusServiceUnavailable, v.say("fault.store"))
+			return
+		}
+	}
+	c.setCookie(v, "", -1)
+	v.redirect(to)
+}
+
+func (c *Console) sessions(v *visit) {
+	list, err := c.People.Sessions(v.r.Context(), v.caller.Name)
+	if v.failed(err) {
+		return
+	}
+	v.show(http.StatusOK, "sessions", map[string]any{"Sessions": list, "Mine": v.caller.Session})
+}
+
+func (c *Console) endSession(v *visit) {
+	var err error
+	if id := v.r.FormValue("id"); id == "others" {
+		err = c.People.EndOthers(v.r.Context(), v.caller.Name, v.caller.Session)
+	} else if err = c.People.End(v.r.Context(), v.caller.Name, id); errors.Is(err, iam.ErrNoSession) {
+		err = nil // the session is over, as was asked
+	}
+	if !v.failed(err) {
+		v.redirect(Root + "/sessions?done=ended")
+	}
+}

@@ -1,0 +1,57 @@
+package console_test
+
+import (
+	"html"
+	"net/http"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// navigated are the entries of a page's navigation.
+func navigated(p page) (list []string) {
+	menu := regexp.MustCompile(`(?s)<nav class="side".*?</nav>`).FindString(p.Body)
+	for _, found := range regexp.MustCompile(`<a href="(/console/[^"?]*)"`).FindAllStringSubmatch(menu, -1) {
+		list = append(list, html.UnescapeString(found[1]))
+	}
+	return list
+}
+
+// Everybody is shown what opens for them, and nothing else: each role, with and without a limit to accounts, on a server with an
+// emulator and on one without.
+func TestTheNavigationShowsWhatOpens(t *testing.T) {
+	t.Parallel()
+	for _, emulator := range []bool{true, false} {
+		s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: emulator, Seed: shop,
+			Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+		admin := visit(t, s)
+		person(s, "root", adminroute.Admin)
+		admin.signIn("root", password, "")
+		all := navigated(admin.get("/console/rules"))
+		if len(all) < 15 || slices.Contains(all, "/console/emulator") != emulator {
+			t.Fatalf("with an emulator %v, an admin sees %q", emulator, all)
+		}
+		for _, role := range adminroute.Roles {
+			for _, limit := range []string{``, `"shop"`, `"shop","press"`} {
+				if role == adminroute.Admin && limit != "" {
+					continue // an admin is for all accounts
+				}
+				name := "a-" + string(role) + regexp.MustCompile(`\W+`).ReplaceAllString(limit, "-")
+				s.Admin("POST", "/people", `{"name":"`+name+`","role":"`+string(role)+`","accounts":[`+limit+`],"password":"`+password+`"}`)
+				v := visit(t, s)
+				v.signIn(name, password, "")
+				shown := navigated(v.get("/console/rules"))
+				for _, path := range all {
+					got, is := v.get(path).Status, slices.Contains(shown, path)
+					if is != (got == http.StatusOK) {
+						t.Errorf("with an emulator %v, %s: %s is shown: %v, and answers %d", emulator, name, path, is, got)
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,148 @@
+package console_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+// realProvider is the program in testdata/openid with what npm's lock file names, which is fetched once. Where it cannot be had, the
+// test is skipped and says why.
+type realProvider struct {
+	Issuer string
+	lines  *bufio.Scanner
+	in     io.Writer
+}
+
+func startProvider(t *testing.T, people string) *realProvider {
+	t.Helper()
+	lock, err := os.ReadFile("testdata/openid/package-lock.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Skip("no folder for what npm fetches: ", err)
+	}
+	sum := sha256.Sum256(lock)
+	folder := filepath.Join(cache, "qrjump-tests", "openid-"+hex.EncodeToString(sum[:8]))
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"package.json", "package-lock.json", "provider.mjs"} {
+		text, err := os.ReadFile(filepath.Join("testdata/openid", name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(folder, name), text, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(folder, "node_modules", ".package-lock.json")); err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		fetch := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries", "1")
+		fetch.Dir = folder
+		if said, err := fetch.CombinedOutput(); err != nil {
+			t.Skipf("the provider cannot be fetched: %v: %.300s", err, said)
+		}
+	}
+	node := exec.CommandContext(t.Context(), "node", "provider.mjs")
+	node.Dir, node.Env = folder, append(os.Environ(), "SECRET="+clientSecret, "PEOPLE="+people)
+	in, err := node.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := node.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); _ = node.Wait() })
+	p := &realProvider{in: in, lines: bufio.NewScanner(out)}
+	p.Issuer = p.line(t, "http://")
+	return p
+}
+
+func (p *realProvider) line(t *testing.T, begins string) string {
+	t.Helper()
+	for p.lines.Scan() {
+		if strings.HasPrefix(p.lines.Text(), begins) {
+			return p.lines.Text()
+		}
+	}
+	t.Fatalf("the provider ended before it said %s", begins)
+	return ""
+}
+
+// Somebody signs in by clicks at a certified provider on another site, whose roles are in its user information; goes on to the
+// page that they wanted; signs out here and is led there. Whose role is taken away is told so, and is signed out everywhere.
+func TestSignInAtARealProvider(t *testing.T) {
+	testscope.Only(t, "the same steps are taken at a provider of this package's own")
+	people := filepath.Join(t.TempDir(), "people.json")
+	are := func(text string) {
+		if err := os.WriteFile(people, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	are(`{"alice": {"roles": ["staff", "qrjump:operator"]}}`)
+	p := startProvider(t, people)
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Began: time.Now(), Config: func(c *server.Config) {
+		c.OIDC = server.OIDC{Issuer: p.Issuer, ClientID: "console", ClientSecret: clientSecret, RolesClaim: "roles"}
+	}})
+	s.Hide(clientSecret)
+	fmt.Fprintln(p.in, s.AdminURL+"/console/login/callback")
+	p.line(t, "ready")
+	page := browsertest.Start(t, "~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost")
+	click := func(what string) string {
+		return fmt.Sprintf(`(e => !!e && (e.click(), true))(document.querySelector(%q))`, what)
+	}
+	if err := chromedp.Do(page, chromedp.Navigate(s.AdminURL+"/console/operate")); err != nil {
+		t.Fatal(err)
+	}
+	browsertest.Await(t, page, click(`a[href^="/console/login/provider"]`))
+	browsertest.Await(t, page, `(f => !!f && (f.login.value = "alice", f.password.value = "any", f.querySelector("[type=submit]").click(), true))(
+		location.hostname === "localhost" && [...document.forms].find(f => f.login))`)
+	browsertest.Await(t, page, `location.hostname === "localhost" && !document.forms[0]?.login && `+click(`[type=submit]`)) // what it may know
+	browsertest.Await(t, page, `location.pathname === "/console/operate" && location.hostname === "127.0.0.1"`)
+	who := browsertest.Run(t, page, chromedp.Evaluate[string](`document.querySelector('a[href="/console/self"]').textContent`))
+	if !strings.Contains(who, "alice") {
+		t.Errorf("signed in as %s", who)
+	}
+	log := s.Admin("GET", "/changes?kind=person&newest=true", "").Body
+	if !strings.Contains(log, `"key":"alice"`) || !strings.Contains(log, `"role":"operator"`) {
+		t.Errorf("the log of changes: %s", log)
+	}
+	browsertest.Await(t, page, click(`form[action="/console/logout"] button`))
+	browsertest.Await(t, page, `!!document.querySelector('a[href*="/session/end?client_id=console"]')`)
+	if err := chromedp.Do(page, chromedp.Navigate(s.AdminURL+"/console/operate")); err != nil {
+		t.Fatal(err)
+	}
+	browsertest.Await(t, page, `location.pathname === "/console/login"`)
+	// There she is signed in still: one click is enough, and her role is read anew.
+	are(`{"alice": {"roles": ["staff"]}}`)
+	browsertest.Await(t, page, click(`a[href^="/console/login/provider"]`))
+	browsertest.Await(t, page, `location.pathname === "/console/login/callback" &&
+		!!document.querySelector('[role=alert]')?.innerText.includes("staff")`)
+	if list := s.Admin("GET", "/people", "").Body; strings.Contains(list, "alice") {
+		t.Errorf("she has no role, and is there: %s", list)
+	}
+}

@@ -1,0 +1,408 @@
+package console
+
+import (
+	"cmp"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/settings"
+)
+
+// routes are the pages of those who keep the server running.
+func (pages operatePages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/operate":           pages.operate,
+		"POST /console/operate":          pages.changeNodes,
+		"GET /console/operate/audit":     pages.audit,
+		"POST /console/operate/audit":    pages.verifyAudit,
+		"GET /console/operate/settings":  pages.settings,
+		"POST /console/operate/settings": pages.changeSettings,
+		"GET /console/operate/webhooks":  pages.webhooks,
+		"POST /console/operate/webhooks": pages.changeWebhooks,
+		"GET /console/operate/checks":    pages.checks,
+		"POST /console/operate/checks":   pages.changeChecks,
+	}
+}
+
+// mostRefused is how many wrong credentials are shown.
+const mostRefused = 50
+
+// operateView is how the server is.
+type operateView struct {
+	Health  healthView
+	Nodes   []client.ScanNode
+	Refused []client.RefusedCredential
+	Counted client.Statistics
+	Backup  *client.Change
+	Drill   *client.Change
+	Found   client.Drill // what the drill found
+}
+
+func (pages operatePages) operate(v *visit) {
+	data := operateView{Health: v.health()}
+	// While the node is not ready the page shows what the database still answers.
+	failed := func(err error) bool { return !(data.Health.Fault != "" && unavailable(err)) && v.failed(err) }
+	var refused []client.RefusedCredential
+	var backups, drills []client.Change
+	ctx := v.ctx()
+	if failed(into(&data.Nodes)(v.api.ScanNodes.List(ctx))) || failed(into(&refused)(v.api.AdminKeys.ListRefused(ctx))) ||
+		failed(into(&data.Counted)(v.api.Statistics.Get(ctx, client.StatisticsQuery{Limit: 1}))) ||
+		failed(into(&backups)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"}))) ||
+		failed(into(&drills)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "drill"}))) {
+		return
+	}
+	if len(drills) > 0 {
+		data.Drill = &drills[0]
+		if v.failed(json.Unmarshal(data.Drill.Detail, &data.Found)) {
+			return
+		}
+	}
+	// A credential that was mistyped once is left out.
+	for _, one := range refused {
+		if one.Times >= 3 && len(data.Refused) < mostRefused {
+			data.Refused = append(data.Refused, one)
+		}
+	}
+	if len(backups) > 0 {
+		data.Backup = &backups[0]
+	}
+	v.show(http.StatusOK, "operate", data)
+}
+
+// changeNodes gives up a node that will not come back, so that no other node waits for it.
+func (pages operatePages) changeNodes(v *visit) {
+	node := v.r.FormValue("node")
+	if !v.sure("sure.node", node) {
+		return
+	}
+	if _, err := v.api.ScanNodes.Delete(v.ctx(), node); !v.failed(err) {
+		v.redirect(Root + "/operate?done=operate")
+	}
+}
+
+type auditView struct {
+	Changes  []client.Change
+	More     int64
+	Verified *client.Verified
+}
+
+func (pages operatePages) audit(v *visit) { pages.showAudit(v, nil) }
+
+func (pages operatePages) showAudit(v *visit, verified *client.Verified) {
+	data, q := auditView{Verified: verified}, v.r.URL.Query()
+	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
+	before, ok := v.number("before")
+	if !ok || v.failed(into(&data.Changes)(v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Limit: pageRows,
+		Kind:  text("kind"),
+		Actor: text("actor"), Key: text("key"), Before: before}))) {
+		return
+	}
+	if len(data.Changes) == pageRows {
+		data.More = data.Changes[pageRows-1].Seq
+	}
+	v.show(http.StatusOK, "audit", data)
+}
+
+// verifyAudit reads the whole log and says what does not fit. It changes nothing, but it is no GET,
+// since it takes long.
+func (pages operatePages) verifyAudit(v *visit) {
+	if done, err := v.api.AuditLog.Verify(v.ctx()); !v.failed(err) {
+		pages.showAudit(v, &done)
+	}
+}
+
+// settingView is a setting with the form that changes it.
+type settingView struct {
+	client.Setting
+	Chinese        string
+	AllowedChinese string
+	Group          string // begins here; "" = none does
+}
+
+// settingsView is the settings that were looked for.
+type settingsView struct {
+	Asked    string
+	Settings []settingView
+}
+
+// Text is a value as it is typed: a text without its quotes.
+func (settingView) Text(value json.RawMessage) string {
+	var text string
+	if json.Unmarshal(value, &text) == nil {
+		return text
+	}
+	return string(value)
+}
+
+// Switch reports whether the setting is on or off.
+func (s settingView) Switch() bool {
+	return slices.Contains([]string{"true", "false"}, string(s.Value))
+}
+
+func (pages operatePages) settings(v *visit) {
+	list, err := v.api.Settings.List(v.ctx())
+	if v.failed(err) {
+		return
+	}
+	data, group := settingsView{Asked: strings.TrimSpace(v.r.URL.Query().Get("q"))}, ""
+	for _, one := range list {
+		setting := settingView{Setting: one}
+		if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == one.Name }); i >= 0 {
+			f := settings.Table[i]
+			setting.Chinese, setting.AllowedChinese = strings.ReplaceAll(f.Meaning().Chinese(), "`", ""), f.Allowed().Chinese()
+			group = cmp.Or(f.Heading().In(v.Language), group)
+		}
+		if !strings.Contains(strings.ToLower(one.Name+" "+one.Meaning+" "+setting.Chinese), strings.ToLower(data.Asked)) {
+			continue
+		}
+		setting.Group, group = group, ""
+		data.Settings = append(data.Settings, setting)
+	}
+	v.show(http.StatusOK, "settings", data)
+}
+
+// changeSettings changes one setting, or takes back what was chosen.
+func (pages operatePages) changeSettings(v *visit) {
+	name, text := v.r.FormValue("name"), strings.TrimSpace(v.r.FormValue("value"))
+	var err error
+	switch v.r.FormValue("did") {
+	case "set":
+		if pages.loses(v, name, text) {
+			return
+		}
+		// A value that is no JSON is taken as a text.
+		value := json.RawMessage(text)
+		if !json.Valid(value) {
+			value, _ = json.Marshal(text)
+		}
+		err = v.api.Settings.Update(v.ctx(), map[string]any{name: value})
+	case "reset":
+		if pages.loses(v, name, "") {
+			return
+		}
+		err = v.api.Settings.Reset(v.ctx(), name)
+	default:
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if said, is := unfit(err); is {
+		v.refuse(said.Status, "value", v.said(said))
+	} else if !v.failed(err) {
+		v.redirect(Root + "/operate/settings?done=operate#" + url.PathEscape(name))
+	}
+}
+
+// losing are the settings that say after how many days something of scans is deleted.
+var losing = []string{"scan_days", "statistics_hour_days", "statistics_day_days"}
+
+// loses asks back before scans, or their numbers by hour or by day, are deleted: it says how many scans these are. text is the new value,
+// "" the setting's default. False where none are lost, or where the visitor agreed.
+func (pages operatePages) loses(v *visit, name, text string) bool {
+	if !slices.Contains(losing, name) {
+		return false
+	}
+	list, err := v.api.Settings.List(v.ctx())
+	if v.failed(err) {
+		return true
+	}
+	from := "1970-01-02"
+	now, err := v.clock()
+	if v.failed(err) {
+		return true
+	}
+	for _, one := range list {
+		if one.Name != name {
+			continue
+		}
+		if text == "" {
+			text = string(one.Default)
+		}
+		if days, _ := strconv.Atoi(string(one.Value)); days > 0 { // what is older went before
+			from = now.AddDate(0, 0, -days).Format(time.RFC3339)
+		}
+	}
+	days, wrong := strconv.Atoi(text)
+	to := now.AddDate(0, 0, -days).Format(time.RFC3339)
+	if wrong != nil || days <= 0 || from != "1970-01-02" && to <= from {
+		return false
+	}
+	lost, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{Limit: 1, From: from, To: to})
+	if v.failed(err) {
+		return true
+	}
+	scans := int64(0)
+	for _, row := range lost.Rows {
+		scans += row.Scans
+	}
+	return scans > 0 && !v.agreed(v.say("sure."+name, days, separated(scans)), name)
+}
+
+type webhooksView struct {
+	Webhooks   []client.Webhook
+	Deliveries []client.Delivery
+	More       int64
+	Secret     string // of a new webhook, shown once
+	MoreHooks  string // where the webhooks go on
+}
+
+func (webhooksView) States() []string { return []string{"waiting", "delivered", "dead"} }
+
+func (pages operatePages) webhooks(v *visit) { pages.showWebhooks(v, webhooksView{}) }
+
+func (pages operatePages) showWebhooks(v *visit, data webhooksView) {
+	of, ok := v.number("webhook")
+	if !ok {
+		return
+	}
+	before, ok := v.number("before")
+	if !ok {
+		return
+	}
+	wanted := client.DeliveryQuery{Webhook: of, State: v.r.URL.Query().Get("state"), Before: before, Limit: pageRows}
+	var hooks []client.Webhook
+	if v.failed(into(&hooks)(v.api.Webhooks.List(v.ctx()))) || v.failed(into(&data.Deliveries)(v.api.Webhooks.ListDeliveries(v.ctx(),
+		wanted))) {
+		return
+	}
+	data.Webhooks, data.MoreHooks = shown(v, "hooks", hooks)
+	if len(data.Deliveries) == pageRows {
+		data.More = data.Deliveries[pageRows-1].ID
+	}
+	v.show(http.StatusOK, "webhooks", data)
+}
+
+// webhookForm reads from a form what a webhook is told: of a rule by its number, or of codes as
+// BATCH, BATCH:INDEX or BATCH:FROM-TO.
+func webhookForm(r *http.Request) (w client.WebhookPut, ok bool) {
+	w = client.WebhookPut{URL: strings.TrimSpace(r.FormValue("url")), Alarms: r.FormValue("alarms") != ""}
+	for _, word := range listed(r.FormValue("rules")) {
+		id, err := strconv.ParseInt(word, 10, 64)
+		if err != nil {
+			return w, false
+		}
+		w.Rules = append(w.Rules, id)
+	}
+	for _, word := range listed(r.FormValue("codes")) {
+		batch, span, some := strings.Cut(word, ":")
+		id, err := strconv.ParseInt(batch, 10, 64)
+		if err != nil {
+			return w, false
+		}
+		one := client.WebhookCodes{ApplicationID: id}
+		if some {
+			first, last, isRange := strings.Cut(span, "-")
+			if !isRange {
+				last = first
+			}
+			from, err1 := strconv.ParseInt(first, 10, 64)
+			to, err2 := strconv.ParseInt(last, 10, 64)
+			if err1 != nil || err2 != nil {
+				return w, false
+			}
+			one.From, one.To = from, &to
+		}
+		w.Codes = append(w.Codes, one)
+	}
+	return w, true
+}
+
+func (pages operatePages) changeWebhooks(v *visit) {
+	id, err := strconv.ParseInt(cmp.Or(v.r.FormValue("id"), v.r.FormValue("delivery"), "0"), 10, 64)
+	did, ctx := v.r.FormValue("did"), v.ctx()
+	if err != nil {
+		did = "" // no form of ours has such an id
+	}
+	switch did {
+	case "add":
+		w, ok := webhookForm(v.r)
+		if !ok {
+			v.fault(http.StatusUnprocessableEntity, v.say("hooks.fault"))
+			return
+		}
+		if added, err := v.api.Webhooks.Create(ctx, w); !v.failed(err) {
+			pages.showWebhooks(v, webhooksView{Secret: added.Secret})
+		}
+		return
+	case "on", "off":
+		list, wrong := v.api.Webhooks.List(ctx)
+		if v.failed(wrong) {
+			return
+		}
+		i := slices.IndexFunc(list, func(w client.Webhook) bool { return w.ID == id })
+		if i < 0 {
+			v.fault(http.StatusNotFound, v.say("hooks.gone"))
+			return
+		}
+		_, err = v.api.Webhooks.Update(ctx, id, list[i].Put(), new(did == "on"))
+	case "test":
+		_, err = v.api.Webhooks.Test(ctx, id)
+	case "delete":
+		if !v.sure("sure.hook", v.r.FormValue("id")) {
+			return
+		}
+		_, err = v.api.Webhooks.Delete(ctx, id)
+	case "again":
+		_, err = v.api.Webhooks.RetryDelivery(ctx, id)
+	default:
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if !v.failed(err) {
+		v.redirect(Root + "/operate/webhooks?done=operate")
+	}
+}
+
+type checksView struct {
+	Owner         string
+	Confirmations []client.Confirmation
+	Rechecks      []client.Recheck
+	Domains       []client.Domain
+	More          string // the host after which further domains come; "" = these are all
+}
+
+func (checksView) Words() []string { return []string{"trusted", "denied", "no_icp"} }
+
+func (pages operatePages) checks(v *visit) {
+	data := checksView{Owner: v.narrowed("owner")}
+	ctx := v.ctx()
+	// There may be a million files: the page shows those that need attention.
+	looked := client.RecheckQuery{Owner: data.Owner, Failing: data.Owner == "", Limit: pageRows}
+	if v.failed(into(&data.Confirmations)(v.api.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: data.Owner,
+		Limit: pageRows}))) ||
+		v.failed(into(&data.Rechecks)(v.api.Verifications.List(ctx, looked))) ||
+		v.failed(into(&data.Domains)(v.api.Domains.ListPage(ctx, v.r.URL.Query().Get("after"), pageRows))) {
+		return
+	}
+	if len(data.Domains) == pageRows {
+		data.More = data.Domains[pageRows-1].Host
+	}
+	v.show(http.StatusOK, "checks", data)
+}
+
+func (pages operatePages) changeChecks(v *visit) {
+	host := strings.TrimSpace(v.r.FormValue("host"))
+	ctx, err := v.ctx(), error(nil)
+	switch v.r.FormValue("did") {
+	case "recheck":
+		_, err = v.api.Verifications.Run(ctx)
+	case "domain":
+		err = v.api.Domains.Set(ctx, host, v.r.FormValue("status"))
+	case "forget":
+		if !v.sure("sure.domain", host) {
+			return
+		}
+		err = v.api.Domains.Delete(ctx, host)
+	default:
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if !v.failed(err) {
+		v.redirect(Root + "/operate/checks?done=operate")
+	}
+}

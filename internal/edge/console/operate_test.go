@@ -1,0 +1,206 @@
+package console_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// Settings, webhooks, hosts and the audit log by forms, in both languages; what is wrong is said, and nothing is done then.
+func TestAServerIsOperatedByForms(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "ada", adminroute.Admin)
+	v := visit(t, s)
+	v.signIn("ada", password, "")
+	set := func(name, value string) page {
+		return v.post("/console/operate/settings", url.Values{"did": {"set"}, "name": {name}, "value": {value}})
+	}
+	for name, value := range map[string]string{"publish_quota": "7", "strict": "false", "scan_durability": "soon",
+		"verification": `["a.example"]`} {
+		if p := set(name, value); p.Status != http.StatusSeeOther {
+			t.Errorf("%s: %d %s", name, p.Status, p.Body)
+		}
+	}
+	for name, value := range map[string]string{"publish_quota": "many", "nothing": "1"} {
+		if p := set(name, value); p.Status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d", name, p.Status)
+		}
+	}
+	v.get("/console/operate/settings?lang=zh").wants(t, `value="7"`, "每个小程序每个自然月的发布次数", `value="soon"`, "至多 1000 个接口路径", "0 至 1000000")
+	v.did("/console/operate/settings", url.Values{"did": {"reset"}, "name": {"publish_quota"}})
+	if p := v.get("/console/operate/settings?lang=en"); strings.Contains(p.Body, `value="7"`) {
+		t.Error("the setting was not taken back")
+	}
+	var there client.StoredRuleList
+	s.Admin("GET", "/rules", "").JSON(t, &there)
+	p := v.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"}, "alarms": {"yes"},
+		"rules": {fmt.Sprint(there.Rules[0].ID)}})
+	if p.Status != http.StatusOK || !strings.Contains(p.Body, "whsec_") {
+		t.Fatalf("a webhook: %d", p.Status)
+	}
+	if at := strings.Index(p.Body, "whsec_"); at > 0 {
+		s.Hide(p.Body[at : at+strings.IndexByte(p.Body[at:], '<')])
+	}
+	if p := v.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"},
+		"codes": {"one"}}); p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("codes that are none: %d", p.Status)
+	}
+	v.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"}, "alarms": {"yes"},
+		"rules": {"777777"}}).wants(t, "there is no rule 777777")
+	v.did("/console/operate/webhooks", url.Values{"did": {"test"}, "id": {"1"}}).wants(t, `name="delivery"`)
+	v.did("/console/operate/webhooks", url.Values{"did": {"again"}, "delivery": {"1"}})
+	v.did("/console/operate/webhooks", url.Values{"did": {"off"}, "id": {"1"}}).wants(t, `value="on"`)
+	if p := v.post("/console/operate/webhooks", url.Values{"did": {"delete"}, "id": {"1"}}); p.Status != http.StatusOK {
+		t.Errorf("without its number: %d", p.Status)
+	}
+	v.did("/console/operate/webhooks", url.Values{"did": {"delete"}, "id": {"1"}, "sure": {"1"}})
+	v.did("/console/operate/checks", url.Values{"did": {"domain"}, "host": {"bad.example"}, "status": {"denied"}}).wants(t, "bad.example")
+	v.did("/console/operate/checks", url.Values{"did": {"forget"}, "host": {"bad.example"}, "sure": {"bad.example"}})
+	s.Admin("POST", "/export", `{"passphrase":"a passphrase of the test"}`)
+	v.get("/console/operate").wants(t, "The last archive was made by admin", "No drill was noted")
+	s.Admin("POST", "/drills", `{"ok":false,"problem":"the table <rules> was restored as other rows"}`)
+	v.get("/console/operate").wants(t, "The last drill was noted by admin", "the table &lt;rules&gt; was", "failed")
+	s.Admin("POST", "/drills", `{"ok":true,"rows":12,"rules":3,"codes":4,"archive":"2026-01-15T01:00:00Z"}`)
+	v.get("/console/operate?lang=zh").wants(t, "最近一次恢复演练由 admin", "12 行，3 条规则，试验 4 个码", "2026-01-15 01:00:00")
+	v.get("/console/operate?lang=en")
+	p = v.post("/console/operate/audit", nil)
+	if p.Status != http.StatusOK {
+		t.Fatalf("verify: %d", p.Status)
+	}
+	p.wants(t, "changes fit", "person:ada")
+}
+
+// The numbers of a page are those of its files; a formula stays a text; no page of another site makes the server write one.
+func TestNumbersAreThereAsFiles(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	for _, text := range []string{"shop.example/7", "shop.example/7", "shop.example/7", "nobody.example/=1+1"} {
+		s.Do("POST", "/scan/v1/resolve", `{"text":"https://`+text+`","user":"ann"}`)
+	}
+	s.Admin("GET", "/statistics?wait=true", "")
+	v.get("/console/statistics?by=day").wants(t, "<pattern", `class="all"`, "/console/statistics?")
+	v.get("/console/statistics/nothing").wants(t, "nobody.example")
+	v.get("/console/statistics?by=&group=result&lang=zh").wants(t, `<figure class="boxes one">`, "首次")
+	numbers := v.get("/console/statistics/numbers.csv?by=&group=app").Body
+	if !strings.Contains(numbers, ",shop,3,") || !strings.HasPrefix(numbers, "\ufeffat,value,scans,first,users\n") {
+		t.Error(numbers)
+	}
+	for table, rows := range map[string]int64{"numbers": 1, "misses": 1, "alarms": 0, "scans": 4} {
+		p := v.get("/console/statistics/" + table + ".parquet?by=")
+		file, err := parquet.OpenFile(strings.NewReader(p.Body), int64(len(p.Body)))
+		if err != nil || file.NumRows() != rows {
+			t.Errorf("%s: %d, %v", table, p.Status, err)
+		}
+		if p := v.get("/console/statistics/"+table+".csv?by=", "Sec-Fetch-Site: cross-site"); p.Status != http.StatusForbidden {
+			t.Errorf("%s for another site: %d", table, p.Status)
+		}
+	}
+	if p := v.get("/console/statistics/scans.csv?from=never"); p.Status != http.StatusUnprocessableEntity ||
+		!strings.Contains(p.Body, `role="alert"`) {
+		t.Errorf("no time: %d %s", p.Status, p.Body)
+	}
+	if p := v.get("/console/statistics/people.csv"); p.Status != http.StatusNotFound {
+		t.Errorf("no such table: %d", p.Status)
+	}
+}
+
+// The clock, faults, chance and the reset of an emulator by forms.
+func TestAnEmulatorIsDrivenByForms(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	do := func(form url.Values) page { return v.did("/console/emulator", form) }
+	do(url.Values{"did": {"freeze"}}).wants(t, `value="run"`)
+	do(url.Values{"did": {"set"}, "now": {"2031-02-03T04:05"}}).wants(t, "2031-02-03")
+	do(url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"-1"}, "times": {"2"}, "percent": {"100"},
+		"delay": {""}}).wants(t, `name="id" value="1"`)
+	p := v.post("/console/emulator", url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"x"}})
+	if p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("no number: %d", p.Status)
+	}
+	if p := do(url.Values{"did": {"remove"}, "id": {"1"}}); strings.Contains(p.Body, `name="id" value="1"`) {
+		t.Error("the fault stays")
+	}
+	do(url.Values{"did": {"chance"}, "seed": {"42"}})
+	do(url.Values{"did": {"fault"}, "path": {"/cgi-bin/menu/get"}, "how": {"response"}, "status": {"503"}, "body": {"busy <now>"}}).
+		wants(t, "503 &#34;busy \\u003cnow\\u003e&#34;")
+	if p := v.post("/console/emulator", url.Values{"did": {"reset"}}); p.Status != http.StatusOK || !strings.Contains(p.Body, `id="sure"`) {
+		t.Errorf("a reset that nobody confirmed: %d", p.Status)
+	}
+	if p := do(url.Values{"did": {"reset"}, "sure": {"reset"}}); strings.Contains(p.Body, "2031-02-03") {
+		t.Error("the clock did not go back")
+	}
+	v.get("/console/rules").wants(t, `class="emulates"`)
+}
+
+// A seed is applied from a file or a text, all of it or nothing; what is wrong is said with its line, and the text stays to be mended.
+func TestASeedIsAppliedByAForm(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	v := visit(t, s)
+	plant := func(text string) page {
+		return v.post("/console/emulator", url.Values{"did": {"plant"}, "text": {text}})
+	}
+	const added = `accounts:
+  - {appid: planted, kind: mini_program, name: Grown, certified: true, versions: [release]}
+rules:
+  - {owner: planted, prefix: "https://planted.example/", path: pages/a/a, published: true}
+settings: {publish_quota: 7}
+`
+	for text, why := range map[string]string{
+		strings.Replace(added, "path: pages/a/a", "pat: pages/a/a", 1): "line 4: ",
+		strings.Replace(added, "mini_program", "mini", 1):              "line 2: ",
+		strings.Replace(added, "owner: planted", "owner: nobody", 1):   "line 4: ",
+		strings.Replace(added, ": 7", ": many", 1):                     "line 5: ",
+		" ": "Give a seed file",
+	} {
+		p := plant(text)
+		if p.Status != http.StatusUnprocessableEntity || !strings.Contains(p.Body, why) {
+			t.Errorf("%s: %d, want %q in %s", text, p.Status, why, p.Body)
+		}
+		if text != " " && !strings.Contains(p.Body, "planted.example/") {
+			t.Errorf("the text is gone: %s", p.Body)
+		}
+	}
+	if p := plant("# " + strings.Repeat("x", 1<<20)); p.Status != http.StatusRequestEntityTooLarge {
+		t.Errorf("too long: %d", p.Status)
+	}
+	if p := v.get("/console/rules?owner=planted"); strings.Contains(p.Body, "planted.example") {
+		t.Error("a wrong seed was applied in part")
+	}
+	plant(added).wants(t, "accounts 1, platforms 0, rules 1")
+	v.get("/console/rules?owner=planted").wants(t, "https://planted.example/")
+	v.get("/console/operate/settings").wants(t, `value="7"`)
+	if body := s.Do("POST", "/scan/v1/resolve", `{"text":"https://planted.example/1"}`).Body; !strings.Contains(body, "open_mini_program") {
+		t.Errorf("the rule opens nothing: %s", body)
+	}
+	plant(added).wants(t, "applied before")
+	v.did("/console/emulator", url.Values{"did": {"reset"}, "sure": {"reset"}})
+	if p := v.get("/console/rules?owner=planted"); strings.Contains(p.Body, "planted.example") {
+		t.Error("a reset brought it back")
+	}
+	var b bytes.Buffer
+	form := multipart.NewWriter(&b)
+	_ = form.WriteField("did", "plant")
+	part, err := form.CreateFormFile("file", "seed.yaml")
+	if err == nil {
+		_, err = part.Write([]byte(added))
+	}
+	if err = errors.Join(err, form.Close()); err != nil {
+		t.Fatal(err)
+	}
+	v.send("POST", "/console/emulator?lang=zh", form.FormDataContentType(), &b).wants(t, "账号 1 个，平台 0 个，规则 1 条")
+}

@@ -1,0 +1,446 @@
+package console
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/print/labels"
+)
+
+// routes are the pages of what printers get.
+func (pages packagePages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/packages":                 pages.packages,
+		"POST /console/packages":                pages.makePackage,
+		"POST /console/packages/job":            pages.readJob,
+		"GET /console/packages/{package}":       pages.onePackage,
+		"POST /console/packages/{package}":      pages.changePackage,
+		"POST /console/packages/{package}/file": pages.sendPackage,
+	}
+}
+
+// listFormats are the kinds of lists of a package, drawnFormats those of its labels.
+var (
+	listFormats  = []string{"csv", "ndjson", "lines", "text"}
+	drawnFormats = []string{"sheet", "png", "svg", "pdf", "zpl", "epl"}
+)
+
+// labelFields are how labels are drawn, by the names of the admin API: those of all, and
+// those of sheets.
+var (
+	labelFields = []string{"module", "dpi", "quiet", "line_height", "colour", "background"}
+	pageFields  = []string{"sheet", "start_at", "offset", "page", "columns", "rows", "label", "pitch", "margin", "gap", "footer"}
+)
+
+type packagesView struct {
+	Account  string
+	Packages []client.Package
+	More     int64
+	Signer   client.PackageSigner
+	Form     packageForm
+	Plan     *client.LabelPlan // of what the form says; nil = nobody asked
+	Left     []string          // words of a job's file that the form has no place for
+}
+
+// packageForm is how the form of a package begins.
+type packageForm struct{ Batch string }
+
+func (packageForm) Lists() []string  { return listFormats }
+func (packageForm) Labels() []string { return drawnFormats }
+
+// Text is what stands beside each label unless somebody says otherwise.
+func (packageForm) Text() string { return "{serial}" }
+
+func (packageForm) Kinds() []string {
+	return []string{"qr", "datamatrix", "matrix", "both", "gs1-qr", "gs1-datamatrix", "gs1-digital-link"}
+}
+func (packageForm) Levels() []string { return []string{"L", "M", "Q", "H"} }
+
+// packageField is one input of the form; Label and Hint are phrases, Hint "" for none.
+type packageField struct {
+	Name, Label, Hint, Value string
+	Wanted                   bool
+}
+
+// Fields are those for which codes go to whom.
+func (f packageForm) Fields() []packageField {
+	return []packageField{
+		{"batch", "codes.batch", "", f.Batch, true},
+		{"from", "codes.from", "", "", true},
+		{"to", "codes.to", "", "", true},
+		{"printer", "packages.printer", "", "", true},
+		{"spare", "packages.spare", "packages.spare.hint", "", false},
+		{"proofs", "packages.proofs", "packages.proofs.hint", "", false},
+		{"reason", "packages.reason", "packages.reason.hint", "", false},
+	}
+}
+
+// usual is how labels are drawn unless somebody says otherwise.
+var usual = map[string]string{"dpi": "300", "module": "0.4mm", "line_height": "2mm", "page": "a4", "columns": "4", "rows": "10",
+	"margin": "10mm", "gap": "0mm", "start_at": "1"}
+
+// LabelFields are the fields for how labels are drawn, PageFields those for how they stand on
+// sheets.
+func (packageForm) LabelFields() []packageField { return drawn(labelFields) }
+func (packageForm) PageFields() []packageField  { return drawn(pageFields) }
+
+func drawn(names []string) (fields []packageField) {
+	for _, name := range names {
+		label := "packages.draw." + name
+		fields = append(fields, packageField{name, label, label + ".hint", usual[name], false})
+	}
+	return fields
+}
+
+// packages lists which codes were handed to which printer.
+func (pages packagePages) packages(v *visit) { pages.showPackages(v, packagesView{}) }
+
+func (pages packagePages) showPackages(v *visit, data packagesView) {
+	data.Account, data.Form = v.narrowed("account"), packageForm{Batch: v.r.URL.Query().Get("batch")}
+	batch, ok := v.number("batch")
+	if !ok {
+		return
+	}
+	after, ok := v.number("after")
+	if !ok {
+		return
+	}
+	wanted := client.PackageQuery{Account: data.Account, ApplicationID: batch, After: after, Limit: pageRows,
+		Waiting: v.r.URL.Query().Get("waiting") != ""}
+	if v.failed(into(&data.Packages)(v.api.Packages.List(v.ctx(), wanted))) ||
+		v.failed(into(&data.Signer)(v.api.Packages.GetSigner(v.ctx()))) {
+		return
+	}
+	if len(data.Packages) == pageRows {
+		data.More = data.Packages[pageRows-1].ID
+	}
+	v.show(http.StatusOK, "packages", data)
+}
+
+// makePackage notes that codes are handed to a printer, or answers the file of a job that prints them elsewhere.
+func (pages packagePages) makePackage(v *visit) {
+	switch did := v.r.FormValue("did"); did {
+	case "job", "plan":
+		batch, wish, ok := pages.packageWish(v, "batch", "from", "to")
+		if !ok {
+			return
+		}
+		if did == "plan" {
+			pages.planPackage(v, batch, wish, nil)
+			return
+		}
+		v.attach("application/yaml", fmt.Sprintf("labels-%d.yaml", batch))
+		_, _ = v.w.Write(jobFile(batch, wish))
+		return
+	}
+	batch, wish, ok := pages.packageWish(v, "batch", "from", "to", "printer")
+	if !ok {
+		return
+	}
+	made, err := v.api.Packages.Create(v.ctx(), batch, wish)
+	if !v.failed(err) {
+		v.redirect(packagePage(made.ID) + "?done=package")
+	}
+}
+
+// packageWish is what the form says, with labels on sheets where it is asked for a job and names no format of labels. The page says
+// what is wrong, and ok is false.
+func (pages packagePages) packageWish(v *visit, wanted ...string) (batch int64, wish client.PackageWish, ok bool) {
+	faults := map[string]string{}
+	for _, name := range wanted {
+		if v.word(name) == "" {
+			faults[name] = v.say("packages.wanted")
+		}
+	}
+	formats := v.r.PostForm["format"]
+	batch = pages.counted(v, "batch", faults)
+	wish = client.PackageWish{From: pages.counted(v, "from", faults), To: pages.counted(v, "to", faults),
+		Spare:  pages.counted(v, "spare", faults),
+		Proofs: pages.counted(v, "proofs", faults), Printer: v.word("printer"), Reason: v.word("reason"), Formats: formats}
+	drawn := slices.DeleteFunc(slices.Clone(formats), func(one string) bool { return !slices.Contains(drawnFormats, one) })
+	if !slices.Contains(wanted, "printer") {
+		switch len(drawn) {
+		case 0:
+			drawn = []string{"sheet"}
+		case 1:
+		default:
+			faults["format"] = v.say("packages.job.one")
+		}
+		wish.Formats = drawn
+	}
+	if len(drawn) > 0 {
+		wish.Drawing = pages.drawing(v, slices.Contains(drawn, "sheet"), faults)
+	}
+	for line := range strings.Lines(v.word("recipients")) { // line by line: an SSH key has blanks in it
+		if line = strings.TrimSpace(line); line != "" {
+			wish.Recipients = append(wish.Recipients, line)
+		}
+	}
+	return batch, wish, !v.wrong(faults)
+}
+
+// planPackage shows the form as it is filled in, with what its labels would be.
+func (pages packagePages) planPackage(v *visit, batch int64, wish client.PackageWish, left []string) {
+	wish.DryRun = true
+	planned, err := v.api.Packages.Create(v.ctx(), batch, wish)
+	if v.failed(err) {
+		return
+	}
+	v.rejected = newRejectedForm(v.r, nil) // the form keeps what was typed
+	pages.showPackages(v, packagesView{Plan: planned.Plan, Left: left})
+}
+
+// mostJob bounds the file of a job, which has some thirty lines.
+const mostJob = 64 << 10
+
+// readJob fills the form with what the file of a job says, and shows its plan. Decision 72.
+func (pages packagePages) readJob(v *visit) {
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostJob)
+	err := errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(mostJob)) // a form without a file may be of another type
+	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+		v.fault(http.StatusRequestEntityTooLarge, v.say("packages.job.large", mostJob>>10))
+		return
+	}
+	text := []byte(v.r.FormValue("text"))
+	if file, about, err := v.r.FormFile("job"); err == nil {
+		if about.Size > 0 {
+			text, err = io.ReadAll(file) // the form is bounded
+		}
+		file.Close()
+		if v.failed(err) {
+			return
+		}
+	}
+	words, err := labels.ReadJob("", text)
+	empty, is := errors.AsType[*labels.EmptyWordError](err)
+	switch {
+	case is:
+		v.fault(http.StatusUnprocessableEntity, v.say("packages.job.empty", empty.Name))
+		return
+	case errors.Is(err, labels.ErrNoWords):
+		v.fault(http.StatusUnprocessableEntity, v.say("packages.job.none"))
+		return
+	case err != nil:
+		v.fault(http.StatusUnprocessableEntity, v.say("packages.job.unread", strings.TrimPrefix(err.Error(), ":")))
+		return
+	}
+	form, left := url.Values{"did": {"plan"}, "format": {"sheet"}, "lines": {""}}, []string(nil)
+	for _, name := range slices.Concat(labelFields, pageFields, []string{"from", "to"}) {
+		form.Set(name, "")
+	}
+	for _, w := range words {
+		if !fillJob(form, w) {
+			left = append(left, w.Name)
+		}
+	}
+	v.r.Form, v.r.PostForm, v.r.MultipartForm = form, form, nil
+	v.r.URL.Path = Root + "/packages" // the form that the file fills goes there
+	if id, err := strconv.ParseInt(form.Get("batch"), 10, 64); err == nil && form.Get("from") == "" {
+		whole, err := v.api.Batches.Get(v.ctx(), id)
+		if v.failed(err) {
+			return
+		}
+		form.Set("from", "0")
+		form.Set("to", strconv.FormatInt(whole.Count-1, 10))
+	}
+	if batch, wish, ok := pages.packageWish(v, "batch", "from", "to"); ok {
+		pages.planPackage(v, batch, wish, left)
+	}
+}
+
+// word is a field of the form without blanks around it.
+func (v *visit) word(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
+
+// counted is a field with a number from 0 on, 0 where it is empty. What is wrong with it is added to faults.
+func (pages packagePages) counted(v *visit, name string, faults map[string]string) int64 {
+	if v.word(name) == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(v.word(name), 10, 32)
+	if err != nil || n < 0 {
+		faults[name] = v.say("packages.number.form")
+	}
+	return n
+}
+
+// drawing is how labels are drawn as the form says, also how they stand on sheets.
+func (pages packagePages) drawing(v *visit, sheets bool, faults map[string]string) *client.LabelDrawing {
+	text, number := v.word, func(name string) int { return int(pages.counted(v, name, faults)) }
+	d := client.LabelDrawing{Kind: text("kind"), Module: text("module"), DPI: number("dpi"), Level: text("level"),
+		LineHeight: text("line_height"), TextPosition: text("text_position"), Colour: text("colour"), Background: text("background")}
+	if text("quiet") != "" {
+		d.Quiet = new(number("quiet"))
+	}
+	for line := range strings.Lines(text("lines")) {
+		if line = strings.TrimSpace(line); line != "" {
+			d.Lines = append(d.Lines, line)
+		}
+	}
+	if !sheets {
+		return &d
+	}
+	if d.Sheet = text("sheet"); d.Sheet == "" { // one that is bought says these itself
+		d.Page = text("page")
+		d.Columns, d.Rows = number("columns"), number("rows")
+		d.Label, d.Pitch, d.Margin, d.Gap = text("label"), text("pitch"), text("margin"), text("gap")
+	}
+	d.StartAt, d.Offset = number("start_at"), text("offset")
+	d.Footer, d.CropMarks = text("footer"), text("crop_marks") != ""
+	return &d
+}
+
+// jobFile is what qrjump label reads: one word a line, each with a value of JSON, which YAML is too.
+func jobFile(batch int64, wish client.PackageWish) []byte {
+	var b bytes.Buffer
+	format := wish.Formats[0]
+	out := fmt.Sprintf("labels-%d.pdf", batch)
+	fmt.Fprintf(&b, "batch: %d\nrange: \"%d-%d\"\n", batch, wish.From, wish.To)
+	if format != "sheet" {
+		out = fmt.Sprintf("labels-%d.%s", batch, cmp.Or(map[string]string{"zpl": "zpl", "epl": "epl"}[format], "zip"))
+		fmt.Fprintf(&b, "format: %s\n", format)
+	}
+	fmt.Fprintf(&b, "out: %s\n", out)
+	drawn := reflect.ValueOf(*wish.Drawing)
+	for field, value := range drawn.Fields() {
+		if value.IsZero() {
+			continue
+		}
+		word, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if word == "lines" {
+			word = "line" // as the flag is called
+		}
+		fmt.Fprintf(&b, "%s: ", word)
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		_ = e.Encode(value.Interface()) // texts, numbers and flags
+	}
+	return b.Bytes()
+}
+
+// fillJob puts a word of a job's file where the form has it, and reports whether it has it. A range of all stays empty.
+func fillJob(form url.Values, w labels.Word) bool {
+	value, name := strings.Join(w.Values, "\n"), strings.ReplaceAll(w.Name, "-", "_")
+	switch {
+	case name == "out":
+	case name == "format":
+		form.Set(name, strings.Replace(value, "pages", "sheet", 1))
+	case name == "line":
+		form.Set("lines", value)
+	case name == "range":
+		if value == "all" {
+			return true
+		}
+		from, to, one := strings.Cut(value, "-")
+		if !one {
+			to = from
+		}
+		if len(w.Values) > 1 {
+			from, to = strings.Join(w.Values, " "), "" // the form has one range, and says so of this one
+		}
+		form.Set("from", from)
+		form.Set("to", to)
+	case name == "text_position" && value == "below":
+	case name == "crop_marks":
+		if value == "true" {
+			form.Set(name, "1")
+		}
+	case name == "batch" || name == "kind" || name == "text_position" || name == "level" || slices.Contains(labelFields, name) ||
+		slices.Contains(pageFields, name):
+		form.Set(name, value)
+	default:
+		return false
+	}
+	return true
+}
+
+func packagePage(id int64) string { return fmt.Sprintf("%s/packages/%d", Root, id) }
+
+func (pages packagePages) onePackage(v *visit) {
+	id, ok := pages.packageID(v)
+	if !ok {
+		return
+	}
+	if one, err := v.api.Packages.Get(v.ctx(), id); !v.failed(err) {
+		v.show(http.StatusOK, "package", one)
+	}
+}
+
+// packageID is the number of the package that the address names; false where it names none, and a
+// page said so.
+func (pages packagePages) packageID(v *visit) (int64, bool) {
+	id, err := strconv.ParseInt(v.r.PathValue("package"), 10, 64)
+	if err != nil {
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+	}
+	return id, err == nil
+}
+
+// changePackage recalls a package, or notes what the printer destroyed of it.
+func (pages packagePages) changePackage(v *visit) {
+	id, ok := pages.packageID(v)
+	if !ok {
+		return
+	}
+	name, note := v.r.PathValue("package"), strings.TrimSpace(v.r.FormValue("note"))
+	var err error
+	switch v.r.FormValue("did") {
+	case "recall":
+		if !v.sure("sure.recall", name) {
+			return
+		}
+		_, err = v.api.Packages.Recall(v.ctx(), id, note, "")
+	case "spoil":
+		var ranges []client.CodeRange
+		for _, word := range listed(v.r.FormValue("ranges")) {
+			first, last, isRange := strings.Cut(word, "-")
+			if !isRange {
+				last = first
+			}
+			from, wrong := strconv.ParseInt(first, 10, 64)
+			to, bad := strconv.ParseInt(last, 10, 64)
+			if wrong != nil || bad != nil {
+				v.refuse(http.StatusUnprocessableEntity, "ranges", v.say("packages.ranges.form"))
+				return
+			}
+			ranges = append(ranges, client.CodeRange{From: from, To: to})
+		}
+		if len(ranges) == 0 {
+			v.refuse(http.StatusUnprocessableEntity, "ranges", v.say("packages.ranges.form"))
+			return
+		}
+		if !v.sure("sure.spoil", name) {
+			return
+		}
+		_, err = v.api.Packages.VoidCodes(v.ctx(), id, ranges, note, "")
+	default:
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if !v.failed(err) {
+		v.redirect(packagePage(id) + "?done=package")
+	}
+}
+
+// sendPackage answers the file of a package, also once more where a download broke off. It takes a
+// form and no link, since each download is noted.
+func (pages packagePages) sendPackage(v *visit) {
+	wish := map[string]string{}
+	if words := v.r.FormValue("passphrase"); words != "" {
+		wish["passphrase"] = words
+	}
+	body, err := json.Marshal(wish)
+	if !v.failed(err) {
+		v.forward("POST", "/packages/"+url.PathEscape(v.r.PathValue("package"))+"/file", "application/json", bytes.NewReader(body))
+	}
+}

@@ -1,0 +1,493 @@
+package console_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc/oidctest"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+const clientSecret = "the-secret-of-the-client"
+
+// crooked is a provider that a test makes answer what no good one would: those are in compat/openid, and real.
+type crooked struct {
+	*httptest.Server
+	t     *testing.T
+	key   *rsa.PrivateKey
+	clock func() time.Time
+
+	mu       sync.Mutex
+	asked    url.Values     // the request that a browser came with
+	claims   map[string]any // of the next token, instead of the right ones
+	info     map[string]any
+	basic    bool   // the client must send its secret in the header
+	document string // instead of the right one
+	unkeyed  int    // status of the answer instead of the keys
+	failing  bool   // the token endpoint is overloaded
+}
+
+func crookedProvider(t *testing.T) *crooked {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &crooked{t: t, key: key, basic: true}
+	c.Server = httptest.NewServer(c)
+	t.Cleanup(c.Close)
+	return c
+}
+
+// says makes the next token have other claims; nil takes one away.
+func (c *crooked) says(claims map[string]any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.claims = claims
+}
+
+func (c *crooked) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch r.URL.Path {
+	case "/.well-known/openid-configuration":
+		if c.document != "" {
+			io.WriteString(w, c.document)
+			return
+		}
+		json.NewEncoder(w).Encode(map[string]any{"issuer": c.URL, "authorization_endpoint": c.URL + "/auth",
+			"token_endpoint": c.URL + "/token",
+			"jwks_uri":       c.URL + "/keys", "userinfo_endpoint": c.URL + "/me", "end_session_endpoint": c.URL + "/end",
+			"id_token_signing_alg_values_supported": []string{"RS256"}, "scopes_supported": []string{"openid", "profile", "roles"}})
+	case "/keys":
+		if c.unkeyed != 0 {
+			w.WriteHeader(c.unkeyed)
+			return
+		}
+		(&oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: c.key.Public(), KeyID: "k", Algorithm: "RS256"}}}).ServeHTTP(w, r)
+	case "/me":
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(c.info)
+	case "/token":
+		if c.failing {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			io.WriteString(w, `{"error":"temporarily_unavailable"}`)
+			return
+		}
+		id, secret, _ := r.BasicAuth()
+		sum := sha256.Sum256([]byte(r.PostFormValue("code_verifier")))
+		if id != "console" || secret != clientSecret || r.PostFormValue("code") != "good" ||
+			r.PostFormValue("redirect_uri") != c.asked.Get("redirect_uri") ||
+			base64.RawURLEncoding.EncodeToString(sum[:]) != c.asked.Get("code_challenge") {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusBadRequest)
+			io.WriteString(w, `{"error":"invalid_grant"}`)
+			return
+		}
+		claims := map[string]any{"iss": c.URL, "sub": "u1", "aud": "console", "exp": c.clock().Add(time.Minute).Unix(),
+			"iat": c.clock().Unix(), "nonce": c.asked.Get("nonce"), "preferred_username": "alice", "roles": []string{"viewer"}}
+		maps.Copy(claims, c.claims)
+		maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
+		text, err := json.Marshal(claims)
+		if err != nil {
+			c.t.Error(err)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]any{"access_token": "at", "token_type": "Bearer",
+			"id_token": oidctest.SignIDToken(c.key, "k", "RS256", string(text))})
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// with starts a server whose people sign in at the provider.
+func (c *crooked) with(t *testing.T, o servertest.Options) *servertest.Server {
+	if o.Seed == "" {
+		o.Seed = shop
+	}
+	more := o.Config
+	o.Config = func(config *server.Config) {
+		if more != nil {
+			more(config)
+		}
+		config.OIDC = server.OIDC{Issuer: c.URL, ClientID: "console"}
+		if err := os.MkdirAll(config.Data, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(config.Data, "oidc-client-secret"), []byte(clientSecret+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := servertest.Start(t, o)
+	s.Hide(clientSecret)
+	c.clock = s.Clock.Now
+	return s
+}
+
+// sent goes to the provider and returns what it is asked.
+func (c *crooked) sent(v *visitor) url.Values {
+	v.t.Helper()
+	p := v.get("/console/login/provider?next=/console/rules", "Sec-Fetch-Site: same-origin")
+	to, err := url.Parse(p.Header.Get("Location"))
+	if err != nil || p.Status != http.StatusSeeOther || !strings.HasPrefix(to.String(), c.URL+"/auth?") {
+		v.t.Fatalf("to the provider: %d %s %s", p.Status, p.Header.Get("Location"), p.Body)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = to.Query()
+	return c.asked
+}
+
+// back comes back from it by the form that the page has.
+func back(v *visitor, answer url.Values) page {
+	v.t.Helper()
+	p := v.get("/console/login/callback?"+answer.Encode(), "Sec-Fetch-Site: cross-site")
+	if p.Status != http.StatusOK || !strings.Contains(p.Body, `id="goes-on"`) || p.Header.Get("Set-Cookie") != "" {
+		v.t.Fatalf("the page to come back to: %d %s", p.Status, p.Body)
+	}
+	return v.post("/console/login/callback", answer, "Sec-Fetch-Site: same-origin")
+}
+
+func (c *crooked) signIn(v *visitor) page {
+	v.t.Helper()
+	asked := c.sent(v)
+	return back(v, url.Values{"code": {"good"}, "state": {asked.Get("state")}, "iss": {c.URL}})
+}
+
+// ASVS 10.1.2, 10.2.1, 10.5.1, 10.5.4: an answer counts in the browser that asked for it, once, within ten minutes; a token
+// is for this sign-in, this client and now.
+func TestWhatAProviderSaysIsJudged(t *testing.T) {
+	t.Parallel()
+	c := crookedProvider(t)
+	s := c.with(t, servertest.Options{Guarded: true})
+	v := visit(t, s)
+	asked := c.sent(v)
+	for name, want := range map[string]string{"response_type": "code", "client_id": "console", "code_challenge_method": "S256",
+		"scope": "openid profile roles", "redirect_uri": s.AdminURL + "/console/login/callback"} {
+		if asked.Get(name) != want {
+			t.Errorf("%s is %q, want %q", name, asked.Get(name), want)
+		}
+	}
+	first := c.sent(v)
+	for _, name := range []string{"state", "nonce", "code_challenge"} {
+		if len(first.Get(name)) != 43 || first.Get(name) == asked.Get(name) {
+			t.Errorf("%s: %q, then %q", name, asked.Get(name), first.Get(name))
+		}
+	}
+	refused := func(name, says string, p page) {
+		t.Helper()
+		if p.Status != http.StatusForbidden || !strings.Contains(p.Body, says) || !strings.Contains(p.Body, `id="password"`) {
+			t.Errorf("%s: %d, and not %q: %s", name, p.Status, says, p.Body)
+		}
+		if q := v.get("/console/rules"); q.Status != http.StatusSeeOther {
+			t.Errorf("%s: signed in", name)
+		}
+	}
+	const notBegun = "was not begun in this browser"
+	good := func(v *visitor) url.Values {
+		return url.Values{"code": {"good"}, "state": {c.sent(v).Get("state")}, "iss": {c.URL}}
+	}
+	with := func(answer url.Values, name, value string) url.Values { answer.Set(name, value); return answer }
+	refused("another state", notBegun, back(v, with(good(v), "state", "x")))
+	refused("no state", notBegun, back(v, with(good(v), "state", "")))
+	refused("another browser's", notBegun, back(v, good(visit(t, s))))
+	late := good(v)
+	s.Clock.Step(10 * time.Minute)
+	refused("ten minutes later", notBegun, back(v, late))
+	refused("another issuer's", "not for this sign-in", back(v, with(good(v), "iss", "https://evil.example")))
+	refused("another code", "invalid_grant", back(v, with(good(v), "code", "stolen")))
+	refused("an error", "access_denied&lt;b&gt;", back(v, with(good(v), "error", "access_denied<b>")))
+	now := s.Clock.Now()
+	for name, claims := range map[string]map[string]any{"nonce": {"nonce": "x"}, "no nonce": {"nonce": nil}, "audience": {"aud": "other"},
+		"authorized party": {"aud": []string{"console", "other"}}, "azp": {"azp": "other"}, "issuer": {"iss": "https://evil.example"},
+		"expiry": {"exp": now.Add(-time.Minute).Unix()}, "issued in the future": {"exp": now.Add(time.Hour * 2).Unix(),
+			"iat": now.Add(time.Hour).Unix()}, "no subject": {"sub": nil}, "a long subject": {"sub": strings.Repeat("x", 256)}} {
+		s.Clock.Step(time.Minute) // the limit of wrong answers is another test's
+		claims := maps.Clone(claims)
+		c.says(claims)
+		refused(name, "not for this sign-in", c.signIn(v))
+	}
+	c.says(nil)
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	strong := c.key
+	c.key = weak
+	refused("RSA key of 1,024 bits", "fewer than 2048 bits", c.signIn(v))
+	c.key = strong
+	answer := good(v)
+	if p := back(v, answer); p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/rules" {
+		t.Fatalf("signing in: %d %s", p.Status, p.Body)
+	}
+	refusedBefore := v.get("/console/rules")
+	if refusedBefore.Status != http.StatusOK {
+		t.Errorf("signed in: %d", refusedBefore.Status)
+	}
+	v = visit(t, s)
+	refused("the same answer in another browser", notBegun, back(v, answer))
+	// A page of another origin cannot begin it, nor end it.
+	p := v.get("/console/login/provider", "Sec-Fetch-Site: cross-site")
+	if !strings.HasPrefix(p.Header.Get("Location"), "/console/login?") {
+		t.Errorf("begun by a page of another origin: %s", p.Header.Get("Location"))
+	}
+	if p := v.post("/console/login/callback", answer, "Sec-Fetch-Site: cross-site"); p.Status != http.StatusForbidden {
+		t.Errorf("ended by a page of another origin: %d", p.Status)
+	}
+	for range 2 * 20 {
+		v.post("/console/login/callback", url.Values{"state": {"x"}})
+	}
+	if p := v.post("/console/login/callback", url.Values{"state": {"x"}}); p.Status != http.StatusTooManyRequests {
+		t.Errorf("after forty wrong answers: %d", p.Status)
+	}
+}
+
+// Who somebody is and what they may do is the provider's word, at every sign-in.
+func TestAProviderGivesAndTakesRoles(t *testing.T) {
+	t.Parallel()
+	c := crookedProvider(t)
+	s := c.with(t, servertest.Options{Guarded: true})
+	person(s, "alice", adminroute.Admin) // not the provider's
+	v, other := visit(t, s), visit(t, s)
+	chosen := "chosen-by-a-stranger-chosen-by-a-stranger-x"
+	p := func() page {
+		asked := c.sent(v)
+		v.http.Jar.SetCookies(&url.URL{Scheme: "http", Host: strings.TrimPrefix(s.AdminURL, "http://"), Path: "/"},
+			[]*http.Cookie{{Name: "qrjump_session", Value: chosen}})
+		return back(v, url.Values{"code": {"good"}, "state": {asked.Get("state")}})
+	}()
+	if p.Status != http.StatusSeeOther || strings.Contains(strings.Join(p.Header.Values("Set-Cookie"), " "), chosen) {
+		t.Fatalf("signing in, with a session that a stranger chose: %d", p.Status)
+	}
+	list := s.Admin("GET", "/people", "").Body
+	if !strings.Contains(list, fmt.Sprintf(`"role":"viewer","accounts":[],"has_password":false,"second_factor":false,"provider":%q`, c.URL)) ||
+		!strings.Contains(list, `"name":"alice-`) {
+		t.Errorf("people: %s", list)
+	}
+	if p := v.get("/console/people"); p.Status != http.StatusForbidden {
+		t.Errorf("a viewer who is called as an admin of this server is: %d", p.Status)
+	}
+	var all struct {
+		People []struct{ Name, Provider string }
+	}
+	s.Admin("GET", "/people", "").JSON(t, &all)
+	theirs := all.People[1].Name
+	for path, body := range map[string]string{"PATCH /people/" + theirs: `{"role":"admin"}`,
+		"POST /login-links": `{"name":"` + theirs + `"}`} {
+		method, path, _ := strings.Cut(path, " ")
+		a := s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken,
+			"Content-Type: application/json")
+		if a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, c.URL) {
+			t.Errorf("%s: %d %s", path, a.Status, a.Body)
+		}
+	}
+	if p := c.signIn(other); p.Status != http.StatusSeeOther {
+		t.Fatalf("a second browser: %d", p.Status)
+	}
+	c.says(map[string]any{"roles": []string{"rules:shop"}, "preferred_username": "admin"}) // another role, and a new name
+	if p := c.signIn(other); p.Status != http.StatusSeeOther {
+		t.Fatalf("with another role: %d", p.Status)
+	}
+	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("the session with the former role: %d", p.Status)
+	}
+	if p := other.get("/console/accounts/shop"); p.Status != http.StatusOK {
+		t.Errorf("the role with its AppID: %d", p.Status)
+	}
+	log := s.Admin("GET", "/changes?kind=person&newest=true", "").Body
+	if !strings.Contains(log, `"actor":"provider"`) || strings.Count(log, theirs) != 2 {
+		t.Errorf("the log of changes: %s", log)
+	}
+	// ASVS 7.6.1: an hour, then the provider is asked again.
+	s.Clock.Step(59 * time.Minute)
+	if p := other.get("/console/rules"); p.Status != http.StatusOK {
+		t.Errorf("after 59 minutes: %d", p.Status)
+	}
+	c.says(map[string]any{"roles": []string{"staff"}})
+	if p := c.signIn(v); p.Status != http.StatusForbidden || !strings.Contains(p.Body, "&#34;staff&#34;") {
+		t.Errorf("the role is taken away: %d %s", p.Status, p.Body)
+	}
+	if p := other.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("the session of who has no role any more: %d", p.Status)
+	}
+	for claims, says := range map[string]string{`{"roles":null}`: "there is no claim",
+		`{"roles":["rules","marketer"]}`: "neither holds the other", `{"roles":["admin:shop"]}`: "cannot be limited"} {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(claims), &m); err != nil {
+			t.Fatal(err)
+		}
+		c.says(m)
+		c.info = map[string]any{"sub": "u1"}
+		if p := c.signIn(v); p.Status != http.StatusForbidden || !strings.Contains(p.Body, says) {
+			t.Errorf("%s: %d %s", claims, p.Status, p.Body)
+		}
+	}
+	c.says(map[string]any{"roles": nil})
+	for sub, want := range map[string]int{"u1": http.StatusSeeOther, "u2": http.StatusForbidden} {
+		c.info = map[string]any{"sub": sub, "roles": "operator"}
+		if p := c.signIn(v); p.Status != want {
+			t.Errorf("roles in the information of %s: %d", sub, p.Status)
+		}
+	}
+	c.says(nil)
+	c.signIn(v)
+	s.Clock.Step(time.Hour)
+	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("after an hour: %d", p.Status)
+	}
+	c.signIn(v)
+	out := v.post("/console/logout", nil)
+	if p := v.get(out.Header.Get("Location")); !strings.Contains(p.Body, c.URL+"/end?client_id=console") {
+		t.Errorf("signed out here, and no word of the provider: %s", p.Body)
+	}
+	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
+		t.Errorf("signed out: %d", p.Status)
+	}
+}
+
+// A provider that is down, or that is another one, lets nobody in and keeps nobody out.
+func TestAProviderThatIsDown(t *testing.T) {
+	t.Parallel()
+	c := crookedProvider(t)
+	s := c.with(t, servertest.Options{Guarded: true})
+	person(s, "bob", adminroute.Viewer)
+	v := visit(t, s)
+	answer := url.Values{"code": {"good"}, "state": {c.sent(v).Get("state")}}
+	down := func(name string, p page) {
+		t.Helper()
+		if p.Status != http.StatusServiceUnavailable || !strings.Contains(p.Body, "cannot be asked") {
+			t.Errorf("%s: %d %s", name, p.Status, p.Body)
+		}
+	}
+	right := func() string {
+		return fmt.Sprintf(`{"issuer":%q,"authorization_endpoint":%q,"token_endpoint":%q,"jwks_uri":%q}`, c.URL, c.URL+"/auth", c.URL+"/token",
+			c.URL+"/keys")
+	}
+	for name, document := range map[string]string{
+		"another issuer":                         strings.Replace(right(), c.URL, "https://evil.example", 1), // ASVS 10.5.3
+		"a token endpoint that others listen to": strings.Replace(right(), c.URL+"/token", "http://login.example/token", 1),
+		"user information that others change":    strings.Replace(right(), "{", `{"userinfo_endpoint":"http://login.example/me",`, 1),
+		"no JSON":                                "<html>", "endless": strings.Repeat(" ", 2<<20)} {
+		s.Clock.Step(time.Minute)
+		c.document = document
+		down(name, v.get("/console/login/provider"))
+	}
+	s.Clock.Step(time.Minute)
+	c.document = ""
+	// Keys or tokens that cannot be had are no failed attempts, however many.
+	for i := range 3 * 20 {
+		c.unkeyed, c.failing = http.StatusServiceUnavailable, i%2 == 0
+		down("keys or tokens that cannot be had", c.signIn(v))
+	}
+	c.unkeyed, c.failing = 0, false
+	answer = url.Values{"code": {"good"}, "state": {c.sent(v).Get("state")}}
+	c.Close()
+	down("down when somebody comes back", v.post("/console/login/callback", answer))
+	s.Clock.Step(time.Minute)
+	down("down before", v.get("/console/login/provider"))
+	if p := v.signIn("bob", password, ""); p.Status != http.StatusSeeOther {
+		t.Errorf("a name and password of this server: %d", p.Status)
+	}
+	if log := s.Log(); !strings.Contains(log, "a sign-in at the provider failed") {
+		t.Error("the log does not say that the provider is down")
+	}
+}
+
+// A configuration that cannot be is refused at the start, in one line.
+func TestAProviderThatCannotBe(t *testing.T) {
+	t.Parallel()
+	for want, o := range map[string]server.OIDC{
+		"--oidc-issuer and --oidc-client-id": {Issuer: "https://login.example"}, "belong together": {ClientSecret: "x"},
+		"want https://": {Issuer: "http://login.example", ClientID: "c"}, "as its discovery": {Issuer: "login", ClientID: "c"}} {
+		c := server.Default()
+		c.OIDC = o
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop}) // none
+	v := visit(t, s)
+	for _, p := range []page{v.get("/console/login/provider"), v.get("/console/login/callback"), v.post("/console/login/callback", nil)} {
+		if p.Status != http.StatusNotFound {
+			t.Errorf("without a provider: %d", p.Status)
+		}
+	}
+}
+
+// Issue 17: a form that waits survives a sign-in at the provider, an address too long for a cookie loses no sign-in, and a link of a
+// stranger ends none that is under way.
+func TestASignInAtAProviderLosesNothing(t *testing.T) {
+	t.Parallel()
+	c := crookedProvider(t)
+	s := c.with(t, servertest.Options{Guarded: true})
+	c.says(map[string]any{"roles": []string{"rules"}})
+	v := visit(t, s)
+	if p := c.signIn(v); p.Status != http.StatusSeeOther {
+		t.Fatalf("signing in: %d %s", p.Status, p.Body)
+	}
+	s.Clock.Step(30 * 24 * time.Hour)
+	form := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/kept/"}, "path": {"pages/x"}, "links": {""}}
+	p := v.post("/console/rules/new", form)
+	kept := regexp.MustCompile(`name="kept" value="([^"]*)"`).FindStringSubmatch(p.Body)
+	if p.Status != http.StatusUnauthorized || kept == nil || !strings.Contains(p.Body, `target="_blank"`) {
+		t.Fatalf("an expired session: %d %s", p.Status, p.Body)
+	}
+	goOn := func() page {
+		t.Helper()
+		return v.post("/console/login", url.Values{"kept": {html.UnescapeString(kept[1])}, "did": {"on"}})
+	}
+	if p := goOn(); p.Status != http.StatusUnauthorized || !strings.Contains(p.Body, `name="kept" value="`+kept[1]) {
+		t.Errorf("before the sign-in: %d", p.Status)
+	}
+	c.signIn(v) // in another tab
+	if p := goOn(); p.Status != http.StatusOK || !strings.Contains(p.Body, `action="/console/rules/new"`) ||
+		!strings.Contains(p.Body, "https://shop.example/kept/") {
+		t.Fatalf("after it: %d %s", p.Status, p.Body)
+	}
+
+	v = visit(t, s)
+	for _, next := range []string{"/console/rules?prefix=" + strings.Repeat("%26", 2000), "/console/rules/" + strings.Repeat("x", 5000)} {
+		p := v.get("/console/login/provider?next="+url.QueryEscape(next), "Sec-Fetch-Site: same-origin")
+		cookie := p.Header.Get("Set-Cookie")
+		if p.Status != http.StatusSeeOther || cookie == "" || len(cookie) > 4000 {
+			t.Fatalf("a long way: %d, a cookie of %d bytes", p.Status, len(cookie))
+		}
+		to, err := url.Parse(p.Header.Get("Location"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.mu.Lock()
+		c.asked = to.Query()
+		c.mu.Unlock()
+		for range 3 { // of a stranger, who knows no state
+			p := back(v, url.Values{"code": {"x"}, "state": {"x"}})
+			if set := p.Header.Get("Set-Cookie"); p.Status != http.StatusForbidden || set != "" {
+				t.Fatalf("a stranger's link: %d %q", p.Status, set)
+			}
+		}
+		p = back(v, url.Values{"code": {"good"}, "state": {to.Query().Get("state")}, "iss": {c.URL}})
+		if at := p.Header.Get("Location"); p.Status != http.StatusSeeOther || !strings.HasPrefix(at, "/console/") || len(at) > 100 {
+			t.Errorf("after a long way: %d %s %s", p.Status, at, p.Body)
+		}
+	}
+}

@@ -1,0 +1,334 @@
+package console_test
+
+import (
+	"fmt"
+	"image/png"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// host is a stranger's web server, on which a verification file may be put.
+type host struct {
+	*httptest.Server
+	file atomic.Pointer[string]
+}
+
+func newHost(t testing.TB) *host {
+	h := &host{}
+	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		content := h.file.Load()
+		if content == nil {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, *content)
+	}))
+	t.Cleanup(h.Close)
+	return h
+}
+
+const fetching = `
+accounts:
+  - {appid: shop, kind: mini_program, name: "<b>Tea</b>", secret: the-secret-of-shop, certified: true, versions: [release]}
+  - {appid: other, kind: mini_program, name: Other, secret: the-secret-of-other, certified: true, versions: [release]}
+rules:
+  - {owner: other, prefix: "https://other.example/", path: pages/index/index, published: true}
+settings: {verification: fetch, allow_private_hosts: true, rate_limit: 0}
+`
+
+// A rule from its form to its undo, by somebody whose role is rules, without script: what is wrong comes back with what was
+// typed, and every change is theirs in the audit log.
+func TestARuleFromItsFormToItsUndo(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: fetching})
+	web := newHost(t)
+	person(s, "rita", adminroute.Rules)
+	v := visit(t, s)
+	v.signIn("rita", password, "")
+	prefix := web.URL + "/t/"
+	form := url.Values{"owner": {"shop"}, "prefix": {prefix}, "path": {"pages/<script>/x"}, "open_version": {"2"}, "links": {prefix + "7"}}
+	shows := func(p page, status int, texts ...string) {
+		t.Helper()
+		if p.Status != status {
+			t.Fatalf("%d, want %d: %s", p.Status, status, p.Body)
+		}
+		for _, text := range texts {
+			if !strings.Contains(p.Body, text) {
+				t.Errorf("want %q in %s", text, p.Body)
+			}
+		}
+		if strings.Contains(p.Body, "<script>/x") {
+			t.Error("a page of a rule is HTML in ours")
+		}
+	}
+	tried := v.get("/console/rules/new?" + form.Encode())
+	shows(tried, 200, "This rule can be added.", web.URL+"/t/", "A Mini Program opens.", "pages/&lt;script&gt;/x")
+	part := v.get("/console/rules/new?part=tried&" + form.Encode())
+	shows(part, 200, "This rule can be added.")
+	if strings.Contains(part.Body, "<html") {
+		t.Errorf("a part is a whole page: %s", part.Body)
+	}
+	refused := v.post("/console/rules/new", form)
+	shows(refused, 422, "The file is not in place.", "404, want 200", "Put the file into the folder", `value="pages/&lt;script&gt;/x"`)
+	file := v.get("/console/rules/file?owner=shop")
+	if !strings.Contains(file.Header.Get("Content-Disposition"), ".txt") {
+		t.Errorf("the file: %v", file.Header)
+	}
+	web.file.Store(&file.Body)
+	if p := v.post("/console/rules/new", form); p.Status != http.StatusSeeOther {
+		t.Fatalf("with the file in place: %d %s", p.Status, p.Body)
+	}
+	rule := "/console/rules?owner=shop&prefix=" + url.QueryEscape(prefix)
+	do := func(did string) page {
+		t.Helper()
+		return v.post("/console/rules/do", url.Values{"owner": {"shop"}, "prefix": {prefix}, "did": {did}})
+	}
+	shows(v.get(rule), 200, "not published", "100 publishes are left", prefix+"7")
+	shows(do("check"), 200, "The file is in place.")
+	shows(do("publish"), 200, "Publish this rule?", "0 would have opened something else")
+	if p := do("publish-sure"); p.Status != http.StatusSeeOther {
+		t.Fatalf("publish: %d %s", p.Status, p.Body)
+	}
+	shows(v.get(rule), 200, `<span class="tag good">published`, "99 publishes are left")
+	form.Set("path", "pages/other")
+	shows(v.get("/console/rules/edit?owner=shop&prefix="+url.QueryEscape(prefix)), 200, `value="pages/&lt;script&gt;/x"`, "readonly")
+	shows(v.post("/console/rules/edit", form), 422, "pages/other") // that of a published rule is fixed
+	shows(do("delete"), 200, "Delete this rule?")
+	shows(v.get(rule), 200, `<span class="tag good">published`)
+	if p := do("delete-sure"); p.Status != http.StatusSeeOther {
+		t.Fatalf("delete: %d %s", p.Status, p.Body)
+	}
+	shows(v.get(rule), 200, "There is no rule with the prefix")
+	var log struct {
+		Changes []struct {
+			Seq        int64
+			Actor, Did string
+		}
+	}
+	s.Admin("GET", "/changes?newest=true&kind=rule&limit=3", "").JSON(t, &log)
+	if got := fmt.Sprint(log.Changes[0].Did, log.Changes[1].Did, log.Changes[2].Did); got != "deletepublishadd" {
+		t.Errorf("the audit log: %s", got)
+	}
+	for _, one := range log.Changes {
+		if one.Actor != "person:rita" {
+			t.Errorf("%s was by %s", one.Did, one.Actor)
+		}
+	}
+	v.post("/console/rules/undo", url.Values{"seq": {fmt.Sprint(log.Changes[0].Seq)}, "prefix": {prefix}, "sure": {"1"}})
+	shows(v.get(rule), 200, `<span class="tag good">published`)
+	shows(v.post("/console/rules/new", form), 422, "is a rule of shop already")
+	form.Set("prefix", "https://other.example/7")
+	shows(v.post("/console/rules/new", form), 422, "other.example")
+}
+
+// Somebody who sees one account only sets its rules, and sees nothing of the others'.
+func TestRulesOfOneAccountOnly(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop + "\n"})
+	s.Admin("PUT", "/accounts/other", `{"kind":"mini_program","certified":true,"versions":["release"],"secret":"the-secret-of-other"}`)
+	s.Admin("POST", "/accounts/other/rules", `{"prefix":"https://other.example/","path":"p"}`)
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"rules","accounts":["shop"],"password":%q}`, password))
+	v := visit(t, s)
+	v.signIn("olga", password, "")
+	mine := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/own/"}, "path": {"p"}}
+	if p := v.post("/console/rules/new", mine); p.Status != http.StatusSeeOther {
+		t.Errorf("their own: %d %s", p.Status, p.Body)
+	}
+	if p := v.get("/console/rules?prefix=https://shop.example/own/"); p.Status != 200 || !strings.Contains(p.Body, "not published") ||
+		!strings.Contains(p.Body, "<td>added</td>") || strings.Contains(p.Body, ">Undo<") {
+		t.Errorf("their own, shown: %d %s", p.Status, p.Body)
+	}
+	if p := v.get("/console/rules?prefix=https://other.example/"); strings.Contains(p.Body, "other</a>") ||
+		strings.Contains(p.Body, "<td>added</td>") || strings.Contains(p.Body, "</a> other") {
+		t.Errorf("another's, shown: %s", p.Body)
+	}
+	theirs := url.Values{"owner": {"other"}, "prefix": {"https://other.example/"}, "path": {"p"}}
+	for _, path := range []string{"/console/rules/new", "/console/rules/edit"} {
+		if p := v.post(path, theirs); p.Status != http.StatusForbidden {
+			t.Errorf("%s for another: %d", path, p.Status)
+		}
+	}
+	for _, did := range []string{"publish", "publish-sure", "check", "delete", "delete-sure"} {
+		theirs.Set("did", did)
+		if p := v.post("/console/rules/do", theirs); p.Status != http.StatusForbidden {
+			t.Errorf("%s for another: %d", did, p.Status)
+		}
+	}
+}
+
+// What is exported plans to nothing; what a file would change is shown before it is done, and only what was shown is done.
+func TestRulesAreImportedAsTheyWereSeen(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "rita", adminroute.Rules)
+	v := visit(t, s)
+	v.signIn("rita", password, "")
+	file := v.get("/console/rules/export?owner=shop")
+	if !strings.Contains(file.Body, "prefix: https://shop.example/\n") {
+		t.Fatalf("%d %s", file.Status, file.Body)
+	}
+	send := func(text, sure string) page {
+		t.Helper()
+		return v.post("/console/rules/import", url.Values{"owner": {"shop"}, "text": {text}, "sure": {sure}, "prune": {"1"}})
+	}
+	if p := send(file.Body, ""); p.Status != 200 || !strings.Contains(p.Body, "the rules are as the file says") {
+		t.Errorf("what was exported: %d %s", p.Status, p.Body)
+	}
+	for text, want := range map[string]string{"rules: [{pathh: x}]": "did you mean path?", "a: *b": "aliases", "": "give a file",
+		"rules:\n- {prefix: nonsense, path: p}": "file:2"} {
+		if p := send(text, ""); p.Status != 422 || !strings.Contains(p.Body, want) {
+			t.Errorf("%q: %d, want %q in %s", text, p.Status, want, p.Body)
+		}
+	}
+	other := "rules:\n- {prefix: 'https://shop.example/t/', path: '<script>/p', published: true}\n"
+	shown := send(other, "")
+	sum := regexp.MustCompile(`name="sure" value="([0-9a-f]{64})"`).FindStringSubmatch(shown.Body)
+	if sum == nil || !strings.Contains(shown.Body, "1 publishes are needed, 100") ||
+		strings.Contains(shown.Body, "<script>/p") {
+		t.Fatalf("%d %s", shown.Status, shown.Body)
+	}
+	if p := send(other+"- {prefix: 'https://shop.example/more/', path: p}\n", sum[1]); p.Status != 200 {
+		t.Errorf("another file than the one that was seen: %d", p.Status)
+	}
+	if p := v.get("/console/rules?prefix=https://shop.example/"); !strings.Contains(p.Body, `<span class="tag good">published`) {
+		t.Error("something was done before it was seen")
+	}
+	if p := send(other, sum[1]); p.Status != http.StatusSeeOther {
+		t.Fatalf("%d %s", p.Status, p.Body)
+	}
+	file = v.get("/console/rules/export?owner=shop")
+	if strings.Count(file.Body, "prefix:") != 1 || !strings.Contains(file.Body, "published: true") {
+		t.Errorf("afterwards: %s", file.Body)
+	}
+}
+
+// scans has an app scan some links.
+func scans(t *testing.T, s *servertest.Server, links ...string) {
+	t.Helper()
+	var app struct{ Key string }
+	s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &app)
+	s.Hide(app.Key)
+	for _, link := range links {
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link), "Authorization: Bearer "+app.Key)
+	}
+}
+
+// The page of a rule has its code as files to print, its scans by day, what opened nothing near it, and its past; for somebody who
+// sees its account only, too.
+func TestARuleHasItsCodeItsScansAndItsPast(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	scans(t, s, "https://shop.example/", "https://shop.example/7", "http://shop.example/t/1", "http://else.example/t/1")
+	s.Admin("GET", "/statistics?wait=true", "")
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"operator","accounts":["shop"],"password":%q}`, password))
+	person(s, "vera", adminroute.Viewer)
+	for _, name := range []string{"olga", "vera"} {
+		v := visit(t, s)
+		v.signIn(name, password, "")
+		p := v.get("/console/rules?prefix=https://shop.example/")
+		for _, text := range []string{"2 scans in the last 30 days", `class="chart phone"`, "Unmatched scans near this rule"} {
+			if !strings.Contains(p.Body, text) {
+				t.Errorf("%s: the page lacks %q", name, text)
+			}
+		}
+		near := v.later(p)
+		near.wants(t, `<code>shop.example/t</code></td><td class="num">1<`)
+		if strings.Contains(near.Body, "else.example") {
+			t.Errorf("%s: what is missed elsewhere: %s", name, near.Body)
+		}
+		p.wants(t, "17 mm a side (0.5mm a module)", "What happened to it", "added")
+		if strings.Contains(p.Body, "else.example") || p.Status != http.StatusOK {
+			t.Errorf("%s: %d, what is missed elsewhere: %s", name, p.Status, p.Body)
+		}
+		file := func(as, text string) page {
+			return v.get("/console/rules/code?" + url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/"}, "text": {text},
+				"module": {"0.5mm"}, "as": {as}}.Encode())
+		}
+		for as, begins := range map[string]string{"svg": "<svg ", "png": "\x89PNG", "pdf": "%PDF"} {
+			got := file(as, "https://shop.example/table/7")
+			name := got.Header.Get("Content-Disposition")
+			if !strings.HasPrefix(got.Body, begins) || !strings.Contains(name, "shop.example_table_7."+as) {
+				t.Errorf("%s: %d %v %.40q", as, got.Status, got.Header, got.Body)
+			}
+		}
+		picture, err := png.Decode(strings.NewReader(file("png", "https://shop.example/table/7").Body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if says, err := symbol.FindQR(picture); says != "https://shop.example/table/7" || err != nil {
+			t.Errorf("the code says %q, %v", says, err)
+		}
+		for _, wrong := range []page{file("svg", "https://else.example/"), file("gif", "https://shop.example/"),
+			file("svg", "https://shop.example/"+strings.Repeat("x", 4000))} {
+			if wrong.Status != http.StatusUnprocessableEntity || !strings.Contains(wrong.Body, `id="text-wrong"`) {
+				t.Errorf("a code that cannot be: %d %s", wrong.Status, wrong.Body)
+			}
+		}
+	}
+}
+
+// Before a rule is published, changed or deleted, its page says what would have become of the scans of the last week; to somebody who
+// sees one account, of its scans alone.
+func TestAChangeIsForeseen(t *testing.T) {
+	t.Parallel()
+	two := `  - {appid: other, kind: mini_program, secret: the-secret-of-other, certified: true, versions: [release]}
+rules:
+  - {owner: other, prefix: "https://other.example/", path: pages/hidden, published: true}`
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: strings.Replace(shop, "rules:", two, 1)})
+	s.OK("shop", "add", `{"prefix":"https://shop.example/new/","path":"pages/new","open_version":"3","permit_sub_rule":"1","is_edit":0}`)
+	scans(t, s, "https://shop.example/1", "https://shop.example/new/2", "https://shop.example/new/2", "https://other.example/hidden")
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"rules","accounts":["shop"],"password":%q}`, password))
+	person(s, "rita", adminroute.Rules)
+	theirs := url.Values{"owner": {"other"}, "prefix": {"https://other.example/"}, "did": {"delete"}}
+	for name, known := range map[string]int{"olga": 2, "rita": 4} {
+		v := visit(t, s)
+		v.signIn(name, password, "")
+		for did, asks := range map[string]string{"publish": "Publish this rule?", "delete": "Delete this rule?"} {
+			p := v.post("/console/rules/do", url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/new/"}, "did": {did}})
+			p.wants(t, asks, fmt.Sprintf("%d links were scanned in 7 days; 2 of these scans fell where", known),
+				"2 would have opened something else", "<code>https://shop.example/new/2</code>")
+			if p.Status != http.StatusOK || strings.Contains(p.Body, "pages/hidden") {
+				t.Errorf("%s, %s: %d %s", name, did, p.Status, p.Body)
+			}
+		}
+		v.post("/console/rules", url.Values{"did": {"publish"}, "selected": {"shop https://shop.example/new/"}}).wants(t,
+			"Publish these rules", "2 would have opened something else")
+		if p := v.post("/console/rules/do", theirs); strings.Contains(p.Body, "pages/hidden") != (name == "rita") {
+			t.Errorf("%s deletes another's: %d %s", name, p.Status, p.Body)
+		}
+	}
+	// So it is before an undo, which leaves things as they are until it is agreed to, and before a prefix is taken away.
+	person(s, "ola", adminroute.Operator)
+	v := visit(t, s)
+	v.signIn("ola", password, "")
+	rule := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/new/"}}
+	do := func(path, did string, more ...string) page {
+		form := maps.Clone(rule)
+		form.Set("did", did)
+		for i := 0; i < len(more); i += 2 {
+			form.Set(more[i], more[i+1])
+		}
+		return v.post(path, form)
+	}
+	do("/console/rules/do", "publish-sure")
+	seq := regexp.MustCompile(`name="seq" value="(\d+)"`).FindStringSubmatch(v.get("/console/rules?" + rule.Encode()).Body)
+	do("/console/rules/undo", "", "seq", seq[1]).wants(t, "Undo this change?", "2 would have opened something else",
+		`<span class="tag good">published`)
+	do("/console/rules/do", "release", "reason", "sold").wants(t, "taken away", "2 would have opened something else", `id="sure"`)
+	if p := do("/console/rules/undo", "undo-sure", "seq", seq[1], "sure", "1"); p.Status != http.StatusSeeOther {
+		t.Errorf("%d %s", p.Status, p.Body)
+	}
+	v.get("/console/rules?"+rule.Encode()).wants(t, `<span class="tag">not published`)
+}

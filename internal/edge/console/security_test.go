@@ -1,0 +1,468 @@
+package console_test
+
+import (
+	"bufio"
+	"database/sql"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/edge/console"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// everybodys are the pages that anybody may see, and those that have nothing to keep from anybody who is signed in.
+var everybodys = []string{"GET /console/login", "POST /console/login", "POST /console/logout", "GET /console/{$}",
+	"POST /console/preferences/{of}", "GET /console/login/provider", "GET /console/login/callback", "POST /console/login/callback",
+	"GET /console/shared/{text}"} // TestAChartIsShared
+
+// A page that is new is judged: it has a line in the table of pages, or it is everybody's.
+func TestEveryPageIsJudged(t *testing.T) {
+	t.Parallel()
+	mux := http.NewServeMux()
+	for _, pattern := range console.Routes() {
+		mux.Handle(pattern, http.NotFoundHandler())
+	}
+	judged := map[string]bool{"GET /console/calls/live": true, // TestTheStreamIsForThoseThatMay
+		"GET /console/switch":  true,                              // TestEveryPageStaysOfOneAccount
+		"POST /console/see-as": true,                              // TestAnAdminSeesWhatOthersSee
+		"GET /console/agree":   true, "POST /console/agree": true, // TestAReferenceWorksOnce
+		"GET /console/self": true, "POST /console/self": true} // TestPeopleChangeTheirOwnSignIn
+	for _, p := range pages {
+		r, err := http.NewRequestWithContext(t.Context(), p.method, p.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, pattern := mux.Handler(r)
+		if pattern == "" {
+			t.Errorf("%s %s is judged, and there is no such page", p.method, p.path)
+		}
+		judged[pattern] = true
+	}
+	for _, pattern := range console.Routes() {
+		if judged[pattern] == slices.Contains(everybodys, pattern) {
+			t.Errorf("%s: say in the table of pages which role may see it, or that it is everybody's; not both", pattern)
+		}
+	}
+}
+
+// stream opens the live list and returns what reads its next line that is no comment.
+func (v *visitor) stream(path string) func() string {
+	v.t.Helper()
+	r, err := http.NewRequestWithContext(v.t.Context(), "GET", v.s.AdminURL+path, nil)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/event-stream")
+	w, err := v.http.Do(r)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	v.t.Cleanup(func() { w.Body.Close() })
+	if w.StatusCode != http.StatusOK {
+		v.t.Fatalf("the stream: %s", w.Status)
+	}
+	lines := bufio.NewScanner(w.Body)
+	return func() string {
+		for lines.Scan() {
+			if line := lines.Text(); line != "" && !strings.HasPrefix(line, ":") && !strings.HasPrefix(line, "retry:") {
+				return line
+			}
+		}
+		return "the end"
+	}
+}
+
+func TestTheStreamIsForThoseThatMay(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
+	const stream = "Accept: text/event-stream"
+	if p := visit(t, s).get("/console/calls/live", stream); p.Status != http.StatusUnauthorized {
+		t.Errorf("nobody's: %d", p.Status)
+	}
+	person(s, "alice", adminroute.Viewer)
+	v := visit(t, s)
+	v.signIn("alice", password, "")
+	if p := v.get("/console/calls/live", stream, "Sec-Fetch-Site: cross-site"); p.Status != http.StatusForbidden {
+		t.Errorf("from a page of another origin: %d", p.Status)
+	}
+	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=none", `{}`)
+	next := v.stream("/console/calls/live?after=0")
+	if line := next(); !strings.HasPrefix(line, "id: ") {
+		t.Errorf("a viewer's: %s", line)
+	}
+	s.Admin("DELETE", "/people/alice", "") // ASVS 7.4.2: a stream ends too
+	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=none", `{}`)
+	for range 2 {
+		next()
+	}
+	if line := next(); line != "event: over" {
+		t.Errorf("when she is deleted: %s", line)
+	}
+}
+
+// A tab that stays open, whatever comes in there, and opens its stream again and again, uses nothing: after twelve hours
+// in which nobody did anything its session is over.
+func TestAnOpenTabDoesNotKeepASession(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
+	person(s, "alice", adminroute.Operator)
+	v := visit(t, s)
+	v.signIn("alice", password, "")
+	next := v.stream("/console/calls/live")
+	call := func() { s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=none", `{}`) }
+	for range 2 {
+		s.Clock.Step(5 * time.Hour)
+		call()
+		if line := next(); !strings.HasPrefix(line, "id: ") {
+			t.Fatalf("a call did not come: %s", line)
+		}
+		next() // the event
+		next() // the data
+		again := v.stream("/console/calls/live?after=0")
+		if line := again(); !strings.HasPrefix(line, "id: ") {
+			t.Fatalf("the stream opened again: %s", line)
+		}
+	}
+	s.Clock.Step(2 * time.Hour)
+	call()
+	if line := next(); line != "event: over" {
+		t.Errorf("after twelve hours: %s", line)
+	}
+	if p := v.get("/console/calls"); p.Status != http.StatusSeeOther {
+		t.Errorf("after twelve hours the page: %d", p.Status)
+	}
+}
+
+// ASVS 3.3.1, 3.3.3, 3.4.1: where a browser came by TLS, it comes so for a year, and cookies are for this host and for TLS;
+// on a developer's machine and over plain HTTP there is neither. Who calls the wire is never told.
+func TestWhereABrowserComesByTLS(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		options servertest.Options
+		strict  bool
+	}{
+		"behind a proxy": {servertest.Options{Guarded: true, Seed: shop,
+			Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }}, true},
+		"with --dev": {servertest.Options{Seed: shop,
+			Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := servertest.Start(t, c.options)
+			v := visit(t, s)
+			const tls = "X-Forwarded-Proto: https"
+			p := v.post("/console/login?lang=zh", url.Values{"password": {servertest.AdminToken}}, tls)
+			if p.Status != http.StatusSeeOther {
+				t.Fatalf("signing in: %d", p.Status)
+			}
+			for _, cookie := range p.Header.Values("Set-Cookie") {
+				session := strings.Contains(cookie, "session")
+				if !strings.Contains(cookie, "; Secure") || !strings.Contains(cookie, "SameSite=Strict") ||
+					!strings.Contains(cookie, "; HttpOnly") || session && !strings.HasPrefix(cookie, "__Host-qrjump_session=") {
+					t.Errorf("the cookie %.20s… of %.10s…", cookie[strings.Index(cookie, ";"):], cookie)
+				}
+			}
+			want := ""
+			if c.strict {
+				want = "max-age=31536000; includeSubDomains"
+			}
+			if got := v.get("/console/login", tls).Header.Get("Strict-Transport-Security"); got != want {
+				t.Errorf("by TLS: %q, want %q", got, want)
+			}
+			for _, path := range []string{"/console/login", "/healthz", "/cgi-bin/token"} {
+				if got := v.get(path).Header.Get("Strict-Transport-Security"); got != "" {
+					t.Errorf("%s over plain HTTP: %q", path, got)
+				}
+			}
+			if got := v.get("/cgi-bin/token", tls).Header.Get("Strict-Transport-Security"); got != "" {
+				t.Errorf("the wire: %q", got)
+			}
+		})
+	}
+}
+
+// fillPage names things that a server may not have.
+var fillPage = strings.NewReplacer("RID", "00000000-00000000-00000000", "BATCH", "1", "PACKAGE", "1", "SCAN", strings.Repeat("0", 32))
+
+// dump is all rows of a server's database.
+func dump(t *testing.T, file string) string {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+file+"?mode=ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	texts := func(query string) (list []string) {
+		rows, err := db.QueryContext(t.Context(), query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		columns, err := rows.Columns()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			row := make([]any, len(columns))
+			for i := range row {
+				row[i] = new(any)
+			}
+			if err := rows.Scan(row...); err != nil {
+				t.Fatal(err)
+			}
+			var text strings.Builder
+			for i := range row {
+				fmt.Fprintf(&text, " %v", *row[i].(*any))
+			}
+			list = append(list, text.String())
+		}
+		if rows.Err() != nil {
+			t.Fatal(rows.Err())
+		}
+		slices.Sort(list)
+		return list
+	}
+	var b strings.Builder
+	for _, table := range texts(`SELECT name FROM sqlite_master WHERE type = 'table'`) {
+		for _, row := range texts(`SELECT * FROM` + table) {
+			fmt.Fprintln(&b, table, row)
+		}
+	}
+	return b.String()
+}
+
+// ASVS 3.5.3: a link, a picture or a program that looks at links changes nothing here: after every GET of the console and of the
+// admin API the database is what it was.
+func TestNoGetChangesAnything(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "data")
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop, Data: folder})
+	v := visit(t, s)
+	v.signIn("", servertest.AdminToken, "")
+	var link struct{ URL string }
+	s.Admin("POST", "/login-links", `{}`).JSON(t, &link)
+	_, once, _ := strings.Cut(link.URL, "once=")
+	s.Hide(once)
+	fill := strings.NewReplacer("{$}", "", "{appid}", "shop", "{rid}", "00000000-00000000-00000000", "{batch}", "1", "{id}", "1",
+		"{user}", "u", "{mini_program}", "shop", "{component}", "c", "{application_id}", "1", "{code_index}", "0", "{scan_id}", "x",
+		"{scan}", "x", "{package}", "1", "{file}", "rules.ndjson", "{table}", "numbers.csv",
+		"{name}", "n", "{node}", "n", "{host}", "h", "{seq}", "1", "{alarm}", "1")
+	before, walked := dump(t, filepath.Join(folder, "qrjump.db")), 0
+	get := func(path string, header ...string) {
+		if walked++; v.get(path, header...).Status >= 500 {
+			t.Errorf("GET %s fails", path)
+		}
+	}
+	for _, pattern := range console.Routes() {
+		if path, is := strings.CutPrefix(pattern, "GET "); is && !strings.HasSuffix(path, "/live") {
+			get(fill.Replace(path))
+			get(fill.Replace(path) + "?once=" + once + "&code=a&state=b&did=delete&name=shop&id=1&sure=1&lang=zh")
+		}
+	}
+	for _, p := range pages {
+		if p.method == "GET" {
+			get(fillPage.Replace(p.path))
+		}
+	}
+	for _, o := range servertest.Operations() {
+		if o.Method == "GET" {
+			get("/admin/v1"+fill.Replace(o.Path)+"?appid=shop&prefix=https://shop.example/&text=x&at=2026-01-15T00:00:00Z",
+				"Authorization: Bearer "+servertest.AdminToken)
+		}
+	}
+	if after := dump(t, filepath.Join(folder, "qrjump.db")); after != before || walked < 60 {
+		t.Errorf("after %d GETs the database is another one:\n%s\nwas\n%s", walked, after, before)
+	}
+	if p := visit(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusSeeOther {
+		t.Errorf("the link is used up by looking: %d", p.Status)
+	}
+}
+
+// A page of another origin, whose name was pointed at this machine, gets nothing of a developer's server, where nobody signs in.
+func TestAPageThatIsPointedAtThisMachine(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	for _, host := range []string{"evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "192.168.1.1"} {
+		for _, path := range []string{"/console/calls", "/console/calls/live", "/console/people", "/console/login", "/admin/v1/accounts",
+			"/openapi.json", "/metrics", "/"} {
+			for _, method := range []string{"GET", "POST"} {
+				r := s.Request(method, path, "")
+				r.Host = host
+				r.Header.Set("Origin", "http://"+host)
+				r.Header.Set("Sec-Fetch-Site", "same-origin")
+				if a := s.Send(r); a.Status != http.StatusMisdirectedRequest || strings.Contains(a.Body, "the-secret-of-shop") {
+					t.Errorf("%s %s as %s: %d %s", method, path, host, a.Status, a.Body)
+				}
+			}
+		}
+	}
+}
+
+// CSRF: no form of the console, and no call of the admin API that changes something, is taken from a page of another origin.
+func TestNoFormIsTakenFromAnotherOrigin(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop}) // with --dev nothing else stands in the way
+	v, tried := visit(t, s), 0
+	fill := strings.NewReplacer("{rid}", "x", "{of}", "theme", "{appid}", "shop", "{batch}", "1", "{id}", "1")
+	for _, header := range []string{"Origin: http://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site",
+		"Sec-Fetch-Site: same-site"} {
+		for _, pattern := range console.Routes() {
+			if path, is := strings.CutPrefix(pattern, "POST "); is {
+				tried++
+				if p := v.post(fill.Replace(path), url.Values{"did": {"reset"}}, header); p.Status != http.StatusForbidden {
+					t.Errorf("POST %s with %s: %d", path, header, p.Status)
+				}
+			}
+		}
+		for _, o := range servertest.Operations() {
+			if o.Method != "GET" {
+				tried++
+				path := regexp.MustCompile(`\{[a-z_]+\}`).ReplaceAllString(o.Path, "1")
+				p := v.send(o.Method, "/admin/v1"+path, "text/plain", strings.NewReader("{}"), header)
+				if p.Status != http.StatusForbidden {
+					t.Errorf("%s %s with %s: %d", o.Method, path, header, p.Status)
+				}
+			}
+		}
+	}
+	if tried < 200 {
+		t.Errorf("only %d were tried", tried)
+	}
+}
+
+// ASVS 6.2.6, 6.2.7, 7.4.4: what is typed of a secret is masked, may be pasted and kept by a browser; every page has its way out.
+func TestFieldsOfSecretsAndTheWayOut(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
+	person(s, "alice", adminroute.Admin)
+	v := visit(t, s)
+	v.signIn("alice", password, "")
+	inputs, secrets := regexp.MustCompile(`<input[^>]*>`), 0
+	kept := regexp.MustCompile(`autocomplete="(current|new)-password"`)
+	look := func(path, body string) {
+		for _, input := range inputs.FindAllString(body, -1) {
+			if !strings.Contains(input, "password") || strings.Contains(input, `type="hidden"`) {
+				continue
+			}
+			secrets++
+			if !strings.Contains(input, `type="password"`) || !kept.MatchString(input) ||
+				strings.Contains(input, "onpaste") || regexp.MustCompile(`(minlength|pattern)=`).MatchString(input) ||
+				strings.Contains(input, `password" type=`) && !strings.Contains(input, `maxlength="1024"`) {
+				t.Errorf("%s: %s", path, input)
+			}
+		}
+	}
+	look("/console/login", visit(t, s).get("/console/login").Body)
+	for _, p := range pages {
+		if p.method != "GET" {
+			continue
+		}
+		got := v.get(fillPage.Replace(p.path))
+		if !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
+			continue // a file
+		}
+		body := got.Body
+		look(p.path, body)
+		if !regexp.MustCompile(`action="/console/logout[?"]`).MatchString(body) {
+			t.Errorf("%s has no way out", p.path)
+		}
+	}
+	if secrets < 4 {
+		t.Errorf("only %d fields of secrets were seen", secrets)
+	}
+}
+
+// ASVS 3.4.5, 3.4.6: every answer of the console, of the ways in too, keeps its address to itself and is in no frame.
+func TestHeadersOfPages(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	v := visit(t, s)
+	for _, p := range []page{v.get("/console/login"), v.get("/console/rules"), v.get("/console/nowhere"), v.post("/console/login", nil),
+		v.post("/console/logout", nil, "Sec-Fetch-Site: cross-site"), v.get("/console/login/callback")} {
+		policy := p.Header.Get("Content-Security-Policy")
+		if p.Header.Get("Referrer-Policy") != "no-referrer" || p.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%d: %v", p.Status, p.Header)
+		}
+		for _, part := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "object-src 'none'",
+			"form-action 'self'"} {
+			if !strings.Contains(policy, part) {
+				t.Errorf("%d lacks %s: %s", p.Status, part, policy)
+			}
+		}
+	}
+}
+
+// ASVS 3.5.4: what buyers and clients of the wire see is on another listener than the console.
+func TestTheConsoleHasAListenerOfItsOwn(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop,
+		Config: func(c *server.Config) { c.AdminListen = "localhost:0" }})
+	if s.AdminURL == s.URL {
+		t.Fatal("one listener")
+	}
+	for base, want := range map[string]int{s.AdminURL: http.StatusOK, s.URL: http.StatusNotFound} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/console/login", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := s.Send(r); a.Status != want {
+			t.Errorf("%s: %d %s", base, a.Status, a.Body)
+		}
+	}
+}
+
+// ASVS 6.2.10, 6.3.2, 7.1.2, 7.4.5: nobody is there at first; a password has no end; a person has twenty sessions, the oldest of
+// which ends; an admin ends them all, and the links that could begin one.
+func TestSessionsOfOnePersonAreBounded(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	if list := s.Admin("GET", "/people", "").Body; !strings.Contains(list, `"people":[]`) {
+		t.Errorf("at first: %s", list)
+	}
+	for _, name := range []string{"admin", "root", "qrjump"} {
+		for _, word := range []string{"", "admin", "password", "qrjump", name} {
+			if p := visit(t, s).signIn(name, word, ""); p.Status != http.StatusForbidden && p.Status != http.StatusTooManyRequests {
+				t.Errorf("%s with %q: %d", name, word, p.Status)
+			}
+		}
+	}
+	person(s, "alice", adminroute.Viewer)
+	s.Clock.Step(400 * 24 * time.Hour)
+	first := visit(t, s)
+	if p := first.signIn("alice", password, ""); p.Status != http.StatusSeeOther {
+		t.Fatalf("a year later the password is good: %d", p.Status)
+	}
+	var last *visitor
+	for i := range iam.MostSessions {
+		s.Clock.Step(time.Second)
+		if p := first.get("/console/sessions"); p.Status != http.StatusOK {
+			t.Fatalf("with %d others: %d", i, p.Status)
+		}
+		last = visit(t, s)
+		last.signIn("alice", password, "")
+	}
+	if p := first.get("/console/sessions"); p.Status != http.StatusSeeOther {
+		t.Errorf("the oldest of %d: %d", iam.MostSessions+1, p.Status)
+	}
+	var link struct{ URL string }
+	s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)
+	_, once, _ := strings.Cut(link.URL, "once=")
+	s.Hide(once)
+	s.Admin("DELETE", "/people/alice/sessions", "")
+	if p := last.get("/console/sessions"); p.Status != http.StatusSeeOther {
+		t.Errorf("an admin ended it: %d", p.Status)
+	}
+	if p := last.post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
+		t.Errorf("a link of before: %d", p.Status)
+	}
+}

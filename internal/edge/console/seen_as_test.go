@@ -1,0 +1,94 @@
+package console_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+)
+
+// Issue 31, 12: an admin sees every page as each role with a limit does, and can change nothing meanwhile; nobody sees more by it.
+func TestAnAdminSeesWhatOthersSee(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
+	admin := visit(t, s)
+	admin.signIn("", servertest.AdminToken, "")
+	for i, role := range adminroute.Roles[:len(adminroute.Roles)-1] {
+		name := fmt.Sprint("p", i)
+		s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":%q,"accounts":["shop"],"password":%q}`, name, role, password))
+		them := visit(t, s)
+		them.signIn(name, password, "")
+		if p := admin.post("/console/see-as", url.Values{"role": {string(role)}, "accounts": {"shop"}}); p.Status != http.StatusSeeOther {
+			t.Fatalf("%s: %d %s", role, p.Status, p.Body)
+		}
+		for _, c := range pages {
+			if c.method != "GET" || strings.ContainsAny(c.path, "RBSP") { // those that name what is not here
+				continue
+			}
+			mine, theirs := admin.get(c.path), them.get(c.path)
+			if mine.Status != theirs.Status {
+				t.Errorf("%s as %s: %d, and to them %d", c.path, role, mine.Status, theirs.Status)
+			}
+			html := strings.Contains(mine.Header.Get("Content-Type"), "html") && mine.Body != ""
+			if html && !strings.Contains(mine.Body, `id="seen-as"`) {
+				t.Errorf("%s as %s does not say so", c.path, role)
+			}
+		}
+		for _, c := range pages {
+			if c.method == "POST" && c.path != "/console/scan" {
+				if p := admin.post(c.path, url.Values{"did": {"add"}}); p.Status != http.StatusForbidden {
+					t.Errorf("%s is sent while only looking as %s: %d", c.path, role, p.Status)
+				}
+			}
+		}
+		if p := admin.post("/console/see-as", url.Values{"did": {"end"}}); p.Status != http.StatusSeeOther {
+			t.Fatalf("%d %s", p.Status, p.Body)
+		}
+		if p := them.post("/console/see-as", url.Values{"role": {"viewer"}}); p.Status != http.StatusForbidden {
+			t.Errorf("%s looks as another: %d", role, p.Status)
+		}
+		if p := them.get("/console/people", "Cookie: qrjump_seen_as=admin"); p.Status == http.StatusOK {
+			t.Errorf("%s sees people", role)
+		}
+	}
+	if p := admin.get("/console/people"); p.Status != http.StatusOK || strings.Contains(p.Body, `id="seen-as"`) {
+		t.Errorf("after the end: %d %s", p.Status, p.Body)
+	}
+	p := admin.post("/console/see-as", url.Values{"role": {"viewer"}, "accounts": {"nobody"}})
+	if !strings.Contains(p.Body, `value="nobody"`) || !strings.Contains(p.Body, `aria-describedby="seen-for-wrong accounts-hint"`) {
+		t.Errorf("an account that is not there: %d %s", p.Status, p.Body)
+	}
+	if p := admin.post("/console/see-as", url.Values{"role": {"admin"}}); p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("as an admin: %d", p.Status)
+	}
+}
+
+func TestSeeingItAsOthersByClicks(t *testing.T) {
+	for _, c := range []struct {
+		language string
+		width    int64
+	}{{"en", 320}, {"zh-CN", 1280}} {
+		t.Run(c.language, func(t *testing.T) {
+			s := servertest.Start(t, servertest.Options{Seed: shop})
+			p := openTab(t, c.language, c.width)
+			p.open(s.AdminURL + "/console/people")
+			p.write("#seen-for", "shop")
+			p.click(`form[action="/console/see-as"] button`)
+			p.await(`!!document.getElementById('seen-as') && location.pathname !== '/console/people'`)
+			p.open(s.AdminURL + "/console/rules")
+			p.await(`document.getElementById('seen-as').innerText.includes('shop')`)
+			if n := browsertest.Run(t, p.ctx, chromedp.Evaluate[int](`document.querySelectorAll('a[href^="/console/people"]').length`)); n > 1 {
+				t.Errorf("the navigation has people %d times", n)
+			}
+			p.click("#seen-as button")
+			p.await(`location.pathname === '/console/people' && !document.getElementById('seen-as')`)
+		})
+	}
+}

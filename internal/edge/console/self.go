@@ -1,0 +1,135 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"html/template"
+	"net/http"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/print/symbol"
+)
+
+// selfView is what people see of themselves.
+type selfView struct {
+	Person  iam.Person
+	Named   bool // false: the admin token, which belongs to no person
+	Factor  iam.Factor
+	Picture template.URL // the new factor, for an app's camera
+	Waits   string       // the new factor until it is confirmed
+	Fault   string
+}
+
+func (pages selfPages) routes() map[string]func(*visit) {
+	return map[string]func(*visit){
+		"GET /console/self":              pages.self,
+		"POST /console/self":             pages.changeSelf,
+		"GET /console/sessions":          func(v *visit) { v.c.sessions(v) },
+		"POST /console/sessions":         func(v *visit) { v.c.endSession(v) },
+		"POST /console/preferences/{of}": func(v *visit) { v.c.prefer(v) },
+		"POST /console/see-as":           func(v *visit) { v.c.seeAs(v) },
+	}
+}
+
+func (pages selfPages) self(v *visit) { pages.showSelf(v, http.StatusOK, selfView{}) }
+
+func (pages selfPages) showSelf(v *visit, status int, data selfView) {
+	p, err := v.c.People.Own(v.r.Context(), v.caller)
+	if err != nil && !errors.Is(err, iam.ErrNoPerson) {
+		v.failed(err)
+		return
+	}
+	data.Person, data.Named = p, err == nil
+	v.show(status, "self", data)
+}
+
+// changeSelf changes how somebody signs in. They prove who they are once more, and all their other
+// sessions end.
+func (pages selfPages) changeSelf(v *visit) {
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 32<<10)
+	ctx := accounts.By(v.r.Context(), accounts.Author{Actor: v.caller.Actor})
+	browser := iam.Browser{IP: v.c.ClientIP(v.r), Agent: v.r.UserAgent()}
+	proof := iam.Attempt{Password: v.r.PostFormValue("password"), Code: v.r.PostFormValue("code")}
+	var text string
+	var err error
+	var data selfView
+	switch v.r.PostFormValue("did") {
+	case "password":
+		text, err = v.c.People.ChangeOwn(ctx, v.caller, proof, iam.Change{Password: new(v.r.PostFormValue("new-password"))}, browser)
+	case "no-factor":
+		text, err = v.c.People.ChangeOwn(ctx, v.caller, proof, iam.Change{SecondFactor: new("off")}, browser)
+	case "factor":
+		if data.Factor, data.Waits, err = v.c.People.DrawFactor(ctx, v.caller, proof, browser); err == nil {
+			var picture string
+			picture, err = symbol.ForScreen(data.Factor.URI)
+			data.Picture = template.URL(picture)
+		}
+	case "confirm":
+		text, err = v.c.People.ConfirmFactor(ctx, v.caller, v.r.PostFormValue("waits"), v.r.PostFormValue("code"), browser)
+	default:
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	switch {
+	case err != nil:
+		pages.selfRefused(ctx, v, err)
+	case text != "":
+		v.c.setCookie(v, text, int(iam.Longest.Seconds()))
+		v.redirect(Root + "/self?done=self")
+	default:
+		pages.showSelf(v, http.StatusOK, data)
+	}
+}
+
+func (pages selfPages) selfRefused(ctx context.Context, v *visit, err error) {
+	status, fault := http.StatusForbidden, ""
+	invalid, isInvalid := errors.AsType[accounts.Invalid](err)
+	switch {
+	case isInvalid:
+		status, fault = http.StatusUnprocessableEntity, string(invalid)
+	case errors.Is(err, iam.ErrNoPerson):
+		fault = v.say("self.nobody")
+	case errors.Is(err, iam.ErrRefused):
+		fault = v.say("self.wrong")
+	case errors.Is(err, iam.ErrSecondFactor):
+		fault = v.say("self.code.wanted")
+	case errors.Is(err, iam.ErrPending):
+		fault = v.say("self.pending")
+	case errors.Is(err, iam.ErrTooMany):
+		status, fault = http.StatusTooManyRequests, v.say("login.many")
+		v.w.Header().Set("Retry-After", "60")
+	case errors.Is(err, iam.ErrBusy):
+		status, fault = http.StatusServiceUnavailable, v.say("login.busy")
+		v.w.Header().Set("Retry-After", "5")
+	default:
+		v.c.Log.ErrorContext(ctx, "a change of one's own sign-in failed", "error", err)
+		status, fault = http.StatusServiceUnavailable, v.say("fault.store")
+	}
+	pages.showSelf(v, status, selfView{Fault: fault})
+}
+
+// lacksFactor reports whether somebody must set up a second factor before they may do anything
+// else. For people whom a provider signs in that is the provider's matter; the admin token belongs
+// to no person.
+func (v *visit) lacksFactor() bool {
+	who := v.caller
+	if v.c.Demanded == nil || who.Session == "" || who.Name == "" || who.Issuer != "" || who.Factor || !v.c.Demanded(who.Role) {
+		return false
+	}
+	path := v.r.URL.Path
+	return path != Root+"/self" && !strings.HasPrefix(path, Root+"/preferences/")
+}
+
+// setUp leads to the page on which a second factor is set up.
+func (v *visit) setUp(stream bool) {
+	switch {
+	case stream:
+		http.Error(v.w, "set up a second factor first", http.StatusForbidden)
+	case v.r.Method == http.MethodGet || v.r.Method == http.MethodHead:
+		v.redirect(Root + "/self?done=factor")
+	default:
+		v.fault(http.StatusForbidden, v.say("self.factor.first"))
+	}
+}

@@ -1,0 +1,214 @@
+package console_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base32"
+	"encoding/binary"
+	"fmt"
+	"html"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// appCode is what an authenticator app shows for an address at a time.
+func appCode(t *testing.T, address string, at time.Time) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(u.Query().Get("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha1.New, secret)
+	binary.Write(mac, binary.BigEndian, at.Unix()/30)
+	sum := mac.Sum(nil)
+	return fmt.Sprintf("%06d", (binary.BigEndian.Uint32(sum[sum[19]&15:])&^(1<<31))%1_000_000)
+}
+
+// ASVS 6.2.2, 6.2.3, 7.2.4, 7.4.3, 7.5.1: people change what they sign in by themselves, and prove before who they are; their other
+// sessions end, and so does the text of this one.
+func TestPeopleChangeTheirOwnSignIn(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "alice", adminroute.Viewer)
+	v, other := visit(t, s), visit(t, s)
+	v.signIn("alice", password, "")
+	other.signIn("alice", password, "")
+	const better = "eleven grey cranes by the lake"
+	for method, want := range map[string]int{"GET": http.StatusSeeOther, "POST": http.StatusUnauthorized} {
+		if p := visit(t, s).send(method, "/console/self", "", nil); p.Status != want {
+			t.Errorf("%s by nobody: %d", method, p.Status)
+		}
+	}
+	change := func(v *visitor, form url.Values) page { return v.post("/console/self", form) }
+	for name, c := range map[string]struct {
+		form   url.Values
+		status int
+		says   string
+	}{
+		"without the old one": {url.Values{"did": {"password"}, "new-password": {better}}, http.StatusForbidden, "not right"},
+		"a wrong old one": {url.Values{"did": {"password"}, "password": {"wrong"}, "new-password": {better}}, http.StatusForbidden,
+			"not right"},
+		"a common one": {url.Values{"did": {"password"}, "password": {password}, "new-password": {"Liverpool2026!"}},
+			http.StatusUnprocessableEntity, "others guess first"},
+		"a factor without proof": {url.Values{"did": {"factor"}}, http.StatusForbidden, "not right"},
+		"none of the forms":      {url.Values{"did": {"x"}}, http.StatusUnprocessableEntity, ""},
+	} {
+		if p := change(v, c.form); p.Status != c.status || !strings.Contains(p.Body, c.says) {
+			t.Errorf("%s: %d %s", name, p.Status, p.Body)
+		}
+	}
+	if p := other.get("/console/self"); p.Status != http.StatusOK {
+		t.Fatalf("nothing was changed: %d", p.Status)
+	}
+	p := change(v, url.Values{"did": {"password"}, "password": {password}, "new-password": {better}})
+	if p.Status != http.StatusSeeOther || !strings.Contains(p.Header.Get("Set-Cookie"), "qrjump_session=") {
+		t.Fatalf("another password: %d %s", p.Status, p.Body)
+	}
+	if p := v.get("/console/self?done=self"); p.Status != http.StatusOK {
+		t.Errorf("whoever changed it is signed in: %d", p.Status)
+	}
+	if p := other.get("/console/self"); p.Status != http.StatusSeeOther {
+		t.Errorf("another session goes on: %d", p.Status)
+	}
+	if p := other.signIn("alice", password, ""); p.Status != http.StatusForbidden {
+		t.Errorf("the old password: %d", p.Status)
+	}
+	if log := s.Admin("GET", "/changes?kind=person&newest=true&limit=1", "").Body; !strings.Contains(log, `"actor":"person:alice"`) {
+		t.Errorf("the log of changes: %s", log)
+	}
+	draw := func(form url.Values) (uri, waits string, recovery []string) {
+		t.Helper()
+		body := change(v, form).Body
+		found := regexp.MustCompile(`(?s)(otpauth://[^<]*)<.*<code class="copy">([a-z2-7\s]*)</code>.*name="waits" value="([^"]*)"`).
+			FindStringSubmatch(body)
+		if found == nil || !strings.Contains(body, `src="data:image/png;base64,`) {
+			t.Fatalf("no factor: %s", body)
+		}
+		recovery = strings.Fields(found[2])
+		for _, code := range recovery {
+			s.Hide(code)
+		}
+		return html.UnescapeString(found[1]), html.UnescapeString(found[3]), recovery
+	}
+	proof := url.Values{"did": {"factor"}, "password": {better}}
+	uri, waits, _ := draw(proof)
+	if p := other.signIn("alice", better, ""); p.Status != http.StatusSeeOther {
+		t.Errorf("a factor counts before a code showed that it is there: %d", p.Status)
+	}
+	confirm := func(waits, code string) int {
+		return change(v, url.Values{"did": {"confirm"}, "waits": {waits}, "code": {code}}).Status
+	}
+	for name, got := range map[string]int{"a wrong code": confirm(waits, "000000"),
+		"no factor":    confirm("", appCode(t, uri, s.Clock.Now())),
+		"a forged one": confirm("AAAA", "000000")} {
+		if got != http.StatusForbidden {
+			t.Errorf("%s: %d", name, got)
+		}
+	}
+	s.Clock.Step(10 * time.Minute)
+	if got := confirm(waits, appCode(t, uri, s.Clock.Now())); got != http.StatusForbidden {
+		t.Errorf("ten minutes later: %d", got)
+	}
+	uri, waits, recovery := draw(proof)
+	code := appCode(t, uri, s.Clock.Now())
+	if got := confirm(waits, code); got != http.StatusSeeOther {
+		t.Fatalf("the right code: %d", got)
+	}
+	if p := other.get("/console/self"); p.Status != http.StatusSeeOther {
+		t.Errorf("another session goes on beside the new factor: %d", p.Status)
+	}
+	for given, want := range map[string]int{"": http.StatusUnauthorized, code: http.StatusForbidden, recovery[0]: http.StatusSeeOther} {
+		if p := other.signIn("alice", better, given); p.Status != want {
+			t.Errorf("signing in with the code %.3q: %d, want %d", given, p.Status, want)
+		}
+	}
+	off := url.Values{"did": {"no-factor"}, "password": {better}}
+	if p := change(v, off); p.Status != http.StatusForbidden || !strings.Contains(p.Body, "second factor") {
+		t.Errorf("without a code the factor goes: %d %s", p.Status, p.Body)
+	}
+	off.Set("code", recovery[1])
+	if p := change(v, off); p.Status != http.StatusSeeOther {
+		t.Errorf("with a code: %d %s", p.Status, p.Body)
+	}
+	// Whoever has no password proves it by a new sign-in; the admin token is nobody.
+	s.Admin("POST", "/people", `{"name":"bob","role":"viewer"}`)
+	var link struct{ URL string }
+	s.Admin("POST", "/login-links", `{"name":"bob"}`).JSON(t, &link)
+	_, once, _ := strings.Cut(link.URL, "once=")
+	s.Hide(once)
+	v.post("/console/login", url.Values{"once": {once}})
+	set := url.Values{"did": {"password"}, "new-password": {better}}
+	s.Clock.Step(10 * time.Minute)
+	if p := change(v, set); p.Status != http.StatusForbidden {
+		t.Errorf("ten minutes after the link: %d", p.Status)
+	}
+	v.signIn("", servertest.AdminToken, "")
+	if p := change(v, set); p.Status != http.StatusForbidden {
+		t.Errorf("the admin token has a password: %d", p.Status)
+	}
+}
+
+// ASVS 6.3.3, issue 17: where a second factor is demanded, who has none can do nothing before one is set up; others are not concerned.
+func TestASecondFactorIsDemanded(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	person(s, "ada", adminroute.Admin)
+	person(s, "vera", adminroute.Viewer)
+	ada, vera, token := visit(t, s), visit(t, s), visit(t, s)
+	ada.signIn("ada", password, "")
+	vera.signIn("vera", password, "")
+	token.post("/console/login", url.Values{"password": {servertest.AdminToken}})
+	held := func(v *visitor, what string, want bool) {
+		t.Helper()
+		p := v.get("/console/rules")
+		to := p.Header.Get("Location")
+		if got := p.Status == http.StatusSeeOther && to == "/console/self?done=factor"; got != want || !got && p.Status != http.StatusOK {
+			t.Errorf("%s: %d %s", what, p.Status, to)
+		}
+	}
+	demand := func(of string) { s.Admin("PUT", "/settings", `{"second_factor":"`+of+`"}`) }
+	held(ada, "by default", false)
+	demand("admins")
+	held(ada, "an admin, where admins must", true)
+	held(vera, "a viewer, where admins must", false)
+	demand("everyone")
+	held(vera, "a viewer, where everybody must", true)
+	held(token, "the admin token", false)
+	undo := url.Values{"did": {"reset"}, "name": {"second_factor"}}
+	if p := vera.post("/console/operate/settings", undo); p.Status != http.StatusForbidden {
+		t.Errorf("a form before the factor: %d", p.Status)
+	}
+	if p := vera.get("/console/calls/live", "Accept: text/event-stream"); p.Status != http.StatusForbidden {
+		t.Errorf("a stream before the factor: %d", p.Status)
+	}
+	vera.get("/console/self?done=factor&lang=zh").wants(t, "本服务器要求您启用两步验证", `value="factor"`)
+	p := vera.post("/console/self", url.Values{"did": {"factor"}, "password": {password}})
+	uri := html.UnescapeString(regexp.MustCompile(`otpauth://[^<"]*`).FindString(p.Body))
+	waits := regexp.MustCompile(`name="waits" value="([^"]*)"`).FindStringSubmatch(p.Body)
+	if uri == "" || waits == nil {
+		t.Fatalf("no factor: %d %s", p.Status, p.Body)
+	}
+	secret, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Hide(secret.Query().Get("secret"))
+	vera.post("/console/self", url.Values{"did": {"confirm"}, "waits": {html.UnescapeString(waits[1])},
+		"code": {appCode(t, uri, s.Clock.Now())}})
+	held(vera, "with a factor", false)
+	if status := s.Do("PUT", "/admin/v1/settings", `{"second_factor":"nobody"}`, "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/json").Status; status != http.StatusUnprocessableEntity {
+		t.Errorf("no such word: %d", status)
+	}
+}

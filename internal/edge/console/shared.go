@@ -1,0 +1,75 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+// lasting are the numbers of days that a link to a chart can last.
+var lasting = []int{7, 30, 90}
+
+// Lasting are the days of which one is chosen.
+func (s statisticsView) Lasting() []int { return lasting }
+
+// share makes a link to the chart of this page.
+func (pages numberPages) share(v *visit) {
+	asked := v.question()
+	if asked.Days > 0 {
+		asked.asked.Set("days", strconv.Itoa(asked.Days))
+	}
+	days, err := strconv.Atoi(v.r.FormValue("lasts"))
+	if err != nil {
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	one, err := v.api.Charts.Create(v.ctx(), client.NewSharedChart{Title: strings.TrimSpace(v.r.FormValue("title")),
+		Question: asked.asked.Encode(), Days: days})
+	if !v.failed(err) {
+		pages.showStatistics(v, statisticsView{Link: one.URL})
+	}
+}
+
+// sharedView is a chart for whoever has its link.
+type sharedView struct {
+	statisticsView
+	Title  string
+	EndsAt time.Time
+}
+
+// sharedPage shows a shared chart, and nothing else of the console.
+func (c *Console) sharedPage(w http.ResponseWriter, r *http.Request) {
+	v := c.visit(w, r, iam.Caller{})
+	one, as, err := c.Shared(r.Context(), r.PathValue("text"))
+	if err == nil && !adminroute.Role(as.Role).Covers(adminroute.Marketer) {
+		err = iam.ErrNoShared // whoever shared it may not see numbers any more
+	}
+	switch {
+	case errors.Is(err, iam.ErrNoShared):
+		v.fault(http.StatusNotFound, v.say("shared.gone"))
+		return
+	case err != nil:
+		c.Log.ErrorContext(r.Context(), "a shared chart could not be looked up", "error", err)
+		v.fault(http.StatusServiceUnavailable, v.say("fault.store"))
+		return
+	}
+	v.r, v.caller, v.shared = r.Clone(r.Context()), as, true
+	v.r.URL.RawQuery = one.Question
+	data := sharedView{Title: one.Title, EndsAt: one.EndsAt}
+	if data.statisticsView, err = v.dated(); err == nil {
+		err = v.numbers(&data.statisticsView)
+	}
+	for _, asked := range data.Only {
+		v.know(asked.Name, asked.Value)
+	}
+	v.r, v.caller = r, iam.Caller{} // nobody is signed in
+	if !v.failed(err) {
+		v.show(http.StatusOK, "shared", data)
+	}
+}

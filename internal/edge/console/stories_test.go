@@ -1,0 +1,233 @@
+package console_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+// screen is what somebody reads on, and in which language.
+type screen struct {
+	language string
+	width    int64
+}
+
+// screens are a phone, a tablet and a desk, in both languages; outside of whole runs two of the six.
+func screens() []screen {
+	return testscope.Or([]screen{{"en", 320}, {"zh-CN", 1280}, {"en", 768}, {"zh-CN", 320}, {"en", 1280}, {"zh-CN", 768}},
+		[]screen{{"en", 320}, {"zh-CN", 1280}})
+}
+
+// counted says how many clicks a story took. Below 960 pixels each way by the navigation takes one more.
+func (p tab) counted(s screen, narrow, wide int) {
+	p.t.Helper()
+	want := wide
+	if s.width < 960 {
+		want = narrow
+	}
+	p.t.Logf("%s, %d pixels wide: %d clicks", s.language, s.width, *p.clicked)
+	if *p.clicked != want {
+		p.t.Errorf("%d clicks, and they were %d", *p.clicked, want)
+	}
+}
+
+// The manager of a brand, who may see the brand's account alone: she orders codes, says what they open, hands labels to a printer, sees
+// them scanned, finds the alarm of one that was copied, and dismisses it. One server and one browser for all: each screen is another
+// brand's.
+func TestABrandsManagerByClicks(t *testing.T) {
+	var seed strings.Builder
+	seed.WriteString("accounts:\n  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, certified: true, versions: [release]}\n")
+	for i := range screens() {
+		seed.WriteString(fmt.Sprintf("  - {appid: brand%d, kind: service_account, secret: the-secret-of-brand%[1]d, certified: true, "+
+			"features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}\n", i))
+	}
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: seed.String() + "settings: {rate_limit: 0}\n",
+		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	key, window := scanKey(t, s), browsertest.Start(t, "")
+	if _, err := chromedp.Call(window, browser.SetDownloadBehavior,
+		browser.SetDownloadBehaviorParams{Behavior: "allow", DownloadPath: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range screens() {
+		t.Run(fmt.Sprint(c.language, c.width), func(t *testing.T) {
+			name, brand := fmt.Sprintf("mia%d", i), fmt.Sprintf("brand%d", i)
+			s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":"marketer","accounts":[%q],"password":%q}`, name, brand, password))
+			p := sitDown(t, window, c.language, c.width)
+			p.signIn(s, name)
+			p.ordersLabels(s, brand)
+			scannedByMany(t, s, brand, key)
+			p.to("/console/home")
+			p.shows("60")
+			p.to("/console/alarms")
+			p.click(`td a[href^="/console/alarms/"]`)
+			p.await(fmt.Sprintf(`!!document.querySelector('dialog.drawer')?.innerText.includes(%q)`, p.say["alarm.buyer.copied"]))
+			p.write(`dialog.drawer input[name="note"]`, "a fair")
+			p.click(`dialog.drawer button[value="dismiss"]`)
+			p.await(`!document.querySelector('button[value="dismiss"]')`)
+			p.to("/console/alarms")
+			p.reads("stats.alarms.none")
+			p.counted(c, 23, 17)
+		})
+	}
+}
+
+// ordersLabels orders codes, activates half of them and fetches the file of a printer.
+func (p tab) ordersLabels(s *servertest.Server, account string) {
+	p.t.Helper()
+	p.to("/console/orders")
+	p.write("#isv", "spring")
+	p.click(`button[value="ask"]`)
+	p.reads("done.order.made")
+	p.click(`td a[href*="#a-from"]`)
+	p.await(`!!document.getElementById('a-to')`)
+	for selector, text := range map[string]string{"#a-from": "0", "#a-to": "4999", "#target": "shop", "#path": "pages/code/code",
+		"#activity": "tour", "#brand": "b", "#titled": "t", "#product": "4006381333931"} {
+		p.write(selector, text)
+	}
+	p.click(`input[value="activate"] ~ p button`)
+	p.click("form.notice button.danger")
+	p.reads("done.codes")
+	p.to("/console/orders")
+	p.click(`td a[href^="/console/packages?"]`)
+	p.await(`!!document.getElementById('printer')`)
+	p.write("#from", "0")
+	p.write("#to", "99")
+	p.write("#printer", "Press")
+	p.click(`input[name="format"][value="sheet"]`)
+	p.click(`form[action^="/console/packages"][method="post"]:not([enctype]) > p:last-child button`)
+	p.write("#passphrase", "a passphrase of the story")
+	p.click(`form[action$="/file"] button`)
+	for sent := 0; sent == 0; { // the file comes beside the page
+		if p.ctx.Err() != nil {
+			p.t.Fatal("the package was never fetched")
+		}
+		var list struct{ Packages []struct{ Sent int } }
+		s.Admin("GET", "/packages?account="+account, "").JSON(p.t, &list)
+		sent = list.Packages[0].Sent
+	}
+	p.to("/console/orders")
+	p.await(fmt.Sprintf(`[...document.querySelectorAll('td a[href^="/console/packages?"]')].some(e => e.textContent === %q)`,
+		fmt.Sprintf(p.say["orders.of"], 1, 1)))
+}
+
+// scannedByMany scans a code of an account's order by 60 people in 60 networks, as only a copy is.
+func scannedByMany(t *testing.T, s *servertest.Server, account, key string) {
+	t.Helper()
+	var list struct {
+		Batches []struct {
+			ID int64 `json:"application_id"`
+		}
+	}
+	s.Admin("GET", "/batches?account="+account, "").JSON(t, &list)
+	var code struct {
+		Text string `json:"code_url"`
+	}
+	s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, list.Batches[0].ID)).JSON(t, &code)
+	for i := range 60 {
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.0.1"}`, code.Text, i, i),
+			"Authorization: Bearer "+key)
+	}
+	s.Admin("GET", "/statistics?wait=true", "")
+}
+
+// A provider of 200 Mini Programs: she finds one, compares those that were scanned, publishes 30 rules together, and from a platform's
+// own page, at another site, lets that platform act for one of them.
+func TestAProviderByClicks(t *testing.T) {
+	s, site, link := asking(t)
+	key, window := scanKey(t, s), browsertest.Start(t, "")
+	for i, c := range screens() {
+		t.Run(fmt.Sprint(c.language, c.width), func(t *testing.T) {
+			for n := range 30 {
+				s.Admin("POST", fmt.Sprintf("/accounts/wx%03d/rules", n),
+					fmt.Sprintf(`{"prefix":"https://tea%d.example/%d/","path":"pages/tea/tea"}`, n, i))
+			}
+			link()
+			p := sitDown(t, window, c.language, c.width)
+			p.signIn(s, "alice")
+			if field := "#find"; p.shown(field) {
+				p.write(field, "Tea 123\r")
+			} else {
+				p.click(".find-link")
+				p.write("#q", "Tea 123\r")
+			}
+			p.click(`td a[href="/console/accounts/wx123"]`)
+			p.await(`location.pathname === '/console/accounts/wx123'`)
+
+			p.to("/console/rules")
+			p.choose("#state", "draft")
+			p.await(`document.querySelectorAll('input[name="selected"]').length === 30`)
+			p.click(".every input")
+			p.click(`button[value="publish"]`)
+			p.click(`input[name="sure"] ~ p button`)
+			p.shows(fmt.Sprintf(p.say["selected.done"], 30, 30))
+			for n, times := range []int{3, 5} {
+				for range times {
+					s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://tea%d.example/%d/7"}`, n+20, i),
+						"Authorization: Bearer "+key)
+				}
+			}
+			s.Admin("GET", "/statistics?wait=true", "")
+
+			p.to("/console/statistics")
+			p.await(`document.querySelector('.boxes section') && !document.querySelector('.later')`)
+			p.choose("#by", "")
+			p.choose("#group", "owner")
+			p.shows("Tea 021")
+			p.shows("Tea 020")
+			p.agrees(s, site.URL, fmt.Sprintf("wx12%d", i), link)
+			p.counted(c, 16, 13)
+		})
+	}
+}
+
+// agrees decides on the page to which a platform's own page leads, for one of 200 accounts.
+func (p tab) agrees(s *servertest.Server, site, appid string, link func() string) {
+	t := p.t
+	t.Helper()
+	p.open(site)
+	p.click("#begin")
+	p.click(`a.button.primary[href*="/console/agree?ref="]`) // the strict cookie stays behind: the page goes on by itself
+	p.await(`location.pathname === '/console/agree' && !!document.getElementById('part')`)
+	p.reads("agree.more")
+	p.click(`input[name="set"][value="18"]`)
+	p.write("#part", "tea 12")
+	p.click(`button[value="find"]`)
+	p.await(`document.querySelectorAll('input[name="appid"]').length === 10`)
+	p.click(fmt.Sprintf(`input[name="appid"][value=%q]`, appid))
+	p.await(`!document.querySelector('input[name="set"][value="18"]').checked`)
+	p.click(`button[value="agree"]`)
+	p.shows("came back with \"queryauthcode")
+	if at := browsertest.Run(t, p.ctx, chromedp.Evaluate[string](`location.origin + location.search`)); !strings.HasPrefix(at,
+		site+"?state=7&auth_code=") {
+		t.Errorf("came back to %s", at)
+	}
+	log := s.Admin("GET", "/changes?kind=grant", "").Body
+	if !strings.Contains(log, `"actor":"person:alice"`) || !strings.Contains(log, appid) {
+		t.Errorf("the audit log says %s", log)
+	}
+
+	// Whoever is not signed in signs in first, and may refuse.
+	other := p
+	other.clicked = new(int)
+	if _, err := chromedp.Call(p.ctx, network.ClearBrowserCookies, cdp.Empty{}); err != nil {
+		t.Fatal(err)
+	}
+	other.open(link())
+	other.click(`a.button.primary`)
+	other.await(`location.pathname === '/console/login' && !!document.getElementById('name')`)
+	other.write("#name", "alice")
+	other.write("#password", password)
+	other.click("main button.primary")
+	other.click(`button[value="refuse"]`)
+	other.reads("agree.refused")
+}

@@ -1,0 +1,164 @@
+package console
+
+import (
+	"encoding/json"
+	"errors"
+	"html/template"
+	"image"
+	_ "image/gif"  // a picture may be of these kinds
+	_ "image/jpeg" // likewise
+	_ "image/png"  // likewise
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/print/symbol"
+)
+
+type scanView struct {
+	Text, User, Source, Moment, At string
+	Asked                          bool
+	Now                            *client.Explanation
+	Then                           *client.Past
+	Fault                          string
+	Code                           template.URL // a picture that the server drew; "" = the text is too long for a camera
+	Link                           string       // the text without its query, where it is a link: a prefix for a new rule
+}
+
+// Camera is the script that reads codes by a camera.
+func (scanView) Camera() string { return camera.Path() }
+
+// scan says what a text would open, and why. It records nothing.
+func (pages scanPages) scan(v *visit) {
+	v.w.Header().Set("Permissions-Policy", permitting("(self)"))
+	q := v.r.URL.Query()
+	data := scanView{Text: strings.TrimSpace(q.Get("text")), User: q.Get("user"), Source: q.Get("source"),
+		Moment: q.Get("moment"), At: q.Get("at")}
+	if key := q.Get("fault"); v.Has("scan.fault." + key) {
+		data.Fault = v.say("scan.fault." + key)
+	}
+	if data.Text == "" {
+		v.show(http.StatusOK, "scan", data)
+		return
+	}
+	data.Asked = true
+	if len(data.Text) <= symbol.MostOnScreen {
+		picture, _ := symbol.ForScreen(data.Text) // so short a text has a code
+		data.Code = template.URL(picture)
+	}
+	if u, err := url.Parse(data.Text); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") {
+		data.Link, _, _ = strings.Cut(data.Text, "?")
+	}
+	asked := client.ScanRequest{Text: data.Text, User: data.User, Source: data.Source}
+	status, err := http.StatusOK, error(nil)
+	if data.Moment == "then" {
+		at, wrong := moment(data.At)
+		if wrong != nil {
+			data.Fault = v.say("scan.fault.at")
+			v.show(http.StatusUnprocessableEntity, "scan", data)
+			return
+		}
+		data.At = at.In(time.Local).Format(fieldTime)
+		data.Then = &client.Past{}
+		*data.Then, err = v.api.Scans.ResolveAsOf(v.ctx(), asked, at)
+	} else {
+		data.Now = &client.Explanation{}
+		*data.Now, err = v.api.Scans.Explain(v.ctx(), client.ExplainRequest{ScanRequest: asked,
+			AssumePublished: data.Moment == "published"})
+	}
+	if said, ok := errors.AsType[*client.Problem](err); ok {
+		data.Fault, status, data.Then, data.Now = v.said(said), said.Status, nil, nil
+	} else if v.failed(err) {
+		return
+	}
+	v.show(status, "scan", data)
+}
+
+// fieldTime is a time as a field of a form holds it.
+const fieldTime = "2006-01-02T15:04:05"
+
+// moment is a time as a form's field has it, in the server's zone, or RFC 3339.
+func moment(text string) (time.Time, error) {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	if at, err := time.ParseInLocation(fieldTime, text, time.Local); err == nil {
+		return at, nil
+	}
+	return time.ParseInLocation("2006-01-02T15:04", text, time.Local)
+}
+
+const (
+	// mostPicture is how long a picture may be in bytes, mostPixels how large.
+	mostPicture = 4 << 20
+	mostPixels  = 16 << 20
+)
+
+// picture reads the code on a picture and shows the page of its text. A script that asks for JSON,
+// as the camera's does, gets the text or what was wrong.
+func (pages scanPages) picture(v *visit) {
+	text, fault, ok := v.readPicture()
+	switch {
+	case v.r.Header.Get("Accept") == "application/json" && (ok || fault != ""):
+		said := map[string]string{"text": text}
+		if !ok {
+			said = map[string]string{"fault": fault, "says": v.say("scan.fault." + fault)}
+		}
+		v.w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(v.w).Encode(said) // an error means that the browser went away
+	case fault != "":
+		v.redirect(Root + "/scan?fault=" + fault)
+	case ok:
+		v.redirect(Root + "/scan?text=" + url.QueryEscape(text))
+	}
+}
+
+// readPicture reads the code on a picture that was sent, and keeps nothing of the picture. It
+// returns the code's text; or, with ok false, the word for what was wrong, or neither where it has
+// answered already.
+func (v *visit) readPicture() (text, fault string, ok bool) {
+	// One picture at a time for each person: reading one takes long.
+	whom := v.caller.Actor + " " + v.caller.Session + " " + v.c.ClientIP(v.r).String()
+	if _, busy := v.c.decoding.LoadOrStore(whom, true); busy {
+		return "", "busy", false
+	}
+	defer v.c.decoding.Delete(whom)
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostPicture+64<<10)
+	file, _, err := v.r.FormFile("picture")
+	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+		return "", "large", false
+	}
+	if err != nil {
+		return "", "none", false
+	}
+	defer file.Close()
+	defer func() { _ = v.r.MultipartForm.RemoveAll() }()
+	about, _, err := image.DecodeConfig(file)
+	switch {
+	case err != nil:
+		return "", "kind", false
+	case about.Width*about.Height > mostPixels || about.Width <= 0 || about.Height <= 0:
+		return "", "large", false
+	}
+	if _, err := file.Seek(0, io.SeekStart); v.failed(err) {
+		return "", "", false
+	}
+	// A picture of mostPixels takes some hundred MB while it is read: so one at a time is read for
+	// everybody together.
+	done, err := v.c.reading.Take(v.r.Context(), 1, 0)
+	if err != nil {
+		return "", "", false
+	}
+	defer done()
+	m, _, err := image.Decode(file)
+	if err != nil {
+		return "", "kind", false
+	}
+	if text, err = symbol.Find(m); err != nil {
+		return "", "code", false
+	}
+	return text, "", true
+}

@@ -1,0 +1,107 @@
+package fastpath
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// reply waits for an answer and sends it.
+func (c *conn) reply(a Answer, closing bool) error {
+	doc, kind, status := a.Wait(c.lane.life, c.doc[:0])
+	c.doc = doc
+	c.compose(status, kind, closing)
+	n := 0
+	if c.direct != nil {
+		n = c.direct.write(c.out)
+	}
+	var err error
+	if n < len(c.out) {
+		_, err = c.conn.Write(c.out[n:])
+	}
+	return err
+}
+
+// later lets the goroutine that learns that an answer holds send it, so that the
+// connection's own need not wake for it. False where the answer has to be waited
+// for: nothing is to be known, or more was asked already and answers keep their
+// order.
+func (c *conn) later(a Answer) bool {
+	if c.direct == nil || c.r < c.w {
+		return false
+	}
+	doc, kind, ok := a.Draft(c.doc[:0])
+	if c.doc = doc; !ok {
+		return false
+	}
+	c.compose(http.StatusOK, kind, false)
+	c.answer = a
+	return a.Then(c.holds)
+}
+
+// known sends the answer that waited. It does not block: the rest of an
+// answer that the client does not take at once, and a failure, have a goroutine of
+// their own.
+func (c *conn) known(err error) {
+	n := 0
+	if err == nil {
+		n = c.direct.write(c.out)
+	}
+	if err == nil && n == len(c.out) {
+		c.finish(nil, n)
+	} else {
+		go c.finish(err, n)
+	}
+}
+
+// finish ends the answer of which known sent n bytes, and frees the connection for
+// the next one.
+func (c *conn) finish(err error, n int) {
+	defer func() {
+		if fault := recover(); fault != nil || err != nil {
+			c.failed(fault)
+			_ = c.conn.Close()
+		}
+		c.answer = nil
+		c.asks(false)
+		c.left()
+	}()
+	if err != nil {
+		err = c.reply(c.answer, false)
+		return
+	}
+	c.answer.Sent()
+	if n < len(c.out) {
+		_, err = c.conn.Write(c.out[n:])
+	}
+}
+
+// compose puts doc behind the head that net/http would give it.
+func (c *conn) compose(status int, kind string, closing bool) {
+	now := time.Now()
+	if second := now.Unix(); second != c.second {
+		c.second, c.date = second, now.UTC().AppendFormat(c.date[:0], http.TimeFormat)
+	}
+	b := strconv.AppendInt(append(c.out[:0], "HTTP/1.1 "...), int64(status), 10)
+	b = append(append(b, ' '), http.StatusText(status)...)
+	b = append(append(b, "\r\nCache-Control: no-store\r\nContent-Type: "...), kind...)
+	b = append(append(b, "\r\nDate: "...), c.date...)
+	b = strconv.AppendInt(append(b, "\r\nContent-Length: "...), int64(len(c.doc)), 10)
+	if closing {
+		b = append(b, "\r\nConnection: close"...)
+	}
+	c.out = append(append(b, "\r\n\r\n"...), c.doc...)
+	if until := now.Add(c.lane.AnswerTime); until.Sub(c.writeUntil) > coarse {
+		c.writeUntil = until
+		_ = c.conn.SetWriteDeadline(until)
+	}
+}
+
+// left frees the connection for the next answer, and the memory that a large one
+// needed: no connection may hold that for ever.
+func (c *conn) left() {
+	if cap(c.out) > 4*buffer {
+		c.out, c.doc = nil, nil
+	}
+	c.free <- struct{}{}
+}

@@ -1,0 +1,133 @@
+package fastpath
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// head is what counts of a plain request's head.
+type head struct {
+	host   []byte
+	key    []byte // behind "Bearer "; nil = none
+	length int    // of the body
+	size   int    // of the head, with its empty line; 0 = not whole yet
+	last   bool   // Connection: close
+}
+
+// readHead reads the head of a plain request: the lane's request line, lines
+// that end in CRLF, one Host, one Content-Length within MaxBody, at most one
+// Authorization, and nothing that changes what a request means (another transfer
+// coding, an expectation, an upgrade, a browser's origin). Whatever else HTTP
+// allows is not plain: ok is false.
+func (l *Lane) readHead(b []byte) (h head, ok bool) {
+	first := l.requestLine
+	if n := min(len(b), len(first)); string(b[:n]) != first[:n] {
+		return h, false
+	} else if n < len(first) {
+		return h, true
+	}
+	h.length = -1
+	for at := len(first); ; {
+		end := bytes.IndexByte(b[at:], '\n')
+		if end < 0 {
+			return head{}, true
+		}
+		if end == 0 || b[at+end-1] != '\r' {
+			return head{}, false
+		}
+		line := b[at : at+end-1]
+		at += end + 1
+		if len(line) == 0 {
+			if h.host == nil || h.length < 0 {
+				return head{}, false
+			}
+			h.size = at
+			return h, true
+		}
+		if !l.readLine(&h, line) {
+			return head{}, false
+		}
+	}
+}
+
+// readLine reads one line of the head.
+func (l *Lane) readLine(h *head, line []byte) bool {
+	colon := bytes.IndexByte(line, ':')
+	if colon <= 0 || !all(line[:colon], &nameByte) {
+		return false
+	}
+	value := bytes.Trim(line[colon+1:], " \t")
+	for _, c := range value {
+		if c < ' ' && c != '\t' || c >= 0x7f {
+			return false
+		}
+	}
+	var space [24]byte
+	if colon > len(space) {
+		return true // no name that counts is so long
+	}
+	name := space[:colon]
+	for i, c := range line[:colon] {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		name[i] = c
+	}
+	switch string(name) {
+	case "host":
+		if h.host != nil || len(value) == 0 || !all(value, &hostByte) {
+			return false
+		}
+		h.host = value
+	case "content-length":
+		if h.length >= 0 || len(value) > 5 || !all(value, &digit) {
+			return false
+		}
+		n, err := strconv.Atoi(string(value))
+		h.length = n
+		return err == nil && n <= l.MaxBody
+	case "authorization":
+		key, bearer := bytes.CutPrefix(value, []byte("Bearer "))
+		if h.key != nil || !bearer || len(key) == 0 {
+			return false
+		}
+		h.key = key
+	case "content-type":
+		return !bytes.Contains(bytes.ToLower(value), []byte(l.Streams))
+	case "connection":
+		closing := bytes.EqualFold(value, []byte("close"))
+		h.last = h.last || closing
+		return closing || bytes.EqualFold(value, []byte("keep-alive"))
+	case "transfer-encoding", "expect", "upgrade", "trailer", "te", "http2-settings", "origin", "sec-fetch-site":
+		return false
+	}
+	return true
+}
+
+func all(b []byte, of *[256]bool) bool {
+	for _, c := range b {
+		if !of[c] {
+			return false
+		}
+	}
+	return true
+}
+
+// nameByte are the bytes of a header's name, hostByte those of a plain Host.
+var (
+	nameByte = bytesOf(letters + digits + "!#$%&'*+-.^_`|~")
+	hostByte = bytesOf(letters + digits + ".-_:[]")
+	digit    = bytesOf(digits)
+)
+
+const (
+	digits  = "0123456789"
+	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
+
+func bytesOf(text string) (of [256]bool) {
+	for i := range len(text) {
+		of[text[i]] = true
+	}
+	return of
+}

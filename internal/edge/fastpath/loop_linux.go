@@ -1,0 +1,114 @@
+package fastpath
+
+import (
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// loop waits for many parked connections at once.
+type loop struct {
+	file *os.File // an epoll, which the runtime waits for as for a connection
+	raw  syscall.RawConn
+
+	mu    sync.Mutex
+	conns map[int32]*conn // by descriptor
+}
+
+// atOnce is how many connections a loop looks at before it asks again.
+const atOnce = 128
+
+// startLoops makes one for each processor; fewer, or none, where the system does not let us. mu is held.
+func (l *Lane) startLoops() {
+	for range runtime.GOMAXPROCS(0) {
+		fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+		if err != nil {
+			return
+		}
+		_ = syscall.SetNonblock(fd, true)
+		p := &loop{file: os.NewFile(uintptr(fd), "epoll"), conns: map[int32]*conn{}}
+		if p.raw, err = p.file.SyscallConn(); err != nil || p.file.SetReadDeadline(time.Time{}) != nil {
+			_ = p.file.Close() // the runtime cannot wait for it
+			return
+		}
+		l.loops = append(l.loops, p)
+		l.running.Go(p.run)
+	}
+}
+
+// stop ends a loop behind the connections that it has in hand.
+func (p *loop) stop() { _ = p.file.Close() }
+
+// add begins to watch a connection, for bytes that are there already too.
+func (p *loop) add(c *conn) (ok bool) {
+	p.both(c, func(poll, fd int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		c.fd = int32(fd)
+		p.conns[c.fd] = c
+		// Each event is told once: a read that is not full has taken all there was, but for an end or urgent bytes behind it,
+		// which are told with it.
+		const edges = 1 << 31 // EPOLLET
+		e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLPRI | edges, Fd: c.fd}
+		if ok = syscall.EpollCtl(poll, syscall.EPOLL_CTL_ADD, fd, &e) == nil; !ok {
+			delete(p.conns, c.fd)
+		}
+	})
+	return ok
+}
+
+// remove ends that. For a connection that somebody closed the system has done so, and its descriptor may be another's.
+func (p *loop) remove(c *conn) {
+	p.both(c, func(poll, fd int) { _ = syscall.EpollCtl(poll, syscall.EPOLL_CTL_DEL, fd, nil) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conns[c.fd] == c {
+		delete(p.conns, c.fd)
+	}
+}
+
+// both calls f with both descriptors, unless one is closed.
+func (p *loop) both(c *conn, f func(poll, fd int)) {
+	_ = p.raw.Control(func(poll uintptr) {
+		_ = c.direct.raw.Control(func(fd uintptr) { f(int(poll), int(fd)) })
+	})
+}
+
+func (p *loop) run() {
+	type one struct {
+		*conn
+		plain bool // there are bytes, and nothing else
+	}
+	events, here, n := make([]syscall.EpollEvent, atOnce), make([]one, 0, atOnce), 0
+	look := func(poll uintptr) bool {
+		// It waits for nothing: the runtime does.
+		got, _, fault := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, poll, uintptr(unsafe.Pointer(unsafe.SliceData(events))), atOnce,
+			0, 0, 0)
+		if n = int(got); fault != 0 {
+			n = 0
+		}
+		return n > 0
+	}
+	for p.raw.Read(look) == nil {
+		p.mu.Lock()
+		for _, e := range events[:n] {
+			if c := p.conns[e.Fd]; c != nil {
+				here = append(here, one{c, e.Events == syscall.EPOLLIN})
+			}
+		}
+		p.mu.Unlock()
+		for _, c := range here {
+			switch {
+			case !c.plain:
+				c.unpark()
+			case c.parked.CompareAndSwap(true, false):
+				c.ready()
+			}
+		}
+		clear(here)
+		here = here[:0]
+	}
+}

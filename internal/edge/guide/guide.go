@@ -1,0 +1,347 @@
+// Package guide knows how the documents of this version are served.
+//
+// The pages are the Markdown files of package docs. A page is made into HTML when it is first asked for, and kept. Reading them
+// needs no credential, and they say nothing of any account.
+package guide
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/qrjump/qrjump/internal/edge/assets"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+)
+
+// Root is where the guide is served.
+const Root = "/docs/"
+
+// Policy is what a page of the guide may load: its own style and script.
+const Policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; " +
+	"frame-ancestors 'none'"
+
+// Example is the address of the server in the pages as they are written.
+const Example = "http://127.0.0.1:8080"
+
+//go:embed guide.css guide.js page.html
+var files embed.FS
+
+var (
+	style  = asset("guide.css")
+	script = asset("guide.js")
+	layout = sync.OnceValue(func() *template.Template { return template.Must(template.ParseFS(files, "page.html")) })
+)
+
+func asset(name string) *assets.Asset {
+	content, err := files.ReadFile(name)
+	if err != nil {
+		panic(err) // embedded: cannot happen
+	}
+	return assets.NewAsset("/qrjump/"+name, content)
+}
+
+// Assets are what the pages load, beside look.Sheet.
+var Assets = []*assets.Asset{style, script}
+
+// Language is one of those that the guide is written in.
+type Language struct {
+	Code string // in paths
+	Tag  i18n.Language
+}
+
+// Languages are all of them, first the one for readers who ask for none.
+var Languages = []Language{{"en", i18n.English}, {"zh", i18n.Chinese}}
+
+//go:embed locale
+var locale embed.FS
+
+var book = i18n.Open(locale)
+
+// Say is a text of the guide's layout in the language.
+func (l Language) Say(key string, with ...any) string { return book.Text(key, with...).In(l.Tag) }
+
+// Word is what the language calls itself.
+func (l Language) Word() string { return l.Say("language") }
+
+// Guide serves the documents. New makes one.
+type Guide struct {
+	pages    map[string]*page // by language and name: "en/start"
+	order    map[string][]*page
+	sections map[string][]section
+	version  string
+	index    map[string]func() *index
+}
+
+type page struct {
+	language Language
+	name     string // without its language: "start", "calls/qrcodejumpadd", "" for the first
+	title    string
+	source   []byte
+	rendered func() rendered
+}
+
+type section struct {
+	title string
+	pages []*page
+}
+
+type rendered struct {
+	tag           string
+	plain, zipped []byte
+}
+
+// New reads the pages of both languages. In them Example is replaced by the address of this server, if url is not "".
+// It fails when a language lacks a page, or a page is in no section of the contents.
+func New(pages fs.FS, url, version string) (*Guide, error) {
+	g := &Guide{pages: map[string]*page{}, order: map[string][]*page{}, sections: map[string][]section{}, version: version,
+		index: map[string]func() *index{}}
+	for _, language := range Languages {
+		err := fs.WalkDir(pages, language.Code, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".md") {
+				return err
+			}
+			source, err := fs.ReadFile(pages, path)
+			if err != nil {
+				return err
+			}
+			name := strings.TrimSuffix(strings.TrimPrefix(path, language.Code+"/"), ".md")
+			if url != "" {
+				source = bytes.ReplaceAll(source, []byte(Example), []byte(url))
+			}
+			p := &page{language: language, name: strings.TrimSuffix(name, "README"), source: Body(source)}
+			p.title = title(p.source)
+			if p.title == "" {
+				return fmt.Errorf("%s begins with no title", path)
+			}
+			g.pages[language.Code+"/"+p.name] = p
+			p.rendered = sync.OnceValue(func() rendered { return g.render(p) })
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if err := g.arrange(language); err != nil {
+			return nil, err
+		}
+		g.index[language.Code] = sync.OnceValue(func() *index { return newIndex(g.order[language.Code], g.order[Languages[0].Code]) })
+	}
+	if n := len(g.order["en"]); n != len(g.order["zh"]) {
+		return nil, fmt.Errorf("%d pages in English, %d in Chinese", n, len(g.order["zh"]))
+	}
+	return g, nil
+}
+
+// arrange puts the pages of a language into the order of the contents.
+func (g *Guide) arrange(l Language) error {
+	language := l.Code
+	used := map[*page]bool{}
+	for _, of := range contents {
+		s := section{title: l.Say(of.title)}
+		names := of.names
+		for _, c := range of.calls {
+			names = append(names, "calls/"+c.Page)
+		}
+		for _, name := range names {
+			p := g.pages[language+"/"+name]
+			if p == nil {
+				return fmt.Errorf("the contents have %q, which is no page in %q", name, language)
+			}
+			used[p] = true
+			s.pages = append(s.pages, p)
+			g.order[language] = append(g.order[language], p)
+		}
+		g.sections[language] = append(g.sections[language], s)
+	}
+	for key, p := range g.pages {
+		if p.language.Code == language && !used[p] {
+			return fmt.Errorf("%s.md is in no section of the contents: name it in internal/edge/guide/contents.go", key)
+		}
+	}
+	return nil
+}
+
+var translates = regexp.MustCompile(`\A<!-- translates ([0-9a-f]{16}) -->\n\n?`)
+
+// Body is a page without the line that says which English page it translates.
+func Body(source []byte) []byte { return translates.ReplaceAll(source, nil) }
+
+// Translates is the hash of the English page that a page translates; "" where it
+// names none.
+func Translates(source []byte) string {
+	if found := translates.FindSubmatch(source); found != nil {
+		return string(found[1])
+	}
+	return ""
+}
+
+// Hash is the hash of a page by which its translation names it.
+func Hash(source []byte) string {
+	sum := sha256.Sum256(source)
+	return hex.EncodeToString(sum[:8])
+}
+
+func title(source []byte) string {
+	first, _, _ := strings.Cut(string(source), "\n")
+	text, is := strings.CutPrefix(first, "# ")
+	if !is {
+		return ""
+	}
+	return strings.ReplaceAll(text, "`", "")
+}
+
+func (p *page) path() string { return Root + p.language.Code + "/" + p.name }
+
+// ServeHTTP answers with a page, with what a search found, or with a redirect to a page.
+func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", Policy)
+	h.Set("Cache-Control", "no-cache")
+	rest := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, strings.TrimSuffix(Root, "/")), "/")
+	code, name, inside := strings.Cut(rest, "/")
+	language := slices.IndexFunc(Languages, func(l Language) bool { return l.Code == code })
+	if language < 0 || !inside {
+		h.Set("Vary", "Accept-Language")
+		if rest != "" && language < 0 {
+			g.missing(w, asked(r))
+			return
+		}
+		to := asked(r)
+		if language >= 0 {
+			to = Languages[language]
+		}
+		http.Redirect(w, r, Root+to.Code+"/", http.StatusFound)
+		return
+	}
+	if name == "search" {
+		g.search(w, r, Languages[language])
+		return
+	}
+	name, text := strings.CutSuffix(name, ".md")
+	p := g.pages[code+"/"+strings.TrimSuffix(name, "README")]
+	if p != nil && text {
+		h.Set("Content-Type", "text/markdown; charset=utf-8")
+		w.Write(p.source)
+		return
+	}
+	if p == nil {
+		g.missing(w, Languages[language])
+		return
+	}
+	made := p.rendered()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	assets.WriteZipped(w, r, made.tag, made.plain, made.zipped)
+}
+
+// asked is the language that a browser prefers.
+func asked(r *http.Request) Language {
+	tag := i18n.Accepted(r.Header.Get("Accept-Language"))
+	return Languages[slices.IndexFunc(Languages, func(l Language) bool { return l.Tag == tag })]
+}
+
+// view is what the layout shows.
+type view struct {
+	Language
+	Title, Name, Path, Home, Asked string
+	Look, Style, Script, Version   string
+	Other                          link
+	Sections                       []part
+	Before, After                  *link
+	Body                           template.HTML
+	Results                        *results
+}
+
+type link struct {
+	Language
+	Title, Path string
+	Here        bool
+}
+
+type part struct {
+	Title string
+	Open  bool
+	Pages []link
+}
+
+// view is what the layout shows around a page of a language; p is nil for a page that is not in the
+// contents.
+func (g *Guide) view(l Language, p *page) view {
+	v := view{Language: l, Home: Root + l.Code + "/", Version: g.version,
+		Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path()}
+	other := Languages[0]
+	if l == other {
+		other = Languages[1]
+	}
+	v.Other = link{Language: other, Path: Root + other.Code + "/"}
+	for i, s := range g.sections[l.Code] {
+		one := part{Title: s.title, Open: p == nil && i == 0}
+		for _, of := range s.pages {
+			one.Open = one.Open || of == p
+			one.Pages = append(one.Pages, link{Title: of.title, Path: of.path(), Here: of == p})
+		}
+		v.Sections = append(v.Sections, one)
+	}
+	if p == nil {
+		return v
+	}
+	v.Title, v.Name, v.Path = p.title, p.name, p.path()
+	if p.name == "" {
+		v.Name, v.Path = "README", v.Path+"README"
+		v.Sections[0].Open = true
+	}
+	v.Other.Path += p.name
+	list := g.order[l.Code]
+	at := slices.Index(list, p)
+	if at > 0 {
+		v.Before = &link{Title: list[at-1].title, Path: list[at-1].path()}
+	}
+	if at+1 < len(list) {
+		v.After = &link{Title: list[at+1].title, Path: list[at+1].path()}
+	}
+	return v
+}
+
+// render makes the HTML of a page, plain and compressed.
+func (g *Guide) render(p *page) rendered {
+	v := g.view(p.language, p)
+	english := g.pages["en/"+p.name]
+	v.Body = template.HTML(toHTML(p, english)) // of our own text; raw HTML in it is left out
+	var plain, zipped bytes.Buffer
+	if err := layout().Execute(&plain, v); err != nil {
+		panic(err) // the layout is ours: a test renders every page
+	}
+	z, _ := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
+	z.Write(plain.Bytes())
+	z.Close()
+	return rendered{tag: `"` + Hash(plain.Bytes()) + `"`, plain: plain.Bytes(), zipped: zipped.Bytes()}
+}
+
+func (g *Guide) missing(w http.ResponseWriter, l Language) {
+	v := g.view(l, nil)
+	v.Title = v.Say("missing")
+	v.Body = template.HTML("<h1>" + v.Title + "</h1>\n<p>" + v.Say("missing.next") + "</p>")
+	g.write(w, http.StatusNotFound, v)
+}
+
+func (g *Guide) write(w http.ResponseWriter, status int, v view) {
+	var b bytes.Buffer
+	if err := layout().Execute(&b, v); err != nil {
+		http.Error(w, errors.New("the page cannot be made").Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	w.Write(b.Bytes())
+}

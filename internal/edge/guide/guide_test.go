@@ -1,0 +1,455 @@
+package guide_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/docs"
+	"github.com/qrjump/qrjump/internal/edge/assets"
+	"github.com/qrjump/qrjump/internal/edge/guide"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/qrjumptest"
+)
+
+func open(t *testing.T) *guide.Guide {
+	t.Helper()
+	g, err := guide.New(docs.Pages, "", "test")
+	require.NoError(t, err)
+	return g
+}
+
+func get(t *testing.T, h http.Handler, target string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	r := httptest.NewRequest("GET", target, nil)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	body, err := io.ReadAll(w.Result().Body)
+	require.NoError(t, err)
+	return w.Result(), string(body)
+}
+
+// sources are the texts of a language by their names.
+func sources(t *testing.T, language string) map[string][]byte {
+	t.Helper()
+	texts := map[string][]byte{}
+	require.NoError(t, fs.WalkDir(docs.Pages, language, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(docs.Pages, name)
+		texts[strings.TrimPrefix(name, language+"/")] = text
+		return err
+	}))
+	return texts
+}
+
+// A page of one language has its like in the other: the same headings, tables, rows and blocks, and blocks that
+// run are equal. A Chinese page names the English text that it translates.
+func TestBothLanguagesSayTheSame(t *testing.T) {
+	english, chinese := sources(t, "en"), sources(t, "zh")
+	for name := range chinese {
+		if english[name] == nil {
+			t.Errorf("zh/%s translates no page", name)
+		}
+	}
+	for name, text := range english {
+		other := chinese[name]
+		if other == nil {
+			t.Errorf("en/%s has no page in Chinese", name)
+			continue
+		}
+		if got, want := guide.Translates(other), guide.Hash(text); got != want {
+
+			t.Errorf("zh/%s translates %q of en/%s, which is now %s: bring it up to date, and put the line\n<!-- translates %s -->\nat its top",
+				name, got, name, want, want)
+		}
+		if a, b := shape(text), shape(guide.Body(other)); !slices.Equal(a, b) {
+			for i := range min(len(a), len(b)) {
+				if a[i] != b[i] {
+					t.Errorf("%s: part %d is %q in English and %q in Chinese", name, i+1, a[i], b[i])
+					break
+				}
+			}
+			t.Errorf("%s has %d parts in English, %d in Chinese", name, len(a), len(b))
+		}
+		if han := regexp.MustCompile(`\p{Han}`).FindAll(text, -1); len(han) > 200 {
+			t.Errorf("en/%s has %d characters of Chinese", name, len(han))
+		}
+	}
+}
+
+// shape is what two texts that say the same have in common: the levels of headings, the columns of rows, how a block begins, and
+// the commands in it.
+func shape(text []byte) (parts []string) {
+	block := ""
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "```"):
+			if block == "" {
+				block = line
+				parts = append(parts, strings.Fields(line)[0])
+			} else {
+				block = ""
+			}
+		case strings.HasPrefix(block, "```sh"):
+			if code, _, _ := strings.Cut(line, " #"); strings.TrimSpace(code) != "" && !strings.HasPrefix(code, "#") {
+				parts = append(parts, strings.TrimSpace(code))
+			}
+		case block != "":
+		case strings.HasPrefix(line, "#"):
+			parts = append(parts, line[:strings.IndexByte(line, ' ')])
+		case strings.HasPrefix(line, "|"):
+			parts = append(parts, fmt.Sprint("row of ", strings.Count(line, "|")))
+		}
+	}
+	return parts
+}
+
+var inlined = regexp.MustCompile(`(?i) style=|<style| on[a-z]+=|<script>|<!-- raw HTML`)
+
+var address = regexp.MustCompile(`(?:href|src|action)="([^"]*)"`)
+
+// Every page is small, loads nothing of others, and each of its links leads to a page of the same language or to
+// a heading that is there.
+func TestEveryPageIsWholeAndAsksNobody(t *testing.T) {
+	g, pages := open(t), linked{}
+	for _, language := range []string{"en", "zh"} {
+		for name, text := range sources(t, language) {
+			at := guide.Root + language + "/" + strings.TrimSuffix(strings.TrimSuffix(name, ".md"), "README")
+			answer, body := get(t, g, at)
+			most := 150 << 10
+			if name == "commands.md" { // it has a line for each flag of each verb, and grows with them
+				most = 180 << 10
+			}
+			if answer.StatusCode != http.StatusOK || len(body) > most {
+				t.Errorf("%s answers %d with %d bytes", at, answer.StatusCode, len(body))
+			}
+			if got := answer.Header.Get("Content-Security-Policy"); got != guide.Policy {
+				t.Errorf("%s has the policy %q", at, got)
+			}
+			if inline := inlined.FindString(body); inline != "" {
+				t.Errorf("%s has something inline, or left HTML out: %s", at, inline)
+			}
+			if !strings.Contains(body, `<html lang="`+map[string]string{"en": "en", "zh": "zh-CN"}[language]+`">`) {
+				t.Errorf("%s does not say its language", at)
+			}
+			_, main, _ := strings.Cut(body, "<main")
+			for i, found := range address.FindAllStringSubmatch(body, -1) {
+				to, err := url.Parse(strings.ReplaceAll(found[1], "&amp;", "&"))
+				if err != nil {
+					t.Errorf("%s: link %d: %v", at, i, err)
+					continue
+				}
+				inText := strings.Contains(main, found[0])
+				switch {
+				case found[1] == "data:,", strings.HasPrefix(to.Path, "/qrjump/"), strings.HasSuffix(to.Path, "/search"):
+				case to.Host != "":
+					if !strings.HasPrefix(found[0], "href") || to.Scheme != "https" {
+						t.Errorf("%s loads %s", at, found[1])
+					}
+				case inText && to.Path != "" && strings.HasPrefix(to.Path, guide.Root) &&
+					!strings.HasPrefix(to.Path, guide.Root+language+"/"):
+					t.Errorf("%s links %s of another language", at, found[1])
+				default:
+					pages.leads(t, g, at, to)
+				}
+			}
+			for i, line := range strings.Split(string(text), "\n") {
+				if n := utf8.RuneCountInString(line); n > 140 && !strings.HasPrefix(line, "|") {
+					t.Errorf("%s/%s:%d has %d columns", language, name, i+1, n)
+				}
+			}
+		}
+	}
+}
+
+// linked are pages that were got, by their addresses: most links lead to the same few.
+type linked map[string]struct {
+	status int
+	body   string
+}
+
+func (l linked) leads(t *testing.T, g *guide.Guide, from string, to *url.URL) {
+	t.Helper()
+	target := to.Path
+	if target == "" {
+		target = from
+	}
+	page, got := l[target]
+	if !got {
+		answer, body := get(t, g, target)
+		page.status, page.body = answer.StatusCode, body
+		l[target] = page
+	}
+	if page.status != http.StatusOK {
+		t.Errorf("%s links %s, which answers %d", from, to, page.status)
+	}
+	if to.Fragment != "" && !strings.Contains(page.body, `id="`+to.Fragment+`"`) {
+		t.Errorf("%s links %s, which has no such heading", from, to)
+	}
+}
+
+// What no test runs says so, and why, in the reader's language.
+func TestABlockThatIsNotRunSaysWhy(t *testing.T) {
+	g := open(t)
+	for at, want := range map[string]string{"/docs/en/how/nodes": "No test of ours runs this: it wants two PostgreSQL servers",
+		"/docs/zh/how/nodes": "我们的测试没有运行这段命令：需要两台 PostgreSQL"} {
+		if _, body := get(t, g, at); !strings.Contains(body, `<p class="muted">`+want) {
+			t.Errorf("%s does not say %q", at, want)
+		}
+	}
+}
+
+// Links of all texts of the repository lead to files beside them, so that they work on a code host as well.
+func TestLinksOfTheTextsLeadToFiles(t *testing.T) {
+	names, err := filepath.Glob("../../../*.md")
+	require.NoError(t, err)
+	err = filepath.WalkDir("../../../docs", func(name string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && d.Name() == "docgen" {
+			return fs.SkipDir // parts of pages, which are checked where they are printed
+		}
+		if strings.HasSuffix(name, ".md") {
+			names = append(names, name)
+		}
+		return err
+	})
+	if err != nil || len(names) < 150 {
+		t.Fatal(len(names), err)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		text = regexp.MustCompile("(?s)\n```.*?\n```").ReplaceAll(text, nil) // programs have such brackets too
+		for _, found := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(name), string(found[1]))); err != nil {
+				t.Errorf("%s links %s, which is not there", name, found[1])
+			}
+		}
+	}
+}
+
+func TestTheGuideSpeaksTheLanguageOfTheBrowser(t *testing.T) {
+	g := open(t)
+	for accepted, want := range map[string]string{"": "en", "zh-CN,zh;q=0.9,en;q=0.8": "zh", "de,en;q=0.5": "en", "zh": "zh", "fr": "en"} {
+		for _, at := range []string{"/docs", "/docs/"} {
+			if answer, _ := get(t, g, at, "Accept-Language", accepted); answer.Header.Get("Location") != guide.Root+want+"/" {
+				t.Errorf("%s with %q leads to %q, wanted %s", at, accepted, answer.Header.Get("Location"), want)
+			}
+		}
+	}
+	for _, at := range []string{"/docs/en/none", "/docs/zh/none", "/docs/fr/", "/docs/en/../zh", "/docs/en/none.md"} {
+		if answer, body := get(t, g, at); answer.StatusCode != http.StatusNotFound || !strings.Contains(body, "<h1>") {
+			t.Errorf("%s answers %d", at, answer.StatusCode)
+		}
+	}
+}
+
+func TestAPageIsMadeOnce(t *testing.T) {
+	g := open(t)
+	answer, body := get(t, g, "/docs/en/tour")
+	tag := answer.Header.Get("ETag")
+	if again, rest := get(t, g, "/docs/en/tour", "If-None-Match", tag); again.StatusCode != http.StatusNotModified || rest != "" {
+		t.Errorf("the same page again: %d, %d bytes", again.StatusCode, len(rest))
+	}
+	if zipped, short := get(t, g, "/docs/en/tour", "Accept-Encoding", "gzip"); zipped.Header.Get("Content-Encoding") != "gzip" ||
+		len(short) >= len(body)/2 {
+		t.Errorf("zipped: %v, %d of %d bytes", zipped.Header, len(short), len(body))
+	}
+	if !strings.Contains(body, assets.Sheet.Path()) {
+		t.Error("the page has not the look of the others")
+	}
+	if text, source := get(t, g, "/docs/en/tour.md"); text.Header.Get("Content-Type") != "text/markdown; charset=utf-8" ||
+		!strings.HasPrefix(source, "# ") {
+		t.Errorf("as Markdown: %v, %.20q", text.Header, source)
+	}
+}
+
+// A line that ends in English ends a word, one that ends in Chinese does not.
+func TestLinesAreJoinedAsTheirLanguageWants(t *testing.T) {
+	g := open(t)
+	if _, body := get(t, g, "/docs/en/calls/qrcodejumpadd"); strings.Contains(body, "body.A third") {
+		t.Error("two words became one where a line ends")
+	}
+	if _, body := get(t, g, "/docs/zh/how/sdk"); regexp.MustCompile(`\p{Han}[，。]\s+\p{Han}`).MatchString(body) {
+		t.Error("a line of Chinese ends in a space")
+	}
+}
+
+// The server's own address stands where the texts have the usual one.
+func TestPagesNameThisServer(t *testing.T) {
+	g, err := guide.New(docs.Pages, "https://qr.example:8443", "test")
+	require.NoError(t, err)
+	_, body := get(t, g, "/docs/zh/tour")
+	if strings.Contains(body, guide.Example) || !strings.Contains(body, "https://qr.example:8443/cgi-bin/") {
+		t.Error("the page names another server")
+	}
+}
+
+func TestSearchKnowsWordsAndChinese(t *testing.T) {
+	g := open(t)
+	for _, one := range []struct{ language, asked, want string }{
+		{"en", "final slash", "/docs/en/matching#a-final-slash-takes-what-lies-below"},
+		{"en", "EXPLAIN", "/docs/en/tour"},
+		{"en", "wxc0ffee0000000001", "/docs/en/tour"},
+		{"zh", "斜杠", "/docs/zh/matching#a-final-slash-takes-what-lies-below"},
+		{"zh", "启动服务器", "/docs/zh/tour#start-a-server"},
+		{"zh", "未发布", "/docs/zh/matching"},
+		{"zh", "二维码规则", "/docs/zh/calls/qrcodejumpadd"},
+		{"zh", "码包密钥", "/docs/zh/errors#80313"},
+		{"zh", "录制 平台", "/docs/zh/commands"},
+		{"en", "40164", "/docs/en/errors#40164"},
+		{"en", "qrcodejumppublish", "/docs/en/calls/qrcodejumppublish"},
+	} {
+		answer, body := get(t, g, guide.Root+one.language+"/search?q="+url.QueryEscape(one.asked))
+		_, list, _ := strings.Cut(body, `class="found"`)
+		if answer.StatusCode != http.StatusOK || !strings.Contains(list, `href="`+one.want) || !strings.Contains(list, "<mark>") {
+			t.Errorf("%s: %q finds not %s:\n%s", one.language, one.asked, one.want, list)
+		}
+	}
+	for _, nothing := range []string{"", "zzzzzz", strings.Repeat("长", 5000), `"><script>alert(1)</script>`, "\xff"} {
+		answer, body := get(t, g, "/docs/zh/search?q="+url.QueryEscape(nothing))
+		if answer.StatusCode != http.StatusOK || strings.Contains(body, "<script>alert") || len(body) > 60<<10 {
+			t.Errorf("%.20q answers %d with %d bytes", nothing, answer.StatusCode, len(body))
+		}
+	}
+}
+
+// Readers ask in the words of their trade, which are not always those of the page: the first place is the one that they look for.
+func TestSearchKnowsWordsOfTheTrade(t *testing.T) {
+	g := open(t)
+	place := regexp.MustCompile(`<li><a href="([^"#]*)(#[^"]*)?"`)
+	for asked, want := range map[string]string{
+		"防伪": "how/copied-codes", "窜货": "how/copied-codes", "监控": "metrics", "单点登录": "how/sign-in#people-of-your-provider",
+		"SSO": "how/sign-in#people-of-your-provider", "密钥轮换": "handbook#keys-and-how-to-change-them", "回调": "how/webhooks",
+		"验签": "how/webhooks", "安装": "how/install", "普通链接二维码规则": "calls/qrcodejumpadd",
+		"个人信息": "handbook#when-a-user-wants-to-be-forgotten",
+		"落地页":  "how/pages-for-buyers", "沙箱": "how/sdk", "集群": "how/nodes", "证书": "how/production#tls-and-proxies",
+		"限流": "calls/every-call", "getAccessToken": "calls/token", "addJumpQRCode": "calls/qrcodejumpadd",
+		"startPushTicket": "calls/api_start_push_ticket", "备份": "how/production#backup-and-the-proof-that-it-restores",
+		"升级": "how/production#upgrade", "校验文件": "calls/qrcodejumpdownload", "激活": "calls/codeactive", "打印": "how/print",
+		"扫码接口": "how/app", "unionid": "calls/jscode2session", "码包": "calls/applycodedownload",
+		"nginx":       "how/install#behind-nginx-or-another-proxy",
+		"counterfeit": "how/copied-codes", "术语": "#words", "如何发布规则？": "tour#add-a-rule-of-your-own",
+		"小程序码":  "calls/not-offered",
+		"扫码打不开": "tour#ask-why-nothing-opens", "安卓": "settings#hosts-and-pages",
+		"how do I back it up?": "how/production#backup-and-the-proof-that-it-restores",
+		"10,000 labels":        "how/print", "erase a user": "handbook#when-a-user-wants-to-be-forgotten", "java": "calls/sdks",
+		"key rotation":   "handbook#keys-and-how-to-change-them",
+		"docker compose": "how/install#docker-podman-and-kubernetes", "kubernetes": "how/install#docker-podman-and-kubernetes",
+		"which port do I open in the firewall": "how/install#ports", "uninstall": "how/install", "windows": "how/install",
+		"campaign": "how/statistics", "license": "questions",
+		"GDPR": "handbook#when-a-user-wants-to-be-forgotten",
+		"时区":   "how/sign-in#times-and-zones", "timezone": "how/sign-in#times-and-zones", "订单": "calls/applycode",
+		"备份恢复": "how/production#backup-and-the-proof-that-it-restores", "exit codes": "commands#exit-codes", "退出码": "commands#exit-codes",
+	} {
+		for _, language := range []string{"en", "zh"} {
+			_, body := get(t, g, guide.Root+language+"/search?q="+url.QueryEscape(asked))
+			_, list, _ := strings.Cut(body, `class="found"`)
+			// A short answer may stand before the place, or behind it.
+			var found []string
+			for _, one := range place.FindAllStringSubmatch(list, 2) {
+				if found = append(found, one[1]+one[2]); one[1] != guide.Root+language+"/questions" {
+					break
+				}
+			}
+			if !slices.Contains(found, guide.Root+language+"/"+want) {
+				t.Errorf("%s: %q leads to %v, wanted %s", language, asked, found, want)
+			}
+		}
+	}
+}
+
+// Pages without a language, and a page that the contents do not name, are found at start.
+func TestPagesThatDoNotFitAreRefused(t *testing.T) {
+	part, err := fs.Sub(docs.Pages, "en")
+	require.NoError(t, err)
+	if _, err := guide.New(part, "", ""); err == nil {
+		t.Error("pages without a language were taken")
+	}
+	more := fstest.MapFS{}
+	for _, language := range []string{"en", "zh"} {
+		for name, text := range sources(t, language) {
+			more[language+"/"+name] = &fstest.MapFile{Data: text}
+		}
+	}
+	if _, err := guide.New(more, "", ""); err != nil {
+		t.Error(err)
+	}
+	more["en/calls/another.md"] = &fstest.MapFile{Data: []byte("# Another\n")}
+	more["zh/calls/another.md"] = more["en/calls/another.md"]
+	_, err = guide.New(more, "", "")
+	if err == nil || !strings.Contains(err.Error(), "en/calls/another.md is in no section of the contents") {
+		t.Errorf("a page that the contents do not name: %v", err)
+	}
+}
+
+var quoted = regexp.MustCompile("`([^`]+)`(?:\\s*[(（](unpublished|未发布)[)）])?")
+
+// The tables of the page about matching are tried on a real server, line by line.
+func TestTheTablesOfMatchingAreTrue(t *testing.T) {
+	srv := qrjumptest.Start(t, qrjumptest.Seed("accounts:\n  - {appid: A, kind: mini_program, secret: a, certified: true, versions: [release]}\n"))
+	for _, language := range []string{"en", "zh"} {
+		tried := 0
+		for line := range bytes.Lines(sources(t, language)["matching.md"]) {
+			cells := strings.Split(string(line), "|")
+			if len(cells) != 6 || !strings.Contains(cells[2], "`") {
+				continue
+			}
+			tried++
+			var seed strings.Builder
+			seed.WriteString("rules:\n")
+			for _, rule := range quoted.FindAllStringSubmatch(cells[1], -1) {
+				seed.WriteString(fmt.Sprintf("  - {owner: A, prefix: %q, path: pages/p, published: %v}\n", rule[1], rule[2] == ""))
+			}
+			link := quoted.FindStringSubmatch(cells[2])[1]
+			srv.Reset()
+			if done, err := srv.Operator().Emulator.Seed(t.Context(), seed.String()); err != nil || !done.Applied {
+				t.Fatalf("%s: applied %v, %v\n%s", language, done.Applied, err, &seed)
+			}
+			d := srv.Scan(link)
+			want := quoted.FindStringSubmatch(cells[3])
+			switch {
+			case want == nil && (d.Action != "open_url" || d.URL != link):
+				t.Errorf("%s: %s opens %+v, wanted the web page", language, link, d)
+			case want != nil && (d.Action != "open_mini_program" || d.Matched.Prefix != want[1]):
+				t.Errorf("%s: %s opens %+v, wanted %s", language, link, d, want[1])
+			}
+		}
+		if tried < 15 {
+			t.Errorf("%s: only %d lines were tried", language, tried)
+		}
+	}
+}
+
+// The two first pages of the repository say the same.
+func TestBothReadmesSayTheSame(t *testing.T) {
+	shapes := map[string][]string{}
+	for _, name := range []string{"README.md", "README.zh.md"} {
+		text, err := os.ReadFile("../../../" + name)
+		require.NoError(t, err)
+		if lines := bytes.Count(text, []byte("\n")); lines > 60 {
+			t.Errorf("%s has %d lines, wanted a screen", name, lines)
+		}
+		shapes[name] = shape(text)
+	}
+	if !slices.Equal(shapes["README.md"], shapes["README.zh.md"]) {
+		t.Errorf("the first pages differ:\n%q\n%q", shapes["README.md"], shapes["README.zh.md"])
+	}
+}

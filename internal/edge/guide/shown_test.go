@@ -1,0 +1,100 @@
+package guide_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// linesOf are the lines of the table under a heading of a page, each as its first cell and the rest.
+func linesOf(t *testing.T, page, heading string) (lines [][2]string) {
+	t.Helper()
+	text, err := os.ReadFile("../../../docs/" + page)
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(text), "\n## "+heading+"\n")
+	if !found {
+		t.Fatalf("%s has no section %q", page, heading)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	for line := range strings.Lines(section) {
+		if line, is := strings.CutPrefix(line, "| "); is {
+			first, rest, _ := strings.Cut(line, " | ")
+			lines = append(lines, [2]string{first, rest})
+		}
+	}
+	if len(lines) < 3 {
+		t.Fatalf("%s has no table under %q", page, heading)
+	}
+	return lines[2:]
+}
+
+// Each line of the table "When a part fails" of the handbook stands in docs/shown-by.md with the tests that hold it. The name of
+// a line is its first cell.
+func TestEachLineOfWhatFailsIsHeldByATest(t *testing.T) {
+	t.Parallel()
+	handbook, chinese := linesOf(t, "en/handbook.md", "When a part fails"), linesOf(t, "zh/handbook.md", "某一部分故障时")
+	shown := linesOf(t, "shown-by.md", "When a part fails")
+	names := func(lines [][2]string) (list []string) {
+		for _, line := range lines {
+			list = append(list, line[0])
+		}
+		return list
+	}
+	if want, got := names(handbook), names(shown); !slices.Equal(want, got) {
+		t.Errorf("the handbook has the lines\n%s\ndocs/shown-by.md has\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
+	}
+	if len(chinese) != len(handbook) {
+		t.Errorf("the Chinese handbook has %d lines, the English one %d", len(chinese), len(handbook))
+	}
+	for _, line := range shown {
+		if !strings.Contains(line[1], "`") {
+			t.Errorf("%s: no test", line[0])
+		}
+	}
+}
+
+// Every test and story that docs/shown-by.md names is there.
+func TestWhatIsSaidToHoldTheHandbookIsThere(t *testing.T) {
+	t.Parallel()
+	tests, stories := testsAndStories(t)
+	text, err := os.ReadFile("../../../docs/shown-by.md")
+	require.NoError(t, err)
+	for _, name := range regexp.MustCompile("`(Test\\w+|\\w+\\.txtar)`").FindAllStringSubmatch(string(text), -1) {
+		if tests[name[1]] == nil && stories[name[1]] == "" {
+			t.Errorf("docs/shown-by.md names %s, want a test or a story", name[1])
+		}
+	}
+}
+
+// testsAndStories returns the test functions of the repository with the directories that declare them, and its scripts with their
+// paths.
+func testsAndStories(t *testing.T) (tests map[string][]string, stories map[string]string) {
+	t.Helper()
+	tests, stories = map[string][]string{}, map[string]string{}
+	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	require.NoError(t, filepath.WalkDir("../../..", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case strings.HasSuffix(path, ".txtar"):
+			stories[filepath.Base(path)] = path
+		case strings.HasSuffix(path, "_test.go"):
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, found := range function.FindAllSubmatch(text, -1) {
+				name := string(found[1])
+				tests[name] = append(tests[name], filepath.Dir(path))
+			}
+		}
+		return nil
+	}))
+	return tests, stories
+}

@@ -1,0 +1,192 @@
+package guide_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// statement is a row of docs/statements.md.
+type statement struct {
+	page, section, text string
+	tests               []string
+}
+
+// sectionsWithoutStatements are the numbered sections of the contract that say nothing a test can hold, each with the reason.
+var sectionsWithoutStatements = map[string]string{
+	"rules 1.10":      "misprints of translated pages",
+	"rules 2":         "a heading",
+	"rules 3":         "a heading",
+	"rules 4":         "interfaces that are not served",
+	"rules 5":         "reports, with the sections that rest on them",
+	"rules 6":         "the choices of the sections before, once more",
+	"marketcode 0":    "a summary of the sections behind it",
+	"marketcode 3":    "a heading",
+	"marketcode 4":    "a heading",
+	"marketcode 5":    "a heading",
+	"marketcode 6":    "a heading",
+	"marketcode 8":    "what peers offer beyond the wire",
+	"marketcode 10":   "questions",
+	"marketcode 11":   "the choices of the sections before, once more",
+	"marketcode 11.1": "cases, held by the rows of their sections",
+	"marketcode 12":   "sources",
+}
+
+// statements returns the rows of docs/statements.md.
+func statements(t *testing.T) (rows []statement) {
+	t.Helper()
+	quoted := regexp.MustCompile("`([^`]+)`")
+	for _, page := range []string{"rules", "marketcode"} {
+		for _, line := range linesOf(t, "statements.md", page+".md") {
+			said, held, found := strings.Cut(strings.TrimSuffix(strings.TrimSpace(line[1]), " |"), " | ")
+			row := statement{page: page, section: line[0], text: said}
+			for _, name := range quoted.FindAllStringSubmatch(held, -1) {
+				row.tests = append(row.tests, name[1])
+			}
+			if !found || len(row.tests) == 0 {
+				t.Errorf("%s %s %q names no test", page, row.section, said)
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// TestStatements_EachIsHeld checks that each statement of the contract in docs/statements.md names a section that exists, and tests and
+// cases that exist, and that each numbered section has a statement or a reason to have none.
+func TestStatements_EachIsHeld(t *testing.T) {
+	t.Parallel()
+	rows := statements(t)
+	held := map[string]bool{}
+	seen := map[string]bool{}
+	cases := newCaseIndex(t)
+	for _, row := range rows {
+		section := row.page + " " + row.section
+		held[section] = true
+		if key := section + row.text; seen[key] {
+			t.Errorf("%s %q stands there twice", section, row.text)
+		} else {
+			seen[key] = true
+		}
+		for _, name := range row.tests {
+			if reason := cases.missing(name); reason != "" {
+				t.Errorf("%s %q: %s: %s", section, row.text, name, reason)
+			}
+		}
+	}
+	heading := regexp.MustCompile(`(?m)^#{2,3} ([0-9]+(?:\.[0-9]+)?)\.? `)
+	var all []string
+	for _, page := range []string{"rules", "marketcode"} {
+		text, err := os.ReadFile("../../../docs/contract/" + page + ".md")
+		require.NoError(t, err)
+		for _, found := range heading.FindAllSubmatch(text, -1) {
+			section := page + " " + string(found[1])
+			all = append(all, section)
+			switch _, silent := sectionsWithoutStatements[section]; {
+			case silent && held[section]:
+				t.Errorf("%s has a statement and a reason to have none", section)
+			case !silent && !held[section]:
+				t.Errorf("%s has no statement in docs/statements.md", section)
+			}
+		}
+	}
+	for section := range held {
+		if !slices.Contains(all, section) {
+			t.Errorf("docs/statements.md cites %s, which the contract does not have", section)
+		}
+	}
+	for section := range sectionsWithoutStatements {
+		if !slices.Contains(all, section) {
+			t.Errorf("sectionsWithoutStatements has %s, which the contract does not have", section)
+		}
+	}
+}
+
+// caseIndex finds what a row may name: a test with a case of its table, or a file with a text of it.
+type caseIndex struct {
+	t        *testing.T
+	tests    map[string][]string // name -> directories
+	stories  map[string]string
+	literals map[string][]string // directory -> string literals of its tests
+}
+
+func newCaseIndex(t *testing.T) *caseIndex {
+	tests, stories := testsAndStories(t)
+	return &caseIndex{t: t, tests: tests, stories: stories, literals: map[string][]string{}}
+}
+
+// missing returns why a name leads nowhere, or "".
+func (x *caseIndex) missing(name string) string {
+	if !strings.HasPrefix(name, "Test") {
+		file, text, _ := strings.Cut(name, ": ")
+		return x.missingInFile(file, text)
+	}
+	test, tableCase, _ := strings.Cut(name, "/")
+	dirs := x.tests[test]
+	if len(dirs) == 0 {
+		return "there is no such test"
+	}
+	if tableCase == "" {
+		return ""
+	}
+	for _, dir := range dirs {
+		if slices.ContainsFunc(x.literalsOf(dir), func(literal string) bool { return strings.Contains(literal, tableCase) }) {
+			return ""
+		}
+	}
+	return "its package has no case of that name"
+}
+
+func (x *caseIndex) missingInFile(file, text string) string {
+	path := x.stories[file]
+	switch {
+	case path != "":
+	case strings.HasSuffix(file, ".txt"):
+		path = "../api/testdata/wire/" + file
+	case file == "match-vectors.json":
+		path, text = "../../../docs/contract/"+file, strconv.Quote(text)
+	default:
+		return "there is no such file"
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	if !strings.Contains(string(content), text) {
+		return "the file has no such text"
+	}
+	return ""
+}
+
+// literalsOf returns the string literals of the tests of a directory.
+func (x *caseIndex) literalsOf(dir string) []string {
+	if list, known := x.literals[dir]; known {
+		return list
+	}
+	var list []string
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	require.NoError(x.t, err)
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		require.NoError(x.t, err)
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			if literal, is := n.(*ast.BasicLit); is && literal.Kind == token.STRING {
+				if value, err := strconv.Unquote(literal.Value); err == nil {
+					list = append(list, value)
+				}
+			}
+			return true
+		})
+	}
+	x.literals[dir] = list
+	return list
+}

@@ -1,0 +1,330 @@
+package landing
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+)
+
+// The files by which a telephone learns which links of a host an app opens
+// itself. Their grammar is "the first that matches decides", ours is "the
+// longest decides, and one that is not published hides the shorter ones of its
+// owner"; so every rule becomes one line, longest first, that says what
+// happens where no longer rule matches.
+//
+// The grammar cannot say these: schemes (the files are for https, so only its rules count),
+// fragments (a rule with "#" is left out, and a fragment after a path is not looked at), and a "?"
+// or "$(" in the text of a rule, which become "any single character". Android knows parameters only
+// one by one and in any order. A rule that neither format can express opens the app rather than the
+// browser: the app asks what to do with the link and may find that it is none.
+const (
+	applePath   = "/.well-known/apple-app-site-association"
+	androidPath = "/.well-known/assetlinks.json"
+	// maxLinks is how long a file may be, in bytes: what Apple reads.
+	maxLinks = 128 << 10
+	// maxHostRules is how many rules of a host go into a file.
+	maxHostRules = 20_000
+	// linksFresh is how long this server keeps a file, linksAge how long others may.
+	linksFresh, linksAge = 10 * time.Second, 5 * time.Minute
+)
+
+// component is one line of the grammar, which both systems share.
+type component struct {
+	Path          string `json:"/"`
+	Query         any    `json:"?,omitempty"` // a pattern, or patterns by parameter
+	Exclude       bool   `json:"exclude,omitempty"`
+	CaseSensitive *bool  `json:"caseSensitive,omitempty"`
+}
+
+// serveLinks answers one of the two files; 404 where the operator has no app or no link of the host
+// would open in it; 503 where the rules cannot be read, so that telephones do not take an outage
+// for an empty file.
+func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file string) {
+	if !g.withinLimit(w, r, "landing", 1, g.Settings.Get().PageLimit*landingsPerCode) {
+		return
+	}
+	made, err := g.linksFile(r.Context(), host, file)
+	if err != nil {
+		g.Log.WarnContext(r.Context(), "the file of app links cannot be made", "host", host, "file", file, "error", err)
+	}
+	if made.away {
+		g.away(w, r)
+		return
+	}
+	body := made.body
+	if body == nil {
+		g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
+		return
+	}
+	g.observe(LinksFile)
+	sum := sha256.Sum256(body)
+	tag := `"` + hex.EncodeToString(sum[:16]) + `"`
+	h := w.Header()
+	guardHeaders(h)
+	h.Set("Cache-Control", "public, max-age="+seconds(linksAge))
+	h.Set("ETag", tag)
+	for one := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
+		if one = strings.TrimPrefix(strings.TrimSpace(one), "W/"); one == tag || one == "*" {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		w.Write(body)
+	}
+}
+
+// linksCache keeps files for a moment.
+type linksCache struct {
+	mu     sync.Mutex
+	files  map[[2]string]madeFile
+	making sync.Mutex // one file at a time: a host with many rules takes long
+}
+
+type madeFile struct {
+	body []byte // nil = there is none, or none that telephones would read
+	away bool   // the rules could not be read
+	at   time.Time
+}
+
+// get returns what is known of a file, and whether it still counts.
+func (c *linksCache) get(key [2]string, now time.Time) (have madeFile, fresh bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	have, ok := c.files[key]
+	age := now.Sub(have.at)
+	return have, ok && age >= 0 && age < linksFresh
+}
+
+// linksFile is a file of a host. An error is returned once, for the log; the file that is returned
+// with it is served until the rules are read again. While they cannot be read the file stays as it
+// was.
+func (g *Gateway) linksFile(ctx context.Context, host, file string) (madeFile, error) {
+	key := [2]string{host, file}
+	if have, fresh := g.links.get(key, g.RealNow()); fresh {
+		return have, nil
+	}
+	g.links.making.Lock()
+	defer g.links.making.Unlock()
+	now := g.RealNow()
+	have, fresh := g.links.get(key, now)
+	if fresh {
+		return have, nil
+	}
+	body, err := g.makeLinks(ctx, host, file)
+	if ctx.Err() != nil {
+		return madeFile{away: true}, context.Cause(ctx) // the caller went away: that says nothing about the file
+	}
+	made := madeFile{body: body, at: now}
+	if _, long := errors.AsType[tooLong](err); err != nil && !long {
+		made.body, made.away = have.body, have.body == nil
+	}
+	g.links.mu.Lock()
+	defer g.links.mu.Unlock()
+	if len(g.links.files) >= 256 || g.links.files == nil {
+		g.links.files = map[[2]string]madeFile{}
+	}
+	g.links.files[key] = made
+	return made, err
+}
+
+// tooLong is the error of a host with more links than a file may have.
+type tooLong string
+
+func (t tooLong) Error() string { return string(t) }
+
+func (g *Gateway) makeLinks(ctx context.Context, host, file string) ([]byte, error) {
+	s := g.Settings.Get()
+	if file == applePath && len(s.AppleAppIDs) == 0 || file == androidPath && len(s.AndroidApps) == 0 {
+		return nil, nil
+	}
+	list, err := g.Rules.RulesOfHost(ctx, host, maxHostRules+1)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) > maxHostRules {
+		return nil, tooLong(fmt.Sprintf("the host has more than %d rules: give the app a host of its own", maxHostRules))
+	}
+	lines := g.components(host, list)
+	if !slices.ContainsFunc(lines, func(c component) bool { return !c.Exclude }) {
+		return nil, nil
+	}
+	var whole any
+	if file == applePath {
+		type details struct {
+			AppIDs     []string    `json:"appIDs"`
+			Components []component `json:"components"`
+		}
+		whole = map[string]any{"applinks": map[string]any{"details": []details{{s.AppleAppIDs, lines}}}}
+	} else {
+		const all = "delegate_permission/common.handle_all_urls"
+		type statement struct {
+			Relation   []string       `json:"relation"`
+			Target     map[string]any `json:"target"`
+			Extensions map[string]any `json:"relation_extensions"`
+		}
+		var statements []statement
+		for _, app := range s.AndroidApps {
+			statements = append(statements, statement{Relation: []string{all},
+				Target: map[string]any{"namespace": "android_app", "package_name": app.Package,
+					"sha256_cert_fingerprints": app.Fingerprints},
+				Extensions: map[string]any{all: map[string]any{"dynamic_app_link_components": forAndroid(lines)}}})
+		}
+		whole = statements
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(whole); err != nil {
+		return nil, err
+	}
+	if b.Len() > maxLinks {
+		return nil, tooLong(fmt.Sprintf("it has %d bytes and telephones read %d: give the app a host with fewer rules", b.Len(), maxLinks))
+	}
+	return b.Bytes(), nil
+}
+
+// components are the lines for a host's rules.
+func (g *Gateway) components(host string, list []rules.Rule) []component {
+	lines := g.codeLines(host)
+	byKey := map[string]rules.Prefix{}
+	for _, r := range list {
+		if r.Prefix.Scheme == "https" && !strings.Contains(r.Prefix.Key, "#") {
+			byKey[r.Prefix.Key] = r.Prefix
+		}
+	}
+	sorted := make([]rules.Prefix, 0, len(byKey))
+	for _, p := range byKey {
+		sorted = append(sorted, p)
+	}
+	slices.SortFunc(sorted, func(a, b rules.Prefix) int {
+		return cmp.Or(cmp.Compare(len(b.Key), len(a.Key)), cmp.Compare(a.Key, b.Key))
+	})
+	// All links with the same longest rule open the same, so one of them is tried for all.
+	opened := map[string]bool{}
+	for _, p := range sorted {
+		opened[p.Key] = opens(g.Resolve(scan.Request{Text: sample(p), At: g.Now()}))
+	}
+	for _, p := range sorted {
+		// A line that says what the next one would say anyway is left out.
+		if next, ok := above(byKey, p); opened[p.Key] == (ok && opened[next]) {
+			continue
+		}
+		lines = append(lines, line(p, !opened[p.Key]))
+	}
+	return lines
+}
+
+// sample is a link that matches a rule and no longer rule, if there is one: below a path it appends
+// a name that is too long for any rule.
+func sample(p rules.Prefix) string {
+	if p.Sub {
+		return p.Key + strings.Repeat("-", rules.MaxPrefix)
+	}
+	return p.Key
+}
+
+// above is the key of the longest shorter rule that matches whatever p matches.
+func above(byKey map[string]rules.Prefix, p rules.Prefix) (key string, ok bool) {
+	for n := len(p.Key) - 1; n > len(p.Origin()); n-- {
+		if shorter, found := byKey[p.Key[:n]]; found && shorter.Matches(p.Link) {
+			return shorter.Key, true
+		}
+	}
+	return "", false
+}
+
+// line is a rule in the grammar.
+func line(p rules.Prefix, exclude bool) component {
+	c := component{Path: pattern(p.Path()), Exclude: exclude}
+	if p.Sub {
+		c.Path += "*"
+	}
+	if p.Query() != "" {
+		c.Query = pattern(p.Query()) + "*"
+	}
+	return c
+}
+
+// pattern is a pattern that matches a text. No rule has a "*". The grammar has no escape for "$(",
+// so that becomes "any single character", which is close.
+func pattern(text string) string { return strings.ReplaceAll(text, "$(", "?(") }
+
+// codeLines are the lines for code texts, where the host has any: they open
+// the app in any case of letters, and it says what is wrong with a bad one.
+func (g *Gateway) codeLines(host string) (lines []component) {
+	for _, prefix := range g.Prefixes() {
+		// A prefix has a scheme or none; printed, it is in upper case.
+		_, rest, found := strings.Cut(prefix, "://")
+		if !found {
+			rest = prefix
+		}
+		if name, path, _ := strings.Cut(strings.ToLower(rest), "/"); name == host {
+			folded := false
+			lines = append(lines, component{Path: strings.ReplaceAll("/"+path, "*", "?") + strings.Repeat("?", codes.TailLength),
+				CaseSensitive: &folded})
+		}
+	}
+	for _, l := range g.printedLinks() {
+		if l.Host != host {
+			continue
+		}
+		folded := false
+		one := component{Path: pattern(l.Path), CaseSensitive: &folded}
+		if l.Query != "" {
+			one.Query = pattern(l.Query)
+		}
+		lines = append(lines, one)
+	}
+	return lines
+}
+
+// forAndroid turns a query into single parameters, where it consists of such. Any other line opens
+// the app whatever the query is, and a line that excludes a query is left out.
+func forAndroid(lines []component) (list []component) {
+	for _, c := range lines {
+		c.CaseSensitive = nil
+		text, ok := c.Query.(string)
+		if !ok {
+			list = append(list, c)
+			continue
+		}
+		parameters := map[string]string{}
+		for one := range strings.SplitSeq(text, "&") {
+			name, value, hasValue := strings.Cut(one, "=")
+			if _, twice := parameters[name]; !hasValue || name == "" || twice || strings.ContainsAny(name, "?*") {
+				parameters = nil
+				break
+			}
+			parameters[name] = value
+		}
+		switch {
+		case parameters != nil && !c.Exclude:
+			c.Query = parameters
+		case c.Exclude:
+			continue // in another order the same parameters might open
+		default:
+			c.Query = nil
+		}
+		list = append(list, c)
+	}
+	return list
+}

@@ -1,0 +1,259 @@
+package landing_test
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"image/color"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	cdppage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+
+	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/pagetest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+//go:embed testdata/axe/axe.min.js
+var axe string
+
+func call[P, R any](t *testing.T, ctx context.Context, command cdp.Command[P, R], params P) {
+	t.Helper()
+	if _, err := chromedp.Call(ctx, command, params); err != nil {
+		t.Fatalf("%s: %v", command.Method, err)
+	}
+}
+
+// The pages in a real browser: both languages, narrow and wide, light and
+// dark. Screenshots go to PAGES_DIR, where one is named.
+func TestInChromium(t *testing.T) {
+	p := open(t, servertest.Options{})
+	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	p.Admin("PUT", "/accounts/shop", `{"kind":"mini_program","versions":["release"],"name":"咖啡 Coffee & Co"}`)
+	batch, codes := p.codes(6)
+	p.activate(batch, 1, 5)
+	p.copied(codes[4])
+	for i, did := range map[int]string{2: "freeze", 3: "void", 5: "redeem"} {
+		p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), fmt.Sprintf(`{"did":%q,"ranges":[{"from":%d,"to":%d}]}`, did, i, i))
+	}
+	p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, codes[1]), "Authorization: Bearer "+
+		p.scanKey())
+	look := map[string]any{"accent": "#7a3e00", "help": "https://help.example/",
+		"logo": logoFile(t, color.NRGBA{122, 62, 0, 255}, 300, 100),
+		"texts": map[string]any{"en": map[string]string{"app": "Coffee App", "landing": "Order at your table."},
+			"zh": map[string]string{"app": "咖啡应用", "landing": "在桌边点单。"}}}
+	for _, appid := range []string{"tea", "brand"} {
+		if a := p.dress(appid, look); a.Status != 200 {
+			t.Fatal(a.Body)
+		}
+	}
+	folder := os.Getenv("PAGES_DIR")
+	if folder == "" {
+		folder = t.TempDir()
+	} else if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx := browsertest.Start(t, strings.TrimPrefix(p.URL, "http://"))
+	long := "/t/" + strings.Repeat("abcdefghij", 30) + "?q=" + strings.Repeat("1234567890", 10)
+	for i, c := range []struct {
+		name, url string
+		fails     bool // a page with a status of 400 or more
+		english   string
+		chinese   string
+		link      string // what the QR code must hold
+	}{
+		{name: "landing", url: "http://coffee.example/t/7?from=door", english: "This link opens a Mini Program.", chinese: "此链接将打开小程序。",
+			link: "http://coffee.example/t/7?from=door"},
+		{name: "landing-long", url: "http://coffee.example" + long, english: "How to open it", chinese: "打开方式",
+			link: "http://coffee.example" + long},
+		{name: "landing-dressed", url: "http://tea.example/7", english: "Order at your table.", chinese: "在桌边点单。",
+			link: "http://tea.example/7"},
+		{name: "landing-no-code", url: "http://coffee.example/t/" + strings.Repeat("abcdefghij", 50), english: "too long for a QR code",
+			chinese: "链接过长"},
+		{name: "code-active", url: "http://q.example" + codes[1], english: "A genuine code", chinese: "此码为正品码"},
+		{name: "code-not-active", url: "http://q.example" + codes[0], english: "This code is not active", chinese: "此码尚未激活"},
+		{name: "code-frozen", url: "http://q.example" + codes[2], english: "This code is on hold", chinese: "此码已冻结"},
+		{name: "code-void", url: "http://q.example" + codes[3], english: "This code is no longer valid", chinese: "此码已作废"},
+		{name: "code-copied", url: "http://q.example" + codes[4], english: "This code may have been copied", chinese: "此码可能已被复制"},
+		{name: "code-redeemed", url: "http://q.example" + codes[5], english: "This code was already redeemed", chinese: "此码已核销"},
+		{name: "not-found", url: "http://q.example/A000000000000000000", fails: true, english: "Nothing was found", chinese: "未找到内容"},
+	} {
+		for l, language := range []string{"en-GB", "zh-CN"} {
+			says := []string{c.english, c.chinese}[l]
+			for w, width := range []int64{320, 1280} {
+				for s, scheme := range []string{"light", "dark"} {
+					// Of each page one in each language; of two neighbours all widths and schemes with each.
+					if !testscope.Run() && ((l+w)%2 != i%2 || (l+s)%2 != i/2%2) {
+						continue
+					}
+					name := fmt.Sprintf("%s-%s-%d-%s", c.name, language[:2], width, scheme)
+					t.Run(name, func(t *testing.T) {
+						call(t, ctx, network.SetExtraHTTPHeaders,
+							network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
+						call(t, ctx, emulation.SetEmulatedMedia,
+							emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme",
+								Value: scheme}}})
+						browsertest.Run(t, ctx, chromedp.EmulateViewport(width, 900))
+						call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: false})
+						v := visit(t, ctx, c.url)
+						if !strings.Contains(v.text, says) {
+							t.Errorf("the page does not say %q: %s", says, v.text)
+						}
+						for _, request := range v.requests {
+							own := strings.HasPrefix(request, "data:") || strings.Contains(request, ".example/qrjump/logo/")
+							if request != c.url && !own {
+								t.Errorf("the page asks for %s", request)
+							}
+						}
+						for _, message := range v.console {
+							if !c.fails || !strings.Contains(message,
+								"Failed to load resource: the server responded with a status of 404") {
+								t.Errorf("console: %s", message)
+							}
+						}
+						if v.overflow > 0 {
+							t.Errorf("the page is %d pixels wider than the window", v.overflow)
+						}
+						require.NoError(t, os.WriteFile(filepath.Join(folder, name+".png"), v.picture, 0o644))
+						if c.link != "" {
+							if got := readPicture(t, v.picture); got != c.link {
+								t.Errorf("the QR code on the screen is of %q, want %q", got, c.link)
+							}
+						}
+						for _, violation := range violations(t, ctx, c.url) {
+							t.Errorf("axe: %s", violation)
+						}
+					})
+				}
+			}
+		}
+	}
+	t.Logf("screenshots in %s", folder)
+}
+
+// What a page does when it is used: the other language by a link alone, and a copy of
+// the printed link, which does not change with the language.
+func TestAPageInChromiumTurnsItsLanguageAndCopiesItsLink(t *testing.T) {
+	p := open(t, servertest.Options{})
+	ctx := browsertest.Start(t, strings.TrimPrefix(p.URL, "http://"))
+	call(t, ctx, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": "zh-CN"}})
+	const link = "http://coffee.example/t/7?from=door"
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(link)))
+	seen := func() string { return browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)) }
+	if text := seen(); !strings.Contains(text, "此链接将打开小程序") || strings.Contains(text, "This link opens") {
+		t.Errorf("in Chinese: %s", text)
+	}
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector("a.switch.first").click()`))
+	if text := seen(); strings.Contains(text, "此链接将打开小程序") || !strings.Contains(text, "This link opens") {
+		t.Errorf("in English: %s", text)
+	}
+	// Plain http has no clipboard: the page copies what it marks, when a person clicks.
+	browsertest.Run(t, ctx, chromedp.Click(".second button[data-copy]"))
+	said := browsertest.Run(t, ctx, chromedp.Poll[string](`document.querySelector(".second [role=status]").textContent`))
+	if marked := browsertest.Run(t, ctx, chromedp.Evaluate[string](`getSelection().toString()`)); said != "Copied." || marked != link {
+		t.Errorf("the page says %q and copied %q, want %q", said, marked, link)
+	}
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector("a.switch.second").click()`))
+	if text := seen(); !strings.Contains(text, "此链接将打开小程序") || strings.Contains(text, "This link opens") {
+		t.Errorf("in Chinese again: %s", text)
+	}
+}
+
+// scanKey is a key for the scan API.
+func (p place) scanKey() string {
+	var made struct{ Key string }
+	p.Admin("POST", "/scan-keys", `{"name":"phone"}`).JSON(p.t, &made)
+	p.Hide(made.Key)
+	return made.Key
+}
+
+// visited is what a page did in the browser.
+type visited struct {
+	text     string
+	overflow int
+	picture  []byte
+	requests []string
+	console  []string
+}
+
+const theEnd = "the page was looked at"
+
+func visit(t *testing.T, parent context.Context, url string) (v visited) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(parent) // of what is watched
+	defer cancel()
+	// Both streams are in the browser's order, so a known last thing ends them.
+	requests, messages := chromedp.Events(ctx, network.RequestWillBeSent), chromedp.Console(ctx)
+	require.NoErrorf(t, chromedp.Do(ctx, chromedp.Navigate(url)), "%s", url)
+	if bytes := browsertest.Loaded(t, ctx); bytes > pagetest.Budget || bytes < 4<<10 { // less: it did not count
+		t.Errorf("%s: %d bytes with all that it loaded", url, bytes)
+	}
+	v.text = browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`))
+	v.overflow = browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
+	v.picture = browsertest.Run(t, ctx, chromedp.FullScreenshot(100))
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`console.debug("`+theEnd+`")`))
+	for m, err := range messages {
+		require.NoError(t, err)
+		if m.Text == theEnd {
+			break
+		}
+		v.console = append(v.console, m.String())
+	}
+	const last = "http://q.example/-last-"
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(last)))
+	for r, err := range requests {
+		require.NoError(t, err)
+		if r.Request.URL == last {
+			break
+		}
+		v.requests = append(v.requests, r.Request.URL)
+	}
+	if len(v.requests) == 0 {
+		t.Error("no request was seen: the watch is broken")
+	}
+	return v
+}
+
+// violations are what axe-core finds on a page. The page allows no script, so
+// the browser is told to look away.
+func violations(t *testing.T, ctx context.Context, url string) (list []string) {
+	t.Helper()
+	call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true})
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(url)))
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](axe))
+	text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`axe.run(document).then(r => JSON.stringify({
+		violations: r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html + " " + n.failureSummary).join("; ")),
+		passes: r.passes.length}))`, chromedp.EvalAwaitPromise))
+	var result struct {
+		Violations []string
+		Passes     int
+	}
+	require.NoError(t, json.Unmarshal([]byte(text), &result))
+	if result.Passes < 10 {
+		t.Errorf("axe-core passed only %d rules: it did not look", result.Passes)
+	}
+	return result.Violations
+}
+
+// readPicture reads the QR code on a screenshot.
+func readPicture(t *testing.T, b []byte) string {
+	t.Helper()
+	m, err := png.Decode(bytes.NewReader(b))
+	require.NoError(t, err)
+	text, err := symbol.Find(m)
+	require.NoErrorf(t, err, "the QR code on the screen cannot be read")
+	return text
+}

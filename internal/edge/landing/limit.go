@@ -1,0 +1,94 @@
+package landing
+
+import (
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/infra/ratelimit"
+)
+
+// limits are token buckets by address: a minute's worth at most, refilled
+// evenly. The zero value is ready.
+type limits struct {
+	mu sync.Mutex
+	// Two generations bound the memory: when the younger is full, the older is
+	// forgotten. A bucket in use moves to the younger.
+	young, old map[bucketKey]bucket
+}
+
+type bucketKey struct {
+	what    string
+	network netip.Prefix
+}
+
+type bucket struct {
+	tokens float64
+	at     time.Time
+}
+
+// maxBuckets is how many addresses a generation holds: some 20 MiB in all.
+const maxBuckets = 100_000
+
+// draw removes tokens and returns 0, or removes none and returns how long to wait for them. It
+// never asks for more than a minute's worth. perMinute 0 = no limit.
+func (l *limits) draw(what string, ip netip.Addr, tokens, perMinute int, now time.Time) (wait time.Duration) {
+	if perMinute <= 0 {
+		return 0
+	}
+	key := bucketKey{what, ratelimit.Network(ip)}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	full := float64(perMinute)
+	b, ok := l.young[key]
+	if !ok {
+		if b, ok = l.old[key]; !ok {
+			b = bucket{full, now}
+		}
+	}
+	// Where the clock went back nothing is refilled.
+	if passed := now.Sub(b.at); passed > 0 {
+		b.tokens = min(full, b.tokens+full*passed.Minutes())
+	}
+	b.tokens, b.at = min(b.tokens, full), now
+	if want := min(float64(tokens), full); b.tokens < want {
+		wait = max(time.Duration((want-b.tokens)/full*float64(time.Minute)), time.Millisecond)
+	} else {
+		b.tokens -= want
+	}
+	if l.young == nil || len(l.young) >= maxBuckets {
+		l.old, l.young = l.young, map[bucketKey]bucket{}
+	}
+	l.young[key] = b
+	return wait
+}
+
+// forget fills all buckets, and advance refills them as if d had passed.
+func (l *limits) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.young, l.old = nil, nil
+}
+
+func (l *limits) advance(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, buckets := range []map[bucketKey]bucket{l.young, l.old} {
+		for key, b := range buckets {
+			b.at = b.at.Add(-d)
+			buckets[key] = b
+		}
+	}
+}
+
+// ForgetVisitors forgets how many pages each network asked for.
+func (g *Gateway) ForgetVisitors() { g.limits.forget() }
+
+// Advance makes the pages that limits count older by d.
+func (g *Gateway) Advance(d time.Duration) { g.limits.advance(d) }
+
+// seconds is a duration in whole seconds, rounded up, as Retry-After wants it.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}

@@ -1,0 +1,54 @@
+package landing
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/qrjump/qrjump/internal/domain/branding"
+)
+
+// dress gives a page the look of an account, and the account's name where the page does not have
+// it.
+func (g *Gateway) dress(r *http.Request, v *view, appid string) {
+	if g.Looks == nil || appid == "" {
+		return
+	}
+	v.Look = g.Looks.Of(r.Context(), appid)
+	if v.Look.Logo.Hash != "" && v.Kind != "landing" {
+		if maker, ok := g.Account(appid); ok {
+			v.Maker = maker.Name
+		}
+	}
+}
+
+// logo answers the picture with a hash. The content of such a path never changes, so a browser may
+// keep it for a year. The server drew the picture itself, so its type is always the same.
+func (g *Gateway) logo(w http.ResponseWriter, r *http.Request, hash string) {
+	file, kept := g.Looks.Kept(hash)
+	if !kept {
+		// Hashes can be made up, and looking for one takes time.
+		if !g.withinLimit(w, r, "logo", 1, g.Settings.Get().PageLimit) {
+			return
+		}
+		var err error
+		if file, err = g.Looks.Read(r.Context(), hash); errors.Is(err, branding.ErrNone) {
+			g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
+			return
+		} else if err != nil {
+			g.Log.WarnContext(r.Context(), "a logo could not be read", "hash", hash, "error", err)
+			g.away(w, r)
+			return
+		}
+	}
+	g.observe(LogoFile)
+	h := w.Header()
+	guardHeaders(h)
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("Content-Type", "image/png")
+	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	h.Set("Content-Length", strconv.Itoa(len(file)))
+	if r.Method != http.MethodHead {
+		w.Write(file)
+	}
+}

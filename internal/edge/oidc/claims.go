@@ -1,0 +1,131 @@
+package oidc
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+// claims are what a provider says of somebody.
+type claims struct {
+	subject string
+	all     map[string]any
+}
+
+// names are what somebody may be called here, the best first.
+func (c claims) names() (list []string) {
+	for _, claim := range []string{"preferred_username", "email", "name"} {
+		if text, _ := c.all[claim].(string); text != "" {
+			list = append(list, text)
+		}
+	}
+	return list
+}
+
+// claim finds the claim of roles: by its whole name, which may have dots in it, else
+// as a path into objects.
+func (p *Provider) claim(all map[string]any) (any, bool) {
+	if value, ok := all[p.RolesClaim]; ok {
+		return value, true
+	}
+	var at any = all
+	for name := range strings.SplitSeq(p.RolesClaim, ".") {
+		object, ok := at.(map[string]any)
+		if !ok {
+			return nil, false
+		}
+		if at, ok = object[name]; !ok {
+			return nil, false
+		}
+	}
+	return at, true
+}
+
+// valuesOf are the texts of a claim: a list, one text with spaces or commas between
+// them, or the names of an object that are not false or null there.
+func valuesOf(claim any) (list []string) {
+	switch claim := claim.(type) {
+	case string:
+		list = strings.FieldsFunc(claim, func(r rune) bool { return r == ' ' || r == ',' })
+	case []any:
+		for _, one := range claim {
+			if text, ok := one.(string); ok {
+				list = append(list, text)
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(claim)) {
+			if value := claim[name]; value != nil && value != false {
+				list = append(list, name)
+			}
+		}
+	}
+	return list
+}
+
+// own begins a value that is meant for this server, in a claim that others read too.
+const ownPrefix = "qrjump:"
+
+// role is what the claim lets somebody do: ROLE or ROLE:APPID, each maybe after
+// "qrjump:"; where one value has that, only those that have it count. The role that
+// covers all others counts, for the AppIDs that it is named with, or for all.
+func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
+	claim, there := p.claim(all)
+	if !there {
+		return "", nil, &Refusal{Absent, p.RolesClaim}
+	}
+	values := valuesOf(claim)
+	if slices.ContainsFunc(values, func(v string) bool { return strings.HasPrefix(v, ownPrefix) }) {
+		values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return !strings.HasPrefix(v, ownPrefix) })
+	}
+	appids, whole := map[adminroute.Role][]string{}, map[adminroute.Role]bool{}
+	for _, value := range values {
+		name, appid, limited := strings.Cut(strings.TrimPrefix(value, ownPrefix), ":")
+		role := adminroute.Role(name)
+		switch {
+		case !role.Known() || limited && (appid == "" || len(appid) > 64):
+		case limited:
+			appids[role] = append(appids[role], appid)
+		default:
+			appids[role], whole[role] = nil, true
+		}
+	}
+	var best adminroute.Role
+	for role := range appids {
+		if best == "" || role.Covers(best) {
+			best = role
+		}
+	}
+	for role := range appids {
+		if !best.Covers(role) {
+			return "", nil, &Refusal{Two, string(min(best, role)) + ", " + string(max(best, role))}
+		}
+	}
+	switch {
+	case best == "":
+		return "", nil, &Refusal{None, plain(strings.Join(valuesOf(claim), ", "))}
+	case whole[best]:
+		return best, nil, nil
+	case best == adminroute.Admin || len(appids[best]) > 1000:
+		return "", nil, &Refusal{Limited, string(best)}
+	}
+	slices.Sort(appids[best])
+	return best, slices.Compact(appids[best]), nil
+}
+
+// plain is a text of somebody else that a page shows: short, and printable.
+func plain(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, text)
+	if r := []rune(text); len(r) > 200 {
+		return string(r[:200]) + "…"
+	}
+	return text
+}

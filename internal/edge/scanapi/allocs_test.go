@@ -1,0 +1,40 @@
+package scanapi
+
+import (
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// counted counts how often an account is asked for.
+type counted struct {
+	shop
+	asked *int
+}
+
+func (c counted) Account(appid string) (accounts.Account, bool) {
+	*c.asked++
+	return c.shop.Account(appid)
+}
+
+// Issue 14: an answer keeps the request's text and makes the page's path; nothing else
+// of it is the collector's, and each account is looked up once.
+func TestAnAnswerAllocatesItsTextAndItsPath(t *testing.T) {
+	a, asked := fuzzedAPI(t), 0
+	a.Resolver.Accounts = counted{asked: &asked}
+	body := []byte(`{"text":"https://shop.example/t/7?from=door","user":"u-1","source":"scan","ip":"192.0.2.7","client":"app/1.2"}`)
+	var out []byte
+	answer := func() {
+		var err error
+		if out, err = a.answer(t.Context(), accounts.DefaultNamespace, body, out[:0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer()
+	if asked != 1 {
+		t.Errorf("%d accounts were looked up, want the one that is owner and target", asked)
+	}
+	if n := testing.AllocsPerRun(1000, answer); n > 2 {
+		t.Errorf("an answer allocates %v times, want 2 at most", n)
+	}
+}

@@ -1,0 +1,137 @@
+package scanapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/index"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// shop is the only account there is.
+type shop struct{}
+
+func (shop) Account(appid string) (accounts.Account, bool) {
+	return accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, JumpOpen: true, Versions: released}, appid == "shop"
+}
+
+var released = []accounts.Version{accounts.Release}
+
+func (shop) Linked(string, string) bool { return false }
+
+func fuzzedAPI(t testing.TB) *API {
+	index := index.New()
+	p, err := rules.ParsePrefix("https://shop.example/t/", rules.Ordinary, false)
+	require.NoError(t, err)
+	index.Set(rules.Rule{ID: 1, Kind: rules.Ordinary, Owner: "shop", Target: "shop", Prefix: p, Path: "p", OpenVersion: 3, Published: true})
+	return &API{Resolver: scan.Resolver{Finder: index, Accounts: shop{}}, Now: time.Now, Random: rand.Reader, BodyTimeout: time.Minute,
+		Log:  slog.New(slog.DiscardHandler),
+		Near: func(context.Context, rules.Link) ([]rules.Rule, error) { return nil, nil }}
+}
+
+var requests = []string{`{"text":"https://shop.example/t/7"}`, `{"text":5}`, `[]`, ``,
+	`{"text":"a","source":"album","at":"2026-01-01T00:00:00Z"}`, `{"text":"\ud800"}`,
+	"{\"text\":\"\xff\"}", `{"text":"x","ip":"zz"}`,
+	`{"text":"https://a.example/","assume":[{"owner":"shop","prefix":"https://a.example/","open_version":7}]}`, `{"text":"a"}{}`}
+
+// FuzzResolveBody takes any body: a decision, or a problem that teaches and
+// shows nothing of Go.
+func FuzzResolveBody(f *testing.F) {
+	for _, r := range requests {
+		f.Add([]byte(r))
+	}
+	a := fuzzedAPI(f)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		answer, err := a.answer(t.Context(), accounts.DefaultNamespace, body, nil)
+		if err != nil {
+			checkProblem(t, body, err)
+			return
+		}
+		var d decision
+		if err := json.Unmarshal(answer, &d); err != nil || d.Action == "" || len(d.ScanID) != 32 {
+			t.Fatalf("%q: %s %v", body, answer, err)
+		}
+	})
+}
+
+func checkProblem(t *testing.T, body []byte, err error) {
+	p, ok := errors.AsType[problem](err)
+	if !ok || p.status/100 != 4 || p.detail == "" || strings.Contains(p.detail, "Go ") {
+		t.Fatalf("%q: %v", body, err)
+	}
+}
+
+// FuzzExplainBody is the same for explain with its assumptions.
+func FuzzExplainBody(f *testing.F) {
+	for _, r := range requests {
+		f.Add([]byte(r))
+	}
+	a := fuzzedAPI(f)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		e, err := a.explained(httptest.NewRecorder(), httptest.NewRequest("POST", "/scan/v1/explain", bytes.NewReader(body)),
+			accounts.DefaultNamespace)
+		if err != nil {
+			checkProblem(t, body, err)
+			return
+		}
+		if e.Action == "" {
+			t.Fatalf("%q: %+v", body, e)
+		}
+	})
+}
+
+// Issue 28: where the store is away, explain says so as resolve does, and is not broken.
+func TestAnExplanationThatCannotBeReadIsForLater(t *testing.T) {
+	t.Parallel()
+	a := fuzzedAPI(t)
+	for _, fault := range []error{errors.New("reading rules: unexpected EOF"), context.DeadlineExceeded,
+		&errcode.Outage{What: "does not answer"}} {
+		a.Near = func(context.Context, rules.Link) ([]rules.Rule, error) { return nil, fault }
+		w := httptest.NewRecorder()
+		a.explain(w, httptest.NewRequest("POST", "/scan/v1/explain", strings.NewReader(requests[0])), accounts.DefaultNamespace)
+		if w.Code != 503 || !strings.Contains(w.Body.String(), "try again") {
+			t.Errorf("%v: %d %s", fault, w.Code, w.Body)
+		}
+	}
+}
+
+// FuzzStream takes any NDJSON: one answer for each line that is not empty.
+func FuzzStream(f *testing.F) {
+	f.Add([]byte(strings.Join(requests, "\n")))
+	f.Add([]byte("\n\r\n \n"))
+	f.Add([]byte(strings.Repeat("x", MaxRequest+3) + "\n{}"))
+	a := fuzzedAPI(f)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r := httptest.NewRequest("POST", "/scan/v1/resolve", bytes.NewReader(body))
+		r.Header.Set("Content-Type", "application/x-ndjson")
+		w := httptest.NewRecorder()
+		a.resolve(w, r, accounts.DefaultNamespace)
+		want := 0
+		for line := range bytes.SplitSeq(body, []byte("\n")) {
+			if len(bytes.TrimSpace(line)) > 0 {
+				want++
+			}
+		}
+		answers := bytes.Count(w.Body.Bytes(), []byte("\n"))
+		if answers != want {
+			t.Fatalf("%d lines, %d answers", want, answers)
+		}
+		for line := range bytes.Lines(w.Body.Bytes()) {
+			if !json.Valid(line) {
+				t.Fatalf("answer %q", line)
+			}
+		}
+	})
+}

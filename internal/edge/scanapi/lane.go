@@ -1,0 +1,66 @@
+package scanapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/edge/fastpath"
+)
+
+// Lane is a lane for resolve requests. patience bounds how long a request may take to arrive.
+func (a *API) Lane(patience time.Duration) *fastpath.Lane {
+	l := &fastpath.Lane{Path: resolvePath, MaxBody: MaxRequest, Streams: "ndjson", Patience: min(patience, a.BodyTimeout), Log: a.Log}
+	of := func(namespace string) string {
+		if a.Key == nil {
+			return accounts.DefaultNamespace
+		}
+		return namespace
+	}
+	l.Begin = func(ctx context.Context, namespace string, body []byte) fastpath.Answer {
+		return a.begin(ctx, of(namespace), body)
+	}
+	l.Try = func(ctx context.Context, namespace string, body []byte) fastpath.Answer {
+		if s := a.try(ctx, of(namespace), body); s != nil {
+			return s
+		}
+		return nil
+	}
+	if a.Key == nil {
+		return l
+	}
+	l.Key = func(ctx context.Context, text string) (namespace string, ok bool) {
+		key, err := a.Key(ctx, text)
+		return key.Namespace, err == nil
+	}
+	return l
+}
+
+// Draft implements lane.Answer: the decision, while it waits for the ledger.
+func (s *scanned) Draft(to []byte) (doc []byte, kind string, ok bool) {
+	if s.err != nil || s.group == nil || s.soon {
+		return to, "", false
+	}
+	return s.append(to), jsonType, true
+}
+
+// Then implements lane.Answer.
+func (s *scanned) Then(f func(error)) bool { return s.group.Then(f) }
+
+// Sent implements lane.Answer.
+func (s *scanned) Sent() {
+	s.api.observe(s)
+	s.release()
+}
+
+// Wait implements lane.Answer.
+func (s *scanned) Wait(ctx context.Context, to []byte) (doc []byte, kind string, status int) {
+	a := s.api
+	doc, err := a.finish(ctx, s, to)
+	if err != nil {
+		p := a.problemOf(err)
+		return append(to, p.document()...), problemType, p.status
+	}
+	return doc, jsonType, http.StatusOK
+}

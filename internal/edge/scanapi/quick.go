@@ -1,0 +1,253 @@
+package scanapi
+
+import (
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+)
+
+// These functions read and write the JSON of a resolve without reflection. encoding/json is the
+// definition: it reads what quick does not, and fuzzing compares the two.
+
+// asked is one request as it was read.
+type asked struct {
+	request
+	text    string
+	hasText bool
+	// replaced says that encoding/json put U+FFFD in place of bytes that are no Unicode.
+	replaced bool
+	// userReplaced says that it did so in the user.
+	userReplaced bool
+}
+
+// quick reads a request that is one plain object: known names once, in lower
+// case, with strings. ok is false for anything else, right or wrong.
+func quick(s string) (q asked, ok bool) {
+	if !utf8.ValidString(s) {
+		return q, false
+	}
+	i := space(s, 0)
+	if i == len(s) || s[i] != '{' {
+		return q, false
+	}
+	var seen [5]bool
+	for i = space(s, i+1); ; {
+		var name, value string
+		if name, i, ok = quoted(s, i); !ok {
+			return q, false
+		}
+		if i = space(s, i); i == len(s) || s[i] != ':' {
+			return q, false
+		}
+		if value, i, ok = quoted(s, space(s, i+1)); !ok {
+			return q, false
+		}
+		field := -1
+		switch name {
+		case "text":
+			field, q.text, q.hasText = 0, value, true
+		case "user":
+			field, q.User = 1, value
+		case "source":
+			field, q.Source = 2, scan.Source(value)
+		case "ip":
+			field, q.IP = 3, value
+		case "client":
+			field, q.Client = 4, value
+		}
+		// "at" is rare, and another name may be one of the known in capitals.
+		if field < 0 || seen[field] {
+			return q, false
+		}
+		seen[field] = true
+		if i = space(s, i); i == len(s) {
+			return q, false
+		}
+		if s[i] == '}' {
+			return q, space(s, i+1) == len(s)
+		}
+		if s[i] != ',' {
+			return q, false
+		}
+		i = space(s, i+1)
+	}
+}
+
+// space is the first place from i on that is no white space.
+func space(s string, i int) int {
+	for i < len(s) && (s[i] == ' ' || s[i] == '\n' || s[i] == '\r' || s[i] == '\t') {
+		i++
+	}
+	return i
+}
+
+// quoted reads the string that begins at i of what is valid UTF-8, and returns
+// where it ends.
+func quoted(s string, i int) (text string, end int, ok bool) {
+	if i == len(s) || s[i] != '"' {
+		return "", i, false
+	}
+	i++
+	for j := i; j < len(s); j++ {
+		switch c := s[j]; {
+		case c == '"':
+			return s[i:j], j + 1, true
+		case c == '\\':
+			return escaped(s, i, j)
+		case c < ' ':
+			return "", i, false
+		}
+	}
+	return "", i, false
+}
+
+// escaped reads the rest of a string from its first escape on, which is at j.
+func escaped(s string, i, j int) (text string, end int, ok bool) {
+	out := make([]byte, 0, len(s)-i)
+	out = append(out, s[i:j]...)
+	for j < len(s) {
+		c := s[j]
+		switch {
+		case c == '"':
+			return string(out), j + 1, true
+		case c < ' ':
+			return "", j, false
+		case c != '\\':
+			out = append(out, c)
+			j++
+			continue
+		case j+1 == len(s):
+			return "", j, false
+		}
+		switch c = s[j+1]; c {
+		case '"', '\\', '/':
+			out = append(out, c)
+		case 'b':
+			out = append(out, '\b')
+		case 'f':
+			out = append(out, '\f')
+		case 'n':
+			out = append(out, '\n')
+		case 'r':
+			out = append(out, '\r')
+		case 't':
+			out = append(out, '\t')
+		case 'u':
+			if j+6 > len(s) {
+				return "", j, false
+			}
+			r, err := strconv.ParseUint(s[j+2:j+6], 16, 16)
+			if err != nil || 0xd800 <= r && r < 0xe000 { // encoding/json reads surrogate pairs
+				return "", j, false
+			}
+			out = utf8.AppendRune(out, rune(r))
+			j += 4
+		default:
+			return "", j, false
+		}
+		j += 2
+	}
+	return "", j, false
+}
+
+// appendDecision appends what a JSON encoder writes for show(d) with an id, newline included.
+func appendDecision(b []byte, id string, d *scan.Decision) []byte {
+	b = append(b, `{"scan_id":"`...)
+	b = append(b, id...)
+	b = append(b, `","action":`...)
+	b = appendString(b, string(d.Action))
+	b = appendField(b, `,"appid":`, d.AppID)
+	b = appendField(b, `,"version":`, string(d.Version))
+	b = appendField(b, `,"path":`, d.Path)
+	if d.Scene != 0 {
+		b = append(b, `,"scene":`...)
+		b = strconv.AppendInt(b, int64(d.Scene), 10)
+	}
+	var reason codes.Reason
+	switch d.Kind {
+	case "":
+		reason = d.Reason
+	case scan.ByCode:
+		b = append(b, `,"matched":{"kind":"code"`...)
+		if id := d.Code.Batch.ID; id != 0 {
+			b = append(b, `,"application_id":`...)
+			b = strconv.AppendInt(b, id, 10)
+		}
+		b = append(b, `,"code_index":`...)
+		b = strconv.AppendInt(b, d.Code.Index, 10)
+		b = append(b, '}')
+	default:
+		b = append(b, `,"matched":{"kind":`...)
+		b = appendString(b, string(d.Kind))
+		b = appendField(b, `,"prefix":`, matchedPrefix(d))
+		b = append(b, '}')
+	}
+	b = appendField(b, `,"message":`, messages()[reason])
+	b = appendField(b, `,"reason":`, string(reason))
+	b = appendField(b, `,"url":`, d.URL)
+	if d.Action == scan.ShowText {
+		b = append(b, `,"text":`...)
+		b = appendString(b, d.Text)
+	}
+	return append(b, '}', '\n')
+}
+
+// appendField appends a field that is left out where it is empty.
+func appendField(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	return appendString(append(b, name...), value)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendString appends a JSON string as encoding/json writes it without
+// escaping for HTML.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	from := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if c >= ' ' && c != '"' && c != '\\' {
+				i++
+				continue
+			}
+			b = append(b, s[from:i]...)
+			switch c {
+			case '"', '\\':
+				b = append(b, '\\', c)
+			case '\b':
+				b = append(b, '\\', 'b')
+			case '\f':
+				b = append(b, '\\', 'f')
+			case '\n':
+				b = append(b, '\\', 'n')
+			case '\r':
+				b = append(b, '\\', 'r')
+			case '\t':
+				b = append(b, '\\', 't')
+			default:
+				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			}
+			i++
+			from = i
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			b = append(append(b, s[from:i]...), `\ufffd`...)
+			from = i + size
+		case r == '\u2028' || r == '\u2029': // JavaScript takes these for line ends
+			b = append(append(b, s[from:i]...), `\u202`...)
+			b = append(b, hexDigits[r&15])
+			from = i + size
+		}
+		i += size
+	}
+	return append(append(b, s[from:]...), '"')
+}

@@ -1,0 +1,125 @@
+package scanapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// slowly reads a request as encoding/json does.
+func slowly(body []byte) (q asked, err error) {
+	if err := unmarshal(body, &q.request); err != nil {
+		return q, err
+	}
+	if q.Text != nil {
+		q.text, q.hasText, q.Text = *q.Text, true, nil
+	}
+	q.replaced, q.userReplaced = replaced(body, q.text), userReplaced(body, q.User)
+	return q, nil
+}
+
+var plainRequests = []string{
+	`{"text":"https://shop.example/t/7","user":"u-1","source":"scan","ip":"192.0.2.7","client":"app/1"}`,
+	" {\r\n\t\"text\" : \"a\" , \"user\" : \"\" } \n",
+	`{"text":"\"\\\/\b\f\n\r\t\u0041\u98df\uFFFD\u2028"}`,
+	`{"text":"食\u0026"}`, `{"user":"u"}`, `{"text":""}`,
+}
+
+var otherRequests = []string{
+	`{}`, `{"Text":"a"}`, `{"text":"a","text":"b"}`, `{"text":null}`, `{"text":7}`, `{"text":"a"}x`, `{"text":"a"}{}`, `{"text":"a",}`,
+	`{,}`, `{"text":"a" "user":"b"}`,
+	`{"text":"\ud83d\ude00"}`, `{"text":"\ud800"}`, `{"text":"\x"}`, `{"text":"\u12"}`, `{"text":"\u+123"}`, `{"text":"` + "\x01" + `"}`,
+	"{\"text\":\"\xff\"}", `{"text":"a","more":{}}`,
+	`{"text":"a","at":"2026-01-01T00:00:00Z"}`, `{"te\u0078t":"a"}`, `{"text":"a`, `{"text`, `{`, ``, `[]`, `{"text":"a"]`,
+	"\ufeff{\"text\":\"a\"}", `{"text":"\uFFFD\ud800"}`, "{\"user\":\"\xff\",\"text\":\"a\"}",
+	`{"text":"a","user":"\ud800"}`, `{"text":"\ufffd","user":"\ud800"}`, `{"text":"a","user":"\ufffd"}`,
+	`{"text":"a","user":"\ud83d\ude00\uFFFD"}`,
+}
+
+func TestPlainRequestsAreReadQuickly(t *testing.T) {
+	for _, body := range plainRequests {
+		if _, ok := quick(body); !ok {
+			t.Errorf("%s is left to encoding/json", body)
+		}
+	}
+}
+
+// FuzzQuick: what is read quickly is read as encoding/json reads it.
+func FuzzQuick(f *testing.F) {
+	for _, body := range append(plainRequests, otherRequests...) {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		q, ok := quick(string(body))
+		if !ok {
+			return
+		}
+		want, err := slowly(body)
+		if err != nil {
+			t.Fatalf("%q: quickly %+v, slowly %v", body, q, err)
+		}
+		if q != want {
+			t.Fatalf("%q:\nquickly %+v\nslowly  %+v", body, q, want)
+		}
+	})
+}
+
+// FuzzAppendDecision: an answer is what a JSON encoder makes of it.
+func FuzzAppendDecision(f *testing.F) {
+	f.Add("open_mini_program", "wx1", "release", "pages/t?q=https%3A", 1011, "rule", "https://a.example/", int64(0), int64(0), "", "", "")
+	f.Add("open_mini_program", "wx1", "release", "p", 1124, "code", "", int64(500000001), int64(0), "", "", "")
+	f.Add("open_url", "", "", "", 0, "", "", int64(0), int64(0), "", "https://x.example/?a=1&b=<2>", "")
+	f.Add("show_text", "", "", "", 0, "", "", int64(0), int64(0), "", "", "a\"\\\b\f\n\r\t\x00\x1f\x7f\u2028\u2029食\U0001F600\xff\xc3(")
+	f.Add("show_message", "", "", "", 0, "", "", int64(500000001), int64(9), "void", "", "")
+	f.Fuzz(func(t *testing.T, action, appid, version, path string, scene int, kind, prefix string, batch, index int64, reason, url,
+		text string) {
+		d := scan.Decision{Action: scan.Action(action), AppID: appid, Path: path, Scene: scene, Kind: scan.MatchKind(kind),
+			Reason: codes.Reason(reason), URL: url, Text: text}
+		d.Version = fuzzedVersion(version)
+		setPrefix(&d, prefix)
+		d.Code.Batch.ID, d.Code.Index = batch, index
+		got := appendDecision(nil, "0123", &d)
+		shown := show(d)
+		shown.ScanID = "0123"
+		var want bytes.Buffer
+		e := json.NewEncoder(&want)
+		e.SetEscapeHTML(false)
+		require.NoError(t, e.Encode(shown))
+		if !bytes.Equal(got, want.Bytes()) {
+			t.Fatalf("got  %q\nwant %q", got, want.Bytes())
+		}
+	})
+}
+
+func TestClientsAreCleaned(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                             "",
+		"qr/1.2 (安卓)":                  "qr/1.2 (安卓)",
+		"a\x1b[31mred\nb\x00":          "a [31mred b ",
+		"\xff\xfe":                     "  ",
+		strings.Repeat("a", 65):        strings.Repeat("a", 64),
+		strings.Repeat("食", 30):        strings.Repeat("食", 21),
+		strings.Repeat("食", 30) + "\n": strings.Repeat("食", 21),
+		"a\u202eb":                     "a b",
+	} {
+		if got := cleaned(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestNetworks(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "invalid Prefix", "192.0.2.77": "192.0.2.0/24", "::ffff:192.0.2.77": "192.0.2.0/24", "2001:db8:1:2::3": "2001:db8:1::/48",
+		"fe80::1%eth0": "fe80::/48", "x": "invalid Prefix",
+	} {
+		if got := network(in).String(); got != want {
+			t.Errorf("%q: got %s, want %s", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,430 @@
+package scanapi
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// Ledger copies a scan into the queue of the ledger (package ledger, Recorder.Enqueue)
+// and never blocks. The Durable that it returns waits until the scan is on the disk.
+type Ledger func(*scanlog.Event) (Durable, error)
+
+// Durable is one group of events on its way to the disk.
+type Durable interface {
+	// Wait returns nil once the group is durable.
+	Wait(ctx context.Context) error
+	// Then calls f, which must not block, with what Wait would return; false if
+	// that is known already.
+	Then(f func(error)) bool
+}
+
+// deskTime is how long a scan of a code may wait for the store.
+const deskTime = 10 * time.Second
+
+// The causes of qrjump_scans_unrecorded_total.
+const (
+	UnrecordedFull   = "full"
+	UnrecordedFailed = "failed"
+)
+
+// scanned is one scan while it is served: decided, handed to the desk, recorded.
+type scanned struct {
+	asked
+	api       *API
+	namespace string
+	in        scan.Request
+	decision  scan.Decision
+	id        scanlog.ScanID
+	event     scanlog.Event
+	receipt   *codes.Receipt
+	group     Durable
+	soon      bool  // it is answered before it is durable, even if the ledger refuses it
+	tried     bool  // the scan must not wait for anything: see try
+	err       error // why it is not answered
+}
+
+// scans holds answered scans for reuse.
+var scans = sync.Pool{New: func() any { return new(scanned) }}
+
+// decide reads a request and decides it. It has no effect.
+func (a *API) decide(s *scanned, namespace string, body []byte) error {
+	q, err := readRequest(body)
+	if err != nil {
+		return err
+	}
+	if s.tried && a.waits(q.text) {
+		return errWaits
+	}
+	s.asked, s.namespace = q, namespace
+	if s.in, err = a.requestOf(namespace, q); err != nil {
+		return err
+	}
+	s.decision = a.Resolver.Resolve(s.in)
+	if err := s.decision.Code.Err; err != nil {
+		return err
+	}
+	if q.replaced {
+		s.decision = scan.Decision{Action: scan.ShowText, Text: s.in.Text}
+	}
+	s.id = a.newScanID(s.in.At)
+	return nil
+}
+
+// errWaits ends a try: the scan has to go through begin.
+var errWaits = errors.New("this scan waits for something")
+
+// waits reports whether a scan of a text may have to wait: for the store (Codes.Scan, Codes.Withhold,
+// Accounts.ScannedCode), for the desk, or for a disk that is late.
+func (a *API) waits(text string) bool {
+	if _, ok := accounts.CodeOf(text); ok {
+		return true
+	}
+	return a.Codes != nil && a.Codes.May(text) || a.Soon != nil && a.Late != nil && a.Soon() && a.Late()
+}
+
+// ofCode reports whether a scan fell on a code that was given out. The bare nine characters do not
+// count: anybody can make them up.
+func (s *scanned) ofCode() bool {
+	d := &s.decision
+	return d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly
+}
+
+// visit hands the scan of a code to the desk, and a scan of a
+// parametric code to its service account. record waits for the desk.
+func (a *API) visit(ctx context.Context, s *scanned) {
+	d := &s.decision
+	switch {
+	case s.ofCode():
+		visit := codes.Visit{Found: d.Code.Found, Scan: s.id.String(), At: s.in.At, Namespace: s.namespace}
+		if s.User != "" {
+			hash := a.hashed(s)
+			visit.UserHash = hex.EncodeToString(hash[:])
+			if d.Kind == scan.ByCode {
+				visit.User = s.User
+			}
+		}
+		s.receipt, s.err = a.Desk.Visit(ctx, visit)
+	case d.Action == scan.OpenURL && s.User != "":
+		// Choice(qrcode.event): the event is sent even where the rule that matches opens nothing
+		// now (its Mini Program has no release, or the link ended), because then the user sees the
+		// account.
+		openID := func(account string) string { return a.OpenIDs.OpenID(s.namespace, account, s.User) }
+		s.err = a.Accounts.ScannedCode(ctx, s.in.Text, openID, s.in.At)
+	}
+}
+
+// record waits for the desk, then hands the scan into the ledger's queue.
+func (a *API) record(ctx context.Context, s *scanned) {
+	if s.receipt != nil {
+		ticket, err := s.receipt.Wait(ctx)
+		if err != nil {
+			s.err = err
+			return
+		}
+		if ticket != "" {
+			s.decision = s.decision.WithTicket(ticket)
+		}
+	}
+	if a.Record == nil {
+		return
+	}
+	s.event = a.eventOf(s)
+	group, err := a.Record(&s.event)
+	// By the operator's choice the answer goes first, except while the disk is so late that a power
+	// cut would cost more than the loss window.
+	s.soon = !s.ofCode() && a.Soon != nil && a.Soon()
+	switch {
+	case err == nil && (!s.soon || !s.tried && a.Late != nil && a.Late()):
+		s.group = group
+	case err == nil:
+	case s.soon:
+		a.countLost(err)
+	default:
+		s.err = a.unwritten(err)
+	}
+}
+
+// await waits until the scan is durable, where its answer has to wait for that.
+func (a *API) await(ctx context.Context, s *scanned) error {
+	a.wait(ctx, s)
+	a.observe(s)
+	return s.err
+}
+
+func (a *API) wait(ctx context.Context, s *scanned) {
+	if s.err != nil || s.group == nil {
+		return
+	}
+	if s.soon {
+		within, cancel := context.WithTimeout(ctx, scanlog.Window)
+		defer cancel()
+		if err := s.group.Wait(within); err != nil {
+			a.countLost(err)
+		}
+	} else if err := s.group.Wait(ctx); err != nil {
+		s.err = a.unwritten(err)
+	}
+	s.group = nil
+}
+
+func (a *API) observe(s *scanned) {
+	if s.err == nil && a.Observe != nil {
+		a.Observe(s.decision.Action)
+	}
+}
+
+// unwritten is the answer to a scan that the ledger did not take: a scan that is not durable is not
+// acknowledged.
+func (a *API) unwritten(err error) error {
+	a.countLost(err)
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	if errors.Is(err, scanlog.ErrFull) {
+		return problem{http.StatusServiceUnavailable, "the ledger of scans cannot keep up: try again in a moment"}
+	}
+	a.Log.Error("a scan cannot be written into the ledger", "error", err)
+	return problem{http.StatusServiceUnavailable, "the ledger of scans cannot be written: try again in a moment"}
+}
+
+// countLost counts a scan that the ledger did not take or could not write.
+func (a *API) countLost(err error) {
+	if a.Unrecorded == nil {
+		return
+	}
+	cause := UnrecordedFailed
+	if errors.Is(err, scanlog.ErrFull) {
+		cause = UnrecordedFull
+	}
+	a.Unrecorded(cause)
+}
+
+// answer decides one scan, records it and appends the answer.
+func (a *API) answer(ctx context.Context, namespace string, body, to []byte) ([]byte, error) {
+	return a.finish(ctx, a.begin(ctx, namespace, body), to)
+}
+
+// begin is the first half of answer, up to the wait for the ledger; finish is the second. A scan of
+// a code has waited for the ledger by then.
+func (a *API) begin(ctx context.Context, namespace string, body []byte) *scanned {
+	s := scans.Get().(*scanned)
+	s.api = a
+	return a.goOn(ctx, s, namespace, body)
+}
+
+// try is begin for a scan that waits for nothing, neither now nor before its answer. For any other
+// scan it returns nil and has no effect.
+func (a *API) try(ctx context.Context, namespace string, body []byte) *scanned {
+	s := scans.Get().(*scanned)
+	s.api, s.tried = a, true
+	if s = a.goOn(ctx, s, namespace, body); s.err == errWaits {
+		s.release()
+		return nil
+	}
+	return s
+}
+
+func (a *API) goOn(ctx context.Context, s *scanned, namespace string, body []byte) *scanned {
+	if s.err = a.decide(s, namespace, body); s.err != nil {
+		return s
+	}
+	code := s.ofCode()
+	if code {
+		within, cancel := context.WithTimeout(ctx, deskTime)
+		defer cancel()
+		ctx = within
+	}
+	if a.visit(ctx, s); s.err == nil {
+		a.record(ctx, s)
+	}
+	if code {
+		a.wait(ctx, s)
+	}
+	return s
+}
+
+func (a *API) finish(ctx context.Context, s *scanned, to []byte) ([]byte, error) {
+	defer s.release()
+	if err := a.await(ctx, s); err != nil {
+		return to, a.deskProblem(err)
+	}
+	return s.append(to), nil
+}
+
+// release gives the scan back for reuse.
+func (s *scanned) release() {
+	*s = scanned{}
+	scans.Put(s)
+}
+
+func (s *scanned) append(to []byte) []byte {
+	var id [32]byte
+	hex.Encode(id[:], s.id[:])
+	return appendDecision(to, string(id[:]), &s.decision)
+}
+
+// deskProblem turns an error of the desk, such as that the store is away, into a problem.
+func (a *API) deskProblem(err error) error {
+	switch {
+	case errors.Is(err, codes.ErrDeskBusy):
+		return problem{http.StatusServiceUnavailable, "scans of codes cannot be written as fast as they come: try again in a moment"}
+	case errors.Is(err, codes.ErrUnread):
+		a.Log.Error("whether a text is a code made elsewhere cannot be read", "error", err)
+		return problem{http.StatusServiceUnavailable, "whether this is a code cannot be read now: try again in a moment"}
+	case errors.Is(err, codes.ErrDesk):
+		a.Log.Error("a scan of a code cannot be written", "error", err)
+		return problem{http.StatusServiceUnavailable, "the scan of this code cannot be written now: try again in a moment"}
+	}
+	return err
+}
+
+// eventOf is a scan as the ledger keeps it.
+func (a *API) eventOf(s *scanned) scanlog.Event {
+	d := &s.decision
+	e := scanlog.Event{ID: s.id, At: s.in.At.Truncate(time.Millisecond), Source: string(s.Source), Client: cleaned(s.Client),
+		Network: network(s.IP),
+		Action:  string(d.Action), Kind: string(d.Kind), Reason: string(d.Reason), App: d.AppID, Version: string(d.Version),
+		RuleID: d.Matched.ID}
+	if e.Source == "" {
+		e.Source = string(scan.Scan)
+	}
+	if s.User != "" {
+		e.User = a.hashed(s)
+	}
+	if a.Region != nil && e.Network.IsValid() {
+		if address, err := netip.ParseAddr(s.IP); err == nil {
+			e.Region = a.Region(address)
+		}
+	}
+	if found := d.Code.Found; found.Batch.ID != 0 {
+		e.Batch, e.Index = found.Batch.ID, found.Index
+		if found.State.Activation != nil {
+			e.Activation = found.State.Activation.Seq
+		}
+	}
+	// A code text must not be kept, because whoever has it has the code; a text that is no link may
+	// be anything.
+	if d.Kind == scan.ByGS1 {
+		e.Text = scanlog.Fit(d.Link, scanlog.MaxText)
+	} else if d.Action == scan.OpenURL || d.Kind != "" && d.Kind != scan.ByCode {
+		e.Text = s.in.Text
+		if a.Codes != nil {
+			e.Text = a.Codes.Withhold(e.Text) // it may have a code in it
+		}
+		e.Text = scanlog.Fit(e.Text, scanlog.MaxText)
+	}
+	return e
+}
+
+// FromBrowser is the source of a scan that a telephone's own camera read: its browser opened the link.
+const FromBrowser = "browser"
+
+// Followed keeps that somebody was sent to a link of a GS1 key. Nobody waits for it: whoever follows a link is not told
+// whether that was written down.
+func (a *API) Followed(number int64, address, client, ip string) {
+	at := a.Now()
+	s := scanned{asked: asked{request: request{IP: ip, Client: client, Source: FromBrowser}}, in: scan.Request{At: at}, id: a.newScanID(at),
+		decision: scan.Decision{Action: scan.OpenURL, Kind: scan.ByGS1, Matched: rules.Matched{ID: number}, Link: address}}
+	e := a.eventOf(&s)
+	if _, err := a.Record(&e); err != nil {
+		a.countLost(err)
+	}
+}
+
+func (a *API) hashed(s *scanned) scanlog.UserHash {
+	if a.UserHash == nil {
+		return scanlog.UserHash{}
+	}
+	return a.UserHash(s.namespace, s.User)
+}
+
+// network is the part of an address that tells a place and no person: /24, or /48 of IPv6.
+func network(ip string) netip.Prefix {
+	if ip == "" {
+		return netip.Prefix{}
+	}
+	address, err := netip.ParseAddr(ip)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	address = address.Unmap().WithZone("")
+	bits := 48
+	if address.Is4() {
+		bits = 24
+	}
+	p, _ := address.Prefix(bits)
+	return p
+}
+
+// cleaned is what an app said of itself, without what could hurt a terminal
+// or a page.
+func cleaned(client string) string {
+	clean := true
+	for _, r := range client {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			clean = false
+			break
+		}
+	}
+	if clean {
+		return scanlog.Fit(client, scanlog.MaxClient)
+	}
+	out := make([]byte, 0, scanlog.MaxClient)
+	for _, r := range client {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			r = ' '
+		}
+		if len(out)+utf8.RuneLen(r) > scanlog.MaxClient {
+			break
+		}
+		out = utf8.AppendRune(out, r)
+	}
+	return string(out)
+}
+
+// chances holds random bytes that were drawn many at once: asking the kernel for ten bytes each
+// scan costs more than everything else about an id.
+var chances = sync.Pool{New: func() any { return new(chance) }}
+
+type chance struct {
+	from io.Reader
+	left []byte
+	all  [640]byte
+}
+
+// newScanID is the millisecond of the scan and 80 random bits, so that ids
+// sort by time.
+func (a *API) newScanID(at time.Time) (id scanlog.ScanID) {
+	ms := uint64(at.UnixMilli())
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	c := chances.Get().(*chance)
+	defer chances.Put(c)
+	if c.from != a.Random || len(c.left) < 10 {
+		c.from, c.left = a.Random, c.all[:]
+		if _, err := io.ReadFull(a.Random, c.left); err != nil {
+			c.left = nil
+			panic(fmt.Errorf("drawing a scan id: %w", err))
+		}
+	}
+	copy(id[6:], c.left)
+	clear(c.left[:10])
+	c.left = c.left[10:]
+	return id
+}

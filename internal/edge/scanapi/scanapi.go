@@ -1,0 +1,797 @@
+// Package scanapi is the API of apps that scan, under /scan/v1: it translates what
+// they say, and package scan decides what opens.
+package scanapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/netip"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+)
+
+const resolvePath = "/scan/v1/resolve"
+
+// MaxRequest is how long one request may be, alone or as a line, in bytes.
+const MaxRequest = 16 << 10
+
+// maxExplain is how long an explain request may be: it can carry rules.
+const maxExplain = 1 << 20
+
+// API serves the scan API.
+type API struct {
+	Resolver scan.Resolver
+	Near     func(context.Context, rules.Link) ([]rules.Rule, error)
+	Codes    *codes.Press
+	// Desk writes scans of codes down before they are answered.
+	Desk *codes.Desk
+	// Record puts a scan into the ledger; nil = scans are not recorded.
+	Record Ledger
+	// Soon reports whether scans that fell on no code are answered before they
+	// are durable; nil = never.
+	Soon func() bool
+	// Late reports whether the disk is so far behind that an answer that goes
+	// first could be lost beyond the loss window.
+	Late func() bool
+	// UserHash is what the ledger knows a user by.
+	UserHash func(namespace, user string) scanlog.UserHash
+	// Region says in which region an address is; nil = nobody knows.
+	Region func(netip.Addr) string
+	// Unrecorded counts scans that the ledger lost or refused, by cause.
+	Unrecorded func(cause string)
+	// Accounts hears of scans of parametric codes, by openid.
+	Accounts *accounts.Directory
+	OpenIDs  *accounts.OpenIDs
+	// Key checks a scan key; nil lets everybody scan (with --dev).
+	Key func(context.Context, string) (accounts.ScanKey, error)
+	// Operator says whose rules somebody may see, by their token: they may explain without a scan key, as a user of the
+	// default namespace. No account is all of them; accounts.ErrNoScanKey where a text is no such token. nil = nobody may.
+	Operator func(context.Context, string) (appids []string, err error)
+	// Wrong is called for an invalid key, and reports whether too many came from the same address
+	// before; nil = nothing is called.
+	Wrong  func(r *http.Request, key string) (tooMany bool)
+	Now    func() time.Time
+	Random io.Reader
+	// Replay lets requests say when a scan happened (emulator).
+	Replay bool
+	// BodyTimeout is how long a body, or the next line of a stream, may take.
+	BodyTimeout time.Duration
+	Log         *slog.Logger
+	Observe     func(scan.Action)
+	// Proven is called for a request with a valid key, Refused for one without, both with the
+	// request's context; nil = nothing is called.
+	Proven, Refused func(context.Context)
+}
+
+// request is one scan as it comes.
+type request struct {
+	Text   *string     `json:"text" doc:"what the camera read" required:"true"`
+	User   string      `json:"user,omitempty" doc:"the app's own user id; left out: an anonymous scan, which gets no ticket and no test link"`
+	Source scan.Source `json:"source,omitempty" enum:"scan,press,album" doc:"left out: scan"`
+	IP     string      `json:"ip,omitempty"`
+	Client string      `json:"client,omitempty"`
+	At     *time.Time  `json:"at,omitempty" doc:"when it was scanned; emulator only"`
+}
+
+// decision is the answer to one scan.
+type decision struct {
+	ScanID  string           `json:"scan_id,omitempty"`
+	Action  scan.Action      `json:"action"`
+	AppID   string           `json:"appid,omitempty"`
+	Version accounts.Version `json:"version,omitempty"`
+	Path    string           `json:"path,omitempty" doc:"the page with its query"`
+	Scene   int              `json:"scene,omitempty"`
+	Matched *matched         `json:"matched,omitempty"`
+	Message string           `json:"message,omitempty" doc:"for the user, in English and Chinese"`
+	Reason  codes.Reason     `json:"reason,omitempty" doc:"not_active, unknown_code, frozen, void, no_release or serial_only"`
+	URL     string           `json:"url,omitempty"`
+	Text    *string          `json:"text,omitempty"`
+}
+
+type matched struct {
+	Kind          scan.MatchKind `json:"kind"`
+	Prefix        string         `json:"prefix,omitempty"`
+	ApplicationID int64          `json:"application_id,omitempty"`
+	CodeIndex     *int64         `json:"code_index,omitempty"`
+}
+
+// These are embedded under exported names, so that the API document describes their fields too.
+type (
+	Request  = request
+	Decision = decision
+)
+
+// explainRequest is a scan, with rules to assume besides those that are stored.
+type explainRequest struct {
+	Request
+	AssumePublished bool      `json:"assume_published,omitempty" doc:"answer as if every rule were published"`
+	Assume          []assumed `json:"assume,omitempty" doc:"answer as if these rules existed"`
+}
+
+// assumed is a rule as in a seed file.
+type assumed struct {
+	Owner       string   `json:"owner"`
+	Prefix      string   `json:"prefix"`
+	AppID       string   `json:"appid,omitempty"`
+	Path        string   `json:"path,omitempty"`
+	Published   *bool    `json:"published,omitempty" doc:"left out: true"`
+	Occupy      bool     `json:"occupy,omitempty"`
+	OpenVersion int      `json:"open_version,omitempty"`
+	TestLinks   []string `json:"test_links,omitempty"`
+}
+
+type explanation struct {
+	Decision
+	Steps []step `json:"steps"`
+	// CodePrefix is given where the text begins as a code text does, whether or not it is one.
+	CodePrefix string `json:"code_prefix,omitempty" doc:"the prefix of codes with which the text begins; left out: with none"`
+}
+
+type step struct {
+	Prefix  string       `json:"prefix"`
+	Owner   string       `json:"owner"`
+	Verdict scan.Verdict `json:"verdict"`
+	English string       `json:"en"`
+	Chinese string       `json:"zh"`
+	// Behaviour is what the verdict rests on, and how sure that is.
+	Behaviour string         `json:"behaviour" doc:"id of the behaviour that the verdict rests on, see /admin/v1/behaviours"`
+	Mark      behaviour.Mark `json:"mark" enum:"seen,page,inferred,choice" doc:"how sure that is"`
+	Date      string         `json:"date,omitempty" doc:"of the newest evidence"`
+	Known     string         `json:"mark_en" doc:"mark and date in words"`
+	KnownZH   string         `json:"mark_zh" doc:"the same in Chinese"`
+}
+
+// surely adds to a step how sure its verdict is.
+func surely(s scan.Step, now time.Time) step {
+	row, _ := behaviour.ByID(s.Behaviour)
+	b := row.Get()
+	known := b.Known(now)
+	return step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.Says.English(), Chinese: s.Says.Chinese(),
+		Behaviour: s.Behaviour, Mark: b.Mark, Date: b.Date, Known: known.English(), KnownZH: known.Chinese()}
+}
+
+// problem is an RFC 9457 document.
+type problem struct {
+	status int
+	detail string
+}
+
+func (p problem) Error() string { return p.detail }
+
+// WriteProblem answers a problem document.
+func WriteProblem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", problemType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(problem{status, detail}.document())
+}
+
+const (
+	jsonType    = "application/json"
+	problemType = "application/problem+json"
+	maxDetail   = 2000 // bytes of a problem's detail
+)
+
+func (p problem) document() []byte {
+	var b bytes.Buffer
+	detail := strings.ToValidUTF8(p.detail[:min(len(p.detail), maxDetail)], "") // it may repeat what was sent
+	_ = json.NewEncoder(&b).Encode(huma.ErrorModel{Title: http.StatusText(p.status), Status: p.status, Detail: detail})
+	return b.Bytes()
+}
+
+// Register mounts the calls and describes them in the API document.
+func (a *API) Register(mux *http.ServeMux, api huma.API) {
+	mux.HandleFunc("POST "+resolvePath, a.withKey(a.resolve))
+	mux.HandleFunc("POST /scan/v1/explain", a.guarded(a.explain, a.Operator))
+	mux.HandleFunc("POST /scan/v1/login", a.withKey(a.login))
+	describe[loginRequest, loginAnswer](api, "/scan/v1/login", "login",
+		"A js_code by which a Mini Program's server learns the user's openid")
+	describe[request, decision](api, resolvePath, "resolve",
+		"What does a scanned text open? With application/x-ndjson one request a line, one answer a line")
+	describe[explainRequest, explanation](api, "/scan/v1/explain", "explain",
+		"The same decision with the rules that were near; records nothing")
+}
+
+func describe[In, Out any](api huma.API, path, id, summary string) {
+	registry := api.OpenAPI().Components.Schemas
+	body := func(t reflect.Type) map[string]*huma.MediaType {
+		return map[string]*huma.MediaType{"application/json": {Schema: registry.Schema(t, true, id)}}
+	}
+	api.OpenAPI().AddOperation(&huma.Operation{
+		Method: http.MethodPost, Path: path, OperationID: id, Summary: summary, Tags: []string{"scan"},
+		Description: "For an app that scans, with its scan key; a server with --dev wants none.",
+		Security:    []map[string][]string{{"scan": {}}},
+		RequestBody: &huma.RequestBody{Required: true, Content: body(reflect.TypeFor[In]())},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "the decision", Content: body(reflect.TypeFor[Out]())},
+			"default": {Description: "a problem (RFC 9457)",
+				Content: map[string]*huma.MediaType{"application/problem+json": {Schema: registry.Schema(reflect.TypeFor[huma.ErrorModel](),
+					true, "problem")}}},
+		},
+	})
+}
+
+// withKey lets a request with a scan key through.
+func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespace string)) http.HandlerFunc {
+	return a.guarded(next, nil)
+}
+
+// makesKey says where a scan key comes from.
+const makesKey = "qrjump scan-key add NAME makes one (POST /admin/v1/scan-keys)"
+
+// guarded lets a request through that has a scan key or, where operators may call too, the token of
+// one.
+func (a *API) guarded(next func(w http.ResponseWriter, r *http.Request, namespace string),
+	operator func(context.Context, string) ([]string, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		text, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if a.Key == nil {
+			next(w, r, accounts.DefaultNamespace)
+			return
+		}
+		if !given {
+			a.report(a.Refused, r)
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			WriteProblem(w, http.StatusUnauthorized, "send a scan key: Authorization: Bearer …; "+makesKey)
+			return
+		}
+		key, err := a.Key(r.Context(), text)
+		if errors.Is(err, accounts.ErrNoScanKey) && operator != nil {
+			var whose []string
+			whose, err = operator(r.Context(), text)
+			key.Namespace, r = accounts.DefaultNamespace, r.WithContext(For(r.Context(), whose))
+		}
+		switch {
+		case errors.Is(err, accounts.ErrNoScanKey):
+			a.report(a.Refused, r)
+			if a.Wrong != nil && a.Wrong(r, text) {
+				w.Header().Set("Retry-After", "60")
+				WriteProblem(w, http.StatusTooManyRequests, "too many wrong scan keys came from this address, and this one is wrong too: "+
+					"correct it where it is sent; the right one is let in at once")
+				return
+			}
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			WriteProblem(w, http.StatusUnauthorized, "this scan key does not exist or was ended; "+makesKey)
+		case err != nil:
+			a.Log.ErrorContext(r.Context(), "checking a scan key failed", "error", err)
+			WriteProblem(w, http.StatusServiceUnavailable, "the scan key cannot be checked now")
+		default:
+			a.report(a.Proven, r)
+			next(w, r, key.Namespace)
+		}
+	}
+}
+
+func (a *API) report(of func(context.Context), r *http.Request) {
+	if of != nil {
+		of(r.Context())
+	}
+}
+
+func (a *API) resolve(w http.ResponseWriter, r *http.Request, namespace string) {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/x-ndjson" {
+		a.stream(w, r, namespace)
+		return
+	}
+	body, err := a.readBody(w, r, MaxRequest)
+	if err != nil {
+		a.fail(w, err)
+		return
+	}
+	// The scan happened, so it is recorded even if the caller went away.
+	answer, err := a.answer(context.WithoutCancel(r.Context()), namespace, body, nil)
+	if err != nil {
+		a.fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", jsonType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
+	_, _ = w.Write(answer)
+}
+
+func (a *API) fail(w http.ResponseWriter, err error) {
+	p := a.problemOf(err)
+	WriteProblem(w, p.status, p.detail)
+}
+
+// problemOf is what a caller may see of an error.
+func (a *API) problemOf(err error) problem {
+	if p, ok := errors.AsType[problem](err); ok {
+		return p
+	}
+	a.Log.Error("scan call failed", "error", err)
+	if out, ok := errors.AsType[*errcode.Outage](err); ok {
+		return problem{http.StatusServiceUnavailable, "the database " + out.What + ": try again later; the server's log says more"}
+	}
+	return problem{http.StatusInternalServerError, "the call failed inside the server: its log says why"}
+}
+
+func (a *API) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.BodyTimeout)); err != nil &&
+		!errors.Is(err, http.ErrNotSupported) {
+		return nil, err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
+		return nil, problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is longer than %d bytes", limit)}
+	}
+	if err != nil {
+		return nil, unread(err)
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+// unread is the answer to a request whose body ended with an error.
+func unread(err error) problem {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return problem{http.StatusRequestTimeout, "the request did not arrive in time"}
+	}
+	return problem{http.StatusBadRequest, "the request broke off"}
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v)
+}
+
+// replaced reports whether encoding/json put U+FFFD in place of what was no
+// Unicode: invalid UTF-8, or half of a surrogate pair.
+func replaced(body []byte, text string) bool {
+	return !utf8.Valid(body) || strings.ContainsRune(text, utf8.RuneError) &&
+		!bytes.ContainsRune(body, utf8.RuneError) && !bytes.Contains(bytes.ToLower(body), []byte(`\ufffd`))
+}
+
+func readRequest(body []byte) (asked, error) {
+	if q, ok := quick(string(body)); ok {
+		return q, nil
+	}
+	var q asked
+	if err := unmarshal(body, &q.request); err != nil {
+		return q, err
+	}
+	if q.Text != nil {
+		q.text, q.hasText = *q.Text, true
+	}
+	q.replaced, q.userReplaced = replaced(body, q.text), userReplaced(body, q.User)
+	return q, nil
+}
+
+// userReplaced reports whether encoding/json put U+FFFD in place of what was no
+// Unicode in the user of a request. Such users would all be one, so unlike
+// replaced this is exact: U+FFFD elsewhere in the request hides nothing.
+func userReplaced(body []byte, user string) bool {
+	if !strings.ContainsRune(user, utf8.RuneError) {
+		return false
+	}
+	var request struct {
+		User rawUser `json:"user"`
+	}
+	_ = json.NewDecoder(bytes.NewReader(body)).Decode(&request) // it was decoded without an error before
+	return bool(request.User)
+}
+
+// rawUser is true after it read a JSON string that is no Unicode.
+type rawUser bool
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (u *rawUser) UnmarshalJSON(raw []byte) error {
+	if string(raw) == "null" { // leaves the user as it is
+		return nil
+	}
+	*u = rawUser(!utf8.Valid(raw))
+	for i := 0; i+1 < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		i++
+		first, ok := escapedUnit(raw[i:])
+		if !ok {
+			continue
+		}
+		i += 4
+		if !utf16.IsSurrogate(first) {
+			continue
+		}
+		var second rune
+		if i+2 < len(raw) && raw[i+1] == '\\' {
+			second, _ = escapedUnit(raw[i+2:])
+		}
+		if utf16.DecodeRune(first, second) == utf8.RuneError {
+			*u = true
+			return nil
+		}
+		i += 6
+	}
+	return nil
+}
+
+// escapedUnit reads the uXXXX of an escape.
+func escapedUnit(raw []byte) (rune, bool) {
+	if len(raw) < 5 || raw[0] != 'u' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(raw[1:5]), 16, 16)
+	return rune(n), err == nil
+}
+
+func unmarshal(body []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	err := d.Decode(into)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		field := wrong.Field[strings.LastIndexByte(wrong.Field, '.')+1:]
+		if field == "" {
+			return problem{http.StatusBadRequest, "the request is a " + wrong.Value + ": want a JSON object"}
+		}
+		return problem{http.StatusBadRequest, fmt.Sprintf("%s is a %s, which it cannot be", field, wrong.Value)}
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return problem{http.StatusBadRequest, "the request is empty: want a JSON object"}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return problem{http.StatusBadRequest, "the request ends in the middle of its JSON"}
+	case err != nil:
+		return problem{http.StatusBadRequest, "the request is not JSON: " + err.Error()}
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return problem{http.StatusBadRequest, "the request goes on after the JSON object"}
+	}
+	return nil
+}
+
+// member is the name of a user among the members of an account: namespace, slash, user id. No
+// namespace has a slash, so users of two namespaces never have the same name.
+func member(namespace, user string) string {
+	if user == "" || namespace == accounts.DefaultNamespace && !strings.Contains(user, "/") {
+		return user
+	}
+	return namespace + "/" + user
+}
+
+const notUnicode = "user is no Unicode: half of a surrogate pair, or bytes that are not UTF-8"
+
+func (a *API) requestOf(namespace string, req asked) (scan.Request, error) {
+	in := scan.Request{User: member(namespace, req.User), Source: req.Source, At: a.Now()}
+	if !req.hasText {
+		return in, problem{http.StatusUnprocessableEntity, "text is missing: say what the camera read"}
+	}
+	in.Text = req.text
+	if _, ok := req.Source.Scene(); !ok {
+		return in, problem{http.StatusUnprocessableEntity, fmt.Sprintf("source is %.20q: want scan, press or album", string(req.Source))}
+	}
+	if _, err := netip.ParseAddr(req.IP); req.IP != "" && err != nil {
+		return in, problem{http.StatusUnprocessableEntity, fmt.Sprintf("ip is %.40q: want an address such as 192.0.2.7", req.IP)}
+	}
+	if len(req.User) > 512 {
+		return in, problem{http.StatusUnprocessableEntity, "user is longer than 512 bytes"}
+	}
+	if req.userReplaced {
+		return in, problem{http.StatusUnprocessableEntity, notUnicode}
+	}
+	if req.At != nil {
+		if !a.Replay {
+			return in, problem{http.StatusUnprocessableEntity, "at is for replays with the emulator only"}
+		}
+		in.At = *req.At
+	}
+	return in, nil
+}
+
+func show(d scan.Decision) decision {
+	shown := decision{Action: d.Action, AppID: d.AppID, Version: d.Version, Path: d.Path, Scene: d.Scene, URL: d.URL}
+	if d.Action == scan.ShowText {
+		shown.Text = &d.Text
+	}
+	switch d.Kind {
+	case "":
+		shown.Reason, shown.Message = d.Reason, messages()[d.Reason]
+	case scan.ByCode:
+		// The code itself is never shown: the owner's server gets it for a ticket.
+		shown.Matched = &matched{Kind: d.Kind, ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
+	default:
+		shown.Matched = &matched{Kind: d.Kind, Prefix: matchedPrefix(&d)}
+	}
+	return shown
+}
+
+// matchedPrefix is the prefix of the rule that a scan fell on.
+func matchedPrefix(d *scan.Decision) string { return d.Matched.Prefix }
+
+//go:embed locale
+var locale embed.FS
+
+var book = i18n.Open(locale)
+
+// messages tell a user, in both languages, why a code opens nothing.
+var messages = sync.OnceValue(func() map[codes.Reason]string {
+	said := map[codes.Reason]string{}
+	for _, why := range []codes.Reason{codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease,
+		codes.SerialOnly} {
+		text := book.Text("code." + string(why))
+		said[why] = text.English() + " " + text.Chinese()
+	}
+	return said
+})
+
+const (
+	// streamGroup is how many lines are decided before they are written down
+	// and answered together.
+	streamGroup = 256
+	streamRead  = 64 << 10
+)
+
+// stream answers one line for each line, in order, as it comes: lines that
+// came together are written down together. A bad line answers {"error": …}
+// and the stream goes on.
+func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
+	control := http.NewResponseController(w)
+	// Without this, HTTP/1 reads the rest of the body before the first answer.
+	if err := control.EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		a.fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Cache-Control", "no-store")
+	in := bufio.NewReaderSize(r.Body, streamRead)
+	group := make([]scanned, 0, 8)
+	answered := false
+	var out []byte
+	for {
+		// The deadline is for the next line only: a stream may be long.
+		_ = control.SetReadDeadline(time.Now().Add(a.BodyTimeout))
+		group = group[:0]
+		var end error
+		for end == nil && len(group) < streamGroup && (len(group) == 0 || lineWaits(in)) {
+			line, tooLong, err := readLine(in)
+			if end = err; end != nil && end != io.EOF {
+				break // the rest of this line may not have arrived yet
+			}
+			if line = bytes.TrimSpace(line); len(line) == 0 {
+				continue
+			}
+			group = append(group, scanned{})
+			s := &group[len(group)-1]
+			if tooLong {
+				s.err = problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the line is longer than %d bytes", MaxRequest)}
+			} else {
+				s.err = a.decide(s, namespace, line)
+			}
+		}
+		if len(group) > 0 {
+			out = a.answerLines(context.WithoutCancel(r.Context()), group, out[:0])
+			_ = control.SetWriteDeadline(time.Now().Add(a.BodyTimeout))
+			answered = true
+			if _, err := w.Write(out); err != nil {
+				return
+			}
+		}
+		if end == io.EOF {
+			return
+		}
+		if end != nil {
+			a.brokeOff(w, control, end, answered)
+			return
+		}
+		if !lineWaits(in) && control.Flush() != nil {
+			return
+		}
+	}
+}
+
+// brokeOff ends a stream whose body did not arrive whole. With full duplex the handler has to
+// notice this: net/http would read the rest of the body as the next request, so the connection must
+// end here.
+func (a *API) brokeOff(w http.ResponseWriter, control *http.ResponseController, end error, answered bool) {
+	if answered {
+		_ = control.Flush()
+		panic(http.ErrAbortHandler) // so the client notices that answers are missing
+	}
+	w.Header().Set("Connection", "close")
+	a.fail(w, unread(end))
+}
+
+// lineWaits reports whether a whole line has arrived already.
+func lineWaits(in *bufio.Reader) bool {
+	there, _ := in.Peek(in.Buffered())
+	return bytes.IndexByte(there, '\n') >= 0
+}
+
+// answerLines keeps and writes down a group of decided scans and appends an
+// answer a line.
+func (a *API) answerLines(ctx context.Context, group []scanned, out []byte) []byte {
+	within := ctx
+	for i := range group {
+		if group[i].err == nil && group[i].ofCode() {
+			var cancel context.CancelFunc
+			within, cancel = context.WithTimeout(ctx, deskTime)
+			defer cancel()
+			break
+		}
+	}
+	for i := range group {
+		if group[i].err == nil {
+			a.visit(within, &group[i])
+		}
+	}
+	for i := range group {
+		if group[i].err == nil {
+			a.record(within, &group[i])
+		}
+	}
+	for i := range group {
+		s := &group[i]
+		if s.err == nil {
+			_ = a.await(within, s)
+		}
+		if s.err != nil {
+			out = append(appendString(append(out, `{"error":`...), a.problemOf(a.deskProblem(s.err)).detail), '}', '\n')
+			continue
+		}
+		out = s.append(out)
+	}
+	return out
+}
+
+// readLine reads a line of at most MaxRequest bytes. Of a longer one it returns nothing but
+// tooLong.
+func readLine(in *bufio.Reader) (line []byte, tooLong bool, err error) {
+	line, err = in.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return line, len(bytes.TrimRight(line, "\r\n")) > MaxRequest, err
+	}
+	blank := len(bytes.TrimSpace(line)) == 0
+	for errors.Is(err, bufio.ErrBufferFull) {
+		line, err = in.ReadSlice('\n')
+		blank = blank && len(bytes.TrimSpace(line)) == 0
+	}
+	if blank {
+		return nil, false, err
+	}
+	return []byte("…"), true, err
+}
+
+func (a *API) explain(w http.ResponseWriter, r *http.Request, namespace string) {
+	e, err := a.explained(w, r, namespace)
+	if err != nil {
+		a.fail(w, err)
+		return
+	}
+	writeJSON(w, e)
+}
+
+func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string) (explanation, error) {
+	body, err := a.readBody(w, r, maxExplain)
+	if err != nil {
+		return explanation{}, err
+	}
+	var req explainRequest
+	if err := unmarshal(body, &req); err != nil {
+		return explanation{}, err
+	}
+	q := asked{request: req.Request, userReplaced: userReplaced(body, req.User)}
+	if req.Text != nil {
+		q.text, q.hasText = *req.Text, true
+	}
+	in, err := a.requestOf(namespace, q)
+	if err != nil {
+		return explanation{}, err
+	}
+	assumption, err := a.assumption(req)
+	if err != nil {
+		return explanation{}, err
+	}
+	whose := whoseOf(r.Context())
+	if len(whose) > 0 {
+		if err := whose.only(&assumption); err != nil {
+			return explanation{}, err
+		}
+	}
+	var near []rules.Rule
+	if link, ok := rules.ParseLink(in.Text); ok && rules.PlainText(in.Text) {
+		// A client that sent its last request and closed its side still reads: net/http ends the context of such a request.
+		within, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), explainTime)
+		defer cancel()
+		near, err = a.Near(within, link)
+		if errors.Is(err, rules.ErrBusy) {
+			return explanation{}, problem{http.StatusServiceUnavailable, "others are waiting for explanations: try again in a moment"}
+		}
+		if _, away := errors.AsType[*errcode.Outage](err); err != nil && !away {
+			a.Log.Error("the rules near a link cannot be read", "error", err)
+			return explanation{}, problem{http.StatusServiceUnavailable, "the rules near this link cannot be read now: try again in a moment"}
+		}
+		if err != nil {
+			return explanation{}, err
+		}
+		near = whose.own(assumption.Near(link, near))
+	}
+	resolver := a.Resolver
+	resolver.Finder = assumption
+	e := resolver.Explain(in, near)
+	if in.User != "" && !whose.see(e.Decision) { // who may test what is another account's is not told
+		in.User = ""
+		e = resolver.Explain(in, near)
+	}
+	if err := e.Decision.Code.Err; err != nil {
+		return explanation{}, a.deskProblem(err)
+	}
+	if replaced(body, in.Text) {
+		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}} // as for one that is alone
+	}
+	shown := explanation{Decision: show(e.Decision), Steps: []step{}, CodePrefix: a.Codes.PrefixOf(in.Text)}
+	for _, s := range e.Steps {
+		if whose.sees(s.Rule.Owner) {
+			shown.Steps = append(shown.Steps, surely(s, a.Now()))
+		}
+	}
+	return shown, nil
+}
+
+// explainTime is how long an explanation may wait for the store.
+const explainTime = 20 * time.Second
+
+// maxAssumed is how many rules an explain may assume.
+const maxAssumed = 1000
+
+func (a *API) assumption(req explainRequest) (scan.Overlay, error) {
+	assumption := scan.Overlay{Under: a.Resolver.Finder, Rules: map[string]*rules.Rule{}, AllPublished: req.AssumePublished}
+	if len(req.Assume) > maxAssumed {
+		return assumption, problem{http.StatusUnprocessableEntity,
+			fmt.Sprintf("assume has %d rules: at most %d", len(req.Assume), maxAssumed)}
+	}
+	for i, one := range req.Assume {
+		owner, ok := a.Resolver.Accounts.Account(one.Owner)
+		if !ok {
+			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: there is no account %.40q", i, one.Owner)}
+		}
+		rule := &rules.Rule{Kind: rules.Ordinary, Owner: one.Owner, Target: one.Owner, Path: one.Path, Occupy: one.Occupy,
+			OpenVersion: one.OpenVersion, TestLinks: one.TestLinks, Published: one.Published == nil || *one.Published}
+		if rule.OpenVersion == 0 {
+			rule.OpenVersion = rules.OpenRelease
+		}
+		if rule.OpenVersion < rules.OpenDevelopment || rule.OpenVersion > rules.OpenRelease || len(rule.TestLinks) > rules.MaxTestLinks {
+			return assumption, problem{http.StatusUnprocessableEntity,
+				fmt.Sprintf("assume %d: want open_version 1, 2 or 3 and at most %d test links", i, rules.MaxTestLinks)}
+		}
+		if owner.Kind == accounts.ServiceAccount {
+			rule.Kind, rule.Target = rules.Service, one.AppID
+		}
+		var err error
+		if rule.Prefix, err = rules.ParsePrefix(one.Prefix, rule.Kind, true); err != nil {
+			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: %v", i, err)}
+		}
+		if _, twice := assumption.Rules[rule.Prefix.Key]; !twice {
+			assumption.Rules[rule.Prefix.Key] = rule
+		}
+	}
+	return assumption, nil
+}

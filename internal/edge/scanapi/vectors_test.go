@@ -1,0 +1,66 @@
+package scanapi_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/qrjumptest"
+)
+
+// vector is one line of the contract's matching vectors.
+type vector struct {
+	Rules []struct {
+		Prefix string
+		State  int
+		Owner  string
+	}
+	Link string
+	Want *string
+	Why  string
+}
+
+// Behaviour(scan.match.path) Behaviour(scan.match.below) Behaviour(scan.match.query)
+// Behaviour(scan.match.origin) Behaviour(scan.match.service) Behaviour(scan.order).
+func TestMatchingVectorsThroughHTTP(t *testing.T) {
+	raw, err := os.ReadFile("../../../docs/contract/match-vectors.json")
+	require.NoError(t, err)
+	var file struct{ Vectors []vector }
+	require.NoError(t, json.Unmarshal(raw, &file))
+	if len(file.Vectors) < 25 {
+		t.Fatalf("only %d vectors", len(file.Vectors))
+	}
+	srv := qrjumptest.Start(t, qrjumptest.Seed(`
+accounts:
+  - {appid: A, kind: mini_program, secret: a, certified: true, versions: [release]}
+  - {appid: B, kind: mini_program, secret: b, certified: true, versions: [release]}
+  - {appid: service, kind: service_account, secret: s, certified: true, linked: [A]}
+`))
+	for _, v := range file.Vectors {
+		t.Run(v.Why, func(t *testing.T) {
+			var seed strings.Builder
+			seed.WriteString("rules:\n")
+			for _, r := range v.Rules {
+				fmt.Fprintf(&seed, "  - {owner: %s, prefix: %q, path: pages/p, published: %v", r.Owner, r.Prefix, r.State == 2)
+				if r.Owner == "service" {
+					seed.WriteString(", appid: A")
+				}
+				seed.WriteString("}\n")
+			}
+			srv.Reset()
+			if done, err := srv.Operator().Emulator.Seed(t.Context(), seed.String()); err != nil || !done.Applied {
+				t.Fatalf("applied %v, %v\n%s", done.Applied, err, &seed)
+			}
+			d := srv.Scan(v.Link)
+			switch {
+			case v.Want == nil && (d.Action != "open_url" || d.URL != v.Link):
+				t.Errorf("%s: %+v, want the web page", v.Link, d)
+			case v.Want != nil && (d.Action != "open_mini_program" || d.Matched.Prefix != *v.Want):
+				t.Errorf("%s: %+v, want the rule %s", v.Link, d, *v.Want)
+			}
+		})
+	}
+}

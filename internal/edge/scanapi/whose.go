@@ -1,0 +1,72 @@
+package scanapi
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+)
+
+// whose are the AppIDs to which whoever asks is limited; none = they may see all.
+type whose []string
+
+type whoseKey struct{}
+
+// For says to which accounts whoever asks is limited; none = they may see all.
+func For(ctx context.Context, appids []string) context.Context {
+	return context.WithValue(ctx, whoseKey{}, whose(appids))
+}
+
+func whoseOf(ctx context.Context) whose {
+	w, _ := ctx.Value(whoseKey{}).(whose)
+	return w
+}
+
+func (w whose) sees(appid string) bool { return len(w) == 0 || slices.Contains(w, appid) }
+
+// see reports whether a decision is about a rule, a code or an app of theirs.
+func (w whose) see(d scan.Decision) bool {
+	return w.sees(d.AppID) || w.sees(d.Matched.Owner) || w.sees(d.Code.Batch.Account)
+}
+
+// own are the rules that are theirs.
+func (w whose) own(list []rules.Rule) []rules.Rule {
+	return slices.DeleteFunc(list, func(r rules.Rule) bool { return !w.sees(r.Owner) })
+}
+
+// only makes an explanation look at the rules of theirs, and of others at those that anybody meets who scans. Rules can be assumed for
+// their own accounts.
+func (w whose) only(o *scan.Overlay) error {
+	for _, r := range o.Rules {
+		if r != nil && !w.sees(r.Owner) {
+			return problem{http.StatusForbidden, "assume: you may see " + strings.Join(w, ", ") + " only"}
+		}
+	}
+	o.Under = met{o.Under, w}
+	return nil
+}
+
+// met is a Finder of what somebody's own accounts have, and of what a stranger meets of others. It has no Governing of its own:
+// scan.Overlay decides by Matching.
+type met struct {
+	scan.Finder
+	whose whose
+}
+
+// Matching leaves out what another owner did not publish, and what that hides: of an owner only the longest prefix counts.
+func (m met) Matching(link rules.Link) (list []rules.Rule) {
+	seen := map[string]bool{}
+	for _, r := range m.Finder.Matching(link) {
+		if m.whose.sees(r.Owner) || r.Published && !seen[r.Owner] {
+			list = append(list, r)
+		}
+		seen[r.Owner] = true
+	}
+	return list
+}
+
+// Testing leaves out test links of others.
+func (m met) Testing(text string) []rules.Rule { return m.whose.own(m.Finder.Testing(text)) }

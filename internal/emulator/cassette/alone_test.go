@@ -1,0 +1,244 @@
+package cassette_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/edge/api"
+	"github.com/qrjump/qrjump/internal/emulator/cassette"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+)
+
+// unknowable are the reasons for which a call alone is not compared: it is about a thing that was made before the recording.
+var unknowable = []string{"the application was made before the recording began", "the ticket was made before the recording began",
+	"the code was used before the recording began", "the code was made before the recording began",
+	"the token was fetched before the recording began", "the call of this rid was made before the recording began",
+	"our server cannot be brought to where the platform was: the application was made before the recording began",
+	"no endpoint of this server"}
+
+// Each line is a cassette of its own, whose server has no more than the line shows.
+func TestCompare_EachCallAlone(t *testing.T) {
+	t.Parallel()
+	compared, seen := map[string]bool{}, map[string]bool{}
+	for line := range strings.Lines(wholeWire(t)) {
+		r := lines(t, line)[0]
+		key := fmt.Sprint(r.Path, string(r.Answer)[:min(len(r.Answer), 60)], len(r.Query) > 0, len(r.Request) > 0)
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		report := compare(t, line)
+		for _, d := range report.Differences {
+			t.Errorf("%s %s %s: there %s, here %s (%v)\n%s", d.Endpoint, d.Kind, d.Where, d.Platform, d.Ours, d.Behaviours, line)
+		}
+		for _, skipped := range report.Skipped {
+			if !slices.Contains(unknowable, skipped.Reason) {
+				t.Errorf("%s is not compared: %s\n%s", skipped.Endpoint, skipped.Reason, line)
+			}
+		}
+		if report.Compared > 0 {
+			compared[r.Path] = true
+		}
+	}
+	for _, path := range api.Paths() {
+		ofBefore := strings.HasPrefix(path, "/intp/marketcode/") || path == "/cgi-bin/openapi/rid/get" || path == "/cgi-bin/showqrcode"
+		if !ofBefore && !compared[path] {
+			t.Errorf("no call of %s is compared alone", path)
+		}
+	}
+}
+
+// A recording may begin at any line: tokens, rules, links and authorisations from before are found in the lines that follow.
+func TestCompare_BeginsAnywhere(t *testing.T) {
+	t.Parallel()
+	all := strings.SplitAfter(wholeWire(t), "\n")
+	for i := 8; i < len(all)-1; i += 10 {
+		report := compare(t, strings.Join(all[i:], ""))
+		for _, d := range report.Differences {
+			t.Errorf("from line %d: %s %s %s: there %s, here %s (%v)\n%s", i+1, d.Endpoint, d.Kind, d.Where, d.Platform, d.Ours,
+				d.Behaviours, all[i+d.Line-1])
+		}
+		for _, skipped := range report.Skipped {
+			if !slices.Contains(unknowable, skipped.Reason) {
+				t.Errorf("from line %d: %s is not compared: %s", i+1, skipped.Endpoint, skipped.Reason)
+			}
+		}
+	}
+}
+
+// linkedTown is theTown with links of several states, and accounts of several kinds, before a recording begins.
+var linkedTown = strings.Replace(theTown, "components:", `  - {appid: wx1111000022223333, kind: mini_program, name: Draft,
+     secret: f1b2c3d4e5f60718293a4b5c6d7e8f91}
+  - {appid: wx2222000022223333, kind: mini_program, name: Waiting, secret: f1b2c3d4e5f60718293a4b5c6d7e8f92, certified: true}
+  - {appid: wx3333000022223333, kind: mini_program, name: 茶, secret: f1b2c3d4e5f60718293a4b5c6d7e8f93, certified: true,
+     versions: [release]}
+  - {appid: wx4444000022223333, kind: subscription_account, name: News, secret: f1b2c3d4e5f60718293a4b5c6d7e8f94}
+components:`, 1)
+
+// Links, names and kinds from before a recording are those of the cassette. Nine differences were reported of such a list.
+func TestCompare_LinksFromBefore(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: linkedTown, Undeclared: true})
+	token := s.Token(brand)
+	link := func(appid string, show int, answers ...bool) {
+		s.Do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+token,
+			fmt.Sprintf(`{"appid":%q,"notify_users":0,"show_profile":%d}`, appid, show))
+		for _, agree := range answers {
+			s.Admin("POST", "/accounts/"+brand+"/links/"+appid+"/confirm", fmt.Sprintf(`{"side":"account","agree":%t}`, agree))
+		}
+	}
+	link(rival, 1)
+	s.Clock.Step(time.Minute)
+	s.Admin("PUT", "/settings", `{"hold_links":true}`)
+	link("wx1111000022223333", 0)
+	link("wx2222000022223333", 1, true)
+	link("wx3333000022223333", 0, false)
+	s.Admin("PUT", "/settings", `{"hold_links":false}`)
+	platform := s.ComponentToken(isv)
+	for _, appid := range []string{shop, brand, "wx4444000022223333", "wx1111000022223333"} {
+		s.Authorize(platform, isv, appid, "[3]")
+	}
+	s.Clock.Step(time.Minute)
+	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	c := &caller{t: t, base: proxy, s: s}
+	c.do("POST", "/cgi-bin/wxopen/wxamplinkget?access_token="+token, `{}`)
+	if n := strings.Count(c.last, `"appid"`); n != 5 {
+		t.Fatalf("wxamplinkget lists %d links, want 5: %s", n, c.last)
+	}
+	for _, appid := range []string{shop, brand, "wx4444000022223333", "wx1111000022223333"} {
+		c.do("POST", "/cgi-bin/component/api_get_authorizer_info?component_access_token="+platform,
+			fmt.Sprintf(`{"component_appid":%q,"authorizer_appid":%q}`, isv, appid))
+	}
+	c.do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+token, fmt.Sprintf(`{"appid":%q,"notify_users":0,"show_profile":1}`, rival))
+	c.do("POST", "/cgi-bin/wxopen/wxampunlink?access_token="+token, fmt.Sprintf(`{"appid":%q}`, shop))
+	c.do("POST", "/cgi-bin/wxopen/wxamplinkget?access_token="+token, `{}`)
+	report := compare(t, out.String())
+	if len(report.Differences) != 0 || len(report.Skipped) != 0 {
+		for _, d := range report.Differences {
+			t.Errorf("%+v\n%s", d, strings.Split(out.String(), "\n")[d.Line-1])
+		}
+		t.Errorf("skipped: %+v", report.Skipped)
+	}
+}
+
+// What the platform answered with -1 and did all the same is done here too, and a stable token is as old as it was there.
+func TestCompare_BusyAndStable(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
+	stable := `{"grant_type":"client_credential","appid":"` + shop + `","secret":"` + secrets[shop] + `"}`
+	s.Do("POST", "/cgi-bin/stable_token", stable, "Content-Type: application/json")
+	s.Clock.Step(10 * time.Minute)
+	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	c := &caller{t: t, base: proxy, s: s}
+	const rules = "/cgi-bin/wxopen/qrcodejump"
+	c.do("POST", "/cgi-bin/stable_token", stable)
+	token := c.take("access_token")
+	c.do("POST", rules+"get?access_token="+token, `{}`)
+	for i, after := range []bool{true, false} {
+		s.Admin("POST", "/emulator/faults",
+			fmt.Sprintf(`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":%t,"times":1}`, after))
+		c.do("POST", rules+"add?access_token="+token,
+			fmt.Sprintf(`{"prefix":"https://tea.example/%d/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`, i))
+	}
+	c.do("POST", rules+"get?access_token="+token, `{}`)
+	s.Clock.Step(time.Minute)
+	c.do("POST", "/cgi-bin/stable_token", stable)
+	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"after":true,"times":1}`)
+	for range 2 {
+		c.do("POST", rules+"delete?access_token="+token, `{"prefix":"https://tea.example/0/"}`)
+	}
+	c.do("POST", rules+"get?access_token="+token, `{}`)
+	report := compare(t, out.String())
+	if len(report.Differences) != 0 || len(report.Skipped) != 3 {
+		for _, d := range report.Differences {
+			t.Errorf("%+v\n%s", d, strings.Split(out.String(), "\n")[d.Line-1])
+		}
+		t.Errorf("skipped: %+v, want two adds and a delete", report.Skipped)
+	}
+}
+
+// The host of a prefix is the same in capitals and in small letters; its path is not.
+func TestCompare_HostInCapitals(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
+	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	run := func(base string) *caller {
+		c := &caller{t: t, base: base, s: s}
+		const rules = "/cgi-bin/wxopen/qrcodejump"
+		token := c.token(shop)
+		for _, one := range [][2]string{
+			{"add", `{"prefix":"HTTPS://Kaffee-haus.Example/Zimt/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`},
+			{"get", `{"get_type":1,"prefix_list":["https://kaffee-HAUS.example/Zimt/"]}`},
+			{"get", `{"get_type":1,"prefix_list":["https://kaffee-haus.eXample/zimt/"]}`},
+			{"publish", `{"prefix":"https://kaffee-haus.example/Zimt/"}`},
+			{"delete", `{"prefix":"https://KAFFEE-HAUS.example/Zimt/"}`},
+		} {
+			c.do("POST", rules+one[0]+"?access_token="+token, one[1])
+		}
+		return c
+	}
+	run(proxy)
+	if strings.Contains(strings.ToLower(out.String()), "haus") {
+		t.Errorf("the host stands in the cassette:\n%s", out)
+	}
+	report := compare(t, out.String())
+	if len(report.Differences) != 0 || len(report.Skipped) != 0 {
+		for _, d := range report.Differences {
+			t.Errorf("%+v\n%s", d, strings.Split(out.String(), "\n")[d.Line-1])
+		}
+		t.Errorf("skipped: %+v", report.Skipped)
+	}
+	base, p := replayed(t, out.String(), false)
+	run(base)
+	if wrong, unused := p.Left(); len(wrong) != 0 || unused != 0 {
+		t.Errorf("replayed: %v, %d left", wrong, unused)
+	}
+}
+
+// A JSON tool that takes \/ away, or writes it everywhere, is reported, and makes no difference.
+func TestCompare_RewrittenCassette(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
+	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	c := &caller{t: t, base: proxy, s: s}
+	token := c.token(brand)
+	for range 2 {
+		c.do("POST", "/cgi-bin/qrcode/create?access_token="+token,
+			`{"action_name":"QR_LIMIT_STR_SCENE","action_info":{"scene":{"scene_str":"table 7"}}}`)
+	}
+	lost := strings.ReplaceAll(out.String(), `\/`, "/")
+	if lost == out.String() {
+		t.Fatalf("no answer writes a slash as \\/:\n%s", lost)
+	}
+	for name, test := range map[string]struct {
+		text string
+		want []int
+	}{"as recorded": {out.String(), nil}, "lost": {lost, []int{2, 3}},
+		"everywhere": {strings.ReplaceAll(lost, "/", `\/`), []int{1, 2, 3}}} {
+		report := compare(t, test.text)
+		if len(report.Differences) != 0 || !slices.Equal(report.Rewritten, test.want) {
+			t.Errorf("%s: rewritten lines %v, want %v; differences %+v", name, report.Rewritten, test.want, report.Differences)
+		}
+	}
+}
+
+// A platform's tokens are of another length than ours: each field is one difference.
+func TestCompare_TokenLength(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
+	base, done := elsewhere(t, s.URL, []planted{
+		{"/cgi-bin/token", 1, instead(`"access_token":"`, `"access_token":"longer`), cassette.Value, "access_token"}})
+	proxy, _, out := record(t, base, s.Clock.Now)
+	c := &caller{t: t, base: proxy, s: s}
+	long := c.token(shop)
+	c.token(rival)
+	done()
+	report := compare(t, out.String())
+	if len(report.Differences) != 1 || report.Differences[0].Where != "access_token" ||
+		report.Differences[0].Platform != fmt.Sprint(len(long), " characters") {
+		t.Errorf("compare = %+v, want one difference, of the %d characters of line 1", report.Differences, len(long))
+	}
+}

@@ -1,0 +1,492 @@
+package cassette
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// Kind says what a difference is about.
+type Kind string
+
+// The kinds of differences.
+const (
+	Status Kind = "status"
+	Header Kind = "header"
+	Number Kind = "number" // the errcode
+	Text   Kind = "text"   // the errmsg
+	Field  Kind = "field"  // there or not
+	Type   Kind = "type"
+	Order  Kind = "order"
+	Value  Kind = "value"
+	// Slashes is about texts whose slashes one of the two writes as \/.
+	Slashes Kind = "slashes"
+)
+
+// Difference is what the platform did and we do not.
+type Difference struct {
+	Line       int            `json:"line"`  // the first
+	Times      int            `json:"times"` // how many lines
+	Endpoint   string         `json:"endpoint"`
+	Kind       Kind           `json:"kind"`
+	Where      string         `json:"where"`
+	Platform   string         `json:"platform"`
+	Ours       string         `json:"ours"`
+	Behaviours []string       `json:"behaviours"` // that decided our answer
+	Mark       behaviour.Mark `json:"mark,omitempty"`
+	Known      bool           `json:"known,omitempty"`
+
+	causes []string // the X-Qrjump-Why of earlier calls that made it
+}
+
+// Skipped is a line that was not compared.
+type Skipped struct {
+	Line     int    `json:"line"`
+	Endpoint string `json:"endpoint"`
+	Reason   string `json:"reason"`
+}
+
+// Report is what a comparison found.
+type Report struct {
+	Calls       int          `json:"calls"`
+	Compared    int          `json:"compared"`
+	Differences []Difference `json:"differences"`
+	Skipped     []Skipped    `json:"skipped"`
+	// Rewritten are the lines in which a JSON tool changed how slashes are written: there they are not compared.
+	Rewritten []int `json:"rewritten,omitempty"`
+}
+
+// Unknown is how many differences nobody has accepted.
+func (r Report) Unknown() (n int) {
+	for _, d := range r.Differences {
+		if !d.Known {
+			n++
+		}
+	}
+	return n
+}
+
+// Only keeps the differences of a behaviour.
+func (r *Report) Only(row string) {
+	r.Differences = slices.DeleteFunc(r.Differences, func(d Difference) bool { return !slices.Contains(d.Behaviours, row) })
+}
+
+// Server is a server of ours with the accounts of a stage, on which nothing
+// happened yet. It wants no admin token where Token is "".
+type Server struct {
+	URL   string
+	Admin string // "" = the same
+	Token string
+	// Reach moves its real time to that of a line, if it is later.
+	Reach func(time.Time)
+}
+
+// emulate moves our clock and sets our faults as those of the recorded server were,
+// where that was an emulator too.
+func (p *player) emulate(ctx context.Context, r *Recorded) error {
+	var body any
+	if r.request.kind == object {
+		body = json.RawMessage(p.real(r.request, r.At).json())
+	}
+	p.faulty = p.faulty || strings.HasSuffix(r.Path, "/faults") && r.Method == http.MethodPost
+	_, err := p.ask(ctx, r.Method, r.Path, body)
+	if _, refused := errors.AsType[refusedError](err); err != nil && !refused {
+		return err
+	}
+	return p.skip(r, "no call of the platform")
+}
+
+// browserPages are where a person agrees to what a platform asks.
+var browserPages = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
+
+// noEndpoint is why a call of another family is not compared.
+const noEndpoint = "no endpoint of this server"
+
+// outside are numbers that the world outside decides, or what was spent before the
+// recording began.
+var outside = func() map[int]string {
+	why := map[int]string{}
+	for _, one := range []struct {
+		reason string
+		codes  []*errcode.Code
+	}{
+		{"how many calls there were before decides it", []*errcode.Code{errcode.TooFrequent, errcode.DailyLimit, errcode.MinuteLimit,
+			errcode.ClearLimit, errcode.PublishQuota, errcode.QRCodeLimit, errcode.LinkQuota, errcode.LinkLimit, errcode.PrefixLimit}},
+		{"the caller's address decides it", []*errcode.Code{errcode.InvalidIP, errcode.InvalidSource, errcode.ComponentIP,
+			errcode.AddressWaits, errcode.AddressOutADay, errcode.AddressOutAnHour}},
+		{"a file or a record of the domain decides it",
+			[]*errcode.Code{errcode.ConfirmFileFailed, errcode.ICPFailed, errcode.PrefixDenied}},
+		{"the platform was busy", []*errcode.Code{errcode.SystemError, errcode.Busy}},
+		{"what the platform did to the account before decides it", []*errcode.Code{errcode.SecretFrozen, errcode.APIForbidden,
+			errcode.UserLimited}},
+	} {
+		for _, code := range one.codes {
+			why[code.Number] = one.reason
+		}
+	}
+	return why
+}()
+
+// contentTypeRow is the behaviour that the header of an answer is of. It is named by
+// its id: nothing is decided by it here.
+const contentTypeRow = "wire.answer.type"
+
+// player plays a cassette on a server of ours.
+type player struct {
+	stage  *Stage
+	server Server
+	bound  map[int]string // by the number of a stand-in: the value on our server
+	back   map[string]int // the same, the other way
+	madeUp map[int]bool   // stand-ins whose value our server never gave out
+	counting
+	granting
+	report Report
+	found  map[string]int // differences by what they are, into report.Differences
+	faulty bool           // faults were set, so that ours answers what the world outside decided there
+	// limited is the setting of a limit a second that is in force for the call that is played, or "".
+	limited string
+	// applied are the stand-ins of the callers' ids of applications that were made.
+	applied map[int]bool
+}
+
+// Compare plays the lines of a stage on a server and reports the differences. An
+// error means that the server did not answer.
+func Compare(ctx context.Context, stage *Stage, server Server) (Report, error) {
+	p := &player{stage: stage, server: server, bound: map[int]string{}, back: map[string]int{}, madeUp: map[int]bool{},
+		counting: newCounting(),
+		granting: stage.granting(), found: map[string]int{}, applied: map[int]bool{},
+		report: Report{Calls: len(stage.lines), Differences: []Difference{}, Skipped: []Skipped{}}}
+	slices.SortFunc(stage.early, func(a, b earlyToken) int { return a.at.Compare(b.at) })
+	for _, one := range stage.early {
+		server.Reach(one.at)
+		if _, err := p.send(ctx, one.line); err != nil {
+			return p.report, fmt.Errorf("line %d, %s: %w", one.line.Number, one.line.Path, err)
+		}
+	}
+	for i := range stage.lines {
+		if err := p.play(ctx, &stage.lines[i]); err != nil {
+			return p.report, fmt.Errorf("line %d, %s: %w", stage.lines[i].Number, stage.lines[i].Path, err)
+		}
+	}
+	return p.report, nil
+}
+
+// skip notes that our server does not get a line's call.
+func (p *player) skip(r *Recorded, reason string) error {
+	p.forget(r)
+	p.report.Skipped = append(p.report.Skipped, Skipped{r.Number, r.Path, reason})
+	return nil
+}
+
+// play sends one line's request and compares the answers.
+func (p *player) play(ctx context.Context, r *Recorded) error {
+	p.server.Reach(r.At)
+	switch why, decided := outside[r.number()]; {
+	case r.Fault != "":
+		return p.skip(r, "there is no whole answer: "+r.Fault)
+	case r.Path == "/admin/v1/emulator/clock" || r.Path == "/admin/v1/emulator/faults":
+		return p.emulate(ctx, r)
+	case strings.HasPrefix(r.Path, "/admin/"), strings.HasPrefix(r.Path, "/scan/"):
+		return p.skip(r, "no call of the platform")
+	case slices.Contains(browserPages, r.Path):
+		return p.skip(r, "a page for a person's browser")
+	case r.answer.kind == object && decided && !p.faulty:
+		if p.stage.done[r.Number] {
+			if missing, err := p.prepare(ctx, r); err != nil || missing != "" {
+				return err
+			}
+			if _, err := p.send(ctx, r); err != nil {
+				return err
+			}
+		}
+		return p.skip(r, why)
+	case r.query.longest() > longestStandIn || r.request.longest() > longestStandIn:
+		return p.skip(r, fmt.Sprintf("it sent a value of more than %d characters", longestStandIn))
+	}
+	missing, err := p.prepare(ctx, r)
+	if err != nil {
+		return err
+	}
+	if missing != "" {
+		return p.skip(r, missing)
+	}
+	said := p.quotable(r)
+	got, err := p.send(ctx, r)
+	if err := errors.Join(err, p.endRate(ctx)); err != nil {
+		return err
+	}
+	if got.number() == errcode.InvalidURL.Number && r.number() != errcode.InvalidURL.Number {
+		return p.skip(r, noEndpoint)
+	}
+	p.report.Compared++
+	if r.rewritten {
+		p.report.Rewritten = append(p.report.Rewritten, r.Number)
+	}
+	if r.Path == marketcodePath+"applycode" && r.worked() {
+		p.applied[asStandIn(r.said("isv_application_id")).n] = true
+	}
+	c := &comparison{player: p, line: r, said: said}
+	c.all(got)
+	if err := p.add(ctx, r, got, c.differences); err != nil {
+		return err
+	}
+	p.spend(r, got)
+	return nil
+}
+
+// answered is what our server answered.
+type answered struct {
+	status  int
+	header  http.Header
+	raw     []byte
+	value   value
+	isValue bool
+}
+
+func (a answered) number() int {
+	n, _ := a.value.field("errcode").int()
+	return n
+}
+
+// of is the value of a stand-in on our server, made up where there is none yet.
+func (p *player) valueOf(m mark, at time.Time) string {
+	value, known := p.bound[m.n]
+	if !known {
+		small := m
+		small.capitals = false
+		value = small.standIn(at)
+		p.bind(m.n, value)
+		p.madeUp[m.n] = true
+	}
+	if m.capitals {
+		return strings.ToUpper(value)
+	}
+	return value
+}
+
+// bind says what a stand-in is on our server; false where it or the value is
+// something else already.
+func (p *player) bind(n int, value string) bool {
+	if was, known := p.bound[n]; known {
+		return was == value
+	}
+	if other, known := p.back[value]; known && other != n {
+		return false
+	}
+	p.bound[n], p.back[value] = value, n
+	return true
+}
+
+// isBound reports whether a stand-in has a value on our server.
+func (p *player) isBound(m mark) bool {
+	_, known := p.bound[m.n]
+	return known
+}
+
+func (p *player) text(masked string, at time.Time) string {
+	var b strings.Builder
+	for _, one := range parseMarks(masked) {
+		if one.mark.n > 0 {
+			b.WriteString(p.valueOf(one.mark, at))
+		} else {
+			b.WriteString(one.literal)
+		}
+	}
+	return b.String()
+}
+
+// real is a masked value as our server gets it.
+func (p *player) real(v value, at time.Time) value {
+	if v.kind == text {
+		if m, ok := wholeMark(v.text); ok && m.number {
+			return value{kind: number, text: p.valueOf(m, at)}
+		}
+		return value{kind: text, text: p.text(v.text, at), escaped: v.escaped}
+	}
+	whole := value{kind: v.kind, text: v.text}
+	for _, name := range v.names {
+		whole.names = append(whole.names, p.text(name, at))
+	}
+	for _, item := range v.items {
+		whole.items = append(whole.items, p.real(item, at))
+	}
+	return whole
+}
+
+// quotable are the values of a request that its answer may quote, as the mask
+// looked for them.
+func (p *player) quotable(r *Recorded) []string {
+	c := &callMask{Mask: &Mask{}}
+	var visit func(v value)
+	visit = func(v value) {
+		if m, ok := wholeMark(v.text); v.kind == text && ok && !m.number {
+			c.quotable(p.valueOf(m, r.At))
+		}
+		for _, item := range v.items {
+			visit(item)
+		}
+	}
+	visit(r.query)
+	visit(r.request)
+	return c.said
+}
+
+// address is the path and the query of a line for our server.
+func (p *player) address(r *Recorded) string {
+	var address strings.Builder
+	address.WriteString((&url.URL{Path: p.text(r.Path, r.At)}).EscapedPath())
+	query := p.real(r.query, r.At)
+	for i, name := range query.names {
+		sign := "&"
+		if i == 0 {
+			sign = "?"
+		}
+		address.WriteString(sign + url.QueryEscape(name) + "=" + url.QueryEscape(query.items[i].text))
+	}
+	return address.String()
+}
+
+func (p *player) send(ctx context.Context, r *Recorded) (answered, error) {
+	var body []byte
+	if m := asStandIn(r.request); r.rawKind != "" {
+		body = m.rawBody()
+	} else if r.request.kind != absent {
+		body = p.real(r.request, r.At).json()
+	}
+	header := http.Header{}
+	if r.Type != "" {
+		header.Set("Content-Type", p.text(r.Type, r.At))
+	}
+	return exchange(ctx, r.Method, p.server.URL+p.address(r), body, header)
+}
+
+func exchange(ctx context.Context, method, address string, body []byte, header http.Header) (answered, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err != nil {
+		return answered{}, err
+	}
+	req.Header = header
+	resp, err := (&http.Transport{DisableKeepAlives: true, DisableCompression: true}).RoundTrip(req)
+	if err != nil {
+		return answered{}, err
+	}
+	defer resp.Body.Close()
+	a := answered{status: resp.StatusCode, header: resp.Header}
+	if a.raw, err = io.ReadAll(resp.Body); err != nil {
+		return answered{}, err
+	}
+	v, err := parseValue(a.raw)
+	a.value, a.isValue = v, err == nil && (v.kind == object || v.kind == list)
+	return a, nil
+}
+
+// ask makes a call of our own server's admin or scan API.
+func (p *player) ask(ctx context.Context, method, path string, body any) (value, error) {
+	var send []byte
+	if body != nil {
+		var err error
+		if send, err = json.Marshal(body); err != nil {
+			return value{}, err
+		}
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	if p.server.Token != "" {
+		header.Set("Authorization", "Bearer "+p.server.Token)
+	}
+	a, err := exchange(ctx, method, cmp.Or(p.server.Admin, p.server.URL)+path, send, header)
+	if err != nil {
+		return value{}, err
+	}
+	if a.status/100 != 2 {
+		return value{}, refusedError{fmt.Sprintf("%s %s: %d %.200s", method, path, a.status, a.raw)}
+	}
+	return a.value, nil
+}
+
+// refusedError is a call of our own that our server refused.
+type refusedError struct{ text string }
+
+func (e refusedError) Error() string { return e.text }
+
+// add notes the differences of a line, by the rows that decided our answer.
+func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Difference) error {
+	if len(list) == 0 {
+		return nil
+	}
+	rows, err := p.rows(ctx, got.header.Get("X-Qrjump-Why"))
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		for _, why := range d.causes {
+			more, err := p.rows(ctx, why)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, more...)
+		}
+		slices.Sort(rows)
+		rows = slices.Compact(rows)
+		about := rows
+		if d.causes != nil && slices.ContainsFunc(rows, aboutCounter) { // these first: the others are of calls between the readings
+			about = slices.DeleteFunc(slices.Clone(rows), func(id string) bool { return !aboutCounter(id) })
+			rows = append(slices.Clone(about), slices.DeleteFunc(slices.Clone(rows), aboutCounter)...)
+		}
+		d.Line, d.Times, d.Endpoint, d.Behaviours = r.Number, 1, r.Path, append([]string{}, rows...)
+		if d.Kind == Header {
+			d.Endpoint, d.Behaviours = "", []string{} // of every call
+			if d.Where == "Content-Type" {
+				d.Behaviours = []string{contentTypeRow}
+			}
+		}
+		if d.Mark = leastSure(d.Behaviours); d.Kind != Header {
+			d.Mark = leastSure(about)
+		}
+		d.Known = slices.ContainsFunc(d.Behaviours, func(id string) bool { return slices.Contains(r.Known, id) })
+		key := fmt.Sprint(d.Endpoint, "\n", d.Kind, "\n", d.Where, "\n", d.Platform, "\n", d.Ours, "\n", d.Behaviours, "\n", d.Known)
+		if at, met := p.found[key]; met {
+			p.report.Differences[at].Times++
+			continue
+		}
+		p.found[key] = len(p.report.Differences)
+		p.report.Differences = append(p.report.Differences, d)
+	}
+	return nil
+}
+
+// rows are the behaviours that decided an answer of ours.
+func (p *player) rows(ctx context.Context, why string) (rows []string, err error) {
+	if why == "" {
+		return nil, nil
+	}
+	call, err := p.ask(ctx, http.MethodGet, why, nil)
+	if _, refused := errors.AsType[refusedError](err); err != nil && !refused {
+		return nil, err
+	}
+	for _, row := range call.field("behaviours").items {
+		rows = append(rows, row.text)
+	}
+	return rows, nil
+}
+
+// leastSure is the mark of the least sure of some rows; "" where there is none.
+func leastSure(ids []string) (mark behaviour.Mark) {
+	for _, id := range ids {
+		if row, ok := behaviour.ByID(id); ok && (mark == "" || mark.Surer(row.Get().Mark)) {
+			mark = row.Get().Mark
+		}
+	}
+	return mark
+}

@@ -1,0 +1,423 @@
+package cassette
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+)
+
+// wordsText is every word of docs/contract, one a line; TestWordsAreThoseOfTheContract
+// prints it.
+//
+//go:embed words.txt
+var wordsText string
+
+// vocabulary is what may be kept of a text: public words.
+var vocabulary = sync.OnceValue(func() map[string]bool {
+	words := map[string]bool{"emulator": true, "clock": true, "faults": true, "admin": true, "advance": true, "utf-8": true, "v1": true,
+		"v2": true, "jscode2session": true, "BizDomain": true, "a": true, "q": true, "r": true,
+		"s": true}
+	for word := range strings.Lines(wordsText) {
+		words[strings.TrimSpace(word)] = true
+	}
+	codes := []string{errcode.StableTokenAdvice}
+	for _, code := range errcode.All() {
+		codes = append(codes, code.Text)
+	}
+	for _, code := range codes {
+		for _, found := range wordRun.FindAllString(code, -1) {
+			words[found] = true
+		}
+		for _, found := range foreignRun.FindAllString(code, -1) {
+			words[found] = true
+		}
+	}
+	return words
+})
+
+var (
+	wordRun    = regexp.MustCompile(`(?:[A-Za-z0-9_-]|%[0-9A-Fa-f]{2})+`)
+	foreignRun = regexp.MustCompile(`[^\x00-\x7f]+`)
+	// runs are the parts of a text that may not be kept as they are, each a group.
+	runs = regexp.MustCompile(`([0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8})` + // a request id
+		`|hint: (\[[^\]]*\](?:\[[^\]]*\])?)` +
+		`|(\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b)` + // an address
+		`|((?:[A-Za-z0-9_-]|%[0-9A-Fa-f]{2})+)` +
+		`|([^\x00-\x7f]+)` +
+		`|([\x00-\x1f\x7f]+)`)
+	runKinds = []string{"", "rid", "hint", "ip", "word", "wide", "control"}
+	digits   = regexp.MustCompile(`^[0-9]+$`)
+	// few and many are numbers that may be kept: anywhere, and in fields of numbers.
+	few    = regexp.MustCompile(`^-?[0-9]{1,3}$`)
+	aWhile = regexp.MustCompile(`^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$`)
+	many   = regexp.MustCompile(`^-?[0-9]{1,10}(?:\.0{1,3})?(?:[eE]0)?$`)
+)
+
+// isPublic reports whether a word is one of the vocabulary, or made of such words.
+func isPublic(word string) bool {
+	known := vocabulary()
+	one := func(w string) bool {
+		lower := strings.ToLower(w)
+		ordinary := w == lower || w == strings.ToUpper(w) || w == strings.ToUpper(w[:1])+lower[1:]
+		return known[w] || ordinary && known[lower]
+	}
+	if one(word) {
+		return true
+	}
+	parts := strings.FieldsFunc(word, func(r rune) bool { return r == '_' || r == '-' })
+	return len(parts) > 1 && len(word) <= 64 && !slices.ContainsFunc(parts, func(p string) bool { return !one(p) })
+}
+
+// formed are the fields whose texts keep their form.
+var formed = []string{"errmsg", "prefix", "prefix_list", "debug_url", "path", "wxa_path", "cgi_path", "url", "grant_type", "action_name",
+	"status", "lang"}
+
+// numbered are the fields whose numbers are kept up to ten digits.
+var numbered = []string{"errcode", "expires_in", "expire_seconds", "is_edit", "permit_sub_rule", "open_version", "state", "get_type",
+	"page_num", "page_size", "total_count", "list_size", "qrcodejump_open", "qrcodejump_pub_quota", "code_count", "code_start", "code_end",
+	"code_index", "wxa_type", "offset", "count", "daily_limit", "used", "remain", "call_count", "refresh_second", "create_time",
+	"update_time", "invoke_time", "force_refresh", "notify_users", "show_profile", "option_value"}
+
+// kindOf is what a value of a field is called.
+func kindOf(name string) string {
+	name = strings.ToLower(name)
+	for _, one := range [][2]string{{"application_id", "id"}, {"appid", "appid"}, {"refresh_token", "refresh"}, {"token", "token"},
+		{"ticket", "ticket"}, {"secret", "secret"}, {"js_code", "login"}, {"openid", "openid"}, {"unionid", "unionid"}, {"code", "code"},
+		{"key", "key"}, {"buffer", "buffer"}, {"ip_list", "ip"}} {
+		if strings.Contains(name, one[0]) {
+			return one[1]
+		}
+	}
+	if name == "rid" {
+		return "rid"
+	}
+	return "text"
+}
+
+// Mask replaces every value that is on no list by a stand-in, the same value
+// always by the same. One Mask is for one cassette. It is safe for many at once.
+type Mask struct {
+	mu   sync.Mutex
+	seen map[string]mark // by the value; by its hash where that is shorter
+	base int             // the number before that of the next new value, where it is not how many there are
+}
+
+// mark is the stand-in of a value.
+type mark struct {
+	kind   string
+	n      int
+	length int // in characters
+	number bool
+	// slashes says that the value has slashes, and that they were escaped.
+	slashes bool
+	// capitals says that a word of a host stands in capitals: the value is in small letters.
+	capitals bool
+}
+
+func (m mark) String() string {
+	sign := ""
+	switch {
+	case m.number:
+		sign = "#"
+	case m.slashes:
+		sign = "/"
+	case m.capitals:
+		sign = "^"
+	}
+	return fmt.Sprintf("{%s%s:%d:%d}", sign, m.kind, m.n, m.length)
+}
+
+var markForm = regexp.MustCompile(`\{([#/^]?)([a-z]+):([1-9][0-9]{0,8}):([0-9]{1,9})\}`)
+
+// parseMarks cuts a masked text into literals and stand-ins.
+func parseMarks(masked string) (parts []part) {
+	end := 0
+	for _, at := range markForm.FindAllStringSubmatchIndex(masked, -1) {
+		if at[0] > end {
+			parts = append(parts, part{literal: masked[end:at[0]]})
+		}
+		n, _ := strconv.Atoi(masked[at[6]:at[7]])
+		length, _ := strconv.Atoi(masked[at[8]:at[9]])
+		parts = append(parts, part{mark: mark{kind: masked[at[4]:at[5]], n: n, length: length,
+			number: masked[at[2]:at[3]] == "#", slashes: masked[at[2]:at[3]] == "/", capitals: masked[at[2]:at[3]] == "^"}})
+		end = at[1]
+	}
+	if end < len(masked) {
+		parts = append(parts, part{literal: masked[end:]})
+	}
+	return parts
+}
+
+// part is a piece of a masked text: what was kept, or a stand-in (n > 0).
+type part struct {
+	literal string
+	mark    mark
+}
+
+// wholeMark is the stand-in that a masked text is as a whole.
+func wholeMark(masked string) (m mark, ok bool) {
+	at := markForm.FindStringIndex(masked)
+	if at == nil || at[0] != 0 || at[1] != len(masked) {
+		return mark{}, false
+	}
+	return parseMarks(masked)[0].mark, true
+}
+
+// keyOf is what a value is remembered by: a long one costs no more than a hash.
+func keyOf(raw string) string {
+	if len(raw) <= sha256.Size {
+		return raw
+	}
+	sum := sha256.Sum256([]byte(raw))
+	return string(sum[:])
+}
+
+// replace is the stand-in of a value.
+func (m *Mask) replace(kind, raw string) mark {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.seen == nil {
+		m.seen = map[string]mark{}
+	}
+	key := keyOf(raw)
+	one, known := m.seen[key]
+	if !known {
+		one = mark{kind: kind, n: m.base + len(m.seen) + 1, length: utf8.RuneCountInString(raw)}
+		m.seen[key] = one
+	}
+	return one
+}
+
+// formText masks a text that keeps its form; said are values of the call that it may
+// quote.
+func (m *Mask) formText(raw string, said ...string) string {
+	var b strings.Builder
+	for _, run := range cutRuns(raw, said) {
+		if run.kind == "" {
+			b.WriteString(run.raw)
+		} else {
+			one := m.replace(run.kind, run.raw)
+			one.capitals = run.capitals
+			b.WriteString(one.String())
+		}
+	}
+	return b.String()
+}
+
+// run is a piece of a text as it was: kept as it is (kind ""), or to be replaced.
+type run struct {
+	kind, raw string
+	capitals  bool // raw is a word of a host in small letters, and was not
+}
+
+// origin is a scheme and a host, whose letters are equal in either case.
+var origin = regexp.MustCompile(`^(?i:https?)://[^/?#]*`)
+
+// shortestSaid is how long a value must be to be looked for in a text that quotes it.
+const shortestSaid = 4
+
+func cutRuns(raw string, said []string) (list []run) {
+	keep := func(text string) {
+		if last := len(list) - 1; last >= 0 && list[last].kind == "" {
+			list[last].raw += text
+		} else if text != "" {
+			list = append(list, run{raw: text})
+		}
+	}
+	for _, one := range said {
+		if before, after, ok := strings.Cut(raw, one); ok {
+			list = append(cutRuns(before, said), run{kind: "text", raw: one})
+			for _, behind := range cutRuns(after, said) {
+				if behind.kind == "" {
+					keep(behind.raw)
+				} else {
+					list = append(list, behind)
+				}
+			}
+			return list
+		}
+	}
+	end, host := 0, len(origin.FindString(raw))
+	for _, at := range runs.FindAllStringSubmatchIndex(raw, -1) {
+		for group := 1; group < len(runKinds); group++ {
+			if at[2*group] < 0 {
+				continue
+			}
+			keep(raw[end:at[2*group]])
+			end = at[2*group+1]
+			found, kind := raw[at[2*group]:end], runKinds[group]
+			small := found
+			if end <= host {
+				small = strings.ToLower(found)
+			}
+			switch {
+			case (kind == "word" || kind == "wide") && isPublic(found):
+				keep(found)
+			case kind == "word" && digits.MatchString(found):
+				list = append(list, run{kind: "number", raw: found})
+			case small != found && isPublic(small):
+				keep(strings.ToUpper(found))
+			default:
+				list = append(list, run{kind, small, small != found})
+			}
+		}
+	}
+	keep(raw[end:])
+	return list
+}
+
+// maskText masks the text of a field.
+func (c *callMask) maskText(name, raw string) string {
+	switch {
+	case raw == "":
+		return ""
+	case name == "errmsg":
+		return c.formText(raw, c.said...)
+	case slices.Contains(formed, name):
+		return c.formText(raw)
+	case slices.Contains(numbered, name) && many.MatchString(raw), kindOf(name) == "text" && isPublic(raw),
+		name == "advance" && aWhile.MatchString(raw):
+		return raw
+	}
+	c.quotable(raw)
+	if strings.ContainsAny(raw, "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\v\f\r\x7f") {
+		return c.replace("control", raw).String()
+	}
+	return c.replace(kindOf(name), raw).String()
+}
+
+// maskName masks the name of a field.
+func (m *Mask) maskName(name string) string {
+	if name == "" || isPublic(name) {
+		return name
+	}
+	return m.replace("name", name).String()
+}
+
+// callMask masks one call: what its request said is the same stand-in where an
+// answer quotes it.
+type callMask struct {
+	*Mask
+	said      []string // the longest first
+	answering bool     // from here on it is the answer
+}
+
+// mostSaid bounds how many values of a request are looked for in its answer.
+const mostSaid = 64
+
+// quotable remembers a value of the request.
+func (c *callMask) quotable(raw string) {
+	if !c.answering && len(raw) >= shortestSaid && len(c.said) < mostSaid {
+		c.said = append(c.said, raw)
+		slices.SortStableFunc(c.said, func(a, b string) int { return len(b) - len(a) })
+	}
+}
+
+// mostNumbers is how many numbers of a list may be kept: more of them may be the
+// bytes of a text, as are numbers under names that nobody knows.
+const mostNumbers = 6
+
+// numberMark is the stand-in of a number.
+func (c *callMask) numberMark(name string, v value) value {
+	kind := kindOf(name)
+	if kind == "text" {
+		kind = "number"
+	}
+	one := c.replace(kind, v.text)
+	one.number = true
+	return value{kind: text, text: one.String()}
+}
+
+// value masks what stands under a name.
+func (m *callMask) value(name string, v value) value {
+	switch v.kind {
+	case text:
+		hadSlashes := v.escaped && strings.Contains(v.text, "/")
+		v.text = m.maskText(name, v.text)
+		if one, ok := wholeMark(v.text); ok && hadSlashes {
+			one.slashes = true
+			v.text = one.String()
+		}
+	case number:
+		if few.MatchString(v.text) || slices.Contains(numbered, name) && many.MatchString(v.text) {
+			return v
+		}
+		return m.numberMark(name, v)
+	case list, object:
+		masked := value{kind: v.kind}
+		long := len(v.items) > mostNumbers && v.kind == list
+		for i, item := range v.items {
+			under := name
+			if v.kind == object {
+				under = v.names[i]
+				masked.names = append(masked.names, m.maskName(under))
+			}
+			if item.kind == number && (long || v.kind == object && !isPublic(under)) {
+				masked.items = append(masked.items, m.numberMark(under, item))
+			} else {
+				masked.items = append(masked.items, m.value(under, item))
+			}
+		}
+		return masked
+	}
+	return v
+}
+
+// body masks a request or an answer; what is no JSON is one stand-in that says
+// what it looks like.
+func (m *callMask) body(raw []byte) []byte {
+	if len(raw) == 0 {
+		return nil
+	}
+	if utf8.Valid(raw) {
+		if v, err := parseValue(raw); err == nil && (v.kind == object || v.kind == list) {
+			return m.value("", v).json()
+		}
+	}
+	kind := "bytes"
+	switch trimmed := strings.TrimSpace(string(raw[:min(len(raw), 512)])); { // enough to see what it is
+	case trimmed == "":
+		kind = "blank"
+	case !utf8.Valid(raw):
+	case trimmed[0] == '<':
+		kind = "html"
+	case trimmed[0] == '{' || trimmed[0] == '[':
+		kind = "broken"
+	default:
+		kind = "plain"
+	}
+	one := m.replace(kind, string(raw))
+	return value{kind: text, text: mark{kind: kind, n: one.n, length: len(raw)}.String()}.json()
+}
+
+// query masks the parameters of an address, in their order.
+func (m *callMask) query(raw string) []byte {
+	if raw == "" {
+		return nil
+	}
+	masked := value{kind: object}
+	for pair := range strings.SplitSeq(raw, "&") {
+		name, of, _ := strings.Cut(pair, "=")
+		name, of = unescape(name), unescape(of)
+		masked.names = append(masked.names, m.maskName(name))
+		masked.items = append(masked.items, value{kind: text, text: m.maskText(name, of)})
+	}
+	return masked.json()
+}
+
+// unescape undoes the encoding of a query as far as it is one.
+func unescape(s string) string {
+	if plain, err := url.QueryUnescape(s); err == nil {
+		return plain
+	}
+	return s
+}

@@ -1,0 +1,830 @@
+package cassette
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/emulator/seedfile"
+)
+
+// party is an account or a platform as the lines show it.
+type party struct {
+	n            int // of the stand-in of its AppID; negative: nobody said it, the token's number
+	appID        mark
+	secret       mark
+	platform     bool
+	service      bool
+	follower     bool // a subscription account
+	uncertain    bool // 48001 was answered
+	verified     bool // the platform says so
+	codes        bool // of one item, one code
+	personal     bool
+	draft        bool // no released version
+	released     bool
+	linked       []int
+	name         string
+	openPlatform string            // where users have a unionid
+	options      map[string]string // that it had before, as platforms read them
+	grants       map[int]*grant    // of a platform, by account
+}
+
+// Stage is what a server of ours must have, so that a cassette can be asked of it.
+type Stage struct {
+	lines   []Recorded
+	parties map[int]*party
+	owner   map[int]int // of a token's number, the party's
+	agent   map[int]int // of the number of a token that a platform has for an account, the platform's
+	rules   []seedfile.Rule
+	keys    []string          // of the rules, in their order
+	busy    map[string]int    // keys of rules whose add was answered with -1: the line
+	done    map[int]bool      // lines of such adds that were done all the same
+	early   []earlyToken      // stable tokens that were fetched before
+	vague   map[string]bool   // keys of rules of which no list has shown more than the prefix yet
+	links   map[[2]int]bool   // who is linked with whom
+	odd     map[int][]oddLink // by line of a list: links from before that no seed has
+	foreign map[string]bool   // prefixes that another account has
+	owners  map[string]int    // of an ordinary prefix: the number of the party that had it last
+	sets    map[int][]int     // of the number of a refresh token, what the account lets the platform do
+	touched map[string]bool   // owner and prefix, or two accounts: what there was of them before is known
+	ownLink bool              // an account's own token made links
+	private bool              // a prefix with a port or an address was taken
+}
+
+// NewStage reads off the lines which accounts, platforms and rules there were.
+func NewStage(lines []Recorded) *Stage {
+	s := &Stage{lines: lines, parties: map[int]*party{}, owner: map[int]int{}, agent: map[int]int{}, touched: map[string]bool{},
+		busy: map[string]int{}, done: map[int]bool{}, vague: map[string]bool{}, links: map[[2]int]bool{}, odd: map[int][]oddLink{},
+		foreign: map[string]bool{}, owners: map[string]int{}, sets: map[int][]int{}}
+	for i := range lines {
+		s.issued(&lines[i])
+	}
+	s.fetchedBefore()
+	for i := range lines {
+		s.learn(&lines[i])
+	}
+	s.assignExclusiveSet()
+	s.addForeignRules()
+	return s
+}
+
+// foreignOwner is the number of a token that no line has: that of the account that has foreign rules.
+const foreignOwner = 89_999_999
+
+// addForeignRules adds the rules whose prefixes were refused because another account has them, unless it is one of the lines.
+func (s *Stage) addForeignRules() {
+	for _, prefix := range slices.Sorted(maps.Keys(s.foreign)) {
+		if s.owners[prefix] == 0 {
+			s.plant("", seedfile.Rule{Owner: s.appID(s.stranger(mark{n: foreignOwner}), s.Began()), Path: "pages/index/index",
+				OpenVersion: new(3), Prefix: plainText(prefix, s.Began()), Published: true})
+		}
+	}
+}
+
+// plainText renders a masked text with stand-ins.
+func plainText(masked string, at time.Time) string {
+	var b strings.Builder
+	for _, p := range parseMarks(masked) {
+		if p.mark.n > 0 {
+			b.WriteString(p.mark.standIn(at))
+		} else {
+			b.WriteString(p.literal)
+		}
+	}
+	return b.String()
+}
+
+// said is a field of the request, in its query or its body.
+func (r *Recorded) said(name string) value {
+	if v := r.query.field(name); v.kind != absent {
+		return v
+	}
+	return r.request.field(name)
+}
+
+// secret returns the stand-in of the secret that a request shows; n is 0 where it shows none.
+func (r *Recorded) secret() (secret mark) {
+	for _, name := range []string{"secret", "appsecret", "component_appsecret", "component_secret"} {
+		if secret = asStandIn(r.said(name)); secret.n != 0 {
+			break
+		}
+	}
+	return secret
+}
+
+// number is the errcode of the answer; none = 0.
+func (r *Recorded) number() int {
+	n, _ := r.answer.field("errcode").int()
+	return n
+}
+
+// worked reports whether the platform did what it was asked for.
+func (r *Recorded) worked() bool { return r.Fault == "" && r.answer.kind == object && r.number() == 0 }
+
+// whole is the stand-in that a field is; n = 0 where it is none.
+func asStandIn(v value) mark {
+	if v.kind != text {
+		return mark{}
+	}
+	m, _ := wholeMark(v.text)
+	return m
+}
+
+// party is whoever an AppID is of, new where it was not met before.
+func (s *Stage) party(v value) *party {
+	id := asStandIn(v)
+	if id.n == 0 {
+		return &party{} // nobody: an AppID that is a public word, or none
+	}
+	p := s.parties[id.n]
+	if p == nil {
+		p = &party{n: id.n, appID: id, grants: map[int]*grant{}}
+		s.parties[id.n] = p
+	}
+	return p
+}
+
+// stranger is whoever has a token that was made before the recording.
+func (s *Stage) stranger(token mark) *party {
+	p := s.parties[-token.n]
+	if p == nil {
+		p = &party{n: -token.n, appID: mark{kind: "appid", n: 900_000_000 + token.n%90_000_000, length: 18},
+			grants: map[int]*grant{}}
+		s.parties[-token.n] = p
+	}
+	return p
+}
+
+const (
+	componentPath     = "/cgi-bin/component/"
+	platformLoginPath = "/sns/component/jscode2session"
+)
+
+// authorizer is the AppID of the account for which a platform calls.
+func (r *Recorded) authorizer() value {
+	if r.Path == platformLoginPath {
+		return r.said("appid")
+	}
+	return r.said("authorizer_appid")
+}
+
+// platformToken is the token of the platform that a request names; on the newest pages it is access_token.
+func (r *Recorded) platformToken() mark {
+	token := asStandIn(r.query.field("component_access_token"))
+	if token.n == 0 && asStandIn(r.said("component_appid")).n != 0 {
+		token = asStandIn(r.query.field("access_token"))
+	}
+	return token
+}
+
+// issued notes whose each token of an answer is.
+func (s *Stage) issued(r *Recorded) {
+	if !r.worked() {
+		return
+	}
+	give := func(token value, to *party) {
+		if m := asStandIn(token); m.n != 0 && to.n != 0 {
+			s.owner[m.n] = to.n
+		}
+	}
+	if r.Path == "/cgi-bin/stable_token" {
+		s.learnStable(r)
+	}
+	switch r.Path {
+	case "/cgi-bin/clear_quota":
+		give(r.query.field("access_token"), s.party(r.said("appid")))
+	case "/cgi-bin/token", "/cgi-bin/stable_token":
+		give(r.answer.field("access_token"), s.party(r.said("appid")))
+	case componentPath + "api_component_token":
+		give(r.answer.field("component_access_token"), s.party(r.said("component_appid")))
+	case componentPath + "api_authorizer_token":
+		give(r.answer.field("authorizer_access_token"), s.party(r.said("authorizer_appid")))
+		s.agent[asStandIn(r.answer.field("authorizer_access_token")).n] = asStandIn(r.said("component_appid")).n
+	case componentPath + "api_query_auth":
+		info := r.answer.field("authorization_info")
+		give(info.field("authorizer_access_token"), s.party(info.field("authorizer_appid")))
+		s.agent[asStandIn(info.field("authorizer_access_token")).n] = asStandIn(r.said("component_appid")).n
+	}
+}
+
+// noSuchParty are numbers that say nothing of whether an AppID exists.
+var noSuchParty = []int{errcode.InvalidAppID.Number, errcode.AppIDMissing.Number, errcode.ComponentMissing.Number,
+	errcode.InvalidWeappAppID.Number, errcode.InvalidComponent.Number}
+
+// badToken are numbers that say that a token is of no use.
+var badToken = []int{errcode.InvalidCredential.Number, errcode.InvalidAccessToken.Number, errcode.TokenMissing.Number,
+	errcode.TokenExpired.Number, errcode.InvalidURL.Number}
+
+// caller is whose token a call came with; nil where the token was of no use.
+func (s *Stage) caller(r *Recorded) *party {
+	token := asStandIn(r.query.field("access_token"))
+	if token.n == 0 || r.Fault != "" || slices.Contains(badToken, r.number()) || r.answer.kind != object {
+		return nil
+	}
+	if n, known := s.owner[token.n]; known {
+		return s.parties[n]
+	}
+	return s.stranger(token)
+}
+
+// fetchedBefore gives the tokens from before the recording to the account that fetched another one, where there is one such
+// account: a program that refreshes its token uses the old one no more. One that is used on is somebody else's.
+func (s *Stage) fetchedBefore() {
+	account, fetched := 0, -1
+	last := map[int]int{} // the line that used a token last
+	for i := range s.lines {
+		r := &s.lines[i]
+		if strings.HasPrefix(r.Path, componentPath) {
+			return // a platform has tokens of many accounts
+		}
+		if r.Path == "/cgi-bin/token" || r.Path == "/cgi-bin/stable_token" {
+			if n := asStandIn(r.said("appid")).n; r.worked() && n != 0 {
+				if account != 0 && account != n {
+					return
+				}
+				if account = n; fetched < 0 {
+					fetched = i
+				}
+			}
+			continue
+		}
+		if token := asStandIn(r.query.field("access_token")).n; token != 0 {
+			last[token] = i
+		}
+	}
+	for token, line := range last {
+		if _, known := s.owner[token]; !known && line < fetched {
+			s.owner[token] = account
+		}
+	}
+}
+
+// learn notes what a call shows of accounts, platforms and rules.
+func (s *Stage) learn(r *Recorded) {
+	if r.Fault != "" || r.answer.kind != object {
+		return
+	}
+	if r.answer.field("unionid").kind == text {
+		s.party(r.said("appid")).openPlatform = "open"
+	}
+	if strings.HasPrefix(r.Path, componentPath) || r.Path == platformLoginPath {
+		s.learnComponent(r)
+		return
+	}
+	if secret := r.secret(); secret.n != 0 && !slices.Contains(noSuchParty, r.number()) {
+		p := s.party(r.said("appid"))
+		p.platform = p.platform || r.number() == errcode.ComponentToken.Number
+		if r.worked() || p.secret.n == 0 && slices.Contains(afterSecret, r.number()) {
+			p.secret = secret
+		}
+	}
+	if p := s.caller(r); p != nil {
+		s.learnCall(r, p)
+	}
+}
+
+// afterSecret are numbers that the platform answers when it has checked the secret.
+var afterSecret = []int{errcode.InvalidLoginCode.Number, errcode.LoginCodeUsed.Number, errcode.LoginCodeMissing.Number,
+	errcode.ClearLimit.Number}
+
+func (s *Stage) learnComponent(r *Recorded) {
+	if slices.Contains(noSuchParty, r.number()) || slices.Contains(badToken, r.number()) {
+		if r.number() == errcode.InvalidComponent.Number {
+			s.party(r.said("component_appid")) // it is an account's
+		}
+		return
+	}
+	p, authorizer := s.party(r.said("component_appid")), s.party(r.authorizer())
+	if token := asStandIn(r.query.field("access_token")).n; p.n == 0 && s.agent[token] != 0 {
+		p, authorizer = s.parties[s.agent[token]], s.parties[s.owner[token]]
+	}
+	if p.n == 0 {
+		return
+	}
+	p.platform = true
+	if secret := r.secret(); secret.n != 0 && r.number() != errcode.InvalidSecret.Number {
+		p.secret = secret
+	}
+	if token := r.platformToken(); token.n != 0 && s.owner[token.n] == 0 {
+		s.owner[token.n] = p.n
+	}
+	if !r.worked() {
+		if r.number() == errcode.NotComponentSet.Number {
+			p.authorised(authorizer, nil, r.Number)
+		}
+		return
+	}
+	info := r.answer.field("authorization_info")
+	if refresh := asStandIn(info.field("authorizer_refresh_token")); refresh.n != 0 && s.sets[refresh.n] == nil {
+		s.sets[refresh.n] = setsOf(info)
+	}
+	switch strings.TrimPrefix(r.Path, componentPath) {
+	case "api_query_auth":
+		if to := s.party(info.field("authorizer_appid")); to.n != 0 && p.grants[to.n] == nil {
+			p.grants[to.n] = &grant{} // authorised in this recording
+		} else if to.n != 0 {
+			p.grants[to.n].guessed = false // no later answer says what it was before
+		}
+	case "api_get_authorizer_info":
+		to := s.party(r.said("authorizer_appid"))
+		about := r.answer.field("authorizer_info")
+		to.name = about.field("nick_name").text
+		if id, ok := about.at("service_type_info", "id").int(); ok {
+			official := about.field("MiniProgramInfo").kind == absent
+			to.service, to.follower = to.service || id == 2 && official, id != 2 && official
+		}
+		if id, ok := about.at("verify_type_info", "id").int(); ok {
+			to.verified = id >= 0
+			to.uncertain = to.uncertain || id < 0
+		}
+		p.authorised(to, setsOf(info), r.Number)
+	case "api_authorizer_token", "api_get_authorizer_option", "api_set_authorizer_option", "get_authorizer_option",
+		"set_authorizer_option", platformLoginPath:
+		to := authorizer
+		p.authorised(to, nil, r.Number)
+		if set := accounts.OptionSet(r.said("option_name").text); set != 0 && to.n != 0 {
+			to.service = true
+			if g := p.grants[to.n]; g.guessed && !slices.Contains(g.sets, set) {
+				g.sets = append(slices.Clone(g.sets), set)
+			}
+		}
+		s.learnOption(to, r.said("option_name").text, r.answer.field("option_value"))
+	case "clear_quota/v2":
+		if to := s.party(r.said("appid")); to != p {
+			p.authorised(to, nil, r.Number)
+		}
+	case "api_get_authorizer_list":
+		for _, one := range r.answer.field("list").items {
+			p.authorised(s.party(one.field("authorizer_appid")), nil, r.Number)
+		}
+	}
+}
+
+// authorised notes that an account had authorised a platform before; sets are nil where
+// the answer does not say them.
+func (p *party) authorised(to *party, sets []int, line int) {
+	if to.n == 0 {
+		return
+	}
+	if p.grants[to.n] == nil {
+		p.grants[to.n] = &grant{before: true, guessed: true, sets: usualSets}
+	}
+	if g := p.grants[to.n]; g.guessed && sets != nil {
+		g.guessed, g.sets, g.told = false, sets, line
+	}
+}
+
+// usualSets are those of an account that no answer tells the sets of.
+var usualSets = []int{3, 18, 33, 46}
+
+// exclusiveSet is the one that one platform at a time may have.
+const exclusiveSet = 18
+
+// assignExclusiveSet leaves the exclusive set of an account to the platform that the lines show it
+// with first, and to one alone where it is only a guess.
+func (s *Stage) assignExclusiveSet() {
+	type held struct {
+		to int
+		*grant
+	}
+	var all []held
+	for _, n := range slices.Sorted(maps.Keys(s.parties)) {
+		for _, to := range slices.Sorted(maps.Keys(s.parties[n].grants)) {
+			if g := s.parties[n].grants[to]; g.before && slices.Contains(g.sets, exclusiveSet) {
+				all = append(all, held{to, g})
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b held) int {
+		if a.guessed != b.guessed {
+			return strings.Compare(fmt.Sprint(a.guessed), fmt.Sprint(b.guessed))
+		}
+		return a.told - b.told
+	})
+	taken := map[int]bool{}
+	for _, one := range all {
+		if taken[one.to] {
+			one.sets = withoutExclusive(one.sets)
+		}
+		taken[one.to] = true
+	}
+}
+
+func withoutExclusive(sets []int) []int {
+	return slices.DeleteFunc(slices.Clone(sets), func(id int) bool { return id == exclusiveSet })
+}
+
+// setsOf are the sets that an answer shows, in order; nil = it shows none.
+func setsOf(info value) (sets []int) {
+	for _, one := range info.field("func_info").items {
+		if id, ok := one.at("funcscope_category", "id").int(); ok && id >= 1 && id <= 1000 {
+			sets = append(sets, id)
+		}
+	}
+	slices.Sort(sets)
+	return slices.Compact(sets)
+}
+
+const rulePath = "/cgi-bin/wxopen/qrcodejump"
+
+// learnCall notes what a call with a token shows of whose token it is.
+func (s *Stage) learnCall(r *Recorded, p *party) {
+	refused := r.number() == errcode.Unauthorized.Number
+	call, ofRules := strings.CutPrefix(r.Path, rulePath)
+	switch {
+	case strings.HasPrefix(r.Path, "/intp/marketcode/"):
+		p.service, p.codes = p.service || !refused, p.codes || !refused
+		if target := r.said("wxa_appid"); r.worked() && asStandIn(target).n != 0 {
+			s.link(p, s.party(target))
+		}
+	case strings.HasPrefix(r.Path, "/cgi-bin/wxopen/wxamp"):
+		p.service = p.service || !refused
+		s.ownLink = s.ownLink || !refused
+		if r.Path == linksPath && r.worked() {
+			s.learnLinks(p, r)
+		}
+		if target := r.said("appid"); asStandIn(target).n != 0 && !slices.Contains(noSuchParty, r.number()) {
+			s.learnLink(p, s.party(target), r)
+		}
+	case r.Path == "/cgi-bin/qrcode/create":
+		p.service = p.service || !refused
+	case ofRules:
+		s.learnRule(r, p, call)
+	}
+}
+
+func (s *Stage) link(p, to *party) {
+	key := [2]int{p.n, to.n}
+	if to.n != 0 && !s.links[key] {
+		s.links[key] = true
+		p.linked = append(p.linked, to.n)
+	}
+}
+
+const linksPath = "/cgi-bin/wxopen/wxamplinkget"
+
+// oddLink is a link from before that waits, was refused or is not shown.
+type oddLink struct {
+	to           *party
+	status, show int
+}
+
+// learnLinks notes the links of a list that were there before, and what the list shows of the Mini Programs.
+func (s *Stage) learnLinks(p *party, r *Recorded) {
+	for _, item := range r.answer.at("wxopens", "items").items {
+		to := s.party(item.field("appid"))
+		if to.n == 0 {
+			continue
+		}
+		to.name = item.field("nickname").text
+		released, _ := item.field("released").int()
+		to.released, to.draft = to.released || released == 1, to.draft || released != 1
+		for _, ability := range item.field("func_infos").items {
+			if id, _ := ability.field("id").int(); id == 1 {
+				status, _ := ability.field("status").int()
+				to.verified, to.uncertain = to.verified || status == 1, to.uncertain || status != 1
+			}
+		}
+		key := linkKey(p, to)
+		if s.touched["new "+key] {
+			continue
+		}
+		s.touched[key], s.touched["new "+key] = true, true
+		status, _ := item.field("status").int()
+		show, _ := item.field("selected").int()
+		if status == 1 {
+			s.link(p, to)
+		}
+		if status != 1 || show != 0 { // a seed shows none
+			s.odd[r.Number] = append(s.odd[r.Number], oddLink{to, status, show})
+		}
+	}
+}
+
+// learnOption notes an option that an account had before; value is absent for a call that set it.
+func (s *Stage) learnOption(to *party, name string, value value) {
+	key := fmt.Sprint(to.n, " option ", name)
+	if m := asStandIn(value); name != "" && value.text != "" && m.n == 0 && !s.touched[key] {
+		if to.options == nil {
+			to.options = map[string]string{}
+		}
+		to.options[name] = value.text
+	}
+	s.touched[key] = s.touched[key] || name != ""
+}
+
+func linkKey(p, to *party) string { return fmt.Sprint(p.n, " with ", to.n) }
+
+// learnLink notes a link that was there before; one that this recording made is
+// none.
+func (s *Stage) learnLink(p, to *party, r *Recorded) {
+	key := linkKey(p, to)
+	had := r.number() == errcode.HasLinked.Number || r.worked() && r.Path == "/cgi-bin/wxopen/wxampunlink"
+	if had && !s.touched[key] {
+		s.link(p, to)
+	}
+	s.touched[key] = s.touched[key] || had || r.worked()
+	s.touched["new "+key] = s.touched["new "+key] || r.worked()
+}
+
+// privateHost finds a port or an address in a masked prefix.
+var privateHost = regexp.MustCompile(`^https?://(\{ip:|[^/]*:\{number:|[^/]*:[0-9])`)
+
+func (s *Stage) learnRule(r *Recorded, p *party, call string) {
+	p = s.sameAccount(r, p)
+	target := p
+	if named := r.said("appid"); asStandIn(named).n != 0 && !slices.Contains(noSuchParty, r.number()) {
+		target = s.party(named)
+		if r.worked() {
+			p.service = true
+			s.link(p, target)
+		}
+	}
+	switch r.number() {
+	case errcode.Unauthorized.Number:
+		p.service, p.uncertain = true, true
+	case errcode.PersonalSubject.Number:
+		target.personal = true
+	case errcode.NotReleased.Number:
+		target.draft = true
+	}
+	prefix := r.said("prefix")
+	keyOf := func(masked string) string { return fmt.Sprint(p.n, " ", sameHost(masked)) }
+	known := func(masked string) bool {
+		if target == p {
+			s.owners[sameHost(masked)] = p.n
+		}
+		key := keyOf(masked)
+		was, line := s.touched[key], s.busy[key]
+		if !was && line > 0 { // it was not there before: that add was done
+			s.done[line] = true
+			was = true
+		}
+		s.touched[key] = true
+		return was
+	}
+	had := seedfile.Rule{Owner: s.appID(p, r.At), Path: "pages/index/index", OpenVersion: new(3), Prefix: plainText(prefix.text, r.At)}
+	if target != p {
+		had.AppID = s.appID(target, r.At)
+	}
+	switch {
+	case r.number() == errcode.PrefixAdded.Number && !known(prefix.text):
+		s.plant(keyOf(prefix.text), had)
+		s.vague[keyOf(prefix.text)] = true
+	case r.number() == errcode.SystemError.Number || r.number() == errcode.Busy.Number:
+		if key := keyOf(prefix.text); call == "add" && s.busy[key] == 0 && !s.touched[key] {
+			s.busy[key] = r.Number
+		} else if call == "delete" && s.busy["delete "+key] == 0 {
+			s.busy["delete "+key] = r.Number
+		}
+	case call == "delete" && r.number() == errcode.InvalidArgs.Number && s.busy["delete "+keyOf(prefix.text)] > 0:
+		s.done[s.busy["delete "+keyOf(prefix.text)]] = true // the rule is gone since that delete
+	case r.number() == errcode.PrefixOwned.Number && target == p:
+		s.foreign[sameHost(prefix.text)] = true
+	}
+	if !r.worked() {
+		return
+	}
+	switch call {
+	case "get":
+		items := slices.Clone(r.answer.field("rule_list").items)
+		kind, _ := r.said("get_type").int()
+		if kind != 2 { // the newest stands first
+			slices.Reverse(items)
+		}
+		var listed []string
+		for _, one := range items {
+			key := keyOf(one.field("prefix").text)
+			listed = append(listed, key)
+			if known(one.field("prefix").text) && !s.vague[key] {
+				continue
+			}
+			state, _ := one.field("state").int()
+			occupy, _ := one.field("permit_sub_rule").int()
+			had.Prefix, had.Path = plainText(one.field("prefix").text, r.At), plainText(one.field("path").text, r.At)
+			version, _ := one.field("open_version").int()
+			had.OpenVersion = &version
+			had.Published, had.Occupy, had.TestLinks = state == 2, occupy == 2, nil
+			for _, link := range one.field("debug_url").items {
+				had.TestLinks = append(had.TestLinks, plainText(link.text, r.At))
+			}
+			if i := slices.Index(s.keys, key); i >= 0 {
+				had.Published = had.Published && !s.touched["published "+key]
+				s.rules[i] = had
+				delete(s.vague, key)
+			} else {
+				s.plant(key, had)
+			}
+		}
+		if kind != 1 {
+			s.orderRules(listed)
+		}
+	case "publish", "delete", "add":
+		target.released = target.released || call == "publish"
+		s.private = s.private || privateHost.MatchString(prefix.text)
+		key := keyOf(prefix.text)
+		edit, _ := r.said("is_edit").int()
+		if !known(prefix.text) && (call != "add" || edit != 0) {
+			s.plant(key, had)
+			s.vague[key] = true
+		}
+		if call == "publish" {
+			s.touched["published "+key] = true
+		} else {
+			delete(s.vague, key) // a later list shows what this call made of it
+		}
+		if call == "delete" {
+			s.owners[sameHost(prefix.text)] = -1
+		}
+	}
+}
+
+// sameHost returns a masked prefix with its scheme and host in small letters.
+func sameHost(masked string) string {
+	host := origin.FindString(masked)
+	return strings.ReplaceAll(strings.ToLower(host), "{^", "{") + masked[len(host):]
+}
+
+// plant notes a rule that was there before.
+func (s *Stage) plant(key string, rule seedfile.Rule) {
+	s.rules, s.keys = append(s.rules, rule), append(s.keys, key)
+}
+
+// orderRules brings the rules that were there before into the order of a list, the oldest first.
+func (s *Stage) orderRules(listed []string) {
+	listed = slices.DeleteFunc(listed, func(key string) bool { return !slices.Contains(s.keys, key) })
+	rules, keys, next := slices.Clone(s.rules), slices.Clone(s.keys), 0
+	for i, key := range keys {
+		if slices.Contains(listed, key) {
+			s.rules[i], s.keys[i] = rules[slices.Index(keys, listed[next])], listed[next]
+			next++
+		}
+	}
+}
+
+// sameAccount returns the caller of a list of rules. A token from before the recording is that of the account that has a rule of the
+// list: no two accounts have the same prefix.
+func (s *Stage) sameAccount(r *Recorded, p *party) *party {
+	if r.Path != rulePath+"get" || !r.worked() || r.said("appid").kind != absent {
+		return p
+	}
+	for _, one := range r.answer.field("rule_list").items {
+		other := s.parties[s.owners[sameHost(one.field("prefix").text)]]
+		switch {
+		case other == nil || other == p:
+		case p.n < 0:
+			s.merge(p, other)
+			p = other
+		case other.n < 0:
+			s.merge(other, p)
+		}
+	}
+	return p
+}
+
+// merge makes a party of which only a token is known another one.
+func (s *Stage) merge(stranger, into *party) {
+	s.owner[-stranger.n] = into.n
+	for token, n := range s.owner {
+		if n == stranger.n {
+			s.owner[token] = into.n
+		}
+	}
+	delete(s.parties, stranger.n)
+	into.service, into.personal = into.service || stranger.service, into.personal || stranger.personal
+	into.draft, into.released = into.draft || stranger.draft, into.released || stranger.released
+	into.uncertain = into.uncertain || stranger.uncertain
+	was, is := fmt.Sprint(stranger.n, " "), fmt.Sprint(into.n, " ")
+	renamed := func(key string) string {
+		if prefix, ok := strings.CutPrefix(key, was); ok {
+			return is + prefix
+		}
+		return key
+	}
+	for i := range s.rules {
+		if s.keys[i] != renamed(s.keys[i]) {
+			s.rules[i].Owner, s.keys[i] = s.appID(into, s.Began()), renamed(s.keys[i])
+		}
+	}
+	for _, keys := range []map[string]bool{s.touched, s.vague} {
+		for key := range maps.Clone(keys) {
+			keys[renamed(key)] = keys[key]
+			if key, ok := strings.CutPrefix(key, "published "); ok {
+				keys["published "+renamed(key)] = true
+			}
+		}
+	}
+	for prefix, n := range s.owners {
+		if n == stranger.n {
+			s.owners[prefix] = into.n
+		}
+	}
+}
+
+// appID is a party's on our server.
+func (s *Stage) appID(p *party, at time.Time) string { return p.appID.standIn(at) }
+
+// secretOf is a party's on our server.
+func (s *Stage) secretOf(p *party, at time.Time) string {
+	if p.secret.n == 0 {
+		return fmt.Sprintf("nobody-said-the-secret-of-%d", p.n)
+	}
+	return p.secret.standIn(at)
+}
+
+// Began is the time of the first call, or of an earlier one that fetched a stable token which the lines show.
+func (s *Stage) Began() time.Time {
+	began := s.lines[0].At
+	for _, one := range s.early {
+		if one.at.Before(began) {
+			began = one.at
+		}
+	}
+	return began
+}
+
+// earlyToken is a stable token that was fetched before the recording.
+type earlyToken struct {
+	at   time.Time
+	line *Recorded
+}
+
+// stableSeconds is how long a stable token holds.
+const stableSeconds = 7200
+
+// learnStable notes a stable token that is older than the call that answers it.
+func (s *Stage) learnStable(r *Recorded) {
+	left, ok := r.answer.field("expires_in").int()
+	age := stableSeconds - left
+	force := r.request.field("force_refresh").text == "true"
+	token := asStandIn(r.answer.field("access_token"))
+	if !ok || force || age <= aFewSeconds || age >= stableSeconds || token.n == 0 || s.owner[token.n] != 0 {
+		return
+	}
+	s.early = append(s.early, earlyToken{r.At.Add(-time.Duration(age) * time.Second), r})
+}
+
+// ForgetRules leaves out the rules from before the recording, and reports whether
+// there were any.
+func (s *Stage) ForgetRules() bool {
+	had := len(s.rules) > 0
+	s.rules = nil
+	return had
+}
+
+// Seed is a seed file for a server on which the cassette can be played.
+func (s *Stage) Seed() []byte {
+	at := s.Began()
+	var seed seedfile.Seed
+	for _, n := range slices.Sorted(maps.Keys(s.parties)) {
+		p := s.parties[n]
+		if p.platform {
+			c := seedfile.Component{AppID: s.appID(p, at), Secret: s.secretOf(p, at), MessageToken: "token",
+				EncodingAESKey: "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}
+			for _, to := range slices.Sorted(maps.Keys(p.grants)) {
+				if g := p.grants[to]; g.before && len(g.sets) > 0 && !s.parties[to].platform {
+					c.Authorizations = append(c.Authorizations,
+						seedfile.Authorization{AppID: s.appID(s.parties[to], at), PermissionSets: g.sets})
+				}
+			}
+			seed.Components = append(seed.Components, c)
+			continue
+		}
+		a := seedfile.Account{AppID: s.appID(p, at), Kind: accounts.MiniProgram, Subject: accounts.Company, Secret: s.secretOf(p, at),
+			Certified: !p.uncertain || p.verified, Name: plainText(p.name, at), Options: p.options, OpenPlatform: p.openPlatform}
+		if p.service {
+			a.Kind = accounts.ServiceAccount
+			for _, to := range p.linked {
+				a.Linked = append(a.Linked, s.appID(s.parties[to], at))
+			}
+		} else if p.follower {
+			a.Kind = accounts.SubscriptionAccount
+		} else if !p.draft || p.released {
+			a.Versions = []accounts.Version{accounts.Release}
+		}
+		if p.codes {
+			a.Features, a.MarketcodeKey = []string{"marketcode"}, "0123456789abcdef"
+		}
+		if p.personal {
+			a.Subject = accounts.Personal
+		}
+		seed.Accounts = append(seed.Accounts, a)
+	}
+	seed.Rules = s.rules
+	seed.Settings = map[string]any{"verification": "trust", "rate_limit": 0, "allow_private_hosts": s.private}
+	if s.ownLink {
+		seed.Settings["behaviours"] = map[string]string{behaviour.LinkOwnTaken.String(): "allow"}
+	}
+	text, err := json.Marshal(seed)
+	if err != nil {
+		panic(err) // texts and numbers
+	}
+	return text
+}

@@ -1,0 +1,169 @@
+package lake
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// Compared says how the ledger and the lake differ in a day.
+type Compared struct {
+	Day          string
+	Ledger, Lake int64 // scans
+	Missing      int64 // scans that only the ledger has
+	OnTheWay     int64 // of the missing: so new that the lake need not have them yet
+	Twice        int64 // rows more than one for a scan
+	Unknown      int64 // scans that only the lake has
+	Named        int64 // scans whose user is erased in the ledger and not in the lake
+}
+
+// onTheWay is how long a scan may take into the lake before it is missing.
+const onTheWay = time.Minute
+
+// Zone is where the days of the lake begin.
+func (l *Lake) Zone(ctx context.Context) (*time.Location, error) {
+	var all Lakewide
+	if err := get(ctx, l.Place, lakewideName, &all); err != nil {
+		return nil, err
+	}
+	return time.FixedZone("", all.UTCOffsetHours*3600), nil
+}
+
+// digest is a checksum of a set of scans that does not depend on their order.
+type digest struct {
+	n      int64
+	hi, lo uint64
+}
+
+func (d *digest) add(id scanlog.ScanID, anonymous bool) {
+	of := append(id[:], 0)
+	if anonymous {
+		of[len(id)] = 1
+	}
+	sum := sha256.Sum256(of)
+	d.n, d.hi, d.lo = d.n+1, d.hi+binary.BigEndian.Uint64(sum[:]), d.lo+binary.BigEndian.Uint64(sum[8:])
+}
+
+// known is the part of a row that is compared.
+type known struct {
+	ScanID   string `parquet:"scan_id"`
+	UserHash string `parquet:"user_hash,optional"`
+}
+
+// Compare compares a day of the lake with the scans of that day in the ledger. It holds
+// the ids of a day in memory only where something differs.
+func (l *Lake) Compare(ctx context.Context, day string, scans func() iter.Seq2[*scanlog.Event, error]) (Compared, error) {
+	c := Compared{Day: day}
+	var inLedger, inLake digest
+	err := l.readDay(ctx, day, func(id scanlog.ScanID, anonymous bool) { inLake.add(id, anonymous) })
+	if err != nil {
+		return c, err
+	}
+	for e, err := range scans() { // read after the lake: the lake has nothing that the ledger lacks
+		if err != nil {
+			return c, err
+		}
+		inLedger.add(e.ID, e.User == scanlog.UserHash{})
+	}
+	if c.Ledger, c.Lake = inLedger.n, inLake.n; inLedger == inLake {
+		return c, nil
+	}
+	return l.differ(ctx, c, scans)
+}
+
+// differ finds out which scans of a day differ.
+func (l *Lake) differ(ctx context.Context, c Compared, scans func() iter.Seq2[*scanlog.Event, error]) (Compared, error) {
+	type found struct{ times, named int32 }
+	rows := map[scanlog.ScanID]found{}
+	c = Compared{Day: c.Day}
+	err := l.readDay(ctx, c.Day, func(id scanlog.ScanID, anonymous bool) {
+		f := rows[id]
+		if f.times++; !anonymous {
+			f.named++
+		}
+		rows[id] = f
+		c.Lake++
+	})
+	if err != nil {
+		return c, err
+	}
+	recent := l.Now().Add(-onTheWay)
+	for e, err := range scans() {
+		if err != nil {
+			return c, err
+		}
+		c.Ledger++
+		f, there := rows[e.ID]
+		switch {
+		case there:
+			if e.User == (scanlog.UserHash{}) {
+				c.Named += int64(f.named)
+			}
+			rows[e.ID] = found{times: -f.times}
+		case e.ID.Time().After(recent):
+			c.OnTheWay++
+		default:
+			c.Missing++
+		}
+	}
+	for _, f := range rows {
+		if f.times > 0 {
+			c.Unknown++
+		}
+		c.Twice += int64(max(f.times, -f.times) - 1)
+	}
+	return c, nil
+}
+
+func (l *Lake) readDay(ctx context.Context, day string, visit func(id scanlog.ScanID, anonymous bool)) error {
+	names, err := l.Place.List(ctx, dayFolder(day))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		content, err := l.Place.Get(ctx, name)
+		if err != nil {
+			return err
+		}
+		r := parquet.NewGenericReader[known](bytes.NewReader(content))
+		some := make([]known, 1000)
+		for n := 0; err == nil; {
+			n, err = r.Read(some)
+			for _, row := range some[:n] {
+				id, err := scanlog.ParseScanID(row.ScanID)
+				if err != nil {
+					return errors.Join(fmt.Errorf("%s in the lake has a scan %q: %w", name, row.ScanID, err), r.Close())
+				}
+				visit(id, row.UserHash == "")
+			}
+			clear(some)
+		}
+		if err = errors.Join(err, r.Close()); !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading %s in the lake: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Manifests are the manifests of all nodes.
+func (l *Lake) Manifests(ctx context.Context) (all []Manifest, err error) {
+	names, err := l.Place.List(ctx, manifestFolder)
+	for _, name := range names {
+		var m Manifest
+		if err = get(ctx, l.Place, name, &m); err != nil {
+			break
+		}
+		all = append(all, m)
+	}
+	return all, err
+}

@@ -1,0 +1,100 @@
+package lake
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// learn reads which users were erased. Rows that are written from then on name none of them, even
+// if a journal still does.
+func (l *Lake) learn(ctx context.Context) error {
+	list, err := l.Erased(ctx, l.learned-eraseOverlap.Milliseconds())
+	if err != nil {
+		return fmt.Errorf("asking who was erased: %w", err)
+	}
+	for _, e := range list {
+		if upTo, known := l.erased[e.User]; known && upTo >= e.UpTo {
+			continue
+		}
+		l.erased[e.User] = e.UpTo
+		if e.UpTo > l.had.ErasedUntil-eraseOverlap.Milliseconds() {
+			l.pending[e.User] = true
+		}
+		l.learned = max(l.learned, e.UpTo)
+	}
+	return nil
+}
+
+// eraseIn makes a row anonymous whose user was erased.
+func (l *Lake) eraseIn(r *Row) bool {
+	if r.UserHash == "" {
+		return false
+	}
+	var user scanlog.UserHash
+	if n, err := hex.Decode(user[:], []byte(r.UserHash)); err != nil || n != len(user) {
+		return false
+	}
+	upTo, erased := l.erased[user]
+	if !erased || r.ScannedAt.UnixMilli() > upTo {
+		return false
+	}
+	r.UserHash, r.Client, r.Network = "", "", ""
+	return true
+}
+
+// erase makes users anonymous in the parts of this node, and in parts of nodes that are gone.
+// Several nodes may do the latter at once: each knows of all who were erased, so they write the
+// same.
+func (l *Lake) erase(ctx context.Context) error {
+	var others map[string]bool
+	if l.Others != nil {
+		var err error
+		if others, err = l.Others(ctx); err != nil {
+			return fmt.Errorf("asking which nodes there are: %w", err)
+		}
+	}
+	names, err := l.Place.List(ctx, scansFolder)
+	if err != nil {
+		return err
+	}
+	hashes := make([]parquet.Value, 0, len(l.pending))
+	for user := range l.pending {
+		hashes = append(hashes, parquet.ValueOf(hex.EncodeToString(user[:])))
+	}
+	for _, name := range names {
+		day, node, ok := readPartName(name)
+		if own := baseOf(node) == baseOf(l.had.Node); !ok || !own && others[baseOf(node)] {
+			continue
+		}
+		may, err := mayHold(ctx, l.Place, name, hashes)
+		if err != nil {
+			return err
+		}
+		if !may {
+			continue
+		}
+		p, err := loadPart(ctx, l.Place, name)
+		if err != nil {
+			return err
+		}
+		next, changed, err := p.with(nil, l.eraseIn)
+		if err != nil {
+			return err
+		}
+		if changed {
+			if err := l.Place.Put(ctx, name, next.content); err != nil {
+				return err
+			}
+			if grows := l.open[day]; grows != nil && grows.name == name {
+				l.open[day] = next
+			}
+		}
+	}
+	clear(l.pending)
+	return nil
+}

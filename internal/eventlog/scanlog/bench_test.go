@@ -1,0 +1,183 @@
+package scanlog
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// bare is the least that a group commit can be: records of 256 bytes behind one
+// another, one flush for all that wait.
+type bare struct {
+	f     *os.File
+	mu    sync.Mutex
+	buf   []byte
+	done  chan struct{}
+	wake  chan struct{}
+	ended chan struct{}
+}
+
+func newBare(t testing.TB, dir string) *bare {
+	f, err := os.Create(filepath.Join(dir, "bare"))
+	require.NoError(t, err)
+	b := &bare{f: f, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	go func() {
+		defer close(b.ended)
+		var spare []byte
+		for range b.wake {
+			b.mu.Lock()
+			buf, done := b.buf, b.done
+			b.buf, b.done = spare[:0], nil
+			b.mu.Unlock()
+			if done == nil {
+				continue
+			}
+			if _, err := f.Write(buf); err != nil {
+				panic(err)
+			}
+			if err := (realFile{f}).sync(); err != nil {
+				panic(err)
+			}
+			spare = buf
+			close(done)
+		}
+	}()
+	return b
+}
+
+func (b *bare) append(record []byte) {
+	b.mu.Lock()
+	b.buf = append(b.buf, record...)
+	if b.done == nil {
+		b.done = make(chan struct{})
+		select {
+		case b.wake <- struct{}{}:
+		default:
+		}
+	}
+	done := b.done
+	b.mu.Unlock()
+	<-done
+}
+
+// BenchmarkGroupCommit runs the recorder and the bare group commit in turns
+// with the same number of clients and reports the ratio of their rates.
+//
+//	go test ./internal/eventlog/scanlog -run - -bench GroupCommit -benchtime 1x
+func BenchmarkGroupCommit(b *testing.B) {
+	for _, clients := range []int{64, 256} {
+		b.Run(fmt.Sprint(clients), func(b *testing.B) {
+			dir := b.TempDir()
+			j := openJournal(b, filepath.Join(dir, "scans"), JournalOptions{})
+			r := NewRecorder(j, RecorderOptions{})
+			defer r.Close()
+			bare := newBare(b, dir)
+			record := make([]byte, 256)
+			run := func(one func(n int64)) float64 {
+				const window = 400 * time.Millisecond
+				var wg sync.WaitGroup
+				counts := make([]int64, clients*16)
+				start := time.Now()
+				for c := range clients {
+					wg.Go(func() {
+						for n := int64(0); time.Since(start) < window; n++ {
+							one(n)
+							counts[c*16]++
+						}
+					})
+				}
+				wg.Wait()
+				total := int64(0)
+				for _, n := range counts {
+					total += n
+				}
+				return float64(total) / time.Since(start).Seconds()
+			}
+			var ratios, rates []float64
+			for b.Loop() {
+				for range 9 {
+					base := run(func(int64) { bare.append(record) })
+					ours := run(func(n int64) {
+						e := anEvent(n)
+						g, err := r.Enqueue(&e)
+						if err == nil {
+							err = g.Wait(context.Background())
+						}
+						if err != nil {
+							panic(err)
+						}
+					})
+					ratios, rates = append(ratios, ours/base), append(rates, ours)
+				}
+			}
+			close(bare.wake)
+			<-bare.ended
+			slices.Sort(ratios)
+			slices.Sort(rates)
+			b.ReportMetric(ratios[0], "min-of-bare")
+			b.ReportMetric(ratios[len(ratios)/2], "of-bare")
+			b.ReportMetric(ratios[len(ratios)-1], "max-of-bare")
+			b.ReportMetric(rates[len(rates)/2], "scans/s")
+			b.ReportMetric(float64(r.Recorded())/float64(r.Flushes()), "scans/flush")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// nowhere is a journal's disk that takes everything at once.
+type nowhere struct{ realDisk }
+
+type nowhereFile struct{ file }
+
+func (d nowhere) create(name string) (file, error) {
+	f, err := d.realDisk.create(name)
+	return nowhereFile{f}, err
+}
+func (nowhereFile) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
+func (nowhereFile) sync() error                            { return nil }
+
+// BenchmarkEnqueue is what recording costs the processor, without the disk.
+func BenchmarkEnqueue(b *testing.B) {
+	dir := b.TempDir()
+	j := openJournal(b, dir, JournalOptions{disk: nowhere{}})
+	r := NewRecorder(j, RecorderOptions{})
+	defer r.Close()
+	e := anEvent(1)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Enqueue(&e); err == ErrFull {
+			time.Sleep(time.Microsecond)
+		}
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	j := openJournal(b, b.TempDir(), JournalOptions{})
+	for i := range int64(100) {
+		require.NoError(b, j.Append(b.Context(), events(1000*i, 1000*i+1000)))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, err := range j.Read(b.Context(), 0) {
+			require.NoError(b, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100_000, "ns/event")
+}
+
+func BenchmarkAppendRecord(b *testing.B) {
+	e := anEvent(1)
+	buf := make([]byte, 0, maxRecord)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = AppendRecord(buf[:0], &e)
+	}
+	b.ReportMetric(float64(len(buf)), "bytes")
+}

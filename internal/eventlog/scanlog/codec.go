@@ -1,0 +1,356 @@
+package scanlog
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+)
+
+// A record is an event as bytes:
+//
+//	version  1 byte
+//	id       16 bytes
+//	flags    1 byte: has a user, has a network, its network is of IPv6
+//	user     16 bytes, if it has one
+//	at       signed varint: milliseconds after the time in the id
+//	words    source, action, kind, reason, version: see appendText
+//	texts    client, region, app, text: the same
+//	network  length of the prefix, and its bytes as far as it reaches
+//	numbers  rule, batch, index, activation: signed varints
+//	zeros    as many as an erasure left over
+//
+// The fields at a fixed place (id, flags, user) are read without the rest.
+const recordVersion = 1
+
+const (
+	flagUser = 1 << iota
+	flagNetwork
+	flagIPv6
+	knownFlags = flagUser | flagNetwork | flagIPv6
+)
+
+// Longest texts of an event in bytes. A longer one is cut when the event is kept.
+const (
+	MaxClient = 64
+	MaxText   = 512
+	maxApp    = 128 // 32 characters
+	maxWord   = 64
+	// maxRecord is more than any record has.
+	maxRecord = 2048
+)
+
+// errRecord is what decoding answers for bytes that are no record.
+var errRecord = errors.New("ledger: not a record of a scan")
+
+// words are the texts that are written as their number in this list. The list only grows, at its
+// end: files hold the numbers.
+var words = [...]string{"",
+	"scan", "press", "album",
+	"open_mini_program", "open_url", "show_text", "show_message",
+	"rule", "test_link", "service_rule", "code",
+	"not_active", "unknown_code", "frozen", "void", "no_release", "serial_only",
+	"release", "trial", "development"}
+
+var wordNumbers = func() map[string]uint64 {
+	m := map[string]uint64{}
+	for i, w := range words {
+		m[w] = uint64(i)
+	}
+	return m
+}()
+
+// appendText writes a number and maybe a text after it: an odd number stands for a word of the
+// list, an even one is twice the length of the text that follows.
+func appendText(b []byte, s string, limit int) []byte {
+	if s == "" {
+		return append(b, 1)
+	}
+	if s = Fit(s, limit); len(s) <= len("open_mini_program") {
+		if n, ok := wordNumbers[s]; ok {
+			return binary.AppendUvarint(b, n<<1|1)
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(s))<<1)
+	return append(b, s...)
+}
+
+// appendFree writes a text without looking for it in the list of words.
+func appendFree(b []byte, s string, limit int) []byte {
+	s = Fit(s, limit)
+	b = binary.AppendUvarint(b, uint64(len(s))<<1)
+	return append(b, s...)
+}
+
+// Fit replaces in a text what a store may refuse, and cuts it at the limit, after a whole
+// character.
+func Fit(s string, limit int) string {
+	if len(s) > limit {
+		n := limit
+		for n > limit-utf8.UTFMax && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		s = s[:n]
+	}
+	if !utf8.ValidString(s) {
+		s = Fit(strings.ToValidUTF8(s, "�"), limit)
+	}
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", " ")
+	}
+	return s
+}
+
+// Kept is an event as a log keeps it: texts fitted to their limits (Fit), a network without the
+// bits behind its prefix, a time to the millisecond.
+func (e *Event) Kept() Event {
+	kept := *e
+	kept.At = atMillis(e.At.UnixMilli())
+	if e.Network.IsValid() {
+		kept.Network = e.Network.Masked()
+	}
+	for _, t := range []struct {
+		text  *string
+		limit int
+	}{{&kept.Source, maxWord}, {&kept.Client, MaxClient}, {&kept.Region, maxWord}, {&kept.Action, maxWord}, {&kept.Kind, maxWord},
+		{&kept.Reason, maxWord},
+		{&kept.App, maxApp}, {&kept.Version, maxWord}, {&kept.Text, MaxText}} {
+		*t.text = Fit(*t.text, t.limit)
+	}
+	return kept
+}
+
+// idMillis is the time in an id.
+func idMillis(id *ScanID) int64 {
+	return int64(id[0])<<40 | int64(id[1])<<32 | int64(id[2])<<24 | int64(id[3])<<16 | int64(id[4])<<8 | int64(id[5])
+}
+
+// AppendRecord writes an event. It allocates only where b grows.
+func AppendRecord(b []byte, e *Event) []byte {
+	b = append(b, recordVersion)
+	b = append(b, e.ID[:]...)
+	flags, network := byte(0), netip.Prefix{}
+	if e.User != (UserHash{}) {
+		flags |= flagUser
+	}
+	if e.Network.IsValid() {
+		network = e.Network.Masked()
+		flags |= flagNetwork
+		if !network.Addr().Is4() {
+			flags |= flagIPv6
+		}
+	}
+	b = append(b, flags)
+	if flags&flagUser != 0 {
+		b = append(b, e.User[:]...)
+	}
+	b = binary.AppendVarint(b, e.At.UnixMilli()-idMillis(&e.ID))
+	b = appendText(b, e.Source, maxWord)
+	b = appendText(b, e.Action, maxWord)
+	b = appendText(b, e.Kind, maxWord)
+	b = appendText(b, e.Reason, maxWord)
+	b = appendText(b, e.Version, maxWord)
+	b = appendFree(b, e.Client, MaxClient)
+	b = appendFree(b, e.Region, maxWord)
+	b = appendFree(b, e.App, maxApp)
+	b = appendFree(b, e.Text, MaxText)
+	if flags&flagNetwork != 0 {
+		bits := network.Bits()
+		b = append(b, byte(bits))
+		if reach := (bits + 7) / 8; flags&flagIPv6 != 0 {
+			a := network.Addr().As16()
+			b = append(b, a[:reach]...)
+		} else {
+			a := network.Addr().As4()
+			b = append(b, a[:reach]...)
+		}
+	}
+	b = binary.AppendVarint(b, e.RuleID)
+	b = binary.AppendVarint(b, e.Batch)
+	b = binary.AppendVarint(b, e.Index)
+	return binary.AppendVarint(b, e.Activation)
+}
+
+// RecordID is the id of a record; ok is false where it is shorter than any record.
+func RecordID(b []byte) (id ScanID, ok bool) {
+	if len(b) < 18 || b[0] != recordVersion {
+		return id, false
+	}
+	return ScanID(b[1:17]), true
+}
+
+// recordUser is the user of a record.
+func recordUser(b []byte) (u UserHash, ok bool) {
+	if len(b) < 34 || b[0] != recordVersion || b[17]&flagUser == 0 {
+		return u, false
+	}
+	return UserHash(b[18:34]), true
+}
+
+// Texts keeps one copy of each text that occurs many times.
+type Texts map[string]string
+
+// maxInterned bounds what a reader remembers.
+const maxInterned = 4096
+
+func (in *Texts) text(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	if s, ok := (*in)[string(b)]; ok {
+		return s
+	}
+	if *in == nil || len(*in) >= maxInterned {
+		*in = Texts{}
+	}
+	s := string(b)
+	(*in)[s] = s
+	return s
+}
+
+// recordReader takes a record apart. It keeps the first error.
+type recordReader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *recordReader) next(n int) []byte {
+	if r.bad || n < 0 || n > len(r.b) {
+		r.bad = true
+		return nil
+	}
+	b := r.b[:n]
+	r.b = r.b[n:]
+	return b
+}
+
+func (r *recordReader) byte() byte {
+	if b := r.next(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (r *recordReader) number() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.next(n)
+	return v
+}
+
+// text reads what appendText wrote, at most limit bytes.
+func (r *recordReader) text(in *Texts, limit int) string {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.bad = true
+		return ""
+	}
+	r.next(n)
+	if v&1 == 1 {
+		if v>>1 >= uint64(len(words)) {
+			r.bad = true
+			return ""
+		}
+		return words[v>>1]
+	}
+	if v>>1 > uint64(limit) {
+		r.bad = true
+		return ""
+	}
+	b := r.next(int(v >> 1))
+	if !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 {
+		r.bad = true
+		return ""
+	}
+	if limit == MaxText {
+		return string(b)
+	}
+	return in.text(b)
+}
+
+// DecodeRecord reads what AppendRecord wrote. It allocates no more than the texts of the record.
+func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
+	if len(b) > maxRecord {
+		return e, errRecord
+	}
+	id, ok := RecordID(b)
+	if !ok {
+		return e, errRecord
+	}
+	e.ID = id
+	r := recordReader{b: b[17:]}
+	flags := r.byte()
+	if flags&^byte(knownFlags) != 0 || flags&flagIPv6 != 0 && flags&flagNetwork == 0 {
+		return Event{}, errRecord
+	}
+	if flags&flagUser != 0 {
+		copy(e.User[:], r.next(len(e.User)))
+		r.bad = r.bad || e.User == (UserHash{})
+	}
+	after := r.number()
+	r.bad = r.bad || after > math.MaxInt64>>1 || after < math.MinInt64>>1
+	e.At = atMillis(idMillis(&e.ID) + after)
+	e.Source = r.text(in, maxWord)
+	e.Action = r.text(in, maxWord)
+	e.Kind = r.text(in, maxWord)
+	e.Reason = r.text(in, maxWord)
+	e.Version = r.text(in, maxWord)
+	e.Client = r.text(in, MaxClient)
+	e.Region = r.text(in, maxWord)
+	e.App = r.text(in, maxApp)
+	e.Text = r.text(in, MaxText)
+	if flags&flagNetwork != 0 {
+		var whole [16]byte
+		bits := int(r.byte())
+		var address netip.Addr
+		if flags&flagIPv6 == 0 {
+			r.bad = r.bad || bits > 32
+			copy(whole[:4], r.next(min((bits+7)/8, 4)))
+			address = netip.AddrFrom4([4]byte(whole[:4]))
+		} else {
+			r.bad = r.bad || bits > 128
+			copy(whole[:], r.next(min((bits+7)/8, 16)))
+			address = netip.AddrFrom16(whole)
+		}
+		if e.Network, err = address.Prefix(min(bits, address.BitLen())); err != nil {
+			r.bad = true
+		}
+	}
+	e.RuleID, e.Batch, e.Index, e.Activation = r.number(), r.number(), r.number(), r.number()
+	for _, zero := range r.b {
+		r.bad = r.bad || zero != 0
+	}
+	if r.bad {
+		return Event{}, errRecord
+	}
+	return e, nil
+}
+
+// eraseRecord makes a record anonymous without changing its length: it removes the user, what the
+// app said of itself and the network.
+func eraseRecord(b []byte) error {
+	var in Texts
+	e, err := DecodeRecord(b, &in)
+	if err != nil {
+		return err
+	}
+	anonymous := AppendRecord(make([]byte, 0, maxRecord), Anonymous(&e))
+	if len(anonymous) > len(b) {
+		return errRecord
+	}
+	clear(b[copy(b, anonymous):])
+	return nil
+}
+
+// Anonymous is what an erasure leaves of an event.
+func Anonymous(e *Event) *Event {
+	left := *e
+	left.User, left.Client, left.Network = UserHash{}, "", netip.Prefix{}
+	return &left
+}

@@ -1,0 +1,283 @@
+package scanlog
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+)
+
+// identify reads the ledger's id, or makes one.
+func (j *Journal) identify(names []string, random io.Reader) error {
+	if slices.Contains(names, ledgerFile) {
+		f, err := j.disk.open(j.path(ledgerFile))
+		if err != nil {
+			return fmt.Errorf("reading the id of the ledger: %w", err)
+		}
+		defer f.Close()
+		text := make([]byte, 32)
+		if _, err := f.ReadAt(text, 0); err == nil {
+			if _, err = hex.Decode(j.id[:], text); err == nil {
+				return nil
+			}
+		}
+		return fmt.Errorf("the file %s is damaged: put back the one of this folder, or remove it to take the id from the files of scans",
+			j.path(ledgerFile))
+	}
+	found := false
+	for _, name := range names {
+		if strings.HasSuffix(name, segmentSuffix) && !found {
+			if f, err := j.disk.open(j.path(name)); err == nil {
+				j.id, _, err = readHeader(f)
+				found = err == nil
+				f.Close()
+			}
+		}
+	}
+	if !found {
+		if random == nil {
+			return errors.New("ledger: no source of chance for the id of a new ledger")
+		}
+		if _, err := io.ReadFull(random, j.id[:]); err != nil {
+			return fmt.Errorf("making the id of the ledger: %w", err)
+		}
+	}
+	if err := writeWhole(j.disk, j.path(ledgerFile), []byte(hex.EncodeToString(j.id[:])+"\n")); err != nil {
+		return fmt.Errorf("storing the id of the ledger: %w", err)
+	}
+	return nil
+}
+
+// load learns what is in the files.
+func (j *Journal) load(names []string) error {
+	for _, name := range names {
+		if strings.HasSuffix(name, newSuffix) {
+			if err := j.disk.remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("removing what a crash left over: %w", err)
+			}
+			continue
+		}
+		if of, is := strings.CutSuffix(name, usersSuffix); is && !slices.Contains(names, of+segmentSuffix) {
+			if err := j.disk.remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("removing what a crash left over: %w", err)
+			}
+			continue
+		}
+		var first int64
+		if n, err := fmt.Sscanf(name, "%d"+segmentSuffix, &first); n != 1 || err != nil || segmentName(first) != name {
+			continue // not ours
+		}
+		j.segments = append(j.segments, &segment{name: name, first: first, end: first, size: headerSize, span: noSpan})
+	}
+	for i, s := range j.segments {
+		bound := int64(0)
+		if i+1 < len(j.segments) {
+			bound = j.segments[i+1].first
+		}
+		if err := j.loadSegment(s, bound); err != nil {
+			return fmt.Errorf("the file of scans %s: %w", j.path(s.name), err)
+		}
+		if i > 0 && j.next < s.first-s.skip {
+			j.log.Error("scans are missing in the ledger", "after file", j.path(j.segments[i-1].name), "from", j.next, "before",
+				s.first-s.skip)
+		}
+		j.next = s.end
+	}
+	return nil
+}
+
+// loadKept reads the position from which on everything should be here. Where no file says it, that
+// is the first position that is here.
+func (j *Journal) loadKept() error {
+	first := int64(1)
+	if len(j.segments) > 0 {
+		first = j.segments[0].first - j.segments[0].skip
+	}
+	f, err := j.disk.open(j.path(keptFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return j.keepFrom(first)
+	case err != nil:
+		return fmt.Errorf("reading from where on scans are kept: %w", err)
+	}
+	defer f.Close()
+	text := make([]byte, 20)
+	n, _ := f.ReadAt(text, 0)
+	if _, err := fmt.Sscanf(string(text[:n]), "%d", &j.kept); err != nil {
+		return j.keepFrom(first)
+	}
+	if j.kept < first {
+		j.log.Error("scans are missing in the ledger", "in", j.dir, "from", j.kept, "before", first)
+	}
+	return nil
+}
+
+// keepFrom notes durably that events before a position may be missing.
+func (j *Journal) keepFrom(position int64) error {
+	if err := writeWhole(j.disk, j.path(keptFile), fmt.Appendf(nil, "%d\n", position)); err != nil {
+		return fmt.Errorf("noting from where on scans are kept: %w", err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.kept = position
+	return nil
+}
+
+// Missing is how many positions up to one are in no file, although they were given out and this
+// program did not remove them. Unreadable places within a file are counted by Damaged, not here.
+func (j *Journal) Missing(upTo int64) (n int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	next := j.kept
+	for _, s := range j.segments {
+		n += max(0, min(s.first-s.skip, upTo+1)-next)
+		next = max(next, s.end)
+	}
+	return n
+}
+
+// loadSegment learns what is in a file; its events from the position bound on do not count. A file
+// that was not sealed is written anew and flushed: what reads return from then on is on the disk
+// for sure.
+func (j *Journal) loadSegment(s *segment, bound int64) error {
+	f, err := j.disk.open(j.path(s.name))
+	if err != nil {
+		return err
+	}
+	defer func() { f.Close() }()
+	switch ledger, head, err := readHeader(f); {
+	case errors.Is(err, errHeader):
+		j.report(s, damage{offset: 0, length: headerSize})
+	case err != nil:
+		return err
+	case ledger != j.id:
+		return fmt.Errorf("it belongs to the ledger %x, this folder to %x: move it away", ledger, j.id)
+	case head.first != s.first:
+		return fmt.Errorf("it begins at %d, its name says %d: move it away", head.first, s.first)
+	default:
+		s.skip, s.edition = head.skip, head.edition
+	}
+	if s.readFooter(f) && (bound == 0 || s.end <= bound) {
+		s.blocks = nil // read again where they are needed
+		return nil
+	}
+	size, err := f.size()
+	if err != nil {
+		return err
+	}
+	*s = segment{name: s.name, first: s.first, skip: s.skip, end: s.first, size: headerSize, span: noSpan}
+	users, whole := newUserFilter(size), true
+	g := groupReader{r: f, at: headerSize, limit: max(size, headerSize), next: s.first}
+	for {
+		ok, err := g.scan()
+		if err != nil {
+			return err
+		}
+		if !ok || bound > 0 && g.first+int64(g.n) > bound {
+			break
+		}
+		times, err := spanOf(g.records)
+		if err != nil {
+			return fmt.Errorf("at offset %d: %w", g.offset, err)
+		}
+		s.addGroup(g.offset, g.at, g.first, g.n, times)
+		users.addRecords(g.records)
+	}
+	for _, d := range g.damaged {
+		if d.offset < s.size {
+			whole = false
+			j.report(s, d)
+		} else if d.length > 0 && bound == 0 && !allZero(f, d) {
+			j.log.Warn("the end of a file of scans was not written whole and is cut off; nothing of it was acknowledged", "file",
+				j.path(s.name), "offset", d.offset, "bytes", d.length)
+		}
+	}
+	if err := j.rewrite(s, f); err != nil {
+		// The disk may be full. The file is read as it is, and the next start tries again.
+		j.log.Warn("a file of scans that was not closed cannot be written anew", "file", j.path(s.name), "error", err)
+		if err := errors.Join(f.sync()); err != nil {
+			return err
+		}
+	} else if whole {
+		j.keepUsers(s, users)
+	}
+	return nil
+}
+
+// allZero reports whether a damaged stretch holds zeros alone.
+func allZero(f file, d damage) bool {
+	b := make([]byte, min(d.length, readAhead))
+	for at := d.offset; at < d.offset+d.length; at += int64(len(b)) {
+		n, err := f.ReadAt(b[:min(int64(len(b)), d.offset+d.length-at)], at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return false
+		}
+		for _, x := range b[:n] {
+			if x != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// spanOf is the span of time of a group's records.
+func spanOf(records []byte) (span, error) {
+	times := noSpan
+	var in Texts
+	for len(records) > 0 {
+		b, rest, err := record(records)
+		if err != nil {
+			return times, err
+		}
+		e, err := DecodeRecord(b, &in)
+		if err != nil {
+			return times, err
+		}
+		times.add(e.At.UnixMilli(), idMillis(&e.ID))
+		records = rest
+	}
+	return times, nil
+}
+
+// rewrite copies what counts of a file into a sealed one that takes its place.
+func (j *Journal) rewrite(s *segment, from file) error {
+	to, err := j.disk.create(j.path(s.name + newSuffix))
+	if err != nil {
+		return err
+	}
+	err = func() error {
+		if _, err := to.WriteAt(segmentHeader(j.id, s.first, s.skip), 0); err != nil {
+			return err
+		}
+		buf := make([]byte, min(1<<20, s.size))
+		for at := int64(headerSize); at < s.size; {
+			n, err := from.ReadAt(buf[:min(int64(len(buf)), s.size-at)], at)
+			if n == 0 {
+				return errors.Join(io.ErrUnexpectedEOF, err)
+			}
+			if _, err := to.WriteAt(buf[:n], at); err != nil {
+				return err
+			}
+			at += int64(n)
+		}
+		if _, err := to.WriteAt(s.footer(), s.size); err != nil {
+			return err
+		}
+		return to.sync()
+	}()
+	if err = errors.Join(err, to.Close()); err == nil {
+		err = j.disk.rename(j.path(s.name+newSuffix), j.path(s.name))
+	}
+	if err != nil {
+		return errors.Join(err, j.disk.remove(j.path(s.name+newSuffix)))
+	}
+	if err := j.disk.syncDir(j.dir); err != nil {
+		return err
+	}
+	s.sealed, s.blocks, s.tail = true, nil, block{}
+	return nil
+}

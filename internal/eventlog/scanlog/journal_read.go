@@ -1,0 +1,265 @@
+package scanlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"math"
+	"slices"
+	"time"
+)
+
+// view is what a reader knows of a segment since it began.
+type view struct {
+	segment
+	path string
+}
+
+// views copies what is known of the segments with events after a position.
+func (j *Journal) views(after int64) (list []view, end int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, s := range j.segments {
+		if s.end-1 > after {
+			list = append(list, view{*s, j.path(s.name)})
+		}
+	}
+	return list, j.next - 1
+}
+
+// Before implements Log: whole files are left out.
+func (j *Journal) Before(_ context.Context, moment time.Time) (position int64, err error) {
+	list, _ := j.views(0)
+	for i := range list {
+		if list[i].maxAt >= moment.UnixMilli() {
+			break
+		}
+		position = list[i].end - 1
+	}
+	return position, nil
+}
+
+// reading says which events of a journal are read.
+type reading struct {
+	after, upTo int64 // positions
+	users       Users // only theirs; nil = of everybody
+	from, to    int64 // only blocks with events of this time, in Unix milliseconds
+}
+
+// Read implements Log. Damaged records are reported and left out.
+func (j *Journal) Read(ctx context.Context, after int64) iter.Seq2[Entry, error] {
+	return j.read(ctx, reading{after: after, from: math.MinInt64, to: math.MaxInt64})
+}
+
+// Of implements Log: it reads the files that may hold one of the users.
+func (j *Journal) Of(ctx context.Context, users Users, after int64) iter.Seq2[Entry, error] {
+	return j.read(ctx, reading{after: after, users: users, from: math.MinInt64, to: math.MaxInt64})
+}
+
+// Between implements Log: it reads the blocks in which such events lie.
+func (j *Journal) Between(ctx context.Context, after int64, from, to time.Time) iter.Seq2[Entry, error] {
+	return j.read(ctx, reading{after: after, from: from.UnixMilli(), to: to.UnixMilli()})
+}
+
+func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {
+	r.upTo = j.end()
+	return func(yield func(Entry, error) bool) {
+		list, _ := j.views(r.after)
+		if r.users != nil {
+			list = j.maySegments(list, r.users)
+		}
+		var in Texts
+		buf := []byte(nil)
+		for i := range list {
+			v := &list[i]
+			if v.first > r.upTo {
+				return
+			}
+			if !v.overlaps(&r) {
+				continue
+			}
+			goOn, err := j.readSegment(ctx, v, &r, &in, &buf, yield)
+			if err != nil {
+				yield(Entry{}, fmt.Errorf("reading scans from %s: %w", v.path, err))
+				return
+			}
+			if !goOn {
+				return
+			}
+		}
+	}
+}
+
+// overlaps reports whether a run of events has any of the time that is read.
+func (s *span) overlaps(r *reading) bool { return s.maxAt >= r.from && s.minAt < r.to }
+
+// stretches are the parts of a segment that are to be read, each with a position that its first
+// group is not before, and with the position after its last event; 0 = not known.
+func (v *view) stretches(r *reading) (list []groupReader) {
+	blocks := v.all()
+	for i, b := range blocks {
+		if i == 0 {
+			b.offset, b.first = headerSize, v.first // so that damage in front of the first group is reported too
+		}
+		end, limit := v.end, v.size
+		if i+1 < len(blocks) {
+			end, limit = 0, blocks[i+1].offset
+			if blocks[i+1].first <= r.after+1 {
+				continue
+			}
+		}
+		if !b.overlaps(r) {
+			continue
+		}
+		if n := len(list); n > 0 && list[n-1].limit == b.offset {
+			list[n-1].limit, list[n-1].end = limit, end
+			continue
+		}
+		list = append(list, groupReader{at: b.offset, limit: limit, next: b.first, end: end})
+	}
+	if len(blocks) == 0 {
+		list = append(list, groupReader{at: headerSize, limit: v.size, next: v.first, end: v.end})
+	}
+	return list
+}
+
+func (j *Journal) readSegment(ctx context.Context, v *view, r *reading, in *Texts, buf *[]byte,
+	yield func(Entry, error) bool) (bool, error) {
+	f, err := j.disk.open(v.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil // retention removed the file meanwhile
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if v.sealed && (r.after >= v.first || v.minAt < r.from || v.maxAt >= r.to) {
+		v.readFooter(f) // without it, the whole file is read
+	}
+	for _, g := range v.stretches(r) {
+		g.r, g.buf, g.off = f, (*buf)[:0], -1
+		goOn, err := j.readStretch(ctx, v, &g, r, in, yield)
+		if *buf = g.buf; !goOn || err != nil {
+			return goOn, err
+		}
+	}
+	return true, nil
+}
+
+func (j *Journal) readStretch(ctx context.Context, v *view, g *groupReader, r *reading, in *Texts,
+	yield func(Entry, error) bool) (bool, error) {
+	for {
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		ok, err := g.scan()
+		for _, d := range g.damaged {
+			j.report(&v.segment, d)
+		}
+		g.damaged = g.damaged[:0]
+		if !ok || err != nil {
+			return err == nil, err
+		}
+		if g.first+int64(g.n)-1 <= r.after {
+			continue
+		}
+		records := g.records
+		for position := g.first; position < g.first+int64(g.n); position++ {
+			b, rest, err := record(records)
+			if err != nil {
+				return false, fmt.Errorf("at offset %d: %w", g.offset, err)
+			}
+			records = rest
+			if position <= r.after {
+				continue
+			}
+			if position > r.upTo {
+				return false, nil
+			}
+			if r.users != nil {
+				if user, ok := recordUser(b); !ok || !r.users[user] {
+					continue
+				}
+			}
+			e, err := DecodeRecord(b, in)
+			if err != nil {
+				return false, fmt.Errorf("at offset %d: %w", g.offset, err)
+			}
+			if !yield(Entry{Position: position, Event: e}, nil) {
+				return false, nil
+			}
+		}
+	}
+}
+
+// Find implements Log. It looks where the time in the id may be.
+func (j *Journal) Find(ctx context.Context, id ScanID) (int64, error) {
+	list, _ := j.views(0)
+	ms := idMillis(&id)
+	var buf []byte
+	for _, v := range slices.Backward(list) {
+		if ms < v.minID || ms > v.maxID {
+			continue
+		}
+		position, err := j.findIn(ctx, &v, id, &buf)
+		if err != nil {
+			return 0, fmt.Errorf("looking for a scan in %s: %w", v.path, err)
+		}
+		if position > 0 {
+			return position, nil
+		}
+	}
+	return 0, ErrNoScan
+}
+
+func (j *Journal) findIn(ctx context.Context, v *view, id ScanID, buf *[]byte) (int64, error) {
+	f, err := j.disk.open(v.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if v.sealed && !v.readFooter(f) {
+		v.blocks = []block{{offset: headerSize, first: v.first, span: v.span}}
+	}
+	ms := idMillis(&id)
+	blocks := v.all()
+	for i, b := range blocks {
+		if ms < b.minID || ms > b.maxID {
+			continue
+		}
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		g := groupReader{r: f, at: b.offset, limit: v.size, next: b.first, buf: (*buf)[:0], off: -1}
+		if i+1 < len(blocks) {
+			g.limit = blocks[i+1].offset
+		}
+		for {
+			ok, err := g.scan()
+			if err != nil {
+				return 0, err
+			}
+			if !ok {
+				break
+			}
+			records := g.records
+			for position := g.first; len(records) > 0; position++ {
+				b, rest, err := record(records)
+				if err != nil {
+					return 0, fmt.Errorf("at offset %d: %w", g.offset, err)
+				}
+				if has, _ := RecordID(b); has == id {
+					return position, nil
+				}
+				records = rest
+			}
+		}
+		*buf = g.buf
+	}
+	return 0, nil
+}

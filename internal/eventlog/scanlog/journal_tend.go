@@ -1,0 +1,347 @@
+package scanlog
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"slices"
+	"time"
+)
+
+// Forget implements Log: it removes whole files whose newest event is older.
+func (j *Journal) Forget(ctx context.Context, before time.Time) error {
+	ms := before.UnixMilli()
+	return j.forget(ctx, func(s *segment) bool { return s.maxAt < ms })
+}
+
+// ForgetUpTo removes whole files whose events are all at a position up to one
+// and older than a moment.
+func (j *Journal) ForgetUpTo(ctx context.Context, position int64, before time.Time) error {
+	ms := before.UnixMilli()
+	return j.forget(ctx, func(s *segment) bool { return s.end-1 <= position && s.maxAt < ms && s.maxID < ms })
+}
+
+func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
+	j.tending.Lock()
+	defer j.tending.Unlock()
+	j.mu.Lock()
+	n := len(j.segments)
+	all := n > 0 && j.segments[n-1].end > j.segments[n-1].first && old(j.segments[n-1])
+	j.mu.Unlock()
+	if all {
+		// A file must be left that says the next position.
+		if _, err := j.renew(); err != nil {
+			return fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
+		}
+	}
+	j.mu.Lock()
+	var gone []*segment
+	kept, first := j.kept, j.kept
+	for _, s := range j.segments[:max(0, len(j.segments)-1)] {
+		if old(s) {
+			gone = append(gone, s)
+			kept = max(kept, s.end)
+		}
+	}
+	j.mu.Unlock()
+	if kept > first {
+		if err := j.keepFrom(kept); err != nil {
+			return err
+		}
+	}
+	for _, s := range gone {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		// A file that cannot be removed stays known, or an erasure would miss it.
+		if err := j.disk.remove(j.path(s.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing old scans: %w", err)
+		}
+		if err := j.removeUsers(s.name); err != nil {
+			return fmt.Errorf("removing old scans: %w", err)
+		}
+		j.mu.Lock()
+		j.segments = slices.DeleteFunc(slices.Clone(j.segments), func(have *segment) bool { return have == s })
+		j.mu.Unlock()
+	}
+	if len(gone) > 0 {
+		return j.disk.syncDir(j.dir)
+	}
+	return nil
+}
+
+// Clear removes every event that is durable when it is called (the emulator's
+// reset). Positions go on.
+func (j *Journal) Clear(ctx context.Context) error {
+	next, err := j.renew()
+	if err != nil {
+		return fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
+	}
+	return j.forget(ctx, func(s *segment) bool { return s.first < next })
+}
+
+// renew seals the file that is written and begins the next. It returns the
+// position at which that begins.
+func (j *Journal) renew() (int64, error) {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	j.mu.Lock()
+	closed, next := j.closed, j.next
+	j.mu.Unlock()
+	if closed {
+		return 0, ErrClosed
+	}
+	return next, j.turn()
+}
+
+// turn is renew for a caller that holds writing.
+func (j *Journal) turn() error {
+	if j.active != nil {
+		if last := j.last(); last.end == last.first {
+			return nil
+		}
+		if err := j.seal(); err != nil {
+			return err
+		}
+	}
+	return j.start()
+}
+
+// Announce implements Log. It has nothing to note: all later events come from this process, which
+// knows whom it erased.
+func (j *Journal) Announce(context.Context, UserHash) error { return nil }
+
+// Erase implements Log.
+func (j *Journal) Erase(ctx context.Context, users Users, upTo int64) (int64, error) {
+	until := map[UserHash]int64{}
+	for user := range users {
+		until[user] = math.MaxInt64
+	}
+	return j.eraseAll(ctx, until, upTo)
+}
+
+// eraseAll makes the events of users anonymous: for each user those up to a moment in Unix
+// milliseconds, and for all up to a position. A file with such events is written anew, at the same
+// length, and takes the place of the old one in one step. It lets others remove or rewrite files
+// after each file.
+func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, position int64) (int64, error) {
+	if delete(users, UserHash{}); len(users) == 0 {
+		return 0, nil
+	}
+	last := int64(math.MinInt64)
+	for _, upTo := range users {
+		last = max(last, upTo)
+	}
+	if list, _ := j.views(0); !slices.ContainsFunc(list, func(v view) bool { return v.minAt <= last }) {
+		return 0, nil // every event is younger than these users' erasures
+	}
+	of := usersOf(users)
+	next, err := j.leave(of)
+	if err != nil {
+		return 0, fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
+	}
+	// Groups of these users from here on go into another file.
+	list, _ := j.views(0)
+	total := int64(0)
+	for i := range list {
+		if v := &list[i]; v.end <= next && v.minAt <= last && v.first <= position {
+			may, known := j.mayHold(&v.segment, of)
+			if !may {
+				continue
+			}
+			n, err := j.eraseSegment(ctx, v, users, position, !known)
+			total += n
+			if err != nil {
+				return total, fmt.Errorf("erasing a user in %s: %w", v.path, err)
+			}
+		}
+	}
+	// Even where nothing was erased: an earlier attempt may have failed just here.
+	if err := j.disk.syncDir(j.dir); err != nil {
+		return total, fmt.Errorf("erasing a user in %s: %w", j.dir, err)
+	}
+	return total, nil
+}
+
+// leave makes sure that the file that is written has no event of some users: it seals the file,
+// unless they have none in it. It returns the position before which all their events are.
+func (j *Journal) leave(users Users) (int64, error) {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	j.mu.Lock()
+	closed, next := j.closed, j.next
+	j.mu.Unlock()
+	switch last := j.last(); {
+	case closed:
+		return 0, ErrClosed
+	case j.active != nil && !j.users.mayHold(users):
+		return last.first, nil
+	}
+	return next, j.turn()
+}
+
+// eraseSegment erases in one file, while nobody else removes or rewrites files. With note the
+// filter of the file's users is written even where nothing was erased.
+func (j *Journal) eraseSegment(ctx context.Context, v *view, users map[UserHash]int64, position int64, note bool) (int64, error) {
+	j.tending.Lock()
+	defer j.tending.Unlock()
+	// As it is now: it may have been written anew, or removed.
+	j.mu.Lock()
+	at := slices.IndexFunc(j.segments, func(s *segment) bool { return s.name == v.name && s.end == v.end })
+	if at < 0 {
+		j.mu.Unlock()
+		return 0, nil
+	}
+	s := j.segments[at]
+	v.segment = *s
+	j.mu.Unlock()
+	left := newUserFilter(v.size)
+	n, whole, err := j.eraseIn(ctx, v, users, position, left)
+	if err != nil {
+		return 0, err
+	}
+	if n > 0 {
+		j.mu.Lock()
+		s.edition++
+		v.edition = s.edition
+		j.mu.Unlock()
+	}
+	if whole && v.sealed && (n > 0 || note) {
+		j.keepUsers(&v.segment, left)
+	}
+	return n, nil
+}
+
+// eraseIn writes a file anew if it holds events of users who are erased, and fills a filter with
+// the users that are left; whole reports that nothing was damaged, so that the filter has all of
+// them.
+func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64, position int64, left *userFilter) (n int64, whole bool,
+	err error) {
+	f, err := j.disk.open(v.path)
+	if err != nil {
+		return 0, false, err
+	}
+	defer f.Close()
+	var to file
+	defer func() {
+		if to != nil {
+			err = errors.Join(err, to.Close(), j.disk.remove(j.path(v.name+newSuffix)))
+			n = 0
+		}
+	}()
+	g := groupReader{r: f, at: headerSize, limit: v.size, next: v.first, end: v.end}
+	var group []byte
+	for {
+		if ctx.Err() != nil {
+			return 0, false, context.Cause(ctx)
+		}
+		ok, err := g.scan()
+		if err != nil {
+			return 0, false, err
+		}
+		if !ok {
+			break
+		}
+		var some int64
+		if group, some, err = eraseInGroup(group[:0], &g, users, position); err != nil {
+			return 0, false, fmt.Errorf("at offset %d: %w", g.offset, err)
+		}
+		if n += some; len(group) == 0 {
+			left.addRecords(g.records)
+			continue
+		}
+		left.addRecords(group[groupHeaderSize:])
+		if to == nil {
+			if to, err = j.copyOf(f, v.name); err != nil {
+				return 0, false, err
+			}
+		}
+		sealGroup(group, g.n, g.first, g.skip)
+		if _, err := to.WriteAt(group, g.offset); err != nil {
+			return 0, false, err
+		}
+	}
+	for _, d := range g.damaged {
+		j.report(&v.segment, d)
+	}
+	whole = len(g.damaged) == 0
+	if to == nil {
+		return 0, whole, nil
+	}
+	if _, err := to.WriteAt(binary.LittleEndian.AppendUint64(nil, uint64(v.edition+1)), editionAt); err != nil {
+		return 0, false, err
+	}
+	if err := to.sync(); err != nil {
+		return 0, false, err
+	}
+	if err := to.Close(); err != nil {
+		return 0, false, err
+	}
+	to = nil
+	if err := j.disk.rename(j.path(v.name+newSuffix), v.path); err != nil {
+		return 0, false, errors.Join(err, j.disk.remove(j.path(v.name+newSuffix)))
+	}
+	return n, whole, nil
+}
+
+// eraseInGroup appends a group, with room for its header, in which users are no longer named, and returns how many of its
+// records that changed; where there are none it appends nothing.
+func eraseInGroup(group []byte, g *groupReader, users map[UserHash]int64, position int64) (_ []byte, n int64, err error) {
+	for at, here := 0, g.first; at < len(g.records) && here <= position; here++ {
+		b, rest, err := record(g.records[at:])
+		if err != nil {
+			return nil, 0, err
+		}
+		if has, ok := recordUser(b); ok && erasedBy(users, has, b) {
+			if len(group) == 0 {
+				group = append(append(group, make([]byte, groupHeaderSize)...), g.records...)
+			}
+			end := len(group) - len(rest)
+			if err := eraseRecord(group[end-len(b) : end]); err != nil {
+				return nil, 0, err
+			}
+			n++
+		}
+		at = len(g.records) - len(rest)
+	}
+	return group, n, nil
+}
+
+// erasedBy reports whether a user's record is one that is to be anonymous.
+func erasedBy(users map[UserHash]int64, user UserHash, record []byte) bool {
+	upTo, ok := users[user]
+	if !ok || upTo == math.MaxInt64 {
+		return ok
+	}
+	var in Texts
+	e, err := DecodeRecord(record, &in)
+	return err != nil || e.At.UnixMilli() <= upTo // a record that cannot be read is reported by eraseRecord
+}
+
+// copyOf makes a copy of a file in the same folder.
+func (j *Journal) copyOf(from file, name string) (file, error) {
+	size, err := from.size()
+	if err != nil {
+		return nil, err
+	}
+	to, err := j.disk.create(j.path(name + newSuffix))
+	if err != nil {
+		return nil, err
+	}
+	buf := make([]byte, min(1<<20, size))
+	for at := int64(0); at < size && err == nil; {
+		var n int
+		n, err = from.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
+		if n > 0 {
+			_, err = to.WriteAt(buf[:n], at)
+		}
+		at += int64(n)
+	}
+	if err != nil {
+		return nil, errors.Join(err, to.Close(), j.disk.remove(j.path(name+newSuffix)))
+	}
+	return to, nil
+}

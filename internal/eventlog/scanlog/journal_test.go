@@ -1,0 +1,337 @@
+package scanlog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+var begin = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
+
+// anEvent is the nth of a row of different events.
+func anEvent(n int64) Event {
+	at := begin.Add(time.Duration(n) * 10 * time.Millisecond)
+	e := Event{ID: idAt(at, n), At: at, Source: "scan", Client: "app/1.2", Action: "open_mini_program", Kind: "code",
+		App: "wxminiprogram0001", Version: "release", Batch: 1 + n%7, Index: n, Activation: n % 5, Region: "CN-31"}
+	if n%3 != 0 {
+		e.User = UserHash{byte(n % 11), 1}
+		e.Network = netip.MustParsePrefix("203.0.113.0/24")
+	}
+	if n%5 == 0 {
+		e.Kind, e.RuleID, e.Batch, e.Index, e.Activation, e.Text = "rule", n, 0, 0, 0, fmt.Sprintf("https://coffee.example/t/%d", n)
+		e.Network = netip.MustParsePrefix("2001:db8:7::/48")
+	}
+	return e
+}
+
+func idAt(at time.Time, n int64) (id ScanID) {
+	ms := at.UnixMilli()
+	for i := range 6 {
+		id[i] = byte(ms >> (8 * (5 - i)))
+	}
+	for i := range 8 {
+		id[8+i] = byte(n >> (8 * (7 - i)))
+	}
+	return id
+}
+
+// events are the events from one to before another.
+func events(from, to int64) []Event {
+	var list []Event
+	for n := from; n < to; n++ {
+		list = append(list, anEvent(n))
+	}
+	return list
+}
+
+func seeded(n uint64) io.Reader {
+	return rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16)})
+}
+
+// openJournal opens the journal in a folder and closes it after the test.
+func openJournal(t testing.TB, dir string, o JournalOptions) *Journal {
+	t.Helper()
+	if o.Random == nil {
+		o.Random = seeded(1)
+	}
+	j, err := OpenJournal(dir, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { j.Close() })
+	return j
+}
+
+// collect reads a log to its end.
+func collect(t testing.TB, seq iter.Seq2[Entry, error]) []Entry {
+	t.Helper()
+	var list []Entry
+	for e, err := range seq {
+		require.NoError(t, err)
+		list = append(list, e)
+	}
+	return list
+}
+
+// wantRun checks that entries are the events of a row, from a number and position on.
+func wantRun(t testing.TB, got []Entry, from, position, to int64) {
+	t.Helper()
+	if int64(len(got)) != to-from {
+		t.Fatalf("%d events, want %d", len(got), to-from)
+	}
+	for i, e := range got {
+		e.From = Origin{} // a stream says it, a journal does not
+		if want := (Entry{Position: position + int64(i), Event: anEvent(from + int64(i))}); e != want {
+			t.Fatalf("entry %d:\n got %+v\nwant %+v", i, e, want)
+		}
+	}
+}
+
+func TestWhatIsAppendedIsReadInItsOrderAlsoAfterAStart(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir, JournalOptions{SegmentSize: 20_000})
+	n := int64(0)
+	for i := range 60 {
+		size := int64(i%7*i%40 + 1)
+		require.NoError(t, j.Append(t.Context(), events(n, n+size)))
+		n += size
+	}
+	check := func(j *Journal) {
+		t.Helper()
+		if end, err := j.End(t.Context()); err != nil || end != n {
+			t.Fatalf("the end is %d, %v; want %d", end, err, n)
+		}
+		for _, after := range []int64{0, 1, n / 3, n / 2, n - 1, n, n + 5} {
+			wantRun(t, collect(t, j.Read(t.Context(), after)), min(after, n), after+1, n)
+		}
+		for i := int64(0); i < n; i += 13 {
+			if p, err := j.Find(t.Context(), anEvent(i).ID); err != nil || p != i+1 {
+				t.Fatalf("scan %d is found at %d, %v", i, p, err)
+			}
+		}
+		if _, err := j.Find(t.Context(), idAt(begin, 77)); !errors.Is(err, ErrNoScan) {
+			t.Errorf("a forged id: %v", err)
+		}
+	}
+	check(j)
+	id := j.ID()
+	require.NoError(t, j.Close())
+	check(j) // what is closed can still be read
+	if err := j.Append(t.Context(), events(0, 1)); !errors.Is(err, ErrClosed) {
+		t.Errorf("appending to a closed journal: %v", err)
+	}
+	j = openJournal(t, dir, JournalOptions{SegmentSize: 20_000})
+	check(j)
+	if j.ID() != id {
+		t.Errorf("the ledger's id was %s and is %s", id, j.ID())
+	}
+	require.NoError(t, j.Append(t.Context(), events(n, n+3)))
+	n += 3
+	check(j)
+}
+
+func TestATornEndIsCutOffAndPositionsGoOn(t *testing.T) {
+	inOneGoroutine(t)
+	for cut := range 80 {
+		dir := t.TempDir()
+		j := openJournal(t, dir, JournalOptions{})
+		for i := range int64(10) {
+			require.NoError(t, j.Append(t.Context(), events(i, i+1)))
+		}
+		name := filepath.Join(dir, segmentName(1))
+		whole, err := os.ReadFile(name) // as a crash leaves it: without a footer
+		require.NoError(t, err)
+		j.Close()
+		require.NoError(t, os.WriteFile(name, whole[:len(whole)-1-cut], 0o600))
+		j = openJournal(t, dir, JournalOptions{})
+		require.NoError(t, j.Append(t.Context(), events(9, 12)))
+		wantRun(t, collect(t, j.Read(t.Context(), 0)), 0, 1, 12)
+	}
+}
+
+func TestADamagedMiddleIsReportedAndWhatIsBehindItIsRead(t *testing.T) {
+	for _, sealed := range []bool{false, true} {
+		dir := t.TempDir()
+		j := openJournal(t, dir, JournalOptions{})
+		for i := range int64(30) {
+			require.NoError(t, j.Append(t.Context(), events(10*i, 10*i+10)))
+		}
+		name := filepath.Join(dir, segmentName(1))
+		b, _ := os.ReadFile(name)
+		size := j.segments[0].size
+		j.Close()
+		if sealed {
+			b, _ = os.ReadFile(name)
+		}
+		b[size/2] ^= 4
+		require.NoError(t, os.WriteFile(name, b, 0o600))
+		var logs bytes.Buffer
+		j = openJournal(t, dir, JournalOptions{Log: slog.New(slog.NewTextHandler(&logs, nil))})
+		got := collect(t, j.Read(t.Context(), 0))
+		if len(got) != 290 || got[289] != (Entry{Position: 300, Event: anEvent(299)}) {
+			t.Errorf("sealed %v: %d events are left of 300, the last at %d", sealed, len(got), got[len(got)-1].Position)
+		}
+		for _, e := range got {
+			if e.Event != anEvent(e.Position-1) {
+				t.Fatalf("at %d stands another event", e.Position)
+			}
+		}
+		collect(t, j.Read(t.Context(), 0))
+		if j.Damaged() != 10 || strings.Count(logs.String(), "is damaged") != 1 || !strings.Contains(logs.String(), name) ||
+			!strings.Contains(logs.String(), "offset=") {
+			t.Errorf("sealed %v: %d lost; log: %s", sealed, j.Damaged(), logs.String())
+		}
+	}
+}
+
+func TestForgetRemovesWholeFilesAndKeepsThePosition(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
+	for i := range int64(50) {
+		require.NoError(t, j.Append(t.Context(), events(10*i, 10*i+10)))
+	}
+	require.NoError(t, j.Forget(t.Context(), anEvent(250).At))
+	got := collect(t, j.Read(t.Context(), 0))
+	if first := got[0].Position; first < 150 || first > 251 {
+		t.Errorf("the first event left is %d", first)
+	}
+	wantRun(t, got, got[0].Position-1, got[0].Position, 500)
+	require.NoError(t, j.Forget(t.Context(), anEvent(10_000).At))
+	for range 3 {
+		if got := collect(t, j.Read(t.Context(), 0)); len(got) != 0 {
+			t.Errorf("%d events are left", len(got))
+		}
+		if end, _ := j.End(t.Context()); end != 500 {
+			t.Errorf("the end is %d", end)
+		}
+		if n := j.Missing(500); n != 0 { // what was forgotten is not missing
+			t.Errorf("%d are missing", n)
+		}
+		j.Close()
+		j = openJournal(t, dir, JournalOptions{})
+	}
+	require.NoError(t, j.Append(t.Context(), events(500, 501)))
+	wantRun(t, collect(t, j.Read(t.Context(), 0)), 500, 501, 501)
+}
+
+func TestEraseMakesAUserAnonymousEverywhere(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
+	for i := range int64(50) {
+		require.NoError(t, j.Append(t.Context(), events(10*i, 10*i+10)))
+	}
+	user := UserHash{4, 1}
+	want := int64(0)
+	for n := range int64(500) {
+		if anEvent(n).User == user {
+			want++
+		}
+	}
+	if n, err := j.Erase(t.Context(), Users{user: true}, math.MaxInt64); err != nil || n != want {
+		t.Fatalf("erased %d, %v; want %d", n, err, want)
+	}
+	check := func() {
+		t.Helper()
+		got := collect(t, j.Read(t.Context(), 0))
+		if len(got) != 500 {
+			t.Fatalf("%d events", len(got))
+		}
+		for i, e := range got {
+			was := anEvent(int64(i))
+			if was.User == user {
+				was = *Anonymous(&was)
+			}
+			if e != (Entry{Position: int64(i) + 1, Event: was}) {
+				t.Fatalf("event %d: %+v, want %+v", i, e, was)
+			}
+		}
+	}
+	check()
+	if n, err := j.Erase(t.Context(), Users{user: true}, math.MaxInt64); err != nil || n != 0 {
+		t.Errorf("erased again: %d, %v", n, err)
+	}
+	j.Close()
+	j = openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
+	check()
+	if j.Damaged() != 0 {
+		t.Error("an erasure damaged the file")
+	}
+	hash := string(user[:])
+	names, _ := filepath.Glob(dir + "/*")
+	for _, name := range names {
+		if b, _ := os.ReadFile(name); strings.Contains(string(b), hash) {
+			t.Errorf("%s still holds the user", name)
+		}
+	}
+}
+
+// Erasures are of a moment: who comes back afterwards is known again. A journal
+// in which nothing is so old is left alone.
+func TestErasuresReachUpToTheirMoment(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
+	for i := range int64(50) {
+		require.NoError(t, j.Append(t.Context(), events(10*i, 10*i+10)))
+	}
+	files := func() string {
+		names, _ := filepath.Glob(dir + "/*")
+		return strings.Join(names, " ")
+	}
+	before := files()
+	users := map[UserHash]int64{{4, 1}: begin.UnixMilli() - 1, {7, 1}: begin.UnixMilli() - 1}
+	if n, err := j.eraseAll(t.Context(), users, math.MaxInt64); n != 0 || err != nil || files() != before {
+		t.Errorf("nothing is so old: %d were erased, %v", n, err)
+	}
+	users = map[UserHash]int64{{4, 1}: anEvent(200).At.UnixMilli(), {7, 1}: anEvent(300).At.UnixMilli(), {8, 1}: begin.UnixMilli() - 1}
+	want := int64(0)
+	left := func(n int64) Event {
+		e := anEvent(n)
+		if upTo, ok := users[e.User]; ok && e.At.UnixMilli() <= upTo {
+			return *Anonymous(&e)
+		}
+		return e
+	}
+	for n := range int64(500) {
+		if left(n) != anEvent(n) {
+			want++
+		}
+	}
+	if n, err := j.eraseAll(t.Context(), users, math.MaxInt64); err != nil || n != want || want < 10 {
+		t.Errorf("erased %d, %v; want %d", n, err, want)
+	}
+	for i, e := range collect(t, j.Read(t.Context(), 0)) {
+		if e != (Entry{Position: int64(i) + 1, Event: left(int64(i))}) {
+			t.Fatalf("event %d: %+v", i, e)
+		}
+	}
+}
+
+func TestFilesOfAnotherLedgerAreRefused(t *testing.T) {
+	one, other := t.TempDir(), t.TempDir()
+	for i, dir := range []string{one, other} {
+		j := openJournal(t, dir, JournalOptions{Random: seeded(uint64(i))})
+		require.NoError(t, j.Append(t.Context(), events(0, 3)))
+		j.Close()
+	}
+	b, _ := os.ReadFile(filepath.Join(other, segmentName(1)))
+	os.WriteFile(filepath.Join(one, segmentName(1)), b, 0o600)
+	if _, err := OpenJournal(one, JournalOptions{}); err == nil || !strings.Contains(err.Error(), "belongs to the ledger") {
+		t.Errorf("opened: %v", err)
+	}
+	// Without its id, a folder is what its files say.
+	os.Remove(filepath.Join(one, ledgerFile))
+	j := openJournal(t, one, JournalOptions{})
+	wantRun(t, collect(t, j.Read(context.Background(), 0)), 0, 1, 3)
+}

@@ -1,0 +1,251 @@
+package scanlog
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// Node is a process whose journal may hold scans that are not in the log of all
+// nodes yet.
+type Node struct {
+	ID       string // of its journal
+	Name     string // what an operator knows it by: host and data folder
+	Answered int64  // the number of the last question for which it shipped all it had
+	Ended    int64  // the position of its last scan when it last said so
+	Shipped  int64  // up to where it had shipped them by then
+	Stopped  bool   // it ended in order
+	SeenAt   time.Time
+	Lag      Lag
+}
+
+// Lag is how far the memory of a node was behind the log of changes, in its own words.
+type Lag struct {
+	Changes int64     // how many it had not followed
+	LevelAt time.Time // when it last held every change
+	At      time.Time // when it said so; zero = it never did
+}
+
+// NodeStore is how nodes know of each other and ask each other. Questions are numbered.
+type NodeStore interface {
+	// AskNodes asks all nodes to ship what they have, and returns the number of the question.
+	AskNodes(ctx context.Context) (ask int64, err error)
+	// ScanNodes returns the nodes and the last question.
+	ScanNodes(ctx context.Context) (all []Node, ask int64, err error)
+	// PutNode stores what is known of a node, except its lag.
+	PutNode(ctx context.Context, n Node) error
+	// ReportNode stores what a running node says of itself. followed is the last change that it has
+	// in memory; its lag is what the log of changes has after that.
+	ReportNode(ctx context.Context, n Node, followed int64) error
+	// ForgetNode removes a node that owes nothing.
+	ForgetNode(ctx context.Context, node string) error
+	// ForgetStopped removes a stopped node, unless it reported after it was read.
+	ForgetStopped(ctx context.Context, read Node) error
+	// GiveUpNode removes a node that never comes back; false = there was none.
+	GiveUpNode(ctx context.Context, node string) (there bool, err error)
+	// Origin says which events of a node's journal are counted.
+	Origin(ctx context.Context, node string) (*Taken, error)
+}
+
+// Nodes brings the scans of all nodes into the log that they share: each node ships its scans when
+// it is asked, and a node that does not is named.
+type Nodes struct {
+	Store   NodeStore
+	Shipper *Shipper
+	Name    string
+	Asked   <-chan struct{}  // rings when nodes are asked; it may miss a question
+	Now     func() time.Time // the real time
+	Log     *slog.Logger
+	// Memory follows the log of changes.
+	Memory interface {
+		Followed() (change int64)
+		Age() time.Duration
+	}
+	// Wait is how long Gather waits for other nodes; 0 = 10 s.
+	Wait time.Duration
+}
+
+// Unreached is returned where scans of some nodes may be missing.
+type Unreached []string
+
+// Error says of each node why.
+func (u Unreached) Error() string {
+	return "not every scan that was acknowledged is in the ledger: " + strings.Join(u, "; ") +
+		". Start it or wait for it; if it never comes back, its scans are lost: DELETE /admin/v1/scan-nodes/{node}"
+}
+
+// Join makes this node known, before it acknowledges its first scan.
+func (n *Nodes) Join(ctx context.Context) error {
+	err := n.put(ctx, 0, false)
+	if err != nil {
+		return fmt.Errorf("making this node known to those who ask for its scans: %w", err)
+	}
+	return nil
+}
+
+func (n *Nodes) put(ctx context.Context, answered int64, stopped bool) error {
+	own := n.thisNode()
+	own.Answered, own.Stopped = answered, stopped
+	return n.Store.PutNode(ctx, own)
+}
+
+// own describes this node as it is now.
+func (n *Nodes) thisNode() Node {
+	s := n.Shipper
+	return Node{ID: s.ID(), Name: n.Name, Ended: s.Journal.end(), Shipped: s.position.Load(), SeenAt: n.Now()}
+}
+
+// Report stores how this node is, so that the others can show it.
+func (n *Nodes) Report(ctx context.Context) error {
+	own, followed := n.thisNode(), n.Memory.Followed()
+	own.Lag = Lag{LevelAt: own.SeenAt.Add(-n.Memory.Age()), At: own.SeenAt}
+	return n.Store.ReportNode(ctx, own, followed)
+}
+
+// Run answers until ctx ends.
+func (n *Nodes) Run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	failing := false
+	for {
+		err := n.answer(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			n.Log.WarnContext(ctx, "who asks for everything that was scanned gets no answer from this node", "error", err)
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.Asked:
+		case <-tick.C:
+		}
+	}
+}
+
+// answer ships everything, if that was asked for.
+func (n *Nodes) answer(ctx context.Context) error {
+	all, ask, err := n.Store.ScanNodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, one := range all {
+		if one.ID == n.Shipper.ID() && one.Answered >= ask && !one.Stopped {
+			return nil
+		}
+	}
+	if err := n.Shipper.Flush(ctx); err != nil {
+		return err
+	}
+	return n.put(ctx, ask, false)
+}
+
+// Gather brings everything that was acknowledged before it was called, on any
+// node, into the log of all nodes. Unreached.
+func (n *Nodes) Gather(ctx context.Context) error {
+	others, err := n.others(ctx)
+	if err != nil || len(others) == 0 {
+		return err
+	}
+	ask, err := n.Store.AskNodes(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the other nodes for their scans: %w", err)
+	}
+	// By real time: a process waits for others.
+	end := time.NewTimer(cmp.Or(n.Wait, 10*time.Second))
+	defer end.Stop()
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		if others, err = n.others(ctx); err != nil {
+			return err
+		}
+		var silent Unreached
+		for _, one := range others {
+			switch {
+			case one.Stopped && one.Shipped < one.Ended:
+				silent = append(silent, fmt.Sprintf("node %s (%s) is stopped and did not bring its last %d scans", one.ID, one.Name,
+					one.Ended-one.Shipped))
+			case !one.Stopped && one.Answered < ask:
+				silent = append(silent, fmt.Sprintf("node %s (%s) does not answer; it was last heard of at %s", one.ID, one.Name,
+					one.SeenAt.UTC().Format(time.RFC3339)))
+			}
+		}
+		if silent == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-end.C:
+			return silent
+		case <-time.After(pause):
+		}
+	}
+}
+
+// others are all nodes except this one.
+func (n *Nodes) others(ctx context.Context) (others []Node, err error) {
+	all, _, err := n.Store.ScanNodes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("looking which nodes there are: %w", err)
+	}
+	for _, one := range all {
+		if one.ID != n.Shipper.ID() {
+			others = append(others, one)
+		}
+	}
+	return others, nil
+}
+
+// Counted makes sure that the scans of stopped nodes are counted, once everything in the log is. A
+// stream that held them may have been lost: then only the nodes' own journals have them. Unreached
+// names these nodes.
+func (n *Nodes) Counted(ctx context.Context) error {
+	others, err := n.others(ctx)
+	if err != nil {
+		return err
+	}
+	if _, may := n.Shipper.To.(Rewinder); !may {
+		return nil
+	}
+	var behind Unreached
+	for _, one := range others {
+		if !one.Stopped {
+			continue
+		}
+		taken, err := n.Store.Origin(ctx, one.ID)
+		if err != nil {
+			return err
+		}
+		if lacks := taken.Lacks(one.Ended); lacks > 0 {
+			behind = append(behind,
+				fmt.Sprintf("node %s (%s) is stopped, and %d of its scans were lost with the stream before they were counted", one.ID,
+					one.Name, lacks))
+		} else if err := n.Store.ForgetStopped(ctx, one); err != nil {
+			return err
+		}
+	}
+	if behind != nil {
+		return behind
+	}
+	return nil
+}
+
+// Leave notes that this node ends in order. If it still has events, the others go on to ask for
+// them until it is started again.
+func (n *Nodes) Leave(ctx context.Context) error {
+	s := n.Shipper
+	if _, may := s.To.(Rewinder); !may && s.Behind() == 0 {
+		return n.Store.ForgetNode(ctx, s.ID())
+	}
+	return n.put(ctx, 0, true)
+}
+
+// ID is the name under which the journal is shipped.
+func (s *Shipper) ID() string {
+	if id := s.id.Load(); id != nil {
+		return *id
+	}
+	return s.Node
+}

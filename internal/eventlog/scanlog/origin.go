@@ -1,0 +1,99 @@
+package scanlog
+
+import (
+	"fmt"
+
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+)
+
+// Origin says from which journal an event came into a shared log. Such a log may be lost while the
+// journals are not. Node "" = the log does not say.
+type Origin struct {
+	Node     string
+	Position int64 // in the node's journal
+	// Before is the position of the journal up to which the log had every event that it needs when
+	// this one came.
+	Before int64
+	// Reshipped says that the event was counted already, in a log that was lost.
+	Reshipped bool
+}
+
+// Taken says which events of a node's journal are counted, or told to webhooks, in whatever log
+// they were read: all up to a position, and some after it.
+type Taken struct {
+	UpTo   int64
+	beyond roaring64.Bitmap
+}
+
+// Has reports whether the event at a position of the journal is counted.
+func (t *Taken) Has(position int64) bool {
+	return t != nil && (position <= t.UpTo || t.beyond.Contains(uint64(position)))
+}
+
+// Add takes in an event that is counted, after everything before it in the log.
+func (t *Taken) Add(o Origin) {
+	if o.Position > t.UpTo { // else it is known already: what a lost stream had comes once more
+		t.beyond.Add(uint64(o.Position))
+	}
+	if o.Before > t.UpTo {
+		t.UpTo = o.Before
+		t.beyond.RemoveRange(0, uint64(t.UpTo)+1)
+	}
+}
+
+// With is Add for a Taken that may be nil.
+func (t *Taken) With(o Origin) *Taken {
+	if t == nil {
+		t = &Taken{}
+	}
+	t.Add(o)
+	return t
+}
+
+// Clone is an independent copy.
+func (t *Taken) Clone() *Taken { return &Taken{t.UpTo, *t.beyond.Clone()} }
+
+// Last is the last position that is counted.
+func (t *Taken) Last() int64 {
+	if t == nil || t.beyond.IsEmpty() {
+		return t.From()
+	}
+	return max(t.UpTo, int64(t.beyond.Maximum()))
+}
+
+// From is the position up to which every event is counted: those that are not come after it.
+func (t *Taken) From() int64 {
+	if t == nil {
+		return 0
+	}
+	return t.UpTo
+}
+
+// Lacks is how many positions up to one are not counted.
+func (t *Taken) Lacks(upTo int64) int64 {
+	if upTo <= t.UpTo {
+		return 0
+	}
+	return upTo - t.UpTo - int64(t.beyond.Rank(uint64(upTo)))
+}
+
+// Encode writes what is behind UpTo as text.
+func (t *Taken) Encode() (string, error) {
+	if t.beyond.IsEmpty() {
+		return "", nil
+	}
+	t.beyond.RunOptimize()
+	return t.beyond.ToBase64()
+}
+
+// DecodeTaken reads what Encode wrote.
+func DecodeTaken(upTo int64, beyond string) (*Taken, error) {
+	t := &Taken{UpTo: upTo}
+	if beyond == "" {
+		return t, nil
+	}
+	if _, err := t.beyond.FromBase64(beyond); err != nil {
+		return nil, fmt.Errorf("which scans of a node are counted cannot be read: %w", err)
+	}
+	return t, nil
+}

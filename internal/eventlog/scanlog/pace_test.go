@@ -1,0 +1,125 @@
+package scanlog
+
+import (
+	"errors"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// bubbleRecorder is a recorder on a disk that takes no time.
+func bubbleRecorder(t *testing.T) (*Recorder, *brokenDisk) {
+	d := newBrokenDisk(rand.New(rand.NewPCG(1, 1)))
+	j, err := OpenJournal("scans", JournalOptions{disk: d, Random: seeded(1)})
+	require.NoError(t, err)
+	return NewRecorder(j, RecorderOptions{}), d
+}
+
+func enqueue(t *testing.T, r *Recorder, n int64) *Group {
+	t.Helper()
+	e := anEvent(n)
+	g, err := r.Enqueue(&e)
+	require.NoError(t, err)
+	return g
+}
+
+// A scan waits for others only where others are expected, and then shortly;
+// one that nobody waits for is in no hurry.
+func TestPausesBeforeAFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := bubbleRecorder(t)
+		defer r.Close()
+		took := func(groups ...*Group) time.Duration {
+			t.Helper()
+			began := time.Now()
+			for _, g := range groups {
+				require.NoError(t, g.Wait(t.Context()))
+			}
+			return time.Since(began)
+		}
+		if d := took(enqueue(t, r, 1)); d != 0 {
+			t.Errorf("the first scan waits %v", d)
+		}
+		if d := took(enqueue(t, r, 2), enqueue(t, r, 3), enqueue(t, r, 4)); d != 0 {
+			t.Errorf("three at once wait %v", d)
+		}
+		began := time.Now()
+		g := enqueue(t, r, 5) // three are expected
+		var ended time.Duration
+		if !g.Then(func(error) { ended = time.Since(began) }) {
+			t.Fatal("it is durable already")
+		}
+		time.Sleep(gather / 2)
+		synctest.Wait()
+		if r.Recorded() != 4 {
+			t.Error("it does not wait for those that are expected")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if ended != gather {
+			t.Errorf("it waited %v for those that do not come", ended)
+		}
+		if d := took(enqueue(t, r, 6)); d != 0 {
+			t.Errorf("the next one waits %v, one was expected", d)
+		}
+		enqueue(t, r, 7)
+		time.Sleep(unhurried - 1)
+		synctest.Wait()
+		if r.Recorded() != 6 {
+			t.Error("a scan that nobody waits for is in a hurry")
+		}
+		g = enqueue(t, r, 8)
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if r.Recorded() != 8 || r.Waiting() != 0 || g.Then(func(error) {}) {
+			t.Errorf("%d recorded", r.Recorded())
+		}
+		enqueue(t, r, 9)
+		time.Sleep(time.Millisecond)
+		g = enqueue(t, r, 10)
+		if d := took(g); d != 0 {
+			t.Errorf("who comes to wait waits %v", d)
+		}
+	})
+}
+
+// Each one that asked is told once, also of a failure.
+func TestThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, d := bubbleRecorder(t)
+		defer r.Close()
+		require.NoError(t, enqueue(t, r, 0).Wait(t.Context()))
+		for round, want := range []error{nil, syscall.EIO, nil} {
+			const n = 3*share + 1
+			told := make(chan error, 2*n)
+			// No group ends while the disk is held. They may be two, so the failure
+			// lasts as long as the round.
+			d.mu.Lock()
+			d.failAt = 0
+			if want != nil {
+				d.failAt, d.failFor, d.with = d.ops+2, 1<<30, want
+			}
+			for i := range int64(n) {
+				if !enqueue(t, r, i).Then(func(err error) { told <- err }) {
+					t.Fatal("it is durable already")
+				}
+			}
+			d.mu.Unlock()
+			synctest.Wait()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if len(told) != n {
+				t.Fatalf("round %d: %d of %d were told", round, len(told), n)
+			}
+			for range n {
+				if err := <-told; !errors.Is(err, want) {
+					t.Fatalf("round %d: %v", round, err)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,77 @@
+package scanlog
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+func TestEveryRecordedScanIsDurableOnce(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir, JournalOptions{SegmentSize: 50_000})
+	r := NewRecorder(j, RecorderOptions{})
+	const clients, each = 16, 200
+	var wg sync.WaitGroup
+	for c := range int64(clients) {
+		wg.Go(func() {
+			for i := range int64(each) {
+				e := anEvent(c*each + i)
+				g, err := r.Enqueue(&e)
+				if err == nil {
+					e = Event{} // it was copied
+					err = g.Wait(t.Context())
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if r.Waiting() != 0 || r.Recorded() != clients*each || r.Flushes() == 0 || r.Flushes() > clients*each || r.Dropped() != 0 || r.Late() ||
+		r.LastError() != nil {
+		t.Errorf("waiting %d, recorded %d, flushes %d, dropped %d, late %v, %v", r.Waiting(), r.Recorded(), r.Flushes(), r.Dropped(),
+			r.Late(), r.LastError())
+	}
+	require.NoError(t, r.Close())
+	if _, err := r.Enqueue(&Event{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("after the end: %v", err)
+	}
+	j.Close()
+	j = openJournal(t, dir, JournalOptions{})
+	seen := map[ScanID]bool{}
+	for i, e := range collect(t, j.Read(t.Context(), 0)) {
+		if e.Position != int64(i)+1 || seen[e.ID] || e.Event != anEvent(e.Index+e.RuleID) {
+			t.Fatalf("entry %d: %+v", i, e)
+		}
+		seen[e.ID] = true
+	}
+	if len(seen) != clients*each {
+		t.Errorf("%d events", len(seen))
+	}
+}
+
+// Issue 28, 9: a stop on a full disk said that something was lost, where all that was lost had been refused to its caller.
+func TestAnEndTellsOfLostScansThatNobodyWaitedFor(t *testing.T) {
+	for waits, wanted := range map[bool]string{true: "", false: "scans that nobody waited for are lost (1)"} {
+		j := openJournal(t, t.TempDir(), JournalOptions{})
+		r := NewRecorder(j, RecorderOptions{})
+		j.Close() // from now on nothing can be written
+		g, err := r.Enqueue(&Event{})
+		require.NoError(t, err)
+		if waits && g.Wait(t.Context()) == nil {
+			t.Fatal("a closed journal takes scans")
+		}
+		said := ""
+		if err := r.Close(); err != nil {
+			said = err.Error()
+		}
+		if (wanted == "") != (said == "") || !strings.HasPrefix(said, wanted) {
+			t.Errorf("with a caller that waits %v: the end says %q, want %q", waits, said, wanted)
+		}
+	}
+}

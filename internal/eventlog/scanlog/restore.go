@@ -1,0 +1,158 @@
+package scanlog
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Restoring is a journal that is filled from an archive. Every event gets the position that it had.
+// At the end the whole journal is moved to its place.
+type Restoring struct {
+	dir     string
+	journal *Journal
+	batch   batch
+	at      int64 // position after the last event
+}
+
+// ErrNotEmpty is returned where a journal with events stands in the place of the one to be
+// restored.
+var ErrNotEmpty = errors.New("there are scans already")
+
+// restoreSuffix marks the folder of a journal that is being filled.
+const restoreSuffix = ".import"
+
+// RestoreJournal begins to fill a journal for a folder that holds no events, else ErrNotEmpty.
+// ledger is its id, "" = a new one.
+func RestoreJournal(dir, ledger string, o JournalOptions) (*Restoring, error) {
+	if err := emptied(dir, false); err != nil {
+		return nil, err
+	}
+	if err := os.RemoveAll(dir + restoreSuffix); err != nil {
+		return nil, fmt.Errorf("removing what an import left over: %w", err)
+	}
+	if ledger != "" {
+		if id, err := hex.DecodeString(ledger); err != nil || len(id) != 16 {
+			return nil, fmt.Errorf("%q is not the id of a ledger", ledger)
+		}
+		if err := os.MkdirAll(dir+restoreSuffix, 0o700); err != nil {
+			return nil, fmt.Errorf("making the folder of scans: %w", err)
+		}
+		if err := writeWhole(realDisk{}, filepath.Join(dir+restoreSuffix, ledgerFile), []byte(ledger+"\n")); err != nil {
+			return nil, fmt.Errorf("storing the id of the ledger: %w", err)
+		}
+	}
+	j, err := OpenJournal(dir+restoreSuffix, o)
+	if err != nil {
+		return nil, err
+	}
+	r := &Restoring{dir: dir, journal: j, at: 1}
+	r.batch.reset()
+	return r, nil
+}
+
+// RestoreInto returns RestoreJournal for a folder, as a function of the journal's id.
+func RestoreInto(dir string, random io.Reader) func(id string) (*Restoring, error) {
+	return func(id string) (*Restoring, error) { return RestoreJournal(dir, id, JournalOptions{Random: random}) }
+}
+
+// emptied makes sure that a folder of scans holds no events. With remove it removes the folder.
+func emptied(dir string, remove bool) error {
+	names, err := realDisk{}.list(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking at the folder of scans: %w", err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, segmentSuffix) {
+			info, err := os.Stat(filepath.Join(dir, name))
+			if err != nil || info.Size() > headerSize+summarySize {
+				return fmt.Errorf("%w in %s: name another data folder, or move it away", ErrNotEmpty, dir)
+			}
+		}
+	}
+	if !remove {
+		return nil
+	}
+	for _, name := range names {
+		ours := strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, usersSuffix)
+		if ours || name == ledgerFile || name == keptFile || name == nodeFile {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				return fmt.Errorf("removing an empty ledger: %w", err)
+			}
+		}
+	}
+	if err := os.Remove(dir); err != nil {
+		return fmt.Errorf("removing the folder of an empty ledger: %w", err)
+	}
+	return nil
+}
+
+// Add takes an event with a position after all others.
+func (r *Restoring) Add(e Entry) error {
+	if e.Position < r.at {
+		return fmt.Errorf("position %d comes after %d", e.Position, r.at-1)
+	}
+	if r.batch.n > 0 && (e.Position > r.at || len(r.batch.buf) > 1<<20) {
+		if err := r.flush(); err != nil {
+			return err
+		}
+	}
+	if r.batch.n == 0 {
+		r.batch.skip = e.Position - r.at
+	}
+	r.batch.add(&e.Event)
+	r.at = e.Position + 1
+	return nil
+}
+
+func (r *Restoring) flush() error {
+	if r.batch.n == 0 {
+		return nil
+	}
+	err := r.journal.write(&r.batch)
+	r.batch.reset()
+	return err
+}
+
+// Finish puts the journal in its place. The next event gets a position after end.
+func (r *Restoring) Finish(end int64) error {
+	if err := r.flush(); err != nil {
+		return err
+	}
+	j := r.journal
+	if _, err := j.renew(); err != nil {
+		return err
+	}
+	if next := end + 1; next > r.at {
+		j.mu.Lock()
+		j.skip, j.next = next-r.at, next
+		j.mu.Unlock()
+		j.active.Close()
+		if err := j.start(); err != nil {
+			return err
+		}
+	}
+	if err := j.Close(); err != nil {
+		return err
+	}
+	if err := emptied(r.dir, true); err != nil {
+		return err
+	}
+	if err := os.Rename(r.dir+restoreSuffix, r.dir); err != nil {
+		return fmt.Errorf("putting the ledger in its place: %w", err)
+	}
+	return realDisk{}.syncDir(filepath.Dir(r.dir))
+}
+
+// Cancel removes what was filled.
+func (r *Restoring) Cancel() {
+	r.journal.Close()
+	os.RemoveAll(r.dir + restoreSuffix)
+}

@@ -1,0 +1,20 @@
+package scanlog
+
+import (
+	"os"
+	"syscall"
+)
+
+// Free is how many bytes this process may still write into a folder; known is false where the
+// system does not tell.
+func Free(dir string) (n int64, known bool) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil || s.Blocks == 0 {
+		return 0, false
+	}
+	blocks := s.Bavail
+	if os.Geteuid() == 0 {
+		blocks = s.Bfree // what is kept for root
+	}
+	return int64(min(blocks, 1<<40)) * int64(s.Bsize), true
+}

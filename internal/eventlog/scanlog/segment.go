@@ -1,0 +1,388 @@
+package scanlog
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"slices"
+)
+
+// A segment is a file of groups. A group is what one flush made durable:
+//
+//	header   8 bytes magic, 4 version, 4 checksum of the 32 bytes after it,
+//	         16 ledger, 8 first position, 8 how many positions before it were
+//	         never given out, 8 edition: how often it was written anew for an
+//	         erasure; zeros up to 64 bytes
+//	groups   4 bytes mark, 4 checksum of all that follows in it,
+//	         4 length of the records, 4 how many, 8 first position, 8 as above;
+//	         records, each with its length as a varint before it
+//	footer   of a sealed segment: blocks, then the summary of all
+//
+// Numbers are little-endian, checksums CRC-32C.
+const (
+	segmentMagic   = "qrjscans"
+	segmentVersion = 1
+	headerSize     = 64
+
+	groupMark       = 0x9d7a5c31
+	groupHeaderSize = 32
+	// maxGroup bounds the records of one group in bytes, so that a damaged
+	// length allocates nothing big.
+	maxGroup = 16 << 20
+
+	footerMark  = 0x5c9d317a
+	summarySize = 72
+	footerMagic = "qrjseal\n"
+	// maxFooter bounds the length that a footer may claim.
+	maxFooter = 64 << 20
+
+	// blockSize is about how many bytes one block of the index covers.
+	blockSize = 64 << 10
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// span is the span of time of a run of events.
+type span struct {
+	minAt, maxAt int64 // of the events
+	minID, maxID int64 // in their ids
+}
+
+var noSpan = span{minAt: math.MaxInt64, maxAt: math.MinInt64, minID: math.MaxInt64, maxID: math.MinInt64}
+
+func (s *span) add(at, id int64) {
+	s.minAt, s.maxAt = min(s.minAt, at), max(s.maxAt, at)
+	s.minID, s.maxID = min(s.minID, id), max(s.maxID, id)
+}
+
+func (s *span) join(o span) {
+	s.minAt, s.maxAt = min(s.minAt, o.minAt), max(s.maxAt, o.maxAt)
+	s.minID, s.maxID = min(s.minID, o.minID), max(s.maxID, o.maxID)
+}
+
+// batch is a group that is being filled. The room for its header comes first.
+type batch struct {
+	buf  []byte
+	n    int
+	skip int64 // positions before it that are not given out
+	span
+}
+
+func (b *batch) reset() {
+	if cap(b.buf) < groupHeaderSize || cap(b.buf) > 4<<20 {
+		b.buf = make([]byte, 0, 4<<10)
+	}
+	b.buf, b.n, b.skip, b.span = b.buf[:groupHeaderSize], 0, 0, noSpan
+}
+
+// add appends an event.
+func (b *batch) add(e *Event) {
+	start := len(b.buf)
+	b.buf = AppendRecord(append(b.buf, 0, 0), e)
+	length := len(b.buf) - start - 2
+	b.buf[start], b.buf[start+1] = byte(length)|0x80, byte(length>>7)
+	b.n++
+	b.span.add(e.At.UnixMilli(), idMillis(&e.ID))
+}
+
+// seal fills in the header.
+func (b *batch) seal(first int64) []byte {
+	sealGroup(b.buf, b.n, first, b.skip)
+	return b.buf
+}
+
+func sealGroup(b []byte, n int, first, skip int64) {
+	binary.LittleEndian.PutUint32(b[0:], groupMark)
+	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-groupHeaderSize))
+	binary.LittleEndian.PutUint32(b[12:], uint32(n))
+	binary.LittleEndian.PutUint64(b[16:], uint64(first))
+	binary.LittleEndian.PutUint64(b[24:], uint64(skip))
+	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli))
+}
+
+func segmentHeader(ledger [16]byte, first, skip int64) []byte {
+	b := make([]byte, headerSize)
+	copy(b, segmentMagic)
+	binary.LittleEndian.PutUint32(b[8:], segmentVersion)
+	copy(b[16:], ledger[:])
+	binary.LittleEndian.PutUint64(b[32:], uint64(first))
+	binary.LittleEndian.PutUint64(b[40:], uint64(skip))
+	binary.LittleEndian.PutUint32(b[12:], crc32.Checksum(b[16:48], castagnoli))
+	return b
+}
+
+// errHeader is returned for a file that does not begin with the header of a segment.
+var errHeader = errors.New("it does not begin like a file of scans")
+
+// editionAt is where the edition stands in the header. The checksum does not cover it.
+const editionAt = 48
+
+func readHeader(r io.ReaderAt) (ledger [16]byte, s segment, err error) {
+	b := make([]byte, headerSize)
+	if _, err := r.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+		return ledger, s, err
+	}
+	if string(b[:8]) != segmentMagic || binary.LittleEndian.Uint32(b[12:]) != crc32.Checksum(b[16:48], castagnoli) {
+		return ledger, s, errHeader
+	}
+	if v := binary.LittleEndian.Uint32(b[8:]); v != segmentVersion {
+		return ledger, s, fmt.Errorf("its format is %d, this qrjump knows %d: use a newer qrjump", v, segmentVersion)
+	}
+	copy(ledger[:], b[16:])
+	s.first, s.skip = int64(binary.LittleEndian.Uint64(b[32:])), int64(binary.LittleEndian.Uint64(b[40:]))
+	s.edition = int64(binary.LittleEndian.Uint64(b[editionAt:]))
+	return ledger, s, nil
+}
+
+// block is where a stretch of a segment begins and which times lie in it.
+type block struct {
+	offset, first int64
+	span
+}
+
+// segment is what is known of a file. For a sealed file it does not change any more.
+type segment struct {
+	name   string // of the file in its folder
+	first  int64  // position of its first event
+	skip   int64  // positions before it that were never given out
+	end    int64  // position after its last one
+	size   int64  // offset after its last group
+	sealed bool   // it has a footer
+	// edition is how often it was written anew for an erasure.
+	edition int64
+	span
+	// A sealed file has its blocks in the footer. A block in this list never changes, so that
+	// readers may share it; tail is the last block, which grows.
+	blocks []block
+	tail   block
+}
+
+// addGroup adds a group of n events that ends at the offset end.
+func (s *segment) addGroup(offset, end, first int64, n int, times span) {
+	if s.tail.offset > 0 && offset-s.tail.offset >= blockSize {
+		s.blocks = append(s.blocks, s.tail)
+		s.tail = block{}
+	}
+	if s.tail.offset == 0 {
+		s.tail = block{offset: offset, first: first, span: noSpan}
+	}
+	s.tail.join(times)
+	s.join(times)
+	s.size, s.end = end, first+int64(n)
+}
+
+// all is every block, in order.
+func (s *segment) all() []block {
+	if s.tail.offset == 0 {
+		return s.blocks
+	}
+	return append(slices.Clip(s.blocks), s.tail)
+}
+
+func (s *segment) footer() []byte {
+	var b []byte
+	last := block{}
+	for _, k := range s.all() {
+		for _, v := range []int64{k.offset - last.offset, k.first - last.first, k.minAt, k.maxAt - k.minAt, k.minID, k.maxID - k.minID} {
+			b = binary.AppendVarint(b, v)
+		}
+		last = k
+	}
+	length := len(b)
+	b = binary.LittleEndian.AppendUint32(b, footerMark)
+	b = binary.LittleEndian.AppendUint32(b, 0)
+	b = binary.LittleEndian.AppendUint32(b, uint32(length))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(s.all())))
+	for _, v := range []int64{s.end, s.size, s.minAt, s.maxAt, s.minID, s.maxID} {
+		b = binary.LittleEndian.AppendUint64(b, uint64(v))
+	}
+	b = append(b, footerMagic...)
+	binary.LittleEndian.PutUint32(b[length+4:], crc32.Checksum(b[:length], castagnoli)^crc32.Checksum(b[length+8:], castagnoli))
+	return b
+}
+
+// readFooter reads the footer of a file; false when it has none, or one that is incomplete.
+func (s *segment) readFooter(f file) bool {
+	size, err := f.size()
+	if err != nil || size < headerSize+summarySize {
+		return false
+	}
+	sum := make([]byte, summarySize)
+	if _, err := f.ReadAt(sum, size-summarySize); err != nil {
+		return false
+	}
+	length := int64(binary.LittleEndian.Uint32(sum[8:]))
+	if string(sum[64:]) != footerMagic || binary.LittleEndian.Uint32(sum) != footerMark ||
+		length > min(maxFooter, size-headerSize-summarySize) {
+		return false
+	}
+	b := make([]byte, length)
+	if _, err := f.ReadAt(b, size-summarySize-length); err != nil {
+		return false
+	}
+	if crc32.Checksum(b, castagnoli)^crc32.Checksum(sum[8:], castagnoli) != binary.LittleEndian.Uint32(sum[4:]) {
+		return false
+	}
+	n := binary.LittleEndian.Uint32(sum[12:])
+	values := make([]int64, 6)
+	for i := range values {
+		values[i] = int64(binary.LittleEndian.Uint64(sum[16+8*i:]))
+	}
+	if values[1] != size-summarySize-length {
+		return false
+	}
+	blocks := make([]block, 0, min(int(n), len(b)/6))
+	last := block{}
+	for len(b) > 0 {
+		var v [6]int64
+		for i := range v {
+			x, w := binary.Varint(b)
+			if w <= 0 {
+				return false
+			}
+			v[i], b = x, b[w:]
+		}
+		last = block{offset: last.offset + v[0], first: last.first + v[1], span: span{v[2], v[2] + v[3], v[4], v[4] + v[5]}}
+		blocks = append(blocks, last)
+	}
+	if len(blocks) != int(n) {
+		return false
+	}
+	s.end, s.size, s.span, s.blocks, s.tail, s.sealed = values[0], values[1], span{values[2], values[3], values[4], values[5]}, blocks,
+		block{}, true
+	return true
+}
+
+// damage is a stretch of a segment that cannot be read.
+type damage struct {
+	offset, length int64
+	// lost is how many events lay in it, as far as the positions around it tell.
+	lost int64
+}
+
+// groupReader yields the groups of a segment. It skips damaged stretches and goes on after them.
+type groupReader struct {
+	r     io.ReaderAt
+	at    int64 // offset of the next group
+	limit int64 // offset after the last one
+	next  int64 // position that the next group must not be before
+	end   int64 // position after the last event; 0 = not known
+
+	buf []byte // what was read ahead
+	off int64  // the offset of buf
+
+	// of the group that next found
+	offset  int64
+	first   int64
+	skip    int64
+	n       int
+	records []byte
+
+	damaged []damage
+}
+
+// readAhead is how much is read at once.
+const readAhead = 256 << 10
+
+// bytes returns n bytes at an offset; fewer at the end of the segment. They
+// are valid until the next call.
+func (g *groupReader) bytes(at int64, n int) ([]byte, error) {
+	n = int(min(int64(n), g.limit-at))
+	if at < g.off || at+int64(n) > g.off+int64(len(g.buf)) {
+		want := int(min(int64(max(n, readAhead)), g.limit-at))
+		if cap(g.buf) < want {
+			g.buf = make([]byte, want)
+		}
+		g.buf = g.buf[:want]
+		g.off = at
+		got, err := g.r.ReadAt(g.buf, at)
+		g.buf = g.buf[:got]
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+	}
+	b := g.buf[at-g.off:]
+	return b[:min(n, len(b))], nil
+}
+
+// try reads the group at an offset; false where there is no valid group.
+func (g *groupReader) try(at int64) (bool, error) {
+	b, err := g.bytes(at, groupHeaderSize)
+	if err != nil || len(b) < groupHeaderSize || binary.LittleEndian.Uint32(b) != groupMark {
+		return false, err
+	}
+	length := int64(binary.LittleEndian.Uint32(b[8:]))
+	n := int64(binary.LittleEndian.Uint32(b[12:]))
+	first, skip := int64(binary.LittleEndian.Uint64(b[16:])), int64(binary.LittleEndian.Uint64(b[24:]))
+	if length > maxGroup || length > g.limit-at-groupHeaderSize || n == 0 || n > length || first < g.next || first > math.MaxInt64-n ||
+		skip < 0 || skip > first {
+		return false, nil
+	}
+	if b, err = g.bytes(at, groupHeaderSize+int(length)); err != nil || int64(len(b)) < groupHeaderSize+length {
+		return false, err
+	}
+	if crc32.Checksum(b[8:], castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
+		return false, nil
+	}
+	g.offset, g.first, g.skip, g.n, g.records = at, first, skip, int(n), b[groupHeaderSize:]
+	return true, nil
+}
+
+// scan goes to the next valid group; false at the end of the segment.
+func (g *groupReader) scan() (bool, error) {
+	begin := g.at
+	for g.at < g.limit {
+		ok, err := g.try(g.at)
+		if err != nil {
+			return false, err
+		}
+		if ok {
+			if lost := g.first - g.skip - g.next; g.at > begin || lost > 0 {
+				g.damaged = append(g.damaged, damage{offset: begin, length: g.at - begin, lost: max(0, lost)})
+			}
+			g.at += groupHeaderSize + int64(len(g.records))
+			g.next = g.first + int64(g.n)
+			return true, nil
+		}
+		if g.at, err = g.mark(g.at + 1); err != nil {
+			return false, err
+		}
+	}
+	if begin < g.limit {
+		g.damaged = append(g.damaged, damage{offset: begin, length: g.limit - begin, lost: max(0, g.end-g.next)})
+	}
+	return false, nil
+}
+
+// mark finds the next place where the bytes look like the beginning of a group.
+func (g *groupReader) mark(at int64) (int64, error) {
+	var mark [4]byte
+	binary.LittleEndian.PutUint32(mark[:], groupMark)
+	for at < g.limit {
+		b, err := g.bytes(at, readAhead)
+		if err != nil {
+			return 0, err
+		}
+		if i := bytes.Index(b, mark[:]); i >= 0 {
+			return at + int64(i), nil
+		}
+		if len(b) <= len(mark) {
+			break
+		}
+		at += int64(len(b) - len(mark) + 1)
+	}
+	return g.limit, nil
+}
+
+// record splits the first record off the records of a group.
+func record(b []byte) (one, rest []byte, err error) {
+	length, n := binary.Uvarint(b)
+	if n <= 0 || length > maxRecord || length > uint64(len(b)-n) {
+		return nil, nil, errRecord
+	}
+	return b[n : n+int(length)], b[n+int(length):], nil
+}

@@ -1,0 +1,179 @@
+package scanlog
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// pier is a harbour in memory.
+type pier struct {
+	sync.Mutex
+	marks  map[string]Mark
+	events []Event
+	away   bool
+	ships  int
+	erased []Erasure
+}
+
+func (p *pier) Shipped(_ context.Context, node string) (Mark, error) {
+	p.Lock()
+	defer p.Unlock()
+	if p.away {
+		return Mark{}, errors.New("away")
+	}
+	return p.marks[node], nil
+}
+
+func (p *pier) Ship(_ context.Context, node string, from, to Mark, entries []Entry) error {
+	p.Lock()
+	defer p.Unlock()
+	p.ships++
+	if p.away {
+		return errors.New("away")
+	}
+	if p.marks[node] != from {
+		return ErrNotThere
+	}
+	p.marks[node] = to
+	for _, e := range entries {
+		p.events = append(p.events, e.Event)
+	}
+	return nil
+}
+
+func (p *pier) Erased(_ context.Context, after int64) (list []Erasure, err error) {
+	p.Lock()
+	defer p.Unlock()
+	for _, e := range p.erased {
+		if e.UpTo > after {
+			list = append(list, e)
+		}
+	}
+	return list, nil
+}
+
+// stuck is a pier that takes nothing until it is let.
+type stuck struct {
+	*pier
+	let chan struct{}
+}
+
+func (s stuck) Ship(ctx context.Context, node string, from, to Mark, entries []Entry) error {
+	<-s.let
+	return s.pier.Ship(ctx, node, from, to, entries)
+}
+
+// While a commit waits for a replica, whoever wants everything to be shipped leaves when it has no more time.
+func TestNobodyWaitsForAShipperForLongerThanItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, err := OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: seeded(1)})
+		require.NoError(t, err)
+		defer j.Close()
+		to := stuck{&pier{marks: map[string]Mark{}}, make(chan struct{})}
+		s := &Shipper{Journal: j, To: to, Node: "n", Random: seeded(2), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+		require.NoError(t, j.Append(t.Context(), events(0, 5)))
+		first := make(chan error)
+		go func() { first <- s.Flush(t.Context()) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("one who has no more time: %v", err)
+		}
+		close(to.let)
+		if err := <-first; err != nil || s.Behind() != 0 {
+			t.Errorf("the one who ships: %v, %d are behind", err, s.Behind())
+		}
+	})
+}
+
+// A shipper ships what comes, waits while nobody takes it, forgets what was
+// taken, and ends.
+func TestAShipperRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, err := OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: seeded(1)})
+		require.NoError(t, err)
+		var logs strings.Builder
+		p := &pier{marks: map[string]Mark{}}
+		s := &Shipper{Journal: j, To: p, Node: "n", Random: seeded(2), Now: time.Now, Log: slog.New(slog.NewTextHandler(&logs, nil)),
+			Batch: 10}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		defer func() { <-done }()
+		defer cancel()
+		go func() { defer close(done); s.Run(ctx) }()
+		now := time.Now()
+		add := func(from, to int64) {
+			list := events(from, to)
+			for i := range list {
+				list[i].At = now
+				list[i].ID = idAt(now, from+int64(i))
+			}
+			require.NoError(t, j.Append(t.Context(), list))
+		}
+		add(0, 25)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		p.Lock()
+		if len(p.events) != 25 || s.Behind() != 0 {
+			t.Fatalf("%d events were shipped, %d are behind", len(p.events), s.Behind())
+		}
+		p.away = true
+		ships := p.ships
+		p.Unlock()
+		add(25, 60)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		p.Lock()
+		if s.Behind() != 35 || s.LastError() == nil {
+			t.Errorf("while nobody takes them: %d behind, %v", s.Behind(), s.LastError())
+		}
+		if p.ships-ships > 200 {
+			t.Errorf("it tried %d times in ten minutes", p.ships-ships)
+		}
+		p.away = false
+		p.erased = []Erasure{{UserHash{1, 1}, now.UnixMilli() + 1}}
+		p.Unlock()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		p.Lock()
+		if len(p.events) != 60 || s.Behind() != 0 || s.LastError() != nil {
+			t.Errorf("afterwards: %d events, %d behind, %v", len(p.events), s.Behind(), s.LastError())
+		}
+		p.Unlock()
+		time.Sleep(2 * time.Minute)
+		for e := range j.Read(t.Context(), 0) {
+			if e.User == (UserHash{1, 1}) {
+				t.Fatal("a user who was erased is still in the journal")
+			}
+		}
+		if n := strings.Count(logs.String(), "\n"); n != 2 {
+			t.Errorf("the log says: %s", logs.String())
+		}
+		if got := len(collect(t, j.Read(t.Context(), 0))); got != 60 {
+			t.Errorf("%d events are in the journal before the hour is over", got)
+		}
+		time.Sleep(2 * time.Hour)
+		if got := len(collect(t, j.Read(t.Context(), 0))); got != 0 {
+			t.Errorf("%d events are in the journal for ever", got)
+		}
+		add(60, 61)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		p.Lock()
+		defer p.Unlock()
+		if len(p.events) != 61 {
+			t.Error("after all was forgotten, nothing is shipped")
+		}
+		cancel()
+	})
+}

@@ -1,0 +1,262 @@
+package stream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// copies are the anonymous events that replace deleted ones in the stream, in order, as far as a
+// reader has read them.
+type copies struct {
+	of   string // id of the stream that they are in; "" = any
+	upTo int64  // of the stream
+	list []scanlog.Entry
+}
+
+// copySubject is the subject of anonymous copies. Each copy names the position of the event that it
+// replaces.
+func (l *Log) copySubject() string { return l.prefix() + "erased" }
+
+const positionHeader = "Qrjump-Position"
+
+func byPosition(e scanlog.Entry, position int64) int { return cmp.Compare(e.Position, position) }
+
+// between are the copies of the positions from one up to but without another.
+func (c *copies) between(from, to int64) []scanlog.Entry {
+	i, _ := slices.BinarySearchFunc(c.list, from, byPosition)
+	k, _ := slices.BinarySearchFunc(c.list, to, byPosition)
+	return c.list[i:k]
+}
+
+// missing are the copies for positions that the stream lacks. An event is deleted only when its
+// copy is in the stream.
+func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]scanlog.Entry, error) {
+	if int64(len(c.between(from, to))) < to-from {
+		end, err := l.End(ctx)
+		if err == nil {
+			err = l.readCopies(ctx, c, end)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return slices.Clone(c.between(from, to)), nil // the list grows while they are given
+}
+
+// readCopies reads further copies, up to a sequence.
+func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
+	if c.upTo >= end {
+		return nil
+	}
+	var texts scanlog.Texts
+	err := l.visit(ctx, c.of, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
+		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			if into := m.Headers().Get(intoHeader); into != "" && c.of != "" && into != madeOf(c.of) {
+				return true, nil // it replaces an event of a stream that is lost
+			}
+			e, err := scanlog.DecodeRecord(m.Data(), &texts)
+			position, wrong := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64)
+			if err = errors.Join(err, wrong); err != nil {
+				return false, fmt.Errorf("message %d of the stream: %w", meta.Sequence.Stream, err)
+			}
+			c.list = append(c.list, scanlog.Entry{Position: position, Event: e, From: originOf(m, c.of)})
+			return true, nil
+		})
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(c.list, func(a, b scanlog.Entry) int { return byPosition(a, b.Position) })
+	c.upTo, c.list = end, slices.CompactFunc(c.list, func(a, b scanlog.Entry) bool { return a.Position == b.Position })
+	return nil
+}
+
+// forgetCopies removes copies of events before a position.
+func (l *Log) forgetCopies(ctx context.Context, stream jetstream.Stream, first, end int64) error {
+	var old []uint64
+	err := l.visit(ctx, "", jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.copySubject()},
+		uint64(end),
+		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			if position, err := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64); err == nil && position < first {
+				old = append(old, meta.Sequence.Stream)
+			}
+			return true, nil
+		})
+	for _, at := range old {
+		if err == nil {
+			err = stream.DeleteMsg(ctx, at)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("removing old scans from the stream: %w", err)
+	}
+	return nil
+}
+
+// Announce implements ledger.Log.
+func (l *Log) Announce(ctx context.Context, user scanlog.UserHash) error {
+	if l.options.Erase == nil {
+		return nil
+	}
+	return l.options.Erase(ctx, user)
+}
+
+// Of implements ledger.Log: a stream is read as a whole.
+func (l *Log) Of(ctx context.Context, users scanlog.Users, after int64) iter.Seq2[scanlog.Entry, error] {
+	return func(yield func(scanlog.Entry, error) bool) {
+		for e, err := range l.Read(ctx, after) {
+			if (err != nil || users[e.User] && e.User != scanlog.UserHash{}) && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// Erase implements ledger.Log. A message cannot be changed. So an anonymous copy is published
+// first; then the message is overwritten and removed.
+func (l *Log) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int64, err error) {
+	users = maps.Clone(users)
+	if delete(users, scanlog.UserHash{}); len(users) == 0 {
+		return 0, nil
+	}
+	for user := range users {
+		if err := l.Announce(ctx, user); err != nil {
+			return 0, err
+		}
+	}
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var found []scanlog.Entry
+	in := l.named(createdAt(stream.CachedInfo()))
+	for e, err := range l.read(ctx, 0, false) {
+		if err != nil {
+			return 0, err
+		}
+		if e.Position > upTo {
+			break
+		}
+		if users[e.User] {
+			found = append(found, e)
+		}
+	}
+	if err := l.still(ctx, in); err != nil { // otherwise the events were read from another stream
+		return 0, err
+	}
+	for _, e := range found {
+		if err := l.eraseAt(ctx, stream, in, &e); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// still returns errAnew unless the stream is still the one with an id.
+func (l *Log) still(ctx context.Context, id string) error {
+	_, now, err := l.end(ctx)
+	if err == nil && now != id {
+		err = errAnew
+	}
+	return err
+}
+
+// eraseAt replaces an event by an anonymous copy, in the stream with the id into.
+func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, into string, e *scanlog.Entry) error {
+	// If the stream was made anew, another scan may have this sequence.
+	stands, err := stream.GetMsg(ctx, uint64(e.Position))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		if err = l.still(ctx, into); err == nil {
+			return nil // another node erased it
+		}
+	} else if err == nil {
+		if id, ok := scanlog.RecordID(stands.Data); !ok || id != e.ID {
+			err = errAnew
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("erasing a scan in the stream: %w", err)
+	}
+	m := nats.NewMsg(l.copySubject())
+	m.Data = scanlog.AppendRecord(make([]byte, 0, 256), scanlog.Anonymous(&e.Event))
+	m.Header.Set(positionHeader, strconv.FormatInt(e.Position, 10))
+	maps.Copy(m.Header, headers(e.From, into))
+	if into != "" {
+		m.Header.Set(intoHeader, madeOf(into))
+	}
+	f, err := l.send(m, e.ID.String()+" erased "+strconv.FormatInt(e.Position, 10))
+	if err == nil {
+		err = acknowledged(ctx, []jetstream.PubAckFuture{f}, func(int, *jetstream.PubAck) {})
+	}
+	if err == nil {
+		err = stream.SecureDeleteMsg(ctx, uint64(e.Position))
+	}
+	if err != nil {
+		return fmt.Errorf("erasing a scan in the stream: %w", err)
+	}
+	return nil
+}
+
+// anonymise takes erased users out of events, and returns those that it changed.
+func (l *Log) anonymise(ctx context.Context, entries []scanlog.Entry) (changed []*scanlog.Entry, err error) {
+	if l.options.Erased == nil {
+		return nil, nil
+	}
+	erased, err := l.options.Erased(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	upTo := map[scanlog.UserHash]int64{}
+	for _, e := range erased {
+		upTo[e.User] = e.UpTo
+	}
+	for i := range entries {
+		e := &entries[i]
+		if e.User != (scanlog.UserHash{}) && e.At.UnixMilli() <= upTo[e.User] {
+			e.Event = *scanlog.Anonymous(&e.Event)
+			changed = append(changed, e)
+		}
+	}
+	return changed, nil
+}
+
+// eraseBrought erases events that this node published with their user, as when the user was erased
+// while they were on their way.
+func (l *Log) eraseBrought(ctx context.Context, brought []*scanlog.Entry) error {
+	if len(brought) == 0 {
+		return nil
+	}
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return err
+	}
+	into := l.shippedInto()
+	for _, e := range brought {
+		m, err := stream.GetMsg(ctx, uint64(e.Position))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue // it was erased there
+		}
+		if err != nil {
+			return fmt.Errorf("erasing a scan in the stream: %w", err)
+		}
+		if is, err := scanlog.DecodeRecord(m.Data, new(scanlog.Texts)); err != nil || is.ID != e.ID || is.User == (scanlog.UserHash{}) {
+			continue
+		}
+		if err := l.eraseAt(ctx, stream, into, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}

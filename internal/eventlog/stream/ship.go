@@ -1,0 +1,317 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/atomicfile"
+)
+
+// Ship implements ledger.Harbour. The mark is noted in this node's folder, after the messages. What
+// a crash in between makes the node publish again counts once.
+func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Mark, entries []scanlog.Entry) error {
+	// An earlier attempt, whose answer was lost, may have published them with their users.
+	before, err := l.anonymise(ctx, entries)
+	if err != nil {
+		return err
+	}
+	if _, err := l.ready(ctx); err != nil {
+		return err
+	}
+	if err := l.intend(to); err != nil {
+		return err
+	}
+	last, n, broken := l.append(ctx, from.Position, entries)
+	if broken != nil {
+		if n == 0 {
+			return broken
+		}
+		// Acknowledged messages need not be published again.
+		entries, to = entries[:n], scanlog.Mark{Position: entries[n-1].From.Position, ID: entries[n-1].ID}
+		before = slices.DeleteFunc(before, func(e *scanlog.Entry) bool { return e.From.Position > to.Position })
+	}
+	// A user may have been erased while the messages were on their way: that erasure changed only
+	// what was in the stream by then.
+	meanwhile, err := l.anonymise(ctx, entries)
+	if err == nil {
+		err = l.eraseBrought(ctx, append(before, meanwhile...))
+	}
+	if err != nil {
+		return errors.Join(broken, err)
+	}
+	// If the stream was made anew while the messages were on their way, it lacks some of them.
+	switch there, err := l.there(ctx, last.sequence); {
+	case err != nil:
+		return errors.Join(broken, err)
+	case !there:
+		return errors.Join(broken, scanlog.ErrNotThere)
+	}
+	return errors.Join(broken, l.keepMark(to, last))
+}
+
+// there reports whether the stream is still the one that is shipped to, and has everything up to a
+// sequence.
+func (l *Log) there(ctx context.Context, last uint64) (bool, error) {
+	info, err := l.now(ctx)
+	if err != nil {
+		return false, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.into == l.id() && info.State.LastSeq >= last, nil
+}
+
+// Whole implements ledger.Rewinder.
+func (l *Log) Whole(ctx context.Context) (bool, error) {
+	was, err := readShipped(l.markFile())
+	if err != nil {
+		return false, err
+	}
+	last := was.last
+	l.mu.Lock()
+	if was.stream != l.into {
+		last = brought{}
+	}
+	l.mu.Unlock()
+	if there, err := l.there(ctx, last.sequence); err != nil || !there {
+		return false, err
+	}
+	return l.holds(ctx, last)
+}
+
+// holds reports whether the last event that this node published is still at its sequence. It is not
+// where somebody restored an older copy of the stream, even if another node has filled that since.
+func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
+	if last.id == (scanlog.ScanID{}) { // this node published nothing
+		return true, nil
+	}
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return false, err
+	}
+	m, err := stream.GetMsg(ctx, last.sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return true, nil // it was erased, or forgotten for its age
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking at the last scan that was brought to the stream: %w", err)
+	}
+	return m.Header.Get(nats.MsgIdHdr) == last.id.String(), nil
+}
+
+// Taken implements ledger.Rewinder.
+func (l *Log) Taken(ctx context.Context, node string) (*scanlog.Taken, error) {
+	if l.options.Taken == nil {
+		return nil, nil
+	}
+	return l.options.Taken(ctx, node)
+}
+
+// Told implements ledger.Rewinder.
+func (l *Log) Told(ctx context.Context, node string) (*scanlog.Taken, error) {
+	if l.options.Told == nil {
+		return nil, nil
+	}
+	return l.options.Told(ctx, node)
+}
+
+// Rewind implements ledger.Rewinder.
+func (l *Log) Rewind(ctx context.Context, mark scanlog.Mark, settled int64) (r scanlog.Rewound, err error) {
+	was, err := readShipped(l.markFile())
+	if err != nil {
+		return r, err
+	}
+	info, err := l.now(ctx)
+	if err != nil {
+		return r, err
+	}
+	holds := info.State.LastSeq >= was.last.sequence
+	if holds {
+		if holds, err = l.holds(ctx, was.last); err != nil {
+			return r, err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.into, l.begin, l.leaveOut, l.upTo = l.id(), was.begin, 0, was.upTo
+	if mark != was.Mark {
+		l.upTo = scanlog.Mark{}
+	}
+	r.From = mark.Position
+	switch {
+	case mark != was.Mark: // the journal is another one, or an older copy: all of it from here on is for the stream
+		r.From = was.begin
+	case was.stream == "": // the first time
+		was.stream, was.at = l.into, l.address()
+		return r, l.write(was)
+	case was.stream == l.into && holds:
+		r.LeaveOut, l.leaveOut = was.leaveOut, was.leaveOut
+	case was.at == l.address():
+		r.From, r.Why = min(was.begin, mark.Position), "the stream lost what was in it"
+	case settled >= 0:
+		// The former stream is at another address, and has what was counted and told from it.
+		r.From, r.LeaveOut, r.Why = min(max(settled, was.begin), mark.Position), mark.Position, "the stream is another one"
+	}
+	return r, nil
+}
+
+// Restart implements ledger.Rewinder.
+func (l *Log) Restart(_ context.Context, from scanlog.Mark, back scanlog.Rewound) error {
+	l.mu.Lock()
+	l.leaveOut, l.begin = back.LeaveOut, min(l.begin, back.From)
+	l.mu.Unlock()
+	return l.keepMark(from, brought{})
+}
+
+// brought is the last event that this node published and a stream acknowledged.
+type brought struct {
+	sequence uint64
+	id       scanlog.ScanID // zero = not known
+}
+
+// shipped is how far this node's journal was shipped, and where.
+type shippedTo struct {
+	scanlog.Mark
+	upTo   scanlog.Mark // events up to here may be in a stream, though a kill kept the mark from being noted
+	begin  int64        // events after this position are for a stream
+	last   brought
+	stream string // its id
+	at     string // its address
+	// leaveOut: what was counted and told up to this position is in a former stream, and not
+	// published again.
+	leaveOut int64
+}
+
+func (l *Log) keepMark(m scanlog.Mark, last brought) error {
+	l.mu.Lock()
+	if m.Position > l.upTo.Position {
+		l.upTo = m
+	}
+	s := shippedTo{m, l.upTo, l.begin, last, l.into, l.address(), l.leaveOut}
+	l.mu.Unlock()
+	return l.write(s)
+}
+
+// intend notes up to which mark the journal is about to be published.
+func (l *Log) intend(to scanlog.Mark) error {
+	l.mu.Lock()
+	noted := l.upTo.Position >= to.Position
+	if !noted {
+		l.upTo = to
+	}
+	l.mu.Unlock()
+	if noted {
+		return nil
+	}
+	was, err := readShipped(l.markFile())
+	if err == nil {
+		was.upTo = to
+		err = l.write(was)
+	}
+	return err
+}
+
+func (l *Log) write(s shippedTo) error {
+	if err := scanlog.WriteFile(l.markFile(), fmt.Appendf(nil, "%d %s %d %d %q %q %s %d %d %s\n", s.Position, s.ID, s.begin,
+		s.last.sequence, s.stream, s.at, s.last.id, s.leaveOut, s.upTo.Position, s.upTo.ID)); err != nil {
+		return fmt.Errorf("noting how far scans were shipped: %w", err)
+	}
+	return nil
+}
+
+// Begin asks from which mark on events are for the stream, where this node ships to a stream for
+// the first time. Earlier events were counted elsewhere, and would count twice.
+func (l *Log) Begin(from func() (scanlog.Mark, error)) error {
+	if _, err := os.Stat(l.markFile()); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	m, err := from()
+	if err != nil {
+		return err
+	}
+	return l.write(shippedTo{Mark: m, upTo: m, begin: m.Position})
+}
+
+func (l *Log) markFile() string { return filepath.Join(l.options.Marks, "shipped") }
+
+// Shipped implements ledger.Harbour.
+func (l *Log) Shipped(context.Context, string) (m scanlog.Mark, err error) {
+	return readMark(l.markFile())
+}
+
+// Left is the part of a journal that was for a stream: from a position up to a mark. Nothing after the mark was
+// published.
+type Left struct {
+	Begin int64
+	To    scanlog.Mark
+}
+
+// Leave is for a node that uses no stream any more; its marks are in a folder. If it used one, left
+// is called with the part of the journal that was for it, after a kill perhaps once more. A stream
+// that the node uses later gets only what is new then.
+func Leave(marks string, left func(Left) error) error {
+	file := (&Log{options: Options{Marks: marks}}).markFile()
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	was, err := readShipped(file)
+	if err == nil && was != (shippedTo{}) {
+		err = left(Left{was.begin, was.upTo})
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(file); err != nil {
+		return err
+	}
+	// If the mark came back after a power cut, events that are counted from the journal would be
+	// published too.
+	return atomicfile.SyncDir(marks)
+}
+
+func readMark(file string) (m scanlog.Mark, err error) {
+	s, err := readShipped(file)
+	return s.Mark, err
+}
+
+func readShipped(file string) (s shippedTo, err error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	var id, last, upTo string
+	_, err = fmt.Sscanf(string(text), "%d %s %d %d %q %q %s %d %d %s", &s.Position, &id, &s.begin, &s.last.sequence, &s.stream,
+		&s.at, &last, &s.leaveOut, &s.upTo.Position, &upTo)
+	for _, id := range []struct {
+		text string
+		into *scanlog.ScanID
+	}{{id, &s.ID}, {last, &s.last.id}, {upTo, &s.upTo.ID}} {
+		if err == nil {
+			*id.into, err = scanlog.ParseScanID(id.text)
+		}
+	}
+	if err != nil {
+		return shippedTo{}, nil // everything is published again, and counts once
+	}
+	return s, nil
+}
+
+// Erased implements ledger.Harbour.
+func (l *Log) Erased(ctx context.Context, after int64) ([]scanlog.Erasure, error) {
+	if l.options.Erased == nil {
+		return nil, nil
+	}
+	return l.options.Erased(ctx, after)
+}

@@ -1,0 +1,731 @@
+// Package stream keeps the ledger of scans in a stream of NATS.
+package stream
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+)
+
+// JetStream is a Log in a stream of NATS, and the Harbour of the nodes: a
+// position is a sequence of the stream, the id of a scan the id of its message.
+// A scan that is published again after the stream has forgotten its id stands
+// in it twice, and is read once: see repeats.
+//
+// A server of NATS acknowledges a message before it is flushed to the disk,
+// unless its setting sync_interval is "always". JetStream publishes nothing
+// until it has seen that setting, or the operator vouches for it.
+type Log struct {
+	options Options
+	conn    *nats.Conn
+	js      jetstream.JetStream
+
+	mu      sync.Mutex
+	stream  jetstream.Stream // nil until it is there and the server's setting is known
+	created string
+	window  time.Duration   // how long the stream itself recognises a repeated message
+	lost    map[string]bool // ids of streams that were here and are no more
+	into    string          // id of the stream that is shipped to
+	begin   int64           // events of the journal after this position are for a stream
+	upTo    scanlog.Mark    // events up to here may be in one
+	// leaveOut: what was counted and told up to this position is in a former stream, and not
+	// published again.
+	leaveOut int64
+}
+
+// JetStreamOptions say where the stream is.
+type Options struct {
+	// Servers are nats:// or tls:// addresses, with user and password if need be.
+	Servers []string
+	// Monitors are the http addresses at which the servers are monitored. Every server that keeps
+	// the stream should be named.
+	Monitors []string
+	// Vouched: the operator says that the servers flush before they acknowledge.
+	Vouched bool
+	// Credentials is a file of NATS credentials; "" = none.
+	Credentials string
+	// Stream is the name of the stream; "" = QRJUMP_SCANS. A new one gets so
+	// many Replicas; 0 = 1.
+	Stream   string
+	Replicas int
+	// Emulated: the times of events are those of an emulated clock, so they do not tell when the
+	// messages came.
+	Emulated bool
+	// Marks is the folder in which this node notes how far its journal was shipped.
+	Marks string
+	// Erased lists which users were erased, and Erase notes one, so that what nodes publish later
+	// is anonymous too; nil = nobody is ever erased.
+	Erased func(ctx context.Context, after int64) ([]scanlog.Erasure, error)
+	Erase  func(ctx context.Context, user scanlog.UserHash) error
+	// Taken is which events of a node's journal are counted; nil = nobody knows.
+	Taken func(ctx context.Context, node string) (*scanlog.Taken, error)
+	// Told is which of them were told to webhooks; it returns nil where no webhook waits for any.
+	// nil = there are no webhooks.
+	Told func(ctx context.Context, node string) (*scanlog.Taken, error)
+	// Counted is the last position that is counted, of the log that is counted; nil = nobody knows.
+	Counted func(ctx context.Context) (int64, error)
+
+	// Patience is how long any answer of a server is waited for; 0 = some seconds, which even a
+	// busy machine keeps.
+	Patience time.Duration
+
+	dialer nats.CustomDialer // nil = the network's
+}
+
+// answerTime is how long an answer of a server is waited for.
+func (o Options) answerTime() time.Duration { return cmp.Or(o.Patience, 10*time.Second) }
+
+// ErrNotFlushed is returned while the servers acknowledge messages before they flush them, or it is
+// not known whether they do.
+var ErrNotFlushed = errors.New("the NATS server is not known to flush before it acknowledges")
+
+// ErrTooOld is returned while the server is of a version that numbers every stream from 1.
+var ErrTooOld = errors.New("qrjump needs NATS 2.10 or later, which can begin a stream at a number")
+
+// tooOld returns ErrTooOld for a version before 2.10; a server that says no version is taken for
+// new enough.
+func tooOld(version string) error {
+	var major, minor int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &major, &minor); n == 2 && (major < 2 || major == 2 && minor < 10) {
+		return fmt.Errorf("%w: this server is %s", ErrTooOld, version)
+	}
+	return nil
+}
+
+// ErrNoMonitor is returned while a server's monitoring address does not answer.
+var ErrNoMonitor = errors.New("its monitoring address does not answer")
+
+// ParseEvents reads the address of --events:
+// nats://HOST:4222[,HOST:4222][?monitor=http://HOST:8222&stream=NAME&replicas=3&creds=FILE&flush=vouched].
+func Parse(text string) (o Options, err error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
+		// The parser's error may quote the password.
+		return o, errors.New("want nats://HOST:4222?monitor=http://HOST:8222")
+	}
+	for host := range strings.SplitSeq(u.Host, ",") {
+		server := url.URL{Scheme: u.Scheme, User: u.User, Host: host}
+		o.Servers = append(o.Servers, server.String())
+	}
+	for name, values := range u.Query() {
+		value := values[len(values)-1]
+		switch name {
+		case "monitor":
+			for _, text := range values {
+				m, err := url.Parse(text)
+				if err != nil || m.Host == "" || m.Scheme != "http" && m.Scheme != "https" {
+					return o, fmt.Errorf("monitor=%s: want the address of the server's monitoring port, such as http://127.0.0.1:8222",
+						text)
+				}
+				o.Monitors = append(o.Monitors, strings.TrimSuffix(text, "/"))
+			}
+		case "stream":
+			o.Stream = value
+		case "creds":
+			o.Credentials = value
+		case "replicas":
+			if o.Replicas, err = strconv.Atoi(value); err != nil || o.Replicas < 1 || o.Replicas > 5 {
+				return o, fmt.Errorf("replicas=%s: want 1 to 5", value)
+			}
+		case "flush":
+			if value != "vouched" {
+				return o, fmt.Errorf("flush=%s: want flush=vouched, or leave it out", value)
+			}
+			o.Vouched = true
+		default:
+			return o, fmt.Errorf("there is no parameter %s: want monitor, stream, replicas, creds or flush", name)
+		}
+	}
+	if len(o.Monitors) == 0 && !o.Vouched {
+		return o,
+			errors.New(
+				"nobody can tell whether the server flushes before it acknowledges: set sync_interval: always there and add ?monitor=http://HOST:8222, or flush=vouched if you are sure")
+	}
+	return o, nil
+}
+
+// OpenJetStream connects in the background; it tries again where no server answers.
+func Open(o Options) (*Log, error) {
+	if o.Stream == "" {
+		o.Stream = "QRJUMP_SCANS"
+	}
+	options := []nats.Option{nats.Name("qrjump"), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
+		// A batch that cannot be sent now is sent again from the journal.
+		nats.ReconnectBufSize(-1)}
+	if o.Credentials != "" {
+		options = append(options, nats.UserCredentials(o.Credentials))
+	}
+	answers := []jetstream.JetStreamOpt{jetstream.WithPublishAsyncMaxPending(2048), jetstream.WithPublishAsyncTimeout(o.answerTime())}
+	if o.Patience > 0 {
+		options, answers = append(options, nats.Timeout(o.Patience)), append(answers, jetstream.WithDefaultTimeout(o.Patience))
+	}
+	if o.dialer != nil {
+		options = append(options, nats.SetCustomDialer(o.dialer))
+	}
+	l := &Log{options: o, lost: map[string]bool{}}
+	// A server that was started again may have other settings.
+	options = append(options, nats.ReconnectHandler(func(*nats.Conn) { l.forgetServer() }))
+	var err error
+	if l.conn, err = nats.Connect(strings.Join(o.Servers, ","), options...); err != nil {
+		return nil, fmt.Errorf("connecting to NATS: %w", err)
+	}
+	if l.js, err = jetstream.New(l.conn, answers...); err != nil {
+		l.conn.Close()
+		return nil, fmt.Errorf("connecting to NATS: %w", err)
+	}
+	return l, nil
+}
+
+func (l *Log) forgetServer() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stream = nil
+}
+
+// subjects are <stream in lower case>.<minute of the id>, so that a scan is
+// found by its id without a search of everything.
+func (l *Log) subject(id scanlog.ScanID) string {
+	return l.prefix() + strconv.FormatInt(id.Time().UnixMilli()/60_000, 10)
+}
+
+func (l *Log) prefix() string {
+	return strings.ReplaceAll(strings.ToLower(l.options.Stream), "_", ".") + "."
+}
+
+// Ready makes sure that the stream is there and that what it acknowledges is on
+// the disk. ErrNotFlushed.
+func (l *Log) Ready(ctx context.Context) error {
+	_, err := l.ready(ctx)
+	return err
+}
+
+func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stream != nil {
+		return l.stream, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.options.answerTime())
+	defer cancel()
+	if !l.options.Vouched {
+		for _, monitor := range l.options.Monitors {
+			if err := flushes(ctx, monitor); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := tooOld(l.conn.ConnectedServerVersion()); err != nil {
+		return nil, err
+	}
+	was, err := readShipped(l.markFile())
+	if err != nil {
+		return nil, err
+	}
+	stream, err := l.js.Stream(ctx, l.options.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = l.create(ctx, int64(was.last.sequence))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the stream %s: %w", l.options.Stream, err)
+	}
+	if c := stream.CachedInfo().Config; c.Storage != jetstream.FileStorage || c.Retention != jetstream.LimitsPolicy ||
+		c.Discard != jetstream.DiscardNew {
+		return nil,
+			fmt.Errorf(
+				"the stream %s does not keep what it takes: it needs file storage, retention by limits, and to discard new messages when it is full", l.options.Stream)
+	}
+	made := createdAt(stream.CachedInfo())
+	for _, id := range []string{was.stream, l.id()} {
+		if id != "" && id != l.named(made) && (id != was.stream || was.at == l.address()) {
+			l.lost[id] = true
+		}
+	}
+	l.stream, l.created, l.window = stream, made, stream.CachedInfo().Config.Duplicates
+	return stream, nil
+}
+
+// generation is the distance between the first sequences of a stream and of the one made after it.
+const generation = 1 << 32
+
+// create makes the stream. Its sequences begin beyond all that are known of an earlier stream: what
+// is meant for a sequence of that one finds no scan here. brought is the last sequence that this
+// node knows of.
+func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, error) {
+	first, known := uint64(0), brought
+	if l.options.Counted != nil {
+		counted, err := l.options.Counted(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("asking where the numbers of a stream can begin: %w", err)
+		}
+		known = max(known, counted)
+	}
+	if known > 0 {
+		first = uint64(known/generation+1) * generation
+	}
+	wanted := jetstream.StreamConfig{Name: l.options.Stream, Description: "scans of qrjump",
+		Subjects: []string{l.prefix() + "*"},
+		Storage:  jetstream.FileStorage, Replicas: max(1, l.options.Replicas), Retention: jetstream.LimitsPolicy,
+		// A full stream refuses new messages; it never drops old ones.
+		Discard: jetstream.DiscardNew, Duplicates: time.Hour, FirstSeq: first}
+	stream, err := l.js.CreateStream(ctx, wanted)
+	for noStore(err) {
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(50 * time.Millisecond):
+		}
+		stream, err = l.js.CreateStream(ctx, wanted)
+	}
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another node was faster
+		return l.js.Stream(ctx, l.options.Stream)
+	}
+	return stream, err
+}
+
+// noStore says whether a server could not make the folder of a stream just now: it answers so while it still removes that of a
+// former stream of the same name. Where it means a full disk, whoever waits learns it at the end of their patience.
+func noStore(err error) bool {
+	const storeFailed = 10049
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == storeFailed
+}
+
+func createdAt(info *jetstream.StreamInfo) string { return info.Created.UTC().Format(time.RFC3339Nano) }
+
+// named is the id of the stream of this name, by the moment at which it was made.
+func (l *Log) named(created string) string { return l.options.Stream + " " + created }
+
+// id is that of the stream as it was last seen, "" = it never was. mu is held.
+func (l *Log) id() string {
+	if l.created == "" {
+		return ""
+	}
+	return l.named(l.created)
+}
+
+// address is where the stream is, without passwords.
+func (l *Log) address() string {
+	hosts := make([]string, 0, len(l.options.Servers))
+	for _, server := range l.options.Servers {
+		if u, err := url.Parse(server); err == nil {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	slices.Sort(hosts)
+	return strings.Join(hosts, ",") + "/" + l.options.Stream
+}
+
+// Lost implements ledger.Log: the stream with an id was at this address and is gone, as when the
+// server lost its folder.
+func (l *Log) Lost(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost[id]
+}
+
+// Missing implements ledger.Log. A stream that loses events is noticed by its id or its end.
+func (l *Log) Missing(int64) int64 { return 0 }
+
+// flushes asks a server whether it flushes before it acknowledges.
+func flushes(ctx context.Context, monitor string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, monitor+"/varz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return fmt.Errorf("%w: %w: %w", ErrNotFlushed, ErrNoMonitor, err)
+	}
+	defer resp.Body.Close()
+	var varz struct {
+		JetStream struct {
+			Config *struct {
+				SyncAlways bool `json:"sync_always"`
+			} `json:"config"`
+		} `json:"jetstream"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&varz); err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: %s/varz does not answer like a NATS server", ErrNotFlushed, monitor)
+	}
+	switch {
+	case varz.JetStream.Config == nil:
+		return fmt.Errorf("%w: JetStream is off on %s", ErrNotFlushed, monitor)
+	case !varz.JetStream.Config.SyncAlways:
+		return fmt.Errorf("%w: set sync_interval: always in the jetstream block of the server behind %s and start it again", ErrNotFlushed,
+			monitor)
+	}
+	return nil
+}
+
+// ID is the stream's: its name and when it was made, "" before it was seen.
+func (l *Log) ID() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.id()
+}
+
+// append publishes events that follow a position of a journal. It returns the last sequence that
+// the stream gave them, and how many of them are acknowledged.
+func (l *Log) append(ctx context.Context, before int64, entries []scanlog.Entry) (last brought, n int, err error) {
+	into := l.shippedInto()
+	for some := range slices.Chunk(entries, publishAtOnce) {
+		futures := make([]jetstream.PubAckFuture, 0, len(some))
+		for i := range some {
+			some[i].From.Before = before
+			f, err := l.publish(&some[i], into)
+			if err != nil {
+				return last, n, err
+			}
+			futures = append(futures, f)
+		}
+		next := last
+		if err := acknowledged(ctx, futures, func(i int, ack *jetstream.PubAck) {
+			some[i].Position = int64(ack.Sequence)
+			if ack.Sequence >= next.sequence {
+				next = brought{ack.Sequence, some[i].ID}
+			}
+		}); err != nil {
+			l.forgetServer() // the stream may be gone
+			return last, n, err
+		}
+		last, n, before = next, n+len(some), some[len(some)-1].From.Position
+	}
+	return last, n, nil
+}
+
+// shippedInto is the id of the stream that is shipped to; "" = not known yet.
+func (l *Log) shippedInto() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.into
+}
+
+// publishAtOnce is how many messages are on their way together. The server flushes each by itself,
+// and all of them must be acknowledged within the time for one answer.
+const publishAtOnce = 250
+
+func (l *Log) publish(e *scanlog.Entry, into string) (jetstream.PubAckFuture, error) {
+	m := &nats.Msg{Subject: l.subject(e.ID), Header: headers(e.From, into), Data: scanlog.AppendRecord(make([]byte, 0, 256), &e.Event)}
+	return l.send(m, e.ID.String())
+}
+
+func (l *Log) send(m *nats.Msg, id string) (jetstream.PubAckFuture, error) {
+	f, err := l.js.PublishMsgAsync(m, jetstream.WithMsgID(id), jetstream.WithExpectStream(l.options.Stream))
+	if err != nil {
+		return nil, fmt.Errorf("publishing a scan: %w", err)
+	}
+	return f, nil
+}
+
+// acknowledged waits for the acknowledgement of each message and calls at with it. It stops at the
+// first message that was refused.
+func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture, at func(i int, ack *jetstream.PubAck)) error {
+	for i, f := range futures {
+		select {
+		case ack := <-f.Ok():
+			at(i, ack)
+		case err := <-f.Err():
+			return fmt.Errorf("publishing a scan: %w", err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// End implements ledger.Log.
+func (l *Log) End(ctx context.Context) (int64, error) {
+	end, _, err := l.endNow(ctx)
+	return end, err
+}
+
+// endNow is End with the id of the stream.
+func (l *Log) endNow(ctx context.Context) (end int64, id string, err error) {
+	info, err := l.now(ctx)
+	if err != nil {
+		return 0, "", err
+	}
+	return int64(info.State.LastSeq), l.named(createdAt(info)), nil
+}
+
+// end is End of the stream as it was last seen, with its id; errAnew where it is another by now.
+func (l *Log) end(ctx context.Context) (end int64, id string, err error) {
+	if _, err := l.ready(ctx); err != nil {
+		return 0, "", err
+	}
+	info, err := l.info(ctx)
+	if err != nil {
+		return 0, "", err
+	}
+	return int64(info.State.LastSeq), l.named(createdAt(info)), nil
+}
+
+// errAnew is returned where the stream is gone, or was made anew.
+var errAnew = errors.New("the stream was made anew, or is about to be")
+
+// now is info of whichever stream there is now; it may be another than before.
+func (l *Log) now(ctx context.Context) (info *jetstream.StreamInfo, err error) {
+	for range 2 {
+		if _, err = l.ready(ctx); err != nil {
+			return nil, err
+		}
+		if info, err = l.info(ctx); !errors.Is(err, errAnew) {
+			break
+		}
+	}
+	return info, err
+}
+
+// info asks what is in the stream. It takes a handle of its own, because Info writes into its
+// handle.
+func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+	stream, err := l.js.Stream(ctx, l.options.Stream)
+	if err != nil {
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			l.forgetServer()
+			return nil, fmt.Errorf("%w: %w", errAnew, err)
+		}
+		return nil, fmt.Errorf("asking for the end of the stream: %w", err)
+	}
+	info := stream.CachedInfo()
+	l.mu.Lock()
+	same := l.created == createdAt(info)
+	l.mu.Unlock()
+	if !same {
+		l.forgetServer()
+		return nil, errAnew
+	}
+	return info, nil
+}
+
+// fetchAtOnce is how many messages one request asks for.
+const fetchAtOnce = 1000
+
+// visit calls f for the messages of a consumer up to a sequence, in order, until f returns false.
+// in is the id of the stream in which the sequence is; "" = any stream.
+func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, upTo uint64,
+	f func(jetstream.Msg, *jetstream.MsgMetadata) (bool, error)) error {
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return err
+	}
+	c.AckPolicy, c.MemoryStorage, c.InactiveThreshold, c.Replicas = jetstream.AckNonePolicy, true, time.Minute, 1
+	consumer, err := stream.CreateConsumer(ctx, c)
+	if err != nil {
+		return fmt.Errorf("reading the stream: %w", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // if this fails, the server ends it by itself
+	}()
+	if in != "" { // a consumer ends with its stream, so this one belongs to the stream that is there now
+		info, err := l.info(ctx)
+		if err == nil && l.named(createdAt(info)) != in {
+			err = errAnew
+		}
+		if err != nil {
+			return err
+		}
+	}
+	pending := consumer.CachedInfo().NumPending
+	for expected := uint64(1); pending > 0; {
+		batch, err := consumer.Fetch(fetchAtOnce, jetstream.FetchMaxWait(l.options.answerTime()))
+		if err != nil {
+			return fmt.Errorf("reading the stream: %w", err)
+		}
+		got := 0
+		for m := range batch.Messages() {
+			got++
+			meta, err := m.Metadata()
+			if err != nil {
+				return fmt.Errorf("reading the stream: %w", err)
+			}
+			if meta.Sequence.Consumer != expected {
+				return fmt.Errorf("reading the stream: message %d came where %d was due", meta.Sequence.Consumer, expected)
+			}
+			expected++
+			pending = meta.NumPending
+			if meta.Sequence.Stream > upTo {
+				return nil
+			}
+			if goOn, err := f(m, meta); err != nil || !goOn {
+				return err
+			}
+			if meta.Sequence.Stream == upTo || pending == 0 { // otherwise the next batch would be waited for until it is full
+				return nil
+			}
+		}
+		if err := batch.Error(); err != nil {
+			return fmt.Errorf("reading the stream: %w", err)
+		}
+		if got == 0 {
+			return errors.New("reading the stream: it does not answer")
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// Read implements ledger.Log.
+func (l *Log) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
+	return l.read(ctx, after, true)
+}
+
+// read yields what stands after a position; once: without repeats.
+func (l *Log) read(ctx context.Context, after int64, once bool) iter.Seq2[scanlog.Entry, error] {
+	end, in, err := l.end(ctx)
+	return func(yield func(scanlog.Entry, error) bool) {
+		left := false
+		if err == nil && after < end {
+			var texts scanlog.Texts
+			next, erased, known := max(0, after)+1, copies{of: in}, repeats{}
+			give := func(e scanlog.Entry, late bool) (bool, error) {
+				if once && late {
+					if first, err := l.first(ctx, e.ID, end, &erased, &known); err != nil || first < e.Position {
+						return err == nil, err
+					}
+				}
+				left = !yield(e, nil)
+				return !left, nil
+			}
+			err = l.visit(ctx, in,
+				jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(next)},
+				uint64(end),
+				func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+					at := int64(meta.Sequence.Stream)
+					if at > next {
+						list, err := l.missing(ctx, &erased, next, at)
+						if err != nil {
+							return false, err
+						}
+						for _, e := range list {
+							if more, err := give(e, true); !more {
+								return false, err
+							}
+						}
+					}
+					next = at + 1
+					if m.Subject() == l.copySubject() {
+						return true, nil
+					}
+					e, err := scanlog.DecodeRecord(m.Data(), &texts)
+					if err != nil {
+						return false, fmt.Errorf("message %d of the stream: %w", at, err)
+					}
+					return give(scanlog.Entry{Position: at, Event: e, From: originOf(m, in)}, l.late(e.ID, meta))
+				})
+		}
+		if err != nil && !left {
+			yield(scanlog.Entry{}, err)
+		}
+	}
+}
+
+// Before implements ledger.Log. A message is younger than its event, except that the clocks of
+// nodes differ, by less than a day.
+func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err error) {
+	end, in, err := l.endNow(ctx)
+	if err != nil || end == 0 || l.options.Emulated {
+		return 0, err
+	}
+	from := moment.Add(-24 * time.Hour)
+	position = end
+	err = l.visit(ctx, in, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from}, uint64(end),
+		func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			position = int64(meta.Sequence.Stream) - 1
+			return false, nil
+		})
+	if err != nil {
+		return 0, err
+	}
+	// Messages of erased users are gone, and the copies that replace them came later.
+	erased := copies{of: in}
+	if err := l.readCopies(ctx, &erased, end); err != nil {
+		return 0, err
+	}
+	for i := range erased.list {
+		if e := &erased.list[i]; !e.At.Before(moment) {
+			position = min(position, e.Position-1)
+		}
+	}
+	return position, nil
+}
+
+// Between implements ledger.Log: it reads from the first message that can be of that time.
+func (l *Log) Between(ctx context.Context, after int64, from, _ time.Time) iter.Seq2[scanlog.Entry, error] {
+	before, err := l.Before(ctx, from)
+	if err != nil {
+		return func(yield func(scanlog.Entry, error) bool) { yield(scanlog.Entry{}, err) }
+	}
+	return l.Read(ctx, max(after, before))
+}
+
+// Find implements ledger.Log.
+func (l *Log) Find(ctx context.Context, id scanlog.ScanID) (int64, error) {
+	end, in, err := l.endNow(ctx)
+	if err != nil {
+		return 0, err
+	}
+	position, err := l.first(ctx, id, end, &copies{of: in}, &repeats{})
+	if err == nil && position == 0 {
+		err = scanlog.ErrNoScan
+	}
+	return position, err
+}
+
+// Forget implements ledger.Log: it removes what came into the stream before a moment.
+func (l *Log) Forget(ctx context.Context, before time.Time) error {
+	stream, err := l.ready(ctx)
+	if err != nil {
+		return err
+	}
+	info, err := l.info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.State.Msgs == 0 || !info.State.FirstTime.Before(before) {
+		return nil
+	}
+	first := info.State.LastSeq + 1
+	err = l.visit(ctx, "", jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &before},
+		info.State.LastSeq,
+		func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			first = meta.Sequence.Stream
+			return false, nil
+		})
+	if err != nil {
+		return err
+	}
+	if err := l.forgetCopies(ctx, stream, int64(first), int64(info.State.LastSeq)); err != nil {
+		return err
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(first)); err != nil {
+		return fmt.Errorf("removing old scans from the stream: %w", err)
+	}
+	return nil
+}
+
+// Close implements ledger.Log.
+func (l *Log) Close() error {
+	l.conn.Close()
+	return nil
+}

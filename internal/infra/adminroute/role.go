@@ -1,0 +1,93 @@
+package adminroute
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Role is what a caller of the admin API may do: viewer < marketer, rules <
+// operator < admin.
+type Role string
+
+const (
+	Viewer   Role = "viewer"   // read
+	Marketer Role = "marketer" // and change codes
+	Rules    Role = "rules"    // and change rules
+	Operator Role = "operator" // and change accounts, domains and who is told what
+	Admin    Role = "admin"    // and settings, keys, everything at once
+)
+
+var ranks = map[Role]int{Viewer: 1, Marketer: 2, Rules: 2, Operator: 3, Admin: 4}
+
+// Covers reports whether whoever has a role may do what wants at least another:
+// of marketer and rules neither covers the other.
+func (r Role) Covers(least Role) bool {
+	return ranks[r] > 0 && (r == least || ranks[least] > 0 && ranks[r] > ranks[least])
+}
+
+// Known reports whether a role is one of these.
+func (r Role) Known() bool { return ranks[r] > 0 }
+
+// Roles are all roles, the least first.
+var Roles = []Role{Viewer, Marketer, Rules, Operator, Admin}
+
+// Caller is whoever calls: what it may do, and for which accounts.
+type Caller struct {
+	Role     Role
+	Accounts []string // AppIDs that the role is limited to; none = all
+}
+
+// Limited reports whether a caller may do something for some accounts only.
+func (c Caller) Limited() bool { return len(c.Accounts) > 0 }
+
+// Sees reports whether a caller may do something for an account.
+func (c Caller) Sees(appid string) bool { return !c.Limited() || slices.Contains(c.Accounts, appid) }
+
+type callerKey struct{}
+
+// As says who calls.
+func As(ctx context.Context, c Caller) context.Context { return context.WithValue(ctx, callerKey{}, c) }
+
+// CallerOf is who As named last; nobody may do nothing.
+func CallerOf(ctx context.Context) Caller {
+	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
+
+// Authorise returns the problem of a caller whose role does not cover the least
+// one that a call wants. A context without a caller may do nothing.
+func Authorise(ctx context.Context, least Role) huma.StatusError {
+	if !CallerOf(ctx).Role.Covers(least) {
+		return huma.NewError(http.StatusForbidden, "this call wants the role "+string(least))
+	}
+	return nil
+}
+
+// unlimited returns the problem of a caller that is limited to accounts.
+func unlimited(ctx context.Context) huma.StatusError {
+	if CallerOf(ctx).Limited() {
+		return huma.NewError(http.StatusForbidden, "this call concerns all accounts, and you may see some of them only")
+	}
+	return nil
+}
+
+// Only is h for callers whose role covers the least one.
+func Only(least Role, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refused := Authorise(r.Context(), least)
+		if refused == nil {
+			refused = unlimited(r.Context())
+		}
+		if refused != nil {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(refused.GetStatus())
+			_ = json.NewEncoder(w).Encode(refused)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,207 @@
+package certificates
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/infra/atomicfile"
+)
+
+const (
+	caLife    = 10 * 365 * 24 * time.Hour
+	leafLife  = 397 * 24 * time.Hour // some systems refuse more than 398 days
+	leafFresh = 30 * 24 * time.Hour  // so long before its end a leaf is made anew
+	backdate  = 24 * time.Hour       // clocks of clients may be behind
+)
+
+// loopbackAddresses are the addresses that the leaf of an authority speaks for, beside its names.
+var loopbackAddresses = []net.IP{net.IPv4(127, 0, 0, 1).To4(), net.IPv6loopback}
+
+// Authority is the authority of --tls-dev, for SDKs whose address is fixed. Its
+// certificate says that it may speak for weixin.qq.com and this machine only,
+// so that who trusts it does not hand over the rest of the web with it.
+type Authority struct {
+	dir   string   // DIR/tls
+	names []string // that its leaf speaks for
+	now   func() time.Time
+	cert  *x509.Certificate
+	key   crypto.Signer
+
+	mu   sync.Mutex
+	leaf *tls.Certificate
+}
+
+// AuthorityFile is where --tls-dev keeps the certificate that clients shall trust.
+func AuthorityFile(data string) string { return filepath.Join(data, "tls", "ca.pem") }
+
+// OpenAuthority reads the authority of a data folder, or makes it where there is none. Get makes a leaf where there is none yet.
+func OpenAuthority(data string, names []string, now func() time.Time) (*Authority, error) {
+	ca := &Authority{dir: filepath.Join(data, "tls"), names: names, now: now}
+	if err := os.MkdirAll(ca.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the folder of --tls-dev: %v", err)
+	}
+	err := ca.read(AuthorityFile(data), filepath.Join(ca.dir, "ca.key"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is there, its key is not: delete the folder %s, and trust the ca.pem that the next start makes",
+			AuthorityFile(data), ca.dir)
+	}
+	if err != nil {
+		return nil,
+			fmt.Errorf("the authority of --tls-dev cannot be used (%v): delete the folder %s, and trust the ca.pem that the next start makes",
+				err, ca.dir)
+	}
+	// A file that cannot be read, or is another authority's, is made anew.
+	if text, err := os.ReadFile(ca.leafFile()); err == nil {
+		if leaf, err := tls.X509KeyPair(text, text); err == nil && leaf.Leaf.CheckSignatureFrom(ca.cert) == nil {
+			ca.leaf = &leaf
+		}
+	}
+	return ca, nil
+}
+
+func (ca *Authority) leafFile() string { return filepath.Join(ca.dir, "server.pem") }
+
+// read opens the authority, or makes it where there is none.
+func (ca *Authority) read(certFile, keyFile string) error {
+	cert, err := os.ReadFile(certFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ca.make(certFile, keyFile)
+	}
+	if err != nil {
+		return err
+	}
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		return err
+	}
+	read, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return err
+	}
+	signer, ok := read.PrivateKey.(crypto.Signer)
+	if !ok || !read.Leaf.IsCA {
+		return errors.New("it is no authority")
+	}
+	if !ca.now().Before(read.Leaf.NotAfter) {
+		return fmt.Errorf("it ended on %s", read.Leaf.NotAfter.Format(time.DateOnly))
+	}
+	ca.cert, ca.key = read.Leaf, signer
+	return nil
+}
+
+// make draws the authority. The certificate is written last: where it is, the
+// key is too.
+func (ca *Authority) make(certFile, keyFile string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	var id [4]byte
+	_, _ = rand.Read(id[:]) // it never fails
+	now := ca.now()
+	template := &x509.Certificate{
+		// Two authorities of one machine have different names.
+		Subject:               pkix.Name{CommonName: "qrjump development CA " + hex.EncodeToString(id[:])},
+		NotBefore:             now.Add(-backdate),
+		NotAfter:              now.Add(caLife),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
+		PermittedDNSDomainsCritical: true,
+		PermittedDNSDomains:         []string{"weixin.qq.com", "localhost"},
+		PermittedIPRanges: []*net.IPNet{
+			{IP: net.IPv4(127, 0, 0, 0).To4(), Mask: net.CIDRMask(8, 32)},
+			{IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)},
+		},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Replace(keyFile, block("PRIVATE KEY", secret), 0o600); err != nil {
+		return err
+	}
+	if err := atomicfile.Replace(certFile, block("CERTIFICATE", cert), 0o644); err != nil {
+		return err
+	}
+	ca.key = key
+	ca.cert, err = x509.ParseCertificate(cert)
+	return err
+}
+
+// Get returns the leaf, made anew near its end: no timer watches it.
+func (ca *Authority) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	if ca.leaf != nil && ca.serves(ca.leaf.Leaf) {
+		return ca.leaf, nil
+	}
+	leaf, err := ca.issue()
+	if err != nil {
+		return nil, fmt.Errorf("making the certificate of --tls-dev: %w", err)
+	}
+	ca.leaf = leaf
+	return leaf, nil
+}
+
+// serves reports whether a leaf has all names and time enough.
+func (ca *Authority) serves(leaf *x509.Certificate) bool {
+	now := ca.now()
+	return !now.Before(leaf.NotBefore) && now.Add(leafFresh).Before(leaf.NotAfter) && slices.Equal(leaf.DNSNames, ca.names) &&
+		slices.EqualFunc(leaf.IPAddresses, loopbackAddresses, net.IP.Equal)
+}
+
+func (ca *Authority) issue() (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	now := ca.now()
+	cert, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: ca.names[0]},
+		NotBefore:   now.Add(-backdate),
+		NotAfter:    now.Add(leafLife),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:    ca.names, IPAddresses: loopbackAddresses,
+		BasicConstraintsValid: true,
+	}, ca.cert, key.Public(), ca.key)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	// One file, so that certificate and key are always of each other.
+	text := slices.Concat(block("CERTIFICATE", cert), block("PRIVATE KEY", secret))
+	if err := atomicfile.Replace(ca.leafFile(), text, 0o600); err != nil {
+		return nil, err
+	}
+	leaf, err := tls.X509KeyPair(text, text)
+	return &leaf, err
+}
+
+func block(kind string, content []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content})
+}

@@ -1,0 +1,255 @@
+// Package connlimit bounds how many connections are open at once: those that ask something go before those that do not.
+package connlimit
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// refusedTime is how long a connection may be idle after it showed an invalid key or token.
+	refusedTime = 10 * time.Second
+	// fewFiles is the assumed limit of open files where the system does not tell it.
+	fewFiles = 8192
+	// fewestConnections is how many connections are let in at least, however few files the process
+	// may open.
+	fewestConnections = 16
+	// roomPoll is how often a connection that waits for room looks for one that became idle. One
+	// that ends is noticed at once.
+	roomPoll = 50 * time.Millisecond
+)
+
+// Shares says how many connections a process that may open so many files accepts: on the admin
+// listener, if that has an address of its own (apart), and on all others together. The rest is for
+// databases, the ledger and calls to others.
+func Shares(files int, apart bool) (public, admin int) {
+	all := max(files-min(max(64, files/8), 1024), fewestConnections)
+	if !apart {
+		return all, 0
+	}
+	admin = min(max(8, all/8), 256)
+	return all - admin, admin
+}
+
+// Room bounds how many connections are open at once. When it is full, a new connection takes the
+// place of an idle one: of the stranger that came first, else of anybody. Where requests of all are
+// being served, it waits.
+type Room struct {
+	most  int
+	freed chan struct{} // one entry: a connection ended
+
+	mu               sync.Mutex
+	strangers, known *list.List // of *connection, the earliest first
+	cut              atomic.Int64
+}
+
+// New is a room for so many connections.
+func New(most int) *Room {
+	return &Room{most: most, freed: make(chan struct{}, 1), strangers: list.New(), known: list.New()}
+}
+
+// Open is how many connections are open.
+func (r *Room) Open() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.strangers.Len() + r.known.Len()
+}
+
+// Cut is how many connections had to give their place to another one.
+func (r *Room) Cut() int64 { return r.cut.Load() }
+
+// Bound puts the connections of a listener into the room. refused is how long one may be without a request after a refused
+// key; 0 = ten seconds.
+func (r *Room) Bound(l net.Listener, refused time.Duration) net.Listener {
+	return &bounded{Listener: l, room: r, refused: cmp.Or(refused, refusedTime), closed: make(chan struct{})}
+}
+
+// enter takes a connection in, or returns one whose place it may take, or does neither.
+func (r *Room) enter(c *connection) (entered bool, instead *connection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.strangers.Len()+r.known.Len() < r.most {
+		c.in, c.place = r.strangers, r.strangers.PushBack(c)
+		return true, nil
+	}
+	for _, group := range []*list.List{r.strangers, r.known} {
+		for n := group.Len(); n > 0; n-- {
+			first := group.Front()
+			if one := first.Value.(*connection); !one.asks.Load() {
+				return false, one
+			}
+			group.MoveToBack(first) // so that the next search begins with others
+		}
+	}
+	return false, nil
+}
+
+func (r *Room) leave(c *connection) {
+	r.mu.Lock()
+	if c.place != nil {
+		c.in.Remove(c.place)
+		c.place = nil
+	}
+	r.mu.Unlock()
+	select {
+	case r.freed <- struct{}{}:
+	default:
+	}
+}
+
+// bounded is a listener whose connections share a room.
+type bounded struct {
+	net.Listener
+	room    *Room
+	refused time.Duration // refusedTime, or a test's
+	once    sync.Once
+	closed  chan struct{}
+}
+
+func (l *bounded) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+func (l *bounded) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		tcp, ok := conn.(*net.TCPConn)
+		if !ok {
+			return conn, nil
+		}
+		c := &connection{TCPConn: tcp, room: l.room, refusedTime: l.refused}
+		for {
+			entered, instead := l.room.enter(c)
+			if entered {
+				return c, nil
+			}
+			if instead != nil {
+				l.room.cut.Add(1)
+				_ = instead.Close()
+				continue
+			}
+			select {
+			case <-l.room.freed:
+			case <-time.After(roomPoll):
+			case <-l.closed:
+				_ = tcp.Close()
+				return nil, net.ErrClosed
+			}
+		}
+	}
+}
+
+// connection is one that a room has.
+type connection struct {
+	*net.TCPConn
+	room        *Room
+	in          *list.List // the room's, both under its lock
+	place       *list.Element
+	asks        atomic.Bool // a request of it is being served
+	known       atomic.Bool // it showed a valid key or token
+	refused     atomic.Bool // the last one that it showed was invalid
+	refusedTime time.Duration
+	left        sync.Once
+}
+
+// Close implements net.Conn.
+func (c *connection) Close() error {
+	err := c.TCPConn.Close()
+	c.left.Do(func() { c.room.leave(c) })
+	return err
+}
+
+// SetReadDeadline implements net.Conn: after a refused key a pause must be short.
+func (c *connection) SetReadDeadline(t time.Time) error {
+	return c.TCPConn.SetReadDeadline(c.earlier(t))
+}
+
+// SetDeadline implements net.Conn.
+func (c *connection) SetDeadline(t time.Time) error {
+	if err := c.TCPConn.SetWriteDeadline(t); err != nil {
+		return err
+	}
+	return c.SetReadDeadline(t)
+}
+
+func (c *connection) earlier(t time.Time) time.Time {
+	if !c.refused.Load() {
+		return t
+	}
+	if last := time.Now().Add(c.refusedTime); t.IsZero() || t.After(last) {
+		return last
+	}
+	return t
+}
+
+// Asks implements lane.Watched.
+func (c *connection) Asks(now bool) { c.asks.Store(now) }
+
+// Proven implements lane.Watched.
+func (c *connection) Proven() {
+	c.refused.Store(false)
+	if c.known.Swap(true) {
+		return
+	}
+	c.room.mu.Lock()
+	defer c.room.mu.Unlock()
+	if c.place != nil {
+		c.in.Remove(c.place)
+		c.in, c.place = c.room.known, c.room.known.PushBack(c)
+	}
+}
+
+// connectionIn finds the connection below what TLS and the lane put around it.
+func connectionIn(conn net.Conn) (*connection, bool) {
+	for {
+		if c, ok := conn.(*connection); ok {
+			return c, true
+		}
+		around, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil, false
+		}
+		conn = around.NetConn()
+	}
+}
+
+type connectionKey struct{}
+
+// Watch makes net/http tell of its connections.
+func Watch(h *http.Server) {
+	h.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		if c, ok := connectionIn(conn); ok {
+			return context.WithValue(ctx, connectionKey{}, c)
+		}
+		return ctx
+	}
+	h.ConnState = func(conn net.Conn, state http.ConnState) {
+		if c, ok := connectionIn(conn); ok {
+			c.Asks(state == http.StateActive)
+		}
+	}
+}
+
+// Proven notes that a request showed a valid key or token.
+func Proven(ctx context.Context) {
+	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
+		c.Proven()
+	}
+}
+
+// Refused notes that a request showed an invalid key or token.
+func Refused(ctx context.Context) {
+	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
+		c.refused.Store(true)
+	}
+}

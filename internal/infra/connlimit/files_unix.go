@@ -1,0 +1,14 @@
+//go:build unix
+
+package connlimit
+
+import "syscall"
+
+// Files is how many files this process may open at once.
+func Files() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fewFiles
+	}
+	return int(min(uint64(limit.Cur), 1<<30))
+}

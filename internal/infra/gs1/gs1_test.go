@@ -1,0 +1,314 @@
+package gs1
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+type clause struct{ name, uri, want string }
+
+// clauses are what URI Syntax 1.6 says of a Digital Link, each with a URI and what becomes of it: docs/en/how/gs1.md shows them.
+var clauses = []clause{
+	{"a primary key alone", "https://example.com/01/09506000134352", "01/09506000134352"},
+	{"http and https, in small or capital letters", "HTTP://example.com/01/09506000134352", "01/09506000134352"},
+	{"segments of the host's own stand before the key", "https://example.com/some/shop/01/09506000134352", "01/09506000134352"},
+	{"a segment before the key may look like an AI", "https://example.com/01/x/01/09506000134352", "01/09506000134352"},
+	{"key qualifiers in their order", "https://example.com/01/09506000134352/22/V/10/L/21/S", "01/09506000134352/22/V/10/L/21/S"},
+	{"each of them may be left out", "https://example.com/01/09506000134352/21/S", "01/09506000134352/21/S"},
+	{"another order is refused", "https://example.com/01/09506000134352/21/S/10/L", "AI (01) does not take these qualifiers"},
+	{"alternatives are not mixed", "https://example.com/01/09506000134352/235/T/21/S", "AI (01) does not take these qualifiers"},
+	{"a qualifier of another key is refused", "https://example.com/00/095060001343521236/10/L", "AI (00)"},
+	{"a key without qualifiers takes none", "https://example.com/8003/09506000134352/21/S", "AI (8003) does not take these qualifiers"},
+	{"a GTIN has 14 digits; 13, 12 and 8 are filled up", "https://example.com/01/9506000134352", "01/09506000134352"},
+	{"a GTIN of 8 digits", "https://example.com/01/95060002", "01/00000095060002"},
+	{"a GTIN of 11 digits is none", "https://example.com/01/95060001343", "AI (01) has 11 characters"},
+	{"the check digit is right", "https://example.com/01/09506000134353", "AI (01): 09506000134353 has the wrong check digit 3: want 2"},
+	{"reserved characters are percent-coded", "https://example.com/01/09506000134352/10/A%2FB%3F", "01/09506000134352/10/A%2FB%3F"},
+	{"percent-coding in small letters is the same", "https://example.com/01/09506000134352/10/A%2fB", "01/09506000134352/10/A%2FB"},
+	{"a value that is a step in the path is not printed", "https://example.com/01/09506000134352/21/..", "browsers take it for a step"},
+	{"what needs no coding loses it", "https://example.com/01/09506000134352/10/%41", "01/09506000134352/10/A"},
+	{"a plus in a path is a plus", "https://example.com/01/09506000134352/10/A+B", "01/09506000134352/10/A%2BB"},
+	{"broken percent-coding is refused", "https://example.com/01/09506000134352/10/A%2", "AI (10): its value is no right percent-coding"},
+	{"characters outside of the AI's set are refused", "https://example.com/01/09506000134352/10/%E4%BD%A0", "AI (10): '你' cannot stand"},
+	{"bytes that are no text are refused", "https://example.com/01/09506000134352/10/%ff", "AI (10): '�' cannot stand"},
+	{"a space is refused", "https://example.com/01/09506000134352/10/A%20B", "AI (10): ' ' cannot stand"},
+
+	{"a value is no longer than its AI allows", "https://example.com/01/09506000134352/10/123456789012345678901", "AI (10) has 21 characters"},
+	{"an empty value is refused", "https://example.com/01/09506000134352/10//21/S", "AI (10) has no value"},
+	{"an AI without a value is refused", "https://example.com/01/09506000134352/10", "AI (10) has no value"},
+	{"an AI that does not exist is refused", "https://example.com/01/09506000134352/05/1", "AI (05) does not exist"},
+	{"the old letters for AIs are no AIs", "https://example.com/gtin/09506000134352", "has no GS1 key"},
+
+	{"data attributes stand in the query", "https://example.com/01/09506000134352?17=271231&3103=000195", "01/09506000134352?17=271231&3103=000195"},
+
+	{"in any order; the canonical one is by AI", "https://example.com/01/09506000134352?3103=000195&17=271231", "01/09506000134352?17=271231&3103=000195"},
+	{"a key's qualifier in the query is refused", "https://example.com/01/09506000134352?10=L", "AI (10) belongs into the path"},
+	{"an AI that is no attribute is refused", "https://example.com/01/09506000134352?8200=x", "AI (8200) cannot stand in the query"},
+	{"a number in the query that is no AI is refused", "https://example.com/01/09506000134352?0=1", "AI (0) does not exist"},
+	{"an attribute twice is refused", "https://example.com/01/09506000134352?17=271231&17=271231", "AI (17) stands there twice"},
+	{"what has a name with letters is kept and is no data", "https://example.com/01/09506000134352?utm=a%20b&17=271231&linkType=gs1:pip",
+		"01/09506000134352?17=271231"},
+	{"a fragment is no part of it", "https://example.com/01/09506000134352#x", "01/09506000134352"},
+	{"one slash at the end is no fault", "https://example.com/01/09506000134352/", "01/09506000134352"},
+	{"another scheme is none", "ftp://example.com/01/09506000134352", "nothing begins with"},
+	{"an address without a key is none", "https://example.com/about", "has no GS1 key"},
+
+	{"AIs that exclude one another", "https://example.com/01/09506000134352?3100=000001&3101=000001", "AI (3100) cannot stand with AI (3101)"},
+	{"AIs that need another", "https://example.com/01/09506000134352?427=XY", "AI (427) needs another beside it"},
+	{"a location with its extension", "https://example.com/414/9506000134352/254/32a%2Fb", "414/9506000134352/254/32a%2Fb"},
+	{"a component with # in its number", "https://example.com/8010/950600013435%23/8011/1", "8010/950600013435%23/8011/1"},
+	{"a payment slip has both of its AIs in the path", "https://example.com/415/9506000134352/8020/R", "415/9506000134352/8020/R"},
+	{"and is none without the second", "https://example.com/415/9506000134352", "AI (415) needs another beside it"},
+}
+
+func TestClausesOfTheURISyntax(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../../docs/en/how/gs1.md")
+	require.NoError(t, err)
+	_, table, _ := strings.Cut(string(page), "| clause of the URI syntax")
+	_, table, _ = strings.Cut(table, "| --- | --- | --- |\n")
+	rows := 0
+	for line := range strings.Lines(table) {
+		columns := strings.Split(strings.Trim(line, "| \n"), " | ")
+		if rows++; len(columns) != 3 || strings.HasPrefix(columns[2], "all cases") || columns[1] == "no word" {
+			continue
+		}
+		left := columns[2]
+		for _, c := range clauses {
+			left = strings.Replace(left, c.name, "", 1)
+		}
+		if strings.Trim(left, "; ") != "" {
+			t.Errorf("docs/en/how/gs1.md names what is no case: %q", left)
+		}
+	}
+	if rows < 15 {
+		t.Errorf("%d rows of the table are found", rows)
+	}
+	for _, c := range clauses {
+		t.Run(c.name, func(t *testing.T) {
+			if !strings.Contains(string(page), c.name) {
+				t.Error("no row of docs/en/how/gs1.md names it")
+			}
+			d, err := Parse(c.uri)
+			got := ""
+			if err == nil {
+				got, err = d.Canonical()
+				got = strings.TrimPrefix(got, CanonicalStem+"/")
+			}
+			if err != nil {
+				got = err.Error()
+			}
+			if got != c.want && (err == nil || !strings.Contains(got, c.want)) {
+				t.Errorf("%s is %q, want %q", c.uri, got, c.want)
+			}
+		})
+	}
+}
+
+func TestAKeyKnowsWhatStandsAboveIt(t *testing.T) {
+	t.Parallel()
+	k, padded, err := ParseKey("01/9506000134352/22/V%2F1/10/L/21/S/")
+	if err != nil || !padded {
+		t.Fatal(k, padded, err)
+	}
+	var got []string
+	for _, p := range k.Parents() {
+		got = append(got, p.String())
+	}
+	if want := []string{"01/09506000134352/22/V%2F1/10/L", "01/09506000134352/22/V%2F1", "01/09506000134352"}; !slices.Equal(got, want) {
+		t.Errorf("above it stand %q, want %q", got, want)
+	}
+	if lot, _ := k.Value("10"); k.Root().String() != "01/09506000134352" || k.Primary() != (Element{"01", "09506000134352"}) || lot != "L" {
+		t.Error(k.Root(), k.Primary(), lot)
+	}
+	var zero Key
+	if !zero.IsZero() || len(zero.Parents()) > 0 || !zero.Root().IsZero() || zero.Primary().AI != "" {
+		t.Error("the zero key is one")
+	}
+	_, _, err = ParseKey("01/09506000134353")
+	var fault *Error
+	if !errors.As(err, &fault) || fault.AI != "01" {
+		t.Errorf("the error %v does not name its AI", err)
+	}
+}
+
+func TestElementStrings(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, text, want string }{
+		{"a Data Matrix", "]d2010950600013435210L\x1d21S", "(01)09506000134352(10)L(21)S"},
+		{"a QR code", "]Q3010950600013435217271231", "(01)09506000134352(17)271231"},
+		{"GS1-128 with a separator before it", "]C1\x1d0109506000134352", "(01)09506000134352"},
+		{"without an identifier", "0109506000134352", "(01)09506000134352"},
+		{"a separator that is not needed", "0109506000134352\x1d10L\x1d", "(01)09506000134352(10)L"},
+		{"the key behind its qualifiers", "21S\x1d10L\x1d0109506000134352", "(01)09506000134352(10)L(21)S"},
+		{"data without a primary key", "41095060001343524001", "(410)9506000134352(400)1"},
+		{"the same twice", "01095060001343520109506000134352", "(01)09506000134352"},
+		{"a missing separator", "0109506000134352103123456789012345678901234567890", "AI (10) has 31 characters"},
+		{"an AI that does not exist", "010950600013435205", `nothing begins with "05"`},
+		{"two values of one AI", "010950600013435210L\x1d10M", "AI (10) stands there twice with two values"},
+		{"too short", "0109506", "AI (01) has 5 characters"},
+		{"nothing", "]d2", "no GS1 data"},
+		{"brackets", "(01)09506000134352(10)L\\(1)", "(01)09506000134352(10)L\\(1)"},
+		{"a bracket that does not close", "(01", `want AIs in brackets`},
+		{"an AI in brackets that does not exist", "(1)2", `AI (1) does not exist`},
+		{"no value in brackets", "(01)", `AI (01) has no value`},
+		{"a text before brackets", "x(01)09506000134352", `nothing begins with "x(01"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d, err := Parse(c.text)
+			got := d.Bracketed()
+			if err != nil {
+				got = err.Error()
+			}
+			if got != c.want && (err == nil || !strings.Contains(got, c.want)) {
+				t.Errorf("%q is %q, want %q", c.text, got, c.want)
+			}
+		})
+	}
+}
+
+// values are right and wrong ones for each check of the dictionary, by an AI that names it.
+var values = []struct{ ai, right, wrong string }{
+	{"00", "095060001343521236", "095060001343521233"}, {"253", "9506000134352X", "9506000134353X"},
+	{"8013", "1987654Ad4X4bL5ttr2310c2K", "1987654Ad4X4bL5ttr2310c2J"}, {"8004", "9506A", "950A"},
+	{"422", "156", "157"}, {"4307", "CN", "ZZ"}, {"7030", "999X", "000X"}, {"3910", "1561", "0001"}, {"7241", "80", "11"},
+	{"7041", "PX", "ZZZ"}, {"4326", "280229", "270229"}, {"17", "270200", "271300"}, {"7250", "19700101", "19700100"},
+	{"8008", "27010123", "27010124"}, {"8008", "2701012359", "2701012360"}, {"8008", "270101235959", "270101235960"},
+	{"7003", "2701012359", "2701012400"}, {"4309", "18000000003600000000", "18000000013600000000"},
+	{"4309", "00000000000000000000", "18000000003600000001"}, {"8006", "095060001343520102", "095060001343520302"},
+	{"7258", "1/3", "3/1"}, {"7258", "3/3", "0/3"}, {"8001", "00010000100119", "00000000100119"},
+	{"8003", "09506000134352", "19506000134352"},
+	{"8011", "10", "01"}, {"4321", "1", "2"}, {"8001", "00010000100111", "00010000100121"}, {"7252", "9", "3"},
+	{"4330", "000001-", "000001+"},
+	{"8014", "1987654A" + CheckPair("1987654A"), "198765843"}, {"7040", "1ABC", "1AB."}, {"4300", "A%20B", "A%2"},
+	{"4300", "%E4%BD%A0", "%zz"},
+	{"8007", "DE89370400440532013000", "DE89370400440532013001"}, {"8007", "GB82WEST12345698765432", "ZZ82WEST12345698765432"},
+	{"8110", "106141416543213150110120", "706141416543213150110120"},
+	{"8110", "1061414165432131501101203301231", "1061414165432131501101203301331"},
+	{"8112", "01106141416543210123456", "21106141416543210123456"}, {"8112", "000000001234560000000", "00000000123456000000"},
+	{"8030", "abc-_", "a=c"}, {"8010", "9506#-/A", "9506a"}, {"21", "a!", "a^"},
+}
+
+func TestEachCheckOfTheDictionary(t *testing.T) {
+	t.Parallel()
+	used := map[string]bool{}
+	for _, v := range values {
+		a := lookup(v.ai)
+		for _, p := range a.parts {
+			for _, name := range p.checks {
+				used[name] = true
+			}
+		}
+		if err := a.check(v.right); err != nil {
+			t.Errorf("(%s)%s: %v", v.ai, v.right, err)
+		}
+		if a.check(v.wrong) == nil {
+			t.Errorf("(%s)%s is taken", v.ai, v.wrong)
+		}
+	}
+	for ai, a := range dictionary() {
+		if len(a.parts) == 0 {
+			t.Errorf("(%s) has no parts", ai)
+		}
+		for _, p := range a.parts {
+			for _, name := range p.checks {
+				if checks[name] == nil {
+					t.Errorf("(%s) wants the check %s", ai, name)
+				} else if !used[name] {
+					t.Errorf("no value is tried of the check %s", name)
+				}
+			}
+		}
+	}
+}
+
+// TestWhatIsPrintedIsReadAgain is of random data of all keys: print it in each way, read it, and it is the same.
+func TestWhatIsPrintedIsReadAgain(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(34, 2))
+	seen := map[string]bool{}
+	for range 2_000 {
+		d := randomData(r)
+		seen[d.Key.Primary().AI] = true
+		uri, err := d.URI("https://example.com/shop")
+		require.NoErrorf(t, err, "%s", d.Bracketed())
+		for _, text := range []string{uri, d.Bracketed(), d.ElementString(), "]d2" + d.ElementString()} {
+			again, err := Parse(text)
+			require.NoErrorf(t, err, "%q", text)
+			same := len(again.Elements()) == len(d.Elements()) && again.Key.String() == d.Key.String()
+			for _, e := range d.Elements() {
+				value, is := again.Value(e.AI)
+				same = same && is && value == e.Value
+			}
+			if back, err := again.URI("https://example.com/shop"); !same || err != nil || back != uri {
+				t.Fatalf("%q is read as %s, not %s: %v", text, again.Bracketed(), d.Bracketed(), err)
+			}
+		}
+	}
+	if len(seen) != len(PrimaryKeys()) {
+		t.Errorf("only %d of %d primary keys were tried", len(seen), len(PrimaryKeys()))
+	}
+}
+
+// What is read is printed, and read again as the same.
+func again(t *testing.T, d Data) {
+	uri, err := d.URI("https://example.com")
+	for _, text := range []string{uri, d.Bracketed(), d.ElementString()} {
+		if text == uri && err != nil { // no key, or data that has no place in a URI
+			continue
+		}
+		back, err := Parse(text)
+		require.NoErrorf(t, err, "%q is not read again", text)
+		for _, e := range d.Elements() {
+			if value, _ := back.Value(e.AI); value != e.Value {
+				t.Fatalf("%q lost (%s)%s", text, e.AI, e.Value)
+			}
+		}
+	}
+	if k := d.Key; !k.IsZero() {
+		if same, padded, err := ParseKey(k.String()); err != nil || padded || same.String() != k.String() {
+			t.Fatalf("the key %q is %q, %v", k, same, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, c := range clauses {
+		f.Add(c.uri)
+	}
+	f.Add("]d2010950600013435210L\x1d21S")
+	f.Add("(01)09506000134352(10)L\\(1)")
+	f.Fuzz(func(t *testing.T, text string) {
+		if d, err := Parse(text); err == nil {
+			again(t, d)
+		}
+	})
+}
+
+func FuzzParseURI(f *testing.F) {
+	for _, c := range clauses {
+		path, query, _ := strings.Cut(strings.TrimPrefix(c.uri, "https://example.com"), "?")
+		f.Add(path, query)
+	}
+	f.Fuzz(func(t *testing.T, path, query string) {
+		if d, err := ParseURI(path, query); err == nil {
+			again(t, d)
+		}
+	})
+}
+
+func FuzzParseKey(f *testing.F) {
+	f.Add("01/9506000134352/10/A%2FB")
+	f.Add("/8010/950600013435%23/8011/1/")
+	f.Fuzz(func(t *testing.T, text string) {
+		if k, _, err := ParseKey(text); err == nil {
+			again(t, Data{Key: k})
+		}
+	})
+}

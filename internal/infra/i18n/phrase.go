@@ -1,0 +1,338 @@
+// Package i18n knows the texts that people read, each in the language that its reader
+// prefers. Decision 59.
+package i18n
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Language is a language of pages, as HTML names it.
+type Language string
+
+const (
+	English Language = "en"
+	Chinese Language = "zh-CN"
+)
+
+// Languages are all there are, each with the end of the names of the files that hold its
+// texts: en.json, and rules.en.json beside it.
+var Languages = map[Language]string{English: "en.json", Chinese: "zh.json"}
+
+// Folder is where a package keeps its texts.
+const Folder = "locale"
+
+// Book is what one package says, in every language.
+type Book struct {
+	texts func() map[Language]map[string]string
+}
+
+// Open is the book of a package, whose files have the folder "locale". It is read when the first text is wanted: commands that say
+// none do not wait for it. A book that lacks a text panics then; TestEveryTextIsSaid reads each before that.
+func Open(files fs.FS) *Book {
+	return &Book{texts: sync.OnceValue(func() map[Language]map[string]string {
+		texts, faults := Read(files)
+		if len(faults) > 0 {
+			panic(strings.Join(faults, "\n"))
+		}
+		return texts
+	})}
+}
+
+// Read are the texts of a package in each language, and what is wrong with them.
+func Read(files fs.FS) (texts map[Language]map[string]string, faults []string) {
+	texts = map[Language]map[string]string{}
+	for language, end := range Languages {
+		texts[language] = map[string]string{}
+		names, err := fs.Glob(files, Folder+"/*"+end)
+		if err != nil || len(names) == 0 {
+			faults = append(faults, fmt.Sprintf("no file is named …%s: %v", end, err))
+		}
+		for _, name := range names {
+			faults = append(faults, read(texts[language], files, name)...)
+		}
+	}
+	return texts, append(faults, compared(texts)...)
+}
+
+// read takes in a file, which says nothing that another one says.
+func read(texts map[string]string, files fs.FS, name string) (faults []string) {
+	content, err := fs.ReadFile(files, name)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	said := map[string]string{}
+	if err := json.Unmarshal(content, &said); err != nil {
+		return []string{fmt.Sprintf("%s: %v", name, err)}
+	}
+	for key, text := range said {
+		if _, twice := texts[key]; twice {
+			faults = append(faults, fmt.Sprintf("%s: another file has %s too", name, key))
+		}
+		texts[key] = text
+	}
+	return faults
+}
+
+// verb is a place in a text that an argument fills, as fmt knows them.
+var verb = regexp.MustCompile(`%[-+#0-9.]*(?:\[(\d+)\])?([a-zA-Z])|%%`)
+
+// compared are the texts that one language has and the other lacks, that are empty,
+// or that have other places to fill in.
+func compared(all map[Language]map[string]string) (faults []string) {
+	for language, texts := range all {
+		for key, text := range texts {
+			if strings.TrimSpace(text) == "" {
+				faults = append(faults, fmt.Sprintf("%s: %s is empty", language, key))
+			}
+			for other, others := range all {
+				same, ok := others[key]
+				// Chinese has one form for any number.
+				if !ok && !strings.HasSuffix(key, oneSuffix) {
+					faults = append(faults, fmt.Sprintf("%s: %s is missing", other, key))
+				}
+				if ok && !alike(places(text), places(same)) {
+					faults = append(faults, fmt.Sprintf("%s has other places to fill in %s than %s", key, language, other))
+				}
+			}
+		}
+	}
+	slices.Sort(faults)
+	return faults
+}
+
+// silent is the place of an argument that a language does not speak of, whatever its kind.
+const silent = "%.0s"
+
+// places are the verbs of a text by the number of the argument that each says, from 0; "" where it is silent.
+func places(text string) map[int]string {
+	list, at := map[int]string{}, 0
+	for _, found := range verb.FindAllStringSubmatch(text, -1) {
+		if found[0] == "%%" {
+			continue
+		}
+		if found[1] != "" {
+			at, _ = strconv.Atoi(found[1])
+			at--
+		}
+		if list[at] = found[2]; found[0] == silent {
+			list[at] = ""
+		}
+		at++
+	}
+	return list
+}
+
+// alike reports whether two texts say the same arguments in the same way, or one is silent about them.
+func alike(a, b map[int]string) bool {
+	for at, verb := range a {
+		if other, ok := b[at]; !ok || verb != "" && other != "" && verb != other {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+// Speaker says the texts of a book in one language.
+type Speaker struct {
+	Language Language
+	book     *Book
+}
+
+// In is the book in a language.
+func (b *Book) In(l Language) Speaker { return Speaker{l, b} }
+
+// Chinese reports whether the language is Chinese.
+func (s Speaker) Chinese() bool { return s.Language == Chinese }
+
+// Say is a text with its places filled in; an error for a key that the book lacks, and for
+// arguments that are more or fewer than its places.
+func (s Speaker) Say(key string, with ...any) (string, error) {
+	if err := s.book.fault(key, len(with)); err != nil {
+		return "", err
+	}
+	return s.fill(key, with), nil
+}
+
+// Has reports whether the book has a text.
+func (s Speaker) Has(key string) bool { return s.book.Has(key) }
+
+// Count is a text that speaks of n things.
+func (s Speaker) Count(key string, n int) (string, error) { return s.Say(key, n) }
+
+// one ends the key of a text that speaks of one thing, where that is not said like any number.
+const oneSuffix = ".one"
+
+// Fault is a text as an error; %w in it is an error that errors.Is finds in it. It panics like Book.Text.
+func (s Speaker) Fault(key string, with ...any) error {
+	if err := s.book.fault(key, len(with)); err != nil {
+		panic(err)
+	}
+	text, said := s.form(key, with)
+	if len(said) == 0 {
+		return errors.New(text)
+	}
+	return fmt.Errorf(text, said...)
+}
+
+// fill says a text that is there.
+func (s Speaker) fill(key string, with []any) string {
+	text, said := s.form(key, with)
+	if len(said) == 0 {
+		return text
+	}
+	return fmt.Sprintf(text, said...)
+}
+
+// form is a text that is there and what it speaks of, as the language says these. Of one thing it is key.one, where the language has it.
+func (s Speaker) form(key string, with []any) (text string, said []any) {
+	text = s.book.texts()[s.Language][key]
+	if len(with) == 0 {
+		return text, nil
+	}
+	if single, ok := s.book.texts()[s.Language][key+oneSuffix]; ok && fmt.Sprint(with[0]) == "1" {
+		if text = single; len(places(single)) == 0 {
+			return text, nil
+		}
+	}
+	verbs := places(text)
+	for i, arg := range with {
+		switch inner, is := arg.(Text); {
+		case verbs[i] == "":
+			said = append(said, "")
+		case is:
+			said = append(said, inner.In(s.Language))
+		default:
+			said = append(said, arg)
+		}
+	}
+	return text, said
+}
+
+// Has reports whether the book has a text.
+func (b *Book) Has(key string) bool { _, ok := b.texts()[English][key]; return ok }
+
+// fault is why a text cannot be said of so many things.
+func (b *Book) fault(key string, with int) error {
+	text, ok := b.texts()[English][key]
+	if !ok {
+		return fmt.Errorf("no text is called %q", key)
+	}
+	if want := len(places(text)); want != with {
+		return fmt.Errorf("%q speaks of %d things, and was given %d", key, want, with)
+	}
+	return nil
+}
+
+// Text is what a key says of some things, in no language yet. The zero Text says nothing.
+type Text struct {
+	book  *Book
+	key   string
+	with  []any
+	plain string
+}
+
+// Text is the text of a key. A thing that it speaks of may be a Text itself. It panics on a key that the
+// book lacks and on a wrong number of things: TestEveryTextIsSaid finds these in the code.
+func (b *Book) Text(key string, with ...any) Text {
+	if err := b.fault(key, len(with)); err != nil {
+		panic(err)
+	}
+	return Text{book: b, key: key, with: with}
+}
+
+// Plain is a text that somebody else has chosen, in whatever language: a system, a database, an error.
+func Plain(text string) Text { return Text{plain: text} }
+
+// In is the text in a language.
+func (t Text) In(l Language) string {
+	if t.book == nil {
+		return t.plain
+	}
+	return t.book.In(l).fill(t.key, t.with)
+}
+
+// String is the text in English, as programs and logs have it.
+func (t Text) String() string { return t.In(English) }
+
+// English and Chinese are the text in these languages, for answers and pages that have both.
+func (t Text) English() string { return t.In(English) }
+func (t Text) Chinese() string { return t.In(Chinese) }
+
+// IsZero reports whether the text says nothing.
+func (t Text) IsZero() bool { return t.book == nil && t.plain == "" }
+
+// MarshalText writes English: programs read one language.
+func (t Text) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// Cookie is where a browser keeps the language that its reader chose.
+const Cookie = "qrjump_lang"
+
+// Parse is the language that a short name means: zh and en, with or without a
+// region.
+func Parse(name string) (Language, bool) {
+	primary, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(name)), "-")
+	switch primary {
+	case "zh":
+		return Chinese, true
+	case "en":
+		return English, true
+	}
+	return English, false
+}
+
+// Preferred is the language of a request: what ?lang= asks for, else what the
+// browser keeps, else what it prefers, else English.
+func Preferred(r *http.Request) Language {
+	if l, ok := Parse(r.URL.Query().Get("lang")); ok {
+		return l
+	}
+	if c, err := r.Cookie(Cookie); err == nil {
+		if l, ok := Parse(c.Value); ok {
+			return l
+		}
+	}
+	return Accepted(r.Header.Get("Accept-Language"))
+}
+
+// Accepted is the language of ours with the highest weight in an Accept-Language, of
+// equal ones the first; English where it names none.
+func Accepted(header string) Language {
+	best, chosen := 0.0, English
+	for one := range strings.SplitSeq(header[:min(len(header), 1024)], ",") {
+		tag, parameters, _ := strings.Cut(one, ";")
+		language, ours := Parse(tag)
+		if !ours {
+			continue
+		}
+		weight := 1.0
+		if q, ok := strings.CutPrefix(strings.ToLower(strings.Join(strings.Fields(parameters), "")), "q="); ok {
+			n, err := strconv.ParseFloat(q, 64)
+			if err != nil || !(n >= 0 && n <= 1) {
+				continue
+			}
+			weight = n
+		}
+		if weight > best {
+			best, chosen = weight, language
+		}
+	}
+	return chosen
+}
+
+// Grouped is a number with its thousands apart.
+func Grouped(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}

@@ -1,0 +1,129 @@
+package i18n_test
+
+import (
+	"encoding/json"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/qrjump/qrjump/internal/infra/i18n"
+)
+
+func TestTheLanguageIsTheReaders(t *testing.T) {
+	for name, c := range map[string]struct {
+		url, cookie, header string
+		want                i18n.Language
+	}{
+		"nothing is said":                         {"/", "", "", i18n.English},
+		"the browser prefers Chinese":             {"/", "", "zh-CN,zh;q=0.9,en;q=0.8", i18n.Chinese},
+		"the browser prefers a third one":         {"/", "", "fr, en;q=0.3, zh;q=0.5", i18n.Chinese},
+		"a weight that is none counts for naught": {"/", "", "zh;q=NaN, en;q=0.1", i18n.English},
+		"what was chosen before goes first":       {"/", "en", "zh", i18n.English},
+		"what is asked for now goes before it":    {"/?lang=zh", "en", "en", i18n.Chinese},
+		"a language that is none is not chosen":   {"/?lang=xx", "yy", "zh", i18n.Chinese},
+	} {
+		r := httptest.NewRequest("GET", c.url, nil)
+		r.Header.Set("Accept-Language", c.header)
+		r.Header.Set("Cookie", i18n.Cookie+"="+c.cookie)
+		if got := i18n.Preferred(r); got != c.want {
+			t.Errorf("%s: got %s", name, got)
+		}
+	}
+}
+
+func TestTheLanguageWithTheHighestWeightIsTaken(t *testing.T) {
+	t.Parallel()
+	for header, chinese := range map[string]bool{
+		"": false, "zh": true, "zh-CN,zh;q=0.9,en;q=0.8": true, "ZH-hant-TW": true, "en-US,en;q=0.9,zh;q=0.8": false,
+		"en;q=0.1, zh;q=0.2": true,
+		"fr-FR, de":          false, "fr, zh;q=0.1": true, "*": false, "zh;q=0": false, "zh;q=x": false, "zh;Q=0.1, en": false,
+		"zh;\tq=0.1,en": false, "zh;q=NaN": false, "zh;q=2, en;q=0.1": false, "zhx": false, ";;;,,,": false,
+	} {
+		if got := i18n.Accepted(header) == i18n.Chinese; got != chinese {
+			t.Errorf("%q: %v", header, got)
+		}
+	}
+}
+
+func TestABookThatLacksSomethingIsRefused(t *testing.T) {
+	for name, c := range map[string]struct{ en, zh, want string }{
+		"a missing text":         {`{"a":"A","b":"B"}`, `{"a":"甲"}`, "b is missing"},
+		"an empty text":          {`{"a":" "}`, `{"a":"甲"}`, "a is empty"},
+		"another place":          {`{"a":"%d of %s"}`, `{"a":"%s"}`, "other places"},
+		"the same, turned round": {`{"a":"%d of %s"}`, `{"a":"%[2]s的%[1]d"}`, ""},
+		"a plural of English":    {`{"a":"%d calls","a.one":"one call"}`, `{"a":"%d 次调用"}`, ""},
+	} {
+		func() {
+			defer func() {
+				text, _ := recover().(string)
+				if (text != "") != (c.want != "") || !strings.Contains(text, c.want) {
+					t.Errorf("%s: got %q", name, text)
+				}
+			}()
+			bookOf(c.en, c.zh).Has("a")
+		}()
+	}
+}
+
+func TestABookMayBeInSeveralFiles(t *testing.T) {
+	folder := fstest.MapFS{"locale/en.json": {Data: []byte(`{"a":"A"}`)}, "locale/zh.json": {Data: []byte(`{"a":"甲"}`)},
+		"locale/more.en.json": {Data: []byte(`{"b":"B"}`)}, "locale/more.zh.json": {Data: []byte(`{"b":"乙"}`)}}
+	if text, err := i18n.Open(folder).In(i18n.Chinese).Say("b"); text != "乙" || err != nil {
+		t.Errorf("got %q, %v", text, err)
+	}
+	folder["locale/more.en.json"].Data = []byte(`{"a":"B"}`)
+	if _, faults := i18n.Read(folder); len(faults) != 2 || faults[0] != "locale/more.en.json: another file has a too" {
+		t.Errorf("a text that two files have: %q", faults)
+	}
+}
+
+func TestACountOfOneIsSaidInItsOwnForm(t *testing.T) {
+	b := bookOf(`{"a":"%d calls","a.one":"one call"}`, `{"a":"%d 次调用"}`)
+	for n, want := range map[int][2]string{1: {"one call", "1 次调用"}, 2: {"2 calls", "2 次调用"}} {
+		for i, l := range []i18n.Language{i18n.English, i18n.Chinese} {
+			if got, err := b.In(l).Count("a", n); err != nil || got != want[i] {
+				t.Errorf("%d in %s: got %q, %v", n, l, got, err)
+			}
+		}
+	}
+	for _, with := range [][]any{{}, {1, 2}} {
+		if got, err := b.In(i18n.English).Say("a", with...); err == nil {
+			t.Errorf("a text of one thing was said of %v: %q", with, got)
+		}
+	}
+	if _, err := b.In(i18n.English).Say("nothing"); err == nil {
+		t.Error("a text that the book lacks is said")
+	}
+}
+
+// A text waits for its language, with the texts within it.
+func TestATextIsSaidInTheLanguageOfItsReader(t *testing.T) {
+	b := bookOf(`{"calls":"%d calls","calls.one":"one call","of":"%[2]s of %[1]s, because of %[3]s in %d","bare":"100%"}`,
+		`{"calls":"%d 次调用","of":"%s的%s%.0s%.0s","bare":"100%"}`)
+	said := b.Text("of", "shop", b.Text("calls", int64(1)), i18n.Plain("50% off"), 7)
+	for l, want := range map[i18n.Language]string{i18n.English: "one call of shop, because of 50% off in 7",
+		i18n.Chinese: "shop的1 次调用"} {
+		if got := said.In(l); got != want {
+			t.Errorf("%s: got %q, want %q", l, got, want)
+		}
+	}
+	shown, err := json.Marshal(map[string]i18n.Text{"says": b.Text("bare"), "next": {}})
+	if err != nil || string(shown) != `{"next":"","says":"100%"}` {
+		t.Errorf("for programs: %s, %v", shown, err)
+	}
+	for key, with := range map[string][]any{"none": {}, "calls": {}, "bare": {1}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s of %v is a text", key, with)
+				}
+			}()
+			b.Text(key, with...)
+		}()
+	}
+}
+
+func bookOf(english, chinese string) *i18n.Book {
+	return i18n.Open(fstest.MapFS{"locale/en.json": {Data: []byte(english)}, "locale/zh.json": {Data: []byte(chinese)}})
+}

@@ -1,0 +1,69 @@
+// Package ratelimit counts how often one caller did something within a minute.
+package ratelimit
+
+import (
+	"maps"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// mostKeys is how many keys are remembered: a stranger may have very many addresses.
+const mostKeys = 100_000
+
+// Minute counts by key in the minute that it is. The zero value is ready.
+type Minute[K comparable] struct {
+	mu     sync.Mutex
+	minute int64
+	counts map[K]int
+}
+
+// Allow counts one and reports whether it is one of at most limit. What is refused counts for nothing.
+func (m *Minute[K]) Allow(key K, limit int, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if minute := now.Unix() / 60; minute != m.minute || m.counts == nil {
+		m.minute, m.counts = minute, map[K]int{}
+	}
+	count, known := m.counts[key]
+	if count >= limit {
+		return false
+	}
+	if !known && len(m.counts) >= mostKeys {
+		for other := range m.counts { // any of them: its count begins anew
+			delete(m.counts, other)
+			break
+		}
+	}
+	m.counts[key] = count + 1
+	return true
+}
+
+// Full reports whether Allow would refuse.
+func (m *Minute[K]) Full(key K, limit int, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return now.Unix()/60 == m.minute && m.counts[key] >= limit
+}
+
+// Forget forgets everything.
+func (m *Minute[K]) Forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.counts = nil
+}
+
+// Drop forgets the counts of some keys.
+func (m *Minute[K]) Drop(of func(K) bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.counts, func(key K, _ int) bool { return of(key) })
+}
+
+// Network is whose an address counts as: one of version 6 stands for its /64, because its owner has all of that.
+// No address is a network too.
+func Network(ip netip.Addr) netip.Prefix {
+	ip = ip.Unmap().WithZone("")
+	network, _ := ip.Prefix(min(ip.BitLen(), 64))
+	return network
+}

@@ -1,0 +1,45 @@
+package ratelimit
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func TestAMinuteHasItsLimit(t *testing.T) {
+	t.Parallel()
+	var m Minute[string]
+	at := time.Unix(600, 0)
+	for n := range 5 {
+		full, allowed := m.Full("a", 3, at), m.Allow("a", 3, at.Add(time.Duration(n)*time.Second))
+		if allowed != (n < 3) || full == allowed {
+			t.Errorf("call %d: allowed %v, full %v", n+1, allowed, full)
+		}
+	}
+	if !m.Allow("b", 3, at) || !m.Allow("a", 4, at) || !m.Allow("a", 3, at.Add(time.Minute)) {
+		t.Error("another key, a larger limit or the next minute is refused")
+	}
+	m.Forget()
+	if !m.Allow("a", 1, at.Add(time.Minute)) {
+		t.Error("what was forgotten counts")
+	}
+	for n := range mostKeys + 10 {
+		m.Allow(string(rune(n+70_000)), 1, at)
+	}
+	if len(m.counts) > mostKeys {
+		t.Errorf("%d keys are remembered", len(m.counts))
+	}
+}
+
+func TestANetworkIsACaller(t *testing.T) {
+	t.Parallel()
+	for ip, want := range map[string]string{"203.0.113.9": "203.0.113.9/32", "::ffff:203.0.113.9": "203.0.113.9/32",
+		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64"} {
+		if got := Network(netip.MustParseAddr(ip)).String(); got != want {
+			t.Errorf("%s counts as %s, want %s", ip, got, want)
+		}
+	}
+	if Network(netip.Addr{}).IsValid() {
+		t.Error("no address has a network")
+	}
+}

@@ -1,0 +1,146 @@
+package safehttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+const maxShown = 8 // addresses of one lookup that a step lists
+
+// resolve looks the host up, once, and checks every address. It returns
+// NotResolved or AddressRefused.
+//
+// Choice(outbound.address.mixed): one special address spoils the whole answer. A name that is partly
+// public and partly not is either an attack or a mistake, and which part would
+// be dialled must not depend on chance.
+func (t *trip) resolve(ctx context.Context, to target) ([]netip.Addr, error) {
+	addrs := []netip.Addr{to.literal}
+	if !to.literal.IsValid() {
+		var err error
+		if addrs, err = t.client.lookup(ctx, to.host); err != nil {
+			return nil, t.lose(ctx, "resolve", NotResolved, err)
+		}
+		if len(addrs) == 0 {
+			return nil, t.lose(ctx, "resolve", NotResolved, errors.New("no address for "+to.host))
+		}
+		t.pass("resolve", "%s is %s", to.host, list(addrs))
+	}
+	for _, addr := range addrs {
+		if why := forbidden(addr, t.client.AllowPrivate); why != "" {
+			return nil, t.refuse("address", AddressRefused, "%s refused: %s", addr, why)
+		}
+	}
+	return addrs, nil
+}
+
+// lookup asks for the addresses of a name.
+func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	var standard *net.Resolver
+	switch r := c.Resolver.(type) {
+	case nil:
+		standard = net.DefaultResolver
+	case *net.Resolver:
+		standard = r
+	default:
+		return r.LookupNetIP(ctx, "ip", host)
+	}
+
+	// With the final dot the search list of the machine is left out: what a
+	// stranger calls a.example must not be found as a.example.corp.example.
+	// Private set-ups live from that list.
+	if !c.AllowPrivate {
+		host += "."
+	}
+	addrs, err := standard.LookupNetIP(ctx, "ip", host)
+	// From some sources, the hosts file among them, the standard resolver gives
+	// plain IPv4 addresses in mapped form.
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	return addrs, err
+}
+
+// forbidden says why an address may not be reached, or nothing.
+func forbidden(addr netip.Addr, allowPrivate bool) string {
+	if !addr.IsValid() {
+		return "not an address"
+	}
+	if addr.Zone() != "" {
+		return "IPv6 zone (RFC 4007)"
+	}
+	b, special := blockOf(addr)
+	switch {
+	case !special, b.kind == private && allowPrivate:
+		return ""
+	case b.kind == wraps:
+		inner := innerIPv4(addr)
+		why := forbidden(inner, allowPrivate)
+		switch {
+		case why != "":
+			return fmt.Sprintf("%s around %s: %s", b, inner, why)
+		case allowPrivate:
+			return ""
+		}
+		return fmt.Sprintf("%s around %s", b, inner)
+	}
+	return b.String()
+}
+
+// blockOf returns the special block of an address with the longest prefix.
+func blockOf(addr netip.Addr) (found block, ok bool) {
+	for _, b := range blocks {
+		if b.prefix.Contains(addr) && (!ok || b.prefix.Bits() > found.prefix.Bits()) {
+			found, ok = b, true
+		}
+	}
+	return found, ok
+}
+
+func (b block) String() string { return fmt.Sprintf("%s (%s), %s", b.name, b.source, b.prefix) }
+
+func innerIPv4(addr netip.Addr) netip.Addr {
+	b := addr.As16()
+	return netip.AddrFrom4([4]byte(b[12:]))
+}
+
+// candidates returns the one or two addresses to dial: the first of IPv6 and
+// the first of IPv4, or the first two of the only family there is.
+func candidates(addrs []netip.Addr) []netip.Addr {
+	var v6, v4, both []netip.Addr
+	seen := make(map[netip.Addr]bool)
+	for _, addr := range addrs {
+		switch {
+		case seen[addr]:
+			continue
+		case addr.Is4():
+			v4 = append(v4, addr)
+		default:
+			v6 = append(v6, addr)
+		}
+		seen[addr] = true
+	}
+	if len(v6) > 0 && len(v4) > 0 {
+		return append(both, v6[0], v4[0])
+	}
+	both = append(v6, v4...)
+	return both[:min(2, len(both))]
+}
+
+func list(addrs []netip.Addr) string {
+	var b strings.Builder
+	for i, addr := range addrs {
+		if i == maxShown {
+			fmt.Fprintf(&b, " and %d more", len(addrs)-maxShown)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(addr.String())
+	}
+	return b.String()
+}

@@ -1,0 +1,212 @@
+package safehttp_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
+)
+
+func TestTheBoundOfTheBody(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		size    int
+		chunked bool
+		reason  safehttp.Reason
+		says    string
+	}{
+		{name: "empty", size: 0},
+		{name: "one byte less", size: 63},
+		{name: "exactly the bound", size: 64},
+		{name: "exactly the bound, in chunks", size: 64, chunked: true},
+		{name: "one byte more", size: 65, reason: safehttp.BodyTooLong, says: "65 bytes announced, at most 64 are read"},
+		{name: "one byte more, in chunks", size: 65, chunked: true, reason: safehttp.BodyTooLong, says: "longer than 64 bytes"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client, _ := site(t, func(rw http.ResponseWriter, _ *http.Request) {
+				if c.chunked {
+					rw.(http.Flusher).Flush()
+				}
+				rw.Write(bytes.Repeat([]byte("x"), c.size))
+			})
+			answer, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/", MaxBody: 64})
+			if c.reason != "" {
+				wantFailure(t, steps, err, c.reason, c.says)
+				if answer.Body != nil {
+					t.Error("a body comes with the error")
+				}
+				return
+			}
+			if err != nil || len(answer.Body) != c.size {
+				t.Errorf("%d bytes, %v", len(answer.Body), err)
+			}
+		})
+	}
+
+	t.Run("64 KiB unless the request says otherwise", func(t *testing.T) {
+		size := 64 << 10
+		client, _ := site(t, func(rw http.ResponseWriter, _ *http.Request) { rw.Write(make([]byte, size)) })
+		if _, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"}); err != nil {
+			t.Error(err)
+		}
+		size++
+		_, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
+		wantFailure(t, steps, err, safehttp.BodyTooLong, "65536")
+	})
+}
+
+func TestEndlessBody(t *testing.T) {
+	stopped := make(chan struct{})
+	client, _ := site(t, func(rw http.ResponseWriter, _ *http.Request) {
+		defer close(stopped)
+		for {
+			if _, err := rw.Write(make([]byte, 4096)); err != nil {
+				return
+			}
+		}
+	})
+	_, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/", MaxBody: 100})
+	wantFailure(t, steps, err, safehttp.BodyTooLong, "longer than 100 bytes")
+	<-stopped // the connection is closed, not drained
+}
+
+func TestHugeHeaders(t *testing.T) {
+	for name, head := range map[string]string{
+		"a hundred headers of 1 MB": strings.Repeat("X-Big: "+strings.Repeat("a", 1<<20)+"\r\n", 100),
+		"many small headers":        strings.Repeat("A: b\r\n", 10_000),
+		"one line without end":      strings.Repeat("a", 1<<20),
+		"interim answers":           "\r\n" + strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n", 1000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := raw(t, "HTTP/1.1 100 Continue\r\n"+head+"\r\nHTTP/1.1 200 OK\r\n\r\n")
+			_, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
+			wantFailure(t, steps, err, safehttp.HeaderTooLong, "longer than 16384 bytes")
+		})
+	}
+	t.Run("large but within the bound", func(t *testing.T) {
+		client := raw(t, "HTTP/1.1 200 OK\r\nX-Big: "+strings.Repeat("a", 16_000)+"\r\n\r\n"+strings.Repeat("b", 20_000))
+		answer, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
+		if err != nil || len(answer.Body) != 20_000 {
+			t.Errorf("%d bytes, %v", len(answer.Body), err)
+		}
+	})
+}
+
+func TestEncodedBodiesAreRefused(t *testing.T) {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	z.Write(make([]byte, 10<<20))
+	z.Close()
+
+	for _, encoding := range []string{"gzip", "GZIP", "deflate", "br", "zstd", "identity, gzip"} {
+		t.Run(encoding, func(t *testing.T) {
+			client, _ := site(t, func(rw http.ResponseWriter, _ *http.Request) {
+				rw.Header().Set("Content-Encoding", encoding)
+				rw.Write(bomb.Bytes())
+			})
+			_, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/", MaxBody: 1 << 20})
+			wantFailure(t, steps, err, safehttp.Encoded, encoding)
+		})
+	}
+	t.Run("the second of two headers", func(t *testing.T) {
+		client := raw(t, "HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Encoding: gzip\r\n\r\nx")
+		_, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
+		wantFailure(t, steps, err, safehttp.Encoded, "gzip")
+	})
+	t.Run("identity is none", func(t *testing.T) {
+		client := raw(t, "HTTP/1.1 200 OK\r\nContent-Encoding: Identity\r\n\r\nx")
+		if _, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("gzip bytes without the header stay as they are", func(t *testing.T) {
+		client, _ := site(t, func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", "application/gzip")
+			rw.Write(bomb.Bytes())
+		})
+		answer, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
+		if err != nil || !bytes.Equal(answer.Body, bomb.Bytes()) {
+			t.Errorf("%d bytes, %v", len(answer.Body), err)
+		}
+	})
+}
+
+func TestOddAnswers(t *testing.T) {
+	for _, c := range []struct {
+		name, answer string
+		reason       safehttp.Reason
+		says         string
+	}{
+		{name: "nothing", answer: "", reason: safehttp.ReadFailed, says: "closed before the end of the header"},
+		{name: "half a header", answer: "HTTP/1.1 200 OK\r\nA:", reason: safehttp.ReadFailed, says: "closed before the end of the header"},
+		{name: "another protocol", answer: "SSH-2.0-OpenSSH_9.6\r\n", reason: safehttp.ReadFailed, says: "malformed HTTP"},
+		{name: "a status that is no number", answer: "HTTP/1.1 abc OK\r\n\r\n", reason: safehttp.ReadFailed, says: "malformed"},
+		{name: "an unasked change of protocol", answer: "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+			reason: safehttp.ReadFailed, says: "status 101"},
+		{name: "a body shorter than announced", answer: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", reason: safehttp.ReadFailed,
+			says: "unexpected EOF"},
+		{name: "a length below zero", answer: "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nabc", reason: safehttp.ReadFailed,
+			says: "Content-Length"},
+		{name: "two lengths", answer: "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nabc", reason: safehttp.ReadFailed,
+			says: "Content-Length"},
+		{name: "an unknown transfer encoding", answer: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc", reason: safehttp.ReadFailed,
+			says: "transfer encoding"},
+		{name: "a broken chunk", answer: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", reason: safehttp.ReadFailed,
+			says: "chunk"},
+		{name: "a chunk of all memory", answer: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7fffffffffffffff\r\nabc",
+			reason: safehttp.ReadFailed, says: "unexpected EOF"},
+		{name: "an early hint before the answer", answer: "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabc"},
+		{name: "HTTP/1.0 without a length", answer: "HTTP/1.0 200 OK\r\n\r\nabc"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			answer, steps, err := do(t, raw(t, c.answer), safehttp.Request{URL: "http://h.example/"})
+			if c.reason != "" {
+				wantFailure(t, steps, err, c.reason, c.says)
+				return
+			}
+			if err != nil || answer.Status != 200 || string(answer.Body) != "abc" {
+				t.Errorf("%d %q, %v", answer.Status, answer.Body, err)
+			}
+		})
+	}
+}
+
+func TestAStrangersTextStaysOnOneLine(t *testing.T) {
+	for name, answer := range map[string]string{
+		"status line": "HTTP/1.1 \x1b[31mred\u202e\x00 " + strings.Repeat("é", 5000) + "\r\n\r\n",
+		"encoding":    "HTTP/1.1 200 OK\r\nContent-Encoding: \u202e" + strings.Repeat("é", 5000) + "\r\n\r\n",
+		"location":    "HTTP/1.1 302 Found\r\nLocation: //" + strings.Repeat("é\u2028", 2000) + "/\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, steps, err := do(t, raw(t, answer), safehttp.Request{URL: "http://h.example/"})
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, step := range steps {
+				if strings.ContainsAny(step.Detail, "\n\r\x1b\x00\u202e\u2028") || utf8.RuneCountInString(step.Detail) > 310 {
+					t.Errorf("step %q", step.Detail)
+				}
+			}
+		})
+	}
+}
+
+func TestErrorsKeepTheirCause(t *testing.T) {
+	client, w := site(t, func(http.ResponseWriter, *http.Request) {})
+	cause := errors.New("unplugged")
+	client.Dial = nil
+	client.Resolver = failing{fmt.Errorf("lookup: %w", cause)}
+	_, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
+	if !errors.Is(err, cause) {
+		t.Errorf("%v does not hold its cause", err)
+	}
+	if len(w.dialed) != 0 {
+		t.Errorf("dialed %v", w.dialed)
+	}
+}

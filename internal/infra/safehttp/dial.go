@@ -1,0 +1,93 @@
+package safehttp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// connect dials an address that was checked, and one more if the first does not
+// accept the connection. It returns ConnectFailed.
+func (t *trip) connect(ctx context.Context, to target, addrs []netip.Addr) (net.Conn, error) {
+	var last error
+	for i, addr := range candidates(addrs) {
+		if i > 0 {
+			t.pass("connect", "%v; trying the next address", last)
+		}
+		at := netip.AddrPortFrom(addr, to.port)
+		conn, err := t.client.dial(ctx, at)
+		if err == nil {
+			t.pass("connect", "connected to %s", at)
+			return conn, nil
+		}
+		last = fmt.Errorf("%s: %w", at, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, t.lose(ctx, "connect", ConnectFailed, last)
+}
+
+func (c *Client) dial(ctx context.Context, at netip.AddrPort) (net.Conn, error) {
+	one, cancel := context.WithTimeout(ctx, perAddressTimeout)
+	defer cancel()
+
+	dial := c.Dial
+	if dial == nil {
+		dialer := net.Dialer{KeepAlive: -1, FallbackDelay: -1, Control: c.control(at)}
+		dial = dialer.DialContext
+	}
+	conn, err := dial(one, "tcp", at.String())
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		<-one.Done() // the timer of the network may be a moment ahead of the context's
+	}
+	if err != nil && one.Err() != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("no connection within %s: %w", perAddressTimeout, err)
+	}
+	return conn, err
+}
+
+// control is the second line of defence: it runs between the creation of the
+// socket and the connection, and lets nothing pass but the address that was
+// checked, which it checks again.
+func (c *Client) control(want netip.AddrPort) func(network, address string, _ syscall.RawConn) error {
+	return func(network, address string, _ syscall.RawConn) error {
+		got, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return fmt.Errorf("about to dial %q, which is no address: %w", address, err)
+		}
+		if network != "tcp4" && network != "tcp6" {
+			return fmt.Errorf("about to dial by %s", network)
+		}
+		if got.Addr().Unmap() != want.Addr().Unmap() || got.Port() != want.Port() {
+			return fmt.Errorf("about to dial %s, but %s was checked", got, want)
+		}
+		if why := forbidden(got.Addr(), c.AllowPrivate); why != "" {
+			return fmt.Errorf("%s refused at dial: %s", got.Addr(), why)
+		}
+		return nil
+	}
+}
+
+// secure does the TLS handshake, with the host of the URL as the name to prove.
+// It returns TLSFailed.
+func (t *trip) secure(ctx context.Context, conn net.Conn, to target) (net.Conn, error) {
+	secured := tls.Client(conn, &tls.Config{
+		ServerName: to.host,
+		RootCAs:    t.client.RootCAs,
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"},
+	})
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, t.lose(ctx, "tls", TLSFailed, err)
+	}
+	state := secured.ConnectionState()
+	t.pass("tls", "%s, certificate for %s valid until %s", tls.VersionName(state.Version),
+		to.host, state.PeerCertificates[0].NotAfter.UTC().Format(time.DateOnly))
+	return secured, nil
+}

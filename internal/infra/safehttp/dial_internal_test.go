@@ -1,0 +1,107 @@
+package safehttp
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// No request from outside gets as far as a refusal at the socket, because the
+// first check refuses the same; so the second is tested by itself.
+func TestTheSocketIsCheckedOnceMore(t *testing.T) {
+	for _, c := range []struct {
+		name, network, address string
+		checked                string
+		allowPrivate           bool
+		says                   string
+	}{
+		{name: "the address that was checked", network: "tcp4", address: "93.184.216.34:80", checked: "93.184.216.34:80"},
+		{name: "the same in IPv6", network: "tcp6", address: "[2606:4700::1]:443", checked: "[2606:4700::1]:443"},
+		{name: "a mapped address is dialed as IPv4", network: "tcp4", address: "127.0.0.1:80", checked: "[::ffff:127.0.0.1]:80",
+			allowPrivate: true},
+		{name: "another address", network: "tcp4", address: "93.184.216.35:80", checked: "93.184.216.34:80",
+			says: "but 93.184.216.34:80 was checked"},
+		{name: "another port", network: "tcp4", address: "93.184.216.34:81", checked: "93.184.216.34:80", says: "was checked"},
+		{name: "a special address", network: "tcp4", address: "127.0.0.1:80", checked: "127.0.0.1:80", says: "refused at dial: Loopback"},
+		{name: "a closed address in spite of AllowPrivate", network: "tcp4", address: "169.254.169.254:80", checked: "169.254.169.254:80",
+			allowPrivate: true, says: "Link Local"},
+		{name: "a name", network: "tcp4", address: "localhost:80", checked: "127.0.0.1:80", says: "no address"},
+		{name: "another protocol", network: "udp4", address: "93.184.216.34:80", checked: "93.184.216.34:80", says: "udp4"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := Client{AllowPrivate: c.allowPrivate}
+			err := client.control(netip.MustParseAddrPort(c.checked))(c.network, c.address, nil)
+			switch {
+			case c.says == "" && err != nil:
+				t.Error(err)
+			case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)):
+				t.Errorf("error %v does not say %q", err, c.says)
+			}
+		})
+	}
+}
+
+func TestTheSocketOfTheStandardDialerIsChecked(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	at := netip.MustParseAddrPort(listener.Addr().String())
+
+	var strict Client
+	if conn, err := strict.dial(t.Context(), at); err == nil {
+		conn.Close()
+		t.Error("loopback was dialed")
+	} else if !strings.Contains(err.Error(), "127.0.0.1 refused at dial: Loopback") {
+		t.Error(err)
+	}
+	open := Client{AllowPrivate: true}
+	conn, err := open.dial(t.Context(), at)
+	require.NoError(t, err)
+	conn.Close()
+}
+
+func TestTheTableOfBlocks(t *testing.T) {
+	seen := make(map[netip.Prefix]bool)
+	for _, b := range blocks {
+		if b.prefix != b.prefix.Masked() {
+			t.Errorf("%s has bits behind the prefix", b)
+		}
+		if seen[b.prefix] {
+			t.Errorf("%s stands there twice", b)
+		}
+		seen[b.prefix] = true
+		if b.name == "" || b.source == "" {
+			t.Errorf("%s has no name or no source", b.prefix)
+		}
+		if why := forbidden(b.prefix.Addr(), false); why == "" {
+			t.Errorf("%s may be reached", b)
+		}
+	}
+}
+
+// Addresses that the standard library calls special must be refused here as well.
+func FuzzForbidden(f *testing.F) {
+	for _, b := range blocks {
+		f.Add(b.prefix.Addr().AsSlice())
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		addr, ok := netip.AddrFromSlice(raw)
+		if !ok {
+			return
+		}
+		special := !addr.IsGlobalUnicast() || addr.IsPrivate() || addr.Is4In6()
+		if special && forbidden(addr, false) == "" {
+			t.Errorf("%s may be reached", addr)
+		}
+		never := addr.IsMulticast() || addr.IsUnspecified() || addr.IsLinkLocalUnicast()
+		if never && forbidden(addr, true) == "" {
+			t.Errorf("%s may be reached with AllowPrivate", addr)
+		}
+		if inner := addr.Unmap(); inner != addr && (forbidden(inner, true) == "") != (forbidden(addr, true) == "") {
+			t.Errorf("%s and %s differ", inner, addr)
+		}
+	})
+}

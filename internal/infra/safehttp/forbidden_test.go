@@ -1,0 +1,563 @@
+package safehttp_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// canary is a server on loopback at which every dial of a client ends, whatever
+// address it meant. It counts who really came.
+type canary struct {
+	wire
+	visits atomic.Int64
+}
+
+func newCanary(t *testing.T) *canary {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	c := &canary{wire: wire{to: listener.Addr().String()}}
+	server := &http.Server{
+		Handler:   http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+		ConnState: func(_ net.Conn, state http.ConnState) { c.count(state) },
+	}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	return c
+}
+
+func (c *canary) count(state http.ConnState) {
+	if state == http.StateNew {
+		c.visits.Add(1)
+	}
+}
+
+// refuses checks that a request fails for a reason and that nothing was dialed.
+func (c *canary) refuses(t *testing.T, client *safehttp.Client, url string, reason safehttp.Reason, says string) {
+	t.Helper()
+	dials, visits := len(c.dialed), c.visits.Load()
+	_, steps, err := do(t, client, safehttp.Request{URL: url})
+	wantFailure(t, steps, err, reason, says)
+	if len(c.dialed) != dials {
+		t.Errorf("dialed %s", c.dialed[dials:])
+	}
+	if c.visits.Load() != visits {
+		t.Error("the canary was visited")
+	}
+}
+
+// reached checks that a request arrives, by dialing one address.
+func (c *canary) reached(t *testing.T, client *safehttp.Client, url, at string) {
+	t.Helper()
+	dials, visits := len(c.dialed), c.visits.Load()
+	if _, _, err := do(t, client, safehttp.Request{URL: url}); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.dialed[dials:]; len(got) != 1 || got[0] != at {
+		t.Errorf("dialed %v, want %s", got, at)
+	}
+	if c.visits.Load() != visits+1 {
+		t.Errorf("%d visits, want one", c.visits.Load()-visits)
+	}
+}
+
+// addresses is written by hand and not derived from the table of blocks. With
+// says empty the address is public; private tells whether AllowPrivate opens it.
+var addresses = []struct {
+	addr    string
+	says    string
+	private bool
+}{
+	// IPv4: first, some and last of each block, and the neighbours.
+	{"0.0.0.0", "This host on this network (RFC 1122)", false},
+	{"0.0.0.1", "This network (RFC 791)", false},
+	{"0.255.255.255", "This network", false},
+	{"1.0.0.0", "", false},
+	{"1.1.1.1", "", false},
+	{"8.8.8.8", "", false},
+	{"9.255.255.255", "", false},
+	{"10.0.0.0", "Private-Use (RFC 1918)", true},
+	{"10.0.0.1", "Private-Use", true},
+	{"10.255.255.255", "Private-Use", true},
+	{"11.0.0.0", "", false},
+	{"100.63.255.255", "", false},
+	{"100.64.0.0", "Shared Address Space (RFC 6598)", true},
+	{"100.100.100.100", "Shared Address Space", true},
+	{"100.100.100.200", "Cloud metadata (Alibaba Cloud)", false},
+	{"100.127.255.255", "Shared Address Space", true},
+	{"100.128.0.0", "", false},
+	{"126.255.255.255", "", false},
+	{"127.0.0.0", "Loopback (RFC 1122)", true},
+	{"127.0.0.1", "Loopback", true},
+	{"127.0.1.1", "Loopback", true},
+	{"127.0.0.53", "Loopback", true},
+	{"127.255.255.255", "Loopback", true},
+	{"128.0.0.0", "", false},
+	{"168.63.129.16", "Cloud platform address (Azure)", false},
+	{"168.63.129.17", "", false},
+	{"169.253.255.255", "", false},
+	{"169.254.0.0", "Link Local (RFC 3927)", false},
+	{"169.254.0.23", "Link Local", false},
+	{"169.254.169.254", "Link Local", false},
+	{"169.254.170.2", "Link Local", false},
+	{"169.254.255.255", "Link Local", false},
+	{"169.255.0.0", "", false},
+	{"172.15.255.255", "", false},
+	{"172.16.0.0", "Private-Use", true},
+	{"172.17.0.1", "Private-Use", true},
+	{"172.31.255.255", "Private-Use", true},
+	{"172.32.0.0", "", false},
+	{"191.255.255.255", "", false},
+	{"192.0.0.0", "IPv4 Service Continuity Prefix (RFC 7335)", false},
+	{"192.0.0.7", "IPv4 Service Continuity Prefix", false},
+	{"192.0.0.8", "IPv4 dummy address (RFC 7600)", false},
+	{"192.0.0.9", "Port Control Protocol Anycast (RFC 7723)", false},
+	{"192.0.0.10", "Traversal Using Relays around NAT Anycast (RFC 8155)", false},
+	{"192.0.0.11", "IETF Protocol Assignments (RFC 6890)", false},
+	{"192.0.0.170", "NAT64/DNS64 Discovery (RFC 7050)", false},
+	{"192.0.0.171", "NAT64/DNS64 Discovery", false},
+	{"192.0.0.192", "IETF Protocol Assignments", false},
+	{"192.0.0.255", "IETF Protocol Assignments", false},
+	{"192.0.1.0", "", false},
+	{"192.0.2.0", "Documentation (TEST-NET-1) (RFC 5737)", false},
+	{"192.0.2.255", "Documentation (TEST-NET-1)", false},
+	{"192.0.3.0", "", false},
+	{"192.31.196.1", "AS112-v4 (RFC 7535)", false},
+	{"192.52.193.1", "AMT (RFC 7450)", false},
+	{"192.88.98.255", "", false},
+	{"192.88.99.0", "6to4 Relay Anycast, deprecated (RFC 7526)", false},
+	{"192.88.99.255", "6to4 Relay Anycast", false},
+	{"192.88.100.0", "", false},
+	{"192.167.255.255", "", false},
+	{"192.168.0.0", "Private-Use", true},
+	{"192.168.1.1", "Private-Use", true},
+	{"192.168.255.255", "Private-Use", true},
+	{"192.169.0.0", "", false},
+	{"192.175.48.6", "Direct Delegation AS112 Service (RFC 7534)", false},
+	{"198.17.255.255", "", false},
+	{"198.18.0.0", "Benchmarking (RFC 2544)", true},
+	{"198.19.255.255", "Benchmarking", true},
+	{"198.20.0.0", "", false},
+	{"198.51.99.255", "", false},
+	{"198.51.100.1", "Documentation (TEST-NET-2)", false},
+	{"203.0.112.255", "", false},
+	{"203.0.113.1", "Documentation (TEST-NET-3)", false},
+	{"203.0.114.0", "", false},
+	{"223.255.255.255", "", false},
+	{"224.0.0.0", "Multicast (RFC 5771)", false},
+	{"224.0.0.251", "Multicast", false},
+	{"239.255.255.255", "Multicast", false},
+	{"240.0.0.0", "Reserved (RFC 1112)", false},
+	{"255.255.255.254", "Reserved", false},
+	{"255.255.255.255", "Limited Broadcast (RFC 919)", false},
+
+	// IPv6.
+	{"::", "Unspecified Address (RFC 4291)", false},
+	{"::1", "Loopback Address (RFC 4291)", true},
+	{"::2", "IPv4-compatible Address, deprecated", false},
+	{"::7f00:1", "IPv4-compatible Address, deprecated", false},
+	{"::5db8:d822", "IPv4-compatible Address, deprecated", false},
+	{"0:0:0:1::", "Not global unicast", false},
+	{"64:ff9b:1::1", "IPv4-IPv6 Translation (local NAT64) (RFC 8215)", false},
+	{"64:ff9b:1:ffff:ffff:ffff:ffff:ffff", "local NAT64", false},
+	{"64:ff9b:2::1", "Not global unicast", false},
+	{"100::1", "Discard-Only Address Block (RFC 6666)", false},
+	{"100:0:0:1::1", "Dummy IPv6 Prefix (RFC 9780)", false},
+	{"200::1", "Not global unicast (RFC 4291)", false},
+	{"1fff:ffff::1", "Not global unicast", false},
+	{"2001::1", "Teredo (RFC 4380)", false},
+	{"2001:0:5db8:d822::1", "Teredo", false},
+	{"2001:1::1", "Port Control Protocol Anycast", false},
+	{"2001:1::2", "Traversal Using Relays around NAT Anycast", false},
+	{"2001:1::3", "DNS-SD Service Registration Protocol Anycast", false},
+	{"2001:1::4", "IETF Protocol Assignments (RFC 2928)", false},
+	{"2001:2::1", "Benchmarking (RFC 5180)", false},
+	{"2001:3::1", "AMT (RFC 7450)", false},
+	{"2001:4:112::1", "AS112-v6 (RFC 7535)", false},
+	{"2001:10::1", "ORCHID, deprecated (RFC 4843)", false},
+	{"2001:20::1", "ORCHIDv2 (RFC 7343)", false},
+	{"2001:2f:ffff::1", "ORCHIDv2", false},
+	{"2001:30::1", "Drone Remote ID Protocol Entity Tags (RFC 9374)", false},
+	{"2001:1ff:ffff::1", "IETF Protocol Assignments", false},
+	{"2001:200::1", "", false},
+	{"2001:4860:4860::8888", "", false},
+	{"2001:db7:ffff::1", "", false},
+	{"2001:db8::1", "Documentation (RFC 3849)", false},
+	{"2001:db9::1", "", false},
+	{"2002:7f00:1::", "6to4 (RFC 3056)", false},
+	{"2002:5db8:d822::1", "6to4", false},
+	{"2003::1", "", false},
+	{"2400:3200::1", "", false},
+	{"2606:4700:4700::1111", "", false},
+	{"2620:4f:8000::1", "Direct Delegation AS112 Service", false},
+	{"3ffd:ffff::1", "", false},
+	{"3ffe::1", "6bone, returned (RFC 3701)", false},
+	{"3fff::1", "Documentation (RFC 9637)", false},
+	{"3fff:fff:ffff::1", "Documentation (RFC 9637)", false},
+	{"3fff:1000::1", "", false},
+	{"4000::1", "Not global unicast", false},
+	{"5f00::1", "Segment Routing (SRv6) SIDs (RFC 9602)", false},
+	{"8000::1", "Not global unicast", false},
+	{"fbff::1", "Not global unicast", false},
+	{"fc00::1", "Unique-Local (RFC 4193)", true},
+	{"fd00::1", "Unique-Local", true},
+	{"fd00:ec2::254", "Cloud services (AWS)", false},
+	{"fd00:ec2::", "Cloud services (AWS)", false},
+	{"fd00:ec2::23", "Cloud services (AWS)", false}, // credentials of pods; issue 12, 10
+	{"fd00:ec2::123", "Cloud services (AWS)", false},
+	{"fd00:ec2::253", "Cloud services (AWS)", false},
+	{"fd00:ec2:ffff:ffff:ffff:ffff:ffff:ffff", "Cloud services (AWS)", false},
+	{"fd00:ec3::", "Unique-Local", true},
+	{"fd00:c1::a9fe:a9fe", "Cloud services (Oracle Cloud)", false},
+	{"fd00:c1::", "Cloud services (Oracle Cloud)", false},
+	{"fd00:c1:ffff:ffff:ffff:ffff:ffff:ffff", "Cloud services (Oracle Cloud)", false},
+	{"fd00:c0:ffff::", "Unique-Local", true},
+	{"fd00:c2::", "Unique-Local", true},
+	{"fd20:ce::254", "Cloud metadata (Google Cloud)", false},
+	{"fd00:42::42", "Cloud metadata (Scaleway)", false},
+	{"fdff:ffff::1", "Unique-Local", true},
+	{"fe00::1", "Not global unicast", false},
+	{"fe80::1", "Link-Local Unicast (RFC 4291)", false},
+	{"febf:ffff::1", "Link-Local Unicast", false},
+	{"fec0::1", "Site-Local Unicast, deprecated (RFC 3879)", false},
+	{"feff:ffff::1", "Site-Local Unicast", false},
+	{"ff02::1", "Multicast (RFC 4291)", false},
+	{"ff0e::1", "Multicast", false},
+
+	// IPv4 inside IPv6.
+	{"::ffff:127.0.0.1", "IPv4-mapped Address (RFC 4291), ::ffff:0.0.0.0/96 around 127.0.0.1: Loopback", true},
+	{"::ffff:10.0.0.1", "around 10.0.0.1: Private-Use", true},
+	{"::ffff:169.254.169.254", "around 169.254.169.254: Link Local", false},
+	{"::ffff:0.0.0.0", "around 0.0.0.0: This host", false},
+	{"::ffff:100.100.100.200", "around 100.100.100.200: Cloud metadata", false},
+	{"::ffff:255.255.255.255", "around 255.255.255.255: Limited Broadcast", false},
+	{"::ffff:93.184.216.34", "IPv4-mapped Address (RFC 4291), ::ffff:0.0.0.0/96 around 93.184.216.34", true},
+	{"64:ff9b::7f00:1", "NAT64) (RFC 6052), 64:ff9b::/96 around 127.0.0.1: Loopback", true},
+	{"64:ff9b::a9fe:a9fe", "around 169.254.169.254: Link Local", false},
+	{"64:ff9b::5db8:d822", "64:ff9b::/96 around 93.184.216.34", true},
+	{"::ffff:0:7f00:1", "IPv4-translated Address (RFC 2765)", false},
+
+	// Zones.
+	{"fe80::1%eth0", "IPv6 zone (RFC 4007)", false},
+	{"2606:4700::1%1", "IPv6 zone", false},
+	{"::1%lo", "IPv6 zone", false},
+	{"::ffff:127.0.0.1%lo", "IPv6 zone", false},
+}
+
+func TestAddressesOfANameThatMayBeReached(t *testing.T) {
+	c := newCanary(t)
+	for _, row := range addresses {
+		t.Run(row.addr, func(t *testing.T) {
+			client := &safehttp.Client{Resolver: knows("h.example", []string{row.addr}), Dial: c.dial}
+			at := netip.AddrPortFrom(netip.MustParseAddr(row.addr), 80).String()
+			if row.says == "" {
+				c.reached(t, client, "http://h.example/", at)
+			} else {
+				c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, row.addr+" refused: ")
+				c.refuses(t, client, "https://h.example/", safehttp.AddressRefused, row.says)
+			}
+
+			client.AllowPrivate = true
+			if row.says == "" || row.private {
+				c.reached(t, client, "http://h.example/", at)
+			} else {
+				c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, row.says)
+			}
+		})
+	}
+}
+
+// Behaviour(outbound.address.mixed).
+func TestOneSpecialAddressSpoilsTheAnswer(t *testing.T) {
+	c := newCanary(t)
+	for _, answer := range [][]string{
+		{public, "127.0.0.1"},
+		{"127.0.0.1", public},
+		{"2606:4700::1", public, "10.0.0.1"},
+		{public, "::1"},
+		{public, "::ffff:127.0.0.1"},
+		{"2606:4700::1", "fe80::1%eth0"},
+		append(slices.Repeat([]string{public}, 50), "169.254.169.254"),
+	} {
+		client := &safehttp.Client{Resolver: knows("h.example", answer), Dial: c.dial}
+		c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, "refused: ")
+	}
+	t.Run("an address that is none", func(t *testing.T) {
+		resolver := knows("h.example", []string{public})
+		resolver.answers["h.example"][0] = append(resolver.answers["h.example"][0], netip.Addr{})
+		client := &safehttp.Client{Resolver: resolver, Dial: c.dial}
+		c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, "not an address")
+	})
+}
+
+const (
+	badURL  = safehttp.BadURL
+	port    = safehttp.PortRefused
+	address = safehttp.AddressRefused
+)
+
+// urls are refused before any name is looked up.
+var urls = []struct {
+	url    string
+	reason safehttp.Reason
+	says   string
+}{
+	{"", badURL, `scheme ""`},
+	{"h.example", badURL, "scheme"},
+	{"//h.example/", badURL, "scheme"},
+	{"/FILE.txt", badURL, "scheme"},
+	{"ftp://h.example/", badURL, `"ftp"`},
+	{"file:///etc/passwd", badURL, `"file"`},
+	{"gopher://h.example/", badURL, "scheme"},
+	{"unix:///var/run/docker.sock", badURL, "scheme"},
+	{"javascript:alert(1)", badURL, "scheme"},
+	{"data:text/plain,x", badURL, "scheme"},
+	{"ws://h.example/", badURL, "scheme"},
+	{"http:h.example", badURL, "no host"},
+	{"http:///FILE.txt", badURL, "no host"},
+	{"http://", badURL, "no host"},
+	{"http://:80/", badURL, "no host"},
+	{"http://?k=v", badURL, "no host"},
+	{"http://user@h.example/", badURL, "user name"},
+	{"http://user:hush@h.example/", badURL, "user name"},
+	{"http://@h.example/", badURL, "user name"},
+	{"http://h.example@127.0.0.1/", badURL, "user name"},
+	{"http://h.example%40127.0.0.1/", badURL, ""},
+	{`http://h.example\@127.0.0.1/`, badURL, ""},
+	{`http:\\h.example/`, badURL, ""},
+	{"http://h.example /", badURL, "a space"},
+	{" http://h.example/", badURL, "a space"},
+	{"http://h.example/a b", badURL, "a space"},
+	{"http://h.example/?a=b c", badURL, "a space"},
+	{"http://h.example/\r\nX: y", badURL, "control character"},
+	{"http://h.example/\x00", badURL, "control character"},
+	{"http://h.example/\x7f", badURL, "control character"},
+	{"http://h.example/%zz?hush", badURL, "%zz"},
+	{"http://%31%32%37.0.0.1/", badURL, ""},
+	{"http://h.example/" + strings.Repeat("a", 2048), badURL, "longer than 2048 bytes"},
+	{"http://" + strings.Repeat("a.", 130) + "example/", badURL, "longer than 253"},
+	{"http://" + strings.Repeat("a", 64) + ".example/", badURL, "longer than 63"},
+	{"http://h.example./", badURL, "empty label"},
+	{"http://h..example/", badURL, "empty label"},
+	{"http://.example/", badURL, "empty label"},
+	{"http://./", badURL, "empty label"},
+	{"http://-h.example/", badURL, "hyphen"},
+	{"http://h-.example/", badURL, "hyphen"},
+	{"http://h!.example/", badURL, "only letters"},
+	{"http://h*.example/", badURL, "only letters"},
+	{"http://例子.example/", badURL, "xn--"},
+	{"http://127。0。0。1/", badURL, "xn--"},
+	{"http://①②⑦.⓪.⓪.①/", badURL, "xn--"},
+	{"http://１２７.0.0.1/", badURL, "xn--"},
+	{"http://\u212aelvin.example/", badURL, "xn--"},
+	{"http://%E4%BE%8B.example/", badURL, "xn--"},
+	{"http://localhost/", badURL, "no dot"},
+	{"http://metadata/", badURL, "no dot"},
+	{"http://hooks.localhost/", address, "this machine"},
+	{"https://A.B.LOCALHOST/x", address, "this machine"},
+
+	{"http://h.example:0/", port, "port 0 does not exist"},
+	{"http://h.example:22/", port, "port 22: only 80 and 443"},
+	{"http://h.example:81/", port, "port 81"},
+	{"http://h.example:8080/", port, "port 8080"},
+	{"https://h.example:8443/", port, "port 8443"},
+	{"http://h.example:6379/", port, "port 6379"},
+	{"http://h.example:65535/", port, "port 65535"},
+	{"http://h.example:65616/", port, "does not exist"}, // 80 modulo 65536
+	{"http://h.example:4294967376/", port, "does not exist"},
+	{"http://h.example:-80/", badURL, ""},
+	{"http://h.example:http/", badURL, ""},
+	{"http://h.example:80:80/", badURL, ""},
+
+	{"http://93.184.216.34/", address, "a name is needed"},
+	{"https://93.184.216.34:443/", address, "a name is needed"},
+	{"http://127.0.0.1/", address, "host 127.0.0.1 is an address"},
+	{"http://127.0.0.1./", address, ""},
+	{"http://127.0.0.1../", address, ""},
+	{"http://127.1/", address, ""},
+	{"http://127.0.1/", address, ""},
+	{"http://127/", address, ""},
+	{"http://0/", address, ""},
+	{"http://2130706433/", address, ""},
+	{"http://017700000001/", address, ""},
+	{"http://0x7f000001/", address, ""},
+	{"http://0X7F000001/", address, ""},
+	{"http://0x7f.0.0.1/", address, ""},
+	{"http://0x7f.1/", address, ""},
+	{"http://127.0.0.0x1/", address, ""},
+	{"http://127.0.0.0x/", address, ""},
+	{"http://0177.0.0.1/", address, ""},
+	{"http://0177.0.0.01/", address, ""},
+	{"http://00000127.0.0.1/", address, ""},
+	{"http://127.000.000.001/", address, ""},
+	{"http://383.0.0.1/", address, ""}, // 127 modulo 256
+	{"http://4294967297/", address, ""},
+	{"http://169.254.169.254/latest/meta-data/", address, ""},
+	{"http://2852039166/", address, ""},
+	{"http://0xa9fea9fe/", address, ""},
+	{"http://100.100.100.200/", address, ""},
+	{"http://1.2.3.4.5/", address, ""},
+	{"http://h.example.1/", address, ""},
+	{"http://[::1]/", address, "host ::1 is an address"},
+	{"http://[::]/", address, ""},
+	{"http://[::1]:443/", address, ""},
+	{"http://[::ffff:127.0.0.1]/", address, ""},
+	{"http://[::ffff:7f00:1]/", address, ""},
+	{"http://[0:0:0:0:0:0:0:1]/", address, ""},
+	{"http://[64:ff9b::7f00:1]/", address, ""},
+	{"http://[2606:4700::1]/", address, ""},
+	{"http://[fe80::1%25eth0]/", address, ""},
+	{"http://[::1%25lo]/", address, ""},
+	{"http://[::1", badURL, ""},
+	{"http://::1/", badURL, ""},
+	{"http://[127.0.0.1]/", badURL, ""},
+	{"http://[h.example]/", badURL, ""},
+}
+
+// Behaviour(outbound.host.ascii) Behaviour(outbound.host.literal).
+func TestURLsThatAreRefused(t *testing.T) {
+	c := newCanary(t)
+	for _, row := range urls {
+		t.Run(row.url, func(t *testing.T) {
+			resolver := knows("h.example", []string{public})
+			client := &safehttp.Client{Resolver: resolver, Dial: c.dial}
+			c.refuses(t, client, row.url, row.reason, row.says)
+			if len(resolver.asked) != 0 {
+				t.Errorf("looked up %v", resolver.asked)
+			}
+			_, _, err := do(t, client, safehttp.Request{URL: row.url})
+			if strings.Contains(err.Error(), "hush") {
+				t.Errorf("secret in %q", err)
+			}
+		})
+	}
+	if n := len(urls) + len(addresses); n < 200 {
+		t.Errorf("%d cases, want 200", n)
+	}
+}
+
+func TestURLsThatAreSent(t *testing.T) {
+	for url, want := range map[string]struct{ host, uri string }{
+		"http://h.example":                   {"h.example", "/"},
+		"http://h.example?k=v":               {"h.example", "/?k=v"},
+		"http://h.example:/":                 {"h.example", "/"},
+		"http://h.example:080/":              {"h.example", "/"},
+		"http://h.example:443/x":             {"h.example:443", "/x"},
+		"http://h.example//evil.example/x":   {"h.example", "//evil.example/x"},
+		"http://h.example/%E4%BE%8B/a%2Fb":   {"h.example", "/%E4%BE%8B/a%2Fb"},
+		"http://h.example/例":                 {"h.example", "/%E4%BE%8B"},
+		"http://h.example/../../a/./b":       {"h.example", "/../../a/./b"},
+		"http://h.example/#//evil.example/x": {"h.example", "/"},
+	} {
+		t.Run(url, func(t *testing.T) {
+			var host, uri string
+			client, _ := site(t, func(_ http.ResponseWriter, r *http.Request) { host, uri = r.Host, r.RequestURI })
+			if _, _, err := do(t, client, safehttp.Request{URL: url}); err != nil {
+				t.Fatal(err)
+			}
+			if host != want.host || uri != want.uri {
+				t.Errorf("the server saw %s %s, want %s %s", host, uri, want.host, want.uri)
+			}
+		})
+	}
+}
+
+func TestAllowPrivateTakesOnlyPlainLiterals(t *testing.T) {
+	c := newCanary(t)
+	client := &safehttp.Client{AllowPrivate: true, Resolver: knows("intranet", []string{"10.0.0.1"}), Dial: c.dial}
+	for url, at := range map[string]string{
+		"http://127.0.0.1/":          "127.0.0.1:80",
+		"http://127.0.0.1:8080/":     "127.0.0.1:8080",
+		"http://10.1.2.3:65535/":     "10.1.2.3:65535",
+		"http://93.184.216.34/":      "93.184.216.34:80",
+		"http://[::1]/":              "[::1]:80",
+		"http://[::1]:8080/":         "[::1]:8080",
+		"http://[FD00::1]/":          "[fd00::1]:80",
+		"http://[::ffff:127.0.0.1]/": "[::ffff:127.0.0.1]:80",
+		"http://[64:ff9b::a00:1]/":   "[64:ff9b::a00:1]:80",
+		"http://intranet:3000/":      "10.0.0.1:3000",
+	} {
+		t.Run(url, func(t *testing.T) { c.reached(t, client, url, at) })
+	}
+	for _, url := range []string{
+		"http://127.1/", "http://2130706433/", "http://0x7f000001/", "http://0177.0.0.1/", "http://127.0.0.1./", "http://127.000.0.1/",
+		"http://[0:0:0:0:0:0:0:1]/", "http://[::ffff:7f00:1]/", "http://[::1%25lo]/", "http://[fe80::1%25eth0]/", "http://1.2.3.4.5/",
+		"http://0.0.0.0/", "http://[::]/", "http://169.254.169.254/", "http://[::ffff:169.254.169.254]/", "http://100.100.100.200/",
+		"http://255.255.255.255/", "http://[ff02::1]/", "http://[fd00:ec2::254]/", "http://[fec0::1]/", "http://[::127.0.0.1]/",
+	} {
+		t.Run(url, func(t *testing.T) { c.refuses(t, client, url, safehttp.AddressRefused, "") })
+	}
+	c.refuses(t, client, "http://h.example:0/", safehttp.PortRefused, "")
+	c.refuses(t, client, "http://user@127.0.0.1/", safehttp.BadURL, "")
+}
+
+// Without a Dial hook nothing but the checks stands between the client and the
+// canary: each of these would arrive.
+func TestTheCanaryOnItsRealPort(t *testing.T) {
+	c := newCanary(t)
+	_, at, _ := net.SplitHostPort(c.to)
+
+	strict := &safehttp.Client{}
+	for _, host := range []string{"localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0", "0.0.0.0", "[::ffff:127.0.0.1]", "[::]"} {
+		if _, _, err := do(t, strict, safehttp.Request{URL: "http://" + host + ":" + at + "/"}); err == nil {
+			t.Errorf("%s was reached", host)
+		}
+	}
+	open := &safehttp.Client{AllowPrivate: true}
+	for _, host := range []string{"0.0.0.0", "[::]", "127.1", "[::ffff:0.0.0.0]"} {
+		c.refuses(t, open, "http://"+host+":"+at+"/", safehttp.AddressRefused, "")
+	}
+	if n := c.visits.Load(); n != 0 {
+		t.Fatalf("%d visits", n)
+	}
+	for _, url := range []string{"http://127.0.0.1:" + at + "/", "http://[::ffff:127.0.0.1]:" + at + "/"} {
+		if _, _, err := do(t, open, safehttp.Request{URL: url}); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := c.visits.Load(); n != 2 {
+		t.Errorf("%d visits, want 2", n)
+	}
+}
+
+type anyName struct{}
+
+func (anyName) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return []netip.Addr{netip.MustParseAddr(public)}, nil
+}
+
+// For every URL a dial goes to the one address of the one name, on port 80
+// or 443, and the steps stay fit to print.
+func FuzzURL(f *testing.F) {
+	for _, row := range urls {
+		f.Add(row.url)
+	}
+	f.Add("https://h.example:80/a?b#c")
+	f.Fuzz(func(t *testing.T, url string) {
+		w := &wire{dead: []string{public + ":80", public + ":443"}}
+		client := safehttp.Client{Resolver: anyName{}, Dial: w.dial}
+		_, steps, err := client.Do(t.Context(), safehttp.Request{URL: url})
+		if reasonOf(t, err) == "" || len(steps) == 0 {
+			t.Fatalf("%v, %d steps", err, len(steps))
+		}
+		for _, dialed := range w.dialed {
+			if !slices.Contains(w.dead, dialed) {
+				t.Errorf("dialed %s", dialed)
+			}
+		}
+		for _, step := range steps {
+			if strings.ContainsAny(step.Detail, "\r\n") {
+				t.Errorf("step %q", step.Detail)
+			}
+		}
+	})
+}

@@ -1,0 +1,169 @@
+package safehttp
+
+import (
+	"cmp"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// target is a URL that was found fit to be requested.
+type target struct {
+	url     *url.URL // host in lower case, standard port left out, no fragment
+	scheme  string
+	host    string     // a name, or an address without brackets
+	literal netip.Addr // valid when the host is an address
+	port    uint16
+}
+
+// aim reads where a request goes. It returns BadRequest, BadURL, PortRefused or
+// AddressRefused.
+func (t *trip) aim(req Request) (target, error) {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost:
+	default:
+		return target{}, t.refuse("url", BadRequest, "method %q is none of GET, HEAD and POST", req.Method)
+	}
+	if len(req.URL) > maxURL {
+		return target{}, t.refuse("url", BadURL, "longer than %d bytes", maxURL)
+	}
+	if strings.ContainsFunc(req.URL, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return target{}, t.refuse("url", BadURL, "holds a space or a control character")
+	}
+	u, err := url.Parse(req.URL)
+	if err != nil {
+		if bad, ok := errors.AsType[*url.Error](err); ok {
+			err = bad.Err // without the URL, whose query may hold a secret
+		}
+		return target{}, t.refuse("url", BadURL, "%v", err)
+	}
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return target{}, t.refuse("url", BadURL, "scheme %q is neither http nor https", u.Scheme)
+	case u.User != nil:
+		return target{}, t.refuse("url", BadURL, "user name or password before the host")
+	case u.Hostname() == "":
+		return target{}, t.refuse("url", BadURL, "no host")
+	case strings.ContainsFunc(u.Host, func(r rune) bool { return r >= 0x80 }):
+		// Choice(outbound.host.ascii): writers send the xn-- form of a name, and readers differ in
+		// what they make of full-width dots and circled digits.
+		return target{}, t.refuse("url", BadURL, "host %q is not ASCII; other scripts are written as xn--", u.Hostname())
+	}
+
+	to := target{url: u, scheme: u.Scheme, host: strings.ToLower(u.Hostname())}
+	if to.port, err = t.port(u); err != nil {
+		return target{}, err
+	}
+	if to.literal, err = t.literal(to.host); err != nil {
+		return target{}, err
+	}
+	if !to.literal.IsValid() {
+		if fault := nameFault(to.host); fault != "" {
+			return target{}, t.refuse("url", BadURL, "host %q: %s", to.host, fault)
+		}
+		// RFC 6761: every name below localhost is this machine, whoever is asked for its address.
+		if strings.HasSuffix(to.host, ".localhost") && !t.client.AllowPrivate {
+			return target{}, t.refuse("address", AddressRefused, "host %q refused: it is this machine", to.host)
+		}
+		// A name without a dot is completed by the search list of the machine,
+		// so that it means something else here than on the internet.
+		if !strings.Contains(to.host, ".") && !t.client.AllowPrivate {
+			return target{}, t.refuse("url", BadURL, "host %q has no dot", to.host)
+		}
+	}
+	to.tidy()
+	t.pass("url", "%s %s://%s%s", req.Method, to.scheme, to.url.Host, to.url.EscapedPath())
+	return to, nil
+}
+
+// tidy rewrites the URL as it goes over the wire.
+func (to *target) tidy() {
+	host := to.host
+	if to.literal.Is6() {
+		host = "[" + host + "]"
+	}
+	if to.port != standardPort(to.scheme) {
+		host = net.JoinHostPort(to.host, strconv.Itoa(int(to.port)))
+	}
+	to.url.Host = host
+	to.url.Fragment, to.url.RawFragment = "", ""
+}
+
+func standardPort(scheme string) uint16 {
+	if scheme == "https" {
+		return 443
+	}
+	return 80
+}
+
+// port returns the port of a URL, or PortRefused.
+func (t *trip) port(u *url.URL) (uint16, error) {
+	text := cmp.Or(u.Port(), strconv.Itoa(int(standardPort(u.Scheme))))
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || port == 0 {
+		return 0, t.refuse("url", PortRefused, "port %s does not exist", text)
+	}
+	if port != 80 && port != 443 && !t.client.AllowPrivate {
+		return 0, t.refuse("url", PortRefused, "port %d: only 80 and 443 are used", port)
+	}
+	return uint16(port), nil
+}
+
+// literal returns the address that a host spells, and no address for a name.
+// It returns AddressRefused for an address that may not stand there.
+//
+// Choice(outbound.host.literal): a public address in place of a name is refused too. The contract asks
+// for a domain, and no certificate or ICP record is issued for an address.
+func (t *trip) literal(host string) (netip.Addr, error) {
+	if !spellsAddress(host) {
+		return netip.Addr{}, nil
+	}
+	if !t.client.AllowPrivate {
+		return netip.Addr{}, t.refuse("url", AddressRefused, "host %s is an address, a name is needed", host)
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil || addr.Zone() != "" || addr.String() != host {
+		return netip.Addr{}, t.refuse("url", AddressRefused, "host %s is an address in an unusual spelling", host)
+	}
+	return addr, nil
+}
+
+// spellsAddress reports whether any common reader takes the host for an address:
+// everything with a colon, and everything whose last label is a number in
+// decimal, octal or hexadecimal, such as 127.1, 0177.0.0.1 or 0x7f000001.
+// No top-level domain is a number.
+func spellsAddress(host string) bool {
+	if strings.Contains(host, ":") {
+		return true
+	}
+	host = strings.TrimRight(host, ".")
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if hex, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
+}
+
+// nameFault says what is wrong with a host name in lower case, or nothing.
+func nameFault(host string) string {
+	if len(host) > 253 {
+		return "longer than 253 characters"
+	}
+	for label := range strings.SplitSeq(host, ".") {
+		switch {
+		case label == "":
+			return "empty label"
+		case len(label) > 63:
+			return "label longer than 63 characters"
+		case label[0] == '-' || label[len(label)-1] == '-':
+			return "label begins or ends with a hyphen"
+		case strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "":
+			return "only letters, digits, hyphens and dots"
+		}
+	}
+	return ""
+}

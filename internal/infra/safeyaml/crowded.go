@@ -1,0 +1,171 @@
+package safeyaml
+
+import (
+	"bytes"
+	"strings"
+)
+
+// crowded returns the number of a line at which a map has more than maxKeys keys, 0 for none. It looks at indents, colons and braces
+// alone: splitting a text into its words takes a hundred times its length.
+func crowded(text []byte) int {
+	var maps []keyCount // the block maps that a line is in, from the outermost
+	var flow flowScan
+	scalar, n := -1, 0 // the column that the lines of a literal text are behind
+	for line := range bytes.Lines(text) {
+		n++
+		body := strings.TrimSpace(string(line))
+		column := len(line) - len(bytes.TrimLeft(line, " "))
+		switch {
+		case len(flow.counts) > 0:
+			if flow.scan(body) {
+				return n
+			}
+			continue
+		case body == "" || body[0] == '#' || scalar >= 0 && column > scalar:
+			continue
+		}
+		scalar = column
+		for body == "-" || strings.HasPrefix(body, "- ") {
+			maps = inside(maps, column)
+			rest := strings.TrimLeft(body[1:], " ")
+			column, body = column+len(body)-len(rest), rest
+		}
+		value := body
+		if end := keyEnd(body); end > 0 {
+			maps = inside(maps, column)
+			if len(maps) == 0 || maps[len(maps)-1].column < column {
+				maps = append(maps, keyCount{column: column})
+			}
+			if maps[len(maps)-1].keys++; maps[len(maps)-1].keys > maxKeys {
+				return n
+			}
+			scalar, value = column, strings.TrimSpace(body[end:])
+		}
+		if value == "" || value[0] != '|' && value[0] != '>' {
+			scalar = -1
+		}
+		if value != "" && (value[0] == '{' || value[0] == '[') && flow.scan(value) {
+			return n
+		}
+	}
+	return 0
+}
+
+// keyCount is a block map: the column of its keys and how many it has.
+type keyCount struct{ column, keys int }
+
+// inside are the maps that a line at a column is in.
+func inside(maps []keyCount, column int) []keyCount {
+	for len(maps) > 0 && maps[len(maps)-1].column > column {
+		maps = maps[:len(maps)-1]
+	}
+	return maps
+}
+
+// keyEnd returns where the value behind the key of a line begins, 0 for a line without a key.
+func keyEnd(body string) int {
+	from := 0
+	if body != "" && (body[0] == '{' || body[0] == '[') {
+		return 0
+	}
+	if body != "" && (body[0] == '"' || body[0] == '\'') {
+		from = 1 + strings.IndexByte(body[1:], body[0]) + 1
+	}
+	for i := from; i < len(body); i++ {
+		if body[i] == ':' && (i+1 == len(body) || body[i+1] == ' ') {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// flowScan counts the keys of maps in braces.
+type flowScan struct {
+	counts []int // of each brace that is open; -1 = a bracket
+	quote  byte  // of the text that goes on; 0 = none
+}
+
+// scan reads a line, and reports whether a map has too many keys.
+func (f *flowScan) scan(line string) bool {
+	for i := 0; i < len(line); i++ {
+		c, before, after := line[i], byte(' '), byte(' ')
+		if i > 0 {
+			before = line[i-1]
+		}
+		if i+1 < len(line) {
+			after = line[i+1]
+		}
+		top := len(f.counts) - 1
+		switch {
+		case f.quote != 0:
+			if c == '\\' && f.quote == '"' {
+				i++
+			} else if c == f.quote {
+				f.quote = 0
+			}
+		case (c == '"' || c == '\'') && strings.IndexByte(" ,[{:", before) >= 0:
+			f.quote = c
+		case c == '{':
+			f.counts = append(f.counts, 0)
+		case c == '[':
+			f.counts = append(f.counts, -1)
+		case c == '}' || c == ']':
+			f.counts = f.counts[:max(0, top)]
+		case c == ':' && top >= 0 && f.counts[top] >= 0 && (before == '"' || strings.IndexByte(" \"'[{", after) >= 0):
+			if f.counts[top]++; f.counts[top] > maxKeys {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// maxWhole is how long a text may be that Pieces does not cut.
+const maxWhole = 1 << 20
+
+// pieceEntries is how many entries of a list a piece has.
+const pieceEntries = 500
+
+// Pieces cuts a text that is one list under a key into texts with some of the entries each, which have the lines that they had. What has
+// another form is one piece; ok is false where it is too long to be read so.
+func Pieces(text []byte, key string) (pieces func(yield func([]byte) bool), ok bool) {
+	starts := entryStarts(text, key)
+	if len(starts) == 0 {
+		return func(yield func([]byte) bool) { yield(text) }, len(text) <= maxWhole
+	}
+	return func(yield func([]byte) bool) {
+		for i := 0; i < len(starts); i += pieceEntries {
+			end := len(text)
+			if i+pieceEntries < len(starts) {
+				end = starts[i+pieceEntries]
+			}
+			lines := bytes.Count(text[:starts[i]], []byte("\n"))
+			piece := append(bytes.Repeat([]byte("\n"), lines-1), key+":\n"...)
+			if !yield(append(piece, text[starts[i]:end]...)) {
+				return
+			}
+		}
+	}, true
+}
+
+// entryStarts are where the entries of the one list of a text begin; none where the text has any other form.
+func entryStarts(text []byte, key string) (starts []int) {
+	at, column, headed := 0, -1, false
+	for line := range bytes.Lines(text) {
+		body := bytes.TrimSpace(line)
+		indent := len(line) - len(bytes.TrimLeft(line, " "))
+		entry := len(body) > 0 && body[0] == '-' && (len(body) == 1 || body[1] == ' ')
+		switch {
+		case len(body) == 0 || body[0] == '#':
+		case !headed && string(bytes.TrimRight(line, "\r\n ")) == key+":":
+			headed = true
+		case headed && column < 0 && entry, headed && indent == column && entry:
+			column = indent
+			starts = append(starts, at)
+		case column < 0 || indent <= column:
+			return nil
+		}
+		at += len(line)
+	}
+	return starts
+}

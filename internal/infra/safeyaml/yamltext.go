@@ -1,0 +1,120 @@
+// Package safeyaml knows how a text of YAML that a person wrote is read: bounded, and
+// with its faults in one line.
+package safeyaml
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+const (
+	// maxDepth is how deep a file may be nested: seeds need six.
+	maxDepth = 32
+	// maxKeys is how many keys a map of a line each may have: the parser copies those that
+	// it has for each further one. A seed that names every behaviour has less than half.
+	maxKeys = 1000
+)
+
+// Check returns an error for a text that takes far more time or memory to read than
+// it is long: nested deeper than maxDepth, with more than maxKeys keys in a map, of many
+// documents, or with aliases, which may stand for each other. It only splits the text
+// into its words.
+func Check(text []byte) error {
+	if line := crowded(text); line > 0 {
+		return fmt.Errorf("line %d: a map has more than %d keys: write a list", line, maxKeys)
+	}
+	var columns, keys []int // of the block lists and maps that a word is in, and how many keys each has
+	flow, documents := 0, 0
+	var last *token.Token
+	for _, t := range lexer.Tokenize(string(text)) {
+		switch t.Type {
+		case token.AliasType:
+			return fmt.Errorf("line %d: aliases (*) are not read here: write out what it stands for", t.Position.Line)
+		case token.DocumentHeaderType, token.DocumentEndType:
+			if documents++; documents > 2 { // one before and one behind it
+				return fmt.Errorf("line %d: want one document", t.Position.Line)
+			}
+			columns, keys, flow = nil, nil, 0
+		case token.SequenceStartType, token.MappingStartType:
+			flow++
+		case token.SequenceEndType, token.MappingEndType:
+			flow = max(0, flow-1)
+		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType:
+			if flow > 0 {
+				break
+			}
+			column := t.Position.Column
+			if t.Type == token.MappingValueType && last != nil && last.Position.Line == t.Position.Line {
+				column = last.Position.Column // the key's
+			}
+			for len(columns) > 0 && columns[len(columns)-1] > column {
+				columns, keys = columns[:len(columns)-1], keys[:len(keys)-1]
+			}
+			if len(columns) == 0 || columns[len(columns)-1] < column {
+				columns, keys = append(columns, column), append(keys, 0)
+			}
+			if t.Type == token.SequenceEntryType {
+				break
+			}
+			if keys[len(keys)-1]++; keys[len(keys)-1] > maxKeys {
+				return fmt.Errorf("line %d: a map has more than %d keys: write a list", t.Position.Line, maxKeys)
+			}
+		}
+		if len(columns)+flow > maxDepth {
+			return fmt.Errorf("line %d: it is nested deeper than %d levels", t.Position.Line, maxDepth)
+		}
+		last = t
+	}
+	return nil
+}
+
+// Parse returns the one document of a file, nil for an empty one.
+func Parse(file string, text []byte) (ast.Node, error) {
+	if err := Check(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	parsed, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return nil, errors.New(Fault(file, err))
+	}
+	switch len(parsed.Docs) {
+	case 0:
+		return nil, nil
+	case 1:
+	default:
+		return nil, fmt.Errorf("%s: want one document, not %d", file, len(parsed.Docs))
+	}
+	body := parsed.Docs[0].Body
+	if body == nil || body.Type() == ast.NullType || body.Type() == ast.CommentType {
+		return nil, nil
+	}
+	return body, nil
+}
+
+// At says where in a file a node is.
+func At(file string, node ast.Node) string {
+	return fmt.Sprintf("%s:%d", file, node.GetToken().Position.Line)
+}
+
+// Fault says in one line where a file is wrong.
+func Fault(file string, err error) string {
+	if y, ok := errors.AsType[yaml.Error](err); ok && y.GetToken() != nil {
+		return fmt.Sprintf("%s:%d: %s", file, y.GetToken().Position.Line, y.GetMessage())
+	}
+	return file + ": " + Message(err)
+}
+
+// Message is what is wrong, in one line and without the excerpt.
+func Message(err error) string {
+	if y, ok := errors.AsType[yaml.Error](err); ok {
+		return y.GetMessage()
+	}
+	return strings.Join(strings.Fields(err.Error()), " ")
+}

@@ -1,0 +1,323 @@
+package sealer
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// The published constructions, written down once more from their definitions:
+// tested against the published vectors, then compared with what Key does.
+
+// macByHand is HMAC-SHA-256 as RFC 2104 defines it.
+func macByHand(key, text []byte) []byte {
+	if len(key) > sha256.BlockSize {
+		sum := sha256.Sum256(key)
+		key = sum[:]
+	}
+	var inner, outer [sha256.BlockSize]byte
+	copy(inner[:], key)
+	copy(outer[:], key)
+	for i := range inner {
+		inner[i] ^= 0x36
+		outer[i] ^= 0x5c
+	}
+	sum := sha256.Sum256(append(inner[:], text...))
+	sum = sha256.Sum256(append(outer[:], sum[:]...))
+	return sum[:]
+}
+
+// extractByHand and expandByHand are HKDF-SHA-256 as RFC 5869 defines it.
+func extractByHand(secret, salt []byte) []byte {
+	if len(salt) == 0 {
+		salt = make([]byte, sha256.Size)
+	}
+	return macByHand(salt, secret)
+}
+
+func expandByHand(prk []byte, info string, length int) []byte {
+	var out, last []byte
+	for n := byte(1); len(out) < length; n++ {
+		last = macByHand(prk, append(append(bytes.Clone(last), info...), n))
+		out = append(out, last...)
+	}
+	return out[:length]
+}
+
+func unhex(t *testing.T, text string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.ReplaceAll(text, " ", ""))
+	require.NoError(t, err)
+	return b
+}
+
+func same(t *testing.T, what string, got, want []byte) {
+	t.Helper()
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is %x, want %x", what, got, want)
+	}
+}
+
+// counting is n bytes that count up from first.
+func counting(first byte, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = first + byte(i)
+	}
+	return b
+}
+
+func TestHMACGivesTheVectorsOfRFC4231(t *testing.T) {
+	for n, v := range []struct {
+		key  []byte
+		data string
+		mac  string
+	}{
+		{bytes.Repeat([]byte{0x0b}, 20), "Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"},
+		{[]byte("Jefe"), "what do ya want for nothing?", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"},
+		{bytes.Repeat([]byte{0xaa}, 20), strings.Repeat("\xdd", 50), "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"},
+		{counting(1, 25), strings.Repeat("\xcd", 50), "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"},
+		{bytes.Repeat([]byte{0x0c}, 20), "Test With Truncation", "a3b6167473100ee06e0c796c2955552b"},
+		{bytes.Repeat([]byte{0xaa}, 131), "Test Using Larger Than Block-Size Key - Hash Key First",
+			"60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"},
+		{bytes.Repeat([]byte{0xaa}, 131),
+			"This is a test using a larger than block-size key and a larger than block-size data. The key needs to be hashed before being used by the HMAC algorithm.",
+			"9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2"},
+	} {
+		t.Run("case "+strconv.Itoa(n+1), func(t *testing.T) {
+			want := unhex(t, v.mac)
+			same(t, "the definition", macByHand(v.key, []byte(v.data))[:len(want)], want)
+			m := hmac.New(sha256.New, v.key)
+			io.WriteString(m, v.data)
+			same(t, "what Hash is made with", m.Sum(nil)[:len(want)], want)
+		})
+	}
+}
+
+func TestHKDFGivesTheVectorsOfRFC5869(t *testing.T) {
+	for n, v := range []struct {
+		secret, salt, info []byte
+		prk, okm           string
+	}{
+		{bytes.Repeat([]byte{0x0b}, 22), counting(0, 13), counting(0xf0, 10),
+			"077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5",
+			"3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"},
+		{counting(0, 80), counting(0x60, 80), counting(0xb0, 80),
+			"06a6b88c5853361a06104c9ceb35b45cef760014904671014a193f40c15fc244",
+			"b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c59045a99cac7827271cb41c65e590e09da3275600c2f09b8367793a9aca3db71cc30c58179ec3e87c14c01d5c1f3434f1d87"},
+		{bytes.Repeat([]byte{0x0b}, 22), nil, nil,
+			"19ef24a32c717b167f33a91d6f648bdf96596776afdb6377ac434c1c293ccb04",
+			"8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"},
+	} {
+		t.Run("case "+strconv.Itoa(n+1), func(t *testing.T) {
+			want := unhex(t, v.okm)
+			prk := extractByHand(v.secret, v.salt)
+			same(t, "the definition, extracted", prk, unhex(t, v.prk))
+			same(t, "the definition, expanded", expandByHand(prk, string(v.info), len(want)), want)
+			got, err := hkdf.Key(sha256.New, v.secret, v.salt, string(v.info), len(want))
+			require.NoError(t, err)
+			same(t, "what NewKey is made with", got, want)
+		})
+	}
+}
+
+func newKey(t *testing.T, secret []byte) *Key {
+	t.Helper()
+	k, err := NewKey(secret)
+	require.NoError(t, err)
+	return k
+}
+
+// derived is what NewKey must have derived from a secret.
+func derived(secret []byte, info string) []byte {
+	return expandByHand(extractByHand(secret, nil), info, KeySize)
+}
+
+func TestAHashIsThePublishedHMACUnderThePublishedHKDF(t *testing.T) {
+	secret := counting(0x40, KeySize)
+	k := newKey(t, secret)
+	for _, c := range [][2]string{{"appsecret/wxa", "secret0001"}, {"", ""}, {"access_token", strings.Repeat("x", 200)},
+		{"扫码", "\x00\xff"}} {
+		text := strconv.Itoa(len(c[0])) + ":" + c[0] + c[1]
+		want := hex.EncodeToString(macByHand(derived(secret, "qrjump hash v1"), []byte(text)))
+		if got := k.Hash(c[0], c[1]); got != want {
+			t.Errorf("Hash(%q, %q) is %s, want %s", c[0], c[1], got, want)
+		}
+	}
+}
+
+func TestASealedTextIsThePublishedGCMUnderThePublishedHKDF(t *testing.T) {
+	secret := counting(0x40, KeySize)
+	block, err := aes.NewCipher(derived(secret, "qrjump seal v1"))
+	require.NoError(t, err)
+	gcm, err := cipher.NewGCM(block) // with the nonce of the caller: the one that has vectors
+	require.NoError(t, err)
+	k := newKey(t, secret)
+	raw, err := encoding.DecodeString(k.Seal("row/1", []byte("hello")))
+	require.NoError(t, err)
+	got, err := gcm.Open(nil, raw[:12], raw[12:], []byte("row/1"))
+	require.NoError(t, err)
+	same(t, "what Seal sealed", got, []byte("hello"))
+	nonce := counting(7, 12)
+	got, err = k.Open("row/2", encoding.EncodeToString(gcm.Seal(nonce, nonce, []byte("world"), []byte("row/2"))))
+	require.NoError(t, err)
+	same(t, "what Open opened", got, []byte("world"))
+}
+
+// Cases 13 to 16 of "The Galois/Counter Mode of Operation" (McGrew, Viega),
+// the AES-256 vectors that were submitted to NIST for SP 800-38D.
+func TestOpenTakesTheVectorsOfGCM(t *testing.T) {
+	const (
+		plain  = "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255"
+		sealed = "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662898015ad"
+		nonce  = "cafebabefacedbaddecaf888"
+		key    = "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308"
+	)
+	for _, v := range []struct{ name, key, nonce, plain, place, sealed, tag string }{
+		{"case 13", strings.Repeat("0", 64), strings.Repeat("0", 24), "", "", "", "530f8afbc74536b9a963b4f1c4cb738b"},
+		{"case 14", strings.Repeat("0", 64), strings.Repeat("0", 24), strings.Repeat("0", 32), "", "cea7403d4d606b6e074ec5d3baf39d18",
+			"d0d1c8a799996bf0265b98b5d48ab919"},
+		{"case 15", key, nonce, plain, "", sealed, "b094dac5d93471bdec1a502270e3cc6c"},
+		{"case 16", key, nonce, plain[:120], "feedfacedeadbeeffeedfacedeadbeefabaddad2", sealed[:120], "76fc6ece0f4e1768cddf8853bb2d551b"},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			block, err := aes.NewCipher(unhex(t, v.key))
+			require.NoError(t, err)
+			aead, err := cipher.NewGCMWithRandomNonce(block) // as in NewKey
+			require.NoError(t, err)
+			k := &Key{aead: aead}
+			got, err := k.Open(string(unhex(t, v.place)), encoding.EncodeToString(unhex(t, v.nonce+v.sealed+v.tag)))
+			require.NoError(t, err)
+			same(t, "plain text", got, unhex(t, v.plain))
+		})
+	}
+}
+
+func TestATextIsOpenedOnlyUnchanged(t *testing.T) {
+	k := newKey(t, counting(1, KeySize))
+	const place = "accounts/marketcode_key/wxa"
+	refused := func(what, place, sealed string) {
+		t.Helper()
+		if got, err := k.Open(place, sealed); !errors.Is(err, ErrSealed) || got != nil {
+			t.Errorf("%s: %q, %v", what, got, err)
+		}
+	}
+	for _, secret := range []string{"", "a", "ab", "0123456789abcdef", strings.Repeat("long ", 100)} {
+		sealed := k.Seal(place, []byte(secret))
+		if got, err := k.Open(place, sealed); err != nil || string(got) != secret {
+			t.Fatalf("unchanged: %q, %v", got, err)
+		}
+		// Each bit of nonce, text and tag.
+		raw, err := encoding.DecodeString(sealed)
+		require.NoError(t, err)
+		for i := range raw {
+			for bit := range 8 {
+				raw[i] ^= 1 << bit
+				refused("byte "+strconv.Itoa(i), place, encoding.EncodeToString(raw))
+				raw[i] ^= 1 << bit
+			}
+		}
+		// Each character of what is stored, by any other.
+		for i := range sealed {
+			for c := range 256 {
+				if byte(c) != sealed[i] {
+					refused("character "+strconv.Itoa(i), place, sealed[:i]+string([]byte{byte(c)})+sealed[i+1:])
+				}
+			}
+		}
+		for i := range sealed {
+			refused("the first "+strconv.Itoa(i), place, sealed[:i])
+		}
+		for i := range place {
+			refused("another place", place[:i]+"#"+place[i+1:], sealed)
+		}
+		refused("a longer place", place+" ", sealed)
+		refused("no place", "", sealed)
+		refused("more", place, sealed+"A")
+		refused("padding", place, sealed+"=")
+	}
+	if _, err := newKey(t, counting(2, KeySize)).Open(place, k.Seal(place, []byte("x"))); !errors.Is(err, ErrSealed) {
+		t.Errorf("another key: %v", err)
+	}
+}
+
+func TestOneSecretIsSealedDifferentlyEachTime(t *testing.T) {
+	k := newKey(t, counting(1, KeySize))
+	seen := map[string]bool{}
+	for range 1000 {
+		nonce := k.Seal("p", []byte("secret"))[:16]
+		if seen[nonce] {
+			t.Fatal("a nonce came twice")
+		}
+		seen[nonce] = true
+	}
+}
+
+func TestHashesDifferByKeyPurposeAndSecret(t *testing.T) {
+	k, other := newKey(t, counting(1, KeySize)), newKey(t, counting(2, KeySize))
+	seen := map[string]string{}
+	for name, h := range map[string]string{
+		"base":                  k.Hash("a", "bc"),
+		"the border moved":      k.Hash("ab", "c"),
+		"all in the purpose":    k.Hash("abc", ""),
+		"all in the secret":     k.Hash("", "abc"),
+		"a border in the text":  k.Hash("", "1:abc"),
+		"another key":           other.Hash("a", "bc"),
+		"another letter's case": k.Hash("a", "bC"),
+	} {
+		if twin, ok := seen[h]; ok {
+			t.Errorf("%s and %s have one hash", name, twin)
+		}
+		seen[h] = name
+		if len(h) != 64 {
+			t.Errorf("%s: %q", name, h)
+		}
+	}
+}
+
+func TestMatchesIsForTheVerySecret(t *testing.T) {
+	k := newKey(t, counting(1, KeySize))
+	hash := k.Hash("p", "secret")
+	for _, c := range []struct {
+		name, purpose, secret, hash string
+		want                        bool
+	}{
+		{"the secret", "p", "secret", hash, true},
+		{"another secret", "p", "Secret", hash, false},
+		{"another purpose", "P", "secret", hash, false},
+		{"no secret", "p", "", hash, false},
+		{"no hash", "p", "secret", "", false},
+		{"nothing at all", "", "", "", false},
+		{"a part of the hash", "p", "secret", hash[:63], false},
+		{"the hash as secret", "p", hash, hash, false},
+	} {
+		if got := k.Matches(c.purpose, c.secret, c.hash); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+func TestAKeyHas32Bytes(t *testing.T) {
+	for _, n := range []int{0, 16, 31, 33, 64} {
+		if _, err := NewKey(make([]byte, n)); err == nil {
+			t.Errorf("a key of %d bytes was taken", n)
+		}
+	}
+	secret, err := NewSecret(bytes.NewReader(counting(0, 100)))
+	require.NoError(t, err)
+	same(t, "NewSecret", secret, counting(0, KeySize))
+	if _, err := NewSecret(bytes.NewReader(counting(0, KeySize-1))); err == nil {
+		t.Error("a key was made of too little chance")
+	}
+}

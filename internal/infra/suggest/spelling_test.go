@@ -1,0 +1,27 @@
+package suggest
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestTheNearestNameIsMeant(t *testing.T) {
+	right := []string{"rate_limit", "rule_limit", "marketcode", "/cgi-bin/token"}
+	for wrong, want := range map[string]string{
+		"rate_limi": ": did you mean rate_limit?", "RATE-LIMIT": ": did you mean rate_limit?", "rul_limit": ": did you mean rule_limit?",
+		"market_code": ": did you mean marketcode?", "marketcodes": ": did you mean marketcode?", "colour": "", "": "", "x": "",
+		"cgi-bin/token": ": did you mean /cgi-bin/token?", strings.Repeat("rate_limit", 1000): "",
+	} {
+		if got := DidYouMean(wrong, right...); got != want {
+			t.Errorf("%.30q: got %q, want %q", wrong, got, want)
+		}
+	}
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"kitten", "sitting", 3}, {"", "abc", 3}, {"abc", "", 3}, {"abc", "abc", 0}, {"ab", "ba", 2}} {
+		if got := distance(c.a, c.b); got != c.want {
+			t.Errorf("%s, %s: %d", c.a, c.b, got)
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package labels_test
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/print/labels"
+	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/testkit/readtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+// Issue 28: on a bought sheet the labels of the tenth row drifted, since each cell was rounded to dots and the next stood behind it.
+// Measures are those on the box; a symbol stands in the middle of its label, within a tenth of a millimetre, on every row.
+func TestLabelsOfABoughtSheetDoNotDrift(t *testing.T) {
+	t.Parallel()
+	readtest.Need(t, "pdftoppm")
+	for _, c := range []struct {
+		p             labels.Printing
+		left, top     float64 // millimetres, of the first label
+		width, height float64
+		across, down  float64
+		columns, rows int
+	}{
+		{labels.Printing{Sheet: "5160"}, 4.7625, 12.7, 66.675, 25.4, 69.85, 25.4, 3, 10},
+		{labels.Printing{Sheet: "Avery L7651"}, 4.75, 10.7, 38.1, 21.2, 40.6, 21.2, 5, 13},
+		{labels.Printing{Label: "63.5x25.1mm", Pitch: "66.04x25.7mm", Margin: "15.1mm,7.2mm,10mm,7.3mm", Offset: "-0.3mm,0.4mm"},
+			7.0, 15.5, 63.5, 25.1, 66.04, 25.7, 3, 10},
+	} {
+		for _, dpi := range testscope.Or([]int{300, 600}, []int{300}) {
+			d := design(labels.Matrix, dpi)
+			d.Lines = nil
+			s := sheet(t, c.p, d)
+			if s.Columns != c.columns || s.Rows != c.rows {
+				t.Errorf("%+v: %d by %d labels, not %d by %d", c.p, s.Columns, s.Rows, c.columns, c.rows)
+				continue
+			}
+			rows := made(t, 1)
+			for len(rows) < s.PerPage() {
+				rows = append(rows, rows[0])
+			}
+			var file bytes.Buffer
+			require.NoError(t, s.Write(&file, batch, each(rows), 1, func(int) {}))
+			if !strings.Contains(file.String(), "/ViewerPreferences << /PrintScaling /None >>") {
+				t.Error("a viewer fits the page to its paper")
+			}
+			page := readtest.Pages(t, file.Bytes(), dpi)[0]
+			mm := func(dots float64) float64 { return dots * 25.4 / float64(dpi) }
+			for i := range rows {
+				middleX := c.left + float64(i%c.columns)*c.across + c.width/2
+				middleY := c.top + float64(i/c.columns)*c.down + c.height/2
+				ink := inkWithin(page, mm, middleX, middleY, min(c.width, c.height)/2)
+				atX, atY := mm(float64(ink.Min.X+ink.Max.X)/2), mm(float64(ink.Min.Y+ink.Max.Y)/2)
+				if off := max(math.Abs(atX-middleX), math.Abs(atY-middleY)); off >= 0.1 {
+					t.Errorf("%+v at %d: label %d is %.3f mm from its place", c.p, dpi, i, off)
+				}
+			}
+			first, tenth := s.Cells()[0], s.Cells()[9*c.columns]
+			if drift := math.Abs(mm(float64(tenth.Min.Y-first.Min.Y)) - 9*c.down); drift >= 0.1 {
+				t.Errorf("%+v at %d: the tenth row drifts by %.3f mm", c.p, dpi, drift)
+			}
+		}
+	}
+}
+
+// inkWithin are the dark dots within a distance of a place, in millimetres.
+func inkWithin(page image.Image, mm func(float64) float64, x, y, around float64) (ink image.Rectangle) {
+	dots := func(v float64) int { return int(v / mm(1)) }
+	for py := dots(y - around); py < dots(y+around); py++ {
+		for px := dots(x - around); px < dots(x+around); px++ {
+			if dark(page, px, py) {
+				ink = ink.Union(image.Rect(px, py, px+1, py+1))
+			}
+		}
+	}
+	return ink
+}
+
+// Every sheet that is known has its labels on its paper, and none on another.
+func TestKnownSheetsAreOnTheirPaper(t *testing.T) {
+	t.Parallel()
+	for _, name := range labels.SheetNames() {
+		s := sheet(t, labels.Printing{Sheet: strings.ToUpper(name)}, design(labels.QR, 300))
+		if err := s.Check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := strings.TrimPrefix(name, "a4-"); n != name && fmt.Sprint(s.PerPage()) != n {
+			t.Errorf("%s has %d labels", name, s.PerPage())
+		}
+		// Blocks stand in the middle of the paper.
+		if right := s.Paper.Width - s.Left - (s.PitchX*symbol.Length(s.Columns-1) + s.Width); math.Abs(float64(right-s.Left)) > 50 {
+			t.Errorf("%s: %v are free at the left, and %v at the right", name, s.Left, right)
+		}
+	}
+}
+
+func TestWhatASheetCannotBeIsSaid(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		p    labels.Printing
+		says string
+	}{
+		{labels.Printing{Sheet: "L9999"}, `sheet: "L9999" is no sheet that is known: want one of 5160, `},
+		{labels.Printing{Label: "63.5mm"}, "label: "},
+		{labels.Printing{Label: "0x38mm"}, "label: "},
+		{labels.Printing{Margin: "1mm,2mm,3mm"}, "margin: "},
+		{labels.Printing{Margin: "-1mm"}, "margin: -1mm is below zero"},
+		{labels.Printing{Gap: "1mm,2mm,3mm"}, "gap: "},
+		{labels.Printing{Offset: "one"}, "offset: "},
+		{labels.Printing{StartAt: 41}, "start_at: 41: a page has the labels 1 to 40"},
+		{labels.Printing{Sheet: "l7160", StartAt: 22}, "start_at: 22: a page has the labels 1 to 21"},
+		{labels.Printing{Label: "60x30mm", Pitch: "61x30mm", Gap: "2mm,0mm"}, "pitch: labels of 60mm with a gap of 2mm stand every 62mm, not every 61mm"},
+		{labels.Printing{Label: "60x30mm", Pitch: "50x30mm", Columns: 2, Rows: 2}, "lie on each other"},
+		{labels.Printing{Label: "60x30mm", Columns: 4, Rows: 2}, "4 by 2 labels of 60mm by 30mm end 250mm by 70mm from the top left corner"},
+		{labels.Printing{Sheet: "a4-24", CropMarks: true}, "crop marks stand in the margin, and 0mm is too narrow"},
+		{labels.Printing{Sheet: "a4-24", Footer: "page {page}"}, "the footer stands in the margin, and 0.5mm is too narrow"},
+	} {
+		s, err := c.p.OnSheets(design(labels.QR, 300))
+		if err == nil {
+			err = s.Check()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%+v: %v, not %s", c.p, err, c.says)
+		}
+	}
+}
+
+// A sheet that was used in part is printed from one of its labels on; the next page is used whole.
+func TestAPageBeginsAtALabel(t *testing.T) {
+	t.Parallel()
+	readtest.Need(t, "pdftoppm")
+	d := design(labels.Matrix, 203)
+	d.Lines = nil
+	s := sheet(t, labels.Printing{Page: "100x60mm", Columns: 3, Rows: 2, Margin: "0", StartAt: 5}, d)
+	one := made(t, 1)[0]
+	for _, c := range []struct {
+		first, rows int
+		want        string // of each page, X where a label is
+	}{{1, 1, "    X "}, {1, 4, "    XX XX    "}, {2, 2, "XX    "}} {
+		var rows []labels.Row
+		for range c.rows {
+			rows = append(rows, one)
+		}
+		var file bytes.Buffer
+		require.NoError(t, s.Write(&file, batch, each(rows), c.first, func(int) {}))
+		var seen []string
+		for _, page := range readtest.Pages(t, file.Bytes(), 203) {
+			var cells strings.Builder
+			for _, cell := range s.Cells() {
+				has := " "
+				for y := cell.Min.Y; y < cell.Max.Y; y++ {
+					for x := cell.Min.X; x < cell.Max.X; x++ {
+						if dark(page, x, y) {
+							has = "X"
+						}
+					}
+				}
+				cells.WriteString(has)
+			}
+			seen = append(seen, cells.String())
+		}
+		if got := strings.Join(seen, " "); got != c.want {
+			t.Errorf("from page %d on %d labels are at %q, not %q", c.first, c.rows, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package labels
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/infra/gs1"
+	"github.com/qrjump/qrjump/internal/print/symbol"
+)
+
+// Kind is what stands on a label.
+type Kind string
+
+// The kinds of labels.
+const (
+	QR         Kind = "qr"         // the text as a QR code
+	DataMatrix Kind = "datamatrix" // the text as a Data Matrix
+	Matrix     Kind = "matrix"     // the dot matrix of the row
+	Both       Kind = "both"       // the QR code, and the dot matrix beside it
+
+	// The text is GS1 data: a Digital Link, AIs in brackets, or an element string.
+	GS1QR          Kind = "gs1-qr"           // as a QR code with FNC1
+	GS1DataMatrix  Kind = "gs1-datamatrix"   // as a Data Matrix with FNC1
+	GS1DigitalLink Kind = "gs1-digital-link" // the text, which is a Digital Link, as a QR code
+)
+
+// Kinds are all of them.
+var Kinds = []Kind{QR, DataMatrix, Matrix, Both, GS1QR, GS1DataMatrix, GS1DigitalLink}
+
+// Design is how each label of a job looks.
+type Design struct {
+	Kind  Kind
+	Level symbol.Level // of QR codes
+	Style symbol.Style
+	// Lines stand below or beside the symbol; {serial}, {text}, {index} and {batch}
+	// are replaced in them.
+	Lines []string
+	// Processors is how many draw at once; 0 = all of the machine.
+	Processors int
+	// Drawn is called for each label that was drawn and read back, by several goroutines at once;
+	// nil = nothing is called.
+	Drawn func(Row, symbol.Drawing)
+}
+
+// Draw lays out the label of a row of a batch, and reads its symbols back from the dots that are printed. It
+// returns an error where a symbol says something else than it should, or is not whole modules in a white zone.
+func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
+	kinds := []Kind{d.Kind}
+	if d.Kind == Both {
+		kinds = []Kind{QR, Matrix}
+	}
+	var symbols []symbol.Grid
+	for _, kind := range kinds {
+		g, err := d.grid(kind, r)
+		if err != nil {
+			return symbol.Drawing{}, err
+		}
+		symbols = append(symbols, g)
+	}
+	label, err := d.Style.Draw(d.lines(batch, r), symbols...)
+	if err != nil {
+		return symbol.Drawing{}, err
+	}
+	seen, err := label.Grids()
+	if err != nil {
+		return symbol.Drawing{}, err
+	}
+	for i, kind := range kinds {
+		want, ours := r.Text, true
+		if kind == Matrix && r.Matrix != "" {
+			want, ours = r.Code, false
+		}
+		data, isGS1, err := gs1Data(kind, r.Text)
+		if err != nil {
+			return symbol.Drawing{}, err
+		}
+		if id := identifiers[kind]; id != "" {
+			want = id + data.ElementString()
+		}
+		says, err := seen[i].Read()
+		switch {
+		case err != nil && !ours:
+			// The dots came from elsewhere, and may be a symbol of a kind that only its maker can
+			// read.
+		case err != nil:
+			return symbol.Drawing{}, fmt.Errorf("what was drawn is not read: %w", err)
+		case says != want:
+			return symbol.Drawing{}, fmt.Errorf("what was drawn says %.60q, and should say %.60q: do not print it", says, want)
+		}
+		if isGS1 && says != r.Text {
+			says = data.Bracketed() // an element string has characters that nobody sees
+		}
+		label.Says = append(label.Says, says)
+	}
+	if d.Drawn != nil {
+		d.Drawn(r, label)
+	}
+	return label, nil
+}
+
+func (d Design) grid(kind Kind, r Row) (symbol.Grid, error) {
+	data, _, err := gs1Data(kind, r.Text)
+	if err != nil {
+		return symbol.Grid{}, err
+	}
+	switch kind {
+	case GS1QR:
+		return symbol.GS1QR(data.ElementString(), d.Level)
+	case GS1DataMatrix:
+		return symbol.GS1DataMatrix(data.ElementString())
+	case QR, GS1DigitalLink:
+		return symbol.QR(r.Text, d.Level)
+	case DataMatrix:
+		return symbol.DataMatrix(r.Text)
+	case Matrix:
+		if r.Matrix == "" { // a text alone has none: it is made one, as a row's is
+			return symbol.DataMatrix(r.Text)
+		}
+		return symbol.Field(r.Matrix)
+	}
+	return symbol.Grid{}, fmt.Errorf("%q is no kind of label", kind)
+}
+
+// identifiers are what readers send before the text of a symbol with FNC1.
+var identifiers = map[Kind]string{GS1QR: symbol.GS1QRIdentifier, GS1DataMatrix: symbol.GS1DataMatrixIdentifier}
+
+// gs1Data is what a text says for a kind that wants GS1 data, and says what such a symbol cannot hold.
+func gs1Data(kind Kind, text string) (d gs1.Data, wanted bool, err error) {
+	if kind != GS1DigitalLink && identifiers[kind] == "" {
+		return d, false, nil
+	}
+	if d, err = gs1.Parse(text); err != nil {
+		return d, true, err
+	}
+	switch {
+	case d.Padded:
+		return d, true, fmt.Errorf("%.80q: a GTIN in a Digital Link has 14 digits: %s", text, d.Key)
+	case kind == GS1DigitalLink && d.Stem == "":
+		uri, err := d.URI("https://HOST")
+		if err != nil {
+			return d, true, err
+		}
+		return d, true, fmt.Errorf("%.80q is no Digital Link: write it with the host that answers for it, %s", text, uri)
+	case kind != GS1DigitalLink && len(d.Rest) > 0:
+		return d, true, fmt.Errorf("%.80q: %s is no AI, and a symbol with FNC1 holds AIs only: take gs1-digital-link", text, d.Rest[0].Name)
+	}
+	return d, true, nil
+}
+
+func (d Design) lines(batch int64, r Row) []string {
+	fill := strings.NewReplacer("{serial}", r.Code, "{text}", r.Text, "{index}", strconv.FormatInt(r.Index, 10),
+		"{batch}", strconv.FormatInt(batch, 10))
+	lines := make([]string, len(d.Lines))
+	for i, l := range d.Lines {
+		lines[i] = fill.Replace(l)
+	}
+	return lines
+}

@@ -1,0 +1,333 @@
+package labels_test
+
+import (
+	"archive/zip"
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/print/labels"
+	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/testkit/readtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+const batch = 500000001
+
+// made are n rows as a batch has them, always the same.
+func made(t testing.TB, n int) []labels.Row {
+	t.Helper()
+	random := rand.New(rand.NewPCG(18, 45))
+	const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ$-"
+	chars := func(count, of int) string {
+		b := make([]byte, count)
+		for i := range b {
+			b[i] = alphabet[random.IntN(of)]
+		}
+		return string(b)
+	}
+	var rows []labels.Row
+	for i := range n {
+		r := labels.Row{Code: "A" + chars(8, 36), Index: int64(i), Text: "P.URL.CN/0" + chars(18, 38)}
+		field := codes.Matrix([codes.CodeLength]byte([]byte(r.Code)))
+		r.Matrix = string(field[:])
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+func each(rows []labels.Row) iter.Seq2[labels.Row, error] {
+	return func(yield func(labels.Row, error) bool) {
+		for _, r := range rows {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func design(kind labels.Kind, dpi int) labels.Design {
+	return labels.Design{Kind: kind, Level: 'Q', Lines: []string{"{serial}"},
+		Style: symbol.Style{Module: 400, DPI: dpi, Ink: symbol.Black, Paper: symbol.White}}
+}
+
+// sheet is how a printing stands on pages.
+func sheet(t testing.TB, p labels.Printing, d labels.Design) labels.Sheet {
+	t.Helper()
+	s, err := p.OnSheets(d)
+	require.NoError(t, err)
+	return s
+}
+
+func logo() image.Image {
+	m := image.NewRGBA(image.Rect(0, 0, 30, 20))
+	draw.Draw(m, m.Bounds(), image.NewUniform(color.RGBA{R: 200, A: 255}), image.Point{}, draw.Src)
+	return m
+}
+
+// Issue 18: sheets rendered to pictures, and every symbol on them read, at two dot densities and after a light blur. The dots
+// themselves are those of TestEveryDotIsThatOfTheGrids.
+func TestEverySymbolOfASheetIsRead(t *testing.T) {
+	t.Parallel()
+	readtest.Need(t, "pdftoppm")
+	rows := made(t, testscope.Or(6, 2))
+	for _, dpi := range testscope.Or([]int{203, 300}, []int{203}) {
+		for _, kind := range testscope.Or([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.Both},
+			[]labels.Kind{labels.DataMatrix, labels.Both}) {
+			t.Run(fmt.Sprintf("%s at %d", kind, dpi), func(t *testing.T) {
+				s := sheet(t, labels.Printing{Page: "210x148mm", Columns: 3, Rows: 2, Gap: "2mm", CropMarks: true,
+					Footer: "batch {batch}: {from} to {to}, page {page}"}, design(kind, dpi))
+				s.Logo, s.LogoAt = logo(), 5000
+				var file bytes.Buffer
+				written := 0
+				require.NoError(t, s.Write(&file, batch, each(rows), 1, func(n int) { written += n }))
+				if written != len(rows) {
+					t.Errorf("%d labels were told as written", written)
+				}
+				module, err := symbol.ModuleDots(400, dpi)
+				require.NoError(t, err)
+				page := readtest.Pages(t, file.Bytes(), dpi)[0].(interface {
+					SubImage(image.Rectangle) image.Image
+				})
+				for i, r := range rows {
+					cell := page.SubImage(s.Cells()[i])
+					checkLabel(t, kind, r, cell, readtest.Blur(cell, module))
+				}
+			})
+		}
+	}
+}
+
+// Issue 18: an SVG is read as another program has drawn it, with the dots of the printer.
+func TestEverySVGIsRead(t *testing.T) {
+	t.Parallel()
+	readtest.Need(t, "rsvg-convert")
+	rows := made(t, 1)
+	for _, dpi := range testscope.Or([]int{203, 300}, []int{300}) {
+		kinds := testscope.Or([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.Both}, []labels.Kind{labels.Both})
+		for _, kind := range kinds {
+			d := design(kind, dpi)
+			d.Style.Beside = kind == labels.Both
+			err := d.Labels(batch, each(rows), "svg", func(r labels.Row, file []byte) error {
+				drawing, err := d.Draw(batch, r)
+				if err != nil {
+					return err
+				}
+				seen := readtest.Picture(t, file, dpi)
+				if is := seen.Bounds().Size(); is != image.Pt(drawing.Width, drawing.Height) {
+					t.Errorf("%s at %d: index %d is drawn with %v dots, and has %d by %d", kind, dpi, r.Index, is, drawing.Width,
+						drawing.Height)
+				}
+				checkLabel(t, kind, r, seen, readtest.Blur(seen, drawing.Module))
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func checkLabel(t *testing.T, kind labels.Kind, r labels.Row, pictures ...image.Image) {
+	t.Helper()
+	check := func(found []string, want string) {
+		for i, text := range found {
+			if text != want {
+				t.Errorf("index %d, picture %d: %q is found, not %q", r.Index, i, text, want)
+			}
+		}
+	}
+	if kind == labels.QR || kind == labels.Both {
+		check(readtest.QR(t, pictures...), r.Text)
+	}
+	switch kind {
+	case labels.DataMatrix:
+		check(readtest.DataMatrix(t, pictures...), r.Text)
+	case labels.Matrix, labels.Both:
+		check(readtest.DataMatrix(t, pictures...), r.Code)
+	}
+}
+
+func TestALabelThatDoesNotFitNamesTheModuleThatDoes(t *testing.T) {
+	s := sheet(t, labels.Printing{Columns: 8, Rows: 20}, design(labels.QR, 600))
+	err := s.Write(io.Discard, batch, each(made(t, 1)), 1, func(int) {})
+	size, ok := errors.AsType[*symbol.SizeError](err)
+	if !ok || size.Can == 0 {
+		t.Fatalf("%v", err)
+	}
+	s.Design.Style.Module = size.Can
+	if err := s.Write(io.Discard, batch, each(made(t, 1)), 1, func(int) {}); err != nil {
+		t.Errorf("what was named (%v) does not fit: %v", size.Can, err)
+	}
+	s = sheet(t, labels.Printing{Columns: 100, Rows: 100}, design(labels.QR, 600))
+	if err := s.Write(io.Discard, batch, each(made(t, 1)), 1, func(int) {}); err == nil || !strings.Contains(err.Error(), "fewer columns") {
+		t.Errorf("a cell of two millimetres: %v", err)
+	}
+}
+
+func TestRowsAreWhatListsWere(t *testing.T) {
+	rows := made(t, 50)
+	var lines []byte
+	for _, r := range rows {
+		lines = labels.List("lines").Append(lines, r)
+	}
+	var again []labels.Row
+	for r, err := range labels.Rows(bytes.NewReader(lines)) {
+		require.NoError(t, err)
+		again = append(again, r)
+	}
+	if !slices.Equal(rows, again) {
+		t.Error("rows that were listed and read are others")
+	}
+	one := rows[0]
+	for form, want := range map[labels.List]string{
+		"csv":    "index,code,text,matrix\n0," + one.Code + "," + one.Text + "," + one.Matrix + "\n",
+		"ndjson": `{"index":0,"code":"` + one.Code + `","text":"` + one.Text + `","matrix":"` + one.Matrix + "\"}\n",
+		"text":   one.Text + "\n",
+		"lines":  one.Matrix + " " + one.Code + " 0 " + one.Text + "\n",
+	} {
+		if got := form.Header(true) + string(form.Append(nil, one)); got != want {
+			t.Errorf("%s is\n%s, not\n%s", form, got, want)
+		}
+	}
+	matrix := one.Matrix
+	for name, bad := range map[string]string{
+		"three columns":    matrix + " A 1",
+		"a short matrix":   matrix[1:] + " A 1 T",
+		"another matrix":   strings.Repeat("x", 361) + " A 1 T",
+		"a long code":      matrix + " ABCDEFGHIJ 1 T",
+		"no index":         matrix + " A x T",
+		"an index below 0": matrix + " A -1 T",
+		"a long text":      matrix + " A 1 " + strings.Repeat("T", 1025),
+		"a long line":      strings.Repeat("x", 5000),
+	} {
+		for _, err := range labels.Rows(strings.NewReader(string(labels.List("lines").Append(nil, one)) + bad)) {
+			if err == nil {
+				continue
+			}
+			if !strings.HasPrefix(err.Error(), "line 2") {
+				t.Errorf("%s: %v", name, err)
+			}
+			bad = ""
+		}
+		if bad != "" {
+			t.Errorf("%s was taken", name)
+		}
+	}
+}
+
+func TestAShuffleHasEachRowOnce(t *testing.T) {
+	for _, count := range testscope.Or([]uint64{1, 2, 3, 4, 5, 64, 65, 1000, 65_537}, []uint64{1, 2, 3, 4, 5, 64, 65, 1000}) {
+		order, seen := labels.NewPermutation(count, "reel 1"), make([]bool, count)
+		for place := range count {
+			n := order.At(place)
+			if n >= count || seen[n] {
+				t.Fatalf("of %d: place %d has %d", count, place, n)
+			}
+			seen[n] = true
+		}
+	}
+	rows := made(t, 300)
+	shuffled := func(seed string, from int64) (found []labels.Row) {
+		spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))
+		require.NoError(t, err)
+		defer spool.Close()
+		for r, err := range labels.Shuffled(spool, each(rows), int64(len(rows)), seed, from) {
+			require.NoError(t, err)
+			found = append(found, r)
+		}
+		return found
+	}
+	one, two := shuffled("a", 0), shuffled("b", 0)
+	if slices.Equal(one, two) || slices.Equal(one, rows) {
+		t.Error("two seeds have one order")
+	}
+	if !slices.Equal(one, shuffled("a", 0)) || !slices.Equal(one[200:], shuffled("a", 200)) {
+		t.Error("a seed has two orders")
+	}
+	neighbours := 0
+	for i := range one[1:] {
+		if one[i+1].Index-one[i].Index == 1 {
+			neighbours++
+		}
+	}
+	if neighbours > 10 { // one is to be expected
+		t.Errorf("%d neighbours stayed neighbours", neighbours)
+	}
+	slices.SortFunc(one, func(a, b labels.Row) int { return int(a.Index - b.Index) })
+	if !slices.Equal(one, rows) {
+		t.Error("what was shuffled is not what came")
+	}
+}
+
+func TestAnArchiveHasAPictureForEachRow(t *testing.T) {
+	rows := made(t, testscope.Or(40, 3))
+	var file bytes.Buffer
+	require.NoError(t, design(labels.QR, 300).Zip(&file, batch, each(rows), "png", func(int) {}))
+	z, err := zip.NewReader(bytes.NewReader(file.Bytes()), int64(file.Len()))
+	require.NoError(t, err)
+	if len(z.File) != len(rows) {
+		t.Fatalf("%d files", len(z.File))
+	}
+	var pictures []image.Image
+	for i, f := range z.File {
+		if want := fmt.Sprintf("%012d.png", i); f.Name != want {
+			t.Errorf("file %d is %s, not %s", i, f.Name, want)
+		}
+		in, err := f.Open()
+		require.NoError(t, err)
+		m, err := png.Decode(in)
+		require.NoError(t, err)
+		pictures = append(pictures, m)
+	}
+	for i, found := range readtest.QR(t, pictures...) {
+		if found != rows[i].Text {
+			t.Errorf("file %d has %q, not %q", i, found, rows[i].Text)
+		}
+	}
+}
+
+// An error of what reads or of what writes ends a job, and nothing hangs.
+func TestAnErrorEndsAJob(t *testing.T) {
+	broken := errors.New("broken")
+	after := func(n int) iter.Seq2[labels.Row, error] {
+		return func(yield func(labels.Row, error) bool) {
+			for _, r := range made(t, n) {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			yield(labels.Row{}, broken)
+		}
+	}
+	for _, n := range []int{0, 1, 40} {
+		err := design(labels.QR, 300).Labels(batch, after(n), "zpl", func(labels.Row, []byte) error { return nil })
+		if !errors.Is(err, broken) {
+			t.Errorf("rows that end after %d: %v", n, err)
+		}
+	}
+	err := design(labels.QR, 300).Labels(batch, each(made(t, 40)), "zpl", func(labels.Row, []byte) error { return broken })
+	if !errors.Is(err, broken) {
+		t.Errorf("a full disk: %v", err)
+	}
+	bad := made(t, 3)
+	bad[2].Matrix = strings.Repeat("0", 361)
+	err = design(labels.Matrix, 300).Labels(batch, each(bad), "zpl", func(labels.Row, []byte) error { return nil })
+	if err == nil || !strings.HasPrefix(err.Error(), "index 2: ") {
+		t.Errorf("a row without a symbol: %v", err)
+	}
+}

@@ -1,0 +1,38 @@
+package labels
+
+import (
+	"io"
+
+	"github.com/qrjump/qrjump/internal/print/symbol"
+)
+
+// Plan is what a job would print.
+type Plan struct {
+	Pages   int64   // 0: label by label
+	PerPage int     // labels of a page
+	Width   float64 // of a label's symbol with its lines, in millimetres
+	Height  float64
+	Module  float64
+	Label   symbol.Drawing
+}
+
+// PlanOf draws one label of a job where it would stand, so that a size that does not fit is found before paper is. sheet is nil for a job
+// that prints label by label.
+func PlanOf(batch, count int64, r Row, d Design, sheet *Sheet) (p Plan, err error) {
+	drawing, err := d.Draw(batch, r)
+	if err != nil {
+		return p, err
+	}
+	if sheet != nil {
+		one := func(yield func(Row, error) bool) { yield(r, nil) }
+		if err := sheet.Write(io.Discard, batch, one, 1, func(int) {}); err != nil {
+			return p, err
+		}
+		p.PerPage = sheet.PerPage()
+		p.Pages = (count + int64(sheet.Lead()) + int64(p.PerPage) - 1) / int64(p.PerPage)
+	}
+	p.Label, p.Module = drawing, drawing.ModuleLength().Millimetres()
+	p.Width = symbol.LengthOf(drawing.Width, drawing.DPI).Millimetres()
+	p.Height = symbol.LengthOf(drawing.Height, drawing.DPI).Millimetres()
+	return p, nil
+}

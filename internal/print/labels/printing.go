@@ -1,0 +1,110 @@
+package labels
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/print/symbol"
+)
+
+// Printing says how labels are drawn, in the words of people: lengths with their
+// unit, colours as #RRGGBB.
+type Printing struct {
+	Kind         string
+	Module       string
+	DPI          int
+	Level        string
+	Quiet        *int // nil: what the symbol's standard demands
+	Lines        []string
+	LineHeight   string
+	TextPosition string // below or right
+	Colour       string
+	Background   string
+
+	// The fields that follow are for sheets.
+	Sheet     string // the name of a sheet that is sold; other fields change its measures
+	Page      string
+	Columns   int // 0: as many as labels of this size have room
+	Rows      int // as Columns
+	Label     string
+	Pitch     string
+	Margin    string // one, two or four lengths, as in CSS
+	Gap       string // one length, or two
+	StartAt   int    // the label of the first page that is printed first, from 1; 0: 1
+	Offset    string // by how much everything is moved to the right and down
+	CropMarks bool
+	Footer    string
+}
+
+// OrUsual is p, with the usual values in fields that it leaves empty.
+func (p Printing) OrUsual() Printing {
+	p.Kind, p.Level = cmp.Or(p.Kind, string(QR)), cmp.Or(p.Level, "Q")
+	p.Module, p.LineHeight, p.DPI = cmp.Or(p.Module, "0.4mm"), cmp.Or(p.LineHeight, "2mm"), cmp.Or(p.DPI, 300)
+	p.Colour, p.Background = cmp.Or(p.Colour, "black"), cmp.Or(p.Background, "white")
+	if p.Sheet != "" {
+		return p // the sheet with this name says how pages and labels are
+	}
+	p.Page, p.Margin = cmp.Or(p.Page, "a4"), cmp.Or(p.Margin, "10mm")
+	if p.Label == "" && p.Pitch == "" {
+		p.Columns, p.Rows, p.Gap = cmp.Or(p.Columns, 4), cmp.Or(p.Rows, 10), cmp.Or(p.Gap, "0mm")
+	}
+	return p
+}
+
+// WordError is what is wrong with one field of a Printing.
+type WordError struct {
+	Word string // the field's name in JSON, such as line_height
+	Err  error
+}
+
+func (e *WordError) Error() string { return e.Word + ": " + e.Err.Error() }
+
+func (e *WordError) Unwrap() error { return e.Err }
+
+// Design is how each label looks, in the font of the style's own. A *WordError, or a
+// *symbol.SizeError.
+func (p Printing) Design() (d Design, err error) {
+	d = Design{Kind: Kind(p.Kind), Lines: p.Lines,
+		Style: symbol.Style{DPI: p.DPI, Quiet: p.Quiet, Beside: p.TextPosition == "right"}}
+	if !slices.Contains([]string{"", "below", "right"}, p.TextPosition) {
+		return d, &WordError{"text_position", fmt.Errorf("%.40q is none: want below or right", p.TextPosition)}
+	}
+	if !slices.Contains(Kinds, d.Kind) {
+		return d, &WordError{"kind", fmt.Errorf("%.40q is none: want one of %v", p.Kind, Kinds)}
+	}
+	switch p.Level {
+	case "L", "M", "Q", "H":
+		d.Level = symbol.Level(p.Level[0])
+	default:
+		return d, &WordError{"level", fmt.Errorf("%.40q is none: want L, M, Q or H", p.Level)}
+	}
+	if d.Style.Module, err = length("module", p.Module); err != nil {
+		return d, err
+	}
+	if d.Style.Text, err = length("line_height", p.LineHeight); err != nil {
+		return d, err
+	}
+	if d.Style.Ink, err = symbol.ParseColour(p.Colour); err != nil {
+		return d, &WordError{"colour", err}
+	}
+	if d.Style.Paper, err = symbol.ParseColour(p.Background); err != nil {
+		return d, &WordError{"background", err}
+	}
+	return d, d.Style.Check()
+}
+
+// OnSheets is how labels of a design stand on pages. A caller that adds a logo has to call Check
+// again.
+func (p Printing) OnSheets(d Design) (Sheet, error) {
+	s := Sheet{CropMarks: p.CropMarks, Footer: p.Footer, Design: d}
+	return s, p.layout(&s)
+}
+
+func length(word, text string) (symbol.Length, error) {
+	l, err := symbol.ParseLength(text)
+	if err != nil {
+		return 0, &WordError{word, err}
+	}
+	return l, nil
+}

@@ -1,0 +1,295 @@
+package labels
+
+import (
+	"fmt"
+	"image"
+	"io"
+	"iter"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/print/pdf"
+	"github.com/qrjump/qrjump/internal/print/symbol"
+)
+
+// Sheet is how labels stand on pages: in cells of equal size, row by row.
+type Sheet struct {
+	Paper            Paper
+	Columns, Rows    int
+	Left, Top        symbol.Length // of the first cell
+	Width, Height    symbol.Length // of a cell
+	PitchX, PitchY   symbol.Length // from one cell to the next
+	OffsetX, OffsetY symbol.Length // by how much everything is moved, to correct a printer
+	StartAt          int           // the cell of the first page that is used first, from 1; 0 = 1
+	CropMarks        bool          // in the margin, at the edges of the cells
+	// Footer stands in the lower margin; {batch}, {from}, {to} and {page} are
+	// replaced in it, {from} and {to} by the indexes of the page's first and last.
+	Footer string
+	Logo   image.Image   // left of each symbol; nil = none
+	LogoAt symbol.Length // width of the logo
+	Design Design
+}
+
+const (
+	// mostCells bounds the labels of a page.
+	mostCells = 10_000
+	// markGap and markLength are how far crop marks stand from the cells, and how long they are.
+	markGap, markLength = symbol.Length(1000), symbol.Length(3000)
+	// logoGap is the distance between a logo and the symbol beside it.
+	logoGap = symbol.Length(1000)
+	// MostLogo bounds a logo, in pixels.
+	MostLogo = 4 << 20
+)
+
+// PerPage is how many labels a page has.
+func (s Sheet) PerPage() int { return s.Columns * s.Rows }
+
+// Lead is how many cells of the first page are skipped.
+func (s Sheet) Lead() int { return max(s.StartAt, 1) - 1 }
+
+// Check returns an error for a sheet that cannot be printed, whatever is on its labels.
+func (s Sheet) Check() error {
+	right, below := s.rest()
+	margin := min(s.Left, s.Top, right, below)
+	switch {
+	case s.Columns < 1 || s.Rows < 1 || s.PerPage() > mostCells:
+		return fmt.Errorf("a page of %d by %d labels: want at least one column and one row, and at most %d labels a page", s.Columns, s.Rows, mostCells)
+	case s.Logo != nil && s.Logo.Bounds().Dx()*s.Logo.Bounds().Dy() > MostLogo:
+		return fmt.Errorf("a logo of %d×%d pixels is larger than needed: at most %d", s.Logo.Bounds().Dx(), s.Logo.Bounds().Dy(), MostLogo)
+	case s.Logo != nil && (s.LogoAt <= 0 || s.Logo.Bounds().Empty()):
+		return fmt.Errorf("a logo needs a width and a picture")
+	}
+	if err := symbol.CheckDPI(s.Design.Style.DPI); err != nil {
+		return err
+	}
+	if width, height := s.cell(); width < 1 || height < 1 {
+		return fmt.Errorf("a page of %d by %d labels leaves them no room on paper of %v by %v: take fewer, or smaller margins and gaps", s.Columns,
+			s.Rows, s.Paper.Width, s.Paper.Height)
+	}
+	switch {
+	case s.Columns > 1 && s.PitchX < s.Width || s.Rows > 1 && s.PitchY < s.Height:
+		return fmt.Errorf("labels of %v by %v every %v by %v lie on each other: want a pitch of at least their size", s.Width, s.Height, s.PitchX,
+			s.PitchY)
+	case right < 0 || below < 0:
+		return fmt.Errorf("%d by %d labels of %v by %v end %v by %v from the top left corner, and the paper has %v by %v: take fewer, or smaller "+
+			"margins", s.Columns, s.Rows, s.Width, s.Height, s.Paper.Width-right, s.Paper.Height-below, s.Paper.Width, s.Paper.Height)
+	case s.CropMarks && margin < markGap+markLength+markGap:
+		return fmt.Errorf("crop marks stand in the margin, and %v is too narrow: want %v or more", margin, markGap+markLength+markGap)
+	case s.Footer != "" && below < s.leastFooter():
+		return fmt.Errorf("the footer stands in the margin, and %v is too narrow: want %v or more", below, s.leastFooter())
+	}
+	return s.Design.Style.Check()
+}
+
+// rest is how much paper is left to the right of the last cell and below it.
+func (s Sheet) rest() (right, below symbol.Length) {
+	return s.Paper.Width - s.Left - symbol.Length(s.Columns-1)*s.PitchX - s.Width,
+		s.Paper.Height - s.Top - symbol.Length(s.Rows-1)*s.PitchY - s.Height
+}
+
+// leastFooter is the smallest margin that holds a footer, with crop marks or without.
+func (s Sheet) leastFooter() symbol.Length {
+	if s.CropMarks {
+		return 2*footerSize + markGap + markLength
+	}
+	return 2 * footerSize
+}
+
+// footerSize is the size of the letters in the footer.
+const footerSize = symbol.Length(2500)
+
+func (s Sheet) dots(l symbol.Length) int { return l.Dots(s.Design.Style.DPI) }
+
+// cell is the size of a cell in dots, rounded down to whole ones.
+func (s Sheet) cell() (width, height int) {
+	whole := func(l symbol.Length) int {
+		return int(math.Floor(l.Millimetres()*float64(s.Design.Style.DPI)/25.4 + 1e-6))
+	}
+	return whole(s.Width), whole(s.Height)
+}
+
+// at is the top left corner of a cell in dots. Each cell is rounded by itself, so that errors do
+// not add up.
+func (s Sheet) at(i int) (x, y int) {
+	return s.dots(s.Left + s.OffsetX + symbol.Length(i%s.Columns)*s.PitchX), s.dots(s.Top + s.OffsetY + symbol.Length(i/s.Columns)*s.PitchY)
+}
+
+// middle is the top left corner, in dots, of something of a size in the middle of a cell. It is
+// rounded once.
+func (s Sheet) middle(i, width, height int) (x, y int) {
+	at := func(begin, pitch, size symbol.Length, n, dots int) int {
+		middle := (begin + symbol.Length(n)*pitch).Millimetres() + size.Millimetres()/2
+		return int(math.Round(middle*float64(s.Design.Style.DPI)/25.4 - float64(dots)/2))
+	}
+	return at(s.Left+s.OffsetX, s.PitchX, s.Width, i%s.Columns, width), at(s.Top+s.OffsetY, s.PitchY, s.Height, i/s.Columns, height)
+}
+
+// Cells are where the cells of a page are, in dots.
+func (s Sheet) Cells() (cells []image.Rectangle) {
+	width, height := s.cell()
+	for i := range s.PerPage() {
+		x, y := s.at(i)
+		cells = append(cells, image.Rect(x, y, x+width, y+height))
+	}
+	return cells
+}
+
+// Write writes a PDF of the rows, page by page, and keeps a few pages in memory. first is the
+// number of the first page. done is called after each page, with how many labels it has. The error
+// is that of the rows, the writer or Check, or a *symbol.SizeError of the first label that does not
+// fit into its cell.
+func (s Sheet) Write(w io.Writer, batch int64, rows iter.Seq2[Row, error], first int, done func(labels int)) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	file := pdf.NewWriter(w, pdf.Info{Title: fmt.Sprintf("Labels of batch %d", batch)})
+	face := s.Design.Style.Face()
+	p := pages{Sheet: s, batch: batch, font: file.Use(face), face: face}
+	if s.Logo != nil {
+		p.logo = file.Picture(s.Logo)
+	}
+	if err := p.Design.Style.Face().Check(s.Footer); err != nil {
+		return err
+	}
+	numbered := func(yield func(numberedRows, error) bool) {
+		n, lead := first, 0
+		if first == 1 {
+			lead = s.Lead()
+		}
+		for group, err := range groups(rows, s.PerPage()-lead, s.PerPage()) {
+			if !yield(numberedRows{group, n}, err) {
+				return
+			}
+			n++
+		}
+	}
+	err := inOrder(s.Design.Processors, numbered, p.draw, func(d drawnPage) error {
+		if err := file.Add(d.page); err != nil {
+			return err
+		}
+		done(d.labels)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+type numberedRows struct {
+	rows   []Row
+	number int
+}
+
+type drawnPage struct {
+	page   *pdf.Page
+	labels int
+}
+
+// pages draws the pages of one file.
+type pages struct {
+	Sheet
+	batch int64
+	font  pdf.Font
+	face  *symbol.Font
+	logo  pdf.Picture
+}
+
+func (p pages) draw(n numberedRows) (drawnPage, error) {
+	page := pdf.NewPage(p.Paper.Width.Millimetres(), p.Paper.Height.Millimetres(), p.Design.Style.DPI)
+	width, height := p.cell()
+	logo, lead := 0, 0
+	if n.number == 1 {
+		lead = p.Lead()
+	}
+	if p.Logo != nil {
+		logo = p.dots(p.LogoAt) + p.dots(logoGap)
+	}
+	for i, r := range n.rows {
+		d, err := p.Design.Draw(p.batch, r)
+		if err != nil {
+			return drawnPage{}, fmt.Errorf("index %d: %w", r.Index, err)
+		}
+		if d.Width+logo > width || d.Height > height || p.logoHeight() > height {
+			return drawnPage{}, p.tooLarge(d, r, width, height, logo)
+		}
+		x, y := p.middle(lead+i, d.Width+logo, d.Height)
+		if p.Logo != nil {
+			page.Picture(p.logo, x, y+(d.Height-p.logoHeight())/2, p.dots(p.LogoAt), p.logoHeight())
+			x += logo
+		}
+		d.On(page, p.font, x, y)
+	}
+	page.Colour(0, 0, 0)
+	if p.CropMarks {
+		p.marks(page)
+	}
+	p.footer(page, n)
+	page.Finish()
+	return drawnPage{page, len(n.rows)}, nil
+}
+
+// logoHeight is the height of the logo in dots.
+func (p pages) logoHeight() int {
+	if p.Logo == nil {
+		return 0
+	}
+	b := p.Logo.Bounds()
+	return p.dots(p.LogoAt) * b.Dy() / b.Dx()
+}
+
+// tooLarge is the error for a label that does not fit into its cell. It names the largest module at
+// which the label fits.
+func (p pages) tooLarge(d symbol.Drawing, r Row, width, height, logo int) error {
+	mm := func(dots int) string { return strconv.FormatFloat(float64(dots)*25.4/float64(d.DPI), 'f', 1, 64) }
+	e := &symbol.SizeError{Why: fmt.Sprintf("a label of %s×%smm is larger than a cell of %s×%smm", mm(d.Width+logo), mm(d.Height),
+		mm(width), mm(height)), Next: "fewer columns or rows, or shorter lines"}
+	for module := d.Module - 1; module > 0; module-- {
+		smaller := p.Design
+		smaller.Style.Module = symbol.LengthOf(module, d.DPI)
+		if fits, err := smaller.Draw(p.batch, r); err != nil {
+			break
+		} else if fits.Width+logo <= width && max(fits.Height, p.logoHeight()) <= height {
+			e.Can = smaller.Style.Module
+			break
+		}
+	}
+	if e.Can == 0 {
+		e.Next = "take " + e.Next
+	}
+	return e
+}
+
+// marks draws short lines in the margins, in line with the edges of the cells.
+func (p pages) marks(page *pdf.Page) {
+	width, height := p.cell()
+	near, far := p.dots(markGap), p.dots(markGap+markLength)
+	thin := float64(p.Design.Style.DPI) / 300
+	firstX, firstY := p.at(0)
+	lastX, lastY := p.at(p.PerPage() - 1)
+	lastX, lastY = lastX+width, lastY+height
+	for column := range p.Columns {
+		x, _ := p.at(column)
+		for _, x := range []int{x, x + width} {
+			page.Line(x, firstY-far, x, firstY-near, thin)
+			page.Line(x, lastY+near, x, lastY+far, thin)
+		}
+	}
+	for row := range p.Rows {
+		_, y := p.at(row * p.Columns)
+		for _, y := range []int{y, y + height} {
+			page.Line(firstX-far, y, firstX-near, y, thin)
+			page.Line(lastX+near, y, lastX+far, y, thin)
+		}
+	}
+}
+
+func (p pages) footer(page *pdf.Page, n numberedRows) {
+	if p.Footer == "" {
+		return
+	}
+	text := strings.NewReplacer("{batch}", strconv.FormatInt(p.batch, 10), "{page}", strconv.Itoa(n.number),
+		"{from}", strconv.FormatInt(n.rows[0].Index, 10), "{to}", strconv.FormatInt(n.rows[len(n.rows)-1].Index, 10)).Replace(p.Footer)
+	page.Text(p.font, float64(p.dots(footerSize)), p.dots(p.Left+p.OffsetX), p.dots(p.Paper.Height)-p.dots(footerSize), text)
+}

@@ -1,0 +1,90 @@
+package printpackage
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"filippo.io/age"
+	"filippo.io/age/agessh"
+)
+
+// workFactor is scrypt's for a passphrase, as the age program has it: 256 MiB. A stranger's
+// file may cost no more than one of ours.
+const workFactor = 18
+
+// Recipients reads public keys that one file can be encrypted to: age1…, ssh-ed25519 or
+// ssh-rsa.
+func Recipients(keys []string) ([]age.Recipient, error) {
+	var all []age.Recipient
+	for _, key := range keys {
+		one, err := recipient(strings.TrimSpace(key))
+		if err != nil {
+			return nil, fmt.Errorf("recipient %.30q: want a public key: age1…, ssh-ed25519 … or ssh-rsa …", key)
+		}
+		all = append(all, one)
+	}
+	if len(all) == 0 {
+		return nil, errors.New("there is no recipient")
+	}
+	// Some keys do not go together: better said now than at every download.
+	if _, err := age.Encrypt(io.Discard, all...); err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+func recipient(key string) (age.Recipient, error) {
+	if strings.HasPrefix(key, "ssh-") {
+		return agessh.ParseRecipient(key)
+	}
+	found, err := age.ParseRecipients(strings.NewReader(key))
+	if err != nil || len(found) != 1 {
+		return nil, errors.New("no age recipient")
+	}
+	return found[0], nil
+}
+
+// ForPassphrase makes a recipient of a passphrase of at least 12 characters. Who guesses pays the work for each guess;
+// 0 = as much as with the age program.
+func ForPassphrase(word string, work int) ([]age.Recipient, error) {
+	if len(word) < 12 {
+		return nil, errors.New("a passphrase has at least 12 characters")
+	}
+	r, err := age.NewScryptRecipient(word)
+	if err != nil {
+		return nil, err
+	}
+	r.SetWorkFactor(cmp.Or(work, workFactor))
+	return []age.Recipient{r}, nil
+}
+
+// Identities reads private keys: a file of age-keygen, or one of ssh-keygen
+// without a passphrase.
+func Identities(text []byte) ([]age.Identity, error) {
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("-----BEGIN")) {
+		one, err := agessh.ParseIdentity(text)
+		if err != nil {
+			return nil, fmt.Errorf("the SSH key cannot be read (%v); one with a passphrase the program age opens: age -d -i KEY FILE", err)
+		}
+		return []age.Identity{one}, nil
+	}
+	all, err := age.ParseIdentities(bytes.NewReader(text))
+	if err != nil {
+		return nil, errors.New("there is no private key: want a file of age-keygen, or an SSH key")
+	}
+	return all, nil
+}
+
+// ByPassphrase opens what ForPassphrase closed.
+func ByPassphrase(word string) ([]age.Identity, error) {
+	one, err := age.NewScryptIdentity(word)
+	if err != nil {
+		return nil, err
+	}
+	one.SetMaxWorkFactor(workFactor)
+	return []age.Identity{one}, nil
+}

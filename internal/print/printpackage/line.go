@@ -1,0 +1,251 @@
+package printpackage
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/domain/codes"
+)
+
+// The file for the machine beside the line knows the codes of a job without
+// having them: a header of JSON on one line, then 16 bytes a code, in the order
+// of the indexes and then of the proofs, then the SHA-256 of all before it. The
+// 16 bytes are the first eight of SHA-256(salt, "t", code text) and of
+// SHA-256(salt, "s", nine characters).
+
+// LineFormat is what the header says of itself. One whose texts are by template is of the second format: a program that knows the first
+// alone refuses it, and does not call every code foreign.
+const (
+	LineFormat           = "qrjump-line/1"
+	LineFormatByTemplate = "qrjump-line/2"
+)
+
+// LineName is the part of a package that is this file.
+const LineName = "line.qjl"
+
+const lineRecord = 16
+
+// LineHead is the header of the file.
+type LineHead struct {
+	Format        string `json:"format"`
+	Package       int64  `json:"package"`
+	ApplicationID int64  `json:"application_id"`
+	From          int64  `json:"from"`
+	To            int64  `json:"to"`
+	Spare         int64  `json:"spare,omitempty"`
+	Proofs        int64  `json:"proofs,omitempty"`
+	Prefix        string `json:"prefix"`
+	Text          string `json:"text,omitempty"` // the template of its texts; "" = prefix and secret
+	Salt          string `json:"salt"`           // hexadecimal
+	// FalseRate is how probable it is that a code of another job passes.
+	FalseRate float64 `json:"false_rate"`
+}
+
+func (h LineHead) codes() int64 { return h.To - h.From + 1 }
+
+// FormatFor is the format of a job with texts by a template.
+func (h LineHead) FormatFor() string {
+	if h.Text != "" {
+		return LineFormatByTemplate
+	}
+	return LineFormat
+}
+
+// WriteLine writes the file. Its codes come from each of lists, one after the other.
+func WriteLine(ctx context.Context, w io.Writer, h LineHead, lists ...codes.Lot) error {
+	h.Format, h.FalseRate = h.FormatFor(), float64(h.codes()+h.Proofs)/math.Exp2(64)
+	salt, err := hex.DecodeString(h.Salt)
+	if err != nil {
+		return fmt.Errorf("parcel: the salt of a line file: %w", err)
+	}
+	head, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	out := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<15)
+	_, _ = out.Write(append(head, '\n')) // the writer keeps its error
+	of := newHasher(salt)
+	for _, list := range lists {
+		err := list.EachCode(ctx, func(_ uint64, code, text []byte) error {
+			b := binary.BigEndian.AppendUint64(out.AvailableBuffer(), of.sum('t', text))
+			_, err := out.Write(binary.BigEndian.AppendUint64(b, of.sum('s', code)))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	_, err = w.Write(sum.Sum(nil))
+	return err
+}
+
+// hasher makes the hashes of one salt.
+type hasher struct {
+	salt []byte
+	h    hash.Hash
+	out  []byte
+}
+
+func newHasher(salt []byte) *hasher { return &hasher{salt: salt, h: sha256.New()} }
+
+func (s *hasher) sum(kind byte, text []byte) uint64 {
+	s.h.Reset()
+	s.h.Write(s.salt)
+	s.h.Write([]byte{kind})
+	s.h.Write(text)
+	s.out = s.h.Sum(s.out[:0])
+	return binary.BigEndian.Uint64(s.out)
+}
+
+// Job knows which codes belong to a package.
+type Job struct {
+	LineHead
+	template *codes.Template
+	of       *hasher
+	places   [2][]place // of texts and of serials, by their hashes
+}
+
+// place is where in the file a hash stands.
+type place struct {
+	hash uint64
+	at   uint32
+}
+
+// Salt and prefix are hashed and compared with each read code, so the head of a file may
+// not make them long.
+const (
+	maxSalt       = 64 // bytes
+	maxLinePrefix = 256
+)
+
+// maxLineCodes bounds the memory of a job: 32 bytes a code.
+const maxLineCodes = 100_000_000
+
+// ReadLine reads the file for the line. ErrCut for one that is not whole.
+func ReadLine(r io.Reader) (*Job, error) {
+	sum := sha256.New()
+	in := bufio.NewReaderSize(r, 1<<16)
+	line, err := in.ReadSlice('\n')
+	j := &Job{}
+	if err != nil || json.Unmarshal(line, &j.LineHead) != nil || j.Format != j.FormatFor() {
+		return nil, fmt.Errorf("it is no file for the line of the formats %s and %s", LineFormat, LineFormatByTemplate)
+	}
+	sum.Write(line)
+	salt, err := hex.DecodeString(j.Salt)
+	n := j.codes() + j.Proofs
+	if err != nil || len(salt) > maxSalt || len(j.Prefix) > maxLinePrefix ||
+		j.From < 0 || j.To < j.From || j.Proofs < 0 || j.Spare < 0 || j.Spare >= j.codes() ||
+		max(j.codes(), j.Proofs, n) > maxLineCodes { // each alone first: the sum may be too great for an int64
+		return nil, errors.New("the header of the file for the line cannot be")
+	}
+	if j.Text != "" {
+		t, err := codes.ParseTemplate(j.Text)
+		if err != nil {
+			return nil, fmt.Errorf("the header of the file for the line: %w", err)
+		}
+		j.template = &t
+	}
+	j.of = newHasher(salt)
+	var record [lineRecord]byte
+	for at := range n {
+		if _, err := io.ReadFull(in, record[:]); err != nil {
+			return nil, fmt.Errorf("%w: the file for the line has %d codes, and its header says %d", ErrCut, at, n)
+		}
+		sum.Write(record[:])
+		for i := range j.places {
+			j.places[i] = append(j.places[i], place{binary.BigEndian.Uint64(record[8*i:]), uint32(at)})
+		}
+	}
+	var want [sha256.Size + 1]byte
+	if got, _ := io.ReadFull(in, want[:]); got != sha256.Size || !bytes.Equal(want[:sha256.Size], sum.Sum(nil)) {
+		return nil, fmt.Errorf("%w: the sum of the file for the line does not fit", ErrCut)
+	}
+	for i := range j.places {
+		slices.SortFunc(j.places[i], func(a, b place) int {
+			switch {
+			case a.hash < b.hash:
+				return -1
+			case a.hash > b.hash:
+				return 1
+			}
+			return 0
+		})
+	}
+	return j, nil
+}
+
+// kinds of what a camera reads of a code.
+const (
+	readText   = 0
+	readSerial = 1
+)
+
+// find returns where a read code stands; ok is false for one of another job.
+func (j *Job) find(read string) (at uint32, kind int, ok bool) {
+	if j.template != nil {
+		if text, like := j.template.Reading(read); like {
+			if at, kind, ok = j.at(readText, text); ok {
+				return at, kind, true
+			}
+		}
+	} else if t, err := codes.ParseText(read, []string{j.Prefix}); err == nil {
+		return j.at(readText, t.String())
+	}
+	// Codes made elsewhere have symbols that ours have not.
+	for _, text := range codes.TextsUnder(j.Prefix, read) {
+		if at, kind, ok = j.at(readText, text); ok {
+			return at, kind, true
+		}
+	}
+	if code := strings.ToUpper(read); codes.IsOriginal(code) {
+		return j.at(readSerial, code)
+	}
+	return 0, kind, false
+}
+
+// behind is the end of a read that may be a text, where something stands before it, such as an address that a camera puts in front. It is
+// the whole text with its secret, so that nothing is taken for a code that is none.
+func (j *Job) behind(read string) (end string, ok bool) {
+	if j.template != nil {
+		return j.template.Behind(read)
+	}
+	from := strings.LastIndex(strings.ToUpper(read), strings.ToUpper(j.Prefix))
+	if from <= 0 || j.Prefix == "" {
+		return "", false
+	}
+	return read[from:], true
+}
+
+// at returns where a code stands, by what is printed of it.
+func (j *Job) at(kind int, printed string) (at uint32, _ int, ok bool) {
+	sum := j.of.sum("ts"[kind], []byte(printed))
+	i, ok := slices.BinarySearchFunc(j.places[kind], sum, func(p place, sum uint64) int {
+		switch {
+		case p.hash < sum:
+			return -1
+		case p.hash > sum:
+			return 1
+		}
+		return 0
+	})
+	if !ok {
+		return 0, kind, false
+	}
+	return j.places[kind][i].at, kind, true
+}

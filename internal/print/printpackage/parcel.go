@@ -1,0 +1,286 @@
+// Package printpackage is the file in which a printer gets codes: encrypted to the
+// printer, signed by the server, and checked without one.
+//
+// It is a tar in age: manifest.json, its signature, and the parts that the
+// manifest names with their SHA-256. The manifest comes first, so nothing of a
+// part is believed before it is known what the part must be.
+package printpackage
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"time"
+
+	"filippo.io/age"
+)
+
+// Format is what the manifest of a package says of itself.
+const Format = "qrjump-package/1"
+
+// The names of what is not a part.
+const (
+	ManifestName  = "manifest.json"
+	SignatureName = ManifestName + ".sig"
+)
+
+// MaxManifest bounds the manifest, and the signature.
+const MaxManifest = 1 << 20
+
+// Manifest says what a package is.
+type Manifest struct {
+	Format        string    `json:"format"`
+	Package       int64     `json:"package"`
+	ApplicationID int64     `json:"application_id"`
+	Account       string    `json:"account"`
+	From          int64     `json:"from"` // indexes, both inclusive
+	To            int64     `json:"to"`
+	Codes         int64     `json:"codes"`
+	Spare         int64     `json:"spare,omitempty"` // the last so many, for what spoils
+	Proofs        int64     `json:"proofs,omitempty"`
+	Again         []int64   `json:"again,omitempty"` // packages that had codes of it before
+	Prefix        string    `json:"prefix"`
+	Printer       string    `json:"printer"`
+	MadeBy        string    `json:"made_by"`
+	MadeAt        time.Time `json:"made_at"`
+	// Drawing says how the labels of the parts that have some are drawn.
+	Drawing json.RawMessage `json:"drawing,omitempty"`
+	Parts   []Part          `json:"parts"`
+}
+
+// Part is one file of a package.
+type Part struct {
+	Name   string `json:"name"`
+	Holds  string `json:"holds"` // codes, proofs or hashes
+	Format string `json:"format"`
+	Rows   int64  `json:"rows"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+// partName keeps a part inside the folder that it is opened in.
+var partName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+
+// check returns what makes a manifest impossible.
+func (m Manifest) check() error {
+	if m.Format != Format {
+		return fmt.Errorf("its format is %.40q, and this qrjump reads %s: a newer one may read it", m.Format, Format)
+	}
+	seen := map[string]bool{ManifestName: true, SignatureName: true}
+	for _, p := range m.Parts {
+		if !partName.MatchString(p.Name) || seen[p.Name] || p.Bytes < 0 {
+			return fmt.Errorf("its part %.70q cannot be", p.Name)
+		}
+		seen[p.Name] = true
+	}
+	if m.From < 0 || m.To < m.From || m.Codes != m.To-m.From+1 || m.Spare < 0 || m.Spare > m.Codes || m.Proofs < 0 {
+		return errors.New("its numbers do not fit")
+	}
+	return nil
+}
+
+// Content is a part that can be written, twice the same.
+type Content struct {
+	Part  // Bytes and SHA256 are filled in
+	Write func(ctx context.Context, w io.Writer) error
+}
+
+// Pack writes a package. Each content is written twice: for its sum, and into the
+// package. After an error what was written is none. An error before the first
+// byte is that of a content.
+func Pack(ctx context.Context, w io.Writer, m Manifest, contents []Content, signer *Signer, to []age.Recipient) error {
+	m.Format, m.Parts = Format, nil
+	for _, c := range contents {
+		sum, n := sha256.New(), counter{}
+		if err := c.Write(ctx, io.MultiWriter(sum, &n)); err != nil {
+			return fmt.Errorf("making %s: %w", c.Name, err)
+		}
+		c.Bytes, c.SHA256 = n.n, hex.EncodeToString(sum.Sum(nil))
+		m.Parts = append(m.Parts, c.Part)
+	}
+	if err := m.check(); err != nil {
+		return fmt.Errorf("parcel: a manifest cannot be: %w", err)
+	}
+	text, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	text = append(text, '\n')
+	signature, err := signer.Sign(text)
+	if err != nil {
+		return err
+	}
+	sealed, err := age.Encrypt(w, to...)
+	if err != nil {
+		return fmt.Errorf("parcel: encrypting: %w", err)
+	}
+	t := tar.NewWriter(sealed)
+	add := func(name string, size int64, write func(io.Writer) error) error {
+		if err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: size, ModTime: m.MadeAt.Truncate(time.Second)}); err != nil {
+			return err
+		}
+		return write(t)
+	}
+	bytesOf := func(b []byte) func(io.Writer) error {
+		return func(w io.Writer) error { _, err := w.Write(b); return err }
+	}
+	if err := add(ManifestName, int64(len(text)), bytesOf(text)); err != nil {
+		return err
+	}
+	if err := add(SignatureName, int64(len(signature)), bytesOf(signature)); err != nil {
+		return err
+	}
+	for i, c := range contents {
+		err := add(c.Name, m.Parts[i].Bytes, func(w io.Writer) error { return c.Write(ctx, w) })
+		if err != nil {
+			return fmt.Errorf("writing %s: %w", c.Name, err)
+		}
+	}
+	return errors.Join(t.Close(), sealed.Close())
+}
+
+type counter struct{ n int64 }
+
+func (c *counter) Write(b []byte) (int, error) {
+	c.n += int64(len(b))
+	return len(b), nil
+}
+
+// Errors of a package that cannot be opened.
+var (
+	ErrWrongKey = errors.New("the package is encrypted to another key")
+	ErrCut      = errors.New("the package is cut off or damaged")
+	ErrChanged  = errors.New("a part is not what the manifest says")
+)
+
+// Open reads a package. The manifest is verified before any part is given to
+// part, which is called for each in the order of the manifest, and reads all of
+// it. ErrWrongKey, ErrCut, ErrSignature, ErrChanged, and errors of part. Nothing
+// that part got may be believed before Open returns nil.
+func Open(r io.Reader, by []age.Identity, signers Signers, part func(p Part, r io.Reader) error) (m Manifest, err error) {
+	plain, err := age.Decrypt(r, by...)
+	if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
+		return m, ErrWrongKey
+	}
+	if err != nil {
+		return m, fmt.Errorf("%w: it is no file of age: %w", ErrCut, err)
+	}
+	plain = damageReader{plain}
+	t := tar.NewReader(plain)
+	member := func(name string, most int64) (io.Reader, int64, error) {
+		h, err := t.Next()
+		switch {
+		case err != nil:
+			return nil, 0, asDamage(err)
+		case h.Name != name || h.Typeflag != tar.TypeReg:
+			return nil, 0, fmt.Errorf("%w: %.70q stands where %s should", ErrChanged, h.Name, name)
+		case most > 0 && h.Size > most:
+			return nil, 0, fmt.Errorf("%w: %s has %d bytes", ErrChanged, name, h.Size)
+		}
+		return t, h.Size, nil
+	}
+	var head [2][]byte
+	for i, name := range []string{ManifestName, SignatureName} {
+		in, _, err := member(name, MaxManifest)
+		if err != nil {
+			return m, err
+		}
+		if head[i], err = io.ReadAll(in); err != nil {
+			return m, err
+		}
+	}
+	if m, err = Verify(head[0], head[1], signers); err != nil {
+		return m, err
+	}
+	if err := part(Part{Name: ManifestName}, bytes.NewReader(head[0])); err != nil {
+		return m, err
+	}
+	if err := part(Part{Name: SignatureName}, bytes.NewReader(head[1])); err != nil {
+		return m, err
+	}
+	for _, p := range m.Parts {
+		in, size, err := member(p.Name, 0)
+		if err != nil {
+			return m, err
+		}
+		if size != p.Bytes {
+			return m, fmt.Errorf("%w: %s has %d bytes, not %d", ErrChanged, p.Name, size, p.Bytes)
+		}
+		if err := p.Check(in, func(in io.Reader) error { return part(p, in) }); err != nil {
+			return m, err
+		}
+	}
+	if h, err := t.Next(); err == nil {
+		return m, fmt.Errorf("%w: %.70q is more than it says", ErrChanged, h.Name)
+	} else if err != io.EOF {
+		return m, asDamage(err)
+	}
+	// Behind the tar there is nothing: age says so only at its end.
+	if n, err := io.Copy(io.Discard, plain); err != nil {
+		return m, err
+	} else if n > 0 {
+		return m, fmt.Errorf("%w: %d bytes stand behind it", ErrChanged, n)
+	}
+	return m, nil
+}
+
+// whole says of every error of what it reads that the package is damaged: age
+// gives nothing that it has not authenticated.
+type damageReader struct{ io.Reader }
+
+func (w damageReader) Read(b []byte) (int, error) {
+	n, err := w.Reader.Read(b)
+	if err != nil && err != io.EOF {
+		err = asDamage(err)
+	}
+	return n, err
+}
+
+func asDamage(err error) error {
+	if errors.Is(err, ErrCut) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrCut, err)
+}
+
+// Verify returns the manifest of a text that one of the signers signed.
+// ErrSignature.
+func Verify(text, signature []byte, signers Signers) (m Manifest, err error) {
+	if err := signers.Verify(text, signature); err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return m, fmt.Errorf("the manifest is signed and cannot be read: %w", err)
+	}
+	if err := m.check(); err != nil {
+		return m, fmt.Errorf("the manifest is signed and cannot be: %w", err)
+	}
+	return m, nil
+}
+
+// Check gives what is read of a part to use, and returns ErrChanged where it is
+// not what the manifest says.
+func (p Part) Check(in io.Reader, use func(io.Reader) error) error {
+	sum, n := sha256.New(), counter{}
+	both := io.TeeReader(in, io.MultiWriter(sum, &n))
+	err := use(both)
+	if err == nil {
+		_, err = io.Copy(io.Discard, both) // what use left
+	}
+	switch {
+	case err != nil:
+		return err
+	case n.n != p.Bytes:
+		return fmt.Errorf("%w: %s has %d bytes, not %d", ErrChanged, p.Name, n.n, p.Bytes)
+	case hex.EncodeToString(sum.Sum(nil)) != p.SHA256:
+		return fmt.Errorf("%w: %s has another SHA-256", ErrChanged, p.Name)
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package symbol
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"image"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"unicode"
+
+	"golang.org/x/image/font"
+	"golang.org/x/image/font/gofont/gomono"
+	"golang.org/x/image/font/sfnt"
+	"golang.org/x/image/math/fixed"
+	"golang.org/x/image/vector"
+
+	"github.com/qrjump/qrjump/internal/print/pdf"
+)
+
+// Font draws lines for people as outlines, so that they look the same in every format and no
+// printer needs the font.
+type Font struct {
+	font *sfnt.Font
+	mu   sync.Mutex
+	seen map[rune]glyph
+}
+
+// glyph is a character in thousandths of the size, y upwards.
+type glyph struct {
+	width   float64
+	outline []pdf.Segment
+	ok      bool
+}
+
+// largestFont is how many bytes a font file has at most; the large Chinese ones
+// have about twenty million.
+const largestFont = 64 << 20
+
+// DefaultFont is Go Mono, which has the letters of Europe.
+var DefaultFont = sync.OnceValue(func() *Font {
+	f, err := ParseFont(gomono.TTF)
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	return f
+})
+
+// ParseFont reads a TrueType or OpenType font, or the first of a collection.
+func ParseFont(file []byte) (*Font, error) {
+	if len(file) > largestFont {
+		return nil, fmt.Errorf("a font of more than %d MB", largestFont>>20)
+	}
+	one, err := onlyOutlines(file)
+	if err != nil {
+		return nil, err
+	}
+	f, err := sfnt.Parse(one)
+	if err != nil {
+		return nil, fmt.Errorf("no TrueType or OpenType font: %w", err)
+	}
+	return &Font{font: f, seen: map[rune]glyph{}}, nil
+}
+
+// outlineTables are the tables of a font from which outlines are read. The others are dropped:
+// nothing here uses them, and a fault in one would make the font useless.
+const outlineTables = "CFF  OS/2 cmap glyf head hhea hmtx loca maxp post"
+
+// onlyOutlines makes a font file with these tables alone, from a font or the first font of a collection.
+// Each table begins at a multiple of four; in Debian's fonts they do not, and the library refuses that.
+func onlyOutlines(file []byte) ([]byte, error) {
+	errNone := errors.New("no TrueType or OpenType font: want a file that ends in .ttf, .otf or .ttc")
+	part := func(at, size uint32) []byte {
+		if end := uint64(at) + uint64(size); end > uint64(len(file)) {
+			return nil
+		}
+		return file[at : at+size]
+	}
+	number := binary.BigEndian.Uint32
+	begin := uint32(0)
+	if head := part(0, 16); head != nil && string(head[:4]) == "ttcf" {
+		begin = number(head[12:])
+	}
+	head := part(begin, 12)
+	if head == nil || !slices.Contains([]string{"\x00\x01\x00\x00", "OTTO", "true"}, string(head[:4])) {
+		return nil, errNone
+	}
+	records := part(begin+12, 16*uint32(binary.BigEndian.Uint16(head[4:])))
+	type table struct {
+		tag     string
+		content []byte
+	}
+	var tables []table
+	for record := range slices.Chunk(records, 16) {
+		tag := string(record[:4])
+		if !slices.Contains(strings.Split(outlineTables, " "), strings.TrimSpace(tag)) {
+			continue
+		}
+		content := part(number(record[8:]), number(record[12:]))
+		if content == nil {
+			return nil, fmt.Errorf("the font ends before its table %s: fetch the file again", tag)
+		}
+		tables = append(tables, table{tag, content})
+	}
+	slices.SortStableFunc(tables, func(a, b table) int { return strings.Compare(a.tag, b.tag) })
+	tables = slices.CompactFunc(tables, func(a, b table) bool { return a.tag == b.tag })
+	if len(tables) == 0 {
+		return nil, errNone
+	}
+	out := binary.BigEndian.AppendUint16(slices.Clone(head[:4]), uint16(len(tables)))
+	out = append(out, make([]byte, 6)...) // numbers for a binary search, which no reader here does
+	at := 12 + 16*len(tables)
+	for _, t := range tables {
+		out = append(append(out, t.tag...), 0, 0, 0, 0) // no reader here checks the sum
+		out = binary.BigEndian.AppendUint32(out, uint32(at))
+		out = binary.BigEndian.AppendUint32(out, uint32(len(t.content)))
+		at += (len(t.content) + 3) &^ 3
+	}
+	for _, t := range tables {
+		out = append(append(out, t.content...), make([]byte, -len(t.content)&3)...)
+	}
+	return out, nil
+}
+
+// Glyph is that of pdf.Face.
+func (f *Font) Glyph(r rune) (width float64, outline []pdf.Segment, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g, seen := f.seen[r]
+	if !seen {
+		g = f.load(r)
+		f.seen[r] = g
+	}
+	return g.width, g.outline, g.ok
+}
+
+// load reads a character at a size of 1000 pixels.
+func (f *Font) load(r rune) (g glyph) {
+	var b sfnt.Buffer
+	index, err := f.font.GlyphIndex(&b, r)
+	if err != nil || index == 0 {
+		return glyph{}
+	}
+	const size = 1000 << 6
+	advance, err := f.font.GlyphAdvance(&b, index, size, font.HintingNone)
+	if err != nil {
+		return glyph{}
+	}
+	segments, err := f.font.LoadGlyph(&b, index, size, nil)
+	if err != nil {
+		return glyph{}
+	}
+	g = glyph{width: units(advance), ok: true}
+	var last [2]float64
+	for _, s := range segments {
+		var p [3][2]float64
+		for i, arg := range s.Args {
+			p[i] = [2]float64{units(arg.X), -units(arg.Y)}
+		}
+		switch s.Op {
+		case sfnt.SegmentOpMoveTo:
+			g.outline = append(g.outline, pdf.Segment{Op: 'm', Points: p})
+			last = p[0]
+		case sfnt.SegmentOpLineTo:
+			g.outline = append(g.outline, pdf.Segment{Op: 'l', Points: p})
+			last = p[0]
+		case sfnt.SegmentOpQuadTo: // as a cubic curve: PDF has no quadratic ones
+			g.outline = append(g.outline, pdf.Segment{Op: 'c', Points: [3][2]float64{
+				between(last, p[0], 2./3), between(p[1], p[0], 2./3), p[1]}})
+			last = p[1]
+		case sfnt.SegmentOpCubeTo:
+			g.outline = append(g.outline, pdf.Segment{Op: 'c', Points: p})
+			last = p[2]
+		}
+	}
+	return g
+}
+
+func units(v fixed.Int26_6) float64 { return float64(v) / 64 }
+
+func between(a, b [2]float64, share float64) [2]float64 {
+	return [2]float64{a[0] + (b[0]-a[0])*share, a[1] + (b[1]-a[1])*share}
+}
+
+// Check returns which characters of a text the font does not have.
+func (f *Font) Check(text string) error {
+	for _, r := range text {
+		if _, _, ok := f.Glyph(r); !ok || unicode.IsControl(r) {
+			return fmt.Errorf("the font has no %q: give another by --font, a TrueType or OpenType file that has it, for Chinese e.g. %s", r, chineseFont)
+		}
+	}
+	return nil
+}
+
+// chineseFont is a common Chinese font, of Debian's package fonts-wqy-microhei.
+const chineseFont = "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc"
+
+// width is how wide a text is in a size, both in dots.
+func (f *Font) width(text string, size int) int {
+	sum := 0.0
+	for _, r := range text {
+		w, _, _ := f.Glyph(r)
+		sum += w
+	}
+	return int(math.Ceil(sum * float64(size) / 1000))
+}
+
+// draw blackens the dots of a text.
+func (f *Font) draw(b *bitmap, text string, size, x, base int) {
+	width, top := f.width(text, size)+2, size+size/4
+	ras := vector.NewRasterizer(width, top+size)
+	scale, at := float64(size)/1000, 0.0
+	for _, r := range text {
+		w, outline, _ := f.Glyph(r)
+		point := func(p [2]float64) (float32, float32) {
+			return float32((at + p[0]) * scale), float32(float64(top) - p[1]*scale)
+		}
+		for i, s := range outline {
+			if s.Op == 'm' && i > 0 {
+				ras.ClosePath()
+			}
+			x1, y1 := point(s.Points[0])
+			switch s.Op {
+			case 'm':
+				ras.MoveTo(x1, y1)
+			case 'l':
+				ras.LineTo(x1, y1)
+			case 'c':
+				x2, y2 := point(s.Points[1])
+				x3, y3 := point(s.Points[2])
+				ras.CubeTo(x1, y1, x2, y2, x3, y3)
+			}
+		}
+		if len(outline) > 0 {
+			ras.ClosePath()
+		}
+		at += w
+	}
+	cover := image.NewAlpha(image.Rect(0, 0, width, top+size))
+	ras.Draw(cover, cover.Bounds(), image.Opaque, image.Point{})
+	for i, v := range cover.Pix {
+		if v >= 128 {
+			b.set(x+i%cover.Stride, base-top+i/cover.Stride)
+		}
+	}
+}

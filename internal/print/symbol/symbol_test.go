@@ -1,0 +1,368 @@
+package symbol_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/image/font/gofont/gomono"
+
+	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/testkit/readtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+const code = "P.URL.CN/0A$-Z0123456789QWER"
+
+var texts = []string{code, "1", "https://coffee.example/t/7?from=door&x=%20", "0123456789", strings.Repeat("A1b", 60)}
+
+// picture is a drawing as its PNG shows it.
+func picture(t *testing.T, d symbol.Drawing) image.Image {
+	t.Helper()
+	var file bytes.Buffer
+	require.NoError(t, symbol.PNG(&file, d))
+	m, err := png.Decode(&file)
+	require.NoError(t, err)
+	return m
+}
+
+func style(dpi int) symbol.Style {
+	return symbol.Style{Module: 400, DPI: dpi, Ink: symbol.Black, Paper: symbol.White}
+}
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		require.NoError(t, err)
+		return v
+	}
+}
+
+func TestReadersReadWhatIsDrawn(t *testing.T) {
+	t.Parallel()
+	readtest.Need(t, "pdftoppm")
+	for _, kind := range []struct {
+		name string
+		grid func(string) (symbol.Grid, error)
+		read func(testing.TB, ...image.Image) []string
+	}{
+		{"QR", func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, readtest.QR},
+		{"Data Matrix", symbol.DataMatrix, readtest.DataMatrix},
+	} {
+		for _, dpi := range testscope.Or([]int{203, 300}, []int{203}) {
+			for i, text := range texts {
+				d := must[symbol.Drawing](t)(style(dpi).Draw([]string{"A serial 1"}, must[symbol.Grid](t)(kind.grid(text))))
+				sharp := picture(t, d)
+				pictures := []image.Image{sharp, readtest.Blur(sharp, d.Module)}
+				if testscope.Run() || i == 0 {
+					var file bytes.Buffer
+					require.NoError(t, symbol.PDF(&file, d))
+					pictures = append(pictures, readtest.Pages(t, file.Bytes(), dpi)...)
+				}
+				for n, found := range kind.read(t, pictures...) {
+					if found != text {
+						t.Errorf("%s at %d, picture %d: %q is found, not %q", kind.name, dpi, n, found, text)
+					}
+				}
+			}
+		}
+	}
+}
+
+// A program that draws an SVG for a printer rounds its size up to whole dots: there is
+// not one more than those of the PNG, and each is the same.
+func TestAnSVGHasTheDotsOfThePrinter(t *testing.T) {
+	t.Parallel()
+	readtest.Need(t, "rsvg-convert")
+	for _, dpi := range testscope.Or([]int{203, 254, 300, 600}, []int{254}) {
+		for _, text := range testscope.Or(texts, texts[:1]) {
+			for _, draw := range []func(string) (symbol.Grid, error){
+				func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, symbol.DataMatrix,
+			} {
+				d := must[symbol.Drawing](t)(style(dpi).Draw(nil, must[symbol.Grid](t)(draw(text))))
+				var file bytes.Buffer
+				require.NoError(t, symbol.SVG(&file, d))
+				want, got := picture(t, d), readtest.Picture(t, file.Bytes(), dpi)
+				if want.Bounds() != got.Bounds() {
+					t.Errorf("%d dots an inch: %v dots, not %v", dpi, got.Bounds().Size(), want.Bounds().Size())
+				} else if n := different(want, got); n > 0 {
+					t.Errorf("%d dots an inch: %d of the dots are not those of the PNG", dpi, n)
+				}
+			}
+		}
+	}
+}
+
+// different counts the dots of two pictures of one size that are not alike.
+func different(a, b image.Image) (n int) {
+	for y := range a.Bounds().Dy() {
+		for x := range a.Bounds().Dx() {
+			if color.GrayModel.Convert(a.At(x, y)) != color.GrayModel.Convert(b.At(x, y)) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Issue 28: a Data Matrix was as large as ASCII alone makes it. Of the encodations the smallest is taken, and a reader of another maker
+// reads each.
+func TestADataMatrixIsAsSmallAsItsEncodationsMakeIt(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		text string
+		side int
+		of   string
+	}{
+		{"A1B2C3D4E", 14, "C40 that ends before its symbol does"},
+		{"AB", 10, "two letters of ASCII"},
+		{"ABCDEF", 12, "C40 that fills its symbol, and needs no end"},
+		{"0123456789", 12, "digits, two a codeword"},
+		{strings.Repeat("abcdefghij", 4), 22, "text"},
+		{strings.Repeat("ABCDEFGHIJ", 4), 22, "C40"},
+		{code, 22, "a code text"},
+		{"https://coffee.example/t/7?from=door&x=%20", 26, "text with shifts"},
+		{"{\"batch\": 500000001, \"Index\": [7, 8, 9], \"name\": `~|}\x7e^_@!", 0, "all shifts"},
+		{"Größe ½ äöüÄÖÜßéèêëàâ", 0, "base 256 among text"},
+		{strings.Repeat("äöü", 100), 0, "base 256 with a long length"},
+		{strings.Repeat("A1b", 300), 0, "several blocks"},
+	} {
+		grid := must[symbol.Grid](t)(symbol.DataMatrix(c.text))
+		if c.side > 0 && grid.Width != c.side || grid.Width != grid.Height {
+			t.Errorf("%s: %d×%d modules, not %d a side", c.of, grid.Width, grid.Height, c.side)
+		}
+		if says, err := grid.Read(); says != c.text || err != nil {
+			t.Errorf("%s: it says %q, not %q: %v", c.of, says, c.text, err)
+		}
+		d := must[symbol.Drawing](t)(style(203).Draw(nil, grid))
+		if says := readtest.Dmtxread(t, picture(t, d)); says != c.text {
+			t.Errorf("%s: another reader finds %q, not %q", c.of, says, c.text)
+		}
+	}
+	for text := range strings.FieldsSeq("0 A a 1A AB Ab aB !a 12 123 A12 ABC abc ABCD abcd ABCDE 9ABCabc") { // each size of what is left over
+		for n := range testscope.Or(40, 8) {
+			text := strings.Repeat(text, n+1)
+			if says, err := must[symbol.Grid](t)(symbol.DataMatrix(text)).Read(); says != text || err != nil {
+				t.Errorf("%q is read as %q: %v", text, says, err)
+			}
+		}
+	}
+}
+
+// Issue 28: the Chinese fonts of Debian come as collections whose tables stand anywhere in the file, and were refused.
+func TestAFontInACollectionIsRead(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("/usr/share/fonts/truetype/*/*.ttc")
+	require.NoError(t, err)
+	fonts := map[string][]byte{"Go Mono in a collection": unaligned(gomono.TTF)}
+	for _, name := range files {
+		if slices.Contains([]string{"wqy-microhei.ttc", "wqy-zenhei.ttc", "uming.ttc"}, filepath.Base(name)) {
+			if fonts[name], err = os.ReadFile(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, file := range fonts {
+		font, err := symbol.ParseFont(file)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		text := "防伪码 第一件 ABC123"
+		if name == "Go Mono in a collection" {
+			text = "ABC123"
+		}
+		s := style(300)
+		s.Font, s.Text = font, 3000
+		blank := style(300)
+		blank.Text = 3000
+		d := must[symbol.Drawing](t)(s.Draw([]string{text}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
+		without := must[symbol.Drawing](t)(blank.Draw(nil, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
+		if n := dark(picture(t, d)) - dark(picture(t, without)); n < 500 {
+			t.Errorf("%s: its line has %d dark dots", name, n)
+		}
+	}
+	for name, file := range map[string][]byte{"nothing": nil, "a picture": []byte("\x89PNG\r\n\x1a\n0123456789"),
+		"a cut font": gomono.TTF[:2000], "a collection of nothing": []byte("ttcf\x00\x01\x00\x00\x00\x00\x00\x01\xff\xff\xff\xf0")} {
+		if _, err := symbol.ParseFont(file); err == nil || !strings.Contains(err.Error(), "font") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// unaligned is a font as the first of a collection, with its tables at odd places.
+func unaligned(font []byte) []byte {
+	out := []byte("ttcf\x00\x01\x00\x00\x00\x00\x00\x01\x00\x00\x00\x10")
+	tables := int(binary.BigEndian.Uint16(font[4:]))
+	out = append(out, font[:12+16*tables]...)
+	for i := range tables {
+		record := out[16+12+16*i:][:16]
+		at, size := binary.BigEndian.Uint32(record[8:]), binary.BigEndian.Uint32(record[12:])
+		for len(out)%4 != 1 {
+			out = append(out, 0)
+		}
+		binary.BigEndian.PutUint32(out[16+12+16*i+8:], uint32(len(out)))
+		out = append(out, font[at:at+size]...)
+	}
+	return out
+}
+
+func dark(m image.Image) (n int) {
+	for y := range m.Bounds().Dy() {
+		for x := range m.Bounds().Dx() {
+			if r, _, _, _ := m.At(x, y).RGBA(); r == 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func TestASizeThatCannotBePrintedNamesOneThatCan(t *testing.T) {
+	grid := must[symbol.Grid](t)(symbol.QR(code, 'Q'))
+	for _, c := range []struct {
+		name   string
+		change func(*symbol.Style)
+		says   string
+	}{
+		{"one dot of a label printer", func(s *symbol.Style) { s.Module, s.DPI = 200, 203 },
+			"modules of 0.2mm are 1.6 dots of a printer of 203 dots an inch, and need 2: take modules of 0.251mm, or a printer of 254 dots an inch or more"},
+		{"smaller than cameras see", func(s *symbol.Style) { s.Module, s.DPI = 100, 2400 },
+			"modules of 0.1mm are smaller than cameras tell apart (0.19mm): take modules of 0.191mm"},
+		{"a hoarding", func(s *symbol.Style) { s.Module, s.DPI, s.Text = 200_000, 72, 5000 }, "modules of 200mm are larger than 100mm: take modules of 100mm"},
+		{"a picture of many dots", func(s *symbol.Style) { s.Module, s.DPI = 100_000, 300 },
+			"a picture of 38973×38973 dots is larger than 20000 a side: take modules of 51.308mm"},
+		{"a quiet zone of two", func(s *symbol.Style) { s.Quiet = new(2) }, "a quiet zone of 2 modules is too small for this symbol: take 4 or more"},
+		{"no quiet zone", func(s *symbol.Style) { s.Quiet = new(0) }, "a quiet zone of 0 modules is too small for this symbol: take 4 or more"},
+		{"letters of eight dots", func(s *symbol.Style) { s.Text, s.DPI = 1000, 203 },
+			"lines of 1mm are 8 dots of a printer of 203 dots an inch, and need 10 to be read: take lines of 1.252mm"},
+		{"no such printer", func(s *symbol.Style) { s.DPI = 10 }, "10 dots an inch: want 72 to 4800"},
+		{"light ink", func(s *symbol.Style) { s.Ink = symbol.Colour{R: 200, G: 200, B: 200} }, "#c8c8c8 on #ffffff has a contrast of 42 %"},
+		{"light on dark", func(s *symbol.Style) { s.Ink, s.Paper = s.Paper, s.Ink }, "light on dark"},
+		{"red ink", func(s *symbol.Style) { s.Ink = symbol.Colour{R: 220} }, "under the red light of industrial cameras"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := style(300)
+			c.change(&s)
+			_, err := s.Draw(nil, grid)
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Fatalf("%v, want %s", err, c.says)
+			}
+			size, ok := errors.AsType[*symbol.SizeError](err)
+			if !ok || size.Can == 0 {
+				return
+			}
+			s.Module = size.Can // what was named is printed
+			if _, err := s.Draw(nil, grid); err != nil {
+				t.Errorf("the size that was named: %v", err)
+			}
+		})
+	}
+}
+
+func TestColoursThatCamerasReadAreTaken(t *testing.T) {
+	for _, c := range [][2]string{{"black", "white"}, {"#1a3c6e", "white"}, {"#0b5d2a", "#fff3c0"}, {"000000", "#ffd28a"}} {
+		ink, paper := must[symbol.Colour](t)(symbol.ParseColour(c[0])), must[symbol.Colour](t)(symbol.ParseColour(c[1]))
+		s := style(300)
+		s.Ink, s.Paper = ink, paper
+		d := must[symbol.Drawing](t)(s.Draw(nil, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
+		if text := readtest.QR(t, picture(t, d))[0]; text != code {
+			t.Errorf("%v: %q is found", c, text)
+		}
+		if err := symbol.ZPL(new(bytes.Buffer), d); (err == nil) != (ink == symbol.Black && paper == symbol.White) {
+			t.Errorf("%v as ZPL: %v", c, err)
+		}
+	}
+}
+
+func TestADotMatrixIsDrawnAsItIs(t *testing.T) {
+	grid := must[symbol.Grid](t)(symbol.DataMatrix("A1B2C3D4E"))
+	var row strings.Builder
+	for i := range symbol.FieldSide * symbol.FieldSide {
+		if grid.Dark(i%symbol.FieldSide-2, i/symbol.FieldSide-1) {
+			row.WriteByte('1')
+		} else {
+			row.WriteByte('0')
+		}
+	}
+	found := must[symbol.Grid](t)(symbol.Field(row.String()))
+	d := must[symbol.Drawing](t)(style(203).Draw(nil, found))
+	if text := readtest.DataMatrix(t, picture(t, d))[0]; text != "A1B2C3D4E" {
+		t.Errorf("%q is found", text)
+	}
+	for _, bad := range []string{"", row.String()[1:], strings.Repeat("0", 361), strings.Repeat("2", 361)} {
+		if _, err := symbol.Field(bad); err == nil {
+			t.Errorf("%.20q... was drawn", bad)
+		}
+	}
+}
+
+// No program was found that draws graphics of EPL2, so what the printer's manual says is read
+// here: GW x, y, bytes a row, rows, and the rows, in which 0 is black.
+func TestEPLIsThePicture(t *testing.T) {
+	d := must[symbol.Drawing](t)(style(203).Draw([]string{"AB12CD34E"}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
+	var label bytes.Buffer
+	require.NoError(t, symbol.EPL(&label, d))
+	var width, length, gap, stride, rows int
+	head, rest, found := strings.Cut(label.String(), "GW0,0,")
+	if _, err := fmt.Sscanf(head, "\nN\nq%d\nQ%d,%d\n", &width, &length, &gap); !found || err != nil {
+		t.Fatalf("%q: %v", head, err)
+	}
+	if _, err := fmt.Sscanf(rest, "%d,%d,", &stride, &rows); err != nil {
+		t.Fatal(err)
+	}
+	bits := rest[len(fmt.Sprintf("%d,%d,", stride, rows)):]
+	if width != 8*stride || length != rows || len(bits) != stride*rows+len("\nP1\n") || !strings.HasSuffix(bits, "\nP1\n") {
+		t.Fatalf("a label of %d by %d dots has %d bytes for %d rows of %d", width, length, len(bits), rows, stride)
+	}
+	drawn := image.NewGray(image.Rect(0, 0, width, rows))
+	for i := range drawn.Pix {
+		drawn.Pix[i] = 255 * (bits[i/8] >> (7 - i%8) & 1)
+	}
+	if text := readtest.QR(t, drawn)[0]; text != code {
+		t.Errorf("%q is found", text)
+	}
+}
+
+func TestTextsWithoutASymbolAreRefused(t *testing.T) {
+	for name, draw := range map[string]func() (symbol.Grid, error){
+		"empty":                 func() (symbol.Grid, error) { return symbol.QR("", 'M') },
+		"too long":              func() (symbol.Grid, error) { return symbol.QR(strings.Repeat("a", 3000), 'M') },
+		"no UTF-8":              func() (symbol.Grid, error) { return symbol.QR("\xff", 'M') },
+		"no level":              func() (symbol.Grid, error) { return symbol.QR("a", 'X') },
+		"a matrix of Chinese":   func() (symbol.Grid, error) { return symbol.DataMatrix("码") },
+		"a matrix too long":     func() (symbol.Grid, error) { return symbol.DataMatrix(strings.Repeat("a", 3000)) },
+		"a matrix with a break": func() (symbol.Grid, error) { return symbol.DataMatrix("a\nb") },
+	} {
+		if _, err := draw(); err == nil {
+			t.Errorf("%s: there is a symbol", name)
+		}
+	}
+	if _, err := style(300).Draw([]string{"第一"}, symbol.Grid{}); err == nil || !strings.Contains(err.Error(), `the font has no '第'`) {
+		t.Errorf("a line that the font cannot write: %v", err)
+	}
+}
+
+func TestTheLinesOfAPDFAreText(t *testing.T) {
+	readtest.Need(t, "pdftotext")
+	d := must[symbol.Drawing](t)(style(300).Draw([]string{"AB12CD34E", "Größe ½"}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
+	var file bytes.Buffer
+	require.NoError(t, symbol.PDF(&file, d))
+	cmd := exec.CommandContext(t.Context(), "pdftotext", "-", "-")
+	cmd.Stdin = &file
+	said, err := cmd.CombinedOutput()
+	if err != nil || strings.Join(strings.Fields(string(said)), " ") != "AB12CD34E Größe ½" {
+		t.Errorf("pdftotext: %v: %q", err, said)
+	}
+}

@@ -1,0 +1,101 @@
+package symbol
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/qrjump/qrjump/internal/print/pdf"
+)
+
+// SVG writes a drawing. Lines are outlines, so that no program needs the font.
+func SVG(w io.Writer, d Drawing) error {
+	b := bufio.NewWriter(w)
+	// A little less than the dots, because programs round the size up to whole dots, some of them in floats
+	// of 24 bits. With one row too many, a picture without transparency would end in a black line.
+	mm := func(dots int) string {
+		return strconv.FormatFloat((float64(dots)-0.0005)*inch/1000/float64(d.DPI), 'f', 6, 64)
+	}
+	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" width="%smm" height="%smm" viewBox="0 0 %d %d">`+"\n",
+		mm(d.Width), mm(d.Height), d.Width, d.Height)
+	fmt.Fprintf(b, `<rect width="%d" height="%d" fill="%v"/>`+"\n", d.Width, d.Height, d.paper)
+	for _, p := range d.symbols {
+		fmt.Fprintf(b, `<path fill="%v" shape-rendering="crispEdges" d="`, d.ink)
+		for r := range p.rects() {
+			width := r.Dx() * d.Module
+			fmt.Fprintf(b, "M%d %dh%dv%dh-%dz", p.x+r.Min.X*d.Module, p.y+r.Min.Y*d.Module, width, r.Dy()*d.Module, width)
+		}
+		fmt.Fprint(b, "\"/>\n")
+	}
+	for _, l := range d.lines {
+		scale := strconv.FormatFloat(float64(d.size)/1000, 'f', -1, 64)
+		fmt.Fprintf(b, `<path fill="%v" transform="translate(%d %d) scale(%s -%s)" d="`, d.ink, l.x, l.base, scale, scale)
+		at := 0.0
+		for _, r := range l.text {
+			width, outline, _ := d.font.Glyph(r)
+			svgOutline(b, outline, at)
+			at += width
+		}
+		fmt.Fprint(b, "\"/>\n")
+	}
+	fmt.Fprintln(b, "</svg>")
+	return b.Flush()
+}
+
+func svgOutline(b *bufio.Writer, outline []pdf.Segment, at float64) {
+	for i, s := range outline {
+		points, op := s.Points[:1], s.Op-'a'+'A'
+		if s.Op == 'c' {
+			points = s.Points[:]
+		}
+		if s.Op == 'm' && i > 0 {
+			fmt.Fprint(b, "Z")
+		}
+		fmt.Fprintf(b, "%c", op)
+		for _, p := range points {
+			fmt.Fprintf(b, "%.1f %.1f ", p[0]+at, p[1])
+		}
+	}
+	if len(outline) > 0 {
+		fmt.Fprint(b, "Z")
+	}
+}
+
+// PDF writes a drawing as a page of its size.
+func PDF(w io.Writer, d Drawing) error {
+	b := bufio.NewWriter(w)
+	file := pdf.NewWriter(b, pdf.Info{})
+	mm := func(dots int) float64 { return float64(dots) * inch / 1000 / float64(d.DPI) }
+	page := pdf.NewPage(mm(d.Width), mm(d.Height), d.DPI)
+	d.On(page, file.Use(d.font), 0, 0)
+	if err := file.Add(page); err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	return b.Flush()
+}
+
+// On draws on a page of the same dots an inch, with the top left corner at x and y.
+// The font is the style's.
+func (d Drawing) On(page *pdf.Page, font pdf.Font, x, y int) {
+	if d.paper != White {
+		page.Colour(d.paper.R, d.paper.G, d.paper.B)
+		page.Rect(x, y, d.Width, d.Height)
+		page.Fill()
+	}
+	page.Colour(d.ink.R, d.ink.G, d.ink.B)
+	for _, p := range d.symbols {
+		for r := range p.rects() {
+			page.Rect(x+p.x+r.Min.X*d.Module, y+p.y+r.Min.Y*d.Module, r.Dx()*d.Module, r.Dy()*d.Module)
+		}
+	}
+	if len(d.symbols) > 0 {
+		page.Fill()
+	}
+	for _, l := range d.lines {
+		page.Text(font, float64(d.size), x+l.x, y+l.base, l.text)
+	}
+}

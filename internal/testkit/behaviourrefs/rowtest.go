@@ -1,0 +1,130 @@
+// Package behaviourrefs reads from the source which rows of the table of behaviours a
+// line of the product or of a test names.
+package behaviourrefs
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+)
+
+// Named is where rows are named, each by file and line.
+type Named struct {
+	Recorded map[string]string // by code: a call that meets them carries them
+	Said     map[string]string // by a comment of the product
+	Tested   map[string]string // by a comment of a test
+	Faults   []string          // comments that name no row, or another mark than the row's
+}
+
+var (
+	saying = regexp.MustCompile(`\b(Seen|Page|Inferred|Choice|Behaviour)\(([a-z_.]+)\)`)
+	bare   = regexp.MustCompile(`\b(Choice|Inferred):`)
+)
+
+// Read reads the module's source below a folder.
+func Read(root string) (Named, error) {
+	n := Named{Recorded: map[string]string{}, Said: map[string]string{}, Tested: map[string]string{}}
+	ids, err := constants(filepath.Join(root, "internal", "contract", "behaviour"))
+	if err != nil {
+		return n, err
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() && !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		if d.IsDir() {
+			_, module := os.Stat(filepath.Join(path, "go.mod"))
+			skip := path != root && module == nil || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && path != root ||
+				strings.HasSuffix(path, "internal/contract/behaviour") || strings.HasSuffix(path, "testkit/behaviourrefs")
+			if skip {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		return n.file(path, ids)
+	})
+	return n, err
+}
+
+func (n *Named) file(path string, ids map[string]string) error {
+	files := token.NewFileSet()
+	f, err := parser.ParseFile(files, path, nil, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		return err
+	}
+	test := strings.HasSuffix(path, "_test.go")
+	for _, group := range f.Comments {
+		for _, c := range group.List {
+			at := fmt.Sprintf("%s:%d", path, files.Position(c.Pos()).Line)
+			if bare.MatchString(c.Text) {
+				n.Faults = append(n.Faults, at+": a choice or an inference without a row: "+c.Text)
+			}
+			for _, found := range saying.FindAllStringSubmatch(c.Text, -1) {
+				word, id := found[1], found[2]
+				row, known := behaviour.ByID(id)
+				switch {
+				case !known:
+					n.Faults = append(n.Faults, at+": there is no row "+id)
+				case test != (word == "Behaviour"):
+					n.Faults = append(n.Faults, at+": a comment of the product says the mark, one of a test Behaviour("+id+")")
+				case test:
+					n.Tested[id] = at
+				case strings.ToLower(word) != string(row.Get().Mark):
+					n.Faults = append(n.Faults, fmt.Sprintf("%s: %s is %s", at, id, row.Get().Mark))
+				default:
+					n.Said[id] = at
+				}
+			}
+		}
+	}
+	if test {
+		return nil
+	}
+	ast.Inspect(f, func(node ast.Node) bool {
+		s, is := node.(*ast.SelectorExpr)
+		if !is {
+			return true
+		}
+		if of, is := s.X.(*ast.Ident); is && of.Name == "behaviour" && ids[s.Sel.Name] != "" {
+			n.Recorded[ids[s.Sel.Name]] = fmt.Sprintf("%s:%d", path, files.Position(s.Pos()).Line)
+		}
+		return true
+	})
+	return nil
+}
+
+// constants are the ids of the table by the Go names of their rows.
+func constants(folder string) (map[string]string, error) {
+	ids := map[string]string{}
+	paths, err := filepath.Glob(filepath.Join(folder, "table_*.go"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths {
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		ast.Inspect(f, func(node ast.Node) bool {
+			v, is := node.(*ast.ValueSpec)
+			if !is || len(v.Values) != 1 {
+				return true
+			}
+			if call, is := v.Values[0].(*ast.CallExpr); is {
+				if id, is := call.Args[0].(*ast.BasicLit); is {
+					ids[v.Names[0].Name] = strings.Trim(id.Value, `"`)
+				}
+			}
+			return true
+		})
+	}
+	return ids, nil
+}
